@@ -1,0 +1,433 @@
+//! What can go wrong, and what to do about it.
+//!
+//! [`HostError`] is what one operation on the host answers: which operation, on
+//! what, with which errno. [`Error`] is what a verb answers. Display says what
+//! happened here and never repeats its source; print the chain to see the errno.
+//! The way out, where there is one, is a separate [`hint`](Error::hint).
+
+use std::fmt;
+
+use rustix::io::Errno;
+
+use crate::journal::JournalError;
+use crate::knob::Lack;
+use crate::report::Finding;
+use crate::session::Left;
+
+/// What was being done to the host when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Reading a value or a file.
+    Read,
+    /// Listing a directory.
+    List,
+    /// Writing a value to a file that exists.
+    Write,
+    /// Creating or atomically replacing a file, or creating a directory.
+    Create,
+    /// Removing a file or an empty directory.
+    Remove,
+    /// Talking to a wire: netlink, a daemon's socket, a driver's library.
+    Wire,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::List => "list",
+            Self::Write => "write",
+            Self::Create => "create",
+            Self::Remove => "remove",
+            Self::Wire => "use",
+        })
+    }
+}
+
+/// The meaning of a failed operation, for a program to act on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HostErrorKind {
+    /// There is no such thing (ENOENT on a path).
+    Missing,
+    /// This process may not (EACCES, EPERM).
+    Denied,
+    /// The file system is mounted read-only (EROFS).
+    ReadOnly,
+    /// The kernel does not take this value (EINVAL, ERANGE). A part of it may have landed.
+    Refused,
+    /// It is in use (EBUSY).
+    Busy,
+    /// It was there and has gone (ENODEV, ENXIO).
+    Gone,
+    /// The path leads out of the root, through a symlink or `..`.
+    OutsideRoot,
+    /// What was read does not have the form that was expected.
+    Malformed,
+    /// This host lacks something that the value needs; nothing is broken.
+    NotApplicable(Lack),
+    /// Anything else; the errno says more.
+    Other,
+}
+
+/// One operation on the host that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostError {
+    operation: Operation,
+    subject: String,
+    kind: HostErrorKind,
+    errno: Option<Errno>,
+    wanted: Option<String>,
+    detail: Option<String>,
+    hint: Option<String>,
+}
+
+impl HostError {
+    /// An operation that failed without an errno.
+    pub fn new(operation: Operation, subject: impl Into<String>, kind: HostErrorKind) -> Self {
+        Self {
+            operation,
+            subject: subject.into(),
+            kind,
+            errno: None,
+            wanted: None,
+            detail: None,
+            hint: None,
+        }
+    }
+
+    /// An operation that the kernel answered with `errno` (a positive number as in `errno(3)`).
+    pub fn from_errno(operation: Operation, subject: impl Into<String>, errno: i32) -> Self {
+        Self::from_raw(operation, subject, Errno::from_raw_os_error(errno))
+    }
+
+    pub(crate) fn from_raw(operation: Operation, subject: impl Into<String>, errno: Errno) -> Self {
+        let kind = match errno {
+            Errno::NOENT => HostErrorKind::Missing,
+            Errno::ACCESS | Errno::PERM => HostErrorKind::Denied,
+            Errno::ROFS => HostErrorKind::ReadOnly,
+            Errno::INVAL | Errno::RANGE => HostErrorKind::Refused,
+            Errno::BUSY => HostErrorKind::Busy,
+            Errno::NODEV | Errno::NXIO => HostErrorKind::Gone,
+            Errno::XDEV | Errno::LOOP => HostErrorKind::OutsideRoot,
+            _ => HostErrorKind::Other,
+        };
+        let mut error = Self::new(operation, subject, kind);
+        error.errno = Some(errno);
+        error.hint = match error.kind {
+            HostErrorKind::Denied => Some("run it as root".into()),
+            HostErrorKind::ReadOnly => Some(
+                "the file system is mounted read-only: run it where it is writable (not in an unprivileged container)".into(),
+            ),
+            HostErrorKind::OutsideRoot => Some("a symlink leads out of the root: remove it".into()),
+            _ => match errno {
+                Errno::NOSPC | Errno::DQUOT => Some("free some space on that file system and try again".into()),
+                _ => None,
+            },
+        };
+        error
+    }
+
+    /// The value does not apply on this host, found out while doing it.
+    pub fn not_applicable(operation: Operation, subject: impl Into<String>, lack: Lack) -> Self {
+        Self::new(operation, subject, HostErrorKind::NotApplicable(lack))
+    }
+
+    /// What was seen does not have the form expected; `detail` says which.
+    pub fn malformed(subject: impl Into<String>, detail: impl Into<String>) -> Self {
+        let mut error = Self::new(Operation::Read, subject, HostErrorKind::Malformed);
+        error.detail = Some(detail.into());
+        error
+    }
+
+    /// Replaces the meaning, where the knob knows better than the errno.
+    #[must_use]
+    pub fn with_kind(mut self, kind: HostErrorKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Adds the value that was being written.
+    #[must_use]
+    pub fn wanted(mut self, value: impl Into<String>) -> Self {
+        self.wanted = Some(value.into());
+        self
+    }
+
+    /// Adds what is known beyond the errno.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds the way out.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// What it means.
+    pub fn kind(&self) -> &HostErrorKind {
+        &self.kind
+    }
+
+    /// What was being done.
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// The path or address it was done to.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// The errno, where the kernel gave one.
+    pub fn errno(&self) -> Option<i32> {
+        self.errno.map(Errno::raw_os_error)
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&str> {
+        match (&self.hint, &self.kind) {
+            (Some(hint), _) => Some(hint),
+            (None, HostErrorKind::NotApplicable(lack)) => lack.hint.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} {}", self.operation, self.subject)?;
+        if let Some(wanted) = &self.wanted {
+            write!(f, " (wanted {wanted})")?;
+        }
+        if let HostErrorKind::NotApplicable(lack) = &self.kind {
+            write!(f, ": {}", lack.why)?;
+        }
+        if let Some(detail) = &self.detail {
+            write!(f, ": {detail}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for HostError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.errno.as_ref().map(|errno| errno as _)
+    }
+}
+
+/// Why a step did not get to the state it was planned to.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepFailure {
+    /// The host refused the turn.
+    #[error("it was refused")]
+    Refused(#[source] HostError),
+    /// The write succeeded and the host shows something else.
+    #[error("the write was accepted, but the host shows {seen}")]
+    NotTaken {
+        /// What was read back.
+        seen: String,
+    },
+    /// What has to be known before the turn could not be read.
+    #[error("it could not be read")]
+    Unreadable(#[source] HostError),
+    /// The journal could not be written, so the turn was not made.
+    #[error("the journal could not be written")]
+    Journal(#[source] JournalError),
+}
+
+/// The step that failed, and how.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    /// The knob, as printed.
+    pub knob: String,
+    /// The part of the tuning that wanted it.
+    pub part: String,
+    /// What it was to become, as printed.
+    pub wanted: String,
+    /// What happened instead.
+    pub failure: StepFailure,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} could not be turned to {}", self.knob, self.wanted)
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.failure)
+    }
+}
+
+/// One step of a stored plan that no longer starts from what the host shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaleStep {
+    /// The knob, as printed.
+    pub knob: String,
+    /// What the plan starts from.
+    pub planned: String,
+    /// What the host shows.
+    pub seen: String,
+}
+
+/// What a verb answers when it did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tuning asked the planner for something the host would not show.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// Two parts want different things of one knob. Nothing was changed.
+    #[error("{knob} is wanted twice: {first_part} wants {first}, {second_part} wants {second}")]
+    Conflict {
+        /// The knob, as printed.
+        knob: String,
+        /// The part that declared it first.
+        first_part: String,
+        /// What the first part wants.
+        first: String,
+        /// The part that declared it second.
+        second_part: String,
+        /// What the second part wants.
+        second: String,
+    },
+    /// A tuning asked for the state of a knob that an earlier step of the same plan resets.
+    #[error("{knob} is not known here: an earlier step of this plan resets it")]
+    Unsettled {
+        /// The knob, as printed.
+        knob: String,
+    },
+    /// A knob's type was not registered with the session.
+    #[error("the knob type '{name}' is not registered with this session")]
+    Unregistered {
+        /// [`Knob::NAME`](crate::Knob::NAME) of the type.
+        name: String,
+    },
+    /// What is required (or anything, under strict) does not apply here. Nothing was changed.
+    #[error("{} of the wishes cannot be had on this host: {}", .0.len(), list(.0))]
+    NotApplicable(Vec<Finding>),
+    /// The host moved since the plan was made. Nothing was changed.
+    #[error("the plan is stale: {}", stale(.0))]
+    Stale(Vec<StaleStep>),
+    /// A step failed; everything done before it was undone and read back.
+    #[error("nothing was changed: a step failed and all that was done was undone")]
+    RolledBack {
+        /// The step that failed.
+        #[source]
+        cause: Box<Cause>,
+    },
+    /// A step failed and not everything could be undone.
+    #[error("a step failed and {} could not be undone: {}", plural(.left.len(), "step"), left_list(.left))]
+    RollbackIncomplete {
+        /// The step that failed.
+        #[source]
+        cause: Box<Cause>,
+        /// What is not as it was; it stays in the journal, and `revert` tries again.
+        left: Vec<Left>,
+    },
+    /// Another process is at work on this host.
+    #[error("another process is changing this host: {holder}")]
+    Locked {
+        /// Who holds the lock, as it said itself.
+        holder: String,
+    },
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// An owner's name that cannot name a journal.
+    #[error(
+        "'{0}' cannot be an owner: 1 to 64 of a-z, 0-9, '-', '_' and '.', beginning with a letter or digit"
+    )]
+    Owner(String),
+    /// Anything a tuning itself found wrong with what it was given.
+    #[error("{message}")]
+    Tuning {
+        /// What is wrong, naming the thing.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+}
+
+impl Error {
+    /// Something wrong with what a tuning was given: what it is, and the way out.
+    pub fn tuning(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Tuning {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Host(error) => error.hint().map(str::to_owned),
+            Self::Conflict { .. } => Some("take one of the two wishes out".into()),
+            Self::Unsettled { .. } => {
+                Some("ask before the step that resets it, or want it outright".into())
+            }
+            Self::Unregistered { .. } => {
+                Some("add its crate's `knobs` function: Session::with(...)".into())
+            }
+            Self::NotApplicable(findings) => findings.iter().find_map(Finding::hint),
+            Self::Stale(_) => Some("plan again".into()),
+            Self::RolledBack { cause } => cause.hint(),
+            Self::RollbackIncomplete { .. } => {
+                Some("look at what is left with `status`, mend what keeps it, then `revert`".into())
+            }
+            Self::Locked { .. } => Some("wait for it to finish, then try again".into()),
+            Self::Journal(error) => error.hint(),
+            Self::Owner(_) => None,
+            Self::Tuning { hint, .. } => hint.clone(),
+        }
+    }
+}
+
+impl Cause {
+    fn hint(&self) -> Option<String> {
+        match &self.failure {
+            StepFailure::Refused(error) | StepFailure::Unreadable(error) => {
+                error.hint().map(str::to_owned)
+            }
+            StepFailure::Journal(error) => error.hint(),
+            StepFailure::NotTaken { .. } => None,
+        }
+    }
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    if count == 1 {
+        format!("one {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
+}
+
+fn list(findings: &[Finding]) -> String {
+    join(findings.iter().map(ToString::to_string))
+}
+
+fn stale(steps: &[StaleStep]) -> String {
+    join(steps.iter().map(|step| {
+        format!(
+            "{} was planned from {} and is {} now",
+            step.knob, step.planned, step.seen
+        )
+    }))
+}
+
+fn left_list(left: &[Left]) -> String {
+    join(left.iter().map(ToString::to_string))
+}
+
+fn join(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join("; ")
+}

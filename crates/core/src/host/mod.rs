@@ -1,0 +1,334 @@
+//! The machine that is tuned: its files, its wires, and the one gate that every change passes.
+//!
+//! A [`Host`] is a value. What it can do is a fact of run time (a captured tree,
+//! no PipeWire socket), so it is one concrete type with parts plugged in and not
+//! a type parameter of everything. Reading takes `&Host`, changing takes
+//! `&mut Host`: a plan that writes does not compile.
+
+mod fs;
+pub(crate) mod linux;
+
+use std::any::{Any, TypeId, type_name};
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use fs::{Entry, EntryKind, FileContent, Fs, RootKind};
+pub use linux::LinuxHost;
+
+use crate::error::{HostError, Operation};
+use crate::knob::{Lack, LackKind};
+
+/// One change on its way to the host, as the [`Gate`] sees it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Change<'a> {
+    /// A value written with one `write(2)` to a file that exists.
+    Value {
+        /// The file.
+        path: &'a Path,
+        /// What is written, newline included.
+        bytes: &'a [u8],
+    },
+    /// A file created or atomically replaced.
+    File {
+        /// The file.
+        path: &'a Path,
+        /// What it will hold.
+        content: &'a FileContent,
+    },
+    /// An empty directory created.
+    Directory {
+        /// The directory.
+        path: &'a Path,
+    },
+    /// A file or an empty directory removed.
+    Removal {
+        /// The file or directory.
+        path: &'a Path,
+    },
+    /// A change made through a plugged-in wire.
+    Wire {
+        /// The Rust type of the wire.
+        wire: &'static str,
+    },
+}
+
+/// Sees every change of the host before and after it is made.
+///
+/// Tests kill here, traces print here, benchmarks count here. An error from
+/// `before` refuses the change; an error from `after` reports it as failed
+/// although it landed, which is what a process that dies between the two leaves.
+pub trait Gate: Send {
+    /// The change is about to be made.
+    ///
+    /// # Errors
+    /// Refuses the change; it is then not made.
+    fn before(&mut self, change: &Change<'_>) -> Result<(), HostError>;
+
+    /// The change was made (successfully or not).
+    ///
+    /// # Errors
+    /// Reports a change that landed as failed.
+    fn after(&mut self, change: &Change<'_>) -> Result<(), HostError> {
+        let _ = change;
+        Ok(())
+    }
+}
+
+/// The machine that is tuned.
+pub struct Host {
+    fs: Box<dyn Fs>,
+    wires: HashMap<TypeId, Box<dyn Any + Send>>,
+    gate: Option<Box<dyn Gate>>,
+}
+
+impl Host {
+    /// A host over a file system and nothing else plugged in.
+    pub fn new(fs: impl Fs + 'static) -> Self {
+        Self {
+            fs: Box::new(fs),
+            wires: HashMap::new(),
+            gate: None,
+        }
+    }
+
+    /// Plugs in a transport (netlink, a daemon's socket); one of each type, the last one stays.
+    #[must_use]
+    pub fn plug<W: Send + 'static>(mut self, wire: W) -> Self {
+        self.wires.insert(TypeId::of::<W>(), Box::new(wire));
+        self
+    }
+
+    /// Puts a gate before every change.
+    #[must_use]
+    pub fn gated(mut self, gate: impl Gate + 'static) -> Self {
+        self.gate = Some(Box::new(gate));
+        self
+    }
+
+    /// What stands beneath the root: the live system, a captured tree, an image.
+    pub fn root_kind(&self) -> RootKind {
+        self.fs.root_kind()
+    }
+
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    /// Whatever the host answers; `Missing` where there is no such file.
+    pub fn read(&self, path: impl AsRef<Path>) -> Result<Vec<u8>, HostError> {
+        self.fs.read(path.as_ref())
+    }
+
+    /// Reads a whole file as text.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and `Malformed` where it is not UTF-8.
+    pub fn read_text(&self, path: impl AsRef<Path>) -> Result<String, HostError> {
+        let path = path.as_ref();
+        String::from_utf8(self.fs.read(path)?)
+            .map_err(|_| HostError::malformed(path.display().to_string(), "it is not UTF-8 text"))
+    }
+
+    /// The names in a directory, sorted.
+    ///
+    /// # Errors
+    /// Whatever the host answers; `Missing` where there is no such directory.
+    pub fn list(&self, directory: impl AsRef<Path>) -> Result<Vec<String>, HostError> {
+        self.fs.list(directory.as_ref())
+    }
+
+    /// What stands at a path, a symlink itself and not what it points to; `None` for nothing.
+    ///
+    /// # Errors
+    /// Whatever the host answers, except that a missing path is `Ok(None)`.
+    pub fn entry(&self, path: impl AsRef<Path>) -> Result<Option<Entry>, HostError> {
+        self.fs.entry(path.as_ref())
+    }
+
+    /// Whether anything stands at a path.
+    ///
+    /// # Errors
+    /// As [`entry`](Self::entry).
+    pub fn exists(&self, path: impl AsRef<Path>) -> Result<bool, HostError> {
+        Ok(self.entry(path)?.is_some())
+    }
+
+    /// A file's content with what belongs to it (mode, owner); `None` for no file.
+    ///
+    /// # Errors
+    /// Whatever the host answers, except that a missing file is `Ok(None)`.
+    pub fn file(&self, path: impl AsRef<Path>) -> Result<Option<FileContent>, HostError> {
+        self.fs.file(path.as_ref())
+    }
+
+    /// Whether an earlier write of this file was cut short and left its unfinished replacement.
+    ///
+    /// # Errors
+    /// Whatever the host answers.
+    pub fn half_written(&self, path: impl AsRef<Path>) -> Result<bool, HostError> {
+        self.fs.half_written(path.as_ref())
+    }
+
+    /// A plugged-in wire.
+    ///
+    /// # Errors
+    /// `NotApplicable` where none of that type is plugged in: an absent daemon is not a crash.
+    pub fn wire<W: 'static>(&self) -> Result<&W, HostError> {
+        self.wires
+            .get(&TypeId::of::<W>())
+            .and_then(|wire| wire.downcast_ref())
+            .ok_or_else(absent::<W>)
+    }
+
+    /// Changes something through a plugged-in wire, past the gate.
+    ///
+    /// # Errors
+    /// `NotApplicable` where no such wire is plugged in, and whatever `change` answers.
+    pub fn turn<W: 'static, T>(
+        &mut self,
+        change: impl FnOnce(&mut W) -> Result<T, HostError>,
+    ) -> Result<T, HostError> {
+        let Self { wires, gate, .. } = self;
+        let wire = wires
+            .get_mut(&TypeId::of::<W>())
+            .and_then(|wire| wire.downcast_mut())
+            .ok_or_else(absent::<W>)?;
+        pass(
+            gate,
+            &Change::Wire {
+                wire: type_name::<W>(),
+            },
+            || change(wire),
+        )
+    }
+
+    /// Writes a value to a file that exists, with one `write(2)`.
+    ///
+    /// One write and no buffered writer: stdio reports success and loses the
+    /// kernel's answer at close, and some keys take a value and its newline in
+    /// two writes for an error.
+    ///
+    /// # Errors
+    /// Whatever the host answers. The value may have landed in part.
+    pub fn write_value(&mut self, path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), HostError> {
+        let (path, Self { fs, gate, .. }) = (path.as_ref(), self);
+        pass(gate, &Change::Value { path, bytes }, || {
+            fs.write_value(path, bytes)
+        })
+    }
+
+    /// Creates or atomically replaces a file, durably.
+    ///
+    /// # Errors
+    /// Whatever the host answers; the file is then what it was.
+    pub fn put_file(
+        &mut self,
+        path: impl AsRef<Path>,
+        content: &FileContent,
+    ) -> Result<(), HostError> {
+        let (path, Self { fs, gate, .. }) = (path.as_ref(), self);
+        pass(gate, &Change::File { path, content }, || {
+            fs.put_file(path, content)
+        })
+    }
+
+    /// Creates one directory with mode 0755.
+    ///
+    /// # Errors
+    /// Whatever the host answers.
+    pub fn create_directory(&mut self, path: impl AsRef<Path>) -> Result<(), HostError> {
+        let (path, Self { fs, gate, .. }) = (path.as_ref(), self);
+        pass(gate, &Change::Directory { path }, || {
+            fs.create_directory(path)
+        })
+    }
+
+    /// Removes a file or an empty directory, durably.
+    ///
+    /// # Errors
+    /// Whatever the host answers.
+    pub fn remove(&mut self, path: impl AsRef<Path>) -> Result<(), HostError> {
+        let (path, Self { fs, gate, .. }) = (path.as_ref(), self);
+        pass(gate, &Change::Removal { path }, || fs.remove(path))
+    }
+
+    /// Lets time pass, as the host counts it; a machine in memory does not sleep.
+    pub fn pause(&self, time: Duration) {
+        self.fs.pause(time);
+    }
+
+    /// The id of the running boot, from `/proc/sys/kernel/random/boot_id`.
+    ///
+    /// Empty where there is none: an image has not booted.
+    ///
+    /// # Errors
+    /// Where the file is there and cannot be read.
+    pub fn boot_id(&self) -> Result<String, HostError> {
+        match self.read_text(Path::new("/proc/sys/kernel/random/boot_id")) {
+            Ok(text) => Ok(text.trim().to_owned()),
+            Err(error) if *error.kind() == crate::HostErrorKind::Missing => Ok(String::new()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("fs", &self.fs)
+            .field("wires", &self.wires.len())
+            .field("gated", &self.gate.is_some())
+            .finish()
+    }
+}
+
+fn pass<T>(
+    gate: &mut Option<Box<dyn Gate>>,
+    change: &Change<'_>,
+    make: impl FnOnce() -> Result<T, HostError>,
+) -> Result<T, HostError> {
+    let Some(gate) = gate else { return make() };
+    gate.before(change)?;
+    let made = make();
+    gate.after(change)?;
+    made
+}
+
+fn absent<W>() -> HostError {
+    HostError::not_applicable(
+        Operation::Wire,
+        type_name::<W>(),
+        Lack::new(
+            LackKind::NoWire,
+            format!(
+                "nothing of type {} is plugged into this host",
+                type_name::<W>()
+            ),
+        ),
+    )
+}
+
+/// A path on the host, made absolute and checked for `..`: the form in which knobs name files.
+///
+/// # Errors
+/// `OutsideRoot` for a relative path or one with a `..` segment.
+pub fn host_path(path: impl Into<PathBuf>) -> Result<PathBuf, HostError> {
+    use std::path::Component;
+    let path = path.into();
+    let plain = path.is_absolute()
+        && path
+            .components()
+            .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if plain {
+        Ok(path)
+    } else {
+        Err(HostError::new(
+            Operation::Read,
+            path.display().to_string(),
+            crate::HostErrorKind::OutsideRoot,
+        )
+        .with_hint("give an absolute path without '..'"))
+    }
+}

@@ -1,0 +1,357 @@
+//! Journals in two directories of the host, and the lock beside them.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{JournalError, Place, Store};
+use crate::host::LinuxHost;
+use crate::host::linux::{open_beneath, read_all, write_all};
+
+const LOCK: &str = "lock";
+
+/// Journals in two directories beneath a root, `0700`, owned by this process's user.
+///
+/// They are made when the first journal is written, not before: a plan leaves no trace.
+#[derive(Debug)]
+pub struct DirectoryStore {
+    root: OwnedFd,
+    /// The root as typed, for messages; empty for the live system.
+    shown: PathBuf,
+    boot: PathBuf,
+    disk: PathBuf,
+    directories: HashMap<Place, OwnedFd>,
+    files: HashMap<(Place, String), OwnedFd>,
+    lock: Option<OwnedFd>,
+}
+
+impl DirectoryStore {
+    /// The directories `boot` and `disk` beneath the host's root.
+    ///
+    /// # Errors
+    /// Where the root cannot be held open twice.
+    pub fn new(
+        host: &LinuxHost,
+        boot: impl Into<PathBuf>,
+        disk: impl Into<PathBuf>,
+    ) -> Result<Self, JournalError> {
+        let root = host
+            .root()
+            .try_clone()
+            .map_err(|error| JournalError::Failed {
+                operation: "hold open",
+                path: host.shown(Path::new("/")),
+                errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
+            })?;
+        Ok(Self {
+            root,
+            shown: host.shown(Path::new("/")).into(),
+            boot: boot.into(),
+            disk: disk.into(),
+            directories: HashMap::new(),
+            files: HashMap::new(),
+            lock: None,
+        })
+    }
+
+    /// `/run/hosttune` and `/var/lib/hosttune` beneath the host's root.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn system(host: &LinuxHost) -> Result<Self, JournalError> {
+        Self::new(host, "/run/hosttune", "/var/lib/hosttune")
+    }
+
+    fn beneath(&self, place: Place) -> &Path {
+        match place {
+            Place::Boot => &self.boot,
+            Place::Disk => &self.disk,
+        }
+    }
+
+    fn shown(&self, path: &Path) -> String {
+        let inner = path.strip_prefix("/").unwrap_or(path);
+        self.shown.join(inner).display().to_string()
+    }
+
+    fn fail(&self, operation: &'static str, path: &Path) -> impl Fn(Errno) -> JournalError + use<> {
+        let path = self.shown(path);
+        move |errno| match errno {
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => JournalError::Denied {
+                path: path.clone(),
+                errno,
+            },
+            Errno::LOOP | Errno::XDEV => JournalError::Untrusted {
+                path: path.clone(),
+                why: "it is a symlink".to_owned(),
+            },
+            errno => JournalError::Failed {
+                operation,
+                path: path.clone(),
+                errno,
+            },
+        }
+    }
+
+    /// The directory, if it is there.
+    fn existing(&self, place: Place) -> Result<Option<OwnedFd>, JournalError> {
+        let path = self.beneath(place);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match open_beneath(&self.root, path, flags, Mode::empty()) {
+            Ok(directory) => {
+                self.trust(&directory, path)?;
+                Ok(Some(directory))
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.fail("open", path)(errno)),
+        }
+    }
+
+    /// The directory, made where it is not there.
+    fn directory(&mut self, place: Place) -> Result<&OwnedFd, JournalError> {
+        if !self.directories.contains_key(&place) {
+            let directory = match self.existing(place)? {
+                Some(directory) => directory,
+                None => self.make(place)?,
+            };
+            self.directories.insert(place, directory);
+        }
+        self.directories
+            .get(&place)
+            .ok_or_else(|| JournalError::Unwritable("the directory was not kept".to_owned()))
+    }
+
+    fn make(&self, place: Place) -> Result<OwnedFd, JournalError> {
+        let path = self.beneath(place).to_owned();
+        let fail = self.fail("create", &path);
+        let mut made = PathBuf::new();
+        let segments: Vec<_> = path.components().collect();
+        for (number, segment) in segments.iter().enumerate() {
+            let parent = made.clone();
+            made.push(segment);
+            if number == 0 {
+                continue;
+            }
+            // Only the last directory is ours alone; /run and /var are everybody's.
+            let mode = if number + 1 == segments.len() {
+                0o700
+            } else {
+                0o755
+            };
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let holder = open_beneath(&self.root, &parent, flags, Mode::empty()).map_err(&fail)?;
+            match rustix::fs::mkdirat(&holder, segment.as_os_str(), Mode::from_raw_mode(mode)) {
+                Ok(()) if place == Place::Disk => {
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                    open_beneath(&self.root, &parent, flags, Mode::empty())
+                        .and_then(rustix::fs::fsync)
+                        .map_err(&fail)?;
+                }
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(fail(errno)),
+            }
+        }
+        self.existing(place)?.ok_or_else(|| fail(Errno::NOENT))
+    }
+
+    /// Refuses what somebody else could have written: a journal says what to write as root.
+    fn trust(&self, open: &OwnedFd, path: &Path) -> Result<(), JournalError> {
+        let stat = rustix::fs::fstat(open).map_err(self.fail("look at", path))?;
+        let us = rustix::process::geteuid().as_raw();
+        let why = if stat.st_uid != us && stat.st_uid != 0 {
+            format!("it belongs to user {}, not to {us}", stat.st_uid)
+        } else if stat.st_mode & 0o022 != 0 {
+            format!(
+                "its mode is {:04o}: others may write it",
+                stat.st_mode & 0o7777
+            )
+        } else {
+            return Ok(());
+        };
+        Err(JournalError::Untrusted {
+            path: self.shown(path),
+            why,
+        })
+    }
+
+    fn file_path(&self, place: Place, owner: &str) -> PathBuf {
+        self.beneath(place).join(name(owner))
+    }
+}
+
+fn name(owner: &str) -> String {
+    format!("{owner}.journal")
+}
+
+impl Store for DirectoryStore {
+    fn path(&self, place: Place, owner: &str) -> String {
+        self.shown(&self.file_path(place, owner))
+    }
+
+    fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
+        let path = self.file_path(place, owner);
+        let opened;
+        let directory = match self.directories.get(&place) {
+            Some(directory) => directory,
+            None => match self.existing(place)? {
+                Some(directory) => {
+                    opened = directory;
+                    &opened
+                }
+                None => return Ok(None),
+            },
+        };
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let open = match rustix::fs::openat(directory, name(owner), flags, Mode::empty()) {
+            Ok(open) => open,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(self.fail("read", &path)(errno)),
+        };
+        self.trust(&open, &path)?;
+        read_all(open).map(Some).map_err(self.fail("read", &path))
+    }
+
+    fn write_at(
+        &mut self,
+        place: Place,
+        owner: &str,
+        offset: u64,
+        bytes: &[u8],
+        sync: bool,
+    ) -> Result<(), JournalError> {
+        let path = self.file_path(place, owner);
+        let fail = self.fail("write", &path);
+        let key = (place, owner.to_owned());
+        let mut created = false;
+        if !self.files.contains_key(&key) {
+            let directory = self.directory(place)?;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let open =
+                rustix::fs::openat(directory, name(owner), flags, Mode::from_raw_mode(0o600))
+                    .map_err(&fail)?;
+            // What stands behind the last whole line is the rest of an interrupted write.
+            rustix::fs::ftruncate(&open, offset).map_err(&fail)?;
+            rustix::fs::seek(&open, rustix::fs::SeekFrom::Start(offset)).map_err(&fail)?;
+            created = offset == 0;
+            self.files.insert(key.clone(), open);
+        }
+        let Some(open) = self.files.get(&key) else {
+            return Err(fail(Errno::BADF));
+        };
+        let written = write_all(open, bytes).and_then(|()| {
+            if sync {
+                rustix::fs::fdatasync(open)
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(errno) = written {
+            // The next write opens anew and cuts what landed of this one.
+            self.files.remove(&key);
+            return Err(fail(errno));
+        }
+        if created && sync && place == Place::Disk {
+            // The name has to survive as well. Where the boot's journal is lost with the power,
+            // so is what it is about.
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            open_beneath(&self.root, self.beneath(place), flags, Mode::empty())
+                .and_then(rustix::fs::fsync)
+                .map_err(&fail)?;
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, place: Place, owner: &str, bytes: &[u8]) -> Result<(), JournalError> {
+        let path = self.file_path(place, owner);
+        let fail = self.fail("rewrite", &path);
+        self.files.remove(&(place, owner.to_owned()));
+        let new = format!(".{}.new", name(owner));
+        let directory = self.directory(place)?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        (|| {
+            let open = rustix::fs::openat(directory, &new, flags, Mode::from_raw_mode(0o600))?;
+            write_all(&open, bytes)?;
+            rustix::fs::fdatasync(&open)?;
+            rustix::fs::renameat(directory, &new, directory, name(owner))
+        })()
+        .map_err(&fail)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        open_beneath(&self.root, self.beneath(place), flags, Mode::empty())
+            .and_then(rustix::fs::fsync)
+            .map_err(&fail)
+    }
+
+    fn remove(&mut self, place: Place, owner: &str) -> Result<(), JournalError> {
+        let path = self.file_path(place, owner);
+        let fail = self.fail("remove", &path);
+        self.files.remove(&(place, owner.to_owned()));
+        let directory = self.directory(place)?;
+        match rustix::fs::unlinkat(directory, name(owner), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(fail(errno)),
+        }
+        if place == Place::Disk {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            open_beneath(&self.root, self.beneath(place), flags, Mode::empty())
+                .and_then(rustix::fs::fsync)
+                .map_err(&fail)?;
+        }
+        Ok(())
+    }
+
+    fn lock(&mut self, note: &str) -> Result<(), JournalError> {
+        let path = self.boot.join(LOCK);
+        let fail = self.fail("lock", &path);
+        let directory = self.directory(Place::Boot)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = rustix::fs::openat(directory, LOCK, flags, Mode::from_raw_mode(0o600))
+            .map_err(&fail)?;
+        match rustix::fs::flock(&open, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::AGAIN) => {
+                return Err(JournalError::Locked {
+                    holder: holder(&open),
+                });
+            }
+            Err(errno) => return Err(fail(errno)),
+        }
+        // Who we are, padded so that nothing of a longer predecessor stays.
+        let note = format!("{note:<79.79}\n");
+        rustix::io::pwrite(&open, note.as_bytes(), 0).map_err(&fail)?;
+        self.lock = Some(open);
+        Ok(())
+    }
+
+    fn unlock(&mut self) {
+        // The file stays: removing it would let two processes lock two files of one name.
+        self.lock = None;
+        self.files.clear();
+    }
+
+    fn holder(&self) -> Option<String> {
+        if self.lock.is_some() {
+            return None;
+        }
+        let directory = self.existing(Place::Boot).ok()??;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = rustix::fs::openat(&directory, LOCK, flags, Mode::empty()).ok()?;
+        match rustix::fs::flock(&open, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::AGAIN) => Some(holder(&open)),
+            _ => None,
+        }
+    }
+}
+
+fn holder(open: &OwnedFd) -> String {
+    let mut bytes = [0; 80];
+    let length = rustix::io::pread(open, &mut bytes, 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(&bytes[..length]);
+    match text.trim() {
+        "" => "it did not say who it is".to_owned(),
+        who => who.to_owned(),
+    }
+}

@@ -1,0 +1,183 @@
+//! One line of a journal: a checksum and a record.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::log::{Entry, Purpose};
+use super::{FORMAT, JournalError};
+use crate::knob::Lack;
+use crate::plan::Step;
+
+/// One record. The names are a file format: see `tests/journals`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "record")]
+pub(crate) enum Record {
+    /// The first line.
+    Journal {
+        version: u32,
+        owner: String,
+        program: String,
+    },
+    /// The whole intent of one apply; durable before the first turn. Ids count up from `first`.
+    Begin {
+        apply: u64,
+        boot: String,
+        first: u64,
+        steps: Vec<Step>,
+    },
+    /// What a step starts from that was not settled when it was planned.
+    From {
+        id: u64,
+        from: Value,
+        disturbed: Vec<Value>,
+    },
+    /// A step was turned and read back; `after` is what it left of the knobs it disturbs.
+    Turned {
+        id: u64,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        after: Vec<Value>,
+    },
+    /// The kernel refused a step that is not required; it will not be tried again in this boot.
+    Refused { id: u64, lack: Lack },
+    /// An apply is finished.
+    Done { apply: u64 },
+    /// An undo begins, over these entries.
+    Undo {
+        purpose: Purpose,
+        ids: Vec<u64>,
+        force: bool,
+    },
+    /// A step that disturbs is about to be turned back; then these states are put back.
+    Undoing { id: u64, targets: Vec<Value> },
+    /// The turn back was refused: the targets hold no longer.
+    Kept { id: u64 },
+    /// A step was turned back, and this is what it left of the knobs it disturbs.
+    Reset { id: u64, seen: Vec<Value> },
+    /// These entries are owed no more.
+    Undone { ids: Vec<u64> },
+    /// An undo is finished; what is not undone stays owed.
+    End,
+    /// A rewritten journal: all that is owed.
+    Held {
+        entries: Vec<Entry>,
+        refusals: Vec<(Step, Lack, String)>,
+        next: u64,
+        applies: u64,
+    },
+}
+
+impl Record {
+    /// Whether the engine waits for this record to be on the disk, where it matters: a damaged
+    /// line before one of these cannot be the end of an interrupted write.
+    fn is_durable(&self) -> bool {
+        matches!(
+            self,
+            Self::Journal { .. } | Self::Begin { .. } | Self::Held { .. }
+        )
+    }
+
+    pub(crate) fn encode(&self, into: &mut Vec<u8>) -> Result<(), JournalError> {
+        let json = serde_json::to_string(self)
+            .map_err(|error| JournalError::Unwritable(error.to_string()))?;
+        let sum = crc32fast::hash(json.as_bytes());
+        into.extend_from_slice(format!("{sum:08x} {json}\n").as_bytes());
+        Ok(())
+    }
+}
+
+/// The records of a file, and how many of its bytes they are.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed {
+    pub(crate) program: String,
+    pub(crate) records: Vec<Record>,
+    /// Where the next record goes: what stands behind is the rest of an interrupted write.
+    pub(crate) length: u64,
+    /// How many bytes stand behind.
+    pub(crate) cut: u64,
+}
+
+fn decode(line: &[u8]) -> Option<Record> {
+    let (sum, json) = line.split_at_checked(9)?;
+    let sum = std::str::from_utf8(sum.strip_suffix(b" ")?).ok()?;
+    let sum = u32::from_str_radix(sum, 16).ok()?;
+    (crc32fast::hash(json) == sum)
+        .then(|| serde_json::from_slice(json).ok())
+        .flatten()
+}
+
+/// Reads a journal file.
+///
+/// The first line that is not whole ends it, if that can be an interrupted
+/// write: nothing the engine waited for may stand behind it. A mark behind it
+/// may, since marks are not waited for and a power cut keeps blocks in any
+/// order; then the marks from there on are lost, and how far the work came is
+/// inferred from the host.
+pub(crate) fn parse(bytes: &[u8], path: &str) -> Result<Parsed, JournalError> {
+    let mut parsed = Parsed::default();
+    let mut offset = 0;
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
+    for (number, line) in lines.by_ref() {
+        let record = line.strip_suffix(b"\n").and_then(decode);
+        let damaged = || JournalError::Damaged {
+            path: path.to_owned(),
+            line: number + 1,
+        };
+        let Some(record) = record else {
+            // The first write is header and intent in one. When not even the header is whole,
+            // nothing was ever turned on its account, provided it was an interrupted write: a
+            // power cut leaves zeros or a part of it, never a whole line of something else.
+            let foreign = number == 0 && line.ends_with(b"\n") && !line.contains(&0);
+            let newer = line.strip_suffix(b"\n").and_then(version);
+            if let Some((version, program)) = newer.filter(|(version, _)| *version > FORMAT) {
+                return Err(JournalError::Newer {
+                    path: path.to_owned(),
+                    version,
+                    program,
+                });
+            }
+            let durable_behind = lines
+                .filter_map(|(_, line)| line.strip_suffix(b"\n").and_then(decode))
+                .any(|record| record.is_durable());
+            if foreign || durable_behind {
+                return Err(damaged());
+            }
+            break;
+        };
+        match (&record, number) {
+            (
+                Record::Journal {
+                    version, program, ..
+                },
+                0,
+            ) => {
+                if *version > FORMAT {
+                    return Err(JournalError::Newer {
+                        path: path.to_owned(),
+                        version: *version,
+                        program: program.clone(),
+                    });
+                }
+                parsed.program.clone_from(program);
+            }
+            (_, 0) | (Record::Journal { .. }, _) => return Err(damaged()),
+            _ => parsed.records.push(record),
+        }
+        offset += line.len();
+    }
+    parsed.length = offset as u64;
+    parsed.cut = (bytes.len() - offset) as u64;
+    Ok(parsed)
+}
+
+/// The version and program of a first line whose other fields this release need not know.
+fn version(line: &[u8]) -> Option<(u32, String)> {
+    #[derive(Deserialize)]
+    struct First {
+        record: String,
+        version: u32,
+        #[serde(default)]
+        program: String,
+    }
+    let first: First = serde_json::from_slice(line.get(9..)?).ok()?;
+    (first.record == "journal").then_some((first.version, first.program))
+}

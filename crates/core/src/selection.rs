@@ -1,0 +1,38 @@
+//! Which parts of a tuning are meant: what `--only NAME` says.
+
+/// Names of parts; nothing named means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    names: Vec<String>,
+}
+
+impl Selection {
+    /// All parts.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// The parts of these names, and whatever they hold.
+    pub fn only(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            names: names.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    /// Whether everything is meant.
+    pub fn is_all(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Whether a part, given as the names that lead to it, is meant.
+    pub fn admits<S: AsRef<str>>(&self, path: &[S]) -> bool {
+        self.is_all()
+            || path
+                .iter()
+                .any(|name| self.names.iter().any(|wanted| wanted == name.as_ref()))
+    }
+
+    pub(crate) fn admits_part(&self, part: &str) -> bool {
+        self.admits(&part.split('/').collect::<Vec<_>>())
+    }
+}

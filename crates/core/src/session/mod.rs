@@ -1,0 +1,632 @@
+//! Host, owner, kinds of knob and journal together: what the four verbs run in.
+//!
+//! The order is always the same: lock, put right what an earlier run left open,
+//! plan, write the intent down, turn, read back. Planning and verifying take
+//! `&Session`, no lock and no rights.
+
+mod position;
+mod turning;
+mod undoing;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, StaleStep};
+use crate::host::{Host, LinuxHost};
+use crate::journal::{DirectoryStore, JournalError, Log, Open, Purpose, Store};
+use crate::knob::{AnyKnob, Registry};
+use crate::plan::{Before, Plan, Planner, Refusal, Step};
+use crate::report::{Finding, Report, State};
+use crate::selection::Selection;
+
+pub use undoing::{Left, LeftBecause, Undone};
+
+/// What an apply did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Applied {
+    /// What was turned, in order, and read back.
+    pub turned: Vec<Step>,
+    /// The wishes that are no step: as wanted already, not applicable, pending, and what the
+    /// kernel refused without anything being broken.
+    pub findings: Vec<Finding>,
+    /// What a person should know beside it.
+    pub notes: Vec<String>,
+    /// What an earlier run had left open and was put right first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<Reverted>,
+    /// The review said no; nothing was turned.
+    #[serde(default)]
+    pub declined: bool,
+}
+
+/// What a revert or a recovery did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reverted {
+    /// What was put back, in the order done.
+    pub undone: Vec<Undone>,
+    /// What was not, and why; it stays in the journal.
+    pub left: Vec<Left>,
+    /// How many turns a reboot had taken back already.
+    pub by_reboot: usize,
+}
+
+impl Reverted {
+    /// Whether nothing is left that could not be put back. What somebody else has set since
+    /// does not count: leaving it is what was promised.
+    pub fn is_complete(&self) -> bool {
+        self.left
+            .iter()
+            .all(|left| matches!(left.because, LeftBecause::Theirs))
+    }
+
+    fn join(&mut self, later: Self) {
+        self.undone.extend(later.undone);
+        // What was left first and tried again is as the later says.
+        self.left = later.left;
+        self.by_reboot = self.by_reboot.max(later.by_reboot);
+    }
+}
+
+/// One turn that is owed a way back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Owed {
+    /// The part it was for.
+    pub part: String,
+    /// The knob.
+    pub knob: AnyKnob,
+    /// What we set, as printed.
+    pub ours: String,
+    /// What it was, as printed.
+    pub original: String,
+    /// What the host shows, as printed.
+    pub seen: String,
+    /// Whether the host still shows what we set.
+    pub is_ours: bool,
+}
+
+/// What the journal says, and how the host stands to it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// What would be put back, oldest first.
+    pub owed: Vec<Owed>,
+    /// What an earlier run left open, and what the next one does about it.
+    pub open: Option<String>,
+    /// What the kernel refused in this boot.
+    pub refused: Vec<String>,
+    /// How many turns a reboot has taken back.
+    pub by_reboot: usize,
+}
+
+/// What the verbs run in.
+#[derive(Debug)]
+pub struct Session {
+    host: Host,
+    owner: String,
+    program: String,
+    boot: String,
+    registry: Registry,
+    store: Box<dyn Store>,
+    only: Selection,
+    strict: bool,
+    force: bool,
+}
+
+impl Session {
+    /// The running system, with journals in `/run/hosttune` and `/var/lib/hosttune`, or, for a
+    /// user who is not root, in `$XDG_RUNTIME_DIR/hosttune` and `$XDG_STATE_HOME/hosttune`.
+    ///
+    /// # Errors
+    /// An owner that cannot name a journal, and whatever opening `/` answers.
+    pub fn live(owner: &str) -> Result<Self, Error> {
+        let host = LinuxHost::live()?;
+        let store = if rustix::process::geteuid().is_root() {
+            DirectoryStore::system(&host)?
+        } else {
+            let (boot, disk) = user_directories();
+            DirectoryStore::new(&host, boot, disk)?
+        };
+        Self::over(host, owner, store)
+    }
+
+    /// The tree beneath `root`, with journals in that tree.
+    ///
+    /// # Errors
+    /// As [`live`](Self::live), and where `root` is no directory.
+    pub fn at(root: impl AsRef<std::path::Path>, owner: &str) -> Result<Self, Error> {
+        let host = LinuxHost::at(root)?;
+        let store = DirectoryStore::system(&host)?;
+        Self::over(host, owner, store)
+    }
+
+    fn over(host: LinuxHost, owner: &str, store: DirectoryStore) -> Result<Self, Error> {
+        let host = Host::new(host);
+        let boot = host.boot_id()?;
+        Self::new(host, owner, store, &boot)
+    }
+
+    /// A session over any host and store; `boot` tells one boot from another.
+    ///
+    /// # Errors
+    /// An owner that cannot name a journal.
+    pub fn new(
+        host: Host,
+        owner: &str,
+        store: impl Store + 'static,
+        boot: &str,
+    ) -> Result<Self, Error> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let named = (1..=64).contains(&owner.len())
+            && owner.bytes().next().is_some_and(plain)
+            && owner
+                .bytes()
+                .all(|byte| plain(byte) || b"-_.".contains(&byte));
+        if !named {
+            return Err(Error::Owner(owner.to_owned()));
+        }
+        let mut registry = Registry::default();
+        crate::file::knobs(&mut registry);
+        Ok(Self {
+            host,
+            owner: owner.to_owned(),
+            program: format!("{owner} (hosttune-core {})", env!("CARGO_PKG_VERSION")),
+            boot: boot.to_owned(),
+            registry,
+            store: Box::new(store),
+            only: Selection::all(),
+            strict: false,
+            force: false,
+        })
+    }
+
+    /// Makes a crate's kinds of knob known: `.with(sysctl::knobs)`.
+    #[must_use]
+    pub fn with(mut self, knobs: impl FnOnce(&mut Registry)) -> Self {
+        knobs(&mut self.registry);
+        self
+    }
+
+    /// Plugs a transport into the session's host.
+    #[must_use]
+    pub fn plug<W: Send + 'static>(mut self, wire: W) -> Self {
+        self.host = self.host.plug(wire);
+        self
+    }
+
+    /// Whether a plain wish that does not apply is an error.
+    #[must_use]
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// Whether a revert also takes what somebody else has set since.
+    #[must_use]
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
+    }
+
+    /// Which parts are meant, by plan, apply, verify and revert.
+    #[must_use]
+    pub fn only(mut self, only: Selection) -> Self {
+        self.only = only;
+        self
+    }
+
+    /// Names the program in journals, for whoever finds one it cannot read: `gaming 0.1.0`.
+    #[must_use]
+    pub fn program(mut self, program: impl Into<String>) -> Self {
+        self.program = program.into();
+        self
+    }
+
+    /// The host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Whose journal.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// Plans what `declare` wants, reading only.
+    ///
+    /// # Errors
+    /// As [`Tuning::plan`](crate::Tuning::plan).
+    pub fn plan(
+        &self,
+        declare: impl FnOnce(&mut Planner<'_>) -> Result<(), Error>,
+    ) -> Result<Plan, Error> {
+        let (log, unread) = self.peek()?;
+        let mut plan = self.plan_with(&log, declare)?;
+        plan.provisional = self.provisional(&log)?;
+        plan.notes.extend(unread);
+        Ok(plan)
+    }
+
+    /// Reads how what `declare` wants stands.
+    ///
+    /// # Errors
+    /// As [`Tuning::verify`](crate::Tuning::verify).
+    pub fn verify(
+        &self,
+        declare: impl FnOnce(&mut Planner<'_>) -> Result<(), Error>,
+    ) -> Result<Report, Error> {
+        let (log, unread) = self.peek()?;
+        let refusals = refusals(&log);
+        let mut planner = self.planner(&refusals);
+        declare(&mut planner)?;
+        let mut report = planner.into_report(&self.owner)?;
+        report.notes.extend(self.provisional(&log)?);
+        report.notes.extend(unread);
+        Ok(report)
+    }
+
+    /// Plans under the lock, shows the plan to `review`, and turns it unless that says no.
+    ///
+    /// # Errors
+    /// As [`Tuning::apply`](crate::Tuning::apply).
+    pub fn apply_reviewed(
+        &mut self,
+        declare: impl FnOnce(&mut Planner<'_>) -> Result<(), Error>,
+        review: impl FnOnce(&Plan) -> bool,
+    ) -> Result<Applied, Error> {
+        self.locked(|session| {
+            let mut log = session.load()?;
+            let recovered = session.finish_open(&mut log)?;
+            let plan = session.plan_with(&log, declare)?;
+            let reviewed = review(&plan);
+            let applied = if reviewed {
+                session.turn_all(&mut log, plan)?
+            } else {
+                Applied {
+                    findings: plan.findings,
+                    notes: plan.notes,
+                    declined: true,
+                    ..Applied::default()
+                }
+            };
+            Ok(Applied {
+                recovered,
+                ..applied
+            })
+        })
+    }
+
+    /// Turns a stored plan, if the host is still what it starts from.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] where the host moved, and as [`Tuning::apply`](crate::Tuning::apply).
+    pub fn apply(&mut self, plan: &Plan) -> Result<Applied, Error> {
+        self.locked(|session| {
+            let mut log = session.load()?;
+            let recovered = session.finish_open(&mut log)?;
+            session.refuse_stale(plan)?;
+            let applied = session.turn_all(&mut log, plan.clone())?;
+            Ok(Applied {
+                recovered,
+                ..applied
+            })
+        })
+    }
+
+    /// Puts back everything this owner turned, or of the selected parts only.
+    ///
+    /// # Errors
+    /// As [`Tuning::revert`](crate::Tuning::revert).
+    pub fn revert(&mut self) -> Result<Reverted, Error> {
+        self.locked(|session| {
+            let mut log = session.load()?;
+            let mut reverted = session.finish_open(&mut log)?.unwrap_or_default();
+            let ids: Vec<u64> = log
+                .entries
+                .values()
+                .rev()
+                .filter(|entry| session.only.admits_part(&entry.step.part))
+                .map(|entry| entry.id)
+                .collect();
+            let force = session.force;
+            if !ids.is_empty() {
+                log.undo(&mut *session.store, Purpose::Revert, ids.clone(), force)?;
+                reverted.join(session.undo(&mut log, &ids, force));
+                log.end(&mut *session.store)?;
+            }
+            if session.only.is_all() {
+                // What the kernel refused was remembered for the sake of what is reverted now.
+                log.refused.clear();
+            }
+            log.clear_if_empty(&mut *session.store)?;
+            reverted.by_reboot = log.dropped;
+            Ok(reverted)
+        })
+    }
+
+    /// Puts right what an earlier run left open: an interrupted apply is rolled back, an
+    /// interrupted revert finished. Nothing where nothing is open.
+    ///
+    /// # Errors
+    /// Where the journal cannot be used or another process is at work.
+    pub fn recover(&mut self) -> Result<Reverted, Error> {
+        self.locked(|session| {
+            let mut log = session.load()?;
+            let recovered = session.finish_open(&mut log)?.unwrap_or_default();
+            log.clear_if_empty(&mut *session.store)?;
+            Ok(Reverted {
+                by_reboot: log.dropped,
+                ..recovered
+            })
+        })
+    }
+
+    /// What the journal says, and how the host stands to it. Reads only.
+    ///
+    /// # Errors
+    /// Where the journal cannot be used.
+    pub fn status(&self) -> Result<Status, Error> {
+        let log = self.load()?;
+        let owed = log
+            .entries
+            .values()
+            .map(|entry| self.owed(&entry.step))
+            .collect::<Result<_, _>>()?;
+        Ok(Status {
+            owed,
+            open: self.provisional(&log)?,
+            refused: log
+                .refused
+                .iter()
+                .map(|refused| format!("{}: {}", refused.step.knob, refused.lack))
+                .collect(),
+            by_reboot: log.dropped,
+        })
+    }
+
+    fn owed(&self, step: &Step) -> Result<Owed, Error> {
+        let kind = self.registry.find(&step.knob.kind)?;
+        let seen = kind.read(&step.knob, &self.host);
+        Ok(Owed {
+            part: step.part.clone(),
+            knob: step.knob.clone(),
+            ours: step.to_text.clone(),
+            original: match &step.from {
+                Before::Known(state) => kind.show(&step.knob, state),
+                Before::Unsettled => step.from_text.clone(),
+            },
+            is_ours: seen
+                .as_ref()
+                .is_ok_and(|seen| kind.counts_as(&step.knob, seen, &step.to)),
+            seen: seen.map_or_else(
+                |error| error.to_string(),
+                |seen| kind.show(&step.knob, &seen),
+            ),
+        })
+    }
+
+    fn planner<'a>(&'a self, refusals: &'a [Refusal]) -> Planner<'a> {
+        Planner::new(
+            &self.host,
+            &self.registry,
+            refusals,
+            &self.only,
+            self.strict,
+        )
+    }
+
+    fn plan_with(
+        &self,
+        log: &Log,
+        declare: impl FnOnce(&mut Planner<'_>) -> Result<(), Error>,
+    ) -> Result<Plan, Error> {
+        let refusals = refusals(log);
+        let mut planner = self.planner(&refusals);
+        declare(&mut planner)?;
+        planner.into_plan(&self.owner)
+    }
+
+    /// The journal, checked to hold nothing this program does not know.
+    fn load(&self) -> Result<Log, Error> {
+        let log = Log::load(&*self.store, &self.owner, &self.program, &self.boot)?;
+        for entry in log.entries.values() {
+            let disturbed = entry.step.disturbs.iter().map(|kept| &kept.knob);
+            for knob in std::iter::once(&entry.step.knob).chain(disturbed) {
+                if self.registry.find(&knob.kind).is_err() {
+                    return Err(Error::Journal(JournalError::UnknownKnob {
+                        path: self.store.path(entry.place, &self.owner),
+                        kind: knob.kind.clone(),
+                        program: log.program_of(entry.place).to_owned(),
+                    }));
+                }
+            }
+        }
+        Ok(log)
+    }
+
+    /// The journal for a verb that needs no rights: where it may not be read, that is said and
+    /// the verb goes on.
+    fn peek(&self) -> Result<(Log, Option<String>), Error> {
+        match self.load() {
+            Err(Error::Journal(JournalError::Denied { path, .. })) => {
+                let nothing = Log::load(&Nothing, &self.owner, &self.program, &self.boot)?;
+                let note = format!(
+                    "whether an earlier run was interrupted cannot be told: {path} is for root to read"
+                );
+                Ok((nothing, Some(note)))
+            }
+            other => other.map(|log| (log, None)),
+        }
+    }
+
+    /// What the next apply or revert will do before anything else.
+    fn provisional(&self, log: &Log) -> Result<Option<String>, Error> {
+        let Some(open) = log.open() else {
+            return Ok(None);
+        };
+        if let Some(holder) = self.store.holder() {
+            return Ok(Some(format!("being changed right now by {holder}")));
+        }
+        Ok(Some(match open {
+            Open::Applying { apply } => {
+                let steps = log.entries.values().filter(|e| e.apply == *apply).count();
+                format!(
+                    "an earlier apply was interrupted: what it did of its {steps} steps is put back first"
+                )
+            }
+            Open::Undoing { ids, .. } => {
+                let steps = ids.iter().filter(|id| log.entries.contains_key(id)).count();
+                format!(
+                    "an earlier revert was interrupted: its last {steps} steps are finished first"
+                )
+            }
+        }))
+    }
+
+    fn locked<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+        let note = format!("process {}, {}", std::process::id(), self.program);
+        self.store.lock(&note).map_err(|error| match error {
+            JournalError::Locked { holder } => Error::Locked { holder },
+            other => Error::Journal(other),
+        })?;
+        let done = work(self);
+        self.store.unlock();
+        done
+    }
+
+    /// Puts right what an earlier run left open.
+    fn finish_open(&mut self, log: &mut Log) -> Result<Option<Reverted>, Error> {
+        let (ids, force) = match log.open().cloned() {
+            None => return Ok(None),
+            Some(Open::Applying { apply }) => {
+                let ids = self.turned_by(log, apply)?;
+                log.undo(&mut *self.store, Purpose::Rollback, ids.clone(), false)?;
+                (ids, false)
+            }
+            Some(Open::Undoing { ids, force }) => (ids, force),
+        };
+        let recovered = self.undo(log, &ids, force);
+        log.end(&mut *self.store)?;
+        Ok(Some(recovered))
+    }
+
+    fn refuse_stale(&self, plan: &Plan) -> Result<(), Error> {
+        let mut stale = Vec::new();
+        let mut first = std::collections::HashSet::new();
+        for step in &plan.steps {
+            let kind = self.registry.find(&step.knob.kind)?;
+            // A knob's later steps start from what its earlier ones leave.
+            if !first.insert(step.knob.key()) {
+                continue;
+            }
+            let Before::Known(from) = &step.from else {
+                continue;
+            };
+            let seen = kind.read(&step.knob, &self.host)?;
+            if seen != *from {
+                stale.push(StaleStep {
+                    knob: step.knob.text.clone(),
+                    planned: step.from_text.clone(),
+                    seen: kind.show(&step.knob, &seen),
+                });
+            }
+        }
+        if stale.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Stale(stale))
+        }
+    }
+}
+
+fn refusals(log: &Log) -> Vec<Refusal> {
+    log.refused
+        .iter()
+        .map(|refused| Refusal {
+            key: refused.step.knob.key(),
+            to: refused.step.to.clone(),
+            lack: refused.lack.clone(),
+        })
+        .collect()
+}
+
+impl Finding {
+    /// A step that turned out not to apply when it was tried.
+    fn refused(step: &Step, lack: crate::knob::Lack) -> Self {
+        Self {
+            part: step.part.clone(),
+            knob: Some(step.knob.clone()),
+            name: step.knob.text.clone(),
+            wanted: Some(step.to.clone()),
+            wanted_text: step.to_text.clone(),
+            seen: step.from.known().cloned(),
+            seen_text: step.from_text.clone(),
+            state: State::NotApplicable { lack },
+            why: step.why.clone(),
+            requirement: step.requirement,
+        }
+    }
+}
+
+/// No journal at all.
+#[derive(Debug)]
+struct Nothing;
+
+impl Store for Nothing {
+    fn path(&self, _: crate::journal::Place, _: &str) -> String {
+        String::new()
+    }
+    fn read(&self, _: crate::journal::Place, _: &str) -> Result<Option<Vec<u8>>, JournalError> {
+        Ok(None)
+    }
+    fn write_at(
+        &mut self,
+        _: crate::journal::Place,
+        _: &str,
+        _: u64,
+        _: &[u8],
+        _: bool,
+    ) -> Result<(), JournalError> {
+        Ok(())
+    }
+    fn replace(&mut self, _: crate::journal::Place, _: &str, _: &[u8]) -> Result<(), JournalError> {
+        Ok(())
+    }
+    fn remove(&mut self, _: crate::journal::Place, _: &str) -> Result<(), JournalError> {
+        Ok(())
+    }
+    fn lock(&mut self, _: &str) -> Result<(), JournalError> {
+        Ok(())
+    }
+    fn unlock(&mut self) {}
+    fn holder(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Where a user's own session keeps its journals, after the XDG base directory specification.
+fn user_directories() -> (String, String) {
+    let set = |name| {
+        std::env::var(name)
+            .ok()
+            .filter(|path| path.starts_with('/'))
+    };
+    let uid = rustix::process::geteuid().as_raw();
+    let home = set("HOME").unwrap_or_else(|| "/nonexistent".to_owned());
+    let boot = set("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/run/user/{uid}"));
+    let disk = set("XDG_STATE_HOME").unwrap_or_else(|| format!("{home}/.local/state"));
+    (format!("{boot}/hosttune"), format!("{disk}/hosttune"))
+}
+
+impl fmt::Display for Owed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} → {}", self.knob, self.original, self.ours)?;
+        if !self.is_ours {
+            write!(f, ", is {} now", self.seen)?;
+        }
+        Ok(())
+    }
+}
+
+/// The value a knob shows, for the walk back.
+pub(crate) type Seen = Result<Value, crate::error::HostError>;

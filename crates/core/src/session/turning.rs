@@ -1,0 +1,251 @@
+//! Turning a plan's steps: write down, turn, read back, and take all back when one fails.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Applied, Seen, Session};
+use crate::error::{Cause, Error, HostErrorKind, StepFailure};
+use crate::journal::{Entry, Log, Place, Purpose, Record};
+use crate::knob::{AnyKnob, KnobKind, Lack};
+use crate::plan::{Before, Plan, Requirement, Step};
+use crate::report::Finding;
+
+/// What became of one step.
+enum Turn {
+    Turned,
+    /// It was as wanted already when its turn came.
+    Nothing,
+    Refused(Lack),
+}
+
+impl Session {
+    /// Turns a plan. The whole intent is in the journal before the first turn.
+    pub(super) fn turn_all(&mut self, log: &mut Log, plan: Plan) -> Result<Applied, Error> {
+        let mut applied = Applied {
+            findings: plan.findings,
+            notes: plan.notes,
+            ..Applied::default()
+        };
+        if plan.steps.is_empty() {
+            log.clear_if_empty(&mut *self.store)?;
+            return Ok(applied);
+        }
+        for step in &plan.steps {
+            self.registry.find(&step.knob.kind)?;
+        }
+        let apply = log.begin(&mut *self.store, plan.steps)?;
+        let entries: Vec<Entry> = log
+            .entries
+            .values()
+            .filter(|entry| entry.apply == apply)
+            .cloned()
+            .collect();
+        let mut place = Place::Boot;
+        for entry in entries {
+            place = entry.place;
+            let id = entry.id;
+            match self.turn_one(log, &entry) {
+                Ok(Turn::Turned) => applied.turned.push(entry.step),
+                Ok(Turn::Nothing) => {}
+                Ok(Turn::Refused(lack)) => {
+                    applied.findings.push(Finding::refused(&entry.step, lack));
+                }
+                Err(failure) => {
+                    let cause = cause(&entry.step, failure);
+                    return Err(self.roll_back(log, apply, id, cause));
+                }
+            }
+        }
+        if let Err(error) = log.done(&mut *self.store, place, apply) {
+            // An apply that cannot be recorded as finished would be rolled back by the next run,
+            // after somebody was told that it is done.
+            let last = applied.turned.last();
+            let cause = Cause {
+                knob: last.map_or_else(String::new, |step| step.knob.text.clone()),
+                part: last.map_or_else(String::new, |step| step.part.clone()),
+                wanted: last.map_or_else(String::new, |step| step.to_text.clone()),
+                failure: StepFailure::Journal(error),
+            };
+            return Err(self.roll_back(log, apply, u64::MAX, cause));
+        }
+        Ok(applied)
+    }
+
+    fn turn_one(&mut self, log: &mut Log, entry: &Entry) -> Result<Turn, StepFailure> {
+        let Entry {
+            id, place, step, ..
+        } = entry;
+        let kind = self.kind(&step.knob)?;
+        let mut from = step.from.known().cloned();
+        let unsettled = step
+            .disturbs
+            .iter()
+            .any(|kept| kept.state == Before::Unsettled);
+        if from.is_none() || unsettled {
+            let seen = kind
+                .read(&step.knob, &self.host)
+                .map_err(StepFailure::Unreadable)?;
+            let disturbed = self.kept_now(step)?;
+            let record = Record::From {
+                id: *id,
+                from: seen.clone(),
+                disturbed,
+            };
+            self.mark(log, *place, record)?;
+            from = Some(seen);
+        }
+        let from = from.unwrap_or_default();
+        if kind.counts_as(&step.knob, &from, &step.to) {
+            // What reset it left it as wanted. Writing an equal value can have side effects.
+            self.mark(log, *place, Record::Undone { ids: vec![*id] })?;
+            return Ok(Turn::Nothing);
+        }
+        if let Err(error) = kind.turn(&step.knob, &mut self.host, &step.to) {
+            let lack = match error.kind() {
+                HostErrorKind::NotApplicable(lack) if step.requirement != Requirement::Required => {
+                    lack.clone()
+                }
+                _ => return Err(StepFailure::Refused(error)),
+            };
+            let untouched = self.settled(&kind, &step.knob, |seen| *seen != from);
+            if step.means || untouched.ok() != Some(from) {
+                return Err(StepFailure::Refused(error));
+            }
+            let record = Record::Refused {
+                id: *id,
+                lack: lack.clone(),
+            };
+            self.mark(log, *place, record)?;
+            return Ok(Turn::Refused(lack));
+        }
+        let seen = self
+            .settled(&kind, &step.knob, |seen| {
+                kind.counts_as(&step.knob, seen, &step.to)
+            })
+            .map_err(StepFailure::Unreadable)?;
+        if !kind.counts_as(&step.knob, &seen, &step.to) {
+            return Err(StepFailure::NotTaken {
+                seen: kind.show(&step.knob, &seen),
+            });
+        }
+        let after = self.disturbed_now(step)?;
+        self.mark(log, *place, Record::Turned { id: *id, after })?;
+        Ok(Turn::Turned)
+    }
+
+    /// What the disturbed knobs show where the plan could not know it, and what it knew elsewhere.
+    fn kept_now(&self, step: &Step) -> Result<Vec<Value>, StepFailure> {
+        step.disturbs
+            .iter()
+            .map(|kept| match &kept.state {
+                Before::Known(state) => Ok(state.clone()),
+                Before::Unsettled => self.now(&kept.knob).map_err(StepFailure::Unreadable),
+            })
+            .collect()
+    }
+
+    fn disturbed_now(&self, step: &Step) -> Result<Vec<Value>, StepFailure> {
+        step.disturbs
+            .iter()
+            .map(|kept| self.now(&kept.knob).map_err(StepFailure::Unreadable))
+            .collect()
+    }
+
+    pub(super) fn now(&self, knob: &AnyKnob) -> Seen {
+        self.kind_or_malformed(knob)?.read(knob, &self.host)
+    }
+
+    fn kind(&self, knob: &AnyKnob) -> Result<KnobKind, StepFailure> {
+        self.kind_or_malformed(knob)
+            .map_err(StepFailure::Unreadable)
+    }
+
+    /// The registered kind of a knob. Journals and plans were checked when they were loaded, so
+    /// an unknown one is a disturbed knob whose crate was not registered.
+    pub(super) fn kind_or_malformed(
+        &self,
+        knob: &AnyKnob,
+    ) -> Result<KnobKind, crate::error::HostError> {
+        self.registry.find(&knob.kind).map_err(|error| {
+            crate::error::HostError::malformed(knob.text.clone(), error.to_string())
+        })
+    }
+
+    fn mark(&mut self, log: &mut Log, place: Place, record: Record) -> Result<(), StepFailure> {
+        log.mark(&mut *self.store, place, record)
+            .map_err(StepFailure::Journal)
+    }
+
+    /// Reads a knob until `there`, or until the kernel has had the time it may take.
+    pub(super) fn settled(
+        &self,
+        kind: &KnobKind,
+        knob: &AnyKnob,
+        there: impl Fn(&Value) -> bool,
+    ) -> Seen {
+        let mut waited = Duration::ZERO;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let seen = kind.read(knob, &self.host);
+            if seen.as_ref().is_ok_and(&there) || waited >= kind.settle {
+                return seen;
+            }
+            let next = pause.min(kind.settle.saturating_sub(waited));
+            self.host.pause(next);
+            waited += next;
+            pause *= 2;
+        }
+    }
+
+    /// Takes back what a failed apply did, the failed step included, and says how that went.
+    fn roll_back(&mut self, log: &mut Log, apply: u64, failed: u64, cause: Cause) -> Error {
+        let cause = Box::new(cause);
+        let of_apply = || log.entries.values().filter(|entry| entry.apply == apply);
+        let never: Vec<u64> = of_apply()
+            .filter(|entry| entry.id > failed)
+            .map(|entry| entry.id)
+            .collect();
+        let ids: Vec<u64> = of_apply()
+            .rev()
+            .filter(|entry| entry.id <= failed)
+            .map(|entry| entry.id)
+            .collect();
+        let place = of_apply().next().map_or(Place::Boot, |entry| entry.place);
+        // A journal that cannot be written any more must not keep the host from being put back:
+        // the next run then finds these entries as they are and finds the host already right.
+        let _ = log.mark(&mut *self.store, place, Record::Undone { ids: never });
+        let _ = log.undo(&mut *self.store, Purpose::Rollback, ids.clone(), false);
+        self.await_late(log, failed);
+        let reverted = self.undo(log, &ids, false);
+        let _ = log.end(&mut *self.store);
+        if reverted.left.is_empty() {
+            Error::RolledBack { cause }
+        } else {
+            Error::RollbackIncomplete {
+                cause,
+                left: reverted.left,
+            }
+        }
+    }
+
+    /// A refused turn can land late: gives it the time it may take before looking at it.
+    fn await_late(&self, log: &Log, failed: u64) {
+        if let Some(entry) = log.entries.get(&failed)
+            && let Ok(kind) = self.kind_or_malformed(&entry.step.knob)
+            && !kind.settle.is_zero()
+        {
+            let from = entry.step.from.known().cloned();
+            let _ = self.settled(&kind, &entry.step.knob, |seen| Some(seen) != from.as_ref());
+        }
+    }
+}
+
+fn cause(step: &Step, failure: StepFailure) -> Cause {
+    Cause {
+        knob: step.knob.text.clone(),
+        part: step.part.clone(),
+        wanted: step.to_text.clone(),
+        failure,
+    }
+}

@@ -1,0 +1,390 @@
+//! What every knob and every tuning is held to, as functions.
+//!
+//! Each takes a [`World`] as it is before, and answers [`Broken`] where the law
+//! does not hold; inside `proptest!`, `laws::die_anywhere(..)?` is enough. The
+//! world given is copied, not changed.
+
+use std::fmt;
+
+use super::{Fate, Moment, Picture, World};
+use crate::error::{Error, StepFailure};
+use crate::knob::Lifetime;
+use crate::report::State;
+use crate::tuning::Tuning;
+
+/// A law that does not hold, and what shows it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the law '{law}' is broken: {shown}")]
+pub struct Broken {
+    /// Which law.
+    pub law: &'static str,
+    /// What shows it.
+    pub shown: String,
+}
+
+fn broken(law: &'static str, shown: impl fmt::Display) -> Broken {
+    Broken {
+        law,
+        shown: shown.to_string(),
+    }
+}
+
+fn failed<'l>(law: &'static str, verb: &'l str) -> impl Fn(Error) -> Broken + use<'l> {
+    move |error| {
+        let mut shown = format!("{verb}: {error}");
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            shown = format!("{shown}: {cause}");
+            source = cause.source();
+        }
+        broken(law, shown)
+    }
+}
+
+fn same(law: &'static str, was: &Picture, is: &Picture) -> Result<(), Broken> {
+    let changed: Vec<String> = was
+        .keys()
+        .chain(is.keys().filter(|key| !was.contains_key(*key)))
+        .filter(|key| was.get(*key) != is.get(*key))
+        .map(|key| format!("{key}: was {:?}, is {:?}", was.get(key), is.get(key)))
+        .collect();
+    if changed.is_empty() {
+        Ok(())
+    } else {
+        Err(broken(law, changed.join("; ")))
+    }
+}
+
+fn no_journal_left<W: World>(law: &'static str, world: &W) -> Result<(), Broken> {
+    if world.store().is_empty() {
+        Ok(())
+    } else {
+        Err(broken(law, "a journal is left although nothing is owed"))
+    }
+}
+
+/// Law 1: what apply did, verify finds.
+///
+/// # Errors
+/// Where it does not hold.
+pub fn apply_then_verify<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), Broken> {
+    const LAW: &str = "apply, then verify: matches";
+    let world = world.fork();
+    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
+    let report = tuning.verify(&session).map_err(failed(LAW, "verify"))?;
+    match report.items.iter().find(|item| item.state.is_drift()) {
+        None => Ok(()),
+        Some(item) => Err(broken(LAW, item)),
+    }
+}
+
+/// Law 2: after apply there is nothing to do.
+///
+/// # Errors
+/// Where it does not hold.
+pub fn apply_then_plan<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), Broken> {
+    const LAW: &str = "apply, then plan: empty";
+    let world = world.fork();
+    let fate = Fate::lives();
+    let mut session = world.session(&fate).map_err(failed(LAW, "open"))?;
+    tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
+    let plan = tuning.plan(&session).map_err(failed(LAW, "plan"))?;
+    if let Some(step) = plan.steps.first() {
+        return Err(broken(
+            LAW,
+            format!("{} {} → {}", step.knob, step.from_text, step.to_text),
+        ));
+    }
+    let before = fate.writes();
+    tuning
+        .apply(&mut session)
+        .map_err(failed(LAW, "apply again"))?;
+    if fate.writes() == before {
+        Ok(())
+    } else {
+        Err(broken(LAW, "a second apply writes"))
+    }
+}
+
+/// Law 3: apply, revert: the host is what it was, and no journal is left.
+///
+/// # Errors
+/// Where it does not hold.
+pub fn apply_then_revert<W: World>(world: &W, tunings: &[impl Tuning]) -> Result<(), Broken> {
+    const LAW: &str = "apply (any number of times), revert: as it was";
+    let world = world.fork();
+    let was = world.picture();
+    for tuning in tunings {
+        // Each in a process of its own: nothing may live in the session alone.
+        let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+        tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
+    }
+    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let reverted = session.revert().map_err(failed(LAW, "revert"))?;
+    if let Some(left) = reverted.left.first() {
+        return Err(broken(LAW, left));
+    }
+    same(LAW, &was, &world.picture())?;
+    no_journal_left(LAW, &world)
+}
+
+/// One death: at which write of the process, and where in it.
+pub type Death = (u64, Moment);
+
+/// Law 4: die at any write, of the host or of the journal, any number of times, also while
+/// putting things back; then revert: the host is what it was.
+///
+/// Every tuning is applied in a process of its own; `deaths` are dealt out to the processes in
+/// turn, and a process whose death never comes does its work. After a death the
+/// next process is the next tuning's apply, or, every second time, a revert.
+///
+/// # Errors
+/// Where it does not hold.
+pub fn die_anywhere<W: World>(
+    world: &W,
+    tunings: &[impl Tuning],
+    deaths: &[Death],
+) -> Result<(), Broken> {
+    const LAW: &str = "die anywhere, revert: as it was";
+    let world = world.fork();
+    let was = world.picture();
+    let mut deaths = deaths.iter();
+    let mut fate = || {
+        deaths.next().map_or_else(Fate::lives, |(write, moment)| {
+            Fate::dies_at(*write, *moment)
+        })
+    };
+    for (number, tuning) in tunings.iter().enumerate() {
+        let mine = fate();
+        let mut session = world.session(&mine).map_err(failed(LAW, "open"))?;
+        let applied = tuning.apply(&mut session);
+        if !mine.is_dead() {
+            applied.map_err(failed(LAW, "apply"))?;
+        } else if number % 2 == 0 {
+            let mine = fate();
+            let mut session = world.session(&mine).map_err(failed(LAW, "open"))?;
+            let reverted = session.revert();
+            if !mine.is_dead() {
+                reverted.map_err(failed(LAW, "revert"))?;
+            }
+        }
+    }
+    for (write, moment) in deaths {
+        let mine = Fate::dies_at(*write, *moment);
+        let mut session = world.session(&mine).map_err(failed(LAW, "open"))?;
+        let _ = session.revert();
+        if !mine.is_dead() {
+            break;
+        }
+    }
+    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let reverted = session.revert().map_err(failed(LAW, "the last revert"))?;
+    if let Some(left) = reverted.left.first() {
+        return Err(broken(LAW, left));
+    }
+    same(LAW, &was, &world.picture())?;
+    no_journal_left(LAW, &world)
+}
+
+/// Law 4, the other half: an apply that died is rolled back to the last finished one by the next
+/// process, whatever that does.
+///
+/// # Errors
+/// Where it does not hold.
+pub fn die_then_recover<W: World>(
+    world: &W,
+    finished: &impl Tuning,
+    dying: &impl Tuning,
+    deaths: &[Death],
+) -> Result<(), Broken> {
+    const LAW: &str = "die in an apply, recover: as the last finished one left it";
+    let world = world.fork();
+    let first = world.picture();
+    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    finished.apply(&mut session).map_err(failed(LAW, "apply"))?;
+    let was = world.picture();
+    let mut died = false;
+    for (number, (write, moment)) in deaths.iter().enumerate() {
+        let fate = Fate::dies_at(*write, *moment);
+        let mut session = world.session(&fate).map_err(failed(LAW, "open"))?;
+        let result = if number == 0 {
+            dying.apply(&mut session).map(drop)
+        } else {
+            session.recover().map(drop)
+        };
+        if !fate.is_dead() {
+            result.map_err(failed(LAW, "apply or recover"))?;
+            died |= number > 0;
+            break;
+        }
+        died = true;
+    }
+    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    session.recover().map_err(failed(LAW, "recover"))?;
+    let is = world.picture();
+    // A death after the apply's last word leaves a finished apply.
+    if died && is != was {
+        let plan = dying.plan(&session).map_err(failed(LAW, "plan"))?;
+        if !plan.is_empty() {
+            same(LAW, &was, &is)?;
+        }
+    }
+    session.revert().map_err(failed(LAW, "revert"))?;
+    same(LAW, &first, &world.picture())
+}
+
+/// Law 5: what a stranger sets between apply and revert survives, and everything else goes back.
+///
+/// # Errors
+/// Where it does not hold.
+pub fn stranger_survives<W: World>(
+    world: &W,
+    tuning: &impl Tuning,
+    stranger: impl FnOnce(&W),
+) -> Result<(), Broken> {
+    const LAW: &str = "a stranger's change survives, all else goes back";
+    let world = world.fork();
+    let was = world.picture();
+    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
+    let ours = world.picture();
+    stranger(&world);
+    let theirs = world.picture();
+    session.revert().map_err(failed(LAW, "revert"))?;
+    let mut wanted = was;
+    for (key, value) in &theirs {
+        if ours.get(key) != Some(value) {
+            wanted.insert(key.clone(), value.clone());
+        }
+    }
+    for key in ours.keys().filter(|key| !theirs.contains_key(*key)) {
+        wanted.remove(key);
+    }
+    same(LAW, &wanted, &world.picture())
+}
+
+/// Law 6: a step that fails, before or after its change landed, leaves the host as it was.
+///
+/// # Errors
+/// Where it does not hold.
+pub fn failing_step<W: World>(
+    world: &W,
+    tuning: &impl Tuning,
+    change: u64,
+    moment: Moment,
+) -> Result<(), Broken> {
+    const LAW: &str = "a step that fails leaves the host as it was";
+    let world = world.fork();
+    let was = world.picture();
+    let fate = Fate::fails_at(change, moment);
+    let mut session = world.session(&fate).map_err(failed(LAW, "open"))?;
+    match tuning.apply(&mut session) {
+        // The change that was to fail never came.
+        Ok(_) if fate.changes() <= change => return Ok(()),
+        Ok(_) => return Err(broken(LAW, "a failed change was reported as success")),
+        Err(Error::RolledBack { cause }) => {
+            if !matches!(cause.failure, StepFailure::Refused(_)) {
+                return Err(broken(LAW, format!("the wrong cause: {cause:?}")));
+            }
+        }
+        Err(error) => return Err(failed(LAW, "apply")(error)),
+    }
+    same(LAW, &was, &world.picture())?;
+    no_journal_left(LAW, &world)
+}
+
+/// Law 7: a plan writes nothing, and neither does verify.
+///
+/// # Errors
+/// Where it does not hold.
+pub fn plan_writes_nothing<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), Broken> {
+    const LAW: &str = "plan and verify write nothing";
+    let world = world.fork();
+    let was = world.picture();
+    let fate = Fate::lives();
+    let session = world.session(&fate).map_err(failed(LAW, "open"))?;
+    tuning.plan(&session).map_err(failed(LAW, "plan"))?;
+    tuning.verify(&session).map_err(failed(LAW, "verify"))?;
+    if fate.writes() != 0 || !world.store().is_empty() {
+        return Err(broken(LAW, format!("{} writes", fate.writes())));
+    }
+    same(LAW, &was, &world.picture())
+}
+
+/// Law 8: a model's text reads as the same model.
+///
+/// # Errors
+/// Where it does not hold.
+pub fn text_of_model<M: PartialEq + fmt::Debug, E: fmt::Display>(
+    model: &M,
+    write: impl FnOnce(&M) -> String,
+    read: impl FnOnce(&str) -> Result<M, E>,
+) -> Result<(), Broken> {
+    const LAW: &str = "model → text → the same model";
+    let text = write(model);
+    match read(&text) {
+        Ok(again) if again == *model => Ok(()),
+        Ok(again) => Err(broken(LAW, format!("{model:?} → {text:?} → {again:?}"))),
+        Err(error) => Err(broken(LAW, format!("{model:?} → {text:?}: {error}"))),
+    }
+}
+
+/// Law 8: a text that reads is written as the same text.
+///
+/// # Errors
+/// Where it does not hold.
+pub fn model_of_text<M, E>(
+    text: &str,
+    read: impl FnOnce(&str) -> Result<M, E>,
+    write: impl FnOnce(&M) -> String,
+) -> Result<(), Broken> {
+    const LAW: &str = "text → model → the same text";
+    let Ok(model) = read(text) else { return Ok(()) };
+    let again = write(&model);
+    if again == text {
+        Ok(())
+    } else {
+        Err(broken(LAW, format!("{text:?} → {again:?}")))
+    }
+}
+
+/// Law 11: on an empty host nothing is planned but files of ours.
+///
+/// # Errors
+/// Where it does not hold.
+pub fn nothing_on_an_empty_host<W: World>(empty: &W, tuning: &impl Tuning) -> Result<(), Broken> {
+    const LAW: &str = "on an empty host only files of ours are planned";
+    let world = empty.fork();
+    let session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let plan = tuning.plan(&session).map_err(failed(LAW, "plan"))?;
+    match plan
+        .steps
+        .iter()
+        .find(|step| step.lifetime != Lifetime::Disk)
+    {
+        None => Ok(()),
+        Some(step) => Err(broken(LAW, &step.knob)),
+    }
+}
+
+/// Law 12: what the host offers is applied: on a host that has everything, no wish is skipped
+/// and each shows afterwards.
+///
+/// # Errors
+/// Where it does not hold.
+pub fn what_is_offered_is_applied<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), Broken> {
+    const LAW: &str = "what the host offers is applied";
+    let world = world.fork();
+    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
+    let report = tuning.verify(&session).map_err(failed(LAW, "verify"))?;
+    match report
+        .items
+        .iter()
+        .find(|item| !matches!(item.state, State::Matches | State::Rounded))
+    {
+        None => Ok(()),
+        Some(item) => Err(broken(LAW, item)),
+    }
+}

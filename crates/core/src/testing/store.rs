@@ -1,0 +1,211 @@
+//! Journals in memory, which die with their process and lose their power like real ones.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+
+use super::fate::{Fate, Moment};
+use crate::journal::{JournalError, Place, Store};
+
+#[derive(Debug, Clone, Default)]
+struct File {
+    bytes: Vec<u8>,
+    /// How many of the bytes are on the disk.
+    synced: usize,
+}
+
+type Files = BTreeMap<(bool, String), File>;
+
+/// Journals in memory; clones share them, [`fork`](Self::fork) copies them.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    files: Arc<Mutex<Files>>,
+    locked: Arc<Mutex<Option<String>>>,
+    fate: Fate,
+    holding: bool,
+}
+
+impl MemoryStore {
+    /// No journals.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same journals, as a process with this fate sees them. The lock of a dead process is
+    /// free again, as the kernel sees to.
+    #[must_use]
+    pub fn of(&self, fate: &Fate) -> Self {
+        Self {
+            files: Arc::clone(&self.files),
+            locked: Arc::default(),
+            fate: fate.clone(),
+            holding: false,
+        }
+    }
+
+    /// A copy that lives on its own.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self {
+            files: Arc::new(Mutex::new(self.files().clone())),
+            ..Self::default()
+        }
+    }
+
+    /// The power is cut: the boot's files are gone, and of the disk's whatever was not synced:
+    /// cut off, or, with `zeros`, there in length and empty.
+    pub fn power_cut(&self, zeros: bool) {
+        self.files().retain(|(disk, _), file| {
+            if zeros {
+                file.bytes[file.synced..].fill(0);
+            } else {
+                file.bytes.truncate(file.synced);
+            }
+            *disk && !file.bytes.is_empty()
+        });
+    }
+
+    /// Whether no journal is left.
+    pub fn is_empty(&self) -> bool {
+        self.files().is_empty()
+    }
+
+    /// How long the longest journal file is, in bytes.
+    pub fn longest(&self) -> usize {
+        let files = self.files();
+        files
+            .values()
+            .map(|file| file.bytes.len())
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// A journal file's bytes; `None` where there is no such file.
+    pub fn bytes(&self, place: Place, owner: &str) -> Option<Vec<u8>> {
+        self.files()
+            .get(&key(place, owner))
+            .map(|file| file.bytes.clone())
+    }
+
+    /// Puts bytes in a journal file's place.
+    pub fn set_bytes(&self, place: Place, owner: &str, bytes: &[u8]) {
+        let file = File {
+            bytes: bytes.to_vec(),
+            synced: bytes.len(),
+        };
+        self.files().insert(key(place, owner), file);
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes one write, as far as the process lives.
+    fn write(
+        &self,
+        place: Place,
+        owner: &str,
+        make: impl FnOnce(&mut Files, bool),
+    ) -> Result<(), JournalError> {
+        let dead = || JournalError::Failed {
+            operation: "write",
+            path: self.path(place, owner),
+            errno: Errno::IO,
+        };
+        let moment = self.fate.begin().map_err(|()| dead())?;
+        make(&mut self.files(), moment == Some(Moment::Within));
+        moment.map_or(Ok(()), |_| Err(dead()))
+    }
+}
+
+fn key(place: Place, owner: &str) -> (bool, String) {
+    (place == Place::Disk, owner.to_owned())
+}
+
+impl Store for MemoryStore {
+    fn path(&self, place: Place, owner: &str) -> String {
+        let directory = match place {
+            Place::Boot => "/run/hosttune",
+            Place::Disk => "/var/lib/hosttune",
+        };
+        format!("{directory}/{owner}.journal")
+    }
+
+    fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
+        Ok(self.bytes(place, owner))
+    }
+
+    fn write_at(
+        &mut self,
+        place: Place,
+        owner: &str,
+        offset: u64,
+        bytes: &[u8],
+        sync: bool,
+    ) -> Result<(), JournalError> {
+        self.write(place, owner, |files, half| {
+            let file = files.entry(key(place, owner)).or_default();
+            let bytes = if half {
+                &bytes[..bytes.len() / 2]
+            } else {
+                bytes
+            };
+            file.bytes
+                .truncate(usize::try_from(offset).unwrap_or(usize::MAX));
+            file.bytes.extend_from_slice(bytes);
+            file.synced = file.synced.min(file.bytes.len());
+            if sync && !half {
+                file.synced = file.bytes.len();
+            }
+        })
+    }
+
+    fn replace(&mut self, place: Place, owner: &str, bytes: &[u8]) -> Result<(), JournalError> {
+        self.write(place, owner, |files, half| {
+            if !half {
+                let file = File {
+                    bytes: bytes.to_vec(),
+                    synced: bytes.len(),
+                };
+                files.insert(key(place, owner), file);
+            }
+        })
+    }
+
+    fn remove(&mut self, place: Place, owner: &str) -> Result<(), JournalError> {
+        self.write(place, owner, |files, half| {
+            if !half {
+                files.remove(&key(place, owner));
+            }
+        })
+    }
+
+    fn lock(&mut self, note: &str) -> Result<(), JournalError> {
+        let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(holder) = &*locked {
+            return Err(JournalError::Locked {
+                holder: holder.clone(),
+            });
+        }
+        *locked = Some(note.to_owned());
+        drop(locked);
+        self.holding = true;
+        Ok(())
+    }
+
+    fn unlock(&mut self) {
+        self.holding = false;
+        *self.locked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn holder(&self) -> Option<String> {
+        if self.holding {
+            return None;
+        }
+        self.locked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}

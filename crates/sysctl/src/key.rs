@@ -1,0 +1,487 @@
+//! Names of kernel variables beneath `/proc/sys`, and patterns that name several of them.
+//!
+//! A [`Key`] is a list of path segments. It is not a string in which dots were replaced: an
+//! interface name may hold a dot (`eth0.100`), so `net.ipv4.conf.eth0.100.forwarding` with every
+//! dot turned into a slash is another file, usually none at all. Which of the two separators
+//! means what is decided as systemd and procps decide it: by the *first* separator of the text.
+//! If that is a slash, the text is a path as it stands. If it is a dot, dots and slashes are
+//! interchanged, so `net.ipv4.conf.eth0/100.forwarding` is the interface `eth0.100`.
+//!
+//! A [`KeyPattern`] is the same with `*`, `?` and `[...]` in it, as sysctl.d(5) allows. It is never
+//! written to: it is expanded into listed keys first, because the set of keys that it matches
+//! grows with the kernel (`vm.vfs_cache_press*` also matches `vm.vfs_cache_pressure_denom` where
+//! that exists) and a plan must show what it will touch.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::glob;
+
+/// The directory that every key is relative to.
+pub const PROC_SYS: &str = "/proc/sys";
+
+/// `(alias, canonical)`, both slashed; the reasons are at [`Key::canonical`].
+const ALIASES: [(&str, &str); 2] = [
+    ("net/ipv4/conf/all/forwarding", "net/ipv4/ip_forward"),
+    ("net/nf_conntrack_max", "net/netfilter/nf_conntrack_max"),
+];
+
+/// Why a text or a list of segments names no key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The text has no characters, or the list no segments.
+    #[error("a sysctl key is empty; write it like vm.swappiness")]
+    Empty,
+    /// Two separators stand side by side, or one stands at an end.
+    #[error("sysctl key `{key}` has an empty segment; write one separator between two names")]
+    EmptySegment {
+        /// The whole text.
+        key: String,
+    },
+    /// The text begins with a slash.
+    #[error(
+        "sysctl key `{key}` is an absolute path; leave out `/proc/sys/` and write it like vm.swappiness or vm/swappiness"
+    )]
+    Absolute {
+        /// The whole text.
+        key: String,
+    },
+    /// A segment is `.` or `..`, which would name a place outside of the key's own directory.
+    #[error("sysctl key `{key}` holds the path step `{step}`; name the directories themselves")]
+    PathStep {
+        /// The whole text.
+        key: String,
+        /// `.` or `..`.
+        step: String,
+    },
+    /// A character that no line of a sysctl.d file could carry in a key.
+    #[error(
+        "sysctl key `{}` holds {character:?} at byte {offset}; blanks, control characters and `=` cannot stand in a key", .key.escape_debug()
+    )]
+    Character {
+        /// The whole text.
+        key: String,
+        /// The first character that is not allowed.
+        character: char,
+        /// Where it stands, in bytes from the start of the text.
+        offset: usize,
+    },
+    /// A segment that itself holds a slash.
+    #[error(
+        "the segment `{segment}` of a sysctl key holds a `/`; give each name as its own segment"
+    )]
+    SlashInSegment {
+        /// The segment.
+        segment: String,
+    },
+    /// The first segment cannot be told from something else in a text.
+    #[error(
+        "the first segment `{segment}` of a sysctl key holds a `.` or begins with `-`, `#` or `;`; no sysctl.d line can name such a key, and no kernel has one"
+    )]
+    FirstSegment {
+        /// The segment.
+        segment: String,
+    },
+    /// The text is a pattern where one key was wanted.
+    #[error(
+        "`{key}` is a pattern and not one sysctl key; expand it into listed keys first (KeyPattern::expand)"
+    )]
+    Pattern {
+        /// The whole text.
+        key: String,
+    },
+}
+
+/// The name of one kernel variable: path segments beneath `/proc/sys`, at least one.
+///
+/// No segment is empty, `.` or `..`, and none holds a slash, a blank, a control character, an `=`
+/// or a glob character; the first one holds no dot. These are the names that a sysctl.d line can
+/// carry, so that [`Display`](fmt::Display) and [`FromStr`] are each other's inverse for every key.
+///
+/// ```
+/// # use hosttune_sysctl::Key;
+/// let key: Key = "net.ipv4.conf.eth0/100.forwarding".parse()?;
+/// assert_eq!(key.path(), "/proc/sys/net/ipv4/conf/eth0.100/forwarding");
+/// assert_eq!(key, "net/ipv4/conf/eth0.100/forwarding".parse()?);
+/// # Ok::<(), hosttune_sysctl::KeyError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The segments joined by slashes. One string is enough, since no segment holds a slash.
+    slashed: String,
+}
+
+impl Key {
+    /// Builds a key from its segments, in which dots are ordinary characters.
+    ///
+    /// # Errors
+    ///
+    /// When the list is empty or a segment is one that a key cannot hold; see [`KeyError`].
+    pub fn new<I, S>(segments: I) -> Result<Self, KeyError>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<str>,
+    {
+        let slashed = join(segments)?;
+        check(&slashed, &slashed)?;
+        if glob::is_glob(&slashed) {
+            return Err(KeyError::Pattern { key: slashed });
+        }
+        Ok(Self { slashed })
+    }
+
+    /// The segments from the outermost directory to the file.
+    pub fn segments(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.slashed.split('/')
+    }
+
+    /// The absolute path of the variable's file, beginning with `/proc/sys/`.
+    pub fn path(&self) -> String {
+        format!("{PROC_SYS}/{}", self.slashed)
+    }
+
+    /// The key under which one kernel variable is known, whichever of its names this one is.
+    ///
+    /// A set that assigned two names of one variable would fight itself, and a revert would
+    /// restore one of them twice. Only names that share one variable *and* one meaning are
+    /// mapped:
+    ///
+    /// | Name | Canonical | Why |
+    /// |---|---|---|
+    /// | `net.ipv4.conf.all.forwarding` | `net.ipv4.ip_forward` | net/ipv4/devinet.c: both tables point at the forwarding entry of `devconf_all` |
+    /// | `net.nf_conntrack_max` | `net.netfilter.nf_conntrack_max` | net/netfilter/nf_conntrack_standalone.c: both tables point at `nf_conntrack_max` |
+    ///
+    /// Left alone on purpose: `vm.nr_hugepages_mempolicy` (reads the same count, but a write
+    /// distributes the pages by the writer's memory policy), `neigh.*.retrans_time` and
+    /// `base_reachable_time` with their `_ms` forms (one variable in two units), and
+    /// `user.max_inotify_watches` (the variable of `fs.inotify.max_user_watches` in the initial
+    /// user namespace only).
+    #[must_use]
+    pub fn canonical(&self) -> Self {
+        let alias = ALIASES.iter().find(|(alias, _)| *alias == self.slashed);
+        Self {
+            slashed: alias.map_or_else(
+                || self.slashed.clone(),
+                |(_, canonical)| (*canonical).to_owned(),
+            ),
+        }
+    }
+
+    /// Every name of the variable that this key names, the canonical one first.
+    pub fn names(&self) -> Vec<Self> {
+        let canonical = self.canonical();
+        let aliases = ALIASES
+            .iter()
+            .filter(|(_, variable)| *variable == canonical.slashed)
+            .map(|(alias, _)| Self {
+                slashed: (*alias).to_owned(),
+            });
+        let mut names: Vec<Self> = aliases.collect();
+        names.insert(0, canonical);
+        names
+    }
+}
+
+impl FromStr for Key {
+    type Err = KeyError;
+
+    /// Reads the dotted or the slashed form; the first separator decides which one it is.
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let slashed = to_slashed(text)?;
+        if glob::is_glob(&slashed) {
+            return Err(KeyError::Pattern {
+                key: text.to_owned(),
+            });
+        }
+        Ok(Self { slashed })
+    }
+}
+
+impl fmt::Display for Key {
+    /// The dotted form, in which a dot inside a segment is printed as a slash.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&interchanged(&self.slashed))
+    }
+}
+
+impl fmt::Debug for Key {
+    /// As `Key(vm.swappiness)`: a list of keys in a failed assertion is read by people.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Key({self})")
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+/// A key, or a glob(7) pattern over keys: `net.ipv4.conf.*.rp_filter`.
+///
+/// A wildcard never matches across a separator. As in the C library's glob, on which both
+/// loaders stand, `{a,b}` is no alternative but literal text, a `[` that is never closed is
+/// literal, and a backslash takes the special meaning from the character after it, though only
+/// in a text that is a pattern at all.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyPattern {
+    slashed: String,
+}
+
+/// What a pattern stands for on one host; see [`KeyPattern::expand`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Expansion {
+    /// The matching keys, sorted, each once.
+    pub keys: Vec<Key>,
+    /// Paths that match but cannot be named by a [`Key`], such as those of an interface whose
+    /// name holds a `*`. They are handed on rather than dropped, so that a plan can say that it
+    /// leaves them alone.
+    pub unnameable: Vec<String>,
+}
+
+impl KeyPattern {
+    /// Reads a text as leniently as systemd-sysctl does: repeated, leading and trailing
+    /// separators and segments `.` are dropped, so `/net//ipv4/./tcp_sack` is `net.ipv4.tcp_sack`.
+    ///
+    /// This is for reading files that other programs will load. For what a user writes to us use
+    /// [`FromStr`], which refuses such texts.
+    ///
+    /// # Errors
+    ///
+    /// When nothing remains, or when what remains is no key for [`FromStr`] either.
+    pub fn as_systemd_reads(text: &str) -> Result<Self, KeyError> {
+        let slashed = match text.find(['.', '/']) {
+            Some(place) if text[place..].starts_with('.') => interchanged(text),
+            _ => text.to_owned(),
+        };
+        let simplified = join(
+            slashed
+                .split('/')
+                .filter(|segment| !segment.is_empty() && *segment != "."),
+        )?;
+        check(text, &simplified)?;
+        Ok(Self {
+            slashed: simplified,
+        })
+    }
+
+    /// Whether the text holds a `*`, `?` or `[`. Otherwise it names one key literally.
+    pub fn is_glob(&self) -> bool {
+        glob::is_glob(&self.slashed)
+    }
+
+    /// The one key that is named, when this is not a glob.
+    pub fn as_key(&self) -> Option<Key> {
+        (!self.is_glob()).then(|| Key {
+            slashed: self.slashed.clone(),
+        })
+    }
+
+    /// Whether the pattern stands for this key. Aliases are not resolved: a loader compares
+    /// file names, and so does this.
+    pub fn matches(&self, key: &Key) -> bool {
+        if !self.is_glob() {
+            return self.slashed == key.slashed;
+        }
+        let mut names = key.segments();
+        for pattern in self.slashed.split('/') {
+            match names.next() {
+                Some(name) if glob::matches_segment(pattern, name) => {}
+                _ => return false,
+            }
+        }
+        names.next().is_none()
+    }
+
+    /// The keys that exist and match, by means of `list`, which returns the names in a directory
+    /// given by its absolute path (`/proc/sys/net`) and nothing for what is not a directory.
+    ///
+    /// A match that is itself a directory is no key and is left out, unlike in the loaders, which
+    /// try to write to it and fail. A literal pattern is looked up too, so that the result is
+    /// always a list of keys that exist.
+    pub fn expand(&self, mut list: impl FnMut(&str) -> Vec<String>) -> Expansion {
+        let mut found = vec![PROC_SYS.to_owned()];
+        let is_glob = self.is_glob();
+        for pattern in self.slashed.split('/') {
+            let mut deeper = Vec::new();
+            for directory in &found {
+                for name in list(directory) {
+                    let matches = if is_glob {
+                        glob::matches_segment(pattern, &name)
+                    } else {
+                        pattern == name
+                    };
+                    if matches {
+                        deeper.push(format!("{directory}/{name}"));
+                    }
+                }
+            }
+            found = deeper;
+        }
+        let mut expansion = Expansion::default();
+        for path in found {
+            if !list(&path).is_empty() {
+                continue;
+            }
+            let beneath = path.strip_prefix(PROC_SYS).unwrap_or(&path);
+            match Key::new(beneath.split('/').skip(1)) {
+                Ok(key) => expansion.keys.push(key),
+                Err(_) => expansion.unnameable.push(path),
+            }
+        }
+        expansion.keys.sort();
+        expansion.keys.dedup();
+        expansion.unnameable.sort();
+        expansion.unnameable.dedup();
+        expansion
+    }
+}
+
+impl From<Key> for KeyPattern {
+    fn from(key: Key) -> Self {
+        Self {
+            slashed: key.slashed,
+        }
+    }
+}
+
+impl FromStr for KeyPattern {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        to_slashed(text).map(|slashed| Self { slashed })
+    }
+}
+
+impl fmt::Display for KeyPattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&interchanged(&self.slashed))
+    }
+}
+
+impl fmt::Debug for KeyPattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "KeyPattern({self})")
+    }
+}
+
+impl Serialize for KeyPattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+/// The text with every dot turned into a slash and every slash into a dot.
+fn interchanged(text: &str) -> String {
+    text.chars()
+        .map(|character| match character {
+            '.' => '/',
+            '/' => '.',
+            other => other,
+        })
+        .collect()
+}
+
+/// The slashed form of a text in either form, once it has been found to name something.
+fn to_slashed(text: &str) -> Result<String, KeyError> {
+    if text.starts_with('/') {
+        return Err(KeyError::Absolute {
+            key: text.to_owned(),
+        });
+    }
+    let slashed = match text.find(['.', '/']) {
+        Some(place) if text[place..].starts_with('.') => interchanged(text),
+        _ => text.to_owned(),
+    };
+    check(text, &slashed)?;
+    Ok(slashed)
+}
+
+/// Joins segments by slashes, refusing one that would become two.
+fn join<I, S>(segments: I) -> Result<String, KeyError>
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<str>,
+{
+    let mut slashed = String::new();
+    for (place, segment) in segments.into_iter().enumerate() {
+        let segment = segment.as_ref();
+        if segment.contains('/') {
+            return Err(KeyError::SlashInSegment {
+                segment: segment.to_owned(),
+            });
+        }
+        if place > 0 {
+            slashed.push('/');
+        } else if segment.is_empty() {
+            return Err(KeyError::EmptySegment { key: slashed });
+        }
+        slashed.push_str(segment);
+    }
+    Ok(slashed)
+}
+
+/// Refuses what no key and no pattern may be; `text` is what the caller was given.
+fn check(text: &str, slashed: &str) -> Result<(), KeyError> {
+    if slashed.is_empty() {
+        return Err(KeyError::Empty);
+    }
+    // Blanks and `=` are refused although a file name may hold them, because a sysctl.d line
+    // `key = value` ends the key there: the key could be set now and never made to last.
+    if let Some((offset, character)) = text.char_indices().find(|(_, character)| {
+        character.is_control() || character.is_whitespace() || *character == '='
+    }) {
+        return Err(KeyError::Character {
+            key: text.to_owned(),
+            character,
+            offset,
+        });
+    }
+    for segment in slashed.split('/') {
+        if segment.is_empty() {
+            return Err(KeyError::EmptySegment {
+                key: text.to_owned(),
+            });
+        }
+        if segment == "." || segment == ".." {
+            return Err(KeyError::PathStep {
+                key: text.to_owned(),
+                step: segment.to_owned(),
+            });
+        }
+    }
+    // With a dot in the first segment neither form would read back as the same key: printed with
+    // interchanged separators its first separator would be a slash, and as a path a dot.
+    let first = slashed.split('/').next().unwrap_or_default();
+    if first.contains('.') || first.starts_with(['-', '#', ';']) {
+        return Err(KeyError::FirstSegment {
+            segment: first.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "key_tests.rs"]
+mod tests;
