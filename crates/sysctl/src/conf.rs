@@ -156,6 +156,8 @@ pub struct Entry {
     pub value: Value,
     /// Why it is set: one or more lines, printed as comment lines above it.
     pub comment: Option<String>,
+    /// Whether loaders go on quietly where the kernel refuses it: a `-` before the key.
+    pub ignore_failure: bool,
 }
 
 /// A sysctl.d file, losslessly.
@@ -206,6 +208,9 @@ impl Document {
             if let Some(comment) = &entry.comment {
                 text.push('\n');
                 text.push_str(&comment_lines(comment));
+            }
+            if entry.ignore_failure {
+                text.push('-');
             }
             text.push_str(&assignment_line(&entry.key, &entry.value)?);
             text.push('\n');

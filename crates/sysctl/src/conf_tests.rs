@@ -271,18 +271,20 @@ fn our_own_file_has_a_header_and_a_comment_above_each_entry() {
                 key: key("vm.swappiness"),
                 value: Value::integer(10),
                 comment: Some("less swapping\nkernel.panic = 1".to_owned()),
+                ignore_failure: false,
             },
             Entry {
                 key: key("net/ipv4/conf/eth0.100/rp_filter"),
                 value: Value::integer(1),
                 comment: None,
+                ignore_failure: true,
             },
         ],
     )
     .unwrap();
     assert_eq!(
         document.to_string(),
-        "# Written by a test.\n# Do not edit.\n\n# less swapping\n# kernel.panic = 1\nvm.swappiness = 10\nnet.ipv4.conf.eth0/100.rp_filter = 1\n"
+        "# Written by a test.\n# Do not edit.\n\n# less swapping\n# kernel.panic = 1\nvm.swappiness = 10\n-net.ipv4.conf.eth0/100.rp_filter = 1\n"
     );
 }
 
@@ -363,6 +365,7 @@ proptest! {
             key: key(&format!("net.ipv4.conf.eth0/{place}.x")),
             value: Value::integer(i128::from(*number)),
             comment: Some(header.clone()),
+            ignore_failure: number % 2 == 0,
         }).collect();
         let document = Document::render(&header, &entries).unwrap();
         let read: Vec<(Option<Key>, String)> = document.assignments()

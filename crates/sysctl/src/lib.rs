@@ -1,17 +1,61 @@
-//! Typed sysctl keys and values, and the files that set them.
+//! Kernel variables (sysctls): typed, planned, set, checked, and put back exactly.
+//!
+//! ```no_run
+//! use hosttune_core::{Session, Tuning};
+//! use hosttune_sysctl::{SysctlSet, Wanted};
+//!
+//! let set = SysctlSet::new([
+//!     Wanted::new("vm.swappiness", 100).why("zram is swap here"),
+//!     Wanted::new("net.ipv4.tcp_congestion_control", "bbr").why("paces instead of filling queues"),
+//! ]);
+//! let mut session = Session::live("buildtool")?.with(hosttune_sysctl::knobs);
+//! session.recover()?; // if an earlier run was killed half-way
+//! for step in &set.plan(&session)?.steps {
+//!     println!("{}: {} → {}", step.knob, step.from_text, step.to_text);
+//! }
+//! set.apply(&mut session)?; // all of it, or nothing
+//! assert!(set.verify(&session)?.is_as_wanted());
+//! set.revert(&mut session)?; // what it was, but for what others have set since
+//! # Ok::<(), hosttune_core::Error>(())
+//! ```
+//!
+//! # Vocabulary
+//! - [`Key`]: a list of path segments beneath `/proc/sys`; [`KeyPattern`] has globs in it.
+//! - [`Value`]: canonical text; its [`ValueType`] comes from the [`catalogue`].
+//! - [`Sysctl`] and [`SysctlPair`]: the knobs. Two variables that exclude each other are one knob.
+//! - [`SysctlSet`] of [`Wanted`]: the tuning.
+//! - [`Document`]: a sysctl.d file, losslessly; [`Sources`]: all of a host's, in the loader's
+//!   order, and who sets a key.
 
 pub mod catalogue;
 mod conf;
 mod glob;
 mod key;
+mod module;
 mod number;
+mod on_host;
+mod pair;
+mod plain;
+mod set;
 mod sources;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod value;
 
 pub use conf::{Assignment, Document, EditError, Entry, Problem, ProblemKind, Statement};
 pub use key::{Expansion, Key, KeyError, KeyPattern, PROC_SYS};
+pub use on_host::OnHost;
+pub use pair::{PairState, SysctlPair};
+pub use plain::{Sysctl, SysctlState, knob};
+pub use set::{SysctlSet, Wanted};
 pub use sources::{
     Content, DIRECTORIES, Directories, Loader, Place, SYSCTL_CONF, Setting, SourceFile, Sources,
     SourcesError, Standing,
 };
 pub use value::{IntegerRange, Unit, Value, ValueError, ValueType};
+
+/// Makes this crate's kinds of knob known to a session.
+pub fn knobs(registry: &mut hosttune_core::Registry) {
+    registry.add::<Sysctl>();
+    registry.add::<SysctlPair>();
+}

@@ -1,0 +1,203 @@
+//! What can be typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use super::HostProfile;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, or as wanted
+  1  drift: verify found something not as wanted, plan --exit-code something to do,
+     revert something that it left because somebody else has set it since
+  2  usage: the command line is wrong, or names something unknown
+  3  refused or rolled back: nothing was changed
+  4  rollback incomplete: something is neither as wanted nor as it was;
+     it stays in the journal, see status
+
+Without a command: plan. It needs no root and changes nothing.";
+
+/// The command line as typed.
+#[derive(Debug, Parser)]
+#[command(disable_help_subcommand = true, after_help = EXIT_CODES)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+// What goes with every command. No doc comment: clap would take it for what the command does.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Global {
+    /// Print one JSON document instead of text (schemas: docs/schemas)
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Work on the tree beneath DIR: a captured tree (with proc/sys) or an image
+    #[arg(long, value_name = "DIR")]
+    pub(super) root: Option<PathBuf>,
+    /// Only this part of the profile, and what it holds (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(super) only: Vec<String>,
+    /// What does not apply on this host is an error
+    #[arg(long)]
+    pub(super) strict: bool,
+    /// Also this candidate, which is off by default (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(super) with: Vec<String>,
+    /// Also what makes it survive a reboot
+    #[arg(long)]
+    pub(super) persist: bool,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum Command {
+    /// Show what would be changed, from what to what and why; changes nothing
+    Plan {
+        /// Exit 1 when there is something to do
+        #[arg(long)]
+        exit_code: bool,
+    },
+    /// Show the plan, ask, and carry it out: everything or nothing
+    Apply {
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Say how every wish stands; exit 1 on drift
+    Verify,
+    /// Put back everything this program changed
+    Revert {
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+        /// Also what somebody else has set since
+        #[arg(long)]
+        force: bool,
+    },
+    /// Show what stands changed, and what an earlier run left open
+    Status,
+    /// Say everything known of one knob of this profile
+    Explain {
+        /// The knob as the plan names it
+        knob: String,
+    },
+    /// Show every file and line that sets a sysctl at boot, and which one wins
+    WhoSets {
+        /// The sysctl: vm.swappiness or vm/swappiness
+        key: String,
+    },
+}
+
+/// Reads a command line.
+pub(super) fn parse(
+    profile: &dyn HostProfile,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Arguments, clap::Error> {
+    let command = Arguments::command()
+        .name(profile.name())
+        .bin_name(profile.name())
+        .about(profile.about())
+        .version(profile.version());
+    let candidates = |with: clap::Arg| {
+        if profile.candidates().is_empty() {
+            with.hide(true)
+        } else {
+            with.help(format!(
+                "Also this candidate, which is off by default (repeatable): {}",
+                profile.candidates().join(", ")
+            ))
+        }
+    };
+    // Before the command and after it: clap's own way to that (`global`) forgets the names given
+    // before the command where there are some after it.
+    let command = command
+        .mut_subcommands(|command| Global::augment_args(command).mut_arg("with", candidates))
+        .mut_arg("with", candidates);
+    let matches = command.try_get_matches_from(arguments)?;
+    let mut parsed = Arguments::from_arg_matches(&matches)?;
+    if let Some((_, after)) = matches.subcommand() {
+        parsed.global.merge(Global::from_arg_matches(after)?)?;
+    }
+    Ok(parsed)
+}
+
+impl Global {
+    /// Adds what stands after the command to what stands before it.
+    fn merge(&mut self, after: Self) -> Result<(), clap::Error> {
+        if self.root.is_some() && after.root.is_some() {
+            return Err(clap::Error::raw(
+                clap::error::ErrorKind::ArgumentConflict,
+                "--root is given twice: give it once\n",
+            ));
+        }
+        self.root = self.root.take().or(after.root);
+        self.json |= after.json;
+        self.strict |= after.strict;
+        self.persist |= after.persist;
+        self.only.extend(after.only);
+        self.with.extend(after.with);
+        Ok(())
+    }
+
+    /// The command line for another command on the same host, for a person to copy.
+    pub(super) fn invocation(&self, name: &str, command: &str) -> String {
+        let mut words = vec![name.to_owned()];
+        if let Some(root) = &self.root {
+            words.push("--root".to_owned());
+            words.push(quoted(&root.display().to_string()));
+        }
+        for (option, names) in [("--only", &self.only), ("--with", &self.with)] {
+            for name in names {
+                words.push(option.to_owned());
+                words.push(quoted(name));
+            }
+        }
+        for (option, set) in [("--strict", self.strict), ("--persist", self.persist)] {
+            if set {
+                words.push(option.to_owned());
+            }
+        }
+        words.push(command.to_owned());
+        words.join(" ")
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:@,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_offered_to_copy_can_be_pasted() {
+        let global = Global {
+            root: Some("/mnt/my tree".into()),
+            with: vec!["candidates".into()],
+            strict: true,
+            ..Global::default()
+        };
+        assert_eq!(
+            global.invocation("gaming", "apply"),
+            "gaming --root '/mnt/my tree' --with candidates --strict apply"
+        );
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}

@@ -1,0 +1,140 @@
+//! How text may look here: colour, the arrow, the width. Decided once, from the environment.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
+
+/// The width that text is laid out for where nobody says otherwise, and at most.
+const WIDTH: usize = 100;
+
+/// Below this nothing lines up any more; a narrower terminal wraps by itself.
+const NARROWEST: usize = 60;
+
+/// What a piece of text is, for a terminal that can show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A title.
+    Title,
+    /// A value that is wanted.
+    Wanted,
+    /// Something that asks for attention.
+    Attention,
+    /// An error.
+    Error,
+    /// What is read last.
+    Aside,
+}
+
+/// How text may look on one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Look {
+    pub(super) colour: bool,
+    pub(super) unicode: bool,
+    pub(super) width: usize,
+}
+
+impl Look {
+    /// Text for a file or a pipe.
+    #[cfg(test)]
+    pub(super) fn plain() -> Self {
+        Self {
+            colour: false,
+            unicode: true,
+            width: WIDTH,
+        }
+    }
+
+    /// What fits a stream of this process.
+    pub(super) fn of(stream: &(impl IsTerminal + AsFd)) -> Self {
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let terminal = stream.is_terminal();
+        let width = terminal
+            .then(|| rustix::termios::tcgetwinsize(stream).ok())
+            .flatten()
+            .map_or(WIDTH, |size| usize::from(size.ws_col));
+        Self {
+            colour: terminal
+                && set("NO_COLOR").is_none()
+                && set("TERM").is_some_and(|term| term != "dumb"),
+            unicode: is_unicode(["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set)),
+            width: if width == 0 {
+                WIDTH
+            } else {
+                width.clamp(NARROWEST, WIDTH)
+            },
+        }
+    }
+
+    /// From a value to a value.
+    pub(super) fn arrow(self) -> &'static str {
+        if self.unicode { "→" } else { "->" }
+    }
+
+    /// The text in the colour of its role, where there is colour.
+    pub(super) fn paint(self, role: Role, text: &str) -> String {
+        if !self.colour || text.is_empty() {
+            return text.to_owned();
+        }
+        let code = match role {
+            Role::Title => "1",
+            Role::Wanted => "32",
+            Role::Attention => "33",
+            Role::Error => "1;31",
+            Role::Aside => "2",
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
+}
+
+/// Whether the locale's character set is UTF-8. With no locale set at all it is ASCII: the C locale.
+fn is_unicode(locale: Option<String>) -> bool {
+    locale.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}
+
+/// The text with every control character made visible: what a host shows is shown to a terminal,
+/// which would obey it.
+pub(super) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\t' => shown.push(' '),
+            character if character.is_control() => {
+                let _ = write!(shown, "{}", character.escape_default());
+            }
+            character => shown.push(character),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_and_not_obeyed() {
+        assert_eq!(visible("a\tb\u{1b}[2Jc\n"), "a b\\u{1b}[2Jc\\n");
+    }
+
+    #[test]
+    fn the_locale_decides_the_arrow() {
+        assert!(is_unicode(Some("de_DE.UTF-8".into())));
+        assert!(is_unicode(Some("C.utf8".into())));
+        assert!(!is_unicode(Some("C".into())));
+        assert!(!is_unicode(None));
+    }
+
+    #[test]
+    fn without_colour_text_is_text() {
+        assert_eq!(Look::plain().paint(Role::Error, "x"), "x");
+        let look = Look {
+            colour: true,
+            ..Look::plain()
+        };
+        assert_eq!(look.paint(Role::Error, "x"), "\u{1b}[1;31mx\u{1b}[0m");
+        assert_eq!(look.paint(Role::Error, ""), "");
+    }
+}

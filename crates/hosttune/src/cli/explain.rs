@@ -1,0 +1,197 @@
+//! Everything known of one knob of the profile, gathered.
+
+use hosttune_core::{
+    AnyKnob, Finding, Knob, Lifetime, Owed, Plan, Report, Requirement, State, Status, Step, Why,
+    file,
+};
+use hosttune_sysctl::catalogue::{self, Scope};
+use hosttune_sysctl::{Key, ValueType};
+
+use super::failure::Failure;
+
+/// What explain answers.
+#[derive(Debug)]
+pub(super) struct Explanation {
+    pub(super) knob: String,
+    pub(super) wishes: Vec<Wish>,
+    pub(super) owed: Vec<Owed>,
+    /// Why the journal could not be read.
+    pub(super) journal_unread: Option<String>,
+    pub(super) is_sysctl: bool,
+    pub(super) catalogue: Option<Known>,
+}
+
+/// One wish for the knob.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub(super) part: String,
+    pub(super) wanted: Option<String>,
+    pub(super) seen: Option<String>,
+    /// `None` for a means, about which verify is silent.
+    pub(super) state: Option<State>,
+    pub(super) why: Why,
+    pub(super) lifetime: Option<Lifetime>,
+    pub(super) requirement: Requirement,
+    pub(super) means: bool,
+    pub(super) hint: Option<String>,
+}
+
+/// What the catalogue knows of a sysctl.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) meaning: String,
+    pub(super) takes: String,
+    pub(super) scope: String,
+    pub(super) adjusts: Option<String>,
+    pub(super) security: Option<String>,
+    pub(super) caution: Option<String>,
+    pub(super) documentation: Option<String>,
+}
+
+/// Gathers what is known of a knob; where the profile has no such knob, says which it has.
+pub(super) fn explain(
+    name: &str,
+    report: &Report,
+    plan: Option<&Plan>,
+    status: Result<Status, String>,
+) -> Result<Explanation, Failure> {
+    let steps: &[Step] = plan.map_or(&[], |plan| &plan.steps);
+    let mut known: Vec<String> = Vec::new();
+    let names = report.items.iter().map(|item| item.name.as_str());
+    for text in names.chain(steps.iter().map(|step| step.knob.text.as_str())) {
+        if !known.iter().any(|known| known == text) {
+            known.push(text.to_owned());
+        }
+    }
+    let Some(knob) = known.iter().find(|known| same(known, name)).cloned() else {
+        return Err(Failure::unknown("knob", name, &known));
+    };
+    let mut wishes: Vec<Wish> = report
+        .items
+        .iter()
+        .filter(|item| item.name == knob)
+        .map(|item| Wish::of_finding(item, steps))
+        .collect();
+    wishes.extend(
+        steps
+            .iter()
+            .filter(|step| step.means && step.knob.text == knob)
+            .map(Wish::of_means),
+    );
+    let (owed, journal_unread) = match status {
+        Ok(status) => (status.owed, None),
+        Err(unread) => (Vec::new(), Some(unread)),
+    };
+    let key = wishes_a_sysctl(report, steps, &knob);
+    Ok(Explanation {
+        owed: owed
+            .into_iter()
+            .filter(|owed| owed.knob.text == knob)
+            .collect(),
+        journal_unread,
+        is_sysctl: key.is_some(),
+        catalogue: key.as_ref().and_then(catalogue::find).map(|entry| Known {
+            meaning: entry.meaning.to_owned(),
+            takes: takes(&entry.value_type),
+            scope: scope(entry.scope).to_owned(),
+            adjusts: entry.adjusts.map(str::to_owned),
+            security: entry.security.map(str::to_owned),
+            caution: entry.caution.map(str::to_owned),
+            documentation: entry.documentation.map(str::to_owned),
+        }),
+        knob,
+        wishes,
+    })
+}
+
+/// Whether two texts name one knob; a sysctl may be written with dots or slashes.
+fn same(known: &str, asked: &str) -> bool {
+    known == asked
+        || matches!((known.parse::<Key>(), asked.parse::<Key>()), (Ok(known), Ok(asked)) if known.canonical() == asked.canonical())
+}
+
+/// The key, where the knob is a sysctl.
+fn wishes_a_sysctl(report: &Report, steps: &[Step], knob: &str) -> Option<Key> {
+    let of_report = report.items.iter().filter_map(|item| item.knob.as_ref());
+    of_report
+        .chain(steps.iter().map(|step| &step.knob))
+        .find(|any| any.text == knob)
+        .filter(|any| any.kind.starts_with("sysctl"))?;
+    knob.parse().ok()
+}
+
+impl Wish {
+    fn of_finding(finding: &Finding, steps: &[Step]) -> Self {
+        let text = |value: bool, text: &str| value.then(|| text.to_owned());
+        Self {
+            part: finding.part.clone(),
+            wanted: text(finding.wanted.is_some(), &finding.wanted_text),
+            seen: text(finding.seen.is_some(), &finding.seen_text),
+            state: Some(finding.state.clone()),
+            why: finding.why.clone(),
+            lifetime: finding.knob.as_ref().and_then(|knob| lifetime(knob, steps)),
+            requirement: finding.requirement,
+            means: false,
+            hint: finding.hint(),
+        }
+    }
+
+    fn of_means(step: &Step) -> Self {
+        Self {
+            part: step.part.clone(),
+            wanted: Some(step.to_text.clone()),
+            seen: step.from.known().map(|_| step.from_text.clone()),
+            state: None,
+            why: step.why.clone(),
+            lifetime: Some(step.lifetime),
+            requirement: step.requirement,
+            means: true,
+            hint: None,
+        }
+    }
+}
+
+/// How long a turn of the knob lasts. A finding does not say; a step of the same kind does.
+fn lifetime(knob: &AnyKnob, steps: &[Step]) -> Option<Lifetime> {
+    if let Some(step) = steps.iter().find(|step| step.knob.kind == knob.kind) {
+        return Some(step.lifetime);
+    }
+    match knob.kind.as_str() {
+        file::ConfigFile::NAME => Some(file::ConfigFile::LIFETIME),
+        file::Directory::NAME => Some(file::Directory::LIFETIME),
+        // Beneath /proc/sys nothing outlives the kernel.
+        kind if kind.starts_with("sysctl") => Some(Lifetime::Boot),
+        _ => None,
+    }
+}
+
+fn takes(value_type: &ValueType) -> String {
+    match value_type {
+        ValueType::Integer(range) => format!(
+            "one number from {} to {} ({})",
+            range.minimum, range.maximum, range.unit
+        ),
+        ValueType::Vector { arity, element } => format!(
+            "{arity} numbers from {} to {} ({})",
+            element.minimum, element.maximum, element.unit
+        ),
+        ValueType::Word => "one word".to_owned(),
+        ValueType::WordSet => "words, in any order".to_owned(),
+        ValueType::RangeList => "numbers and ranges of numbers".to_owned(),
+        _ => "one line".to_owned(),
+    }
+}
+
+fn scope(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Global => "the whole machine",
+        Scope::PerNetworkNamespace => "its network namespace",
+        Scope::InitialNetworkNamespaceOnly => "the initial network namespace, in no other",
+        Scope::ReadOnlyOutsideInitialNetworkNamespace => {
+            "the whole machine; only to be read in another network namespace"
+        }
+        Scope::PerIpcNamespace => "its IPC namespace",
+        Scope::PerPidNamespace => "its PID namespace, or the machine on older kernels",
+        _ => "not known",
+    }
+}

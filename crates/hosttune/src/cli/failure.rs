@@ -1,0 +1,101 @@
+//! Why a command did not do what it was asked, as told to the person and to the program.
+
+use std::error::Error as StdError;
+
+use hosttune_core::{Error, HostError};
+use hosttune_sysctl::SourcesError;
+
+use super::exit::Exit;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The command line names something unknown, or lacks something.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong, naming the thing.
+        message: String,
+        /// What to type instead.
+        hint: String,
+    },
+    /// The engine refused, rolled back, or could not roll back.
+    #[error(transparent)]
+    Engine(Box<Error>),
+    /// The files that set sysctls could not be read.
+    #[error(transparent)]
+    Sources(Box<SourcesError<HostError>>),
+    /// The answer could not be put into JSON. A defect of this program.
+    #[error("the answer cannot be written as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Engine(Box::new(error))
+    }
+}
+
+impl From<SourcesError<HostError>> for Failure {
+    fn from(error: SourcesError<HostError>) -> Self {
+        Self::Sources(Box::new(error))
+    }
+}
+
+impl Failure {
+    /// Something wrong with the command line, and what to type instead.
+    pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage {
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// A name that is none of the known ones.
+    pub(super) fn unknown(what: &str, name: &str, known: &[String]) -> Self {
+        let hint = if known.is_empty() {
+            format!("there is no {what} here: leave it out")
+        } else {
+            format!("one of: {}", known.join(", "))
+        };
+        Self::usage(format!("'{name}' is no {what} of this profile"), hint)
+    }
+
+    /// The exit code.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Usage { .. } => Exit::Usage,
+            Self::Engine(error) => Exit::of_error(error),
+            Self::Sources(_) | Self::Json(_) => Exit::Refused,
+        }
+    }
+
+    /// What to do about it.
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Usage { hint, .. } => Some(hint.clone()),
+            Self::Engine(error) => error.hint(),
+            Self::Sources(error) => match &**error {
+                SourcesError::List { source, .. } | SourcesError::Read { source, .. } => {
+                    source.hint().map(str::to_owned)
+                }
+                _ => None,
+            },
+            Self::Json(_) => None,
+        }
+    }
+
+    /// What is behind it, nearest first, without what was said already.
+    pub(super) fn chain(&self) -> Vec<String> {
+        let mut said = vec![self.to_string()];
+        let mut source = self.source();
+        while let Some(error) = source {
+            let text = error.to_string();
+            if said.last() != Some(&text) {
+                said.push(text);
+            }
+            source = error.source();
+        }
+        said.remove(0);
+        said
+    }
+}

@@ -1,0 +1,122 @@
+//! The command line that every host binary shares.
+//!
+//! A host binary is data and one call of [`main`]: it says what it is called, which kinds of knob
+//! it needs and what it wants ([`HostProfile`]); the commands, the text, the JSON and the exit
+//! codes are here, and the same for all hosts.
+//!
+//! # Commands
+//! `plan` (the default), `apply`, `verify`, `revert`, `status`, `explain KNOB`, `who-sets KEY`.
+//! `plan`, `verify`, `status`, `explain` and `who-sets` change nothing and write nothing.
+//!
+//! # Exit codes
+//! An interface, the same for every command; [`Exit`] names them.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done, or as wanted |
+//! | 1 | drift: `verify` found something that is not as wanted, `plan --exit-code` something to do, `revert` something that it left because somebody else has set it since |
+//! | 2 | usage: the command line is wrong, or names something unknown |
+//! | 3 | refused or rolled back: nothing was changed |
+//! | 4 | rollback incomplete: something is neither as wanted nor as it was; it stays in the journal |
+//!
+//! # JSON
+//! With `--json` there is one document on standard output and nothing else; its schemas are in
+//! `docs/schemas`. An error is a document too, so that no program has to read prose.
+
+mod arguments;
+mod ask;
+mod colour;
+mod exit;
+mod explain;
+mod failure;
+mod json;
+mod run;
+mod streams;
+mod text;
+mod who_sets;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use hosttune_core::{Error, Registry, Tuning};
+
+pub use exit::Exit;
+
+/// What a host binary is: a name, the kinds of knob it turns, and what it wants.
+pub trait HostProfile {
+    /// The program's name, and the owner of its journal: 1 to 64 of `a-z`, `0-9`, `-`, `_`, `.`.
+    fn name(&self) -> &'static str;
+
+    /// What the profile is for, in one line.
+    fn about(&self) -> &'static str;
+
+    /// The program's version, for `--version` and for whoever finds a journal it wrote.
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    /// The names that `--with` takes: parts of the profile that are off unless asked for.
+    fn candidates(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Makes the kinds of knob known that the tuning uses: `sysctl::knobs(registry)`.
+    fn register(&self, registry: &mut Registry);
+
+    /// What is wanted.
+    ///
+    /// # Errors
+    /// Where the profile cannot be made from these options.
+    fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error>;
+}
+
+/// What the command line says about what is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// Also write what makes the wishes survive a reboot. Always so for an image, where nothing
+    /// else is of use.
+    pub persist: bool,
+    /// Which candidates were asked for; all of them are names that the profile knows.
+    pub with: Vec<String>,
+}
+
+impl Options {
+    /// Whether a candidate was asked for.
+    pub fn has(&self, candidate: &str) -> bool {
+        self.with.iter().any(|name| name == candidate)
+    }
+}
+
+/// Runs a host binary: reads the process's arguments, does what they say, and answers the exit
+/// code.
+///
+/// ```no_run
+/// use hosttune::cli::{HostProfile, Options};
+/// use hosttune::{Error, Registry, Tuning};
+///
+/// struct Quiet;
+///
+/// impl HostProfile for Quiet {
+///     fn name(&self) -> &'static str {
+///         "quiet"
+///     }
+///     fn about(&self) -> &'static str {
+///         "A host that wants nothing"
+///     }
+///     fn register(&self, _: &mut Registry) {}
+///     fn tuning(&self, _: &Options) -> Result<Box<dyn Tuning>, Error> {
+///         Ok(Box::new(()))
+///     }
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     hosttune::cli::main(&Quiet)
+/// }
+/// ```
+pub fn main(profile: &dyn HostProfile) -> ExitCode {
+    let mut streams = streams::Streams::of_process();
+    run::run(profile, std::env::args_os(), &mut streams).into()
+}

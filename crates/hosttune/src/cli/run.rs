@@ -1,0 +1,438 @@
+//! From the command line to the exit code.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use hosttune_core::host::RootKind;
+use hosttune_core::{
+    Finding, Plan, Report, Requirement, Selection, Session, State, Status, Tuning,
+};
+
+use super::arguments::{self, Command, Global};
+use super::ask::ask;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::streams::Streams;
+use super::text::{self, Page};
+use super::{HostProfile, Options, explain, json, who_sets};
+
+/// Does what the arguments say, the program's name among them as the first.
+pub(super) fn run(
+    profile: &dyn HostProfile,
+    arguments: impl IntoIterator<Item = OsString>,
+    streams: &mut Streams,
+) -> Exit {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let parsed = match arguments::parse(profile, arguments.clone()) {
+        Ok(parsed) => parsed,
+        Err(error) => return misunderstood(&error, &arguments, streams),
+    };
+    let command = parsed.command.unwrap_or(Command::Plan { exit_code: false });
+    let mut run = Run {
+        profile,
+        global: parsed.global,
+        streams,
+    };
+    let changes = matches!(command, Command::Apply { .. } | Command::Revert { .. });
+    let exit = match run.command(&command) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            let as_document = run.global.json;
+            run.streams.fail(profile.name(), &failure, as_document);
+            failure.exit()
+        }
+    };
+    match run.streams.broken() {
+        None => exit,
+        Some(error) => {
+            let name = profile.name();
+            run.streams.complain(&format!(
+                "{name}: cannot write the answer\n  because: {error}\n"
+            ));
+            // What was changed is changed, whether or not it could be told.
+            if changes { exit } else { exit.undelivered() }
+        }
+    }
+}
+
+impl Exit {
+    /// An answer that was not delivered is none.
+    fn undelivered(self) -> Self {
+        match self {
+            Self::Done | Self::Drift => Self::Refused,
+            other => other,
+        }
+    }
+}
+
+/// What clap says: help and version to standard output, everything else is a usage error.
+fn misunderstood(error: &clap::Error, arguments: &[OsString], streams: &mut Streams) -> Exit {
+    let text = error.render().to_string();
+    if !error.use_stderr() {
+        streams.print(&text);
+        return Exit::Done;
+    }
+    streams.complain(&text);
+    if arguments.iter().any(|argument| argument == "--json") {
+        let first = text.split("\n\n").next().unwrap_or_default();
+        let message = first.trim().strip_prefix("error: ").unwrap_or(first);
+        let failure = Failure::usage(message, "--help lists what can be typed");
+        if let Err(error) = streams.document(&json::failed(&failure)) {
+            streams.complain(&format!("{error}\n"));
+        }
+    }
+    Exit::Usage
+}
+
+struct Run<'a> {
+    profile: &'a dyn HostProfile,
+    global: Global,
+    streams: &'a mut Streams,
+}
+
+impl Run<'_> {
+    fn command(&mut self, command: &Command) -> Result<Exit, Failure> {
+        self.check_candidates()?;
+        match command {
+            Command::Plan { exit_code } => self.plan(*exit_code),
+            Command::Apply { yes } => self.apply(*yes),
+            Command::Verify => self.verify(),
+            Command::Revert { yes, force } => self.revert(*yes, *force),
+            Command::Status => self.status(),
+            Command::Explain { knob } => self.explain(knob),
+            Command::WhoSets { key } => self.who_sets(key),
+        }
+    }
+
+    fn plan(&mut self, exit_code: bool) -> Result<Exit, Failure> {
+        let session = self.session()?;
+        let tuning = self.tuning(&session)?;
+        let session = self.narrowed(session, &*tuning)?;
+        let plan = tuning.plan(&session)?;
+        if self.global.json {
+            self.streams.document(&json::planned(&plan))?;
+        } else {
+            let text = text::planned(&self.page(&session), &plan, false);
+            self.streams.print(&text);
+        }
+        let to_do = !plan.is_empty() || plan.provisional.is_some();
+        Ok(if exit_code && to_do {
+            Exit::Drift
+        } else {
+            Exit::Done
+        })
+    }
+
+    fn apply(&mut self, yes: bool) -> Result<Exit, Failure> {
+        self.need_an_answer(yes, "apply")?;
+        match self.try_apply(yes) {
+            Err(failure) if self.global.json && failure.exit() != Exit::Usage => {
+                let name = self.profile.name();
+                self.streams.fail(name, &failure, false);
+                self.streams.document(&json::apply_failed(&failure))?;
+                Ok(failure.exit())
+            }
+            other => other,
+        }
+    }
+
+    fn try_apply(&mut self, yes: bool) -> Result<Exit, Failure> {
+        let session = self.session()?;
+        let tuning = self.tuning(&session)?;
+        let mut session = self.narrowed(session, &*tuning)?;
+        let page = self.page(&session);
+        let as_text = !self.global.json;
+        if as_text
+            && let Ok(Status {
+                open: Some(open), ..
+            }) = session.status()
+        {
+            self.streams.print(&text::first(&page, &open));
+        }
+        let streams = &mut *self.streams;
+        let mut shown = None;
+        let review = |plan: &Plan| {
+            if as_text {
+                streams.print(&text::planned(&page, plan, true));
+            }
+            shown = Some(plan.clone());
+            if plan.is_empty() || yes {
+                return true;
+            }
+            // Nobody agrees to what could not be shown.
+            let changes = text::count(plan.steps.len(), "change", "changes");
+            !streams.is_closed() && ask(streams, &format!("Apply {changes}?"))
+        };
+        let applied = session.apply_reviewed(|at| tuning.declare(at), review)?;
+        if as_text {
+            let text = text::applied(&page, &applied, shown.as_ref());
+            self.streams.print(&text);
+        } else {
+            self.streams.document(&json::applied(&applied))?;
+        }
+        let recovered = applied.recovered.as_ref();
+        Ok(if recovered.is_some_and(|first| !first.is_complete()) {
+            Exit::Incomplete
+        } else if applied.declined {
+            Exit::Refused
+        } else {
+            Exit::Done
+        })
+    }
+
+    fn verify(&mut self) -> Result<Exit, Failure> {
+        let session = self.session()?;
+        let tuning = self.tuning(&session)?;
+        let session = self.narrowed(session, &*tuning)?;
+        let report = tuning.verify(&session)?;
+        let fails = report.items.iter().any(is_failure);
+        if self.global.json {
+            self.streams.document(&json::verified(&report))?;
+        } else {
+            let text = text::verified(&self.page(&session), &report, fails);
+            self.streams.print(&text);
+        }
+        Ok(if fails { Exit::Drift } else { Exit::Done })
+    }
+
+    fn revert(&mut self, yes: bool, force: bool) -> Result<Exit, Failure> {
+        self.need_an_answer(yes, "revert")?;
+        match self.try_revert(yes, force) {
+            Err(failure) if self.global.json && failure.exit() != Exit::Usage => {
+                let name = self.profile.name();
+                self.streams.fail(name, &failure, false);
+                self.streams.document(&json::revert_failed(&failure))?;
+                Ok(failure.exit())
+            }
+            other => other,
+        }
+    }
+
+    fn try_revert(&mut self, yes: bool, force: bool) -> Result<Exit, Failure> {
+        let session = self.session()?.force(force);
+        let status = session.status()?;
+        // The way back needs the journal and not the profile: what the profile says only widens
+        // the names that can be given.
+        let session = if self.global.only.is_empty() {
+            session
+        } else {
+            let tuning = self.tuning(&session)?;
+            let known = self.parts(&session, &*tuning).unwrap_or_default();
+            self.narrow(session, known, &status)?
+        };
+        let mut session = session;
+        let page = self.page(&session);
+        let status = self.selected(status);
+        let notes = whose_journal(&session);
+        let something = !status.owed.is_empty() || status.open.is_some();
+        if something && !yes {
+            if !self.global.json {
+                let text = text::standing(&page, &status, &notes);
+                self.streams.print(&text);
+            }
+            let question = match status.owed.len() {
+                0 => "Finish what an earlier run left open?".to_owned(),
+                owed => format!("Put back {}?", text::count(owed, "change", "changes")),
+            };
+            if self.streams.is_closed() || !ask(self.streams, &question) {
+                if self.global.json {
+                    self.streams.document(&json::revert_declined())?;
+                } else {
+                    self.streams.print("\nDeclined: nothing was changed.\n");
+                }
+                return Ok(Exit::Refused);
+            }
+        }
+        let reverted = session.revert()?;
+        if self.global.json {
+            self.streams.document(&json::reverted(&reverted, &notes))?;
+        } else {
+            let text = text::reverted(&page, &reverted, &notes);
+            self.streams.print(&text);
+        }
+        Ok(Exit::of_reverted(&reverted))
+    }
+
+    fn status(&mut self) -> Result<Exit, Failure> {
+        let session = self.session()?;
+        let status = session.status()?;
+        let session = if self.global.only.is_empty() {
+            session
+        } else {
+            let tuning = self.tuning(&session)?;
+            let known = self.parts(&session, &*tuning).unwrap_or_default();
+            self.narrow(session, known, &status)?
+        };
+        let status = self.selected(status);
+        let notes = whose_journal(&session);
+        if self.global.json {
+            self.streams.document(&json::standing(&status, &notes))?;
+        } else {
+            let text = text::standing(&self.page(&session), &status, &notes);
+            self.streams.print(&text);
+        }
+        Ok(Exit::Done)
+    }
+
+    fn explain(&mut self, knob: &str) -> Result<Exit, Failure> {
+        let session = self.session()?;
+        let tuning = self.tuning(&session)?;
+        let session = self.narrowed(session, &*tuning)?;
+        let report = tuning.verify(&session)?;
+        // Where something required is lacking there is no plan, but still much to say.
+        let plan = tuning.plan(&session).ok();
+        let status = session.status().map_err(|error| error.to_string());
+        let explanation = explain::explain(knob, &report, plan.as_ref(), status)?;
+        if self.global.json {
+            self.streams.document(&json::explained(&explanation))?;
+        } else {
+            let text = text::explained(&self.page(&session), &explanation);
+            self.streams.print(&text);
+        }
+        Ok(Exit::Done)
+    }
+
+    fn who_sets(&mut self, key: &str) -> Result<Exit, Failure> {
+        let session = self.session()?;
+        let answer = who_sets::who_sets(session.host(), key)?;
+        if self.global.json {
+            self.streams.document(&json::who_sets(&answer))?;
+        } else {
+            let text = text::who_sets(&self.page(&session), &answer);
+            self.streams.print(&text);
+        }
+        Ok(Exit::Done)
+    }
+
+    /// A session over everything; nothing is selected yet.
+    fn session(&self) -> Result<Session, Failure> {
+        let name = self.profile.name();
+        let session = match &self.global.root {
+            Some(root) if root != Path::new("/") => Session::at(root, name)?,
+            Some(_) | None => Session::live(name)?,
+        };
+        Ok(session
+            .with(|registry| self.profile.register(registry))
+            .program(format!("{name} {}", self.profile.version()))
+            .strict(self.global.strict))
+    }
+
+    fn tuning(&self, session: &Session) -> Result<Box<dyn Tuning>, Failure> {
+        let is_image = session.host().root_kind() == RootKind::Image;
+        let options = Options {
+            persist: self.global.persist || is_image,
+            with: self.global.with.clone(),
+        };
+        Ok(self.profile.tuning(&options)?)
+    }
+
+    /// The session with `--only` in force, its names checked against the tuning's parts.
+    fn narrowed(&self, session: Session, tuning: &dyn Tuning) -> Result<Session, Failure> {
+        if self.global.only.is_empty() {
+            return Ok(session);
+        }
+        let known = self.parts(&session, tuning)?;
+        self.narrow(session, known, &Status::default())
+    }
+
+    fn narrow(
+        &self,
+        session: Session,
+        mut known: Vec<String>,
+        status: &Status,
+    ) -> Result<Session, Failure> {
+        for owed in &status.owed {
+            add_names(&mut known, &owed.part);
+        }
+        for name in &self.global.only {
+            if !known.contains(name) {
+                return Err(Failure::unknown("part", name, &known));
+            }
+        }
+        Ok(session.only(Selection::only(self.global.only.iter().cloned())))
+    }
+
+    /// The names that `--only` takes. Verify is asked, since it mentions every wish and refuses
+    /// none.
+    fn parts(&self, session: &Session, tuning: &dyn Tuning) -> Result<Vec<String>, Failure> {
+        let report: Report = tuning.verify(session)?;
+        let mut names = Vec::new();
+        for item in &report.items {
+            add_names(&mut names, &item.part);
+        }
+        Ok(names)
+    }
+
+    /// What of the journal is meant.
+    fn selected(&self, mut status: Status) -> Status {
+        let selection = Selection::only(self.global.only.iter().cloned());
+        status
+            .owed
+            .retain(|owed| selection.admits(&owed.part.split('/').collect::<Vec<_>>()));
+        status
+    }
+
+    fn check_candidates(&self) -> Result<(), Failure> {
+        let known = self.profile.candidates();
+        for name in &self.global.with {
+            if !known.contains(&name.as_str()) {
+                let known: Vec<String> = known.iter().map(|&name| name.to_owned()).collect();
+                return Err(Failure::unknown("candidate", name, &known));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever runs this in a script has agreed with `--yes`, or has not agreed.
+    fn need_an_answer(&self, yes: bool, command: &str) -> Result<(), Failure> {
+        if yes || self.streams.can_ask {
+            return Ok(());
+        }
+        Err(Failure::usage(
+            format!("{command} asks first, and nobody is at a terminal to answer"),
+            format!(
+                "{} --yes",
+                self.global.invocation(self.profile.name(), command)
+            ),
+        ))
+    }
+
+    fn page(&self, session: &Session) -> Page {
+        Page {
+            look: self.streams.look,
+            name: self.profile.name(),
+            machine: text::machine(session.host(), &self.global),
+            global: self.global.clone(),
+            is_root: rustix::process::geteuid().is_root(),
+        }
+    }
+}
+
+/// What to know of a journal that is not root's: on the running system every user has their own.
+fn whose_journal(session: &Session) -> Vec<String> {
+    let user = rustix::process::geteuid();
+    if user.is_root() || session.host().root_kind() != RootKind::Live {
+        return Vec::new();
+    }
+    vec![format!(
+        "this is the journal of user {}; what root changed stands in root's, which is for root to read",
+        user.as_raw()
+    )]
+}
+
+fn add_names(names: &mut Vec<String>, part: &str) {
+    for name in part.split('/').filter(|name| !name.is_empty()) {
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+}
+
+/// Whether verify fails for it: drift, or something required that cannot be had.
+fn is_failure(finding: &Finding) -> bool {
+    let lacking = matches!(
+        finding.state,
+        State::NotApplicable { .. } | State::Unverifiable { .. }
+    );
+    finding.state.is_drift() || (lacking && finding.requirement == Requirement::Required)
+}

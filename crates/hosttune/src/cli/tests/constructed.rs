@@ -1,0 +1,493 @@
+//! Answers that no small tree gives: every state, every reason, every outcome, against the
+//! schemas and as text.
+
+use hosttune_core::{
+    AnyKnob, Applied, Before, Cause, Error, Finding, HostError, Lack, LackKind, Left, LeftBecause,
+    Lifetime, Operation, Owed, Plan, Report, Requirement, Reverted, State, Status, Step,
+    StepFailure, Undone, When, Why,
+};
+use hosttune_sysctl::{Place, Standing};
+use serde_json::json;
+
+use super::super::arguments::Global;
+use super::super::colour::Look;
+use super::super::failure::Failure;
+use super::super::text::{self, Page};
+use super::super::{explain, json};
+use super::schema::{assert_notices_every_change, assert_valid};
+use crate::cli::exit::Exit;
+
+fn knob(text: &str) -> AnyKnob {
+    AnyKnob {
+        kind: "sysctl".into(),
+        id: json!(text),
+        text: text.into(),
+    }
+}
+
+fn step(name: &str, from: Option<&str>, to: &str) -> Step {
+    Step {
+        part: "network/receive".into(),
+        knob: knob(name),
+        from: from.map_or(Before::Unsettled, |from| Before::Known(json!(from))),
+        to: json!(to),
+        from_text: from.unwrap_or("(reset by an earlier step)").into(),
+        to_text: to.into(),
+        why: Why::new("room for a gigabit at 250 ms").looks_wrong("that is a lot"),
+        lifetime: Lifetime::Boot,
+        means: false,
+        requirement: Requirement::Plain,
+        disturbs: Vec::new(),
+    }
+}
+
+fn finding(name: &str, state: State) -> Finding {
+    Finding {
+        part: "memory".into(),
+        knob: Some(knob(name)),
+        name: name.into(),
+        wanted: Some(json!("100")),
+        wanted_text: "100".into(),
+        seen: Some(json!("60")),
+        seen_text: "60".into(),
+        state,
+        why: Why::new("zram is swap here"),
+        requirement: Requirement::Plain,
+    }
+}
+
+fn every_state() -> Vec<Finding> {
+    let lack = Lack::new(LackKind::ValueUnavailable, "this kernel offers reno, cubic")
+        .hint("modprobe tcp_bbr")
+        .module("tcp_bbr");
+    let mut findings = vec![
+        finding("a.matches", State::Matches),
+        finding("a.drifted", State::Drifted),
+        finding("a.rounded", State::Rounded),
+        finding("a.lacking", State::NotApplicable { lack }),
+        finding(
+            "a.pending",
+            State::Pending {
+                until: When::Initramfs,
+            },
+        ),
+        finding(
+            "a.overridden",
+            State::Overridden {
+                by: "/etc/x.conf:3".into(),
+            },
+        ),
+        finding(
+            "a.dark",
+            State::Unverifiable {
+                why: "it cannot be read".into(),
+            },
+        ),
+    ];
+    // Skipped by name: there is neither knob nor value.
+    findings.push(Finding {
+        knob: None,
+        wanted: None,
+        wanted_text: String::new(),
+        seen: None,
+        seen_text: String::new(),
+        ..finding(
+            "radio",
+            State::NotApplicable {
+                lack: Lack::new(LackKind::NoWire, "there is none"),
+            },
+        )
+    });
+    findings
+}
+
+fn every_left() -> Vec<Left> {
+    [
+        LeftBecause::Theirs,
+        LeftBecause::Waits,
+        LeftBecause::Refused("Invalid argument (os error 22)".into()),
+        LeftBecause::NotTaken,
+        LeftBecause::Unreadable("gone".into()),
+        LeftBecause::Disturbed("x: refused".into()),
+    ]
+    .into_iter()
+    .map(|because| Left {
+        part: "memory".into(),
+        knob: knob("vm.swappiness"),
+        ours: "100".into(),
+        original: "60".into(),
+        seen: "10".into(),
+        because,
+    })
+    .collect()
+}
+
+fn undone(already: bool) -> Undone {
+    Undone {
+        part: "memory".into(),
+        knob: knob("vm.dirty_ratio"),
+        ours: "10".into(),
+        original: "20".into(),
+        already,
+    }
+}
+
+fn reverted(left: Vec<Left>) -> Reverted {
+    Reverted {
+        undone: vec![undone(false), undone(true)],
+        left,
+        by_reboot: 3,
+    }
+}
+
+fn plan() -> Plan {
+    Plan {
+        owner: "gaming".into(),
+        steps: vec![
+            step("vm.swappiness", Some("60"), "100"),
+            step(
+                "net.ipv4.tcp_rmem",
+                Some("4096 131072 6291456"),
+                "4096 1048576 33554432",
+            ),
+            step("net.ipv4.tcp_congestion_control", None, "bbr"),
+        ],
+        findings: every_state(),
+        notes: vec!["a note".into()],
+        provisional: Some("an earlier apply was interrupted".into()),
+    }
+}
+
+fn page() -> Page {
+    Page {
+        look: Look::plain(),
+        name: "gaming",
+        global: Global::default(),
+        machine: "Linux 6.12".into(),
+        is_root: true,
+    }
+}
+
+/// The document keeps its schema, and a changed one would not.
+fn check(schema: &str, document: &impl serde::Serialize) -> serde_json::Value {
+    let document = serde_json::to_value(document).unwrap();
+    assert_valid(schema, &document);
+    assert_notices_every_change(schema, &document);
+    document
+}
+
+#[test]
+fn a_plan_with_everything() {
+    let plan = plan();
+    let document = check("plan", &json::planned(&plan));
+    assert_eq!(document["steps"][2]["from"], json!(null));
+    assert_eq!(document["steps"][0]["from"], "60");
+    assert_eq!(document["not_applicable"][0]["module"], "tcp_bbr");
+    assert_eq!(document["not_applicable"][1]["wanted"], json!(null));
+    assert_eq!(document["as_wanted"], json!(["a.matches", "a.rounded"]));
+    let text = text::planned(&page(), &plan, false);
+    for line in [
+        "gaming on Linux 6.12: 3 changes, 1 drifted, 1 overridden, 1 pending, 1 rounded by the kernel, 2 not applicable",
+        "an earlier apply was interrupted.",
+        "    vm.swappiness                    60 → 100           room for a gigabit at 250 ms (looks wrong,",
+        "                                     → 4096 1048576 33554432",
+        "  as wanted already: 2",
+        "  note: a note",
+        "Apply: gaming apply      Back, at any time: gaming revert",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(
+        text.lines().skip(1).all(|line| line.chars().count() <= 100),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_report_with_every_state() {
+    let report = Report {
+        owner: "gaming".into(),
+        items: every_state(),
+        notes: vec!["a note".into()],
+    };
+    let document = check("verify", &json::verified(&report));
+    let states: Vec<&str> = document["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["state"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        states,
+        [
+            "matches",
+            "drifted",
+            "rounded",
+            "not-applicable",
+            "pending",
+            "overridden",
+            "unverifiable",
+            "not-applicable"
+        ]
+    );
+    assert_eq!(document["items"][7]["seen"], json!(null));
+    let text = text::verified(&page(), &report, true);
+    for line in [
+        "NOT as wanted: 2 of 8 are, 1 drifted",
+        "is 60, wanted 100",
+        "after the next initramfs",
+        "beaten by /etc/x.conf:3",
+        "try: modprobe tcp_bbr",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn an_apply_in_every_outcome() {
+    let mut applied = Applied {
+        turned: vec![step("vm.swappiness", Some("60"), "100")],
+        findings: every_state(),
+        notes: vec!["a note".into()],
+        recovered: Some(reverted(Vec::new())),
+        declined: false,
+    };
+    let document = check("apply", &json::applied(&applied));
+    assert_eq!(document["outcome"], "applied");
+    let text = text::applied(
+        &page(),
+        &applied,
+        Some(&Plan {
+            findings: Vec::new(),
+            ..plan()
+        }),
+    );
+    for line in [
+        "An interrupted run was put right first: 2 changes put back, 3 taken back by a reboot",
+        "Done: 1 change made and read back.",
+        "The kernel refused",
+        "Back, at any time: gaming revert",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    applied.recovered = Some(reverted(every_left()));
+    let document = check("apply", &json::applied(&applied));
+    assert_eq!(document["outcome"], "rollback-incomplete");
+    assert_eq!(document["left"].as_array().unwrap().len(), 6);
+    applied = Applied {
+        declined: true,
+        ..Applied::default()
+    };
+    assert_eq!(
+        check("apply", &json::applied(&applied))["outcome"],
+        "declined"
+    );
+    applied.declined = false;
+    assert_eq!(
+        check("apply", &json::applied(&applied))["outcome"],
+        "nothing-to-do"
+    );
+}
+
+fn cause() -> Box<Cause> {
+    let error =
+        HostError::from_errno(Operation::Write, "/proc/sys/vm/swappiness", 13).wanted("100");
+    Box::new(Cause {
+        knob: "vm.swappiness".into(),
+        part: "memory".into(),
+        wanted: "100".into(),
+        failure: StepFailure::Refused(error),
+    })
+}
+
+#[test]
+fn a_failed_apply_says_why_once_and_what_to_do() {
+    let failure = Failure::from(Error::RolledBack { cause: cause() });
+    assert_eq!(failure.exit(), Exit::Refused);
+    assert_eq!(
+        failure.chain(),
+        [
+            "vm.swappiness could not be turned to 100",
+            "it was refused",
+            "cannot write /proc/sys/vm/swappiness (wanted 100)",
+            "Permission denied (os error 13)"
+        ]
+    );
+    assert_eq!(failure.hint().as_deref(), Some("run it as root"));
+    assert_eq!(
+        check("apply", &json::apply_failed(&failure))["outcome"],
+        "rolled-back"
+    );
+    let failure = Failure::from(Error::RollbackIncomplete {
+        cause: cause(),
+        left: every_left(),
+    });
+    assert_eq!(failure.exit(), Exit::Incomplete);
+    let document = check("apply", &json::apply_failed(&failure));
+    assert_eq!(document["outcome"], "rollback-incomplete");
+    assert_eq!(document["error"]["exit_code"], 4);
+    assert_eq!(document["left"][0]["seen"], "10");
+    let failure = Failure::from(Error::Locked {
+        holder: "process 7".into(),
+    });
+    assert_eq!(
+        check("apply", &json::apply_failed(&failure))["outcome"],
+        "refused"
+    );
+    check("error", &json::failed(&failure));
+}
+
+#[test]
+fn a_revert_in_every_outcome() {
+    let theirs = every_left().into_iter().take(1).collect::<Vec<_>>();
+    for (left, undone, outcome, exit) in [
+        (Vec::new(), true, "reverted", Exit::Done),
+        (Vec::new(), false, "nothing-to-do", Exit::Done),
+        (theirs, true, "left", Exit::Drift),
+        (every_left(), true, "rollback-incomplete", Exit::Incomplete),
+    ] {
+        let mut answer = reverted(left);
+        if !undone {
+            answer.undone.clear();
+            answer.by_reboot = 0;
+        }
+        assert_eq!(
+            check("revert", &json::reverted(&answer, &notes()))["outcome"],
+            outcome
+        );
+        assert_eq!(Exit::of_reverted(&answer), exit);
+    }
+    let text = text::reverted(&page(), &reverted(every_left()), &notes());
+    for line in [
+        "1 put back, 1 back already, 3 taken back by a reboot before, 6 left",
+        "ours 100, original 60, is 10",
+        "somebody else has set it since",
+        "gaming revert --force",
+        "Mend what keeps the rest, then again: gaming revert",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    check("revert", &json::revert_declined());
+    let failure = Failure::from(Error::Owner("x".into()));
+    check("revert", &json::revert_failed(&failure));
+}
+
+fn notes() -> Vec<String> {
+    vec!["a note".into()]
+}
+
+fn status() -> Status {
+    Status {
+        owed: vec![Owed {
+            part: "memory".into(),
+            knob: knob("vm.swappiness"),
+            ours: "100".into(),
+            original: "60".into(),
+            seen: "10".into(),
+            is_ours: false,
+        }],
+        open: Some("an earlier revert was interrupted".into()),
+        refused: vec!["net.x: no".into()],
+        by_reboot: 2,
+    }
+}
+
+#[test]
+fn a_status_with_everything() {
+    let status = status();
+    check("status", &json::standing(&status, &notes()));
+    let text = text::standing(&page(), &status, &notes());
+    for line in [
+        "1 change not taken back",
+        "2 taken back by a reboot",
+        "an earlier revert was interrupted",
+        "60 → 100",
+        "is 10 now",
+        "refused by this kernel",
+        "Back: gaming revert",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn an_explanation_of_a_sysctl() {
+    let report = Report {
+        owner: "gaming".into(),
+        items: vec![finding("vm.swappiness", State::Drifted)],
+        notes: Vec::new(),
+    };
+    let plan = plan();
+    let answer = explain::explain("vm/swappiness", &report, Some(&plan), Ok(status())).unwrap();
+    check("explain", &json::explained(&answer));
+    let text = text::explained(&page(), &answer);
+    for line in [
+        "zram is swap here",
+        "60 → 100, no longer so",
+        "takes               one number from 0 to 200",
+        "until the next boot",
+        "Who sets it at boot: gaming who-sets vm.swappiness",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    let unread = explain::explain("vm.swappiness", &report, None, Err("no".into())).unwrap();
+    check("explain", &json::explained(&unread));
+}
+
+#[test]
+fn settings_in_every_standing() {
+    use super::super::who_sets::WhoSets;
+    use hosttune_sysctl::{Content, Directories, Loader, Sources};
+
+    struct Files;
+    impl Directories for Files {
+        type Error = std::convert::Infallible;
+        fn names(&self, directory: &str) -> Result<Vec<String>, Self::Error> {
+            Ok(match directory {
+                "/etc/sysctl.d" => vec!["10-a.conf".into(), "20-b.conf".into()],
+                "/usr/lib/sysctl.d" => vec!["10-a.conf".into()],
+                _ => Vec::new(),
+            })
+        }
+        fn content(&self, path: &str) -> Result<Content, Self::Error> {
+            Ok(Content::Bytes(match path {
+                "/etc/sysctl.d/10-a.conf" => b"vm.s* = 1\nvm.swappiness = 2\n".to_vec(),
+                _ => b"-vm.swappiness = 3\n".to_vec(),
+            }))
+        }
+        fn resolved(&self, path: &str) -> Result<String, Self::Error> {
+            Ok(path.to_owned())
+        }
+    }
+    let sources = Sources::collect(&Files, Loader::Systemd).unwrap();
+    let answer = WhoSets {
+        key: "vm.swappiness".into(),
+        seen: Some("60".into()),
+        settings: sources.who_sets(&"vm.swappiness".parse().unwrap()),
+        procps_winner: Some(Place {
+            file: "/etc/sysctl.conf".into(),
+            line: 4,
+        }),
+    };
+    let document = check("who-sets", &json::who_sets(&answer));
+    assert_eq!(
+        document["winner"],
+        json!({"file": "/etc/sysctl.d/20-b.conf", "line": 1})
+    );
+    let by = Place {
+        file: "/etc/sysctl.d/20-b.conf".into(),
+        line: 1,
+    };
+    let mut excluded = answer;
+    excluded.settings[0].standing = Standing::Excluded { by };
+    excluded.settings[1].standing = Standing::Excludes;
+    excluded.settings[1].value = None;
+    excluded.seen = None;
+    check("who-sets", &json::who_sets(&excluded));
+    let text = text::who_sets(&page(), &excluded);
+    assert!(
+        text.contains("excluded by /etc/sysctl.d/20-b.conf:1"),
+        "{text}"
+    );
+    assert!(text.contains("/etc/sysctl.conf:4 wins"), "{text}");
+}

@@ -1,0 +1,52 @@
+//! What an apply did; the plan was shown before.
+
+use hosttune_core::{Applied, Finding, Plan};
+
+use super::{Page, count, finding_sections, recovered, rows};
+
+/// What an apply did. `shown` is the plan that was shown before.
+pub(in super::super) fn applied(page: &Page, applied: &Applied, shown: Option<&Plan>) -> String {
+    let mut text = String::new();
+    if let Some(first) = &applied.recovered {
+        text.push_str(&recovered(page, first));
+    }
+    if applied.declined {
+        text.push_str(match applied.recovered {
+            Some(_) => "\nDeclined: nothing else was changed.\n",
+            None => "\nDeclined: nothing was changed.\n",
+        });
+        return text;
+    }
+    let planned = shown.map_or(0, |plan| plan.steps.len());
+    if planned == 0 {
+        return text;
+    }
+    // What the plan did not know: the kernel said no when it was asked.
+    let known = |finding: &Finding| shown.is_some_and(|plan| plan.findings.contains(finding));
+    let news: Vec<&Finding> = applied
+        .findings
+        .iter()
+        .filter(|found| !known(found))
+        .collect();
+    let turned = applied.turned.len();
+    text.push_str(&format!(
+        "\nDone: {} made and read back.\n",
+        count(turned, "change", "changes")
+    ));
+    let refused = news.len();
+    if refused > 0 {
+        text.push_str(&format!(
+            "The kernel refused {refused}; nothing is broken by that:\n"
+        ));
+        text.push_str(&rows::render(page.look, &finding_sections(news)));
+    }
+    let settled = planned.saturating_sub(turned + refused);
+    if settled > 0 {
+        text.push_str(&format!(
+            "{} as wanted by the time its turn came.\n",
+            count(settled, "more was", "more were")
+        ));
+    }
+    text.push_str(&format!("Back, at any time: {}\n", page.command("revert")));
+    text
+}

@@ -1,0 +1,142 @@
+//! Everything known of one knob, one fact a line.
+
+use hosttune_core::{Lifetime, Requirement, State};
+
+use super::super::colour::{Role, visible};
+use super::super::explain::{Explanation, Wish};
+use super::{Page, rows};
+
+/// Where the facts begin.
+const COLUMN: usize = 22;
+
+/// The answer of explain.
+pub(in super::super) fn explained(page: &Page, explanation: &Explanation) -> String {
+    let mut text = format!(
+        "{}\n",
+        page.look.paint(Role::Title, &visible(&explanation.knob))
+    );
+    if let Some(entry) = &explanation.catalogue {
+        text.push_str(&format!("  {}\n", visible(&entry.meaning)));
+    }
+    for wish in &explanation.wishes {
+        text.push('\n');
+        text.push_str(&facts(page, wish_facts(wish)));
+    }
+    let mut standing = Vec::new();
+    for owed in &explanation.owed {
+        let now = if owed.is_ours {
+            "still so"
+        } else {
+            "no longer so"
+        };
+        standing.push((
+            "changed by us",
+            format!(
+                "{} {} {}, {now}",
+                owed.original,
+                page.look.arrow(),
+                owed.ours
+            ),
+        ));
+    }
+    if let Some(unread) = &explanation.journal_unread {
+        standing.push(("changed by us", format!("cannot be told: {unread}")));
+    }
+    if let Some(entry) = &explanation.catalogue {
+        standing.extend([
+            ("takes", entry.takes.clone()),
+            ("scope", entry.scope.clone()),
+        ]);
+        let optional = [
+            ("the kernel adjusts", &entry.adjusts),
+            ("security", &entry.security),
+            ("not put back", &entry.caution),
+            ("documented at", &entry.documentation),
+        ];
+        for (label, fact) in optional {
+            standing.extend(fact.clone().map(|fact| (label, fact)));
+        }
+    }
+    if !standing.is_empty() {
+        text.push('\n');
+        text.push_str(&facts(page, standing));
+    }
+    if explanation.is_sysctl {
+        text.push_str(&format!(
+            "\nWho sets it at boot: {} {}\n",
+            page.command("who-sets"),
+            visible(&explanation.knob)
+        ));
+    }
+    text
+}
+
+fn wish_facts(wish: &Wish) -> Vec<(&'static str, String)> {
+    let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "not known".to_owned());
+    let mut facts = vec![("wanted", or_unknown(&wish.wanted))];
+    facts.push(("seen", or_unknown(&wish.seen)));
+    if let Some(state) = &wish.state {
+        facts.push(("state", state_in_words(state)));
+    }
+    if !wish.part.is_empty() {
+        facts.push(("part", wish.part.clone()));
+    }
+    match &wish.why.looks_wrong {
+        Some(looks_wrong) => {
+            facts.push(("looks wrong because", looks_wrong.clone()));
+            facts.push(("right because", wish.why.text.clone()));
+        }
+        None if !wish.why.text.is_empty() => facts.push(("why", wish.why.text.clone())),
+        None => {}
+    }
+    facts.extend(wish.why.source.clone().map(|source| ("source", source)));
+    facts.extend(wish.why.risk.clone().map(|risk| ("risk", risk)));
+    if let Some(lifetime) = wish.lifetime {
+        let lasts = match lifetime {
+            Lifetime::Boot => "until the next boot, or revert",
+            Lifetime::Disk => "it is on disk, until revert",
+        };
+        facts.push(("lasts", lasts.to_owned()));
+    }
+    if wish.means {
+        facts.push(("role", "a step on the way to another".to_owned()));
+    }
+    let if_lacking = match wish.requirement {
+        Requirement::Plain => None,
+        Requirement::Required => Some("that is an error"),
+        Requirement::Optional => Some("that is fine"),
+    };
+    facts.extend(if_lacking.map(|fact| ("if not applicable", fact.to_owned())));
+    facts.extend(wish.hint.clone().map(|hint| ("try", hint)));
+    facts
+}
+
+fn state_in_words(state: &State) -> String {
+    match state {
+        State::Matches => "as wanted".to_owned(),
+        State::Drifted => "not as wanted".to_owned(),
+        State::Rounded => "as wanted, as near as the kernel comes".to_owned(),
+        State::NotApplicable { lack } => format!("not applicable: {lack}"),
+        State::Pending { until } => format!("pending: after the next {until}"),
+        State::Overridden { by } => format!("set, but beaten by {by}"),
+        State::Unverifiable { why } => format!("cannot be told: {why}"),
+        other => other.name().to_owned(),
+    }
+}
+
+fn facts(page: &Page, facts: Vec<(&'static str, String)>) -> String {
+    let mut text = String::new();
+    for (label, fact) in facts {
+        let room = page.look.width.saturating_sub(COLUMN);
+        for (number, line) in rows::wrap(&visible(&fact), room).into_iter().enumerate() {
+            let label = if number == 0 { label } else { "" };
+            let padding = COLUMN - 2 - rows::length(label);
+            text.push_str("  ");
+            text.push_str(&page.look.paint(Role::Aside, label));
+            text.push_str(&" ".repeat(padding));
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    text
+}

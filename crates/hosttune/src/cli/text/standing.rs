@@ -1,0 +1,75 @@
+//! What stands changed, and what an earlier run left open.
+
+use hosttune_core::{Owed, Status};
+
+use super::rows::{self, Cell, Row};
+use super::{Page, count};
+
+/// The answer of status, and of revert before it asks.
+pub(in super::super) fn standing(page: &Page, status: &Status, notes: &[String]) -> String {
+    let counted =
+        |wanted: fn(&Owed) -> bool| status.owed.iter().filter(|owed| wanted(owed)).count();
+    let (back, theirs) = (counted(is_back), counted(is_theirs));
+    let mut says = vec![match status.owed.len() {
+        0 => "nothing stands changed".to_owned(),
+        owed => format!("{} not taken back", count(owed, "change", "changes")),
+    }];
+    if theirs > 0 {
+        says.push(format!("{theirs} set by somebody else since"));
+    }
+    if back > 0 {
+        says.push(format!("{back} back already"));
+    }
+    if status.by_reboot > 0 {
+        says.push(format!("{} taken back by a reboot", status.by_reboot));
+    }
+    let mut text = page.headline(&says.join(", "));
+    if let Some(open) = &status.open {
+        text.push_str(&page.attention(open));
+    }
+    let sections = rows::by_title(
+        status
+            .owed
+            .iter()
+            .map(|owed| (owed.part.clone(), owed_row(owed))),
+    );
+    if !sections.is_empty() {
+        text.push('\n');
+        text.push_str(&rows::render(page.look, &sections));
+    }
+    if !status.refused.is_empty() {
+        text.push_str("\n  refused by this kernel, and not tried again before the next boot\n");
+        for refused in &status.refused {
+            text.push_str(&format!("    {}\n", super::visible(refused)));
+        }
+    }
+    text.push_str(&page.notes(notes));
+    if !status.owed.is_empty() {
+        text.push_str(&format!("\n{}\n", page.changing("Back", "revert")));
+    }
+    text
+}
+
+fn is_back(owed: &Owed) -> bool {
+    !owed.is_ours && owed.seen == owed.original
+}
+
+fn is_theirs(owed: &Owed) -> bool {
+    !owed.is_ours && owed.seen != owed.original
+}
+
+fn owed_row(owed: &Owed) -> Row {
+    let reason = if is_back(owed) {
+        "back already".to_owned()
+    } else if is_theirs(owed) {
+        format!("is {} now: somebody else has set it since", owed.seen)
+    } else {
+        String::new()
+    };
+    Row {
+        name: owed.knob.text.clone(),
+        cell: Cell::Turn(owed.original.clone(), owed.ours.clone()),
+        reason,
+        hint: None,
+    }
+}

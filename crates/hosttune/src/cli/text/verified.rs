@@ -1,0 +1,39 @@
+//! How every wish stands.
+
+use hosttune_core::Report;
+
+use super::{Page, as_wanted, finding_sections, rows, tally};
+
+/// The answer of verify; `fails` says whether it is a failure, as the exit code does.
+pub(in super::super) fn verified(page: &Page, report: &Report, fails: bool) -> String {
+    let sections = finding_sections(&report.items);
+    let as_wanted = as_wanted(&report.items);
+    let all = report.items.len();
+    let besides = tally(&sections);
+    let besides = if besides.is_empty() {
+        String::new()
+    } else {
+        format!(", {besides}")
+    };
+    let mut text = page.headline(&match all {
+        0 => "nothing is wanted".to_owned(),
+        _ if fails => format!("NOT as wanted: {as_wanted} of {all} are{besides}"),
+        _ if as_wanted == all => format!("as wanted: all {all}{besides}"),
+        _ => format!("as wanted: {as_wanted} of {all}{besides}"),
+    });
+    if !sections.is_empty() {
+        text.push('\n');
+        text.push_str(&rows::render(page.look, &sections));
+    }
+    if !report.notes.is_empty() {
+        text.push('\n');
+        text.push_str(&page.notes(&report.notes));
+    }
+    if report.items.iter().any(|item| item.state.is_drift()) {
+        text.push_str(&page.next(&[
+            page.changing("Set it", "apply"),
+            format!("Who else sets it at boot: {} KEY", page.command("who-sets")),
+        ]));
+    }
+    text
+}

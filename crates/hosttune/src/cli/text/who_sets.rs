@@ -1,0 +1,69 @@
+//! Every file and line that sets a sysctl, in the order in which they are read.
+
+use hosttune_sysctl::Standing;
+
+use super::super::colour::{Role, visible};
+use super::super::who_sets::WhoSets;
+use super::{Page, rows};
+
+/// The answer of who-sets.
+pub(in super::super) fn who_sets(page: &Page, answer: &WhoSets) -> String {
+    let look = page.look;
+    let mut text = format!("{}\n", look.paint(Role::Title, &visible(&answer.key)));
+    let now = match &answer.seen {
+        Some(seen) => format!("is {}", visible(seen)),
+        None => "cannot be read here".to_owned(),
+    };
+    text.push_str(&format!("  now: {now}\n"));
+    if answer.settings.is_empty() {
+        text.push_str("  at boot: no file sets it, so the kernel's own value stays\n");
+    } else {
+        text.push('\n');
+    }
+    let places: Vec<String> = answer
+        .settings
+        .iter()
+        .map(|setting| format!("{}:{}", visible(&setting.place.file), setting.place.line))
+        .collect();
+    let width = places.iter().map(|place| rows::length(place)).max();
+    for (place, setting) in places.iter().zip(&answer.settings) {
+        let padding = width.unwrap_or(0) - rows::length(place);
+        let pattern = visible(&setting.pattern.to_string());
+        let says = match &setting.value {
+            Some(value) => format!("{pattern} = {}", visible(value)),
+            None => format!("-{pattern}"),
+        };
+        let becomes = match &setting.standing {
+            Standing::Wins => look.paint(Role::Wanted, "wins"),
+            Standing::Overridden { by } => {
+                format!("overridden by {}:{}", visible(&by.file), by.line)
+            }
+            Standing::BeatenByName { by } => format!(
+                "a glob, beaten by the name in {}:{}",
+                visible(&by.file),
+                by.line
+            ),
+            Standing::Excluded { by } => format!("excluded by {}:{}", visible(&by.file), by.line),
+            Standing::Excludes => "an exclusion".to_owned(),
+            Standing::Masked { by } => format!("its file is masked by {}", visible(by)),
+            other => format!("{other:?}"),
+        };
+        text.push_str(&format!(
+            "    {place}{}  {says}  {becomes}\n",
+            " ".repeat(padding)
+        ));
+    }
+    if answer.winner().is_none() && !answer.settings.is_empty() {
+        text.push_str("\n  None of them takes effect, so the kernel's own value stays.\n");
+    }
+    if let Some(place) = &answer.procps_winner
+        && answer.winner() != Some(place)
+    {
+        text.push_str(&format!(
+            "\n  Where `sysctl --system` of procps sets it, {}:{} wins.\n",
+            visible(&place.file),
+            place.line
+        ));
+    }
+    text
+}

@@ -1,0 +1,296 @@
+//! One kernel variable as a knob.
+
+use std::fmt;
+
+use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::{self, Access, CatalogueEntry, Need, Scope};
+use crate::key::Key;
+use crate::module::{self, Module};
+use crate::pair::SysctlPair;
+use crate::value::Value;
+
+/// One kernel variable, by its canonical key.
+///
+/// A variable that excludes another is no knob of its own: see [`SysctlPair`]. [`knob`] gives the
+/// right one of the two.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sysctl(Key);
+
+/// What a variable is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SysctlState {
+    /// This kernel, or this namespace, has no such variable.
+    Missing,
+    /// It holds this.
+    Value(Value),
+}
+
+impl Sysctl {
+    /// The variable that a key names, under whichever of its names.
+    pub fn new(key: &Key) -> Self {
+        Self(key.canonical())
+    }
+
+    /// Its canonical key.
+    pub fn key(&self) -> &Key {
+        &self.0
+    }
+}
+
+/// The knob that a key belongs to, as data.
+pub fn knob(key: &Key) -> AnyKnob {
+    match SysctlPair::of(key) {
+        Some(pair) => AnyKnob::of(&pair),
+        None => AnyKnob::of(&Sysctl::new(key)),
+    }
+}
+
+impl fmt::Display for Sysctl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Knob for Sysctl {
+    const NAME: &'static str = "sysctl";
+    type State = SysctlState;
+
+    fn read(&self, host: &Host) -> Result<SysctlState, HostError> {
+        Ok(read(host, &self.0)?.map_or(SysctlState::Missing, SysctlState::Value))
+    }
+
+    fn turn(&self, host: &mut Host, to: &SysctlState) -> Result<(), HostError> {
+        match to {
+            SysctlState::Value(value) => write(host, &self.0, value),
+            SysctlState::Missing => {
+                Err(
+                    HostError::new(Operation::Remove, self.0.path(), HostErrorKind::Refused)
+                        .detail("a kernel variable cannot be taken away"),
+                )
+            }
+        }
+    }
+
+    fn lacks(&self, host: &Host, to: &SysctlState) -> Result<Option<Lack>, HostError> {
+        match to {
+            SysctlState::Value(value) => lacks(host, &self.0, value),
+            SysctlState::Missing => Ok(None),
+        }
+    }
+
+    fn disturbs(&self, host: &Host, _: &SysctlState) -> Result<Vec<AnyKnob>, HostError> {
+        let mut knobs: Vec<AnyKnob> = Vec::new();
+        for pattern in catalogue::resets(&self.0) {
+            let keys = pattern
+                .expand(|directory| host.list(directory).unwrap_or_default())
+                .keys;
+            for key in keys {
+                let knob = knob(&key);
+                if key.canonical() != self.0 && !knobs.contains(&knob) {
+                    knobs.push(knob);
+                }
+            }
+        }
+        Ok(knobs)
+    }
+
+    fn torn(&self, seen: &SysctlState, from: &SysctlState, to: &SysctlState) -> bool {
+        match (seen, from, to) {
+            (SysctlState::Value(seen), SysctlState::Value(from), SysctlState::Value(to)) => {
+                Value::torn(seen, from, to)
+            }
+            _ => false,
+        }
+    }
+
+    /// The module was unloaded or the interface has gone; a new one starts from its own default.
+    fn gone(&self, seen: &SysctlState) -> bool {
+        *seen == SysctlState::Missing
+    }
+
+    fn show(&self, state: &SysctlState) -> String {
+        match state {
+            SysctlState::Missing => "missing".to_owned(),
+            SysctlState::Value(value) => value.text().to_owned(),
+        }
+    }
+}
+
+/// What a key holds; `None` where there is no such key.
+pub(crate) fn read(host: &Host, key: &Key) -> Result<Option<Value>, HostError> {
+    let entry = catalogue::find(key);
+    if entry.is_some_and(|entry| entry.access == Access::WriteOnly) {
+        let lack = write_only(entry);
+        return Err(HostError::not_applicable(Operation::Read, key.path(), lack));
+    }
+    match host.read(key.path()) {
+        Ok(bytes) => Ok(Some(Value::parse_seen(
+            &catalogue::value_type(key),
+            &String::from_utf8_lossy(&bytes),
+        ))),
+        Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),
+        Err(error) if *error.kind() == HostErrorKind::Denied => {
+            // The kernel holds root to the owner's bits as well: 0200 is never read.
+            match host.entry(key.path())? {
+                Some(file) if !file.owner_may_read() => Err(HostError::not_applicable(
+                    Operation::Read,
+                    key.path(),
+                    write_only(None),
+                )),
+                _ => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets a key with one write.
+pub(crate) fn write(host: &mut Host, key: &Key, value: &Value) -> Result<(), HostError> {
+    let path = key.path();
+    let error = match host.write_value(&path, &value.bytes_to_write()) {
+        Ok(()) => return Ok(()),
+        Err(error) => error.wanted(value.text()),
+    };
+    // ENOENT for a key that is there means the value, or the module that has it.
+    if *error.kind() == HostErrorKind::Missing && host.exists(&path)? {
+        let lack = unavailable(host, key, value, None)?;
+        return Err(error.with_kind(HostErrorKind::NotApplicable(lack)));
+    }
+    Ok(Err(match error.kind() {
+        HostErrorKind::Refused => match catalogue::find(key) {
+            Some(entry) => error.detail(format!("the kernel does not take it; {}", entry.meaning)),
+            None => error.detail("the kernel does not take this value"),
+        },
+        _ => error,
+    })?)
+}
+
+/// Why a key cannot hold a value here.
+pub(crate) fn lacks(host: &Host, key: &Key, value: &Value) -> Result<Option<Lack>, HostError> {
+    let entry = catalogue::find(key);
+    if entry.is_some_and(|entry| entry.access == Access::WriteOnly) {
+        return Ok(Some(write_only(entry)));
+    }
+    let scope = entry.map(|entry| entry.scope);
+    let Some(file) = host.entry(key.path())? else {
+        return missing(host, entry).map(Some);
+    };
+    if !file.owner_may_write() {
+        return Ok(Some(match scope {
+            Some(Scope::ReadOnlyOutsideInitialNetworkNamespace) => Lack::new(
+                LackKind::NotInThisNamespace,
+                "it can only be read in this network namespace",
+            )
+            .hint("run it in the initial network namespace"),
+            _ => Lack::new(
+                LackKind::ReadOnly,
+                "this kernel lets it be read and not written",
+            ),
+        }));
+    }
+    match entry.and_then(|entry| entry.needs) {
+        Some(Need::ModuleForValue { offered, .. }) => offers(host, key, value, offered),
+        _ => Ok(None),
+    }
+}
+
+fn write_only(entry: Option<&CatalogueEntry>) -> Lack {
+    let what = entry.map_or("writing it triggers something", |entry| entry.meaning);
+    Lack::new(
+        LackKind::WriteOnly,
+        format!("it cannot be read, so there would be no way back ({what})"),
+    )
+}
+
+/// A network namespace other than the initial one has no `netdev_max_backlog`.
+fn missing(host: &Host, entry: Option<&CatalogueEntry>) -> Result<Lack, HostError> {
+    let scope = entry.map(|entry| entry.scope);
+    if scope == Some(Scope::InitialNetworkNamespaceOnly)
+        && host.exists("/proc/sys/net/core/somaxconn")?
+        && !host.exists("/proc/sys/net/core/netdev_max_backlog")?
+    {
+        return Ok(Lack::new(
+            LackKind::NotInThisNamespace,
+            "this network namespace has no such key",
+        )
+        .hint("run it in the initial network namespace"));
+    }
+    let lack = Lack::new(LackKind::Missing, "this kernel has no such key");
+    let Some(entry) = entry else {
+        return Ok(lack.hint("check its spelling: the catalogue does not know it either"));
+    };
+    Ok(match (entry.needs, entry.since) {
+        (Some(Need::ModuleForKey { module }), _) => Lack::new(
+            LackKind::Missing,
+            format!("it appears with the module {module}"),
+        )
+        .hint(format!("load it first: modprobe {module}"))
+        .module(module),
+        (_, Some((major, minor))) => lack.hint(format!("it is there since Linux {major}.{minor}")),
+        _ => lack,
+    })
+}
+
+/// Whether the kernel has the value, or a module that brings it when it is set.
+fn offers(
+    host: &Host,
+    key: &Key,
+    value: &Value,
+    offered: Option<&str>,
+) -> Result<Option<Lack>, HostError> {
+    let offered: Option<Vec<String>> = match offered.and_then(|list| list.parse::<Key>().ok()) {
+        Some(list) => read(host, &list)?.map(|list| list.fields().map(str::to_owned).collect()),
+        None => None,
+    };
+    if offered
+        .as_ref()
+        .is_some_and(|offered| offered.iter().any(|word| word == value.text()))
+    {
+        return Ok(None);
+    }
+    let Some(module) = module_for(key, value) else {
+        return Ok(None);
+    };
+    match module::find(host, &module)? {
+        // Setting the value loads the module, where the kernel can start modprobe.
+        Module::Loadable | Module::Present => Ok(None),
+        // A list that does not name it settles it; without one, only trying tells.
+        Module::Unknown if offered.is_none() => Ok(None),
+        Module::Absent | Module::Unknown => unavailable(host, key, value, offered).map(Some),
+    }
+}
+
+fn module_for(key: &Key, value: &Value) -> Option<String> {
+    catalogue::find(key)?.needs?.module_for(value.text())
+}
+
+fn unavailable(
+    host: &Host,
+    key: &Key,
+    value: &Value,
+    offered: Option<Vec<String>>,
+) -> Result<Lack, HostError> {
+    let module = module_for(key, value);
+    let mut why = match &offered {
+        Some(offered) => format!("this kernel offers {}", offered.join(", ")),
+        None => format!("this kernel does not know {value}"),
+    };
+    let Some(module) = module else {
+        return Ok(Lack::new(LackKind::ValueUnavailable, why));
+    };
+    let (what, hint) = match module::find(host, &module)? {
+        Module::Loadable => (
+            "could not be loaded",
+            format!("load it by hand and see why: modprobe {module}"),
+        ),
+        _ => ("is not here", format!("install a kernel that has {module}")),
+    };
+    why.push_str(&format!("; module {module} {what}"));
+    Ok(Lack::new(LackKind::ValueUnavailable, why)
+        .hint(hint)
+        .module(module))
+}

@@ -1,0 +1,332 @@
+//! A set of sysctls that somebody wants, as plain data.
+
+use hosttune_core::file::{ConfigFile, Directory, DirectoryState, FileState};
+use hosttune_core::host::{FileContent, RootKind};
+use hosttune_core::{Error, Host, Lack, LackKind, Planner, Requirement, Tuning, When, Why, Wish};
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue;
+use crate::conf::{Document, Entry};
+use crate::key::{Key, KeyPattern};
+use crate::on_host::OnHost;
+use crate::pair::SysctlPair;
+use crate::plain::{Sysctl, SysctlState};
+use crate::sources::{Loader, Sources};
+use crate::value::Value;
+
+/// Where files of our own go. In the middle of the numbers, so that a vendor's file stays below
+/// and an administrator's `99-` above.
+const DIRECTORY: &str = "/etc/sysctl.d";
+
+/// One key, or all that match a glob, and the value it is wanted to have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// The key as a user writes it, dotted or slashed; globs are expanded when it is planned.
+    pub key: String,
+    /// The value as a user writes it; checked against the catalogue when it is planned.
+    pub value: String,
+    /// Why.
+    #[serde(default)]
+    pub why: Why,
+    /// What becomes of it where it does not apply.
+    #[serde(default)]
+    pub requirement: Requirement,
+    /// It takes effect after this, and is not turned now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deferred: Option<When>,
+    /// The consent to a value that the kernel does not take back before a reboot.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_way: bool,
+}
+
+impl Wanted {
+    /// A key and its value.
+    pub fn new(key: impl Into<String>, value: impl ToString) -> Self {
+        Self {
+            key: key.into(),
+            value: value.to_string(),
+            why: Why::default(),
+            requirement: Requirement::Plain,
+            deferred: None,
+            one_way: false,
+        }
+    }
+
+    /// Says why.
+    #[must_use]
+    pub fn why(mut self, why: impl Into<Why>) -> Self {
+        self.why = why.into();
+        self
+    }
+
+    /// Where it does not apply, that is an error.
+    #[must_use]
+    pub fn required(mut self) -> Self {
+        self.requirement = Requirement::Required;
+        self
+    }
+
+    /// Where it does not apply, that is never an error.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.requirement = Requirement::Optional;
+        self
+    }
+
+    /// It takes effect later, and is not turned now.
+    #[must_use]
+    pub fn deferred(mut self, when: When) -> Self {
+        self.deferred = Some(when);
+        self
+    }
+
+    /// Consents to a value that the kernel does not take back before a reboot.
+    #[must_use]
+    pub fn one_way(mut self) -> Self {
+        self.one_way = true;
+        self
+    }
+
+    fn on<'p, 'a>(&self, wish: Wish<'p, 'a>) -> Wish<'p, 'a> {
+        let wish = wish.why(self.why.clone());
+        let wish = match self.requirement {
+            Requirement::Plain => wish,
+            Requirement::Required => wish.required(),
+            Requirement::Optional => wish.optional(),
+        };
+        match self.deferred {
+            Some(when) => wish.deferred(when),
+            None => wish,
+        }
+    }
+}
+
+/// A set of sysctls, and whether a file keeps them across a reboot.
+///
+/// ```
+/// use hosttune_sysctl::{SysctlSet, Wanted};
+///
+/// let set = SysctlSet::new([
+///     Wanted::new("vm.swappiness", 100).why("zram is swap here"),
+///     Wanted::new("net.ipv4.tcp_rmem", "4096 1048576 33554432").required(),
+/// ])
+/// .persisted_as("gaming");
+/// # let _ = set;
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SysctlSet {
+    /// What is wanted, in this order.
+    pub wanted: Vec<Wanted>,
+    /// The host's name in `/etc/sysctl.d/60-hosttune-<host>.conf`, where the values are kept for
+    /// the next boot; `None` keeps them nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persist: Option<String>,
+}
+
+/// A wanted key after its text was read and its globs expanded.
+struct Resolved<'w> {
+    wanted: &'w Wanted,
+    key: Key,
+    value: Value,
+}
+
+impl SysctlSet {
+    /// A set that lasts until the next boot.
+    pub fn new(wanted: impl IntoIterator<Item = Wanted>) -> Self {
+        Self {
+            wanted: wanted.into_iter().collect(),
+            persist: None,
+        }
+    }
+
+    /// Keeps the values for the next boot in `/etc/sysctl.d/60-hosttune-<host>.conf`.
+    #[must_use]
+    pub fn persisted_as(mut self, host: impl Into<String>) -> Self {
+        self.persist = Some(host.into());
+        self
+    }
+
+    /// The file that keeps the values of a host.
+    pub fn file(host: &str) -> String {
+        format!("{DIRECTORY}/60-hosttune-{host}.conf")
+    }
+
+    fn resolve(&self, host: &Host) -> Result<Vec<Resolved<'_>>, Error> {
+        let mut resolved = Vec::new();
+        for wanted in &self.wanted {
+            let pattern: KeyPattern = wanted.key.parse().map_err(|error| {
+                Error::tuning(
+                    format!("'{}' is no sysctl key: {error}", wanted.key),
+                    "write it like vm.swappiness or vm/swappiness",
+                )
+            })?;
+            let keys = match pattern.as_key() {
+                Some(key) => vec![key],
+                None => {
+                    pattern
+                        .expand(|directory| host.list(directory).unwrap_or_default())
+                        .keys
+                }
+            };
+            for key in keys {
+                let value = value(wanted, &key)?;
+                resolved.push(Resolved { wanted, key, value });
+            }
+        }
+        Ok(resolved)
+    }
+
+    fn declare_persisted(
+        &self,
+        at: &mut Planner<'_>,
+        name: &str,
+        resolved: &[Resolved<'_>],
+    ) -> Result<(), Error> {
+        let path = Self::file(name);
+        let bytes = render(name, resolved)?;
+        let file = ConfigFile::new(&path)?;
+        let directory = Directory::new(DIRECTORY)?;
+        if at.now(&directory)? == DirectoryState::Absent {
+            at.pass(&directory, &DirectoryState::Empty)
+                .why("the file needs it");
+        }
+        let beaten = beaten(at.host(), &path, &bytes, resolved)?;
+        for by in &beaten {
+            at.note(format!("after a reboot {by}"));
+        }
+        // What is there keeps its mode, owner and label; only the bytes are ours to say.
+        let content = match at.now(&file)? {
+            FileState::Present(present) => FileContent { bytes, ..present },
+            FileState::Absent | FileState::HalfWritten(_) => FileContent::new(bytes),
+        };
+        at.want(&file, &FileState::Present(content))
+            .why("keeps the values after a reboot")
+            .overridden_by((!beaten.is_empty()).then(|| beaten.join("; ")));
+        Ok(())
+    }
+}
+
+impl Tuning for SysctlSet {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        let resolved = self.resolve(at.host())?;
+        let image = at.host().root_kind() == RootKind::Image;
+        if !image {
+            for one in &resolved {
+                declare(at, one);
+            }
+            for wanted in &self.wanted {
+                if !resolved.iter().any(|one| one.wanted == wanted) {
+                    let lack = Lack::new(LackKind::Missing, "no key of this kernel matches");
+                    wanted.on(at.skip(&wanted.key, lack));
+                }
+            }
+        }
+        match &self.persist {
+            Some(name) => self.declare_persisted(at, name, &resolved),
+            None => Ok(()),
+        }
+    }
+}
+
+fn declare(at: &mut Planner<'_>, one: &Resolved<'_>) {
+    let Resolved { wanted, key, value } = one;
+    let no_return = value
+        .as_integer()
+        .is_some_and(|number| catalogue::find(key).is_some_and(|entry| entry.is_one_way(number)));
+    if no_return && !wanted.one_way && !shows(at.host(), key, value) {
+        let lack = Lack::new(
+            LackKind::OneWay,
+            format!("the kernel does not take {value} back before a reboot"),
+        )
+        .hint("consent to it in the tuning: Wanted::one_way()");
+        wanted.on(at.skip(&key.to_string(), lack));
+        return;
+    }
+    let wish = match SysctlPair::of(key) {
+        Some(pair) => {
+            let state = pair.state(key, value.clone());
+            at.want(&pair, &state)
+        }
+        None => at.want(&Sysctl::new(key), &SysctlState::Value(value.clone())),
+    };
+    wanted.on(wish);
+}
+
+fn shows(host: &Host, key: &Key, value: &Value) -> bool {
+    crate::plain::read(host, key).is_ok_and(|seen| seen.as_ref() == Some(value))
+}
+
+fn value(wanted: &Wanted, key: &Key) -> Result<Value, Error> {
+    let value_type = catalogue::value_type(key);
+    Value::parse_wanted(&value_type, &wanted.value).map_err(|error| {
+        let mut message = format!("{key} cannot be {:?}: {error}", wanted.value);
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        Error::tuning(
+            message,
+            "give it a value that the kernel takes as it is written",
+        )
+    })
+}
+
+/// The file's text: each value below its why. A key that this or the next kernel lacks must not
+/// make the loader's unit fail, so only what is required fails loudly.
+fn render(name: &str, resolved: &[Resolved<'_>]) -> Result<Vec<u8>, Error> {
+    let header = format!(
+        "Written by hosttune for the host '{name}'. Taken back by: {name} revert\nLines that begin with '-' may fail without failing the boot: sysctl.d(5)."
+    );
+    let entries: Vec<Entry> = resolved
+        .iter()
+        .map(|one| Entry {
+            key: one.key.clone(),
+            value: one.value.clone(),
+            comment: Some(one.wanted.why.text.clone()).filter(|why| !why.is_empty()),
+            ignore_failure: one.wanted.requirement != Requirement::Required,
+        })
+        .collect();
+    Document::render(&header, &entries)
+        .map(|document| document.bytes())
+        .map_err(|error| {
+            Error::tuning(
+                format!("a value cannot be kept in a file: {error}"),
+                "give it a value that stands on one line",
+            )
+        })
+}
+
+/// For each key that another file will have the last word on with another value: who says what.
+fn beaten(
+    host: &Host,
+    path: &str,
+    bytes: &[u8],
+    resolved: &[Resolved<'_>],
+) -> Result<Vec<String>, Error> {
+    let files = OnHost::new(host).with_file(path, bytes);
+    let sources = Sources::collect(&files, Loader::Systemd).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        Error::tuning(
+            format!("{error}: {}", cause.unwrap_or_default()),
+            "without it nobody can tell which file wins",
+        )
+    })?;
+    let mut beaten = Vec::new();
+    for one in resolved {
+        let value_type = catalogue::value_type(&one.key);
+        for setting in sources.who_sets(&one.key) {
+            let theirs = setting.value.as_deref().unwrap_or_default();
+            let same = Value::parse_wanted(&value_type, theirs).is_ok_and(|v| v == one.value);
+            if setting.is_winner() && setting.place.file != path && !same {
+                beaten.push(format!(
+                    "{} is {theirs}: {}:{} comes later",
+                    one.key, setting.place.file, setting.place.line
+                ));
+            }
+        }
+    }
+    Ok(beaten)
+}
