@@ -72,8 +72,13 @@ pub enum HostErrorKind {
 }
 
 /// One operation on the host that failed.
+///
+/// Behind a pointer: it is the error of every read, and most reads succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostError {
+pub struct HostError(Box<Body>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Body {
     operation: Operation,
     subject: String,
     kind: HostErrorKind,
@@ -86,7 +91,7 @@ pub struct HostError {
 impl HostError {
     /// An operation that failed without an errno.
     pub fn new(operation: Operation, subject: impl Into<String>, kind: HostErrorKind) -> Self {
-        Self {
+        Self(Box::new(Body {
             operation,
             subject: subject.into(),
             kind,
@@ -94,7 +99,7 @@ impl HostError {
             wanted: None,
             detail: None,
             hint: None,
-        }
+        }))
     }
 
     /// An operation that the kernel answered with `errno` (a positive number as in `errno(3)`).
@@ -114,8 +119,11 @@ impl HostError {
             _ => HostErrorKind::Other,
         };
         let mut error = Self::new(operation, subject, kind);
-        error.errno = Some(errno);
-        error.hint = match error.kind {
+        error.0.errno = Some(errno);
+        error.0.hint = match error.0.kind {
+            HostErrorKind::Denied if rustix::process::geteuid().is_root() => Some(
+                "root may not either: the file may be immutable (lsattr), or a security module or the namespace forbids it".into(),
+            ),
             HostErrorKind::Denied => Some("run it as root".into()),
             HostErrorKind::ReadOnly => Some(
                 "the file system is mounted read-only: run it where it is writable (not in an unprivileged container)".into(),
@@ -137,61 +145,61 @@ impl HostError {
     /// What was seen does not have the form expected; `detail` says which.
     pub fn malformed(subject: impl Into<String>, detail: impl Into<String>) -> Self {
         let mut error = Self::new(Operation::Read, subject, HostErrorKind::Malformed);
-        error.detail = Some(detail.into());
+        error.0.detail = Some(detail.into());
         error
     }
 
     /// Replaces the meaning, where the knob knows better than the errno.
     #[must_use]
     pub fn with_kind(mut self, kind: HostErrorKind) -> Self {
-        self.kind = kind;
+        self.0.kind = kind;
         self
     }
 
     /// Adds the value that was being written.
     #[must_use]
     pub fn wanted(mut self, value: impl Into<String>) -> Self {
-        self.wanted = Some(value.into());
+        self.0.wanted = Some(value.into());
         self
     }
 
     /// Adds what is known beyond the errno.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.0.detail = Some(detail.into());
         self
     }
 
     /// Adds the way out.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     /// What it means.
     pub fn kind(&self) -> &HostErrorKind {
-        &self.kind
+        &self.0.kind
     }
 
     /// What was being done.
     pub fn operation(&self) -> Operation {
-        self.operation
+        self.0.operation
     }
 
     /// The path or address it was done to.
     pub fn subject(&self) -> &str {
-        &self.subject
+        &self.0.subject
     }
 
     /// The errno, where the kernel gave one.
     pub fn errno(&self) -> Option<i32> {
-        self.errno.map(Errno::raw_os_error)
+        self.0.errno.map(Errno::raw_os_error)
     }
 
     /// What to do about it.
     pub fn hint(&self) -> Option<&str> {
-        match (&self.hint, &self.kind) {
+        match (&self.0.hint, &self.0.kind) {
             (Some(hint), _) => Some(hint),
             (None, HostErrorKind::NotApplicable(lack)) => lack.hint.as_deref(),
             _ => None,
@@ -201,14 +209,14 @@ impl HostError {
 
 impl fmt::Display for HostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} {}", self.operation, self.subject)?;
-        if let Some(wanted) = &self.wanted {
+        write!(f, "cannot {} {}", self.0.operation, self.0.subject)?;
+        if let Some(wanted) = &self.0.wanted {
             write!(f, " (wanted {wanted})")?;
         }
-        if let HostErrorKind::NotApplicable(lack) = &self.kind {
+        if let HostErrorKind::NotApplicable(lack) = &self.0.kind {
             write!(f, ": {}", lack.why)?;
         }
-        if let Some(detail) = &self.detail {
+        if let Some(detail) = &self.0.detail {
             write!(f, ": {detail}")?;
         }
         Ok(())
@@ -217,7 +225,7 @@ impl fmt::Display for HostError {
 
 impl std::error::Error for HostError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.errno.as_ref().map(|errno| errno as _)
+        self.0.errno.as_ref().map(|errno| errno as _)
     }
 }
 

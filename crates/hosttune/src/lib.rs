@@ -4,35 +4,30 @@
 //! that tune a whole host.
 //!
 //! ```
-//! use hosttune::file::{ConfigFile, FileState};
-//! use hosttune::{Error, Planner, Session, Tuning};
-//!
-//! /// What is wanted, as data; `declare` is all that an author writes.
-//! struct NoBanner;
-//!
-//! impl Tuning for NoBanner {
-//!     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
-//!         at.want(&ConfigFile::new("/etc/motd")?, &FileState::Absent)
-//!             .why("whoever logs in wants a prompt");
-//!         Ok(())
-//!     }
-//! }
+//! use hosttune::sysctl::{self, SysctlSet, Wanted};
+//! use hosttune::{Session, Tuning};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let image = tempfile::tempdir()?;
-//! # let image = image.path();
-//! # std::fs::create_dir(image.join("etc"))?;
-//! std::fs::write(image.join("etc/motd"), "Welcome!\n")?;
-//! let mut session = Session::at(image, "quiet")?; // Session::live("quiet") for the running system
+//! # let tree = tempfile::tempdir()?;
+//! # let tree = tree.path();
+//! # let swappiness = tree.join("proc/sys/vm/swappiness");
+//! # std::fs::create_dir_all(tree.join("proc/sys/vm"))?;
+//! # std::fs::create_dir(tree.join("run"))?;
+//! # std::fs::write(&swappiness, "60\n")?;
+//! let wanted = SysctlSet::new([Wanted::new("vm.swappiness", 100).why("zram is swap here")]);
 //!
-//! let plan = NoBanner.plan(&session)?; // needs no root and changes nothing
-//! assert_eq!(plan.steps[0].from_text, "1 line, 9 bytes");
+//! // A captured tree; `Session::live("gaming")` is the running system.
+//! let mut session = Session::at(tree, "gaming")?.with(sysctl::knobs);
 //!
-//! NoBanner.apply(&mut session)?; // everything or nothing, written down before it is done
-//! assert!(NoBanner.verify(&session)?.is_as_wanted());
+//! let plan = wanted.plan(&session)?; // needs no root and changes nothing
+//! assert_eq!((&*plan.steps[0].from_text, &*plan.steps[0].to_text), ("60", "100"));
 //!
-//! NoBanner.revert(&mut session)?; // byte for byte, also from another process and after kill -9
-//! assert_eq!(std::fs::read_to_string(image.join("etc/motd"))?, "Welcome!\n");
+//! wanted.apply(&mut session)?; // all of it or nothing, written down before it is done
+//! assert!(wanted.verify(&session)?.is_as_wanted());
+//! assert_eq!(std::fs::read_to_string(&swappiness)?, "100\n");
+//!
+//! wanted.revert(&mut session)?; // also from another process, and after a kill -9
+//! assert_eq!(std::fs::read_to_string(&swappiness)?, "60\n");
 //! # Ok(())
 //! # }
 //! ```

@@ -128,10 +128,11 @@ pub(crate) fn read(host: &Host, key: &Key) -> Result<Option<Value>, HostError> {
         return Err(HostError::not_applicable(Operation::Read, key.path(), lack));
     }
     match host.read(key.path()) {
-        Ok(bytes) => Ok(Some(Value::parse_seen(
-            &catalogue::value_type(key),
-            &String::from_utf8_lossy(&bytes),
-        ))),
+        Ok(bytes) => match std::str::from_utf8(&bytes) {
+            Ok(text) => Ok(Some(Value::parse_seen(&catalogue::value_type(key), text))),
+            // Kept as text it could not be put back byte for byte.
+            Err(_) => Err(HostError::malformed(key.path(), "it is not UTF-8 text")),
+        },
         Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),
         Err(error) if *error.kind() == HostErrorKind::Denied => {
             // The kernel holds root to the owner's bits as well: 0200 is never read.
@@ -160,13 +161,13 @@ pub(crate) fn write(host: &mut Host, key: &Key, value: &Value) -> Result<(), Hos
         let lack = unavailable(host, key, value, None)?;
         return Err(error.with_kind(HostErrorKind::NotApplicable(lack)));
     }
-    Ok(Err(match error.kind() {
+    Err(match error.kind() {
         HostErrorKind::Refused => match catalogue::find(key) {
             Some(entry) => error.detail(format!("the kernel does not take it; {}", entry.meaning)),
             None => error.detail("the kernel does not take this value"),
         },
         _ => error,
-    })?)
+    })
 }
 
 /// Why a key cannot hold a value here.
@@ -260,7 +261,9 @@ fn offers(
         Module::Loadable | Module::Present => Ok(None),
         // A list that does not name it settles it; without one, only trying tells.
         Module::Unknown if offered.is_none() => Ok(None),
-        Module::Absent | Module::Unknown => unavailable(host, key, value, offered).map(Some),
+        Module::Absent | Module::Unknown => {
+            unavailable(host, key, value, offered.as_deref()).map(Some)
+        }
     }
 }
 
@@ -272,10 +275,10 @@ fn unavailable(
     host: &Host,
     key: &Key,
     value: &Value,
-    offered: Option<Vec<String>>,
+    offered: Option<&[String]>,
 ) -> Result<Lack, HostError> {
     let module = module_for(key, value);
-    let mut why = match &offered {
+    let mut why = match offered {
         Some(offered) => format!("this kernel offers {}", offered.join(", ")),
         None => format!("this kernel does not know {value}"),
     };

@@ -42,7 +42,11 @@ pub struct Wanted {
 
 impl Wanted {
     /// A key and its value.
-    pub fn new(key: impl Into<String>, value: impl ToString) -> Self {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "`Wanted::new(key, 100)` reads better than a reference to a number"
+    )]
+    pub fn new(key: impl Into<String>, value: impl std::fmt::Display) -> Self {
         Self {
             key: key.into(),
             value: value.to_string(),

@@ -76,13 +76,13 @@ pub struct FileContent {
 pub struct AttributeValue(#[serde(with = "bytes_as_text")] pub Vec<u8>);
 
 impl FileContent {
-    /// A root-owned file with mode 0644.
+    /// A file with mode 0644 that belongs to whoever runs this.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self {
             bytes: bytes.into(),
             mode: 0o644,
-            uid: 0,
-            gid: 0,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
             attributes: Vec::new(),
         }
     }

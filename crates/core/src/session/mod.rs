@@ -54,11 +54,11 @@ pub struct Reverted {
 
 impl Reverted {
     /// Whether nothing is left that could not be put back. What somebody else has set since
-    /// does not count: leaving it is what was promised.
+    /// does not count, nor what waits for it: leaving that is what was promised.
     pub fn is_complete(&self) -> bool {
         self.left
             .iter()
-            .all(|left| matches!(left.because, LeftBecause::Theirs))
+            .all(|left| matches!(left.because, LeftBecause::Theirs | LeftBecause::Waits))
     }
 
     fn join(&mut self, later: Self) {
@@ -243,7 +243,7 @@ impl Session {
         let (log, unread) = self.peek()?;
         let mut plan = self.plan_with(&log, declare)?;
         plan.provisional = self.provisional(&log)?;
-        plan.notes.extend(unread);
+        plan.notes.extend(unread.or_else(|| cut_note(&log)));
         Ok(plan)
     }
 
@@ -261,7 +261,7 @@ impl Session {
         declare(&mut planner)?;
         let mut report = planner.into_report(&self.owner)?;
         report.notes.extend(self.provisional(&log)?);
-        report.notes.extend(unread);
+        report.notes.extend(unread.or_else(|| cut_note(&log)));
         Ok(report)
     }
 
@@ -537,6 +537,16 @@ impl Session {
             Err(Error::Stale(stale))
         }
     }
+}
+
+/// What is said of a journal whose end could not be read.
+fn cut_note(log: &Log) -> Option<String> {
+    (log.cut > 0).then(|| {
+        format!(
+            "the last {} bytes of the journal are the rest of an interrupted write and were passed over",
+            log.cut
+        )
+    })
 }
 
 fn refusals(log: &Log) -> Vec<Refusal> {

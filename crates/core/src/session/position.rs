@@ -8,17 +8,15 @@ use super::Session;
 use crate::error::Error;
 use crate::journal::{Entry, Log, Record};
 use crate::knob::{Key, KnobKind};
+use crate::plan::Step;
 
 impl Session {
     /// The steps that an interrupted apply turned, or may have turned, last first. Those that it
     /// certainly did not are owed nothing and are taken off the journal.
     ///
-    /// A killed process leaves every mark it wrote, so at most the one step after the last mark
-    /// is in doubt. A power cut can take the marks: then any number of steps may have been
-    /// turned, and what all their knobs show together tells how many. Where two
-    /// positions show the same, it is the smaller; where none fits because somebody else changed
-    /// something, every step in doubt is taken for turned, and is put back only where the
-    /// host shows what it set.
+    /// A killed process leaves every mark it wrote, but a power cut or a damaged file system can
+    /// take marks, so no step without one is taken for unturned on that account: what the knobs
+    /// of all steps in doubt show together tells how many were turned.
     pub(super) fn turned_by(&mut self, log: &mut Log, apply: u64) -> Result<Vec<u64>, Error> {
         let entries: Vec<Entry> = log
             .entries
@@ -27,14 +25,8 @@ impl Session {
             .cloned()
             .collect();
         let certain = entries.iter().take_while(|entry| entry.turned).count();
-        let same_boot = entries.iter().all(|entry| entry.boot == self.boot);
-        let possible = match entries.get(certain) {
-            // What it starts from is written down before it is turned.
-            Some(entry) if entry.step.from.known().is_none() => certain,
-            Some(_) if same_boot => certain + 1,
-            _ => entries.len(),
-        };
-        if let Some(entry) = entries.get(certain).filter(|_| possible > certain) {
+        let possible = entries.len();
+        if let Some(entry) = entries.get(certain) {
             let kind = self.registry.find(&entry.step.knob.kind)?;
             let from = entry.step.from.known();
             let _ = self.settled(&kind, &entry.step.knob, |seen| Some(seen) != from);
@@ -49,6 +41,10 @@ impl Session {
         Ok(entries[..position].iter().rev().map(|e| e.id).collect())
     }
 
+    /// How many steps were turned: the smallest number that explains what the host shows.
+    ///
+    /// Where none does, because somebody else changed something meanwhile, every step up to the
+    /// last one whose knob shows what it set: each is then put back only where it is ours.
     fn position(&self, entries: &[Entry], certain: usize, possible: usize) -> Result<usize, Error> {
         // Only knobs of the steps in doubt differ between the candidates.
         let mut seen: HashMap<Key, (KnobKind, Option<Value>)> = HashMap::new();
@@ -57,7 +53,7 @@ impl Session {
             let state = kind.read(&entry.step.knob, &self.host).ok();
             seen.insert(entry.key(), (kind, state));
         }
-        let fits = |candidate: &usize| {
+        let explains = |candidate: &usize| {
             let expected = states_at(entries, *candidate);
             seen.iter().all(|(key, (kind, seen))| {
                 let (Some(seen), Some(Some((entry, state)))) = (seen, expected.get(key)) else {
@@ -66,7 +62,27 @@ impl Session {
                 kind.counts_as(&entry.step.knob, seen, state)
             })
         };
-        Ok((certain..=possible).find(fits).unwrap_or(possible))
+        if let Some(position) = (certain..=possible).find(explains) {
+            return Ok(position);
+        }
+        let may_be_ours = |entry: &Entry| {
+            let Some((kind, Some(seen))) = seen.get(&entry.key()) else {
+                return true;
+            };
+            let Step { knob, from, to, .. } = &entry.step;
+            kind.counts_as(knob, seen, to)
+                || from
+                    .known()
+                    .is_some_and(|from| kind.torn(knob, seen, from, to))
+        };
+        let last = entries[certain..possible].iter().rposition(may_be_ours);
+        // The step that was in the making when the marks end may have been turned, whatever
+        // somebody else made of its knob since.
+        let making = entries[certain..possible].first().is_some_and(|entry| {
+            seen.get(&entry.key())
+                .is_some_and(|(_, seen)| seen.as_ref() != entry.step.from.known())
+        });
+        Ok(certain + last.map_or(usize::from(making), |last| last + 1))
     }
 }
 

@@ -176,11 +176,13 @@ impl Session {
     /// Puts one step back: whether there was nothing to write, or why it is left.
     fn undo_one(&mut self, log: &mut Log, entry: &Entry, force: bool) -> Result<bool, LeftBecause> {
         let step = &entry.step;
-        let kind = self.kind_or_malformed(&step.knob).map_err(unreadable)?;
+        let kind = self
+            .kind_or_malformed(&step.knob)
+            .map_err(|error| unreadable(&error))?;
         let seen = match kind.read(&step.knob, &self.host) {
             Ok(seen) => seen,
             Err(error) if *error.kind() == crate::error::HostErrorKind::Gone => return Ok(true),
-            Err(error) => return Err(unreadable(error)),
+            Err(error) => return Err(unreadable(&error)),
         };
         let earlier: Vec<Value> = log
             .entries
@@ -221,7 +223,8 @@ impl Session {
                 id,
                 targets: targets.clone(),
             };
-            log.mark(&mut *self.store, place, record).map_err(journal)?;
+            log.mark(&mut *self.store, place, record)
+                .map_err(|error| journal(&error))?;
         }
         let turned = kind.turn(&step.knob, &mut self.host, from);
         let back = |seen: &Value| seen == from || kind.counts_as(&step.knob, seen, from);
@@ -232,7 +235,7 @@ impl Session {
             }
             return Err(match (turned, seen) {
                 (Err(error), _) => LeftBecause::Refused(chain(&error)),
-                (Ok(()), Err(error)) => unreadable(error),
+                (Ok(()), Err(error)) => unreadable(&error),
                 (Ok(()), Ok(_)) => LeftBecause::NotTaken,
             });
         }
@@ -257,10 +260,13 @@ impl Session {
         let disturbs = entry.step.disturbs.iter().enumerate();
         disturbs
             .map(|(number, kept)| {
-                let before = kept.state.known().cloned().unwrap_or_default();
-                match (after.get(number), self.now(&kept.knob)) {
-                    (Some(after), Ok(now)) if now != *after => now,
-                    _ => before,
+                let now = self.now(&kept.knob);
+                match (after.get(number), &kept.state, now) {
+                    (Some(after), _, Ok(now)) if now != *after => now,
+                    (_, Before::Known(before), _) => before.clone(),
+                    // What it was is written down before the turn; where that is lost, at least
+                    // what it shows now is kept.
+                    (_, Before::Unsettled, now) => now.unwrap_or_default(),
                 }
             })
             .collect()
@@ -339,11 +345,11 @@ impl Session {
     }
 }
 
-fn unreadable(error: HostError) -> LeftBecause {
-    LeftBecause::Unreadable(chain(&error))
+fn unreadable(error: &HostError) -> LeftBecause {
+    LeftBecause::Unreadable(chain(error))
 }
 
-fn journal(error: JournalError) -> LeftBecause {
+fn journal(error: &JournalError) -> LeftBecause {
     LeftBecause::Refused(error.to_string())
 }
 

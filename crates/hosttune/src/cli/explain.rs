@@ -5,7 +5,7 @@ use hosttune_core::{
     file,
 };
 use hosttune_sysctl::catalogue::{self, Scope};
-use hosttune_sysctl::{Key, ValueType};
+use hosttune_sysctl::{Key, Sysctl, SysctlPair, ValueType};
 
 use super::failure::Failure;
 
@@ -116,7 +116,7 @@ fn wishes_a_sysctl(report: &Report, steps: &[Step], knob: &str) -> Option<Key> {
     of_report
         .chain(steps.iter().map(|step| &step.knob))
         .find(|any| any.text == knob)
-        .filter(|any| any.kind.starts_with("sysctl"))?;
+        .filter(|any| [Sysctl::NAME, SysctlPair::NAME].contains(&any.kind.as_str()))?;
     knob.parse().ok()
 }
 
@@ -159,8 +159,8 @@ fn lifetime(knob: &AnyKnob, steps: &[Step]) -> Option<Lifetime> {
     match knob.kind.as_str() {
         file::ConfigFile::NAME => Some(file::ConfigFile::LIFETIME),
         file::Directory::NAME => Some(file::Directory::LIFETIME),
-        // Beneath /proc/sys nothing outlives the kernel.
-        kind if kind.starts_with("sysctl") => Some(Lifetime::Boot),
+        Sysctl::NAME => Some(Sysctl::LIFETIME),
+        SysctlPair::NAME => Some(SysctlPair::LIFETIME),
         _ => None,
     }
 }
