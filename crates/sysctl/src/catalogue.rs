@@ -51,6 +51,8 @@ pub struct CatalogueEntry {
     pub adjusts: Option<&'static str>,
     /// What writing the old value back does not restore, or what a wrong value does at once.
     pub caution: Option<&'static str>,
+    /// Whether the key holds a `*`; an entry that does not is told from most keys by its length.
+    is_family: bool,
 }
 
 /// Where a variable exists and whom it concerns.
@@ -123,6 +125,17 @@ impl Need {
 impl CatalogueEntry {
     /// Whether the entry describes this key, by this very name.
     pub fn describes(&self, key: &Key) -> bool {
+        if !self.is_family {
+            let (own, slashed) = (self.key.as_bytes(), key.slashed().as_bytes());
+            return own.len() == slashed.len()
+                && own.iter().zip(slashed).all(|(own, other)| {
+                    if *own == b'.' {
+                        *other == b'/'
+                    } else {
+                        own == other
+                    }
+                });
+        }
         let mut wanted = key.segments();
         for own in self.key.split('.') {
             match wanted.next() {
@@ -159,6 +172,7 @@ impl CatalogueEntry {
             security: None,
             adjusts: None,
             caution: None,
+            is_family: holds_star(key),
         }
     }
 
@@ -248,6 +262,18 @@ pub fn resets(key: &Key) -> Vec<KeyPattern> {
         patterns.extend(format!("net/ipv4/conf/*/{variable}").parse());
     }
     patterns
+}
+
+const fn holds_star(key: &str) -> bool {
+    let bytes = key.as_bytes();
+    let mut place = 0;
+    while place < bytes.len() {
+        if bytes[place] == b'*' {
+            return true;
+        }
+        place += 1;
+    }
+    false
 }
 
 const INT_MAX: i128 = i32::MAX as i128;

@@ -139,6 +139,11 @@ impl Key {
         self.slashed.split('/')
     }
 
+    /// The segments joined by slashes.
+    pub(crate) fn slashed(&self) -> &str {
+        &self.slashed
+    }
+
     /// The absolute path of the variable's file, beginning with `/proc/sys/`.
     pub fn path(&self) -> String {
         format!("{PROC_SYS}/{}", self.slashed)

@@ -27,13 +27,17 @@ pub(crate) fn find(host: &Host, module: &str) -> Result<Module, HostError> {
         Ok(release) => release.trim().to_owned(),
         Err(_) => return Ok(Module::Unknown),
     };
-    let mut listed = false;
     for directory in ["/lib/modules", "/usr/lib/modules"] {
+        let directory = format!("{directory}/{release}");
+        if !host.exists(&directory)? {
+            continue;
+        }
+        let mut listed = false;
         for (list, found) in [
             ("modules.builtin", Module::Present),
             ("modules.dep", Module::Loadable),
         ] {
-            match host.read(format!("{directory}/{release}/{list}")) {
+            match host.read(format!("{directory}/{list}")) {
                 Ok(bytes) if names(&bytes, module) => return Ok(found),
                 Ok(_) => listed = true,
                 Err(error) if *error.kind() == HostErrorKind::Missing => {}

@@ -267,6 +267,23 @@ fn offers(
     }
 }
 
+/// The module that a value needs, where nothing on this host tells whether the kernel has it:
+/// then only trying does.
+pub(crate) fn only_trying_tells(
+    host: &Host,
+    key: &Key,
+    value: &Value,
+) -> Result<Option<String>, HostError> {
+    let needs = catalogue::find(key).and_then(|entry| entry.needs);
+    let Some(Need::ModuleForValue { offered: None, .. }) = needs else {
+        return Ok(None);
+    };
+    match module_for(key, value) {
+        Some(module) if module::find(host, &module)? == Module::Unknown => Ok(Some(module)),
+        _ => Ok(None),
+    }
+}
+
 fn module_for(key: &Key, value: &Value) -> Option<String> {
     catalogue::find(key)?.needs?.module_for(value.text())
 }

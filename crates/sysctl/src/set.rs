@@ -10,7 +10,7 @@ use crate::conf::{Document, Entry};
 use crate::key::{Key, KeyPattern};
 use crate::on_host::OnHost;
 use crate::pair::SysctlPair;
-use crate::plain::{Sysctl, SysctlState};
+use crate::plain::{Sysctl, SysctlState, only_trying_tells};
 use crate::sources::{Loader, Sources};
 use crate::value::Value;
 
@@ -42,10 +42,6 @@ pub struct Wanted {
 
 impl Wanted {
     /// A key and its value.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "`Wanted::new(key, 100)` reads better than a reference to a number"
-    )]
     pub fn new(key: impl Into<String>, value: impl std::fmt::Display) -> Self {
         Self {
             key: key.into(),
@@ -219,6 +215,14 @@ impl Tuning for SysctlSet {
         if !image {
             for one in &resolved {
                 declare(at, one);
+                if !shows(at.host(), &one.key, &one.value)
+                    && let Some(module) = only_trying_tells(at.host(), &one.key, &one.value)?
+                {
+                    at.note(format!(
+                        "whether this kernel has {} for {} shows when it is tried: nothing here lists its modules, {module} among them",
+                        one.value, one.key
+                    ));
+                }
             }
             for wanted in &self.wanted {
                 if !resolved.iter().any(|one| one.wanted == wanted) {

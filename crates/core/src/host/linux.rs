@@ -4,9 +4,11 @@
 //! `RESOLVE_IN_ROOT` (Linux 5.6), so an absolute symlink inside a captured tree
 //! or an image points into that tree, and nothing leads out of it.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
@@ -25,7 +27,12 @@ pub struct LinuxHost {
     root: OwnedFd,
     shown: PathBuf,
     kind: RootKind,
+    /// Pseudo-files kept open: see [`read_live`](Self::read_live).
+    open: Mutex<HashMap<PathBuf, OwnedFd>>,
 }
+
+/// How many pseudo-files are kept open at most; a process may have 1024 files open.
+const KEPT_OPEN: usize = 256;
 
 impl LinuxHost {
     /// The running system, `/`.
@@ -62,6 +69,7 @@ impl LinuxHost {
             root: descriptor,
             shown: root.to_owned(),
             kind: RootKind::Live,
+            open: Mutex::default(),
         };
         host.kind = match kind {
             Some(kind) => kind,
@@ -92,6 +100,24 @@ impl LinuxHost {
 
     fn resolve(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         open_beneath(&self.root, path, flags, mode)
+    }
+
+    /// Reads a value of the running kernel.
+    ///
+    /// A knob is read when it is planned and again after each turn, and opening costs more than
+    /// reading. The kernel works the value out anew for every read at offset 0, and answers a
+    /// read of something that has gone meanwhile with ENOENT or ENODEV.
+    fn read_live(&self, path: &Path) -> Result<Vec<u8>, Errno> {
+        let mut kept = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = kept.get(path) {
+            return read_value(open);
+        }
+        let open = self.resolve(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let value = read_value(&open)?;
+        if kept.len() < KEPT_OPEN {
+            kept.insert(path.to_owned(), open);
+        }
+        Ok(value)
     }
 
     /// The directory that holds `path`, and the last segment.
@@ -139,20 +165,45 @@ pub(crate) fn open_beneath(
     }
 }
 
+fn entry_of(mode: u32, link: Option<String>) -> Entry {
+    let kind = match (FileType::from_raw_mode(mode), link) {
+        (FileType::RegularFile, _) => EntryKind::File,
+        (FileType::Directory, _) => EntryKind::Directory,
+        (FileType::Symlink, Some(target)) => EntryKind::Link(target.into()),
+        _ => EntryKind::Other,
+    };
+    Entry {
+        kind,
+        mode: mode & 0o7777,
+    }
+}
+
 /// Where one read delivers a whole value: the handlers behind these files answer
 /// a read at offset 0 with all they have and every later one with nothing.
 fn delivers_whole(path: &Path) -> bool {
     path.starts_with("/proc/sys") || path.starts_with("/sys")
 }
 
-/// Reads to the end of an open file.
-pub(crate) fn read_all(file: impl AsFd) -> Result<Vec<u8>, Errno> {
-    read_until(file, false)
+/// Reads a value from its beginning, in one read where it fits a page.
+fn read_value(file: impl AsFd) -> Result<Vec<u8>, Errno> {
+    // One byte more than a page: what fills it is known to be longer than any attribute.
+    let mut bytes = vec![0; 4096 + 1];
+    loop {
+        match rustix::io::pread(&file, &mut bytes[..], 0) {
+            Ok(count) if count == bytes.len() => bytes.resize(bytes.len() * 4, 0),
+            Ok(count) => {
+                bytes.truncate(count);
+                return Ok(bytes);
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
 }
 
-/// Reads an open file, to its end or, where `whole`, until a read leaves room in the buffer.
-fn read_until(file: impl AsFd, whole: bool) -> Result<Vec<u8>, Errno> {
-    let mut bytes = vec![0; 4096 + 1];
+/// Reads to the end of an open file.
+pub(crate) fn read_all(file: impl AsFd) -> Result<Vec<u8>, Errno> {
+    let mut bytes = vec![0; 4096];
     let mut filled = 0;
     loop {
         match rustix::io::read(&file, &mut bytes[filled..]) {
@@ -161,8 +212,6 @@ fn read_until(file: impl AsFd, whole: bool) -> Result<Vec<u8>, Errno> {
                 filled += count;
                 if filled == bytes.len() {
                     bytes.resize(bytes.len() * 4, 0);
-                } else if whole {
-                    break;
                 }
             }
             Err(Errno::INTR) => {}
@@ -192,9 +241,13 @@ impl Fs for LinuxHost {
     }
 
     fn read(&self, path: &Path) -> Result<Vec<u8>, HostError> {
-        self.resolve(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .and_then(|open| read_until(open, self.kind == RootKind::Live && delivers_whole(path)))
-            .map_err(self.fail(Operation::Read, path))
+        let bytes = if self.kind == RootKind::Live && delivers_whole(path) {
+            self.read_live(path)
+        } else {
+            self.resolve(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .and_then(read_all)
+        };
+        bytes.map_err(self.fail(Operation::Read, path))
     }
 
     fn list(&self, directory: &Path) -> Result<Vec<String>, HostError> {
@@ -219,6 +272,21 @@ impl Fs for LinuxHost {
 
     fn entry(&self, path: &Path) -> Result<Option<Entry>, HostError> {
         let fail = self.fail(Operation::Read, path);
+        if self.kind == RootKind::Live {
+            // Beneath "/" there is nothing to be led out of: one call instead of three, unless
+            // there is a link to be read.
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            match rustix::fs::statx(&self.root, path, flags, StatxFlags::TYPE | StatxFlags::MODE) {
+                Ok(stat)
+                    if FileType::from_raw_mode(u32::from(stat.stx_mode)) != FileType::Symlink =>
+                {
+                    return Ok(Some(entry_of(u32::from(stat.stx_mode), None)));
+                }
+                Ok(_) => {}
+                Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+                Err(errno) => return Err(fail(errno)),
+            }
+        }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = match self.resolve(path, flags, Mode::empty()) {
             Ok(open) => open,
@@ -233,21 +301,14 @@ impl Fs for LinuxHost {
         )
         .map_err(&fail)?;
         let mode = u32::from(stat.stx_mode);
-        let kind = match FileType::from_raw_mode(mode) {
-            FileType::RegularFile => EntryKind::File,
-            FileType::Directory => EntryKind::Directory,
+        let link = match FileType::from_raw_mode(mode) {
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(&open, c"", Vec::new()).map_err(&fail)?;
-                EntryKind::Link(PathBuf::from(
-                    String::from_utf8_lossy(target.as_bytes()).into_owned(),
-                ))
+                Some(String::from_utf8_lossy(target.as_bytes()).into_owned())
             }
-            _ => EntryKind::Other,
+            _ => None,
         };
-        Ok(Some(Entry {
-            kind,
-            mode: mode & 0o7777,
-        }))
+        Ok(Some(entry_of(mode, link)))
     }
 
     fn file(&self, path: &Path) -> Result<Option<FileContent>, HostError> {

@@ -142,12 +142,16 @@ impl Run<'_> {
         let mut session = self.narrowed(session, &*tuning)?;
         let page = self.page(&session);
         let as_text = !self.global.json;
-        if as_text
+        if (as_text || !yes)
             && let Ok(Status {
                 open: Some(open), ..
             }) = session.status()
         {
             self.streams.print(&text::first(&page, &open));
+            // It changes the host, and the question below comes after it.
+            if !yes && !ask(self.streams, "Do that?") {
+                return Ok(Exit::Refused);
+            }
         }
         let streams = &mut *self.streams;
         let mut shown = None;
@@ -170,6 +174,8 @@ impl Run<'_> {
         } else {
             self.streams.document(&json::applied(&applied))?;
         }
+        // The kernel closes what a process leaves open all at once; one by one costs a call each.
+        std::mem::forget(session);
         let recovered = applied.recovered.as_ref();
         Ok(if recovered.is_some_and(|first| !first.is_complete()) {
             Exit::Incomplete

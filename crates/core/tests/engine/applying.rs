@@ -1,0 +1,292 @@
+//! Turning: what is written down before, what is taken back when a step fails, stored plans.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hosttune_core::journal::Place;
+use hosttune_core::testing::{Behaviour, Fate, Machine, Moment, World};
+use hosttune_core::{Error, Host, LeftBecause, Plan, Session, State, StepFailure, Tuning};
+
+use crate::support::{
+    Counting, EINVAL, Fuse, OWNER, apply, behave, dials, get, machine, process, records, say, write,
+};
+use crate::toys::{self, Vector, Want, Wants};
+
+#[test]
+fn the_whole_intent_is_in_the_journal_before_the_first_turn() {
+    let machine = machine();
+    let was = machine.picture();
+    let tuning = Wants(vec![
+        Want::Dial("a", 5),
+        Want::Vector([1, 2, 3]),
+        Want::Scheduler(0, "bfq"),
+        Want::Queue(0, "depth", 1),
+        Want::Passthrough,
+    ]);
+    // Write 0 is the journal's, write 1 would be the first turn.
+    let fate = Fate::dies_at(1, Moment::Before);
+    let mut session = machine.session(&fate).unwrap();
+    let plan = tuning.plan(&session).unwrap();
+    tuning.apply(&mut session).unwrap_err();
+    assert_eq!(machine.picture(), was);
+    let bytes = machine.store().bytes(Place::Boot, OWNER).unwrap();
+    let begin = &records(&bytes)[1];
+    assert_eq!(begin["record"], "begin");
+    assert_eq!(begin["steps"], serde_json::to_value(&plan.steps).unwrap());
+    assert_eq!(
+        process(&machine).status().unwrap().owed.len(),
+        plan.steps.len()
+    );
+}
+
+fn syncs(tuning: &impl Tuning) -> usize {
+    let machine = machine();
+    let store = Counting {
+        store: machine.store().clone(),
+        syncs: Arc::new(AtomicUsize::new(0)),
+    };
+    let host = Host::new(machine.memory().host(&Fate::lives()));
+    let mut session = Session::new(host, OWNER, store.clone(), &machine.boot())
+        .unwrap()
+        .with(crate::support::knobs);
+    tuning.apply(&mut session).unwrap();
+    store.syncs.load(Ordering::Relaxed)
+}
+
+#[test]
+fn an_apply_of_what_ends_with_the_boot_waits_for_the_disk_once() {
+    assert_eq!(syncs(&dials(&[("a", 5), ("b", 5), ("c", 5)])), 1);
+}
+
+#[test]
+fn an_apply_with_a_file_waits_for_its_intent_and_for_its_end() {
+    let wants = vec![
+        Want::Dial("a", 5),
+        Want::File("a", Some(1)),
+        Want::Dial("b", 5),
+    ];
+    assert_eq!(syncs(&Wants(wants)), 2);
+}
+
+#[test]
+fn applying_twice_and_reverting_once_gives_the_first_originals() {
+    let machine = machine();
+    let was = machine.picture();
+    apply(&machine, &dials(&[("a", 5), ("b", 5)]));
+    apply(&machine, &dials(&[("a", 7), ("b", 2), ("c", 1)]));
+    let reverted = process(&machine).revert().unwrap();
+    assert_eq!(reverted.left, []);
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn a_failed_step_undoes_what_was_done_and_is_an_error() {
+    let machine = machine();
+    let was = machine.picture();
+    behave(&machine, "/sys/dial/b", Behaviour::refuses(EINVAL));
+    let error = dials(&[("a", 5), ("b", 5), ("c", 5)])
+        .apply(&mut process(&machine))
+        .unwrap_err();
+    let Error::RolledBack { cause } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!((cause.knob.as_str(), cause.wanted.as_str()), ("b", "5"));
+    assert!(matches!(&cause.failure, StepFailure::Refused(e) if e.errno() == Some(EINVAL)));
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn a_write_that_is_accepted_and_does_not_show_is_a_failed_step() {
+    let machine = machine();
+    let was = machine.picture();
+    behave(&machine, "/sys/dial/b", Behaviour::new(|_, _, _| Ok(())));
+    let error = dials(&[("a", 5), ("b", 5)])
+        .apply(&mut process(&machine))
+        .unwrap_err();
+    let Error::RolledBack { cause } = &error else {
+        panic!("{error:?}");
+    };
+    assert!(
+        matches!(&cause.failure, StepFailure::NotTaken { seen } if seen == "0"),
+        "{cause:?}"
+    );
+    assert_eq!(machine.picture(), was);
+}
+
+#[test]
+fn a_rollback_that_cannot_finish_is_another_error_and_the_next_revert_finishes_it() {
+    let machine = machine();
+    let was = machine.picture();
+    // It goes up and not down.
+    behave(&machine, "/sys/dial/a", Behaviour::integer(1..=9));
+    behave(&machine, "/sys/dial/b", Behaviour::refuses(EINVAL));
+    let error = dials(&[("c", 5), ("a", 5), ("b", 5)])
+        .apply(&mut process(&machine))
+        .unwrap_err();
+    let Error::RollbackIncomplete { cause, left } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(cause.knob, "b");
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].knob.text, "a");
+    assert!(matches!(left[0].because, LeftBecause::Refused(_)));
+    assert_eq!(get(&machine, "/sys/dial/c"), "0");
+    behave(&machine, "/sys/dial/a", Behaviour::integer(0..=9));
+    process(&machine).revert().unwrap();
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+fn half_lands() -> impl Tuning {
+    say(|at| {
+        let to: Vec<String> = ["11", "x", "31"].map(str::to_owned).into();
+        at.want(&Vector, &to);
+    })
+}
+
+#[test]
+fn a_refused_turn_that_landed_in_part_is_put_back() {
+    let machine = machine();
+    let was = machine.picture();
+    let error = half_lands().apply(&mut process(&machine)).unwrap_err();
+    assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+/// A machine whose driver refuses vfio and binds it all the same, three milliseconds later.
+fn refuses_and_binds_late() -> Machine {
+    let machine = machine();
+    let binds = Behaviour::new(|tree, path, value| {
+        if value == "vfio" {
+            let delay = Duration::from_millis(3);
+            tree.later(delay, path, value, Behaviour::takes_all());
+            return Err(EINVAL);
+        }
+        tree.set(path, value);
+        Ok(())
+    });
+    behave(&machine, "/sys/device/driver", binds);
+    machine
+}
+
+#[test]
+fn a_refused_turn_that_lands_late_is_waited_for_and_put_back() {
+    let machine = refuses_and_binds_late();
+    let was = machine.picture();
+    let error = Wants(vec![Want::Dial("a", 5), Want::Passthrough])
+        .apply(&mut process(&machine))
+        .unwrap_err();
+    assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
+    // Whatever was still under way has landed by now.
+    process(&machine).host().pause(Duration::from_secs(1));
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn a_step_that_turns_out_not_to_apply_is_a_finding_and_the_others_stand() {
+    let machine = machine();
+    let tuning = say(|at| {
+        at.want(&Fuse, &"5".into());
+        at.want(&toys::Dial("a".into()), &"5".into());
+    });
+    let applied = tuning.apply(&mut process(&machine)).unwrap();
+    assert_eq!(applied.turned.len(), 1);
+    assert!(matches!(
+        applied.findings[0].state,
+        State::NotApplicable { .. }
+    ));
+    assert_eq!(get(&machine, "/sys/dial/a"), "5");
+}
+
+#[test]
+fn a_required_step_that_turns_out_not_to_apply_takes_all_back() {
+    let machine = machine();
+    let was = machine.picture();
+    let tuning = say(|at| {
+        at.want(&toys::Dial("a".into()), &"5".into());
+        at.want(&Fuse, &"5".into()).required();
+    });
+    let error = tuning.apply(&mut process(&machine)).unwrap_err();
+    assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
+    assert_eq!(machine.picture(), was);
+}
+
+#[test]
+fn a_review_that_says_no_turns_nothing() {
+    let machine = machine();
+    let was = machine.picture();
+    let wants = dials(&[("a", 5)]);
+    let applied = process(&machine)
+        .apply_reviewed(|at| wants.declare(at), |plan| plan.is_empty())
+        .unwrap();
+    assert!(applied.declined);
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+fn stored(machine: &Machine, tuning: &impl Tuning) -> Plan {
+    let plan = tuning.plan(&process(machine)).unwrap();
+    serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap()
+}
+
+#[test]
+fn a_stored_plan_is_applied_and_reverted() {
+    let machine = machine();
+    let was = machine.picture();
+    let tuning = Wants(vec![
+        Want::Scheduler(0, "bfq"),
+        Want::Queue(0, "depth", 1),
+        Want::Passthrough,
+        Want::File("a", Some(1)),
+    ]);
+    let plan = stored(&machine, &tuning);
+    let applied = process(&machine).apply(&plan).unwrap();
+    assert_eq!(applied.turned.len(), plan.steps.len());
+    assert!(tuning.plan(&process(&machine)).unwrap().is_empty());
+    process(&machine).revert().unwrap();
+    assert_eq!(machine.picture(), was);
+}
+
+#[test]
+fn a_stored_plan_is_stale_where_the_host_moved_and_nothing_is_turned() {
+    let machine = machine();
+    let plan = stored(&machine, &dials(&[("a", 5), ("b", 5)]));
+    write(&machine, "/sys/dial/b", "7");
+    let was = machine.picture();
+    let error = process(&machine).apply(&plan).unwrap_err();
+    let Error::Stale(steps) = &error else {
+        panic!("{error:?}");
+    };
+    let [step] = &steps[..] else {
+        panic!("{steps:?}")
+    };
+    assert_eq!(
+        [&step.knob, &step.planned, &step.seen],
+        ["b", "0", "7"],
+        "{step:?}"
+    );
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+/// The plan says what the scheduler's queue is put back to; where that is no longer so, the
+/// revert would bring back a value that somebody has replaced since.
+#[test]
+fn a_stored_plan_is_stale_where_what_a_step_resets_has_moved() {
+    let machine = machine();
+    let plan = stored(&machine, &Wants(vec![Want::Scheduler(0, "bfq")]));
+    write(&machine, "/sys/disk0/depth", "90");
+    match process(&machine).apply(&plan) {
+        Err(Error::Stale(_)) => {}
+        Err(error) => panic!("{error:?}"),
+        Ok(_) => {
+            process(&machine).revert().unwrap();
+            assert_eq!(get(&machine, "/sys/disk0/depth"), "90");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The journal itself: damaged, of another program, of another release, lost and found.
+
+use hosttune_core::journal::{JournalError, Place};
+use hosttune_core::testing::{Fate, Machine, Moment, World};
+use hosttune_core::{Error, Session, Tuning};
+
+use crate::support::{OWNER, apply, dials, get, knobs, machine, process};
+use crate::toys::{self, Want, Wants};
+
+fn bytes(machine: &Machine, place: Place) -> Vec<u8> {
+    machine.store().bytes(place, OWNER).unwrap()
+}
+
+/// Where a line begins and ends, its newline excluded.
+fn line(bytes: &[u8], number: usize) -> std::ops::Range<usize> {
+    let ends: Vec<usize> = (0..bytes.len()).filter(|i| bytes[*i] == b'\n').collect();
+    let start = if number == 1 { 0 } else { ends[number - 2] + 1 };
+    start..ends[number - 1]
+}
+
+/// Every verb refuses the journal for this line, and nothing is changed.
+fn is_damaged_at(machine: &Machine, wanted: usize) {
+    let was = machine.picture();
+    let before = bytes(machine, Place::Boot);
+    let wants = dials(&[("c", 1)]);
+    let errors = [
+        process(machine).revert().map(drop),
+        process(machine).recover().map(drop),
+        wants.apply(&mut process(machine)).map(drop),
+        wants.plan(&process(machine)).map(drop),
+        process(machine).status().map(drop),
+    ];
+    for error in errors {
+        match error {
+            Err(Error::Journal(JournalError::Damaged { path, line })) => {
+                assert_eq!(path, "/run/hosttune/laws.journal");
+                assert_eq!(line, wanted);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(machine.picture(), was);
+    assert_eq!(bytes(machine, Place::Boot), before);
+}
+
+fn damage(machine: &Machine, number: usize) {
+    let mut damaged = bytes(machine, Place::Boot);
+    let at = line(&damaged, number);
+    damaged[(at.start + at.end) / 2] ^= 1;
+    machine.store().set_bytes(Place::Boot, OWNER, &damaged);
+}
+
+#[test]
+fn an_unreadable_line_before_another_intent_is_damage_that_names_file_and_line() {
+    let machine = machine();
+    apply(&machine, &dials(&[("a", 5)]));
+    apply(&machine, &dials(&[("b", 5)]));
+    // The header, the first intent, its mark and its end; then the second.
+    for number in [2, 3, 4] {
+        let machine = machine.fork();
+        damage(&machine, number);
+        is_damaged_at(&machine, number);
+    }
+}
+
+/// The engine waits for an intent before it makes a mark: marks behind an intent that cannot be
+/// read say that it was whole once, and that something was turned on its account.
+#[test]
+fn an_unreadable_intent_with_its_marks_behind_it_is_damage() {
+    let machine = machine();
+    apply(&machine, &dials(&[("a", 5)]));
+    damage(&machine, 2);
+    is_damaged_at(&machine, 2);
+}
+
+#[test]
+fn an_unreadable_header_is_damage() {
+    let machine = machine();
+    apply(&machine, &dials(&[("a", 5)]));
+    damage(&machine, 1);
+    is_damaged_at(&machine, 1);
+}
+
+/// Marks are not waited for, and a power cut may keep a later one without an earlier.
+#[test]
+fn an_unreadable_mark_is_passed_over_and_all_is_put_back() {
+    let machine = machine();
+    let was = machine.picture();
+    apply(&machine, &dials(&[("a", 5), ("b", 5)]));
+    damage(&machine, 3);
+    let plan = ().plan(&process(&machine)).unwrap();
+    assert!(plan.notes.iter().any(|note| note.contains("interrupted")));
+    let reverted = process(&machine).revert().unwrap();
+    assert_eq!(reverted.left, []);
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn a_journal_that_is_something_else_is_damage() {
+    let machine = machine();
+    machine
+        .store()
+        .set_bytes(Place::Boot, OWNER, b"# not a journal\nat all\n");
+    is_damaged_at(&machine, 1);
+}
+
+#[test]
+fn a_journal_of_a_later_format_is_refused_naming_who_wrote_it() {
+    let machine = machine();
+    let header = r#"{"record":"journal","version":2,"owner":"laws","program":"gaming 9.0","x":1}"#;
+    let text = format!("{:08x} {header}\n", crc32fast::hash(header.as_bytes()));
+    machine
+        .store()
+        .set_bytes(Place::Boot, OWNER, text.as_bytes());
+    let error = process(&machine).revert().unwrap_err();
+    let Error::Journal(JournalError::Newer {
+        version, program, ..
+    }) = &error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!((*version, program.as_str()), (2, "gaming 9.0"));
+}
+
+/// A session of a program that knows no knobs but the engine's own.
+fn ignorant(machine: &Machine) -> Session {
+    let host = hosttune_core::Host::new(machine.memory().host(&Fate::lives()));
+    Session::new(host, OWNER, machine.store().clone(), &machine.boot()).unwrap()
+}
+
+#[test]
+fn a_journal_with_an_unknown_knob_is_refused_whole_naming_who_wrote_it() {
+    let machine = machine();
+    let tuning = Wants(vec![Want::File("b", Some(1)), Want::Dial("a", 5)]);
+    tuning
+        .apply(&mut process(&machine).program("gaming 0.1.0"))
+        .unwrap();
+    let ours = machine.picture();
+    for error in [
+        ignorant(&machine).revert().unwrap_err(),
+        ignorant(&machine).recover().unwrap_err(),
+        ().apply(&mut ignorant(&machine)).unwrap_err(),
+        ().plan(&ignorant(&machine)).unwrap_err(),
+    ] {
+        let Error::Journal(JournalError::UnknownKnob { kind, program, .. }) = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!((kind.as_str(), program.as_str()), ("dial", "gaming 0.1.0"));
+        assert!(error.hint().unwrap().contains("gaming 0.1.0"));
+    }
+    assert_eq!(machine.picture(), ours);
+}
+
+#[test]
+fn a_reboot_clears_the_steps_of_unknown_knobs_that_end_with_the_boot() {
+    let machine = machine();
+    let was = machine.picture();
+    apply(
+        &machine,
+        &Wants(vec![Want::File("b", Some(1)), Want::Dial("a", 5)]),
+    );
+    machine.power_cut(false);
+    let reverted = ignorant(&machine).revert().unwrap();
+    assert_eq!(reverted.by_reboot, 1);
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn an_unknown_knob_that_is_only_disturbed_is_refused_too() {
+    let machine = machine();
+    apply(&machine, &Wants(vec![Want::Scheduler(0, "bfq")]));
+    let session = ignorant(&machine).with(|registry| registry.add::<toys::Scheduler>());
+    let error = session.status().unwrap_err();
+    assert!(
+        matches!(&error, Error::Journal(JournalError::UnknownKnob { kind, .. }) if kind == "queue"),
+        "{error:?}"
+    );
+}
+
+/// A removal that a power cut took back: the file is there again, and nothing is owed.
+fn reappears(journal: &[u8], place: Place, machine: &Machine) {
+    let was = machine.picture();
+    machine.store().set_bytes(place, OWNER, journal);
+    let reverted = process(machine).revert().unwrap();
+    assert_eq!(reverted.left, []);
+    assert!(reverted.undone.iter().all(|undone| undone.already));
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn a_journal_that_reappears_after_the_revert_finds_all_as_it_was_and_goes() {
+    for (wants, place) in [
+        (
+            vec![Want::Scheduler(0, "bfq"), Want::Passthrough],
+            Place::Boot,
+        ),
+        (
+            vec![Want::File("a", Some(1)), Want::File("b", None)],
+            Place::Disk,
+        ),
+    ] {
+        let machine = machine();
+        let was = machine.picture();
+        apply(&machine, &Wants(wants));
+        let finished = bytes(&machine, place);
+        process(&machine).revert().unwrap();
+        assert_eq!(machine.picture(), was);
+        reappears(&finished, place, &machine);
+    }
+}
+
+#[test]
+fn a_journal_whose_removal_never_came_finds_all_as_it_was_and_goes() {
+    let machine = machine();
+    let was = machine.picture();
+    apply(
+        &machine,
+        &Wants(vec![Want::Scheduler(0, "bfq"), Want::Passthrough]),
+    );
+    let count = Fate::lives();
+    machine.fork().session(&count).unwrap().revert().unwrap();
+    let fate = Fate::dies_at(count.writes() - 1, Moment::Before);
+    machine.session(&fate).unwrap().revert().unwrap_err();
+    assert_eq!(machine.picture(), was);
+    let last = bytes(&machine, Place::Boot);
+    reappears(&last, Place::Boot, &machine);
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_changes_nothing() {
+    let machine = machine();
+    let was = machine.picture();
+    let fate = Fate::dies_at(0, Moment::Before);
+    let error = dials(&[("a", 5)])
+        .apply(&mut machine.session(&fate).unwrap())
+        .unwrap_err();
+    assert!(matches!(error, Error::Journal(_)), "{error:?}");
+    assert_eq!(machine.picture(), was);
+}
+
+#[test]
+fn a_forgotten_kind_of_knob_does_not_keep_another_owner_from_working() {
+    let machine = machine();
+    apply(&machine, &dials(&[("a", 5)]));
+    let host = hosttune_core::Host::new(machine.memory().host(&Fate::lives()));
+    let mut other = Session::new(host, "other", machine.store().clone(), &machine.boot()).unwrap();
+    other.revert().unwrap();
+    assert_eq!(get(&machine, "/sys/dial/a"), "5");
+    let mut session = ignorant(&machine).with(knobs);
+    session.revert().unwrap();
+    assert!(machine.store().is_empty());
+}

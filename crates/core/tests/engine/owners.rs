@@ -1,0 +1,135 @@
+//! More than one owner, and more than one process.
+
+use hosttune_core::testing::{Fate, Machine, World};
+use hosttune_core::{Error, Host, LeftBecause, Session, Tuning};
+
+use crate::support::{OWNER, apply, dials, get, knobs, machine};
+
+fn of(machine: &Machine, owner: &str) -> Session {
+    machine.session_of(owner, &Fate::lives()).unwrap()
+}
+
+#[test]
+fn a_session_can_be_sent_to_another_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<Session>();
+}
+
+#[test]
+fn a_second_session_gets_an_error_at_once_that_names_who_holds_the_lock() {
+    let machine = machine();
+    // Clones of one store share its lock, as two processes on one machine do.
+    let session = |owner: &str| {
+        let host = Host::new(machine.memory().host(&Fate::lives()));
+        Session::new(host, owner, machine.store().clone(), &machine.boot())
+            .unwrap()
+            .with(knobs)
+            .program(format!("{owner} 1.2.3"))
+    };
+    let (wants, mut second) = (dials(&[("a", 5)]), session("second"));
+    session("first")
+        .apply_reviewed(
+            |at| wants.declare(at),
+            |_| {
+                for error in [
+                    wants.apply(&mut second).unwrap_err(),
+                    second.revert().unwrap_err(),
+                    second.recover().unwrap_err(),
+                ] {
+                    let Error::Locked { holder } = &error else {
+                        panic!("{error:?}");
+                    };
+                    let process = format!("process {}", std::process::id());
+                    assert!(holder.contains(&process), "{holder}");
+                    assert!(holder.contains("first 1.2.3"), "{holder}");
+                }
+                // Planning and verifying need no lock.
+                wants.plan(&second).unwrap();
+                wants.verify(&second).unwrap();
+                true
+            },
+        )
+        .unwrap();
+    session("second").revert().unwrap();
+    assert_eq!(get(&machine, "/sys/dial/a"), "5");
+}
+
+#[test]
+fn an_owner_whose_name_cannot_name_a_journal_is_refused() {
+    let machine = machine();
+    let long = "x".repeat(65);
+    for name in ["", "../etc/passwd", "a/b", ".hidden", "Loud", "ä", &long] {
+        let error = machine.session_of(name, &Fate::lives()).unwrap_err();
+        assert!(matches!(error, Error::Owner(_)), "{name}: {error:?}");
+    }
+}
+
+#[test]
+fn owners_stack_the_newer_reverts_and_then_the_older() {
+    let machine = machine();
+    let was = machine.picture();
+    dials(&[("a", 3), ("b", 3)])
+        .apply(&mut of(&machine, "older"))
+        .unwrap();
+    let between = machine.picture();
+    dials(&[("a", 5)])
+        .apply(&mut of(&machine, "newer"))
+        .unwrap();
+    of(&machine, "newer").revert().unwrap();
+    assert_eq!(machine.picture(), between);
+    of(&machine, "older").revert().unwrap();
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn the_older_owner_leaves_what_the_newer_set_and_works_again_after_it() {
+    let machine = machine();
+    let was = machine.picture();
+    dials(&[("a", 3), ("b", 3)])
+        .apply(&mut of(&machine, "older"))
+        .unwrap();
+    dials(&[("a", 5)])
+        .apply(&mut of(&machine, "newer"))
+        .unwrap();
+    let reverted = of(&machine, "older").revert().unwrap();
+    assert_eq!(reverted.left.len(), 1);
+    assert_eq!(reverted.left[0].because, LeftBecause::Theirs);
+    assert_eq!(get(&machine, "/sys/dial/a"), "5");
+    assert_eq!(get(&machine, "/sys/dial/b"), "0");
+    of(&machine, "newer").revert().unwrap();
+    assert_eq!(get(&machine, "/sys/dial/a"), "3");
+    of(&machine, "older").revert().unwrap();
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn the_second_of_two_owners_who_want_the_same_turned_nothing_and_owns_nothing() {
+    let machine = machine();
+    let was = machine.picture();
+    let wants = dials(&[("a", 5)]);
+    wants.apply(&mut of(&machine, "first")).unwrap();
+    let applied = wants.apply(&mut of(&machine, "second")).unwrap();
+    assert_eq!(applied.turned, []);
+    assert_eq!(of(&machine, "second").status().unwrap().owed, []);
+    of(&machine, "second").revert().unwrap();
+    assert_eq!(get(&machine, "/sys/dial/a"), "5");
+    of(&machine, "first").revert().unwrap();
+    assert_eq!(machine.picture(), was);
+}
+
+#[test]
+fn an_owner_does_not_put_right_what_another_left_open() {
+    let machine = machine();
+    let fate = Fate::dies_at(2, hosttune_core::testing::Moment::Before);
+    dials(&[("a", 5)])
+        .apply(&mut machine.session_of("dead", &fate).unwrap())
+        .unwrap_err();
+    apply(&machine, &dials(&[("b", 5)]));
+    of(&machine, OWNER).revert().unwrap();
+    assert_eq!(get(&machine, "/sys/dial/a"), "5");
+    of(&machine, "dead").recover().unwrap();
+    assert_eq!(get(&machine, "/sys/dial/a"), "0");
+    assert!(machine.store().is_empty());
+}

@@ -1,0 +1,205 @@
+//! What a plan says, and what makes one impossible.
+
+use hosttune_core::testing::{Fate, Moment, World};
+use hosttune_core::{Error, Session, Tuning, Why};
+
+use crate::support::{Impostor, Needs, apply, dials, get, machine, process, say};
+use crate::toys::{self, Dial, Scheduler, Want, Wants};
+
+#[test]
+fn a_plan_writes_nothing() {
+    let machine = machine();
+    let was = machine.picture();
+    let fate = Fate::lives();
+    let session = machine.session(&fate).unwrap();
+    let plan = dials(&[("a", 5)]).plan(&session).unwrap();
+    assert_eq!(plan.steps.len(), 1);
+    assert_eq!(fate.writes(), 0);
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn a_plan_shows_where_each_step_starts_and_ends() {
+    let plan = dials(&[("a", 5)]).plan(&process(&machine())).unwrap();
+    let step = &plan.steps[0];
+    assert_eq!((step.from_text.as_str(), step.to_text.as_str()), ("0", "5"));
+}
+
+#[test]
+fn a_knob_type_that_was_not_registered_fails_at_plan() {
+    let machine = machine();
+    let host = hosttune_core::Host::new(machine.memory().host(&Fate::lives()));
+    let session = Session::new(host, "somebody", machine.store().clone(), "boot-0").unwrap();
+    let error = dials(&[("a", 5)]).plan(&session).unwrap_err();
+    assert!(
+        matches!(&error, Error::Unregistered { name } if name == "dial"),
+        "{error:?}"
+    );
+    assert!(error.hint().is_some());
+}
+
+#[test]
+fn two_types_under_one_name_fail_at_plan() {
+    let session = process(&machine()).with(|registry| registry.add::<Impostor>());
+    for error in [
+        dials(&[("a", 5)]).plan(&session).unwrap_err(),
+        say(|at| drop(at.want(&Impostor, &1)))
+            .plan(&session)
+            .unwrap_err(),
+    ] {
+        assert!(
+            matches!(&error, Error::Unregistered { name } if name == "dial"),
+            "{error:?}"
+        );
+    }
+}
+
+#[test]
+fn a_type_under_another_types_name_fails_at_plan() {
+    let error = say(|at| drop(at.want(&Impostor, &1)))
+        .plan(&process(&machine()))
+        .unwrap_err();
+    assert!(matches!(error, Error::Unregistered { .. }), "{error:?}");
+}
+
+#[test]
+fn two_wants_for_one_knob_conflict_and_both_parts_are_named() {
+    let machine = machine();
+    let was = machine.picture();
+    let tuning = vec![("games", dials(&[("a", 5)])), ("quiet", dials(&[("a", 2)]))];
+    let error = tuning.apply(&mut process(&machine)).unwrap_err();
+    let Error::Conflict {
+        knob,
+        first_part,
+        first,
+        second_part,
+        second,
+    } = &error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!(
+        [knob, first_part, first, second_part, second],
+        ["a", "games", "5", "quiet", "2"]
+    );
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn two_equal_wants_for_one_knob_are_one_step() {
+    let tuning = vec![("games", dials(&[("a", 5)])), ("quiet", dials(&[("a", 5)]))];
+    let plan = tuning.plan(&process(&machine())).unwrap();
+    assert_eq!(plan.steps.len(), 1);
+}
+
+#[test]
+fn a_knob_that_an_earlier_step_resets_is_unsettled() {
+    struct Asks;
+    impl Tuning for Asks {
+        fn declare(&self, at: &mut hosttune_core::Planner<'_>) -> Result<(), Error> {
+            at.want(&Scheduler(0), &"bfq".into());
+            at.now(&toys::Queue(0, "depth".into())).map(drop)
+        }
+    }
+    let error = Asks.plan(&process(&machine())).unwrap_err();
+    assert!(
+        matches!(&error, Error::Unsettled { knob } if knob == "disk 0 depth"),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_lack_that_an_earlier_step_cures_becomes_a_step() {
+    cured(&say(|at| {
+        at.want(&Dial("c".into()), &"1".into());
+        at.want(&Needs, &"5".into());
+    }));
+}
+
+#[test]
+fn a_lack_that_a_later_step_cures_becomes_a_step_behind_it() {
+    cured(&say(|at| {
+        at.want(&Needs, &"5".into());
+        at.want(&Dial("c".into()), &"1".into());
+    }));
+}
+
+fn cured(tuning: &impl Tuning) {
+    let machine = machine();
+    let was = machine.picture();
+    let plan = tuning.plan(&process(&machine)).unwrap();
+    let steps: Vec<&str> = plan.steps.iter().map(|s| s.knob.text.as_str()).collect();
+    assert_eq!(steps, ["c", "needs"]);
+    apply(&machine, tuning);
+    assert_eq!(get(&machine, "/sys/needs"), "5");
+    let report = tuning.verify(&process(&machine)).unwrap();
+    assert!(report.is_as_wanted());
+    process(&machine).revert().unwrap();
+    assert_eq!(machine.picture(), was);
+}
+
+#[test]
+fn why_is_in_the_plan_in_the_report_and_in_the_journal() {
+    let machine = machine();
+    let why = Why::new("the fan is audible")
+        .looks_wrong("slower is hotter")
+        .source("measured in May")
+        .risk("five degrees");
+    let tuning = say(|at| drop(at.want(&Dial("a".into()), &"5".into()).why(why.clone())));
+    let mut session = process(&machine);
+    assert_eq!(tuning.plan(&session).unwrap().steps[0].why, why);
+    tuning.apply(&mut session).unwrap();
+    assert_eq!(tuning.verify(&session).unwrap().items[0].why, why);
+    let bytes = machine
+        .store()
+        .bytes(hosttune_core::journal::Place::Boot, crate::support::OWNER)
+        .unwrap();
+    let begin = &crate::support::records(&bytes)[1];
+    assert_eq!(
+        begin["steps"][0]["why"],
+        serde_json::to_value(&why).unwrap()
+    );
+}
+
+#[test]
+fn a_plan_is_provisional_and_says_why_while_an_apply_is_open() {
+    let machine = machine();
+    let both = dials(&[("a", 5), ("b", 5)]);
+    let fate = Fate::dies_at(2, Moment::Before);
+    both.apply(&mut machine.session(&fate).unwrap())
+        .unwrap_err();
+    let session = process(&machine);
+    let why = both.plan(&session).unwrap().provisional.unwrap();
+    assert!(why.contains("apply was interrupted"), "{why}");
+    assert_eq!(session.status().unwrap().open, Some(why));
+    process(&machine).recover().unwrap();
+    assert_eq!(both.plan(&process(&machine)).unwrap().provisional, None);
+}
+
+#[test]
+fn a_plan_is_provisional_and_says_why_while_a_revert_is_open() {
+    let machine = machine();
+    let both = dials(&[("a", 5), ("b", 5)]);
+    apply(&machine, &both);
+    let fate = Fate::dies_at(2, Moment::Before);
+    machine.session(&fate).unwrap().revert().unwrap_err();
+    let plan = both.plan(&process(&machine)).unwrap();
+    let why = plan.provisional.unwrap();
+    assert!(why.contains("revert was interrupted"), "{why}");
+}
+
+#[test]
+fn a_plan_survives_being_stored() {
+    let tuning = Wants(vec![
+        Want::Scheduler(0, "bfq"),
+        Want::Queue(0, "depth", 1),
+        Want::Passthrough,
+        Want::File("a", Some(1)),
+    ]);
+    let plan = tuning.plan(&process(&machine())).unwrap();
+    let text = serde_json::to_string(&plan).unwrap();
+    let again: hosttune_core::Plan = serde_json::from_str(&text).unwrap();
+    assert_eq!(again, plan);
+}

@@ -1,0 +1,193 @@
+//! After a death: what the next process finds, and what it does about it.
+
+use hosttune_core::testing::{Fate, Moment, World};
+use hosttune_core::{Reverted, Tuning};
+
+use crate::support::{apply, at_every_death, dials, get, machine, process, write};
+use crate::toys::{Want, Wants};
+
+#[test]
+fn an_interrupted_apply_is_rolled_back_to_the_last_finished_one_by_the_next_run() {
+    let machine = machine();
+    apply(&machine, &dials(&[("a", 3)]));
+    let was = machine.picture();
+    // The intent, the turn of a, its mark, the turn of b.
+    let fate = Fate::dies_at(3, Moment::After);
+    dials(&[("a", 5), ("b", 5)])
+        .apply(&mut machine.session(&fate).unwrap())
+        .unwrap_err();
+    assert_eq!(get(&machine, "/sys/dial/b"), "5");
+    let recovered = process(&machine).recover().unwrap();
+    assert_eq!(recovered.undone.len(), 2);
+    assert_eq!(machine.picture(), was);
+}
+
+#[test]
+fn the_next_apply_says_what_it_put_right_first() {
+    let machine = machine();
+    let fate = Fate::dies_at(3, Moment::After);
+    dials(&[("a", 5), ("b", 5)])
+        .apply(&mut machine.session(&fate).unwrap())
+        .unwrap_err();
+    let applied = dials(&[("c", 1)]).apply(&mut process(&machine)).unwrap();
+    assert_eq!(applied.recovered.unwrap().undone.len(), 2);
+    assert_eq!(applied.turned.len(), 1);
+    assert_eq!(get(&machine, "/sys/dial/a"), "0");
+    assert_eq!(get(&machine, "/sys/dial/c"), "1");
+}
+
+#[test]
+fn an_apply_with_nothing_to_do_still_puts_right_what_was_left_open() {
+    let machine = machine();
+    let was = machine.picture();
+    let fate = Fate::dies_at(3, Moment::After);
+    dials(&[("a", 5), ("b", 5)])
+        .apply(&mut machine.session(&fate).unwrap())
+        .unwrap_err();
+    ().apply(&mut process(&machine)).unwrap();
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn an_interrupted_revert_is_finished_by_the_next_run_whatever_that_is() {
+    let was = machine().picture();
+    at_every_death(
+        || {
+            let machine = machine();
+            apply(&machine, &dials(&[("a", 5), ("b", 5), ("c", 5)]));
+            machine
+        },
+        |session| drop(session.revert()),
+        |machine, death| {
+            if process(machine).status().unwrap().open.is_some() {
+                process(machine).recover().unwrap();
+                assert_eq!(machine.picture(), was, "{death}");
+                assert!(machine.store().is_empty(), "{death}");
+            }
+        },
+    );
+}
+
+#[test]
+fn recovering_where_nothing_is_open_does_nothing() {
+    let machine = machine();
+    apply(&machine, &dials(&[("a", 5)]));
+    let was = machine.picture();
+    assert_eq!(process(&machine).recover().unwrap(), Reverted::default());
+    assert_eq!(machine.picture(), was);
+    assert_eq!(process(&machine).status().unwrap().owed.len(), 1);
+}
+
+#[test]
+fn an_earlier_boots_record_turns_no_knob_of_the_boot_and_puts_files_back() {
+    let machine = machine();
+    apply(
+        &machine,
+        &Wants(vec![Want::Dial("a", 5), Want::File("b", Some(1))]),
+    );
+    machine.power_cut(false);
+    // What the new boot set by itself, even if it is just what we had set.
+    write(&machine, "/sys/dial/a", "5");
+    assert_eq!(process(&machine).status().unwrap().by_reboot, 1);
+    let reverted = process(&machine).revert().unwrap();
+    assert_eq!(reverted.by_reboot, 1);
+    assert_eq!(reverted.undone.len(), 1);
+    assert_eq!(get(&machine, "/sys/dial/a"), "5");
+    assert_eq!(get(&machine, "/etc/b"), "what was there");
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn an_apply_that_a_reboot_interrupted_is_put_right_by_the_next_run() {
+    let machine = machine();
+    let was = machine.picture();
+    let fate = Fate::dies_at(4, Moment::After);
+    Wants(vec![Want::File("b", Some(1)), Want::Dial("a", 5)])
+        .apply(&mut machine.session(&fate).unwrap())
+        .unwrap_err();
+    machine.power_cut(false);
+    let session = process(&machine);
+    assert!(().plan(&session).unwrap().provisional.is_some());
+    process(&machine).recover().unwrap();
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+fn power_is_cut(zeros: bool) {
+    let was = machine().picture();
+    let tuning = Wants(vec![
+        Want::File("a", Some(1)),
+        Want::Scheduler(0, "bfq"),
+        Want::File("b", None),
+    ]);
+    let writes = at_every_death(
+        machine,
+        |session| drop(tuning.apply(session)),
+        |machine, death| {
+            machine.power_cut(zeros);
+            let reverted = process(machine).revert().unwrap();
+            assert_eq!(reverted.left, [], "{death}");
+            assert_eq!(machine.picture(), was, "{death}");
+            assert!(machine.store().is_empty(), "{death}");
+        },
+    );
+    assert!(writes > 6);
+}
+
+#[test]
+fn a_power_cut_that_leaves_zeros_in_the_journal_keeps_the_way_back() {
+    power_is_cut(true);
+}
+
+#[test]
+fn a_power_cut_that_cuts_the_journal_keeps_the_way_back() {
+    power_is_cut(false);
+}
+
+fn power_is_cut_while_reverting(zeros: bool) {
+    let was = machine().picture();
+    let tuning = Wants(vec![
+        Want::File("a", Some(1)),
+        Want::Scheduler(0, "bfq"),
+        Want::File("b", None),
+    ]);
+    at_every_death(
+        || {
+            let machine = machine();
+            apply(&machine, &tuning);
+            machine
+        },
+        |session| drop(session.revert()),
+        |machine, death| {
+            machine.power_cut(zeros);
+            process(machine).revert().unwrap();
+            assert_eq!(machine.picture(), was, "{death}");
+            assert!(machine.store().is_empty(), "{death}");
+        },
+    );
+}
+
+#[test]
+fn a_power_cut_in_a_revert_keeps_the_way_back() {
+    power_is_cut_while_reverting(true);
+    power_is_cut_while_reverting(false);
+}
+
+#[test]
+fn a_stranger_between_a_death_and_the_recovery_survives() {
+    let machine = machine();
+    let was = machine.picture();
+    let fate = Fate::dies_at(5, Moment::After);
+    dials(&[("a", 5), ("b", 5), ("c", 5)])
+        .apply(&mut machine.session(&fate).unwrap())
+        .unwrap_err();
+    write(&machine, "/sys/dial/b", "7");
+    let recovered = process(&machine).recover().unwrap();
+    assert_eq!(recovered.left.len(), 1);
+    assert_eq!(get(&machine, "/sys/dial/b"), "7");
+    write(&machine, "/sys/dial/b", "0");
+    process(&machine).revert().unwrap();
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}

@@ -1,0 +1,120 @@
+//! What becomes of a wish that does not apply: plain, required, optional or deferred, strict or
+//! not.
+
+use hosttune_core::State;
+use hosttune_core::testing::World;
+use hosttune_core::{Error, Lack, LackKind, Tuning, When};
+
+use crate::support::{Lacking, machine, process, say};
+use crate::toys::Dial;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Wanted {
+    Plain,
+    Required,
+    Optional,
+    Deferred,
+}
+
+/// Plans and applies one such wish beside one that applies; answers how the wish stands, or
+/// nothing where it was an error.
+fn outcome(wanted: Wanted, strict: bool) -> Option<State> {
+    let machine = machine();
+    let was = machine.picture();
+    let tuning = say(|at| {
+        at.want(&Dial("a".into()), &"5".into());
+        let wish = at.want(&Lacking, &"5".into());
+        match wanted {
+            Wanted::Plain => wish,
+            Wanted::Required => wish.required(),
+            Wanted::Optional => wish.optional(),
+            Wanted::Deferred => wish.deferred(When::Reboot),
+        };
+    });
+    let plan = tuning.plan(&process(&machine).strict(strict));
+    let applied = tuning.apply(&mut process(&machine).strict(strict));
+    match (plan, applied) {
+        (Ok(plan), Ok(applied)) => {
+            assert_eq!(plan.findings, applied.findings);
+            assert_eq!(applied.turned.len(), 1);
+            Some(plan.findings[0].state.clone())
+        }
+        (Err(Error::NotApplicable(planned)), Err(Error::NotApplicable(applied))) => {
+            assert_eq!(planned, applied);
+            assert_eq!(planned[0].hint().as_deref(), Some("load its module"));
+            assert_eq!(machine.picture(), was);
+            assert!(machine.store().is_empty());
+            None
+        }
+        other => panic!("{wanted:?}, strict {strict}: {other:?}"),
+    }
+}
+
+fn is_skipped(wanted: Wanted, strict: bool) -> bool {
+    matches!(outcome(wanted, strict), Some(State::NotApplicable { .. }))
+}
+
+#[test]
+fn a_plain_wish_that_does_not_apply_is_skipped_and_reported() {
+    assert!(is_skipped(Wanted::Plain, false));
+}
+
+#[test]
+fn a_plain_wish_that_does_not_apply_is_an_error_under_strict() {
+    assert_eq!(outcome(Wanted::Plain, true), None);
+}
+
+#[test]
+fn a_required_wish_that_does_not_apply_is_an_error_always() {
+    assert_eq!(outcome(Wanted::Required, false), None);
+    assert_eq!(outcome(Wanted::Required, true), None);
+}
+
+#[test]
+fn an_optional_wish_that_does_not_apply_is_never_an_error() {
+    assert!(is_skipped(Wanted::Optional, false));
+    assert!(is_skipped(Wanted::Optional, true));
+}
+
+#[test]
+fn a_deferred_wish_is_pending_strict_or_not() {
+    let pending = Some(State::Pending {
+        until: When::Reboot,
+    });
+    assert_eq!(outcome(Wanted::Deferred, false), pending);
+    assert_eq!(outcome(Wanted::Deferred, true), pending);
+}
+
+#[test]
+fn what_a_tuning_skips_is_reported_and_an_error_under_strict_unless_optional() {
+    let skipping = |optional: bool| {
+        say(move |at| {
+            let wish = at.skip("the dongle", Lack::new(LackKind::Missing, "not plugged in"));
+            if optional {
+                wish.optional();
+            }
+        })
+    };
+    let machine = machine();
+    let plan = skipping(false).plan(&process(&machine)).unwrap();
+    assert_eq!(plan.findings[0].to_string(), "the dongle: not plugged in");
+    let strict = process(&machine).strict(true);
+    assert!(matches!(
+        skipping(false).plan(&strict),
+        Err(Error::NotApplicable(_))
+    ));
+    skipping(true).plan(&strict).unwrap();
+}
+
+#[test]
+fn all_that_is_required_and_lacking_is_said_at_once() {
+    let tuning = say(|at| {
+        at.want(&Lacking, &"5".into()).required();
+        at.skip("the dongle", Lack::new(LackKind::Missing, "not plugged in"))
+            .required();
+    });
+    match tuning.plan(&process(&machine())) {
+        Err(Error::NotApplicable(findings)) => assert_eq!(findings.len(), 2),
+        other => panic!("{other:?}"),
+    }
+}

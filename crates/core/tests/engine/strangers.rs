@@ -1,0 +1,118 @@
+//! Somebody else changes the host too.
+
+use hosttune_core::testing::{Fate, Moment, World};
+use hosttune_core::{LeftBecause, Tuning};
+
+use crate::support::{apply, dials, get, machine, process, write};
+use crate::toys::{Want, Wants};
+
+/// Nobody can tell who wrote a value: what shows our value is ours.
+#[test]
+fn a_stranger_who_sets_exactly_our_value_counts_as_us() {
+    let machine = machine();
+    let was = machine.picture();
+    apply(&machine, &dials(&[("a", 5)]));
+    write(&machine, "/sys/dial/a", "7");
+    write(&machine, "/sys/dial/a", "5");
+    let reverted = process(&machine).revert().unwrap();
+    assert_eq!(reverted.left, []);
+    assert_eq!(machine.picture(), was);
+}
+
+#[test]
+fn a_stranger_who_sets_exactly_our_value_after_a_death_counts_as_us() {
+    let machine = machine();
+    let was = machine.picture();
+    let fate = Fate::dies_at(1, Moment::Before);
+    dials(&[("a", 5)])
+        .apply(&mut machine.session(&fate).unwrap())
+        .unwrap_err();
+    write(&machine, "/sys/dial/a", "5");
+    process(&machine).recover().unwrap();
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn a_stranger_on_a_dependant_survives_while_our_disturber_stands() {
+    let machine = machine();
+    apply(&machine, &Wants(vec![Want::Scheduler(0, "bfq")]));
+    write(&machine, "/sys/disk0/depth", "400");
+    let reverted = process(&machine).revert().unwrap();
+    assert_eq!(reverted.left, []);
+    assert_eq!(get(&machine, "/sys/disk0/scheduler"), "mq");
+    assert_eq!(get(&machine, "/sys/disk0/depth"), "400");
+    assert_eq!(get(&machine, "/sys/disk0/weight"), "33");
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn a_stranger_on_a_dependant_survives_where_we_had_set_it_too() {
+    let machine = machine();
+    apply(
+        &machine,
+        &Wants(vec![Want::Scheduler(0, "bfq"), Want::Queue(0, "depth", 1)]),
+    );
+    write(&machine, "/sys/disk0/depth", "400");
+    let reverted = process(&machine).revert().unwrap();
+    let because: Vec<_> = reverted.left.iter().map(|left| &left.because).collect();
+    assert_eq!(because, [&LeftBecause::Theirs]);
+    assert_eq!(get(&machine, "/sys/disk0/scheduler"), "mq");
+    assert_eq!(get(&machine, "/sys/disk0/depth"), "400");
+}
+
+const ROUNDS: usize = 2_000;
+
+/// What the stranger sets before each of our applies; never our own 5.
+fn theirs(round: usize) -> String {
+    ["6", "7", "8", "9"][round % 4].to_owned()
+}
+
+#[test]
+fn a_journal_under_a_timer_does_not_grow_and_keeps_the_strangers_last_value() {
+    let machine = machine();
+    let wants = dials(&[("a", 5), ("b", 5)]);
+    apply(&machine, &wants);
+    for round in 0..ROUNDS {
+        write(&machine, "/sys/dial/a", &theirs(round));
+        apply(&machine, &wants);
+        assert!(machine.store().longest() < 128 * 1024, "round {round}");
+    }
+    let was = machine.fork();
+    let reverted = process(&machine).revert().unwrap();
+    assert_eq!(get(&machine, "/sys/dial/a"), theirs(ROUNDS - 1));
+    assert_eq!(get(&machine, "/sys/dial/b"), "0");
+    assert!(reverted.is_complete(), "{:?}", reverted.left);
+
+    let mut session = process(&was).force(true);
+    let reverted = session.revert().unwrap();
+    assert_eq!(reverted.left, []);
+    assert_eq!(get(&was, "/sys/dial/a"), "0");
+    assert_eq!(get(&was, "/sys/dial/b"), "0");
+    assert!(was.store().is_empty());
+}
+
+#[test]
+fn a_journal_under_a_timer_that_resets_others_does_not_grow_either() {
+    let machine = machine();
+    let wants = Wants(vec![Want::Scheduler(0, "bfq")]);
+    for round in 0..ROUNDS {
+        apply(&machine, &wants);
+        assert!(machine.store().longest() < 128 * 1024, "round {round}");
+        write(&machine, "/sys/disk0/scheduler", "none");
+    }
+}
+
+#[test]
+fn a_tuning_that_wavers_does_not_grow_the_journal_and_goes_back_to_the_first_original() {
+    let machine = machine();
+    let was = machine.picture();
+    for round in 0..ROUNDS {
+        let to = [3, 5, 8][round % 3];
+        dials(&[("a", to)]).apply(&mut process(&machine)).unwrap();
+        assert!(machine.store().longest() < 128 * 1024, "round {round}");
+    }
+    process(&machine).revert().unwrap();
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}

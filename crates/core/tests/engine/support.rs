@@ -1,0 +1,281 @@
+//! What these tests share: a machine, processes on it, and knobs that do not do as they are told.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hosttune_core::error::Operation;
+use hosttune_core::journal::{JournalError, Place, Store};
+use hosttune_core::testing::{Behaviour, Fate, Machine, MemoryStore, Moment, World};
+use hosttune_core::{
+    Error, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Planner, Registry, Session, Tuning,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::toys::{self, Dial, Want, Wants};
+
+pub(crate) const MOMENTS: [Moment; 3] = [Moment::Before, Moment::Within, Moment::After];
+pub(crate) const EINVAL: i32 = 22;
+
+/// Whoever the laws' sessions belong to, and so these.
+pub(crate) const OWNER: &str = "laws";
+
+macro_rules! named {
+    ($($knob:ident $name:literal),*) => {$(
+        impl fmt::Display for $knob {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str($name)
+            }
+        }
+    )*};
+}
+named!(Needs "needs", Lacking "lacking", Fuse "fuse", Secret "secret", Impostor "impostor");
+
+fn value(host: &Host, path: &str) -> Result<String, HostError> {
+    Ok(host.read_text(path)?.trim_end().to_owned())
+}
+
+fn set(host: &mut Host, path: &str, to: &str) -> Result<(), HostError> {
+    host.write_value(path, format!("{to}\n").as_bytes())
+}
+
+/// Applies only where dial c is at 1.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Needs;
+
+impl Knob for Needs {
+    const NAME: &'static str = "needs";
+    type State = String;
+    fn read(&self, host: &Host) -> Result<String, HostError> {
+        value(host, "/sys/needs")
+    }
+    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+        set(host, "/sys/needs", to)
+    }
+    fn lacks(&self, host: &Host, _: &String) -> Result<Option<Lack>, HostError> {
+        let cured = value(host, "/sys/dial/c")? == "1";
+        Ok((!cured).then(|| {
+            Lack::new(LackKind::ValueUnavailable, "dial c is not at 1")
+                .cured_by(&Dial("c".into()), &"1".into())
+        }))
+    }
+}
+
+/// Never applies.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Lacking;
+
+impl Knob for Lacking {
+    const NAME: &'static str = "lacking";
+    type State = String;
+    fn read(&self, host: &Host) -> Result<String, HostError> {
+        value(host, "/sys/lacking")
+    }
+    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+        set(host, "/sys/lacking", to)
+    }
+    fn lacks(&self, _: &Host, _: &String) -> Result<Option<Lack>, HostError> {
+        Ok(Some(
+            Lack::new(LackKind::Missing, "this kernel has none").hint("load its module"),
+        ))
+    }
+}
+
+/// Says only when it is turned that it does not apply.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Fuse;
+
+impl Knob for Fuse {
+    const NAME: &'static str = "fuse";
+    type State = String;
+    fn read(&self, host: &Host) -> Result<String, HostError> {
+        value(host, "/sys/fuse")
+    }
+    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+        set(host, "/sys/fuse", to).map_err(|error| match error.kind() {
+            HostErrorKind::Refused => HostError::not_applicable(
+                Operation::Write,
+                "/sys/fuse",
+                Lack::new(LackKind::ValueUnavailable, "the hardware has no such speed"),
+            ),
+            _ => error,
+        })
+    }
+}
+
+/// Cannot be read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Secret;
+
+impl Knob for Secret {
+    const NAME: &'static str = "secret";
+    type State = String;
+    fn read(&self, host: &Host) -> Result<String, HostError> {
+        value(host, "/sys/secret")
+    }
+    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+        set(host, "/sys/secret", to)
+    }
+}
+
+/// Another type under the dials' name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Impostor;
+
+impl Knob for Impostor {
+    const NAME: &'static str = "dial";
+    type State = u8;
+    fn read(&self, _: &Host) -> Result<u8, HostError> {
+        Ok(0)
+    }
+    fn turn(&self, _: &mut Host, _: &u8) -> Result<(), HostError> {
+        Ok(())
+    }
+}
+
+pub(crate) fn knobs(registry: &mut Registry) {
+    toys::knobs(registry);
+    registry.add::<Needs>();
+    registry.add::<Lacking>();
+    registry.add::<Fuse>();
+    registry.add::<Secret>();
+}
+
+/// The laws' machine and the files of the knobs above.
+pub(crate) fn machine() -> Machine {
+    let needs = Behaviour::new(|tree, path, value| {
+        if tree.get("/sys/dial/c").as_deref() != Some("1") {
+            return Err(EINVAL);
+        }
+        tree.set(path, value);
+        Ok(())
+    });
+    let memory = toys::memory()
+        .file("/sys/needs", "0", needs)
+        .file("/sys/lacking", "0", Behaviour::takes_all())
+        .file("/sys/fuse", "0", Behaviour::refuses(EINVAL))
+        .file("/sys/secret", "0", Behaviour::takes_all())
+        .mode("/sys/secret", 0o200);
+    Machine::new(memory, knobs)
+}
+
+/// A process that lives.
+pub(crate) fn process(machine: &Machine) -> Session {
+    machine.session(&Fate::lives()).unwrap()
+}
+
+pub(crate) fn apply(machine: &Machine, tuning: &impl Tuning) {
+    tuning.apply(&mut process(machine)).unwrap();
+}
+
+pub(crate) fn get(machine: &Machine, path: &str) -> String {
+    machine.memory().get(path).unwrap()
+}
+
+/// What a stranger does, as the kernel lets him.
+pub(crate) fn write(machine: &Machine, path: &str, value: &str) {
+    machine.memory().write(path, value).unwrap();
+}
+
+/// Changes how a file of a machine that is running answers writes.
+pub(crate) fn behave(machine: &Machine, path: &str, behaviour: Behaviour) {
+    let _ = machine.memory().clone().behaving(path, behaviour);
+}
+
+pub(crate) fn dials(wanted: &[(&'static str, u8)]) -> Wants {
+    Wants(
+        wanted
+            .iter()
+            .map(|(name, to)| Want::Dial(name, *to))
+            .collect(),
+    )
+}
+
+/// A tuning that cannot fail to be said.
+pub(crate) struct Say<F>(F);
+
+pub(crate) fn say<F: Fn(&mut Planner<'_>)>(declare: F) -> Say<F> {
+    Say(declare)
+}
+
+impl<F: Fn(&mut Planner<'_>)> Tuning for Say<F> {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        (self.0)(at);
+        Ok(())
+    }
+}
+
+/// Lets a process die at every one of its writes, at every moment of it, each time on a machine
+/// made anew, and checks what is left. Answers how many writes there were.
+pub(crate) fn at_every_death(
+    prepare: impl Fn() -> Machine,
+    work: impl Fn(&mut Session),
+    check: impl Fn(&Machine, &str),
+) -> u64 {
+    let mut writes = 0;
+    loop {
+        let mut died = false;
+        for moment in MOMENTS {
+            let machine = prepare();
+            let fate = Fate::dies_at(writes, moment);
+            work(&mut machine.session(&fate).unwrap());
+            died |= fate.is_dead();
+            check(&machine, &format!("dying at write {writes}, {moment:?}"));
+        }
+        if !died {
+            return writes;
+        }
+        writes += 1;
+    }
+}
+
+/// A store that counts how often it was waited for.
+#[derive(Debug, Clone)]
+pub(crate) struct Counting {
+    pub(crate) store: MemoryStore,
+    pub(crate) syncs: Arc<AtomicUsize>,
+}
+
+impl Store for Counting {
+    fn path(&self, place: Place, owner: &str) -> String {
+        self.store.path(place, owner)
+    }
+    fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
+        self.store.read(place, owner)
+    }
+    fn write_at(
+        &mut self,
+        place: Place,
+        owner: &str,
+        offset: u64,
+        bytes: &[u8],
+        sync: bool,
+    ) -> Result<(), JournalError> {
+        self.syncs.fetch_add(usize::from(sync), Ordering::Relaxed);
+        self.store.write_at(place, owner, offset, bytes, sync)
+    }
+    fn replace(&mut self, place: Place, owner: &str, bytes: &[u8]) -> Result<(), JournalError> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.store.replace(place, owner, bytes)
+    }
+    fn remove(&mut self, place: Place, owner: &str) -> Result<(), JournalError> {
+        self.store.remove(place, owner)
+    }
+    fn lock(&mut self, note: &str) -> Result<(), JournalError> {
+        self.store.lock(note)
+    }
+    fn unlock(&mut self) {
+        self.store.unlock();
+    }
+    fn holder(&self) -> Option<String> {
+        self.store.holder()
+    }
+}
+
+/// The records of a journal file, as JSON.
+pub(crate) fn records(bytes: &[u8]) -> Vec<serde_json::Value> {
+    bytes
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line.get(9..)?).ok())
+        .collect()
+}

@@ -1,0 +1,148 @@
+//! A journal that lost its end: at every length there is.
+
+use std::collections::BTreeSet;
+
+use hosttune_core::journal::Place;
+use hosttune_core::testing::{Machine, World};
+
+use crate::support::{OWNER, apply, machine, process, records};
+use crate::toys::{Want, Wants};
+
+/// The knobs that the whole records of a journal name.
+fn named(bytes: &[u8]) -> BTreeSet<String> {
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+    records(&bytes[..whole])
+        .iter()
+        .filter_map(|record| record["steps"].as_array())
+        .flatten()
+        .map(|step| step["knob"]["text"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Cuts the journal of finished applies at every length, all steps standing, and reverts: what a
+/// record still names is put back, or the revert says that it could not.
+fn cut_anywhere(applies: &[Wants], place: Place) {
+    let machine = machine();
+    let was = machine.picture();
+    for wants in applies {
+        apply(&machine, wants);
+    }
+    let ours = machine.picture();
+    let whole = machine.store().bytes(place, OWNER).unwrap();
+    let all = named(&whole);
+    let mut broken = Vec::new();
+    for length in 0..=whole.len() {
+        let cut: Machine = machine.fork();
+        cut.store().set_bytes(place, OWNER, &whole[..length]);
+        let named = named(&whole[..length]);
+        let reverted = process(&cut).revert();
+        let is = cut.picture();
+        match reverted {
+            Err(_) => {
+                if is != ours && is != was {
+                    broken.push(format!("{length}: an error after a part was put back"));
+                }
+            }
+            Ok(reverted) if reverted.left.is_empty() => {
+                if named == all && is != was {
+                    let changed: Vec<_> = was
+                        .iter()
+                        .filter(|(path, value)| is.get(*path) != Some(value))
+                        .map(|(path, _)| path)
+                        .collect();
+                    broken.push(format!("{length}: success, and not as it was: {changed:?}"));
+                }
+                if named.is_empty() && is != ours {
+                    broken.push(format!("{length}: changed without knowing anything"));
+                }
+            }
+            // What is left is said, and is an answer.
+            Ok(_) => {}
+        }
+    }
+    assert!(
+        broken.is_empty(),
+        "{} of {} lengths, the first: {:#?}",
+        broken.len(),
+        whole.len(),
+        &broken[..broken.len().min(3)]
+    );
+}
+
+#[test]
+fn a_journal_of_the_boot_cut_anywhere_gives_all_back_or_says_so() {
+    let wants = Wants(vec![
+        Want::Dial("a", 5),
+        Want::Dial("round", 15),
+        Want::Vector([1, 2, 3]),
+        Want::Scheduler(0, "bfq"),
+        Want::Queue(0, "depth", 1),
+        Want::Dial("c", 5),
+    ]);
+    cut_anywhere(&[wants], Place::Boot);
+}
+
+#[test]
+fn a_journal_with_means_cut_anywhere_gives_all_back_or_says_so() {
+    let wants = Wants(vec![
+        Want::Passthrough,
+        Want::Excursion("a", 9, 5),
+        Want::Dial("b", 5),
+    ]);
+    cut_anywhere(&[wants], Place::Boot);
+}
+
+#[test]
+fn a_journal_with_files_cut_anywhere_gives_all_back_or_says_so() {
+    let wants = Wants(vec![
+        Want::File("a", Some(1)),
+        Want::Dial("a", 5),
+        Want::Scheduler(0, "bfq"),
+        Want::Queue(0, "depth", 1),
+        Want::File("b", None),
+        Want::Dial("c", 5),
+    ]);
+    cut_anywhere(&[wants], Place::Disk);
+}
+
+#[test]
+fn a_journal_of_two_applies_of_the_same_knobs_cut_anywhere_gives_all_back_or_says_so() {
+    let first = Wants(vec![
+        Want::Dial("a", 5),
+        Want::Queue(0, "depth", 1),
+        Want::Scheduler(1, "bfq"),
+    ]);
+    let second = Wants(vec![
+        Want::Dial("a", 7),
+        Want::Scheduler(0, "none"),
+        Want::Queue(0, "depth", 2),
+    ]);
+    cut_second(&first, &second);
+}
+
+/// As above, where the second intent may be cut away whole: then its knobs show what no record
+/// names, and count as somebody else's.
+fn cut_second(first: &Wants, second: &Wants) {
+    let machine = machine();
+    let was = machine.picture();
+    apply(&machine, first);
+    let one = machine.store().bytes(Place::Boot, OWNER).unwrap().len();
+    apply(&machine, second);
+    let whole = machine.store().bytes(Place::Boot, OWNER).unwrap();
+    let begin = whole[one..].iter().position(|byte| *byte == b'\n').unwrap() + one + 1;
+    for length in begin..=whole.len() {
+        let cut = machine.fork();
+        cut.store().set_bytes(Place::Boot, OWNER, &whole[..length]);
+        if let Ok(reverted) = process(&cut).revert()
+            && reverted.left.is_empty()
+        {
+            assert_eq!(cut.picture(), was, "cut at {length} of {}", whole.len());
+        }
+    }
+    for length in 0..begin {
+        let cut = machine.fork();
+        cut.store().set_bytes(Place::Boot, OWNER, &whole[..length]);
+        // No panic; what the second apply left is not known.
+        drop(process(&cut).revert());
+    }
+}
