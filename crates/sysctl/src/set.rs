@@ -215,8 +215,8 @@ impl Tuning for SysctlSet {
         if !image {
             for one in &resolved {
                 declare(at, one);
-                if !shows(at.host(), &one.key, &one.value)
-                    && let Some(module) = only_trying_tells(at.host(), &one.key, &one.value)?
+                if let Some(module) = only_trying_tells(at.host(), &one.key, &one.value)?
+                    && !shows(at.host(), &one.key, &one.value)
                 {
                     at.note(format!(
                         "whether this kernel has {} for {} shows when it is tried: nothing here lists its modules, {module} among them",

@@ -1,1 +1,240 @@
-//! A double of the kernel's answers.
+//! The kernel's double for sysctls: a machine in memory whose keys answer writes as Linux does.
+//!
+//! A knob that passes its laws on a kinder kernel than the real one has passed nothing. So every
+//! answer here was measured on Linux 6.18, and `tests/double.rs` writes the same table of values
+//! to the double and to the running kernel, in a network namespace of its own, and compares errno
+//! and value afterwards.
+//!
+//! Where a file in memory cannot do as the kernel does, the double is the stricter of the two:
+//! - A write of no bytes at all succeeds on the kernel and changes nothing. Here it is the empty
+//!   line, which the kernel refuses.
+//! - Trailing text behind a number (`5 # five`) is taken, and for most keys the kernel says that
+//!   it took two bytes of eight. A behaviour knows no counts; a Linux host makes an error of that.
+//! - An interface that was never written follows `default`, one that was does not any more. Here
+//!   `eth0` was, as if by a network manager, and the others never are.
+
+mod behaviours;
+mod numbers;
+
+use hosttune_core::testing::{Behaviour, Memory};
+
+use self::behaviours::{
+    accept_redirects, all_forwarding, allowed_congestion_control, background_bytes,
+    background_ratio, congestion_control, default_qdisc, dirty_bytes, dirty_ratio,
+    interface_forwarding, overcommit_kbytes, overcommit_ratio, ptrace_scope,
+};
+use self::numbers::{integers, unsigned, unsigned_longs};
+
+/// The release that the machine runs.
+pub const RELEASE: &str = "6.12.0-hosttune";
+
+/// The interfaces of the machine; the dot of the last one belongs to its name.
+pub const INTERFACES: [&str; 3] = ["lo", "eth0", "eth0.100"];
+
+const MODULES_DEP: &str = "\
+kernel/net/ipv4/tcp_bbr.ko.xz:
+kernel/net/sched/sch_fq.ko.xz:
+kernel/net/sched/sch_cake.ko.xz:
+kernel/net/netfilter/nf_conntrack.ko.xz: kernel/lib/libcrc32c.ko.xz
+";
+
+const MODULES_BUILTIN: &str = "\
+kernel/net/ipv4/tcp_cubic.ko
+kernel/net/sched/sch_fq_codel.ko
+";
+
+const SWAPS: &str = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n/dev/zram0                              partition\t8388604\t\t0\t\t100";
+
+fn path(key: &str) -> String {
+    format!("/proc/sys/{key}")
+}
+
+fn modules(list: &str) -> String {
+    format!("/lib/modules/{RELEASE}/{list}")
+}
+
+/// A Linux machine in its initial namespaces, as it comes up: two interfaces beside the
+/// loopback, swap on zram, and BBR as a module that is not loaded yet.
+pub fn kernel() -> Memory {
+    let mut memory = Memory::new().directory("/etc").directory("/sys/module");
+    for (key, value, behaviour) in network().into_iter().chain(memory_and_kernel()) {
+        memory = memory.file(path(key), value, behaviour);
+    }
+    for (key, value) in [
+        ("kernel/osrelease", RELEASE),
+        (
+            "kernel/random/boot_id",
+            "5d6f2f1c-8a55-4a4e-9d68-2d1c8f0f6f5e",
+        ),
+        ("net/ipv4/tcp_available_congestion_control", "reno cubic"),
+    ] {
+        memory = memory
+            .file(path(key), value, Behaviour::takes_all())
+            .mode(path(key), 0o444);
+    }
+    for (key, behaviour) in [
+        ("vm/drop_caches", forgets(integers(Some(1), Some(4)))),
+        ("net/ipv4/route/flush", forgets(integers(None, None))),
+    ] {
+        memory = memory.file(path(key), "", behaviour).mode(path(key), 0o200);
+    }
+    for (file, text) in [
+        ("/proc/swaps".to_owned(), SWAPS),
+        (modules("modules.dep"), MODULES_DEP.trim_end()),
+        (modules("modules.builtin"), MODULES_BUILTIN.trim_end()),
+    ] {
+        memory = memory.file(file, text, Behaviour::takes_all());
+    }
+    interfaces(memory.mode("/proc/swaps", 0o444))
+}
+
+type Keys = Vec<(&'static str, &'static str, Behaviour)>;
+
+fn network() -> Keys {
+    vec![
+        ("net/core/default_qdisc", "fq_codel", default_qdisc()),
+        ("net/core/netdev_max_backlog", "1000", integers(None, None)),
+        ("net/core/rmem_max", "212992", integers(Some(2304), None)),
+        ("net/core/wmem_max", "212992", integers(Some(4608), None)),
+        ("net/core/somaxconn", "4096", integers(Some(0), None)),
+        (
+            "net/ipv4/tcp_congestion_control",
+            "cubic",
+            congestion_control(),
+        ),
+        (
+            "net/ipv4/tcp_allowed_congestion_control",
+            "reno cubic",
+            allowed_congestion_control(),
+        ),
+        ("net/ipv4/tcp_max_syn_backlog", "1024", integers(None, None)),
+        (
+            "net/ipv4/tcp_rmem",
+            "4096\t131072\t6291456",
+            integers(Some(1), None),
+        ),
+        (
+            "net/ipv4/tcp_wmem",
+            "4096\t16384\t4194304",
+            integers(Some(1), None),
+        ),
+        (
+            "net/ipv4/tcp_mem",
+            "188319\t251093\t376638",
+            unsigned_longs(0, u64::MAX),
+        ),
+        ("net/ipv4/tcp_mtu_probing", "0", unsigned(0, 2)),
+        // The bits that mean nothing are taken as well.
+        ("net/ipv4/tcp_fastopen", "1", integers(None, None)),
+        // A byte without a range of its own.
+        ("net/ipv4/tcp_slow_start_after_idle", "1", unsigned(0, 255)),
+    ]
+}
+
+fn memory_and_kernel() -> Keys {
+    vec![
+        ("vm/swappiness", "60", integers(Some(0), Some(200))),
+        ("vm/dirty_ratio", "20", dirty_ratio()),
+        ("vm/dirty_bytes", "0", dirty_bytes()),
+        ("vm/dirty_background_ratio", "10", background_ratio()),
+        ("vm/dirty_background_bytes", "0", background_bytes()),
+        ("vm/overcommit_ratio", "50", overcommit_ratio()),
+        ("vm/overcommit_kbytes", "0", overcommit_kbytes()),
+        (
+            "vm/compaction_proactiveness",
+            "20",
+            integers(Some(0), Some(100)),
+        ),
+        ("vm/vfs_cache_pressure", "100", integers(Some(0), None)),
+        (
+            "vm/vfs_cache_pressure_denom",
+            "100",
+            integers(Some(100), None),
+        ),
+        ("kernel/split_lock_mitigate", "1", unsigned(0, 1)),
+        (
+            "kernel/sched_autogroup_enabled",
+            "1",
+            integers(Some(0), Some(1)),
+        ),
+        ("kernel/numa_balancing", "0", integers(Some(0), Some(4))),
+        ("kernel/yama/ptrace_scope", "1", ptrace_scope()),
+        // Only the way there is taken, even where it would change nothing.
+        ("kernel/modules_disabled", "0", integers(Some(1), Some(1))),
+    ]
+}
+
+fn interfaces(mut memory: Memory) -> Memory {
+    memory = memory.file(path("net/ipv4/ip_forward"), "0", all_forwarding());
+    for name in ["all", "default"].into_iter().chain(INTERFACES) {
+        let forwarding = match name {
+            "all" => all_forwarding(),
+            _ => interface_forwarding(),
+        };
+        memory = memory
+            .file(
+                path(&format!("net/ipv4/conf/{name}/forwarding")),
+                "0",
+                forwarding,
+            )
+            .file(
+                path(&format!("net/ipv4/conf/{name}/accept_redirects")),
+                "1",
+                accept_redirects(name),
+            );
+    }
+    memory
+}
+
+/// A key that only triggers something: what is written is judged and not kept.
+fn forgets(judge: Behaviour) -> Behaviour {
+    judge.then(|tree, _| {
+        for key in ["vm/drop_caches", "net/ipv4/route/flush"] {
+            if tree.get(path(key)).is_some() {
+                tree.set(path(key), "");
+            }
+        }
+    })
+}
+
+/// A host with nothing on it but the places where things would be.
+pub fn empty() -> Memory {
+    Memory::new().directory("/proc/sys").directory("/etc")
+}
+
+/// The machine with a kernel that was built without a module.
+#[must_use]
+pub fn without_module(memory: Memory, module: &str) -> Memory {
+    memory.change(|tree| {
+        for list in ["modules.dep", "modules.builtin"] {
+            let text = tree.get(modules(list)).unwrap_or_default();
+            let left: Vec<&str> = text
+                .lines()
+                .filter(|line| !line.contains(&format!("/{module}.ko")))
+                .collect();
+            tree.set(modules(list), &left.join("\n"));
+        }
+    });
+    memory
+}
+
+/// The machine as a process in a network namespace of its own sees it.
+#[must_use]
+pub fn in_network_namespace(memory: Memory) -> Memory {
+    memory.change(|tree| {
+        for key in [
+            "net/core/default_qdisc",
+            "net/core/netdev_max_backlog",
+            "net/ipv4/tcp_mem",
+        ] {
+            tree.remove(path(key));
+        }
+    });
+    [
+        "net/core/rmem_max",
+        "net/core/wmem_max",
+        "net/ipv4/tcp_allowed_congestion_control",
+    ]
+    .into_iter()
+    .fold(memory, |memory, key| memory.mode(path(key), 0o444))
+}

@@ -99,6 +99,11 @@ impl LinuxHost {
     }
 
     fn resolve(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        if self.kind == RootKind::Live {
+            // Nothing leads out of "/", and the check that nothing does costs a plain value's read
+            // a third more.
+            return open_live(path, flags, mode);
+        }
         open_beneath(&self.root, path, flags, mode)
     }
 
@@ -146,6 +151,15 @@ impl LinuxHost {
     fn sync_directory(&self, path: &Path) -> Result<(), Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::fsync(self.resolve(path, flags, Mode::empty())?)
+    }
+}
+
+fn open_live(path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    loop {
+        match rustix::fs::open(path, flags, mode) {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
     }
 }
 
@@ -272,6 +286,13 @@ impl Fs for LinuxHost {
 
     fn entry(&self, path: &Path) -> Result<Option<Entry>, HostError> {
         let fail = self.fail(Operation::Read, path);
+        if self.kind == RootKind::Live && delivers_whole(path) {
+            let kept = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(open) = kept.get(path) {
+                let mode = rustix::fs::fstat(open).map_err(&fail)?.st_mode;
+                return Ok(Some(entry_of(mode, None)));
+            }
+        }
         if self.kind == RootKind::Live {
             // Beneath "/" there is nothing to be led out of: one call instead of three, unless
             // there is a link to be read.

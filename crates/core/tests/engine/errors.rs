@@ -86,8 +86,10 @@ fn errors() -> Vec<Error> {
         failures.push(StepFailure::Unreadable(error));
     }
     failures.extend(journal_errors().into_iter().map(StepFailure::Journal));
-    let finding = match say(|at| drop(at.want(&Lacking, &"5".into()).required()))
-        .plan(&process(&machine()))
+    let finding = match say(|at| {
+        at.want(&Lacking, &"5".into()).required();
+    })
+    .plan(&process(&machine()))
     {
         Err(Error::NotApplicable(findings)) => findings,
         other => panic!("{other:?}"),

@@ -44,9 +44,11 @@ fn two_types_under_one_name_fail_at_plan() {
     let session = process(&machine()).with(|registry| registry.add::<Impostor>());
     for error in [
         dials(&[("a", 5)]).plan(&session).unwrap_err(),
-        say(|at| drop(at.want(&Impostor, &1)))
-            .plan(&session)
-            .unwrap_err(),
+        say(|at| {
+            at.want(&Impostor, &1);
+        })
+        .plan(&session)
+        .unwrap_err(),
     ] {
         assert!(
             matches!(&error, Error::Unregistered { name } if name == "dial"),
@@ -57,9 +59,11 @@ fn two_types_under_one_name_fail_at_plan() {
 
 #[test]
 fn a_type_under_another_types_name_fails_at_plan() {
-    let error = say(|at| drop(at.want(&Impostor, &1)))
-        .plan(&process(&machine()))
-        .unwrap_err();
+    let error = say(|at| {
+        at.want(&Impostor, &1);
+    })
+    .plan(&process(&machine()))
+    .unwrap_err();
     assert!(matches!(error, Error::Unregistered { .. }), "{error:?}");
 }
 
@@ -147,7 +151,9 @@ fn why_is_in_the_plan_in_the_report_and_in_the_journal() {
         .looks_wrong("slower is hotter")
         .source("measured in May")
         .risk("five degrees");
-    let tuning = say(|at| drop(at.want(&Dial("a".into()), &"5".into()).why(why.clone())));
+    let tuning = say(|at| {
+        at.want(&Dial("a".into()), &"5".into()).why(why.clone());
+    });
     let mut session = process(&machine);
     assert_eq!(tuning.plan(&session).unwrap().steps[0].why, why);
     tuning.apply(&mut session).unwrap();

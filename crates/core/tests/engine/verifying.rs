@@ -20,13 +20,17 @@ fn stands(machine: &Machine, wish: impl Fn(&mut Planner<'_>)) -> Finding {
 
 #[test]
 fn a_value_that_is_there_matches() {
-    let item = stands(&machine(), |at| drop(at.want(&dial("a"), &"0".into())));
+    let item = stands(&machine(), |at| {
+        at.want(&dial("a"), &"0".into());
+    });
     assert_eq!(item.state, State::Matches);
 }
 
 #[test]
 fn another_value_is_drift_and_both_are_shown() {
-    let item = stands(&machine(), |at| drop(at.want(&dial("a"), &"5".into())));
+    let item = stands(&machine(), |at| {
+        at.want(&dial("a"), &"5".into());
+    });
     assert_eq!(item.state, State::Drifted);
     assert_eq!(item.to_string(), "a is 0, wanted 5");
 }
@@ -34,7 +38,9 @@ fn another_value_is_drift_and_both_are_shown() {
 #[test]
 fn what_a_stranger_changed_after_apply_is_drift() {
     let machine = machine();
-    let tuning = say(|at| drop(at.want(&dial("a"), &"5".into())));
+    let tuning = say(|at| {
+        at.want(&dial("a"), &"5".into());
+    });
     apply(&machine, &tuning);
     write(&machine, "/sys/dial/a", "7");
     let report = tuning.verify(&process(&machine)).unwrap();
@@ -44,7 +50,9 @@ fn what_a_stranger_changed_after_apply_is_drift() {
 #[test]
 fn what_the_kernel_made_of_a_value_is_rounded_and_no_drift() {
     let machine = machine();
-    let want = |at: &mut Planner<'_>| drop(at.want(&dial("round"), &"15".into()));
+    let want = |at: &mut Planner<'_>| {
+        at.want(&dial("round"), &"15".into());
+    };
     apply(&machine, &say(want));
     let item = stands(&machine, want);
     assert_eq!(item.state, State::Rounded);
@@ -54,7 +62,9 @@ fn what_the_kernel_made_of_a_value_is_rounded_and_no_drift() {
 
 #[test]
 fn what_does_not_apply_says_why_and_what_to_do() {
-    let item = stands(&machine(), |at| drop(at.want(&Lacking, &"5".into())));
+    let item = stands(&machine(), |at| {
+        at.want(&Lacking, &"5".into());
+    });
     let State::NotApplicable { lack } = &item.state else {
         panic!("{item:?}");
     };
@@ -65,9 +75,12 @@ fn what_does_not_apply_says_why_and_what_to_do() {
 #[test]
 fn what_is_deferred_or_expected_is_pending_until_it_shows() {
     let machine = machine();
-    let deferred =
-        |at: &mut Planner<'_>| drop(at.want(&dial("a"), &"5".into()).deferred(When::Initramfs));
-    let expected = |at: &mut Planner<'_>| drop(at.expect(&dial("b"), &"5".into(), When::Reload));
+    let deferred = |at: &mut Planner<'_>| {
+        at.want(&dial("a"), &"5".into()).deferred(When::Initramfs);
+    };
+    let expected = |at: &mut Planner<'_>| {
+        at.expect(&dial("b"), &"5".into(), When::Reload);
+    };
     let pending = |until| State::Pending { until };
     assert_eq!(stands(&machine, deferred).state, pending(When::Initramfs));
     assert_eq!(stands(&machine, expected).state, pending(When::Reload));
@@ -103,7 +116,9 @@ fn what_something_else_beats_is_overridden_and_says_by_what() {
 
 #[test]
 fn what_cannot_be_read_is_unverifiable_and_says_why() {
-    let item = stands(&machine(), |at| drop(at.want(&Secret, &"5".into())));
+    let item = stands(&machine(), |at| {
+        at.want(&Secret, &"5".into());
+    });
     let State::Unverifiable { why } = &item.state else {
         panic!("{item:?}");
     };

@@ -1,0 +1,188 @@
+//! How the cases came to be: each is what the release of its day wrote.
+
+use std::fs;
+
+use hosttune_core::Tuning;
+use hosttune_core::host::FileContent;
+use hosttune_core::journal::FORMAT;
+use hosttune_core::testing::{Fate, Machine, Moment, World};
+
+use super::{After, Before, FILES, OWNER, folder, reverted};
+use crate::support::{self, Fuse, dials, get, say, write};
+use crate::toys::{Dial, Want, Wants};
+
+/// Does something to a machine that leaves a journal; answers whether all of it goes back.
+type Make = fn(&Machine) -> bool;
+
+const CASES: [(&str, Make); 9] = [
+    ("finished-apply", finished_apply),
+    ("two-applies", two_applies),
+    ("interrupted-apply", interrupted_apply),
+    ("interrupted-revert", interrupted_revert),
+    ("file", file),
+    ("half-written-file", half_written_file),
+    ("earlier-boot", earlier_boot),
+    ("refused", refused),
+    ("rewritten", rewritten),
+];
+
+fn apply(machine: &Machine, tuning: &impl Tuning) {
+    let mut session = machine.session_of(OWNER, &Fate::lives()).unwrap();
+    tuning.apply(&mut session).unwrap();
+}
+
+fn many() -> Wants {
+    Wants(vec![
+        Want::Dial("round", 15),
+        Want::Vector([1, 2, 3]),
+        Want::Scheduler(0, "bfq"),
+        Want::Queue(0, "depth", 1),
+        Want::Passthrough,
+        Want::Excursion("a", 9, 5),
+    ])
+}
+
+fn finished_apply(machine: &Machine) -> bool {
+    apply(machine, &many());
+    true
+}
+
+fn two_applies(machine: &Machine) -> bool {
+    apply(machine, &many());
+    let again = vec![Want::Scheduler(0, "none"), Want::Dial("round", 4)];
+    apply(machine, &("again", Wants(again)));
+    true
+}
+
+/// Died after a turn whose mark it did not come to write, a finished apply beneath.
+fn interrupted_apply(machine: &Machine) -> bool {
+    apply(machine, &dials(&[("a", 3)]));
+    let fate = Fate::dies_at(8, Moment::After);
+    let mut session = machine.session_of(OWNER, &fate).unwrap();
+    many().apply(&mut session).unwrap_err();
+    true
+}
+
+/// Died between turning the scheduler back and putting back what that resets.
+fn interrupted_revert(machine: &Machine) -> bool {
+    apply(
+        machine,
+        &Wants(vec![Want::Dial("b", 5), Want::Scheduler(0, "bfq")]),
+    );
+    let died_there = |machine: &Machine, write: u64| {
+        let fate = Fate::dies_at(write, Moment::After);
+        let mut session = machine.session_of(OWNER, &fate).unwrap();
+        drop(session.revert());
+        get(machine, "/sys/disk0/scheduler") == "mq"
+            && get(machine, "/sys/disk0/depth") == "77"
+            && get(machine, "/sys/disk0/weight") == "100"
+    };
+    let write = (0..20)
+        .find(|write| died_there(&machine.fork(), *write))
+        .unwrap();
+    assert!(died_there(machine, write));
+    true
+}
+
+fn private(machine: &Machine) {
+    let mut content = FileContent::new("somebody's, and nobody else's\n");
+    (content.mode, content.uid, content.gid) = (0o640, 12, 34);
+    let _ = machine.memory().clone().content("/etc/a", content);
+}
+
+fn file(machine: &Machine) -> bool {
+    private(machine);
+    apply(
+        machine,
+        &Wants(vec![
+            Want::File("a", Some(1)),
+            Want::Dial("a", 5),
+            Want::File("b", None),
+        ]),
+    );
+    true
+}
+
+fn half_written_file(machine: &Machine) -> bool {
+    private(machine);
+    let fate = Fate::dies_at(1, Moment::Within);
+    let mut session = machine.session_of(OWNER, &fate).unwrap();
+    Wants(vec![Want::File("a", Some(1)), Want::Dial("a", 5)])
+        .apply(&mut session)
+        .unwrap_err();
+    true
+}
+
+/// The boot's own `a` is what we had set; only the file is owed.
+fn earlier_boot(machine: &Machine) -> bool {
+    apply(
+        machine,
+        &Wants(vec![Want::File("b", Some(1)), Want::Dial("a", 5)]),
+    );
+    machine.power_cut(false);
+    write(machine, "/sys/dial/a", "5");
+    false
+}
+
+fn refused(machine: &Machine) -> bool {
+    apply(
+        machine,
+        &say(|at| {
+            at.want(&Fuse, &"5".into());
+            at.want(&Dial("a".into()), &"5".into()).why("a reason");
+        }),
+    );
+    true
+}
+
+/// Rewritten under a timer, against somebody who sets the dial as often as we do.
+fn rewritten(machine: &Machine) -> bool {
+    let wants = dials(&[("a", 5), ("b", 5)]);
+    apply(machine, &wants);
+    let mut length = 0;
+    while machine.store().longest() >= length {
+        length = machine.store().longest();
+        write(machine, "/sys/dial/a", "7");
+        apply(machine, &wants);
+    }
+    false
+}
+
+#[test]
+#[ignore = "it writes the cases; those of a released format are never written again"]
+fn write_the_cases_that_are_not_there() {
+    for (name, make) in CASES {
+        let folder = folder(FORMAT).join(name);
+        if folder.exists() {
+            continue;
+        }
+        let machine = support::machine();
+        let was = machine.picture();
+        let goes_back = make(&machine);
+        let before = Before {
+            boot: machine.boot(),
+            files: machine.picture(),
+        };
+        let journals: Vec<_> = FILES
+            .iter()
+            .filter_map(|(place, _)| Some((*place, machine.store().bytes(*place, OWNER)?)))
+            .collect();
+        let after: After = reverted(&before, &journals);
+        // What the case set up beside the knobs is not in the picture before it.
+        let strange = |path: &&String| goes_back && path.as_str() != "/etc/a";
+        for path in was.keys().filter(strange) {
+            assert_eq!(after.files.get(path), was.get(path), "{name}");
+        }
+        fs::create_dir_all(&folder).unwrap();
+        for (place, file) in FILES {
+            if let Some((_, bytes)) = journals.iter().find(|(of, _)| *of == place) {
+                fs::write(folder.join(file), bytes).unwrap();
+            }
+        }
+        let pretty = |text: String| text + "\n";
+        let before = serde_json::to_string_pretty(&before).unwrap();
+        let after = serde_json::to_string_pretty(&after).unwrap();
+        fs::write(folder.join("state.json"), pretty(before)).unwrap();
+        fs::write(folder.join("expected.json"), pretty(after)).unwrap();
+    }
+}
