@@ -10,7 +10,7 @@ use crate::plan::{Requirement, When, Why};
 
 /// How one wish stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "state")]
+#[serde(rename_all = "kebab-case", tag = "is")]
 #[non_exhaustive]
 pub enum State {
     /// The host shows what is wanted.
@@ -79,7 +79,6 @@ pub struct Finding {
     /// What the host shows, as a person reads it.
     pub seen_text: String,
     /// How it stands.
-    #[serde(flatten)]
     pub state: State,
     /// Why it is wanted.
     pub why: Why,

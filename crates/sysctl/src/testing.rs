@@ -123,10 +123,10 @@ fn network() -> Keys {
             "188319\t251093\t376638",
             unsigned_longs(0, u64::MAX),
         ),
-        ("net/ipv4/tcp_mtu_probing", "0", unsigned(0, 2)),
+        // Bytes without a range of their own.
+        ("net/ipv4/tcp_mtu_probing", "0", unsigned(0, 255)),
         // The bits that mean nothing are taken as well.
         ("net/ipv4/tcp_fastopen", "1", integers(None, None)),
-        // A byte without a range of its own.
         ("net/ipv4/tcp_slow_start_after_idle", "1", unsigned(0, 255)),
     ]
 }

@@ -68,7 +68,8 @@ impl LinuxHost {
         let mut host = Self {
             root: descriptor,
             shown: root.to_owned(),
-            kind: RootKind::Live,
+            // Until it is known, what is beneath the root is looked for beneath it.
+            kind: RootKind::Captured,
             open: Mutex::default(),
         };
         host.kind = match kind {

@@ -14,7 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use fs::{Entry, EntryKind, FileContent, Fs, RootKind};
+pub use fs::{AttributeValue, Entry, EntryKind, FileContent, Fs, RootKind};
 pub use linux::LinuxHost;
 
 use crate::error::{HostError, Operation};

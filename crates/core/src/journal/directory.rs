@@ -88,6 +88,11 @@ impl DirectoryStore {
                 path: path.clone(),
                 why: "it is a symlink".to_owned(),
             },
+            // What O_NOFOLLOW with O_DIRECTORY says of a symlink in the directory's place.
+            Errno::NOTDIR => JournalError::Untrusted {
+                path: path.clone(),
+                why: "it is a symlink or a file in a directory's place".to_owned(),
+            },
             errno => JournalError::Failed {
                 operation,
                 path: path.clone(),

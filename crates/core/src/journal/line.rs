@@ -76,6 +76,36 @@ impl Record {
         )
     }
 
+    /// The entries that a mark is about. They were made durable before it was written.
+    fn about(&self) -> Vec<u64> {
+        match self {
+            Self::From { id, .. }
+            | Self::Turned { id, .. }
+            | Self::Refused { id, .. }
+            | Self::Undoing { id, .. }
+            | Self::Kept { id }
+            | Self::Reset { id, .. } => vec![*id],
+            Self::Undone { ids } => ids.clone(),
+            Self::Journal { .. }
+            | Self::Begin { .. }
+            | Self::Done { .. }
+            | Self::Undo { .. }
+            | Self::End
+            | Self::Held { .. } => Vec::new(),
+        }
+    }
+
+    /// Whether this record declares an entry.
+    fn declares(&self, wanted: u64) -> bool {
+        match self {
+            Self::Begin { first, steps, .. } => {
+                (*first..*first + steps.len() as u64).contains(&wanted)
+            }
+            Self::Held { entries, .. } => entries.iter().any(|entry| entry.id == wanted),
+            _ => false,
+        }
+    }
+
     pub(crate) fn encode(&self, into: &mut Vec<u8>) -> Result<(), JournalError> {
         let json = serde_json::to_string(self)
             .map_err(|error| JournalError::Unwritable(error.to_string()))?;
@@ -135,10 +165,19 @@ pub(crate) fn parse(bytes: &[u8], path: &str) -> Result<Parsed, JournalError> {
                     program,
                 });
             }
-            let durable_behind = lines
+            let declared = |id: &u64| parsed.records.iter().any(|known| known.declares(*id));
+            // A mark about an entry that nothing readable declares: the intent itself is what
+            // cannot be read.
+            let proves_damage = |record: Record| {
+                record.is_durable()
+                    || !record.about().iter().all(declared)
+                    || matches!(record, Record::Done { apply } if !parsed.records.iter().any(
+                        |known| matches!(known, Record::Begin { apply: begun, .. } if *begun == apply)))
+            };
+            let damage_behind = lines
                 .filter_map(|(_, line)| line.strip_suffix(b"\n").and_then(decode))
-                .any(|record| record.is_durable());
-            if foreign || durable_behind {
+                .any(proves_damage);
+            if foreign || damage_behind {
                 return Err(damaged());
             }
             break;

@@ -415,6 +415,7 @@ impl Log {
         for id in superseded(self.entries.values()) {
             self.entries.remove(&id);
         }
+        fold(&mut self.entries);
         for place in Place::ALL {
             if !self.file(place).exists {
                 continue;
@@ -465,7 +466,7 @@ impl Log {
 /// stops: it is theirs. Only the first chain still knows the first original,
 /// which `--force` goes back to. What lies between the first and the last chain
 /// is never turned to, so a timer that fights somebody over a knob need not
-/// remember every round. A chain that disturbs other knobs is kept whole.
+/// remember every round.
 fn superseded<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<u64> {
     let mut chains: HashMap<Key, Vec<Vec<&Entry>>> = HashMap::new();
     for entry in entries {
@@ -481,7 +482,6 @@ fn superseded<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<u64> {
             _ => chains.push(vec![entry]),
         }
     }
-    let disturbs = |chain: &Vec<&Entry>| chain.iter().any(|e| !e.step.disturbs.is_empty());
     chains
         .into_values()
         .flat_map(|chains| {
@@ -491,8 +491,55 @@ fn superseded<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<u64> {
                 .enumerate()
                 .filter(move |(place, _)| (1..last).contains(place))
         })
-        .filter(|(_, chain)| !disturbs(chain))
         .flat_map(|(_, chain)| chain)
         .map(|entry| entry.id)
         .collect()
+}
+
+/// Makes one entry of two in which the second starts where the first ended.
+///
+/// Only of ends in different applies, for which the order among knobs does not matter: a means
+/// stands where it stands so that other knobs are turned between.
+fn fold(entries: &mut BTreeMap<u64, Entry>) {
+    let plain = |entry: &Entry| !entry.step.means && entry.step.disturbs.is_empty() && entry.turned;
+    let mut last: HashMap<Key, u64> = HashMap::new();
+    let mut folded: Vec<(u64, u64)> = Vec::new();
+    for (id, entry) in entries.iter() {
+        let first = last.get(&entry.key()).copied();
+        let joins = first
+            .and_then(|first| entries.get(&first))
+            .is_some_and(|first| {
+                // What the first one's folded ones ended in is what the one before this ended in.
+                let ended = folded
+                    .iter()
+                    .rev()
+                    .find(|(into, _)| *into == first.id)
+                    .and_then(|(_, from)| entries.get(from))
+                    .unwrap_or(first);
+                plain(first)
+                    && plain(entry)
+                    && ended.apply != entry.apply
+                    && first.step.part == entry.step.part
+                    && (&first.boot, first.place) == (&entry.boot, entry.place)
+                    && Some(&ended.step.to) == entry.step.from.known()
+            });
+        match first.filter(|_| joins) {
+            Some(first) => folded.push((first, *id)),
+            None => {
+                last.insert(entry.key(), *id);
+            }
+        }
+    }
+    for (into, from) in folded {
+        let Some(later) = entries.remove(&from) else {
+            continue;
+        };
+        if let Some(first) = entries.get_mut(&into) {
+            first.step.to = later.step.to;
+            first.step.to_text = later.step.to_text;
+            first.step.why = later.step.why;
+        }
+    }
+    // There and back again is nothing.
+    entries.retain(|_, entry| !plain(entry) || entry.step.from.known() != Some(&entry.step.to));
 }

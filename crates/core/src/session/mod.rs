@@ -301,6 +301,15 @@ impl Session {
     /// # Errors
     /// [`Error::Stale`] where the host moved, and as [`Tuning::apply`](crate::Tuning::apply).
     pub fn apply(&mut self, plan: &Plan) -> Result<Applied, Error> {
+        if plan.owner != self.owner {
+            return Err(Error::tuning(
+                format!(
+                    "the plan is {}'s, the session is {}'s",
+                    plan.owner, self.owner
+                ),
+                "apply it in a session of its owner, or plan anew",
+            ));
+        }
         self.locked(|session| {
             let mut log = session.load()?;
             let recovered = session.finish_open(&mut log)?;
@@ -512,23 +521,26 @@ impl Session {
 
     fn refuse_stale(&self, plan: &Plan) -> Result<(), Error> {
         let mut stale = Vec::new();
-        let mut first = std::collections::HashSet::new();
+        let mut moved = std::collections::HashSet::new();
         for step in &plan.steps {
-            let kind = self.registry.find(&step.knob.kind)?;
-            // A knob's later steps start from what its earlier ones leave.
-            if !first.insert(step.knob.key()) {
-                continue;
-            }
-            let Before::Known(from) = &step.from else {
-                continue;
-            };
-            let seen = kind.read(&step.knob, &self.host)?;
-            if seen != *from {
-                stale.push(StaleStep {
-                    knob: step.knob.text.clone(),
-                    planned: step.from_text.clone(),
-                    seen: kind.show(&step.knob, &seen),
-                });
+            let disturbed = step.disturbs.iter().map(|kept| (&kept.knob, &kept.state));
+            for (knob, planned) in std::iter::once((&step.knob, &step.from)).chain(disturbed) {
+                // A knob's later steps start from what its earlier ones leave.
+                if !moved.insert(knob.key()) {
+                    continue;
+                }
+                let kind = self.registry.find(&knob.kind)?;
+                let Before::Known(planned) = planned else {
+                    continue;
+                };
+                let seen = kind.read(knob, &self.host)?;
+                if seen != *planned {
+                    stale.push(StaleStep {
+                        knob: knob.text.clone(),
+                        planned: kind.show(knob, planned),
+                        seen: kind.show(knob, &seen),
+                    });
+                }
             }
         }
         if stale.is_empty() {

@@ -142,11 +142,18 @@ impl Session {
             by_reboot: log.dropped,
             ..Reverted::default()
         };
+        // Steps that show what we set and whose start was lost with the journal's end: only what
+        // reset their knob still knows what it was.
+        let mut unknown: Vec<u64> = Vec::new();
         let all: Vec<u64> = log.entries.keys().rev().copied().collect();
         for id in all {
             let Some(entry) = log.entries.get(&id).cloned() else {
                 continue;
             };
+            if selected.contains(&id) && self.is_ours_from_unknown(&entry) {
+                unknown.push(id);
+                continue;
+            }
             let outcome = if !selected.contains(&id) {
                 None
             } else if waiting.contains(&entry.key()) && !force {
@@ -170,7 +177,34 @@ impl Session {
             waiting.insert(entry.key());
             waiting.extend(entry.step.disturbs.iter().map(|kept| kept.knob.key()));
         }
+        for id in unknown {
+            let Some(entry) = log.entries.get(&id).cloned() else {
+                continue;
+            };
+            if self.is_ours_from_unknown(&entry) {
+                let because = LeftBecause::Refused(
+                    "what it was is not known: the journal's end was lost".to_owned(),
+                );
+                reverted.left.push(self.left(&entry.step, because));
+            } else {
+                let record = Record::Undone { ids: vec![id] };
+                if log.mark(&mut *self.store, entry.place, record).is_err() {
+                    log.entries.remove(&id);
+                }
+                reverted.undone.push(self.undone(&entry.step, true));
+            }
+        }
         reverted
+    }
+
+    /// Whether a step's knob shows what it set while what it started from is not known.
+    fn is_ours_from_unknown(&self, entry: &Entry) -> bool {
+        let step = &entry.step;
+        step.from == Before::Unsettled
+            && self.kind_or_malformed(&step.knob).is_ok_and(|kind| {
+                kind.read(&step.knob, &self.host)
+                    .is_ok_and(|seen| kind.counts_as(&step.knob, &seen, &step.to))
+            })
     }
 
     /// Puts one step back: whether there was nothing to write, or why it is left.
@@ -215,7 +249,7 @@ impl Session {
         let Before::Known(from) = &step.from else {
             return Ok(());
         };
-        let targets = self.targets(entry);
+        let targets = self.targets(log, entry);
         let disturbs = !targets.is_empty();
         if disturbs {
             // Once it is turned back, nobody can tell any more what the disturbed knobs were.
@@ -255,14 +289,18 @@ impl Session {
 
     /// What the disturbed knobs are put back to: what they were before the step, or what
     /// somebody else has set since.
-    fn targets(&self, entry: &Entry) -> Vec<Value> {
+    fn targets(&self, log: &Log, entry: &Entry) -> Vec<Value> {
+        let ours = |knob: &AnyKnob| {
+            let mut later = log.entries.range(entry.id + 1..);
+            later.any(|(_, later)| later.step.knob == *knob && self.is_ours_from_unknown(later))
+        };
         let after = entry.after.as_deref().unwrap_or_default();
         let disturbs = entry.step.disturbs.iter().enumerate();
         disturbs
             .map(|(number, kept)| {
                 let now = self.now(&kept.knob);
                 match (after.get(number), &kept.state, now) {
-                    (Some(after), _, Ok(now)) if now != *after => now,
+                    (Some(after), _, Ok(now)) if now != *after && !ours(&kept.knob) => now,
                     (_, Before::Known(before), _) => before.clone(),
                     // What it was is written down before the turn; where that is lost, at least
                     // what it shows now is kept.

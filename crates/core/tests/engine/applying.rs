@@ -9,7 +9,8 @@ use hosttune_core::testing::{Behaviour, Fate, Machine, Moment, World};
 use hosttune_core::{Error, Host, LeftBecause, Plan, Session, State, StepFailure, Tuning};
 
 use crate::support::{
-    Counting, EINVAL, Fuse, OWNER, apply, behave, dials, get, machine, process, records, say, write,
+    Counting, EINVAL, Fuse, OWNER, apply, behave, dials, get, machine, process, records,
+    refuses_and_binds_late, say, write,
 };
 use crate::toys::{self, Vector, Want, Wants};
 
@@ -157,22 +158,6 @@ fn a_refused_turn_that_landed_in_part_is_put_back() {
     assert!(machine.store().is_empty());
 }
 
-/// A machine whose driver refuses vfio and binds it all the same, three milliseconds later.
-fn refuses_and_binds_late() -> Machine {
-    let machine = machine();
-    let binds = Behaviour::new(|tree, path, value| {
-        if value == "vfio" {
-            let delay = Duration::from_millis(3);
-            tree.later(delay, path, value, Behaviour::takes_all());
-            return Err(EINVAL);
-        }
-        tree.set(path, value);
-        Ok(())
-    });
-    behave(&machine, "/sys/device/driver", binds);
-    machine
-}
-
 #[test]
 fn a_refused_turn_that_lands_late_is_waited_for_and_put_back() {
     let machine = refuses_and_binds_late();
@@ -222,7 +207,7 @@ fn a_review_that_says_no_turns_nothing() {
     let was = machine.picture();
     let wants = dials(&[("a", 5)]);
     let applied = process(&machine)
-        .apply_reviewed(|at| wants.declare(at), |plan| plan.is_empty())
+        .apply_reviewed(|at| wants.declare(at), Plan::is_empty)
         .unwrap();
     assert!(applied.declined);
     assert_eq!(machine.picture(), was);

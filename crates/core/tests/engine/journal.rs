@@ -2,7 +2,7 @@
 
 use hosttune_core::journal::{JournalError, Place};
 use hosttune_core::testing::{Fate, Machine, Moment, World};
-use hosttune_core::{Error, Session, Tuning};
+use hosttune_core::{Error, Registry, Session, Tuning};
 
 use crate::support::{OWNER, apply, dials, get, knobs, machine, process};
 use crate::toys::{self, Want, Wants};
@@ -171,7 +171,7 @@ fn a_reboot_clears_the_steps_of_unknown_knobs_that_end_with_the_boot() {
 fn an_unknown_knob_that_is_only_disturbed_is_refused_too() {
     let machine = machine();
     apply(&machine, &Wants(vec![Want::Scheduler(0, "bfq")]));
-    let session = ignorant(&machine).with(|registry| registry.add::<toys::Scheduler>());
+    let session = ignorant(&machine).with(Registry::add::<toys::Scheduler>);
     let error = session.status().unwrap_err();
     assert!(
         matches!(&error, Error::Journal(JournalError::UnknownKnob { kind, .. }) if kind == "queue"),

@@ -1,10 +1,13 @@
 //! What the laws taught: each was a fault of the engine once, or of the one before it.
 
+use std::time::Duration;
+
 use hosttune_core::testing::{Behaviour, Fate, Moment, World};
 use hosttune_core::{LeftBecause, State, Tuning};
 
 use crate::support::{
-    EINVAL, Fuse, apply, at_every_death, behave, dials, get, machine, process, say, write,
+    EINVAL, Fuse, apply, at_every_death, behave, dials, get, machine, process,
+    refuses_and_binds_late, say, write,
 };
 use crate::toys::{Dial, Driver, Override, Vector, Want, Wants};
 
@@ -118,6 +121,25 @@ fn a_spared_step_is_remembered() {
     process(&machine).revert().unwrap();
     assert_eq!(machine.picture(), was);
     assert!(machine.store().is_empty());
+}
+
+/// Whoever looks right after the refusal sees nothing, and a moment later the device is bound.
+#[test]
+fn a_refused_bind_that_lands_late_is_put_back_at_every_death() {
+    let was = machine().picture();
+    let tuning = Wants(vec![Want::Dial("a", 5), Want::Passthrough]);
+    at_every_death(
+        refuses_and_binds_late,
+        |session| drop(tuning.apply(session)),
+        |machine, death| {
+            let session = &mut process(machine);
+            let reverted = session.revert().unwrap();
+            session.host().pause(Duration::from_secs(1));
+            assert_eq!(reverted.left, [], "{death}");
+            assert_eq!(machine.picture(), was, "{death}");
+            assert!(machine.store().is_empty(), "{death}");
+        },
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a plan says, and what makes one impossible.
 
 use hosttune_core::testing::{Fate, Moment, World};
-use hosttune_core::{Error, Session, Tuning, Why};
+use hosttune_core::{Error, Registry, Session, Tuning, Why};
 
 use crate::support::{Impostor, Needs, apply, dials, get, machine, process, say};
 use crate::toys::{self, Dial, Scheduler, Want, Wants};
@@ -41,7 +41,7 @@ fn a_knob_type_that_was_not_registered_fails_at_plan() {
 
 #[test]
 fn two_types_under_one_name_fail_at_plan() {
-    let session = process(&machine()).with(|registry| registry.add::<Impostor>());
+    let session = process(&machine()).with(Registry::add::<Impostor>);
     for error in [
         dials(&[("a", 5)]).plan(&session).unwrap_err(),
         say(|at| {

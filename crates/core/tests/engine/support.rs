@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use hosttune_core::error::Operation;
 use hosttune_core::journal::{JournalError, Place, Store};
@@ -157,6 +158,22 @@ pub(crate) fn machine() -> Machine {
         .file("/sys/secret", "0", Behaviour::takes_all())
         .mode("/sys/secret", 0o200);
     Machine::new(memory, knobs)
+}
+
+/// A machine whose driver refuses vfio and binds it all the same, three milliseconds later.
+pub(crate) fn refuses_and_binds_late() -> Machine {
+    let machine = machine();
+    let binds = Behaviour::new(|tree, path, value| {
+        if value == "vfio" {
+            let delay = Duration::from_millis(3);
+            tree.later(delay, path, value, Behaviour::takes_all());
+            return Err(EINVAL);
+        }
+        tree.set(path, value);
+        Ok(())
+    });
+    behave(&machine, "/sys/device/driver", binds);
+    machine
 }
 
 /// A process that lives.

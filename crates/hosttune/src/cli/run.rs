@@ -142,14 +142,14 @@ impl Run<'_> {
         let mut session = self.narrowed(session, &*tuning)?;
         let page = self.page(&session);
         let as_text = !self.global.json;
-        if (as_text || !yes)
+        if !yes
             && let Ok(Status {
                 open: Some(open), ..
             }) = session.status()
         {
             self.streams.print(&text::first(&page, &open));
             // It changes the host, and the question below comes after it.
-            if !yes && !ask(self.streams, "Do that?") {
+            if !ask(self.streams, "Do that?") {
                 return Ok(Exit::Refused);
             }
         }

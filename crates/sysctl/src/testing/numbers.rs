@@ -86,6 +86,7 @@ fn set_fields(
         left: line.as_bytes(),
     };
     let seen = tree.get(path).unwrap_or_default();
+    let mut landed = false;
     let mut fields: Vec<String> = seen.split_whitespace().map(str::to_owned).collect();
     if fields.is_empty() {
         fields.push("0".to_owned());
@@ -101,8 +102,11 @@ fn set_fields(
         if answer.is_err() {
             break;
         }
+        landed = true;
     }
-    tree.set(path, &fields.join("\t"));
+    if landed {
+        tree.set(path, &fields.join("\t"));
+    }
     answer
 }
 

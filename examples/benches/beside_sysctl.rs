@@ -1,0 +1,442 @@
+//! `gaming apply --yes` beside `sysctl -q -p` with the same keys: time, system calls, memory,
+//! child processes and flushes to disk, in one run, the two taking turns.
+//!
+//! What a tuning tool may cost is measured at the tool that does nothing but write: `gaming` also
+//! reads what was there, writes its journal, reads back and says so. Its subjects are two: the
+//! host as it is, which on some kernels also has a key to offer that the kernel refuses, and a
+//! profile of those keys that any kernel takes, linked into this program.
+//!
+//! `cargo bench --bench beside_sysctl`; it needs root. With `-- --table` it prints each system
+//! call. It exits 1 where a count is over its limit; where only the time is, which on a busy
+//! machine says little, it does so with `-- --check`.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark starts programs, prints what it found, and fails where it cannot"
+)]
+
+#[path = "../tests/real_kernel/machine.rs"]
+#[expect(dead_code, reason = "the tests of the running kernel use all of it")]
+mod machine;
+#[path = "../tests/real_kernel/traced.rs"]
+#[expect(dead_code, reason = "the tests of the running kernel use all of it")]
+mod traced;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use hosttune::cli::{self, HostProfile, Options};
+use hosttune::sysctl::{self, SysctlSet, Wanted};
+use hosttune::{Error, Registry, Tuning};
+use nix::libc;
+use nix::mount::{MsFlags, mount};
+
+use machine::{GAMING, Network, alone, names, path_of};
+use traced::{Stop, Traced};
+
+const PAIRS: usize = 500;
+const WARM_UP: usize = 20;
+
+/// How much longer than `sysctl` it may take.
+const WALL: f64 = 1.2;
+/// How much memory it may have resident at once, in KiB.
+const RESIDENT: u64 = 5000;
+
+/// Under this name this program is the second subject.
+const ACCEPTED: &str = "accepted";
+
+/// The keys of `gaming` that any kernel of the last ten years takes.
+struct Accepted;
+
+impl HostProfile for Accepted {
+    fn name(&self) -> &'static str {
+        ACCEPTED
+    }
+
+    fn about(&self) -> &'static str {
+        "What a kernel does not refuse"
+    }
+
+    fn candidates(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        sysctl::knobs(registry);
+    }
+
+    fn tuning(&self, _: &Options) -> Result<Box<dyn Tuning>, Error> {
+        let why = "as the host beside it";
+        let buffers = "4096 1048576 33554432";
+        let set = SysctlSet::new(vec![
+            Wanted::new("net.core.netdev_max_backlog", 16384).why(why),
+            Wanted::new("net.ipv4.tcp_max_syn_backlog", 8192).why(why),
+            Wanted::new("net.core.rmem_max", 33_554_432).why(why),
+            Wanted::new("net.core.wmem_max", 33_554_432).why(why),
+            Wanted::new("net.ipv4.tcp_rmem", buffers).why(why),
+            Wanted::new("net.ipv4.tcp_wmem", buffers).why(why),
+            Wanted::new("net.ipv4.tcp_mtu_probing", 1).why(why),
+            Wanted::new("net.ipv4.tcp_fastopen", 3).why(why),
+            Wanted::new("net.ipv4.tcp_slow_start_after_idle", 0).why(why),
+            Wanted::new("vm.swappiness", 100).why(why),
+            Wanted::new("vm.dirty_ratio", 10).why(why),
+            Wanted::new("vm.dirty_background_ratio", 5).why(why),
+            Wanted::new("vm.compaction_proactiveness", 0).why(why),
+            Wanted::new("kernel.split_lock_mitigate", 0).why(why),
+        ]);
+        Ok(Box::new(("sysctl", set)))
+    }
+}
+
+/// One program with its arguments.
+struct Invocation<'a> {
+    program: &'a str,
+    arguments: &'a [&'a str],
+}
+
+impl Invocation<'_> {
+    /// How long it takes from start to end.
+    fn timed(&self) -> Duration {
+        let begun = Instant::now();
+        let status = Command::new(self.program)
+            .args(self.arguments)
+            // Without a language, as at boot: `sysctl` would open a dozen files for one.
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        let taken = begun.elapsed();
+        assert!(status.success(), "{}: {status}", self.program);
+        taken
+    }
+
+    /// What it asks of the kernel.
+    fn counted(&self) -> Counted {
+        let mut traced = Traced::start(self.program, self.arguments).unwrap();
+        // Starting it was the first call, and is over where the trace begins.
+        let mut calls = BTreeMap::from([(libc::SYS_execve, 1)]);
+        loop {
+            match traced.step() {
+                Stop::Enters => *calls.entry(traced.call()).or_insert(0) += 1,
+                Stop::Leaves => {}
+                Stop::Ended(code) => {
+                    assert_eq!(code, 0, "{}", self.program);
+                    break;
+                }
+            }
+        }
+        Counted {
+            calls,
+            resident: traced.largest.unwrap(),
+        }
+    }
+}
+
+struct Counted {
+    calls: BTreeMap<i64, u64>,
+    resident: u64,
+}
+
+impl Counted {
+    fn total(&self) -> u64 {
+        self.calls.values().sum()
+    }
+
+    fn of(&self, numbers: &[i64]) -> u64 {
+        let count = |number| self.calls.get(number).copied().unwrap_or(0);
+        numbers.iter().map(count).sum()
+    }
+
+    fn children(&self) -> u64 {
+        self.of(&[
+            libc::SYS_clone,
+            libc::SYS_clone3,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_fork,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_vfork,
+        ])
+    }
+
+    fn flushes(&self) -> u64 {
+        self.of(&[
+            libc::SYS_fsync,
+            libc::SYS_fdatasync,
+            libc::SYS_sync,
+            libc::SYS_syncfs,
+            libc::SYS_sync_file_range,
+            libc::SYS_msync,
+        ])
+    }
+}
+
+/// A call by name, where it is one that either program is known to make.
+fn name_of(number: i64) -> String {
+    const NAMES: &[(i64, &str)] = &[
+        (libc::SYS_brk, "brk"),
+        (libc::SYS_close, "close"),
+        (libc::SYS_execve, "execve"),
+        (libc::SYS_exit_group, "exit_group"),
+        (libc::SYS_faccessat, "faccessat"),
+        (libc::SYS_fcntl, "fcntl"),
+        (libc::SYS_fdatasync, "fdatasync"),
+        (libc::SYS_flock, "flock"),
+        (libc::SYS_fstat, "fstat"),
+        (libc::SYS_fsync, "fsync"),
+        (libc::SYS_ftruncate, "ftruncate"),
+        (libc::SYS_futex, "futex"),
+        (libc::SYS_geteuid, "geteuid"),
+        (libc::SYS_getpid, "getpid"),
+        (libc::SYS_getrandom, "getrandom"),
+        (libc::SYS_gettid, "gettid"),
+        (libc::SYS_ioctl, "ioctl"),
+        (libc::SYS_lseek, "lseek"),
+        (libc::SYS_mkdirat, "mkdirat"),
+        (libc::SYS_mmap, "mmap"),
+        (libc::SYS_mprotect, "mprotect"),
+        (libc::SYS_munmap, "munmap"),
+        (libc::SYS_newfstatat, "newfstatat"),
+        (libc::SYS_openat, "openat"),
+        (libc::SYS_openat2, "openat2"),
+        (libc::SYS_ppoll, "ppoll"),
+        (libc::SYS_pread64, "pread64"),
+        (libc::SYS_prlimit64, "prlimit64"),
+        (libc::SYS_pwrite64, "pwrite64"),
+        (libc::SYS_read, "read"),
+        (libc::SYS_readlinkat, "readlinkat"),
+        (libc::SYS_rseq, "rseq"),
+        (libc::SYS_rt_sigaction, "rt_sigaction"),
+        (libc::SYS_rt_sigprocmask, "rt_sigprocmask"),
+        (libc::SYS_sched_getaffinity, "sched_getaffinity"),
+        (libc::SYS_set_robust_list, "set_robust_list"),
+        (libc::SYS_set_tid_address, "set_tid_address"),
+        (libc::SYS_sigaltstack, "sigaltstack"),
+        (libc::SYS_statx, "statx"),
+        (libc::SYS_uname, "uname"),
+        (libc::SYS_unlinkat, "unlinkat"),
+        (libc::SYS_write, "write"),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_access, "access"),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_arch_prctl, "arch_prctl"),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_open, "open"),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_poll, "poll"),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_readlink, "readlink"),
+    ];
+    let known = NAMES.iter().find(|(known, _)| *known == number);
+    known.map_or_else(
+        || format!("number {number}"),
+        |(_, name)| (*name).to_owned(),
+    )
+}
+
+fn table(ours: &Counted, theirs: &Counted) -> String {
+    let mut numbers: Vec<i64> = ours
+        .calls
+        .keys()
+        .chain(theirs.calls.keys())
+        .copied()
+        .collect();
+    numbers.sort_unstable_by_key(|number| (std::cmp::Reverse(ours.of(&[*number])), *number));
+    numbers.dedup();
+    let mut text = format!("    {:<20} {:>6} {:>6}\n", "", "ours", "sysctl");
+    for number in numbers {
+        let (name, ours, theirs) = (name_of(number), ours.of(&[number]), theirs.of(&[number]));
+        writeln!(text, "    {name:<20} {ours:>6} {theirs:>6}").unwrap();
+    }
+    text
+}
+
+/// The value below which this part of all lies.
+fn part(values: &mut [f64], of: f64) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "a place in a list of some hundreds"
+    )]
+    let place = ((values.len() - 1) as f64 * of).round() as usize;
+    values[place]
+}
+
+/// Counts against limits.
+#[derive(Debug, Default)]
+struct Judgement {
+    counts_fail: bool,
+    time_fails: bool,
+}
+
+impl Judgement {
+    fn say(what: &str, found: &str, limit: &str, holds: bool) -> bool {
+        let verdict = if holds { "PASS" } else { "FAIL" };
+        println!("  {verdict}  {what:<28} {found:>12}   limit {limit}");
+        !holds
+    }
+}
+
+/// Measures one subject; every value is as it was before and after.
+fn measure(subject: &str, directory: &Path, with_table: bool, judgement: &mut Judgement) {
+    let output = Command::new(subject)
+        .args(["apply", "--yes", "--json"])
+        .output()
+        .unwrap();
+    let applied = machine::json(&output);
+    let keys = names(&applied["turned"], "knob");
+    let values = names(&applied["turned"], "to");
+    let refused = names(&applied["not_applicable"], "knob");
+    let revert = Invocation {
+        program: subject,
+        arguments: &["revert", "--yes"],
+    };
+    revert.timed();
+    let mut lines = String::new();
+    for (key, value) in keys.iter().zip(&values) {
+        writeln!(lines, "{key} = {value}").unwrap();
+    }
+    let file = directory.join("same-keys.conf");
+    std::fs::write(&file, lines).unwrap();
+    let originals: Vec<(PathBuf, Vec<u8>)> = keys
+        .iter()
+        .map(|key| (path_of(key), std::fs::read(path_of(key)).unwrap()))
+        .collect();
+    let put_back = || {
+        for (path, value) in &originals {
+            std::fs::write(path, value).unwrap();
+        }
+    };
+
+    let ours = Invocation {
+        program: subject,
+        arguments: &["apply", "--yes"],
+    };
+    let theirs = Invocation {
+        program: "sysctl",
+        arguments: &["-q", "-p", file.to_str().unwrap()],
+    };
+    let shown = Path::new(subject).file_name().unwrap().display();
+    println!(
+        "\n{shown}: {} keys turned, {} refused {refused:?}",
+        keys.len(),
+        refused.len()
+    );
+
+    let mut taken = (Vec::new(), Vec::new());
+    for round in 0..WARM_UP + PAIRS {
+        let a = ours.timed();
+        revert.timed();
+        let b = theirs.timed();
+        put_back();
+        if round >= WARM_UP {
+            taken.0.push(a.as_secs_f64() * 1e6);
+            taken.1.push(b.as_secs_f64() * 1e6);
+        }
+    }
+    let mut ratios: Vec<f64> = taken.0.iter().zip(&taken.1).map(|(a, b)| a / b).collect();
+    println!("  {PAIRS} pairs, in microseconds      min   median      p90");
+    for (name, values) in [("ours", &mut taken.0), ("sysctl", &mut taken.1)] {
+        let [least, median, most] = [0.0, 0.5, 0.9].map(|of| part(values, of));
+        println!("    {name:<24} {least:>8.0} {median:>8.0} {most:>8.0}");
+    }
+    let of_medians = part(&mut taken.0, 0.5) / part(&mut taken.1, 0.5);
+    let of_pairs = part(&mut ratios, 0.5);
+    println!("  ratio of medians {of_medians:.3}, median of the pairs' ratios {of_pairs:.3}");
+
+    let counted = ours.counted();
+    revert.timed();
+    let beside = theirs.counted();
+    put_back();
+    println!("  resident at most: sysctl {} KiB", beside.resident);
+    if with_table {
+        print!("{}", table(&counted, &beside));
+    }
+    let time = of_pairs.to_string();
+    let time = &time[..time.len().min(5)];
+    judgement.time_fails |= Judgement::say(
+        "wall time, of sysctl's",
+        time,
+        &format!("{WALL}"),
+        of_pairs <= WALL,
+    );
+    let (found, limit) = (counted.total(), beside.total());
+    let checks = [
+        (
+            "system calls",
+            found,
+            format!("{limit} (sysctl's)"),
+            found <= limit,
+        ),
+        (
+            "resident at most, KiB",
+            counted.resident,
+            RESIDENT.to_string(),
+            counted.resident <= RESIDENT,
+        ),
+        (
+            "child processes",
+            counted.children(),
+            "0".to_owned(),
+            counted.children() == 0,
+        ),
+    ];
+    for (what, found, limit, holds) in checks {
+        judgement.counts_fail |= Judgement::say(what, &found.to_string(), &limit, holds);
+    }
+}
+
+/// Where the journal lies on a disk it is flushed once before the first value is set, and then
+/// no more.
+fn flushes_on_disk(directory: &Path, judgement: &mut Judgement) {
+    let none = None::<&str>;
+    mount(Some(directory), "/run", none, MsFlags::MS_BIND, none).unwrap();
+    let counted = Invocation {
+        program: GAMING,
+        arguments: &["apply", "--yes"],
+    }
+    .counted();
+    let revert = Invocation {
+        program: GAMING,
+        arguments: &["revert", "--yes"],
+    };
+    revert.timed();
+    let flushes = counted.flushes();
+    println!("\n/run on disk");
+    judgement.counts_fail |=
+        Judgement::say("flushes", &flushes.to_string(), "exactly 1", flushes == 1);
+}
+
+fn main() -> ExitCode {
+    let program = std::env::args_os().next().unwrap_or_default();
+    if Path::new(&program).ends_with(ACCEPTED) {
+        return cli::main(&Accepted);
+    }
+    let asked = |option: &str| std::env::args().any(|argument| argument == option);
+    let (check, with_table) = (asked("--check"), asked("--table"));
+    let mut judgement = Judgement::default();
+    alone("beside_sysctl", Network::Machines, |_| {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let accepted = directory.path().join(ACCEPTED);
+        std::os::unix::fs::symlink(std::env::current_exe().unwrap(), &accepted).unwrap();
+        for subject in [GAMING, accepted.to_str().unwrap()] {
+            measure(subject, directory.path(), with_table, &mut judgement);
+        }
+        let run = directory.path().join("run");
+        std::fs::create_dir(&run).unwrap();
+        flushes_on_disk(&run, &mut judgement);
+    });
+    if judgement.counts_fail || (check && judgement.time_fails) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}

@@ -1,0 +1,459 @@
+//! The machine a test has to itself: its own mounts, a lock on the sysctls, and a way back.
+//!
+//! The values in `/proc/sys` are the machine's and cannot be had privately; everything else that
+//! `gaming` writes can. So a test takes a lock that it shares with every other process that runs
+//! this file, notes every value, and puts back at the end whatever is not as it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use serde_json::Value;
+
+/// The program.
+pub(crate) const GAMING: &str = env!("CARGO_BIN_EXE_gaming");
+
+const SYSCTLS: &str = "/proc/sys";
+
+/// Where a journal can be; both lie on file systems of the test's own.
+pub(crate) const JOURNALS: [&str; 2] = ["/run/hosttune", "/var/lib/hosttune"];
+
+/// The directory that `--persist` writes to; a copy of the machine's.
+pub(crate) const PERSISTED: &str = "/etc/sysctl.d";
+
+/// What changes by itself or is made anew by each read, and so says nothing about us.
+///
+/// Found by comparing snapshots a second apart, which every run does again; those that a quiet
+/// machine does not show come from the kernel's documentation.
+const RESTLESS: [(&str, &str); 15] = [
+    ("kernel/random/uuid", "another one at each read"),
+    ("kernel/random/entropy_avail", "moves with interrupts"),
+    ("kernel/ns_last_pid", "counts with every process started"),
+    ("kernel/pty/nr", "counts the terminals in use"),
+    (
+        "kernel/perf_event_max_sample_rate",
+        "the kernel lowers it when sampling takes it too long",
+    ),
+    ("kernel/hung_task_detect_count", "counts tasks found hung"),
+    ("fs/aio-nr", "counts requests under way"),
+    ("fs/dentry-state", "counts the cache"),
+    ("fs/file-nr", "counts open files"),
+    ("fs/inode-nr", "counts the cache"),
+    ("fs/inode-state", "counts the cache"),
+    ("fs/quota", "counts look-ups"),
+    ("net/netfilter/nf_conntrack_count", "counts connections"),
+    (
+        "net/core/netdev_rss_key",
+        "made when the first driver asks for it",
+    ),
+    (
+        "vm/stat_refresh",
+        "holds nothing, and makes the kernel work when read",
+    ),
+];
+
+/// Every value beneath `/proc/sys`, or the error number with which the kernel refuses to show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Snapshot(BTreeMap<PathBuf, Result<Vec<u8>, Option<i32>>>);
+
+fn shown(path: &Path) -> Result<Vec<u8>, Option<i32>> {
+    std::fs::read(path).map_err(|error| error.raw_os_error())
+}
+
+impl Snapshot {
+    /// Of every file beneath `/proc/sys` that does not change by itself.
+    pub(crate) fn of_everything() -> Self {
+        let top = Path::new(SYSCTLS);
+        let device = std::fs::metadata(top).unwrap().dev();
+        let mut values = BTreeMap::new();
+        let mut ahead = vec![top.to_owned()];
+        while let Some(directory) = ahead.pop() {
+            // A device that goes takes its directory with it.
+            let Ok(entries) = std::fs::read_dir(&directory) else {
+                continue;
+            };
+            for entry in entries.map_while(Result::ok) {
+                let path = entry.path();
+                let key = path.strip_prefix(top).unwrap();
+                if RESTLESS
+                    .iter()
+                    .any(|(restless, _)| Path::new(restless) == key)
+                {
+                    continue;
+                }
+                // Not what is mounted there, as binfmt_misc is: those are no sysctls, and an
+                // automount would be set off.
+                match entry.metadata() {
+                    Ok(metadata) if metadata.dev() != device => {}
+                    Ok(metadata) if metadata.is_dir() => ahead.push(path),
+                    Ok(metadata) if metadata.is_file() => {
+                        values.insert(path.clone(), shown(&path));
+                    }
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        }
+        assert!(
+            values.len() > 100,
+            "{SYSCTLS} holds only {} values",
+            values.len()
+        );
+        Self(values)
+    }
+
+    /// Of these paths only: for the thousands of looks in between.
+    pub(crate) fn of(paths: &[PathBuf]) -> Self {
+        Self(
+            paths
+                .iter()
+                .map(|path| (path.clone(), shown(path)))
+                .collect(),
+        )
+    }
+
+    /// What is not the same, one line each.
+    pub(crate) fn differs(&self, now: &Self) -> Vec<String> {
+        self.different(now)
+            .into_iter()
+            .map(|path| {
+                let of = |snapshot: &Self| match snapshot.0.get(path) {
+                    None => "absent".to_owned(),
+                    Some(Err(errno)) => format!("unreadable ({errno:?})"),
+                    Some(Ok(bytes)) => format!("{:?}", String::from_utf8_lossy(bytes)),
+                };
+                format!("{}: was {}, is {}", path.display(), of(self), of(now))
+            })
+            .collect()
+    }
+
+    fn different<'a>(&'a self, now: &'a Self) -> Vec<&'a Path> {
+        let paths: BTreeSet<&PathBuf> = self.0.keys().chain(now.0.keys()).collect();
+        paths
+            .into_iter()
+            .filter(|path| self.0.get(*path) != now.0.get(*path))
+            .map(PathBuf::as_path)
+            .collect()
+    }
+
+    /// How many values are not the same.
+    pub(crate) fn distance(&self, now: &Self) -> usize {
+        self.different(now).len()
+    }
+
+    /// Fails where anything is not the same.
+    #[track_caller]
+    pub(crate) fn is_still(&self, now: &Self, when: impl fmt::Display) {
+        let differs = self.differs(now);
+        assert!(differs.is_empty(), "{when}: {differs:#?}");
+    }
+}
+
+/// Puts every value back that is not as it was, and fails the test if it had to.
+struct PutBack {
+    before: Snapshot,
+}
+
+impl Drop for PutBack {
+    fn drop(&mut self) {
+        let mut found = Vec::new();
+        // More than once: some values change others along, and the next pass finds those.
+        for _ in 0..4 {
+            let now = Snapshot::of_everything();
+            let different = self.before.different(&now);
+            if different.is_empty() {
+                break;
+            }
+            found.extend(self.before.differs(&now));
+            for path in different {
+                if let Some(Ok(value)) = self.before.0.get(path) {
+                    // What cannot be written is named again in the next pass.
+                    let _ = std::fs::write(path, value);
+                }
+            }
+        }
+        if found.is_empty() {
+            return;
+        }
+        let left = self.before.differs(&Snapshot::of_everything());
+        let text = format!(
+            "the test left values changed and put them back: {found:#?}\nstill not as they were: {left:#?}"
+        );
+        if std::thread::panicking() {
+            eprintln!("{text}");
+        } else {
+            panic!("{text}");
+        }
+    }
+}
+
+/// What a test may use, once it has the machine to itself.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    /// Every value before.
+    pub(crate) before: Snapshot,
+    /// What `gaming` may turn here, and what is changed along with it.
+    pub(crate) keys: Vec<PathBuf>,
+    /// The same before.
+    pub(crate) keys_before: Snapshot,
+}
+
+/// Runs a test with the machine to itself, or says in one line why it cannot be run.
+///
+/// The namespaces are those of a thread made for the test, and end with it.
+pub(crate) fn alone(test: &str, kind: Network, body: impl FnOnce(&Machine) + Send) {
+    let outcome = std::thread::scope(|scope| scope.spawn(|| in_this_thread(kind, body)).join());
+    match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(reason)) => println!("not run: {test}: {reason}"),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Which network a test sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// The machine's.
+    Machines,
+    /// A new one with nothing in it.
+    New,
+}
+
+fn in_this_thread(network: Network, body: impl FnOnce(&Machine)) -> Result<(), String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err("it needs root".to_owned());
+    }
+    let lock = File::open(SYSCTLS).map_err(|error| format!("{SYSCTLS} is not here: {error}"))?;
+    lock.lock()
+        .map_err(|error| format!("{SYSCTLS} cannot be locked: {error}"))?;
+    let namespaces = match network {
+        Network::Machines => CloneFlags::CLONE_NEWNS,
+        Network::New => CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET,
+    };
+    unshare(namespaces).map_err(|errno| format!("no namespace can be made here: {errno}"))?;
+    let copy = own_mounts().map_err(|reason| format!("the mounts cannot be made: {reason}"))?;
+    writable()?;
+
+    let before = Snapshot::of_everything();
+    // Made before anything is written: whatever happens from here on, it is put back.
+    let put_back = PutBack { before };
+    let keys = keys();
+    let machine = Machine {
+        before: put_back.before.clone(),
+        keys_before: Snapshot::of(&keys),
+        keys,
+    };
+    body(&machine);
+    drop(put_back);
+    drop(copy);
+    drop(lock);
+    Ok(())
+}
+
+/// Covers what `gaming` writes beside `/proc/sys`.
+fn own_mounts() -> Result<tempfile::TempDir, String> {
+    let none = None::<&str>;
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |errno| format!("{what}: {errno}")
+    };
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(none, "/", none, private, none).map_err(failed("making / private"))?;
+    let copy = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let inside = copy.path().join("sysctl.d");
+    let copied = Command::new("cp")
+        .args(["-a", PERSISTED])
+        .arg(&inside)
+        .output()
+        .map_err(|error| format!("cp: {error}"))?;
+    if !copied.status.success() {
+        return Err(String::from_utf8_lossy(&copied.stderr).trim().to_owned());
+    }
+    mount(Some(&inside), PERSISTED, none, MsFlags::MS_BIND, none).map_err(failed(PERSISTED))?;
+    for directory in ["/run", "/var/lib"] {
+        mount(
+            Some("tmpfs"),
+            directory,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some("mode=755"),
+        )
+        .map_err(failed(directory))?;
+    }
+    Ok(copy)
+}
+
+/// A container may well have a root that cannot set anything.
+fn writable() -> Result<(), String> {
+    let path = "/proc/sys/vm/swappiness";
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .map(drop)
+        .map_err(|error| format!("{path} cannot be written: {error}"))
+}
+
+/// The keys that the profile names, and those that change along with one of them.
+fn keys() -> Vec<PathBuf> {
+    let plan = json(&run(&["plan", "--json"]));
+    let of = |list: &str| -> Vec<String> {
+        let items = plan[list].as_array().unwrap().iter();
+        items
+            .filter_map(|item| item["knob"].as_str().or_else(|| item.as_str()))
+            .map(ToOwned::to_owned)
+            .collect()
+    };
+    let mut keys = [of("steps"), of("not_applicable"), of("as_wanted")].concat();
+    keys.extend(
+        [
+            "vm.dirty_bytes",
+            "vm.dirty_background_bytes",
+            "net.ipv4.tcp_allowed_congestion_control",
+        ]
+        .map(ToOwned::to_owned),
+    );
+    keys.iter().map(|key| path_of(key)).collect()
+}
+
+/// The file behind a key without a dot in any of its segments.
+pub(crate) fn path_of(key: &str) -> PathBuf {
+    Path::new(SYSCTLS).join(key.replace('.', "/"))
+}
+
+/// Runs the program to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    Command::new(GAMING)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// Runs the program and fails unless it exits with `code`; what it said on standard output.
+#[track_caller]
+pub(crate) fn exits(code: i32, arguments: &[&str], when: impl fmt::Display) -> Output {
+    let output = run(arguments);
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{when}: gaming {}\n{}{}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// The document that the program printed.
+#[track_caller]
+pub(crate) fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!(
+            "{error}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
+    })
+}
+
+/// The strings of one field of every item in a list.
+pub(crate) fn names(list: &Value, field: &str) -> Vec<String> {
+    let items = list.as_array().unwrap().iter();
+    items
+        .map(|item| item[field].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// A file as it lies there: mode, user, group, and its bytes or where it leads.
+pub(crate) type Lying = (u32, u32, u32, Vec<u8>);
+
+/// Everything in a directory by name, hidden files too; nothing where there is no directory.
+pub(crate) fn listing(directory: &str) -> BTreeMap<PathBuf, Lying> {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return BTreeMap::new();
+    };
+    entries
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let metadata = std::fs::symlink_metadata(&path).unwrap();
+            let bytes = if metadata.is_symlink() {
+                let target = std::fs::read_link(&path).unwrap();
+                target.into_os_string().into_encoded_bytes()
+            } else {
+                std::fs::read(&path).unwrap()
+            };
+            let lying = (metadata.mode(), metadata.uid(), metadata.gid(), bytes);
+            (path, lying)
+        })
+        .collect()
+}
+
+impl Machine {
+    /// Fails where a key of the profile is not as it was, or where anything but the lock is left
+    /// of a journal.
+    #[track_caller]
+    pub(crate) fn is_as_it_was(&self, when: impl fmt::Display) {
+        self.keys_before.is_still(&Snapshot::of(&self.keys), &when);
+        for directory in JOURNALS {
+            let left: Vec<PathBuf> = listing(directory)
+                .into_keys()
+                .filter(|path| !path.ends_with("lock"))
+                .collect();
+            assert!(left.is_empty(), "{when}: left behind: {left:?}");
+        }
+    }
+
+    /// The same of every value there is.
+    #[track_caller]
+    pub(crate) fn is_wholly_as_it_was(&self, when: impl fmt::Display) {
+        self.is_as_it_was(&when);
+        self.before.is_still(&Snapshot::of_everything(), &when);
+    }
+
+    /// How many keys of the profile are not as they were.
+    pub(crate) fn changed(&self) -> usize {
+        self.keys_before.distance(&Snapshot::of(&self.keys))
+    }
+}
+
+/// As on a machine that has never seen the program: its directories are made anew as well.
+pub(crate) fn never_seen() {
+    for directory in JOURNALS {
+        match std::fs::remove_dir_all(directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                panic!("{directory}: {error}")
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `/proc/sys` mounted read-only for as long as this is held.
+#[derive(Debug)]
+pub(crate) struct ReadOnly(());
+
+impl ReadOnly {
+    /// Mounts it so, in the namespace of this thread.
+    pub(crate) fn mounted() -> Self {
+        let none = None::<&str>;
+        mount(Some(SYSCTLS), SYSCTLS, none, MsFlags::MS_BIND, none).unwrap();
+        let mounted = Self(());
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+        mount(none, SYSCTLS, none, flags, none).unwrap();
+        mounted
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        umount2(SYSCTLS, MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+/// Long enough for what changes by itself to do so.
+pub(crate) const A_WHILE: Duration = Duration::from_secs(1);

@@ -1,0 +1,167 @@
+//! A program run under `ptrace(2)` from one system call to the next.
+//!
+//! It stops before each call and after it: in between the kernel does the whole call or, where
+//! the program is killed before, nothing of it. So killing at every stop is killing at every
+//! moment that anything outside of the program can tell apart.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// A program that was started, and stands still between two steps.
+#[derive(Debug)]
+pub(crate) struct Traced {
+    /// Kept for its standard input only: it is waited for by its number.
+    _child: Child,
+    process: Pid,
+    in_call: bool,
+    /// The most memory it ever had resident, in KiB; known once it has ended.
+    pub(crate) largest: Option<u64>,
+}
+
+/// Where a step led.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Before a system call.
+    Enters,
+    /// After a system call.
+    Leaves,
+    /// It ended with this exit code.
+    Ended(i32),
+}
+
+impl Traced {
+    /// Starts a program and lets it come as far as its own first instruction.
+    ///
+    /// A shell waits for a line until the trace is set up and then becomes the program, so nothing
+    /// of the program itself runs unseen. It has no language: looking for one is many calls.
+    pub(crate) fn start(program: &str, arguments: &[&str]) -> Result<Self, String> {
+        let mut child = Command::new("/bin/sh")
+            .args([
+                "-c",
+                r#"echo ready; read -r go; exec "$0" "$@" </dev/null >/dev/null"#,
+                program,
+            ])
+            .args(arguments)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("/bin/sh cannot be started: {error}"))?;
+        // Not before: the shell may still be on its way to becoming one, which would be taken for
+        // its becoming the program.
+        let mut ready = [0; "ready\n".len()];
+        let mut output = child.stdout.take().unwrap();
+        output
+            .read_exact(&mut ready)
+            .map_err(|error| format!("/bin/sh says nothing: {error}"))?;
+        let process = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let options = Options::PTRACE_O_TRACESYSGOOD
+            | Options::PTRACE_O_TRACEEXEC
+            | Options::PTRACE_O_TRACEEXIT
+            | Options::PTRACE_O_EXITKILL;
+        let seized = ptrace::seize(process, options);
+        let mut input = child.stdin.take().unwrap();
+        if let Err(errno) = seized {
+            drop(input);
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("nothing can be traced here: {errno}"));
+        }
+        input.write_all(b"go\n").unwrap();
+        drop(input);
+        loop {
+            let signal = match waitpid(process, None).unwrap() {
+                WaitStatus::PtraceEvent(.., event) if event == Event::EXEC => break,
+                WaitStatus::Stopped(_, sent) => Some(sent),
+                WaitStatus::PtraceEvent(..) => None,
+                other => return Err(format!("{program} was not started: {other:?}")),
+            };
+            ptrace::cont(process, signal).unwrap();
+        }
+        let mut traced = Self {
+            _child: child,
+            process,
+            in_call: true,
+            largest: None,
+        };
+        // The call that made it the program ends, as the first of its own.
+        assert_eq!(traced.step(), Stop::Leaves);
+        Ok(traced)
+    }
+
+    /// Lets it run to the next system call, the end of one, or its own end.
+    pub(crate) fn step(&mut self) -> Stop {
+        let mut signal = None;
+        loop {
+            ptrace::syscall(self.process, signal).unwrap();
+            signal = None;
+            match waitpid(self.process, None).unwrap() {
+                WaitStatus::PtraceSyscall(_) => {
+                    self.in_call = !self.in_call;
+                    return if self.in_call {
+                        Stop::Enters
+                    } else {
+                        Stop::Leaves
+                    };
+                }
+                WaitStatus::Exited(_, code) => return Stop::Ended(code),
+                WaitStatus::Stopped(_, sent) => signal = Some(sent),
+                WaitStatus::PtraceEvent(.., event) if event == Event::EXIT => {
+                    self.largest = self.high_water();
+                }
+                WaitStatus::PtraceEvent(..) => {}
+                other => panic!("a traced program did what nobody asked of it: {other:?}"),
+            }
+        }
+    }
+
+    /// Ends it with the signal that nothing can be done about.
+    pub(crate) fn kill(self) {
+        kill(self.process, Signal::SIGKILL).unwrap();
+        loop {
+            match waitpid(self.process, None).unwrap() {
+                WaitStatus::Signaled(_, signal, _) => {
+                    assert_eq!(signal, Signal::SIGKILL);
+                    return;
+                }
+                // The stop on the way out, which the signal ends as well.
+                WaitStatus::PtraceEvent(..) => {
+                    let _ = ptrace::cont(self.process, None);
+                }
+                other => panic!("killed, and yet: {other:?}"),
+            }
+        }
+    }
+
+    /// The number of the system call that it stands in, as the kernel shows it.
+    pub(crate) fn call(&self) -> i64 {
+        let path = format!("/proc/{}/syscall", self.process);
+        let text = std::fs::read_to_string(path).unwrap();
+        text.split_whitespace()
+            .next()
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(-1)
+    }
+
+    fn high_water(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process)).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+}
+
+/// The events by number, as `waitpid` reports them.
+struct Event;
+
+impl Event {
+    const EXEC: i32 = ptrace::Event::PTRACE_EVENT_EXEC as i32;
+    const EXIT: i32 = ptrace::Event::PTRACE_EVENT_EXIT as i32;
+}
