@@ -152,7 +152,7 @@ pub(crate) fn read(host: &Host, key: &Key) -> Result<Option<Value>, HostError> {
 /// Sets a key with one write.
 pub(crate) fn write(host: &mut Host, key: &Key, value: &Value) -> Result<(), HostError> {
     let path = key.path();
-    let error = match host.write_value(&path, &value.bytes_to_write()) {
+    let error = match host.write_value(&path, &value.bytes_to_write(&catalogue::value_type(key))) {
         Ok(()) => return Ok(()),
         Err(error) => error.wanted(value.text()),
     };

@@ -197,6 +197,11 @@ fn forgets(judge: Behaviour) -> Behaviour {
     })
 }
 
+/// How a key of plain numbers answers, as most keys are: as many as stand in the file.
+pub fn plain_integers() -> Behaviour {
+    integers(None, None)
+}
+
 /// A host with nothing on it but the places where things would be.
 pub fn empty() -> Memory {
     Memory::new().directory("/proc/sys").directory("/etc")

@@ -325,11 +325,11 @@ impl Value {
     ///
     /// The line end is in the same buffer because the kernel takes each write as a whole value,
     /// so that a line end written by itself is a second, empty value, which some keys refuse.
-    /// Between numbers stand tabs, which is how the kernel prints them: it takes either, but a
+    /// Between the numbers of a vector stand tabs, which is how the kernel prints them: it takes either, but a
     /// captured tree is to hold again what was captured.
-    pub fn bytes_to_write(&self) -> Vec<u8> {
+    pub fn bytes_to_write(&self, value_type: &ValueType) -> Vec<u8> {
         let mut bytes = self.text.clone().into_bytes();
-        if self.as_vector().is_some() {
+        if matches!(value_type, ValueType::Vector { .. }) && self.as_vector().is_some() {
             for byte in bytes.iter_mut().filter(|byte| **byte == b' ') {
                 *byte = b'\t';
             }

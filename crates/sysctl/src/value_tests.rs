@@ -170,11 +170,20 @@ fn the_kernel_may_hold_a_number_that_it_would_not_accept() {
 
 #[test]
 fn the_line_end_is_in_the_same_buffer_as_the_value() {
-    assert_eq!(Value::integer(60).bytes_to_write(), b"60\n");
+    let pair = ValueType::Vector {
+        arity: 2,
+        element: IntegerRange::new(-9, 9, Unit::Count),
+    };
+    assert_eq!(Value::integer(60).bytes_to_write(&ValueType::Raw), b"60\n");
     assert_eq!(
-        Value::vector(&[1, -2]).bytes_to_write(),
+        Value::vector(&[1, -2]).bytes_to_write(&pair),
         b"1\t-2\n",
-        "tabs between, as the kernel prints them"
+        "tabs between, as the kernel prints a vector"
+    );
+    assert_eq!(
+        Value::vector(&[1, -2]).bytes_to_write(&ValueType::Raw),
+        b"1 -2\n",
+        "what is not known to be a vector stays as it was"
     );
 }
 
