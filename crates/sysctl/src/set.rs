@@ -219,8 +219,8 @@ impl Tuning for SysctlSet {
                     && !shows(at.host(), &one.key, &one.value)
                 {
                     at.note(format!(
-                        "whether this kernel has {} for {} shows when it is tried: nothing here lists its modules, {module} among them",
-                        one.value, one.key
+                        "nothing here lists this kernel's modules: whether it has {module}, which {} = {} needs, only trying tells",
+                        one.key, one.value
                     ));
                 }
             }
