@@ -53,3 +53,8 @@ pub use hosttune_sysctl as sysctl;
 
 #[cfg(feature = "cli")]
 pub mod cli;
+
+/// The README's program, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

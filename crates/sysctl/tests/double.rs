@@ -99,7 +99,7 @@ const TEXTS: [&str; 68] = [
     "nosuch",
 ];
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "net/core/somaxconn",
     "net/ipv4/tcp_max_syn_backlog",
     "net/ipv4/tcp_rmem",
@@ -114,6 +114,7 @@ const KEYS: [&str; 14] = [
     "net/ipv4/conf/all/forwarding",
     "net/ipv4/conf/eth0/accept_redirects",
     "net/ipv4/conf/default/accept_redirects",
+    "net/ipv4/ip_forward",
 ];
 
 fn path(key: &str) -> String {
@@ -125,7 +126,10 @@ fn write(key: &str, text: &str) -> Result<(), i32> {
     let mut file = OpenOptions::new().write(true).open(path(key)).unwrap();
     // One write and no more: what the kernel leaves of it is not its value.
     match file.write(format!("{text}\n").as_bytes()) {
-        Ok(_) => Ok(()),
+        Ok(taken) => {
+            assert!(taken > 0);
+            Ok(())
+        }
         Err(error) => Err(error.raw_os_error().unwrap()),
     }
 }
@@ -149,18 +153,28 @@ fn the_double_answers_as_the_kernel_does() {
     if !own_namespace::inside("the_double_answers_as_the_kernel_does") {
         return;
     }
-    let double =
-        testing::without_module(testing::in_network_namespace(testing::kernel()), "tcp_bbr");
     // An interface that was written does not follow `default` any more.
     write("net/ipv4/conf/eth0/accept_redirects", "1").unwrap();
-    double.change(|tree| {
-        for path in shown(&testing::in_network_namespace(testing::kernel())).keys() {
-            let kernel = std::fs::read_to_string(path).unwrap();
-            tree.set(path, kernel.strip_suffix('\n').unwrap());
+    // Which words are allowed is a matter of the whole machine, and somebody else may be at it
+    // right now. A difference that stays is one.
+    let mut wrong = different();
+    for _ in 0..2 {
+        if !wrong.is_empty() {
+            wrong = different();
         }
-    });
+    }
+    assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Where the double, set to what the kernel shows, answers other than the kernel.
+fn different() -> Vec<String> {
+    let double =
+        testing::without_module(testing::in_network_namespace(testing::kernel()), "tcp_bbr");
+    for (path, (_, kernel)) in shown(&double) {
+        double.change(|tree| tree.set(path, &kernel.unwrap()));
+    }
     let mut wrong = Vec::new();
-    for key in KEYS.into_iter().chain(["net/ipv4/ip_forward"]) {
+    for key in KEYS {
         let base = double.get(path(key)).unwrap();
         for text in TEXTS {
             // From a value of its own, so that nothing is hidden by what the last one left.
@@ -179,7 +193,7 @@ fn the_double_answers_as_the_kernel_does() {
         }
         assert_eq!(write(key, &base), double.write(path(key), &base));
     }
-    assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
+    wrong
 }
 
 #[test]

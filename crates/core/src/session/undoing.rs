@@ -181,11 +181,15 @@ impl Session {
             let Some(entry) = log.entries.get(&id).cloned() else {
                 continue;
             };
-            if self.is_ours_from_unknown(&entry) {
-                let because = LeftBecause::Refused(
-                    "what it was is not known: the journal's end was lost".to_owned(),
-                );
-                reverted.left.push(self.left(&entry.step, because));
+            let resets = |earlier: &Entry| {
+                let mut disturbs = earlier.step.disturbs.iter();
+                disturbs.any(|kept| kept.knob == entry.step.knob)
+            };
+            if log.entries.range(..id).any(|(_, earlier)| resets(earlier)) {
+                // Its way back is that of the step that resets it, and that one is left.
+                reverted
+                    .left
+                    .push(self.left(&entry.step, LeftBecause::Waits));
             } else {
                 let record = Record::Undone { ids: vec![id] };
                 if log.mark(&mut *self.store, entry.place, record).is_err() {
