@@ -9,7 +9,7 @@ use crate::catalogue::{self, Access, CatalogueEntry, Need, Scope};
 use crate::key::Key;
 use crate::module::{self, Module};
 use crate::pair::SysctlPair;
-use crate::value::Value;
+use crate::value::{Value, ValueType};
 
 /// One kernel variable, by its canonical key.
 ///
@@ -98,10 +98,24 @@ impl Knob for Sysctl {
         Ok(knobs)
     }
 
+    /// A key that nobody has described is compared as the kernel would read it: blanks are one
+    /// and numbers are numbers.
+    fn counts_as(&self, seen: &SysctlState, wanted: &SysctlState) -> bool {
+        match (seen, wanted) {
+            (SysctlState::Value(seen), SysctlState::Value(wanted)) => {
+                seen == wanted
+                    || catalogue::value_type(&self.0) == ValueType::Raw && seen.reads_as(wanted)
+            }
+            _ => seen == wanted,
+        }
+    }
+
     fn torn(&self, seen: &SysctlState, from: &SysctlState, to: &SysctlState) -> bool {
         match (seen, from, to) {
             (SysctlState::Value(seen), SysctlState::Value(from), SysctlState::Value(to)) => {
                 Value::torn(seen, from, to)
+                    || catalogue::value_type(&self.0) == ValueType::Raw
+                        && Value::torn_as_read(seen, from, to)
             }
             _ => false,
         }
@@ -159,6 +173,23 @@ pub(crate) fn write(host: &mut Host, key: &Key, value: &Value) -> Result<(), Hos
     // ENOENT for a key that is there means the value, or the module that has it.
     if *error.kind() == HostErrorKind::Missing && host.exists(&path)? {
         let lack = unavailable(host, key, value, None)?;
+        return Err(error.with_kind(HostErrorKind::NotApplicable(lack)));
+    }
+    // EPERM for a word is the namespace's: only the words in the list of allowed ones may be set.
+    if *error.kind() == HostErrorKind::Denied
+        && matches!(
+            catalogue::find(key).and_then(|entry| entry.needs),
+            Some(Need::ModuleForValue { .. })
+        )
+        && let Ok(allowed) = "net.ipv4.tcp_allowed_congestion_control".parse::<Key>()
+        && let Some(allowed) = read(host, &allowed)?
+        && !allowed.fields().any(|word| word == value.text())
+    {
+        let lack = Lack::new(
+            LackKind::NotInThisNamespace,
+            format!("this network namespace allows {allowed}"),
+        )
+        .hint("allow it in the initial network namespace: net.ipv4.tcp_allowed_congestion_control");
         return Err(error.with_kind(HostErrorKind::NotApplicable(lack)));
     }
     Err(match error.kind() {

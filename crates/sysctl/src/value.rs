@@ -338,6 +338,35 @@ impl Value {
         bytes
     }
 
+    /// Whether the kernel would read the two texts as the same: blanks between fields are one, and
+    /// fields that are numbers are compared as numbers.
+    pub(crate) fn reads_as(&self, other: &Self) -> bool {
+        self.fields().count() == other.fields().count()
+            && self
+                .fields()
+                .zip(other.fields())
+                .all(|(own, other)| same_field(own, other))
+    }
+
+    /// Whether `seen` is what a write of `to` leaves of the numbers `from` when it is taken in part:
+    /// too few fields leave the others, too many are not looked at, and one that is no number ends
+    /// it. The words of a key that holds words are never torn.
+    pub(crate) fn torn_as_read(seen: &Self, from: &Self, to: &Self) -> bool {
+        let numbers = |value: &Self| value.fields().all(|f| number::as_kernel_reads(f).is_some());
+        let to: Vec<&str> = to.fields().collect();
+        numbers(from)
+            && numbers(seen)
+            && seen.fields().count() == from.fields().count()
+            && !seen.reads_as(from)
+            && seen
+                .fields()
+                .zip(from.fields())
+                .enumerate()
+                .all(|(place, (seen, from))| {
+                    same_field(seen, from) || to.get(place).is_some_and(|to| same_field(seen, to))
+                })
+    }
+
     /// The number, when the text is one decimal number.
     pub fn as_integer(&self) -> Option<i128> {
         number::decimal(&self.text)
@@ -385,6 +414,11 @@ impl Value {
                 .zip(from.iter().zip(&to))
                 .all(|(seen, (from, to))| seen == from || seen == to)
     }
+}
+
+fn same_field(one: &str, other: &str) -> bool {
+    let number = number::as_kernel_reads;
+    one == other || number(one).is_some_and(|one| number(other) == Some(one))
 }
 
 impl fmt::Display for Value {

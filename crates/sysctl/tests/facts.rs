@@ -90,7 +90,6 @@ fn f1_a_refused_vector_write_is_put_back_to_the_exact_value() {
 }
 
 #[test]
-#[ignore = "a torn text value counts as a stranger's and is left in place"]
 fn f1_also_for_a_key_that_nobody_has_described() {
     let memory = testing::kernel().file(
         path("net/x/triple"),
@@ -112,7 +111,6 @@ fn f1_also_for_a_key_that_nobody_has_described() {
 /// The kernel reads numbers in base 0 and shows them in decimal, and vectors with tabs, whether
 /// or not somebody has described the key.
 #[test]
-#[ignore = "text values are compared as text, not as the kernel means them"]
 fn f3_also_for_a_key_that_nobody_has_described() {
     for (shown, wanted, then) in [
         ("10", "0x10", "16"),
@@ -137,7 +135,6 @@ fn f3_also_for_a_key_that_nobody_has_described() {
 
 /// What the kernel takes and does not do is put back to the exact value.
 #[test]
-#[ignore = "what the kernel made of a text value counts as a stranger's and is left in place"]
 fn f2_also_for_a_key_that_nobody_has_described() {
     for (shown, wanted) in [
         ("10", "5 6"),
@@ -272,7 +269,6 @@ fn f4_a_module_that_will_not_load_is_found_out_while_applying() {
 }
 
 #[test]
-#[ignore = "the list of allowed words is not known to be reset"]
 fn f4_a_word_that_is_set_is_allowed_from_then_on_until_it_is_taken_back() {
     let machine = machine(testing::kernel());
     let allowed = "net/ipv4/tcp_allowed_congestion_control";
@@ -330,7 +326,6 @@ fn f5_wanting_both_of_a_pair_is_a_conflict_that_names_both() {
 
 /// The kernel takes `overcommit_kbytes = 0`, and then neither of the two is in force.
 #[test]
-#[ignore = "the pair has no state for both being 0, and the rollback is left incomplete"]
 fn f5_both_of_the_overcommit_pair_can_be_zero() {
     let machine = machine(testing::kernel());
     let was = machine.picture();
@@ -381,7 +376,6 @@ fn f6_what_another_network_namespace_lacks_is_said_and_the_rest_applied() {
 
 /// A word that the kernel has, and that only the initial namespace may choose (EPERM).
 #[test]
-#[ignore = "EPERM rolls everything back instead of being a lack"]
 fn f6_a_word_that_is_not_allowed_in_this_namespace_is_said_and_the_rest_applied() {
     let memory = testing::in_network_namespace(testing::kernel());
     memory.change(|tree| tree.set(path("net/ipv4/tcp_allowed_congestion_control"), "reno"));

@@ -35,12 +35,9 @@ fn cases(usual: u32) -> ProptestConfig {
 #[derive(Debug, Clone)]
 struct Linux(Machine);
 
-const KEPT_BY_THE_KERNEL: [&str; 3] = [
+const KEPT_BY_THE_KERNEL: [&str; 2] = [
     "/sys/module",
     "/proc/sys/net/ipv4/tcp_available_congestion_control",
-    // Not kept by the kernel but forgotten by us: to go from here as soon as
-    // `f4_a_word_that_is_set_is_allowed_from_then_on_until_it_is_taken_back` passes.
-    "/proc/sys/net/ipv4/tcp_allowed_congestion_control",
 ];
 
 impl World for Linux {

@@ -16,7 +16,7 @@ use std::process::Command;
 
 use hosttune_core::journal::DirectoryStore;
 use hosttune_core::{Error, Host, LackKind, LinuxHost, Session, State, Tuning};
-use hosttune_sysctl::{SysctlSet, Wanted};
+use hosttune_sysctl::{SysctlSet, Wanted, catalogue};
 
 fn path(key: &str) -> String {
     format!("/proc/sys/{key}")
@@ -79,7 +79,15 @@ fn there_and_back(sets: &[SysctlSet], meanwhile: impl FnOnce()) {
         assert!(!applied.turned.is_empty());
         let report = set.verify(&session).unwrap();
         for item in &report.items {
-            assert_eq!(item.state, State::Matches, "{item}");
+            // Of a key that nobody has described, a tab for a blank is the kernel's doing.
+            let described = item
+                .name
+                .parse()
+                .is_ok_and(|key| catalogue::find(&key).is_some());
+            assert!(
+                item.state == State::Matches || !described && item.state == State::Rounded,
+                "{item}"
+            );
         }
         assert!(set.plan(&session).unwrap().is_empty());
         // Nobody says goodbye after a kill.
@@ -277,7 +285,6 @@ fn an_equal_value_in_a_read_only_tree_is_success() {
 /// The kernel shows tabs where people write blanks, and decimal where they write 0x, also for the
 /// keys that the catalogue does not have.
 #[test]
-#[ignore = "text values are compared as text, not as the kernel means them"]
 fn keys_that_nobody_has_described_go_there_and_back() {
     if !own_namespace::inside("keys_that_nobody_has_described_go_there_and_back") {
         return;

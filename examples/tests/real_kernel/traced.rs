@@ -38,7 +38,8 @@ impl Traced {
     /// Starts a program and lets it come as far as its own first instruction.
     ///
     /// A shell waits for a line until the trace is set up and then becomes the program, so nothing
-    /// of the program itself runs unseen. It has no language: looking for one is many calls.
+    /// of the program itself runs unseen. Its environment names no language and
+    /// no directories of libraries: looking there is many calls.
     pub(crate) fn start(program: &str, arguments: &[&str]) -> Result<Self, String> {
         let mut child = Command::new("/bin/sh")
             .args([
@@ -47,7 +48,9 @@ impl Traced {
                 program,
             ])
             .args(arguments)
-            .env("LC_ALL", "C")
+            .env_remove("LC_ALL")
+            .env("LANG", "C.UTF-8")
+            .env_remove("LD_LIBRARY_PATH")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -219,6 +219,9 @@ impl Log {
                 }
             }
             Record::Done { apply } => {
+                for entry in self.entries.values_mut().filter(|e| e.apply == apply) {
+                    entry.turned = true;
+                }
                 let open = &mut self.file(place).open;
                 if *open == Some(Open::Applying { apply }) {
                     *open = None;
@@ -290,7 +293,8 @@ impl Log {
         sync: bool,
     ) -> Result<(), JournalError> {
         let mut bytes = Vec::new();
-        if !self.file(place).exists {
+        // A file that is there can hold nothing whole: its first write was cut short.
+        if self.file(place).length == 0 {
             Record::Journal {
                 version: FORMAT,
                 owner: self.owner.clone(),

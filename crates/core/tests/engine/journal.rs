@@ -253,3 +253,22 @@ fn a_forgotten_kind_of_knob_does_not_keep_another_owner_from_working() {
     session.revert().unwrap();
     assert!(machine.store().is_empty());
 }
+
+/// A process killed between making the journal's file and writing its first whole line.
+#[test]
+fn a_journal_of_nothing_whole_is_begun_anew() {
+    for left in [&b""[..], b"e6f85dd4 {\"rec"] {
+        let machine = machine();
+        let was = machine.picture();
+        machine.store().set_bytes(Place::Boot, "laws", left);
+        let wants = Wants(vec![Want::Dial("a", 5)]);
+        wants
+            .apply(&mut machine.session(&Fate::lives()).unwrap())
+            .unwrap();
+        let session = machine.session(&Fate::lives()).unwrap();
+        assert!(wants.verify(&session).unwrap().is_as_wanted());
+        machine.session(&Fate::lives()).unwrap().revert().unwrap();
+        assert_eq!(machine.picture(), was);
+        assert!(machine.store().is_empty());
+    }
+}

@@ -15,6 +15,8 @@ macro_rules! vm_doc {
     };
 }
 
+/// 2^32 - 1 pages of 4096 bytes: above it Linux 6.18 answers ERANGE.
+const DIRTY_BYTES_MAX: i128 = 4_294_967_295 * 4096;
 const PERCENT: ValueType = integer(0, 100, Unit::Percent);
 const KIBIBYTES: ValueType = integer(0, ULONG_MAX, Unit::Kibibytes);
 const CENTISECONDS: ValueType = integer(0, INT_MAX, Unit::Centiseconds);
@@ -47,16 +49,17 @@ pub(super) const ENTRIES: &[CatalogueEntry] = &[
     // Write-back
     vm("vm.dirty_ratio", PERCENT, vm_doc!("dirty-ratio"), "Share of memory at which writers must write back themselves.").excludes("vm.dirty_bytes"),
     // Two pages of 4096 bytes; kernels with greater pages have a greater minimum.
-    vm("vm.dirty_bytes", integer(8192, LONG_MAX, Unit::Bytes), vm_doc!("dirty-bytes"), "Dirty memory at which writers must write back themselves. Reads 0 while the ratio is in force, but 0 cannot be written.").excludes("vm.dirty_ratio").since(2, 6),
+    vm("vm.dirty_bytes", integer(8192, DIRTY_BYTES_MAX, Unit::Bytes), vm_doc!("dirty-bytes"), "Dirty memory at which writers must write back themselves. Reads 0 while the ratio is in force, but 0 cannot be written.").excludes("vm.dirty_ratio").since(2, 6),
     vm("vm.dirty_background_ratio", PERCENT, vm_doc!("dirty-background-ratio"), "Share of memory at which write-back begins.").excludes("vm.dirty_background_bytes"),
-    vm("vm.dirty_background_bytes", integer(1, LONG_MAX, Unit::Bytes), vm_doc!("dirty-background-bytes"), "Dirty memory at which write-back begins. Reads 0 while the ratio is in force, but 0 cannot be written.").excludes("vm.dirty_background_ratio").since(2, 6),
+    vm("vm.dirty_background_bytes", integer(1, DIRTY_BYTES_MAX, Unit::Bytes), vm_doc!("dirty-background-bytes"), "Dirty memory at which write-back begins. Reads 0 while the ratio is in force, but 0 cannot be written.").excludes("vm.dirty_background_ratio").since(2, 6),
     vm("vm.dirty_expire_centisecs", CENTISECONDS, vm_doc!("dirty-expire-centisecs"), "Age at which dirty data is written back."),
     vm("vm.dirty_writeback_centisecs", CENTISECONDS, vm_doc!("dirty-writeback-centisecs"), "Time between runs of the write-back threads; 0 is off."),
     vm("vm.dirtytime_expire_seconds", integer(0, INT_MAX, Unit::Seconds), vm_doc!("dirtytime-expire-seconds"), "Age at which lazy timestamps are written back."),
     // Overcommit and limits
     vm("vm.overcommit_memory", mode(2), vm_doc!("overcommit-memory"), "Promised memory: 0 by estimate, 1 without limit, 2 up to the limit."),
     vm("vm.overcommit_ratio", integer(0, INT_MAX, Unit::Percent), vm_doc!("overcommit-ratio"), "Share of memory that may be promised in mode 2.").excludes("vm.overcommit_kbytes"),
-    vm("vm.overcommit_kbytes", KIBIBYTES, vm_doc!("overcommit-kbytes"), "Memory that may be promised in mode 2.").excludes("vm.overcommit_ratio").since(3, 14),
+    // 0 is how it reads while the ratio is in force; as a wish it would put neither in force.
+    vm("vm.overcommit_kbytes", integer(1, ULONG_MAX, Unit::Kibibytes), vm_doc!("overcommit-kbytes"), "Memory that may be promised in mode 2.").excludes("vm.overcommit_ratio").since(3, 14),
     vm("vm.admin_reserve_kbytes", KIBIBYTES, vm_doc!("admin-reserve-kbytes"), "Memory kept for privileged processes."),
     vm("vm.user_reserve_kbytes", KIBIBYTES, vm_doc!("user-reserve-kbytes"), "Memory kept for recovery in mode 2."),
     vm("vm.max_map_count", integer(0, INT_MAX, Unit::Count), vm_doc!("max-map-count"), "Memory mappings of one process."),

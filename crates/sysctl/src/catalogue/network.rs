@@ -100,7 +100,8 @@ pub(super) const ENTRIES: &[CatalogueEntry] = &[
     each("net.unix.max_dgram_qlen", COUNT, core_doc!("proc-sys-net-unix-parameters-for-unix-domain-sockets"), "Datagrams queued at a Unix socket."),
     // TCP
     each("net.ipv4.tcp_congestion_control", ValueType::Word, TCP, "Congestion control of new connections.")
-        .needs(Need::ModuleForValue { prefix: "tcp_", offered: Some("net.ipv4.tcp_available_congestion_control"), built_in: &["reno"] }),
+        .needs(Need::ModuleForValue { prefix: "tcp_", offered: Some("net.ipv4.tcp_available_congestion_control"), built_in: &["reno"] })
+        .resets(&["net.ipv4.tcp_allowed_congestion_control"]),
     shown_elsewhere("net.ipv4.tcp_allowed_congestion_control", ValueType::WordSet, TCP, "Congestion controls that unprivileged processes may choose.")
         .needs(Need::ModuleForValue { prefix: "tcp_", offered: Some("net.ipv4.tcp_available_congestion_control"), built_in: &["reno"] }),
     each("net.ipv4.tcp_max_syn_backlog", COUNT, TCP, "Half-open connections remembered per listening socket."),
