@@ -3,7 +3,7 @@
 //! One journal per owner, in one or two files: an apply whose steps all end with
 //! the boot is kept where the boot's state is kept (`/run/hosttune`), any other
 //! under `/var/lib/hosttune`. A file is lines of `CRC32 JSON`, appended only;
-//! [`log`] folds them into what is still to be put back. An entry that is not
+//! `log` folds them into what is still to be put back. An entry that is not
 //! marked undone is owed: forgetting takes a record, remembering takes none.
 
 mod directory;
@@ -14,6 +14,7 @@ mod store;
 pub use directory::DirectoryStore;
 pub(crate) use line::Record;
 pub(crate) use log::{Entry, Log, Open, Purpose};
+pub(crate) use store::NoStore;
 pub use store::{Place, Store};
 
 /// The version of the journal's format that this release writes.

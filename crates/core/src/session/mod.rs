@@ -4,100 +4,23 @@
 //! plan, write the intent down, turn, read back. Planning and verifying take
 //! `&Session`, no lock and no rights.
 
+mod outcome;
 mod position;
 mod turning;
 mod undoing;
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, StaleStep};
 use crate::host::{Host, LinuxHost};
-use crate::journal::{DirectoryStore, JournalError, Log, Open, Purpose, Store};
-use crate::knob::{AnyKnob, Registry};
+use crate::journal::{DirectoryStore, JournalError, Log, NoStore, Open, Purpose, Store};
+use crate::knob::Registry;
 use crate::plan::{Before, Plan, Planner, Refusal, Step};
 use crate::report::{Finding, Report, State};
 use crate::selection::Selection;
 
+pub use outcome::{Applied, Owed, Reverted, Status};
 pub use undoing::{Left, LeftBecause, Undone};
-
-/// What an apply did.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Applied {
-    /// What was turned, in order, and read back.
-    pub turned: Vec<Step>,
-    /// The wishes that are no step: as wanted already, not applicable, pending, and what the
-    /// kernel refused without anything being broken.
-    pub findings: Vec<Finding>,
-    /// What a person should know beside it.
-    pub notes: Vec<String>,
-    /// What an earlier run had left open and was put right first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recovered: Option<Reverted>,
-    /// The review said no; nothing was turned.
-    #[serde(default)]
-    pub declined: bool,
-}
-
-/// What a revert or a recovery did.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Reverted {
-    /// What was put back, in the order done.
-    pub undone: Vec<Undone>,
-    /// What was not, and why; it stays in the journal.
-    pub left: Vec<Left>,
-    /// How many turns a reboot had taken back already.
-    pub by_reboot: usize,
-}
-
-impl Reverted {
-    /// Whether nothing is left that could not be put back. What somebody else has set since
-    /// does not count, nor what waits for it: leaving that is what was promised.
-    pub fn is_complete(&self) -> bool {
-        self.left
-            .iter()
-            .all(|left| matches!(left.because, LeftBecause::Theirs | LeftBecause::Waits))
-    }
-
-    fn join(&mut self, later: Self) {
-        self.undone.extend(later.undone);
-        // What was left first and tried again is as the later says.
-        self.left = later.left;
-        self.by_reboot = self.by_reboot.max(later.by_reboot);
-    }
-}
-
-/// One turn that is owed a way back.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Owed {
-    /// The part it was for.
-    pub part: String,
-    /// The knob.
-    pub knob: AnyKnob,
-    /// What we set, as printed.
-    pub ours: String,
-    /// What it was, as printed.
-    pub original: String,
-    /// What the host shows, as printed.
-    pub seen: String,
-    /// Whether the host still shows what we set.
-    pub is_ours: bool,
-}
-
-/// What the journal says, and how the host stands to it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// What would be put back, oldest first.
-    pub owed: Vec<Owed>,
-    /// What an earlier run left open, and what the next one does about it.
-    pub open: Option<String>,
-    /// What the kernel refused in this boot.
-    pub refused: Vec<String>,
-    /// How many turns a reboot has taken back.
-    pub by_reboot: usize,
-}
 
 /// What the verbs run in.
 #[derive(Debug)]
@@ -458,7 +381,7 @@ impl Session {
     fn peek(&self) -> Result<(Log, Option<String>), Error> {
         match self.load() {
             Err(Error::Journal(JournalError::Denied { path, .. })) => {
-                let nothing = Log::load(&Nothing, &self.owner, &self.program, &self.boot)?;
+                let nothing = Log::load(&NoStore, &self.owner, &self.program, &self.boot)?;
                 let note = format!(
                     "whether an earlier run was interrupted cannot be told: {path} is for root to read"
                 );
@@ -590,42 +513,6 @@ impl Finding {
     }
 }
 
-/// No journal at all.
-#[derive(Debug)]
-struct Nothing;
-
-impl Store for Nothing {
-    fn path(&self, _: crate::journal::Place, _: &str) -> String {
-        String::new()
-    }
-    fn read(&self, _: crate::journal::Place, _: &str) -> Result<Option<Vec<u8>>, JournalError> {
-        Ok(None)
-    }
-    fn write_at(
-        &mut self,
-        _: crate::journal::Place,
-        _: &str,
-        _: u64,
-        _: &[u8],
-        _: bool,
-    ) -> Result<(), JournalError> {
-        Ok(())
-    }
-    fn replace(&mut self, _: crate::journal::Place, _: &str, _: &[u8]) -> Result<(), JournalError> {
-        Ok(())
-    }
-    fn remove(&mut self, _: crate::journal::Place, _: &str) -> Result<(), JournalError> {
-        Ok(())
-    }
-    fn lock(&mut self, _: &str) -> Result<(), JournalError> {
-        Ok(())
-    }
-    fn unlock(&mut self) {}
-    fn holder(&self) -> Option<String> {
-        None
-    }
-}
-
 /// Where a user's own session keeps its journals, after the XDG base directory specification.
 fn user_directories() -> (String, String) {
     let set = |name| {
@@ -638,16 +525,6 @@ fn user_directories() -> (String, String) {
     let boot = set("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/run/user/{uid}"));
     let disk = set("XDG_STATE_HOME").unwrap_or_else(|| format!("{home}/.local/state"));
     (format!("{boot}/hosttune"), format!("{disk}/hosttune"))
-}
-
-impl fmt::Display for Owed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} → {}", self.knob, self.original, self.ours)?;
-        if !self.is_ours {
-            write!(f, ", is {} now", self.seen)?;
-        }
-        Ok(())
-    }
 }
 
 /// The value a knob shows, for the walk back.

@@ -1,8 +1,7 @@
 //! Variables beneath `/proc/sys/vm`.
 
 use super::{
-    Access, CatalogueEntry, INT_MAX, JIFFIES_SECONDS, LONG_MAX, SWITCH, Scope, ULONG_MAX, integer,
-    mode,
+    Access, CatalogueEntry, INT_MAX, JIFFIES_SECONDS, SWITCH, Scope, ULONG_MAX, integer, mode,
 };
 use crate::value::{Unit, ValueType};
 
