@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hosttune_core::host::RootKind;
 use hosttune_core::{
-    Finding, Plan, Report, Requirement, Selection, Session, State, Status, Tuning,
+    Applied, Finding, Plan, Report, Requirement, Selection, Session, State, Status, Tuning,
 };
 
 use super::arguments::{self, Command, Global};
@@ -147,10 +147,19 @@ impl Run<'_> {
                 open: Some(open), ..
             }) = session.status()
         {
-            self.streams.print(&text::first(&page, &open));
             // It changes the host, and the question below comes after it.
-            if !ask(self.streams, "Do that?") {
-                return Ok(Exit::Refused);
+            let question = if as_text {
+                self.streams.print(&text::first(&page, &open));
+                "Do that?".to_owned()
+            } else {
+                format!("First: {open}. Do that?")
+            };
+            if self.streams.is_closed() || !ask(self.streams, &question) {
+                let declined = Applied {
+                    declined: true,
+                    ..Applied::default()
+                };
+                return self.tell_applied(&page, &declined, None);
             }
         }
         let streams = &mut *self.streams;
@@ -168,14 +177,22 @@ impl Run<'_> {
             !streams.is_closed() && ask(streams, &format!("Apply {changes}?"))
         };
         let applied = session.apply_reviewed(|at| tuning.declare(at), review)?;
-        if as_text {
-            let text = text::applied(&page, &applied, shown.as_ref());
-            self.streams.print(&text);
-        } else {
-            self.streams.document(&json::applied(&applied))?;
-        }
         // The kernel closes what a process leaves open all at once; one by one costs a call each.
         std::mem::forget(session);
+        self.tell_applied(&page, &applied, shown.as_ref())
+    }
+
+    fn tell_applied(
+        &mut self,
+        page: &Page,
+        applied: &Applied,
+        shown: Option<&Plan>,
+    ) -> Result<Exit, Failure> {
+        if self.global.json {
+            self.streams.document(&json::applied(applied))?;
+        } else {
+            self.streams.print(&text::applied(page, applied, shown));
+        }
         let recovered = applied.recovered.as_ref();
         Ok(if recovered.is_some_and(|first| !first.is_complete()) {
             Exit::Incomplete
@@ -217,16 +234,7 @@ impl Run<'_> {
     fn try_revert(&mut self, yes: bool, force: bool) -> Result<Exit, Failure> {
         let session = self.session()?.force(force);
         let status = session.status()?;
-        // The way back needs the journal and not the profile: what the profile says only widens
-        // the names that can be given.
-        let session = if self.global.only.is_empty() {
-            session
-        } else {
-            let tuning = self.tuning(&session)?;
-            let known = self.parts(&session, &*tuning).unwrap_or_default();
-            self.narrow(session, known, &status)?
-        };
-        let mut session = session;
+        let mut session = self.narrowed_to_owed(session, &status)?;
         let page = self.page(&session);
         let status = self.selected(status);
         let notes = whose_journal(&session);
@@ -262,13 +270,7 @@ impl Run<'_> {
     fn status(&mut self) -> Result<Exit, Failure> {
         let session = self.session()?;
         let status = session.status()?;
-        let session = if self.global.only.is_empty() {
-            session
-        } else {
-            let tuning = self.tuning(&session)?;
-            let known = self.parts(&session, &*tuning).unwrap_or_default();
-            self.narrow(session, known, &status)?
-        };
+        let session = self.narrowed_to_owed(session, &status)?;
         let status = self.selected(status);
         let notes = whose_journal(&session);
         if self.global.json {
@@ -330,6 +332,17 @@ impl Run<'_> {
             with: self.global.with.clone(),
         };
         Ok(self.profile.tuning(&options)?)
+    }
+
+    /// The session with `--only` in force, for what needs the journal and not the profile: what the
+    /// profile says only widens the names that can be given.
+    fn narrowed_to_owed(&self, session: Session, status: &Status) -> Result<Session, Failure> {
+        if self.global.only.is_empty() {
+            return Ok(session);
+        }
+        let tuning = self.tuning(&session)?;
+        let known = self.parts(&session, &*tuning).unwrap_or_default();
+        self.narrow(session, known, status)
     }
 
     /// The session with `--only` in force, its names checked against the tuning's parts.

@@ -263,6 +263,31 @@ fn it_asks_and_takes_only_a_yes() {
 }
 
 #[test]
+fn putting_an_interrupted_run_right_is_asked_about_as_well() {
+    let root = image();
+    assert_eq!(greeter(root.path(), &["apply", "--yes"]).exit, Exit::Done);
+    // Without its last line the journal says that the apply was never finished.
+    let journal = root.path().join("var/lib/hosttune/greeter.journal");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let end = text.trim_end().rfind('\n').unwrap() + 1;
+    std::fs::write(&journal, &text[..end]).unwrap();
+    let ran = greeter_asked(root.path(), &["apply"], Some("no\n"));
+    assert_eq!(ran.exit, Exit::Refused, "{ran:?}");
+    assert!(ran.out.contains("interrupted"), "{}", ran.out);
+    assert!(ran.out.contains("Declined"), "{}", ran.out);
+    let ran = greeter_asked(root.path(), &["apply", "--json"], Some("no\n"));
+    assert_eq!(ran.exit, Exit::Refused, "{ran:?}");
+    let document = ran.document();
+    schema::assert_valid("apply", &document);
+    assert_eq!(document["outcome"], "declined");
+    assert!(ran.err.contains("interrupted"), "{}", ran.err);
+    assert!(motd(&root).is_some());
+    let ran = greeter_asked(root.path(), &["apply", "--json"], Some("y\ny\n"));
+    assert_eq!(ran.exit, Exit::Done, "{ran:?}");
+    assert_eq!(ran.document()["outcome"], "applied");
+}
+
+#[test]
 fn without_a_terminal_only_yes_changes_anything() {
     let root = image();
     for command in ["apply", "revert"] {
