@@ -132,19 +132,6 @@ impl DirectoryStore {
     fn make(&self, place: Place) -> Result<OwnedFd, JournalError> {
         let path = self.beneath(place).to_owned();
         let fail = self.fail("create", &path);
-        // Nearly always only the last one is missing.
-        if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
-            && place == Place::Boot
-        {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let made = open_beneath(&self.root, parent, flags, Mode::empty())
-                .and_then(|holder| rustix::fs::mkdirat(&holder, name, Mode::from_raw_mode(0o700)));
-            if made.is_ok()
-                && let Some(directory) = self.existing(place)?
-            {
-                return Ok(directory);
-            }
-        }
         let mut made = PathBuf::new();
         let segments: Vec<_> = path.components().collect();
         for (number, segment) in segments.iter().enumerate() {

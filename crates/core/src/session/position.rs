@@ -25,13 +25,12 @@ impl Session {
             .cloned()
             .collect();
         let certain = entries.iter().take_while(|entry| entry.turned).count();
-        let possible = entries.len();
         if let Some(entry) = entries.get(certain) {
             let kind = self.registry.find(&entry.step.knob.kind)?;
             let from = entry.step.from.known();
             let _ = self.settled(&kind, &entry.step.knob, |seen| Some(seen) != from);
         }
-        let position = self.position(&entries, certain, possible)?;
+        let position = self.position(&entries, certain)?;
         let never: Vec<u64> = entries[position..].iter().map(|entry| entry.id).collect();
         if let Some(entry) = entries.first()
             && !never.is_empty()
@@ -45,10 +44,10 @@ impl Session {
     ///
     /// Where none does, because somebody else changed something meanwhile, every step up to the
     /// last one whose knob shows what it set: each is then put back only where it is ours.
-    fn position(&self, entries: &[Entry], certain: usize, possible: usize) -> Result<usize, Error> {
+    fn position(&self, entries: &[Entry], certain: usize) -> Result<usize, Error> {
         // Only knobs of the steps in doubt differ between the candidates.
         let mut seen: HashMap<Key, (KnobKind, Option<Value>)> = HashMap::new();
-        for entry in &entries[certain..possible] {
+        for entry in &entries[certain..] {
             let kind = self.registry.find(&entry.step.knob.kind)?;
             let state = kind.read(&entry.step.knob, &self.host).ok();
             seen.insert(entry.key(), (kind, state));
@@ -62,7 +61,7 @@ impl Session {
                 kind.counts_as(&entry.step.knob, seen, state)
             })
         };
-        if let Some(position) = (certain..=possible).find(explains) {
+        if let Some(position) = (certain..=entries.len()).find(explains) {
             return Ok(position);
         }
         let may_be_ours = |entry: &Entry| {
@@ -75,10 +74,10 @@ impl Session {
                     .known()
                     .is_some_and(|from| kind.torn(knob, seen, from, to))
         };
-        let last = entries[certain..possible].iter().rposition(may_be_ours);
+        let last = entries[certain..].iter().rposition(may_be_ours);
         // The step that was in the making when the marks end may have been turned, whatever
         // somebody else made of its knob since.
-        let making = entries[certain..possible].first().is_some_and(|entry| {
+        let making = entries[certain..].first().is_some_and(|entry| {
             seen.get(&entry.key())
                 .is_some_and(|(_, seen)| seen.as_ref() != entry.step.from.known())
         });
