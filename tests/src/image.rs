@@ -1,0 +1,281 @@
+//! The initramfs: what brings the machine as far as the build machine's own programs.
+//!
+//! Nothing of a distribution is packed. The build machine's `/usr` is shared with the test machine,
+//! read-only, so what is installed here (`tc`, `udevadm`, `modprobe`) is there too, and stays
+//! the same. Packed is what is needed before that, and an `/etc` and `/var` of its own.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use cpio::newc::{Builder, ModeFileType};
+
+use crate::MachineError;
+use crate::kernel::{Compression, Unpacked, read};
+
+/// A directory of the build machine that the test machine sees, at the same path unless said
+/// otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// The name by which the guest asks for it.
+    pub(crate) tag: String,
+    /// Where it is on the build machine.
+    pub(crate) from: PathBuf,
+    /// Where it is in the guest.
+    pub(crate) at: PathBuf,
+}
+
+/// The tag of the build machine's `/usr`, which `guest/init` mounts by itself.
+pub(crate) const USR: &str = "usr";
+
+/// What has to be loaded before `/usr` can be mounted.
+const BEFORE_USR: [&str; 3] = ["virtio_pci", "9pnet_virtio", "9p"];
+
+/// What the guest's scripts are told.
+#[derive(Debug, Clone)]
+pub(crate) struct Told<'a> {
+    pub(crate) shares: &'a [Share],
+    /// Paths that exist once all drivers have found their devices.
+    pub(crate) devices: &'a [String],
+    /// Whether it has a disk for what a power cut leaves.
+    pub(crate) state: bool,
+}
+
+struct Image(Vec<(Builder, Cursor<Vec<u8>>)>);
+
+impl Image {
+    fn entry(&mut self, path: &str, kind: ModeFileType, mode: u32, bytes: Vec<u8>) {
+        let number = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        let builder = Builder::new(path)
+            .ino(number)
+            .mode(mode)
+            .set_mode_file_type(kind);
+        self.0.push((builder, Cursor::new(bytes)));
+    }
+
+    fn directory(&mut self, path: &str, mode: u32) {
+        self.entry(path, ModeFileType::Directory, mode, Vec::new());
+    }
+
+    fn file(&mut self, path: &str, mode: u32, bytes: impl Into<Vec<u8>>) {
+        self.entry(path, ModeFileType::Regular, mode, bytes.into());
+    }
+
+    fn link(&mut self, path: &str, to: &str) {
+        self.entry(path, ModeFileType::Symlink, 0o777, to.into());
+    }
+}
+
+/// Makes the archive.
+pub(crate) fn image(kernel: &Unpacked, told: &Told<'_>) -> Result<Vec<u8>, MachineError> {
+    let mut image = Image(Vec::new());
+    for (path, mode) in [
+        ("proc", 0o755),
+        ("sys", 0o755),
+        ("dev", 0o755),
+        ("usr", 0o755),
+        ("run", 0o755),
+        ("tmp", 0o1777),
+        ("root", 0o700),
+        ("boot", 0o755),
+        ("lib", 0o755),
+        ("lib/modules", 0o755),
+        ("etc", 0o755),
+        ("etc/sysctl.d", 0o755),
+        ("etc/modprobe.d", 0o755),
+        ("etc/alternatives", 0o755),
+        ("var", 0o755),
+        ("var/cache", 0o755),
+        ("var/lib", 0o755),
+        ("var/log", 0o755),
+        ("var/tmp", 0o1777),
+    ] {
+        image.directory(path, mode);
+    }
+    for (path, to) in [
+        ("bin", "usr/bin"),
+        ("sbin", "usr/sbin"),
+        ("lib64", "usr/lib64"),
+        ("var/run", "/run"),
+        ("etc/mtab", "../proc/self/mounts"),
+        ("etc/os-release", "../usr/lib/os-release"),
+    ] {
+        image.link(path, to);
+    }
+    // A directory of its own, as modules are not beneath the build machine's /usr, with all else
+    // of /usr/lib in it.
+    for (name, _) in links(Path::new("/usr/lib"))? {
+        if name != "modules" {
+            image.link(&format!("lib/{name}"), &format!("../usr/lib/{name}"));
+        }
+    }
+    // awk and others are reached only through here.
+    for (name, to) in links(Path::new("/etc/alternatives"))? {
+        if let Some(to) = to {
+            image.link(&format!("etc/alternatives/{name}"), &to);
+        }
+    }
+    for (path, text) in [
+        (
+            "etc/passwd",
+            "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/:/bin/false\n",
+        ),
+        ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+        (
+            "etc/nsswitch.conf",
+            "passwd: files\ngroup: files\nhosts: files\n",
+        ),
+        ("etc/hosts", "127.0.0.1 localhost\n"),
+        ("etc/hostname", "machine\n"),
+        ("etc/machine-id", "0123456789abcdef0123456789abcdef\n"),
+    ] {
+        image.file(path, 0o644, text);
+    }
+    image.file("init", 0o755, include_str!("../guest/init"));
+    image.file("session", 0o755, include_str!("../guest/session"));
+    let busybox = find_busybox()?;
+    image.file("busybox", 0o755, read(&busybox)?);
+    for (position, (name, bytes)) in modules(kernel, &BEFORE_USR)?.into_iter().enumerate() {
+        image.file(&format!("boot/{position:02}-{name}.ko"), 0o644, bytes);
+    }
+    let shares = told.shares.iter().filter(|share| share.tag != USR);
+    let shares: String = shares
+        .map(|share| format!("{} {}\n", share.tag, share.at.display()))
+        .collect();
+    image.file("shares", 0o644, shares);
+    image.file("devices", 0o644, told.devices.join("\n") + "\n");
+    let state = if told.state {
+        "state=yes\n"
+    } else {
+        "state=no\n"
+    };
+    image.file("machine", 0o644, state);
+
+    cpio::write_cpio(image.0.into_iter(), Vec::new()).map_err(|source| MachineError::File {
+        path: "initramfs".into(),
+        operation: "made",
+        source,
+    })
+}
+
+/// The names in a directory of the build machine, and where those lead that are links.
+fn links(directory: &Path) -> Result<Vec<(String, Option<String>)>, MachineError> {
+    let failed = |source| MachineError::File {
+        path: directory.to_owned(),
+        operation: "listed",
+        source,
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let to = fs::read_link(entry.path()).ok();
+        found.push((
+            entry.file_name().to_string_lossy().into_owned(),
+            to.map(|to| to.to_string_lossy().into_owned()),
+        ));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A static busybox: nothing to load libraries from is there yet.
+fn find_busybox() -> Result<PathBuf, MachineError> {
+    let places = ["/usr/bin/busybox", "/bin/busybox"];
+    let found = places.iter().map(PathBuf::from).find(|path| path.exists());
+    found.ok_or_else(|| MachineError::NoProgram {
+        program: "busybox",
+        package: "busybox-static",
+        source: std::io::ErrorKind::NotFound.into(),
+    })
+}
+
+/// These modules and what they need, each behind what it needs, decompressed.
+fn modules(kernel: &Unpacked, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>, MachineError> {
+    let directory = kernel.modules();
+    let index = directory.join("modules.dep");
+    let text = String::from_utf8_lossy(&read(&index)?).into_owned();
+    let paths = load_order(&text, names);
+    // Whatever is not listed has to be built in, or the machine would come up without /usr.
+    let builtin = directory.join("modules.builtin");
+    let builtin = String::from_utf8_lossy(&read(&builtin)?).into_owned();
+    for name in names {
+        let is_there = |path: &str| module_name(path) == *name;
+        if !paths.iter().any(|path| is_there(path)) && !builtin.lines().any(is_there) {
+            return Err(MachineError::Corrupt {
+                path: index,
+                problem: format!("without {name}, which the machine needs to start"),
+                directory,
+            });
+        }
+    }
+    let load = |path: &str| {
+        let bytes = read(&directory.join(path))?;
+        let compression = match path.rsplit('.').next() {
+            Some("xz") => Some(Compression::Xz),
+            Some("zst") => Some(Compression::Zstandard),
+            _ => None,
+        };
+        let bytes = match compression {
+            Some(compression) => compression.undo(&bytes)?,
+            None => bytes,
+        };
+        Ok((module_name(path), bytes))
+    };
+    paths.into_iter().map(load).collect()
+}
+
+/// `kernel/fs/9p/9p.ko.xz` is the module `9p`; a dash in a file's name is an underscore in the module's.
+fn module_name(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file.split(".ko").next().unwrap_or(file).replace('-', "_")
+}
+
+/// The files of these modules by `modules.dep`, each behind all that it needs.
+fn load_order<'a>(index: &'a str, names: &[&str]) -> Vec<&'a str> {
+    let mut order: Vec<&str> = Vec::new();
+    for name in names {
+        let line = index.lines().filter_map(|line| line.split_once(':'));
+        let found = line
+            .into_iter()
+            .find(|(path, _)| module_name(path) == *name);
+        let Some((path, needs)) = found else { continue };
+        // depmod lists what is needed with the last to be loaded first.
+        for needed in needs.split_whitespace().rev().chain([path]) {
+            if !order.contains(&needed) {
+                order.push(needed);
+            }
+        }
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INDEX: &str = "\
+kernel/drivers/virtio/virtio.ko.xz:
+kernel/drivers/virtio/virtio_ring.ko.xz:
+kernel/drivers/virtio/virtio_pci.ko.xz: kernel/drivers/virtio/virtio_ring.ko.xz kernel/drivers/virtio/virtio.ko.xz
+kernel/fs/9p/9p.ko.xz: kernel/net/9p/9pnet.ko.xz kernel/fs/netfs/netfs.ko.xz
+kernel/net/9p/9pnet.ko.xz:
+kernel/sound/pci/hda/snd-hda-intel.ko:
+";
+
+    #[test]
+    fn a_module_comes_behind_what_it_needs_and_once() {
+        assert_eq!(
+            load_order(INDEX, &["virtio_pci", "snd_hda_intel", "virtio_ring", "9p"]),
+            [
+                "kernel/drivers/virtio/virtio.ko.xz",
+                "kernel/drivers/virtio/virtio_ring.ko.xz",
+                "kernel/drivers/virtio/virtio_pci.ko.xz",
+                "kernel/sound/pci/hda/snd-hda-intel.ko",
+                "kernel/fs/netfs/netfs.ko.xz",
+                "kernel/net/9p/9pnet.ko.xz",
+                "kernel/fs/9p/9p.ko.xz",
+            ]
+        );
+        assert!(load_order(INDEX, &["built_in"]).is_empty());
+    }
+}
