@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -103,6 +104,7 @@ impl Builder {
     /// Where something is missing that `scripts/machine` gets, where the disk is full, and where the
     /// machine panics, hangs, or comes up with another kernel or without some of its devices.
     pub fn boot(self) -> Result<Machine, MachineError> {
+        let qemu = qemu_version()?;
         let unpacked = Unpacked::find(self.kernel)?;
         let vmlinux = unpacked.vmlinux()?;
         let cpufreq = kernel::directory().join("cpufreq.aml");
@@ -150,10 +152,14 @@ impl Builder {
             make_disk(&directory.path().join(disk.serial), DISK_SIZE)?;
         }
 
-        let log = directory.path().join("console");
-        let console = match self.console {
-            Console::Log => format!("file,path={}", log.display()),
-            Console::Terminal => format!("stdio,signal=off,logfile={}", log.display()),
+        let console = Log::make(&directory.path().join("console"))?;
+        let said = Log::make(&directory.path().join("qemu"))?;
+        let first_port = match self.console {
+            Console::Log => format!("file,append=on,path={}", console.path.display()),
+            Console::Terminal => format!(
+                "stdio,signal=off,logappend=on,logfile={}",
+                console.path.display()
+            ),
         };
         let sockets = [
             directory.path().join("port0"),
@@ -165,7 +171,7 @@ impl Builder {
             listeners.push(UnixListener::bind(socket).map_err(file_error(socket, "listened at"))?);
         }
         let mut arguments = hardware::arguments(&Wanted {
-            qemu: qemu_version()?,
+            qemu,
             memory: self.memory,
             vmlinux: &vmlinux,
             initramfs: &initramfs,
@@ -174,18 +180,19 @@ impl Builder {
             shares: &shares,
             disks: directory.path(),
             state: self.state.as_deref(),
-            console: &console,
+            console: &first_port,
             ports: [&sockets[0], &sockets[1]],
         });
         arguments.insert(0, QEMU.to_owned());
-        let said = directory.path().join("qemu");
         let process = launch(&arguments, self.console == Console::Terminal, &said)?;
 
         let mut machine = Machine {
             kernel: self.kernel,
             release: unpacked.release,
             process,
-            directory,
+            directory: Some(directory),
+            console,
+            said,
             input: None,
             events: mpsc::channel().1,
             marks: 0,
@@ -196,6 +203,8 @@ impl Builder {
         machine.connect(listeners, self.start)?;
         machine.wait_until_ready(self.start)?;
         machine.start_took = machine.started.elapsed();
+        // Everything is open by now, so nothing is left on the disk however this process ends.
+        machine.directory = None;
         Ok(machine)
     }
 }
@@ -207,7 +216,10 @@ pub struct Machine {
     kernel: Kernel,
     release: String,
     process: Child,
-    directory: TempDir,
+    /// What QEMU was started with, until it has opened all of it.
+    directory: Option<TempDir>,
+    console: Log,
+    said: Log,
     input: Option<UnixStream>,
     events: Receiver<(Stream, Vec<u8>)>,
     marks: usize,
@@ -387,7 +399,7 @@ impl Machine {
     /// The last lines on the first serial port.
     #[must_use]
     pub fn console(&self) -> String {
-        tail(&self.directory.path().join("console"))
+        self.console.tail()
     }
 
     fn connect(
@@ -421,7 +433,7 @@ impl Machine {
         listener: &UnixListener,
         limit: Duration,
     ) -> Result<UnixStream, MachineError> {
-        let failed = file_error(&self.directory.path().join("port"), "accepted");
+        let failed = file_error(Path::new("a serial port of the machine"), "connected");
         if let Err(source) = listener.set_nonblocking(true) {
             return Err(failed(source));
         }
@@ -496,7 +508,7 @@ impl Machine {
     fn ended(&mut self, when: &str) -> MachineError {
         let status = self.wait();
         let console = self.console();
-        let said = tail(&self.directory.path().join("qemu"));
+        let said = self.said.tail();
         let hint = if console.contains("Kernel panic") {
             "its kernel panicked"
         } else if said.contains("Cannot allocate memory") || status.code().is_none() {
@@ -550,6 +562,9 @@ impl Drop for Machine {
     }
 }
 
+/// Stands before the mark that ends a command: the record separator of ASCII, which texts do not have.
+const BEFORE_MARK: char = '\x1e';
+
 /// What came out of one port since the command was sent.
 #[derive(Debug, Default)]
 struct Port {
@@ -562,7 +577,7 @@ impl Port {
     /// Takes more bytes; what cannot be part of the line that ends the command is shown.
     fn take(&mut self, bytes: &[u8], mark: &str, show: &mut dyn FnMut(&[u8])) {
         // Searched again from where the line can have begun at the earliest.
-        let line = format!("\n{mark} ");
+        let line = format!("{BEFORE_MARK}{mark} ");
         let from = self.bytes.len().saturating_sub(line.len() + 8);
         self.bytes.extend_from_slice(bytes);
         let found = find(&self.bytes[from..], line.as_bytes()).map(|at| from + at);
@@ -576,7 +591,12 @@ impl Port {
                 }
                 at
             }
-            None => self.bytes.len().saturating_sub(line.len()),
+            // Most often nothing is held back: programs do not print this character.
+            None => {
+                let begun = |length: &usize| self.bytes.ends_with(&line.as_bytes()[..*length]);
+                let longest = line.len().min(self.bytes.len());
+                self.bytes.len() - (1..=longest).rev().find(begun).unwrap_or(0)
+            }
         };
         if safe > self.shown {
             show(&self.bytes[self.shown..safe]);
@@ -607,15 +627,38 @@ pub(crate) fn quoted<A: AsRef<str>>(words: &[A]) -> String {
     words.join(" ")
 }
 
-fn tail(path: &Path) -> String {
-    const LINES: usize = 20;
-    let text = std::fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text).replace('\r', "");
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    lines[lines.len().saturating_sub(LINES)..].join("\n")
+/// A file that QEMU writes to. It is read also when it has no name any more.
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+impl Log {
+    fn make(path: &Path) -> Result<Self, MachineError> {
+        let mut options = File::options();
+        let file = options.read(true).append(true).create_new(true).open(path);
+        Ok(Self {
+            path: path.to_owned(),
+            file: file.map_err(file_error(path, "written"))?,
+        })
+    }
+
+    /// Its last lines.
+    fn tail(&self) -> String {
+        const LINES: usize = 20;
+        const BYTES: u64 = 16 << 10;
+        let length = self.file.metadata().map_or(0, |metadata| metadata.len());
+        let mut bytes = vec![0; usize::try_from(length.min(BYTES)).unwrap_or_default()];
+        let from = length.saturating_sub(BYTES);
+        let length = self.file.read_at(&mut bytes, from).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes[..length]).replace('\r', "");
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
+    }
 }
 
 pub(crate) fn file_error(
@@ -666,7 +709,7 @@ fn qemu_version() -> Result<u32, MachineError> {
 ///
 /// The kernel sends that signal when the *thread* that started the program ends, and a test's thread
 /// ends long before the machine that other tests go on to use: so one thread starts them all.
-fn launch(arguments: &[String], terminal: bool, said: &Path) -> Result<Child, MachineError> {
+fn launch(arguments: &[String], terminal: bool, said: &Log) -> Result<Child, MachineError> {
     type Request = (Command, mpsc::Sender<std::io::Result<Child>>);
     static LAUNCHER: OnceLock<Mutex<mpsc::Sender<Request>>> = OnceLock::new();
     let launcher = LAUNCHER.get_or_init(|| {
@@ -683,7 +726,8 @@ fn launch(arguments: &[String], terminal: bool, said: &Path) -> Result<Child, Ma
     if !terminal {
         command.stdin(Stdio::null()).stdout(Stdio::null());
     }
-    command.stderr(File::create(said).map_err(file_error(said, "written"))?);
+    let errors = said.file.try_clone();
+    command.stderr(errors.map_err(file_error(&said.path, "written"))?);
     let (sender, answer) = mpsc::channel();
     let sent = launcher
         .lock()
@@ -761,13 +805,13 @@ mod tests {
 
     #[test]
     fn a_command_s_bytes_come_through_as_they_are_however_they_are_cut() {
-        let stream = b"\n\nmark\x00\xff no newline at its end\nmark 7\n";
+        let stream = b"\n\x1emark\x00\x1e\xff no newline at its end\x1emark 7\n";
         for first in 0..stream.len() {
             for second in first..stream.len() {
                 let pieces = [&stream[..first], &stream[first..second], &stream[second..]];
                 let (port, shown) = taken(&pieces);
                 assert_eq!(port.code, Some(7));
-                assert_eq!(port.bytes, b"\n\nmark\x00\xff no newline at its end");
+                assert_eq!(port.bytes, b"\n\x1emark\x00\x1e\xff no newline at its end");
                 assert_eq!(shown, port.bytes, "{first} {second}");
             }
         }
@@ -775,9 +819,14 @@ mod tests {
 
     #[test]
     fn as_long_as_the_line_is_not_whole_the_command_has_not_ended() {
-        let (port, shown) = taken(&[b"said\nmark 1"]);
+        let (port, shown) = taken(&[b"said\n\x1emark 1"]);
         assert_eq!(port.code, None);
-        assert_eq!(shown, b"said");
+        assert_eq!(shown, b"said\n");
+    }
+
+    #[test]
+    fn a_line_is_shown_as_soon_as_it_is_there() {
+        assert_eq!(taken(&[b"up\n"]).1, b"up\n");
     }
 
     #[test]

@@ -1,0 +1,342 @@
+//! What goes wrong is said in a line that says what to do, and no machine is left behind.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a black-box test starts programs and looks at what is left of them"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use hosttune_test_machine::inside::for_tests;
+use hosttune_test_machine::{Kernel, Machine, MachineError, StateDisk, inside_stock_kernels};
+
+inside_stock_kernels!(here_is_inside);
+
+const VM: &str = env!("CARGO_BIN_EXE_vm");
+
+/// The numbers of all processes whose command line says this.
+fn processes_with(text: &str) -> Vec<String> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let found = entries.filter(|entry| {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        line.contains("qemu") && line.contains(text)
+    });
+    found
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Fails where a machine with this word on its kernel's command line is still there.
+#[track_caller]
+fn nothing_is_left_of(word: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let left = processes_with(word);
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{word}: left behind: {left:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_panic_is_told_with_the_end_of_the_console() {
+    let word = "hosttune.test=panic";
+    let mut machine = Machine::with(Kernel::Newest)
+        .parameter(word)
+        .boot()
+        .unwrap();
+    assert_eq!(processes_with(word).len(), 1);
+    let error = machine
+        .run(&["sh", "-c", "echo c >/proc/sysrq-trigger"])
+        .unwrap_err();
+    let MachineError::Ended { console, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(console.contains("Kernel panic"), "{console}");
+    let text = error.to_string();
+    assert!(text.contains("its kernel panicked"), "{text}");
+    assert!(text.contains("sysrq-trigger"), "while it ran what? {text}");
+    nothing_is_left_of(word);
+    // And it stays told.
+    assert!(matches!(
+        machine.run(&["true"]),
+        Err(MachineError::Ended { .. })
+    ));
+}
+
+#[test]
+fn a_panic_before_the_first_command_is_told() {
+    let word = "rdinit=/nowhere";
+    let error = Machine::with(Kernel::Linux6_12)
+        .parameter(word)
+        .boot()
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("ended starting"), "{text}");
+    assert!(text.contains("its kernel panicked"), "{text}");
+    nothing_is_left_of(word);
+}
+
+#[test]
+fn a_machine_that_does_not_come_up_is_given_up() {
+    let word = "hosttune.test=start";
+    let limit = Duration::from_secs(1);
+    let begun = Instant::now();
+    let error = Machine::with(Kernel::Linux6_1)
+        .parameter(word)
+        .start_within(limit)
+        .boot()
+        .unwrap_err();
+    assert!(matches!(error, MachineError::Hung { .. }), "{error}");
+    assert!(begun.elapsed() < 60 * limit);
+    nothing_is_left_of(word);
+}
+
+#[test]
+fn a_command_that_hangs_is_given_up_with_its_machine() {
+    let word = "hosttune.test=hang";
+    let mut machine = Machine::with(Kernel::Linux6_12)
+        .parameter(word)
+        .boot()
+        .unwrap();
+    let error = machine
+        .shell(
+            "echo begun; sleep 1000",
+            Duration::from_secs(1),
+            &mut |_, _| {},
+        )
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, MachineError::Hung { .. }), "{text}");
+    assert!(
+        text.contains("sleep 1000") && text.contains("within 1 s"),
+        "{text}"
+    );
+    nothing_is_left_of(word);
+}
+
+#[test]
+fn a_machine_that_is_powered_off_from_inside_is_told_apart_from_a_panic() {
+    let mut machine = Machine::with(Kernel::Linux6_1).boot().unwrap();
+    let error = machine.run(&["/busybox", "poweroff", "-f"]).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("something in it powered it off"), "{text}");
+}
+
+#[test]
+fn exit_codes_and_both_streams_come_through() {
+    let mut machine = for_tests(Kernel::Linux6_12).boot().unwrap();
+    for (script, code) in [("exit 0", 0), ("exit 42", 42), ("kill -9 $$", 137)] {
+        assert_eq!(machine.run(&["sh", "-c", script]).unwrap().code, code);
+    }
+    let output = machine
+        .run(&["sh", "-c", "printf out; printf err >&2"])
+        .unwrap();
+    assert_eq!(
+        (output.text(), output.error_text()),
+        ("out".into(), "err".into())
+    );
+    assert_eq!(machine.run(&["no-such-program"]).unwrap().code, 127);
+    // One left behind in the background does not keep its command from ending.
+    let output = machine
+        .run(&["sh", "-c", "sleep 1000 & echo done"])
+        .unwrap();
+    assert_eq!(output.text(), "done\n");
+    // Bytes are bytes, and a megabyte is whole.
+    let output = machine
+        .run(&[
+            "sh",
+            "-c",
+            "head -c 1000000 /dev/zero; printf '\\r\\n\\377'",
+        ])
+        .unwrap();
+    assert_eq!(output.stdout.len(), 1_000_003);
+    assert_eq!(&output.stdout[999_999..], b"\0\r\n\xff");
+    machine.power_off().unwrap();
+}
+
+/// `scripts/vm`'s program with one thing different.
+fn vm(change: impl FnOnce(&mut Command) -> &mut Command, arguments: &[&str]) -> Output {
+    let mut command = Command::new(VM);
+    command.args(arguments).stdin(Stdio::null());
+    change(&mut command).output().unwrap()
+}
+
+#[track_caller]
+fn refused(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert!(output.stdout.is_empty());
+    said
+}
+
+#[test]
+fn without_qemu_it_is_said_what_to_install() {
+    let empty = tempfile::tempdir().unwrap();
+    let path = empty.path();
+    let said = refused(&vm(|command| command.env("PATH", path), &["--", "true"]));
+    assert_eq!(
+        said,
+        "scripts/vm: qemu-system-x86_64 cannot be started: install qemu-system-x86, or run \
+         scripts/machine as root\n"
+    );
+}
+
+#[test]
+fn without_a_kernel_it_is_said_what_to_run() {
+    let empty = tempfile::tempdir().unwrap();
+    let path = empty.path();
+    let said = refused(&vm(
+        |command| command.env("HOSTTUNE_MACHINE", path),
+        &["--kernel", "6.1", "--", "true"],
+    ));
+    assert_eq!(
+        said,
+        format!(
+            "scripts/vm: Debian's kernel 6.1 is not in {}/linux-6.1: run scripts/machine\n",
+            path.display()
+        )
+    );
+}
+
+#[test]
+fn an_unknown_kernel_is_told_with_those_that_there_are() {
+    let output = vm(|command| command, &["--kernel", "5.10", "--", "true"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("there are 6.1, 6.12, newest"), "{said}");
+}
+
+/// Where `scripts/machine` has put things.
+fn fetched() -> PathBuf {
+    std::env::var_os("HOSTTUNE_MACHINE").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/machine"),
+        PathBuf::from,
+    )
+}
+
+#[test]
+fn where_the_disk_is_full_it_is_said_so() {
+    let test = "where_the_disk_is_full_it_is_said_so";
+    let place = tempfile::tempdir().unwrap();
+    let fetched = fetched().canonicalize().unwrap();
+    // Room for what has to be linked to, and not for a kernel.
+    let script = "mount -t tmpfs -o size=20m,mode=755 tmpfs \"$1\" && \
+        mkdir \"$1/linux-6.1\" && ln -s \"$2/cpufreq.aml\" \"$1/\" && \
+        for name in release root vmlinuz; do ln -s \"$2/linux-6.1/$name\" \"$1/linux-6.1/\"; done && \
+        HOSTTUNE_MACHINE=$1 exec \"$3\" --kernel 6.1 -- true";
+    let output = Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c", script, "sh"])
+        .args([place.path(), &fetched, Path::new(VM)])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if said.contains("unshare") {
+        println!("not run: {test}: {}", said.trim());
+        return;
+    }
+    let said = refused(&output);
+    assert!(said.contains("free some room there"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn no_machine_outlives_the_program_that_started_it() {
+    let word = "hosttune.test=orphan";
+    let mut child = Command::new(VM)
+        .args(["--parameter", word, "--", "sh", "-c", "echo up; sleep 1000"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "up\n");
+    assert_eq!(processes_with(word).len(), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    nothing_is_left_of(word);
+}
+
+/// Runs this program's own test `here_is_inside` for Linux 6.12 in a machine with Linux 6.1.
+#[test]
+fn a_test_in_a_machine_with_another_kernel_fails() {
+    let mut machine = for_tests(Kernel::Linux6_1).boot().unwrap();
+    let program = std::env::current_exe().unwrap();
+    let release = machine.release().to_owned();
+    let mut run = |claimed: &str, test: &str| {
+        let claimed = format!("HOSTTUNE_TEST_MACHINE={claimed}");
+        let program = program.to_string_lossy();
+        let arguments = ["env", &claimed, &*program, "--exact", "--nocapture", test];
+        machine.run(&arguments).unwrap()
+    };
+    let right = run(&release, "here_is_inside::linux_6_1");
+    assert_eq!(right.code, 0, "{}", right.error_text());
+    for (claimed, test) in [
+        (&*release, "here_is_inside::linux_6_12"),
+        (&*release, "here_is_inside::newest"),
+        ("6.12.1-amd64", "here_is_inside::linux_6_12"),
+        ("6.1.0-1-amd64", "here_is_inside::linux_6_1"),
+    ] {
+        let wrong = run(claimed, test);
+        let said = wrong.error_text() + &wrong.text();
+        assert_eq!(wrong.code, 101, "{claimed} {test}: {said}");
+        assert!(said.contains(&format!("and it is {release}")), "{said}");
+    }
+}
+
+fn here_is_inside() {
+    assert!(hosttune_test_machine::inside::is_inside());
+    // What the build machine has is there, and cannot be changed from here.
+    assert!(Path::new(VM).exists());
+    let refused = fs::write("/usr/hosttune", "").unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+}
+
+#[test]
+fn what_the_guest_flushed_survives_a_power_cut_and_what_it_did_not_may_not() {
+    let kernel = Kernel::Linux6_12;
+    let disk = StateDisk::make().unwrap();
+    let start = || Machine::with(kernel).state(&disk).boot().unwrap();
+    let mut machine = start();
+    let boot = machine
+        .run(&["cat", "/proc/sys/kernel/random/boot_id"])
+        .unwrap();
+    let output = machine.run(&[
+        "sh",
+        "-c",
+        "echo kept >/etc/kept && sync /etc/kept /etc && echo lost >/run/lost && echo lost >/etc/lost",
+    ]);
+    assert_eq!(output.unwrap().code, 0);
+    machine.cut_power();
+
+    let mut machine = start();
+    let again = machine
+        .run(&["cat", "/proc/sys/kernel/random/boot_id"])
+        .unwrap();
+    assert_ne!(again.text(), boot.text());
+    assert_eq!(machine.run(&["cat", "/etc/kept"]).unwrap().text(), "kept\n");
+    assert_ne!(machine.run(&["cat", "/run/lost"]).unwrap().code, 0);
+    // The name may have come with the journal's commit; bytes that nobody flushed have not.
+    assert_eq!(machine.run(&["cat", "/etc/lost"]).unwrap().text(), "");
+    machine
+        .run(&["sh", "-c", "echo written >/var/written"])
+        .unwrap();
+    machine.power_off().unwrap();
+
+    let mut machine = start();
+    assert_eq!(
+        machine.run(&["cat", "/var/written"]).unwrap().text(),
+        "written\n"
+    );
+}
