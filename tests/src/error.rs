@@ -1,0 +1,3 @@
+/// Why there is no machine, or no answer from it.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {}
