@@ -5,5 +5,11 @@
 )]
 
 mod error;
+mod kills;
+mod snapshot;
+mod traced;
 
 pub use error::MachineError;
+pub use kills::{At, Kills};
+pub use snapshot::{Difference, Seen, Snapshot, Subtree};
+pub use traced::{Stop, Traced};
