@@ -39,6 +39,8 @@ const TREATMENTS: &[(&str, u16, Treatment)] = &[
     ("link info", 5, HoldsByKind("port of", 4)),
     ("link", 26, Holds("families")),
     ("families", 10, Holds("inet6")),
+    ("families", 2, Moves(SYSCTLS)),
+    ("inet6", 2, Moves(SYSCTLS)),
     ("inet6", 3, Moves("counts packets")),
     (
         "inet6",
@@ -98,6 +100,7 @@ const TREATMENTS: &[(&str, u16, Treatment)] = &[
     ("action options of vlan", 1, Moves(SINCE)),
 ];
 
+const SYSCTLS: &str = "is in /proc/sys as well, where each value has a name";
 const SINCE: &str = "says how long ago it was used";
 
 /// Those a test is likely to see, by the names they have in `ip link`.
@@ -212,6 +215,52 @@ pub(super) fn unused(seen: &BTreeMap<String, Seen>, name: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn attribute(number: u16, value: &[u8]) -> Vec<u8> {
+        let mut bytes = u16::try_from(value.len() + 4)
+            .unwrap()
+            .to_ne_bytes()
+            .to_vec();
+        bytes.extend(number.to_ne_bytes());
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    /// A filter of which every packet that it sees is counted, passed and dated.
+    fn filter(class: u8, counted: u8, since: u8, verdict: u8) -> BTreeMap<String, Seen> {
+        let action = [
+            attribute(1, b"gact\0"),
+            attribute(4, &[counted]),
+            attribute(
+                2,
+                &[attribute(1, &[since]), attribute(2, &[verdict])].concat(),
+            ),
+        ];
+        let options = [
+            attribute(1, &[class]),
+            attribute(9, &[counted]),
+            attribute(7, &attribute(1, &action.concat())),
+        ];
+        let bytes = [
+            attribute(1, b"u32\0"),
+            attribute(2, &options.concat()),
+            attribute(7, &[counted]),
+        ];
+        let mut seen = BTreeMap::new();
+        put(&mut seen, "filter", "filter", &bytes.concat());
+        seen
+    }
+
+    #[test]
+    fn what_a_filter_counts_does_not_show_and_what_it_does_shows() {
+        let was = filter(1, 2, 3, 4);
+        assert_eq!(was.len(), 4, "{was:#?}");
+        assert_eq!(filter(1, 200, 3, 4), was, "packets");
+        assert_eq!(filter(1, 2, 30, 4), was, "time");
+        assert_ne!(filter(9, 2, 3, 4), was, "its class");
+        assert_ne!(filter(1, 2, 3, 5), was, "its verdict");
+    }
 
     /// None hides behind one that stands before it, or in what nothing holds.
     #[test]
