@@ -197,8 +197,8 @@ fn killed_at_any_system_call_of_apply_then_revert_is_as_it_was() {
     }
 }
 
-/// What the kills at every stop find is found by those at the calls that change something: so it is
-/// known of all of these that they do.
+/// Where a stop costs much the program is killed at those calls alone that change something: which
+/// those are is right as long as every number of turned keys is found here as well.
 #[test]
 fn killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was() {
     let test = "killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was";

@@ -222,6 +222,13 @@ impl Snapshot {
         self
     }
 
+    /// Keeps one thing and all that is beneath it: for where the rest is somebody else's.
+    #[must_use]
+    pub fn only(mut self, what: &str) -> Self {
+        self.seen.retain(|one, _| is_beneath(what, one));
+        self
+    }
+
     /// How one thing was seen.
     #[must_use]
     pub fn get(&self, what: &str) -> Option<&Seen> {
@@ -249,10 +256,8 @@ impl Snapshot {
     }
 
     fn excepts(&self, what: &str) -> bool {
-        self.excepted.keys().any(|excepted| {
-            what.strip_prefix(excepted.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ' ']))
-        })
+        let mut excepted = self.excepted.keys();
+        excepted.any(|excepted| is_beneath(excepted, what))
     }
 
     /// What is not the same, one line each.
@@ -278,4 +283,11 @@ impl Snapshot {
         let differs = self.differs(now);
         assert!(differs.is_empty(), "{when}: {differs:#?}");
     }
+}
+
+/// Whether this is that one, a file in it if it is a directory, or a part of it if it is a link or
+/// a qdisc.
+fn is_beneath(one: &str, what: &str) -> bool {
+    what.strip_prefix(one)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ' ']))
 }
