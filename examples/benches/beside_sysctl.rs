@@ -20,9 +20,6 @@
 #[path = "../tests/real_kernel/machine.rs"]
 #[expect(dead_code, reason = "the tests of the running kernel use all of it")]
 mod machine;
-#[path = "../tests/real_kernel/traced.rs"]
-#[expect(dead_code, reason = "the tests of the running kernel use all of it")]
-mod traced;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -33,11 +30,11 @@ use std::time::{Duration, Instant};
 use hosttune::cli::{self, HostProfile, Options};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
 use hosttune::{Error, Registry, Tuning};
+use hosttune_test_machine::{Stop, Traced};
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 
 use machine::{GAMING, Network, alone, names, path_of};
-use traced::{Stop, Traced};
 
 const PAIRS: usize = 500;
 const WARM_UP: usize = 20;

@@ -19,18 +19,17 @@
 
 #[path = "real_kernel/machine.rs"]
 mod machine;
-#[path = "real_kernel/traced.rs"]
-mod traced;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use hosttune_test_machine::{At, Kills, Snapshot, Traced};
+
 use machine::{
-    A_WHILE, GAMING, JOURNALS, Network, PERSISTED, ReadOnly, Snapshot, alone, exits, json, listing,
+    A_WHILE, GAMING, JOURNALS, Machine, Network, PERSISTED, ReadOnly, alone, exits, json, listing,
     names, never_seen, path_of,
 };
-use traced::{Stop, Traced};
 
 const APPLY: &[&str] = &["apply", "--yes"];
 const REVERT: &[&str] = &["revert", "--yes"];
@@ -40,71 +39,93 @@ const PERSIST: &[&str] = &["apply", "--yes", "--persist"];
 /// alone are four.
 const STOPS: usize = 100;
 
-/// Starts the program over and over and kills it at its first stop, its second, and so on with
-/// `every`-th ones until it comes to its end; the number of times it was killed.
-///
-/// `before` and `after` are called around each run, the ones that come to their end too.
-fn killed_at_each_stop(
-    arguments: &[&str],
-    every: usize,
-    mut before: impl FnMut(),
-    mut after: impl FnMut(&str),
-) -> usize {
-    before();
-    let mut traced = Traced::start(GAMING, arguments).unwrap();
-    let mut stops = 0;
-    let end = loop {
-        match traced.step() {
-            Stop::Ended(code) => break code,
-            Stop::Enters | Stop::Leaves => stops += 1,
-        }
-    };
-    assert_eq!(end, 0, "gaming {arguments:?}");
-    assert!(stops > STOPS, "traced only {stops} stops");
-    after("not killed");
+/// The same of stops at what changes something: the keys alone are that many.
+const WRITES: usize = 20;
 
-    let mut kills = 0;
-    loop {
-        before();
-        let mut traced = Traced::start(GAMING, arguments).unwrap();
-        let at = kills * every;
-        let ended = (0..=at)
-            .map(|_| traced.step())
-            .find(|stop| matches!(stop, Stop::Ended(_)));
-        if let Some(ended) = ended {
-            assert_eq!(ended, Stop::Ended(0), "gaming {arguments:?}");
-            // Memory is asked for a time more or less; a run that found half of the values set by
-            // somebody else already is shorter by far, and says nothing about what comes later.
-            assert!(
-                at + every + 16 > stops,
-                "gaming {arguments:?} made {stops} stops first and now not even {at}: does \
-                 something else set sysctls here? What does can take turns with these tests by \
-                 holding flock(2) on /proc/sys"
-            );
-            after("not killed");
-            return kills;
-        }
-        let call = traced.call();
-        traced.kill();
-        after(&format!(
-            "{arguments:?} killed at stop {at}, system call {call}"
-        ));
-        kills += 1;
+/// What the kills of one program came upon.
+struct Found {
+    /// How many keys an apply turns.
+    turned: usize,
+    /// How many were found turned, after any kill.
+    changed: BTreeSet<usize>,
+    /// What was found in the directory that `--persist` writes to: names, modes and sizes.
+    persisted: BTreeSet<Vec<(PathBuf, u32, usize)>>,
+}
+
+impl Found {
+    /// Fails where the kills missed a moment between two keys.
+    #[track_caller]
+    fn every_number_of_keys(&self) {
+        assert_eq!(
+            self.changed,
+            (0..=self.turned).collect(),
+            "not every number of turned keys was seen after a kill"
+        );
     }
 }
 
-/// Whether a test that needs it can trace; says so where not.
-fn can_trace(test: &str) -> bool {
-    match Traced::start("/bin/true", &[]) {
-        Ok(traced) => {
-            traced.kill();
-            true
-        }
-        Err(reason) => {
+/// Kills the program with these arguments at each of its stops; after each kill, and after the runs
+/// that come to their end, a revert leaves every key and every file as it was.
+///
+/// `first` is done before each run, on a machine that has never seen the program. `then` is done
+/// after each, ahead of the revert; it is told how many keys an apply turns, and which run it was.
+///
+/// Nothing where it cannot be run, which a line says.
+fn killed(
+    test: &str,
+    arguments: &[&str],
+    at: At,
+    first: impl Fn() + Sync,
+    then: impl Fn(&Machine, usize, &str) + Sync,
+) -> Option<Found> {
+    let mut outcome = None;
+    alone(test, Network::Machines, |machine| {
+        if let Err(reason) = Traced::available() {
             println!("not run: {test}: {reason}");
-            false
+            return;
         }
-    }
+        let believable = match at {
+            At::EveryStop => STOPS,
+            At::EveryWrite => WRITES,
+        };
+        let mut found = Found {
+            turned: turned_by_apply(),
+            changed: BTreeSet::new(),
+            persisted: BTreeSet::new(),
+        };
+        with_a_file_of_somebody_elses();
+        let before = listing(PERSISTED);
+        let gaming = Kills {
+            program: GAMING,
+            arguments,
+            at,
+            believable,
+        };
+        let kills = gaming.each(
+            || {
+                never_seen();
+                first();
+            },
+            |when| {
+                found.changed.insert(machine.changed());
+                let files = listing(PERSISTED).into_iter();
+                found.persisted.insert(
+                    files
+                        .map(|(path, (mode, .., bytes))| (path, mode, bytes.len()))
+                        .collect(),
+                );
+                then(machine, found.turned, when);
+                exits(0, REVERT, when);
+                assert_eq!(listing(PERSISTED), before, "{when}");
+                machine.is_as_it_was(when);
+            },
+        );
+        assert!(kills > believable, "killed only {kills} times");
+        machine.is_wholly_as_it_was("after all kills");
+        println!("{test}: killed {kills} times");
+        outcome = Some(found);
+    });
+    outcome
 }
 
 /// How many keys an apply turns on this kernel; they are turned and put back.
@@ -152,7 +173,7 @@ fn apply_verify_revert_leaves_every_sysctl_as_it_was() {
         tuned.is_still(&Snapshot::of_everything(), "applied a second time");
         let without_lock = |mut files: std::collections::BTreeMap<_, _>| {
             // It says which process had it last.
-            files.retain(|path: &std::path::PathBuf, _| !path.ends_with("lock"));
+            files.retain(|path: &PathBuf, _| !path.ends_with("lock"));
             files
         };
         assert_eq!(
@@ -171,76 +192,41 @@ fn apply_verify_revert_leaves_every_sysctl_as_it_was() {
 #[test]
 fn killed_at_any_system_call_of_apply_then_revert_is_as_it_was() {
     let test = "killed_at_any_system_call_of_apply_then_revert_is_as_it_was";
-    alone(test, Network::Machines, |machine| {
-        if !can_trace(test) {
-            return;
-        }
-        let turned = turned_by_apply();
-        let mut found = BTreeSet::new();
-        let kills = killed_at_each_stop(APPLY, 1, never_seen, |when| {
-            found.insert(machine.changed());
-            exits(0, REVERT, when);
-            machine.is_as_it_was(when);
-        });
-        assert!(kills > STOPS, "killed only {kills} times");
-        assert_eq!(
-            found,
-            (0..=turned).collect(),
-            "not every number of turned keys was seen after a kill"
-        );
-        machine.is_wholly_as_it_was("after all kills");
-        println!("{test}: killed {kills} times");
-    });
+    if let Some(found) = killed(test, APPLY, At::EveryStop, || {}, |_, _, _| {}) {
+        found.every_number_of_keys();
+    }
+}
+
+/// Where a stop costs much the program is killed at those calls alone that change something: which
+/// those are is right as long as every number of turned keys is found here as well.
+#[test]
+fn killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was() {
+    let test = "killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was";
+    if let Some(found) = killed(test, APPLY, At::EveryWrite, || {}, |_, _, _| {}) {
+        found.every_number_of_keys();
+    }
 }
 
 #[test]
 fn killed_at_any_system_call_of_revert_then_revert_is_as_it_was() {
     let test = "killed_at_any_system_call_of_revert_then_revert_is_as_it_was";
-    alone(test, Network::Machines, |machine| {
-        if !can_trace(test) {
-            return;
-        }
-        let turned = turned_by_apply();
-        let mut found = BTreeSet::new();
-        let before = || {
-            never_seen();
-            exits(0, APPLY, "to be reverted");
-        };
-        let kills = killed_at_each_stop(REVERT, 1, before, |when| {
-            found.insert(machine.changed());
-            exits(0, REVERT, when);
-            machine.is_as_it_was(when);
-        });
-        assert!(kills > STOPS, "killed only {kills} times");
-        assert_eq!(
-            found,
-            (0..=turned).collect(),
-            "not every number of turned keys was seen after a kill"
-        );
-        machine.is_wholly_as_it_was("after all kills");
-        println!("{test}: killed {kills} times");
-    });
+    let applied = || {
+        exits(0, APPLY, "to be reverted");
+    };
+    if let Some(found) = killed(test, REVERT, At::EveryStop, applied, |_, _, _| {}) {
+        found.every_number_of_keys();
+    }
 }
 
 #[test]
 fn killed_in_apply_then_applied_again_then_reverted_is_as_it_was() {
     let test = "killed_in_apply_then_applied_again_then_reverted_is_as_it_was";
-    alone(test, Network::Machines, |machine| {
-        if !can_trace(test) {
-            return;
-        }
-        let turned = turned_by_apply();
-        let kills = killed_at_each_stop(APPLY, 1, never_seen, |when| {
-            exits(0, APPLY, when);
-            assert_eq!(machine.changed(), turned, "{when}, applied again");
-            exits(0, &["verify"], when);
-            exits(0, REVERT, when);
-            machine.is_as_it_was(when);
-        });
-        assert!(kills > STOPS, "killed only {kills} times");
-        machine.is_wholly_as_it_was("after all kills");
-        println!("{test}: killed {kills} times");
-    });
+    let again = |machine: &Machine, turned: usize, when: &str| {
+        exits(0, APPLY, when);
+        assert_eq!(machine.changed(), turned, "{when}, applied again");
+        exits(0, &["verify"], when);
+    };
+    killed(test, APPLY, At::EveryStop, || {}, again);
 }
 
 /// A file of somebody else's in the private `/etc/sysctl.d`, with a mode that nothing would give
@@ -273,53 +259,19 @@ fn persisted_then_reverted_leaves_no_file_behind() {
 #[test]
 fn killed_at_any_system_call_of_a_persisting_apply_then_revert_leaves_no_file_behind() {
     let test = "killed_at_any_system_call_of_a_persisting_apply_then_revert_leaves_no_file_behind";
-    alone(test, Network::Machines, |machine| {
-        if !can_trace(test) {
-            return;
-        }
-        with_a_file_of_somebody_elses();
-        let before = listing(PERSISTED);
-        let mut found = BTreeSet::new();
-        let kills = killed_at_each_stop(PERSIST, 1, never_seen, |when| {
-            let files = listing(PERSISTED).into_iter();
-            let seen: Vec<_> = files
-                .map(|(path, (mode, .., bytes))| (path, mode, bytes.len()))
-                .collect();
-            found.insert(seen);
-            exits(0, REVERT, when);
-            assert_eq!(listing(PERSISTED), before, "{when}");
-            machine.is_as_it_was(when);
-        });
-        assert!(kills > STOPS, "killed only {kills} times");
+    if let Some(found) = killed(test, PERSIST, At::EveryStop, || {}, |_, _, _| {}) {
         // Absent, made, filled, made readable, and in its place.
-        assert!(found.len() >= 5, "{found:#?}");
-        machine.is_wholly_as_it_was("after all kills");
-        println!("{test}: killed {kills} times");
-    });
+        assert!(found.persisted.len() >= 5, "{:#?}", found.persisted);
+    }
 }
 
 #[test]
 fn killed_at_any_system_call_of_reverting_a_persisting_apply_then_revert_leaves_no_file_behind() {
     let test = "killed_at_any_system_call_of_reverting_a_persisting_apply_then_revert_leaves_no_file_behind";
-    alone(test, Network::Machines, |machine| {
-        if !can_trace(test) {
-            return;
-        }
-        with_a_file_of_somebody_elses();
-        let before = listing(PERSISTED);
-        let persisted = || {
-            never_seen();
-            exits(0, PERSIST, "to be reverted");
-        };
-        let kills = killed_at_each_stop(REVERT, 1, persisted, |when| {
-            exits(0, REVERT, when);
-            assert_eq!(listing(PERSISTED), before, "{when}");
-            machine.is_as_it_was(when);
-        });
-        assert!(kills > STOPS, "killed only {kills} times");
-        machine.is_wholly_as_it_was("after all kills");
-        println!("{test}: killed {kills} times");
-    });
+    let persisted = || {
+        exits(0, PERSIST, "to be reverted");
+    };
+    killed(test, REVERT, At::EveryStop, persisted, |_, _, _| {});
 }
 
 #[test]

@@ -9,9 +9,15 @@ mod hardware;
 mod image;
 pub mod inside;
 mod kernel;
+mod kills;
 mod machine;
+mod snapshot;
+mod traced;
 
 pub use error::MachineError;
 pub use hardware::{DISKS, Disk};
 pub use kernel::Kernel;
+pub use kills::{At, Kills};
 pub use machine::{Builder, Machine, Output, StateDisk, Stream};
+pub use snapshot::{Difference, Seen, Snapshot, Subtree};
+pub use traced::{Stop, Traced};

@@ -509,7 +509,7 @@ impl Machine {
         let status = self.wait();
         let console = self.console();
         let said = self.said.tail();
-        let hint = if console.contains("Kernel panic") {
+        let hint = if console.contains(PANIC) {
             "its kernel panicked"
         } else if said.contains("Cannot allocate memory") || status.code().is_none() {
             "is there a gigabyte of memory left for it?"
@@ -627,6 +627,9 @@ pub(crate) fn quoted<A: AsRef<str>>(words: &[A]) -> String {
     words.join(" ")
 }
 
+/// How the kernel begins its last words.
+const PANIC: &str = "Kernel panic";
+
 /// A file that QEMU writes to. It is read also when it has no name any more.
 #[derive(Debug)]
 struct Log {
@@ -657,7 +660,11 @@ impl Log {
             .lines()
             .filter(|line| !line.trim().is_empty())
             .collect();
-        lines[lines.len().saturating_sub(LINES)..].join("\n")
+        let from = lines.len().saturating_sub(LINES);
+        // What a panic says first is what happened; behind it come registers and calls.
+        let panic = lines[..from].iter().rposition(|line| line.contains(PANIC));
+        let panic = panic.map(|at| format!("{}\n[...]\n", lines[at]));
+        panic.unwrap_or_default() + &lines[from..].join("\n")
     }
 }
 

@@ -10,13 +10,13 @@
 
 mod own_namespace;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
 use hosttune_core::journal::DirectoryStore;
 use hosttune_core::{Error, Host, LackKind, LinuxHost, Session, State, Tuning};
 use hosttune_sysctl::{SysctlSet, Wanted, catalogue};
+use hosttune_test_machine::{Snapshot, Subtree};
 
 fn path(key: &str) -> String {
     format!("/proc/sys/{key}")
@@ -37,24 +37,11 @@ fn set<const N: usize>(wanted: [(&str, &str); N]) -> SysctlSet {
     SysctlSet::new(wanted.map(|(key, value)| Wanted::new(key, value)))
 }
 
-/// Every readable variable of the network, byte for byte, without those that count by themselves.
-fn network() -> BTreeMap<String, Vec<u8>> {
-    let mut shown = BTreeMap::new();
-    let mut directories = vec![Path::new("/proc/sys/net").to_owned()];
-    while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(directory).unwrap() {
-            let entry = entry.unwrap();
-            let path = entry.path();
-            if entry.file_type().unwrap().is_dir() {
-                directories.push(path);
-            } else if !path.ends_with("nf_conntrack_count")
-                && let Ok(bytes) = std::fs::read(&path)
-            {
-                shown.insert(path.display().to_string(), bytes);
-            }
-        }
-    }
-    assert!(shown.len() > 100, "only {} variables", shown.len());
+/// Every variable of this network: what lies beside is everybody's, and set by others meanwhile.
+fn network() -> Snapshot {
+    let shown = Snapshot::of(&[Subtree::Sysctls]).only("/proc/sys/net");
+    let count = shown.iter().count();
+    assert!(count > 100, "only {count} variables");
     shown
 }
 
@@ -99,14 +86,9 @@ fn there_and_back(sets: &[SysctlSet], meanwhile: impl FnOnce()) {
     same(&was);
 }
 
-fn same(was: &BTreeMap<String, Vec<u8>>) {
-    let is = network();
-    let changed: Vec<&String> = was
-        .keys()
-        .chain(is.keys())
-        .filter(|path| was.get(*path) != is.get(*path))
-        .collect();
-    assert!(changed.is_empty(), "not as it was: {changed:?}");
+#[track_caller]
+fn same(was: &Snapshot) {
+    was.is_still(&network(), "not as it was");
 }
 
 #[test]

@@ -2,9 +2,10 @@
 //!
 //! The values in `/proc/sys` are the machine's and cannot be had privately; everything else that
 //! `gaming` writes can. So a test takes a lock that it shares with every other process that runs
-//! this file, notes every value, and puts back at the end whatever is not as it was.
+//! this file, notes every value there and in the other subtrees of a snapshot, and puts back at
+//! the end whatever sysctl is not as it was.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use hosttune_test_machine::{Seen, Snapshot};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
@@ -27,133 +29,6 @@ pub(crate) const JOURNALS: [&str; 2] = ["/run/hosttune", "/var/lib/hosttune"];
 /// The directory that `--persist` writes to; a copy of the machine's.
 pub(crate) const PERSISTED: &str = "/etc/sysctl.d";
 
-/// What changes by itself or is made anew by each read, and so says nothing about us.
-///
-/// Found by comparing snapshots a second apart, which every run does again; those that a quiet
-/// machine does not show come from the kernel's documentation.
-const RESTLESS: [(&str, &str); 15] = [
-    ("kernel/random/uuid", "another one at each read"),
-    ("kernel/random/entropy_avail", "moves with interrupts"),
-    ("kernel/ns_last_pid", "counts with every process started"),
-    ("kernel/pty/nr", "counts the terminals in use"),
-    (
-        "kernel/perf_event_max_sample_rate",
-        "the kernel lowers it when sampling takes it too long",
-    ),
-    ("kernel/hung_task_detect_count", "counts tasks found hung"),
-    ("fs/aio-nr", "counts requests under way"),
-    ("fs/dentry-state", "counts the cache"),
-    ("fs/file-nr", "counts open files"),
-    ("fs/inode-nr", "counts the cache"),
-    ("fs/inode-state", "counts the cache"),
-    ("fs/quota", "counts look-ups"),
-    ("net/netfilter/nf_conntrack_count", "counts connections"),
-    (
-        "net/core/netdev_rss_key",
-        "made when the first driver asks for it",
-    ),
-    (
-        "vm/stat_refresh",
-        "holds nothing, and makes the kernel work when read",
-    ),
-];
-
-/// Every value beneath `/proc/sys`, or the error number with which the kernel refuses to show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Snapshot(BTreeMap<PathBuf, Result<Vec<u8>, Option<i32>>>);
-
-fn shown(path: &Path) -> Result<Vec<u8>, Option<i32>> {
-    std::fs::read(path).map_err(|error| error.raw_os_error())
-}
-
-impl Snapshot {
-    /// Of every file beneath `/proc/sys` that does not change by itself.
-    pub(crate) fn of_everything() -> Self {
-        let top = Path::new(SYSCTLS);
-        let device = std::fs::metadata(top).unwrap().dev();
-        let mut values = BTreeMap::new();
-        let mut ahead = vec![top.to_owned()];
-        while let Some(directory) = ahead.pop() {
-            // A device that goes takes its directory with it.
-            let Ok(entries) = std::fs::read_dir(&directory) else {
-                continue;
-            };
-            for entry in entries.map_while(Result::ok) {
-                let path = entry.path();
-                let key = path.strip_prefix(top).unwrap();
-                if RESTLESS
-                    .iter()
-                    .any(|(restless, _)| Path::new(restless) == key)
-                {
-                    continue;
-                }
-                // Not what is mounted there, as binfmt_misc is: those are no sysctls, and an
-                // automount would be set off.
-                match entry.metadata() {
-                    Ok(metadata) if metadata.dev() != device => {}
-                    Ok(metadata) if metadata.is_dir() => ahead.push(path),
-                    Ok(metadata) if metadata.is_file() => {
-                        values.insert(path.clone(), shown(&path));
-                    }
-                    Ok(_) | Err(_) => {}
-                }
-            }
-        }
-        assert!(
-            values.len() > 100,
-            "{SYSCTLS} holds only {} values",
-            values.len()
-        );
-        Self(values)
-    }
-
-    /// Of these paths only: for the thousands of looks in between.
-    pub(crate) fn of(paths: &[PathBuf]) -> Self {
-        Self(
-            paths
-                .iter()
-                .map(|path| (path.clone(), shown(path)))
-                .collect(),
-        )
-    }
-
-    /// What is not the same, one line each.
-    pub(crate) fn differs(&self, now: &Self) -> Vec<String> {
-        self.different(now)
-            .into_iter()
-            .map(|path| {
-                let of = |snapshot: &Self| match snapshot.0.get(path) {
-                    None => "absent".to_owned(),
-                    Some(Err(errno)) => format!("unreadable ({errno:?})"),
-                    Some(Ok(bytes)) => format!("{:?}", String::from_utf8_lossy(bytes)),
-                };
-                format!("{}: was {}, is {}", path.display(), of(self), of(now))
-            })
-            .collect()
-    }
-
-    fn different<'a>(&'a self, now: &'a Self) -> Vec<&'a Path> {
-        let paths: BTreeSet<&PathBuf> = self.0.keys().chain(now.0.keys()).collect();
-        paths
-            .into_iter()
-            .filter(|path| self.0.get(*path) != now.0.get(*path))
-            .map(PathBuf::as_path)
-            .collect()
-    }
-
-    /// How many values are not the same.
-    pub(crate) fn distance(&self, now: &Self) -> usize {
-        self.different(now).len()
-    }
-
-    /// Fails where anything is not the same.
-    #[track_caller]
-    pub(crate) fn is_still(&self, now: &Self, when: impl fmt::Display) {
-        let differs = self.differs(now);
-        assert!(differs.is_empty(), "{when}: {differs:#?}");
-    }
-}
-
 /// Puts every value back that is not as it was, and fails the test if it had to.
 struct PutBack {
     before: Snapshot,
@@ -165,15 +40,19 @@ impl Drop for PutBack {
         // More than once: some values change others along, and the next pass finds those.
         for _ in 0..4 {
             let now = Snapshot::of_everything();
-            let different = self.before.different(&now);
+            let different = self.before.differences(&now);
             if different.is_empty() {
                 break;
             }
-            found.extend(self.before.differs(&now));
-            for path in different {
-                if let Some(Ok(value)) = self.before.0.get(path) {
+            for difference in different {
+                found.push(difference.to_string());
+                // Nothing else is set here, and what is not a sysctl may be written only by who
+                // knows what writing does.
+                if let Some(Seen::Holds(value)) = difference.was
+                    && Path::new(difference.what).starts_with(SYSCTLS)
+                {
                     // What cannot be written is named again in the next pass.
-                    let _ = std::fs::write(path, value);
+                    let _ = std::fs::write(difference.what, value);
                 }
             }
         }
@@ -195,7 +74,7 @@ impl Drop for PutBack {
 /// What a test may use, once it has the machine to itself.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    /// Every value before.
+    /// Everything that a snapshot holds, before.
     pub(crate) before: Snapshot,
     /// What `gaming` may turn here, and what is changed along with it.
     pub(crate) keys: Vec<PathBuf>,
@@ -245,7 +124,7 @@ fn in_this_thread(network: Network, body: impl FnOnce(&Machine)) -> Result<(), S
     let keys = keys();
     let machine = Machine {
         before: put_back.before.clone(),
-        keys_before: Snapshot::of(&keys),
+        keys_before: Snapshot::of_files(&keys),
         keys,
     };
     body(&machine);
@@ -398,7 +277,8 @@ impl Machine {
     /// of a journal.
     #[track_caller]
     pub(crate) fn is_as_it_was(&self, when: impl fmt::Display) {
-        self.keys_before.is_still(&Snapshot::of(&self.keys), &when);
+        self.keys_before
+            .is_still(&Snapshot::of_files(&self.keys), &when);
         for directory in JOURNALS {
             let left: Vec<PathBuf> = listing(directory)
                 .into_keys()
@@ -408,7 +288,7 @@ impl Machine {
         }
     }
 
-    /// The same of every value there is.
+    /// The same of every value there is, here and in every other subtree.
     #[track_caller]
     pub(crate) fn is_wholly_as_it_was(&self, when: impl fmt::Display) {
         self.is_as_it_was(&when);
@@ -417,7 +297,7 @@ impl Machine {
 
     /// How many keys of the profile are not as they were.
     pub(crate) fn changed(&self) -> usize {
-        self.keys_before.distance(&Snapshot::of(&self.keys))
+        self.keys_before.distance(&Snapshot::of_files(&self.keys))
     }
 }
 

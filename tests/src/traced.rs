@@ -4,6 +4,13 @@
 //! the program is killed before, nothing of it. So killing at every stop is killing at every
 //! moment that anything outside of the program can tell apart.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a trace that does what no trace does is no answer to any test"
+)]
+
+mod calls;
+
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 
@@ -14,18 +21,18 @@ use nix::unistd::Pid;
 
 /// A program that was started, and stands still between two steps.
 #[derive(Debug)]
-pub(crate) struct Traced {
+pub struct Traced {
     /// Kept for its standard input only: it is waited for by its number.
     _child: Child,
     process: Pid,
     in_call: bool,
     /// The most memory it ever had resident, in KiB; known once it has ended.
-    pub(crate) largest: Option<u64>,
+    pub largest: Option<u64>,
 }
 
 /// Where a step led.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stop {
+pub enum Stop {
     /// Before a system call.
     Enters,
     /// After a system call.
@@ -40,7 +47,16 @@ impl Traced {
     /// A shell waits for a line until the trace is set up and then becomes the program, so nothing
     /// of the program itself runs unseen. Its environment names no language and
     /// no directories of libraries: looking there is many calls.
-    pub(crate) fn start(program: &str, arguments: &[&str]) -> Result<Self, String> {
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be traced, in one line: there is no shell, tracing is not allowed here, or
+    /// the program cannot be started.
+    ///
+    /// # Panics
+    ///
+    /// Where the kernel answers a step of the trace with what no kernel has answered yet.
+    pub fn start(program: &str, arguments: &[&str]) -> Result<Self, String> {
         let mut child = Command::new("/bin/sh")
             .args([
                 "-c",
@@ -98,8 +114,21 @@ impl Traced {
         Ok(traced)
     }
 
+    /// Whether anything can be traced here at all: a container may well forbid it.
+    ///
+    /// # Errors
+    ///
+    /// Why not, in one line.
+    pub fn available() -> Result<(), String> {
+        Self::start("/bin/true", &[]).map(Self::kill)
+    }
+
     /// Lets it run to the next system call, the end of one, or its own end.
-    pub(crate) fn step(&mut self) -> Stop {
+    ///
+    /// # Panics
+    ///
+    /// Where it comes to anything else: it was killed by somebody, or the trace was taken away.
+    pub fn step(&mut self) -> Stop {
         let mut signal = None;
         loop {
             ptrace::syscall(self.process, signal).unwrap();
@@ -125,7 +154,11 @@ impl Traced {
     }
 
     /// Ends it with the signal that nothing can be done about.
-    pub(crate) fn kill(self) {
+    ///
+    /// # Panics
+    ///
+    /// Where it ended otherwise.
+    pub fn kill(self) {
         kill(self.process, Signal::SIGKILL).unwrap();
         loop {
             match waitpid(self.process, None).unwrap() {
@@ -142,14 +175,43 @@ impl Traced {
         }
     }
 
-    /// The number of the system call that it stands in, as the kernel shows it.
-    pub(crate) fn call(&self) -> i64 {
+    /// The number of the system call that it stands in, as the kernel shows it; -1 in none.
+    ///
+    /// # Panics
+    ///
+    /// Where the kernel does not show it, which it does whoever may trace.
+    pub fn call(&self) -> i64 {
+        self.words().first().copied().unwrap_or(-1)
+    }
+
+    /// Whether the system call that it stands in can change anything outside of the process.
+    ///
+    /// It may ask for no change or be refused one: what is asked is whether it could. Only an
+    /// opening is looked at more closely, as most of them only read.
+    ///
+    /// # Panics
+    ///
+    /// As [`call`](Self::call).
+    pub fn can_change_something(&self) -> bool {
+        let words = self.words();
+        let Some((number, arguments)) = words.split_first() else {
+            return false;
+        };
+        calls::can_change_something(*number, arguments, |address| {
+            let address = std::ptr::without_provenance_mut(usize::try_from(address).ok()?);
+            ptrace::read(self.process, address).ok()
+        })
+    }
+
+    /// The number of the system call and its arguments, the same on every processor.
+    fn words(&self) -> Vec<i64> {
         let path = format!("/proc/{}/syscall", self.process);
-        let text = std::fs::read_to_string(path).unwrap();
-        text.split_whitespace()
-            .next()
-            .and_then(|number| number.parse().ok())
-            .unwrap_or(-1)
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let word = |word: &str| match word.strip_prefix("0x") {
+            None => word.parse().ok(),
+            Some(digits) => u64::from_str_radix(digits, 16).ok().map(u64::cast_signed),
+        };
+        text.split_whitespace().map_while(word).collect()
     }
 
     fn high_water(&self) -> Option<u64> {

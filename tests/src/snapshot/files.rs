@@ -1,0 +1,194 @@
+//! Subtrees that consist of files.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use glob::{MatchOptions, Pattern};
+
+use super::{Seen, Subtree, configuration_space, restless};
+
+/// More than any attribute holds; what is larger is a device's memory or somebody's log.
+const LARGEST: u64 = 64 * 1024;
+
+/// What a file holds.
+pub(super) fn read(path: &Path) -> Seen {
+    let refused = |error: std::io::Error| Seen::Refused(error.raw_os_error());
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes)) {
+        Ok(_) => Seen::Holds(bytes),
+        Err(error) => refused(error),
+    }
+}
+
+/// The links right beneath the top that lead to what the subtree is about. No others are followed:
+/// they lead back up, or to what is another subtree's.
+fn followed(subtree: Subtree) -> Option<&'static str> {
+    match subtree {
+        Subtree::BlockDevices => Some("*"),
+        Subtree::PciDevices => Some("devices/*"),
+        _ => None,
+    }
+}
+
+fn matches(pattern: &Pattern, path: &Path) -> bool {
+    let options = MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        require_literal_leading_dot: false,
+    };
+    pattern.matches_path_with(path, options)
+}
+
+fn pattern(text: &str) -> Pattern {
+    Pattern::new(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+struct Walk<'a> {
+    subtree: Subtree,
+    /// Where it really lies.
+    top: PathBuf,
+    /// What it is called.
+    called: &'a Path,
+    device: u64,
+    restless: Vec<Pattern>,
+    followed: Option<Pattern>,
+}
+
+/// Everything in one of the subtrees that are a directory.
+pub(super) fn subtree(subtree: Subtree, root: &Path, seen: &mut BTreeMap<String, Seen>) {
+    let Some(called) = subtree.top() else {
+        return;
+    };
+    let top = beneath(root, called);
+    let metadata = match std::fs::metadata(&top) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            let refused = Seen::Refused(error.raw_os_error());
+            seen.insert(called.display().to_string(), refused);
+            return;
+        }
+    };
+    let walk = Walk {
+        subtree,
+        top,
+        called,
+        device: metadata.dev(),
+        restless: restless::of(subtree)
+            .iter()
+            .map(|(text, _)| pattern(text))
+            .collect(),
+        followed: followed(subtree).map(pattern),
+    };
+    walk.all(seen);
+}
+
+impl Walk<'_> {
+    fn all(&self, seen: &mut BTreeMap<String, Seen>) {
+        self.each(&mut |within, one| {
+            let what = self.called.join(within).display().to_string();
+            seen.insert(what, one());
+        });
+    }
+
+    /// Calls for each entry with its path beneath the top, and with what looks at it.
+    fn each(&self, found: &mut dyn FnMut(&Path, &dyn Fn() -> Seen)) {
+        let mut ahead = vec![PathBuf::new()];
+        while let Some(directory) = ahead.pop() {
+            // A device that goes takes its directory with it.
+            let Ok(entries) = std::fs::read_dir(self.top.join(&directory)) else {
+                continue;
+            };
+            for entry in entries.map_while(Result::ok) {
+                let within = directory.join(entry.file_name());
+                let left_out = |restless: &Pattern| matches(restless, &within);
+                if self.restless.iter().any(left_out) {
+                    continue;
+                }
+                // Not what is mounted there, as binfmt_misc is: that is no part of the subtree, and
+                // an automount would be set off.
+                match entry.metadata() {
+                    Ok(metadata) if metadata.dev() == self.device => {
+                        found(&within, &|| self.one(&within, &metadata));
+                        if self.is_looked_into(&within, &metadata) {
+                            ahead.push(within);
+                        }
+                    }
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        }
+    }
+
+    fn is_looked_into(&self, within: &Path, metadata: &Metadata) -> bool {
+        if metadata.is_symlink() {
+            let followed = self.followed.as_ref();
+            return followed.is_some_and(|followed| matches(followed, within));
+        }
+        metadata.is_dir() && !self.is_device_of_its_own(within)
+    }
+
+    fn one(&self, within: &Path, metadata: &Metadata) -> Seen {
+        let path = self.top.join(within);
+        if metadata.is_symlink() {
+            return std::fs::read_link(&path)
+                .map_or_else(|error| Seen::Refused(error.raw_os_error()), Seen::LeadsTo);
+        }
+        if metadata.is_dir() {
+            return Seen::Is(if self.is_device_of_its_own(within) {
+                "another device"
+            } else {
+                "a directory"
+            });
+        }
+        if !metadata.is_file() {
+            return Seen::Is("neither a file nor a directory");
+        }
+        // Root could open it all the same, and a driver might take that for being asked.
+        if metadata.mode() & 0o444 == 0 {
+            return Seen::Is("a file that is not for reading");
+        }
+        if metadata.len() > LARGEST {
+            return Seen::Is("a large file");
+        }
+        if self.subtree == Subtree::PciDevices && within.ends_with("config") {
+            return configuration_space::seen(&path);
+        }
+        read(&path)
+    }
+
+    /// What is attached to a device lies beneath it: the disk's partition, the bus behind a bridge,
+    /// the network card. Whether it is there is the device's own matter, and what it is like is not.
+    fn is_device_of_its_own(&self, within: &Path) -> bool {
+        let subsystem = self.top.join(within).join("subsystem");
+        matches!(self.subtree, Subtree::BlockDevices | Subtree::PciDevices)
+            && std::fs::symlink_metadata(subsystem).is_ok_and(|metadata| metadata.is_symlink())
+    }
+}
+
+fn beneath(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// The modules by name: how often each is used changes by itself.
+pub(super) fn modules(root: &Path, seen: &mut BTreeMap<String, Seen>) {
+    let Some(called) = Subtree::Modules.top() else {
+        return;
+    };
+    match std::fs::read_to_string(beneath(root, called)) {
+        Ok(text) => {
+            let names = text.lines().filter_map(|line| line.split(' ').next());
+            seen.extend(names.map(|name| (format!("module {name}"), Seen::Is("loaded"))));
+        }
+        Err(error) => {
+            let refused = Seen::Refused(error.raw_os_error());
+            seen.insert(called.display().to_string(), refused);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;
