@@ -24,12 +24,28 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use hosttune_test_machine::{At, Kills, Snapshot, Traced};
+use hosttune_test_machine::{At, Kills, Snapshot, Subtree, Traced, inside_stock_kernels};
 
 use machine::{
     A_WHILE, GAMING, JOURNALS, Machine, Network, PERSISTED, ReadOnly, alone, exits, json, listing,
-    names, never_seen, path_of,
+    modules, names, never_seen, path_of,
 };
+
+// The rest is proven on the kernel that runs here, where a stop costs a hundredth of what it costs
+// under emulation.
+inside_stock_kernels!(
+    apply_verify_revert_leaves_every_sysctl_as_it_was,
+    killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was,
+    killed_before_and_after_any_write_of_revert_then_revert_is_as_it_was,
+    killed_before_and_after_any_write_of_a_persisting_apply_then_revert_leaves_no_file_behind,
+    persisted_then_reverted_leaves_no_file_behind,
+    what_a_stranger_set_since_is_left_until_it_is_forced,
+    ten_applies_at_once_are_one_apply,
+    where_sysctls_cannot_be_written_nothing_is_changed,
+    in_another_network_namespace_what_is_there_is_turned_and_put_back,
+    modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it,
+    without_the_modules_it_is_said_before_anything_is_turned,
+);
 
 const APPLY: &[&str] = &["apply", "--yes"];
 const REVERT: &[&str] = &["revert", "--yes"];
@@ -210,10 +226,19 @@ fn killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was() {
 #[test]
 fn killed_at_any_system_call_of_revert_then_revert_is_as_it_was() {
     let test = "killed_at_any_system_call_of_revert_then_revert_is_as_it_was";
+    killed_in_revert(test, At::EveryStop);
+}
+
+fn killed_before_and_after_any_write_of_revert_then_revert_is_as_it_was() {
+    let test = "killed_before_and_after_any_write_of_revert_then_revert_is_as_it_was";
+    killed_in_revert(test, At::EveryWrite);
+}
+
+fn killed_in_revert(test: &str, at: At) {
     let applied = || {
         exits(0, APPLY, "to be reverted");
     };
-    if let Some(found) = killed(test, REVERT, At::EveryStop, applied, |_, _, _| {}) {
+    if let Some(found) = killed(test, REVERT, at, applied, |_, _, _| {}) {
         found.every_number_of_keys();
     }
 }
@@ -259,7 +284,17 @@ fn persisted_then_reverted_leaves_no_file_behind() {
 #[test]
 fn killed_at_any_system_call_of_a_persisting_apply_then_revert_leaves_no_file_behind() {
     let test = "killed_at_any_system_call_of_a_persisting_apply_then_revert_leaves_no_file_behind";
-    if let Some(found) = killed(test, PERSIST, At::EveryStop, || {}, |_, _, _| {}) {
+    killed_in_persisting_apply(test, At::EveryStop);
+}
+
+fn killed_before_and_after_any_write_of_a_persisting_apply_then_revert_leaves_no_file_behind() {
+    let test =
+        "killed_before_and_after_any_write_of_a_persisting_apply_then_revert_leaves_no_file_behind";
+    killed_in_persisting_apply(test, At::EveryWrite);
+}
+
+fn killed_in_persisting_apply(test: &str, at: At) {
+    if let Some(found) = killed(test, PERSIST, at, || {}, |_, _, _| {}) {
         // Absent, made, filled, made readable, and in its place.
         assert!(found.persisted.len() >= 5, "{:#?}", found.persisted);
     }
@@ -422,6 +457,100 @@ fn in_another_network_namespace_what_is_there_is_turned_and_put_back() {
         assert_eq!(machine.changed(), turned.len(), "{turned:?}");
         exits(0, &["verify"], "in a new network namespace");
         exits(0, REVERT, "in a new network namespace");
+        machine.is_wholly_as_it_was("after the revert");
+    });
+}
+
+/// What a plan says of this key: whether it is a step, does not apply here, or is neither.
+fn planned(plan: &serde_json::Value, key: &str) -> (bool, Option<String>) {
+    let step = names(&plan["steps"], "knob").iter().any(|knob| knob == key);
+    let lacking = plan["not_applicable"].as_array().unwrap();
+    let lack = lacking.iter().find(|item| item["knob"] == key);
+    (
+        step,
+        lack.map(|item| item["why"].as_str().unwrap().to_owned()),
+    )
+}
+
+const CONGESTION_CONTROL: &str = "net.ipv4.tcp_congestion_control";
+const DEFAULT_QDISC: &str = "net.core.default_qdisc";
+
+/// A stock kernel has neither `bbr` nor `fq` until somebody names them.
+fn modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it() {
+    let test = "modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it";
+    alone(test, Network::Machines, |machine| {
+        modules(false);
+        let before = Snapshot::of_everything();
+        let plan = json(&exits(0, &["plan", "--json"], "not loaded"));
+        for key in [CONGESTION_CONTROL, DEFAULT_QDISC] {
+            assert_eq!(planned(&plan, key), (true, None), "{key} in {plan:#}");
+        }
+        before.is_still(&Snapshot::of_everything(), "a plan loads nothing");
+
+        exits(0, APPLY, "not loaded");
+        exits(0, &["verify"], "applied");
+        let value = |key: &str| std::fs::read_to_string(path_of(key)).unwrap();
+        assert_eq!(value(CONGESTION_CONTROL), "bbr\n");
+        assert_eq!(value(DEFAULT_QDISC), "fq\n");
+
+        exits(0, REVERT, "applied");
+        // Whether anything uses them by now only the kernel knows, so they stay as they came.
+        let stays = before.differs(&Snapshot::of_everything());
+        assert_eq!(
+            stays.len(),
+            3,
+            "two modules, and the one name among those that are offered: {stays:#?}"
+        );
+        before
+            .clone()
+            .except(&[
+                ("module tcp_bbr", "loaded by naming bbr"),
+                ("module sch_fq", "loaded by naming fq"),
+                (
+                    "/proc/sys/net/ipv4/tcp_available_congestion_control",
+                    "lists what is loaded",
+                ),
+            ])
+            .is_still(&Snapshot::of_everything(), "after the revert");
+        // Nothing holds them.
+        modules(false);
+        before.is_still(&Snapshot::of_everything(), "unloaded again");
+
+        modules(true);
+        machine.is_wholly_as_it_was("loaded as at the beginning");
+    });
+}
+
+/// As on a kernel that was built without them, or an image that was made without them.
+fn without_the_modules_it_is_said_before_anything_is_turned() {
+    let test = "without_the_modules_it_is_said_before_anything_is_turned";
+    alone(test, Network::Machines, |machine| {
+        modules(false);
+        let hidden = machine::without_modules();
+        let before = Snapshot::of(&[Subtree::Sysctls, Subtree::Modules]);
+        let plan = json(&exits(0, &["plan", "--json"], "no modules"));
+        for key in [CONGESTION_CONTROL, DEFAULT_QDISC] {
+            let (step, lack) = planned(&plan, key);
+            assert!(!step, "{key} in {plan:#}");
+            let lack = lack.unwrap_or_else(|| panic!("{key} in {plan:#}"));
+            assert!(lack.contains("module"), "{lack}");
+        }
+        // Nothing was turned for the sake of what does not apply.
+        exits(3, &["apply", "--yes", "--strict"], "strict");
+        before.is_still(
+            &Snapshot::of(&[Subtree::Sysctls, Subtree::Modules]),
+            "after an apply that was refused",
+        );
+        let applied = json(&exits(0, &["apply", "--yes", "--json"], "no modules"));
+        let turned = names(&applied["turned"], "knob");
+        for key in [CONGESTION_CONTROL, DEFAULT_QDISC] {
+            assert!(!turned.contains(&key.to_owned()), "{turned:?}");
+        }
+        assert!(turned.contains(&"vm.swappiness".to_owned()), "{turned:?}");
+        exits(0, &["verify"], "applied");
+        exits(0, REVERT, "applied");
+        drop(hidden);
+        modules(true);
         machine.is_wholly_as_it_was("after the revert");
     });
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use hosttune_test_machine::inside::is_inside;
 use hosttune_test_machine::{Seen, Snapshot};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -117,6 +118,9 @@ fn in_this_thread(network: Network, body: impl FnOnce(&Machine)) -> Result<(), S
     unshare(namespaces).map_err(|errno| format!("no namespace can be made here: {errno}"))?;
     let copy = own_mounts().map_err(|reason| format!("the mounts cannot be made: {reason}"))?;
     writable()?;
+    if is_inside() {
+        modules(true);
+    }
 
     let before = Snapshot::of_everything();
     // Made before anything is written: whatever happens from here on, it is put back.
@@ -132,6 +136,57 @@ fn in_this_thread(network: Network, body: impl FnOnce(&Machine)) -> Result<(), S
     drop(copy);
     drop(lock);
     Ok(())
+}
+
+/// The modules that `gaming` has the kernel load by naming an algorithm or a qdisc. Who has them
+/// loaded before sees nothing of that.
+const MODULES: [&str; 2] = ["tcp_bbr", "sch_fq"];
+
+/// Loads or unloads them all, inside of the test machine, which has them.
+pub(crate) fn modules(loaded: bool) {
+    let what = if loaded { "-a" } else { "-ra" };
+    let output = Command::new("modprobe").arg(what).args(MODULES).output();
+    let output = output.unwrap();
+    assert!(
+        output.status.success(),
+        "modprobe {what}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Keeps all modules from being found, by the test, by what it starts, and by the kernel.
+pub(crate) fn without_modules() -> WithoutModules {
+    std::fs::write(MODPROBE, "/nowhere").unwrap();
+    mount(
+        Some("tmpfs"),
+        "/lib/modules",
+        Some("tmpfs"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .unwrap();
+    // The list that a kernel with all its modules has, and that names none.
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let directory = Path::new("/lib/modules").join(release.trim());
+    std::fs::create_dir(&directory).unwrap();
+    for list in ["modules.dep", "modules.builtin"] {
+        std::fs::write(directory.join(list), "").unwrap();
+    }
+    WithoutModules(())
+}
+
+/// What the kernel starts to have a module loaded.
+const MODPROBE: &str = "/proc/sys/kernel/modprobe";
+
+/// As long as this is held there are none.
+#[derive(Debug)]
+pub(crate) struct WithoutModules(());
+
+impl Drop for WithoutModules {
+    fn drop(&mut self) {
+        umount2("/lib/modules", MntFlags::MNT_DETACH).unwrap();
+        std::fs::write(MODPROBE, "/sbin/modprobe").unwrap();
+    }
 }
 
 /// Covers what `gaming` writes beside `/proc/sys`.
