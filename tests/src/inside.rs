@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::kernel::Unpacked;
 use crate::machine::{quote, quoted};
 use crate::{Kernel, Machine, MachineError, Stream};
 
@@ -90,31 +91,38 @@ fn this_program() -> PathBuf {
     std::env::current_exe().unwrap_or_default()
 }
 
-/// What went wrong, if anything.
-fn in_machine(machine: &mut Machine, test: &str) -> Result<Option<String>, MachineError> {
-    let mut text = format!(
-        "cd {} && ",
-        quote(
-            &std::env::current_dir()
-                .unwrap_or_default()
-                .to_string_lossy()
-        )
-    );
+/// What a shell in the machine runs one test of this test program by.
+///
+/// [`run`] does it with the tests that [`inside_stock_kernels!`](crate::inside_stock_kernels) makes; this is
+/// for a test that stays out here and has a part of itself run inside, where [`is_inside`] tells.
+///
+/// # Panics
+///
+/// Where the kernel is not there, and so no machine with it can be either.
+#[must_use]
+pub fn command(test: &str, kernel: Kernel) -> String {
+    let unpacked = Unpacked::find(kernel).unwrap_or_else(|error| panic!("{error}"));
+    let directory = std::env::current_dir().unwrap_or_default();
     let passed_on = PASSED_ON
         .iter()
         .filter_map(|name| Some((*name, std::env::var(name).ok()?)));
-    let told = [(INSIDE, machine.release().to_owned())];
-    for (name, value) in told.into_iter().chain(passed_on) {
+    let mut text = format!("env --chdir={} ", quote(&directory.to_string_lossy()));
+    for (name, value) in [(INSIDE, unpacked.release)].into_iter().chain(passed_on) {
         text += &format!("{name}={} ", quote(&value));
     }
     let program = this_program();
-    text += &quoted(&[
+    text + &quoted(&[
         &*program.to_string_lossy(),
         "--exact",
         test,
         "--nocapture",
         "--test-threads=1",
-    ]);
+    ])
+}
+
+/// What went wrong, if anything.
+fn in_machine(machine: &mut Machine, test: &str) -> Result<Option<String>, MachineError> {
+    let text = command(test, machine.kernel());
     let mut lines = Prefixed::new(machine.kernel());
     let output = machine.shell(&text, TEST, &mut |stream, bytes| lines.show(stream, bytes))?;
     drop(lines);

@@ -34,6 +34,16 @@ impl Kernel {
         }
     }
 
+    /// As the tests are named that the macros make for it.
+    #[must_use]
+    pub fn test_name(self) -> &'static str {
+        match self {
+            Self::Linux6_1 => "linux_6_1",
+            Self::Linux6_12 => "linux_6_12",
+            Self::Newest => "newest",
+        }
+    }
+
     /// Whether a release (`uname -r`) can be this kernel's.
     ///
     /// The newest is any that is neither of the others: what it has to be exactly says the package

@@ -411,7 +411,7 @@ impl Cause {
     }
 }
 
-fn plural(count: usize, noun: &str) -> String {
+pub(crate) fn plural(count: usize, noun: &str) -> String {
     if count == 1 {
         format!("one {noun}")
     } else {

@@ -11,7 +11,7 @@ mod undoing;
 
 use serde_json::Value;
 
-use crate::error::{Error, StaleStep};
+use crate::error::{Error, StaleStep, plural};
 use crate::host::{Host, LinuxHost};
 use crate::journal::{DirectoryStore, JournalError, Log, NoStore, Open, Purpose, Store};
 use crate::knob::Registry;
@@ -399,20 +399,38 @@ impl Session {
         if let Some(holder) = self.store.holder() {
             return Ok(Some(format!("being changed right now by {holder}")));
         }
-        Ok(Some(match open {
+        let (what, ids): (_, Vec<_>) = match open {
             Open::Applying { apply } => {
-                let steps = log.entries.values().filter(|e| e.apply == *apply).count();
-                format!(
-                    "an earlier apply was interrupted: what it did of its {steps} steps is put back first"
-                )
+                let entries = log
+                    .entries
+                    .iter()
+                    .filter(|(_, entry)| entry.apply == *apply);
+                ("apply", entries.map(|(id, _)| id).collect())
             }
             Open::Undoing { ids, .. } => {
-                let steps = ids.iter().filter(|id| log.entries.contains_key(id)).count();
-                format!(
-                    "an earlier revert was interrupted: its last {steps} steps are finished first"
-                )
+                let owed = ids.iter().filter(|id| log.entries.contains_key(id));
+                ("revert", owed.collect())
             }
-        }))
+        };
+        let earlier_boot = ids.iter().any(|id| log.entries[*id].boot != self.boot);
+        let steps = plural(ids.len(), "step");
+        let done = match (open, earlier_boot) {
+            (Open::Applying { .. }, false) => {
+                format!("what it did of its {steps} is put back first")
+            }
+            (Open::Applying { .. }, true) => {
+                format!("what it did of the {steps} that no reboot takes back is put back first")
+            }
+            (Open::Undoing { .. }, _) => format!("what is left of it, {steps}, is finished first"),
+        };
+        let when = if earlier_boot {
+            " in an earlier boot"
+        } else {
+            ""
+        };
+        Ok(Some(format!(
+            "an earlier {what} was interrupted{when}: {done}"
+        )))
     }
 
     fn locked<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {

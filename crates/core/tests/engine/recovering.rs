@@ -108,7 +108,11 @@ fn an_apply_that_a_reboot_interrupted_is_put_right_by_the_next_run() {
         .unwrap_err();
     machine.power_cut(false);
     let session = process(&machine);
-    assert!(().plan(&session).unwrap().provisional.is_some());
+    assert_eq!(
+        ().plan(&session).unwrap().provisional.unwrap(),
+        "an earlier apply was interrupted in an earlier boot: what it did of the one step that no \
+         reboot takes back is put back first"
+    );
     process(&machine).recover().unwrap();
     assert_eq!(machine.picture(), was);
     assert!(machine.store().is_empty());
