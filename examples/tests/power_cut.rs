@@ -34,7 +34,13 @@ fn power_is_cut_in_mid_apply(kernel: Kernel) {
         return stand_still();
     }
     let disk = StateDisk::make().unwrap();
-    let start = || for_tests(kernel).state(&disk).boot().unwrap();
+    let start = || {
+        for_tests(kernel)
+            .without_devices()
+            .state(&disk)
+            .boot()
+            .unwrap()
+    };
 
     let mut machine = start();
     let before = On::the(&mut machine);
@@ -82,7 +88,13 @@ fn power_is_cut_in_mid_apply(kernel: Kernel) {
 
 fn what_was_persisted_is_set_at_the_next_boot(kernel: Kernel) {
     let disk = StateDisk::make().unwrap();
-    let start = || for_tests(kernel).state(&disk).boot().unwrap();
+    let start = || {
+        for_tests(kernel)
+            .without_devices()
+            .state(&disk)
+            .boot()
+            .unwrap()
+    };
     let mut machine = start();
     let before = On::the(&mut machine);
     let applied = gaming(&mut machine, PERSIST);

@@ -62,8 +62,9 @@ pub(crate) struct Wanted<'a> {
     /// Added to the kernel's command line.
     pub(crate) parameters: &'a [String],
     pub(crate) shares: &'a [Share],
-    /// Where the files behind [`DISKS`] lie, each named by its serial number.
-    pub(crate) disks: &'a Path,
+    /// Where the files behind [`DISKS`] lie, each named by its serial number; nothing for a machine
+    /// without any of the devices that are there to be tuned.
+    pub(crate) disks: Option<&'a Path>,
     pub(crate) state: Option<&'a Path>,
     /// QEMU's character device for the first serial port, without its id.
     pub(crate) console: &'a str,
@@ -78,7 +79,6 @@ pub(crate) struct Wanted<'a> {
 pub(crate) fn arguments(wanted: &Wanted<'_>) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     let mut add = |option: &str, value: String| all.extend([option.to_owned(), value]);
-    let device = |text: &str| ("-device", text.to_owned());
 
     for (option, value) in [
         ("-accel", "tcg,thread=multi"),
@@ -139,6 +139,33 @@ pub(crate) fn arguments(wanted: &Wanted<'_>) -> Vec<String> {
         );
     }
 
+    if let Some(disks) = wanted.disks {
+        add_devices(&mut add, disks);
+    }
+    // As a real disk is: what the guest has flushed is there after a power cut.
+    let state = wanted.state.map(|file| {
+        let drive = format!(
+            "if=none,id={STATE_SERIAL},format=raw,cache=writeback,file={}",
+            path(file)
+        );
+        (drive, "virtio-blk-pci", STATE_SERIAL)
+    });
+    if let Some((drive, device, serial)) = state {
+        add("-drive", drive);
+        add(
+            "-device",
+            format!("{device},drive={serial},serial={serial}"),
+        );
+    }
+    for alone in ["-nodefaults", "-no-user-config", "-no-reboot"] {
+        all.push(alone.to_owned());
+    }
+    all
+}
+
+/// What is there to be tuned.
+fn add_devices(add: &mut impl FnMut(&str, String), disks: &Path) {
+    let device = |text: &str| ("-device", text.to_owned());
     // Root ports, each an IOMMU group of its own with what is behind it.
     for (function, port) in ["display", "e1000e", "nvme-a", "nvme-b", "virtio-net", "usb"]
         .into_iter()
@@ -181,8 +208,8 @@ pub(crate) fn arguments(wanted: &Wanted<'_>) -> Vec<String> {
     for (option, value) in fixed {
         add(option, value);
     }
-    let disks = DISKS.iter().map(|disk| {
-        let file = path(&wanted.disks.join(disk.serial));
+    let drives = DISKS.iter().map(|disk| {
+        let file = path(&disks.join(disk.serial));
         // Never flushed: nobody reads it once the machine is gone.
         let drive = format!(
             "if=none,id={},format=raw,cache=unsafe,file={file}",
@@ -190,32 +217,24 @@ pub(crate) fn arguments(wanted: &Wanted<'_>) -> Vec<String> {
         );
         (drive, disk.device, disk.serial)
     });
-    // As a real disk is: what the guest has flushed is there after a power cut.
-    let state = wanted.state.map(|file| {
-        let drive = format!(
-            "if=none,id={STATE_SERIAL},format=raw,cache=writeback,file={}",
-            path(file)
-        );
-        (drive, "virtio-blk-pci", STATE_SERIAL)
-    });
-    for (drive, device, serial) in disks.chain(state) {
+    for (drive, device, serial) in drives {
         add("-drive", drive);
         add(
             "-device",
             format!("{device},drive={serial},serial={serial}"),
         );
     }
-    for alone in ["-nodefaults", "-no-user-config", "-no-reboot"] {
-        all.push(alone.to_owned());
-    }
-    all
 }
 
 /// What exists once every driver has found its device.
-pub(crate) fn paths(state: bool) -> Vec<String> {
-    let block = ["sda", "sdb", "sdc", "vda"].into_iter();
-    let block = block.chain(state.then_some("vdb"));
-    let block = block.map(|name| format!("/sys/block/{name}"));
+pub(crate) fn paths(devices: bool, state: bool) -> Vec<String> {
+    // The names of virtio disks are given in order.
+    let of_state = state.then_some(if devices { "vdb" } else { "vda" });
+    let of_state = of_state.map(|name| format!("/sys/block/{name}"));
+    if !devices {
+        return of_state.into_iter().collect();
+    }
+    let block = ["sda", "sdb", "sdc", "vda"].map(|name| format!("/sys/block/{name}"));
     let class = [
         "nvme/nvme0",
         "nvme/nvme1",
@@ -229,7 +248,8 @@ pub(crate) fn paths(state: bool) -> Vec<String> {
     let class = class.map(|name| format!("/sys/class/{name}"));
     let mouse = ["/sys/bus/usb/devices/1-1".to_owned()];
     let frequency = [0, 1].map(|number| format!("/sys/devices/system/cpu/cpufreq/policy{number}"));
-    block.chain(class).chain(mouse).chain(frequency).collect()
+    let all = block.into_iter().chain(of_state).chain(class);
+    all.chain(mouse).chain(frequency).collect()
 }
 
 /// As QEMU's options take it: a comma ends a value, two are one.

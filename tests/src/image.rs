@@ -37,6 +37,8 @@ pub(crate) struct Told<'a> {
     pub(crate) shares: &'a [Share],
     /// Paths that exist once all drivers have found their devices.
     pub(crate) devices: &'a [String],
+    /// Whether drivers are loaded for what is found.
+    pub(crate) coldplug: bool,
     /// Whether it has a disk for what a power cut leaves.
     pub(crate) state: bool,
 }
@@ -143,13 +145,19 @@ pub(crate) fn image(kernel: &Unpacked, told: &Told<'_>) -> Result<Vec<u8>, Machi
         .map(|share| format!("{} {}\n", share.tag, share.at.display()))
         .collect();
     image.file("shares", 0o644, shares);
-    image.file("devices", 0o644, told.devices.join("\n") + "\n");
-    let state = if told.state {
-        "state=yes\n"
-    } else {
-        "state=no\n"
-    };
-    image.file("machine", 0o644, state);
+    let devices: String = told
+        .devices
+        .iter()
+        .map(|path| format!("{path}\n"))
+        .collect();
+    image.file("devices", 0o644, devices);
+    let yes = |told: bool| if told { "yes" } else { "no" };
+    let (coldplug, state) = (yes(told.coldplug), yes(told.state));
+    image.file(
+        "machine",
+        0o644,
+        format!("coldplug={coldplug}\nstate={state}\n"),
+    );
 
     cpio::write_cpio(image.0.into_iter(), Vec::new()).map_err(|source| MachineError::File {
         path: "initramfs".into(),

@@ -50,6 +50,7 @@ fn nothing_is_left_of(word: &str) {
 fn a_panic_is_told_with_the_end_of_the_console() {
     let word = "hosttune.test=panic";
     let mut machine = Machine::with(Kernel::Newest)
+        .without_devices()
         .parameter(word)
         .boot()
         .unwrap();
@@ -76,6 +77,7 @@ fn a_panic_is_told_with_the_end_of_the_console() {
 fn a_panic_before_the_first_command_is_told() {
     let word = "rdinit=/nowhere";
     let error = Machine::with(Kernel::Linux6_12)
+        .without_devices()
         .parameter(word)
         .boot()
         .unwrap_err();
@@ -91,6 +93,7 @@ fn a_machine_that_does_not_come_up_is_given_up() {
     let limit = Duration::from_secs(1);
     let begun = Instant::now();
     let error = Machine::with(Kernel::Linux6_1)
+        .without_devices()
         .parameter(word)
         .start_within(limit)
         .boot()
@@ -104,6 +107,7 @@ fn a_machine_that_does_not_come_up_is_given_up() {
 fn a_command_that_hangs_is_given_up_with_its_machine() {
     let word = "hosttune.test=hang";
     let mut machine = Machine::with(Kernel::Linux6_12)
+        .without_devices()
         .parameter(word)
         .boot()
         .unwrap();
@@ -125,7 +129,10 @@ fn a_command_that_hangs_is_given_up_with_its_machine() {
 
 #[test]
 fn a_machine_that_is_powered_off_from_inside_is_told_apart_from_a_panic() {
-    let mut machine = Machine::with(Kernel::Linux6_1).boot().unwrap();
+    let mut machine = Machine::with(Kernel::Linux6_1)
+        .without_devices()
+        .boot()
+        .unwrap();
     let error = machine.run(&["/busybox", "poweroff", "-f"]).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("something in it powered it off"), "{text}");
@@ -133,7 +140,10 @@ fn a_machine_that_is_powered_off_from_inside_is_told_apart_from_a_panic() {
 
 #[test]
 fn exit_codes_and_both_streams_come_through() {
-    let mut machine = for_tests(Kernel::Linux6_12).boot().unwrap();
+    let mut machine = for_tests(Kernel::Linux6_12)
+        .without_devices()
+        .boot()
+        .unwrap();
     for (script, code) in [("exit 0", 0), ("exit 42", 42), ("kill -9 $$", 137)] {
         assert_eq!(machine.run(&["sh", "-c", script]).unwrap().code, code);
     }
@@ -271,7 +281,10 @@ fn no_machine_outlives_the_program_that_started_it() {
 /// Runs this program's own test `here_is_inside` for Linux 6.12 in a machine with Linux 6.1.
 #[test]
 fn a_test_in_a_machine_with_another_kernel_fails() {
-    let mut machine = for_tests(Kernel::Linux6_1).boot().unwrap();
+    let mut machine = for_tests(Kernel::Linux6_1)
+        .without_devices()
+        .boot()
+        .unwrap();
     let program = std::env::current_exe().unwrap();
     let release = machine.release().to_owned();
     let mut run = |claimed: &str, test: &str| {
@@ -307,7 +320,13 @@ fn here_is_inside() {
 fn what_the_guest_flushed_survives_a_power_cut_and_what_it_did_not_may_not() {
     let kernel = Kernel::Linux6_12;
     let disk = StateDisk::make().unwrap();
-    let start = || Machine::with(kernel).state(&disk).boot().unwrap();
+    let start = || {
+        Machine::with(kernel)
+            .without_devices()
+            .state(&disk)
+            .boot()
+            .unwrap()
+    };
     let mut machine = start();
     let boot = machine
         .run(&["cat", "/proc/sys/kernel/random/boot_id"])
