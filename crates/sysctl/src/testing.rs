@@ -223,6 +223,15 @@ pub fn without_module(memory: Memory, module: &str) -> Memory {
     memory
 }
 
+/// The machine with a kernel that takes no TCP receive buffer below a page's quantum of 4096 bytes:
+/// measured on 6.1.192, 6.12.117 and 7.2.12, where 6.18.44 still takes a single byte.
+#[must_use]
+pub fn with_least_receive_buffer(memory: Memory) -> Memory {
+    let name = path("net/ipv4/tcp_rmem");
+    let value = memory.get(&name).unwrap_or_default();
+    memory.file(name, &value, integers(Some(4096), None))
+}
+
 /// The machine as a process in a network namespace of its own sees it.
 #[must_use]
 pub fn in_network_namespace(memory: Memory) -> Memory {

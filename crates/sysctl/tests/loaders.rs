@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hosttune_sysctl::{Content, Directories, Key, Loader, Setting, Sources};
+use tempfile::TempDir;
 
 const SYSTEMD_SYSCTL: [&str; 2] = [
     "/usr/lib/systemd/systemd-sysctl",
@@ -22,15 +23,11 @@ const SYSTEMD_SYSCTL: [&str; 2] = [
 ];
 
 /// A directory that stands for `/`.
-struct Root(PathBuf);
+struct Root(TempDir);
 
 impl Root {
-    fn new(name: &str) -> Self {
-        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        match fs::remove_dir_all(&root) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => panic!("{error}"),
-            _ => Self(root),
-        }
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
     }
 
     fn file(&self, path: &str, text: &str) -> PathBuf {
@@ -41,7 +38,7 @@ impl Root {
     }
 
     fn at(&self, path: &str) -> PathBuf {
-        self.0.join(path.trim_start_matches('/'))
+        self.0.path().join(path.trim_start_matches('/'))
     }
 }
 
@@ -103,7 +100,7 @@ fn can_make_namespaces() -> bool {
 
 #[test]
 fn files_are_read_in_the_order_in_which_systemd_reads_them() {
-    let root = Root::new("order");
+    let root = Root::new();
     for (path, text) in [
         ("/usr/lib/sysctl.d/50-a.conf", "a=1\n"),
         ("/etc/sysctl.d/50-a.conf", "a=2\n"),
@@ -122,7 +119,7 @@ fn files_are_read_in_the_order_in_which_systemd_reads_them() {
         root.file(path, text);
     }
     std::os::unix::fs::symlink("../sysctl.conf", root.at("/etc/sysctl.d/99-sysctl.conf")).unwrap();
-    let argument = format!("--root={}", root.0.display());
+    let argument = format!("--root={}", root.0.path().display());
     let Some(output) = output("systemd-analyze", &["cat-config", &argument, "sysctl.d"]) else {
         return;
     };
@@ -134,7 +131,7 @@ fn files_are_read_in_the_order_in_which_systemd_reads_them() {
         return;
     }
     // A line `# PATH` stands above each file; files that say nothing are left out on both sides.
-    let prefix = format!("# {}", root.0.display());
+    let prefix = format!("# {}", root.0.path().display());
     let mut theirs: Vec<String> = Vec::new();
     let mut current = String::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {
@@ -204,7 +201,7 @@ fn compare(loader: Loader, program: &str, texts: &[&str]) {
         return;
     }
     let key: Key = "net.ipv4.tcp_keepalive_intvl".parse().unwrap();
-    let root = Root::new(&format!("{loader:?}"));
+    let root = Root::new();
     for text in texts {
         let file = root.file("/etc/sysctl.d/a.conf", text);
         // The value that a new namespace has is not ours to assume.
@@ -265,7 +262,7 @@ fn a_missing_key_fails_procps_and_not_systemd() {
     if !can_make_namespaces() {
         return;
     }
-    let root = Root::new("missing");
+    let root = Root::new();
     let file = root.file("/a.conf", "net.ipv4.no_such_key = 1\n");
     let path = file.display().to_string();
     for (arguments, status) in [

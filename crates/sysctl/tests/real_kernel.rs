@@ -279,3 +279,14 @@ fn keys_that_nobody_has_described_go_there_and_back() {
         assert_eq!(get("net/ipv4/igmp_max_memberships"), "16");
     });
 }
+
+hosttune_test_machine::inside_stock_kernels!(
+    vectors_and_numbers_go_there_and_back,
+    forwarding_goes_back_with_everything_that_it_reset,
+    an_interface_with_a_dot_in_its_name_is_reached,
+    what_default_copies_to_the_interfaces_goes_back,
+    what_the_kernel_refuses_leaves_everything_as_it_was,
+    what_this_namespace_lacks_is_said,
+    an_equal_value_in_a_read_only_tree_is_success,
+    keys_that_nobody_has_described_go_there_and_back,
+);
