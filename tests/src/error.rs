@@ -1,5 +1,5 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -124,5 +124,18 @@ fn full(source: &io::Error) -> &'static str {
              HOSTTUNE_MACHINE"
         }
         _ => "",
+    }
+}
+
+/// Makes the error for a file of the build machine.
+pub(crate) fn file_error(
+    path: &Path,
+    operation: &'static str,
+) -> impl Fn(io::Error) -> MachineError + use<> {
+    let path = path.to_owned();
+    move |source| MachineError::File {
+        path: path.clone(),
+        operation,
+        source,
     }
 }

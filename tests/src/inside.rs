@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::kernel::Unpacked;
-use crate::machine::{quote, quoted};
+use crate::shell::{quote, quoted};
 use crate::{Kernel, Machine, MachineError, Stream};
 
 /// Set inside of the machine, to the release of the kernel that it was started with.

@@ -1,9 +1,49 @@
-//! What tests need that turn a real kernel's knobs.
+//! What tests need that turn a real kernel's knobs: a machine of their own with a stock Debian
+//! kernel and the hardware that people tune, snapshots in which collateral changes show, and programs
+//! killed at every system call.
+//!
+//! ```no_run
+//! use hosttune_test_machine::{Kernel, Machine};
+//!
+//! let mut machine = Machine::with(Kernel::Linux6_12).boot()?;
+//! let output = machine.run(&["modprobe", "sch_cake"])?;
+//! assert_eq!(output.code, 0, "{}", output.error_text());
+//! machine.cut_power();
+//! # Ok::<(), hosttune_test_machine::MachineError>(())
+//! ```
+//!
+//! A test that is to run in there is a plain function, named once:
+//!
+//! ```
+//! use hosttune_test_machine::{Snapshot, inside_stock_kernels};
+//!
+//! inside_stock_kernels!(a_plan_changes_nothing);
+//!
+//! fn a_plan_changes_nothing() {
+//!     let before = Snapshot::of_everything();
+//!     // What is tested.
+//!     before.is_still(&Snapshot::of_everything(), "after a plan");
+//! }
+//! ```
+//!
+//! `cargo test` then has it three times, once per kernel, each of them in a machine with that kernel,
+//! where the test program starts itself again. It sees the build machine's `/usr` and the workspace,
+//! read-only and at the same paths; everything else is its own, and gone afterwards.
+//!
+//! # Vocabulary
+//! - [`Machine`]: runs commands and ends, by [`Machine::cut_power`] if need be; [`Builder`] is one to be.
+//! - [`Kernel`]: which stock kernel. `scripts/machine` unpacks them; nothing is fetched here.
+//! - [`StateDisk`]: what machines leave to those after them: `/etc` and `/var`.
+//! - [`inside_stock_kernels!`], [`with_stock_kernels!`]: tests for each kernel, in there and out here.
+//! - [`Snapshot`] of [`Subtree`]s: what the kernel shows, but for what moves by itself.
+//! - [`Traced`], [`Kills`]: a program stopped, and killed, at every system call.
 #![expect(
     clippy::disallowed_methods,
     reason = "this is what the crates are tested with: it starts the machine and reads the kernel by itself"
 )]
 
+mod builder;
+mod disk;
 mod error;
 mod hardware;
 mod image;
@@ -11,13 +51,19 @@ pub mod inside;
 mod kernel;
 mod kills;
 mod machine;
+mod qemu;
+mod serial;
+mod shell;
 mod snapshot;
 mod traced;
 
+pub use builder::Builder;
+pub use disk::StateDisk;
 pub use error::MachineError;
 pub use hardware::{DISKS, Disk};
 pub use kernel::Kernel;
 pub use kills::{At, Kills};
-pub use machine::{Builder, Machine, Output, StateDisk, Stream};
+pub use machine::{Machine, Output};
+pub use serial::Stream;
 pub use snapshot::{Difference, Seen, Snapshot, Subtree};
 pub use traced::{Stop, Traced};
