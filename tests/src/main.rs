@@ -69,7 +69,7 @@ fn run(options: &Options) -> Result<ExitCode, MachineError> {
             "stty sane {} </dev/console; cd /root; \
              printf '\\r\\nLinux %s. What you change is gone with the machine; it ends with this shell.\\r\\n' \
              \"$(uname -r)\" >/dev/console; \
-             exec setsid --wait --ctty bash -i </dev/console >/dev/console 2>&1",
+             export PS1='\\h:\\w# '; exec setsid --wait --ctty bash -i </dev/console >/dev/console 2>&1",
             size.unwrap_or_default(),
         );
         let ended = machine.shell(&shell, Duration::MAX / 4, &mut |_, _| {})?;
