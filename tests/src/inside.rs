@@ -20,7 +20,8 @@ const PASSED_ON: [&str; 2] = ["PROPTEST_CASES", "RUST_BACKTRACE"];
 
 /// One machine per kernel for all tests of a test program that run inside: a start costs more than
 /// most of them. They take turns with it.
-static MACHINES: [Mutex<Option<Machine>>; Kernel::ALL.len()] = [const { Mutex::new(None) }; 3];
+static MACHINES: [Mutex<Option<Machine>>; Kernel::ALL.len()] =
+    [const { Mutex::new(None) }; Kernel::ALL.len()];
 
 /// Whether this process runs inside of the test machine.
 #[must_use]

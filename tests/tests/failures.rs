@@ -243,19 +243,75 @@ fn where_the_disk_is_full_it_is_said_so() {
         mkdir \"$1/linux-6.1\" && ln -s \"$2/cpufreq.aml\" \"$1/\" && \
         for name in release root vmlinuz; do ln -s \"$2/linux-6.1/$name\" \"$1/linux-6.1/\"; done && \
         HOSTTUNE_MACHINE=$1 exec \"$3\" --kernel 6.1 -- true";
+    let arguments = [place.path(), &fetched, Path::new(VM)];
+    let Some(output) = in_own_mounts(test, script, &arguments) else {
+        return;
+    };
+    let said = refused(&output);
+    assert!(said.contains("free some room there"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+const FETCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/machine");
+
+/// `scripts/machine` with a place of its own and a mirror where nothing answers.
+fn fetching(place: &Path) -> Output {
+    Command::new(FETCH)
+        .env("HOSTTUNE_MACHINE", place)
+        .env("HOSTTUNE_DEBIAN_MIRROR", "http://127.0.0.1:9")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_mirror_that_cannot_be_reached_is_told_in_a_line() {
+    let place = tempfile::tempdir().unwrap();
+    let output = fetching(place.path());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(
+        said.contains("cannot be fetched from http://127.0.0.1:9"),
+        "{said}"
+    );
+    assert!(
+        said.contains("HOSTTUNE_DEBIAN_MIRROR names another"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_place_without_room_is_told_in_a_line_and_nothing_is_fetched() {
+    let test = "a_place_without_room_is_told_in_a_line_and_nothing_is_fetched";
+    let place = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs -o size=20m,mode=755 tmpfs \"$1\" && export HOSTTUNE_MACHINE=$1 && \
+        { \"$2\"; code=$?; ls \"$1\"; exit $code; }";
+    let Some(output) = in_own_mounts(test, script, &[place.path(), Path::new(FETCH)]) else {
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("MB free and 1300 are needed"), "{said}");
+    let made = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!made.contains("linux") && !made.contains("apt"), "{made}");
+}
+
+/// Runs a shell script with mounts of its own; nothing where that cannot be had, which a line says.
+fn in_own_mounts(test: &str, script: &str, arguments: &[&Path]) -> Option<Output> {
     let output = Command::new("unshare")
         .args(["--mount", "--map-root-user", "sh", "-c", script, "sh"])
-        .args([place.path(), &fetched, Path::new(VM)])
+        .args(arguments)
+        .stdin(Stdio::null())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if said.contains("unshare") {
         println!("not run: {test}: {}", said.trim());
-        return;
+        return None;
     }
-    let said = refused(&output);
-    assert!(said.contains("free some room there"), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    Some(output)
 }
 
 #[test]

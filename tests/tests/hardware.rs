@@ -157,9 +157,10 @@ fn cards_with_a_function_for_sound_and_those_without_acs_share_a_group() {
 }
 
 /// All modules that the crates name or that a tuned host has. What is built in counts as loaded.
-const MODULES: [&str; 42] = [
+const MODULES: [&str; 43] = [
     "act_mirred",
     "bfq",
+    "br_netfilter",
     "brd",
     "cls_matchall",
     "cls_u32",
