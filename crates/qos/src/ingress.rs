@@ -1,0 +1,165 @@
+//! The hook that filters of what arrives stand at, as a knob.
+
+use std::fmt;
+
+use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use serde::{Deserialize, Serialize};
+
+use crate::link::change;
+use crate::netlink::{
+    EGRESS_FILTERS, INGRESS_FILTERS, INGRESS_HANDLE, Link, Netlink, TC_H_INGRESS, TCA_EGRESS_BLOCK,
+    TCA_INGRESS_BLOCK, TrafficControl,
+};
+
+/// The ingress hook of a device, by the device's name.
+///
+/// One that is there is used as it is, whoever made it. Ours is taken away only where nothing
+/// stands at it any more.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IngressHook {
+    device: String,
+}
+
+/// What the hook is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookState {
+    /// There is no such device.
+    NoDevice,
+    /// There is none.
+    Absent,
+    /// It is the one for what arrives.
+    Ingress,
+    /// It is the one for what arrives and what leaves.
+    Clsact,
+    /// Its filters are in a block that several devices share.
+    Shared,
+}
+
+impl IngressHook {
+    /// That of the device of this name.
+    pub fn new(device: impl Into<String>) -> Self {
+        Self {
+            device: device.into(),
+        }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    fn error(&self, kind: HostErrorKind, why: &str) -> HostError {
+        HostError::new(Operation::Wire, &self.device, kind).detail(why)
+    }
+}
+
+pub(crate) fn no_device(device: &str) -> Lack {
+    Lack::new(LackKind::Missing, format!("there is no device {device}"))
+        .hint("check its name with ip link")
+}
+
+pub(crate) fn shared_block(device: &str) -> Lack {
+    Lack::new(
+        LackKind::Managed,
+        format!(
+            "the filters of what arrives at {device} are in a block that several devices share"
+        ),
+    )
+    .hint("take the shared block away, or shape behind it")
+}
+
+pub(crate) fn hook(wire: &Netlink, link: &Link) -> Result<HookState, HostError> {
+    let all = wire.qdiscs()?;
+    let found = all
+        .iter()
+        .find(|one| one.link == link.index && one.handle == INGRESS_HANDLE);
+    Ok(match found {
+        None => HookState::Absent,
+        Some(hook) if hook.has(TCA_INGRESS_BLOCK) || hook.has(TCA_EGRESS_BLOCK) => {
+            HookState::Shared
+        }
+        Some(hook) if hook.kind == "clsact" => HookState::Clsact,
+        Some(_) => HookState::Ingress,
+    })
+}
+
+impl fmt::Display for IngressHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ingress hook of {}", self.device)
+    }
+}
+
+impl Knob for IngressHook {
+    const NAME: &'static str = "ingress-hook";
+    type State = HookState;
+
+    fn read(&self, host: &Host) -> Result<HookState, HostError> {
+        let wire = host.wire::<Netlink>()?;
+        match wire.link(&self.device)? {
+            None => Ok(HookState::NoDevice),
+            Some(link) => hook(wire, &link),
+        }
+    }
+
+    fn turn(&self, host: &mut Host, to: &HookState) -> Result<(), HostError> {
+        let wire = host.wire::<Netlink>()?;
+        let Some(link) = wire.link(&self.device)? else {
+            return Err(self.error(HostErrorKind::Gone, "there is no such device any more"));
+        };
+        match to {
+            HookState::Ingress => change(host, &TrafficControl::add_ingress(&link)),
+            HookState::Absent => {
+                if hook(wire, &link)? != HookState::Ingress {
+                    return Err(self.error(HostErrorKind::Refused, "it is not the one we made"));
+                }
+                for parent in [INGRESS_FILTERS, EGRESS_FILTERS] {
+                    if !wire.filters(link.index, parent)?.is_empty() {
+                        return Err(self
+                            .error(HostErrorKind::Busy, "somebody's filters stand at it")
+                            .with_hint(format!(
+                                "look at them: tc filter show dev {} ingress",
+                                self.device
+                            )));
+                    }
+                }
+                change(
+                    host,
+                    &TrafficControl::delete(&link, TC_H_INGRESS, INGRESS_HANDLE),
+                )
+            }
+            HookState::Clsact | HookState::Shared | HookState::NoDevice => Err(self.error(
+                HostErrorKind::Refused,
+                "only a hook for what arrives is made here",
+            )),
+        }
+    }
+
+    fn lacks(&self, host: &Host, to: &HookState) -> Result<Option<Lack>, HostError> {
+        Ok(match (self.read(host)?, to) {
+            (HookState::NoDevice, _) => Some(no_device(&self.device)),
+            (HookState::Shared, _) => Some(shared_block(&self.device)),
+            (seen, to) if seen != HookState::Absent && seen != *to => Some(Lack::new(
+                LackKind::Managed,
+                format!("{} has a hook of another kind", self.device),
+            )),
+            _ => None,
+        })
+    }
+
+    fn gone(&self, seen: &HookState) -> bool {
+        *seen == HookState::NoDevice
+    }
+
+    fn show(&self, state: &HookState) -> String {
+        match state {
+            HookState::NoDevice => "no device",
+            HookState::Absent => "absent",
+            HookState::Ingress => "ingress",
+            HookState::Clsact => "clsact",
+            HookState::Shared => "a shared block",
+        }
+        .to_owned()
+    }
+}

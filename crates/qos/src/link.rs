@@ -1,0 +1,363 @@
+//! The IFB that what arrives is sent through, as a knob.
+
+use std::fmt;
+
+use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::Bytes;
+use crate::netlink::{
+    EGRESS_FILTERS, Filter, INGRESS_FILTERS, INGRESS_HANDLE, LONGEST_NAME, Link, Netlink,
+};
+use crate::root_qdisc::{RootQdisc, is_our_handle};
+
+/// With this begins the alias of every link of ours.
+const ALIAS: &str = "hosttune";
+
+/// An IFB, by its name.
+///
+/// Ours has a hardware address that only its name decides. The address comes with the message that
+/// creates it, and the alias with a second one: whoever is killed in between leaves a link that is
+/// still known to be ours. A link of that name that is not ours is never touched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IfbLink {
+    name: String,
+}
+
+/// What a link is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkState {
+    /// There is no link of that name.
+    Absent,
+    /// It is an IFB.
+    #[serde(rename_all = "kebab-case")]
+    Ifb {
+        /// Its hardware address.
+        address: Bytes,
+        /// Whether it is up. One that is down loses all that is sent through it.
+        up: bool,
+        /// What is noted about it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        alias: Option<String>,
+    },
+    /// It is a link of another kind; empty for a device that is no virtual one.
+    Other {
+        /// Its kind.
+        kind: String,
+    },
+}
+
+impl IfbLink {
+    /// An IFB of this name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is when it is ours and up, for what arrives at `device`.
+    pub fn for_device(&self, device: &str) -> LinkState {
+        self.noted(format!("{ALIAS}: what arrives at {device}"))
+    }
+
+    /// As [`for_device`](Self::for_device), whichever device it is.
+    pub(crate) fn for_any_device(&self) -> LinkState {
+        self.noted(ALIAS.to_owned())
+    }
+
+    fn noted(&self, alias: String) -> LinkState {
+        LinkState::Ifb {
+            address: self.address(),
+            up: true,
+            alias: Some(alias),
+        }
+    }
+
+    /// The address that an IFB of ours of this name has: one of those that anybody may give.
+    fn address(&self) -> Bytes {
+        let hash = hash(self.name.as_bytes()).to_be_bytes();
+        let mut address = vec![0x02, b'h', b't'];
+        address.extend(&hash[..3]);
+        address.into()
+    }
+
+    fn refused(&self, lack: Lack) -> HostError {
+        HostError::not_applicable(Operation::Wire, &self.name, lack)
+    }
+
+    fn here(&self, host: &Host) -> Result<Link, HostError> {
+        let link = host.wire::<Netlink>()?.link(&self.name)?;
+        link.ok_or_else(|| {
+            HostError::new(Operation::Wire, &self.name, HostErrorKind::Gone)
+                .detail("there is no link of this name any more")
+        })
+    }
+
+    /// Takes it away, but not from under anything.
+    fn delete(&self, host: &mut Host) -> Result<(), HostError> {
+        let link = self.here(host)?;
+        if self.state(&link) != Whose::Ours {
+            return Err(self.refused(self.foreign(&link)));
+        }
+        if let Some(why) = in_use(host, &link)? {
+            return Err(
+                HostError::new(Operation::Wire, &self.name, HostErrorKind::Busy)
+                    .detail(why)
+                    .with_hint(
+                        "take that away first: what is sent to a link that has gone is lost",
+                    ),
+            );
+        }
+        change(host, &link.delete())
+    }
+
+    fn state(&self, link: &Link) -> Whose {
+        if link.kind == "ifb" && link.address == self.address().as_slice() {
+            Whose::Ours
+        } else {
+            Whose::Foreign
+        }
+    }
+
+    fn foreign(&self, link: &Link) -> Lack {
+        let what = match link.kind.as_str() {
+            "" => "device",
+            kind => kind,
+        };
+        Lack::new(
+            LackKind::Managed,
+            format!(
+                "there is a link {} already, of somebody else ({what})",
+                self.name
+            ),
+        )
+        .hint("give another name for the IFB")
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Whose {
+    Ours,
+    Foreign,
+}
+
+/// Who would lose something if the link went, if anybody.
+fn in_use(host: &Host, link: &Link) -> Result<Option<String>, HostError> {
+    let wire = host.wire::<Netlink>()?;
+    for qdisc in wire.qdiscs()? {
+        if qdisc.link == link.index {
+            if qdisc.handle != 0 && !is_our_handle(qdisc.handle) {
+                return Ok(Some(format!(
+                    "somebody else's queueing discipline {} stands on it",
+                    qdisc.kind
+                )));
+            }
+            continue;
+        }
+        if qdisc.handle != INGRESS_HANDLE {
+            continue;
+        }
+        for parent in [INGRESS_FILTERS, EGRESS_FILTERS] {
+            let filters = wire.filters(qdisc.link, parent)?;
+            let mut mirred = filters.iter().filter_map(Filter::mirred);
+            if mirred.any(|mirred| mirred.device == link.index) {
+                return Ok(Some("a filter still sends packets to it".to_owned()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+pub(crate) fn change(host: &mut Host, request: &crate::netlink::Request) -> Result<(), HostError> {
+    host.turn::<Netlink, ()>(|wire| Ok(wire.change(request)?))
+}
+
+/// FNV-1a of 64 bits: the same on every machine and in every version.
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Why a link cannot have this name, if it cannot.
+pub(crate) fn unusable_name(name: &str) -> Option<Lack> {
+    let unusable = if name.len() > LONGEST_NAME {
+        format!("the name {name} has {} bytes", name.len())
+    } else if name.is_empty()
+        || name == "."
+        || name == ".."
+        || name
+            .chars()
+            .any(|c| c == '/' || c == ':' || c.is_whitespace() || c == '\0' || c == '%')
+    {
+        format!("'{name}' names no link")
+    } else {
+        return None;
+    };
+    Some(
+        Lack::new(LackKind::ValueUnavailable, unusable).hint(format!(
+            "a link's name has 1 to {LONGEST_NAME} bytes, none of them '/', ':', '%' or a blank"
+        )),
+    )
+}
+
+impl fmt::Display for IfbLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "link {}", self.name)
+    }
+}
+
+impl Knob for IfbLink {
+    const NAME: &'static str = "ifb-link";
+    type State = LinkState;
+
+    fn read(&self, host: &Host) -> Result<LinkState, HostError> {
+        Ok(match host.wire::<Netlink>()?.link(&self.name)? {
+            None => LinkState::Absent,
+            Some(link) if link.kind == "ifb" => LinkState::Ifb {
+                up: link.is_up(),
+                address: link.address.into(),
+                alias: link.alias,
+            },
+            Some(link) => LinkState::Other { kind: link.kind },
+        })
+    }
+
+    /// Creating it takes two messages, of which the first creates it and brings it up.
+    fn turn(&self, host: &mut Host, to: &LinkState) -> Result<(), HostError> {
+        let (address, up, alias) = match to {
+            LinkState::Absent => return self.delete(host),
+            LinkState::Ifb { address, up, alias } => (address, *up, alias),
+            LinkState::Other { .. } => {
+                return Err(self.refused(Lack::new(LackKind::Managed, "it is no IFB")));
+            }
+        };
+        if host.wire::<Netlink>()?.link(&self.name)?.is_none() {
+            change(host, &Link::create_ifb(&self.name, address.as_slice()))?;
+        }
+        let link = self.here(host)?;
+        if self.state(&link) != Whose::Ours {
+            return Err(self.refused(self.foreign(&link)));
+        }
+        if link.is_up() != up {
+            change(host, &link.bring(up))?;
+        }
+        if link.alias != *alias {
+            change(host, &link.note(alias.as_deref().unwrap_or_default()))?;
+        }
+        Ok(())
+    }
+
+    fn counts_as(&self, seen: &LinkState, wanted: &LinkState) -> bool {
+        match (seen, wanted) {
+            (
+                LinkState::Ifb { address, up, alias },
+                LinkState::Ifb {
+                    address: wanted_address,
+                    up: wanted_up,
+                    alias: wanted_alias,
+                },
+            ) => {
+                let any = wanted_alias.as_deref() == Some(ALIAS)
+                    && alias
+                        .as_deref()
+                        .is_some_and(|alias| alias.starts_with(ALIAS));
+                address == wanted_address && up == wanted_up && (any || alias == wanted_alias)
+            }
+            _ => seen == wanted,
+        }
+    }
+
+    /// Created, and its alias not set yet.
+    fn torn(&self, seen: &LinkState, _: &LinkState, _: &LinkState) -> bool {
+        *seen
+            == LinkState::Ifb {
+                address: self.address(),
+                up: true,
+                alias: None,
+            }
+    }
+
+    fn lacks(&self, host: &Host, to: &LinkState) -> Result<Option<Lack>, HostError> {
+        if let Some(lack) = unusable_name(&self.name) {
+            return Ok(Some(lack));
+        }
+        if let Some(link) = host.wire::<Netlink>()?.link(&self.name)? {
+            let ours = self.state(&link) == Whose::Ours;
+            return Ok((!ours).then(|| self.foreign(&link)));
+        }
+        // The kernel would load it by itself, and with it come links that nobody asked for.
+        let unloaded = *to != LinkState::Absent
+            && host.exists("/sys/module")?
+            && !host.exists("/sys/module/ifb")?;
+        Ok(unloaded.then(|| {
+            Lack::new(LackKind::ValueUnavailable, "the module ifb is not loaded")
+                .hint("load it without links of its own: modprobe ifb numifbs=0")
+                .module("ifb")
+        }))
+    }
+
+    /// Its own queueing discipline comes and goes with it.
+    fn disturbs(&self, host: &Host, to: &LinkState) -> Result<Vec<AnyKnob>, HostError> {
+        let comes = *to != LinkState::Absent && self.read(host)? == LinkState::Absent;
+        Ok(if comes {
+            vec![AnyKnob::of(&RootQdisc::new(&self.name))]
+        } else {
+            Vec::new()
+        })
+    }
+
+    fn show(&self, state: &LinkState) -> String {
+        match state {
+            LinkState::Absent => "absent".to_owned(),
+            LinkState::Ifb { up, alias, .. } => {
+                let up = if *up { "up" } else { "down" };
+                match alias {
+                    Some(alias) => format!("an IFB that is {up} ({alias})"),
+                    None => format!("an IFB that is {up}"),
+                }
+            }
+            LinkState::Other { kind } if kind.is_empty() => "a device".to_owned(),
+            LinkState::Other { kind } => format!("a link of type {kind}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_one_that_anybody_may_give_and_each_name_has_its_own() {
+        let address = IfbLink::new("ifb0").address();
+        assert_eq!(address.as_slice()[0] & 0b11, 0b10);
+        assert_ne!(address, IfbLink::new("ifb1").address());
+        // It is how a link is known to be ours by every later version.
+        assert_eq!(hash(b"ifb0"), hash(b"ifb0"));
+        assert_eq!(hash(b"a"), 0xaf63_dc4c_8601_ec8c);
+    }
+
+    #[test]
+    fn names_that_no_link_can_have_are_told_apart() {
+        for name in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a b",
+            "a:b",
+            "a%d",
+            "sixteen-letters-",
+        ] {
+            assert!(unusable_name(name).is_some(), "{name:?}");
+        }
+        for name in ["a", "eth0.100", "fifteen-letters"] {
+            assert!(unusable_name(name).is_none(), "{name:?}");
+        }
+    }
+}

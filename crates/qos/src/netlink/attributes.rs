@@ -1,0 +1,95 @@
+//! Attributes, written one after the other and read as far as they can be read.
+
+use netlink_packet_core::NlasIterator;
+
+/// Attributes to be sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attributes(Vec<u8>);
+
+impl Attributes {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One more, with these bytes as its value.
+    ///
+    /// A value of more than 65,531 bytes cannot be said in an attribute and is cut there.
+    #[must_use]
+    pub fn with(mut self, number: u16, value: &[u8]) -> Self {
+        let longest = usize::from(u16::MAX) - 4;
+        let value = &value[..value.len().min(longest)];
+        let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+        self.0.extend(length.to_ne_bytes());
+        self.0.extend(number.to_ne_bytes());
+        self.0.extend(value);
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        self
+    }
+
+    /// One more, with a text and its end mark.
+    #[must_use]
+    pub fn with_text(self, number: u16, text: &str) -> Self {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.push(0);
+        self.with(number, &bytes)
+    }
+
+    /// One more, that holds others.
+    #[must_use]
+    pub fn with_nested(self, number: u16, nested: &Self) -> Self {
+        self.with(number, &nested.0)
+    }
+
+    /// As they are sent.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// An attribute that was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attribute<'b> {
+    /// Its number, without the marks of the topmost two bits.
+    pub number: u16,
+    /// Its value.
+    pub value: &'b [u8],
+}
+
+impl Attribute<'_> {
+    /// Its value as a text, up to the end mark.
+    pub fn text(&self) -> String {
+        let end = self.value.iter().position(|byte| *byte == 0);
+        let text = &self.value[..end.unwrap_or(self.value.len())];
+        String::from_utf8_lossy(text).into_owned()
+    }
+
+    /// Its value as a number, where it has four bytes.
+    pub fn word(&self) -> Option<u32> {
+        Some(u32::from_ne_bytes(self.value.try_into().ok()?))
+    }
+}
+
+/// The attributes one after the other, up to the first that is none.
+pub fn attributes(bytes: &[u8]) -> impl Iterator<Item = Attribute<'_>> {
+    NlasIterator::new(bytes)
+        .map_while(Result::ok)
+        .map(|attribute| {
+            let (number, length) = (attribute.kind(), attribute.value_length());
+            let value = attribute.into_inner();
+            Attribute {
+                number,
+                value: value.get(4..4 + length).unwrap_or_default(),
+            }
+        })
+}
+
+/// The first attribute of this number.
+pub fn find(bytes: &[u8], number: u16) -> Option<Attribute<'_>> {
+    attributes(bytes).find(|attribute| attribute.number == number)
+}
+
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let word = bytes.get(at..at.checked_add(4)?)?;
+    Some(u32::from_ne_bytes(word.try_into().ok()?))
+}

@@ -1,0 +1,182 @@
+//! Filters, and the one that sends all that arrives to another device.
+
+use super::attributes::{Attributes, attributes, find, word};
+use super::numbers::*;
+use super::traffic::fixed;
+use super::{Link, Request, TrafficControl};
+
+/// Behind those whose priority the kernel chooses, of which the first has 49152.
+pub const PRIORITY: u16 = 49374;
+
+/// In network byte order, as filters have it: of every packet.
+const EVERY_PROTOCOL: u16 = 3_u16.to_be();
+
+const TCA_MATCHALL_ACT: u16 = 2;
+const TCA_U32_SEL: u16 = 5;
+const TCA_U32_ACT: u16 = 7;
+const TCA_ACT_KIND: u16 = 1;
+const TCA_ACT_OPTIONS: u16 = 2;
+const TCA_ACT_COOKIE: u16 = 6;
+const TCA_MIRRED_PARMS: u16 = 2;
+const TCA_EGRESS_REDIR: u32 = 1;
+const TC_ACT_STOLEN: u32 = 4;
+/// Where `struct tc_mirred` has what it does, and which device it does it with.
+const WHAT: usize = 20;
+const DEVICE: usize = 24;
+
+/// A filter as the kernel shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// The number of its link.
+    pub link: u32,
+    /// Its handle among those of its priority.
+    pub handle: u32,
+    /// What it stands at.
+    pub parent: u32,
+    /// The lower, the earlier it is asked.
+    pub priority: u16,
+    /// Of which packets, in network byte order.
+    pub protocol: u16,
+    /// Its classifier.
+    pub kind: String,
+    /// Its options, as they came.
+    pub options: Vec<u8>,
+}
+
+/// What `mirred` does with a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirred {
+    /// The number of the device that it is sent to; zero where that has gone.
+    pub device: u32,
+    /// Whether the packet itself is sent out there, and no copy of it.
+    pub redirects: bool,
+    /// Whose it is.
+    pub cookie: Vec<u8>,
+}
+
+impl Filter {
+    pub(super) fn list(index: u32, parent: u32) -> Request {
+        TrafficControl::list(RTM_GETTFILTER, index, parent, "list the filters", "")
+    }
+
+    pub(super) fn of(shown: TrafficControl) -> Self {
+        let options = shown.options().unwrap_or_default().to_vec();
+        let (priority, protocol) = (shown.info >> 16, shown.info & 0xffff);
+        Self {
+            link: shown.link,
+            handle: shown.handle,
+            parent: shown.parent,
+            priority: u16::try_from(priority).unwrap_or_default(),
+            protocol: u16::try_from(protocol).unwrap_or_default(),
+            kind: shown.kind,
+            options,
+        }
+    }
+
+    /// What the filter does first, where that is `mirred`.
+    pub fn mirred(&self) -> Option<Mirred> {
+        let number = match self.kind.as_str() {
+            "matchall" => TCA_MATCHALL_ACT,
+            "u32" => TCA_U32_ACT,
+            // Of the others it differs which one it is; none of ours is among them.
+            _ => return self.mirred_anywhere(),
+        };
+        mirred(find(&self.options, number)?.value)
+    }
+
+    fn mirred_anywhere(&self) -> Option<Mirred> {
+        attributes(&self.options).find_map(|attribute| mirred(attribute.value))
+    }
+
+    /// Whether it is no filter, but the table or the head that the kernel shows over some.
+    pub(crate) fn is_of_a_table(&self) -> bool {
+        self.handle == 0 || self.kind == "u32" && self.handle & 0xfff == 0
+    }
+
+    /// Whether every packet goes through it: of every protocol, and without a condition.
+    pub(crate) fn is_for_everything(&self) -> bool {
+        self.protocol == EVERY_PROTOCOL
+            && match self.kind.as_str() {
+                "matchall" => true,
+                "u32" => find(&self.options, TCA_U32_SEL)
+                    .and_then(|selector| word(selector.value, 16))
+                    .is_some_and(|mask| mask == 0),
+                _ => false,
+            }
+    }
+
+    /// Sends everything that arrives at `from` to `to`, with the classifier `matchall`.
+    pub fn redirect_with_matchall(from: &Link, to: &Link, cookie: &[u8]) -> Request {
+        let options = Attributes::new().with_nested(TCA_MATCHALL_ACT, &actions(to.index, cookie));
+        redirect(from, &to.name, "matchall", 1, &options)
+    }
+
+    /// The same with the classifier `u32`. With handle zero it is added again and again, whatever
+    /// the flags say: look for it first.
+    pub fn redirect_with_u32(from: &Link, to: &Link, cookie: &[u8]) -> Request {
+        const TERMINAL: u8 = 1;
+        let mut selector = vec![TERMINAL, 0, 1];
+        // One key whose mask is zero.
+        selector.resize(16 + 16, 0);
+        let options = Attributes::new()
+            .with(TCA_U32_SEL, &selector)
+            .with_nested(TCA_U32_ACT, &actions(to.index, cookie));
+        redirect(from, &to.name, "u32", 0, &options)
+    }
+
+    /// Takes away this one, and no other of its priority.
+    pub fn delete(&self, link: &Link) -> Request {
+        let info = u32::from(self.priority) << 16 | u32::from(self.protocol);
+        Request::new(
+            RTM_DELTFILTER,
+            0,
+            fixed(self.link, self.handle, self.parent, info),
+            Attributes::new().with_text(TCA_KIND, &self.kind),
+            "delete the filter",
+            &link.name,
+        )
+    }
+}
+
+fn redirect(from: &Link, to: &str, kind: &str, handle: u32, options: &Attributes) -> Request {
+    let info = u32::from(PRIORITY) << 16 | u32::from(EVERY_PROTOCOL);
+    let attributes = Attributes::new()
+        .with_text(TCA_KIND, kind)
+        .with_nested(TCA_OPTIONS, options);
+    Request::new(
+        RTM_NEWTFILTER,
+        NLM_F_CREATE | NLM_F_EXCL,
+        fixed(from.index, handle, INGRESS_FILTERS, info),
+        attributes,
+        format!("redirect what arrives to {to}"),
+        &from.name,
+    )
+}
+
+/// One action: the packet itself leaves through that device.
+fn actions(device: u32, cookie: &[u8]) -> Attributes {
+    let mut parameters = Vec::new();
+    for word in [0, 0, TC_ACT_STOLEN, 0, 0, TCA_EGRESS_REDIR, device] {
+        parameters.extend(word.to_ne_bytes());
+    }
+    let options = Attributes::new().with(TCA_MIRRED_PARMS, &parameters);
+    let action = Attributes::new()
+        .with_text(TCA_ACT_KIND, "mirred")
+        .with_nested(TCA_ACT_OPTIONS, &options)
+        .with(TCA_ACT_COOKIE, cookie);
+    Attributes::new().with_nested(1, &action)
+}
+
+fn mirred(actions: &[u8]) -> Option<Mirred> {
+    let action = attributes(actions).next()?.value;
+    if find(action, TCA_ACT_KIND)?.text() != "mirred" {
+        return None;
+    }
+    let options = find(action, TCA_ACT_OPTIONS)?.value;
+    let parameters = find(options, TCA_MIRRED_PARMS)?.value;
+    Some(Mirred {
+        device: word(parameters, DEVICE)?,
+        redirects: word(parameters, WHAT)? == TCA_EGRESS_REDIR,
+        cookie: find(action, TCA_ACT_COOKIE).map_or_else(Vec::new, |cookie| cookie.value.to_vec()),
+    })
+}

@@ -1,0 +1,128 @@
+//! Links: looked for by name, created, named for people, brought up, taken away.
+
+use super::attributes::{Attributes, find};
+use super::numbers::*;
+use super::{Message, NetlinkError, Request};
+
+/// The fixed part, `struct ifinfomsg`.
+const FIXED: usize = 16;
+
+/// A link as the kernel shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// Its number, which another link gets that takes its place.
+    pub index: u32,
+    /// `IFF_…`.
+    pub flags: u32,
+    /// Its hardware address.
+    pub address: Vec<u8>,
+    /// What kind of virtual link it is; empty for one that is none.
+    pub kind: String,
+    /// What somebody noted about it.
+    pub alias: Option<String>,
+}
+
+impl Link {
+    pub(super) fn look_for(name: &str) -> Request {
+        let attributes = Attributes::new().with_text(IFLA_IFNAME, name);
+        Request::new(
+            RTM_GETLINK,
+            0,
+            fixed(0, 0, 0),
+            attributes,
+            "look at the link",
+            name,
+        )
+    }
+
+    pub(super) fn read(message: &Message) -> Result<Self, NetlinkError> {
+        let attributes = message.payload.get(FIXED..).unwrap_or_default();
+        let bytes = |number| find(attributes, number);
+        let read = || {
+            Some(Self {
+                name: bytes(IFLA_IFNAME)?.text(),
+                index: message.word(4)?,
+                flags: message.word(8)?,
+                address: bytes(IFLA_ADDRESS).map_or_else(Vec::new, |at| at.value.to_vec()),
+                kind: bytes(IFLA_LINKINFO)
+                    .and_then(|info| Some(find(info.value, IFLA_INFO_KIND)?.text()))
+                    .unwrap_or_default(),
+                alias: bytes(IFLA_IFALIAS).map(|alias| alias.text()),
+            })
+        };
+        read().ok_or_else(|| {
+            NetlinkError::malformed(&Self::look_for(""), "the answer is about no link")
+        })
+    }
+
+    /// Whether it is up, as an administrator sees it.
+    pub fn is_up(&self) -> bool {
+        self.flags & IFF_UP != 0
+    }
+
+    /// Creates an IFB and brings it up, with one message.
+    pub fn create_ifb(name: &str, address: &[u8]) -> Request {
+        let info = Attributes::new().with_text(IFLA_INFO_KIND, "ifb");
+        let attributes = Attributes::new()
+            .with_text(IFLA_IFNAME, name)
+            .with(IFLA_ADDRESS, address)
+            .with_nested(IFLA_LINKINFO, &info);
+        Request::new(
+            RTM_NEWLINK,
+            NLM_F_CREATE | NLM_F_EXCL,
+            fixed(0, IFF_UP, IFF_UP),
+            attributes,
+            "create the IFB",
+            name,
+        )
+    }
+
+    /// Notes something about it; an alias is ignored where it comes with the creation.
+    pub fn note(&self, alias: &str) -> Request {
+        // Without an end mark, which the kernel would keep.
+        let attributes = Attributes::new().with(IFLA_IFALIAS, alias.as_bytes());
+        let fixed = fixed(self.index, 0, 0);
+        Request::new(
+            RTM_SETLINK,
+            0,
+            fixed,
+            attributes,
+            "set the alias",
+            &self.name,
+        )
+    }
+
+    /// Brings it up or takes it down.
+    pub fn bring(&self, up: bool) -> Request {
+        let (flags, doing) = if up {
+            (IFF_UP, "bring up")
+        } else {
+            (0, "take down")
+        };
+        let fixed = fixed(self.index, flags, IFF_UP);
+        Request::new(RTM_SETLINK, 0, fixed, Attributes::new(), doing, &self.name)
+    }
+
+    /// Takes it away, and all that is attached to it.
+    pub fn delete(&self) -> Request {
+        let fixed = fixed(self.index, 0, 0);
+        Request::new(
+            RTM_DELLINK,
+            0,
+            fixed,
+            Attributes::new(),
+            "delete the link",
+            &self.name,
+        )
+    }
+}
+
+fn fixed(index: u32, flags: u32, change: u32) -> Vec<u8> {
+    let mut fixed = vec![0; 4];
+    for word in [index, flags, change] {
+        fixed.extend(word.to_ne_bytes());
+    }
+    fixed
+}

@@ -1,0 +1,137 @@
+//! The wire: rtnetlink, one message after the other, with the kernel's own words in every error.
+//!
+//! Messages are kept as the bytes they are. What the kernel dumped of a queueing discipline is put
+//! back as the same bytes: a crate that reads options of kinds that it does not know and writes
+//! them again changes them.
+
+mod acknowledgement;
+mod attributes;
+mod error;
+mod filters;
+mod links;
+mod numbers;
+mod request;
+mod socket;
+mod traffic;
+
+use std::fmt;
+
+pub use acknowledgement::Acknowledgement;
+pub use attributes::{Attribute, Attributes, attributes, find};
+pub use error::NetlinkError;
+pub use filters::{Filter, Mirred, PRIORITY};
+pub use links::Link;
+pub use numbers::*;
+pub use request::{Message, Request};
+pub use socket::KernelSocket;
+#[cfg(feature = "testing")]
+pub(crate) use traffic::words as traffic_words;
+pub use traffic::{Class, TrafficControl, shown_handle};
+
+/// Something that answers rtnetlink requests: the kernel, or what stands for it.
+pub trait Rtnetlink: fmt::Debug + Send {
+    /// Everything that is answered to a request to list; all of it from one moment.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    fn dump(&self, request: &Request) -> Result<Vec<Message>, NetlinkError>;
+
+    /// The one message that is answered to a request to look.
+    ///
+    /// # Errors
+    /// What the kernel answers: ENODEV where there is no such link.
+    fn get(&self, request: &Request) -> Result<Message, NetlinkError>;
+
+    /// Has something changed.
+    ///
+    /// # Errors
+    /// What the kernel answers; nothing was changed then.
+    fn change(&mut self, request: &Request) -> Result<(), NetlinkError>;
+}
+
+/// The wire that is plugged into a host.
+///
+/// ```no_run
+/// use hosttune_core::Session;
+/// use hosttune_qos::Netlink;
+///
+/// let session = Session::live("router")?.with(hosttune_qos::knobs).plug(Netlink::open()?);
+/// # Ok::<(), hosttune_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Netlink(Box<dyn Rtnetlink>);
+
+impl Netlink {
+    /// That of the running kernel, in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// Where no such socket can be had.
+    pub fn open() -> Result<Self, hosttune_core::HostError> {
+        Ok(Self::over(KernelSocket::open()?))
+    }
+
+    /// Any other that answers.
+    pub fn over(rtnetlink: impl Rtnetlink + 'static) -> Self {
+        Self(Box::new(rtnetlink))
+    }
+
+    /// Has something changed, with one message.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn change(&mut self, request: &Request) -> Result<(), NetlinkError> {
+        self.0.change(request)
+    }
+
+    /// The link of this name; `None` where there is none.
+    ///
+    /// # Errors
+    /// What the kernel answers otherwise.
+    pub fn link(&self, name: &str) -> Result<Option<Link>, NetlinkError> {
+        // A name that is too long is an error to the kernel, and certainly none that is there.
+        if name.is_empty() || name.len() > LONGEST_NAME {
+            return Ok(None);
+        }
+        match self.0.get(&Link::look_for(name)) {
+            Ok(message) => Link::read(&message).map(Some),
+            Err(error) if error.errno() == Some(ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All queueing disciplines of all links, hidden ones excepted.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn qdiscs(&self) -> Result<Vec<TrafficControl>, NetlinkError> {
+        self.traffic(&TrafficControl::list_qdiscs())
+    }
+
+    /// The classes of a link.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn classes(&self, link: &Link) -> Result<Vec<TrafficControl>, NetlinkError> {
+        let mut all = self.traffic(&TrafficControl::list_classes(link))?;
+        all.retain(|class| class.link == link.index);
+        Ok(all)
+    }
+
+    /// The filters at one place of a link.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn filters(&self, index: u32, parent: u32) -> Result<Vec<Filter>, NetlinkError> {
+        let listed = self.traffic(&Filter::list(index, parent))?;
+        Ok(listed
+            .into_iter()
+            .filter(|one| one.link == index && one.parent == parent)
+            .map(Filter::of)
+            .collect())
+    }
+
+    fn traffic(&self, request: &Request) -> Result<Vec<TrafficControl>, NetlinkError> {
+        let listed = self.0.dump(request)?;
+        Ok(listed.iter().filter_map(TrafficControl::read).collect())
+    }
+}

@@ -1,0 +1,176 @@
+//! Queueing disciplines and classes, whose options stay the bytes they are.
+
+#[cfg(feature = "testing")]
+use super::attributes::word;
+use super::attributes::{Attributes, find};
+use super::numbers::*;
+use super::{Link, Message, Request};
+
+/// The fixed part, `struct tcmsg`.
+const FIXED: usize = 20;
+
+/// A class: [`TrafficControl`] as well.
+pub type Class = TrafficControl;
+
+/// A queueing discipline, a class or a filter as the kernel shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrafficControl {
+    /// The number of its link.
+    pub link: u32,
+    /// Its handle; zero for a queueing discipline that nobody has set.
+    pub handle: u32,
+    /// What it stands under.
+    pub parent: u32,
+    /// Of a filter, its priority and protocol; of a class, what stands under it.
+    pub info: u32,
+    /// Its kind.
+    pub kind: String,
+    /// Its attributes, as they came.
+    pub attributes: Vec<u8>,
+}
+
+impl TrafficControl {
+    pub(super) fn read(message: &Message) -> Option<Self> {
+        let attributes = message.payload.get(FIXED..)?;
+        Some(Self {
+            link: message.word(4)?,
+            handle: message.word(8)?,
+            parent: message.word(12)?,
+            info: message.word(16)?,
+            kind: find(attributes, TCA_KIND)?.text(),
+            attributes: attributes.to_vec(),
+        })
+    }
+
+    /// The options, as they came; nothing where it has none.
+    pub fn options(&self) -> Option<&[u8]> {
+        find(&self.attributes, TCA_OPTIONS).map(|options| options.value)
+    }
+
+    /// Whether it has this attribute with a value other than zero.
+    pub fn has(&self, number: u16) -> bool {
+        find(&self.attributes, number)
+            .is_some_and(|attribute| attribute.value.iter().any(|byte| *byte != 0))
+    }
+
+    /// Whether the kernel estimates its rate, which only its statistics tell.
+    pub fn has_rate_estimator(&self) -> bool {
+        find(&self.attributes, TCA_STATS2).is_some_and(|statistics| {
+            [TCA_STATS_RATE_EST, TCA_STATS_RATE_EST64]
+                .iter()
+                .any(|number| find(statistics.value, *number).is_some())
+        })
+    }
+
+    pub(super) fn list_qdiscs() -> Request {
+        Self::list(RTM_GETQDISC, 0, 0, "list the queueing disciplines", "")
+    }
+
+    pub(super) fn list_classes(link: &Link) -> Request {
+        let (index, name) = (link.index, &link.name);
+        Self::list(RTM_GETTCLASS, index, 0, "list the classes", name)
+    }
+
+    pub(super) fn list(number: u16, link: u32, parent: u32, doing: &str, name: &str) -> Request {
+        let fixed = fixed(link, 0, parent, 0);
+        Request::new(number, 0, fixed, Attributes::new(), doing, name)
+    }
+
+    /// Puts a queueing discipline of this kind, handle and options in place of what stands under
+    /// `parent`, or changes the one there where it has this handle.
+    pub fn replace(
+        link: &Link,
+        parent: u32,
+        kind: &str,
+        handle: u32,
+        options: Option<&[u8]>,
+    ) -> Request {
+        Self::attach(
+            link,
+            parent,
+            kind,
+            handle,
+            options,
+            NLM_F_CREATE | NLM_F_REPLACE,
+        )
+    }
+
+    /// Adds an ingress hook; never in place of another, whose filters would go with it.
+    pub fn add_ingress(link: &Link) -> Request {
+        Self::attach(
+            link,
+            TC_H_INGRESS,
+            "ingress",
+            INGRESS_HANDLE,
+            None,
+            NLM_F_CREATE | NLM_F_EXCL,
+        )
+    }
+
+    /// The same with these flags of how to treat what is there.
+    pub fn attach(
+        link: &Link,
+        parent: u32,
+        kind: &str,
+        handle: u32,
+        options: Option<&[u8]>,
+        flags: u16,
+    ) -> Request {
+        let mut attributes = Attributes::new().with_text(TCA_KIND, kind);
+        if let Some(options) = options {
+            // Some kinds insist on the mark, and none minds it.
+            attributes = attributes.with(TCA_OPTIONS | NLA_F_NESTED, options);
+        }
+        Request::new(
+            RTM_NEWQDISC,
+            flags,
+            fixed(link.index, handle, parent, 0),
+            attributes,
+            format!("attach the queueing discipline {kind}"),
+            &link.name,
+        )
+    }
+
+    /// Takes away the one of this handle under this parent.
+    pub fn delete(link: &Link, parent: u32, handle: u32) -> Request {
+        Request::new(
+            RTM_DELQDISC,
+            0,
+            fixed(link.index, handle, parent, 0),
+            Attributes::new(),
+            "delete the queueing discipline",
+            &link.name,
+        )
+    }
+}
+
+/// The fixed part of a request about traffic control.
+pub(crate) fn fixed(link: u32, handle: u32, parent: u32, info: u32) -> Vec<u8> {
+    let mut fixed = vec![0; 4];
+    for word in [link, handle, parent, info] {
+        fixed.extend(word.to_ne_bytes());
+    }
+    fixed
+}
+
+/// The words of a fixed part: link, handle, parent, and what else it says.
+#[cfg(feature = "testing")]
+pub(crate) fn words(fixed: &[u8]) -> Option<[u32; 4]> {
+    Some([
+        word(fixed, 4)?,
+        word(fixed, 8)?,
+        word(fixed, 12)?,
+        word(fixed, 16)?,
+    ])
+}
+
+/// A handle as `tc` writes it.
+pub fn shown_handle(handle: u32) -> String {
+    let (major, minor) = (handle >> 16, handle & 0xffff);
+    match (handle, minor) {
+        (TC_H_ROOT, _) => "root".to_owned(),
+        (TC_H_INGRESS, _) => "ingress".to_owned(),
+        (_, 0) => format!("{major:x}:"),
+        _ => format!("{major:x}:{minor:x}"),
+    }
+}

@@ -1,0 +1,240 @@
+//! The filter that sends all that arrives at a device to another, as a knob.
+
+use std::fmt;
+
+use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use serde::{Deserialize, Serialize};
+
+use crate::ingress::{HookState, IngressHook, hook, no_device, shared_block};
+use crate::link::{IfbLink, change, hash};
+use crate::netlink::{ENOENT, Filter, INGRESS_FILTERS, Link, Netlink, PRIORITY};
+
+/// Sends everything that arrives at one device out through another, both by name.
+///
+/// The filter is known as ours by a cookie on its action. It stands behind all whose priority the
+/// kernel chose: those of others go on seeing what they saw.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Redirect {
+    device: String,
+    to: String,
+}
+
+/// Whether it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RedirectState {
+    /// There is no such device.
+    NoDevice,
+    /// It is not there.
+    Absent,
+    /// It is there, and leads where it should.
+    Present,
+    /// It is there and leads nowhere, or elsewhere, or there is more than one: packets are lost.
+    Astray,
+}
+
+impl Redirect {
+    /// From a device to another.
+    pub fn new(device: impl Into<String>, to: impl Into<String>) -> Self {
+        Self {
+            device: device.into(),
+            to: to.into(),
+        }
+    }
+
+    /// The device at which the packets arrive.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// The device that they are sent to.
+    pub fn to(&self) -> &str {
+        &self.to
+    }
+
+    fn cookie(&self) -> Vec<u8> {
+        let mut cookie = b"hosttune".to_vec();
+        cookie.extend(hash(self.to.as_bytes()).to_be_bytes());
+        cookie
+    }
+
+    fn ours(&self, wire: &Netlink, link: &Link) -> Result<Vec<Filter>, HostError> {
+        let cookie = self.cookie();
+        let mut filters = wire.filters(link.index, INGRESS_FILTERS)?;
+        filters.retain(|filter| filter.mirred().is_some_and(|to| to.cookie == cookie));
+        Ok(filters)
+    }
+
+    fn seen(&self, wire: &Netlink, link: &Link) -> Result<RedirectState, HostError> {
+        let ours = self.ours(wire, link)?;
+        let target = wire.link(&self.to)?.map(|to| to.index);
+        Ok(match ours.as_slice() {
+            [] => RedirectState::Absent,
+            [one]
+                if one.is_for_everything()
+                    && one
+                        .mirred()
+                        .is_some_and(|to| to.redirects && Some(to.device) == target) =>
+            {
+                RedirectState::Present
+            }
+            _ => RedirectState::Astray,
+        })
+    }
+
+    fn error(&self, kind: HostErrorKind, why: impl Into<String>) -> HostError {
+        HostError::new(Operation::Wire, &self.device, kind).detail(why)
+    }
+
+    /// Why it must not be put there as things stand.
+    fn obstacle(&self, wire: &Netlink, link: &Link) -> Result<Option<Lack>, HostError> {
+        if self.to == self.device {
+            let why = format!("{} would be sent what it sends itself", self.device);
+            return Ok(Some(
+                Lack::new(LackKind::ValueUnavailable, why).hint("redirect to an IFB of its own"),
+            ));
+        }
+        match hook(wire, link)? {
+            HookState::Ingress | HookState::Clsact => {}
+            HookState::Shared => return Ok(Some(shared_block(&self.device))),
+            HookState::Absent | HookState::NoDevice => {
+                let hook = IngressHook::new(&self.device);
+                let why = format!("{} has no ingress hook", self.device);
+                return Ok(Some(
+                    Lack::new(LackKind::Missing, why)
+                        .hint("want the ingress hook as well")
+                        .cured_by(&hook, &HookState::Ingress),
+                ));
+            }
+        }
+        let theirs = wire.filters(link.index, INGRESS_FILTERS)?;
+        let cookie = self.cookie();
+        let taken = theirs.iter().any(|filter| {
+            filter.priority == PRIORITY
+                && filter.mirred().is_none_or(|mirred| mirred.cookie != cookie)
+                // Of u32, the table that stands over every filter.
+                && !filter.is_of_a_table()
+        });
+        if taken {
+            let why = format!(
+                "somebody else's filter has the priority {PRIORITY} at {}",
+                self.device
+            );
+            return Ok(Some(
+                Lack::new(LackKind::Managed, why).hint("give that filter another priority"),
+            ));
+        }
+        let up = wire.link(&self.to)?.is_some_and(|to| to.is_up());
+        if !up {
+            let ifb = IfbLink::new(&self.to);
+            let why = format!(
+                "{} is not up, and all that is sent to it would be lost",
+                self.to
+            );
+            return Ok(Some(
+                Lack::new(LackKind::Missing, why)
+                    .hint(format!("bring it up first: ip link set {} up", self.to))
+                    .cured_by(&ifb, &ifb.for_any_device()),
+            ));
+        }
+        Ok(None)
+    }
+}
+
+impl fmt::Display for Redirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "redirect of {} to {}", self.device, self.to)
+    }
+}
+
+impl Knob for Redirect {
+    const NAME: &'static str = "redirect";
+    type State = RedirectState;
+
+    fn read(&self, host: &Host) -> Result<RedirectState, HostError> {
+        let wire = host.wire::<Netlink>()?;
+        match wire.link(&self.device)? {
+            None => Ok(RedirectState::NoDevice),
+            Some(link) => self.seen(wire, &link),
+        }
+    }
+
+    /// Where the classifier `matchall` is missing, a second message asks for `u32`.
+    fn turn(&self, host: &mut Host, to: &RedirectState) -> Result<(), HostError> {
+        let wire = host.wire::<Netlink>()?;
+        let Some(link) = wire.link(&self.device)? else {
+            return Err(self.error(HostErrorKind::Gone, "there is no such device any more"));
+        };
+        let target = match to {
+            RedirectState::Absent => None,
+            RedirectState::Present => {
+                if let Some(lack) = self.obstacle(wire, &link)? {
+                    return Err(HostError::not_applicable(
+                        Operation::Wire,
+                        &self.device,
+                        lack,
+                    ));
+                }
+                wire.link(&self.to)?
+            }
+            RedirectState::Astray | RedirectState::NoDevice => {
+                return Err(self.error(
+                    HostErrorKind::Refused,
+                    "a redirect that loses packets is not made",
+                ));
+            }
+        };
+        for filter in self.ours(wire, &link)? {
+            change(host, &filter.delete(&link))?;
+        }
+        let Some(target) = target else { return Ok(()) };
+        let cookie = self.cookie();
+        let request = Filter::redirect_with_matchall(&link, &target, &cookie);
+        let unknown = host.turn::<Netlink, bool>(|wire| match wire.change(&request) {
+            Ok(()) => Ok(false),
+            Err(error)
+                if error.errno() == Some(ENOENT)
+                    && error.text() == Some("TC classifier not found") =>
+            {
+                Ok(true)
+            }
+            Err(error) => Err(error.into()),
+        })?;
+        if unknown {
+            change(host, &Filter::redirect_with_u32(&link, &target, &cookie))?;
+        }
+        Ok(())
+    }
+
+    /// Ours by its cookie, wherever it leads.
+    fn torn(&self, seen: &RedirectState, from: &RedirectState, to: &RedirectState) -> bool {
+        *seen == RedirectState::Astray
+            || *seen == RedirectState::Absent
+                && *from == RedirectState::Astray
+                && *to == RedirectState::Present
+    }
+
+    fn lacks(&self, host: &Host, to: &RedirectState) -> Result<Option<Lack>, HostError> {
+        let wire = host.wire::<Netlink>()?;
+        match wire.link(&self.device)? {
+            None => Ok(Some(no_device(&self.device))),
+            Some(link) if *to == RedirectState::Present => self.obstacle(wire, &link),
+            Some(_) => Ok(None),
+        }
+    }
+
+    fn gone(&self, seen: &RedirectState) -> bool {
+        *seen == RedirectState::NoDevice
+    }
+
+    fn show(&self, state: &RedirectState) -> String {
+        match state {
+            RedirectState::NoDevice => "no device",
+            RedirectState::Absent => "absent",
+            RedirectState::Present => "present",
+            RedirectState::Astray => "astray: what arrives is lost",
+        }
+        .to_owned()
+    }
+}

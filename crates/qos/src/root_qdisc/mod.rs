@@ -1,0 +1,326 @@
+//! The queueing discipline at the root of a device, as a knob.
+
+mod options;
+mod read;
+
+use std::fmt;
+
+use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::Bytes;
+use crate::ingress::no_device;
+use crate::link::{IfbLink, change};
+use crate::netlink::{Link, Netlink, TC_H_ROOT, TrafficControl, shown_handle};
+use crate::qdisc::Qdisc;
+
+/// The handles that roots of ours have, whichever is free: by a new one the kernel is told to put
+/// a new queueing discipline there, and not to change what it has.
+const HANDLES: std::ops::RangeInclusive<u32> = 0x4854..=0x485b;
+
+/// The root queueing discipline of a device, by the device's name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RootQdisc {
+    device: String,
+}
+
+/// What stands at the root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RootState {
+    /// There is no such device.
+    NoDevice,
+    /// Nobody has set one: the kernel attaches the one of `net.core.default_qdisc` at that time.
+    Default {
+        /// The kind that it has attached; a link that was never up shows none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shows: Option<String>,
+    },
+    /// Somebody has set this one.
+    Explicit(ExplicitRoot),
+}
+
+/// A root that somebody has set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ExplicitRoot {
+    /// Its kind, as `tc` names it.
+    pub kind: String,
+    /// Its handle, the number before the colon in the upper 16 bits.
+    pub handle: u32,
+    /// The payload of `TCA_OPTIONS` as the kernel gave it; a kind without options has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<Bytes>,
+    /// Those that somebody has attached under it, one for each queue of the device.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<Attached>,
+    /// What there is no way back for, in words. Where there is any, the way back is the default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
+    /// Of a root that is wanted: the consent to losing what there is no way back for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub discards: bool,
+}
+
+/// A queueing discipline attached under another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Attached {
+    /// The class that it is attached to.
+    pub parent: u32,
+    /// Its kind.
+    pub kind: String,
+    /// Its handle.
+    pub handle: u32,
+    /// The payload of `TCA_OPTIONS` as the kernel gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<Bytes>,
+}
+
+/// Whether a handle is one of those that roots of ours have.
+pub(crate) fn is_our_handle(handle: u32) -> bool {
+    HANDLES.contains(&(handle >> 16))
+}
+
+impl RootQdisc {
+    /// That of the device of this name.
+    pub fn new(device: impl Into<String>) -> Self {
+        Self {
+            device: device.into(),
+        }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// What the root is to become, given what it is (`None` where that is not known yet).
+    ///
+    /// One that is like the wanted one already is wanted as it is, whatever its handle; another is
+    /// replaced as a whole.
+    pub fn wanted(&self, now: Option<&RootState>, qdisc: &Qdisc, discard: bool) -> RootState {
+        let explicit = match now {
+            Some(RootState::Explicit(explicit)) => Some(explicit),
+            _ => None,
+        };
+        let wanted = |handle| ExplicitRoot {
+            kind: qdisc.kind.clone(),
+            handle,
+            options: Some(qdisc.options.clone()),
+            children: Vec::new(),
+            lost: Vec::new(),
+            discards: discard,
+        };
+        let as_it_is = explicit.map(|now| wanted(now.handle)).filter(|wanted| {
+            explicit.is_some_and(|now| now.lost.is_empty() && now.is_like(wanted))
+        });
+        RootState::Explicit(as_it_is.unwrap_or_else(|| {
+            let taken = explicit.map(|now| now.handle >> 16);
+            let mut free = HANDLES.filter(|handle| Some(*handle) != taken);
+            wanted(free.next().unwrap_or(*HANDLES.start()) << 16)
+        }))
+    }
+
+    fn error(&self, kind: HostErrorKind, why: &str) -> HostError {
+        HostError::new(Operation::Wire, &self.device, kind).detail(why)
+    }
+
+    fn attach(
+        &self,
+        host: &mut Host,
+        link: &Link,
+        seen: &RootState,
+        to: &ExplicitRoot,
+    ) -> Result<(), HostError> {
+        let mut there: &[Attached] = &[];
+        let mut stays = false;
+        if let RootState::Explicit(now) = seen
+            && now.handle == to.handle
+        {
+            stays = !to.children.is_empty() && now.is_part_of(to);
+            if stays {
+                there = &now.children;
+            } else {
+                // With the same handle the kernel would change it, and what the options do not
+                // say would stay.
+                change(host, &TrafficControl::delete(link, TC_H_ROOT, now.handle))?;
+            }
+        }
+        if !stays {
+            let options = to
+                .options
+                .as_ref()
+                .map(|raw| options::to_send(&to.kind, raw.as_slice()));
+            let request =
+                TrafficControl::replace(link, TC_H_ROOT, &to.kind, to.handle, options.as_deref());
+            change(host, &request)?;
+        }
+        for child in to.children.iter().filter(|child| !there.contains(child)) {
+            let options = child
+                .options
+                .as_ref()
+                .map(|raw| options::to_send(&child.kind, raw.as_slice()));
+            let request = TrafficControl::replace(
+                link,
+                child.parent,
+                &child.kind,
+                child.handle,
+                options.as_deref(),
+            );
+            change(host, &request)?;
+        }
+        Ok(())
+    }
+}
+
+impl ExplicitRoot {
+    /// Whether this one, as seen, is what asking for `wanted` gives.
+    fn is_like(&self, wanted: &Self) -> bool {
+        let alike = |seen: &Attached, wanted: &Attached| {
+            (seen.parent, &seen.kind, seen.handle) == (wanted.parent, &wanted.kind, wanted.handle)
+                && options::alike(&seen.kind, seen.options.as_ref(), wanted.options.as_ref())
+        };
+        self.kind == wanted.kind
+            && options::alike(&self.kind, self.options.as_ref(), wanted.options.as_ref())
+            && self.lost == wanted.lost
+            && self.children.len() == wanted.children.len()
+            && self
+                .children
+                .iter()
+                .zip(&wanted.children)
+                .all(|(seen, wanted)| alike(seen, wanted))
+    }
+
+    /// Whether this is the other one with some of its children missing.
+    fn is_part_of(&self, whole: &Self) -> bool {
+        let without_children = |root: &Self| Self {
+            children: Vec::new(),
+            ..root.clone()
+        };
+        self.handle == whole.handle
+            && without_children(self).is_like(&without_children(whole))
+            && self.children.len() < whole.children.len()
+            && self
+                .children
+                .iter()
+                .all(|child| whole.children.contains(child))
+    }
+}
+
+impl fmt::Display for RootQdisc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "root queueing discipline of {}", self.device)
+    }
+}
+
+impl Knob for RootQdisc {
+    const NAME: &'static str = "root-qdisc";
+    type State = RootState;
+
+    fn read(&self, host: &Host) -> Result<RootState, HostError> {
+        let wire = host.wire::<Netlink>()?;
+        match wire.link(&self.device)? {
+            None => Ok(RootState::NoDevice),
+            Some(link) => read::root(wire, &link),
+        }
+    }
+
+    /// One message, but where queues of the device have their own, or where the root goes back to
+    /// one of the same handle.
+    fn turn(&self, host: &mut Host, to: &RootState) -> Result<(), HostError> {
+        let wire = host.wire::<Netlink>()?;
+        let Some(link) = wire.link(&self.device)? else {
+            return Err(self.error(HostErrorKind::Gone, "there is no such device any more"));
+        };
+        let seen = read::root(wire, &link)?;
+        match to {
+            RootState::NoDevice => Err(self.error(
+                HostErrorKind::Refused,
+                "a device is not taken away through its root",
+            )),
+            RootState::Explicit(to) if to.lost.is_empty() => self.attach(host, &link, &seen, to),
+            RootState::Explicit(_) | RootState::Default { .. } => match seen {
+                RootState::Explicit(now) => {
+                    change(host, &TrafficControl::delete(&link, TC_H_ROOT, now.handle))
+                }
+                RootState::Default { .. } | RootState::NoDevice => Ok(()),
+            },
+        }
+    }
+
+    fn counts_as(&self, seen: &RootState, wanted: &RootState) -> bool {
+        match (seen, wanted) {
+            (RootState::Default { .. }, RootState::Default { .. }) => true,
+            (RootState::Default { .. }, RootState::Explicit(wanted)) => !wanted.lost.is_empty(),
+            (RootState::Explicit(seen), RootState::Explicit(wanted)) => {
+                seen.handle == wanted.handle && seen.is_like(wanted)
+            }
+            _ => seen == wanted,
+        }
+    }
+
+    fn torn(&self, seen: &RootState, from: &RootState, to: &RootState) -> bool {
+        let same_handle = match (from, to) {
+            (RootState::Explicit(from), RootState::Explicit(to)) => from.handle == to.handle,
+            _ => false,
+        };
+        match seen {
+            RootState::Default { .. } => same_handle,
+            RootState::Explicit(seen) => [from, to].into_iter().any(|whole| match whole {
+                RootState::Explicit(whole) => seen.is_part_of(whole),
+                _ => false,
+            }),
+            RootState::NoDevice => false,
+        }
+    }
+
+    fn lacks(&self, host: &Host, to: &RootState) -> Result<Option<Lack>, HostError> {
+        let discards = match to {
+            RootState::Explicit(to) => to.discards || !to.lost.is_empty(),
+            _ => false,
+        };
+        Ok(match self.read(host)? {
+            RootState::NoDevice => {
+                let ifb = IfbLink::new(&self.device);
+                Some(no_device(&self.device).cured_by(&ifb, &ifb.for_any_device()))
+            }
+            RootState::Explicit(now) if !now.lost.is_empty() && !discards => Some(
+                Lack::new(
+                    LackKind::OneWay,
+                    format!(
+                        "{} has a root {} that could not be put back: {}",
+                        self.device,
+                        now.kind,
+                        now.lost.join(", ")
+                    ),
+                )
+                .hint("take it away yourself, or consent to losing it with 'discard'"),
+            ),
+            _ => None,
+        })
+    }
+
+    fn gone(&self, seen: &RootState) -> bool {
+        *seen == RootState::NoDevice
+    }
+
+    fn show(&self, state: &RootState) -> String {
+        match state {
+            RootState::NoDevice => "no device".to_owned(),
+            RootState::Default { shows: None } => "the kernel's default".to_owned(),
+            RootState::Default { shows: Some(kind) } => format!("the kernel's default ({kind})"),
+            RootState::Explicit(root) => {
+                let mut shown = format!("{} {}", root.kind, shown_handle(root.handle));
+                if !root.children.is_empty() {
+                    shown.push_str(&format!(" with {} beneath it", root.children.len()));
+                }
+                if !root.lost.is_empty() {
+                    shown.push_str(&format!(", without a way back: {}", root.lost.join(", ")));
+                }
+                shown
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Where what the kernel gives of options is not what it was given, and not what it takes.
+
+use crate::bytes::Bytes;
+use crate::netlink::{Attributes, attributes, find};
+
+/// The kinds whose options are attributes; those of the others are one structure.
+const OF_ATTRIBUTES: [&str; 10] = [
+    "cake", "cake_mq", "codel", "fq", "fq_codel", "fq_pie", "hhf", "htb", "pie", "tbf",
+];
+
+const TCA_HTB_INIT: u16 = 2;
+/// In `struct tc_htb_glob`, where the count of packets begins that no class had.
+const HTB_COUNTS: usize = 16;
+
+const TCA_CAKE_BASE_RATE64: u16 = 2;
+const TCA_CAKE_OVERHEAD: u16 = 6;
+const TCA_CAKE_AUTORATE: u16 = 9;
+const TCA_CAKE_RAW: u16 = 12;
+
+/// So far may a time be off that CoDel keeps in units of 1.024 microseconds.
+const MICROSECONDS: u32 = 2;
+
+/// The attributes that hold times which CoDel keeps in units of its own.
+fn times(kind: &str) -> &'static [u16] {
+    match kind {
+        "codel" => &[1, 3, 5],
+        "fq_codel" => &[1, 3, 7],
+        _ => &[],
+    }
+}
+
+/// What to send so that the kernel gives these options again.
+pub(super) fn to_send(kind: &str, given: &[u8]) -> Vec<u8> {
+    let exact = |number: u16, value: &[u8]| -> Option<Vec<u8>> {
+        if times(kind).contains(&number) {
+            let shown = u32::from_ne_bytes(value.try_into().ok()?);
+            return Some(unrounded(shown).to_ne_bytes().to_vec());
+        }
+        if kind == "htb" && number == TCA_HTB_INIT {
+            // It gives 0x30011 and takes 3.
+            let (version, rest) = value.split_first_chunk()?;
+            let version = u32::from_ne_bytes(*version);
+            let taken = if version > 0xffff {
+                version >> 16
+            } else {
+                version
+            };
+            return Some([&taken.to_ne_bytes()[..], rest].concat());
+        }
+        None
+    };
+    if kind == "sfq" {
+        return sfq(given);
+    }
+    if times(kind).is_empty() && kind != "htb" {
+        return given.to_vec();
+    }
+    let all = attributes(given).fold(Attributes::new(), |all, attribute| {
+        let changed = exact(attribute.number, attribute.value);
+        all.with(
+            attribute.number,
+            changed.as_deref().unwrap_or(attribute.value),
+        )
+    });
+    all.into_bytes()
+}
+
+/// Whoever asks for a limit gets no more flows than that, and by default there are more: then
+/// nobody has asked for one.
+fn sfq(given: &[u8]) -> Vec<u8> {
+    // In `struct tc_sfq_qopt`.
+    const LIMIT: usize = 8;
+    const FLOWS: usize = 16;
+    let word = |at: usize| {
+        let word = given.get(at..at + 4)?;
+        Some(u32::from_ne_bytes(word.try_into().ok()?))
+    };
+    let mut sent = given.to_vec();
+    if word(FLOWS) > word(LIMIT)
+        && let Some(limit) = sent.get_mut(LIMIT..LIMIT + 4)
+    {
+        limit.fill(0);
+    }
+    sent
+}
+
+/// The microseconds to ask CoDel for so that it shows these: it rounds down when it is asked and
+/// again when it shows.
+fn unrounded(shown: u32) -> u32 {
+    let kept = (u64::from(shown) * 1000).div_ceil(1024);
+    u32::try_from((kept * 1024).div_ceil(1000)).unwrap_or(shown)
+}
+
+/// Whether options as seen are what asking for the wanted ones gives.
+pub(super) fn alike(kind: &str, seen: Option<&Bytes>, wanted: Option<&Bytes>) -> bool {
+    let bytes = |options: Option<&Bytes>| {
+        options.map_or_else(Vec::new, |options| options.as_slice().to_vec())
+    };
+    let (seen, wanted) = (bytes(seen), bytes(wanted));
+    if seen == wanted {
+        return true;
+    }
+    if !OF_ATTRIBUTES.contains(&kind) {
+        return false;
+    }
+    let is_cake = kind.starts_with("cake");
+    let autorate =
+        is_cake && find(&wanted, TCA_CAKE_AUTORATE).is_some_and(|on| on.word().unwrap_or(0) != 0);
+    // The kernel accounts for raw packets until an overhead says otherwise.
+    if is_cake
+        && find(&wanted, TCA_CAKE_OVERHEAD).is_some()
+        && find(&wanted, TCA_CAKE_RAW).is_none()
+        && find(&seen, TCA_CAKE_RAW).is_some()
+    {
+        return false;
+    }
+    attributes(&wanted).all(|wanted| {
+        if autorate && wanted.number == TCA_CAKE_BASE_RATE64 {
+            return true;
+        }
+        let Some(seen) = find(&seen, wanted.number) else {
+            return false;
+        };
+        if is_cake && wanted.number == TCA_CAKE_RAW || seen.value == wanted.value {
+            return true;
+        }
+        match (seen.word(), wanted.word()) {
+            (Some(seen), Some(wanted_time)) if times(kind).contains(&wanted.number) => {
+                seen.abs_diff(wanted_time) <= MICROSECONDS
+            }
+            _ if kind == "htb" && wanted.number == TCA_HTB_INIT => {
+                htb(seen.value) == htb(wanted.value)
+            }
+            _ => false,
+        }
+    })
+}
+
+/// Without the version, which is given and taken differently, and without the count.
+fn htb(value: &[u8]) -> &[u8] {
+    value.get(4..HTB_COUNTS).unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(number: u16, word: u32) -> Attributes {
+        Attributes::new().with(number, &word.to_ne_bytes())
+    }
+
+    fn bytes(attributes: Attributes) -> Bytes {
+        attributes.into_bytes().into()
+    }
+
+    /// As `codel_time_to_us` and the netlink policy have it.
+    fn kernel_shows(asked: u32) -> u32 {
+        let kept = (u64::from(asked) * 1000) >> 10;
+        u32::try_from((kept << 10) / 1000).unwrap()
+    }
+
+    #[test]
+    fn what_codel_shows_is_asked_for_so_that_it_shows_it_again() {
+        for asked in (0..200_000).chain([u32::MAX, u32::MAX - 1, 1_000_000_007]) {
+            let shown = kernel_shows(asked);
+            assert!(asked - shown <= MICROSECONDS, "{asked}");
+            assert_eq!(kernel_shows(unrounded(shown)), shown, "{asked}");
+        }
+    }
+
+    #[test]
+    fn only_what_the_kernel_cannot_tell_apart_counts_as_the_same() {
+        let alike = |kind, seen, wanted| alike(kind, Some(&bytes(seen)), Some(&bytes(wanted)));
+        assert!(alike("fq_codel", of(1, 4999), of(1, 5000)));
+        assert!(!alike("fq_codel", of(1, 4990), of(1, 5000)));
+        assert!(!alike("fq_codel", of(2, 4999), of(2, 5000)), "a limit");
+        assert!(!alike("pfifo", of(1, 4999), of(1, 5000)));
+        // What is not asked for is whatever it is.
+        let more = || of(7, 100).with(8, &[1, 2, 3, 4]);
+        assert!(alike("cake", more(), of(7, 100)));
+        assert!(!alike("cake", of(7, 100), more()));
+    }
+
+    #[test]
+    fn cake_is_raw_only_where_no_overhead_is_asked_for() {
+        let alike = |seen, wanted| alike("cake", Some(&bytes(seen)), Some(&bytes(wanted)));
+        let raw = |attributes: Attributes| attributes.with(TCA_CAKE_RAW, &[0; 4]);
+        assert!(!alike(
+            raw(of(TCA_CAKE_OVERHEAD, 0)),
+            of(TCA_CAKE_OVERHEAD, 0)
+        ));
+        assert!(alike(raw(of(7, 1)), of(7, 1)));
+        let rate = |rate: u64| of(TCA_CAKE_AUTORATE, 1).with(2, &rate.to_ne_bytes());
+        assert!(alike(rate(5), rate(6)), "autorate moves it");
+    }
+
+    #[test]
+    fn sfq_is_asked_for_a_limit_only_where_somebody_asked_for_one() {
+        let words = |words: [u32; 5]| words.map(u32::to_ne_bytes).concat();
+        let default = words([1514, 10, 127, 1024, 128]);
+        assert_eq!(to_send("sfq", &default), words([1514, 10, 0, 1024, 128]));
+        let limited = words([1514, 10, 99, 1024, 99]);
+        assert_eq!(to_send("sfq", &limited), limited);
+        assert_eq!(to_send("sfq", &[1, 2, 3]), [1, 2, 3]);
+    }
+
+    #[test]
+    fn htb_is_sent_the_version_that_it_takes() {
+        let glob = |version: u32| {
+            let words = [version, 10, 0x30, 0, 7].map(u32::to_ne_bytes).concat();
+            Attributes::new().with(TCA_HTB_INIT, &words).into_bytes()
+        };
+        assert_eq!(to_send("htb", &glob(0x3_0011)), glob(3));
+        assert_eq!(to_send("htb", &glob(3)), glob(3));
+        assert_eq!(to_send("pfifo", &[1, 2, 3]), [1, 2, 3]);
+    }
+}

@@ -1,0 +1,128 @@
+//! What stands at the root, and what of it could not be put back.
+
+use hosttune_core::HostError;
+
+use super::{Attached, ExplicitRoot, RootState};
+use crate::netlink::{
+    INGRESS_HANDLE, Link, Netlink, TC_H_INGRESS, TC_H_ROOT, TCA_EGRESS_BLOCK, TCA_INGRESS_BLOCK,
+    TCA_STAB, TrafficControl,
+};
+
+/// The kinds of which the kernel takes back what it gave, as measured on real ones.
+const EXACT: [&str; 25] = [
+    "bfifo",
+    "blackhole",
+    "cake",
+    "cake_mq",
+    "codel",
+    "drr",
+    "fq",
+    "fq_codel",
+    "fq_pie",
+    "hfsc",
+    "hhf",
+    "htb",
+    "mq",
+    "noqueue",
+    "pfifo",
+    "pfifo_fast",
+    "pfifo_head_drop",
+    "pie",
+    "plug",
+    "prio",
+    "qfq",
+    "sfb",
+    "sfq",
+    "skbprio",
+    "tbf",
+];
+
+/// Those of them whose classes somebody creates.
+const HAVE_CLASSES: [&str; 4] = ["drr", "hfsc", "htb", "qfq"];
+
+pub(super) fn root(wire: &Netlink, link: &Link) -> Result<RootState, HostError> {
+    let mut all = wire.qdiscs()?;
+    all.retain(|one| {
+        one.link == link.index && one.parent != TC_H_INGRESS && one.handle != INGRESS_HANDLE
+    });
+    let Some(place) = all.iter().position(|one| one.parent == TC_H_ROOT) else {
+        return Ok(RootState::Default { shows: None });
+    };
+    let root = all.remove(place);
+    if root.handle == 0 {
+        return Ok(RootState::Default {
+            shows: Some(root.kind),
+        });
+    }
+    // What is under it without a handle is the kernel's own.
+    all.retain(|one| one.handle != 0);
+    all.sort_by_key(|one| (one.parent, one.handle));
+    let mut lost = whole(&root);
+    if HAVE_CLASSES.contains(&root.kind.as_str()) {
+        let of_root = |class: &&TrafficControl| {
+            class.handle >> 16 == root.handle >> 16 && class.handle & 0xffff != 0
+        };
+        let classes = wire.classes(link)?.iter().filter(of_root).count();
+        if classes > 0 {
+            lost.push(count(classes, "class", "classes"));
+        }
+    }
+    let mut filters = filters_at(wire, link, root.handle)?;
+    let mut children = Vec::new();
+    if root.kind == "mq" {
+        for child in all {
+            lost.extend(whole(&child));
+            filters += filters_at(wire, link, child.handle)?;
+            if child.parent >> 16 != root.handle >> 16 {
+                lost.push(format!("{} beneath one beneath it", child.kind));
+            }
+            children.push(Attached {
+                parent: child.parent,
+                handle: child.handle,
+                options: child.options().map(|raw| raw.to_vec().into()),
+                kind: child.kind,
+            });
+        }
+    } else if !all.is_empty() {
+        let one = "queueing discipline beneath it";
+        lost.push(count(all.len(), one, "queueing disciplines beneath it"));
+    }
+    if filters > 0 {
+        lost.push(count(filters, "filter", "filters"));
+    }
+    Ok(RootState::Explicit(ExplicitRoot {
+        handle: root.handle,
+        options: root.options().map(|raw| raw.to_vec().into()),
+        kind: root.kind,
+        children,
+        lost,
+        discards: false,
+    }))
+}
+
+fn filters_at(wire: &Netlink, link: &Link, handle: u32) -> Result<usize, HostError> {
+    let all = wire.filters(link.index, handle)?;
+    Ok(all.iter().filter(|one| !one.is_of_a_table()).count())
+}
+
+/// What of this one itself could not be put back.
+fn whole(one: &TrafficControl) -> Vec<String> {
+    let mut lost = Vec::new();
+    if !EXACT.contains(&one.kind.as_str()) {
+        lost.push(format!("{} cannot be put back exactly", one.kind));
+    }
+    if one.has(TCA_STAB) {
+        lost.push("a size table".to_owned());
+    }
+    if one.has_rate_estimator() {
+        lost.push("a rate estimator".to_owned());
+    }
+    if one.has(TCA_INGRESS_BLOCK) || one.has(TCA_EGRESS_BLOCK) {
+        lost.push("a shared block of filters".to_owned());
+    }
+    lost
+}
+
+fn count(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
+}

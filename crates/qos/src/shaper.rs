@@ -1,0 +1,191 @@
+//! Shaping of what leaves a device and of what arrives at it.
+
+use hosttune_core::{Error, Lack, LackKind, Planner, Tuning};
+use serde::{Deserialize, Serialize};
+
+use crate::ingress::{HookState, IngressHook, no_device};
+use crate::link::{IfbLink, unusable_name};
+use crate::netlink::{LONGEST_NAME, Netlink};
+use crate::qdisc::Qdisc;
+use crate::redirect::{Redirect, RedirectState};
+use crate::root_qdisc::RootQdisc;
+
+/// Shapes what leaves a device at its root, and what arrives at the root of an IFB that all of it
+/// is sent through.
+///
+/// The root of the device is turned first: its exact reverse, in which everything is put back, is
+/// then an order in which no packet is ever sent to a link that is down or gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Shaper {
+    /// The device.
+    pub device: String,
+    /// The name of the IFB, at most 15 bytes.
+    pub ifb: String,
+    /// The root of the device, for what leaves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Qdisc>,
+    /// The root of the IFB, for what arrives at the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Qdisc>,
+    /// The consent to losing a root that could not be put back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub discard: bool,
+}
+
+impl Shaper {
+    /// Shapes nothing yet.
+    pub fn new(device: impl Into<String>) -> Self {
+        let device = device.into();
+        Self {
+            ifb: Self::ifb_for(&device),
+            device,
+            egress: None,
+            ingress: None,
+            discard: false,
+        }
+    }
+
+    /// The name of the IFB for a device where none is given: `ifb-` and the device's name, of a
+    /// long one its beginning and what tells it from others that begin so.
+    pub fn ifb_for(device: &str) -> String {
+        let name = format!("ifb-{device}");
+        if name.len() <= LONGEST_NAME {
+            return name;
+        }
+        let hash = crate::link::hash(device.as_bytes()) & 0xffff;
+        let longest = LONGEST_NAME - 4;
+        let cut = (0..=longest).rev().find(|at| name.is_char_boundary(*at));
+        format!("{}{hash:04x}", &name[..cut.unwrap_or(0)])
+    }
+
+    /// With this at the root of the device.
+    #[must_use]
+    pub fn egress(mut self, qdisc: impl Into<Qdisc>) -> Self {
+        self.egress = Some(qdisc.into());
+        self
+    }
+
+    /// With this at the root of the IFB.
+    #[must_use]
+    pub fn ingress(mut self, qdisc: impl Into<Qdisc>) -> Self {
+        self.ingress = Some(qdisc.into());
+        self
+    }
+
+    /// With an IFB of this name.
+    #[must_use]
+    pub fn through(mut self, ifb: impl Into<String>) -> Self {
+        self.ifb = ifb.into();
+        self
+    }
+
+    /// Consents to losing a root that could not be put back.
+    #[must_use]
+    pub fn discard(mut self) -> Self {
+        self.discard = true;
+        self
+    }
+
+    /// What is wrong with it on any host.
+    fn check(&self) -> Result<(), Error> {
+        for name in [&self.device, &self.ifb] {
+            if let Some(lack) = unusable_name(name) {
+                return Err(Error::tuning(lack.why, lack.hint.unwrap_or_default()));
+            }
+        }
+        if self.device == self.ifb {
+            return Err(Error::tuning(
+                format!("{} cannot be its own IFB", self.device),
+                "give another name for the IFB",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Why nothing can be shaped here, if nothing can.
+    fn obstacle(&self, at: &Planner<'_>) -> Result<Option<Lack>, Error> {
+        let wire = match at.host().wire::<Netlink>() {
+            Ok(wire) => wire,
+            Err(error) => {
+                return Ok(Some(
+                    Lack::new(LackKind::NoWire, error.to_string())
+                        .hint("shape the running system, not an image of one"),
+                ));
+            }
+        };
+        let link = wire
+            .link(&self.device)
+            .map_err(hosttune_core::HostError::from)?;
+        Ok(match link {
+            None => Some(no_device(&self.device)),
+            Some(link) if link.kind == "ifb" => Some(
+                Lack::new(LackKind::Other, format!("{} is an IFB itself", self.device))
+                    .hint("name the device that the packets come from"),
+            ),
+            Some(_) if self.device == "lo" => Some(
+                Lack::new(LackKind::Other, "what is sent to lo leaves no machine")
+                    .hint("name the device that leads out"),
+            ),
+            Some(_) => None,
+        })
+    }
+
+    fn ingress_of(&self, at: &mut Planner<'_>, qdisc: &Qdisc) -> Result<(), Error> {
+        let ifb = IfbLink::new(&self.ifb);
+        let root = RootQdisc::new(&self.ifb);
+        let hook = IngressHook::new(&self.device);
+        let redirect = Redirect::new(&self.device, &self.ifb);
+
+        at.want(&ifb, &ifb.for_device(&self.device))
+            .why("what arrives can be queued only where it leaves again")
+            .required();
+        // Before the IFB is there nothing is known of its root.
+        let now = at.now(&root).ok();
+        let wanted = root.wanted(now.as_ref(), qdisc, self.discard);
+        at.want(&root, &wanted)
+            .why("the queue of what arrives is to be here, and not at the provider's")
+            .required();
+        let wanted = match at.now(&hook)? {
+            HookState::Clsact => HookState::Clsact,
+            _ => HookState::Ingress,
+        };
+        at.want(&hook, &wanted)
+            .why("filters of what arrives stand at it")
+            .required();
+        at.want(&redirect, &RedirectState::Present)
+            .why("sends what arrives through the IFB")
+            .required();
+        Ok(())
+    }
+}
+
+impl Tuning for Shaper {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        self.check()?;
+        if let Some(lack) = self.obstacle(at)? {
+            at.skip(&format!("shaping of {}", self.device), lack);
+            return Ok(());
+        }
+        if let Some(qdisc) = &self.egress {
+            let root = RootQdisc::new(&self.device);
+            let now = at.now(&root)?;
+            if let crate::RootState::Default { shows: Some(kind) } = &now
+                && kind == "mq"
+            {
+                at.note(format!(
+                    "{} has several queues; under one shaper they share one lock",
+                    self.device
+                ));
+            }
+            let wanted = root.wanted(Some(&now), qdisc, self.discard);
+            at.want(&root, &wanted)
+                .why("the queue of what leaves is to be here, and not at the modem's")
+                .required();
+        }
+        match &self.ingress {
+            Some(qdisc) => self.ingress_of(at, qdisc),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Links: made, looked at, noted, brought up and down, taken away.
+
+use std::collections::BTreeMap;
+
+use super::filters::Classifier;
+use super::qdiscs::{Hook, Root};
+use super::{Answered, State, refuse};
+use crate::bytes::Bytes;
+use crate::netlink::*;
+
+#[derive(Debug, Clone)]
+pub(super) struct Device {
+    pub(super) index: u32,
+    pub(super) name: String,
+    pub(super) kind: String,
+    pub(super) address: Vec<u8>,
+    pub(super) up: bool,
+    pub(super) alias: Option<Vec<u8>>,
+    pub(super) queues: u32,
+    pub(super) no_queue: bool,
+    pub(super) root: Root,
+    pub(super) hook: Hook,
+    pub(super) classifiers: Vec<Classifier>,
+}
+
+fn number(fixed: &[u8], at: usize) -> u32 {
+    let word = fixed.get(at..at + 4).and_then(|word| word.try_into().ok());
+    word.map_or(0, u32::from_ne_bytes)
+}
+
+impl State {
+    pub(super) fn add(&mut self, name: &str, kind: &str, queues: u32, no_queue: bool) -> usize {
+        let index = self.next_index;
+        self.next_index += 1;
+        self.links.push(Device {
+            index,
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            address: [&[0x06, 0, 0, 0][..], &[(index >> 8) as u8, index as u8]].concat(),
+            up: false,
+            alias: None,
+            queues,
+            no_queue,
+            root: Root::Noop,
+            hook: Hook::default(),
+            classifiers: Vec::new(),
+        });
+        self.links.len() - 1
+    }
+
+    pub(super) fn place(&self, index: u32) -> Answered<usize> {
+        match self.links.iter().position(|link| link.index == index) {
+            Some(place) => Ok(place),
+            None => refuse(ENODEV, ""),
+        }
+    }
+
+    pub(super) fn name_of(&self, index: u32) -> String {
+        self.place(index)
+            .map_or_else(|_| format!("#{index}"), |at| self.links[at].name.clone())
+    }
+
+    pub(super) fn look_for_link(&self, request: &Request) -> Answered<Message> {
+        let name = find(&request.attributes, IFLA_IFNAME).map(|name| name.text());
+        let Some(link) = self
+            .links
+            .iter()
+            .find(|link| Some(&link.name) == name.as_ref())
+        else {
+            return refuse(ENODEV, "");
+        };
+        let flags = if link.up { IFF_UP } else { 0 };
+        let mut payload = vec![0; 4];
+        for word in [link.index, flags, 0] {
+            payload.extend(word.to_ne_bytes());
+        }
+        let mut attributes = Attributes::new()
+            .with_text(IFLA_IFNAME, &link.name)
+            .with(IFLA_ADDRESS, &link.address);
+        if let Some(alias) = &link.alias {
+            attributes = attributes.with_text(IFLA_IFALIAS, &String::from_utf8_lossy(alias));
+        }
+        if !link.kind.is_empty() {
+            let info = Attributes::new().with_text(IFLA_INFO_KIND, &link.kind);
+            attributes = attributes.with_nested(IFLA_LINKINFO, &info);
+        }
+        payload.extend(attributes.into_bytes());
+        Ok(Message {
+            number: RTM_NEWLINK,
+            payload,
+        })
+    }
+
+    pub(super) fn new_link(&mut self, request: &Request) -> Answered<()> {
+        let name = find(&request.attributes, IFLA_IFNAME)
+            .map(|name| name.text())
+            .unwrap_or_default();
+        if name.len() > LONGEST_NAME {
+            return Err(Acknowledgement {
+                errno: ERANGE,
+                text: Some("Attribute failed policy validation".to_owned()),
+                offset: Some(NLMSG_HEADER + request.fixed.len()),
+                missing: None,
+            });
+        }
+        if self.links.iter().any(|link| link.name == name) {
+            return if request.flags & NLM_F_EXCL != 0 {
+                refuse(EEXIST, "")
+            } else {
+                refuse(EOPNOTSUPP, "")
+            };
+        }
+        if request.flags & NLM_F_CREATE == 0 {
+            return refuse(ENODEV, "");
+        }
+        let kind = find(&request.attributes, IFLA_LINKINFO)
+            .and_then(|info| Some(find(info.value, IFLA_INFO_KIND)?.text()))
+            .unwrap_or_default();
+        if !self.kinds.contains(&kind) {
+            return refuse(EOPNOTSUPP, "Unknown device type");
+        }
+        // An alias that comes with it is ignored.
+        let place = self.add(&name, &kind, 1, false);
+        if let Some(address) = find(&request.attributes, IFLA_ADDRESS) {
+            self.links[place].address = address.value.to_vec();
+        }
+        self.flags(place, &request.fixed);
+        Ok(())
+    }
+
+    pub(super) fn set_link(&mut self, request: &Request) -> Answered<()> {
+        let place = self.place(number(&request.fixed, 4))?;
+        if let Some(alias) = find(&request.attributes, IFLA_IFALIAS) {
+            self.links[place].alias = (!alias.value.is_empty()).then(|| alias.value.to_vec());
+        }
+        self.flags(place, &request.fixed);
+        Ok(())
+    }
+
+    fn flags(&mut self, place: usize, fixed: &[u8]) {
+        if number(fixed, 12) & IFF_UP != 0 {
+            self.links[place].up = number(fixed, 8) & IFF_UP != 0;
+            self.activate(place);
+        }
+    }
+
+    /// A link that is up and has no root gets the default of that moment.
+    pub(super) fn activate(&mut self, place: usize) {
+        let default = self.default_qdisc.clone();
+        let link = &mut self.links[place];
+        if link.up && matches!(link.root, Root::Noop) {
+            link.root = Root::Default(if link.no_queue {
+                "noqueue".to_owned()
+            } else if link.queues > 1 {
+                "mq".to_owned()
+            } else {
+                default
+            });
+        }
+    }
+
+    pub(super) fn delete_link(&mut self, request: &Request) -> Answered<()> {
+        let place = self.place(number(&request.fixed, 4))?;
+        if self.links[place].kind.is_empty() {
+            return refuse(EOPNOTSUPP, "");
+        }
+        let gone = self.links.remove(place);
+        // What was sent there is lost from now on.
+        for link in &mut self.links {
+            for classifier in &mut link.classifiers {
+                classifier.lose(gone.index);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn draw(&self, device: &Device, picture: &mut BTreeMap<String, String>) {
+        let name = &device.name;
+        let alias = device.alias.as_deref().map(String::from_utf8_lossy);
+        let shown = format!(
+            "{} {} {} {alias:?}",
+            device.kind,
+            Bytes::from(device.address.clone()),
+            if device.up { "up" } else { "down" },
+        );
+        picture.insert(format!("link {name}"), shown);
+        let root = match &device.root {
+            Root::Noop => "noop".to_owned(),
+            Root::Default(kind) => format!("default {kind}"),
+            Root::Explicit(queue) => queue.drawn(),
+        };
+        // In one line: whoever replaces the root takes along what stands under it.
+        picture.insert(format!("root {name}"), root);
+        if let Some(kind) = &device.hook.kind {
+            picture.insert(format!("hook {name}"), kind.clone());
+        }
+        for classifier in &device.classifiers {
+            classifier.draw(self, name, picture);
+        }
+    }
+}

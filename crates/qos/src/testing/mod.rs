@@ -1,0 +1,173 @@
+//! The kernel's end of rtnetlink, in memory.
+//!
+//! [`Kernel`] answers as the real one does as far as links, root queueing disciplines, ingress
+//! hooks and filters go: what it refuses, with which error number and in which words, what it
+//! merges instead of replacing, rounds, adds twice, or takes away along with something else. A
+//! test holds it to stock kernels, message by message.
+
+mod filters;
+mod links;
+mod options;
+mod qdiscs;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::netlink::*;
+
+/// The kinds that this kernel has, until it is told otherwise.
+const KINDS: [&str; 12] = [
+    "cake",
+    "clsact",
+    "fq_codel",
+    "ingress",
+    "mq",
+    "noqueue",
+    "pfifo",
+    "pfifo_fast",
+    "prio",
+    "red",
+    "sfq",
+    "tbf",
+];
+
+/// A kernel in memory; clones share it, [`fork`](Self::fork) copies it.
+#[derive(Debug, Clone)]
+pub struct Kernel(Arc<Mutex<State>>);
+
+#[derive(Debug, Clone)]
+struct State {
+    links: Vec<links::Device>,
+    next_index: u32,
+    next_handle: u32,
+    default_qdisc: String,
+    kinds: BTreeSet<String>,
+    /// Once, packets were sent to a link that was down or not there.
+    black_hole: bool,
+}
+
+type Answered<T> = Result<T, Acknowledgement>;
+
+/// The kernel refuses, in words where it has any.
+fn refuse<T>(errno: i32, text: &str) -> Answered<T> {
+    Err(Acknowledgement {
+        errno,
+        text: (!text.is_empty()).then(|| text.to_owned()),
+        ..Acknowledgement::default()
+    })
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Kernel {
+    /// With the link `lo` and nothing else.
+    pub fn new() -> Self {
+        let mut state = State {
+            links: Vec::new(),
+            next_index: 1,
+            next_handle: 0x8000,
+            default_qdisc: "fq_codel".to_owned(),
+            kinds: KINDS
+                .into_iter()
+                .chain(["ifb", "matchall", "u32", "mirred"])
+                .map(str::to_owned)
+                .collect(),
+            black_hole: false,
+        };
+        state.add("lo", "", 1, true);
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// A copy that lives on its own.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.state().clone())))
+    }
+
+    /// Adds a link of this kind with so many queues; one without a queue of its own, like veth,
+    /// has `noqueue` by default.
+    #[must_use]
+    pub fn link(self, name: &str, kind: &str, queues: u32) -> Self {
+        let no_queue = matches!(kind, "veth" | "dummy" | "bridge");
+        self.state().add(name, kind, queues, no_queue);
+        self
+    }
+
+    /// Takes a kind of queueing discipline (`cake`), classifier (`matchall`), action (`mirred`) or
+    /// link (`ifb`) away, as on a kernel that was built without.
+    #[must_use]
+    pub fn without(self, kind: &str) -> Self {
+        self.state().kinds.remove(kind);
+        self
+    }
+
+    /// Sets `net.core.default_qdisc`: what links get that come up from now on.
+    pub fn set_default_qdisc(&self, kind: &str) {
+        kind.clone_into(&mut self.state().default_qdisc);
+    }
+
+    /// Everything there is to see, a line for each thing; numbers of links are their names, as a
+    /// link that is made again has another. That packets were lost on the way to a link that was
+    /// down or gone shows from then on, whatever is put right afterwards.
+    pub fn picture(&self) -> BTreeMap<String, String> {
+        let state = self.state();
+        let mut picture = BTreeMap::new();
+        for device in &state.links {
+            state.draw(device, &mut picture);
+        }
+        if state.black_hole {
+            let what = "a filter sent packets to a link that was down or not there";
+            picture.insert("lost".to_owned(), what.to_owned());
+        }
+        picture
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer<T>(
+        &self,
+        request: &Request,
+        answer: impl FnOnce(&mut State) -> Answered<T>,
+    ) -> Result<T, NetlinkError> {
+        answer(&mut self.state()).map_err(|refused| NetlinkError::refused(request, &refused))
+    }
+}
+
+impl Rtnetlink for Kernel {
+    fn dump(&self, request: &Request) -> Result<Vec<Message>, NetlinkError> {
+        self.answer(request, |state| match request.number {
+            RTM_GETQDISC => Ok(state.list_qdiscs()),
+            RTM_GETTFILTER => state.list_filters(request),
+            // Of the kinds that this kernel has, none has classes that somebody creates.
+            RTM_GETTCLASS => Ok(Vec::new()),
+            _ => refuse(EOPNOTSUPP, ""),
+        })
+    }
+
+    fn get(&self, request: &Request) -> Result<Message, NetlinkError> {
+        self.answer(request, |state| state.look_for_link(request))
+    }
+
+    fn change(&mut self, request: &Request) -> Result<(), NetlinkError> {
+        self.answer(request, |state| {
+            let answer = match request.number {
+                RTM_NEWLINK => state.new_link(request),
+                RTM_SETLINK => state.set_link(request),
+                RTM_DELLINK => state.delete_link(request),
+                RTM_NEWQDISC => state.new_qdisc(request),
+                RTM_DELQDISC => state.delete_qdisc(request),
+                RTM_NEWTFILTER => state.new_filter(request),
+                RTM_DELTFILTER => state.delete_filter(request),
+                _ => refuse(EOPNOTSUPP, ""),
+            };
+            state.black_hole |= state.loses_packets();
+            answer
+        })
+    }
+}
