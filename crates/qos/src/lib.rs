@@ -1,14 +1,13 @@
-//! Traffic shaping: what leaves a device and what arrives at it, planned, applied over netlink,
-//! verified, and put back exactly.
+//! Traffic shaping with CAKE: what leaves a device and what arrives at it, planned, applied over
+//! netlink, verified, and put back exactly.
 //!
 //! ```no_run
 //! use hosttune_core::{Session, Tuning};
-//! use hosttune_qos::{Netlink, Qdisc, Shaper};
+//! use hosttune_qos::{Cake, Netlink, Rate, Shaper};
 //!
-//! // 100 Mbit/s out and 400 Mbit/s in, on a kernel that has no CAKE.
 //! let shaper = Shaper::new("eth0")
-//!     .egress(Qdisc::tbf(12_500_000, 50_000, 500_000))
-//!     .ingress(Qdisc::tbf(50_000_000, 200_000, 2_000_000));
+//!     .egress(&Cake::default().bandwidth(Rate::mbit(38)).diffserv4().ack_filter())
+//!     .ingress(&Cake::default().bandwidth(Rate::mbit(85)).diffserv4().ingress());
 //! let mut session = Session::live("router")?
 //!     .with(hosttune_qos::knobs)
 //!     .plug(Netlink::open()?);
@@ -19,17 +18,37 @@
 //! # Ok::<(), hosttune_core::Error>(())
 //! ```
 //!
+//! Options are written in a program or in `tc`'s words, and what the kernel shows is compared with
+//! them one by one:
+//!
+//! ```
+//! use hosttune_qos::{Cake, LinkLayer, Rate, Seen, differences};
+//!
+//! let wanted = Cake::default().bandwidth(Rate::mbit(38)).diffserv4().ack_filter().link_layer(LinkLayer::PppoePtm);
+//! assert_eq!(wanted, "bandwidth 38mbit diffserv4 ack-filter pppoe-ptm".parse()?);
+//!
+//! let seen = Seen::read(&"bandwidth 36mbit diffserv4 ack-filter pppoe-ptm".parse::<Cake>()?.to_attributes());
+//! let differences = differences(&wanted, &seen);
+//! assert_eq!(differences[0].to_string(), "bandwidth: 38mbit is wanted, 36mbit is set");
+//! # Ok::<(), hosttune_qos::TextError>(())
+//! ```
+//!
 //! # Vocabulary
+//! - [`Cake`]: every option of CAKE; [`Seen`] is what the kernel shows of one.
 //! - [`Netlink`]: the wire to the kernel, plugged into the host; [`netlink`] has what is said on it.
 //! - [`RootQdisc`], [`IfbLink`], [`IngressHook`], [`Redirect`]: the knobs.
 //! - [`Qdisc`]: a queueing discipline that is wanted: its kind, and its options as bytes.
 //! - [`Shaper`]: the tuning.
 
+mod attribute;
 mod bytes;
+pub mod cake;
 mod ingress;
 mod link;
 pub mod netlink;
 mod qdisc;
+mod quantity;
+mod rate;
 mod redirect;
 mod root_qdisc;
 mod shaper;
@@ -37,10 +56,13 @@ mod shaper;
 pub mod testing;
 
 pub use bytes::Bytes;
+pub use cake::{Cake, CakeOption, LinkLayer, RoundTripTime, Seen, TextError, differences};
 pub use ingress::{HookState, IngressHook};
 pub use link::{IfbLink, LinkState};
 pub use netlink::Netlink;
 pub use qdisc::Qdisc;
+pub use quantity::QuantityError;
+pub use rate::Rate;
 pub use redirect::{Redirect, RedirectState};
 pub use root_qdisc::{Attached, ExplicitRoot, RootQdisc, RootState};
 pub use shaper::Shaper;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
+use crate::cake::Cake;
 use crate::netlink::Attributes;
 
 const TCA_TBF_PARMS: u16 = 1;
@@ -18,6 +19,19 @@ pub struct Qdisc {
     pub kind: String,
     /// The payload of its `TCA_OPTIONS`.
     pub options: Bytes,
+}
+
+impl From<&Cake> for Qdisc {
+    /// CAKE with every option said, so that nothing of what was there before remains.
+    fn from(cake: &Cake) -> Self {
+        Self::new("cake", cake.to_attributes())
+    }
+}
+
+impl From<Cake> for Qdisc {
+    fn from(cake: Cake) -> Self {
+        Self::from(&cake)
+    }
 }
 
 impl Qdisc {

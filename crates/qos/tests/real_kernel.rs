@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use hosttune_core::testing::{Fate, MemoryStore, Moment};
 use hosttune_core::{Error, Host, LinuxHost, Session, Tuning};
-use hosttune_qos::{Qdisc, RootQdisc, Shaper};
+use hosttune_qos::{Cake, Qdisc, RootQdisc, Shaper};
 use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels};
 use namespace::{ask, enter, tell, wire};
 
@@ -43,12 +43,10 @@ fn has_cake() -> bool {
     Path::new("/sys/module/sch_cake").exists()
 }
 
-/// CAKE at so many bytes a second where this kernel has it, else a token bucket.
-fn shaped(rate: u64) -> Qdisc {
+/// CAKE where this kernel has it, else a token bucket of so many bytes a second.
+fn shaped(cake: &str, rate: u64) -> Qdisc {
     if has_cake() {
-        let mut options = vec![12, 0, 2, 0];
-        options.extend(rate.to_ne_bytes());
-        Qdisc::new("cake", options)
+        Qdisc::from(&cake.parse::<Cake>().unwrap())
     } else {
         Qdisc::tbf(rate, 20_000, 100_000)
     }
@@ -57,8 +55,11 @@ fn shaped(rate: u64) -> Qdisc {
 fn shaper() -> Shaper {
     Shaper::new("wan")
         .through("ifb7")
-        .egress(shaped(750_000))
-        .ingress(shaped(2_500_000))
+        .egress(shaped(
+            "bandwidth 6mbit diffserv4 ack-filter pppoe-ptm",
+            750_000,
+        ))
+        .ingress(shaped("bandwidth 20mbit diffserv4 ingress nat", 2_500_000))
 }
 
 /// What stood at the root of `wan` before, as `tc` is told it.
@@ -381,7 +382,7 @@ fn errors_say_what_the_kernel_says() {
     assert!(said.contains("Specified qdisc kind is unknown"), "{said}");
     assert!(said.contains("nonesuch"), "{said}");
     assert!(error.hint().unwrap().contains("sch_nonesuch"), "{error:?}");
-    let nowhere = Shaper::new("nowhere").egress(shaped(1000));
+    let nowhere = Shaper::new("nowhere").egress(shaped("bandwidth 8kbit", 1000));
     let plan = nowhere.plan(&session).unwrap();
     assert!(plan.steps.is_empty());
     assert_eq!(plan.findings.len(), 1);

@@ -9,6 +9,7 @@ use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operat
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
+use crate::cake::Cake;
 use crate::ingress::no_device;
 use crate::link::{IfbLink, change};
 use crate::netlink::{Link, Netlink, TC_H_ROOT, TrafficControl, shown_handle};
@@ -176,6 +177,13 @@ impl RootQdisc {
 }
 
 impl ExplicitRoot {
+    /// Its options, where it is CAKE with options that have words.
+    fn cake(&self) -> Option<Cake> {
+        let options = self.options.as_ref().filter(|_| self.kind == "cake")?;
+        let (cake, _) = Cake::from_attributes(options.as_slice()).ok()?;
+        Some(cake)
+    }
+
     /// Whether this one, as seen, is what asking for `wanted` gives.
     fn is_like(&self, wanted: &Self) -> bool {
         let alike = |seen: &Attached, wanted: &Attached| {
@@ -313,6 +321,9 @@ impl Knob for RootQdisc {
             RootState::Default { shows: Some(kind) } => format!("the kernel's default ({kind})"),
             RootState::Explicit(root) => {
                 let mut shown = format!("{} {}", root.kind, shown_handle(root.handle));
+                if let Some(cake) = root.cake() {
+                    shown.push_str(&format!(" {cake:#}"));
+                }
                 if !root.children.is_empty() {
                     shown.push_str(&format!(" with {} beneath it", root.children.len()));
                 }

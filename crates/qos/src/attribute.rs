@@ -1,0 +1,154 @@
+//! Netlink attributes as they lie on the wire: a header of two native-endian `u16` (length with
+//! the header, number), the payload, and zeros up to a multiple of four bytes.
+//!
+//! Written by hand rather than taken from a message crate, because what is read here was written
+//! by a kernel that may be newer than this program: one attribute of an unforeseen number or size
+//! must not cost the others.
+
+/// The header before each payload.
+const HEADER: usize = 4;
+
+/// Each attribute starts at a multiple of this.
+const ALIGNMENT: usize = 4;
+
+/// The two highest bits of a number say that the payload is nested, or in network byte order.
+/// They are no part of the number.
+const NUMBER: u16 = 0x3fff;
+
+/// One attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attribute<'bytes> {
+    /// Its number, without flags.
+    pub(crate) number: u16,
+    /// What follows the header, without the padding.
+    pub(crate) payload: &'bytes [u8],
+}
+
+impl Attribute<'_> {
+    /// The payload as one `u32`, if that is its size.
+    pub(crate) fn u32(&self) -> Option<u32> {
+        self.payload.try_into().ok().map(u32::from_ne_bytes)
+    }
+
+    /// The payload as one `i32`, if that is its size.
+    pub(crate) fn i32(&self) -> Option<i32> {
+        self.payload.try_into().ok().map(i32::from_ne_bytes)
+    }
+
+    /// The payload as one `u64`, if that is its size.
+    pub(crate) fn u64(&self) -> Option<u64> {
+        self.payload.try_into().ok().map(u64::from_ne_bytes)
+    }
+}
+
+/// Walks over attributes and stops where what follows is none; [`Attributes::rest`] then says what
+/// was left.
+#[derive(Clone, Debug)]
+pub(crate) struct Attributes<'bytes> {
+    rest: &'bytes [u8],
+}
+
+impl<'bytes> Attributes<'bytes> {
+    pub(crate) fn new(bytes: &'bytes [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// What has not been read. Not empty after the last attribute only where the bytes are damaged.
+    pub(crate) fn rest(&self) -> &'bytes [u8] {
+        self.rest
+    }
+}
+
+impl<'bytes> Iterator for Attributes<'bytes> {
+    type Item = Attribute<'bytes>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (&[length_low, length_high, number_low, number_high], _) =
+            self.rest.split_first_chunk::<HEADER>()?;
+        let length = usize::from(u16::from_ne_bytes([length_low, length_high]));
+        let number = u16::from_ne_bytes([number_low, number_high]) & NUMBER;
+        let payload = self.rest.get(HEADER..length)?;
+        // The kernel does not pad the last one of a message that it cuts short.
+        let next = length.next_multiple_of(ALIGNMENT).min(self.rest.len());
+        self.rest = &self.rest[next..];
+        Some(Attribute { number, payload })
+    }
+}
+
+/// Appends one attribute with its padding.
+///
+/// # Panics
+///
+/// Where the payload is longer than an attribute can be (65,531 bytes): only payloads of a fixed
+/// size are written here.
+pub(crate) fn push(bytes: &mut Vec<u8>, number: u16, payload: &[u8]) {
+    let length = u16::try_from(HEADER + payload.len())
+        .unwrap_or_else(|_| panic!("{} bytes are too long for an attribute", payload.len()));
+    bytes.extend_from_slice(&length.to_ne_bytes());
+    bytes.extend_from_slice(&number.to_ne_bytes());
+    bytes.extend_from_slice(payload);
+    bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_payload_is_padded_to_four_bytes_and_its_length_is_not() {
+        let mut bytes = Vec::new();
+        push(&mut bytes, 7, b"cake\0");
+        push(&mut bytes, 3, &[]);
+        assert_eq!(bytes.len(), 12 + 4);
+        let all: Vec<_> = Attributes::new(&bytes).collect();
+        assert_eq!((all[0].number, all[0].payload), (7, &b"cake\0"[..]));
+        assert_eq!((all[1].number, all[1].payload), (3, &[][..]));
+    }
+
+    #[test]
+    fn flags_are_no_part_of_the_number() {
+        let mut bytes = Vec::new();
+        push(&mut bytes, 0x8000 | 10, &[]);
+        let number = Attributes::new(&bytes).next().map(|found| found.number);
+        assert_eq!(number, Some(10));
+    }
+
+    #[test]
+    fn a_length_below_the_header_or_beyond_the_end_stops_the_walk() {
+        for length in [0_u16, 3, 9, u16::MAX] {
+            let mut bytes = length.to_ne_bytes().to_vec();
+            bytes.extend_from_slice(&[1, 0, 1, 2, 3, 4]);
+            let mut walk = Attributes::new(&bytes);
+            assert_eq!(walk.next(), None);
+            assert_eq!(walk.rest(), bytes);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end_and_none_are_lost_silently(bytes: Vec<u8>) {
+            let mut walk = Attributes::new(&bytes);
+            let read = walk.by_ref().count();
+            prop_assert!(read <= bytes.len() / HEADER);
+            prop_assert!(walk.next().is_none());
+        }
+
+        #[test]
+        fn what_is_written_is_read(
+            all in prop::collection::vec(
+                (0..=NUMBER, prop::collection::vec(any::<u8>(), 0..40)), 0..8)
+        ) {
+            let mut bytes = Vec::new();
+            for (number, payload) in &all {
+                push(&mut bytes, *number, payload);
+            }
+            let mut walk = Attributes::new(&bytes);
+            let read: Vec<_> = walk.by_ref()
+                .map(|found| (found.number, found.payload.to_vec()))
+                .collect();
+            prop_assert_eq!(read, all);
+            prop_assert!(walk.rest().is_empty());
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The options of a CAKE qdisc as a kernel tells them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AckFilter, Bandwidth, Cake, CakeOption, Diffserv, Direction, FlowMode, Framing, MarkMask,
+    MemoryLimit, MinimumPacket, Overhead, RoundTripTime,
+};
+use crate::attribute::Attributes;
+
+/// An attribute that nothing is known about: of a number that this program has no option for, or
+/// of another size than its option has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unknown {
+    /// The number of the attribute; 0 for what follows the last attribute and is none.
+    pub number: u16,
+    /// Its value, as it came.
+    pub bytes: Vec<u8>,
+}
+
+/// What a kernel says about one CAKE qdisc, which may be more, less or other than this program
+/// knows.
+///
+/// The kernel stores numbers that mean nothing to it, such as 99 for the sorting into tins, and a
+/// newer one may have options that nobody here has heard of. Neither keeps the rest from being read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    /// The value of each option that was told; `Raw` is there, as 1, or it is not. A bandwidth of
+    /// 2⁶³ bytes per second and more is with what is unknown.
+    pub values: BTreeMap<CakeOption, i64>,
+    /// What else was told.
+    pub unknown: Vec<Unknown>,
+}
+
+/// Fills an attribute of eight bytes up to where it can be read at once.
+const PADDING: u16 = 1;
+
+impl Seen {
+    /// Reads the payload of `TCA_OPTIONS`. Any bytes are read.
+    pub fn read(options: &[u8]) -> Self {
+        let mut seen = Self::default();
+        let mut walk = Attributes::new(options);
+        for attribute in walk.by_ref() {
+            let option = CakeOption::from_number(attribute.number);
+            let value = match option {
+                Some(CakeOption::Raw) => Some(1),
+                Some(CakeOption::Overhead) => attribute.i32().map(i64::from),
+                Some(CakeOption::Bandwidth) => {
+                    attribute.u64().and_then(|bytes| i64::try_from(bytes).ok())
+                }
+                Some(_) => attribute.u32().map(i64::from),
+                None if attribute.number == PADDING => continue,
+                None => None,
+            };
+            match (option, value) {
+                (Some(option), Some(value)) => {
+                    seen.values.insert(option, value);
+                }
+                _ => seen.unknown.push(Unknown {
+                    number: attribute.number,
+                    bytes: attribute.payload.to_vec(),
+                }),
+            }
+        }
+        if !walk.rest().is_empty() {
+            seen.unknown.push(Unknown {
+                number: 0,
+                bytes: walk.rest().to_vec(),
+            });
+        }
+        seen
+    }
+
+    /// The options that were not told, or not so that they could be read. Never `Raw`, whose
+    /// absence says that it is off.
+    pub fn missing(&self) -> Vec<CakeOption> {
+        CakeOption::ALL
+            .into_iter()
+            .filter(|option| *option != CakeOption::Raw && !self.values.contains_key(option))
+            .collect()
+    }
+
+    /// The value of this option; `Raw` always has one.
+    pub fn value(&self, option: CakeOption) -> Option<i64> {
+        let absent = (option == CakeOption::Raw).then_some(0);
+        self.values.get(&option).copied().or(absent)
+    }
+
+    /// The same as options that can be said.
+    ///
+    /// # Errors
+    ///
+    /// Where an option was not told or has a value that `tc` has no word for.
+    pub fn cake(&self) -> Result<Cake, NotExpressible> {
+        let mut options = Vec::new();
+        let mut cake = Cake::default();
+        for option in CakeOption::ALL {
+            let value = self.value(option);
+            if value
+                .and_then(|value| set(&mut cake, option, value))
+                .is_none()
+            {
+                options.push(Inexpressible { option, value });
+            }
+        }
+        if options.is_empty() {
+            Ok(cake)
+        } else {
+            Err(NotExpressible { options })
+        }
+    }
+}
+
+/// Nothing where the option has no such value.
+fn set(cake: &mut Cake, option: CakeOption, value: i64) -> Option<()> {
+    let number = u32::try_from(value).ok();
+    match option {
+        CakeOption::Bandwidth => {
+            cake.bandwidth = Bandwidth::from_bytes_per_second(u64::try_from(value).ok()?).ok()?;
+        }
+        CakeOption::Diffserv => cake.diffserv = Diffserv::from_number(number?)?,
+        CakeOption::Framing => cake.framing = Framing::from_number(number?)?,
+        CakeOption::Flows => cake.flows = FlowMode::from_number(number?)?,
+        CakeOption::Overhead => cake.overhead = Overhead::new(value).ok()?,
+        CakeOption::Rtt => cake.rtt = RoundTripTime::microseconds(number?).ok()?,
+        // It comes after the time that it is derived from.
+        CakeOption::Target => return (number? == cake.rtt.target()).then_some(()),
+        CakeOption::AutorateIngress => cake.autorate_ingress = value != 0,
+        CakeOption::Memlimit => cake.memlimit = MemoryLimit::bytes(number?),
+        CakeOption::Nat => cake.nat = value != 0,
+        CakeOption::Raw => cake.raw = value != 0,
+        CakeOption::Wash => cake.wash = value != 0,
+        CakeOption::Mpu => cake.mpu = MinimumPacket::new(value).ok()?,
+        CakeOption::Direction => {
+            cake.direction = if value == 0 {
+                Direction::Egress
+            } else {
+                Direction::Ingress
+            };
+        }
+        CakeOption::AckFilter => cake.ack_filter = AckFilter::from_number(number?)?,
+        CakeOption::SplitGso => cake.split_gso = value != 0,
+        CakeOption::Fwmark => cake.fwmark = MarkMask::new(number?),
+    }
+    Some(())
+}
+
+/// An option whose value cannot be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inexpressible {
+    /// The option.
+    pub option: CakeOption,
+    /// Its value, where it was told.
+    pub value: Option<i64>,
+}
+
+/// The qdisc is of a kind that no words lead to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the kernel shows options of CAKE that cannot be said: {}; it was set otherwise than with tc, or the kernel is of another time",
+    listed(options)
+)]
+pub struct NotExpressible {
+    /// What cannot be said.
+    pub options: Vec<Inexpressible>,
+}
+
+fn listed(options: &[Inexpressible]) -> String {
+    let texts: Vec<String> = options
+        .iter()
+        .map(|Inexpressible { option, value }| match value {
+            Some(value) => format!("{option} is {}", option.in_words(*value)),
+            None => format!("{option} is not told"),
+        })
+        .collect();
+    texts.join(", ")
+}
+
+impl Cake {
+    /// Reads the payload of `TCA_OPTIONS`, and gives what is no option of this program's beside it.
+    ///
+    /// # Errors
+    ///
+    /// Where an option was not told or has a value that cannot be said; [`Seen::read`] gives what
+    /// there is.
+    pub fn from_attributes(options: &[u8]) -> Result<(Self, Vec<Unknown>), NotExpressible> {
+        let seen = Seen::read(options);
+        Ok((seen.cake()?, seen.unknown))
+    }
+}
+
+#[cfg(test)]
+#[path = "seen_tests.rs"]
+mod tests;
