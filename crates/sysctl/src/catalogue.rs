@@ -65,7 +65,8 @@ pub enum Scope {
     PerNetworkNamespace,
     /// Absent in every network namespace but the initial one.
     InitialNetworkNamespaceOnly,
-    /// Shown in every network namespace and read-only (0444) outside of the initial one.
+    /// Writable in the initial network namespace only; shown in the others for reading (0444), or,
+    /// by kernels as old as 6.1, not at all.
     ReadOnlyOutsideInitialNetworkNamespace,
     /// One per IPC namespace.
     PerIpcNamespace,

@@ -238,10 +238,14 @@ fn write_only(entry: Option<&CatalogueEntry>) -> Lack {
     )
 }
 
-/// A network namespace other than the initial one has no `netdev_max_backlog`.
+/// A network namespace other than the initial one has no `netdev_max_backlog`, and on older kernels
+/// nothing of what newer ones show there for reading.
 fn missing(host: &Host, entry: Option<&CatalogueEntry>) -> Result<Lack, HostError> {
-    let scope = entry.map(|entry| entry.scope);
-    if scope == Some(Scope::InitialNetworkNamespaceOnly)
+    let elsewhere = [
+        Scope::InitialNetworkNamespaceOnly,
+        Scope::ReadOnlyOutsideInitialNetworkNamespace,
+    ];
+    if entry.is_some_and(|entry| elsewhere.contains(&entry.scope))
         && host.exists("/proc/sys/net/core/somaxconn")?
         && !host.exists("/proc/sys/net/core/netdev_max_backlog")?
     {

@@ -252,3 +252,15 @@ pub fn in_network_namespace(memory: Memory) -> Memory {
     .into_iter()
     .fold(memory, |memory, key| memory.mode(path(key), 0o444))
 }
+
+/// The same as kernels as old as 6.1 show it: without what later ones show there for reading.
+#[must_use]
+pub fn in_network_namespace_of_old(memory: Memory) -> Memory {
+    let memory = in_network_namespace(memory);
+    memory.change(|tree| {
+        for key in ["net/core/rmem_max", "net/core/wmem_max"] {
+            tree.remove(path(key));
+        }
+    });
+    memory
+}

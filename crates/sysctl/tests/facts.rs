@@ -347,7 +347,12 @@ fn f5_both_of_the_overcommit_pair_can_be_zero() {
 
 #[test]
 fn f6_what_another_network_namespace_lacks_is_said_and_the_rest_applied() {
-    let machine = machine(testing::in_network_namespace(testing::kernel()));
+    f6(testing::in_network_namespace(testing::kernel()));
+    f6(testing::in_network_namespace_of_old(testing::kernel()));
+}
+
+fn f6(kernel: Memory) {
+    let machine = machine(kernel);
     let was = machine.picture();
     let wanted = set([
         ("net.core.rmem_max", "16777216"),
