@@ -24,7 +24,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use hosttune_test_machine::{At, Kills, Snapshot, Subtree, Traced, inside_stock_kernels};
+use hosttune_test_machine::{
+    At, Kills, Snapshot, Subtree, Traced, inside_every_kernel, inside_stock_kernels,
+};
 
 use machine::{
     A_WHILE, GAMING, JOURNALS, Machine, Network, PERSISTED, ReadOnly, alone, exits, json, listing,
@@ -33,9 +35,14 @@ use machine::{
 
 // The rest is proven on the kernel that runs here, where a stop costs a hundredth of what it costs
 // under emulation.
-inside_stock_kernels!(
+inside_every_kernel!(
     apply_verify_revert_leaves_every_sysctl_as_it_was,
     killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was,
+    modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it,
+    without_the_modules_it_is_said_before_anything_is_turned,
+);
+
+inside_stock_kernels!(
     killed_before_and_after_any_write_of_revert_then_revert_is_as_it_was,
     killed_before_and_after_any_write_of_a_persisting_apply_then_revert_leaves_no_file_behind,
     persisted_then_reverted_leaves_no_file_behind,
@@ -43,8 +50,6 @@ inside_stock_kernels!(
     ten_applies_at_once_are_one_apply,
     where_sysctls_cannot_be_written_nothing_is_changed,
     in_another_network_namespace_what_is_there_is_turned_and_put_back,
-    modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it,
-    without_the_modules_it_is_said_before_anything_is_turned,
 );
 
 const APPLY: &[&str] = &["apply", "--yes"];

@@ -26,15 +26,16 @@
 //! }
 //! ```
 //!
-//! `cargo test` then has it three times, once per kernel, each of them in a machine with that kernel,
-//! where the test program starts itself again. It sees the build machine's `/usr` and the workspace,
+//! `cargo test` then has it twice, with the oldest and with the newest kernel, each in a machine of its
+//! own, where the test program starts itself again. It sees the build machine's `/usr` and the workspace,
 //! read-only and at the same paths; everything else is its own, and gone afterwards.
 //!
 //! # Vocabulary
 //! - [`Machine`]: runs commands and ends, by [`Machine::cut_power`] if need be; [`Builder`] is one to be.
 //! - [`Kernel`]: which stock kernel. `scripts/machine` unpacks them; nothing is fetched here.
 //! - [`StateDisk`]: what machines leave to those after them: `/etc` and `/var`.
-//! - [`inside_stock_kernels!`], [`with_stock_kernels!`]: tests for each kernel, in there and out here.
+//! - [`inside_stock_kernels!`], [`inside_every_kernel!`]: tests in there; [`with_stock_kernels!`]: tests
+//!   out here that start machines.
 //! - [`Snapshot`] of [`Subtree`]s: what the kernel shows, but for what moves by itself.
 //! - [`Traced`], [`Kills`]: a program stopped, and killed, at every system call.
 #![expect(

@@ -13,9 +13,9 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use hosttune_test_machine::inside::for_tests;
-use hosttune_test_machine::{Kernel, Machine, MachineError, StateDisk, inside_stock_kernels};
+use hosttune_test_machine::{Kernel, Machine, MachineError, StateDisk, inside_every_kernel};
 
-inside_stock_kernels!(here_is_inside);
+inside_every_kernel!(here_is_inside);
 
 const VM: &str = env!("CARGO_BIN_EXE_vm");
 

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use hosttune_test_machine::{DISKS, inside_stock_kernels};
+use hosttune_test_machine::{DISKS, inside_every_kernel};
 
-inside_stock_kernels!(
+inside_every_kernel!(
     every_device_has_its_driver,
     every_disk_is_found_by_its_serial_number,
     cards_with_a_function_for_sound_and_those_without_acs_share_a_group,

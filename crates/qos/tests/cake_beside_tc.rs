@@ -24,12 +24,12 @@ use std::time::Instant;
 
 use hosttune_qos::cake::{Bandwidth, Problem, Statistics, Symptom};
 use hosttune_qos::{Cake, QuantityError, Seen, differences};
-use hosttune_test_machine::inside_stock_kernels;
+use hosttune_test_machine::inside_every_kernel;
 
 use kernel::{Devices, Kernel};
 use tc::Tc;
 
-inside_stock_kernels!(
+inside_every_kernel!(
     what_tc_sets_is_what_its_words_mean_here,
     what_tc_refuses_is_refused_and_what_is_refused_beyond_that_is_known,
     whatever_it_was_before_all_of_it_is_set,

@@ -63,6 +63,9 @@ pub enum Scope {
     Global,
     /// One per network namespace, writable in each.
     PerNetworkNamespace,
+    /// The same on newer kernels; on those as old as 6.1 there is one, in the initial namespace, and
+    /// the others show none.
+    PerNetworkNamespaceOnNewerKernels,
     /// Absent in every network namespace but the initial one.
     InitialNetworkNamespaceOnly,
     /// Writable in the initial network namespace only; shown in the others for reading (0444), or,

@@ -244,6 +244,7 @@ fn missing(host: &Host, entry: Option<&CatalogueEntry>) -> Result<Lack, HostErro
     let elsewhere = [
         Scope::InitialNetworkNamespaceOnly,
         Scope::ReadOnlyOutsideInitialNetworkNamespace,
+        Scope::PerNetworkNamespaceOnNewerKernels,
     ];
     if entry.is_some_and(|entry| elsewhere.contains(&entry.scope))
         && host.exists("/proc/sys/net/core/somaxconn")?

@@ -280,7 +280,7 @@ fn keys_that_nobody_has_described_go_there_and_back() {
     });
 }
 
-hosttune_test_machine::inside_stock_kernels!(
+hosttune_test_machine::inside_every_kernel!(
     vectors_and_numbers_go_there_and_back,
     forwarding_goes_back_with_everything_that_it_reset,
     an_interface_with_a_dot_in_its_name_is_reached,

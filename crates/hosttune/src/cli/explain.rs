@@ -185,7 +185,9 @@ fn takes(value_type: &ValueType) -> String {
 fn scope(scope: Scope) -> &'static str {
     match scope {
         Scope::Global => "the whole machine",
-        Scope::PerNetworkNamespace => "its network namespace",
+        Scope::PerNetworkNamespace | Scope::PerNetworkNamespaceOnNewerKernels => {
+            "its network namespace"
+        }
         Scope::InitialNetworkNamespaceOnly => "the initial network namespace, in no other",
         Scope::ReadOnlyOutsideInitialNetworkNamespace => {
             "the whole machine; only to be read in another network namespace"

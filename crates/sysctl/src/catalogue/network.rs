@@ -96,7 +96,7 @@ pub(super) const ENTRIES: &[CatalogueEntry] = &[
     shown_elsewhere("net.core.rmem_default", RECEIVE_BUFFER, core_doc!("rmem-default"), "Receive buffer of a new socket that is not TCP."),
     shown_elsewhere("net.core.wmem_default", SEND_BUFFER, core_doc!("wmem-default"), "Send buffer of a new socket that is not TCP."),
     each("net.core.somaxconn", COUNT, TCP, "Greatest queue of accepted connections that listen(2) may ask for."),
-    each("net.core.optmem_max", BYTES, core_doc!("optmem-max"), "Greatest ancillary buffer of a socket; also bounds pinned pages of zero-copy sending."),
+    CatalogueEntry::new("net.core.optmem_max", BYTES, Scope::PerNetworkNamespaceOnNewerKernels, core_doc!("optmem-max"), "Greatest ancillary buffer of a socket; also bounds pinned pages of zero-copy sending."),
     each("net.unix.max_dgram_qlen", COUNT, core_doc!("proc-sys-net-unix-parameters-for-unix-domain-sockets"), "Datagrams queued at a Unix socket."),
     // TCP
     each("net.ipv4.tcp_congestion_control", ValueType::Word, TCP, "Congestion control of new connections.")
