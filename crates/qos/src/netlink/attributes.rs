@@ -1,6 +1,6 @@
 //! Attributes, written one after the other and read as far as they can be read.
 
-use netlink_packet_core::NlasIterator;
+use crate::attribute;
 
 /// Attributes to be sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,12 +18,7 @@ impl Attributes {
     #[must_use]
     pub fn with(mut self, number: u16, value: &[u8]) -> Self {
         let longest = usize::from(u16::MAX) - 4;
-        let value = &value[..value.len().min(longest)];
-        let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
-        self.0.extend(length.to_ne_bytes());
-        self.0.extend(number.to_ne_bytes());
-        self.0.extend(value);
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        attribute::push(&mut self.0, number, &value[..value.len().min(longest)]);
         self
     }
 
@@ -72,16 +67,10 @@ impl Attribute<'_> {
 
 /// The attributes one after the other, up to the first that is none.
 pub fn attributes(bytes: &[u8]) -> impl Iterator<Item = Attribute<'_>> {
-    NlasIterator::new(bytes)
-        .map_while(Result::ok)
-        .map(|attribute| {
-            let (number, length) = (attribute.kind(), attribute.value_length());
-            let value = attribute.into_inner();
-            Attribute {
-                number,
-                value: value.get(4..4 + length).unwrap_or_default(),
-            }
-        })
+    attribute::Attributes::new(bytes).map(|attribute| Attribute {
+        number: attribute.number,
+        value: attribute.payload,
+    })
 }
 
 /// The first attribute of this number.
