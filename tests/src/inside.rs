@@ -212,6 +212,7 @@ fn write_line(line: &str) {
 /// }
 ///
 /// hosttune_test_machine::inside_stock_kernels!(swappiness_is_there);
+/// # fn main() {}
 /// ```
 #[macro_export]
 macro_rules! inside_stock_kernels {

@@ -24,6 +24,7 @@
 //!     // What is tested.
 //!     before.is_still(&Snapshot::of_everything(), "after a plan");
 //! }
+//! # fn main() {}
 //! ```
 //!
 //! `cargo test` then has it twice, with the oldest and with the newest kernel, each in a machine of its
