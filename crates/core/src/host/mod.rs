@@ -9,6 +9,7 @@ mod fs;
 pub(crate) mod linux;
 
 use std::any::{Any, TypeId, type_name};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -77,11 +78,17 @@ pub trait Gate: Send {
     }
 }
 
+/// A time in which a host is only read: all of what is read in it may be as of one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look(u64);
+
 /// The machine that is tuned.
 pub struct Host {
     fs: Box<dyn Fs>,
     wires: HashMap<TypeId, Box<dyn Any + Send>>,
     gate: Option<Box<dyn Gate>>,
+    looks: Cell<u64>,
+    looking: Cell<Option<Look>>,
 }
 
 impl Host {
@@ -91,6 +98,8 @@ impl Host {
             fs: Box::new(fs),
             wires: HashMap::new(),
             gate: None,
+            looks: Cell::new(0),
+            looking: Cell::new(None),
         }
     }
 
@@ -106,6 +115,22 @@ impl Host {
     pub fn gated(mut self, gate: impl Gate + 'static) -> Self {
         self.gate = Some(Box::new(gate));
         self
+    }
+
+    /// The look that is being taken, if one is: planning and verifying are one each.
+    ///
+    /// A wire may answer a question that was asked before in the same look without asking again,
+    /// and had better: a plan looks at one thing from many sides. Outside of a look every answer
+    /// is fresh: what was turned has to be read back.
+    pub fn look(&self) -> Option<Look> {
+        self.looking.get()
+    }
+
+    /// Begins a look; it ends with what is returned.
+    pub(crate) fn begin_look(&self) -> Looking<'_> {
+        self.looks.set(self.looks.get() + 1);
+        let before = self.looking.replace(Some(Look(self.looks.get())));
+        Looking { host: self, before }
     }
 
     /// What stands beneath the root: the live system, a captured tree, an image.
@@ -281,6 +306,19 @@ impl fmt::Debug for Host {
             .field("wires", &self.wires.len())
             .field("gated", &self.gate.is_some())
             .finish()
+    }
+}
+
+/// Ends a look where it ends itself.
+#[derive(Debug)]
+pub(crate) struct Looking<'a> {
+    host: &'a Host,
+    before: Option<Look>,
+}
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        self.host.looking.set(self.before);
     }
 }
 

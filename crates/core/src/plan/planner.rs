@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::arrange::{self, Declared, Role, Sight};
 use super::{Before, Plan, Requirement, When, Why};
 use crate::error::{Error, HostError};
-use crate::host::Host;
+use crate::host::{Host, Looking};
 use crate::knob::{AnyKnob, Key, Knob, Lack, Registry};
 use crate::report::Report;
 use crate::selection::Selection;
@@ -25,6 +25,7 @@ pub(crate) struct Refusal {
 #[derive(Debug)]
 pub struct Planner<'a> {
     sight: Sight<'a>,
+    _looking: Looking<'a>,
     /// What the earlier steps leave, where that differs from what the host shows.
     ahead: HashMap<Key, Before>,
     only: &'a Selection,
@@ -46,6 +47,7 @@ impl<'a> Planner<'a> {
     ) -> Self {
         Self {
             sight: Sight::new(host, registry, refusals),
+            _looking: host.begin_look(),
             ahead: HashMap::new(),
             only,
             strict,
@@ -59,6 +61,13 @@ impl<'a> Planner<'a> {
     /// The host, for facts beside the knobs.
     pub fn host(&self) -> &'a Host {
         self.sight.host
+    }
+
+    /// Whether what is declared here counts: not in a part that `--only` leaves out.
+    ///
+    /// For a tuning that has to look at much before it can say what it wants.
+    pub fn is_selected(&self) -> bool {
+        self.only.admits(&self.part)
     }
 
     /// What a knob will show when the steps declared so far are done.
@@ -93,7 +102,7 @@ impl<'a> Planner<'a> {
 
     /// Reports something that was not even tried.
     pub fn skip(&mut self, what: &str, lack: Lack) -> Wish<'_, 'a> {
-        if !self.only.admits(&self.part) {
+        if !self.is_selected() {
             return self.nothing();
         }
         let part = self.part.join("/");
@@ -112,13 +121,13 @@ impl<'a> Planner<'a> {
     /// Something a person should know beside the plan.
     pub fn note(&mut self, text: impl Into<String>) {
         let text = text.into();
-        if self.only.admits(&self.part) && !self.notes.contains(&text) {
+        if self.is_selected() && !self.notes.contains(&text) {
             self.notes.push(text);
         }
     }
 
     fn declare<K: Knob>(&mut self, knob: &K, to: &K::State, role: Role) -> Wish<'_, 'a> {
-        if !self.only.admits(&self.part) {
+        if !self.is_selected() {
             return self.nothing();
         }
         let kind = match self.sight.registry.kind_of::<K>() {
