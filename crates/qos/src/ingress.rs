@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::link::change;
 use crate::netlink::{
-    EGRESS_FILTERS, INGRESS_FILTERS, INGRESS_HANDLE, Link, Netlink, TC_H_INGRESS, TCA_EGRESS_BLOCK,
-    TCA_INGRESS_BLOCK, TrafficControl,
+    EGRESS_FILTERS, INGRESS_FILTERS, INGRESS_HANDLE, Link, TC_H_INGRESS, TCA_EGRESS_BLOCK,
+    TCA_INGRESS_BLOCK, TrafficControl, View,
 };
 
 /// The ingress hook of a device, by the device's name.
@@ -70,7 +70,7 @@ pub(crate) fn shared_block(device: &str) -> Lack {
     .hint("take the shared block away, or shape behind it")
 }
 
-pub(crate) fn hook(wire: &Netlink, link: &Link) -> Result<HookState, HostError> {
+pub(crate) fn hook(wire: View<'_>, link: &Link) -> Result<HookState, HostError> {
     let all = wire.qdiscs()?;
     let found = all
         .iter()
@@ -96,7 +96,7 @@ impl Knob for IngressHook {
     type State = HookState;
 
     fn read(&self, host: &Host) -> Result<HookState, HostError> {
-        let wire = host.wire::<Netlink>()?;
+        let wire = View::of(host)?;
         match wire.link(&self.device)? {
             None => Ok(HookState::NoDevice),
             Some(link) => hook(wire, &link),
@@ -104,7 +104,7 @@ impl Knob for IngressHook {
     }
 
     fn turn(&self, host: &mut Host, to: &HookState) -> Result<(), HostError> {
-        let wire = host.wire::<Netlink>()?;
+        let wire = View::of(host)?;
         let Some(link) = wire.link(&self.device)? else {
             return Err(self.error(HostErrorKind::Gone, "there is no such device any more"));
         };

@@ -51,6 +51,7 @@ mod quantity;
 mod rate;
 mod redirect;
 mod root_qdisc;
+mod route;
 mod shaper;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -65,6 +66,7 @@ pub use quantity::QuantityError;
 pub use rate::Rate;
 pub use redirect::{Redirect, RedirectState};
 pub use root_qdisc::{Attached, ExplicitRoot, RootQdisc, RootState};
+pub use route::default_device;
 pub use shaper::Shaper;
 
 /// Makes this crate's kinds of knob known to a session.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
 use crate::netlink::{
-    EGRESS_FILTERS, Filter, INGRESS_FILTERS, INGRESS_HANDLE, LONGEST_NAME, Link, Netlink,
+    EGRESS_FILTERS, Filter, INGRESS_FILTERS, INGRESS_HANDLE, LONGEST_NAME, Link, Netlink, View,
 };
 use crate::root_qdisc::{RootQdisc, is_our_handle};
 
@@ -60,6 +60,16 @@ impl IfbLink {
         &self.name
     }
 
+    /// Whether there is a link of this name that is not ours: somebody's, or one of those that the
+    /// kernel makes where `ifb` is built in.
+    ///
+    /// # Errors
+    /// Where no wire to the kernel is plugged in, and what the kernel answers.
+    pub fn is_somebody_elses(&self, host: &Host) -> Result<bool, HostError> {
+        let link = View::of(host)?.link(&self.name)?;
+        Ok(link.is_some_and(|link| self.state(&link) == Whose::Foreign))
+    }
+
     /// What it is when it is ours and up, for what arrives at `device`.
     pub fn for_device(&self, device: &str) -> LinkState {
         self.noted(format!("{ALIAS}: what arrives at {device}"))
@@ -91,7 +101,7 @@ impl IfbLink {
     }
 
     fn here(&self, host: &Host) -> Result<Link, HostError> {
-        let link = host.wire::<Netlink>()?.link(&self.name)?;
+        let link = View::of(host)?.link(&self.name)?;
         link.ok_or_else(|| {
             HostError::new(Operation::Wire, &self.name, HostErrorKind::Gone)
                 .detail("there is no link of this name any more")
@@ -148,7 +158,7 @@ enum Whose {
 
 /// Who would lose something if the link went, if anybody.
 fn in_use(host: &Host, link: &Link) -> Result<Option<String>, HostError> {
-    let wire = host.wire::<Netlink>()?;
+    let wire = View::of(host)?;
     for qdisc in wire.qdiscs()? {
         if qdisc.link == link.index {
             if qdisc.handle != 0 && !is_our_handle(qdisc.handle) {
@@ -217,7 +227,7 @@ impl Knob for IfbLink {
     type State = LinkState;
 
     fn read(&self, host: &Host) -> Result<LinkState, HostError> {
-        Ok(match host.wire::<Netlink>()?.link(&self.name)? {
+        Ok(match View::of(host)?.link(&self.name)? {
             None => LinkState::Absent,
             Some(link) if link.kind == "ifb" => LinkState::Ifb {
                 up: link.is_up(),
@@ -237,7 +247,7 @@ impl Knob for IfbLink {
                 return Err(self.refused(Lack::new(LackKind::Managed, "it is no IFB")));
             }
         };
-        if host.wire::<Netlink>()?.link(&self.name)?.is_none() {
+        if View::of(host)?.link(&self.name)?.is_none() {
             change(host, &Link::create_ifb(&self.name, address.as_slice()))?;
         }
         let link = self.here(host)?;
@@ -287,13 +297,13 @@ impl Knob for IfbLink {
         if let Some(lack) = unusable_name(&self.name) {
             return Ok(Some(lack));
         }
-        if let Some(link) = host.wire::<Netlink>()?.link(&self.name)? {
+        if let Some(link) = View::of(host)?.link(&self.name)? {
             let ours = self.state(&link) == Whose::Ours;
             return Ok((!ours).then(|| self.foreign(&link)));
         }
         // The kernel would load it by itself, and with it come links that nobody asked for.
         let unloaded = *to != LinkState::Absent
-            && host.exists("/sys/module")?
+            && host.exists("/proc/modules")?
             && !host.exists("/sys/module/ifb")?;
         Ok(unloaded.then(|| {
             Lack::new(LackKind::ValueUnavailable, "the module ifb is not loaded")

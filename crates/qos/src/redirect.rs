@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ingress::{HookState, IngressHook, hook, no_device, shared_block};
 use crate::link::{IfbLink, change, hash};
-use crate::netlink::{ENOENT, Filter, INGRESS_FILTERS, Link, Netlink, PRIORITY};
+use crate::netlink::{ENOENT, Filter, INGRESS_FILTERS, Link, Netlink, PRIORITY, View};
 
 /// Sends everything that arrives at one device out through another, both by name.
 ///
@@ -59,14 +59,14 @@ impl Redirect {
         cookie
     }
 
-    fn ours(&self, wire: &Netlink, link: &Link) -> Result<Vec<Filter>, HostError> {
+    fn ours(&self, wire: View<'_>, link: &Link) -> Result<Vec<Filter>, HostError> {
         let cookie = self.cookie();
         let mut filters = wire.filters(link.index, INGRESS_FILTERS)?;
         filters.retain(|filter| filter.mirred().is_some_and(|to| to.cookie == cookie));
         Ok(filters)
     }
 
-    fn seen(&self, wire: &Netlink, link: &Link) -> Result<RedirectState, HostError> {
+    fn seen(&self, wire: View<'_>, link: &Link) -> Result<RedirectState, HostError> {
         let ours = self.ours(wire, link)?;
         let target = wire.link(&self.to)?.map(|to| to.index);
         Ok(match ours.as_slice() {
@@ -88,7 +88,7 @@ impl Redirect {
     }
 
     /// Why it must not be put there as things stand.
-    fn obstacle(&self, wire: &Netlink, link: &Link) -> Result<Option<Lack>, HostError> {
+    fn obstacle(&self, wire: View<'_>, link: &Link) -> Result<Option<Lack>, HostError> {
         if self.to == self.device {
             let why = format!("{} would be sent what it sends itself", self.device);
             return Ok(Some(
@@ -153,7 +153,7 @@ impl Knob for Redirect {
     type State = RedirectState;
 
     fn read(&self, host: &Host) -> Result<RedirectState, HostError> {
-        let wire = host.wire::<Netlink>()?;
+        let wire = View::of(host)?;
         match wire.link(&self.device)? {
             None => Ok(RedirectState::NoDevice),
             Some(link) => self.seen(wire, &link),
@@ -162,7 +162,7 @@ impl Knob for Redirect {
 
     /// Where the classifier `matchall` is missing, a second message asks for `u32`.
     fn turn(&self, host: &mut Host, to: &RedirectState) -> Result<(), HostError> {
-        let wire = host.wire::<Netlink>()?;
+        let wire = View::of(host)?;
         let Some(link) = wire.link(&self.device)? else {
             return Err(self.error(HostErrorKind::Gone, "there is no such device any more"));
         };
@@ -216,7 +216,7 @@ impl Knob for Redirect {
     }
 
     fn lacks(&self, host: &Host, to: &RedirectState) -> Result<Option<Lack>, HostError> {
-        let wire = host.wire::<Netlink>()?;
+        let wire = View::of(host)?;
         match wire.link(&self.device)? {
             None => Ok(Some(no_device(&self.device))),
             Some(link) if *to == RedirectState::Present => self.obstacle(wire, &link),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ingress::{HookState, IngressHook, no_device};
 use crate::link::{IfbLink, unusable_name};
-use crate::netlink::{LONGEST_NAME, Netlink};
+use crate::netlink::{LONGEST_NAME, View};
 use crate::qdisc::Qdisc;
 use crate::redirect::{Redirect, RedirectState};
 use crate::root_qdisc::RootQdisc;
@@ -105,7 +105,7 @@ impl Shaper {
 
     /// Why nothing can be shaped here, if nothing can.
     fn obstacle(&self, at: &Planner<'_>) -> Result<Option<Lack>, Error> {
-        let wire = match at.host().wire::<Netlink>() {
+        let wire = match View::of(at.host()) {
             Ok(wire) => wire,
             Err(error) => {
                 return Ok(Some(

@@ -13,8 +13,12 @@ mod numbers;
 mod request;
 mod socket;
 mod traffic;
+mod view;
 
+use std::cell::RefCell;
 use std::fmt;
+
+use view::Answers;
 
 pub use acknowledgement::Acknowledgement;
 pub use attributes::{Attribute, Attributes, attributes, find};
@@ -27,6 +31,7 @@ pub use socket::KernelSocket;
 #[cfg(feature = "testing")]
 pub(crate) use traffic::words as traffic_words;
 pub use traffic::{Class, TrafficControl, shown_handle};
+pub use view::View;
 
 /// Something that answers rtnetlink requests: the kernel, or what stands for it.
 pub trait Rtnetlink: fmt::Debug + Send {
@@ -59,7 +64,10 @@ pub trait Rtnetlink: fmt::Debug + Send {
 /// # Ok::<(), hosttune_core::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct Netlink(Box<dyn Rtnetlink>);
+pub struct Netlink {
+    rtnetlink: Box<dyn Rtnetlink>,
+    answers: RefCell<Answers>,
+}
 
 impl Netlink {
     /// That of the running kernel, in the network namespace of the calling thread.
@@ -72,7 +80,10 @@ impl Netlink {
 
     /// Any other that answers.
     pub fn over(rtnetlink: impl Rtnetlink + 'static) -> Self {
-        Self(Box::new(rtnetlink))
+        Self {
+            rtnetlink: Box::new(rtnetlink),
+            answers: RefCell::default(),
+        }
     }
 
     /// Has something changed, with one message.
@@ -80,7 +91,7 @@ impl Netlink {
     /// # Errors
     /// What the kernel answers.
     pub fn change(&mut self, request: &Request) -> Result<(), NetlinkError> {
-        self.0.change(request)
+        self.rtnetlink.change(request)
     }
 
     /// The link of this name; `None` where there is none.
@@ -92,7 +103,7 @@ impl Netlink {
         if name.is_empty() || name.len() > LONGEST_NAME {
             return Ok(None);
         }
-        match self.0.get(&Link::look_for(name)) {
+        match self.rtnetlink.get(&Link::look_for(name)) {
             Ok(message) => Link::read(&message).map(Some),
             Err(error) if error.errno() == Some(ENODEV) => Ok(None),
             Err(error) => Err(error),
@@ -131,7 +142,7 @@ impl Netlink {
     }
 
     fn traffic(&self, request: &Request) -> Result<Vec<TrafficControl>, NetlinkError> {
-        let listed = self.0.dump(request)?;
+        let listed = self.rtnetlink.dump(request)?;
         Ok(listed.iter().filter_map(TrafficControl::read).collect())
     }
 }

@@ -12,7 +12,7 @@ use crate::bytes::Bytes;
 use crate::cake::Cake;
 use crate::ingress::no_device;
 use crate::link::{IfbLink, change};
-use crate::netlink::{Link, Netlink, TC_H_ROOT, TrafficControl, shown_handle};
+use crate::netlink::{Link, TC_H_ROOT, TrafficControl, View, shown_handle};
 use crate::qdisc::Qdisc;
 
 /// The handles that roots of ours have, whichever is free: by a new one the kernel is told to put
@@ -228,7 +228,7 @@ impl Knob for RootQdisc {
     type State = RootState;
 
     fn read(&self, host: &Host) -> Result<RootState, HostError> {
-        let wire = host.wire::<Netlink>()?;
+        let wire = View::of(host)?;
         match wire.link(&self.device)? {
             None => Ok(RootState::NoDevice),
             Some(link) => read::root(wire, &link),
@@ -238,7 +238,7 @@ impl Knob for RootQdisc {
     /// One message, but where queues of the device have their own, or where the root goes back to
     /// one of the same handle.
     fn turn(&self, host: &mut Host, to: &RootState) -> Result<(), HostError> {
-        let wire = host.wire::<Netlink>()?;
+        let wire = View::of(host)?;
         let Some(link) = wire.link(&self.device)? else {
             return Err(self.error(HostErrorKind::Gone, "there is no such device any more"));
         };

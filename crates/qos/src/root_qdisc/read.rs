@@ -4,8 +4,8 @@ use hosttune_core::HostError;
 
 use super::{Attached, ExplicitRoot, RootState};
 use crate::netlink::{
-    INGRESS_HANDLE, Link, Netlink, TC_H_INGRESS, TC_H_ROOT, TCA_EGRESS_BLOCK, TCA_INGRESS_BLOCK,
-    TCA_STAB, TrafficControl,
+    INGRESS_HANDLE, Link, TC_H_INGRESS, TC_H_ROOT, TCA_EGRESS_BLOCK, TCA_INGRESS_BLOCK, TCA_STAB,
+    TrafficControl, View,
 };
 
 /// The kinds of which the kernel takes back what it gave, as measured on real ones.
@@ -40,7 +40,7 @@ const EXACT: [&str; 25] = [
 /// Those of them whose classes somebody creates.
 const HAVE_CLASSES: [&str; 4] = ["drr", "hfsc", "htb", "qfq"];
 
-pub(super) fn root(wire: &Netlink, link: &Link) -> Result<RootState, HostError> {
+pub(super) fn root(wire: View<'_>, link: &Link) -> Result<RootState, HostError> {
     let mut all = wire.qdiscs()?;
     all.retain(|one| {
         one.link == link.index && one.parent != TC_H_INGRESS && one.handle != INGRESS_HANDLE
@@ -100,7 +100,7 @@ pub(super) fn root(wire: &Netlink, link: &Link) -> Result<RootState, HostError> 
     }))
 }
 
-fn filters_at(wire: &Netlink, link: &Link, handle: u32) -> Result<usize, HostError> {
+fn filters_at(wire: View<'_>, link: &Link, handle: u32) -> Result<usize, HostError> {
     let all = wire.filters(link.index, handle)?;
     Ok(all.iter().filter(|one| !one.is_of_a_table()).count())
 }

@@ -1,0 +1,117 @@
+//! What is read of the kernel, each answer once in a look.
+
+use std::collections::HashMap;
+
+use hosttune_core::host::Look;
+use hosttune_core::{Host, HostError};
+
+use super::{Class, Filter, Link, Netlink, NetlinkError, TrafficControl};
+
+/// The answers to what was asked in one look. Nothing is changed in a look, so what was asked once
+/// need not be asked again: a plan reads the same link from ten sides.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    look: Option<Look>,
+    links: HashMap<String, Option<Link>>,
+    qdiscs: Option<Vec<TrafficControl>>,
+    classes: HashMap<u32, Vec<Class>>,
+    filters: HashMap<(u32, u32), Vec<Filter>>,
+}
+
+impl Answers {
+    /// Those of this look; what was kept of another is dropped.
+    fn of(&mut self, look: Look) -> &mut Self {
+        if self.look != Some(look) {
+            *self = Self {
+                look: Some(look),
+                ..Self::default()
+            };
+        }
+        self
+    }
+}
+
+/// The kernel as a host's look sees it; outside of a look every answer is fresh.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    wire: &'a Netlink,
+    look: Option<Look>,
+}
+
+impl<'a> View<'a> {
+    /// Through the wire that is plugged into the host.
+    ///
+    /// # Errors
+    /// `NotApplicable` where none is.
+    pub fn of(host: &'a Host) -> Result<Self, HostError> {
+        Ok(Self {
+            wire: host.wire::<Netlink>()?,
+            look: host.look(),
+        })
+    }
+
+    fn once<T: Clone>(
+        self,
+        kept: impl Fn(&Answers) -> Option<&T>,
+        ask: impl FnOnce(&Netlink) -> Result<T, NetlinkError>,
+        keep: impl FnOnce(&mut Answers, T),
+    ) -> Result<T, NetlinkError> {
+        let Some(look) = self.look else {
+            return ask(self.wire);
+        };
+        if let Some(answer) = kept(self.wire.answers.borrow_mut().of(look)) {
+            return Ok(answer.clone());
+        }
+        let answer = ask(self.wire)?;
+        keep(self.wire.answers.borrow_mut().of(look), answer.clone());
+        Ok(answer)
+    }
+
+    /// As [`Netlink::link`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn link(self, name: &str) -> Result<Option<Link>, NetlinkError> {
+        self.once(
+            |answers| answers.links.get(name),
+            |wire| wire.link(name),
+            |answers, link| drop(answers.links.insert(name.to_owned(), link)),
+        )
+    }
+
+    /// As [`Netlink::qdiscs`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn qdiscs(self) -> Result<Vec<TrafficControl>, NetlinkError> {
+        self.once(
+            |answers| answers.qdiscs.as_ref(),
+            Netlink::qdiscs,
+            |answers, qdiscs| answers.qdiscs = Some(qdiscs),
+        )
+    }
+
+    /// As [`Netlink::classes`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn classes(self, link: &Link) -> Result<Vec<Class>, NetlinkError> {
+        self.once(
+            |answers| answers.classes.get(&link.index),
+            |wire| wire.classes(link),
+            |answers, classes| drop(answers.classes.insert(link.index, classes)),
+        )
+    }
+
+    /// As [`Netlink::filters`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn filters(self, index: u32, parent: u32) -> Result<Vec<Filter>, NetlinkError> {
+        self.once(
+            |answers| answers.filters.get(&(index, parent)),
+            |wire| wire.filters(index, parent),
+            |answers, filters| drop(answers.filters.insert((index, parent), filters)),
+        )
+    }
+}
