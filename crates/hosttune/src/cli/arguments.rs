@@ -1,11 +1,12 @@
 //! What can be typed.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::HostProfile;
+use super::{HostProfile, Setting};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -50,6 +51,9 @@ pub(super) struct Global {
     /// Also what makes it survive a reboot
     #[arg(long)]
     pub(super) persist: bool,
+    /// What the profile's own settings were set to, by name.
+    #[arg(skip)]
+    pub(super) set: BTreeMap<String, String>,
 }
 
 /// What to do.
@@ -102,7 +106,8 @@ pub(super) fn parse(
         .bin_name(profile.name())
         .about(profile.about())
         .version(profile.version());
-    let candidates = |with: clap::Arg| {
+    let settings = profile.settings();
+    let candidates = |with: Arg| {
         if profile.candidates().is_empty() {
             with.hide(true)
         } else {
@@ -115,14 +120,41 @@ pub(super) fn parse(
     // Before the command and after it: clap's own way to that (`global`) forgets the names given
     // before the command where there are some after it.
     let command = command
-        .mut_subcommands(|command| Global::augment_args(command).mut_arg("with", candidates))
-        .mut_arg("with", candidates);
+        .mut_subcommands(|command| {
+            Global::augment_args(command)
+                .mut_arg("with", candidates)
+                .args(settings.iter().map(argument))
+        })
+        .mut_arg("with", candidates)
+        .args(settings.iter().map(argument));
     let matches = command.try_get_matches_from(arguments)?;
     let mut parsed = Arguments::from_arg_matches(&matches)?;
+    parsed.global.set = set(settings, &matches);
     if let Some((_, after)) = matches.subcommand() {
-        parsed.global.merge(Global::from_arg_matches(after)?)?;
+        let mut global = Global::from_arg_matches(after)?;
+        global.set = set(settings, after);
+        parsed.global.merge(global)?;
     }
     Ok(parsed)
+}
+
+/// A setting as an option.
+fn argument(setting: &Setting) -> Arg {
+    let check = setting.check;
+    Arg::new(setting.name)
+        .long(setting.name)
+        .value_name(setting.value)
+        .help(setting.help)
+        .value_parser(move |value: &str| check(value).map(|()| value.to_owned()))
+}
+
+/// What the settings were set to at one place of the command line.
+fn set(settings: &[Setting], matches: &ArgMatches) -> BTreeMap<String, String> {
+    let value = |setting: &Setting| {
+        let value = matches.get_one::<String>(setting.name)?;
+        Some((setting.name.to_owned(), value.clone()))
+    };
+    settings.iter().filter_map(value).collect()
 }
 
 impl Global {
@@ -134,12 +166,19 @@ impl Global {
                 "--root is given twice: give it once\n",
             ));
         }
+        if let Some(name) = after.set.keys().find(|name| self.set.contains_key(*name)) {
+            return Err(clap::Error::raw(
+                clap::error::ErrorKind::ArgumentConflict,
+                format!("--{name} is given twice: give it once\n"),
+            ));
+        }
         self.root = self.root.take().or(after.root);
         self.json |= after.json;
         self.strict |= after.strict;
         self.persist |= after.persist;
         self.only.extend(after.only);
         self.with.extend(after.with);
+        self.set.extend(after.set);
         Ok(())
     }
 
@@ -155,6 +194,10 @@ impl Global {
                 words.push(option.to_owned());
                 words.push(quoted(name));
             }
+        }
+        for (name, value) in &self.set {
+            words.push(format!("--{name}"));
+            words.push(quoted(value));
         }
         for (option, set) in [("--strict", self.strict), ("--persist", self.persist)] {
             if set {
@@ -191,11 +234,12 @@ mod tests {
             root: Some("/mnt/my tree".into()),
             with: vec!["candidates".into()],
             strict: true,
+            set: BTreeMap::from([("device".to_owned(), "wan 0".to_owned())]),
             ..Global::default()
         };
         assert_eq!(
             global.invocation("gaming", "apply"),
-            "gaming --root '/mnt/my tree' --with candidates --strict apply"
+            "gaming --root '/mnt/my tree' --with candidates --device 'wan 0' --strict apply"
         );
         assert_eq!(quoted("it's"), r"'it'\''s'");
         assert_eq!(quoted(""), "''");

@@ -38,9 +38,10 @@ mod who_sets;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use hosttune_core::{Error, Registry, Tuning};
+use hosttune_core::{Error, Registry, Session, Tuning};
 
 pub use exit::Exit;
 
@@ -62,14 +63,40 @@ pub trait HostProfile {
         &[]
     }
 
+    /// What else the command line may say of this host, as `--NAME VALUE`.
+    fn settings(&self) -> &'static [Setting] {
+        &[]
+    }
+
     /// Makes the kinds of knob known that the tuning uses: `sysctl::knobs(registry)`.
     fn register(&self, registry: &mut Registry);
+
+    /// Plugs in the transports that the tuning uses, for the running system: a captured tree and an
+    /// image have none.
+    ///
+    /// One that cannot be had is no reason to fail: what needs it will say that it does not apply.
+    fn plug(&self, session: Session) -> Session {
+        session
+    }
 
     /// What is wanted.
     ///
     /// # Errors
     /// Where the profile cannot be made from these options.
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error>;
+}
+
+/// Something of a host that the command line may set: `--NAME VALUE`.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The option's name, without the dashes; none that every host has already.
+    pub name: &'static str,
+    /// What stands for the value in `--help`.
+    pub value: &'static str,
+    /// What it is for and what it is where nothing is said, in one line.
+    pub help: &'static str,
+    /// What is wrong with a value, for whoever typed it.
+    pub check: fn(&str) -> Result<(), String>,
 }
 
 /// What the command line says about what is wanted.
@@ -81,9 +108,16 @@ pub struct Options {
     pub persist: bool,
     /// Which candidates were asked for; all of them are names that the profile knows.
     pub with: Vec<String>,
+    /// What was set, by the name of the setting; all of it has passed the profile's own check.
+    pub set: BTreeMap<String, String>,
 }
 
 impl Options {
+    /// What a setting was set to.
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.set.get(name).map(String::as_str)
+    }
+
     /// Whether a candidate was asked for.
     pub fn has(&self, candidate: &str) -> bool {
         self.with.iter().any(|name| name == candidate)

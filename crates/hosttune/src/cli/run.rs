@@ -319,6 +319,10 @@ impl Run<'_> {
             Some(root) if root != Path::new("/") => Session::at(root, name)?,
             Some(_) | None => Session::live(name)?,
         };
+        let session = match session.host().root_kind() {
+            RootKind::Live => self.profile.plug(session),
+            _ => session,
+        };
         Ok(session
             .with(|registry| self.profile.register(registry))
             .program(format!("{name} {}", self.profile.version()))
@@ -330,6 +334,7 @@ impl Run<'_> {
         let options = Options {
             persist: self.global.persist || is_image,
             with: self.global.with.clone(),
+            set: self.global.set.clone(),
         };
         Ok(self.profile.tuning(&options)?)
     }
