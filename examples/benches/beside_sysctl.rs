@@ -21,19 +21,19 @@
 #[expect(dead_code, reason = "the tests of the running kernel use all of it")]
 mod machine;
 
-use std::collections::BTreeMap;
+#[expect(dead_code, reason = "no key is set over netlink")]
+mod beside;
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode};
 
 use hosttune::cli::{self, HostProfile, Options};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
 use hosttune::{Error, Registry, Tuning};
-use hosttune_test_machine::{Stop, Traced};
-use nix::libc;
 use nix::mount::{MsFlags, mount};
 
+use beside::{Invocation, Judgement, part, table};
 use machine::{GAMING, Network, alone, names, path_of};
 
 const PAIRS: usize = 500;
@@ -87,202 +87,6 @@ impl HostProfile for Accepted {
             Wanted::new("kernel.split_lock_mitigate", 0).why(why),
         ]);
         Ok(Box::new(("sysctl", set)))
-    }
-}
-
-/// One program with its arguments.
-struct Invocation<'a> {
-    program: &'a str,
-    arguments: &'a [&'a str],
-}
-
-impl Invocation<'_> {
-    /// How long it takes from start to end.
-    fn timed(&self) -> Duration {
-        let begun = Instant::now();
-        let status = Command::new(self.program)
-            .args(self.arguments)
-            // As on an installed system, whose units and shells have a UTF-8 locale; without one
-            // `sysctl` makes some seventy calls less. What Cargo adds would have it look for its
-            // libraries in each of the directories that Cargo names.
-            .env_remove("LC_ALL")
-            .env("LANG", "C.UTF-8")
-            .env_remove("LD_LIBRARY_PATH")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
-        let taken = begun.elapsed();
-        assert!(status.success(), "{}: {status}", self.program);
-        taken
-    }
-
-    /// What it asks of the kernel.
-    fn counted(&self) -> Counted {
-        let mut traced = Traced::start(self.program, self.arguments).unwrap();
-        // Starting it was the first call, and is over where the trace begins.
-        let mut calls = BTreeMap::from([(libc::SYS_execve, 1)]);
-        loop {
-            match traced.step() {
-                Stop::Enters => *calls.entry(traced.call()).or_insert(0) += 1,
-                Stop::Leaves => {}
-                Stop::Ended(code) => {
-                    assert_eq!(code, 0, "{}", self.program);
-                    break;
-                }
-            }
-        }
-        Counted {
-            calls,
-            resident: traced.largest.unwrap(),
-        }
-    }
-}
-
-struct Counted {
-    calls: BTreeMap<i64, u64>,
-    resident: u64,
-}
-
-impl Counted {
-    fn total(&self) -> u64 {
-        self.calls.values().sum()
-    }
-
-    fn of(&self, numbers: &[i64]) -> u64 {
-        let count = |number| self.calls.get(number).copied().unwrap_or(0);
-        numbers.iter().map(count).sum()
-    }
-
-    fn children(&self) -> u64 {
-        self.of(&[
-            libc::SYS_clone,
-            libc::SYS_clone3,
-            #[cfg(target_arch = "x86_64")]
-            libc::SYS_fork,
-            #[cfg(target_arch = "x86_64")]
-            libc::SYS_vfork,
-        ])
-    }
-
-    fn flushes(&self) -> u64 {
-        self.of(&[
-            libc::SYS_fsync,
-            libc::SYS_fdatasync,
-            libc::SYS_sync,
-            libc::SYS_syncfs,
-            libc::SYS_sync_file_range,
-            libc::SYS_msync,
-        ])
-    }
-}
-
-/// A call by name, where it is one that either program is known to make.
-fn name_of(number: i64) -> String {
-    const NAMES: &[(i64, &str)] = &[
-        (libc::SYS_brk, "brk"),
-        (libc::SYS_close, "close"),
-        (libc::SYS_execve, "execve"),
-        (libc::SYS_exit_group, "exit_group"),
-        (libc::SYS_faccessat, "faccessat"),
-        (libc::SYS_fcntl, "fcntl"),
-        (libc::SYS_fdatasync, "fdatasync"),
-        (libc::SYS_flock, "flock"),
-        (libc::SYS_fstat, "fstat"),
-        (libc::SYS_fsync, "fsync"),
-        (libc::SYS_ftruncate, "ftruncate"),
-        (libc::SYS_futex, "futex"),
-        (libc::SYS_geteuid, "geteuid"),
-        (libc::SYS_getpid, "getpid"),
-        (libc::SYS_getrandom, "getrandom"),
-        (libc::SYS_gettid, "gettid"),
-        (libc::SYS_ioctl, "ioctl"),
-        (libc::SYS_lseek, "lseek"),
-        (libc::SYS_mkdirat, "mkdirat"),
-        (libc::SYS_mmap, "mmap"),
-        (libc::SYS_mprotect, "mprotect"),
-        (libc::SYS_munmap, "munmap"),
-        (libc::SYS_newfstatat, "newfstatat"),
-        (libc::SYS_openat, "openat"),
-        (libc::SYS_openat2, "openat2"),
-        (libc::SYS_ppoll, "ppoll"),
-        (libc::SYS_pread64, "pread64"),
-        (libc::SYS_prlimit64, "prlimit64"),
-        (libc::SYS_pwrite64, "pwrite64"),
-        (libc::SYS_read, "read"),
-        (libc::SYS_readlinkat, "readlinkat"),
-        (libc::SYS_rseq, "rseq"),
-        (libc::SYS_rt_sigaction, "rt_sigaction"),
-        (libc::SYS_rt_sigprocmask, "rt_sigprocmask"),
-        (libc::SYS_sched_getaffinity, "sched_getaffinity"),
-        (libc::SYS_set_robust_list, "set_robust_list"),
-        (libc::SYS_set_tid_address, "set_tid_address"),
-        (libc::SYS_sigaltstack, "sigaltstack"),
-        (libc::SYS_statx, "statx"),
-        (libc::SYS_uname, "uname"),
-        (libc::SYS_unlinkat, "unlinkat"),
-        (libc::SYS_write, "write"),
-        #[cfg(target_arch = "x86_64")]
-        (libc::SYS_access, "access"),
-        #[cfg(target_arch = "x86_64")]
-        (libc::SYS_arch_prctl, "arch_prctl"),
-        #[cfg(target_arch = "x86_64")]
-        (libc::SYS_open, "open"),
-        #[cfg(target_arch = "x86_64")]
-        (libc::SYS_poll, "poll"),
-        #[cfg(target_arch = "x86_64")]
-        (libc::SYS_readlink, "readlink"),
-    ];
-    let known = NAMES.iter().find(|(known, _)| *known == number);
-    known.map_or_else(
-        || format!("number {number}"),
-        |(_, name)| (*name).to_owned(),
-    )
-}
-
-fn table(ours: &Counted, theirs: &Counted) -> String {
-    let mut numbers: Vec<i64> = ours
-        .calls
-        .keys()
-        .chain(theirs.calls.keys())
-        .copied()
-        .collect();
-    numbers.sort_unstable_by_key(|number| (std::cmp::Reverse(ours.of(&[*number])), *number));
-    numbers.dedup();
-    let mut text = format!("    {:<20} {:>6} {:>6}\n", "", "ours", "sysctl");
-    for number in numbers {
-        let (name, ours, theirs) = (name_of(number), ours.of(&[number]), theirs.of(&[number]));
-        writeln!(text, "    {name:<20} {ours:>6} {theirs:>6}").unwrap();
-    }
-    text
-}
-
-/// The value below which this part of all lies.
-fn part(values: &mut [f64], of: f64) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_precision_loss,
-        clippy::cast_sign_loss,
-        reason = "a place in a list of some hundreds"
-    )]
-    let place = ((values.len() - 1) as f64 * of).round() as usize;
-    values[place]
-}
-
-/// Counts against limits.
-#[derive(Debug, Default)]
-struct Judgement {
-    counts_fail: bool,
-    time_fails: bool,
-}
-
-impl Judgement {
-    fn say(what: &str, found: &str, limit: &str, holds: bool) -> bool {
-        let verdict = if holds { "PASS" } else { "FAIL" };
-        println!("  {verdict}  {what:<28} {found:>12}   limit {limit}");
-        !holds
     }
 }
 
@@ -359,7 +163,7 @@ fn measure(subject: &str, directory: &Path, with_table: bool, judgement: &mut Ju
     put_back();
     println!("  resident at most: sysctl {} KiB", beside.resident);
     if with_table {
-        print!("{}", table(&counted, &beside));
+        print!("{}", table(&counted, &beside, "sysctl"));
     }
     let time = of_pairs.to_string();
     let time = &time[..time.len().min(5)];

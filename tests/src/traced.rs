@@ -203,6 +203,22 @@ impl Traced {
         })
     }
 
+    /// The first eight bytes of what the system call that it stands in sends to a socket, if it is
+    /// one that sends: of netlink, the message's length and its type.
+    ///
+    /// # Panics
+    ///
+    /// As [`call`](Self::call).
+    pub fn sends(&self) -> Option<[u8; 8]> {
+        let words = self.words();
+        if words.first() != Some(&nix::libc::SYS_sendto) || *words.get(3)? < 8 {
+            return None;
+        }
+        let address = std::ptr::without_provenance_mut(usize::try_from(*words.get(2)?).ok()?);
+        let read: i64 = ptrace::read(self.process, address).ok()?;
+        Some(read.to_ne_bytes())
+    }
+
     /// The number of the system call and its arguments, the same on every processor.
     fn words(&self) -> Vec<i64> {
         let path = format!("/proc/{}/syscall", self.process);

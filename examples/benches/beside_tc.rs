@@ -1,0 +1,268 @@
+//! Shaping both ways, set up by hosttune and by the shell script that people write for it: time,
+//! system calls, memory and child processes, in one run, the two taking turns.
+//!
+//! The script only sends the messages. Hosttune also reads what was there, plans, writes its
+//! journal, reads back and verifies, and can put all of it back.
+//!
+//! `cargo bench --bench beside_tc`; it needs root. It works in a network namespace of its own,
+//! with CAKE where the kernel has it and a token bucket where it has not, and says which. With
+//! `-- --table` it prints each system call. It exits 1 where a count is over its limit; where only
+//! the time is, which on a busy machine says little, it does so with `-- --check`.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark starts programs, prints what it found, and fails where it cannot"
+)]
+
+#[path = "../tests/real_kernel/machine.rs"]
+#[expect(
+    dead_code,
+    clippy::print_stderr,
+    reason = "the tests of the running kernel use all of it"
+)]
+mod machine;
+
+mod beside;
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use hosttune::cli::{self, HostProfile, Options};
+use hosttune::qos::{self, Cake, Netlink, Qdisc, Rate, Shaper};
+use hosttune::{Error, Registry, Session, Tuning};
+
+use beside::{Counted, Invocation, Judgement, part, table};
+use machine::{Network, alone};
+
+const PAIRS: usize = 100;
+const WARM_UP: usize = 5;
+
+/// How much of the script's time it may take.
+const WALL: f64 = 1.0 / 3.0;
+/// How many system calls a set-up may take.
+const CALLS: u64 = 250;
+
+/// How much memory it may have resident at once, in KiB.
+const RESIDENT: u64 = 5000;
+
+/// Under this name this program is the subject.
+const SHAPED: &str = "shaped";
+
+struct Shaped;
+
+impl HostProfile for Shaped {
+    fn name(&self) -> &'static str {
+        SHAPED
+    }
+
+    fn about(&self) -> &'static str {
+        "One device, shaped both ways"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        qos::knobs(registry);
+    }
+
+    fn plug(&self, session: Session) -> Session {
+        session.plug(Netlink::open().unwrap())
+    }
+
+    fn tuning(&self, _: &Options) -> Result<Box<dyn Tuning>, Error> {
+        let cake = Cake::default().bandwidth(Rate::mbit(950)).diffserv4();
+        let (egress, ingress) = if has_cake() {
+            let egress = Qdisc::from(cake.clone().ack_filter());
+            (egress, Qdisc::from(cake.ingress()))
+        } else {
+            let bucket = Qdisc::tbf(118_750_000, 200_000, 1_000_000);
+            (bucket.clone(), bucket)
+        };
+        let shaper = Shaper::new("wan").through("ifb7");
+        Ok(Box::new(shaper.egress(egress).ingress(ingress)))
+    }
+}
+
+fn has_cake() -> bool {
+    Path::new("/sys/module/sch_cake").exists()
+}
+
+/// What the script does, line by line.
+fn script() -> Vec<String> {
+    let (up, down, all) = if has_cake() {
+        (
+            "cake bandwidth 950mbit diffserv4 ack-filter",
+            "cake bandwidth 950mbit diffserv4 ingress",
+            "matchall",
+        )
+    } else {
+        let bucket = "tbf rate 950mbit burst 200000 limit 1000000";
+        // A kernel that was built with little has this classifier.
+        (bucket, bucket, "u32 match u32 0 0")
+    };
+    vec![
+        format!("tc qdisc replace dev wan root {up}"),
+        "ip link add ifb7 type ifb".to_owned(),
+        "ip link set ifb7 up".to_owned(),
+        format!("tc qdisc replace dev ifb7 root {down}"),
+        "tc qdisc add dev wan handle ffff: ingress".to_owned(),
+        format!(
+            "tc filter add dev wan parent ffff: protocol all {all} action mirred egress redirect dev ifb7"
+        ),
+    ]
+}
+
+const TEARDOWN: &str = "tc qdisc del dev wan root; tc qdisc del dev wan ingress; ip link del ifb7";
+
+fn tell(script: &str) -> String {
+    let output = Command::new("sh").args(["-ec", script]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What stands on the two devices, with the handles and numbers that differ taken out.
+fn shown() -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for device in ["wan", "ifb7"] {
+        for line in tell(&format!("tc qdisc show dev {device}")).lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            lines.push(format!("{device} {} {}", words[1], words[3..].join(" ")));
+        }
+    }
+    lines.push(format!(
+        "filters {}",
+        tell("tc filter show dev wan ingress")
+            .matches("mirred")
+            .count()
+    ));
+    lines
+}
+
+fn measure(subject: &str, with_table: bool, judgement: &mut Judgement) {
+    let ours = Invocation {
+        program: subject,
+        arguments: &["apply", "--yes"],
+    };
+    let revert = Invocation {
+        program: subject,
+        arguments: &["revert", "--yes"],
+    };
+    let lines = script();
+    let text = lines.join("\n");
+    let theirs = Invocation {
+        program: "sh",
+        arguments: &["-ec", &text],
+    };
+    let teardown = Invocation {
+        program: "sh",
+        arguments: &["-ec", TEARDOWN],
+    };
+
+    ours.timed();
+    let made = shown();
+    revert.timed();
+    theirs.timed();
+    assert_eq!(made, shown(), "the two do not do the same");
+    teardown.timed();
+
+    let mut taken: [Vec<f64>; 4] = Default::default();
+    for round in 0..WARM_UP + PAIRS {
+        let found = [&ours, &revert, &theirs, &teardown].map(Invocation::timed);
+        if round >= WARM_UP {
+            for (all, one) in taken.iter_mut().zip(found) {
+                all.push(one.as_secs_f64() * 1e3);
+            }
+        }
+    }
+    let mut ratios: Vec<f64> = taken[0].iter().zip(&taken[2]).map(|(a, b)| a / b).collect();
+    println!("  {PAIRS} pairs, in milliseconds      min   median      p90");
+    let names = [
+        "set up, ours",
+        "taken back, ours",
+        "set up, sh with tc and ip",
+        "taken back, sh with tc and ip",
+    ];
+    for (name, values) in names.into_iter().zip(&mut taken) {
+        let [least, median, most] = [0.0, 0.5, 0.9].map(|of| part(values, of));
+        println!("    {name:<32} {least:>6.2} {median:>8.2} {most:>8.2}");
+    }
+    let of_pairs = part(&mut ratios, 0.5);
+
+    let counted = ours.counted();
+    let again = ours.counted();
+    revert.timed();
+    // One by one, so without the shell itself.
+    let beside: Vec<Counted> = lines
+        .iter()
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            Invocation {
+                program: words[0],
+                arguments: &words[1..],
+            }
+            .counted()
+        })
+        .collect();
+    teardown.timed();
+    let calls: u64 = beside.iter().map(Counted::total).sum();
+    println!("  the script's six programs make {calls} system calls, without the shell's own");
+    println!(
+        "  an apply that finds everything as wanted makes {}",
+        again.total()
+    );
+    if with_table {
+        print!("{}", table(&counted, &again, "again"));
+    }
+    judgement.time_fails |= Judgement::say(
+        "wall time, of the script's",
+        &format!("{of_pairs:.3}"),
+        &format!("{WALL:.3}"),
+        of_pairs <= WALL,
+    );
+    let checks = [
+        ("system calls", counted.total(), CALLS),
+        ("resident at most, KiB", counted.resident, RESIDENT),
+        ("child processes", counted.children(), 0),
+        ("flushes", counted.flushes(), 1),
+        ("messages sent when as wanted", again.changes, 0),
+    ];
+    for (what, found, limit) in checks {
+        judgement.counts_fail |=
+            Judgement::say(what, &found.to_string(), &limit.to_string(), found <= limit);
+    }
+}
+
+fn main() -> ExitCode {
+    let program = std::env::args_os().next().unwrap_or_default();
+    if Path::new(&program).ends_with(SHAPED) {
+        return cli::main(&Shaped);
+    }
+    let asked = |option: &str| std::env::args().any(|argument| argument == option);
+    let (check, with_table) = (asked("--check"), asked("--table"));
+    let mut judgement = Judgement::default();
+    alone("beside_tc", Network::New, |_| {
+        // Where there are modules; whether it could be had is seen afterwards.
+        let _ = Command::new("modprobe")
+            .args(["-a", "sch_cake", "ifb"])
+            .output();
+        tell("ip link add wan type veth peer name peer; ip link set wan up; ip link set peer up");
+        let directory = tempfile::tempdir().unwrap();
+        let subject = directory.path().join(SHAPED);
+        std::os::unix::fs::symlink(std::env::current_exe().unwrap(), &subject).unwrap();
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let kind = if has_cake() {
+            "cake"
+        } else {
+            "tbf, for this kernel has no cake"
+        };
+        println!("\nshaping both ways on Linux {}: {kind}", kernel.trim());
+        measure(subject.to_str().unwrap(), with_table, &mut judgement);
+
+        tell("ip link del wan");
+    });
+    if judgement.counts_fail || (check && judgement.time_fails) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
