@@ -1,8 +1,9 @@
 //! `gaming`: a Zen 4 desktop with an NVIDIA card, a gigabit line, and zram for swap.
 
-use hosttune::cli::{self, HostProfile, Options};
+use hosttune::cli::{self, HostProfile, Options, Setting};
+use hosttune::qos::{self, Cake, IfbLink, Netlink, Rate, Shaper};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
-use hosttune::{Error, Planner, Registry, Tuning, Why};
+use hosttune::{Error, Lack, LackKind, Planner, Registry, Session, Tuning, Why};
 
 const TCP: &str = "https://docs.kernel.org/networking/ip-sysctl.html#tcp-variables";
 const VM: &str = "https://docs.kernel.org/admin-guide/sysctl/vm.html";
@@ -63,6 +64,39 @@ fn candidates() -> Vec<Wanted> {
     ]
 }
 
+/// A gigabit line, less what keeps the queue here and not in the modem.
+const LINE: Rate = Rate::mbit(950);
+
+/// Where what arrives is queued.
+const IFB: &str = "ifb0";
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "device",
+        value: "DEVICE",
+        help: "The network device to shape [default: that of the default route]",
+        check: |_| Ok(()),
+    },
+    Setting {
+        name: "up",
+        value: "RATE",
+        help: "What the line takes, such as 38mbit; a little less than it does [default: 950mbit]",
+        check: is_rate,
+    },
+    Setting {
+        name: "down",
+        value: "RATE",
+        help: "What the line brings, such as 85mbit; a tenth less than it does [default: 950mbit]",
+        check: is_rate,
+    },
+];
+
+fn is_rate(text: &str) -> Result<(), String> {
+    text.parse::<Rate>()
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
 struct Gaming;
 
 impl HostProfile for Gaming {
@@ -78,8 +112,20 @@ impl HostProfile for Gaming {
         &["candidates"]
     }
 
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
     fn register(&self, registry: &mut Registry) {
         sysctl::knobs(registry);
+        qos::knobs(registry);
+    }
+
+    fn plug(&self, session: Session) -> Session {
+        match Netlink::open() {
+            Ok(netlink) => session.plug(netlink),
+            Err(_) => session,
+        }
     }
 
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {
@@ -90,10 +136,70 @@ impl HostProfile for Gaming {
         if options.persist {
             set = set.persisted_as(self.name());
         }
+        let rate = |name| options.setting(name).map_or(Ok(LINE), str::parse);
+        let line = Line {
+            device: options.setting("device").map(str::to_owned),
+            up: rate("up")
+                .map_err(|error| Error::tuning(error.to_string(), "give a rate, such as 38mbit"))?,
+            down: rate("down")
+                .map_err(|error| Error::tuning(error.to_string(), "give a rate, such as 85mbit"))?,
+        };
         Ok(Box::new(vec![
-            Box::new(("sysctl", set)) as Box<dyn Tuning>,
+            // Before the sysctls, so that it is taken back after them: the root that a device gets
+            // back is the one of net.core.default_qdisc at that time.
+            Box::new(("qos", line)) as Box<dyn Tuning>,
+            Box::new(("sysctl", set)),
             Box::new(("sysctl", ZramIsSwap)),
         ]))
+    }
+}
+
+/// The line to the provider, whose queues are to be here.
+struct Line {
+    device: Option<String>,
+    up: Rate,
+    down: Rate,
+}
+
+impl Line {
+    fn shaper(&self, at: &mut Planner<'_>, device: &str) -> Shaper {
+        let shaper = Shaper::new(device)
+            .egress(Cake::default().bandwidth(self.up).diffserv4().ack_filter())
+            .ingress(Cake::default().bandwidth(self.down).diffserv4().ingress());
+        // The kernel makes one of this name by itself where the module is built in, or was loaded
+        // without saying how many; that one is not ours to use.
+        match IfbLink::new(IFB).is_somebody_elses(at.host()) {
+            Ok(true) => {
+                at.note(format!(
+                    "{IFB} is somebody else's: what arrives is sent through {} instead",
+                    shaper.ifb
+                ));
+                shaper
+            }
+            _ => shaper.through(IFB),
+        }
+    }
+}
+
+impl Tuning for Line {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        if !at.is_selected() {
+            return Ok(());
+        }
+        if let Some(device) = &self.device {
+            return self.shaper(at, device).declare(at);
+        }
+        match qos::default_device(at.host())? {
+            // Whoever names no device gets everything else where this one cannot be shaped.
+            Some(device) => self.shaper(at, &device).declare(at),
+            None => {
+                let lack = Lack::new(LackKind::Missing, "there is no default route")
+                    .hint("name the device that leads out: --device eth0");
+                at.skip("shaping of the line", lack)
+                    .why("keeps the queue here");
+                Ok(())
+            }
+        }
     }
 }
 
