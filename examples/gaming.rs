@@ -1,6 +1,7 @@
 //! `gaming`: a Zen 4 desktop with an NVIDIA card, a gigabit line, and zram for swap.
 
 use hosttune::cli::{self, HostProfile, Options, Setting};
+use hosttune::host::RootKind;
 use hosttune::qos::{self, Cake, IfbLink, Netlink, Rate, Shaper};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
 use hosttune::{Error, Lack, LackKind, Planner, Registry, Session, Tuning, Why};
@@ -122,10 +123,7 @@ impl HostProfile for Gaming {
     }
 
     fn plug(&self, session: Session) -> Session {
-        match Netlink::open() {
-            Ok(netlink) => session.plug(netlink),
-            Err(_) => session,
-        }
+        session.plug(Netlink::on_demand())
     }
 
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {
@@ -184,6 +182,10 @@ impl Line {
 impl Tuning for Line {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         if !at.is_selected() {
+            return Ok(());
+        }
+        if at.host().root_kind() != RootKind::Live {
+            at.note("the line is left out: its queues are in the running kernel, and in no tree");
             return Ok(());
         }
         if let Some(device) = &self.device {

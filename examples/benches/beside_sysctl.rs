@@ -34,7 +34,7 @@ use hosttune::{Error, Registry, Tuning};
 use nix::mount::{MsFlags, mount};
 
 use beside::{Invocation, Judgement, part, table};
-use machine::{GAMING, Network, alone, names, path_of};
+use machine::{GAMING, Network, SYSCTLS_ONLY, alone, names, path_of};
 
 const PAIRS: usize = 500;
 const WARM_UP: usize = 20;
@@ -93,7 +93,7 @@ impl HostProfile for Accepted {
 /// Measures one subject; every value is as it was before and after.
 fn measure(subject: &str, directory: &Path, with_table: bool, judgement: &mut Judgement) {
     let output = Command::new(subject)
-        .args(["apply", "--yes", "--json"])
+        .args(["apply", "--yes", "--json", "--only", SYSCTLS_ONLY])
         .output()
         .unwrap();
     let applied = machine::json(&output);
@@ -123,7 +123,7 @@ fn measure(subject: &str, directory: &Path, with_table: bool, judgement: &mut Ju
 
     let ours = Invocation {
         program: subject,
-        arguments: &["apply", "--yes"],
+        arguments: &["apply", "--yes", "--only", SYSCTLS_ONLY],
     };
     let theirs = Invocation {
         program: "sysctl",
@@ -206,7 +206,7 @@ fn flushes_on_disk(directory: &Path, judgement: &mut Judgement) {
     mount(Some(directory), "/run", none, MsFlags::MS_BIND, none).unwrap();
     let counted = Invocation {
         program: GAMING,
-        arguments: &["apply", "--yes"],
+        arguments: &["apply", "--yes", "--only", SYSCTLS_ONLY],
     }
     .counted();
     let revert = Invocation {

@@ -65,7 +65,7 @@ impl HostProfile for Shaped {
     }
 
     fn plug(&self, session: Session) -> Session {
-        session.plug(Netlink::open().unwrap())
+        session.plug(Netlink::on_demand())
     }
 
     fn tuning(&self, _: &Options) -> Result<Box<dyn Tuning>, Error> {

@@ -29,8 +29,8 @@ use hosttune_test_machine::{
 };
 
 use machine::{
-    A_WHILE, GAMING, JOURNALS, Machine, Network, PERSISTED, ReadOnly, alone, exits, json, listing,
-    modules, names, never_seen, path_of,
+    A_WHILE, GAMING, JOURNALS, Machine, Network, PERSISTED, ReadOnly, SYSCTLS_ONLY, alone, exits,
+    json, listing, modules, names, never_seen, path_of,
 };
 
 // The rest is proven on the kernel that runs here, where a stop costs a hundredth of what it costs
@@ -52,9 +52,9 @@ inside_stock_kernels!(
     in_another_network_namespace_what_is_there_is_turned_and_put_back,
 );
 
-const APPLY: &[&str] = &["apply", "--yes"];
+const APPLY: &[&str] = &["apply", "--yes", "--only", SYSCTLS_ONLY];
 const REVERT: &[&str] = &["revert", "--yes"];
-const PERSIST: &[&str] = &["apply", "--yes", "--persist"];
+const PERSIST: &[&str] = &["apply", "--yes", "--persist", "--only", SYSCTLS_ONLY];
 
 /// Fewer stops than this, and it was not the program that was traced: reading and writing one value
 /// alone are four.

@@ -4,6 +4,7 @@
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     names: Vec<String>,
+    nothing: bool,
 }
 
 impl Selection {
@@ -16,12 +17,21 @@ impl Selection {
     pub fn only(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             names: names.into_iter().map(Into::into).collect(),
+            nothing: false,
+        }
+    }
+
+    /// No part at all: for asking what parts there are.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            names: Vec::new(),
+            nothing: true,
         }
     }
 
     /// Whether everything is meant.
     pub fn is_all(&self) -> bool {
-        self.names.is_empty()
+        self.names.is_empty() && !self.nothing
     }
 
     /// Whether a part, given as the names that lead to it, is meant.

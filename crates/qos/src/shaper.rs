@@ -163,6 +163,9 @@ impl Shaper {
 impl Tuning for Shaper {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         self.check()?;
+        if !at.is_selected() {
+            return Ok(());
+        }
         if let Some(lack) = self.obstacle(at)? {
             at.skip(&format!("shaping of {}", self.device), lack);
             return Ok(());

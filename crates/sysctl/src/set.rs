@@ -210,6 +210,9 @@ impl SysctlSet {
 
 impl Tuning for SysctlSet {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        if !at.is_selected() {
+            return Ok(());
+        }
         let resolved = self.resolve(at.host())?;
         let image = at.host().root_kind() == RootKind::Image;
         if !image {

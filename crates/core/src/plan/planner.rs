@@ -31,6 +31,8 @@ pub struct Planner<'a> {
     only: &'a Selection,
     strict: bool,
     part: Vec<String>,
+    /// The names of all parts so far, each once.
+    parts: Vec<String>,
     declared: Vec<Declared>,
     notes: Vec<String>,
     /// A wish cannot fail where it is declared; what made the plan impossible waits here.
@@ -52,6 +54,7 @@ impl<'a> Planner<'a> {
             only,
             strict,
             part: Vec::new(),
+            parts: Vec::new(),
             declared: Vec::new(),
             notes: Vec::new(),
             failure: None,
@@ -111,6 +114,9 @@ impl<'a> Planner<'a> {
 
     /// A part of the tuning under its own name, which plans, conflicts and `--only` use.
     pub fn part(&mut self, name: &str, tuning: &(impl Tuning + ?Sized)) {
+        if !self.parts.iter().any(|known| known == name) {
+            self.parts.push(name.to_owned());
+        }
         self.part.push(name.to_owned());
         if let Err(error) = tuning.declare(self) {
             self.failure.get_or_insert(error);
@@ -170,6 +176,10 @@ impl<'a> Planner<'a> {
             planner: self,
             index: None,
         }
+    }
+
+    pub(crate) fn into_parts(self) -> Result<Vec<String>, Error> {
+        self.failure.map_or(Ok(self.parts), Err)
     }
 
     pub(crate) fn into_plan(mut self, owner: &str) -> Result<Plan, Error> {

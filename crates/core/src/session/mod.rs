@@ -170,6 +170,21 @@ impl Session {
         Ok(plan)
     }
 
+    /// The names of the parts that `declare` has, the outer one before those that it holds: what
+    /// [`only`](Self::only) takes.
+    ///
+    /// # Errors
+    /// Where the tuning itself is wrong.
+    pub fn parts(
+        &self,
+        declare: impl FnOnce(&mut Planner<'_>) -> Result<(), Error>,
+    ) -> Result<Vec<String>, Error> {
+        let nothing = Selection::nothing();
+        let mut planner = Planner::new(&self.host, &self.registry, &[], &nothing, false);
+        declare(&mut planner)?;
+        planner.into_parts()
+    }
+
     /// Reads how what `declare` wants stands.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hosttune_core::host::RootKind;
 use hosttune_core::{
-    Applied, Finding, Plan, Report, Requirement, Selection, Session, State, Status, Tuning,
+    Applied, Finding, Plan, Requirement, Selection, Session, State, Status, Tuning,
 };
 
 use super::arguments::{self, Command, Global};
@@ -346,7 +346,7 @@ impl Run<'_> {
             return Ok(session);
         }
         let tuning = self.tuning(&session)?;
-        let known = self.parts(&session, &*tuning).unwrap_or_default();
+        let known = session.parts(|at| tuning.declare(at)).unwrap_or_default();
         self.narrow(session, known, status)
     }
 
@@ -355,7 +355,7 @@ impl Run<'_> {
         if self.global.only.is_empty() {
             return Ok(session);
         }
-        let known = self.parts(&session, tuning)?;
+        let known = session.parts(|at| tuning.declare(at))?;
         self.narrow(session, known, &Status::default())
     }
 
@@ -374,17 +374,6 @@ impl Run<'_> {
             }
         }
         Ok(session.only(Selection::only(self.global.only.iter().cloned())))
-    }
-
-    /// The names that `--only` takes. Verify is asked, since it mentions every wish and refuses
-    /// none.
-    fn parts(&self, session: &Session, tuning: &dyn Tuning) -> Result<Vec<String>, Failure> {
-        let report: Report = tuning.verify(session)?;
-        let mut names = Vec::new();
-        for item in &report.items {
-            add_names(&mut names, &item.part);
-        }
-        Ok(names)
     }
 
     /// What of the journal is meant.

@@ -78,6 +78,14 @@ impl Netlink {
         Ok(Self::over(KernelSocket::open()?))
     }
 
+    /// The same, opened with the first question: for a program that may well ask none.
+    ///
+    /// Where it cannot be opened then, the question fails and says so. The network namespace is
+    /// that of the thread which asks.
+    pub fn on_demand() -> Self {
+        Self::over(KernelSocket::on_demand())
+    }
+
     /// Any other that answers.
     pub fn over(rtnetlink: impl Rtnetlink + 'static) -> Self {
         Self {

@@ -1,6 +1,6 @@
 //! The kernel's end: a socket, whose answers belong to the question that was asked last.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -21,7 +21,7 @@ const TRIES: usize = 100;
 
 /// rtnetlink of the running kernel.
 pub struct KernelSocket {
-    socket: Socket,
+    socket: OnceCell<Socket>,
     sequence: Cell<u32>,
     buffer: RefCell<Vec<u8>>,
 }
@@ -29,7 +29,7 @@ pub struct KernelSocket {
 impl fmt::Debug for KernelSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KernelSocket")
-            .field("descriptor", &self.socket.as_raw_fd())
+            .field("descriptor", &self.socket.get().map(AsRawFd::as_raw_fd))
             .field("sequence", &self.sequence.get())
             .finish()
     }
@@ -47,32 +47,43 @@ impl KernelSocket {
     /// # Errors
     /// Where no such socket can be had.
     pub fn open() -> Result<Self, HostError> {
-        let open = || {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
-            socket.bind_auto()?;
-            socket.connect(&SocketAddr::new(0, 0))?;
-            socket.set_ext_ack(true)?;
-            socket.set_cap_ack(true)?;
-            socket.set_netlink_get_strict_chk(true)?;
-            Ok(socket)
-        };
-        let failed = |error: io::Error| {
+        let opened = Self::on_demand();
+        opened.socket().map_err(|error| {
             let errno = error.raw_os_error().unwrap_or(EPROTO);
             HostError::from_errno(Operation::Wire, "netlink", errno)
                 .detail("no socket to the kernel can be had")
-        };
-        Ok(Self {
-            socket: open().map_err(failed)?,
+        })?;
+        Ok(opened)
+    }
+
+    /// Opened with the first question, in the network namespace of the thread that asks it.
+    pub fn on_demand() -> Self {
+        Self {
+            socket: OnceCell::new(),
             sequence: Cell::new(0),
-            buffer: RefCell::new(Vec::with_capacity(RECEIVED_AT_ONCE)),
-        })
+            buffer: RefCell::new(Vec::new()),
+        }
+    }
+
+    fn socket(&self) -> io::Result<&Socket> {
+        if let Some(socket) = self.socket.get() {
+            return Ok(socket);
+        }
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        socket.set_ext_ack(true)?;
+        socket.set_cap_ack(true)?;
+        socket.set_netlink_get_strict_chk(true)?;
+        self.buffer.borrow_mut().reserve(RECEIVED_AT_ONCE);
+        Ok(self.socket.get_or_init(|| socket))
     }
 
     fn send(&self, request: &Request, flags: u16) -> Result<u32, NetlinkError> {
         let sequence = self.sequence.get().wrapping_add(1);
         self.sequence.set(sequence);
         let bytes = request.to_bytes(flags, sequence);
-        let sent = again(|| self.socket.send(&bytes, 0));
+        let sent = again(|| self.socket()?.send(&bytes, 0));
         sent.map_err(|error| NetlinkError::not_reached(request, &error))?;
         Ok(sequence)
     }
@@ -81,7 +92,7 @@ impl KernelSocket {
     fn receive(&self, request: &Request, sequence: u32) -> Result<Vec<Received>, NetlinkError> {
         let mut buffer = self.buffer.borrow_mut();
         buffer.clear();
-        again(|| self.socket.recv(&mut *buffer, 0))
+        again(|| self.socket()?.recv(&mut *buffer, 0))
             .map_err(|error| NetlinkError::not_reached(request, &error))?;
         read(&buffer, sequence).ok_or_else(|| NetlinkError::malformed(request, "a torn answer"))
     }
