@@ -203,20 +203,14 @@ impl Traced {
         })
     }
 
-    /// The first eight bytes of what the system call that it stands in sends to a socket, if it is
-    /// one that sends: of netlink, the message's length and its type.
+    /// Whether the system call that it stands in sends rtnetlink a message to have something
+    /// changed.
     ///
     /// # Panics
     ///
     /// As [`call`](Self::call).
-    pub fn sends(&self) -> Option<[u8; 8]> {
-        let words = self.words();
-        if words.first() != Some(&nix::libc::SYS_sendto) || *words.get(3)? < 8 {
-            return None;
-        }
-        let address = std::ptr::without_provenance_mut(usize::try_from(*words.get(2)?).ok()?);
-        let read: i64 = ptrace::read(self.process, address).ok()?;
-        Some(read.to_ne_bytes())
+    pub fn sends_a_change(&self) -> bool {
+        self.call() == nix::libc::SYS_sendto && self.can_change_something()
     }
 
     /// The number of the system call and its arguments, the same on every processor.

@@ -47,7 +47,7 @@ impl Invocation<'_> {
             match traced.step() {
                 Stop::Enters => {
                     *calls.entry(traced.call()).or_insert(0) += 1;
-                    changes += u64::from(traced.sends().is_some_and(is_change));
+                    changes += u64::from(traced.sends_a_change());
                 }
                 Stop::Leaves => {}
                 Stop::Ended(code) => {
@@ -105,12 +105,6 @@ impl Counted {
             libc::SYS_msync,
         ])
     }
-}
-
-/// Whether a message of rtnetlink asks for a change: the types come in fours, of which the third
-/// is the one that only looks.
-fn is_change(begin: [u8; 8]) -> bool {
-    u16::from_ne_bytes([begin[4], begin[5]]) % 4 != 2
 }
 
 /// A call by name, where it is one that either program is known to make.

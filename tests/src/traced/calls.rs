@@ -135,8 +135,22 @@ pub(super) fn can_change_something(
             .contains(&i32::try_from(command).unwrap_or(-1))
         }),
         SYS_FCHMODAT2 => true,
+        // A question to rtnetlink; the length in it tells it from what else is sent.
+        libc::SYS_sendto => !argument(1)
+            .and_then(word)
+            .is_some_and(|begin| only_looks(begin.to_ne_bytes(), argument(2))),
         other => CHANGES.contains(&other),
     }
+}
+
+/// Whether these are the first bytes of an rtnetlink message of this length that has nothing
+/// changed: its types come in fours from 16 on, of which the third is the one that looks.
+pub(super) fn only_looks(begin: [u8; 8], length: Option<i64>) -> bool {
+    let [a, b, c, d, kind @ ..] = begin;
+    let number = u16::from_ne_bytes([kind[0], kind[1]]);
+    length == Some(i64::from(u32::from_ne_bytes([a, b, c, d])))
+        && (16..256).contains(&number)
+        && number % 4 == 2
 }
 
 #[cfg(test)]
@@ -165,6 +179,29 @@ mod tests {
         assert!(asked(libc::SYS_openat2, &[-100, 0x7000, 0x1000, 24]));
         // Unreadable: it might.
         assert!(asked(libc::SYS_openat2, &[-100, 0x7000, 0x2000, 24]));
+    }
+
+    #[test]
+    fn a_question_to_the_kernel_changes_nothing() {
+        let sent = |number: u16, length: u32| {
+            let message = [length.to_ne_bytes(), [0; 4]].concat();
+            let mut begin: [u8; 8] = message.try_into().unwrap();
+            begin[4..6].copy_from_slice(&number.to_ne_bytes());
+            can_change_something(libc::SYS_sendto, &[3, 0x7000, 36, 0], |_| {
+                Some(i64::from_ne_bytes(begin))
+            })
+        };
+        assert!(!sent(libc::RTM_GETQDISC, 36));
+        assert!(!sent(libc::RTM_GETLINK, 36));
+        assert!(sent(libc::RTM_NEWQDISC, 36));
+        assert!(sent(libc::RTM_DELLINK, 36));
+        // Another length: it is no such message.
+        assert!(sent(libc::RTM_GETQDISC, 40));
+        assert!(can_change_something(
+            libc::SYS_sendto,
+            &[3, 0x7000, 36, 0],
+            |_| None
+        ));
     }
 
     #[test]
