@@ -14,6 +14,7 @@ mod round_trip_time;
 mod seen;
 mod statistics;
 mod text;
+mod tin;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,7 @@ pub use round_trip_time::RoundTripTime;
 pub use seen::{Inexpressible, NotExpressible, Seen, Unknown};
 pub use statistics::{Counters, Statistics, Tin};
 pub use text::{Problem, TextError};
+pub use tin::TinName;
 
 /// Every option of CAKE.
 ///

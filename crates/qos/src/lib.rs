@@ -43,9 +43,11 @@
 mod attribute;
 mod bytes;
 pub mod cake;
+mod health;
 mod ingress;
 mod link;
 pub mod netlink;
+mod passage;
 mod qdisc;
 mod quantity;
 mod rate;
@@ -53,6 +55,7 @@ mod redirect;
 mod root_qdisc;
 mod route;
 mod shaper;
+mod statistics;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -61,6 +64,10 @@ pub use cake::{Cake, CakeOption, LinkLayer, RoundTripTime, Seen, TextError, diff
 pub use ingress::{HookState, IngressHook};
 pub use link::{IfbLink, LinkState};
 pub use netlink::Netlink;
+pub use passage::{
+    DeviceCounters, EgressCounters, IngressCounters, Passage, PathCounters, RedirectCounters,
+    RootCounters, Station, Verdict,
+};
 pub use qdisc::Qdisc;
 pub use quantity::QuantityError;
 pub use rate::Rate;
@@ -68,6 +75,7 @@ pub use redirect::{Redirect, RedirectState};
 pub use root_qdisc::{Attached, ExplicitRoot, RootQdisc, RootState};
 pub use route::default_device;
 pub use shaper::Shaper;
+pub use statistics::{QueueStatistics, RootStatistics, ShaperStatistics};
 
 /// Makes this crate's kinds of knob known to a session.
 pub fn knobs(registry: &mut hosttune_core::Registry) {

@@ -1,10 +1,14 @@
 //! A queueing discipline that is wanted: its kind, and its options as the kernel reads them.
 
+use hosttune_core::Error;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
-use crate::cake::Cake;
+use crate::cake::{Cake, CakeOption, Seen};
 use crate::netlink::Attributes;
+
+/// The kind that puts CAKE on every queue.
+pub(crate) const CAKE_MQ: &str = "cake_mq";
 
 const TCA_TBF_PARMS: u16 = 1;
 const TCA_TBF_RATE64: u16 = 4;
@@ -41,6 +45,43 @@ impl Qdisc {
             kind: kind.into(),
             options: options.into(),
         }
+    }
+
+    /// CAKE on every queue of a device that has several, which together keep to the one bandwidth:
+    /// without the lock that one root is for all of them. Linux 7.0 and later.
+    ///
+    /// Only where it is asked for: what the queues do not use of their share of the bandwidth they
+    /// learn from each other with a delay, and fairness is kept in each of them alone.
+    pub fn cake_mq(cake: &Cake) -> Self {
+        Self::new(CAKE_MQ, cake.to_attributes())
+    }
+
+    /// The options, where it is CAKE of either kind.
+    pub(crate) fn cake_options(&self) -> Option<Seen> {
+        let cake = matches!(self.kind.as_str(), "cake" | CAKE_MQ);
+        cake.then(|| Seen::read(self.options.as_slice()))
+    }
+
+    /// What is wrong with it for what arrives at a device, although the kernel takes it.
+    pub(crate) fn check_for_ingress(&self, device: &str) -> Result<(), Error> {
+        if self.kind == CAKE_MQ {
+            return Err(Error::tuning(
+                format!("what arrives at {device} goes through an IFB, which has one queue: cake_mq needs several"),
+                "shape what arrives with cake; cake_mq is for what leaves",
+            ));
+        }
+        let filters = self
+            .cake_options()
+            .and_then(|seen| seen.value(CakeOption::AckFilter));
+        if filters.is_some_and(|filters| filters != 0) {
+            return Err(Error::tuning(
+                format!(
+                    "ack-filter on what arrives at {device} saves nothing: the acknowledgements have crossed the slow link already, and what is sent would stumble without them"
+                ),
+                "say ack-filter for what leaves, and no-ack-filter for what arrives",
+            ));
+        }
+        Ok(())
     }
 
     /// A token bucket, for kernels that have no CAKE: so many bytes a second, so many at once, and

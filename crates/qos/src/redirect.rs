@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ingress::{HookState, IngressHook, hook, no_device, shared_block};
 use crate::link::{IfbLink, change, hash};
-use crate::netlink::{ENOENT, Filter, INGRESS_FILTERS, Link, Netlink, PRIORITY, View};
+use crate::netlink::{
+    ENOENT, Filter, INGRESS_FILTERS, Link, Netlink, PRIORITY, TrafficStatistics, View,
+};
 
 /// Sends everything that arrives at one device out through another, both by name.
 ///
@@ -64,6 +66,20 @@ impl Redirect {
         let mut filters = wire.filters(link.index, INGRESS_FILTERS)?;
         filters.retain(|filter| filter.mirred().is_some_and(|to| to.cookie == cookie));
         Ok(filters)
+    }
+
+    /// Where ours leads and what it has counted; nothing where there is not one.
+    pub(crate) fn counted(
+        &self,
+        wire: View<'_>,
+        link: &Link,
+    ) -> Result<Option<(u32, TrafficStatistics)>, HostError> {
+        Ok(match self.ours(wire, link)?.as_slice() {
+            [one] => one
+                .mirred()
+                .map(|to| (to.device, one.mirred_statistics().unwrap_or_default())),
+            _ => None,
+        })
     }
 
     fn seen(&self, wire: View<'_>, link: &Link) -> Result<RedirectState, HostError> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::ingress::{HookState, IngressHook, no_device};
 use crate::link::{IfbLink, unusable_name};
 use crate::netlink::{LONGEST_NAME, View};
-use crate::qdisc::Qdisc;
+use crate::qdisc::{CAKE_MQ, Qdisc};
 use crate::redirect::{Redirect, RedirectState};
 use crate::root_qdisc::RootQdisc;
 
@@ -100,7 +100,10 @@ impl Shaper {
                 "give another name for the IFB",
             ));
         }
-        Ok(())
+        match &self.ingress {
+            Some(qdisc) => qdisc.check_for_ingress(&self.device),
+            None => Ok(()),
+        }
     }
 
     /// Why nothing can be shaped here, if nothing can.
@@ -175,6 +178,7 @@ impl Tuning for Shaper {
             let now = at.now(&root)?;
             if let crate::RootState::Default { shows: Some(kind) } = &now
                 && kind == "mq"
+                && qdisc.kind != CAKE_MQ
             {
                 at.note(format!(
                     "{} has several queues; under one shaper they share one lock",
@@ -186,9 +190,9 @@ impl Tuning for Shaper {
                 .why("the queue of what leaves is to be here, and not at the modem's")
                 .required();
         }
-        match &self.ingress {
-            Some(qdisc) => self.ingress_of(at, qdisc),
-            None => Ok(()),
+        if let Some(qdisc) = &self.ingress {
+            self.ingress_of(at, qdisc)?;
         }
+        self.note_health(at)
     }
 }

@@ -234,7 +234,7 @@ fn counters_of_a_new_qdisc_are_read_whole() {
         kernel.make(devices.number(1), &cake.to_attributes());
         let statistics = Statistics::read(&kernel.counters(devices.number(1)).unwrap());
         assert_eq!(statistics.tins.len(), tins);
-        assert_eq!(statistics.counters.memory_limit, Some(2 << 20));
+        assert_eq!(statistics.counters.memory_limit_bytes, Some(2 << 20));
         assert_eq!(
             statistics.counters.capacity_estimate_bytes_per_second,
             Some(1_000_000)
@@ -307,7 +307,7 @@ fn the_longest_packet_is_measured_before_it_is_cut() {
         let statistics = Statistics::read(&kernel.counters(Loopback::NUMBER).unwrap());
         let tin = &statistics.tins[0];
         assert!(
-            tin.longest_packet > Some(Loopback::FRAME),
+            tin.longest_packet_bytes > Some(Loopback::FRAME),
             "{words}: {tin:?}"
         );
         let packets = usize::try_from(tin.sent_packets.unwrap()).unwrap();
@@ -322,7 +322,7 @@ fn the_longest_packet_is_measured_before_it_is_cut() {
         );
         println!(
             "{words}: {packets} packets, the longest of {:?} bytes",
-            tin.longest_packet
+            tin.longest_packet_bytes
         );
     }
 }

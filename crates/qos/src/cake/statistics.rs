@@ -76,9 +76,9 @@ counters! {
         /// Flows that do not slow down when they are dropped from.
         unresponsive_flows: u32 = 23;
         /// The longest packet that came, in bytes, before it was cut.
-        longest_packet: u32 = 24;
+        longest_packet_bytes: u32 = 24;
         /// Bytes that a flow sends per turn.
-        flow_quantum: u32 = 25;
+        flow_quantum_bytes: u32 = 25;
     }
 }
 
@@ -88,21 +88,21 @@ counters! {
         /// The estimate of `autorate-ingress`, in bytes per second.
         capacity_estimate_bytes_per_second: u64 = 2;
         /// The most bytes that waiting packets may take.
-        memory_limit: u32 = 3;
+        memory_limit_bytes: u32 = 3;
         /// The most bytes that they ever took.
-        memory_used: u32 = 4;
+        memory_used_bytes: u32 = 4;
         /// The mean length of what stands before the network layer.
-        average_network_offset: u32 = 5;
+        average_network_offset_bytes: u32 = 5;
         /// The shortest packet, from its network layer on; 4,294,967,295 before the first.
-        minimum_network_length: u32 = 6;
+        minimum_network_length_bytes: u32 = 6;
         /// The longest.
-        maximum_network_length: u32 = 7;
+        maximum_network_length_bytes: u32 = 7;
         /// The shortest packet as it is counted; 4,294,967,295 before the first.
-        minimum_adjusted_length: u32 = 8;
+        minimum_adjusted_length_bytes: u32 = 8;
         /// The longest.
-        maximum_adjusted_length: u32 = 9;
+        maximum_adjusted_length_bytes: u32 = 9;
         /// Bytes that a flow may still send in its turn. Told of a class, which is a flow, only.
-        deficit: i32 = 11;
+        deficit_bytes: i32 = 11;
         /// How often it was dropped from in a row. Of a class only.
         cobalt_count: u32 = 12;
         /// Whether it is being dropped from. Of a class only.

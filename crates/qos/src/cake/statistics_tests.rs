@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::attribute;
-use crate::cake::{Cake, Symptom};
+use crate::cake::{Cake, Symptom, TinName};
 use proptest::prelude::*;
 
 fn counter(bytes: &mut Vec<u8>, number: u16, value: u32) {
@@ -43,8 +43,8 @@ fn known_counters_are_read_beside_unknown_ones() {
         statistics.counters.capacity_estimate_bytes_per_second,
         Some(125_000)
     );
-    assert_eq!(statistics.counters.deficit, Some(-5));
-    assert_eq!(statistics.counters.average_network_offset, None);
+    assert_eq!(statistics.counters.deficit_bytes, Some(-5));
+    assert_eq!(statistics.counters.average_network_offset_bytes, None);
     assert_eq!(
         statistics.counters.unknown,
         [Unknown {
@@ -65,12 +65,12 @@ fn known_counters_are_read_beside_unknown_ones() {
 fn symptoms_are_found_and_length_is_none_where_packets_are_cut() {
     let statistics = Statistics::read(&told());
     let delay = Symptom::DelayAboveRoundTrip {
-        tin: 0,
+        tin: TinName::Number(0),
         peak_microseconds: 488_000,
         interval_microseconds: 100_000,
     };
     let drops = Symptom::Drops {
-        tin: 0,
+        tin: TinName::Number(0),
         dropped: 3,
         sent: 1000,
     };
@@ -80,7 +80,7 @@ fn symptoms_are_found_and_length_is_none_where_packets_are_cut() {
         [delay, drops, memory]
     );
     let whole = Symptom::PacketsNotCut {
-        tin: 0,
+        tin: TinName::Number(0),
         longest: 65_226,
         frame: 1514,
     };
@@ -95,7 +95,7 @@ fn symptoms_are_found_and_length_is_none_where_packets_are_cut() {
 fn json_is_flat_and_read_back() {
     let statistics = Statistics::read(&told());
     let json = serde_json::to_value(&statistics).unwrap();
-    assert_eq!(json["memory_limit"], 4096);
+    assert_eq!(json["memory_limit_bytes"], 4096);
     assert_eq!(json["tins"][0]["peak_delay_microseconds"], 488_000);
     assert_eq!(
         serde_json::from_value::<Statistics>(json).unwrap(),

@@ -99,6 +99,11 @@ impl NetlinkError {
     fn lacks(&self) -> Option<Lack> {
         let kind = self.0.kind.as_deref().unwrap_or_default();
         let (what, module) = match (self.errno()?, self.text()?) {
+            (ENOENT, "Specified qdisc kind is unknown") if kind == "cake_mq" => (
+                // It came into the module of CAKE itself.
+                "the queueing discipline cake_mq, which came with Linux 7.0".to_owned(),
+                "sch_cake".to_owned(),
+            ),
             (ENOENT, "Specified qdisc kind is unknown") => (
                 format!("the queueing discipline {kind}"),
                 format!("sch_{kind}"),
@@ -161,6 +166,9 @@ impl From<NetlinkError> for HostError {
         let hint = match error.errno() {
             Some(EEXIST) => Some("somebody else has put something there: look at it first"),
             Some(ENOBUFS | ENOMEM) => Some("the kernel is short of memory: try again"),
+            Some(EPERM) => Some(
+                "this needs CAP_NET_ADMIN in the network namespace of the device: run it as root there",
+            ),
             Some(ENODEV) => Some("the device is not there: check its name with ip link"),
             _ => None,
         };

@@ -75,17 +75,27 @@ impl Filter {
 
     /// What the filter does first, where that is `mirred`.
     pub fn mirred(&self) -> Option<Mirred> {
+        match self.actions() {
+            Ok(actions) => mirred(actions?),
+            // Of the others it differs which attribute it is; none of ours is among them.
+            Err(()) => attributes(&self.options).find_map(|attribute| mirred(attribute.value)),
+        }
+    }
+
+    /// The first action of one of the kinds that ours has.
+    pub(super) fn first_action(&self) -> Option<&[u8]> {
+        let actions = self.actions().ok()??;
+        Some(attributes(actions).next()?.value)
+    }
+
+    /// `Err` for a kind of which it is not known where they are.
+    fn actions(&self) -> Result<Option<&[u8]>, ()> {
         let number = match self.kind.as_str() {
             "matchall" => TCA_MATCHALL_ACT,
             "u32" => TCA_U32_ACT,
-            // Of the others it differs which one it is; none of ours is among them.
-            _ => return self.mirred_anywhere(),
+            _ => return Err(()),
         };
-        mirred(find(&self.options, number)?.value)
-    }
-
-    fn mirred_anywhere(&self) -> Option<Mirred> {
-        attributes(&self.options).find_map(|attribute| mirred(attribute.value))
+        Ok(find(&self.options, number).map(|actions| actions.value))
     }
 
     /// Whether it is no filter, but the table or the head that the kernel shows over some.

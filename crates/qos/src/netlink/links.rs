@@ -5,7 +5,11 @@ use super::numbers::*;
 use super::{Message, NetlinkError, Request};
 
 /// The fixed part, `struct ifinfomsg`.
-const FIXED: usize = 16;
+pub(super) const FIXED: usize = 16;
+
+/// `ARPHRD_ETHER`, and how long the header of a frame of Ethernet is.
+const ETHERNET: u16 = 1;
+const ETHERNET_HEADER: u32 = 14;
 
 /// A link as the kernel shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +26,12 @@ pub struct Link {
     pub kind: String,
     /// What somebody noted about it.
     pub alias: Option<String>,
+    /// `ARPHRD_…`: what its frames look like.
+    pub hardware: u16,
+    /// The longest packet that it takes, in bytes, without the header of its frames.
+    pub mtu: Option<u32>,
+    /// How many queues it was made with for what leaves it.
+    pub transmit_queues: Option<u32>,
 }
 
 impl Link {
@@ -50,6 +60,9 @@ impl Link {
                     .and_then(|info| Some(find(info.value, IFLA_INFO_KIND)?.text()))
                     .unwrap_or_default(),
                 alias: bytes(IFLA_IFALIAS).map(|alias| alias.text()),
+                hardware: hardware(&message.payload)?,
+                mtu: bytes(IFLA_MTU).and_then(|mtu| mtu.word()),
+                transmit_queues: bytes(IFLA_NUM_TX_QUEUES).and_then(|count| count.word()),
             })
         };
         read().ok_or_else(|| {
@@ -60,6 +73,17 @@ impl Link {
     /// Whether it is up, as an administrator sees it.
     pub fn is_up(&self) -> bool {
         self.flags & IFF_UP != 0
+    }
+
+    /// The longest frame that it sends, in bytes, as CAKE measures it: with the header of Ethernet,
+    /// and without those of links that are none.
+    pub fn longest_frame(&self) -> Option<u32> {
+        let header = if self.hardware == ETHERNET {
+            ETHERNET_HEADER
+        } else {
+            0
+        };
+        self.mtu?.checked_add(header)
     }
 
     /// Creates an IFB and brings it up, with one message.
@@ -117,6 +141,12 @@ impl Link {
             &self.name,
         )
     }
+}
+
+/// `ifi_type`, in the fixed part.
+fn hardware(payload: &[u8]) -> Option<u16> {
+    let bytes = payload.get(2..4)?;
+    Some(u16::from_ne_bytes(bytes.try_into().ok()?))
 }
 
 fn fixed(index: u32, flags: u32, change: u32) -> Vec<u8> {

@@ -12,6 +12,7 @@ mod links;
 mod numbers;
 mod request;
 mod socket;
+mod statistics;
 mod traffic;
 mod view;
 
@@ -28,6 +29,7 @@ pub use links::Link;
 pub use numbers::*;
 pub use request::{Message, Request};
 pub use socket::KernelSocket;
+pub use statistics::{LinkStatistics, TrafficStatistics};
 #[cfg(feature = "testing")]
 pub(crate) use traffic::words as traffic_words;
 pub use traffic::{Class, TrafficControl, shown_handle};
@@ -107,15 +109,27 @@ impl Netlink {
     /// # Errors
     /// What the kernel answers otherwise.
     pub fn link(&self, name: &str) -> Result<Option<Link>, NetlinkError> {
+        self.look_at(name)?.as_ref().map(Link::read).transpose()
+    }
+
+    fn look_at(&self, name: &str) -> Result<Option<Message>, NetlinkError> {
         // A name that is too long is an error to the kernel, and certainly none that is there.
         if name.is_empty() || name.len() > LONGEST_NAME {
             return Ok(None);
         }
         match self.rtnetlink.get(&Link::look_for(name)) {
-            Ok(message) => Link::read(&message).map(Some),
+            Ok(message) => Ok(Some(message)),
             Err(error) if error.errno() == Some(ENODEV) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// What was counted of the link of this name; `None` where there is none.
+    ///
+    /// # Errors
+    /// What the kernel answers otherwise.
+    pub fn link_statistics(&self, name: &str) -> Result<Option<LinkStatistics>, NetlinkError> {
+        Ok(self.look_at(name)?.as_ref().map(LinkStatistics::of))
     }
 
     /// All queueing disciplines of all links, hidden ones excepted.

@@ -34,8 +34,11 @@ pub const RTM_GETTFILTER: u16 = 46;
 
 pub const IFLA_ADDRESS: u16 = 1;
 pub const IFLA_IFNAME: u16 = 3;
+pub const IFLA_MTU: u16 = 4;
 pub const IFLA_LINKINFO: u16 = 18;
 pub const IFLA_IFALIAS: u16 = 20;
+pub const IFLA_STATS64: u16 = 23;
+pub const IFLA_NUM_TX_QUEUES: u16 = 31;
 pub const IFLA_INFO_KIND: u16 = 1;
 pub const IFF_UP: u32 = 1;
 
@@ -48,6 +51,8 @@ pub const TCA_EGRESS_BLOCK: u16 = 14;
 pub const TCA_STATS_RATE_EST: u16 = 2;
 pub const TCA_STATS_RATE_EST64: u16 = 5;
 
+pub const TCA_ACT_STATS: u16 = 4;
+
 pub const TC_H_ROOT: u32 = 0xffff_ffff;
 pub const TC_H_INGRESS: u32 = 0xffff_fff1;
 /// The handle of an ingress hook.
@@ -57,6 +62,7 @@ pub const INGRESS_FILTERS: u32 = 0xffff_fff2;
 /// Where `clsact` has filters of what leaves.
 pub const EGRESS_FILTERS: u32 = 0xffff_fff3;
 
+pub const EPERM: i32 = 1;
 pub const ENOENT: i32 = 2;
 pub const EINTR: i32 = 4;
 pub const ENOMEM: i32 = 12;

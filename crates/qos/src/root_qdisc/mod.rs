@@ -3,6 +3,8 @@
 mod options;
 mod read;
 
+pub(crate) use read::{is_like, standing_at_root};
+
 use std::fmt;
 
 use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
@@ -13,7 +15,7 @@ use crate::cake::Cake;
 use crate::ingress::no_device;
 use crate::link::{IfbLink, change};
 use crate::netlink::{Link, TC_H_ROOT, TrafficControl, View, shown_handle};
-use crate::qdisc::Qdisc;
+use crate::qdisc::{CAKE_MQ, Qdisc};
 
 /// The handles that roots of ours have, whichever is free: by a new one the kernel is told to put
 /// a new queueing discipline there, and not to change what it has.
@@ -179,7 +181,7 @@ impl RootQdisc {
 impl ExplicitRoot {
     /// Its options, where it is CAKE with options that have words.
     fn cake(&self) -> Option<Cake> {
-        let options = self.options.as_ref().filter(|_| self.kind == "cake")?;
+        let options = self.options.as_ref().filter(|_| matches!(self.kind.as_str(), "cake" | CAKE_MQ))?;
         let (cake, _) = Cake::from_attributes(options.as_slice()).ok()?;
         Some(cake)
     }
@@ -289,6 +291,12 @@ impl Knob for RootQdisc {
             RootState::Explicit(to) => to.discards || !to.lost.is_empty(),
             _ => false,
         };
+        if let RootState::Explicit(wanted) = to
+            && let Some(link) = View::of(host)?.link(&self.device)?
+            && let Some(lack) = options::lacks(&link, &wanted.kind, wanted.options.as_ref())
+        {
+            return Ok(Some(lack));
+        }
         Ok(match self.read(host)? {
             RootState::NoDevice => {
                 let ifb = IfbLink::new(&self.device);

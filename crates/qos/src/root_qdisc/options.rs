@@ -1,7 +1,10 @@
 //! Where what the kernel gives of options is not what it was given, and not what it takes.
 
+use hosttune_core::{Lack, LackKind};
+
 use crate::bytes::Bytes;
-use crate::netlink::{Attributes, attributes, find};
+use crate::netlink::{Attributes, Link, attributes, find};
+use crate::qdisc::CAKE_MQ;
 
 /// The kinds whose options are attributes; those of the others are one structure.
 const OF_ATTRIBUTES: [&str; 10] = [
@@ -91,6 +94,32 @@ fn unrounded(shown: u32) -> u32 {
     u32::try_from((kept * 1024).div_ceil(1000)).unwrap_or(shown)
 }
 
+/// What this kind needs of a link, or of its options, and the kernel refuses without a word.
+pub(super) fn lacks(link: &Link, kind: &str, wanted: Option<&Bytes>) -> Option<Lack> {
+    if kind != CAKE_MQ {
+        return None;
+    }
+    let (why, hint) = if link.transmit_queues.is_some_and(|queues| queues < 2) {
+        (
+            format!("{} has one transmit queue: cake_mq needs several", link.name),
+            "use cake, or give the device more queues: ethtool -L",
+        )
+    } else if autorate(wanted?.as_slice()) {
+        (
+            "cake_mq has no autorate-ingress".to_owned(),
+            "say a bandwidth, or use cake",
+        )
+    } else {
+        return None;
+    };
+    Some(Lack::new(LackKind::ValueUnavailable, why).hint(hint))
+}
+
+/// Whether options of CAKE have the kernel estimate the bandwidth.
+fn autorate(options: &[u8]) -> bool {
+    find(options, TCA_CAKE_AUTORATE).is_some_and(|on| on.word().unwrap_or(0) != 0)
+}
+
 /// Whether options as seen are what asking for the wanted ones gives.
 pub(super) fn alike(kind: &str, seen: Option<&Bytes>, wanted: Option<&Bytes>) -> bool {
     let bytes = |options: Option<&Bytes>| {
@@ -104,8 +133,7 @@ pub(super) fn alike(kind: &str, seen: Option<&Bytes>, wanted: Option<&Bytes>) ->
         return false;
     }
     let is_cake = kind.starts_with("cake");
-    let autorate =
-        is_cake && find(&wanted, TCA_CAKE_AUTORATE).is_some_and(|on| on.word().unwrap_or(0) != 0);
+    let autorate = is_cake && autorate(&wanted);
     // The kernel accounts for raw packets until an overhead says otherwise.
     if is_cake
         && find(&wanted, TCA_CAKE_OVERHEAD).is_some()

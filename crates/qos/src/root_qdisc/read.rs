@@ -2,11 +2,12 @@
 
 use hosttune_core::HostError;
 
-use super::{Attached, ExplicitRoot, RootState};
+use super::{Attached, ExplicitRoot, RootState, options};
 use crate::netlink::{
     INGRESS_HANDLE, Link, TC_H_INGRESS, TC_H_ROOT, TCA_EGRESS_BLOCK, TCA_INGRESS_BLOCK, TCA_STAB,
     TrafficControl, View,
 };
+use crate::qdisc::Qdisc;
 
 /// The kinds of which the kernel takes back what it gave, as measured on real ones.
 const EXACT: [&str; 25] = [
@@ -39,6 +40,20 @@ const EXACT: [&str; 25] = [
 
 /// Those of them whose classes somebody creates.
 const HAVE_CLASSES: [&str; 4] = ["drr", "hfsc", "htb", "qfq"];
+
+/// What is shown at the root of the link of this number.
+pub(crate) fn standing_at_root(all: &[TrafficControl], index: u32) -> Option<&TrafficControl> {
+    all.iter()
+        .find(|one| one.link == index && one.parent == TC_H_ROOT)
+}
+
+/// Whether one that is shown is what asking for the wanted one gives.
+pub(crate) fn is_like(shown: &TrafficControl, wanted: &Qdisc) -> bool {
+    let options = shown.options().map(|raw| raw.to_vec().into());
+    shown.handle != 0
+        && shown.kind == wanted.kind
+        && options::alike(&shown.kind, options.as_ref(), Some(&wanted.options))
+}
 
 pub(super) fn root(wire: View<'_>, link: &Link) -> Result<RootState, HostError> {
     let mut all = wire.qdiscs()?;

@@ -70,13 +70,16 @@ impl State {
             return refuse(ENODEV, "");
         };
         let flags = if link.up { IFF_UP } else { 0 };
-        let mut payload = vec![0; 4];
+        // Of Ethernet.
+        let mut payload = [&[0; 2][..], &1_u16.to_ne_bytes()].concat();
         for word in [link.index, flags, 0] {
             payload.extend(word.to_ne_bytes());
         }
         let mut attributes = Attributes::new()
             .with_text(IFLA_IFNAME, &link.name)
-            .with(IFLA_ADDRESS, &link.address);
+            .with(IFLA_ADDRESS, &link.address)
+            .with(IFLA_MTU, &1500_u32.to_ne_bytes())
+            .with(IFLA_NUM_TX_QUEUES, &link.queues.to_ne_bytes());
         if let Some(alias) = &link.alias {
             attributes = attributes.with_text(IFLA_IFALIAS, &String::from_utf8_lossy(alias));
         }

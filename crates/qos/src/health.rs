@@ -1,0 +1,53 @@
+//! What the counters of a shaper that stands say about whether it does its work.
+
+use hosttune_core::{Error, HostError, Planner};
+
+use crate::netlink::View;
+use crate::qdisc::Qdisc;
+use crate::root_qdisc::{is_like, standing_at_root};
+use crate::shaper::Shaper;
+
+impl Shaper {
+    /// Notes it, of what stands there as wanted: counters of anything else say nothing about that.
+    ///
+    /// Drops that are part of ordinary work are not noted: a note that always stands is read by
+    /// nobody.
+    pub(crate) fn note_health(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        let sides: [(&str, Option<&Qdisc>); 2] = [
+            (&self.device, self.egress.as_ref()),
+            (&self.ifb, self.ingress.as_ref()),
+        ];
+        let wire = View::of(at.host())?;
+        let mut listed = None;
+        for (device, wanted) in sides {
+            let options = wanted
+                .and_then(Qdisc::cake_options)
+                .and_then(|seen| seen.cake().ok());
+            let (Some(wanted), Some(options)) = (wanted, options) else {
+                continue;
+            };
+            let Some(link) = wire.link(device).map_err(HostError::from)? else {
+                continue;
+            };
+            let all = match &listed {
+                Some(all) => all,
+                None => listed.insert(wire.qdiscs().map_err(HostError::from)?),
+            };
+            let root = standing_at_root(all, link.index).filter(|root| is_like(root, wanted));
+            let (Some(root), Some(frame)) = (root, link.longest_frame()) else {
+                continue;
+            };
+            let each = all.iter().filter(|one| {
+                one.link == link.index && (one.parent >> 16 == root.handle >> 16 || *one == root)
+            });
+            for symptom in each
+                .filter_map(|one| one.cake_statistics())
+                .flat_map(|statistics| statistics.symptoms(&options, frame))
+                .filter(|symptom| !symptom.is_ordinary())
+            {
+                at.note(format!("{device}: {symptom}"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! What any two readings say.
+
+use super::*;
+use proptest::prelude::*;
+
+fn counted(packets: u64, drops: u32, queued: u32) -> TrafficStatistics {
+    TrafficStatistics {
+        packets: Some(packets),
+        drops: Some(drops),
+        queued_packets: Some(queued),
+        ..TrafficStatistics::default()
+    }
+}
+
+fn root(packets: u64, drops: u32, queued: u32) -> Option<RootCounters> {
+    Some(RootCounters {
+        link: 3,
+        kind: "cake".to_owned(),
+        handle: 0x4854_0000,
+        counted: counted(packets, drops, queued),
+    })
+}
+
+/// As if nothing came while it was read.
+fn reading(received: u64, redirected: u64, ifb: Option<RootCounters>) -> PathCounters {
+    let device = LinkStatistics {
+        received_packets: Some(received),
+        transmitted_packets: Some(received),
+        ..LinkStatistics::default()
+    };
+    PathCounters {
+        device: Some(DeviceCounters {
+            index: 2,
+            first: device,
+            last: device,
+        }),
+        egress: None,
+        ingress: Some(IngressCounters {
+            redirect: Some(RedirectCounters {
+                to: 3,
+                first: counted(redirected, 0, 0),
+                last: counted(redirected, 0, 0),
+            }),
+            ifb,
+        }),
+    }
+}
+
+fn leaving(transmitted: u64, root: Option<RootCounters>) -> PathCounters {
+    PathCounters {
+        ingress: None,
+        egress: Some(EgressCounters { root }),
+        ..reading(transmitted, 0, None)
+    }
+}
+
+fn ingress(earlier: &PathCounters, later: &PathCounters) -> Verdict {
+    earlier.until(later).ingress.unwrap()
+}
+
+fn missing(station: Station) -> Verdict {
+    Verdict::Missing { station }
+}
+
+fn restarted(station: Station) -> Verdict {
+    Verdict::Restarted { station }
+}
+
+#[test]
+fn what_arrives_is_followed_to_where_it_is_seen_last() {
+    let earlier = reading(100, 50, root(50, 7, 0));
+    for (later, verdict) in [
+        (reading(100, 50, root(50, 7, 0)), Verdict::Idle),
+        (reading(109, 59, root(59, 7, 0)), Verdict::Flows),
+        // Merged on the way, or with some of other protocols.
+        (reading(109, 53, root(51, 8, 1)), Verdict::Flows),
+        (reading(101, 50, root(50, 7, 0)), Verdict::Bypassed),
+        (reading(109, 59, root(50, 7, 0)), Verdict::Lost),
+        (reading(109, 59, root(50, 16, 0)), Verdict::Lost),
+        (reading(109, 59, root(50, 7, 9)), Verdict::Waits),
+        (reading(109, 59, None), Verdict::Lost),
+        (reading(109, 50, None), missing(Station::Ifb)),
+        (reading(109, 9, root(59, 7, 0)), restarted(Station::Redirect)),
+        (reading(109, 59, root(9, 0, 0)), restarted(Station::Ifb)),
+        // The hardware is asked once a second only.
+        (reading(100, 59, root(59, 7, 0)), Verdict::Flows),
+    ] {
+        assert_eq!(ingress(&earlier, &later), verdict, "{later:#?}");
+    }
+}
+
+#[test]
+fn what_was_made_anew_says_nothing() {
+    let earlier = reading(100, 50, root(50, 7, 0));
+    let mut later = reading(109, 59, root(59, 7, 0));
+    later.device.as_mut().unwrap().index = 9;
+    assert_eq!(ingress(&earlier, &later), restarted(Station::Device));
+    later.device = None;
+    assert_eq!(ingress(&earlier, &later), missing(Station::Device));
+
+    let mut later = reading(109, 59, root(59, 7, 0));
+    later.ingress.as_mut().unwrap().ifb.as_mut().unwrap().handle = 9;
+    assert_eq!(ingress(&earlier, &later), restarted(Station::Ifb));
+    later.ingress.as_mut().unwrap().redirect = None;
+    assert_eq!(ingress(&earlier, &later), missing(Station::Redirect));
+    assert_eq!(
+        ingress(&later, &reading(109, 59, root(59, 7, 0))),
+        restarted(Station::Redirect)
+    );
+}
+
+/// One that comes between the two looks of a reading is on one side of it only.
+#[test]
+fn packets_that_come_while_it_is_read_accuse_nobody() {
+    let mut earlier = reading(100, 50, root(50, 0, 0));
+    earlier.device.as_mut().unwrap().last.received_packets = Some(101);
+    let redirect = |reading: &mut PathCounters, first, last| {
+        let redirect = reading.ingress.as_mut().unwrap().redirect.as_mut().unwrap();
+        redirect.first.packets = Some(first);
+        redirect.last.packets = Some(last);
+    };
+    let later = reading(101, 51, root(51, 0, 0));
+    redirect(&mut earlier, 51, 51);
+    assert_eq!(ingress(&earlier, &later), Verdict::Idle);
+    // Seen by the redirect, and not yet by the IFB when that was read.
+    let mut later = reading(102, 51, root(50, 0, 0));
+    redirect(&mut earlier, 50, 50);
+    redirect(&mut later, 50, 51);
+    assert_eq!(ingress(&earlier, &later), Verdict::Waits);
+}
+
+#[test]
+fn what_leaves_is_followed_too() {
+    let earlier = leaving(100, root(50, 7, 0));
+    for (later, verdict) in [
+        (leaving(100, root(50, 7, 0)), Verdict::Idle),
+        (leaving(109, root(59, 7, 0)), Verdict::Flows),
+        (leaving(100, root(50, 7, 3)), Verdict::Waits),
+        (leaving(100, root(50, 9, 0)), Verdict::Lost),
+        (leaving(109, root(50, 7, 0)), Verdict::Bypassed),
+        (leaving(109, None), missing(Station::Root)),
+        (leaving(109, root(1, 0, 0)), restarted(Station::Root)),
+    ] {
+        let passage = earlier.until(&later);
+        assert_eq!(passage.egress, Some(verdict), "{later:#?}");
+        assert_eq!(passage.ingress, None);
+    }
+}
+
+#[test]
+fn what_is_not_told_is_no_zero() {
+    let mut later = reading(109, 59, root(59, 0, 0));
+    later.device.as_mut().unwrap().first.received_packets = None;
+    let earlier = reading(100, 59, root(59, 0, 0));
+    let untold = |station| Verdict::Untold { station };
+    assert_eq!(ingress(&earlier, &later), untold(Station::Device));
+    let ifb = later.ingress.as_mut().unwrap().ifb.as_mut().unwrap();
+    ifb.counted = TrafficStatistics::default();
+    assert_eq!(ingress(&earlier, &later), untold(Station::Ifb));
+    let redirect = later.ingress.as_mut().unwrap().redirect.as_mut().unwrap();
+    redirect.last.packets = None;
+    assert_eq!(ingress(&earlier, &later), untold(Station::Redirect));
+}
+
+fn any_reading() -> impl Strategy<Value = PathCounters> {
+    let count = || 0..4_u64;
+    (
+        (count(), count(), count(), count()),
+        prop::option::of((count(), 0..3_u32, 0..2_u32)),
+        prop::option::of((count(), 0..3_u32, 0..2_u32)),
+        (any::<bool>(), any::<bool>(), any::<bool>()),
+    )
+        .prop_map(|((received, more, taken, passed), ifb, egress, flags)| {
+            let of = |(packets, drops, queued)| root(packets, drops, queued);
+            let mut reading = reading(received, taken, ifb.and_then(of));
+            let (device, redirected, shaped) = flags;
+            reading.device.as_mut().unwrap().last.received_packets = Some(received + more);
+            if let Some(ingress) = &mut reading.ingress {
+                let redirect = ingress.redirect.as_mut().unwrap();
+                redirect.last.packets = Some(taken + passed);
+                if !redirected {
+                    ingress.redirect = None;
+                }
+            }
+            if !device {
+                reading.device = None;
+            }
+            if shaped {
+                reading.egress = Some(EgressCounters {
+                    root: egress.and_then(of),
+                });
+            }
+            reading
+        })
+}
+
+proptest! {
+    #[test]
+    fn any_two_readings_are_compared_and_accuse_only_with_proof(
+        earlier in any_reading(), later in any_reading(),
+    ) {
+        let passage = earlier.until(&later);
+        match passage.ingress {
+            Some(Verdict::Bypassed) => {
+                prop_assert!(passage.received_packets > Some(0));
+                prop_assert_eq!(passage.redirected_packets, Some(0));
+            }
+            Some(Verdict::Lost) => {
+                prop_assert!(passage.redirected_packets > Some(0));
+                prop_assert!(passage.ifb_packets.is_none_or(|packets| packets == 0));
+            }
+            Some(Verdict::Flows) => prop_assert!(passage.ifb_packets > Some(0)),
+            Some(_) => {}
+            None => prop_assert!(later.ingress.is_none()),
+        }
+        prop_assert_eq!(passage.egress.is_some(), later.egress.is_some());
+        let json = serde_json::to_string(&passage)?;
+        prop_assert_eq!(serde_json::from_str::<Passage>(&json)?, passage);
+    }
+
+    /// Two of the same moment: nothing was lost in no time.
+    #[test]
+    fn a_reading_does_not_accuse_itself(reading in any_reading()) {
+        let passage = reading.until(&reading);
+        for verdict in [passage.egress, passage.ingress].into_iter().flatten() {
+            let accuses = matches!(verdict, Verdict::Bypassed | Verdict::Restarted { .. });
+            prop_assert!(!accuses, "{:?}", verdict);
+        }
+    }
+}

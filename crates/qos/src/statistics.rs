@@ -1,0 +1,222 @@
+//! What the queueing disciplines of a shaper have counted.
+
+use std::fmt;
+
+use hosttune_core::{Error, HostError, Session};
+use serde::{Deserialize, Serialize};
+
+use crate::cake::{Statistics, TinName};
+use crate::netlink::{Netlink, TrafficControl, TrafficStatistics, shown_handle};
+use crate::root_qdisc::standing_at_root;
+use crate::shaper::Shaper;
+
+/// What both roots of a shaper have counted since they were put there.
+///
+/// JSON has the unit in the name of each number. [`Display`](fmt::Display) is a short table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ShaperStatistics {
+    /// Of the root of the device; nothing where that is not shaped, or shows no root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<RootStatistics>,
+    /// Of the root of the IFB; nothing where nothing that arrives is shaped, or there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<RootStatistics>,
+}
+
+/// What a root has counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootStatistics {
+    /// The device that it stands at.
+    pub device: String,
+    /// What it has counted itself.
+    #[serde(flatten)]
+    pub root: QueueStatistics,
+    /// What those under it have counted, one for each queue of the device, where it is one of
+    /// those that have them: `cake_mq` counts its tins there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queues: Vec<QueueStatistics>,
+}
+
+/// What one queueing discipline has counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueStatistics {
+    /// Its kind, as `tc` names it.
+    pub kind: String,
+    /// Its handle, or what it stands under where it has none, as `tc` writes it.
+    pub handle: String,
+    /// What the kernel counts of every one.
+    #[serde(flatten)]
+    pub counted: TrafficStatistics,
+    /// What CAKE counts beside that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cake: Option<Statistics>,
+}
+
+impl QueueStatistics {
+    fn of(shown: &TrafficControl) -> Self {
+        Self {
+            kind: shown.kind.clone(),
+            handle: shown_handle(match shown.handle {
+                0 => shown.parent,
+                handle => handle,
+            }),
+            counted: shown.statistics().unwrap_or_default(),
+            cake: shown.cake_statistics(),
+        }
+    }
+}
+
+impl RootStatistics {
+    fn of(device: &str, index: u32, all: &[TrafficControl]) -> Option<Self> {
+        let root = standing_at_root(all, index)?;
+        let under = |one: &&TrafficControl| {
+            one.link == index && root.handle != 0 && one.parent >> 16 == root.handle >> 16
+        };
+        let mut under: Vec<_> = all.iter().filter(under).collect();
+        under.sort_by_key(|one| one.parent);
+        Some(Self {
+            device: device.to_owned(),
+            root: QueueStatistics::of(root),
+            queues: under.into_iter().map(QueueStatistics::of).collect(),
+        })
+    }
+}
+
+impl Shaper {
+    /// What its queueing disciplines have counted.
+    ///
+    /// # Errors
+    /// Where no wire is plugged in, and what the kernel answers.
+    pub fn statistics(&self, session: &Session) -> Result<ShaperStatistics, Error> {
+        let wire = session.host().wire::<Netlink>()?;
+        let all = wire.qdiscs().map_err(HostError::from)?;
+        let of = |shaped: bool, device: &str| -> Result<_, HostError> {
+            let link = if shaped { wire.link(device)? } else { None };
+            Ok(link.and_then(|link| RootStatistics::of(device, link.index, &all)))
+        };
+        Ok(ShaperStatistics {
+            egress: of(self.egress.is_some(), &self.device)?,
+            ingress: of(self.ingress.is_some(), &self.ifb)?,
+        })
+    }
+}
+
+/// A counter, or that it is not told.
+fn shown(count: Option<impl fmt::Display>) -> String {
+    count.map_or("?".to_owned(), |count| count.to_string())
+}
+
+impl fmt::Display for ShaperStatistics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [("leaving", &self.egress), ("arriving", &self.ingress)];
+        let mut between = "";
+        for (direction, root) in all {
+            if let Some(root) = root {
+                write!(f, "{between}{direction} {root}")?;
+                between = "\n";
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for RootStatistics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.device, self.root)?;
+        self.queues
+            .iter()
+            .try_for_each(|queue| write!(f, "\n{queue}"))
+    }
+}
+
+impl fmt::Display for QueueStatistics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counted = &self.counted;
+        write!(
+            f,
+            "{} {}, {} packets, {} bytes, {} dropped, {} waiting",
+            self.kind,
+            self.handle,
+            shown(counted.packets),
+            shown(counted.bytes),
+            shown(counted.drops),
+            shown(counted.queued_packets)
+        )?;
+        let Some(cake) = &self.cake else {
+            return Ok(());
+        };
+        write!(
+            f,
+            "\n  {:<12}{:>12}{:>15}{:>9}{:>9}{:>10}{:>10}",
+            "tin", "packets", "bytes", "dropped", "marked", "peak µs", "mean µs"
+        )?;
+        for (place, tin) in cake.tins.iter().enumerate() {
+            write!(
+                f,
+                "\n  {:<12}{:>12}{:>15}{:>9}{:>9}{:>10}{:>10}",
+                TinName::of(place, cake.tins.len()),
+                shown(tin.sent_packets),
+                shown(tin.sent_bytes),
+                shown(tin.dropped_packets),
+                shown(tin.ecn_marked_packets),
+                shown(tin.peak_delay_microseconds),
+                shown(tin.average_delay_microseconds)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cake::Tin;
+
+    fn voice() -> ShaperStatistics {
+        let mut cake = Statistics::default();
+        cake.tins.resize(3, Tin::default());
+        cake.tins[2].sent_packets = Some(7);
+        let queue = QueueStatistics {
+            kind: "cake".to_owned(),
+            handle: "4854:".to_owned(),
+            counted: TrafficStatistics {
+                packets: Some(7),
+                bytes: Some(700),
+                ..TrafficStatistics::default()
+            },
+            cake: Some(cake),
+        };
+        ShaperStatistics {
+            egress: Some(RootStatistics {
+                device: "wan".to_owned(),
+                root: queue,
+                queues: Vec::new(),
+            }),
+            ingress: None,
+        }
+    }
+
+    #[test]
+    fn the_table_names_the_tins_and_tells_zero_from_unknown() {
+        let table = voice().to_string();
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(
+            lines[0],
+            "leaving wan: cake 4854:, 7 packets, 700 bytes, ? dropped, ? waiting"
+        );
+        assert_eq!(lines.len(), 5, "{table}");
+        assert!(lines[3].starts_with("  Best Effort "), "{table}");
+        let voice: Vec<_> = lines[4].split_whitespace().collect();
+        assert_eq!(voice[..3], ["Voice", "7", "?"]);
+    }
+
+    #[test]
+    fn json_has_the_units_and_is_read_back() {
+        let json = serde_json::to_value(voice()).unwrap();
+        assert_eq!(json["egress"]["bytes"], 700);
+        assert_eq!(json["egress"]["cake"]["tins"][2]["sent_packets"], 7);
+        let read: ShaperStatistics = serde_json::from_value(json).unwrap();
+        assert_eq!(read, voice());
+    }
+}
