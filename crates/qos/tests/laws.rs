@@ -158,7 +158,7 @@ impl Start {
             }
             // Several queues has only one of them.
             if let Some(root) = &self.root
-                && (root.kind != "mq" || device == "wan")
+                && (!matches!(root.kind, "mq" | "cake_mq") || device == "wan")
             {
                 router.root(device, root);
             }
@@ -227,9 +227,13 @@ fn before() -> impl Strategy<Value = Before> {
 }
 
 fn start() -> impl Strategy<Value = Start> {
-    let mq = Just(Before {
-        kind: "mq",
-        handle: 0x5_0000,
+    let mq = (
+        prop::sample::select(vec!["mq", "cake_mq"]),
+        prop::sample::select(vec![0x5_0000, 0x4854_0000]),
+    );
+    let mq = mq.prop_map(|(kind, handle)| Before {
+        kind,
+        handle,
         options: None,
     });
     (
@@ -261,11 +265,21 @@ fn shaper() -> impl Strategy<Value = Shaper> {
             )),
         ]
     };
+    // Of several queues, which an IFB has not.
+    let egress = prop_oneof![
+        4 => qdisc(),
+        1 => (1..3_u64).prop_map(|rate| Qdisc { kind: "cake_mq".to_owned(), ..cake(rate) }),
+    ];
     (
         prop::sample::select(vec!["wan", "lan"]),
-        prop::option::of(qdisc()),
+        prop::option::of(egress),
         prop::option::of(qdisc()),
     )
+        // Only one of the devices has several queues.
+        .prop_filter("cake_mq needs several queues", |(device, egress, _)| {
+            let several = egress.as_ref().is_some_and(|one: &Qdisc| one.kind == "cake_mq");
+            !several || *device == "wan"
+        })
         .prop_map(|(device, egress, ingress)| Shaper {
             egress,
             ingress,
@@ -477,6 +491,34 @@ fn it_takes_few_messages() {
 fn a_link_that_goes_from_under_a_filter_is_seen() {
     let (router, ..) = shaped_and_then(|router| router.with(Link::delete, "ifb-wan"));
     assert!(router.picture().contains_key("lost"));
+}
+
+/// What the kernel takes and makes something else of is taken back at once.
+#[test]
+fn options_that_are_shown_otherwise_leave_nothing_behind() {
+    for before in [None, Some(("pfifo", 0x1_0000)), Some(("cake", 0x4854_0000))] {
+        let before = before.map(|(kind, handle)| Before {
+            kind,
+            handle,
+            options: None,
+        });
+        let start = Start {
+            up: true,
+            root: before,
+            ..Start::default()
+        };
+        let router = start.machine();
+        let was = router.picture();
+        for qdisc in [Qdisc::new("mq", vec![0]), Qdisc::new("sfq", vec![0; 20])] {
+            let shaper = Shaper::new("wan").egress(qdisc);
+            let mut session = router.session(&Fate::lives()).unwrap();
+            let error = shaper.apply(&mut session).unwrap_err();
+            assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
+            assert!(error.hint().is_some(), "{error:?}");
+            assert_eq!(router.picture(), was);
+            assert!(router.store.is_empty());
+        }
+    }
 }
 
 /// On a kernel without CAKE nothing is left half done, and the module's name is said.

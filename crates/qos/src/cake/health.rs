@@ -73,7 +73,7 @@ impl fmt::Display for Symptom {
                 interval_microseconds,
             } => write!(
                 formatter,
-                "{tin}: packets wait {peak_microseconds} µs, longer than a round trip of {interval_microseconds} µs; what is beneath is slower than the bandwidth, so lower that"
+                "{tin}: packets wait {peak_microseconds} µs, longer than a round trip of {interval_microseconds} µs; what is beneath may be slower than the bandwidth, which is to be lowered then, or a flow does not slow down"
             ),
             Self::PacketsNotCut {
                 tin,
@@ -86,7 +86,7 @@ impl fmt::Display for Symptom {
             Self::Drops { tin, dropped, sent } => {
                 write!(
                     formatter,
-                    "{tin}: {dropped} packets dropped, {sent} let in"
+                    "{tin}: {dropped} packets dropped of {sent} that were let in"
                 )
             }
             Self::MemoryExhausted { limit } => write!(

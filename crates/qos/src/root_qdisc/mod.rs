@@ -178,6 +178,45 @@ impl RootQdisc {
     }
 }
 
+impl RootQdisc {
+    /// A root of ours that the kernel made something else of is nobody's any more: neither what
+    /// was asked for nor what was there. Only here is it known whose it is, so it goes at once.
+    fn check_taken(
+        &self,
+        host: &mut Host,
+        link: &Link,
+        was: &RootState,
+        to: &ExplicitRoot,
+    ) -> Result<(), HostError> {
+        if !is_our_handle(to.handle) {
+            return Ok(());
+        }
+        let shows = read::root(host.wire::<Netlink>()?, link)?;
+        let RootState::Explicit(now) = &shows else {
+            return Ok(());
+        };
+        if now.is_like(to) || now.handle != to.handle || now.kind != to.kind {
+            return Ok(());
+        }
+        match was {
+            RootState::Explicit(was) if was.lost.is_empty() => {
+                self.attach(host, link, &shows, was)?;
+            }
+            _ => change(
+                host,
+                &TrafficControl::delete(link, TC_H_ROOT, now.handle),
+            )?,
+        }
+        let why = format!(
+            "the kernel takes the options of {} and shows others than were asked for",
+            to.kind
+        );
+        Err(self
+            .error(HostErrorKind::Refused, &why)
+            .with_hint("say each option as the kernel shows it"))
+    }
+}
+
 impl ExplicitRoot {
     /// Its options, where it is CAKE with options that have words.
     fn cake(&self) -> Option<Cake> {
@@ -237,7 +276,7 @@ impl Knob for RootQdisc {
         }
     }
 
-    /// One message, but where queues of the device have their own, or where the root goes back to
+    /// One message, but where it is not taken as it was asked for, where queues of the device have their own, or where the root goes back to
     /// one of the same handle.
     fn turn(&self, host: &mut Host, to: &RootState) -> Result<(), HostError> {
         let wire = View::of(host)?;
@@ -250,7 +289,10 @@ impl Knob for RootQdisc {
                 HostErrorKind::Refused,
                 "a device is not taken away through its root",
             )),
-            RootState::Explicit(to) if to.lost.is_empty() => self.attach(host, &link, &seen, to),
+            RootState::Explicit(to) if to.lost.is_empty() => {
+                self.attach(host, &link, &seen, to)?;
+                self.check_taken(host, &link, &seen, to)
+            }
             RootState::Explicit(_) | RootState::Default { .. } => match seen {
                 RootState::Explicit(now) => {
                     change(host, &TrafficControl::delete(&link, TC_H_ROOT, now.handle))

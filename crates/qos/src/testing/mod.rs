@@ -16,8 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::netlink::*;
 
 /// The kinds that this kernel has, until it is told otherwise.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "cake",
+    "cake_mq",
     "clsact",
     "fq_codel",
     "ingress",

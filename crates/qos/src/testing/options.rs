@@ -1,7 +1,7 @@
 //! What becomes of the options that a queueing discipline is given.
 
 use super::{Answered, refuse};
-use crate::netlink::{Attribute, Attributes, EINVAL, attributes, find};
+use crate::netlink::{Attribute, Attributes, EINVAL, EOPNOTSUPP, attributes, find};
 
 /// In the order in which the kernel shows them, with what they are until somebody says otherwise.
 const CAKE: [(u16, u32); 16] = [
@@ -25,6 +25,7 @@ const CAKE: [(u16, u32); 16] = [
 const BASE_RATE64: u16 = 2;
 const OVERHEAD: u16 = 6;
 const RTT: u16 = 7;
+const AUTORATE: u16 = 9;
 const RAW: u16 = 12;
 
 const FQ_CODEL: [(u16, u32); 8] = [
@@ -51,7 +52,10 @@ pub(super) fn given(
             return refuse(EINVAL, "Change operation not supported by specified qdisc");
         }
         "mq" | "noqueue" | "ingress" | "clsact" => None,
-        "cake" => Some(cake(was, options)),
+        "cake_mq" if value(find(options, AUTORATE), 0) != 0 => {
+            return refuse(EOPNOTSUPP, "Can't use autorate-ingress with cake_mq");
+        }
+        "cake" | "cake_mq" => Some(cake(was, options)),
         "fq_codel" => Some(fq_codel(was, options)),
         "sfq" => Some(sfq(options)?),
         "tbf" => {

@@ -95,6 +95,10 @@ impl State {
                             None if queue.kind == "mq" => {
                                 show(0, parent, &self.default_qdisc, None, 0);
                             }
+                            // All of them have what was said of the root.
+                            None if queue.kind == "cake_mq" => {
+                                show(0, parent, "cake", queue.options.as_deref(), 0);
+                            }
                             None => {}
                         }
                     }
@@ -233,7 +237,8 @@ impl State {
             self.links[place].hook.kind = Some(kind.to_owned());
             return Ok(());
         }
-        if is_hook || kind == "mq" && (parent != TC_H_ROOT || self.links[place].queues < 2) {
+        let of_queues = matches!(kind, "mq" | "cake_mq");
+        if is_hook || of_queues && (parent != TC_H_ROOT || self.links[place].queues < 2) {
             return refuse(EOPNOTSUPP, "");
         }
         let handle = if handle == 0 {
@@ -249,6 +254,9 @@ impl State {
             children: BTreeMap::new(),
         };
         match &mut self.links[place].root {
+            Root::Explicit(root) if parent != TC_H_ROOT && root.kind == "cake_mq" => {
+                return refuse(EOPNOTSUPP, "can't replace cake_mq sub-qdiscs");
+            }
             Root::Explicit(root) if parent != TC_H_ROOT => {
                 root.children.insert(parent, queue);
             }
