@@ -334,8 +334,9 @@ impl Knob for RootQdisc {
             _ => false,
         };
         if let RootState::Explicit(wanted) = to
+            && wanted.kind == CAKE_MQ
             && let Some(link) = View::of(host)?.link(&self.device)?
-            && let Some(lack) = options::lacks(&link, &wanted.kind, wanted.options.as_ref())
+            && let Some(lack) = options::cake_mq_lacks(&link, wanted.options.as_ref())
         {
             return Ok(Some(lack));
         }

@@ -4,7 +4,6 @@ use hosttune_core::{Lack, LackKind};
 
 use crate::bytes::Bytes;
 use crate::netlink::{Attributes, Link, attributes, find};
-use crate::qdisc::CAKE_MQ;
 
 /// The kinds whose options are attributes; those of the others are one structure.
 const OF_ATTRIBUTES: [&str; 10] = [
@@ -94,11 +93,8 @@ fn unrounded(shown: u32) -> u32 {
     u32::try_from((kept * 1024).div_ceil(1000)).unwrap_or(shown)
 }
 
-/// What this kind needs of a link, or of its options, and the kernel refuses without a word.
-pub(super) fn lacks(link: &Link, kind: &str, wanted: Option<&Bytes>) -> Option<Lack> {
-    if kind != CAKE_MQ {
-        return None;
-    }
+/// What `cake_mq` needs of a link, which the kernel refuses without a word, and of its options.
+pub(super) fn cake_mq_lacks(link: &Link, wanted: Option<&Bytes>) -> Option<Lack> {
     let (why, hint) = if link.transmit_queues.is_some_and(|queues| queues < 2) {
         (
             format!("{} has one transmit queue: cake_mq needs several", link.name),

@@ -77,6 +77,20 @@ impl Traffic {
         ));
     }
 
+    /// Takes the carrier away from `wan`, and whatever it is sent.
+    #[allow(dead_code, reason = "not every test does")]
+    pub(crate) fn pull_out(&self) {
+        self.tell_other("ip link set peer down");
+        tell("until ip link show wan | grep -q NO-CARRIER; do sleep 0.05; done; sleep 0.1");
+    }
+
+    /// Gives it back.
+    #[allow(dead_code, reason = "not every test does")]
+    pub(crate) fn plug_in(&self) {
+        self.tell_other("ip link set peer up");
+        self.introduce();
+    }
+
     /// Runs a script on the other side.
     pub(crate) fn tell_other(&self, script: &str) -> String {
         let script = script.to_owned();
