@@ -2,7 +2,7 @@
 
 use hosttune_core::{Error, HostError, Planner};
 
-use crate::netlink::View;
+use crate::netlink::{TrafficControl, View};
 use crate::qdisc::Qdisc;
 use crate::root_qdisc::{is_like, standing_at_root};
 use crate::shaper::Shaper;
@@ -41,7 +41,7 @@ impl Shaper {
                 one.link == link.index && (one.parent >> 16 == root.handle >> 16 || *one == root)
             });
             for symptom in each
-                .filter_map(|one| one.cake_statistics())
+                .filter_map(TrafficControl::cake_statistics)
                 .flat_map(|statistics| statistics.symptoms(&options, frame))
                 .filter(|symptom| !symptom.is_ordinary())
             {

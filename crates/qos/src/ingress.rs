@@ -60,6 +60,13 @@ pub(crate) fn no_device(device: &str) -> Lack {
         .hint("check its name with ip link")
 }
 
+/// It was there when it was planned for.
+pub(crate) fn vanished(device: &str) -> HostError {
+    HostError::new(Operation::Wire, device, HostErrorKind::Gone)
+        .detail("there is no such device any more")
+        .with_hint("apply again once it is back")
+}
+
 pub(crate) fn shared_block(device: &str) -> Lack {
     Lack::new(
         LackKind::Managed,
@@ -106,7 +113,7 @@ impl Knob for IngressHook {
     fn turn(&self, host: &mut Host, to: &HookState) -> Result<(), HostError> {
         let wire = View::of(host)?;
         let Some(link) = wire.link(&self.device)? else {
-            return Err(self.error(HostErrorKind::Gone, "there is no such device any more"));
+            return Err(vanished(&self.device));
         };
         match to {
             HookState::Ingress => change(host, &TrafficControl::add_ingress(&link)),

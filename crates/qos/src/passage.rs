@@ -130,11 +130,9 @@ impl Shaper {
                     root: root(link.index),
                 }),
                 ingress: self.ingress.as_ref().map(|_| IngressCounters {
-                    redirect: into.zip(out).map(|((to, first), (_, last))| RedirectCounters {
-                        to,
-                        first,
-                        last,
-                    }),
+                    redirect: into
+                        .zip(out)
+                        .map(|((to, first), (_, last))| RedirectCounters { to, first, last }),
                     ifb: ifb.and_then(|ifb| root(ifb.index)),
                 }),
                 device: Some(DeviceCounters {
@@ -250,7 +248,9 @@ impl fmt::Display for Verdict {
             Self::Lost => f.write_str("packets are lost"),
             Self::Missing { station } => write!(f, "{station} is missing"),
             Self::Restarted { station } => write!(f, "{station} began to count anew"),
-            Self::Untold { station } => write!(f, "the kernel does not tell the counters of {station}"),
+            Self::Untold { station } => {
+                write!(f, "the kernel does not tell the counters of {station}")
+            }
         }
     }
 }

@@ -80,7 +80,10 @@ fn what_arrives_is_followed_to_where_it_is_seen_last() {
         (reading(109, 59, root(50, 7, 9)), Verdict::Waits),
         (reading(109, 59, None), Verdict::Lost),
         (reading(109, 50, None), missing(Station::Ifb)),
-        (reading(109, 9, root(59, 7, 0)), restarted(Station::Redirect)),
+        (
+            reading(109, 9, root(59, 7, 0)),
+            restarted(Station::Redirect),
+        ),
         (reading(109, 59, root(9, 0, 0)), restarted(Station::Ifb)),
         // The hardware is asked once a second only.
         (reading(100, 59, root(59, 7, 0)), Verdict::Flows),

@@ -5,13 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
 use crate::cake::{Cake, CakeOption, Seen};
-use crate::netlink::Attributes;
+use crate::netlink::{Attributes, find};
 
 /// The kind that puts CAKE on every queue.
 pub(crate) const CAKE_MQ: &str = "cake_mq";
 
 const TCA_TBF_PARMS: u16 = 1;
 const TCA_TBF_RATE64: u16 = 4;
+/// Where `struct tc_tbf_qopt` has its rate in bytes a second.
+const RATE: std::ops::Range<usize> = 8..12;
 /// What a queue of bytes counts time in: 64 nanoseconds.
 const NANOSECONDS_PER_TICK: u64 = 64;
 
@@ -62,11 +64,33 @@ impl Qdisc {
         cake.then(|| Seen::read(self.options.as_slice()))
     }
 
+    /// What is wrong with it on any device.
+    pub(crate) fn check(&self, device: &str) -> Result<(), Error> {
+        let options = self.options.as_slice();
+        let is_zero = |number, bytes: std::ops::Range<usize>| {
+            let option = find(options, number)?;
+            let rate = option.value.get(bytes)?;
+            Some(rate.iter().all(|byte| *byte == 0))
+        };
+        if self.kind == "tbf"
+            && is_zero(TCA_TBF_PARMS, RATE) == Some(true)
+            && is_zero(TCA_TBF_RATE64, 0..8) != Some(false)
+        {
+            return Err(Error::tuning(
+                format!("a token bucket of rate zero at {device} would let nothing through"),
+                "say a rate of at least one byte a second",
+            ));
+        }
+        Ok(())
+    }
+
     /// What is wrong with it for what arrives at a device, although the kernel takes it.
     pub(crate) fn check_for_ingress(&self, device: &str) -> Result<(), Error> {
         if self.kind == CAKE_MQ {
             return Err(Error::tuning(
-                format!("what arrives at {device} goes through an IFB, which has one queue: cake_mq needs several"),
+                format!(
+                    "what arrives at {device} goes through an IFB, which has one queue: cake_mq needs several"
+                ),
                 "shape what arrives with cake; cake_mq is for what leaves",
             ));
         }

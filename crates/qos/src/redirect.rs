@@ -5,7 +5,7 @@ use std::fmt;
 use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
 use serde::{Deserialize, Serialize};
 
-use crate::ingress::{HookState, IngressHook, hook, no_device, shared_block};
+use crate::ingress::{HookState, IngressHook, hook, no_device, shared_block, vanished};
 use crate::link::{IfbLink, change, hash};
 use crate::netlink::{
     ENOENT, Filter, INGRESS_FILTERS, Link, Netlink, PRIORITY, TrafficStatistics, View,
@@ -180,7 +180,7 @@ impl Knob for Redirect {
     fn turn(&self, host: &mut Host, to: &RedirectState) -> Result<(), HostError> {
         let wire = View::of(host)?;
         let Some(link) = wire.link(&self.device)? else {
-            return Err(self.error(HostErrorKind::Gone, "there is no such device any more"));
+            return Err(vanished(&self.device));
         };
         let target = match to {
             RedirectState::Absent => None,

@@ -100,6 +100,9 @@ impl Shaper {
                 "give another name for the IFB",
             ));
         }
+        for qdisc in self.egress.iter().chain(&self.ingress) {
+            qdisc.check(&self.device)?;
+        }
         match &self.ingress {
             Some(qdisc) => qdisc.check_for_ingress(&self.device),
             None => Ok(()),

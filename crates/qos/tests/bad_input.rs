@@ -15,8 +15,8 @@ mod traffic;
 use std::path::Path;
 use std::time::Duration;
 
-use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment};
 use hosttune_core::host::{Change, Gate};
+use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment};
 use hosttune_core::{Error, Host, HostError, LinuxHost, Session, Tuning};
 use hosttune_qos::cake::Overhead;
 use hosttune_qos::netlink::{TC_H_ROOT, TrafficControl};
@@ -64,12 +64,21 @@ fn shaper() -> Shaper {
 /// the IFB `ifb9`, and why. `wan` has a root `red`, of which no way back is known.
 fn refusals() -> Vec<(&'static str, Shaper, &'static str)> {
     let limited = || Qdisc::from(Cake::default().bandwidth(Rate::mbit(5)));
+    let tbf = Qdisc::tbf(0, 20_000, 100_000);
     let filtering = Cake::default().bandwidth(Rate::mbit(5)).ack_filter();
     let both = |device| Shaper::new(device).egress(limited()).ingress(limited());
     vec![
-        ("no such device", both("nowhere"), "there is no device nowhere"),
+        (
+            "no such device",
+            both("nowhere"),
+            "there is no device nowhere",
+        ),
         ("lo", both("lo"), "what is sent to lo leaves no machine"),
-        ("an IFB as the device", both("ifb9"), "ifb9 is an IFB itself"),
+        (
+            "an IFB as the device",
+            both("ifb9"),
+            "ifb9 is an IFB itself",
+        ),
         (
             "a device that is its own IFB",
             both("wan").through("wan"),
@@ -94,6 +103,16 @@ fn refusals() -> Vec<(&'static str, Shaper, &'static str)> {
             "an IFB's name of 16 characters",
             both("wan").through("sixteen-letters-"),
             "sixteen-letters- has 16 bytes",
+        ),
+        (
+            "rate 0 for what leaves",
+            Shaper::new("wan").egress(tbf.clone()),
+            "of rate zero at wan would let nothing through",
+        ),
+        (
+            "rate 0 for what arrives",
+            Shaper::new("wan").ingress(tbf),
+            "of rate zero at wan would let nothing through",
         ),
         (
             "a root whose way back is unknown",
@@ -126,7 +145,9 @@ fn nothing_is_owed(session: &Session, what: &str) {
 
 fn what_cannot_be_is_refused() {
     let traffic = Traffic::begin();
-    tell("ip link add ifb9 type ifb; tc qdisc replace dev wan root red limit 500k avpkt 1000; sleep 0.2");
+    tell(
+        "ip link add ifb9 type ifb; tc qdisc replace dev wan root red limit 500k avpkt 1000; sleep 0.2",
+    );
     let before = snapshot();
     for (what, shaper, why) in refusals() {
         refused(&mut session(), what, &shaper, why);
@@ -189,15 +210,27 @@ fn what_the_kernel_refuses_is_undone() {
     };
     for (what, shaper) in [
         ("no such kind", ingress(Qdisc::new("nonesuch", Vec::new()))),
-        ("a token bucket without a rate", ingress(Qdisc::tbf(0, 20_000, 100_000))),
-        ("options that are none", ingress(Qdisc::new("tbf", vec![7; 9]))),
-        ("options that are shown otherwise", ingress(Qdisc::new("sfq", vec![0; 20]))),
-        ("options of another kind", ingress(Qdisc::new("prio", vec![1; 3]))),
+        (
+            "options that are none",
+            ingress(Qdisc::new("tbf", vec![7; 9])),
+        ),
+        (
+            "options that are shown otherwise",
+            ingress(Qdisc::new("sfq", vec![0; 20])),
+        ),
+        (
+            "options of another kind",
+            ingress(Qdisc::new("prio", vec![1; 3])),
+        ),
     ] {
         let mut session = session();
         let error = shaper.apply(&mut session).unwrap_err();
         println!("{what}: {error:?}");
-        assert!(matches!(error, Error::RolledBack { .. }), "{what}: {error:?}");
+        assert!(
+            matches!(error, Error::RolledBack { .. }),
+            "{what}: {error:?}"
+        );
+        assert!(error.hint().is_some(), "{what}: {error:?}");
         before.is_still(&snapshot(), what);
         nothing_is_owed(&session, what);
         traffic.all_arrive(what);
@@ -228,7 +261,11 @@ fn without_a_carrier_it_is_shaped_all_the_same() {
 fn may_not_change_links() {
     use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
     let mut sets = capabilities(None).unwrap();
-    for set in [&mut sets.effective, &mut sets.permitted, &mut sets.inheritable] {
+    for set in [
+        &mut sets.effective,
+        &mut sets.permitted,
+        &mut sets.inheritable,
+    ] {
         set.remove(CapabilitySet::NET_ADMIN);
     }
     set_capabilities(None, sets).unwrap();
@@ -278,20 +315,61 @@ fn without_the_capability_nothing_is_changed() {
     traffic.all_arrive("taken back");
 }
 
-/// Takes a device away before one of the changes.
+/// Takes the device `dsl` away before one of the changes.
 struct Vanishes {
-    device: &'static str,
+    wire: Netlink,
     before: u64,
     changes: u64,
+}
+
+impl Vanishes {
+    fn before(before: u64, wire: Netlink) -> Self {
+        Self {
+            wire,
+            before,
+            changes: 0,
+        }
+    }
 }
 
 impl Gate for Vanishes {
     fn before(&mut self, _: &Change<'_>) -> Result<(), HostError> {
         if self.changes == self.before {
-            tell(&format!("ip link del {}", self.device));
+            let dsl = self.wire.link("dsl")?.unwrap();
+            self.wire.change(&dsl.delete())?;
         }
         self.changes += 1;
         Ok(())
+    }
+}
+
+#[test]
+fn the_device_vanishes_over_the_double() {
+    let qdisc = || Qdisc::from(Cake::default().bandwidth(Rate::mbit(5)));
+    let shaper = Shaper::new("dsl").egress(qdisc()).ingress(qdisc());
+    let machine = || Kernel::new().link("wan", "", 4);
+    let was = machine().picture();
+    for change in 0..=6 {
+        let kernel = machine().link("dsl", "veth", 1);
+        let (store, fate) = (MemoryStore::new(), Fate::lives());
+        let host = Host::new(Memory::new().directory("/sys/module/ifb").host(&fate))
+            .plug(Netlink::over(kernel.clone()))
+            .gated(Vanishes::before(change, Netlink::over(kernel.clone())));
+        let session = Session::new(host, "qos-test", store.of(&fate), "boot").unwrap();
+        let mut session = session.with(hosttune_qos::knobs);
+        match shaper.apply(&mut session) {
+            // All there is to change had been.
+            Ok(_) => assert_eq!(change, 6),
+            Err(error) => {
+                assert!(
+                    matches!(error, Error::RolledBack { .. }),
+                    "{change}: {error:?}"
+                );
+                assert!(error.hint().is_some(), "{change}: {error:?}");
+                assert_eq!(kernel.picture(), was, "{change}");
+                assert!(store.is_empty(), "{change}: a journal is left");
+            }
+        }
     }
 }
 
@@ -309,11 +387,7 @@ fn the_device_vanishes_before_any_of_the_changes() {
         plug_in_dsl();
         let host = Host::new(LinuxHost::at("/").unwrap())
             .plug(wire())
-            .gated(Vanishes {
-                device: "dsl",
-                before: change,
-                changes: 0,
-            });
+            .gated(Vanishes::before(change, wire()));
         let store = MemoryStore::new();
         let session = Session::new(host, "qos-test", store.of(&Fate::lives()), "boot").unwrap();
         let mut session = session.with(hosttune_qos::knobs);
@@ -321,7 +395,11 @@ fn the_device_vanishes_before_any_of_the_changes() {
             Ok(_) => applied = true,
             Err(error) => {
                 println!("{when}: {error}: {:?}", error.hint());
-                assert!(matches!(error, Error::RolledBack { .. }), "{when}: {error:?}");
+                assert!(error.hint().is_some(), "{when}: {error:?}");
+                assert!(
+                    matches!(error, Error::RolledBack { .. }),
+                    "{when}: {error:?}"
+                );
                 assert!(store.is_empty(), "{when}: a journal is left");
                 before.is_still(&snapshot(), &when);
             }
@@ -330,7 +408,7 @@ fn the_device_vanishes_before_any_of_the_changes() {
         if applied {
             assert!(change >= 6, "{when}: only so many changes?");
             tell("ip link del dsl");
-            let reverted = shaper_of("dsl").revert(&mut session).unwrap();
+            let reverted = process(&store, &Fate::lives()).revert().unwrap();
             assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
             assert!(store.is_empty(), "a journal is left");
             before.is_still(&snapshot(), "taken back without the device");
@@ -349,7 +427,7 @@ fn the_device_vanishes_at_any_time() {
         let mut other = wire();
         let vanishing = std::thread::spawn(move || {
             let dsl = other.link("dsl").unwrap().unwrap();
-            std::thread::sleep(Duration::from_micros(round * 300));
+            std::thread::sleep(Duration::from_micros(round * 700));
             other.change(&dsl.delete()).unwrap();
         });
         let mut session = session();
@@ -367,7 +445,11 @@ fn the_device_vanishes_at_any_time() {
             nothing_is_owed(&session, what);
         }
         let reverted = shaper_of("dsl").revert(&mut session).unwrap();
-        assert!(reverted.left.is_empty(), "round {round}: {:#?}", reverted.left);
+        assert!(
+            reverted.left.is_empty(),
+            "round {round}: {:#?}",
+            reverted.left
+        );
         nothing_is_owed(&session, what);
         before.is_still(&snapshot(), format!("round {round}: taken back"));
     }
@@ -398,7 +480,9 @@ fn packets_arrive_wherever_it_is_killed() {
                 let store = MemoryStore::new();
                 let fate = Fate::dies_at(write, moment);
                 if reverting {
-                    shaper().apply(&mut process(&store, &Fate::lives())).unwrap();
+                    shaper()
+                        .apply(&mut process(&store, &Fate::lives()))
+                        .unwrap();
                     let _ = process(&store, &fate).revert();
                 } else {
                     let _ = shaper().apply(&mut process(&store, &fate));

@@ -43,7 +43,7 @@ fn shaper() -> Shaper {
     Shaper::new("wan")
         .through("ifb7")
         .egress(Qdisc::cake_mq(&cake()))
-        .ingress(&Cake::default().bandwidth(Rate::mbit(20)).ingress())
+        .ingress(Cake::default().bandwidth(Rate::mbit(20)).ingress())
 }
 
 /// The chain of causes, in words.
@@ -93,17 +93,36 @@ fn it_is_put_there_and_taken_back() {
     if !is_there(&traffic) {
         return;
     }
-    let other = Cake::default().bandwidth(Rate::mbit(9)).nat().to_attributes();
+    let other = Cake::default()
+        .bandwidth(Rate::mbit(9))
+        .nat()
+        .to_attributes();
     type Before<'a> = (&'a str, Box<dyn Fn() + 'a>);
     let befores: [Before<'_>; 6] = [
         ("the default", Box::new(|| {})),
-        ("cake", Box::new(|| drop(tell("tc qdisc replace dev wan root handle 4854: cake bandwidth 5mbit")))),
-        ("mq", Box::new(|| {
-            tell("tc qdisc replace dev wan root handle 5: mq && tc qdisc replace dev wan parent 5:2 handle 51: pfifo limit 7");
-        })),
+        (
+            "cake",
+            Box::new(|| {
+                tell("tc qdisc replace dev wan root handle 4854: cake bandwidth 5mbit");
+            }),
+        ),
+        (
+            "mq",
+            Box::new(|| {
+                tell(
+                    "tc qdisc replace dev wan root handle 5: mq && tc qdisc replace dev wan parent 5:2 handle 51: pfifo limit 7",
+                );
+            }),
+        ),
         ("cake_mq", Box::new(|| put("cake_mq", 0x7_0000, &other))),
-        ("cake_mq by a handle of ours", Box::new(|| put("cake_mq", 0x4854_0000, &other))),
-        ("cake_mq that is raw", Box::new(|| put("cake_mq", 0x4855_0000, &[]))),
+        (
+            "cake_mq by a handle of ours",
+            Box::new(|| put("cake_mq", 0x4854_0000, &other)),
+        ),
+        (
+            "cake_mq that is raw",
+            Box::new(|| put("cake_mq", 0x4855_0000, &[])),
+        ),
     ];
     for (what, make) in befores {
         make();
@@ -114,7 +133,10 @@ fn it_is_put_there_and_taken_back() {
         assert!(report.is_as_wanted(), "{what}: {report:#?}");
         let again = shaper().plan(&session).unwrap();
         assert!(again.steps.is_empty(), "{what}: {:#?}", again.steps);
-        assert!(!again.notes.iter().any(|note| note.contains("one lock")), "{what}");
+        assert!(
+            !again.notes.iter().any(|note| note.contains("one lock")),
+            "{what}"
+        );
         traffic.all_arrive(what);
 
         let statistics = shaper().statistics(&session).unwrap();
@@ -124,14 +146,24 @@ fn it_is_put_there_and_taken_back() {
         assert_eq!(egress.root.kind, "cake_mq");
         assert_eq!(egress.queues.len(), 4, "{what}");
         assert_eq!(egress.root.counted.packets, Some(sent), "{what}");
-        let tins = egress.queues.iter().map(|queue| queue.cake.as_ref().unwrap());
+        let tins = egress
+            .queues
+            .iter()
+            .map(|queue| queue.cake.as_ref().unwrap());
         let packets: u32 = tins
             .flat_map(|cake| cake.tins.iter().filter_map(|tin| tin.sent_packets))
             .sum();
         assert_eq!(u64::from(packets), sent, "{what}");
 
         // Another option is seen, and a plan would put it right.
-        put_same("cake_mq", &Cake { nat: true, ..cake() }.to_attributes());
+        put_same(
+            "cake_mq",
+            &Cake {
+                nat: true,
+                ..cake()
+            }
+            .to_attributes(),
+        );
         let report = shaper().verify(&session).unwrap();
         assert!(!report.is_as_wanted(), "{what}: nat was turned on");
         assert_eq!(shaper().plan(&session).unwrap().steps.len(), 1, "{what}");
@@ -159,7 +191,9 @@ fn put_same(kind: &str, options: &[u8]) {
 
 fn what_it_cannot_do_is_refused_beforehand() {
     let traffic = Traffic::begin();
-    tell("ip link add single numtxqueues 1 type veth peer name single2; ip link set single up; sleep 0.3");
+    tell(
+        "ip link add single numtxqueues 1 type veth peer name single2; ip link set single up; sleep 0.3",
+    );
     let before = snapshot();
     let autorate = Cake {
         autorate_ingress: true,
@@ -240,7 +274,13 @@ fn the_double_answers_as_the_kernel_does() {
     };
     let root = |device: &'static str, kind: &'static str, handle: u32, options: Option<Vec<u8>>| {
         move |link: &dyn Fn(&str) -> Link| {
-            TrafficControl::replace(&link(device), TC_H_ROOT, kind, handle << 16, options.as_deref())
+            TrafficControl::replace(
+                &link(device),
+                TC_H_ROOT,
+                kind,
+                handle << 16,
+                options.as_deref(),
+            )
         }
     };
     let child = |parent: u32, kind: &'static str, handle: u32| {
@@ -252,19 +292,43 @@ fn the_double_answers_as_the_kernel_does() {
     type Step = Box<dyn Fn(&dyn Fn(&str) -> Link) -> Request>;
     let steps: Vec<(&str, Step)> = vec![
         ("one queue", Box::new(root("single", "cake_mq", 1, None))),
-        ("several", Box::new(root("wan", "cake_mq", 1, number(6, 22)))),
-        ("autorate", Box::new(root("wan", "cake_mq", 1, number(9, 1)))),
-        ("merged", Box::new(root("wan", "cake_mq", 1, number(14, 64)))),
-        ("a child with a handle", Box::new(child(0x1_0001, "pfifo", 0x51))),
+        (
+            "several",
+            Box::new(root("wan", "cake_mq", 1, number(6, 22))),
+        ),
+        (
+            "autorate",
+            Box::new(root("wan", "cake_mq", 1, number(9, 1))),
+        ),
+        (
+            "merged",
+            Box::new(root("wan", "cake_mq", 1, number(14, 64))),
+        ),
+        (
+            "a child with a handle",
+            Box::new(child(0x1_0001, "pfifo", 0x51)),
+        ),
         ("a child without", Box::new(child(0x1_0001, "pfifo", 0))),
         ("its own kind", Box::new(child(0x1_0002, "cake", 0x52))),
-        ("cake in place of it", Box::new(root("wan", "cake", 2, None))),
+        (
+            "cake in place of it",
+            Box::new(root("wan", "cake", 2, None)),
+        ),
         ("mq", Box::new(root("wan", "mq", 3, None))),
         ("as a child", Box::new(child(0x3_0001, "cake_mq", 0x53))),
-        ("autorate anew", Box::new(root("wan", "cake_mq", 4, number(9, 1)))),
+        (
+            "autorate anew",
+            Box::new(root("wan", "cake_mq", 4, number(9, 1))),
+        ),
         ("anew", Box::new(root("wan", "cake_mq", 5, None))),
-        ("by the handle of another kind", Box::new(root("wan", "cake", 5, None))),
-        ("deleted", Box::new(|link| TrafficControl::delete(&link("wan"), TC_H_ROOT, 0x5_0000))),
+        (
+            "by the handle of another kind",
+            Box::new(root("wan", "cake", 5, None)),
+        ),
+        (
+            "deleted",
+            Box::new(|link| TrafficControl::delete(&link("wan"), TC_H_ROOT, 0x5_0000)),
+        ),
     ];
     let mut wrong = Vec::new();
     for (what, step) in steps {
@@ -284,11 +348,15 @@ fn the_double_answers_as_the_kernel_does() {
         let (is, doubled) = (answer(&mut real), answer(&mut double));
         println!("{what}: {is}");
         if is != doubled {
-            wrong.push(format!("{what}: the kernel says {is}, the double {doubled}"));
+            wrong.push(format!(
+                "{what}: the kernel says {is}, the double {doubled}"
+            ));
         }
         let (is, doubled) = (seen(&real), seen(&double));
         if is != doubled {
-            wrong.push(format!("{what}: the kernel shows {is:#?}, the double {doubled:#?}"));
+            wrong.push(format!(
+                "{what}: the kernel shows {is:#?}, the double {doubled:#?}"
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

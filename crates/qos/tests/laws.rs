@@ -277,7 +277,9 @@ fn shaper() -> impl Strategy<Value = Shaper> {
     )
         // Only one of the devices has several queues.
         .prop_filter("cake_mq needs several queues", |(device, egress, _)| {
-            let several = egress.as_ref().is_some_and(|one: &Qdisc| one.kind == "cake_mq");
+            let several = egress
+                .as_ref()
+                .is_some_and(|one: &Qdisc| one.kind == "cake_mq");
             !several || *device == "wan"
         })
         .prop_map(|(device, egress, ingress)| Shaper {

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hosttune_core::{Session, Tuning};
-use hosttune_qos::netlink::{INGRESS_FILTERS, TrafficStatistics};
+use hosttune_qos::netlink::{Filter, INGRESS_FILTERS, TrafficStatistics};
 use hosttune_qos::{Cake, PathCounters, Qdisc, Shaper, ShaperStatistics, Station, Verdict};
 use hosttune_test_machine::inside_stock_kernels;
 use namespace::{ask, tell, wire};
@@ -117,7 +117,9 @@ fn what_is_lost_and_what_is_bypassed_is_told() {
         .map(ToString::to_string)
         .collect();
     assert!(
-        alarm.iter().any(|line| line.contains("an IFB that is down")),
+        alarm
+            .iter()
+            .any(|line| line.contains("an IFB that is down")),
         "{report:#?}"
     );
     shaper().apply(&mut session).unwrap();
@@ -172,10 +174,22 @@ fn same(shown: &Value, ours: &TrafficStatistics) {
     assert_eq!(ours.bytes, number("bytes"), "{shown}");
     assert_eq!(ours.packets, number("packets"), "{shown}");
     assert_eq!(ours.drops.map(u64::from), number("drops"), "{shown}");
-    assert_eq!(ours.overlimits.map(u64::from), number("overlimits"), "{shown}");
+    assert_eq!(
+        ours.overlimits.map(u64::from),
+        number("overlimits"),
+        "{shown}"
+    );
     assert_eq!(ours.requeues.map(u64::from), number("requeues"), "{shown}");
-    assert_eq!(ours.backlog_bytes.map(u64::from), number("backlog"), "{shown}");
-    assert_eq!(ours.queued_packets.map(u64::from), number("qlen"), "{shown}");
+    assert_eq!(
+        ours.backlog_bytes.map(u64::from),
+        number("backlog"),
+        "{shown}"
+    );
+    assert_eq!(
+        ours.queued_packets.map(u64::from),
+        number("qlen"),
+        "{shown}"
+    );
 }
 
 fn counters_are_those_that_tc_and_ip_show() {
@@ -202,8 +216,14 @@ fn counters_are_those_that_tc_and_ip_show() {
         };
         let counters = &cake.counters;
         let word = |name: &str| shown[name].as_u64();
-        assert_eq!(counters.memory_used_bytes.map(u64::from), word("memory_used"));
-        assert_eq!(counters.memory_limit_bytes.map(u64::from), word("memory_limit"));
+        assert_eq!(
+            counters.memory_used_bytes.map(u64::from),
+            word("memory_used")
+        );
+        assert_eq!(
+            counters.memory_limit_bytes.map(u64::from),
+            word("memory_limit")
+        );
         assert_eq!(
             counters.maximum_network_length_bytes.map(u64::from),
             word("max_network_size")
@@ -223,10 +243,22 @@ fn counters_are_those_that_tc_and_ip_show() {
             assert_eq!(tin.backlog_bytes.map(u64::from), word("backlog_bytes"));
             assert_eq!(tin.threshold_bytes_per_second, word("threshold_rate"));
             assert_eq!(tin.target_microseconds.map(u64::from), word("target_us"));
-            assert_eq!(tin.interval_microseconds.map(u64::from), word("interval_us"));
-            assert_eq!(tin.peak_delay_microseconds.map(u64::from), word("peak_delay_us"));
-            assert_eq!(tin.average_delay_microseconds.map(u64::from), word("avg_delay_us"));
-            assert_eq!(tin.base_delay_microseconds.map(u64::from), word("base_delay_us"));
+            assert_eq!(
+                tin.interval_microseconds.map(u64::from),
+                word("interval_us")
+            );
+            assert_eq!(
+                tin.peak_delay_microseconds.map(u64::from),
+                word("peak_delay_us")
+            );
+            assert_eq!(
+                tin.average_delay_microseconds.map(u64::from),
+                word("avg_delay_us")
+            );
+            assert_eq!(
+                tin.base_delay_microseconds.map(u64::from),
+                word("base_delay_us")
+            );
             assert_eq!(tin.sparse_flows.map(u64::from), word("sparse_flows"));
             assert_eq!(tin.bulk_flows.map(u64::from), word("bulk_flows"));
             assert_eq!(tin.longest_packet_bytes.map(u64::from), word("max_pkt_len"));
@@ -260,7 +292,7 @@ fn counters_are_those_that_tc_and_ip_show() {
     assert_eq!(link.longest_frame(), Some(1514));
 
     let filters = wire().filters(link.index, INGRESS_FILTERS).unwrap();
-    let ours = filters.iter().find_map(|one| one.mirred_statistics()).unwrap();
+    let ours = filters.iter().find_map(Filter::mirred_statistics).unwrap();
     assert_eq!(ours.packets, u64::try_from(SENT).ok());
     let shown = tell("tc -s filter show dev wan ingress");
     let (bytes, packets) = (ours.bytes.unwrap(), ours.packets.unwrap());
@@ -268,7 +300,10 @@ fn counters_are_those_that_tc_and_ip_show() {
     assert!(shown.contains(&line), "{shown} has not: {line}");
 
     let text = serde_json::to_string(&statistics).unwrap();
-    assert_eq!(serde_json::from_str::<ShaperStatistics>(&text).unwrap(), statistics);
+    assert_eq!(
+        serde_json::from_str::<ShaperStatistics>(&text).unwrap(),
+        statistics
+    );
     shaper().revert(&mut session).unwrap();
     let nothing = shaper().statistics(&session).unwrap();
     assert_eq!(nothing.ingress, None);
@@ -285,7 +320,13 @@ fn tins_are_called_what_tc_calls_them() {
         return;
     }
     let session = session();
-    for mode in ["diffserv3", "diffserv4", "diffserv8", "besteffort", "precedence"] {
+    for mode in [
+        "diffserv3",
+        "diffserv4",
+        "diffserv8",
+        "besteffort",
+        "precedence",
+    ] {
         tell(&format!("tc qdisc replace dev wan root cake {mode}"));
         let ours = shaper().statistics(&session).unwrap().egress.unwrap();
         let tins = ours.root.cake.unwrap().tins.len();
@@ -310,7 +351,10 @@ fn what_deserves_a_look_is_noted() {
         println!("this kernel has no CAKE: nothing else tells how it is");
         let mut session = session();
         shaper().apply(&mut session).unwrap();
-        assert_eq!(shaper().verify(&session).unwrap().notes, Vec::<String>::new());
+        assert_eq!(
+            shaper().verify(&session).unwrap().notes,
+            Vec::<String>::new()
+        );
         shaper().revert(&mut session).unwrap();
         return;
     }
@@ -335,7 +379,14 @@ fn what_deserves_a_look_is_noted() {
     assert_eq!(plan.notes, report.notes);
     // Of what is not there as wanted, nothing is noted.
     let other = Shaper::new("wan").egress(shaped("bandwidth 6mbit", 750_000));
-    assert!(!other.plan(&session).unwrap().notes.iter().any(|note| note.contains("packets wait")));
+    assert!(
+        !other
+            .plan(&session)
+            .unwrap()
+            .notes
+            .iter()
+            .any(|note| note.contains("packets wait"))
+    );
     shaper.revert(&mut session).unwrap();
 }
 

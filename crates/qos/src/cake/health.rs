@@ -133,8 +133,10 @@ impl Statistics {
                 });
             }
         }
-        if let (Some(used), Some(limit)) = (self.counters.memory_used_bytes, self.counters.memory_limit_bytes)
-            && limit > 0
+        if let (Some(used), Some(limit)) = (
+            self.counters.memory_used_bytes,
+            self.counters.memory_limit_bytes,
+        ) && limit > 0
             && used >= limit
         {
             symptoms.push(Symptom::MemoryExhausted { limit });

@@ -70,6 +70,11 @@ impl NetlinkError {
         self.0.errno
     }
 
+    /// The kind of queueing discipline, filter or link that it was about.
+    pub fn kind(&self) -> Option<&str> {
+        self.0.kind.as_deref()
+    }
+
     /// The device that the request was about; empty where about all.
     pub fn device(&self) -> &str {
         &self.0.device
@@ -168,6 +173,9 @@ impl From<NetlinkError> for HostError {
             Some(ENOBUFS | ENOMEM) => Some("the kernel is short of memory: try again"),
             Some(EPERM) => Some(
                 "this needs CAP_NET_ADMIN in the network namespace of the device: run it as root there",
+            ),
+            Some(EINVAL | ERANGE | EOPNOTSUPP) if error.kind().is_some() => Some(
+                "check its options: they do not suit this kind on this kernel, or on this device",
             ),
             Some(ENODEV) => Some("the device is not there: check its name with ip link"),
             _ => None,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
 use crate::cake::Cake;
-use crate::ingress::no_device;
+use crate::ingress::{no_device, vanished};
 use crate::link::{IfbLink, change};
 use crate::netlink::{Link, TC_H_ROOT, TrafficControl, View, shown_handle};
 use crate::qdisc::{CAKE_MQ, Qdisc};
@@ -202,10 +202,7 @@ impl RootQdisc {
             RootState::Explicit(was) if was.lost.is_empty() => {
                 self.attach(host, link, &shows, was)?;
             }
-            _ => change(
-                host,
-                &TrafficControl::delete(link, TC_H_ROOT, now.handle),
-            )?,
+            _ => change(host, &TrafficControl::delete(link, TC_H_ROOT, now.handle))?,
         }
         let why = format!(
             "the kernel takes the options of {} and shows others than were asked for",
@@ -220,7 +217,10 @@ impl RootQdisc {
 impl ExplicitRoot {
     /// Its options, where it is CAKE with options that have words.
     fn cake(&self) -> Option<Cake> {
-        let options = self.options.as_ref().filter(|_| matches!(self.kind.as_str(), "cake" | CAKE_MQ))?;
+        let options = self
+            .options
+            .as_ref()
+            .filter(|_| matches!(self.kind.as_str(), "cake" | CAKE_MQ))?;
         let (cake, _) = Cake::from_attributes(options.as_slice()).ok()?;
         Some(cake)
     }
@@ -281,7 +281,7 @@ impl Knob for RootQdisc {
     fn turn(&self, host: &mut Host, to: &RootState) -> Result<(), HostError> {
         let wire = View::of(host)?;
         let Some(link) = wire.link(&self.device)? else {
-            return Err(self.error(HostErrorKind::Gone, "there is no such device any more"));
+            return Err(vanished(&self.device));
         };
         let seen = read::root(wire, &link)?;
         match to {

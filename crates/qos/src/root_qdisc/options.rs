@@ -97,7 +97,10 @@ fn unrounded(shown: u32) -> u32 {
 pub(super) fn cake_mq_lacks(link: &Link, wanted: Option<&Bytes>) -> Option<Lack> {
     let (why, hint) = if link.transmit_queues.is_some_and(|queues| queues < 2) {
         (
-            format!("{} has one transmit queue: cake_mq needs several", link.name),
+            format!(
+                "{} has one transmit queue: cake_mq needs several",
+                link.name
+            ),
             "use cake, or give the device more queues: ethtool -L",
         )
     } else if autorate(wanted?.as_slice()) {

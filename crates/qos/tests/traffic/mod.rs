@@ -50,17 +50,27 @@ impl Traffic {
              peer name peer address {THERE_LINK} netns {other}"
         ));
         let there = run(&jobs, || {
-            tell(&format!("ip addr add {THERE}/24 dev peer && ip link set peer up"));
+            tell(&format!(
+                "ip addr add {THERE}/24 dev peer && ip link set peer up"
+            ));
             socket(THERE)
         });
-        tell(&format!("ip addr add {HERE}/24 dev wan && ip link set wan up"));
+        tell(&format!(
+            "ip addr add {HERE}/24 dev wan && ip link set wan up"
+        ));
         let traffic = Self {
             jobs,
             here: socket(HERE),
             there,
         };
-        traffic.here.connect(traffic.there.local_addr().unwrap()).unwrap();
-        traffic.there.connect(traffic.here.local_addr().unwrap()).unwrap();
+        traffic
+            .here
+            .connect(traffic.there.local_addr().unwrap())
+            .unwrap();
+        traffic
+            .there
+            .connect(traffic.here.local_addr().unwrap())
+            .unwrap();
         traffic.introduce();
         traffic.all_arrive("at the beginning");
         traffic
@@ -99,10 +109,7 @@ impl Traffic {
 
     /// How many arrive of those that are sent from here, and of those that are sent from there.
     pub(crate) fn arrive(&self) -> (usize, usize) {
-        (
-            sent(&self.here, &self.there),
-            sent(&self.there, &self.here),
-        )
+        (sent(&self.here, &self.there), sent(&self.there, &self.here))
     }
 
     /// Sends packets both ways.
