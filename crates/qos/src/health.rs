@@ -4,6 +4,7 @@ use hosttune_core::{Error, HostError, Planner};
 
 use crate::netlink::{TrafficControl, View};
 use crate::qdisc::Qdisc;
+use crate::redirect::Redirect;
 use crate::root_qdisc::{is_like, standing_at_root};
 use crate::shaper::Shaper;
 
@@ -18,6 +19,18 @@ impl Shaper {
             (&self.ifb, self.ingress.as_ref()),
         ];
         let wire = View::of(at.host())?;
+        if self.ingress.is_some()
+            && wire
+                .link(&self.ifb)
+                .map_err(HostError::from)?
+                .is_none_or(|ifb| !ifb.is_up())
+            && self.redirects(wire)?
+        {
+            let (device, ifb) = (&self.device, &self.ifb);
+            at.note(format!(
+                "all that arrives at {device} is lost: it is sent to {ifb}, which is down or gone; apply, or revert"
+            ));
+        }
         let mut listed = None;
         for (device, wanted) in sides {
             let options = wanted
@@ -49,5 +62,13 @@ impl Shaper {
             }
         }
         Ok(())
+    }
+
+    /// Whether a redirect of ours takes what arrives, wherever it leads.
+    fn redirects(&self, wire: View<'_>) -> Result<bool, Error> {
+        let link = wire.link(&self.device).map_err(HostError::from)?;
+        let Some(link) = link else { return Ok(false) };
+        let counted = Redirect::new(&self.device, &self.ifb).counted(wire, &link)?;
+        Ok(counted.is_some())
     }
 }

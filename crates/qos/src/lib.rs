@@ -38,7 +38,9 @@
 //! - [`Netlink`]: the wire to the kernel, plugged into the host; [`netlink`] has what is said on it.
 //! - [`RootQdisc`], [`IfbLink`], [`IngressHook`], [`Redirect`]: the knobs.
 //! - [`Qdisc`]: a queueing discipline that is wanted: its kind, and its options as bytes.
-//! - [`Shaper`]: the tuning.
+//! - [`Shaper`]: the tuning; [`Shaper::statistics`] tells what its queueing disciplines have counted.
+//! - [`PathCounters`]: whether packets take the way that was made for them, from two of
+//!   [`Shaper::path`].
 
 mod attribute;
 mod bytes;

@@ -122,6 +122,13 @@ fn what_is_lost_and_what_is_bypassed_is_told() {
             .any(|line| line.contains("an IFB that is down")),
         "{report:#?}"
     );
+    assert!(
+        report
+            .notes
+            .iter()
+            .any(|note| note.starts_with("all that arrives at wan is lost: it is sent to ifb7")),
+        "{report:#?}"
+    );
     shaper().apply(&mut session).unwrap();
     traffic.all_arrive("applied again");
     assert!(shaper().verify(&session).unwrap().is_as_wanted());
@@ -148,6 +155,12 @@ fn what_is_lost_and_what_is_bypassed_is_told() {
     tell("ip link del ifb7");
     let readings = while_sending(&traffic, &session);
     assert_eq!(verdicts(&readings).1, Verdict::Lost);
+    let report = shaper().verify(&session).unwrap();
+    assert!(!report.is_as_wanted());
+    assert!(
+        report.notes.iter().any(|note| note.contains("is lost")),
+        "{report:#?}"
+    );
     shaper().apply(&mut session).unwrap();
     let again = shaper().path(&session).unwrap();
     let verdict = verdicts(&(readings.1, again)).1;

@@ -191,18 +191,21 @@ impl RootQdisc {
         if !is_our_handle(to.handle) {
             return Ok(());
         }
-        let shows = read::root(host.wire::<Netlink>()?, link)?;
-        let RootState::Explicit(now) = &shows else {
-            return Ok(());
-        };
-        if now.is_like(to) || now.handle != to.handle || now.kind != to.kind {
+        let all = View::of(host)?.qdiscs()?;
+        let taken = standing_at_root(&all, link.index).is_none_or(|now| {
+            let shown = now.options().map(|raw| raw.to_vec().into());
+            (now.handle, &now.kind) != (to.handle, &to.kind)
+                || options::alike(&to.kind, shown.as_ref(), to.options.as_ref())
+        });
+        if taken {
             return Ok(());
         }
+        let shows = read::root(View::of(host)?, link)?;
         match was {
             RootState::Explicit(was) if was.lost.is_empty() => {
                 self.attach(host, link, &shows, was)?;
             }
-            _ => change(host, &TrafficControl::delete(link, TC_H_ROOT, now.handle))?,
+            _ => change(host, &TrafficControl::delete(link, TC_H_ROOT, to.handle))?,
         }
         let why = format!(
             "the kernel takes the options of {} and shows others than were asked for",
