@@ -234,7 +234,7 @@ fn writable() -> Result<(), String> {
 
 /// The keys that the profile names, and those that change along with one of them.
 fn keys() -> Vec<PathBuf> {
-    let plan = json(&run(&["plan", "--json"]));
+    let plan = json(&run(&["plan", "--json", "--only", SYSCTLS_ONLY]));
     let of = |list: &str| -> Vec<String> {
         let items = plan[list].as_array().unwrap().iter();
         items
