@@ -102,6 +102,28 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
         false
     }
 
+    /// What tells the very thing that has this knob from another that later has its name: a device
+    /// that was pulled out and put in again. `None` where the name is enough, or nothing is there.
+    ///
+    /// It is kept with every turn. Where it is another by the time of a revert, what was turned
+    /// went with the thing that has gone, and what shows now was never ours: nothing is put back.
+    ///
+    /// # Errors
+    /// Where the host would not say.
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        let _ = host;
+        Ok(None)
+    }
+
+    /// What a person should know who has this put back to `from`: that the way back leads
+    /// somewhere else than it came from, by something that is no state of this knob.
+    ///
+    /// Asked after it was put back. No part of the decision whether it is.
+    fn remark(&self, host: &Host, from: &Self::State) -> Option<String> {
+        let _ = (host, from);
+        None
+    }
+
     /// A state as a person reads it; by default its JSON, a string without its quotes.
     fn show(&self, state: &Self::State) -> String {
         match serde_json::to_value(state) {
@@ -267,6 +289,8 @@ pub(crate) struct KnobKind {
     disturbs: fn(&Value, &Host, &Value) -> Result<Vec<AnyKnob>, HostError>,
     torn: fn(&Value, &Value, &Value, &Value) -> bool,
     gone: fn(&Value, &Value) -> bool,
+    identity: fn(&Value, &Host) -> Result<Option<String>, HostError>,
+    remark: fn(&Value, &Host, &Value) -> Option<String>,
     show: fn(&Value, &Value) -> String,
 }
 
@@ -308,6 +332,11 @@ impl KnobKind {
             gone: |id, seen| match (typed::<K>(id), state::<K>(seen)) {
                 (Ok(knob), Ok(seen)) => knob.gone(&seen),
                 _ => false,
+            },
+            identity: |id, host| typed::<K>(id)?.identity(host),
+            remark: |id, host, from| match (typed::<K>(id), state::<K>(from)) {
+                (Ok(knob), Ok(from)) => knob.remark(host, &from),
+                _ => None,
             },
             show: |id, value| match (typed::<K>(id), state::<K>(value)) {
                 (Ok(knob), Ok(state)) => knob.show(&state),
@@ -357,6 +386,18 @@ impl KnobKind {
 
     pub(crate) fn gone(&self, knob: &AnyKnob, seen: &Value) -> bool {
         (self.gone)(&knob.id, seen)
+    }
+
+    pub(crate) fn identity(
+        &self,
+        knob: &AnyKnob,
+        host: &Host,
+    ) -> Result<Option<String>, HostError> {
+        (self.identity)(&knob.id, host)
+    }
+
+    pub(crate) fn remark(&self, knob: &AnyKnob, host: &Host, from: &Value) -> Option<String> {
+        (self.remark)(&knob.id, host, from)
     }
 
     pub(crate) fn show(&self, knob: &AnyKnob, state: &Value) -> String {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::line::{self, Parsed, Record};
 use super::{FORMAT, JournalError, Place, Store};
-use crate::knob::{Key, Lack, Lifetime};
+use crate::knob::{AnyKnob, Key, Lack, Lifetime};
 use crate::plan::{Before, Step};
 
 /// What an undo is for.
@@ -321,9 +321,10 @@ impl Log {
         &mut self,
         store: &mut dyn Store,
         steps: Vec<Step>,
+        counts_as: CountsAs<'_>,
     ) -> Result<u64, JournalError> {
         if self.boot_file.length.max(self.disk_file.length) > REWRITE_ABOVE {
-            self.rewrite(store)?;
+            self.rewrite(store, counts_as)?;
         }
         let disk = steps.iter().any(|step| step.lifetime == Lifetime::Disk);
         let place = if disk { Place::Disk } else { Place::Boot };
@@ -415,11 +416,15 @@ impl Log {
     }
 
     /// Rewrites the files with only what is owed, so that a timer does not grow them without end.
-    fn rewrite(&mut self, store: &mut dyn Store) -> Result<(), JournalError> {
-        for id in superseded(self.entries.values()) {
+    fn rewrite(
+        &mut self,
+        store: &mut dyn Store,
+        counts_as: CountsAs<'_>,
+    ) -> Result<(), JournalError> {
+        for id in superseded(self.entries.values(), counts_as) {
             self.entries.remove(&id);
         }
-        fold(&mut self.entries);
+        fold(&mut self.entries, counts_as);
         for place in Place::ALL {
             if !self.file(place).exists {
                 continue;
@@ -462,6 +467,22 @@ impl Log {
     }
 }
 
+/// Whether what a knob shows is what asking it for something gives: the knob, both in that order.
+pub(crate) type CountsAs<'a> = &'a dyn Fn(&AnyKnob, &Value, &Value) -> bool;
+
+/// Whether an entry starts where one before it of the same knob ended.
+///
+/// By what the knob's crate says of it: a kernel that rounds shows something else than it was asked
+/// for, and that is no stranger's.
+fn follows(last: &Entry, next: &Entry, counts_as: CountsAs<'_>) -> bool {
+    last.step.identity == next.step.identity
+        && next
+            .step
+            .from
+            .known()
+            .is_some_and(|from| counts_as(&next.step.knob, from, &last.step.to))
+}
+
 /// The entries that a revert does without.
 ///
 /// Of one knob's entries, those that start where the one before ended form a
@@ -471,7 +492,7 @@ impl Log {
 /// which `--force` goes back to. What lies between the first and the last chain
 /// is never turned to, so a timer that fights somebody over a knob need not
 /// remember every round.
-fn superseded<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<u64> {
+fn superseded<'e>(entries: impl Iterator<Item = &'e Entry>, counts_as: CountsAs<'_>) -> Vec<u64> {
     let mut chains: HashMap<Key, Vec<Vec<&Entry>>> = HashMap::new();
     for entry in entries {
         let chains = chains.entry(entry.key()).or_default();
@@ -479,7 +500,7 @@ fn superseded<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<u64> {
             Some(chain)
                 if chain
                     .last()
-                    .is_some_and(|last| Some(&last.step.to) == entry.step.from.known()) =>
+                    .is_some_and(|last| follows(last, entry, counts_as)) =>
             {
                 chain.push(entry);
             }
@@ -504,7 +525,7 @@ fn superseded<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<u64> {
 ///
 /// Only of ends in different applies, for which the order among knobs does not matter: a means
 /// stands where it stands so that other knobs are turned between.
-fn fold(entries: &mut BTreeMap<u64, Entry>) {
+fn fold(entries: &mut BTreeMap<u64, Entry>, counts_as: CountsAs<'_>) {
     let plain = |entry: &Entry| !entry.step.means && entry.step.disturbs.is_empty() && entry.turned;
     let mut last: HashMap<Key, u64> = HashMap::new();
     let mut folded: Vec<(u64, u64)> = Vec::new();
@@ -525,7 +546,7 @@ fn fold(entries: &mut BTreeMap<u64, Entry>) {
                     && ended.apply != entry.apply
                     && first.step.part == entry.step.part
                     && (&first.boot, first.place) == (&entry.boot, entry.place)
-                    && Some(&ended.step.to) == entry.step.from.known()
+                    && follows(ended, entry, counts_as)
             });
         match first.filter(|_| joins) {
             Some(first) => folded.push((first, *id)),

@@ -336,7 +336,8 @@ pub(crate) fn arrange(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Result<
     for (&index, outcome) in order.iter().zip(outcomes) {
         let wish = &declared[index];
         if let (Some(Outcome::Step { from, disturbs }), Some(target)) = (&outcome, &wish.target) {
-            steps.push(step(wish, target, from.clone(), disturbs.clone()));
+            let identity = target.kind.identity(&target.knob, sight.host)?;
+            steps.push(step(wish, target, from.clone(), disturbs.clone(), identity));
         } else if !matches!(wish.role, Role::Means)
             || matches!(outcome, Some(Outcome::Lacking(..) | Outcome::Unreadable(_)))
         {
@@ -434,7 +435,13 @@ fn displaced(
     None
 }
 
-fn step(wish: &Declared, target: &Target, from: Before, disturbs: Vec<Kept>) -> Step {
+fn step(
+    wish: &Declared,
+    target: &Target,
+    from: Before,
+    disturbs: Vec<Kept>,
+    identity: Option<String>,
+) -> Step {
     let from_text = match &from {
         Before::Known(state) => target.kind.show(&target.knob, state),
         Before::Unsettled => "(reset by an earlier step)".to_owned(),
@@ -451,6 +458,7 @@ fn step(wish: &Declared, target: &Target, from: Before, disturbs: Vec<Kept>) -> 
         means: matches!(wish.role, Role::Means),
         requirement: wish.requirement,
         disturbs,
+        identity,
     }
 }
 

@@ -172,6 +172,10 @@ pub struct Step {
     /// What the kernel resets with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disturbs: Vec<Kept>,
+    /// What tells the thing that is turned from another that later has its name, as
+    /// [`Knob::identity`](crate::Knob::identity) says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 /// Ordered steps, and what was found beside them.

@@ -337,6 +337,7 @@ impl Session {
         Ok(Owed {
             part: step.part.clone(),
             knob: step.knob.clone(),
+            identity: step.identity.clone(),
             ours: step.to_text.clone(),
             original: match &step.from {
                 Before::Known(state) => kind.show(&step.knob, state),

@@ -36,6 +36,9 @@ pub struct Reverted {
     pub left: Vec<Left>,
     /// How many turns a reboot had taken back already.
     pub by_reboot: usize,
+    /// What a person should know beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl Reverted {
@@ -47,11 +50,20 @@ impl Reverted {
             .all(|left| matches!(left.because, LeftBecause::Theirs | LeftBecause::Waits))
     }
 
+    pub(super) fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
     pub(super) fn join(&mut self, later: Self) {
         self.undone.extend(later.undone);
         // What was left first and tried again is as the later says.
         self.left = later.left;
         self.by_reboot = self.by_reboot.max(later.by_reboot);
+        for note in later.notes {
+            self.note(note);
+        }
     }
 }
 
@@ -70,6 +82,9 @@ pub struct Owed {
     pub seen: String,
     /// Whether the host still shows what we set.
     pub is_ours: bool,
+    /// What told the thing from another of its name when it was turned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 /// What the journal says, and how the host stands to it.

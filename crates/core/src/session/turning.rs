@@ -34,7 +34,13 @@ impl Session {
         for step in &plan.steps {
             self.registry.find(&step.knob.kind)?;
         }
-        let apply = log.begin(&mut *self.store, plan.steps)?;
+        self.forget_replaced(log)?;
+        let registry = &self.registry;
+        let counts_as = |knob: &AnyKnob, seen: &Value, wanted: &Value| {
+            let kind = registry.find(&knob.kind);
+            kind.is_ok_and(|kind| kind.counts_as(knob, seen, wanted))
+        };
+        let apply = log.begin(&mut *self.store, plan.steps, &counts_as)?;
         let entries: Vec<Entry> = log
             .entries
             .values()
@@ -70,6 +76,37 @@ impl Session {
             return Err(self.roll_back(log, apply, u64::MAX, cause));
         }
         Ok(applied)
+    }
+
+    /// Takes off the journal what was turned of things that others have taken the place of since.
+    ///
+    /// A device that comes and goes would otherwise leave steps behind that nobody can put back.
+    fn forget_replaced(&mut self, log: &mut Log) -> Result<(), Error> {
+        for place in Place::ALL {
+            let replaced = |entry: &&Entry| entry.place == place && self.is_replaced(&entry.step);
+            let ids: Vec<u64> = log
+                .entries
+                .values()
+                .filter(replaced)
+                .map(|entry| entry.id)
+                .collect();
+            if !ids.is_empty() {
+                log.mark(&mut *self.store, place, Record::Undone { ids })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether another thing has the name by now of the one that a step turned.
+    pub(super) fn is_replaced(&self, step: &Step) -> bool {
+        let Some(turned) = &step.identity else {
+            return false;
+        };
+        let now = self
+            .kind_or_malformed(&step.knob)
+            .and_then(|kind| kind.identity(&step.knob, &self.host));
+        // Where nothing is there, or nobody can tell, the knob itself says how it stands.
+        matches!(now, Ok(Some(now)) if now != *turned)
     }
 
     fn turn_one(&mut self, log: &mut Log, entry: &Entry) -> Result<Turn, StepFailure> {

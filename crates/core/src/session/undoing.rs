@@ -168,6 +168,9 @@ impl Session {
                     if log.mark(&mut *self.store, entry.place, record).is_err() {
                         log.entries.remove(&id);
                     }
+                    if let Some(remark) = self.remark(&entry.step) {
+                        reverted.note(remark);
+                    }
                     reverted.undone.push(self.undone(&entry.step, already));
                     continue;
                 }
@@ -214,6 +217,9 @@ impl Session {
     /// Puts one step back: whether there was nothing to write, or why it is left.
     fn undo_one(&mut self, log: &mut Log, entry: &Entry, force: bool) -> Result<bool, LeftBecause> {
         let step = &entry.step;
+        if self.is_replaced(step) {
+            return Ok(true);
+        }
         let kind = self
             .kind_or_malformed(&step.knob)
             .map_err(|error| unreadable(&error))?;
@@ -352,6 +358,15 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// What its knob has to say about where it was put back to.
+    fn remark(&self, step: &Step) -> Option<String> {
+        if self.is_replaced(step) {
+            return None;
+        }
+        let kind = self.kind_or_malformed(&step.knob).ok()?;
+        kind.remark(&step.knob, &self.host, step.from.known()?)
     }
 
     fn undone(&self, step: &Step, already: bool) -> Undone {

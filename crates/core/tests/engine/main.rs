@@ -19,6 +19,7 @@ mod lessons;
 mod owners;
 mod planning;
 mod recovering;
+mod replaced;
 mod requirements;
 mod reverting;
 mod strangers;

@@ -116,3 +116,20 @@ fn a_tuning_that_wavers_does_not_grow_the_journal_and_goes_back_to_the_first_ori
     assert_eq!(machine.picture(), was);
     assert!(machine.store().is_empty());
 }
+
+/// What the kernel shows is then never what was asked for: the applies still follow on one another.
+#[test]
+fn a_tuning_that_wavers_between_rounded_values_goes_back_to_the_first_original_too() {
+    let machine = machine();
+    let was = machine.picture();
+    for round in 0..ROUNDS {
+        let to = [5, 13, 18][round % 3];
+        let wants = dials(&[("round", to)]);
+        wants.apply(&mut process(&machine)).unwrap();
+        assert!(machine.store().longest() < 128 * 1024, "round {round}");
+    }
+    let reverted = process(&machine).revert().unwrap();
+    assert_eq!(reverted.left, []);
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}

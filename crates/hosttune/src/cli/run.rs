@@ -258,6 +258,7 @@ impl Run<'_> {
             }
         }
         let reverted = session.revert()?;
+        let notes = [notes, reverted.notes.clone()].concat();
         if self.global.json {
             self.streams.document(&json::reverted(&reverted, &notes))?;
         } else {

@@ -38,6 +38,7 @@ fn step(name: &str, from: Option<&str>, to: &str) -> Step {
         means: false,
         requirement: Requirement::Plain,
         disturbs: Vec::new(),
+        identity: None,
     }
 }
 
@@ -137,6 +138,7 @@ fn reverted(left: Vec<Left>) -> Reverted {
         undone: vec![undone(false), undone(true)],
         left,
         by_reboot: 3,
+        notes: Vec::new(),
     }
 }
 
@@ -387,6 +389,7 @@ fn status() -> Status {
             original: "60".into(),
             seen: "10".into(),
             is_ours: false,
+            identity: None,
         }],
         open: Some("an earlier revert was interrupted".into()),
         refused: vec!["net.x: no".into()],

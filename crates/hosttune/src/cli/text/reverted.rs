@@ -67,6 +67,7 @@ pub(in super::super) fn recovered(page: &Page, recovered: &Reverted) -> String {
         ));
     }
     let mut text = format!("\n{}.\n", page.look.paint(Role::Attention, &says));
+    text.push_str(&page.notes(&recovered.notes));
     text.push_str(&left(page, &recovered.left));
     text
 }
