@@ -5,7 +5,7 @@ use std::fmt;
 use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
 use serde::{Deserialize, Serialize};
 
-use crate::link::change;
+use crate::link::{change, link_identity};
 use crate::netlink::{
     EGRESS_FILTERS, INGRESS_FILTERS, INGRESS_HANDLE, Link, TC_H_INGRESS, TCA_EGRESS_BLOCK,
     TCA_INGRESS_BLOCK, TrafficControl, View,
@@ -153,6 +153,10 @@ impl Knob for IngressHook {
             )),
             _ => None,
         })
+    }
+
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        link_identity(host, &self.device)
     }
 
     fn gone(&self, seen: &HookState) -> bool {

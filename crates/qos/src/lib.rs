@@ -38,16 +38,29 @@
 //! - [`Netlink`]: the wire to the kernel, plugged into the host; [`netlink`] has what is said on it.
 //! - [`RootQdisc`], [`IfbLink`], [`IngressHook`], [`Redirect`]: the knobs.
 //! - [`Qdisc`]: a queueing discipline that is wanted: its kind, and its options as bytes.
-//! - [`Shaper`]: the tuning; [`Shaper::statistics`] tells what its queueing disciplines have counted.
+//! - [`Shaper`]: the tuning; [`Shaper::statistics`] tells what its queueing disciplines have
+//!   counted, and [`Shaper::watch`] keeps a device shaped that comes and goes.
 //! - [`PathCounters`]: whether packets take the way that was made for them, from two of
 //!   [`Shaper::path`].
+//! - [`manager`]: who else manages a device, and would put its own in place of this.
+//!
+//! # What netlink does not show
+//! A program attached to `tcx` (Linux 6.6, `bpf(2)` only) is asked before any filter. Where it ends
+//! the chain, what arrives never comes to the redirect; a filter that the hardware has taken over
+//! sees its packets before this kernel does. Neither is touched, and neither shows in a plan or
+//! in `verify`, which compares what stands where: what goes past it shows in the counters, which
+//! then stand still on the IFB while those of the device advance. That the hardware has taken over
+//! the redirect itself is noted.
 
 mod attribute;
 mod bytes;
 pub mod cake;
+mod circumstances;
+mod hardware_address;
 mod health;
 mod ingress;
 mod link;
+pub mod manager;
 pub mod netlink;
 mod passage;
 mod qdisc;
@@ -60,9 +73,11 @@ mod shaper;
 mod statistics;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod watch;
 
 pub use bytes::Bytes;
 pub use cake::{Cake, CakeOption, LinkLayer, RoundTripTime, Seen, TextError, differences};
+pub use hardware_address::{HardwareAddress, NotAnAddress};
 pub use ingress::{HookState, IngressHook};
 pub use link::{IfbLink, LinkState};
 pub use netlink::Netlink;
@@ -78,6 +93,7 @@ pub use root_qdisc::{Attached, ExplicitRoot, RootQdisc, RootState};
 pub use route::default_device;
 pub use shaper::Shaper;
 pub use statistics::{QueueStatistics, RootStatistics, ShaperStatistics};
+pub use watch::{Stop, StoodBack, WatchEvent};
 
 /// Makes this crate's kinds of knob known to a session.
 pub fn knobs(registry: &mut hosttune_core::Registry) {

@@ -183,6 +183,20 @@ fn in_use(host: &Host, link: &Link) -> Result<Option<String>, HostError> {
     Ok(None)
 }
 
+/// What tells the link of this name from another that later has it: its number, which no other
+/// gets while the kernel runs.
+pub(crate) fn link_identity(host: &Host, name: &str) -> Result<Option<String>, HostError> {
+    let link = View::of(host)?.link(name)?;
+    Ok(link.map(|link| format!("{IDENTITY}{}", link.index)))
+}
+
+const IDENTITY: &str = "link ";
+
+/// The number in what [`link_identity`] gave.
+pub(crate) fn number_in(identity: &str) -> Option<u32> {
+    identity.strip_prefix(IDENTITY)?.parse().ok()
+}
+
 pub(crate) fn change(host: &mut Host, request: &crate::netlink::Request) -> Result<(), HostError> {
     host.turn::<Netlink, ()>(|wire| Ok(wire.change(request)?))
 }

@@ -6,9 +6,9 @@ use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operat
 use serde::{Deserialize, Serialize};
 
 use crate::ingress::{HookState, IngressHook, hook, no_device, shared_block, vanished};
-use crate::link::{IfbLink, change, hash};
+use crate::link::{IfbLink, change, hash, link_identity};
 use crate::netlink::{
-    ENOENT, Filter, INGRESS_FILTERS, Link, Netlink, PRIORITY, TrafficStatistics, View,
+    COOKIE, ENOENT, Filter, INGRESS_FILTERS, Link, Netlink, PRIORITY, TrafficStatistics, View,
 };
 
 /// Sends everything that arrives at one device out through another, both by name.
@@ -56,7 +56,7 @@ impl Redirect {
     }
 
     fn cookie(&self) -> Vec<u8> {
-        let mut cookie = b"hosttune".to_vec();
+        let mut cookie = COOKIE.to_vec();
         cookie.extend(hash(self.to.as_bytes()).to_be_bytes());
         cookie
     }
@@ -238,6 +238,10 @@ impl Knob for Redirect {
             Some(link) if *to == RedirectState::Present => self.obstacle(wire, &link),
             Some(_) => Ok(None),
         }
+    }
+
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        link_identity(host, &self.device)
     }
 
     fn gone(&self, seen: &RedirectState) -> bool {

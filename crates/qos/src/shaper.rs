@@ -3,7 +3,9 @@
 use hosttune_core::{Error, Lack, LackKind, Planner, Tuning};
 use serde::{Deserialize, Serialize};
 
-use crate::ingress::{HookState, IngressHook, no_device};
+use crate::circumstances;
+use crate::hardware_address::HardwareAddress;
+use crate::ingress::{HookState, IngressHook};
 use crate::link::{IfbLink, unusable_name};
 use crate::netlink::{LONGEST_NAME, View};
 use crate::qdisc::{CAKE_MQ, Qdisc};
@@ -28,7 +30,12 @@ pub struct Shaper {
     /// The root of the IFB, for what arrives at the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<Qdisc>,
-    /// The consent to losing a root that could not be put back.
+    /// The permanent address of the card that is meant; another card of the device's name is not
+    /// shaped. By the name alone where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permanent_address: Option<HardwareAddress>,
+    /// The consent to losing a root that could not be put back, and to shaping a device whose
+    /// queueing disciplines somebody else manages.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub discard: bool,
 }
@@ -42,6 +49,7 @@ impl Shaper {
             device,
             egress: None,
             ingress: None,
+            permanent_address: None,
             discard: false,
         }
     }
@@ -80,7 +88,15 @@ impl Shaper {
         self
     }
 
-    /// Consents to losing a root that could not be put back.
+    /// Of the card with this permanent address only.
+    #[must_use]
+    pub fn permanent_address(mut self, address: HardwareAddress) -> Self {
+        self.permanent_address = Some(address);
+        self
+    }
+
+    /// Consents to losing a root that could not be put back, and to shaping a device whose queueing
+    /// disciplines somebody else manages.
     #[must_use]
     pub fn discard(mut self) -> Self {
         self.discard = true;
@@ -124,7 +140,11 @@ impl Shaper {
             .link(&self.device)
             .map_err(hosttune_core::HostError::from)?;
         Ok(match link {
-            None => Some(no_device(&self.device)),
+            None => Some(circumstances::no_device(
+                at.host(),
+                &self.device,
+                self.permanent_address.as_ref(),
+            )?),
             Some(link) if link.kind == "ifb" => Some(
                 Lack::new(LackKind::Other, format!("{} is an IFB itself", self.device))
                     .hint("name the device that the packets come from"),
@@ -133,7 +153,9 @@ impl Shaper {
                 Lack::new(LackKind::Other, "what is sent to lo leaves no machine")
                     .hint("name the device that leads out"),
             ),
-            Some(_) => None,
+            Some(link) => {
+                circumstances::another_card(&link, self.permanent_address.as_ref())
+            }
         })
     }
 
@@ -176,10 +198,17 @@ impl Tuning for Shaper {
             at.skip(&format!("shaping of {}", self.device), lack);
             return Ok(());
         }
+        if let Some(lack) = circumstances::look(self, at)? {
+            at.skip(&format!("shaping of {}", self.device), lack)
+                .required();
+            return Ok(());
+        }
         if let Some(qdisc) = &self.egress {
             let root = RootQdisc::new(&self.device);
             let now = at.now(&root)?;
-            if let crate::RootState::Default { shows: Some(kind) } = &now
+            if let crate::RootState::Default {
+                shows: Some(kind), ..
+            } = &now
                 && kind == "mq"
                 && qdisc.kind != CAKE_MQ
             {

@@ -123,7 +123,7 @@ fn judge<'v>(
     }
     // A knob that is gone shows nothing anybody could put back; one that shows an earlier
     // original was put back further than this step.
-    if kind.gone(knob, seen) || kind.counts_as(knob, seen, from) || earlier.any(|v| v == seen) {
+    if kind.gone(knob, seen) || kind.counts_as(knob, seen, from) || earlier.any(|v| kind.counts_as(knob, seen, v)) {
         return Verdict::Already;
     }
     Verdict::Theirs

@@ -12,6 +12,11 @@ pub const PRIORITY: u16 = 49374;
 const EVERY_PROTOCOL: u16 = 3_u16.to_be();
 
 const TCA_MATCHALL_ACT: u16 = 2;
+const TCA_MATCHALL_FLAGS: u16 = 3;
+const TCA_U32_FLAGS: u16 = 11;
+const TCA_CLS_FLAGS_IN_HW: u32 = 1 << 2;
+/// With this begins the cookie of every filter of ours.
+pub(crate) const COOKIE: &[u8] = b"hosttune";
 const TCA_U32_SEL: u16 = 5;
 const TCA_U32_ACT: u16 = 7;
 const TCA_ACT_KIND: u16 = 1;
@@ -103,6 +108,24 @@ impl Filter {
         self.handle == 0 || self.kind == "u32" && self.handle & 0xfff == 0
     }
 
+    /// Whether it is ours, wherever it leads.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.mirred()
+            .is_some_and(|mirred| mirred.cookie.starts_with(COOKIE))
+    }
+
+    /// Whether the device's hardware does what it says, besides the kernel or instead of it.
+    pub fn is_in_hardware(&self) -> bool {
+        let flags = match self.kind.as_str() {
+            "matchall" => TCA_MATCHALL_FLAGS,
+            "u32" => TCA_U32_FLAGS,
+            _ => return false,
+        };
+        find(&self.options, flags)
+            .and_then(|flags| flags.word())
+            .is_some_and(|flags| flags & TCA_CLS_FLAGS_IN_HW != 0)
+    }
+
     /// Whether every packet goes through it: of every protocol, and without a condition.
     pub(crate) fn is_for_everything(&self) -> bool {
         self.protocol == EVERY_PROTOCOL
@@ -189,4 +212,42 @@ fn mirred(actions: &[u8]) -> Option<Mirred> {
         redirects: word(parameters, WHAT)? == TCA_EGRESS_REDIR,
         cookie: find(action, TCA_ACT_COOKIE).map_or_else(Vec::new, |cookie| cookie.value.to_vec()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(kind: &str, options: Attributes) -> Filter {
+        Filter {
+            link: 3,
+            handle: 1,
+            parent: INGRESS_FILTERS,
+            priority: PRIORITY,
+            protocol: EVERY_PROTOCOL,
+            kind: kind.to_owned(),
+            options: options.into_bytes(),
+        }
+    }
+
+    /// As `tc -d filter show` says: `in_hw`, `not_in_hw`, `skip_sw in_hw`.
+    #[test]
+    fn what_the_hardware_has_taken_over_is_told_by_its_flags() {
+        const SKIP_SW: u32 = 2;
+        const IN_HW: u32 = 4;
+        const NOT_IN_HW: u32 = 8;
+        let matchall = |flags: u32| {
+            let flags = Attributes::new().with(TCA_MATCHALL_FLAGS, &flags.to_ne_bytes());
+            filter("matchall", flags)
+        };
+        assert!(matchall(IN_HW).is_in_hardware());
+        assert!(matchall(SKIP_SW | IN_HW).is_in_hardware());
+        assert!(!matchall(NOT_IN_HW).is_in_hardware());
+        assert!(!filter("matchall", Attributes::new()).is_in_hardware());
+        let flags = IN_HW.to_ne_bytes();
+        let of_u32 = |number| filter("u32", Attributes::new().with(number, &flags));
+        assert!(of_u32(TCA_U32_FLAGS).is_in_hardware());
+        assert!(!of_u32(TCA_MATCHALL_FLAGS).is_in_hardware());
+        assert!(!filter("bpf", Attributes::new().with(3, &flags)).is_in_hardware());
+    }
 }

@@ -3,6 +3,7 @@
 use super::attributes::{Attributes, find};
 use super::numbers::*;
 use super::{Message, NetlinkError, Request};
+use crate::hardware_address::HardwareAddress;
 
 /// The fixed part, `struct ifinfomsg`.
 pub(super) const FIXED: usize = 16;
@@ -32,6 +33,13 @@ pub struct Link {
     pub mtu: Option<u32>,
     /// How many queues it was made with for what leaves it.
     pub transmit_queues: Option<u32>,
+    /// The address that its hardware came with; nothing for one that has none of its own, and
+    /// before Linux 5.6.
+    pub permanent_address: Option<HardwareAddress>,
+    /// The bus that its hardware is on (`pci`, `usb`, `virtio`); nothing before Linux 5.14.
+    pub bus: Option<String>,
+    /// Where on the bus (`0000:03:00.0`); nothing before Linux 5.14.
+    pub bus_address: Option<String>,
 }
 
 impl Link {
@@ -44,6 +52,17 @@ impl Link {
             attributes,
             "look at the link",
             name,
+        )
+    }
+
+    pub(super) fn list() -> Request {
+        Request::new(
+            RTM_GETLINK,
+            0,
+            fixed(0, 0, 0),
+            Attributes::new(),
+            "list the links",
+            "",
         )
     }
 
@@ -63,11 +82,20 @@ impl Link {
                 hardware: hardware(&message.payload)?,
                 mtu: bytes(IFLA_MTU).and_then(|mtu| mtu.word()),
                 transmit_queues: bytes(IFLA_NUM_TX_QUEUES).and_then(|count| count.word()),
+                permanent_address: bytes(IFLA_PERM_ADDRESS)
+                    .and_then(|address| HardwareAddress::new(address.value)),
+                bus: bytes(IFLA_PARENT_DEV_BUS_NAME).map(|bus| bus.text()),
+                bus_address: bytes(IFLA_PARENT_DEV_NAME).map(|place| place.text()),
             })
         };
         read().ok_or_else(|| {
             NetlinkError::malformed(&Self::look_for(""), "the answer is about no link")
         })
+    }
+
+    /// Whether it has a carrier, as far as its driver can tell.
+    pub fn has_carrier(&self) -> bool {
+        self.flags & IFF_LOWER_UP != 0
     }
 
     /// Whether it is up, as an administrator sees it.

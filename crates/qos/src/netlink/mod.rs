@@ -9,6 +9,7 @@ mod attributes;
 mod error;
 mod filters;
 mod links;
+mod monitor;
 mod numbers;
 mod request;
 mod socket;
@@ -21,11 +22,15 @@ use std::fmt;
 
 use view::Answers;
 
+use crate::hardware_address::HardwareAddress;
+
 pub use acknowledgement::Acknowledgement;
 pub use attributes::{Attribute, Attributes, attributes, find};
 pub use error::NetlinkError;
+pub(crate) use filters::COOKIE;
 pub use filters::{Filter, Mirred, PRIORITY};
 pub use links::Link;
+pub use monitor::{KernelMonitor, Monitor, Notice, Noticed, Subject};
 pub use numbers::*;
 pub use request::{Message, Request};
 pub use socket::KernelSocket;
@@ -130,6 +135,33 @@ impl Netlink {
     /// What the kernel answers otherwise.
     pub fn link_statistics(&self, name: &str) -> Result<Option<LinkStatistics>, NetlinkError> {
         Ok(self.look_at(name)?.as_ref().map(LinkStatistics::of))
+    }
+
+    /// All links.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn links(&self) -> Result<Vec<Link>, NetlinkError> {
+        self.rtnetlink
+            .dump(&Link::list())?
+            .iter()
+            .map(Link::read)
+            .collect()
+    }
+
+    /// The link of the card with this permanent address, whatever its name is now; `None` where
+    /// there is none.
+    ///
+    /// Virtual links on top of a card can show its address too: they have a kind and it has none,
+    /// so it comes before them.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn link_of_card(&self, address: &HardwareAddress) -> Result<Option<Link>, NetlinkError> {
+        let mut all = self.links()?;
+        all.retain(|link| link.permanent_address.as_ref() == Some(address));
+        all.sort_by_key(|link| (!link.kind.is_empty(), link.index));
+        Ok(all.into_iter().next())
     }
 
     /// All queueing disciplines of all links, hidden ones excepted.

@@ -27,6 +27,7 @@ pub const RTM_NEWQDISC: u16 = 36;
 pub const RTM_DELQDISC: u16 = 37;
 pub const RTM_GETQDISC: u16 = 38;
 pub const RTM_NEWTCLASS: u16 = 40;
+pub const RTM_DELTCLASS: u16 = 41;
 pub const RTM_GETTCLASS: u16 = 42;
 pub const RTM_NEWTFILTER: u16 = 44;
 pub const RTM_DELTFILTER: u16 = 45;
@@ -40,7 +41,17 @@ pub const IFLA_IFALIAS: u16 = 20;
 pub const IFLA_STATS64: u16 = 23;
 pub const IFLA_NUM_TX_QUEUES: u16 = 31;
 pub const IFLA_INFO_KIND: u16 = 1;
+pub const IFLA_PERM_ADDRESS: u16 = 54;
+pub const IFLA_PARENT_DEV_NAME: u16 = 56;
+pub const IFLA_PARENT_DEV_BUS_NAME: u16 = 57;
 pub const IFF_UP: u32 = 1;
+/// There is a carrier, or nobody can tell.
+pub const IFF_LOWER_UP: u32 = 0x1_0000;
+
+/// The group of sockets that are told of links.
+pub const RTNLGRP_LINK: u32 = 1;
+/// The group of sockets that are told of queueing disciplines, classes and filters.
+pub const RTNLGRP_TC: u32 = 4;
 
 pub const TCA_KIND: u16 = 1;
 pub const TCA_OPTIONS: u16 = 2;
@@ -65,6 +76,7 @@ pub const EGRESS_FILTERS: u32 = 0xffff_fff3;
 pub const EPERM: i32 = 1;
 pub const ENOENT: i32 = 2;
 pub const EINTR: i32 = 4;
+pub const EAGAIN: i32 = 11;
 pub const ENOMEM: i32 = 12;
 pub const EBUSY: i32 = 16;
 pub const EEXIST: i32 = 17;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::Bytes;
 use crate::cake::Cake;
 use crate::ingress::{no_device, vanished};
-use crate::link::{IfbLink, change};
+use crate::link::{IfbLink, change, link_identity};
 use crate::netlink::{Link, TC_H_ROOT, TrafficControl, View, shown_handle};
 use crate::qdisc::{CAKE_MQ, Qdisc};
 
@@ -39,6 +39,10 @@ pub enum RootState {
         /// The kind that it has attached; a link that was never up shows none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         shows: Option<String>,
+        /// What `net.core.default_qdisc` was then; nothing where this network namespace does not
+        /// show it. What comes back at a revert is the default of that time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        default_qdisc: Option<String>,
     },
     /// Somebody has set this one.
     Explicit(ExplicitRoot),
@@ -275,7 +279,7 @@ impl Knob for RootQdisc {
         let wire = View::of(host)?;
         match wire.link(&self.device)? {
             None => Ok(RootState::NoDevice),
-            Some(link) => read::root(wire, &link),
+            Some(link) => read::root(host, wire, &link),
         }
     }
 
@@ -286,7 +290,7 @@ impl Knob for RootQdisc {
         let Some(link) = wire.link(&self.device)? else {
             return Err(vanished(&self.device));
         };
-        let seen = read::root(wire, &link)?;
+        let seen = read::root(host, wire, &link)?;
         match to {
             RootState::NoDevice => Err(self.error(
                 HostErrorKind::Refused,
@@ -368,11 +372,35 @@ impl Knob for RootQdisc {
         *seen == RootState::NoDevice
     }
 
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        link_identity(host, &self.device)
+    }
+
+    /// That the kernel's default is another by now.
+    fn remark(&self, host: &Host, from: &RootState) -> Option<String> {
+        let RootState::Default {
+            default_qdisc: Some(before),
+            ..
+        } = from
+        else {
+            return None;
+        };
+        let now = read::default_qdisc(host).ok().flatten()?;
+        (now != *before).then(|| {
+            format!(
+                "net.core.default_qdisc was {before} when {} was shaped and is {now} now: its root is what the kernel attaches by that",
+                self.device
+            )
+        })
+    }
+
     fn show(&self, state: &RootState) -> String {
         match state {
             RootState::NoDevice => "no device".to_owned(),
-            RootState::Default { shows: None } => "the kernel's default".to_owned(),
-            RootState::Default { shows: Some(kind) } => format!("the kernel's default ({kind})"),
+            RootState::Default { shows: None, .. } => "the kernel's default".to_owned(),
+            RootState::Default {
+                shows: Some(kind), ..
+            } => format!("the kernel's default ({kind})"),
             RootState::Explicit(root) => {
                 let mut shown = format!("{} {}", root.kind, shown_handle(root.handle));
                 if let Some(cake) = root.cake() {

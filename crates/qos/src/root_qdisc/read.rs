@@ -1,6 +1,6 @@
 //! What stands at the root, and what of it could not be put back.
 
-use hosttune_core::HostError;
+use hosttune_core::{Host, HostError, HostErrorKind};
 
 use super::{Attached, ExplicitRoot, RootState, options};
 use crate::netlink::{
@@ -55,18 +55,35 @@ pub(crate) fn is_like(shown: &TrafficControl, wanted: &Qdisc) -> bool {
         && options::alike(&shown.kind, options.as_ref(), Some(&wanted.options))
 }
 
-pub(super) fn root(wire: View<'_>, link: &Link) -> Result<RootState, HostError> {
+/// The kind that the kernel attaches by default where one queue is asked for.
+const DEFAULT_QDISC: &str = "/proc/sys/net/core/default_qdisc";
+
+/// What `net.core.default_qdisc` is; nothing in a network namespace that does not show it, which
+/// all but the first do not.
+pub(super) fn default_qdisc(host: &Host) -> Result<Option<String>, HostError> {
+    match host.read_text(DEFAULT_QDISC) {
+        Ok(text) => Ok(Some(text.trim_end().to_owned())),
+        Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn root(host: &Host, wire: View<'_>, link: &Link) -> Result<RootState, HostError> {
     let mut all = wire.qdiscs()?;
     all.retain(|one| {
         one.link == link.index && one.parent != TC_H_INGRESS && one.handle != INGRESS_HANDLE
     });
     let Some(place) = all.iter().position(|one| one.parent == TC_H_ROOT) else {
-        return Ok(RootState::Default { shows: None });
+        return Ok(RootState::Default {
+            shows: None,
+            default_qdisc: default_qdisc(host)?,
+        });
     };
     let root = all.remove(place);
     if root.handle == 0 {
         return Ok(RootState::Default {
             shows: Some(root.kind),
+            default_qdisc: default_qdisc(host)?,
         });
     }
     // What is under it without a handle is the kernel's own.

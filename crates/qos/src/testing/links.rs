@@ -14,7 +14,10 @@ pub(super) struct Device {
     pub(super) name: String,
     pub(super) kind: String,
     pub(super) address: Vec<u8>,
+    /// What its hardware came with.
+    pub(super) permanent: Option<Vec<u8>>,
     pub(super) up: bool,
+    pub(super) carrier: bool,
     pub(super) alias: Option<Vec<u8>>,
     pub(super) queues: u32,
     pub(super) no_queue: bool,
@@ -28,6 +31,48 @@ fn number(fixed: &[u8], at: usize) -> u32 {
     word.map_or(0, u32::from_ne_bytes)
 }
 
+impl Device {
+    fn notice(&self, subject: Subject) -> Notice {
+        Notice {
+            subject,
+            index: self.index,
+            name: (subject != Subject::Traffic).then(|| self.name.clone()),
+        }
+    }
+
+    pub(super) fn shown(&self) -> Message {
+        let mut flags = if self.up { IFF_UP } else { 0 };
+        if self.up && self.carrier {
+            flags |= IFF_LOWER_UP;
+        }
+        // Of Ethernet.
+        let mut payload = [&[0; 2][..], &1_u16.to_ne_bytes()].concat();
+        for word in [self.index, flags, 0] {
+            payload.extend(word.to_ne_bytes());
+        }
+        let mut attributes = Attributes::new()
+            .with_text(IFLA_IFNAME, &self.name)
+            .with(IFLA_ADDRESS, &self.address)
+            .with(IFLA_MTU, &1500_u32.to_ne_bytes())
+            .with(IFLA_NUM_TX_QUEUES, &self.queues.to_ne_bytes());
+        if let Some(permanent) = &self.permanent {
+            attributes = attributes.with(IFLA_PERM_ADDRESS, permanent);
+        }
+        if let Some(alias) = &self.alias {
+            attributes = attributes.with_text(IFLA_IFALIAS, &String::from_utf8_lossy(alias));
+        }
+        if !self.kind.is_empty() {
+            let info = Attributes::new().with_text(IFLA_INFO_KIND, &self.kind);
+            attributes = attributes.with_nested(IFLA_LINKINFO, &info);
+        }
+        payload.extend(attributes.into_bytes());
+        Message {
+            number: RTM_NEWLINK,
+            payload,
+        }
+    }
+}
+
 impl State {
     pub(super) fn add(&mut self, name: &str, kind: &str, queues: u32, no_queue: bool) -> usize {
         let index = self.next_index;
@@ -37,7 +82,9 @@ impl State {
             name: name.to_owned(),
             kind: kind.to_owned(),
             address: [&[0x06, 0, 0, 0][..], &[(index >> 8) as u8, index as u8]].concat(),
+            permanent: None,
             up: false,
+            carrier: true,
             alias: None,
             queues,
             no_queue,
@@ -69,29 +116,28 @@ impl State {
         else {
             return refuse(ENODEV, "");
         };
-        let flags = if link.up { IFF_UP } else { 0 };
-        // Of Ethernet.
-        let mut payload = [&[0; 2][..], &1_u16.to_ne_bytes()].concat();
-        for word in [link.index, flags, 0] {
-            payload.extend(word.to_ne_bytes());
-        }
-        let mut attributes = Attributes::new()
-            .with_text(IFLA_IFNAME, &link.name)
-            .with(IFLA_ADDRESS, &link.address)
-            .with(IFLA_MTU, &1500_u32.to_ne_bytes())
-            .with(IFLA_NUM_TX_QUEUES, &link.queues.to_ne_bytes());
-        if let Some(alias) = &link.alias {
-            attributes = attributes.with_text(IFLA_IFALIAS, &String::from_utf8_lossy(alias));
-        }
-        if !link.kind.is_empty() {
-            let info = Attributes::new().with_text(IFLA_INFO_KIND, &link.kind);
-            attributes = attributes.with_nested(IFLA_LINKINFO, &info);
-        }
-        payload.extend(attributes.into_bytes());
-        Ok(Message {
-            number: RTM_NEWLINK,
-            payload,
-        })
+        Ok(link.shown())
+    }
+
+    /// What is told of a change that a message makes.
+    pub(super) fn told_of(&self, request: &Request) -> Option<Notice> {
+        let subject = match request.number {
+            RTM_NEWLINK | RTM_SETLINK => Subject::Link,
+            RTM_DELLINK => Subject::LinkGone,
+            _ => Subject::Traffic,
+        };
+        let name = find(&request.attributes, IFLA_IFNAME).map(|name| name.text());
+        let index = number(&request.fixed, 4);
+        let link = self
+            .links
+            .iter()
+            .find(|link| link.index == index || Some(&link.name) == name.as_ref())?;
+        Some(link.notice(subject))
+    }
+
+    pub(super) fn tell(&mut self, subject: Subject, place: usize) {
+        let notice = self.links[place].notice(subject);
+        self.told.push(notice);
     }
 
     pub(super) fn new_link(&mut self, request: &Request) -> Answered<()> {
@@ -167,6 +213,12 @@ impl State {
         if self.links[place].kind.is_empty() {
             return refuse(EOPNOTSUPP, "");
         }
+        self.lose(place);
+        Ok(())
+    }
+
+    /// A link goes, with everything on it.
+    pub(super) fn lose(&mut self, place: usize) {
         let gone = self.links.remove(place);
         // What was sent there is lost from now on.
         for link in &mut self.links {
@@ -174,7 +226,6 @@ impl State {
                 classifier.lose(gone.index);
             }
         }
-        Ok(())
     }
 
     pub(super) fn draw(&self, device: &Device, picture: &mut BTreeMap<String, String>) {

@@ -7,6 +7,7 @@
 
 mod filters;
 mod links;
+mod monitor;
 mod options;
 mod qdiscs;
 
@@ -14,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::netlink::*;
+
+pub use monitor::Script;
 
 /// The kinds that this kernel has, until it is told otherwise.
 const KINDS: [&str; 13] = [
@@ -45,6 +48,10 @@ struct State {
     kinds: BTreeSet<String>,
     /// Once, packets were sent to a link that was down or not there.
     black_hole: bool,
+    /// What was told to whoever listens, from the beginning.
+    told: Vec<Notice>,
+    /// How many messages changed something.
+    changes: usize,
 }
 
 type Answered<T> = Result<T, Acknowledgement>;
@@ -78,6 +85,8 @@ impl Kernel {
                 .map(str::to_owned)
                 .collect(),
             black_hole: false,
+            told: Vec::new(),
+            changes: 0,
         };
         state.add("lo", "", 1, true);
         Self(Arc::new(Mutex::new(state)))
@@ -96,6 +105,55 @@ impl Kernel {
         let no_queue = matches!(kind, "veth" | "dummy" | "bridge");
         self.state().add(name, kind, queues, no_queue);
         self
+    }
+
+    /// Adds a card with this permanent address, which has one queue.
+    #[must_use]
+    pub fn card(self, name: &str, address: &[u8]) -> Self {
+        {
+            let mut state = self.state();
+            let place = state.add(name, "", 1, false);
+            state.links[place].permanent = Some(address.to_vec());
+        }
+        self
+    }
+
+    /// A link of this kind is plugged in and brought up: another one than the last of this name.
+    pub fn plug_in(&self, name: &str, kind: &str) {
+        let no_queue = matches!(kind, "veth" | "dummy" | "bridge");
+        let mut state = self.state();
+        let place = state.add(name, kind, 1, no_queue);
+        state.tell(Subject::Link, place);
+        state.links[place].up = true;
+        state.activate(place);
+        state.tell(Subject::Link, place);
+    }
+
+    /// A link is pulled out, with everything on it. Nothing happens where there is none.
+    pub fn pull_out(&self, name: &str) {
+        let mut state = self.state();
+        if let Some(place) = state.links.iter().position(|link| link.name == name) {
+            state.tell(Subject::LinkGone, place);
+            state.lose(place);
+            state.black_hole |= state.loses_packets();
+        }
+    }
+
+    /// A link loses its carrier, or has it again.
+    ///
+    /// # Panics
+    /// Where there is no such link.
+    pub fn set_carrier(&self, name: &str, carrier: bool) {
+        let mut state = self.state();
+        let place = state.links.iter().position(|link| link.name == name);
+        let place = place.unwrap_or_else(|| panic!("there is no link {name}"));
+        state.links[place].carrier = carrier;
+        state.tell(Subject::Link, place);
+    }
+
+    /// How many messages have changed something, or were to.
+    pub fn changes(&self) -> usize {
+        self.state().changes
     }
 
     /// Takes a kind of queueing discipline (`cake`), classifier (`matchall`), action (`mirred`) or
@@ -143,6 +201,7 @@ impl Kernel {
 impl Rtnetlink for Kernel {
     fn dump(&self, request: &Request) -> Result<Vec<Message>, NetlinkError> {
         self.answer(request, |state| match request.number {
+            RTM_GETLINK => Ok(state.links.iter().map(links::Device::shown).collect()),
             RTM_GETQDISC => Ok(state.list_qdiscs()),
             RTM_GETTFILTER => state.list_filters(request),
             // Of the kinds that this kernel has, none has classes that somebody creates.
@@ -157,6 +216,9 @@ impl Rtnetlink for Kernel {
 
     fn change(&mut self, request: &Request) -> Result<(), NetlinkError> {
         self.answer(request, |state| {
+            state.changes += 1;
+            // What a link was is known only before it goes.
+            let before = state.told_of(request);
             let answer = match request.number {
                 RTM_NEWLINK => state.new_link(request),
                 RTM_SETLINK => state.set_link(request),
@@ -168,6 +230,10 @@ impl Rtnetlink for Kernel {
                 _ => refuse(EOPNOTSUPP, ""),
             };
             state.black_hole |= state.loses_packets();
+            if answer.is_ok() {
+                let notice = before.or_else(|| state.told_of(request));
+                state.told.extend(notice);
+            }
             answer
         })
     }

@@ -1,0 +1,99 @@
+//! What the kernel in memory tells, at times that a test says.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use hosttune_core::HostError;
+
+use super::Kernel;
+use crate::netlink::{Monitor, Noticed};
+use crate::watch::Stop;
+
+type Doing = Box<dyn FnMut(&Kernel)>;
+
+/// Tells of everything that changes in a kernel in memory, while others do to it what was said
+/// beforehand. No time passes but what is waited for; when nothing is left to be done and nobody
+/// waits for a time, it stops whoever listens.
+pub struct Script {
+    kernel: Kernel,
+    now: Duration,
+    heard: usize,
+    room: usize,
+    steps: VecDeque<(Duration, Doing)>,
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script")
+            .field("now", &self.now)
+            .field("steps", &self.steps.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Script {
+    /// Of this kernel, from now on.
+    pub fn of(kernel: &Kernel) -> Self {
+        Self {
+            heard: kernel.state().told.len(),
+            kernel: kernel.clone(),
+            now: Duration::ZERO,
+            room: usize::MAX,
+            steps: VecDeque::new(),
+        }
+    }
+
+    /// With room for so many things that were told: what is told beyond that is lost, and with it
+    /// all before it.
+    #[must_use]
+    pub fn room(mut self, room: usize) -> Self {
+        self.room = room;
+        self
+    }
+
+    /// Somebody does this at that time, after what is said to be done before; a time that has
+    /// passed is the last one said.
+    #[must_use]
+    pub fn at(mut self, time: Duration, doing: impl FnMut(&Kernel) + 'static) -> Self {
+        let last = self.steps.back().map_or(Duration::ZERO, |(last, _)| *last);
+        self.steps.push_back((time.max(last), Box::new(doing)));
+        self
+    }
+}
+
+impl Monitor for Script {
+    fn now(&self) -> Duration {
+        self.now
+    }
+
+    fn wait(&mut self, stop: &Stop, until: Option<Duration>) -> Result<Noticed, HostError> {
+        loop {
+            if stop.is_asked() {
+                return Ok(Noticed::Stopped);
+            }
+            let told = self.kernel.state().told[self.heard..].to_vec();
+            self.heard += told.len();
+            if told.len() > self.room {
+                return Ok(Noticed::Lost);
+            }
+            if !told.is_empty() {
+                return Ok(Noticed::Notices(told));
+            }
+            let next = self.steps.front().map(|(at, _)| *at);
+            match (next, until) {
+                (Some(at), until) if until.is_none_or(|until| at <= until) => {
+                    self.now = self.now.max(at);
+                    if let Some((_, mut doing)) = self.steps.pop_front() {
+                        doing(&self.kernel);
+                    }
+                }
+                (_, Some(until)) => {
+                    self.now = self.now.max(until);
+                    return Ok(Noticed::Nothing);
+                }
+                (_, None) => return Ok(Noticed::Stopped),
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! How a device stands, read off the plan of what would be done to it.
+
+use hosttune_core::{Before, Error, Finding, Knob, Owed, Plan, State, Step};
+
+use super::decision::Standing;
+use crate::root_qdisc::{RootQdisc, RootState};
+
+/// Read off a plan, or off what kept it from being one. `owed` is what the journal says.
+///
+/// # Errors
+/// Where it failed by something that says nothing about the device.
+pub(super) fn standing(
+    link: Option<u32>,
+    plan: &Result<Plan, Error>,
+    owed: &[Owed],
+) -> Option<Standing> {
+    let not_applicable = |findings: &[Finding]| {
+        let lacks = findings.iter().find_map(|finding| match &finding.state {
+            State::NotApplicable { lack } => Some(lack.why.clone()),
+            _ => None,
+        });
+        lacks.map(Standing::NotApplicable)
+    };
+    match plan {
+        _ if link.is_none() => Some(Standing::NoDevice),
+        Ok(plan) => Some(
+            not_applicable(&plan.findings)
+                .or_else(|| theirs(plan, owed).map(Standing::Theirs))
+                .unwrap_or(if plan.is_empty() {
+                    Standing::AsWanted
+                } else {
+                    Standing::Lacking
+                }),
+        ),
+        Err(Error::NotApplicable(findings)) => not_applicable(findings),
+        Err(_) => None,
+    }
+}
+
+/// What somebody has set that a step of the plan would replace, in words.
+///
+/// Only a root can be: an IFB, a hook or a filter of somebody else is never replaced, and keeps
+/// the plan from being one.
+pub(super) fn theirs(plan: &Plan, owed: &[Owed]) -> Option<String> {
+    let mut steps = plan.steps.iter();
+    steps.find_map(|step| is_theirs(step, owed).then(|| format!("{}: {}", step.knob, step.from_text)))
+}
+
+fn is_theirs(step: &Step, owed: &[Owed]) -> bool {
+    if step.knob.kind != RootQdisc::NAME {
+        return false;
+    }
+    let Before::Known(from) = &step.from else {
+        return false;
+    };
+    // One that is not understood was certainly not set by us.
+    let explicit = !matches!(
+        serde_json::from_value(from.clone()),
+        Ok(RootState::NoDevice | RootState::Default { .. })
+    );
+    // What an earlier version of this shaper has set, and the journal still knows as ours.
+    let ours = owed
+        .iter()
+        .rfind(|owed| owed.knob == step.knob)
+        .is_some_and(|owed| owed.is_ours);
+    explicit && !ours
+}
