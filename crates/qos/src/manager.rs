@@ -190,7 +190,7 @@ fn networkd(host: &Host, index: u32) -> Result<Option<Manager>, HostError> {
 /// device; nothing where it does not manage it.
 ///
 /// Lines of `KEY=value`, as systemd's `env-file` reads them; the drop-ins, since systemd 254, are
-/// one value with colons between.
+/// one value with colons between, and a backslash before a colon of their own.
 fn network_files(state: &str) -> Vec<String> {
     let value = |key: &str| {
         state.lines().find_map(|line| {
@@ -205,10 +205,29 @@ fn network_files(state: &str) -> Vec<String> {
         return Vec::new();
     };
     let more = value("NETWORK_FILE_DROPINS").unwrap_or_default();
-    let more = more.split(':').filter(|file| file.starts_with('/'));
-    std::iter::once(main)
-        .chain(more.map(str::to_owned))
-        .collect()
+    let more = split(&more);
+    let more = more.into_iter().filter(|file| file.starts_with('/'));
+    std::iter::once(main).chain(more).collect()
+}
+
+/// What stands between colons, and what a backslash stands before as itself.
+fn split(text: &str) -> Vec<String> {
+    let mut all = vec![String::new()];
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        if character == ':' {
+            all.push(String::new());
+            continue;
+        }
+        let itself = match character {
+            '\\' => characters.next(),
+            other => Some(other),
+        };
+        if let Some(last) = all.last_mut() {
+            last.extend(itself);
+        }
+    }
+    all
 }
 
 /// A value with or without quotes around it, and what a backslash stands before as itself.

@@ -1,0 +1,231 @@
+//! Which card it is, whatever its name is now; and what the first network namespace shows.
+
+use std::str::FromStr;
+
+use hosttune_core::testing::{Fate, Memory, MemoryStore};
+use hosttune_core::{Error, Host, LackKind, LinuxHost, Session, State, Tuning};
+use hosttune_qos::testing::Kernel;
+use hosttune_qos::{Cake, HardwareAddress, Netlink, Rate, RootState, Shaper};
+use hosttune_test_machine::inside_stock_kernels;
+
+use crate::namespace::{enter, tell, wire};
+
+const FIRST: &str = "52:54:00:00:00:01";
+const SECOND: &str = "52:54:00:00:00:02";
+
+fn address(text: &str) -> HardwareAddress {
+    HardwareAddress::from_str(text).unwrap()
+}
+
+fn shaper(device: &str) -> Shaper {
+    Shaper::new(device).egress(Cake::default().bandwidth(Rate::mbit(6)))
+}
+
+/// Why it cannot be shaped, and what to do about it.
+fn lacks(shaper: &Shaper, session: &Session) -> (LackKind, String, String) {
+    let plan = shaper.plan(session).unwrap();
+    assert!(plan.steps.is_empty());
+    let State::NotApplicable { lack } = &plan.findings[0].state else {
+        panic!("{:?}", plan.findings);
+    };
+    (lack.kind, lack.why.clone(), lack.hint.clone().unwrap())
+}
+
+#[test]
+fn another_card_of_the_name_is_not_shaped() {
+    let kernel = Kernel::new()
+        .card("eth0", address(SECOND).as_slice())
+        .card("eth1", address(FIRST).as_slice())
+        .link("veth0", "veth", 1);
+    let host = Host::new(Memory::new().host(&Fate::lives())).plug(Netlink::over(kernel.clone()));
+    let session = Session::new(host, "router", MemoryStore::new(), "boot").unwrap();
+    let mut session = session.with(hosttune_qos::knobs);
+    let wanted = shaper("eth0").permanent_address(address(FIRST));
+    let (kind, why, hint) = lacks(&wanted, &session);
+    assert_eq!(kind, LackKind::Other);
+    assert_eq!(
+        why,
+        "eth0 is another card now: 52:54:00:00:00:01 is wanted, 52:54:00:00:00:02 is there"
+    );
+    assert!(hint.contains("permaddr"), "{hint}");
+    assert_eq!(kernel.changes(), 0);
+
+    let (_, why, _) = lacks(&shaper("veth0").permanent_address(address(FIRST)), &session);
+    assert!(why.contains("veth0 has no permanent address"), "{why}");
+    // Under strict, and so in a profile that insists, it is an error.
+    let (_, why, hint) = lacks(&shaper("eth7").permanent_address(address(FIRST)), &session);
+    assert_eq!(why, "there is no device eth7");
+    assert_eq!(hint, "the card 52:54:00:00:00:01 is eth1 now");
+    let nowhere = shaper("eth7").permanent_address(address("52:54:00:00:00:09"));
+    let (_, _, hint) = lacks(&nowhere, &session);
+    assert!(hint.contains("no card 52:54:00:00:00:09 either"), "{hint}");
+
+    let right = shaper("eth1").permanent_address(address(FIRST));
+    right.apply(&mut session).unwrap();
+    assert!(right.verify(&session).unwrap().is_as_wanted());
+    let strict = session.strict(true);
+    assert!(matches!(wanted.plan(&strict), Err(Error::NotApplicable(_))));
+}
+
+#[test]
+fn a_shaper_is_the_same_written_and_read() {
+    let with = shaper("eth0").permanent_address(address(FIRST));
+    let text = serde_json::to_string(&with).unwrap();
+    assert!(text.contains(r#""permanent-address":"52:54:00:00:00:01""#), "{text}");
+    assert_eq!(serde_json::from_str::<Shaper>(&text).unwrap(), with);
+    // One of an earlier version.
+    let without = serde_json::to_string(&shaper("eth0")).unwrap();
+    assert!(!without.contains("permanent"), "{without}");
+    assert!(serde_json::from_str::<Shaper>(&without.replace("eth0", "eth1")).is_ok());
+    let wrong = text.replace(FIRST, "eth0");
+    let error = serde_json::from_str::<Shaper>(&wrong).unwrap_err();
+    assert!(error.to_string().contains("'eth0' is no hardware address"), "{error}");
+}
+
+/// A journal of an earlier version says less.
+#[test]
+fn a_default_root_of_an_earlier_journal_is_still_one() {
+    let earlier: RootState = serde_json::from_str(r#"{"default":{"shows":"fq_codel"}}"#).unwrap();
+    let shows = Some("fq_codel".to_owned());
+    assert_eq!(
+        earlier,
+        RootState::Default {
+            shows,
+            default_qdisc: None
+        }
+    );
+}
+
+#[test]
+fn a_default_qdisc_that_is_another_by_now_is_said_on_the_way_back() {
+    let path = "/proc/sys/net/core/default_qdisc";
+    let takes_all = hosttune_core::testing::Behaviour::takes_all();
+    let memory = Memory::new().file(path, "fq_codel", takes_all);
+    let kernel = Kernel::new();
+    kernel.plug_in("wan", "");
+    let session = || {
+        let host = Host::new(memory.host(&Fate::lives())).plug(Netlink::over(kernel.clone()));
+        let store = MemoryStore::new();
+        let session = Session::new(host, "router", store, "boot").unwrap();
+        session.with(hosttune_qos::knobs)
+    };
+    let mut same = session();
+    shaper("wan").apply(&mut same).unwrap();
+    assert_eq!(same.revert().unwrap().notes, Vec::<String>::new());
+
+    let mut other = session();
+    shaper("wan").apply(&mut other).unwrap();
+    memory.write(path, "pfifo_fast").unwrap();
+    kernel.set_default_qdisc("pfifo_fast");
+    let reverted = other.revert().unwrap();
+    assert_eq!(reverted.left, []);
+    assert_eq!(
+        reverted.notes,
+        [
+            "net.core.default_qdisc was fq_codel when wan was shaped and is pfifo_fast now: its root is what the kernel attaches by that"
+        ]
+    );
+    assert_eq!(kernel.picture()["root wan"], "default pfifo_fast");
+}
+
+#[test]
+fn a_link_without_a_carrier_is_shaped_all_the_same() {
+    let kernel = Kernel::new();
+    kernel.plug_in("wan", "");
+    kernel.set_carrier("wan", false);
+    let host = Host::new(Memory::new().host(&Fate::lives())).plug(Netlink::over(kernel.clone()));
+    let session = Session::new(host, "router", MemoryStore::new(), "boot").unwrap();
+    let mut session = session.with(hosttune_qos::knobs);
+    let applied = shaper("wan").apply(&mut session).unwrap();
+    assert_eq!(applied.turned.len(), 1);
+    assert_eq!(applied.notes, ["wan has no carrier: it is shaped all the same"]);
+}
+
+fn live() -> Session {
+    let host = Host::new(LinuxHost::at("/").unwrap()).plug(wire());
+    let session = Session::new(host, "cards-test", MemoryStore::new(), "boot").unwrap();
+    session.with(hosttune_qos::knobs)
+}
+
+/// The cards of the machine, in the first network namespace: e1000e and virtio.
+fn cards_are_known_by_their_permanent_addresses() {
+    tell("modprobe sch_cake");
+    let wire = wire();
+    let found = |text: &str| wire.link_of_card(&address(text)).unwrap();
+    let e1000e = found(FIRST).unwrap();
+    assert_eq!(e1000e.bus.as_deref(), Some("pci"));
+    assert!(e1000e.bus_address.as_deref().unwrap().starts_with("0000:"));
+    let virtio = found(SECOND).unwrap();
+    assert_eq!(virtio.bus.as_deref(), Some("virtio"));
+    assert_eq!(found("52:54:00:00:00:09"), None);
+
+    // Under another name, and with another address than it came with.
+    let name = &e1000e.name;
+    tell(&format!("ip link set {name} down; ip link set {name} address 02:00:00:00:00:07"));
+    tell(&format!("ip link set {name} name wan9"));
+    let renamed = found(FIRST).unwrap();
+    assert_eq!((renamed.index, renamed.name.as_str()), (e1000e.index, "wan9"));
+    assert_eq!(renamed.address, [2, 0, 0, 0, 0, 7]);
+
+    let mut session = live();
+    let meant = |device: &str, card| shaper(device).permanent_address(address(card));
+    let (_, _, hint) = lacks(&meant(name, FIRST), &session);
+    assert_eq!(hint, format!("the card {FIRST} is wan9 now"));
+    let (kind, why, _) = lacks(&meant("wan9", SECOND), &session);
+    assert_eq!(kind, LackKind::Other);
+    assert_eq!(
+        why,
+        format!("wan9 is another card now: {SECOND} is wanted, {FIRST} is there")
+    );
+    let right = meant("wan9", FIRST);
+    right.apply(&mut session).unwrap();
+    assert!(right.verify(&session).unwrap().is_as_wanted());
+    assert_eq!(right.revert(&mut session).unwrap().left, []);
+    tell(&format!(
+        "ip link set wan9 address {FIRST}; ip link set wan9 name {name}"
+    ));
+}
+
+/// Shown only in the first network namespace, and so only there it can be said.
+fn the_default_of_the_way_back_is_that_of_its_time() {
+    tell("modprobe -a sch_cake sch_fq");
+    let wire = wire();
+    let name = wire.link_of_card(&address(SECOND)).unwrap().unwrap().name;
+    let before = tell("sysctl -n net.core.default_qdisc");
+    tell(&format!("ip link set {name} up"));
+    let mut session = live();
+    shaper(&name).apply(&mut session).unwrap();
+    tell("sysctl -qw net.core.default_qdisc=fq");
+    let reverted = session.revert().unwrap();
+    assert_eq!(reverted.left, []);
+    let note = format!("net.core.default_qdisc was {}", before.trim_end());
+    assert_eq!(reverted.notes.len(), 1, "{:?}", reverted.notes);
+    assert!(reverted.notes[0].starts_with(&note), "{:?}", reverted.notes);
+    let shown = tell(&format!("tc qdisc show dev {name}"));
+    assert!(shown.contains("qdisc fq 0:"), "{shown}");
+    tell(&format!("sysctl -qw net.core.default_qdisc={}", before.trim_end()));
+    // It gets its own default back when it has none.
+    tell(&format!(
+        "ip link set {name} down; tc qdisc replace dev {name} root pfifo; tc qdisc del dev {name} root"
+    ));
+}
+
+/// The other end is down: the device is up and has no carrier.
+fn without_a_carrier_it_is_shaped_and_noted() {
+    enter();
+    tell("ip link add wan type veth peer name peer; ip link set wan up");
+    let mut session = live();
+    let applied = shaper("wan").apply(&mut session).unwrap();
+    assert_eq!(applied.notes, ["wan has no carrier: it is shaped all the same"]);
+    assert!(tell("tc qdisc show dev wan").contains("qdisc cake 485"));
+    tell("ip link set peer up");
+    let plan = shaper("wan").plan(&session).unwrap();
+    assert!(plan.is_empty() && plan.notes.is_empty(), "{plan:?}");
+    assert_eq!(session.revert().unwrap().left, []);
+}
+
+inside_stock_kernels!(
+    cards_are_known_by_their_permanent_addresses,
+    the_default_of_the_way_back_is_that_of_its_time,
+    without_a_carrier_it_is_shaped_and_noted,
+);
