@@ -90,7 +90,11 @@ mod tests {
     fn text_and_bytes_are_the_same_in_both_directions() {
         let address = HardwareAddress::new(&[0x52, 0x54, 0, 0x12, 0x34, 0xfe]).unwrap();
         assert_eq!(address.to_string(), "52:54:00:12:34:fe");
-        for text in ["52:54:00:12:34:fe", "52:54:00:12:34:FE", "52-54-00-12-34-FE"] {
+        for text in [
+            "52:54:00:12:34:fe",
+            "52:54:00:12:34:FE",
+            "52-54-00-12-34-FE",
+        ] {
             assert_eq!(text.parse(), Ok(address.clone()), "{text}");
         }
         let long = HardwareAddress::new(&[7; 20]).unwrap();
@@ -111,12 +115,19 @@ mod tests {
             "00:00:00:00:00:00",
             "é",
         ] {
-            assert_eq!(text.parse::<HardwareAddress>().is_err(), text != "52", "{text}");
+            assert_eq!(
+                text.parse::<HardwareAddress>().is_err(),
+                text != "52",
+                "{text}"
+            );
         }
         assert_eq!(HardwareAddress::new(&[0; 6]), None);
         assert_eq!(HardwareAddress::new(&[1; 33]), None);
         assert_eq!(HardwareAddress::new(&[]), None);
         let error = "eth0".parse::<HardwareAddress>().unwrap_err().to_string();
-        assert!(error.contains("'eth0'") && error.contains("52:54:00:12:34:56"), "{error}");
+        assert!(
+            error.contains("'eth0'") && error.contains("52:54:00:12:34:56"),
+            "{error}"
+        );
     }
 }

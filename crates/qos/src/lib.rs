@@ -93,7 +93,7 @@ pub use root_qdisc::{Attached, ExplicitRoot, RootQdisc, RootState};
 pub use route::default_device;
 pub use shaper::Shaper;
 pub use statistics::{QueueStatistics, RootStatistics, ShaperStatistics};
-pub use watch::{Stop, StoodBack, WatchEvent};
+pub use watch::{StoodBack, Stop, WatchEvent};
 
 /// Makes this crate's kinds of knob known to a session.
 pub fn knobs(registry: &mut hosttune_core::Registry) {

@@ -311,7 +311,10 @@ fn network_manager(host: &Host, index: u32) -> Result<Option<Manager>, HostError
 fn keys<'t>(text: &'t str, section: &'t str) -> impl Iterator<Item = (&'t str, &'t str)> {
     let mut inside = false;
     text.lines().map(str::trim).filter_map(move |line| {
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        if let Some(name) = line
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
             inside = name == section;
             return None;
         }

@@ -153,9 +153,7 @@ impl Shaper {
                 Lack::new(LackKind::Other, "what is sent to lo leaves no machine")
                     .hint("name the device that leads out"),
             ),
-            Some(link) => {
-                circumstances::another_card(&link, self.permanent_address.as_ref())
-            }
+            Some(link) => circumstances::another_card(&link, self.permanent_address.as_ref()),
         })
     }
 

@@ -123,7 +123,10 @@ fn judge<'v>(
     }
     // A knob that is gone shows nothing anybody could put back; one that shows an earlier
     // original was put back further than this step.
-    if kind.gone(knob, seen) || kind.counts_as(knob, seen, from) || earlier.any(|v| kind.counts_as(knob, seen, v)) {
+    if kind.gone(knob, seen)
+        || kind.counts_as(knob, seen, from)
+        || earlier.any(|v| kind.counts_as(knob, seen, v))
+    {
         return Verdict::Already;
     }
     Verdict::Theirs
@@ -154,8 +157,11 @@ impl Session {
                 unknown.push(id);
                 continue;
             }
+            let replaced = selected.contains(&id) && self.is_replaced(&entry.step);
             let outcome = if !selected.contains(&id) {
                 None
+            } else if replaced {
+                Some(Ok(true))
             } else if waiting.contains(&entry.key()) && !force {
                 Some(Err(LeftBecause::Waits))
             } else {
@@ -168,7 +174,7 @@ impl Session {
                     if log.mark(&mut *self.store, entry.place, record).is_err() {
                         log.entries.remove(&id);
                     }
-                    if let Some(remark) = self.remark(&entry.step) {
+                    if let Some(remark) = self.remark(&entry.step).filter(|_| !replaced) {
                         reverted.note(remark);
                     }
                     reverted.undone.push(self.undone(&entry.step, already));
@@ -217,9 +223,6 @@ impl Session {
     /// Puts one step back: whether there was nothing to write, or why it is left.
     fn undo_one(&mut self, log: &mut Log, entry: &Entry, force: bool) -> Result<bool, LeftBecause> {
         let step = &entry.step;
-        if self.is_replaced(step) {
-            return Ok(true);
-        }
         let kind = self
             .kind_or_malformed(&step.knob)
             .map_err(|error| unreadable(&error))?;
@@ -362,9 +365,6 @@ impl Session {
 
     /// What its knob has to say about where it was put back to.
     fn remark(&self, step: &Step) -> Option<String> {
-        if self.is_replaced(step) {
-            return None;
-        }
         let kind = self.kind_or_malformed(&step.knob).ok()?;
         kind.remark(&step.knob, &self.host, step.from.known()?)
     }

@@ -146,10 +146,7 @@ impl Monitor for KernelMonitor {
             }
             // Longer than the kernel can wait is for ever.
             let left = left.and_then(|left| Timespec::try_from(left).ok());
-            let mut all = vec![PollFd::from_borrowed_fd(
-                self.socket.as_fd(),
-                PollFlags::IN,
-            )];
+            let mut all = vec![PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN)];
             let stops = stop.descriptors();
             all.extend(stops.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             match poll(&mut all, left.as_ref()) {
@@ -249,7 +246,10 @@ mod tests {
         .concat();
         let first = message(RTM_NEWLINK, 16, 3, Some("wan")).len();
         for length in 1..bytes.len() {
-            assert!(read(&bytes[..length]).is_none() || length == first, "{length}");
+            assert!(
+                read(&bytes[..length]).is_none() || length == first,
+                "{length}"
+            );
         }
     }
 }

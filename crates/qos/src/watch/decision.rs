@@ -90,11 +90,9 @@ impl fmt::Display for StoodBack {
                 "somebody keeps taking it away: it was applied {times} times within {} s",
                 seconds(within)
             ),
-            Self::Failing { times, within } => write!(
-                f,
-                "it failed {times} times within {} s",
-                seconds(within)
-            ),
+            Self::Failing { times, within } => {
+                write!(f, "it failed {times} times within {} s", seconds(within))
+            }
             Self::NotApplicable(why) => f.write_str(why),
         }
     }

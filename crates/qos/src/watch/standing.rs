@@ -43,7 +43,9 @@ pub(super) fn standing(
 /// the plan from being one.
 pub(super) fn theirs(plan: &Plan, owed: &[Owed]) -> Option<String> {
     let mut steps = plan.steps.iter();
-    steps.find_map(|step| is_theirs(step, owed).then(|| format!("{}: {}", step.knob, step.from_text)))
+    steps.find_map(|step| {
+        is_theirs(step, owed).then(|| format!("{}: {}", step.knob, step.from_text))
+    })
 }
 
 fn is_theirs(step: &Step, owed: &[Owed]) -> bool {

@@ -71,7 +71,10 @@ fn another_card_of_the_name_is_not_shaped() {
 fn a_shaper_is_the_same_written_and_read() {
     let with = shaper("eth0").permanent_address(address(FIRST));
     let text = serde_json::to_string(&with).unwrap();
-    assert!(text.contains(r#""permanent-address":"52:54:00:00:00:01""#), "{text}");
+    assert!(
+        text.contains(r#""permanent-address":"52:54:00:00:00:01""#),
+        "{text}"
+    );
     assert_eq!(serde_json::from_str::<Shaper>(&text).unwrap(), with);
     // One of an earlier version.
     let without = serde_json::to_string(&shaper("eth0")).unwrap();
@@ -79,7 +82,10 @@ fn a_shaper_is_the_same_written_and_read() {
     assert!(serde_json::from_str::<Shaper>(&without.replace("eth0", "eth1")).is_ok());
     let wrong = text.replace(FIRST, "eth0");
     let error = serde_json::from_str::<Shaper>(&wrong).unwrap_err();
-    assert!(error.to_string().contains("'eth0' is no hardware address"), "{error}");
+    assert!(
+        error.to_string().contains("'eth0' is no hardware address"),
+        "{error}"
+    );
 }
 
 /// A journal of an earlier version says less.
@@ -138,7 +144,10 @@ fn a_link_without_a_carrier_is_shaped_all_the_same() {
     let mut session = session.with(hosttune_qos::knobs);
     let applied = shaper("wan").apply(&mut session).unwrap();
     assert_eq!(applied.turned.len(), 1);
-    assert_eq!(applied.notes, ["wan has no carrier: it is shaped all the same"]);
+    assert_eq!(
+        applied.notes,
+        ["wan has no carrier: it is shaped all the same"]
+    );
 }
 
 fn live() -> Session {
@@ -161,10 +170,15 @@ fn cards_are_known_by_their_permanent_addresses() {
 
     // Under another name, and with another address than it came with.
     let name = &e1000e.name;
-    tell(&format!("ip link set {name} down; ip link set {name} address 02:00:00:00:00:07"));
+    tell(&format!(
+        "ip link set {name} down; ip link set {name} address 02:00:00:00:00:07"
+    ));
     tell(&format!("ip link set {name} name wan9"));
     let renamed = found(FIRST).unwrap();
-    assert_eq!((renamed.index, renamed.name.as_str()), (e1000e.index, "wan9"));
+    assert_eq!(
+        (renamed.index, renamed.name.as_str()),
+        (e1000e.index, "wan9")
+    );
     assert_eq!(renamed.address, [2, 0, 0, 0, 0, 7]);
 
     let mut session = live();
@@ -203,7 +217,10 @@ fn the_default_of_the_way_back_is_that_of_its_time() {
     assert!(reverted.notes[0].starts_with(&note), "{:?}", reverted.notes);
     let shown = tell(&format!("tc qdisc show dev {name}"));
     assert!(shown.contains("qdisc fq 0:"), "{shown}");
-    tell(&format!("sysctl -qw net.core.default_qdisc={}", before.trim_end()));
+    tell(&format!(
+        "sysctl -qw net.core.default_qdisc={}",
+        before.trim_end()
+    ));
     // It gets its own default back when it has none.
     tell(&format!(
         "ip link set {name} down; tc qdisc replace dev {name} root pfifo; tc qdisc del dev {name} root"
@@ -216,7 +233,10 @@ fn without_a_carrier_it_is_shaped_and_noted() {
     tell("ip link add wan type veth peer name peer; ip link set wan up");
     let mut session = live();
     let applied = shaper("wan").apply(&mut session).unwrap();
-    assert_eq!(applied.notes, ["wan has no carrier: it is shaped all the same"]);
+    assert_eq!(
+        applied.notes,
+        ["wan has no carrier: it is shaped all the same"]
+    );
     assert!(tell("tc qdisc show dev wan").contains("qdisc cake 485"));
     tell("ip link set peer up");
     let plan = shaper("wan").plan(&session).unwrap();

@@ -164,10 +164,16 @@ fn networkd_with_any_kind_of_qdisc_is_refused() {
         "TrafficControlQueueingDiscipline",
     ] {
         let text = format!("{NETWORK}\n[{section}]\nParent=root\n");
-        is_refused(&with(NETWORK_FILE, &text), &format!("[{section}] in {NETWORK_FILE}"));
+        is_refused(
+            &with(NETWORK_FILE, &text),
+            &format!("[{section}] in {NETWORK_FILE}"),
+        );
     }
     // In one of the files beside it, of which one has a blank in its name and one a colon.
-    is_refused(&with(DROP_IN, "[CAKE]\nBandwidth=20M\n"), &format!("[CAKE] in {DROP_IN}"));
+    is_refused(
+        &with(DROP_IN, "[CAKE]\nBandwidth=20M\n"),
+        &format!("[CAKE] in {DROP_IN}"),
+    );
     let blank = "/etc/systemd/network/10-wan.network.d/a b.conf";
     is_refused(&with(blank, " [PIE] \n"), &format!("[PIE] in {blank}"));
     let colon = "/etc/systemd/network/10-wan.network.d/c:d.conf";
@@ -254,7 +260,11 @@ fn profiles_that_only_root_may_read_are_said_to_be_unread() {
 #[test]
 fn sqm_scripts_are_noted() {
     for directory in ["/run/sqm", "/tmp/run/sqm"] {
-        let memory = file(memory(), &format!("{directory}/wan.state"), "IFACE=\"wan\"\n");
+        let memory = file(
+            memory(),
+            &format!("{directory}/wan.state"),
+            "IFACE=\"wan\"\n",
+        );
         assert_eq!(one(&memory).program, Program::Sqm);
         is_noted(
             &memory,

@@ -273,7 +273,10 @@ fn theirs_on_a_link_that_ours_never_stood_on_is_what_an_apply_replaces() {
     run.happens(Duration::from_secs(5), Happens::TheirsGone);
     run.go(None);
     assert_eq!(run.applied.len(), 1);
-    assert_eq!(run.said, [(Some(1), StoodBack::Theirs("theirs".to_owned()))]);
+    assert_eq!(
+        run.said,
+        [(Some(1), StoodBack::Theirs("theirs".to_owned()))]
+    );
     run.happens(Duration::from_secs(5), Happens::Replaced);
     run.go(None);
     assert_eq!(run.applied.len(), 2);

@@ -7,7 +7,7 @@ use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment};
 use hosttune_core::{Host, Session, Tuning};
 use hosttune_qos::netlink::{TC_H_ROOT, TrafficControl};
 use hosttune_qos::testing::{Kernel, Script};
-use hosttune_qos::{Cake, Netlink, Rate, Shaper, Stop, StoodBack, WatchEvent};
+use hosttune_qos::{Cake, Netlink, Rate, Shaper, StoodBack, Stop, WatchEvent};
 
 struct Machine {
     kernel: Kernel,
@@ -141,8 +141,13 @@ fn what_somebody_else_has_set_is_left_and_said_once() {
             .at(seconds(10), |kernel| kernel.set_carrier("wan", false))
             .at(seconds(15), |kernel| kernel.set_carrier("wan", true))
     });
-    let left = "left as it is: somebody else has set root queueing discipline of wan: pfifo 77: since";
-    assert_eq!(said.iter().filter(|said| *said == left).count(), 1, "{said:#?}");
+    let left =
+        "left as it is: somebody else has set root queueing discipline of wan: pfifo 77: since";
+    assert_eq!(
+        said.iter().filter(|said| *said == left).count(),
+        1,
+        "{said:#?}"
+    );
     assert_eq!(count(&said, "applied"), 1, "{said:#?}");
     assert!(machine.kernel.picture()["root wan"].starts_with("pfifo 77:"));
 
@@ -295,7 +300,11 @@ fn killed_anywhere_and_reverted_it_is_as_it_came() {
             let mut picture = machine.kernel.picture();
             picture.retain(|what, _| !what.contains(" lo"));
             let there: Vec<&String> = picture.keys().collect();
-            assert_eq!(there, ["link wan", "root wan"], "{moment:?} {write}: {picture:#?}");
+            assert_eq!(
+                there,
+                ["link wan", "root wan"],
+                "{moment:?} {write}: {picture:#?}"
+            );
             assert_eq!(picture["root wan"], "default noqueue", "{moment:?} {write}");
             assert!(machine.store.is_empty(), "{moment:?} {write}");
             if !fate.is_dead() {
@@ -327,12 +336,11 @@ fn whoever_asks_to_stop_beforehand_sees_nothing_done() {
     let stop = Stop::new().unwrap();
     stop.ask();
     let mut script = Script::of(&machine.kernel);
-    let run = shaper().watcher().run(
-        &mut machine.living(),
-        &mut script,
-        &stop,
-        |event| panic!("{event}"),
-    );
+    let run = shaper()
+        .watcher()
+        .run(&mut machine.living(), &mut script, &stop, |event| {
+            panic!("{event}")
+        });
     run.unwrap();
     assert!(machine.store.is_empty());
 }

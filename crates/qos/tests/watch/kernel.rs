@@ -113,7 +113,9 @@ fn watched(store: &MemoryStore, writes: &Writes, act: impl FnOnce(&mut Said)) ->
         said,
         all: Vec::new(),
     };
-    let (hang_up, asks) = std::io::pipe().map(|(reads, writes)| (writes, reads)).unwrap();
+    let (hang_up, asks) = std::io::pipe()
+        .map(|(reads, writes)| (writes, reads))
+        .unwrap();
     let stop = Stop::on(OwnedFd::from(asks)).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -136,7 +138,9 @@ fn a_device_that_comes_back_is_shaped_once() {
     add();
     let before = there();
     let (store, writes) = (MemoryStore::new(), Writes::default());
-    shaper().apply(&mut session(&store, Writes::default())).unwrap();
+    shaper()
+        .apply(&mut session(&store, Writes::default()))
+        .unwrap();
     let number = || wire().link("wan").unwrap().unwrap().index;
     let first = number();
     let said = watched(&store, &writes, |said| {
@@ -160,7 +164,12 @@ fn a_device_that_comes_back_is_shaped_once() {
         assert!(is_shaped(&store));
         tell("ip -6 addr flush dev wan");
     });
-    assert_eq!(said.iter().filter(|said| said.starts_with("applied")).count(), 2);
+    assert_eq!(
+        said.iter()
+            .filter(|said| said.starts_with("applied"))
+            .count(),
+        2
+    );
     let status = session(&store, Writes::default()).status().unwrap();
     assert_eq!(status.owed.len(), 5, "{:#?}", status.owed);
     let reverted = session(&store, Writes::default()).revert().unwrap();
@@ -173,7 +182,9 @@ fn flaps_and_other_sizes_write_nothing() {
     enter();
     add();
     let (store, writes) = (MemoryStore::new(), Writes::default());
-    shaper().apply(&mut session(&store, Writes::default())).unwrap();
+    shaper()
+        .apply(&mut session(&store, Writes::default()))
+        .unwrap();
     let (shown, journal) = (there(), store.longest());
     watched(&store, &writes, |said| {
         said.until("as wanted");
@@ -245,7 +256,10 @@ fn whoever_keeps_taking_it_away_is_given_way_to() {
         tell("rm /tmp/takes-away");
         taking.wait().unwrap();
     });
-    let applied = said.iter().filter(|said| said.starts_with("applied")).count();
+    let applied = said
+        .iter()
+        .filter(|said| said.starts_with("applied"))
+        .count();
     assert_eq!(applied, Pace::default().times, "{said:#?}");
     let left = said.iter().filter(|said| said.starts_with("left")).count();
     assert_eq!(left, 1, "{said:#?}");
@@ -265,7 +279,9 @@ fn a_device_that_was_in_another_namespace_is_shaped_again() {
         said.until("applied");
         tell("ip link set wan netns elsewhere");
         said.until("there is no such device");
-        tell(&format!("ip -n elsewhere link set wan netns {thread}; ip link set wan up"));
+        tell(&format!(
+            "ip -n elsewhere link set wan netns {thread}; ip link set wan up"
+        ));
         said.until("applied");
         assert!(is_shaped(&store));
     });
@@ -361,12 +377,16 @@ fn after_two_hundred_reconnects_the_journal_is_small_and_leads_back() {
     add();
     tell("tc qdisc replace dev wan root handle 12: pfifo limit 77");
     let store = MemoryStore::new();
-    shaper().apply(&mut session(&store, Writes::default())).unwrap();
+    shaper()
+        .apply(&mut session(&store, Writes::default()))
+        .unwrap();
     let once = store.longest();
     for number in 0..200 {
         tell("ip link del wan");
         add();
-        shaper().apply(&mut session(&store, Writes::default())).unwrap();
+        shaper()
+            .apply(&mut session(&store, Writes::default()))
+            .unwrap();
         let longest = store.longest();
         assert!(longest < 64 * 1024 + 2 * once, "{number}: {longest} bytes");
     }
