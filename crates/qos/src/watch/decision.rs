@@ -68,7 +68,7 @@ pub enum StoodBack {
         /// Within how long.
         within: Duration,
     },
-    /// It failed so many times within so long.
+    /// It was tried so many times within so long, and failed at last.
     Failing {
         /// How many times.
         times: usize,
@@ -87,11 +87,15 @@ impl fmt::Display for StoodBack {
             Self::Reverted => f.write_str("somebody has reverted it since"),
             Self::TakenAway { times, within } => write!(
                 f,
-                "somebody keeps taking it away: it was applied {times} times within {} s",
+                "somebody keeps taking it away, {times} times within {} s",
                 seconds(within)
             ),
             Self::Failing { times, within } => {
-                write!(f, "it failed {times} times within {} s", seconds(within))
+                write!(
+                    f,
+                    "it was tried {times} times within {} s, and failed at last",
+                    seconds(within)
+                )
             }
             Self::NotApplicable(why) => f.write_str(why),
         }

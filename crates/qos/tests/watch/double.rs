@@ -186,7 +186,7 @@ fn whoever_keeps_taking_it_away_is_given_way_to() {
     assert_eq!(count(&said, "applied"), 5, "{said:#?}");
     assert_eq!(
         said.last().unwrap(),
-        "left as it is: somebody keeps taking it away: it was applied 5 times within 600 s"
+        "left as it is: somebody keeps taking it away, 5 times within 600 s"
     );
     assert_eq!(count(&said, "left as it is"), 1);
 }
@@ -260,7 +260,7 @@ fn after_two_hundred_reconnects_the_journal_is_small_and_leads_back() {
         assert!(longest < 64 * 1024 + 2 * once, "{number}: {longest}");
     }
     println!(
-        "one apply: {once} bytes; 200 reconnects: at most {} bytes, {} steps owed",
+        "one apply: {once} bytes; 200 reconnects: {} bytes in the end, {} steps owed",
         machine.store.longest(),
         owed.last().unwrap()
     );
