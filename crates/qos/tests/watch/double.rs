@@ -1,8 +1,11 @@
 //! Over the double of the kernel, with its own clock.
 
 use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hosttune_core::journal::{JournalError, Place, Store};
 use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment};
 use hosttune_core::{Host, Session, Tuning};
 use hosttune_qos::netlink::{TC_H_ROOT, TrafficControl};
@@ -363,4 +366,81 @@ fn why_it_cannot_be_shaped_is_said_once() {
             )
         )]
     );
+}
+
+/// Somebody is quicker: between the look at a device and the lock under which it is shaped.
+#[derive(Debug)]
+struct Quicker {
+    store: Box<dyn Store>,
+    kernel: Kernel,
+    armed: Arc<AtomicBool>,
+}
+
+impl Store for Quicker {
+    fn path(&self, place: Place, owner: &str) -> String {
+        self.store.path(place, owner)
+    }
+    fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
+        self.store.read(place, owner)
+    }
+    fn write_at(
+        &mut self,
+        place: Place,
+        owner: &str,
+        offset: u64,
+        bytes: &[u8],
+        sync: bool,
+    ) -> Result<(), JournalError> {
+        self.store.write_at(place, owner, offset, bytes, sync)
+    }
+    fn replace(&mut self, place: Place, owner: &str, bytes: &[u8]) -> Result<(), JournalError> {
+        self.store.replace(place, owner, bytes)
+    }
+    fn remove(&mut self, place: Place, owner: &str) -> Result<(), JournalError> {
+        self.store.remove(place, owner)
+    }
+    fn lock(&mut self, note: &str) -> Result<(), JournalError> {
+        if self.armed.swap(false, Ordering::SeqCst) {
+            replace_root(&self.kernel, "pfifo");
+        }
+        self.store.lock(note)
+    }
+    fn unlock(&mut self) {
+        self.store.unlock();
+    }
+    fn holder(&self) -> Option<String> {
+        self.store.holder()
+    }
+}
+
+#[test]
+fn what_somebody_sets_after_the_look_is_left_too() {
+    let machine = Machine::new();
+    let armed = Arc::new(AtomicBool::new(false));
+    let store = Quicker {
+        store: Box::new(machine.store.of(&Fate::lives())),
+        kernel: machine.kernel.clone(),
+        armed: armed.clone(),
+    };
+    let host =
+        Host::new(machine.memory.host(&Fate::lives())).plug(Netlink::over(machine.kernel.clone()));
+    let session = Session::new(host, "router", store, "boot").unwrap();
+    let mut session = session.with(hosttune_qos::knobs);
+    let arm = armed.clone();
+    let mut script = Script::of(&machine.kernel).at(seconds(5), move |kernel| {
+        delete_root(kernel);
+        arm.store(true, Ordering::SeqCst);
+    });
+    let mut said = Vec::new();
+    let stop = Stop::new().unwrap();
+    let run = shaper()
+        .watcher()
+        .run(&mut session, &mut script, &stop, |event| {
+            said.push(event.to_string());
+        });
+    run.unwrap();
+    assert!(!armed.load(Ordering::SeqCst), "{said:#?}");
+    assert_eq!(count(&said, "applied"), 1, "{said:#?}");
+    assert!(said.last().unwrap().contains("pfifo 77:"), "{said:#?}");
+    assert!(machine.kernel.picture()["root wan"].starts_with("pfifo 77:"));
 }
