@@ -30,6 +30,10 @@ pub enum Operation {
     Remove,
     /// Talking to a wire: netlink, a daemon's socket, a driver's library.
     Wire,
+    /// Loading a part of the kernel.
+    Load,
+    /// Unloading a part of the kernel.
+    Unload,
 }
 
 impl fmt::Display for Operation {
@@ -41,6 +45,8 @@ impl fmt::Display for Operation {
             Self::Create => "create",
             Self::Remove => "remove",
             Self::Wire => "use",
+            Self::Load => "load",
+            Self::Unload => "unload",
         })
     }
 }

@@ -43,11 +43,15 @@ pub struct Reverted {
 
 impl Reverted {
     /// Whether nothing is left that could not be put back. What somebody else has set since
-    /// does not count, nor what waits for it: leaving that is what was promised.
+    /// does not count, nor what somebody uses, nor what waits for it: leaving that is what was
+    /// promised.
     pub fn is_complete(&self) -> bool {
-        self.left
-            .iter()
-            .all(|left| matches!(left.because, LeftBecause::Theirs | LeftBecause::Waits))
+        self.left.iter().all(|left| {
+            matches!(
+                left.because,
+                LeftBecause::Theirs | LeftBecause::InUse(_) | LeftBecause::Waits
+            )
+        })
     }
 
     pub(super) fn note(&mut self, note: String) {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Reverted, Session};
-use crate::error::HostError;
+use crate::error::{HostError, HostErrorKind};
 use crate::journal::{Entry, JournalError, Log, Record};
 use crate::knob::{AnyKnob, Key, KnobKind};
 use crate::plan::{Before, Step};
@@ -36,6 +36,8 @@ pub enum LeftBecause {
     Theirs,
     /// A later step of the same knob, or of one that resets it, could not be put back.
     Waits,
+    /// Somebody uses it, and it is not taken from under them; says who or how.
+    InUse(String),
     /// The host refused, and says why.
     Refused(String),
     /// The write was accepted and the host shows something else.
@@ -51,6 +53,7 @@ impl fmt::Display for LeftBecause {
         match self {
             Self::Theirs => f.write_str("somebody else has set it since"),
             Self::Waits => f.write_str("it waits for a later step that could not be put back"),
+            Self::InUse(why) => write!(f, "it is in use: {why}"),
             Self::Refused(why) => write!(f, "the host refused: {why}"),
             Self::NotTaken => f.write_str("the write was accepted, but the host does not show it"),
             Self::Unreadable(why) => write!(f, "it could not be read: {why}"),
@@ -228,7 +231,7 @@ impl Session {
             .map_err(|error| unreadable(&error))?;
         let seen = match kind.read(&step.knob, &self.host) {
             Ok(seen) => seen,
-            Err(error) if *error.kind() == crate::error::HostErrorKind::Gone => return Ok(true),
+            Err(error) if *error.kind() == HostErrorKind::Gone => return Ok(true),
             Err(error) => return Err(unreadable(&error)),
         };
         let earlier: Vec<Value> = log
@@ -281,6 +284,9 @@ impl Session {
                 let _ = log.mark(&mut *self.store, place, Record::Kept { id });
             }
             return Err(match (turned, seen) {
+                (Err(error), _) if *error.kind() == HostErrorKind::Busy => {
+                    LeftBecause::InUse(chain(&error))
+                }
                 (Err(error), _) => LeftBecause::Refused(chain(&error)),
                 (Ok(()), Err(error)) => unreadable(&error),
                 (Ok(()), Ok(_)) => LeftBecause::NotTaken,
@@ -339,7 +345,7 @@ impl Session {
                 .map_err(|error| failed(chain(&error)))?;
             let now = match kind.read(knob, &self.host) {
                 Ok(now) => now,
-                Err(error) if *error.kind() == crate::error::HostErrorKind::Gone => continue,
+                Err(error) if *error.kind() == HostErrorKind::Gone => continue,
                 Err(error) => return Err(failed(chain(&error))),
             };
             let theirs = reset
