@@ -31,7 +31,6 @@ pub mod catalogue;
 mod conf;
 mod glob;
 mod key;
-mod module;
 mod number;
 mod on_host;
 mod pair;

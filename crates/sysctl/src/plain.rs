@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use hosttune_boot::module::{self, Availability};
 use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{self, Access, CatalogueEntry, Need, Scope};
 use crate::key::Key;
-use crate::module::{self, Module};
 use crate::pair::SysctlPair;
 use crate::value::{Value, ValueType};
 
@@ -294,10 +294,10 @@ fn offers(
     };
     match module::find(host, &module)? {
         // Setting the value loads the module, where the kernel can start modprobe.
-        Module::Loadable | Module::Present => Ok(None),
+        Availability::Loadable | Availability::Present => Ok(None),
         // A list that does not name it settles it; without one, only trying tells.
-        Module::Unknown if offered.is_none() => Ok(None),
-        Module::Absent | Module::Unknown => {
+        Availability::Unknown if offered.is_none() => Ok(None),
+        Availability::Absent | Availability::Unknown => {
             unavailable(host, key, value, offered.as_deref()).map(Some)
         }
     }
@@ -315,7 +315,7 @@ pub(crate) fn only_trying_tells(
         return Ok(None);
     };
     match module_for(key, value) {
-        Some(module) if module::find(host, &module)? == Module::Unknown => Ok(Some(module)),
+        Some(module) if module::find(host, &module)? == Availability::Unknown => Ok(Some(module)),
         _ => Ok(None),
     }
 }
@@ -339,7 +339,7 @@ fn unavailable(
         return Ok(Lack::new(LackKind::ValueUnavailable, why));
     };
     let (what, hint) = match module::find(host, &module)? {
-        Module::Loadable => (
+        Availability::Loadable => (
             "could not be loaded",
             format!("load it by hand and see why: modprobe {module}"),
         ),

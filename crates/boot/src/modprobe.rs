@@ -1,0 +1,226 @@
+//! Modules of the running kernel: loaded by modprobe, unloaded by the kernel.
+
+use std::ffi::CString;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use hosttune_core::{HostError, HostErrorKind, Lack, LackKind, Operation};
+use rustix::io::Errno;
+
+use crate::link;
+use crate::modules::ModuleLoader;
+
+/// Where modprobe is, on every distribution; never by PATH, which whoever starts this may have set.
+const PROGRAMS: [&str; 3] = [
+    "/sbin/modprobe",
+    "/usr/sbin/modprobe",
+    // NixOS has no other.
+    "/run/current-system/sw/bin/modprobe",
+];
+
+/// The environment that the kernel itself starts modprobe with; `install` lines may need it.
+const ENVIRONMENT: [(&str, &str); 3] = [
+    ("HOME", "/"),
+    ("TERM", "linux"),
+    ("PATH", "/sbin:/usr/sbin:/bin:/usr/bin"),
+];
+
+/// `O_NONBLOCK` of `delete_module(2)`: not waiting until nobody uses it, and never by force.
+const NOT_WAITING: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+
+/// How long the kernel may take to let go of a module after the last that used it has gone: filters
+/// and their actions are taken apart behind one or two grace periods of RCU, later than the answer.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// What modprobe says of an error number, in the locale of an empty environment.
+const ERRORS: [(&str, Errno); 10] = [
+    ("Operation not permitted", Errno::PERM),
+    ("Permission denied", Errno::ACCESS),
+    ("Key was rejected by service", Errno::KEYREJECTED),
+    ("Required key not available", Errno::NOKEY),
+    ("Exec format error", Errno::NOEXEC),
+    ("Invalid argument", Errno::INVAL),
+    ("Cannot allocate memory", Errno::NOMEM),
+    ("No such device", Errno::NODEV),
+    ("Device or resource busy", Errno::BUSY),
+    ("Unknown symbol in module", Errno::NOENT),
+];
+
+#[derive(Debug)]
+pub(crate) struct Modprobe;
+
+impl ModuleLoader for Modprobe {
+    fn load(&mut self, module: &str, parameters: &[String]) -> Result<(), HostError> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one child that is started: what an administrator says in modprobe.d, and how each distribution compresses and signs its modules, is modprobe's to know; it is started at most once per module and boot"
+        )]
+        let start = |program| {
+            std::process::Command::new(program)
+                .env_clear()
+                .envs(ENVIRONMENT)
+                .args(["--use-blacklist", "--", module])
+                .args(parameters)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .output()
+        };
+        for program in PROGRAMS {
+            match start(program) {
+                Ok(output) if output.status.success() => return Ok(()),
+                Ok(output) => {
+                    return Err(refused(module, &String::from_utf8_lossy(&output.stderr)));
+                }
+                Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {}
+                Err(error) => {
+                    let errno = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
+                    return Err(HostError::from_errno(Operation::Load, named(module), errno)
+                        .detail(format!("{program} cannot be started")));
+                }
+            }
+        }
+        let lack = Lack::new(LackKind::NoWire, "there is no modprobe on this machine")
+            .hint("install the package kmod")
+            .module(module);
+        Err(HostError::not_applicable(
+            Operation::Load,
+            named(module),
+            lack,
+        ))
+    }
+
+    fn unload(&mut self, module: &str) -> Result<(), HostError> {
+        let Ok(name) = CString::new(module) else {
+            return Err(HostError::malformed(
+                named(module),
+                "there is a zero in its name",
+            ));
+        };
+        let mut waited = Duration::ZERO;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            match rustix::system::delete_module(&name, NOT_WAITING) {
+                // Somebody was faster.
+                Ok(()) | Err(Errno::NOENT) => return Ok(()),
+                Err(errno) if is_used(errno) && waited < GRACE => {
+                    thread::sleep(pause);
+                    waited += pause;
+                    pause *= 2;
+                }
+                Err(errno) => return Err(not_unloaded(module, errno)),
+            }
+        }
+    }
+
+    fn links(&self, kinds: &[String]) -> Result<Vec<String>, HostError> {
+        link::of_kinds(kinds)
+    }
+}
+
+/// A module as errors name it.
+pub(crate) fn named(module: &str) -> String {
+    format!("the module {module}")
+}
+
+/// EAGAIN: it is used. EBUSY: it is being loaded or unloaded right now, or has no way out.
+fn is_used(errno: Errno) -> bool {
+    matches!(errno, Errno::AGAIN | Errno::BUSY)
+}
+
+pub(crate) fn not_unloaded(module: &str, errno: Errno) -> HostError {
+    let error = HostError::from_errno(Operation::Unload, named(module), errno.raw_os_error());
+    match errno {
+        Errno::AGAIN => error
+            .with_kind(HostErrorKind::Busy)
+            .with_hint("it can be unloaded once nothing uses it any more: revert again then"),
+        Errno::BUSY => error
+            .detail("the kernel has no way to unload it")
+            .with_hint("it stays until the next boot"),
+        Errno::PERM => error.with_hint(CAPABILITY),
+        _ => error,
+    }
+}
+
+const CAPABILITY: &str = "modules take root with the capability CAP_SYS_MODULE, and a kernel that is not locked down; in a container the host has to load them";
+
+/// What modprobe said when it failed.
+pub(crate) fn refused(module: &str, said: &str) -> HostError {
+    let lines = said.lines().map(|line| {
+        let line = line.trim();
+        line.strip_prefix("modprobe: ").unwrap_or(line)
+    });
+    let said: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let text = if said.is_empty() {
+        "modprobe failed and did not say why".to_owned()
+    } else {
+        format!("modprobe says: {}", said.join("; "))
+    };
+    if said.iter().any(|line| line.contains(" not found in ")) {
+        let lack = Lack::new(LackKind::ValueUnavailable, text)
+            .hint(format!("install a kernel that has {module}"))
+            .module(module);
+        return HostError::not_applicable(Operation::Load, named(module), lack);
+    }
+    let errno = said.iter().rev().find_map(|line| {
+        let known = |(words, _): &&(&str, Errno)| line.contains(*words);
+        ERRORS.iter().find(known).map(|(_, errno)| *errno)
+    });
+    let error = match errno {
+        // An `install` line's program gives no error number of the kernel, whatever modprobe says.
+        Some(errno) if !said.iter().any(|line| line.contains("install command")) => {
+            HostError::from_errno(Operation::Load, named(module), errno.raw_os_error())
+        }
+        _ => HostError::new(Operation::Load, named(module), HostErrorKind::Other),
+    };
+    let hint = match errno {
+        Some(Errno::PERM) => CAPABILITY.to_owned(),
+        Some(Errno::KEYREJECTED | Errno::NOKEY) => {
+            "the kernel loads only modules that are signed with a key it knows".to_owned()
+        }
+        _ => format!(
+            "look at what the kernel and modprobe.d say: dmesg, and modprobe --showconfig | grep {module}"
+        ),
+    };
+    error.detail(text).with_hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_modprobe_says_is_told_apart() {
+        let error = refused(
+            "ifb",
+            "modprobe: ERROR: could not insert 'ifb': Operation not permitted\n",
+        );
+        assert_eq!(*error.kind(), HostErrorKind::Denied);
+        assert_eq!(error.errno(), Some(Errno::PERM.raw_os_error()));
+        assert_eq!(
+            error.to_string(),
+            "cannot load the module ifb: modprobe says: ERROR: could not insert 'ifb': Operation not permitted"
+        );
+        assert!(error.hint().unwrap().contains("CAP_SYS_MODULE"));
+
+        let error = refused(
+            "x",
+            "modprobe: FATAL: Module x not found in directory /lib/modules/6.1.0\n",
+        );
+        assert!(
+            matches!(error.kind(), HostErrorKind::NotApplicable(lack) if lack.module.as_deref() == Some("x"))
+        );
+
+        let error = refused(
+            "ifb",
+            "modprobe: ERROR: ../libkmod/libkmod-module.c:1047 command_do() Error running install command '/bin/false' for module ifb: retcode 1\n\
+             modprobe: ERROR: could not insert 'ifb': Invalid argument\n",
+        );
+        assert_eq!(*error.kind(), HostErrorKind::Other);
+        assert_eq!(error.errno(), None, "no answer of the kernel");
+        assert!(error.to_string().contains("/bin/false"), "{error}");
+        assert!(error.hint().unwrap().contains("modprobe.d"));
+
+        assert!(refused("x", "").to_string().contains("did not say why"));
+    }
+}

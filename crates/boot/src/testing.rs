@@ -1,0 +1,255 @@
+//! modprobe and the kernel's module loader over the files of a machine in memory.
+//!
+//! [`MemoryModules`] answers as modprobe and the kernel do: it loads what is needed first, passes
+//! over parameters that a module does not know and refuses values that it cannot read, loads
+//! nothing that modprobe.d blacklists and says that this is right so, runs `install` lines, does
+//! not unload what is used, and takes links along that it was never told are used. What is loaded
+//! stands in `/sys/module`, and nowhere else: a copy of the files is a copy of the machine.
+
+use std::fmt;
+
+use hosttune_core::HostError;
+use hosttune_core::testing::{Behaviour, Memory};
+use rustix::io::Errno;
+
+use crate::list;
+use crate::modprobe::{not_unloaded, refused};
+use crate::module::{canonical, of_loaded};
+use crate::modules::ModuleLoader;
+
+/// The release of the kernel.
+pub const RELEASE: &str = "6.12.0-double";
+
+/// What runs beside the module loader: the rest of the kernel.
+pub trait Beside: fmt::Debug + Send {
+    /// How often a module is used, but for the modules that need it.
+    fn uses(&self, module: &str) -> usize {
+        let _ = module;
+        0
+    }
+
+    /// The links of a kind.
+    fn links(&self, kind: &str) -> Vec<String> {
+        let _ = kind;
+        Vec::new()
+    }
+
+    /// A module was loaded.
+    fn loaded(&mut self, module: &str, parameters: &[String]) {
+        let _ = (module, parameters);
+    }
+
+    /// A module was unloaded.
+    fn unloaded(&mut self, module: &str) {
+        let _ = module;
+    }
+}
+
+/// Nothing else runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Nothing;
+
+impl Beside for Nothing {}
+
+/// The module loader of a machine in memory.
+#[derive(Debug)]
+pub struct MemoryModules<B> {
+    memory: Memory,
+    beside: B,
+}
+
+/// A module of a machine in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Described {
+    /// Its name.
+    pub name: &'static str,
+    /// What it needs, the last of it first, as in `modules.dep`.
+    pub needs: &'static [&'static str],
+    /// The parameters that it knows; each is a number.
+    pub parameters: &'static [&'static str],
+}
+
+impl Described {
+    /// One that needs nothing and knows no parameters.
+    #[must_use]
+    pub const fn alone(name: &'static str) -> Self {
+        Self {
+            name,
+            needs: &[],
+            parameters: &[],
+        }
+    }
+}
+
+fn of_release(file: &str) -> String {
+    format!("/lib/modules/{RELEASE}/{file}")
+}
+
+/// The machine with a kernel that has these modules, none loaded, and these as parts of it.
+#[must_use]
+pub fn with_modules(memory: Memory, modules: &[Described], built_in: &[&str]) -> Memory {
+    let file = |name: &str| format!("kernel/{name}.ko.xz");
+    let line = |module: &Described| {
+        let needs: Vec<String> = module.needs.iter().map(|name| file(name)).collect();
+        format!("{}: {}", file(module.name), needs.join(" "))
+    };
+    let lines: Vec<String> = modules.iter().map(line).collect();
+    let kinds: Vec<String> = modules
+        .iter()
+        .filter(|module| !module.name.contains('_'))
+        .map(|module| format!("alias rtnl-link-{0} {0}", module.name))
+        .collect();
+    let parts: Vec<String> = built_in
+        .iter()
+        .map(|name| format!("kernel/{name}.ko"))
+        .collect();
+    let all = Behaviour::takes_all;
+    let mut memory = memory
+        .directory("/sys/module")
+        .file("/proc/sys/kernel/osrelease", RELEASE, all())
+        .file("/proc/sys/kernel/modules_disabled", "0", all())
+        .file("/proc/modules", "", all())
+        .file(of_release("modules.dep"), &lines.join("\n"), all())
+        .file(of_release("modules.builtin"), &parts.join("\n"), all())
+        .file(of_release("modules.alias"), &kinds.join("\n"), all());
+    for module in modules {
+        let known = of_release(&format!("parameters/{}", module.name));
+        memory = memory.file(known, &module.parameters.join(" "), all());
+    }
+    memory
+}
+
+impl<B: Beside> MemoryModules<B> {
+    /// Over the files of a machine and what else runs on it.
+    pub fn new(memory: Memory, beside: B) -> Self {
+        Self { memory, beside }
+    }
+
+    fn is_loaded(&self, module: &str) -> bool {
+        let state = format!("{}/initstate", of_loaded(module));
+        self.memory.get(state).is_some()
+    }
+
+    /// The line of a list that is about a module.
+    fn line(&self, list: &str, module: &str) -> Option<String> {
+        let text = self.memory.get(of_release(list))?;
+        list::line_of(&text, module).map(str::to_owned)
+    }
+
+    /// What an administrator says about a module, the words behind its name.
+    fn says(&self, word: &str, module: &str) -> Option<String> {
+        let said = self.memory.get("/etc/modprobe.d/local.conf")?;
+        said.lines().find_map(|line| {
+            let mut words = line.splitn(3, ' ');
+            (words.next() == Some(word) && words.next().map(canonical).as_deref() == Some(module))
+                .then(|| words.next().unwrap_or_default().to_owned())
+        })
+    }
+
+    /// The modules that are loaded and need this one.
+    fn holders(&self, module: &str) -> Vec<String> {
+        let all = self.memory.get(of_release("modules.dep"));
+        let all = all.unwrap_or_default();
+        let names = all.lines().filter_map(|line| {
+            let (file, needs) = line.split_once(':')?;
+            let name = file.rsplit('/').next()?.split('.').next()?.to_owned();
+            let file = format!("kernel/{module}.ko.xz");
+            needs
+                .split_whitespace()
+                .any(|needed| needed == file)
+                .then_some(name)
+        });
+        names.filter(|name| self.is_loaded(name)).collect()
+    }
+
+    fn insert(&mut self, module: &str, parameters: &[String]) -> Result<(), HostError> {
+        if self.is_loaded(module) {
+            return Ok(());
+        }
+        if let Some(command) = self.says("install", module) {
+            return match command.as_str() {
+                "/bin/true" => Ok(()),
+                _ => Err(refused(
+                    module,
+                    &format!(
+                        "modprobe: ERROR: Error running install command '{command}' for module {module}: retcode 1\n\
+                         modprobe: ERROR: could not insert '{module}': Invalid argument"
+                    ),
+                )),
+            };
+        }
+        let known = self.memory.get(of_release(&format!("parameters/{module}")));
+        for parameter in parameters {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let knows = known
+                .as_deref()
+                .is_some_and(|known| known.split(' ').any(|one| one == name));
+            if knows && value.parse::<i64>().is_err() {
+                let said =
+                    format!("modprobe: ERROR: could not insert '{module}': Invalid argument");
+                return Err(refused(module, &said));
+            }
+        }
+        let state = format!("{}/initstate", of_loaded(module));
+        self.memory.change(|tree| tree.set(state, "live"));
+        self.beside.loaded(module, parameters);
+        Ok(())
+    }
+}
+
+impl<B: Beside> ModuleLoader for MemoryModules<B> {
+    fn load(&mut self, module: &str, parameters: &[String]) -> Result<(), HostError> {
+        if self.line("modules.builtin", module).is_some() || self.is_loaded(module) {
+            return Ok(());
+        }
+        let Some(line) = self.line("modules.dep", module) else {
+            let said = format!(
+                "modprobe: FATAL: Module {module} not found in directory /lib/modules/{RELEASE}"
+            );
+            return Err(refused(module, &said));
+        };
+        if self.says("blacklist", module).is_some() {
+            return Ok(());
+        }
+        if self
+            .memory
+            .get("/proc/sys/kernel/modules_disabled")
+            .as_deref()
+            == Some("1")
+        {
+            let said =
+                format!("modprobe: ERROR: could not insert '{module}': Operation not permitted");
+            return Err(refused(module, &said));
+        }
+        let needs = line.split_once(':').map_or("", |(_, needs)| needs);
+        for needed in needs.split_whitespace().rev() {
+            let name = needed.rsplit('/').next().unwrap_or_default();
+            let name = name.split('.').next().unwrap_or_default();
+            self.insert(&canonical(name), &[])?;
+        }
+        self.insert(module, parameters)
+    }
+
+    fn unload(&mut self, module: &str) -> Result<(), HostError> {
+        if !self.is_loaded(module) {
+            return Ok(());
+        }
+        if !self.holders(module).is_empty() || self.beside.uses(module) > 0 {
+            return Err(not_unloaded(module, Errno::AGAIN));
+        }
+        let directory = of_loaded(module);
+        self.memory.change(|tree| {
+            tree.remove(format!("{directory}/initstate"));
+            tree.remove(&directory);
+        });
+        self.beside.unloaded(module);
+        Ok(())
+    }
+
+    fn links(&self, kinds: &[String]) -> Result<Vec<String>, HostError> {
+        Ok(kinds
+            .iter()
+            .flat_map(|kind| self.beside.links(kind))
+            .collect())
+    }
+}
