@@ -2,6 +2,7 @@
 //! netlink, verified, and put back exactly.
 //!
 //! ```no_run
+//! use hosttune_boot::Modules;
 //! use hosttune_core::{Session, Tuning};
 //! use hosttune_qos::{Cake, Netlink, Rate, Shaper};
 //!
@@ -10,7 +11,8 @@
 //!     .ingress(&Cake::default().bandwidth(Rate::mbit(85)).diffserv4().ingress());
 //! let mut session = Session::live("router")?
 //!     .with(hosttune_qos::knobs)
-//!     .plug(Netlink::open()?);
+//!     .plug(Netlink::open()?)
+//!     .plug(Modules::live());
 //! session.recover()?; // if an earlier run was killed half-way
 //! shaper.apply(&mut session)?; // all of it, or nothing
 //! assert!(shaper.verify(&session)?.is_as_wanted());
@@ -59,6 +61,7 @@ mod circumstances;
 mod hardware_address;
 mod health;
 mod ingress;
+mod kernel_part;
 mod link;
 pub mod manager;
 pub mod netlink;
@@ -95,8 +98,9 @@ pub use shaper::Shaper;
 pub use statistics::{QueueStatistics, RootStatistics, ShaperStatistics};
 pub use watch::{StoodBack, Stop, WatchEvent};
 
-/// Makes this crate's kinds of knob known to a session.
+/// Makes this crate's kinds of knob known to a session, and the modules of [`hosttune_boot`].
 pub fn knobs(registry: &mut hosttune_core::Registry) {
+    hosttune_boot::knobs(registry);
     registry.add::<IfbLink>();
     registry.add::<RootQdisc>();
     registry.add::<IngressHook>();

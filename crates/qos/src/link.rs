@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use hosttune_boot::module::find;
+use hosttune_boot::{Availability, ModuleState};
 use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
+use crate::kernel_part::ifb_module;
 use crate::netlink::{
     EGRESS_FILTERS, Filter, INGRESS_FILTERS, INGRESS_HANDLE, LONGEST_NAME, Link, Netlink, View,
 };
@@ -318,11 +321,12 @@ impl Knob for IfbLink {
         // The kernel would load it by itself, and with it come links that nobody asked for.
         let unloaded = *to != LinkState::Absent
             && host.exists("/proc/modules")?
-            && !host.exists("/sys/module/ifb")?;
+            && find(host, "ifb")? != Availability::Present;
         Ok(unloaded.then(|| {
             Lack::new(LackKind::ValueUnavailable, "the module ifb is not loaded")
                 .hint("load it without links of its own: modprobe ifb numifbs=0")
                 .module("ifb")
+                .cured_by(&ifb_module(), &ModuleState::Loaded)
         }))
     }
 

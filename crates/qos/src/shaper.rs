@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::circumstances;
 use crate::hardware_address::HardwareAddress;
 use crate::ingress::{HookState, IngressHook};
+use crate::kernel_part::Parts;
 use crate::link::{IfbLink, unusable_name};
 use crate::netlink::{LONGEST_NAME, View};
 use crate::qdisc::{CAKE_MQ, Qdisc};
@@ -17,6 +18,11 @@ use crate::root_qdisc::RootQdisc;
 ///
 /// The root of the device is turned first: its exact reverse, in which everything is put back, is
 /// then an order in which no packet is ever sent to a link that is down or gone.
+///
+/// The modules for all of it come first. Where [`Modules`](hosttune_boot::Modules) is plugged into
+/// the host, those that are not loaded are loaded as steps of the plan, and unloaded again by a
+/// revert. Where it is not, the kernel loads by itself what it may, and that stays. A kernel that
+/// certainly has not what is wanted is told beforehand, and nothing is touched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Shaper {
@@ -38,6 +44,10 @@ pub struct Shaper {
     /// queueing disciplines somebody else manages.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub discard: bool,
+    /// Whether a host without the device, or a kernel without what shapes, is as good: then it is
+    /// skipped there with a finding, and is an error where it is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }
 
 impl Shaper {
@@ -51,6 +61,7 @@ impl Shaper {
             ingress: None,
             permanent_address: None,
             discard: false,
+            optional: false,
         }
     }
 
@@ -100,6 +111,13 @@ impl Shaper {
     #[must_use]
     pub fn discard(mut self) -> Self {
         self.discard = true;
+        self
+    }
+
+    /// For hosts that may lack the device, and kernels that may lack what shapes.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.optional = true;
         self
     }
 
@@ -192,8 +210,14 @@ impl Tuning for Shaper {
         if !at.is_selected() {
             return Ok(());
         }
-        if let Some(lack) = self.obstacle(at)? {
-            at.skip(&format!("shaping of {}", self.device), lack);
+        let parts = Parts::of(self, at.host())?;
+        if let Some(lack) = self.obstacle(at)?.or_else(|| parts.lack()) {
+            let skipped = at.skip(&format!("shaping of {}", self.device), lack);
+            if self.optional {
+                skipped.optional();
+            } else {
+                skipped.required();
+            }
             return Ok(());
         }
         if let Some(lack) = circumstances::look(self, at)? {
@@ -201,6 +225,7 @@ impl Tuning for Shaper {
                 .required();
             return Ok(());
         }
+        parts.want(at)?;
         if let Some(qdisc) = &self.egress {
             let root = RootQdisc::new(&self.device);
             let now = at.now(&root)?;

@@ -11,9 +11,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use hosttune_boot::testing::{Described, MemoryModules, with_modules};
+use hosttune_boot::{ModuleLoader, Modules};
 use hosttune_core::testing::laws::{self, Death};
 use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment, Picture, World};
-use hosttune_core::{Error, Host, Session, Tuning};
+use hosttune_core::{Error, Host, LackKind, Session, State, Tuning};
 use hosttune_qos::netlink::{
     EGRESS_FILTERS, INGRESS_FILTERS, INGRESS_HANDLE, Link, Message, NLM_F_CREATE, NLM_F_EXCL,
     NetlinkError, RTM_NEWQDISC, RTM_NEWTFILTER, Request, Rtnetlink, TC_H_INGRESS, TC_H_ROOT,
@@ -54,6 +56,7 @@ impl World for Router {
     fn session_of(&self, owner: &str, fate: &Fate) -> Result<Session, Error> {
         let host = Host::new(self.memory.host(fate))
             .plug(Netlink::over(self.kernel.clone()))
+            .plug(Modules::over(self.modules()))
             .gated(fate.clone());
         let session = Session::new(host, owner, self.store.of(fate), "boot")?;
         Ok(session.with(hosttune_qos::knobs))
@@ -70,7 +73,32 @@ impl World for Router {
     }
 }
 
+/// The modules of a kernel that has all that it can have as modules.
+const MODULES: [Described; 8] = [
+    Described {
+        name: "ifb",
+        needs: &[],
+        parameters: &["numifbs"],
+    },
+    Described::alone("act_mirred"),
+    Described::alone("cls_matchall"),
+    Described::alone("cls_u32"),
+    Described::alone("sch_cake"),
+    Described::alone("sch_ingress"),
+    Described::alone("sch_sfq"),
+    Described::alone("sch_tbf"),
+];
+const BUILT_IN: [&str; 2] = ["sch_fq_codel", "sch_prio"];
+/// What comes with them.
+const MODULAR: [&str; 9] = [
+    "ifb", "mirred", "matchall", "u32", "cake", "ingress", "clsact", "sfq", "tbf",
+];
+
 impl Router {
+    fn modules(&self) -> MemoryModules<Kernel> {
+        MemoryModules::new(self.memory.clone(), self.kernel.clone())
+    }
+
     fn with(&self, request: impl Fn(&Link) -> Request, device: &str) {
         let mut wire = Netlink::over(self.kernel.clone());
         let link = wire.link(device).unwrap().unwrap();
@@ -137,9 +165,21 @@ struct Start {
     hook: Option<&'static str>,
     filter: bool,
     u32_only: bool,
+    /// Nothing is loaded but what is used.
+    modular: bool,
 }
 
 impl Start {
+    /// The modules of what stands there already.
+    fn used(&self) -> Vec<String> {
+        let root = self.root.as_ref().map(|root| format!("sch_{}", root.kind));
+        let hook = self.hook.map(|_| "sch_ingress".to_owned());
+        let filter = self.filter.then(|| "cls_matchall".to_owned());
+        let used = [root, hook, filter].into_iter().flatten();
+        used.filter(|used| MODULES.iter().any(|module| module.name == used))
+            .collect()
+    }
+
     fn machine(&self) -> Router {
         let kernel = Kernel::new().link("wan", "", 4).link("lan", "veth", 1);
         let kernel = if self.u32_only {
@@ -147,10 +187,25 @@ impl Start {
         } else {
             kernel
         };
-        let router = Router {
-            memory: Memory::new().directory("/sys/module/ifb"),
-            kernel,
-            store: MemoryStore::new(),
+        let router = if self.modular {
+            let there = |module: &&Described| !(self.u32_only && module.name == "cls_matchall");
+            let modules: Vec<Described> = MODULES.iter().filter(there).copied().collect();
+            let router = Router {
+                memory: with_modules(Memory::new(), &modules, &BUILT_IN),
+                kernel: MODULAR.into_iter().fold(kernel, Kernel::without),
+                store: MemoryStore::new(),
+            };
+            for module in self.used() {
+                // Not there where only u32 is.
+                let _ = router.modules().load(&module, &[]);
+            }
+            router
+        } else {
+            Router {
+                memory: Memory::new().directory("/sys/module/ifb"),
+                kernel,
+                store: MemoryStore::new(),
+            }
         };
         for device in ["wan", "lan"] {
             if self.up {
@@ -241,16 +296,16 @@ fn start() -> impl Strategy<Value = Start> {
         prop::option::of(before()),
         prop::option::of((mq, prop::option::of(1..=4_u32))),
         prop::option::of(prop::sample::select(vec!["ingress", "clsact"])),
-        any::<bool>(),
-        any::<bool>(),
+        any::<[bool; 3]>(),
     )
-        .prop_map(|(up, root, mq, hook, filter, u32_only)| Start {
+        .prop_map(|(up, root, mq, hook, [filter, u32_only, modular])| Start {
             up,
             child: mq.as_ref().and_then(|(_, child)| *child),
             root: mq.map(|(root, _)| root).or(root),
             hook,
             filter,
             u32_only,
+            modular,
         })
 }
 
@@ -359,7 +414,7 @@ proptest! {
             kernel: Kernel::new(),
             store: MemoryStore::new(),
         };
-        laws::nothing_on_an_empty_host(&router, &shaper)?;
+        laws::nothing_on_an_empty_host(&router, &shaper.optional())?;
     }
 
     #[test]
@@ -523,7 +578,145 @@ fn options_that_are_shown_otherwise_leave_nothing_behind() {
     }
 }
 
-/// On a kernel without CAKE nothing is left half done, and the module's name is said.
+/// What is not loaded comes first, the IFB's without links of its own, and goes last.
+#[test]
+fn modules_are_steps_of_the_plan() {
+    let router = Start {
+        modular: true,
+        ..Start::default()
+    }
+    .machine();
+    let was = router.picture();
+    let shaper = Shaper::new("wan")
+        .egress(Qdisc::tbf(1_000_000, 20_000, 100_000))
+        .ingress(cake(4_000_000));
+    let fate = Fate::lives();
+    let mut session = router.session(&fate).unwrap();
+    let plan = shaper.plan(&session).unwrap();
+    let steps: Vec<&str> = plan.steps.iter().map(|step| &*step.knob.text).collect();
+    let modules = [
+        "module ifb numifbs=0",
+        "module act_mirred",
+        "module sch_ingress",
+        "module cls_matchall",
+        "module sch_tbf",
+        "module sch_cake",
+    ];
+    assert_eq!(steps[..6], modules);
+    assert_eq!(steps.len(), 11, "{steps:?}");
+    shaper.apply(&mut session).unwrap();
+    assert!(!router.picture().contains_key("link ifb0"));
+    assert!(shaper.verify(&session).unwrap().is_as_wanted());
+    // Six modules, root, link, alias, root, hook, filter.
+    assert_eq!(fate.changes(), 12);
+    let reverted = shaper.revert(&mut session).unwrap();
+    assert!(reverted.left.is_empty(), "{reverted:#?}");
+    assert_eq!(router.picture(), was);
+}
+
+/// A root and a link of somebody else's keep the modules that they need, and nothing else.
+#[test]
+fn modules_that_somebody_uses_by_then_stay() {
+    let router = Start {
+        modular: true,
+        ..Start::default()
+    }
+    .machine();
+    let was = router.picture();
+    let shaper = Shaper::new("wan").ingress(cake(4_000_000));
+    let mut session = router.session(&Fate::lives()).unwrap();
+    shaper.apply(&mut session).unwrap();
+    let theirs = Before {
+        kind: "cake",
+        handle: 0x99_0000,
+        options: None,
+    };
+    router.root("lan", &theirs);
+    let mut wire = Netlink::over(router.kernel.clone());
+    wire.change(&Link::create_ifb("theirs", &[2, 0, 0, 0, 0, 1]))
+        .unwrap();
+    let reverted = shaper.revert(&mut session).unwrap();
+    let left: Vec<&str> = reverted.left.iter().map(|left| &*left.knob.text).collect();
+    assert_eq!(left, ["module sch_cake", "module ifb numifbs=0"]);
+    assert!(reverted.is_complete(), "{reverted:#?}");
+    let picture = router.picture();
+    assert!(picture.contains_key("link theirs"), "{picture:#?}");
+    assert!(picture["root lan"].starts_with("cake 99:"), "{picture:#?}");
+
+    router.with(Link::delete, "theirs");
+    let delete = |link: &Link| TrafficControl::delete(link, TC_H_ROOT, theirs.handle);
+    router.with(delete, "lan");
+    let reverted = shaper.revert(&mut session).unwrap();
+    assert!(reverted.left.is_empty(), "{reverted:#?}");
+    assert_eq!(router.picture(), was);
+    assert!(router.store.is_empty());
+}
+
+/// Where nothing is plugged in that loads modules, none is planned, and links are not made that
+/// would bring others along.
+#[test]
+fn without_a_loader_no_module_is_planned() {
+    let router = Start {
+        modular: true,
+        ..Start::default()
+    }
+    .machine();
+    let host =
+        Host::new(router.memory.host(&Fate::lives())).plug(Netlink::over(router.kernel.clone()));
+    let store = router.store.of(&Fate::lives());
+    let session = Session::new(host, "laws", store, "boot").unwrap();
+    let session = session.with(hosttune_qos::knobs);
+    let egress = Shaper::new("wan").egress(cake(1_000_000));
+    assert_eq!(egress.plan(&session).unwrap().steps.len(), 1);
+    let error = egress.ingress(cake(1_000_000)).plan(&session).unwrap_err();
+    assert!(error.to_string().contains("the module ifb is not loaded"));
+    assert!(error.hint().unwrap().contains("numifbs=0"));
+}
+
+/// The lists say that there is no such module: nothing is even tried.
+#[test]
+fn what_the_kernel_certainly_has_not_is_said_beforehand() {
+    let mut router = Start::default().machine();
+    router.memory = with_modules(Memory::new(), &MODULES[..4], &BUILT_IN);
+    let was = router.picture();
+    let fate = Fate::lives();
+    let mut session = router.session(&fate).unwrap();
+    let shaper = Shaper::new("wan").egress(cake(1));
+    for refused in [
+        shaper.plan(&session).map(drop),
+        shaper.apply(&mut session).map(drop),
+    ] {
+        let error = refused.unwrap_err();
+        assert!(error.hint().unwrap().contains("sch_cake"), "{error:?}");
+        let Error::NotApplicable(findings) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        let State::NotApplicable { lack } = &findings[0].state else {
+            panic!("{findings:#?}");
+        };
+        assert_eq!(lack.kind, LackKind::ValueUnavailable);
+        assert_eq!(lack.module.as_deref(), Some("sch_cake"));
+        assert_eq!(
+            lack.why,
+            "this kernel has no queueing discipline cake: module sch_cake is not here"
+        );
+    }
+    let ingress = Shaper::new("wan").ingress(Qdisc::new("pfifo", vec![7, 0, 0, 0]));
+    let error = ingress.plan(&session).unwrap_err();
+    assert!(error.to_string().contains("sch_ingress"), "{error}");
+
+    // For who can do without it that is a finding, under strict as well.
+    let optional = shaper.optional();
+    let applied = optional.apply(&mut session).unwrap();
+    assert!(applied.turned.is_empty());
+    assert_eq!(applied.findings.len(), 1, "{applied:#?}");
+    assert!(optional.plan(&session.strict(true)).is_ok());
+    assert_eq!((fate.changes(), router.picture()), (0, was));
+}
+
+/// On a kernel without CAKE nothing is left half done, and the module's name is said, also where no
+/// list told beforehand.
 #[test]
 fn without_the_kind_everything_is_as_it_was() {
     let mut router = Start::default().machine();

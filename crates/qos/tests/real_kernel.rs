@@ -367,12 +367,16 @@ fn what_arrives_goes_through_the_ifb() {
     tell("ip netns del other");
 }
 
+/// Where no list tells what this kernel has, its own answer does.
 fn errors_say_what_the_kernel_says() {
     enter();
     device();
     let mut session = session("qos-test");
     let unknown = Shaper::new("wan").egress(Qdisc::new("nonesuch", Vec::new()));
-    let error = unknown.apply(&mut session).unwrap_err();
+    tell("mkdir -p /run/none && mount --bind /run/none /lib/modules");
+    let refused = unknown.apply(&mut session);
+    tell("umount /lib/modules");
+    let error = refused.unwrap_err();
     let mut said = error.to_string();
     let mut source = std::error::Error::source(&error);
     while let Some(cause) = source {
@@ -382,8 +386,14 @@ fn errors_say_what_the_kernel_says() {
     assert!(said.contains("Specified qdisc kind is unknown"), "{said}");
     assert!(said.contains("nonesuch"), "{said}");
     assert!(error.hint().unwrap().contains("sch_nonesuch"), "{error:?}");
+    let error = unknown.apply(&mut session).unwrap_err();
+    assert!(matches!(error, Error::NotApplicable(_)), "{error}");
+    assert!(error.to_string().contains("sch_nonesuch"), "{error}");
     let nowhere = Shaper::new("nowhere").egress(shaped("bandwidth 8kbit", 1000));
-    let plan = nowhere.plan(&session).unwrap();
+    let error = nowhere.plan(&session).unwrap_err();
+    assert!(matches!(error, Error::NotApplicable(_)), "{error}");
+    assert!(error.to_string().contains("there is no device nowhere"));
+    let plan = nowhere.optional().plan(&session).unwrap();
     assert!(plan.steps.is_empty());
     assert_eq!(plan.findings.len(), 1);
     let root = RootQdisc::new("wan");

@@ -204,7 +204,7 @@ impl RootQdisc {
         if taken {
             return Ok(());
         }
-        let shows = read::root(View::of(host)?, link)?;
+        let shows = read::root(host, View::of(host)?, link)?;
         match was {
             RootState::Explicit(was) if was.lost.is_empty() => {
                 self.attach(host, link, &shows, was)?;

@@ -26,6 +26,16 @@ pub(super) struct Classifier {
 }
 
 impl Classifier {
+    pub(super) fn is_of(&self, kind: &str) -> bool {
+        self.kind == kind
+    }
+
+    /// How many of its filters send packets elsewhere.
+    pub(super) fn mirreds(&self) -> usize {
+        let leads = |(_, options): &&(u32, Vec<u8>)| device_in(options).is_some();
+        self.filters.iter().filter(leads).count()
+    }
+
     /// The device that packets were sent to has gone.
     pub(super) fn lose(&mut self, index: u32) {
         for (_, options) in &mut self.filters {

@@ -3,10 +3,12 @@
 //! [`Kernel`] answers as the real one does as far as links, root queueing disciplines, ingress
 //! hooks and filters go: what it refuses, with which error number and in which words, what it
 //! merges instead of replacing, rounds, adds twice, or takes away along with something else. A
-//! test holds it to stock kernels, message by message.
+//! test holds it to stock kernels, message by message. Beside
+//! [`MemoryModules`](hosttune_boot::testing::MemoryModules) its kinds come and go with modules.
 
 mod filters;
 mod links;
+mod modules;
 mod monitor;
 mod options;
 mod qdiscs;

@@ -106,6 +106,7 @@ fn every_left() -> Vec<Left> {
     [
         LeftBecause::Theirs,
         LeftBecause::Waits,
+        LeftBecause::InUse("its use count is 1".into()),
         LeftBecause::Refused("Invalid argument (os error 22)".into()),
         LeftBecause::NotTaken,
         LeftBecause::Unreadable("gone".into()),
