@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread;
 
 use hosttune_core::{HostError, HostErrorKind, Operation};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -39,16 +40,7 @@ pub(crate) fn of_kinds(kinds: &[String]) -> Result<Vec<String>, HostError> {
     for (number, paths) in others() {
         let mut answer = Err(gone());
         for path in &paths {
-            // A thread of its own: whoever has moved need not be allowed to move back.
-            let there = || {
-                let moved = std::thread::scope(|scope| {
-                    scope
-                        .spawn(|| enter(path).and_then(|()| here(kinds)))
-                        .join()
-                });
-                moved.unwrap_or_else(|_| Err(io::Error::other("the thread that looked panicked")))
-            };
-            answer = there();
+            answer = there(path, kinds);
             // The process has ended; another one may still be there.
             if !answer.as_ref().is_err_and(is_gone) {
                 break;
@@ -65,6 +57,15 @@ pub(crate) fn of_kinds(kinds: &[String]) -> Result<Vec<String>, HostError> {
         }
     }
     Ok(found)
+}
+
+/// In a thread of its own: whoever has moved need not be allowed to move back.
+fn there(path: &Path, kinds: &[String]) -> io::Result<Vec<String>> {
+    let looked = thread::scope(|scope| {
+        let look = || enter(path).and_then(|()| here(kinds));
+        scope.spawn(look).join()
+    });
+    looked.unwrap_or_else(|_| Err(io::Error::other("the thread that looked panicked")))
 }
 
 fn failed(what: &str, error: &io::Error) -> HostError {
@@ -127,7 +128,7 @@ fn mounted(line: &str) -> Option<(&str, PathBuf)> {
     clippy::disallowed_methods,
     reason = "the running system's namespaces are no files of a host that could lie beneath a root"
 )]
-fn enter(path: &std::path::Path) -> io::Result<()> {
+fn enter(path: &Path) -> io::Result<()> {
     use std::os::fd::AsFd;
     let namespace = std::fs::File::open(path)?;
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;

@@ -3,6 +3,10 @@
 //! The number of cases is `PROPTEST_CASES` where set, and what stands below where not.
 
 #![cfg(feature = "testing")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a machine that cannot be set up is a mistake of the test"
+)]
 
 use hosttune_boot::testing::{Beside, Described, MemoryModules, Nothing, with_modules};
 use hosttune_boot::{KernelModule, ModuleLoader, ModuleState, Modules};
