@@ -1,5 +1,6 @@
 //! `gaming`: a Zen 4 desktop with an NVIDIA card, a gigabit line, and zram for swap.
 
+use hosttune::boot::Modules;
 use hosttune::cli::{self, HostProfile, Options, Setting};
 use hosttune::host::RootKind;
 use hosttune::qos::{self, Cake, IfbLink, Netlink, Rate, Shaper};
@@ -123,7 +124,7 @@ impl HostProfile for Gaming {
     }
 
     fn plug(&self, session: Session) -> Session {
-        session.plug(Netlink::on_demand())
+        session.plug(Netlink::on_demand()).plug(Modules::live())
     }
 
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {
@@ -193,7 +194,7 @@ impl Tuning for Line {
         }
         match qos::default_device(at.host())? {
             // Whoever names no device gets everything else where this one cannot be shaped.
-            Some(device) => self.shaper(at, &device).declare(at),
+            Some(device) => self.shaper(at, &device).optional().declare(at),
             None => {
                 let lack = Lack::new(LackKind::Missing, "there is no default route")
                     .hint("name the device that leads out: --device eth0");

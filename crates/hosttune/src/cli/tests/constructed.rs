@@ -276,7 +276,7 @@ fn an_apply_in_every_outcome() {
     applied.recovered = Some(reverted(every_left()));
     let document = check("apply", &json::applied(&applied));
     assert_eq!(document["outcome"], "rollback-incomplete");
-    assert_eq!(document["left"].as_array().unwrap().len(), 6);
+    assert_eq!(document["left"].as_array().unwrap().len(), 7);
     applied = Applied {
         declined: true,
         ..Applied::default()
@@ -344,7 +344,7 @@ fn a_failed_apply_says_why_once_and_what_to_do() {
 
 #[test]
 fn a_revert_in_every_outcome() {
-    let theirs = every_left().into_iter().take(1).collect::<Vec<_>>();
+    let theirs = every_left().into_iter().take(3).collect::<Vec<_>>();
     for (left, undone, outcome, exit) in [
         (Vec::new(), true, "reverted", Exit::Done),
         (Vec::new(), false, "nothing-to-do", Exit::Done),
@@ -364,9 +364,10 @@ fn a_revert_in_every_outcome() {
     }
     let text = text::reverted(&page(), &reverted(every_left()), &notes());
     for line in [
-        "1 put back, 1 back already, 3 taken back by a reboot before, 6 left",
+        "1 put back, 1 back already, 3 taken back by a reboot before, 7 left",
         "ours 100, original 60, is 10",
         "somebody else has set it since",
+        "it is in use: its use count is 1",
         "gaming revert --force",
         "Mend what keeps the rest, then again: gaming revert",
     ] {
