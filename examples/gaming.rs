@@ -1,11 +1,11 @@
 //! `gaming`: a Zen 4 desktop with an NVIDIA card, a gigabit line, and zram for swap.
 
 use hosttune::boot::Modules;
-use hosttune::cli::{self, HostProfile, Options, Setting};
+use hosttune::cli::{self, HostProfile, Options, Setting, Watched};
 use hosttune::host::RootKind;
 use hosttune::qos::{self, Cake, IfbLink, Netlink, Rate, Shaper};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
-use hosttune::{Error, Lack, LackKind, Planner, Registry, Session, Tuning, Why};
+use hosttune::{Error, Host, Lack, LackKind, Planner, Registry, Session, Tuning, Why};
 
 const TCP: &str = "https://docs.kernel.org/networking/ip-sysctl.html#tcp-variables";
 const VM: &str = "https://docs.kernel.org/admin-guide/sysctl/vm.html";
@@ -135,14 +135,7 @@ impl HostProfile for Gaming {
         if options.persist {
             set = set.persisted_as(self.name());
         }
-        let rate = |name| options.setting(name).map_or(Ok(LINE), str::parse);
-        let line = Line {
-            device: options.setting("device").map(str::to_owned),
-            up: rate("up")
-                .map_err(|error| Error::tuning(error.to_string(), "give a rate, such as 38mbit"))?,
-            down: rate("down")
-                .map_err(|error| Error::tuning(error.to_string(), "give a rate, such as 85mbit"))?,
-        };
+        let line = Line::of(options)?;
         Ok(Box::new(vec![
             // Before the sysctls, so that it is taken back after them: the root that a device gets
             // back is the one of net.core.default_qdisc at that time.
@@ -151,7 +144,23 @@ impl HostProfile for Gaming {
             Box::new(("sysctl", ZramIsSwap)),
         ]))
     }
+
+    fn watched(&self, host: &Host, options: &Options) -> Result<Option<Watched>, Error> {
+        let line = Line::of(options)?;
+        let device = match &line.device {
+            Some(device) => Some(device.clone()),
+            None => qos::default_device(host)?,
+        };
+        let device = device.ok_or_else(|| Error::tuning(NO_ROUTE, NAME_IT))?;
+        Ok(Some(Watched {
+            part: "qos",
+            shaper: line.shaper(host, &device),
+        }))
+    }
 }
+
+const NO_ROUTE: &str = "there is no default route";
+const NAME_IT: &str = "name the device that leads out: --device eth0";
 
 /// The line to the provider, whose queues are to be here.
 struct Line {
@@ -161,22 +170,41 @@ struct Line {
 }
 
 impl Line {
-    fn shaper(&self, at: &mut Planner<'_>, device: &str) -> Shaper {
+    fn of(options: &Options) -> Result<Self, Error> {
+        let rate = |name| {
+            let set = options.setting(name);
+            set.map_or(Ok(LINE), |text| text.parse::<Rate>())
+                .map_err(|error| Error::tuning(error.to_string(), "give a rate, such as 38mbit"))
+        };
+        Ok(Self {
+            device: options.setting("device").map(str::to_owned),
+            up: rate("up")?,
+            down: rate("down")?,
+        })
+    }
+
+    fn shaper(&self, host: &Host, device: &str) -> Shaper {
         let shaper = Shaper::new(device)
             .egress(Cake::default().bandwidth(self.up).diffserv4().ack_filter())
             .ingress(Cake::default().bandwidth(self.down).diffserv4().ingress());
         // The kernel makes one of this name by itself where the module is built in, or was loaded
         // without saying how many; that one is not ours to use.
-        match IfbLink::new(IFB).is_somebody_elses(at.host()) {
-            Ok(true) => {
-                at.note(format!(
-                    "{IFB} is somebody else's: what arrives is sent through {} instead",
-                    shaper.ifb
-                ));
-                shaper
-            }
+        match IfbLink::new(IFB).is_somebody_elses(host) {
+            Ok(true) => shaper,
             _ => shaper.through(IFB),
         }
+    }
+
+    /// The same where it is declared, with what is to be said of it.
+    fn declared(&self, at: &mut Planner<'_>, device: &str) -> Shaper {
+        let shaper = self.shaper(at.host(), device);
+        if shaper.ifb != IFB {
+            at.note(format!(
+                "{IFB} is somebody else's: what arrives is sent through {} instead",
+                shaper.ifb
+            ));
+        }
+        shaper
     }
 }
 
@@ -190,14 +218,13 @@ impl Tuning for Line {
             return Ok(());
         }
         if let Some(device) = &self.device {
-            return self.shaper(at, device).declare(at);
+            return self.declared(at, device).declare(at);
         }
         match qos::default_device(at.host())? {
             // Whoever names no device gets everything else where this one cannot be shaped.
-            Some(device) => self.shaper(at, &device).optional().declare(at),
+            Some(device) => self.declared(at, &device).optional().declare(at),
             None => {
-                let lack = Lack::new(LackKind::Missing, "there is no default route")
-                    .hint("name the device that leads out: --device eth0");
+                let lack = Lack::new(LackKind::Missing, NO_ROUTE).hint(NAME_IT);
                 at.skip("shaping of the line", lack)
                     .why("keeps the queue here");
                 Ok(())

@@ -20,6 +20,7 @@ inside_stock_kernels!(
     a_device_and_rates_can_be_named,
     without_a_line_everything_else_is_tuned,
     an_ifb_of_somebody_elses_is_left_alone,
+    watched_a_device_that_comes_back_is_shaped_again,
     killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was,
     killed_before_and_after_any_write_of_revert_then_revert_is_as_it_was,
 );
@@ -101,8 +102,10 @@ fn card(address: &str) -> String {
 impl Line {
     /// With all modules loaded, or with none of them.
     fn new(modules: bool) -> Self {
-        // The two cards that are on one network.
+        // The two cards that are on one network. Without IPv6, which goes on looking for routers and
+        // notes at the link how far it is.
         let [device, provider] = ["52:54:00:00:00:02", "52:54:00:00:00:01"].map(card);
+        tell(&format!("sysctl -qw net.ipv6.conf.{device}.disable_ipv6=1"));
         tell(&format!(
             "ip netns add provider; ip link set {provider} netns provider"
         ));
@@ -172,7 +175,7 @@ impl Drop for Line {
             device, provider, ..
         } = self;
         let _ = ask(&format!(
-            "ip route del default; ip addr flush dev {device}; ip link set {device} down"
+            "ip route del default; ip addr flush dev {device}; ip link set {device} down; sysctl -qw net.ipv6.conf.{device}.disable_ipv6=0"
         ));
         // A card goes back to where it came from with its namespace, which ends when nobody is in it.
         let _ = ask("sleep 0.2; ip netns del provider");
@@ -353,4 +356,75 @@ fn killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was() {
 
 fn killed_before_and_after_any_write_of_revert_then_revert_is_as_it_was() {
     killed(REVERT, || drop(exits(0, APPLY)));
+}
+
+/// A device that goes and comes back as another one, as a line that is dialled again does.
+fn watched_a_device_that_comes_back_is_shaped_again() {
+    load(true);
+    tell("modprobe veth");
+    let plug_in = || {
+        tell("ip link add wan0 type veth peer name far0; ip link set wan0 up; ip link set far0 up")
+    };
+    let is_shaped = || {
+        let (there, shown) =
+            ask("tc qdisc show dev wan0; tc qdisc show dev ifb0; tc filter show dev wan0 ingress");
+        there && shown.matches("qdisc cake").count() == 2 && shown.contains("mirred")
+    };
+    #[track_caller]
+    fn soon(what: &str, holds: impl Fn() -> bool) {
+        let begun = std::time::Instant::now();
+        while !holds() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "not within 30 s: {what}"
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    let before = there();
+    let output = std::fs::File::create("/tmp/watched").unwrap();
+    let mut watch = Command::new(GAMING)
+        .args(["watch", "--yes", "--json", "--device", "wan0"])
+        .stdin(Stdio::null())
+        .stdout(output)
+        .spawn()
+        .unwrap();
+    let said = || -> Vec<String> {
+        let text = std::fs::read_to_string("/tmp/watched").unwrap();
+        let event = |line: &str| -> String {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["device"], "wan0");
+            line["event"].as_str().unwrap().to_owned()
+        };
+        text.lines().map(event).collect()
+    };
+    soon("it says that there is no device", || {
+        said() == ["no-device"]
+    });
+    for round in 0..3 {
+        plug_in();
+        soon("it is shaped", is_shaped);
+        tell("ip link del wan0");
+        soon("it is said to have gone", || {
+            said().iter().filter(|event| *event == "no-device").count() == round + 2
+        });
+    }
+    plug_in();
+    soon("it is shaped", is_shaped);
+    // What somebody else puts there stays.
+    tell("tc qdisc replace dev wan0 root handle 9: pfifo limit 7");
+    soon("it stands back", || {
+        said().iter().any(|event| event == "left")
+    });
+    assert!(tell("tc qdisc show dev wan0").contains("pfifo 9:"));
+    tell("tc qdisc del dev wan0 root");
+
+    let process = nix::unistd::Pid::from_raw(watch.id().try_into().unwrap());
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(watch.wait().unwrap().code(), Some(0), "{:?}", said());
+    let applied = said().iter().filter(|event| *event == "applied").count();
+    assert_eq!(applied, 4, "{:?}", said());
+    exits(0, REVERT);
+    tell("ip link del wan0");
+    before.is_still(&there(), "given back");
 }

@@ -82,6 +82,12 @@ pub(super) enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Keep the line shaped while its device comes and goes, until interrupted
+    Watch {
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Show what stands changed, and what an earlier run left open
     Status,
     /// Say everything known of one knob of this profile

@@ -24,6 +24,9 @@ pub(super) enum Failure {
     /// The files that set sysctls could not be read.
     #[error(transparent)]
     Sources(Box<SourcesError<HostError>>),
+    /// Signals cannot be waited for: the process has no descriptor left.
+    #[error("cannot wait for the signal to end")]
+    Signals(#[source] std::io::Error),
     /// The answer could not be put into JSON. A defect of this program.
     #[error("the answer cannot be written as JSON")]
     Json(#[from] serde_json::Error),
@@ -65,7 +68,7 @@ impl Failure {
         match self {
             Self::Usage { .. } => Exit::Usage,
             Self::Engine(error) => Exit::of_error(error),
-            Self::Sources(_) | Self::Json(_) => Exit::Refused,
+            Self::Sources(_) | Self::Signals(_) | Self::Json(_) => Exit::Refused,
         }
     }
 
@@ -80,7 +83,7 @@ impl Failure {
                 }
                 _ => None,
             },
-            Self::Json(_) => None,
+            Self::Signals(_) | Self::Json(_) => None,
         }
     }
 

@@ -14,6 +14,11 @@ use super::explain::{Explanation, Known, Wish};
 use super::failure::Failure;
 use super::who_sets::WhoSets;
 
+/// One document on one line, for a command that prints more than one.
+pub(super) fn line(document: &impl Serialize) -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_string(document)? + "\n")
+}
+
 /// `plan.schema.json`.
 #[derive(Debug, Serialize)]
 pub(super) struct PlanDocument<'a> {

@@ -5,7 +5,8 @@
 //! codes are here, and the same for all hosts.
 //!
 //! # Commands
-//! `plan` (the default), `apply`, `verify`, `revert`, `status`, `explain KNOB`, `who-sets KEY`.
+//! `plan` (the default), `apply`, `verify`, `revert`, `status`, `explain KNOB`, `who-sets KEY`,
+//! `watch`.
 //! `plan`, `verify`, `status`, `explain` and `who-sets` change nothing and write nothing.
 //!
 //! # Exit codes
@@ -21,7 +22,8 @@
 //!
 //! # JSON
 //! With `--json` there is one document on standard output and nothing else; its schemas are in
-//! `docs/schemas`. An error is a document too, so that no program has to read prose.
+//! `docs/schemas`. An error is a document too, so that no program has to read prose. `watch`, which
+//! does not end by itself, prints a document a line.
 
 mod arguments;
 mod ask;
@@ -29,10 +31,12 @@ mod colour;
 mod exit;
 mod explain;
 mod failure;
+mod interruption;
 mod json;
 mod run;
 mod streams;
 mod text;
+mod watch;
 mod who_sets;
 
 #[cfg(test)]
@@ -41,7 +45,8 @@ mod tests;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use hosttune_core::{Error, Registry, Session, Tuning};
+use hosttune_core::{Error, Host, Registry, Session, Tuning};
+use hosttune_qos::Shaper;
 
 pub use exit::Exit;
 
@@ -84,6 +89,25 @@ pub trait HostProfile {
     /// # Errors
     /// Where the profile cannot be made from these options.
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error>;
+
+    /// The part of it that `watch` puts in place again when its device has come back; a host has
+    /// none unless it says so.
+    ///
+    /// # Errors
+    /// Where there is one and this host or these options do not say which device it is about.
+    fn watched(&self, host: &Host, options: &Options) -> Result<Option<Watched>, Error> {
+        let _ = (host, options);
+        Ok(None)
+    }
+}
+
+/// What `watch` watches.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// The part of the host's tuning that it is.
+    pub part: &'static str,
+    /// What is kept in place.
+    pub shaper: Shaper,
 }
 
 /// Something of a host that the command line may set: `--NAME VALUE`.

@@ -14,7 +14,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::streams::Streams;
 use super::text::{self, Page};
-use super::{HostProfile, Options, explain, json, who_sets};
+use super::{HostProfile, Options, explain, json, watch, who_sets};
 
 /// Does what the arguments say, the program's name among them as the first.
 pub(super) fn run(
@@ -98,6 +98,7 @@ impl Run<'_> {
             Command::Apply { yes } => self.apply(*yes),
             Command::Verify => self.verify(),
             Command::Revert { yes, force } => self.revert(*yes, *force),
+            Command::Watch { yes } => self.watch(*yes),
             Command::Status => self.status(),
             Command::Explain { knob } => self.explain(knob),
             Command::WhoSets { key } => self.who_sets(key),
@@ -268,6 +269,29 @@ impl Run<'_> {
         Ok(Exit::of_reverted(&reverted))
     }
 
+    fn watch(&mut self, yes: bool) -> Result<Exit, Failure> {
+        self.need_an_answer(yes, "watch")?;
+        let mut session = self.session()?;
+        if session.host().root_kind() != RootKind::Live {
+            return Err(Failure::usage(
+                "a tree has no devices that come and go",
+                "leave --root out",
+            ));
+        }
+        let options = self.options(&session);
+        let Some(watched) = self.profile.watched(session.host(), &options)? else {
+            return Err(Failure::usage(
+                format!("{} has nothing that comes and goes", self.profile.name()),
+                "apply is enough",
+            ));
+        };
+        let question = format!("Keep {} shaped until interrupted?", watched.shaper.device);
+        if !yes && !ask(self.streams, &question) {
+            return Ok(Exit::Refused);
+        }
+        watch::watch(&watched, &mut session, self.global.json, self.streams)
+    }
+
     fn status(&mut self) -> Result<Exit, Failure> {
         let session = self.session()?;
         let status = session.status()?;
@@ -331,13 +355,16 @@ impl Run<'_> {
     }
 
     fn tuning(&self, session: &Session) -> Result<Box<dyn Tuning>, Failure> {
+        Ok(self.profile.tuning(&self.options(session))?)
+    }
+
+    fn options(&self, session: &Session) -> Options {
         let is_image = session.host().root_kind() == RootKind::Image;
-        let options = Options {
+        Options {
             persist: self.global.persist || is_image,
             with: self.global.with.clone(),
             set: self.global.set.clone(),
-        };
-        Ok(self.profile.tuning(&options)?)
+        }
     }
 
     /// The session with `--only` in force, for what needs the journal and not the profile: what the
