@@ -5,7 +5,8 @@
 //! journal, reads back and verifies, and can put all of it back.
 //!
 //! `cargo bench --bench beside_tc`; it needs root. It works in a network namespace of its own,
-//! with CAKE where the kernel has it and a token bucket where it has not, and says which. With
+//! with CAKE where the kernel has it and a token bucket where it has not, and says which. In the test
+//! machine: `scripts/vm -- PROGRAM --pairs 10`, with the path that `cargo bench --no-run` prints. With
 //! `-- --table` it prints each system call. It exits 1 where a count is over its limit; where only
 //! the time is, which on a busy machine says little, it does so with `-- --check`.
 #![expect(
@@ -35,8 +36,9 @@ use hosttune::{Error, Registry, Session, Tuning};
 use beside::{Counted, Invocation, Judgement, part, table};
 use machine::{Network, alone};
 
+/// As many pairs as `--pairs` says, on an emulated processor fewer.
 const PAIRS: usize = 100;
-const WARM_UP: usize = 5;
+const WARM_UP: usize = 3;
 
 /// How much of the script's time it may take.
 const WALL: f64 = 1.0 / 3.0;
@@ -138,7 +140,7 @@ fn shown() -> Vec<String> {
     lines
 }
 
-fn measure(subject: &str, with_table: bool, judgement: &mut Judgement) {
+fn measure(subject: &str, pairs: usize, with_table: bool, judgement: &mut Judgement) {
     let ours = Invocation {
         program: subject,
         arguments: &["apply", "--yes"],
@@ -166,7 +168,7 @@ fn measure(subject: &str, with_table: bool, judgement: &mut Judgement) {
     teardown.timed();
 
     let mut taken: [Vec<f64>; 4] = Default::default();
-    for round in 0..WARM_UP + PAIRS {
+    for round in 0..WARM_UP + pairs {
         let found = [&ours, &revert, &theirs, &teardown].map(Invocation::timed);
         if round >= WARM_UP {
             for (all, one) in taken.iter_mut().zip(found) {
@@ -175,7 +177,7 @@ fn measure(subject: &str, with_table: bool, judgement: &mut Judgement) {
         }
     }
     let mut ratios: Vec<f64> = taken[0].iter().zip(&taken[2]).map(|(a, b)| a / b).collect();
-    println!("  {PAIRS} pairs, in milliseconds      min   median      p90");
+    println!("  {pairs} pairs, in milliseconds      min   median      p90");
     let names = [
         "set up, ours",
         "taken back, ours",
@@ -239,6 +241,10 @@ fn main() -> ExitCode {
     }
     let asked = |option: &str| std::env::args().any(|argument| argument == option);
     let (check, with_table) = (asked("--check"), asked("--table"));
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--pairs");
+    let pairs = arguments
+        .nth(1)
+        .map_or(PAIRS, |number| number.parse().unwrap());
     let mut judgement = Judgement::default();
     alone("beside_tc", Network::New, |_| {
         // Where there are modules; whether it could be had is seen afterwards.
@@ -256,7 +262,7 @@ fn main() -> ExitCode {
             "tbf, for this kernel has no cake"
         };
         println!("\nshaping both ways on Linux {}: {kind}", kernel.trim());
-        measure(subject.to_str().unwrap(), with_table, &mut judgement);
+        measure(subject.to_str().unwrap(), pairs, with_table, &mut judgement);
 
         tell("ip link del wan");
     });

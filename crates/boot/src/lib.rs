@@ -35,6 +35,7 @@
 //! - [`Modules`]: the wire to what loads modules, plugged into the host; [`ModuleLoader`] is its
 //!   other end.
 
+mod configuration;
 mod kernel_module;
 mod link;
 mod list;

@@ -4,6 +4,7 @@
 use hosttune_core::host::RootKind;
 use hosttune_core::{Host, HostError, HostErrorKind};
 
+use crate::configuration;
 use crate::list;
 use crate::symbol;
 
@@ -28,6 +29,8 @@ pub struct Sought<'a> {
     /// A function that is in it and nowhere else, one that is called by its address, so that no
     /// compiler leaves it out: a queueing discipline's `enqueue`, a link's `xmit`.
     pub symbol: Option<&'a str>,
+    /// The option of the kernel's build that it is there by, without `CONFIG_`.
+    pub option: Option<&'a str>,
 }
 
 /// Looks for a module of the running kernel.
@@ -87,12 +90,15 @@ impl Lists {
 }
 
 /// As [`find`], for several, in their order; and where there are no lists because the kernel can
-/// have no modules at all, its own symbols tell whether it has the code.
+/// have no modules at all, the kernel itself tells whether it has the code.
+///
+/// It does so by the configuration that it was built with (`/proc/config.gz`), and where it does
+/// not have that with it, by its symbols (`/proc/kallsyms`): reading those takes some 60 ms and
+/// 1,300 system calls. Their names are shown whatever `kernel.kptr_restrict` says.
 ///
 /// A kernel that can have modules may find them where this process cannot look: in a container
-/// `/lib/modules` is often empty, and the kernel starts modprobe outside of it. So the symbols are
-/// asked only where there is no `/proc/modules`, once for all that are sought: reading them takes
-/// some 60 ms. Their names are shown whatever `kernel.kptr_restrict` says. An image has none.
+/// `/lib/modules` is often empty, and the kernel starts modprobe outside of it. So the kernel is
+/// asked only where there is no `/proc/modules`, once for all that are sought. An image has none.
 ///
 /// # Errors
 /// As [`find`].
@@ -102,33 +108,90 @@ pub fn find_all(host: &Host, sought: &[Sought<'_>]) -> Result<Vec<Availability>,
         .iter()
         .map(|sought| find_in(host, &mut lists, sought.name))
         .collect::<Result<Vec<_>, _>>()?;
-    let open = sought.iter().zip(&found);
-    let names: Vec<&str> = open
-        .filter(|(_, found)| **found == Availability::Unknown)
-        .filter_map(|(sought, _)| sought.symbol)
-        .collect();
-    if names.is_empty() || host.root_kind() == RootKind::Image || host.exists("/proc/modules")? {
+    let is_open = |found: &[Availability]| found.contains(&Availability::Unknown);
+    if !is_open(&found) || host.root_kind() == RootKind::Image || host.exists("/proc/modules")? {
         return Ok(found);
     }
-    let symbols = match host.read(symbol::FILE) {
-        Ok(symbols) => symbols,
-        // Built without, or not for everybody to read.
-        Err(error) if is_no_answer(&error) => return Ok(found),
-        Err(error) => return Err(error),
-    };
-    let there = symbol::those_in(&symbols, &names);
-    if symbol::is_list(&symbols) {
-        for (sought, found) in sought.iter().zip(&mut found) {
-            if let (Availability::Unknown, Some(symbol)) = (&*found, sought.symbol) {
-                *found = if there.contains(symbol) {
-                    Availability::Present
-                } else {
-                    Availability::Absent
-                };
-            }
+    for ask in [by_configuration, by_symbols] {
+        if is_open(&found) {
+            ask(host, sought, &mut found)?;
         }
     }
     Ok(found)
+}
+
+/// The names by which those are known of which nothing is known yet.
+fn open<'a>(
+    sought: &[Sought<'a>],
+    found: &[Availability],
+    name: impl Fn(&Sought<'a>) -> Option<&'a str>,
+) -> Vec<&'a str> {
+    let both = sought.iter().zip(found);
+    both.filter(|(_, found)| **found == Availability::Unknown)
+        .filter_map(|(sought, _)| name(sought))
+        .collect()
+}
+
+/// Notes what was found out of those of which nothing is known yet.
+fn note<'a>(
+    sought: &[Sought<'a>],
+    found: &mut [Availability],
+    is_there: impl Fn(&Sought<'a>) -> Option<bool>,
+) {
+    for (sought, found) in sought.iter().zip(found) {
+        if *found != Availability::Unknown {
+            continue;
+        }
+        *found = match is_there(sought) {
+            Some(true) => Availability::Present,
+            Some(false) => Availability::Absent,
+            None => continue,
+        };
+    }
+}
+
+fn by_configuration(
+    host: &Host,
+    sought: &[Sought<'_>],
+    found: &mut [Availability],
+) -> Result<(), HostError> {
+    let names = open(sought, found, |sought| sought.option);
+    let Some(compressed) = told(host, configuration::FILE, &names)? else {
+        return Ok(());
+    };
+    if let Some(options) = configuration::options(&compressed, &names) {
+        note(sought, found, |sought| options.get(sought.option?).copied());
+    }
+    Ok(())
+}
+
+fn by_symbols(
+    host: &Host,
+    sought: &[Sought<'_>],
+    found: &mut [Availability],
+) -> Result<(), HostError> {
+    let names = open(sought, found, |sought| sought.symbol);
+    let Some(symbols) = told(host, symbol::FILE, &names)? else {
+        return Ok(());
+    };
+    let there = symbol::those_in(&symbols, &names);
+    if symbol::is_list(&symbols) {
+        note(sought, found, |sought| Some(there.contains(sought.symbol?)));
+    }
+    Ok(())
+}
+
+/// What the kernel says of itself, unless nothing is asked, it was built without saying it, or it
+/// does not say it to everybody.
+fn told(host: &Host, file: &str, names: &[&str]) -> Result<Option<Vec<u8>>, HostError> {
+    if names.is_empty() {
+        return Ok(None);
+    }
+    match host.read(file) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if is_no_answer(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn is_no_answer(error: &HostError) -> bool {
@@ -161,18 +224,24 @@ pub(crate) fn canonical(name: &str) -> String {
 #[cfg(test)]
 #[cfg(feature = "testing")]
 mod tests {
-    use hosttune_core::Host;
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
     use hosttune_core::testing::{Behaviour, Fate, Memory};
+    use hosttune_core::{Host, LinuxHost};
 
     use super::*;
 
     const CAKE: Sought<'static> = Sought {
         name: "sch_cake",
         symbol: Some("cake_enqueue"),
+        option: None,
     };
     const TBF: Sought<'static> = Sought {
         name: "sch_tbf",
         symbol: Some("tbf_enqueue"),
+        option: None,
     };
 
     fn running() -> Memory {
@@ -205,6 +274,37 @@ mod tests {
             find_all(&host, &[nameless, TBF]).unwrap(),
             [Availability::Unknown, Availability::Present]
         );
+    }
+
+    /// In a captured tree, since the machine in memory has no file that is no text.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the tree is made for this")]
+    fn the_configuration_tells_and_then_the_symbols_are_not_read() {
+        let tree = tempfile::tempdir().unwrap();
+        let proc = tree.path().join("proc");
+        std::fs::create_dir_all(proc.join("sys/kernel")).unwrap();
+        std::fs::write(proc.join("sys/kernel/osrelease"), "6.18.0\n").unwrap();
+        let symbols = "0000000000000000 T _text\n0000000000000000 t tbf_enqueue\n";
+        std::fs::write(proc.join("kallsyms"), symbols).unwrap();
+        let compressed = std::fs::File::create(proc.join("config.gz")).unwrap();
+        let mut encoder = GzEncoder::new(compressed, Compression::default());
+        let options = "CONFIG_NET_SCH_CAKE=y\n# CONFIG_NET_SCH_TBF is not set\n";
+        encoder.write_all(options.as_bytes()).unwrap();
+        encoder.finish().unwrap();
+
+        let host = Host::new(LinuxHost::at(tree.path()).unwrap());
+        let named = |sought: Sought<'static>, option| Sought {
+            option: Some(option),
+            ..sought
+        };
+        let sought = [named(CAKE, "NET_SCH_CAKE"), named(TBF, "NET_SCH_TBF")];
+        // The symbols say otherwise.
+        let both = [Availability::Present, Availability::Absent];
+        assert_eq!(find_all(&host, &sought).unwrap(), both);
+        // Of what has no option the symbols still tell.
+        let mixed = [sought[0], TBF];
+        let both = [Availability::Present, Availability::Present];
+        assert_eq!(find_all(&host, &mixed).unwrap(), both);
     }
 
     /// In a container the kernel's modules lie outside.

@@ -321,6 +321,7 @@ fn the_symbols_of_a_kernel_without_modules_tell() {
     let sought = sought.map(|(name, symbol)| Sought {
         name,
         symbol: Some(symbol),
+        option: None,
     });
     let host = live();
     let started = std::time::Instant::now();

@@ -16,6 +16,16 @@ struct Part {
     module: String,
     /// A function of it that nothing else has, where one is known.
     symbol: Option<&'static str>,
+    /// The option that a kernel is built with it by, without `CONFIG_`.
+    option: String,
+}
+
+/// The options have the names of the modules, but for the one that is not of traffic control.
+fn option_of(module: &str) -> String {
+    match module {
+        "ifb" => "IFB".to_owned(),
+        _ => format!("NET_{}", module.to_uppercase()),
+    }
 }
 
 /// The kinds of queueing discipline that every kernel has that has any: `sch_generic`, `sch_mq` and
@@ -73,6 +83,7 @@ impl Part {
         Self {
             what: what.into(),
             symbol: known.map(|(_, symbol)| *symbol),
+            option: option_of(&module),
             module,
         }
     }
@@ -142,6 +153,8 @@ impl Parts {
             .map(|part| Sought {
                 name: &part.module,
                 symbol: part.symbol,
+                // Of one that is not known here nobody has looked whether its option is named so.
+                option: part.symbol.map(|_| &*part.option),
             })
             .collect();
         let mut found = find_all(host, &sought)?.into_iter();

@@ -75,4 +75,38 @@ fn the_symbols_are_those_of_their_modules() {
     assert!(unloaded.unwrap().success());
 }
 
+/// Each module is there because of its option, in the configurations of the stock kernels.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what the kernels were built with lies beside them"
+)]
+fn the_options_are_those_of_their_modules() {
+    let machine = std::env::var("HOSTTUNE_MACHINE")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/machine").into());
+    let mut read = 0;
+    // A package of a later kernel may have it elsewhere, or not at all.
+    for kernel in ["linux-6.1", "linux-6.12"] {
+        let boot = format!("{machine}/{kernel}/root/boot");
+        let files = std::fs::read_dir(&boot).unwrap_or_else(|error| panic!("{boot}: {error}"));
+        for file in files.map(|file| file.unwrap().path()) {
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            if !name.starts_with("config-") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&file).unwrap();
+            let lines: BTreeSet<&str> = text.lines().collect();
+            for (module, _) in SYMBOLS {
+                let option = option_of(module);
+                let is_set = ["y", "m"]
+                    .iter()
+                    .any(|value| lines.contains(format!("CONFIG_{option}={value}").as_str()));
+                assert!(is_set, "{module}: CONFIG_{option} in {name}");
+            }
+            read += 1;
+        }
+    }
+    assert_eq!(read, 2);
+}
+
 inside_stock_kernels!(the_symbols_are_those_of_their_modules);
