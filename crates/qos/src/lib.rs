@@ -45,6 +45,7 @@
 //! - [`PathCounters`]: whether packets take the way that was made for them, from two of
 //!   [`Shaper::path`].
 //! - [`manager`]: who else manages a device, and would put its own in place of this.
+//! - [`measure`]: whether it helps: latency under load.
 //!
 //! # What netlink does not show
 //! A program attached to `tcx` (Linux 6.6, `bpf(2)` only) is asked before any filter. Where it ends
@@ -64,6 +65,7 @@ mod ingress;
 mod kernel_part;
 mod link;
 pub mod manager;
+pub mod measure;
 pub mod netlink;
 mod passage;
 mod qdisc;
