@@ -173,7 +173,7 @@ impl Line {
     fn of(options: &Options) -> Result<Self, Error> {
         let rate = |name| {
             let set = options.setting(name);
-            set.map_or(Ok(LINE), |text| text.parse::<Rate>())
+            set.map_or(Ok(LINE), str::parse::<Rate>)
                 .map_err(|error| Error::tuning(error.to_string(), "give a rate, such as 38mbit"))
         };
         Ok(Self {

@@ -47,7 +47,7 @@
 //! * The root of this crate is [`hosttune_core`]: host, knobs, plans, sessions, errors.
 //! * [`boot`]: the modules of the kernel: which it has, loaded and unloaded.
 //! * [`sysctl`]: keys and values, `sysctl.d` files, sets of variables.
-//! * [`qos`]: CAKE at the root of a device, and through an IFB for what arrives at it.
+//! * [`qos`]: CAKE at the root of a device, and through an IFB for what arrives at it; latency under load.
 //! * [`cli`] (feature `cli`): the command line that every host binary shares.
 
 pub use hosttune_boot as boot;

@@ -12,7 +12,6 @@
 mod bottleneck;
 #[path = "measure/ends.rs"]
 mod ends;
-mod namespace;
 #[path = "measure/paths.rs"]
 mod paths;
 #[path = "measure/relay.rs"]
@@ -45,7 +44,7 @@ fn go_on(_: &Progress) -> ControlFlow<()> {
 }
 
 /// A short test, over a line said to carry this each way: 300 probes to a phase.
-fn short(server: impl ToString, bits_per_second: Option<u64>) -> LatencyTest {
+fn short(server: &impl ToString, bits_per_second: Option<u64>) -> LatencyTest {
     LatencyTest::new(server.to_string())
         .phase(Duration::from_millis(900))
         .warm_up(Duration::from_millis(400))

@@ -6,15 +6,17 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use super::measure::MeasureArguments;
 use super::{HostProfile, Setting};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or as wanted
   1  drift: verify found something not as wanted, plan --exit-code something to do,
-     revert something that it left because somebody else has set it since
+     revert something that it left because somebody else has set it since,
+     measure a path that deserves no grade
   2  usage: the command line is wrong, or names something unknown
-  3  refused or rolled back: nothing was changed
+  3  refused or rolled back: nothing was changed; measure: nothing could be measured
   4  rollback incomplete: something is neither as wanted nor as it was;
      it stays in the journal, see status
 
@@ -100,6 +102,8 @@ pub(super) enum Command {
         /// The sysctl: vm.swappiness or vm/swappiness
         key: String,
     },
+    /// Measure latency under load to a responder, or be one; changes nothing
+    Measure(MeasureArguments),
 }
 
 /// Reads a command line.
@@ -127,9 +131,18 @@ pub(super) fn parse(
     // before the command where there are some after it.
     let command = command
         .mut_subcommands(|command| {
-            Global::augment_args(command)
-                .mut_arg("with", candidates)
-                .args(settings.iter().map(argument))
+            let is_about_profile = command.get_name() != "measure";
+            let command = Global::augment_args(command).mut_arg("with", candidates);
+            if is_about_profile {
+                command.args(settings.iter().map(argument))
+            } else {
+                // Of a line it wants to know what it carries, and has options of the same name.
+                let none = |argument: Arg| argument.hide(true);
+                let options = ["root", "only", "strict", "with", "persist"];
+                options
+                    .into_iter()
+                    .fold(command, |command, option| command.mut_arg(option, none))
+            }
         })
         .mut_arg("with", candidates)
         .args(settings.iter().map(argument));
@@ -138,7 +151,9 @@ pub(super) fn parse(
     parsed.global.set = set(settings, &matches);
     if let Some((_, after)) = matches.subcommand() {
         let mut global = Global::from_arg_matches(after)?;
-        global.set = set(settings, after);
+        if !matches!(parsed.command, Some(Command::Measure(_))) {
+            global.set = set(settings, after);
+        }
         parsed.global.merge(global)?;
     }
     Ok(parsed)

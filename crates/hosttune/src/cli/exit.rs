@@ -11,7 +11,7 @@ pub enum Exit {
     /// Done, or as wanted.
     Done = 0,
     /// Something is not as wanted: found by `verify`, by `plan --exit-code`, or left by `revert`
-    /// because somebody else has set it since.
+    /// because somebody else has set it since; or a path that `measure` has no grade for.
     Drift = 1,
     /// The command line is wrong, or names something unknown.
     Usage = 2,

@@ -3,9 +3,11 @@
 use std::error::Error as StdError;
 
 use hosttune_core::{Error, HostError};
+use hosttune_qos::measure::{MeasureError, ResponderError};
 use hosttune_sysctl::SourcesError;
 
 use super::exit::Exit;
+use super::report_file::ReportFileError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +26,18 @@ pub(super) enum Failure {
     /// The files that set sysctls could not be read.
     #[error(transparent)]
     Sources(Box<SourcesError<HostError>>),
+    /// A path could not be measured.
+    #[error(transparent)]
+    Measure(#[from] MeasureError),
+    /// The other end of a measurement could not be had.
+    #[error(transparent)]
+    Responder(#[from] ResponderError),
     /// Signals cannot be waited for: the process has no descriptor left.
     #[error("cannot wait for the signal to end")]
     Signals(#[source] std::io::Error),
+    /// A file that was named for a report cannot be used.
+    #[error(transparent)]
+    ReportFile(#[from] ReportFileError),
     /// The answer could not be put into JSON. A defect of this program.
     #[error("the answer cannot be written as JSON")]
     Json(#[from] serde_json::Error),
@@ -68,7 +79,13 @@ impl Failure {
         match self {
             Self::Usage { .. } => Exit::Usage,
             Self::Engine(error) => Exit::of_error(error),
-            Self::Sources(_) | Self::Signals(_) | Self::Json(_) => Exit::Refused,
+            Self::ReportFile(error) if error.is_usage => Exit::Usage,
+            Self::Sources(_)
+            | Self::Measure(_)
+            | Self::Responder(_)
+            | Self::Signals(_)
+            | Self::ReportFile(_)
+            | Self::Json(_) => Exit::Refused,
         }
     }
 
@@ -83,7 +100,9 @@ impl Failure {
                 }
                 _ => None,
             },
-            Self::Signals(_) | Self::Json(_) => None,
+            Self::Measure(error) => error.hint(),
+            Self::Responder(error) => error.hint().map(str::to_owned),
+            Self::Signals(_) | Self::ReportFile(_) | Self::Json(_) => None,
         }
     }
 

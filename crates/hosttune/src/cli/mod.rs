@@ -6,8 +6,9 @@
 //!
 //! # Commands
 //! `plan` (the default), `apply`, `verify`, `revert`, `status`, `explain KNOB`, `who-sets KEY`,
-//! `watch`.
-//! `plan`, `verify`, `status`, `explain` and `who-sets` change nothing and write nothing.
+//! `watch`, `measure`. `plan`, `verify`, `status`, `explain` and `who-sets` change nothing and write
+//! nothing; `measure`, for latency under load, changes nothing and writes only the reports it is asked
+//! for.
 //!
 //! # Exit codes
 //! An interface, the same for every command; [`Exit`] names them.
@@ -15,9 +16,9 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done, or as wanted |
-//! | 1 | drift: `verify` found something that is not as wanted, `plan --exit-code` something to do, `revert` something that it left because somebody else has set it since |
+//! | 1 | drift: `verify` found something that is not as wanted, `plan --exit-code` something to do, `revert` something that it left because somebody else has set it since, `measure` a path that deserves no grade |
 //! | 2 | usage: the command line is wrong, or names something unknown |
-//! | 3 | refused or rolled back: nothing was changed |
+//! | 3 | refused or rolled back: nothing was changed; `measure`: there was nothing to be measured |
 //! | 4 | rollback incomplete: something is neither as wanted nor as it was; it stays in the journal |
 //!
 //! # JSON
@@ -33,6 +34,8 @@ mod explain;
 mod failure;
 mod interruption;
 mod json;
+mod measure;
+mod report_file;
 mod run;
 mod streams;
 mod text;

@@ -14,7 +14,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::streams::Streams;
 use super::text::{self, Page};
-use super::{HostProfile, Options, explain, json, watch, who_sets};
+use super::{HostProfile, Options, explain, json, measure, watch, who_sets};
 
 /// Does what the arguments say, the program's name among them as the first.
 pub(super) fn run(
@@ -102,6 +102,10 @@ impl Run<'_> {
             Command::Status => self.status(),
             Command::Explain { knob } => self.explain(knob),
             Command::WhoSets { key } => self.who_sets(key),
+            Command::Measure(arguments) => {
+                let name = self.profile.name();
+                measure::measure(arguments, &self.global, name, self.streams)
+            }
         }
     }
 

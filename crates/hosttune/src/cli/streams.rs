@@ -18,6 +18,8 @@ pub(super) struct Streams {
     pub(super) answers: Box<dyn BufRead>,
     /// Whether somebody is there to read a question and answer it.
     pub(super) can_ask: bool,
+    /// Whether somebody sees on standard error how far it has come.
+    pub(super) shows_progress: bool,
     /// How standard output may look.
     pub(super) look: Look,
     err_look: Look,
@@ -33,6 +35,7 @@ impl Streams {
             err: Box::new(io::stderr()),
             answers: Box::new(io::BufReader::new(io::stdin())),
             can_ask: io::stdin().is_terminal() && io::stderr().is_terminal(),
+            shows_progress: io::stderr().is_terminal(),
             look: Look::of(&io::stdout()),
             err_look: Look::of(&io::stderr()),
             closed: false,
@@ -47,6 +50,7 @@ impl Streams {
             out,
             err,
             can_ask: answers.is_some(),
+            shows_progress: false,
             answers: Box::new(io::Cursor::new(answers.unwrap_or_default().to_owned())),
             look: Look::plain(),
             err_look: Look::plain(),

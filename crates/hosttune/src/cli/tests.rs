@@ -5,6 +5,7 @@
 )]
 
 mod constructed;
+mod measured;
 mod schema;
 
 use std::cell::RefCell;

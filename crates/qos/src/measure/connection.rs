@@ -176,11 +176,11 @@ fn ask(
     let unanswered = |source| MeasureError::NoAnswer { address, source };
     stream.write_all(&asked.to_bytes()).map_err(unanswered)?;
     let bytes =
-        message::receive(stream, Some(Instant::now() + ANSWER), || false).or_else(|error| {
+        message::receive(stream, Some(Instant::now() + ANSWER), || false).map_err(|error| {
             match error.kind() {
                 // Something else was said, and not as much as a message takes.
-                io::ErrorKind::UnexpectedEof => Err(MeasureError::NotAResponder { address }),
-                _ => Err(unanswered(error)),
+                io::ErrorKind::UnexpectedEof => MeasureError::NotAResponder { address },
+                _ => unanswered(error),
             }
         })?;
     match Message::from_bytes(&bytes) {

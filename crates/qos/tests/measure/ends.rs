@@ -16,7 +16,7 @@ use crate::relay::{Path, Relay};
 use crate::{alone, beside_others, go_on};
 
 /// As short as a test may be in which nothing is graded.
-fn brief(server: impl ToString, bits_per_second: Option<u64>) -> LatencyTest {
+fn brief(server: &impl ToString, bits_per_second: Option<u64>) -> LatencyTest {
     crate::short(server, bits_per_second)
         .phase(Duration::from_millis(300))
         .warm_up(Duration::from_millis(150))
@@ -66,7 +66,7 @@ fn answering(answer: &'static [u8], after: Duration) -> (SocketAddr, thread::Joi
 fn who_does_not_listen_refuses() {
     let error = fails_within(2, || {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
-        brief(closed.unwrap(), None).run(&mut go_on)
+        brief(&closed.unwrap(), None).run(&mut go_on)
     });
     assert!(matches!(error, MeasureError::Connect { .. }), "{error:?}");
     assert!(error.hint().unwrap().contains("--respond"));
@@ -81,7 +81,7 @@ fn a_name_that_leads_nowhere_is_said() {
         "127.0.0.1:many",
         "",
     ] {
-        let error = fails_within(60, || brief(server, None).run(&mut go_on));
+        let error = fails_within(60, || brief(&server, None).run(&mut go_on));
         assert!(
             matches!(&error, MeasureError::Resolve { server: said, .. } if said == server),
             "{error:?}"
@@ -95,7 +95,7 @@ fn another_version_is_named() {
     let mut other = None;
     let error = fails_within(2, || {
         let (address, thread) = answering(OTHER, Duration::ZERO);
-        let ran = brief(address, None).run(&mut go_on);
+        let ran = brief(&address, None).run(&mut go_on);
         thread.join().unwrap();
         other = Some(address);
         ran
@@ -115,7 +115,7 @@ fn another_program_is_no_responder() {
     ] {
         let error = fails_within(2, || {
             let (address, thread) = answering(answer, Duration::ZERO);
-            let ran = brief(address, None).run(&mut go_on);
+            let ran = brief(&address, None).run(&mut go_on);
             thread.join().unwrap();
             ran
         });
@@ -130,7 +130,7 @@ fn another_program_is_no_responder() {
 fn silence_is_waited_for_and_no_longer() {
     let error = fails_within(8, || {
         let (address, thread) = answering(b"HTLL", Duration::from_secs(6));
-        let ran = brief(address, None).run(&mut go_on);
+        let ran = brief(&address, None).run(&mut go_on);
         thread.join().unwrap();
         ran
     });
@@ -146,7 +146,7 @@ fn a_path_without_udp_is_no_idle_path() {
             ..Path::of(10_000_000)
         };
         let relay = Relay::to(responder.address(), dead);
-        brief(relay.address, None).run(&mut go_on)
+        brief(&relay.address, None).run(&mut go_on)
     });
     assert!(matches!(error, MeasureError::NoEcho { .. }), "{error:?}");
 }
@@ -163,7 +163,7 @@ fn a_responder_that_goes_away_ends_it() {
         let error = fails_within(20, || {
             let responder = Mutex::new(Some(Responder::bind("127.0.0.1:0").unwrap()));
             let address = responder.lock().unwrap().as_ref().unwrap().address();
-            brief(address, None).run(&mut |progress| {
+            brief(&address, None).run(&mut |progress| {
                 if (progress.phase, progress.stage) == (at, stage) {
                     *responder.lock().unwrap() = None;
                 }
@@ -182,7 +182,7 @@ fn whoever_runs_it_ends_it() {
     for at in Phase::ALL {
         let error = fails_within(15, || {
             let responder = Responder::bind("127.0.0.1:0").unwrap();
-            brief(responder.address(), None).run(&mut |progress| {
+            brief(&responder.address(), None).run(&mut |progress| {
                 if progress.phase == at && progress.stage == Stage::Measuring {
                     return ControlFlow::Break(());
                 }
@@ -198,7 +198,7 @@ fn limits_of_the_responder_are_told() {
     let within = |limits: Limits| {
         fails_within(10, || {
             let responder = Responder::bind_within("127.0.0.1:0", limits).unwrap();
-            brief(responder.address(), None).run(&mut go_on)
+            brief(&responder.address(), None).run(&mut go_on)
         })
     };
     for connections in [0, 3] {

@@ -14,7 +14,7 @@ const RATE: u64 = 30_000_000;
 fn measured(path: Path, said: Option<u64>) -> Measurement {
     let responder = Responder::bind("127.0.0.1:0").unwrap();
     let relay = Relay::to(responder.address(), path);
-    let measurement = short(relay.address, said).run(&mut go_on).unwrap();
+    let measurement = short(&relay.address, said).run(&mut go_on).unwrap();
     println!("{path:?}: {:#?}", measurement.phases);
     assert_eq!(measurement.phases.len(), 4);
     measurement
@@ -167,7 +167,7 @@ fn a_moment_is_not_enough_for_a_grade() {
     let _turn = beside_others();
     let responder = Responder::bind("127.0.0.1:0").unwrap();
     let relay = Relay::to(responder.address(), Path::of(RATE));
-    let brief = short(relay.address, Some(RATE)).phase(Duration::from_millis(90));
+    let brief = short(&relay.address, Some(RATE)).phase(Duration::from_millis(90));
     for reason in reasons(&brief.run(&mut go_on).unwrap()) {
         assert!(
             matches!(
@@ -193,7 +193,7 @@ fn a_queue_that_does_not_drain_costs_the_next_phase_its_grade() {
     };
     let responder = Responder::bind("127.0.0.1:0").unwrap();
     let relay = Relay::to(responder.address(), lingering);
-    let test = short(relay.address, Some(RATE)).drain(Duration::from_millis(500));
+    let test = short(&relay.address, Some(RATE)).drain(Duration::from_millis(500));
     let measurement = test.run(&mut go_on).unwrap();
     let of = |phase| measurement.phase(phase).unwrap().verdict.clone().unwrap();
     assert!(

@@ -7,10 +7,10 @@ use hosttune_qos::measure::{
     Comparison, Configured, LEAST_LOAD_BESIDE_PERCENT, LEAST_LOAD_PERCENT, LatencyTest,
     Measurement, Phase, Responder,
 };
-use hosttune_qos::{Cake, Rate, Shaper};
+use hosttune_qos::{Cake, Netlink, Rate, Shaper};
 
 use crate::bottleneck::{DOWNLOAD, SERVER, UPLOAD, in_srv, laid, taken_away, told};
-use crate::{go_on, namespace};
+use crate::go_on;
 
 /// 95 % of what the line carries upwards, 85 % of what it carries downwards: what the advice is.
 const EGRESS: u64 = UPLOAD / 100 * 95;
@@ -130,11 +130,11 @@ fn cake_keeps_round_trips_short() {
     let mut session = Session::live("measure-test")
         .unwrap()
         .with(hosttune_qos::knobs)
-        .plug(namespace::wire());
+        .plug(Netlink::open().unwrap());
     let shaper = Shaper::new("wan")
         .through("ifb-wan")
-        .egress(&cake(EGRESS).ack_filter())
-        .ingress(&cake(INGRESS).ingress());
+        .egress(cake(EGRESS).ack_filter())
+        .ingress(cake(INGRESS).ingress());
     shaper.apply(&mut session).unwrap();
     let after = measured("with CAKE", port, rates(INGRESS, EGRESS));
     println!(

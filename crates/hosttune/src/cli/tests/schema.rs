@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// The schemas, by the name of the command.
-const SCHEMAS: [(&str, &str); 8] = [
+const SCHEMAS: [(&str, &str); 9] = [
     (
         "plan",
         include_str!("../../../../../docs/schemas/plan.schema.json"),
@@ -31,6 +31,10 @@ const SCHEMAS: [(&str, &str); 8] = [
     (
         "who-sets",
         include_str!("../../../../../docs/schemas/who-sets.schema.json"),
+    ),
+    (
+        "measure",
+        include_str!("../../../../../docs/schemas/measure.schema.json"),
     ),
     (
         "error",

@@ -5,6 +5,7 @@
 
 mod applied;
 mod explained;
+mod measured;
 mod planned;
 mod reverted;
 mod rows;
@@ -14,6 +15,7 @@ mod who_sets;
 
 pub(super) use applied::applied;
 pub(super) use explained::explained;
+pub(super) use measured::measured;
 pub(super) use planned::planned;
 pub(super) use reverted::{recovered, reverted};
 pub(super) use standing::standing;

@@ -1,0 +1,198 @@
+//! A file that somebody names for a report, and the one that an earlier report is in.
+//!
+//! This is no tuning: nothing on the host behaves otherwise because of it, and nothing needs to be
+//! put back. So it does not pass the host's gate, and is in no journal.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A file named on the command line that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what} {}", .path.display())]
+pub(super) struct ReportFileError {
+    what: &'static str,
+    path: PathBuf,
+    source: io::Error,
+    /// Whether what was named is wrong, and not the disk.
+    pub(super) is_usage: bool,
+}
+
+/// A report that is written aside, and put in its place once it is whole: a reader sees the one
+/// before or this one, and a failed run loses nothing.
+#[derive(Debug)]
+pub(super) struct ReportFile {
+    path: PathBuf,
+    aside: PathBuf,
+    file: File,
+    is_in_place: bool,
+}
+
+impl ReportFile {
+    /// Begins it, before there is anything to write: a directory that does not exist is better known
+    /// before a minute of measuring than after.
+    pub(super) fn begin(path: &Path) -> Result<Self, ReportFileError> {
+        let failed = |source| ReportFileError {
+            what: "write",
+            path: path.to_owned(),
+            source,
+            is_usage: false,
+        };
+        let Some(name) = path.file_name() else {
+            return Err(ReportFileError {
+                is_usage: true,
+                ..failed(io::ErrorKind::IsADirectory.into())
+            });
+        };
+        if is_something_else(path) {
+            // A rename would replace a device or a link with a file.
+            let why = "it is there and no regular file";
+            return Err(ReportFileError {
+                is_usage: true,
+                ..failed(io::Error::new(io::ErrorKind::AlreadyExists, why))
+            });
+        }
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}", std::process::id()));
+        let aside = path.with_file_name(hidden);
+        let file = create(&aside).map_err(failed)?;
+        Ok(Self {
+            path: path.to_owned(),
+            aside,
+            file,
+            is_in_place: false,
+        })
+    }
+
+    /// Writes it and puts it in its place.
+    pub(super) fn finish(mut self, text: &str) -> Result<(), ReportFileError> {
+        let written = self
+            .file
+            .write_all(text.as_bytes())
+            .and_then(|()| self.file.sync_all())
+            .and_then(|()| put_in_place(&self.aside, &self.path));
+        self.is_in_place = written.is_ok();
+        written.map_err(|source| ReportFileError {
+            what: "write",
+            path: self.path.clone(),
+            source,
+            is_usage: false,
+        })
+    }
+}
+
+impl Drop for ReportFile {
+    fn drop(&mut self) {
+        if !self.is_in_place {
+            remove(&self.aside);
+        }
+    }
+}
+
+/// What stands in a file.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an earlier report, named by the user: nothing of the host that --root could be about"
+)]
+pub(super) fn read(path: &Path) -> Result<String, ReportFileError> {
+    std::fs::read_to_string(path).map_err(|source| ReportFileError {
+        what: "read",
+        path: path.to_owned(),
+        source,
+        is_usage: true,
+    })
+}
+
+/// What was read is something else than a report.
+pub(super) fn no_report(path: &Path, source: serde_json::Error) -> ReportFileError {
+    ReportFileError {
+        what: "read a measurement from",
+        path: path.to_owned(),
+        source: source.into(),
+        is_usage: true,
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the place that the user names for a report, seen without following a link"
+)]
+fn is_something_else(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a new file of a name of its own: nothing that was there is touched"
+)]
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "replaces the report that the user named, and only with a whole one"
+)]
+fn put_in_place(aside: &Path, path: &Path) -> io::Result<()> {
+    std::fs::rename(aside, path)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "takes back the file that was made here a moment ago"
+)]
+fn remove(aside: &Path) {
+    let _ = std::fs::remove_file(aside);
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(
+        clippy::disallowed_methods,
+        reason = "these tests look at what was written"
+    )]
+
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(directory).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_report_is_whole_or_is_not_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("report.json");
+        let report = ReportFile::begin(&path).unwrap();
+        assert!(!path.exists());
+        report.finish("first").unwrap();
+        assert_eq!(read(&path).unwrap(), "first");
+        drop(ReportFile::begin(&path).unwrap());
+        assert_eq!(read(&path).unwrap(), "first", "given up");
+        ReportFile::begin(&path).unwrap().finish("second").unwrap();
+        assert_eq!(read(&path).unwrap(), "second");
+        assert_eq!(names(directory.path()), ["report.json"]);
+    }
+
+    #[test]
+    fn devices_links_and_directories_are_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("/nowhere", &link).unwrap();
+        for path in [
+            Path::new("/dev/null"),
+            &link,
+            directory.path(),
+            Path::new("/"),
+        ] {
+            let error = ReportFile::begin(path).unwrap_err();
+            assert!(error.is_usage, "{error}");
+        }
+        let nowhere = directory.path().join("no/report.json");
+        assert!(!ReportFile::begin(&nowhere).unwrap_err().is_usage);
+        assert_eq!(names(directory.path()), ["link"]);
+    }
+}
