@@ -215,10 +215,17 @@ fn horizontal_axis(svg: &mut String, panel: &Panel, is_shaded: bool) {
         panel.phase
     );
     for at in lines(panel.seconds) {
-        let x = panel.left + width * (at / panel.seconds).min(1.0);
+        let into = (at / panel.seconds).min(1.0);
+        let x = panel.left + width * into;
+        // Else the end of one panel would run into the beginning of the next.
+        let anchor = match into {
+            0.0 => "start",
+            into if into > 0.99 => "end",
+            _ => "middle",
+        };
         let _ = writeln!(
             svg,
-            r##"<line x1="{x:.1}" y1="{BOTTOM}" x2="{x:.1}" y2="{:.1}" stroke="#9ca3af"/><text x="{x:.1}" y="{:.1}" text-anchor="middle" fill="#4b5563">{at}</text>"##,
+            r##"<line x1="{x:.1}" y1="{BOTTOM}" x2="{x:.1}" y2="{:.1}" stroke="#9ca3af"/><text x="{x:.1}" y="{:.1}" text-anchor="{anchor}" fill="#4b5563">{at}</text>"##,
             BOTTOM + 5.0,
             BOTTOM + 20.0
         );
