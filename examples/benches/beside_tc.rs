@@ -246,11 +246,22 @@ fn main() -> ExitCode {
         .nth(1)
         .map_or(PAIRS, |number| number.parse().unwrap());
     let mut judgement = Judgement::default();
+    // Before the machine is looked at, which is to be as it was afterwards: a script's modules stay.
+    // Where there are none, whether it could be had is seen afterwards.
+    for words in [
+        &[
+            "-a",
+            "sch_cake",
+            "sch_ingress",
+            "act_mirred",
+            "cls_matchall",
+            "veth",
+        ][..],
+        &["ifb", "numifbs=0"],
+    ] {
+        let _ = Command::new("modprobe").args(words).output();
+    }
     alone("beside_tc", Network::New, |_| {
-        // Where there are modules; whether it could be had is seen afterwards.
-        let _ = Command::new("modprobe")
-            .args(["-a", "sch_cake", "ifb"])
-            .output();
         tell("ip link add wan type veth peer name peer; ip link set wan up; ip link set peer up");
         let directory = tempfile::tempdir().unwrap();
         let subject = directory.path().join(SHAPED);
