@@ -444,7 +444,7 @@ fn step(
 ) -> Step {
     let from_text = match &from {
         Before::Known(state) => target.kind.show(&target.knob, state),
-        Before::Unsettled => "(reset by an earlier step)".to_owned(),
+        Before::Unsettled => "(depends on an earlier step)".to_owned(),
     };
     Step {
         part: wish.part.clone(),
@@ -521,9 +521,15 @@ fn seen_now(sight: &mut Sight<'_>, wish: &Declared) -> Finding {
 fn as_wanted(wish: &Declared, seen: &Value) -> State {
     match (&wish.overridden, &wish.target) {
         (Some(by), _) => State::Overridden { by: by.clone() },
-        (None, Some(target)) if target.to != *seen => State::Rounded,
+        (None, Some(target)) if differs(target, seen) => State::Rounded,
         _ => State::Matches,
     }
+}
+
+/// What reads the same to people was not rounded: a state may hold more than it shows, as what the
+/// kernel adds to options that were left to it.
+fn differs(target: &Target, seen: &Value) -> bool {
+    target.to != *seen && target.kind.show(&target.knob, seen) != target.to_text
 }
 
 fn unverifiable(error: &HostError) -> State {

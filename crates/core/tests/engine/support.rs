@@ -30,7 +30,7 @@ macro_rules! named {
         }
     )*};
 }
-named!(Needs "needs", Lacking "lacking", Fuse "fuse", Secret "secret", Impostor "impostor");
+named!(Needs "needs", Lacking "lacking", Noted "noted", Fuse "fuse", Secret "secret", Impostor "impostor");
 
 fn value(host: &Host, path: &str) -> Result<String, HostError> {
     Ok(host.read_text(path)?.trim_end().to_owned())
@@ -79,6 +79,33 @@ impl Knob for Lacking {
         Ok(Some(
             Lack::new(LackKind::Missing, "this kernel has none").hint("load its module"),
         ))
+    }
+}
+
+/// Its state holds a note of the kernel's own after `;`, which nobody is shown.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Noted;
+
+impl Noted {
+    fn shown(state: &str) -> &str {
+        state.split(';').next().unwrap_or_default()
+    }
+}
+
+impl Knob for Noted {
+    const NAME: &'static str = "noted";
+    type State = String;
+    fn read(&self, host: &Host) -> Result<String, HostError> {
+        Ok(value(host, "/sys/dial/a")? + ";a note")
+    }
+    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+        set(host, "/sys/dial/a", Self::shown(to))
+    }
+    fn counts_as(&self, seen: &String, wanted: &String) -> bool {
+        Self::shown(seen) == Self::shown(wanted)
+    }
+    fn show(&self, state: &String) -> String {
+        Self::shown(state).to_owned()
     }
 }
 
@@ -138,6 +165,7 @@ pub(crate) fn knobs(registry: &mut Registry) {
     toys::knobs(registry);
     registry.add::<Needs>();
     registry.add::<Lacking>();
+    registry.add::<Noted>();
     registry.add::<Fuse>();
     registry.add::<Secret>();
 }

@@ -4,7 +4,7 @@ use hosttune_core::testing::Machine;
 use hosttune_core::{Finding, State};
 use hosttune_core::{Planner, Tuning, When};
 
-use crate::support::{Lacking, Secret, apply, machine, process, say, write};
+use crate::support::{Lacking, Noted, Secret, apply, machine, process, say, write};
 use crate::toys::Dial;
 
 fn dial(name: &str) -> Dial {
@@ -58,6 +58,15 @@ fn what_the_kernel_made_of_a_value_is_rounded_and_no_drift() {
     assert_eq!(item.state, State::Rounded);
     assert_eq!(item.seen_text, "12");
     assert!(!item.state.is_drift());
+}
+
+#[test]
+fn what_reads_as_it_was_wanted_is_not_called_rounded() {
+    let item = stands(&machine(), |at| {
+        at.want(&Noted, &"0".into());
+    });
+    assert_eq!(item.seen, Some("0;a note".into()));
+    assert_eq!(item.state, State::Matches);
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn step(name: &str, from: Option<&str>, to: &str) -> Step {
         knob: knob(name),
         from: from.map_or(Before::Unsettled, |from| Before::Known(json!(from))),
         to: json!(to),
-        from_text: from.unwrap_or("(reset by an earlier step)").into(),
+        from_text: from.unwrap_or("(depends on an earlier step)").into(),
         to_text: to.into(),
         why: Why::new("room for a gigabit at 250 ms").looks_wrong("that is a lot"),
         lifetime: Lifetime::Boot,
