@@ -37,6 +37,20 @@ pub enum WatchEvent {
     Failed(Error),
 }
 
+impl WatchEvent {
+    /// A word for programs, which no release changes: `applied`, `as-wanted`, `no-device`, `left` or
+    /// `failed`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Applied(_) => "applied",
+            Self::AsWanted => "as-wanted",
+            Self::NoDevice => "no-device",
+            Self::StoodBack(_) => "left",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
 impl fmt::Display for WatchEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -208,8 +208,19 @@ fn what_the_kernel_refuses_is_undone() {
         ingress: Some(qdisc),
         ..shaper()
     };
+
+    // What no module brings is known before anything is tried.
+    let (mut unknown, what) = (session(), "no such kind");
+    let shaper = ingress(Qdisc::new("nonesuch", Vec::new()));
+    let error = shaper.apply(&mut unknown).unwrap_err();
+    assert!(matches!(error, Error::NotApplicable(_)), "{error:?}");
+    assert!(error.to_string().contains("sch_nonesuch"), "{error}");
+    before.is_still(&snapshot(), what);
+    nothing_is_owed(&unknown, what);
+    traffic.all_arrive(what);
+    drop(unknown);
+
     for (what, shaper) in [
-        ("no such kind", ingress(Qdisc::new("nonesuch", Vec::new()))),
         (
             "options that are none",
             ingress(Qdisc::new("tbf", vec![7; 9])),

@@ -12,23 +12,21 @@ use super::interruption::Interruption;
 use super::streams::Streams;
 use super::{Watched, json};
 
-/// One thing that happened, as one line of JSON.
+/// One thing that happened: `watch.schema.json`, each on a line.
 #[derive(Debug, Serialize)]
-struct Happened<'a> {
+pub(super) struct Happened<'a> {
     device: &'a str,
     event: &'static str,
     text: String,
 }
 
-/// The word for a program.
-fn word(event: &WatchEvent) -> &'static str {
-    match event {
-        WatchEvent::Applied(_) => "applied",
-        WatchEvent::AsWanted => "as-wanted",
-        WatchEvent::NoDevice => "no-device",
-        WatchEvent::StoodBack(_) => "left",
-        WatchEvent::Failed(_) => "failed",
-        _ => "other",
+impl<'a> Happened<'a> {
+    pub(super) fn new(device: &'a str, event: &WatchEvent) -> Self {
+        Self {
+            device,
+            event: event.word(),
+            text: event.to_string(),
+        }
     }
 }
 
@@ -48,25 +46,20 @@ pub(super) fn watch(
     let device = &*watched.shaper.device;
     let mut before = "";
     let say = |event: WatchEvent| {
-        let event_word = word(&event);
+        let happened = Happened::new(device, &event);
         // It is looked at whenever anything changes; that nothing came of it is said once.
-        if event_word == "as-wanted" && before == event_word {
+        if happened.event == "as-wanted" && before == happened.event {
             return;
         }
-        before = event_word;
-        let text = event.to_string();
+        before = happened.event;
         if as_json {
-            let happened = Happened {
-                device,
-                event: event_word,
-                text,
-            };
             // A line that cannot be made is a defect that the next one does not mend.
             if let Ok(line) = json::line(&happened) {
                 streams.print(&line);
             }
         } else {
-            streams.print(&format!("{}: {}\n", visible(device), visible(&text)));
+            let text = visible(&happened.text);
+            streams.print(&format!("{}: {text}\n", visible(device)));
         }
     };
     let watcher = watched.shaper.watcher().part(watched.part);

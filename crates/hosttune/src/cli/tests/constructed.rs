@@ -6,6 +6,7 @@ use hosttune_core::{
     Lifetime, Operation, Owed, Plan, Report, Requirement, Reverted, State, Status, Step,
     StepFailure, Undone, When, Why,
 };
+use hosttune_qos::{StoodBack, WatchEvent};
 use hosttune_sysctl::{Place, Standing};
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use super::super::arguments::Global;
 use super::super::colour::Look;
 use super::super::failure::Failure;
 use super::super::text::{self, Page};
-use super::super::{explain, json};
+use super::super::{explain, json, watch};
 use super::schema::{assert_notices_every_change, assert_valid};
 use crate::cli::exit::Exit;
 
@@ -177,6 +178,23 @@ fn check(schema: &str, document: &impl serde::Serialize) -> serde_json::Value {
     assert_valid(schema, &document);
     assert_notices_every_change(schema, &document);
     document
+}
+
+#[test]
+fn everything_that_happens_while_watching() {
+    let failed = Error::from(HostError::malformed("the answer", "of 3 bytes"));
+    let happened = [
+        WatchEvent::Applied(Applied::default()),
+        WatchEvent::AsWanted,
+        WatchEvent::NoDevice,
+        WatchEvent::StoodBack(StoodBack::Reverted),
+        WatchEvent::Failed(failed),
+    ];
+    let documents = happened.map(|event| check("watch", &watch::Happened::new("eth0", &event)));
+    assert_eq!(
+        documents.map(|document| document["event"].as_str().unwrap().to_owned()),
+        ["applied", "as-wanted", "no-device", "left", "failed"]
+    );
 }
 
 #[test]

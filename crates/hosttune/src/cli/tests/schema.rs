@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// The schemas, by the name of the command.
-const SCHEMAS: [(&str, &str); 9] = [
+const SCHEMAS: [(&str, &str); 10] = [
     (
         "plan",
         include_str!("../../../../../docs/schemas/plan.schema.json"),
@@ -35,6 +35,10 @@ const SCHEMAS: [(&str, &str); 9] = [
     (
         "measure",
         include_str!("../../../../../docs/schemas/measure.schema.json"),
+    ),
+    (
+        "watch",
+        include_str!("../../../../../docs/schemas/watch.schema.json"),
     ),
     (
         "error",
@@ -90,7 +94,15 @@ pub(super) fn assert_notices_every_change(name: &str, document: &Value) {
                 "{name}: '{place}/{field}' of another type"
             );
             changes += 2;
-            if ["state", "outcome", "lifetime", "standing", "requirement"].contains(&field.as_str())
+            if [
+                "state",
+                "event",
+                "outcome",
+                "lifetime",
+                "standing",
+                "requirement",
+            ]
+            .contains(&field.as_str())
             {
                 let mut word = document.clone();
                 fields(&mut word, &place).insert(field.clone(), json!("nonsense"));
