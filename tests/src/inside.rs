@@ -15,8 +15,11 @@ const INSIDE: &str = "HOSTTUNE_TEST_MACHINE";
 /// How long one test may take in there.
 const TEST: Duration = Duration::from_secs(540);
 
+/// Set where no case is left to another kernel.
+pub(crate) const EVERY_CASE: &str = "HOSTTUNE_EVERY_CASE";
+
 /// Of these a test inside sees what the test program was started with.
-const PASSED_ON: [&str; 2] = ["PROPTEST_CASES", "RUST_BACKTRACE"];
+const PASSED_ON: [&str; 3] = ["PROPTEST_CASES", "RUST_BACKTRACE", EVERY_CASE];
 
 /// One machine per kernel for all tests of a test program that run inside: a start costs more than
 /// most of them. They take turns with it.
@@ -27,6 +30,11 @@ static MACHINES: [Mutex<Option<Machine>>; Kernel::ALL.len()] =
 #[must_use]
 pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
+}
+
+/// The release of the kernel in there, where this process runs inside.
+pub(crate) fn release() -> Option<String> {
+    std::env::var(INSIDE).ok()
 }
 
 /// Runs the test of this name in a machine with this kernel; in there, runs `body`.

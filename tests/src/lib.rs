@@ -39,6 +39,7 @@
 //!   out here that start machines.
 //! - [`Snapshot`] of [`Subtree`]s: what the kernel shows, but for what moves by itself.
 //! - [`Traced`], [`Kills`]: a program stopped, and killed, at every system call.
+//! - [`is_shared_out`]: which of many cases this kernel has.
 #![expect(
     clippy::disallowed_methods,
     reason = "this is what the crates are tested with: it starts the machine and reads the kernel by itself"
@@ -55,6 +56,7 @@ mod kills;
 mod machine;
 mod qemu;
 mod serial;
+mod share;
 mod shell;
 mod snapshot;
 mod traced;
@@ -67,5 +69,6 @@ pub use kernel::Kernel;
 pub use kills::{At, Kills};
 pub use machine::{Machine, Output};
 pub use serial::Stream;
+pub use share::is_shared_out;
 pub use snapshot::{Difference, Seen, Snapshot, Subtree};
 pub use traced::{Stop, Traced};

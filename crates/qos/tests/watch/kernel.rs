@@ -382,7 +382,7 @@ fn after_many_reconnects_the_journal_is_small_and_leads_back() {
         .apply(&mut session(&store, Writes::default()))
         .unwrap();
     let once = store.longest();
-    for number in 0..60 {
+    for number in 0..20 {
         tell("ip link del wan");
         add();
         shaper()
@@ -393,7 +393,7 @@ fn after_many_reconnects_the_journal_is_small_and_leads_back() {
     }
     let owed = session(&store, Writes::default()).status().unwrap().owed;
     println!(
-        "one apply: {once} bytes; 60 reconnects: {} bytes in the end, {} steps owed",
+        "one apply: {once} bytes; 20 reconnects: {} bytes in the end, {} steps owed",
         store.longest(),
         owed.len()
     );

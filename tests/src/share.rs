@@ -1,0 +1,22 @@
+//! Cases of which there are many, each of which costs seconds on an emulated processor: the oldest and
+//! the newest stock kernel divide them between them.
+//!
+//! What depends on the kernel is tried whole on each, over fewer moments. That every moment of a program
+//! is tried is what counts here, and it is: each on one of the two.
+
+use crate::Kernel;
+use crate::inside::{EVERY_CASE, release};
+
+/// Whether the case of this number is to be tried by this process.
+///
+/// Inside of the machine every second one is: the even ones on the oldest kernel and on the one in
+/// between, the odd ones on the newest. All are outside of the machine, and with `HOSTTUNE_EVERY_CASE`
+/// set, as `scripts/soak` does.
+#[must_use]
+pub fn is_shared_out(case: u64) -> bool {
+    let Some(release) = release() else {
+        return true;
+    };
+    let is_newest = Kernel::Newest.is_release(&release);
+    std::env::var_os(EVERY_CASE).is_some() || case % 2 == u64::from(is_newest)
+}
