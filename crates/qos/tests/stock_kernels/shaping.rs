@@ -1,23 +1,14 @@
 //! Shaping on stock kernels: applied, verified and taken back, and everything as it was.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "what was there before is made with the tools that people use"
-)]
-
-mod namespace;
-
 use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::namespace::{ask, enter, tell, wire};
 use hosttune_core::testing::{Fate, MemoryStore, Moment};
 use hosttune_core::{Error, Host, LinuxHost, Session, Tuning};
 use hosttune_qos::{Cake, Qdisc, RootQdisc, Shaper};
 use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels};
-use namespace::{ask, enter, tell, wire};
 
 fn session(owner: &str) -> Session {
     Session::live(owner)

@@ -1,17 +1,8 @@
 //! CAKE on every queue of a device: asked for, read back, taken back, and refused beforehand where
 //! the kernel would refuse it without a word.
 
-#![cfg(feature = "testing")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "what was there before is made with the tools that people use"
-)]
-
-mod namespace;
-mod traffic;
-
+use crate::namespace::{tell, wire};
+use crate::traffic::{SENT, Traffic};
 use hosttune_core::{Error, Session, Tuning};
 use hosttune_qos::netlink::{
     Attributes, Link, NLM_F_CREATE, NLM_F_REPLACE, Request, TC_H_ROOT, TrafficControl, shown_handle,
@@ -19,8 +10,6 @@ use hosttune_qos::netlink::{
 use hosttune_qos::testing::Kernel;
 use hosttune_qos::{Cake, Netlink, Qdisc, Rate, Shaper};
 use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels};
-use namespace::{tell, wire};
-use traffic::{SENT, Traffic};
 
 fn session() -> Session {
     Session::live("qos-test")
@@ -174,7 +163,7 @@ fn it_is_put_there_and_taken_back() {
         assert!(reverted.left.is_empty(), "{what}: {:#?}", reverted.left);
         before.is_still(&snapshot(), what);
         traffic.all_arrive(format!("{what}: taken back"));
-        let _ = namespace::ask("tc qdisc del dev wan root");
+        let _ = crate::namespace::ask("tc qdisc del dev wan root");
     }
 }
 

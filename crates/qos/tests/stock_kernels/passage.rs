@@ -1,26 +1,16 @@
 //! Whether packets take the way that was made for them, and what is counted on it, on stock kernels
 //! and beside what `tc` and `ip` show.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "what is compared with and what goes wrong is made with the tools that people use"
-)]
-
-mod namespace;
-mod traffic;
-
 use std::path::Path;
 use std::time::Duration;
 
+use crate::namespace::{ask, tell, wire};
+use crate::traffic::{EXPEDITED, SENT, Traffic};
 use hosttune_core::{Session, Tuning};
 use hosttune_qos::netlink::{Filter, INGRESS_FILTERS, TrafficStatistics};
 use hosttune_qos::{Cake, PathCounters, Qdisc, Shaper, ShaperStatistics, Station, Verdict};
 use hosttune_test_machine::inside_stock_kernels;
-use namespace::{ask, tell, wire};
 use serde_json::Value;
-use traffic::{EXPEDITED, SENT, Traffic};
 
 fn session() -> Session {
     Session::live("qos-test")

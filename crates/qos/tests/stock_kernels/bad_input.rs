@@ -1,20 +1,11 @@
 //! What cannot be had, and what breaks off half-way: each a typed error with a way out, nothing half
 //! done, and packets that arrive both ways after it.
 
-#![cfg(feature = "testing")]
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "links come and go by the tools that people use"
-)]
-
-mod namespace;
-mod traffic;
-
 use std::path::Path;
 use std::time::Duration;
 
+use crate::namespace::{tell, wire};
+use crate::traffic::Traffic;
 use hosttune_core::host::{Change, Gate};
 use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment};
 use hosttune_core::{Error, Host, HostError, LinuxHost, Session, Tuning};
@@ -23,8 +14,6 @@ use hosttune_qos::netlink::{TC_H_ROOT, TrafficControl};
 use hosttune_qos::testing::Kernel;
 use hosttune_qos::{Cake, Netlink, Qdisc, Rate, Shaper};
 use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels};
-use namespace::{tell, wire};
-use traffic::Traffic;
 
 const EPERM: i32 = 1;
 

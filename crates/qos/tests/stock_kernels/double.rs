@@ -1,19 +1,10 @@
 //! The double of the kernel beside the kernel: the same messages, the same answers, the same to see.
 
-#![cfg(feature = "testing")]
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "the links are made and the module is loaded with the tools that people use"
-)]
-
-mod namespace;
-
+use crate::namespace::{enter, tell, wire};
 use hosttune_qos::Netlink;
 use hosttune_qos::netlink::*;
 use hosttune_qos::testing::Kernel;
 use hosttune_test_machine::inside_stock_kernels;
-use namespace::{enter, tell, wire};
 
 const COOKIE: &[u8] = b"hosttune01234567";
 

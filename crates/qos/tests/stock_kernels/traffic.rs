@@ -18,7 +18,6 @@ const THERE_LINK: &str = "02:00:00:00:07:02";
 pub(crate) const SENT: usize = 10;
 
 /// `tc`'s mark of what is waited for: expedited forwarding.
-#[allow(dead_code, reason = "not every test marks its packets")]
 pub(crate) const EXPEDITED: u8 = 0xb8;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -88,14 +87,12 @@ impl Traffic {
     }
 
     /// Takes the carrier away from `wan`, and whatever it is sent.
-    #[allow(dead_code, reason = "not every test does")]
     pub(crate) fn pull_out(&self) {
         self.tell_other("ip link set peer down");
         tell("until ip link show wan | grep -q NO-CARRIER; do sleep 0.05; done; sleep 0.1");
     }
 
     /// Gives it back.
-    #[allow(dead_code, reason = "not every test does")]
     pub(crate) fn plug_in(&self) {
         self.tell_other("ip link set peer up");
         self.introduce();
@@ -122,7 +119,6 @@ impl Traffic {
     }
 
     /// Sends so many of so many bytes from here, and waits for none.
-    #[allow(dead_code, reason = "not every test sends more than it waits for")]
     pub(crate) fn burst(&self, packets: usize, length: usize) {
         for _ in 0..packets {
             self.here.send(&vec![0; length]).unwrap();
@@ -130,7 +126,6 @@ impl Traffic {
     }
 
     /// The sockets of both ends, to mark what they send.
-    #[allow(dead_code, reason = "not every test marks its packets")]
     pub(crate) fn mark(&self, service: u8) {
         for socket in [&self.here, &self.there] {
             rustix::net::sockopt::set_ip_tos(socket, service).unwrap();
