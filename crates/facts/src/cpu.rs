@@ -1,0 +1,293 @@
+//! The processors: what they are, by `/proc/cpuinfo`, and how many, by the topology in sysfs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::microarchitecture::Microarchitecture;
+use crate::number_list;
+use crate::source::{Source, plain};
+use crate::x86_64_level::X86_64Level;
+
+const INFO: &str = "/proc/cpuinfo";
+const DIRECTORY: &str = "/sys/devices/system/cpu";
+const NODES: &str = "/sys/devices/system/node/online";
+
+/// What is read; see [`Facts::sources`](crate::Facts::sources).
+pub(crate) const SOURCES: &[&str] = &[
+    INFO,
+    NODES,
+    "/sys/devices/system/cpu/online",
+    "/sys/devices/system/cpu/cpu*/topology/core_cpus_list",
+    "/sys/devices/system/cpu/cpu*/topology/core_siblings_list",
+    "/sys/devices/system/cpu/cpu*/topology/package_cpus_list",
+    "/sys/devices/system/cpu/cpu*/topology/thread_siblings_list",
+    "/sys/devices/system/cpu/cpufreq/policy*",
+    "/sys/devices/system/cpu/cpufreq/policy*/scaling_driver",
+    "/sys/devices/system/cpu/smt/active",
+    "/sys/devices/system/cpu/smt/control",
+];
+
+/// The processors. Where they differ, the first one that is online speaks for all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cpu {
+    /// Who made it, in the processor's own words: `GenuineIntel`, `AuthenticAMD`. x86 only, as are
+    /// the numbers.
+    pub vendor_id: Option<String>,
+    /// The family, decimal.
+    pub family: Option<u32>,
+    /// The model, decimal.
+    pub model: Option<u32>,
+    /// The stepping.
+    pub stepping: Option<u32>,
+    /// What the maker calls it: `Intel(R) Core(TM) i7-6700K CPU @ 4.00GHz`.
+    pub model_name: Option<String>,
+    /// The name of its design, where family and model are known; a hypervisor may make up both.
+    pub microarchitecture: Option<Microarchitecture>,
+    /// Up to which level of x86-64 it can do everything.
+    pub x86_64_level: Option<X86_64Level>,
+    /// How many threads are online: what the kernel schedules on.
+    pub threads: Option<u32>,
+    /// How many cores have a thread that is online.
+    pub cores: Option<u32>,
+    /// How many sockets have one.
+    pub sockets: Option<u32>,
+    /// How many NUMA nodes are online; nothing where the kernel knows of none.
+    pub numa_nodes: Option<u32>,
+    /// Whether any core has two threads online.
+    pub smt_active: Option<bool>,
+    /// What is set about that.
+    pub smt_control: Option<SmtControl>,
+    /// What sets the frequency: `amd-pstate-epp`, `intel_pstate`, `acpi-cpufreq`; nothing where
+    /// nothing does.
+    pub frequency_driver: Option<String>,
+}
+
+/// What is set about more than one thread per core (`/sys/devices/system/cpu/smt/control`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum SmtControl {
+    /// Used.
+    On,
+    /// Switched off.
+    Off,
+    /// Switched off until the next boot.
+    ForceOff,
+    /// The processors cannot.
+    NotSupported,
+    /// This kernel cannot switch it on this architecture.
+    NotImplemented,
+    /// So many threads of each core are used and not all (since Linux 6.6), or a word of a later
+    /// kernel.
+    Other,
+}
+
+/// The fields of the first processor of `/proc/cpuinfo`.
+#[derive(Debug, Default)]
+pub(crate) struct CpuInfo(BTreeMap<String, String>);
+
+impl CpuInfo {
+    pub(crate) fn of(source: Source<'_>) -> Self {
+        Self::parse(&source.lines(INFO).unwrap_or_default())
+    }
+
+    fn parse(text: &str) -> Self {
+        let lines = text.lines().skip_while(|line| line.trim().is_empty());
+        let fields = lines.take_while(|line| !line.trim().is_empty());
+        let fields = fields.filter_map(|line| line.split_once(':'));
+        let fields = fields.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()));
+        Self(fields.collect())
+    }
+
+    pub(crate) fn is_known(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    pub(crate) fn value(&self, name: &str) -> Option<String> {
+        plain(self.0.get(name)?)
+    }
+
+    fn number(&self, name: &str) -> Option<u32> {
+        self.0.get(name)?.parse().ok()
+    }
+
+    /// The flags; nothing for an architecture that has none.
+    pub(crate) fn flags(&self) -> Option<BTreeSet<&str>> {
+        Some(self.0.get("flags")?.split_whitespace().collect())
+    }
+
+    /// What the kernel was compiled for, where it is one of x86. Only one of 32 bits tells of the
+    /// Pentium's division (`fdiv_bug`).
+    pub(crate) fn x86_kernel_architecture(&self) -> Option<&'static str> {
+        self.0.get("flags")?;
+        Some(match self.0.contains_key("fdiv_bug") {
+            true => "i686",
+            false => "x86_64",
+        })
+    }
+}
+
+impl Cpu {
+    pub(crate) fn of(source: Source<'_>, info: &CpuInfo) -> Self {
+        let topology = Topology::of(source);
+        let vendor_id = info.value("vendor_id");
+        let (family, model) = (info.number("cpu family"), info.number("model"));
+        let stepping = info.number("stepping");
+        let microarchitecture =
+            vendor_id
+                .as_deref()
+                .zip(family)
+                .zip(model)
+                .and_then(|((vendor, family), model)| {
+                    Microarchitecture::of(vendor, family, model, stepping)
+                });
+        Self {
+            microarchitecture,
+            vendor_id,
+            family,
+            model,
+            stepping,
+            model_name: info.value("model name"),
+            x86_64_level: info.flags().and_then(|flags| X86_64Level::of(&flags)),
+            threads: topology.as_ref().map(|topology| topology.threads),
+            cores: topology.as_ref().and_then(|topology| topology.cores),
+            sockets: topology.as_ref().and_then(|topology| topology.sockets),
+            numa_nodes: source
+                .lines(NODES)
+                .and_then(|text| number_list::parse(&text))
+                .and_then(|nodes| u32::try_from(nodes.len()).ok()),
+            smt_active: source.flag(format!("{DIRECTORY}/smt/active")),
+            smt_control: source
+                .value(format!("{DIRECTORY}/smt/control"))
+                .map(|word| SmtControl::of(&word)),
+            frequency_driver: frequency_driver(source),
+        }
+    }
+
+    /// Whether AMD made it.
+    #[must_use]
+    pub fn is_amd(&self) -> bool {
+        self.vendor_id.as_deref() == Some("AuthenticAMD")
+    }
+
+    /// Whether Intel made it.
+    #[must_use]
+    pub fn is_intel(&self) -> bool {
+        self.vendor_id.as_deref() == Some("GenuineIntel")
+    }
+}
+
+impl SmtControl {
+    fn of(word: &str) -> Self {
+        match word {
+            "on" => Self::On,
+            "off" => Self::Off,
+            "forceoff" => Self::ForceOff,
+            "notsupported" => Self::NotSupported,
+            "notimplemented" => Self::NotImplemented,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// All policies have the same driver.
+fn frequency_driver(source: Source<'_>) -> Option<String> {
+    let policies = source.names(format!("{DIRECTORY}/cpufreq"))?;
+    let policy = policies.iter().find(|name| name.starts_with("policy"))?;
+    source.value(format!("{DIRECTORY}/cpufreq/{policy}/scaling_driver"))
+}
+
+/// How many there are.
+struct Topology {
+    threads: u32,
+    cores: Option<u32>,
+    sockets: Option<u32>,
+}
+
+impl Topology {
+    fn of(source: Source<'_>) -> Option<Self> {
+        let online = number_list::parse(&source.lines(format!("{DIRECTORY}/online"))?)?;
+        let online: BTreeSet<u32> = online.into_iter().collect();
+        // The names since Linux 5.3, and those before.
+        let cores = groups(source, &online, ["core_cpus_list", "thread_siblings_list"]);
+        let sockets = groups(source, &online, ["package_cpus_list", "core_siblings_list"]);
+        Some(Self {
+            threads: u32::try_from(online.len()).ok()?,
+            cores,
+            sockets,
+        })
+    }
+}
+
+/// Into how many groups the processors fall. Each file tells a whole group, so there are as many
+/// reads as groups and not as processors.
+fn groups(source: Source<'_>, online: &BTreeSet<u32>, files: [&str; 2]) -> Option<u32> {
+    let mut left = online.clone();
+    let mut count = 0;
+    while let Some(first) = left.pop_first() {
+        let file = |name| source.lines(format!("{DIRECTORY}/cpu{first}/topology/{name}"));
+        let text = files.into_iter().find_map(file)?;
+        let group = number_list::parse(&text)?;
+        // A processor that is not of its own group is no topology.
+        if !group.contains(&first) {
+            return None;
+        }
+        for member in group {
+            left.remove(&member);
+        }
+        count += 1;
+    }
+    (count > 0).then_some(count)
+}
+
+impl fmt::Display for Cpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.model_name.as_deref().or(self.vendor_id.as_deref());
+        f.write_str(name.unwrap_or("unknown"))?;
+        match (self.microarchitecture, self.family, self.model) {
+            (Some(microarchitecture), ..) => write!(f, ", {microarchitecture}")?,
+            (None, Some(family), Some(model)) => write!(f, ", family {family} model {model}")?,
+            _ => {}
+        }
+        if let Some(level) = self.x86_64_level {
+            write!(f, ", {level}")?;
+        }
+        let counted = [
+            (self.cores, "core"),
+            (self.threads, "thread"),
+            (self.sockets, "socket"),
+            (self.numa_nodes, "NUMA node"),
+        ];
+        for (count, what) in counted {
+            match count {
+                Some(1) => write!(f, ", 1 {what}")?,
+                Some(count) => write!(f, ", {count} {what}s")?,
+                None => {}
+            }
+        }
+        if let Some(driver) = &self.frequency_driver {
+            write!(f, ", {driver}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_processor_ends_with_an_empty_line() {
+        let info = CpuInfo::parse(
+            "\nvendor_id\t: GenuineIntel\nmodel\t\t: 94\nmodel name\t: i7: fast\nflags\t\t: lm sse\n\nmodel\t: 1\nfdiv_bug\t: no\n",
+        );
+        assert_eq!(info.number("model"), Some(94));
+        assert_eq!(info.value("model name"), Some("i7: fast".into()));
+        assert_eq!(info.x86_kernel_architecture(), Some("x86_64"));
+        assert!(!CpuInfo::parse("").is_known());
+        let old = CpuInfo::parse("fdiv_bug\t: no\nflags\t: lm\n");
+        assert_eq!(old.x86_kernel_architecture(), Some("i686"));
+    }
+}

@@ -1,0 +1,127 @@
+//! What the path of a device beneath `/sys/devices` says: which buses it hangs on.
+//!
+//! The links in `/sys/block` and `/sys/class/net` spell that path out, so one look at a link tells
+//! the transport and the address, and nothing along the path has to be opened.
+
+/// The names along the path of a device, from the root of the device tree down to it.
+#[derive(Debug)]
+pub(crate) struct DevicePath<'a>(Vec<&'a str>);
+
+impl<'a> DevicePath<'a> {
+    /// Of a link's target, as in `../devices/pci0000:00/0000:00:02.0/virtio1/block/vda`.
+    pub(crate) fn new(target: &'a str) -> Self {
+        let names = target.split('/');
+        let names = names.skip_while(|name| *name != "devices").skip(1);
+        Self(names.filter(|name| !name.is_empty()).collect())
+    }
+
+    /// Whether it is made by software, with no device behind it.
+    pub(crate) fn is_virtual(&self) -> bool {
+        self.0.first() == Some(&"virtual")
+    }
+
+    /// Whether any name along it is this word with a number behind it: `usb1`, `ata2`.
+    pub(crate) fn has_numbered(&self, word: &str) -> bool {
+        self.0.iter().any(|name| is_numbered(name, word))
+    }
+
+    /// Whether any name along it begins so.
+    pub(crate) fn has_beginning(&self, beginning: &str) -> bool {
+        self.0.iter().any(|name| name.starts_with(beginning))
+    }
+
+    /// Whether any name along it is this.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains(&name)
+    }
+
+    /// The address on the bus nearest to the device: of a USB interface (`1-1:1.0`), else of a PCI
+    /// function (`0000:03:00.0`).
+    pub(crate) fn bus_address(&self) -> Option<&'a str> {
+        let last = |is: fn(&str) -> bool| self.0.iter().rev().find(|name| is(name)).copied();
+        let usb = self.has_numbered("usb").then(|| last(is_usb_interface));
+        usb.flatten().or_else(|| last(is_pci_address))
+    }
+}
+
+fn is_numbered(name: &str, word: &str) -> bool {
+    name.strip_prefix(word)
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// `0000:03:00.0`; a domain may have more than four digits (VMD has `10000:e1:00.0`).
+pub(crate) fn is_pci_address(name: &str) -> bool {
+    let is_hex = |text: &str, least: usize| {
+        text.len() >= least && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    let mut parts = name.split([':', '.']);
+    let parts = [
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    ];
+    let [Some(domain), Some(bus), Some(device), Some(function), None] = parts else {
+        return false;
+    };
+    is_hex(domain, 4)
+        && is_hex(bus, 2)
+        && is_hex(device, 2)
+        && is_hex(function, 1)
+        && name.len() == domain.len() + 8
+}
+
+/// `1-1:1.0`, behind hubs `1-1.4.2:1.0`.
+fn is_usb_interface(name: &str) -> bool {
+    let plain = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    };
+    let parts = name.split_once(':').zip(name.split_once('-'));
+    parts.is_some_and(|((port, interface), (bus, _))| {
+        plain(bus) && plain(interface) && port.split('-').all(plain)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_bus_gives_the_address() {
+        for (path, address) in [
+            (
+                "../../devices/pci0000:00/0000:00:10.4/0000:03:00.0/virtio6/net/eth1",
+                Some("0000:03:00.0"),
+            ),
+            (
+                "../../devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1.4/1-1.4:1.0/net/eth2",
+                Some("1-1.4:1.0"),
+            ),
+            (
+                "../../devices/pci0000:00/10000:e0:06.0/10000:e1:00.0/nvme/nvme0/nvme0n1",
+                Some("10000:e1:00.0"),
+            ),
+            (
+                "../../devices/platform/soc/fe300000.ethernet/net/end0",
+                None,
+            ),
+            ("../../devices/virtual/net/lo", None),
+            ("", None),
+        ] {
+            assert_eq!(DevicePath::new(path).bus_address(), address, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_whole_names_count() {
+        let path = DevicePath::new("../devices/pci0000:00/0000:00:1f.2/ata1/host1/block/sdb");
+        assert!(path.has_numbered("ata") && path.has_numbered("host"));
+        assert!(!path.has_numbered("at") && !path.has_numbered("block") && !path.is_virtual());
+        assert!(DevicePath::new("../devices/virtual/net/lo").is_virtual());
+        assert!(!DevicePath::new("virtual/net/lo").is_virtual());
+    }
+}

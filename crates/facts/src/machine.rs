@@ -1,0 +1,195 @@
+//! What the machine is, by what its firmware says (SMBIOS). Never a serial number.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::source::Source;
+
+const DIRECTORY: &str = "/sys/class/dmi/id";
+const SUPPLIES: &str = "/sys/class/power_supply";
+
+/// What is read; see [`Facts::sources`](crate::Facts::sources). `product_serial`, `product_uuid`,
+/// `board_serial`, `chassis_serial` and the asset tags are this machine's alone and never read.
+pub(crate) const SOURCES: &[&str] = &[
+    "/sys/class/dmi/id/bios_date",
+    "/sys/class/dmi/id/bios_vendor",
+    "/sys/class/dmi/id/bios_version",
+    "/sys/class/dmi/id/board_name",
+    "/sys/class/dmi/id/board_vendor",
+    "/sys/class/dmi/id/chassis_type",
+    "/sys/class/dmi/id/product_family",
+    "/sys/class/dmi/id/product_name",
+    "/sys/class/dmi/id/product_version",
+    "/sys/class/dmi/id/sys_vendor",
+    "/sys/class/power_supply/*",
+    "/sys/class/power_supply/*/scope",
+    "/sys/class/power_supply/*/type",
+];
+
+/// What manufacturers leave in fields that they do not fill in.
+const PLACEHOLDERS: [&str; 14] = [
+    "default string",
+    "empty",
+    "n/a",
+    "none",
+    "not applicable",
+    "not available",
+    "not specified",
+    "o.e.m.",
+    "oem",
+    "system manufacturer",
+    "system product name",
+    "system version",
+    "to be filled by o.e.m.",
+    "unknown",
+];
+
+/// What the machine is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Who made it.
+    pub manufacturer: Option<String>,
+    /// Its product name.
+    pub product: Option<String>,
+    /// The version of the product; for some makers the name that is on the lid.
+    pub product_version: Option<String>,
+    /// The family of products.
+    pub product_family: Option<String>,
+    /// Who made the main board.
+    pub board_manufacturer: Option<String>,
+    /// The main board.
+    pub board: Option<String>,
+    /// Who made the firmware.
+    pub firmware_manufacturer: Option<String>,
+    /// The firmware's version.
+    pub firmware_version: Option<String>,
+    /// The firmware's date, month first: `07/16/2024`.
+    pub firmware_date: Option<String>,
+    /// The number that SMBIOS has for the chassis (DSP0134, table 17).
+    pub chassis_type: Option<u8>,
+    /// What the chassis is, by that number; of one that says "other" or nothing a laptop where there
+    /// is a battery.
+    pub form: Option<Form>,
+    /// Whether it has a battery of its own; that of a mouse is none.
+    pub battery: Option<bool>,
+}
+
+/// What a machine is to its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Form {
+    /// Stands on or beneath a desk, all-in-one and stick included.
+    Desktop,
+    /// Folds, detachable ones included.
+    Laptop,
+    /// A tablet.
+    Tablet,
+    /// Held in the hand.
+    Handheld,
+    /// Stands in a rack.
+    Server,
+    /// Built into something else.
+    Embedded,
+}
+
+impl Machine {
+    pub(crate) fn of(source: Source<'_>) -> Self {
+        let field = |name: &str| {
+            let value = source.value(format!("{DIRECTORY}/{name}"))?;
+            (!PLACEHOLDERS.contains(&value.to_lowercase().as_str())).then_some(value)
+        };
+        let chassis_type = source.number(format!("{DIRECTORY}/chassis_type"));
+        let battery = has_battery(source);
+        Self {
+            manufacturer: field("sys_vendor"),
+            product: field("product_name"),
+            product_version: field("product_version"),
+            product_family: field("product_family"),
+            board_manufacturer: field("board_vendor"),
+            board: field("board_name"),
+            firmware_manufacturer: field("bios_vendor"),
+            firmware_version: field("bios_version"),
+            firmware_date: field("bios_date"),
+            chassis_type,
+            form: form(chassis_type, battery),
+            battery,
+        }
+    }
+}
+
+fn has_battery(source: Source<'_>) -> Option<bool> {
+    let supplies = source.names(SUPPLIES)?;
+    let mut supplies = supplies.iter();
+    Some(supplies.any(|name| {
+        let file = |field: &str| source.value(format!("{SUPPLIES}/{name}/{field}"));
+        file("type").as_deref() == Some("Battery") && file("scope").as_deref() != Some("Device")
+    }))
+}
+
+/// The numbers are those of DSP0134 (SMBIOS 3.7), table 17.
+fn form(chassis_type: Option<u8>, battery: Option<bool>) -> Option<Form> {
+    Some(match chassis_type {
+        Some(3..=7 | 13 | 15 | 16 | 24 | 35 | 36) => Form::Desktop,
+        Some(8..=10 | 14 | 31 | 32) => Form::Laptop,
+        Some(30) => Form::Tablet,
+        Some(11) => Form::Handheld,
+        Some(17 | 23 | 25 | 28 | 29) => Form::Server,
+        Some(33 | 34) => Form::Embedded,
+        _ if battery == Some(true) => Form::Laptop,
+        _ => return None,
+    })
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Desktop => "desktop",
+            Self::Laptop => "laptop",
+            Self::Tablet => "tablet",
+            Self::Handheld => "handheld",
+            Self::Server => "server",
+            Self::Embedded => "embedded",
+        })
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let joined = |parts: [&Option<String>; 2]| {
+            let parts: Vec<&str> = parts.into_iter().filter_map(Option::as_deref).collect();
+            (!parts.is_empty()).then(|| parts.join(" "))
+        };
+        let product = joined([&self.manufacturer, &self.product]);
+        f.write_str(product.as_deref().unwrap_or("unknown"))?;
+        if let Some(board) = joined([&self.board_manufacturer, &self.board]) {
+            write!(f, ", board {board}")?;
+        }
+        if let Some(firmware) = joined([&self.firmware_manufacturer, &self.firmware_version]) {
+            write!(f, ", firmware {firmware}")?;
+        }
+        if let Some(form) = self.form {
+            write!(f, ", {form}")?;
+        }
+        if self.battery == Some(true) {
+            f.write_str(", battery")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_battery_decides_only_where_the_chassis_does_not() {
+        assert_eq!(form(Some(3), Some(true)), Some(Form::Desktop));
+        assert_eq!(form(Some(10), Some(false)), Some(Form::Laptop));
+        assert_eq!(form(Some(1), Some(true)), Some(Form::Laptop));
+        assert_eq!(form(None, Some(true)), Some(Form::Laptop));
+        assert_eq!(form(Some(1), Some(false)), None);
+        assert_eq!(form(Some(255), None), None);
+    }
+}

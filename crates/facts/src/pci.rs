@@ -1,0 +1,112 @@
+//! Numbers of PCI vendors and devices.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A vendor's or a device's number; in text four hexadecimal digits, as `lspci -n` has them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct PciId(pub u16);
+
+impl PciId {
+    /// AMD, for graphics: what was ATI.
+    pub const AMD: Self = Self(0x1002);
+    /// Intel.
+    pub const INTEL: Self = Self(0x8086);
+    /// NVIDIA.
+    pub const NVIDIA: Self = Self(0x10de);
+
+    /// The name of a vendor of display controllers, by the PCI ID repository (pci-ids.ucw.cz);
+    /// nothing for others.
+    #[must_use]
+    pub fn vendor_name(self) -> Option<&'static str> {
+        Some(match self.0 {
+            0x1002 => "AMD",
+            0x1013 => "Cirrus Logic",
+            0x102b => "Matrox",
+            0x10de => "NVIDIA",
+            0x1234 => "QEMU",
+            0x1414 => "Microsoft",
+            0x15ad => "VMware",
+            0x1a03 => "ASPEED",
+            0x1af4 | 0x1b36 => "Red Hat",
+            0x1ed5 => "Moore Threads",
+            0x8086 => "Intel",
+            0x80ee => "VirtualBox",
+            _ => return None,
+        })
+    }
+}
+
+/// A text that is no such number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotAPciId(String);
+
+impl fmt::Display for NotAPciId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "'{}' is no PCI number: four hexadecimal digits are wanted, as in 10de",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for NotAPciId {}
+
+impl FromStr for PciId {
+    type Err = NotAPciId;
+
+    /// With `0x` before it, as in sysfs, too.
+    fn from_str(text: &str) -> Result<Self, NotAPciId> {
+        let digits = text.strip_prefix("0x").unwrap_or(text);
+        let plain = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = plain
+            .then(|| u16::from_str_radix(digits, 16).ok())
+            .flatten();
+        number.map(Self).ok_or_else(|| NotAPciId(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for PciId {
+    type Error = NotAPciId;
+
+    fn try_from(text: String) -> Result<Self, NotAPciId> {
+        text.parse()
+    }
+}
+
+impl From<PciId> for String {
+    fn from(id: PciId) -> Self {
+        id.to_string()
+    }
+}
+
+impl fmt::Display for PciId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04x}", self.0)
+    }
+}
+
+impl fmt::Debug for PciId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_number_are_the_same_in_both_directions() {
+        assert_eq!("0x10de".parse(), Ok(PciId::NVIDIA));
+        assert_eq!(PciId(0x2a).to_string().parse(), Ok(PciId(0x2a)));
+        for text in ["", "0x", "10d", "10deq", "+10d", "0x010de"] {
+            let error = text.parse::<PciId>().unwrap_err().to_string();
+            assert!(error.contains("10de"), "{error}");
+        }
+    }
+}
