@@ -97,7 +97,7 @@ fn preemption(version: &str) -> Preemption {
     };
     words
         .filter_map(known)
-        .last()
+        .next_back()
         .unwrap_or(Preemption::NotSaid)
 }
 

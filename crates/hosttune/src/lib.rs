@@ -46,12 +46,14 @@
 //! # The pieces
 //! * The root of this crate is [`hosttune_core`]: host, knobs, plans, sessions, errors.
 //! * [`boot`]: the modules of the kernel: which it has, loaded and unloaded.
+//! * [`facts`]: what the host is made of and what runs on it.
 //! * [`sysctl`]: keys and values, `sysctl.d` files, sets of variables.
 //! * [`qos`]: CAKE at the root of a device, and through an IFB for what arrives at it; latency under load.
 //! * [`cli`] (feature `cli`): the command line that every host binary shares.
 
 pub use hosttune_boot as boot;
 pub use hosttune_core::*;
+pub use hosttune_facts as facts;
 pub use hosttune_qos as qos;
 pub use hosttune_sysctl as sysctl;
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use super::facts::FactsArguments;
 use super::measure::MeasureArguments;
 use super::{HostProfile, Setting};
 
@@ -102,6 +103,8 @@ pub(super) enum Command {
         /// The sysctl: vm.swappiness or vm/swappiness
         key: String,
     },
+    /// Show what the host is made of and what runs on it; changes nothing
+    Facts(FactsArguments),
     /// Measure latency under load to a responder, or be one; changes nothing
     Measure(MeasureArguments),
 }
@@ -131,16 +134,14 @@ pub(super) fn parse(
     // before the command where there are some after it.
     let command = command
         .mut_subcommands(|command| {
-            let is_about_profile = command.get_name() != "measure";
+            let without = without(command.get_name());
             let command = Global::augment_args(command).mut_arg("with", candidates);
-            if is_about_profile {
+            if without.is_empty() {
                 command.args(settings.iter().map(argument))
             } else {
-                // Of a line it wants to know what it carries, and has options of the same name.
                 let none = |argument: Arg| argument.hide(true);
-                let options = ["root", "only", "strict", "with", "persist"];
-                options
-                    .into_iter()
+                without
+                    .iter()
                     .fold(command, |command, option| command.mut_arg(option, none))
             }
         })
@@ -149,14 +150,24 @@ pub(super) fn parse(
     let matches = command.try_get_matches_from(arguments)?;
     let mut parsed = Arguments::from_arg_matches(&matches)?;
     parsed.global.set = set(settings, &matches);
-    if let Some((_, after)) = matches.subcommand() {
+    if let Some((name, after)) = matches.subcommand() {
         let mut global = Global::from_arg_matches(after)?;
-        if !matches!(parsed.command, Some(Command::Measure(_))) {
+        if without(name).is_empty() {
             global.set = set(settings, after);
         }
         parsed.global.merge(global)?;
     }
     Ok(parsed)
+}
+
+/// Which of the global options say nothing to this command: where there are any it is not about the
+/// profile, and its settings are no options of it either. `measure` has some of the same names.
+fn without(command: &str) -> &'static [&'static str] {
+    match command {
+        "facts" => &["only", "strict", "with", "persist"],
+        "measure" => &["root", "only", "strict", "with", "persist"],
+        _ => &[],
+    }
 }
 
 /// A setting as an option.

@@ -6,9 +6,9 @@
 //!
 //! # Commands
 //! `plan` (the default), `apply`, `verify`, `revert`, `status`, `explain KNOB`, `who-sets KEY`,
-//! `watch`, `measure`. `plan`, `verify`, `status`, `explain` and `who-sets` change nothing and write
-//! nothing; `measure`, for latency under load, changes nothing and writes only the reports it is asked
-//! for.
+//! `watch`, `facts`, `measure`. `plan`, `verify`, `status`, `explain`, `who-sets` and `facts` change
+//! nothing and write nothing; `measure`, for latency under load, changes nothing and writes only the
+//! reports it is asked for. `facts` is a command of the program `hosttune` too, which has no profile.
 //!
 //! # Exit codes
 //! An interface, the same for every command; [`Exit`] names them.
@@ -31,6 +31,7 @@ mod ask;
 mod colour;
 mod exit;
 mod explain;
+mod facts;
 mod failure;
 mod interruption;
 mod json;
@@ -39,6 +40,7 @@ mod report_file;
 mod run;
 mod streams;
 mod text;
+mod tool;
 mod watch;
 mod who_sets;
 
@@ -52,6 +54,7 @@ use hosttune_core::{Error, Host, Registry, Session, Tuning};
 use hosttune_qos::Shaper;
 
 pub use exit::Exit;
+pub use tool::tool;
 
 /// What a host binary is: a name, the kinds of knob it turns, and what it wants.
 pub trait HostProfile {

@@ -14,7 +14,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::streams::Streams;
 use super::text::{self, Page};
-use super::{HostProfile, Options, explain, json, measure, watch, who_sets};
+use super::{HostProfile, Options, explain, facts, json, measure, watch, who_sets};
 
 /// Does what the arguments say, the program's name among them as the first.
 pub(super) fn run(
@@ -34,20 +34,31 @@ pub(super) fn run(
         streams,
     };
     let changes = matches!(command, Command::Apply { .. } | Command::Revert { .. });
-    let exit = match run.command(&command) {
+    let outcome = run.command(&command);
+    let as_json = run.global.json;
+    answered(profile.name(), outcome, as_json, changes, streams)
+}
+
+/// The exit code of what came of a command, after telling what failed.
+pub(super) fn answered(
+    program: &str,
+    outcome: Result<Exit, Failure>,
+    as_json: bool,
+    changes: bool,
+    streams: &mut Streams,
+) -> Exit {
+    let exit = match outcome {
         Ok(exit) => exit,
         Err(failure) => {
-            let as_document = run.global.json;
-            run.streams.fail(profile.name(), &failure, as_document);
+            streams.fail(program, &failure, as_json);
             failure.exit()
         }
     };
-    match run.streams.broken() {
+    match streams.broken() {
         None => exit,
         Some(error) => {
-            let name = profile.name();
-            run.streams.complain(&format!(
-                "{name}: cannot write the answer\n  because: {error}\n"
+            streams.complain(&format!(
+                "{program}: cannot write the answer\n  because: {error}\n"
             ));
             // What was changed is changed, whether or not it could be told.
             if changes { exit } else { exit.undelivered() }
@@ -66,7 +77,11 @@ impl Exit {
 }
 
 /// What clap says: help and version to standard output, everything else is a usage error.
-fn misunderstood(error: &clap::Error, arguments: &[OsString], streams: &mut Streams) -> Exit {
+pub(super) fn misunderstood(
+    error: &clap::Error,
+    arguments: &[OsString],
+    streams: &mut Streams,
+) -> Exit {
     let text = error.render().to_string();
     if !error.use_stderr() {
         streams.print(&text);
@@ -102,6 +117,10 @@ impl Run<'_> {
             Command::Status => self.status(),
             Command::Explain { knob } => self.explain(knob),
             Command::WhoSets { key } => self.who_sets(key),
+            Command::Facts(arguments) => {
+                let Global { root, json, .. } = &self.global;
+                facts::facts(arguments, root.as_deref(), *json, self.streams)
+            }
             Command::Measure(arguments) => {
                 let name = self.profile.name();
                 measure::measure(arguments, &self.global, name, self.streams)

@@ -4,6 +4,7 @@
     reason = "these tests make the trees that the program then works on"
 )]
 
+mod asked;
 mod constructed;
 mod measured;
 mod schema;

@@ -23,7 +23,10 @@ impl Program {
     /// `None` where this kernel has no tcx.
     fn attach(device: &str, verdict: &str) -> Option<Self> {
         let mut child = Command::new("/usr/bin/python3")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stock_kernels/others/tcx.py"))
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/stock_kernels/others/tcx.py"
+            ))
             .args([device, verdict])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

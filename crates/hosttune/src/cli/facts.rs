@@ -1,0 +1,44 @@
+//! `facts`: what the host is made of and what runs on it. It turns nothing and needs no root.
+
+use std::path::Path;
+
+use clap::Args;
+use hosttune_core::{Error, Host, LinuxHost};
+use hosttune_facts::Facts;
+
+use super::colour::visible;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::streams::Streams;
+
+/// What can be typed after `facts`.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct FactsArguments {
+    /// Also the hardware addresses of network interfaces, and UUIDs on the kernel's command line
+    #[arg(long)]
+    identifiers: bool,
+}
+
+/// Says them, of the running host or of the tree beneath a directory.
+pub(super) fn facts(
+    arguments: &FactsArguments,
+    root: Option<&Path>,
+    as_json: bool,
+    streams: &mut Streams,
+) -> Result<Exit, Failure> {
+    let root = root.unwrap_or(Path::new("/"));
+    let host = Host::new(LinuxHost::at(root).map_err(Error::from)?);
+    let facts = if arguments.identifiers {
+        Facts::with_identifiers(&host)
+    } else {
+        Facts::of(&host)
+    };
+    if as_json {
+        streams.document(&facts)?;
+    } else {
+        for line in facts.to_string().lines() {
+            streams.print(&format!("{}\n", visible(line)));
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,77 @@
+//! What can be asked without a profile: `hosttune facts`, and the same of a host binary.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::{Ran, Sink, Streams, greeter};
+use crate::cli::exit::Exit;
+use crate::cli::tool::ask;
+
+fn hosttune(typed: &[&str]) -> Ran {
+    let (out, err) = (Sink::default(), Sink::default());
+    let mut streams = Streams::over(Box::new(out.clone()), Box::new(err.clone()), None);
+    let typed = ["hosttune"].iter().chain(typed).map(OsString::from);
+    let exit = ask(typed, &mut streams);
+    Ran {
+        exit,
+        out: out.text(),
+        err: err.text(),
+    }
+}
+
+/// A tree whose distribution sends escapes to the terminal, and nothing else.
+fn tree() -> tempfile::TempDir {
+    let tree = tempfile::tempdir().unwrap();
+    let etc = tree.path().join("etc");
+    std::fs::create_dir(&etc).unwrap();
+    std::fs::write(
+        etc.join("os-release"),
+        "ID=odd\nPRETTY_NAME=\"Odd \u{1b}[31mLinux\"\n",
+    )
+    .unwrap();
+    tree
+}
+
+#[test]
+fn facts_are_of_the_tree_that_is_named() {
+    let tree = tree();
+    let root = tree.path().to_str().unwrap();
+    for ran in [
+        hosttune(&["facts", "--root", root]),
+        hosttune(&["--root", root, "facts"]),
+        greeter(tree.path(), &["facts"]),
+    ] {
+        assert_eq!(ran.exit, Exit::Done, "{ran:?}");
+        assert!(ran.out.contains("distribution    Odd "), "{}", ran.out);
+        assert!(!ran.out.contains('\u{1b}'), "{}", ran.out);
+        assert_eq!(ran.err, "");
+    }
+}
+
+#[test]
+fn the_same_facts_as_a_document() {
+    let tree = tree();
+    let root = tree.path().to_str().unwrap();
+    let document = hosttune(&["facts", "--json", "--root", root]).document();
+    assert_eq!(document["distribution"]["id"], "odd");
+    assert_eq!(document["disks"], serde_json::Value::Null);
+    let of_a_host = greeter(tree.path(), &["facts", "--json"]).document();
+    assert_eq!(document, of_a_host);
+}
+
+#[test]
+fn what_cannot_be_answered_is_said_with_its_exit_code() {
+    let nowhere = Path::new("/nonexistent").to_str().unwrap();
+    let ran = hosttune(&["facts", "--root", nowhere, "--json"]);
+    assert_eq!(ran.exit, Exit::Refused, "{ran:?}");
+    assert!(ran.err.starts_with("hosttune: "), "{}", ran.err);
+    assert!(ran.err.contains(nowhere), "{}", ran.err);
+    assert_eq!(ran.document()["error"]["exit_code"], 3);
+
+    for typed in [&[][..], &["fact"], &["facts", "--only", "cpu"]] {
+        let ran = hosttune(typed);
+        assert_eq!(ran.exit, Exit::Usage, "{ran:?}");
+        assert!(!ran.err.is_empty());
+    }
+    assert_eq!(hosttune(&["--help"]).exit, Exit::Done);
+}
