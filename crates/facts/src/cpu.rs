@@ -23,6 +23,7 @@ pub(crate) const SOURCES: &[&str] = &[
     "/sys/devices/system/cpu/cpu*/topology/core_siblings_list",
     "/sys/devices/system/cpu/cpu*/topology/package_cpus_list",
     "/sys/devices/system/cpu/cpu*/topology/thread_siblings_list",
+    "/sys/devices/system/cpu/cpufreq",
     "/sys/devices/system/cpu/cpufreq/policy*",
     "/sys/devices/system/cpu/cpufreq/policy*/scaling_driver",
     "/sys/devices/system/cpu/smt/active",

@@ -12,6 +12,7 @@ const DIRECTORY: &str = "/sys/block";
 
 /// What is read; see [`Facts::sources`](crate::Facts::sources).
 pub(crate) const SOURCES: &[&str] = &[
+    DIRECTORY,
     "/sys/block/*",
     "/sys/block/*/hidden",
     "/sys/block/*/size",

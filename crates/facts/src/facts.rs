@@ -85,8 +85,9 @@ impl Facts {
     /// Every file, link and directory that is looked at, as paths and globs (`*` and `?`, neither
     /// for a `/`), sorted: a tree with all of them that a machine has gives the machine's facts.
     ///
-    /// A symlink has to be one in the tree as well, with the same target; what it leads to is needed
-    /// only as far as other paths of the list go through it.
+    /// A symlink has to be one in the tree as well, with the same target. One that leads to a file
+    /// needs the file; what one to a directory leads to is needed only as far as other paths of the
+    /// list go through it. What may not be read can be an empty file in the tree.
     #[must_use]
     pub fn sources() -> Vec<&'static str> {
         let parts = [

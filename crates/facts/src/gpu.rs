@@ -14,6 +14,7 @@ const NVIDIA_PROC: &str = "/proc/driver/nvidia/version";
 
 /// What is read; see [`Facts::sources`](crate::Facts::sources).
 pub(crate) const SOURCES: &[&str] = &[
+    DIRECTORY,
     "/sys/bus/pci/devices/*",
     "/sys/bus/pci/devices/*/boot_vga",
     "/sys/bus/pci/devices/*/class",

@@ -22,6 +22,7 @@ pub(crate) const SOURCES: &[&str] = &[
     "/sys/class/dmi/id/product_name",
     "/sys/class/dmi/id/product_version",
     "/sys/class/dmi/id/sys_vendor",
+    SUPPLIES,
     "/sys/class/power_supply/*",
     "/sys/class/power_supply/*/scope",
     "/sys/class/power_supply/*/type",
@@ -157,25 +158,25 @@ impl fmt::Display for Form {
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let joined = |parts: [&Option<String>; 2]| {
+        let joined = |name: &str, parts: [&Option<String>; 2]| {
             let parts: Vec<&str> = parts.into_iter().filter_map(Option::as_deref).collect();
-            (!parts.is_empty()).then(|| parts.join(" "))
+            (!parts.is_empty()).then(|| format!("{name}{}", parts.join(" ")))
         };
-        let product = joined([&self.manufacturer, &self.product]);
-        f.write_str(product.as_deref().unwrap_or("unknown"))?;
-        if let Some(board) = joined([&self.board_manufacturer, &self.board]) {
-            write!(f, ", board {board}")?;
+        let all = [
+            joined("", [&self.manufacturer, &self.product]),
+            joined("board ", [&self.board_manufacturer, &self.board]),
+            joined(
+                "firmware ",
+                [&self.firmware_manufacturer, &self.firmware_version],
+            ),
+            self.form.map(|form| form.to_string()),
+            (self.battery == Some(true)).then(|| "battery".to_owned()),
+        ];
+        let all: Vec<String> = all.into_iter().flatten().collect();
+        match all.is_empty() {
+            true => f.write_str("unknown"),
+            false => f.write_str(&all.join(", ")),
         }
-        if let Some(firmware) = joined([&self.firmware_manufacturer, &self.firmware_version]) {
-            write!(f, ", firmware {firmware}")?;
-        }
-        if let Some(form) = self.form {
-            write!(f, ", {form}")?;
-        }
-        if self.battery == Some(true) {
-            f.write_str(", battery")?;
-        }
-        Ok(())
     }
 }
 

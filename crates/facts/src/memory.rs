@@ -11,7 +11,7 @@ const FILE: &str = "/proc/meminfo";
 const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
 
 /// What is read; see [`Facts::sources`](crate::Facts::sources).
-pub(crate) const SOURCES: &[&str] = &[FILE, "/sys/kernel/mm/hugepages/*"];
+pub(crate) const SOURCES: &[&str] = &[FILE, HUGE_PAGES, "/sys/kernel/mm/hugepages/*"];
 
 /// How much memory there is. All are bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,6 +12,7 @@ const DIRECTORY: &str = "/sys/class/net";
 
 /// What is read; see [`Facts::sources`](crate::Facts::sources).
 pub(crate) const SOURCES: &[&str] = &[
+    DIRECTORY,
     "/sys/class/net/*",
     "/sys/class/net/*/address",
     "/sys/class/net/*/device/driver",

@@ -4,7 +4,8 @@
 /// 8192 at most), so that `0-4294967295` does not fill the memory.
 const MOST: usize = 1 << 16;
 
-/// The numbers of a list, in its order; nothing where it is none. An empty list has none.
+/// The numbers of a list, in its order; nothing where it is none, or is empty: there is always a
+/// processor and a node that is online.
 pub(crate) fn parse(text: &str) -> Option<Vec<u32>> {
     let mut numbers = Vec::new();
     for part in text.trim().split(',').filter(|part| !part.is_empty()) {
@@ -16,7 +17,7 @@ pub(crate) fn parse(text: &str) -> Option<Vec<u32>> {
         }
         numbers.extend(first..=last);
     }
-    Some(numbers)
+    (!numbers.is_empty()).then_some(numbers)
 }
 
 /// Digits only: `+5` is none.
@@ -33,12 +34,22 @@ mod tests {
     fn ranges_and_single_numbers_are_read() {
         assert_eq!(parse("0-3,8\n"), Some(vec![0, 1, 2, 3, 8]));
         assert_eq!(parse("7"), Some(vec![7]));
-        assert_eq!(parse("\n"), Some(vec![]));
     }
 
     #[test]
     fn what_is_no_list_is_none() {
-        for text in ["a", "3-1", "1-", "-1", "+1", "0-4294967295", "0-1-2", "1 2"] {
+        for text in [
+            "",
+            "\n",
+            "a",
+            "3-1",
+            "1-",
+            "-1",
+            "+1",
+            "0-4294967295",
+            "0-1-2",
+            "1 2",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

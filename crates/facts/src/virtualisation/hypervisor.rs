@@ -42,6 +42,7 @@ pub(crate) const SOURCES: &[&str] = &[
     XEN_CAPABILITIES,
     XEN_FEATURES,
     TYPE,
+    TREE,
     "/proc/device-tree/*",
     TREE_HYPERVISOR,
     TREE_COMPATIBLE,
