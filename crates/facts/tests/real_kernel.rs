@@ -12,11 +12,42 @@ mod peers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use hosttune_facts::{Container, Facts, Hypervisor, NicKind, PciId, Transport, X86_64Level};
 use hosttune_test_machine::inside_stock_kernels;
 
-inside_stock_kernels!(facts_are_those_of_the_hardware);
+inside_stock_kernels!(
+    a_card_tells_its_speed_while_it_is_up,
+    facts_are_those_of_the_hardware,
+);
+
+/// e1000e has a gigabit, as soon as it has agreed on it with the other end.
+fn a_card_tells_its_speed_while_it_is_up() {
+    let host = capture::host_at(Path::new("/"));
+    let card = || {
+        let mut nics = Facts::of(&host).nics.unwrap().into_iter();
+        nics.find(|nic| nic.driver.as_deref() == Some("e1000e"))
+            .unwrap()
+    };
+    let set = |state: &str| {
+        let status = Command::new("ip")
+            .args(["link", "set", &card().name, state])
+            .status();
+        assert!(status.unwrap().success(), "{state}");
+    };
+    assert_eq!(card().speed_megabits, None);
+    set("up");
+    let started = Instant::now();
+    while card().speed_megabits.is_none() && started.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let up = card();
+    set("down");
+    assert_eq!(up.speed_megabits, Some(1000), "{up}");
+    assert_eq!(card().speed_megabits, None);
+}
 
 fn facts_are_those_of_the_hardware() {
     let live = capture::host_at(Path::new("/"));
