@@ -23,3 +23,5 @@ mod recorded;
 mod schema;
 #[path = "facts/told.rs"]
 mod told;
+#[path = "facts/virtual_machines.rs"]
+mod virtual_machines;

@@ -3,6 +3,11 @@
 use hosttune_core::host::FileContent;
 use hosttune_core::testing::{Behaviour, Memory};
 
+use crate::virtual_machines;
+
+/// Paths with what stands there.
+pub(crate) type Files = Vec<(&'static str, &'static str)>;
+
 /// Every one, by name.
 pub(crate) fn all() -> Vec<(String, Memory)> {
     let mut all = vec![
@@ -11,16 +16,16 @@ pub(crate) fn all() -> Vec<(String, Memory)> {
         ("older kernel".to_owned(), older_kernel()),
         ("image".to_owned(), image()),
     ];
-    for (word, number, memory) in hypervisors() {
+    for (word, number, memory) in virtual_machines::hypervisors() {
         all.push((format!("{word} {number}"), memory));
     }
-    for (word, number, memory) in containers() {
+    for (word, number, memory) in virtual_machines::containers() {
         all.push((format!("{word} {number}"), memory));
     }
     all
 }
 
-fn files(memory: Memory, files: &[(&str, &str)]) -> Memory {
+pub(crate) fn files(memory: Memory, files: &[(&str, &str)]) -> Memory {
     let add = |memory: Memory, (path, value): &(&str, &str)| {
         memory.file(path, value, Behaviour::takes_all())
     };
@@ -46,9 +51,9 @@ fn device(memory: Memory, link: &str, target: &str, fields: &[(&str, &str)]) -> 
     fields.iter().fold(memory, add)
 }
 
-const SKYLAKE_FLAGS: &str = "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 ht syscall nx lm constant_tsc pni ssse3 fma cx16 sse4_1 sse4_2 movbe popcnt aes xsave avx f16c rdrand lahf_lm abm bmi1 avx2 bmi2";
+pub(crate) const SKYLAKE_FLAGS: &str = "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 ht syscall nx lm constant_tsc pni ssse3 fma cx16 sse4_1 sse4_2 movbe popcnt aes xsave avx f16c rdrand lahf_lm abm bmi1 avx2 bmi2";
 
-fn cpuinfo(vendor: &str, numbers: [u32; 3], name: &str, flags: &str) -> String {
+pub(crate) fn cpuinfo(vendor: &str, numbers: [u32; 3], name: &str, flags: &str) -> String {
     let [family, model, stepping] = numbers;
     let processor = |number: u32| {
         format!(
@@ -480,251 +485,4 @@ pub(crate) fn image() -> Memory {
             ("/.dockerenv", ""),
         ],
     )
-}
-
-/// A machine for each way that a hypervisor shows, with its word and a number.
-pub(crate) fn hypervisors() -> Vec<(&'static str, usize, Memory)> {
-    let hardware = cpuinfo("GenuineIntel", [6, 143, 8], "Xeon", SKYLAKE_FLAGS);
-    let guest = cpuinfo(
-        "GenuineIntel",
-        [6, 143, 8],
-        "Xeon",
-        &format!("{SKYLAKE_FLAGS} hypervisor"),
-    );
-    let uml = cpuinfo("User Mode Linux", [6, 0, 0], "UML", "");
-    let none = String::new();
-    const CLOCKS: &str = "/sys/devices/system/clocksource/clocksource0/available_clocksource";
-    const PRODUCT: &str = "/sys/class/dmi/id/product_name";
-    const MAKER: &str = "/sys/class/dmi/id/sys_vendor";
-    let machines: Vec<(&str, &str, Vec<(&str, &str)>)> = vec![
-        (
-            "none",
-            &hardware,
-            vec![(MAKER, "Dell Inc."), (PRODUCT, "PowerEdge R760")],
-        ),
-        (
-            "kvm",
-            &guest,
-            vec![(CLOCKS, "kvm-clock tsc acpi_pm "), (MAKER, "QEMU")],
-        ),
-        ("kvm", &guest, vec![(PRODUCT, "KVM"), (MAKER, "QEMU")]),
-        (
-            "kvm",
-            &none,
-            vec![("/proc/device-tree/hypervisor/compatible", "linux,kvm\0")],
-        ),
-        (
-            "qemu",
-            &guest,
-            vec![(MAKER, "QEMU"), (CLOCKS, "hyperv_clocksource_tsc_page tsc")],
-        ),
-        (
-            "qemu",
-            &none,
-            vec![("/proc/device-tree/fw-cfg@9020000/reg", "1")],
-        ),
-        (
-            "qemu",
-            &none,
-            vec![("/proc/device-tree/compatible", "qemu,pseries\0")],
-        ),
-        (
-            "microsoft",
-            &guest,
-            vec![
-                (PRODUCT, "Virtual Machine"),
-                (
-                    "/sys/class/dmi/id/product_version",
-                    "Hyper-V UEFI Release v4.0",
-                ),
-            ],
-        ),
-        (
-            "microsoft",
-            &guest,
-            vec![(CLOCKS, "hyperv_clocksource_tsc_page acpi_pm")],
-        ),
-        (
-            "vmware",
-            &guest,
-            vec![(PRODUCT, "VMware20,1"), (MAKER, "VMware, Inc.")],
-        ),
-        (
-            "vmware",
-            &none,
-            vec![("/proc/device-tree/hypervisor/compatible", "vmware\0")],
-        ),
-        (
-            "oracle",
-            &guest,
-            vec![
-                (CLOCKS, "kvm-clock"),
-                (PRODUCT, "VirtualBox"),
-                (MAKER, "innotek GmbH"),
-            ],
-        ),
-        (
-            "amazon",
-            &guest,
-            vec![
-                (CLOCKS, "kvm-clock"),
-                (MAKER, "Amazon EC2"),
-                (PRODUCT, "m7i.large"),
-            ],
-        ),
-        (
-            "none",
-            &hardware,
-            vec![(MAKER, "Amazon EC2"), (PRODUCT, "m7i.metal-24xl")],
-        ),
-        (
-            "google",
-            &guest,
-            vec![(CLOCKS, "kvm-clock"), (PRODUCT, "Google Compute Engine")],
-        ),
-        (
-            "xen",
-            &guest,
-            vec![
-                ("/proc/xen/privcmd", ""),
-                ("/sys/hypervisor/properties/features", "00000705"),
-            ],
-        ),
-        ("xen", &none, vec![("/sys/hypervisor/type", "xen")]),
-        (
-            "xen",
-            &none,
-            vec![(
-                "/proc/device-tree/hypervisor/compatible",
-                "xen,xen-4.17\0xen,xen\0",
-            )],
-        ),
-        // The domain that manages the others, by its features and by its capabilities.
-        (
-            "none",
-            &hardware,
-            vec![
-                ("/proc/xen/privcmd", ""),
-                ("/sys/hypervisor/type", "xen"),
-                ("/sys/hypervisor/properties/features", "00000fbd"),
-            ],
-        ),
-        (
-            "none",
-            &hardware,
-            vec![("/proc/xen/capabilities", "control_d")],
-        ),
-        ("uml", &uml, vec![]),
-        (
-            "powervm",
-            &none,
-            vec![
-                ("/proc/device-tree/ibm,partition-name", "lpar1"),
-                ("/proc/device-tree/hmc-managed?", "1"),
-            ],
-        ),
-        (
-            "zvm",
-            &none,
-            vec![(
-                "/proc/sysinfo",
-                "Manufacturer: IBM\nVM00 Control Program: z/VM    7.3.0",
-            )],
-        ),
-        (
-            "kvm",
-            &none,
-            vec![("/proc/sysinfo", "VM00 Control Program: KVM/Linux")],
-        ),
-        ("vm-other", &guest, vec![]),
-        ("vm-other", &guest, vec![("/sys/hypervisor/type", "other")]),
-    ];
-    let make = |(number, (word, info, more)): (usize, (&'static str, &str, Vec<(&str, &str)>))| {
-        let memory = files(Memory::new(), &[("/proc/cpuinfo", info)]);
-        (word, number, files(memory, &more))
-    };
-    machines.into_iter().enumerate().map(make).collect()
-}
-
-/// A system for each way that a container shows, with its word and a number.
-pub(crate) fn containers() -> Vec<(&'static str, usize, Memory)> {
-    const RELEASE: (&str, &str) = ("/proc/sys/kernel/osrelease", "6.12.0");
-    let systems: Vec<(&str, Vec<(&str, &str)>)> = vec![
-        (
-            "none",
-            vec![
-                RELEASE,
-                ("/proc/1/environ", "HOME=/\0container=\0TERM=linux"),
-            ],
-        ),
-        // The root of all control groups has no type.
-        (
-            "none",
-            vec![RELEASE, ("/sys/fs/cgroup/cgroup.events", "populated 1")],
-        ),
-        ("docker", vec![RELEASE, ("/.dockerenv", "")]),
-        (
-            "podman",
-            vec![RELEASE, ("/.dockerenv", ""), ("/run/.containerenv", "")],
-        ),
-        (
-            "podman",
-            vec![RELEASE, ("/run/systemd/container", "podman")],
-        ),
-        (
-            "podman",
-            vec![
-                RELEASE,
-                ("/run/host/container-manager", "oci"),
-                ("/run/.containerenv", ""),
-            ],
-        ),
-        (
-            "container-other",
-            vec![RELEASE, ("/proc/1/environ", "container=oci\0")],
-        ),
-        (
-            "systemd-nspawn",
-            vec![
-                RELEASE,
-                ("/run/host/container-manager", "systemd-nspawn"),
-                ("/.dockerenv", ""),
-            ],
-        ),
-        (
-            "lxc",
-            vec![
-                RELEASE,
-                ("/proc/1/environ", "HOME=/\0container=lxc\0TERM=linux"),
-            ],
-        ),
-        (
-            "container-other",
-            vec![RELEASE, ("/run/systemd/container", "none")],
-        ),
-        (
-            "container-other",
-            vec![
-                RELEASE,
-                ("/sys/fs/cgroup/cgroup.events", ""),
-                ("/sys/fs/cgroup/cgroup.type", "domain"),
-            ],
-        ),
-        ("openvz", vec![RELEASE, ("/proc/vz/version", "")]),
-        (
-            "none",
-            vec![RELEASE, ("/proc/vz/version", ""), ("/proc/bc/0", "")],
-        ),
-        (
-            "wsl",
-            vec![(
-                "/proc/sys/kernel/osrelease",
-                "6.6.87.2-microsoft-standard-WSL2",
-            )],
-        ),
-    ];
-    let make = |(number, (word, more)): (usize, (&'static str, Vec<(&str, &str)>))| {
-        (word, number, files(Memory::new(), &more))
-    };
-    systems.into_iter().enumerate().map(make).collect()
 }

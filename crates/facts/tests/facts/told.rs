@@ -6,7 +6,7 @@ use hosttune_core::Host;
 use hosttune_core::testing::{Fate, Memory};
 use hosttune_facts::{Certainty, Distribution, Facts, Firmware, Form, Transport};
 
-use crate::machines;
+use crate::{machines, virtual_machines};
 
 fn facts(memory: &Memory) -> Facts {
     Facts::of(&Host::new(memory.host(&Fate::lives())))
@@ -128,7 +128,7 @@ fn identifiers_are_told_only_when_they_are_asked_for() {
 
 #[test]
 fn every_hypervisor_is_known_by_what_it_shows() {
-    for (word, number, memory) in machines::hypervisors() {
+    for (word, number, memory) in virtual_machines::hypervisors() {
         let found = facts(&memory).virtualisation.hypervisor.unwrap();
         assert_eq!(found.word(), word, "{number}: {:#?}", memory.picture());
     }
@@ -136,7 +136,7 @@ fn every_hypervisor_is_known_by_what_it_shows() {
 
 #[test]
 fn every_container_is_known_by_what_it_leaves() {
-    for (word, number, memory) in machines::containers() {
+    for (word, number, memory) in virtual_machines::containers() {
         let found = facts(&memory).virtualisation.container.unwrap();
         assert_eq!(found.word(), word, "{number}: {:#?}", memory.picture());
     }

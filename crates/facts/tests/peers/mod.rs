@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use hosttune_facts::{Facts, NicKind, Transport};
+use hosttune_facts::{Container, Facts, Hypervisor, NicKind, Transport};
 use serde_json::Value;
 
 /// Runs a program; what it prints. `systemd-detect-virt` exits with 1 for "none", so that is no
@@ -34,11 +34,11 @@ pub(crate) fn agree(facts: &Facts) {
     for (option, told) in [
         (
             "--vm",
-            facts.virtualisation.hypervisor.map(|one| one.word()),
+            facts.virtualisation.hypervisor.map(Hypervisor::word),
         ),
         (
             "--container",
-            facts.virtualisation.container.map(|one| one.word()),
+            facts.virtualisation.container.map(Container::word),
         ),
     ] {
         let said = ask(&format!("systemd-detect-virt {option}"));
