@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::schema::assert_valid;
 use super::{Ran, Sink, Streams, greeter};
 use crate::cli::exit::Exit;
 use crate::cli::tool::ask;
@@ -53,6 +54,7 @@ fn the_same_facts_as_a_document() {
     let tree = tree();
     let root = tree.path().to_str().unwrap();
     let document = hosttune(&["facts", "--json", "--root", root]).document();
+    assert_valid("facts", &document);
     assert_eq!(document["distribution"]["id"], "odd");
     assert_eq!(document["disks"], serde_json::Value::Null);
     let of_a_host = greeter(tree.path(), &["facts", "--json"]).document();

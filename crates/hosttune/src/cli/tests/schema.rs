@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// The schemas, by the name of the command.
-const SCHEMAS: [(&str, &str); 10] = [
+const SCHEMAS: [(&str, &str); 11] = [
     (
         "plan",
         include_str!("../../../../../docs/schemas/plan.schema.json"),
@@ -39,6 +39,10 @@ const SCHEMAS: [(&str, &str); 10] = [
     (
         "watch",
         include_str!("../../../../../docs/schemas/watch.schema.json"),
+    ),
+    (
+        "facts",
+        include_str!("../../../../../docs/schemas/facts.schema.json"),
     ),
     (
         "error",
