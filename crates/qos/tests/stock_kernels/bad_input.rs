@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::live::{session, snapshot};
 use crate::namespace::{tell, wire};
 use crate::traffic::Traffic;
 use hosttune_core::host::{Change, Gate};
@@ -13,20 +14,9 @@ use hosttune_qos::cake::Overhead;
 use hosttune_qos::netlink::{TC_H_ROOT, TrafficControl};
 use hosttune_qos::testing::Kernel;
 use hosttune_qos::{Cake, Netlink, Qdisc, Rate, Shaper};
-use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels};
+use hosttune_test_machine::inside_stock_kernels;
 
 const EPERM: i32 = 1;
-
-fn session() -> Session {
-    Session::live("qos-test")
-        .unwrap()
-        .with(hosttune_qos::knobs)
-        .plug(wire())
-}
-
-fn snapshot() -> Snapshot {
-    Snapshot::of(&[Subtree::Links, Subtree::Qdiscs])
-}
 
 /// CAKE where this kernel has it, else a token bucket of so many bytes a second.
 fn shaped(cake: &str, rate: u64) -> Qdisc {

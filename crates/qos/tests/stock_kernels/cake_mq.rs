@@ -1,26 +1,16 @@
 //! CAKE on every queue of a device: asked for, read back, taken back, and refused beforehand where
 //! the kernel would refuse it without a word.
 
+use crate::live::{session, snapshot};
 use crate::namespace::{tell, wire};
 use crate::traffic::{SENT, Traffic};
-use hosttune_core::{Error, Session, Tuning};
+use hosttune_core::{Error, Tuning};
 use hosttune_qos::netlink::{
     Attributes, Link, NLM_F_CREATE, NLM_F_REPLACE, Request, TC_H_ROOT, TrafficControl, shown_handle,
 };
 use hosttune_qos::testing::Kernel;
 use hosttune_qos::{Cake, Netlink, Qdisc, Rate, Shaper};
-use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels};
-
-fn session() -> Session {
-    Session::live("qos-test")
-        .unwrap()
-        .with(hosttune_qos::knobs)
-        .plug(wire())
-}
-
-fn snapshot() -> Snapshot {
-    Snapshot::of(&[Subtree::Links, Subtree::Qdiscs])
-}
+use hosttune_test_machine::inside_stock_kernels;
 
 fn cake() -> Cake {
     "bandwidth 20mbit diffserv4 ack-filter overhead 22 mpu 64"

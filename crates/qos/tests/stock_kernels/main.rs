@@ -14,6 +14,7 @@
 mod bad_input;
 mod cake_mq;
 mod double;
+mod live;
 #[path = "../namespace/mod.rs"]
 mod namespace;
 mod others;

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::live::session;
 use crate::namespace::{ask, tell, wire};
 use crate::traffic::{EXPEDITED, SENT, Traffic};
 use hosttune_core::{Session, Tuning};
@@ -11,13 +12,6 @@ use hosttune_qos::netlink::{Filter, INGRESS_FILTERS, TrafficStatistics};
 use hosttune_qos::{Cake, PathCounters, Qdisc, Shaper, ShaperStatistics, Station, Verdict};
 use hosttune_test_machine::inside_stock_kernels;
 use serde_json::Value;
-
-fn session() -> Session {
-    Session::live("qos-test")
-        .unwrap()
-        .with(hosttune_qos::knobs)
-        .plug(wire())
-}
 
 fn has_cake() -> bool {
     Path::new("/sys/module/sch_cake").exists()

@@ -4,22 +4,12 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::live::{session_of as session, snapshot};
 use crate::namespace::{ask, enter, tell, wire};
 use hosttune_core::testing::{Fate, MemoryStore, Moment};
 use hosttune_core::{Error, Host, LinuxHost, Session, Tuning};
 use hosttune_qos::{Cake, Qdisc, RootQdisc, Shaper};
-use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels};
-
-fn session(owner: &str) -> Session {
-    Session::live(owner)
-        .unwrap()
-        .with(hosttune_qos::knobs)
-        .plug(wire())
-}
-
-fn snapshot() -> Snapshot {
-    Snapshot::of(&[Subtree::Links, Subtree::Qdiscs])
-}
+use hosttune_test_machine::inside_stock_kernels;
 
 /// A device `wan` whose other end is `peer`, both up.
 fn device() {
