@@ -161,6 +161,8 @@ pub enum LackKind {
     NoWire,
     /// Something else manages it, and would undo or refuse the change.
     Managed,
+    /// It cannot be turned just now, and can be later: a refusal that is not remembered.
+    Busy,
     /// It lives in the running kernel only, and this root is an image.
     NotRunning,
     /// The knob's crate found another reason; `why` says which.

@@ -112,11 +112,15 @@ impl LinuxHost {
     ///
     /// A knob is read when it is planned and again after each turn, and opening costs more than
     /// reading. The kernel works the value out anew for every read at offset 0, and answers a
-    /// read of something that has gone meanwhile with ENOENT or ENODEV.
+    /// read of something that has gone meanwhile with ENOENT or ENODEV. Another thing may have its
+    /// name by then: so it is opened anew.
     fn read_live(&self, path: &Path) -> Result<Vec<u8>, Errno> {
         let mut kept = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = kept.get(path) {
-            return read_value(open);
+            match read_value(open) {
+                Err(Errno::NODEV | Errno::NOENT | Errno::NXIO) => kept.remove(path),
+                other => return other,
+            };
         }
         let open = self.resolve(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let value = read_value(&open)?;

@@ -209,7 +209,7 @@ impl<'a> Sight<'a> {
 
     fn evaluate(&mut self, ahead: &HashMap<Key, Before>, target: &Target, cured: bool) -> Outcome {
         let Target { knob, kind, to, .. } = target;
-        let current = match self.current(ahead, kind, knob) {
+        let mut current = match self.current(ahead, kind, knob) {
             _ if cured => Before::Unsettled,
             Ok(current) => current,
             Err(error) => return unreadable(error),
@@ -220,7 +220,10 @@ impl<'a> Sight<'a> {
             return Outcome::AsWanted(seen.clone());
         }
         if !cured && let Some(outcome) = self.lacking(target, current.known()) {
-            return outcome;
+            if !self.is_cured_ahead(ahead, &outcome) {
+                return outcome;
+            }
+            current = Before::Unsettled;
         }
         match self.disturbed(ahead, target) {
             Ok(disturbs) => Outcome::Step {
@@ -248,6 +251,21 @@ impl<'a> Sight<'a> {
                 .find(|refusal| refusal.key == *key && refusal.to == *to)
                 .map(|refusal| Outcome::Lacking(seen.cloned(), refusal.lack.clone())),
         }
+    }
+
+    /// Whether an earlier step of the plan provides what is lacking. One that comes later is found
+    /// when the whole is known; that takes a look at all wishes, for each.
+    fn is_cured_ahead(&self, ahead: &HashMap<Key, Before>, outcome: &Outcome) -> bool {
+        let Outcome::Lacking(_, lack) = outcome else {
+            return false;
+        };
+        let Some((cure, state)) = &lack.cure else {
+            return false;
+        };
+        matches!(
+            (ahead.get(&cure.key()), self.registry.find(&cure.kind)),
+            (Some(Before::Known(provided)), Ok(kind)) if kind.counts_as(cure, provided, state)
+        )
     }
 
     fn disturbed(

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Applied, Seen, Session};
 use crate::error::{Cause, Error, HostErrorKind, StepFailure};
 use crate::journal::{Entry, Log, Place, Purpose, Record};
-use crate::knob::{AnyKnob, KnobKind, Lack};
+use crate::knob::{AnyKnob, KnobKind, Lack, LackKind};
 use crate::plan::{Before, Plan, Requirement, Step};
 use crate::report::Finding;
 
@@ -145,9 +145,15 @@ impl Session {
                 }
                 _ => return Err(StepFailure::Refused(error)),
             };
-            let untouched = self.settled(&kind, &step.knob, |seen| *seen != from);
-            if step.means || untouched.ok() != Some(from) {
+            let seen = self.settled(&kind, &step.knob, |seen| *seen != from).ok();
+            let gone = seen.as_ref().is_some_and(|seen| kind.gone(&step.knob, seen));
+            if !gone && (step.means || seen != Some(from)) {
                 return Err(StepFailure::Refused(error));
+            }
+            if gone || lack.kind == LackKind::Busy {
+                // What it was wanted of may come back, or may be had the next time.
+                self.mark(log, *place, Record::Undone { ids: vec![*id] })?;
+                return Ok(Turn::Refused(lack));
             }
             let record = Record::Refused {
                 id: *id,
@@ -161,6 +167,15 @@ impl Session {
                 kind.counts_as(&step.knob, seen, &step.to)
             })
             .map_err(StepFailure::Unreadable)?;
+        if kind.gone(&step.knob, &seen)
+            && !kind.gone(&step.knob, &step.to)
+            && step.requirement != Requirement::Required
+        {
+            // It went after it was turned, and took with it what was turned.
+            self.mark(log, *place, Record::Undone { ids: vec![*id] })?;
+            let why = format!("{} has gone", step.knob);
+            return Ok(Turn::Refused(Lack::new(LackKind::Missing, why)));
+        }
         if !kind.counts_as(&step.knob, &seen, &step.to) {
             return Err(StepFailure::NotTaken {
                 seen: kind.show(&step.knob, &seen),

@@ -277,7 +277,12 @@ impl Session {
                 .map_err(|error| journal(&error))?;
         }
         let turned = kind.turn(&step.knob, &mut self.host, from);
-        let back = |seen: &Value| seen == from || kind.counts_as(&step.knob, seen, from);
+        // What went while it was turned back is not owed any more.
+        let back = |seen: &Value| {
+            seen == from
+                || kind.counts_as(&step.knob, seen, from)
+                || kind.gone(&step.knob, seen) && !kind.gone(&step.knob, from)
+        };
         let seen = self.settled(kind, &step.knob, back);
         if !seen.as_ref().is_ok_and(back) {
             if disturbs {
@@ -344,6 +349,7 @@ impl Session {
                 .kind_or_malformed(knob)
                 .map_err(|error| failed(chain(&error)))?;
             let now = match kind.read(knob, &self.host) {
+                Ok(now) if kind.gone(knob, &now) => continue,
                 Ok(now) => now,
                 Err(error) if *error.kind() == HostErrorKind::Gone => continue,
                 Err(error) => return Err(failed(chain(&error))),

@@ -1,0 +1,347 @@
+//! Disks: what the kernel shows of each, read through the host.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use hosttune_core::host::EntryKind;
+use hosttune_core::{Host, HostError, HostErrorKind};
+use serde::{Deserialize, Serialize};
+
+use crate::name::DiskName;
+use crate::transport::Transport;
+
+const BLOCK: &str = "/sys/block";
+const BY_ID: &str = "/dev/disk/by-id";
+
+/// What kind of block device a disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum DiskKind {
+    /// A disk of its own.
+    Disk,
+    /// One path of several to a multipath NVMe namespace (`nvme0c0n1`): hidden, and the one with
+    /// the request queue.
+    Path,
+    /// Device-mapper: LVM, LUKS, multipath.
+    DeviceMapper,
+    /// Software RAID.
+    Md,
+    /// A file as a disk.
+    Loop,
+    /// Compressed memory.
+    Zram,
+    /// Memory.
+    Ram,
+    /// An optical drive.
+    Optical,
+    /// A floppy drive.
+    Floppy,
+    /// A disk at the other end of a network that is no SCSI: nbd, rbd, drbd.
+    Network,
+}
+
+impl DiskKind {
+    /// Its name, as in rules.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Path => "path",
+            Self::DeviceMapper => "device-mapper",
+            Self::Md => "md",
+            Self::Loop => "loop",
+            Self::Zram => "zram",
+            Self::Ram => "ram",
+            Self::Optical => "optical",
+            Self::Floppy => "floppy",
+            Self::Network => "network",
+        }
+    }
+
+    /// By the name, which for these the drivers keep to themselves.
+    fn of(name: &DiskName) -> Self {
+        if name.head().is_some() {
+            return Self::Path;
+        }
+        let text = name.as_str();
+        let of = [
+            ("dm-", Self::DeviceMapper),
+            ("md", Self::Md),
+            ("loop", Self::Loop),
+            ("zram", Self::Zram),
+            ("ram", Self::Ram),
+            ("sr", Self::Optical),
+            ("fd", Self::Floppy),
+            ("nbd", Self::Network),
+            ("rbd", Self::Network),
+            ("drbd", Self::Network),
+        ];
+        of.iter()
+            .find(|(driver, _)| {
+                let rest = text.strip_prefix(driver);
+                rest.is_some_and(|rest| rest.starts_with(|one: char| one.is_ascii_digit() || one == '_'))
+            })
+            .map_or(Self::Disk, |(_, kind)| *kind)
+    }
+}
+
+impl fmt::Display for DiskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which facts of each disk are read. What is not asked for costs nothing: each is one file.
+///
+/// Name, kind, transport and paths are always known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Facts {
+    /// Whether it rotates.
+    pub rotational: bool,
+    /// Its size.
+    pub size: bool,
+    /// Its model.
+    pub model: bool,
+    /// Serial number, world-wide name, and the kernel's own count of disks.
+    pub identity: bool,
+    /// The names that udev gives it in `/dev/disk/by-id`.
+    pub by_id: bool,
+    /// Whether it takes bios and has no requests.
+    pub bio_based: bool,
+}
+
+impl Facts {
+    /// All of them.
+    pub const ALL: Self = Self {
+        rotational: true,
+        size: true,
+        model: true,
+        identity: true,
+        by_id: true,
+        bio_based: true,
+    };
+}
+
+/// A disk and what the kernel shows of it. What was not asked for, or the kernel does not show, is
+/// `None`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Disk {
+    /// Its name for as long as it is there.
+    pub name: DiskName,
+    /// What kind of block device it is.
+    pub kind: DiskKind,
+    /// What it is attached by.
+    pub transport: Transport,
+    /// Whether it says that it rotates. A virtio disk does, whatever is behind it.
+    pub rotational: Option<bool>,
+    /// Its size in bytes.
+    pub size: Option<u64>,
+    /// What its maker calls it.
+    pub model: Option<String>,
+    /// Its serial number.
+    pub serial: Option<String>,
+    /// Its world-wide name, as the kernel writes it: `naa.…`, `eui.…`, `t10.…`, `nvme.…`.
+    pub wwid: Option<String>,
+    /// The kernel's count of disks at the time it came, never given twice in a boot. Since 5.15.
+    pub diskseq: Option<u64>,
+    /// Its names in `/dev/disk/by-id`, without the directory.
+    pub by_id: Vec<String>,
+    /// Whether it takes bios and has no requests: then it has no scheduler either.
+    pub bio_based: Option<bool>,
+    /// The paths of a multipath NVMe namespace: they have the requests.
+    pub paths: Vec<DiskName>,
+}
+
+impl Disk {
+    /// All disks of a host with all facts, in the natural order of their names.
+    ///
+    /// # Errors
+    /// Where sysfs is there and cannot be listed. A host without it has no disks, and a disk that
+    /// goes meanwhile is left out.
+    pub fn all(host: &Host) -> Result<Vec<Self>, HostError> {
+        Self::survey(host, Facts::ALL)
+    }
+
+    /// All disks of a host, with these facts only.
+    ///
+    /// # Errors
+    /// As [`all`](Self::all).
+    pub fn survey(host: &Host, facts: Facts) -> Result<Vec<Self>, HostError> {
+        let mut names: Vec<DiskName> = match host.list(BLOCK) {
+            Ok(names) => names.iter().filter_map(|name| name.parse().ok()).collect(),
+            Err(error) if *error.kind() == HostErrorKind::Missing => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        names.sort();
+        let mut paths: HashMap<DiskName, Vec<DiskName>> = HashMap::new();
+        for name in &names {
+            if let Some(head) = name.head() {
+                paths.entry(head).or_default().push(name.clone());
+            }
+        }
+        let mut by_id = if facts.by_id {
+            names_by_id(host)?
+        } else {
+            BTreeMap::new()
+        };
+        let disks = names.into_iter().map(|name| {
+            let by_id = by_id.remove(name.as_str()).unwrap_or_default();
+            let paths = paths.remove(&name).unwrap_or_default();
+            Self::read(host, name, facts).map(|disk| disk.map(|disk| Self { by_id, paths, ..disk }))
+        });
+        disks.filter_map(Result::transpose).collect()
+    }
+
+    fn read(host: &Host, name: DiskName, facts: Facts) -> Result<Option<Self>, HostError> {
+        let directory = name.directory();
+        let transport = match host.entry(&directory)?.map(|entry| entry.kind) {
+            None => return Ok(None),
+            Some(EntryKind::Link(device)) => Transport::of_device(&device.to_string_lossy()),
+            Some(_) => Transport::of_name(name.as_str()),
+        };
+        let text = |file: &str| shown(host, &format!("{directory}/{file}"));
+        let number = |file: &str| -> Option<u64> { text(file)?.parse().ok() };
+        let wanted = |wanted: bool, fact: &dyn Fn() -> Option<String>| wanted.then(fact).flatten();
+        Ok(Some(Self {
+            kind: DiskKind::of(&name),
+            transport,
+            rotational: facts
+                .rotational
+                .then(|| number("queue/rotational"))
+                .flatten()
+                .map(|number| number != 0),
+            // In sectors of 512 bytes, whatever the disk's own are.
+            size: facts.size.then(|| number("size")).flatten().map(|sectors| sectors.saturating_mul(512)),
+            model: wanted(facts.model, &|| text("device/model")),
+            serial: wanted(facts.identity, &|| serial(host, &name)),
+            wwid: wanted(facts.identity, &|| wwid(host, &name)),
+            diskseq: facts.identity.then(|| diskseq(host, &name)).flatten(),
+            bio_based: if facts.bio_based {
+                Some(!host.exists(format!("{directory}/mq"))?)
+            } else {
+                None
+            },
+            by_id: Vec::new(),
+            paths: Vec::new(),
+            name,
+        }))
+    }
+
+    /// Those that have its requests: its paths, or itself.
+    pub fn queues(&self) -> &[DiskName] {
+        if self.paths.is_empty() {
+            std::slice::from_ref(&self.name)
+        } else {
+            &self.paths
+        }
+    }
+}
+
+impl fmt::Display for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)
+    }
+}
+
+/// A file without blanks around it; nothing where it is empty, missing or not for reading.
+fn shown(host: &Host, path: &str) -> Option<String> {
+    let text = host.read_text(path).ok()?;
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Drivers put it in different places; the first is asked first that is likely to have it.
+fn first(host: &Host, name: &DiskName, file: &str) -> Option<String> {
+    let own = format!("{}/{file}", name.directory());
+    let device = format!("{}/device/{file}", name.directory());
+    let places = if name.as_str().starts_with("sd") {
+        [device, own]
+    } else {
+        [own, device]
+    };
+    places.iter().find_map(|place| shown(host, place))
+}
+
+fn wwid(host: &Host, name: &DiskName) -> Option<String> {
+    first(host, name, "wwid")
+}
+
+fn serial(host: &Host, name: &DiskName) -> Option<String> {
+    first(host, name, "serial")
+}
+
+fn diskseq(host: &Host, name: &DiskName) -> Option<u64> {
+    let text = host.read_text(format!("{}/uevent", name.directory())).ok()?;
+    let mut lines = text.lines();
+    lines.find_map(|line| line.strip_prefix("DISKSEQ=")?.parse().ok())
+}
+
+/// What tells a disk from another that later has its name. `None` where there is no disk, or
+/// nothing to tell it by.
+///
+/// The kernel's count alone would do where it has one, as it is never given twice in a boot; the
+/// world-wide name or serial number is what a person can find again.
+pub(crate) fn identity(host: &Host, name: &DiskName) -> Option<String> {
+    let count = diskseq(host, name).map(|count| format!("diskseq {count}"));
+    let own = wwid(host, name)
+        .map(|wwid| format!("wwid {wwid}"))
+        .or_else(|| serial(host, name).map(|serial| format!("serial {serial}")));
+    match (own, count) {
+        (Some(own), Some(count)) => Some(format!("{own}, {count}")),
+        (own, count) => own.or(count),
+    }
+}
+
+/// Whether the disk is there.
+pub(crate) fn is_there(host: &Host, name: &DiskName) -> Result<bool, HostError> {
+    host.exists(name.directory())
+}
+
+/// The names in `/dev/disk/by-id` by the disk that they lead to.
+fn names_by_id(host: &Host) -> Result<BTreeMap<String, Vec<String>>, HostError> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let names = match host.list(BY_ID) {
+        Ok(names) => names,
+        Err(error) if *error.kind() == HostErrorKind::Missing => return Ok(found),
+        Err(error) => return Err(error),
+    };
+    for name in names {
+        let entry = host.entry(format!("{BY_ID}/{name}"))?;
+        if let Some(EntryKind::Link(target)) = entry.map(|entry| entry.kind)
+            && let Some(disk) = target.file_name()
+        {
+            let disk = disk.to_string_lossy().into_owned();
+            found.entry(disk).or_default().push(name);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_the_kind_where_it_is_the_drivers_own() {
+        for (name, kind) in [
+            ("sda", DiskKind::Disk),
+            ("nvme0n1", DiskKind::Disk),
+            ("nvme0c0n1", DiskKind::Path),
+            ("dm-3", DiskKind::DeviceMapper),
+            ("md127", DiskKind::Md),
+            ("md_d0", DiskKind::Md),
+            ("loop7", DiskKind::Loop),
+            ("zram0", DiskKind::Zram),
+            ("ram0", DiskKind::Ram),
+            ("sr0", DiskKind::Optical),
+            ("fd0", DiskKind::Floppy),
+            ("nbd15", DiskKind::Network),
+            ("ramdisk", DiskKind::Disk),
+            ("loopy", DiskKind::Disk),
+        ] {
+            assert_eq!(DiskKind::of(&name.parse().unwrap()), kind, "{name}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! An attribute of a disk's request queue, as a knob.
+
+use std::fmt;
+
+use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use serde::{Deserialize, Serialize};
+
+use crate::attribute::Attribute;
+use crate::disk::{identity, is_there};
+use crate::name::DiskName;
+use crate::scheduler::{Scheduler, gone, is_absent};
+use crate::tunable::SchedulerTunable;
+use crate::write;
+
+/// An attribute of a disk's queue.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct QueueAttribute {
+    /// Whose.
+    pub disk: DiskName,
+    /// Which.
+    pub attribute: Attribute,
+}
+
+/// What an attribute is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum AttributeState {
+    /// There is no such disk.
+    Gone,
+    /// The disk, or this kernel, has no such attribute.
+    Missing,
+    /// It is this, in the attribute's own unit.
+    Value(u64),
+    /// It is this, and the device lets it be no more than `most`.
+    Limited {
+        /// In the attribute's own unit.
+        value: u64,
+        /// The largest that it can be.
+        most: u64,
+    },
+}
+
+impl AttributeState {
+    /// The number.
+    pub fn value(self) -> Option<u64> {
+        match self {
+            Self::Value(value) | Self::Limited { value, .. } => Some(value),
+            Self::Gone | Self::Missing => None,
+        }
+    }
+
+    fn most(self) -> Option<u64> {
+        match self {
+            Self::Limited { most, .. } => Some(most),
+            _ => None,
+        }
+    }
+}
+
+/// The size of a page, in KiB.
+fn page() -> u64 {
+    (rustix::param::page_size() as u64 / 1024).max(1)
+}
+
+impl QueueAttribute {
+    /// Of a disk.
+    pub fn new(disk: &DiskName, attribute: Attribute) -> Self {
+        Self {
+            disk: disk.clone(),
+            attribute,
+        }
+    }
+
+    pub(crate) fn path(&self) -> String {
+        self.disk.queue(self.attribute.file())
+    }
+
+    /// The largest value that the device has, where the kernel says so.
+    fn most(&self, host: &Host) -> Option<u64> {
+        if self.attribute != Attribute::MaxSectorsKb {
+            return None;
+        }
+        number(host, &self.disk, "max_hw_sectors_kb")
+    }
+
+    fn unavailable(why: String, hint: String) -> Lack {
+        Lack::new(LackKind::ValueUnavailable, why).hint(hint)
+    }
+
+    /// Why the kernel refuses what is not wrong by itself.
+    fn refused(&self, host: &Host, value: u64) -> Lack {
+        let file = self.attribute.file();
+        let scheduler = Scheduler::new(&self.disk).active(host).ok().flatten();
+        let unscheduled = scheduler.is_some_and(|name| name.as_str() == "none");
+        let (why, hint) = match self.attribute {
+            Attribute::NrRequests if unscheduled => (
+                format!("without a scheduler {} has no more requests than tags, and {value} is more", self.disk),
+                "want fewer, or a scheduler".to_owned(),
+            ),
+            Attribute::AsyncDepth if unscheduled => (
+                format!("{} has no scheduler, and it is the scheduler that has an async_depth", self.disk),
+                "want a scheduler too".to_owned(),
+            ),
+            _ => (
+                format!("{} does not take {value} as {file}", self.disk),
+                format!("want another; now it is as in {}", self.path()),
+            ),
+        };
+        Self::unavailable(why, hint)
+    }
+}
+
+fn number(host: &Host, disk: &DiskName, file: &str) -> Option<u64> {
+    host.read_text(disk.queue(file)).ok()?.trim().parse().ok()
+}
+
+impl fmt::Display for QueueAttribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.disk, self.attribute)
+    }
+}
+
+impl Knob for QueueAttribute {
+    const NAME: &'static str = "queue-attribute";
+    type State = AttributeState;
+
+    fn read(&self, host: &Host) -> Result<AttributeState, HostError> {
+        let text = match host.read_text(self.path()) {
+            Ok(text) => text,
+            // A queue that has the file and not the thing: wbt_lat_usec of what is bio-based.
+            Err(error) if *error.kind() == HostErrorKind::Refused => {
+                return Ok(AttributeState::Missing);
+            }
+            Err(error) if is_absent(&error) => {
+                return Ok(if is_there(host, &self.disk)? {
+                    AttributeState::Missing
+                } else {
+                    AttributeState::Gone
+                });
+            }
+            Err(error) => return Err(error),
+        };
+        let value = text.trim().parse().map_err(|_| {
+            HostError::malformed(self.path(), format!("'{}' is no number", text.trim()))
+        })?;
+        Ok(match self.most(host) {
+            Some(most) => AttributeState::Limited { value, most },
+            None => AttributeState::Value(value),
+        })
+    }
+
+    fn turn(&self, host: &mut Host, to: &AttributeState) -> Result<(), HostError> {
+        let path = self.path();
+        let Some(wanted) = to.value() else {
+            return Err(HostError::new(Operation::Write, path, HostErrorKind::Refused)
+                .detail("an attribute cannot be taken away"));
+        };
+        let refuse = |lack| HostError::not_applicable(Operation::Write, path.clone(), lack);
+        let most = self.most(host).filter(|most| wanted > *most);
+        // Clamped here, as older kernels refuse what newer ones clamp.
+        let written = most.unwrap_or(wanted);
+        if self.attribute == Attribute::AsyncDepth
+            && let Some(most) = number(host, &self.disk, Attribute::NrRequests.file())
+            && wanted > most
+        {
+            return Err(refuse(Self::unavailable(
+                format!("async_depth is at most nr_requests, and that is {most}"),
+                format!("want {most} or less, or more nr_requests"),
+            )));
+        }
+        write::value(host, &self.disk, &path, &written.to_string(), |host| {
+            Some(self.refused(host, wanted))
+        })
+    }
+
+    fn counts_as(&self, seen: &AttributeState, wanted: &AttributeState) -> bool {
+        match (seen.value(), wanted.value()) {
+            (Some(value), Some(asked)) => {
+                let made = self.attribute.predict(asked, page(), seen.most());
+                value == asked || made.is_ok_and(|made| made == value)
+            }
+            _ => seen == wanted,
+        }
+    }
+
+    fn lacks(&self, host: &Host, to: &AttributeState) -> Result<Option<Lack>, HostError> {
+        let Some(wanted) = to.value() else {
+            return Ok(None);
+        };
+        if let Err(refused) = self.attribute.predict(wanted, page(), None) {
+            return Ok(Some(Self::unavailable(refused.why, refused.hint)));
+        }
+        Ok(match self.read(host)? {
+            AttributeState::Gone => Some(gone(&self.disk)),
+            AttributeState::Missing => Some(
+                Lack::new(
+                    LackKind::Missing,
+                    format!("{} has no {}", self.disk, self.attribute),
+                )
+                .hint("it depends on the kernel, and on whether the disk has requests"),
+            ),
+            AttributeState::Value(_) | AttributeState::Limited { .. } => None,
+        })
+    }
+
+    fn disturbs(&self, host: &Host, _: &AttributeState) -> Result<Vec<AnyKnob>, HostError> {
+        match self.attribute {
+            // The depth follows in proportion; up to 6.18 it is mq-deadline's own.
+            Attribute::NrRequests => {
+                let depth = Self::new(&self.disk, Attribute::AsyncDepth);
+                if host.exists(depth.path())? {
+                    return Ok(vec![AnyKnob::of(&depth)]);
+                }
+                let Some(active) = Scheduler::new(&self.disk).active(host)? else {
+                    return Ok(Vec::new());
+                };
+                let depth = SchedulerTunable::new(&self.disk, &active, Attribute::AsyncDepth.file());
+                let there = host.exists(depth.path())?;
+                Ok(if there {
+                    vec![AnyKnob::of(&depth)]
+                } else {
+                    Vec::new()
+                })
+            }
+            // Limits are worked out anew, and read-ahead is raised to twice what is best to read:
+            // since 6.18 that is the largest request on a disk that rotates.
+            Attribute::MaxSectorsKb | Attribute::Iostats | Attribute::AddRandom => {
+                let ahead = Self::new(&self.disk, Attribute::ReadAheadKb);
+                Ok(vec![AnyKnob::of(&ahead)])
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn gone(&self, seen: &AttributeState) -> bool {
+        *seen == AttributeState::Gone
+    }
+
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        Ok(identity(host, &self.disk))
+    }
+
+    fn show(&self, state: &AttributeState) -> String {
+        match (state, self.attribute.unit()) {
+            (AttributeState::Gone, _) => "gone".to_owned(),
+            (AttributeState::Missing, _) => "missing".to_owned(),
+            (AttributeState::Value(value) | AttributeState::Limited { value, .. }, "") => {
+                value.to_string()
+            }
+            (AttributeState::Value(value) | AttributeState::Limited { value, .. }, unit) => {
+                format!("{value} {unit}")
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Rules over all disks of a host, as a tuning.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use hosttune_boot::{KernelModule, ModuleState};
+use hosttune_core::{Error, Planner, Tuning};
+use serde::{Deserialize, Serialize};
+
+use crate::device;
+use crate::disk::{Disk, DiskKind, Facts};
+use crate::name::DiskName;
+use crate::queue_attribute::{AttributeState, QueueAttribute};
+use crate::rule::{Condition, Conditions, Rule, Standing};
+use crate::scheduler::{Offered, Scheduler, SchedulerName, SchedulerState};
+use crate::tunable::{SchedulerTunable, TunableState};
+
+/// Rules for disks. A disk is taken by the first rule that it meets.
+///
+/// Each rule is a part of the plan, under its name; the notes of the plan say which disks it has
+/// taken, and which it has missed by a single condition.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[non_exhaustive]
+pub struct Rules {
+    /// The rules, the first to be asked first.
+    pub rules: Vec<Rule>,
+    /// Only this disk, whatever else the rules are about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only: Option<PathBuf>,
+}
+
+/// So many disks are named in a note; of the others there is the number.
+const NAMED: usize = 8;
+
+/// Which disks a rule has to do with.
+#[derive(Debug, Default)]
+struct Tally {
+    taken: Names,
+    missed: BTreeMap<Condition, Missed>,
+    elsewhere: Names,
+}
+
+/// Disks that meet all of a rule but one condition.
+#[derive(Debug, Default)]
+struct Missed {
+    names: Names,
+    /// What the first of them shows instead.
+    shown: String,
+}
+
+/// The first few names, and how many there are.
+#[derive(Debug, Default)]
+struct Names {
+    first: Vec<String>,
+    count: usize,
+}
+
+impl Names {
+    fn add(&mut self, name: &DiskName) {
+        if self.count < NAMED {
+            self.first.push(name.to_string());
+        }
+        self.count += 1;
+    }
+
+    fn text(&self) -> String {
+        let names = self.first.join(", ");
+        match self.count.saturating_sub(self.first.len()) {
+            0 => names,
+            more => format!("{names} and {more} more"),
+        }
+    }
+}
+
+impl Rules {
+    /// Rules, the first to be asked first.
+    pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
+        Self {
+            rules: rules.into_iter().collect(),
+            only: None,
+        }
+    }
+
+    /// For one disk only: `/dev/sda`, or a link to it, or its kernel name.
+    ///
+    /// That it is a disk shows when the rules are planned: see [`device::find`].
+    #[must_use]
+    pub fn only(mut self, device: impl Into<PathBuf>) -> Self {
+        self.only = Some(device.into());
+        self
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let mut names = BTreeSet::new();
+        for rule in &self.rules {
+            rule.check()?;
+            if !names.insert(&rule.name) {
+                return Err(Error::tuning(
+                    format!("two rules of disks are called {}", rule.name),
+                    "give one of them another name",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The facts that the rules need of each disk.
+    fn facts(&self) -> Facts {
+        let all = self.rules.iter().map(|rule| rule.disks.facts());
+        all.fold(Facts::default(), |one, other| Facts {
+            rotational: one.rotational || other.rotational,
+            size: one.size || other.size,
+            model: one.model || other.model,
+            by_id: one.by_id || other.by_id,
+            ..Facts::default()
+        })
+    }
+
+    /// Which rule takes which disk, in the order of the disks, and what is to be said about it.
+    fn deal<'d>(&self, disks: &'d [Disk]) -> (Vec<(usize, &'d Disk)>, Vec<Tally>) {
+        let mut tallies: Vec<Tally> = self.rules.iter().map(|_| Tally::default()).collect();
+        let mut dealt = Vec::new();
+        for disk in disks {
+            let mut taken = false;
+            for (number, rule) in self.rules.iter().enumerate() {
+                let tally = &mut tallies[number];
+                match rule.disks.standing(disk) {
+                    Standing::Matches if taken => tally.elsewhere.add(&disk.name),
+                    Standing::Matches => {
+                        taken = true;
+                        tally.taken.add(&disk.name);
+                        dealt.push((number, disk));
+                    }
+                    Standing::NearMiss(condition) if !taken => {
+                        let missed = tally.missed.entry(condition).or_default();
+                        if missed.names.count == 0 {
+                            missed.shown = Conditions::seen(disk, condition);
+                        }
+                        missed.names.add(&disk.name);
+                    }
+                    Standing::NearMiss(_) | Standing::No => {}
+                }
+            }
+        }
+        (dealt, tallies)
+    }
+}
+
+impl Tally {
+    fn note(&self, at: &mut Planner<'_>, rule: &str) {
+        if self.taken.count == 0 {
+            at.note(format!("the rule {rule} matches no disk"));
+        } else {
+            at.note(format!("the rule {rule} matches {}", self.taken.text()));
+        }
+        for (condition, missed) in &self.missed {
+            let shown = match missed.names.count {
+                1 => format!("is {}", missed.shown),
+                _ => format!("of the first is {}", missed.shown),
+            };
+            at.note(format!(
+                "the rule {rule} misses {} by the {condition} alone, which {shown}",
+                missed.names.text()
+            ));
+        }
+        if self.elsewhere.count > 0 {
+            at.note(format!(
+                "the rule {rule} would match {} too, but an earlier rule has",
+                self.elsewhere.text()
+            ));
+        }
+    }
+}
+
+impl Tuning for Rules {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        self.check()?;
+        let only = match &self.only {
+            Some(device) => Some(device::find(at.host(), device)?),
+            None => None,
+        };
+        let mut disks = Disk::survey(at.host(), self.facts())?;
+        // A path has its rules by the whole that it belongs to; it has no node in /dev either.
+        disks.retain(|disk| {
+            disk.kind != DiskKind::Path && only.as_ref().is_none_or(|only| disk.name == *only)
+        });
+        let (dealt, tallies) = self.deal(&disks);
+        for (rule, tally) in self.rules.iter().zip(&tallies) {
+            at.part(&rule.name, &Noted { rule, tally });
+        }
+        // Before all disks, and each once, whichever rule was first to want it.
+        let mut loaded: BTreeSet<SchedulerName> = BTreeSet::new();
+        for (number, disk) in dealt {
+            let rule = &self.rules[number];
+            let module = match &rule.set.scheduler {
+                Some(name) if !loaded.contains(name) => {
+                    loaded.insert(name.clone());
+                    name.module().map(|module| (name, module))
+                }
+                _ => None,
+            };
+            at.part(&rule.name, &OnDisk { rule, disk, module });
+        }
+        Ok(())
+    }
+}
+
+/// What is said about a rule.
+struct Noted<'r> {
+    rule: &'r Rule,
+    tally: &'r Tally,
+}
+
+impl Tuning for Noted<'_> {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        self.tally.note(at, &self.rule.name);
+        Ok(())
+    }
+}
+
+/// A rule on one disk.
+struct OnDisk<'r> {
+    rule: &'r Rule,
+    disk: &'r Disk,
+    /// The scheduler that this rule is the first to want, and what has it.
+    module: Option<(&'r SchedulerName, KernelModule)>,
+}
+
+impl OnDisk<'_> {
+    /// Has the module loaded that the scheduler needs. The kernel would load it by itself where it can
+    /// start modprobe, and nobody would unload it.
+    fn module(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        let Some((name, module)) = &self.module else {
+            return Ok(());
+        };
+        let Some(queue) = self.disk.queues().first() else {
+            return Ok(());
+        };
+        let offered = Offered::of(at.host(), queue)?;
+        let lacks = offered.is_some_and(|offered| offered.active.is_some() && !offered.offers(name));
+        if lacks {
+            for module in module.with_dependencies(at.host())? {
+                at.want(&module, &ModuleState::Loaded)
+                    .why(format!("it has the scheduler {name}"))
+                    .optional();
+            }
+        }
+        Ok(())
+    }
+
+    fn attribute(&self, at: &mut Planner<'_>, disk: &DiskName, attribute: crate::Attribute, value: u64) {
+        let knob = QueueAttribute::new(disk, attribute);
+        at.want(&knob, &AttributeState::Value(value))
+            .why(self.rule.why.clone());
+    }
+}
+
+impl Tuning for OnDisk<'_> {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        if !at.is_selected() {
+            return Ok(());
+        }
+        self.module(at)?;
+        let Rule { set, why, .. } = self.rule;
+        // The scheduler first: it resets most of what follows. Its tunables last: `nr_requests`
+        // resets one of them.
+        for queue in self.disk.queues() {
+            if let Some(name) = &set.scheduler {
+                at.want(
+                    &Scheduler::new(queue),
+                    &SchedulerState::Active(name.clone()),
+                )
+                .why(why.clone());
+            }
+            for (attribute, value) in set.queue.iter().filter(|(one, _)| one.is_of_requests()) {
+                self.attribute(at, queue, *attribute, *value);
+            }
+            for (tunable, value) in &set.tunables {
+                let Some(name) = &set.scheduler else { break };
+                let knob = SchedulerTunable::new(queue, name, tunable);
+                at.want(&knob, &TunableState::number(*value))
+                    .why(why.clone());
+            }
+        }
+        for (attribute, value) in set.queue.iter().filter(|(one, _)| !one.is_of_requests()) {
+            self.attribute(at, &self.disk.name, *attribute, *value);
+        }
+        Ok(())
+    }
+}

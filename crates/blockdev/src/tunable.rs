@@ -1,0 +1,267 @@
+//! What a scheduler itself can be told, as knobs.
+
+use std::fmt;
+
+use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use serde::{Deserialize, Serialize};
+
+use crate::disk::{identity, is_there};
+use crate::name::DiskName;
+use crate::scheduler::{Scheduler, SchedulerName, SchedulerState, gone, is_absent};
+use crate::write;
+
+/// A tunable of one scheduler of a disk: a file beneath `/sys/block/NAME/queue/iosched`, which is
+/// there for as long as the scheduler is the active one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SchedulerTunable {
+    /// Whose.
+    pub disk: DiskName,
+    /// Of which scheduler: the same name may mean something else to another one.
+    pub scheduler: SchedulerName,
+    /// The name of its file.
+    pub name: String,
+}
+
+/// What a tunable is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum TunableState {
+    /// There is no such disk.
+    Gone,
+    /// Another scheduler is active, and this one has no tunables.
+    Inactive,
+    /// The scheduler is active and has no such tunable.
+    Missing,
+    /// The scheduler is active, and it is this.
+    Value(String),
+}
+
+impl TunableState {
+    /// A number as a value.
+    pub fn number(number: impl Into<i128>) -> Self {
+        Self::Value(number.into().to_string())
+    }
+}
+
+/// The longest that a jiffy is, in ms: kernels have 100 to 1000 in a second.
+const JIFFY: i128 = 10;
+
+/// What the kernel makes of the numbers that a tunable is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rounding {
+    /// Itself.
+    None,
+    /// 0 or 1.
+    Switch,
+    /// At least 1.
+    Positive,
+    /// Milliseconds, rounded up to whole jiffies: how long those are depends on the kernel.
+    Jiffies,
+}
+
+fn rounding(scheduler: &str, name: &str) -> Rounding {
+    match (scheduler, name) {
+        ("mq-deadline", "front_merges") | ("bfq", "low_latency" | "strict_guarantees") => {
+            Rounding::Switch
+        }
+        ("mq-deadline", "read_expire" | "write_expire" | "prio_aging_expire")
+        | ("bfq", "timeout_sync") => Rounding::Jiffies,
+        ("mq-deadline", "async_depth")
+        | ("bfq", "back_seek_penalty" | "fifo_expire_sync" | "fifo_expire_async") => {
+            Rounding::Positive
+        }
+        _ => Rounding::None,
+    }
+}
+
+/// Which other tunables of a scheduler one sets along. bfq's idling is one value in two units, and
+/// strict guarantees are not given without it.
+fn along(scheduler: &str, name: &str) -> &'static [&'static str] {
+    match (scheduler, name) {
+        ("bfq", "slice_idle") => &["slice_idle_us"],
+        ("bfq", "slice_idle_us") => &["slice_idle"],
+        ("bfq", "strict_guarantees") => &["slice_idle_us", "slice_idle"],
+        _ => &[],
+    }
+}
+
+impl SchedulerTunable {
+    /// Of a scheduler of a disk.
+    pub fn new(disk: &DiskName, scheduler: &SchedulerName, name: impl Into<String>) -> Self {
+        Self {
+            disk: disk.clone(),
+            scheduler: scheduler.clone(),
+            name: name.into(),
+        }
+    }
+
+    /// All that the scheduler has which is active now.
+    pub(crate) fn all(
+        host: &Host,
+        disk: &DiskName,
+        active: &SchedulerName,
+    ) -> Result<Vec<Self>, HostError> {
+        match host.list(disk.queue("iosched")) {
+            Ok(names) => Ok(names
+                .into_iter()
+                .map(|name| Self::new(disk, active, name))
+                .collect()),
+            // `none` has no directory.
+            Err(error) if is_absent(&error) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn path(&self) -> String {
+        self.disk.queue(&format!("iosched/{}", self.name))
+    }
+
+    /// Whether the name can be a file's.
+    fn is_name(&self) -> bool {
+        !self.name.is_empty()
+            && self
+                .name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    }
+
+    fn missing(&self, host: &Host) -> Lack {
+        let there = host.list(self.disk.queue("iosched")).unwrap_or_default();
+        let lack = Lack::new(
+            LackKind::Missing,
+            format!("{} has no {} on this kernel", self.scheduler, self.name),
+        );
+        match there.as_slice() {
+            [] => lack.hint(format!("{} has no tunables", self.scheduler)),
+            there => lack.hint(format!("it has {}", there.join(", "))),
+        }
+    }
+}
+
+impl fmt::Display for SchedulerTunable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.disk, self.scheduler, self.name)
+    }
+}
+
+impl Knob for SchedulerTunable {
+    const NAME: &'static str = "io-scheduler-tunable";
+    type State = TunableState;
+
+    fn read(&self, host: &Host) -> Result<TunableState, HostError> {
+        if Scheduler::new(&self.disk).active(host)?.as_ref() != Some(&self.scheduler) {
+            return Ok(if is_there(host, &self.disk)? {
+                TunableState::Inactive
+            } else {
+                TunableState::Gone
+            });
+        }
+        if !self.is_name() {
+            return Ok(TunableState::Missing);
+        }
+        match host.read_text(self.path()) {
+            Ok(text) => Ok(TunableState::Value(text.trim().to_owned())),
+            Err(error) if is_absent(&error) => Ok(if is_there(host, &self.disk)? {
+                TunableState::Missing
+            } else {
+                TunableState::Gone
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn turn(&self, host: &mut Host, to: &TunableState) -> Result<(), HostError> {
+        let path = self.path();
+        let TunableState::Value(text) = to else {
+            return Err(HostError::new(Operation::Write, path, HostErrorKind::Refused)
+                .detail("a tunable cannot be taken away"));
+        };
+        let active = Scheduler::new(&self.disk).active(host)?;
+        if active.as_ref() != Some(&self.scheduler) || !self.is_name() {
+            // It would be another scheduler's, if there is one of that name.
+            let lack = self.lacks(host, to)?.unwrap_or_else(|| gone(&self.disk));
+            return Err(HostError::not_applicable(Operation::Write, path, lack));
+        }
+        write::value(host, &self.disk, &path, text, |_| {
+            Some(
+                Lack::new(
+                    LackKind::ValueUnavailable,
+                    format!("{} does not take {text} as {}", self.scheduler, self.name),
+                )
+                .hint("all that are known here take numbers"),
+            )
+        })
+    }
+
+    fn counts_as(&self, seen: &TunableState, wanted: &TunableState) -> bool {
+        let (TunableState::Value(value), TunableState::Value(asked)) = (seen, wanted) else {
+            return seen == wanted;
+        };
+        if value == asked {
+            return true;
+        }
+        let (Ok(value), Ok(asked)) = (value.parse::<i128>(), asked.trim().parse::<i128>()) else {
+            return false;
+        };
+        match rounding(self.scheduler.as_str(), &self.name) {
+            Rounding::None => value == asked,
+            Rounding::Switch => value == i128::from(asked != 0),
+            Rounding::Positive => value == asked.max(1),
+            Rounding::Jiffies => asked >= 0 && (asked..asked + JIFFY).contains(&value),
+        }
+    }
+
+    fn lacks(&self, host: &Host, to: &TunableState) -> Result<Option<Lack>, HostError> {
+        let TunableState::Value(text) = to else {
+            return Ok(None);
+        };
+        if text.trim().is_empty() || text.contains(['\n', '\0']) {
+            return Ok(Some(
+                Lack::new(
+                    LackKind::ValueUnavailable,
+                    format!("'{}' is no value of {}", text.escape_debug(), self.name),
+                )
+                .hint("want one word, a number as a rule"),
+            ));
+        }
+        Ok(match self.read(host)? {
+            TunableState::Gone => Some(gone(&self.disk)),
+            TunableState::Inactive => {
+                let needed = SchedulerState::Active(self.scheduler.clone());
+                let why = format!("{} is not the scheduler of {}", self.scheduler, self.disk);
+                Some(
+                    Lack::new(LackKind::ValueUnavailable, why)
+                        .hint(format!("want the scheduler {} too", self.scheduler))
+                        .cured_by(&Scheduler::new(&self.disk), &needed),
+                )
+            }
+            TunableState::Missing => Some(self.missing(host)),
+            TunableState::Value(_) => None,
+        })
+    }
+
+    fn disturbs(&self, _: &Host, _: &TunableState) -> Result<Vec<AnyKnob>, HostError> {
+        let names = along(self.scheduler.as_str(), &self.name);
+        let knob = |name: &&str| AnyKnob::of(&Self::new(&self.disk, &self.scheduler, *name));
+        Ok(names.iter().map(knob).collect())
+    }
+
+    fn gone(&self, seen: &TunableState) -> bool {
+        matches!(seen, TunableState::Gone | TunableState::Inactive)
+    }
+
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        Ok(identity(host, &self.disk))
+    }
+
+    fn show(&self, state: &TunableState) -> String {
+        match state {
+            TunableState::Gone => "gone".to_owned(),
+            TunableState::Inactive => "not active".to_owned(),
+            TunableState::Missing => "missing".to_owned(),
+            TunableState::Value(text) => text.clone(),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Writing a value to a queue, and what its refusals mean.
+
+use std::time::Duration;
+
+use hosttune_core::{Host, HostError, HostErrorKind, Lack, LackKind};
+
+use crate::name::DiskName;
+use crate::scheduler::{gone, is_absent};
+
+const EAGAIN: i32 = rustix::io::Errno::AGAIN.raw_os_error();
+
+/// How often a queue is asked again that is frozen just now, and how long is waited before.
+const AGAIN: [Duration; 3] = [
+    Duration::from_millis(5),
+    Duration::from_millis(20),
+    Duration::from_millis(80),
+];
+
+/// Writes a value. What one disk refuses is no reason to leave the others as they are, so a refusal
+/// is a lack: `unavailable` says which.
+pub(crate) fn value(
+    host: &mut Host,
+    disk: &DiskName,
+    path: &str,
+    text: &str,
+    unavailable: impl FnOnce(&Host) -> Option<Lack>,
+) -> Result<(), HostError> {
+    let line = format!("{text}\n");
+    let mut answer = host.write_value(path, line.as_bytes());
+    for pause in AGAIN {
+        match &answer {
+            // Nothing of it has landed: the queue's lock was not had.
+            Err(error) if is_busy(error) => host.pause(pause),
+            _ => break,
+        }
+        answer = host.write_value(path, line.as_bytes());
+    }
+    let Err(error) = answer else { return Ok(()) };
+    let error = error.wanted(text);
+    let lack = if is_absent(&error) && !crate::disk::is_there(host, disk).unwrap_or(true) {
+        Some(gone(disk))
+    } else if is_busy(&error) {
+        Some(
+            Lack::new(
+                LackKind::Busy,
+                format!("the queue of {disk} is frozen: its driver is making it anew"),
+            )
+            .hint("try again once that is done"),
+        )
+    } else if *error.kind() == HostErrorKind::Refused {
+        unavailable(host)
+    } else {
+        None
+    };
+    Err(match lack {
+        Some(lack) => error.with_kind(HostErrorKind::NotApplicable(lack)),
+        None => error,
+    })
+}
+
+fn is_busy(error: &HostError) -> bool {
+    *error.kind() == HostErrorKind::Busy || error.errno() == Some(EAGAIN)
+}
