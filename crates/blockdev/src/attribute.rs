@@ -114,7 +114,10 @@ impl Attribute {
                 Ok(value)
             } else {
                 Err(Refused::new(
-                    format!("{} is 0 to {most}, and the kernel makes something else of {value}", self.file()),
+                    format!(
+                        "{} is 0 to {most}, and the kernel makes something else of {value}",
+                        self.file()
+                    ),
                     format!("want one of 0 to {most}"),
                 ))
             }
@@ -152,7 +155,9 @@ impl Attribute {
             Self::MaxSectorsKb => Ok(most.map_or(value, |most| value.min(most))),
             Self::ReadAheadKb => match number(u64::from(u32::MAX))? / page * page {
                 0 if value != 0 => Err(Refused::new(
-                    format!("the kernel rounds read_ahead_kb to pages of {page} KiB, and {value} to 0: nothing would be read ahead"),
+                    format!(
+                        "the kernel rounds read_ahead_kb to pages of {page} KiB, and {value} to 0: nothing would be read ahead"
+                    ),
                     format!("want {page} or more, or 0 for no read-ahead"),
                 )),
                 rounded => Ok(rounded),
@@ -196,11 +201,18 @@ mod tests {
             (A::WbtLatUsec, u64::MAX, None),
         ] {
             let predicted = attribute.predict(value, 4, None);
-            assert_eq!(predicted.clone().ok(), made, "{attribute} {value}: {predicted:?}");
+            assert_eq!(
+                predicted.clone().ok(),
+                made,
+                "{attribute} {value}: {predicted:?}"
+            );
         }
         assert!(A::ReadAheadKb.predict(60, 64, None).is_err());
         assert_eq!(A::ReadAheadKb.predict(130, 64, None).unwrap(), 128);
-        assert_eq!(A::MaxSectorsKb.predict(999_999, 4, Some(1280)).unwrap(), 1280);
+        assert_eq!(
+            A::MaxSectorsKb.predict(999_999, 4, Some(1280)).unwrap(),
+            1280
+        );
         assert_eq!(A::MaxSectorsKb.predict(64, 4, Some(1280)).unwrap(), 64);
     }
 }

@@ -79,7 +79,9 @@ impl DiskKind {
         of.iter()
             .find(|(driver, _)| {
                 let rest = text.strip_prefix(driver);
-                rest.is_some_and(|rest| rest.starts_with(|one: char| one.is_ascii_digit() || one == '_'))
+                rest.is_some_and(|rest| {
+                    rest.starts_with(|one: char| one.is_ascii_digit() || one == '_')
+                })
             })
             .map_or(Self::Disk, |(_, kind)| *kind)
     }
@@ -189,7 +191,13 @@ impl Disk {
         let disks = names.into_iter().map(|name| {
             let by_id = by_id.remove(name.as_str()).unwrap_or_default();
             let paths = paths.remove(&name).unwrap_or_default();
-            Self::read(host, name, facts).map(|disk| disk.map(|disk| Self { by_id, paths, ..disk }))
+            Self::read(host, name, facts).map(|disk| {
+                disk.map(|disk| Self {
+                    by_id,
+                    paths,
+                    ..disk
+                })
+            })
         });
         disks.filter_map(Result::transpose).collect()
     }
@@ -213,7 +221,11 @@ impl Disk {
                 .flatten()
                 .map(|number| number != 0),
             // In sectors of 512 bytes, whatever the disk's own are.
-            size: facts.size.then(|| number("size")).flatten().map(|sectors| sectors.saturating_mul(512)),
+            size: facts
+                .size
+                .then(|| number("size"))
+                .flatten()
+                .map(|sectors| sectors.saturating_mul(512)),
             model: wanted(facts.model, &|| text("device/model")),
             serial: wanted(facts.identity, &|| serial(host, &name)),
             wwid: wanted(facts.identity, &|| wwid(host, &name)),
@@ -273,7 +285,9 @@ fn serial(host: &Host, name: &DiskName) -> Option<String> {
 }
 
 fn diskseq(host: &Host, name: &DiskName) -> Option<u64> {
-    let text = host.read_text(format!("{}/uevent", name.directory())).ok()?;
+    let text = host
+        .read_text(format!("{}/uevent", name.directory()))
+        .ok()?;
     let mut lines = text.lines();
     lines.find_map(|line| line.strip_prefix("DISKSEQ=")?.parse().ok())
 }

@@ -157,8 +157,22 @@ mod tests {
     #[test]
     fn names_are_in_natural_order() {
         let wanted = [
-            "dm-2", "dm-10", "md126", "mmcblk0", "nvme0c0n1", "nvme0n1", "nvme0n10", "nvme10n1",
-            "sda", "sdb", "sdz", "sdaa", "sdab", "sdaaa", "vda", "vdaa",
+            "dm-2",
+            "dm-10",
+            "md126",
+            "mmcblk0",
+            "nvme0c0n1",
+            "nvme0n1",
+            "nvme0n10",
+            "nvme10n1",
+            "sda",
+            "sdb",
+            "sdz",
+            "sdaa",
+            "sdab",
+            "sdaaa",
+            "vda",
+            "vdaa",
         ];
         let mut sorted = wanted.map(name);
         sorted.reverse();
@@ -183,7 +197,17 @@ mod tests {
 
     #[test]
     fn what_names_no_disk_is_refused() {
-        for text in ["", ".", "..", "a/b", "/dev/sda", "sd a", "sda\n", "a\0", &"x".repeat(32)] {
+        for text in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "/dev/sda",
+            "sd a",
+            "sda\n",
+            "a\0",
+            &"x".repeat(32),
+        ] {
             assert!(text.parse::<DiskName>().is_err(), "{text:?}");
         }
         assert!(name("cciss!c0d0").directory().ends_with("cciss!c0d0"));

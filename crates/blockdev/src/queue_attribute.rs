@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::attribute::Attribute;
 use crate::disk::{identity, is_there};
 use crate::name::DiskName;
-use crate::scheduler::{Scheduler, gone, is_absent};
+use crate::scheduler::{Scheduler, SchedulerName, gone, is_absent};
 use crate::tunable::SchedulerTunable;
 use crate::write;
 
@@ -96,11 +96,17 @@ impl QueueAttribute {
         let unscheduled = scheduler.is_some_and(|name| name.as_str() == "none");
         let (why, hint) = match self.attribute {
             Attribute::NrRequests if unscheduled => (
-                format!("without a scheduler {} has no more requests than tags, and {value} is more", self.disk),
+                format!(
+                    "without a scheduler {} has no more requests than tags, and {value} is more",
+                    self.disk
+                ),
                 "want fewer, or a scheduler".to_owned(),
             ),
             Attribute::AsyncDepth if unscheduled => (
-                format!("{} has no scheduler, and it is the scheduler that has an async_depth", self.disk),
+                format!(
+                    "{} has no scheduler, and it is the scheduler that has an async_depth",
+                    self.disk
+                ),
                 "want a scheduler too".to_owned(),
             ),
             _ => (
@@ -154,8 +160,10 @@ impl Knob for QueueAttribute {
     fn turn(&self, host: &mut Host, to: &AttributeState) -> Result<(), HostError> {
         let path = self.path();
         let Some(wanted) = to.value() else {
-            return Err(HostError::new(Operation::Write, path, HostErrorKind::Refused)
-                .detail("an attribute cannot be taken away"));
+            return Err(
+                HostError::new(Operation::Write, path, HostErrorKind::Refused)
+                    .detail("an attribute cannot be taken away"),
+            );
         };
         let refuse = |lack| HostError::not_applicable(Operation::Write, path.clone(), lack);
         let most = self.most(host).filter(|most| wanted > *most);
@@ -213,16 +221,10 @@ impl Knob for QueueAttribute {
                 if host.exists(depth.path())? {
                     return Ok(vec![AnyKnob::of(&depth)]);
                 }
-                let Some(active) = Scheduler::new(&self.disk).active(host)? else {
-                    return Ok(Vec::new());
-                };
-                let depth = SchedulerTunable::new(&self.disk, &active, Attribute::AsyncDepth.file());
-                let there = host.exists(depth.path())?;
-                Ok(if there {
-                    vec![AnyKnob::of(&depth)]
-                } else {
-                    Vec::new()
-                })
+                let scheduler = SchedulerName::mq_deadline();
+                let depth =
+                    SchedulerTunable::new(&self.disk, &scheduler, Attribute::AsyncDepth.file());
+                Ok(vec![AnyKnob::of(&depth)])
             }
             // Limits are worked out anew, and read-ahead is raised to twice what is best to read:
             // since 6.18 that is the largest request on a disk that rotates.

@@ -192,9 +192,15 @@ impl Conditions {
                 Condition::Rotational,
             ),
             (size, Condition::Size),
-            (pattern(&self.model, disk.model.as_deref()), Condition::Model),
+            (
+                pattern(&self.model, disk.model.as_deref()),
+                Condition::Model,
+            ),
             (by_id, Condition::ById),
-            (pattern(&self.name, Some(disk.name.as_str())), Condition::Name),
+            (
+                pattern(&self.name, Some(disk.name.as_str())),
+                Condition::Name,
+            ),
         ];
         let mut failed = checks.into_iter().filter(|(met, _)| !met);
         match (failed.next(), failed.next()) {
@@ -375,13 +381,17 @@ impl Rule {
             && least > most
         {
             return Err(Error::tuning(
-                format!("the rule {name} wants disks of at least {least} and at most {most} bytes, and there is no such size"),
+                format!(
+                    "the rule {name} wants disks of at least {least} and at most {most} bytes, and there is no such size"
+                ),
                 format!("exchange them: size-at-least {most}, size-at-most {least}"),
             ));
         }
         if self.set.scheduler.is_none() && !self.set.tunables.is_empty() {
             return Err(Error::tuning(
-                format!("the rule {name} sets tunables and no scheduler, and they are a scheduler's"),
+                format!(
+                    "the rule {name} sets tunables and no scheduler, and they are a scheduler's"
+                ),
                 "name the scheduler that has them",
             ));
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use hosttune_boot::module::{self, Availability};
 use hosttune_boot::{KernelModule, ModuleState};
 use hosttune_core::{Error, Planner, Tuning};
 use serde::{Deserialize, Serialize};
@@ -230,7 +231,7 @@ struct OnDisk<'r> {
 impl OnDisk<'_> {
     /// Has the module loaded that the scheduler needs. The kernel would load it by itself where it can
     /// start modprobe, and nobody would unload it.
-    fn module(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+    fn load(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         let Some((name, module)) = &self.module else {
             return Ok(());
         };
@@ -238,8 +239,9 @@ impl OnDisk<'_> {
             return Ok(());
         };
         let offered = Offered::of(at.host(), queue)?;
-        let lacks = offered.is_some_and(|offered| offered.active.is_some() && !offered.offers(name));
-        if lacks {
+        let lacks =
+            offered.is_some_and(|offered| offered.active.is_some() && !offered.offers(name));
+        if lacks && module::find(at.host(), module.name())? != Availability::Absent {
             for module in module.with_dependencies(at.host())? {
                 at.want(&module, &ModuleState::Loaded)
                     .why(format!("it has the scheduler {name}"))
@@ -249,7 +251,13 @@ impl OnDisk<'_> {
         Ok(())
     }
 
-    fn attribute(&self, at: &mut Planner<'_>, disk: &DiskName, attribute: crate::Attribute, value: u64) {
+    fn attribute(
+        &self,
+        at: &mut Planner<'_>,
+        disk: &DiskName,
+        attribute: crate::Attribute,
+        value: u64,
+    ) {
         let knob = QueueAttribute::new(disk, attribute);
         at.want(&knob, &AttributeState::Value(value))
             .why(self.rule.why.clone());
@@ -261,7 +269,7 @@ impl Tuning for OnDisk<'_> {
         if !at.is_selected() {
             return Ok(());
         }
-        self.module(at)?;
+        self.load(at)?;
         let Rule { set, why, .. } = self.rule;
         // The scheduler first: it resets most of what follows. Its tunables last: `nr_requests`
         // resets one of them.

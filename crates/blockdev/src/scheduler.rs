@@ -35,17 +35,21 @@ impl SchedulerName {
         Self("none".to_owned())
     }
 
+    pub(crate) fn mq_deadline() -> Self {
+        Self("mq-deadline".to_owned())
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The module that has it.
+    /// The module that has it, where that is known.
     pub fn module(&self) -> Option<KernelModule> {
         match self.as_str() {
-            "none" => None,
             "kyber" => Some(KernelModule::new("kyber-iosched")),
-            other => Some(KernelModule::new(other)),
+            "bfq" | "mq-deadline" => Some(KernelModule::new(self.as_str())),
+            _ => None,
         }
     }
 }
@@ -194,7 +198,7 @@ impl Scheduler {
         match name.module() {
             Some(module) => lack
                 .hint(format!(
-                    "load what has it, modprobe {}, or want one of {offered}",
+                    "load what has it if this kernel does, modprobe {}, or want one of {offered}",
                     module.name()
                 ))
                 .module(module.name())
@@ -212,7 +216,8 @@ pub(crate) fn gone(disk: &DiskName) -> Lack {
 
 /// Why a disk without requests has no scheduler.
 fn bio_based(disk: &DiskName) -> Lack {
-    let why = format!("{disk} is bio-based: it passes on what it gets and has no requests to schedule");
+    let why =
+        format!("{disk} is bio-based: it passes on what it gets and has no requests to schedule");
     Lack::new(LackKind::Missing, why)
         .hint("set the scheduler of the disks that it stands on: lsblk -s, and for NVMe the hidden paths beneath /sys/block")
 }
@@ -243,8 +248,10 @@ impl Knob for Scheduler {
     fn turn(&self, host: &mut Host, to: &SchedulerState) -> Result<(), HostError> {
         let path = self.disk.queue("scheduler");
         let SchedulerState::Active(name) = to else {
-            return Err(HostError::new(Operation::Write, path, HostErrorKind::Refused)
-                .detail("what a disk is cannot be set"));
+            return Err(
+                HostError::new(Operation::Write, path, HostErrorKind::Refused)
+                    .detail("what a disk is cannot be set"),
+            );
         };
         write::value(host, &self.disk, &path, name.as_str(), |host| {
             let offered = Offered::of(host, &self.disk).ok().flatten()?;
@@ -265,7 +272,7 @@ impl Knob for Scheduler {
     }
 
     /// In the order in which they are put back: `nr_requests` moves the depths that follow it.
-    fn disturbs(&self, host: &Host, _: &SchedulerState) -> Result<Vec<AnyKnob>, HostError> {
+    fn disturbs(&self, host: &Host, to: &SchedulerState) -> Result<Vec<AnyKnob>, HostError> {
         let mut knobs = Vec::new();
         for attribute in [
             Attribute::NrRequests,
@@ -284,6 +291,10 @@ impl Knob for Scheduler {
                     knobs.push(AnyKnob::of(&knob));
                 }
             }
+        }
+        if let SchedulerState::Active(name) = to {
+            let unsettled = SchedulerTunable::unsettled(&self.disk, name);
+            knobs.extend(unsettled.iter().map(AnyKnob::of));
         }
         Ok(knobs)
     }
@@ -346,6 +357,7 @@ mod tests {
     fn modules_of_schedulers() {
         let module = |text: &str| name(text).module().map(|module| module.name().to_owned());
         assert_eq!(module("none"), None);
+        assert_eq!(module("cfq"), None);
         assert_eq!(module("bfq").as_deref(), Some("bfq"));
         assert_eq!(module("kyber").as_deref(), Some("kyber_iosched"));
         assert_eq!(module("deadline").as_deref(), Some("mq_deadline"));

@@ -132,7 +132,10 @@ pub fn with_disk(memory: Memory, linux: Linux, disk: &MemoryDisk) -> Memory {
         .file(directory.join("size"), &disk.sectors.to_string(), all())
         .file(
             directory.join("uevent"),
-            &format!("MAJOR=8\nMINOR=0\nDEVNAME={}\nDEVTYPE=disk\nDISKSEQ={}", disk.name, disk.diskseq),
+            &format!(
+                "MAJOR=8\nMINOR=0\nDEVNAME={}\nDEVTYPE=disk\nDISKSEQ={}",
+                disk.name, disk.diskseq
+            ),
             all(),
         )
         .file(
@@ -584,7 +587,9 @@ impl Kernel {
             }
         };
         tree.set(self.queue.join("iosched").join(name), &made);
-        if name == "strict_guarantees" && made == "1" && self.number(tree, "iosched/slice_idle_us") < 8000
+        if name == "strict_guarantees"
+            && made == "1"
+            && self.number(tree, "iosched/slice_idle_us") < 8000
         {
             self.set(tree, "iosched/slice_idle_us", 8000);
             self.set(tree, "iosched/slice_idle", 8);

@@ -115,17 +115,47 @@ mod tests {
     #[test]
     fn where_a_disk_stands_tells_what_it_is_attached_by() {
         for (path, transport) in [
-            ("../devices/pci0000:00/0000:00:10.2/0000:05:00.0/nvme/nvme0/nvme0c0n1", Transport::Nvme),
-            ("../devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1", Transport::Nvme),
-            ("../devices/virtual/nvme-fabrics/ctl/nvme1/nvme1n1", Transport::Nvme),
-            ("../devices/pci0000:00/0000:00:05.0/virtio4/host0/target0:0:1/0:0:1:0/block/sda", Transport::Scsi),
-            ("../devices/pci0000:00/0000:00:1f.2/ata1/host1/target1:0:0/1:0:0:0/block/sdc", Transport::Sata),
-            ("../devices/pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0/host6/target6:0:0/6:0:0:0/block/sdd", Transport::Usb),
-            ("../devices/pseudo_0/adapter0/host7/target7:0:0/7:0:0:0/block/sdd", Transport::Scsi),
-            ("../devices/pci0000:00/0000:00:06.0/virtio5/block/vda", Transport::Virtio),
-            ("../devices/pci0000:00/0000:00:1a.0/mmc_host/mmc0/mmc0:0001/block/mmcblk0", Transport::Mmc),
+            (
+                "../devices/pci0000:00/0000:00:10.2/0000:05:00.0/nvme/nvme0/nvme0c0n1",
+                Transport::Nvme,
+            ),
+            (
+                "../devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1",
+                Transport::Nvme,
+            ),
+            (
+                "../devices/virtual/nvme-fabrics/ctl/nvme1/nvme1n1",
+                Transport::Nvme,
+            ),
+            (
+                "../devices/pci0000:00/0000:00:05.0/virtio4/host0/target0:0:1/0:0:1:0/block/sda",
+                Transport::Scsi,
+            ),
+            (
+                "../devices/pci0000:00/0000:00:1f.2/ata1/host1/target1:0:0/1:0:0:0/block/sdc",
+                Transport::Sata,
+            ),
+            (
+                "../devices/pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0/host6/target6:0:0/6:0:0:0/block/sdd",
+                Transport::Usb,
+            ),
+            (
+                "../devices/pseudo_0/adapter0/host7/target7:0:0/7:0:0:0/block/sdd",
+                Transport::Scsi,
+            ),
+            (
+                "../devices/pci0000:00/0000:00:06.0/virtio5/block/vda",
+                Transport::Virtio,
+            ),
+            (
+                "../devices/pci0000:00/0000:00:1a.0/mmc_host/mmc0/mmc0:0001/block/mmcblk0",
+                Transport::Mmc,
+            ),
             ("../devices/vbd-51712/block/xvda", Transport::Xen),
-            ("../devices/LNXSYSTM:00/LNXSYBUS:00/ACPI0012:00/ndbus0/region0/namespace0.0/block/pmem0", Transport::Pmem),
+            (
+                "../devices/LNXSYSTM:00/LNXSYBUS:00/ACPI0012:00/ndbus0/region0/namespace0.0/block/pmem0",
+                Transport::Pmem,
+            ),
             ("../devices/virtual/block/loop0", Transport::Virtual),
             ("../devices/platform/floppy.0/block/fd0", Transport::Unknown),
         ] {

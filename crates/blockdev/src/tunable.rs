@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::{identity, is_there};
 use crate::name::DiskName;
-use crate::scheduler::{Scheduler, SchedulerName, SchedulerState, gone, is_absent};
+use crate::scheduler::{Offered, Scheduler, SchedulerName, SchedulerState, gone, is_absent};
 use crate::write;
 
 /// A tunable of one scheduler of a disk: a file beneath `/sys/block/NAME/queue/iosched`, which is
@@ -82,7 +82,17 @@ fn along(scheduler: &str, name: &str) -> &'static [&'static str] {
     match (scheduler, name) {
         ("bfq", "slice_idle") => &["slice_idle_us"],
         ("bfq", "slice_idle_us") => &["slice_idle"],
-        ("bfq", "strict_guarantees") => &["slice_idle_us", "slice_idle"],
+        ("bfq", "strict_guarantees") => &["slice_idle", "slice_idle_us"],
+        _ => &[],
+    }
+}
+
+/// The tunables of a scheduler that something else sets along. Once it is planned that the scheduler
+/// becomes the active one, what they are is not known any more.
+const fn set_along(scheduler: &str) -> &'static [&'static str] {
+    match scheduler.as_bytes() {
+        b"bfq" => &["slice_idle", "slice_idle_us"],
+        b"mq-deadline" => &["async_depth"],
         _ => &[],
     }
 }
@@ -97,21 +107,32 @@ impl SchedulerTunable {
         }
     }
 
-    /// All that the scheduler has which is active now.
+    /// All that the scheduler has which is active now, in an order in which they can be set: what is
+    /// set along comes after what sets it, and of bfq's idling the finer unit is the last word.
     pub(crate) fn all(
         host: &Host,
         disk: &DiskName,
         active: &SchedulerName,
     ) -> Result<Vec<Self>, HostError> {
         match host.list(disk.queue("iosched")) {
-            Ok(names) => Ok(names
-                .into_iter()
-                .map(|name| Self::new(disk, active, name))
-                .collect()),
+            Ok(mut names) => {
+                let last = set_along(active.as_str());
+                names.sort_by_key(|name| last.iter().position(|one| one == name));
+                let knob = |name| Self::new(disk, active, name);
+                Ok(names.into_iter().map(knob).collect())
+            }
             // `none` has no directory.
             Err(error) if is_absent(&error) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Those of a scheduler that is not active yet which something else will set along.
+    pub(crate) fn unsettled(disk: &DiskName, scheduler: &SchedulerName) -> Vec<Self> {
+        let names = set_along(scheduler.as_str()).iter();
+        names
+            .map(|name| Self::new(disk, scheduler, *name))
+            .collect()
     }
 
     pub(crate) fn path(&self) -> String {
@@ -151,12 +172,11 @@ impl Knob for SchedulerTunable {
     type State = TunableState;
 
     fn read(&self, host: &Host) -> Result<TunableState, HostError> {
-        if Scheduler::new(&self.disk).active(host)?.as_ref() != Some(&self.scheduler) {
-            return Ok(if is_there(host, &self.disk)? {
-                TunableState::Inactive
-            } else {
-                TunableState::Gone
-            });
+        match Offered::of(host, &self.disk)? {
+            Some(offered) if offered.active.as_ref() == Some(&self.scheduler) => {}
+            Some(_) => return Ok(TunableState::Inactive),
+            None if is_there(host, &self.disk)? => return Ok(TunableState::Inactive),
+            None => return Ok(TunableState::Gone),
         }
         if !self.is_name() {
             return Ok(TunableState::Missing);
@@ -175,8 +195,10 @@ impl Knob for SchedulerTunable {
     fn turn(&self, host: &mut Host, to: &TunableState) -> Result<(), HostError> {
         let path = self.path();
         let TunableState::Value(text) = to else {
-            return Err(HostError::new(Operation::Write, path, HostErrorKind::Refused)
-                .detail("a tunable cannot be taken away"));
+            return Err(
+                HostError::new(Operation::Write, path, HostErrorKind::Refused)
+                    .detail("a tunable cannot be taken away"),
+            );
         };
         let active = Scheduler::new(&self.disk).active(host)?;
         if active.as_ref() != Some(&self.scheduler) || !self.is_name() {
@@ -184,7 +206,10 @@ impl Knob for SchedulerTunable {
             let lack = self.lacks(host, to)?.unwrap_or_else(|| gone(&self.disk));
             return Err(HostError::not_applicable(Operation::Write, path, lack));
         }
-        write::value(host, &self.disk, &path, text, |_| {
+        write::value(host, &self.disk, &path, text, |host| {
+            if self.read(host) == Ok(TunableState::Missing) {
+                return Some(self.missing(host));
+            }
             Some(
                 Lack::new(
                     LackKind::ValueUnavailable,

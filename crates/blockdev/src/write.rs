@@ -47,7 +47,7 @@ pub(crate) fn value(
             )
             .hint("try again once that is done"),
         )
-    } else if *error.kind() == HostErrorKind::Refused {
+    } else if *error.kind() == HostErrorKind::Refused || is_absent(&error) {
         unavailable(host)
     } else {
         None

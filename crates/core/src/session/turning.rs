@@ -146,7 +146,9 @@ impl Session {
                 _ => return Err(StepFailure::Refused(error)),
             };
             let seen = self.settled(&kind, &step.knob, |seen| *seen != from).ok();
-            let gone = seen.as_ref().is_some_and(|seen| kind.gone(&step.knob, seen));
+            let gone = seen
+                .as_ref()
+                .is_some_and(|seen| kind.gone(&step.knob, seen));
             if !gone && (step.means || seen != Some(from)) {
                 return Err(StepFailure::Refused(error));
             }

@@ -342,6 +342,8 @@ impl Session {
         targets: &[Value],
         reset: Option<&[Value]>,
     ) -> Result<(), LeftBecause> {
+        // What a knob that was put back earlier has moved along is nobody's.
+        let mut moved: HashSet<Key> = HashSet::new();
         for (number, (kept, target)) in step.disturbs.iter().zip(targets).enumerate() {
             let knob = &kept.knob;
             let failed = |why: String| LeftBecause::Disturbed(format!("{knob}: {why}"));
@@ -354,18 +356,20 @@ impl Session {
                 Err(error) if *error.kind() == HostErrorKind::Gone => continue,
                 Err(error) => return Err(failed(chain(&error))),
             };
-            let theirs = reset
-                .and_then(|reset| reset.get(number))
-                .is_some_and(|reset| now != *reset && !kind.torn(knob, &now, reset, target));
+            let left = reset.and_then(|reset| reset.get(number));
+            let theirs = !moved.contains(&knob.key())
+                && left.is_some_and(|left| now != *left && !kind.torn(knob, &now, left, target));
+            if left.is_some_and(|left| left != target) {
+                let along = kind.disturbs(knob, &self.host, target).unwrap_or_default();
+                moved.extend(along.iter().map(AnyKnob::key));
+            }
             if now == *target || theirs {
                 continue;
             }
             let turned = kind.turn(knob, &mut self.host, target);
             let seen = self.settled(&kind, knob, |seen| seen == target);
-            if !seen
-                .as_ref()
-                .is_ok_and(|seen| kind.counts_as(knob, seen, target))
-            {
+            let back = |seen: &Value| kind.counts_as(knob, seen, target) || kind.gone(knob, seen);
+            if !seen.as_ref().is_ok_and(back) {
                 return Err(failed(match turned {
                     Err(error) => chain(&error),
                     Ok(()) => LeftBecause::NotTaken.to_string(),
