@@ -1,0 +1,83 @@
+//! The running machine, its disks, and processes of it.
+
+use std::process::Command;
+
+use hosttune_blockdev::{Disk, DiskKind, SchedulerName};
+use hosttune_boot::Modules;
+use hosttune_core::testing::{Fate, MemoryStore};
+use hosttune_core::{Host, LinuxHost, Session};
+use hosttune_test_machine::{Snapshot, Subtree};
+
+pub(crate) fn live() -> Host {
+    Host::new(LinuxHost::at("/").unwrap())
+}
+
+pub(crate) fn tell(script: &str) -> String {
+    let output = Command::new("sh").args(["-c", script]).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(output.status.success(), "{script}: {said}");
+    said
+}
+
+pub(crate) fn get(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap().trim_end().to_owned()
+}
+
+/// One `write(2)`; the errno of a refusal.
+pub(crate) fn set(path: &str, value: &str) -> Result<(), i32> {
+    use std::io::Write;
+    let file = std::fs::OpenOptions::new().write(true).open(path);
+    let written = file.and_then(|mut file| file.write(value.as_bytes()));
+    written.map(drop).map_err(|error| error.raw_os_error().unwrap_or(0))
+}
+
+/// Has the modules loaded that bring more kinds of disks, and more schedulers.
+pub(crate) fn with_all_disks() {
+    tell("modprobe null_blk nr_devices=1; modprobe -a loop zram bfq kyber-iosched");
+    scsi_debug();
+}
+
+/// A disk that can be unplugged and put in again: its name.
+pub(crate) fn scsi_debug() -> String {
+    tell("modprobe scsi_debug dev_size_mb=8");
+    let find = || {
+        let disks = Disk::all(&live()).unwrap();
+        let is = |disk: &&Disk| disk.model.as_deref() == Some("scsi_debug");
+        disks.iter().find(is).map(|disk| disk.name.to_string())
+    };
+    for _ in 0..100 {
+        if let Some(name) = find() {
+            return name;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("scsi_debug has no disk");
+}
+
+pub(crate) fn host_of_scsi_debug() -> String {
+    let said = tell("grep -l scsi_debug /sys/class/scsi_host/host*/proc_name");
+    let host = said.split('/').nth(4).unwrap();
+    format!("/sys/class/scsi_host/{host}/scan")
+}
+
+/// Disks with requests: what has a scheduler to be chosen.
+pub(crate) fn scheduled() -> Vec<Disk> {
+    let disks = Disk::all(&live()).unwrap();
+    let has = |disk: &Disk| disk.bio_based == Some(false) && disk.kind != DiskKind::Loop;
+    disks.into_iter().filter(has).collect()
+}
+
+pub(crate) fn snapshot() -> Snapshot {
+    Snapshot::of(&[Subtree::BlockDevices])
+}
+
+pub(crate) fn process(store: &MemoryStore, fate: &Fate) -> Session {
+    let host = live().plug(Modules::live()).gated(fate.clone());
+    let session = Session::new(host, "blockdev-test", store.of(fate), "boot").unwrap();
+    session.with(hosttune_blockdev::knobs)
+}
+
+pub(crate) fn name(text: &str) -> SchedulerName {
+    text.parse().unwrap()
+}
