@@ -1,1 +1,239 @@
-fn main() {}
+//! A plan for 100, 1,000 and 10,000 disks of a captured tree: time, memory, and both per disk.
+//!
+//! The limits are those of the largest: 1 second, 64 MB resident; and that the time for one disk does not
+//! grow with their number. Exit code 1 where one is broken.
+//!
+//! Each row is a process of its own: the peak of resident memory is a process's, and never falls.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a program that makes a tree, starts itself over it, and prints what it measures"
+)]
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use hosttune_blockdev::{Attribute, Rule, Rules, Transport};
+use hosttune_core::{Session, Tuning};
+
+const COUNTS: [usize; 3] = [100, 1_000, 10_000];
+const MOST_SECONDS: f64 = 1.0;
+const MOST_MEGABYTES: f64 = 64.0;
+/// Whether the solid ones, a third, have to be switched; `missing` is a scheduler that no disk has.
+const WANTED: [&str; 3] = ["as it is", "switched", "missing"];
+/// By how much the time for one disk may be more among 10,000 than among 1,000.
+const MOST_GROWTH: f64 = 2.0;
+/// Runs of each, the fastest of which counts: the others have waited for somebody.
+const RUNS: usize = 3;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, root, wanted] = arguments.as_slice()
+        && word == "plan"
+    {
+        plan(Path::new(root), wanted);
+        return ExitCode::SUCCESS;
+    }
+    // `cargo test --benches` asks for nothing but that it runs.
+    let quick = arguments.iter().any(|word| word == "--test");
+    let mut broken = Vec::new();
+    println!(
+        "{:>9} {:>7} {:>9} {:>12} {:>8}",
+        "scheduler", "disks", "ms", "µs per disk", "MB"
+    );
+    let mut before = [None; WANTED.len()];
+    for count in COUNTS {
+        if quick && count > COUNTS[0] {
+            break;
+        }
+        let tree = tempfile::tempdir().unwrap();
+        make(tree.path(), count);
+        for (wanted, before) in WANTED.into_iter().zip(&mut before) {
+            let (seconds, megabytes) = measure(tree.path(), wanted);
+            let each = seconds / count as f64;
+            println!(
+                "{wanted:>9} {count:>7} {:>9.1} {:>12.1} {megabytes:>8.1}",
+                seconds * 1e3,
+                each * 1e6
+            );
+            if seconds > MOST_SECONDS {
+                broken.push(format!("{wanted}: {count} disks took {seconds:.2} s"));
+            }
+            if megabytes > MOST_MEGABYTES {
+                broken.push(format!("{wanted}: {count} disks took {megabytes:.1} MB"));
+            }
+            if let Some(before) = *before
+                && count > COUNTS[1]
+                && each > before * MOST_GROWTH
+            {
+                broken.push(format!(
+                    "{wanted}: one of {count} disks takes {:.1} times as long",
+                    each / before
+                ));
+            }
+            *before = Some(each);
+        }
+    }
+    for line in &broken {
+        println!("over the limit: {line}");
+    }
+    ExitCode::from(u8::from(!broken.is_empty()))
+}
+
+/// The fastest of some runs: seconds of the plan, and the most memory that any process had.
+fn measure(tree: &Path, wanted: &str) -> (f64, f64) {
+    let mut best = f64::MAX;
+    let mut most: f64 = 0.0;
+    for _ in 0..RUNS {
+        let this = std::env::current_exe().unwrap();
+        let output = Command::new(this)
+            .args(["plan", &tree.display().to_string(), wanted])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let said = String::from_utf8(output.stdout).unwrap();
+        let mut words = said
+            .split_whitespace()
+            .map(|word| word.parse::<f64>().unwrap());
+        best = best.min(words.next().unwrap());
+        most = most.max(words.next().unwrap());
+    }
+    (best, most)
+}
+
+fn plan(root: &Path, wanted: &str) {
+    let solid = match wanted {
+        "as it is" => "mq-deadline",
+        "switched" => "bfq",
+        _ => "nonesuch",
+    };
+    let rules = Rules::new([
+        Rule::new("nvme")
+            .transport(Transport::Nvme)
+            .scheduler("none".parse().unwrap()),
+        Rule::new("solid-state")
+            .transport(Transport::Sata)
+            .rotational(false)
+            .scheduler(solid.parse().unwrap())
+            .queue(Attribute::ReadAheadKb, 256),
+        Rule::new("rotating")
+            .rotational(true)
+            .model("ST*".parse().unwrap())
+            .size_at_least(1 << 30)
+            .scheduler("mq-deadline".parse().unwrap()),
+        Rule::new("nobody")
+            .transport(Transport::Usb)
+            .queue(Attribute::Nomerges, 2),
+    ]);
+    let session = Session::at(root, "bench")
+        .unwrap()
+        .with(hosttune_blockdev::knobs);
+    let started = Instant::now();
+    let plan = rules.plan(&session).unwrap();
+    let seconds = started.elapsed().as_secs_f64();
+    assert!(!plan.steps.is_empty());
+    println!("{seconds} {}", peak());
+}
+
+/// The most memory that this process had resident, in MB.
+fn peak() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    let kilobytes: f64 = line.split_whitespace().next().unwrap().parse().unwrap();
+    kilobytes / 1024.0
+}
+
+/// A captured tree with so many disks: each third NVMe, solid, and rotating.
+fn make(root: &Path, count: usize) {
+    for directory in ["proc/sys", "sys/block", "sys/devices"] {
+        std::fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    for number in 0..count {
+        let (name, device, model, rotational) = match number % 3 {
+            0 => (
+                format!("nvme{number}n1"),
+                format!("pci0000:00/nvme/nvme{number}/nvme{number}n1"),
+                "Samsung SSD 990",
+                "0",
+            ),
+            1 => (
+                letters(number),
+                format!(
+                    "pci0000:00/ata{number}/host{number}/target0:0:0/0:0:0:0/block/{}",
+                    letters(number)
+                ),
+                "Samsung SSD 870",
+                "0",
+            ),
+            _ => (
+                letters(number),
+                format!(
+                    "pci0000:00/ata{number}/host{number}/target0:0:0/0:0:0:0/block/{}",
+                    letters(number)
+                ),
+                "ST16000NM001G",
+                "1",
+            ),
+        };
+        let directory = root.join("sys/devices").join(&device);
+        std::fs::create_dir_all(directory.join("queue/iosched")).unwrap();
+        std::fs::create_dir_all(directory.join("device")).unwrap();
+        std::fs::create_dir_all(directory.join("mq")).unwrap();
+        symlink(
+            Path::new("../devices").join(&device),
+            root.join("sys/block").join(&name),
+        )
+        .unwrap();
+        let scheduler = if number % 3 == 0 {
+            "[none] mq-deadline kyber bfq"
+        } else {
+            "[mq-deadline] kyber bfq none"
+        };
+        let uevent = format!("MAJOR=8\nMINOR=0\nDEVNAME={name}\nDEVTYPE=disk\nDISKSEQ={number}");
+        for (file, value) in [
+            ("uevent", uevent.as_str()),
+            ("size", "31251759104"),
+            ("wwid", "eui.0025384b1140a5e1"),
+            ("device/model", model),
+            ("device/wwid", "naa.5000c500d5b3b3b3"),
+            ("queue/rotational", rotational),
+            ("queue/scheduler", scheduler),
+            ("queue/nr_requests", "64"),
+            ("queue/read_ahead_kb", "128"),
+            ("queue/wbt_lat_usec", "75000"),
+            ("queue/iosched/fifo_batch", "16"),
+            ("queue/iosched/read_expire", "500"),
+            ("queue/iosched/write_expire", "5000"),
+            ("queue/iosched/front_merges", "1"),
+            ("queue/iosched/writes_starved", "2"),
+            ("queue/iosched/prio_aging_expire", "10000"),
+            ("queue/iosched/async_depth", "64"),
+        ] {
+            std::fs::write(directory.join(file), format!("{value}\n")).unwrap();
+        }
+    }
+}
+
+/// `sda`, …, `sdz`, `sdaa`, …
+fn letters(number: usize) -> String {
+    let mut left = number + 1;
+    let mut name = Vec::new();
+    while left > 0 {
+        left -= 1;
+        name.push(b'a' + u8::try_from(left % 26).unwrap());
+        left /= 26;
+    }
+    name.reverse();
+    format!("sd{}", String::from_utf8(name).unwrap())
+}

@@ -57,12 +57,12 @@ pub use attribute::{Attribute, Refused};
 pub use device::DeviceError;
 pub use disk::{Disk, DiskKind, Facts};
 pub use name::{DiskName, DiskNameError};
-pub use queue_attribute::{AttributeState, QueueAttribute};
+pub use queue_attribute::{AttributeState, QueueAttribute, QueueAttributeError};
 pub use rule::{Condition, Conditions, Glob, GlobError, Rule, Settings, Standing};
 pub use rules::Rules;
 pub use scheduler::{Offered, Scheduler, SchedulerName, SchedulerNameError, SchedulerState};
 pub use transport::Transport;
-pub use tunable::{SchedulerTunable, TunableState};
+pub use tunable::{SchedulerTunable, SchedulerTunableError, TunableState};
 
 /// Makes this crate's kinds of knob known to a session, and the module that a scheduler may need.
 pub fn knobs(registry: &mut hosttune_core::Registry) {

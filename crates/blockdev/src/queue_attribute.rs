@@ -12,9 +12,10 @@ use crate::scheduler::{Scheduler, SchedulerName, gone, is_absent};
 use crate::tunable::SchedulerTunable;
 use crate::write;
 
-/// An attribute of a disk's queue.
+/// An attribute of a disk's queue. As data it is `sda/nr_requests`: there are thousands in a plan for
+/// many disks, and a map of two costs as much as a page of text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(try_from = "String", into = "String")]
 pub struct QueueAttribute {
     /// Whose.
     pub disk: DiskName,
@@ -22,9 +23,33 @@ pub struct QueueAttribute {
     pub attribute: Attribute,
 }
 
-/// What an attribute is.
+/// A text that names no attribute of a disk.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{}' is no attribute of a disk's queue", .0.escape_debug())]
+pub struct QueueAttributeError(String);
+
+impl TryFrom<String> for QueueAttribute {
+    type Error = QueueAttributeError;
+
+    fn try_from(text: String) -> Result<Self, QueueAttributeError> {
+        let read = |text: &str| {
+            let (disk, file) = text.split_once('/')?;
+            let attribute = Attribute::ALL.into_iter().find(|one| one.file() == file)?;
+            Some(Self::new(&disk.parse().ok()?, attribute))
+        };
+        read(&text).ok_or(QueueAttributeError(text))
+    }
+}
+
+impl From<QueueAttribute> for String {
+    fn from(knob: QueueAttribute) -> Self {
+        format!("{}/{}", knob.disk, knob.attribute)
+    }
+}
+
+/// What an attribute is. As data it is a number, or a word where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(from = "Shown", into = "Shown")]
 #[non_exhaustive]
 pub enum AttributeState {
     /// There is no such disk.
@@ -40,6 +65,44 @@ pub enum AttributeState {
         /// The largest that it can be.
         most: u64,
     },
+}
+
+/// How a state is written down.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Shown {
+    Value(u64),
+    Limited { value: u64, most: u64 },
+    Without(Without),
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Without {
+    Gone,
+    Missing,
+}
+
+impl From<Shown> for AttributeState {
+    fn from(shown: Shown) -> Self {
+        match shown {
+            Shown::Value(value) => Self::Value(value),
+            Shown::Limited { value, most } => Self::Limited { value, most },
+            Shown::Without(Without::Gone) => Self::Gone,
+            Shown::Without(Without::Missing) => Self::Missing,
+        }
+    }
+}
+
+impl From<AttributeState> for Shown {
+    fn from(state: AttributeState) -> Self {
+        match state {
+            AttributeState::Value(value) => Self::Value(value),
+            AttributeState::Limited { value, most } => Self::Limited { value, most },
+            AttributeState::Gone => Self::Without(Without::Gone),
+            AttributeState::Missing => Self::Without(Without::Missing),
+        }
+    }
 }
 
 impl AttributeState {
@@ -226,8 +289,8 @@ impl Knob for QueueAttribute {
                     SchedulerTunable::new(&self.disk, &scheduler, Attribute::AsyncDepth.file());
                 Ok(vec![AnyKnob::of(&depth)])
             }
-            // Limits are worked out anew, and read-ahead is raised to twice what is best to read:
-            // since 6.18 that is the largest request on a disk that rotates.
+            // The limits are worked out as a whole by newer kernels, whichever is set, and read-ahead is
+            // raised to 128 KiB at least, and to twice what is best to read at a time.
             Attribute::MaxSectorsKb | Attribute::Iostats | Attribute::AddRandom => {
                 let ahead = Self::new(&self.disk, Attribute::ReadAheadKb);
                 Ok(vec![AnyKnob::of(&ahead)])

@@ -12,7 +12,7 @@ use crate::attribute::Attribute;
 use crate::disk::{identity, is_there};
 use crate::name::DiskName;
 use crate::queue_attribute::QueueAttribute;
-use crate::tunable::{SchedulerTunable, TunableState};
+use crate::tunable::SchedulerTunable;
 use crate::write;
 
 /// A scheduler's name in canonical form: `none`, `mq-deadline`, `bfq`, `kyber`, or one that is not
@@ -23,7 +23,7 @@ pub struct SchedulerName(String);
 
 /// A text that names no scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{}' is no scheduler's name: 1 to 15 characters without blanks and brackets", .0.escape_debug())]
+#[error("'{}' is no scheduler's name: 1 to 15 characters without blanks, slashes and brackets", .0.escape_debug())]
 pub struct SchedulerNameError(String);
 
 /// `ELV_NAME_MAX` without the end mark.
@@ -67,7 +67,7 @@ impl FromStr for SchedulerName {
             && name.len() <= LONGEST
             && name
                 .bytes()
-                .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'[' | b']'));
+                .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'[' | b']' | b'(' | b'/'));
         if usable {
             Ok(Self(name.to_owned()))
         } else {
@@ -159,15 +159,15 @@ pub(crate) fn is_absent(error: &HostError) -> bool {
 /// Switching costs tens of milliseconds, in which the queue stands still, and resets
 /// `nr_requests`, `async_depth`, with bfq `wbt_lat_usec`, and every tunable of the scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(transparent)]
 pub struct Scheduler {
     /// Whose.
     pub disk: DiskName,
 }
 
-/// What a disk's scheduler is.
+/// What a disk's scheduler is. As data it is its name, and what is none stands in parentheses.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum SchedulerState {
     /// There is no such disk.
@@ -176,6 +176,28 @@ pub enum SchedulerState {
     BioBased,
     /// This one; `none` is one too.
     Active(SchedulerName),
+}
+
+impl TryFrom<String> for SchedulerState {
+    type Error = SchedulerNameError;
+
+    fn try_from(text: String) -> Result<Self, SchedulerNameError> {
+        match text.as_str() {
+            "(gone)" => Ok(Self::Gone),
+            "(bio-based)" => Ok(Self::BioBased),
+            name => name.parse().map(Self::Active),
+        }
+    }
+}
+
+impl From<SchedulerState> for String {
+    fn from(state: SchedulerState) -> Self {
+        match state {
+            SchedulerState::Gone => "(gone)".to_owned(),
+            SchedulerState::BioBased => "(bio-based)".to_owned(),
+            SchedulerState::Active(name) => name.0,
+        }
+    }
 }
 
 impl Scheduler {
@@ -273,24 +295,18 @@ impl Knob for Scheduler {
 
     /// In the order in which they are put back: `nr_requests` moves the depths that follow it.
     fn disturbs(&self, host: &Host, to: &SchedulerState) -> Result<Vec<AnyKnob>, HostError> {
-        let mut knobs = Vec::new();
-        for attribute in [
+        let attributes = [
             Attribute::NrRequests,
             Attribute::AsyncDepth,
             Attribute::WbtLatUsec,
-        ] {
-            let knob = QueueAttribute::new(&self.disk, attribute);
-            if host.exists(knob.path())? {
-                knobs.push(AnyKnob::of(&knob));
-            }
-        }
+        ];
+        let mut knobs: Vec<AnyKnob> = attributes
+            .iter()
+            .map(|attribute| AnyKnob::of(&QueueAttribute::new(&self.disk, *attribute)))
+            .collect();
         if let Some(active) = self.active(host)? {
-            for knob in SchedulerTunable::all(host, &self.disk, &active)? {
-                // What cannot be read cannot be put back, and what cannot be written is not reset.
-                if matches!(knob.read(host), Ok(TunableState::Value(_))) {
-                    knobs.push(AnyKnob::of(&knob));
-                }
-            }
+            let tunables = SchedulerTunable::all(host, &self.disk, &active)?;
+            knobs.extend(tunables.iter().map(AnyKnob::of));
         }
         if let SchedulerState::Active(name) = to {
             let unsettled = SchedulerTunable::unsettled(&self.disk, name);

@@ -53,6 +53,8 @@ pub struct MemoryDisk {
     pub max_sectors_kb: u64,
     /// `read_ahead_kb` as it comes up.
     pub read_ahead_kb: u64,
+    /// What is best to read at a time, in KiB; 0 where the device does not say.
+    pub optimal_io_kb: u64,
     /// The scheduler as it comes up.
     pub scheduler: &'static str,
 }
@@ -72,6 +74,7 @@ impl MemoryDisk {
             max_hw_sectors_kb: 32_767,
             max_sectors_kb: 1280,
             read_ahead_kb: 128,
+            optimal_io_kb: 0,
             scheduler: "mq-deadline",
         }
     }
@@ -117,6 +120,7 @@ pub fn with_disk(memory: Memory, linux: Linux, disk: &MemoryDisk) -> Memory {
         rotational: disk.rotational,
         max_hw_sectors_kb: disk.max_hw_sectors_kb,
         max_sectors_kb: disk.max_sectors_kb,
+        optimal_io_kb: disk.optimal_io_kb,
     };
     let directory = disk.directory();
     let all = Behaviour::takes_all;
@@ -358,6 +362,7 @@ struct Kernel {
     rotational: bool,
     max_hw_sectors_kb: u64,
     max_sectors_kb: u64,
+    optimal_io_kb: u64,
 }
 
 /// `kstrtoul` and what the queue's own reader adds: no blanks, decimal, no more than 32 bits.
@@ -462,12 +467,16 @@ impl Kernel {
         Ok(())
     }
 
-    /// Newer kernels work the limits out as a whole, and read-ahead with them.
+    /// Newer kernels work the limits out as a whole, whether anything has changed or not, and raise
+    /// read-ahead to twice what is best to read at a time: the largest request where the disk rotates.
     fn limits_changed(&self, tree: &mut Tree) {
-        if self.linux >= Linux::V7_2 && self.rotational {
-            let best = 2 * self.number(tree, "max_sectors_kb") / 4 * 4;
+        if self.linux >= Linux::V7_2 {
+            let best = match self.optimal_io_kb {
+                0 if self.rotational => self.number(tree, "max_sectors_kb"),
+                best => best,
+            };
             let ahead = self.number(tree, "read_ahead_kb");
-            self.set(tree, "read_ahead_kb", ahead.max(best));
+            self.set(tree, "read_ahead_kb", ahead.max(2 * best / 4 * 4).max(128));
         }
     }
 

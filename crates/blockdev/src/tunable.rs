@@ -11,9 +11,9 @@ use crate::scheduler::{Offered, Scheduler, SchedulerName, SchedulerState, gone, 
 use crate::write;
 
 /// A tunable of one scheduler of a disk: a file beneath `/sys/block/NAME/queue/iosched`, which is
-/// there for as long as the scheduler is the active one.
+/// there for as long as the scheduler is the active one. As data it is `sda/bfq/low_latency`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(try_from = "String", into = "String")]
 pub struct SchedulerTunable {
     /// Whose.
     pub disk: DiskName,
@@ -23,9 +23,37 @@ pub struct SchedulerTunable {
     pub name: String,
 }
 
-/// What a tunable is.
+/// A text that names no tunable of a disk's scheduler.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{}' is no tunable of a disk's scheduler", .0.escape_debug())]
+pub struct SchedulerTunableError(String);
+
+impl TryFrom<String> for SchedulerTunable {
+    type Error = SchedulerTunableError;
+
+    fn try_from(text: String) -> Result<Self, SchedulerTunableError> {
+        let read = |text: &str| {
+            let (disk, rest) = text.split_once('/')?;
+            let (scheduler, name) = rest.split_once('/')?;
+            Some(Self::new(
+                &disk.parse().ok()?,
+                &scheduler.parse().ok()?,
+                name,
+            ))
+        };
+        read(&text).ok_or(SchedulerTunableError(text))
+    }
+}
+
+impl From<SchedulerTunable> for String {
+    fn from(knob: SchedulerTunable) -> Self {
+        format!("{}/{}/{}", knob.disk, knob.scheduler, knob.name)
+    }
+}
+
+/// What a tunable is. As data it is its text, and what is none stands in parentheses.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(from = "String", into = "String")]
 #[non_exhaustive]
 pub enum TunableState {
     /// There is no such disk.
@@ -36,6 +64,28 @@ pub enum TunableState {
     Missing,
     /// The scheduler is active, and it is this.
     Value(String),
+}
+
+impl From<String> for TunableState {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "(gone)" => Self::Gone,
+            "(inactive)" => Self::Inactive,
+            "(missing)" => Self::Missing,
+            _ => Self::Value(text),
+        }
+    }
+}
+
+impl From<TunableState> for String {
+    fn from(state: TunableState) -> Self {
+        match state {
+            TunableState::Gone => "(gone)".to_owned(),
+            TunableState::Inactive => "(inactive)".to_owned(),
+            TunableState::Missing => "(missing)".to_owned(),
+            TunableState::Value(text) => text,
+        }
+    }
 }
 
 impl TunableState {
@@ -73,6 +123,36 @@ fn rounding(scheduler: &str, name: &str) -> Rounding {
             Rounding::Positive
         }
         _ => Rounding::None,
+    }
+}
+
+/// Whether no other scheduler has a tunable of that name.
+fn is_of_one(scheduler: &str, name: &str) -> bool {
+    match scheduler {
+        "mq-deadline" => matches!(
+            name,
+            "fifo_batch"
+                | "front_merges"
+                | "prio_aging_expire"
+                | "read_expire"
+                | "write_expire"
+                | "writes_starved"
+        ),
+        "kyber" => matches!(name, "read_lat_nsec" | "write_lat_nsec"),
+        "bfq" => matches!(
+            name,
+            "back_seek_max"
+                | "back_seek_penalty"
+                | "fifo_expire_async"
+                | "fifo_expire_sync"
+                | "low_latency"
+                | "max_budget"
+                | "slice_idle"
+                | "slice_idle_us"
+                | "strict_guarantees"
+                | "timeout_sync"
+        ),
+        _ => false,
     }
 }
 
@@ -148,6 +228,21 @@ impl SchedulerTunable {
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     }
 
+    /// What its file holds; `None` where there is no such file.
+    fn shown(&self, host: &Host) -> Result<Option<TunableState>, HostError> {
+        match host.read_text(self.path()) {
+            Ok(text) => Ok(Some(TunableState::Value(text.trim().to_owned()))),
+            // What cannot be read cannot be put back: as good as not there.
+            Err(error)
+                if is_absent(&error)
+                    || matches!(error.kind(), HostErrorKind::Denied | HostErrorKind::Refused) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn missing(&self, host: &Host) -> Lack {
         let there = host.list(self.disk.queue("iosched")).unwrap_or_default();
         let lack = Lack::new(
@@ -172,24 +267,22 @@ impl Knob for SchedulerTunable {
     type State = TunableState;
 
     fn read(&self, host: &Host) -> Result<TunableState, HostError> {
+        // A name that only one scheduler has tells by itself which one is active. There are many
+        // tunables to a disk, and each answer costs as much as the question before it.
+        let only = is_of_one(self.scheduler.as_str(), &self.name);
+        if only && let Some(state) = self.shown(host)? {
+            return Ok(state);
+        }
         match Offered::of(host, &self.disk)? {
             Some(offered) if offered.active.as_ref() == Some(&self.scheduler) => {}
             Some(_) => return Ok(TunableState::Inactive),
             None if is_there(host, &self.disk)? => return Ok(TunableState::Inactive),
             None => return Ok(TunableState::Gone),
         }
-        if !self.is_name() {
+        if !self.is_name() || only {
             return Ok(TunableState::Missing);
         }
-        match host.read_text(self.path()) {
-            Ok(text) => Ok(TunableState::Value(text.trim().to_owned())),
-            Err(error) if is_absent(&error) => Ok(if is_there(host, &self.disk)? {
-                TunableState::Missing
-            } else {
-                TunableState::Gone
-            }),
-            Err(error) => Err(error),
-        }
+        Ok(self.shown(host)?.unwrap_or(TunableState::Missing))
     }
 
     fn turn(&self, host: &mut Host, to: &TunableState) -> Result<(), HostError> {
@@ -242,7 +335,7 @@ impl Knob for SchedulerTunable {
         let TunableState::Value(text) = to else {
             return Ok(None);
         };
-        if text.trim().is_empty() || text.contains(['\n', '\0']) {
+        if text.trim().is_empty() || text.contains(['\n', '\0', '(']) {
             return Ok(Some(
                 Lack::new(
                     LackKind::ValueUnavailable,

@@ -3,7 +3,7 @@
 use hosttune_blockdev::testing::{Linux, offer};
 use hosttune_blockdev::{Attribute, Rule, Rules, Transport};
 use hosttune_boot::Modules;
-use hosttune_boot::testing::{Described, MemoryModules, Nothing, with_modules};
+use hosttune_boot::testing::{Described, MemoryModules, with_modules};
 use hosttune_core::testing::{Behaviour, Fate, Machine, MemoryStore, World};
 use hosttune_core::{Error, Finding, Host, LackKind, Session, State, Tuning};
 

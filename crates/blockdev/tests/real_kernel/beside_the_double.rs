@@ -36,15 +36,36 @@ fn double_of(disk: &Disk) -> Memory {
         max_hw_sectors_kb: number("max_hw_sectors_kb"),
         max_sectors_kb: number("max_sectors_kb"),
         read_ahead_kb: number("read_ahead_kb"),
+        // On a disk that rotates newer kernels show their own guess.
+        optimal_io_kb: if disk.rotational == Some(true) {
+            0
+        } else {
+            number("optimal_io_size") / 1024
+        },
         scheduler: "none",
         ..MemoryDisk::scsi(disk.name.as_str(), "ata1/host1", false, 1)
     };
     let memory = with_disk(Memory::new(), linux(), &spec);
-    for file in ["add_random", "iostats", "rq_affinity", "nomerges", "wbt_lat_usec"] {
+    for file in [
+        "add_random",
+        "iostats",
+        "rq_affinity",
+        "nomerges",
+        "wbt_lat_usec",
+    ] {
         let path = format!("/sys/block/{disk}/queue/{file}");
         let at = format!("/sys/devices/{}/queue/{file}", spec.device);
         assert!(memory.get(&at).is_some(), "{at}");
         memory.change(|tree| tree.set(&at, &get(&path)));
+    }
+    // Once somebody has set it, bfq leaves it as it is; that is not shown by itself.
+    if linux() >= Linux::V7_2 {
+        set(&format!("{queue}/scheduler"), "bfq").unwrap();
+        if get(&format!("{queue}/wbt_lat_usec")) != "0" {
+            let unseen = format!("{}/{disk}/wbt", hosttune_blockdev::testing::UNSEEN);
+            memory.change(|tree| tree.set(unseen, "manual"));
+        }
+        set(&format!("{queue}/scheduler"), "none").unwrap();
     }
     // What the kernel says first, the double says as well: the order of the modules is the kernel's.
     let shown = get(&format!("{queue}/scheduler"));
@@ -66,7 +87,10 @@ struct Numbers(u64);
 
 impl Numbers {
     fn below(&mut self, most: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % most
     }
 
@@ -76,13 +100,53 @@ impl Numbers {
 }
 
 const SCHEDULERS: [&str; 14] = [
-    "none", "mq-deadline", "deadline", "bfq", "kyber", " none ", "none ", " mq-deadline", "nonesuch",
-    "noop", "NONE", "bfq x", "\t", "kyber",
+    "none",
+    "mq-deadline",
+    "deadline",
+    "bfq",
+    "kyber",
+    " none ",
+    "none ",
+    " mq-deadline",
+    "nonesuch",
+    "noop",
+    "NONE",
+    "bfq x",
+    "\t",
+    "kyber",
 ];
 
 const VALUES: [&str; 30] = [
-    "0", "1", "2", "3", "4", "5", "7", "9", "16", "31", "32", "64", "65", "100", "127", "250", "512",
-    "1280", "2049", "5000", "32768", "4294967295", "4294967296", "-1", "-2", "+5", " 5", "5 ", "x", "0x10",
+    "0",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+    "7",
+    "9",
+    "16",
+    "31",
+    "32",
+    "64",
+    "65",
+    "100",
+    "127",
+    "250",
+    "512",
+    "1280",
+    "2049",
+    "5000",
+    "32768",
+    "4294967295",
+    "4294967296",
+    "-1",
+    "-2",
+    "+5",
+    " 5",
+    "5 ",
+    "x",
+    "0x10",
 ];
 
 /// Of tunables only what no kernel reads by another base.
@@ -97,10 +161,17 @@ pub(crate) fn the_double_answers_as_the_kernel() {
         let originals: Vec<(String, String)> = SHOWN
             .iter()
             .map(|file| format!("{queue}/{file}"))
-            .filter_map(|path| Some((path.clone(), std::fs::read_to_string(&path).ok()?.trim().to_owned())))
+            .filter_map(|path| {
+                Some((
+                    path.clone(),
+                    std::fs::read_to_string(&path).ok()?.trim().to_owned(),
+                ))
+            })
             .collect();
-        set(&format!("{queue}/scheduler"), "none").unwrap();
-        // Somebody's value is somebody's for ever; the default one is the kernel's own.
+        // What nobody has set is what there is after a switch.
+        for scheduler in ["mq-deadline", "none"] {
+            set(&format!("{queue}/scheduler"), scheduler).unwrap();
+        }
         let memory = double_of(&disk);
         let mut numbers = Numbers(7);
         let mut history = Vec::new();
@@ -130,7 +201,14 @@ pub(crate) fn the_double_answers_as_the_kernel() {
             let doubled = memory.write(format!("/sys/block/{disk}/queue/{file}"), value);
             writes += 1;
             history.push(format!("{file}={value:?}"));
-            let when = || format!("{disk} ({} {:?}): {}", disk.transport, disk.rotational, history.join(", "));
+            let when = || {
+                format!(
+                    "{disk} ({} {:?}): {}",
+                    disk.transport,
+                    disk.rotational,
+                    history.join(", ")
+                )
+            };
             assert_eq!(answer, doubled, "{}", when());
             let shown = SHOWN
                 .iter()
@@ -159,7 +237,10 @@ pub(crate) fn the_double_answers_as_the_kernel() {
 pub(crate) fn attributes_make_of_values_what_is_predicted() {
     with_all_disks();
     let disks = scheduled();
-    let disk = disks.iter().find(|disk| disk.transport == Transport::Scsi).unwrap();
+    let disk = disks
+        .iter()
+        .find(|disk| disk.transport == Transport::Scsi)
+        .unwrap();
     let queue = format!("/sys/block/{disk}/queue");
     let before = get(&format!("{queue}/scheduler"));
     set(&format!("{queue}/scheduler"), "mq-deadline").unwrap();
@@ -167,26 +248,57 @@ pub(crate) fn attributes_make_of_values_what_is_predicted() {
     for attribute in Attribute::ALL {
         let path = format!("{queue}/{}", attribute.file());
         let Ok(original) = std::fs::read_to_string(&path) else {
-            assert!(attribute == Attribute::AsyncDepth && linux() == Linux::V6_1, "{attribute}");
+            assert!(
+                attribute == Attribute::AsyncDepth && linux() == Linux::V6_1,
+                "{attribute}"
+            );
             println!("this kernel has no {attribute}");
             continue;
         };
         let mut refused = 0;
-        for value in [0, 1, 2, 3, 4, 5, 7, 9, 64, 65, 127, 1281, 2048, 32_768, 999_999, 4_294_967_296] {
+        for value in [
+            0,
+            1,
+            2,
+            3,
+            4,
+            5,
+            7,
+            9,
+            64,
+            65,
+            127,
+            1281,
+            2048,
+            32_768,
+            999_999,
+            4_294_967_296,
+        ] {
             let Ok(predicted) = attribute.predict(value, 4, Some(most)) else {
                 refused += 1;
                 continue;
             };
             // Limits of the device are asked of it.
-            let written = if attribute == Attribute::MaxSectorsKb { value.min(most) } else { value };
+            let written = if attribute == Attribute::MaxSectorsKb {
+                value.min(most)
+            } else {
+                value
+            };
             match set(&path, &written.to_string()) {
                 Ok(()) if attribute == Attribute::AsyncDepth => {
                     let requests: u64 = get(&format!("{queue}/nr_requests")).parse().unwrap();
-                    assert_eq!(get(&path), predicted.min(requests).to_string(), "{attribute} {value}");
+                    assert_eq!(
+                        get(&path),
+                        predicted.min(requests).to_string(),
+                        "{attribute} {value}"
+                    );
                 }
                 Ok(()) => assert_eq!(get(&path), predicted.to_string(), "{attribute} {value}"),
                 Err(errno) => {
-                    assert!(attribute == Attribute::NrRequests && value > 2048, "{attribute} {value}: {errno}");
+                    assert!(
+                        attribute == Attribute::NrRequests && value > 2048,
+                        "{attribute} {value}: {errno}"
+                    );
                 }
             }
         }

@@ -29,7 +29,9 @@ pub(crate) fn set(path: &str, value: &str) -> Result<(), i32> {
     use std::io::Write;
     let file = std::fs::OpenOptions::new().write(true).open(path);
     let written = file.and_then(|mut file| file.write(value.as_bytes()));
-    written.map(drop).map_err(|error| error.raw_os_error().unwrap_or(0))
+    written
+        .map(drop)
+        .map_err(|error| error.raw_os_error().unwrap_or(0))
 }
 
 /// Has the modules loaded that bring more kinds of disks, and more schedulers.
@@ -70,6 +72,23 @@ pub(crate) fn scheduled() -> Vec<Disk> {
 
 pub(crate) fn snapshot() -> Snapshot {
     Snapshot::of(&[Subtree::BlockDevices])
+}
+
+/// Of the queues of these disks only, for the many looks in between.
+pub(crate) fn queues(disks: &[&str]) -> Snapshot {
+    let mut files = Vec::new();
+    for disk in disks {
+        for directory in [
+            format!("/sys/block/{disk}/queue"),
+            format!("/sys/block/{disk}/queue/iosched"),
+        ] {
+            // `none` has nothing of its own, and that is a value too.
+            files.push(directory.clone().into());
+            let entries = std::fs::read_dir(&directory).into_iter().flatten();
+            files.extend(entries.map(|entry| entry.unwrap().path()));
+        }
+    }
+    Snapshot::of_files(&files)
 }
 
 pub(crate) fn process(store: &MemoryStore, fate: &Fate) -> Session {

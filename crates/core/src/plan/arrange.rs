@@ -329,8 +329,14 @@ pub(crate) struct Arranged {
 pub(crate) fn arrange(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Result<Arranged, Error> {
     let mut declared: Vec<Declared> = declared;
     let mut order: Vec<usize> = (0..declared.len()).collect();
-    let mut outcomes: Vec<Option<Outcome>> =
-        declared.iter().map(|wish| wish.outcome.clone()).collect();
+    // Taken and not copied: in a plan for thousands of things they are most of it.
+    let mut outcomes: Vec<Option<Outcome>> = declared
+        .iter_mut()
+        .map(|wish| {
+            wish.ahead_before = Vec::new();
+            wish.outcome.take()
+        })
+        .collect();
     for (wish, outcome) in declared.iter().zip(&mut outcomes) {
         if !matches!(wish.role, Role::End | Role::Means) {
             *outcome = None;

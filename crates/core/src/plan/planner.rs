@@ -184,6 +184,7 @@ impl<'a> Planner<'a> {
 
     pub(crate) fn into_plan(mut self, owner: &str) -> Result<Plan, Error> {
         self.check()?;
+        self.ahead = HashMap::new();
         let arranged = arrange::arrange(&mut self.sight, self.declared)?;
         Ok(Plan {
             owner: owner.to_owned(),
