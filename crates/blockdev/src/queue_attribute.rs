@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::attribute::Attribute;
 use crate::disk::{identity, is_there};
 use crate::name::DiskName;
-use crate::scheduler::{Scheduler, SchedulerName, gone, is_absent};
+use crate::scheduler::{Offered, Scheduler, SchedulerName, gone, is_absent};
 use crate::tunable::SchedulerTunable;
 use crate::write;
 
@@ -203,7 +203,8 @@ impl Knob for QueueAttribute {
                 return Ok(AttributeState::Missing);
             }
             Err(error) if is_absent(&error) => {
-                return Ok(if is_there(host, &self.disk)? {
+                let there = Offered::of(host, &self.disk)?.is_some() || is_there(host, &self.disk)?;
+                return Ok(if there {
                     AttributeState::Missing
                 } else {
                     AttributeState::Gone

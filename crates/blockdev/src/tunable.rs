@@ -267,9 +267,9 @@ impl Knob for SchedulerTunable {
     type State = TunableState;
 
     fn read(&self, host: &Host) -> Result<TunableState, HostError> {
-        // A name that only one scheduler has tells by itself which one is active. There are many
-        // tunables to a disk, and each answer costs as much as the question before it.
-        let only = is_of_one(self.scheduler.as_str(), &self.name);
+        // A name that only one scheduler has tells by itself which one is active. In a look the
+        // scheduler is known anyway, from the knob before.
+        let only = host.look().is_none() && is_of_one(self.scheduler.as_str(), &self.name);
         if only && let Some(state) = self.shown(host)? {
             return Ok(state);
         }

@@ -9,8 +9,8 @@ mod fs;
 pub(crate) mod linux;
 
 use std::any::{Any, TypeId, type_name};
-use std::cell::Cell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -89,7 +89,16 @@ pub struct Host {
     gate: Option<Box<dyn Gate>>,
     looks: Cell<u64>,
     looking: Cell<Option<Look>>,
+    /// What was read last in this look: see [`read`](Self::read).
+    last: RefCell<VecDeque<(PathBuf, Result<Vec<u8>, HostError>)>>,
 }
+
+/// How many of the files that were read last in a look are kept. What is asked twice is asked soon
+/// after, as the knobs of one thing stand together.
+const KEPT_IN_A_LOOK: usize = 16;
+
+/// What is longer is no value of a knob: a list of modules, a configuration.
+const LARGEST_KEPT: usize = 4096;
 
 impl Host {
     /// A host over a file system and nothing else plugged in.
@@ -100,6 +109,7 @@ impl Host {
             gate: None,
             looks: Cell::new(0),
             looking: Cell::new(None),
+            last: RefCell::default(),
         }
     }
 
@@ -129,6 +139,7 @@ impl Host {
     /// Begins a look; it ends with what is returned.
     pub(crate) fn begin_look(&self) -> Looking<'_> {
         self.looks.set(self.looks.get() + 1);
+        self.last.borrow_mut().clear();
         let before = self.looking.replace(Some(Look(self.looks.get())));
         Looking { host: self, before }
     }
@@ -138,12 +149,35 @@ impl Host {
         self.fs.root_kind()
     }
 
-    /// Reads a whole file.
+    /// Reads a whole file. In a [look](Self::look) the answer of just before is given again: a plan asks
+    /// what a knob is, what it lacks, and what hangs on it, all from the same file.
     ///
     /// # Errors
     /// Whatever the host answers; `Missing` where there is no such file.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Vec<u8>, HostError> {
-        self.fs.read(path.as_ref())
+        let path = path.as_ref();
+        if self.looking.get().is_none() {
+            return self.fs.read(path);
+        }
+        let mut last = self.last.borrow_mut();
+        let known = last
+            .iter()
+            .find(|(known, _)| known.as_os_str() == path.as_os_str());
+        if let Some((_, answer)) = known {
+            return answer.clone();
+        }
+        let answer = self.fs.read(path);
+        if answer
+            .as_ref()
+            .is_ok_and(|bytes| bytes.len() > LARGEST_KEPT)
+        {
+            return answer;
+        }
+        if last.len() == KEPT_IN_A_LOOK {
+            last.pop_front();
+        }
+        last.push_back((path.to_owned(), answer.clone()));
+        answer
     }
 
     /// Reads a whole file as text.
@@ -152,7 +186,7 @@ impl Host {
     /// As [`read`](Self::read), and `Malformed` where it is not UTF-8.
     pub fn read_text(&self, path: impl AsRef<Path>) -> Result<String, HostError> {
         let path = path.as_ref();
-        String::from_utf8(self.fs.read(path)?)
+        String::from_utf8(self.read(path)?)
             .map_err(|_| HostError::malformed(path.display().to_string(), "it is not UTF-8 text"))
     }
 
@@ -319,6 +353,7 @@ pub(crate) struct Looking<'a> {
 impl Drop for Looking<'_> {
     fn drop(&mut self) {
         self.host.looking.set(self.before);
+        self.host.last.borrow_mut().clear();
     }
 }
 
