@@ -90,8 +90,11 @@ pub struct Host {
     looks: Cell<u64>,
     looking: Cell<Option<Look>>,
     /// What was read last in this look: see [`read`](Self::read).
-    last: RefCell<VecDeque<(PathBuf, Result<Vec<u8>, HostError>)>>,
+    last: RefCell<VecDeque<Answer>>,
 }
+
+/// A file that was read in a look, and what it said.
+type Answer = (PathBuf, Result<Vec<u8>, HostError>);
 
 /// How many of the files that were read last in a look are kept. What is asked twice is asked soon
 /// after, as the knobs of one thing stand together.
@@ -403,5 +406,34 @@ pub fn host_path(path: impl Into<PathBuf>) -> Result<PathBuf, HostError> {
             crate::HostErrorKind::OutsideRoot,
         )
         .with_hint("give an absolute path without '..'"))
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "testing")]
+mod tests {
+    use super::*;
+    use crate::testing::{Behaviour, Fate, Memory};
+
+    #[test]
+    fn a_look_is_as_of_one_moment_and_what_comes_after_it_is_fresh() {
+        let memory = Memory::new().file("/sys/value", "1", Behaviour::takes_all());
+        let host = Host::new(memory.host(&Fate::lives()));
+        let read = || host.read_text("/sys/value").unwrap();
+        let look = host.begin_look();
+        assert_eq!(read(), "1\n");
+        assert!(host.read("/sys/none").is_err());
+        memory.write("/sys/value", "2").unwrap();
+        assert_eq!(read(), "1\n");
+        // Only the last few are kept.
+        for number in 0..KEPT_IN_A_LOOK {
+            let _ = host.read(format!("/sys/{number}"));
+        }
+        assert_eq!(read(), "2\n");
+        drop(look);
+        memory.write("/sys/value", "3").unwrap();
+        assert_eq!(read(), "3\n");
+        memory.write("/sys/value", "4").unwrap();
+        assert_eq!(read(), "4\n");
     }
 }
