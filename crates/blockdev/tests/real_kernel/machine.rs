@@ -48,7 +48,7 @@ pub(crate) fn scsi_debug() -> String {
         let is = |disk: &&Disk| disk.model.as_deref() == Some("scsi_debug");
         disks.iter().find(is).map(|disk| disk.name.to_string())
     };
-    for _ in 0..100 {
+    for _ in 0..600 {
         if let Some(name) = find() {
             return name;
         }
