@@ -498,7 +498,8 @@ impl Kernel {
         if !known {
             return Err(EINVAL);
         }
-        if self.active(tree) != name {
+        // Newer kernels go through all of a switch from none to none, and reset what hangs on it.
+        if self.active(tree) != name || self.linux >= Linux::V7_2 && name == "none" {
             self.switch(tree, name);
         }
         Ok(())
