@@ -112,8 +112,9 @@ impl LinuxHost {
     ///
     /// A knob is read when it is planned and again after each turn, and opening costs more than
     /// reading. The kernel works the value out anew for every read at offset 0, and answers a
-    /// read of something that has gone meanwhile with ENOENT or ENODEV. Another thing may have its
-    /// name by then: so it is opened anew.
+    /// read of something that has gone meanwhile with ENOENT or ENODEV. What has its name by then is
+    /// another file (a disk that came back, what a governor can be told once it is in use again): so
+    /// it is opened anew.
     fn read_live(&self, path: &Path) -> Result<Vec<u8>, Errno> {
         let mut kept = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = kept.get(path) {

@@ -323,8 +323,18 @@ impl Session {
         disturbs
             .map(|(number, kept)| {
                 let now = self.now(&kept.knob);
+                // One that has gone holds nothing of anybody's: what makes it anew is to find what
+                // it was before.
+                let gone = |now: &Value| {
+                    let kind = self.kind_or_malformed(&kept.knob);
+                    kind.is_ok_and(|kind| kind.gone(&kept.knob, now))
+                };
                 match (after.get(number), &kept.state, now) {
-                    (Some(after), _, Ok(now)) if now != *after && !ours(&kept.knob) => now,
+                    (Some(after), _, Ok(now))
+                        if now != *after && !gone(&now) && !ours(&kept.knob) =>
+                    {
+                        now
+                    }
                     (_, Before::Known(before), _) => before.clone(),
                     // What it was is written down before the turn; where that is lost, at least
                     // what it shows now is kept.

@@ -1,0 +1,218 @@
+//! The mode of a driver that has several: whether it decides itself, or the kernel's governors do.
+
+use std::fmt;
+
+use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use serde::{Deserialize, Serialize};
+
+use crate::attribute::Attribute;
+use crate::frequency::{Bound, FrequencyLimit, come_to_rest};
+use crate::governor::PolicyGovernor;
+use crate::policy::PolicyNumber;
+use crate::preference::PolicyPreference;
+use crate::tunable::GovernorTunable;
+
+/// A driver that has modes.
+///
+/// Switching takes every policy away and makes it anew, with the governor that the kernel starts
+/// with and no limits: all of it is kept and put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriverMode {
+    /// `intel_pstate`.
+    IntelPstate,
+    /// `amd_pstate`.
+    AmdPstate,
+}
+
+/// How such a driver works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Mode {
+    /// The driver or the processor decides.
+    Active,
+    /// One of the kernel's governors does.
+    Passive,
+    /// A governor sets the limits and the processor decides within them; `amd_pstate` only.
+    Guided,
+}
+
+/// What the mode of a driver is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModeState {
+    /// There is no such driver, or its mode is fixed.
+    Missing,
+    /// It drives nothing, in the kernel's word: `off`, `disable`.
+    Idle(String),
+    /// It works so.
+    Is(Mode),
+}
+
+impl Mode {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Passive => "passive",
+            Self::Guided => "guided",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl DriverMode {
+    /// That of this machine, where there is one.
+    ///
+    /// # Errors
+    /// Whatever the host answers.
+    pub fn of(host: &Host) -> Result<Option<Self>, HostError> {
+        for one in [Self::IntelPstate, Self::AmdPstate] {
+            if host.exists(one.path())? {
+                return Ok(Some(one));
+            }
+        }
+        Ok(None)
+    }
+
+    fn path(self) -> String {
+        let driver = match self {
+            Self::IntelPstate => "intel_pstate",
+            Self::AmdPstate => "amd_pstate",
+        };
+        format!("/sys/devices/system/cpu/{driver}/status")
+    }
+}
+
+impl fmt::Display for DriverMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::IntelPstate => "intel_pstate status",
+            Self::AmdPstate => "amd_pstate status",
+        })
+    }
+}
+
+impl Knob for DriverMode {
+    const NAME: &'static str = "cpu-driver-mode";
+    type State = ModeState;
+
+    fn read(&self, host: &Host) -> Result<ModeState, HostError> {
+        let text = match host.read_text(self.path()) {
+            Ok(text) => text,
+            Err(error) if *error.kind() == HostErrorKind::Missing => {
+                return Ok(ModeState::Missing);
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(match text.trim() {
+            "active" => ModeState::Is(Mode::Active),
+            "passive" => ModeState::Is(Mode::Passive),
+            "guided" => ModeState::Is(Mode::Guided),
+            other => ModeState::Idle(other.to_owned()),
+        })
+    }
+
+    fn turn(&self, host: &mut Host, to: &ModeState) -> Result<(), HostError> {
+        match to {
+            ModeState::Is(mode) => {
+                host.write_value(self.path(), format!("{mode}\n").as_bytes())?;
+                come_to_rest(host)
+            }
+            ModeState::Missing | ModeState::Idle(_) => {
+                Err(
+                    HostError::new(Operation::Remove, self.path(), HostErrorKind::Refused)
+                        .detail("a driver that drives nothing is nothing to go to"),
+                )
+            }
+        }
+    }
+
+    fn lacks(&self, host: &Host, to: &ModeState) -> Result<Option<Lack>, HostError> {
+        let mode = match to {
+            ModeState::Is(mode) => *mode,
+            ModeState::Missing => return Ok(None),
+            ModeState::Idle(word) => {
+                return Ok(Some(
+                    Lack::new(
+                        LackKind::ValueUnavailable,
+                        format!("'{word}' would leave the processors without a driver"),
+                    )
+                    .hint("take active or passive"),
+                ));
+            }
+        };
+        if mode == Mode::Guided && *self == Self::IntelPstate {
+            return Ok(Some(
+                Lack::new(
+                    LackKind::ValueUnavailable,
+                    "intel_pstate offers active and passive",
+                )
+                .hint("take one of these"),
+            ));
+        }
+        Ok(match self.read(host)? {
+            ModeState::Missing => Some(no_modes()),
+            ModeState::Idle(word) => Some(
+                Lack::new(
+                    LackKind::Managed,
+                    format!(
+                        "it is switched off ({word}): another driver has the processors, or none"
+                    ),
+                )
+                .hint("switch it on yourself, or on the kernel's command line"),
+            ),
+            ModeState::Is(_) => None,
+        })
+    }
+
+    fn disturbs(&self, host: &Host, _: &ModeState) -> Result<Vec<AnyKnob>, HostError> {
+        let mut knobs = Vec::new();
+        for policy in PolicyNumber::all(host)? {
+            let governor = PolicyGovernor(policy);
+            knobs.push(AnyKnob::of(&governor));
+            if let Attribute::Value(governor) = governor.read(host)? {
+                let tunables = GovernorTunable::all_of(host, policy, &governor)?;
+                let tunables = tunables.iter().map(AnyKnob::of);
+                knobs.extend(
+                    tunables
+                        .filter(|one| !knobs.contains(one))
+                        .collect::<Vec<_>>(),
+                );
+            }
+            let preference = PolicyPreference(policy);
+            if preference.read(host)?.value().is_some() {
+                knobs.push(AnyKnob::of(&preference));
+            }
+            for bound in [Bound::Maximum, Bound::Minimum] {
+                knobs.push(AnyKnob::of(&FrequencyLimit { policy, bound }));
+            }
+        }
+        Ok(knobs)
+    }
+
+    fn gone(&self, seen: &ModeState) -> bool {
+        *seen == ModeState::Missing
+    }
+
+    fn show(&self, state: &ModeState) -> String {
+        match state {
+            ModeState::Missing => "missing".to_owned(),
+            ModeState::Idle(word) => word.clone(),
+            ModeState::Is(mode) => mode.to_string(),
+        }
+    }
+}
+
+/// No driver here has modes.
+pub(crate) fn no_modes() -> Lack {
+    Lack::new(
+        LackKind::Missing,
+        "no driver here has modes: only intel_pstate and amd_pstate do",
+    )
+}

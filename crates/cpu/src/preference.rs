@@ -1,0 +1,234 @@
+//! How a processor that clocks itself weighs speed against energy.
+
+use std::fmt;
+use std::str::FromStr;
+
+use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind};
+use serde::{Deserialize, Serialize};
+
+use crate::attribute::{self, Attribute};
+use crate::governor::{Governor, PolicyGovernor, no_scaling};
+use crate::mode::{Mode, ModeState};
+use crate::policy::{Driver, PolicyNumber};
+
+const FILE: &str = "energy_performance_preference";
+
+/// How a processor that clocks itself weighs speed against energy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
+pub enum EnergyPreference {
+    /// Speed at any price.
+    Performance,
+    /// Rather speed.
+    BalancePerformance,
+    /// Rather energy.
+    BalancePower,
+    /// Energy at any price.
+    Power,
+    /// The hardware's own number: 0 is speed, 255 is energy. `intel_pstate` takes it where the
+    /// processor has more than the four, `amd_pstate` since Linux 7.1.
+    Raw(u8),
+}
+
+const WORDS: [(&str, EnergyPreference, u8); 4] = [
+    ("performance", EnergyPreference::Performance, 0),
+    (
+        "balance_performance",
+        EnergyPreference::BalancePerformance,
+        0x80,
+    ),
+    ("balance_power", EnergyPreference::BalancePower, 0xC0),
+    ("power", EnergyPreference::Power, 0xFF),
+];
+
+impl EnergyPreference {
+    /// As the kernel reads it.
+    pub fn word(&self) -> String {
+        match self {
+            Self::Raw(number) => number.to_string(),
+            named => WORDS
+                .iter()
+                .find(|(_, one, _)| one == named)
+                .map_or_else(String::new, |(word, ..)| (*word).to_owned()),
+        }
+    }
+
+    /// The numbers of the four words, those of most processors. A driver may have others for one
+    /// model, so they serve for comparing only, never for writing.
+    fn number(&self) -> u8 {
+        match self {
+            Self::Raw(number) => *number,
+            named => WORDS
+                .iter()
+                .find(|(_, one, _)| one == named)
+                .map_or(0, |(.., number)| *number),
+        }
+    }
+}
+
+impl fmt::Display for EnergyPreference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.word())
+    }
+}
+
+impl FromStr for EnergyPreference {
+    type Err = String;
+
+    /// `default` is none: it tells the driver to set what it started with, and what is read
+    /// afterwards is another word.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some((_, preference, _)) = WORDS.iter().find(|(word, ..)| *word == text) {
+            return Ok(preference.clone());
+        }
+        let offered = WORDS.map(|(word, ..)| word).join(", ");
+        if text == "default" {
+            return Err(format!(
+                "'default' stands for what the driver started with and is never read back: name one of {offered}"
+            ));
+        }
+        text.parse().map(Self::Raw).map_err(|_| {
+            format!("'{text}' is no energy-performance preference: it is one of {offered}, or a number up to 255")
+        })
+    }
+}
+
+impl TryFrom<String> for EnergyPreference {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<EnergyPreference> for String {
+    fn from(preference: EnergyPreference) -> Self {
+        preference.word()
+    }
+}
+
+/// The energy-performance preference of one policy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PolicyPreference(pub PolicyNumber);
+
+impl fmt::Display for PolicyPreference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {FILE}", self.0)
+    }
+}
+
+impl Knob for PolicyPreference {
+    const NAME: &'static str = "cpu-energy-performance-preference";
+    type State = Attribute<EnergyPreference>;
+
+    fn read(&self, host: &Host) -> Result<Self::State, HostError> {
+        match attribute::read(host, self.0, FILE)? {
+            Attribute::Missing => Ok(Attribute::Missing),
+            Attribute::Offline => Ok(Attribute::Offline),
+            Attribute::Value(text) => text
+                .parse()
+                .map(Attribute::Value)
+                .map_err(|why: String| HostError::malformed(self.0.file(FILE), why)),
+        }
+    }
+
+    fn turn(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError> {
+        let Attribute::Value(preference) = to else {
+            return Err(attribute::no_value(self.0, FILE));
+        };
+        let written = host.write_value(self.0.file(FILE), format!("{preference}\n").as_bytes());
+        written.map_err(|error| match error.kind() {
+            HostErrorKind::Busy => error
+                .detail("the governor performance holds it at performance, or the driver sets it by itself")
+                .with_hint("want the governor powersave along with it"),
+            _ => error,
+        })
+    }
+
+    fn counts_as(&self, seen: &Self::State, wanted: &Self::State) -> bool {
+        match (seen, wanted) {
+            (Attribute::Value(seen), Attribute::Value(wanted)) => {
+                seen == wanted
+                    || matches!(wanted, EnergyPreference::Raw(_))
+                        && seen.number() == wanted.number()
+            }
+            _ => seen == wanted,
+        }
+    }
+
+    fn lacks(&self, host: &Host, to: &Self::State) -> Result<Option<Lack>, HostError> {
+        let Attribute::Value(preference) = to else {
+            return Ok(None);
+        };
+        let driver = attribute::read(host, self.0, "scaling_driver")?;
+        let missing = || match driver.value() {
+            None => no_scaling(self.0),
+            Some(driver) => no_preference(&Driver::named(driver)),
+        };
+        if let Some(lack) = attribute::lacks(host, self.0, FILE, missing)? {
+            return Ok(Some(lack));
+        }
+        let driver = Driver::named(driver.value().map_or("", String::as_str));
+        let governor = PolicyGovernor(self.0);
+        let pinned = driver.has_own_governors()
+            && governor.read(host)?.value() == Some(&Governor::Performance);
+        // First: amd_pstate offers nothing else than performance while it is so.
+        if pinned && preference.number() != 0 {
+            return Ok(Some(
+                Lack::new(
+                    LackKind::Managed,
+                    format!(
+                        "under {} the governor performance holds it at performance",
+                        driver.name()
+                    ),
+                )
+                .hint("want the governor powersave along with it: there it follows the load too")
+                .cured_by(&governor, &Attribute::Value(Governor::Powersave)),
+            ));
+        }
+        let offered = attribute::read(host, self.0, "energy_performance_available_preferences")?;
+        let Some(offered) = offered.value() else {
+            return Ok(None);
+        };
+        let word = preference.word();
+        let is_offered = offered.split_whitespace().any(|offered| offered == word);
+        // That a number is taken too stands in no list: only trying tells.
+        if is_offered || matches!(preference, EnergyPreference::Raw(_)) {
+            return Ok(None);
+        }
+        Ok(Some(
+            Lack::new(
+                LackKind::ValueUnavailable,
+                format!("{} offers {}", driver.name(), offered.trim()),
+            )
+            .hint("take one of these"),
+        ))
+    }
+
+    fn gone(&self, seen: &Self::State) -> bool {
+        *seen == Attribute::Missing
+    }
+
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        self.0.identity(host)
+    }
+
+    fn show(&self, state: &Self::State) -> String {
+        state.show(ToString::to_string)
+    }
+}
+
+fn no_preference(driver: &Driver) -> Lack {
+    let lack = Lack::new(
+        LackKind::Missing,
+        format!("{} has no energy-performance preference", driver.name()),
+    );
+    match (driver, driver.mode()) {
+        (Driver::AmdPassive, Some(mode)) => lack
+            .hint(format!("it is there in active mode: {mode}"))
+            .cured_by(&mode, &ModeState::Is(Mode::Active)),
+        _ => lack.hint("a governor and frequency limits are what this driver has instead"),
+    }
+}

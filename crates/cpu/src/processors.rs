@@ -1,0 +1,348 @@
+//! How processors are wanted to run, as plain data.
+
+use hosttune_boot::ModuleState;
+use hosttune_boot::module::{self, Availability};
+use hosttune_core::{Error, Knob, Lack, LackKind, Planner, Requirement, Tuning, Why, Wish};
+use serde::{Deserialize, Serialize};
+
+use crate::attribute::Attribute;
+use crate::boost::{Boost, BoostState, nothing_switches_it};
+use crate::frequency::{Bound, Frequency, FrequencyLimit, Limit};
+use crate::governor::{Governor, PolicyGovernor};
+use crate::mode::{DriverMode, Mode, ModeState, no_modes};
+use crate::policy::{Policy, PolicyNumber};
+use crate::preference::{EnergyPreference, PolicyPreference};
+
+/// How processors are wanted to run. What is not said stays as it is.
+///
+/// ```
+/// use hosttune_cpu::{Frequency, Governor, Processors};
+///
+/// let quiet = Processors::new()
+///     .governor(Governor::Schedutil)
+///     .maximum(Frequency::megahertz(2400))
+///     .boost(false);
+/// # let _ = quiet;
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Processors {
+    /// The policies that are meant, by number; `None` for all. A switch that is one for all
+    /// policies is turned for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<Vec<PolicyNumber>>,
+    /// The mode of `intel_pstate` or `amd_pstate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// What decides how fast they run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub governor: Option<Governor>,
+    /// How they weigh speed against energy where they clock themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_preference: Option<EnergyPreference>,
+    /// Not slower than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum: Option<Frequency>,
+    /// Not faster than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum: Option<Frequency>,
+    /// Whether they may run faster than their nominal frequency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boost: Option<bool>,
+    /// Why.
+    #[serde(default)]
+    pub why: Why,
+    /// What becomes of it where it does not apply.
+    #[serde(default)]
+    pub requirement: Requirement,
+}
+
+impl Processors {
+    /// Nothing yet, of all policies.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// These policies only.
+    #[must_use]
+    pub fn policies(mut self, numbers: impl IntoIterator<Item = u32>) -> Self {
+        self.policies = Some(numbers.into_iter().map(PolicyNumber).collect());
+        self
+    }
+
+    /// The mode of `intel_pstate` or `amd_pstate`.
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// What decides how fast they run.
+    #[must_use]
+    pub fn governor(mut self, governor: Governor) -> Self {
+        self.governor = Some(governor);
+        self
+    }
+
+    /// How they weigh speed against energy.
+    #[must_use]
+    pub fn energy_preference(mut self, preference: EnergyPreference) -> Self {
+        self.energy_preference = Some(preference);
+        self
+    }
+
+    /// Not slower than this.
+    #[must_use]
+    pub fn minimum(mut self, frequency: Frequency) -> Self {
+        self.minimum = Some(frequency);
+        self
+    }
+
+    /// Not faster than this.
+    #[must_use]
+    pub fn maximum(mut self, frequency: Frequency) -> Self {
+        self.maximum = Some(frequency);
+        self
+    }
+
+    /// Whether they may run faster than their nominal frequency.
+    #[must_use]
+    pub fn boost(mut self, on: bool) -> Self {
+        self.boost = Some(on);
+        self
+    }
+
+    /// Says why.
+    #[must_use]
+    pub fn why(mut self, why: impl Into<Why>) -> Self {
+        self.why = why.into();
+        self
+    }
+
+    /// Where it does not apply, that is an error.
+    #[must_use]
+    pub fn required(mut self) -> Self {
+        self.requirement = Requirement::Required;
+        self
+    }
+
+    /// Where it does not apply, that is never an error.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.requirement = Requirement::Optional;
+        self
+    }
+
+    fn on(&self, wish: Wish<'_, '_>) {
+        let wish = wish.why(self.why.clone());
+        match self.requirement {
+            Requirement::Plain => {}
+            Requirement::Required => {
+                wish.required();
+            }
+            Requirement::Optional => {
+                wish.optional();
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.governor == Some(Governor::Performance)
+            && let Some(preference) = &self.energy_preference
+            && *preference != EnergyPreference::Performance
+            && self.mode != Some(Mode::Passive)
+        {
+            return Err(Error::tuning(
+                format!(
+                    "the governor performance and the preference {preference} exclude each other: where there is a preference, that governor holds it at performance"
+                ),
+                "take the governor powersave, which follows the load and the preference, or leave the preference out",
+            ));
+        }
+        if let (Some(Frequency::Kilohertz(minimum)), Some(Frequency::Kilohertz(maximum))) =
+            (self.minimum, self.maximum)
+            && minimum > maximum
+        {
+            return Err(min_above_max(minimum, maximum));
+        }
+        Ok(())
+    }
+
+    /// The policies that are meant; what is not there is reported.
+    fn meant(&self, at: &mut Planner<'_>) -> Result<Vec<PolicyNumber>, Error> {
+        let all = PolicyNumber::all(at.host())?;
+        let Some(wanted) = &self.policies else {
+            if all.is_empty() {
+                let lack = Lack::new(LackKind::Missing, "no driver scales the frequency of these processors")
+                    .hint("in a guest the host scales them; elsewhere load the driver of this processor, such as acpi-cpufreq");
+                self.on(at.skip("the frequency of the processors", lack));
+            }
+            return Ok(all);
+        };
+        for policy in wanted.iter().filter(|policy| !all.contains(policy)) {
+            let numbers: Vec<String> = all.iter().map(|policy| policy.0.to_string()).collect();
+            let lack = Lack::new(LackKind::Missing, format!("there is no {policy}"))
+                .hint(format!("there are the policies {}", numbers.join(", ")));
+            self.on(at.skip(&policy.to_string(), lack));
+        }
+        Ok(wanted
+            .iter()
+            .copied()
+            .filter(|policy| all.contains(policy))
+            .collect())
+    }
+
+    /// The module of a governor that is not offered yet, loaded before it: the kernel would load
+    /// it when the governor is set, and nobody would unload it.
+    fn declare_module(
+        &self,
+        at: &mut Planner<'_>,
+        governor: &Governor,
+        policies: &[PolicyNumber],
+    ) -> Result<(), Error> {
+        let mut needed = false;
+        for policy in policies {
+            if let Some(policy) = Policy::of(at.host(), *policy)? {
+                let offered = policy.governors.iter().any(|word| word == governor.word());
+                let own = match self.mode {
+                    Some(Mode::Active) => policy.driver.mode().is_some(),
+                    Some(Mode::Passive | Mode::Guided) => false,
+                    None => policy.driver.has_own_governors(),
+                };
+                needed |= !offered && !own;
+            }
+        }
+        let module = governor.module();
+        if !needed || module::find(at.host(), module.name())? != Availability::Loadable {
+            return Ok(());
+        }
+        for module in module.with_dependencies(at.host())? {
+            at.pass(&module, &ModuleState::Loaded)
+                .why(format!("the governor {governor} is in it"));
+        }
+        Ok(())
+    }
+
+    fn declare_limits(&self, at: &mut Planner<'_>, number: PolicyNumber) -> Result<(), Error> {
+        if self.minimum.is_none() && self.maximum.is_none() {
+            return Ok(());
+        }
+        let knob = |bound| FrequencyLimit {
+            policy: number,
+            bound,
+        };
+        let Some(policy) = Policy::of(at.host(), number)? else {
+            // Offline: what the knobs lack says so.
+            for (bound, wanted) in [
+                (Bound::Minimum, self.minimum),
+                (Bound::Maximum, self.maximum),
+            ] {
+                if let Some(Frequency::Kilohertz(kilohertz)) = wanted {
+                    let to = Attribute::Value(Limit::new(kilohertz));
+                    self.on(at.want(&knob(bound), &to));
+                }
+            }
+            return Ok(());
+        };
+        // As they stand, whatever an earlier step resets: boost never lets them meet.
+        let now = |bound: Bound| -> Result<u32, Error> {
+            let end = match bound {
+                Bound::Minimum => policy.lowest,
+                Bound::Maximum => policy.highest,
+            };
+            let seen = knob(bound).read(at.host())?;
+            Ok(seen.value().map_or(end, |limit| limit.shown()))
+        };
+        let (minimum_now, maximum_now) = (now(Bound::Minimum)?, now(Bound::Maximum)?);
+        let minimum = self
+            .minimum
+            .map(|one| one.as_limit(Bound::Minimum, &policy));
+        let maximum = self
+            .maximum
+            .map(|one| one.as_limit(Bound::Maximum, &policy));
+        let will_be = |wanted: Option<Limit>, now| wanted.map_or(now, Limit::shown);
+        let (lower, upper) = (will_be(minimum, minimum_now), will_be(maximum, maximum_now));
+        if lower > upper {
+            return Err(min_above_max(lower, upper));
+        }
+        let mut order = [(Bound::Maximum, maximum), (Bound::Minimum, minimum)];
+        // The maximum first, unless that would take it below the minimum that is still there. Taken
+        // back in the exact reverse they do not meet either: the old minimum is not above the old
+        // maximum, nor the new one above the new.
+        if upper < minimum_now {
+            order.reverse();
+        }
+        for (bound, wanted) in order {
+            if let Some(limit) = wanted {
+                self.on(at.want(&knob(bound), &Attribute::Value(limit)));
+            }
+        }
+        Ok(())
+    }
+
+    fn declare_boost(
+        &self,
+        at: &mut Planner<'_>,
+        on: bool,
+        policies: &[PolicyNumber],
+    ) -> Result<(), Error> {
+        let to = if on { BoostState::On } else { BoostState::Off };
+        let found = Boost::all(at.host())?;
+        if found.is_empty() {
+            self.on(at.skip("boost", nothing_switches_it()));
+        }
+        for boost in found {
+            let meant = match boost {
+                Boost::Policy(policy) => policies.contains(&policy),
+                Boost::All | Boost::IntelPstate => true,
+            };
+            if meant {
+                self.on(at.want(&boost, &to));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn min_above_max(minimum: u32, maximum: u32) -> Error {
+    Error::tuning(
+        format!("the minimum of {minimum} kHz is above the maximum of {maximum} kHz"),
+        "want the two together, the minimum not above the maximum: the kernel would take it and keep both at the maximum",
+    )
+}
+
+impl Tuning for Processors {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        if !at.is_selected() {
+            return Ok(());
+        }
+        self.check()?;
+        if let Some(mode) = self.mode {
+            match DriverMode::of(at.host())? {
+                Some(driver) => self.on(at.want(&driver, &ModeState::Is(mode))),
+                None => self.on(at.skip("the driver's mode", no_modes())),
+            }
+        }
+        let policies = self.meant(at)?;
+        if let Some(governor) = &self.governor {
+            self.declare_module(at, governor, &policies)?;
+            for policy in &policies {
+                let to = Attribute::Value(governor.clone());
+                self.on(at.want(&PolicyGovernor(*policy), &to));
+            }
+        }
+        if let Some(preference) = &self.energy_preference {
+            for policy in &policies {
+                let to = Attribute::Value(preference.clone());
+                self.on(at.want(&PolicyPreference(*policy), &to));
+            }
+        }
+        if let Some(on) = self.boost {
+            self.declare_boost(at, on, &policies)?;
+        }
+        for policy in &policies {
+            self.declare_limits(at, *policy)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! Limits: what is asked for, kept out of sight, and what comes of it.
+
+use std::time::Duration;
+
+use hosttune_core::testing::{Behaviour, Tree};
+
+use super::{EINVAL, HIDDEN, LOWEST, LOWEST_EFFICIENT, Scaling, TABLE, answering};
+use crate::policy::PolicyNumber;
+
+pub(super) const MINIMUM: &str = "minimum";
+pub(super) const MAXIMUM: &str = "maximum";
+
+fn kept(policy: PolicyNumber, which: &str) -> String {
+    format!("{HIDDEN}/{policy}/{which}")
+}
+
+fn number(tree: &Tree, path: &str) -> u32 {
+    let text = tree.get(path).unwrap_or_default();
+    text.parse().unwrap_or_default()
+}
+
+/// Nothing asked for: `FREQ_QOS_MIN_DEFAULT_VALUE` and `FREQ_QOS_MAX_DEFAULT_VALUE`.
+pub(super) fn start(tree: &mut Tree, policy: PolicyNumber, _: Scaling) {
+    tree.set(kept(policy, MINIMUM), "0");
+    tree.set(kept(policy, MAXIMUM), &i32::MAX.to_string());
+    show(tree, policy);
+}
+
+/// `store_scaling_min_freq` and `store_scaling_max_freq`: `freq_qos_update_request` of an unsigned
+/// number that is kept as a signed one of 32 bits; a negative one is refused.
+pub(super) fn request(policy: PolicyNumber, which: &'static str) -> Behaviour {
+    answering(move |tree, value| {
+        let asked: i64 = value.trim().parse().map_err(|_| EINVAL)?;
+        let asked = i32::try_from(asked).map_err(|_| EINVAL)?;
+        if asked < 0 {
+            return Err(EINVAL);
+        }
+        tree.set(kept(policy, which), &asked.to_string());
+        show_later(tree, policy);
+        Ok(())
+    })
+}
+
+/// The highest frequency of the hardware is another one by now.
+pub(super) fn end(tree: &mut Tree, policy: PolicyNumber, kilohertz: u32) {
+    tree.set(policy.file("cpuinfo_max_freq"), &kilohertz.to_string());
+    if tree.get(kept(policy, MAXIMUM)).is_some() {
+        show_later(tree, policy);
+    }
+}
+
+/// What `cpufreq_boost_set_sw` did before Linux 6.14: the end that is shown is asked for, whatever
+/// was asked for before.
+pub(super) fn overwrite(tree: &mut Tree, policy: PolicyNumber) {
+    let end = number(tree, &policy.file("cpuinfo_max_freq"));
+    tree.set(kept(policy, MAXIMUM), &end.to_string());
+    show_later(tree, policy);
+}
+
+/// `cpufreq_notifier_min` and `cpufreq_notifier_max` leave it to a worker: the answer comes first.
+fn show_later(tree: &mut Tree, policy: PolicyNumber) {
+    let worker = answering(move |tree, _| {
+        show(tree, policy);
+        Ok(())
+    });
+    tree.later(Duration::from_millis(3), kept(policy, MAXIMUM), "", worker);
+}
+
+/// `cpufreq_set_policy`: what was asked for within what there is
+/// (`cpufreq_verify_within_limits`), then the next frequencies of the table.
+fn show(tree: &mut Tree, policy: PolicyNumber) {
+    let scaling = Scaling::of(tree);
+    let (lowest, highest) = (LOWEST, number(tree, &policy.file("cpuinfo_max_freq")));
+    let mut minimum = number(tree, &kept(policy, MINIMUM));
+    // `amd_pstate_verify`, since Linux 6.13.
+    if matches!(scaling, Scaling::AmdActive | Scaling::AmdPassive) && minimum == 0 {
+        minimum = LOWEST_EFFICIENT;
+    }
+    let mut minimum = minimum.clamp(lowest, highest);
+    let mut maximum = number(tree, &kept(policy, MAXIMUM)).clamp(lowest, highest);
+    minimum = minimum.min(maximum);
+    if scaling == Scaling::Acpi {
+        let up = TABLE.iter().rev().find(|one| **one >= minimum);
+        let down = TABLE.iter().find(|one| **one <= maximum);
+        minimum = up.copied().unwrap_or(minimum);
+        maximum = down.copied().unwrap_or(maximum);
+        minimum = minimum.min(maximum);
+    }
+    tree.set(policy.file("scaling_min_freq"), &minimum.to_string());
+    tree.set(policy.file("scaling_max_freq"), &maximum.to_string());
+}

@@ -1,0 +1,350 @@
+//! What each driver does not offer, or resets, and what is said of it.
+
+use hosttune_core::testing::{Fate, World};
+use hosttune_core::{Error, Finding, Lack, LackKind, LeftBecause, State, Tuning};
+use hosttune_cpu::testing::{Scaling, with_overwriting_boost};
+use hosttune_cpu::{EnergyPreference, Frequency, Governor, Mode, Processors};
+
+use super::machine::Machine;
+
+fn findings(machine: &Machine, wanted: &Processors) -> Vec<Finding> {
+    let session = machine.session(&Fate::lives()).unwrap();
+    wanted.plan(&session).unwrap().findings
+}
+
+fn lack(machine: &Machine, wanted: &Processors) -> Lack {
+    match &findings(machine, wanted)[0].state {
+        State::NotApplicable { lack } => lack.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn refused(machine: &Machine, wanted: &Processors) -> String {
+    let was = machine.picture();
+    let mut session = machine.session(&Fate::lives()).unwrap();
+    let error = wanted.apply(&mut session).unwrap_err();
+    assert!(error.hint().is_some(), "{error}");
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+    error.to_string()
+}
+
+fn apply(machine: &Machine, wanted: &Processors) {
+    let mut session = machine.session(&Fate::lives()).unwrap();
+    wanted.apply(&mut session).unwrap();
+}
+
+fn revert(machine: &Machine) -> hosttune_core::Reverted {
+    let mut session = machine.session(&Fate::lives()).unwrap();
+    session.revert().unwrap()
+}
+
+#[test]
+fn a_driver_with_governors_of_its_own_has_no_others() {
+    for (scaling, name) in [
+        (Scaling::IntelActive, "intel_pstate"),
+        (Scaling::AmdActive, "amd-pstate-epp"),
+    ] {
+        let machine = Machine::new(scaling, 1);
+        let lack = lack(&machine, &Processors::new().governor(Governor::Schedutil));
+        assert_eq!(lack.kind, LackKind::ValueUnavailable);
+        assert!(lack.why.contains(name), "{lack}");
+        assert!(lack.why.contains("performance, powersave"), "{lack}");
+        assert!(lack.hint.unwrap().contains("passive"), "the way out");
+        let wanted = Processors::new().governor(Governor::Schedutil).required();
+        assert!(refused(&machine, &wanted).contains("schedutil"));
+    }
+}
+
+#[test]
+fn a_governor_that_is_a_module_is_loaded_before_and_unloaded_after() {
+    let machine = Machine::new(Scaling::Acpi, 2);
+    let was = machine.picture();
+    let wanted = Processors::new().governor(Governor::Ondemand);
+    let session = machine.session(&Fate::lives()).unwrap();
+    let plan = wanted.plan(&session).unwrap();
+    let knobs: Vec<_> = plan
+        .steps
+        .iter()
+        .map(|step| step.knob.text.as_str())
+        .collect();
+    assert_eq!(
+        knobs,
+        [
+            "module cpufreq_ondemand",
+            "policy0 scaling_governor",
+            "policy1 scaling_governor"
+        ]
+    );
+    drop(session);
+    apply(&machine, &wanted);
+    assert!(
+        machine
+            .get("cpufreq/policy0/scaling_available_governors")
+            .contains("ondemand")
+    );
+    // Somebody uses it by now: it stays, and that is said.
+    let theirs = "/sys/devices/system/cpu/cpufreq/policy1/scaling_governor";
+    machine.memory.write(theirs, "performance").unwrap();
+    machine.memory.write(theirs, "ondemand").unwrap();
+    let reverted = revert(&machine);
+    assert!(reverted.left.is_empty(), "{reverted:#?}");
+    assert_eq!(machine.picture(), was);
+}
+
+#[test]
+fn a_module_that_a_stranger_has_come_to_use_stays() {
+    let machine = Machine::new(Scaling::Acpi, 2);
+    apply(
+        &machine,
+        &Processors::new().policies([0]).governor(Governor::Ondemand),
+    );
+    let theirs = "/sys/devices/system/cpu/cpufreq/policy1/scaling_governor";
+    machine.memory.write(theirs, "ondemand").unwrap();
+    let reverted = revert(&machine);
+    assert_eq!(reverted.left.len(), 1, "{reverted:#?}");
+    assert!(matches!(reverted.left[0].because, LeftBecause::InUse(_)));
+    assert_eq!(machine.get("cpufreq/policy0/scaling_governor"), "schedutil");
+    assert_eq!(machine.get("cpufreq/policy1/scaling_governor"), "ondemand");
+}
+
+#[test]
+fn a_governor_that_nothing_brings_is_named_with_those_that_there_are() {
+    let machine = Machine::new(Scaling::Acpi, 1);
+    let absent = Processors::new().governor(Governor::from("interactive"));
+    let lack = lack(&machine, &absent);
+    assert_eq!(lack.kind, LackKind::ValueUnavailable);
+    assert!(lack.why.contains("performance, schedutil"), "{lack}");
+    assert_eq!(lack.module.as_deref(), Some("cpufreq_interactive"));
+    for name in ["", "a b", "performance\nx", "averyveryverylongname", "ä"] {
+        let wanted = Processors::new().governor(Governor::from(name));
+        let lack = self::lack(&machine, &wanted);
+        assert!(lack.why.contains("names no governor"), "{name:?}: {lack}");
+        assert!(lack.hint.unwrap().contains("schedutil"));
+    }
+}
+
+/// `amd_pstate` leaves the preference at performance when its governor is left.
+#[test]
+fn the_preference_that_a_governor_moves_comes_back() {
+    for scaling in [Scaling::IntelActive, Scaling::AmdActive] {
+        let machine = Machine::new(scaling, 2).having(&[
+            ("cpufreq/policy0/energy_performance_preference", "power"),
+            ("cpufreq/policy1/energy_performance_preference", "77"),
+        ]);
+        let was = machine.picture();
+        apply(&machine, &Processors::new().governor(Governor::Performance));
+        let preference = "cpufreq/policy1/energy_performance_preference";
+        assert_eq!(machine.get(preference), "performance");
+        assert!(revert(&machine).left.is_empty());
+        assert_eq!(machine.picture(), was, "{scaling:?}");
+    }
+}
+
+#[test]
+fn a_governor_that_holds_the_preference_is_said_and_cured() {
+    let held = |scaling| {
+        Machine::new(scaling, 1).having(&[("cpufreq/policy0/scaling_governor", "performance")])
+    };
+    for scaling in [Scaling::IntelActive, Scaling::AmdActive] {
+        let machine = held(scaling);
+        let power = Processors::new().energy_preference(EnergyPreference::Power);
+        let lack = lack(&machine, &power);
+        assert_eq!(lack.kind, LackKind::Managed, "{lack}");
+        assert!(lack.hint.unwrap().contains("powersave"));
+        let was = machine.picture();
+        apply(&machine, &power.governor(Governor::Powersave));
+        assert_eq!(
+            machine.get("cpufreq/policy0/energy_performance_preference"),
+            "power"
+        );
+        assert!(revert(&machine).left.is_empty());
+        assert_eq!(machine.picture(), was, "{scaling:?}");
+    }
+    let both = Processors::new()
+        .governor(Governor::Performance)
+        .energy_preference(EnergyPreference::Power);
+    let said = refused(&Machine::new(Scaling::IntelActive, 1), &both);
+    assert!(said.contains("exclude each other"), "{said}");
+}
+
+#[test]
+fn in_passive_mode_amd_pstate_has_no_preference() {
+    let wanted = Processors::new().energy_preference(EnergyPreference::Power);
+    let amd = lack(&Machine::new(Scaling::AmdPassive, 1), &wanted);
+    assert_eq!(amd.kind, LackKind::Missing);
+    assert!(amd.hint.unwrap().contains("active mode"));
+    let acpi = lack(&Machine::new(Scaling::Acpi, 1), &wanted);
+    assert!(acpi.why.contains("acpi-cpufreq"), "{acpi}");
+    // intel_pstate has one in either mode, where the processor clocks itself (HWP).
+    apply(&Machine::new(Scaling::IntelPassive, 1), &wanted);
+}
+
+#[test]
+fn a_limit_is_rounded_as_the_kernel_does_it_and_that_is_said() {
+    let machine = Machine::new(Scaling::Acpi, 1);
+    let was = machine.picture();
+    let wanted = Processors::new()
+        .minimum(Frequency::megahertz(900))
+        .maximum(Frequency::megahertz(2500));
+    apply(&machine, &wanted);
+    assert_eq!(machine.get("cpufreq/policy0/scaling_min_freq"), "2000000");
+    assert_eq!(machine.get("cpufreq/policy0/scaling_max_freq"), "2000000");
+    let session = machine.session(&Fate::lives()).unwrap();
+    let report = wanted.verify(&session).unwrap();
+    assert!(
+        report.items.iter().all(|item| item.state == State::Rounded),
+        "{report:#?}"
+    );
+    drop(session);
+    revert(&machine);
+    assert_eq!(machine.picture(), was);
+    apply(
+        &machine,
+        &Processors::new().maximum(Frequency::megahertz(9000)),
+    );
+    assert_eq!(machine.get("cpufreq/policy0/scaling_max_freq"), "3600000");
+    revert(&machine);
+    assert_eq!(
+        machine.picture(),
+        was,
+        "and nothing that is out of sight either"
+    );
+}
+
+#[test]
+fn a_minimum_above_the_maximum_is_refused() {
+    let machine =
+        Machine::new(Scaling::Acpi, 2).having(&[("cpufreq/policy1/scaling_max_freq", "2000000")]);
+    let wanted = Processors::new()
+        .minimum(Frequency::megahertz(3000))
+        .maximum(Frequency::megahertz(2000));
+    assert!(refused(&machine, &wanted).contains("above the maximum"));
+    // The other one is somebody else's, and on one policy only.
+    let wanted = Processors::new().minimum(Frequency::megahertz(3000));
+    assert!(refused(&machine, &wanted).contains("2000000 kHz"));
+    // Out of what there is of frequencies between the two.
+    let wanted = Processors::new()
+        .minimum(Frequency::megahertz(2100))
+        .maximum(Frequency::megahertz(2200));
+    assert!(refused(&machine, &wanted).contains("above the maximum"));
+}
+
+/// Both ways, from any limits to any: whichever is turned first never meets the other.
+#[test]
+fn limits_pass_each_other_in_neither_direction() {
+    let table = [800_000, 2_000_000, 3_000_000, 3_600_000];
+    let pairs: Vec<(u32, u32)> = table
+        .iter()
+        .flat_map(|low| table.iter().map(move |high| (*low, *high)))
+        .filter(|(low, high)| low <= high)
+        .collect();
+    for (low, high) in &pairs {
+        for (to_low, to_high) in &pairs {
+            let machine = Machine::new(Scaling::Acpi, 1);
+            let to = Processors::new()
+                .minimum(Frequency::Kilohertz(*low))
+                .maximum(Frequency::Kilohertz(*high));
+            apply(&machine, &to);
+            let was = machine.picture();
+            let next = Processors::new()
+                .minimum(Frequency::Kilohertz(*to_low))
+                .maximum(Frequency::Kilohertz(*to_high));
+            let mut session = machine.session_of("other", &Fate::lives()).unwrap();
+            next.apply(&mut session).unwrap();
+            assert_eq!(
+                machine.get("cpufreq/policy0/scaling_min_freq"),
+                to_low.to_string()
+            );
+            assert_eq!(
+                machine.get("cpufreq/policy0/scaling_max_freq"),
+                to_high.to_string()
+            );
+            let reverted = session.revert().unwrap();
+            assert!(reverted.left.is_empty(), "{reverted:#?}");
+            assert_eq!(machine.picture(), was);
+        }
+    }
+}
+
+#[test]
+fn boost_that_overwrites_limits_gives_them_back() {
+    let mut machine = Machine::new(Scaling::IntelPassive, 2);
+    machine.memory = with_overwriting_boost(machine.memory, 4_000_000, 5_200_000);
+    machine.memory.change(|tree| {
+        tree.remove("/sys/devices/system/cpu/intel_pstate/no_turbo");
+    });
+    let machine = machine.having(&[("cpufreq/policy1/scaling_max_freq", "3000000")]);
+    let was = machine.picture();
+    apply(&machine, &Processors::new().boost(false));
+    assert_eq!(
+        machine.get("cpufreq/policy1/scaling_max_freq"),
+        "4000000",
+        "overwritten"
+    );
+    assert!(revert(&machine).left.is_empty());
+    assert_eq!(machine.picture(), was);
+}
+
+#[test]
+fn a_policy_that_had_no_boost_has_none_again() {
+    let machine = Machine::new(Scaling::AmdActive, 3).having(&[("cpufreq/policy1/boost", "0")]);
+    let was = machine.picture();
+    apply(&machine, &Processors::new().boost(false));
+    assert!(revert(&machine).left.is_empty());
+    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.get("cpufreq/policy1/boost"), "0");
+}
+
+#[test]
+fn modes_that_lead_nowhere_are_refused() {
+    let guided = Processors::new().mode(Mode::Guided);
+    let intel = lack(&Machine::new(Scaling::IntelActive, 1), &guided);
+    assert!(intel.why.contains("active and passive"), "{intel}");
+    let acpi = lack(&Machine::new(Scaling::Acpi, 1), &guided);
+    assert_eq!(acpi.kind, LackKind::Missing);
+}
+
+#[test]
+fn policies_that_are_not_there_are_named() {
+    let machine = Machine::new(Scaling::Acpi, 2);
+    let wanted = Processors::new()
+        .policies([1, 7])
+        .governor(Governor::Performance);
+    let lack = lack(&machine, &wanted);
+    assert!(lack.why.contains("policy7"), "{lack}");
+    assert_eq!(lack.hint.as_deref(), Some("there are the policies 0, 1"));
+    apply(&machine, &wanted);
+    assert_eq!(machine.get("cpufreq/policy0/scaling_governor"), "schedutil");
+    assert_eq!(
+        machine.get("cpufreq/policy1/scaling_governor"),
+        "performance"
+    );
+}
+
+/// Each policy gets back what it had, and no policy what all of them should have.
+#[test]
+fn each_policy_gets_back_its_own_governor() {
+    let machine = Machine::new(Scaling::Acpi, 3).having(&[
+        ("cpufreq/policy0/scaling_governor", "powersave"),
+        ("cpufreq/policy1/scaling_governor", "ondemand"),
+        ("cpufreq/ondemand/up_threshold", "60"),
+    ]);
+    let was = machine.picture();
+    apply(&machine, &Processors::new().governor(Governor::Performance));
+    assert!(revert(&machine).left.is_empty());
+    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.get("cpufreq/ondemand/up_threshold"), "60");
+}
+
+#[test]
+fn an_error_names_what_is_wrong_and_the_way_out() {
+    let machine = Machine::new(Scaling::Acpi, 1);
+    let wanted = Processors::new()
+        .energy_preference(EnergyPreference::Power)
+        .required();
+    let mut session = machine.session(&Fate::lives()).unwrap();
+    let error = wanted.apply(&mut session).unwrap_err();
+    assert!(matches!(error, Error::NotApplicable(_)), "{error}");
+}
