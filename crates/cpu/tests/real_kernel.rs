@@ -100,7 +100,7 @@ fn every_governor_is_turned_and_taken_back() {
         assert!(wanted.plan(&session).unwrap().steps.is_empty());
         let reverted = wanted.revert(&mut session).unwrap();
         assert!(reverted.left.is_empty(), "{governor}: {:#?}", reverted.left);
-        before.is_still(&snapshot(), &format!("{governor} reverted"));
+        before.is_still(&snapshot(), format!("{governor} reverted"));
         assert!(store.is_empty());
     }
     assert_eq!(get("cpufreq/schedutil/rate_limit_us"), "777");
@@ -150,7 +150,7 @@ fn limits_are_rounded_and_taken_back() {
             assert!(session.revert().unwrap().left.is_empty());
             before.is_still(
                 &Snapshot::of_files(&files),
-                &format!("{low}-{high} to {to_low}-{to_high}"),
+                format!("{low}-{high} to {to_low}-{to_high}"),
             );
         }
         assert!(

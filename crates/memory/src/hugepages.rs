@@ -1,0 +1,488 @@
+//! Hugepages: pools of large pages that programs ask for by name.
+
+use std::fmt;
+
+use hosttune_core::{
+    AnyKnob, Error, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation, Planner,
+    Requirement, Tuning, Why,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::total;
+use crate::transparent::require;
+
+const DIRECTORY: &str = "/sys/kernel/mm/hugepages";
+const NODES: &str = "/sys/devices/system/node";
+
+/// The pages of one size that are set aside, on the whole machine or on one NUMA node.
+///
+/// What is read is what somebody has set aside: pages that the kernel made beyond that and takes
+/// back by itself (surplus pages) do not count.
+///
+/// The kernel sets fewer aside without an error where it finds no more contiguous memory, and when
+/// the pool is made smaller than what is in use, what is in use goes on as surplus until its users
+/// let go: that is told when it is turned back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Pool {
+    /// The size of a page, in KiB.
+    pub size: u64,
+    /// The node; `None` for the whole machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<u32>,
+}
+
+/// What a pool is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PoolState {
+    /// This kernel has no pages of this size, or there is no such node.
+    Missing,
+    /// So many pages.
+    Pages {
+        /// How many.
+        pages: u64,
+        /// How few will do, of somebody's wish.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_least: Option<u64>,
+    },
+}
+
+impl PoolState {
+    /// So many pages and no fewer.
+    pub fn pages(pages: u64) -> Self {
+        Self::Pages {
+            pages,
+            at_least: None,
+        }
+    }
+
+    fn count(&self) -> Option<u64> {
+        match self {
+            Self::Missing => None,
+            Self::Pages { pages, .. } => Some(*pages),
+        }
+    }
+}
+
+impl Pool {
+    /// The pool of the whole machine with pages of this size, in KiB.
+    pub fn of_size(size: u64) -> Self {
+        Self { size, node: None }
+    }
+
+    fn path(&self) -> String {
+        match self.node {
+            Some(node) => format!("{NODES}/node{node}/hugepages/hugepages-{}kB", self.size),
+            None => format!("{DIRECTORY}/hugepages-{}kB", self.size),
+        }
+    }
+
+    fn number(&self, host: &Host, file: &str) -> Result<Option<u64>, HostError> {
+        number(host, &format!("{}/{file}", self.path()))
+    }
+
+    /// The same size on each node.
+    fn of_nodes(&self, host: &Host) -> Result<Vec<Self>, HostError> {
+        let names = match host.list(NODES) {
+            Ok(names) => names,
+            Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let node = |name: &String| name.strip_prefix("node")?.parse().ok();
+        Ok(names
+            .iter()
+            .filter_map(node)
+            .map(|node| Self {
+                size: self.size,
+                node: Some(node),
+            })
+            .collect())
+    }
+
+    fn memory(&self, host: &Host) -> Result<u64, HostError> {
+        match self.node {
+            Some(node) => total::of_file(host, &format!("{NODES}/node{node}/meminfo")),
+            None => total::of_host(host),
+        }
+    }
+}
+
+fn number(host: &Host, path: &str) -> Result<Option<u64>, HostError> {
+    match host.read_text(path) {
+        Ok(text) => match text.trim().parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(HostError::malformed(
+                path,
+                format!("'{}' is no number", text.trim()),
+            )),
+        },
+        Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A size for a person.
+fn size(kilobytes: u64) -> String {
+    total::shown(kilobytes * 1024)
+}
+
+impl fmt::Display for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "hugepages of {}", size(self.size))?;
+        match self.node {
+            Some(node) => write!(f, " on node {node}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Knob for Pool {
+    const NAME: &'static str = "hugepages";
+    type State = PoolState;
+
+    fn read(&self, host: &Host) -> Result<PoolState, HostError> {
+        let Some(all) = self.number(host, "nr_hugepages")? else {
+            return Ok(PoolState::Missing);
+        };
+        let surplus = self.number(host, "surplus_hugepages")?.unwrap_or(0);
+        Ok(PoolState::pages(all.saturating_sub(surplus)))
+    }
+
+    fn turn(&self, host: &mut Host, to: &PoolState) -> Result<(), HostError> {
+        let file = format!("{}/nr_hugepages", self.path());
+        let PoolState::Pages { pages, at_least } = to else {
+            return Err(
+                HostError::new(Operation::Remove, file, HostErrorKind::Refused)
+                    .detail("a pool cannot be taken away, only emptied"),
+            );
+        };
+        let before = self.read(host)?.count().unwrap_or(0);
+        host.write_value(&file, format!("{pages}\n").as_bytes())?;
+        let now = self.read(host)?.count().unwrap_or(0);
+        if now >= *pages || at_least.is_some_and(|least| now >= least) {
+            return Ok(());
+        }
+        // Too few, with success. They are given back: half a pool serves nobody who asked for a whole.
+        host.write_value(&file, format!("{before}\n").as_bytes())?;
+        let why = format!(
+            "the kernel found contiguous memory for {now} of {pages} pages of {}",
+            size(self.size)
+        );
+        let lack = Lack::new(LackKind::ValueUnavailable, why).hint(
+            "ask for fewer, say how few will do, or ask right after the machine has started, before memory is in pieces",
+        );
+        Err(HostError::not_applicable(Operation::Write, file, lack).wanted(pages.to_string()))
+    }
+
+    fn counts_as(&self, seen: &PoolState, wanted: &PoolState) -> bool {
+        match (seen, wanted) {
+            (PoolState::Pages { pages: seen, .. }, PoolState::Pages { pages, at_least }) => {
+                seen == pages || at_least.is_some_and(|least| (least..=*pages).contains(seen))
+            }
+            _ => seen == wanted,
+        }
+    }
+
+    fn lacks(&self, host: &Host, to: &PoolState) -> Result<Option<Lack>, HostError> {
+        let Some(pages) = to.count() else {
+            return Ok(None);
+        };
+        if self.read(host)? == PoolState::Missing {
+            return missing(host, self).map(Some);
+        }
+        let memory = self.memory(host)?;
+        let asked = u128::from(pages) * u128::from(self.size) * 1024;
+        if asked > u128::from(memory) {
+            let most = memory / (self.size * 1024);
+            return Ok(Some(
+                Lack::new(
+                    LackKind::ValueUnavailable,
+                    format!(
+                        "{pages} pages of {} are more than the memory that there is, {} MiB",
+                        size(self.size),
+                        memory >> 20
+                    ),
+                )
+                .hint(format!("{most} would be all of it: take well below that")),
+            ));
+        }
+        Ok(None)
+    }
+
+    /// How the pages lie on the nodes, where there are several: the kernel deals them out anew.
+    fn disturbs(&self, host: &Host, _: &PoolState) -> Result<Vec<AnyKnob>, HostError> {
+        if self.node.is_some() {
+            return Ok(Vec::new());
+        }
+        let nodes = self.of_nodes(host)?;
+        Ok(if nodes.len() > 1 {
+            nodes.iter().map(AnyKnob::of).collect()
+        } else {
+            Vec::new()
+        })
+    }
+
+    /// Setting pages aside takes long, and whoever is killed in it leaves some of them.
+    fn torn(&self, seen: &PoolState, from: &PoolState, to: &PoolState) -> bool {
+        match (seen.count(), from.count(), to.count()) {
+            (Some(seen), Some(from), Some(to)) => (from.min(to)..=from.max(to)).contains(&seen),
+            _ => false,
+        }
+    }
+
+    fn gone(&self, seen: &PoolState) -> bool {
+        *seen == PoolState::Missing
+    }
+
+    fn remark(&self, host: &Host, _: &PoolState) -> Option<String> {
+        let surplus = self.number(host, "surplus_hugepages").ok()??;
+        let overcommit = self.number(host, "nr_overcommit_hugepages").ok()?;
+        (surplus > overcommit.unwrap_or(0)).then(|| {
+            format!("{self}: {surplus} pages beyond that are in use and stay until their users let go of them; the kernel takes them back by itself then")
+        })
+    }
+
+    fn show(&self, state: &PoolState) -> String {
+        match state.count() {
+            None => "missing".to_owned(),
+            Some(1) => "1 page".to_owned(),
+            Some(pages) => format!("{pages} pages"),
+        }
+    }
+}
+
+fn missing(host: &Host, pool: &Pool) -> Result<Lack, HostError> {
+    let directory = match pool.node {
+        Some(node) => format!("{NODES}/node{node}/hugepages"),
+        None => DIRECTORY.to_owned(),
+    };
+    let names = match host.list(&directory) {
+        Ok(names) => names,
+        Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let sizes: Vec<String> = names
+        .iter()
+        .filter_map(|name| {
+            let kilobytes = name.strip_prefix("hugepages-")?.strip_suffix("kB")?;
+            Some(size(kilobytes.parse().ok()?))
+        })
+        .collect();
+    let lack = Lack::new(
+        LackKind::Missing,
+        match pool.node {
+            Some(node) if sizes.is_empty() => format!("there is no node {node}"),
+            _ => format!("this kernel has no pages of {}", size(pool.size)),
+        },
+    );
+    Ok(if sizes.is_empty() {
+        lack
+    } else {
+        lack.hint(format!("there are pages of {}", sizes.join(", ")))
+    })
+}
+
+/// How many pages of one size, in KiB, the kernel may make beyond those that are set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Overcommit(pub u64);
+
+/// How many that are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OvercommitState {
+    /// This kernel has no pages of this size.
+    Missing,
+    /// So many.
+    Pages(u64),
+}
+
+impl Overcommit {
+    fn path(&self) -> String {
+        format!("{DIRECTORY}/hugepages-{}kB/nr_overcommit_hugepages", self.0)
+    }
+}
+
+impl fmt::Display for Overcommit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "overcommitted hugepages of {}", size(self.0))
+    }
+}
+
+impl Knob for Overcommit {
+    const NAME: &'static str = "hugepages-overcommit";
+    type State = OvercommitState;
+
+    fn read(&self, host: &Host) -> Result<OvercommitState, HostError> {
+        Ok(number(host, &self.path())?.map_or(OvercommitState::Missing, OvercommitState::Pages))
+    }
+
+    fn turn(&self, host: &mut Host, to: &OvercommitState) -> Result<(), HostError> {
+        let OvercommitState::Pages(pages) = to else {
+            return Err(
+                HostError::new(Operation::Remove, self.path(), HostErrorKind::Refused)
+                    .detail("it cannot be taken away"),
+            );
+        };
+        let written = host.write_value(self.path(), format!("{pages}\n").as_bytes());
+        written.map_err(|error| match error.kind() {
+            HostErrorKind::Refused => {
+                let lack = Lack::new(
+                    LackKind::ValueUnavailable,
+                    format!(
+                        "pages of {} are never overcommitted by this kernel",
+                        size(self.0)
+                    ),
+                )
+                .hint("set them aside instead");
+                error.with_kind(HostErrorKind::NotApplicable(lack))
+            }
+            _ => error,
+        })
+    }
+
+    fn lacks(&self, host: &Host, to: &OvercommitState) -> Result<Option<Lack>, HostError> {
+        Ok(match (to, self.read(host)?) {
+            (OvercommitState::Pages(_), OvercommitState::Missing) => {
+                Some(missing(host, &Pool::of_size(self.0))?)
+            }
+            _ => None,
+        })
+    }
+
+    fn gone(&self, seen: &OvercommitState) -> bool {
+        *seen == OvercommitState::Missing
+    }
+
+    fn show(&self, state: &OvercommitState) -> String {
+        match state {
+            OvercommitState::Missing => "missing".to_owned(),
+            OvercommitState::Pages(pages) => pages.to_string(),
+        }
+    }
+}
+
+/// Pages of one size that are wanted.
+///
+/// ```
+/// use hosttune_memory::hugepages::Hugepages;
+///
+/// let guest = Hugepages::of_size(2048, 4096) // 8 GiB for a guest
+///     .on_node(0)
+///     .required();
+/// let some = Hugepages::of_size(2048, 512).at_least(256); // fewer will do
+/// # let _ = (guest, some);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Hugepages {
+    /// The size of a page, in KiB.
+    pub size: u64,
+    /// How many are set aside.
+    pub pages: u64,
+    /// How few will do. Where nothing is said, fewer are given back and the wish does not apply;
+    /// where it is required, that is an error. As many as will do count as wanted from the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<u64>,
+    /// On which node; `None` for the whole machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<u32>,
+    /// How many more the kernel may make when they are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overcommit: Option<u64>,
+    /// Why.
+    #[serde(default)]
+    pub why: Why,
+    /// What becomes of it where it does not apply.
+    #[serde(default)]
+    pub requirement: Requirement,
+}
+
+impl Hugepages {
+    /// So many pages of a size in KiB.
+    pub fn of_size(size: u64, pages: u64) -> Self {
+        Self {
+            size,
+            pages,
+            at_least: None,
+            node: None,
+            overcommit: None,
+            why: Why::default(),
+            requirement: Requirement::Plain,
+        }
+    }
+
+    /// So few will do.
+    #[must_use]
+    pub fn at_least(mut self, pages: u64) -> Self {
+        self.at_least = Some(pages);
+        self
+    }
+
+    /// On this NUMA node.
+    #[must_use]
+    pub fn on_node(mut self, node: u32) -> Self {
+        self.node = Some(node);
+        self
+    }
+
+    /// So many more may the kernel make when they are asked for.
+    #[must_use]
+    pub fn overcommit(mut self, pages: u64) -> Self {
+        self.overcommit = Some(pages);
+        self
+    }
+
+    /// Says why.
+    #[must_use]
+    pub fn why(mut self, why: impl Into<Why>) -> Self {
+        self.why = why.into();
+        self
+    }
+
+    /// Where it does not apply, that is an error.
+    #[must_use]
+    pub fn required(mut self) -> Self {
+        self.requirement = Requirement::Required;
+        self
+    }
+
+    /// Where it does not apply, that is never an error.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.requirement = Requirement::Optional;
+        self
+    }
+}
+
+impl Tuning for Hugepages {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        if !at.is_selected() {
+            return Ok(());
+        }
+        if self.at_least.is_some_and(|least| least > self.pages) {
+            return Err(Error::tuning(
+                format!(
+                    "{} hugepages are wanted, and more than that at least",
+                    self.pages
+                ),
+                "let at-least be the smaller of the two",
+            ));
+        }
+        let pool = Pool {
+            size: self.size,
+            node: self.node,
+        };
+        let to = PoolState::Pages {
+            pages: self.pages,
+            at_least: self.at_least,
+        };
+        require(at.want(&pool, &to).why(self.why.clone()), self.requirement);
+        if let Some(pages) = self.overcommit {
+            let wish = at.want(&Overcommit(self.size), &OvercommitState::Pages(pages));
+            require(wish.why(self.why.clone()), self.requirement);
+        }
+        Ok(())
+    }
+}

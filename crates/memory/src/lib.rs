@@ -1,0 +1,50 @@
+//! Memory: transparent hugepages, hugepages, and swap that is compressed and stays in memory (zram).
+//!
+//! ```no_run
+//! use hosttune_boot::Modules;
+//! use hosttune_core::{Session, Tuning};
+//! use hosttune_memory::transparent::{Enabled, TransparentHugepages};
+//! use hosttune_memory::zram::{Size, Zram, ZramSwap};
+//!
+//! let swap = ZramSwap::new(Size::Percent(50)).algorithm("zstd").why("half the memory, at a third of its size");
+//! let pages = TransparentHugepages::new().enabled(Enabled::Madvise);
+//!
+//! let mut session = Session::live("gaming")?
+//!     .with(hosttune_memory::knobs)
+//!     .plug(Modules::live()) // zram is a module
+//!     .plug(Zram::live());
+//! swap.apply(&mut session)?; // device, algorithm, size, header, swapon
+//! pages.apply(&mut session)?;
+//! swap.revert(&mut session)?; // swapoff first, and nothing of it is left
+//! # Ok::<(), hosttune_core::Error>(())
+//! ```
+//!
+//! # Vocabulary
+//! - [`transparent`]: pages of 2 MiB that programs get without asking: [`transparent::Setting`] is
+//!   the knob, [`transparent::TransparentHugepages`] the tuning.
+//! - [`hugepages`]: pools of pages that programs ask for: [`hugepages::Pool`], [`hugepages::Hugepages`].
+//! - [`zram`]: a device, its configuration, its swap header and its use as swap are four knobs, turned
+//!   in that order and taken back in its reverse; [`zram::ZramSwap`] is the tuning.
+//! - [`swap`]: what is swap now.
+
+pub mod hugepages;
+pub mod swap;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod total;
+pub mod transparent;
+pub mod zram;
+
+/// Makes this crate's kinds of knob, the modules that zram is, and the kernel variables that go
+/// along with transparent hugepages, known to a session.
+pub fn knobs(registry: &mut hosttune_core::Registry) {
+    hosttune_boot::knobs(registry);
+    hosttune_sysctl::knobs(registry);
+    registry.add::<transparent::Setting>();
+    registry.add::<hugepages::Pool>();
+    registry.add::<hugepages::Overcommit>();
+    registry.add::<zram::Device>();
+    registry.add::<zram::Configuration>();
+    registry.add::<zram::Header>();
+    registry.add::<zram::Swap>();
+}

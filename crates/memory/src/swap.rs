@@ -1,0 +1,123 @@
+//! What is swap now.
+
+use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Tuning};
+
+/// Where the kernel lists it.
+pub const LIST: &str = "/proc/swaps";
+
+/// A device or file that is swap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Area {
+    /// Its path, as it was given to `swapon(2)`.
+    pub path: String,
+    /// How large it is, in KiB, the header not counted.
+    pub size: u64,
+    /// How much of that is used, in KiB.
+    pub used: u64,
+    /// Its priority: the highest is used first.
+    pub priority: i32,
+}
+
+impl Area {
+    /// All that are swap now.
+    ///
+    /// # Errors
+    /// Whatever the host answers; a kernel without swap has none.
+    pub fn all(host: &Host) -> Result<Vec<Self>, HostError> {
+        let text = match host.read_text(LIST) {
+            Ok(text) => text,
+            Err(error) if *error.kind() == HostErrorKind::Missing => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        Ok(parse(&text))
+    }
+
+    /// The number of the zram that it is, where it is one.
+    pub fn zram(&self) -> Option<u32> {
+        let name = self.path.strip_prefix("/dev/")?;
+        // `swapon` can be given any name of a device; udev has this one of zram as well.
+        let name = name.strip_prefix("block/").unwrap_or(name);
+        name.strip_prefix("zram")?.parse().ok()
+    }
+}
+
+/// The lines of `/proc/swaps`. Blanks in a path are written as `\040`.
+fn parse(text: &str) -> Vec<Area> {
+    let line = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let path = unescaped(fields.next()?);
+        let mut fields = fields.skip(1);
+        Some(Area {
+            path,
+            size: fields.next()?.parse().ok()?,
+            used: fields.next()?.parse().ok()?,
+            priority: fields.next()?.parse().ok()?,
+        })
+    };
+    text.lines().filter_map(line).collect()
+}
+
+fn unescaped(path: &str) -> String {
+    [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ]
+    .iter()
+    .fold(path.to_owned(), |path, (escaped, plain)| {
+        path.replace(escaped, plain)
+    })
+}
+
+/// Notes that no zram is swap, where none is and none is planned so far: for what is only right
+/// where swap is in memory. It wants nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoteUnlessZram {
+    /// What is said then.
+    pub note: String,
+}
+
+impl Tuning for NoteUnlessZram {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        if at.is_selected() && !is_or_will_be_zram(at)? {
+            at.note(self.note.clone());
+        }
+        Ok(())
+    }
+}
+
+/// Whether a zram is swap, or will be once what is declared so far is done.
+///
+/// # Errors
+/// Whatever the host answers.
+pub fn is_or_will_be_zram(at: &mut Planner<'_>) -> Result<bool, Error> {
+    let areas = Area::all(at.host())?;
+    if areas.iter().any(|area| area.zram().is_some()) {
+        return Ok(true);
+    }
+    crate::zram::will_be_swap(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn areas_are_read_as_the_kernel_lists_them() {
+        let text = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n\
+            /dev/zram0                              partition\t195312\t\t12\t\t100\n\
+            /swap\\040file                          file\t\t1048572\t\t0\t\t-2\n";
+        let areas = parse(text);
+        assert_eq!(areas.len(), 2);
+        assert_eq!(areas[0].zram(), Some(0));
+        assert_eq!(
+            (areas[0].size, areas[0].used, areas[0].priority),
+            (195_312, 12, 100)
+        );
+        assert_eq!(areas[1].path, "/swap file");
+        assert_eq!((areas[1].zram(), areas[1].priority), (None, -2));
+        assert!(parse("").is_empty());
+        assert!(parse("/dev/zram1 partition x y z\n").is_empty());
+    }
+}

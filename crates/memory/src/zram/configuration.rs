@@ -1,0 +1,249 @@
+//! How a zram device is configured.
+
+use std::fmt;
+use std::time::Duration;
+
+use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use serde::{Deserialize, Serialize};
+
+use super::device::no_device;
+use super::wire::{file, node};
+use crate::total;
+
+/// The algorithm, the limit and the size of a device, by its number.
+///
+/// One knob: the kernel takes an algorithm only while there is no size, a size only once, and
+/// gives all three up together (`reset`). The size is written last, so whoever is killed on the way
+/// leaves a device without a size: nothing of anybody's is on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Configuration(pub u32);
+
+/// How a device is configured.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConfigurationState {
+    /// There is no such device.
+    Missing,
+    /// So.
+    Is {
+        /// What it compresses with.
+        algorithm: String,
+        /// How much memory it may take, in bytes; 0 is as much as it needs.
+        limit: u64,
+        /// How much it holds before it is compressed, in bytes; 0 is nothing yet.
+        size: u64,
+    },
+}
+
+/// How long somebody may look at a device when it is reset: udev probes one that was written to.
+const GRACE: Duration = Duration::from_secs(2);
+
+impl Configuration {
+    fn set(self, host: &mut Host, name: &str, value: &str) -> Result<(), HostError> {
+        host.write_value(file(self.0, name), format!("{value}\n").as_bytes())
+    }
+
+    /// Gives everything up that is on it. Refused while somebody has it open, which does not
+    /// change anything: so it is tried again for a while.
+    fn reset(self, host: &mut Host) -> Result<(), HostError> {
+        let mut waited = Duration::ZERO;
+        let mut pause = Duration::from_millis(5);
+        loop {
+            match self.set(host, "reset", "1") {
+                Err(error) if *error.kind() == HostErrorKind::Busy && waited < GRACE => {
+                    host.pause(pause);
+                    waited += pause;
+                    pause *= 2;
+                }
+                Err(error) if *error.kind() == HostErrorKind::Busy => {
+                    return Err(error.detail("somebody uses it, or has it open"));
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "zram{} configuration", self.0)
+    }
+}
+
+/// The algorithms that a list like `lzo [lzo-rle] zstd` has, and the one that is chosen.
+fn algorithms(text: &str) -> (Vec<String>, String) {
+    let mut chosen = String::new();
+    let words = text.split_whitespace().map(|word| {
+        match word
+            .strip_prefix('[')
+            .and_then(|word| word.strip_suffix(']'))
+        {
+            Some(word) => {
+                word.clone_into(&mut chosen);
+                word.to_owned()
+            }
+            None => word.to_owned(),
+        }
+    });
+    let words = words.collect();
+    (words, chosen)
+}
+
+impl Knob for Configuration {
+    const NAME: &'static str = "zram-configuration";
+    type State = ConfigurationState;
+
+    fn read(&self, host: &Host) -> Result<ConfigurationState, HostError> {
+        let text = |name: &str| match host.read_text(file(self.0, name)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if matches!(error.kind(), HostErrorKind::Missing | HostErrorKind::Gone) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        };
+        let (Some(offered), Some(size), Some(counts)) =
+            (text("comp_algorithm")?, text("disksize")?, text("mm_stat")?)
+        else {
+            return Ok(ConfigurationState::Missing);
+        };
+        let number = |name: &str, text: Option<&str>| {
+            text.and_then(|text| text.trim().parse().ok())
+                .ok_or_else(|| HostError::malformed(file(self.0, name), "it holds no number"))
+        };
+        Ok(ConfigurationState::Is {
+            algorithm: algorithms(&offered).1,
+            // `mem_limit` can only be written; what it is stands in the fourth column here.
+            limit: number("mm_stat", counts.split_whitespace().nth(3))?,
+            size: number("disksize", Some(&size))?,
+        })
+    }
+
+    fn turn(&self, host: &mut Host, to: &ConfigurationState) -> Result<(), HostError> {
+        let ConfigurationState::Is {
+            algorithm,
+            limit,
+            size,
+        } = to
+        else {
+            return Err(
+                HostError::new(Operation::Remove, node(self.0), HostErrorKind::Refused)
+                    .detail("how a device is configured goes with the device"),
+            );
+        };
+        if let ConfigurationState::Is { size: 1.., .. } = self.read(host)? {
+            self.reset(host)?;
+        }
+        if let ConfigurationState::Is {
+            algorithm: now_algorithm,
+            limit: now_limit,
+            ..
+        } = self.read(host)?
+        {
+            if now_algorithm != *algorithm {
+                let written = self.set(host, "comp_algorithm", algorithm);
+                if let Err(error) = written {
+                    let text = host.read_text(file(self.0, "comp_algorithm"))?;
+                    let lack = not_offered(algorithm, &algorithms(&text).0);
+                    return Err(match error.kind() {
+                        HostErrorKind::Refused => error
+                            .detail(lack.why)
+                            .with_hint(lack.hint.unwrap_or_default()),
+                        _ => error,
+                    });
+                }
+            }
+            if now_limit != *limit {
+                self.set(host, "mem_limit", &limit.to_string())?;
+            }
+        }
+        if *size > 0 {
+            let written = self.set(host, "disksize", &size.to_string());
+            written.map_err(|error| match error.kind() {
+                HostErrorKind::Refused => error
+                    .detail(format!("the kernel cannot compress with {algorithm}"))
+                    .with_hint(format!(
+                        "load what it needs (modprobe {algorithm}), or take another algorithm"
+                    )),
+                _ => error,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn lacks(&self, host: &Host, to: &ConfigurationState) -> Result<Option<Lack>, HostError> {
+        let ConfigurationState::Is { algorithm, .. } = to else {
+            return Ok(None);
+        };
+        if self.read(host)? == ConfigurationState::Missing {
+            // What it offers shows once the device is there.
+            return no_device(host, self.0);
+        }
+        let text = host.read_text(file(self.0, "comp_algorithm"))?;
+        let (offered, _) = algorithms(&text);
+        Ok(if offered.contains(algorithm) {
+            None
+        } else {
+            Some(not_offered(algorithm, &offered))
+        })
+    }
+
+    /// A device without a size, on the way from one configuration to another.
+    fn torn(
+        &self,
+        seen: &ConfigurationState,
+        from: &ConfigurationState,
+        to: &ConfigurationState,
+    ) -> bool {
+        let limit = |state: &ConfigurationState| match state {
+            ConfigurationState::Missing => None,
+            ConfigurationState::Is { limit, .. } => Some(*limit),
+        };
+        match seen {
+            ConfigurationState::Is {
+                limit: seen,
+                size: 0,
+                ..
+            } => *seen == 0 || limit(from) == Some(*seen) || limit(to) == Some(*seen),
+            _ => false,
+        }
+    }
+
+    fn gone(&self, seen: &ConfigurationState) -> bool {
+        *seen == ConfigurationState::Missing
+    }
+
+    fn show(&self, state: &ConfigurationState) -> String {
+        match state {
+            ConfigurationState::Missing => "missing".to_owned(),
+            ConfigurationState::Is { size: 0, .. } => "nothing".to_owned(),
+            ConfigurationState::Is {
+                algorithm,
+                limit: 0,
+                size,
+            } => format!("{} with {algorithm}", total::shown(*size)),
+            ConfigurationState::Is {
+                algorithm,
+                limit,
+                size,
+            } => format!(
+                "{} with {algorithm} in at most {}",
+                total::shown(*size),
+                total::shown(*limit)
+            ),
+        }
+    }
+}
+
+/// The algorithm is not one of those that there are.
+fn not_offered(algorithm: &str, offered: &[String]) -> Lack {
+    Lack::new(
+        LackKind::ValueUnavailable,
+        format!(
+            "this kernel's zram offers {}, not '{}'",
+            offered.join(", "),
+            algorithm.escape_debug()
+        ),
+    )
+    .hint("take one of these")
+}

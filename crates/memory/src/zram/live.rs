@@ -1,0 +1,164 @@
+//! The devices of the running kernel.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "reading hot_add makes a device and a page of a device is no value of a file, so neither goes through the host's files; swapon(2) and swapoff(2) have no safe wrapper, so the programs are started, as modprobe is"
+)]
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::process::{Command, Stdio};
+
+use hosttune_core::{HostError, HostErrorKind, Lack, LackKind, Operation};
+use rustix::io::Errno;
+
+use super::wire::{ZramDevices, node};
+
+const HOT_ADD: &str = "/sys/class/zram-control/hot_add";
+
+/// Where the programs are; never by PATH, which whoever starts this may have set.
+const DIRECTORIES: [&str; 3] = ["/sbin", "/usr/sbin", "/run/current-system/sw/bin"];
+
+/// What the programs say of an error number, in the locale of an empty environment.
+const ERRORS: [(&str, Errno); 6] = [
+    ("Operation not permitted", Errno::PERM),
+    ("Permission denied", Errno::ACCESS),
+    ("Cannot allocate memory", Errno::NOMEM),
+    ("Device or resource busy", Errno::BUSY),
+    ("Invalid argument", Errno::INVAL),
+    ("No such file or directory", Errno::NOENT),
+];
+
+#[derive(Debug)]
+pub(super) struct Kernel;
+
+fn failed(operation: Operation, subject: &str, error: &std::io::Error) -> HostError {
+    let errno = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
+    HostError::from_errno(operation, subject, errno)
+}
+
+impl ZramDevices for Kernel {
+    fn add(&mut self) -> Result<u32, HostError> {
+        let text = std::fs::read_to_string(HOT_ADD)
+            .map_err(|error| failed(Operation::Create, HOT_ADD, &error))?;
+        text.trim()
+            .parse()
+            .map_err(|_| HostError::malformed(HOT_ADD, format!("'{}' is no number", text.trim())))
+    }
+
+    fn page_size(&self) -> usize {
+        rustix::param::page_size()
+    }
+
+    fn first_page(&self, number: u32) -> Result<Vec<u8>, HostError> {
+        let node = node(number);
+        let read = || -> std::io::Result<Vec<u8>> {
+            let mut page = vec![0; self.page_size()];
+            let count = File::open(&node)?.read_at(&mut page, 0)?;
+            page.truncate(count);
+            Ok(page)
+        };
+        read().map_err(|error| failed(Operation::Read, &node, &error))
+    }
+
+    fn write_first_page(&mut self, number: u32, page: &[u8]) -> Result<(), HostError> {
+        let node = node(number);
+        let write = || -> std::io::Result<()> {
+            let device = OpenOptions::new().write(true).open(&node)?;
+            device.write_all_at(page, 0)?;
+            // swapon reads what is on the device, and not what is on its way there.
+            device.sync_all()
+        };
+        write().map_err(|error| failed(Operation::Write, &node, &error))
+    }
+
+    fn swap_on(&mut self, number: u32, priority: u16) -> Result<(), HostError> {
+        run(number, "swapon", &["-p", &priority.to_string()])
+    }
+
+    fn swap_off(&mut self, number: u32) -> Result<(), HostError> {
+        run(number, "swapoff", &[])
+    }
+}
+
+fn run(number: u32, program: &str, arguments: &[&str]) -> Result<(), HostError> {
+    let subject = format!("{} as swap", node(number));
+    for directory in DIRECTORIES {
+        let path = format!("{directory}/{program}");
+        let output = Command::new(&path)
+            .env_clear()
+            .args(arguments)
+            .arg(node(number))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .output();
+        match output {
+            Ok(output) if output.status.success() => return Ok(()),
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                return Err(refused(program, &subject, said.trim()));
+            }
+            Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {}
+            Err(error) => {
+                return Err(failed(Operation::Wire, &subject, &error)
+                    .detail(format!("{path} cannot be started")));
+            }
+        }
+    }
+    let lack = Lack::new(
+        LackKind::NoWire,
+        format!("there is no {program} on this machine"),
+    )
+    .hint("install the package util-linux");
+    Err(HostError::not_applicable(Operation::Wire, subject, lack))
+}
+
+/// What a program said when it failed.
+pub(super) fn refused(program: &str, subject: &str, said: &str) -> HostError {
+    let text = if said.is_empty() {
+        format!("{program} failed and did not say why")
+    } else {
+        format!("it says: {said}")
+    };
+    let known = ERRORS.iter().find(|(words, _)| said.contains(words));
+    let error = match known {
+        Some((_, errno)) => HostError::from_errno(Operation::Wire, subject, errno.raw_os_error()),
+        None => HostError::new(Operation::Wire, subject, HostErrorKind::Other),
+    };
+    let error = error.detail(text);
+    match (program, known.map(|(_, errno)| *errno)) {
+        ("swapoff", Some(Errno::NOMEM)) => error.with_kind(HostErrorKind::Busy).with_hint(
+            "what is swapped out does not fit into memory: end some programs, then revert again",
+        ),
+        // It is in the list and nothing more is put on it: another swapoff of it is under way.
+        ("swapoff", Some(Errno::INVAL)) => error
+            .with_kind(HostErrorKind::Busy)
+            .with_hint("it is being switched off already, which takes a while: revert again then"),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_programs_say_is_told_apart() {
+        let full = "swapoff: /dev/zram0: swapoff failed: Cannot allocate memory";
+        let error = refused("swapoff", "/dev/zram0 as swap", full);
+        assert_eq!(*error.kind(), HostErrorKind::Busy);
+        assert_eq!(error.errno(), Some(Errno::NOMEM.raw_os_error()));
+        assert!(error.hint().unwrap().contains("end some programs"));
+        let denied = refused(
+            "swapon",
+            "x",
+            "swapon: cannot open /dev/zram0: Permission denied",
+        );
+        assert_eq!(*denied.kind(), HostErrorKind::Denied);
+        assert!(
+            refused("swapon", "x", "")
+                .to_string()
+                .contains("did not say why")
+        );
+    }
+}

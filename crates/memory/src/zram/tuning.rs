@@ -1,0 +1,438 @@
+//! Swap in memory as it is wanted, as plain data.
+
+use hosttune_boot::module::{self, Availability};
+use hosttune_boot::{KernelModule, ModuleState};
+use hosttune_core::host::RootKind;
+use hosttune_core::{
+    Error, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Planner, Requirement, Tuning, Why,
+};
+use serde::{Deserialize, Serialize};
+
+use super::configuration::{Configuration, ConfigurationState};
+use super::device::{self, Device, DeviceState};
+use super::header::{Header, HeaderState, LONGEST_LABEL, SwapHeader};
+use super::others::Other;
+use super::swap::{Swap, SwapState, is_ours};
+use super::wire::Zram;
+use crate::swap::Area;
+use crate::total;
+use crate::transparent::require;
+
+/// How much larger than memory a device may be, in hundredths: the kernel's own documentation has
+/// little point in more than twice the memory, since that is about what compressing saves
+/// (`Documentation/admin-guide/blockdev/zram.rst`).
+pub const LARGEST: u64 = 200;
+
+/// A header and at least so many pages, or `swapon` finds it too small; mkswap's own limit.
+const FEWEST_PAGES: u64 = 10;
+
+/// A size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Size {
+    /// So many hundredths of all memory, rounded down to a MiB.
+    Percent(u16),
+    /// So many bytes, rounded up to whole pages.
+    Bytes(u64),
+}
+
+impl Size {
+    fn bytes(self, memory: u64, page: u64) -> u64 {
+        match self {
+            Self::Percent(percent) => {
+                let bytes = u128::from(memory) * u128::from(percent) / 100;
+                u64::try_from(bytes).unwrap_or(u64::MAX) >> 20 << 20
+            }
+            Self::Bytes(bytes) => bytes.checked_next_multiple_of(page).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// A zram device that is swap.
+///
+/// ```
+/// use hosttune_memory::zram::{Size, ZramSwap};
+///
+/// let swap = ZramSwap::new(Size::Percent(50))
+///     .algorithm("zstd")
+///     .priority(100)
+///     .limit(Size::Percent(25));
+/// # let _ = swap;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ZramSwap {
+    /// How much it holds before it is compressed.
+    pub size: Size,
+    /// What it compresses with, in the kernel's word.
+    #[serde(default = "zstd")]
+    pub algorithm: String,
+    /// How much memory it may take; `None` is as much as it needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Size>,
+    /// Its priority, 0 to 32767: above that of swap on disks it is used first.
+    #[serde(default = "first")]
+    pub priority: u16,
+    /// What it is called in its swap header, 15 bytes at most.
+    #[serde(default = "ours")]
+    pub label: String,
+    /// The consent to one more where somebody else has made a zram swap already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub beside_others: bool,
+    /// Why.
+    #[serde(default)]
+    pub why: Why,
+    /// What becomes of it where it does not apply.
+    #[serde(default)]
+    pub requirement: Requirement,
+}
+
+fn zstd() -> String {
+    "zstd".to_owned()
+}
+
+fn first() -> u16 {
+    100
+}
+
+fn ours() -> String {
+    "hosttune".to_owned()
+}
+
+impl ZramSwap {
+    /// So large, with zstd, used before any other.
+    pub fn new(size: Size) -> Self {
+        Self {
+            size,
+            algorithm: zstd(),
+            limit: None,
+            priority: first(),
+            label: ours(),
+            beside_others: false,
+            why: Why::default(),
+            requirement: Requirement::Plain,
+        }
+    }
+
+    /// What it compresses with.
+    #[must_use]
+    pub fn algorithm(mut self, algorithm: impl Into<String>) -> Self {
+        self.algorithm = algorithm.into();
+        self
+    }
+
+    /// How much memory it may take.
+    #[must_use]
+    pub fn limit(mut self, limit: Size) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Its priority.
+    #[must_use]
+    pub fn priority(mut self, priority: u16) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// What it is called in its swap header.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// Consents to one more where somebody else has made a zram swap already.
+    #[must_use]
+    pub fn beside_others(mut self) -> Self {
+        self.beside_others = true;
+        self
+    }
+
+    /// Says why.
+    #[must_use]
+    pub fn why(mut self, why: impl Into<Why>) -> Self {
+        self.why = why.into();
+        self
+    }
+
+    /// Where it does not apply, that is an error.
+    #[must_use]
+    pub fn required(mut self) -> Self {
+        self.requirement = Requirement::Required;
+        self
+    }
+
+    /// Where it does not apply, that is never an error.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.requirement = Requirement::Optional;
+        self
+    }
+
+    /// How the device is to be configured on a machine with so much memory.
+    fn configuration(&self, memory: u64, page: u64) -> Result<(ConfigurationState, u64), Error> {
+        let size = self.size.bytes(memory, page);
+        let largest = memory.saturating_mul(LARGEST) / 100;
+        let smallest = FEWEST_PAGES * page;
+        if !(smallest..=largest).contains(&size) {
+            return Err(Error::tuning(
+                format!(
+                    "a zram of {} is {} for {} MiB of memory",
+                    total::shown(size),
+                    if size > largest {
+                        "too large"
+                    } else {
+                        "too small"
+                    },
+                    memory >> 20
+                ),
+                format!(
+                    "take at least {}, and at most {LARGEST} % of the memory: what is swapped out is compressed to a half or a third, and stays in memory",
+                    total::shown(smallest)
+                ),
+            ));
+        }
+        let limit = self.limit.map_or(0, |limit| limit.bytes(memory, page));
+        if self.limit.is_some() && limit == 0 {
+            return Err(Error::tuning(
+                "a limit of nothing is no limit to the kernel",
+                "leave the limit out, or take more than a MiB",
+            ));
+        }
+        let configuration = ConfigurationState::Is {
+            algorithm: self.algorithm.clone(),
+            limit,
+            size,
+        };
+        Ok((configuration, size / page))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.priority > 32767 {
+            return Err(Error::tuning(
+                format!("{} is no priority of swap", self.priority),
+                "take 0 to 32767",
+            ));
+        }
+        if self.label.is_empty()
+            || self.label.len() > LONGEST_LABEL
+            || self.label.chars().any(char::is_control)
+        {
+            return Err(Error::tuning(
+                format!(
+                    "'{}' cannot be the label of swap",
+                    self.label.escape_debug()
+                ),
+                format!("take 1 to {LONGEST_LABEL} bytes of text"),
+            ));
+        }
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if self.algorithm.is_empty() || !self.algorithm.bytes().all(is_word) {
+            return Err(Error::tuning(
+                format!("'{}' names no algorithm", self.algorithm.escape_debug()),
+                "take zstd, lz4 or lzo-rle",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The modules that it takes, before the device.
+    fn declare_modules(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        let mut modules = device::module().with_dependencies(at.host())?;
+        if let Some(module) = compressor(at.host(), &self.algorithm)? {
+            modules.extend(module.with_dependencies(at.host())?);
+        }
+        for module in modules {
+            let absent = module::find(at.host(), module.name())? == Availability::Absent;
+            if absent && module.name() != "zram" {
+                continue;
+            }
+            let wish = at.pass(&module, &ModuleState::Loaded);
+            require(wish.why("zram takes it"), self.requirement);
+        }
+        Ok(())
+    }
+}
+
+/// The module that compresses, where zram does not do it itself: before Linux 6.12 it asked the
+/// kernel's crypto interface, which loads modules by itself and unloads none.
+fn compressor(host: &Host, algorithm: &str) -> Result<Option<KernelModule>, HostError> {
+    let release = match host.read_text("/proc/sys/kernel/osrelease") {
+        Ok(release) => release,
+        Err(error) if *error.kind() == HostErrorKind::Missing => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut numbers = release
+        .split(|byte: char| !byte.is_ascii_digit())
+        .map(|number| number.parse::<u32>().unwrap_or_default());
+    let version = (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    );
+    if version >= (6, 12) {
+        return Ok(None);
+    }
+    let module = KernelModule::new(algorithm);
+    let found = module::find(host, module.name())?;
+    Ok((found == Availability::Loadable || found == Availability::Present).then_some(module))
+}
+
+/// Which device a tuning is about.
+enum Choice {
+    /// One that is ours, or will be.
+    Number(u32),
+    /// Somebody else has made swap of zram.
+    Theirs(Area),
+}
+
+/// The numbers of the devices that there are.
+fn numbers(host: &Host) -> Result<Vec<u32>, HostError> {
+    let names = match host.list("/sys/block") {
+        Ok(names) => names,
+        Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let number = |name: &String| name.strip_prefix("zram")?.parse().ok();
+    let mut numbers: Vec<u32> = names.iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The one that is ours under this label, or else the lowest number that is free, which is the one
+/// that the kernel gives.
+fn choose(host: &Host, label: &str, beside_others: bool) -> Result<Choice, HostError> {
+    let numbers = numbers(host)?;
+    let areas = Area::all(host)?;
+    let mut theirs = None;
+    for number in &numbers {
+        let area = areas.iter().find(|area| area.zram() == Some(*number));
+        match Header(*number).read(host) {
+            Ok(HeaderState::Swap(header)) if is_ours(host, *number, &header)? => {
+                if header.label == label {
+                    return Ok(Choice::Number(*number));
+                }
+            }
+            // Whoever may not look sees what the knobs say of it: that nobody can tell.
+            Err(error) if *error.kind() == HostErrorKind::Denied && area.is_some() => {
+                return Ok(Choice::Number(*number));
+            }
+            Ok(_) => theirs = theirs.or(area),
+            Err(_) => {}
+        }
+    }
+    if let Some(area) = theirs
+        && !beside_others
+    {
+        return Ok(Choice::Theirs(area.clone()));
+    }
+    let free = (0..).find(|number| !numbers.contains(number));
+    Ok(Choice::Number(free.unwrap_or(u32::MAX)))
+}
+
+/// Whether a zram that is declared so far will be swap.
+pub(crate) fn will_be_swap(at: &mut Planner<'_>) -> Result<bool, Error> {
+    let mut candidates = numbers(at.host())?;
+    candidates.extend((0..).find(|number| !candidates.contains(number)));
+    for number in candidates {
+        if matches!(at.now(&Swap(number))?, SwapState::On(_)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+impl Tuning for ZramSwap {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        if !at.is_selected() {
+            return Ok(());
+        }
+        self.check()?;
+        if at.host().root_kind() == RootKind::Image {
+            let lack = Lack::new(LackKind::NotRunning, "no kernel runs on this image")
+                .hint("make swap on the running system");
+            require(at.skip("swap on zram", lack), self.requirement);
+            return Ok(());
+        }
+        let memory = total::of_host(at.host())?;
+        let page = at.host().wire::<Zram>().map_or(4096, |zram| {
+            u64::try_from(zram.devices().page_size()).unwrap_or(4096)
+        });
+        let (configuration, pages) = self.configuration(memory, page)?;
+        for other in Other::all(at.host())? {
+            at.note(other.note());
+        }
+        let number = match choose(at.host(), &self.label, self.beside_others)? {
+            Choice::Number(number) => number,
+            Choice::Theirs(area) => {
+                let lack = Lack::new(
+                    LackKind::Managed,
+                    format!("{} is swap already, and somebody else's", area.path),
+                )
+                .hint("configure it where it is made, switch it off there, or consent to one more: beside-others");
+                require(
+                    at.skip("swap on zram", lack).why(self.why.clone()),
+                    self.requirement,
+                );
+                return Ok(());
+            }
+        };
+        self.declare_modules(at)?;
+        let (device, swap) = (Device(number), Swap(number));
+        require(
+            at.want(&device, &DeviceState::Present)
+                .why(self.why.clone()),
+            self.requirement,
+        );
+        let header = SwapHeader::ours(at.host(), number, &self.label, pages)?;
+        let header = HeaderState::Swap(header);
+        self.make_way(at, number, &configuration, &header);
+        require(
+            at.want(&Configuration(number), &configuration)
+                .why(self.why.clone()),
+            self.requirement,
+        );
+        require(
+            at.want(&Header(number), &header).why("swapon asks for it"),
+            self.requirement,
+        );
+        require(
+            at.want(&swap, &SwapState::On(i32::from(self.priority)))
+                .why(self.why.clone()),
+            self.requirement,
+        );
+        Ok(())
+    }
+}
+
+impl ZramSwap {
+    /// Takes a device of ours out of use that is to be another one: nothing of it can be changed
+    /// while it is swap, its priority neither.
+    fn make_way(
+        &self,
+        at: &mut Planner<'_>,
+        number: u32,
+        configuration: &ConfigurationState,
+        header: &HeaderState,
+    ) {
+        let configured = Configuration(number).read(at.host());
+        let Ok(ConfigurationState::Is { size: 1.., .. }) = &configured else {
+            return;
+        };
+        let changes = configured.as_ref() != Ok(configuration)
+            || Header(number)
+                .read(at.host())
+                .is_ok_and(|seen| seen != *header);
+        let priority = SwapState::On(i32::from(self.priority));
+        let on = Swap(number).read(at.host());
+        let is_on = matches!(on, Ok(SwapState::On(_)));
+        if is_on && (changes || on != Ok(priority)) {
+            at.pass(&Swap(number), &SwapState::Off)
+                .why("it cannot be changed while it is in use");
+        }
+        if changes {
+            at.pass(&Header(number), &HeaderState::Blank)
+                .why("it goes with what is on the device");
+        }
+    }
+}

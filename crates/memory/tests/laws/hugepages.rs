@@ -1,0 +1,159 @@
+//! Pools of hugepages.
+
+use hosttune_core::testing::{Fate, Memory, World, laws};
+use hosttune_core::{Error, LackKind, State, Tuning};
+use hosttune_memory::hugepages::Hugepages;
+use hosttune_memory::testing::{PAGES_THAT_FIT, take_hugepages, with_hugepages};
+use proptest::option;
+use proptest::prelude::*;
+
+use super::machine::{Machine, cases, deaths, holds};
+
+const POOL: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+
+fn machine(nodes: u32) -> Machine {
+    Machine::new(with_hugepages(Memory::new(), nodes))
+}
+
+fn file(name: &str) -> String {
+    format!("{POOL}/{name}")
+}
+
+prop_compose! {
+    fn world()(nodes in 1u32..4, pages in 0u64..40, uneven in any::<bool>()) -> Machine {
+        let machine = machine(nodes);
+        let path = if uneven {
+            format!("/sys/devices/system/node/node{}/hugepages/hugepages-2048kB/nr_hugepages", nodes - 1)
+        } else {
+            file("nr_hugepages")
+        };
+        machine.memory.write(path, &pages.to_string()).unwrap();
+        machine
+    }
+}
+
+prop_compose! {
+    fn tuning()(
+        pages in 0u64..120,
+        over in option::of(0u64..100),
+        more in 0u64..400,
+        node in any::<bool>(),
+        least in any::<bool>(),
+    ) -> Hugepages {
+        // More than there is contiguous memory for only where fewer will do.
+        let mut wanted = if least {
+            Hugepages::of_size(2048, pages + more).at_least(pages.min(PAGES_THAT_FIT))
+        } else {
+            Hugepages::of_size(2048, pages)
+        };
+        if node {
+            wanted = wanted.on_node(0);
+        }
+        wanted.overcommit = over;
+        wanted
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn the_laws(
+        world in world(),
+        wanted in proptest::collection::vec(tuning(), 1..4),
+        deaths in deaths(),
+        change in 0u64..6,
+    ) {
+        for wanted in &wanted {
+            holds(laws::apply_then_verify(&world, wanted))?;
+            holds(laws::apply_then_plan(&world, wanted))?;
+            holds(laws::plan_writes_nothing(&world, wanted))?;
+        }
+        holds(laws::apply_then_revert(&world, &wanted))?;
+        holds(laws::die_anywhere(&world, &wanted, &deaths))?;
+        holds(laws::die_then_recover(&world, &wanted[0], wanted.last().unwrap(), &deaths))?;
+        holds(laws::failing_step(&world, &wanted[0], change, hosttune_core::testing::Moment::Before))?;
+    }
+}
+
+/// Fewer than asked for, with success: told, put back, and an error where it is required.
+#[test]
+fn too_few_are_given_back_and_told() {
+    let machine = machine(1);
+    machine.memory.write(file("nr_hugepages"), "3").unwrap();
+    let was = machine.picture();
+    let wanted = Hugepages::of_size(2048, 400);
+    let mut session = machine.session(&Fate::lives()).unwrap();
+    let applied = wanted.apply(&mut session).unwrap();
+    let State::NotApplicable { lack } = &applied.findings[0].state else {
+        panic!("{applied:#?}");
+    };
+    assert!(lack.why.contains("150 of 400"), "{lack}");
+    assert_eq!(machine.picture(), was);
+    drop(session);
+    machine.revert();
+    let error = machine.refuses(&wanted.required());
+    assert!(matches!(error, Error::RolledBack { .. }), "{error}");
+}
+
+#[test]
+fn as_many_as_will_do_are_kept_and_said_to_be_rounded() {
+    let machine = machine(1);
+    let was = machine.picture();
+    let wanted = Hugepages::of_size(2048, 400).at_least(100).required();
+    machine.apply(&wanted);
+    let session = machine.session(&Fate::lives()).unwrap();
+    let report = wanted.verify(&session).unwrap();
+    assert_eq!(report.items[0].state, State::Rounded);
+    assert!(
+        report.items[0].to_string().contains("150 pages"),
+        "{report:#?}"
+    );
+    drop(session);
+    machine.revert();
+    assert_eq!(machine.picture(), was);
+}
+
+/// Pages in use go on as surplus: the pool is what it was, and what stays is told.
+#[test]
+fn what_is_in_use_when_it_is_taken_back_is_told() {
+    let machine = machine(1);
+    let was = machine.picture();
+    machine.apply(&Hugepages::of_size(2048, 64));
+    take_hugepages(&machine.memory, 1, 5);
+    let reverted = machine.revert();
+    assert!(reverted.left.is_empty(), "{reverted:#?}");
+    assert!(reverted.notes[0].contains("5 pages"), "{reverted:#?}");
+    assert_eq!(machine.get(&file("nr_hugepages")), "5");
+    assert_eq!(machine.get(&file("surplus_hugepages")), "5");
+    take_hugepages(&machine.memory, 1, 0);
+    assert_eq!(machine.picture(), was);
+}
+
+#[test]
+fn what_somebody_else_has_added_survives() {
+    let machine = machine(2);
+    machine.apply(&Hugepages::of_size(2048, 64));
+    machine.memory.write(file("nr_hugepages"), "80").unwrap();
+    let reverted = machine.revert();
+    assert_eq!(reverted.left.len(), 1, "{reverted:#?}");
+    assert_eq!(machine.get(&file("nr_hugepages")), "80");
+}
+
+#[test]
+fn what_cannot_be_had_is_said_beforehand() {
+    let machine = machine(2);
+    let lack = machine.lack(&Hugepages::of_size(2048, 100_000));
+    assert!(lack.why.contains("more than the memory"), "{lack}");
+    assert!(lack.hint.unwrap().contains("512"));
+    let all = machine.lack(&Hugepages::of_size(2048, u64::MAX));
+    assert_eq!(all.kind, LackKind::ValueUnavailable);
+    let size = machine.lack(&Hugepages::of_size(16384, 1));
+    assert_eq!(size.hint.as_deref(), Some("there are pages of 2 MiB"));
+    let node = machine.lack(&Hugepages::of_size(2048, 1).on_node(9));
+    assert!(node.why.contains("no node 9"), "{node}");
+    let least = machine.refuses(&Hugepages::of_size(2048, 1).at_least(2));
+    assert!(least.to_string().contains("at least"), "{least}");
+    let empty = Machine::new(Memory::new());
+    laws::nothing_on_an_empty_host(&empty, &Hugepages::of_size(2048, 1)).unwrap();
+}

@@ -1,0 +1,15 @@
+//! Memory over doubles of the kernel: the laws of the engine, and bad input.
+//!
+//! The number of cases is `PROPTEST_CASES` where set, and what stands below where not.
+
+#![cfg(feature = "testing")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a machine that cannot be set up is a mistake of the test"
+)]
+
+mod hugepages;
+mod machine;
+mod mkswap;
+mod transparent;
+mod zram;
