@@ -213,6 +213,7 @@ fn looked_at() -> Vec<PathBuf> {
     files
 }
 
+/// What a death after one write leaves is what one before the next write does.
 fn killed_before_and_after_every_write() {
     as_booted();
     set("cpufreq/policy1/scaling_governor", "performance");
@@ -223,27 +224,27 @@ fn killed_before_and_after_every_write() {
     let files = looked_at();
     let narrow = Snapshot::of_files(&files);
     for reverting in [false, true] {
-        for moment in [Moment::Before, Moment::After] {
-            for write in 0.. {
-                let when = format!("{moment:?} write {write}, reverting {reverting}");
-                let store = MemoryStore::new();
-                let fate = Fate::dies_at(write, moment);
-                if reverting {
-                    everything()
-                        .apply(&mut process(&store, &Fate::lives()))
-                        .unwrap();
-                    let _ = process(&store, &fate).revert();
-                } else {
-                    let _ = everything().apply(&mut process(&store, &fate));
-                }
-                let reverted = process(&store, &Fate::lives()).revert().unwrap();
-                assert!(reverted.left.is_empty(), "{when}: {:#?}", reverted.left);
-                narrow.is_still(&Snapshot::of_files(&files), &when);
-                assert!(store.is_empty(), "{when}: a journal is left");
-                if !fate.is_dead() {
-                    assert!(write > 8, "{when}: only so many writes?");
-                    break;
-                }
+        let first = [(Moment::Before, 0)];
+        let after = (0..).map(|write| (Moment::After, write));
+        for (moment, write) in first.into_iter().chain(after) {
+            let when = format!("{moment:?} write {write}, reverting {reverting}");
+            let store = MemoryStore::new();
+            let fate = Fate::dies_at(write, moment);
+            if reverting {
+                everything()
+                    .apply(&mut process(&store, &Fate::lives()))
+                    .unwrap();
+                let _ = process(&store, &fate).revert();
+            } else {
+                let _ = everything().apply(&mut process(&store, &fate));
+            }
+            let reverted = process(&store, &Fate::lives()).revert().unwrap();
+            assert!(reverted.left.is_empty(), "{when}: {:#?}", reverted.left);
+            narrow.is_still(&Snapshot::of_files(&files), &when);
+            assert!(store.is_empty(), "{when}: a journal is left");
+            if !fate.is_dead() {
+                assert!(write > 8, "{when}: only so many writes?");
+                break;
             }
         }
     }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use hosttune_core::{
-    AnyKnob, Error, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation, Planner,
-    Requirement, Tuning, Why,
+    Error, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation, Planner, Requirement,
+    Tuning, Why,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,9 @@ pub enum PoolState {
         /// How few will do, of somebody's wish.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at_least: Option<u64>,
+        /// How many of them lie on each node, where there are several; empty where nobody cares.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        nodes: Vec<u64>,
     },
 }
 
@@ -54,6 +57,7 @@ impl PoolState {
         Self::Pages {
             pages,
             at_least: None,
+            nodes: Vec::new(),
         }
     }
 
@@ -82,17 +86,46 @@ impl Pool {
         number(host, &format!("{}/{file}", self.path()))
     }
 
-    /// The same size on each node.
+    /// What somebody has set aside; `None` where there is no such pool.
+    fn persistent(&self, host: &Host) -> Result<Option<u64>, HostError> {
+        let Some(all) = self.number(host, "nr_hugepages")? else {
+            return Ok(None);
+        };
+        let surplus = self.number(host, "surplus_hugepages")?.unwrap_or(0);
+        Ok(Some(all.saturating_sub(surplus)))
+    }
+
+    /// Puts so many on each node, those first that get more: all together are then never fewer on
+    /// the way than before or after.
+    fn deal_out(&self, host: &mut Host, nodes: &[u64]) -> Result<(), HostError> {
+        let of_nodes = self.of_nodes(host)?;
+        for more in [true, false] {
+            for (node, pages) in of_nodes.iter().zip(nodes) {
+                let now = node.persistent(host)?.unwrap_or(0);
+                if now != *pages && (*pages > now) == more {
+                    let file = format!("{}/nr_hugepages", node.path());
+                    host.write_value(file, format!("{pages}\n").as_bytes())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The same size on each node, by number; nothing for the pool of one node.
     fn of_nodes(&self, host: &Host) -> Result<Vec<Self>, HostError> {
+        if self.node.is_some() {
+            return Ok(Vec::new());
+        }
         let names = match host.list(NODES) {
             Ok(names) => names,
             Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),
             Err(error) => return Err(error),
         };
         let node = |name: &String| name.strip_prefix("node")?.parse().ok();
-        Ok(names
-            .iter()
-            .filter_map(node)
+        let mut numbers: Vec<u32> = names.iter().filter_map(node).collect();
+        numbers.sort_unstable();
+        Ok(numbers
+            .into_iter()
             .map(|node| Self {
                 size: self.size,
                 node: Some(node),
@@ -142,29 +175,51 @@ impl Knob for Pool {
     type State = PoolState;
 
     fn read(&self, host: &Host) -> Result<PoolState, HostError> {
-        let Some(all) = self.number(host, "nr_hugepages")? else {
+        let Some(pages) = self.persistent(host)? else {
             return Ok(PoolState::Missing);
         };
-        let surplus = self.number(host, "surplus_hugepages")?.unwrap_or(0);
-        Ok(PoolState::pages(all.saturating_sub(surplus)))
+        let mut state = PoolState::pages(pages);
+        let of_nodes = self.of_nodes(host)?;
+        if let PoolState::Pages { nodes, .. } = &mut state
+            && of_nodes.len() > 1
+        {
+            for node in of_nodes {
+                nodes.push(node.persistent(host)?.unwrap_or(0));
+            }
+        }
+        Ok(state)
     }
 
     fn turn(&self, host: &mut Host, to: &PoolState) -> Result<(), HostError> {
         let file = format!("{}/nr_hugepages", self.path());
-        let PoolState::Pages { pages, at_least } = to else {
+        let PoolState::Pages {
+            pages,
+            at_least,
+            nodes,
+        } = to
+        else {
             return Err(
                 HostError::new(Operation::Remove, file, HostErrorKind::Refused)
                     .detail("a pool cannot be taken away, only emptied"),
             );
         };
-        let before = self.read(host)?.count().unwrap_or(0);
+        if !nodes.is_empty() {
+            return self.deal_out(host, nodes);
+        }
+        let before = self.read(host)?;
         host.write_value(&file, format!("{pages}\n").as_bytes())?;
         let now = self.read(host)?.count().unwrap_or(0);
         if now >= *pages || at_least.is_some_and(|least| now >= least) {
             return Ok(());
         }
         // Too few, with success. They are given back: half a pool serves nobody who asked for a whole.
-        host.write_value(&file, format!("{before}\n").as_bytes())?;
+        match &before {
+            PoolState::Pages { nodes, .. } if !nodes.is_empty() => self.deal_out(host, nodes)?,
+            before => {
+                let before = before.count().unwrap_or(0);
+                host.write_value(&file, format!("{before}\n").as_bytes())?;
+            }
+        }
         let why = format!(
             "the kernel found contiguous memory for {now} of {pages} pages of {}",
             size(self.size)
@@ -177,8 +232,21 @@ impl Knob for Pool {
 
     fn counts_as(&self, seen: &PoolState, wanted: &PoolState) -> bool {
         match (seen, wanted) {
-            (PoolState::Pages { pages: seen, .. }, PoolState::Pages { pages, at_least }) => {
-                seen == pages || at_least.is_some_and(|least| (least..=*pages).contains(seen))
+            (
+                PoolState::Pages {
+                    pages: seen,
+                    nodes: lie,
+                    ..
+                },
+                PoolState::Pages {
+                    pages,
+                    at_least,
+                    nodes,
+                },
+            ) => {
+                (nodes.is_empty() || nodes == lie)
+                    && (seen == pages
+                        || at_least.is_some_and(|least| (least..=*pages).contains(seen)))
             }
             _ => seen == wanted,
         }
@@ -210,23 +278,17 @@ impl Knob for Pool {
         Ok(None)
     }
 
-    /// How the pages lie on the nodes, where there are several: the kernel deals them out anew.
-    fn disturbs(&self, host: &Host, _: &PoolState) -> Result<Vec<AnyKnob>, HostError> {
-        if self.node.is_some() {
-            return Ok(Vec::new());
-        }
-        let nodes = self.of_nodes(host)?;
-        Ok(if nodes.len() > 1 {
-            nodes.iter().map(AnyKnob::of).collect()
-        } else {
-            Vec::new()
-        })
-    }
-
     /// Setting pages aside takes long, and whoever is killed in it leaves some of them.
     fn torn(&self, seen: &PoolState, from: &PoolState, to: &PoolState) -> bool {
         match (seen.count(), from.count(), to.count()) {
-            (Some(seen), Some(from), Some(to)) => (from.min(to)..=from.max(to)).contains(&seen),
+            (Some(seen), Some(from_pages), Some(to_pages)) => {
+                // Dealt out to several nodes again, there are more on the way, of either.
+                let most = match from {
+                    PoolState::Pages { nodes, .. } if !nodes.is_empty() => from_pages + to_pages,
+                    _ => from_pages.max(to_pages),
+                };
+                (from_pages.min(to_pages)..=most).contains(&seen)
+            }
             _ => false,
         }
     }
@@ -477,6 +539,7 @@ impl Tuning for Hugepages {
         let to = PoolState::Pages {
             pages: self.pages,
             at_least: self.at_least,
+            nodes: Vec::new(),
         };
         require(at.want(&pool, &to).why(self.why.clone()), self.requirement);
         if let Some(pages) = self.overcommit {

@@ -296,16 +296,10 @@ impl Fs for LinuxHost {
 
     fn entry(&self, path: &Path) -> Result<Option<Entry>, HostError> {
         let fail = self.fail(Operation::Read, path);
-        if self.kind == RootKind::Live && delivers_whole(path) {
-            let kept = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(open) = kept.get(path) {
-                let mode = rustix::fs::fstat(open).map_err(&fail)?.st_mode;
-                return Ok(Some(entry_of(mode, None)));
-            }
-        }
         if self.kind == RootKind::Live {
             // Beneath "/" there is nothing to be led out of: one call instead of three, unless
-            // there is a link to be read.
+            // there is a link to be read. By its path also where it is kept open: a file that has
+            // gone is as good as before to whoever holds it.
             let flags = AtFlags::SYMLINK_NOFOLLOW;
             match rustix::fs::statx(&self.root, path, flags, StatxFlags::TYPE | StatxFlags::MODE) {
                 Ok(stat)
