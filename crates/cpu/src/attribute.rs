@@ -70,13 +70,7 @@ pub(crate) fn lacks(
 ) -> Result<Option<Lack>, HostError> {
     Ok(match read(host, policy, name)? {
         Attribute::Missing => Some(missing()),
-        Attribute::Offline => Some(
-            Lack::new(
-                LackKind::Other,
-                format!("all processors of {policy} are offline"),
-            )
-            .hint("bring one online first: /sys/devices/system/cpu/cpuN/online"),
-        ),
+        Attribute::Offline => Some(offline(policy)),
         Attribute::Value(_) => match host.entry(policy.file(name))? {
             Some(entry) if !entry.owner_may_write() => Some(Lack::new(
                 LackKind::ReadOnly,
@@ -85,6 +79,15 @@ pub(crate) fn lacks(
             _ => None,
         },
     })
+}
+
+/// Nothing of a policy can be turned while nothing of it runs.
+pub(crate) fn offline(policy: PolicyNumber) -> Lack {
+    Lack::new(
+        LackKind::Other,
+        format!("all processors of {policy} are offline"),
+    )
+    .hint("bring one online first: /sys/devices/system/cpu/cpuN/online")
 }
 
 /// Turning to what is no value.

@@ -5,7 +5,7 @@ use hosttune_boot::module::{self, Availability};
 use hosttune_core::{Error, Knob, Lack, LackKind, Planner, Requirement, Tuning, Why, Wish};
 use serde::{Deserialize, Serialize};
 
-use crate::attribute::Attribute;
+use crate::attribute::{self, Attribute};
 use crate::boost::{Boost, BoostState, nothing_switches_it};
 use crate::frequency::{Bound, Frequency, FrequencyLimit, Limit};
 use crate::governor::{Governor, PolicyGovernor};
@@ -232,14 +232,21 @@ impl Processors {
             bound,
         };
         let Some(policy) = Policy::of(at.host(), number)? else {
-            // Offline: what the knobs lack says so.
             for (bound, wanted) in [
                 (Bound::Minimum, self.minimum),
                 (Bound::Maximum, self.maximum),
             ] {
-                if let Some(Frequency::Kilohertz(kilohertz)) = wanted {
-                    let to = Attribute::Value(Limit::new(kilohertz));
-                    self.on(at.want(&knob(bound), &to));
+                match wanted {
+                    // What the knob lacks says why.
+                    Some(Frequency::Kilohertz(kilohertz)) => {
+                        let to = Attribute::Value(Limit::new(kilohertz));
+                        self.on(at.want(&knob(bound), &to));
+                    }
+                    // The hardware's own ends show only while it runs.
+                    Some(Frequency::Lowest | Frequency::Highest) => {
+                        self.on(at.skip(&knob(bound).to_string(), attribute::offline(number)));
+                    }
+                    None => {}
                 }
             }
             return Ok(());
