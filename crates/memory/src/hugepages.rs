@@ -1,5 +1,7 @@
 //! Hugepages: pools of large pages that programs ask for by name.
 
+mod overcommit;
+
 use std::fmt;
 
 use hosttune_core::{
@@ -7,6 +9,8 @@ use hosttune_core::{
     Tuning, Why,
 };
 use serde::{Deserialize, Serialize};
+
+pub use overcommit::{Overcommit, OvercommitState};
 
 use crate::total;
 use crate::transparent::require;
@@ -343,86 +347,6 @@ fn missing(host: &Host, pool: &Pool) -> Result<Lack, HostError> {
     } else {
         lack.hint(format!("there are pages of {}", sizes.join(", ")))
     })
-}
-
-/// How many pages of one size, in KiB, the kernel may make beyond those that are set aside.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Overcommit(pub u64);
-
-/// How many that are.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OvercommitState {
-    /// This kernel has no pages of this size.
-    Missing,
-    /// So many.
-    Pages(u64),
-}
-
-impl Overcommit {
-    fn path(&self) -> String {
-        format!("{DIRECTORY}/hugepages-{}kB/nr_overcommit_hugepages", self.0)
-    }
-}
-
-impl fmt::Display for Overcommit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "overcommitted hugepages of {}", size(self.0))
-    }
-}
-
-impl Knob for Overcommit {
-    const NAME: &'static str = "hugepages-overcommit";
-    type State = OvercommitState;
-
-    fn read(&self, host: &Host) -> Result<OvercommitState, HostError> {
-        Ok(number(host, &self.path())?.map_or(OvercommitState::Missing, OvercommitState::Pages))
-    }
-
-    fn turn(&self, host: &mut Host, to: &OvercommitState) -> Result<(), HostError> {
-        let OvercommitState::Pages(pages) = to else {
-            return Err(
-                HostError::new(Operation::Remove, self.path(), HostErrorKind::Refused)
-                    .detail("it cannot be taken away"),
-            );
-        };
-        let written = host.write_value(self.path(), format!("{pages}\n").as_bytes());
-        written.map_err(|error| match error.kind() {
-            HostErrorKind::Refused => {
-                let lack = Lack::new(
-                    LackKind::ValueUnavailable,
-                    format!(
-                        "pages of {} are never overcommitted by this kernel",
-                        size(self.0)
-                    ),
-                )
-                .hint("set them aside instead");
-                error.with_kind(HostErrorKind::NotApplicable(lack))
-            }
-            _ => error,
-        })
-    }
-
-    fn lacks(&self, host: &Host, to: &OvercommitState) -> Result<Option<Lack>, HostError> {
-        Ok(match (to, self.read(host)?) {
-            (OvercommitState::Pages(_), OvercommitState::Missing) => {
-                Some(missing(host, &Pool::of_size(self.0))?)
-            }
-            _ => None,
-        })
-    }
-
-    fn gone(&self, seen: &OvercommitState) -> bool {
-        *seen == OvercommitState::Missing
-    }
-
-    fn show(&self, state: &OvercommitState) -> String {
-        match state {
-            OvercommitState::Missing => "missing".to_owned(),
-            OvercommitState::Pages(pages) => pages.to_string(),
-        }
-    }
 }
 
 /// Pages of one size that are wanted.
