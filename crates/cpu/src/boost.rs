@@ -12,7 +12,7 @@ const NO_TURBO: &str = "/sys/devices/system/cpu/intel_pstate/no_turbo";
 
 /// Where boost is switched.
 ///
-/// Switching it moves the highest frequency of the hardware, and before Linux 6.14 overwrites what
+/// Switching it moves the highest frequency of the hardware, and Linux 6.1 (not 7.2) overwrites what
 /// was asked for as the maximum: limits are kept and put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -154,7 +154,7 @@ impl FrequencyLimit {
         let Some(policy) = Policy::of(host, self.policy)? else {
             return Ok(kilohertz);
         };
-        // No limit from below is the lowest *efficient* frequency to amd_pstate, since Linux 6.13.
+        // No limit from below is the lowest *efficient* frequency to amd_pstate (`amd_pstate_verify` in Linux 7.2).
         let amd = matches!(policy.driver, Driver::AmdActive | Driver::AmdPassive);
         Ok(match self.bound {
             Bound::Maximum if kilohertz == policy.highest => NO_MAXIMUM,

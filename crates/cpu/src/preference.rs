@@ -27,7 +27,7 @@ pub enum EnergyPreference {
     /// Energy at any price.
     Power,
     /// The hardware's own number: 0 is speed, 255 is energy. `intel_pstate` takes it where the
-    /// processor has more than the four, `amd_pstate` since Linux 7.1.
+    /// processor has more than the four, `amd_pstate` of Linux 7.2 too, of 6.1 not.
     Raw(u8),
 }
 

@@ -49,7 +49,7 @@ pub(super) fn end(tree: &mut Tree, policy: PolicyNumber, kilohertz: u32) {
     }
 }
 
-/// What `cpufreq_boost_set_sw` did before Linux 6.14: the end that is shown is asked for, whatever
+/// What `cpufreq_boost_set_sw` did in Linux 6.1: the end that is shown is asked for, whatever
 /// was asked for before.
 pub(super) fn overwrite(tree: &mut Tree, policy: PolicyNumber) {
     let end = number(tree, &policy.file("cpuinfo_max_freq"));
@@ -72,7 +72,7 @@ fn show(tree: &mut Tree, policy: PolicyNumber) {
     let scaling = Scaling::of(tree);
     let (lowest, highest) = (LOWEST, number(tree, &policy.file("cpuinfo_max_freq")));
     let mut minimum = number(tree, &kept(policy, MINIMUM));
-    // `amd_pstate_verify`, since Linux 6.13.
+    // `amd_pstate_verify`, in Linux 7.2.
     if matches!(scaling, Scaling::AmdActive | Scaling::AmdPassive) && minimum == 0 {
         minimum = LOWEST_EFFICIENT;
     }

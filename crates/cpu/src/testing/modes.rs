@@ -36,7 +36,7 @@ pub(super) fn intel(memory: Memory, mode: &str) -> Memory {
     )
 }
 
-/// `amd_pstate`: `status`, and boost for all and for each policy, as since Linux 6.14.
+/// `amd_pstate`: `status`, and boost for all and for each policy, as in Linux 7.2.
 pub(super) fn amd(memory: Memory, policies: u32, mode: &str) -> Memory {
     let status = answering(|tree, value| {
         let to = match value.trim() {
@@ -101,7 +101,7 @@ fn set_boost(tree: &mut Tree, policy: PolicyNumber, on: bool) {
     limits::end(tree, policy, if on { with } else { without });
 }
 
-/// Boost for all over a table of frequencies, as before Linux 6.14: `cpufreq/boost` with
+/// Boost for all over a table of frequencies, as in Linux 6.1: `cpufreq/boost` with
 /// `cpufreq_boost_set_sw`.
 #[must_use]
 pub fn with_overwriting_boost(memory: Memory, nominal: u32, boosted: u32) -> Memory {
