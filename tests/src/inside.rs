@@ -97,6 +97,10 @@ fn start(place: &mut Option<Machine>, kernel: Kernel) -> Result<&mut Machine, Ma
 #[must_use]
 pub fn for_tests(kernel: Kernel) -> crate::Builder {
     let mut machine = Machine::with(kernel).share(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let udev = crate::udev::all();
+    if udev.exists() {
+        machine = machine.share(udev);
+    }
     // The test program lies in a directory below that of the host binaries.
     if let Some(programs) = this_program().ancestors().nth(2) {
         machine = machine.programs(programs);
@@ -124,7 +128,14 @@ pub fn command(test: &str, kernel: Kernel) -> String {
         .iter()
         .filter_map(|name| Some((*name, std::env::var(name).ok()?)));
     let mut text = format!("env --chdir={} ", quote(&directory.to_string_lossy()));
-    for (name, value) in [(INSIDE, unpacked.release)].into_iter().chain(passed_on) {
+    // Absolute, as what is shared has the same path in there.
+    let things = crate::kernel::directory();
+    let things = things.canonicalize().unwrap_or(things);
+    let things = ("HOSTTUNE_MACHINE", things.to_string_lossy().into_owned());
+    for (name, value) in [(INSIDE, unpacked.release), things]
+        .into_iter()
+        .chain(passed_on)
+    {
         text += &format!("{name}={} ", quote(&value));
     }
     let program = this_program();

@@ -34,6 +34,7 @@
 //! # Vocabulary
 //! - [`Machine`]: runs commands and ends, by [`Machine::cut_power`] if need be; [`Builder`] is one to be.
 //! - [`Kernel`]: which stock kernel. `scripts/machine` unpacks them; nothing is fetched here.
+//! - [`Udev`]: stock udev, for tests in there.
 //! - [`StateDisk`]: what machines leave to those after them: `/etc` and `/var`.
 //! - [`inside_stock_kernels!`], [`inside_every_kernel!`]: tests in there; [`with_stock_kernels!`]: tests
 //!   out here that start machines.
@@ -60,6 +61,7 @@ mod share;
 mod shell;
 mod snapshot;
 mod traced;
+mod udev;
 
 pub use builder::Builder;
 pub use disk::StateDisk;
@@ -72,3 +74,4 @@ pub use serial::Stream;
 pub use share::is_shared_out;
 pub use snapshot::{Difference, Seen, Snapshot, Subtree};
 pub use traced::{Stop, Traced};
+pub use udev::Udev;

@@ -38,6 +38,8 @@
 //! - [`Scheduler`], [`QueueAttribute`], [`SchedulerTunable`]: the knobs, one for each file.
 //! - [`Attribute`]: an attribute's unit, range, and what the kernel makes of what it is given.
 //! - [`device::find`]: from a path in `/dev` to the disk.
+//! - [`udev`]: what udev's rules do to a disk, and ours as such rules; [`uevent`]: who tells of disks
+//!   that come.
 
 mod attribute;
 pub mod device;
@@ -51,6 +53,8 @@ mod scheduler;
 pub mod testing;
 mod transport;
 mod tunable;
+pub mod udev;
+pub mod uevent;
 mod write;
 
 pub use attribute::{Attribute, Refused};

@@ -1,0 +1,292 @@
+//! What rules can see of a device.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use hosttune_core::host::EntryKind;
+use hosttune_core::{Host, HostError, HostErrorKind};
+
+/// Files of sysfs, by absolute path: those of a host, or a map of captured ones.
+pub trait Attributes {
+    /// What udev has of an attribute: the text without line ends at its end, of a link its last
+    /// segment; nothing where there is none or it cannot be read.
+    ///
+    /// # Errors
+    /// Where it cannot be told.
+    fn attribute(&self, path: &str) -> Result<Option<String>, HostError>;
+
+    /// The permission bits of what stands at a path, links followed; nothing for nothing.
+    ///
+    /// # Errors
+    /// Where it cannot be told.
+    fn mode(&self, path: &str) -> Result<Option<u32>, HostError>;
+
+    /// The names in a directory; none where there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be told.
+    fn names(&self, directory: &str) -> Result<Vec<String>, HostError>;
+}
+
+impl Attributes for Host {
+    fn attribute(&self, path: &str) -> Result<Option<String>, HostError> {
+        let Some(entry) = self.entry(path)? else {
+            return Ok(None);
+        };
+        match entry.kind {
+            EntryKind::Link(target) => Ok(target
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())),
+            EntryKind::File if entry.owner_may_read() => match self.read(path) {
+                Ok(bytes) => Ok(Some(without_end(&String::from_utf8_lossy(&bytes)))),
+                Err(error) if *error.kind() == HostErrorKind::Denied => Err(error),
+                // As good as not there to udevd, whatever the reason.
+                Err(_) => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    fn mode(&self, path: &str) -> Result<Option<u32>, HostError> {
+        let mut path = PathBuf::from(path);
+        // As many as the kernel follows.
+        for _ in 0..40 {
+            match self.entry(&path)? {
+                None => return Ok(None),
+                Some(entry) => match entry.kind {
+                    EntryKind::Link(target) => path = beside(&path, &target),
+                    _ => return Ok(Some(entry.mode)),
+                },
+            }
+        }
+        Ok(None)
+    }
+
+    fn names(&self, directory: &str) -> Result<Vec<String>, HostError> {
+        match self.list(directory) {
+            Err(error) if *error.kind() == HostErrorKind::Missing => Ok(Vec::new()),
+            other => other,
+        }
+    }
+}
+
+impl Attributes for BTreeMap<String, String> {
+    fn attribute(&self, path: &str) -> Result<Option<String>, HostError> {
+        Ok(self.get(path).map(|text| without_end(text)))
+    }
+
+    fn mode(&self, path: &str) -> Result<Option<u32>, HostError> {
+        if self.contains_key(path) {
+            return Ok(Some(0o644));
+        }
+        Ok((!self.names(path)?.is_empty()).then_some(0o755))
+    }
+
+    fn names(&self, directory: &str) -> Result<Vec<String>, HostError> {
+        let inside = format!("{directory}/");
+        let below = self.keys().filter_map(|path| path.strip_prefix(&inside));
+        let mut names: Vec<String> = below
+            .filter_map(|path| path.split('/').next())
+            .map(str::to_owned)
+            .collect();
+        names.dedup();
+        Ok(names)
+    }
+}
+
+fn without_end(text: &str) -> String {
+    text.trim_end_matches(['\n', '\r']).to_owned()
+}
+
+/// A device or one of its parents.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Level {
+    /// Its name, `sda`.
+    pub kernel: String,
+    /// Its subsystem.
+    pub subsystem: Option<String>,
+    /// Its driver.
+    pub driver: Option<String>,
+    /// Its directory, `/sys/devices/...`.
+    pub path: String,
+}
+
+/// What rules can see of one device.
+#[derive(Clone)]
+pub struct Device<'a> {
+    /// The device itself, then its parents, the nearest first. Never empty.
+    pub levels: Vec<Level>,
+    /// What the kernel says of it with every event, as its file `uevent` has it: `DEVTYPE`,
+    /// `DEVNAME`, `MAJOR`, `DISKSEQ`.
+    pub uevent: BTreeMap<String, String>,
+    /// The properties that udev's database has of it; nothing where there is no database or
+    /// the device is not in it.
+    pub database: Option<BTreeMap<String, String>>,
+    /// Its files and those of its parents.
+    attributes: Option<&'a dyn Attributes>,
+}
+
+impl fmt::Debug for Device<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device")
+            .field("levels", &self.levels)
+            .field("uevent", &self.uevent)
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Device<'a> {
+    /// A disk of this name of which nothing else is known: it has no attributes and no parents.
+    pub fn disk(kernel: &str) -> Self {
+        let level = Level {
+            kernel: kernel.to_owned(),
+            subsystem: Some("block".to_owned()),
+            driver: None,
+            path: format!("/sys/devices/virtual/block/{kernel}"),
+        };
+        let uevent = [("DEVTYPE", "disk"), ("DEVNAME", kernel)];
+        Self {
+            levels: vec![level],
+            uevent: uevent
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            database: None,
+            attributes: None,
+        }
+    }
+
+    /// With these files.
+    #[must_use]
+    pub fn with_attributes(mut self, attributes: &'a dyn Attributes) -> Self {
+        self.attributes = Some(attributes);
+        self
+    }
+
+    /// With what udev's database has of it.
+    #[must_use]
+    pub fn with_database<N: Into<String>, V: Into<String>>(
+        mut self,
+        properties: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let properties = properties.into_iter();
+        self.database = Some(properties.map(|(n, v)| (n.into(), v.into())).collect());
+        self
+    }
+
+    /// The block device of this name; nothing where there is none.
+    ///
+    /// # Errors
+    /// Whatever the host answers.
+    pub fn block(host: &'a Host, kernel: &str) -> Result<Option<Self>, HostError> {
+        let class = format!("/sys/class/block/{}", kernel.replace('/', "!"));
+        let Some(entry) = host.entry(&class)? else {
+            return Ok(None);
+        };
+        let path = match entry.kind {
+            EntryKind::Link(target) => beside(Path::new(&class), &target),
+            _ => PathBuf::from(&class),
+        };
+        let mut levels = Vec::new();
+        for directory in path.ancestors() {
+            let Some(name) = directory.file_name() else {
+                break;
+            };
+            if directory == Path::new("/sys/devices") {
+                break;
+            }
+            // The others are directories between devices.
+            if host.exists(directory.join("uevent"))? {
+                let last = |name: &str| -> Result<Option<String>, HostError> {
+                    match host.entry(directory.join(name))?.map(|entry| entry.kind) {
+                        Some(EntryKind::Link(target)) => Ok(target
+                            .file_name()
+                            .map(|name| name.to_string_lossy().into_owned())),
+                        _ => Ok(None),
+                    }
+                };
+                levels.push(Level {
+                    kernel: name.to_string_lossy().replace('!', "/"),
+                    subsystem: last("subsystem")?,
+                    driver: last("driver")?,
+                    path: directory.to_string_lossy().into_owned(),
+                });
+            }
+        }
+        if levels.is_empty() {
+            return Ok(None);
+        }
+        let uevent = assignments(&host.read_text(path.join("uevent"))?);
+        let database = match (uevent.get("MAJOR"), uevent.get("MINOR")) {
+            (Some(major), Some(minor)) => {
+                match host.read_text(format!("/run/udev/data/b{major}:{minor}")) {
+                    Ok(text) => {
+                        let properties = text.lines().filter_map(|line| line.strip_prefix("E:"));
+                        let properties: Vec<&str> = properties.collect();
+                        Some(assignments(&properties.join("\n")))
+                    }
+                    Err(error) if *error.kind() == HostErrorKind::Missing => None,
+                    Err(error) => return Err(error),
+                }
+            }
+            _ => None,
+        };
+        Ok(Some(Self {
+            levels,
+            uevent,
+            database,
+            attributes: Some(host),
+        }))
+    }
+
+    /// Its name.
+    pub fn kernel(&self) -> &str {
+        self.levels.first().map_or("", |level| &level.kernel)
+    }
+
+    /// Its directory in sysfs.
+    pub fn path(&self) -> &str {
+        self.levels.first().map_or("", |level| &level.path)
+    }
+
+    pub(super) fn attribute(&self, level: usize, name: &str) -> Result<Option<String>, HostError> {
+        match (self.attributes, self.levels.get(level)) {
+            (Some(attributes), Some(level)) => {
+                attributes.attribute(&lexical(&format!("{}/{name}", level.path)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) fn files(&self) -> Option<&'a dyn Attributes> {
+        self.attributes
+    }
+}
+
+/// The path with `.` and `..` taken out, as a directory in sysfs is no link but for its last segment.
+pub(super) fn lexical(path: &str) -> String {
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            other => segments.push(other),
+        }
+    }
+    format!("/{}", segments.join("/"))
+}
+
+pub(super) fn beside(link: &Path, target: &Path) -> PathBuf {
+    let directory = link.parent().unwrap_or(link);
+    PathBuf::from(lexical(&directory.join(target).to_string_lossy()))
+}
+
+fn assignments(text: &str) -> BTreeMap<String, String> {
+    let lines = text.lines().filter_map(|line| line.split_once('='));
+    lines
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}

@@ -1,0 +1,287 @@
+//! What rules do to a disk, carried out without a disk.
+//!
+//! Line by line as udevd does: the tokens of a line sorted by key, matches before assignments, `GOTO`
+//! only forward and within its file, parents matched all by one and the same. What a program prints
+//! or an import brings cannot be known; whatever hangs on it is carried out as perhaps.
+
+mod device;
+mod line;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::files::{Place, RuleFiles};
+use super::pattern::Pattern;
+use super::properties::{Known, Properties};
+use super::text::{Content, Document};
+use super::token::{Key, Token};
+use super::{Device, ProblemKind};
+
+/// What happened to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Action {
+    /// It is new, or udev is told again of all that is there when the machine starts.
+    Add,
+    /// Something about it changed, or somebody who wrote to it closed it.
+    Change,
+}
+
+impl Action {
+    /// As rules have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Change => "change",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Whether a rule applies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Certainty {
+    /// It does.
+    Certain,
+    /// It cannot be told from the rules alone; why, each reason once.
+    Perhaps(Vec<String>),
+}
+
+/// How a rule would set an attribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum How {
+    /// By `ATTR{...}="..."`.
+    Attribute,
+    /// By a program that names it. It is run behind all rules where the key is `RUN`.
+    Program,
+}
+
+/// A rule that would set an attribute of a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Setter {
+    /// Where it stands.
+    pub place: Place,
+    /// The attribute, relative to the disk's directory: `queue/scheduler`.
+    pub attribute: String,
+    /// What it writes, as far as that can be told.
+    pub value: Option<String>,
+    /// How.
+    pub how: How,
+    /// Whether it applies. That the kernel takes the value is never certain.
+    pub certainty: Certainty,
+}
+
+impl fmt::Display for Setter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.place)?;
+        if let Certainty::Perhaps(_) = self.certainty {
+            f.write_str("perhaps ")?;
+        }
+        write!(f, "{} = ", self.attribute)?;
+        f.write_str(self.value.as_deref().unwrap_or("(cannot be told)"))?;
+        match &self.certainty {
+            Certainty::Perhaps(whys) => write!(f, " ({})", whys.join("; ")),
+            Certainty::Certain => Ok(()),
+        }
+    }
+}
+
+/// The rules of a host, made ready to be carried out for many disks.
+#[derive(Debug, Clone)]
+pub struct Evaluator {
+    files: Vec<Vec<Ready>>,
+    names_attributes: bool,
+}
+
+/// One line, made ready.
+#[derive(Debug, Clone)]
+struct Ready {
+    place: Place,
+    /// In udevd's order, with the pattern of those that compare with one.
+    tokens: Vec<(Token, Option<Pattern>)>,
+    /// Where it goes on, as a position among the lines.
+    goto: Option<usize>,
+    /// Why it is perhaps left out.
+    open: Option<String>,
+    /// Attributes that a line names which cannot be read.
+    named: Vec<(String, Option<String>)>,
+}
+
+impl Evaluator {
+    /// Makes the files ready that udevd reads.
+    pub fn new(files: &RuleFiles) -> Self {
+        let files = files.read_by_udev();
+        let files: Vec<Vec<Ready>> = files
+            .map(|file| ready(&file.path, &file.document))
+            .collect();
+        let names = |line: &Ready| {
+            !line.named.is_empty()
+                || line.tokens.iter().any(|(token, _)| {
+                    matches!(token.key, Key::Run | Key::Program | Key::Import)
+                        && !line::named_in(&token.value.text).is_empty()
+                        || token.key == Key::Attr && !token.is_match()
+                })
+        };
+        Self {
+            names_attributes: files.iter().flatten().any(names),
+            files,
+        }
+    }
+
+    /// Every rule that would set an attribute of this device, in the order in which they write.
+    pub fn setters(&self, device: &Device<'_>, action: Action) -> Vec<Setter> {
+        if !self.names_attributes {
+            return Vec::new();
+        }
+        let mut run = Run::new(device, action);
+        for file in &self.files {
+            run.file(file);
+        }
+        run.setters.append(&mut run.programs);
+        run.setters
+    }
+}
+
+fn ready(path: &str, document: &Document) -> Vec<Ready> {
+    let lines = document.lines();
+    let made = lines.iter().enumerate().map(|(position, line)| {
+        let mut ready = Ready {
+            place: Place {
+                file: path.to_owned(),
+                line: line.number,
+            },
+            tokens: Vec::new(),
+            goto: None,
+            open: None,
+            named: Vec::new(),
+        };
+        match &line.content {
+            Content::Rule(rule) => {
+                let problems = rule.problems(line.number);
+                let mut leaving_out = problems.iter().filter(|problem| problem.leaves_out());
+                // Whoever reads this may be older than the udevd that reads the rule.
+                if !leaving_out.all(|problem| matches!(problem.kind, ProblemKind::UnknownKey(_))) {
+                    return ready;
+                }
+                let mut doubtful = problems.iter().filter(|problem| {
+                    matches!(
+                        problem.kind,
+                        ProblemKind::UnknownKey(_) | ProblemKind::NewPrefix
+                    )
+                });
+                ready.open = doubtful.next().map(|problem| problem.kind.to_string());
+                ready.goto = rule
+                    .goto()
+                    .and_then(|label| document.labelled(position, label));
+                let tokens = rule.in_order().into_iter().cloned();
+                ready.tokens = tokens
+                    .filter(|token| !matches!(token.key, Key::Other(_)))
+                    .map(|token| {
+                        let pattern = token
+                            .operator
+                            .is_match()
+                            .then(|| Pattern::new(&token.value));
+                        (token, pattern)
+                    })
+                    .collect();
+            }
+            Content::Kept(ProblemKind::NotUtf8) => {
+                ready.named = line::named_in(&String::from_utf8_lossy(&line.bytes));
+            }
+            _ => {}
+        }
+        ready
+    });
+    made.collect()
+}
+
+/// Whether a token matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Truth {
+    Yes,
+    No,
+    Perhaps(String),
+}
+
+impl Truth {
+    fn of(truth: bool) -> Self {
+        if truth { Self::Yes } else { Self::No }
+    }
+}
+
+/// Which parent the tokens about parents have chosen, for later substitutions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parent {
+    None,
+    Level(usize),
+    Unknown,
+}
+
+/// One event of one device.
+#[derive(Debug)]
+struct Run<'d> {
+    device: &'d Device<'d>,
+    action: Action,
+    properties: Properties<'d>,
+    /// Tags and links that rules have given it, and whether for certain.
+    tags: BTreeMap<String, bool>,
+    links: BTreeMap<String, bool>,
+    /// What rules have written to attributes.
+    written: BTreeMap<String, Known>,
+    parent: Parent,
+    result: Known,
+    setters: Vec<Setter>,
+    /// Those of `RUN`.
+    programs: Vec<Setter>,
+    /// Whether a `RUN:=` has been carried out.
+    final_run: bool,
+}
+
+impl<'d> Run<'d> {
+    fn new(device: &'d Device<'d>, action: Action) -> Self {
+        Self {
+            device,
+            action,
+            properties: Properties::new(device, action),
+            tags: BTreeMap::new(),
+            links: BTreeMap::new(),
+            written: BTreeMap::new(),
+            parent: Parent::None,
+            result: Known::empty(),
+            setters: Vec::new(),
+            programs: Vec::new(),
+            final_run: false,
+        }
+    }
+
+    fn file(&mut self, lines: &[Ready]) {
+        let mut at = 0;
+        // Up to where lines are perhaps passed over, and why.
+        let mut passed_over: Option<(usize, String)> = None;
+        while let Some(line) = lines.get(at) {
+            if passed_over.as_ref().is_some_and(|(end, _)| *end <= at) {
+                passed_over = None;
+            }
+            let open = passed_over.as_ref().map(|(_, why)| why.clone());
+            let whys: Vec<String> = open.into_iter().chain(line.open.clone()).collect();
+            let truth = self.line(line, whys);
+            at += 1;
+            match (truth, line.goto) {
+                (Truth::Yes, Some(target)) => at = target,
+                (Truth::Perhaps(why), Some(target)) => {
+                    let end = passed_over.map_or(target, |(end, _)| end.max(target));
+                    let why = format!("the GOTO at {} is perhaps carried out: {why}", line.place);
+                    passed_over = Some((end, why));
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! One token compared with the device.
+
+use super::super::substitution::has_variables;
+use super::{Key, Known, Parent, Pattern, Ready, Run, Token, Truth};
+use crate::udev::token::Operator;
+
+impl Run<'_> {
+    /// Whether a token matches that is not about parents.
+    pub(super) fn matches(&mut self, token: &Token, pattern: Option<&Pattern>) -> Truth {
+        let attribute = token.attribute.as_deref().unwrap_or_default();
+        let compare = |known: Known| compared(token, pattern, &known);
+        let text = |text: &str| compare(Known::Text(text.to_owned()));
+        let device = self.device;
+        match token.key {
+            Key::Action => text(self.action.name()),
+            Key::Devpath => compare(self.properties.get("DEVPATH")),
+            Key::Kernel => text(device.kernel()),
+            // Only network interfaces have one.
+            Key::Name => text(""),
+            Key::Env => compare(self.properties.get(attribute)),
+            Key::Tag => any_of(token, pattern, &self.tags),
+            Key::Symlink => any_of(token, pattern, &self.links),
+            Key::Subsystem | Key::Driver | Key::Attr => self.of_level(0, token, pattern),
+            Key::Const | Key::Sysctl => Truth::Perhaps(format!(
+                "{}{{{attribute}}} is of the running machine",
+                token.key
+            )),
+            Key::Test => self.exists(token),
+            Key::Program => {
+                let why = format!("PROGRAM {}", token.value.text);
+                self.result = Known::Unknown(why.clone());
+                Truth::Perhaps(format!("{why} decides"))
+            }
+            Key::Result => compare(self.result.clone()),
+            Key::Import => self.import(token),
+            _ => Truth::Perhaps(format!("{} was not judged", token.key)),
+        }
+    }
+
+    /// One of the tokens that are about one device, for the device itself or a parent.
+    fn of_level(&self, level: usize, token: &Token, pattern: Option<&Pattern>) -> Truth {
+        let Some(at) = self.device.levels.get(level) else {
+            return Truth::No;
+        };
+        let text = |text: Option<&str>| {
+            compared(
+                token,
+                pattern,
+                &Known::Text(text.unwrap_or_default().to_owned()),
+            )
+        };
+        match token.key {
+            Key::Kernels => text(Some(&at.kernel)),
+            Key::Subsystem | Key::Subsystems => {
+                let subsystem = at.subsystem.as_deref();
+                // One of these names stands for all three.
+                const ANY: [&str; 3] = ["subsystem", "bus", "class"];
+                if token.key == Key::Subsystem && ANY.contains(&token.value.text.as_str()) {
+                    let is = ANY.contains(&subsystem.unwrap_or_default());
+                    return Truth::of(is == (token.operator == Operator::Equal));
+                }
+                text(subsystem)
+            }
+            Key::Driver | Key::Drivers => text(at.driver.as_deref()),
+            Key::Tags if level == 0 => any_of(token, pattern, &self.tags),
+            Key::Tags => Truth::Perhaps("the tags of parents are not known".to_owned()),
+            Key::Attr | Key::Attrs => self.attribute_matches(level, token, pattern),
+            _ => Truth::Perhaps(format!("{} was not judged", token.key)),
+        }
+    }
+
+    /// An attribute that is not there matches neither `==` nor `!=`.
+    fn attribute_matches(&self, level: usize, token: &Token, pattern: Option<&Pattern>) -> Truth {
+        let name = token.attribute.as_deref().unwrap_or_default();
+        if name.starts_with('[') {
+            return Truth::Perhaps(format!("{}{{{name}}} is another device's", token.key));
+        }
+        let name = if has_variables(name) {
+            match self.substituted(name) {
+                Known::Text(name) => name,
+                Known::Unknown(why) => return Truth::Perhaps(why),
+            }
+        } else {
+            name.to_owned()
+        };
+        let value = &token.value.text;
+        let keeps_end = value.is_empty() || value.ends_with([' ', '\t', '\n', '\r']);
+        let compare = |text: &str| {
+            let text = if keeps_end {
+                text
+            } else {
+                text.trim_end_matches([' ', '\t', '\n', '\r'])
+            };
+            compared(token, pattern, &Known::Text(text.to_owned()))
+        };
+        let truth = match self.device.attribute(level, &name) {
+            Ok(Some(text)) => compare(&text),
+            Ok(None) => Truth::No,
+            Err(error) => Truth::Perhaps(error.to_string()),
+        };
+        if level != 0 {
+            return truth;
+        }
+        match self.written.get(&name) {
+            // udevd remembers what it wrote, unless the kernel refused it.
+            Some(Known::Text(written)) if compare(written) == truth => truth,
+            Some(_) => Truth::Perhaps(format!("an earlier rule writes {name}")),
+            None if self.is_reset(&name) => Truth::Perhaps(format!(
+                "an earlier rule sets the scheduler, which resets {name}"
+            )),
+            None => truth,
+        }
+    }
+
+    /// Whether the kernel has reset an attribute since: a new scheduler resets what hangs on it.
+    fn is_reset(&self, name: &str) -> bool {
+        self.written.contains_key("queue/scheduler")
+            && (name.starts_with("queue/iosched/")
+                || ["queue/nr_requests", "queue/wbt_lat_usec"].contains(&name))
+    }
+
+    /// All tokens about parents of a line: one of the device and its parents has to match them all.
+    pub(super) fn parents(&mut self, line: &Ready) -> Truth {
+        let mut doubt: Option<String> = None;
+        for level in 0..self.device.levels.len() {
+            let mut truth = Truth::Yes;
+            let tokens = line
+                .tokens
+                .iter()
+                .filter(|(token, _)| token.is_of_parents());
+            for (token, pattern) in tokens {
+                match self.of_level(level, token, pattern.as_ref()) {
+                    Truth::Yes => {}
+                    Truth::No => {
+                        truth = Truth::No;
+                        break;
+                    }
+                    perhaps @ Truth::Perhaps(_) => truth = perhaps,
+                }
+            }
+            match truth {
+                Truth::Yes => {
+                    self.parent = match doubt {
+                        None => Parent::Level(level),
+                        Some(_) => Parent::Unknown,
+                    };
+                    return Truth::Yes;
+                }
+                Truth::No => {}
+                Truth::Perhaps(why) => doubt = doubt.or(Some(why)),
+            }
+        }
+        match doubt {
+            None => {
+                self.parent = Parent::None;
+                Truth::No
+            }
+            Some(why) => {
+                self.parent = Parent::Unknown;
+                Truth::Perhaps(why)
+            }
+        }
+    }
+
+    fn exists(&self, token: &Token) -> Truth {
+        let path = match self.substituted(&token.value.text) {
+            Known::Text(path) => path,
+            Known::Unknown(why) => return Truth::Perhaps(why),
+        };
+        if path.starts_with('[') {
+            return Truth::Perhaps(format!("TEST {path} is another device's"));
+        }
+        let path = if path.starts_with('/') {
+            path
+        } else {
+            format!("{}/{path}", self.device.path())
+        };
+        let wanted = token.attribute.as_deref().unwrap_or_default();
+        let wanted = u32::from_str_radix(wanted, 8).ok();
+        let found = match (self.first_match(&path), self.device.files()) {
+            (Some(path), Some(files)) => files.mode(&path),
+            _ => Ok(None),
+        };
+        match found {
+            Err(error) => Truth::Perhaps(error.to_string()),
+            Ok(mode) => {
+                let is = match (mode, wanted) {
+                    (None, _) => false,
+                    (Some(_), None) => true,
+                    (Some(mode), Some(wanted)) => mode & wanted != 0,
+                };
+                Truth::of(is == (token.operator != Operator::Unequal))
+            }
+        }
+    }
+
+    /// A path whose first `/*/` is replaced by the first directory in which the rest is there.
+    pub(super) fn first_match(&self, path: &str) -> Option<String> {
+        let Some((directory, rest)) = path.split_once("/*/") else {
+            return Some(path.to_owned());
+        };
+        let files = self.device.files()?;
+        let names = files.names(directory).ok()?;
+        let mut paths = names
+            .iter()
+            .map(|name| format!("{directory}/{name}/{rest}"));
+        paths.find(|path| files.mode(path).ok().flatten().is_some())
+    }
+
+    fn import(&mut self, token: &Token) -> Truth {
+        let text = token.value.text.as_str();
+        let kind = token.attribute.as_deref().unwrap_or_default();
+        match kind {
+            "db" => {
+                self.properties.import(text);
+                let database = self.device.database.as_ref();
+                if database.is_some_and(|database| !database.contains_key(text)) {
+                    return Truth::of(token.operator == Operator::Unequal);
+                }
+            }
+            "cmdline" => {
+                let why = format!("{text} may stand on the kernel's command line");
+                self.properties.set(text, Known::Unknown(why), None);
+            }
+            "builtin" => {
+                let sets = match text.split(' ').next().unwrap_or_default() {
+                    "blkid" => Some("ID_[FP][SA]*"),
+                    "path_id" => Some("ID_PATH*"),
+                    "btrfs" => Some("ID_BTRFS_READY"),
+                    "kmod" | "uaccess" | "keyboard" => None,
+                    _ => Some("*"),
+                };
+                if let Some(pattern) = sets {
+                    self.properties.import_any(pattern);
+                }
+            }
+            _ => self.properties.import_any("*"),
+        }
+        Truth::Perhaps(format!("IMPORT{{{kind}}} {text} may fail"))
+    }
+}
+
+/// Whether a text matches, as the operator has it.
+fn compared(token: &Token, pattern: Option<&Pattern>, known: &Known) -> Truth {
+    match (known, pattern) {
+        (Known::Text(text), Some(pattern)) => {
+            Truth::of(pattern.matches(text) == (token.operator == Operator::Equal))
+        }
+        (Known::Unknown(why), _) => Truth::Perhaps(why.clone()),
+        (Known::Text(_), None) => Truth::No,
+    }
+}
+
+/// Whether one of several names matches. Over `!=` versions of udev differ where there are any: newer
+/// ones ask that none is the one, older ones that not all are others.
+fn any_of(
+    token: &Token,
+    pattern: Option<&Pattern>,
+    names: &std::collections::BTreeMap<String, bool>,
+) -> Truth {
+    let Some(pattern) = pattern else {
+        return Truth::No;
+    };
+    let is = |name: &&String| pattern.matches(name);
+    let certain = names.iter().filter(|(_, certain)| **certain);
+    let some_certain = certain.map(|(name, _)| name).any(|name| is(&name));
+    let some = names.keys().any(|name| is(&name));
+    if some != some_certain {
+        let why = format!("a rule that perhaps applies gives it a {}", token.key);
+        return Truth::Perhaps(why);
+    }
+    if token.operator == Operator::Equal {
+        return Truth::of(some);
+    }
+    if names.is_empty() {
+        return Truth::Yes;
+    }
+    Truth::Perhaps(format!("versions of udev differ over {}!=", token.key))
+}

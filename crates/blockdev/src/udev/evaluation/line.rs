@@ -1,0 +1,336 @@
+//! One line carried out: what it assigns.
+
+use super::super::substitution::{self, Variable, substitute};
+use super::{Certainty, How, Key, Known, Parent, Ready, Run, Setter, Token, Truth};
+use crate::udev::device::lexical;
+use crate::udev::token::Operator;
+
+impl Run<'_> {
+    /// Carries out a line; `whys` says why it is open whether it is, if it is.
+    pub(super) fn line(&mut self, line: &Ready, mut whys: Vec<String>) -> Truth {
+        let mut parents_done = false;
+        for (token, pattern) in &line.tokens {
+            let truth = if token.is_of_parents() {
+                if parents_done {
+                    continue;
+                }
+                parents_done = true;
+                self.parents(line)
+            } else if token.is_match() {
+                if matches!(token.key, Key::Program | Key::Import) {
+                    self.note_named(line, token, &whys);
+                }
+                self.matches(token, pattern.as_ref())
+            } else {
+                self.assign(line, token, &whys);
+                continue;
+            };
+            match truth {
+                Truth::No => return Truth::No,
+                Truth::Perhaps(why) if !whys.contains(&why) => whys.push(why),
+                Truth::Perhaps(_) | Truth::Yes => {}
+            }
+        }
+        for (attribute, value) in &line.named {
+            let why = vec!["the line is not UTF-8 text and was not judged".to_owned()];
+            self.add(line, attribute, value.clone(), How::Program, why);
+        }
+        if whys.is_empty() {
+            Truth::Yes
+        } else {
+            Truth::Perhaps(whys.join("; "))
+        }
+    }
+
+    fn add(
+        &mut self,
+        line: &Ready,
+        attribute: &str,
+        value: Option<String>,
+        how: How,
+        whys: Vec<String>,
+    ) {
+        self.setters.push(Setter {
+            place: line.place.clone(),
+            attribute: attribute.to_owned(),
+            value,
+            how,
+            certainty: if whys.is_empty() {
+                Certainty::Certain
+            } else {
+                Certainty::Perhaps(whys)
+            },
+        });
+    }
+
+    fn assign(&mut self, line: &Ready, token: &Token, whys: &[String]) {
+        let open = (!whys.is_empty()).then(|| whys.join("; "));
+        let attribute = token.attribute.as_deref().unwrap_or_default();
+        match token.key {
+            Key::Env => {
+                let value = self.new_property(attribute, token);
+                // An empty value takes it away, but adding nothing does nothing.
+                if token.operator != Operator::Add || !token.value.text.is_empty() {
+                    self.properties.set(attribute, value, open.as_deref());
+                }
+            }
+            Key::Tag | Key::Symlink => {
+                let text = match self.substituted(&token.value.text) {
+                    Known::Text(text) => text,
+                    // A name that is not known is at least not certain.
+                    Known::Unknown(_) => return,
+                };
+                let is_tag = token.key == Key::Tag;
+                let names = if is_tag {
+                    &mut self.tags
+                } else {
+                    &mut self.links
+                };
+                match token.operator {
+                    Operator::Remove => {
+                        if open.is_none() {
+                            names.remove(&text);
+                        } else if let Some(certain) = names.get_mut(&text) {
+                            *certain = false;
+                        }
+                    }
+                    operator => {
+                        if operator != Operator::Add {
+                            if open.is_none() {
+                                names.clear();
+                            } else {
+                                names.values_mut().for_each(|certain| *certain = false);
+                            }
+                        }
+                        let words = if is_tag {
+                            vec![text]
+                        } else {
+                            text.split(' ').map(str::to_owned).collect()
+                        };
+                        for word in words.into_iter().filter(|word| !word.is_empty()) {
+                            *names.entry(word).or_insert(false) |= open.is_none();
+                        }
+                    }
+                }
+            }
+            Key::Attr => {
+                let Some(name) = self.own_attribute(attribute) else {
+                    return;
+                };
+                let value = self.substituted(&token.value.text);
+                let mut whys = whys.to_vec();
+                let value = match value {
+                    Known::Text(value) => Some(value),
+                    Known::Unknown(why) => {
+                        whys.push(why);
+                        None
+                    }
+                };
+                let known = match (&value, &open) {
+                    (Some(value), None) => Known::Text(value.clone()),
+                    _ => Known::Unknown(format!("an earlier rule perhaps writes {name}")),
+                };
+                self.written.insert(name.clone(), known);
+                self.add(line, &name, value, How::Attribute, whys);
+            }
+            Key::Run if attribute != "builtin" => self.run(line, token, whys),
+            _ => {}
+        }
+    }
+
+    fn new_property(&self, name: &str, token: &Token) -> Known {
+        let added = self.substituted(&token.value.text);
+        if token.operator != Operator::Add {
+            return added;
+        }
+        match (self.properties.get(name), added) {
+            (Known::Text(before), Known::Text(added)) if !before.is_empty() => {
+                Known::Text(format!("{before} {added}"))
+            }
+            (Known::Text(_), added) => added,
+            (unknown, _) => unknown,
+        }
+    }
+
+    /// The attribute of this very device that an assignment is to.
+    fn own_attribute(&self, attribute: &str) -> Option<String> {
+        let path = match attribute.strip_prefix('[') {
+            Some(inside) => {
+                let (device, name) = inside.split_once(']')?;
+                let (subsystem, kernel) = device.split_once('/')?;
+                let mut levels = self.device.levels.iter();
+                let level = levels.find(|level| {
+                    level.subsystem.as_deref() == Some(subsystem) && level.kernel == kernel
+                })?;
+                format!("{}/{name}", level.path)
+            }
+            None => format!("{}/{attribute}", self.device.path()),
+        };
+        let path = lexical(&self.first_match(&path)?);
+        let own = path.strip_prefix(self.device.path())?.strip_prefix('/')?;
+        Some(own.to_owned())
+    }
+
+    fn run(&mut self, line: &Ready, token: &Token, whys: &[String]) {
+        if self.final_run {
+            return;
+        }
+        if token.operator != Operator::Add && whys.is_empty() {
+            self.programs.clear();
+        }
+        self.final_run |= token.operator == Operator::Final && whys.is_empty();
+        let mut found = self.named(line, token, whys);
+        self.programs.append(&mut found);
+    }
+
+    /// What a program names that is started while the rules are carried out.
+    fn note_named(&mut self, line: &Ready, token: &Token, whys: &[String]) {
+        let mut found = self.named(line, token, whys);
+        self.setters.append(&mut found);
+    }
+
+    fn named(&self, line: &Ready, token: &Token, whys: &[String]) -> Vec<Setter> {
+        let text = match self.substituted(&token.value.text) {
+            Known::Text(text) => text,
+            Known::Unknown(_) => token.value.text.clone(),
+        };
+        let named = named_in(&text).into_iter();
+        named
+            .map(|(attribute, value)| {
+                let mut whys = whys.to_vec();
+                whys.push(format!("what the program does cannot be told: {text}"));
+                Setter {
+                    place: line.place.clone(),
+                    attribute,
+                    value,
+                    how: How::Program,
+                    certainty: Certainty::Perhaps(whys),
+                }
+            })
+            .collect()
+    }
+
+    pub(super) fn substituted(&self, text: &str) -> Known {
+        let looked_up = substitute(text, |variable, inside| {
+            match self.variable(variable, inside) {
+                Known::Text(text) => Ok(text),
+                Known::Unknown(why) => Err(why),
+            }
+        });
+        looked_up.map_or_else(Known::Unknown, Known::Text)
+    }
+
+    fn variable(&self, variable: Variable, inside: &str) -> Known {
+        let device = self.device;
+        let of_event = |name: &str| self.properties.get(name);
+        Known::Text(match variable {
+            Variable::Devnode => return of_event("DEVNAME"),
+            Variable::Name => match of_event("DEVNAME") {
+                Known::Text(node) => node.trim_start_matches("/dev/").to_owned(),
+                unknown @ Known::Unknown(_) => return unknown,
+            },
+            Variable::Kernel => device.kernel().to_owned(),
+            Variable::Number => {
+                let kernel = device.kernel();
+                let letters = kernel.trim_end_matches(|last: char| last.is_ascii_digit());
+                kernel[letters.len()..].to_owned()
+            }
+            Variable::Devpath => return of_event("DEVPATH"),
+            Variable::Major => return of_event("MAJOR"),
+            Variable::Minor => return of_event("MINOR"),
+            Variable::Root => "/dev".to_owned(),
+            Variable::Sys => "/sys".to_owned(),
+            Variable::Property => return of_event(inside),
+            Variable::Result => {
+                return match &self.result {
+                    Known::Text(text) if text.is_empty() => Known::empty(),
+                    _ => Known::Unknown("what a program printed cannot be told".to_owned()),
+                };
+            }
+            Variable::Links => {
+                return Known::Unknown("which links it has cannot be told".to_owned());
+            }
+            // A disk's parent has no node.
+            Variable::Parent => String::new(),
+            Variable::Id | Variable::Driver => match self.parent {
+                Parent::None => String::new(),
+                Parent::Level(level) => {
+                    let level = &device.levels[level];
+                    match variable {
+                        Variable::Id => level.kernel.clone(),
+                        _ => level.driver.clone().unwrap_or_default(),
+                    }
+                }
+                Parent::Unknown => return unknown_parent(),
+            },
+            Variable::Attribute => return self.attribute_variable(inside),
+        })
+    }
+
+    fn attribute_variable(&self, name: &str) -> Known {
+        if name.starts_with('[') {
+            return Known::Unknown(format!("$attr{{{name}}} is another device's"));
+        }
+        if let Some(known) = self.written.get(name) {
+            return known.clone();
+        }
+        let levels = match self.parent {
+            Parent::None => vec![0],
+            Parent::Level(level) => vec![0, level],
+            Parent::Unknown => return unknown_parent(),
+        };
+        for level in levels {
+            match self.device.attribute(level, name) {
+                Ok(Some(text)) => return Known::Text(substitution::harmless(&text)),
+                Ok(None) => {}
+                Err(error) => return Known::Unknown(error.to_string()),
+            }
+        }
+        Known::empty()
+    }
+}
+
+fn unknown_parent() -> Known {
+    Known::Unknown("which parent was matched cannot be told".to_owned())
+}
+
+/// The queue attributes that a command line names, and what is echoed into them where that is plain.
+pub(super) fn named_in(command: &str) -> Vec<(String, Option<String>)> {
+    let mut named = Vec::new();
+    for (at, _) in command.match_indices("queue/") {
+        let rest = &command[at..];
+        let part_of_name = |next: char| next.is_ascii_alphanumeric() || matches!(next, '_' | '/');
+        let end = rest.find(|next| !part_of_name(next)).unwrap_or(rest.len());
+        let attribute = rest[..end].trim_end_matches('/').to_owned();
+        named.push((attribute, echoed(&command[..at])));
+    }
+    // Ways to set the read-ahead without naming the file.
+    let words: Vec<&str> = command.split([' ', '\'', '"']).collect();
+    let is = |name: &str| {
+        words
+            .iter()
+            .any(|word| word.rsplit('/').next() == Some(name))
+    };
+    let sets = |option: &str| words.iter().any(|word| word.starts_with(option));
+    if (is("blockdev") && (sets("--setra") || sets("--setfra"))) || (is("hdparm") && sets("-a")) {
+        named.push(("queue/read_ahead_kb".to_owned(), None));
+    }
+    named
+}
+
+/// The word of `echo WORD > ` that a text ends with, up to the path.
+fn echoed(before: &str) -> Option<String> {
+    let (command, target) = before.rsplit_once('>')?;
+    if target.trim_start().contains([' ', ';', '&', '|']) {
+        return None;
+    }
+    let mut words = command
+        .split([' ', ';', '&', '|', '\'', '"'])
+        .filter(|word| !word.is_empty());
+    let value = words.next_back()?;
+    let option_or_echo = words.next_back()?;
+    let is_echo = |word: &str| word == "echo" || word.ends_with("/echo");
+    let echoes = is_echo(option_or_echo)
+        || (option_or_echo.starts_with('-') && words.next_back().is_some_and(is_echo));
+    echoes.then(|| value.to_owned())
+}
