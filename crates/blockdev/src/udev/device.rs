@@ -9,8 +9,9 @@ use hosttune_core::{Host, HostError, HostErrorKind};
 
 /// Files of sysfs, by absolute path: those of a host, or a map of captured ones.
 pub trait Attributes {
-    /// What udev has of an attribute: the text without line ends at its end, of a link its last
-    /// segment; nothing where there is none or it cannot be read.
+    /// What udev has of an attribute: the text without line ends at its end; of a link named
+    /// `driver`, `subsystem` or `module` the last segment of where it leads; nothing of another link
+    /// or a directory, and where there is nothing or it cannot be read.
     ///
     /// # Errors
     /// Where it cannot be told.
@@ -29,13 +30,16 @@ pub trait Attributes {
     fn names(&self, directory: &str) -> Result<Vec<String>, HostError>;
 }
 
+/// The links that udevd takes for attributes.
+const LINKS: [&str; 3] = ["/driver", "/subsystem", "/module"];
+
 impl Attributes for Host {
     fn attribute(&self, path: &str) -> Result<Option<String>, HostError> {
         let Some(entry) = self.entry(path)? else {
             return Ok(None);
         };
         match entry.kind {
-            EntryKind::Link(target) => Ok(target
+            EntryKind::Link(target) if LINKS.iter().any(|name| path.ends_with(name)) => Ok(target
                 .file_name()
                 .map(|name| name.to_string_lossy().into_owned())),
             EntryKind::File if entry.owner_may_read() => match self.read(path) {
@@ -123,6 +127,9 @@ pub struct Device<'a> {
     /// The properties that udev's database has of it; nothing where there is no database or
     /// the device is not in it.
     pub database: Option<BTreeMap<String, String>>,
+    /// Whether the kernel keeps it to itself: a path of native NVMe multipath (`nvme0c0n1`), which
+    /// holds the real scheduler. It is never announced, so no rule is carried out for it.
+    pub is_hidden: bool,
     /// Its files and those of its parents.
     attributes: Option<&'a dyn Attributes>,
 }
@@ -153,6 +160,7 @@ impl<'a> Device<'a> {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
             database: None,
+            is_hidden: false,
             attributes: None,
         }
     }
@@ -232,10 +240,12 @@ impl<'a> Device<'a> {
             }
             _ => None,
         };
+        let hidden = host.attribute(&path.join("hidden").to_string_lossy())?;
         Ok(Some(Self {
             levels,
             uevent,
             database,
+            is_hidden: hidden.as_deref() == Some("1"),
             attributes: Some(host),
         }))
     }
@@ -252,6 +262,10 @@ impl<'a> Device<'a> {
 
     pub(super) fn attribute(&self, level: usize, name: &str) -> Result<Option<String>, HostError> {
         match (self.attributes, self.levels.get(level)) {
+            (Some(_), _) if LINKS.iter().any(|link| name.ends_with(link)) => {
+                let why = "versions of udev differ over links of other directories";
+                Err(HostError::malformed(name, why))
+            }
             (Some(attributes), Some(level)) => {
                 attributes.attribute(&lexical(&format!("{}/{name}", level.path)))
             }

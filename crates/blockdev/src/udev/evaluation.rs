@@ -5,14 +5,17 @@
 //! or an import brings cannot be known; whatever hangs on it is carried out as perhaps.
 
 mod device;
+mod given;
 mod line;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use given::Given;
+
 use super::files::{Place, RuleFiles};
 use super::pattern::Pattern;
-use super::properties::{Known, Properties};
+use super::properties::{Known, Properties, Sources};
 use super::text::{Content, Document};
 use super::token::{Key, Token};
 use super::{Device, ProblemKind};
@@ -137,15 +140,25 @@ impl Evaluator {
 
     /// Every rule that would set an attribute of this device, in the order in which they write.
     pub fn setters(&self, device: &Device<'_>, action: Action) -> Vec<Setter> {
-        if !self.names_attributes {
+        if !self.names_attributes || device.is_hidden {
             return Vec::new();
         }
-        let mut run = Run::new(device, action);
-        for file in &self.files {
-            run.file(file);
-        }
+        // Once to know where properties can come from, and then knowing it.
+        let first = self.run(device, action, None);
+        let sources = first.properties.into_sources();
+        let mut run = self.run(device, action, Some(sources));
         run.setters.append(&mut run.programs);
         run.setters
+    }
+
+    fn run<'d>(&self, device: &'d Device<'d>, action: Action, sources: Option<Sources>) -> Run<'d> {
+        let mut run = Run::new(device, action, sources);
+        let mut before = 0;
+        for file in &self.files {
+            run.file(file, before);
+            before += file.len();
+        }
+        run
     }
 }
 
@@ -230,9 +243,8 @@ struct Run<'d> {
     device: &'d Device<'d>,
     action: Action,
     properties: Properties<'d>,
-    /// Tags and links that rules have given it, and whether for certain.
-    tags: BTreeMap<String, bool>,
-    links: BTreeMap<String, bool>,
+    tags: Given,
+    links: Given,
     /// What rules have written to attributes.
     written: BTreeMap<String, Known>,
     parent: Parent,
@@ -245,13 +257,13 @@ struct Run<'d> {
 }
 
 impl<'d> Run<'d> {
-    fn new(device: &'d Device<'d>, action: Action) -> Self {
+    fn new(device: &'d Device<'d>, action: Action, sources: Option<Sources>) -> Self {
         Self {
             device,
             action,
-            properties: Properties::new(device, action),
-            tags: BTreeMap::new(),
-            links: BTreeMap::new(),
+            properties: Properties::new(device, action, sources),
+            tags: Given::default(),
+            links: Given::default(),
             written: BTreeMap::new(),
             parent: Parent::None,
             result: Known::empty(),
@@ -261,7 +273,8 @@ impl<'d> Run<'d> {
         }
     }
 
-    fn file(&mut self, lines: &[Ready]) {
+    /// Carries out a file, with so many lines of others before it.
+    fn file(&mut self, lines: &[Ready], before: usize) {
         let mut at = 0;
         // Up to where lines are perhaps passed over, and why.
         let mut passed_over: Option<(usize, String)> = None;
@@ -271,6 +284,7 @@ impl<'d> Run<'d> {
             }
             let open = passed_over.as_ref().map(|(_, why)| why.clone());
             let whys: Vec<String> = open.into_iter().chain(line.open.clone()).collect();
+            self.properties.next_line(before + at);
             let truth = self.line(line, whys);
             at += 1;
             match (truth, line.goto) {

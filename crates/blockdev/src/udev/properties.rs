@@ -33,28 +33,77 @@ const OF_SINGLE_EVENTS: [&str; 7] = [
 
 /// The properties of a device during one event.
 ///
-/// A property comes from the kernel with the event, from a rule, or from an import. Before the
-/// first import that can set it, one that neither has set is not there, whatever udev's database
-/// has of it from the event before: a rule that compares it too early never matches.
+/// A property comes from the kernel with the event, from a rule, or from an import. What an import
+/// brings is known only from udev's database, which has what was there when all rules had been
+/// carried out for the event before: so it is known behind the last rule that can set it, and before
+/// the first it is not there. A rule that compares it too early never matches.
 #[derive(Debug, Clone)]
 pub(super) struct Properties<'d> {
     device: &'d Device<'d>,
     action: Action,
     set: BTreeMap<String, Known>,
-    /// What imports can have set, as patterns of names.
-    imported: Vec<&'static str>,
-    imported_names: Vec<String>,
+    /// What imports can have set until now.
+    imported: Vec<Names>,
+    /// How many of the lines have been carried out.
+    at: usize,
+    /// What has been set and imported so far, and where.
+    sources: Sources,
+    /// The same of the whole event, from having carried it out before.
+    of_event: Option<Sources>,
+}
+
+/// Where properties can come from, each with the line.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sources(Vec<(usize, Names)>);
+
+/// Names of properties.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Names {
+    /// This one.
+    One(String),
+    /// All that match this pattern.
+    Like(String),
+    /// All that match any of these patterns: a program that is known, and sets them.
+    Matching(&'static [&'static str]),
+    /// All that match any of these patterns, as far as anybody knows.
+    Perhaps(&'static [&'static str]),
+}
+
+impl Names {
+    fn hold(&self, name: &str) -> bool {
+        match self {
+            Self::One(one) => one == name,
+            Self::Like(pattern) => fnmatch::matches(pattern, name, false),
+            Self::Matching(patterns) | Self::Perhaps(patterns) => {
+                let mut patterns = patterns.iter();
+                patterns.any(|pattern| fnmatch::matches(pattern, name, false))
+            }
+        }
+    }
 }
 
 impl<'d> Properties<'d> {
-    pub(super) fn new(device: &'d Device<'d>, action: Action) -> Self {
+    /// `of_event` is what carrying out all rules has found to be sources, once it has been done.
+    pub(super) fn new(device: &'d Device<'d>, action: Action, of_event: Option<Sources>) -> Self {
         Self {
             device,
             action,
             set: BTreeMap::new(),
             imported: Vec::new(),
-            imported_names: Vec::new(),
+            at: 0,
+            sources: Sources::default(),
+            of_event,
         }
+    }
+
+    /// The next line is carried out.
+    pub(super) fn next_line(&mut self, at: usize) {
+        self.at = at;
+    }
+
+    /// What has been found to be sources.
+    pub(super) fn into_sources(self) -> Sources {
+        self.sources
     }
 
     pub(super) fn get(&self, name: &str) -> Known {
@@ -67,19 +116,35 @@ impl<'d> Properties<'d> {
         if self.action == Action::Change && OF_SINGLE_EVENTS.contains(&name) {
             return Known::Unknown(format!("ENV{{{name}}} differs from event to event"));
         }
-        let imported = self
-            .imported
-            .iter()
-            .any(|pattern| fnmatch::matches(pattern, name, false));
-        if !imported && !self.imported_names.iter().any(|imported| imported == name) {
+        if !self.imported.iter().any(|names| names.hold(name)) {
             return Known::empty();
         }
-        match &self.device.database {
-            Some(database) => Known::Text(database.get(name).cloned().unwrap_or_default()),
-            None => Known::Unknown(format!(
+        let Some(database) = &self.device.database else {
+            return Known::Unknown(format!(
                 "ENV{{{name}}} comes from an import, and udev's database does not have this device"
-            )),
+            ));
+        };
+        let Some(value) = database.get(name) else {
+            return Known::empty();
+        };
+        let is_open = match &self.of_event {
+            Some(sources) => {
+                let mut behind = sources.0.iter().filter(|(at, _)| *at > self.at);
+                behind.any(|(_, names)| names.hold(name))
+            }
+            // What is not known to set it may have left it to one behind.
+            None => {
+                let perhaps = |names: &&Names| matches!(names, Names::Perhaps(_));
+                let mut known = self.imported.iter().filter(|names| !perhaps(names));
+                !known.any(|names| names.hold(name))
+            }
+        };
+        if is_open {
+            return Known::Unknown(format!(
+                "ENV{{{name}}} comes from an import, and it cannot be told whether from one before or behind this"
+            ));
         }
+        Known::Text(value.clone())
     }
 
     fn of_event(&self, name: &str) -> Option<String> {
@@ -100,16 +165,18 @@ impl<'d> Properties<'d> {
             )),
             _ => value,
         };
+        self.sources.0.push((self.at, Names::One(name.to_owned())));
         self.set.insert(name.to_owned(), value);
     }
 
-    /// Something can have set all that match this pattern.
-    pub(super) fn import_any(&mut self, pattern: &'static str) {
-        self.imported.push(pattern);
-    }
-
-    /// Something can have set this one.
-    pub(super) fn import(&mut self, name: &str) {
-        self.imported_names.push(name.to_owned());
+    /// Something can have set all of these.
+    pub(super) fn import(&mut self, names: Names) {
+        // What a rule has set it may have set anew; what a rule has set is seldom imported too, so
+        // only where the import says the name.
+        if let Names::One(name) = &names {
+            self.set.remove(name);
+        }
+        self.sources.0.push((self.at, names.clone()));
+        self.imported.push(names);
     }
 }

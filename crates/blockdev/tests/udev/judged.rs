@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hosttune_blockdev::udev::{Content, Device, Document, Level, Outcome, ProblemKind};
+use hosttune_blockdev::udev::{Action, Content, Device, Document, Level, Outcome, ProblemKind};
 
 use super::{certain, perhaps, rules, scheduler};
 
@@ -45,11 +45,7 @@ fn jumps_go_forward_within_the_file() {
 fn what_is_perhaps_jumped_over_is_perhaps() {
     let text = "PROGRAM==\"/bin/x\", GOTO=\"end\"\nATTR{queue/scheduler}=\"bfq\"\nLABEL=\"end\"\nATTR{queue/nr_requests}=\"8\"\n";
     assert!(perhaps(text, &sda()).contains("PROGRAM /bin/x decides"));
-    let behind = rules(text).outcome(
-        &sda(),
-        hosttune_blockdev::udev::Action::Add,
-        "queue/nr_requests",
-    );
+    let behind = rules(text).outcome(&sda(), Action::Add, "queue/nr_requests");
     assert!(matches!(behind, Outcome::Set(_)));
 }
 
@@ -265,6 +261,16 @@ fn what_a_rule_has_written_is_what_the_next_compares() {
 }
 
 #[test]
+fn the_read_ahead_has_an_older_name_and_hidden_disks_have_no_rules() {
+    let text = "ATTR{bdi/read_ahead_kb}=\"64\"\n";
+    let outcome = |disk: &Device<'_>| rules(text).outcome(disk, Action::Add, "queue/read_ahead_kb");
+    assert!(matches!(outcome(&sda()), Outcome::Set(_)));
+    let mut path = Device::disk("nvme0c0n1");
+    path.is_hidden = true;
+    assert_eq!(outcome(&path), Outcome::Untouched);
+}
+
+#[test]
 fn comments_and_ends_of_lines_are_as_udevd_has_them() {
     let text =
         "KERNEL==\"sda\", \\\n# between, with a backslash \\\n  ATTR{queue/scheduler}=\"bfq\"\r\n";
@@ -301,10 +307,6 @@ fn comments_and_ends_of_lines_are_as_udevd_has_them() {
     let document = Document::parse(bytes);
     assert_eq!(document.to_bytes(), bytes);
     let files = hosttune_blockdev::udev::RuleFiles::of([("/x.rules", document)]);
-    let outcome = files.outcome(
-        &sda(),
-        hosttune_blockdev::udev::Action::Add,
-        "queue/scheduler",
-    );
+    let outcome = files.outcome(&sda(), Action::Add, "queue/scheduler");
     assert!(matches!(outcome, Outcome::Perhaps(_)));
 }

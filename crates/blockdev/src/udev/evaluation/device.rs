@@ -2,6 +2,7 @@
 
 use super::super::substitution::has_variables;
 use super::{Key, Known, Parent, Pattern, Ready, Run, Token, Truth};
+use crate::udev::properties::Names;
 use crate::udev::token::Operator;
 
 impl Run<'_> {
@@ -18,8 +19,8 @@ impl Run<'_> {
             // Only network interfaces have one.
             Key::Name => text(""),
             Key::Env => compare(self.properties.get(attribute)),
-            Key::Tag => any_of(token, pattern, &self.tags),
-            Key::Symlink => any_of(token, pattern, &self.links),
+            Key::Tag => self.tagged(token, pattern),
+            Key::Symlink => self.links.matches(token, pattern),
             Key::Subsystem | Key::Driver | Key::Attr => self.of_level(0, token, pattern),
             Key::Const | Key::Sysctl => Truth::Perhaps(format!(
                 "{}{{{attribute}}} is of the running machine",
@@ -62,11 +63,22 @@ impl Run<'_> {
                 text(subsystem)
             }
             Key::Driver | Key::Drivers => text(at.driver.as_deref()),
-            Key::Tags if level == 0 => any_of(token, pattern, &self.tags),
+            Key::Tags if level == 0 => self.tagged(token, pattern),
             Key::Tags => Truth::Perhaps("the tags of parents are not known".to_owned()),
             Key::Attr | Key::Attrs => self.attribute_matches(level, token, pattern),
             _ => Truth::Perhaps(format!("{} was not judged", token.key)),
         }
+    }
+
+    /// Some versions of udev (252) count the tags of the event before, others do not.
+    fn tagged(&self, token: &Token, pattern: Option<&Pattern>) -> Truth {
+        let truth = self.tags.matches(token, pattern);
+        if self.device.database.is_none()
+            || truth == Truth::Yes && token.operator == Operator::Equal
+        {
+            return truth;
+        }
+        Truth::Perhaps(format!("{} may count a tag of the event before", token.key))
     }
 
     /// An attribute that is not there matches neither `==` nor `!=`.
@@ -177,8 +189,8 @@ impl Run<'_> {
         };
         let wanted = token.attribute.as_deref().unwrap_or_default();
         let wanted = u32::from_str_radix(wanted, 8).ok();
-        let found = match (self.first_match(&path), self.device.files()) {
-            (Some(path), Some(files)) => files.mode(&path),
+        let found = match (self.resolved(&path).first(), self.device.files()) {
+            (Some(path), Some(files)) => files.mode(path),
             _ => Ok(None),
         };
         match found {
@@ -194,17 +206,21 @@ impl Run<'_> {
         }
     }
 
-    /// A path whose first `/*/` is replaced by the first directory in which the rest is there.
-    pub(super) fn first_match(&self, path: &str) -> Option<String> {
+    /// What a path can be whose first `/*/` stands for any directory. udevd takes the first in the
+    /// order of the file system, which nobody knows.
+    pub(super) fn resolved(&self, path: &str) -> Vec<String> {
         let Some((directory, rest)) = path.split_once("/*/") else {
-            return Some(path.to_owned());
+            return vec![path.to_owned()];
         };
-        let files = self.device.files()?;
-        let names = files.names(directory).ok()?;
-        let mut paths = names
-            .iter()
-            .map(|name| format!("{directory}/{name}/{rest}"));
-        paths.find(|path| files.mode(path).ok().flatten().is_some())
+        let Some(files) = self.device.files() else {
+            return Vec::new();
+        };
+        let names = files.names(directory).unwrap_or_default();
+        let names = names.iter().filter(|name| !name.starts_with('.'));
+        let paths = names.map(|name| format!("{directory}/{name}/{rest}"));
+        paths
+            .filter(|path| files.mode(path).ok().flatten().is_some())
+            .collect()
     }
 
     fn import(&mut self, token: &Token) -> Truth {
@@ -212,31 +228,48 @@ impl Run<'_> {
         let kind = token.attribute.as_deref().unwrap_or_default();
         match kind {
             "db" => {
-                self.properties.import(text);
                 let database = self.device.database.as_ref();
                 if database.is_some_and(|database| !database.contains_key(text)) {
                     return Truth::of(token.operator == Operator::Unequal);
                 }
+                self.properties.import(Names::One(text.to_owned()));
             }
             "cmdline" => {
                 let why = format!("{text} may stand on the kernel's command line");
                 self.properties.set(text, Known::Unknown(why), None);
             }
-            "builtin" => {
-                let sets = match text.split(' ').next().unwrap_or_default() {
-                    "blkid" => Some("ID_[FP][SA]*"),
-                    "path_id" => Some("ID_PATH*"),
-                    "btrfs" => Some("ID_BTRFS_READY"),
-                    "kmod" | "uaccess" | "keyboard" => None,
-                    _ => Some("*"),
-                };
-                if let Some(pattern) = sets {
-                    self.properties.import_any(pattern);
-                }
+            "parent" if !has_variables(text) => {
+                self.properties.import(Names::Like(text.to_owned()));
             }
-            _ => self.properties.import_any("*"),
+            _ => self.properties.import(imported(kind, text)),
         }
         Truth::Perhaps(format!("IMPORT{{{kind}}} {text} may fail"))
+    }
+}
+
+/// What an import can set.
+fn imported(kind: &str, text: &str) -> Names {
+    let program = text.split(' ').next().unwrap_or_default();
+    let name = program.rsplit('/').next().unwrap_or_default();
+    match (kind, name) {
+        ("builtin", "blkid") => Names::Matching(&["ID_FS_*", "ID_PART_*"]),
+        ("builtin", "path_id") => Names::Matching(&["ID_PATH*"]),
+        ("builtin", "usb_id") => Names::Matching(&["ID_*"]),
+        ("builtin", "btrfs") => Names::Matching(&["ID_BTRFS_*"]),
+        ("builtin", "kmod" | "uaccess" | "keyboard") => Names::Matching(&[]),
+        // By kinds of devices: no bus and no serial number.
+        ("builtin", "hwdb") => Names::Perhaps(&[
+            "[!I]*",
+            "I[!D]*",
+            "ID_[!ABS]*",
+            "ID_A[!T]*",
+            "ID_B[!U]*",
+            "ID_S[!E]*",
+        ]),
+        ("program", "ata_id" | "cdrom_id") => Names::Matching(&["ID_*"]),
+        ("program", "scsi_id") => Names::Matching(&["ID_*", "SCSI_*"]),
+        ("program", "dmsetup") => Names::Matching(&["DM_*"]),
+        _ => Names::Perhaps(&["*"]),
     }
 }
 
@@ -249,31 +282,4 @@ fn compared(token: &Token, pattern: Option<&Pattern>, known: &Known) -> Truth {
         (Known::Unknown(why), _) => Truth::Perhaps(why.clone()),
         (Known::Text(_), None) => Truth::No,
     }
-}
-
-/// Whether one of several names matches. Over `!=` versions of udev differ where there are any: newer
-/// ones ask that none is the one, older ones that not all are others.
-fn any_of(
-    token: &Token,
-    pattern: Option<&Pattern>,
-    names: &std::collections::BTreeMap<String, bool>,
-) -> Truth {
-    let Some(pattern) = pattern else {
-        return Truth::No;
-    };
-    let is = |name: &&String| pattern.matches(name);
-    let certain = names.iter().filter(|(_, certain)| **certain);
-    let some_certain = certain.map(|(name, _)| name).any(|name| is(&name));
-    let some = names.keys().any(|name| is(&name));
-    if some != some_certain {
-        let why = format!("a rule that perhaps applies gives it a {}", token.key);
-        return Truth::Perhaps(why);
-    }
-    if token.operator == Operator::Equal {
-        return Truth::of(some);
-    }
-    if names.is_empty() {
-        return Truth::Yes;
-    }
-    Truth::Perhaps(format!("versions of udev differ over {}!=", token.key))
 }

@@ -75,50 +75,23 @@ impl Run<'_> {
                 }
             }
             Key::Tag | Key::Symlink => {
-                let text = match self.substituted(&token.value.text) {
-                    Known::Text(text) => text,
-                    // A name that is not known is at least not certain.
-                    Known::Unknown(_) => return,
-                };
+                let value = self.substituted(&token.value.text);
                 let is_tag = token.key == Key::Tag;
-                let names = if is_tag {
+                let given = if is_tag {
                     &mut self.tags
                 } else {
                     &mut self.links
                 };
-                match token.operator {
-                    Operator::Remove => {
-                        if open.is_none() {
-                            names.remove(&text);
-                        } else if let Some(certain) = names.get_mut(&text) {
-                            *certain = false;
-                        }
-                    }
-                    operator => {
-                        if operator != Operator::Add {
-                            if open.is_none() {
-                                names.clear();
-                            } else {
-                                names.values_mut().for_each(|certain| *certain = false);
-                            }
-                        }
-                        let words = if is_tag {
-                            vec![text]
-                        } else {
-                            text.split(' ').map(str::to_owned).collect()
-                        };
-                        for word in words.into_iter().filter(|word| !word.is_empty()) {
-                            *names.entry(word).or_insert(false) |= open.is_none();
-                        }
-                    }
-                }
+                // A link may be several, a tag is one.
+                given.assign(token.operator, value, !is_tag, open.is_some());
             }
             Key::Attr => {
-                let Some(name) = self.own_attribute(attribute) else {
-                    return;
-                };
+                let names = self.own_attributes(attribute);
                 let value = self.substituted(&token.value.text);
                 let mut whys = whys.to_vec();
+                if names.len() > 1 {
+                    whys.push(format!("ATTR{{{attribute}}} can be any of several files"));
+                }
                 let value = match value {
                     Known::Text(value) => Some(value),
                     Known::Unknown(why) => {
@@ -126,12 +99,14 @@ impl Run<'_> {
                         None
                     }
                 };
-                let known = match (&value, &open) {
-                    (Some(value), None) => Known::Text(value.clone()),
-                    _ => Known::Unknown(format!("an earlier rule perhaps writes {name}")),
-                };
-                self.written.insert(name.clone(), known);
-                self.add(line, &name, value, How::Attribute, whys);
+                for name in names.into_iter().flatten() {
+                    let known = match &value {
+                        Some(value) if whys.is_empty() => Known::Text(value.clone()),
+                        _ => Known::Unknown(format!("an earlier rule perhaps writes {name}")),
+                    };
+                    self.written.insert(name.clone(), known);
+                    self.add(line, &name, value.clone(), How::Attribute, whys.clone());
+                }
             }
             Key::Run if attribute != "builtin" => self.run(line, token, whys),
             _ => {}
@@ -152,23 +127,37 @@ impl Run<'_> {
         }
     }
 
-    /// The attribute of this very device that an assignment is to.
-    fn own_attribute(&self, attribute: &str) -> Option<String> {
+    /// The attributes that an assignment can be to, one of them; nothing for another device's.
+    fn own_attributes(&self, attribute: &str) -> Vec<Option<String>> {
         let path = match attribute.strip_prefix('[') {
             Some(inside) => {
-                let (device, name) = inside.split_once(']')?;
-                let (subsystem, kernel) = device.split_once('/')?;
-                let mut levels = self.device.levels.iter();
-                let level = levels.find(|level| {
-                    level.subsystem.as_deref() == Some(subsystem) && level.kernel == kernel
-                })?;
-                format!("{}/{name}", level.path)
+                let level = inside.split_once(']').and_then(|(device, name)| {
+                    let (subsystem, kernel) = device.split_once('/')?;
+                    let mut levels = self.device.levels.iter();
+                    let level = levels.find(|level| {
+                        level.subsystem.as_deref() == Some(subsystem) && level.kernel == kernel
+                    })?;
+                    Some(format!("{}/{name}", level.path))
+                });
+                match level {
+                    Some(path) => path,
+                    None => return Vec::new(),
+                }
             }
             None => format!("{}/{attribute}", self.device.path()),
         };
-        let path = lexical(&self.first_match(&path)?);
-        let own = path.strip_prefix(self.device.path())?.strip_prefix('/')?;
-        Some(own.to_owned())
+        let own = |path: &String| {
+            let path = lexical(path);
+            let name = path.strip_prefix(self.device.path())?.strip_prefix('/')?;
+            // The same file by an older name, which rules still use.
+            Some(match name {
+                "bdi/read_ahead_kb" => "queue/read_ahead_kb".to_owned(),
+                other => other.to_owned(),
+            })
+        };
+        let mut names: Vec<Option<String>> = self.resolved(&path).iter().map(own).collect();
+        names.dedup();
+        names
     }
 
     fn run(&mut self, line: &Ready, token: &Token, whys: &[String]) {

@@ -1,0 +1,60 @@
+//! Stock udev and stock kernels: what rules really set, and what is told of disks that come.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "udevd is started and asked with its own tools, and what was compared is said"
+)]
+
+#[path = "hotplug/generated.rs"]
+mod generated;
+#[path = "hotplug/listening.rs"]
+mod listening;
+#[path = "hotplug/ours.rs"]
+mod ours;
+#[path = "hotplug/udevd.rs"]
+mod udevd;
+
+use std::process::Command;
+
+use hosttune_core::{Host, LinuxHost};
+
+use generated::what_is_judged_is_what_udevd_does;
+use listening::{disks_that_come_are_told_of, what_is_lost_or_forged_is_known};
+use ours::{udevadm_finds_nothing_wrong_with_ours, udevd_sets_what_ours_say};
+
+hosttune_test_machine::inside_stock_kernels!(
+    disks_that_come_are_told_of,
+    udevadm_finds_nothing_wrong_with_ours,
+    udevd_sets_what_ours_say,
+    what_is_judged_is_what_udevd_does,
+    what_is_lost_or_forged_is_known,
+);
+
+fn live() -> Host {
+    Host::new(LinuxHost::at("/").unwrap())
+}
+
+/// Runs a script: whether it worked, and what it prints.
+fn ask(script: &str) -> (bool, String) {
+    let output = Command::new("sh").args(["-c", script]).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+fn tell(script: &str) -> String {
+    let (worked, said) = ask(script);
+    assert!(worked, "{script}: {said}");
+    said
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path)
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
+        .trim()
+        .to_owned()
+}

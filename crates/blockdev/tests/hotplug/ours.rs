@@ -1,0 +1,192 @@
+//! Rules of ours, carried out by a stock udevd.
+
+use hosttune_blockdev::udev::{
+    Action, Call, Condition, Device, DiskRule, Evaluator, Outcome, OwnRules, RuleFiles,
+};
+use hosttune_test_machine::Udev;
+
+use super::udevd::Udevd;
+use super::{ask, live, read, tell};
+
+/// What disks of this machine get, each found by something else.
+fn rules() -> OwnRules {
+    OwnRules::new("test")
+        .rule(
+            DiskRule::new([
+                Condition::below("virtio"),
+                Condition::below("scsi").negated(),
+            ])
+            .set("queue/read_ahead_kb", "64"),
+        )
+        .rule(
+            DiskRule::new([
+                Condition::parent_attribute("model", "QEMU HARDDISK"),
+                Condition::rotational(false),
+            ])
+            // Before the scheduler it would be lost.
+            .set("queue/nr_requests", "48")
+            .set("queue/scheduler", "mq-deadline")
+            .set("queue/iosched/fifo_batch", "8"),
+        )
+        .rule(
+            DiskRule::new([Condition::bus("ata")])
+                .set("queue/scheduler", "none")
+                .set("queue/read_ahead_kb", "256"),
+        )
+        .rule(
+            DiskRule::device_mapper([Condition::property("DM_UUID", "TEST-*").as_pattern()])
+                .set("queue/read_ahead_kb", "512"),
+        )
+}
+
+fn disk(serial: &str) -> String {
+    let found = tell(
+        "for disk in /sys/block/sd*; do \
+         echo $(basename $disk) $(tail -c +5 $disk/device/vpd_pg80 2>/dev/null | tr -d '\\0'); done",
+    );
+    let mut lines = found.lines().filter_map(|line| line.split_once(' '));
+    let (name, _) = lines
+        .find(|(_, found)| found.trim() == serial)
+        .unwrap_or_else(|| panic!("{serial}: {found}"));
+    name.to_owned()
+}
+
+pub(super) fn udevd_sets_what_ours_say() {
+    for udev in Udev::ALL {
+        let udevd = Udevd::start(udev);
+        let (solid, ata) = (disk("scsi-solid"), disk("ata"));
+        let at =
+            |disk: &str, attribute: &str| read(&format!("/sys/block/{disk}/queue/{attribute}"));
+        let disks = [solid.clone(), ata.clone(), "vda".to_owned()];
+        let kept: Vec<(String, String)> = disks
+            .iter()
+            .flat_map(|disk| {
+                ["scheduler", "read_ahead_kb", "nr_requests"]
+                    .map(|name| format!("/sys/block/{disk}/queue/{name}"))
+            })
+            .map(|path| (path.clone(), read(&path)))
+            .collect();
+        tell(&format!(
+            "echo none > /sys/block/{solid}/queue/scheduler; echo mq-deadline > /sys/block/{ata}/queue/scheduler"
+        ));
+
+        let ours = rules();
+        let path = format!("/run/udev/rules.d/{}", ours.file_name().unwrap());
+        std::fs::write(&path, ours.to_text().unwrap()).unwrap();
+        udevd.reload();
+        udevd.trigger("add", &disks);
+        let log = udevd.log();
+        assert!(
+            at(&solid, "scheduler").contains("[mq-deadline]"),
+            "{}: {log}",
+            at(&solid, "scheduler")
+        );
+        assert_eq!(at(&solid, "nr_requests"), "48");
+        assert_eq!(at(&solid, "iosched/fifo_batch"), "8");
+        assert!(
+            at(&ata, "scheduler").contains("[none]"),
+            "{}",
+            at(&ata, "scheduler")
+        );
+        assert_eq!(at(&ata, "read_ahead_kb"), "256");
+        assert_eq!(at("vda", "read_ahead_kb"), "64");
+
+        // It is what we say that it will do, over all the rules that there are.
+        let host = live();
+        let all = RuleFiles::read(&host).unwrap();
+        let file = all.files().iter().find(|file| file.path == path).unwrap();
+        assert_eq!(file.document.problems(), []);
+        let evaluator = Evaluator::new(&all);
+        for (disk, attribute, value) in [
+            (&solid, "queue/nr_requests", "48"),
+            (&ata, "queue/read_ahead_kb", "256"),
+        ] {
+            let device = Device::block(&host, disk).unwrap().unwrap();
+            let outcome = evaluator.outcome(&device, Action::Add, attribute);
+            let Outcome::Set(setter) = &outcome else {
+                panic!("{disk}: {outcome:?}")
+            };
+            assert_eq!(setter.value.as_deref(), Some(value));
+            assert_eq!(setter.place.file, path);
+            assert_eq!(
+                evaluator.outcome(&device, Action::Change, attribute),
+                Outcome::Untouched
+            );
+        }
+
+        // A second time it writes no scheduler: it is active.
+        udevd.clear_log();
+        udevd.trigger("add", &disks);
+        let log = udevd.log();
+        assert!(!log.contains("queue/scheduler' writing"), "{log}");
+        assert!(log.contains("queue/nr_requests' writing '48'"), "{log}");
+
+        device_mapper(&udevd);
+        for (path, value) in kept {
+            // Of a list the active one.
+            let active = value.split(['[', ']']).nth(1).unwrap_or(&value);
+            tell(&format!("echo {active} > {path}"));
+        }
+    }
+}
+
+/// One that is activated is tuned then, and not when it is added.
+fn device_mapper(udevd: &Udevd) {
+    tell("modprobe dm-mod");
+    udevd.clear_log();
+    // Since 5.15 it is added when its table is loaded; it is in use only when it is resumed.
+    tell("set -e; dmsetup create --notable -u TEST-1 ours; echo '0 2048 zero' | dmsetup load ours");
+    udevd.admin("settle --timeout=60");
+    let log = udevd.log();
+    assert!(
+        log.contains("/dm-0") && !log.contains("read_ahead_kb' writing"),
+        "{log}"
+    );
+    let name = tell("basename $(dirname $(dirname $(grep -l '^ours$' /sys/block/dm-*/dm/name)))")
+        .trim()
+        .to_owned();
+    tell("dmsetup resume ours");
+    udevd.admin("settle --timeout=60");
+    assert_eq!(
+        read(&format!("/sys/block/{name}/queue/read_ahead_kb")),
+        "512",
+        "{}",
+        udevd.log()
+    );
+    tell("dmsetup remove ours");
+    udevd.admin("settle --timeout=60");
+}
+
+pub(super) fn udevadm_finds_nothing_wrong_with_ours() {
+    let program = Udev::Backports
+        .program()
+        .unwrap_or_else(|error| panic!("{error}"));
+    let verify = |name: &str, text: &str| {
+        let path = format!("/run/{name}");
+        std::fs::write(&path, text).unwrap();
+        ask(&format!(
+            "{} verify --resolve-names=never {path}",
+            program.display()
+        ))
+    };
+    let strange = OwnRules::new("strange")
+        .rule(
+            DiskRule::new([
+                Condition::property("ID_MODEL", "a \"model\" [of] *any* kind\\"),
+                Condition::property("ID_SERIAL", "ends in a backslash\\"),
+                Condition::attribute("device/model", "50 % $HOME").negated(),
+                Condition::bus("ata|usb").as_pattern(),
+            ])
+            .set("queue/iosched/low_latency", "0")
+            .set("queue/scheduler", "100%"),
+        )
+        .call(Call::apply("/usr/local/bin/gaming"));
+    for own in [rules(), strange] {
+        let text = own.to_text().unwrap();
+        let (worked, said) = verify(&own.file_name().unwrap(), &text);
+        assert!(worked && !said.contains("rules:"), "{text}: {said}");
+        // It does find something where something is wrong.
+        let (worked, said) = verify("wrong.rules", &text.replace("ACTION==", "ACTION="));
+        assert!(!worked, "{said}");
+    }
+}

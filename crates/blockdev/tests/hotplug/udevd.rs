@@ -1,0 +1,94 @@
+//! A stock systemd-udevd, started in the test machine and stopped again.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use hosttune_test_machine::Udev;
+
+use super::{ask, tell};
+
+/// A running one; it ends with this.
+pub(super) struct Udevd {
+    process: Child,
+    program: PathBuf,
+}
+
+const LOG: &str = "/run/udevd.log";
+
+impl Udevd {
+    /// Started with its own rules, those of device-mapper, and what is in `/run/udev/rules.d`; says
+    /// everything that it does.
+    pub(super) fn start(udev: Udev) -> Self {
+        let directory = udev.directory().unwrap_or_else(|error| panic!("{error}"));
+        // Rules and the programs that they call are looked for at a fixed place, which the machine
+        // shares read-only.
+        tell(&format!(
+            "set -e; mkdir -p /run/udev/rules.d /run/own; cp -a /usr/lib/udev/. /run/own/; \
+             cp -a {}/lib/udev/. /run/own/; mount --bind /run/own /usr/lib/udev",
+            directory.display()
+        ));
+        let program = udev.program().unwrap();
+        let process = Command::new(&program)
+            .arg0("systemd-udevd")
+            .args(["--debug", "--resolve-names=never", "--children-max=4"])
+            .stdin(Stdio::null())
+            .stdout(File::create(LOG).unwrap())
+            .stderr(File::options().append(true).open(LOG).unwrap())
+            .spawn()
+            .unwrap();
+        let started = Self { process, program };
+        for _ in 0..600 {
+            if std::path::Path::new("/run/udev/control").exists() {
+                return started;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("udevd does not start: {}", started.log());
+    }
+
+    /// `udevadm`, of the same version.
+    pub(super) fn admin(&self, arguments: &str) -> String {
+        tell(&format!("{} {arguments}", self.program.display()))
+    }
+
+    /// Has an event done for these, again.
+    pub(super) fn trigger(&self, action: &str, disks: &[String]) {
+        let names = disks.iter().map(|disk| format!("/sys/class/block/{disk}"));
+        let names: Vec<String> = names.collect();
+        self.admin(&format!("trigger --action={action} {}", names.join(" ")));
+        self.admin("settle --timeout=120");
+    }
+
+    /// Has the rules read anew.
+    pub(super) fn reload(&self) {
+        self.admin("control --reload");
+    }
+
+    /// What it has said.
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(LOG).unwrap()
+    }
+
+    /// Forgets what it has said.
+    pub(super) fn clear_log(&self) {
+        File::options()
+            .write(true)
+            .open(LOG)
+            .unwrap()
+            .set_len(0)
+            .unwrap();
+    }
+}
+
+impl Drop for Udevd {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let (worked, said) = ask("umount /usr/lib/udev && rm -rf /run/own /run/udev");
+        if !worked && !std::thread::panicking() {
+            panic!("{said}");
+        }
+    }
+}
