@@ -12,8 +12,7 @@ use hosttune_blockdev::uevent::{
 };
 use proptest::prelude::*;
 
-/// `udevadm monitor --kernel --property` beside `modprobe null_blk` on Linux 6.1; the bytes are those
-/// of the socket.
+/// The form in which Linux 6.1 tells of a disk of null_blk.
 const NULL_BLK: &[u8] = b"add@/devices/virtual/block/nullb0\0ACTION=add\0\
 DEVPATH=/devices/virtual/block/nullb0\0SUBSYSTEM=block\0MAJOR=252\0MINOR=0\0\
 DEVNAME=nullb0\0DEVTYPE=disk\0DISKSEQ=17\0SEQNUM=1500\0";

@@ -11,8 +11,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use super::udevd::Udevd;
 use super::{live, read, tell};
 
-/// For each version of udev.
-const FILES: usize = 150;
+/// For each version of udev on each kernel, each time others.
+const FILES: usize = 75;
 
 /// Something that a rule compares.
 fn any_match() -> impl Strategy<Value = String> {
@@ -236,10 +236,19 @@ fn written(log: &str) -> BTreeMap<String, Vec<String>> {
     written
 }
 
+/// The same in every run, and another one on every kernel.
+fn seed() -> [u8; 32] {
+    let mut seed = [7; 32];
+    let release = read("/proc/sys/kernel/osrelease");
+    let series = release.split(['.', '-']).take(2).collect::<String>();
+    seed[..series.len()].copy_from_slice(series.as_bytes());
+    seed
+}
+
 pub(super) fn what_is_judged_is_what_udevd_does() {
     let mut runner = TestRunner::new_with_rng(
         Config::default(),
-        TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]),
+        TestRng::from_seed(RngAlgorithm::ChaCha, &seed()),
     );
     tell("modprobe dm-mod; modprobe loop");
     let (mut yes, mut no, mut perhaps, mut outcomes) = (0, 0, 0, 0);
@@ -341,5 +350,5 @@ pub(super) fn what_is_judged_is_what_udevd_does() {
         "{yes} certainly set, {no} certainly not, {perhaps} perhaps; {outcomes} disks at what was said"
     );
     // Not all of them is left open.
-    assert!(yes > 500 && no > 10 * perhaps, "{yes} {no} {perhaps}");
+    assert!(yes > 500 && outcomes > 20 && no > 10 * perhaps, "{yes} {no} {perhaps}");
 }
