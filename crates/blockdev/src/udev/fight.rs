@@ -89,16 +89,16 @@ impl Evaluator {
     ///
     /// `counts_as` says of an attribute whether what a rule writes is as good as what is wanted: an
     /// alias, or what the kernel rounds to the same.
-    pub fn fights<'w>(
+    pub fn fights(
         &self,
         device: &Device<'_>,
-        wanted: impl IntoIterator<Item = (&'w str, &'w str)> + Clone,
+        wanted: &[(&str, &str)],
         counts_as: impl Fn(&str, &str, &str) -> bool,
     ) -> Vec<Fight> {
         let mut fights: Vec<Fight> = Vec::new();
         for action in [Action::Add, Action::Change] {
             let setters = self.setters(device, action);
-            for (attribute, wanted) in wanted.clone() {
+            for &(attribute, wanted) in wanted {
                 let about = setters
                     .iter()
                     .filter(|setter| setter.attribute == attribute);

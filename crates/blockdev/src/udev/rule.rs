@@ -91,7 +91,7 @@ impl Rule {
 
     /// Whether udevd leaves out the whole line.
     pub fn is_left_out(&self) -> bool {
-        self.problems(0).iter().any(|problem| problem.leaves_out())
+        self.problems(0).iter().any(Problem::leaves_out)
     }
 
     /// What its author is unlikely to have meant.

@@ -84,7 +84,7 @@ pub(super) fn disks_that_come_are_told_of() {
     // Without udev, the kernel alone tells.
     tell(add);
     let found = tell("ls /sys/block | grep ^nullb").trim().to_owned();
-    assert_eq!(due(&mut kernel.uevents), [found.clone()]);
+    assert_eq!(due(&mut kernel.uevents), std::slice::from_ref(&found));
     tell(remove);
     let event = kernel.hear(is(UeventAction::Remove, &found));
     assert!(!event.brings_disk());
@@ -118,10 +118,10 @@ pub(super) fn disks_that_come_are_told_of() {
         // Of device-mapper the activation brings it, for udev and for the kernel.
         tell("modprobe dm-mod; dmsetup create told --table '0 2048 zero'");
         for uevents in [&mut behind, &mut kernel] {
-            let event = uevents.hear(|event| event.is_device_mapper());
+            let event = uevents.hear(Uevent::is_device_mapper);
             assert_eq!(event.action, UeventAction::Add);
             assert!(!event.brings_disk());
-            let event = uevents.hear(|event| event.is_device_mapper());
+            let event = uevents.hear(Uevent::is_device_mapper);
             assert_eq!(event.action, UeventAction::Change);
             assert!(event.brings_disk(), "{event:?}");
         }

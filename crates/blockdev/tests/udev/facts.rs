@@ -149,7 +149,7 @@ fn a_fight_says_which_rule_on_which_event_and_what_it_sets() {
             |_: &str, seen: &str, wanted: &str| alias && seen == "bfq" && wanted == "other";
         evaluator.fights(
             &disk,
-            [("queue/scheduler", wanted), ("queue/nr_requests", "64")],
+            &[("queue/scheduler", wanted), ("queue/nr_requests", "64")],
             counts_as,
         )
     };
@@ -166,7 +166,7 @@ fn a_fight_says_which_rule_on_which_event_and_what_it_sets() {
     let others = found.without("/etc/udev/rules.d/60-x.rules");
     let evaluator = hosttune_blockdev::udev::Evaluator::new(&others);
     assert_eq!(
-        evaluator.fights(&disk, [("queue/scheduler", "none")], never),
+        evaluator.fights(&disk, &[("queue/scheduler", "none")], never),
         []
     );
 }

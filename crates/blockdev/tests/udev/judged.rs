@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use hosttune_blockdev::udev::{Action, Content, Device, Document, Level, Outcome, ProblemKind};
+use hosttune_blockdev::udev::{
+    Action, Content, Device, Document, Level, Outcome, Problem, ProblemKind,
+};
 
 use super::{certain, perhaps, rules, scheduler};
 
@@ -118,7 +120,7 @@ fn lines_that_udevd_leaves_out_do_nothing() {
         assert_eq!(scheduler(text, &sda()), Outcome::Untouched, "{text}");
         let problems = Document::parse(text.as_bytes()).problems();
         assert!(
-            problems.iter().any(|problem| problem.leaves_out()),
+            problems.iter().any(Problem::leaves_out),
             "{text}: {problems:?}"
         );
         assert_eq!(problems[0].line, 1);
