@@ -45,14 +45,18 @@
 //!
 //! # The pieces
 //! * The root of this crate is [`hosttune_core`]: host, knobs, plans, sessions, errors.
+//! * [`blockdev`]: disks matched by what they can do, their I/O schedulers and queues.
 //! * [`boot`]: the modules of the kernel: which it has, loaded and unloaded.
+//! * [`cpu`]: governors, preferences, frequency limits and boost, per policy.
 //! * [`facts`]: what the host is made of and what runs on it.
 //! * [`sysctl`]: keys and values, `sysctl.d` files, sets of variables.
 //! * [`qos`]: CAKE at the root of a device, and through an IFB for what arrives at it; latency under load.
 //! * [`cli`] (feature `cli`): the command line that every host binary shares.
 
+pub use hosttune_blockdev as blockdev;
 pub use hosttune_boot as boot;
 pub use hosttune_core::*;
+pub use hosttune_cpu as cpu;
 pub use hosttune_facts as facts;
 pub use hosttune_qos as qos;
 pub use hosttune_sysctl as sysctl;
