@@ -1,8 +1,15 @@
 //! `gaming`: a Zen 4 desktop with an NVIDIA card, a gigabit line, and zram for swap.
 
+use hosttune::blockdev::{self, Rule, Rules, SchedulerName, Transport};
 use hosttune::boot::Modules;
 use hosttune::cli::{self, HostProfile, Options, Setting, Watched};
+use hosttune::cpu::irqbalance::NoteIrqbalance;
+use hosttune::cpu::{self, Governor, Processors};
 use hosttune::host::RootKind;
+use hosttune::memory;
+use hosttune::memory::swap::NoteUnlessZram;
+use hosttune::memory::transparent::{Enabled, TransparentHugepages};
+use hosttune::memory::zram::{Size, Zram, ZramSwap};
 use hosttune::qos::{self, Cake, IfbLink, Netlink, Rate, Shaper};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
 use hosttune::{Error, Host, Lack, LackKind, Planner, Registry, Session, Tuning, Why};
@@ -10,6 +17,8 @@ use hosttune::{Error, Host, Lack, LackKind, Planner, Registry, Session, Tuning, 
 const TCP: &str = "https://docs.kernel.org/networking/ip-sysctl.html#tcp-variables";
 const VM: &str = "https://docs.kernel.org/admin-guide/sysctl/vm.html";
 const KERNEL: &str = "https://docs.kernel.org/admin-guide/sysctl/kernel.html";
+const AMD_PSTATE: &str = "https://docs.kernel.org/admin-guide/pm/amd-pstate.html";
+const THP: &str = "https://docs.kernel.org/admin-guide/mm/transhuge.html";
 
 /// 32 MiB: what a gigabit line holds at 250 ms, the far end of the world.
 const BUFFER: u32 = 33_554_432;
@@ -66,6 +75,49 @@ fn candidates() -> Vec<Wanted> {
     ]
 }
 
+/// All disks of these kinds, or the one that was named.
+fn disks(options: &Options) -> Rules {
+    let rules = Rules::new([
+        Rule::new("nvme")
+            .transport(Transport::Nvme)
+            .scheduler(SchedulerName::none())
+            .why("it has a queue for each processor and sorts by itself"),
+        Rule::new("solid-state")
+            .transport(Transport::Sata)
+            .rotational(false)
+            .scheduler(SchedulerName::mq_deadline())
+            .why("one queue for all: reads of a game go before writes of a download"),
+    ]);
+    match options.setting("device") {
+        Some(device) if is_disk(device) => rules.only(device),
+        _ => rules,
+    }
+}
+
+fn processors() -> Processors {
+    Processors::new().governor(Governor::Performance).why(
+        Why::new("a game's threads sleep and wake too often for the clock to follow")
+            .looks_wrong(
+                "the processor clocks itself: what is held is its preference, at performance",
+            )
+            .source(AMD_PSTATE)
+            .risk("it takes more power at rest, and the fans are heard"),
+    )
+}
+
+fn swap() -> ZramSwap {
+    ZramSwap::new(Size::Percent(50)).algorithm("zstd").why(
+        "what a game does not use makes room at a third of its size, without waiting for a disk",
+    )
+}
+
+fn pages() -> TransparentHugepages {
+    TransparentHugepages::new().enabled(Enabled::Madvise).why(
+        Why::new("large pages for programs that ask for them: the kernel looks for none in the middle of a frame")
+            .source(THP),
+    )
+}
+
 /// A gigabit line, less what keeps the queue here and not in the modem.
 const LINE: Rate = Rate::mbit(950);
 
@@ -76,7 +128,7 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "device",
         value: "DEVICE",
-        help: "The network device to shape [default: that of the default route]",
+        help: "The network device to shape [default: that of the default route]; or one disk, /dev/sda: no other is tuned then",
         check: |_| Ok(()),
     },
     Setting {
@@ -92,6 +144,11 @@ const SETTINGS: &[Setting] = &[
         check: is_rate,
     },
 ];
+
+/// Whether `--device` names a disk. No network device has a slash in its name.
+fn is_disk(device: &str) -> bool {
+    device.starts_with("/dev/")
+}
 
 fn is_rate(text: &str) -> Result<(), String> {
     text.parse::<Rate>()
@@ -121,10 +178,16 @@ impl HostProfile for Gaming {
     fn register(&self, registry: &mut Registry) {
         sysctl::knobs(registry);
         qos::knobs(registry);
+        blockdev::knobs(registry);
+        cpu::knobs(registry);
+        memory::knobs(registry);
     }
 
     fn plug(&self, session: Session) -> Session {
-        session.plug(Netlink::on_demand()).plug(Modules::live())
+        session
+            .plug(Netlink::on_demand())
+            .plug(Modules::live())
+            .plug(Zram::live())
     }
 
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {
@@ -141,23 +204,42 @@ impl HostProfile for Gaming {
             // back is the one of net.core.default_qdisc at that time.
             Box::new(("qos", line)) as Box<dyn Tuning>,
             Box::new(("sysctl", set)),
-            Box::new(("sysctl", ZramIsSwap)),
+            Box::new(("blockdev", disks(options))),
+            Box::new(("cpu", processors())),
+            Box::new(("cpu", NoteIrqbalance)),
+            Box::new(("memory", swap())),
+            Box::new(("memory", pages())),
+            // Behind the swap, which it asks for.
+            Box::new((
+                "sysctl",
+                NoteUnlessZram {
+                    note: UNLESS_ZRAM.to_owned(),
+                },
+            )),
         ]))
     }
 
-    fn watched(&self, host: &Host, options: &Options) -> Result<Option<Watched>, Error> {
+    fn watched(&self, host: &Host, options: &Options) -> Result<Vec<Watched>, Error> {
         let line = Line::of(options)?;
         let device = match &line.device {
             Some(device) => Some(device.clone()),
             None => qos::default_device(host)?,
         };
-        let device = device.ok_or_else(|| Error::tuning(NO_ROUTE, NAME_IT))?;
-        Ok(Some(Watched {
+        let mut watched = vec![Watched::Disks {
+            part: "blockdev",
+            rules: disks(options),
+        }];
+        // A host without a line has disks all the same.
+        watched.extend(device.map(|device| Watched::Line {
             part: "qos",
             shaper: line.shaper(host, &device),
-        }))
+        }));
+        Ok(watched)
     }
 }
+
+const UNLESS_ZRAM: &str =
+    "no zram is in use as swap: vm.swappiness=100 is meant for zram, set zram up or take 60";
 
 const NO_ROUTE: &str = "there is no default route";
 const NAME_IT: &str = "name the device that leads out: --device eth0";
@@ -177,7 +259,10 @@ impl Line {
                 .map_err(|error| Error::tuning(error.to_string(), "give a rate, such as 38mbit"))
         };
         Ok(Self {
-            device: options.setting("device").map(str::to_owned),
+            device: options
+                .setting("device")
+                .filter(|device| !is_disk(device))
+                .map(str::to_owned),
             up: rate("up")?,
             down: rate("down")?,
         })
@@ -230,19 +315,6 @@ impl Tuning for Line {
                 Ok(())
             }
         }
-    }
-}
-
-/// The swappiness above is right where zram is swap; where it is not, that must be said.
-struct ZramIsSwap;
-
-impl Tuning for ZramIsSwap {
-    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
-        let swaps = at.host().read_text("/proc/swaps").unwrap_or_default();
-        if !swaps.contains("zram") {
-            at.note("no zram is in use as swap: vm.swappiness=100 is meant for zram, set zram up or take 60");
-        }
-        Ok(())
     }
 }
 

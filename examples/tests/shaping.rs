@@ -384,7 +384,9 @@ fn watched_a_device_that_comes_back_is_shaped_again() {
     let before = there();
     let output = std::fs::File::create("/tmp/watched").unwrap();
     let mut watch = Command::new(GAMING)
-        .args(["watch", "--yes", "--json", "--device", "wan0"])
+        .args([
+            "watch", "--yes", "--json", "--only", "qos", "--device", "wan0",
+        ])
         .stdin(Stdio::null())
         .stdout(output)
         .spawn()

@@ -202,6 +202,38 @@ impl Disk {
         disks.filter_map(Result::transpose).collect()
     }
 
+    /// One disk of a host, with these facts only; `None` where there is none of this name.
+    ///
+    /// # Errors
+    /// Where sysfs is there and cannot be read.
+    pub fn one(host: &Host, name: &DiskName, facts: Facts) -> Result<Option<Self>, HostError> {
+        let Some(disk) = Self::read(host, name.clone(), facts)? else {
+            return Ok(None);
+        };
+        let by_id = if facts.by_id {
+            names_by_id(host)?.remove(name.as_str()).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        // No other disk has paths.
+        let paths = if disk.transport == Transport::Nvme {
+            let names = host.list(BLOCK)?;
+            let names = names.iter().filter_map(|name| name.parse().ok());
+            let mut paths: Vec<DiskName> = names
+                .filter(|path: &DiskName| path.head().as_ref() == Some(name))
+                .collect();
+            paths.sort();
+            paths
+        } else {
+            Vec::new()
+        };
+        Ok(Some(Self {
+            by_id,
+            paths,
+            ..disk
+        }))
+    }
+
     fn read(host: &Host, name: DiskName, facts: Facts) -> Result<Option<Self>, HostError> {
         let directory = name.directory();
         let transport = match host.entry(&directory)?.map(|entry| entry.kind) {

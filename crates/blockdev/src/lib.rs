@@ -38,6 +38,7 @@
 //! - [`Scheduler`], [`QueueAttribute`], [`SchedulerTunable`]: the knobs, one for each file.
 //! - [`Attribute`]: an attribute's unit, range, and what the kernel makes of what it is given.
 //! - [`device::find`]: from a path in `/dev` to the disk.
+//! - [`DiskWatcher`]: disks that are tuned as they come.
 //! - [`udev`]: what udev's rules do to a disk, and ours as such rules; [`uevent`]: who tells of disks
 //!   that come.
 
@@ -55,6 +56,7 @@ mod transport;
 mod tunable;
 pub mod udev;
 pub mod uevent;
+mod watch;
 mod write;
 
 pub use attribute::{Attribute, Refused};
@@ -67,6 +69,7 @@ pub use rules::Rules;
 pub use scheduler::{Offered, Scheduler, SchedulerName, SchedulerNameError, SchedulerState};
 pub use transport::Transport;
 pub use tunable::{SchedulerTunable, SchedulerTunableError, TunableState};
+pub use watch::{DiskEvent, DiskWatcher};
 
 /// Makes this crate's kinds of knob known to a session, and the module that a scheduler may need.
 pub fn knobs(registry: &mut hosttune_core::Registry) {

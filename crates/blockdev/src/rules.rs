@@ -181,11 +181,12 @@ impl Tuning for Rules {
             Some(device) => Some(device::find(at.host(), device)?),
             None => None,
         };
-        let mut disks = Disk::survey(at.host(), self.facts())?;
+        let mut disks = match &only {
+            Some(only) => Vec::from_iter(Disk::one(at.host(), only, self.facts())?),
+            None => Disk::survey(at.host(), self.facts())?,
+        };
         // A path has its rules by the whole that it belongs to; it has no node in /dev either.
-        disks.retain(|disk| {
-            disk.kind != DiskKind::Path && only.as_ref().is_none_or(|only| disk.name == *only)
-        });
+        disks.retain(|disk| disk.kind != DiskKind::Path);
         let (dealt, tallies) = self.deal(&disks);
         for (rule, tally) in self.rules.iter().zip(&tallies) {
             at.part(&rule.name, &Noted { rule, tally });

@@ -35,8 +35,19 @@ impl SchedulerName {
         Self("none".to_owned())
     }
 
-    pub(crate) fn mq_deadline() -> Self {
+    /// Requests are sorted by place, and none waits longer than its deadline.
+    pub fn mq_deadline() -> Self {
         Self("mq-deadline".to_owned())
+    }
+
+    /// Each process gets its share of the disk.
+    pub fn bfq() -> Self {
+        Self("bfq".to_owned())
+    }
+
+    /// So many requests at once as keep the latency of each kind below its target.
+    pub fn kyber() -> Self {
+        Self("kyber".to_owned())
     }
 
     /// The name.

@@ -57,6 +57,7 @@ mod plan;
 mod report;
 mod selection;
 mod session;
+mod stop;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tuning;
@@ -68,4 +69,5 @@ pub use plan::{Before, Kept, Plan, Planner, Requirement, Step, When, Why, Wish};
 pub use report::{Finding, Report, State};
 pub use selection::Selection;
 pub use session::{Applied, Left, LeftBecause, Owed, Reverted, Session, Status, Undone};
+pub use stop::Stop;
 pub use tuning::Tuning;

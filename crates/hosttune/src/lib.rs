@@ -49,6 +49,7 @@
 //! * [`boot`]: the modules of the kernel: which it has, loaded and unloaded.
 //! * [`cpu`]: governors, preferences, frequency limits and boost, per policy.
 //! * [`facts`]: what the host is made of and what runs on it.
+//! * [`memory`]: swap on zram, transparent hugepages, hugepages.
 //! * [`sysctl`]: keys and values, `sysctl.d` files, sets of variables.
 //! * [`qos`]: CAKE at the root of a device, and through an IFB for what arrives at it; latency under load.
 //! * [`cli`] (feature `cli`): the command line that every host binary shares.
@@ -58,6 +59,7 @@ pub use hosttune_boot as boot;
 pub use hosttune_core::*;
 pub use hosttune_cpu as cpu;
 pub use hosttune_facts as facts;
+pub use hosttune_memory as memory;
 pub use hosttune_qos as qos;
 pub use hosttune_sysctl as sysctl;
 

@@ -98,7 +98,7 @@ pub use root_qdisc::{Attached, ExplicitRoot, RootQdisc, RootState};
 pub use route::default_device;
 pub use shaper::Shaper;
 pub use statistics::{QueueStatistics, RootStatistics, ShaperStatistics};
-pub use watch::{StoodBack, Stop, WatchEvent};
+pub use watch::{StoodBack, WatchEvent};
 
 /// Makes this crate's kinds of knob known to a session, and the modules of [`hosttune_boot`].
 pub fn knobs(registry: &mut hosttune_core::Registry) {

@@ -5,14 +5,14 @@
 
 mod decision;
 mod standing;
-mod stop;
 
 use std::fmt;
 
-use hosttune_core::{AnyKnob, Applied, Error, HostError, Owed, Plan, Planner, Session, Tuning};
+use hosttune_core::{
+    AnyKnob, Applied, Error, HostError, Owed, Plan, Planner, Session, Stop, Tuning,
+};
 
 pub use decision::{Action, Event, Pace, Standing, StoodBack, Watch};
-pub use stop::Stop;
 
 use crate::link::number_in;
 use crate::netlink::{KernelMonitor, Monitor, Netlink, Notice, Noticed};
@@ -80,8 +80,8 @@ impl Shaper {
     /// namespace.
     ///
     /// ```no_run
-    /// use hosttune_core::Session;
-    /// use hosttune_qos::{Cake, Netlink, Rate, Shaper, Stop};
+    /// use hosttune_core::{Session, Stop};
+    /// use hosttune_qos::{Cake, Netlink, Rate, Shaper};
     ///
     /// let shaper = Shaper::new("eth0").egress(&Cake::default().bandwidth(Rate::mbit(38)));
     /// let mut session = Session::live("router")?

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use hosttune_core::{HostError, Operation};
+use hosttune_core::{Host, HostError, Operation};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::netlink::{self, SocketAddrNetlink};
@@ -39,6 +39,16 @@ pub enum Sender {
 }
 
 impl Sender {
+    /// udev where it runs, or else the kernel.
+    ///
+    /// # Errors
+    /// Where the host does not say.
+    pub fn of(host: &Host) -> Result<Self, HostError> {
+        // Its socket, there from its start to its end.
+        let is_there = host.exists("/run/udev/control")?;
+        Ok(if is_there { Self::Udev } else { Self::Kernel })
+    }
+
     /// The multicast group: `MONITOR_GROUP_KERNEL` and `MONITOR_GROUP_UDEV` of libudev.
     fn group(self) -> u32 {
         match self {

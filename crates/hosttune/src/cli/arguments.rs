@@ -85,7 +85,7 @@ pub(super) enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Keep the line shaped while its device comes and goes, until interrupted
+    /// Keep tuned what comes and goes, the line and disks, until interrupted
     Watch {
         /// Do not ask
         #[arg(long, short)]

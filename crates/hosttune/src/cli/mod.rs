@@ -51,10 +51,10 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use hosttune_core::{Error, Host, Registry, Session, Tuning};
-use hosttune_qos::Shaper;
 
 pub use exit::Exit;
 pub use tool::tool;
+pub use watch::Watched;
 
 /// What a host binary is: a name, the kinds of knob it turns, and what it wants.
 pub trait HostProfile {
@@ -96,24 +96,15 @@ pub trait HostProfile {
     /// Where the profile cannot be made from these options.
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error>;
 
-    /// The part of it that `watch` puts in place again when its device has come back; a host has
-    /// none unless it says so.
+    /// The parts of it that `watch` puts in place again when what they are about has come, or come
+    /// back; a host has none unless it says so.
     ///
     /// # Errors
-    /// Where there is one and this host or these options do not say which device it is about.
-    fn watched(&self, host: &Host, options: &Options) -> Result<Option<Watched>, Error> {
+    /// Where there are some and this host or these options do not say what they are about.
+    fn watched(&self, host: &Host, options: &Options) -> Result<Vec<Watched>, Error> {
         let _ = (host, options);
-        Ok(None)
+        Ok(Vec::new())
     }
-}
-
-/// What `watch` watches.
-#[derive(Debug, Clone)]
-pub struct Watched {
-    /// The part of the host's tuning that it is.
-    pub part: &'static str,
-    /// What is kept in place.
-    pub shaper: Shaper,
 }
 
 /// Something of a host that the command line may set: `--NAME VALUE`.

@@ -294,7 +294,7 @@ impl Run<'_> {
 
     fn watch(&mut self, yes: bool) -> Result<Exit, Failure> {
         self.need_an_answer(yes, "watch")?;
-        let mut session = self.session()?;
+        let session = self.session()?;
         if session.host().root_kind() != RootKind::Live {
             return Err(Failure::usage(
                 "a tree has no devices that come and go",
@@ -302,17 +302,31 @@ impl Run<'_> {
             ));
         }
         let options = self.options(&session);
-        let Some(watched) = self.profile.watched(session.host(), &options)? else {
+        let mut watched = self.profile.watched(session.host(), &options)?;
+        if watched.is_empty() {
             return Err(Failure::usage(
                 format!("{} has nothing that comes and goes", self.profile.name()),
                 "apply is enough",
             ));
-        };
-        let question = format!("Keep {} shaped until interrupted?", watched.shaper.device);
+        }
+        let parts: Vec<String> = watched.iter().map(|one| one.part().to_owned()).collect();
+        let only = &self.global.only;
+        if let Some(unknown) = only.iter().find(|name| !parts.contains(name)) {
+            return Err(Failure::unknown("part that is watched", unknown, &parts));
+        }
+        let selection = Selection::only(only.iter().cloned());
+        watched.retain(|one| selection.admits(&[one.part()]));
+        let names: Vec<String> = watched.iter().map(ToString::to_string).collect();
+        let question = format!("Keep {} until interrupted?", names.join(", and "));
         if !yes && !ask(self.streams, &question) {
             return Ok(Exit::Refused);
         }
-        watch::watch(&watched, &mut session, self.global.json, self.streams)
+        let mut sessions = vec![session];
+        while sessions.len() < watched.len() {
+            sessions.push(self.session()?);
+        }
+        let watched = watched.into_iter().zip(sessions).collect();
+        watch::watch(watched, self.global.json, self.streams)
     }
 
     fn status(&mut self) -> Result<Exit, Failure> {

@@ -1,68 +1,172 @@
-//! `watch`: a device kept shaped while it comes and goes, until somebody ends it.
+//! `watch`: what comes and goes kept tuned, until somebody ends it.
 
-use hosttune_core::Session;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use hosttune_blockdev::uevent::{self, Uevents};
+use hosttune_blockdev::{DiskEvent, Rules};
+use hosttune_core::{Error, Session, Stop};
 use hosttune_qos::netlink::KernelMonitor;
-use hosttune_qos::{Stop, WatchEvent};
+use hosttune_qos::{Shaper, WatchEvent};
 use serde::Serialize;
 
 use super::colour::visible;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::interruption::Interruption;
+use super::json;
 use super::streams::Streams;
-use super::{Watched, json};
+
+/// Something that comes and goes, and what `watch` does about it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Watched {
+    /// A network device is shaped again when it has come back.
+    Line {
+        /// The part of the host's tuning that it is.
+        part: &'static str,
+        /// What is kept in place.
+        shaper: Shaper,
+    },
+    /// Disks are tuned as they come.
+    Disks {
+        /// The part of the host's tuning that it is.
+        part: &'static str,
+        /// By which rules.
+        rules: Rules,
+    },
+}
+
+impl Watched {
+    /// The part of the host's tuning that it is.
+    pub fn part(&self) -> &'static str {
+        match self {
+            Self::Line { part, .. } | Self::Disks { part, .. } => part,
+        }
+    }
+
+    fn run(
+        &self,
+        session: &mut Session,
+        stop: &Stop,
+        tell: &Sender<Happened>,
+    ) -> Result<(), Error> {
+        // Who is told has gone only once everybody was asked to stop.
+        match self {
+            Self::Line { part, shaper } => {
+                let mut monitor = KernelMonitor::open()?;
+                let say = |event: WatchEvent| {
+                    let _ = tell.send(Happened::of_line(&shaper.device, &event));
+                };
+                let watcher = shaper.watcher().part(*part);
+                watcher.run(session, &mut monitor, stop, say)
+            }
+            Self::Disks { part, rules } => {
+                let mut uevents = Uevents::open(uevent::Sender::of(session.host())?)?;
+                let watcher = rules.watcher().part(*part);
+                watcher.run(session, &mut uevents, stop, |disk, event| {
+                    let disk = disk.map_or("all disks", |disk| disk.as_str());
+                    let _ = tell.send(Happened::of_disk(disk, &event));
+                })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Watched {
+    /// As in "keep … until interrupted".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line { shaper, .. } => write!(f, "{} shaped", shaper.device),
+            Self::Disks { rules, .. } => match &rules.only {
+                Some(disk) => write!(f, "{} tuned when it comes", disk.display()),
+                None => f.write_str("disks tuned as they come"),
+            },
+        }
+    }
+}
 
 /// One thing that happened: `watch.schema.json`, each on a line.
 #[derive(Debug, Serialize)]
-pub(super) struct Happened<'a> {
-    device: &'a str,
+pub(super) struct Happened {
+    device: String,
     event: &'static str,
     text: String,
 }
 
-impl<'a> Happened<'a> {
-    pub(super) fn new(device: &'a str, event: &WatchEvent) -> Self {
+impl Happened {
+    pub(super) fn of_line(device: &str, event: &WatchEvent) -> Self {
         Self {
-            device,
+            device: device.to_owned(),
+            event: event.word(),
+            text: event.to_string(),
+        }
+    }
+
+    pub(super) fn of_disk(disk: &str, event: &DiskEvent) -> Self {
+        Self {
+            device: disk.to_owned(),
             event: event.word(),
             text: event.to_string(),
         }
     }
 }
 
-/// Watches until a signal asks to end; what it has applied stays.
+/// Watches until a signal asks to end; what it has applied stays. Each has a session of its own:
+/// whoever finds the journal in use by another tries again.
 pub(super) fn watch(
-    watched: &Watched,
-    session: &mut Session,
+    watched: Vec<(Watched, Session)>,
     as_json: bool,
     streams: &mut Streams,
 ) -> Result<Exit, Failure> {
+    // Before the threads, which inherit that the signals are blocked.
     let interruption = Interruption::noted().map_err(Failure::Signals)?;
     let stop = interruption
         .descriptor()
         .and_then(Stop::on)
         .map_err(Failure::Signals)?;
-    let mut monitor = KernelMonitor::open().map_err(hosttune_core::Error::from)?;
-    let device = &*watched.shaper.device;
-    let mut before = "";
-    let say = |event: WatchEvent| {
-        let happened = Happened::new(device, &event);
-        // It is looked at whenever anything changes; that nothing came of it is said once.
-        if happened.event == "as-wanted" && before == happened.event {
-            return;
-        }
-        before = happened.event;
-        if as_json {
-            // A line that cannot be made is a defect that the next one does not mend.
-            if let Ok(line) = json::line(&happened) {
-                streams.print(&line);
+    let (tell, told) = channel();
+    thread::scope(|scope| {
+        let start = |(watched, mut session): (Watched, Session)| {
+            let (tell, stop) = (tell.clone(), stop.clone());
+            scope.spawn(move || {
+                let outcome = watched.run(&mut session, &stop, &tell);
+                // One that cannot go on must not look as if it did.
+                stop.ask();
+                outcome
+            })
+        };
+        let threads: Vec<_> = watched.into_iter().map(start).collect();
+        drop(tell);
+        let mut as_wanted = BTreeSet::new();
+        for happened in told {
+            let Happened { device, event, .. } = &happened;
+            // It is looked at whenever anything changes; that nothing came of it is said once.
+            if *event != "as-wanted" {
+                as_wanted.remove(device);
+            } else if !as_wanted.insert(device.clone()) {
+                continue;
             }
-        } else {
-            let text = visible(&happened.text);
-            streams.print(&format!("{}: {text}\n", visible(device)));
+            if as_json {
+                // A line that cannot be made is a defect that the next one does not mend.
+                if let Ok(line) = json::line(&happened) {
+                    streams.print(&line);
+                }
+            } else {
+                let (device, text) = (visible(device), visible(&happened.text));
+                streams.print(&format!("{device}: {text}\n"));
+            }
         }
-    };
-    let watcher = watched.shaper.watcher().part(watched.part);
-    watcher.run(session, &mut monitor, &stop, say)?;
+        let mut failed = Ok(());
+        for thread in threads {
+            match thread.join() {
+                Ok(outcome) => failed = failed.and(outcome),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        failed
+    })?;
     Ok(Exit::Done)
 }

@@ -12,7 +12,10 @@ use super::configuration::{Configuration, ConfigurationState};
 use super::header::Header;
 use super::wire::{Zram, file, lacks, node};
 
-const CONTROL: &str = "/sys/class/zram-control";
+pub(super) const CONTROL: &str = "/sys/class/zram-control";
+
+/// Only of a module that was loaded; what is built in has no state.
+pub(super) const LOADED: &str = "/sys/module/zram/initstate";
 
 /// A device, by its number.
 ///

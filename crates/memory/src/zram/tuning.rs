@@ -239,7 +239,12 @@ impl ZramSwap {
 
     /// The modules that it takes, before the device.
     fn declare_modules(&self, at: &mut Planner<'_>) -> Result<(), Error> {
-        let mut modules = device::module().with_dependencies(at.host())?;
+        // A kernel that has it built in may have no lists of its modules to say so.
+        let built_in = at.host().exists(device::CONTROL)? && !at.host().exists(device::LOADED)?;
+        let mut modules = match built_in {
+            true => Vec::new(),
+            false => device::module().with_dependencies(at.host())?,
+        };
         if let Some(module) = compressor(at.host(), &self.algorithm)? {
             modules.extend(module.with_dependencies(at.host())?);
         }

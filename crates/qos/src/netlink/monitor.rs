@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-use hosttune_core::{HostError, Operation};
+use hosttune_core::{HostError, Operation, Stop};
 use netlink_packet_core::NetlinkBuffer;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -14,7 +14,6 @@ use rustix::io::Errno;
 
 use super::attributes::{find, word};
 use super::numbers::*;
-use crate::watch::Stop;
 
 /// The most that the kernel puts into one piece.
 const RECEIVED_AT_ONCE: usize = 32 * 1024;

@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use hosttune_core::HostError;
+use hosttune_core::{HostError, Stop};
 
 use super::Kernel;
 use crate::netlink::{Monitor, Noticed};
-use crate::watch::Stop;
 
 type Doing = Box<dyn FnMut(&Kernel)>;
 

@@ -1,6 +1,7 @@
 //! Answers that no small tree gives: every state, every reason, every outcome, against the
 //! schemas and as text.
 
+use hosttune_blockdev::DiskEvent;
 use hosttune_core::{
     AnyKnob, Applied, Before, Cause, Error, Finding, HostError, Lack, LackKind, Left, LeftBecause,
     Lifetime, Operation, Owed, Plan, Report, Requirement, Reverted, State, Status, Step,
@@ -190,10 +191,25 @@ fn everything_that_happens_while_watching() {
         WatchEvent::StoodBack(StoodBack::Reverted),
         WatchEvent::Failed(failed),
     ];
-    let documents = happened.map(|event| check("watch", &watch::Happened::new("eth0", &event)));
+    let documents = happened.map(|event| check("watch", &watch::Happened::of_line("eth0", &event)));
     assert_eq!(
         documents.map(|document| document["event"].as_str().unwrap().to_owned()),
         ["applied", "as-wanted", "no-device", "left", "failed"]
+    );
+    let failed = Error::from(HostError::malformed("the answer", "of 3 bytes"));
+    let knobs = vec!["sda scheduler".to_owned()];
+    let lacking = vec!["sda scheduler: it has none".to_owned()];
+    let happened = [
+        DiskEvent::Applied(Applied::default()),
+        DiskEvent::AsWanted,
+        DiskEvent::Left { knobs },
+        DiskEvent::NotApplicable { lacking },
+        DiskEvent::Failed(failed),
+    ];
+    let documents = happened.map(|event| check("watch", &watch::Happened::of_disk("sda", &event)));
+    assert_eq!(
+        documents.map(|document| document["event"].as_str().unwrap().to_owned()),
+        ["applied", "as-wanted", "left", "not-applicable", "failed"]
     );
 }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hosttune_core::Stop;
 use hosttune_core::journal::{JournalError, Place, Store};
 use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment};
 use hosttune_core::{Host, Session, Tuning};
 use hosttune_qos::netlink::{TC_H_ROOT, TrafficControl};
 use hosttune_qos::testing::{Kernel, Script};
-use hosttune_qos::{Cake, Netlink, Rate, Shaper, StoodBack, Stop, WatchEvent};
+use hosttune_qos::{Cake, Netlink, Rate, Shaper, StoodBack, WatchEvent};
 
 struct Machine {
     kernel: Kernel,

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use hosttune_core::Stop;
 use hosttune_core::host::{Change, Gate};
 use hosttune_core::testing::{Fate, MemoryStore, Moment};
 use hosttune_core::{Host, HostError, LinuxHost, Session, Tuning};
 use hosttune_qos::netlink::{KernelMonitor, Monitor, Noticed};
 use hosttune_qos::watch::Pace;
-use hosttune_qos::{Cake, Qdisc, Shaper, Stop, WatchEvent};
+use hosttune_qos::{Cake, Qdisc, Shaper, WatchEvent};
 use hosttune_test_machine::inside_stock_kernels;
 
 use crate::namespace::{enter, tell, wire};

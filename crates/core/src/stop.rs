@@ -1,4 +1,4 @@
-//! How somebody who watches is told to stop.
+//! How somebody who watches a host is told to stop.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -67,8 +67,8 @@ impl Stop {
         poll(&mut one, Some(&now)).is_ok_and(|ready| ready > 0)
     }
 
-    /// What becomes readable when somebody asks.
-    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    /// What becomes readable when somebody asks: for whoever waits for other things as well.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let on = self.0.on.as_ref().map(AsFd::as_fd);
         std::iter::once(self.0.wake.as_fd()).chain(on)
     }
