@@ -13,3 +13,4 @@ mod matching;
 mod refused;
 mod support;
 mod vanishing;
+mod watching;
