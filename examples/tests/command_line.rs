@@ -65,6 +65,57 @@ const BESIDES: [(&str, &str); 5] = [
     ("vm/dirty_background_bytes", "0"),
 ];
 
+/// What the kernel shows of disks, processors and memory, and what the profile makes of it.
+const DEVICES: [(&str, &str, &str); 6] = [
+    (
+        "nvme0n1/queue/scheduler",
+        "[none] mq-deadline kyber bfq",
+        "[none] mq-deadline kyber bfq",
+    ),
+    (
+        "sda/queue/scheduler",
+        "none [bfq] mq-deadline",
+        "none bfq [mq-deadline]",
+    ),
+    (
+        "sdb/queue/scheduler",
+        "none [bfq] mq-deadline",
+        "none [bfq] mq-deadline",
+    ),
+    ("cpu0", "powersave", "performance"),
+    ("cpu1", "schedutil", "performance"),
+    (
+        "hugepages",
+        "[always] madvise never",
+        "always [madvise] never",
+    ),
+];
+
+/// The file that shows it.
+fn device(name: &str) -> String {
+    match name.split_once('/') {
+        Some((disk, file)) => format!("sys/devices/{}/{file}", place(disk)),
+        None if name == "hugepages" => "sys/kernel/mm/transparent_hugepage/enabled".to_owned(),
+        None => format!(
+            "sys/devices/system/cpu/cpufreq/policy{}/scaling_governor",
+            name.trim_start_matches("cpu")
+        ),
+    }
+}
+
+/// Where a disk stands in the tree of devices.
+fn place(disk: &str) -> String {
+    match disk {
+        "nvme0n1" => "pci0000:00/0000:01:00.0/nvme/nvme0/nvme0n1".to_owned(),
+        _ => {
+            let port = u32::from(disk == "sdb") + 1;
+            format!(
+                "pci0000:00/0000:00:17.0/ata{port}/host{port}/target{port}:0:0/{port}:0:0:0/block/{disk}"
+            )
+        }
+    }
+}
+
 /// A captured tree.
 struct Tree {
     directory: tempfile::TempDir,
@@ -91,6 +142,51 @@ impl Tree {
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(tree.root(), open).unwrap();
         tree
+    }
+
+    /// The same with two disks that do not rotate and one that does, two processors, and hugepages.
+    fn with_devices() -> Self {
+        let tree = Self::new();
+        std::fs::create_dir_all(tree.at("sys/block")).unwrap();
+        for (disk, rotates) in [("nvme0n1", 0), ("sda", 0), ("sdb", 1)] {
+            let place = place(disk);
+            let link = PathBuf::from("../devices").join(&place);
+            tree.put(
+                &format!("sys/devices/{place}/queue/rotational"),
+                &rotates.to_string(),
+            );
+            tree.put(&format!("sys/devices/{place}/queue/nr_requests"), "64");
+            tree.put(&format!("sys/devices/{place}/mq/0/cpu_list"), "0, 1");
+            symlink(link, tree.at("sys/block").join(disk)).unwrap();
+        }
+        for number in [0, 1] {
+            let policy = format!("sys/devices/system/cpu/cpufreq/policy{number}");
+            for (file, value) in [
+                ("scaling_driver", "acpi-cpufreq"),
+                (
+                    "scaling_available_governors",
+                    "performance powersave schedutil",
+                ),
+                ("affected_cpus", &number.to_string()),
+                ("related_cpus", &number.to_string()),
+                ("cpuinfo_min_freq", "800000"),
+                ("cpuinfo_max_freq", "4200000"),
+                ("scaling_min_freq", "800000"),
+                ("scaling_max_freq", "4200000"),
+            ] {
+                tree.put(&format!("{policy}/{file}"), value);
+            }
+        }
+        for (name, before, _) in DEVICES {
+            tree.put(&device(name), before);
+        }
+        tree
+    }
+
+    fn put(&self, path: &str, value: &str) {
+        let path = self.at(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("{value}\n")).unwrap();
     }
 
     fn root(&self) -> &Path {
@@ -318,6 +414,78 @@ fn apply_and_revert_leave_the_tree_as_it_was() {
 }
 
 #[test]
+fn disks_processors_and_memory_are_tuned_and_go_back() {
+    let tree = Tree::with_devices();
+    let before = tree.snapshot();
+    let plan = tree.gaming(&["plan", "--json"]).document();
+    let changed = plan["steps"].as_array().unwrap().iter();
+    let parts = |part: &str| {
+        let of = |step: &&Value| step["part"].as_str().unwrap().starts_with(part);
+        changed.clone().filter(of).count()
+    };
+    assert_eq!(
+        (parts("blockdev"), parts("cpu"), parts("memory")),
+        (1, 2, 1),
+        "{plan:#}"
+    );
+    let notes = plan["notes"].to_string();
+    assert!(notes.contains("the rule nvme matches nvme0n1"), "{notes}");
+    assert!(
+        notes.contains("the rule solid-state misses sdb by the rotational alone"),
+        "{notes}"
+    );
+    let ran = tree.gaming(&["apply", "--yes"]);
+    assert_eq!((ran.exit, ran.err.as_str()), (0, ""), "{ran:?}");
+    for (name, _, after) in DEVICES {
+        let shown = std::fs::read_to_string(tree.at(&device(name))).unwrap();
+        assert_eq!(shown.trim_end(), after, "{name}");
+    }
+    assert_eq!(tree.gaming(&["verify"]).exit, 0);
+    let ran = tree.gaming(&["revert", "--yes"]);
+    assert_eq!((ran.exit, ran.err.as_str()), (0, ""), "{ran:?}");
+    assert!(tree.snapshot() == before);
+}
+
+/// As a rule of udev calls it for a disk that has come.
+#[test]
+fn one_disk_is_tuned_by_its_path() {
+    let tree = Tree::with_devices();
+    std::fs::create_dir_all(tree.at("dev/disk/by-id")).unwrap();
+    symlink("../../sda", tree.at("dev/disk/by-id/ata-x")).unwrap();
+    symlink(format!("../../devices/{}/sda1", place("sda")), {
+        std::fs::create_dir_all(tree.at("sys/class/block")).unwrap();
+        tree.at("sys/class/block/sda1")
+    })
+    .unwrap();
+    tree.put(
+        &device("nvme0n1/queue/scheduler"),
+        "none mq-deadline kyber [bfq]",
+    );
+    let before = tree.snapshot();
+    let only = |device: &'static str| ["--only", "blockdev", "--device", device, "--yes"];
+    for device in ["/dev/sda", "/dev/disk/by-id/ata-x"] {
+        let ran = tree.gaming(&[&["apply"][..], &only(device)].concat());
+        assert_eq!((ran.exit, ran.err.as_str()), (0, ""), "{ran:?}");
+        let changed = tree.snapshot();
+        let changed: Vec<&PathBuf> = changed
+            .iter()
+            .filter(|(path, seen)| before.get(*path) != Some(seen))
+            .map(|(path, _)| path)
+            .collect();
+        assert_eq!(changed.len(), 1, "{changed:?}");
+        assert!(changed[0].ends_with("sda/queue/scheduler"));
+        assert_eq!(tree.gaming(&["revert", "--yes"]).exit, 0);
+        assert!(tree.snapshot() == before);
+    }
+    let ran = tree.gaming(&[&["apply"][..], &only("/dev/sda1")].concat());
+    ran.refused(3, "/dev/sda1 is a partition of sda");
+    assert!(ran.err.contains("say /dev/sda"), "{ran:?}");
+    let ran = tree.gaming(&[&["apply"][..], &only("/dev/sdz")].concat());
+    ran.refused(3, "/dev/sdz is no block device");
+    assert!(tree.snapshot() == before);
+}
+
+#[test]
 fn candidates_and_persisting_go_back_too() {
     if !is_root() {
         not_run("persisting", "it takes root to make files that are root's");
@@ -378,7 +546,9 @@ fn what_does_not_apply_fails_nothing_unless_strict() {
     tree.show("net/ipv4/tcp_available_congestion_control", "reno cubic");
     std::fs::remove_file(tree.at("proc/sys/kernel/split_lock_mitigate")).unwrap();
     let before = tree.snapshot();
-    let plan = tree.gaming(&["plan", "--json"]).document();
+    let plan = tree
+        .gaming(&["plan", "--json", "--only", "sysctl"])
+        .document();
     let lacking = plan["not_applicable"].as_array().unwrap();
     assert_eq!(lacking.len(), 2, "{lacking:?}");
     assert_eq!(lacking[0]["module"], "tcp_bbr");

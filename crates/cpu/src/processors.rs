@@ -2,6 +2,7 @@
 
 use hosttune_boot::ModuleState;
 use hosttune_boot::module::{self, Availability};
+use hosttune_core::host::RootKind;
 use hosttune_core::{Error, Knob, Lack, LackKind, Planner, Requirement, Tuning, Why, Wish};
 use serde::{Deserialize, Serialize};
 
@@ -324,6 +325,12 @@ impl Tuning for Processors {
             return Ok(());
         }
         self.check()?;
+        if at.host().root_kind() == RootKind::Image {
+            let lack = Lack::new(LackKind::NotRunning, "no kernel runs on this image")
+                .hint("processors are tuned on the running system");
+            self.on(at.skip("the processors", lack));
+            return Ok(());
+        }
         if let Some(mode) = self.mode {
             match DriverMode::of(at.host())? {
                 Some(driver) => self.on(at.want(&driver, &ModeState::Is(mode))),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use hosttune_core::host::RootKind;
 use hosttune_core::{
     AnyKnob, Error, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation, Planner,
     Requirement, Tuning, Why, Wish,
@@ -429,6 +430,12 @@ impl TransparentHugepages {
 impl Tuning for TransparentHugepages {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         if !at.is_selected() {
+            return Ok(());
+        }
+        if at.host().root_kind() == RootKind::Image {
+            let lack = Lack::new(LackKind::NotRunning, "no kernel runs on this image")
+                .hint("they are set on the running system");
+            require(at.skip("transparent hugepages", lack), self.requirement);
             return Ok(());
         }
         for (setting, to) in self.settings() {

@@ -289,7 +289,7 @@ fn value(wanted: &Wanted, key: &Key) -> Result<Value, Error> {
 /// make the loader's unit fail, so only what is required fails loudly.
 fn render(name: &str, resolved: &[Resolved<'_>]) -> Result<Vec<u8>, Error> {
     let header = format!(
-        "Written by hosttune for the host '{name}'. Taken back by: {name} revert\nLines that begin with '-' may fail without failing the boot: sysctl.d(5)."
+        "Written by hosttune for '{name}'. Taken back by what wrote it: its command revert.\nLines that begin with '-' may fail without failing the boot: sysctl.d(5)."
     );
     let entries: Vec<Entry> = resolved
         .iter()

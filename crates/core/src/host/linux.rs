@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
+use super::choice;
 use super::fs::{AttributeValue, Entry, EntryKind, FileContent, Fs, RootKind};
 use crate::error::{HostError, HostErrorKind, Operation};
 
@@ -362,6 +363,23 @@ impl Fs for LinuxHost {
 
     fn write_value(&mut self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
         let fail = self.fail(Operation::Write, path);
+        let chosen = if self.kind == RootKind::Captured && path.starts_with("/sys") {
+            let list = self
+                .resolve(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .and_then(read_all)
+                .map_err(&fail)?;
+            choice::moved(&list, bytes)
+        } else {
+            None
+        };
+        let bytes = match &chosen {
+            None => bytes,
+            Some(Ok(list)) => list,
+            Some(Err(choice::NotOffered)) => {
+                let word = String::from_utf8_lossy(bytes);
+                return Err(fail(Errno::INVAL).wanted(word.trim_end().to_owned()));
+            }
+        };
         let mut flags = OFlags::WRONLY | OFlags::CLOEXEC;
         if self.kind != RootKind::Live {
             // A captured value is an ordinary file: what was longer must go. The live

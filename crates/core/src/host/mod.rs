@@ -5,6 +5,7 @@
 //! a type parameter of everything. Reading takes `&Host`, changing takes
 //! `&mut Host`: a plan that writes does not compile.
 
+mod choice;
 mod fs;
 pub(crate) mod linux;
 

@@ -13,7 +13,7 @@ use super::device::{self, Device, DeviceState};
 use super::header::{Header, HeaderState, LONGEST_LABEL, SwapHeader};
 use super::others::Other;
 use super::swap::{Swap, SwapState, is_ours};
-use super::wire::Zram;
+use super::wire::{Zram, lacks};
 use crate::swap::Area;
 use crate::total;
 use crate::transparent::require;
@@ -359,6 +359,11 @@ impl Tuning for ZramSwap {
             require(at.skip("swap on zram", lack), self.requirement);
             return Ok(());
         }
+        if let Some(lack) = lacks(at.host()) {
+            let skipped = at.skip("swap on zram", lack).why(self.why.clone());
+            require(skipped, self.requirement);
+            return Ok(());
+        }
         let memory = total::of_host(at.host())?;
         let page = at.host().wire::<Zram>().map_or(4096, |zram| {
             u64::try_from(zram.devices().page_size()).unwrap_or(4096)
@@ -386,7 +391,7 @@ impl Tuning for ZramSwap {
         let (device, swap) = (Device(number), Swap(number));
         require(
             at.want(&device, &DeviceState::Present)
-                .why(self.why.clone()),
+                .why("the device that the swap is on"),
             self.requirement,
         );
         let header = SwapHeader::ours(at.host(), number, &self.label, pages)?;
@@ -394,7 +399,7 @@ impl Tuning for ZramSwap {
         self.make_way(at, number, &configuration, &header);
         require(
             at.want(&Configuration(number), &configuration)
-                .why(self.why.clone()),
+                .why("its algorithm and size, which can be set once"),
             self.requirement,
         );
         require(

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use hosttune_core::host::RootKind;
 use hosttune_core::{Host, HostError, Lack, LackKind};
 
 use super::live::Kernel;
@@ -71,9 +72,11 @@ impl Zram {
 
 /// Why nothing of zram can be turned on a host; `None` where it can.
 pub(super) fn lacks(host: &Host) -> Option<Lack> {
-    host.wire::<Zram>().err().map(|_| {
-        Lack::new(LackKind::NoWire, "nothing here makes zram devices")
-            .hint("plug in what does, Zram::live()")
+    host.wire::<Zram>().err().map(|_| match host.root_kind() {
+        RootKind::Captured => Lack::new(LackKind::NoWire, "no device can be made in a tree")
+            .hint("make swap on the running system"),
+        _ => Lack::new(LackKind::NoWire, "nothing here makes zram devices")
+            .hint("plug in what does, Zram::live()"),
     })
 }
 
