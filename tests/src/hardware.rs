@@ -38,7 +38,7 @@ pub const DISKS: [Disk; 6] = [
     },
     Disk {
         serial: "ata",
-        device: "ide-hd,bus=ide.0",
+        device: "ide-hd,bus=ide.0,rotation_rate=1",
     },
 ];
 

@@ -106,8 +106,8 @@ fn every_disk_is_found_by_its_serial_number() {
             .unwrap_or_else(|| panic!("no {} among {found:?}", disk.serial));
         let (start, turns) = match disk.serial {
             "nvme-a" | "nvme-b" => ("nvme", "0"),
-            "scsi-rotational" | "ata" => ("sd", "1"),
-            "scsi-solid" => ("sd", "0"),
+            "scsi-rotational" => ("sd", "1"),
+            "scsi-solid" | "ata" => ("sd", "0"),
             // That of a virtio disk is not asked for: it always says that it turns.
             _ => ("vd", "1"),
         };
