@@ -42,6 +42,18 @@ pub enum DiskKind {
 }
 
 impl DiskKind {
+    /// Those that a name tells and udev is told of.
+    pub(crate) const NAMED: [Self; 8] = [
+        Self::DeviceMapper,
+        Self::Md,
+        Self::Loop,
+        Self::Zram,
+        Self::Ram,
+        Self::Optical,
+        Self::Floppy,
+        Self::Network,
+    ];
+
     /// Its name, as in rules.
     pub fn name(self) -> &'static str {
         match self {
@@ -64,19 +76,8 @@ impl DiskKind {
             return Self::Path;
         }
         let text = name.as_str();
-        let of = [
-            ("dm-", Self::DeviceMapper),
-            ("md", Self::Md),
-            ("loop", Self::Loop),
-            ("zram", Self::Zram),
-            ("ram", Self::Ram),
-            ("sr", Self::Optical),
-            ("fd", Self::Floppy),
-            ("nbd", Self::Network),
-            ("rbd", Self::Network),
-            ("drbd", Self::Network),
-        ];
-        of.iter()
+        DRIVERS
+            .iter()
             .find(|(driver, _)| {
                 let rest = text.strip_prefix(driver);
                 rest.is_some_and(|rest| {
@@ -85,7 +86,27 @@ impl DiskKind {
             })
             .map_or(Self::Disk, |(_, kind)| *kind)
     }
+
+    /// Names of disks of this kind, as patterns that fnmatch(3) takes; none where no name tells.
+    pub(crate) fn patterns(self) -> Vec<String> {
+        let of = DRIVERS.iter().filter(|(_, kind)| *kind == self);
+        of.map(|(driver, _)| format!("{driver}[0-9_]*")).collect()
+    }
 }
+
+/// The names that drivers keep to themselves, each with a number behind it or `_`.
+const DRIVERS: [(&str, DiskKind); 10] = [
+    ("dm-", DiskKind::DeviceMapper),
+    ("md", DiskKind::Md),
+    ("loop", DiskKind::Loop),
+    ("zram", DiskKind::Zram),
+    ("ram", DiskKind::Ram),
+    ("sr", DiskKind::Optical),
+    ("fd", DiskKind::Floppy),
+    ("nbd", DiskKind::Network),
+    ("rbd", DiskKind::Network),
+    ("drbd", DiskKind::Network),
+];
 
 impl fmt::Display for DiskKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -123,7 +123,7 @@ impl AttributeState {
 }
 
 /// The size of a page, in KiB.
-fn page() -> u64 {
+pub(crate) fn page() -> u64 {
     (rustix::param::page_size() as u64 / 1024).max(1)
 }
 

@@ -92,7 +92,7 @@ impl Rules {
         self
     }
 
-    fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let mut names = BTreeSet::new();
         for rule in &self.rules {
             rule.check()?;

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use hosttune_core::testing::{Behaviour, Memory, Tree};
 
+use crate::name::DiskName;
+
 /// Where the double keeps what the kernel does not show: whoever compares pictures of a machine leaves
 /// it out.
 pub const UNSEEN: &str = "/unseen";
@@ -107,6 +109,12 @@ impl MemoryDisk {
     fn directory(&self) -> PathBuf {
         Path::new("/sys/devices").join(&self.device)
     }
+
+    /// A path of a multipath NVMe namespace is.
+    fn is_hidden(&self) -> bool {
+        let name: Result<DiskName, _> = self.name.parse();
+        name.is_ok_and(|name| name.head().is_some())
+    }
 }
 
 /// The machine with a disk.
@@ -133,12 +141,19 @@ pub fn with_disk(memory: Memory, linux: Linux, disk: &MemoryDisk) -> Memory {
             format!("/sys/class/block/{}", disk.name),
             Path::new("../../devices").join(&disk.device),
         )
+        .link(directory.join("subsystem"), "/sys/class/block")
         .file(directory.join("size"), &disk.sectors.to_string(), all())
+        .file(
+            directory.join("hidden"),
+            if disk.is_hidden() { "1" } else { "0" },
+            Behaviour::refuses(13),
+        )
         .file(
             directory.join("uevent"),
             &format!(
-                "MAJOR=8\nMINOR=0\nDEVNAME={}\nDEVTYPE=disk\nDISKSEQ={}",
-                disk.name, disk.diskseq
+                "MAJOR=8\nMINOR={0}\nDEVNAME={1}\nDEVTYPE=disk\nDISKSEQ={0}",
+                disk.diskseq,
+                disk.name.replace('!', "/")
             ),
             all(),
         )

@@ -50,32 +50,32 @@ impl Transport {
     }
 
     /// From where a disk stands: what `/sys/block/NAME` is a link to.
-    ///
-    /// The order of the questions is the order of nearness: an USB adapter shows a SCSI host, and so
-    /// does an ATA port; a `virtio-scsi` controller is a virtio device with a SCSI host in it.
     pub(crate) fn of_device(path: &str) -> Self {
-        let mut host = false;
-        let mut ata = false;
-        let mut virtio = false;
-        for segment in path.split('/') {
-            match segment {
-                "nvme" | "nvme-subsystem" | "nvme-fabrics" => return Self::Nvme,
-                "mmc_host" => return Self::Mmc,
-                _ if is_numbered(segment, "usb") => return Self::Usb,
-                _ if segment.starts_with("ndbus") => return Self::Pmem,
-                _ if segment.starts_with("vbd-") => return Self::Xen,
-                _ => {}
-            }
-            host |= is_numbered(segment, "host");
-            ata |= is_numbered(segment, "ata");
-            virtio |= is_numbered(segment, "virtio");
+        let parents = path.rsplit_once('/').map_or("", |(parents, _)| parents);
+        let mut nearest = NEAREST.len();
+        for segment in parents.split('/') {
+            // One that is further away is no answer any more.
+            let found = NEAREST[..nearest].iter().position(|(_, parents)| {
+                let mut parents = parents.iter();
+                parents.any(|parent| parent.is(segment))
+            });
+            nearest = found.unwrap_or(nearest);
         }
-        match (ata, host, virtio) {
-            (true, ..) => Self::Sata,
-            (_, true, _) => Self::Scsi,
-            (.., true) => Self::Virtio,
-            _ if path.split('/').any(|segment| segment == "virtual") => Self::Virtual,
-            _ => Self::Unknown,
+        NEAREST
+            .get(nearest)
+            .map_or(Self::Unknown, |(transport, _)| *transport)
+    }
+
+    /// What a disk's path in the tree of devices has to be like: patterns as fnmatch(3) has them, any
+    /// of the first and none of the second. Where the first are empty nothing is asked of them.
+    pub(crate) fn patterns(self) -> (Vec<String>, Vec<String>) {
+        let all = |places: &[(Self, &[Parent])]| -> Vec<String> {
+            let parents = places.iter().flat_map(|(_, parents)| *parents);
+            parents.map(Parent::pattern).collect()
+        };
+        match NEAREST.iter().position(|(transport, _)| *transport == self) {
+            Some(place) => (all(&NEAREST[place..=place]), all(&NEAREST[..place])),
+            None => (Vec::new(), all(&NEAREST)),
         }
     }
 
@@ -94,12 +94,58 @@ impl Transport {
     }
 }
 
-/// `usb3` is, `usbhid` is not.
-fn is_numbered(segment: &str, word: &str) -> bool {
-    segment.strip_prefix(word).is_some_and(|number| {
-        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
-    })
+/// What a directory above a disk is called.
+#[derive(Debug, Clone, Copy)]
+enum Parent {
+    Is(&'static str),
+    Begins(&'static str),
+    /// `usb3` is, `usbhid` is not. One digit is enough to tell, and is what a shell pattern can ask.
+    Numbered(&'static str),
 }
+
+impl Parent {
+    fn is(&self, segment: &str) -> bool {
+        match self {
+            Self::Is(name) => segment == *name,
+            Self::Begins(name) => segment.starts_with(name),
+            Self::Numbered(name) => segment
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(|one: char| one.is_ascii_digit())),
+        }
+    }
+
+    fn pattern(&self) -> String {
+        match self {
+            Self::Is(name) => format!("*/{name}/*"),
+            Self::Begins(name) => format!("*/{name}*/*"),
+            Self::Numbered(name) => format!("*/{name}[0-9]*/*"),
+        }
+    }
+}
+
+/// What tells, the nearest to the disk first: an USB adapter shows a SCSI host, and a card reader of
+/// USB an MMC host; so does an ATA port show a SCSI host, and a `virtio-scsi` controller is a virtio
+/// device with a SCSI host in it.
+///
+/// An order of kinds and not of places in the path, so that a rule of udev can ask the same.
+const NEAREST: [(Transport, &[Parent]); 9] = [
+    (Transport::Usb, &[Parent::Numbered("usb")]),
+    (
+        Transport::Nvme,
+        &[
+            Parent::Is("nvme"),
+            Parent::Is("nvme-subsystem"),
+            Parent::Is("nvme-fabrics"),
+        ],
+    ),
+    (Transport::Mmc, &[Parent::Is("mmc_host")]),
+    (Transport::Pmem, &[Parent::Begins("ndbus")]),
+    (Transport::Xen, &[Parent::Begins("vbd-")]),
+    (Transport::Sata, &[Parent::Numbered("ata")]),
+    (Transport::Scsi, &[Parent::Numbered("host")]),
+    (Transport::Virtio, &[Parent::Numbered("virtio")]),
+    (Transport::Virtual, &[Parent::Is("virtual")]),
+];
 
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,6 +206,63 @@ mod tests {
             ("../devices/platform/floppy.0/block/fd0", Transport::Unknown),
         ] {
             assert_eq!(Transport::of_device(path), transport, "{path}");
+        }
+    }
+
+    /// What udev is asked and what is found here are the same, wherever a disk stands.
+    #[test]
+    fn patterns_ask_what_is_found() {
+        use crate::udev::{Pattern, Value};
+
+        const ALL: [Transport; 10] = [
+            Transport::Nvme,
+            Transport::Sata,
+            Transport::Scsi,
+            Transport::Usb,
+            Transport::Virtio,
+            Transport::Mmc,
+            Transport::Xen,
+            Transport::Pmem,
+            Transport::Virtual,
+            Transport::Unknown,
+        ];
+        const SEGMENTS: [&str; 17] = [
+            "usb3",
+            "usbhid",
+            "ata12",
+            "ata",
+            "host0",
+            "hostname",
+            "virtio0",
+            "virtio-pci",
+            "nvme",
+            "nvme0",
+            "nvme-subsystem",
+            "nvme-fabrics",
+            "mmc_host",
+            "ndbus0",
+            "vbd-51712",
+            "virtual",
+            "pci0000:00",
+        ];
+        let matches = |patterns: &[String], path: &str| {
+            Pattern::new(&Value::new(patterns.join("|"))).matches(path)
+        };
+        for one in SEGMENTS {
+            for two in SEGMENTS {
+                for three in SEGMENTS {
+                    for name in ["sda", "usb3"] {
+                        let path = format!("/devices/{one}/{two}/{three}/{name}");
+                        for transport in ALL {
+                            let (any, none) = transport.patterns();
+                            let is = (any.is_empty() || matches(&any, &path))
+                                && (none.is_empty() || !matches(&none, &path));
+                            let found = Transport::of_device(&format!("../..{path}"));
+                            assert_eq!(is, found == transport, "{path}: {found}, {transport}");
+                        }
+                    }
+                }
+            }
         }
     }
 }

@@ -26,10 +26,14 @@
 //! - [`Setter`]: a rule that would set an attribute; [`Outcome`]: what all of them come to;
 //!   [`Fight`]: where that is not what is wanted.
 //! - [`Note`]: a name in a rule that matches more or less than its author is likely to have meant.
-//! - [`OwnRules`]: ours, from [`Condition`]s and values.
+//! - [`OwnRules`]: ours, from [`Condition`]s and values, or as
+//!   [`Rules::to_udev`](crate::Rules::to_udev) makes them of rules for disks.
 //!
 //! Grammar and order of evaluation are those of systemd's `src/udev/udev-rules.c`, udev(7).
 
+mod call;
+mod case;
+mod condition;
 mod device;
 mod evaluation;
 mod fight;
@@ -41,19 +45,25 @@ mod pattern;
 mod problem;
 mod properties;
 mod quoting;
+mod rendered;
 mod rule;
+mod shell_pattern;
 mod substitution;
 mod text;
 mod token;
 
+pub use call::Call;
+pub use case::Case;
+pub use condition::Condition;
 pub use device::{Attributes, Device, Level};
 pub use evaluation::{Action, Certainty, Evaluator, How, Setter};
 pub use fight::{Fight, Outcome};
 pub use files::{Place, RuleFile, RuleFiles};
 pub use names::{Defect, Note};
-pub use own::{Call, Condition, DiskRule, OwnRules, OwnRulesError};
+pub use own::{DiskRule, OwnRules, OwnRulesError};
 pub use pattern::Pattern;
 pub use problem::{Problem, ProblemKind};
+pub use rendered::{Compared, RenderError};
 pub use rule::{Rule, SyntaxError};
 pub use text::{Content, Document, Line};
 pub use token::{Key, Operator, Token, UnwritableError, Value};

@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use super::call::Call;
+use super::case::{self, Case};
+use super::condition::Condition;
 use super::pattern::Pattern;
 use super::rule::Rule;
 use super::token::{Key, Operator, Token, UnwritableError};
@@ -46,106 +49,6 @@ pub enum OwnRulesError {
     Program(String),
 }
 
-/// What a disk has to be like.
-///
-/// By what it is and not by its name: names are given in the order of finding, and patterns of them
-/// miss the eleventh controller and the 27th disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Condition {
-    key: Key,
-    attribute: Option<String>,
-    text: String,
-    is_pattern: bool,
-    negated: bool,
-}
-
-impl Condition {
-    fn new(key: Key, attribute: Option<&str>, text: &str) -> Self {
-        Self {
-            key,
-            attribute: attribute.map(str::to_owned),
-            text: text.to_owned(),
-            is_pattern: false,
-            negated: false,
-        }
-    }
-
-    /// A file of its directory holds this. A disk that does not have the file never matches, not
-    /// even [`negated`](Self::negated).
-    pub fn attribute(path: &str, text: &str) -> Self {
-        Self::new(Key::Attr, Some(path), text)
-    }
-
-    /// A file of a directory of its own or of a parent's holds this.
-    pub fn parent_attribute(path: &str, text: &str) -> Self {
-        Self::new(Key::Attrs, Some(path), text)
-    }
-
-    /// A property that udev has of it is this. Most come from `60-persistent-storage.rules` and
-    /// `55-dm.rules`, which [`OwnRules::file_name`] stands behind.
-    pub fn property(name: &str, text: &str) -> Self {
-        Self::new(Key::Env, Some(name), text)
-    }
-
-    /// A parent is of this subsystem: `nvme`, `usb`, `virtio`, `mmc`, `scsi`. A SATA disk has `scsi`
-    /// too, and so has one of USB.
-    pub fn below(subsystem: &str) -> Self {
-        Self::new(Key::Subsystems, None, subsystem)
-    }
-
-    /// Whether it rotates, as the kernel says. A virtio disk says it does, whatever is behind it.
-    pub fn rotational(rotational: bool) -> Self {
-        Self::attribute("queue/rotational", if rotational { "1" } else { "0" })
-    }
-
-    /// `ID_BUS`: `ata`, `scsi`, `usb`. NVMe and virtio have none.
-    pub fn bus(bus: &str) -> Self {
-        Self::property("ID_BUS", bus)
-    }
-
-    /// Any of several, and shell patterns: the text as udev(7) has it, `|` and `*` included.
-    #[must_use]
-    pub fn as_pattern(mut self) -> Self {
-        self.is_pattern = true;
-        self
-    }
-
-    /// The opposite.
-    #[must_use]
-    pub fn negated(mut self) -> Self {
-        self.negated = !self.negated;
-        self
-    }
-
-    fn token(&self) -> Result<Token, UnwritableError> {
-        let value = if self.is_pattern {
-            self.text.clone()
-        } else {
-            Pattern::literal(&self.text)?
-        };
-        let operator = if self.negated {
-            Operator::Unequal
-        } else {
-            Operator::Equal
-        };
-        if let Some(attribute) = &self.attribute
-            && (attribute.is_empty()
-                || attribute.contains(['$', '%'])
-                || attribute.starts_with('['))
-        {
-            return Err(UnwritableError {
-                what: "attribute",
-                text: attribute.clone(),
-                why: "it is empty, or udevd would take it for something else",
-            });
-        }
-        Ok(Token {
-            attribute: self.attribute.clone(),
-            ..Token::new(self.key.clone(), operator, value)
-        })
-    }
-}
-
 /// What disks of one kind are to have.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DiskRule {
@@ -182,50 +85,6 @@ impl DiskRule {
     }
 }
 
-/// A program that tunes one disk: called by udev for each that comes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
-    arguments: Vec<String>,
-}
-
-impl Call {
-    /// `PROGRAM apply --only blockdev --device NODE --yes`, with what a host binary understands.
-    ///
-    /// udev stops what takes longer than three minutes, and the event waits for it: what follows is
-    /// queued behind.
-    pub fn apply(program: &str) -> Self {
-        let arguments = ["apply", "--only", "blockdev", "--device", "%N", "--yes"];
-        let arguments = arguments.map(str::to_owned);
-        Self {
-            arguments: [program.to_owned()].into_iter().chain(arguments).collect(),
-        }
-    }
-
-    fn text(&self) -> Result<String, OwnRulesError> {
-        let mut words = Vec::new();
-        for (position, argument) in self.arguments.iter().enumerate() {
-            let harmful =
-                |character: char| character.is_control() || matches!(character, '\'' | '"' | '\\');
-            let is_program = position == 0;
-            if argument.is_empty()
-                || argument.contains(harmful)
-                || is_program && !argument.starts_with('/')
-            {
-                return Err(OwnRulesError::Program(argument.clone()));
-            }
-            let mut word = match argument.as_str() {
-                "%N" => "%N".to_owned(),
-                other => other.replace('%', "%%").replace('$', "$$"),
-            };
-            if word.contains(' ') {
-                word = format!("'{word}'");
-            }
-            words.push(word);
-        }
-        Ok(words.join(" "))
-    }
-}
-
 /// Rules of ours.
 ///
 /// ```
@@ -245,8 +104,21 @@ impl Call {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnRules {
     name: String,
-    rules: Vec<DiskRule>,
+    blocks: Vec<Block>,
     call: Option<Call>,
+}
+
+/// What is written one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Block {
+    Rule(DiskRule),
+    FirstOf(Vec<Case>),
+}
+
+/// A line of the file.
+pub(super) enum Written {
+    Comment(String),
+    Rule(Rule),
 }
 
 impl OwnRules {
@@ -254,7 +126,7 @@ impl OwnRules {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            rules: Vec::new(),
+            blocks: Vec::new(),
             call: None,
         }
     }
@@ -262,7 +134,15 @@ impl OwnRules {
     /// With a rule. Of two that match one disk the later has the last word.
     #[must_use]
     pub fn rule(mut self, rule: DiskRule) -> Self {
-        self.rules.push(rule);
+        self.blocks.push(Block::Rule(rule));
+        self
+    }
+
+    /// With cases of which a disk is the first that it meets, and no other.
+    #[must_use]
+    pub fn first_of(mut self, cases: impl IntoIterator<Item = Case>) -> Self {
+        self.blocks
+            .push(Block::FirstOf(cases.into_iter().collect()));
         self
     }
 
@@ -303,18 +183,30 @@ impl OwnRules {
     /// # Errors
     /// Where one cannot be written or would do something else than what is meant.
     pub fn to_rules(&self) -> Result<Vec<Rule>, OwnRulesError> {
-        let mut rules = Vec::new();
-        for rule in &self.rules {
-            rules.extend(of_disks(rule)?);
+        let lines = self.lines()?.into_iter();
+        let rules = lines.filter_map(|line| match line {
+            Written::Rule(rule) => Some(rule),
+            Written::Comment(_) => None,
+        });
+        Ok(rules.collect())
+    }
+
+    fn lines(&self) -> Result<Vec<Written>, OwnRulesError> {
+        let mut lines = Vec::new();
+        for block in &self.blocks {
+            match block {
+                Block::Rule(rule) => lines.extend(of_disks(rule)?.into_iter().map(Written::Rule)),
+                Block::FirstOf(cases) => lines.extend(case::lines(cases)?),
+            }
         }
         if let Some(call) = &self.call {
             for is_device_mapper in [false, true] {
                 let mut tokens = of_events(is_device_mapper);
                 tokens.push(Token::new(Key::Run, Operator::Add, call.text()?));
-                rules.push(Rule::new(tokens));
+                lines.push(Written::Rule(Rule::new(tokens)));
             }
         }
-        Ok(rules)
+        Ok(lines)
     }
 
     /// The text of the file.
@@ -327,15 +219,18 @@ impl OwnRules {
             "# {name}: written by hosttune. Change what it was made from instead.\n\
              # For the disks that are there already: udevadm trigger --action=add --subsystem-match=block\n"
         );
-        for rule in self.to_rules()? {
-            let _ = writeln!(text, "{}", rule.to_text()?);
+        for line in self.lines()? {
+            let _ = match line {
+                Written::Comment(comment) => writeln!(text, "# {}", one_line(&comment)),
+                Written::Rule(rule) => writeln!(text, "{}", rule.to_text()?),
+            };
         }
         Ok(text)
     }
 }
 
 /// A disk that has come, or a device of device-mapper that has been activated.
-fn of_events(is_device_mapper: bool) -> Vec<Token> {
+pub(super) fn of_events(is_device_mapper: bool) -> Vec<Token> {
     let action = if is_device_mapper { "change" } else { "add" };
     let mut tokens = vec![
         Token::new(Key::Action, Operator::Equal, action),
@@ -355,6 +250,13 @@ fn of_events(is_device_mapper: bool) -> Vec<Token> {
     tokens
 }
 
+/// What stands behind `#`: a line that is far from as long as udevd can read, whatever it was.
+fn one_line(comment: &str) -> String {
+    let plain = comment.chars().take(1000);
+    let plain = plain.map(|one| if one.is_control() { ' ' } else { one });
+    plain.collect::<String>().trim_end().to_owned()
+}
+
 fn of_disks(rule: &DiskRule) -> Result<Vec<Rule>, OwnRulesError> {
     if rule.conditions.is_empty() {
         return Err(OwnRulesError::NoCondition);
@@ -366,8 +268,15 @@ fn of_disks(rule: &DiskRule) -> Result<Vec<Rule>, OwnRulesError> {
     for condition in &rule.conditions {
         conditions.push(condition.token()?);
     }
-    let (scheduler, others): (Vec<_>, Vec<_>) = rule
-        .attributes
+    settings(&conditions, &rule.attributes)
+}
+
+/// Rules that set attributes where all of this matches.
+pub(super) fn settings(
+    conditions: &[Token],
+    attributes: &[(String, String)],
+) -> Result<Vec<Rule>, OwnRulesError> {
+    let (scheduler, others): (Vec<_>, Vec<_>) = attributes
         .iter()
         .partition(|(attribute, _)| attribute == "queue/scheduler");
     let mut rules = Vec::new();
@@ -375,7 +284,7 @@ fn of_disks(rule: &DiskRule) -> Result<Vec<Rule>, OwnRulesError> {
     // others are set whether it had to be or not.
     for (attribute, value) in scheduler {
         let assignment = assignment(attribute, value)?;
-        let mut tokens = conditions.clone();
+        let mut tokens = conditions.to_vec();
         // Where it is active already nothing is written: a switch freezes the queue for tens of
         // milliseconds and resets what hangs on it. This matches no disk without schedulers.
         let active = format!("*{}*", Pattern::literal(&format!("[{value}]"))?);
@@ -389,7 +298,7 @@ fn of_disks(rule: &DiskRule) -> Result<Vec<Rule>, OwnRulesError> {
         .collect();
     let others = others?;
     if !others.is_empty() {
-        rules.push(Rule::new(conditions.into_iter().chain(others)));
+        rules.push(Rule::new(conditions.iter().cloned().chain(others)));
     }
     Ok(rules)
 }

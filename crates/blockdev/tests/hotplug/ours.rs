@@ -3,6 +3,7 @@
 use hosttune_blockdev::udev::{
     Action, Call, Condition, Device, DiskRule, Evaluator, Outcome, OwnRules, RuleFiles,
 };
+use hosttune_blockdev::{Attribute, Disk, Rule, Rules, Standing, Transport};
 use hosttune_test_machine::Udev;
 
 use super::udevd::Udevd;
@@ -122,6 +123,7 @@ pub(super) fn udevd_sets_what_ours_say() {
         assert!(log.contains("queue/nr_requests' writing '48'"), "{log}");
 
         device_mapper(&udevd);
+        rendered(&udevd, &solid, &ata);
         for (path, value) in kept {
             // Of a list the active one.
             let active = value.split(['[', ']']).nth(1).unwrap_or(&value);
@@ -157,6 +159,83 @@ fn device_mapper(udevd: &Udevd) {
     udevd.admin("settle --timeout=60");
 }
 
+/// Rules as a plan has them: each disk is taken by the first that it meets, and by no other.
+fn rendered(udevd: &Udevd, solid: &str, ata: &str) {
+    let rules = Rules::new([
+        Rule::new("solid")
+            .model("QEMU HARD*".parse().unwrap())
+            .rotational(false)
+            .scheduler("mq-deadline".parse().unwrap())
+            .queue(Attribute::NrRequests, 40)
+            .tunable("fifo_batch", 6),
+        Rule::new("the \"ata\" | %k")
+            .transport(Transport::Sata)
+            .by_id("ata-*".parse().unwrap())
+            .scheduler("none".parse().unwrap())
+            .queue(Attribute::ReadAheadKb, 192),
+        Rule::new("rest").queue(Attribute::ReadAheadKb, 96),
+    ]);
+    let own = rules.to_udev("test").unwrap();
+    let path = format!("/run/udev/rules.d/{}", own.file_name().unwrap());
+    let text = own.to_text().unwrap();
+    std::fs::write(&path, &text).unwrap();
+    let at = |disk: &str, attribute: &str| read(&format!("/sys/block/{disk}/queue/{attribute}"));
+    tell(&format!(
+        "echo none > /sys/block/{solid}/queue/scheduler; echo mq-deadline > /sys/block/{ata}/queue/scheduler; \
+         for disk in {solid} {ata} vda; do echo 32 > /sys/block/$disk/queue/read_ahead_kb; done"
+    ));
+    // Who takes which, as a plan deals them.
+    let host = live();
+    let taken: Vec<(String, String)> = Disk::all(&host)
+        .unwrap()
+        .iter()
+        .filter_map(|disk| {
+            let mut rules = rules.rules.iter();
+            let rule = rules.find(|rule| rule.disks.standing(disk) == Standing::Matches)?;
+            Some((disk.to_string(), rule.name.clone()))
+        })
+        .filter(|(disk, _)| [solid, ata, "vda"].contains(&disk.as_str()))
+        .collect();
+    for (disk, rule) in [(solid, 0), (ata, 1), ("vda", 2)] {
+        let pair = (disk.to_owned(), rules.rules[rule].name.clone());
+        assert!(taken.contains(&pair), "{pair:?} {taken:?}");
+    }
+    udevd.reload();
+    udevd.clear_log();
+    udevd.trigger("add", &[solid.to_owned(), ata.to_owned(), "vda".to_owned()]);
+    let log = udevd.log();
+    let scheduler = at(solid, "scheduler");
+    assert!(
+        scheduler.contains("[mq-deadline]"),
+        "{scheduler} {text} {log}"
+    );
+    assert_eq!(at(solid, "nr_requests"), "40", "{log}");
+    assert_eq!(at(solid, "iosched/fifo_batch"), "6", "{log}");
+    assert_eq!(at(solid, "read_ahead_kb"), "32", "{log}");
+    let scheduler = at(ata, "scheduler");
+    assert!(scheduler.contains("[none]"), "{scheduler} {log}");
+    assert_eq!(at(ata, "read_ahead_kb"), "192", "{log}");
+    assert_eq!(at("vda", "read_ahead_kb"), "96", "{log}");
+    // Nothing of it is left in udev's database, and nothing is wrong with it.
+    let database = tell("cat /run/udev/data/b*");
+    assert!(
+        database.contains("E:") && !database.contains("HOSTTUNE"),
+        "{database}"
+    );
+    let host = live();
+    let all = RuleFiles::read(&host).unwrap();
+    let file = all.files().iter().find(|file| file.path == path).unwrap();
+    assert_eq!(file.document.problems(), []);
+    let complaints: Vec<&str> = log
+        .lines()
+        .filter(|line| {
+            line.contains("61-hosttune")
+                && (line.contains("nvalid") || line.contains("ailed") || line.contains("nknown"))
+        })
+        .collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
+}
+
 pub(super) fn udevadm_finds_nothing_wrong_with_ours() {
     let program = Udev::Backports
         .program()
@@ -181,7 +260,16 @@ pub(super) fn udevadm_finds_nothing_wrong_with_ours() {
             .set("queue/scheduler", "100%"),
         )
         .call(Call::apply("/usr/local/bin/gaming"));
-    for own in [rules(), strange] {
+    let of_disks = Rules::new([
+        Rule::new("a \\")
+            .kernel_name("s[!a]*".parse().unwrap())
+            .queue(Attribute::Nomerges, 1),
+        Rule::new("b")
+            .transport(Transport::Unknown)
+            .queue(Attribute::Nomerges, 2),
+    ]);
+    let of_disks = of_disks.to_udev("disks").unwrap();
+    for own in [rules(), strange, of_disks] {
         let text = own.to_text().unwrap();
         let (worked, said) = verify(&own.file_name().unwrap(), &text);
         assert!(worked && !said.contains("rules:"), "{text}: {said}");

@@ -11,6 +11,7 @@ mod disks;
 mod engine;
 mod matching;
 mod refused;
+mod rendered;
 mod support;
 mod vanishing;
 mod watching;

@@ -1,0 +1,47 @@
+//! A program that udev calls.
+
+use super::own::OwnRulesError;
+
+/// A program that tunes one disk: called by udev for each that comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    arguments: Vec<String>,
+}
+
+impl Call {
+    /// `PROGRAM apply --only blockdev --device NODE --yes`, with what a host binary understands.
+    ///
+    /// udev stops what takes longer than three minutes, and the event waits for it: what follows is
+    /// queued behind.
+    pub fn apply(program: &str) -> Self {
+        let arguments = ["apply", "--only", "blockdev", "--device", "%N", "--yes"];
+        let arguments = arguments.map(str::to_owned);
+        Self {
+            arguments: [program.to_owned()].into_iter().chain(arguments).collect(),
+        }
+    }
+
+    pub(super) fn text(&self) -> Result<String, OwnRulesError> {
+        let mut words = Vec::new();
+        for (position, argument) in self.arguments.iter().enumerate() {
+            let harmful =
+                |character: char| character.is_control() || matches!(character, '\'' | '"' | '\\');
+            let is_program = position == 0;
+            if argument.is_empty()
+                || argument.contains(harmful)
+                || is_program && !argument.starts_with('/')
+            {
+                return Err(OwnRulesError::Program(argument.clone()));
+            }
+            let mut word = match argument.as_str() {
+                "%N" => "%N".to_owned(),
+                other => other.replace('%', "%%").replace('$', "$$"),
+            };
+            if word.contains(' ') {
+                word = format!("'{word}'");
+            }
+            words.push(word);
+        }
+        Ok(words.join(" "))
+    }
+}

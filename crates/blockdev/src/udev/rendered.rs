@@ -1,0 +1,340 @@
+//! Rules for disks, as rules of udev that mean the same.
+
+use hosttune_core::Error;
+
+use super::shell_pattern::{Subject, translate};
+use super::{Case, Condition, OwnRules, OwnRulesError};
+use crate::disk::DiskKind;
+use crate::queue_attribute::page;
+use crate::rule::{self, Conditions, Glob, Rule};
+use crate::rules::Rules;
+use crate::transport::Transport;
+
+/// Why rules for disks cannot be rules of udev.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenderError {
+    /// They are wrong by themselves.
+    #[error(transparent)]
+    Wrong(#[from] Error),
+    /// What they come to cannot be written.
+    #[error("the rule {rule}: {why}")]
+    Unwritable {
+        /// Which rule.
+        rule: String,
+        /// Why not.
+        why: OwnRulesError,
+    },
+    /// The file's own name.
+    #[error(transparent)]
+    File(OwnRulesError),
+    /// They are about one disk by its name, which is another's after the next boot.
+    #[error("rules for {device} only are no rules for the disks that come")]
+    Only {
+        /// The disk.
+        device: String,
+    },
+    /// udev compares texts and no sizes.
+    #[error("the rule {rule} asks for a size, and udev compares no numbers")]
+    Size {
+        /// Which rule.
+        rule: String,
+    },
+    /// All that a rule is about is hidden.
+    #[error(
+        "the rule {rule} is about paths of multipath NVMe namespaces, and udev is never told of those"
+    )]
+    Paths {
+        /// Which rule.
+        rule: String,
+    },
+    /// A pattern that udev cannot be told.
+    #[error("the rule {rule} compares {compared} with '{pattern}': {why}")]
+    Pattern {
+        /// Which rule.
+        rule: String,
+        /// With what.
+        compared: Compared,
+        /// The pattern.
+        pattern: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A value that the kernel refuses, or takes for something else than it says.
+    #[error("the rule {rule}: {why}")]
+    Value {
+        /// Which rule.
+        rule: String,
+        /// Why.
+        why: String,
+        /// What to do about it.
+        hint: String,
+    },
+}
+
+/// What a rule compares.
+pub type Compared = rule::Condition;
+
+impl RenderError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Wrong(error) => error.hint(),
+            Self::Value { hint, .. } => Some(hint.clone()),
+            Self::Size { .. } | Self::Pattern { .. } | Self::Paths { .. } => Some(
+                "have udev call the program for each disk that comes: it compares all that rules can"
+                    .to_owned(),
+            ),
+            Self::Only { .. } => Some("leave the device out".to_owned()),
+            Self::File(_) | Self::Unwritable { .. } => None,
+        }
+    }
+}
+
+impl From<RenderError> for Error {
+    fn from(error: RenderError) -> Self {
+        match error {
+            RenderError::Wrong(error) => error,
+            other => Self::Tuning {
+                message: other.to_string(),
+                hint: other.hint(),
+            },
+        }
+    }
+}
+
+/// The whole of a multipath NVMe namespace has no requests: its paths have.
+const HEADS: &str = "*/nvme-subsystem/*";
+
+impl Rules {
+    /// The same as rules of udev, which then tunes disks as they come: `61-hosttune-NAME.rules`.
+    ///
+    /// Each disk is taken by the first rule that it meets, here as there, with three differences.
+    /// What has requests of a multipath NVMe namespace is not reached, since udev is never told of
+    /// it. Values above what a device can have are refused by kernels up to 6.8, where
+    /// [`Attribute`](crate::Attribute) clamps them before. And a model that begins with blanks is
+    /// compared with them.
+    ///
+    /// # Errors
+    /// Where a rule asks what udev cannot answer, above all the size; where it is about one disk
+    /// only; and where the file cannot be named so.
+    pub fn to_udev(&self, name: &str) -> Result<OwnRules, RenderError> {
+        self.check()?;
+        if let Some(device) = &self.only {
+            return Err(RenderError::Only {
+                device: device.display().to_string(),
+            });
+        }
+        let cases: Result<Vec<Case>, RenderError> = self.rules.iter().map(case).collect();
+        let own = OwnRules::new(name);
+        own.file_name().map_err(RenderError::File)?;
+        Ok(own.first_of(cases?))
+    }
+}
+
+fn case(rule: &Rule) -> Result<Case, RenderError> {
+    let asked = Asked::of(rule)?;
+    let mut case = Case::new(&rule.name);
+    if !rule.why.text.is_empty() {
+        case = case.comment(&rule.why.text);
+    }
+    let transports: Vec<Option<Transport>> = match rule.disks.transport.as_slice() {
+        [] => vec![None],
+        some => some.iter().copied().map(Some).collect(),
+    };
+    let covers_nvme = transports
+        .iter()
+        .any(|one| one.is_none_or(|transport| transport == Transport::Nvme))
+        && asked.disks.is_some();
+    let of_requests = rule.set.scheduler.is_some()
+        || rule
+            .set
+            .queue
+            .keys()
+            .any(|attribute| attribute.is_of_requests());
+    let splits = covers_nvme && of_requests;
+    if splits {
+        case = case.comment(
+            "The requests of a multipath NVMe namespace are at its paths, and udev is never told of those.",
+        );
+    }
+    for transport in transports {
+        let place = transport.map(Transport::patterns).unwrap_or_default();
+        let conditions = |kind: &[Condition]| {
+            let any = (!place.0.is_empty()).then(|| Condition::place(&place.0.join("|")));
+            let none =
+                (!place.1.is_empty()).then(|| Condition::place(&place.1.join("|")).negated());
+            let mut all: Vec<Condition> = kind.to_vec();
+            all.extend(any.into_iter().chain(none));
+            all.extend(asked.facts.iter().cloned());
+            all
+        };
+        if let Some(kind) = &asked.disks {
+            case = case.disks(conditions(kind));
+        }
+        if let Some(kind) = &asked.device_mapper {
+            case = case.device_mapper(conditions(kind));
+        }
+    }
+    for (is_of_requests, attribute, value) in settings(rule)? {
+        case = if splits && is_of_requests {
+            case.set_where(Condition::place(HEADS).negated(), &attribute, &value)
+        } else {
+            case.set(&attribute, &value)
+        };
+    }
+    // What cannot be written shows here, where it is known whose it is.
+    OwnRules::new("x")
+        .first_of([case.clone()])
+        .to_rules()
+        .map_err(|why| RenderError::Unwritable {
+            rule: rule.name.clone(),
+            why,
+        })?;
+    Ok(case)
+}
+
+/// What a rule asks beside the transport.
+struct Asked {
+    /// Of the name of what is not device-mapper's; nothing where it is about none of those.
+    disks: Option<Vec<Condition>>,
+    /// Of the name of what is.
+    device_mapper: Option<Vec<Condition>>,
+    facts: Vec<Condition>,
+}
+
+impl Asked {
+    fn of(rule: &Rule) -> Result<Self, RenderError> {
+        let Conditions {
+            kind,
+            transport: _,
+            rotational,
+            size_at_least,
+            size_at_most,
+            model,
+            by_id,
+            name,
+        } = &rule.disks;
+        if size_at_least.or(*size_at_most).is_some() {
+            return Err(RenderError::Size {
+                rule: rule.name.clone(),
+            });
+        }
+        let mut facts = Vec::new();
+        if let Some(rotational) = rotational {
+            facts.push(Condition::rotational(*rotational));
+        }
+        let pattern = |glob: &Glob, compared, subject| {
+            translate(glob.as_str(), subject).map_err(|why| RenderError::Pattern {
+                rule: rule.name.clone(),
+                compared,
+                pattern: glob.to_string(),
+                why,
+            })
+        };
+        if let Some(glob) = model {
+            let model = pattern(glob, Compared::Model, Subject::Trimmed)?;
+            let condition = Condition::attribute("device/model", &model.text);
+            facts.push(as_translated(condition, model.is_pattern));
+        }
+        if let Some(glob) = by_id {
+            let link = pattern(glob, Compared::ById, Subject::Plain)?;
+            let condition = Condition::link(&format!("disk/by-id/{}", link.text));
+            facts.push(as_translated(condition, link.is_pattern));
+        }
+        if let Some(glob) = name {
+            let name = pattern(glob, Compared::Name, Subject::KernelName)?;
+            let condition = Condition::kernel_name(&name.text);
+            facts.push(as_translated(condition, name.is_pattern));
+        }
+        let named = |kinds: &[DiskKind]| {
+            let patterns = kinds.iter().flat_map(|kind| kind.patterns());
+            let patterns: Vec<String> = patterns.collect();
+            Condition::kernel_name(&patterns.join("|")).as_pattern()
+        };
+        let kinds = match kind.as_slice() {
+            [] => &[DiskKind::Disk],
+            kinds => kinds,
+        };
+        let device_mapper = kinds
+            .contains(&DiskKind::DeviceMapper)
+            .then(|| vec![named(&[DiskKind::DeviceMapper])]);
+        // A disk of its own is what has none of the names; the others are among those.
+        let own = kinds.contains(&DiskKind::Disk);
+        let others: Vec<DiskKind> = kinds
+            .iter()
+            .copied()
+            .filter(|kind| {
+                !matches!(
+                    kind,
+                    DiskKind::Disk | DiskKind::DeviceMapper | DiskKind::Path
+                )
+            })
+            .collect();
+        let disks = if own {
+            let left: Vec<DiskKind> = DiskKind::NAMED
+                .into_iter()
+                .filter(|kind| !others.contains(kind))
+                .collect();
+            Some(vec![named(&left).negated()])
+        } else if others.is_empty() {
+            None
+        } else {
+            Some(vec![named(&others)])
+        };
+        if disks.is_none() && device_mapper.is_none() {
+            return Err(RenderError::Paths {
+                rule: rule.name.clone(),
+            });
+        }
+        Ok(Self {
+            disks,
+            device_mapper,
+            facts,
+        })
+    }
+}
+
+fn as_translated(condition: Condition, is_pattern: bool) -> Condition {
+    if is_pattern {
+        condition.as_pattern()
+    } else {
+        condition
+    }
+}
+
+/// What a rule sets, in the order in which it is turned, each with whether it is of requests.
+fn settings(rule: &Rule) -> Result<Vec<(bool, String, String)>, RenderError> {
+    let mut settings = Vec::new();
+    let set = &rule.set;
+    if let Some(scheduler) = &set.scheduler {
+        settings.push((true, "queue/scheduler".to_owned(), scheduler.to_string()));
+    }
+    let mut others = Vec::new();
+    for (attribute, value) in &set.queue {
+        // Without it the plan would refuse what udev writes.
+        if let Err(refused) = attribute.predict(*value, page(), None) {
+            return Err(RenderError::Value {
+                rule: rule.name.clone(),
+                why: refused.why,
+                hint: refused.hint,
+            });
+        }
+        let is_of_requests = attribute.is_of_requests();
+        let setting = (
+            is_of_requests,
+            format!("queue/{attribute}"),
+            value.to_string(),
+        );
+        if is_of_requests {
+            settings.push(setting);
+        } else {
+            others.push(setting);
+        }
+    }
+    for (tunable, value) in &set.tunables {
+        settings.push((true, format!("queue/iosched/{tunable}"), value.to_string()));
+    }
+    settings.extend(others);
+    Ok(settings)
+}
