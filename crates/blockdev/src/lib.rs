@@ -46,6 +46,7 @@ mod attribute;
 pub mod device;
 mod disk;
 mod name;
+mod persisted;
 mod queue_attribute;
 mod rule;
 mod rules;

@@ -141,7 +141,7 @@ impl QueueAttribute {
     }
 
     /// The largest value that the device has, where the kernel says so.
-    fn most(&self, host: &Host) -> Option<u64> {
+    pub(crate) fn most(&self, host: &Host) -> Option<u64> {
         if self.attribute != Attribute::MaxSectorsKb {
             return None;
         }

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use hosttune_boot::module::{self, Availability};
 use hosttune_boot::{KernelModule, ModuleState};
-use hosttune_core::{Error, Planner, Tuning};
+use hosttune_core::host::RootKind;
+use hosttune_core::{Error, Host, Planner, Tuning};
 use serde::{Deserialize, Serialize};
 
 use crate::device;
 use crate::disk::{Disk, DiskKind, Facts};
 use crate::name::DiskName;
+use crate::persisted;
 use crate::queue_attribute::{AttributeState, QueueAttribute};
 use crate::rule::{Condition, Conditions, Rule, Standing};
 use crate::scheduler::{Offered, Scheduler, SchedulerName, SchedulerState};
@@ -29,6 +31,10 @@ pub struct Rules {
     /// Only this disk, whatever else the rules are about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub only: Option<PathBuf>,
+    /// The host's name in `/etc/udev/rules.d/61-hosttune-NAME.rules`, which has udev do the same to
+    /// disks that come; `None` leaves them to whoever applies the rules again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persist: Option<String>,
 }
 
 /// So many disks are named in a note; of the others there is the number.
@@ -52,20 +58,20 @@ struct Missed {
 
 /// The first few names, and how many there are.
 #[derive(Debug, Default)]
-struct Names {
+pub(crate) struct Names {
     first: Vec<String>,
     count: usize,
 }
 
 impl Names {
-    fn add(&mut self, name: &DiskName) {
+    pub(crate) fn add(&mut self, name: &DiskName) {
         if self.count < NAMED {
             self.first.push(name.to_string());
         }
         self.count += 1;
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let names = self.first.join(", ");
         match self.count.saturating_sub(self.first.len()) {
             0 => names,
@@ -80,6 +86,7 @@ impl Rules {
         Self {
             rules: rules.into_iter().collect(),
             only: None,
+            persist: None,
         }
     }
 
@@ -89,6 +96,16 @@ impl Rules {
     #[must_use]
     pub fn only(mut self, device: impl Into<PathBuf>) -> Self {
         self.only = Some(device.into());
+        self
+    }
+
+    /// Has udev do the same to disks that come, now and after the next boot: by
+    /// `/etc/udev/rules.d/61-hosttune-NAME.rules`, which [`to_udev`](Self::to_udev) makes.
+    ///
+    /// For [one disk only](Self::only) the file stays as it is.
+    #[must_use]
+    pub fn persisted_as(mut self, name: impl Into<String>) -> Self {
+        self.persist = Some(name.into());
         self
     }
 
@@ -174,27 +191,57 @@ impl Tally {
     }
 }
 
-impl Tuning for Rules {
-    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
-        self.check()?;
+impl Rules {
+    /// The disks that the rules can be about.
+    pub(crate) fn disks(&self, host: &Host) -> Result<Vec<Disk>, Error> {
         let only = match &self.only {
-            Some(device) => Some(device::find(at.host(), device)?),
+            Some(device) => Some(device::find(host, device)?),
             None => None,
         };
         let mut disks = match &only {
-            Some(only) => Vec::from_iter(Disk::one(at.host(), only, self.facts())?),
-            None => Disk::survey(at.host(), self.facts())?,
+            Some(only) => Vec::from_iter(Disk::one(host, only, self.facts())?),
+            None => Disk::survey(host, self.facts())?,
         };
         // A path has its rules by the whole that it belongs to; it has no node in /dev either.
         disks.retain(|disk| disk.kind != DiskKind::Path);
+        Ok(disks)
+    }
+
+    /// Which rule takes which disk, in the order of the disks.
+    pub(crate) fn taken<'d>(&self, disks: &'d [Disk]) -> Vec<(&Rule, &'d Disk)> {
+        let first = |disk: &'d Disk| {
+            let mut rules = self.rules.iter();
+            let rule = rules.find(|rule| rule.disks.standing(disk) == Standing::Matches)?;
+            Some((rule, disk))
+        };
+        disks.iter().filter_map(first).collect()
+    }
+}
+
+impl Tuning for Rules {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        self.check()?;
+        // Who asks for one disk, as udev does for each that comes, does not ask for what is about all.
+        let persist = self.persist.as_ref().filter(|_| self.only.is_none());
+        if let Some(name) = persist
+            && at.host().root_kind() == RootKind::Image
+        {
+            // It has no disks, and there is nothing to be said about those.
+            return persisted::declare(at, self, name, &[]);
+        }
+        let disks = self.disks(at.host())?;
         let (dealt, tallies) = self.deal(&disks);
         for (rule, tally) in self.rules.iter().zip(&tallies) {
             at.part(&rule.name, &Noted { rule, tally });
         }
         // Before all disks, and each once, whichever rule was first to want it.
         let mut loaded: BTreeSet<SchedulerName> = BTreeSet::new();
-        for (number, disk) in dealt {
-            let rule = &self.rules[number];
+        let taken = || {
+            dealt
+                .iter()
+                .map(|(number, disk)| (&self.rules[*number], *disk))
+        };
+        for (rule, disk) in taken() {
             let module = match &rule.set.scheduler {
                 Some(name) if !loaded.contains(name) => {
                     loaded.insert(name.clone());
@@ -203,6 +250,9 @@ impl Tuning for Rules {
                 _ => None,
             };
             at.part(&rule.name, &OnDisk { rule, disk, module });
+        }
+        if let Some(name) = persist {
+            persisted::declare(at, self, name, &taken().collect::<Vec<_>>())?;
         }
         Ok(())
     }

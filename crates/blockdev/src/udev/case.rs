@@ -1,7 +1,7 @@
 //! Cases of which a disk is the first that it meets.
 
 use super::condition::Condition;
-use super::own::{OwnRulesError, Written, of_events, settings};
+use super::own::{Guard, OwnRulesError, Written, of_events, settings};
 use super::rule::Rule;
 use super::token::{Key, Operator, Token};
 
@@ -83,7 +83,7 @@ impl Case {
 }
 
 /// The lines of cases.
-pub(super) fn lines(cases: &[Case]) -> Result<Vec<Written>, OwnRulesError> {
+pub(super) fn lines(cases: &[Case], guard: Guard) -> Result<Vec<Written>, OwnRulesError> {
     let mut lines = Vec::new();
     lines.push(Written::Rule(Rule::new([
         Token::new(Key::Subsystem, Operator::Equal, "block"),
@@ -125,7 +125,7 @@ pub(super) fn lines(cases: &[Case]) -> Result<Vec<Written>, OwnRulesError> {
                 .map(|(_, attribute, value)| (attribute.clone(), value.clone()))
                 .collect();
             lines.extend(
-                settings(&tokens, &attributes)?
+                settings(&tokens, &attributes, guard)?
                     .into_iter()
                     .map(Written::Rule),
             );

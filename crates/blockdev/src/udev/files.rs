@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hosttune_core::host::EntryKind;
 use hosttune_core::{Host, HostError, HostErrorKind};
@@ -64,40 +64,62 @@ impl RuleFiles {
     /// Where a directory or a file is there and cannot be read: one that is left out could be the one
     /// that sets something.
     pub fn read(host: &Host) -> Result<Self, HostError> {
-        let mut by_name: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for directory in DIRECTORIES {
-            if directory == "/lib/udev/rules.d" && is_link(host, "/lib")? {
-                continue;
-            }
-            let names = match host.list(directory) {
-                Ok(names) => names,
-                Err(error) if *error.kind() == HostErrorKind::Missing => continue,
-                Err(error) => return Err(error),
-            };
-            // systemd passes over hidden files and over directories.
-            for name in names {
-                let path = format!("{directory}/{name}");
-                let is_directory = || -> Result<bool, HostError> {
-                    let entry = host.entry(&path)?;
-                    Ok(entry.is_some_and(|entry| entry.kind == EntryKind::Directory))
-                };
-                if name.ends_with(".rules") && !name.starts_with('.') && !is_directory()? {
-                    by_name.entry(name).or_default().push(path);
-                }
-            }
-        }
         let mut files = Vec::new();
-        for paths in by_name.into_values() {
+        for found in found(host)?.into_values() {
             // Lowest first, so that a masked file stands before the one that masks it.
-            for (rank, path) in paths.iter().enumerate().rev() {
+            for (rank, file) in found.iter().enumerate().rev() {
                 files.push(RuleFile {
-                    document: Document::parse(&bytes(host, path)?),
-                    path: path.clone(),
-                    masked_by: (rank > 0).then(|| paths[0].clone()),
+                    document: Document::parse(&file.bytes(host)?),
+                    path: file.path.clone(),
+                    masked_by: (rank > 0).then(|| found[0].path.clone()),
                 });
             }
         }
         Ok(Self { files })
+    }
+
+    /// Those that udevd reads, where any of them holds one of these texts; nothing where none does, and
+    /// then none is understood either: most hosts have no rule about what is asked.
+    ///
+    /// One file is `instead` of the one that is there by its path, if there is one; what it holds does
+    /// not count.
+    pub(super) fn mentioning(
+        host: &Host,
+        texts: &[&str],
+        instead: Option<(&str, &str)>,
+    ) -> Result<Option<Self>, HostError> {
+        let mut by_name = found(host)?;
+        if let Some((path, _)) = instead {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            let same = by_name.entry(name.to_owned()).or_default();
+            // A file of ours is in the highest of all directories.
+            same.clear();
+            same.push(Found {
+                path: path.to_owned(),
+                target: None,
+            });
+        }
+        let mut read = Vec::new();
+        let mut mentioned = false;
+        for found in by_name.into_values() {
+            let Some(file) = found.into_iter().next() else {
+                continue;
+            };
+            let bytes = match instead {
+                Some((path, text)) if path == file.path => text.as_bytes().to_owned(),
+                _ => {
+                    let bytes = file.bytes(host)?;
+                    let text = String::from_utf8_lossy(&bytes);
+                    mentioned |= texts.iter().any(|wanted| text.contains(wanted));
+                    bytes
+                }
+            };
+            read.push((file.path, bytes));
+        }
+        let documents = read
+            .into_iter()
+            .map(|(path, bytes)| (path, Document::parse(&bytes)));
+        Ok(mentioned.then(|| Self::of(documents)))
     }
 
     /// These, in this order, none masked.
@@ -150,18 +172,58 @@ fn is_link(host: &Host, path: &str) -> Result<bool, HostError> {
     Ok(entry.is_some_and(|entry| matches!(entry.kind, EntryKind::Link(_))))
 }
 
-/// What a file holds; nothing for a mask.
-fn bytes(host: &Host, path: &str) -> Result<Vec<u8>, HostError> {
-    // Not opened: in a captured tree there is no /dev/null.
-    if let Some(entry) = host.entry(path)?
-        && let EntryKind::Link(target) = entry.kind
-        && super::device::beside(Path::new(path), &target) == Path::new("/dev/null")
-    {
-        return Ok(Vec::new());
+/// A file of rules that is there.
+struct Found {
+    path: String,
+    /// Where it leads, if it is a link.
+    target: Option<PathBuf>,
+}
+
+impl Found {
+    /// What it holds; nothing for a mask.
+    fn bytes(&self, host: &Host) -> Result<Vec<u8>, HostError> {
+        // Not opened: in a captured tree there is no /dev/null.
+        if let Some(target) = &self.target
+            && super::device::beside(Path::new(&self.path), target) == Path::new("/dev/null")
+        {
+            return Ok(Vec::new());
+        }
+        match host.read(&self.path) {
+            Ok(bytes) => Ok(bytes),
+            Err(error) if *error.kind() == HostErrorKind::Missing => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
-    match host.read(path) {
-        Ok(bytes) => Ok(bytes),
-        Err(error) if *error.kind() == HostErrorKind::Missing => Ok(Vec::new()),
-        Err(error) => Err(error),
+}
+
+/// All files by name, those of one name with the highest first.
+fn found(host: &Host) -> Result<BTreeMap<String, Vec<Found>>, HostError> {
+    let mut by_name: BTreeMap<String, Vec<Found>> = BTreeMap::new();
+    for directory in DIRECTORIES {
+        if directory == "/lib/udev/rules.d" && is_link(host, "/lib")? {
+            continue;
+        }
+        let names = match host.list(directory) {
+            Ok(names) => names,
+            Err(error) if *error.kind() == HostErrorKind::Missing => continue,
+            Err(error) => return Err(error),
+        };
+        for name in names {
+            // systemd passes over hidden files and over directories.
+            if !name.ends_with(".rules") || name.starts_with('.') {
+                continue;
+            }
+            let path = format!("{directory}/{name}");
+            let target = match host.entry(&path)?.map(|entry| entry.kind) {
+                Some(EntryKind::Directory) => continue,
+                Some(EntryKind::Link(target)) => Some(target),
+                _ => None,
+            };
+            by_name
+                .entry(name)
+                .or_default()
+                .push(Found { path, target });
+        }
     }
+    Ok(by_name)
 }

@@ -25,6 +25,7 @@
 //! - [`Device`]: what rules can see of one device.
 //! - [`Setter`]: a rule that would set an attribute; [`Outcome`]: what all of them come to;
 //!   [`Fight`]: where that is not what is wanted.
+//! - [`NoteFights`]: says in a plan where the host's rules are in the way of ours.
 //! - [`Note`]: a name in a rule that matches more or less than its author is likely to have meant.
 //! - [`OwnRules`]: ours, from [`Condition`]s and values, or as
 //!   [`Rules::to_udev`](crate::Rules::to_udev) makes them of rules for disks.
@@ -40,6 +41,7 @@ mod fight;
 mod files;
 mod fnmatch;
 mod names;
+mod note_fights;
 mod own;
 mod pattern;
 mod problem;
@@ -47,6 +49,7 @@ mod properties;
 mod quoting;
 mod rendered;
 mod rule;
+mod settings;
 mod shell_pattern;
 mod substitution;
 mod text;
@@ -60,6 +63,7 @@ pub use evaluation::{Action, Certainty, Evaluator, How, Setter};
 pub use fight::{Fight, Outcome};
 pub use files::{Place, RuleFile, RuleFiles};
 pub use names::{Defect, Note};
+pub use note_fights::NoteFights;
 pub use own::{DiskRule, OwnRules, OwnRulesError};
 pub use pattern::Pattern;
 pub use problem::{Problem, ProblemKind};
@@ -67,3 +71,5 @@ pub use rendered::{Compared, RenderError};
 pub use rule::{Rule, SyntaxError};
 pub use text::{Content, Document, Line};
 pub use token::{Key, Operator, Token, UnwritableError, Value};
+
+pub(crate) use note_fights::Fights;

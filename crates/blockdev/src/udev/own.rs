@@ -183,7 +183,7 @@ impl OwnRules {
     /// # Errors
     /// Where one cannot be written or would do something else than what is meant.
     pub fn to_rules(&self) -> Result<Vec<Rule>, OwnRulesError> {
-        let lines = self.lines()?.into_iter();
+        let lines = self.lines(Guard::Active)?.into_iter();
         let rules = lines.filter_map(|line| match line {
             Written::Rule(rule) => Some(rule),
             Written::Comment(_) => None,
@@ -191,12 +191,14 @@ impl OwnRules {
         Ok(rules.collect())
     }
 
-    fn lines(&self) -> Result<Vec<Written>, OwnRulesError> {
+    fn lines(&self, guard: Guard) -> Result<Vec<Written>, OwnRulesError> {
         let mut lines = Vec::new();
         for block in &self.blocks {
             match block {
-                Block::Rule(rule) => lines.extend(of_disks(rule)?.into_iter().map(Written::Rule)),
-                Block::FirstOf(cases) => lines.extend(case::lines(cases)?),
+                Block::Rule(rule) => {
+                    lines.extend(of_disks(rule, guard)?.into_iter().map(Written::Rule))
+                }
+                Block::FirstOf(cases) => lines.extend(case::lines(cases, guard)?),
             }
         }
         if let Some(call) = &self.call {
@@ -214,12 +216,22 @@ impl OwnRules {
     /// # Errors
     /// As [`to_rules`](Self::to_rules) and [`file_name`](Self::file_name).
     pub fn to_text(&self) -> Result<String, OwnRulesError> {
+        self.text(Guard::Active)
+    }
+
+    /// Rules that leave disks at the same, to be judged and not to be written: whether a scheduler is
+    /// active already hangs on what earlier rules have set, which would leave it open.
+    pub(super) fn to_judge(&self) -> Result<String, OwnRulesError> {
+        self.text(Guard::None)
+    }
+
+    fn text(&self, guard: Guard) -> Result<String, OwnRulesError> {
         let name = self.file_name()?;
         let mut text = format!(
             "# {name}: written by hosttune. Change what it was made from instead.\n\
              # For the disks that are there already: udevadm trigger --action=add --subsystem-match=block\n"
         );
-        for line in self.lines()? {
+        for line in self.lines(guard)? {
             let _ = match line {
                 Written::Comment(comment) => writeln!(text, "# {}", one_line(&comment)),
                 Written::Rule(rule) => writeln!(text, "{}", rule.to_text()?),
@@ -227,6 +239,14 @@ impl OwnRules {
         }
         Ok(text)
     }
+}
+
+/// What keeps a scheduler from being set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// That it is active.
+    Active,
+    None,
 }
 
 /// A disk that has come, or a device of device-mapper that has been activated.
@@ -257,7 +277,7 @@ fn one_line(comment: &str) -> String {
     plain.collect::<String>().trim_end().to_owned()
 }
 
-fn of_disks(rule: &DiskRule) -> Result<Vec<Rule>, OwnRulesError> {
+fn of_disks(rule: &DiskRule, guard: Guard) -> Result<Vec<Rule>, OwnRulesError> {
     if rule.conditions.is_empty() {
         return Err(OwnRulesError::NoCondition);
     }
@@ -268,13 +288,14 @@ fn of_disks(rule: &DiskRule) -> Result<Vec<Rule>, OwnRulesError> {
     for condition in &rule.conditions {
         conditions.push(condition.token()?);
     }
-    settings(&conditions, &rule.attributes)
+    settings(&conditions, &rule.attributes, guard)
 }
 
 /// Rules that set attributes where all of this matches.
 pub(super) fn settings(
     conditions: &[Token],
     attributes: &[(String, String)],
+    guard: Guard,
 ) -> Result<Vec<Rule>, OwnRulesError> {
     let (scheduler, others): (Vec<_>, Vec<_>) = attributes
         .iter()
@@ -287,8 +308,10 @@ pub(super) fn settings(
         let mut tokens = conditions.to_vec();
         // Where it is active already nothing is written: a switch freezes the queue for tens of
         // milliseconds and resets what hangs on it. This matches no disk without schedulers.
-        let active = format!("*{}*", Pattern::literal(&format!("[{value}]"))?);
-        tokens.push(Token::new(Key::Attr, Operator::Unequal, active).of(attribute));
+        if guard == Guard::Active {
+            let active = format!("*{}*", Pattern::literal(&format!("[{value}]"))?);
+            tokens.push(Token::new(Key::Attr, Operator::Unequal, active).of(attribute));
+        }
         tokens.push(assignment);
         rules.push(Rule::new(tokens));
     }

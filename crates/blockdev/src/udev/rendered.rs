@@ -2,6 +2,7 @@
 
 use hosttune_core::Error;
 
+use super::settings::{self, Setting};
 use super::shell_pattern::{Subject, translate};
 use super::{Case, Condition, OwnRules, OwnRulesError};
 use crate::disk::DiskKind;
@@ -176,11 +177,24 @@ fn case(rule: &Rule) -> Result<Case, RenderError> {
             case = case.device_mapper(conditions(kind));
         }
     }
-    for (is_of_requests, attribute, value) in settings(rule)? {
-        case = if splits && is_of_requests {
-            case.set_where(Condition::place(HEADS).negated(), &attribute, &value)
+    for (attribute, value) in &rule.set.queue {
+        // Without it the plan would refuse what udev writes.
+        if let Err(refused) = attribute.predict(*value, page(), None) {
+            return Err(RenderError::Value {
+                rule: rule.name.clone(),
+                why: refused.why,
+                hint: refused.hint,
+            });
+        }
+    }
+    for setting in settings::of(rule) {
+        let Setting {
+            attribute, value, ..
+        } = &setting;
+        case = if splits && setting.is_of_requests {
+            case.set_where(Condition::place(HEADS).negated(), attribute, value)
         } else {
-            case.set(&attribute, &value)
+            case.set(attribute, value)
         };
     }
     // What cannot be written shows here, where it is known whose it is.
@@ -301,40 +315,4 @@ fn as_translated(condition: Condition, is_pattern: bool) -> Condition {
     } else {
         condition
     }
-}
-
-/// What a rule sets, in the order in which it is turned, each with whether it is of requests.
-fn settings(rule: &Rule) -> Result<Vec<(bool, String, String)>, RenderError> {
-    let mut settings = Vec::new();
-    let set = &rule.set;
-    if let Some(scheduler) = &set.scheduler {
-        settings.push((true, "queue/scheduler".to_owned(), scheduler.to_string()));
-    }
-    let mut others = Vec::new();
-    for (attribute, value) in &set.queue {
-        // Without it the plan would refuse what udev writes.
-        if let Err(refused) = attribute.predict(*value, page(), None) {
-            return Err(RenderError::Value {
-                rule: rule.name.clone(),
-                why: refused.why,
-                hint: refused.hint,
-            });
-        }
-        let is_of_requests = attribute.is_of_requests();
-        let setting = (
-            is_of_requests,
-            format!("queue/{attribute}"),
-            value.to_string(),
-        );
-        if is_of_requests {
-            settings.push(setting);
-        } else {
-            others.push(setting);
-        }
-    }
-    for (tunable, value) in &set.tunables {
-        settings.push((true, format!("queue/iosched/{tunable}"), value.to_string()));
-    }
-    settings.extend(others);
-    Ok(settings)
 }

@@ -10,6 +10,7 @@
 mod disks;
 mod engine;
 mod matching;
+mod persisted;
 mod refused;
 mod rendered;
 mod support;

@@ -1,0 +1,193 @@
+//! Where a host's own rules are in the way of ours, as notes of a plan.
+
+use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Tuning};
+
+use super::settings::{self, Setting};
+use super::{Device, Evaluator, OwnRules, RuleFiles};
+use crate::disk::Disk;
+use crate::rule::Rule;
+use crate::rules::{Names, Rules};
+
+/// Says in a plan, and in what verify answers, where the host's own rules of udev would set an
+/// attribute of a disk to something else than these rules want. It wants nothing itself.
+///
+/// Apart from [`Rules`], as it reads all of the host's rules files: where it matters that a plan
+/// takes a millisecond, leave it out. [Persisted](Rules::persisted_as) rules say it by themselves.
+///
+/// ```
+/// use hosttune_blockdev::{Rules, udev::NoteFights};
+/// use hosttune_core::{Error, Planner, Tuning};
+///
+/// struct Storage(Rules);
+///
+/// impl Tuning for Storage {
+///     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+///         self.0.declare(at)?;
+///         NoteFights(&self.0).declare(at)
+///     }
+/// }
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct NoteFights<'r>(pub &'r Rules);
+
+impl Tuning for NoteFights<'_> {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        let rules = self.0;
+        if !at.is_selected() || rules.persist.is_some() && rules.only.is_none() {
+            return Ok(());
+        }
+        let disks = rules.disks(at.host())?;
+        let fights = Fights::of(at.host(), &rules.taken(&disks), None);
+        fights.note(at, "");
+        Ok(())
+    }
+}
+
+/// What fights over which disks.
+#[derive(Debug, Default)]
+pub(crate) struct Fights {
+    all: Vec<(Judged, Names)>,
+    /// Something cannot be told because udev's database is not there.
+    lacks_database: bool,
+    /// Why nothing can be told.
+    unknown: Option<HostError>,
+}
+
+/// One fight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Judged {
+    text: String,
+    is_certain: bool,
+}
+
+impl Fights {
+    /// Over these disks; with this file of ours, whether it is there yet or not.
+    pub(crate) fn of(host: &Host, taken: &[(&Rule, &Disk)], own: Option<&OwnRules>) -> Self {
+        let mut fights = Self::default();
+        if let Err(error) = fights.look(host, taken, own) {
+            fights.unknown = Some(error);
+        }
+        fights
+    }
+
+    fn look(
+        &mut self,
+        host: &Host,
+        taken: &[(&Rule, &Disk)],
+        own: Option<&OwnRules>,
+    ) -> Result<(), HostError> {
+        let mut texts: Vec<&str> = Vec::new();
+        let wanted = wanted(taken);
+        for (_, settings) in &wanted {
+            for setting in settings {
+                let named = named(&setting.attribute);
+                texts.extend(
+                    named
+                        .filter(|text| !texts.contains(text))
+                        .collect::<Vec<_>>(),
+                );
+            }
+        }
+        if texts.is_empty() {
+            return Ok(());
+        }
+        let own = own.and_then(|own| Some((own.path().ok()?, own.to_judge().ok()?)));
+        let instead = own
+            .as_ref()
+            .map(|(path, text)| (path.as_str(), text.as_str()));
+        let Some(files) = RuleFiles::mentioning(host, &texts, instead)? else {
+            return Ok(());
+        };
+        let evaluator = Evaluator::new(&files);
+        for (disk, settings) in &wanted {
+            let device = match Device::block(host, disk.name.as_str()) {
+                Ok(Some(device)) => device,
+                Ok(None) => continue,
+                // It has gone.
+                Err(error) if *error.kind() == HostErrorKind::Missing => continue,
+                Err(error) => return Err(error),
+            };
+            let values = settings.iter();
+            let values: Vec<(&str, &str)> = values
+                .map(|setting| (setting.attribute.as_str(), setting.value.as_str()))
+                .collect();
+            let met = |attribute: &str, value: &str, _: &str| {
+                let mut settings = settings.iter();
+                let setting = settings.find(|setting| setting.attribute == attribute);
+                setting.is_some_and(|setting| setting.is_met_by(value, host, disk))
+            };
+            for fight in evaluator.fights(&device, &values, met) {
+                self.lacks_database |= !fight.is_certain() && device.database.is_none();
+                self.add(
+                    disk,
+                    Judged {
+                        text: fight.to_string(),
+                        is_certain: fight.is_certain(),
+                    },
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, disk: &Disk, judged: Judged) {
+        let known = self.all.iter_mut().find(|(known, _)| *known == judged);
+        match known {
+            Some((_, names)) => names.add(&disk.name),
+            None => {
+                let mut names = Names::default();
+                names.add(&disk.name);
+                self.all.push((judged, names));
+            }
+        }
+    }
+
+    /// Says them, each once for all disks of which it is the same.
+    pub(crate) fn note(&self, at: &mut Planner<'_>, when: &str) {
+        for (fight, names) in &self.all {
+            at.note(format!("{when}{}: {}", names.text(), fight.text));
+        }
+        if self.lacks_database {
+            at.note(
+                "udev's database is not here, so what hangs on its properties cannot be told for certain",
+            );
+        }
+        if let Some(error) = &self.unknown {
+            at.note(format!(
+                "whether udev's rules set something else cannot be told: {error}"
+            ));
+        }
+    }
+
+    /// Those that are certain.
+    pub(crate) fn certain(&self) -> impl Iterator<Item = String> {
+        let all = self.all.iter().filter(|(fight, _)| fight.is_certain);
+        all.map(|(fight, names)| format!("{}: {}", names.text(), fight.text))
+    }
+}
+
+/// What is wanted of each disk that udev is told of: what a namespace has on its paths is not, and no
+/// rule of anybody's reaches it.
+fn wanted<'d>(taken: &[(&Rule, &'d Disk)]) -> Vec<(&'d Disk, Vec<Setting>)> {
+    let wanted = taken.iter().map(|(rule, disk)| {
+        let mut settings = settings::of(rule);
+        settings.retain(|setting| disk.paths.is_empty() || !setting.is_of_requests);
+        (*disk, settings)
+    });
+    wanted
+        .filter(|(_, settings)| !settings.is_empty())
+        .collect()
+}
+
+/// What a rule has to name in some way or other to set an attribute.
+fn named(attribute: &str) -> impl Iterator<Item = &str> {
+    // These set it without naming the file.
+    const READ_AHEAD: [&str; 3] = ["--setra", "--setfra", "hdparm"];
+    let name = attribute.rsplit('/').next().unwrap_or(attribute);
+    let others = if name == "read_ahead_kb" {
+        READ_AHEAD.as_slice()
+    } else {
+        &[]
+    };
+    std::iter::once(name).chain(others.iter().copied())
+}

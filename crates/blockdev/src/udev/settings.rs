@@ -1,0 +1,101 @@
+//! What a rule for disks sets, as attributes of a disk's directory.
+
+use hosttune_core::{Host, Knob};
+
+use crate::attribute::Attribute;
+use crate::disk::Disk;
+use crate::queue_attribute::{QueueAttribute, page};
+use crate::rule::Rule;
+use crate::scheduler::SchedulerName;
+use crate::tunable::{SchedulerTunable, TunableState};
+
+/// One attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Setting {
+    /// Relative to the disk's directory.
+    pub(super) attribute: String,
+    pub(super) value: String,
+    /// Whether a multipath NVMe namespace has it on its paths.
+    pub(super) is_of_requests: bool,
+    what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum What {
+    Scheduler,
+    Queue(Attribute),
+    Tunable(SchedulerName, String),
+}
+
+/// In the order in which a plan turns them.
+pub(super) fn of(rule: &Rule) -> Vec<Setting> {
+    let set = &rule.set;
+    let mut settings = Vec::new();
+    if let Some(scheduler) = &set.scheduler {
+        settings.push(Setting {
+            attribute: "queue/scheduler".to_owned(),
+            value: scheduler.to_string(),
+            is_of_requests: true,
+            what: What::Scheduler,
+        });
+    }
+    let queue = set.queue.iter().map(|(attribute, value)| Setting {
+        attribute: format!("queue/{attribute}"),
+        value: value.to_string(),
+        is_of_requests: attribute.is_of_requests(),
+        what: What::Queue(*attribute),
+    });
+    let (requests, others): (Vec<_>, Vec<_>) = queue.partition(|setting| setting.is_of_requests);
+    settings.extend(requests);
+    for (tunable, value) in &set.tunables {
+        let Some(scheduler) = &set.scheduler else {
+            break;
+        };
+        settings.push(Setting {
+            attribute: format!("queue/iosched/{tunable}"),
+            value: value.to_string(),
+            is_of_requests: true,
+            what: What::Tunable(scheduler.clone(), tunable.clone()),
+        });
+    }
+    settings.extend(others);
+    settings
+}
+
+/// The schedulers of kernels before 5.0. A newer one refuses them and stays as it is, and rules that
+/// name them are still there.
+const OLD_SCHEDULERS: [&str; 3] = ["noop", "cfq", "anticipatory"];
+
+impl Setting {
+    /// Whether what somebody else writes is as good as this: an alias, what the kernel rounds to the
+    /// same, or what it refuses for sure.
+    pub(super) fn is_met_by(&self, value: &str, host: &Host, disk: &Disk) -> bool {
+        match &self.what {
+            What::Scheduler => {
+                let value = value.trim();
+                // The kernel compares no more than this of the name.
+                let value = if value.starts_with("none") {
+                    "none"
+                } else {
+                    value
+                };
+                let name: Option<SchedulerName> = value.parse().ok();
+                name.is_some_and(|name| name.as_str() == self.value)
+                    || OLD_SCHEDULERS.contains(&value)
+            }
+            What::Queue(attribute) => {
+                let (Ok(theirs), Ok(ours)) = (value.trim_end().parse(), self.value.parse()) else {
+                    return false;
+                };
+                let most = QueueAttribute::new(&disk.name, *attribute).most(host);
+                let made = |value| attribute.predict(value, page(), most);
+                theirs == ours || made(theirs).is_ok_and(|theirs| made(ours) == Ok(theirs))
+            }
+            What::Tunable(scheduler, name) => {
+                let knob = SchedulerTunable::new(&disk.name, scheduler, name);
+                let state = |value: &str| TunableState::Value(value.trim_end().to_owned());
+                knob.counts_as(&state(value), &state(&self.value))
+            }
+        }
+    }
+}
