@@ -9,6 +9,7 @@
 
 mod disks;
 mod engine;
+mod fights;
 mod matching;
 mod persisted;
 mod refused;
