@@ -196,7 +196,7 @@ impl OwnRules {
         for block in &self.blocks {
             match block {
                 Block::Rule(rule) => {
-                    lines.extend(of_disks(rule, guard)?.into_iter().map(Written::Rule))
+                    lines.extend(of_disks(rule, guard)?.into_iter().map(Written::Rule));
                 }
                 Block::FirstOf(cases) => lines.extend(case::lines(cases, guard)?),
             }

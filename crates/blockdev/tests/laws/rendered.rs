@@ -7,7 +7,9 @@ use hosttune_blockdev::testing::{Linux, MemoryDisk, with_disk};
 use hosttune_blockdev::udev::{
     Action, Certainty, Compared, Device, Document, Evaluator, How, OwnRules, RenderError, RuleFiles,
 };
-use hosttune_blockdev::{Attribute, Conditions, Disk, DiskKind, Offered, Rule, Rules, Transport};
+use hosttune_blockdev::{
+    Attribute, Conditions, Disk, DiskKind, Offered, Rule, Rules, SchedulerName, Transport,
+};
 use hosttune_core::testing::{Fate, Machine, Memory, World};
 use hosttune_core::{Host, Tuning};
 use proptest::prelude::*;
@@ -210,7 +212,7 @@ fn sets_what_is_wanted(
         let key = "queue/scheduler";
         let offered = Offered::of(&host, &disk.name).unwrap();
         let active = offered.as_ref().and_then(|offered| offered.active.as_ref());
-        let is_active = active.map(|name| name.as_str()) == expected.get(key).map(String::as_str);
+        let is_active = active.map(SchedulerName::as_str) == expected.get(key).map(String::as_str);
         if offered.is_none() || is_active {
             expected.remove(key);
         }
