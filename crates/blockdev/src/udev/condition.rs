@@ -39,7 +39,8 @@ impl Condition {
     }
 
     /// A property that udev has of it is this. Most come from `60-persistent-storage.rules` and
-    /// `55-dm.rules`, which [`OwnRules::file_name`] stands behind.
+    /// `55-dm.rules`, which [`OwnRules::file_name`](super::OwnRules::file_name) stands
+    /// behind.
     pub fn property(name: &str, text: &str) -> Self {
         Self::new(Key::Env, Some(name), text)
     }
