@@ -1,5 +1,6 @@
 //! `gaming`: a Zen 4 desktop with an NVIDIA card, a gigabit line, and zram for swap.
 
+use hosttune::blockdev::udev::NoteFights;
 use hosttune::blockdev::{self, Rule, Rules, SchedulerName, Transport};
 use hosttune::boot::Modules;
 use hosttune::cli::{self, HostProfile, Options, Setting, Watched};
@@ -88,9 +89,14 @@ fn disks(options: &Options) -> Rules {
             .scheduler(SchedulerName::mq_deadline())
             .why("one queue for all: reads of a game go before writes of a download"),
     ]);
-    match options.setting("device") {
+    let rules = match options.setting("device") {
         Some(device) if is_disk(device) => rules.only(device),
         _ => rules,
+    };
+    if options.persist {
+        rules.persisted_as("gaming")
+    } else {
+        rules
     }
 }
 
@@ -205,6 +211,7 @@ impl HostProfile for Gaming {
             Box::new(("qos", line)) as Box<dyn Tuning>,
             Box::new(("sysctl", set)),
             Box::new(("blockdev", disks(options))),
+            Box::new(("blockdev", NoteFights(disks(options)))),
             Box::new(("cpu", processors())),
             Box::new(("cpu", NoteIrqbalance)),
             Box::new(("memory", swap())),

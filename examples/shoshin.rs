@@ -3,6 +3,7 @@
 //! Each stage is a part of the plan, so that it can be tried and taken back by itself:
 //! `shoshin apply --stage 1`, then some days later `--stage 2`; `shoshin revert --only stage-2`.
 
+use hosttune::blockdev::udev::NoteFights;
 use hosttune::blockdev::{self, Attribute, Rule, Rules, SchedulerName, Transport};
 use hosttune::boot::Modules;
 use hosttune::cli::{self, HostProfile, Options, Setting, Watched};
@@ -41,8 +42,8 @@ fn first() -> Vec<Wanted> {
 }
 
 /// How long a program waits for disk and processor.
-fn disks() -> Rules {
-    Rules::new([
+fn disks(options: &Options) -> Rules {
+    let rules = Rules::new([
         Rule::new("nvme")
             .transport(Transport::Nvme)
             .scheduler(SchedulerName::none())
@@ -58,7 +59,12 @@ fn disks() -> Rules {
             .scheduler(SchedulerName::bfq())
             .queue(Attribute::ReadAheadKb, 1024)
             .why("seeks cost milliseconds: each program gets its share of them, in long pieces"),
-    ])
+    ]);
+    if options.persist {
+        rules.persisted_as("shoshin")
+    } else {
+        rules
+    }
 }
 
 fn processors() -> Processors {
@@ -174,7 +180,8 @@ impl HostProfile for Shoshin {
         ];
         if stage >= 2 {
             let parts = vec![
-                Box::new(("blockdev", disks())) as Box<dyn Tuning>,
+                Box::new(("blockdev", disks(options))) as Box<dyn Tuning>,
+                Box::new(("blockdev", NoteFights(disks(options)))),
                 Box::new(("cpu", processors())),
                 Box::new(("cpu", NoteIrqbalance)),
             ];
@@ -197,7 +204,7 @@ impl HostProfile for Shoshin {
         }
         Ok(vec![Watched::Disks {
             part: "stage-2/blockdev",
-            rules: disks(),
+            rules: disks(options),
         }])
     }
 }

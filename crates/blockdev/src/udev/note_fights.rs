@@ -1,5 +1,7 @@
 //! Where a host's own rules are in the way of ours, as notes of a plan.
 
+use std::borrow::Borrow;
+
 use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Tuning};
 
 use super::settings::{self, Setting};
@@ -28,11 +30,11 @@ use crate::rules::{Names, Rules};
 /// }
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct NoteFights<'r>(pub &'r Rules);
+pub struct NoteFights<R>(pub R);
 
-impl Tuning for NoteFights<'_> {
+impl<R: Borrow<Rules>> Tuning for NoteFights<R> {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
-        let rules = self.0;
+        let rules = self.0.borrow();
         if !at.is_selected() || rules.persist.is_some() && rules.only.is_none() {
             return Ok(());
         }

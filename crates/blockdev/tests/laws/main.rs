@@ -3,6 +3,7 @@
 
 #![cfg(feature = "testing")]
 #![expect(
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "what the test itself sets up wrong is a mistake of the test"
 )]
