@@ -1,12 +1,17 @@
 //! Turning: what is written down before, what is taken back when a step fails, stored plans.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hosttune_core::journal::Place;
 use hosttune_core::testing::{Behaviour, Fate, Machine, Moment, World};
-use hosttune_core::{Error, Host, LeftBecause, Plan, Session, State, StepFailure, Tuning};
+use hosttune_core::{
+    Error, Host, HostError, Knob, Lack, LeftBecause, Plan, Registry, Session, State, StepFailure,
+    Tuning,
+};
+use serde::{Deserialize, Serialize};
 
 use crate::support::{
     Counting, EINVAL, Fuse, OWNER, apply, behave, dials, get, machine, process, records,
@@ -274,4 +279,65 @@ fn a_stored_plan_is_stale_where_what_a_step_resets_has_moved() {
             assert_eq!(get(&machine, "/sys/disk0/depth"), "90");
         }
     }
+}
+
+/// Can be turned only to what dial a shows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Follower;
+
+impl fmt::Display for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("follower")
+    }
+}
+
+impl Follower {
+    fn leader(host: &Host) -> Result<String, HostError> {
+        Ok(host.read_text("/sys/dial/a")?.trim_end().to_owned())
+    }
+}
+
+impl Knob for Follower {
+    const NAME: &'static str = "follower";
+    type State = String;
+    fn read(&self, host: &Host) -> Result<String, HostError> {
+        Ok(host.read_text("/sys/secret")?.trim_end().to_owned())
+    }
+    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+        assert_eq!(host.look(), None);
+        assert_eq!(Self::leader(host)?, *to);
+        host.write_value("/sys/secret", to.as_bytes())
+    }
+    fn lacks(&self, host: &Host, _: &String) -> Result<Option<Lack>, HostError> {
+        assert_ne!(host.look(), None);
+        Self::leader(host).map(|_| None)
+    }
+}
+
+/// A plan may be told again what it has read; whoever turns is told what is.
+#[test]
+fn what_a_turn_reads_is_what_the_steps_before_it_have_left() {
+    let machine = machine();
+    let memory = machine.memory().clone().mode("/sys/secret", 0o600);
+    let was = machine.picture();
+    let tuning = say(|at| {
+        at.want(&toys::Dial("a".into()), &"5".into());
+        at.want(&Follower, &"5".into());
+    });
+    let follows = || process(&machine).with(Registry::add::<Follower>);
+    let plan = tuning.plan(&follows()).unwrap();
+    assert_eq!(plan.steps.len(), 2);
+    follows().apply(&plan).unwrap();
+    assert_eq!(memory.get("/sys/secret").as_deref(), Some("5"));
+    // The way back goes the other way round, so that the follower would be turned to 0 first.
+    memory.write("/sys/dial/a", "0").unwrap();
+    follows().revert().unwrap();
+    assert_eq!(machine.picture(), was);
+
+    // By a plan that is reviewed, and that somebody else changes what it has read under.
+    let applied = follows().apply_reviewed(
+        |at| tuning.declare(at),
+        |_| memory.write("/sys/dial/b", "3").is_ok(),
+    );
+    assert_eq!(applied.unwrap().turned.len(), 2);
 }

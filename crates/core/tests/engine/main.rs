@@ -13,7 +13,9 @@
 mod toys;
 
 mod applying;
+mod busy;
 mod errors;
+mod going;
 mod journal;
 mod lessons;
 mod owners;
@@ -21,6 +23,7 @@ mod planning;
 mod recovering;
 mod replaced;
 mod requirements;
+mod restoring;
 mod reverting;
 mod strangers;
 mod support;

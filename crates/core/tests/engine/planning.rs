@@ -1,7 +1,13 @@
 //! What a plan says, and what makes one impossible.
 
+use std::cell::Cell;
+use std::fmt;
+
 use hosttune_core::testing::{Fate, Moment, World};
-use hosttune_core::{Error, Registry, Session, Tuning, Why};
+use hosttune_core::{
+    Error, Host, HostError, Knob, Lack, Registry, Session, State, Tuning, When, Why,
+};
+use serde::{Deserialize, Serialize};
 
 use crate::support::{Impostor, Needs, apply, dials, get, machine, process, say};
 use crate::toys::{self, Dial, Scheduler, Want, Wants};
@@ -29,7 +35,7 @@ fn a_plan_shows_where_each_step_starts_and_ends() {
 #[test]
 fn a_knob_type_that_was_not_registered_fails_at_plan() {
     let machine = machine();
-    let host = hosttune_core::Host::new(machine.memory().host(&Fate::lives()));
+    let host = Host::new(machine.memory().host(&Fate::lives()));
     let session = Session::new(host, "somebody", machine.store().clone(), "boot-0").unwrap();
     let error = dials(&[("a", 5)]).plan(&session).unwrap_err();
     assert!(
@@ -128,6 +134,97 @@ fn a_lack_that_a_later_step_cures_becomes_a_step_behind_it() {
         at.want(&Needs, &"5".into());
         at.want(&Dial("c".into()), &"1".into());
     }));
+}
+
+/// The planner says what the earlier steps leave, of what they cure too.
+#[test]
+fn what_an_earlier_step_cures_is_seen_ahead_as_it_will_be() {
+    struct Asks;
+    impl Tuning for Asks {
+        fn declare(&self, at: &mut hosttune_core::Planner<'_>) -> Result<(), Error> {
+            at.want(&Needs, &"5".into());
+            assert_eq!(at.now(&Needs)?, "0");
+            at.want(&Dial("c".into()), &"1".into());
+            at.want(&Needs, &"5".into());
+            assert_eq!(at.now(&Needs)?, "5");
+            Ok(())
+        }
+    }
+    Asks.plan(&process(&machine())).unwrap();
+}
+
+#[test]
+fn a_step_that_does_not_provide_what_is_lacking_cures_nothing() {
+    let lacking = |tuning: &dyn Tuning| {
+        let plan = tuning.plan(&process(&machine())).unwrap();
+        let state = |finding: &&hosttune_core::Finding| finding.name == "needs";
+        let finding = plan.findings.iter().find(state).unwrap();
+        assert!(
+            matches!(finding.state, State::NotApplicable { .. }),
+            "{finding:?}"
+        );
+        assert!(plan.steps.iter().all(|step| step.knob.text != "needs"));
+    };
+    // To another state, later, or away again before it is needed.
+    lacking(&say(|at| {
+        at.want(&Dial("c".into()), &"2".into());
+        at.want(&Needs, &"5".into());
+    }));
+    lacking(&say(|at| {
+        at.want(&Dial("c".into()), &"1".into())
+            .deferred(When::Reboot);
+        at.want(&Needs, &"5".into());
+    }));
+    lacking(&say(|at| {
+        at.pass(&Dial("c".into()), &"1".into());
+        at.pass(&Dial("c".into()), &"2".into());
+        at.want(&Needs, &"5".into());
+    }));
+}
+
+thread_local! {
+    /// How often a slot was asked what it lacks.
+    static ASKED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// One of many that apply only where dial c is at 1.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Slot(usize);
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "slot {}", self.0)
+    }
+}
+
+impl Knob for Slot {
+    const NAME: &'static str = "slot";
+    type State = String;
+    fn read(&self, host: &Host) -> Result<String, HostError> {
+        Needs.read(host)
+    }
+    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+        Needs.turn(host, to)
+    }
+    fn lacks(&self, host: &Host, to: &String) -> Result<Option<Lack>, HostError> {
+        ASKED.with(|asked| asked.set(asked.get() + 1));
+        Needs.lacks(host, to)
+    }
+}
+
+#[test]
+fn what_one_step_cures_for_thousands_is_looked_at_once_for_each() {
+    const SLOTS: usize = 2_000;
+    let session = process(&machine()).with(Registry::add::<Slot>);
+    let tuning = say(|at| {
+        at.want(&Dial("c".into()), &"1".into());
+        for number in 0..SLOTS {
+            at.want(&Slot(number), &"5".into());
+        }
+    });
+    let plan = tuning.plan(&session).unwrap();
+    assert_eq!(plan.steps.len(), 1 + SLOTS);
+    assert_eq!(ASKED.get(), SLOTS);
 }
 
 fn cured(tuning: &impl Tuning) {

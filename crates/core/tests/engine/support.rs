@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::toys::{self, Dial, Want, Wants};
 
 pub(crate) const MOMENTS: [Moment; 3] = [Moment::Before, Moment::Within, Moment::After];
+pub(crate) const EBUSY: i32 = 16;
 pub(crate) const EINVAL: i32 = 22;
 
 /// Whoever the laws' sessions belong to, and so these.
@@ -109,7 +110,11 @@ impl Knob for Noted {
     }
 }
 
-/// Says only when it is turned that it does not apply.
+fn no_fuse(kind: LackKind, why: &str) -> HostError {
+    HostError::not_applicable(Operation::Write, "/sys/fuse", Lack::new(kind, why))
+}
+
+/// Says only when it is turned that it does not apply, for good or just now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Fuse;
 
@@ -121,11 +126,8 @@ impl Knob for Fuse {
     }
     fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
         set(host, "/sys/fuse", to).map_err(|error| match error.kind() {
-            HostErrorKind::Refused => HostError::not_applicable(
-                Operation::Write,
-                "/sys/fuse",
-                Lack::new(LackKind::ValueUnavailable, "the hardware has no such speed"),
-            ),
+            HostErrorKind::Refused => no_fuse(LackKind::ValueUnavailable, "there is no such speed"),
+            HostErrorKind::Busy => no_fuse(LackKind::Busy, "something runs on it"),
             _ => error,
         })
     }

@@ -1,0 +1,151 @@
+//! What cannot be turned just now, and can be later.
+
+use hosttune_core::error::StepFailure;
+use hosttune_core::testing::{Behaviour, Fate, Machine, World};
+use hosttune_core::{Error, LackKind, State, Tuning};
+
+use crate::support::{
+    EBUSY, EINVAL, Fuse, apply, at_every_death, behave, get, machine, process, say,
+};
+use crate::toys::Dial;
+
+fn refusing(errno: i32) -> Machine {
+    let machine = machine();
+    behave(&machine, "/sys/fuse", Behaviour::refuses(errno));
+    machine
+}
+
+fn fuse() -> impl Tuning {
+    say(|at| {
+        at.want(&Fuse, &"5".into());
+    })
+}
+
+fn fuse_and_dial() -> impl Tuning {
+    say(|at| {
+        at.want(&Fuse, &"5".into());
+        at.want(&Dial("a".into()), &"5".into());
+    })
+}
+
+#[test]
+fn what_was_busy_is_a_step_again_in_the_next_plan_and_turned_by_the_next_apply() {
+    let machine = refusing(EBUSY);
+    let was = machine.picture();
+    let applied = fuse_and_dial().apply(&mut process(&machine)).unwrap();
+    let turned: Vec<&str> = applied.turned.iter().map(|s| s.knob.text.as_str()).collect();
+    assert_eq!(turned, ["a"]);
+    let [finding] = &applied.findings[..] else {
+        panic!("{applied:?}");
+    };
+    assert!(
+        matches!(&finding.state, State::NotApplicable { lack } if lack.kind == LackKind::Busy),
+        "{finding:?}"
+    );
+    assert!(process(&machine).status().unwrap().refused.is_empty());
+
+    // Still busy: it is tried, and nothing else.
+    let fate = Fate::lives();
+    let mut session = machine.session(&fate).unwrap();
+    let applied = fuse_and_dial().apply(&mut session).unwrap();
+    assert!(applied.turned.is_empty());
+    assert_eq!(fate.changes(), 1);
+
+    behave(&machine, "/sys/fuse", Behaviour::takes_all());
+    let plan = fuse_and_dial().plan(&process(&machine)).unwrap();
+    assert_eq!(plan.steps.len(), 1);
+    assert!(plan.findings.iter().all(|f| f.state == State::Matches));
+    apply(&machine, &fuse_and_dial());
+    assert_eq!(get(&machine, "/sys/fuse"), "5");
+    process(&machine).revert().unwrap();
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn of_what_was_busy_and_nothing_else_no_journal_is_left() {
+    let machine = refusing(EBUSY);
+    apply(&machine, &fuse());
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn a_refusal_for_good_is_remembered_whatever_was_busy_before() {
+    let machine = refusing(EBUSY);
+    apply(&machine, &fuse());
+    behave(&machine, "/sys/fuse", Behaviour::refuses(EINVAL));
+    apply(&machine, &fuse());
+    assert_eq!(process(&machine).status().unwrap().refused.len(), 1);
+    behave(&machine, "/sys/fuse", Behaviour::takes_all());
+    assert!(fuse().plan(&process(&machine)).unwrap().is_empty());
+}
+
+#[test]
+fn a_required_step_that_is_busy_takes_all_back_and_is_not_remembered() {
+    let machine = refusing(EBUSY);
+    let was = machine.picture();
+    let tuning = say(|at| {
+        at.want(&Dial("a".into()), &"5".into());
+        at.want(&Fuse, &"5".into()).required();
+        at.want(&Dial("b".into()), &"5".into());
+    });
+    let error = tuning.apply(&mut process(&machine)).unwrap_err();
+    let Error::RolledBack { cause } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(cause.knob, "fuse");
+    assert!(matches!(cause.failure, StepFailure::Refused(_)), "{cause:?}");
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+    assert_eq!(tuning.plan(&process(&machine)).unwrap().steps.len(), 3);
+}
+
+/// The end that it leads to cannot be reached then.
+#[test]
+fn a_means_that_is_busy_takes_all_back() {
+    let machine = refusing(EBUSY);
+    let was = machine.picture();
+    let tuning = say(|at| {
+        at.want(&Dial("a".into()), &"5".into());
+        at.pass(&Fuse, &"5".into());
+        at.want(&Dial("b".into()), &"5".into());
+    });
+    let error = tuning.apply(&mut process(&machine)).unwrap_err();
+    assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+/// What landed all the same is no refusal.
+#[test]
+fn what_is_busy_and_has_landed_takes_all_back() {
+    let machine = machine();
+    let was = machine.picture();
+    let first = Behaviour::new(|tree, path, value| {
+        let landed = value == "5";
+        tree.set(path, value);
+        if landed { Err(EBUSY) } else { Ok(()) }
+    });
+    behave(&machine, "/sys/fuse", first);
+    let error = fuse_and_dial().apply(&mut process(&machine)).unwrap_err();
+    assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn whoever_dies_over_a_busy_step_leaves_nothing_that_is_not_put_back() {
+    let was = refusing(EBUSY).picture();
+    let writes = at_every_death(
+        || refusing(EBUSY),
+        |session| drop(fuse_and_dial().apply(session)),
+        |machine, death| {
+            let reverted = process(machine).revert().unwrap();
+            assert_eq!(reverted.left, [], "{death}");
+            assert_eq!(machine.picture(), was, "{death}");
+            assert!(machine.store().is_empty(), "{death}");
+        },
+    );
+    // The intent, two turns and what became of each, and the end.
+    assert_eq!(writes, 6);
+}

@@ -1,0 +1,252 @@
+//! Things that go while they are turned, or while they are put back: a disk that is pulled out, a
+//! processor that is taken offline.
+
+use std::fmt;
+
+use hosttune_core::error::{Operation, StepFailure};
+use hosttune_core::testing::{Behaviour, Machine, Picture, World};
+use hosttune_core::{
+    Error, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Registry, State, Tuning,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::support::{apply, at_every_death, behave, get, process, say};
+use crate::toys::{self, Dial};
+
+const VALUE: &str = "/sys/plug/value";
+const ENODEV: i32 = 19;
+
+/// Something that is plugged in; `null` while it is not.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Plug;
+
+impl fmt::Display for Plug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("plug")
+    }
+}
+
+fn unplugged() -> Lack {
+    Lack::new(LackKind::Missing, "it is not plugged in")
+}
+
+impl Knob for Plug {
+    const NAME: &'static str = "plug";
+    type State = Option<String>;
+    fn read(&self, host: &Host) -> Result<Self::State, HostError> {
+        match host.read_text(VALUE) {
+            Ok(text) => Ok(Some(text.trim_end().to_owned())),
+            Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+    fn turn(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError> {
+        let to = to.as_deref().unwrap_or_default();
+        let written = host.write_value(VALUE, to.as_bytes());
+        if written.is_err() && !host.exists(VALUE)? {
+            return Err(HostError::not_applicable(
+                Operation::Write,
+                VALUE,
+                unplugged(),
+            ));
+        }
+        written
+    }
+    fn lacks(&self, host: &Host, _: &Self::State) -> Result<Option<Lack>, HostError> {
+        Ok((!host.exists(VALUE)?).then(unplugged))
+    }
+    fn gone(&self, seen: &Self::State) -> bool {
+        seen.is_none()
+    }
+}
+
+fn knobs(registry: &mut Registry) {
+    toys::knobs(registry);
+    registry.add::<Plug>();
+}
+
+fn machine() -> Machine {
+    Machine::new(
+        toys::memory().file(VALUE, "free", Behaviour::takes_all()),
+        knobs,
+    )
+}
+
+/// How it goes when it is written to: the writer is told, or it has gone when it is read again.
+#[derive(Debug, Clone, Copy)]
+enum Goes {
+    Refusing,
+    Silently,
+}
+
+const WAYS: [Goes; 2] = [Goes::Refusing, Goes::Silently];
+
+impl Goes {
+    fn from_now_on(self, machine: &Machine) {
+        let goes = Behaviour::new(move |tree, path, _| {
+            tree.remove(path);
+            match self {
+                Self::Refusing => Err(ENODEV),
+                Self::Silently => Ok(()),
+            }
+        });
+        behave(machine, VALUE, goes);
+    }
+
+    fn machine(self) -> Machine {
+        let machine = machine();
+        self.from_now_on(&machine);
+        machine
+    }
+}
+
+fn ours() -> Option<String> {
+    Some("ours".to_owned())
+}
+
+fn plain() -> impl Tuning {
+    say(|at| {
+        at.want(&Dial("a".into()), &"5".into());
+        at.want(&Plug, &ours());
+        at.want(&Dial("b".into()), &"5".into());
+    })
+}
+
+fn required() -> impl Tuning {
+    say(|at| {
+        at.want(&Dial("a".into()), &"5".into());
+        at.want(&Plug, &ours()).required();
+        at.want(&Dial("b".into()), &"5".into());
+    })
+}
+
+/// All there is to see but the thing.
+fn others(machine: &Machine) -> Picture {
+    let mut picture = machine.picture();
+    picture.remove(VALUE);
+    picture
+}
+
+fn is_put_back(machine: &Machine, death: &str) {
+    let reverted = process(machine).revert().unwrap();
+    assert_eq!(reverted.left, [], "{death}");
+    assert_eq!(others(machine), others(&self::machine()), "{death}");
+    let shown = machine.memory().get(VALUE);
+    assert!(matches!(shown.as_deref(), None | Some("free")), "{death}");
+    assert!(machine.store().is_empty(), "{death}");
+}
+
+#[test]
+fn of_what_goes_while_it_is_turned_nothing_is_owed_and_the_others_stand() {
+    for goes in WAYS {
+        let machine = goes.machine();
+        let applied = plain().apply(&mut process(&machine)).unwrap();
+        let turned: Vec<&str> = applied.turned.iter().map(|s| s.knob.text.as_str()).collect();
+        assert_eq!(turned, ["a", "b"], "{goes:?}");
+        let [finding] = &applied.findings[..] else {
+            panic!("{goes:?}: {applied:?}");
+        };
+        assert!(
+            matches!(&finding.state, State::NotApplicable { lack } if lack.kind == LackKind::Missing),
+            "{goes:?}: {finding:?}"
+        );
+        let status = process(&machine).status().unwrap();
+        assert_eq!(status.owed.len(), 2, "{goes:?}");
+        assert!(status.refused.is_empty(), "{goes:?}");
+        is_put_back(&machine, &format!("{goes:?}"));
+    }
+}
+
+#[test]
+fn what_went_and_comes_back_is_a_step_again() {
+    for goes in WAYS {
+        let machine = goes.machine();
+        apply(&machine, &plain());
+        assert!(plain().plan(&process(&machine)).unwrap().is_empty());
+        behave(&machine, VALUE, Behaviour::takes_all());
+        machine.memory().change(|tree| tree.set(VALUE, "came"));
+        let plan = plain().plan(&process(&machine)).unwrap();
+        assert_eq!(plan.steps.len(), 1, "{goes:?}");
+        apply(&machine, &plain());
+        assert_eq!(get(&machine, VALUE), "ours", "{goes:?}");
+        process(&machine).revert().unwrap();
+        assert_eq!(get(&machine, VALUE), "came", "{goes:?}");
+        assert_eq!(others(&machine), others(&self::machine()), "{goes:?}");
+        assert!(machine.store().is_empty(), "{goes:?}");
+    }
+}
+
+#[test]
+fn where_it_is_required_all_is_taken_back() {
+    for goes in WAYS {
+        let machine = goes.machine();
+        let error = required().apply(&mut process(&machine)).unwrap_err();
+        let Error::RolledBack { cause } = &error else {
+            panic!("{goes:?}: {error:?}");
+        };
+        assert_eq!(cause.knob, "plug", "{goes:?}");
+        match goes {
+            Goes::Refusing => assert!(matches!(cause.failure, StepFailure::Refused(_))),
+            Goes::Silently => assert!(matches!(cause.failure, StepFailure::NotTaken { .. })),
+        }
+        assert_eq!(others(&machine), others(&self::machine()), "{goes:?}");
+        assert!(machine.store().is_empty(), "{goes:?}");
+    }
+}
+
+#[test]
+fn whoever_dies_while_a_thing_goes_leaves_nothing_that_is_not_put_back() {
+    for goes in WAYS {
+        let prepare = || goes.machine();
+        let writes = at_every_death(prepare, |session| drop(plain().apply(session)), is_put_back);
+        // The intent, three turns and what became of each, and the end.
+        assert_eq!(writes, 8, "{goes:?}");
+        let writes = at_every_death(
+            prepare,
+            |session| drop(required().apply(session)),
+            is_put_back,
+        );
+        assert!(writes > 8, "{goes:?}: {writes}");
+    }
+}
+
+#[test]
+fn what_goes_while_it_is_put_back_is_not_owed_any_more() {
+    for goes in WAYS {
+        let machine = machine();
+        apply(&machine, &plain());
+        goes.from_now_on(&machine);
+        let reverted = process(&machine).revert().unwrap();
+        assert_eq!(reverted.left, [], "{goes:?}");
+        assert_eq!(reverted.undone.len(), 3, "{goes:?}");
+        assert_eq!(machine.memory().get(VALUE), None, "{goes:?}");
+        assert_eq!(others(&machine), others(&self::machine()), "{goes:?}");
+        assert!(machine.store().is_empty(), "{goes:?}");
+    }
+}
+
+#[test]
+fn whoever_dies_while_it_goes_on_the_way_back_leaves_nothing_that_is_not_put_back() {
+    for goes in WAYS {
+        let prepare = || {
+            let machine = machine();
+            apply(&machine, &plain());
+            goes.from_now_on(&machine);
+            machine
+        };
+        let writes = at_every_death(prepare, |session| drop(session.revert()), is_put_back);
+        assert!(writes > 6, "{goes:?}: {writes}");
+    }
+}
+
+/// What refuses and is still there is owed, as ever.
+#[test]
+fn what_refuses_on_the_way_back_and_stays_is_owed_still() {
+    let machine = machine();
+    apply(&machine, &plain());
+    behave(&machine, VALUE, Behaviour::refuses(ENODEV));
+    let reverted = process(&machine).revert().unwrap();
+    assert_eq!(reverted.left.len(), 1);
+    behave(&machine, VALUE, Behaviour::takes_all());
+    is_put_back(&machine, "at last");
+}

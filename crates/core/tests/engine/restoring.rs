@@ -1,0 +1,284 @@
+//! What a knob resets is put back with it: where it has gone meanwhile, and where one moves another.
+
+use std::cell::Cell;
+use std::fmt;
+
+use hosttune_core::journal::Place;
+use hosttune_core::testing::{Behaviour, Fate, Machine, World};
+use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Registry, Tuning};
+use serde::{Deserialize, Serialize};
+
+use crate::support::{
+    self, EINVAL, Fuse, OWNER, apply, at_every_death, behave, get, process, records, say, write,
+};
+use crate::toys;
+
+const MODE: &str = "/sys/motor/mode";
+const CEILING: &str = "/sys/motor/ceiling";
+const SPEED: &str = "/sys/motor/speed";
+const ENODEV: i32 = 19;
+
+/// How a motor runs. Whoever changes it finds the settings as the new mode makes them, or none.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Mode;
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("mode")
+    }
+}
+
+impl Knob for Mode {
+    const NAME: &'static str = "mode";
+    type State = String;
+    fn read(&self, host: &Host) -> Result<String, HostError> {
+        host.read_text(MODE).map(|text| text.trim_end().to_owned())
+    }
+    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+        host.write_value(MODE, to.as_bytes())
+    }
+    fn disturbs(&self, _: &Host, _: &String) -> Result<Vec<AnyKnob>, HostError> {
+        Ok([CEILING, SPEED]
+            .map(|path| AnyKnob::of(&Setting(path.to_owned())))
+            .into())
+    }
+}
+
+/// A setting of a mode; `null` where the mode has none. The ceiling brings the speed down to half of
+/// itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Setting(String);
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Knob for Setting {
+    const NAME: &'static str = "setting";
+    type State = Option<String>;
+    fn read(&self, host: &Host) -> Result<Self::State, HostError> {
+        match host.read_text(&self.0) {
+            Ok(text) => Ok(Some(text.trim_end().to_owned())),
+            Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+    fn turn(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError> {
+        host.write_value(&self.0, to.as_deref().unwrap_or_default().as_bytes())
+    }
+    fn disturbs(&self, _: &Host, _: &Self::State) -> Result<Vec<AnyKnob>, HostError> {
+        let moved = (self.0 == CEILING).then(|| AnyKnob::of(&Self(SPEED.to_owned())));
+        Ok(moved.into_iter().collect())
+    }
+    fn gone(&self, seen: &Self::State) -> bool {
+        seen.is_none()
+    }
+}
+
+fn knobs(registry: &mut Registry) {
+    support::knobs(registry);
+    registry.add::<Mode>();
+    registry.add::<Setting>();
+}
+
+/// What changing the mode does: the settings it makes anew, at 100, and those it takes away.
+fn makes(settings: &'static [&'static str]) -> Behaviour {
+    Behaviour::takes_all().then(move |tree, _| {
+        for setting in [CEILING, SPEED] {
+            if settings.contains(&setting) {
+                tree.set(setting, "100");
+            } else {
+                tree.remove(setting);
+            }
+        }
+    })
+}
+
+fn number() -> Behaviour {
+    Behaviour::integer(0..=100)
+}
+
+fn ceiling() -> Behaviour {
+    number().then(|tree, value| {
+        let half = value.parse::<u32>().unwrap_or_default() / 2;
+        tree.set(SPEED, &half.to_string());
+    })
+}
+
+/// A motor whose settings somebody has made so.
+fn machine(ceiling_at: &str, speed_at: &str) -> Machine {
+    let memory = toys::memory()
+        .file("/sys/fuse", "0", Behaviour::refuses(EINVAL))
+        .file(MODE, "slow", makes(&[CEILING, SPEED]))
+        .file(CEILING, ceiling_at, ceiling())
+        .file(SPEED, speed_at, number());
+    Machine::new(memory, knobs)
+}
+
+fn fast() -> impl Tuning {
+    say(|at| {
+        at.want(&Mode, &"fast".to_owned());
+    })
+}
+
+fn applied(ceiling_at: &str, speed_at: &str) -> Machine {
+    let machine = machine(ceiling_at, speed_at);
+    apply(&machine, &fast());
+    machine
+}
+
+fn setting(machine: &Machine, path: &str) -> Option<String> {
+    machine.memory().get(path)
+}
+
+/// The ceiling is put back first and brings the speed to 20, which is neither what the mode left nor
+/// what it was.
+#[test]
+fn what_an_earlier_restore_has_moved_is_put_back_by_whoever_finishes() {
+    let was = machine("40", "7").picture();
+    let between = Cell::new(0);
+    at_every_death(
+        || applied("40", "7"),
+        |session| drop(session.revert()),
+        |machine, death| {
+            let moved = setting(machine, SPEED).as_deref() == Some("20");
+            between.set(between.get() + usize::from(moved));
+            let reverted = process(machine).revert().unwrap();
+            assert_eq!(reverted.left, [], "{death}");
+            assert_eq!(machine.picture(), was, "{death}");
+            assert!(machine.store().is_empty(), "{death}");
+        },
+    );
+    // After the one write, within it, and before the next.
+    assert_eq!(between.get(), 3);
+}
+
+#[test]
+fn what_an_earlier_restore_has_moved_is_put_back_by_a_rollback_too() {
+    let was = machine("40", "7").picture();
+    let tuning = say(|at| {
+        at.want(&Mode, &"fast".to_owned());
+        at.want(&Setting(SPEED.to_owned()), &Some("90".to_owned()));
+        at.want(&Fuse, &"5".into()).required();
+    });
+    at_every_death(
+        || machine("40", "7"),
+        |session| drop(tuning.apply(session)),
+        |machine, death| {
+            let reverted = process(machine).revert().unwrap();
+            assert_eq!(reverted.left, [], "{death}");
+            assert_eq!(machine.picture(), was, "{death}");
+            assert!(machine.store().is_empty(), "{death}");
+        },
+    );
+}
+
+/// Where the ceiling is as the mode made it, nothing moves the speed: who moved it is a stranger.
+#[test]
+fn a_strangers_setting_survives_where_no_restore_can_have_moved_it() {
+    let survived = Cell::new(0);
+    at_every_death(
+        || applied("100", "7"),
+        |session| drop(session.revert()),
+        |machine, death| {
+            let bytes = machine.store().bytes(Place::Boot, OWNER);
+            let records = records(&bytes.unwrap_or_default());
+            let reset = records.iter().any(|record| record["record"] == "reset");
+            if !reset || setting(machine, SPEED).as_deref() != Some("100") {
+                return;
+            }
+            survived.set(survived.get() + 1);
+            write(machine, SPEED, "9");
+            let reverted = process(machine).revert().unwrap();
+            assert_eq!(reverted.left, [], "{death}");
+            assert_eq!(setting(machine, SPEED).as_deref(), Some("9"), "{death}");
+            assert_eq!(get(machine, MODE), "slow", "{death}");
+            assert!(machine.store().is_empty(), "{death}");
+        },
+    );
+    // After the record, and before the write that follows it.
+    assert_eq!(survived.get(), 2);
+}
+
+#[test]
+fn a_setting_that_its_mode_has_no_more_is_passed_over() {
+    let machine = applied("40", "7");
+    behave(&machine, MODE, makes(&[CEILING]));
+    behave(&machine, CEILING, number());
+    let fate = Fate::lives();
+    let reverted = machine.session(&fate).unwrap().revert().unwrap();
+    assert_eq!(reverted.left, []);
+    assert_eq!(setting(&machine, CEILING).as_deref(), Some("40"));
+    assert_eq!(setting(&machine, SPEED), None);
+    // The mode and the ceiling: what is not there is not written to.
+    assert_eq!(fate.changes(), 2);
+    assert!(machine.store().is_empty());
+}
+
+#[test]
+fn a_setting_that_goes_while_it_is_put_back_is_passed_over() {
+    for answer in [Ok(()), Err(ENODEV)] {
+        let prepare = || {
+            let machine = applied("40", "7");
+            let goes = Behaviour::new(move |tree, path, _| {
+                tree.remove(path);
+                answer
+            });
+            behave(&machine, CEILING, goes);
+            machine
+        };
+        let is_put_back = |machine: &Machine, death: &str| {
+            let reverted = process(machine).revert().unwrap();
+            assert_eq!(reverted.left, [], "{death}");
+            assert_eq!(get(machine, MODE), "slow", "{death}");
+            assert_eq!(setting(machine, CEILING), None, "{death}");
+            assert_eq!(setting(machine, SPEED).as_deref(), Some("7"), "{death}");
+            assert!(machine.store().is_empty(), "{death}");
+        };
+        is_put_back(&prepare(), "nobody dying");
+        at_every_death(prepare, |session| drop(session.revert()), is_put_back);
+    }
+}
+
+/// What makes it anew is to find what it was.
+#[test]
+fn a_setting_that_has_gone_and_is_made_anew_by_the_way_back_is_what_it_was() {
+    let was = machine("40", "7").picture();
+    let prepare = || {
+        let machine = applied("40", "7");
+        machine.memory().change(|tree| tree.remove(SPEED));
+        machine
+    };
+    let is_put_back = |machine: &Machine, death: &str| {
+        let reverted = process(machine).revert().unwrap();
+        assert_eq!(reverted.left, [], "{death}");
+        assert_eq!(machine.picture(), was, "{death}");
+        assert!(machine.store().is_empty(), "{death}");
+    };
+    is_put_back(&prepare(), "nobody dying");
+    at_every_death(prepare, |session| drop(session.revert()), is_put_back);
+}
+
+/// Somebody else uses it by now, say: there is nothing that it could be put back to.
+#[test]
+fn a_setting_that_was_not_there_before_and_stays_is_left_as_it_is() {
+    let prepare = || {
+        let machine = machine("40", "7");
+        machine.memory().change(|tree| tree.remove(SPEED));
+        apply(&machine, &fast());
+        assert_eq!(setting(&machine, SPEED).as_deref(), Some("100"));
+        behave(&machine, MODE, Behaviour::takes_all());
+        machine
+    };
+    let is_put_back = |machine: &Machine, death: &str| {
+        let reverted = process(machine).revert().unwrap();
+        assert_eq!(reverted.left, [], "{death}");
+        assert_eq!(get(machine, MODE), "slow", "{death}");
+        assert_eq!(setting(machine, CEILING).as_deref(), Some("40"), "{death}");
+        assert!(machine.store().is_empty(), "{death}");
+    };
+    is_put_back(&prepare(), "nobody dying");
+    at_every_death(prepare, |session| drop(session.revert()), is_put_back);
+}
