@@ -435,7 +435,8 @@ fn displaced(
                     return Some((place, last, false));
                 }
             }
-            // What it lacks, a step of this plan provides, before it or after it.
+            // What it lacks, a step of this plan provides: the last of that knob before it, or one
+            // after it.
             Some(Outcome::Lacking(
                 _,
                 Lack {
@@ -443,12 +444,19 @@ fn displaced(
                     ..
                 },
             )) => {
-                let provides = (0..order.len()).find(|&other| {
-                    matches!(&outcomes[other], Some(Outcome::Step { .. }))
-                        && declared[order[other]].target.as_ref().is_some_and(|step| {
-                            step.knob == *cure && step.kind.counts_as(cure, &step.to, state)
-                        })
-                });
+                let turned = |other: usize| {
+                    let step = declared[order[other]].target.as_ref();
+                    step.filter(|step| {
+                        matches!(&outcomes[other], Some(Outcome::Step { .. })) && step.knob == *cure
+                    })
+                };
+                let provides = |&other: &usize| {
+                    turned(other).is_some_and(|step| step.kind.counts_as(cure, &step.to, state))
+                };
+                let before = (0..place).rev().find(|&other| turned(other).is_some());
+                let provides = before
+                    .filter(provides)
+                    .or_else(|| (place + 1..order.len()).find(provides));
                 if let Some(provides) = provides {
                     return Some((place, provides, true));
                 }

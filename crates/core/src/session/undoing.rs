@@ -360,6 +360,10 @@ impl Session {
             let kind = self
                 .kind_or_malformed(knob)
                 .map_err(|error| failed(chain(&error)))?;
+            if kind.gone(knob, target) {
+                // It was not there before: there is no state that it could be put back to.
+                continue;
+            }
             let now = match kind.read(knob, &self.host) {
                 Ok(now) if kind.gone(knob, &now) => continue,
                 Ok(now) => now,

@@ -33,7 +33,11 @@ fn what_was_busy_is_a_step_again_in_the_next_plan_and_turned_by_the_next_apply()
     let machine = refusing(EBUSY);
     let was = machine.picture();
     let applied = fuse_and_dial().apply(&mut process(&machine)).unwrap();
-    let turned: Vec<&str> = applied.turned.iter().map(|s| s.knob.text.as_str()).collect();
+    let turned: Vec<&str> = applied
+        .turned
+        .iter()
+        .map(|s| s.knob.text.as_str())
+        .collect();
     assert_eq!(turned, ["a"]);
     let [finding] = &applied.findings[..] else {
         panic!("{applied:?}");
@@ -94,7 +98,10 @@ fn a_required_step_that_is_busy_takes_all_back_and_is_not_remembered() {
         panic!("{error:?}");
     };
     assert_eq!(cause.knob, "fuse");
-    assert!(matches!(cause.failure, StepFailure::Refused(_)), "{cause:?}");
+    assert!(
+        matches!(cause.failure, StepFailure::Refused(_)),
+        "{cause:?}"
+    );
     assert_eq!(machine.picture(), was);
     assert!(machine.store().is_empty());
     assert_eq!(tuning.plan(&process(&machine)).unwrap().steps.len(), 3);

@@ -141,7 +141,11 @@ fn of_what_goes_while_it_is_turned_nothing_is_owed_and_the_others_stand() {
     for goes in WAYS {
         let machine = goes.machine();
         let applied = plain().apply(&mut process(&machine)).unwrap();
-        let turned: Vec<&str> = applied.turned.iter().map(|s| s.knob.text.as_str()).collect();
+        let turned: Vec<&str> = applied
+            .turned
+            .iter()
+            .map(|s| s.knob.text.as_str())
+            .collect();
         assert_eq!(turned, ["a", "b"], "{goes:?}");
         let [finding] = &applied.findings[..] else {
             panic!("{goes:?}: {applied:?}");
