@@ -82,7 +82,7 @@ enum Goes {
 const WAYS: [Goes; 2] = [Goes::Refusing, Goes::Silently];
 
 impl Goes {
-    fn from_now_on(self, machine: &Machine) {
+    fn begins_on(self, machine: &Machine) {
         let goes = Behaviour::new(move |tree, path, _| {
             tree.remove(path);
             match self {
@@ -95,7 +95,7 @@ impl Goes {
 
     fn machine(self) -> Machine {
         let machine = machine();
-        self.from_now_on(&machine);
+        self.begins_on(&machine);
         machine
     }
 }
@@ -219,7 +219,7 @@ fn what_goes_while_it_is_put_back_is_not_owed_any_more() {
     for goes in WAYS {
         let machine = machine();
         apply(&machine, &plain());
-        goes.from_now_on(&machine);
+        goes.begins_on(&machine);
         let reverted = process(&machine).revert().unwrap();
         assert_eq!(reverted.left, [], "{goes:?}");
         assert_eq!(reverted.undone.len(), 3, "{goes:?}");
@@ -235,7 +235,7 @@ fn whoever_dies_while_it_goes_on_the_way_back_leaves_nothing_that_is_not_put_bac
         let prepare = || {
             let machine = machine();
             apply(&machine, &plain());
-            goes.from_now_on(&machine);
+            goes.begins_on(&machine);
             machine
         };
         let writes = at_every_death(prepare, |session| drop(session.revert()), is_put_back);
