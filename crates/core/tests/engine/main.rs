@@ -12,6 +12,10 @@
 #[expect(dead_code, reason = "the strategies are the laws' own")]
 mod toys;
 
+#[path = "../laws/motor.rs"]
+#[expect(dead_code, reason = "the strategies are the laws' own")]
+mod motor;
+
 mod applying;
 mod busy;
 mod errors;

@@ -1,120 +1,28 @@
 //! What a knob resets is put back with it: where it has gone meanwhile, and where one moves another.
 
 use std::cell::Cell;
-use std::fmt;
 
 use hosttune_core::journal::Place;
 use hosttune_core::testing::{Behaviour, Fate, Machine, World};
-use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Registry, Tuning};
-use serde::{Deserialize, Serialize};
+use hosttune_core::{Registry, Tuning};
 
+use crate::motor::{self, CEILING, MODE, Mode, SPEED, Setting, makes, with_motor};
 use crate::support::{
     self, EINVAL, Fuse, OWNER, apply, at_every_death, behave, get, process, records, say, write,
 };
 use crate::toys;
 
-const MODE: &str = "/sys/motor/mode";
-const CEILING: &str = "/sys/motor/ceiling";
-const SPEED: &str = "/sys/motor/speed";
 const ENODEV: i32 = 19;
-
-/// How a motor runs. Whoever changes it finds the settings as the new mode makes them, or none.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Mode;
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("mode")
-    }
-}
-
-impl Knob for Mode {
-    const NAME: &'static str = "mode";
-    type State = String;
-    fn read(&self, host: &Host) -> Result<String, HostError> {
-        host.read_text(MODE).map(|text| text.trim_end().to_owned())
-    }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
-        host.write_value(MODE, to.as_bytes())
-    }
-    fn disturbs(&self, _: &Host, _: &String) -> Result<Vec<AnyKnob>, HostError> {
-        Ok([CEILING, SPEED]
-            .map(|path| AnyKnob::of(&Setting(path.to_owned())))
-            .into())
-    }
-}
-
-/// A setting of a mode; `null` where the mode has none. The ceiling brings the speed down to half of
-/// itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Setting(String);
-
-impl fmt::Display for Setting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Knob for Setting {
-    const NAME: &'static str = "setting";
-    type State = Option<String>;
-    fn read(&self, host: &Host) -> Result<Self::State, HostError> {
-        match host.read_text(&self.0) {
-            Ok(text) => Ok(Some(text.trim_end().to_owned())),
-            Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-    fn turn(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError> {
-        host.write_value(&self.0, to.as_deref().unwrap_or_default().as_bytes())
-    }
-    fn disturbs(&self, _: &Host, _: &Self::State) -> Result<Vec<AnyKnob>, HostError> {
-        let moved = (self.0 == CEILING).then(|| AnyKnob::of(&Self(SPEED.to_owned())));
-        Ok(moved.into_iter().collect())
-    }
-    fn gone(&self, seen: &Self::State) -> bool {
-        seen.is_none()
-    }
-}
 
 fn knobs(registry: &mut Registry) {
     support::knobs(registry);
-    registry.add::<Mode>();
-    registry.add::<Setting>();
+    motor::knobs(registry);
 }
 
-/// What changing the mode does: the settings it makes anew, at 100, and those it takes away.
-fn makes(settings: &'static [&'static str]) -> Behaviour {
-    Behaviour::takes_all().then(move |tree, _| {
-        for setting in [CEILING, SPEED] {
-            if settings.contains(&setting) {
-                tree.set(setting, "100");
-            } else {
-                tree.remove(setting);
-            }
-        }
-    })
-}
-
-fn number() -> Behaviour {
-    Behaviour::integer(0..=100)
-}
-
-fn ceiling() -> Behaviour {
-    number().then(|tree, value| {
-        let half = value.parse::<u32>().unwrap_or_default() / 2;
-        tree.set(SPEED, &half.to_string());
-    })
-}
-
-/// A motor whose settings somebody has made so.
+/// The laws' motor, and something that refuses.
 fn machine(ceiling_at: &str, speed_at: &str) -> Machine {
-    let memory = toys::memory()
-        .file("/sys/fuse", "0", Behaviour::refuses(EINVAL))
-        .file(MODE, "slow", makes(&[CEILING, SPEED]))
-        .file(CEILING, ceiling_at, ceiling())
-        .file(SPEED, speed_at, number());
-    Machine::new(memory, knobs)
+    let memory = toys::memory().file("/sys/fuse", "0", Behaviour::refuses(EINVAL));
+    Machine::new(with_motor(memory, ceiling_at, speed_at), knobs)
 }
 
 fn fast() -> impl Tuning {
@@ -206,7 +114,6 @@ fn a_strangers_setting_survives_where_no_restore_can_have_moved_it() {
 fn a_setting_that_its_mode_has_no_more_is_passed_over() {
     let machine = applied("40", "7");
     behave(&machine, MODE, makes(&[CEILING]));
-    behave(&machine, CEILING, number());
     let fate = Fate::lives();
     let reverted = machine.session(&fate).unwrap().revert().unwrap();
     assert_eq!(reverted.left, []);

@@ -4,10 +4,12 @@
 //! stands below where not.
 
 mod machine;
+mod motor;
 
 use hosttune_core::testing::laws::{self, Death};
 use hosttune_core::testing::{Machine, Moment, World};
 use machine::{Want, machine, wants};
+use motor::{MODES, motor, runs};
 use proptest::prelude::*;
 
 fn cases(usual: u32) -> ProptestConfig {
@@ -92,6 +94,25 @@ proptest! {
     }
 
     #[test]
+    fn a_motor_is_as_it_was_after_any_number_of_applies(
+        tunings in prop::collection::vec(runs(&MODES), 1..4),
+        ceiling in prop::sample::select(vec![40, 100_u8]),
+        speed in prop::sample::select(vec![7, 100_u8]),
+    ) {
+        let motor = motor(ceiling, speed);
+        laws::apply_then_revert(&motor, &tunings)?;
+        laws::apply_then_plan(&motor, &tunings[0])?;
+        laws::apply_then_verify(&motor, &tunings[0])?;
+    }
+
+    #[test]
+    fn a_failing_step_leaves_the_motor_as_it_was(
+        runs in runs(&MODES), change in 0..6_u64, moment in moment(),
+    ) {
+        laws::failing_step(&motor(40, 7), &runs, change, moment)?;
+    }
+
+    #[test]
     fn a_power_cut_takes_the_boot_and_keeps_the_way_back(
         finished in wants(), dying in wants(), write in 0..40_u64, moment in moment(), zeros: bool,
     ) {
@@ -121,5 +142,23 @@ proptest! {
     #[test]
     fn die_then_recover(finished in wants(), dying in wants(), deaths in deaths()) {
         laws::die_then_recover(&machine(), &finished, &dying, &deaths)?;
+    }
+
+    #[test]
+    fn a_motor_is_as_it_was_wherever_one_dies(
+        tunings in prop::collection::vec(runs(&MODES), 1..4),
+        deaths in deaths(),
+        ceiling in prop::sample::select(vec![40, 100_u8]),
+        speed in prop::sample::select(vec![7, 100_u8]),
+    ) {
+        laws::die_anywhere(&motor(ceiling, speed), &tunings, &deaths)?;
+    }
+
+    #[test]
+    fn a_motor_is_as_the_last_finished_apply_left_it(
+        // From a mode without settings, what one apply does gives the next one more to do.
+        finished in runs(&MODES[..2]), dying in runs(&MODES[..2]), deaths in deaths(),
+    ) {
+        laws::die_then_recover(&motor(40, 7), &finished, &dying, &deaths)?;
     }
 }

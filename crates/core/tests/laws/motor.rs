@@ -1,0 +1,183 @@
+//! A motor: a mode makes its settings anew or has none, and one setting moves another.
+
+use std::fmt;
+
+use hosttune_core::error::Operation;
+use hosttune_core::testing::{Behaviour, Machine, Memory};
+use hosttune_core::{
+    AnyKnob, Error, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Planner, Registry, Tuning,
+};
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+pub(crate) const MODE: &str = "/sys/motor/mode";
+pub(crate) const CEILING: &str = "/sys/motor/ceiling";
+pub(crate) const SPEED: &str = "/sys/motor/speed";
+
+/// How a motor runs. Whoever changes it finds the settings as the new mode makes them, or none.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Mode;
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("mode")
+    }
+}
+
+impl Knob for Mode {
+    const NAME: &'static str = "mode";
+    type State = String;
+    fn read(&self, host: &Host) -> Result<String, HostError> {
+        host.read_text(MODE).map(|text| text.trim_end().to_owned())
+    }
+    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+        host.write_value(MODE, to.as_bytes())
+    }
+    fn disturbs(&self, _: &Host, _: &String) -> Result<Vec<AnyKnob>, HostError> {
+        Ok([CEILING, SPEED]
+            .map(|path| AnyKnob::of(&Setting(path.to_owned())))
+            .into())
+    }
+}
+
+/// A setting of a mode; `null` where the mode has none. The ceiling brings the speed down to half of
+/// itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Setting(pub(crate) String);
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn no_setting() -> Lack {
+    Lack::new(LackKind::Missing, "this mode has no such setting")
+}
+
+impl Knob for Setting {
+    const NAME: &'static str = "setting";
+    type State = Option<String>;
+    fn read(&self, host: &Host) -> Result<Self::State, HostError> {
+        match host.read_text(&self.0) {
+            Ok(text) => Ok(Some(text.trim_end().to_owned())),
+            Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+    fn turn(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError> {
+        let to = to.as_deref().unwrap_or_default();
+        host.write_value(&self.0, to.as_bytes())
+            .map_err(|error| match error.kind() {
+                HostErrorKind::Missing => {
+                    HostError::not_applicable(Operation::Write, &self.0, no_setting())
+                }
+                _ => error,
+            })
+    }
+    fn lacks(&self, host: &Host, _: &Self::State) -> Result<Option<Lack>, HostError> {
+        let lack = || no_setting().cured_by(&Mode, &"fast".to_owned());
+        Ok((!host.exists(&self.0)?).then(lack))
+    }
+    fn disturbs(&self, _: &Host, _: &Self::State) -> Result<Vec<AnyKnob>, HostError> {
+        let moved = (self.0 == CEILING).then(|| AnyKnob::of(&Self(SPEED.to_owned())));
+        Ok(moved.into_iter().collect())
+    }
+    fn gone(&self, seen: &Self::State) -> bool {
+        seen.is_none()
+    }
+}
+
+pub(crate) fn knobs(registry: &mut Registry) {
+    registry.add::<Mode>();
+    registry.add::<Setting>();
+}
+
+/// What changing the mode does: the settings it makes anew, at 100, and those it takes away. In the
+/// mode `bare` there are none.
+pub(crate) fn makes(settings: &'static [&'static str]) -> Behaviour {
+    Behaviour::new(move |tree, path, value| {
+        // Writing the mode that it is in changes nothing.
+        if tree.get(path).as_deref() == Some(value) {
+            return Ok(());
+        }
+        tree.set(path, value);
+        for setting in [CEILING, SPEED] {
+            if settings.contains(&setting) && value != "bare" {
+                tree.set(setting, "100");
+            } else {
+                tree.remove(setting);
+            }
+        }
+        Ok(())
+    })
+}
+
+fn number() -> Behaviour {
+    Behaviour::integer(0..=100)
+}
+
+fn ceiling() -> Behaviour {
+    number().then(|tree, value| {
+        let half = value.parse::<u32>().unwrap_or_default() / 2;
+        if tree.get(SPEED).is_some() {
+            tree.set(SPEED, &half.to_string());
+        }
+    })
+}
+
+/// Adds a motor whose settings somebody has made so.
+pub(crate) fn with_motor(memory: Memory, ceiling_at: &str, speed_at: &str) -> Memory {
+    memory
+        .file(MODE, "slow", makes(&[CEILING, SPEED]))
+        .file(CEILING, ceiling_at, ceiling())
+        .file(SPEED, speed_at, number())
+}
+
+pub(crate) const MODES: [&str; 3] = ["slow", "fast", "bare"];
+
+/// What somebody may want of a motor, in some order.
+#[derive(Debug, Clone)]
+pub(crate) struct Runs(Vec<Want>);
+
+#[derive(Debug, Clone)]
+enum Want {
+    Mode(&'static str),
+    Setting(&'static str, u8),
+}
+
+impl Tuning for Runs {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        for want in &self.0 {
+            match want {
+                Want::Mode(to) => at.want(&Mode, &(*to).to_owned()),
+                Want::Setting(path, to) => {
+                    at.want(&Setting((*path).to_owned()), &Some(to.to_string()))
+                }
+            };
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn runs(modes: &[&'static str]) -> impl Strategy<Value = Runs> {
+    let mode = prop::sample::select(modes.to_vec());
+    let number = || prop::option::of(prop::sample::select(vec![0, 7, 20, 40, 50, 100_u8]));
+    (prop::option::of(mode), number(), number())
+        .prop_map(|(mode, ceiling, speed)| {
+            let wants = [
+                mode.map(Want::Mode),
+                ceiling.map(|to| Want::Setting(CEILING, to)),
+                speed.map(|to| Want::Setting(SPEED, to)),
+            ];
+            wants.into_iter().flatten().collect::<Vec<_>>()
+        })
+        .prop_shuffle()
+        .prop_map(Runs)
+}
+
+/// A machine with a motor and nothing else.
+pub(crate) fn motor(ceiling_at: u8, speed_at: u8) -> Machine {
+    let (ceiling_at, speed_at) = (ceiling_at.to_string(), speed_at.to_string());
+    Machine::new(with_motor(Memory::new(), &ceiling_at, &speed_at), knobs)
+}
