@@ -34,7 +34,7 @@
 //! # Vocabulary
 //! - [`Machine`]: runs commands and ends, by [`Machine::cut_power`] if need be; [`Builder`] is one to be.
 //! - [`Kernel`]: which stock kernel. `scripts/machine` unpacks them; nothing is fetched here.
-//! - [`Udev`]: stock udev, for tests in there.
+//! - [`Udev`]: stock udev, for tests in there; [`tuned()`]: stock tuned, to be measured beside.
 //! - [`StateDisk`]: what machines leave to those after them: `/etc` and `/var`.
 //! - [`inside_stock_kernels!`], [`inside_every_kernel!`]: tests in there; [`with_stock_kernels!`]: tests
 //!   out here that start machines.
@@ -61,6 +61,7 @@ mod share;
 mod shell;
 mod snapshot;
 mod traced;
+mod tuned;
 mod udev;
 
 pub use builder::Builder;
@@ -74,4 +75,5 @@ pub use serial::Stream;
 pub use share::is_shared_out;
 pub use snapshot::{Difference, Seen, Snapshot, Subtree};
 pub use traced::{Stop, Traced};
+pub use tuned::tuned;
 pub use udev::Udev;
