@@ -8,6 +8,10 @@
 //! not set what it was to set and where a count is over its limit; where only the time is, which on a
 //! busy machine says little, it does so with `-- --check`.
 //!
+//! An emulated processor makes a process that starts dear, and a wait of the kernel's not: so the
+//! second part can be had on a real one, `-- --here loop7`, with a loop device of yours that nobody
+//! uses. Its scheduler is switched and put back; nothing else is touched, and tuned has no part in it.
+//!
 //! tuned is given what it may ask for: its one-shot mode, no dynamic tuning, a disk that is named,
 //! modules that are compiled, and all of Python in memory, for the machine's `/usr` is slow to open
 //! files in. It has no hdparm, which it would start for each disk, no D-Bus, and no log file. Hosttune
@@ -29,7 +33,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use hosttune::blockdev::{self, Disk, DiskKind, Offered, Rule, Rules, SchedulerName, Transport};
+use hosttune::blockdev::{
+    self, Disk, DiskKind, Glob, GlobError, Offered, Rule, Rules, SchedulerName, Transport,
+};
 use hosttune::boot::Modules;
 use hosttune::cli::{self, HostProfile, Options, Setting};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
@@ -85,15 +91,26 @@ const SCHEDULER: &str = "scheduler";
 /// One of both.
 struct Same(&'static str);
 
-const SETTINGS: &[Setting] = &[Setting {
-    name: "scheduler",
-    value: "NAME",
-    help: "The scheduler of the virtio disk",
-    check: |name| {
-        let parsed = name.parse::<SchedulerName>();
-        parsed.map(drop).map_err(|error| error.to_string())
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "scheduler",
+        value: "NAME",
+        help: "The scheduler of the disk",
+        check: |name| {
+            let parsed = name.parse::<SchedulerName>();
+            parsed.map(drop).map_err(|error| error.to_string())
+        },
     },
-}];
+    Setting {
+        name: "disk",
+        value: "NAME",
+        help: "The disk [default: those of virtio]",
+        check: |name| {
+            let parsed = name.parse::<Glob>();
+            parsed.map(drop).map_err(|error| error.to_string())
+        },
+    },
+];
 
 impl HostProfile for Same {
     fn name(&self) -> &'static str {
@@ -118,7 +135,17 @@ impl HostProfile for Same {
     }
 
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {
-        let rule = Rule::new("virtio").transport(Transport::Virtio);
+        let wrong = |error: String| Error::tuning(error, "name one that is there");
+        let rule = match options.setting("disk") {
+            Some(name) => Rule::new("disk")
+                .kind(DiskKind::Disk)
+                .kind(DiskKind::Loop)
+                .kernel_name(
+                    name.parse()
+                        .map_err(|error: GlobError| wrong(error.to_string()))?,
+                ),
+            None => Rule::new("virtio").transport(Transport::Virtio),
+        };
         let rule = match options.setting("scheduler") {
             Some(name) => rule.scheduler(name.parse().map_err(|error| {
                 Error::tuning(format!("{error}"), "name one that the kernel offers")
@@ -165,12 +192,14 @@ struct Subject {
 }
 
 impl Subject {
-    fn find() -> Self {
+    /// The disk of this name, or the virtio disk.
+    fn find(name: Option<&str>) -> Self {
         let host = Host::new(LinuxHost::at("/").unwrap());
         let disks = Disk::all(&host).unwrap();
-        let mut disks = disks
-            .iter()
-            .filter(|disk| disk.transport == Transport::Virtio);
+        let mut disks = disks.iter().filter(|disk| match name {
+            Some(name) => disk.name.as_str() == name,
+            None => disk.transport == Transport::Virtio,
+        });
         let (disk, more) = (disks.next().unwrap(), disks.count());
         assert_eq!(more, 0, "the machine has more than one virtio disk");
         let offered = Offered::of(&host, &disk.name).unwrap().unwrap();
@@ -402,7 +431,14 @@ fn beside_the_write(subject: &Subject, directory: &Path, asked: &Asked, judgemen
     let program = program.to_str().unwrap();
     let ours = Invocation {
         program,
-        arguments: &["apply", "--yes", "--scheduler", &subject.other],
+        arguments: &[
+            "apply",
+            "--yes",
+            "--disk",
+            &subject.disk,
+            "--scheduler",
+            &subject.other,
+        ],
     };
     let revert = Invocation {
         program,
@@ -447,6 +483,7 @@ struct Asked {
     pairs: usize,
     check: bool,
     table: bool,
+    here: Option<String>,
 }
 
 impl Asked {
@@ -462,6 +499,7 @@ impl Asked {
             pairs: value("--pairs").map_or(PAIRS, |number| number.parse().unwrap()),
             check: has("--check"),
             table: has("--table"),
+            here: value("--here"),
         }
     }
 
@@ -506,15 +544,23 @@ fn main() -> ExitCode {
         return cli::main(&Same(name));
     }
     let asked = Asked::of_process();
+    let mut judgement = Judgement::default();
+    if let Some(name) = &asked.here {
+        let directory = tempfile::tempdir().unwrap();
+        let subject = Subject::find(Some(name));
+        let program = directory.path().join(SCHEDULER);
+        std::fs::copy(std::env::current_exe().unwrap(), program).unwrap();
+        beside_the_write(&subject, directory.path(), &asked, &mut judgement);
+        return ExitCode::from(u8::from(asked.check && judgement.time_fails));
+    }
     if !is_inside() {
         return in_the_machine(&asked);
     }
-    let mut judgement = Judgement::default();
     // Before /run is another, and where opening a file costs nothing.
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     run_on_disk();
-    let subject = Subject::find();
+    let subject = Subject::find(None);
     install(directory, &subject);
     for name in [ALL, SCHEDULER] {
         std::fs::copy(std::env::current_exe().unwrap(), directory.join(name)).unwrap();

@@ -431,7 +431,7 @@ fn disks_processors_and_memory_are_tuned_and_go_back() {
     let notes = plan["notes"].to_string();
     assert!(notes.contains("the rule nvme matches nvme0n1"), "{notes}");
     assert!(
-        notes.contains("the rule solid-state misses sdb by the rotational alone"),
+        notes.contains("the rule solid-state misses sdb by one condition: rotational is true"),
         "{notes}"
     );
     let ran = tree.gaming(&["apply", "--yes"]);
@@ -880,10 +880,25 @@ fn a_second_process_is_told_who_is_at_work() {
     }
     let ran = tree.gaming(&["revert", "--yes", "--json"]);
     assert_eq!(ran.document()["outcome"], "refused");
+    let begun = std::time::Instant::now();
+    tree.gaming(&["apply", "--yes", "--wait", "1"])
+        .refused(3, "gaming");
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(1));
+    assert!(tree.snapshot() == applied);
+    // Whoever may be asked something waits for nobody.
+    assert_eq!(tree.gaming(&["apply", "--wait", "1"]).exit, 2);
     // Looking is not changing.
     assert_eq!(tree.gaming(&["plan"]).exit, 0);
     assert_eq!(tree.gaming(&["verify"]).exit, 0);
+    let waiting = tree
+        .command(&["apply", "--yes", "--wait", "60"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
     drop(lock);
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(tree.gaming(&["revert", "--yes"]).exit, 0);
 }
 

@@ -212,6 +212,20 @@ impl Conditions {
         }
     }
 
+    /// How many conditions are said.
+    pub(crate) fn stated(&self) -> usize {
+        let said = [
+            !self.kind.is_empty(),
+            !self.transport.is_empty(),
+            self.rotational.is_some(),
+            self.size_at_least.or(self.size_at_most).is_some(),
+            self.model.is_some(),
+            self.by_id.is_some(),
+            self.name.is_some(),
+        ];
+        said.into_iter().filter(|said| *said).count()
+    }
+
     /// The facts that are needed to tell.
     pub fn facts(&self) -> Facts {
         Facts {

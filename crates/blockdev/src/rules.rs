@@ -166,20 +166,27 @@ impl Rules {
 }
 
 impl Tally {
-    fn note(&self, at: &mut Planner<'_>, rule: &str) {
+    fn note(&self, at: &mut Planner<'_>, rule: &str, conditions: usize) {
         if self.taken.count == 0 {
             at.note(format!("the rule {rule} matches no disk"));
         } else {
             at.note(format!("the rule {rule} matches {}", self.taken.text()));
         }
-        for (condition, missed) in &self.missed {
-            let shown = match missed.names.count {
-                1 => format!("is {}", missed.shown),
-                _ => format!("of the first is {}", missed.shown),
+        // Of a rule with one condition every other disk is missed by it: that is worth a line only
+        // where it may be the condition that is wrong.
+        let missed = self
+            .missed
+            .iter()
+            .filter(|_| self.taken.count == 0 || conditions > 1);
+        for (condition, missed) in missed {
+            let of_first = match missed.names.first.as_slice() {
+                [first, _, ..] => format!("{condition} of {first}"),
+                _ => condition.to_string(),
             };
             at.note(format!(
-                "the rule {rule} misses {} by the {condition} alone, which {shown}",
-                missed.names.text()
+                "the rule {rule} misses {} by one condition: {of_first} is {}",
+                missed.names.text(),
+                missed.shown
             ));
         }
         if self.elsewhere.count > 0 {
@@ -266,7 +273,8 @@ struct Noted<'r> {
 
 impl Tuning for Noted<'_> {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
-        self.tally.note(at, &self.rule.name);
+        let conditions = self.rule.disks.stated();
+        self.tally.note(at, &self.rule.name, conditions);
         Ok(())
     }
 }

@@ -9,12 +9,15 @@ pub struct Call {
 }
 
 impl Call {
-    /// `PROGRAM apply --only blockdev --device NODE --yes`, with what a host binary understands.
+    /// `PROGRAM apply --only blockdev --device NODE --yes --wait 60`, with what a host binary understands.
     ///
     /// udev stops what takes longer than three minutes, and the event waits for it: what follows is
     /// queued behind.
     pub fn apply(program: &str) -> Self {
-        let arguments = ["apply", "--only", "blockdev", "--device", "%N", "--yes"];
+        // Those of disks that come together are called together.
+        let arguments = [
+            "apply", "--only", "blockdev", "--device", "%N", "--yes", "--wait", "60",
+        ];
         let arguments = arguments.map(str::to_owned);
         Self {
             arguments: [program.to_owned()].into_iter().chain(arguments).collect(),

@@ -54,9 +54,8 @@ fn a_rule_takes_the_disks_that_meet_it_in_the_order_of_their_names() {
         plan.notes,
         [
             "the rule nvme matches nvme0n1, nvme1n1",
-            "the rule nvme misses sda, sdb by the transport alone, which of the first is sata",
             "the rule solid matches sdb",
-            "the rule solid misses sda by the rotational alone, which is true",
+            "the rule solid misses sda by one condition: rotational is true",
         ]
     );
 }
@@ -101,9 +100,27 @@ fn a_rule_that_matches_nothing_is_a_note() {
     assert!(
         plan.notes
             .iter()
-            .any(|note| note.contains("misses sda by the transport alone")),
+            .any(|note| note.contains("misses sda by one condition: transport is sata")),
         "{:?}",
         plan.notes
+    );
+}
+
+/// Of a rule with one condition every disk that it does not take is missed by one: that is said where it
+/// takes none, as the condition may be wrong then.
+#[test]
+fn what_one_condition_misses_is_said_where_it_takes_nothing() {
+    let notes = |transport| {
+        let rule = Rule::new("one").transport(transport);
+        plan(&Rules::new([rule.queue(Attribute::Nomerges, 1)])).notes
+    };
+    assert_eq!(notes(Transport::Sata), ["the rule one matches sda, sdb"]);
+    assert_eq!(
+        notes(Transport::Mmc),
+        [
+            "the rule one matches no disk",
+            "the rule one misses nvme0n1, nvme1n1, sda, sdb by one condition: transport of nvme0n1 is nvme",
+        ]
     );
 }
 

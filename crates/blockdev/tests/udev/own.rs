@@ -49,7 +49,7 @@ fn a_program_is_called_for_disks_that_come_and_is_no_fight_for_others() {
     let own = OwnRules::new("x").call(Call::apply("/usr/bin/gaming"));
     let text = own.to_text().unwrap();
     assert!(text.contains("ENV{DEVTYPE}==\"disk\""));
-    let run = "RUN+=\"/usr/bin/gaming apply --only blockdev --device %N --yes\"";
+    let run = "RUN+=\"/usr/bin/gaming apply --only blockdev --device %N --yes --wait 60\"";
     assert_eq!(text.matches(run).count(), 2, "{text}");
     assert!(text.contains("ACTION==\"add\"") && text.contains("ACTION==\"change\""));
     let outcome = files(&own).outcome(&Device::disk("sda"), Action::Add, "queue/scheduler");

@@ -73,6 +73,9 @@ pub(super) enum Command {
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
+        /// While another run is at work, wait for it so long; without it, be refused at once
+        #[arg(long, value_name = "SECONDS", requires = "yes", value_parser = clap::value_parser!(u16))]
+        wait: Option<u16>,
     },
     /// Say how every wish stands; exit 1 on drift
     Verify,

@@ -56,6 +56,11 @@ impl From<SourcesError<HostError>> for Failure {
 }
 
 impl Failure {
+    /// Whether another run is at work.
+    pub(super) fn is_locked(&self) -> bool {
+        matches!(self, Self::Engine(error) if matches!(**error, Error::Locked { .. }))
+    }
+
     /// Something wrong with the command line, and what to type instead.
     pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Usage {

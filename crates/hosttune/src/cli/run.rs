@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use hosttune_core::host::RootKind;
 use hosttune_core::{
@@ -99,6 +100,10 @@ pub(super) fn misunderstood(
     Exit::Usage
 }
 
+/// How often it is tried again while another run is at work: a run that turns little takes
+/// milliseconds.
+const AGAIN: Duration = Duration::from_millis(50);
+
 struct Run<'a> {
     profile: &'a dyn HostProfile,
     global: Global,
@@ -110,7 +115,7 @@ impl Run<'_> {
         self.check_candidates()?;
         match command {
             Command::Plan { exit_code } => self.plan(*exit_code),
-            Command::Apply { yes } => self.apply(*yes),
+            Command::Apply { yes, wait } => self.apply(*yes, wait.unwrap_or(0)),
             Command::Verify => self.verify(),
             Command::Revert { yes, force } => self.revert(*yes, *force),
             Command::Watch { yes } => self.watch(*yes),
@@ -147,9 +152,18 @@ impl Run<'_> {
         })
     }
 
-    fn apply(&mut self, yes: bool) -> Result<Exit, Failure> {
+    fn apply(&mut self, yes: bool, wait: u16) -> Result<Exit, Failure> {
         self.need_an_answer(yes, "apply")?;
-        match self.try_apply(yes) {
+        let begun = Instant::now();
+        let mut outcome = self.try_apply(yes);
+        // Nothing was shown or asked: that comes behind the lock.
+        while matches!(&outcome, Err(failure) if failure.is_locked())
+            && begun.elapsed() < Duration::from_secs(wait.into())
+        {
+            std::thread::sleep(AGAIN);
+            outcome = self.try_apply(yes);
+        }
+        match outcome {
             Err(failure) if self.global.json && failure.exit() != Exit::Usage => {
                 let name = self.profile.name();
                 self.streams.fail(name, &failure, false);
