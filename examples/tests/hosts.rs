@@ -12,7 +12,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use hosttune_test_machine::{At, Kills, Snapshot, Subtree, inside_stock_kernels};
+use hosttune::blockdev::udev::{Call, OwnRules};
+use hosttune_test_machine::{At, Kills, Snapshot, Subtree, Udev, Udevd, inside_stock_kernels};
 use serde_json::Value;
 
 inside_stock_kernels!(
@@ -20,6 +21,7 @@ inside_stock_kernels!(
     killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was,
     killed_before_and_after_any_write_of_revert_then_revert_is_as_it_was,
     a_disk_that_comes_is_tuned_while_it_is_watched_for,
+    a_disk_that_comes_is_tuned_by_a_rule_of_udevs_that_calls_gaming,
     stages_are_applied_one_by_one_and_given_back_one_by_one,
     what_does_not_fit_is_refused_whole,
 );
@@ -248,13 +250,7 @@ fn a_disk_that_comes_is_tuned_while_it_is_watched_for() {
     assert_eq!(active(&disk), "mq-deadline");
     for _ in 0..3 {
         let count = said(&disk).len();
-        tell(&format!("echo 1 > /sys/block/{disk}/device/delete"));
-        // With another scheduler than the one that is wanted from the moment it is there.
-        tell(&format!(
-            "echo '- - -' > /sys/class/scsi_host/{host}/scan; \
-             for i in $(seq 100); do test -e /sys/block/{disk}/queue/scheduler && break; sleep 0.1; done; \
-             echo none > /sys/block/{disk}/queue/scheduler"
-        ));
+        come_again(&disk, &host);
         soon("the disk that came is looked at", || {
             said(&disk).len() > count
         });
@@ -278,6 +274,42 @@ fn a_disk_that_comes_is_tuned_while_it_is_watched_for() {
     );
     exits(0, GAMING, &["revert", "--yes", "--force"]);
     assert!(!Path::new("/run/hosttune/gaming.journal").exists());
+}
+
+/// Takes the disk away and has it found again, with another scheduler than the one that is wanted from
+/// the moment it is there.
+fn come_again(disk: &str, host: &str) {
+    tell(&format!("echo 1 > /sys/block/{disk}/device/delete"));
+    tell(&format!(
+        "echo '- - -' > /sys/class/scsi_host/{host}/scan; \
+         for i in $(seq 100); do test -e /sys/block/{disk}/queue/scheduler && break; sleep 0.1; done; \
+         echo none > /sys/block/{disk}/queue/scheduler"
+    ));
+}
+
+fn a_disk_that_comes_is_tuned_by_a_rule_of_udevs_that_calls_gaming() {
+    tell("modprobe -a mq-deadline bfq");
+    let (disk, host) = sata();
+    for udev in Udev::ALL {
+        let udevd = Udevd::start(udev);
+        let own = OwnRules::new("gaming").call(Call::apply(GAMING));
+        let path = format!("/run/udev/rules.d/{}", own.file_name().unwrap());
+        std::fs::write(path, own.to_text().unwrap()).unwrap();
+        udevd.reload();
+        // All at once, of which one has to be set.
+        tell(&format!("echo none > /sys/block/{disk}/queue/scheduler"));
+        udevd.admin("trigger --action=add --subsystem-match=block");
+        udevd.admin("settle --timeout=120");
+        assert_eq!(active(&disk), "mq-deadline", "{}", udevd.log());
+        come_again(&disk, &host);
+        soon("udev's rule has tuned the disk", || {
+            active(&disk) == "mq-deadline"
+        });
+        udevd.admin("settle --timeout=120");
+        let log = udevd.log();
+        assert!(!log.contains("failed with exit code"), "{log}");
+        exits(0, GAMING, REVERT);
+    }
 }
 
 fn stages_are_applied_one_by_one_and_given_back_one_by_one() {

@@ -34,7 +34,7 @@
 //! # Vocabulary
 //! - [`Machine`]: runs commands and ends, by [`Machine::cut_power`] if need be; [`Builder`] is one to be.
 //! - [`Kernel`]: which stock kernel. `scripts/machine` unpacks them; nothing is fetched here.
-//! - [`Udev`]: stock udev, for tests in there; [`tuned()`]: stock tuned, to be measured beside.
+//! - [`Udev`] and [`Udevd`]: stock udev, for tests in there; [`tuned()`]: stock tuned, to be measured beside.
 //! - [`StateDisk`]: what machines leave to those after them: `/etc` and `/var`.
 //! - [`inside_stock_kernels!`], [`inside_every_kernel!`]: tests in there; [`with_stock_kernels!`]: tests
 //!   out here that start machines.
@@ -63,6 +63,7 @@ mod snapshot;
 mod traced;
 mod tuned;
 mod udev;
+mod udevd;
 
 pub use builder::Builder;
 pub use disk::StateDisk;
@@ -77,3 +78,4 @@ pub use snapshot::{Difference, Seen, Snapshot, Subtree};
 pub use traced::{Stop, Traced};
 pub use tuned::tuned;
 pub use udev::Udev;
+pub use udevd::Udevd;

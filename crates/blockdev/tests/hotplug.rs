@@ -13,8 +13,6 @@ mod generated;
 mod listening;
 #[path = "hotplug/ours.rs"]
 mod ours;
-#[path = "hotplug/udevd.rs"]
-mod udevd;
 
 use std::process::Command;
 

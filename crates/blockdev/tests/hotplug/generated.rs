@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hosttune_blockdev::udev::{Action, Certainty, Device, Evaluator, Outcome, Place, RuleFiles};
-use hosttune_test_machine::Udev;
+use hosttune_test_machine::{Udev, Udevd};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::udevd::Udevd;
 use super::{live, read, tell};
 
 /// For each version of udev on each kernel, each time others.

@@ -7,12 +7,11 @@ use std::time::Duration;
 use hosttune_blockdev::uevent::{
     Due, Heard, Hotplug, Pace, Sender, Uevent, UeventAction, UeventMonitor, Uevents, udev_message,
 };
-use hosttune_test_machine::Udev;
+use hosttune_test_machine::{Udev, Udevd};
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sendto, socket_with};
 
 use super::tell;
-use super::udevd::Udevd;
 
 /// Longer than anything here takes, in an emulation beside a compiler.
 const LONG: Duration = Duration::from_secs(30);

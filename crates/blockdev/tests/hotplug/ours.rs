@@ -4,9 +4,8 @@ use hosttune_blockdev::udev::{
     Action, Call, Condition, Device, DiskRule, Evaluator, Outcome, OwnRules, RuleFiles,
 };
 use hosttune_blockdev::{Attribute, Disk, Rule, Rules, Standing, Transport};
-use hosttune_test_machine::Udev;
+use hosttune_test_machine::{Udev, Udevd};
 
-use super::udevd::Udevd;
 use super::{ask, live, read, tell};
 
 /// What disks of this machine get, each found by something else.

@@ -1,16 +1,24 @@
 //! A stock systemd-udevd, started in the test machine and stopped again.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test whose udevd cannot be started has failed"
+)]
+
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use hosttune_test_machine::Udev;
-
-use super::{ask, tell};
+use crate::udev::Udev;
 
 /// A running one; it ends with this.
-pub(super) struct Udevd {
+///
+/// # Panics
+///
+/// All of its functions do where something does not work: it is for tests.
+#[derive(Debug)]
+pub struct Udevd {
     process: Child,
     program: PathBuf,
 }
@@ -20,7 +28,7 @@ const LOG: &str = "/run/udevd.log";
 impl Udevd {
     /// Started with its own rules, those of device-mapper, and what is in `/run/udev/rules.d`; says
     /// everything that it does.
-    pub(super) fn start(udev: Udev) -> Self {
+    pub fn start(udev: Udev) -> Self {
         let directory = udev.directory().unwrap_or_else(|error| panic!("{error}"));
         // Rules and the programs that they call are looked for at a fixed place, which the machine
         // shares read-only.
@@ -49,12 +57,12 @@ impl Udevd {
     }
 
     /// `udevadm`, of the same version.
-    pub(super) fn admin(&self, arguments: &str) -> String {
+    pub fn admin(&self, arguments: &str) -> String {
         tell(&format!("{} {arguments}", self.program.display()))
     }
 
     /// Has an event done for these, again.
-    pub(super) fn trigger(&self, action: &str, disks: &[String]) {
+    pub fn trigger(&self, action: &str, disks: &[String]) {
         let names = disks.iter().map(|disk| format!("/sys/class/block/{disk}"));
         let names: Vec<String> = names.collect();
         self.admin(&format!("trigger --action={action} {}", names.join(" ")));
@@ -62,17 +70,17 @@ impl Udevd {
     }
 
     /// Has the rules read anew.
-    pub(super) fn reload(&self) {
+    pub fn reload(&self) {
         self.admin("control --reload");
     }
 
     /// What it has said.
-    pub(super) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(LOG).unwrap()
     }
 
     /// Forgets what it has said.
-    pub(super) fn clear_log(&self) {
+    pub fn clear_log(&self) {
         File::options()
             .write(true)
             .open(LOG)
@@ -91,4 +99,21 @@ impl Drop for Udevd {
             panic!("{said}");
         }
     }
+}
+
+/// Runs a script: whether it worked, and what it prints.
+fn ask(script: &str) -> (bool, String) {
+    let output = Command::new("sh").args(["-c", script]).output();
+    let output = output.unwrap_or_else(|error| panic!("sh: {error}"));
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+fn tell(script: &str) -> String {
+    let (worked, said) = ask(script);
+    assert!(worked, "{script}: {said}");
+    said
 }
