@@ -13,7 +13,9 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use hosttune::blockdev::udev::{Call, OwnRules};
-use hosttune_test_machine::{At, Kills, Snapshot, Subtree, Udev, Udevd, inside_stock_kernels};
+use hosttune_test_machine::{
+    At, Kills, Snapshot, Subtree, Udev, Udevd, inside_stock_kernels, tell,
+};
 use serde_json::Value;
 
 inside_stock_kernels!(
@@ -32,22 +34,6 @@ const APPLY: &[&str] = &[
     "apply", "--yes", "--only", "blockdev", "--only", "cpu", "--only", "memory",
 ];
 const REVERT: &[&str] = &["revert", "--yes"];
-
-fn ask(script: &str) -> (bool, String) {
-    let output = Command::new("sh").args(["-c", script]).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&said).trim().to_owned(),
-    )
-}
-
-#[track_caller]
-fn tell(script: &str) -> String {
-    let (worked, said) = ask(script);
-    assert!(worked, "{script}: {said}");
-    said
-}
 
 fn run(program: &str, arguments: &[&str]) -> Output {
     let mut program = Command::new(program);

@@ -12,7 +12,7 @@ use std::net::UdpSocket;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use hosttune_test_machine::{At, Kills, Snapshot, Subtree, inside_stock_kernels};
+use hosttune_test_machine::{At, Kills, Snapshot, Subtree, ask, inside_stock_kernels, tell};
 use serde_json::Value;
 
 inside_stock_kernels!(
@@ -34,22 +34,6 @@ const APPLY_LINE: &[&str] = &["apply", "--yes", "--only", "qos", "--only", "sysc
 
 /// What the kernel loads by itself where something is named that is in a module.
 const MODULES: &str = "act_mirred cls_matchall cls_u32 sch_ingress sch_cake tcp_bbr sch_fq";
-
-fn ask(script: &str) -> (bool, String) {
-    let output = Command::new("sh").args(["-c", script]).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
-}
-
-#[track_caller]
-fn tell(script: &str) -> String {
-    let (worked, said) = ask(script);
-    assert!(worked, "{script}: {said}");
-    said
-}
 
 fn gaming(arguments: &[&str]) -> Output {
     let mut gaming = Command::new(GAMING);

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use crate::script::{ask, tell};
 use crate::udev::Udev;
 
 /// A running one; it ends with this.
@@ -99,21 +100,4 @@ impl Drop for Udevd {
             panic!("{said}");
         }
     }
-}
-
-/// Runs a script: whether it worked, and what it prints.
-fn ask(script: &str) -> (bool, String) {
-    let output = Command::new("sh").args(["-c", script]).output();
-    let output = output.unwrap_or_else(|error| panic!("sh: {error}"));
-    let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
-}
-
-fn tell(script: &str) -> String {
-    let (worked, said) = ask(script);
-    assert!(worked, "{script}: {said}");
-    said
 }

@@ -14,9 +14,8 @@ mod listening;
 #[path = "hotplug/ours.rs"]
 mod ours;
 
-use std::process::Command;
-
 use hosttune_core::{Host, LinuxHost};
+use hosttune_test_machine::{ask, tell};
 
 use generated::what_is_judged_is_what_udevd_does;
 use listening::{disks_that_come_are_told_of, what_is_lost_or_forged_is_known};
@@ -32,22 +31,6 @@ hosttune_test_machine::inside_stock_kernels!(
 
 fn live() -> Host {
     Host::new(LinuxHost::at("/").unwrap())
-}
-
-/// Runs a script: whether it worked, and what it prints.
-fn ask(script: &str) -> (bool, String) {
-    let output = Command::new("sh").args(["-c", script]).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
-}
-
-fn tell(script: &str) -> String {
-    let (worked, said) = ask(script);
-    assert!(worked, "{script}: {said}");
-    said
 }
 
 fn read(path: &str) -> String {

@@ -8,32 +8,15 @@
 )]
 
 use std::path::Path;
-use std::process::Command;
 
 use hosttune_boot::module::{Sought, find, find_all};
 use hosttune_boot::{Availability, KernelModule, ModuleState, Modules};
 use hosttune_core::testing::{Fate, MemoryStore, Moment};
 use hosttune_core::{Error, Host, LeftBecause, LinuxHost, Planner, Session, Tuning};
-use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels, is_shared_out};
+use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels, is_shared_out, tell};
 
 fn live() -> Host {
     Host::new(LinuxHost::at("/").unwrap())
-}
-
-/// Runs a script: whether it worked, and what it prints.
-fn ask(script: &str) -> (bool, String) {
-    let output = Command::new("sh").args(["-c", script]).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
-}
-
-fn tell(script: &str) -> String {
-    let (worked, said) = ask(script);
-    assert!(worked, "{script}: {said}");
-    said
 }
 
 /// What a shaper needs, and one that needs others.

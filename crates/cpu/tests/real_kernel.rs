@@ -8,22 +8,13 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use hosttune_boot::Modules;
 use hosttune_core::testing::{Fate, MemoryStore, Moment};
 use hosttune_core::{Error, Host, LackKind, LeftBecause, LinuxHost, Session, State, Tuning};
 use hosttune_cpu::irqbalance::Irqbalance;
 use hosttune_cpu::{EnergyPreference, Frequency, Governor, Policy, Processors};
-use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels};
-
-fn tell(script: &str) -> String {
-    let output = Command::new("sh").args(["-c", script]).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(output.status.success(), "{script}: {said}");
-    said.trim().to_owned()
-}
+use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels, tell};
 
 fn get(file: &str) -> String {
     let path = format!("/sys/devices/system/cpu/{file}");

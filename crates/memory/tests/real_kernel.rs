@@ -8,7 +8,6 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use hosttune_boot::Modules;
 use hosttune_core::testing::{Fate, MemoryStore, Moment};
@@ -19,15 +18,7 @@ use hosttune_memory::transparent::{
     Defrag, Enabled, ShmemEnabled, SizeEnabled, TransparentHugepages,
 };
 use hosttune_memory::zram::{Size, Zram, ZramSwap};
-use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels};
-
-fn tell(script: &str) -> String {
-    let output = Command::new("sh").args(["-c", script]).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(output.status.success(), "{script}: {said}");
-    said.trim().to_owned()
-}
+use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels, tell};
 
 fn get(path: &str) -> String {
     std::fs::read_to_string(path).unwrap().trim().to_owned()

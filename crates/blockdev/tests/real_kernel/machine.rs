@@ -1,23 +1,14 @@
 //! The running machine, its disks, and processes of it.
 
-use std::process::Command;
-
 use hosttune_blockdev::{Disk, DiskKind, SchedulerName};
 use hosttune_boot::Modules;
 use hosttune_core::testing::{Fate, MemoryStore};
 use hosttune_core::{Host, LinuxHost, Session};
+pub(crate) use hosttune_test_machine::tell;
 use hosttune_test_machine::{Snapshot, Subtree};
 
 pub(crate) fn live() -> Host {
     Host::new(LinuxHost::at("/").unwrap())
-}
-
-pub(crate) fn tell(script: &str) -> String {
-    let output = Command::new("sh").args(["-c", script]).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(output.status.success(), "{script}: {said}");
-    said
 }
 
 pub(crate) fn get(path: &str) -> String {

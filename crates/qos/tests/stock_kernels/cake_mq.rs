@@ -153,7 +153,7 @@ fn it_is_put_there_and_taken_back() {
         assert!(reverted.left.is_empty(), "{what}: {:#?}", reverted.left);
         before.is_still(&snapshot(), what);
         traffic.all_arrive(format!("{what}: taken back"));
-        let _ = crate::namespace::ask("tc qdisc del dev wan root");
+        let _ = hosttune_test_machine::ask("tc qdisc del dev wan root");
     }
 }
 

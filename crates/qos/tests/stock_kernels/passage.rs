@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::live::session;
-use crate::namespace::{ask, tell, wire};
+use crate::namespace::{tell, wire};
 use crate::traffic::{EXPEDITED, SENT, Traffic};
 use hosttune_core::{Session, Tuning};
 use hosttune_qos::netlink::{Filter, INGRESS_FILTERS, TrafficStatistics};
 use hosttune_qos::{Cake, PathCounters, Qdisc, Shaper, ShaperStatistics, Station, Verdict};
-use hosttune_test_machine::inside_stock_kernels;
+use hosttune_test_machine::{ask, inside_stock_kernels};
 use serde_json::Value;
 
 fn has_cake() -> bool {

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::live::{session_of as session, snapshot};
-use crate::namespace::{ask, enter, tell, wire};
+use crate::namespace::{enter, tell, wire};
 use hosttune_core::testing::{Fate, MemoryStore, Moment};
 use hosttune_core::{Error, Host, LinuxHost, Session, Tuning};
 use hosttune_qos::{Cake, Qdisc, RootQdisc, Shaper};
-use hosttune_test_machine::inside_stock_kernels;
+use hosttune_test_machine::{ask, inside_stock_kernels};
 
 /// A device `wan` whose other end is `peer`, both up.
 fn device() {
