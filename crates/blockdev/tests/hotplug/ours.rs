@@ -22,6 +22,7 @@ fn rules() -> OwnRules {
             DiskRule::new([
                 Condition::parent_attribute("model", "QEMU HARDDISK"),
                 Condition::rotational(false),
+                Condition::bus("ata").negated(),
             ])
             // Before the scheduler it would be lost.
             .set("queue/nr_requests", "48")
