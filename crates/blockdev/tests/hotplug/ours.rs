@@ -163,6 +163,7 @@ fn device_mapper(udevd: &Udevd) {
 fn rendered(udevd: &Udevd, solid: &str, ata: &str) {
     let rules = Rules::new([
         Rule::new("solid")
+            .transport(Transport::Scsi)
             .model("QEMU HARD*".parse().unwrap())
             .rotational(false)
             .scheduler("mq-deadline".parse().unwrap())
