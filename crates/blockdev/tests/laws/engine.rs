@@ -386,3 +386,31 @@ proptest! {
         laws::die_then_recover(&start.machine(), &finished, &dying, &deaths)?;
     }
 }
+
+/// 104 is what the kernel makes of 101 in jiffies, and as near to 100, from which it was turned.
+#[test]
+fn what_was_rounded_goes_back_after_a_death() {
+    let start = Start {
+        newer: false,
+        written: vec![("sdb/queue/iosched/read_expire", "100")],
+    };
+    let solid = || Rule::new("rule0").rotational(false);
+    let first = Rules::new([solid().queue(Attribute::RqAffinity, 0)]);
+    let second = Rules::new([solid()
+        .scheduler(scheduler("mq-deadline"))
+        .queue(Attribute::NrRequests, 500)
+        .queue(Attribute::RqAffinity, 0)
+        .tunable("fifo_batch", 1)
+        .tunable("front_merges", 7)
+        .tunable("read_expire", 101)]);
+    let tunings = [first, second];
+    for moment in [Moment::Before, Moment::Within, Moment::After] {
+        for write in 0..60 {
+            let died =
+                laws::die_anywhere(&start.machine(), &tunings, &[(99, moment), (write, moment)]);
+            if let Err(broken) = died {
+                panic!("{moment:?} {write}: {broken}");
+            }
+        }
+    }
+}

@@ -58,7 +58,11 @@ impl Session {
                 let (Some(seen), Some(Some((entry, state)))) = (seen, expected.get(key)) else {
                     return true;
                 };
-                kind.counts_as(&entry.step.knob, seen, state)
+                let Step { knob, from, to, .. } = &entry.step;
+                // Where a value that is rounded counts as what it starts from and as what it is
+                // turned to, it was turned: what it starts from was read, and is shown as it was.
+                let is_turned = from.known() == Some(*state) && kind.counts_as(knob, seen, to);
+                seen == *state || !is_turned && kind.counts_as(knob, seen, state)
             })
         };
         if let Some(position) = (certain..=entries.len()).find(explains) {
