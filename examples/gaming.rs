@@ -13,7 +13,7 @@ use hosttune::memory::transparent::{Enabled, TransparentHugepages};
 use hosttune::memory::zram::{Size, Zram, ZramSwap};
 use hosttune::qos::{self, Cake, IfbLink, Netlink, Rate, Shaper};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
-use hosttune::{Error, Host, Lack, LackKind, Planner, Registry, Session, Tuning, Why};
+use hosttune::{Error, Host, Lack, LackKind, Note, Planner, Registry, Session, Tuning, Why};
 
 const TCP: &str = "https://docs.kernel.org/networking/ip-sysctl.html#tcp-variables";
 const VM: &str = "https://docs.kernel.org/admin-guide/sysctl/vm.html";
@@ -205,7 +205,12 @@ impl HostProfile for Gaming {
             set = set.persisted_as(self.name());
         }
         let line = Line::of(options)?;
+        let until_reboot: Box<dyn Tuning> = match options.persist {
+            true => Box::new(("memory", Note(UNTIL_REBOOT.to_owned()))),
+            false => Box::new(()),
+        };
         Ok(Box::new(vec![
+            until_reboot,
             // Before the sysctls, so that it is taken back after them: the root that a device gets
             // back is the one of net.core.default_qdisc at that time.
             Box::new(("qos", line)) as Box<dyn Tuning>,
@@ -247,6 +252,8 @@ impl HostProfile for Gaming {
 
 const UNLESS_ZRAM: &str =
     "no zram is in use as swap: vm.swappiness=100 is meant for zram, set zram up or take 60";
+
+const UNTIL_REBOOT: &str = "the line, processors and memory are tuned until the next boot: have gaming apply --yes run then";
 
 const NO_ROUTE: &str = "there is no default route";
 const NAME_IT: &str = "name the device that leads out: --device eth0";

@@ -15,7 +15,7 @@ use hosttune::memory;
 use hosttune::memory::transparent::{Defrag, Enabled, TransparentHugepages};
 use hosttune::memory::zram::{Size, Zram, ZramSwap};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
-use hosttune::{Error, Host, Planner, Registry, Session, Tuning, Why};
+use hosttune::{Error, Host, Note, Planner, Registry, Session, Tuning, Why};
 
 const VM: &str = "https://docs.kernel.org/admin-guide/sysctl/vm.html";
 const INTEL_PSTATE: &str = "https://docs.kernel.org/admin-guide/pm/intel_pstate.html";
@@ -113,6 +113,9 @@ fn swappiness() -> Vec<Wanted> {
     ]
 }
 
+const UNTIL_REBOOT: &str =
+    "processors and memory are tuned until the next boot: have shoshin apply --yes run then";
+
 /// How many stages there are.
 const STAGES: u8 = 3;
 
@@ -188,11 +191,14 @@ impl HostProfile for Shoshin {
             stages.push(Box::new(("stage-2", parts)));
         }
         if stage >= 3 {
-            let parts = vec![
+            let mut parts = vec![
                 Box::new(("memory", swap())) as Box<dyn Tuning>,
                 Box::new(("memory", pages())),
                 sysctls("stage-3", swappiness()),
             ];
+            if options.persist {
+                parts.push(Box::new(("memory", Note(UNTIL_REBOOT.to_owned()))));
+            }
             stages.push(Box::new(("stage-3", parts)));
         }
         Ok(Box::new(stages))

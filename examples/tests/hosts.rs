@@ -265,11 +265,10 @@ fn a_disk_that_comes_is_tuned_while_it_is_watched_for() {
 /// Takes the disk away and has it found again, with another scheduler than the one that is wanted from
 /// the moment it is there.
 fn come_again(disk: &str, host: &str) {
-    tell(&format!("echo 1 > /sys/block/{disk}/device/delete"));
     tell(&format!(
-        "echo '- - -' > /sys/class/scsi_host/{host}/scan; \
-         for i in $(seq 100); do test -e /sys/block/{disk}/queue/scheduler && break; sleep 0.1; done; \
-         echo none > /sys/block/{disk}/queue/scheduler"
+        "echo 1 > /sys/block/{disk}/device/delete; \
+         while ! echo none > /sys/block/{disk}/queue/scheduler; do :; done 2>/dev/null & \
+         echo '- - -' > /sys/class/scsi_host/{host}/scan; wait"
     ));
 }
 

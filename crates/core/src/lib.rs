@@ -70,4 +70,4 @@ pub use report::{Finding, Report, State};
 pub use selection::Selection;
 pub use session::{Applied, Left, LeftBecause, Owed, Reverted, Session, Status, Undone};
 pub use stop::Stop;
-pub use tuning::Tuning;
+pub use tuning::{Note, Tuning};

@@ -87,6 +87,19 @@ impl<T: Tuning> Tuning for (String, T) {
 }
 
 /// Wanting nothing.
+/// What a person should know beside a plan and a report; it wants nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note(pub String);
+
+impl Tuning for Note {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        if at.is_selected() {
+            at.note(self.0.clone());
+        }
+        Ok(())
+    }
+}
+
 impl Tuning for () {
     fn declare(&self, _: &mut Planner<'_>) -> Result<(), Error> {
         Ok(())
