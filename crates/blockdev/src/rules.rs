@@ -1,5 +1,6 @@
 //! Rules over all disks of a host, as a tuning.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -228,6 +229,14 @@ impl Rules {
 impl Tuning for Rules {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         self.check()?;
+        // Where none of it is meant no disk is looked at: the names of the parts are all there is to say.
+        let is_meant = Cell::new(at.is_selected());
+        for rule in &self.rules {
+            at.part(&rule.name, &Meant(&is_meant));
+        }
+        if !is_meant.get() {
+            return Ok(());
+        }
         // Who asks for one disk, as udev does for each that comes, does not ask for what is about all.
         let persist = self.persist.as_ref().filter(|_| self.only.is_none());
         if let Some(name) = persist
@@ -261,6 +270,16 @@ impl Tuning for Rules {
         if let Some(name) = persist {
             persisted::declare(at, self, name, &taken().collect::<Vec<_>>())?;
         }
+        Ok(())
+    }
+}
+
+/// Finds out whether a part is meant.
+struct Meant<'c>(&'c Cell<bool>);
+
+impl Tuning for Meant<'_> {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        self.0.set(self.0.get() || at.is_selected());
         Ok(())
     }
 }
