@@ -289,19 +289,21 @@ fn persisted_then_reverted_leaves_no_file_behind() {
 #[test]
 fn killed_at_any_system_call_of_a_persisting_apply_then_revert_leaves_no_file_behind() {
     let test = "killed_at_any_system_call_of_a_persisting_apply_then_revert_leaves_no_file_behind";
-    killed_in_persisting_apply(test, At::EveryStop);
+    // Absent, made, filled, made readable, and in its place.
+    killed_in_persisting_apply(test, At::EveryStop, 5);
 }
 
 fn killed_before_and_after_any_write_of_a_persisting_apply_then_revert_leaves_no_file_behind() {
     let test =
         "killed_before_and_after_any_write_of_a_persisting_apply_then_revert_leaves_no_file_behind";
-    killed_in_persisting_apply(test, At::EveryWrite);
+    // Made but not filled is not seen: nothing is written between the two.
+    killed_in_persisting_apply(test, At::EveryWrite, 4);
 }
 
-fn killed_in_persisting_apply(test: &str, at: At) {
+/// Of the states of the folder, at least so many different ones are met.
+fn killed_in_persisting_apply(test: &str, at: At, states: usize) {
     if let Some(found) = killed(test, PERSIST, at, || {}, |_, _, _| {}) {
-        // Absent, made, filled, made readable, and in its place.
-        assert!(found.persisted.len() >= 5, "{:#?}", found.persisted);
+        assert!(found.persisted.len() >= states, "{:#?}", found.persisted);
     }
 }
 
