@@ -42,7 +42,8 @@ impl Selection {
                 .any(|name| self.names.iter().any(|wanted| wanted == name.as_ref()))
     }
 
-    pub(crate) fn admits_part(&self, part: &str) -> bool {
+    /// Whether a part, named as plans and reports name it (`stage-2/blockdev`), is meant.
+    pub fn admits_part(&self, part: &str) -> bool {
         self.admits(&part.split('/').collect::<Vec<_>>())
     }
 }

@@ -316,20 +316,14 @@ impl Run<'_> {
             ));
         }
         let options = self.options(&session);
-        let mut watched = self.profile.watched(session.host(), &options)?;
+        let watched = self.profile.watched(session.host(), &options)?;
         if watched.is_empty() {
             return Err(Failure::usage(
                 format!("{} has nothing that comes and goes", self.profile.name()),
                 "apply is enough",
             ));
         }
-        let parts: Vec<String> = watched.iter().map(|one| one.part().to_owned()).collect();
-        let only = &self.global.only;
-        if let Some(unknown) = only.iter().find(|name| !parts.contains(name)) {
-            return Err(Failure::unknown("part that is watched", unknown, &parts));
-        }
-        let selection = Selection::only(only.iter().cloned());
-        watched.retain(|one| selection.admits(&[one.part()]));
+        let watched = watch::chosen(watched, &self.global.only)?;
         let names: Vec<String> = watched.iter().map(ToString::to_string).collect();
         let question = format!("Keep {} until interrupted?", names.join(", and "));
         if !yes && !ask(self.streams, &question) {

@@ -7,7 +7,7 @@ use std::thread;
 
 use hosttune_blockdev::uevent::{self, Uevents};
 use hosttune_blockdev::{DiskEvent, Rules};
-use hosttune_core::{Error, Session, Stop};
+use hosttune_core::{Error, Selection, Session, Stop};
 use hosttune_qos::netlink::KernelMonitor;
 use hosttune_qos::{Shaper, WatchEvent};
 use serde::Serialize;
@@ -86,6 +86,22 @@ impl fmt::Display for Watched {
             },
         }
     }
+}
+
+/// Those of them that `--only` means: by the name of a part or of one that it is in, as with all verbs.
+pub(super) fn chosen(watched: Vec<Watched>, only: &[String]) -> Result<Vec<Watched>, Failure> {
+    let mut known: Vec<String> = Vec::new();
+    for name in watched.iter().flat_map(|one| one.part().split('/')) {
+        if !known.iter().any(|known| known == name) {
+            known.push(name.to_owned());
+        }
+    }
+    if let Some(unknown) = only.iter().find(|name| !known.contains(name)) {
+        return Err(Failure::unknown("part that is watched", unknown, &known));
+    }
+    let selection = Selection::only(only.iter().cloned());
+    let meant = |one: &Watched| selection.admits_part(one.part());
+    Ok(watched.into_iter().filter(meant).collect())
 }
 
 /// One thing that happened: `watch.schema.json`, each on a line.
@@ -169,4 +185,48 @@ pub(super) fn watch(
         failed
     })?;
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(only: &[&str]) -> Result<Vec<&'static str>, Failure> {
+        let disks = |part| Watched::Disks {
+            part,
+            rules: Rules::new([]),
+        };
+        let watched = vec![disks("stage-2/blockdev"), disks("spare")];
+        let only: Vec<String> = only.iter().map(ToString::to_string).collect();
+        Ok(chosen(watched, &only)?.iter().map(Watched::part).collect())
+    }
+
+    #[test]
+    fn a_part_is_meant_by_its_name_and_by_that_of_one_it_is_in() {
+        let cases: [(&[&str], &[&str]); 5] = [
+            (&[], &["stage-2/blockdev", "spare"]),
+            (&["blockdev"], &["stage-2/blockdev"]),
+            (&["stage-2"], &["stage-2/blockdev"]),
+            (
+                &["spare", "stage-2", "blockdev"],
+                &["stage-2/blockdev", "spare"],
+            ),
+            (&["spare"], &["spare"]),
+        ];
+        for (only, meant) in cases {
+            assert_eq!(parts(only).unwrap(), meant, "{only:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_watched_is_an_error_that_names_what_is() {
+        for unknown in ["stage-1", "stage-2/blockdev", ""] {
+            let error = parts(&["spare", unknown]).unwrap_err();
+            assert!(
+                error.to_string().contains(&format!("'{unknown}'")),
+                "{error}"
+            );
+            assert_eq!(error.hint().unwrap(), "one of: stage-2, blockdev, spare");
+        }
+    }
 }
