@@ -5,10 +5,10 @@ use std::fmt;
 
 use hosttune_core::host::EntryKind;
 use hosttune_core::{Host, HostError, HostErrorKind};
+use hosttune_facts::Transport;
 use serde::{Deserialize, Serialize};
 
 use crate::name::DiskName;
-use crate::transport::Transport;
 
 const BLOCK: &str = "/sys/block";
 const BY_ID: &str = "/dev/disk/by-id";

@@ -53,7 +53,6 @@ mod rules;
 mod scheduler;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod transport;
 mod tunable;
 pub mod udev;
 pub mod uevent;
@@ -68,9 +67,11 @@ pub use queue_attribute::{AttributeState, QueueAttribute, QueueAttributeError};
 pub use rule::{Condition, Conditions, Glob, GlobError, Rule, Settings, Standing};
 pub use rules::Rules;
 pub use scheduler::{Offered, Scheduler, SchedulerName, SchedulerNameError, SchedulerState};
-pub use transport::Transport;
 pub use tunable::{SchedulerTunable, SchedulerTunableError, TunableState};
 pub use watch::{DiskEvent, DiskWatcher};
+
+#[doc(inline)]
+pub use hosttune_facts::Transport;
 
 /// Makes this crate's kinds of knob known to a session, and the module that a scheduler may need.
 pub fn knobs(registry: &mut hosttune_core::Registry) {

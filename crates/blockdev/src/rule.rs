@@ -5,12 +5,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use hosttune_core::{Error, Why};
+use hosttune_facts::Transport;
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::Attribute;
 use crate::disk::{Disk, DiskKind, Facts};
 use crate::scheduler::SchedulerName;
-use crate::transport::Transport;
 
 /// A shell pattern: `*`, `?` and sets in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

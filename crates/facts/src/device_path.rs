@@ -25,16 +25,6 @@ impl<'a> DevicePath<'a> {
         self.0.iter().any(|name| is_numbered(name, word))
     }
 
-    /// Whether any name along it begins so.
-    pub(crate) fn has_beginning(&self, beginning: &str) -> bool {
-        self.0.iter().any(|name| name.starts_with(beginning))
-    }
-
-    /// Whether any name along it is this.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.0.contains(&name)
-    }
-
     /// The address on the bus nearest to the device: of a USB interface (`1-1:1.0`), else of a PCI
     /// function (`0000:03:00.0`).
     pub(crate) fn bus_address(&self) -> Option<&'a str> {

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Bytes;
-use crate::device_path::DevicePath;
 use crate::source::Source;
+use crate::transport::Transport;
 
 const DIRECTORY: &str = "/sys/block";
 
@@ -38,7 +38,7 @@ const TYPE_ROM: u32 = 5;
 pub struct Disk {
     /// The kernel's name, as in `nvme0n1`. It may be another disk's after the next boot.
     pub name: String,
-    /// How it is attached.
+    /// What it is attached by; never [`Transport::Virtual`].
     pub transport: Transport,
     /// Whether it says that it rotates. A virtio disk says so where the hypervisor does not know
     /// better.
@@ -49,29 +49,6 @@ pub struct Disk {
     pub size_bytes: u64,
     /// The model, as it says itself; a virtio disk says none.
     pub model: Option<String>,
-}
-
-/// How a disk is attached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Transport {
-    /// NVMe, over PCI Express or a network.
-    Nvme,
-    /// ATA by the kernel's libata: serial ATA, and the parallel one before it.
-    Sata,
-    /// SCSI that is neither ATA nor USB: SAS, Fibre Channel, iSCSI, a hypervisor's.
-    Scsi,
-    /// USB storage.
-    Usb,
-    /// virtio-blk.
-    Virtio,
-    /// An SD card or eMMC.
-    Mmc,
-    /// A Xen guest's block device.
-    Xen,
-    /// Anything else.
-    Other,
 }
 
 impl Disk {
@@ -89,7 +66,10 @@ impl Disk {
     fn named(source: Source<'_>, name: &str) -> Option<Self> {
         let directory = format!("{DIRECTORY}/{name}");
         let target = source.link(&directory)?;
-        let transport = transport(&DevicePath::new(&target))?;
+        let transport = Transport::of_device(&target);
+        if transport == Transport::Virtual {
+            return None;
+        }
         let size_bytes = source
             .number::<u64>(format!("{directory}/size"))
             .and_then(|sectors| sectors.checked_mul(SECTOR))
@@ -122,50 +102,6 @@ impl Disk {
     }
 }
 
-/// How a disk is attached, by the path of its device; nothing for what is no hardware.
-///
-/// The order counts: a USB disk is a SCSI disk behind a PCI controller, and one of virtio-scsi hangs
-/// on a virtio device.
-fn transport(path: &DevicePath<'_>) -> Option<Transport> {
-    // The head of a multipath disk is beneath its subsystem, which is software.
-    if path.has_numbered("nvme-subsys") || path.has("nvme") || path.has("nvme-fabrics") {
-        return Some(Transport::Nvme);
-    }
-    if path.is_virtual() {
-        return None;
-    }
-    Some(if path.has_numbered("usb") {
-        Transport::Usb
-    } else if path.has("mmc_host") {
-        Transport::Mmc
-    } else if path.has_numbered("ata") {
-        Transport::Sata
-    } else if path.has_numbered("host") {
-        Transport::Scsi
-    } else if path.has_numbered("virtio") {
-        Transport::Virtio
-    } else if path.has_beginning("vbd-") {
-        Transport::Xen
-    } else {
-        Transport::Other
-    })
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nvme => "NVMe",
-            Self::Sata => "SATA",
-            Self::Scsi => "SCSI",
-            Self::Usb => "USB",
-            Self::Virtio => "virtio",
-            Self::Mmc => "MMC",
-            Self::Xen => "Xen",
-            Self::Other => "other",
-        })
-    }
-}
-
 impl fmt::Display for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -187,54 +123,5 @@ impl fmt::Display for Disk {
             f.write_str(", removable")?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_path_tells_the_transport() {
-        let pci = "../devices/pci0000:00";
-        for (path, expected) in [
-            (
-                "0000:00:10.2/0000:05:00.0/nvme/nvme0/nvme0c0n1",
-                Some(Transport::Nvme),
-            ),
-            ("0000:00:06.0/nvme/nvme0/nvme0n1", Some(Transport::Nvme)),
-            (
-                "0000:00:05.0/virtio4/host0/target0:0:0/0:0:0:0/block/sda",
-                Some(Transport::Scsi),
-            ),
-            (
-                "0000:00:1f.2/ata1/host1/target1:0:0/1:0:0:0/block/sdb",
-                Some(Transport::Sata),
-            ),
-            (
-                "0000:00:14.0/usb2/2-1/2-1:1.0/host2/target2:0:0/2:0:0:0/block/sdc",
-                Some(Transport::Usb),
-            ),
-            ("0000:00:06.0/virtio5/block/vda", Some(Transport::Virtio)),
-            (
-                "0000:00:1c.0/0000:01:00.0/mmc_host/mmc0/mmc0:aaaa/block/mmcblk0",
-                Some(Transport::Mmc),
-            ),
-            ("0000:00:01.0/strange/block/xyz", Some(Transport::Other)),
-        ] {
-            let path = format!("{pci}/{path}");
-            assert_eq!(transport(&DevicePath::new(&path)), expected, "{path}");
-        }
-        for (path, expected) in [
-            ("../devices/vbd-51712/block/xvda", Some(Transport::Xen)),
-            (
-                "../devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1",
-                Some(Transport::Nvme),
-            ),
-            ("../devices/virtual/block/zram0", None),
-            ("../devices/virtual/block/dm-0", None),
-        ] {
-            assert_eq!(transport(&DevicePath::new(path)), expected, "{path}");
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Rules for disks, as rules of udev that mean the same.
 
 use hosttune_core::Error;
+use hosttune_facts::Transport;
 
 use super::settings::{self, Setting};
 use super::shell_pattern::{Subject, translate};
@@ -9,7 +10,6 @@ use crate::disk::DiskKind;
 use crate::queue_attribute::page;
 use crate::rule::{self, Conditions, Glob, Rule};
 use crate::rules::Rules;
-use crate::transport::Transport;
 
 /// Why rules for disks cannot be rules of udev.
 #[derive(Debug, thiserror::Error)]
@@ -314,5 +314,54 @@ fn as_translated(condition: Condition, is_pattern: bool) -> Condition {
         condition.as_pattern()
     } else {
         condition
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::udev::{Pattern, Value};
+
+    /// What udev is asked and what is found here are the same, wherever a disk stands.
+    #[test]
+    fn patterns_ask_what_is_found() {
+        const SEGMENTS: [&str; 17] = [
+            "usb3",
+            "usbhid",
+            "ata12",
+            "ata",
+            "host0",
+            "hostname",
+            "virtio0",
+            "virtio-pci",
+            "nvme",
+            "nvme0",
+            "nvme-subsystem",
+            "nvme-fabrics",
+            "mmc_host",
+            "ndbus0",
+            "vbd-51712",
+            "virtual",
+            "pci0000:00",
+        ];
+        let matches = |patterns: &[String], path: &str| {
+            Pattern::new(&Value::new(patterns.join("|"))).matches(path)
+        };
+        for one in SEGMENTS {
+            for two in SEGMENTS {
+                for three in SEGMENTS {
+                    for name in ["sda", "usb3"] {
+                        let path = format!("/devices/{one}/{two}/{three}/{name}");
+                        for transport in Transport::ALL {
+                            let (any, none) = transport.patterns();
+                            let is = (any.is_empty() || matches(&any, &path))
+                                && (none.is_empty() || !matches(&none, &path));
+                            let found = Transport::of_device(&format!("../..{path}"));
+                            assert_eq!(is, found == transport, "{path}: {found}, {transport}");
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -20,9 +20,9 @@ machine         board ASUSTeK COMPUTER INC. Z170 PRO GAMING, firmware American M
 virtualisation  no virtual machine, no container
 processor       Intel(R) Core(TM) i7-6700K CPU @ 4.00GHz, Skylake, x86-64-v3, 4 cores, 8 threads, 1 socket, 1 NUMA node, intel_pstate
 memory          15.5 GiB, 11.9 GiB of swap, huge pages of 2 MiB, 1 GiB
-disks           nvme0n1: 465.7 GiB, NVMe, Samsung SSD 960 EVO 500GB, not rotational
-                sda: 3.6 TiB, SATA, WDC WD40EZRZ-00G, rotational
-                sdb: 28.6 GiB, USB, Ultra Fit, rotational, removable
+disks           nvme0n1: 465.7 GiB, nvme, Samsung SSD 960 EVO 500GB, not rotational
+                sda: 3.6 TiB, sata, WDC WD40EZRZ-00G, rotational
+                sdb: 28.6 GiB, usb, Ultra Fit, rotational, removable
 network         enp0s20u9: physical at 1-9:1.0
                 enp0s31f6: physical, e1000e at 0000:00:1f.6, 1000 Mbit/s
                 wlp2s0: wireless at 0000:02:00.0
