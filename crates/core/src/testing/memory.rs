@@ -1,12 +1,13 @@
-//! The files of a machine in memory, and how it answers writes.
+//! A machine in memory, and the host that reads and writes its files.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::behaviour::Behaviour;
 use super::fate::Fate;
+use super::tree::{Node, Tree};
 use crate::error::{HostError, Operation};
 use crate::host::{Entry, EntryKind, FileContent, Fs, Host, RootKind};
 
@@ -15,253 +16,7 @@ const EACCES: i32 = 13;
 const EEXIST: i32 = 17;
 const ENOTDIR: i32 = 20;
 const EISDIR: i32 = 21;
-const EINVAL: i32 = 22;
 const ENOTEMPTY: i32 = 39;
-
-/// How a file answers a write: given the tree, the file's path and the value without its
-/// newline; an error is an errno. What it set in the tree before an error stays.
-#[derive(Clone)]
-pub struct Behaviour(Arc<Answer>);
-
-type Answer = dyn Fn(&mut Tree, &Path, &str) -> Result<(), i32> + Send + Sync;
-
-impl Behaviour {
-    /// Any behaviour.
-    pub fn new(
-        answer: impl Fn(&mut Tree, &Path, &str) -> Result<(), i32> + Send + Sync + 'static,
-    ) -> Self {
-        Self(Arc::new(answer))
-    }
-
-    /// Takes any value.
-    pub fn takes_all() -> Self {
-        Self::new(|tree, path, value| {
-            tree.set(path, value);
-            Ok(())
-        })
-    }
-
-    /// Takes an integer in a range, EINVAL for anything else.
-    pub fn integer(range: std::ops::RangeInclusive<i64>) -> Self {
-        Self::new(move |tree, path, value| {
-            let number: i64 = value.trim().parse().map_err(|_| EINVAL)?;
-            if !range.contains(&number) {
-                return Err(EINVAL);
-            }
-            tree.set(path, &number.to_string());
-            Ok(())
-        })
-    }
-
-    /// Takes an integer and rounds it down to a multiple, with success.
-    pub fn rounds_down_to(multiple: i64) -> Self {
-        Self::new(move |tree, path, value| {
-            let number: i64 = value.trim().parse().map_err(|_| EINVAL)?;
-            tree.set(path, &(number - number.rem_euclid(multiple)).to_string());
-            Ok(())
-        })
-    }
-
-    /// Takes one of some words, EINVAL for any other.
-    pub fn one_of<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Self {
-        let words: Vec<String> = words.into_iter().map(Into::into).collect();
-        Self::new(move |tree, path, value| {
-            let value = value.trim();
-            if !words.iter().any(|word| word == value) {
-                return Err(EINVAL);
-            }
-            tree.set(path, value);
-            Ok(())
-        })
-    }
-
-    /// Takes as many integers as stand in the file, one after the other: the first that is none
-    /// gives EINVAL and what came before it has landed. Too few leave the others, too many are
-    /// not looked at, both with success.
-    pub fn vector() -> Self {
-        Self::new(|tree, path, value| {
-            let mut fields: Vec<String> = tree
-                .get(path)
-                .unwrap_or_default()
-                .split_whitespace()
-                .map(str::to_owned)
-                .collect();
-            let mut answer = Ok(());
-            for (field, new) in fields.iter_mut().zip(value.split_whitespace()) {
-                match new.parse::<i64>() {
-                    Ok(number) => *field = number.to_string(),
-                    Err(_) => {
-                        answer = Err(EINVAL);
-                        break;
-                    }
-                }
-            }
-            tree.set(path, &fields.join("\t"));
-            answer
-        })
-    }
-
-    /// Answers every write with an errno and changes nothing.
-    pub fn refuses(errno: i32) -> Self {
-        Self::new(move |_, _, _| Err(errno))
-    }
-
-    /// Does as another behaviour does, `delay` later, and says at once that it is done.
-    #[must_use]
-    pub fn late(self, delay: Duration) -> Self {
-        Self::new(move |tree, path, value| {
-            tree.later(delay, path, value, self.clone());
-            Ok(())
-        })
-    }
-
-    /// After a write that another behaviour takes, sets other files: what a real one resets.
-    #[must_use]
-    pub fn then(self, reset: impl Fn(&mut Tree, &str) + Send + Sync + 'static) -> Self {
-        Self::new(move |tree, path, value| {
-            (self.0)(tree, path, value)?;
-            reset(tree, value);
-            Ok(())
-        })
-    }
-}
-
-impl fmt::Debug for Behaviour {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Behaviour")
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Node {
-    File(FileContent),
-    Directory,
-    Link(PathBuf),
-}
-
-/// A value on its way.
-#[derive(Debug, Clone)]
-struct Pending {
-    due: Duration,
-    path: PathBuf,
-    value: String,
-    behaviour: Behaviour,
-}
-
-/// The files of a machine, as a [`Behaviour`] sees them.
-#[derive(Debug, Clone, Default)]
-pub struct Tree {
-    nodes: BTreeMap<PathBuf, Node>,
-    behaviours: BTreeMap<PathBuf, Behaviour>,
-    pending: Vec<Pending>,
-    now: Duration,
-}
-
-impl Tree {
-    /// A file's value without its newline; `None` where there is no such file.
-    pub fn get(&self, path: impl AsRef<Path>) -> Option<String> {
-        match self.nodes.get(path.as_ref())? {
-            Node::File(content) => {
-                let text = String::from_utf8_lossy(&content.bytes);
-                Some(text.strip_suffix('\n').unwrap_or(&text).to_owned())
-            }
-            Node::Directory | Node::Link(_) => None,
-        }
-    }
-
-    /// Sets a file's value, newline added, making the file and its directories where they are
-    /// not there.
-    pub fn set(&mut self, path: impl AsRef<Path>, value: &str) {
-        let path = path.as_ref();
-        let bytes = format!("{value}\n").into_bytes();
-        if let Some(Node::File(content)) = self.nodes.get_mut(path) {
-            content.bytes = bytes;
-            return;
-        }
-        self.put(path, Node::File(FileContent::new(bytes)));
-    }
-
-    /// Takes a file away.
-    pub fn remove(&mut self, path: impl AsRef<Path>) {
-        self.nodes.remove(path.as_ref());
-    }
-
-    /// Lets a value arrive at a file after a time.
-    pub fn later(
-        &mut self,
-        delay: Duration,
-        path: impl AsRef<Path>,
-        value: &str,
-        behaviour: Behaviour,
-    ) {
-        self.pending.push(Pending {
-            due: self.now + delay,
-            path: path.as_ref().to_owned(),
-            value: value.to_owned(),
-            behaviour,
-        });
-    }
-
-    fn put(&mut self, path: &Path, node: Node) {
-        for parent in path.ancestors().skip(1) {
-            self.nodes
-                .entry(parent.to_owned())
-                .or_insert(Node::Directory);
-        }
-        self.nodes.insert(path.to_owned(), node);
-    }
-
-    fn pass_time(&mut self, time: Duration) {
-        self.now += time;
-        while let Some(at) = self.pending.iter().position(|value| value.due <= self.now) {
-            let Pending {
-                path,
-                value,
-                behaviour,
-                ..
-            } = self.pending.remove(at);
-            // Nobody is there any more to be told an error.
-            let _ = (behaviour.0)(self, &path, &value);
-        }
-    }
-
-    /// Follows symlinks with `/` as their root, the last one only where asked.
-    fn resolve(&self, path: &Path, follow_last: bool) -> Result<PathBuf, i32> {
-        let mut done = PathBuf::from("/");
-        let mut left: Vec<PathBuf> = vec![path.to_owned()];
-        let mut links = 0;
-        while let Some(next) = left.pop() {
-            let mut parts = next.components();
-            let Some(part) = parts.next() else { continue };
-            let rest = parts.as_path().to_owned();
-            let last = rest.as_os_str().is_empty() && left.iter().all(|p| p.as_os_str().is_empty());
-            if !rest.as_os_str().is_empty() {
-                left.push(rest);
-            }
-            match part {
-                Component::RootDir => done = PathBuf::from("/"),
-                Component::ParentDir => {
-                    done.pop();
-                }
-                Component::Normal(name) => {
-                    let here = done.join(name);
-                    match self.nodes.get(&here) {
-                        Some(Node::Link(target)) if follow_last || !last => {
-                            links += 1;
-                            if links > 40 {
-                                return Err(40); // ELOOP
-                            }
-                            left.push(target.clone());
-                        }
-                        _ => done = here,
-                    }
-                }
-                Component::CurDir | Component::Prefix(_) => {}
-            }
-        }
-        Ok(done)
-    }
-}
 
 /// A machine's files; clones share them, [`fork`](Self::fork) copies them.
 #[derive(Debug, Clone, Default)]
@@ -403,20 +158,6 @@ impl Memory {
 
     fn tree(&self) -> MutexGuard<'_, Tree> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Tree {
-    fn write(&mut self, path: &Path, value: &str) -> Result<(), i32> {
-        let path = self.resolve(path, true)?;
-        match self.nodes.get(&path) {
-            None => return Err(ENOENT),
-            Some(Node::Directory) => return Err(EISDIR),
-            Some(Node::File(content)) if content.mode & 0o200 == 0 => return Err(EACCES),
-            Some(Node::File(_) | Node::Link(_)) => {}
-        }
-        let behaviour = self.behaviours.get(&path).cloned();
-        (behaviour.unwrap_or_else(Behaviour::takes_all).0)(self, &path, value)
     }
 }
 
@@ -583,21 +324,5 @@ impl Fs for MemoryHost {
 
     fn pause(&self, time: Duration) {
         self.memory.tree().pass_time(time);
-    }
-}
-
-/// What a boot makes anew.
-const VOLATILE: [&str; 3] = ["/proc", "/sys", "/dev"];
-
-impl Tree {
-    /// Puts what lives in the running kernel to what it is at boot.
-    pub(super) fn reboot(&mut self, pristine: &Memory) {
-        let volatile = |path: &Path| VOLATILE.iter().any(|root| path.starts_with(root));
-        let at_boot = pristine.tree();
-        self.nodes.retain(|path, _| !volatile(path));
-        for (path, node) in at_boot.nodes.iter().filter(|(path, _)| volatile(path)) {
-            self.nodes.insert(path.clone(), node.clone());
-        }
-        self.pending.clear();
     }
 }

@@ -7,13 +7,17 @@
 //! [`Memory`] is never kinder than the kernel: it rounds, resets, refuses with half a value
 //! landed, and lands late, as its [`Behaviour`]s say.
 
+mod behaviour;
 mod fate;
 pub mod laws;
 mod memory;
 mod store;
+mod tree;
 mod world;
 
+pub use behaviour::Behaviour;
 pub use fate::{Fate, Moment};
-pub use memory::{Behaviour, Memory, MemoryHost, Tree};
+pub use memory::{Memory, MemoryHost};
 pub use store::MemoryStore;
+pub use tree::Tree;
 pub use world::{Machine, Picture, World};

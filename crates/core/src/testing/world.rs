@@ -82,8 +82,8 @@ impl Machine {
     pub fn power_cut(&self, zeros: bool) {
         self.boot.fetch_add(1, Ordering::Relaxed);
         self.store.power_cut(zeros);
-        let pristine = self.pristine.clone();
-        self.memory.change(|tree| tree.reboot(&pristine));
+        let at_boot = self.pristine.change(|tree| tree.clone());
+        self.memory.change(|tree| tree.reboot(&at_boot));
     }
 }
 

@@ -1,0 +1,25 @@
+//! Every answer as a program reads it: the documents that `docs/schemas` describes.
+//!
+//! These are types of their own, and not the engine's, so that the engine can change and the
+//! documents stay. A field is never left out: what is not known is `null`.
+
+mod error;
+mod explain;
+mod outcome;
+mod plan;
+mod who_sets;
+
+use serde::Serialize;
+
+pub(super) use error::failed;
+pub(super) use explain::explained;
+pub(super) use outcome::{
+    applied, apply_failed, revert_declined, revert_failed, reverted, standing,
+};
+pub(super) use plan::{planned, verified};
+pub(super) use who_sets::who_sets;
+
+/// One document on one line, for a command that prints more than one.
+pub(super) fn line(document: &impl Serialize) -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_string(document)? + "\n")
+}

@@ -1,0 +1,245 @@
+//! What was turned and what is owed: the documents of apply, revert and status.
+
+use hosttune_core::{Applied, Error, Left, Owed, Reverted, Status, Undone};
+use serde::Serialize;
+
+use super::super::failure::Failure;
+use super::error::ErrorView;
+use super::plan::{NotApplicable, StepView, not_applicable, notes};
+
+/// How an apply or a revert ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Outcome {
+    Applied,
+    Reverted,
+    NothingToDo,
+    Left,
+    Declined,
+    RolledBack,
+    RollbackIncomplete,
+    Refused,
+}
+
+/// `apply.schema.json`.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct ApplyDocument<'a> {
+    outcome: Outcome,
+    turned: Vec<StepView<'a>>,
+    left: Vec<LeftView<'a>>,
+    not_applicable: Vec<NotApplicable<'a>>,
+    notes: Vec<String>,
+    recovered: Option<PutBack<'a>>,
+    error: Option<ErrorView>,
+}
+
+/// `revert.schema.json`.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct RevertDocument<'a> {
+    outcome: Outcome,
+    #[serde(flatten)]
+    put_back: PutBack<'a>,
+    notes: &'a [String],
+    error: Option<ErrorView>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct PutBack<'a> {
+    turned: Vec<UndoneView<'a>>,
+    already: Vec<UndoneView<'a>>,
+    left: Vec<LeftView<'a>>,
+    by_reboot: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct UndoneView<'a> {
+    knob: &'a str,
+    part: &'a str,
+    from: &'a str,
+    to: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct LeftView<'a> {
+    knob: &'a str,
+    part: &'a str,
+    ours: &'a str,
+    original: &'a str,
+    seen: &'a str,
+    because: String,
+}
+
+fn left(left: &[Left]) -> Vec<LeftView<'_>> {
+    left.iter()
+        .map(|left| LeftView {
+            knob: &left.knob.text,
+            part: &left.part,
+            ours: &left.ours,
+            original: &left.original,
+            seen: &left.seen,
+            because: left.because.to_string(),
+        })
+        .collect()
+}
+
+impl<'a> PutBack<'a> {
+    fn of(reverted: &'a Reverted) -> Self {
+        let undone = |already: bool| {
+            let fits = move |undone: &&Undone| undone.already == already;
+            reverted
+                .undone
+                .iter()
+                .filter(fits)
+                .map(|undone| UndoneView {
+                    knob: &undone.knob.text,
+                    part: &undone.part,
+                    from: &undone.ours,
+                    to: &undone.original,
+                })
+                .collect()
+        };
+        Self {
+            turned: undone(false),
+            already: undone(true),
+            left: left(&reverted.left),
+            by_reboot: reverted.by_reboot,
+        }
+    }
+}
+
+/// The document of an apply that came to its end.
+pub(in crate::cli) fn applied(applied: &Applied) -> ApplyDocument<'_> {
+    let recovered_all = applied.recovered.as_ref().is_none_or(Reverted::is_complete);
+    ApplyDocument {
+        outcome: if !recovered_all {
+            Outcome::RollbackIncomplete
+        } else if applied.declined {
+            Outcome::Declined
+        } else if applied.turned.is_empty() {
+            Outcome::NothingToDo
+        } else {
+            Outcome::Applied
+        },
+        turned: applied.turned.iter().map(StepView::of).collect(),
+        left: applied
+            .recovered
+            .as_ref()
+            .map_or_else(Vec::new, |recovered| left(&recovered.left)),
+        not_applicable: not_applicable(&applied.findings),
+        notes: notes(&applied.notes, &applied.findings),
+        recovered: applied.recovered.as_ref().map(PutBack::of),
+        error: None,
+    }
+}
+
+/// The document of an apply that failed.
+pub(in crate::cli) fn apply_failed(failure: &Failure) -> ApplyDocument<'_> {
+    let error = match failure {
+        Failure::Engine(error) => Some(&**error),
+        _ => None,
+    };
+    let (outcome, remains) = match error {
+        Some(Error::RolledBack { .. }) => (Outcome::RolledBack, Vec::new()),
+        Some(Error::RollbackIncomplete { left: remains, .. }) => {
+            (Outcome::RollbackIncomplete, left(remains))
+        }
+        _ => (Outcome::Refused, Vec::new()),
+    };
+    ApplyDocument {
+        outcome,
+        turned: Vec::new(),
+        left: remains,
+        not_applicable: match error {
+            Some(Error::NotApplicable(findings)) => not_applicable(findings),
+            _ => Vec::new(),
+        },
+        notes: Vec::new(),
+        recovered: None,
+        error: Some(ErrorView::of(failure)),
+    }
+}
+
+/// The document of a revert that came to its end.
+pub(in crate::cli) fn reverted<'a>(
+    reverted: &'a Reverted,
+    notes: &'a [String],
+) -> RevertDocument<'a> {
+    RevertDocument {
+        outcome: if !reverted.is_complete() {
+            Outcome::RollbackIncomplete
+        } else if !reverted.left.is_empty() {
+            Outcome::Left
+        } else if reverted.undone.is_empty() && reverted.by_reboot == 0 {
+            Outcome::NothingToDo
+        } else {
+            Outcome::Reverted
+        },
+        put_back: PutBack::of(reverted),
+        notes,
+        error: None,
+    }
+}
+
+/// The document of a revert that somebody said no to.
+pub(in crate::cli) fn revert_declined() -> RevertDocument<'static> {
+    RevertDocument {
+        outcome: Outcome::Declined,
+        put_back: PutBack::default(),
+        notes: &[],
+        error: None,
+    }
+}
+
+/// The document of a revert that failed.
+pub(in crate::cli) fn revert_failed(failure: &Failure) -> RevertDocument<'static> {
+    RevertDocument {
+        outcome: Outcome::Refused,
+        put_back: PutBack::default(),
+        notes: &[],
+        error: Some(ErrorView::of(failure)),
+    }
+}
+
+/// `status.schema.json`.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct StatusDocument<'a> {
+    owed: Vec<OwedView<'a>>,
+    open: Option<&'a str>,
+    refused: &'a [String],
+    by_reboot: usize,
+    notes: &'a [String],
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct OwedView<'a> {
+    knob: &'a str,
+    part: &'a str,
+    ours: &'a str,
+    original: &'a str,
+    seen: &'a str,
+    is_ours: bool,
+}
+
+pub(super) fn owed(owed: &[Owed]) -> Vec<OwedView<'_>> {
+    owed.iter()
+        .map(|owed| OwedView {
+            knob: &owed.knob.text,
+            part: &owed.part,
+            ours: &owed.ours,
+            original: &owed.original,
+            seen: &owed.seen,
+            is_ours: owed.is_ours,
+        })
+        .collect()
+}
+
+/// The document of a status.
+pub(in crate::cli) fn standing<'a>(status: &'a Status, notes: &'a [String]) -> StatusDocument<'a> {
+    StatusDocument {
+        owed: owed(&status.owed),
+        open: status.open.as_deref(),
+        refused: &status.refused,
+        by_reboot: status.by_reboot,
+        notes,
+    }
+}
