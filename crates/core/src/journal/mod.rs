@@ -6,6 +6,7 @@
 //! `log` folds them into what is still to be put back. An entry that is not
 //! marked undone is owed: forgetting takes a record, remembering takes none.
 
+mod compaction;
 mod directory;
 mod line;
 mod log;

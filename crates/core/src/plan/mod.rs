@@ -1,7 +1,10 @@
 //! What will be done, as data: printing it is the dry run, storing it is the review.
 
 mod arrange;
+mod declared;
+mod findings;
 mod planner;
+mod sight;
 
 use std::fmt;
 

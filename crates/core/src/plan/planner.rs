@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::arrange::{self, Declared, Role, Sight};
+use super::declared::{Declared, Role};
+use super::sight::Sight;
 use super::{Before, Plan, Requirement, When, Why};
+use super::{arrange, findings};
 use crate::error::{Error, HostError};
 use crate::host::{Host, Looking};
 use crate::knob::{AnyKnob, Key, Knob, Lack, Registry};
@@ -197,7 +199,7 @@ impl<'a> Planner<'a> {
 
     pub(crate) fn into_report(mut self, owner: &str) -> Result<Report, Error> {
         self.check()?;
-        let items = arrange::report(&mut self.sight, self.declared);
+        let items = findings::report(&mut self.sight, self.declared);
         Ok(Report {
             owner: owner.to_owned(),
             items,

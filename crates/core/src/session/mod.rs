@@ -4,6 +4,7 @@
 //! plan, write the intent down, turn, read back. Planning and verifying take
 //! `&Session`, no lock and no rights.
 
+mod journal;
 mod outcome;
 mod position;
 mod turning;
@@ -11,14 +12,15 @@ mod undoing;
 
 use serde_json::Value;
 
-use crate::error::{Error, StaleStep, plural};
+use crate::error::{Error, StaleStep};
 use crate::host::{Host, LinuxHost};
-use crate::journal::{DirectoryStore, JournalError, Log, NoStore, Open, Purpose, Store};
+use crate::journal::{DirectoryStore, Log, Purpose, Store};
 use crate::knob::Registry;
 use crate::plan::{Before, Plan, Planner, Refusal, Step};
 use crate::report::{Finding, Report, State};
 use crate::selection::Selection;
 
+use journal::cut_note;
 pub use outcome::{Applied, Owed, Reverted, Status};
 pub use undoing::{Left, LeftBecause, Undone};
 
@@ -374,108 +376,6 @@ impl Session {
         planner.into_plan(&self.owner)
     }
 
-    /// The journal, checked to hold nothing this program does not know.
-    fn load(&self) -> Result<Log, Error> {
-        let log = Log::load(&*self.store, &self.owner, &self.program, &self.boot)?;
-        for entry in log.entries.values() {
-            let disturbed = entry.step.disturbs.iter().map(|kept| &kept.knob);
-            for knob in std::iter::once(&entry.step.knob).chain(disturbed) {
-                if self.registry.find(&knob.kind).is_err() {
-                    return Err(Error::Journal(JournalError::UnknownKnob {
-                        path: self.store.path(entry.place, &self.owner),
-                        kind: knob.kind.clone(),
-                        program: log.program_of(entry.place).to_owned(),
-                    }));
-                }
-            }
-        }
-        Ok(log)
-    }
-
-    /// The journal for a verb that needs no rights: where it may not be read, that is said and
-    /// the verb goes on.
-    fn peek(&self) -> Result<(Log, Option<String>), Error> {
-        match self.load() {
-            Err(Error::Journal(JournalError::Denied { path, .. })) => {
-                let nothing = Log::load(&NoStore, &self.owner, &self.program, &self.boot)?;
-                let note = format!(
-                    "whether an earlier run was interrupted cannot be told: {path} is for root to read"
-                );
-                Ok((nothing, Some(note)))
-            }
-            other => other.map(|log| (log, None)),
-        }
-    }
-
-    /// What the next apply or revert will do before anything else.
-    fn provisional(&self, log: &Log) -> Result<Option<String>, Error> {
-        let Some(open) = log.open() else {
-            return Ok(None);
-        };
-        if let Some(holder) = self.store.holder() {
-            return Ok(Some(format!("being changed right now by {holder}")));
-        }
-        let (what, ids): (_, Vec<_>) = match open {
-            Open::Applying { apply } => {
-                let entries = log
-                    .entries
-                    .iter()
-                    .filter(|(_, entry)| entry.apply == *apply);
-                ("apply", entries.map(|(id, _)| id).collect())
-            }
-            Open::Undoing { ids, .. } => {
-                let owed = ids.iter().filter(|id| log.entries.contains_key(id));
-                ("revert", owed.collect())
-            }
-        };
-        let earlier_boot = ids.iter().any(|id| log.entries[*id].boot != self.boot);
-        let steps = plural(ids.len(), "step");
-        let done = match (open, earlier_boot) {
-            (Open::Applying { .. }, false) => {
-                format!("what it did of its {steps} is put back first")
-            }
-            (Open::Applying { .. }, true) => {
-                format!("what it did of the {steps} that no reboot takes back is put back first")
-            }
-            (Open::Undoing { .. }, _) => format!("what is left of it, {steps}, is finished first"),
-        };
-        let when = if earlier_boot {
-            " in an earlier boot"
-        } else {
-            ""
-        };
-        Ok(Some(format!(
-            "an earlier {what} was interrupted{when}: {done}"
-        )))
-    }
-
-    fn locked<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
-        let note = format!("process {}, {}", std::process::id(), self.program);
-        self.store.lock(&note).map_err(|error| match error {
-            JournalError::Locked { holder } => Error::Locked { holder },
-            other => Error::Journal(other),
-        })?;
-        let done = work(self);
-        self.store.unlock();
-        done
-    }
-
-    /// Puts right what an earlier run left open.
-    fn finish_open(&mut self, log: &mut Log) -> Result<Option<Reverted>, Error> {
-        let (ids, force) = match log.open().cloned() {
-            None => return Ok(None),
-            Some(Open::Applying { apply }) => {
-                let ids = self.turned_by(log, apply)?;
-                log.undo(&mut *self.store, Purpose::Rollback, ids.clone(), false)?;
-                (ids, false)
-            }
-            Some(Open::Undoing { ids, force }) => (ids, force),
-        };
-        let recovered = self.undo(log, &ids, force);
-        log.end(&mut *self.store)?;
-        Ok(Some(recovered))
-    }
-
     fn refuse_stale(&self, plan: &Plan) -> Result<(), Error> {
         let mut stale = Vec::new();
         let mut moved = std::collections::HashSet::new();
@@ -506,16 +406,6 @@ impl Session {
             Err(Error::Stale(stale))
         }
     }
-}
-
-/// What is said of a journal whose end could not be read.
-fn cut_note(log: &Log) -> Option<String> {
-    (log.cut > 0).then(|| {
-        format!(
-            "the last {} bytes of the journal are the rest of an interrupted write and were passed over",
-            log.cut
-        )
-    })
 }
 
 fn refusals(log: &Log) -> Vec<Refusal> {

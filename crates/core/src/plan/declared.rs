@@ -1,0 +1,121 @@
+//! A wish as a tuning declared it.
+
+use serde_json::Value;
+
+use super::sight::Outcome;
+use super::{Before, Requirement, When, Why};
+use crate::knob::{AnyKnob, Key, KnobKind, Lack, show_value};
+use crate::report::{Finding, State};
+
+/// What a wish is to its tuning.
+#[derive(Debug, Clone)]
+pub(crate) enum Role {
+    End,
+    Means,
+    Expected(When),
+    Skipped(Lack),
+}
+
+/// The knob of a wish, and what it is to become.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) knob: AnyKnob,
+    pub(crate) kind: KnobKind,
+    pub(crate) key: Key,
+    pub(crate) to: Value,
+    pub(crate) to_text: String,
+}
+
+/// One wish as declared.
+pub(crate) struct Declared {
+    pub(crate) part: String,
+    pub(crate) name: String,
+    pub(crate) target: Option<Target>,
+    pub(crate) role: Role,
+    pub(crate) why: Why,
+    pub(crate) requirement: Requirement,
+    pub(crate) overridden: Option<String>,
+    /// What the planner knew of the knobs this wish moves, before it.
+    pub(crate) ahead_before: Vec<(Key, Option<Before>)>,
+    /// What became of it where it was declared.
+    pub(super) outcome: Option<Outcome>,
+    /// A step of the plan cures what it lacks.
+    pub(super) cured: bool,
+}
+
+impl std::fmt::Debug for Declared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Declared")
+            .field("part", &self.part)
+            .field("name", &self.name)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Declared {
+    pub(crate) fn new(
+        part: String,
+        knob: AnyKnob,
+        kind: KnobKind,
+        to: Value,
+        to_text: String,
+        role: Role,
+    ) -> Self {
+        Self {
+            part,
+            name: knob.text.clone(),
+            target: Some(Target {
+                key: knob.key(),
+                knob,
+                kind,
+                to,
+                to_text,
+            }),
+            role,
+            why: Why::default(),
+            requirement: Requirement::Plain,
+            overridden: None,
+            ahead_before: Vec::new(),
+            outcome: None,
+            cured: false,
+        }
+    }
+
+    pub(crate) fn skipped(part: String, name: String, lack: Lack) -> Self {
+        Self {
+            part,
+            name,
+            target: None,
+            role: Role::Skipped(lack),
+            why: Why::default(),
+            requirement: Requirement::Plain,
+            overridden: None,
+            ahead_before: Vec::new(),
+            outcome: None,
+            cured: false,
+        }
+    }
+
+    pub(super) fn finding(&self, seen: Option<&Value>, state: State) -> Finding {
+        let show = |value: &Value| match &self.target {
+            Some(target) => target.kind.show(&target.knob, value),
+            None => show_value(value),
+        };
+        Finding {
+            part: self.part.clone(),
+            knob: self.target.as_ref().map(|target| target.knob.clone()),
+            name: self.name.clone(),
+            wanted: self.target.as_ref().map(|target| target.to.clone()),
+            wanted_text: self
+                .target
+                .as_ref()
+                .map_or_else(String::new, |target| target.to_text.clone()),
+            seen: seen.cloned(),
+            seen_text: seen.map_or_else(String::new, show),
+            state,
+            why: self.why.clone(),
+            requirement: self.requirement,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What is said of a wish that is no step: as wanted, rounded, lacking, pending.
+
+use serde_json::Value;
+
+use super::declared::{Declared, Role, Target};
+use super::sight::{Outcome, Sight};
+use crate::error::{HostError, HostErrorKind};
+use crate::report::{Finding, State};
+
+/// What became of a wish while planning.
+pub(super) fn found(sight: &mut Sight<'_>, wish: &Declared, outcome: Option<Outcome>) -> Finding {
+    match outcome {
+        Some(Outcome::AsWanted(seen)) => {
+            let state = as_wanted(wish, &seen);
+            wish.finding(Some(&seen), state)
+        }
+        Some(Outcome::Lacking(seen, lack)) => {
+            wish.finding(seen.as_ref(), State::NotApplicable { lack })
+        }
+        Some(Outcome::Unreadable(error)) => wish.finding(None, unverifiable(&error)),
+        // A step is no finding; what is left is expected or skipped, and reads as in a report.
+        Some(Outcome::Step { .. }) | None => seen_now(sight, wish),
+    }
+}
+
+/// Every wish but the means, read against what the host shows now.
+pub(crate) fn report(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Vec<Finding> {
+    declared
+        .into_iter()
+        .filter(|wish| !matches!(wish.role, Role::Means))
+        .map(|wish| seen_now(sight, &wish))
+        .collect()
+}
+
+fn seen_now(sight: &mut Sight<'_>, wish: &Declared) -> Finding {
+    let target = match (&wish.role, &wish.target) {
+        (Role::Skipped(lack), _) => {
+            return wish.finding(None, State::NotApplicable { lack: lack.clone() });
+        }
+        (_, Some(target)) => target,
+        (_, None) => return wish.finding(None, State::Drifted),
+    };
+    let seen = match sight.read(&target.kind, &target.knob, &target.key) {
+        Ok(seen) => seen,
+        Err(error) => {
+            let state = match error.kind() {
+                HostErrorKind::NotApplicable(lack) => State::NotApplicable { lack: lack.clone() },
+                _ => unverifiable(&error),
+            };
+            return wish.finding(None, state);
+        }
+    };
+    let state = if target.kind.counts_as(&target.knob, &seen, &target.to) {
+        as_wanted(wish, &seen)
+    } else if let Role::Expected(until) = wish.role {
+        State::Pending { until }
+    } else {
+        match sight.lacking(target, Some(&seen)) {
+            Some(Outcome::Lacking(_, lack)) => State::NotApplicable { lack },
+            Some(Outcome::Unreadable(error)) => unverifiable(&error),
+            _ => State::Drifted,
+        }
+    };
+    wish.finding(Some(&seen), state)
+}
+
+fn as_wanted(wish: &Declared, seen: &Value) -> State {
+    match (&wish.overridden, &wish.target) {
+        (Some(by), _) => State::Overridden { by: by.clone() },
+        (None, Some(target)) if differs(target, seen) => State::Rounded,
+        _ => State::Matches,
+    }
+}
+
+/// What reads the same to people was not rounded: a state may hold more than it shows, as what the
+/// kernel adds to options that were left to it.
+fn differs(target: &Target, seen: &Value) -> bool {
+    target.to != *seen && target.kind.show(&target.knob, seen) != target.to_text
+}
+
+fn unverifiable(error: &HostError) -> State {
+    let mut why = error.to_string();
+    if let Some(source) = std::error::Error::source(error) {
+        why = format!("{why}: {source}");
+    }
+    State::Unverifiable { why }
+}
