@@ -80,21 +80,21 @@ fn known(facts: &Facts) {
     assert!(facts.cpu.x86_64_level >= Some(X86_64Level::V2));
     assert_eq!(facts.cpu.frequency_driver.as_deref(), Some("acpi-cpufreq"));
 
-    let mut transports: BTreeMap<String, u32> = BTreeMap::new();
+    let mut transports: BTreeMap<Transport, u32> = BTreeMap::new();
     for disk in facts.disks.as_ref().unwrap() {
-        *transports.entry(disk.transport.to_string()).or_default() += 1;
+        *transports.entry(disk.transport).or_default() += 1;
         assert_eq!(disk.size_bytes, 64 << 20, "{disk}");
         assert_eq!(disk.removable, Some(false), "{disk}");
         let has_model = disk.transport != Transport::Virtio;
         assert_eq!(disk.model.is_some(), has_model, "{disk}");
     }
-    let expected = [("NVMe", 2), ("SATA", 1), ("SCSI", 2), ("virtio", 1)];
-    assert_eq!(
-        transports,
-        expected
-            .map(|(name, count)| (name.to_owned(), count))
-            .into()
-    );
+    let expected = [
+        (Transport::Nvme, 2),
+        (Transport::Sata, 1),
+        (Transport::Scsi, 2),
+        (Transport::Virtio, 1),
+    ];
+    assert_eq!(transports, expected.into());
 
     let nics = facts.nics.as_ref().unwrap().iter();
     let mut cards: Vec<&str> = nics
