@@ -8,6 +8,7 @@
 )]
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use hosttune_boot::Modules;
 use hosttune_core::testing::{Fate, MemoryStore, Moment};
@@ -21,11 +22,23 @@ fn get(file: &str) -> String {
     std::fs::read_to_string(path).unwrap().trim().to_owned()
 }
 
-/// A limit shows a moment after it was set.
+/// Until it is so, however little time this machine is given by the one that emulates it.
+#[track_caller]
+fn soon(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed().as_secs() < 30, "not within 30 s: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A limit shows a moment after it was set, and within what the processor can.
 fn set(file: &str, value: &str) {
     std::fs::write(format!("/sys/devices/system/cpu/{file}"), value).unwrap();
     if file.ends_with("_freq") {
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        let shown: u32 = value.parse().unwrap();
+        let shown = shown.clamp(800_000, 3_600_000).to_string();
+        soon(&format!("{file} shows {shown}"), || get(file) == shown);
     }
 }
 
@@ -388,16 +401,19 @@ fn irqbalance_is_found() {
         "mkdir -p /run/irqbalance && cp /usr/bin/sleep /run/irqbalance/irqbalance && { /run/irqbalance/irqbalance 100 >/dev/null 2>&1 & echo $! >/run/irqbalance/pid; }",
     );
     let process: u32 = tell("cat /run/irqbalance/pid").parse().unwrap();
+    // Until it has become the program it is still the shell that started it.
+    soon("irqbalance is started", || {
+        tell(&format!("cat /proc/{process}/comm")) == "irqbalance"
+    });
     let socket = format!("/run/irqbalance/irqbalance{process}.sock");
     std::fs::write(&socket, "").unwrap();
     let found = Irqbalance::running(&host).unwrap().unwrap();
     assert_eq!((found.process, found.told_by), (process, socket.clone()));
     tell(&format!("kill {process}"));
-    while Path::new(&format!("/proc/{process}/stat")).exists()
-        && !tell(&format!("cat /proc/{process}/stat || true")).contains(") Z ")
-    {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    soon("irqbalance has ended", || {
+        !Path::new(&format!("/proc/{process}/stat")).exists()
+            || tell(&format!("cat /proc/{process}/stat || true")).contains(") Z ")
+    });
     tell("rm -r /run/irqbalance");
     assert_eq!(Irqbalance::running(&host).unwrap(), None);
 }
