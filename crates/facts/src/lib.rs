@@ -27,6 +27,7 @@
 //! # Vocabulary
 //! - [`Facts`]: the value. What cannot be known is `None`; an empty list says that there is none.
 //! - [`Cpu`], [`Memory`], [`Disk`], [`Nic`], [`Gpu`], [`Machine`]: the hardware.
+//! - [`Transport`]: what a disk is attached by, told from where it stands in sysfs.
 //! - [`Kernel`], [`Boot`], [`Distribution`], [`Virtualisation`]: what runs on it.
 
 mod amount;
