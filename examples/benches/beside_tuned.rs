@@ -515,7 +515,9 @@ impl Asked {
 
 fn in_the_machine(asked: &Asked) -> ExitCode {
     let run = || {
-        let mut machine = for_tests(asked.kernel).share(tuned()?).boot()?;
+        // Not a shared one: tuned leaves services and files behind.
+        tuned()?;
+        let mut machine = for_tests(asked.kernel, "tuned is measured in it").boot()?;
         let command = inside::command("beside_tuned", asked.kernel) + &asked.text();
         machine.shell(&command, LIMIT, &mut |stream, bytes| {
             let shown = match stream {

@@ -35,7 +35,7 @@ fn power_is_cut_in_mid_apply(kernel: Kernel) {
     }
     let disk = StateDisk::make().unwrap();
     let start = || {
-        for_tests(kernel)
+        for_tests(kernel, "its power is cut")
             .without_devices()
             .state(&disk)
             .boot()
@@ -89,7 +89,7 @@ fn power_is_cut_in_mid_apply(kernel: Kernel) {
 fn what_was_persisted_is_set_at_the_next_boot(kernel: Kernel) {
     let disk = StateDisk::make().unwrap();
     let start = || {
-        for_tests(kernel)
+        for_tests(kernel, "its power is cut")
             .without_devices()
             .state(&disk)
             .boot()

@@ -11,15 +11,26 @@ use crate::image::{Share, Told, USR, image};
 use crate::kernel::{self, Unpacked};
 use crate::machine::{Machine, Started};
 use crate::qemu::{self, Log, QEMU};
-use crate::{Kernel, MachineError};
+use crate::{Kernel, MachineError, log};
 
-/// How long a start may take. It takes six seconds; beside a compiler three times as long.
-const START: Duration = Duration::from_secs(90);
+/// How long a start may take, as a watchdog: ten times the longest that was seen, which was 28 seconds beside
+/// two other machines and a compiler.
+const START: Duration = Duration::from_secs(300);
+
+/// Names another number of seconds, for a machine that is slower than ours.
+const START_SECONDS: &str = "HOSTTUNE_START_SECONDS";
+
+fn start_limit() -> Duration {
+    let seconds = std::env::var(START_SECONDS).ok();
+    let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+    seconds.map_or(START, Duration::from_secs)
+}
 
 /// A machine to be.
 #[derive(Debug, Clone)]
 pub struct Builder {
     kernel: Kernel,
+    reason: &'static str,
     parameters: Vec<String>,
     shares: Vec<PathBuf>,
     path: Vec<PathBuf>,
@@ -28,6 +39,7 @@ pub struct Builder {
     console: Console,
     memory: u32,
     start: Duration,
+    is_tried_again: bool,
 }
 
 /// What the first serial port is.
@@ -40,9 +52,10 @@ enum Console {
 }
 
 impl Builder {
-    pub(crate) fn new(kernel: Kernel) -> Self {
+    pub(crate) fn new(kernel: Kernel, reason: &'static str) -> Self {
         Self {
             kernel,
+            reason,
             parameters: Vec::new(),
             shares: Vec::new(),
             path: Vec::new(),
@@ -50,7 +63,8 @@ impl Builder {
             devices: true,
             console: Console::Log,
             memory: 1024,
-            start: START,
+            start: start_limit(),
+            is_tried_again: true,
         }
     }
 
@@ -105,8 +119,15 @@ impl Builder {
         self
     }
 
-    /// How long it may take until it answers; a minute and a half if nothing is
-    /// said.
+    /// Does not start it a second time where it fails before its first command: for tests of that.
+    #[must_use]
+    pub fn only_once(mut self) -> Self {
+        self.is_tried_again = false;
+        self
+    }
+
+    /// How long it may take until it answers. If nothing is said: `HOSTTUNE_START_SECONDS` from the
+    /// environment, else five minutes.
     #[must_use]
     pub fn start_within(mut self, limit: Duration) -> Self {
         self.start = limit;
@@ -129,8 +150,11 @@ impl Builder {
     )]
     pub fn boot(self) -> Result<Machine, MachineError> {
         match self.clone().boot_once() {
-            Err(error @ (MachineError::Ended { .. } | MachineError::Hung { .. })) => {
+            Err(error @ (MachineError::Ended { .. } | MachineError::Hung { .. }))
+                if self.is_tried_again =>
+            {
                 eprintln!("started once more: {error}");
+                log::started_again(self.kernel);
                 self.boot_once()
             }
             other => other,
@@ -218,6 +242,7 @@ impl Builder {
             ports: [&ports[0], &ports[1]],
         });
         arguments.insert(0, QEMU.to_owned());
+        log::started(self.kernel, self.reason);
         let process = qemu::launch(&arguments, self.console == Console::Terminal, &said)?;
 
         Machine::started(

@@ -57,7 +57,9 @@ impl StateDisk {
         Ok(disk)
     }
 
-    pub(crate) fn path(&self) -> PathBuf {
+    /// The file behind it.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
         self.0.path().join("state")
     }
 }

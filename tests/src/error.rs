@@ -94,6 +94,12 @@ pub enum MachineError {
         /// The last lines on the first serial port.
         console: String,
     },
+    /// The process that owns the shared machines has none to lend.
+    #[error("no shared machine: {problem}")]
+    Broker {
+        /// Why not.
+        problem: String,
+    },
     /// The machine came up, but not as it should.
     #[error(
         "the machine with Linux {kernel} is not as it should be: {problem}; the end of its console:{}",

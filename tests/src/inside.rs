@@ -2,29 +2,26 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
+use crate::broker::{self, Borrowed};
+use crate::clean::Clean;
 use crate::kernel::Unpacked;
 use crate::shell::{quote, quoted};
-use crate::{Kernel, Machine, MachineError, Stream};
+use crate::{Kernel, Machine, MachineError, Stream, log};
 
 /// Set inside of the machine, to the release of the kernel that it was started with.
 const INSIDE: &str = "HOSTTUNE_TEST_MACHINE";
 
-/// How long one test may take in there.
-const TEST: Duration = Duration::from_secs(540);
+/// How long one test may take in there, as a watchdog: many times what the longest takes.
+const TEST: Duration = Duration::from_secs(1800);
 
 /// Set where no case is left to another kernel.
 pub(crate) const EVERY_CASE: &str = "HOSTTUNE_EVERY_CASE";
 
 /// Of these a test inside sees what the test program was started with.
 const PASSED_ON: [&str; 3] = ["PROPTEST_CASES", "RUST_BACKTRACE", EVERY_CASE];
-
-/// One machine per kernel for all tests of a test program that run inside: a start costs more than
-/// most of them. They take turns with it.
-static MACHINES: [Mutex<Option<Machine>>; Kernel::ALL.len()] =
-    [const { Mutex::new(None) }; Kernel::ALL.len()];
 
 /// Whether this process runs inside of the test machine.
 #[must_use]
@@ -37,16 +34,23 @@ pub(crate) fn release() -> Option<String> {
     std::env::var(INSIDE).ok()
 }
 
-/// Runs the test of this name in a machine with this kernel; in there, runs `body`.
+/// Runs the test of this name in the shared machine with this kernel; in there, runs `body` and then has it
+/// proven that nothing is left of it.
 ///
 /// What [`inside_stock_kernels!`](crate::inside_stock_kernels) makes of a test. A machine in which
-/// a test failed is not used again.
+/// a test failed, or left something, is not used again.
 ///
 /// # Panics
 ///
-/// Where the test fails, where it did not run at all, where there is no machine, and where the kernel
-/// in there is not the one that is said to be there.
+/// Where the test fails, where it did not run at all, where it left something behind, where there is no
+/// machine, and where the kernel in there is not the one that is said to be there.
 pub fn run(kernel: Kernel, test: &str, body: fn()) {
+    if std::env::var_os(broker::BROKER).is_some() {
+        // This process was started to lend machines, in the name of a test that wants one.
+        let served = broker::serve();
+        served.unwrap_or_else(|error| panic!("no machine can be lent: {error}"));
+        std::process::exit(0);
+    }
     if let Some(claimed) = std::env::var_os(INSIDE) {
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let release = release.trim();
@@ -55,23 +59,58 @@ pub fn run(kernel: Kernel, test: &str, body: fn()) {
             "this is to be Linux {kernel}, {}, and it is {release}",
             claimed.display()
         );
+        let clean = Clean::before_the_first_test();
         body();
+        clean.is_clean_again();
         write_line(&ran(test, release));
         return;
     }
-    let mut place = MACHINES[kernel as usize]
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    let outcome = start(&mut place, kernel).and_then(|machine| in_machine(machine, test));
-    let failed = match outcome {
-        Ok(None) => return,
-        Ok(Some(failed)) => failed,
-        Err(error) => error.to_string(),
-    };
-    // The lock is given back before the panic, or it would be poisoned for nothing.
-    *place = None;
-    drop(place);
-    panic!("{test}: {failed}");
+    let name = format!("{} {test}", package());
+    let outcome =
+        Borrowed::borrow(kernel, &name, &mut same_test_as_broker(test)).and_then(|mut machine| {
+            let begun = Instant::now();
+            let failed = in_machine(&mut machine, test)?;
+            log::tested(kernel, begun.elapsed(), &name);
+            if failed.is_none() {
+                machine.give_back();
+            }
+            Ok(failed)
+        });
+    match outcome {
+        Ok(None) => {}
+        Ok(Some(failed)) => panic!("{test}: {failed}"),
+        Err(error) => panic!("{test}: {error}"),
+    }
+}
+
+/// This test program, running this test, is what can be the broker: no other program is sure to be built.
+fn same_test_as_broker(test: &str) -> Command {
+    let mut command = Command::new(this_program());
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    command
+}
+
+/// The package whose test this is: several have a test of the same name.
+fn package() -> String {
+    // Set by cargo, and by nextest too.
+    std::env::var("CARGO_PKG_NAME").unwrap_or_default()
+}
+
+/// A shared machine for a test that stays out here: the test says by its name which it is.
+///
+/// # Panics
+///
+/// Where there is none.
+#[must_use]
+pub fn borrow(kernel: Kernel, test: &str) -> Borrowed {
+    if std::env::var_os(broker::BROKER).is_some() {
+        let served = broker::serve();
+        served.unwrap_or_else(|error| panic!("no machine can be lent: {error}"));
+        std::process::exit(0);
+    }
+    let name = format!("{} {test}", package());
+    let borrowed = Borrowed::borrow(kernel, &name, &mut same_test_as_broker(test));
+    borrowed.unwrap_or_else(|error| panic!("{test}: {error}"))
 }
 
 /// [`run`] for a test that is named after the kernel, in this module.
@@ -86,26 +125,28 @@ fn ran(test: &str, release: &str) -> String {
     format!("{test} ran inside, on Linux {release}")
 }
 
-fn start(place: &mut Option<Machine>, kernel: Kernel) -> Result<&mut Machine, MachineError> {
-    Ok(match place {
-        Some(machine) => machine,
-        None => place.insert(for_tests(kernel).boot()?),
-    })
+/// A machine to be that sees the workspace and the programs that were built in it. The reason says why a
+/// test cannot borrow a shared one.
+#[must_use]
+pub fn for_tests(kernel: Kernel, reason: &'static str) -> crate::Builder {
+    let mut machine =
+        Machine::own(kernel, reason).share(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    for unpacked in [crate::udev::all(), crate::tuned::directory()] {
+        if unpacked.exists() {
+            machine = machine.share(unpacked);
+        }
+    }
+    machine.programs(programs_directory())
 }
 
-/// A machine to be that sees the workspace and the programs that were built in it.
-#[must_use]
-pub fn for_tests(kernel: Kernel) -> crate::Builder {
-    let mut machine = Machine::with(kernel).share(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let udev = crate::udev::all();
-    if udev.exists() {
-        machine = machine.share(udev);
+/// Where the programs of this build lie: `target/TARGET/PROFILE`. Test programs lie in `deps` below it.
+pub(crate) fn programs_directory() -> PathBuf {
+    let program = this_program();
+    let directory = program.parent().unwrap_or(Path::new("/"));
+    match directory.parent() {
+        Some(above) if directory.ends_with("deps") => above.to_owned(),
+        _ => directory.to_owned(),
     }
-    // The test program lies in a directory below that of the host binaries.
-    if let Some(programs) = this_program().ancestors().nth(2) {
-        machine = machine.programs(programs);
-    }
-    machine
 }
 
 fn this_program() -> PathBuf {
@@ -149,7 +190,7 @@ pub fn command(test: &str, kernel: Kernel) -> String {
 }
 
 /// What went wrong, if anything.
-fn in_machine(machine: &mut Machine, test: &str) -> Result<Option<String>, MachineError> {
+fn in_machine(machine: &mut Borrowed, test: &str) -> Result<Option<String>, MachineError> {
     let text = command(test, machine.kernel());
     let mut lines = Prefixed::new(machine.kernel());
     let output = machine.shell(&text, TEST, &mut |stream, bytes| lines.show(stream, bytes))?;
@@ -222,8 +263,8 @@ fn write_line(line: &str) {
 /// Has each of these functions run inside of a machine with the oldest and one with the newest stock
 /// kernel, as a test each: `name::linux_6_1` and `name::newest`.
 ///
-/// All that one test program has run inside of one kernel share a machine and take turns; they
-/// leave it as they found it, or the next one sees it.
+/// All tests of a run that run inside of one kernel share a machine and take turns. A test that leaves
+/// anything behind fails, and the machine is replaced.
 ///
 /// ```
 /// fn swappiness_is_there() {
@@ -269,8 +310,8 @@ macro_rules! inside_every_kernel {
 }
 
 /// Has each of these functions run out here, with the oldest and with the newest stock kernel as
-/// its argument, as a test each: for tests that start machines, cut their power, or look at how
-/// they end.
+/// its argument, as a test each: for tests that must have machines of their own, since they cut their
+/// power or look at how they end.
 #[macro_export]
 macro_rules! with_stock_kernels {
     ($($test:ident),+ $(,)?) => { $(

@@ -5,7 +5,7 @@
 //! ```no_run
 //! use hosttune_test_machine::{Kernel, Machine};
 //!
-//! let mut machine = Machine::with(Kernel::Linux6_12).boot()?;
+//! let mut machine = Machine::own(Kernel::Linux6_12, "its power is cut").boot()?;
 //! let output = machine.run(&["modprobe", "sch_cake"])?;
 //! assert_eq!(output.code, 0, "{}", output.error_text());
 //! machine.cut_power();
@@ -46,7 +46,9 @@
     reason = "this is what the crates are tested with: it starts the machine and reads the kernel by itself"
 )]
 
+pub mod broker;
 mod builder;
+mod clean;
 mod disk;
 mod error;
 mod hardware;
@@ -54,6 +56,7 @@ mod image;
 pub mod inside;
 mod kernel;
 mod kills;
+mod log;
 mod machine;
 mod qemu;
 mod script;

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -31,11 +31,32 @@ pub struct Machine {
     console: Log,
     said: Log,
     input: Option<UnixStream>,
-    events: Receiver<(Stream, Vec<u8>)>,
+    events: Receiver<Event>,
+    event_sender: Sender<Event>,
     marks: usize,
     path: Vec<PathBuf>,
     started: Instant,
     start_took: Duration,
+}
+
+/// What is waited for while a command runs.
+#[derive(Debug)]
+enum Event {
+    Printed(Stream, Vec<u8>),
+    /// A port was closed: QEMU has ended or is about to.
+    Closed,
+    /// Nobody waits for the command any more.
+    Interrupted,
+}
+
+/// Ends the command that a machine runs, and the machine with it, from another thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Interrupter(Sender<Event>);
+
+impl Interrupter {
+    pub(crate) fn interrupt(&self) {
+        let _ = self.0.send(Event::Interrupted);
+    }
 }
 
 /// What became of a command.
@@ -83,6 +104,7 @@ impl Machine {
         with: Started,
         limit: Duration,
     ) -> Result<Self, MachineError> {
+        let (event_sender, events) = mpsc::channel();
         let mut machine = Self {
             kernel,
             release,
@@ -91,7 +113,8 @@ impl Machine {
             console: with.console,
             said: with.said,
             input: None,
-            events: mpsc::channel().1,
+            events,
+            event_sender,
             marks: 0,
             path: with.path,
             started: Instant::now(),
@@ -105,10 +128,18 @@ impl Machine {
         Ok(machine)
     }
 
-    /// A machine with this kernel, which is still to be started.
+    /// A machine of the caller's own with this kernel, which is still to be started.
+    ///
+    /// A start costs as much as ten tests, so most tests borrow a shared one, and this is for those that
+    /// cannot: `reason` says why, and is shown where starts are counted.
     #[must_use]
-    pub fn with(kernel: Kernel) -> Builder {
-        Builder::new(kernel)
+    pub fn own(kernel: Kernel, reason: &'static str) -> Builder {
+        Builder::new(kernel, reason)
+    }
+
+    /// What ends its command from another thread.
+    pub(crate) fn interrupter(&self) -> Interrupter {
+        Interrupter(self.event_sender.clone())
     }
 
     /// The kernel it was started with.
@@ -240,21 +271,21 @@ impl Machine {
         listeners: Vec<UnixListener>,
         limit: Duration,
     ) -> Result<(), MachineError> {
-        let (sender, events) = mpsc::channel();
-        self.events = events;
         for (listener, stream) in listeners.into_iter().zip([Stream::Out, Stream::Err]) {
             let mut port = self.accept(&listener, limit)?;
             if stream == Stream::Out {
                 self.input = port.try_clone().ok();
             }
-            let sender = sender.clone();
+            let sender = self.event_sender.clone();
             std::thread::spawn(move || {
                 let mut buffer = vec![0; 1 << 16];
                 while let Ok(length @ 1..) = port.read(&mut buffer) {
-                    if sender.send((stream, buffer[..length].to_vec())).is_err() {
+                    let printed = Event::Printed(stream, buffer[..length].to_vec());
+                    if sender.send(printed).is_err() {
                         return;
                     }
                 }
+                let _ = sender.send(Event::Closed);
             });
         }
         Ok(())
@@ -331,9 +362,15 @@ impl Machine {
     ) -> Result<(Stream, Vec<u8>), MachineError> {
         let left = deadline.saturating_duration_since(Instant::now());
         match self.events.recv_timeout(left) {
-            Ok(event) => Ok(event),
+            Ok(Event::Printed(stream, bytes)) => Ok((stream, bytes)),
+            Ok(Event::Interrupted) => {
+                self.kill();
+                Err(MachineError::Broker {
+                    problem: format!("its client ended {}", doing()),
+                })
+            }
             Err(RecvTimeoutError::Timeout) => Err(self.hung(&doing(), limit)),
-            Err(RecvTimeoutError::Disconnected) => Err(self.ended(&doing())),
+            Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => Err(self.ended(&doing())),
         }
     }
 

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<ExitCode, MachineError> {
     let checkout = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let mut machine = Machine::with(options.kernel).share(checkout);
+    let mut machine = Machine::own(options.kernel, "scripts/vm").share(checkout);
     for parameter in &options.parameters {
         machine = machine.parameter(parameter);
     }

@@ -11,7 +11,9 @@ mod configuration_space;
 mod files;
 mod network;
 mod restless;
+mod stored;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -91,7 +93,7 @@ pub enum Seen {
     /// It is a link that leads there.
     LeadsTo(PathBuf),
     /// It is there, and is this: a directory, or something that is not for reading.
-    Is(&'static str),
+    Is(Cow<'static, str>),
     /// The kernel does not show it, with this error number.
     Refused(Option<i32>),
 }
@@ -227,6 +229,11 @@ impl Snapshot {
     pub fn only(mut self, what: &str) -> Self {
         self.seen.retain(|one, _| is_beneath(what, one));
         self
+    }
+
+    /// Adds something that no subtree has.
+    pub(crate) fn add(&mut self, what: &str, seen: Seen) {
+        self.seen.insert(what.to_owned(), seen);
     }
 
     /// How one thing was seen.

@@ -21,7 +21,7 @@ const BRIDGE: u8 = 1;
 pub(super) fn seen(path: &Path) -> Seen {
     let control = files::read(&path.with_file_name("power").join("control"));
     if control == Seen::Holds(b"auto\n".to_vec()) {
-        return Seen::Is("the configuration space of a device that may be asleep");
+        return Seen::Is("the configuration space of a device that may be asleep".into());
     }
     match files::read(path) {
         Seen::Holds(bytes) => Seen::Holds(without_status(bytes)),

@@ -137,21 +137,24 @@ impl Walk<'_> {
                 .map_or_else(|error| Seen::Refused(error.raw_os_error()), Seen::LeadsTo);
         }
         if metadata.is_dir() {
-            return Seen::Is(if self.is_device_of_its_own(within) {
-                "another device"
-            } else {
-                "a directory"
-            });
+            return Seen::Is(
+                if self.is_device_of_its_own(within) {
+                    "another device"
+                } else {
+                    "a directory"
+                }
+                .into(),
+            );
         }
         if !metadata.is_file() {
-            return Seen::Is("neither a file nor a directory");
+            return Seen::Is("neither a file nor a directory".into());
         }
         // Root could open it all the same, and a driver might take that for being asked.
         if metadata.mode() & 0o444 == 0 {
-            return Seen::Is("a file that is not for reading");
+            return Seen::Is("a file that is not for reading".into());
         }
         if metadata.len() > LARGEST {
-            return Seen::Is("a large file");
+            return Seen::Is("a large file".into());
         }
         if self.subtree == Subtree::PciDevices && within.ends_with("config") {
             return configuration_space::seen(&path);
@@ -180,7 +183,7 @@ pub(super) fn modules(root: &Path, seen: &mut BTreeMap<String, Seen>) {
     match std::fs::read_to_string(beneath(root, called)) {
         Ok(text) => {
             let names = text.lines().filter_map(|line| line.split(' ').next());
-            seen.extend(names.map(|name| (format!("module {name}"), Seen::Is("loaded"))));
+            seen.extend(names.map(|name| (format!("module {name}"), Seen::Is("loaded".into()))));
         }
         Err(error) => {
             let refused = Seen::Refused(error.raw_os_error());

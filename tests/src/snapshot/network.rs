@@ -215,7 +215,7 @@ impl Traffic {
 
     fn put(&self, seen: &mut BTreeMap<String, Seen>, what: String, sort: &str) {
         let what = attributes::unused(seen, what);
-        seen.insert(what.clone(), Seen::Is("there"));
+        seen.insert(what.clone(), Seen::Is("there".into()));
         attributes::put(seen, &what, sort, &self.attributes);
     }
 }

@@ -1,0 +1,72 @@
+//! The one shared machine with a kernel, and those who wait for it.
+
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::inside::for_tests;
+use crate::{Kernel, Machine, MachineError};
+
+/// Lends the machine with one kernel to one client at a time.
+#[derive(Debug)]
+pub(super) struct Lane {
+    kernel: Kernel,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    machine: Option<Machine>,
+    is_lent: bool,
+    /// Those who wait, by how long they are expected to take, the longest first, then in the order in
+    /// which they came.
+    waiting: BTreeMap<(std::cmp::Reverse<u32>, u64), ()>,
+    came: u64,
+}
+
+impl Lane {
+    pub(super) fn new(kernel: Kernel) -> Self {
+        Self {
+            kernel,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Waits for its turn and then for the machine, which is started where there is none.
+    pub(super) fn borrow(&self, expected_seconds: u32) -> Result<Machine, MachineError> {
+        let mut state = self.state();
+        state.came += 1;
+        let ticket = (std::cmp::Reverse(expected_seconds), state.came);
+        state.waiting.insert(ticket, ());
+        while state.is_lent || state.waiting.keys().next() != Some(&ticket) {
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state.waiting.remove(&ticket);
+        state.is_lent = true;
+        let machine = state.machine.take();
+        drop(state);
+        match machine {
+            Some(machine) => Ok(machine),
+            None => for_tests(self.kernel, "shared")
+                .boot()
+                .inspect_err(|_| self.give_back(None)),
+        }
+    }
+
+    /// Ends a loan, with the machine where it can be lent again.
+    pub(super) fn give_back(&self, machine: Option<Machine>) {
+        let mut state = self.state();
+        state.machine = machine;
+        state.is_lent = false;
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

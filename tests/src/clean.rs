@@ -1,0 +1,176 @@
+//! The proof that a test left a shared machine as it found it.
+//!
+//! Compared is everything that snapshots see, and also mounts, swap, processes and the files in what is
+//! writable, with the moment before the first test of this machine. What a test may leave because nobody can tell
+//! and nothing depends on it is tidied away before: modules that nothing uses, `/tmp`, and the empty
+//! directories and the lock that hosttune keeps.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::snapshot::{Seen, Snapshot};
+
+/// What the machine was like before its first test.
+const BASELINE: &str = "/run/machine/baseline";
+
+/// How long it may take until what a test ended has really gone: a device that is removed, a process that
+/// was killed. As a watchdog: what is clean at once is not waited for.
+const SETTLES: Duration = Duration::from_secs(60);
+
+/// What of the machine is writable and lasts from one test to the next.
+const WRITABLE: [&str; 5] = ["/etc", "/root", "/run", "/tmp", "/var"];
+
+/// Is there in each of them on purpose, and changes.
+const OURS: [&str; 1] = ["/run/machine"];
+
+/// Changes for good with the first use of something, whoever uses it, and is no setting.
+const FOR_GOOD: &[(&str, &str)] = &[(
+    "/sys/devices/system/cpu/hotplug/states",
+    "lists what the first swap or the first zram of a boot registers, and keeps it",
+)];
+
+/// What a machine was like before its first test.
+#[derive(Debug)]
+pub(crate) struct Clean(Snapshot);
+
+impl Clean {
+    /// Read where a test before this one has taken it, taken otherwise.
+    pub(crate) fn before_the_first_test() -> Self {
+        if let Ok(bytes) = std::fs::read(BASELINE) {
+            let baseline = Snapshot::from_bytes(&bytes);
+            return Self(baseline.unwrap_or_else(|| panic!("{BASELINE} is damaged")));
+        }
+        let baseline = now();
+        let written = std::fs::write(BASELINE, baseline.to_bytes());
+        written.unwrap_or_else(|error| panic!("{BASELINE}: {error}"));
+        Self(baseline)
+    }
+
+    /// Fails where a test left anything behind.
+    pub(crate) fn is_clean_again(&self) {
+        let begun = Instant::now();
+        loop {
+            tidy(&self.0);
+            let now = now();
+            let left = self.0.differs(&now);
+            if left.is_empty() {
+                return;
+            }
+            assert!(
+                begun.elapsed() < SETTLES,
+                "the test left this behind in the machine: {left:#?}"
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn now() -> Snapshot {
+    let mut snapshot = Snapshot::of_everything().except(FOR_GOOD);
+    let text = |path: &str| std::fs::read(path).unwrap_or_default();
+    for path in ["/proc/1/mounts", "/proc/swaps"] {
+        snapshot.add(path, Seen::Holds(text(path)));
+    }
+    processes(&mut snapshot);
+    for directory in WRITABLE {
+        files(&mut snapshot, Path::new(directory));
+    }
+    snapshot
+}
+
+/// Processes that are neither the kernel's, nor this one, nor what started it.
+fn processes(snapshot: &mut Snapshot) {
+    let stat = |pid: u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (before, after) = text.rsplit_once(") ")?;
+        let name = before.split_once('(')?.1.to_owned();
+        let mut fields = after.split(' ');
+        let state = fields.next()?.to_owned();
+        let parent: u32 = fields.next()?.parse().ok()?;
+        Some((name, state, parent))
+    };
+    let mut own = BTreeSet::new();
+    let mut pid = std::process::id();
+    while pid > 1 && own.insert(pid) {
+        pid = stat(pid).map_or(0, |(.., parent)| parent);
+    }
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for entry in entries {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        // The kernel's own are children of process 2.
+        match stat(pid) {
+            Some((name, state, parent))
+                if pid != 2 && parent != 2 && state != "Z" && !own.contains(&pid) =>
+            {
+                snapshot.add(&format!("process {pid}"), Seen::Holds(name.into_bytes()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Names, and of regular files what they hold.
+fn files(snapshot: &mut Snapshot, directory: &Path) {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    for entry in entries {
+        let path = entry.path();
+        if OURS.iter().any(|ours| path.starts_with(ours)) {
+            continue;
+        }
+        let Ok(kind) = entry.file_type() else {
+            continue;
+        };
+        let seen = if kind.is_symlink() {
+            Seen::LeadsTo(std::fs::read_link(&path).unwrap_or_default())
+        } else if kind.is_file() {
+            Seen::Holds(std::fs::read(&path).unwrap_or_default())
+        } else if kind.is_dir() {
+            files(snapshot, &path);
+            Seen::Is("a directory".into())
+        } else {
+            Seen::Is("neither a file nor a directory".into())
+        };
+        snapshot.add(&path.display().to_string(), seen);
+    }
+}
+
+fn tidy(baseline: &Snapshot) {
+    for directory in ["/run/hosttune", "/var/lib/hosttune"] {
+        // Journals are not removed: one that is left is something that a test left.
+        let _ = std::fs::remove_file(Path::new(directory).join("lock"));
+        let _ = std::fs::remove_dir(directory);
+    }
+    let entries = std::fs::read_dir("/tmp").into_iter().flatten().flatten();
+    for entry in entries {
+        let path = entry.path();
+        let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
+    }
+    // What one needs another one may let go.
+    while unload_one(baseline) {}
+}
+
+/// Whether a module was unloaded that was not there before the first test.
+fn unload_one(baseline: &Snapshot) -> bool {
+    let text = std::fs::read_to_string("/proc/modules").unwrap_or_default();
+    let unused = text.lines().filter_map(|line| {
+        let mut fields = line.split(' ');
+        let name = fields.next()?;
+        let users = fields.nth(1)?;
+        (users == "0" && baseline.get(&format!("module {name}")).is_none()).then_some(name)
+    });
+    let unused: Vec<&str> = unused.collect();
+    if unused.is_empty() {
+        return false;
+    }
+    let mut command = Command::new("rmmod");
+    command.args(&unused).stderr(std::process::Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
