@@ -7,7 +7,7 @@
 //! profile of those keys that any kernel takes, linked into this program.
 //!
 //! `cargo bench --bench beside_sysctl`; it needs root. With `-- --table` it prints each system
-//! call. It exits 1 where a count is over its limit; where only the time is, which on a busy
+//! call, with `-- --counts` it measures neither time nor memory. It exits 1 where a count is over its limit; where only the time is, which on a busy
 //! machine says little, it does so with `-- --check`.
 #![expect(
     clippy::disallowed_methods,
@@ -33,7 +33,7 @@ use hosttune::sysctl::{self, SysctlSet, Wanted};
 use hosttune::{Error, Registry, Tuning};
 use nix::mount::{MsFlags, mount};
 
-use beside::{Invocation, Judgement, part, table};
+use beside::{Asked, Invocation, Judgement, part, table};
 use machine::{GAMING, Network, SYSCTLS_ONLY, alone, names, path_of};
 
 const PAIRS: usize = 500;
@@ -90,8 +90,39 @@ impl HostProfile for Accepted {
     }
 }
 
+/// The two in turn; the median of the pairs' ratios.
+fn beside_each_other(
+    pairs: usize,
+    ours: &Invocation<'_>,
+    revert: &Invocation<'_>,
+    theirs: &Invocation<'_>,
+    put_back: impl Fn(),
+) -> f64 {
+    let mut taken = (Vec::new(), Vec::new());
+    for round in 0..WARM_UP + pairs {
+        let a = ours.timed();
+        revert.timed();
+        let b = theirs.timed();
+        put_back();
+        if round >= WARM_UP {
+            taken.0.push(a.as_secs_f64() * 1e6);
+            taken.1.push(b.as_secs_f64() * 1e6);
+        }
+    }
+    let mut ratios: Vec<f64> = taken.0.iter().zip(&taken.1).map(|(a, b)| a / b).collect();
+    println!("  {pairs} pairs, in microseconds      min   median      p90");
+    for (name, values) in [("ours", &mut taken.0), ("sysctl", &mut taken.1)] {
+        let [least, median, most] = [0.0, 0.5, 0.9].map(|of| part(values, of));
+        println!("    {name:<24} {least:>8.0} {median:>8.0} {most:>8.0}");
+    }
+    let of_medians = part(&mut taken.0, 0.5) / part(&mut taken.1, 0.5);
+    let of_pairs = part(&mut ratios, 0.5);
+    println!("  ratio of medians {of_medians:.3}, median of the pairs' ratios {of_pairs:.3}");
+    of_pairs
+}
+
 /// Measures one subject; every value is as it was before and after.
-fn measure(subject: &str, directory: &Path, with_table: bool, judgement: &mut Judgement) {
+fn measure(subject: &str, directory: &Path, asked: Asked, judgement: &mut Judgement) {
     let output = Command::new(subject)
         .args(["apply", "--yes", "--json", "--only", SYSCTLS_ONLY])
         .output()
@@ -136,43 +167,24 @@ fn measure(subject: &str, directory: &Path, with_table: bool, judgement: &mut Ju
         refused.len()
     );
 
-    let mut taken = (Vec::new(), Vec::new());
-    for round in 0..WARM_UP + PAIRS {
-        let a = ours.timed();
-        revert.timed();
-        let b = theirs.timed();
-        put_back();
-        if round >= WARM_UP {
-            taken.0.push(a.as_secs_f64() * 1e6);
-            taken.1.push(b.as_secs_f64() * 1e6);
-        }
+    if !asked.counts {
+        let ratio = beside_each_other(asked.pairs, &ours, &revert, &theirs, put_back);
+        judgement.time_fails |= Judgement::say(
+            "wall time, of sysctl's",
+            &format!("{ratio:.3}"),
+            &format!("{WALL}"),
+            ratio <= WALL,
+        );
     }
-    let mut ratios: Vec<f64> = taken.0.iter().zip(&taken.1).map(|(a, b)| a / b).collect();
-    println!("  {PAIRS} pairs, in microseconds      min   median      p90");
-    for (name, values) in [("ours", &mut taken.0), ("sysctl", &mut taken.1)] {
-        let [least, median, most] = [0.0, 0.5, 0.9].map(|of| part(values, of));
-        println!("    {name:<24} {least:>8.0} {median:>8.0} {most:>8.0}");
-    }
-    let of_medians = part(&mut taken.0, 0.5) / part(&mut taken.1, 0.5);
-    let of_pairs = part(&mut ratios, 0.5);
-    println!("  ratio of medians {of_medians:.3}, median of the pairs' ratios {of_pairs:.3}");
 
     let counted = ours.counted();
     revert.timed();
     let beside = theirs.counted();
     put_back();
     println!("  resident at most: sysctl {} KiB", beside.resident);
-    if with_table {
+    if asked.table {
         print!("{}", table(&counted, &beside, "sysctl"));
     }
-    let time = of_pairs.to_string();
-    let time = &time[..time.len().min(5)];
-    judgement.time_fails |= Judgement::say(
-        "wall time, of sysctl's",
-        time,
-        &format!("{WALL}"),
-        of_pairs <= WALL,
-    );
     let (found, limit) = (counted.total(), beside.total());
     let checks = [
         (
@@ -185,7 +197,7 @@ fn measure(subject: &str, directory: &Path, with_table: bool, judgement: &mut Ju
             "resident at most, KiB",
             counted.resident,
             RESIDENT.to_string(),
-            counted.resident <= RESIDENT,
+            asked.counts || counted.resident <= RESIDENT,
         ),
         (
             "child processes",
@@ -225,21 +237,20 @@ fn main() -> ExitCode {
     if Path::new(&program).ends_with(ACCEPTED) {
         return cli::main(&Accepted);
     }
-    let asked = |option: &str| std::env::args().any(|argument| argument == option);
-    let (check, with_table) = (asked("--check"), asked("--table"));
+    let asked = Asked::of_process(PAIRS);
     let mut judgement = Judgement::default();
     alone("beside_sysctl", Network::Machines, |_| {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let accepted = directory.path().join(ACCEPTED);
         std::os::unix::fs::symlink(std::env::current_exe().unwrap(), &accepted).unwrap();
         for subject in [GAMING, accepted.to_str().unwrap()] {
-            measure(subject, directory.path(), with_table, &mut judgement);
+            measure(subject, directory.path(), asked, &mut judgement);
         }
         let run = directory.path().join("run");
         std::fs::create_dir(&run).unwrap();
         flushes_on_disk(&run, &mut judgement);
     });
-    if judgement.counts_fail || (check && judgement.time_fails) {
+    if judgement.counts_fail || (asked.check && judgement.time_fails) {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

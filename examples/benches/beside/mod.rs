@@ -201,6 +201,35 @@ pub(crate) fn part(values: &mut [f64], of: f64) -> f64 {
     values[place]
 }
 
+/// What a benchmark is asked for on its command line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    /// Only what is counted: neither time, nor memory, which is a promise of the release build.
+    pub(crate) counts: bool,
+    /// Too long a time is a failure.
+    pub(crate) check: bool,
+    /// Each system call is shown.
+    pub(crate) table: bool,
+    /// How many pairs are timed.
+    pub(crate) pairs: usize,
+}
+
+impl Asked {
+    /// By the command line of this process; `pairs` where it names no number of them.
+    pub(crate) fn of_process(pairs: usize) -> Self {
+        let has = |option: &str| std::env::args().any(|argument| argument == option);
+        let mut arguments = std::env::args().skip_while(|argument| argument != "--pairs");
+        let named = arguments.nth(1).map(|number| number.parse().unwrap());
+        let counts = has("--counts");
+        Self {
+            counts,
+            check: has("--check"),
+            table: has("--table"),
+            pairs: if counts { 0 } else { named.unwrap_or(pairs) },
+        }
+    }
+}
+
 /// Counts against limits.
 #[derive(Debug, Default)]
 pub(crate) struct Judgement {
