@@ -7,7 +7,7 @@ use hosttune_core::Tuning;
 use hosttune_core::host::FileContent;
 use hosttune_core::testing::{Fate, Machine, Memory, World};
 
-use crate::support::{Seen, memory, scheduler};
+use super::support::{Seen, memory, scheduler};
 
 const THEIRS: &str = "/etc/udev/rules.d/60-io.rules";
 

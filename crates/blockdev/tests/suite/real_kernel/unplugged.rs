@@ -5,7 +5,7 @@ use hosttune_core::host::{Change, Gate};
 use hosttune_core::testing::{Fate, MemoryStore};
 use hosttune_core::{Host, HostError, LinuxHost, Session, State, Tuning};
 
-use crate::machine::{
+use super::machine::{
     get, host_of_scsi_debug, name, process, queues, scheduled, scsi_debug, set, snapshot,
     with_all_disks,
 };

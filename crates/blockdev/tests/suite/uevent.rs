@@ -1,8 +1,5 @@
 //! Disks that come, without a kernel: messages as they are told, and which disk is looked at when.
 
-#![cfg(feature = "testing")]
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,24 +1,10 @@
 //! udev's rules, read, judged and written, without a udev.
 
-#![cfg(feature = "testing")]
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "stock rules are read from where they are unpacked, and what was judged is said"
-)]
-
-#[path = "udev/facts.rs"]
 mod facts;
-#[path = "udev/judged.rs"]
 mod judged;
-#[path = "udev/laws.rs"]
 mod laws;
-#[path = "udev/order.rs"]
 mod order;
-#[path = "udev/own.rs"]
 mod own;
-#[path = "udev/stock.rs"]
 mod stock;
 
 use hosttune_blockdev::udev::{Action, Device, Document, Outcome, RuleFiles};

@@ -6,7 +6,7 @@ use hosttune_core::host::{Change, Gate};
 use hosttune_core::testing::{Fate, Machine, Memory, MemoryStore, World};
 use hosttune_core::{Host, HostError, Session, State, Tuning};
 
-use crate::support::{Seen, disks, everywhere, machine, memory};
+use super::support::{Seen, disks, everywhere, machine, memory};
 
 /// Unplugs a disk before or after the n-th change.
 struct Unplugs {

@@ -8,7 +8,7 @@ use hosttune_core::testing::laws::{self, Death};
 use hosttune_core::testing::{Fate, Machine, Memory, Moment, World};
 use hosttune_core::{State, Tuning};
 
-use crate::support::{Seen, memory, scheduler};
+use super::support::{Seen, memory, scheduler};
 
 const FILE: &str = "/etc/udev/rules.d/61-hosttune-gaming.rules";
 

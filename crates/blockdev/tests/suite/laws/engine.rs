@@ -10,19 +10,8 @@ use hosttune_core::testing::laws::{self, Death};
 use hosttune_core::testing::{Machine, Memory, Moment};
 use proptest::prelude::*;
 
-use crate::support::{Seen, memory, scheduler};
-
-fn cases(usual: u32) -> ProptestConfig {
-    let set = std::env::var("PROPTEST_CASES").ok();
-    ProptestConfig {
-        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
-        max_shrink_iters: 5_000,
-        max_global_rejects: u32::MAX,
-        // A case that broke a law becomes a test with a name, not a seed in a file.
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
+use super::support::{Seen, memory, scheduler};
+use crate::cases;
 
 static KERNELS: LazyLock<[Memory; 2]> = LazyLock::new(|| [Linux::V6_1, Linux::V7_2].map(memory));
 

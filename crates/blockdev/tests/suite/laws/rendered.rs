@@ -14,7 +14,8 @@ use hosttune_core::testing::{Fate, Machine, Memory, World};
 use hosttune_core::{Host, Tuning};
 use proptest::prelude::*;
 
-use crate::support::{Seen, disks, host, memory, scheduler};
+use super::support::{Seen, disks, host, memory, scheduler};
+use crate::cases;
 
 /// Every kind of disk at every kind of place.
 fn all_disks() -> Vec<MemoryDisk> {
@@ -342,12 +343,7 @@ fn any_rules() -> impl Strategy<Value = Rules> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(
-            std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(256)
-        )
-    })]
+    #![proptest_config(cases(256))]
 
     /// On each disk that udev is told of, beside the file of another host which is as much as this.
     #[test]

@@ -5,7 +5,7 @@ use hosttune_blockdev::{Attribute, DiskKind, Rule, Rules, Transport};
 use hosttune_core::testing::{Fate, World};
 use hosttune_core::{Error, Plan, Tuning};
 
-use crate::support::{everywhere, machine, scheduler};
+use super::support::{everywhere, machine, scheduler};
 
 fn plan(rules: &Rules) -> Plan {
     let machine = machine(Linux::V7_2);

@@ -5,7 +5,7 @@ use hosttune_core::testing::{Fate, MemoryStore, Moment};
 use hosttune_core::{State, Tuning};
 use hosttune_test_machine::DISKS;
 
-use crate::machine::{
+use super::machine::{
     get, live, name, process, queues, scheduled, set, snapshot, tell, with_all_disks,
 };
 

@@ -7,7 +7,7 @@ use hosttune_boot::testing::{Described, MemoryModules, with_modules};
 use hosttune_core::testing::{Behaviour, Fate, Machine, MemoryStore, World};
 use hosttune_core::{Error, Finding, Host, LackKind, Session, State, Tuning};
 
-use crate::support::{Seen, machine, memory, scheduler};
+use super::support::{Seen, machine, memory, scheduler};
 
 fn findings(machine: &Seen, rules: &Rules) -> Vec<Finding> {
     let mut session = machine.session(&Fate::lives()).unwrap();

@@ -1,21 +1,9 @@
 //! Disks of stock kernels: every one with every scheduler, byte for byte back, killed at every write,
 //! unplugged in between; and the double of the kernel beside the kernel.
 
-#![cfg(feature = "testing")]
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "what else happens to disks is done past any host, as people do it"
-)]
-
-#[path = "real_kernel/beside_the_double.rs"]
 mod beside_the_double;
-#[path = "real_kernel/every_disk.rs"]
 mod every_disk;
-#[path = "real_kernel/machine.rs"]
 mod machine;
-#[path = "real_kernel/unplugged.rs"]
 mod unplugged;
 
 use hosttune_test_machine::inside_stock_kernels;

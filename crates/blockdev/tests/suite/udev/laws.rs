@@ -3,6 +3,8 @@
 use hosttune_blockdev::udev::{Content, Document, Key, Operator, Pattern, Rule, Token, Value};
 use proptest::prelude::*;
 
+use crate::cases;
+
 fn any_key() -> impl Strategy<Value = Key> {
     prop_oneof![
         9 => proptest::sample::select(Key::KNOWN.to_vec()),
@@ -56,9 +58,7 @@ fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(
-        std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(4096)
-    ))]
+    #![proptest_config(cases(4_096))]
 
     #[test]
     fn any_text_stays_what_it_is(bytes in any_bytes()) {

@@ -12,7 +12,7 @@ use hosttune_core::journal::{Place, Store};
 use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment};
 use hosttune_core::{Host, HostError, Session, Stop};
 
-use crate::support::scheduler;
+use super::support::scheduler;
 
 type Step = Box<dyn FnMut() -> Heard>;
 

@@ -5,7 +5,7 @@ use hosttune_blockdev::testing::Linux;
 use hosttune_blockdev::{Disk, DiskKind, Facts, Transport};
 use hosttune_core::testing::Memory;
 
-use crate::support::{host, memory};
+use super::support::{host, memory};
 
 #[test]
 fn a_disk_is_read_with_all_that_the_kernel_shows() {

@@ -1,13 +1,6 @@
 //! What needs no real kernel: the laws of the engine over rules of disks on the double of the kernel,
 //! the rules themselves, and bad input.
 
-#![cfg(feature = "testing")]
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "what the test itself sets up wrong is a mistake of the test"
-)]
-
 mod disks;
 mod engine;
 mod fights;

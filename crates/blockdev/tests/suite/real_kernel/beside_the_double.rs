@@ -4,7 +4,7 @@ use hosttune_blockdev::testing::{Linux, MemoryDisk, with_disk};
 use hosttune_blockdev::{Attribute, Disk, Transport};
 use hosttune_core::testing::Memory;
 
-use crate::machine::{get, scheduled, set, with_all_disks};
+use super::machine::{get, scheduled, set, with_all_disks};
 
 const SHOWN: [&str; 9] = [
     "nr_requests",

@@ -1,17 +1,7 @@
 //! Stock udev and stock kernels: what rules really set, and what is told of disks that come.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "udevd is started and asked with its own tools, and what was compared is said"
-)]
-
-#[path = "hotplug/generated.rs"]
 mod generated;
-#[path = "hotplug/listening.rs"]
 mod listening;
-#[path = "hotplug/ours.rs"]
 mod ours;
 
 use hosttune_core::{Host, LinuxHost};
