@@ -2,12 +2,6 @@
 //!
 //! The number of cases is `PROPTEST_CASES` where set, and what stands below where not.
 
-#![cfg(feature = "testing")]
-#![expect(
-    clippy::unwrap_used,
-    reason = "a machine that cannot be set up is a mistake of the test"
-)]
-
 use hosttune_boot::testing::{Beside, Described, MemoryModules, Nothing, with_modules};
 use hosttune_boot::{KernelModule, ModuleLoader, ModuleState, Modules};
 use hosttune_core::testing::laws::{self, Death};
@@ -21,7 +15,6 @@ fn cases(usual: u32) -> ProptestConfig {
     let set = std::env::var("PROPTEST_CASES").ok();
     ProptestConfig {
         cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
-        failure_persistence: None,
         ..ProptestConfig::default()
     }
 }

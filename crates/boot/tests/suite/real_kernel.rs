@@ -1,12 +1,5 @@
 //! Modules of stock kernels: loaded, unloaded, kept, refused; and what the running kernel has.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "what else happens to modules is done with the tools that people use"
-)]
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,7 +7,7 @@ use hosttune_boot::module::{Sought, find, find_all};
 use hosttune_boot::{Availability, KernelModule, ModuleState, Modules};
 use hosttune_core::testing::{Fate, MemoryStore, Moment};
 use hosttune_core::{Error, Host, LeftBecause, LinuxHost, Planner, Session, Tuning};
-use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels, is_shared_out, tell};
+use hosttune_test_machine::{Snapshot, Subtree, inside, inside_stock_kernels, is_shared_out, tell};
 
 fn live() -> Host {
     Host::new(LinuxHost::at("/").unwrap())
@@ -263,7 +256,7 @@ fn without_the_capability_it_is_said_and_nothing_is_changed() {
     none();
     let before = snapshot();
     let this = std::env::current_exe().unwrap();
-    let test = std::thread::current().name().unwrap().to_owned();
+    let test = inside::test_name();
     let said = tell(&format!(
         "{WITHOUT}=1 setpriv --bounding-set=-sys_module --inh-caps=-sys_module {} --exact {test} --nocapture",
         this.display()
