@@ -2,15 +2,6 @@
 //!
 //! In a network namespace of its own: nothing of this machine is changed.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "network devices are made and taken away from outside, past everything that is tested"
-)]
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands, in its helpers too"
-)]
-
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;

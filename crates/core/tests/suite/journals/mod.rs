@@ -4,22 +4,7 @@
 //! and the machine after a revert. The code knows no case by name; how one is added stands in
 //! `README.md`.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands, in its helpers too"
-)]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the cases are files of this crate and not of a host"
-)]
-
 mod generate;
-#[path = "../engine/support.rs"]
-#[expect(dead_code, reason = "the machine is what is needed of it here")]
-mod support;
-#[path = "../laws/machine.rs"]
-#[expect(dead_code, reason = "the strategies are the laws' own")]
-mod toys;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +15,8 @@ use hosttune_core::testing::{Fate, Memory, MemoryStore, Picture};
 use hosttune_core::{Host, Session};
 use serde::{Deserialize, Serialize};
 use serde_json::from_slice;
+
+use crate::support;
 
 /// Whose journals these are.
 const OWNER: &str = "golden";

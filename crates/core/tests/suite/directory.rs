@@ -3,15 +3,6 @@
 //!
 //! What this machine cannot show is printed as `not run:` with the reason, and passes.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "these tests look at the host from outside, past everything that they test"
-)]
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands, in its helpers too"
-)]
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -27,6 +18,8 @@ use tempfile::TempDir;
 const FOREIGN: u32 = 12345;
 /// The root that the child process is to lock; unset in every other process.
 const HOLD: &str = "HOSTTUNE_TEST_HOLD";
+/// The test that the child process runs.
+const HOLDER: &str = "directory::hold_the_lock_until_killed";
 
 fn not_run(test: &str, reason: &str) {
     let _ = writeln!(std::io::stderr(), "not run: {test}: {reason}");
@@ -301,12 +294,7 @@ fn hold_the_lock_until_killed() {
 fn a_killed_process_gives_the_lock_back() {
     let root = root();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "hold_the_lock_until_killed",
-            "--ignored",
-            "--nocapture",
-        ])
+        .args(["--exact", HOLDER, "--ignored", "--nocapture"])
         .env(HOLD, root.path())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

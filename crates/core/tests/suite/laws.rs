@@ -3,13 +3,10 @@
 //! The number of cases is `PROPTEST_CASES` where set (`scripts/soak` sets it), and what
 //! stands below where not.
 
-mod machine;
-mod motor;
-
+use crate::motor::{MODES, motor, runs};
+use crate::toys::{Want, machine, wants};
 use hosttune_core::testing::laws::{self, Death};
 use hosttune_core::testing::{Machine, Moment, World};
-use machine::{Want, machine, wants};
-use motor::{MODES, motor, runs};
 use proptest::prelude::*;
 
 fn cases(usual: u32) -> ProptestConfig {
@@ -18,8 +15,6 @@ fn cases(usual: u32) -> ProptestConfig {
         cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
         max_shrink_iters: 20_000,
         max_global_rejects: u32::MAX,
-        // A case that broke a law becomes a test with a name (see engine.rs), not a seed in a file.
-        failure_persistence: None,
         ..ProptestConfig::default()
     }
 }
