@@ -1,12 +1,5 @@
 //! Frequency scaling of stock kernels: acpi-cpufreq with two policies and every governor there is.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "what others do to processors is done with the tools that people use"
-)]
-
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
