@@ -7,8 +7,8 @@ use hosttune_core::testing::Fate;
 use hosttune_facts::{Container, Facts, Hypervisor, Microarchitecture};
 use serde_json::{Map, Value, json};
 
+use super::machines;
 use crate::capture::host_at;
-use crate::machines;
 
 fn schema() -> Value {
     let text = include_str!("../../../../docs/schemas/facts.schema.json");

@@ -3,7 +3,7 @@
 use hosttune_core::host::FileContent;
 use hosttune_core::testing::{Behaviour, Memory};
 
-use crate::virtual_machines;
+use super::virtual_machines;
 
 /// Paths with what stands there.
 pub(crate) type Files = Vec<(&'static str, &'static str)>;

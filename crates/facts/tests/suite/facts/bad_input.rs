@@ -6,8 +6,8 @@ use hosttune_core::testing::{Fate, Memory};
 use hosttune_facts::Facts;
 use proptest::prelude::*;
 
-use crate::machines;
-use crate::schema::assert_valid;
+use super::machines;
+use super::schema::assert_valid;
 
 /// What becomes of one path.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use hosttune_core::testing::Memory;
 
-use crate::machines::{Files, SKYLAKE_FLAGS, cpuinfo, files};
+use super::machines::{Files, SKYLAKE_FLAGS, cpuinfo, files};
 
 /// A machine for each way that a hypervisor shows, with its word and a number.
 pub(crate) fn hypervisors() -> Vec<(&'static str, usize, Memory)> {

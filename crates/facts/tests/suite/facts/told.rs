@@ -6,7 +6,7 @@ use hosttune_core::Host;
 use hosttune_core::testing::{Fate, Memory};
 use hosttune_facts::{Certainty, Distribution, Facts, Firmware, Form, Transport};
 
-use crate::{machines, virtual_machines};
+use super::{machines, virtual_machines};
 
 fn facts(memory: &Memory) -> Facts {
     Facts::of(&Host::new(memory.host(&Fate::lives())))

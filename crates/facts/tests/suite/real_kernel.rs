@@ -1,15 +1,5 @@
 //! The facts of stock kernels, on hardware that is known.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "what facts are compared with is asked of other tools"
-)]
-
-mod capture;
-mod peers;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -17,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use hosttune_facts::{Container, Facts, Hypervisor, NicKind, PciId, Transport, X86_64Level};
 use hosttune_test_machine::inside_stock_kernels;
+
+use crate::{capture, peers};
 
 inside_stock_kernels!(
     a_card_tells_its_speed_while_it_is_up,

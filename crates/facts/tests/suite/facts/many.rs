@@ -8,7 +8,7 @@ use hosttune_core::host::{Entry, EntryKind, FileContent, Fs, RootKind};
 use hosttune_core::{HostError, HostErrorKind, Operation};
 use hosttune_facts::Facts;
 
-use crate::recorded::Recorded;
+use super::recorded::Recorded;
 
 /// Files, links and directories that are found in a constant time each.
 #[derive(Debug, Default)]

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use hosttune_facts::Facts;
 
+use super::machines;
+use super::recorded::Recorded;
 use crate::capture::{capture, host_at};
-use crate::recorded::Recorded;
-use crate::{machines, peers};
+use crate::peers;
 
 #[test]
 fn a_tree_of_the_sources_gives_the_same_facts() {
