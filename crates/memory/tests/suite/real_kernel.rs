@@ -1,12 +1,5 @@
 //! Memory of stock kernels: transparent hugepages, hugepages, and swap on zram.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "what others do to memory is done with the tools that people use"
-)]
-
 use std::path::{Path, PathBuf};
 
 use hosttune_boot::Modules;

@@ -125,7 +125,6 @@ pub(crate) fn cases(usual: u32) -> ProptestConfig {
     let set = std::env::var("PROPTEST_CASES").ok();
     ProptestConfig {
         cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
-        failure_persistence: None,
         ..ProptestConfig::default()
     }
 }

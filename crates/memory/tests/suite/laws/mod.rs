@@ -2,12 +2,6 @@
 //!
 //! The number of cases is `PROPTEST_CASES` where set, and what stands below where not.
 
-#![cfg(feature = "testing")]
-#![expect(
-    clippy::unwrap_used,
-    reason = "a machine that cannot be set up is a mistake of the test"
-)]
-
 mod hugepages;
 mod machine;
 mod mkswap;

@@ -1,10 +1,5 @@
 //! A swap header beside the one that mkswap writes.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "mkswap is started to be compared with"
-)]
-
 use std::process::Command;
 
 use hosttune_memory::zram::SwapHeader;
