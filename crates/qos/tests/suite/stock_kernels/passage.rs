@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::live::session;
+use super::live::session;
+use super::traffic::{EXPEDITED, SENT, Traffic};
 use crate::namespace::{tell, wire};
-use crate::traffic::{EXPEDITED, SENT, Traffic};
 use hosttune_core::{Session, Tuning};
 use hosttune_qos::netlink::{Filter, INGRESS_FILTERS, TrafficStatistics};
 use hosttune_qos::{Cake, PathCounters, Qdisc, Shaper, ShaperStatistics, Station, Verdict};

@@ -5,6 +5,8 @@ use std::time::Duration;
 use hosttune_qos::watch::{Action, Event, Pace, Standing, StoodBack, Watch};
 use proptest::prelude::*;
 
+use crate::cases;
+
 /// What happens to the device, or is about to.
 #[derive(Debug, Clone, Copy)]
 enum Happens {
@@ -204,11 +206,7 @@ fn happens() -> impl Strategy<Value = Happens> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(4_000),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(4_000))]
 
     /// Never more often than the limit, never while nothing has changed, never against theirs (all
     /// three where it applies); in the end everything is as wanted, or the person was told why not.

@@ -1,8 +1,5 @@
 //! What a plan asks of the kernel, and when it asks anew.
 
-#![cfg(feature = "testing")]
-#![expect(clippy::unwrap_used, reason = "the double refuses none of this")]
-
 use std::sync::{Arc, Mutex};
 
 use hosttune_core::testing::{Fate, Memory, MemoryStore};

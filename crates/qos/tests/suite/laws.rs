@@ -2,12 +2,6 @@
 //!
 //! The number of cases is `PROPTEST_CASES` where set, and what stands below where not.
 
-#![cfg(feature = "testing")]
-#![expect(
-    clippy::unwrap_used,
-    reason = "an administrator whose message is refused is a mistake of the test"
-)]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -25,16 +19,7 @@ use hosttune_qos::testing::Kernel;
 use hosttune_qos::{Netlink, Qdisc, Shaper};
 use proptest::prelude::*;
 
-fn cases(usual: u32) -> ProptestConfig {
-    let set = std::env::var("PROPTEST_CASES").ok();
-    ProptestConfig {
-        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
-        max_shrink_iters: 20_000,
-        max_global_rejects: u32::MAX,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
+use crate::cases;
 
 /// A machine that has links as well as files.
 #[derive(Debug, Clone)]

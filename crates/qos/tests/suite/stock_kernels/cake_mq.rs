@@ -1,9 +1,9 @@
 //! CAKE on every queue of a device: asked for, read back, taken back, and refused beforehand where
 //! the kernel would refuse it without a word.
 
-use crate::live::{session, snapshot};
+use super::live::{session, snapshot};
+use super::traffic::{SENT, Traffic};
 use crate::namespace::{tell, wire};
-use crate::traffic::{SENT, Traffic};
 use hosttune_core::{Error, Tuning};
 use hosttune_qos::netlink::{
     Attributes, Link, NLM_F_CREATE, NLM_F_REPLACE, Request, TC_H_ROOT, TrafficControl, shown_handle,

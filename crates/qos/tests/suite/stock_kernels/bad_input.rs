@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::live::{session, snapshot};
+use super::live::{session, snapshot};
+use super::traffic::Traffic;
 use crate::namespace::{tell, wire};
-use crate::traffic::Traffic;
 use hosttune_core::host::{Change, Gate};
 use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment};
 use hosttune_core::{Error, Host, HostError, LinuxHost, Session, Tuning};

@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::live::{session_of as session, snapshot};
+use super::live::{session_of as session, snapshot};
 use crate::namespace::{enter, tell, wire};
 use hosttune_core::testing::{Fate, MemoryStore, Moment};
 use hosttune_core::{Error, Host, LinuxHost, Session, Tuning};

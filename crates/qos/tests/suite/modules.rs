@@ -1,23 +1,13 @@
 //! Shaping on stock kernels of which nothing is loaded that it takes: modules come and go with it.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "what was there before is made with the tools that people use"
-)]
-
-#[expect(dead_code, reason = "these tests are about what `enter` would load")]
-mod namespace;
-
 use std::path::Path;
 
+use crate::namespace::{tell, wire};
 use hosttune_boot::Modules;
 use hosttune_core::testing::{Fate, MemoryStore, Moment};
 use hosttune_core::{Error, Host, LackKind, LinuxHost, Session, State, Tuning};
 use hosttune_qos::{Cake, Qdisc, Shaper};
-use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels, is_shared_out};
-use namespace::{tell, wire};
+use hosttune_test_machine::{Snapshot, Subtree, inside, inside_stock_kernels, is_shared_out};
 
 fn cake(options: &str) -> Qdisc {
     Qdisc::from(&options.parse::<Cake>().unwrap())
@@ -219,7 +209,7 @@ fn without_the_capability_it_is_said_and_nothing_is_changed() {
     device();
     let before = snapshot();
     let this = std::env::current_exe().unwrap();
-    let test = std::thread::current().name().unwrap().to_owned();
+    let test = inside::test_name();
     let said = tell(&format!(
         "{WITHOUT}=1 setpriv --bounding-set=-sys_module --inh-caps=-sys_module {} --exact {test} --nocapture",
         this.display()

@@ -25,7 +25,7 @@ impl Program {
         let mut child = Command::new("/usr/bin/python3")
             .arg(concat!(
                 env!("CARGO_MANIFEST_DIR"),
-                "/tests/stock_kernels/others/tcx.py"
+                "/tests/suite/stock_kernels/others/tcx.py"
             ))
             .args([device, verdict])
             .stdin(Stdio::piped())

@@ -8,15 +8,10 @@
     reason = "the paths are made with the tools that people use, and what was measured is shown"
 )]
 
-#[path = "measure/path.rs"]
 mod bottleneck;
-#[path = "measure/ends.rs"]
 mod ends;
-#[path = "measure/paths.rs"]
 mod paths;
-#[path = "measure/relay.rs"]
 mod relay;
-#[path = "measure/shaped.rs"]
 mod shaped;
 
 use std::ops::ControlFlow;

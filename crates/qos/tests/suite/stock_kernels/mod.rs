@@ -3,20 +3,10 @@
 //!
 //! What wants a machine in which no module is loaded yet is in `modules`.
 
-#![cfg(feature = "testing")]
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "what was there before, and what others do, is made with the tools that people use"
-)]
-
 mod bad_input;
 mod cake_mq;
 mod double;
 mod live;
-#[path = "../namespace/mod.rs"]
-mod namespace;
 mod others;
 mod passage;
 mod shaping;
