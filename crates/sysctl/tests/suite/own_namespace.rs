@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use hosttune_test_machine::inside;
+
 /// Tells the second process that it is the second.
 const INSIDE: &str = "HOSTTUNE_TEST_INSIDE";
 
@@ -9,10 +11,11 @@ const INSIDE: &str = "HOSTTUNE_TEST_INSIDE";
 ///
 /// Where it is not, the test is run again in a process that is, and must pass there. Where no
 /// namespaces can be made, a line says so.
-pub(crate) fn inside(test: &str) -> bool {
+pub(crate) fn inside() -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
+    let test = inside::test_name();
     let links = "ip link add eth0 type veth peer name eth0.100";
     let probe = Command::new("unshare")
         .args(["-n", "-m", "sh", "-c", links])
@@ -35,7 +38,7 @@ pub(crate) fn inside(test: &str) -> bool {
             r#"{links} && exec "$0" "$1" --exact --test-threads=1"#
         ))
         .arg(std::env::current_exe().unwrap())
-        .arg(test)
+        .arg(&test)
         .env(INSIDE, "1")
         .output()
         .unwrap();

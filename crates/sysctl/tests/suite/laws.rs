@@ -2,12 +2,6 @@
 //!
 //! The number of cases is `PROPTEST_CASES` where set, and what stands below where not.
 
-#![cfg(feature = "testing")]
-#![expect(
-    clippy::unwrap_used,
-    reason = "a stranger whose write is refused is a mistake of the test"
-)]
-
 use std::sync::LazyLock;
 
 use hosttune_core::host::FileContent;
@@ -23,8 +17,6 @@ fn cases(usual: u32) -> ProptestConfig {
         cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
         max_shrink_iters: 20_000,
         max_global_rejects: u32::MAX,
-        // A case that broke a law becomes a test with a name, not a seed in a file.
-        failure_persistence: None,
         ..ProptestConfig::default()
     }
 }

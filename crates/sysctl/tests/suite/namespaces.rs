@@ -1,13 +1,6 @@
 //! Where each network variable exists, asked of the running kernel in a new network namespace, and
 //! what changing one changes along. Nothing outside of that namespace is written.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a namespace is entered by a program, and a test that could not run says so"
-)]
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;

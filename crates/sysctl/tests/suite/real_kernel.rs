@@ -1,22 +1,16 @@
 //! Sets of sysctls on the running kernel: applied, verified and taken back, in a network
 //! namespace of its own, where nothing that anybody else uses is turned.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "what the kernel shows is read past any host, and a test that could not run says so"
-)]
-
-mod own_namespace;
-
 use std::path::Path;
 use std::process::Command;
 
 use hosttune_core::journal::DirectoryStore;
 use hosttune_core::{Error, Host, LackKind, LinuxHost, Session, State, Tuning};
 use hosttune_sysctl::{SysctlSet, Wanted, catalogue};
+use hosttune_test_machine::inside::test_name;
 use hosttune_test_machine::{Snapshot, Subtree};
+
+use crate::own_namespace;
 
 fn path(key: &str) -> String {
     format!("/proc/sys/{key}")
@@ -93,7 +87,7 @@ fn same(was: &Snapshot) {
 
 #[test]
 fn vectors_and_numbers_go_there_and_back() {
-    if !own_namespace::inside("vectors_and_numbers_go_there_and_back") {
+    if !own_namespace::inside() {
         return;
     }
     let sets = [set([
@@ -111,7 +105,7 @@ fn vectors_and_numbers_go_there_and_back() {
 
 #[test]
 fn forwarding_goes_back_with_everything_that_it_reset() {
-    if !own_namespace::inside("forwarding_goes_back_with_everything_that_it_reset") {
+    if !own_namespace::inside() {
         return;
     }
     put("net/ipv4/conf/eth0.100/forwarding", "1");
@@ -147,7 +141,7 @@ fn forwarding_goes_back_with_everything_that_it_reset() {
 
 #[test]
 fn an_interface_with_a_dot_in_its_name_is_reached() {
-    if !own_namespace::inside("an_interface_with_a_dot_in_its_name_is_reached") {
+    if !own_namespace::inside() {
         return;
     }
     for key in [
@@ -163,7 +157,7 @@ fn an_interface_with_a_dot_in_its_name_is_reached() {
 
 #[test]
 fn what_default_copies_to_the_interfaces_goes_back() {
-    if !own_namespace::inside("what_default_copies_to_the_interfaces_goes_back") {
+    if !own_namespace::inside() {
         return;
     }
     // One that follows `default` no more, beside one that still does.
@@ -185,7 +179,7 @@ fn what_default_copies_to_the_interfaces_goes_back() {
 
 #[test]
 fn what_the_kernel_refuses_leaves_everything_as_it_was() {
-    if !own_namespace::inside("what_the_kernel_refuses_leaves_everything_as_it_was") {
+    if !own_namespace::inside() {
         return;
     }
     let state = tempfile::tempdir().unwrap();
@@ -202,7 +196,7 @@ fn what_the_kernel_refuses_leaves_everything_as_it_was() {
 
 #[test]
 fn what_this_namespace_lacks_is_said() {
-    if !own_namespace::inside("what_this_namespace_lacks_is_said") {
+    if !own_namespace::inside() {
         return;
     }
     let state = tempfile::tempdir().unwrap();
@@ -234,7 +228,7 @@ fn what_this_namespace_lacks_is_said() {
 /// A container sees /proc/sys mounted read-only. What is so already is no failure there.
 #[test]
 fn an_equal_value_in_a_read_only_tree_is_success() {
-    if !own_namespace::inside("an_equal_value_in_a_read_only_tree_is_success") {
+    if !own_namespace::inside() {
         return;
     }
     put("net/ipv4/tcp_fastopen", "3");
@@ -245,7 +239,7 @@ fn an_equal_value_in_a_read_only_tree_is_success() {
         let mounted = Command::new("mount").args(arguments).output().unwrap();
         if !mounted.status.success() {
             let why = String::from_utf8_lossy(&mounted.stderr);
-            eprintln!("not run: an_equal_value_in_a_read_only_tree_is_success: {why}");
+            eprintln!("not run: {}: {why}", test_name());
             return;
         }
     }
@@ -268,7 +262,7 @@ fn an_equal_value_in_a_read_only_tree_is_success() {
 /// keys that the catalogue does not have.
 #[test]
 fn keys_that_nobody_has_described_go_there_and_back() {
-    if !own_namespace::inside("keys_that_nobody_has_described_go_there_and_back") {
+    if !own_namespace::inside() {
         return;
     }
     there_and_back(

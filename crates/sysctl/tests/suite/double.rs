@@ -3,16 +3,6 @@
 //! The keys of a network namespace are compared in one of their own. The global ones have no such
 //! place, so what Linux 6.18 answered for them stands here as a table.
 
-#![cfg(feature = "testing")]
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "the kernel is asked past any host, and a test that could not run says so"
-)]
-
-mod own_namespace;
-
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -21,6 +11,8 @@ use std::path::Path;
 use hosttune_core::testing::{Fate, Memory};
 use hosttune_core::{Host, HostErrorKind};
 use hosttune_sysctl::testing;
+
+use crate::own_namespace;
 
 const EPERM: i32 = 1;
 const ENOENT: i32 = 2;
@@ -150,7 +142,7 @@ fn shown(double: &Memory) -> BTreeMap<String, (Option<String>, Option<String>)> 
 
 #[test]
 fn the_double_answers_as_the_kernel_does() {
-    if !own_namespace::inside("the_double_answers_as_the_kernel_does") {
+    if !own_namespace::inside() {
         return;
     }
     // An interface that was written does not follow `default` any more.
@@ -211,7 +203,7 @@ fn different() -> Vec<String> {
 
 #[test]
 fn the_double_shows_a_network_namespace_as_the_kernel_does() {
-    if !own_namespace::inside("the_double_shows_a_network_namespace_as_the_kernel_does") {
+    if !own_namespace::inside() {
         return;
     }
     use std::os::unix::fs::PermissionsExt;

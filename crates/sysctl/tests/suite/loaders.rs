@@ -2,13 +2,6 @@
 //! with us: systemd-sysctl and procps' `sysctl`, each in a network namespace of its own, where what
 //! they write concerns nobody.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "the programs read files that must be written, have to be started, and a test that could not run says so"
-)]
-
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

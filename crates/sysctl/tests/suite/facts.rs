@@ -1,9 +1,6 @@
 //! The facts about the kernel's variables that a careful tool has to know, one test each, on the
 //! double of the kernel; and what the established tools do wrong.
 
-#![cfg(feature = "testing")]
-#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
-
 use hosttune_core::host::FileContent;
 use hosttune_core::testing::{Behaviour, Fate, Machine, Memory, World};
 use hosttune_core::{Error, Finding, Lack, LackKind, LeftBecause, Session, State, Tuning, When};
