@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::tree::{Snapshot, Tree, WANTED, is_root, not_run};
+use super::tree::{Snapshot, Tree, WANTED, is_root, not_run};
 
 /// A tree that is applied, and its journal.
 pub(crate) fn applied() -> (Tree, Snapshot, Vec<u8>) {

@@ -9,21 +9,14 @@
 //!
 //! Where something cannot be had (root, namespaces, tracing) a test says so in one line that
 //! begins with `not run:`, and passes.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a black-box test starts the program, looks at what it did, and fails where it cannot"
-)]
 
-#[path = "real_kernel/machine.rs"]
 mod machine;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use hosttune_test_machine::inside::test_name;
 use hosttune_test_machine::{
     At, Kills, Snapshot, Subtree, Traced, inside_every_kernel, inside_stock_kernels,
 };
@@ -163,7 +156,7 @@ fn turned_by_apply() -> usize {
 
 #[test]
 fn apply_verify_revert_leaves_every_sysctl_as_it_was() {
-    let test = "apply_verify_revert_leaves_every_sysctl_as_it_was";
+    let test = &test_name();
     alone(test, Network::Machines, |machine| {
         std::thread::sleep(A_WHILE);
         let later = Snapshot::of_everything();
@@ -212,7 +205,7 @@ fn apply_verify_revert_leaves_every_sysctl_as_it_was() {
 
 #[test]
 fn killed_at_any_system_call_of_apply_then_revert_is_as_it_was() {
-    let test = "killed_at_any_system_call_of_apply_then_revert_is_as_it_was";
+    let test = &test_name();
     if let Some(found) = killed(test, APPLY, At::EveryStop, || {}, |_, _, _| {}) {
         found.every_number_of_keys();
     }
@@ -222,7 +215,7 @@ fn killed_at_any_system_call_of_apply_then_revert_is_as_it_was() {
 /// those are is right as long as every number of turned keys is found here as well.
 #[test]
 fn killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was() {
-    let test = "killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was";
+    let test = &test_name();
     if let Some(found) = killed(test, APPLY, At::EveryWrite, || {}, |_, _, _| {}) {
         found.every_number_of_keys();
     }
@@ -230,12 +223,12 @@ fn killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was() {
 
 #[test]
 fn killed_at_any_system_call_of_revert_then_revert_is_as_it_was() {
-    let test = "killed_at_any_system_call_of_revert_then_revert_is_as_it_was";
+    let test = &test_name();
     killed_in_revert(test, At::EveryStop);
 }
 
 fn killed_before_and_after_any_write_of_revert_then_revert_is_as_it_was() {
-    let test = "killed_before_and_after_any_write_of_revert_then_revert_is_as_it_was";
+    let test = &test_name();
     killed_in_revert(test, At::EveryWrite);
 }
 
@@ -250,7 +243,7 @@ fn killed_in_revert(test: &str, at: At) {
 
 #[test]
 fn killed_in_apply_then_applied_again_then_reverted_is_as_it_was() {
-    let test = "killed_in_apply_then_applied_again_then_reverted_is_as_it_was";
+    let test = &test_name();
     let again = |machine: &Machine, turned: usize, when: &str| {
         exits(0, APPLY, when);
         assert_eq!(machine.changed(), turned, "{when}, applied again");
@@ -270,7 +263,7 @@ fn with_a_file_of_somebody_elses() {
 
 #[test]
 fn persisted_then_reverted_leaves_no_file_behind() {
-    let test = "persisted_then_reverted_leaves_no_file_behind";
+    let test = &test_name();
     alone(test, Network::Machines, |machine| {
         with_a_file_of_somebody_elses();
         let before = listing(PERSISTED);
@@ -288,14 +281,13 @@ fn persisted_then_reverted_leaves_no_file_behind() {
 
 #[test]
 fn killed_at_any_system_call_of_a_persisting_apply_then_revert_leaves_no_file_behind() {
-    let test = "killed_at_any_system_call_of_a_persisting_apply_then_revert_leaves_no_file_behind";
+    let test = &test_name();
     // Absent, made, filled, made readable, and in its place.
     killed_in_persisting_apply(test, At::EveryStop, 5);
 }
 
 fn killed_before_and_after_any_write_of_a_persisting_apply_then_revert_leaves_no_file_behind() {
-    let test =
-        "killed_before_and_after_any_write_of_a_persisting_apply_then_revert_leaves_no_file_behind";
+    let test = &test_name();
     // Made but not filled is not seen: nothing is written between the two.
     killed_in_persisting_apply(test, At::EveryWrite, 4);
 }
@@ -309,7 +301,7 @@ fn killed_in_persisting_apply(test: &str, at: At, states: usize) {
 
 #[test]
 fn killed_at_any_system_call_of_reverting_a_persisting_apply_then_revert_leaves_no_file_behind() {
-    let test = "killed_at_any_system_call_of_reverting_a_persisting_apply_then_revert_leaves_no_file_behind";
+    let test = &test_name();
     let persisted = || {
         exits(0, PERSIST, "to be reverted");
     };
@@ -318,7 +310,7 @@ fn killed_at_any_system_call_of_reverting_a_persisting_apply_then_revert_leaves_
 
 #[test]
 fn what_a_stranger_set_since_is_left_until_it_is_forced() {
-    let test = "what_a_stranger_set_since_is_left_until_it_is_forced";
+    let test = &test_name();
     alone(test, Network::Machines, |machine| {
         let swappiness = path_of("vm.swappiness");
         let value = || {
@@ -363,7 +355,7 @@ fn what_a_stranger_set_since_is_left_until_it_is_forced() {
 
 #[test]
 fn ten_applies_at_once_are_one_apply() {
-    let test = "ten_applies_at_once_are_one_apply";
+    let test = &test_name();
     alone(test, Network::Machines, |machine| {
         let turned = turned_by_apply();
         let mut refused = 0;
@@ -403,7 +395,7 @@ fn ten_applies_at_once_are_one_apply() {
 
 #[test]
 fn where_sysctls_cannot_be_written_nothing_is_changed() {
-    let test = "where_sysctls_cannot_be_written_nothing_is_changed";
+    let test = &test_name();
     alone(test, Network::Machines, |machine| {
         {
             let _read_only = ReadOnly::mounted();
@@ -438,7 +430,7 @@ fn where_sysctls_cannot_be_written_nothing_is_changed() {
 
 #[test]
 fn in_another_network_namespace_what_is_there_is_turned_and_put_back() {
-    let test = "in_another_network_namespace_what_is_there_is_turned_and_put_back";
+    let test = &test_name();
     alone(test, Network::New, |machine| {
         let plan = json(&exits(0, &["plan", "--json"], "in a new network namespace"));
         let not_applicable = names(&plan["not_applicable"], "knob");
@@ -484,7 +476,7 @@ const DEFAULT_QDISC: &str = "net.core.default_qdisc";
 
 /// A stock kernel has neither `bbr` nor `fq` until somebody names them.
 fn modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it() {
-    let test = "modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it";
+    let test = &test_name();
     alone(test, Network::Machines, |machine| {
         modules(false);
         let before = Snapshot::of_everything();
@@ -530,7 +522,7 @@ fn modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it() {
 
 /// As on a kernel that was built without them, or an image that was made without them.
 fn without_the_modules_it_is_said_before_anything_is_turned() {
-    let test = "without_the_modules_it_is_said_before_anything_is_turned";
+    let test = &test_name();
     alone(test, Network::Machines, |machine| {
         modules(false);
         let hidden = machine::without_modules();

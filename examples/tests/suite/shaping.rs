@@ -1,12 +1,6 @@
 //! The line that `gaming` shapes: a card of the test machine with a provider at its other end.
 //!
 //! Everything here changes the network, so all of it runs in the test machine.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a black-box test starts the program, looks at what it did, and fails where it cannot"
-)]
 
 use std::net::UdpSocket;
 use std::process::{Command, Output, Stdio};

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::tree::{GAMING, Ran, Tree, is_root, not_run};
+use super::tree::{GAMING, Ran, Tree, is_root, not_run};
 
 /// Runs a shell script in a mount namespace of its own, where its mounts are nobody else's.
 /// `None` where this machine does not let us.

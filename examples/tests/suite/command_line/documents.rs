@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::tree::{Ran, Tree, not_run};
+use super::tree::{Ran, Tree, not_run};
 
 /// The document is what the schema of `docs/schemas` promises.
 fn assert_keeps(schema: &str, ran: &Ran) {

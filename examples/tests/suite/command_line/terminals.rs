@@ -4,8 +4,8 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::process::Stdio;
 
-use crate::journals::applied;
-use crate::tree::{Ran, Tree};
+use super::journals::applied;
+use super::tree::{Ran, Tree};
 
 #[test]
 fn a_second_process_is_told_who_is_at_work() {

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::tree::{GAMING, Ran, Tree, can_be_nobody};
+use super::tree::{GAMING, Ran, Tree, can_be_nobody};
 
 #[test]
 fn a_wrong_command_line_names_what_would_be_right() {

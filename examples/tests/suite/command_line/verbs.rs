@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use crate::tree::{DEVICES, Tree, WANTED, device, is_root, not_run, place};
+use super::tree::{DEVICES, Tree, WANTED, device, is_root, not_run, place};
 
 #[test]
 fn a_plan_leaves_the_tree_as_it_was() {

@@ -1,15 +1,9 @@
 //! The power is cut while `gaming apply --persist` works, and the machine starts again on the same disk:
 //! the earlier boot's journal is recognised, and everything that the disk has of it goes back.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a black-box test starts programs and machines and looks at what is left of them"
-)]
 
 use std::time::Duration;
 
-use hosttune_test_machine::inside::{self, for_tests, is_inside};
+use hosttune_test_machine::inside::{self, for_tests, is_inside, test_name};
 use hosttune_test_machine::{Kernel, Machine, StateDisk, Stop, Traced, with_stock_kernels};
 use serde_json::Value;
 
@@ -194,8 +188,7 @@ fn revert(machine: &mut Machine) {
 
 /// What runs this very test in the machine, where it stands still with `gaming`.
 fn itself(kernel: Kernel, at: &str) -> String {
-    let test = format!("power_is_cut_in_mid_apply::{}", kernel.test_name());
-    format!("{STAND_AT}={at} {}", inside::command(&test, kernel))
+    format!("{STAND_AT}={at} {}", inside::command(&test_name(), kernel))
 }
 
 fn run_self(machine: &mut Machine, kernel: Kernel, at: &str) -> String {
