@@ -1,15 +1,10 @@
 //! An editor killed while it replaces a file: every state in between is come upon, at every stop as
 //! well as at the calls that change something.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test looks at what the program did, past any host, and fails where it cannot"
-)]
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use hosttune_test_machine::inside::test_name;
 use hosttune_test_machine::{At, Kills, Traced};
 
 /// Sizes, the file's own and those of others, whose names are drawn at random.
@@ -66,7 +61,7 @@ fn found(at: At) -> (usize, BTreeSet<State>) {
 
 #[test]
 fn at_writes_alone_the_same_states_are_found_with_fewer_kills() {
-    let test = "at_writes_alone_the_same_states_are_found_with_fewer_kills";
+    let test = &test_name();
     if let Err(reason) = Traced::available() {
         println!("not run: {test}: {reason}");
         return;
@@ -104,7 +99,7 @@ fn refused(test: &str, program: &str) -> Option<String> {
 
 #[test]
 fn a_program_that_does_too_little_is_not_believed() {
-    let test = "a_program_that_does_too_little_is_not_believed";
+    let test = &test_name();
     if let Some(why) = refused(test, "/bin/true") {
         assert_eq!(why, "/bin/true []: traced only 0 stops");
     }
@@ -112,7 +107,7 @@ fn a_program_that_does_too_little_is_not_believed() {
 
 #[test]
 fn a_program_that_fails_by_itself_is_not_killed() {
-    let test = "a_program_that_fails_by_itself_is_not_killed";
+    let test = &test_name();
     if let Some(why) = refused(test, "/bin/false") {
         assert!(
             why.contains("/bin/false []") && why.contains("left: 1"),

@@ -4,12 +4,6 @@
 //! Nothing of the machine's is changed: links and their sysctls are those of a network namespace
 //! of a test's own. Where that cannot be had a test says so in one line that begins with
 //! `not run:`, and passes.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test changes what it looks at, past any host, and fails where it cannot"
-)]
 
 use std::fs::File;
 use std::net::{TcpStream, UdpSocket};
@@ -18,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use hosttune_test_machine::inside::test_name;
 use hosttune_test_machine::{Seen, Snapshot, Subtree};
 use nix::sched::{CloneFlags, unshare};
 
@@ -117,7 +112,7 @@ fn a_second_later_everything_is_as_it_was() {
 
 #[test]
 fn what_is_set_of_a_link_or_a_qdisc_shows() {
-    let test = "what_is_set_of_a_link_or_a_qdisc_shows";
+    let test = &test_name();
     in_own_network(test, || {
         ip("link add eth0 type veth peer name eth1");
         ip("link set eth0 up");
@@ -163,7 +158,7 @@ fn what_is_set_of_a_link_or_a_qdisc_shows() {
 
 #[test]
 fn what_counts_by_itself_does_not_show() {
-    let test = "what_counts_by_itself_does_not_show";
+    let test = &test_name();
     in_own_network(test, || {
         // To no class that there is: what no filter sends to another one is counted by itself.
         tc("qdisc add dev lo root handle 1: htb default 30");
@@ -211,7 +206,7 @@ fn what_counts_by_itself_does_not_show() {
 
 /// Only in the test machine: it needs actions, which not every kernel has.
 fn what_an_action_counts_does_not_show() {
-    let test = "what_an_action_counts_does_not_show";
+    let test = &test_name();
     in_own_network(test, || {
         tc("qdisc add dev lo root handle 1: htb default 10");
         let filter = "filter add dev lo parent 1: prio 1 protocol ip u32 match u32 0 0 action gact";
@@ -229,7 +224,7 @@ fn what_an_action_counts_does_not_show() {
 
 #[test]
 fn a_sysctl_that_changes_others_along_shows_with_all_of_them() {
-    let test = "a_sysctl_that_changes_others_along_shows_with_all_of_them";
+    let test = &test_name();
     in_own_network(test, || {
         let forward = "/proc/sys/net/ipv4/ip_forward";
         let before = Snapshot::of(&[Subtree::Sysctls]);

@@ -1,9 +1,4 @@
 //! The machine is what it is said to be, with each kernel.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "a test looks at the kernel by itself"
-)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,10 +1,4 @@
 //! What goes wrong is said in a line that says what to do, and no machine is left behind.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a black-box test starts programs and looks at what is left of them"
-)]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use hosttune_test_machine::inside::borrow;
+use hosttune_test_machine::inside::{borrow, test_name};
 use hosttune_test_machine::{Kernel, Machine, MachineError, StateDisk, inside_every_kernel};
 
 inside_every_kernel!(here_is_inside);
@@ -237,7 +231,7 @@ fn fetched() -> PathBuf {
 
 #[test]
 fn where_the_disk_is_full_it_is_said_so() {
-    let test = "where_the_disk_is_full_it_is_said_so";
+    let test = &test_name();
     let place = tempfile::tempdir().unwrap();
     let fetched = fetched().canonicalize().unwrap();
     // Room for what has to be linked to, and not for a kernel.
@@ -285,7 +279,7 @@ fn a_mirror_that_cannot_be_reached_is_told_in_a_line() {
 
 #[test]
 fn a_place_without_room_is_told_in_a_line_and_nothing_is_fetched() {
-    let test = "a_place_without_room_is_told_in_a_line_and_nothing_is_fetched";
+    let test = &test_name();
     let place = tempfile::tempdir().unwrap();
     let script = "mount -t tmpfs -o size=20m,mode=755 tmpfs \"$1\" && export HOSTTUNE_MACHINE=$1 && \
         { \"$2\"; code=$?; ls \"$1\"; exit $code; }";
@@ -351,13 +345,13 @@ fn a_test_in_a_machine_with_another_kernel_fails() {
         let arguments = ["env", &claimed, &*program, "--exact", "--nocapture", test];
         machine.run(&arguments).unwrap()
     };
-    let right = run(&release, "here_is_inside::linux_6_1");
+    let right = run(&release, "failures::here_is_inside::linux_6_1");
     assert_eq!(right.code, 0, "{}", right.error_text());
     for (claimed, test) in [
-        (&*release, "here_is_inside::linux_6_12"),
-        (&*release, "here_is_inside::newest"),
-        ("6.12.1-amd64", "here_is_inside::linux_6_12"),
-        ("6.1.0-1-amd64", "here_is_inside::linux_6_1"),
+        (&*release, "failures::here_is_inside::linux_6_12"),
+        (&*release, "failures::here_is_inside::newest"),
+        ("6.12.1-amd64", "failures::here_is_inside::linux_6_12"),
+        ("6.1.0-1-amd64", "failures::here_is_inside::linux_6_1"),
     ] {
         let wrong = run(claimed, test);
         let said = wrong.error_text() + &wrong.text();
