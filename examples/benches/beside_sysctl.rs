@@ -17,7 +17,7 @@
     reason = "a benchmark starts programs, prints what it found, and fails where it cannot"
 )]
 
-#[path = "../tests/real_kernel/machine.rs"]
+#[path = "../tests/suite/real_kernel/machine.rs"]
 #[expect(dead_code, reason = "the tests of the running kernel use all of it")]
 mod machine;
 

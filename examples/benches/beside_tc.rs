@@ -16,7 +16,7 @@
     reason = "a benchmark starts programs, prints what it found, and fails where it cannot"
 )]
 
-#[path = "../tests/real_kernel/machine.rs"]
+#[path = "../tests/suite/real_kernel/machine.rs"]
 #[expect(
     dead_code,
     clippy::print_stderr,

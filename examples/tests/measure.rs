@@ -7,7 +7,7 @@
     reason = "a black-box test starts the program, looks at what it did, and fails where it cannot"
 )]
 
-#[path = "../../crates/qos/tests/measure/path.rs"]
+#[path = "../../crates/qos/tests/measure/bottleneck.rs"]
 mod bottleneck;
 
 use std::io::{BufRead, BufReader};

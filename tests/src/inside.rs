@@ -23,6 +23,19 @@ pub(crate) const EVERY_CASE: &str = "HOSTTUNE_EVERY_CASE";
 /// Of these a test inside sees what the test program was started with.
 const PASSED_ON: [&str; 3] = ["PROPTEST_CASES", "RUST_BACKTRACE", EVERY_CASE];
 
+/// The name of the test that this thread runs, as `--exact` takes it.
+///
+/// # Panics
+///
+/// In a thread without a name, which runs no test.
+#[must_use]
+pub fn test_name() -> String {
+    let thread = std::thread::current();
+    let name = thread.name();
+    name.unwrap_or_else(|| panic!("a thread without a name runs no test"))
+        .to_owned()
+}
+
 /// Whether this process runs inside of the test machine.
 #[must_use]
 pub fn is_inside() -> bool {

@@ -1,7 +1,7 @@
 //! The kernel's double for sysctls: a machine in memory whose keys answer writes as Linux does.
 //!
 //! A knob that passes its laws on a kinder kernel than the real one has passed nothing. So every
-//! answer here was measured on Linux 6.18, and `tests/double.rs` writes the same table of values
+//! answer here was measured on Linux 6.18, and `tests/suite/double.rs` writes the same table of values
 //! to the double and to the running kernel, in a network namespace of its own, and compares errno
 //! and value afterwards.
 //!

@@ -3,7 +3,7 @@
 //! They are no kinder than the kernel: a scheduler that is switched resets what hangs on it, values
 //! are rounded, clamped, refused, or taken and passed over, and a name that begins with `none` is
 //! `none`. That they are so is shown by the same random writes to both, in
-//! `crates/blockdev/tests/real_queue.rs`.
+//! `crates/blockdev/tests/suite/real_kernel`.
 //!
 //! What the kernel keeps and does not show stands beneath [`UNSEEN`].
 

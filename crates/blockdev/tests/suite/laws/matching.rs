@@ -1,0 +1,227 @@
+//! Which disk meets which rule, and what is said about it.
+
+use hosttune_blockdev::testing::Linux;
+use hosttune_blockdev::{Attribute, DiskKind, Rule, Rules, Transport};
+use hosttune_core::testing::{Fate, World};
+use hosttune_core::{Error, Plan, Tuning};
+
+use super::support::{everywhere, machine, scheduler};
+
+fn plan(rules: &Rules) -> Plan {
+    let machine = machine(Linux::V7_2);
+    rules
+        .plan(&machine.session(&Fate::lives()).unwrap())
+        .unwrap()
+}
+
+fn turned(plan: &Plan) -> Vec<String> {
+    let steps = plan.steps.iter();
+    steps
+        .map(|step| format!("{}: {}", step.part, step.knob))
+        .collect()
+}
+
+fn error(rules: &Rules) -> Error {
+    let machine = machine(Linux::V7_2);
+    rules
+        .plan(&machine.session(&Fate::lives()).unwrap())
+        .unwrap_err()
+}
+
+/// In the order of the names; loop, device-mapper and the whole of a multipath namespace have no
+/// scheduler to be set, the path has.
+#[test]
+fn a_rule_takes_the_disks_that_meet_it_in_the_order_of_their_names() {
+    let rules = Rules::new([
+        Rule::new("nvme")
+            .transport(Transport::Nvme)
+            .scheduler(scheduler("kyber")),
+        Rule::new("solid")
+            .transport(Transport::Sata)
+            .rotational(false)
+            .scheduler(scheduler("bfq")),
+    ]);
+    let plan = plan(&rules);
+    assert_eq!(
+        turned(&plan),
+        [
+            "nvme: nvme0n1 scheduler",
+            "nvme: nvme1c0n1 scheduler",
+            "solid: sdb scheduler"
+        ]
+    );
+    assert_eq!(
+        plan.notes,
+        [
+            "the rule nvme matches nvme0n1, nvme1n1",
+            "the rule solid matches sdb",
+            "the rule solid misses sda by one condition: rotational is true",
+        ]
+    );
+}
+
+#[test]
+fn the_first_rule_takes_a_disk_and_a_later_one_says_so() {
+    let rules = Rules::new([
+        Rule::new("first")
+            .by_id("ata-*".parse().unwrap())
+            .queue(Attribute::Nomerges, 1),
+        Rule::new("second")
+            .transport(Transport::Sata)
+            .queue(Attribute::Nomerges, 2),
+    ]);
+    let plan = plan(&rules);
+    assert_eq!(
+        turned(&plan),
+        ["first: sda nomerges", "second: sdb nomerges"]
+    );
+    assert!(
+        plan.notes
+            .contains(&"the rule second would match sda too, but an earlier rule has".to_owned()),
+        "{:#?}",
+        plan.notes
+    );
+}
+
+#[test]
+fn a_rule_that_matches_nothing_is_a_note() {
+    let rules = Rules::new([Rule::new("usb")
+        .transport(Transport::Usb)
+        .rotational(true)
+        .queue(Attribute::Nomerges, 1)]);
+    let plan = plan(&rules);
+    assert!(plan.is_empty());
+    assert!(
+        plan.notes
+            .contains(&"the rule usb matches no disk".to_owned()),
+        "{:?}",
+        plan.notes
+    );
+    assert!(
+        plan.notes
+            .iter()
+            .any(|note| note.contains("misses sda by one condition: transport is sata")),
+        "{:?}",
+        plan.notes
+    );
+}
+
+/// Of a rule with one condition every disk that it does not take is missed by one: that is said where it
+/// takes none, as the condition may be wrong then.
+#[test]
+fn what_one_condition_misses_is_said_where_it_takes_nothing() {
+    let notes = |transport| {
+        let rule = Rule::new("one").transport(transport);
+        plan(&Rules::new([rule.queue(Attribute::Nomerges, 1)])).notes
+    };
+    assert_eq!(notes(Transport::Sata), ["the rule one matches sda, sdb"]);
+    assert_eq!(
+        notes(Transport::Mmc),
+        [
+            "the rule one matches no disk",
+            "the rule one misses nvme0n1, nvme1n1, sda, sdb by one condition: transport of nvme0n1 is nvme",
+        ]
+    );
+}
+
+/// What software makes is touched where it is asked for by its kind, and not by a name that fits.
+#[test]
+fn what_software_makes_is_not_touched_unasked() {
+    let of = |rule: Rule| turned(&plan(&Rules::new([rule.queue(Attribute::ReadAheadKb, 64)])));
+    let all = "*".parse().unwrap();
+    assert!(
+        !of(Rule::new("a").kernel_name(all))
+            .iter()
+            .any(|step| step.contains("loop") || step.contains("dm-"))
+    );
+    assert_eq!(
+        of(Rule::new("a").kind(DiskKind::Loop)),
+        ["a: loop0 read_ahead_kb"]
+    );
+    assert_eq!(
+        of(Rule::new("a").kind(DiskKind::DeviceMapper)),
+        ["a: dm-0 read_ahead_kb"]
+    );
+}
+
+#[test]
+fn only_one_device() {
+    let rules = Rules::new([everywhere()]);
+    let plan = plan(&rules.clone().only("/dev/disk/by-id/ata-ROTATING"));
+    assert!(!plan.is_empty());
+    assert!(
+        plan.steps
+            .iter()
+            .all(|step| step.knob.text.starts_with("sda ")),
+        "{:?}",
+        turned(&plan)
+    );
+    let partition = error(&rules.clone().only("/dev/sda1"));
+    assert!(
+        partition.to_string().contains("a partition of sda"),
+        "{partition}"
+    );
+    assert_eq!(partition.hint().as_deref(), Some("say /dev/sda"));
+    let none = error(&rules.only("/dev/null"));
+    assert!(none.to_string().contains("no block device"), "{none}");
+}
+
+#[test]
+fn rules_that_mean_nothing_are_errors() {
+    let rule = || Rule::new("a").queue(Attribute::Nomerges, 1);
+    for (rules, says) in [
+        (vec![rule(), rule()], "two rules"),
+        (vec![Rule::new("a")], "wants nothing"),
+        (vec![Rule::new("").queue(Attribute::Nomerges, 1)], "no name"),
+        (
+            vec![rule().size_at_least(10).size_at_most(9)],
+            "no such size",
+        ),
+        (vec![rule().tunable("low_latency", 1)], "no scheduler"),
+    ] {
+        let error = error(&Rules::new(rules));
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(error.hint().is_some());
+    }
+    for (text, says) in [
+        (
+            r#"{"rules":[{"name":"a","disks":{"model":""}}]}"#,
+            "empty pattern",
+        ),
+        (
+            r#"{"rules":[{"name":"a","disks":{"model":"[a"}}]}"#,
+            "no pattern",
+        ),
+        (
+            r#"{"rules":[{"name":"a","disks":{"transport":["floppy"]}}]}"#,
+            "unknown variant",
+        ),
+        (
+            r#"{"rules":[{"name":"a","set":{"scheduler":"a b"}}]}"#,
+            "no scheduler's name",
+        ),
+        (
+            r#"{"rules":[{"name":"a","set":{"queue":{"nr-request":1}}}]}"#,
+            "unknown variant",
+        ),
+        (
+            r#"{"rules":[{"name":"a","set":{"queue":{"wbt-lat-usec":-1}}}]}"#,
+            "invalid value",
+        ),
+        (r#"{"rules":[{"name":"a","sets":{}}]}"#, "unknown field"),
+    ] {
+        let error = serde_json::from_str::<Rules>(text).unwrap_err().to_string();
+        assert!(error.contains(says), "{text}: {error}");
+    }
+}
+
+#[test]
+fn rules_as_a_person_writes_them() {
+    let text = r#"{"rules":[{"name":"big","disks":{"transport":["sata","scsi"],"size-at-least":1000,"rotational":true},
+        "set":{"scheduler":"deadline","queue":{"read-ahead-kb":1024},"tunables":{"fifo_batch":8}}}]}"#;
+    let rules: Rules = serde_json::from_str(text).unwrap();
+    assert_eq!(
+        turned(&plan(&rules)),
+        ["big: sda mq-deadline fifo_batch", "big: sda read_ahead_kb"]
+    );
+}

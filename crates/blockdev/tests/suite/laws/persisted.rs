@@ -1,0 +1,220 @@
+//! Rules that udev keeps for disks that come.
+
+use hosttune_blockdev::testing::Linux;
+use hosttune_blockdev::udev::Document;
+use hosttune_blockdev::{Attribute, Rule, Rules, Transport};
+use hosttune_core::host::FileContent;
+use hosttune_core::testing::laws::{self, Death};
+use hosttune_core::testing::{Fate, Machine, Memory, Moment, World};
+use hosttune_core::{State, Tuning};
+
+use super::support::{Seen, memory, scheduler};
+
+const FILE: &str = "/etc/udev/rules.d/61-hosttune-gaming.rules";
+
+fn rules() -> Rules {
+    let rules = Rules::new([
+        Rule::new("nvme")
+            .transport(Transport::Nvme)
+            .scheduler(scheduler("kyber")),
+        Rule::new("sata")
+            .transport(Transport::Sata)
+            .scheduler(scheduler("bfq"))
+            .queue(Attribute::ReadAheadKb, 64),
+    ]);
+    rules.persisted_as("gaming")
+}
+
+fn machine(memory: Memory) -> Seen {
+    Seen(Machine::new(memory, hosttune_blockdev::knobs))
+}
+
+/// The notes about what others have the last word on.
+fn notes(rules: &Rules, machine: &Seen) -> Vec<String> {
+    let report = rules
+        .verify(&machine.session(&Fate::lives()).unwrap())
+        .unwrap();
+    let mut notes = report.notes;
+    notes.retain(|note| note.starts_with("after a reboot"));
+    notes
+}
+
+#[test]
+fn the_laws_hold_with_a_file() {
+    let there = FileContent {
+        mode: 0o640,
+        ..FileContent::new("# mine\n")
+    };
+    for memory in [
+        memory(Linux::V7_2),
+        memory(Linux::V6_1).directory("/etc"),
+        memory(Linux::V7_2).content(FILE, there),
+    ] {
+        let world = machine(memory);
+        let all = [
+            rules(),
+            Rules::new([]).persisted_as("gaming"),
+            rules().only("sda"),
+        ];
+        for rules in &all {
+            laws::apply_then_verify(&world, rules).unwrap();
+            laws::apply_then_plan(&world, rules).unwrap();
+            laws::plan_writes_nothing(&world, rules).unwrap();
+        }
+        laws::apply_then_revert(&world, &all).unwrap();
+        for write in 0..40 {
+            for moment in [Moment::Before, Moment::Within, Moment::After] {
+                let death: Death = (write, moment);
+                laws::die_anywhere(&world, &[rules()], &[death]).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn the_file_and_every_directory_above_it() {
+    let world = machine(memory(Linux::V7_2));
+    let plan = rules()
+        .plan(&world.session(&Fate::lives()).unwrap())
+        .unwrap();
+    let files: Vec<&str> = plan
+        .steps
+        .iter()
+        .map(|step| step.knob.text.as_str())
+        .filter(|text| text.starts_with('/'))
+        .collect();
+    assert_eq!(files, ["/etc", "/etc/udev", "/etc/udev/rules.d", FILE]);
+    rules()
+        .apply(&mut world.session(&Fate::lives()).unwrap())
+        .unwrap();
+    let text = world.0.memory().get(FILE).unwrap();
+    let own = rules().to_udev("gaming").unwrap().to_text().unwrap();
+    assert_eq!(text.trim_end(), own.trim_end());
+    assert_eq!(Document::parse(text.as_bytes()).problems(), []);
+    assert_eq!(notes(&rules(), &world), Vec::<String>::new());
+    world.session(&Fate::lives()).unwrap().revert().unwrap();
+    assert!(!world.picture().contains_key("/etc"));
+}
+
+#[test]
+fn on_an_image_there_is_the_file_and_nothing_else() {
+    let world = machine(Memory::new().directory("/etc"));
+    let was = world.picture();
+    let plan = rules()
+        .plan(&world.session(&Fate::lives()).unwrap())
+        .unwrap();
+    assert_eq!(plan.notes, Vec::<String>::new());
+    rules()
+        .apply(&mut world.session(&Fate::lives()).unwrap())
+        .unwrap();
+    assert!(world.0.memory().get(FILE).unwrap().contains("kyber"));
+    assert!(!world.picture().keys().any(|path| path.starts_with("/sys")));
+    world.session(&Fate::lives()).unwrap().revert().unwrap();
+    assert_eq!(world.picture(), was);
+}
+
+/// What is called for one disk that comes leaves the file as it is.
+#[test]
+fn for_one_disk_the_file_stays_as_it_is() {
+    let world = machine(memory(Linux::V7_2).content(FILE, FileContent::new("# mine\n")));
+    let only = rules().only("/dev/sda");
+    let applied = only
+        .apply(&mut world.session(&Fate::lives()).unwrap())
+        .unwrap();
+    assert!(!applied.turned.is_empty());
+    assert_eq!(world.0.memory().get(FILE).unwrap(), "# mine");
+}
+
+#[test]
+fn who_has_the_last_word_is_said_and_who_has_not_is_not() {
+    let content =
+        |memory: Memory, path: &str, text: &str| memory.content(path, FileContent::new(text));
+    // Before ours, and only when a disk comes: ours comes behind it.
+    let world = machine(content(
+        memory(Linux::V7_2),
+        "/etc/udev/rules.d/60-io.rules",
+        "ACTION==\"add\", KERNEL==\"sd*\", ATTR{queue/scheduler}=\"none\"\n",
+    ));
+    assert_eq!(notes(&rules(), &world), Vec::<String>::new());
+    rules()
+        .apply(&mut world.session(&Fate::lives()).unwrap())
+        .unwrap();
+    // Nor once it is active.
+    assert_eq!(notes(&rules(), &world), Vec::<String>::new());
+
+    // On changes too, when ours does nothing.
+    let world = machine(content(
+        memory(Linux::V7_2),
+        "/etc/udev/rules.d/60-io.rules",
+        "ACTION==\"add|change\", KERNEL==\"sd*\", ATTR{queue/scheduler}=\"none\"\n",
+    ));
+    assert_eq!(
+        notes(&rules(), &world),
+        [
+            "after a reboot sda, sdb: queue/scheduler is wanted bfq, and on change udev has: /etc/udev/rules.d/60-io.rules:1: queue/scheduler = none"
+        ]
+    );
+
+    // Behind ours.
+    let world = machine(content(
+        memory(Linux::V7_2),
+        "/etc/udev/rules.d/99-io.rules",
+        "ACTION==\"add\", KERNEL==\"sda\", ATTR{queue/read_ahead_kb}=\"65\"\n\
+         ACTION==\"add\", KERNEL==\"sda\", ATTR{queue/scheduler}=\"none\"\n",
+    ));
+    // 65 KiB are rounded to what is wanted.
+    assert_eq!(
+        notes(&rules(), &world),
+        [
+            "after a reboot sda: queue/scheduler is wanted bfq, and on add udev has: /etc/udev/rules.d/99-io.rules:2: queue/scheduler = none"
+        ]
+    );
+    rules()
+        .apply(&mut world.session(&Fate::lives()).unwrap())
+        .unwrap();
+    let report = rules()
+        .verify(&world.session(&Fate::lives()).unwrap())
+        .unwrap();
+    assert!(report.items.iter().any(
+        |item| matches!(&item.state, State::Overridden { by } if by.contains("99-io.rules:2"))
+    ));
+
+    // A file of ours that says something else is taken for what it will be.
+    let world = machine(content(
+        memory(Linux::V7_2),
+        FILE,
+        "ACTION==\"add\", ATTR{queue/scheduler}=\"none\"\n",
+    ));
+    assert_eq!(notes(&rules(), &world), Vec::<String>::new());
+}
+
+#[test]
+fn what_udev_cannot_keep_is_an_error_of_the_plan() {
+    let world = machine(memory(Linux::V7_2));
+    for (rules, says) in [
+        (
+            Rules::new([Rule::new("a")
+                .size_at_least(1)
+                .queue(Attribute::Nomerges, 1)])
+            .persisted_as("x"),
+            "asks for a size",
+        ),
+        (rules().persisted_as("../x"), "cannot name a rules file"),
+    ] {
+        let error = rules
+            .plan(&world.session(&Fate::lives()).unwrap())
+            .unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[test]
+fn as_a_person_writes_it() {
+    let rules: Rules = serde_json::from_str(r#"{"persist":"gaming"}"#).unwrap();
+    assert_eq!(rules, Rules::new([]).persisted_as("gaming"));
+    assert!(
+        !serde_json::to_string(&Rules::default())
+            .unwrap()
+            .contains("persist")
+    );
+}

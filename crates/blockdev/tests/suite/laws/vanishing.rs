@@ -1,0 +1,228 @@
+//! Disks that go while they are tuned, and others that come in their place.
+
+use hosttune_blockdev::Rules;
+use hosttune_blockdev::testing::{Linux, MemoryDisk, unplug, with_disk};
+use hosttune_core::host::{Change, Gate};
+use hosttune_core::testing::{Fate, Machine, Memory, MemoryStore, World};
+use hosttune_core::{Host, HostError, Session, State, Tuning};
+
+use super::support::{Seen, disks, everywhere, machine, memory};
+
+/// Unplugs a disk before or after the n-th change.
+struct Unplugs {
+    memory: Memory,
+    disk: MemoryDisk,
+    left: u64,
+    after: bool,
+}
+
+impl Unplugs {
+    fn count(&mut self) {
+        if self.left == 0 {
+            unplug(&self.memory, &self.disk);
+        }
+        self.left = self.left.wrapping_sub(1);
+    }
+}
+
+impl Gate for Unplugs {
+    fn before(&mut self, _: &Change<'_>) -> Result<(), HostError> {
+        if !self.after {
+            self.count();
+        }
+        Ok(())
+    }
+
+    fn after(&mut self, _: &Change<'_>) -> Result<(), HostError> {
+        if self.after {
+            self.count();
+        }
+        Ok(())
+    }
+}
+
+fn session(memory: &Memory, store: &MemoryStore, gate: Option<Unplugs>) -> Session {
+    let fate = Fate::lives();
+    let mut host = Host::new(memory.host(&fate));
+    if let Some(gate) = gate {
+        host = host.gated(gate);
+    }
+    Session::new(host, "laws", store.of(&fate), "boot")
+        .unwrap()
+        .with(hosttune_blockdev::knobs)
+}
+
+/// What all disks but one show.
+fn without(memory: &Memory, disk: &MemoryDisk) -> std::collections::BTreeMap<String, String> {
+    let mut picture = memory.picture();
+    let device = format!("/sys/devices/{}", disk.device);
+    picture.retain(|path, _| {
+        !path.starts_with(&device)
+            && !path.starts_with("/unseen")
+            && !path.ends_with(&format!("/{}", disk.name))
+    });
+    picture
+}
+
+fn sda(linux: Linux) -> MemoryDisk {
+    disks(linux)
+        .into_iter()
+        .find(|disk| disk.name == "sda")
+        .unwrap()
+}
+
+/// Whenever it goes: the others get what is theirs, in the same order, and go back to what they were.
+#[test]
+fn a_disk_that_goes_in_an_apply_neither_stops_nor_reorders_the_others() {
+    let rules = Rules::new([everywhere()]);
+    for linux in [Linux::V6_1, Linux::V7_2] {
+        let gone = sda(linux);
+        let whole = memory(linux);
+        let mut all = session(&whole, &MemoryStore::new(), None);
+        let applied = rules.apply(&mut all).unwrap();
+        let others: Vec<String> = applied
+            .turned
+            .iter()
+            .map(|step| step.knob.text.clone())
+            .filter(|knob| !knob.starts_with("sda "))
+            .collect();
+        for after in [false, true] {
+            for change in 0..applied.turned.len() as u64 {
+                let memory = memory(linux);
+                let was = without(&memory, &gone);
+                let store = MemoryStore::new();
+                let gate = Unplugs {
+                    memory: memory.clone(),
+                    disk: gone.clone(),
+                    left: change,
+                    after,
+                };
+                let when = format!("{linux:?}: unplugged at change {change}, after it: {after}");
+                let mut session = session(&memory, &store, Some(gate));
+                let applied = rules
+                    .apply(&mut session)
+                    .unwrap_or_else(|error| panic!("{when}: {error}"));
+                let turned: Vec<String> = applied
+                    .turned
+                    .iter()
+                    .map(|step| step.knob.text.clone())
+                    .filter(|knob| !knob.starts_with("sda "))
+                    .collect();
+                assert_eq!(turned, others, "{when}");
+                for finding in &applied.findings {
+                    if let State::NotApplicable { lack } = &finding.state {
+                        assert!(finding.name.starts_with("sda "), "{when}: {finding}");
+                        assert!(
+                            lack.why.contains("no disk sda") || lack.why.contains("gone"),
+                            "{when}: {finding}"
+                        );
+                    }
+                }
+                let reverted = session.revert().unwrap();
+                assert!(reverted.left.is_empty(), "{when}: {:?}", reverted.left);
+                assert_eq!(without(&memory, &gone), was, "{when}");
+                assert!(store.is_empty(), "{when}");
+            }
+        }
+    }
+}
+
+/// Also where it goes while all is turned back.
+#[test]
+fn a_disk_that_goes_in_a_revert_is_gone_and_no_error() {
+    let rules = Rules::new([everywhere()]);
+    for linux in [Linux::V6_1, Linux::V7_2] {
+        let gone = sda(linux);
+        for after in [false, true] {
+            for change in 0..60 {
+                let memory = memory(linux);
+                let was = without(&memory, &gone);
+                let store = MemoryStore::new();
+                rules.apply(&mut session(&memory, &store, None)).unwrap();
+                let gate = Unplugs {
+                    memory: memory.clone(),
+                    disk: gone.clone(),
+                    left: change,
+                    after,
+                };
+                let reverted = session(&memory, &store, Some(gate)).revert().unwrap();
+                let when = format!("{linux:?}: unplugged at change {change}, after it: {after}");
+                assert!(reverted.left.is_empty(), "{when}: {:?}", reverted.left);
+                assert_eq!(without(&memory, &gone), was, "{when}");
+                assert!(store.is_empty(), "{when}");
+            }
+        }
+    }
+}
+
+/// It has the name, and never was ours.
+#[test]
+fn another_disk_under_the_same_name_is_not_touched() {
+    for other_is_same_model in [false, true] {
+        let machine = machine(Linux::V7_2);
+        let memory = machine.0.memory();
+        let rules = Rules::new([everywhere()]);
+        rules
+            .apply(&mut machine.session(&Fate::lives()).unwrap())
+            .unwrap();
+        let mut other = sda(Linux::V7_2);
+        unplug(memory, &other);
+        other.diskseq = 99;
+        if !other_is_same_model {
+            other.wwid = Some("naa.5000".to_owned());
+        }
+        // With the very values that we had set.
+        let _ = with_disk(memory.clone(), Linux::V7_2, &other);
+        for (file, value) in [
+            ("scheduler", "bfq"),
+            ("nr_requests", "64"),
+            ("rq_affinity", "2"),
+        ] {
+            memory
+                .write(format!("/sys/block/sda/queue/{file}"), value)
+                .unwrap();
+        }
+        let theirs = |picture: hosttune_core::testing::Picture| {
+            let mut picture = picture;
+            picture.retain(|path, _| path.starts_with("/sys/") && path.contains("/sda"));
+            picture
+        };
+        let before = theirs(machine.picture());
+        let reverted = machine.session(&Fate::lives()).unwrap().revert().unwrap();
+        assert!(reverted.left.is_empty(), "{:?}", reverted.left);
+        assert_eq!(theirs(machine.picture()), before);
+        assert!(machine.store().is_empty());
+    }
+}
+
+/// A disk that came back is as good as new: nothing is remembered against it.
+#[test]
+fn a_disk_that_comes_back_gets_its_own_again() {
+    let memory = memory(Linux::V7_2);
+    let machine = Seen(Machine::new(memory, hosttune_blockdev::knobs));
+    let rules = Rules::new([everywhere()]);
+    let gone = sda(Linux::V7_2);
+    let mut session = machine.session(&Fate::lives()).unwrap();
+    rules.apply(&mut session).unwrap();
+    unplug(machine.0.memory(), &gone);
+    let report = rules.verify(&session).unwrap();
+    assert!(report.is_as_wanted());
+    assert!(!report.items.iter().any(|item| item.name.starts_with("sda")));
+    let again = MemoryDisk {
+        diskseq: 77,
+        ..gone
+    };
+    let _ = with_disk(machine.0.memory().clone(), Linux::V7_2, &again);
+    let applied = rules.apply(&mut session).unwrap();
+    assert!(!applied.turned.is_empty());
+    assert!(
+        applied
+            .turned
+            .iter()
+            .all(|step| step.knob.text.starts_with("sda "))
+    );
+    assert!(rules.verify(&session).unwrap().is_as_wanted());
+    let reverted = session.revert().unwrap();
+    assert!(reverted.left.is_empty(), "{:?}", reverted.left);
+    assert!(machine.store().is_empty());
+}

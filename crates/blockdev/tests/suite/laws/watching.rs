@@ -1,0 +1,318 @@
+//! Disks that come while somebody watches.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use hosttune_blockdev::testing::{Linux, MemoryDisk, unplug, with_disk};
+use hosttune_blockdev::uevent::{Heard, Uevent, UeventMonitor};
+use hosttune_blockdev::{DiskEvent, Rule, Rules};
+use hosttune_core::journal::{Place, Store};
+use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment};
+use hosttune_core::{Host, HostError, Session, Stop};
+
+use super::support::scheduler;
+
+type Step = Box<dyn FnMut() -> Heard>;
+
+/// What happens, each at its time, and is told of then; the end of it asks to stop.
+#[derive(Default)]
+struct Script {
+    now: Duration,
+    ahead: VecDeque<(Duration, Step)>,
+}
+
+impl std::fmt::Debug for Script {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} more at {:?}", self.ahead.len(), self.now)
+    }
+}
+
+impl Script {
+    fn at(mut self, seconds: u64, step: impl FnMut() -> Heard + 'static) -> Self {
+        let at = Duration::from_secs(seconds);
+        self.ahead.push_back((at, Box::new(step)));
+        self
+    }
+}
+
+impl UeventMonitor for Script {
+    fn now(&self) -> Duration {
+        self.now
+    }
+
+    fn wait(&mut self, _: &[BorrowedFd<'_>], until: Option<Duration>) -> Result<Heard, HostError> {
+        let Some((at, _)) = self.ahead.front() else {
+            // What is due is still looked at.
+            let Some(until) = until else {
+                return Ok(Heard::Stopped);
+            };
+            self.now = self.now.max(until);
+            return Ok(Heard::Nothing);
+        };
+        if let Some(until) = until.filter(|until| until < at) {
+            self.now = self.now.max(until);
+            return Ok(Heard::Nothing);
+        }
+        self.now = self.now.max(*at);
+        let step = self.ahead.pop_front();
+        Ok(step.map_or(Heard::Stopped, |(_, mut step)| step()))
+    }
+}
+
+struct Machine {
+    memory: Memory,
+    store: MemoryStore,
+}
+
+fn disk(name: &str, diskseq: u64) -> MemoryDisk {
+    MemoryDisk::scsi(name, &format!("usb1/host{diskseq}"), false, diskseq)
+}
+
+fn told(action: &str, disk: &MemoryDisk) -> Heard {
+    let message = format!(
+        "{action}@/devices/{path}\0ACTION={action}\0DEVPATH=/devices/{path}\0SUBSYSTEM=block\0DEVTYPE=disk\0DEVNAME={name}\0DISKSEQ={number}\0",
+        path = disk.device,
+        name = disk.name,
+        number = disk.diskseq,
+    );
+    Heard::Events(vec![Uevent::from_kernel(message.as_bytes()).unwrap()])
+}
+
+impl Machine {
+    fn new() -> Self {
+        let memory = Memory::new().directory("/proc/sys");
+        Self {
+            memory: with_disk(memory, Linux::V7_2, &disk("sda", 1)),
+            store: MemoryStore::new(),
+        }
+    }
+
+    fn session(&self, fate: &Fate) -> Session {
+        let host = Host::new(self.memory.host(fate)).gated(fate.clone());
+        let session = Session::new(host, "storage", self.store.of(fate), "boot").unwrap();
+        session.with(hosttune_blockdev::knobs)
+    }
+
+    fn living(&self) -> Session {
+        self.session(&Fate::lives())
+    }
+
+    fn plug_in(&self, disk: &MemoryDisk) -> impl FnMut() -> Heard + 'static {
+        let (memory, disk) = (self.memory.clone(), disk.clone());
+        move || {
+            let _ = with_disk(memory.clone(), Linux::V7_2, &disk);
+            told("add", &disk)
+        }
+    }
+
+    fn pull_out(&self, disk: &MemoryDisk) -> impl FnMut() -> Heard + 'static {
+        let (memory, disk) = (self.memory.clone(), disk.clone());
+        move || {
+            unplug(&memory, &disk);
+            told("remove", &disk)
+        }
+    }
+
+    fn set(&self, disk: &MemoryDisk, name: &'static str) -> impl FnMut() -> Heard + 'static {
+        let (memory, disk) = (self.memory.clone(), disk.clone());
+        move || {
+            let path = format!("/sys/block/{}/queue/scheduler", disk.name);
+            memory.write(path, name).unwrap();
+            told("change", &disk)
+        }
+    }
+
+    fn scheduler(&self, disk: &str) -> String {
+        let picture = self.memory.picture();
+        let end = format!("/{disk}/queue/scheduler");
+        let mut found = picture.iter().filter(|(path, _)| path.ends_with(&end));
+        let offered = found.next().unwrap().1.clone();
+        let active = offered.split(['[', ']']).nth(1).unwrap();
+        active.to_owned()
+    }
+
+    /// What happened, `DISK WORD`, once the script is at its end.
+    fn watch(&self, script: Script) -> Vec<String> {
+        self.watch_by(&rules(), script)
+    }
+
+    fn watch_by(&self, rules: &Rules, mut script: Script) -> Vec<String> {
+        let said = RefCell::new(Vec::new());
+        let stop = Stop::new().unwrap();
+        let mut session = self.living();
+        let run =
+            rules
+                .watcher()
+                .part("disks")
+                .run(&mut session, &mut script, &stop, |disk, event| {
+                    let disk = disk.map_or("all", |disk| disk.as_str());
+                    said.borrow_mut().push(format!("{disk} {}", event.word()));
+                });
+        run.unwrap();
+        said.into_inner()
+    }
+}
+
+fn rules() -> Rules {
+    Rules::new([Rule::new("all").scheduler(scheduler("bfq")).why("tested")])
+}
+
+#[test]
+fn a_disk_that_is_there_and_one_that_comes_are_tuned_once() {
+    let machine = Machine::new();
+    let new = disk("sdb", 2);
+    let script = Script::default()
+        .at(5, machine.plug_in(&new))
+        .at(9, {
+            let new = new.clone();
+            move || told("change", &new)
+        })
+        .at(12, machine.plug_in(&disk("loop0", 3)));
+    assert_eq!(machine.watch(script), ["sda applied", "sdb applied"]);
+    assert_eq!(machine.scheduler("sdb"), "bfq");
+    assert_eq!(machine.scheduler("loop0"), "mq-deadline");
+    let mut session = machine.living();
+    let owed = session.status().unwrap().owed;
+    assert!(owed.iter().all(|owed| owed.part == "disks/all"), "{owed:?}");
+    assert_eq!(session.revert().unwrap().left, []);
+    assert_eq!(machine.scheduler("sdb"), "mq-deadline");
+    assert!(machine.store.is_empty());
+}
+
+/// udev says `change` whenever somebody who wrote to the disk closes it.
+#[test]
+fn what_an_administrator_has_set_stays_whatever_is_told() {
+    let machine = Machine::new();
+    let sda = disk("sda", 1);
+    let script = Script::default()
+        .at(5, machine.set(&sda, "kyber"))
+        .at(10, || Heard::Lost);
+    assert_eq!(machine.watch(script), ["sda applied"]);
+    assert_eq!(machine.scheduler("sda"), "kyber");
+    // Also by one who begins to watch later.
+    assert_eq!(machine.watch(Script::default()), ["sda left"]);
+    assert_eq!(machine.scheduler("sda"), "kyber");
+    // And the same place with another disk is tuned.
+    let again = disk("sda", 9);
+    let script = Script::default()
+        .at(5, machine.pull_out(&sda))
+        .at(6, machine.plug_in(&again));
+    assert_eq!(machine.watch(script), ["sda left", "sda applied"]);
+    assert_eq!(machine.scheduler("sda"), "bfq");
+    assert_eq!(machine.living().revert().unwrap().left, []);
+    assert_eq!(machine.scheduler("sda"), "mq-deadline");
+    assert!(machine.store.is_empty());
+}
+
+#[test]
+fn what_was_lost_is_found_by_looking_at_everything() {
+    let machine = Machine::new();
+    let mut plug_in = machine.plug_in(&disk("sdb", 2));
+    let script = Script::default().at(5, move || {
+        plug_in();
+        Heard::Lost
+    });
+    assert_eq!(machine.watch(script), ["sda applied", "sdb applied"]);
+}
+
+#[test]
+fn a_disk_that_lacks_what_is_wanted_is_named_and_the_next_is_tuned() {
+    let machine = Machine::new();
+    let rules = Rules::new([Rule::new("all").scheduler(scheduler("elevator"))]);
+    let script = Script::default().at(5, machine.plug_in(&disk("sdb", 2)));
+    let said = machine.watch_by(&rules, script);
+    assert_eq!(said, ["sda not-applicable", "sdb not-applicable"]);
+    let script = Script::default();
+    assert_eq!(machine.watch(script), ["sda applied", "sdb applied"]);
+}
+
+#[test]
+fn somebody_at_work_is_waited_for() {
+    let machine = Machine::new();
+    let mut store = machine.store.of(&Fate::lives());
+    store.lock("somebody").unwrap();
+    let script = Script::default().at(5, move || {
+        store.unlock();
+        Heard::Nothing
+    });
+    assert_eq!(machine.watch(script), ["sda applied"]);
+}
+
+/// A disk that comes and goes all day leaves a journal of the disks that are there.
+#[test]
+fn the_journal_does_not_grow_with_the_disks_that_have_gone() {
+    let machine = Machine::new();
+    let mut script = Script::default();
+    for round in 0..200 {
+        let new = disk("sdb", 10 + round);
+        script = script
+            .at(10 + 10 * round, machine.plug_in(&new))
+            .at(15 + 10 * round, machine.pull_out(&new));
+    }
+    let said = machine.watch(script);
+    let applied = said.iter().filter(|said| *said == "sdb applied").count();
+    assert_eq!(applied, 200, "{said:?}");
+    let owed = machine.living().status().unwrap().owed;
+    println!("{} owed, {} bytes", owed.len(), machine.store.longest());
+    assert!(owed.len() <= 4, "{owed:#?}");
+    assert!(machine.store.longest() < 64 << 10);
+    assert_eq!(machine.living().revert().unwrap().left, []);
+    assert!(machine.store.is_empty());
+}
+
+/// Every write, in a watch in which a disk comes.
+#[test]
+fn killed_anywhere_and_reverted_it_is_as_it_came() {
+    let mut deaths = 0;
+    for moment in [Moment::Before, Moment::Within, Moment::After] {
+        for write in 0.. {
+            let machine = Machine::new();
+            let fate = Fate::dies_at(write, moment);
+            let mut session = machine.session(&fate);
+            let stop = Stop::new().unwrap();
+            let mut script = Script::default().at(5, machine.plug_in(&disk("sdb", 2)));
+            let run = rules()
+                .watcher()
+                .run(&mut session, &mut script, &stop, |_, event| {
+                    if matches!(event, DiskEvent::Failed(_)) {
+                        // A dead process hears nothing more.
+                        stop.ask();
+                    }
+                });
+            run.unwrap();
+            let reverted = machine.living().revert().unwrap();
+            assert_eq!(reverted.left, [], "{moment:?} {write}");
+            for (path, offered) in machine.memory.picture() {
+                if path.ends_with("/queue/scheduler") {
+                    assert!(offered.contains("[mq-deadline]"), "{path}: {offered}");
+                }
+            }
+            assert!(machine.store.is_empty(), "{moment:?} {write}");
+            if !fate.is_dead() {
+                break;
+            }
+            deaths += 1;
+        }
+    }
+    println!("{deaths} deaths");
+    assert!(deaths > 20, "{deaths}");
+}
+
+#[test]
+fn whoever_asks_to_stop_beforehand_sees_nothing_done() {
+    let machine = Machine::new();
+    let stop = Stop::new().unwrap();
+    stop.ask();
+    let before = machine.memory.picture();
+    let run = rules().watcher().run(
+        &mut machine.living(),
+        &mut Script::default(),
+        &stop,
+        |_, event| panic!("{event}"),
+    );
+    run.unwrap();
+    assert!(machine.memory.picture() == before);
+    assert_eq!(machine.store.bytes(Place::Boot, "storage"), None);
+}

@@ -1,0 +1,34 @@
+//! Disks of stock kernels: every one with every scheduler, byte for byte back, killed at every write,
+//! unplugged in between; and the double of the kernel beside the kernel.
+
+mod beside_the_double;
+mod every_disk;
+mod machine;
+mod unplugged;
+
+use hosttune_test_machine::inside_stock_kernels;
+
+use beside_the_double::{
+    attributes_make_of_values_what_is_predicted, the_double_answers_as_the_kernel,
+};
+use every_disk::{
+    every_disk_with_every_scheduler, killed_before_and_after_every_write, modules_come_and_go,
+    the_disks_of_the_machine_are_known, values_that_do_not_fit_stop_nobody,
+};
+use unplugged::{
+    a_disk_is_unplugged_at_every_write, a_disk_that_comes_back_is_another,
+    a_strangers_change_survives,
+};
+
+inside_stock_kernels!(
+    a_disk_is_unplugged_at_every_write,
+    a_disk_that_comes_back_is_another,
+    a_strangers_change_survives,
+    attributes_make_of_values_what_is_predicted,
+    every_disk_with_every_scheduler,
+    killed_before_and_after_every_write,
+    modules_come_and_go,
+    the_disks_of_the_machine_are_known,
+    the_double_answers_as_the_kernel,
+    values_that_do_not_fit_stop_nobody,
+);

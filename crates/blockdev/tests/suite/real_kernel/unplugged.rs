@@ -1,0 +1,227 @@
+//! Disks that go and come back, and strangers.
+
+use hosttune_blockdev::{Attribute, Rule, Rules, Transport};
+use hosttune_core::host::{Change, Gate};
+use hosttune_core::testing::{Fate, MemoryStore};
+use hosttune_core::{Host, HostError, LinuxHost, Session, State, Tuning};
+
+use super::machine::{
+    get, host_of_scsi_debug, name, process, queues, scheduled, scsi_debug, set, snapshot,
+    with_all_disks,
+};
+
+fn rules() -> Rules {
+    Rules::new([
+        Rule::new("other")
+            .transport(Transport::Sata)
+            .scheduler(name("bfq"))
+            .queue(Attribute::ReadAheadKb, 64),
+        Rule::new("debug")
+            .model("scsi_debug".parse().unwrap())
+            .scheduler(name("kyber"))
+            .queue(Attribute::NrRequests, 20)
+            .queue(Attribute::MaxSectorsKb, 64)
+            .tunable("read_lat_nsec", 1),
+    ])
+}
+
+/// Deletes a SCSI disk before the n-th change of the host.
+struct Deletes {
+    disk: String,
+    left: u64,
+}
+
+impl Gate for Deletes {
+    fn before(&mut self, _: &Change<'_>) -> Result<(), HostError> {
+        if self.left == 0 {
+            set(&format!("/sys/block/{}/device/delete", self.disk), "1").unwrap();
+        }
+        self.left = self.left.wrapping_sub(1);
+        Ok(())
+    }
+}
+
+fn gated(store: &MemoryStore, disk: &str, change: u64) -> Session {
+    let gate = Deletes {
+        disk: disk.to_owned(),
+        left: change,
+    };
+    let host = Host::new(LinuxHost::at("/").unwrap()).gated(gate);
+    Session::new(host, "blockdev-test", store.of(&Fate::lives()), "boot")
+        .unwrap()
+        .with(hosttune_blockdev::knobs)
+}
+
+/// Puts the disk in again.
+fn scan() -> String {
+    set(&host_of_scsi_debug(), "- - -").unwrap();
+    scsi_debug()
+}
+
+/// Puts it in again under the name that it had, which the kernel gives back a little after the disk.
+fn scan_as(disk: &str) {
+    for _ in 0..50 {
+        let name = scan();
+        if name == disk {
+            return;
+        }
+        set(&format!("/sys/block/{name}/device/delete"), "1").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("the name {disk} does not come back");
+}
+
+/// In the middle of an apply, and in the middle of a revert.
+pub(crate) fn a_disk_is_unplugged_at_every_write() {
+    with_all_disks();
+    let mut disk = scsi_debug();
+    let everything = snapshot();
+    let other = scheduled()
+        .into_iter()
+        .find(|disk| disk.transport == Transport::Sata)
+        .unwrap();
+    let other = other.name.as_str();
+    let store = MemoryStore::new();
+    let applied = rules().apply(&mut process(&store, &Fate::lives())).unwrap();
+    let changes = applied.turned.len() as u64;
+    process(&store, &Fate::lives()).revert().unwrap();
+    assert!(changes >= 6);
+    let others: Vec<_> = applied
+        .turned
+        .iter()
+        .map(|step| step.knob.text.clone())
+        .filter(|knob| !knob.starts_with(&format!("{disk} ")))
+        .collect();
+    for reverting in [false, true] {
+        for change in 0..changes {
+            let when = format!("unplugged before change {change}, reverting {reverting}");
+            let was = queues(&[other]);
+            let store = MemoryStore::new();
+            if reverting {
+                rules().apply(&mut process(&store, &Fate::lives())).unwrap();
+            } else {
+                let applied = rules()
+                    .apply(&mut gated(&store, &disk, change))
+                    .unwrap_or_else(|error| {
+                        panic!("{when}: {error}: {:?}", std::error::Error::source(&error))
+                    });
+                let turned: Vec<_> = applied
+                    .turned
+                    .iter()
+                    .map(|step| step.knob.text.clone())
+                    .filter(|knob| !knob.starts_with(&format!("{disk} ")))
+                    .collect();
+                assert_eq!(turned, others, "{when}");
+                for finding in &applied.findings {
+                    if matches!(finding.state, State::NotApplicable { .. }) {
+                        assert!(finding.name.starts_with(&disk), "{when}: {finding}");
+                    }
+                }
+            }
+            let reverted = if reverting {
+                gated(&store, &disk, change).revert().unwrap()
+            } else {
+                process(&store, &Fate::lives()).revert().unwrap()
+            };
+            assert!(reverted.left.is_empty(), "{when}: {:#?}", reverted.left);
+            was.is_still(&queues(&[other]), &when);
+            assert!(store.is_empty(), "{when}: a journal is left");
+            let name = scan();
+            // It may come back under another name; mostly it does not.
+            if name != disk {
+                println!("{disk} came back as {name}");
+                disk = name;
+            }
+        }
+    }
+    everything
+        .except(&[(&format!("/sys/block/{disk}"), "it came anew")])
+        .is_still(&snapshot(), "all other disks");
+}
+
+/// It has the name of the one that we had tuned, the values of it, and its serial number.
+pub(crate) fn a_disk_that_comes_back_is_another() {
+    with_all_disks();
+    let disk = scsi_debug();
+    let store = MemoryStore::new();
+    let mut session = process(&store, &Fate::lives());
+    rules().apply(&mut session).unwrap();
+    set(&format!("/sys/block/{disk}/device/delete"), "1").unwrap();
+    assert!(rules().verify(&session).unwrap().is_as_wanted());
+    scan_as(&disk);
+    // The process that has files of the one that has gone sees the one that has come.
+    let report = rules().verify(&session).unwrap();
+    assert!(!report.is_as_wanted(), "{report:#?}");
+    let applied = rules().apply(&mut session).unwrap();
+    assert!(!applied.turned.is_empty());
+    assert!(
+        applied
+            .turned
+            .iter()
+            .all(|step| step.knob.text.starts_with(&disk))
+    );
+    assert!(rules().verify(&session).unwrap().is_as_wanted());
+    // And again, with our values as its own.
+    set(&format!("/sys/block/{disk}/device/delete"), "1").unwrap();
+    scan_as(&disk);
+    let queue = format!("/sys/block/{disk}/queue");
+    set(&format!("{queue}/scheduler"), "kyber").unwrap();
+    set(&format!("{queue}/nr_requests"), "20").unwrap();
+    let reverted = process(&store, &Fate::lives()).revert().unwrap();
+    assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
+    assert!(get(&format!("{queue}/scheduler")).contains("[kyber]"));
+    assert_eq!(get(&format!("{queue}/nr_requests")), "20");
+    assert!(store.is_empty());
+    set(&format!("{queue}/scheduler"), "mq-deadline").unwrap();
+}
+
+/// Also where it is one that the way back would reset.
+pub(crate) fn a_strangers_change_survives() {
+    with_all_disks();
+    let disk = scheduled()
+        .into_iter()
+        .find(|disk| disk.transport == Transport::Sata)
+        .unwrap();
+    let queue = format!("/sys/block/{disk}/queue");
+    for (file, value) in [
+        ("nr_requests", "31"),
+        ("read_ahead_kb", "96"),
+        ("nomerges", "2"),
+    ] {
+        let path = format!("{queue}/{file}");
+        let original = get(&path);
+        let before = snapshot();
+        let store = MemoryStore::new();
+        rules().apply(&mut process(&store, &Fate::lives())).unwrap();
+        set(&path, value).unwrap();
+        let reverted = process(&store, &Fate::lives()).revert().unwrap();
+        assert_eq!(get(&path), value, "{reverted:#?}");
+        set(&path, &original).unwrap();
+        let now = snapshot();
+        let moved = format!("{queue}/async_depth");
+        let depth = format!("{queue}/iosched/async_depth");
+        before
+            .except(&[
+                (&moved, "it follows nr_requests"),
+                (&depth, "it follows nr_requests"),
+            ])
+            .is_still(&now, file);
+        // What could not be put back is put back once the stranger's is.
+        process(&store, &Fate::lives()).revert().unwrap();
+    }
+    // The scheduler itself: then nothing that hangs on it is touched.
+    let store = MemoryStore::new();
+    let was = get(&format!("{queue}/scheduler"));
+    rules().apply(&mut process(&store, &Fate::lives())).unwrap();
+    set(&format!("{queue}/scheduler"), "kyber").unwrap();
+    let reverted = process(&store, &Fate::lives()).revert().unwrap();
+    assert!(
+        get(&format!("{queue}/scheduler")).contains("[kyber]"),
+        "{reverted:#?}"
+    );
+    assert_eq!(reverted.left.len(), 1, "{reverted:#?}");
+    let active = was.split(['[', ']']).nth(1).unwrap();
+    set(&format!("{queue}/scheduler"), active).unwrap();
+    process(&store, &Fate::lives()).revert().unwrap();
+    assert!(store.is_empty());
+}

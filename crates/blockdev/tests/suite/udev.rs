@@ -1,0 +1,44 @@
+//! udev's rules, read, judged and written, without a udev.
+
+mod facts;
+mod judged;
+mod laws;
+mod order;
+mod own;
+mod stock;
+
+use hosttune_blockdev::udev::{Action, Device, Document, Outcome, RuleFiles};
+
+/// These rules in one file.
+fn rules(text: &str) -> RuleFiles {
+    let document = Document::parse(text.as_bytes());
+    for problem in document.problems() {
+        println!("{problem}");
+    }
+    RuleFiles::of([("/etc/udev/rules.d/60-x.rules", document)])
+}
+
+/// What they leave the scheduler of a disk at when it is added.
+fn scheduler(text: &str, device: &Device<'_>) -> Outcome {
+    rules(text).outcome(device, Action::Add, "queue/scheduler")
+}
+
+/// The value that they set for certain.
+fn certain(text: &str, device: &Device<'_>) -> Option<String> {
+    match scheduler(text, device) {
+        Outcome::Set(setter) => setter.value,
+        Outcome::Untouched => None,
+        Outcome::Perhaps(setters) => panic!("{text}: not certain: {setters:?}"),
+    }
+}
+
+/// Why it cannot be told.
+fn perhaps(text: &str, device: &Device<'_>) -> String {
+    match scheduler(text, device) {
+        Outcome::Perhaps(setters) => {
+            let all: Vec<String> = setters.iter().map(ToString::to_string).collect();
+            all.join(", ")
+        }
+        other => panic!("{text}: told: {other:?}"),
+    }
+}

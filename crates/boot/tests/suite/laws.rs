@@ -1,0 +1,404 @@
+//! The laws of the engine over modules, on the double of modprobe and the kernel's loader.
+//!
+//! The number of cases is `PROPTEST_CASES` where set, and what stands below where not.
+
+use hosttune_boot::testing::{Beside, Described, MemoryModules, Nothing, with_modules};
+use hosttune_boot::{KernelModule, ModuleLoader, ModuleState, Modules};
+use hosttune_core::testing::laws::{self, Death};
+use hosttune_core::testing::{Behaviour, Fate, Memory, MemoryStore, Moment, Picture, World};
+use hosttune_core::{
+    Error, Host, HostErrorKind, Knob, LackKind, LeftBecause, Planner, Session, State, Tuning,
+};
+use proptest::prelude::*;
+
+fn cases(usual: u32) -> ProptestConfig {
+    let set = std::env::var("PROPTEST_CASES").ok();
+    ProptestConfig {
+        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
+        ..ProptestConfig::default()
+    }
+}
+
+const MODULES: [Described; 5] = [
+    Described {
+        name: "ifb",
+        needs: &[],
+        parameters: &["numifbs"],
+    },
+    Described::alone("base"),
+    Described {
+        name: "middle",
+        needs: &["base"],
+        parameters: &[],
+    },
+    Described {
+        name: "top",
+        needs: &["middle", "base"],
+        parameters: &[],
+    },
+    Described {
+        name: "other_top",
+        needs: &["base"],
+        parameters: &[],
+    },
+];
+const BUILT_IN: [&str; 1] = ["part"];
+
+#[derive(Debug, Clone)]
+struct Machine {
+    memory: Memory,
+    store: MemoryStore,
+}
+
+impl World for Machine {
+    fn fork(&self) -> Self {
+        Self {
+            memory: self.memory.fork(),
+            store: self.store.fork(),
+        }
+    }
+
+    fn session_of(&self, owner: &str, fate: &Fate) -> Result<Session, Error> {
+        let host = Host::new(self.memory.host(fate))
+            .plug(Modules::over(self.modules()))
+            .gated(fate.clone());
+        let session = Session::new(host, owner, self.store.of(fate), "boot")?;
+        Ok(session.with(hosttune_boot::knobs))
+    }
+
+    fn picture(&self) -> Picture {
+        self.memory.picture()
+    }
+
+    fn store(&self) -> &MemoryStore {
+        &self.store
+    }
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self {
+            memory: with_modules(Memory::new(), &MODULES, &BUILT_IN),
+            store: MemoryStore::new(),
+        }
+    }
+
+    fn modules(&self) -> MemoryModules<Nothing> {
+        MemoryModules::new(self.memory.clone(), Nothing)
+    }
+
+    /// With these loaded by somebody before.
+    fn having(loaded: &[&str]) -> Self {
+        let machine = Self::new();
+        for module in loaded {
+            machine.modules().load(module, &[]).unwrap();
+        }
+        machine
+    }
+
+    fn saying(line: &str) -> Self {
+        let mut machine = Self::new();
+        machine.memory =
+            machine
+                .memory
+                .file("/etc/modprobe.d/local.conf", line, Behaviour::takes_all());
+        machine
+    }
+
+    fn is_loaded(&self, module: &str) -> bool {
+        let state = format!("/sys/module/{module}/initstate");
+        self.memory.get(state).is_some()
+    }
+}
+
+/// Wants modules with all that they need.
+#[derive(Debug, Clone)]
+struct Wanted(Vec<KernelModule>);
+
+impl Wanted {
+    fn named(names: &[&str]) -> Self {
+        Self(names.iter().map(KernelModule::new).collect())
+    }
+}
+
+impl Tuning for Wanted {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        for module in &self.0 {
+            for module in module.with_dependencies(at.host())? {
+                at.want(&module, &ModuleState::Loaded).why("wanted");
+            }
+        }
+        Ok(())
+    }
+}
+
+const NAMES: [&str; 6] = ["ifb", "base", "middle", "top", "other_top", "part"];
+
+fn names(most: usize) -> impl Strategy<Value = Vec<&'static str>> {
+    prop::collection::vec(prop::sample::select(NAMES.to_vec()), 0..most)
+}
+
+fn wanted() -> impl Strategy<Value = Wanted> {
+    names(4).prop_map(|names| Wanted::named(&names))
+}
+
+fn moment() -> impl Strategy<Value = Moment> {
+    prop::sample::select(vec![Moment::Before, Moment::Within, Moment::After])
+}
+
+fn deaths() -> impl Strategy<Value = Vec<Death>> {
+    prop::collection::vec((0..20_u64, moment()), 0..6)
+}
+
+proptest! {
+    #![proptest_config(cases(1_000))]
+
+    #[test]
+    fn apply_then_verify_matches(loaded in names(3), wanted in wanted()) {
+        laws::apply_then_verify(&Machine::having(&loaded), &wanted)?;
+    }
+
+    #[test]
+    fn apply_then_plan_is_empty(loaded in names(3), wanted in wanted()) {
+        laws::apply_then_plan(&Machine::having(&loaded), &wanted)?;
+    }
+
+    #[test]
+    fn apply_then_revert_is_as_it_was(
+        loaded in names(3), wanted in prop::collection::vec(wanted(), 1..4),
+    ) {
+        laws::apply_then_revert(&Machine::having(&loaded), &wanted)?;
+    }
+
+    #[test]
+    fn plan_writes_nothing(loaded in names(3), wanted in wanted()) {
+        laws::plan_writes_nothing(&Machine::having(&loaded), &wanted)?;
+    }
+
+    #[test]
+    fn what_is_offered_is_applied(loaded in names(3), wanted in wanted()) {
+        laws::what_is_offered_is_applied(&Machine::having(&loaded), &wanted)?;
+    }
+
+    #[test]
+    fn a_failing_step_leaves_the_host_as_it_was(
+        loaded in names(3), wanted in wanted(), change in 0..6_u64, moment in moment(),
+    ) {
+        laws::failing_step(&Machine::having(&loaded), &wanted, change, moment)?;
+    }
+
+    #[test]
+    fn no_input_panics(name in "[a-z_./-]{0,60}|\\PC{0,8}", parameter in "\\PC{0,12}") {
+        let machine = Machine::new();
+        let was = machine.picture();
+        let wanted = Wanted(vec![KernelModule::new(name).parameter(parameter)]);
+        let mut session = machine.session(&Fate::lives())?;
+        let _ = wanted.apply(&mut session);
+        wanted.revert(&mut session)?;
+        prop_assert_eq!(machine.picture(), was);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(5_000))]
+
+    #[test]
+    fn die_anywhere(
+        loaded in names(3), wanted in prop::collection::vec(wanted(), 1..4), deaths in deaths(),
+    ) {
+        laws::die_anywhere(&Machine::having(&loaded), &wanted, &deaths)?;
+    }
+
+    #[test]
+    fn die_then_recover(
+        loaded in names(3), finished in wanted(), dying in wanted(), deaths in deaths(),
+    ) {
+        laws::die_then_recover(&Machine::having(&loaded), &finished, &dying, &deaths)?;
+    }
+}
+
+#[test]
+fn on_an_empty_host_nothing_is_planned() {
+    let machine = Machine {
+        memory: Memory::new(),
+        store: MemoryStore::new(),
+    };
+    laws::nothing_on_an_empty_host(&machine, &Wanted::named(&NAMES)).unwrap();
+}
+
+/// What it needs is loaded before it, each a step of its own, and unloaded behind it.
+#[test]
+fn what_is_needed_is_a_step_of_its_own() {
+    let machine = Machine::new();
+    let wanted = Wanted::named(&["top"]);
+    let mut session = machine.session(&Fate::lives()).unwrap();
+    let plan = wanted.plan(&session).unwrap();
+    let steps: Vec<_> = plan.steps.iter().map(|step| &step.knob.text).collect();
+    assert_eq!(steps, ["module base", "module middle", "module top"]);
+    wanted.apply(&mut session).unwrap();
+    let reverted = wanted.revert(&mut session).unwrap();
+    assert_eq!(reverted.undone.len(), 3);
+    assert!(!machine.is_loaded("base"));
+}
+
+/// Somebody loads a module that needs one of ours: that one stays, which is said and is no
+/// failure, and once they are done the next revert takes it away.
+#[test]
+fn what_somebody_uses_by_then_stays_until_they_do_not() {
+    let machine = Machine::new();
+    let was = machine.picture();
+    let wanted = Wanted::named(&["top"]);
+    let mut session = machine.session(&Fate::lives()).unwrap();
+    wanted.apply(&mut session).unwrap();
+    machine.modules().load("other_top", &[]).unwrap();
+
+    let reverted = wanted.revert(&mut session).unwrap();
+    assert_eq!(reverted.undone.len(), 2, "{reverted:#?}");
+    assert_eq!(reverted.left.len(), 1, "{reverted:#?}");
+    let left = &reverted.left[0];
+    assert_eq!(left.knob.text, "module base");
+    assert!(matches!(left.because, LeftBecause::InUse(_)), "{left}");
+    assert!(left.to_string().contains("it is in use"), "{left}");
+    assert!(reverted.is_complete(), "what somebody uses is no failure");
+    assert!(machine.is_loaded("base") && machine.is_loaded("other_top"));
+    let status = session.status().unwrap();
+    assert_eq!(status.owed.len(), 1);
+    assert!(status.owed[0].is_ours);
+
+    machine.modules().unload("other_top").unwrap();
+    let reverted = wanted.revert(&mut session).unwrap();
+    assert!(reverted.left.is_empty(), "{reverted:#?}");
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+}
+
+/// The rest of a kernel in which somebody made a link.
+#[derive(Debug)]
+struct Linked;
+
+impl Beside for Linked {
+    fn links(&self, kind: &str) -> Vec<String> {
+        vec![format!("a-{kind}")]
+    }
+}
+
+/// The kernel does not count links, and would take them along.
+#[test]
+fn links_keep_the_module_that_brought_them() {
+    let machine = Machine::new();
+    let wanted = Wanted::named(&["ifb"]);
+    let mut session = machine.session(&Fate::lives()).unwrap();
+    wanted.apply(&mut session).unwrap();
+    let linked = MemoryModules::new(machine.memory.clone(), Linked);
+    let mut session = session.plug(Modules::over(linked));
+    let reverted = wanted.revert(&mut session).unwrap();
+    assert_eq!(reverted.left.len(), 1, "{reverted:#?}");
+    assert!(reverted.left[0].to_string().contains("a-ifb"));
+    assert!(reverted.is_complete());
+    assert!(machine.is_loaded("ifb"));
+}
+
+/// The chain of an error, as a person reads it.
+fn chain(error: &Error) -> String {
+    let mut said = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        said = format!("{said}: {cause}");
+        source = cause.source();
+    }
+    said
+}
+
+#[track_caller]
+fn refused(machine: &Machine, wanted: &Wanted) -> Error {
+    let was = machine.picture();
+    let mut session = machine.session(&Fate::lives()).unwrap();
+    let error = wanted.apply(&mut session).unwrap_err();
+    assert_eq!(machine.picture(), was);
+    assert!(machine.store().is_empty());
+    assert!(error.hint().is_some(), "{error:?}");
+    error
+}
+
+#[test]
+fn what_modprobe_does_not_load_is_an_error_that_says_why() {
+    let ifb = KernelModule::new("ifb");
+    let with = |parameter| Wanted(vec![ifb.clone().parameter(parameter)]);
+    let machine = Machine::saying("install ifb /bin/false");
+    let error = refused(&machine, &Wanted::named(&["base", "ifb"]));
+    assert!(chain(&error).contains("/bin/false"), "{}", chain(&error));
+
+    let error = refused(&Machine::new(), &with("numifbs=many"));
+    assert!(
+        chain(&error).contains("Invalid argument"),
+        "{}",
+        chain(&error)
+    );
+
+    // One that the module does not know is passed over, by the kernel as well.
+    let machine = Machine::new();
+    let mut session = machine.session(&Fate::lives()).unwrap();
+    with("nonesuch=1").apply(&mut session).unwrap();
+    assert!(machine.is_loaded("ifb"));
+}
+
+/// modprobe says that all is well, and so did nothing: to who required it that is an error, to
+/// others a finding.
+#[test]
+fn what_is_blacklisted_is_not_loaded() {
+    for line in ["blacklist ifb", "install ifb /bin/true"] {
+        let machine = Machine::saying(line);
+        let was = machine.picture();
+        let mut session = machine.session(&Fate::lives()).unwrap();
+        let applied = Wanted::named(&["ifb"]).apply(&mut session).unwrap();
+        let State::NotApplicable { lack } = &applied.findings[0].state else {
+            panic!("{line}: {applied:#?}");
+        };
+        assert_eq!(lack.kind, LackKind::Managed);
+        assert_eq!(lack.module.as_deref(), Some("ifb"));
+        assert!(lack.hint.as_deref().unwrap().contains("modprobe"));
+        assert_eq!(machine.picture(), was);
+    }
+}
+
+#[test]
+fn what_cannot_be_loaded_is_said_before_anything_is_turned() {
+    let lack_of = |machine: &Machine, module: &str, to| {
+        let host =
+            Host::new(machine.memory.host(&Fate::lives())).plug(Modules::over(machine.modules()));
+        KernelModule::new(module).lacks(&host, &to).unwrap()
+    };
+    let machine = Machine::new();
+    let nowhere = lack_of(&machine, "nowhere", ModuleState::Loaded).unwrap();
+    assert_eq!(nowhere.kind, LackKind::ValueUnavailable);
+    assert_eq!(nowhere.module.as_deref(), Some("nowhere"));
+    assert!(lack_of(&machine, "ifb", ModuleState::Loaded).is_none());
+    // There is no way back from what somebody else has loaded with what nobody knows.
+    let loaded = Machine::having(&["ifb"]);
+    let unload = lack_of(&loaded, "ifb", ModuleState::Absent).unwrap();
+    assert_eq!(unload.kind, LackKind::OneWay);
+    let part = lack_of(&machine, "part", ModuleState::Absent).unwrap();
+    assert_eq!(part.kind, LackKind::ReadOnly);
+    machine
+        .memory
+        .write("/proc/sys/kernel/modules_disabled", "1")
+        .unwrap();
+    let disabled = lack_of(&machine, "ifb", ModuleState::Loaded).unwrap();
+    assert_eq!(disabled.kind, LackKind::ReadOnly);
+    assert!(disabled.why.contains("modules_disabled"), "{disabled}");
+
+    let host = Host::new(machine.memory.host(&Fate::lives()));
+    let lack = KernelModule::new("ifb").lacks(&host, &ModuleState::Loaded);
+    assert_eq!(lack.unwrap().unwrap().kind, LackKind::NoWire);
+}
+
+/// The double is no kinder than the kernel: it does not unload what is needed.
+#[test]
+fn the_double_keeps_what_is_needed() {
+    let machine = Machine::having(&["top"]);
+    let error = machine.modules().unload("base").unwrap_err();
+    assert_eq!(*error.kind(), HostErrorKind::Busy);
+    for module in ["top", "middle", "base"] {
+        machine.modules().unload(module).unwrap();
+    }
+}

@@ -1,0 +1,319 @@
+//! Modules of stock kernels: loaded, unloaded, kept, refused; and what the running kernel has.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hosttune_boot::module::{Sought, find, find_all};
+use hosttune_boot::{Availability, KernelModule, ModuleState, Modules};
+use hosttune_core::testing::{Fate, MemoryStore, Moment};
+use hosttune_core::{Error, Host, LeftBecause, LinuxHost, Planner, Session, Tuning};
+use hosttune_test_machine::{Snapshot, Subtree, inside, inside_stock_kernels, is_shared_out, tell};
+
+fn live() -> Host {
+    Host::new(LinuxHost::at("/").unwrap())
+}
+
+/// What a shaper needs, and one that needs others.
+struct Wanted(&'static [&'static str]);
+
+const SHAPER: Wanted = Wanted(&["ifb", "sch_cake", "act_mirred", "cls_matchall", "cls_u32"]);
+
+impl Tuning for Wanted {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        for name in self.0 {
+            let mut module = KernelModule::new(name);
+            if *name == "ifb" {
+                module = module.parameter("numifbs=0");
+            }
+            for module in module.with_dependencies(at.host())? {
+                let wish = at.want(&module, &ModuleState::Loaded);
+                wish.why("tested").required();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn snapshot() -> Snapshot {
+    Snapshot::of(&[Subtree::Modules, Subtree::Links])
+}
+
+/// None of them is loaded.
+fn none() {
+    tell(
+        "modprobe -qra ifb sch_cake sch_ingress cls_matchall cls_u32 act_mirred sch_tbf dummy bonding || true",
+    );
+    for module in SHAPER.0 {
+        let shown = format!("/sys/module/{module}");
+        assert!(!Path::new(&shown).exists(), "{module} is used");
+    }
+}
+
+fn process(store: &MemoryStore, fate: &Fate) -> Session {
+    let host = live().plug(Modules::live()).gated(fate.clone());
+    let session = Session::new(host, "boot-test", store.of(fate), "boot").unwrap();
+    session.with(hosttune_boot::knobs)
+}
+
+fn chain(error: &Error) -> String {
+    let mut said = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        said = format!("{said}: {cause}");
+        source = cause.source();
+    }
+    said
+}
+
+fn loaded_and_unloaded() {
+    none();
+    for wanted in [SHAPER, Wanted(&["bonding"])] {
+        let before = snapshot();
+        let store = MemoryStore::new();
+        let mut session = process(&store, &Fate::lives());
+        let plan = wanted.plan(&session).unwrap();
+        before.is_still(&snapshot(), "planned");
+        println!(
+            "{:?}",
+            plan.steps
+                .iter()
+                .map(|step| &step.knob.text)
+                .collect::<Vec<_>>()
+        );
+        assert!(plan.steps.len() >= wanted.0.len());
+        wanted.apply(&mut session).unwrap();
+        assert!(wanted.verify(&session).unwrap().is_as_wanted());
+        assert!(wanted.plan(&session).unwrap().steps.is_empty());
+        for module in wanted.0 {
+            let state = format!("/sys/module/{module}/initstate");
+            assert_eq!(std::fs::read_to_string(state).unwrap().trim(), "live");
+        }
+        let links = Snapshot::of(&[Subtree::Links]);
+        if wanted.0.contains(&"ifb") {
+            assert!(links.get("link ifb0").is_none(), "numifbs=0");
+            assert!(!tell("ip -o link").contains("ifb0"));
+        }
+        let reverted = wanted.revert(&mut session).unwrap();
+        assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
+        before.is_still(&snapshot(), "reverted");
+        assert!(store.is_empty());
+    }
+}
+
+/// Our parameter stands behind those of modprobe.d, and the kernel takes the last.
+fn what_modprobe_d_says_of_parameters_does_not_beat_ours() {
+    none();
+    tell("mkdir -p /run/modprobe.d && echo 'options ifb numifbs=3' >/run/modprobe.d/test.conf");
+    let store = MemoryStore::new();
+    let mut session = process(&store, &Fate::lives());
+    SHAPER.apply(&mut session).unwrap();
+    let links = tell("ip -o link");
+    SHAPER.revert(&mut session).unwrap();
+    // By itself it has its say.
+    tell("modprobe ifb");
+    let said = tell("ip -o link");
+    tell("rm /run/modprobe.d/test.conf; modprobe -r ifb");
+    assert!(!links.contains("ifb0"), "{links}");
+    assert!(said.contains("ifb2"), "{said}");
+}
+
+fn killed_before_and_after_every_write() {
+    // With one that another needs.
+    let wanted = Wanted(&["ifb", "bonding"]);
+    none();
+    let before = snapshot();
+    for reverting in [false, true] {
+        for moment in [Moment::Before, Moment::After] {
+            for write in (0..).filter(|write| is_shared_out(*write)) {
+                let when = format!("{moment:?} write {write}, reverting {reverting}");
+                let store = MemoryStore::new();
+                let fate = Fate::dies_at(write, moment);
+                if reverting {
+                    let mut session = process(&store, &Fate::lives());
+                    wanted.apply(&mut session).unwrap();
+                    let _ = process(&store, &fate).revert();
+                } else {
+                    let _ = wanted.apply(&mut process(&store, &fate));
+                }
+                let reverted = process(&store, &Fate::lives()).revert().unwrap();
+                assert!(reverted.left.is_empty(), "{when}: {:#?}", reverted.left);
+                before.is_still(&snapshot(), &when);
+                assert!(store.is_empty(), "{when}: a journal is left");
+                if !fate.is_dead() {
+                    assert!(write > 3, "{when}: only so many writes?");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// The kernel counts what stands on a qdisc's module, and not the links of a link's.
+fn what_somebody_uses_stays_until_they_do_not() {
+    none();
+    let before = snapshot();
+    let store = MemoryStore::new();
+    for (use_it, end_it, module) in [
+        (
+            "ip link add theirs type ifb",
+            "ip link del theirs",
+            "module ifb numifbs=0",
+        ),
+        (
+            "ip netns add far; ip -n far link add theirs type ifb",
+            "ip netns del far",
+            "module ifb numifbs=0",
+        ),
+        (
+            "tc qdisc add dev lo root cake",
+            "tc qdisc del dev lo root",
+            "module sch_cake",
+        ),
+        (
+            "tc qdisc add dev lo ingress; tc filter add dev lo ingress matchall action mirred egress mirror dev lo",
+            "tc qdisc del dev lo ingress; modprobe -r sch_ingress",
+            "module act_mirred",
+        ),
+    ] {
+        SHAPER.apply(&mut process(&store, &Fate::lives())).unwrap();
+        tell(use_it);
+        let started = Instant::now();
+        let reverted = process(&store, &Fate::lives()).revert().unwrap();
+        println!("{use_it}: {:?}", started.elapsed());
+        let left: Vec<_> = reverted
+            .left
+            .iter()
+            .filter(|left| matches!(left.because, LeftBecause::InUse(_)))
+            .collect();
+        assert_eq!(left.len(), reverted.left.len(), "{reverted:#?}");
+        assert!(
+            left.iter().any(|left| left.knob.text == module),
+            "{use_it}: {reverted:#?}"
+        );
+        assert!(reverted.is_complete());
+        println!("{}", left[0]);
+        if module.contains("ifb") {
+            assert!(left[0].to_string().contains("theirs"), "{}", left[0]);
+        }
+        tell(end_it);
+        // What a namespace holds goes a moment after its name.
+        let begun = Instant::now();
+        let reverted = loop {
+            let reverted = process(&store, &Fate::lives()).revert().unwrap();
+            if reverted.left.is_empty() || begun.elapsed().as_secs() > 30 {
+                break reverted;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        assert!(reverted.left.is_empty(), "{use_it}: {:#?}", reverted.left);
+        before.is_still(&snapshot(), use_it);
+        assert!(store.is_empty());
+    }
+}
+
+/// What an administrator says in modprobe.d counts, also where they said it by a program.
+fn what_modprobe_d_refuses_is_an_error_and_everything_is_as_before() {
+    none();
+    let before = snapshot();
+    tell("mkdir -p /run/modprobe.d");
+    for (line, why) in [
+        ("install act_mirred /bin/false", "/bin/false"),
+        ("install act_mirred /bin/true", "modprobe.d"),
+        ("blacklist act_mirred", "modprobe.d"),
+    ] {
+        std::fs::write("/run/modprobe.d/test.conf", format!("{line}\n")).unwrap();
+        let store = MemoryStore::new();
+        let error = SHAPER
+            .apply(&mut process(&store, &Fate::lives()))
+            .unwrap_err();
+        std::fs::remove_file("/run/modprobe.d/test.conf").unwrap();
+        println!("{line}: {} ({:?})", chain(&error), error.hint());
+        assert!(matches!(error, Error::RolledBack { .. }), "{line}: {error}");
+        assert!(chain(&error).contains("act_mirred"), "{}", chain(&error));
+        assert!(chain(&error).contains(why), "{line}: {}", chain(&error));
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("modprobe --showconfig"), "{hint}");
+        before.is_still(&snapshot(), line);
+        assert!(store.is_empty());
+    }
+}
+
+/// A test program of its own, as one without the capability.
+fn without_the_capability_it_is_said_and_nothing_is_changed() {
+    const WITHOUT: &str = "HOSTTUNE_TEST_WITHOUT_CAPABILITY";
+    if std::env::var_os(WITHOUT).is_some() {
+        let store = MemoryStore::new();
+        let error = SHAPER
+            .apply(&mut process(&store, &Fate::lives()))
+            .unwrap_err();
+        println!("{}\nhint: {}", chain(&error), error.hint().unwrap());
+        assert!(matches!(error, Error::RolledBack { .. }), "{error}");
+        assert!(chain(&error).contains("Operation not permitted"));
+        assert!(error.hint().unwrap().contains("CAP_SYS_MODULE"));
+        assert!(store.is_empty());
+        return;
+    }
+    none();
+    let before = snapshot();
+    let this = std::env::current_exe().unwrap();
+    let test = inside::test_name();
+    let said = tell(&format!(
+        "{WITHOUT}=1 setpriv --bounding-set=-sys_module --inh-caps=-sys_module {} --exact {test} --nocapture",
+        this.display()
+    ));
+    assert!(said.contains("CAP_SYS_MODULE"), "{said}");
+    before.is_still(&snapshot(), "refused");
+}
+
+/// Where there are lists they tell, loaded or not.
+fn the_lists_of_stock_kernels_are_read() {
+    none();
+    let host = live();
+    for (module, available) in [
+        ("sch_cake", Availability::Loadable),
+        ("sch-cake", Availability::Loadable),
+        ("ifb", Availability::Loadable),
+        ("sch_fq_codel", Availability::Present),
+        ("sch_nonesuch", Availability::Absent),
+    ] {
+        assert_eq!(find(&host, module).unwrap(), available, "{module}");
+    }
+    tell("modprobe sch_cake");
+    assert_eq!(find(&host, "sch_cake").unwrap(), Availability::Present);
+    tell("modprobe -r sch_cake");
+}
+
+inside_stock_kernels!(
+    killed_before_and_after_every_write,
+    loaded_and_unloaded,
+    the_lists_of_stock_kernels_are_read,
+    what_modprobe_d_refuses_is_an_error_and_everything_is_as_before,
+    what_modprobe_d_says_of_parameters_does_not_beat_ours,
+    what_somebody_uses_stays_until_they_do_not,
+    without_the_capability_it_is_said_and_nothing_is_changed,
+);
+
+/// Of the kernel that runs here, whichever it is: one that can have modules is not told by its
+/// symbols, and one that cannot is.
+#[test]
+fn the_symbols_of_a_kernel_without_modules_tell() {
+    let sought = [
+        ("sch_nonesuch", "nonesuch_enqueue"),
+        ("sch_fifo", "pfifo_enqueue"),
+    ];
+    let sought = sought.map(|(name, symbol)| Sought {
+        name,
+        symbol: Some(symbol),
+        option: None,
+    });
+    let host = live();
+    let started = Instant::now();
+    let found = find_all(&host, &sought).unwrap();
+    println!("{found:?} in {:?}", started.elapsed());
+    if Path::new("/proc/modules").exists() {
+        println!("not by symbols: this kernel can have modules");
+        assert_ne!(found[0], Availability::Present);
+    } else {
+        assert_eq!(found, [Availability::Absent, Availability::Present]);
+    }
+}

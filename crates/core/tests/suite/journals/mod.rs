@@ -1,0 +1,134 @@
+//! Every journal that a release has ever written still reverts.
+//!
+//! Each folder beneath `v1` is one case, as data: the machine as a process left it, its journal,
+//! and the machine after a revert. The code knows no case by name; how one is added stands in
+//! `README.md`.
+
+mod generate;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hosttune_core::host::FileContent;
+use hosttune_core::journal::{FORMAT, Place};
+use hosttune_core::testing::{Fate, Memory, MemoryStore, Picture};
+use hosttune_core::{Host, Session};
+use serde::{Deserialize, Serialize};
+use serde_json::from_slice;
+
+use crate::support;
+
+/// Whose journals these are.
+const OWNER: &str = "golden";
+
+/// A journal's name in a case's folder.
+const FILES: [(Place, &str); 2] = [(Place::Boot, "boot.journal"), (Place::Disk, "disk.journal")];
+
+/// `state.json`.
+#[derive(Serialize, Deserialize)]
+struct Before {
+    /// The id of the boot in which the revert runs.
+    boot: String,
+    /// The machine, a line for each path: mode, user, group and content; or `directory`.
+    files: Picture,
+}
+
+/// `expected.json`.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct After {
+    /// The knobs that are not put back, as printed.
+    left: Vec<String>,
+    /// How many turns a reboot had taken back.
+    by_reboot: usize,
+    /// Whether a journal remains.
+    journal_remains: bool,
+    /// The machine, as in `state.json`.
+    files: Picture,
+}
+
+fn folder(format: u32) -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/journals");
+    tests.join(format!("v{format}"))
+}
+
+fn cases(format: u32) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder(format)).unwrap();
+    let mut cases: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    cases
+}
+
+/// The machine of a picture, whose files answer writes as the laws' machine does.
+fn memory(picture: &Picture) -> Memory {
+    let mut memory = support::machine().memory().clone();
+    for path in memory.picture().into_keys() {
+        if !picture.contains_key(&path) {
+            memory.change(|tree| tree.remove(&path));
+        }
+    }
+    for (path, line) in picture {
+        if line == "directory" {
+            memory = memory.directory(path);
+            continue;
+        }
+        let (mode, rest) = line.split_once(' ').unwrap();
+        let (owner, text) = rest.split_once(' ').unwrap();
+        let (uid, gid) = owner.split_once(':').unwrap();
+        let mut content = FileContent::new(text);
+        content.mode = u32::from_str_radix(mode, 8).unwrap();
+        (content.uid, content.gid) = (uid.parse().unwrap(), gid.parse().unwrap());
+        memory = memory.content(path, content);
+    }
+    memory
+}
+
+/// Reverts a journal on a machine, and says what became of both.
+fn reverted(before: &Before, journals: &[(Place, Vec<u8>)]) -> After {
+    let (memory, store) = (memory(&before.files), MemoryStore::new());
+    for (place, bytes) in journals {
+        store.set_bytes(*place, OWNER, bytes);
+    }
+    let host = Host::new(memory.host(&Fate::lives()));
+    let mut session = Session::new(host, OWNER, store.clone(), &before.boot)
+        .unwrap()
+        .with(support::knobs);
+    let reverted = session.revert().unwrap();
+    After {
+        left: reverted
+            .left
+            .iter()
+            .map(|left| left.knob.text.clone())
+            .collect(),
+        by_reboot: reverted.by_reboot,
+        journal_remains: !store.is_empty(),
+        files: memory.picture(),
+    }
+}
+
+#[test]
+fn every_journal_ever_written_still_reverts() {
+    let mut run = 0;
+    for case in (1..=FORMAT).flat_map(cases) {
+        let read = |name: &str| fs::read(case.join(name));
+        let before: Before = from_slice(&read("state.json").unwrap()).unwrap();
+        let expected: After = from_slice(&read("expected.json").unwrap()).unwrap();
+        let journals: Vec<(Place, Vec<u8>)> = FILES
+            .iter()
+            .filter_map(|(place, name)| Some((*place, read(name).ok()?)))
+            .collect();
+        assert!(!journals.is_empty(), "{} has no journal", case.display());
+        assert_eq!(reverted(&before, &journals), expected, "{}", case.display());
+        run += 1;
+    }
+    assert!(run >= 8, "cases are missing: {run} were run");
+}
+
+/// The other half: a case whose machine a revert would not change shows nothing.
+#[test]
+fn every_case_has_something_to_put_back() {
+    for case in (1..=FORMAT).flat_map(cases) {
+        let before: Before = from_slice(&fs::read(case.join("state.json")).unwrap()).unwrap();
+        let expected: After = from_slice(&fs::read(case.join("expected.json")).unwrap()).unwrap();
+        assert_ne!(before.files, expected.files, "{}", case.display());
+    }
+}

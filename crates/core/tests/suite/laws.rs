@@ -1,0 +1,159 @@
+//! The laws, over a machine that does everything the kernel does to whoever tunes it.
+//!
+//! The number of cases is `PROPTEST_CASES` where set (`scripts/soak` sets it), and what
+//! stands below where not.
+
+use crate::motor::{MODES, motor, runs};
+use crate::toys::{Want, machine, wants};
+use hosttune_core::testing::laws::{self, Death};
+use hosttune_core::testing::{Machine, Moment, World};
+use proptest::prelude::*;
+
+fn cases(usual: u32) -> ProptestConfig {
+    let set = std::env::var("PROPTEST_CASES").ok();
+    ProptestConfig {
+        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
+        max_shrink_iters: 20_000,
+        max_global_rejects: u32::MAX,
+        ..ProptestConfig::default()
+    }
+}
+
+fn moment() -> impl Strategy<Value = Moment> {
+    prop::sample::select(vec![Moment::Before, Moment::Within, Moment::After])
+}
+
+fn deaths() -> impl Strategy<Value = Vec<Death>> {
+    prop::collection::vec((0..40_u64, moment()), 0..6)
+}
+
+proptest! {
+    #![proptest_config(cases(4_000))]
+
+    #[test]
+    fn apply_then_verify_matches(wants in wants()) {
+        laws::apply_then_verify(&machine(), &wants)?;
+    }
+
+    #[test]
+    fn apply_then_plan_is_empty(wants in wants()) {
+        laws::apply_then_plan(&machine(), &wants)?;
+    }
+
+    #[test]
+    fn apply_then_revert_is_as_it_was(tunings in prop::collection::vec(wants(), 1..4)) {
+        laws::apply_then_revert(&machine(), &tunings)?;
+    }
+
+    #[test]
+    fn plan_writes_nothing(wants in wants()) {
+        laws::plan_writes_nothing(&machine(), &wants)?;
+    }
+
+    #[test]
+    fn what_is_offered_is_applied(wants in wants()) {
+        laws::what_is_offered_is_applied(&machine(), &wants)?;
+    }
+
+    #[test]
+    fn a_failing_step_leaves_the_host_as_it_was(
+        wants in wants(), change in 0..12_u64, moment in moment(),
+    ) {
+        laws::failing_step(&machine(), &wants, change, moment)?;
+    }
+
+    #[test]
+    fn a_stranger_survives(
+        wants in wants(),
+        dial in prop::sample::select(vec!["a", "b", "c"]),
+        set in 0..10_u8,
+    ) {
+        // A value of ours counts as ours whoever wrote it: see docs/decisions/0004.
+        prop_assume!(!wants.0.iter().any(|want| matches!(want, Want::Excursion(name, by, _) if *name == dial && *by == set)));
+        laws::stranger_survives(&machine(), &wants, |machine: &Machine| {
+            let path = format!("/sys/dial/{dial}");
+            let value = set.to_string();
+            if machine.memory().get(&path).as_ref() != Some(&value) {
+                machine.memory().write(path, &value).unwrap();
+            }
+        })?;
+    }
+
+    #[test]
+    fn a_stranger_on_a_disturbed_knob_survives(
+        wants in wants(), disk in 0..2_u8, set in 300..400_u16,
+    ) {
+        laws::stranger_survives(&machine(), &wants, |machine: &Machine| {
+            machine.memory().write(format!("/sys/disk{disk}/depth"), &set.to_string()).unwrap();
+        })?;
+    }
+
+    #[test]
+    fn a_motor_is_as_it_was_after_any_number_of_applies(
+        tunings in prop::collection::vec(runs(&MODES), 1..4),
+        ceiling in prop::sample::select(vec![40, 100_u8]),
+        speed in prop::sample::select(vec![7, 100_u8]),
+    ) {
+        let motor = motor(ceiling, speed);
+        laws::apply_then_revert(&motor, &tunings)?;
+        laws::apply_then_plan(&motor, &tunings[0])?;
+        laws::apply_then_verify(&motor, &tunings[0])?;
+    }
+
+    #[test]
+    fn a_failing_step_leaves_the_motor_as_it_was(
+        runs in runs(&MODES), change in 0..6_u64, moment in moment(),
+    ) {
+        laws::failing_step(&motor(40, 7), &runs, change, moment)?;
+    }
+
+    #[test]
+    fn a_power_cut_takes_the_boot_and_keeps_the_way_back(
+        finished in wants(), dying in wants(), write in 0..40_u64, moment in moment(), zeros: bool,
+    ) {
+        use hosttune_core::Tuning;
+        use hosttune_core::testing::Fate;
+        let machine = machine();
+        let was = machine.picture();
+        finished.apply(&mut machine.session(&Fate::lives())?)?;
+        let fate = Fate::dies_at(write, moment);
+        let _ = dying.apply(&mut machine.session(&fate)?);
+        machine.power_cut(zeros);
+        let reverted = machine.session(&Fate::lives())?.revert()?;
+        prop_assert!(reverted.left.is_empty(), "{:?}", reverted.left);
+        prop_assert_eq!(machine.picture(), was);
+        prop_assert!(machine.store().is_empty());
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(20_000))]
+
+    #[test]
+    fn die_anywhere(tunings in prop::collection::vec(wants(), 1..4), deaths in deaths()) {
+        laws::die_anywhere(&machine(), &tunings, &deaths)?;
+    }
+
+    #[test]
+    fn die_then_recover(finished in wants(), dying in wants(), deaths in deaths()) {
+        laws::die_then_recover(&machine(), &finished, &dying, &deaths)?;
+    }
+
+    #[test]
+    fn a_motor_is_as_it_was_wherever_one_dies(
+        tunings in prop::collection::vec(runs(&MODES), 1..4),
+        deaths in deaths(),
+        ceiling in prop::sample::select(vec![40, 100_u8]),
+        speed in prop::sample::select(vec![7, 100_u8]),
+    ) {
+        laws::die_anywhere(&motor(ceiling, speed), &tunings, &deaths)?;
+    }
+
+    #[test]
+    fn a_motor_is_as_the_last_finished_apply_left_it(
+        // From a mode without settings, what one apply does gives the next one more to do.
+        finished in runs(&MODES[..2]), dying in runs(&MODES[..2]), deaths in deaths(),
+    ) {
+        laws::die_then_recover(&motor(40, 7), &finished, &dying, &deaths)?;
+    }
+}

@@ -1,0 +1,16 @@
+//! The engine: its laws, each of its promises, journals of earlier releases, and real file systems.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests look at the host past everything that they test, and fail where they cannot go on"
+)]
+
+mod directory;
+mod engine;
+mod journals;
+mod laws;
+mod live;
+mod motor;
+mod support;
+mod toys;

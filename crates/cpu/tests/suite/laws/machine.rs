@@ -1,0 +1,104 @@
+//! A machine in memory whose processors are scaled.
+
+use std::fmt;
+
+use hosttune_boot::Modules;
+use hosttune_boot::testing::MemoryModules;
+use hosttune_core::testing::{Fate, Memory, MemoryStore, Picture, World};
+use hosttune_core::{Error, Host, Session};
+use hosttune_cpu::testing::{GovernorModules, HIDDEN, Scaling};
+use proptest::prelude::ProptestConfig;
+
+#[derive(Clone)]
+pub(crate) struct Machine {
+    pub(crate) memory: Memory,
+    store: MemoryStore,
+    /// Whether what the kernel keeps out of sight counts as well.
+    sees_hidden: bool,
+}
+
+impl Machine {
+    pub(crate) fn new(scaling: Scaling, policies: u32) -> Self {
+        Self {
+            memory: hosttune_cpu::testing::machine(scaling, policies),
+            store: MemoryStore::new(),
+            // What amd_pstate starts with as the minimum cannot be asked for again: it is shown as
+            // the lowest efficient frequency, and that is what it is put back to.
+            sees_hidden: scaling == Scaling::Acpi,
+        }
+    }
+
+    /// As somebody has set it before.
+    pub(crate) fn having(self, values: &[(&str, &str)]) -> Self {
+        for (file, value) in values {
+            let path = format!("/sys/devices/system/cpu/{file}");
+            let written = self.memory.write(&path, value);
+            assert_eq!(written, Ok(()), "{file}");
+        }
+        self.let_time_pass();
+        self
+    }
+
+    /// Until what was written shows.
+    pub(crate) fn let_time_pass(&self) {
+        let host = Host::new(self.memory.host(&Fate::lives()));
+        host.pause(std::time::Duration::from_millis(10));
+    }
+
+    pub(crate) fn get(&self, file: &str) -> String {
+        let value = self.memory.get(format!("/sys/devices/system/cpu/{file}"));
+        value.unwrap_or_else(|| panic!("no {file}"))
+    }
+}
+
+/// What a failed law is printed with: what somebody may want to set again by hand.
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_map();
+        for (path, node) in self.memory.picture() {
+            if node != "directory" && (path.contains("/policy") || path.starts_with(HIDDEN)) {
+                shown.entry(&path, &node);
+            }
+        }
+        shown.finish()
+    }
+}
+
+impl World for Machine {
+    fn fork(&self) -> Self {
+        Self {
+            memory: self.memory.fork(),
+            store: self.store.fork(),
+            sees_hidden: self.sees_hidden,
+        }
+    }
+
+    fn session_of(&self, owner: &str, fate: &Fate) -> Result<Session, Error> {
+        let modules = MemoryModules::new(self.memory.clone(), GovernorModules(self.memory.clone()));
+        let host = Host::new(self.memory.host(fate))
+            .plug(Modules::over(modules))
+            .gated(fate.clone());
+        let session = Session::new(host, owner, self.store.of(fate), "boot")?;
+        Ok(session.with(hosttune_cpu::knobs))
+    }
+
+    fn picture(&self) -> Picture {
+        let mut picture = self.memory.picture();
+        if !self.sees_hidden {
+            picture.retain(|path, _| !path.starts_with(HIDDEN));
+        }
+        picture
+    }
+
+    fn store(&self) -> &MemoryStore {
+        &self.store
+    }
+}
+
+pub(crate) fn cases(usual: u32) -> ProptestConfig {
+    let set = std::env::var("PROPTEST_CASES").ok();
+    ProptestConfig {
+        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
+        ..ProptestConfig::default()
+    }
+}

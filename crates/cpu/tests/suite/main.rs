@@ -1,0 +1,11 @@
+//! Frequency scaling: the laws over doubles of the kernel's drivers, and stock kernels.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests look at the host past everything that they test, say what they found, and fail where they cannot go on"
+)]
+
+mod laws;
+mod real_kernel;

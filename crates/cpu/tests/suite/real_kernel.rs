@@ -1,0 +1,423 @@
+//! Frequency scaling of stock kernels: acpi-cpufreq with two policies and every governor there is.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hosttune_boot::Modules;
+use hosttune_core::testing::{Fate, MemoryStore, Moment};
+use hosttune_core::{Error, Host, LackKind, LeftBecause, LinuxHost, Session, State, Tuning};
+use hosttune_cpu::irqbalance::Irqbalance;
+use hosttune_cpu::{EnergyPreference, Frequency, Governor, Policy, Processors};
+use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels, tell};
+
+fn get(file: &str) -> String {
+    let path = format!("/sys/devices/system/cpu/{file}");
+    std::fs::read_to_string(path).unwrap().trim().to_owned()
+}
+
+/// Until it is so, however little time this machine is given by the one that emulates it.
+#[track_caller]
+fn soon(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed().as_secs() < 30, "not within 30 s: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A limit shows a moment after it was set, and within what the processor can.
+fn set(file: &str, value: &str) {
+    std::fs::write(format!("/sys/devices/system/cpu/{file}"), value).unwrap();
+    if file.ends_with("_freq") {
+        let shown: u32 = value.parse().unwrap();
+        let shown = shown.clamp(800_000, 3_600_000).to_string();
+        soon(&format!("{file} shows {shown}"), || get(file) == shown);
+    }
+}
+
+fn process(store: &MemoryStore, fate: &Fate) -> Session {
+    let host = Host::new(LinuxHost::at("/").unwrap());
+    let host = host.plug(Modules::live()).gated(fate.clone());
+    let session = Session::new(host, "cpu-test", store.of(fate), "boot").unwrap();
+    session.with(hosttune_cpu::knobs)
+}
+
+fn snapshot() -> Snapshot {
+    Snapshot::of(&[Subtree::Processors, Subtree::Modules])
+}
+
+/// As the machine boots, whatever an earlier test left.
+fn as_booted() {
+    for policy in ["policy0", "policy1"] {
+        set(&format!("cpufreq/{policy}/scaling_max_freq"), "2147483647");
+        set(&format!("cpufreq/{policy}/scaling_min_freq"), "0");
+        set(&format!("cpufreq/{policy}/scaling_governor"), "schedutil");
+    }
+    tell(
+        "modprobe -qra cpufreq_ondemand cpufreq_conservative cpufreq_powersave cpufreq_userspace || true",
+    );
+}
+
+fn every_governor_is_turned_and_taken_back() {
+    as_booted();
+    let host = Host::new(LinuxHost::at("/").unwrap());
+    let policies = Policy::all(&host).unwrap();
+    assert_eq!(policies.len(), 2);
+    assert_eq!(
+        policies[1].frequencies,
+        [800_000, 2_000_000, 3_000_000, 3_600_000]
+    );
+    // One policy is not like the other, and the governor was told something.
+    set("cpufreq/policy1/scaling_governor", "performance");
+    set("cpufreq/policy1/scaling_max_freq", "3000000");
+    set("cpufreq/schedutil/rate_limit_us", "777");
+    let before = snapshot();
+    for governor in [
+        Governor::Performance,
+        Governor::Powersave,
+        Governor::Userspace,
+        Governor::Ondemand,
+        Governor::Conservative,
+        Governor::Schedutil,
+    ] {
+        let store = MemoryStore::new();
+        let mut session = process(&store, &Fate::lives());
+        let wanted = Processors::new().governor(governor.clone()).required();
+        let plan = wanted.plan(&session).unwrap();
+        before.is_still(&snapshot(), "planned");
+        assert!(!plan.steps.is_empty(), "{governor}");
+        wanted.apply(&mut session).unwrap();
+        for policy in ["policy0", "policy1"] {
+            assert_eq!(
+                get(&format!("cpufreq/{policy}/scaling_governor")),
+                governor.word()
+            );
+        }
+        assert!(wanted.verify(&session).unwrap().is_as_wanted());
+        assert!(wanted.plan(&session).unwrap().steps.is_empty());
+        let reverted = wanted.revert(&mut session).unwrap();
+        assert!(reverted.left.is_empty(), "{governor}: {:#?}", reverted.left);
+        before.is_still(&snapshot(), format!("{governor} reverted"));
+        assert!(store.is_empty());
+    }
+    assert_eq!(get("cpufreq/schedutil/rate_limit_us"), "777");
+    // By itself the kernel forgets it.
+    for governor in ["performance", "schedutil"] {
+        set("cpufreq/policy0/scaling_governor", governor);
+    }
+    assert_ne!(get("cpufreq/schedutil/rate_limit_us"), "777");
+    as_booted();
+}
+
+/// From any limits to any, as the doubles do it.
+fn limits_are_rounded_and_taken_back() {
+    as_booted();
+    let pairs = [(800, 800), (800, 3600), (2000, 2000), (3600, 3600)];
+    let files: Vec<PathBuf> = ["policy0", "policy1"]
+        .iter()
+        .flat_map(|policy| {
+            ["min", "max"].map(|bound| {
+                format!("/sys/devices/system/cpu/cpufreq/{policy}/scaling_{bound}_freq").into()
+            })
+        })
+        .collect();
+    for (low, high) in pairs {
+        let limits = |low: u32, high: u32| {
+            Processors::new()
+                .minimum(Frequency::megahertz(low))
+                .maximum(Frequency::megahertz(high))
+        };
+        let theirs = MemoryStore::new();
+        limits(low, high)
+            .apply(&mut process(&theirs, &Fate::lives()))
+            .unwrap();
+        let before = Snapshot::of_files(&files);
+        for (to_low, to_high) in pairs {
+            let ours = MemoryStore::new();
+            let mut session = process(&ours, &Fate::lives());
+            limits(to_low, to_high).apply(&mut session).unwrap();
+            assert_eq!(
+                get("cpufreq/policy1/scaling_min_freq"),
+                format!("{to_low}000")
+            );
+            assert_eq!(
+                get("cpufreq/policy1/scaling_max_freq"),
+                format!("{to_high}000")
+            );
+            assert!(session.revert().unwrap().left.is_empty());
+            before.is_still(
+                &Snapshot::of_files(&files),
+                format!("{low}-{high} to {to_low}-{to_high}"),
+            );
+        }
+        assert!(
+            process(&theirs, &Fate::lives())
+                .revert()
+                .unwrap()
+                .left
+                .is_empty()
+        );
+    }
+    let store = MemoryStore::new();
+    let mut session = process(&store, &Fate::lives());
+    let odd = Processors::new()
+        .minimum(Frequency::megahertz(900))
+        .maximum(Frequency::megahertz(9999));
+    odd.apply(&mut session).unwrap();
+    let report = odd.verify(&session).unwrap();
+    println!(
+        "{:#?}",
+        report
+            .items
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    );
+    assert!(report.items.iter().all(|item| item.state == State::Rounded));
+    assert_eq!(get("cpufreq/policy0/scaling_min_freq"), "2000000");
+    session.revert().unwrap();
+    // What was asked for out of sight is gone too: no limit comes back when another is lifted.
+    set("cpufreq/policy0/scaling_max_freq", "2000000");
+    assert_eq!(get("cpufreq/policy0/scaling_min_freq"), "800000");
+    set("cpufreq/policy0/scaling_max_freq", "3600000");
+    assert_eq!(get("cpufreq/policy0/scaling_min_freq"), "800000");
+    as_booted();
+}
+
+fn everything() -> Processors {
+    Processors::new()
+        .governor(Governor::Conservative)
+        .minimum(Frequency::megahertz(2000))
+        .maximum(Frequency::megahertz(3000))
+}
+
+fn looked_at() -> Vec<PathBuf> {
+    let of_policy = [
+        "scaling_governor",
+        "scaling_min_freq",
+        "scaling_max_freq",
+        "scaling_available_governors",
+    ];
+    let mut files: Vec<PathBuf> = vec![
+        "/sys/devices/system/cpu/cpufreq/schedutil/rate_limit_us".into(),
+        "/sys/devices/system/cpu/cpufreq/conservative".into(),
+        "/sys/module/cpufreq_conservative/initstate".into(),
+    ];
+    for policy in ["policy0", "policy1"] {
+        let path = |name| format!("/sys/devices/system/cpu/cpufreq/{policy}/{name}").into();
+        files.extend(of_policy.map(path));
+    }
+    files
+}
+
+/// What a death after one write leaves is what one before the next write does.
+fn killed_before_and_after_every_write() {
+    as_booted();
+    set("cpufreq/policy1/scaling_governor", "performance");
+    set("cpufreq/policy1/scaling_max_freq", "3000000");
+    set("cpufreq/schedutil/rate_limit_us", "777");
+    let before = snapshot();
+    // All of it at the end; in between what can be off at all.
+    let files = looked_at();
+    let narrow = Snapshot::of_files(&files);
+    for reverting in [false, true] {
+        let first = [(Moment::Before, 0)];
+        let after = (0..).map(|write| (Moment::After, write));
+        for (moment, write) in first.into_iter().chain(after) {
+            let when = format!("{moment:?} write {write}, reverting {reverting}");
+            let store = MemoryStore::new();
+            let fate = Fate::dies_at(write, moment);
+            if reverting {
+                everything()
+                    .apply(&mut process(&store, &Fate::lives()))
+                    .unwrap();
+                let _ = process(&store, &fate).revert();
+            } else {
+                let _ = everything().apply(&mut process(&store, &fate));
+            }
+            let reverted = process(&store, &Fate::lives()).revert().unwrap();
+            assert!(reverted.left.is_empty(), "{when}: {:#?}", reverted.left);
+            narrow.is_still(&Snapshot::of_files(&files), &when);
+            assert!(store.is_empty(), "{when}: a journal is left");
+            if !fate.is_dead() {
+                assert!(write > 8, "{when}: only so many writes?");
+                break;
+            }
+        }
+    }
+    before.is_still(&snapshot(), "killed at every write");
+    as_booted();
+}
+
+fn a_strangers_change_survives() {
+    as_booted();
+    let store = MemoryStore::new();
+    everything()
+        .apply(&mut process(&store, &Fate::lives()))
+        .unwrap();
+    set("cpufreq/policy0/scaling_governor", "performance");
+    let reverted = process(&store, &Fate::lives()).revert().unwrap();
+    println!(
+        "{:#?}",
+        reverted
+            .left
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(reverted.left.len(), 1, "{:#?}", reverted.left);
+    assert_eq!(reverted.left[0].because, LeftBecause::Theirs);
+    assert_eq!(get("cpufreq/policy0/scaling_governor"), "performance");
+    assert_eq!(get("cpufreq/policy1/scaling_governor"), "schedutil");
+    assert_eq!(get("cpufreq/policy0/scaling_max_freq"), "3600000");
+    as_booted();
+}
+
+/// What a policy is while its processors are offline is kept by the kernel and shown to nobody; it
+/// is neither lost nor taken for somebody else's when they are back.
+fn processors_go_offline_and_come_back() {
+    as_booted();
+    let before = snapshot();
+    let store = MemoryStore::new();
+    let wanted = Processors::new()
+        .governor(Governor::Performance)
+        .maximum(Frequency::megahertz(2000));
+    wanted.apply(&mut process(&store, &Fate::lives())).unwrap();
+    set("cpu1/online", "0");
+    let session = process(&store, &Fate::lives());
+    let report = wanted.verify(&session).unwrap();
+    assert!(report.is_as_wanted(), "{report:#?}");
+    let offline = report
+        .items
+        .iter()
+        .filter(|item| item.seen_text == "offline");
+    assert_eq!(offline.count(), 2, "both of policy1: {report:#?}");
+    drop(session);
+    let reverted = process(&store, &Fate::lives()).revert().unwrap();
+    println!(
+        "{:#?}",
+        reverted
+            .left
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    );
+    assert!(reverted.is_complete(), "{reverted:#?}");
+    assert_eq!(reverted.left.len(), 2, "both of policy1: {reverted:#?}");
+    assert_eq!(get("cpufreq/policy0/scaling_governor"), "schedutil");
+    set("cpu1/online", "1");
+    assert_eq!(get("cpufreq/policy1/scaling_governor"), "performance");
+    assert_eq!(get("cpufreq/policy1/scaling_max_freq"), "2000000");
+    let reverted = process(&store, &Fate::lives()).revert().unwrap();
+    assert!(reverted.left.is_empty(), "{reverted:#?}");
+    before.is_still(&snapshot(), "back online and reverted");
+    assert!(store.is_empty());
+}
+
+/// The driver is unloaded under it: what was turned went with the policies.
+fn a_driver_that_is_unloaded_took_everything_with_it() {
+    as_booted();
+    let before = snapshot();
+    let store = MemoryStore::new();
+    Processors::new()
+        .governor(Governor::Performance)
+        .apply(&mut process(&store, &Fate::lives()))
+        .unwrap();
+    tell("modprobe -r acpi-cpufreq");
+    let nothing = Processors::new().governor(Governor::Performance);
+    let plan = nothing
+        .plan(&process(&MemoryStore::new(), &Fate::lives()))
+        .unwrap();
+    assert!(plan.steps.is_empty());
+    let State::NotApplicable { lack } = &plan.findings[0].state else {
+        panic!("{plan:#?}");
+    };
+    assert_eq!(lack.kind, LackKind::Missing);
+    let reverted = process(&store, &Fate::lives()).revert().unwrap();
+    assert!(reverted.left.is_empty(), "{reverted:#?}");
+    assert!(store.is_empty());
+    tell("modprobe acpi-cpufreq");
+    before.is_still(&snapshot(), "loaded again");
+}
+
+fn bad_input_is_an_error_and_everything_is_as_before() {
+    as_booted();
+    set("cpufreq/policy1/scaling_max_freq", "2000000");
+    let before = snapshot();
+    for (wanted, why) in [
+        (
+            Processors::new().governor(Governor::from("interactive")),
+            "performance, schedutil",
+        ),
+        (
+            Processors::new().energy_preference(EnergyPreference::Power),
+            "acpi-cpufreq has no energy-performance preference",
+        ),
+        (
+            Processors::new().minimum(Frequency::megahertz(3000)),
+            "above the maximum of 2000000 kHz",
+        ),
+        (
+            Processors::new()
+                .minimum(Frequency::megahertz(3000))
+                .maximum(Frequency::megahertz(2000)),
+            "above the maximum",
+        ),
+        (
+            Processors::new().policies([5]).boost(true),
+            "there is no policy5",
+        ),
+    ] {
+        let store = MemoryStore::new();
+        let error = wanted
+            .required()
+            .apply(&mut process(&store, &Fate::lives()))
+            .unwrap_err();
+        println!("{error} ({:?})", error.hint());
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(error.hint().is_some(), "{error}");
+        assert!(
+            !matches!(error, Error::RolledBack { .. }),
+            "found out beforehand"
+        );
+        before.is_still(&snapshot(), why);
+        assert!(store.is_empty());
+    }
+    as_booted();
+}
+
+/// A program by that name, and the socket that it has.
+fn irqbalance_is_found() {
+    let host = Host::new(LinuxHost::at("/").unwrap());
+    assert_eq!(Irqbalance::running(&host).unwrap(), None);
+    tell(
+        "mkdir -p /run/irqbalance && cp /usr/bin/sleep /run/irqbalance/irqbalance && { /run/irqbalance/irqbalance 100 >/dev/null 2>&1 & echo $! >/run/irqbalance/pid; }",
+    );
+    let process: u32 = tell("cat /run/irqbalance/pid").parse().unwrap();
+    // Until it has become the program it is still the shell that started it.
+    soon("irqbalance is started", || {
+        tell(&format!("cat /proc/{process}/comm")) == "irqbalance"
+    });
+    let socket = format!("/run/irqbalance/irqbalance{process}.sock");
+    std::fs::write(&socket, "").unwrap();
+    let found = Irqbalance::running(&host).unwrap().unwrap();
+    assert_eq!((found.process, found.told_by), (process, socket.clone()));
+    tell(&format!("kill {process}"));
+    soon("irqbalance has ended", || {
+        !Path::new(&format!("/proc/{process}/stat")).exists()
+            || tell(&format!("cat /proc/{process}/stat || true")).contains(") Z ")
+    });
+    tell("rm -r /run/irqbalance");
+    assert_eq!(Irqbalance::running(&host).unwrap(), None);
+}
+
+inside_stock_kernels!(
+    a_driver_that_is_unloaded_took_everything_with_it,
+    a_strangers_change_survives,
+    bad_input_is_an_error_and_everything_is_as_before,
+    every_governor_is_turned_and_taken_back,
+    irqbalance_is_found,
+    killed_before_and_after_every_write,
+    limits_are_rounded_and_taken_back,
+    processors_go_offline_and_come_back,
+);

@@ -1,0 +1,13 @@
+//! Facts: of this machine, of machines that were made up, of captured trees, and of stock kernels.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests look at the host past everything that they test, say what they found, and fail where they cannot go on"
+)]
+
+mod capture;
+mod facts;
+mod peers;
+mod real_kernel;

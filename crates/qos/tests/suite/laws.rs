@@ -1,0 +1,734 @@
+//! The laws of the engine over shapers, on the double of the kernel.
+//!
+//! The number of cases is `PROPTEST_CASES` where set, and what stands below where not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hosttune_boot::testing::{Described, MemoryModules, with_modules};
+use hosttune_boot::{ModuleLoader, Modules};
+use hosttune_core::testing::laws::{self, Death};
+use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment, Picture, World};
+use hosttune_core::{Error, Host, LackKind, Session, State, Tuning};
+use hosttune_qos::netlink::{
+    EGRESS_FILTERS, INGRESS_FILTERS, INGRESS_HANDLE, Link, Message, NLM_F_CREATE, NLM_F_EXCL,
+    NetlinkError, RTM_NEWQDISC, RTM_NEWTFILTER, Request, Rtnetlink, TC_H_INGRESS, TC_H_ROOT,
+    TCA_KIND, TrafficControl,
+};
+use hosttune_qos::testing::Kernel;
+use hosttune_qos::{Netlink, Qdisc, Shaper};
+use proptest::prelude::*;
+
+use crate::cases;
+
+/// A machine that has links as well as files.
+#[derive(Debug, Clone)]
+struct Router {
+    memory: Memory,
+    kernel: Kernel,
+    store: MemoryStore,
+}
+
+impl World for Router {
+    fn fork(&self) -> Self {
+        Self {
+            memory: self.memory.fork(),
+            kernel: self.kernel.fork(),
+            store: self.store.fork(),
+        }
+    }
+
+    fn session_of(&self, owner: &str, fate: &Fate) -> Result<Session, Error> {
+        let host = Host::new(self.memory.host(fate))
+            .plug(Netlink::over(self.kernel.clone()))
+            .plug(Modules::over(self.modules()))
+            .gated(fate.clone());
+        let session = Session::new(host, owner, self.store.of(fate), "boot")?;
+        Ok(session.with(hosttune_qos::knobs))
+    }
+
+    fn picture(&self) -> Picture {
+        let mut picture = self.memory.picture();
+        picture.extend(self.kernel.picture());
+        picture
+    }
+
+    fn store(&self) -> &MemoryStore {
+        &self.store
+    }
+}
+
+/// The modules of a kernel that has all that it can have as modules.
+const MODULES: [Described; 8] = [
+    Described {
+        name: "ifb",
+        needs: &[],
+        parameters: &["numifbs"],
+    },
+    Described::alone("act_mirred"),
+    Described::alone("cls_matchall"),
+    Described::alone("cls_u32"),
+    Described::alone("sch_cake"),
+    Described::alone("sch_ingress"),
+    Described::alone("sch_sfq"),
+    Described::alone("sch_tbf"),
+];
+const BUILT_IN: [&str; 2] = ["sch_fq_codel", "sch_prio"];
+/// What comes with them.
+const MODULAR: [&str; 9] = [
+    "ifb", "mirred", "matchall", "u32", "cake", "ingress", "clsact", "sfq", "tbf",
+];
+
+impl Router {
+    fn modules(&self) -> MemoryModules<Kernel> {
+        MemoryModules::new(self.memory.clone(), self.kernel.clone())
+    }
+
+    fn with(&self, request: impl Fn(&Link) -> Request, device: &str) {
+        let mut wire = Netlink::over(self.kernel.clone());
+        let link = wire.link(device).unwrap().unwrap();
+        wire.change(&request(&link)).unwrap();
+    }
+
+    fn root(&self, device: &str, root: &Before) {
+        let Before {
+            kind,
+            handle,
+            options,
+        } = root;
+        let request = |link: &Link| {
+            TrafficControl::replace(link, TC_H_ROOT, kind, *handle, options.as_deref())
+        };
+        self.with(request, device);
+    }
+
+    fn hook(&self, device: &str, kind: &str) {
+        self.with(
+            |link| message(RTM_NEWQDISC, link, [INGRESS_HANDLE, TC_H_INGRESS, 0], kind),
+            device,
+        );
+    }
+
+    fn filter(&self, device: &str, parent: u32, priority: u32) {
+        let info = priority << 16 | 8;
+        self.with(
+            |link| message(RTM_NEWTFILTER, link, [1, parent, info], "matchall"),
+            device,
+        );
+    }
+}
+
+fn message(number: u16, link: &Link, words: [u32; 3], kind: &str) -> Request {
+    let mut fixed = vec![0; 4];
+    fixed.extend(link.index.to_ne_bytes());
+    fixed.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
+    let attributes = hosttune_qos::netlink::Attributes::new().with_text(TCA_KIND, kind);
+    Request::new(
+        number,
+        NLM_F_CREATE | NLM_F_EXCL,
+        fixed,
+        attributes,
+        "do",
+        &link.name,
+    )
+}
+
+/// A root that somebody has set before.
+#[derive(Debug, Clone)]
+struct Before {
+    kind: &'static str,
+    handle: u32,
+    options: Option<Vec<u8>>,
+}
+
+/// How the machine stands before anything is applied.
+#[derive(Debug, Clone, Default)]
+struct Start {
+    up: bool,
+    root: Option<Before>,
+    child: Option<u32>,
+    hook: Option<&'static str>,
+    filter: bool,
+    u32_only: bool,
+    /// Nothing is loaded but what is used.
+    modular: bool,
+}
+
+impl Start {
+    /// The modules of what stands there already.
+    fn used(&self) -> Vec<String> {
+        let root = self.root.as_ref().map(|root| format!("sch_{}", root.kind));
+        let hook = self.hook.map(|_| "sch_ingress".to_owned());
+        let filter = self.filter.then(|| "cls_matchall".to_owned());
+        let used = [root, hook, filter].into_iter().flatten();
+        used.filter(|used| MODULES.iter().any(|module| module.name == used))
+            .collect()
+    }
+
+    fn machine(&self) -> Router {
+        let kernel = Kernel::new().link("wan", "", 4).link("lan", "veth", 1);
+        let kernel = if self.u32_only {
+            kernel.without("matchall")
+        } else {
+            kernel
+        };
+        let router = if self.modular {
+            let there = |module: &&Described| !(self.u32_only && module.name == "cls_matchall");
+            let modules: Vec<Described> = MODULES.iter().filter(there).copied().collect();
+            let router = Router {
+                memory: with_modules(Memory::new(), &modules, &BUILT_IN),
+                kernel: MODULAR.into_iter().fold(kernel, Kernel::without),
+                store: MemoryStore::new(),
+            };
+            for module in self.used() {
+                // Not there where only u32 is.
+                let _ = router.modules().load(&module, &[]);
+            }
+            router
+        } else {
+            Router {
+                memory: Memory::new().directory("/sys/module/ifb"),
+                kernel,
+                store: MemoryStore::new(),
+            }
+        };
+        for device in ["wan", "lan"] {
+            if self.up {
+                router.with(|link| link.bring(true), device);
+            }
+            // Several queues has only one of them.
+            if let Some(root) = &self.root
+                && (!matches!(root.kind, "mq" | "cake_mq") || device == "wan")
+            {
+                router.root(device, root);
+            }
+        }
+        if let (Some(root), Some(queue)) = (&self.root, self.child)
+            && root.kind == "mq"
+        {
+            let parent = root.handle | queue;
+            let limit = 77_u32.to_ne_bytes();
+            let child = |link: &Link| {
+                TrafficControl::replace(link, parent, "pfifo", queue << 20, Some(&limit))
+            };
+            router.with(child, "wan");
+        }
+        if let Some(hook) = self.hook {
+            router.hook("wan", hook);
+            if self.filter && !self.u32_only {
+                router.filter("wan", INGRESS_FILTERS, 9);
+                if hook == "clsact" {
+                    router.filter("wan", EGRESS_FILTERS, 9);
+                }
+            }
+        }
+        router
+    }
+}
+
+fn attribute(number: u16, value: &[u8]) -> Vec<u8> {
+    hosttune_qos::netlink::Attributes::new()
+        .with(number, value)
+        .into_bytes()
+}
+
+fn cake(rate: u64) -> Qdisc {
+    Qdisc::new("cake", attribute(2, &rate.to_ne_bytes()))
+}
+
+fn before() -> impl Strategy<Value = Before> {
+    let options = |kind: &'static str, number: u32| match kind {
+        "cake" => Some(attribute(6, &number.to_ne_bytes())),
+        "fq_codel" => Some(attribute(1, &number.to_ne_bytes())),
+        "pfifo" => Some(number.to_ne_bytes().to_vec()),
+        "sfq" if number > 100 => Some([1514, 10, number, 1024, 0].map(u32::to_ne_bytes).concat()),
+        "prio" => Some([number; 5].map(u32::to_ne_bytes).concat()),
+        "tbf" => Some(attribute(1, &[7; 36])),
+        _ => None,
+    };
+    let kinds = vec![
+        "cake",
+        "fq_codel",
+        "pfifo",
+        "sfq",
+        "prio",
+        "tbf",
+        "pfifo_fast",
+        "noqueue",
+    ];
+    let handle = prop::sample::select(vec![0, 0x1_0000, 0x4854_0000, 0x4855_0000]);
+    (prop::sample::select(kinds), handle, 0..20_000_u32).prop_map(move |(kind, handle, number)| {
+        Before {
+            kind,
+            handle,
+            options: options(kind, number),
+        }
+    })
+}
+
+fn start() -> impl Strategy<Value = Start> {
+    let mq = (
+        prop::sample::select(vec!["mq", "cake_mq"]),
+        prop::sample::select(vec![0x5_0000, 0x4854_0000]),
+    );
+    let mq = mq.prop_map(|(kind, handle)| Before {
+        kind,
+        handle,
+        options: None,
+    });
+    (
+        any::<bool>(),
+        prop::option::of(before()),
+        prop::option::of((mq, prop::option::of(1..=4_u32))),
+        prop::option::of(prop::sample::select(vec!["ingress", "clsact"])),
+        any::<[bool; 3]>(),
+    )
+        .prop_map(|(up, root, mq, hook, [filter, u32_only, modular])| Start {
+            up,
+            child: mq.as_ref().and_then(|(_, child)| *child),
+            root: mq.map(|(root, _)| root).or(root),
+            hook,
+            filter,
+            u32_only,
+            modular,
+        })
+}
+
+fn shaper() -> impl Strategy<Value = Shaper> {
+    let qdisc = || {
+        prop_oneof![
+            (1..4_u64).prop_map(|rate| cake(rate * 1_000_000)),
+            (1..3_u64).prop_map(|rate| Qdisc::tbf(rate * 1_000_000, 20_000, 100_000)),
+            Just(Qdisc::new(
+                "fq_codel",
+                attribute(1, &3000_u32.to_ne_bytes())
+            )),
+        ]
+    };
+    // Of several queues, which an IFB has not.
+    let egress = prop_oneof![
+        4 => qdisc(),
+        1 => (1..3_u64).prop_map(|rate| Qdisc { kind: "cake_mq".to_owned(), ..cake(rate) }),
+    ];
+    (
+        prop::sample::select(vec!["wan", "lan"]),
+        prop::option::of(egress),
+        prop::option::of(qdisc()),
+    )
+        // Only one of the devices has several queues.
+        .prop_filter("cake_mq needs several queues", |(device, egress, _)| {
+            let several = egress
+                .as_ref()
+                .is_some_and(|one: &Qdisc| one.kind == "cake_mq");
+            !several || *device == "wan"
+        })
+        .prop_map(|(device, egress, ingress)| Shaper {
+            egress,
+            ingress,
+            ..Shaper::new(device)
+        })
+}
+
+fn moment() -> impl Strategy<Value = Moment> {
+    prop::sample::select(vec![Moment::Before, Moment::Within, Moment::After])
+}
+
+fn deaths() -> impl Strategy<Value = Vec<Death>> {
+    prop::collection::vec((0..30_u64, moment()), 0..6)
+}
+
+proptest! {
+    #![proptest_config(cases(2_000))]
+
+    #[test]
+    fn apply_then_verify_matches(start in start(), shaper in shaper()) {
+        laws::apply_then_verify(&start.machine(), &shaper)?;
+    }
+
+    #[test]
+    fn apply_then_plan_is_empty(start in start(), shaper in shaper()) {
+        laws::apply_then_plan(&start.machine(), &shaper)?;
+    }
+
+    #[test]
+    fn apply_then_revert_is_as_it_was(
+        start in start(), shapers in prop::collection::vec(shaper(), 1..4),
+    ) {
+        laws::apply_then_revert(&start.machine(), &shapers)?;
+    }
+
+    #[test]
+    fn plan_writes_nothing(start in start(), shaper in shaper()) {
+        laws::plan_writes_nothing(&start.machine(), &shaper)?;
+    }
+
+    #[test]
+    fn what_is_offered_is_applied(start in start(), shaper in shaper()) {
+        laws::what_is_offered_is_applied(&start.machine(), &shaper)?;
+    }
+
+    #[test]
+    fn a_failing_step_leaves_the_host_as_it_was(
+        start in start(), shaper in shaper(), change in 0..8_u64, moment in moment(),
+    ) {
+        laws::failing_step(&start.machine(), &shaper, change, moment)?;
+    }
+
+    /// On the device itself. One who attaches something to the IFB keeps it alive: that is
+    /// another test's.
+    #[test]
+    fn a_stranger_survives(start in start(), shaper in shaper(), alias: bool) {
+        laws::stranger_survives(&start.machine(), &shaper, |router: &Router| {
+            if alias {
+                router.with(|link| link.note("theirs"), &shaper.device);
+            } else {
+                let theirs = Before {
+                    kind: "pfifo",
+                    handle: 0x99_0000,
+                    options: Some(99_u32.to_ne_bytes().to_vec()),
+                };
+                router.root(&shaper.device, &theirs);
+            }
+        })?;
+    }
+
+    #[test]
+    fn nothing_on_an_empty_host(shaper in shaper()) {
+        let router = Router {
+            memory: Memory::new(),
+            kernel: Kernel::new(),
+            store: MemoryStore::new(),
+        };
+        laws::nothing_on_an_empty_host(&router, &shaper.optional())?;
+    }
+
+    #[test]
+    fn no_input_panics(
+        device in "[a-z0-9:/% .]{0,18}|\\PC{0,8}", ifb in "[a-z0-9:/% .]{0,18}|\\PC{0,8}",
+        kind in "[a-z_]{0,18}", options in prop::collection::vec(any::<u8>(), 0..64),
+    ) {
+        let start = Start { up: true, ..Start::default() };
+        let router = start.machine();
+        let was = router.picture();
+        for (device, ifb) in [(device.as_str(), ifb.as_str()), ("wan", &ifb), ("wan", "ifb-x")] {
+            let qdisc = Qdisc::new(kind.clone(), options.clone());
+            let shaper = Shaper::new(device).through(ifb).egress(qdisc.clone()).ingress(qdisc);
+            let mut session = router.session(&Fate::lives())?;
+            if let Err(error) = shaper.plan(&session) {
+                prop_assert!(error.hint().is_some(), "no way out: {error}");
+            }
+            let _ = shaper.apply(&mut session);
+            shaper.revert(&mut session)?;
+        }
+        prop_assert_eq!(router.picture(), was);
+    }
+}
+
+/// Shaped both ways from nothing, and then this happens.
+fn shaped_and_then(stranger: impl FnOnce(&Router)) -> (Router, Picture, Shaper) {
+    let router = Start::default().machine();
+    let was = router.picture();
+    let shaper = Shaper::new("wan")
+        .egress(cake(1_000_000))
+        .ingress(cake(4_000_000));
+    shaper
+        .apply(&mut router.session(&Fate::lives()).unwrap())
+        .unwrap();
+    stranger(&router);
+    (router, was, shaper)
+}
+
+#[test]
+fn a_strangers_filter_keeps_our_hook_and_nothing_else() {
+    let (router, was, shaper) = shaped_and_then(|router| router.filter("wan", INGRESS_FILTERS, 9));
+    let mut session = router.session(&Fate::lives()).unwrap();
+    let left = shaper.revert(&mut session).unwrap().left;
+    assert_eq!(left.len(), 1, "{left:#?}");
+    assert!(left[0].to_string().contains("filters stand at it"));
+    let now = router.picture();
+    assert_eq!(
+        now.len(),
+        was.len() + 2,
+        "the hook and the filter: {now:#?}"
+    );
+    // Forced or not: it is not ours to take away.
+    let left = shaper.revert(&mut session.force(true)).unwrap().left;
+    assert_eq!(left.len(), 1, "{left:#?}");
+    assert_eq!(router.picture(), now);
+}
+
+#[test]
+fn a_strangers_root_on_our_ifb_keeps_it() {
+    let theirs = Before {
+        kind: "pfifo",
+        handle: 0x99_0000,
+        options: None,
+    };
+    let (router, was, shaper) = shaped_and_then(|router| router.root("ifb-wan", &theirs));
+    let mut session = router.session(&Fate::lives()).unwrap();
+    let left = shaper.revert(&mut session).unwrap().left;
+    assert_eq!(left.len(), 2, "{left:#?}");
+    assert!(router.picture()["root ifb-wan"].starts_with("pfifo 99:"));
+    assert!(!router.picture().contains_key("lost"));
+    let left = shaper.revert(&mut session.force(true)).unwrap().left;
+    assert!(left.is_empty(), "{left:#?}");
+    assert_eq!(router.picture(), was);
+}
+
+/// Counts what is asked on the wire.
+#[derive(Debug, Clone)]
+struct Counted {
+    kernel: Kernel,
+    reads: Arc<AtomicUsize>,
+}
+
+impl Rtnetlink for Counted {
+    fn dump(&self, request: &Request) -> Result<Vec<Message>, NetlinkError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.kernel.dump(request)
+    }
+
+    fn get(&self, request: &Request) -> Result<Message, NetlinkError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.kernel.get(request)
+    }
+
+    fn change(&mut self, request: &Request) -> Result<(), NetlinkError> {
+        self.kernel.change(request)
+    }
+}
+
+#[test]
+fn it_takes_few_messages() {
+    let router = Start::default().machine();
+    let reads = Arc::new(AtomicUsize::new(0));
+    let shaper = Shaper::new("wan")
+        .egress(cake(1_000_000))
+        .ingress(cake(4_000_000));
+    let process = |fate: &Fate| {
+        let counted = Counted {
+            kernel: router.kernel.clone(),
+            reads: reads.clone(),
+        };
+        router.session(fate).unwrap().plug(Netlink::over(counted))
+    };
+    let fate = Fate::lives();
+    shaper.apply(&mut process(&fate)).unwrap();
+    // Root, link, alias, root, hook, filter.
+    assert_eq!(fate.changes(), 6);
+    let applying = reads.swap(0, Ordering::Relaxed);
+    assert!(applying <= 70, "{applying}");
+    assert!(shaper.verify(&process(&fate)).unwrap().is_as_wanted());
+    let verifying = reads.swap(0, Ordering::Relaxed);
+    assert!(verifying <= 15, "{verifying}");
+    let fate = Fate::lives();
+    shaper.revert(&mut process(&fate)).unwrap();
+    assert_eq!(fate.changes(), 5);
+    let reverting = reads.swap(0, Ordering::Relaxed);
+    assert!(reverting <= 45, "{reverting}");
+}
+
+/// The double itself says so where packets are lost.
+#[test]
+fn a_link_that_goes_from_under_a_filter_is_seen() {
+    let (router, ..) = shaped_and_then(|router| router.with(Link::delete, "ifb-wan"));
+    assert!(router.picture().contains_key("lost"));
+}
+
+/// What the kernel takes and makes something else of is taken back at once.
+#[test]
+fn options_that_are_shown_otherwise_leave_nothing_behind() {
+    for before in [None, Some(("pfifo", 0x1_0000)), Some(("cake", 0x4854_0000))] {
+        let before = before.map(|(kind, handle)| Before {
+            kind,
+            handle,
+            options: None,
+        });
+        let start = Start {
+            up: true,
+            root: before,
+            ..Start::default()
+        };
+        let router = start.machine();
+        let was = router.picture();
+        for qdisc in [Qdisc::new("mq", vec![0]), Qdisc::new("sfq", vec![0; 20])] {
+            let shaper = Shaper::new("wan").egress(qdisc);
+            let mut session = router.session(&Fate::lives()).unwrap();
+            let error = shaper.apply(&mut session).unwrap_err();
+            assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
+            assert!(error.hint().is_some(), "{error:?}");
+            assert_eq!(router.picture(), was);
+            assert!(router.store.is_empty());
+        }
+    }
+}
+
+/// What is not loaded comes first, the IFB's without links of its own, and goes last.
+#[test]
+fn modules_are_steps_of_the_plan() {
+    let router = Start {
+        modular: true,
+        ..Start::default()
+    }
+    .machine();
+    let was = router.picture();
+    let shaper = Shaper::new("wan")
+        .egress(Qdisc::tbf(1_000_000, 20_000, 100_000))
+        .ingress(cake(4_000_000));
+    let fate = Fate::lives();
+    let mut session = router.session(&fate).unwrap();
+    let plan = shaper.plan(&session).unwrap();
+    let steps: Vec<&str> = plan.steps.iter().map(|step| &*step.knob.text).collect();
+    let modules = [
+        "module ifb numifbs=0",
+        "module act_mirred",
+        "module sch_ingress",
+        "module cls_matchall",
+        "module sch_tbf",
+        "module sch_cake",
+    ];
+    assert_eq!(steps[..6], modules);
+    assert_eq!(steps.len(), 11, "{steps:?}");
+    shaper.apply(&mut session).unwrap();
+    assert!(!router.picture().contains_key("link ifb0"));
+    assert!(shaper.verify(&session).unwrap().is_as_wanted());
+    // Six modules, root, link, alias, root, hook, filter.
+    assert_eq!(fate.changes(), 12);
+    let reverted = shaper.revert(&mut session).unwrap();
+    assert!(reverted.left.is_empty(), "{reverted:#?}");
+    assert_eq!(router.picture(), was);
+}
+
+/// A root and a link of somebody else's keep the modules that they need, and nothing else.
+#[test]
+fn modules_that_somebody_uses_by_then_stay() {
+    let router = Start {
+        modular: true,
+        ..Start::default()
+    }
+    .machine();
+    let was = router.picture();
+    let shaper = Shaper::new("wan").ingress(cake(4_000_000));
+    let mut session = router.session(&Fate::lives()).unwrap();
+    shaper.apply(&mut session).unwrap();
+    let theirs = Before {
+        kind: "cake",
+        handle: 0x99_0000,
+        options: None,
+    };
+    router.root("lan", &theirs);
+    let mut wire = Netlink::over(router.kernel.clone());
+    wire.change(&Link::create_ifb("theirs", &[2, 0, 0, 0, 0, 1]))
+        .unwrap();
+    let reverted = shaper.revert(&mut session).unwrap();
+    let left: Vec<&str> = reverted.left.iter().map(|left| &*left.knob.text).collect();
+    assert_eq!(left, ["module sch_cake", "module ifb numifbs=0"]);
+    assert!(reverted.is_complete(), "{reverted:#?}");
+    let picture = router.picture();
+    assert!(picture.contains_key("link theirs"), "{picture:#?}");
+    assert!(picture["root lan"].starts_with("cake 99:"), "{picture:#?}");
+
+    router.with(Link::delete, "theirs");
+    let delete = |link: &Link| TrafficControl::delete(link, TC_H_ROOT, theirs.handle);
+    router.with(delete, "lan");
+    let reverted = shaper.revert(&mut session).unwrap();
+    assert!(reverted.left.is_empty(), "{reverted:#?}");
+    assert_eq!(router.picture(), was);
+    assert!(router.store.is_empty());
+}
+
+/// Where nothing is plugged in that loads modules, none is planned, and links are not made that
+/// would bring others along.
+#[test]
+fn without_a_loader_no_module_is_planned() {
+    let router = Start {
+        modular: true,
+        ..Start::default()
+    }
+    .machine();
+    let host =
+        Host::new(router.memory.host(&Fate::lives())).plug(Netlink::over(router.kernel.clone()));
+    let store = router.store.of(&Fate::lives());
+    let session = Session::new(host, "laws", store, "boot").unwrap();
+    let session = session.with(hosttune_qos::knobs);
+    let egress = Shaper::new("wan").egress(cake(1_000_000));
+    assert_eq!(egress.plan(&session).unwrap().steps.len(), 1);
+    let error = egress.ingress(cake(1_000_000)).plan(&session).unwrap_err();
+    assert!(error.to_string().contains("the module ifb is not loaded"));
+    assert!(error.hint().unwrap().contains("numifbs=0"));
+}
+
+/// The lists say that there is no such module: nothing is even tried.
+#[test]
+fn what_the_kernel_certainly_has_not_is_said_beforehand() {
+    let mut router = Start::default().machine();
+    router.memory = with_modules(Memory::new(), &MODULES[..4], &BUILT_IN);
+    let was = router.picture();
+    let fate = Fate::lives();
+    let mut session = router.session(&fate).unwrap();
+    let shaper = Shaper::new("wan").egress(cake(1));
+    for refused in [
+        shaper.plan(&session).map(drop),
+        shaper.apply(&mut session).map(drop),
+    ] {
+        let error = refused.unwrap_err();
+        assert!(error.hint().unwrap().contains("sch_cake"), "{error:?}");
+        let Error::NotApplicable(findings) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        let State::NotApplicable { lack } = &findings[0].state else {
+            panic!("{findings:#?}");
+        };
+        assert_eq!(lack.kind, LackKind::ValueUnavailable);
+        assert_eq!(lack.module.as_deref(), Some("sch_cake"));
+        assert_eq!(
+            lack.why,
+            "this kernel has no queueing discipline cake: module sch_cake is not here"
+        );
+    }
+    let ingress = Shaper::new("wan").ingress(Qdisc::new("pfifo", vec![7, 0, 0, 0]));
+    let error = ingress.plan(&session).unwrap_err();
+    assert!(error.to_string().contains("sch_ingress"), "{error}");
+
+    // For who can do without it that is a finding, under strict as well.
+    let optional = shaper.optional();
+    let applied = optional.apply(&mut session).unwrap();
+    assert!(applied.turned.is_empty());
+    assert_eq!(applied.findings.len(), 1, "{applied:#?}");
+    assert!(optional.plan(&session.strict(true)).is_ok());
+    assert_eq!((fate.changes(), router.picture()), (0, was));
+}
+
+/// On a kernel without CAKE nothing is left half done, and the module's name is said, also where no
+/// list told beforehand.
+#[test]
+fn without_the_kind_everything_is_as_it_was() {
+    let mut router = Start::default().machine();
+    router.kernel = router.kernel.without("cake");
+    let was = router.picture();
+    let shaper = Shaper::new("wan").egress(cake(1)).ingress(cake(1));
+    let mut session = router.session(&Fate::lives()).unwrap();
+    let error = shaper.apply(&mut session).unwrap_err();
+    assert!(error.hint().unwrap().contains("sch_cake"), "{error:?}");
+    assert_eq!(router.picture(), was);
+    assert!(router.store.is_empty());
+}
+
+proptest! {
+    #![proptest_config(cases(10_000))]
+
+    #[test]
+    fn die_anywhere(
+        start in start(), shapers in prop::collection::vec(shaper(), 1..4), deaths in deaths(),
+    ) {
+        laws::die_anywhere(&start.machine(), &shapers, &deaths)?;
+    }
+
+    #[test]
+    fn die_then_recover(
+        start in start(), finished in shaper(), dying in shaper(), deaths in deaths(),
+    ) {
+        laws::die_then_recover(&start.machine(), &finished, &dying, &deaths)?;
+    }
+}

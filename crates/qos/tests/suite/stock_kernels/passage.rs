@@ -1,0 +1,396 @@
+//! Whether packets take the way that was made for them, and what is counted on it, on stock kernels
+//! and beside what `tc` and `ip` show.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::live::session;
+use super::traffic::{EXPEDITED, SENT, Traffic};
+use crate::namespace::{tell, wire};
+use hosttune_core::{Session, Tuning};
+use hosttune_qos::netlink::{Filter, INGRESS_FILTERS, TrafficStatistics};
+use hosttune_qos::{Cake, PathCounters, Qdisc, Shaper, ShaperStatistics, Station, Verdict};
+use hosttune_test_machine::{ask, inside_stock_kernels};
+use serde_json::Value;
+
+fn has_cake() -> bool {
+    Path::new("/sys/module/sch_cake").exists()
+}
+
+/// CAKE where this kernel has it, else a token bucket of so many bytes a second.
+fn shaped(cake: &str, rate: u64) -> Qdisc {
+    if has_cake() {
+        Qdisc::from(&cake.parse::<Cake>().unwrap())
+    } else {
+        println!("this kernel has no CAKE: a token bucket");
+        Qdisc::tbf(rate, 20_000, 100_000)
+    }
+}
+
+fn shaper() -> Shaper {
+    Shaper::new("wan")
+        .through("ifb7")
+        .egress(shaped("bandwidth 6mbit diffserv4 ack-filter", 750_000))
+        .ingress(shaped("bandwidth 20mbit diffserv4 ingress", 2_500_000))
+}
+
+/// Readings before and after packets were sent both ways.
+fn while_sending(traffic: &Traffic, session: &Session) -> (PathCounters, PathCounters) {
+    let earlier = shaper().path(session).unwrap();
+    traffic.arrive();
+    (earlier, shaper().path(session).unwrap())
+}
+
+#[track_caller]
+fn verdicts(readings: &(PathCounters, PathCounters)) -> (Verdict, Verdict) {
+    let passage = readings.0.until(&readings.1);
+    println!("{passage}");
+    (passage.egress.unwrap(), passage.ingress.unwrap())
+}
+
+fn counters_advance_all_along() {
+    let traffic = Traffic::begin();
+    let mut session = session();
+    shaper().apply(&mut session).unwrap();
+    let nothing = shaper().path(&session).unwrap();
+    let nothing = (nothing.clone(), nothing);
+    assert_eq!(verdicts(&nothing), (Verdict::Idle, Verdict::Idle));
+
+    let readings = while_sending(&traffic, &session);
+    assert_eq!(verdicts(&readings), (Verdict::Flows, Verdict::Flows));
+    let passage = readings.0.until(&readings.1);
+    let sent = u64::try_from(SENT).unwrap();
+    // Counted exactly, where nothing merges packets and nothing else is sent.
+    assert_eq!(passage.received_packets, Some(sent));
+    assert_eq!(passage.redirected_packets, Some(sent));
+    assert_eq!(passage.ifb_packets, Some(sent));
+    assert_eq!(passage.root_packets, Some(sent));
+    assert_eq!(passage.transmitted_packets, Some(sent));
+    assert_eq!((passage.ifb_drops, passage.root_drops), (Some(0), Some(0)));
+
+    // Twice as far apart: what was counted in between is the same.
+    let later = while_sending(&traffic, &session).1;
+    let passage = readings.0.until(&later);
+    assert_eq!(passage.redirected_packets, Some(2 * sent));
+    shaper().revert(&mut session).unwrap();
+    let readings = while_sending(&traffic, &session);
+    let missing = |station| Verdict::Missing { station };
+    assert_eq!(
+        verdicts(&readings),
+        (
+            // What stands there now is the kernel's own, which counts nothing.
+            Verdict::Bypassed,
+            missing(Station::Redirect)
+        )
+    );
+}
+
+fn what_is_lost_and_what_is_bypassed_is_told() {
+    let traffic = Traffic::begin();
+    let mut session = session();
+    shaper().apply(&mut session).unwrap();
+
+    tell("ip link set ifb7 down");
+    let readings = while_sending(&traffic, &session);
+    assert_eq!(verdicts(&readings), (Verdict::Flows, Verdict::Lost));
+    let report = shaper().verify(&session).unwrap();
+    let alarm: Vec<String> = report
+        .items
+        .iter()
+        .filter(|item| item.state.is_drift())
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        alarm
+            .iter()
+            .any(|line| line.contains("an IFB that is down")),
+        "{report:#?}"
+    );
+    assert!(
+        report
+            .notes
+            .iter()
+            .any(|note| note.starts_with("all that arrives at wan is lost: it is sent to ifb7")),
+        "{report:#?}"
+    );
+    shaper().apply(&mut session).unwrap();
+    traffic.all_arrive("applied again");
+    assert!(shaper().verify(&session).unwrap().is_as_wanted());
+    let readings = while_sending(&traffic, &session);
+    assert_eq!(verdicts(&readings), (Verdict::Flows, Verdict::Flows));
+
+    // Whether they are let through or dropped, they do not come to the redirect.
+    for action in ["ok", "drop"] {
+        tell(&format!(
+            "tc filter add dev wan ingress protocol all pref 1 matchall action {action}"
+        ));
+        let readings = while_sending(&traffic, &session);
+        assert_eq!(verdicts(&readings), (Verdict::Flows, Verdict::Bypassed));
+        tell("tc filter del dev wan ingress protocol all pref 1");
+    }
+    // What leaves past the root.
+    tell("tc qdisc replace dev wan root handle 77: pfifo");
+    let restarted = |station| Verdict::Restarted { station };
+    let before = readings.1.clone();
+    traffic.arrive();
+    let after = shaper().path(&session).unwrap();
+    assert_eq!(verdicts(&(before, after)).0, restarted(Station::Root));
+
+    tell("ip link del ifb7");
+    let readings = while_sending(&traffic, &session);
+    assert_eq!(verdicts(&readings).1, Verdict::Lost);
+    let report = shaper().verify(&session).unwrap();
+    assert!(!report.is_as_wanted());
+    assert!(
+        report.notes.iter().any(|note| note.contains("is lost")),
+        "{report:#?}"
+    );
+    shaper().apply(&mut session).unwrap();
+    let again = shaper().path(&session).unwrap();
+    let verdict = verdicts(&(readings.1, again)).1;
+    assert!(
+        verdict == restarted(Station::Ifb) || verdict == restarted(Station::Redirect),
+        "{verdict:?}"
+    );
+    traffic.all_arrive("applied again");
+    let readings = while_sending(&traffic, &session);
+    assert_eq!(verdicts(&readings), (Verdict::Flows, Verdict::Flows));
+    let _ = shaper().revert(&mut session.force(true)).unwrap();
+    traffic.all_arrive("taken back");
+}
+
+/// The objects in what `tc -j` or `ip -j` prints.
+fn json(command: &str) -> Vec<Value> {
+    let printed = tell(command);
+    serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{command}: {error}: {printed}"))
+}
+
+#[track_caller]
+fn same(shown: &Value, ours: &TrafficStatistics) {
+    let number = |name: &str| shown[name].as_u64();
+    assert_eq!(ours.bytes, number("bytes"), "{shown}");
+    assert_eq!(ours.packets, number("packets"), "{shown}");
+    assert_eq!(ours.drops.map(u64::from), number("drops"), "{shown}");
+    assert_eq!(
+        ours.overlimits.map(u64::from),
+        number("overlimits"),
+        "{shown}"
+    );
+    assert_eq!(ours.requeues.map(u64::from), number("requeues"), "{shown}");
+    assert_eq!(
+        ours.backlog_bytes.map(u64::from),
+        number("backlog"),
+        "{shown}"
+    );
+    assert_eq!(
+        ours.queued_packets.map(u64::from),
+        number("qlen"),
+        "{shown}"
+    );
+}
+
+fn counters_are_those_that_tc_and_ip_show() {
+    let traffic = Traffic::begin();
+    let mut session = session();
+    shaper().apply(&mut session).unwrap();
+    traffic.mark(EXPEDITED);
+    traffic.all_arrive("shaped");
+    let statistics = shaper().statistics(&session).unwrap();
+    println!("{statistics}");
+
+    for (device, ours) in [("wan", &statistics.egress), ("ifb7", &statistics.ingress)] {
+        let ours = ours.as_ref().unwrap();
+        assert_eq!(ours.device, device);
+        let shown = json(&format!("tc -s -j qdisc show dev {device} root"));
+        let shown = &shown[0];
+        assert_eq!(shown["kind"], ours.root.kind);
+        assert_eq!(shown["handle"], ours.root.handle);
+        same(shown, &ours.root.counted);
+        assert!(ours.root.counted.packets >= u64::try_from(SENT).ok());
+        let Some(cake) = &ours.root.cake else {
+            assert!(!has_cake());
+            continue;
+        };
+        let counters = &cake.counters;
+        let word = |name: &str| shown[name].as_u64();
+        assert_eq!(
+            counters.memory_used_bytes.map(u64::from),
+            word("memory_used")
+        );
+        assert_eq!(
+            counters.memory_limit_bytes.map(u64::from),
+            word("memory_limit")
+        );
+        assert_eq!(
+            counters.maximum_network_length_bytes.map(u64::from),
+            word("max_network_size")
+        );
+        assert_eq!(
+            counters.minimum_adjusted_length_bytes.map(u64::from),
+            word("min_adj_size")
+        );
+        let tins = shown["tins"].as_array().unwrap();
+        assert_eq!(tins.len(), cake.tins.len());
+        for (shown, tin) in tins.iter().zip(&cake.tins) {
+            let word = |name: &str| shown[name].as_u64();
+            assert_eq!(tin.sent_packets.map(u64::from), word("sent_packets"));
+            assert_eq!(tin.sent_bytes, word("sent_bytes"));
+            assert_eq!(tin.dropped_packets.map(u64::from), word("drops"));
+            assert_eq!(tin.ecn_marked_packets.map(u64::from), word("ecn_mark"));
+            assert_eq!(tin.backlog_bytes.map(u64::from), word("backlog_bytes"));
+            assert_eq!(tin.threshold_bytes_per_second, word("threshold_rate"));
+            assert_eq!(tin.target_microseconds.map(u64::from), word("target_us"));
+            assert_eq!(
+                tin.interval_microseconds.map(u64::from),
+                word("interval_us")
+            );
+            assert_eq!(
+                tin.peak_delay_microseconds.map(u64::from),
+                word("peak_delay_us")
+            );
+            assert_eq!(
+                tin.average_delay_microseconds.map(u64::from),
+                word("avg_delay_us")
+            );
+            assert_eq!(
+                tin.base_delay_microseconds.map(u64::from),
+                word("base_delay_us")
+            );
+            assert_eq!(tin.sparse_flows.map(u64::from), word("sparse_flows"));
+            assert_eq!(tin.bulk_flows.map(u64::from), word("bulk_flows"));
+            assert_eq!(tin.longest_packet_bytes.map(u64::from), word("max_pkt_len"));
+            assert_eq!(tin.flow_quantum_bytes.map(u64::from), word("flow_quantum"));
+        }
+        // Voice, and nothing but voice.
+        let sent: Vec<u64> = cake
+            .tins
+            .iter()
+            .map(|tin| u64::from(tin.sent_packets.unwrap()))
+            .collect();
+        assert_eq!(sent[3], u64::try_from(SENT).unwrap(), "{statistics}");
+        assert_eq!(sent[..3], [0, 0, 0], "{statistics}");
+    }
+
+    let link = wire().link("wan").unwrap().unwrap();
+    let ours = wire().link_statistics("wan").unwrap().unwrap();
+    let shown = json("ip -s -j link show wan");
+    let shown = &shown[0]["stats64"];
+    let counter = |way: &str, name: &str| shown[way][name].as_u64();
+    assert_eq!(ours.received_packets, counter("rx", "packets"));
+    assert_eq!(ours.received_bytes, counter("rx", "bytes"));
+    assert_eq!(ours.received_dropped_packets, counter("rx", "dropped"));
+    assert_eq!(ours.receive_errors, counter("rx", "errors"));
+    assert_eq!(ours.transmitted_packets, counter("tx", "packets"));
+    assert_eq!(ours.transmitted_bytes, counter("tx", "bytes"));
+    assert_eq!(ours.transmitted_dropped_packets, counter("tx", "dropped"));
+    assert_eq!(ours.transmit_errors, counter("tx", "errors"));
+    assert_eq!(link.mtu, Some(1500));
+    assert_eq!(link.transmit_queues, Some(4));
+    assert_eq!(link.longest_frame(), Some(1514));
+
+    let filters = wire().filters(link.index, INGRESS_FILTERS).unwrap();
+    let ours = filters.iter().find_map(Filter::mirred_statistics).unwrap();
+    assert_eq!(ours.packets, u64::try_from(SENT).ok());
+    let shown = tell("tc -s filter show dev wan ingress");
+    let (bytes, packets) = (ours.bytes.unwrap(), ours.packets.unwrap());
+    let line = format!("Sent {bytes} bytes {packets} pkt");
+    assert!(shown.contains(&line), "{shown} has not: {line}");
+
+    let text = serde_json::to_string(&statistics).unwrap();
+    assert_eq!(
+        serde_json::from_str::<ShaperStatistics>(&text).unwrap(),
+        statistics
+    );
+    shaper().revert(&mut session).unwrap();
+    let nothing = shaper().statistics(&session).unwrap();
+    assert_eq!(nothing.ingress, None);
+    assert!(nothing.egress.is_some_and(|root| root.root.cake.is_none()));
+}
+
+/// `tc` has names for tins by how many there are.
+fn tins_are_called_what_tc_calls_them() {
+    let _traffic = Traffic::begin();
+    if !has_cake() {
+        println!("this kernel has no CAKE, and so no tins");
+        let (worked, said) = ask("tc qdisc add dev wan root cake");
+        assert!(!worked && said.contains("qdisc kind is unknown"), "{said}");
+        return;
+    }
+    let session = session();
+    for mode in [
+        "diffserv3",
+        "diffserv4",
+        "diffserv8",
+        "besteffort",
+        "precedence",
+    ] {
+        tell(&format!("tc qdisc replace dev wan root cake {mode}"));
+        let ours = shaper().statistics(&session).unwrap().egress.unwrap();
+        let tins = ours.root.cake.unwrap().tins.len();
+        let names: Vec<String> = (0..tins)
+            .map(|place| hosttune_qos::cake::TinName::of(place, tins).to_string())
+            .collect();
+        let shown = tell("tc -s qdisc show dev wan root");
+        let head = shown
+            .lines()
+            .find(|line| line.contains("Tin 0") || line.contains("Bulk"))
+            .unwrap_or_else(|| panic!("{shown}"));
+        let head = head.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(head, names.join(" "), "{mode}");
+    }
+}
+
+/// What the counters of one that stands say is noted when it is planned and verified; drops that
+/// are part of ordinary work are not.
+fn what_deserves_a_look_is_noted() {
+    let traffic = Traffic::begin();
+    if !has_cake() {
+        println!("this kernel has no CAKE: nothing else tells how it is");
+        let mut session = session();
+        shaper().apply(&mut session).unwrap();
+        assert_eq!(
+            shaper().verify(&session).unwrap().notes,
+            Vec::<String>::new()
+        );
+        shaper().revert(&mut session).unwrap();
+        return;
+    }
+    let mut session = session();
+    let shaper = Shaper::new("wan").egress(shaped("bandwidth 1mbit besteffort rtt 1ms", 125_000));
+    shaper.apply(&mut session).unwrap();
+    assert_eq!(shaper.verify(&session).unwrap().notes, Vec::<String>::new());
+    traffic.all_arrive("shaped");
+    let ordinary = shaper.verify(&session).unwrap().notes;
+    assert_eq!(ordinary, Vec::<String>::new());
+    // More at once than leaves within a round trip.
+    traffic.burst(40, 1400);
+    std::thread::sleep(Duration::from_millis(700));
+    let report = shaper.verify(&session).unwrap();
+    assert!(report.is_as_wanted());
+    let statistics = shaper.statistics(&session).unwrap();
+    println!("{statistics}\n{:#?}", report.notes);
+    let noted = |words: &str| report.notes.iter().any(|note| note.contains(words));
+    assert!(noted("wan: Tin 0: packets wait"), "{:#?}", report.notes);
+    let plan = shaper.plan(&session).unwrap();
+    assert!(plan.steps.is_empty());
+    assert_eq!(plan.notes, report.notes);
+    // Of what is not there as wanted, nothing is noted.
+    let other = Shaper::new("wan").egress(shaped("bandwidth 6mbit", 750_000));
+    assert!(
+        !other
+            .plan(&session)
+            .unwrap()
+            .notes
+            .iter()
+            .any(|note| note.contains("packets wait"))
+    );
+    shaper.revert(&mut session).unwrap();
+}
+
+inside_stock_kernels!(
+    counters_advance_all_along,
+    counters_are_those_that_tc_and_ip_show,
+    tins_are_called_what_tc_calls_them,
+    what_deserves_a_look_is_noted,
+    what_is_lost_and_what_is_bypassed_is_told,
+);

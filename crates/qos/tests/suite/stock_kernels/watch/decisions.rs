@@ -1,0 +1,331 @@
+//! The decisions alone, over a device that is not even there.
+
+use std::time::Duration;
+
+use hosttune_qos::watch::{Action, Event, Pace, Standing, StoodBack, Watch};
+use proptest::prelude::*;
+
+use crate::cases;
+
+/// What happens to the device, or is about to.
+#[derive(Debug, Clone, Copy)]
+enum Happens {
+    /// Another one comes in its place.
+    Replaced,
+    Pulled,
+    /// What is ours is taken away.
+    TakenAway,
+    /// Somebody sets his own in its place.
+    Theirs,
+    /// Somebody takes his own away.
+    TheirsGone,
+    /// Something that is no concern of anybody's.
+    Nothing,
+    /// The next apply fails.
+    Fails,
+    /// It can or cannot be shaped from now on.
+    Applicable(bool),
+    /// Somebody applies by hand.
+    ByHand,
+    Reverted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    Default,
+    Ours,
+    Theirs,
+}
+
+#[derive(Debug)]
+struct Device {
+    link: Option<u32>,
+    next: u32,
+    stands: Stands,
+    reverted: bool,
+    applicable: bool,
+    fails: bool,
+    /// Whether anybody but us has done anything to this very link.
+    touched: bool,
+}
+
+impl Device {
+    fn happens(&mut self, what: Happens) {
+        let there = self.link.is_some();
+        match what {
+            Happens::Replaced => {
+                self.link = Some(self.next);
+                self.next += 1;
+                self.stands = Stands::Default;
+                self.touched = false;
+            }
+            Happens::Pulled => self.link = None,
+            Happens::TakenAway if there => {
+                self.stands = Stands::Default;
+                self.touched = true;
+            }
+            Happens::Theirs if there => {
+                self.stands = Stands::Theirs;
+                self.touched = true;
+            }
+            Happens::TheirsGone if self.stands == Stands::Theirs => self.stands = Stands::Default,
+            Happens::Reverted if self.stands == Stands::Ours && there => {
+                self.stands = Stands::Default;
+                self.reverted = true;
+                self.touched = true;
+            }
+            Happens::ByHand if there => {
+                self.stands = Stands::Ours;
+                self.reverted = false;
+            }
+            Happens::Fails => self.fails = true,
+            Happens::Applicable(applicable) => self.applicable = applicable,
+            _ => {}
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        match (self.link, self.stands) {
+            (None, _) => Standing::NoDevice,
+            _ if !self.applicable => Standing::NotApplicable("it cannot be".to_owned()),
+            (_, Stands::Ours) => Standing::AsWanted,
+            (_, Stands::Theirs) => Standing::Theirs("theirs".to_owned()),
+            (_, Stands::Default) if self.reverted => Standing::Reverted,
+            (_, Stands::Default) => Standing::Lacking,
+        }
+    }
+}
+
+/// One who watches, and what was seen of it.
+struct Run {
+    watch: Watch,
+    device: Device,
+    now: Duration,
+    pace: Pace,
+    looks: usize,
+    applied: Vec<(u32, Duration)>,
+    said: Vec<(Option<u32>, StoodBack)>,
+}
+
+impl Run {
+    fn new(link: Option<u32>) -> Self {
+        let pace = Pace::default();
+        Self {
+            watch: Watch::new(pace, None),
+            device: Device {
+                link,
+                next: 2,
+                stands: Stands::Default,
+                reverted: false,
+                applicable: true,
+                fails: false,
+                touched: false,
+            },
+            now: Duration::ZERO,
+            pace,
+            looks: 0,
+            applied: Vec::new(),
+            said: Vec::new(),
+        }
+    }
+
+    /// Until nothing is to be done before `until`, or ever where that is `None`.
+    fn go(&mut self, until: Option<Duration>) {
+        self.go_on(Event::Nothing, until);
+    }
+
+    fn go_on(&mut self, mut event: Event, until: Option<Duration>) {
+        for _ in 0..10_000 {
+            event = match self.watch.on(event, self.now) {
+                Action::Wait(Some(next)) if until.is_none_or(|until| next < until) => {
+                    assert!(next > self.now, "it waits for what has passed");
+                    self.now = next;
+                    Event::Nothing
+                }
+                Action::Wait(_) => {
+                    self.now = until.unwrap_or(self.now);
+                    return;
+                }
+                Action::Look => {
+                    self.looks += 1;
+                    Event::Looked(self.device.link, self.device.standing())
+                }
+                Action::Apply => self.apply(),
+                Action::StandBack(because) => {
+                    self.said.push((self.device.link, because));
+                    Event::Nothing
+                }
+            };
+        }
+        panic!("it comes to no rest");
+    }
+
+    fn apply(&mut self) -> Event {
+        let link = self.device.link.unwrap();
+        assert_ne!(self.device.stands, Stands::Ours, "nothing has changed");
+        assert!(self.device.applicable);
+        assert!(
+            self.device.stands != Stands::Theirs || !self.watch.has_stood(),
+            "against theirs"
+        );
+        self.applied.push((link, self.now));
+        let of_link = self.applied.iter().filter(|(of, _)| *of == link);
+        let lately = of_link.filter(|(_, at)| *at + self.pace.within > self.now);
+        assert!(lately.count() <= self.pace.times, "{:?}", self.applied);
+        if std::mem::take(&mut self.device.fails) {
+            return Event::Failed;
+        }
+        self.device.stands = Stands::Ours;
+        self.device.reverted = false;
+        Event::Applied
+    }
+
+    fn happens(&mut self, after: Duration, what: Happens) {
+        let at = self.now + after;
+        self.go(Some(at));
+        self.device.happens(what);
+        if !matches!(what, Happens::Fails) {
+            self.go_on(Event::Changed, Some(self.now));
+        }
+    }
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    prop_oneof![
+        3 => Just(Happens::Replaced),
+        1 => Just(Happens::Pulled),
+        4 => Just(Happens::TakenAway),
+        3 => Just(Happens::Theirs),
+        2 => Just(Happens::TheirsGone),
+        4 => Just(Happens::Nothing),
+        2 => Just(Happens::Fails),
+        1 => any::<bool>().prop_map(Happens::Applicable),
+        1 => Just(Happens::ByHand),
+        1 => Just(Happens::Reverted),
+    ]
+}
+
+proptest! {
+    #![proptest_config(cases(4_000))]
+
+    /// Never more often than the limit, never while nothing has changed, never against theirs (all
+    /// three where it applies); in the end everything is as wanted, or the person was told why not.
+    #[test]
+    fn whatever_happens_it_comes_to_rest_as_wanted_or_with_a_reason(
+        steps in prop::collection::vec((0_u64..700_000, happens()), 0..60),
+        quick in any::<bool>(),
+    ) {
+        let mut run = Run::new(Some(1));
+        for (after, what) in steps {
+            // Days, or a device that flaps.
+            let after = if quick { after / 2000 } else { after };
+            run.happens(Duration::from_millis(after), what);
+        }
+        run.go(None);
+        let device = &run.device;
+        let stood_back = run.watch.stood_back();
+        if device.link.is_none() {
+            prop_assert_eq!(stood_back, None);
+        } else if device.stands == Stands::Ours && device.applicable {
+            prop_assert_eq!(stood_back, None);
+        } else {
+            let told = (device.link, stood_back.unwrap().clone());
+            prop_assert!(run.said.contains(&told), "{told:?}");
+        }
+        // A new one that nobody else has touched is shaped, whatever was before.
+        if device.link.is_some_and(|link| link > 1) && !device.touched && device.applicable {
+            let failing = matches!(stood_back, Some(StoodBack::Failing { .. }));
+            prop_assert!(device.stands == Stands::Ours || failing, "{device:?}");
+        }
+        // Looks cost something too: never more than two for each thing that happened, and for
+        // what it did itself.
+        prop_assert!(run.looks <= 2 * (60 + 1) + run.applied.len(), "{}", run.looks);
+    }
+
+    /// A device that flaps for ever is looked at once in a while, and settles.
+    #[test]
+    fn it_is_looked_at_after_a_while_although_it_goes_on_changing(pause in 1_u64..299) {
+        let mut run = Run::new(Some(1));
+        run.go(None);
+        let looks = run.looks;
+        let flaps = 20_000 / pause;
+        for _ in 0..flaps {
+            run.happens(Duration::from_millis(pause), Happens::Nothing);
+        }
+        let flapped = run.now;
+        run.go(None);
+        let most = usize::try_from(flapped.as_millis() / run.pace.at_most.as_millis()).unwrap() + 2;
+        prop_assert!((2..=most).contains(&(run.looks - looks)), "{} looks", run.looks - looks);
+        prop_assert_eq!(run.applied.len(), 1);
+    }
+}
+
+#[test]
+fn theirs_on_a_link_that_ours_never_stood_on_is_what_an_apply_replaces() {
+    let mut run = Run::new(Some(1));
+    run.device.stands = Stands::Theirs;
+    run.go(None);
+    assert_eq!(run.applied.len(), 1);
+    run.happens(Duration::from_secs(5), Happens::Theirs);
+    run.happens(Duration::from_secs(5), Happens::Nothing);
+    run.happens(Duration::from_secs(5), Happens::TheirsGone);
+    run.go(None);
+    assert_eq!(run.applied.len(), 1);
+    assert_eq!(
+        run.said,
+        [(Some(1), StoodBack::Theirs("theirs".to_owned()))]
+    );
+    run.happens(Duration::from_secs(5), Happens::Replaced);
+    run.go(None);
+    assert_eq!(run.applied.len(), 2);
+    assert_eq!(run.watch.stood_back(), None);
+}
+
+/// A watch that is started anew, by a service manager for one, knows from the journal.
+#[test]
+fn what_an_apply_before_has_left_is_known() {
+    let mut run = Run::new(Some(1));
+    run.watch = Watch::new(run.pace, Some(1));
+    run.device.stands = Stands::Theirs;
+    run.go(None);
+    assert_eq!(run.applied, []);
+    assert_eq!(run.said.len(), 1);
+    let mut run = Run::new(Some(2));
+    run.watch = Watch::new(run.pace, Some(1));
+    run.device.stands = Stands::Theirs;
+    run.go(None);
+    assert_eq!(run.applied.len(), 1);
+}
+
+#[test]
+fn what_cannot_be_is_said_once_and_tried_when_it_can() {
+    let mut run = Run::new(Some(1));
+    run.device.applicable = false;
+    run.go(None);
+    run.happens(Duration::from_secs(1), Happens::Nothing);
+    run.go(None);
+    assert_eq!(run.said.len(), 1);
+    run.happens(Duration::from_secs(1), Happens::Applicable(true));
+    run.go(None);
+    assert_eq!(run.applied.len(), 1);
+    run.happens(Duration::from_secs(1), Happens::Reverted);
+    run.go(None);
+    assert_eq!(run.said[1].1, StoodBack::Reverted);
+    run.happens(Duration::from_secs(1), Happens::ByHand);
+    run.go(None);
+    assert_eq!(run.watch.stood_back(), None);
+}
+
+#[test]
+fn what_fails_is_tried_so_often_and_not_at_once() {
+    let mut run = Run::new(Some(1));
+    for _ in 0..8 {
+        run.device.fails = true;
+        run.go(Some(run.now + Duration::from_secs(2)));
+    }
+    run.go(None);
+    assert_eq!(run.applied.len(), run.pace.times);
+    assert!(matches!(run.said[0].1, StoodBack::Failing { times: 5, .. }));
+    let apart = run.applied.windows(2).map(|two| two[1].1 - two[0].1);
+    assert!(apart.min().unwrap() >= run.pace.retry);
+}

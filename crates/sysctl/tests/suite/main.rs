@@ -1,0 +1,16 @@
+//! Sysctls: the laws over a double of the kernel, the programs that load files, and this kernel.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests look at the host past everything that they test, say what they found, and fail where they cannot go on"
+)]
+
+mod double;
+mod facts;
+mod laws;
+mod loaders;
+mod namespaces;
+mod own_namespace;
+mod real_kernel;

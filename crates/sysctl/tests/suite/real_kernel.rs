@@ -1,0 +1,286 @@
+//! Sets of sysctls on the running kernel: applied, verified and taken back, in a network
+//! namespace of its own, where nothing that anybody else uses is turned.
+
+use std::path::Path;
+use std::process::Command;
+
+use hosttune_core::journal::DirectoryStore;
+use hosttune_core::{Error, Host, LackKind, LinuxHost, Session, State, Tuning};
+use hosttune_sysctl::{SysctlSet, Wanted, catalogue};
+use hosttune_test_machine::inside::test_name;
+use hosttune_test_machine::{Snapshot, Subtree};
+
+use crate::own_namespace;
+
+fn path(key: &str) -> String {
+    format!("/proc/sys/{key}")
+}
+
+fn get(key: &str) -> String {
+    std::fs::read_to_string(path(key))
+        .unwrap()
+        .trim_end()
+        .to_owned()
+}
+
+fn put(key: &str, value: &str) {
+    std::fs::write(path(key), format!("{value}\n")).unwrap();
+}
+
+fn set<const N: usize>(wanted: [(&str, &str); N]) -> SysctlSet {
+    SysctlSet::new(wanted.map(|(key, value)| Wanted::new(key, value)))
+}
+
+/// Every variable of this network: what lies beside is everybody's, and set by others meanwhile.
+fn network() -> Snapshot {
+    let shown = Snapshot::of(&[Subtree::Sysctls]).only("/proc/sys/net");
+    let count = shown.iter().count();
+    assert!(count > 100, "only {count} variables");
+    shown
+}
+
+fn session(state: &Path) -> Session {
+    let host = LinuxHost::live().unwrap();
+    let store = DirectoryStore::new(&host, state.join("run"), state.join("lib")).unwrap();
+    Session::new(Host::new(host), "real", store, "this-boot")
+        .unwrap()
+        .with(hosttune_sysctl::knobs)
+}
+
+/// Applies and verifies in one process's session and reverts in another's, as after a kill.
+fn there_and_back(sets: &[SysctlSet], meanwhile: impl FnOnce()) {
+    let state = tempfile::tempdir().unwrap();
+    let was = network();
+    for set in sets {
+        let mut session = session(state.path());
+        let before = network();
+        set.plan(&session).unwrap();
+        same(&before);
+        let applied = set.apply(&mut session).unwrap();
+        assert!(!applied.turned.is_empty());
+        let report = set.verify(&session).unwrap();
+        for item in &report.items {
+            // Of a key that nobody has described, a tab for a blank is the kernel's doing.
+            let described = item
+                .name
+                .parse()
+                .is_ok_and(|key| catalogue::find(&key).is_some());
+            assert!(
+                item.state == State::Matches || !described && item.state == State::Rounded,
+                "{item}"
+            );
+        }
+        assert!(set.plan(&session).unwrap().is_empty());
+        // Nobody says goodbye after a kill.
+        std::mem::forget(session);
+    }
+    meanwhile();
+    let reverted = session(state.path()).revert().unwrap();
+    assert!(reverted.left.is_empty(), "{:?}", reverted.left);
+    same(&was);
+}
+
+#[track_caller]
+fn same(was: &Snapshot) {
+    was.is_still(&network(), "not as it was");
+}
+
+#[test]
+fn vectors_and_numbers_go_there_and_back() {
+    if !own_namespace::inside() {
+        return;
+    }
+    let sets = [set([
+        ("net.ipv4.tcp_rmem", "5000 88888 0x1000000"),
+        ("net.ipv4.tcp_wmem", "4096 65536 16777216"),
+        ("net.ipv4.tcp_fastopen", "03"),
+        ("net.ipv4.tcp_mtu_probing", "1"),
+        ("net.ipv4.tcp_max_syn_backlog", "8192"),
+        ("net.ipv4.tcp_slow_start_after_idle", "0"),
+    ])];
+    there_and_back(&sets, || {
+        assert_eq!(get("net/ipv4/tcp_rmem"), "5000\t88888\t16777216");
+    });
+}
+
+#[test]
+fn forwarding_goes_back_with_everything_that_it_reset() {
+    if !own_namespace::inside() {
+        return;
+    }
+    put("net/ipv4/conf/eth0.100/forwarding", "1");
+    put("net/ipv4/conf/default/forwarding", "1");
+    put("net/ipv4/conf/all/accept_redirects", "0");
+    put("net/ipv6/conf/eth0/forwarding", "1");
+    there_and_back(
+        &[set([
+            ("net.ipv4.conf.eth0.forwarding", "0"),
+            ("net.ipv4.ip_forward", "1"),
+            ("net.ipv4.conf.all.accept_redirects", "1"),
+            ("net.ipv6.conf.all.forwarding", "1"),
+        ])],
+        || {
+            assert_eq!(get("net/ipv4/conf/all/accept_redirects"), "1");
+            assert_eq!(get("net/ipv4/conf/lo/forwarding"), "1");
+        },
+    );
+    there_and_back(
+        &[
+            set([("net.ipv4.conf.*.forwarding", "1")]),
+            set([
+                ("net.ipv4.ip_forward", "0"),
+                ("net/ipv4/conf/eth0.100/forwarding", "1"),
+            ]),
+        ],
+        || {
+            assert_eq!(get("net/ipv4/conf/eth0/forwarding"), "0");
+            assert_eq!(get("net/ipv4/conf/eth0.100/forwarding"), "1");
+        },
+    );
+}
+
+#[test]
+fn an_interface_with_a_dot_in_its_name_is_reached() {
+    if !own_namespace::inside() {
+        return;
+    }
+    for key in [
+        "net/ipv4/conf/eth0.100/rp_filter",
+        "net.ipv4.conf.eth0/100.rp_filter",
+    ] {
+        there_and_back(&[set([(key, "2")])], || {
+            assert_eq!(get("net/ipv4/conf/eth0.100/rp_filter"), "2");
+            assert_eq!(get("net/ipv4/conf/eth0/rp_filter"), "0");
+        });
+    }
+}
+
+#[test]
+fn what_default_copies_to_the_interfaces_goes_back() {
+    if !own_namespace::inside() {
+        return;
+    }
+    // One that follows `default` no more, beside one that still does.
+    put("net/ipv4/conf/eth0/rp_filter", "1");
+    there_and_back(&[set([("net.ipv4.conf.default.rp_filter", "2")])], || {
+        assert_eq!(get("net/ipv4/conf/eth0/rp_filter"), "1");
+        assert_eq!(get("net/ipv4/conf/eth0.100/rp_filter"), "2");
+    });
+    there_and_back(
+        &[
+            set([("net.ipv4.conf.default.arp_announce", "2")]),
+            set([("net.ipv4.conf.*.arp_announce", "1")]),
+            set([("net.ipv4.conf.default.arp_announce", "0")]),
+        ],
+        || {},
+    );
+    there_and_back(&[set([("net.ipv4.conf.*.accept_redirects", "0")])], || {});
+}
+
+#[test]
+fn what_the_kernel_refuses_leaves_everything_as_it_was() {
+    if !own_namespace::inside() {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let was = network();
+    // In range each, and the wrong way round, which the kernel alone knows.
+    let wanted = set([
+        ("net.ipv4.tcp_rmem", "5000 88888 99999"),
+        ("net.ipv4.ip_local_port_range", "60000 50000"),
+    ]);
+    let error = wanted.apply(&mut session(state.path())).unwrap_err();
+    assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
+    same(&was);
+}
+
+#[test]
+fn what_this_namespace_lacks_is_said() {
+    if !own_namespace::inside() {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let was = network();
+    let wanted = set([
+        ("net.core.rmem_max", "33554432"),
+        ("net.core.netdev_max_backlog", "16384"),
+        ("net.core.default_qdisc", "pfifo"),
+        ("net.ipv4.route.flush", "1"),
+    ]);
+    let plan = wanted.plan(&session(state.path())).unwrap();
+    assert!(plan.is_empty(), "{:?}", plan.steps);
+    let kinds: Vec<Option<LackKind>> = plan
+        .findings
+        .iter()
+        .map(|finding| match &finding.state {
+            State::NotApplicable { lack } => Some(lack.kind),
+            _ => None,
+        })
+        .collect();
+    let elsewhere = Some(LackKind::NotInThisNamespace);
+    assert_eq!(
+        kinds,
+        [elsewhere, elsewhere, elsewhere, Some(LackKind::WriteOnly)]
+    );
+    same(&was);
+}
+
+/// A container sees /proc/sys mounted read-only. What is so already is no failure there.
+#[test]
+fn an_equal_value_in_a_read_only_tree_is_success() {
+    if !own_namespace::inside() {
+        return;
+    }
+    put("net/ipv4/tcp_fastopen", "3");
+    for arguments in [
+        ["--bind", "/proc/sys", "/proc/sys"].as_slice(),
+        &["-o", "remount,bind,ro", "/proc/sys"],
+    ] {
+        let mounted = Command::new("mount").args(arguments).output().unwrap();
+        if !mounted.status.success() {
+            let why = String::from_utf8_lossy(&mounted.stderr);
+            eprintln!("not run: {}: {why}", test_name());
+            return;
+        }
+    }
+    let state = tempfile::tempdir().unwrap();
+    let equal = set([("net.ipv4.tcp_fastopen", "0x3")]);
+    equal
+        .apply(&mut session(state.path()).strict(true))
+        .unwrap();
+    let other = set([("net.ipv4.tcp_fastopen", "1")]);
+    let error = other.apply(&mut session(state.path())).unwrap_err();
+    assert!(
+        error.hint().unwrap().contains("read-only"),
+        "{:?}",
+        error.hint()
+    );
+    assert_eq!(get("net/ipv4/tcp_fastopen"), "3");
+}
+
+/// The kernel shows tabs where people write blanks, and decimal where they write 0x, also for the
+/// keys that the catalogue does not have.
+#[test]
+fn keys_that_nobody_has_described_go_there_and_back() {
+    if !own_namespace::inside() {
+        return;
+    }
+    there_and_back(
+        &[set([("net.ipv4.ping_group_range", "0 2147483647")])],
+        || {},
+    );
+    there_and_back(&[set([("net.ipv4.igmp_max_memberships", "0x10")])], || {
+        assert_eq!(get("net/ipv4/igmp_max_memberships"), "16");
+    });
+}
+
+hosttune_test_machine::inside_every_kernel!(
+    vectors_and_numbers_go_there_and_back,
+    forwarding_goes_back_with_everything_that_it_reset,
+    an_interface_with_a_dot_in_its_name_is_reached,
+    what_default_copies_to_the_interfaces_goes_back,
+    what_the_kernel_refuses_leaves_everything_as_it_was,
+    what_this_namespace_lacks_is_said,
+    an_equal_value_in_a_read_only_tree_is_success,
+    keys_that_nobody_has_described_go_there_and_back,
+);

@@ -1,0 +1,108 @@
+//! Disks that are full or read-only.
+
+use std::process::{Command, Stdio};
+
+use super::tree::{GAMING, Ran, Tree, is_root, not_run};
+
+/// Runs a shell script in a mount namespace of its own, where its mounts are nobody else's.
+/// `None` where this machine does not let us.
+fn with_mounts(test: &str, tree: &Tree, script: &str) -> Option<Ran> {
+    if !is_root() {
+        not_run(test, "it takes root to mount a small file system");
+        return None;
+    }
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c"])
+        .arg(format!("ROOT=\"$1\" GAMING=\"$2\"\n{script}"))
+        .arg("sh")
+        .arg(tree.root())
+        .arg(GAMING)
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::null());
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => {
+            not_run(test, &format!("unshare cannot be started: {error}"));
+            return None;
+        }
+    };
+    let ran = Ran {
+        exit: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    };
+    // 77 is the script's own word for "cannot mount"; 1 is what unshare says for itself.
+    if ran.exit == 77 || ran.err.starts_with("unshare:") {
+        not_run(test, ran.err.trim());
+        return None;
+    }
+    assert!(
+        (0..=4).contains(&ran.exit),
+        "no documented exit code: {ran:?}"
+    );
+    assert!(!ran.err.contains("panicked"), "{ran:?}");
+    Some(ran)
+}
+
+#[test]
+fn a_full_disk_leaves_the_host_as_it_was() {
+    let mut refused = 0;
+    let mut done = 0;
+    for kilobytes in [4, 8, 12, 16, 20, 24, 32, 64, 256] {
+        let tree = Tree::new();
+        let before = tree.snapshot();
+        let script = format!(
+            "mount -t tmpfs -o size={kilobytes}k,mode=755 tmpfs \"$ROOT/run\" || exit 77\n\
+             \"$GAMING\" --root \"$ROOT\" apply --yes"
+        );
+        let Some(ran) = with_mounts("a full disk", &tree, &script) else {
+            return;
+        };
+        if ran.exit == 0 {
+            done += 1;
+            assert_eq!(tree.shows("vm/swappiness"), "100\n");
+        } else {
+            refused += 1;
+            ran.refused(3, "run/hosttune");
+            assert!(ran.err.contains("No space left"), "{ran:?}");
+            assert!(tree.snapshot() == before, "{kilobytes}: {ran:?}");
+        }
+    }
+    assert!(
+        refused > 0 && done > 0,
+        "both cases were met: {refused} and {done}"
+    );
+}
+
+#[test]
+fn a_disk_that_is_full_by_now_does_not_keep_the_host_from_going_back() {
+    let tree = Tree::new();
+    let before = tree.snapshot();
+    let script = "mount -t tmpfs -o size=1m,mode=755 tmpfs \"$ROOT/run\" || exit 77\n\
+         \"$GAMING\" --root \"$ROOT\" apply --yes >&2 || exit 4\n\
+         cat /dev/zero > \"$ROOT/run/ballast\" 2> /dev/null\n\
+         \"$GAMING\" --root \"$ROOT\" revert --yes; CODE=$?\n\
+         test $CODE = 0 && exit 0\n\
+         rm \"$ROOT/run/ballast\"\n\
+         \"$GAMING\" --root \"$ROOT\" revert --yes || exit 4\n\
+         exit $CODE";
+    let Some(ran) = with_mounts("a disk that is full by now", &tree, script) else {
+        return;
+    };
+    assert!([0, 3].contains(&ran.exit), "{ran:?}");
+    assert!(tree.snapshot() == before, "{ran:?}");
+}
+
+#[test]
+fn a_read_only_tree_is_refused_and_named() {
+    let tree = Tree::new();
+    let before = tree.snapshot();
+    let script = "mount --bind \"$ROOT\" \"$ROOT\" && mount -o remount,ro,bind \"$ROOT\" || exit 77\n\
+         \"$GAMING\" --root \"$ROOT\" apply --yes";
+    let Some(ran) = with_mounts("a read-only tree", &tree, script) else {
+        return;
+    };
+    ran.refused(3, "run/hosttune");
+    assert!(tree.snapshot() == before);
+}

@@ -1,0 +1,330 @@
+//! The disks, processors and memory of the hosts, in stock kernels: as wanted, and exactly back,
+//! whenever they were killed.
+
+use std::fmt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use hosttune::blockdev::udev::{Call, OwnRules};
+use hosttune_test_machine::{
+    At, Kills, Snapshot, Subtree, Udev, Udevd, inside_stock_kernels, tell,
+};
+use serde_json::Value;
+
+inside_stock_kernels!(
+    gaming_tunes_disks_processors_and_memory_and_gives_them_back,
+    killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was,
+    killed_before_and_after_any_write_of_revert_then_revert_is_as_it_was,
+    a_disk_that_comes_is_tuned_while_it_is_watched_for,
+    a_disk_that_comes_is_tuned_by_a_rule_of_udevs_that_calls_gaming,
+    stages_are_applied_one_by_one_and_given_back_one_by_one,
+    what_does_not_fit_is_refused_whole,
+);
+
+const GAMING: &str = env!("CARGO_BIN_EXE_gaming");
+const SHOSHIN: &str = env!("CARGO_BIN_EXE_shoshin");
+const APPLY: &[&str] = &[
+    "apply", "--yes", "--only", "blockdev", "--only", "cpu", "--only", "memory",
+];
+const REVERT: &[&str] = &["revert", "--yes"];
+
+fn run(program: &str, arguments: &[&str]) -> Output {
+    let mut program = Command::new(program);
+    program
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn exits(code: i32, program: &str, arguments: &[&str]) -> String {
+    let output = run(program, arguments);
+    let said = [&output.stdout[..], &output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let typed = arguments.join(" ");
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{program} {typed}: {said}"
+    );
+    said
+}
+
+#[track_caller]
+fn document(program: &str, arguments: &[&str]) -> Value {
+    let said = run(program, &[arguments, &["--json"]].concat());
+    serde_json::from_slice(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+}
+
+/// The disk of the test machine that is behind a SATA port, and the port's host.
+fn sata() -> (String, String) {
+    let disk = tell(
+        "for disk in /sys/block/sd*; do case $(readlink $disk) in */ata[0-9]*) basename $disk;; esac; done",
+    );
+    let place = tell(&format!("readlink /sys/block/{disk}"));
+    let host = place.split('/').find(|segment| segment.starts_with("host"));
+    (disk, host.unwrap().to_owned())
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    let text = std::fs::read_to_string(path);
+    text.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .trim()
+        .to_owned()
+}
+
+fn active(disk: &str) -> String {
+    let offered = read(format!("/sys/block/{disk}/queue/scheduler"));
+    offered.split(['[', ']']).nth(1).unwrap().to_owned()
+}
+
+/// The paths of the NVMe namespaces, which have the requests, or the namespaces themselves.
+fn nvme() -> Vec<String> {
+    let all = tell("ls /sys/block | grep ^nvme");
+    let paths: Vec<String> = all
+        .lines()
+        .filter(|name| name.trim_start_matches("nvme").contains('c'))
+        .map(str::to_owned)
+        .collect();
+    if paths.is_empty() {
+        all.lines().map(str::to_owned).collect()
+    } else {
+        paths
+    }
+}
+
+/// Everything that these parts can change, and what it changes along.
+fn there() -> Snapshot {
+    Snapshot::of(&[
+        Subtree::Sysctls,
+        Subtree::BlockDevices,
+        Subtree::Processors,
+        Subtree::Memory,
+        Subtree::Modules,
+    ])
+}
+
+/// Something else than what is wanted, everywhere, on a kernel that has had swap before: 6.1 notes
+/// the first one of a boot for good (`swap_slots_cache` in `cpu/hotplug/states`).
+fn untuned() {
+    exits(0, GAMING, &["apply", "--yes", "--only", "memory"]);
+    exits(0, GAMING, REVERT);
+    let (sata, _) = sata();
+    tell(&format!(
+        "modprobe -a mq-deadline bfq cpufreq_performance cpufreq_powersave 2>/dev/null; \
+         echo none > /sys/block/{sata}/queue/scheduler; \
+         echo 77 > /sys/block/{sata}/queue/nr_requests; \
+         echo always > /sys/kernel/mm/transparent_hugepage/enabled; \
+         for governor in /sys/devices/system/cpu/cpufreq/policy*/scaling_governor; do echo powersave > $governor; done"
+    ));
+    for path in nvme() {
+        tell(&format!("echo bfq > /sys/block/{path}/queue/scheduler"));
+    }
+}
+
+fn is_tuned(when: impl fmt::Display) {
+    assert_eq!(active(&sata().0), "mq-deadline", "{when}");
+    for path in nvme() {
+        assert_eq!(active(&path), "none", "{when}: {path}");
+    }
+    let governors = tell("cat /sys/devices/system/cpu/cpufreq/policy*/scaling_governor");
+    assert!(
+        governors.lines().count() == 2 && governors.lines().all(|one| one == "performance"),
+        "{when}: {governors}"
+    );
+    assert!(
+        read("/sys/kernel/mm/transparent_hugepage/enabled").contains("[madvise]"),
+        "{when}"
+    );
+    assert!(read("/proc/swaps").contains("zram"), "{when}");
+    assert!(read("/sys/block/zram0/comp_algorithm").contains("[zstd]"));
+}
+
+fn gaming_tunes_disks_processors_and_memory_and_gives_them_back() {
+    untuned();
+    let before = there();
+    let swaps = read("/proc/swaps");
+    exits(0, GAMING, &["plan"]);
+    before.is_still(&there(), "planned");
+    exits(0, GAMING, APPLY);
+    is_tuned("applied");
+    exits(0, GAMING, &[&["verify"], &APPLY[2..]].concat());
+    // Nothing is written where nothing changes.
+    let tuned = there();
+    let again = document(GAMING, APPLY);
+    assert_eq!(again["outcome"], "nothing-to-do", "{again:#}");
+    tuned.is_still(&there(), "applied again");
+    exits(0, GAMING, REVERT);
+    before.is_still(&there(), "given back");
+    assert_eq!(read("/proc/swaps"), swaps);
+    assert!(!Path::new("/run/hosttune/gaming.journal").exists());
+}
+
+fn killed(arguments: &[&str], first: impl Fn()) {
+    untuned();
+    let before = there();
+    let gaming = Kills {
+        program: GAMING,
+        arguments,
+        at: At::EveryWrite,
+        believable: 20,
+    };
+    let kills = gaming.each(
+        || {
+            let _ = std::fs::remove_dir_all("/run/hosttune");
+            first();
+        },
+        |when| {
+            exits(0, GAMING, REVERT);
+            before.is_still(&there(), when);
+        },
+    );
+    println!("gaming {arguments:?}: killed {kills} times");
+}
+
+fn killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was() {
+    killed(APPLY, || {});
+}
+
+fn killed_before_and_after_any_write_of_revert_then_revert_is_as_it_was() {
+    killed(REVERT, || drop(exits(0, GAMING, APPLY)));
+}
+
+#[track_caller]
+fn soon(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        let waited = begun.elapsed();
+        assert!(waited < Duration::from_secs(30), "not within 30 s: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn a_disk_that_comes_is_tuned_while_it_is_watched_for() {
+    tell("modprobe -a mq-deadline bfq");
+    let (disk, host) = sata();
+    let output = std::fs::File::create("/tmp/watched").unwrap();
+    let mut watch = Command::new(GAMING)
+        .args(["watch", "--yes", "--json", "--only", "blockdev"])
+        .stdin(Stdio::null())
+        .stdout(output)
+        .spawn()
+        .unwrap();
+    let said = |disk: &str| -> Vec<String> {
+        let text = std::fs::read_to_string("/tmp/watched").unwrap();
+        let lines = text.lines().map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line
+        });
+        lines
+            .filter(|line| line["device"] == disk)
+            .map(|line| line["event"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    soon("the disk that is there is looked at", || {
+        !said(&disk).is_empty()
+    });
+    assert_eq!(active(&disk), "mq-deadline");
+    for _ in 0..3 {
+        let count = said(&disk).len();
+        come_again(&disk, &host);
+        soon("the disk that came is looked at", || {
+            said(&disk).len() > count
+        });
+        assert_eq!(active(&disk), "mq-deadline", "{:?}", said(&disk));
+    }
+    // What an administrator sets by hand stays, whatever is told of the disk.
+    tell(&format!(
+        "echo none > /sys/block/{disk}/queue/scheduler; echo change > /sys/block/{disk}/uevent"
+    ));
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(active(&disk), "none");
+    assert!(watch.try_wait().unwrap().is_none(), "it still watches");
+    let process = nix::unistd::Pid::from_raw(watch.id().try_into().unwrap());
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(watch.wait().unwrap().code(), Some(0));
+    println!("{disk}: {:?}", said(&disk));
+    // Which is what it was when it came.
+    exits(0, GAMING, REVERT);
+    assert_eq!(active(&disk), "none");
+    assert!(!Path::new("/run/hosttune/gaming.journal").exists());
+}
+
+/// Takes the disk away and has it found again, with another scheduler than the one that is wanted from
+/// the moment it is there.
+fn come_again(disk: &str, host: &str) {
+    tell(&format!(
+        "echo 1 > /sys/block/{disk}/device/delete; \
+         while ! echo none > /sys/block/{disk}/queue/scheduler; do :; done 2>/dev/null & \
+         echo '- - -' > /sys/class/scsi_host/{host}/scan; wait"
+    ));
+}
+
+fn a_disk_that_comes_is_tuned_by_a_rule_of_udevs_that_calls_gaming() {
+    tell("modprobe -a mq-deadline bfq");
+    let (disk, host) = sata();
+    for udev in Udev::ALL {
+        let udevd = Udevd::start(udev);
+        let own = OwnRules::new("gaming").call(Call::apply(GAMING));
+        let path = format!("/run/udev/rules.d/{}", own.file_name().unwrap());
+        std::fs::write(path, own.to_text().unwrap()).unwrap();
+        udevd.reload();
+        // All at once, of which one has to be set.
+        tell(&format!("echo none > /sys/block/{disk}/queue/scheduler"));
+        udevd.admin("trigger --action=add --subsystem-match=block");
+        udevd.admin("settle --timeout=120");
+        assert_eq!(active(&disk), "mq-deadline", "{}", udevd.log());
+        come_again(&disk, &host);
+        soon("udev's rule has tuned the disk", || {
+            active(&disk) == "mq-deadline"
+        });
+        udevd.admin("settle --timeout=120");
+        let log = udevd.log();
+        assert!(!log.contains("failed with exit code"), "{log}");
+        exits(0, GAMING, REVERT);
+    }
+}
+
+fn stages_are_applied_one_by_one_and_given_back_one_by_one() {
+    untuned();
+    let before = there();
+    exits(0, SHOSHIN, &["apply", "--yes", "--stage", "1"]);
+    assert_eq!(read("/proc/sys/fs/inotify/max_user_instances"), "1024");
+    assert_eq!(active(&sata().0), "none", "that is of the second stage");
+    let first = there();
+    exits(0, SHOSHIN, &["apply", "--yes", "--stage", "2"]);
+    assert_eq!(active(&sata().0), "mq-deadline");
+    exits(0, SHOSHIN, &["verify", "--stage", "2"]);
+    exits(0, SHOSHIN, &["revert", "--yes", "--only", "stage-2"]);
+    first.is_still(&there(), "the second stage was given back");
+    exits(0, SHOSHIN, &["verify", "--stage", "1"]);
+    exits(0, SHOSHIN, REVERT);
+    before.is_still(&there(), "all was given back");
+}
+
+fn what_does_not_fit_is_refused_whole() {
+    untuned();
+    let before = there();
+    // The machine has one GiB, and 12 are wanted of swap in memory.
+    let said = exits(3, SHOSHIN, &["apply", "--yes"]);
+    assert!(
+        said.contains("too large for") && said.contains("try:"),
+        "{said}"
+    );
+    before.is_still(&there(), "refused");
+    let said = exits(2, SHOSHIN, &["plan", "--stage", "4"]);
+    assert!(said.contains("the stages are 1 to 3"), "{said}");
+    let (disk, _) = sata();
+    let partition = format!("/dev/{disk}1");
+    let only = ["--only", "blockdev", "--device"];
+    let said = exits(
+        3,
+        GAMING,
+        &[&["apply", "--yes"], &only[..], &[&*partition]].concat(),
+    );
+    assert!(said.contains("no block device"), "{said}");
+    before.is_still(&there(), "refused");
+}

@@ -1,0 +1,17 @@
+//! The host binaries from outside: on captured trees, on this kernel, and on stock kernels.
+//!
+//! Where time is measured is a test program of its own, `measure`.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests look at the host past everything that they test, say what they found, and fail where they cannot go on"
+)]
+
+mod command_line;
+mod hosts;
+mod power_cut;
+mod real_kernel;
+mod shaping;

@@ -1,0 +1,555 @@
+//! The `gaming` binary on the running kernel: what it turns, and that all of it is put back, also
+//! where it is killed in the middle.
+//!
+//! These tests are root's and set the machine's own sysctls. Everything else they have to
+//! themselves: `/run`, `/var/lib` and `/etc/sysctl.d` are private to each, so a journal that the
+//! machine has is neither read nor written. One test runs at a time, whatever is not as it was
+//! afterwards is put back, and having had to do that fails the test. Only killing the test itself
+//! with a signal leaves the machine tuned.
+//!
+//! Where something cannot be had (root, namespaces, tracing) a test says so in one line that
+//! begins with `not run:`, and passes.
+
+mod machine;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use hosttune_test_machine::inside::test_name;
+use hosttune_test_machine::{
+    At, Kills, Snapshot, Subtree, Traced, inside_every_kernel, inside_stock_kernels,
+};
+
+use machine::{
+    A_WHILE, GAMING, JOURNALS, Machine, Network, PERSISTED, ReadOnly, SYSCTLS_ONLY, alone, exits,
+    json, listing, modules, names, never_seen, path_of,
+};
+
+// The rest is proven on the kernel that runs here, where a stop costs a hundredth of what it costs
+// under emulation.
+inside_every_kernel!(
+    apply_verify_revert_leaves_every_sysctl_as_it_was,
+    killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was,
+    modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it,
+    without_the_modules_it_is_said_before_anything_is_turned,
+);
+
+inside_stock_kernels!(
+    killed_before_and_after_any_write_of_revert_then_revert_is_as_it_was,
+    killed_before_and_after_any_write_of_a_persisting_apply_then_revert_leaves_no_file_behind,
+    persisted_then_reverted_leaves_no_file_behind,
+    what_a_stranger_set_since_is_left_until_it_is_forced,
+    ten_applies_at_once_are_one_apply,
+    where_sysctls_cannot_be_written_nothing_is_changed,
+    in_another_network_namespace_what_is_there_is_turned_and_put_back,
+);
+
+const APPLY: &[&str] = &["apply", "--yes", "--only", SYSCTLS_ONLY];
+const REVERT: &[&str] = &["revert", "--yes"];
+const PERSIST: &[&str] = &["apply", "--yes", "--persist", "--only", SYSCTLS_ONLY];
+
+/// Fewer stops than this, and it was not the program that was traced: reading and writing one value
+/// alone are four.
+const STOPS: usize = 100;
+
+/// The same of stops at what changes something: the keys alone are that many.
+const WRITES: usize = 20;
+
+/// What the kills of one program came upon.
+struct Found {
+    /// How many keys an apply turns.
+    turned: usize,
+    /// How many were found turned, after any kill.
+    changed: BTreeSet<usize>,
+    /// What was found in the directory that `--persist` writes to: names, modes and sizes.
+    persisted: BTreeSet<Vec<(PathBuf, u32, usize)>>,
+}
+
+impl Found {
+    /// Fails where the kills missed a moment between two keys.
+    #[track_caller]
+    fn every_number_of_keys(&self) {
+        assert_eq!(
+            self.changed,
+            (0..=self.turned).collect(),
+            "not every number of turned keys was seen after a kill"
+        );
+    }
+}
+
+/// Kills the program with these arguments at each of its stops; after each kill, and after the runs
+/// that come to their end, a revert leaves every key and every file as it was.
+///
+/// `first` is done before each run, on a machine that has never seen the program. `then` is done
+/// after each, ahead of the revert; it is told how many keys an apply turns, and which run it was.
+///
+/// Nothing where it cannot be run, which a line says.
+fn killed(
+    test: &str,
+    arguments: &[&str],
+    at: At,
+    first: impl Fn() + Sync,
+    then: impl Fn(&Machine, usize, &str) + Sync,
+) -> Option<Found> {
+    let mut outcome = None;
+    alone(test, Network::Machines, |machine| {
+        if let Err(reason) = Traced::available() {
+            println!("not run: {test}: {reason}");
+            return;
+        }
+        let believable = match at {
+            At::EveryStop => STOPS,
+            At::EveryWrite => WRITES,
+        };
+        let mut found = Found {
+            turned: turned_by_apply(),
+            changed: BTreeSet::new(),
+            persisted: BTreeSet::new(),
+        };
+        with_a_file_of_somebody_elses();
+        let before = listing(PERSISTED);
+        let gaming = Kills {
+            program: GAMING,
+            arguments,
+            at,
+            believable,
+        };
+        let kills = gaming.each(
+            || {
+                never_seen();
+                first();
+            },
+            |when| {
+                found.changed.insert(machine.changed());
+                let files = listing(PERSISTED).into_iter();
+                found.persisted.insert(
+                    files
+                        .map(|(path, (mode, .., bytes))| (path, mode, bytes.len()))
+                        .collect(),
+                );
+                then(machine, found.turned, when);
+                exits(0, REVERT, when);
+                assert_eq!(listing(PERSISTED), before, "{when}");
+                machine.is_as_it_was(when);
+            },
+        );
+        assert!(kills > believable, "killed only {kills} times");
+        machine.is_wholly_as_it_was("after all kills");
+        println!("{test}: killed {kills} times");
+        outcome = Some(found);
+    });
+    outcome
+}
+
+/// How many keys an apply turns on this kernel; they are turned and put back.
+fn turned_by_apply() -> usize {
+    let applied = json(&exits(0, &["apply", "--yes", "--json"], "a first apply"));
+    let turned = names(&applied["turned"], "knob").len();
+    assert!(
+        turned >= 5,
+        "this kernel has so little to turn: {applied:#}"
+    );
+    exits(0, REVERT, "after a first apply");
+    turned
+}
+
+#[test]
+fn apply_verify_revert_leaves_every_sysctl_as_it_was() {
+    let test = &test_name();
+    alone(test, Network::Machines, |machine| {
+        std::thread::sleep(A_WHILE);
+        let later = Snapshot::of_everything();
+        machine.before.is_still(
+            &later,
+            "a second later, and nothing was done: it changes by itself",
+        );
+
+        let plan = json(&exits(0, &["plan", "--json"], "nothing was done yet"));
+        exits(0, &["plan"], "nothing was done yet");
+        machine.is_wholly_as_it_was("after a plan");
+        for directory in JOURNALS {
+            assert!(!Path::new(directory).exists(), "a plan made {directory}");
+        }
+
+        let applied = json(&exits(0, &["apply", "--yes", "--json"], "first"));
+        let turned = names(&applied["turned"], "knob");
+        let steps = names(&plan["steps"], "knob");
+        assert!(!turned.is_empty() && turned.iter().all(|knob| steps.contains(knob)));
+        assert_eq!(machine.changed(), turned.len(), "{turned:?}");
+        exits(0, &["verify"], "applied");
+        exits(0, &["plan", "--exit-code"], "applied");
+        let journal = listing(JOURNALS[0]);
+        assert!(journal.keys().any(|path| path.ends_with("gaming.journal")));
+        let tuned = Snapshot::of_everything();
+
+        exits(0, APPLY, "second");
+        tuned.is_still(&Snapshot::of_everything(), "applied a second time");
+        let without_lock = |mut files: std::collections::BTreeMap<_, _>| {
+            // It says which process had it last.
+            files.retain(|path: &PathBuf, _| !path.ends_with("lock"));
+            files
+        };
+        assert_eq!(
+            without_lock(listing(JOURNALS[0])),
+            without_lock(journal),
+            "the second apply wrote into the journal"
+        );
+
+        exits(0, REVERT, "applied twice");
+        machine.is_wholly_as_it_was("after the revert");
+        exits(0, REVERT, "nothing to put back");
+        machine.is_wholly_as_it_was("after a second revert");
+    });
+}
+
+#[test]
+fn killed_at_any_system_call_of_apply_then_revert_is_as_it_was() {
+    let test = &test_name();
+    if let Some(found) = killed(test, APPLY, At::EveryStop, || {}, |_, _, _| {}) {
+        found.every_number_of_keys();
+    }
+}
+
+/// Where a stop costs much the program is killed at those calls alone that change something: which
+/// those are is right as long as every number of turned keys is found here as well.
+#[test]
+fn killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was() {
+    let test = &test_name();
+    if let Some(found) = killed(test, APPLY, At::EveryWrite, || {}, |_, _, _| {}) {
+        found.every_number_of_keys();
+    }
+}
+
+#[test]
+fn killed_at_any_system_call_of_revert_then_revert_is_as_it_was() {
+    let test = &test_name();
+    killed_in_revert(test, At::EveryStop);
+}
+
+fn killed_before_and_after_any_write_of_revert_then_revert_is_as_it_was() {
+    let test = &test_name();
+    killed_in_revert(test, At::EveryWrite);
+}
+
+fn killed_in_revert(test: &str, at: At) {
+    let applied = || {
+        exits(0, APPLY, "to be reverted");
+    };
+    if let Some(found) = killed(test, REVERT, at, applied, |_, _, _| {}) {
+        found.every_number_of_keys();
+    }
+}
+
+#[test]
+fn killed_in_apply_then_applied_again_then_reverted_is_as_it_was() {
+    let test = &test_name();
+    let again = |machine: &Machine, turned: usize, when: &str| {
+        exits(0, APPLY, when);
+        assert_eq!(machine.changed(), turned, "{when}, applied again");
+        exits(0, &["verify"], when);
+    };
+    killed(test, APPLY, At::EveryStop, || {}, again);
+}
+
+/// A file of somebody else's in the private `/etc/sysctl.d`, with a mode that nothing would give
+/// it by chance.
+fn with_a_file_of_somebody_elses() {
+    use std::os::unix::fs::PermissionsExt;
+    let path = Path::new(PERSISTED).join("10-somebody.conf");
+    std::fs::write(&path, "# theirs\nvm.swappiness = 30\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o604)).unwrap();
+}
+
+#[test]
+fn persisted_then_reverted_leaves_no_file_behind() {
+    let test = &test_name();
+    alone(test, Network::Machines, |machine| {
+        with_a_file_of_somebody_elses();
+        let before = listing(PERSISTED);
+        exits(0, PERSIST, "first");
+        let persisted = listing(PERSISTED);
+        assert_eq!(persisted.len(), before.len() + 1, "{:?}", persisted.keys());
+        exits(0, &["verify", "--persist"], "persisted");
+        exits(0, PERSIST, "second");
+        assert_eq!(listing(PERSISTED), persisted, "persisted a second time");
+        exits(0, REVERT, "persisted");
+        assert_eq!(listing(PERSISTED), before, "after the revert");
+        machine.is_wholly_as_it_was("after the revert");
+    });
+}
+
+#[test]
+fn killed_at_any_system_call_of_a_persisting_apply_then_revert_leaves_no_file_behind() {
+    let test = &test_name();
+    // Absent, made, filled, made readable, and in its place.
+    killed_in_persisting_apply(test, At::EveryStop, 5);
+}
+
+fn killed_before_and_after_any_write_of_a_persisting_apply_then_revert_leaves_no_file_behind() {
+    let test = &test_name();
+    // Made but not filled is not seen: nothing is written between the two.
+    killed_in_persisting_apply(test, At::EveryWrite, 4);
+}
+
+/// Of the states of the folder, at least so many different ones are met.
+fn killed_in_persisting_apply(test: &str, at: At, states: usize) {
+    if let Some(found) = killed(test, PERSIST, at, || {}, |_, _, _| {}) {
+        assert!(found.persisted.len() >= states, "{:#?}", found.persisted);
+    }
+}
+
+#[test]
+fn killed_at_any_system_call_of_reverting_a_persisting_apply_then_revert_leaves_no_file_behind() {
+    let test = &test_name();
+    let persisted = || {
+        exits(0, PERSIST, "to be reverted");
+    };
+    killed(test, REVERT, At::EveryStop, persisted, |_, _, _| {});
+}
+
+#[test]
+fn what_a_stranger_set_since_is_left_until_it_is_forced() {
+    let test = &test_name();
+    alone(test, Network::Machines, |machine| {
+        let swappiness = path_of("vm.swappiness");
+        let value = || {
+            std::fs::read_to_string(&swappiness)
+                .unwrap()
+                .trim()
+                .to_owned()
+        };
+        let original = value();
+        exits(0, APPLY, "first");
+        let ours = value();
+        let theirs = ["37", "38", "39"]
+            .into_iter()
+            .find(|theirs| *theirs != original && *theirs != ours)
+            .unwrap();
+        std::fs::write(&swappiness, theirs).unwrap();
+
+        let reverted = json(&exits(
+            1,
+            &["revert", "--yes", "--json"],
+            "a stranger came by",
+        ));
+        assert_eq!(value(), theirs);
+        let left = reverted["left"].as_array().unwrap();
+        assert_eq!(left.len(), 1, "{reverted:#}");
+        for (field, wanted) in [
+            ("knob", "vm.swappiness"),
+            ("ours", &ours),
+            ("original", &original),
+            ("seen", theirs),
+        ] {
+            assert_eq!(left[0][field], wanted, "{field} in {reverted:#}");
+        }
+        assert_eq!(machine.changed(), 1, "all other keys are back");
+
+        exits(1, REVERT, "the stranger's value is still there");
+        assert_eq!(value(), theirs);
+        exits(0, &["revert", "--yes", "--force"], "forced");
+        machine.is_wholly_as_it_was("after the forced revert");
+    });
+}
+
+#[test]
+fn ten_applies_at_once_are_one_apply() {
+    let test = &test_name();
+    alone(test, Network::Machines, |machine| {
+        let turned = turned_by_apply();
+        let mut refused = 0;
+        for round in 0..20 {
+            never_seen();
+            let children: Vec<_> = (0..10)
+                .map(|_| {
+                    Command::new(GAMING)
+                        .args(APPLY)
+                        .stdin(Stdio::null())
+                        .stdout(Stdio::null())
+                        .stderr(Stdio::piped())
+                        .spawn()
+                        .unwrap()
+                })
+                .collect();
+            let mut done = 0;
+            for child in children {
+                let output = child.wait_with_output().unwrap();
+                let said = String::from_utf8_lossy(&output.stderr);
+                match output.status.code() {
+                    Some(0) => done += 1,
+                    Some(3) if said.contains("another process") => refused += 1,
+                    other => panic!("round {round}: {other:?}: {said}"),
+                }
+            }
+            assert!(done > 0, "round {round}: nobody applied anything");
+            assert_eq!(machine.changed(), turned, "round {round}");
+            exits(0, &["verify"], format!("round {round}"));
+            exits(0, REVERT, format!("round {round}"));
+            machine.is_as_it_was(format!("round {round}"));
+        }
+        assert!(refused > 0, "no two of them ever ran at the same time");
+        machine.is_wholly_as_it_was("after all rounds");
+    });
+}
+
+#[test]
+fn where_sysctls_cannot_be_written_nothing_is_changed() {
+    let test = &test_name();
+    alone(test, Network::Machines, |machine| {
+        {
+            let _read_only = ReadOnly::mounted();
+            exits(0, &["plan"], "read-only");
+            let refused = json(&exits(3, &["apply", "--yes", "--json"], "read-only"));
+            let text = refused["error"].to_string();
+            assert!(text.contains("Read-only file system"), "{refused:#}");
+            let plan = json(&exits(0, &["plan", "--json"], "read-only"));
+            let steps = names(&plan["steps"], "knob");
+            assert!(
+                steps.iter().any(|knob| text.contains(knob.as_str())),
+                "which key was it? {refused:#}"
+            );
+            machine.is_wholly_as_it_was("after an apply that was refused");
+        }
+        exits(0, APPLY, "writable again");
+        let tuned = Snapshot::of_everything();
+        {
+            let _read_only = ReadOnly::mounted();
+            exits(0, APPLY, "read-only, and everything as wanted already");
+            // Nobody is told that it is put back where it is not.
+            exits(4, REVERT, "read-only");
+            tuned.is_still(
+                &Snapshot::of_everything(),
+                "after a revert that was refused",
+            );
+        }
+        exits(0, REVERT, "writable again");
+        machine.is_wholly_as_it_was("after the revert");
+    });
+}
+
+#[test]
+fn in_another_network_namespace_what_is_there_is_turned_and_put_back() {
+    let test = &test_name();
+    alone(test, Network::New, |machine| {
+        let plan = json(&exits(0, &["plan", "--json"], "in a new network namespace"));
+        let not_applicable = names(&plan["not_applicable"], "knob");
+        // One that is absent there on every kernel, or shown read-only on newer ones.
+        assert!(
+            not_applicable.contains(&"net.core.rmem_max".to_owned()),
+            "{plan:#}"
+        );
+        for item in plan["not_applicable"].as_array().unwrap() {
+            let why = item["why"].as_str().unwrap();
+            assert!(why.contains("network namespace"), "{item:#}");
+        }
+        let applied = json(&exits(
+            0,
+            &["apply", "--yes", "--json"],
+            "in a new network namespace",
+        ));
+        let turned = names(&applied["turned"], "knob");
+        assert!(
+            turned.contains(&"net.ipv4.tcp_mtu_probing".to_owned()),
+            "{turned:?}"
+        );
+        assert_eq!(machine.changed(), turned.len(), "{turned:?}");
+        exits(0, &["verify"], "in a new network namespace");
+        exits(0, REVERT, "in a new network namespace");
+        machine.is_wholly_as_it_was("after the revert");
+    });
+}
+
+/// What a plan says of this key: whether it is a step, does not apply here, or is neither.
+fn planned(plan: &serde_json::Value, key: &str) -> (bool, Option<String>) {
+    let step = names(&plan["steps"], "knob").iter().any(|knob| knob == key);
+    let lacking = plan["not_applicable"].as_array().unwrap();
+    let lack = lacking.iter().find(|item| item["knob"] == key);
+    (
+        step,
+        lack.map(|item| item["why"].as_str().unwrap().to_owned()),
+    )
+}
+
+const CONGESTION_CONTROL: &str = "net.ipv4.tcp_congestion_control";
+const DEFAULT_QDISC: &str = "net.core.default_qdisc";
+
+/// A stock kernel has neither `bbr` nor `fq` until somebody names them.
+fn modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it() {
+    let test = &test_name();
+    alone(test, Network::Machines, |machine| {
+        modules(false);
+        let before = Snapshot::of_everything();
+        let plan = json(&exits(0, &["plan", "--json"], "not loaded"));
+        for key in [CONGESTION_CONTROL, DEFAULT_QDISC] {
+            assert_eq!(planned(&plan, key), (true, None), "{key} in {plan:#}");
+        }
+        before.is_still(&Snapshot::of_everything(), "a plan loads nothing");
+
+        exits(0, APPLY, "not loaded");
+        exits(0, &["verify"], "applied");
+        let value = |key: &str| std::fs::read_to_string(path_of(key)).unwrap();
+        assert_eq!(value(CONGESTION_CONTROL), "bbr\n");
+        assert_eq!(value(DEFAULT_QDISC), "fq\n");
+
+        exits(0, REVERT, "applied");
+        // Whether anything uses them by now only the kernel knows, so they stay as they came.
+        let stays = before.differs(&Snapshot::of_everything());
+        assert_eq!(
+            stays.len(),
+            3,
+            "two modules, and the one name among those that are offered: {stays:#?}"
+        );
+        before
+            .clone()
+            .except(&[
+                ("module tcp_bbr", "loaded by naming bbr"),
+                ("module sch_fq", "loaded by naming fq"),
+                (
+                    "/proc/sys/net/ipv4/tcp_available_congestion_control",
+                    "lists what is loaded",
+                ),
+            ])
+            .is_still(&Snapshot::of_everything(), "after the revert");
+        // Nothing holds them.
+        modules(false);
+        before.is_still(&Snapshot::of_everything(), "unloaded again");
+
+        modules(true);
+        machine.is_wholly_as_it_was("loaded as at the beginning");
+    });
+}
+
+/// As on a kernel that was built without them, or an image that was made without them.
+fn without_the_modules_it_is_said_before_anything_is_turned() {
+    let test = &test_name();
+    alone(test, Network::Machines, |machine| {
+        modules(false);
+        let hidden = machine::without_modules();
+        let before = Snapshot::of(&[Subtree::Sysctls, Subtree::Modules]);
+        let plan = json(&exits(0, &["plan", "--json"], "no modules"));
+        for key in [CONGESTION_CONTROL, DEFAULT_QDISC] {
+            let (step, lack) = planned(&plan, key);
+            assert!(!step, "{key} in {plan:#}");
+            let lack = lack.unwrap_or_else(|| panic!("{key} in {plan:#}"));
+            assert!(lack.contains("module"), "{lack}");
+        }
+        // Nothing was turned for the sake of what does not apply.
+        exits(3, &["apply", "--yes", "--strict"], "strict");
+        before.is_still(
+            &Snapshot::of(&[Subtree::Sysctls, Subtree::Modules]),
+            "after an apply that was refused",
+        );
+        let applied = json(&exits(0, &["apply", "--yes", "--json"], "no modules"));
+        let turned = names(&applied["turned"], "knob");
+        for key in [CONGESTION_CONTROL, DEFAULT_QDISC] {
+            assert!(!turned.contains(&key.to_owned()), "{turned:?}");
+        }
+        assert!(turned.contains(&"vm.swappiness".to_owned()), "{turned:?}");
+        exits(0, &["verify"], "applied");
+        exits(0, REVERT, "applied");
+        drop(hidden);
+        modules(true);
+        machine.is_wholly_as_it_was("after the revert");
+    });
+}

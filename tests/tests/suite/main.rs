@@ -1,0 +1,13 @@
+//! The test machine: what it is made of, how it fails, and what snapshots and kills find.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests look at the host past everything that they test, say what they found, and fail where they cannot go on"
+)]
+
+mod failures;
+mod hardware;
+mod kills;
+mod snapshot;
