@@ -11,7 +11,7 @@ use super::machines;
 use crate::capture::host_at;
 
 fn schema() -> Value {
-    let text = include_str!("../../../../docs/schemas/facts.schema.json");
+    let text = include_str!("../../../../../docs/schemas/facts.schema.json");
     serde_json::from_str(text).unwrap()
 }
 
