@@ -139,7 +139,7 @@ fn a_machine_that_is_powered_off_from_inside_is_told_apart_from_a_panic() {
 
 #[test]
 fn exit_codes_and_both_streams_come_through() {
-    let test = "exit_codes_and_both_streams_come_through";
+    let test = &test_name();
     let mut machine = borrow(Kernel::Linux6_12, test);
     for (script, code) in [("exit 0", 0), ("exit 42", 42), ("kill -9 $$", 137)] {
         assert_eq!(machine.run(&["sh", "-c", script]).unwrap().code, code);
@@ -333,10 +333,7 @@ fn no_machine_outlives_the_program_that_started_it() {
 /// Runs this program's own test `here_is_inside` for Linux 6.12 in a machine with Linux 6.1.
 #[test]
 fn a_test_in_a_machine_with_another_kernel_fails() {
-    let mut machine = borrow(
-        Kernel::Linux6_1,
-        "a_test_in_a_machine_with_another_kernel_fails",
-    );
+    let mut machine = borrow(Kernel::Linux6_1, &test_name());
     let program = std::env::current_exe().unwrap();
     let release = machine.release().to_owned();
     let mut run = |claimed: &str, test: &str| {
