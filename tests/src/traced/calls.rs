@@ -171,7 +171,7 @@ const SYS_SETXATTRAT: i64 = 463;
 const SYS_REMOVEXATTRAT: i64 = 466;
 const SYS_FILE_SETATTR: i64 = 469;
 
-/// Calls that do so with some arguments only.
+/// Calls that change something with some arguments only.
 const SOMETIMES: &[(i64, With)] = &[
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_open, With::AnyBit(1, MAKES)),
@@ -197,7 +197,7 @@ const SOMETIMES: &[(i64, With)] = &[
 /// Reads the process's memory at an address, where it can.
 type Word<'a> = dyn Fn(i64) -> Option<i64> + 'a;
 
-/// With which arguments a call changes something. The filter tells all of these but the last.
+/// With which arguments a call changes something. The filter checks all of these but the last.
 #[derive(Debug, Clone, Copy)]
 enum With {
     /// The argument at this place has any of these bits.
@@ -206,7 +206,7 @@ enum With {
     OneOf(u8, &'static [u32]),
     /// None of the arguments at these places is zero.
     NoneZero(&'static [u8]),
-    /// It takes a look at the process's memory, which no filter can do.
+    /// The process's memory has to be read, which no filter can do.
     Memory(fn(&[i64], &Word<'_>) -> bool),
 }
 
@@ -329,8 +329,8 @@ impl With {
 mod tests {
     use super::*;
 
-    /// What the kernel does with a call by this program, which the tests work through by
-    /// themselves: as far as seccompiler goes, it loads, compares, jumps and returns.
+    /// The result of a filter for a call, by a small interpreter of the instructions that seccompiler
+    /// uses: load, mask, compare, jump and return.
     fn result(program: &BpfProgram, number: i64, arguments: &[i64]) -> u32 {
         // struct seccomp_data: number, architecture, instruction pointer, arguments.
         let mut data = [0u8; 64];

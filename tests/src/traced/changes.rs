@@ -8,9 +8,9 @@
 //!   after the program itself was killed.
 //! - A filter is set on a thread and stays. So a thread is made for it, which starts the shell that
 //!   becomes the program, and ends.
-//! - Tracees are those of the thread that traces them, and so are the answers of `waitpid(2)` when it
-//!   is told so (`__WNOTHREAD`). So a thread is made for that as well: it waits for any of them and
-//!   takes no answer that is for another part of the test.
+//! - Which processes there will be is not known, so `waitpid(2)` has to wait for any. With `__WNOTHREAD`
+//!   it waits only for children and tracees of the calling thread. So a thread is made for that as well:
+//!   it takes no exit status that another part of the test waits for.
 //!
 //! The kernel also wants `no_new_privs` for a filter: a program that is to gain privileges by being
 //! set-user-ID does not gain them here.
@@ -114,7 +114,7 @@ fn receive(replies: &Receiver<Result<Reply, String>>) -> Result<Reply, String> {
     reply.unwrap_or_else(|_| Err("the thread that traces has ended".to_owned()))
 }
 
-/// What the thread has.
+/// The state of the thread that traces.
 struct Tracer {
     /// Kept for its standard input only: it is waited for by its number.
     _child: Child,
@@ -179,7 +179,7 @@ impl Tracer {
         })
     }
 
-    /// Does what it is asked for, until nobody is left who asks.
+    /// Answers requests until the channel is closed.
     fn serve(mut self, requests: &Receiver<Request>, answers: &Sender<Result<Reply, String>>) {
         let mut stop = Ok(Stop::Leaves);
         loop {
@@ -218,7 +218,7 @@ impl Tracer {
             None => {}
         }
         while let Some(status) = wait()? {
-            if let Some((thread, stop)) = self.take_in(status)? {
+            if let Some((thread, stop)) = self.handle(status)? {
                 if stop == Stop::Enters && passing > 0 {
                     passing -= 1;
                     self.changed_by_a_child = false;
@@ -242,7 +242,7 @@ impl Tracer {
         // The threads of the program are gone in whatever call they were.
         self.held = None;
         while let Some(status) = wait()? {
-            if let Some((thread, _)) = self.take_in(status)? {
+            if let Some((thread, _)) = self.handle(status)? {
                 self.go_on(thread, None)?;
             }
         }
@@ -252,9 +252,9 @@ impl Tracer {
         }
     }
 
-    /// Takes in what the kernel tells of one thread of any process, and lets it go on; but for the
-    /// program's own threads on either side of a call that changes something, which are returned.
-    fn take_in(&mut self, status: WaitStatus) -> Result<Option<(Pid, Stop)>, String> {
+    /// Handles one event of any traced thread and lets the thread go on. The exceptions are threads of
+    /// the program on either side of a call that changes something: these are returned and stay stopped.
+    fn handle(&mut self, status: WaitStatus) -> Result<Option<(Pid, Stop)>, String> {
         match status {
             WaitStatus::PtraceEvent(pid, _, Event::SECCOMP) => return self.before_a_call(pid),
             WaitStatus::PtraceSyscall(pid) => {
@@ -280,9 +280,9 @@ impl Tracer {
                 }
                 self.go_on(pid, None)?;
             }
-            // A child comes up here and says itself that it is there, before or after the call that
-            // made it says so. A signal that stops a process ends here too and does not stop it:
-            // the one request that would leave it stopped is missing in nix.
+            // The first stop of a new child is here; it may come before or after the event of the call
+            // that made the child. So is the stop by a signal such as SIGSTOP, which does not last: nix
+            // has no PTRACE_LISTEN, the request that would leave the process stopped.
             WaitStatus::PtraceEvent(pid, ..) => self.go_on(pid, None)?,
             WaitStatus::Stopped(pid, signal) => self.go_on(pid, Some(signal))?,
             WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..) => {
@@ -297,7 +297,7 @@ impl Tracer {
     }
 
     fn before_a_call(&mut self, pid: Pid) -> Result<Option<(Pid, Stop)>, String> {
-        // What was killed in the meantime has no call any more, and says next that it ends.
+        // A thread that was killed in the meantime has no registers to read; its end is the next event.
         let words = words(pid).unwrap_or_default();
         let changes = words.split_first().is_some_and(|(number, arguments)| {
             calls::can_change_something(*number, arguments, |address| memory(pid, address))
@@ -354,8 +354,7 @@ fn filtered_shell(program: &str, arguments: &[&str]) -> Result<Child, String> {
         .map_err(|_| "the thread under the filter failed".to_owned())?
 }
 
-/// The next thing that the kernel tells of any thread that this thread traces; nothing where there
-/// is none any more.
+/// The next event of any thread that this thread traces; `None` when no traced thread is left.
 fn wait() -> Result<Option<WaitStatus>, String> {
     let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
     loop {
@@ -369,7 +368,7 @@ fn wait() -> Result<Option<WaitStatus>, String> {
     }
 }
 
-/// What was killed cannot go on, and its end is told next.
+/// Accepts that a thread that was killed cannot be resumed: its end is the next event.
 fn pass(outcome: Result<(), Errno>) -> Result<(), String> {
     match outcome {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
@@ -379,8 +378,8 @@ fn pass(outcome: Result<(), Errno>) -> Result<(), String> {
 
 /// Fails unless the stop is the one at the end of a call.
 ///
-/// Since Linux 4.8 the stop of a filter comes behind the one at the entry to a call. So who goes on from it
-/// to the next stop at a call is at the end of the same one; in an older kernel it would be the entry.
+/// Since Linux 4.8 the stop at the entry to a call comes before the one that a filter makes. So
+/// PTRACE_SYSCALL leads from there to the end of the same call; with an older kernel, to its entry.
 fn is_after_the_call(pid: Pid) -> Result<(), String> {
     #[cfg(target_env = "gnu")]
     if let Ok(info) = ptrace::syscall_info(pid)
