@@ -268,7 +268,7 @@ impl Drop for Prefixed {
     clippy::print_stdout,
     reason = "only what is printed so is kept for the test that it belongs to"
 )]
-fn write_line(line: &str) {
+pub(crate) fn write_line(line: &str) {
     println!("{line}");
     let _ = std::io::stdout().flush();
 }

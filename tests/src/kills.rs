@@ -1,8 +1,12 @@
 //! A program killed at its first stop, at its second, and so on.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+use crate::inside::write_line;
 use crate::is_shared_out;
 use crate::traced::{Stop, Traced};
 
@@ -13,9 +17,14 @@ pub enum At {
     EveryStop,
     /// Before the first system call that can change something outside of the process, and after each.
     ///
-    /// What is outside looks the same at all stops between two of these, so this finds what
+    /// Before the next such call everything outside is as it was after the one before, as nothing was
+    /// changed in between. The exception is what a child of the program has changed meanwhile, and
+    /// there the program is killed before the call too. So this finds what
     /// [`EveryStop`](Self::EveryStop) finds in a fraction of the time, as far as it is known which
-    /// calls those are. It is for where each stop costs much, as on an emulated processor.
+    /// calls those are; in between the program runs at full speed. It is for where each stop costs
+    /// much, as on an emulated processor.
+    ///
+    /// Children are not killed: they come to their end before anything is looked at.
     EveryWrite,
 }
 
@@ -48,7 +57,8 @@ impl Kills<'_> {
     /// until it comes to its end; the number of times it was killed.
     ///
     /// Inside of the test machine the kernels divide the system calls among themselves, see
-    /// [`is_shared_out`].
+    /// [`is_shared_out`]. How many moments there are on this kernel, all of them, is printed in a line
+    /// `kill points: PROGRAM ARGUMENTS: NUMBER`.
     ///
     /// `before` and `after` are called around each run, the two that come to their end too; `after`
     /// is told which run it was, for its messages.
@@ -69,80 +79,136 @@ impl Kills<'_> {
     #[track_caller]
     fn one_after_the_other(self, mut before: impl FnMut(), mut after: impl FnMut(&str)) -> usize {
         before();
-        let mut traced = self.start();
-        let mut stops = 0;
-        let end = loop {
-            match self.next(&mut traced) {
-                Stop::Ended(code) => break code,
-                Stop::Enters | Stop::Leaves => stops += 1,
-            }
-        };
-        assert_eq!(end, 0, "{self}");
-        assert!(stops > self.believable, "{self}: traced only {stops} stops");
+        let whole = self.whole_run();
         after(&format!("{self} not killed"));
+        let name = Path::new(self.program).file_name().unwrap_or_default();
+        write_line(&format!(
+            "kill points: {} {}: {}",
+            name.display(),
+            self.arguments.join(" "),
+            whole.moments(self.at)
+        ));
 
         let mut kills = 0;
-        for at in 0.. {
-            // Before a call and after it are two stops: not the one here and the other there.
-            if !is_shared_out(at as u64 / 2) {
-                continue;
-            }
-            // Before a call that changes something it looks outside as it did after the one before.
-            if self.at == At::EveryWrite && at > 0 && at % 2 == 0 {
-                continue;
-            }
-            before();
-            let mut traced = self.start();
-            let mut stop = self.next(&mut traced);
-            for _ in 0..at {
-                if matches!(stop, Stop::Ended(_)) {
-                    break;
+        // Before a call and after it are two stops: not the one here and the other there.
+        for call in (0..).filter(|call| is_shared_out(*call as u64)) {
+            for side in [Side::Before, Side::After] {
+                if !whole.is_a_moment(self.at, call, side) {
+                    continue;
                 }
-                stop = self.next(&mut traced);
-            }
-            let side = match stop {
-                Stop::Enters => "before",
-                Stop::Leaves => "after",
-                Stop::Ended(code) => {
+                before();
+                let mut traced = self.start();
+                let mut stop = traced.step_past(call);
+                while side == Side::After && stop == Stop::Enters {
+                    stop = traced.step();
+                }
+                if let Stop::Ended(code) = stop {
                     assert_eq!(code, 0, "{self}");
-                    // A run that found half of its work done by somebody else already is shorter
+                    let at = call * 2 + usize::from(side == Side::After);
+                    // A run that found half of its work done by another process already is shorter
                     // by far, and says nothing about what comes later.
                     assert!(
-                        at + self.at.give() >= stops,
-                        "{self} made {stops} stops first and now not even {at}: does something \
+                        at + self.at.give() >= whole.stops,
+                        "{self} made {} stops first and now not even {at}: does something \
                          else change here what it changes? What sets sysctls can take turns with \
-                         these tests by holding flock(2) on /proc/sys"
+                         these tests by holding flock(2) on /proc/sys",
+                        whole.stops
                     );
                     after(&format!("{self} not killed"));
-                    break;
+                    return kills;
                 }
-            };
-            let call = traced.call();
-            traced.kill();
-            after(&format!(
-                "{self} killed at stop {at}, {side} system call {call}"
-            ));
-            kills += 1;
+                let number = traced.call();
+                traced.kill();
+                after(&format!(
+                    "{self} killed {side} call {call}, system call number {number}"
+                ));
+                kills += 1;
+            }
         }
         kills
     }
 
-    fn start(self) -> Traced {
-        Traced::start(self.program, self.arguments)
-            .unwrap_or_else(|reason| panic!("{self}: {reason}"))
+    /// Lets it come to its end, stop by stop.
+    #[track_caller]
+    fn whole_run(self) -> WholeRun {
+        let mut traced = self.start();
+        let mut whole = WholeRun::default();
+        let end = loop {
+            match traced.step() {
+                Stop::Ended(code) => break code,
+                Stop::Enters => {
+                    if traced.has_child_changed_something() {
+                        whole.after_a_child.insert(whole.calls);
+                    }
+                    whole.calls += 1;
+                }
+                Stop::Leaves => {}
+            }
+            whole.stops += 1;
+        };
+        assert_eq!(end, 0, "{self}");
+        assert!(
+            whole.stops > self.believable,
+            "{self}: traced only {} stops",
+            whole.stops
+        );
+        whole
     }
 
-    /// The next stop of those that count, or the end.
-    fn next(self, traced: &mut Traced) -> Stop {
-        loop {
-            let stop = traced.step();
-            if self.at == At::EveryStop
-                || matches!(stop, Stop::Ended(_))
-                || traced.can_change_something()
-            {
-                return stop;
+    #[track_caller]
+    fn start(self) -> Traced {
+        let started = match self.at {
+            At::EveryStop => Traced::start(self.program, self.arguments),
+            At::EveryWrite => Traced::start_at_changes(self.program, self.arguments),
+        };
+        started.unwrap_or_else(|reason| panic!("{self}: {reason}"))
+    }
+}
+
+/// What a run that came to its end made.
+#[derive(Debug, Default)]
+struct WholeRun {
+    stops: usize,
+    /// Of the calls that it stops at.
+    calls: usize,
+    /// Which of them came after a child had changed something.
+    after_a_child: BTreeSet<usize>,
+}
+
+impl WholeRun {
+    /// Whether everything outside may look otherwise there than at the stop before.
+    fn is_a_moment(&self, at: At, call: usize, side: Side) -> bool {
+        match (at, side) {
+            (At::EveryStop, _) | (At::EveryWrite, Side::After) => true,
+            (At::EveryWrite, Side::Before) => call == 0 || self.after_a_child.contains(&call),
+        }
+    }
+
+    /// How many such moments there are.
+    fn moments(&self, at: At) -> usize {
+        match at {
+            At::EveryStop => self.stops,
+            At::EveryWrite => {
+                let before = |call: &usize| self.is_a_moment(at, *call, Side::Before);
+                self.calls + (0..self.calls).filter(before).count()
             }
         }
+    }
+}
+
+/// Of a system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Before,
+    After,
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Before => "before",
+            Self::After => "after",
+        })
     }
 }
 

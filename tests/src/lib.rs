@@ -39,7 +39,8 @@
 //! - [`inside_stock_kernels!`], [`inside_every_kernel!`]: tests in there; [`with_stock_kernels!`]: tests
 //!   out here that start machines.
 //! - [`Snapshot`] of [`Subtree`]s: what the kernel shows, but for what moves by itself.
-//! - [`Traced`], [`Kills`]: a program stopped, and killed, at every system call.
+//! - [`Traced`], [`Kills`]: a program stopped, and killed, at every system call, or at every one that
+//!   changes something.
 //! - [`is_shared_out`]: which of many cases this kernel has.
 #![expect(
     clippy::disallowed_methods,

@@ -202,15 +202,12 @@ fn run_self(machine: &mut Machine, kernel: Kernel, at: &str) -> String {
 /// Inside: lets `gaming` run to the stop that is asked for and keeps it there, or counts its stops.
 fn stand_still() {
     let at: Option<usize> = std::env::var(STAND_AT).ok().and_then(|at| at.parse().ok());
-    let mut traced = Traced::start(GAMING, PERSIST).unwrap();
+    let mut traced = Traced::start_at_changes(GAMING, PERSIST).unwrap();
     let mut writes = 0;
     loop {
         if let Stop::Ended(code) = traced.step() {
             assert_eq!(code, 0);
             break;
-        }
-        if !traced.can_change_something() {
-            continue;
         }
         if at == Some(writes) {
             std::fs::write("/run/standing", "").unwrap();
