@@ -41,7 +41,7 @@ struct Place {
 
 impl Place {
     fn open() -> io::Result<Self> {
-        let directory = programs_directory().join("machines");
+        let directory = programs_directory().join("shared-machines");
         std::fs::create_dir_all(&directory)?;
         let open = File::open(&directory)?;
         Ok(Self { directory, open })
