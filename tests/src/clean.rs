@@ -1,23 +1,36 @@
 //! The proof that a test left a shared machine as it found it.
 //!
 //! Compared is everything that snapshots see, and also mounts, swap, processes and the files in what is
-//! writable, with the moment before the first test of this machine. What a test may leave because nobody can tell
-//! and nothing depends on it is tidied away before: modules that nothing uses, `/tmp`, and the empty
-//! directories and the lock that hosttune keeps.
+//! writable, with the moment before the first test of this machine. What a test may leave because nothing
+//! depends on it is tidied away first: modules that nothing uses, file systems of the kernel's mounted below
+//! `/sys`, files in `/run` and `/tmp` but for hosttune's, and the empty directories and the lock that
+//! hosttune keeps.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::snapshot::{Seen, Snapshot};
+use crate::snapshot::{Seen, Snapshot, Subtree};
 
 /// What the machine was like before its first test.
 const BASELINE: &str = "/run/machine/baseline";
 
 /// How long it may take until what a test ended has really gone: a device that is removed, a process that
 /// was killed. As a watchdog: what is clean at once is not waited for.
-const SETTLES: Duration = Duration::from_secs(60);
+const SETTLES: Duration = Duration::from_secs(20);
+
+/// Not the PCI devices: reading their configuration takes longer than all of this, and their drivers hold on to
+/// the disks and links, which are compared.
+const COMPARED: [Subtree; 7] = [
+    Subtree::Sysctls,
+    Subtree::BlockDevices,
+    Subtree::Processors,
+    Subtree::Memory,
+    Subtree::Links,
+    Subtree::Qdiscs,
+    Subtree::Modules,
+];
 
 /// What of the machine is writable and lasts from one test to the next.
 const WRITABLE: [&str; 5] = ["/etc", "/root", "/run", "/tmp", "/var"];
@@ -36,8 +49,19 @@ const FOR_GOOD: &[(&str, &str)] = &[(
 pub(crate) struct Clean(Snapshot);
 
 impl Clean {
-    /// Read where a test before this one has taken it, taken otherwise.
-    pub(crate) fn before_the_first_test() -> Self {
+    /// Read where a test before this one has taken it, taken otherwise. Nothing where this is a test that has
+    /// started itself again in other namespaces: they end with it, and the one that started it looks.
+    pub(crate) fn before_the_first_test() -> Option<Self> {
+        let namespace = |process: &str, kind: &str| {
+            std::fs::read_link(format!("/proc/{process}/ns/{kind}")).ok()
+        };
+        let is_elsewhere = ["net", "mnt"]
+            .iter()
+            .any(|kind| namespace("thread-self", kind) != namespace("1", kind));
+        (!is_elsewhere).then(Self::read_or_take)
+    }
+
+    fn read_or_take() -> Self {
         if let Ok(bytes) = std::fs::read(BASELINE) {
             let baseline = Snapshot::from_bytes(&bytes);
             return Self(baseline.unwrap_or_else(|| panic!("{BASELINE} is damaged")));
@@ -68,16 +92,23 @@ impl Clean {
 }
 
 fn now() -> Snapshot {
-    let mut snapshot = Snapshot::of_everything().except(FOR_GOOD);
-    let text = |path: &str| std::fs::read(path).unwrap_or_default();
-    for path in ["/proc/1/mounts", "/proc/swaps"] {
-        snapshot.add(path, Seen::Holds(text(path)));
+    let mut snapshot = Snapshot::of(&COMPARED).except(FOR_GOOD);
+    let swaps = std::fs::read("/proc/swaps").unwrap_or_default();
+    snapshot.add("/proc/swaps", Seen::Holds(swaps));
+    let mounts = std::fs::read_to_string("/proc/1/mounts").unwrap_or_default();
+    for line in mounts.lines() {
+        let place = line.split(' ').nth(1).unwrap_or(line);
+        snapshot.add(&mount_name(place), Seen::Holds(line.into()));
     }
     processes(&mut snapshot);
     for directory in WRITABLE {
         files(&mut snapshot, Path::new(directory));
     }
     snapshot
+}
+
+fn mount_name(place: &str) -> String {
+    format!("mount {place}")
 }
 
 /// Processes that are neither the kernel's, nor this one, nor what started it.
@@ -148,10 +179,25 @@ fn tidy(baseline: &Snapshot) {
         let _ = std::fs::remove_file(Path::new(directory).join("lock"));
         let _ = std::fs::remove_dir(directory);
     }
-    let entries = std::fs::read_dir("/tmp").into_iter().flatten().flatten();
-    for entry in entries {
-        let path = entry.path();
-        let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
+    let mounts = std::fs::read_to_string("/proc/1/mounts").unwrap_or_default();
+    for place in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
+        let was_there = baseline.get(&mount_name(place)).is_some();
+        if place.starts_with("/sys/") && !was_there {
+            let _ = Command::new("umount").arg(place).status();
+        }
+    }
+    for directory in ["/run", "/tmp"] {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            let was_there = baseline.get(&path.display().to_string()).is_some();
+            if was_there || OURS.iter().any(|ours| path.starts_with(ours)) {
+                continue;
+            }
+            if path.ends_with("hosttune") {
+                continue;
+            }
+            let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
+        }
     }
     // What one needs another one may let go.
     while unload_one(baseline) {}

@@ -58,12 +58,7 @@ pub(crate) fn release() -> Option<String> {
 /// Where the test fails, where it did not run at all, where it left something behind, where there is no
 /// machine, and where the kernel in there is not the one that is said to be there.
 pub fn run(kernel: Kernel, test: &str, body: fn()) {
-    if std::env::var_os(broker::BROKER).is_some() {
-        // This process was started to lend machines, in the name of a test that wants one.
-        let served = broker::serve();
-        served.unwrap_or_else(|error| panic!("no machine can be lent: {error}"));
-        std::process::exit(0);
-    }
+    be_the_broker_if_asked();
     if let Some(claimed) = std::env::var_os(INSIDE) {
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let release = release.trim();
@@ -73,14 +68,23 @@ pub fn run(kernel: Kernel, test: &str, body: fn()) {
             claimed.display()
         );
         let clean = Clean::before_the_first_test();
-        body();
-        clean.is_clean_again();
+        // In a thread of its own, since a thread that has entered a namespace does not come back.
+        let thread = std::thread::Builder::new().name(test.to_owned());
+        let ended = thread.spawn(body).map(std::thread::JoinHandle::join);
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(error) => panic!("no thread can be started: {error}"),
+        }
+        if let Some(clean) = clean {
+            clean.is_clean_again();
+        }
         write_line(&ran(test, release));
         return;
     }
     let name = format!("{} {test}", package());
     let outcome =
-        Borrowed::borrow(kernel, &name, &mut same_test_as_broker(test)).and_then(|mut machine| {
+        Borrowed::borrow(kernel, &mut same_test_as_broker(test)).and_then(|mut machine| {
             let begun = Instant::now();
             let failed = in_machine(&mut machine, test)?;
             log::tested(kernel, begun.elapsed(), &name);
@@ -93,6 +97,15 @@ pub fn run(kernel: Kernel, test: &str, body: fn()) {
         Ok(None) => {}
         Ok(Some(failed)) => panic!("{test}: {failed}"),
         Err(error) => panic!("{test}: {error}"),
+    }
+}
+
+/// Does not return in a process that was started to lend machines, in the name of a test that wants one.
+fn be_the_broker_if_asked() {
+    if std::env::var_os(broker::BROKER).is_some() {
+        let served = broker::serve();
+        served.unwrap_or_else(|error| panic!("no machine can be lent: {error}"));
+        std::process::exit(0);
     }
 }
 
@@ -116,13 +129,8 @@ fn package() -> String {
 /// Where there is none.
 #[must_use]
 pub fn borrow(kernel: Kernel, test: &str) -> Borrowed {
-    if std::env::var_os(broker::BROKER).is_some() {
-        let served = broker::serve();
-        served.unwrap_or_else(|error| panic!("no machine can be lent: {error}"));
-        std::process::exit(0);
-    }
-    let name = format!("{} {test}", package());
-    let borrowed = Borrowed::borrow(kernel, &name, &mut same_test_as_broker(test));
+    be_the_broker_if_asked();
+    let borrowed = Borrowed::borrow(kernel, &mut same_test_as_broker(test));
     borrowed.unwrap_or_else(|error| panic!("{test}: {error}"))
 }
 

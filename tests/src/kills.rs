@@ -7,7 +7,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::inside::write_line;
-use crate::is_shared_out;
+use crate::share::{is_every_call, is_shared_out};
 use crate::traced::{Stop, Traced};
 
 /// At which stops a program is killed.
@@ -69,7 +69,10 @@ impl Kills<'_> {
     /// kills it, makes fewer stops than believable, or is at its end long before it was the first
     /// time.
     #[track_caller]
-    pub fn each(self, before: impl FnMut(), after: impl FnMut(&str)) -> usize {
+    pub fn each(mut self, before: impl FnMut(), after: impl FnMut(&str)) -> usize {
+        if is_every_call() {
+            self.at = At::EveryStop;
+        }
         // The program and who traces it take turns, and never run at the same time: on one processor
         // the turn is handed over without waking another one, which costs most where both are emulated.
         let _one = OneProcessor::take();

@@ -79,7 +79,7 @@ pub use kills::{At, Kills};
 pub use machine::{Machine, Output};
 pub use script::{ask, tell};
 pub use serial::Stream;
-pub use share::is_shared_out;
+pub use share::{is_shared_out, is_shared_out_to};
 pub use snapshot::{Difference, Seen, Snapshot, Subtree};
 pub use traced::{Stop, Traced};
 pub use tuned::tuned;

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::Kernel;
@@ -33,17 +32,4 @@ fn add(line: &str) {
     // One write of a short line at the end of a file is not mixed with another process's.
     let file = File::options().create(true).append(true).open(path);
     let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
-}
-
-/// How many seconds this test is expected to take, by `tests/durations`; tests that are not listed there
-/// are short.
-pub(crate) fn expected_seconds(kernel: &str, name: &str) -> u32 {
-    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("durations");
-    let list = std::fs::read_to_string(list).unwrap_or_default();
-    let wanted = format!("{kernel} {name}");
-    let mut lines = list.lines().filter_map(|line| line.split_once(' '));
-    let found = lines.find(|(_, test)| *test == wanted);
-    found
-        .and_then(|(seconds, _)| seconds.parse().ok())
-        .unwrap_or(0)
 }

@@ -18,5 +18,21 @@ pub fn is_shared_out(case: u64) -> bool {
         return true;
     };
     let is_newest = Kernel::Newest.is_release(&release);
-    std::env::var_os(EVERY_CASE).is_some() || case % 2 == u64::from(is_newest)
+    is_every_case() || case % 2 == u64::from(is_newest)
+}
+
+/// The same for a test that stays outside of the machine and has one with this kernel.
+#[must_use]
+pub fn is_shared_out_to(kernel: Kernel, case: u64) -> bool {
+    is_every_case() || case % 2 == u64::from(kernel == Kernel::Newest)
+}
+
+fn is_every_case() -> bool {
+    std::env::var_os(EVERY_CASE).is_some()
+}
+
+/// Whether a program is to be killed at every system call also where that takes hours:
+/// `HOSTTUNE_EVERY_CASE=calls`, as `scripts/soak --every-call` sets it.
+pub(crate) fn is_every_call() -> bool {
+    std::env::var_os(EVERY_CASE).is_some_and(|value| value == "calls")
 }

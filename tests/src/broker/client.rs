@@ -47,12 +47,12 @@ pub fn hold(kernels: &[Kernel]) -> Result<Held, MachineError> {
 
 impl Borrowed {
     /// Borrows the machine with this kernel: waits for its turn, and where there is no broker yet,
-    /// starts one. The name says for what, and by it how long it will be needed.
+    /// starts one by this command.
     ///
     /// # Errors
     ///
     /// Where there is no machine to be had, with the reason.
-    pub fn borrow(kernel: Kernel, name: &str, broker: &mut Command) -> Result<Self, MachineError> {
+    pub fn borrow(kernel: Kernel, broker: &mut Command) -> Result<Self, MachineError> {
         let place = Place::open().map_err(unreachable_broker)?;
         // As a watchdog only: each turn of the loop ends by itself.
         let begun = Instant::now();
@@ -68,8 +68,7 @@ impl Borrowed {
             }
             start(&place, broker).map_err(unreachable_broker)?;
         };
-        let wanted = format!("{kernel} {name}");
-        protocol::write(&mut to, BORROW, wanted.as_bytes()).map_err(unreachable_broker)?;
+        protocol::write(&mut to, BORROW, kernel.name().as_bytes()).map_err(unreachable_broker)?;
         let answer = protocol::read(&mut from).map_err(unreachable_broker)?;
         match answer {
             Some(answer) if answer.word == LENT => Ok(Self {

@@ -1,6 +1,6 @@
 //! The one shared machine with a kernel, and those who wait for it.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::inside::for_tests;
@@ -18,9 +18,8 @@ pub(super) struct Lane {
 struct State {
     machine: Option<Machine>,
     is_lent: bool,
-    /// Those who wait, by how long they are expected to take, the longest first, then in the order in
-    /// which they came.
-    waiting: BTreeMap<(std::cmp::Reverse<u32>, u64), ()>,
+    /// Those who wait, in the order in which they came.
+    waiting: VecDeque<u64>,
     came: u64,
 }
 
@@ -34,18 +33,18 @@ impl Lane {
     }
 
     /// Waits for its turn and then for the machine, which is started where there is none.
-    pub(super) fn borrow(&self, expected_seconds: u32) -> Result<Machine, MachineError> {
+    pub(super) fn borrow(&self) -> Result<Machine, MachineError> {
         let mut state = self.state();
         state.came += 1;
-        let ticket = (std::cmp::Reverse(expected_seconds), state.came);
-        state.waiting.insert(ticket, ());
-        while state.is_lent || state.waiting.keys().next() != Some(&ticket) {
+        let ticket = state.came;
+        state.waiting.push_back(ticket);
+        while state.is_lent || state.waiting.front() != Some(&ticket) {
             state = self
                 .changed
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        state.waiting.remove(&ticket);
+        state.waiting.pop_front();
         state.is_lent = true;
         let machine = state.machine.take();
         drop(state);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::lane::Lane;
 use super::protocol::{self, BORROW, END, ERR, FAILED, GIVE_BACK, HOLD, LENT, LIMIT, OUT, SHELL};
 use super::{Place, protocol::WELCOME};
-use crate::{Kernel, Machine, Stream, log};
+use crate::{Kernel, Machine, Stream};
 
 /// How long the broker waits for another client after its last one: between two test programs of one
 /// `cargo test` there is a moment in which nobody is connected.
@@ -119,7 +119,7 @@ impl Broker {
                             return;
                         };
                         // Where it cannot be started, the first test that wants it says why.
-                        if let Ok(machine) = lane.borrow(u32::MAX) {
+                        if let Ok(machine) = lane.borrow() {
                             lane.give_back(Some(machine));
                         }
                     });
@@ -129,9 +129,8 @@ impl Broker {
                 Ok(())
             }
             BORROW => {
-                let (kernel, name) = text.split_once(' ').unwrap_or((&text, ""));
-                let lane = self.lane(kernel)?;
-                let machine = match lane.borrow(log::expected_seconds(kernel, name)) {
+                let lane = self.lane(&text)?;
+                let machine = match lane.borrow() {
                     Ok(machine) => machine,
                     Err(error) => {
                         return protocol::write(&mut to, FAILED, error.to_string().as_bytes());

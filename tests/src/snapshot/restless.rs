@@ -90,6 +90,7 @@ const PCI_DEVICES: Names = &[
     ),
     ("devices/*/power_state", "follows how the device is used"),
     ("devices/*/p2pmem", "counts memory in use"),
+    ("devices/*/pools", "counts memory in use"),
     ("devices/*/doe_*", "asks the device itself"),
     ("devices/**/power/runtime_active_time", "counts time"),
     ("devices/**/power/runtime_suspended_time", "counts time"),
