@@ -48,8 +48,8 @@ fn pattern(text: &str) -> Pattern {
 
 /// What is left out.
 struct Restless {
-    /// Its last name, where that is the same for all of them. It is compared first: matching every
-    /// pattern against each of some thousand paths was a third of a snapshot on an emulated processor.
+    /// Its last name, where that is the same for all of them. It is compared first, as matching every
+    /// pattern against each of some thousand paths takes long on an emulated processor.
     name: Option<&'static str>,
     pattern: Pattern,
 }
