@@ -3,7 +3,7 @@
 //! Compared is everything that snapshots see, and also mounts, swap, processes and the files in what is
 //! writable, with the moment before the first test of this machine. What a test may leave because nothing
 //! depends on it is tidied away first: modules that nothing uses, file systems of the kernel's mounted below
-//! `/sys`, files in `/run` and `/tmp` but for hosttune's, and the empty directories and the lock that
+//! `/sys` or for names of network namespaces, files in `/run` and `/tmp` but for hosttune's, and the empty directories and the lock that
 //! hosttune keeps.
 
 use std::collections::BTreeSet;
@@ -75,6 +75,7 @@ impl Clean {
     /// Fails where a test left anything behind.
     pub(crate) fn is_clean_again(&self) {
         let begun = Instant::now();
+        let mut pause = Duration::from_millis(100);
         loop {
             tidy(&self.0);
             let now = now();
@@ -86,7 +87,9 @@ impl Clean {
                 begun.elapsed() < SETTLES,
                 "the test left this behind in the machine: {left:#?}"
             );
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(pause);
+            // A look costs half a second, so there are few.
+            pause *= 2;
         }
     }
 }
@@ -182,7 +185,7 @@ fn tidy(baseline: &Snapshot) {
     let mounts = std::fs::read_to_string("/proc/1/mounts").unwrap_or_default();
     for place in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
         let was_there = baseline.get(&mount_name(place)).is_some();
-        if place.starts_with("/sys/") && !was_there {
+        if (place.starts_with("/sys/") || place == "/run/netns") && !was_there {
             let _ = Command::new("umount").arg(place).status();
         }
     }

@@ -14,8 +14,8 @@ use crate::{Kernel, Machine, MachineError, Stream, log};
 /// Set inside of the machine, to the release of the kernel that it was started with.
 const INSIDE: &str = "HOSTTUNE_TEST_MACHINE";
 
-/// How long one test may take in there, as a watchdog: many times what the longest takes.
-const TEST: Duration = Duration::from_secs(1800);
+/// How long one test may take in there, as a watchdog: ten times the longest that was seen beside a load.
+const TEST: Duration = Duration::from_secs(900);
 
 /// Set where no case is left to another kernel.
 pub(crate) const EVERY_CASE: &str = "HOSTTUNE_EVERY_CASE";

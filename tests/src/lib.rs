@@ -69,6 +69,7 @@ mod traced;
 mod tuned;
 mod udev;
 mod udevd;
+mod wait;
 
 pub use builder::Builder;
 pub use disk::StateDisk;
@@ -85,3 +86,4 @@ pub use traced::{Stop, Traced};
 pub use tuned::tuned;
 pub use udev::Udev;
 pub use udevd::Udevd;
+pub use wait::wait_until;

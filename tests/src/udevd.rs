@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::script::{ask, tell};
 use crate::udev::Udev;
+use crate::wait_until;
 
 /// A running one; it ends with this.
 ///
@@ -48,13 +49,10 @@ impl Udevd {
             .spawn()
             .unwrap();
         let started = Self { process, program };
-        for _ in 0..600 {
-            if std::path::Path::new("/run/udev/control").exists() {
-                return started;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        panic!("udevd does not start: {}", started.log());
+        wait_until("udevd can be asked", || {
+            std::path::Path::new("/run/udev/control").exists()
+        });
+        started
     }
 
     /// `udevadm`, of the same version.
@@ -67,7 +65,7 @@ impl Udevd {
         let names = disks.iter().map(|disk| format!("/sys/class/block/{disk}"));
         let names: Vec<String> = names.collect();
         self.admin(&format!("trigger --action={action} {}", names.join(" ")));
-        self.admin("settle --timeout=120");
+        self.admin("settle --timeout=1200");
     }
 
     /// Has the rules read anew.

@@ -4,11 +4,10 @@
 use std::fmt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use hosttune::blockdev::udev::{Call, OwnRules};
 use hosttune_test_machine::{
-    At, Kills, Snapshot, Subtree, Udev, Udevd, inside_stock_kernels, tell,
+    At, Kills, Snapshot, Subtree, Udev, Udevd, inside_stock_kernels, tell, wait_until,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -194,17 +193,6 @@ fn killed_before_and_after_any_write_of_revert_then_revert_is_as_it_was() {
     killed(REVERT, || drop(exits(0, GAMING, APPLY)));
 }
 
-/// Waits for something. The limit is a watchdog only: nothing that works comes near it.
-#[track_caller]
-fn soon(what: &str, holds: impl Fn() -> bool) {
-    const LIMIT: Duration = Duration::from_secs(300);
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
 fn a_disk_that_comes_is_tuned_while_it_is_watched_for() {
     tell("modprobe -a mq-deadline bfq");
     let (disk, host) = sata();
@@ -226,7 +214,7 @@ fn a_disk_that_comes_is_tuned_while_it_is_watched_for() {
             .map(|line| line["event"].as_str().unwrap().to_owned())
             .collect()
     };
-    soon("the disk that is there is looked at", || {
+    wait_until("the disk that is there is looked at", || {
         !said(&disk).is_empty()
     });
     assert_eq!(active(&disk), "mq-deadline");
@@ -237,7 +225,7 @@ fn a_disk_that_comes_is_tuned_while_it_is_watched_for() {
         send(Signal::SIGSTOP);
         come_again(&disk, &host);
         send(Signal::SIGCONT);
-        soon("the disk that came is looked at", || {
+        wait_until("the disk that came is looked at", || {
             said(&disk).len() > count
         });
         assert_eq!(active(&disk), "mq-deadline", "{:?}", said(&disk));
@@ -246,7 +234,7 @@ fn a_disk_that_comes_is_tuned_while_it_is_watched_for() {
     tell(&format!(
         "echo none > /sys/block/{disk}/queue/scheduler; echo change > /sys/block/{disk}/uevent"
     ));
-    soon("it is said that the disk was left alone", || {
+    wait_until("it is said that the disk was left alone", || {
         said(&disk).last().is_some_and(|event| event == "left")
     });
     assert_eq!(active(&disk), "none");
@@ -276,7 +264,7 @@ fn come_again(disk: &str, host: &str) {
     tell(&format!("echo 1 > /sys/block/{disk}/device/delete"));
     tell(&format!("echo '- - -' > /sys/class/scsi_host/{host}/scan"));
     // The disk is found in the background.
-    soon("the disk is there again", || {
+    wait_until("the disk is there again", || {
         Path::new(&format!("/sys/block/{disk}/queue/scheduler")).exists()
     });
     tell(&format!("echo none > /sys/block/{disk}/queue/scheduler"));
@@ -301,7 +289,7 @@ fn a_disk_that_comes_is_tuned_by_a_rule_of_udevs_that_calls_gaming() {
         udevd.admin("control --stop-exec-queue");
         come_again(&disk, &host);
         udevd.admin("control --start-exec-queue");
-        soon("udev's rule has tuned the disk", || {
+        wait_until("udev's rule has tuned the disk", || {
             active(&disk) == "mq-deadline"
         });
         udevd.admin("settle --timeout=1200");

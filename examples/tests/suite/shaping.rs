@@ -6,8 +6,13 @@ use std::net::UdpSocket;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use hosttune_test_machine::{At, Kills, Snapshot, Subtree, ask, inside_stock_kernels, tell};
+use hosttune_test_machine::{
+    At, Kills, Snapshot, Subtree, ask, inside_stock_kernels, tell, wait_until,
+};
 use serde_json::Value;
+
+/// How long a datagram may take that is to come back.
+const WATCHDOG: Duration = Duration::from_secs(60);
 
 inside_stock_kernels!(
     the_line_of_the_default_route_is_shaped_and_given_back,
@@ -119,9 +124,7 @@ impl Line {
         is_ready.recv().unwrap();
         let socket = UdpSocket::bind("192.0.2.2:0").unwrap();
         socket.connect("192.0.2.1:7").unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(2)))
-            .unwrap();
+        socket.set_read_timeout(Some(WATCHDOG)).unwrap();
         let line = Self {
             device,
             provider,
@@ -351,17 +354,6 @@ fn watched_a_device_that_comes_back_is_shaped_again() {
             ask("tc qdisc show dev wan0; tc qdisc show dev ifb0; tc filter show dev wan0 ingress");
         there && shown.matches("qdisc cake").count() == 2 && shown.contains("mirred")
     };
-    #[track_caller]
-    fn soon(what: &str, holds: impl Fn() -> bool) {
-        let begun = std::time::Instant::now();
-        while !holds() {
-            assert!(
-                begun.elapsed() < Duration::from_secs(30),
-                "not within 30 s: {what}"
-            );
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
     let before = there();
     let output = std::fs::File::create("/tmp/watched").unwrap();
     let mut watch = Command::new(GAMING)
@@ -381,22 +373,22 @@ fn watched_a_device_that_comes_back_is_shaped_again() {
         };
         text.lines().map(event).collect()
     };
-    soon("it says that there is no device", || {
+    wait_until("it says that there is no device", || {
         said() == ["no-device"]
     });
     for round in 0..3 {
         plug_in();
-        soon("it is shaped", is_shaped);
+        wait_until("it is shaped", is_shaped);
         tell("ip link del wan0");
-        soon("it is said to have gone", || {
+        wait_until("it is said to have gone", || {
             said().iter().filter(|event| *event == "no-device").count() == round + 2
         });
     }
     plug_in();
-    soon("it is shaped", is_shaped);
+    wait_until("it is shaped", is_shaped);
     // What somebody else puts there stays.
     tell("tc qdisc replace dev wan0 root handle 9: pfifo limit 7");
-    soon("it stands back", || {
+    wait_until("it stands back", || {
         said().iter().any(|event| event == "left")
     });
     assert!(tell("tc qdisc show dev wan0").contains("pfifo 9:"));

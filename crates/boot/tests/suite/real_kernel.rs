@@ -7,7 +7,9 @@ use hosttune_boot::module::{Sought, find, find_all};
 use hosttune_boot::{Availability, KernelModule, ModuleState, Modules};
 use hosttune_core::testing::{Fate, MemoryStore, Moment};
 use hosttune_core::{Error, Host, LeftBecause, LinuxHost, Planner, Session, Tuning};
-use hosttune_test_machine::{Snapshot, Subtree, inside, inside_stock_kernels, is_shared_out, tell};
+use hosttune_test_machine::{
+    Snapshot, Subtree, inside, inside_stock_kernels, is_shared_out, tell, wait_until,
+};
 
 fn live() -> Host {
     Host::new(LinuxHost::at("/").unwrap())
@@ -197,15 +199,10 @@ fn what_somebody_uses_stays_until_they_do_not() {
         }
         tell(end_it);
         // What a namespace holds goes a moment after its name.
-        let begun = Instant::now();
-        let reverted = loop {
+        wait_until(&format!("{use_it}: nobody uses it any more"), || {
             let reverted = process(&store, &Fate::lives()).revert().unwrap();
-            if reverted.left.is_empty() || begun.elapsed().as_secs() > 30 {
-                break reverted;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        };
-        assert!(reverted.left.is_empty(), "{use_it}: {:#?}", reverted.left);
+            reverted.left.is_empty()
+        });
         before.is_still(&snapshot(), use_it);
         assert!(store.is_empty());
     }

@@ -1,28 +1,17 @@
 //! Frequency scaling of stock kernels: acpi-cpufreq with two policies and every governor there is.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use hosttune_boot::Modules;
 use hosttune_core::testing::{Fate, MemoryStore, Moment};
 use hosttune_core::{Error, Host, LackKind, LeftBecause, LinuxHost, Session, State, Tuning};
 use hosttune_cpu::irqbalance::Irqbalance;
 use hosttune_cpu::{EnergyPreference, Frequency, Governor, Policy, Processors};
-use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels, tell};
+use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels, tell, wait_until};
 
 fn get(file: &str) -> String {
     let path = format!("/sys/devices/system/cpu/{file}");
     std::fs::read_to_string(path).unwrap().trim().to_owned()
-}
-
-/// Until it is so, however little time this machine is given by the one that emulates it.
-#[track_caller]
-fn soon(what: &str, holds: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed().as_secs() < 30, "not within 30 s: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// A limit shows a moment after it was set, and within what the processor can.
@@ -31,7 +20,7 @@ fn set(file: &str, value: &str) {
     if file.ends_with("_freq") {
         let shown: u32 = value.parse().unwrap();
         let shown = shown.clamp(800_000, 3_600_000).to_string();
-        soon(&format!("{file} shows {shown}"), || get(file) == shown);
+        wait_until(&format!("{file} shows {shown}"), || get(file) == shown);
     }
 }
 
@@ -395,7 +384,7 @@ fn irqbalance_is_found() {
     );
     let process: u32 = tell("cat /run/irqbalance/pid").parse().unwrap();
     // Until it has become the program it is still the shell that started it.
-    soon("irqbalance is started", || {
+    wait_until("irqbalance is started", || {
         tell(&format!("cat /proc/{process}/comm")) == "irqbalance"
     });
     let socket = format!("/run/irqbalance/irqbalance{process}.sock");
@@ -403,7 +392,7 @@ fn irqbalance_is_found() {
     let found = Irqbalance::running(&host).unwrap().unwrap();
     assert_eq!((found.process, found.told_by), (process, socket.clone()));
     tell(&format!("kill {process}"));
-    soon("irqbalance has ended", || {
+    wait_until("irqbalance has ended", || {
         !Path::new(&format!("/proc/{process}/stat")).exists()
             || tell(&format!("cat /proc/{process}/stat || true")).contains(") Z ")
     });

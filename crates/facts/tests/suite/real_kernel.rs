@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use hosttune_facts::{Container, Facts, Hypervisor, NicKind, PciId, Transport, X86_64Level};
-use hosttune_test_machine::inside_stock_kernels;
+use hosttune_test_machine::{inside_stock_kernels, wait_until};
 
 use crate::{capture, peers};
 
@@ -31,10 +30,7 @@ fn a_card_tells_its_speed_while_it_is_up() {
     };
     assert_eq!(card().speed_megabits, None);
     set("up");
-    let started = Instant::now();
-    while card().speed_megabits.is_none() && started.elapsed() < Duration::from_secs(30) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_until("the card has a speed", || card().speed_megabits.is_some());
     let up = card();
     set("down");
     assert_eq!(up.speed_megabits, Some(1000), "{up}");

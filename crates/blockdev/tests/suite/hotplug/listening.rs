@@ -14,7 +14,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sendto, soc
 use super::tell;
 
 /// Longer than anything here takes, in an emulation beside a compiler.
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(300);
 
 /// Listens, and keeps what is not asked for yet.
 struct Listener {

@@ -6,7 +6,7 @@ use hosttune_core::{State, Tuning};
 use hosttune_test_machine::DISKS;
 
 use super::machine::{
-    get, live, name, process, queues, scheduled, set, snapshot, tell, with_all_disks,
+    as_they_came, get, live, name, process, queues, scheduled, set, snapshot, tell, with_all_disks,
 };
 
 pub(crate) fn the_disks_of_the_machine_are_known() {
@@ -147,6 +147,7 @@ pub(crate) fn every_disk_with_every_scheduler() {
         before.is_still(&snapshot(), format!("{scheduler}: reverted"));
         assert!(store.is_empty());
     }
+    as_they_came();
     for (path, value) in originals {
         set(&path, &value).unwrap();
     }
@@ -198,6 +199,7 @@ pub(crate) fn killed_before_and_after_every_write() {
     }
     println!("killed {kills} times");
     before.is_still(&snapshot(), "all other disks");
+    as_they_came();
 }
 
 /// The list of what can be chosen is longer while a module is loaded, and so on.

@@ -5,7 +5,7 @@ use hosttune_boot::Modules;
 use hosttune_core::testing::{Fate, MemoryStore};
 use hosttune_core::{Host, LinuxHost, Session};
 pub(crate) use hosttune_test_machine::tell;
-use hosttune_test_machine::{Snapshot, Subtree};
+use hosttune_test_machine::{Snapshot, Subtree, wait_until};
 
 pub(crate) fn live() -> Host {
     Host::new(LinuxHost::at("/").unwrap())
@@ -39,13 +39,8 @@ pub(crate) fn scsi_debug() -> String {
         let is = |disk: &&Disk| disk.model.as_deref() == Some("scsi_debug");
         disks.iter().find(is).map(|disk| disk.name.to_string())
     };
-    for _ in 0..600 {
-        if let Some(name) = find() {
-            return name;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    panic!("scsi_debug has no disk");
+    wait_until("scsi_debug has a disk", || find().is_some());
+    find().unwrap()
 }
 
 pub(crate) fn host_of_scsi_debug() -> String {
@@ -59,6 +54,17 @@ pub(crate) fn scheduled() -> Vec<Disk> {
     let disks = Disk::all(&live()).unwrap();
     let has = |disk: &Disk| disk.bio_based == Some(false) && disk.kind != DiskKind::Loop;
     disks.into_iter().filter(has).collect()
+}
+
+/// Has every disk forget what it was tuned to, as a switch of the scheduler makes it.
+pub(crate) fn as_they_came() {
+    for disk in scheduled() {
+        let scheduler = format!("/sys/block/{disk}/queue/scheduler");
+        let active = get(&scheduler);
+        let active = active.split(['[', ']']).nth(1).unwrap();
+        set(&scheduler, "none").unwrap();
+        set(&scheduler, active).unwrap();
+    }
 }
 
 pub(crate) fn snapshot() -> Snapshot {

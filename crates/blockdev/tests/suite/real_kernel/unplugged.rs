@@ -4,6 +4,7 @@ use hosttune_blockdev::{Attribute, Rule, Rules, Transport};
 use hosttune_core::host::{Change, Gate};
 use hosttune_core::testing::{Fate, MemoryStore};
 use hosttune_core::{Host, HostError, LinuxHost, Session, State, Tuning};
+use hosttune_test_machine::wait_until;
 
 use super::machine::{
     get, host_of_scsi_debug, name, process, queues, scheduled, scsi_debug, set, snapshot,
@@ -60,15 +61,13 @@ fn scan() -> String {
 
 /// Puts it in again under the name that it had, which the kernel gives back a little after the disk.
 fn scan_as(disk: &str) {
-    for _ in 0..50 {
+    wait_until(&format!("the name {disk} comes back"), || {
         let name = scan();
-        if name == disk {
-            return;
+        name == disk || {
+            set(&format!("/sys/block/{name}/device/delete"), "1").unwrap();
+            false
         }
-        set(&format!("/sys/block/{name}/device/delete"), "1").unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    panic!("the name {disk} does not come back");
+    });
 }
 
 /// In the middle of an apply, and in the middle of a revert.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hosttune_core::host::{Entry, EntryKind, FileContent, Fs, RootKind};
 use hosttune_core::{HostError, HostErrorKind, Operation};
@@ -130,16 +130,13 @@ fn looks(disks: u32, processors: u32) -> usize {
     let host = Recorded::over(Shelf::of(disks, processors));
     let seen = host.seen();
     let host = host.into_host();
-    let started = Instant::now();
     let facts = Facts::of(&host);
-    let took = started.elapsed();
     let count = seen.lock().unwrap().len();
-    println!("{disks} disks, {processors} processors: {count} looks, {took:?}");
+    println!("{disks} disks, {processors} processors: {count} looks");
     assert_eq!(facts.disks.unwrap().len(), disks as usize);
     let cpu = facts.cpu;
     let counted = (cpu.threads, cpu.cores, cpu.sockets);
     assert_eq!(counted, (Some(processors), Some(processors / 2), Some(2)));
-    assert!(took < Duration::from_secs(5), "{took:?}");
     count
 }
 

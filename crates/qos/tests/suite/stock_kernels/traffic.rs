@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use crate::namespace::{enter, tell};
 
-/// So long is waited for a packet: more than enough on an emulated processor.
+/// So long is waited for a packet that is to arrive, as a watchdog only.
+const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// So long is waited for a packet that may well be lost: each that is takes that long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 const HERE: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
@@ -115,7 +118,13 @@ impl Traffic {
     /// Where one is lost.
     #[track_caller]
     pub(crate) fn all_arrive(&self, when: impl std::fmt::Display) {
+        for socket in [&self.here, &self.there] {
+            socket.set_read_timeout(Some(WATCHDOG)).unwrap();
+        }
         assert_eq!(self.arrive(), (SENT, SENT), "{when}: packets are lost");
+        for socket in [&self.here, &self.there] {
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
     }
 
     /// Sends so many of so many bytes from here, and waits for none.

@@ -18,7 +18,7 @@ use hosttune_test_machine::inside_stock_kernels;
 use crate::namespace::{enter, tell, wire};
 
 /// Emulated, a kernel takes its time.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(300);
 
 /// Counts what is written to the kernel.
 #[derive(Debug, Clone, Default)]
