@@ -1,7 +1,7 @@
 //! Modules of stock kernels: loaded, unloaded, kept, refused; and what the running kernel has.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hosttune_boot::module::{Sought, find, find_all};
 use hosttune_boot::{Availability, KernelModule, ModuleState, Modules};
