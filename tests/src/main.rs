@@ -34,6 +34,10 @@ struct Options {
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     time_limit: u64,
 
+    /// Seconds after which a machine that does not come up is given up [default: 300].
+    #[arg(long, value_name = "SECONDS")]
+    start_limit: Option<u64>,
+
     /// What to run in it, with its arguments; without one, a shell.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -54,6 +58,9 @@ fn run(options: &Options) -> Result<ExitCode, MachineError> {
     let mut machine = Machine::own(options.kernel, "scripts/vm").share(checkout);
     for parameter in &options.parameters {
         machine = machine.parameter(parameter);
+    }
+    if let Some(seconds) = options.start_limit {
+        machine = machine.start_within(Duration::from_secs(seconds));
     }
     // Where this program lies, the host binaries do.
     let this = std::env::current_exe().ok();

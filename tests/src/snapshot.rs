@@ -231,6 +231,11 @@ impl Snapshot {
         self
     }
 
+    /// Keeps only what this holds of.
+    pub(crate) fn retain(&mut self, mut is_kept: impl FnMut(&str) -> bool) {
+        self.seen.retain(|what, _| is_kept(what));
+    }
+
     /// Adds something that no subtree has.
     pub(crate) fn add(&mut self, what: &str, seen: Seen) {
         self.seen.insert(what.to_owned(), seen);

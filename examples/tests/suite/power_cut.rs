@@ -60,7 +60,7 @@ fn power_is_cut_in_mid_apply(kernel: Kernel) {
     for cut in &cuts {
         let at = writes * cut / (CUTS + 1);
         let command = format!("{} & {}", itself(kernel, &at.to_string()), UNTIL_IT_STANDS);
-        let waited = machine.shell(&command, Duration::from_secs(60), &mut |_, _| {});
+        let waited = machine.shell(&command, Duration::from_secs(600), &mut |_, _| {});
         assert_eq!(waited.unwrap().code, 0, "{}", machine.console());
         let boot = machine.run(&["cat", BOOT_ID]).unwrap().text();
         machine.cut_power();
@@ -114,7 +114,7 @@ fn what_was_persisted_is_set_at_the_next_boot(kernel: Kernel) {
     );
     // As every boot of a distribution does.
     let loader = "/usr/lib/systemd/systemd-sysctl";
-    let loaded = machine.shell(loader, Duration::from_secs(60), &mut |_, _| {});
+    let loaded = machine.shell(loader, Duration::from_secs(600), &mut |_, _| {});
     let loaded = loaded.unwrap();
     assert_eq!(loaded.code, 0, "{}", loaded.error_text());
     let verified = gaming(&mut machine, &["verify", "--persist", "--only", "sysctl"]);
@@ -148,7 +148,7 @@ impl On {
             net/ipv4/tcp_*mem net/ipv4/tcp_congestion_control net/ipv4/tcp_allowed_congestion_control \
             net/ipv4/tcp_fastopen net/ipv4/tcp_mtu_probing vm/max_map_count 2>&1";
         let mut text = |script: &str| {
-            let output = machine.shell(script, Duration::from_secs(60), &mut |_, _| {});
+            let output = machine.shell(script, Duration::from_secs(600), &mut |_, _| {});
             let output = output.unwrap();
             assert_eq!(output.code, 0, "{}", output.error_text());
             output.text()
@@ -202,7 +202,7 @@ fn itself(kernel: Kernel, at: &str) -> String {
 
 fn run_self(machine: &mut Machine, kernel: Kernel, at: &str) -> String {
     let command = itself(kernel, at);
-    let output = machine.shell(&command, Duration::from_secs(60), &mut |_, _| {});
+    let output = machine.shell(&command, Duration::from_secs(600), &mut |_, _| {});
     let output = output.unwrap();
     assert_eq!(output.code, 0, "{}", output.error_text());
     output.text()

@@ -59,6 +59,7 @@ fn every_governor_is_turned_and_taken_back() {
     // One policy is not like the other, and the governor was told something.
     set("cpufreq/policy1/scaling_governor", "performance");
     set("cpufreq/policy1/scaling_max_freq", "3000000");
+    let rate_limit = get("cpufreq/schedutil/rate_limit_us");
     set("cpufreq/schedutil/rate_limit_us", "777");
     let before = snapshot();
     for governor in [
@@ -204,6 +205,7 @@ fn killed_before_and_after_every_write() {
     as_booted();
     set("cpufreq/policy1/scaling_governor", "performance");
     set("cpufreq/policy1/scaling_max_freq", "3000000");
+    let rate_limit = get("cpufreq/schedutil/rate_limit_us");
     set("cpufreq/schedutil/rate_limit_us", "777");
     let before = snapshot();
     // All of it at the end; in between what can be off at all.
@@ -235,6 +237,7 @@ fn killed_before_and_after_every_write() {
         }
     }
     before.is_still(&snapshot(), "killed at every write");
+    set("cpufreq/schedutil/rate_limit_us", &rate_limit);
     as_booted();
 }
 

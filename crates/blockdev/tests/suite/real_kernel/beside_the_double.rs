@@ -305,8 +305,6 @@ pub(crate) fn attributes_make_of_values_what_is_predicted() {
         println!("{attribute}: {refused} refused beforehand");
         set(&path, original.trim()).unwrap();
     }
-    let ahead = "128";
-    set(&format!("{queue}/read_ahead_kb"), ahead).unwrap();
     let active = before.split(['[', ']']).nth(1).unwrap();
     set(&format!("{queue}/scheduler"), active).unwrap();
 }
