@@ -100,7 +100,9 @@ fn now() -> Snapshot {
     snapshot.retain(|what| {
         let is_of_card = what.starts_with("link ") && what.ends_with(" index");
         let is_of_disk = what.starts_with("/sys/block/")
-            && (what.ends_with("/diskseq") || what.ends_with("/uevent"));
+            && ["/diskseq", "/uevent", "/queue/bsg"]
+                .iter()
+                .any(|file| what.ends_with(file));
         !is_of_card && !is_of_disk
     });
     let swaps = std::fs::read("/proc/swaps").unwrap_or_default();

@@ -59,7 +59,6 @@ fn every_governor_is_turned_and_taken_back() {
     // One policy is not like the other, and the governor was told something.
     set("cpufreq/policy1/scaling_governor", "performance");
     set("cpufreq/policy1/scaling_max_freq", "3000000");
-    let rate_limit = get("cpufreq/schedutil/rate_limit_us");
     set("cpufreq/schedutil/rate_limit_us", "777");
     let before = snapshot();
     for governor in [
