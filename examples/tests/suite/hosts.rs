@@ -108,9 +108,41 @@ fn there() -> Snapshot {
     ])
 }
 
+/// What the tests set before they begin, as the machine had it; given back when this is dropped.
+struct AsFound(Vec<(String, String)>);
+
+impl AsFound {
+    fn note() -> Self {
+        let choices = tell(
+            "ls /sys/block/*/queue/scheduler /sys/kernel/mm/transparent_hugepage/enabled \
+             /sys/devices/system/cpu/cpufreq/policy*/scaling_governor",
+        );
+        let choice = |path: &str| {
+            let shown = read(path);
+            let chosen = shown.split(['[', ']']).nth(1).unwrap_or(&shown);
+            (path.to_owned(), chosen.to_owned())
+        };
+        Self(choices.lines().map(choice).collect())
+    }
+}
+
+impl Drop for AsFound {
+    fn drop(&mut self) {
+        for (path, chosen) in &self.0 {
+            // With another scheduler in between a disk forgets what it was tuned to.
+            if path.ends_with("scheduler") {
+                let _ = std::fs::write(path, "none");
+            }
+            let _ = std::fs::write(path, chosen);
+        }
+    }
+}
+
 /// Something else than what is wanted, everywhere, on a kernel that has had swap before: 6.1 notes
 /// the first one of a boot for good (`swap_slots_cache` in `cpu/hotplug/states`).
-fn untuned() {
+#[must_use]
+fn untuned() -> AsFound {
+    let as_found = AsFound::note();
     exits(0, GAMING, &["apply", "--yes", "--only", "memory"]);
     exits(0, GAMING, REVERT);
     let (sata, _) = sata();
@@ -124,6 +156,7 @@ fn untuned() {
     for path in nvme() {
         tell(&format!("echo bfq > /sys/block/{path}/queue/scheduler"));
     }
+    as_found
 }
 
 fn is_tuned(when: impl fmt::Display) {
@@ -145,7 +178,7 @@ fn is_tuned(when: impl fmt::Display) {
 }
 
 fn gaming_tunes_disks_processors_and_memory_and_gives_them_back() {
-    untuned();
+    let _as_found = untuned();
     let before = there();
     let swaps = read("/proc/swaps");
     exits(0, GAMING, &["plan"]);
@@ -165,7 +198,7 @@ fn gaming_tunes_disks_processors_and_memory_and_gives_them_back() {
 }
 
 fn killed(arguments: &[&str], first: impl Fn()) {
-    untuned();
+    let _as_found = untuned();
     let before = there();
     let gaming = Kills {
         program: GAMING,
@@ -302,7 +335,7 @@ fn a_disk_that_comes_is_tuned_by_a_rule_of_udevs_that_calls_gaming() {
 }
 
 fn stages_are_applied_one_by_one_and_given_back_one_by_one() {
-    untuned();
+    let _as_found = untuned();
     let before = there();
     exits(0, SHOSHIN, &["apply", "--yes", "--stage", "1"]);
     assert_eq!(read("/proc/sys/fs/inotify/max_user_instances"), "1024");
@@ -319,7 +352,7 @@ fn stages_are_applied_one_by_one_and_given_back_one_by_one() {
 }
 
 fn what_does_not_fit_is_refused_whole() {
-    untuned();
+    let _as_found = untuned();
     let before = there();
     // The machine has one GiB, and 12 are wanted of swap in memory.
     let said = exits(3, SHOSHIN, &["apply", "--yes"]);
