@@ -66,7 +66,6 @@ impl Clean {
             let baseline = Snapshot::from_bytes(&bytes);
             return Self(baseline.unwrap_or_else(|| panic!("{BASELINE} is damaged")));
         }
-        every_card_was_up_once();
         let baseline = now();
         let written = std::fs::write(BASELINE, baseline.to_bytes());
         written.unwrap_or_else(|error| panic!("{BASELINE}: {error}"));
@@ -95,26 +94,9 @@ impl Clean {
     }
 }
 
-/// A card that is up gets a qdisc and keeps it when it is down again, so that one that was never up would not
-/// be what it was.
-fn every_card_was_up_once() {
-    let script = "cd /sys/class/net && for card in */device; do \
-                  ip link set ${card%/device} up && ip link set ${card%/device} down; done";
-    let status = Command::new("sh").args(["-c", script]).status();
-    assert!(status.is_ok_and(|status| status.success()), "{script}");
-}
-
 fn now() -> Snapshot {
     let mut snapshot = Snapshot::of(&COMPARED).except(FOR_GOOD);
-    // A card or a disk that went and came again has another number, by which no later test knows it.
-    snapshot.retain(|what| {
-        let is_of_card = what.starts_with("link ") && what.ends_with(" index");
-        let is_of_disk = what.starts_with("/sys/block/")
-            && ["/diskseq", "/uevent", "/queue/bsg"]
-                .iter()
-                .any(|file| what.ends_with(file));
-        !is_of_card && !is_of_disk
-    });
+    snapshot.retain(|what| !comes_anew(what));
     let swaps = std::fs::read("/proc/swaps").unwrap_or_default();
     snapshot.add("/proc/swaps", Seen::Holds(swaps));
     let mounts = std::fs::read_to_string("/proc/1/mounts").unwrap_or_default();
@@ -127,6 +109,23 @@ fn now() -> Snapshot {
         files(&mut snapshot, Path::new(directory));
     }
     snapshot
+}
+
+/// Whether this differs from one moment to another for reasons that no later test knows of: the number of a card
+/// or a disk that went and came again, and the qdisc that the kernel gives a card when it first comes up.
+fn comes_anew(what: &str) -> bool {
+    let mut words = what.split(' ');
+    match words.next() {
+        Some("link") => what.ends_with(" index") || what.ends_with(" qdisc"),
+        // A qdisc that somebody set has a handle of its own.
+        Some("qdisc") => words.nth(1) == Some("0:"),
+        _ => {
+            what.starts_with("/sys/block/")
+                && ["/diskseq", "/uevent", "/queue/bsg"]
+                    .iter()
+                    .any(|file| what.ends_with(file))
+        }
+    }
 }
 
 fn mount_name(place: &str) -> String {
