@@ -434,7 +434,7 @@ fn threads_of_the_program_stop_as_it_does_and_are_killed_with_it() {
     }
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
-    let arguments = this_program(directory, "makes_directories_in_threads");
+    let arguments = this_program(directory, "kills::makes_directories_in_threads");
     let arguments = arguments.each_ref().map(String::as_str);
     let start = || Traced::start_at_changes("/usr/bin/env", &arguments).unwrap();
     let (stops, code) = sequence(start());
@@ -467,7 +467,7 @@ fn a_thread_that_becomes_another_program_is_traced_on() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let arguments = this_program(directory.path(), "becomes_another_program_from_a_thread");
+    let arguments = this_program(directory.path(), "kills::becomes_another_program_from_a_thread");
     let arguments = arguments.each_ref().map(String::as_str);
     let (stops, code) = sequence(Traced::start_at_changes("/usr/bin/env", &arguments).unwrap());
     assert_eq!(code, 0);
