@@ -467,7 +467,10 @@ fn a_thread_that_becomes_another_program_is_traced_on() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let arguments = this_program(directory.path(), "kills::becomes_another_program_from_a_thread");
+    let arguments = this_program(
+        directory.path(),
+        "kills::becomes_another_program_from_a_thread",
+    );
     let arguments = arguments.each_ref().map(String::as_str);
     let (stops, code) = sequence(Traced::start_at_changes("/usr/bin/env", &arguments).unwrap());
     assert_eq!(code, 0);
