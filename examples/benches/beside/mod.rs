@@ -215,6 +215,16 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// A limit on system calls: it is a promise of the release build, and the build that is only counted asks
+    /// for memory a few times more.
+    pub(crate) fn calls(&self, limit: u64) -> u64 {
+        if self.counts {
+            limit + limit / 10
+        } else {
+            limit
+        }
+    }
+
     /// By the command line of this process; `pairs` where it names no number of them.
     pub(crate) fn of_process(pairs: usize) -> Self {
         let has = |option: &str| std::env::args().any(|argument| argument == option);
