@@ -29,6 +29,7 @@ mod replaced;
 mod requirements;
 mod restoring;
 mod reverting;
+mod stacked;
 mod strangers;
 mod support;
 mod truncated;

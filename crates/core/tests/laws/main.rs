@@ -5,6 +5,8 @@
 
 mod machine;
 mod motor;
+mod owners;
+mod rounding;
 
 use hosttune_core::testing::laws::{self, Death};
 use hosttune_core::testing::{Machine, Moment, World};
