@@ -520,6 +520,16 @@ impl Log {
         all.filter(|later| later.id >= entry.id && later.step.knob == entry.step.knob)
     }
 
+    /// Whether a step that resets a knob was being turned back when its process was killed, after
+    /// entry `id` was turned: then what the knob shows is nobody's.
+    pub(crate) fn is_half_reset(&self, id: u64, knob: &AnyKnob) -> bool {
+        foreign(&self.others, knob).any(|(_, half)| {
+            half.step.knob != *knob
+                && half.undoing.is_some()
+                && half.undoing_at.is_some_and(|at| id < at)
+        })
+    }
+
     /// Says what a knob is to be put back to by those who had begun to turn a step back that resets
     /// it, and were killed before they put it back. Whether there is one: then what the knob shows
     /// is what was left of that.

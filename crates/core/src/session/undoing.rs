@@ -520,7 +520,10 @@ impl Session {
                 match (after.get(number), &kept.state, now) {
                     (_, _, Ok(now)) if is_held && !gone(&now) => now,
                     (Some(after), _, Ok(now))
-                        if now != *after && !gone(&now) && !ours(&kept.knob) =>
+                        if now != *after
+                            && !gone(&now)
+                            && !ours(&kept.knob)
+                            && !log.is_half_reset(entry.id, &kept.knob) =>
                     {
                         now
                     }
