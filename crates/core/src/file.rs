@@ -115,6 +115,16 @@ impl Knob for ConfigFile {
         })
     }
 
+    /// A replacement that was never put in its place is cleared away by whatever is written next:
+    /// what the file itself holds is what it was.
+    fn original(&self, seen: &FileState) -> Option<FileState> {
+        Some(match seen {
+            FileState::HalfWritten(Some(content)) => FileState::Present(content.clone()),
+            FileState::HalfWritten(None) => FileState::Absent,
+            whole => whole.clone(),
+        })
+    }
+
     fn torn(&self, seen: &FileState, from: &FileState, to: &FileState) -> bool {
         let FileState::HalfWritten(now) = seen else {
             return false;

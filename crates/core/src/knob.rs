@@ -64,6 +64,15 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
         seen == wanted
     }
 
+    /// Whether the kernel may have made `seen` of `wanted` by a rule that is not known here, with
+    /// success: it rounds, it clamps. Then `seen` is what was set, and is taken back.
+    ///
+    /// Not where `seen` says that less was had than was asked for: then the step fails.
+    fn rounds(&self, seen: &Self::State, wanted: &Self::State) -> bool {
+        let _ = (seen, wanted);
+        true
+    }
+
     /// Why turning to `to` does not apply on this host, or `None` where it does.
     ///
     /// # Errors
@@ -91,6 +100,15 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
     fn torn(&self, seen: &Self::State, from: &Self::State, to: &Self::State) -> bool {
         let _ = (seen, from, to);
         false
+    }
+
+    /// The state that a change from `seen` is taken back to: `seen` itself, unless
+    /// [`turn`](Self::turn) refuses to make it. Then it is what was there before the damage, where
+    /// that can be told from `seen`, and `None` where it cannot.
+    ///
+    /// Asked when a step is planned: a state that nothing can be put back to is never an original.
+    fn original(&self, seen: &Self::State) -> Option<Self::State> {
+        Some(seen.clone())
     }
 
     /// Whether `seen` says that the thing itself is no longer there (a disk unplugged, a module
@@ -287,9 +305,11 @@ pub(crate) struct KnobKind {
     read: ReadOne,
     turn: TurnOne,
     counts_as: fn(&Value, &Value, &Value) -> bool,
+    rounds: fn(&Value, &Value, &Value) -> bool,
     lacks: fn(&Value, &Host, &Value) -> Result<Option<Lack>, HostError>,
     disturbs: fn(&Value, &Host, &Value) -> Result<Vec<AnyKnob>, HostError>,
     torn: fn(&Value, &Value, &Value, &Value) -> bool,
+    original: fn(&Value, &Value) -> Option<Value>,
     gone: fn(&Value, &Value) -> bool,
     identity: fn(&Value, &Host) -> Result<Option<String>, HostError>,
     remark: fn(&Value, &Host, &Value) -> Option<String>,
@@ -320,6 +340,11 @@ impl KnobKind {
                 (Ok(knob), Ok(seen), Ok(wanted)) => knob.counts_as(&seen, &wanted),
                 _ => false,
             },
+            rounds: |id, seen, wanted| match (typed::<K>(id), state::<K>(seen), state::<K>(wanted))
+            {
+                (Ok(knob), Ok(seen), Ok(wanted)) => knob.rounds(&seen, &wanted),
+                _ => false,
+            },
             lacks: |id, host, to| typed::<K>(id)?.lacks(host, &state::<K>(to)?),
             disturbs: |id, host, to| typed::<K>(id)?.disturbs(host, &state::<K>(to)?),
             torn: |id, seen, from, to| match (
@@ -330,6 +355,13 @@ impl KnobKind {
             ) {
                 (Ok(knob), Ok(seen), Ok(from), Ok(to)) => knob.torn(&seen, &from, &to),
                 _ => false,
+            },
+            original: |id, seen| match (typed::<K>(id), state::<K>(seen)) {
+                (Ok(knob), Ok(state)) => match knob.original(&state) {
+                    Some(original) if original == state => Some(seen.clone()),
+                    original => serde_json::to_value(original?).ok(),
+                },
+                _ => None,
             },
             gone: |id, seen| match (typed::<K>(id), state::<K>(seen)) {
                 (Ok(knob), Ok(seen)) => knob.gone(&seen),
@@ -364,6 +396,10 @@ impl KnobKind {
         seen == wanted || (self.counts_as)(&knob.id, seen, wanted)
     }
 
+    pub(crate) fn rounds(&self, knob: &AnyKnob, seen: &Value, wanted: &Value) -> bool {
+        (self.rounds)(&knob.id, seen, wanted)
+    }
+
     pub(crate) fn lacks(
         &self,
         knob: &AnyKnob,
@@ -384,6 +420,10 @@ impl KnobKind {
 
     pub(crate) fn torn(&self, knob: &AnyKnob, seen: &Value, from: &Value, to: &Value) -> bool {
         (self.torn)(&knob.id, seen, from, to)
+    }
+
+    pub(crate) fn original(&self, knob: &AnyKnob, seen: &Value) -> Option<Value> {
+        (self.original)(&knob.id, seen)
     }
 
     pub(crate) fn gone(&self, knob: &AnyKnob, seen: &Value) -> bool {
@@ -436,6 +476,18 @@ impl Registry {
             && known.type_id != kind.type_id
         {
             self.clash = Some(K::NAME);
+        }
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.kinds.keys().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// What the kinds say of what counts as what: the knob, what is seen, what is wanted.
+    pub(crate) fn counts_as(&self) -> impl Fn(&AnyKnob, &Value, &Value) -> bool + '_ {
+        |knob, seen, wanted| {
+            let kind = self.find(&knob.kind);
+            kind.is_ok_and(|kind| kind.counts_as(knob, seen, wanted))
         }
     }
 

@@ -256,6 +256,11 @@ impl Knob for Pool {
         }
     }
 
+    /// Fewer pages than were asked for are no rounding.
+    fn rounds(&self, _: &PoolState, _: &PoolState) -> bool {
+        false
+    }
+
     fn lacks(&self, host: &Host, to: &PoolState) -> Result<Option<Lack>, HostError> {
         let Some(pages) = to.count() else {
             return Ok(None);

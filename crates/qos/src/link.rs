@@ -280,6 +280,19 @@ impl Knob for IfbLink {
         Ok(())
     }
 
+    /// One of ours that somebody has turned down loses all that is sent through it: there was none
+    /// before it, and to turn it down again is no way back.
+    fn original(&self, seen: &LinkState) -> Option<LinkState> {
+        Some(match seen {
+            LinkState::Ifb {
+                up: false,
+                alias: Some(alias),
+                ..
+            } if alias.starts_with(ALIAS) => LinkState::Absent,
+            other => other.clone(),
+        })
+    }
+
     fn counts_as(&self, seen: &LinkState, wanted: &LinkState) -> bool {
         match (seen, wanted) {
             (

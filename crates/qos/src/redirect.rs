@@ -223,6 +223,15 @@ impl Knob for Redirect {
         Ok(())
     }
 
+    /// One that is ours by its cookie and leads nowhere is what is left of ours: before it there was
+    /// none.
+    fn original(&self, seen: &RedirectState) -> Option<RedirectState> {
+        Some(match seen {
+            RedirectState::Astray => RedirectState::Absent,
+            whole => *whole,
+        })
+    }
+
     /// Ours by its cookie, wherever it leads.
     fn torn(&self, seen: &RedirectState, from: &RedirectState, to: &RedirectState) -> bool {
         *seen == RedirectState::Astray

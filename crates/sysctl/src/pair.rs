@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use hosttune_core::host::RootKind;
 use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, Operation};
 use serde::{Deserialize, Serialize};
 
@@ -108,7 +109,20 @@ impl Knob for SysctlPair {
             // takes the writing of an equal value for no change: the absolute one would stay.
             write(host, key, &Value::integer(DETOUR))?;
         }
-        write(host, key, value)
+        write(host, key, value)?;
+        if host.root_kind() == RootKind::Captured {
+            // No kernel is there that does it. A process that dies in between leaves the absolute key
+            // in force, as it is before or after the change.
+            let other = if *key == self.relative {
+                &self.absolute
+            } else {
+                &self.relative
+            };
+            if read(host, other)?.is_some_and(|value| value.as_integer() != Some(0)) {
+                write(host, other, &Value::integer(0))?;
+            }
+        }
+        Ok(())
     }
 
     fn lacks(&self, host: &Host, to: &PairState) -> Result<Option<Lack>, HostError> {

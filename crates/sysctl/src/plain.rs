@@ -110,6 +110,12 @@ impl Knob for Sysctl {
         }
     }
 
+    /// The kernel sets as many huge pages aside as it finds memory for: fewer than were asked for are
+    /// no rounding.
+    fn rounds(&self, _: &SysctlState, _: &SysctlState) -> bool {
+        !self.0.path().ends_with("/vm/nr_hugepages")
+    }
+
     fn torn(&self, seen: &SysctlState, from: &SysctlState, to: &SysctlState) -> bool {
         match (seen, from, to) {
             (SysctlState::Value(seen), SysctlState::Value(from), SysctlState::Value(to)) => {

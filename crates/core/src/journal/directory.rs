@@ -187,8 +187,15 @@ impl DirectoryStore {
     }
 }
 
+const SUFFIX: &str = ".journal";
+
 fn name(owner: &str) -> String {
-    format!("{owner}.journal")
+    format!("{owner}{SUFFIX}")
+}
+
+/// What a file's replacement is called while it is written.
+fn new_name(owner: &str) -> String {
+    format!(".{}.new", name(owner))
 }
 
 impl Store for DirectoryStore {
@@ -217,6 +224,31 @@ impl Store for DirectoryStore {
         };
         self.trust(&open, &path)?;
         read_all(open).map(Some).map_err(self.fail("read", &path))
+    }
+
+    fn owners(&self, place: Place) -> Result<Vec<String>, JournalError> {
+        if self.existing(place)?.is_none() {
+            return Ok(Vec::new());
+        }
+        let path = self.beneath(place);
+        let fail = self.fail("list", path);
+        // The descriptor that is kept is an O_PATH one, which cannot be listed.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = open_beneath(&self.root, path, flags, Mode::empty()).map_err(&fail)?;
+        let mut owners = Vec::new();
+        for entry in rustix::fs::Dir::new(open).map_err(&fail)? {
+            let entry = entry.map_err(&fail)?;
+            let owner = entry.file_name().to_str().ok();
+            let owner = owner.and_then(|name| name.strip_suffix(SUFFIX));
+            // A replacement in the making begins with a dot.
+            owners.extend(
+                owner
+                    .filter(|owner| !owner.starts_with('.'))
+                    .map(str::to_owned),
+            );
+        }
+        owners.sort_unstable();
+        Ok(owners)
     }
 
     fn write_at(
@@ -273,7 +305,7 @@ impl Store for DirectoryStore {
         let path = self.file_path(place, owner);
         let fail = self.fail("rewrite", &path);
         self.files.remove(&(place, owner.to_owned()));
-        let new = format!(".{}.new", name(owner));
+        let new = new_name(owner);
         let directory = self.directory(place)?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -299,6 +331,8 @@ impl Store for DirectoryStore {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(fail(errno)),
         }
+        // A process that was killed in `replace` may have left it; nothing reads it.
+        let _ = rustix::fs::unlinkat(directory, new_name(owner), AtFlags::empty());
         if place == Place::Disk {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             open_beneath(&self.root, self.beneath(place), flags, Mode::empty())

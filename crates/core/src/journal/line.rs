@@ -1,9 +1,11 @@
 //! One line of a journal: a checksum and a record.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::log::{Entry, Purpose};
+use super::log::{Entry, Open, Purpose};
 use super::{FORMAT, JournalError};
 use crate::knob::Lack;
 use crate::plan::Step;
@@ -17,6 +19,13 @@ pub(crate) enum Record {
         version: u32,
         owner: String,
         program: String,
+        /// How many bytes behind this line were written in one piece with it, from format 2 on:
+        /// whatever of them cannot be read was there once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes: Option<u64>,
+        /// The kinds of knob that the owner's program knows.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        kinds: Vec<String>,
     },
     /// The whole intent of one apply; durable before the first turn. Ids count up from `first`.
     Begin {
@@ -31,9 +40,12 @@ pub(crate) enum Record {
         from: Value,
         disturbed: Vec<Value>,
     },
-    /// A step was turned and read back; `after` is what it left of the knobs it disturbs.
+    /// A step was turned and read back; `after` is what it left of the knobs it disturbs, `shown`
+    /// what the kernel made of it where that is not what its knob's own rule says.
     Turned {
         id: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shown: Option<Value>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         after: Vec<Value>,
     },
@@ -47,8 +59,14 @@ pub(crate) enum Record {
         ids: Vec<u64>,
         force: bool,
     },
-    /// A step that disturbs is about to be turned back; then these states are put back.
-    Undoing { id: u64, targets: Vec<Value> },
+    /// A step that disturbs is about to be turned back; then these states are put back. Entries
+    /// from `at` on did not exist yet.
+    Undoing {
+        id: u64,
+        targets: Vec<Value>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<u64>,
+    },
     /// The turn back was refused: the targets hold no longer.
     Kept { id: u64 },
     /// A step was turned back, and this is what it left of the knobs it disturbs.
@@ -63,6 +81,8 @@ pub(crate) enum Record {
         refusals: Vec<(Step, Lack, String)>,
         next: u64,
         applies: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        open: Option<Open>,
     },
 }
 
@@ -95,14 +115,12 @@ impl Record {
         }
     }
 
-    /// Whether this record declares an entry.
-    fn declares(&self, wanted: u64) -> bool {
+    /// The entries that this record declares.
+    fn declares(&self) -> Vec<u64> {
         match self {
-            Self::Begin { first, steps, .. } => {
-                (*first..*first + steps.len() as u64).contains(&wanted)
-            }
-            Self::Held { entries, .. } => entries.iter().any(|entry| entry.id == wanted),
-            _ => false,
+            Self::Begin { first, steps, .. } => (*first..*first + steps.len() as u64).collect(),
+            Self::Held { entries, .. } => entries.iter().map(|entry| entry.id).collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -119,7 +137,10 @@ impl Record {
 #[derive(Debug, Default)]
 pub(crate) struct Parsed {
     pub(crate) program: String,
+    pub(crate) kinds: Vec<String>,
     pub(crate) records: Vec<Record>,
+    /// The format of the file.
+    pub(crate) version: u32,
     /// Where the next record goes: what stands behind is the rest of an interrupted write.
     pub(crate) length: u64,
     /// How many bytes stand behind.
@@ -142,21 +163,30 @@ fn decode(line: &[u8]) -> Option<Record> {
 /// may, since marks are not waited for and a power cut keeps blocks in any
 /// order; then the marks from there on are lost, and how far the work came is
 /// inferred from the host.
+///
+/// From format 2 on the header and the intent behind it replace a file as a whole, so neither can
+/// be half there because a process died: where they cannot be read, something was changed that
+/// nobody knows any more.
 pub(crate) fn parse(bytes: &[u8], path: &str) -> Result<Parsed, JournalError> {
     let mut parsed = Parsed::default();
     let mut offset = 0;
+    // Up to here the file was written in one piece.
+    let mut intact = 0;
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
+    let damaged = |number: usize, offset: usize| JournalError::Damaged {
+        path: path.to_owned(),
+        line: number + 1,
+        unread: bytes.len() - offset,
+    };
+    if bytes.is_empty() {
+        return Err(damaged(0, 0));
+    }
+    let mut declared: HashSet<u64> = HashSet::new();
+    let mut last = 0;
     for (number, line) in lines.by_ref() {
+        last = number;
         let record = line.strip_suffix(b"\n").and_then(decode);
-        let damaged = || JournalError::Damaged {
-            path: path.to_owned(),
-            line: number + 1,
-        };
         let Some(record) = record else {
-            // The first write is header and intent in one. When not even the header is whole,
-            // nothing was ever turned on its account, provided it was an interrupted write: a
-            // power cut leaves zeros or a part of it, never a whole line of something else.
-            let foreign = number == 0 && line.ends_with(b"\n") && !line.contains(&0);
             let newer = line.strip_suffix(b"\n").and_then(version);
             if let Some((version, program)) = newer.filter(|(version, _)| *version > FORMAT) {
                 return Err(JournalError::Newer {
@@ -165,7 +195,7 @@ pub(crate) fn parse(bytes: &[u8], path: &str) -> Result<Parsed, JournalError> {
                     program,
                 });
             }
-            let declared = |id: &u64| parsed.records.iter().any(|known| known.declares(*id));
+            let declared = |id: &u64| declared.contains(id);
             // A mark about an entry that nothing readable declares: the intent itself is what
             // cannot be read.
             let proves_damage = |record: Record| {
@@ -177,15 +207,19 @@ pub(crate) fn parse(bytes: &[u8], path: &str) -> Result<Parsed, JournalError> {
             let damage_behind = lines
                 .filter_map(|(_, line)| line.strip_suffix(b"\n").and_then(decode))
                 .any(proves_damage);
-            if foreign || damage_behind {
-                return Err(damaged());
+            if number == 0 || damage_behind {
+                return Err(damaged(number, offset));
             }
             break;
         };
         match (&record, number) {
             (
                 Record::Journal {
-                    version, program, ..
+                    version,
+                    program,
+                    bytes,
+                    kinds,
+                    ..
                 },
                 0,
             ) => {
@@ -196,15 +230,28 @@ pub(crate) fn parse(bytes: &[u8], path: &str) -> Result<Parsed, JournalError> {
                         program: program.clone(),
                     });
                 }
+                parsed.version = *version;
                 parsed.program.clone_from(program);
+                parsed.kinds.clone_from(kinds);
+                intact = line.len() as u64 + bytes.unwrap_or(0);
             }
-            (_, 0) | (Record::Journal { .. }, _) => return Err(damaged()),
-            _ => parsed.records.push(record),
+            (_, 0) | (Record::Journal { .. }, _) => return Err(damaged(number, offset)),
+            // A mark about something that no line before it declares: that line has been taken out.
+            _ if !record.about().iter().all(|id| declared.contains(id)) => {
+                return Err(damaged(number, offset));
+            }
+            _ => {
+                declared.extend(record.declares());
+                parsed.records.push(record);
+            }
         }
         offset += line.len();
     }
     parsed.length = offset as u64;
     parsed.cut = (bytes.len() - offset) as u64;
+    if parsed.length < intact {
+        return Err(damaged(last + usize::from(parsed.cut == 0), offset));
+    }
     Ok(parsed)
 }
 

@@ -14,24 +14,26 @@ mod store;
 
 pub use directory::DirectoryStore;
 pub(crate) use line::Record;
-pub(crate) use log::{Entry, Log, Open, Purpose};
+pub(crate) use log::{Entry, Foreign, Log, Open, Purpose, Writer};
 pub(crate) use store::NoStore;
 pub use store::{Place, Store};
 
 /// The version of the journal's format that this release writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Why a journal cannot be used. Nothing was changed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
     /// A line that is neither whole nor the end of an interrupted write.
-    #[error("the journal {path} is damaged at line {line}")]
+    #[error("the journal {path} is damaged at line {line}: {unread} bytes cannot be read")]
     Damaged {
         /// The file.
         path: String,
         /// The line, from 1.
         line: usize,
+        /// How many bytes there are from that line on.
+        unread: usize,
     },
     /// A format that this release does not know.
     #[error(
@@ -101,7 +103,7 @@ impl JournalError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Damaged { path, .. } => format!(
-                "what was turned cannot be known from it: compare the host with {path} by hand, then move that file away"
+                "what was changed cannot be known from it: compare the host with {path} by hand, then keep it under another name: mv {path} {path}.damaged"
             ),
             Self::Newer { program, .. } => format!("use the release that wrote it: {program}"),
             Self::UnknownKnob { program, .. } => format!(

@@ -32,6 +32,13 @@ pub trait Store: Debug + Send {
     /// Where it cannot be read, or somebody else could have written it.
     fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError>;
 
+    /// The owners that have a file in one of the places, so that one owner's revert can take
+    /// account of what the others still want.
+    ///
+    /// # Errors
+    /// Where the place cannot be listed.
+    fn owners(&self, place: Place) -> Result<Vec<String>, JournalError>;
+
     /// Writes `bytes` at `offset` in one piece and cuts whatever stood behind it, creating the
     /// file where there is none. With `sync` it is on the disk when this returns.
     ///
@@ -81,6 +88,9 @@ impl Store for NoStore {
     }
     fn read(&self, _: Place, _: &str) -> Result<Option<Vec<u8>>, JournalError> {
         Ok(None)
+    }
+    fn owners(&self, _: Place) -> Result<Vec<String>, JournalError> {
+        Ok(Vec::new())
     }
     fn write_at(
         &mut self,

@@ -4,7 +4,7 @@
 //! wish by wish while a tuning declares, and once more for the whole when the
 //! order is known.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::declared::{Declared, Role, Target};
 use super::findings::found;
@@ -45,6 +45,7 @@ pub(crate) fn conflict(declared: &[Declared]) -> Option<Error> {
 pub(crate) struct Arranged {
     pub(crate) steps: Vec<Step>,
     pub(crate) findings: Vec<Finding>,
+    pub(crate) holds: Vec<Step>,
 }
 
 /// Orders the wishes and decides what each one is.
@@ -79,11 +80,24 @@ pub(crate) fn arrange(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Result<
     }
     let mut steps = Vec::new();
     let mut findings: Vec<(usize, Finding)> = Vec::new();
+    let holds = holds(sight, &declared, &order, &outcomes)?;
     for (&index, outcome) in order.iter().zip(outcomes) {
         let wish = &declared[index];
-        if let (Some(Outcome::Step { from, disturbs }), Some(target)) = (&outcome, &wish.target) {
+        if let (
+            Some(Outcome::Step {
+                from,
+                damaged,
+                disturbs,
+            }),
+            Some(target),
+        ) = (&outcome, &wish.target)
+        {
             let identity = target.kind.identity(&target.knob, sight.host)?;
-            steps.push(step(wish, target, from.clone(), disturbs.clone(), identity));
+            let mut step = step(wish, target, from.clone(), disturbs.clone(), identity);
+            if let Some(damaged) = damaged {
+                step.from_text = target.kind.show(&target.knob, damaged);
+            }
+            steps.push(step);
         } else if !matches!(wish.role, Role::Means)
             || matches!(outcome, Some(Outcome::Lacking(..) | Outcome::Unreadable(_)))
         {
@@ -104,10 +118,58 @@ pub(crate) fn arrange(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Result<
         .cloned()
         .collect();
     if refused.is_empty() {
-        Ok(Arranged { steps, findings })
+        Ok(Arranged {
+            steps,
+            findings,
+            holds,
+        })
     } else {
         Err(Error::NotApplicable(refused))
     }
+}
+
+/// The wishes that another owner's turn fulfils already, and no step of this plan touches.
+fn holds(
+    sight: &mut Sight<'_>,
+    declared: &[Declared],
+    order: &[usize],
+    outcomes: &[Option<Outcome>],
+) -> Result<Vec<Step>, Error> {
+    let mut holds: Vec<Step> = Vec::new();
+    if sight.journalled.of_others.is_empty() {
+        return Ok(holds);
+    }
+    let mut touched: HashSet<Key> = HashSet::new();
+    for (&index, outcome) in order.iter().zip(outcomes) {
+        if let (Some(Outcome::Step { disturbs, .. }), Some(target)) =
+            (outcome, &declared[index].target)
+        {
+            touched.insert(target.key.clone());
+            touched.extend(disturbs.iter().map(|kept| kept.knob.key()));
+        }
+    }
+    for (&index, outcome) in order.iter().zip(outcomes) {
+        let wish = &declared[index];
+        let (Some(Outcome::AsWanted(seen)), Some(target)) = (outcome, &wish.target) else {
+            continue;
+        };
+        let is_held = holds.iter().any(|hold| hold.knob == target.knob);
+        if is_held
+            || touched.contains(&target.key)
+            || !sight.journalled.of_others.contains(&target.key)
+        {
+            continue;
+        }
+        let identity = target.kind.identity(&target.knob, sight.host)?;
+        let from = Before::Known(seen.clone());
+        let step = step(wish, target, from, Vec::new(), identity);
+        holds.push(Step {
+            to: seen.clone(),
+            to_text: step.from_text.clone(),
+            ..step
+        });
+    }
+    Ok(holds)
 }
 
 fn simulate(sight: &mut Sight<'_>, declared: &[Declared], order: &[usize]) -> Vec<Option<Outcome>> {

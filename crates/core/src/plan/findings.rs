@@ -50,7 +50,7 @@ fn seen_now(sight: &mut Sight<'_>, wish: &Declared) -> Finding {
             return wish.finding(None, state);
         }
     };
-    let state = if target.kind.counts_as(&target.knob, &seen, &target.to) {
+    let state = if sight.is_as_wanted(target, &seen) {
         as_wanted(wish, &seen)
     } else if let Role::Expected(until) = wish.role {
         State::Pending { until }

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 pub(crate) use planner::Refusal;
 pub use planner::{Planner, Wish};
+pub(crate) use sight::Journalled;
 
 use crate::knob::{AnyKnob, Lifetime};
 use crate::report::Finding;
@@ -192,6 +193,10 @@ pub struct Plan {
     pub findings: Vec<Finding>,
     /// What a person should know beside it.
     pub notes: Vec<String>,
+    /// What is as wanted because another owner has turned it: nothing is turned, but the journal says
+    /// that it is to stay so when that owner reverts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<Step>,
     /// What an earlier run left open and the next apply or revert does first.
     ///
     /// While there is something, the steps are provisional: they start from a host

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::declared::{Declared, Role};
-use super::sight::Sight;
+use super::sight::{Journalled, Sight};
 use super::{Before, Plan, Requirement, When, Why};
 use super::{arrange, findings};
 use crate::error::{Error, HostError};
@@ -46,11 +46,12 @@ impl<'a> Planner<'a> {
         host: &'a Host,
         registry: &'a Registry,
         refusals: &'a [Refusal],
+        journalled: &'a Journalled,
         only: &'a Selection,
         strict: bool,
     ) -> Self {
         Self {
-            sight: Sight::new(host, registry, refusals),
+            sight: Sight::new(host, registry, refusals, journalled),
             _looking: host.begin_look(),
             ahead: HashMap::new(),
             only,
@@ -193,6 +194,7 @@ impl<'a> Planner<'a> {
             steps: arranged.steps,
             findings: arranged.findings,
             notes: self.notes,
+            holds: arranged.holds,
             provisional: None,
         })
     }

@@ -1,6 +1,6 @@
 //! The host as planning sees it, and what becomes of a wish on it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -9,15 +9,32 @@ use super::planner::Refusal;
 use super::{Before, Kept};
 use crate::error::{HostError, HostErrorKind};
 use crate::host::Host;
-use crate::knob::{AnyKnob, Key, KnobKind, Lack, Registry};
+use crate::knob::{AnyKnob, Key, KnobKind, Lack, LackKind, Registry};
 
 /// What becomes of one wish.
 #[derive(Clone)]
 pub(super) enum Outcome {
     AsWanted(Value),
-    Step { from: Before, disturbs: Vec<Kept> },
+    Step {
+        from: Before,
+        /// What the knob shows, where that is not what it is taken back to.
+        damaged: Option<Value>,
+        disturbs: Vec<Kept>,
+    },
     Lacking(Option<Value>, Lack),
     Unreadable(HostError),
+}
+
+/// What the journals say of the knobs: what planning cannot see on the host.
+#[derive(Debug, Default)]
+pub(crate) struct Journalled {
+    /// The knobs that another owner turned last.
+    pub(crate) of_others: HashSet<Key>,
+    /// What the last step of any owner's left of its knob.
+    pub(crate) last: HashMap<Key, Value>,
+    /// What the kernel made of what knobs were set to, by no rule of theirs: what was asked for, and
+    /// what it showed.
+    pub(crate) rounded: HashMap<Key, Vec<(Value, Value)>>,
 }
 
 /// The host as planning sees it: each knob is read once.
@@ -25,6 +42,7 @@ pub(crate) struct Sight<'a> {
     pub(crate) host: &'a Host,
     pub(crate) registry: &'a Registry,
     refusals: &'a [Refusal],
+    pub(super) journalled: &'a Journalled,
     seen: HashMap<Key, Value>,
 }
 
@@ -37,11 +55,17 @@ impl std::fmt::Debug for Sight<'_> {
 }
 
 impl<'a> Sight<'a> {
-    pub(crate) fn new(host: &'a Host, registry: &'a Registry, refusals: &'a [Refusal]) -> Self {
+    pub(crate) fn new(
+        host: &'a Host,
+        registry: &'a Registry,
+        refusals: &'a [Refusal],
+        journalled: &'a Journalled,
+    ) -> Self {
         Self {
             host,
             registry,
             refusals,
+            journalled,
             seen: HashMap::new(),
         }
     }
@@ -95,20 +119,31 @@ impl<'a> Sight<'a> {
         declared.outcome = Some(outcome);
     }
 
+    /// Whether `seen` is what the knob shows when it is asked for what is wanted.
+    pub(super) fn is_as_wanted(&self, target: &Target, seen: &Value) -> bool {
+        let rules = self.journalled.rounded.get(&target.key);
+        target.kind.counts_as(&target.knob, seen, &target.to)
+            || rules.is_some_and(|rules| {
+                rules
+                    .iter()
+                    .any(|(to, shown)| *to == target.to && shown == seen)
+            })
+    }
+
     pub(super) fn evaluate(
         &mut self,
         ahead: &HashMap<Key, Before>,
         target: &Target,
         cured: bool,
     ) -> Outcome {
-        let Target { knob, kind, to, .. } = target;
+        let Target { knob, kind, .. } = target;
         let mut current = match self.current(ahead, kind, knob) {
             _ if cured => Before::Unsettled,
             Ok(current) => current,
             Err(error) => return unreadable(error),
         };
         if let Before::Known(seen) = &current
-            && kind.counts_as(knob, seen, to)
+            && self.is_as_wanted(target, seen)
         {
             return Outcome::AsWanted(seen.clone());
         }
@@ -118,9 +153,28 @@ impl<'a> Sight<'a> {
             }
             current = Before::Unsettled;
         }
+        let mut damaged = None;
+        if let Before::Known(seen) = &current
+            && !ahead.contains_key(&target.key)
+        {
+            // Somebody has damaged what we set: it is set again, and taken back as if it had stayed.
+            let last = || self.journalled.last.get(&target.key).cloned();
+            let Some(original) = kind.original(knob, seen).or_else(last) else {
+                let why = format!(
+                    "it is {}, and nothing can put it back to that",
+                    kind.show(knob, seen)
+                );
+                return Outcome::Lacking(Some(seen.clone()), Lack::new(LackKind::OneWay, why));
+            };
+            if original != *seen {
+                damaged = Some(seen.clone());
+                current = Before::Known(original);
+            }
+        }
         match self.disturbed(ahead, target) {
             Ok(disturbs) => Outcome::Step {
                 from: current,
+                damaged,
                 disturbs,
             },
             Err(error) => unreadable(error),
@@ -171,7 +225,10 @@ impl<'a> Sight<'a> {
             let kind = self.registry.find(&knob.kind).map_err(|error| {
                 HostError::malformed(target.knob.text.clone(), error.to_string())
             })?;
-            let state = self.current(ahead, &kind, &knob)?;
+            let state = match self.current(ahead, &kind, &knob)? {
+                Before::Known(seen) => Before::Known(kind.original(&knob, &seen).unwrap_or(seen)),
+                state @ Before::Unsettled => state,
+            };
             disturbs.push(Kept { knob, state });
         }
         Ok(disturbs)

@@ -1,13 +1,23 @@
 //! The journal as a session uses it: read, locked, and what an earlier run left open put right.
 
+use serde_json::Value;
+
 use super::{Reverted, Session};
 use crate::error::{Error, plural};
-use crate::journal::{JournalError, Log, NoStore, Open, Purpose};
+use crate::journal::{JournalError, Log, NoStore, Open, Purpose, Writer};
+use crate::knob::AnyKnob;
 
 impl Session {
+    fn writer(&self) -> Writer {
+        Writer {
+            program: self.program.clone(),
+            kinds: self.registry.names(),
+        }
+    }
+
     /// The journal, checked to hold nothing this program does not know.
     pub(super) fn load(&self) -> Result<Log, Error> {
-        let log = Log::load(&*self.store, &self.owner, &self.program, &self.boot)?;
+        let log = Log::load(&*self.store, &self.owner, self.writer(), &self.boot)?;
         for entry in log.entries.values() {
             let disturbed = entry.step.disturbs.iter().map(|kept| &kept.knob);
             for knob in std::iter::once(&entry.step.knob).chain(disturbed) {
@@ -23,12 +33,26 @@ impl Session {
         Ok(log)
     }
 
+    /// The journal under the lock, put right among those of the other owners.
+    pub(super) fn load_settled(&mut self) -> Result<Log, Error> {
+        let mut log = self.load()?;
+        let (registry, host) = (&self.registry, &self.host);
+        let shows = |knob: &AnyKnob, state: &Value| {
+            registry.find(&knob.kind).is_ok_and(|kind| {
+                let seen = kind.read(knob, host);
+                seen.is_ok_and(|seen| kind.counts_as(knob, &seen, state))
+            })
+        };
+        log.settle(&mut *self.store, &shows)?;
+        Ok(log)
+    }
+
     /// The journal for a verb that needs no rights: where it may not be read, that is said and
     /// the verb goes on.
     pub(super) fn peek(&self) -> Result<(Log, Option<String>), Error> {
         match self.load() {
             Err(Error::Journal(JournalError::Denied { path, .. })) => {
-                let nothing = Log::load(&NoStore, &self.owner, &self.program, &self.boot)?;
+                let nothing = Log::load(&NoStore, &self.owner, self.writer(), &self.boot)?;
                 let note = format!(
                     "whether an earlier run was interrupted cannot be told: {path} is for root to read"
                 );

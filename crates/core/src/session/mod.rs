@@ -12,11 +12,11 @@ mod undoing;
 
 use serde_json::Value;
 
-use crate::error::{Error, StaleStep};
+use crate::error::{Error, HostErrorKind, StaleStep};
 use crate::host::{Host, LinuxHost};
-use crate::journal::{DirectoryStore, Log, Purpose, Store};
+use crate::journal::{DirectoryStore, Entry, Log, Purpose, Store};
 use crate::knob::Registry;
-use crate::plan::{Before, Plan, Planner, Refusal, Step};
+use crate::plan::{Before, Journalled, Plan, Planner, Refusal, Step};
 use crate::report::{Finding, Report, State};
 use crate::selection::Selection;
 
@@ -169,6 +169,7 @@ impl Session {
         let mut plan = self.plan_with(&log, declare)?;
         plan.provisional = self.provisional(&log)?;
         plan.notes.extend(unread.or_else(|| cut_note(&log)));
+        plan.notes.extend(log.unread);
         Ok(plan)
     }
 
@@ -181,8 +182,15 @@ impl Session {
         &self,
         declare: impl FnOnce(&mut Planner<'_>) -> Result<(), Error>,
     ) -> Result<Vec<String>, Error> {
-        let nothing = Selection::nothing();
-        let mut planner = Planner::new(&self.host, &self.registry, &[], &nothing, false);
+        let (nothing, journalled) = (Selection::nothing(), Journalled::default());
+        let mut planner = Planner::new(
+            &self.host,
+            &self.registry,
+            &[],
+            &journalled,
+            &nothing,
+            false,
+        );
         declare(&mut planner)?;
         planner.into_parts()
     }
@@ -196,8 +204,8 @@ impl Session {
         declare: impl FnOnce(&mut Planner<'_>) -> Result<(), Error>,
     ) -> Result<Report, Error> {
         let (log, unread) = self.peek()?;
-        let refusals = refusals(&log);
-        let mut planner = self.planner(&refusals);
+        let (refusals, journalled) = (refusals(&log), log.journalled());
+        let mut planner = self.planner(&refusals, &journalled);
         declare(&mut planner)?;
         let mut report = planner.into_report(&self.owner)?;
         report.notes.extend(self.provisional(&log)?);
@@ -215,7 +223,7 @@ impl Session {
         review: impl FnOnce(&Plan) -> bool,
     ) -> Result<Applied, Error> {
         self.locked(|session| {
-            let mut log = session.load()?;
+            let mut log = session.load_settled()?;
             let recovered = session.finish_open(&mut log)?;
             let plan = session.plan_with(&log, declare)?;
             let reviewed = review(&plan);
@@ -251,7 +259,7 @@ impl Session {
             ));
         }
         self.locked(|session| {
-            let mut log = session.load()?;
+            let mut log = session.load_settled()?;
             let recovered = session.finish_open(&mut log)?;
             session.refuse_stale(plan)?;
             let applied = session.turn_all(&mut log, plan.clone())?;
@@ -268,8 +276,9 @@ impl Session {
     /// As [`Tuning::revert`](crate::Tuning::revert).
     pub fn revert(&mut self) -> Result<Reverted, Error> {
         self.locked(|session| {
-            let mut log = session.load()?;
+            let mut log = session.load_settled()?;
             let mut reverted = session.finish_open(&mut log)?.unwrap_or_default();
+            log.shorten(&mut *session.store, &session.registry.counts_as());
             let ids: Vec<u64> = log
                 .entries
                 .values()
@@ -289,6 +298,7 @@ impl Session {
             }
             log.clear_if_empty(&mut *session.store)?;
             reverted.by_reboot = log.dropped;
+            reverted.notes.extend(log.unread);
             Ok(reverted)
         })
     }
@@ -300,7 +310,7 @@ impl Session {
     /// Where the journal cannot be used or another process is at work.
     pub fn recover(&mut self) -> Result<Reverted, Error> {
         self.locked(|session| {
-            let mut log = session.load()?;
+            let mut log = session.load_settled()?;
             let recovered = session.finish_open(&mut log)?.unwrap_or_default();
             log.clear_if_empty(&mut *session.store)?;
             Ok(Reverted {
@@ -319,7 +329,7 @@ impl Session {
         let owed = log
             .entries
             .values()
-            .map(|entry| self.owed(&entry.step))
+            .map(|entry| self.owed(&log, entry))
             .collect::<Result<_, _>>()?;
         Ok(Status {
             owed,
@@ -333,21 +343,42 @@ impl Session {
         })
     }
 
-    fn owed(&self, step: &Step) -> Result<Owed, Error> {
+    fn owed(&self, log: &Log, entry: &Entry) -> Result<Owed, Error> {
+        let step = &entry.step;
         let kind = self.registry.find(&step.knob.kind)?;
         let seen = kind.read(&step.knob, &self.host);
+        // What it goes back to once every owner has reverted: beneath what is held for another
+        // owner's step, his original is the first.
+        let first = log.first_start(&step.knob).filter(|_| entry.is_hold());
+        let from = first.unwrap_or(&step.from);
+        // A later step of an owner's is no stranger's.
+        let is_ours = |seen: &Value| {
+            let mut since = log.since(entry);
+            since.any(|later| {
+                later.left() == seen || kind.counts_as(&step.knob, seen, &later.step.to)
+            })
+        };
         Ok(Owed {
             part: step.part.clone(),
             knob: step.knob.clone(),
             identity: step.identity.clone(),
             ours: step.to_text.clone(),
-            original: match &step.from {
+            original: match from {
                 Before::Known(state) => kind.show(&step.knob, state),
                 Before::Unsettled => step.from_text.clone(),
             },
-            is_ours: seen
-                .as_ref()
-                .is_ok_and(|seen| kind.counts_as(&step.knob, seen, &step.to)),
+            is_ours: seen.as_ref().is_ok_and(is_ours),
+            absent: match &seen {
+                Err(error) if *error.kind() == HostErrorKind::Gone => {
+                    Some("it is not there any more".to_owned())
+                }
+                Err(error) => Some(format!("it cannot be read: {error}")),
+                Ok(_) if self.is_replaced(step) => Some("another one has its name now".to_owned()),
+                Ok(seen) if kind.gone(&step.knob, seen) => {
+                    Some("it is not there any more".to_owned())
+                }
+                Ok(_) => None,
+            },
             seen: seen.map_or_else(
                 |error| error.to_string(),
                 |seen| kind.show(&step.knob, &seen),
@@ -355,11 +386,12 @@ impl Session {
         })
     }
 
-    fn planner<'a>(&'a self, refusals: &'a [Refusal]) -> Planner<'a> {
+    fn planner<'a>(&'a self, refusals: &'a [Refusal], journalled: &'a Journalled) -> Planner<'a> {
         Planner::new(
             &self.host,
             &self.registry,
             refusals,
+            journalled,
             &self.only,
             self.strict,
         )
@@ -370,8 +402,8 @@ impl Session {
         log: &Log,
         declare: impl FnOnce(&mut Planner<'_>) -> Result<(), Error>,
     ) -> Result<Plan, Error> {
-        let refusals = refusals(log);
-        let mut planner = self.planner(&refusals);
+        let (refusals, journalled) = (refusals(log), log.journalled());
+        let mut planner = self.planner(&refusals, &journalled);
         declare(&mut planner)?;
         planner.into_plan(&self.owner)
     }
@@ -391,7 +423,8 @@ impl Session {
                     continue;
                 };
                 let seen = kind.read(knob, &self.host)?;
-                if seen != *planned {
+                let original = kind.original(knob, &seen);
+                if original.is_some_and(|original| original != *planned) {
                     stale.push(StaleStep {
                         knob: knob.text.clone(),
                         planned: kind.show(knob, planned),

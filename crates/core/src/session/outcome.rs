@@ -86,6 +86,9 @@ pub struct Owed {
     pub seen: String,
     /// Whether the host still shows what we set.
     pub is_ours: bool,
+    /// Why it shows no value that anybody could have set: it has gone, or cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absent: Option<String>,
     /// What told the thing from another of its name when it was turned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,

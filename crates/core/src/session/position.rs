@@ -30,7 +30,7 @@ impl Session {
             let from = entry.step.from.known();
             let _ = self.settled(&kind, &entry.step.knob, |seen| Some(seen) != from);
         }
-        let position = self.position(&entries, certain)?;
+        let position = self.position(log, &entries, certain)?;
         let never: Vec<u64> = entries[position..].iter().map(|entry| entry.id).collect();
         if let Some(entry) = entries.first()
             && !never.is_empty()
@@ -44,12 +44,16 @@ impl Session {
     ///
     /// Where none does, because somebody else changed something meanwhile, every step up to the
     /// last one whose knob shows what it set: each is then put back only where it is ours.
-    fn position(&self, entries: &[Entry], certain: usize) -> Result<usize, Error> {
+    fn position(&self, log: &Log, entries: &[Entry], certain: usize) -> Result<usize, Error> {
         // Only knobs of the steps in doubt differ between the candidates.
         let mut seen: HashMap<Key, (KnobKind, Option<Value>)> = HashMap::new();
         for entry in &entries[certain..] {
             let kind = self.registry.find(&entry.step.knob.kind)?;
-            let state = kind.read(&entry.step.knob, &self.host).ok();
+            let state = match log.above(&entry.step.knob, entry.id) {
+                // Another owner has turned it since: his step says what it showed then.
+                Some(at) => log.start_of(at, &entry.step.knob).cloned(),
+                None => kind.read(&entry.step.knob, &self.host).ok(),
+            };
             seen.insert(entry.key(), (kind, state));
         }
         let explains = |candidate: &usize| {
@@ -101,7 +105,7 @@ fn states_at(entries: &[Entry], position: usize) -> HashMap<Key, Option<(&Entry,
         );
     }
     for entry in &entries[..position] {
-        states.insert(entry.key(), Some((entry, &entry.step.to)));
+        states.insert(entry.key(), Some((entry, entry.left())));
         for kept in &entry.step.disturbs {
             states.insert(kept.knob.key(), None);
         }

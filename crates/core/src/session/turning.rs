@@ -27,29 +27,25 @@ impl Session {
             notes: plan.notes,
             ..Applied::default()
         };
-        if plan.steps.is_empty() {
+        if plan.steps.is_empty() && plan.holds.is_empty() {
             log.clear_if_empty(&mut *self.store)?;
             return Ok(applied);
         }
-        for step in &plan.steps {
+        let holds = plan.holds.len();
+        let steps: Vec<Step> = plan.holds.into_iter().chain(plan.steps).collect();
+        for step in &steps {
             self.registry.find(&step.knob.kind)?;
         }
         self.forget_replaced(log)?;
-        let registry = &self.registry;
-        let counts_as = |knob: &AnyKnob, seen: &Value, wanted: &Value| {
-            let kind = registry.find(&knob.kind);
-            kind.is_ok_and(|kind| kind.counts_as(knob, seen, wanted))
-        };
-        let apply = log.begin(&mut *self.store, plan.steps, &counts_as)?;
+        let apply = log.begin(&mut *self.store, steps, &self.registry.counts_as())?;
         let entries: Vec<Entry> = log
             .entries
             .values()
             .filter(|entry| entry.apply == apply)
             .cloned()
             .collect();
-        let mut place = Place::Boot;
-        for entry in entries {
-            place = entry.place;
+        let place = entries.first().map_or(Place::Boot, |entry| entry.place);
+        for entry in entries.into_iter().skip(holds) {
             let id = entry.id;
             match self.turn_one(log, &entry) {
                 Ok(Turn::Turned) => applied.turned.push(entry.step),
@@ -123,6 +119,7 @@ impl Session {
             let seen = kind
                 .read(&step.knob, &self.host)
                 .map_err(StepFailure::Unreadable)?;
+            let seen = kind.original(&step.knob, &seen).unwrap_or(seen);
             let disturbed = self.kept_now(step)?;
             let record = Record::From {
                 id: *id,
@@ -133,7 +130,11 @@ impl Session {
             from = Some(seen);
         }
         let from = from.unwrap_or_default();
-        if kind.counts_as(&step.knob, &from, &step.to) {
+        let is_damaged = entry.is_hold()
+            && kind
+                .read(&step.knob, &self.host)
+                .is_ok_and(|seen| !kind.counts_as(&step.knob, &seen, &step.to));
+        if kind.counts_as(&step.knob, &from, &step.to) && !is_damaged {
             // What reset it left it as wanted. Writing an equal value can have side effects.
             self.mark(log, *place, Record::Undone { ids: vec![*id] })?;
             return Ok(Turn::Nothing);
@@ -178,14 +179,62 @@ impl Session {
             let why = format!("{} has gone", step.knob);
             return Ok(Turn::Refused(Lack::new(LackKind::Missing, why)));
         }
-        if !kind.counts_as(&step.knob, &seen, &step.to) {
-            return Err(StepFailure::NotTaken {
-                seen: kind.show(&step.knob, &seen),
-            });
-        }
+        let shown = if kind.counts_as(&step.knob, &seen, &step.to) {
+            None
+        } else {
+            Some(self.rounded(log, entry, &kind, &from, seen)?)
+        };
         let after = self.disturbed_now(step)?;
-        self.mark(log, *place, Record::Turned { id: *id, after })?;
-        Ok(Turn::Turned)
+        let record = Record::Turned {
+            id: *id,
+            shown: shown.clone(),
+            after,
+        };
+        self.mark(log, *place, record)?;
+        match shown {
+            Some(shown) if !kind.rounds(&step.knob, &shown, &step.to) => {
+                // It is written down what there is, so that it can be taken back.
+                Err(StepFailure::NotTaken {
+                    seen: kind.show(&step.knob, &shown),
+                })
+            }
+            _ => Ok(Turn::Turned),
+        }
+    }
+
+    /// What the kernel makes of a state that it has accepted and does not show.
+    ///
+    /// It is asked once more: what it answers twice is its own rounding, and another answer is
+    /// another process's change. Where it shows what it showed before, nothing was changed at all,
+    /// unless it is known to round what it is given to that.
+    fn rounded(
+        &mut self,
+        log: &Log,
+        entry: &Entry,
+        kind: &KnobKind,
+        from: &Value,
+        seen: Value,
+    ) -> Result<Value, StepFailure> {
+        let step = &entry.step;
+        let not_taken = |seen: &Value| StepFailure::NotTaken {
+            seen: kind.show(&step.knob, seen),
+        };
+        if seen == *from && !log.is_rounded(&step.knob, &seen)
+            || kind.gone(&step.knob, &seen)
+            || kind.turn(&step.knob, &mut self.host, &step.to).is_err()
+        {
+            return Err(not_taken(&seen));
+        }
+        let again = self
+            .settled(kind, &step.knob, |again| *again == seen)
+            .map_err(StepFailure::Unreadable)?;
+        if again == seen {
+            Ok(seen)
+        } else if kind.counts_as(&step.knob, &again, &step.to) {
+            Ok(again)
+        } else {
+            Err(not_taken(&again))
+        }
     }
 
     /// What the disturbed knobs show where the plan could not know it, and what it knew elsewhere.

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::{Reverted, Session};
 use crate::error::{HostError, HostErrorKind};
-use crate::journal::{Entry, JournalError, Log, Record};
-use crate::knob::{AnyKnob, Key, KnobKind};
-use crate::plan::{Before, Step};
+use crate::journal::{Entry, Foreign, JournalError, Log, Record};
+use crate::knob::{AnyKnob, Key, KnobKind, Lifetime};
+use crate::plan::{Before, Kept, Step};
 
 /// One step put back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,8 +23,12 @@ pub struct Undone {
     pub ours: String,
     /// What it is again, as printed.
     pub original: String,
-    /// Whether somebody had put it back already, or the thing has gone: nothing was written.
+    /// Whether somebody had put it back already, or the thing has gone, or another owner wants it
+    /// as it is: nothing was written.
     pub already: bool,
+    /// The owner that wants it as it is, and is to put it back to the original instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<String>,
 }
 
 /// Why a step was not put back.
@@ -32,7 +36,7 @@ pub struct Undone {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LeftBecause {
-    /// Somebody else has set it since.
+    /// Another process, of no owner's, has set it since.
     Theirs,
     /// A later step of the same knob, or of one that resets it, could not be put back.
     Waits,
@@ -51,7 +55,7 @@ pub enum LeftBecause {
 impl fmt::Display for LeftBecause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Theirs => f.write_str("somebody else has set it since"),
+            Self::Theirs => f.write_str("another process has set it since"),
             Self::Waits => f.write_str("it waits for a later step that could not be put back"),
             Self::InUse(why) => write!(f, "it is in use: {why}"),
             Self::Refused(why) => write!(f, "the host refused: {why}"),
@@ -102,6 +106,16 @@ enum Verdict {
     Theirs,
 }
 
+/// How a step was dealt with that is owed no more.
+enum Done {
+    /// It was put back.
+    Back,
+    /// There was nothing to write.
+    Already,
+    /// Its knob stays as another owner wants it.
+    Held(Foreign),
+}
+
 /// Decides without touching anything. `earlier` are the originals of this knob's earlier steps.
 fn judge<'v>(
     kind: &KnobKind,
@@ -121,7 +135,7 @@ fn judge<'v>(
             Verdict::Already
         };
     }
-    if kind.counts_as(knob, seen, to) || kind.torn(knob, seen, from, to) {
+    if seen == entry.left() || kind.counts_as(knob, seen, to) || kind.torn(knob, seen, from, to) {
         return Verdict::TurnBack;
     }
     // A knob that is gone shows nothing anybody could put back; one that shows an earlier
@@ -141,6 +155,9 @@ impl Session {
     /// What cannot be put back is left, and with it what stands under it: the
     /// earlier steps of its knob, which are owed still, and those of the knobs that it resets,
     /// which its own way back would reset again.
+    ///
+    /// What stands beneath another owner's step is passed on to that owner: the knob stays as it is,
+    /// and the original is now his to put back. A means goes where the end goes that it is for.
     pub(super) fn undo(&mut self, log: &mut Log, ids: &[u64], force: bool) -> Reverted {
         let selected: HashSet<u64> = ids.iter().copied().collect();
         let mut waiting: HashSet<Key> = HashSet::new();
@@ -151,6 +168,8 @@ impl Session {
         // Steps that show what we set and whose start was lost with the journal's end: only what
         // reset their knob still knows what it was.
         let mut unknown: Vec<u64> = Vec::new();
+        // The apply whose last end was passed on, and to whom.
+        let mut passed: Option<(Entry, Foreign)> = None;
         let all: Vec<u64> = log.entries.keys().rev().copied().collect();
         for id in all {
             let Some(entry) = log.entries.get(&id).cloned() else {
@@ -164,23 +183,44 @@ impl Session {
             let outcome = if !selected.contains(&id) {
                 None
             } else if replaced {
-                Some(Ok(true))
+                Some(Ok(Done::Already))
             } else if waiting.contains(&entry.key()) && !force {
                 Some(Err(LeftBecause::Waits))
             } else {
-                Some(self.undo_one(log, &entry, force))
+                let means_for = passed.as_ref().filter(|(end, to)| {
+                    entry.step.means
+                        && entry.is_of_apply_of(end)
+                        && entry.step.part == end.step.part
+                        && log.is_known_to(*to, &entry)
+                });
+                let to = means_for.map(|(_, to)| *to);
+                Some(self.undo_one(log, &entry, to, force))
             };
             match outcome {
-                Some(Ok(already)) => {
+                Some(Ok(done)) => {
+                    let held_by = match &done {
+                        Done::Held(by) => Some(log.owner_of(*by).to_owned()),
+                        Done::Back | Done::Already => None,
+                    };
+                    match done {
+                        Done::Held(to) => passed = Some((entry.clone(), to)),
+                        Done::Back | Done::Already if !entry.step.means => passed = None,
+                        Done::Back | Done::Already => {}
+                    }
                     // Where this mark is lost the entry is found again, and found already right.
                     let record = Record::Undone { ids: vec![id] };
-                    if log.mark(&mut *self.store, entry.place, record).is_err() {
+                    if log.entries.contains_key(&id)
+                        && log.mark(&mut *self.store, entry.place, record).is_err()
+                    {
                         log.entries.remove(&id);
                     }
-                    if let Some(remark) = self.remark(&entry.step).filter(|_| !replaced) {
+                    let is_back = held_by.is_none() && !replaced;
+                    if let Some(remark) = self.remark(&entry.step).filter(|_| is_back) {
                         reverted.note(remark);
                     }
-                    reverted.undone.push(self.undone(&entry.step, already));
+                    let already = !matches!(done, Done::Back);
+                    let undone = self.undone(&entry.step, already);
+                    reverted.undone.push(Undone { held_by, ..undone });
                     continue;
                 }
                 Some(Err(because)) => reverted.left.push(self.left(&entry.step, because)),
@@ -223,36 +263,148 @@ impl Session {
             })
     }
 
-    /// Puts one step back: whether there was nothing to write, or why it is left.
-    fn undo_one(&mut self, log: &mut Log, entry: &Entry, force: bool) -> Result<bool, LeftBecause> {
+    /// Puts one step back, or says why it is left. `to` is who has the end that it is a means to.
+    fn undo_one(
+        &mut self,
+        log: &mut Log,
+        entry: &Entry,
+        to: Option<Foreign>,
+        force: bool,
+    ) -> Result<Done, LeftBecause> {
         let step = &entry.step;
+        if entry.is_hold() && step.disturbs.is_empty() {
+            // It changed nothing; what is beneath it stays as its owner wants it.
+            return Ok(match log.below(&step.knob, entry.id) {
+                Some(below) => Done::Held(below),
+                None => Done::Already,
+            });
+        }
         let kind = self
             .kind_or_malformed(&step.knob)
             .map_err(|error| unreadable(&error))?;
+        let above = log.above(&step.knob, entry.id);
+        let then = above.and_then(|above| log.start_of(above, &step.knob));
+        if let Some(then) = then
+            && step.from.known() == Some(then)
+            && entry.left() != then
+        {
+            // A revert that was killed had put it back before the other owner began.
+            let Some(targets) = entry.undoing.clone() else {
+                return Ok(Done::Already);
+            };
+            let at = entry.undoing_at.unwrap_or(u64::MAX);
+            self.restore(log, (entry.id, at), step, &targets, entry.reset.as_deref())?;
+            return Ok(Done::Back);
+        }
+        if let Some(to) = above.or(to) {
+            return self.pass_on(log, entry, to);
+        }
+        // Where its own way back would move what an interrupted run of another owner has turned,
+        // that run goes back first.
+        let mut disturbed = step.disturbs.iter();
+        let open = disturbed
+            .find_map(|kept| {
+                log.above(&kept.knob, entry.id)
+                    .filter(|at| log.is_open(*at))
+            })
+            .filter(|at| log.is_known_to(*at, entry));
+        if let Some(to) = open {
+            return self.pass_on(log, entry, to);
+        }
         let seen = match kind.read(&step.knob, &self.host) {
             Ok(seen) => seen,
-            Err(error) if *error.kind() == HostErrorKind::Gone => return Ok(true),
+            Err(error) if *error.kind() == HostErrorKind::Gone => return Ok(Done::Already),
             Err(error) => return Err(unreadable(&error)),
         };
+        if entry.is_hold() {
+            // What it started from has been put back further beneath it, to what it set.
+            let targets = self.targets(log, entry);
+            let at = log.next();
+            self.pass_starts_on(log, entry)?;
+            self.restore(log, (entry.id, at), step, &targets, None)?;
+            return Ok(Done::Back);
+        }
         let earlier: Vec<Value> = log
             .entries
             .range(..entry.id)
             .filter(|(_, earlier)| earlier.step.knob == step.knob)
             .filter_map(|(_, earlier)| earlier.step.from.known().cloned())
             .collect();
-        match judge(&kind, entry, &seen, earlier.iter()) {
-            Verdict::Already => Ok(true),
+        let mut verdict = judge(&kind, entry, &seen, earlier.iter());
+        if let Before::Known(from) = &step.from {
+            let left_half = log
+                .retarget(&mut *self.store, entry.id, &step.knob, from)
+                .map_err(|error| journal(&error))?;
+            if left_half && verdict == Verdict::Theirs {
+                verdict = Verdict::TurnBack;
+            }
+        }
+        if verdict == Verdict::Theirs && self.is_rounded_by_the_kernel(entry, &kind, &seen) {
+            verdict = Verdict::TurnBack;
+        }
+        match verdict {
+            Verdict::Already => Ok(Done::Already),
             Verdict::Theirs if !force => Err(LeftBecause::Theirs),
             Verdict::RestoreOnly => {
                 let targets = entry.undoing.clone().unwrap_or_default();
-                self.restore(step, &targets, entry.reset.as_deref())?;
-                Ok(false)
+                let at = entry.undoing_at.unwrap_or(u64::MAX);
+                self.restore(log, (entry.id, at), step, &targets, entry.reset.as_deref())?;
+                Ok(Done::Back)
             }
             Verdict::TurnBack | Verdict::Theirs => {
                 self.turn_back(log, entry, &kind)?;
-                Ok(false)
+                Ok(Done::Back)
             }
         }
+    }
+
+    /// Whether a value that nobody expected is what the kernel makes of ours.
+    ///
+    /// Asked only of the step that a killed process was in the middle of: it wrote, and did not come
+    /// to write down what the kernel made of it. The kernel is asked once more. What it answers
+    /// differently is another process's, and is put back.
+    fn is_rounded_by_the_kernel(&mut self, entry: &Entry, kind: &KnobKind, seen: &Value) -> bool {
+        let step = &entry.step;
+        if entry.turned
+            || step.lifetime != Lifetime::Boot
+            || !step.disturbs.is_empty()
+            || !kind.settle.is_zero()
+            || kind.gone(&step.knob, seen)
+            || kind.original(&step.knob, seen).as_ref() != Some(seen)
+            || kind.turn(&step.knob, &mut self.host, &step.to).is_err()
+        {
+            return false;
+        }
+        let again = kind.read(&step.knob, &self.host);
+        if again.is_ok_and(|again| again == *seen) {
+            return true;
+        }
+        let _ = kind.turn(&step.knob, &mut self.host, seen);
+        false
+    }
+
+    fn pass_on(&mut self, log: &mut Log, entry: &Entry, to: Foreign) -> Result<Done, LeftBecause> {
+        log.pass_on(&mut *self.store, entry.id, to)
+            .map_err(|error| journal(&error))?;
+        Ok(Done::Held(to))
+    }
+
+    /// What stands on what a step disturbs, another owner's or left of ours, stays: it starts by now
+    /// from what was there before both.
+    fn pass_starts_on(&mut self, log: &mut Log, entry: &Entry) -> Result<(), LeftBecause> {
+        let (id, step) = (entry.id, &entry.step);
+        let states = step.disturbs.iter().map(|kept| kept.state.known());
+        let states: Vec<Option<&Value>> = states.collect();
+        for kept in &step.disturbs {
+            let above = log.next_about(&kept.knob, id + 1);
+            let above = above.filter(|at| log.start_of(*at, &kept.knob).is_some());
+            if let (Some(above), Before::Known(before)) = (above, &kept.state) {
+                let along = self.moves_along(log, (id + 1, above), step, &kept.knob, &states);
+                log.set_start(&mut *self.store, above, &kept.knob, before, along)
+                    .map_err(|error| journal(&error))?;
+            }
+        }
+        Ok(())
     }
 
     fn turn_back(
@@ -267,11 +419,14 @@ impl Session {
         };
         let targets = self.targets(log, entry);
         let disturbs = !targets.is_empty();
+        let at = log.next();
+        self.pass_starts_on(log, entry)?;
         if disturbs {
             // Once it is turned back, nobody can tell any more what the disturbed knobs were.
             let record = Record::Undoing {
                 id,
                 targets: targets.clone(),
+                at: Some(at),
             };
             log.mark(&mut *self.store, place, record)
                 .map_err(|error| journal(&error))?;
@@ -306,9 +461,41 @@ impl Session {
             if let Ok(seen) = seen {
                 let _ = log.mark(&mut *self.store, place, Record::Reset { id, seen });
             }
-            self.restore(step, &targets, None)?;
+            self.restore(log, (id, at), step, &targets, None)?;
         }
         Ok(())
+    }
+
+    /// What a knob that a step disturbs disturbs itself, and what that is to be put back to: what the
+    /// step says of it, where it does and no other owner's turn is in `between`.
+    fn moves_along(
+        &self,
+        log: &Log,
+        between: (u64, Foreign),
+        step: &Step,
+        knob: &AnyKnob,
+        states: &[Option<&Value>],
+    ) -> Vec<Kept> {
+        let Ok(kind) = self.kind_or_malformed(knob) else {
+            return Vec::new();
+        };
+        let now = self.now(knob).unwrap_or_default();
+        let along = kind.disturbs(knob, &self.host, &now).unwrap_or_default();
+        let kept = |knob: AnyKnob| {
+            let number = step.disturbs.iter().position(|kept| kept.knob == knob);
+            let known = number.and_then(|number| *states.get(number)?).cloned();
+            let other = log.next_about(&knob, between.0);
+            let known = known.filter(|_| other.is_none_or(|other| !other.is_before(between.1)));
+            // What it was when the other owner took hold of the knob.
+            let then = || log.next_about(&knob, between.1.id() + 1);
+            let then = || log.start_of(then()?, &knob).cloned();
+            let state = known.or_else(then).or_else(|| self.now(&knob).ok())?;
+            Some(Kept {
+                knob,
+                state: Before::Known(state),
+            })
+        };
+        along.into_iter().filter_map(kept).collect()
     }
 
     /// What the disturbed knobs are put back to: what they were before the step, or what
@@ -329,9 +516,14 @@ impl Session {
                     let kind = self.kind_or_malformed(&kept.knob);
                     kind.is_ok_and(|kind| kind.gone(&kept.knob, now))
                 };
+                let is_held = log.above(&kept.knob, entry.id).is_some();
                 match (after.get(number), &kept.state, now) {
+                    (_, _, Ok(now)) if is_held && !gone(&now) => now,
                     (Some(after), _, Ok(now))
-                        if now != *after && !gone(&now) && !ours(&kept.knob) =>
+                        if now != *after
+                            && !gone(&now)
+                            && !ours(&kept.knob)
+                            && !log.is_half_reset(entry.id, &kept.knob) =>
                     {
                         now
                     }
@@ -345,9 +537,12 @@ impl Session {
     }
 
     /// Puts the disturbed knobs back, in order. Where it is known what the turn back left of
-    /// them, a knob that shows something else by now is somebody else's.
+    /// them, a knob that shows something else by now is somebody else's. What another owner has
+    /// turned since, in an entry from `at` on, stays and is his to put back.
     fn restore(
         &mut self,
+        log: &mut Log,
+        (id, at): (u64, u64),
         step: &Step,
         targets: &[Value],
         reset: Option<&[Value]>,
@@ -360,6 +555,18 @@ impl Session {
             let kind = self
                 .kind_or_malformed(knob)
                 .map_err(|error| failed(chain(&error)))?;
+            if let Some(since) = log.above(knob, at) {
+                let states: Vec<Option<&Value>> = targets.iter().map(Some).collect();
+                let along = self.moves_along(log, (at, since), step, knob, &states);
+                log.set_start(&mut *self.store, since, knob, target, along)
+                    .map_err(|error| failed(error.to_string()))?;
+            }
+            // What the other owner wants may have been moved along just now.
+            let held = log.last_of_others(knob, at).cloned();
+            if log.above(knob, at).is_some() && held.is_none() {
+                continue;
+            }
+            let target = held.as_ref().unwrap_or(target);
             if kind.gone(knob, target) {
                 // It was not there before: there is no state that it could be put back to.
                 continue;
@@ -380,6 +587,8 @@ impl Session {
             if now == *target || theirs {
                 continue;
             }
+            log.retarget(&mut *self.store, id, knob, target)
+                .map_err(|error| failed(error.to_string()))?;
             let turned = kind.turn(knob, &mut self.host, target);
             let seen = self.settled(&kind, knob, |seen| seen == target);
             let back = |seen: &Value| kind.counts_as(knob, seen, target) || kind.gone(knob, seen);
@@ -406,6 +615,7 @@ impl Session {
             ours: step.to_text.clone(),
             original: self.original(step),
             already,
+            held_by: None,
         }
     }
 

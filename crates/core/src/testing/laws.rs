@@ -388,3 +388,133 @@ pub fn what_is_offered_is_applied<W: World>(world: &W, tuning: &impl Tuning) -> 
         Some(item) => Err(broken(LAW, item)),
     }
 }
+
+/// What one owner does: apply a tuning, or revert; and where it dies at that, if it does.
+#[derive(Debug, Clone)]
+pub struct Act<T> {
+    /// Which owner, counted from 0.
+    pub owner: usize,
+    /// What it applies; a revert where there is none.
+    pub applies: Option<T>,
+    /// Where it dies.
+    pub death: Option<Death>,
+}
+
+/// Law 13: any number of owners apply and revert in any order, and die at it; when all have reverted,
+/// in any order, the host is what it was before the first of them.
+///
+/// `last` is the order in which they revert at the end, every owner once.
+///
+/// # Errors
+/// Where it does not hold.
+pub fn owners_in_any_order<W: World>(
+    world: &W,
+    acts: &[Act<impl Tuning>],
+    last: &[usize],
+) -> Result<(), Broken> {
+    const LAW: &str = "owners in any order, all revert: as it was before the first";
+    let world = world.fork();
+    let was = world.picture();
+    let name = |owner: usize| format!("owner-{owner}");
+    for act in acts {
+        let fate = act
+            .death
+            .map_or_else(Fate::lives, |(write, moment)| Fate::dies_at(write, moment));
+        let mut session = world
+            .session_of(&name(act.owner), &fate)
+            .map_err(failed(LAW, "open"))?;
+        let done = match &act.applies {
+            Some(tuning) => match tuning.apply(&mut session) {
+                // What another owner has left half done can be in the way.
+                Err(Error::RolledBack { .. }) => Ok(()),
+                other => other.map(drop),
+            },
+            None => session.revert().map(drop),
+        };
+        if !fate.is_dead() {
+            done.map_err(failed(LAW, "apply or revert"))?;
+        }
+    }
+    for owner in last {
+        let mut session = world
+            .session_of(&name(*owner), &Fate::lives())
+            .map_err(failed(LAW, "open"))?;
+        let reverted = session.revert().map_err(failed(LAW, "the last revert"))?;
+        if let Some(left) = reverted.left.first() {
+            return Err(broken(LAW, format!("{}: {left}", name(*owner))));
+        }
+    }
+    same(LAW, &was, &world.picture())?;
+    no_journal_left(LAW, &world)
+}
+
+/// Law 14: a kernel that rounds by any rule under which each value it shows maps to itself: what is
+/// applied shows as wanted, is not applied again, and is reverted exactly.
+///
+/// A value that the kernel leaves as it was cannot be told from one that it ignores: there the step
+/// fails and leaves the host as it was.
+///
+/// # Errors
+/// Where it does not hold.
+pub fn rounded_by_any_rule<W: World>(world: &W, tunings: &[impl Tuning]) -> Result<(), Broken> {
+    const LAW: &str = "whatever the kernel makes of it: as wanted, and reverted exactly";
+    let world = world.fork();
+    let was = world.picture();
+    for tuning in tunings {
+        let before = world.picture();
+        let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+        match tuning.apply(&mut session) {
+            Err(Error::RolledBack { cause })
+                if matches!(cause.failure, StepFailure::NotTaken { .. }) =>
+            {
+                same(LAW, &before, &world.picture())?;
+                continue;
+            }
+            other => other.map_err(failed(LAW, "apply"))?,
+        };
+        let report = tuning.verify(&session).map_err(failed(LAW, "verify"))?;
+        if let Some(item) = report.items.iter().find(|item| item.state.is_drift()) {
+            return Err(broken(LAW, item));
+        }
+        let plan = tuning.plan(&session).map_err(failed(LAW, "plan"))?;
+        if let Some(step) = plan.steps.first() {
+            return Err(broken(LAW, format!("{} is planned again", step.knob)));
+        }
+    }
+    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let reverted = session.revert().map_err(failed(LAW, "revert"))?;
+    if let Some(left) = reverted.left.first() {
+        return Err(broken(LAW, left));
+    }
+    same(LAW, &was, &world.picture())?;
+    no_journal_left(LAW, &world)
+}
+
+/// Law 15: another process damages any part of what was set, it is applied again, and reverted: the
+/// host is what it was before the first apply, or what is not is left and named.
+///
+/// # Errors
+/// Where it does not hold.
+pub fn damaged_and_repaired<W: World>(
+    world: &W,
+    tuning: &impl Tuning,
+    damage: impl FnOnce(&W),
+) -> Result<(), Broken> {
+    const LAW: &str = "damage, apply, revert: the first original, or left and named";
+    let world = world.fork();
+    let was = world.picture();
+    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
+    damage(&world);
+    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    tuning
+        .apply(&mut session)
+        .map_err(failed(LAW, "apply again"))?;
+    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let reverted = session.revert().map_err(failed(LAW, "revert"))?;
+    if !reverted.left.is_empty() {
+        return Ok(());
+    }
+    same(LAW, &was, &world.picture())?;
+    no_journal_left(LAW, &world)
+}

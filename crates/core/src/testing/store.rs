@@ -136,6 +136,14 @@ impl Store for MemoryStore {
         Ok(self.bytes(place, owner))
     }
 
+    fn owners(&self, place: Place) -> Result<Vec<String>, JournalError> {
+        let files = self.files();
+        let of_place = files
+            .keys()
+            .filter(|(disk, _)| *disk == (place == Place::Disk));
+        Ok(of_place.map(|(_, owner)| owner.clone()).collect())
+    }
+
     fn write_at(
         &mut self,
         place: Place,

@@ -9,7 +9,7 @@ use hosttune_core::testing::laws::{self, Death};
 use hosttune_core::testing::{Machine, Moment, World};
 use proptest::prelude::*;
 
-fn cases(usual: u32) -> ProptestConfig {
+pub(crate) fn cases(usual: u32) -> ProptestConfig {
     let set = std::env::var("PROPTEST_CASES").ok();
     ProptestConfig {
         cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
@@ -19,11 +19,11 @@ fn cases(usual: u32) -> ProptestConfig {
     }
 }
 
-fn moment() -> impl Strategy<Value = Moment> {
+pub(crate) fn moment() -> impl Strategy<Value = Moment> {
     prop::sample::select(vec![Moment::Before, Moment::Within, Moment::After])
 }
 
-fn deaths() -> impl Strategy<Value = Vec<Death>> {
+pub(crate) fn deaths() -> impl Strategy<Value = Vec<Death>> {
     prop::collection::vec((0..40_u64, moment()), 0..6)
 }
 

@@ -12,5 +12,7 @@ mod journals;
 mod laws;
 mod live;
 mod motor;
+mod owners;
+mod rounding;
 mod support;
 mod toys;

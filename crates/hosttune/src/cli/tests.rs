@@ -223,7 +223,7 @@ fn what_somebody_else_has_set_is_left_unless_forced() {
     let ran = greeter(root.path(), &["revert", "--yes"]);
     assert_eq!(ran.exit, Exit::Drift, "{ran:?}");
     assert!(
-        ran.out.contains("somebody else has set it since"),
+        ran.out.contains("another process has set it since"),
         "{}",
         ran.out
     );

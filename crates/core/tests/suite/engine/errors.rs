@@ -16,6 +16,7 @@ fn journal_errors() -> Vec<JournalError> {
         JournalError::Damaged {
             path: path(),
             line: 3,
+            unread: 100,
         },
         JournalError::Newer {
             path: path(),

@@ -32,7 +32,7 @@ fn is_damaged_at(machine: &Machine, wanted: usize) {
     ];
     for error in errors {
         match error {
-            Err(Error::Journal(JournalError::Damaged { path, line })) => {
+            Err(Error::Journal(JournalError::Damaged { path, line, .. })) => {
                 assert_eq!(path, "/run/hosttune/laws.journal");
                 assert_eq!(line, wanted);
             }
@@ -51,12 +51,12 @@ fn damage(machine: &Machine, number: usize) {
 }
 
 #[test]
-fn an_unreadable_line_before_another_intent_is_damage_that_names_file_and_line() {
+fn an_unreadable_line_of_what_is_owed_is_damage_that_names_file_and_line() {
     let machine = machine();
     apply(&machine, &dials(&[("a", 5)]));
     apply(&machine, &dials(&[("b", 5)]));
-    // The header, the first intent, its mark and its end; then the second.
-    for number in [2, 3, 4] {
+    // The header, what is owed of the first, the second intent; then its mark and its end.
+    for number in [1, 2, 3] {
         let machine = machine.fork();
         damage(&machine, number);
         is_damaged_at(&machine, number);
@@ -108,7 +108,7 @@ fn a_journal_that_is_something_else_is_damage() {
 #[test]
 fn a_journal_of_a_later_format_is_refused_naming_who_wrote_it() {
     let machine = machine();
-    let header = r#"{"record":"journal","version":2,"owner":"laws","program":"gaming 9.0","x":1}"#;
+    let header = r#"{"record":"journal","version":3,"owner":"laws","program":"gaming 9.0","x":1}"#;
     let text = format!("{:08x} {header}\n", crc32fast::hash(header.as_bytes()));
     machine
         .store()
@@ -120,7 +120,7 @@ fn a_journal_of_a_later_format_is_refused_naming_who_wrote_it() {
     else {
         panic!("{error:?}");
     };
-    assert_eq!((*version, program.as_str()), (2, "gaming 9.0"));
+    assert_eq!((*version, program.as_str()), (3, "gaming 9.0"));
 }
 
 /// A session of a program that knows no knobs but the engine's own.
@@ -254,21 +254,64 @@ fn a_forgotten_kind_of_knob_does_not_keep_another_owner_from_working() {
     assert!(machine.store().is_empty());
 }
 
-/// A process killed between making the journal's file and writing its first whole line.
+/// A file is put in its place whole: where nothing of it can be read, something was written there.
 #[test]
-fn a_journal_of_nothing_whole_is_begun_anew() {
-    for left in [&b""[..], b"e6f85dd4 {\"rec"] {
+fn a_journal_of_nothing_whole_is_damage() {
+    for left in [&b""[..], b"e6f85dd4 {\"rec", &[0; 400]] {
         let machine = machine();
-        let was = machine.picture();
         machine.store().set_bytes(Place::Boot, "laws", left);
-        let wants = Wants(vec![Want::Dial("a", 5)]);
-        wants
-            .apply(&mut machine.session(&Fate::lives()).unwrap())
-            .unwrap();
-        let session = machine.session(&Fate::lives()).unwrap();
-        assert!(wants.verify(&session).unwrap().is_as_wanted());
-        machine.session(&Fate::lives()).unwrap().revert().unwrap();
-        assert_eq!(machine.picture(), was);
-        assert!(machine.store().is_empty());
+        is_damaged_at(&machine, 1);
     }
+}
+
+/// Wherever the end is lost: what was changed is put back, or the revert says that it cannot tell.
+#[test]
+fn a_finished_journal_that_is_cut_is_never_taken_for_nothing_changed() {
+    let finished = machine();
+    let was = finished.picture();
+    apply(&finished, &dials(&[("a", 5), ("b", 5)]));
+    let whole = bytes(&finished, Place::Boot);
+    for length in 0..whole.len() {
+        let machine = finished.fork();
+        let cut = &whole[..length];
+        machine.store().set_bytes(Place::Boot, OWNER, cut);
+        match process(&machine).revert() {
+            Ok(reverted) => {
+                assert_eq!(reverted.left, [], "cut at {length}");
+                assert_eq!(machine.picture(), was, "cut at {length}");
+            }
+            Err(_) => {
+                process(&machine).status().unwrap_err();
+                assert_eq!(bytes(&machine, Place::Boot), cut, "cut at {length}");
+            }
+        }
+    }
+}
+
+/// The intent's line is gone, and the marks about its steps are whole.
+#[test]
+fn a_journal_that_has_lost_its_intent_is_damage() {
+    let machine = machine();
+    apply(&machine, &dials(&[("a", 5)]));
+    let whole = bytes(&machine, Place::Boot);
+    let intent = line(&whole, 2);
+    let lost = [&whole[..intent.start], &whole[intent.end + 1..]].concat();
+    machine.store().set_bytes(Place::Boot, OWNER, &lost);
+    is_damaged_at(&machine, 2);
+}
+
+#[test]
+fn a_journal_of_format_1_that_has_lost_its_intent_is_damage() {
+    let machine = machine();
+    let lines = [
+        r#"{"record":"journal","version":1,"owner":"laws","program":"laws 0.1"}"#,
+        r#"{"record":"turned","id":0}"#,
+        r#"{"record":"done","apply":1}"#,
+    ];
+    let sum = |line: &&str| format!("{:08x} {line}\n", crc32fast::hash(line.as_bytes()));
+    let text: String = lines.iter().map(sum).collect();
+    machine
+        .store()
+        .set_bytes(Place::Boot, OWNER, text.as_bytes());
+    is_damaged_at(&machine, 2);
 }

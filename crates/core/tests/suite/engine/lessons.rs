@@ -146,8 +146,9 @@ fn a_refused_bind_that_lands_late_is_put_back_at_every_death() {
 fn when_a_step_is_left_the_earlier_steps_of_its_knob_are_still_owed() {
     let machine = machine();
     let was = machine.picture();
-    apply(&machine, &dials(&[("a", 3)]));
-    apply(&machine, &dials(&[("a", 5)]));
+    // Of two parts, so that they do not become one.
+    apply(&machine, &("low", dials(&[("a", 3)])));
+    apply(&machine, &("high", dials(&[("a", 5)])));
     write(&machine, "/sys/dial/a", "7");
     let reverted = process(&machine).revert().unwrap();
     let because: Vec<_> = reverted.left.iter().map(|left| &left.because).collect();

@@ -16,6 +16,7 @@ mod replaced;
 mod requirements;
 mod restoring;
 mod reverting;
+mod stacked;
 mod strangers;
 mod truncated;
 mod verifying;

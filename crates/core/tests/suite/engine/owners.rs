@@ -1,7 +1,7 @@
 //! More than one owner, and more than one process.
 
 use hosttune_core::testing::{Fate, Machine, World};
-use hosttune_core::{Error, Host, LeftBecause, Session, Tuning};
+use hosttune_core::{Error, Host, Session, Tuning};
 
 use crate::support::{OWNER, apply, dials, get, knobs, machine};
 
@@ -83,7 +83,7 @@ fn owners_stack_the_newer_reverts_and_then_the_older() {
 }
 
 #[test]
-fn the_older_owner_leaves_what_the_newer_set_and_works_again_after_it() {
+fn the_older_owner_passes_on_what_the_newer_set_and_has_nothing_left() {
     let machine = machine();
     let was = machine.picture();
     dials(&[("a", 3), ("b", 3)])
@@ -93,30 +93,13 @@ fn the_older_owner_leaves_what_the_newer_set_and_works_again_after_it() {
         .apply(&mut of(&machine, "newer"))
         .unwrap();
     let reverted = of(&machine, "older").revert().unwrap();
-    assert_eq!(reverted.left.len(), 1);
-    assert_eq!(reverted.left[0].because, LeftBecause::Theirs);
+    assert_eq!(reverted.left, []);
     assert_eq!(get(&machine, "/sys/dial/a"), "5");
     assert_eq!(get(&machine, "/sys/dial/b"), "0");
+    assert_eq!(of(&machine, "older").status().unwrap().owed, []);
     of(&machine, "newer").revert().unwrap();
-    assert_eq!(get(&machine, "/sys/dial/a"), "3");
-    of(&machine, "older").revert().unwrap();
     assert_eq!(machine.picture(), was);
     assert!(machine.store().is_empty());
-}
-
-#[test]
-fn the_second_of_two_owners_who_want_the_same_turned_nothing_and_owns_nothing() {
-    let machine = machine();
-    let was = machine.picture();
-    let wants = dials(&[("a", 5)]);
-    wants.apply(&mut of(&machine, "first")).unwrap();
-    let applied = wants.apply(&mut of(&machine, "second")).unwrap();
-    assert_eq!(applied.turned, []);
-    assert_eq!(of(&machine, "second").status().unwrap().owed, []);
-    of(&machine, "second").revert().unwrap();
-    assert_eq!(get(&machine, "/sys/dial/a"), "5");
-    of(&machine, "first").revert().unwrap();
-    assert_eq!(machine.picture(), was);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use hosttune_core::Tuning;
 use hosttune_core::host::FileContent;
 use hosttune_core::journal::FORMAT;
-use hosttune_core::testing::{Fate, Machine, Moment, World};
+use hosttune_core::testing::{Behaviour, Fate, Machine, Moment, World};
 
 use super::{After, Before, FILES, OWNER, folder, reverted};
 use crate::support::{self, Fuse, dials, get, say, write};
@@ -14,7 +14,7 @@ use crate::toys::{Dial, Want, Wants};
 /// Does something to a machine that leaves a journal; answers whether all of it goes back.
 type Make = fn(&Machine) -> bool;
 
-const CASES: [(&str, Make); 9] = [
+const CASES: [(&str, Make); 12] = [
     ("finished-apply", finished_apply),
     ("two-applies", two_applies),
     ("interrupted-apply", interrupted_apply),
@@ -24,6 +24,9 @@ const CASES: [(&str, Make); 9] = [
     ("earlier-boot", earlier_boot),
     ("refused", refused),
     ("rewritten", rewritten),
+    ("passed-on", passed_on),
+    ("held", held),
+    ("rounded", rounded),
 ];
 
 fn apply(machine: &Machine, tuning: &impl Tuning) {
@@ -139,13 +142,60 @@ fn refused(machine: &Machine) -> bool {
 fn rewritten(machine: &Machine) -> bool {
     let wants = dials(&[("a", 5), ("b", 5)]);
     apply(machine, &wants);
-    let mut length = 0;
-    while machine.store().longest() >= length {
-        length = machine.store().longest();
+    for _ in 0..20 {
         write(machine, "/sys/dial/a", "7");
         apply(machine, &wants);
     }
     false
+}
+
+fn apply_as(machine: &Machine, owner: &str, tuning: &impl Tuning) {
+    let mut session = machine.session_of(owner, &Fate::lives()).unwrap();
+    tuning.apply(&mut session).unwrap();
+}
+
+/// An older owner has reverted: its steps are this one's to put back.
+fn passed_on(machine: &Machine) -> bool {
+    apply_as(
+        machine,
+        "older",
+        &Wants(vec![
+            Want::Dial("a", 5),
+            Want::Passthrough,
+            Want::Scheduler(0, "bfq"),
+        ]),
+    );
+    apply(
+        machine,
+        &Wants(vec![
+            Want::Dial("a", 0),
+            Want::Passthrough,
+            Want::Queue(0, "depth", 1),
+        ]),
+    );
+    let mut older = machine.session_of("older", &Fate::lives()).unwrap();
+    older.revert().unwrap();
+    true
+}
+
+/// Held for another owner that has gone from the machine without a revert: nothing is owed.
+fn held(machine: &Machine) -> bool {
+    let wants = vec![Want::Dial("a", 5), Want::Dial("b", 5)];
+    apply_as(machine, "older", &dials(&[("a", 5)]));
+    apply(machine, &Wants(wants));
+    false
+}
+
+/// What the kernel made of a value by a rule that is not the knob's.
+fn rounded(machine: &Machine) -> bool {
+    let clamps = Behaviour::new(|tree, path, value| {
+        let number: u32 = value.trim().parse().map_err(|_| support::EINVAL)?;
+        tree.set(path, &(number.min(3)).to_string());
+        Ok(())
+    });
+    support::behave(machine, "/sys/dial/a", clamps);
+    apply(machine, &dials(&[("a", 5), ("b", 5)]));
+    true
 }
 
 #[test]

@@ -57,6 +57,7 @@ struct UndoneView<'a> {
     part: &'a str,
     from: &'a str,
     to: &'a str,
+    held_by: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -95,6 +96,7 @@ impl<'a> PutBack<'a> {
                     part: &undone.part,
                     from: &undone.ours,
                     to: &undone.original,
+                    held_by: undone.held_by.as_deref(),
                 })
                 .collect()
         };

@@ -133,6 +133,7 @@ fn undone(already: bool) -> Undone {
         ours: "10".into(),
         original: "20".into(),
         already,
+        held_by: None,
     }
 }
 
@@ -159,6 +160,7 @@ fn plan() -> Plan {
         ],
         findings: every_state(),
         notes: vec!["a note".into()],
+        holds: Vec::new(),
         provisional: Some("an earlier apply was interrupted".into()),
     }
 }
@@ -400,7 +402,7 @@ fn a_revert_in_every_outcome() {
     for line in [
         "1 put back, 1 back already, 3 taken back by a reboot before, 7 left",
         "ours 100, original 60, is 10",
-        "somebody else has set it since",
+        "another process has set it since",
         "it is in use: its use count is 1",
         "gaming revert --force",
         "Mend what keeps the rest, then again: gaming revert",
@@ -425,6 +427,7 @@ fn status() -> Status {
             original: "60".into(),
             seen: "10".into(),
             is_ours: false,
+            absent: None,
             identity: None,
         }],
         open: Some("an earlier revert was interrupted".into()),

@@ -13,13 +13,21 @@ pub(in super::super) fn reverted(page: &Page, reverted: &Reverted, notes: &[Stri
         .iter()
         .filter(|undone| !undone.already)
         .count();
-    let already = reverted.undone.len() - written;
+    let held = reverted
+        .undone
+        .iter()
+        .filter(|undone| undone.held_by.is_some())
+        .count();
+    let already = reverted.undone.len() - written - held;
     let mut says = Vec::new();
     if written > 0 {
         says.push(format!("{written} put back"));
     }
     if already > 0 {
         says.push(format!("{already} back already"));
+    }
+    if held > 0 {
+        says.push(format!("{held} kept for another owner"));
     }
     if reverted.by_reboot > 0 {
         says.push(format!(
@@ -111,15 +119,20 @@ fn left_row(left: &Left) -> Row {
 }
 
 fn undone_row(undone: &Undone) -> Row {
-    let (cell, reason) = if undone.already {
-        (Cell::Is(undone.original.clone()), "so already, or gone")
+    let (cell, reason) = if let Some(owner) = &undone.held_by {
+        let original = Cell::Is(format!("original {}", undone.original));
+        (original, format!("held by {owner}, which puts it back"))
+    } else if undone.already {
+        let back = Cell::Is(undone.original.clone());
+        (back, "so already, or gone".to_owned())
     } else {
-        (Cell::Turn(undone.ours.clone(), undone.original.clone()), "")
+        let back = Cell::Turn(undone.ours.clone(), undone.original.clone());
+        (back, String::new())
     };
     Row {
         name: undone.knob.text.clone(),
         cell,
-        reason: reason.to_owned(),
+        reason,
         hint: None,
     }
 }

@@ -10,12 +10,16 @@ pub(in super::super) fn standing(page: &Page, status: &Status, notes: &[String])
     let counted =
         |wanted: fn(&Owed) -> bool| status.owed.iter().filter(|owed| wanted(owed)).count();
     let (back, theirs) = (counted(is_back), counted(is_theirs));
+    let absent = counted(|owed| owed.absent.is_some());
     let mut says = vec![match status.owed.len() {
         0 => "nothing stands changed".to_owned(),
         owed => format!("{} not taken back", count(owed, "change", "changes")),
     }];
     if theirs > 0 {
-        says.push(format!("{theirs} set by somebody else since"));
+        says.push(format!("{theirs} set by another process since"));
+    }
+    if absent > 0 {
+        says.push(format!("{absent} gone or unreadable"));
     }
     if back > 0 {
         says.push(format!("{back} back already"));
@@ -51,18 +55,20 @@ pub(in super::super) fn standing(page: &Page, status: &Status, notes: &[String])
 }
 
 fn is_back(owed: &Owed) -> bool {
-    !owed.is_ours && owed.seen == owed.original
+    !owed.is_ours && owed.absent.is_none() && owed.seen == owed.original
 }
 
 fn is_theirs(owed: &Owed) -> bool {
-    !owed.is_ours && owed.seen != owed.original
+    !owed.is_ours && owed.absent.is_none() && owed.seen != owed.original
 }
 
 fn owed_row(owed: &Owed) -> Row {
-    let reason = if is_back(owed) {
+    let reason = if let Some(absent) = &owed.absent {
+        absent.clone()
+    } else if is_back(owed) {
         "back already".to_owned()
     } else if is_theirs(owed) {
-        format!("is {} now: somebody else has set it since", owed.seen)
+        format!("is {} now: another process has set it since", owed.seen)
     } else {
         String::new()
     };

@@ -384,6 +384,9 @@ impl Store for Quicker {
     fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
         self.store.read(place, owner)
     }
+    fn owners(&self, place: Place) -> Result<Vec<String>, JournalError> {
+        self.store.owners(place)
+    }
     fn write_at(
         &mut self,
         place: Place,

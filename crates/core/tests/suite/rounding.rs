@@ -1,0 +1,229 @@
+//! A kernel that rounds by a rule that nobody knows, and parts of ours that others damage.
+
+use std::fmt;
+
+use hosttune_core::testing::{Behaviour, Machine, Memory, laws};
+use hosttune_core::{
+    Error, Host, HostError, HostErrorKind, Knob, Planner, Registry, Tuning, error::Operation,
+};
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::laws::{cases, deaths};
+use crate::toys::Dial;
+
+const VALUES: u8 = 12;
+
+/// What the kernel makes of each value: a value that it shows maps to itself.
+fn rule() -> impl Strategy<Value = Vec<u8>> {
+    let values = usize::from(VALUES);
+    let shown = prop::collection::vec(any::<bool>(), values);
+    (
+        shown,
+        prop::collection::vec(any::<prop::sample::Index>(), values),
+    )
+        .prop_map(|(mut shown, to)| {
+            shown[0] = true;
+            let fixed: Vec<u8> = (0..VALUES).filter(|n| shown[usize::from(*n)]).collect();
+            let made = |n: u8| {
+                let number = usize::from(n);
+                if shown[number] {
+                    n
+                } else {
+                    *to[number].get(&fixed)
+                }
+            };
+            (0..VALUES).map(made).collect()
+        })
+}
+
+/// A machine with two dials that round by a rule.
+fn machine(rule: &[u8]) -> Machine {
+    let mut memory = Memory::new();
+    for name in ["x", "y"] {
+        let rule = rule.to_vec();
+        let rounds = Behaviour::new(move |tree, path, value| {
+            let asked: usize = value.trim().parse().map_err(|_| 22)?;
+            let made = rule.get(asked).ok_or(22)?;
+            tree.set(path, &made.to_string());
+            Ok(())
+        });
+        memory = memory.file(format!("/sys/dial/{name}"), "0", rounds);
+    }
+    Machine::new(memory, |registry: &mut Registry| registry.add::<Dial>())
+}
+
+#[derive(Debug, Clone)]
+struct Dials(Vec<(&'static str, u8)>);
+
+impl Tuning for Dials {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        for (name, to) in &self.0 {
+            at.want(&Dial((*name).into()), &to.to_string());
+        }
+        Ok(())
+    }
+}
+
+fn dials() -> impl Strategy<Value = Dials> {
+    let number = || prop::option::of(0..VALUES);
+    (number(), number()).prop_map(|(x, y)| {
+        let wants = [x.map(|to| ("x", to)), y.map(|to| ("y", to))];
+        Dials(wants.into_iter().flatten().collect())
+    })
+}
+
+/// A link that others delete, and a redirect to it that is broken once its link has gone: a state
+/// that nobody can set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Path {
+    Link,
+    Redirect,
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl Path {
+    fn path(&self) -> &'static str {
+        match self {
+            Self::Link => "/sys/path/link",
+            Self::Redirect => "/sys/path/redirect",
+        }
+    }
+}
+
+impl Knob for Path {
+    const NAME: &'static str = "path";
+    type State = String;
+    fn read(&self, host: &Host) -> Result<String, HostError> {
+        Ok(host.read_text(self.path())?.trim_end().to_owned())
+    }
+    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+        if to == "broken" {
+            let path = self.path();
+            return Err(HostError::new(
+                Operation::Write,
+                path,
+                HostErrorKind::Refused,
+            ));
+        }
+        host.write_value(self.path(), to.as_bytes())
+    }
+    fn original(&self, seen: &String) -> Option<String> {
+        (seen != "broken").then(|| seen.clone())
+    }
+}
+
+fn link() -> Behaviour {
+    Behaviour::new(|tree, path, value| {
+        if value == "absent" && tree.get("/sys/path/redirect").as_deref() == Some("to-link") {
+            return Err(16);
+        }
+        tree.set(path, value);
+        Ok(())
+    })
+}
+
+fn redirect() -> Behaviour {
+    Behaviour::new(|tree, path, value| {
+        if value == "to-link" && tree.get("/sys/path/link").as_deref() != Some("up") {
+            return Err(19);
+        }
+        tree.set(path, value);
+        Ok(())
+    })
+}
+
+fn path_machine() -> Machine {
+    let memory = Memory::new()
+        .file("/sys/path/link", "absent", link())
+        .file("/sys/path/redirect", "none", redirect())
+        .file("/sys/dial/a", "0", Behaviour::takes_all());
+    Machine::new(memory, |registry: &mut Registry| {
+        registry.add::<Dial>();
+        registry.add::<Path>();
+    })
+}
+
+struct Shaped {
+    redirect: bool,
+}
+
+impl Tuning for Shaped {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        at.want(&Path::Link, &"up".to_owned());
+        if self.redirect {
+            at.want(&Path::Redirect, &"to-link".to_owned());
+        }
+        at.want(&Dial("a".into()), &"5".to_owned());
+        Ok(())
+    }
+}
+
+/// What another process does to it.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    DeletesTheLink,
+    TurnsTheLinkDown,
+    TakesTheRedirectAway,
+    SetsTheDialBack,
+}
+
+fn damage(machine: &Machine, damage: Damage) {
+    machine.memory().change(|tree| match damage {
+        Damage::DeletesTheLink => {
+            tree.set("/sys/path/link", "absent");
+            if tree.get("/sys/path/redirect").as_deref() == Some("to-link") {
+                tree.set("/sys/path/redirect", "broken");
+            }
+        }
+        Damage::TurnsTheLinkDown => tree.set("/sys/path/link", "absent"),
+        Damage::TakesTheRedirectAway => tree.set("/sys/path/redirect", "none"),
+        Damage::SetsTheDialBack => tree.set("/sys/dial/a", "0"),
+    });
+}
+
+proptest! {
+    #![proptest_config(cases(20_000))]
+
+    #[test]
+    fn whatever_a_kernel_makes_of_it_is_reverted_exactly(
+        rule in rule(), tunings in prop::collection::vec(dials(), 1..5),
+    ) {
+        laws::rounded_by_any_rule(&machine(&rule), &tunings)?;
+    }
+
+    #[test]
+    fn whatever_a_kernel_makes_of_it_is_reverted_wherever_one_dies(
+        rule in rule(), tuning in dials(), deaths in deaths(),
+    ) {
+        // A value that stays as it was is taken for one that the kernel ignores.
+        let stays = |(_, to): &(&str, u8)| *to != 0 && rule[usize::from(*to)] == 0;
+        prop_assume!(!tuning.0.iter().any(stays));
+        laws::die_anywhere(&machine(&rule), &[tuning], &deaths)?;
+    }
+
+    #[test]
+    fn what_others_damage_is_no_original(
+        redirect: bool,
+        damages in prop::sample::subsequence(
+            vec![
+                Damage::DeletesTheLink,
+                Damage::TurnsTheLinkDown,
+                Damage::TakesTheRedirectAway,
+                Damage::SetsTheDialBack,
+            ],
+            0..=4,
+        ).prop_shuffle(),
+    ) {
+        laws::damaged_and_repaired(&path_machine(), &Shaped { redirect }, |machine| {
+            for one in damages {
+                damage(machine, one);
+            }
+        })?;
+    }
+}
