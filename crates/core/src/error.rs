@@ -126,20 +126,7 @@ impl HostError {
         };
         let mut error = Self::new(operation, subject, kind);
         error.0.errno = Some(errno);
-        error.0.hint = match error.0.kind {
-            HostErrorKind::Denied if rustix::process::geteuid().is_root() => Some(
-                "root may not either: the file may be immutable (lsattr), or a security module or the namespace forbids it".into(),
-            ),
-            HostErrorKind::Denied => Some("run it as root".into()),
-            HostErrorKind::ReadOnly => Some(
-                "the file system is mounted read-only: run it where it is writable (not in an unprivileged container)".into(),
-            ),
-            HostErrorKind::OutsideRoot => Some("a symlink leads out of the root: remove it".into()),
-            _ => match errno {
-                Errno::NOSPC | Errno::DQUOT => Some("free some space on that file system and try again".into()),
-                _ => None,
-            },
-        };
+        error.0.hint = hint(errno, &error.0.subject);
         error
     }
 
@@ -415,6 +402,24 @@ impl Cause {
             StepFailure::NotTaken { .. } => None,
         }
     }
+}
+
+/// What to do about an answer of the kernel on a path: by its reason, and not by who asked.
+pub(crate) fn hint(errno: Errno, path: &str) -> Option<String> {
+    Some(match errno {
+        Errno::ACCESS | Errno::PERM if rustix::process::geteuid().is_root() => {
+            "permission denied even as root: the file may be immutable (lsattr), or a security module or the namespace forbids it".to_owned()
+        }
+        Errno::ACCESS | Errno::PERM => "run it as root".to_owned(),
+        Errno::ROFS => format!(
+            "the file system of {path} is mounted read-only: mount it writable (findmnt --target {path} shows it), or run this where it is, not in an unprivileged container"
+        ),
+        Errno::XDEV | Errno::LOOP => "a symlink leads out of the root: remove it".to_owned(),
+        Errno::NOSPC | Errno::DQUOT => {
+            "free some space on that file system and try again".to_owned()
+        }
+        _ => return None,
+    })
 }
 
 pub(crate) fn plural(count: usize, noun: &str) -> String {

@@ -90,6 +90,7 @@ impl Session {
             other => Error::Journal(other),
         })?;
         let done = work(self);
+        self.host.clear_leftovers();
         self.store.unlock();
         done
     }

@@ -43,9 +43,11 @@ impl Session {
     /// user who is not root, in `$XDG_RUNTIME_DIR/hosttune` and `$XDG_STATE_HOME/hosttune`.
     ///
     /// # Errors
-    /// An owner that cannot name a journal, and whatever opening `/` answers.
+    /// An owner that cannot name a journal, no `/proc`, and whatever opening `/` answers.
     pub fn live(owner: &str) -> Result<Self, Error> {
         let host = LinuxHost::live()?;
+        // Without it nobody can tell one boot from another, and nothing of the kernel can be set.
+        host.need_proc()?;
         let store = if rustix::process::geteuid().is_root() {
             DirectoryStore::system(&host)?
         } else {
