@@ -141,7 +141,7 @@ fn reverted(left: Vec<Left>) -> Reverted {
         undone: vec![undone(false), undone(true)],
         left,
         by_reboot: 3,
-        notes: Vec::new(),
+        ..Reverted::default()
     }
 }
 
