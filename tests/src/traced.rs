@@ -123,6 +123,11 @@ impl Traced {
         Self::start("/bin/true", &[]).map(Self::kill)
     }
 
+    /// Its number, for a signal.
+    pub fn process_id(&self) -> i32 {
+        self.process.as_raw()
+    }
+
     /// Lets it run to the next system call, the end of one, or its own end.
     ///
     /// # Panics

@@ -8,6 +8,7 @@
 
 mod disks;
 mod documents;
+mod faults;
 mod journals;
 mod refusals;
 mod terminals;

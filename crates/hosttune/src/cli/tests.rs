@@ -8,6 +8,7 @@ mod asked;
 mod constructed;
 mod measured;
 mod schema;
+mod unrecorded;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
