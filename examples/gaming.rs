@@ -157,9 +157,7 @@ fn is_disk(device: &str) -> bool {
 }
 
 fn is_rate(text: &str) -> Result<(), String> {
-    text.parse::<Rate>()
-        .map(drop)
-        .map_err(|error| error.to_string())
+    cli::rate(text).map(drop)
 }
 
 struct Gaming;
@@ -269,8 +267,8 @@ impl Line {
     fn of(options: &Options) -> Result<Self, Error> {
         let rate = |name| {
             let set = options.setting(name);
-            set.map_or(Ok(LINE), str::parse::<Rate>)
-                .map_err(|error| Error::tuning(error.to_string(), "give a rate, such as 38mbit"))
+            set.map_or(Ok(LINE), cli::rate)
+                .map_err(|error| Error::tuning(error, "give a rate, such as 38mbit"))
         };
         Ok(Self {
             device: options

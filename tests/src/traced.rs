@@ -103,6 +103,14 @@ impl Traced {
         Self::start_at_changes("/bin/true", &[]).map(Self::kill)
     }
 
+    /// Its number, for a signal. Known of a program that stops at every call.
+    pub fn process_id(&self) -> Option<i32> {
+        match &self.way {
+            Way::EveryCall(traced) => Some(traced.process.as_raw()),
+            Way::Changes(_) => None,
+        }
+    }
+
     /// Lets it run to the next stop, or its own end.
     ///
     /// # Panics

@@ -212,6 +212,10 @@ impl Knob for QueueAttribute {
             }
             Err(error) => return Err(error),
         };
+        // A capture of a file that the kernel refused to be read: copying it leaves an empty one.
+        if text.trim().is_empty() {
+            return Ok(AttributeState::Missing);
+        }
         let value = text.trim().parse().map_err(|_| {
             HostError::malformed(self.path(), format!("'{}' is no number", text.trim()))
         })?;

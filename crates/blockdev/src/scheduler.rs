@@ -70,10 +70,17 @@ impl FromStr for SchedulerName {
 
     /// With the kernel's own alias: `deadline` is `mq-deadline`. Blanks around it are passed over.
     fn from_str(text: &str) -> Result<Self, SchedulerNameError> {
-        let name = match text.trim() {
+        Self::literal(match text.trim() {
             "deadline" => "mq-deadline",
             name => name,
-        };
+        })
+    }
+}
+
+impl SchedulerName {
+    /// As a scheduler file has it. Before Linux 5.0 `deadline` was one of its own, of disks with a single
+    /// queue, and such a disk has no `mq-deadline`.
+    fn literal(name: &str) -> Result<Self, SchedulerNameError> {
         let usable = !name.is_empty()
             && name.len() <= LONGEST
             && name
@@ -82,7 +89,7 @@ impl FromStr for SchedulerName {
         if usable {
             Ok(Self(name.to_owned()))
         } else {
-            Err(SchedulerNameError(text.to_owned()))
+            Err(SchedulerNameError(name.to_owned()))
         }
     }
 }
@@ -125,7 +132,7 @@ impl Offered {
             let inside = word
                 .strip_prefix('[')
                 .and_then(|word| word.strip_suffix(']'));
-            if let Ok(name) = inside.unwrap_or(word).parse::<SchedulerName>() {
+            if let Ok(name) = SchedulerName::literal(inside.unwrap_or(word)) {
                 if inside.is_some() {
                     active = Some(name.clone());
                 }
@@ -196,7 +203,7 @@ impl TryFrom<String> for SchedulerState {
         match text.as_str() {
             "(gone)" => Ok(Self::Gone),
             "(bio-based)" => Ok(Self::BioBased),
-            name => name.parse().map(Self::Active),
+            name => SchedulerName::literal(name).map(Self::Active),
         }
     }
 }

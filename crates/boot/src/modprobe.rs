@@ -1,6 +1,7 @@
 //! Modules of the running kernel: loaded by modprobe, unloaded by the kernel.
 
 use std::ffi::CString;
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
@@ -58,6 +59,9 @@ impl ModuleLoader for Modprobe {
         )]
         let start = |program| {
             std::process::Command::new(program)
+                // Ctrl-C goes to whoever is in the terminal's group: a module is loaded to the end,
+                // and then whoever asked for it stops.
+                .process_group(0)
                 .env_clear()
                 .envs(ENVIRONMENT)
                 .args(["--use-blacklist", "--", module])

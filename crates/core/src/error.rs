@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::journal::JournalError;
 use crate::knob::Lack;
 use crate::report::Finding;
-use crate::session::Left;
+use crate::session::{Left, Reverted};
 
 /// What was being done to the host when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,20 +126,7 @@ impl HostError {
         };
         let mut error = Self::new(operation, subject, kind);
         error.0.errno = Some(errno);
-        error.0.hint = match error.0.kind {
-            HostErrorKind::Denied if rustix::process::geteuid().is_root() => Some(
-                "root may not either: the file may be immutable (lsattr), or a security module or the namespace forbids it".into(),
-            ),
-            HostErrorKind::Denied => Some("run it as root".into()),
-            HostErrorKind::ReadOnly => Some(
-                "the file system is mounted read-only: run it where it is writable (not in an unprivileged container)".into(),
-            ),
-            HostErrorKind::OutsideRoot => Some("a symlink leads out of the root: remove it".into()),
-            _ => match errno {
-                Errno::NOSPC | Errno::DQUOT => Some("free some space on that file system and try again".into()),
-                _ => None,
-            },
-        };
+        error.0.hint = hint(errno, &error.0.subject);
         error
     }
 
@@ -254,6 +241,9 @@ pub enum StepFailure {
     /// The journal could not be written, so the turn was not made.
     #[error("the journal could not be written")]
     Journal(#[source] JournalError),
+    /// The apply was interrupted before it came to this step.
+    #[error("the apply was interrupted before it")]
+    Interrupted,
 }
 
 /// The step that failed, and how.
@@ -347,6 +337,23 @@ pub enum Error {
         /// What is not as it was; it stays in the journal, and `revert` tries again.
         left: Vec<Left>,
     },
+    /// The apply was interrupted: everything done before was undone and read back.
+    #[error("interrupted before {before}: {}", interrupted(*.undone))]
+    Interrupted {
+        /// The knob that it had not come to, as printed.
+        before: String,
+        /// How many steps were undone.
+        undone: usize,
+    },
+    /// What was done was undone, or put back, and the journal could not be cleared of it.
+    #[error("{}", unrecorded(.cause.as_deref(), .reverted))]
+    Unrecorded {
+        /// The step that failed; `None` where what an earlier run left open was put right, and
+        /// nothing else was begun.
+        cause: Option<Box<Cause>>,
+        /// What was put back, and why the journal does not say so.
+        reverted: Box<Reverted>,
+    },
     /// Another process is at work on this host.
     #[error("another process is changing this host: {holder}")]
     Locked {
@@ -397,6 +404,11 @@ impl Error {
             Self::RollbackIncomplete { .. } => {
                 Some("look at what is left with `status`, mend what keeps it, then `revert`".into())
             }
+            Self::Unrecorded { reverted, .. } => {
+                let unrecorded = reverted.unrecorded.as_ref();
+                unrecorded.and_then(|unrecorded| unrecorded.hint.clone())
+            }
+            Self::Interrupted { .. } => Some("apply again".into()),
             Self::Locked { .. } => Some("wait for it to finish, then try again".into()),
             Self::Journal(error) => error.hint(),
             Self::Owner(_) => None,
@@ -412,9 +424,27 @@ impl Cause {
                 error.hint().map(str::to_owned)
             }
             StepFailure::Journal(error) => error.hint(),
-            StepFailure::NotTaken { .. } => None,
+            StepFailure::NotTaken { .. } | StepFailure::Interrupted => None,
         }
     }
+}
+
+/// What to do about an answer of the kernel on a path: by its reason, and not by who asked.
+pub(crate) fn hint(errno: Errno, path: &str) -> Option<String> {
+    Some(match errno {
+        Errno::ACCESS | Errno::PERM if rustix::process::geteuid().is_root() => {
+            "permission denied even as root: the file may be immutable (lsattr), or a security module or the namespace forbids it".to_owned()
+        }
+        Errno::ACCESS | Errno::PERM => "run it as root".to_owned(),
+        Errno::ROFS => format!(
+            "the file system of {path} is mounted read-only: mount it writable (findmnt --target {path} shows it), or run this where it is, not in an unprivileged container"
+        ),
+        Errno::XDEV | Errno::LOOP => "a symlink leads out of the root: remove it".to_owned(),
+        Errno::NOSPC | Errno::DQUOT => {
+            "free some space on that file system and try again".to_owned()
+        }
+        _ => return None,
+    })
 }
 
 pub(crate) fn plural(count: usize, noun: &str) -> String {
@@ -423,6 +453,30 @@ pub(crate) fn plural(count: usize, noun: &str) -> String {
     } else {
         format!("{count} {noun}s")
     }
+}
+
+fn interrupted(undone: usize) -> String {
+    match undone {
+        0 => "nothing was changed".to_owned(),
+        1 => "the one step that was done was undone".to_owned(),
+        undone => format!("all {undone} steps that were done were undone"),
+    }
+}
+
+fn unrecorded(cause: Option<&Cause>, reverted: &Reverted) -> String {
+    let done = match cause {
+        Some(cause) => {
+            let why = cause.failure.to_string();
+            format!("{cause}, because {why}; everything done before was undone")
+        }
+        None => format!(
+            "an interrupted run was put right ({} put back)",
+            reverted.undone.len()
+        ),
+    };
+    let why = reverted.unrecorded.as_ref();
+    let why = why.map_or_else(String::new, |unrecorded| format!(": {}", unrecorded.why));
+    format!("{done}, but the journal could not be cleared{why}")
 }
 
 fn list(findings: &[Finding]) -> String {

@@ -192,13 +192,30 @@ impl Knob for Directory {
         }
     }
 
-    /// Only an empty directory is removed; the kernel sees to that.
+    /// Only an empty directory is removed; what others have put into it is not taken from them.
     fn turn(&self, host: &mut Host, to: &DirectoryState) -> Result<(), HostError> {
         match to {
-            DirectoryState::Absent => host.remove(&self.0),
+            DirectoryState::Absent => {
+                let holds = host.list(&self.0)?;
+                if let Some(first) = holds.first() {
+                    let busy = HostErrorKind::Busy;
+                    let error = HostError::new(Operation::Remove, self.to_string(), busy);
+                    return Err(match holds.len() {
+                        1 => error.detail(format!("it holds {first}")),
+                        some => error.detail(format!("it holds {first} and {} more", some - 1)),
+                    });
+                }
+                host.remove(&self.0)
+            }
             DirectoryState::Empty => host.create_directory(&self.0),
             DirectoryState::Used => Ok(()),
         }
+    }
+
+    /// One that holds something is there as well: what it holds is another knob's, or somebody
+    /// else's.
+    fn counts_as(&self, seen: &DirectoryState, wanted: &DirectoryState) -> bool {
+        seen == wanted || (*seen, *wanted) == (DirectoryState::Used, DirectoryState::Empty)
     }
 
     fn show(&self, state: &DirectoryState) -> String {

@@ -68,6 +68,8 @@ pub use knob::{AnyKnob, Knob, Lack, LackKind, Lifetime, Registry};
 pub use plan::{Before, Kept, Plan, Planner, Requirement, Step, When, Why, Wish};
 pub use report::{Finding, Report, State};
 pub use selection::Selection;
-pub use session::{Applied, Left, LeftBecause, Owed, Reverted, Session, Status, Undone};
+pub use session::{
+    Applied, Left, LeftBecause, Owed, Reverted, Session, Status, Undone, Unrecorded,
+};
 pub use stop::Stop;
 pub use tuning::{Note, Tuning};

@@ -87,6 +87,15 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Whether verify fails for it.
+    pub fn is_failure(&self) -> bool {
+        match self.state {
+            State::NotApplicable { .. } => self.requirement == Requirement::Required,
+            State::Unverifiable { .. } => true,
+            _ => self.state.is_drift(),
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match &self.state {
@@ -131,8 +140,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether everything that applies is as wanted.
+    /// Whether everything that applies is as wanted: nothing has drifted, nothing that is required
+    /// is missing here, and nothing is unknown because it could not be read.
     pub fn is_as_wanted(&self) -> bool {
-        !self.items.iter().any(|item| item.state.is_drift())
+        !self.items.iter().any(Finding::is_failure)
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cpu::CpuInfo;
 use crate::source::{Source, plain};
 
 const EFI: &str = "/sys/firmware/efi";
@@ -103,12 +104,14 @@ pub enum Certainty {
 }
 
 impl Boot {
-    pub(crate) fn of(source: Source<'_>) -> Self {
+    pub(crate) fn of(source: Source<'_>, cpu: &CpuInfo) -> Self {
         let is_efi = source.exists(EFI);
+        // ARM has such tables as well, and no BIOS ever.
+        let is_x86 = cpu.x86_kernel_architecture().is_some();
         Self {
             firmware: match is_efi {
                 true => Some(Firmware::Efi),
-                false => source.exists(SMBIOS).then_some(Firmware::Bios),
+                false => (is_x86 && source.exists(SMBIOS)).then_some(Firmware::Bios),
             },
             // Four bytes of attributes stand before the value, which is one byte.
             secure_boot: match source.bytes(SECURE_BOOT).as_deref() {

@@ -110,6 +110,14 @@ impl CpuInfo {
         plain(self.0.get(name)?)
     }
 
+    /// How many processors the file lists; nothing for an architecture that numbers none.
+    fn processors(source: Source<'_>) -> Option<u32> {
+        let text = source.lines(INFO)?;
+        let names = text.lines().filter_map(|line| line.split_once(':'));
+        let count = names.filter(|(name, _)| name.trim() == "processor").count();
+        u32::try_from(count).ok().filter(|count| *count > 0)
+    }
+
     fn number(&self, name: &str) -> Option<u32> {
         self.0.get(name)?.parse().ok()
     }
@@ -136,14 +144,21 @@ impl Cpu {
         let vendor_id = info.value("vendor_id");
         let (family, model) = (info.number("cpu family"), info.number("model"));
         let stepping = info.number("stepping");
-        let microarchitecture =
-            vendor_id
-                .as_deref()
-                .zip(family)
-                .zip(model)
-                .and_then(|((vendor, family), model)| {
-                    Microarchitecture::of(vendor, family, model, stepping)
-                });
+        let level = info.flags().and_then(|flags| X86_64Level::of(&flags));
+        let is_guest = info
+            .flags()
+            .is_some_and(|flags| flags.contains("hypervisor"));
+        // A hypervisor may make the numbers up: what can do more than that design is another one.
+        let is_made_up =
+            |design: &Microarchitecture| is_guest && level > Some(design.highest_level());
+        let microarchitecture = vendor_id
+            .as_deref()
+            .zip(family)
+            .zip(model)
+            .and_then(|((vendor, family), model)| {
+                Microarchitecture::of(vendor, family, model, stepping)
+            })
+            .filter(|design| !is_made_up(design));
         Self {
             microarchitecture,
             vendor_id,
@@ -151,8 +166,11 @@ impl Cpu {
             model,
             stepping,
             model_name: info.value("model name"),
-            x86_64_level: info.flags().and_then(|flags| X86_64Level::of(&flags)),
-            threads: topology.as_ref().map(|topology| topology.threads),
+            x86_64_level: level,
+            threads: topology
+                .as_ref()
+                .map(|topology| topology.threads)
+                .or_else(|| CpuInfo::processors(source)),
             cores: topology.as_ref().and_then(|topology| topology.cores),
             sockets: topology.as_ref().and_then(|topology| topology.sockets),
             numa_nodes: source

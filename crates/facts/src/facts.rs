@@ -75,7 +75,7 @@ impl Facts {
             nics: Nic::all(source, privacy),
             gpus: Gpu::all(source),
             kernel: Kernel::of(source, &cpu, privacy),
-            boot: Boot::of(source),
+            boot: Boot::of(source, &cpu),
             distribution: Distribution::of(source),
             virtualisation: Virtualisation::of(source, &cpu),
             machine: Machine::of(source),

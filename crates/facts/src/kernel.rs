@@ -56,18 +56,20 @@ pub enum Preemption {
 
 impl Kernel {
     pub(crate) fn of(source: Source<'_>, cpu: &CpuInfo, privacy: Privacy) -> Self {
-        let version = source.value(VERSION);
+        let banner = source.lines(BANNER);
+        let banner = banner.as_deref().unwrap_or_default();
+        // What a capture without /proc/sys has of it.
+        let (said_release, said_version) = release_and_version(banner);
+        let version = source.value(VERSION).or(said_version);
         let command_line = source.value(COMMAND_LINE);
         Self {
-            release: source.value(RELEASE),
+            release: source.value(RELEASE).or(said_release),
             preemption: version.as_deref().map(preemption),
             version,
             architecture: source
                 .value(ARCHITECTURE)
                 .or_else(|| cpu.x86_kernel_architecture().map(str::to_owned)),
-            compiler: source
-                .lines(BANNER)
-                .and_then(|text| plain(compiler(&text)?)),
+            compiler: compiler(banner).and_then(plain),
             command_line: match privacy {
                 Privacy::Identified => command_line,
                 Privacy::Anonymous => command_line.map(|line| masked(&line)),
@@ -99,6 +101,19 @@ fn preemption(version: &str) -> Preemption {
         .filter_map(known)
         .next_back()
         .unwrap_or(Preemption::NotSaid)
+}
+
+/// What the banner says of release and version: the word behind `Linux version`, and what follows on the
+/// parentheses.
+fn release_and_version(banner: &str) -> (Option<String>, Option<String>) {
+    let release = banner
+        .strip_prefix("Linux version ")
+        .and_then(|rest| plain(rest.split_whitespace().next()?));
+    let version = banner
+        .find(") #")
+        .filter(|_| release.is_some())
+        .and_then(|at| plain(&banner[at + 2..]));
+    (release, version)
 }
 
 /// `Linux version 6.1.0 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14) 12.2.0, GNU ld
@@ -146,6 +161,18 @@ mod tests {
         );
         for odd in ["", "Linux version 6.1.0", "a (b) (c (d)"] {
             assert_eq!(compiler(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn the_banner_tells_release_and_version() {
+        let banner = "Linux version 6.1.0-56-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0, GNU ld (GNU Binutils for Debian) 2.40) #1 SMP PREEMPT_DYNAMIC Debian 6.1.192-2\n";
+        let (release, version) = release_and_version(banner);
+        assert_eq!(release.as_deref(), Some("6.1.0-56-amd64"));
+        let expected = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-2";
+        assert_eq!(version.as_deref(), Some(expected));
+        for odd in ["", "\n", "Linux version ", "FreeBSD 14.1 (x) #1"] {
+            assert_eq!(release_and_version(odd), (None, None), "{odd}");
         }
     }
 

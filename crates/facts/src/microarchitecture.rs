@@ -9,6 +9,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::x86_64_level::X86_64Level;
+
 macro_rules! microarchitectures {
     ($($(#[$remark:meta])* $variant:ident = $name:literal,)+) => {
         /// The design of a processor.
@@ -109,6 +111,53 @@ impl Microarchitecture {
             // Dhyana is Zen under licence.
             "HygonGenuine" if family == 0x18 => Some(Self::Zen),
             _ => None,
+        }
+    }
+}
+
+impl Microarchitecture {
+    /// The most that any processor of the design can do of x86-64.
+    pub(crate) fn highest_level(self) -> X86_64Level {
+        match self {
+            Self::NetBurst
+            | Self::PentiumM
+            | Self::Merom
+            | Self::Penryn
+            | Self::Bonnell
+            | Self::Saltwell
+            | Self::K8
+            | Self::K10
+            | Self::Bobcat => X86_64Level::V1,
+            Self::Nehalem
+            | Self::Westmere
+            | Self::SandyBridge
+            | Self::IvyBridge
+            | Self::Lakefield
+            | Self::Silvermont
+            | Self::Airmont
+            | Self::Goldmont
+            | Self::GoldmontPlus
+            | Self::Tremont
+            | Self::Jaguar
+            | Self::Puma
+            | Self::Bulldozer
+            | Self::Piledriver
+            | Self::Steamroller => X86_64Level::V2,
+            Self::Haswell
+            | Self::Broadwell
+            | Self::KabyLake
+            | Self::CoffeeLake
+            | Self::WhiskeyLake
+            | Self::CometLake
+            | Self::Gracemont
+            | Self::Crestmont
+            | Self::Excavator
+            | Self::Zen
+            | Self::ZenPlus
+            | Self::Zen2
+            | Self::Zen3 => X86_64Level::V3,
+            // The rest has AVX-512, or had it before it was fused off.
+            _ => X86_64Level::V4,
         }
     }
 }

@@ -20,6 +20,8 @@
 //! | `- key = 1` | ignores failure | no such key |
 //! | `--key = 1` | no such key | writes |
 //! | `/net/ipv4/x`, `net..ipv4.x` | redundant separators dropped | works, with a warning for the latter |
+//! | `vm.x. = 1` | redundant separators dropped | no such key |
+//! | bytes that are not UTF-8 | written as they are | the same |
 //! | `net/ipv4/../ipv4/x` | EINVAL | writes |
 //! | a line without `=` and `-` | skipped, exit status 1 | skipped, exit status 0 |
 //! | a missing key | skipped, exit status 0 | exit status 1 |
@@ -56,8 +58,11 @@ pub struct Assignment {
     /// The key, or the glob over keys, that is set.
     pub pattern: KeyPattern,
     /// The text after the `=` without the blanks around it: exactly what a loader writes, a
-    /// trailing comment included. It may be empty.
+    /// trailing comment included. It may be empty. Bytes that are not UTF-8, which a loader writes as
+    /// they are, are U+FFFD here.
     pub value: String,
+    /// Whether procps reads the key as systemd does; where it does not, it writes nothing.
+    pub is_read_by_procps: bool,
     /// Whether a `-` before the key asks the loader to ignore a failure.
     pub ignore_failure: bool,
 }
@@ -84,7 +89,8 @@ impl fmt::Display for Problem {
 pub enum ProblemKind {
     /// No `=`, and no `-` that would make it an exclusion.
     NotAnAssignment,
-    /// The line is not UTF-8. No key of the kernel needs more than ASCII, so it is not read.
+    /// The line is not UTF-8: a key can be none that the kernel has, and of a value the kernel reads
+    /// what stands before those bytes, if anything.
     NotUtf8,
     /// The text before the `=` names no key.
     Key(KeyError),
@@ -108,7 +114,7 @@ impl fmt::Display for ProblemKind {
             Self::NotAnAssignment => {
                 "not an assignment: loaders skip the line and systemd-sysctl fails at the end; write key = value, or # before a comment"
             }
-            Self::NotUtf8 => "not UTF-8, so the line is left alone",
+            Self::NotUtf8 => "not UTF-8: loaders write the bytes as they are; remove them",
             Self::Key(error) => return error.fmt(formatter),
             Self::CommentInValue => {
                 "the comment is part of the value for every loader; put it on a line of its own"
@@ -437,9 +443,13 @@ fn understand(content: &[u8]) -> (Statement, Vec<ProblemKind>) {
         Some(b'#' | b';') => return (Statement::Comment, Vec::new()),
         Some(_) => {}
     }
-    let Ok(text) = std::str::from_utf8(stripped) else {
+    // Loaders read bytes. Only what names a key has to be a text, as every key of the kernel is one.
+    let is_text = std::str::from_utf8(stripped).is_ok();
+    let name_end = stripped.iter().position(|byte| *byte == b'=');
+    if std::str::from_utf8(&stripped[..name_end.unwrap_or(stripped.len())]).is_err() {
         return unknown(ProblemKind::NotUtf8);
-    };
+    }
+    let text = &*String::from_utf8_lossy(stripped);
     let blanks: &[char] = &[' ', '\t'];
     let text = text.trim_end_matches(blanks);
     let (dash, named) = match text.strip_prefix('-') {
@@ -461,6 +471,9 @@ fn understand(content: &[u8]) -> (Statement, Vec<ProblemKind>) {
     if name.trim_end_matches(blanks).parse::<KeyPattern>().is_err() {
         problems.push(ProblemKind::SpellingOfKey);
     }
+    if !is_text {
+        problems.push(ProblemKind::NotUtf8);
+    }
     let value = value.trim_matches(blanks);
     if value.is_empty() {
         problems.push(ProblemKind::EmptyValue);
@@ -470,6 +483,10 @@ fn understand(content: &[u8]) -> (Statement, Vec<ProblemKind>) {
     let assignment = Assignment {
         pattern,
         value: value.to_owned(),
+        // procps makes a path of the key as it stands: one that ends in a separator is no file,
+        // and it drops no blanks behind the dash.
+        is_read_by_procps: !(name.trim_end_matches(blanks).ends_with(['.', '/'])
+            || dash && name.starts_with(blanks)),
         ignore_failure: dash,
     };
     (Statement::Assignment(assignment), problems)

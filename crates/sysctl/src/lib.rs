@@ -31,6 +31,7 @@ pub mod catalogue;
 mod conf;
 mod glob;
 mod key;
+mod nearest;
 mod number;
 mod on_host;
 mod pair;
@@ -43,6 +44,7 @@ mod value;
 
 pub use conf::{Assignment, Document, EditError, Entry, Problem, ProblemKind, Statement};
 pub use key::{Expansion, Key, KeyError, KeyPattern, PROC_SYS};
+pub use nearest::{UnknownKey, nearest, unknown};
 pub use on_host::OnHost;
 pub use pair::{PairState, SysctlPair};
 pub use plain::{Sysctl, SysctlState, knob};

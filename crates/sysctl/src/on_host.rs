@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use hosttune_core::host::EntryKind;
-use hosttune_core::{Host, HostError, HostErrorKind, Operation};
+use hosttune_core::{Host, HostError, HostErrorKind};
 
 use crate::sources::{Content, Directories};
 
@@ -43,6 +43,24 @@ impl Directories for OnHost<'_> {
             Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),
             other => other?,
         };
+        // Loaders pass over a directory of such a name.
+        let mut failure = None;
+        names.retain(|name| {
+            if !name.ends_with(".conf") {
+                return true;
+            }
+            match self.host.entry(format!("{directory}/{name}")) {
+                Ok(Some(entry)) => entry.kind != EntryKind::Directory,
+                Ok(None) => true,
+                Err(error) => {
+                    failure.get_or_insert(error);
+                    true
+                }
+            }
+        });
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
         if let Some((path, _)) = self.planned
             && let Some((beneath, name)) = path.rsplit_once('/')
             && beneath == directory
@@ -59,24 +77,29 @@ impl Directories for OnHost<'_> {
         {
             return Ok(Content::Bytes(bytes.to_vec()));
         }
-        let resolved = follow(self.host, Path::new(path))?;
+        // A link that leads in a circle says as little as one that leads nowhere.
+        let Some(resolved) = follow(self.host, Path::new(path))? else {
+            return Ok(Content::Missing);
+        };
         if resolved == Path::new("/dev/null") {
             return Ok(Content::Masked);
         }
-        match self.host.entry(&resolved)? {
-            None => Ok(Content::Missing),
+        match self.host.entry(&resolved)?.map(|entry| entry.kind) {
+            // Loaders open a link to a directory and read nothing from it.
+            None | Some(EntryKind::Directory) => Ok(Content::Missing),
             Some(_) => self.host.read(&resolved).map(Content::Bytes),
         }
     }
 
     fn resolved(&self, path: &str) -> Result<String, HostError> {
-        follow(self.host, Path::new(path)).map(|path| path.display().to_string())
+        let resolved = follow(self.host, Path::new(path))?;
+        Ok(resolved.map_or_else(|| path.to_owned(), |path| path.display().to_string()))
     }
 }
 
 /// The path after every symbolic link in it was followed. What does not exist is kept as it is:
-/// a link to nothing still has a place it leads to.
-fn follow(host: &Host, path: &Path) -> Result<PathBuf, HostError> {
+/// a link to nothing still has a place it leads to. `None` for links that lead in a circle.
+fn follow(host: &Host, path: &Path) -> Result<Option<PathBuf>, HostError> {
     let mut resolved = PathBuf::from("/");
     let mut ahead: Vec<PathBuf> = segments(path);
     let mut links = 0;
@@ -93,20 +116,14 @@ fn follow(host: &Host, path: &Path) -> Result<PathBuf, HostError> {
         };
         links += 1;
         if links > MOST_LINKS {
-            return Err(HostError::new(
-                Operation::Read,
-                path.display().to_string(),
-                HostErrorKind::Malformed,
-            )
-            .detail("its symbolic links lead in a circle")
-            .with_hint("remove one of them"));
+            return Ok(None);
         }
         if target.is_absolute() {
             resolved = PathBuf::from("/");
         }
         ahead.extend(segments(&target));
     }
-    Ok(resolved)
+    Ok(Some(resolved))
 }
 
 /// The names in a path, the last first.

@@ -178,7 +178,7 @@ pub(crate) fn write(host: &mut Host, key: &Key, value: &Value) -> Result<(), Hos
     };
     // ENOENT for a key that is there means the value, or the module that has it.
     if *error.kind() == HostErrorKind::Missing && host.exists(&path)? {
-        let lack = unavailable(host, key, value, None)?;
+        let lack = unavailable(host, key, unknown_word(host, key, value), None)?;
         return Err(error.with_kind(HostErrorKind::NotApplicable(lack)));
     }
     // EPERM for a word is the namespace's: only the words in the list of allowed ones may be set.
@@ -205,6 +205,24 @@ pub(crate) fn write(host: &mut Host, key: &Key, value: &Value) -> Result<(), Hos
         },
         _ => error,
     })
+}
+
+/// The word of a value that the kernel does not know, as far as its list tells; else all of it.
+fn unknown_word<'v>(host: &Host, key: &Key, value: &'v Value) -> &'v str {
+    let needs = catalogue::find(key).and_then(|entry| entry.needs);
+    let Some(Need::ModuleForValue { offered, .. }) = needs else {
+        return value.text();
+    };
+    let list = offered.and_then(|list| list.parse::<Key>().ok());
+    let list = list.and_then(|list| read(host, &list).ok().flatten());
+    let is_offered = |word: &&str| {
+        list.as_ref()
+            .is_some_and(|list| list.fields().any(|known| known == *word))
+    };
+    let mut words = words(key, value).into_iter();
+    words
+        .find(|word| !is_offered(word))
+        .unwrap_or_else(|| value.text())
 }
 
 /// Why a key cannot hold a value here.
@@ -262,6 +280,14 @@ fn missing(host: &Host, entry: Option<&CatalogueEntry>) -> Result<Lack, HostErro
         )
         .hint("run it in the initial network namespace"));
     }
+    if !host.exists("/proc/sys")? {
+        // Nothing of it is here, so nothing says what the kernel has.
+        return Ok(Lack::new(
+            LackKind::Missing,
+            "/proc/sys is not in this tree, so it is not known",
+        )
+        .hint("capture /proc/sys as well"));
+    }
     let lack = Lack::new(LackKind::Missing, "this kernel has no such key");
     let Some(entry) = entry else {
         return Ok(lack.hint("check its spelling: the catalogue does not know it either"));
@@ -289,23 +315,34 @@ fn offers(
         Some(list) => read(host, &list)?.map(|list| list.fields().map(str::to_owned).collect()),
         None => None,
     };
-    if offered
-        .as_ref()
-        .is_some_and(|offered| offered.iter().any(|word| word == value.text()))
-    {
-        return Ok(None);
-    }
-    let Some(module) = module_for(key, value) else {
-        return Ok(None);
-    };
-    match module::find(host, &module)? {
-        // Setting the value loads the module, where the kernel can start modprobe.
-        Availability::Loadable | Availability::Present => Ok(None),
-        // A list that does not name it settles it; without one, only trying tells.
-        Availability::Unknown if offered.is_none() => Ok(None),
-        Availability::Absent | Availability::Unknown => {
-            unavailable(host, key, value, offered.as_deref()).map(Some)
+    for word in words(key, value) {
+        if offered
+            .as_ref()
+            .is_some_and(|offered| offered.iter().any(|known| known == word))
+        {
+            continue;
         }
+        let Some(module) = module_for(key, word) else {
+            continue;
+        };
+        match module::find(host, &module)? {
+            // Setting the value loads the module, where the kernel can start modprobe.
+            Availability::Loadable | Availability::Present => {}
+            // A list that does not name it settles it; without one, only trying tells.
+            Availability::Unknown if offered.is_none() => {}
+            Availability::Absent | Availability::Unknown => {
+                return unavailable(host, key, word, offered.as_deref()).map(Some);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// What of a value the kernel looks up by its name: each word of a set, or all of it.
+fn words<'v>(key: &Key, value: &'v Value) -> Vec<&'v str> {
+    match catalogue::value_type(key) {
+        ValueType::WordSet => value.fields().collect(),
+        _ => vec![value.text()],
     }
 }
 
@@ -320,26 +357,30 @@ pub(crate) fn only_trying_tells(
     let Some(Need::ModuleForValue { offered: None, .. }) = needs else {
         return Ok(None);
     };
-    match module_for(key, value) {
-        Some(module) if module::find(host, &module)? == Availability::Unknown => Ok(Some(module)),
-        _ => Ok(None),
+    for word in words(key, value) {
+        if let Some(module) = module_for(key, word)
+            && module::find(host, &module)? == Availability::Unknown
+        {
+            return Ok(Some(module));
+        }
     }
+    Ok(None)
 }
 
-fn module_for(key: &Key, value: &Value) -> Option<String> {
-    catalogue::find(key)?.needs?.module_for(value.text())
+fn module_for(key: &Key, word: &str) -> Option<String> {
+    catalogue::find(key)?.needs?.module_for(word)
 }
 
 fn unavailable(
     host: &Host,
     key: &Key,
-    value: &Value,
+    word: &str,
     offered: Option<&[String]>,
 ) -> Result<Lack, HostError> {
-    let module = module_for(key, value);
+    let module = module_for(key, word);
     let mut why = match offered {
         Some(offered) => format!("this kernel offers {}", offered.join(", ")),
-        None => format!("this kernel does not know {value}"),
+        None => format!("this kernel does not know {word}"),
     };
     let Some(module) = module else {
         return Ok(Lack::new(LackKind::ValueUnavailable, why));

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalogue;
 use crate::conf::{Document, Entry};
 use crate::key::{Key, KeyPattern};
+use crate::nearest::unknown;
 use crate::on_host::OnHost;
 use crate::pair::SysctlPair;
 use crate::plain::{Sysctl, SysctlState, only_trying_tells};
@@ -163,7 +164,17 @@ impl SysctlSet {
                 )
             })?;
             let keys = match pattern.as_key() {
-                Some(key) => vec![key],
+                Some(key) => {
+                    if wanted.requirement != Requirement::Optional
+                        && let Some(unknown) = unknown(host, &key)?
+                    {
+                        return Err(Error::tuning(
+                            unknown.to_string(),
+                            "check its spelling; where only some kernels have it, make it optional",
+                        ));
+                    }
+                    vec![key]
+                }
                 None => {
                     pattern
                         .expand(|directory| host.list(directory).unwrap_or_default())

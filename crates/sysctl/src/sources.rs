@@ -289,6 +289,11 @@ impl Sources {
         for file in &self.files {
             for (line, statement) in file.document.statements() {
                 let (pattern, value, ignore_failure) = match statement {
+                    Statement::Assignment(assignment)
+                        if self.loader == Loader::Procps && !assignment.is_read_by_procps =>
+                    {
+                        continue;
+                    }
                     Statement::Assignment(assignment) => (
                         &assignment.pattern,
                         Some(assignment.value.clone()),

@@ -191,10 +191,15 @@ impl Found {
         match host.read(&self.path) {
             Ok(bytes) => Ok(bytes),
             Err(error) if *error.kind() == HostErrorKind::Missing => Ok(Vec::new()),
+            // A link to a directory, or one that leads in a circle: udevd reads nothing from it.
+            Err(error) if matches!(error.errno(), Some(EISDIR | ELOOP)) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
 }
+
+const EISDIR: i32 = 21;
+const ELOOP: i32 = 40;
 
 /// All files by name, those of one name with the highest first.
 fn found(host: &Host) -> Result<BTreeMap<String, Vec<Found>>, HostError> {

@@ -13,9 +13,10 @@ use crate::error::HostError;
 pub enum RootKind {
     /// The running system.
     Live,
-    /// A tree that holds `proc/sys`: it is turned like the running system.
+    /// A tree that holds something of a running kernel (`proc/sys`, `proc/version`, `sys/devices`): it is
+    /// turned like the running system.
     Captured,
-    /// A tree without `proc/sys`, such as a system image: only what survives a reboot is planned.
+    /// A tree without any of it, such as a system image: only what survives a reboot is planned.
     Image,
 }
 
@@ -128,10 +129,11 @@ pub trait Fs: Debug + Send {
     /// Whatever the file system answers.
     fn half_written(&self, path: &Path) -> Result<bool, HostError>;
 
-    /// Writes a value with one `write(2)` to a file that exists.
+    /// Writes a value to a file that exists: to one of the kernel's with one `write(2)`, to one of a
+    /// tree by replacing it, with its mode, owner and extended attributes.
     ///
     /// # Errors
-    /// Whatever the file system answers; the value may have landed in part.
+    /// Whatever the file system answers; a value of the kernel's may have landed in part.
     fn write_value(&mut self, path: &Path, bytes: &[u8]) -> Result<(), HostError>;
 
     /// Creates or atomically replaces a file, durably.
@@ -151,6 +153,22 @@ pub trait Fs: Debug + Send {
     /// # Errors
     /// Whatever the file system answers.
     fn remove(&mut self, path: &Path) -> Result<(), HostError>;
+
+    /// The values beside which a replacement was seen, while they were read, that an interrupted
+    /// [`write_value`](Self::write_value) left; each is named once. None where values are not
+    /// replaced but written, as the kernel's are.
+    fn leftovers(&mut self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Removes what an interrupted write of this value left beside it.
+    ///
+    /// # Errors
+    /// Whatever the file system answers.
+    fn remove_leftover(&mut self, path: &Path) -> Result<(), HostError> {
+        let _ = path;
+        Ok(())
+    }
 
     /// Lets time pass.
     fn pause(&self, time: Duration);

@@ -5,7 +5,7 @@
 //! or an image points into that tree, and nothing leads out of it.
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -15,12 +15,12 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::choice;
-use super::fs::{AttributeValue, Entry, EntryKind, FileContent, Fs, RootKind};
+use super::fs::{Entry, EntryKind, FileContent, Fs, RootKind};
+use super::regular::{self, LARGEST_FILE, LARGEST_VALUE, READING, Unread, read_all, read_value};
+use super::replacement::{
+    Leftovers, TreeValue, attributes, is_replacement, replace, replacement_of,
+};
 use crate::error::{HostError, HostErrorKind, Operation};
-
-/// What follows a target's name while its replacement is being written. The name
-/// begins with a dot and ends in none of the suffixes that loaders look for.
-const REPLACEMENT_SUFFIX: &str = ".hosttune-new";
 
 /// The files beneath one root directory of a Linux machine.
 #[derive(Debug)]
@@ -30,10 +30,23 @@ pub struct LinuxHost {
     kind: RootKind,
     /// Pseudo-files kept open: see [`read_live`](Self::read_live).
     open: Mutex<HashMap<PathBuf, OwnedFd>>,
+    leftovers: Leftovers,
 }
 
 /// How many pseudo-files are kept open at most; a process may have 1024 files open.
 const KEPT_OPEN: usize = 256;
+
+/// What a capture holds at least one of. Not `/sys/kernel`: images keep debugging information of eBPF
+/// there.
+const OF_A_KERNEL: [&str; 7] = [
+    "/proc/sys",
+    "/proc/version",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/sys/devices",
+    "/sys/class",
+    "/sys/block",
+];
 
 impl LinuxHost {
     /// The running system, `/`.
@@ -44,8 +57,8 @@ impl LinuxHost {
         Self::open(Path::new("/"), Some(RootKind::Live))
     }
 
-    /// The tree beneath a directory: the running system for `/`, a captured tree
-    /// where it holds `proc/sys`, an image where it does not.
+    /// The tree beneath a directory: the running system for `/`, a captured tree where it holds something
+    /// that only a running kernel shows, an image where it does not.
     ///
     /// # Errors
     /// Where `root` is no directory or cannot be opened.
@@ -72,10 +85,11 @@ impl LinuxHost {
             // Until it is known, what is beneath the root is looked for beneath it.
             kind: RootKind::Captured,
             open: Mutex::default(),
+            leftovers: Leftovers::default(),
         };
         host.kind = match kind {
             Some(kind) => kind,
-            None if host.entry(Path::new("/proc/sys"))?.is_some() => RootKind::Captured,
+            None if host.is_of_a_running_kernel()? => RootKind::Captured,
             None => RootKind::Image,
         };
         Ok(host)
@@ -84,6 +98,29 @@ impl LinuxHost {
     /// The directory all paths are beneath.
     pub(crate) fn root(&self) -> &OwnedFd {
         &self.root
+    }
+
+    /// Whether something in the tree was shown by a kernel. An image has the directories that `/proc` and
+    /// `/sys` are mounted on, with nothing in them.
+    fn is_of_a_running_kernel(&self) -> Result<bool, HostError> {
+        for path in OF_A_KERNEL {
+            if self.entry(Path::new(path))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Refuses a running system without `/proc`, and says that this is the reason.
+    pub(crate) fn need_proc(&self) -> Result<(), HostError> {
+        let sys = Path::new("/proc/sys");
+        match self.entry(sys)? {
+            Some(_) => Ok(()),
+            None => {
+                let missing = self.fail(Operation::Read, sys)(Errno::NOENT);
+                Err(self.unless_mounted(sys, missing))
+            }
+        }
     }
 
     /// A path as a person would type it on the machine that runs this.
@@ -116,20 +153,111 @@ impl LinuxHost {
     /// read of something that has gone meanwhile with ENOENT or ENODEV. What has its name by then is
     /// another file (a disk that came back, what a governor can be told once it is in use again): so
     /// it is opened anew.
-    fn read_live(&self, path: &Path) -> Result<Vec<u8>, Errno> {
+    fn read_live(&self, path: &Path) -> Result<Vec<u8>, Unread> {
         let mut kept = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = kept.get(path) {
             match read_value(open) {
-                Err(Errno::NODEV | Errno::NOENT | Errno::NXIO) => kept.remove(path),
+                Err(Unread::Errno(Errno::NODEV | Errno::NOENT | Errno::NXIO)) => kept.remove(path),
                 other => return other,
             };
         }
-        let open = self.resolve(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let open = self.resolve(path, READING, Mode::empty())?;
+        // Something else may be mounted over what the kernel makes.
+        let open = regular::checked(open, LARGEST_VALUE)?;
         let value = read_value(&open)?;
         if kept.len() < KEPT_OPEN {
             kept.insert(path.to_owned(), open);
         }
         Ok(value)
+    }
+
+    /// What is missing under `/proc` or `/sys` because nothing is mounted there is no matter of the
+    /// one file: says so.
+    fn unless_mounted(&self, path: &Path, error: HostError) -> HostError {
+        let mounts = [
+            ("/proc", "/proc/self", "proc"),
+            ("/sys", "/sys/kernel", "sysfs"),
+        ];
+        let of_path = mounts.into_iter().find(|(root, ..)| path.starts_with(root));
+        match of_path {
+            Some((root, always, kind))
+                if self.kind == RootKind::Live
+                    && matches!(self.entry(Path::new(always)), Ok(None)) =>
+            {
+                error
+                    .detail(format!("{root} is not mounted"))
+                    .with_hint(format!("mount it: mount -t {kind} {kind} {root}"))
+            }
+            _ => error,
+        }
+    }
+
+    /// Opens a file to be read; `None` for a mask, which is not opened.
+    ///
+    /// Opening a device can do something, so what it is is looked at before, and again of what was
+    /// opened.
+    fn open_to_read(&self, path: &Path, most: u64) -> Result<Option<OwnedFd>, Unread> {
+        let there = self.resolve(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let stat = rustix::fs::fstat(there)?;
+        if regular::is_mask(&stat) {
+            return Ok(None);
+        }
+        regular::check(&stat)?;
+        let open = self.resolve(path, READING, Mode::empty())?;
+        regular::checked(open, most).map(Some)
+    }
+
+    fn read_plain(&self, path: &Path) -> Result<Vec<u8>, Unread> {
+        match self.open_to_read(path, LARGEST_FILE)? {
+            Some(open) => read_all(open, LARGEST_FILE),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Reads a value of a tree.
+    fn read_captured(&self, path: &Path) -> Result<Vec<u8>, Unread> {
+        if self
+            .tree_value(path)
+            .is_ok_and(|value| value.has_leftover())
+        {
+            self.leftovers.saw(path);
+        }
+        match self.open_to_read(path, LARGEST_VALUE)? {
+            // A captured value is shorter than the buffer, and of a file that says it all.
+            Some(open) => read_value(open),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Where a value of a tree is.
+    fn tree_value(&self, path: &Path) -> Result<TreeValue, Errno> {
+        TreeValue::find(path, |directory| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            self.resolve(directory, flags, Mode::empty())
+        })
+    }
+
+    /// Writes a value of a tree: an ordinary file, which is replaced as a whole.
+    fn write_captured(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+        let fail = self.fail(Operation::Write, path);
+        let wanted = || String::from_utf8_lossy(bytes).trim_end().to_owned();
+        let value = self.tree_value(path).map_err(&fail)?;
+        let old = value
+            .content()
+            .map_err(|unread| unread.into_error(Operation::Write, self.shown(path)))?;
+        let chosen = if self.kind == RootKind::Captured && path.starts_with("/sys") {
+            choice::moved(&old.bytes, bytes)
+        } else {
+            None
+        };
+        let bytes = match chosen {
+            None => bytes.to_owned(),
+            Some(Ok(list)) => list,
+            Some(Err(choice::NotOffered)) => return Err(fail(Errno::INVAL).wanted(wanted())),
+        };
+        value
+            .replace(&FileContent { bytes, ..old })
+            .map_err(|errno| fail(errno).wanted(wanted()))
     }
 
     /// The directory that holds `path`, and the last segment.
@@ -205,44 +333,6 @@ fn delivers_whole(path: &Path) -> bool {
     path.starts_with("/proc/sys") || path.starts_with("/sys")
 }
 
-/// Reads a value from its beginning, in one read where it fits a page.
-fn read_value(file: impl AsFd) -> Result<Vec<u8>, Errno> {
-    // One byte more than a page: what fills it is known to be longer than any attribute.
-    let mut bytes = vec![0; 4096 + 1];
-    loop {
-        match rustix::io::pread(&file, &mut bytes[..], 0) {
-            Ok(count) if count == bytes.len() => bytes.resize(bytes.len() * 4, 0),
-            Ok(count) => {
-                bytes.truncate(count);
-                return Ok(bytes);
-            }
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-}
-
-/// Reads to the end of an open file.
-pub(crate) fn read_all(file: impl AsFd) -> Result<Vec<u8>, Errno> {
-    let mut bytes = vec![0; 4096];
-    let mut filled = 0;
-    loop {
-        match rustix::io::read(&file, &mut bytes[filled..]) {
-            Ok(0) => break,
-            Ok(count) => {
-                filled += count;
-                if filled == bytes.len() {
-                    bytes.resize(bytes.len() * 4, 0);
-                }
-            }
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
-}
-
 /// Writes all of `bytes`, more than one `write(2)` only where the file takes it in parts.
 pub(crate) fn write_all(file: impl AsFd, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
@@ -262,17 +352,18 @@ impl Fs for LinuxHost {
     }
 
     fn read(&self, path: &Path) -> Result<Vec<u8>, HostError> {
-        let bytes = if self.kind == RootKind::Live && delivers_whole(path) {
-            self.read_live(path)
-        } else if delivers_whole(path) {
-            // A captured value is shorter than the buffer, and of a file that says it all.
-            self.resolve(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .and_then(read_value)
-        } else {
-            self.resolve(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .and_then(read_all)
+        let bytes = match (self.kind, delivers_whole(path)) {
+            (RootKind::Live, true) => self.read_live(path),
+            (_, true) => self.read_captured(path),
+            (_, false) => self.read_plain(path),
         };
-        bytes.map_err(self.fail(Operation::Read, path))
+        bytes.map_err(|unread| {
+            let error = unread.into_error(Operation::Read, self.shown(path));
+            match unread {
+                Unread::Errno(Errno::NOENT) => self.unless_mounted(path, error),
+                _ => error,
+            }
+        })
     }
 
     fn list(&self, directory: &Path) -> Result<Vec<String>, HostError> {
@@ -286,6 +377,8 @@ impl Fs for LinuxHost {
             let name = entry.map_err(&fail)?;
             match name.file_name().to_str() {
                 Ok("." | "..") => {}
+                // What an interrupted write left is no value of the kernel's.
+                Ok(name) if self.kind != RootKind::Live && is_replacement(name) => {}
                 Ok(name) => names.push(name.to_owned()),
                 // A name that is not UTF-8 names nothing that the kernel or a loader reads.
                 Err(_) => {}
@@ -338,20 +431,24 @@ impl Fs for LinuxHost {
     }
 
     fn file(&self, path: &Path) -> Result<Option<FileContent>, HostError> {
-        let fail = self.fail(Operation::Read, path);
-        let open = match self.resolve(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(open) => open,
-            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-            Err(errno) => return Err(fail(errno)),
+        let content = || -> Result<FileContent, Unread> {
+            let Some(open) = self.open_to_read(path, LARGEST_FILE)? else {
+                return Ok(FileContent::new(Vec::new()));
+            };
+            let stat = rustix::fs::fstat(&open)?;
+            Ok(FileContent {
+                mode: stat.st_mode & 0o7777,
+                uid: stat.st_uid,
+                gid: stat.st_gid,
+                attributes: attributes(&open)?,
+                bytes: read_all(open, LARGEST_FILE)?,
+            })
         };
-        let stat = rustix::fs::fstat(&open).map_err(&fail)?;
-        Ok(Some(FileContent {
-            mode: stat.st_mode & 0o7777,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            attributes: attributes(&open).map_err(&fail)?,
-            bytes: read_all(open).map_err(&fail)?,
-        }))
+        match content() {
+            Ok(content) => Ok(Some(content)),
+            Err(Unread::Errno(Errno::NOENT | Errno::NOTDIR)) => Ok(None),
+            Err(unread) => Err(unread.into_error(Operation::Read, self.shown(path))),
+        }
     }
 
     fn half_written(&self, path: &Path) -> Result<bool, HostError> {
@@ -362,31 +459,15 @@ impl Fs for LinuxHost {
     }
 
     fn write_value(&mut self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
-        let fail = self.fail(Operation::Write, path);
-        let chosen = if self.kind == RootKind::Captured && path.starts_with("/sys") {
-            let list = self
-                .resolve(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .and_then(read_all)
-                .map_err(&fail)?;
-            choice::moved(&list, bytes)
-        } else {
-            None
-        };
-        let bytes = match &chosen {
-            None => bytes,
-            Some(Ok(list)) => list,
-            Some(Err(choice::NotOffered)) => {
-                let word = String::from_utf8_lossy(bytes);
-                return Err(fail(Errno::INVAL).wanted(word.trim_end().to_owned()));
-            }
-        };
-        let mut flags = OFlags::WRONLY | OFlags::CLOEXEC;
         if self.kind != RootKind::Live {
-            // A captured value is an ordinary file: what was longer must go. The live
-            // kernel has nothing to truncate.
-            flags |= OFlags::TRUNC;
+            return self.write_captured(path, bytes);
         }
+        let fail = self.fail(Operation::Write, path);
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let open = self.resolve(path, flags, Mode::empty()).map_err(&fail)?;
+        let stat = rustix::fs::fstat(&open).map_err(&fail)?;
+        regular::check(&stat)
+            .map_err(|unread| unread.into_error(Operation::Write, self.shown(path)))?;
         loop {
             match rustix::io::write(&open, bytes) {
                 Ok(count) if count == bytes.len() => return Ok(()),
@@ -407,38 +488,7 @@ impl Fs for LinuxHost {
     fn put_file(&mut self, path: &Path, content: &FileContent) -> Result<(), HostError> {
         let fail = self.fail(Operation::Create, path);
         let (directory, name) = self.parent(Operation::Create, path)?;
-        let replacement = replacement_of(name);
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = rustix::fs::openat(&directory, &*replacement, flags, Mode::from_raw_mode(0o600))
-            .map_err(&fail)?;
-        let written = (|| {
-            write_all(&open, &content.bytes)?;
-            for (name, value) in &content.attributes {
-                rustix::fs::fsetxattr(
-                    &open,
-                    name.as_str(),
-                    &value.0,
-                    rustix::fs::XattrFlags::empty(),
-                )?;
-            }
-            let now = rustix::fs::fstat(&open)?;
-            if (now.st_uid, now.st_gid) != (content.uid, content.gid) {
-                rustix::fs::fchown(
-                    &open,
-                    Some(rustix::fs::Uid::from_raw(content.uid)),
-                    Some(rustix::fs::Gid::from_raw(content.gid)),
-                )?;
-            }
-            rustix::fs::fchmod(&open, Mode::from_raw_mode(content.mode))?;
-            rustix::fs::fsync(&open)?;
-            rustix::fs::renameat(&directory, &*replacement, &directory, name)
-        })();
-        if let Err(errno) = written {
-            // The target is untouched; the half-written replacement must not stay.
-            let _ = rustix::fs::unlinkat(&directory, &*replacement, AtFlags::empty());
-            return Err(fail(errno));
-        }
+        replace(&directory, name, content, true).map_err(&fail)?;
         match path.parent() {
             Some(parent) => self.sync_directory(parent).map_err(&fail),
             None => Ok(()),
@@ -474,41 +524,17 @@ impl Fs for LinuxHost {
         }
     }
 
+    fn leftovers(&mut self) -> Vec<PathBuf> {
+        self.leftovers.take().into_iter().collect()
+    }
+
+    fn remove_leftover(&mut self, path: &Path) -> Result<(), HostError> {
+        self.tree_value(path)
+            .and_then(|value| value.remove_leftover())
+            .map_err(self.fail(Operation::Remove, path))
+    }
+
     fn pause(&self, time: Duration) {
         std::thread::sleep(time);
     }
-}
-
-/// The name under which a file's replacement is written, beside the file.
-fn replacement_of(name: &OsStr) -> OsString {
-    let mut replacement = OsString::from(".");
-    replacement.push(name);
-    replacement.push(REPLACEMENT_SUFFIX);
-    replacement
-}
-
-/// All extended attributes of an open file; none where the file system has no such thing.
-fn attributes(file: impl AsFd) -> Result<Vec<(String, AttributeValue)>, Errno> {
-    let mut names = vec![0_u8; 1024];
-    let length = match rustix::fs::flistxattr(&file, &mut names) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
-        Err(errno) => return Err(errno),
-    };
-    names.truncate(length);
-    let mut found = Vec::new();
-    for name in names
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty())
-    {
-        let Ok(name) = std::str::from_utf8(name) else {
-            continue;
-        };
-        // 64 KiB is XATTR_SIZE_MAX.
-        let mut value = vec![0_u8; 65536];
-        let length = rustix::fs::fgetxattr(&file, name, &mut value)?;
-        value.truncate(length);
-        found.push((name.to_owned(), AttributeValue(value)));
-    }
-    Ok(found)
 }

@@ -8,6 +8,8 @@
 mod choice;
 mod fs;
 pub(crate) mod linux;
+pub(crate) mod regular;
+mod replacement;
 
 use std::any::{Any, TypeId, type_name};
 use std::cell::{Cell, RefCell};
@@ -315,6 +317,17 @@ impl Host {
     pub fn remove(&mut self, path: impl AsRef<Path>) -> Result<(), HostError> {
         let (path, Self { fs, gate, .. }) = (path.as_ref(), self);
         pass(gate, &Change::Removal { path }, || fs.remove(path))
+    }
+
+    /// Removes what interrupted writes left beside the values that were read: see
+    /// [`Fs::leftovers`]. What cannot be removed stays: it is no part of any value.
+    pub(crate) fn clear_leftovers(&mut self) {
+        for path in self.fs.leftovers() {
+            let Self { fs, gate, .. } = &mut *self;
+            let _ = pass(gate, &Change::Removal { path: &path }, || {
+                fs.remove_leftover(&path)
+            });
+        }
     }
 
     /// Lets time pass, as the host counts it; a machine in memory does not sleep.

@@ -9,7 +9,8 @@ use rustix::io::Errno;
 
 use super::{JournalError, Place, Store};
 use crate::host::LinuxHost;
-use crate::host::linux::{open_beneath, read_all, write_all};
+use crate::host::linux::{open_beneath, write_all};
+use crate::host::regular::{self, LARGEST_FILE, READING, Unread, read_all};
 
 const LOCK: &str = "lock";
 
@@ -80,7 +81,7 @@ impl DirectoryStore {
     fn fail(&self, operation: &'static str, path: &Path) -> impl Fn(Errno) -> JournalError + use<> {
         let path = self.shown(path);
         move |errno| match errno {
-            Errno::ACCESS | Errno::PERM | Errno::ROFS => JournalError::Denied {
+            Errno::ACCESS | Errno::PERM => JournalError::Denied {
                 path: path.clone(),
                 errno,
             },
@@ -182,6 +183,26 @@ impl DirectoryStore {
         })
     }
 
+    /// Refuses a file that is none, or that somebody else could have written, or that has another
+    /// name: what is written to it would be written there as well.
+    fn trust_file(&self, open: &OwnedFd, path: &Path) -> Result<(), JournalError> {
+        let untrusted = |why| JournalError::Untrusted {
+            path: self.shown(path),
+            why,
+        };
+        let stat = rustix::fs::fstat(open).map_err(self.fail("look at", path))?;
+        match regular::check(&stat) {
+            Ok(()) => {}
+            Err(Unread::Errno(errno)) => return Err(self.fail("read", path)(errno)),
+            Err(unread) => return Err(untrusted(unread.why().unwrap_or_default())),
+        }
+        if stat.st_nlink > 1 {
+            let why = format!("it has {} names (hard links)", stat.st_nlink);
+            return Err(untrusted(why));
+        }
+        self.trust(open, path)
+    }
+
     fn file_path(&self, place: Place, owner: &str) -> PathBuf {
         self.beneath(place).join(name(owner))
     }
@@ -216,14 +237,21 @@ impl Store for DirectoryStore {
                 None => return Ok(None),
             },
         };
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = READING | OFlags::NOFOLLOW;
         let open = match rustix::fs::openat(directory, name(owner), flags, Mode::empty()) {
             Ok(open) => open,
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(self.fail("read", &path)(errno)),
         };
-        self.trust(&open, &path)?;
-        read_all(open).map(Some).map_err(self.fail("read", &path))
+        self.trust_file(&open, &path)?;
+        match read_all(open, LARGEST_FILE) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Unread::Errno(errno)) => Err(self.fail("read", &path)(errno)),
+            Err(unread) => Err(JournalError::Untrusted {
+                path: self.shown(&path),
+                why: unread.why().unwrap_or_default(),
+            }),
+        }
     }
 
     fn owners(&self, place: Place) -> Result<Vec<String>, JournalError> {
@@ -266,9 +294,12 @@ impl Store for DirectoryStore {
         if !self.files.contains_key(&key) {
             let directory = self.directory(place)?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            // Not waiting for a pipe's reader: it was a file when it was read.
+            let flags = flags | OFlags::NONBLOCK;
             let open =
                 rustix::fs::openat(directory, name(owner), flags, Mode::from_raw_mode(0o600))
                     .map_err(&fail)?;
+            self.trust_file(&open, &path)?;
             // What stands behind the last whole line is the rest of an interrupted write.
             rustix::fs::ftruncate(&open, offset).map_err(&fail)?;
             rustix::fs::seek(&open, rustix::fs::SeekFrom::Start(offset)).map_err(&fail)?;
@@ -307,8 +338,10 @@ impl Store for DirectoryStore {
         self.files.remove(&(place, owner.to_owned()));
         let new = new_name(owner);
         let directory = self.directory(place)?;
+        // What an interrupted rewrite left could have a name elsewhere: a new file has none.
+        let _ = rustix::fs::unlinkat(directory, &new, AtFlags::empty());
         let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         (|| {
             let open = rustix::fs::openat(directory, &new, flags, Mode::from_raw_mode(0o600))?;
             write_all(&open, bytes)?;
@@ -347,8 +380,10 @@ impl Store for DirectoryStore {
         let fail = self.fail("lock", &path);
         let directory = self.directory(Place::Boot)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = flags | OFlags::NONBLOCK;
         let open = rustix::fs::openat(directory, LOCK, flags, Mode::from_raw_mode(0o600))
             .map_err(&fail)?;
+        self.trust_file(&open, &path)?;
         match rustix::fs::flock(&open, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::AGAIN) => {
@@ -376,7 +411,7 @@ impl Store for DirectoryStore {
             return None;
         }
         let directory = self.existing(Place::Boot).ok()??;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = READING | OFlags::NOFOLLOW;
         let open = rustix::fs::openat(&directory, LOCK, flags, Mode::empty()).ok()?;
         match rustix::fs::flock(&open, FlockOperation::NonBlockingLockShared) {
             Err(Errno::AGAIN) => Some(holder(&open)),

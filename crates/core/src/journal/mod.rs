@@ -6,6 +6,8 @@
 //! `log` folds them into what is still to be put back. An entry that is not
 //! marked undone is owed: forgetting takes a record, remembering takes none.
 
+use crate::error::hint;
+
 mod compaction;
 mod directory;
 mod line;
@@ -68,7 +70,7 @@ pub enum JournalError {
         why: String,
     },
     /// This process may not use it.
-    #[error("this process may not use {path}")]
+    #[error("permission denied: {path}")]
     Denied {
         /// The file or directory.
         path: String,
@@ -112,12 +114,11 @@ impl JournalError {
             Self::Untrusted { path, .. } => {
                 format!("look who made {path}; if it is not yours, move it away")
             }
-            Self::Denied { .. } => "run it as root".to_owned(),
-            Self::Failed { errno, .. } if *errno == rustix::io::Errno::NOSPC => {
-                "free some space on that file system and try again".to_owned()
+            Self::Denied { path, errno } | Self::Failed { path, errno, .. } => {
+                return hint(*errno, path);
             }
             Self::Locked { .. } => "wait for it to finish, then try again".to_owned(),
-            Self::Failed { .. } | Self::Unwritable(_) => return None,
+            Self::Unwritable(_) => return None,
         })
     }
 }

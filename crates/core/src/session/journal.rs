@@ -114,6 +114,7 @@ impl Session {
             other => Error::Journal(other),
         })?;
         let done = work(self);
+        self.host.clear_leftovers();
         self.store.unlock();
         done
     }
@@ -129,9 +130,21 @@ impl Session {
             }
             Some(Open::Undoing { ids, force }) => (ids, force),
         };
-        let recovered = self.undo(log, &ids, force);
-        log.end(&mut *self.store)?;
+        // Not to be stopped: it is short, and nothing can be begun before it is done.
+        let mut recovered = self.undo(log, &ids, force, None);
+        recovered.record(log.end(&mut *self.store));
         Ok(Some(recovered))
+    }
+
+    /// The same before an apply, which cannot begin where the journal cannot be written.
+    pub(super) fn recovered(&mut self, log: &mut Log) -> Result<Option<Reverted>, Error> {
+        match self.finish_open(log)? {
+            Some(reverted) if reverted.unrecorded.is_some() => Err(Error::Unrecorded {
+                cause: None,
+                reverted: Box::new(reverted),
+            }),
+            other => Ok(other),
+        }
     }
 }
 

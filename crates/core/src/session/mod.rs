@@ -19,9 +19,10 @@ use crate::knob::Registry;
 use crate::plan::{Before, Journalled, Plan, Planner, Refusal, Step};
 use crate::report::{Finding, Report, State};
 use crate::selection::Selection;
+use crate::stop::Stop;
 
 use journal::cut_note;
-pub use outcome::{Applied, Owed, Reverted, Status};
+pub use outcome::{Applied, Owed, Reverted, Status, Unrecorded};
 pub use undoing::{Left, LeftBecause, Undone};
 
 /// What the verbs run in.
@@ -36,6 +37,7 @@ pub struct Session {
     only: Selection,
     strict: bool,
     force: bool,
+    stop: Option<Stop>,
 }
 
 impl Session {
@@ -43,9 +45,11 @@ impl Session {
     /// user who is not root, in `$XDG_RUNTIME_DIR/hosttune` and `$XDG_STATE_HOME/hosttune`.
     ///
     /// # Errors
-    /// An owner that cannot name a journal, and whatever opening `/` answers.
+    /// An owner that cannot name a journal, no `/proc`, and whatever opening `/` answers.
     pub fn live(owner: &str) -> Result<Self, Error> {
         let host = LinuxHost::live()?;
+        // Without it nobody can tell one boot from another, and nothing of the kernel can be set.
+        host.need_proc()?;
         let store = if rustix::process::geteuid().is_root() {
             DirectoryStore::system(&host)?
         } else {
@@ -102,6 +106,7 @@ impl Session {
             only: Selection::all(),
             strict: false,
             force: false,
+            stop: None,
         })
     }
 
@@ -137,6 +142,14 @@ impl Session {
     #[must_use]
     pub fn only(mut self, only: Selection) -> Self {
         self.only = only;
+        self
+    }
+
+    /// Lets an apply and a revert be interrupted at the end of a step: an apply takes back what it
+    /// did, a revert leaves what it has not come to.
+    #[must_use]
+    pub fn stopped_by(mut self, stop: Stop) -> Self {
+        self.stop = Some(stop);
         self
     }
 
@@ -224,7 +237,7 @@ impl Session {
     ) -> Result<Applied, Error> {
         self.locked(|session| {
             let mut log = session.load_settled()?;
-            let recovered = session.finish_open(&mut log)?;
+            let recovered = session.recovered(&mut log)?;
             let plan = session.plan_with(&log, declare)?;
             let reviewed = review(&plan);
             let applied = if reviewed {
@@ -260,7 +273,7 @@ impl Session {
         }
         self.locked(|session| {
             let mut log = session.load_settled()?;
-            let recovered = session.finish_open(&mut log)?;
+            let recovered = session.recovered(&mut log)?;
             session.refuse_stale(plan)?;
             let applied = session.turn_all(&mut log, plan.clone())?;
             Ok(Applied {
@@ -288,15 +301,29 @@ impl Session {
                 .collect();
             let force = session.force;
             if !ids.is_empty() {
-                log.undo(&mut *session.store, Purpose::Revert, ids.clone(), force)?;
-                reverted.join(session.undo(&mut log, &ids, force));
-                log.end(&mut *session.store)?;
+                match log.undo(&mut *session.store, Purpose::Revert, ids.clone(), force) {
+                    Ok(()) => {
+                        let stop = session.stop.clone();
+                        reverted.join(session.undo(&mut log, &ids, force, stop.as_ref()));
+                        reverted.record(log.end(&mut *session.store));
+                    }
+                    Err(error) if reverted.undone.is_empty() && reverted.left.is_empty() => {
+                        return Err(error.into());
+                    }
+                    // What an earlier run left open was put right, and that has to be told.
+                    Err(error) => {
+                        reverted.left = session.all_left(&log, &ids, &error);
+                        reverted.record(Err(error));
+                    }
+                }
             }
             if session.only.is_all() {
                 // What the kernel refused was remembered for the sake of what is reverted now.
                 log.refused.clear();
             }
-            log.clear_if_empty(&mut *session.store)?;
+            if reverted.unrecorded.is_none() {
+                reverted.record(log.clear_if_empty(&mut *session.store));
+            }
             reverted.by_reboot = log.dropped;
             reverted.notes.extend(log.unread);
             Ok(reverted)
@@ -311,8 +338,10 @@ impl Session {
     pub fn recover(&mut self) -> Result<Reverted, Error> {
         self.locked(|session| {
             let mut log = session.load_settled()?;
-            let recovered = session.finish_open(&mut log)?.unwrap_or_default();
-            log.clear_if_empty(&mut *session.store)?;
+            let mut recovered = session.finish_open(&mut log)?.unwrap_or_default();
+            if recovered.unrecorded.is_none() {
+                recovered.record(log.clear_if_empty(&mut *session.store));
+            }
             Ok(Reverted {
                 by_reboot: log.dropped,
                 ..recovered

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Left, LeftBecause, Undone};
+use crate::journal::JournalError;
 use crate::knob::AnyKnob;
 use crate::plan::Step;
 use crate::report::Finding;
@@ -39,6 +40,32 @@ pub struct Reverted {
     /// What a person should know beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Why the journal does not say so: what was put back is put back, and still in it. The next
+    /// run finds it right already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unrecorded: Option<Unrecorded>,
+}
+
+/// Why the journal could not be cleared of what was put back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unrecorded {
+    /// What failed, with what the kernel answered.
+    pub why: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Unrecorded {
+    pub(crate) fn of(error: &JournalError) -> Self {
+        let why = match std::error::Error::source(error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+        Self {
+            why,
+            hint: error.hint(),
+        }
+    }
 }
 
 impl Reverted {
@@ -60,11 +87,18 @@ impl Reverted {
         }
     }
 
+    pub(super) fn record(&mut self, recorded: Result<(), JournalError>) {
+        if let Err(error) = recorded {
+            self.unrecorded.get_or_insert(Unrecorded::of(&error));
+        }
+    }
+
     pub(super) fn join(&mut self, later: Self) {
         self.undone.extend(later.undone);
         // What was left first and tried again is as the later says.
         self.left = later.left;
         self.by_reboot = self.by_reboot.max(later.by_reboot);
+        self.unrecorded = self.unrecorded.take().or(later.unrecorded);
         for note in later.notes {
             self.note(note);
         }

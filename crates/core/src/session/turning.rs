@@ -10,6 +10,7 @@ use crate::journal::{Entry, Log, Place, Purpose, Record};
 use crate::knob::{AnyKnob, KnobKind, Lack, LackKind};
 use crate::plan::{Before, Plan, Requirement, Step};
 use crate::report::Finding;
+use crate::stop::Stop;
 
 /// What became of one step.
 enum Turn {
@@ -36,6 +37,12 @@ impl Session {
         for step in &steps {
             self.registry.find(&step.knob.kind)?;
         }
+        if let Some(first) = plan.steps.first().filter(|_| self.is_stopped()) {
+            return Err(Error::Interrupted {
+                before: first.knob.text.clone(),
+                undone: 0,
+            });
+        }
         self.forget_replaced(log)?;
         let apply = log.begin(&mut *self.store, steps, &self.registry.counts_as())?;
         let entries: Vec<Entry> = log
@@ -47,6 +54,10 @@ impl Session {
         let place = entries.first().map_or(Place::Boot, |entry| entry.place);
         for entry in entries.into_iter().skip(holds) {
             let id = entry.id;
+            if self.is_stopped() {
+                let cause = cause(&entry.step, StepFailure::Interrupted);
+                return Err(self.roll_back(log, apply, id, cause));
+            }
             match self.turn_one(log, &entry) {
                 Ok(Turn::Turned) => applied.turned.push(entry.step),
                 Ok(Turn::Nothing) => {}
@@ -55,7 +66,7 @@ impl Session {
                 }
                 Err(failure) => {
                     let cause = cause(&entry.step, failure);
-                    return Err(self.roll_back(log, apply, id, cause));
+                    return Err(self.roll_back(log, apply, id + 1, cause));
                 }
             }
         }
@@ -301,17 +312,22 @@ impl Session {
         }
     }
 
-    /// Takes back what a failed apply did, the failed step included, and says how that went.
-    fn roll_back(&mut self, log: &mut Log, apply: u64, failed: u64, cause: Cause) -> Error {
+    fn is_stopped(&self) -> bool {
+        self.stop.as_ref().is_some_and(Stop::is_asked)
+    }
+
+    /// Takes back what a failed apply did, which is at most the steps before `end`, and says how
+    /// that went.
+    fn roll_back(&mut self, log: &mut Log, apply: u64, end: u64, cause: Cause) -> Error {
         let cause = Box::new(cause);
         let of_apply = || log.entries.values().filter(|entry| entry.apply == apply);
         let never: Vec<u64> = of_apply()
-            .filter(|entry| entry.id > failed)
+            .filter(|entry| entry.id >= end)
             .map(|entry| entry.id)
             .collect();
         let ids: Vec<u64> = of_apply()
             .rev()
-            .filter(|entry| entry.id <= failed)
+            .filter(|entry| entry.id < end)
             .map(|entry| entry.id)
             .collect();
         let place = of_apply().next().map_or(Place::Boot, |entry| entry.place);
@@ -319,16 +335,28 @@ impl Session {
         // the next run then finds these entries as they are and finds the host already right.
         let _ = log.mark(&mut *self.store, place, Record::Undone { ids: never });
         let _ = log.undo(&mut *self.store, Purpose::Rollback, ids.clone(), false);
-        self.await_late(log, failed);
-        let reverted = self.undo(log, &ids, false);
-        let _ = log.end(&mut *self.store);
-        if reverted.left.is_empty() {
-            Error::RolledBack { cause }
-        } else {
+        if let Some(last) = end.checked_sub(1) {
+            self.await_late(log, last);
+        }
+        let mut reverted = self.undo(log, &ids, false, None);
+        reverted.record(log.end(&mut *self.store));
+        if !reverted.left.is_empty() {
             Error::RollbackIncomplete {
                 cause,
                 left: reverted.left,
             }
+        } else if reverted.unrecorded.is_some() {
+            Error::Unrecorded {
+                cause: Some(cause),
+                reverted: Box::new(reverted),
+            }
+        } else if matches!(cause.failure, StepFailure::Interrupted) {
+            Error::Interrupted {
+                before: cause.knob,
+                undone: reverted.undone.len(),
+            }
+        } else {
+            Error::RolledBack { cause }
         }
     }
 

@@ -11,6 +11,7 @@ use crate::error::{HostError, HostErrorKind};
 use crate::journal::{Entry, Foreign, JournalError, Log, Record};
 use crate::knob::{AnyKnob, Key, KnobKind, Lifetime};
 use crate::plan::{Before, Kept, Step};
+use crate::stop::Stop;
 
 /// One step put back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +51,8 @@ pub enum LeftBecause {
     Unreadable(String),
     /// It was put back, but a knob that it resets was not, and says which.
     Disturbed(String),
+    /// The revert was interrupted before it came to it.
+    Interrupted,
 }
 
 impl fmt::Display for LeftBecause {
@@ -62,6 +65,7 @@ impl fmt::Display for LeftBecause {
             Self::NotTaken => f.write_str("the write was accepted, but the host does not show it"),
             Self::Unreadable(why) => write!(f, "it could not be read: {why}"),
             Self::Disturbed(why) => write!(f, "what it resets could not be put back: {why}"),
+            Self::Interrupted => f.write_str("the revert was interrupted before it"),
         }
     }
 }
@@ -158,7 +162,16 @@ impl Session {
     ///
     /// What stands beneath another owner's step is passed on to that owner: the knob stays as it is,
     /// and the original is now his to put back. A means goes where the end goes that it is for.
-    pub(super) fn undo(&mut self, log: &mut Log, ids: &[u64], force: bool) -> Reverted {
+    ///
+    /// Once `stop` is asked the rest is left as it is.
+    pub(super) fn undo(
+        &mut self,
+        log: &mut Log,
+        ids: &[u64],
+        force: bool,
+        stop: Option<&Stop>,
+    ) -> Reverted {
+        let is_stopped = || stop.is_some_and(Stop::is_asked);
         let selected: HashSet<u64> = ids.iter().copied().collect();
         let mut waiting: HashSet<Key> = HashSet::new();
         let mut reverted = Reverted {
@@ -175,6 +188,11 @@ impl Session {
             let Some(entry) = log.entries.get(&id).cloned() else {
                 continue;
             };
+            if selected.contains(&id) && is_stopped() {
+                let left = self.left(&entry.step, LeftBecause::Interrupted);
+                reverted.left.push(left);
+                continue;
+            }
             if selected.contains(&id) && self.is_ours_from_unknown(&entry) {
                 unknown.push(id);
                 continue;
@@ -237,7 +255,10 @@ impl Session {
                 let mut disturbs = earlier.step.disturbs.iter();
                 disturbs.any(|kept| kept.knob == entry.step.knob)
             };
-            if log.entries.range(..id).any(|(_, earlier)| resets(earlier)) {
+            if is_stopped() {
+                let left = self.left(&entry.step, LeftBecause::Interrupted);
+                reverted.left.push(left);
+            } else if log.entries.range(..id).any(|(_, earlier)| resets(earlier)) {
                 // Its way back is that of the step that resets it, and that one is left.
                 reverted
                     .left
@@ -251,6 +272,14 @@ impl Session {
             }
         }
         reverted
+    }
+
+    /// Everything left, where the journal cannot be written.
+    pub(super) fn all_left(&self, log: &Log, ids: &[u64], error: &JournalError) -> Vec<Left> {
+        let entries = ids.iter().filter_map(|id| log.entries.get(id));
+        entries
+            .map(|entry| self.left(&entry.step, journal(error)))
+            .collect()
     }
 
     /// Whether a step's knob shows what it set while what it started from is not known.

@@ -481,8 +481,9 @@ fn a_symlink_in_the_replacements_place_is_not_written_through() {
     symlink(&target, root.path().join("etc/.x.hosttune-new")).unwrap();
     host(&root)
         .put_file(Path::new("/etc/x"), &FileContent::new("ours"))
-        .unwrap_err();
+        .unwrap();
     assert_eq!(fs::read(&target).unwrap(), b"theirs");
+    assert_eq!(fs::read(root.path().join("etc/x")).unwrap(), b"ours");
 }
 
 #[test]

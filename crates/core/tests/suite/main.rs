@@ -8,6 +8,7 @@
 
 mod directory;
 mod engine;
+mod interrupted;
 mod journals;
 mod laws;
 mod live;
@@ -16,3 +17,4 @@ mod owners;
 mod rounding;
 mod support;
 mod toys;
+mod trees;

@@ -8,6 +8,7 @@
 )]
 
 mod capture;
+mod captures;
 mod facts;
 mod peers;
 mod real_kernel;

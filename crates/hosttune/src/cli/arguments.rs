@@ -15,11 +15,12 @@ Exit codes:
   0  done, or as wanted
   1  drift: verify found something not as wanted, plan --exit-code something to do,
      revert something that it left because somebody else has set it since,
-     measure a path that deserves no grade
+     measure a path that deserves no grade; or a value could not be read
   2  usage: the command line is wrong, or names something unknown
   3  refused or rolled back: nothing was changed; measure: nothing could be measured
-  4  rollback incomplete: something is neither as wanted nor as it was;
+  4  rollback or revert incomplete: something is neither as wanted nor as it was;
      it stays in the journal, see status
+  5  everything was put back, but the journal could not be cleared of it
 
 Without a command: plan. It needs no root and changes nothing.";
 
@@ -39,7 +40,7 @@ pub(super) struct Global {
     /// Print one JSON document instead of text (schemas: docs/schemas)
     #[arg(long)]
     pub(super) json: bool,
-    /// Work on the tree beneath DIR: a captured tree (with proc/sys) or an image
+    /// Work on the tree beneath DIR: a captured tree (with proc or sys) or an image
     #[arg(long, value_name = "DIR")]
     pub(super) root: Option<PathBuf>,
     /// Only this part of the profile, and what it holds (repeatable)

@@ -10,8 +10,9 @@ use hosttune_core::{Error, Reverted};
 pub enum Exit {
     /// Done, or as wanted.
     Done = 0,
-    /// Something is not as wanted: found by `verify`, by `plan --exit-code`, or left by `revert`
-    /// because somebody else has set it since; or a path that `measure` has no grade for.
+    /// Something is not as wanted or could not be read: found by `verify`, `apply` or
+    /// `plan --exit-code`; or left by `revert` because somebody else has set it since; or a path that
+    /// `measure` has no grade for.
     Drift = 1,
     /// The command line is wrong, or names something unknown.
     Usage = 2,
@@ -19,6 +20,8 @@ pub enum Exit {
     Refused = 3,
     /// Something is neither as wanted nor as it was; it stays in the journal.
     Incomplete = 4,
+    /// Everything was put back, and the journal could not be cleared of it.
+    Unrecorded = 5,
 }
 
 impl Exit {
@@ -31,6 +34,8 @@ impl Exit {
     pub(super) fn of_error(error: &Error) -> Self {
         match error {
             Error::RollbackIncomplete { .. } => Self::Incomplete,
+            Error::Unrecorded { reverted, .. } if !reverted.is_complete() => Self::Incomplete,
+            Error::Unrecorded { .. } => Self::Unrecorded,
             _ => Self::Refused,
         }
     }
@@ -39,6 +44,8 @@ impl Exit {
     pub(super) fn of_reverted(reverted: &Reverted) -> Self {
         if !reverted.is_complete() {
             Self::Incomplete
+        } else if reverted.unrecorded.is_some() {
+            Self::Unrecorded
         } else if reverted.left.is_empty() {
             Self::Done
         } else {

@@ -64,7 +64,7 @@ pub(super) fn explain(
         }
     }
     let Some(knob) = known.iter().find(|known| same(known, name)).cloned() else {
-        return Err(Failure::unknown("knob", name, &known));
+        return Err(Failure::unknown("setting", name, &known));
     };
     let mut wishes: Vec<Wish> = report
         .items

@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use hosttune_core::{Error, HostError};
+use hosttune_core::{Error, HostError, Unrecorded};
 use hosttune_qos::measure::{MeasureError, ResponderError};
 use hosttune_sysctl::SourcesError;
 
@@ -20,9 +20,27 @@ pub(super) enum Failure {
         /// What to type instead.
         hint: String,
     },
+    /// A command that takes rights which this process does not have.
+    #[error("{command} needs root")]
+    NeedsRoot {
+        /// The command.
+        command: String,
+        /// What to type instead.
+        hint: String,
+    },
     /// The engine refused, rolled back, or could not roll back.
     #[error(transparent)]
     Engine(Box<Error>),
+    /// What was put back could not be recorded.
+    #[error("the journal could not be cleared: {why}")]
+    Unrecorded {
+        /// What failed.
+        why: String,
+        /// What to do about it.
+        hint: Option<String>,
+        /// How the revert ended.
+        exit: Exit,
+    },
     /// The files that set sysctls could not be read.
     #[error(transparent)]
     Sources(Box<SourcesError<HostError>>),
@@ -69,14 +87,34 @@ impl Failure {
         }
     }
 
+    /// What a revert put back could not be recorded.
+    pub(super) fn unrecorded(unrecorded: &Unrecorded, exit: Exit, again: &str) -> Self {
+        let hint = unrecorded.hint.as_ref();
+        Self::Unrecorded {
+            why: unrecorded.why.clone(),
+            hint: Some(match hint {
+                Some(hint) => {
+                    format!("{hint}, then run {again} again: it finds everything put back")
+                }
+                None => format!("run {again} again: it finds everything put back"),
+            }),
+            exit,
+        }
+    }
+
     /// A name that is none of the known ones.
     pub(super) fn unknown(what: &str, name: &str, known: &[String]) -> Self {
+        let nearest = hosttune_sysctl::nearest(name, known.iter().map(String::as_str));
+        let message = match nearest {
+            Some(nearest) => format!("unknown {what} '{name}'; nearest: {nearest}"),
+            None => format!("unknown {what} '{name}'"),
+        };
         let hint = if known.is_empty() {
-            format!("there is no {what} here: leave it out")
+            format!("this profile has no {what}: leave it out")
         } else {
             format!("one of: {}", known.join(", "))
         };
-        Self::usage(format!("'{name}' is no {what} of this profile"), hint)
+        Self::usage(message, hint)
     }
 
     /// The exit code.
@@ -84,12 +122,14 @@ impl Failure {
         match self {
             Self::Usage { .. } => Exit::Usage,
             Self::Engine(error) => Exit::of_error(error),
+            Self::Unrecorded { exit, .. } => *exit,
             Self::ReportFile(error) if error.is_usage => Exit::Usage,
             Self::Sources(_)
             | Self::Measure(_)
             | Self::Responder(_)
             | Self::Signals(_)
             | Self::ReportFile(_)
+            | Self::NeedsRoot { .. }
             | Self::Json(_) => Exit::Refused,
         }
     }
@@ -97,8 +137,9 @@ impl Failure {
     /// What to do about it.
     pub(super) fn hint(&self) -> Option<String> {
         match self {
-            Self::Usage { hint, .. } => Some(hint.clone()),
+            Self::Usage { hint, .. } | Self::NeedsRoot { hint, .. } => Some(hint.clone()),
             Self::Engine(error) => error.hint(),
+            Self::Unrecorded { hint, .. } => hint.clone(),
             Self::Sources(error) => match &**error {
                 SourcesError::List { source, .. } | SourcesError::Read { source, .. } => {
                     source.hint().map(str::to_owned)

@@ -42,10 +42,10 @@ pub(super) struct MeasureArguments {
     )]
     respond: Option<String>,
     /// What the line carries to here, or is shaped to: 100mbit. Needed for a grade
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = super::rate::rate)]
     down: Option<Rate>,
     /// What the line carries from here, or is shaped to: 40mbit. Needed for a grade
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = super::rate::rate)]
     up: Option<Rate>,
     /// How long each of the four phases is measured, 3 to 60 seconds
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(3..=60))]

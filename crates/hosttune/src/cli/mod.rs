@@ -16,10 +16,15 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done, or as wanted |
-//! | 1 | drift: `verify` found something that is not as wanted, `plan --exit-code` something to do, `revert` something that it left because somebody else has set it since, `measure` a path that deserves no grade |
+//! | 1 | drift: `verify` found something that is not as wanted, `plan --exit-code` something to do, `revert` something that it left because somebody else has set it since, `measure` a path that deserves no grade; or `verify`, `plan --exit-code` or `apply` found a value that could not be read |
 //! | 2 | usage: the command line is wrong, or names something unknown |
 //! | 3 | refused or rolled back: nothing was changed; `measure`: there was nothing to be measured |
-//! | 4 | rollback incomplete: something is neither as wanted nor as it was; it stays in the journal |
+//! | 4 | rollback or revert incomplete, or ended by a second signal: something is neither as wanted nor as it was; it stays in the journal |
+//! | 5 | everything was put back, but the journal could not be cleared of it |
+//!
+//! A signal that asks the program to end (SIGINT, SIGTERM, SIGHUP) stops `apply` and `revert` at the end of
+//! a step. `apply` then takes back what it did and exits 3; `revert` leaves what it has not come to and
+//! exits 4. A second one ends the program at once, with 4.
 //!
 //! # JSON
 //! With `--json` there is one document on standard output and nothing else; its schemas are in
@@ -29,6 +34,7 @@
 mod arguments;
 mod ask;
 mod colour;
+mod ending;
 mod exit;
 mod explain;
 mod facts;
@@ -36,6 +42,8 @@ mod failure;
 mod interruption;
 mod json;
 mod measure;
+mod other_writers;
+mod rate;
 mod report_file;
 mod run;
 mod streams;
@@ -53,6 +61,7 @@ use std::process::ExitCode;
 use hosttune_core::{Error, Host, Registry, Session, Tuning};
 
 pub use exit::Exit;
+pub use rate::rate;
 pub use tool::tool;
 pub use watch::Watched;
 
@@ -72,6 +81,12 @@ pub trait HostProfile {
     /// The names that `--with` takes: parts of the profile that are off unless asked for.
     fn candidates(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// Whether only root can make the changes. One that changes files of the user who runs it says no,
+    /// and leaves it to the host to refuse.
+    fn needs_root(&self) -> bool {
+        true
     }
 
     /// What else the command line may say of this host, as `--NAME VALUE`.

@@ -4,7 +4,7 @@
 //! put back. So it does not pass the host's gate, and is in no journal.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// A file named on the command line that cannot be used.
@@ -90,18 +90,31 @@ impl Drop for ReportFile {
     }
 }
 
-/// What stands in a file.
+/// The most that is read of a report; one of an hour has less than a megabyte.
+const LONGEST: u64 = 16 << 20;
+
+/// What stands in a file. It may be a pipe, of another program's answer: nothing is locked while it is
+/// waited for, and it is not read for ever.
 #[expect(
     clippy::disallowed_methods,
     reason = "an earlier report, named by the user: nothing of the host that --root could be about"
 )]
 pub(super) fn read(path: &Path) -> Result<String, ReportFileError> {
-    std::fs::read_to_string(path).map_err(|source| ReportFileError {
+    let failed = |source| ReportFileError {
         what: "read",
         path: path.to_owned(),
         source,
         is_usage: true,
-    })
+    };
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes))
+        .map_err(failed)?;
+    if bytes.len() as u64 > LONGEST {
+        let why = format!("it is longer than {} MiB, and no report", LONGEST >> 20);
+        return Err(failed(io::Error::other(why)));
+    }
+    String::from_utf8(bytes).map_err(|_| failed(io::Error::other("it is not UTF-8 text")))
 }
 
 /// What was read is something else than a report.
@@ -175,6 +188,29 @@ mod tests {
         ReportFile::begin(&path).unwrap().finish("second").unwrap();
         assert_eq!(read(&path).unwrap(), "second");
         assert_eq!(names(directory.path()), ["report.json"]);
+    }
+
+    #[test]
+    fn a_report_may_come_through_a_pipe_and_has_an_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pipe");
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let writing = path.clone();
+        let writer = std::thread::spawn(move || std::fs::write(writing, "piped").unwrap());
+        assert_eq!(read(&path).unwrap(), "piped");
+        writer.join().unwrap();
+        for endless in ["/dev/zero", "sparse"] {
+            let path = directory.path().join(endless);
+            if endless == "sparse" {
+                let file = File::create(&path).unwrap();
+                file.set_len(60 << 30).unwrap();
+            }
+            let error = read(&path).unwrap_err();
+            assert!(error.is_usage, "{error}");
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(source.contains("longer than"), "{source}");
+        }
     }
 
     #[test]

@@ -5,12 +5,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hosttune_core::host::RootKind;
-use hosttune_core::{
-    Applied, Finding, Plan, Requirement, Selection, Session, State, Status, Tuning,
-};
+use hosttune_core::{Applied, Finding, Plan, Selection, Session, State, Status, Tuning};
 
 use super::arguments::{self, Command, Global};
 use super::ask::ask;
+use super::ending::Ending;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::streams::Streams;
@@ -145,7 +144,8 @@ impl Run<'_> {
             self.streams.print(&text);
         }
         let to_do = !plan.is_empty() || plan.provisional.is_some();
-        Ok(if exit_code && to_do {
+        let unknown = plan.findings.iter().any(is_unknown);
+        Ok(if exit_code && (to_do || unknown) {
             Exit::Drift
         } else {
             Exit::Done
@@ -154,14 +154,17 @@ impl Run<'_> {
 
     fn apply(&mut self, yes: bool, wait: u16) -> Result<Exit, Failure> {
         self.need_an_answer(yes, "apply")?;
+        self.need_root("apply")?;
+        let ending = self.ending("apply")?;
         let begun = Instant::now();
-        let mut outcome = self.try_apply(yes);
+        let mut outcome = self.try_apply(yes, &ending);
         // Nothing was shown or asked: that comes behind the lock.
         while matches!(&outcome, Err(failure) if failure.is_locked())
             && begun.elapsed() < Duration::from_secs(wait.into())
+            && !ending.stop().is_asked()
         {
             std::thread::sleep(AGAIN);
-            outcome = self.try_apply(yes);
+            outcome = self.try_apply(yes, &ending);
         }
         match outcome {
             Err(failure) if self.global.json && failure.exit() != Exit::Usage => {
@@ -174,8 +177,8 @@ impl Run<'_> {
         }
     }
 
-    fn try_apply(&mut self, yes: bool) -> Result<Exit, Failure> {
-        let session = self.session()?;
+    fn try_apply(&mut self, yes: bool, ending: &Ending) -> Result<Exit, Failure> {
+        let session = self.session()?.stopped_by(ending.stop());
         let tuning = self.tuning(&session)?;
         let mut session = self.narrowed(session, &*tuning)?;
         let page = self.page(&session);
@@ -212,9 +215,9 @@ impl Run<'_> {
             }
             // Nobody agrees to what could not be shown.
             let changes = text::count(plan.steps.len(), "change", "changes");
-            !streams.is_closed() && ask(streams, &format!("Apply {changes}?"))
+            !streams.is_closed() && ending.at_rest(|| ask(streams, &format!("Apply {changes}?")))
         };
-        let applied = session.apply_reviewed(|at| tuning.declare(at), review)?;
+        let applied = ending.at_work(|| session.apply_reviewed(|at| tuning.declare(at), review))?;
         // The kernel closes what a process leaves open all at once; one by one costs a call each.
         std::mem::forget(session);
         self.tell_applied(&page, &applied, shown.as_ref())
@@ -236,6 +239,8 @@ impl Run<'_> {
             Exit::Incomplete
         } else if applied.declined {
             Exit::Refused
+        } else if applied.findings.iter().any(is_unknown) {
+            Exit::Drift
         } else {
             Exit::Done
         })
@@ -246,7 +251,7 @@ impl Run<'_> {
         let tuning = self.tuning(&session)?;
         let session = self.narrowed(session, &*tuning)?;
         let report = tuning.verify(&session)?;
-        let fails = report.items.iter().any(is_failure);
+        let fails = !report.is_as_wanted();
         if self.global.json {
             self.streams.document(&json::verified(&report))?;
         } else {
@@ -270,7 +275,8 @@ impl Run<'_> {
     }
 
     fn try_revert(&mut self, yes: bool, force: bool) -> Result<Exit, Failure> {
-        let session = self.session()?.force(force);
+        let ending = self.ending("revert")?;
+        let session = self.session()?.force(force).stopped_by(ending.stop());
         let status = session.status()?;
         let mut session = self.narrowed_to_owed(session, &status)?;
         let page = self.page(&session);
@@ -295,19 +301,29 @@ impl Run<'_> {
                 return Ok(Exit::Refused);
             }
         }
-        let reverted = session.revert()?;
+        let reverted = ending.at_work(|| session.revert())?;
         let notes = [notes, reverted.notes.clone()].concat();
+        let exit = Exit::of_reverted(&reverted);
+        let unrecorded = reverted.unrecorded.as_ref().map(|unrecorded| {
+            let again = self.global.invocation(self.profile.name(), "revert");
+            Failure::unrecorded(unrecorded, exit, &again)
+        });
         if self.global.json {
-            self.streams.document(&json::reverted(&reverted, &notes))?;
+            let document = json::reverted(&reverted, &notes, unrecorded.as_ref());
+            self.streams.document(&document)?;
         } else {
             let text = text::reverted(&page, &reverted, &notes);
             self.streams.print(&text);
         }
-        Ok(Exit::of_reverted(&reverted))
+        if let Some(failure) = &unrecorded {
+            self.streams.fail(self.profile.name(), failure, false);
+        }
+        Ok(exit)
     }
 
     fn watch(&mut self, yes: bool) -> Result<Exit, Failure> {
         self.need_an_answer(yes, "watch")?;
+        self.need_root("watch")?;
         let session = self.session()?;
         if session.host().root_kind() != RootKind::Live {
             return Err(Failure::usage(
@@ -483,6 +499,33 @@ impl Run<'_> {
         ))
     }
 
+    /// Whoever cannot change anything is told so before they read a plan, and before anything is
+    /// tried: a tree is for its owner to change.
+    fn need_root(&self, command: &str) -> Result<(), Failure> {
+        let is_live = self
+            .global
+            .root
+            .as_deref()
+            .is_none_or(|root| root == Path::new("/"));
+        if !is_live || !self.profile.needs_root() || may_change() {
+            return Ok(());
+        }
+        let name = self.profile.name();
+        Err(Failure::NeedsRoot {
+            command: command.to_owned(),
+            hint: format!(
+                "run it as root: sudo {}",
+                self.global.invocation(name, command)
+            ),
+        })
+    }
+
+    fn ending(&self, verb: &'static str) -> Result<Ending, Failure> {
+        let status = self.global.invocation(self.profile.name(), "status");
+        let revert = self.global.invocation(self.profile.name(), "revert");
+        Ending::taken(verb, self.profile.name(), status, revert).map_err(Failure::Signals)
+    }
+
     fn page(&self, session: &Session) -> Page {
         Page {
             look: self.streams.look,
@@ -506,6 +549,12 @@ fn whose_journal(session: &Session) -> Vec<String> {
     )]
 }
 
+/// Whether this process is root, or was given some of what root may.
+fn may_change() -> bool {
+    rustix::process::geteuid().is_root()
+        || rustix::thread::capabilities(None).is_ok_and(|sets| !sets.effective.is_empty())
+}
+
 fn add_names(names: &mut Vec<String>, part: &str) {
     for name in part.split('/').filter(|name| !name.is_empty()) {
         if !names.iter().any(|known| known == name) {
@@ -514,11 +563,7 @@ fn add_names(names: &mut Vec<String>, part: &str) {
     }
 }
 
-/// Whether verify fails for it: drift, or something required that cannot be had.
-fn is_failure(finding: &Finding) -> bool {
-    let lacking = matches!(
-        finding.state,
-        State::NotApplicable { .. } | State::Unverifiable { .. }
-    );
-    finding.state.is_drift() || (lacking && finding.requirement == Requirement::Required)
+/// Whether it could not be read.
+fn is_unknown(finding: &Finding) -> bool {
+    matches!(finding.state, State::Unverifiable { .. })
 }

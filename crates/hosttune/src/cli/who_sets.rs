@@ -1,9 +1,10 @@
 //! Which file and line sets a sysctl on this host.
 
-use hosttune_core::Host;
+use hosttune_core::{Error, Host};
 use hosttune_sysctl::{Key, Loader, OnHost, Place, Setting, Sources};
 
 use super::failure::Failure;
+use super::other_writers::{OtherWriter, other_writers};
 
 /// What who-sets answers.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(super) struct WhoSets {
     pub(super) settings: Vec<Setting>,
     /// The line that wins for procps, which also reads `/etc/sysctl.conf`.
     pub(super) procps_winner: Option<Place>,
+    /// What else sets it.
+    pub(super) others: Vec<OtherWriter>,
 }
 
 impl WhoSets {
@@ -40,13 +43,26 @@ pub(super) fn who_sets(host: &Host, text: &str) -> Result<WhoSets, Failure> {
     let settings = |loader| -> Result<Vec<Setting>, Failure> {
         Ok(Sources::collect(&OnHost::new(host), loader)?.who_sets(&key))
     };
+    let (systemd, procps) = (settings(Loader::Systemd)?, settings(Loader::Procps)?);
+    let others = other_writers(host, &key).map_err(Error::from)?;
+    if others.is_empty()
+        && systemd.is_empty()
+        && procps.is_empty()
+        && let Some(unknown) = hosttune_sysctl::unknown(host, &key).map_err(Error::from)?
+    {
+        return Err(Failure::usage(
+            unknown.to_string(),
+            "write it like vm.swappiness; the keys of this kernel are the files beneath /proc/sys",
+        ));
+    }
     Ok(WhoSets {
         key: key.to_string(),
         seen: host
             .read_text(key.path())
             .ok()
             .map(|seen| seen.split_whitespace().collect::<Vec<_>>().join(" ")),
-        settings: settings(Loader::Systemd)?,
-        procps_winner: winner(&settings(Loader::Procps)?).cloned(),
+        settings: systemd,
+        procps_winner: winner(&procps).cloned(),
+        others,
     })
 }

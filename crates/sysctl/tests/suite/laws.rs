@@ -216,7 +216,7 @@ const OFFERED: &[Row] = &[
 
 /// What no machine or not this one has, or what is not done unasked.
 const NOT_OFFERED: &[Row] = &[
-    ("vm.no_such_key", &["1"], &["missing"]),
+    ("vm.laptop_mode", &["1"], &["missing"]),
     ("net.ipv4.conf.wlan*.forwarding", &["1"], &["glob"]),
     ("vm.drop_caches", &["3"], &["drop"]),
     ("net.ipv4.route.flush", &["1"], &["flush"]),

@@ -15,3 +15,4 @@ mod loaders;
 mod namespaces;
 mod own_namespace;
 mod real_kernel;
+mod trees;

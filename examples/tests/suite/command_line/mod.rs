@@ -3,6 +3,7 @@
 
 mod disks;
 mod documents;
+mod faults;
 mod journals;
 mod refusals;
 mod terminals;

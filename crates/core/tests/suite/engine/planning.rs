@@ -287,7 +287,8 @@ fn a_plan_is_provisional_and_says_why_while_a_revert_is_open() {
     let both = dials(&[("a", 5), ("b", 5)]);
     apply(&machine, &both);
     let fate = Fate::dies_at(2, Moment::Before);
-    machine.session(&fate).unwrap().revert().unwrap_err();
+    let reverted = machine.session(&fate).unwrap().revert().unwrap();
+    assert!(reverted.unrecorded.is_some(), "{reverted:?}");
     let plan = both.plan(&process(&machine)).unwrap();
     let why = plan.provisional.unwrap();
     assert!(why.contains("revert was interrupted"), "{why}");

@@ -1,11 +1,11 @@
 //! What is known of one knob: the document of explain.
 
-use hosttune_core::{Lifetime, State};
+use hosttune_core::Lifetime;
 use serde::Serialize;
 
 use super::super::explain::{Explanation, Known, Wish};
 use super::outcome::{OwedView, owed};
-use super::plan::{WhyView, detail};
+use super::plan::{WhyView, detail, state};
 
 /// `explain.schema.json`.
 #[derive(Debug, Serialize)]
@@ -49,7 +49,7 @@ impl<'a> WishView<'a> {
             part: &wish.part,
             wanted: wish.wanted.as_deref(),
             seen: wish.seen.as_deref(),
-            state: wish.state.as_ref().map(State::name),
+            state: wish.state.as_ref().map(state),
             why: WhyView::of(&wish.why),
             detail: wish.state.as_ref().and_then(detail),
             hint: wish.hint.as_deref(),

@@ -18,6 +18,7 @@ enum Outcome {
     Declined,
     RolledBack,
     RollbackIncomplete,
+    Unrecorded,
     Refused,
 }
 
@@ -141,7 +142,15 @@ pub(in crate::cli) fn apply_failed(failure: &Failure) -> ApplyDocument<'_> {
         _ => None,
     };
     let (outcome, remains) = match error {
-        Some(Error::RolledBack { .. }) => (Outcome::RolledBack, Vec::new()),
+        Some(Error::RolledBack { .. } | Error::Interrupted { .. }) => {
+            (Outcome::RolledBack, Vec::new())
+        }
+        Some(Error::Unrecorded { reverted, .. }) if reverted.is_complete() => {
+            (Outcome::Unrecorded, left(&reverted.left))
+        }
+        Some(Error::Unrecorded { reverted, .. }) => {
+            (Outcome::RollbackIncomplete, left(&reverted.left))
+        }
         Some(Error::RollbackIncomplete { left: remains, .. }) => {
             (Outcome::RollbackIncomplete, left(remains))
         }
@@ -156,7 +165,13 @@ pub(in crate::cli) fn apply_failed(failure: &Failure) -> ApplyDocument<'_> {
             _ => Vec::new(),
         },
         notes: Vec::new(),
-        recovered: None,
+        recovered: match error {
+            Some(Error::Unrecorded {
+                cause: None,
+                reverted,
+            }) => Some(PutBack::of(reverted)),
+            _ => None,
+        },
         error: Some(ErrorView::of(failure)),
     }
 }
@@ -165,10 +180,13 @@ pub(in crate::cli) fn apply_failed(failure: &Failure) -> ApplyDocument<'_> {
 pub(in crate::cli) fn reverted<'a>(
     reverted: &'a Reverted,
     notes: &'a [String],
+    unrecorded: Option<&Failure>,
 ) -> RevertDocument<'a> {
     RevertDocument {
         outcome: if !reverted.is_complete() {
             Outcome::RollbackIncomplete
+        } else if reverted.unrecorded.is_some() {
+            Outcome::Unrecorded
         } else if !reverted.left.is_empty() {
             Outcome::Left
         } else if reverted.undone.is_empty() && reverted.by_reboot == 0 {
@@ -178,7 +196,7 @@ pub(in crate::cli) fn reverted<'a>(
         },
         put_back: PutBack::of(reverted),
         notes,
-        error: None,
+        error: unrecorded.map(ErrorView::of),
     }
 }
 

@@ -141,6 +141,14 @@ struct ItemView<'a> {
     hint: Option<String>,
 }
 
+/// A state in one word. What could not be read is unknown, whoever asks.
+pub(super) fn state(state: &State) -> &'static str {
+    match state {
+        State::Unverifiable { .. } => "unknown",
+        other => other.name(),
+    }
+}
+
 /// What there is to say of a state beyond its name.
 pub(super) fn detail(state: &State) -> Option<String> {
     match state {
@@ -163,7 +171,7 @@ pub(in crate::cli) fn verified(report: &Report) -> VerifyDocument<'_> {
                 part: &item.part,
                 wanted: wanted(item),
                 seen: seen(item),
-                state: item.state.name(),
+                state: state(&item.state),
                 why: WhyView::of(&item.why),
                 detail: detail(&item.state),
                 hint: item.hint(),

@@ -13,6 +13,16 @@ pub(in crate::cli) struct WhoSetsDocument<'a> {
     winner: Option<PlaceView<'a>>,
     procps_winner: Option<PlaceView<'a>>,
     settings: Vec<SettingView<'a>>,
+    others: Vec<OtherView<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct OtherView<'a> {
+    program: &'a str,
+    file: &'a str,
+    line: usize,
+    value: &'a str,
+    when: &'a str,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,5 +88,16 @@ pub(in crate::cli) fn who_sets(answer: &WhoSets) -> WhoSetsDocument<'_> {
         winner: answer.winner().map(PlaceView::of),
         procps_winner: answer.procps_winner.as_ref().map(PlaceView::of),
         settings: answer.settings.iter().map(SettingView::of).collect(),
+        others: answer
+            .others
+            .iter()
+            .map(|other| OtherView {
+                program: other.program,
+                file: &other.place.file,
+                line: other.place.line,
+                value: &other.value,
+                when: &other.when,
+            })
+            .collect(),
     }
 }

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::super::arguments::Global;
 use super::super::colour::Look;
 use super::super::failure::Failure;
+use super::super::other_writers::OtherWriter;
 use super::super::text::{self, Page};
 use super::super::{explain, json, watch};
 use super::schema::{assert_notices_every_change, assert_valid};
@@ -104,7 +105,7 @@ fn every_state() -> Vec<Finding> {
     findings
 }
 
-fn every_left() -> Vec<Left> {
+pub(super) fn every_left() -> Vec<Left> {
     [
         LeftBecause::Theirs,
         LeftBecause::Waits,
@@ -113,6 +114,7 @@ fn every_left() -> Vec<Left> {
         LeftBecause::NotTaken,
         LeftBecause::Unreadable("gone".into()),
         LeftBecause::Disturbed("x: refused".into()),
+        LeftBecause::Interrupted,
     ]
     .into_iter()
     .map(|because| Left {
@@ -137,12 +139,12 @@ fn undone(already: bool) -> Undone {
     }
 }
 
-fn reverted(left: Vec<Left>) -> Reverted {
+pub(super) fn reverted(left: Vec<Left>) -> Reverted {
     Reverted {
         undone: vec![undone(false), undone(true)],
         left,
         by_reboot: 3,
-        notes: Vec::new(),
+        ..Reverted::default()
     }
 }
 
@@ -165,7 +167,7 @@ fn plan() -> Plan {
     }
 }
 
-fn page() -> Page {
+pub(super) fn page() -> Page {
     Page {
         look: Look::plain(),
         name: "gaming",
@@ -176,7 +178,7 @@ fn page() -> Page {
 }
 
 /// The document keeps its schema, and a changed one would not.
-fn check(schema: &str, document: &impl serde::Serialize) -> serde_json::Value {
+pub(super) fn check(schema: &str, document: &impl serde::Serialize) -> serde_json::Value {
     let document = serde_json::to_value(document).unwrap();
     assert_valid(schema, &document);
     assert_notices_every_change(schema, &document);
@@ -265,7 +267,7 @@ fn a_report_with_every_state() {
             "not-applicable",
             "pending",
             "overridden",
-            "unverifiable",
+            "unknown",
             "not-applicable"
         ]
     );
@@ -312,7 +314,7 @@ fn an_apply_in_every_outcome() {
     applied.recovered = Some(reverted(every_left()));
     let document = check("apply", &json::applied(&applied));
     assert_eq!(document["outcome"], "rollback-incomplete");
-    assert_eq!(document["left"].as_array().unwrap().len(), 7);
+    assert_eq!(document["left"].as_array().unwrap().len(), 8);
     applied = Applied {
         declined: true,
         ..Applied::default()
@@ -393,22 +395,26 @@ fn a_revert_in_every_outcome() {
             answer.by_reboot = 0;
         }
         assert_eq!(
-            check("revert", &json::reverted(&answer, &notes()))["outcome"],
+            check("revert", &json::reverted(&answer, &notes(), None))["outcome"],
             outcome
         );
         assert_eq!(Exit::of_reverted(&answer), exit);
     }
     let text = text::reverted(&page(), &reverted(every_left()), &notes());
     for line in [
-        "1 put back, 1 back already, 3 taken back by a reboot before, 7 left",
+        "1 put back, 1 back already, 3 taken back by a reboot before, 8 left",
         "ours 100, original 60, is 10",
         "another process has set it since",
         "it is in use: its use count is 1",
         "gaming revert --force",
-        "Mend what keeps the rest, then again: gaming revert",
+        "Go on: gaming revert",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
+    let stuck = every_left().into_iter().take(5).collect();
+    let text = text::reverted(&page(), &reverted(stuck), &notes());
+    let line = "Mend what keeps the rest, then again: gaming revert";
+    assert!(text.contains(line), "{text}");
     check("revert", &json::revert_declined());
     let failure = Failure::from(Error::Owner("x".into()));
     check("revert", &json::revert_failed(&failure));
@@ -512,6 +518,15 @@ fn settings_in_every_standing() {
             file: "/etc/sysctl.conf".into(),
             line: 4,
         }),
+        others: vec![OtherWriter {
+            program: "udev",
+            place: Place {
+                file: "/etc/udev/rules.d/99-x.rules".into(),
+                line: 3,
+            },
+            value: "150".into(),
+            when: "when KERNEL==\"zram0\"".into(),
+        }],
     };
     let document = check("who-sets", &json::who_sets(&answer));
     assert_eq!(

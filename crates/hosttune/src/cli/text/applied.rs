@@ -1,6 +1,6 @@
 //! What an apply did; the plan was shown before.
 
-use hosttune_core::{Applied, Finding, Plan};
+use hosttune_core::{Applied, Finding, Plan, State};
 
 use super::{Page, count, finding_sections, recovered, rows};
 
@@ -45,6 +45,14 @@ pub(in super::super) fn applied(page: &Page, applied: &Applied, shown: Option<&P
         text.push_str(&format!(
             "{} as wanted by the time its turn came.\n",
             count(settled, "more was", "more were")
+        ));
+    }
+    let unknown = |finding: &&Finding| matches!(finding.state, State::Unverifiable { .. });
+    let unknown = applied.findings.iter().filter(unknown).count();
+    if unknown > 0 {
+        text.push_str(&format!(
+            "{} not be read, so nobody knows how it is: see above.\n",
+            count(unknown, "setting could", "settings could")
         ));
     }
     text.push_str(&format!("Back, at any time: {}\n", page.command("revert")));

@@ -119,7 +119,7 @@ fn state_in_words(state: &State) -> String {
         State::NotApplicable { lack } => format!("not applicable: {lack}"),
         State::Pending { until } => format!("pending: after the next {until}"),
         State::Overridden { by } => format!("set, but beaten by {by}"),
-        State::Unverifiable { why } => format!("cannot be told: {why}"),
+        State::Unverifiable { why } => format!("unknown: {why}"),
         other => other.name().to_owned(),
     }
 }

@@ -132,8 +132,8 @@ fn title(state: &State) -> Option<&'static str> {
         State::Rounded => "rounded by the kernel",
         State::NotApplicable { .. } => "not applicable",
         State::Pending { .. } => "pending",
-        // `State` grows; what this release has no word for cannot be told either.
-        State::Unverifiable { .. } | _ => "cannot be told",
+        // `State` grows; what this release has no word for is unknown to it as well.
+        State::Unverifiable { .. } | _ => "unknown",
     })
 }
 
@@ -175,7 +175,7 @@ fn finding_sections<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Vec<
         "pending",
         "rounded by the kernel",
         "not applicable",
-        "cannot be told",
+        "unknown",
     ];
     let mut sections = rows::by_title(
         findings

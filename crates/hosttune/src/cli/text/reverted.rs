@@ -38,6 +38,9 @@ pub(in super::super) fn reverted(page: &Page, reverted: &Reverted, notes: &[Stri
     if !reverted.left.is_empty() {
         says.push(format!("{} left", reverted.left.len()));
     }
+    if reverted.unrecorded.is_some() {
+        says.push("journal not cleared".to_owned());
+    }
     if says.is_empty() {
         let mut text = page.headline(&format!(
             "nothing to put back, {} has changed nothing that is not back",
@@ -97,7 +100,10 @@ fn left(page: &Page, left: &[Left]) -> String {
             page.changing("Take also what somebody else has set", "revert --force")
         ));
     }
-    if !left.iter().all(theirs) {
+    let interrupted = |left: &Left| matches!(left.because, LeftBecause::Interrupted);
+    if left.iter().any(interrupted) {
+        text.push_str(&format!("\n{}\n", page.changing("Go on", "revert")));
+    } else if !left.iter().all(theirs) {
         text.push_str(&format!(
             "\nMend what keeps the rest, then again: {}\n",
             page.command("revert")

@@ -1,6 +1,6 @@
 //! How every wish stands.
 
-use hosttune_core::Report;
+use hosttune_core::{Finding, Report, State};
 
 use super::{Page, as_wanted, finding_sections, rows, tally};
 
@@ -17,6 +17,14 @@ pub(in super::super) fn verified(page: &Page, report: &Report, fails: bool) -> S
     };
     let mut text = page.headline(&match all {
         0 => "nothing is wanted".to_owned(),
+        _ if fails
+            && report
+                .items
+                .iter()
+                .all(|item| !item.is_failure() || is_unknown(item)) =>
+        {
+            format!("CANNOT TELL: {as_wanted} of {all} are as wanted{besides}")
+        }
         _ if fails => format!("NOT as wanted: {as_wanted} of {all} are{besides}"),
         _ if as_wanted == all => format!("as wanted: all {all}{besides}"),
         _ => format!("as wanted: {as_wanted} of {all}{besides}"),
@@ -36,4 +44,8 @@ pub(in super::super) fn verified(page: &Page, report: &Report, fails: bool) -> S
         ]));
     }
     text
+}
+
+fn is_unknown(finding: &Finding) -> bool {
+    matches!(finding.state, State::Unverifiable { .. })
 }

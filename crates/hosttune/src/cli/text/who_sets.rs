@@ -15,7 +15,9 @@ pub(in super::super) fn who_sets(page: &Page, answer: &WhoSets) -> String {
         None => "cannot be read here".to_owned(),
     };
     text.push_str(&format!("  now: {now}\n"));
-    if answer.settings.is_empty() {
+    if answer.settings.is_empty() && !answer.others.is_empty() {
+        text.push_str("  at boot: no file of sysctl.d sets it\n");
+    } else if answer.settings.is_empty() {
         text.push_str("  at boot: no file sets it, so the kernel's own value stays\n");
     } else {
         text.push('\n');
@@ -63,6 +65,19 @@ pub(in super::super) fn who_sets(page: &Page, answer: &WhoSets) -> String {
             "\n  Where `sysctl --system` of procps sets it, {}:{} wins.\n",
             visible(&place.file),
             place.line
+        ));
+    }
+    if !answer.others.is_empty() {
+        text.push_str("\n  set by other programs as well, after these:\n");
+    }
+    for other in &answer.others {
+        text.push_str(&format!(
+            "    {}:{}  {} writes {} {}\n",
+            visible(&other.place.file),
+            other.place.line,
+            other.program,
+            visible(&other.value),
+            visible(&other.when)
         ));
     }
     text

@@ -1,0 +1,346 @@
+//! An apply and a revert that are interrupted, and those whose journal cannot be written any more:
+//! what is done, what is left, and that both are told as they are.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use hosttune_core::file::{ConfigFile, FileState};
+use hosttune_core::host::{Change, FileContent, Gate};
+use hosttune_core::journal::{DirectoryStore, JournalError, Place, Store};
+use hosttune_core::{
+    Error, Host, HostError, HostErrorKind, LeftBecause, LinuxHost, Operation, Planner, Session,
+    Stop, Tuning,
+};
+use rustix::io::Errno;
+use tempfile::TempDir;
+
+const FILES: [&str; 3] = ["a.conf", "b.conf", "c.conf"];
+
+/// Three files of ours.
+struct Files;
+
+impl Tuning for Files {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        for name in FILES {
+            let content = FileState::Present(FileContent::new("ours\n"));
+            at.want(&ConfigFile::new(format!("/etc/{name}"))?, &content);
+        }
+        Ok(())
+    }
+}
+
+/// What befalls a process at its changes.
+#[derive(Debug, Clone)]
+struct Fate {
+    made: Arc<AtomicUsize>,
+    /// After this many changes somebody asks to stop.
+    stop_after: Option<usize>,
+    stop: Stop,
+    /// After this many the file system of the journal is full.
+    full_after: Option<usize>,
+    full: Arc<AtomicBool>,
+    /// This change, from 0, is refused.
+    refused: Option<usize>,
+}
+
+impl Fate {
+    fn none() -> Self {
+        Self {
+            made: Arc::default(),
+            stop_after: None,
+            stop: Stop::new().unwrap(),
+            full_after: None,
+            full: Arc::default(),
+            refused: None,
+        }
+    }
+}
+
+impl Gate for Fate {
+    fn before(&mut self, _: &Change<'_>) -> Result<(), HostError> {
+        if self.refused == Some(self.made.load(Ordering::SeqCst)) {
+            self.refused = None;
+            let refused = HostErrorKind::Refused;
+            return Err(HostError::new(Operation::Create, "the file", refused));
+        }
+        Ok(())
+    }
+
+    fn after(&mut self, _: &Change<'_>) -> Result<(), HostError> {
+        let made = self.made.fetch_add(1, Ordering::SeqCst) + 1;
+        if self.stop_after == Some(made) {
+            self.stop.ask();
+        }
+        if self.full_after == Some(made) {
+            self.full.store(true, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+}
+
+/// A store on a file system that fills up.
+#[derive(Debug)]
+struct Filling(DirectoryStore, Arc<AtomicBool>);
+
+impl Store for Filling {
+    fn path(&self, place: Place, owner: &str) -> String {
+        self.0.path(place, owner)
+    }
+    fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
+        self.0.read(place, owner)
+    }
+    fn write_at(
+        &mut self,
+        place: Place,
+        owner: &str,
+        offset: u64,
+        bytes: &[u8],
+        sync: bool,
+    ) -> Result<(), JournalError> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(JournalError::Failed {
+                operation: "write",
+                path: self.path(place, owner),
+                errno: Errno::NOSPC,
+            });
+        }
+        self.0.write_at(place, owner, offset, bytes, sync)
+    }
+    fn replace(&mut self, place: Place, owner: &str, bytes: &[u8]) -> Result<(), JournalError> {
+        self.0.replace(place, owner, bytes)
+    }
+    fn remove(&mut self, place: Place, owner: &str) -> Result<(), JournalError> {
+        self.0.remove(place, owner)
+    }
+    fn lock(&mut self, note: &str) -> Result<(), JournalError> {
+        self.0.lock(note)
+    }
+    fn unlock(&mut self) {
+        self.0.unlock();
+    }
+    fn holder(&self) -> Option<String> {
+        self.0.holder()
+    }
+}
+
+fn root() -> TempDir {
+    let root = TempDir::new().unwrap();
+    fs::create_dir(root.path().join("etc")).unwrap();
+    fs::write(root.path().join("etc/b.conf"), "theirs\n").unwrap();
+    root
+}
+
+fn session(root: &TempDir, fate: &Fate) -> Session {
+    let host = LinuxHost::at(root.path()).unwrap();
+    let store = DirectoryStore::system(&host).unwrap();
+    let store = Filling(store, Arc::clone(&fate.full));
+    let host = Host::new(host).gated(fate.clone());
+    Session::new(host, "us", store, "")
+        .unwrap()
+        .stopped_by(fate.stop.clone())
+}
+
+/// What each of the files holds.
+fn files(root: &TempDir) -> Vec<Option<String>> {
+    let read = |name| fs::read_to_string(root.path().join("etc").join(name)).ok();
+    FILES.into_iter().map(read).collect()
+}
+
+fn original() -> Vec<Option<String>> {
+    vec![None, Some("theirs\n".to_owned()), None]
+}
+
+fn is_journal_there(root: &TempDir) -> bool {
+    let journals = ["run", "var/lib"].map(|place| format!("{place}/hosttune/us.journal"));
+    journals
+        .iter()
+        .any(|journal| root.path().join(Path::new(journal)).exists())
+}
+
+#[test]
+fn an_interrupted_apply_takes_back_what_it_did() {
+    for (after, not_come_to) in FILES.iter().enumerate().skip(1) {
+        let root = root();
+        let fate = Fate {
+            stop_after: Some(after),
+            ..Fate::none()
+        };
+        match Files.apply(&mut session(&root, &fate)) {
+            Err(Error::Interrupted { before, undone }) => {
+                assert_eq!(before, format!("/etc/{not_come_to}"));
+                assert_eq!(undone, after);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(files(&root), original());
+        assert!(!is_journal_there(&root));
+    }
+}
+
+#[test]
+fn whoever_asks_before_the_first_step_or_after_the_last_changes_nothing() {
+    let root = root();
+    let fate = Fate::none();
+    fate.stop.ask();
+    match Files.apply(&mut session(&root, &fate)) {
+        Err(Error::Interrupted { undone: 0, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(!is_journal_there(&root));
+    assert_eq!(files(&root), original());
+    // All is done: there is nothing left to stop.
+    let fate = Fate {
+        stop_after: Some(FILES.len()),
+        ..Fate::none()
+    };
+    let applied = Files.apply(&mut session(&root, &fate)).unwrap();
+    assert_eq!(applied.turned.len(), FILES.len());
+}
+
+#[test]
+fn an_interrupted_revert_leaves_the_rest_and_says_so() {
+    for after in 1..FILES.len() {
+        let root = root();
+        Files.apply(&mut session(&root, &Fate::none())).unwrap();
+        let fate = Fate {
+            stop_after: Some(after),
+            ..Fate::none()
+        };
+        let reverted = session(&root, &fate).revert().unwrap();
+        assert_eq!(reverted.undone.len(), after);
+        assert_eq!(reverted.left.len(), FILES.len() - after);
+        let interrupted = |left: &hosttune_core::Left| left.because == LeftBecause::Interrupted;
+        assert!(reverted.left.iter().all(interrupted), "{reverted:?}");
+        assert!(!reverted.is_complete());
+        // It is owed as any other change is, and no run has to be finished first.
+        let status = session(&root, &Fate::none()).status().unwrap();
+        assert_eq!(status.owed.len(), FILES.len() - after);
+        assert_eq!(status.open, None);
+        let reverted = session(&root, &Fate::none()).revert().unwrap();
+        assert_eq!(reverted.undone.len(), FILES.len() - after);
+        assert_eq!(files(&root), original());
+        assert!(!is_journal_there(&root));
+    }
+}
+
+#[test]
+fn an_undo_that_is_owed_is_not_interrupted() {
+    // What a failed apply did is taken back, whoever asks to stop meanwhile.
+    let root = root();
+    let fate = Fate {
+        refused: Some(2),
+        stop_after: Some(3),
+        ..Fate::none()
+    };
+    match Files.apply(&mut session(&root, &fate)) {
+        Err(Error::RolledBack { .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(files(&root), original());
+    assert!(!is_journal_there(&root));
+}
+
+#[test]
+fn a_revert_whose_last_record_cannot_be_written_tells_what_it_put_back() {
+    for after in 1..=FILES.len() {
+        let root = root();
+        Files.apply(&mut session(&root, &Fate::none())).unwrap();
+        let fate = Fate {
+            full_after: Some(after),
+            ..Fate::none()
+        };
+        let reverted = session(&root, &fate).revert().unwrap();
+        assert_eq!(reverted.undone.len(), FILES.len(), "{reverted:?}");
+        assert_eq!(reverted.left, []);
+        let unrecorded = reverted.unrecorded.unwrap();
+        assert!(unrecorded.why.contains("us.journal"), "{unrecorded:?}");
+        assert!(unrecorded.hint.unwrap().contains("space"));
+        assert_eq!(files(&root), original());
+        assert!(is_journal_there(&root));
+        // The next finds it so, and clears the journal.
+        let again = session(&root, &Fate::none()).revert().unwrap();
+        assert!(
+            again.undone.iter().all(|undone| undone.already),
+            "{again:?}"
+        );
+        assert_eq!(again.unrecorded, None);
+        assert_eq!(files(&root), original());
+        assert!(!is_journal_there(&root));
+    }
+    // Where not even the first can be written nothing is begun.
+    let root = root();
+    Files.apply(&mut session(&root, &Fate::none())).unwrap();
+    let fate = Fate::none();
+    fate.full.store(true, Ordering::SeqCst);
+    let applied = files(&root);
+    match session(&root, &fate).revert() {
+        Err(Error::Journal(_)) => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(files(&root), applied);
+}
+
+#[test]
+fn an_apply_whose_end_cannot_be_recorded_is_taken_back_and_says_both() {
+    for (full_after, refused) in [(1, None), (3, None), (3, Some(2))] {
+        let root = root();
+        let fate = Fate {
+            full_after: Some(full_after),
+            refused,
+            ..Fate::none()
+        };
+        match Files.apply(&mut session(&root, &fate)) {
+            Err(Error::Unrecorded {
+                cause: Some(_),
+                reverted,
+            }) => {
+                assert!(reverted.unrecorded.is_some());
+                assert_eq!(reverted.left, []);
+            }
+            other => panic!("{full_after}: {other:?}"),
+        }
+        assert_eq!(files(&root), original());
+        assert!(is_journal_there(&root));
+        let reverted = session(&root, &Fate::none()).revert().unwrap();
+        assert!(reverted.is_complete() && reverted.unrecorded.is_none());
+        assert_eq!(files(&root), original());
+        assert!(!is_journal_there(&root));
+    }
+}
+
+#[test]
+fn what_was_put_right_first_is_told_where_the_apply_cannot_begin() {
+    let root = root();
+    // Interrupted in the harshest way: nothing is recorded after the first step.
+    let fate = Fate {
+        full_after: Some(1),
+        ..Fate::none()
+    };
+    Files.apply(&mut session(&root, &fate)).unwrap_err();
+    let path = root.path().join("etc/a.conf");
+    fs::write(&path, "ours\n").unwrap();
+    for revert in [false, true] {
+        let fate = Fate {
+            full_after: Some(1),
+            ..Fate::none()
+        };
+        let mut session = session(&root, &fate);
+        let reverted = if revert {
+            fs::write(&path, "ours\n").unwrap();
+            session.revert().unwrap()
+        } else {
+            match Files.apply(&mut session) {
+                Err(Error::Unrecorded {
+                    cause: None,
+                    reverted,
+                }) => *reverted,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(reverted.undone.iter().any(|undone| !undone.already));
+        assert!(reverted.unrecorded.is_some());
+        assert_eq!(files(&root), original());
+    }
+}

@@ -1,0 +1,100 @@
+//! What sets a sysctl besides the files of sysctl.d: udev's rules, ufw, a credential of systemd.
+
+use hosttune_blockdev::udev::{self, RuleFiles};
+use hosttune_core::{Host, HostError, HostErrorKind};
+use hosttune_sysctl::{Document, Key, KeyPattern, Place};
+
+/// A line that sets a key, and the program that carries it out.
+#[derive(Debug)]
+pub(super) struct OtherWriter {
+    pub(super) program: &'static str,
+    pub(super) place: Place,
+    pub(super) value: String,
+    /// When it does so.
+    pub(super) when: String,
+}
+
+/// Files in the grammar of sysctl.d that other programs load after those, by program. The last are where
+/// systemd looks for the credential that its unit imports.
+const FILES: [(&str, &str, &str); 5] = [
+    (
+        "ufw",
+        "/etc/ufw/sysctl.conf",
+        "when ufw starts, if its IPT_SYSCTL names this file",
+    ),
+    (
+        "systemd-sysctl",
+        "/run/credentials/@system/sysctl.extra",
+        CREDENTIAL,
+    ),
+    ("systemd-sysctl", "/etc/credstore/sysctl.extra", CREDENTIAL),
+    ("systemd-sysctl", "/run/credstore/sysctl.extra", CREDENTIAL),
+    (
+        "systemd-sysctl",
+        "/usr/lib/credstore/sysctl.extra",
+        CREDENTIAL,
+    ),
+];
+
+const CREDENTIAL: &str = "after the files, as the credential sysctl.extra";
+
+/// Every such line for a key.
+pub(super) fn other_writers(host: &Host, key: &Key) -> Result<Vec<OtherWriter>, HostError> {
+    let names = key.names();
+    let mut found = Vec::new();
+    for (program, path, when) in FILES {
+        let bytes = match host.read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if *error.kind() == HostErrorKind::Missing => continue,
+            Err(error) => return Err(error),
+        };
+        for (line, assignment) in Document::parse(&bytes).assignments() {
+            if names.iter().any(|name| assignment.pattern.matches(name)) {
+                found.push(OtherWriter {
+                    program,
+                    place: Place {
+                        file: path.to_owned(),
+                        line,
+                    },
+                    value: assignment.value.clone(),
+                    when: when.to_owned(),
+                });
+            }
+        }
+    }
+    for file in RuleFiles::read(host)?.read_by_udev() {
+        for (line, rule) in file.document.rules() {
+            for token in rule.tokens.iter().filter(|token| sets(token, &names)) {
+                found.push(OtherWriter {
+                    program: "udev",
+                    place: Place {
+                        file: file.path.clone(),
+                        line,
+                    },
+                    value: token.value.text.clone(),
+                    when: when(rule),
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a token of a rule writes one of these.
+fn sets(token: &udev::Token, names: &[Key]) -> bool {
+    let pattern = || KeyPattern::as_systemd_reads(token.attribute.as_deref()?).ok();
+    token.key == udev::Key::Sysctl
+        && !token.is_match()
+        && pattern().is_some_and(|pattern| names.iter().any(|name| pattern.matches(name)))
+}
+
+/// What has to match for a rule to be carried out, as it is written.
+fn when(rule: &udev::Rule) -> String {
+    let matched = rule.tokens.iter().filter(|token| token.is_match());
+    let matched: Vec<String> = matched.filter_map(|token| token.to_text().ok()).collect();
+    if matched.is_empty() {
+        "at every event".to_owned()
+    } else {
+        format!("when {}", matched.join(", "))
+    }
+}
