@@ -88,17 +88,11 @@ pub fn run(kernel: Kernel, test: &str, body: fn()) {
             let begun = Instant::now();
             let failed = in_machine(&mut machine, test)?;
             log::tested(kernel, begun.elapsed(), &name);
-            match failed {
-                None => {
-                    machine.give_back();
-                    Ok(None)
-                }
-                Some(Failed::LeftSomething) => {
-                    log::left_something(kernel, &name);
-                    Ok(None)
-                }
-                Some(Failed::Test(failed)) => Ok(Some(failed)),
+            // After a failure it is not known what the machine is like: then it is replaced.
+            if failed.is_none() {
+                machine.give_back();
             }
+            Ok(failed)
         });
     match outcome {
         Ok(None) => {}
@@ -217,38 +211,33 @@ pub fn command(test: &str, kernel: Kernel) -> String {
     ])
 }
 
-/// How a test failed in the machine.
-enum Failed {
-    Test(String),
-    /// What it tests holds, but the machine is not as it was. Its machine is replaced, and `scripts/test` fails
-    /// where there are more such tests than it allows.
-    LeftSomething,
-}
-
 /// What went wrong, if anything.
-fn in_machine(machine: &mut Borrowed, test: &str) -> Result<Option<Failed>, MachineError> {
+fn in_machine(machine: &mut Borrowed, test: &str) -> Result<Option<String>, MachineError> {
     let text = command(test, machine.kernel());
     let mut lines = Prefixed::new(machine.kernel());
     let output = machine.shell(&text, TEST, &mut |stream, bytes| lines.show(stream, bytes))?;
     drop(lines);
     let has_run = output.text().contains(&ran(test, machine.release()));
     if output.code != 0 && has_run && output.error_text().contains(LEFT_BEHIND) {
-        return Ok(Some(Failed::LeftSomething));
+        return Ok(Some(format!(
+            "what it tests holds, but on Linux {} it left something behind: see above",
+            machine.release()
+        )));
     }
     if output.code != 0 {
-        return Ok(Some(Failed::Test(format!(
+        return Ok(Some(format!(
             "failed inside, on Linux {} (exit code {}): see above",
             machine.release(),
             output.code
-        ))));
+        )));
     }
     // A name that no test has is no failure to the test program.
     if !has_run {
-        return Ok(Some(Failed::Test(format!(
+        return Ok(Some(format!(
             "did not run at all inside, on Linux {}; is {} the test's name?",
             machine.release(),
             Path::new(test).display()
-        ))));
+        )));
     }
     Ok(None)
 }

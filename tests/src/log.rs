@@ -25,11 +25,6 @@ pub(crate) fn tested(kernel: Kernel, took: Duration, name: &str) {
     add(&format!("test {kernel} {:.1} {name}\n", took.as_secs_f64()));
 }
 
-/// A test has left something in its machine, which is replaced: `left KERNEL NAME`.
-pub(crate) fn left_something(kernel: Kernel, name: &str) {
-    add(&format!("left {kernel} {name}\n"));
-}
-
 fn add(line: &str) {
     let Some(path) = std::env::var_os(LOG) else {
         return;

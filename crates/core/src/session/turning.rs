@@ -37,7 +37,7 @@ impl Session {
         for step in &steps {
             self.registry.find(&step.knob.kind)?;
         }
-        if let Some(first) = plan.steps.first().filter(|_| self.is_stopped()) {
+        if let Some(first) = steps.get(holds).filter(|_| self.is_stopped()) {
             return Err(Error::Interrupted {
                 before: first.knob.text.clone(),
                 undone: 0,

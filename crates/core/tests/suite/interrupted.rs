@@ -84,12 +84,28 @@ impl Gate for Fate {
 #[derive(Debug)]
 struct Filling(DirectoryStore, Arc<AtomicBool>);
 
+impl Filling {
+    fn room(&self, place: Place, owner: &str) -> Result<(), JournalError> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(JournalError::Failed {
+                operation: "write",
+                path: self.path(place, owner),
+                errno: Errno::NOSPC,
+            });
+        }
+        Ok(())
+    }
+}
+
 impl Store for Filling {
     fn path(&self, place: Place, owner: &str) -> String {
         self.0.path(place, owner)
     }
     fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
         self.0.read(place, owner)
+    }
+    fn owners(&self, place: Place) -> Result<Vec<String>, JournalError> {
+        self.0.owners(place)
     }
     fn write_at(
         &mut self,
@@ -99,16 +115,11 @@ impl Store for Filling {
         bytes: &[u8],
         sync: bool,
     ) -> Result<(), JournalError> {
-        if self.1.load(Ordering::SeqCst) {
-            return Err(JournalError::Failed {
-                operation: "write",
-                path: self.path(place, owner),
-                errno: Errno::NOSPC,
-            });
-        }
+        self.room(place, owner)?;
         self.0.write_at(place, owner, offset, bytes, sync)
     }
     fn replace(&mut self, place: Place, owner: &str, bytes: &[u8]) -> Result<(), JournalError> {
+        self.room(place, owner)?;
         self.0.replace(place, owner, bytes)
     }
     fn remove(&mut self, place: Place, owner: &str) -> Result<(), JournalError> {

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::fs::{CWD, FileType, Mode};
 
-use super::tree::{GAMING, NOBODY, Ran, Tree, can_be_nobody, not_run};
+use super::tree::{GAMING, Ran, Tree, can_be_nobody, not_run, run_as_nobody};
 
 fn can_trace(test: &str) -> bool {
     match Traced::available() {
@@ -282,10 +282,7 @@ fn without_root_the_running_system_is_refused_before_anything_else() {
         return;
     }
     for typed in [&["apply", "--yes"][..], &["watch", "--yes"]] {
-        use std::os::unix::process::CommandExt;
-        let mut command = Command::new(GAMING);
-        command.args(typed).stdin(Stdio::null());
-        let ran = Ran::of(command.uid(NOBODY).gid(NOBODY));
+        let ran = run_as_nobody(typed);
         ran.refused(3, "needs root");
         assert_eq!(ran.out, "", "{ran:?}");
         assert!(ran.err.contains("sudo gaming"), "{ran:?}");
