@@ -110,10 +110,19 @@ impl Knob for Sysctl {
         }
     }
 
-    /// The kernel sets as many huge pages aside as it finds memory for: fewer than were asked for are
-    /// no rounding.
-    fn rounds(&self, _: &SysctlState, _: &SysctlState) -> bool {
-        !self.0.path().ends_with("/vm/nr_hugepages")
+    /// Numbers are rounded, each for itself: a kernel that reads fewer fields than were written, or
+    /// cuts a word off, has not understood what was asked. The kernel sets as many huge pages aside as
+    /// it finds memory for, and fewer than were asked for are no rounding either.
+    fn rounds(&self, seen: &SysctlState, wanted: &SysctlState) -> bool {
+        let (SysctlState::Value(seen), SysctlState::Value(wanted)) = (seen, wanted) else {
+            return false;
+        };
+        let is_number = |field: &str| field.parse::<i128>().is_ok();
+        !["/vm/nr_hugepages", "/vm/nr_hugepages_mempolicy"]
+            .iter()
+            .any(|pages| self.0.path().ends_with(pages))
+            && seen.fields().count() == wanted.fields().count()
+            && seen.fields().all(is_number)
     }
 
     fn torn(&self, seen: &SysctlState, from: &SysctlState, to: &SysctlState) -> bool {

@@ -87,88 +87,127 @@ pub(super) fn superseded(
 /// again at the next apply.
 const MOST_RULES: usize = 16;
 
-/// Makes one entry of two in which the second starts where the first ended.
+/// Makes one of two applies of which the later one turned again what the earlier one turned last, in
+/// the same order, each knob from where the earlier one left it or from where that one began.
 ///
-/// Only of ends in different applies, for which the order among knobs does not matter: a means
-/// stands where it stands so that other knobs are turned between.
-///
-/// One that starts where the first started is one with it too, and one that does the same once more
-/// is so even where it is a means: it stands where the first stands, in the order in which they have
-/// to be taken back.
+/// Only so does no step change its place among the others, which may need it (a governor its module)
+/// or move with it (the huge pages of a node and of all). An apply of which anything is a means or
+/// resets something is one with the one before only where it does the same once more.
 pub(super) fn fold(entries: &mut BTreeMap<u64, Entry>, others: &[Log], counts_as: CountsAs<'_>) {
-    let whole = |entry: &Entry| entry.turned && entry.undoing.is_none();
-    let simple = |entry: &Entry| entry.step.disturbs.is_empty() && whole(entry);
-    let plain = |entry: &Entry| !entry.step.means && simple(entry);
-    let reset = disturbed(entries);
-    let between = |entry: &Entry, first: u64| {
-        let between = |id: &u64| (first..entry.id).contains(id);
-        foreign(others, &entry.step.knob).any(|(_, foreign)| between(&foreign.id))
-            || reset
-                .get(&entry.key())
-                .is_some_and(|ids| ids.iter().any(between))
-    };
-    let mut last: HashMap<Key, u64> = HashMap::new();
-    let mut folded: Vec<(u64, u64)> = Vec::new();
-    for (id, entry) in entries.iter() {
-        let first = last.get(&entry.key()).copied();
-        let joins = first
-            .and_then(|first| entries.get(&first))
-            .is_some_and(|first| {
-                // What the first one's folded ones ended in is what the one before this ended in.
-                let ended = folded
-                    .iter()
-                    .rev()
-                    .find(|(into, _)| *into == first.id)
-                    .and_then(|(_, from)| entries.get(from))
-                    .unwrap_or(first);
-                let follows = || plain(first) && plain(entry) && follows(ended, entry, counts_as);
-                // Somebody had put it back, or it went and came again.
-                let repeats = || {
-                    let same = first.step.means == entry.step.means
-                        && ended.step.to == entry.step.to
-                        && first.step.disturbs == entry.step.disturbs
-                        && ended.step.disturbs == entry.step.disturbs;
-                    first.step.identity == entry.step.identity
-                        && first.step.from == entry.step.from
-                        && first.step.from.known().is_some()
-                        && (plain(first) && plain(entry) || whole(first) && whole(entry) && same)
-                };
-                !ended.is_of_apply_of(entry)
-                    && first.step.part == entry.step.part
-                    && (&first.boot, first.place) == (&entry.boot, entry.place)
-                    && (follows() || repeats())
-                    && !between(entry, first.id)
-            });
-        match first.filter(|_| joins) {
-            Some(first) => folded.push((first, *id)),
-            None => {
-                last.insert(entry.key(), *id);
+    let mut stay: Vec<Vec<u64>> = Vec::new();
+    for apply in applies(entries) {
+        let last = stay
+            .last()
+            .and_then(|last| last.get(last.len().checked_sub(apply.len())?..));
+        let pairs = last.map(|last| last.iter().copied().zip(apply.iter().copied()).collect());
+        let pairs: Vec<(u64, u64)> = pairs.unwrap_or_default();
+        if pairs.is_empty() || !are_one(entries, others, &pairs, counts_as) {
+            stay.push(apply);
+            continue;
+        }
+        for (into, from) in pairs {
+            if let Some(later) = entries.remove(&from)
+                && let Some(first) = entries.get_mut(&into)
+            {
+                first.becomes_one_with(later);
             }
         }
     }
-    for (into, from) in folded {
-        let Some(later) = entries.remove(&from) else {
-            continue;
-        };
-        if let Some(first) = entries.get_mut(&into) {
-            let mut rounded = first.rules();
-            rounded.extend(later.rounded.clone());
-            rounded.retain(|(asked, _)| *asked != later.step.to);
-            let mut known = HashSet::new();
-            rounded.retain(|(asked, _)| known.insert(asked.to_string()));
-            rounded.drain(..rounded.len().saturating_sub(MOST_RULES));
-            first.rounded = rounded;
-            first.step.to = later.step.to;
-            first.step.to_text = later.step.to_text;
-            first.step.why = later.step.why;
-            first.shown = later.shown;
-            first.after = later.after;
-        }
-    }
-    // There and back again is nothing, unless it says what the kernel makes of a value, or another owner's step is beneath it: then it says that
-    // this owner wants the knob to stay so.
+    // There and back again is nothing, unless it says what the kernel makes of a value, or another
+    // owner's step is beneath it: then it says that this owner wants the knob to stay so.
     entries.retain(|_, entry| {
         let holds = || foreign(others, &entry.step.knob).any(|(_, below)| below.id < entry.id);
-        !simple(entry) || !entry.is_hold() || !entry.rules().is_empty() || holds()
+        !is_whole(entry)
+            || !entry.step.disturbs.is_empty()
+            || !entry.is_hold()
+            || !entry.rules().is_empty()
+            || holds()
     });
+}
+
+/// The entries of each apply, in the order in which they were turned.
+fn applies(entries: &BTreeMap<u64, Entry>) -> Vec<Vec<u64>> {
+    let entries: Vec<&Entry> = entries.values().collect();
+    let applies = entries.chunk_by(|one, next| one.is_of_apply_of(next));
+    applies
+        .map(|apply| apply.iter().map(|entry| entry.id).collect())
+        .collect()
+}
+
+fn is_whole(entry: &Entry) -> bool {
+    entry.turned && entry.undoing.is_none()
+}
+
+/// Whether nothing was turned for it and nothing else moves with it.
+fn is_plain(entry: &Entry) -> bool {
+    is_whole(entry) && entry.step.disturbs.is_empty() && !entry.step.means
+}
+
+/// Whether two applies are one, of which each entry of the later one is beside that of the earlier.
+fn are_one(
+    entries: &BTreeMap<u64, Entry>,
+    others: &[Log],
+    pairs: &[(u64, u64)],
+    counts_as: CountsAs<'_>,
+) -> bool {
+    let reset = disturbed(entries);
+    let known: Option<Vec<(&Entry, &Entry)>> = pairs
+        .iter()
+        .map(|(first, later)| Some((entries.get(first)?, entries.get(later)?)))
+        .collect();
+    let Some(pairs) = known else {
+        return false;
+    };
+    let is_same_thing = |first: &Entry, later: &Entry| {
+        first.key() == later.key()
+            && first.step.part == later.step.part
+            && first.step.identity == later.step.identity
+            && (&first.boot, first.place) == (&later.boot, later.place)
+    };
+    let is_undisturbed = |first: &Entry, later: &Entry| {
+        let between = |id: &u64| (first.id..later.id).contains(id);
+        let mut foreign = foreign(others, &later.step.knob);
+        !foreign.any(|(_, foreign)| between(&foreign.id))
+            && !reset
+                .get(&later.key())
+                .is_some_and(|ids| ids.iter().any(between))
+    };
+    let begins_there = |first: &Entry, later: &Entry| {
+        first.step.from == later.step.from && first.step.from.known().is_some()
+    };
+    let all = |holds: &dyn Fn(&Entry, &Entry) -> bool| {
+        pairs.iter().all(|(first, later)| holds(first, later))
+    };
+    all(&is_same_thing)
+        && all(&is_undisturbed)
+        && (all(&|first, later| {
+            is_plain(first)
+                && is_plain(later)
+                && (begins_there(first, later) || follows(first, later, counts_as))
+        }) || all(&|first, later| {
+            is_whole(first)
+                && is_whole(later)
+                && begins_there(first, later)
+                && first.step.to == later.step.to
+                && first.step.means == later.step.means
+                && first.step.disturbs == later.step.disturbs
+        }))
+}
+
+impl Entry {
+    /// Takes in what a later turn of the same knob left: it goes back to where this one began.
+    fn becomes_one_with(&mut self, later: Self) {
+        let mut rounded = self.rules();
+        rounded.extend(later.rounded);
+        rounded.retain(|(asked, _)| *asked != later.step.to);
+        let mut known = HashSet::new();
+        rounded.retain(|(asked, _)| known.insert(asked.to_string()));
+        rounded.drain(..rounded.len().saturating_sub(MOST_RULES));
+        self.rounded = rounded;
+        self.step.to = later.step.to;
+        self.step.to_text = later.step.to_text;
+        self.step.why = later.step.why;
+        self.shown = later.shown;
+        self.after = later.after;
+    }
 }

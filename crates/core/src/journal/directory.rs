@@ -240,7 +240,14 @@ impl Store for DirectoryStore {
         let flags = READING | OFlags::NOFOLLOW;
         let open = match rustix::fs::openat(directory, name(owner), flags, Mode::empty()) {
             Ok(open) => open,
-            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::NOENT) => {
+                // One that was killed while it wrote its first intent left a file that nothing
+                // else would ever remove. Under the lock nobody else is writing one.
+                if self.lock.is_some() {
+                    let _ = rustix::fs::unlinkat(directory, new_name(owner), AtFlags::empty());
+                }
+                return Ok(None);
+            }
             Err(errno) => return Err(self.fail("read", &path)(errno)),
         };
         self.trust_file(&open, &path)?;
@@ -349,6 +356,10 @@ impl Store for DirectoryStore {
             rustix::fs::renameat(directory, &new, directory, name(owner))
         })()
         .map_err(&fail)?;
+        if place == Place::Boot {
+            // Lost with the power, and so is what it is about.
+            return Ok(());
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         open_beneath(&self.root, self.beneath(place), flags, Mode::empty())
             .and_then(rustix::fs::fsync)

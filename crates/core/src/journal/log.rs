@@ -179,6 +179,16 @@ pub(crate) struct Foreign {
     id: u64,
 }
 
+/// What a step about a knob started from.
+#[derive(Debug)]
+pub(crate) struct Start {
+    at: Foreign,
+    knob: AnyKnob,
+    state: Value,
+    /// Whether the step only held its knob.
+    holds: bool,
+}
+
 impl Foreign {
     /// Its place in the order of all owners' entries.
     pub(crate) fn id(self) -> u64 {
@@ -650,6 +660,31 @@ impl Log {
         }
         let place = entry.place;
         other.write_whole(store, place, None)
+    }
+
+    /// What a step about a knob started from, to be able to [say so again](Self::reset_start).
+    pub(crate) fn start(&self, at: Foreign, knob: &AnyKnob) -> Option<Start> {
+        let entry = &self.of(at).entries[&at.id];
+        Some(Start {
+            at,
+            knob: knob.clone(),
+            state: entry.start_of(knob)?.known()?.clone(),
+            holds: entry.is_hold() && entry.step.disturbs.is_empty(),
+        })
+    }
+
+    /// Takes back what [`set_start`](Self::set_start) said.
+    pub(crate) fn reset_start(
+        &mut self,
+        store: &mut dyn Store,
+        start: Start,
+    ) -> Result<(), JournalError> {
+        if let Some(entry) = self.of_mut(start.at).entries.get_mut(&start.at.id)
+            && start.holds
+        {
+            entry.step.disturbs.clear();
+        }
+        self.set_start(store, start.at, &start.knob, &start.state, Vec::new())
     }
 
     fn replay(&mut self, place: Place, parsed: Parsed) {

@@ -16,7 +16,7 @@ mod store;
 
 pub use directory::DirectoryStore;
 pub(crate) use line::Record;
-pub(crate) use log::{Entry, Foreign, Log, Open, Purpose, Writer};
+pub(crate) use log::{Entry, Foreign, Log, Open, Purpose, Start, Writer};
 pub(crate) use store::NoStore;
 pub use store::{Place, Store};
 

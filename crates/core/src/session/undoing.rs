@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Reverted, Session};
 use crate::error::{HostError, HostErrorKind};
-use crate::journal::{Entry, Foreign, JournalError, Log, Record};
+use crate::journal::{Entry, Foreign, JournalError, Log, Record, Start};
 use crate::knob::{AnyKnob, Key, KnobKind, Lifetime};
 use crate::plan::{Before, Kept, Step};
 use crate::stop::Stop;
@@ -419,21 +419,23 @@ impl Session {
     }
 
     /// What stands on what a step disturbs, another owner's or left of ours, stays: it starts by now
-    /// from what was there before both.
-    fn pass_starts_on(&mut self, log: &mut Log, entry: &Entry) -> Result<(), LeftBecause> {
+    /// from what was there before both. What each of them had started from.
+    fn pass_starts_on(&mut self, log: &mut Log, entry: &Entry) -> Result<Vec<Start>, LeftBecause> {
         let (id, step) = (entry.id, &entry.step);
         let states = step.disturbs.iter().map(|kept| kept.state.known());
         let states: Vec<Option<&Value>> = states.collect();
+        let mut passed = Vec::new();
         for kept in &step.disturbs {
             let above = log.next_about(&kept.knob, id + 1);
             let above = above.filter(|at| log.start_of(*at, &kept.knob).is_some());
             if let (Some(above), Before::Known(before)) = (above, &kept.state) {
+                passed.extend(log.start(above, &kept.knob));
                 let along = self.moves_along(log, (id + 1, above), step, &kept.knob, &states);
                 log.set_start(&mut *self.store, above, &kept.knob, before, along)
                     .map_err(|error| journal(&error))?;
             }
         }
-        Ok(())
+        Ok(passed)
     }
 
     fn turn_back(
@@ -449,7 +451,7 @@ impl Session {
         let targets = self.targets(log, entry);
         let disturbs = !targets.is_empty();
         let at = log.next();
-        self.pass_starts_on(log, entry)?;
+        let passed = self.pass_starts_on(log, entry)?;
         if disturbs {
             // Once it is turned back, nobody can tell any more what the disturbed knobs were.
             let record = Record::Undoing {
@@ -471,6 +473,10 @@ impl Session {
         if !seen.as_ref().is_ok_and(back) {
             if disturbs {
                 let _ = log.mark(&mut *self.store, place, Record::Kept { id });
+            }
+            // It stands, and so does what stands on it, as they did.
+            for start in passed {
+                let _ = log.reset_start(&mut *self.store, start);
             }
             return Err(match (turned, seen) {
                 (Err(error), _) if *error.kind() == HostErrorKind::Busy => {
@@ -613,11 +619,15 @@ impl Session {
                 let along = kind.disturbs(knob, &self.host, target).unwrap_or_default();
                 moved.extend(along.iter().map(AnyKnob::key));
             }
-            if now == *target || theirs {
+            if theirs {
                 continue;
             }
+            // Also where it shows that already: a half reset of another owner's would move it again.
             log.retarget(&mut *self.store, id, knob, target)
                 .map_err(|error| failed(error.to_string()))?;
+            if now == *target {
+                continue;
+            }
             let turned = kind.turn(knob, &mut self.host, target);
             let seen = self.settled(&kind, knob, |seen| seen == target);
             let back = |seen: &Value| kind.counts_as(knob, seen, target) || kind.gone(knob, seen);

@@ -181,3 +181,12 @@ pub(crate) fn motor(ceiling_at: u8, speed_at: u8) -> Machine {
     let (ceiling_at, speed_at) = (ceiling_at.to_string(), speed_at.to_string());
     Machine::new(with_motor(Memory::new(), &ceiling_at, &speed_at), knobs)
 }
+
+impl Runs {
+    /// A mode, and then the ceiling.
+    pub(crate) fn of(mode: Option<&'static str>, ceiling: Option<u8>) -> Self {
+        let mode = mode.map(Want::Mode);
+        let ceiling = ceiling.map(|to| Want::Setting(CEILING, to));
+        Self(mode.into_iter().chain(ceiling).collect())
+    }
+}

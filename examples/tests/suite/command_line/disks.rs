@@ -38,7 +38,7 @@ fn with_mounts(test: &str, tree: &Tree, script: &str) -> Option<Ran> {
         return None;
     }
     assert!(
-        (0..=4).contains(&ran.exit),
+        (0..=5).contains(&ran.exit),
         "no documented exit code: {ran:?}"
     );
     assert!(!ran.err.contains("panicked"), "{ran:?}");
@@ -90,7 +90,8 @@ fn a_disk_that_is_full_by_now_does_not_keep_the_host_from_going_back() {
     let Some(ran) = with_mounts("a disk that is full by now", &tree, script) else {
         return;
     };
-    assert!([0, 3].contains(&ran.exit), "{ran:?}");
+    // 5: it was put back and the journal could not be cleared of it.
+    assert!([0, 3, 5].contains(&ran.exit), "{ran:?}");
     assert!(tree.snapshot() == before, "{ran:?}");
 }
 

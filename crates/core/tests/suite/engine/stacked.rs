@@ -246,3 +246,28 @@ fn a_thousand_applies_are_put_back_in_one_step() {
     assert_eq!(knobs, ["a", "b"]);
     assert_eq!(machine.picture(), was);
 }
+
+/// Found by the law: the older one's revert has reset the motor on the way, and is killed.
+#[test]
+fn the_older_is_killed_while_it_turns_a_mode_back_that_the_newer_stands_on() {
+    use crate::motor::{Runs, motor};
+    for write in 0..12 {
+        for moment in MOMENTS {
+            for order in [["newer", "older"], ["older", "newer"]] {
+                let machine = motor(40, 7);
+                let was = machine.picture();
+                let apply = |owner: &str, runs: Runs| runs.apply(&mut of(&machine, owner)).unwrap();
+                apply("older", Runs::of(Some("fast"), Some(40)));
+                apply("older", Runs::of(Some("slow"), None));
+                apply("newer", Runs::of(None, Some(0)));
+                let fate = Fate::dies_at(write, moment);
+                let _ = machine.session_of("older", &fate).unwrap().revert();
+                for owner in order {
+                    let reverted = of(&machine, owner).revert().unwrap();
+                    assert_eq!(reverted.left, [], "{write} {moment:?} {order:?}");
+                }
+                assert_eq!(machine.picture(), was, "{write} {moment:?} {order:?}");
+            }
+        }
+    }
+}

@@ -255,7 +255,8 @@ fn swap_that_does_not_fit_into_memory_is_left_as_in_use() {
     );
     assert!(machine.get("/proc/swaps").contains("/dev/zram0"));
     machine.zram().swap_out(0);
-    assert!(machine.revert().left.is_empty());
+    let reverted = machine.revert();
+    assert!(reverted.left.is_empty(), "{reverted:#?}");
     let mut now = machine.picture();
     now.remove("/kept-by-the-kernel/swapped-out");
     assert_eq!(now, was);
