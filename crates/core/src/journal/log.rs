@@ -677,7 +677,7 @@ impl Log {
     pub(crate) fn reset_start(
         &mut self,
         store: &mut dyn Store,
-        start: Start,
+        start: &Start,
     ) -> Result<(), JournalError> {
         if let Some(entry) = self.of_mut(start.at).entries.get_mut(&start.at.id)
             && start.holds

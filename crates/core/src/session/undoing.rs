@@ -476,7 +476,7 @@ impl Session {
             }
             // It stands, and so does what stands on it, as they did.
             for start in passed {
-                let _ = log.reset_start(&mut *self.store, start);
+                let _ = log.reset_start(&mut *self.store, &start);
             }
             return Err(match (turned, seen) {
                 (Err(error), _) if *error.kind() == HostErrorKind::Busy => {
