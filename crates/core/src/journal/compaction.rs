@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::log::{Entry, Log, foreign};
+use super::entry::Entry;
+use super::log::{Log, foreign};
 use crate::knob::{AnyKnob, Key};
 
 /// Whether what a knob shows is what asking it for something gives: the knob, both in that order.

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::log::{Entry, Open, Purpose};
+use super::entry::Entry;
+use super::log::{Open, Purpose};
 use super::{FORMAT, JournalError};
 use crate::knob::Lack;
 use crate::plan::Step;

@@ -10,13 +10,15 @@ use crate::error::hint;
 
 mod compaction;
 mod directory;
+mod entry;
 mod line;
 mod log;
 mod store;
 
 pub use directory::DirectoryStore;
+pub(crate) use entry::Entry;
 pub(crate) use line::Record;
-pub(crate) use log::{Entry, Foreign, Log, Open, Purpose, Start, Writer};
+pub(crate) use log::{Foreign, Log, Open, Purpose, Start, Writer};
 pub(crate) use store::NoStore;
 pub use store::{Place, Store};
 

@@ -1,0 +1,466 @@
+//! The journals of several owners beside one another: whose step stands on whose, and what is passed on.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde_json::Value;
+
+use super::{Log, Open};
+use crate::journal::entry::{Entry, Giver};
+use crate::journal::{JournalError, Place, Record, Store};
+use crate::knob::{AnyKnob, Key};
+use crate::plan::{Before, Journalled, Kept};
+
+/// An entry of another owner's journal, or one that is left in this owner's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Foreign {
+    /// The other owner's number; `None` for this owner.
+    other: Option<usize>,
+    id: u64,
+}
+
+/// What a step about a knob started from.
+#[derive(Debug)]
+pub(crate) struct Start {
+    at: Foreign,
+    knob: AnyKnob,
+    state: Value,
+    /// Whether the step only held its knob.
+    holds: bool,
+}
+
+impl Foreign {
+    /// Its place in the order of all owners' entries.
+    pub(crate) fn id(self) -> u64 {
+        self.id
+    }
+
+    /// Whether it was turned before another.
+    pub(crate) fn is_before(self, other: Self) -> bool {
+        self.id < other.id
+    }
+}
+
+/// The entries of other owners about a knob: their own turns of it, and those that disturb it.
+pub(in crate::journal) fn foreign<'l>(
+    others: &'l [Log],
+    knob: &'l AnyKnob,
+) -> impl Iterator<Item = (Foreign, &'l Entry)> {
+    others.iter().enumerate().flat_map(move |(other, log)| {
+        let entries = log.entries.values();
+        entries
+            .filter(|entry| entry.start_of(knob).is_some())
+            .map(move |entry| {
+                (
+                    Foreign {
+                        other: Some(other),
+                        id: entry.id,
+                    },
+                    entry,
+                )
+            })
+    })
+}
+
+impl Log {
+    /// Puts the journals right among each other; needs the lock.
+    ///
+    /// A process that was killed while it passed an entry on left it in both journals: it belongs
+    /// to the one it was given to. Journals of format 1 counted their entries each on its own: they
+    /// are numbered anew, in the order that `shows` speaks for: what shows came last.
+    pub(crate) fn settle(
+        &mut self,
+        store: &mut dyn Store,
+        shows: &dyn Fn(&AnyKnob, &Value) -> bool,
+    ) -> Result<(), JournalError> {
+        if self.others.is_empty() {
+            return Ok(());
+        }
+        self.number_anew(store, shows)?;
+        let mut times: HashMap<u64, u32> = HashMap::new();
+        for entry in self.all() {
+            let most = times.entry(entry.id).or_default();
+            *most = entry.times_passed_on().max(*most);
+        }
+        self.drop_given(store, &times)?;
+        for other in &mut self.others {
+            other.drop_given(store, &times)?;
+        }
+        Ok(())
+    }
+
+    /// The entries of all owners.
+    fn all(&self) -> impl Iterator<Item = &Entry> {
+        std::iter::once(self)
+            .chain(&self.others)
+            .flat_map(|log| log.entries.values())
+    }
+
+    fn drop_given(
+        &mut self,
+        store: &mut dyn Store,
+        times: &HashMap<u64, u32>,
+    ) -> Result<(), JournalError> {
+        let is_given = |entry: &&Entry| times.get(&entry.id) > Some(&entry.times_passed_on());
+        let given = self.entries.values().filter(is_given);
+        let given: Vec<(Place, u64)> = given.map(|entry| (entry.place, entry.id)).collect();
+        for (place, id) in given {
+            self.mark(store, place, Record::Undone { ids: vec![id] })?;
+        }
+        Ok(())
+    }
+
+    fn is_of_format_1(&self) -> bool {
+        let files = [&self.boot_file, &self.disk_file];
+        files
+            .into_iter()
+            .any(|file| file.exists && file.version < 2)
+    }
+
+    fn number_anew(
+        &mut self,
+        store: &mut dyn Store,
+        shows: &dyn Fn(&AnyKnob, &Value) -> bool,
+    ) -> Result<(), JournalError> {
+        let is_known = |log: &&mut Self| !log.is_of_format_1();
+        let mut rest = std::mem::take(&mut self.others);
+        let (known, mut old): (Vec<&mut Self>, Vec<&mut Self>) = std::iter::once(&mut *self)
+            .chain(&mut rest)
+            .partition(is_known);
+        let mut next = known.iter().map(|log| log.next).max().unwrap_or(0);
+        if !old.is_empty() {
+            let mut last: Vec<HashMap<Key, (AnyKnob, Value)>> = Vec::new();
+            for log in &old {
+                let entries = log.entries.values();
+                last.push(
+                    entries
+                        .map(|entry| (entry.key(), (entry.step.knob.clone(), entry.left().clone())))
+                        .collect(),
+                );
+            }
+            let shared = |key: &Key| last.iter().filter(|of| of.contains_key(key)).count() > 1;
+            let mut order: Vec<(usize, usize)> = last
+                .iter()
+                .enumerate()
+                .map(|(number, of)| {
+                    let shown = of.iter().filter(|(key, _)| shared(key));
+                    let shown = shown.filter(|(_, (knob, left))| shows(knob, left));
+                    (shown.count(), number)
+                })
+                .collect();
+            order.sort_unstable();
+            let mut failed = Ok(());
+            for (_, number) in order {
+                let log = &mut *old[number];
+                log.shift(next);
+                next = log.next;
+                failed = failed.and_then(|()| log.write_all(store));
+            }
+            failed?;
+        }
+        drop((known, old));
+        self.others = rest;
+        self.next = self.next.max(next);
+        Ok(())
+    }
+
+    /// Numbers the entries from `first` on.
+    fn shift(&mut self, first: u64) {
+        for entry in std::mem::take(&mut self.entries).into_values() {
+            let id = entry.id + first;
+            self.entries.insert(id, Entry { id, ..entry });
+        }
+        self.next += first;
+        for place in Place::ALL {
+            if let Some(Open::Undoing { ids, .. }) = &mut self.file(place).open {
+                ids.iter_mut().for_each(|id| *id += first);
+            }
+        }
+    }
+
+    /// The first entry of another owner's about a knob from `id` on.
+    pub(crate) fn above(&self, knob: &AnyKnob, id: u64) -> Option<Foreign> {
+        foreign(&self.others, knob)
+            .map(|(at, _)| at)
+            .filter(|at| at.id >= id)
+            .min_by_key(|at| at.id)
+    }
+
+    /// What the last turn of another owner's left of a knob, where there is one from `id` on.
+    pub(crate) fn last_of_others<'l>(&'l self, knob: &'l AnyKnob, id: u64) -> Option<&'l Value> {
+        let turns = foreign(&self.others, knob)
+            .filter(|(at, entry)| at.id >= id && entry.step.knob == *knob);
+        turns
+            .max_by_key(|(at, _)| at.id)
+            .map(|(_, entry)| entry.left())
+    }
+
+    /// The first entry about a knob from `id` on, of this owner or another.
+    pub(crate) fn next_about(&self, knob: &AnyKnob, id: u64) -> Option<Foreign> {
+        let mut own = self.entries.range(id..).map(|(_, entry)| entry);
+        let own = own.find(|entry| entry.start_of(knob).is_some());
+        let own = own.map(|entry| Foreign {
+            other: None,
+            id: entry.id,
+        });
+        let first = own.into_iter().chain(self.above(knob, id));
+        first.min_by_key(|at| at.id)
+    }
+
+    fn of(&self, at: Foreign) -> &Self {
+        at.other.map_or(self, |other| &self.others[other])
+    }
+
+    fn of_mut(&mut self, at: Foreign) -> &mut Self {
+        match at.other {
+            Some(other) => &mut self.others[other],
+            None => self,
+        }
+    }
+
+    /// What a knob showed before another owner's entry about it was turned, where that is known.
+    pub(crate) fn start_of(&self, at: Foreign, knob: &AnyKnob) -> Option<&Value> {
+        self.of(at).entries[&at.id].start_of(knob)?.known()
+    }
+
+    /// Whose entry it is.
+    pub(crate) fn owner_of(&self, at: Foreign) -> &str {
+        &self.of(at).owner
+    }
+
+    /// Whether that owner has an unfinished run.
+    pub(crate) fn is_open(&self, at: Foreign) -> bool {
+        self.of(at).open().is_some()
+    }
+
+    /// Whether the program of that owner knows all kinds of knob that an entry is about.
+    pub(crate) fn is_known_to(&self, at: Foreign, entry: &Entry) -> bool {
+        let known = &self.of(at).writer.kinds;
+        let disturbed = entry.step.disturbs.iter().map(|kept| &kept.knob);
+        let mut knobs = std::iter::once(&entry.step.knob).chain(disturbed);
+        knobs.all(|knob| known.contains(&knob.kind))
+    }
+
+    /// What planning has to know.
+    pub(crate) fn journalled(&self) -> Journalled {
+        let mut last: HashMap<Key, u64> = HashMap::new();
+        let keys = |entry: &Entry| {
+            let disturbed = entry.step.disturbs.iter().map(|kept| kept.knob.key());
+            std::iter::once(entry.key())
+                .chain(disturbed)
+                .collect::<Vec<_>>()
+        };
+        for entry in self.others.iter().flat_map(|other| other.entries.values()) {
+            for key in keys(entry) {
+                let last = last.entry(key).or_default();
+                *last = entry.id.max(*last);
+            }
+        }
+        for entry in self.entries.values() {
+            if last.get(&entry.key()).is_some_and(|last| *last < entry.id) {
+                last.remove(&entry.key());
+            }
+        }
+        let all = self.all();
+        let mut left: HashMap<Key, (u64, &Entry)> = HashMap::new();
+        for entry in all {
+            let last = left.entry(entry.key()).or_insert((entry.id, entry));
+            if last.0 < entry.id {
+                *last = (entry.id, entry);
+            }
+        }
+        let all = self.all();
+        let mut rounded: HashMap<Key, Vec<(Value, Value)>> = HashMap::new();
+        for entry in all {
+            let rules = entry.rules();
+            if !rules.is_empty() {
+                rounded.entry(entry.key()).or_default().extend(rules);
+            }
+        }
+        Journalled {
+            rounded,
+            of_others: last.into_keys().collect(),
+            last: left
+                .into_iter()
+                .map(|(key, (_, entry))| (key, entry.left().clone()))
+                .collect(),
+        }
+    }
+
+    /// Whether the kernel is known to have rounded what a knob was set to, to this.
+    pub(crate) fn is_rounded(&self, knob: &AnyKnob, to: &Value) -> bool {
+        let mut all = self.all();
+        all.any(|entry| {
+            entry.step.knob == *knob && entry.rules().iter().any(|(_, shown)| shown == to)
+        })
+    }
+
+    /// What a knob showed before any owner's step.
+    pub(crate) fn first_start(&self, knob: &AnyKnob) -> Option<&Before> {
+        let all = self.all();
+        let about = all.filter_map(|entry| Some((entry.id, entry.start_of(knob)?)));
+        about.min_by_key(|(id, _)| *id).map(|(_, start)| start)
+    }
+
+    /// An entry, and those of all owners that turned its knob after it.
+    pub(crate) fn since<'l>(&'l self, entry: &'l Entry) -> impl Iterator<Item = &'l Entry> {
+        let all = self.all();
+        all.filter(|later| later.id >= entry.id && later.step.knob == entry.step.knob)
+    }
+
+    /// Whether a step that resets a knob was being turned back when its process was killed, after
+    /// entry `id` was turned: then what the knob shows is nobody's.
+    pub(crate) fn is_half_reset(&self, id: u64, knob: &AnyKnob) -> bool {
+        foreign(&self.others, knob).any(|(_, half)| {
+            half.step.knob != *knob
+                && half.undoing.is_some()
+                && half.undoing_at.is_some_and(|at| id < at)
+        })
+    }
+
+    /// Says what a knob is to be put back to by those who had begun to turn a step back that resets
+    /// it, and were killed before they put it back. Whether there is one: then what the knob shows
+    /// is what was left of that.
+    pub(crate) fn retarget(
+        &mut self,
+        store: &mut dyn Store,
+        id: u64,
+        knob: &AnyKnob,
+        to: &Value,
+    ) -> Result<bool, JournalError> {
+        let mut found = false;
+        for other in &mut self.others {
+            let mut places = BTreeSet::new();
+            for half in other.entries.values_mut() {
+                let existed = half.undoing_at.is_some_and(|at| id < at);
+                let mut disturbs = half.step.disturbs.iter();
+                let number = disturbs.position(|kept| kept.knob == *knob);
+                let targets = half.undoing.as_mut().filter(|_| existed);
+                if let (Some(number), Some(targets)) = (number, targets)
+                    && let Some(target) = targets.get_mut(number)
+                {
+                    found = true;
+                    if target != to {
+                        target.clone_from(to);
+                        places.insert(half.place == Place::Disk);
+                    }
+                }
+            }
+            for disk in places {
+                let place = if disk { Place::Disk } else { Place::Boot };
+                other.write_whole(store, place, None)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Another owner's last entry about a knob below `id`, if there is one.
+    pub(crate) fn below(&self, knob: &AnyKnob, id: u64) -> Option<Foreign> {
+        foreign(&self.others, knob)
+            .map(|(at, _)| at)
+            .filter(|at| at.id < id)
+            .max_by_key(|at| at.id)
+    }
+
+    /// Gives an entry to the owner of another one, who is to put it back instead. Durable there
+    /// before it is forgotten here.
+    pub(crate) fn pass_on(
+        &mut self,
+        store: &mut dyn Store,
+        id: u64,
+        to: Foreign,
+    ) -> Result<(), JournalError> {
+        let Some(entry) = self.entries.get(&id).cloned() else {
+            return Ok(());
+        };
+        let place = entry.place;
+        let given = Entry {
+            // No apply has this number, so no rollback takes it for a part of one.
+            apply: 0,
+            giver: Some(Giver {
+                owner: self.owner.clone(),
+                apply: entry
+                    .giver
+                    .as_ref()
+                    .map_or(entry.apply, |giver| giver.apply),
+                times: entry.times_passed_on() + 1,
+            }),
+            turned: true,
+            ..entry
+        };
+        let next = self.next;
+        let other = self.of_mut(to);
+        other.entries.insert(id, given);
+        other.next = other.next.max(next);
+        other.write_whole(store, place, None)?;
+        // Where this mark is lost, the next run finds it in both.
+        if self
+            .mark(store, place, Record::Undone { ids: vec![id] })
+            .is_err()
+        {
+            self.entries.remove(&id);
+        }
+        Ok(())
+    }
+
+    /// Writes down that another owner's step started from something else: what it started from has
+    /// been put back further, beneath it. What held the knob only is a turn then, and `disturbs` is
+    /// what it is to put back after it.
+    pub(crate) fn set_start(
+        &mut self,
+        store: &mut dyn Store,
+        at: Foreign,
+        knob: &AnyKnob,
+        to: &Value,
+        disturbs: Vec<Kept>,
+    ) -> Result<(), JournalError> {
+        let other = self.of_mut(at);
+        let Some(entry) = other.entries.get_mut(&at.id) else {
+            return Ok(());
+        };
+        let to = Before::Known(to.clone());
+        if entry.start_of(knob).is_none_or(|start| *start == to) {
+            return Ok(());
+        }
+        let held = entry.is_hold() && entry.step.disturbs.is_empty();
+        if entry.step.knob == *knob {
+            entry.step.from = to;
+            if held {
+                entry.step.disturbs = disturbs;
+            }
+        } else if let Some(kept) = entry
+            .step
+            .disturbs
+            .iter_mut()
+            .find(|kept| kept.knob == *knob)
+        {
+            kept.state = to;
+        }
+        let place = entry.place;
+        other.write_whole(store, place, None)
+    }
+
+    /// What a step about a knob started from, to be able to [say so again](Self::reset_start).
+    pub(crate) fn start(&self, at: Foreign, knob: &AnyKnob) -> Option<Start> {
+        let entry = &self.of(at).entries[&at.id];
+        Some(Start {
+            at,
+            knob: knob.clone(),
+            state: entry.start_of(knob)?.known()?.clone(),
+            holds: entry.is_hold() && entry.step.disturbs.is_empty(),
+        })
+    }
+
+    /// Takes back what [`set_start`](Self::set_start) said.
+    pub(crate) fn reset_start(
+        &mut self,
+        store: &mut dyn Store,
+        start: &Start,
+    ) -> Result<(), JournalError> {
+        if let Some(entry) = self.of_mut(start.at).entries.get_mut(&start.at.id)
+            && start.holds
+        {
+            entry.step.disturbs.clear();
+        }
+        self.set_start(store, start.at, &start.knob, &start.state, Vec::new())
+    }
+}
