@@ -16,3 +16,4 @@ mod namespaces;
 mod own_namespace;
 mod real_kernel;
 mod trees;
+mod walk;

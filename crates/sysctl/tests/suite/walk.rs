@@ -1,0 +1,407 @@
+//! A random walk on the running kernel, in a network namespace of its own: owners who apply, revert, are
+//! refused, lose their journal's end and die, and strangers who set what they like in between.
+//!
+//! At each step what is told is compared with what the kernel shows, and at the end everything is what it
+//! was, or what a stranger made of it. `PROPTEST_CASES` says how many walks; `scripts/soak` does thousands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use hosttune_core::host::{Change, Gate};
+use hosttune_core::journal::{DirectoryStore, JournalError, Place, Store};
+use hosttune_core::{Error, Host, HostError, HostErrorKind, LinuxHost, Operation, Session, Tuning};
+use hosttune_sysctl::{SysctlSet, Wanted};
+use proptest::prelude::*;
+use rustix::io::Errno;
+
+use crate::own_namespace;
+
+/// Keys that each network namespace has for itself, with values that the kernel takes: as they are, or made
+/// into others (a time in milliseconds becomes jiffies).
+const KEYS: [(&str, [&str; 3]); 7] = [
+    ("net.ipv4.tcp_mtu_probing", ["0", "1", "2"]),
+    ("net.ipv4.tcp_slow_start_after_idle", ["0", "1", "1"]),
+    ("net.ipv4.tcp_fin_timeout", ["11", "60", "75"]),
+    ("net.core.somaxconn", ["128", "4096", "8192"]),
+    (
+        "net.ipv4.tcp_rmem",
+        [
+            "4096 131072 6291456",
+            "4096 87380 33554432",
+            "8192 65536 1048576",
+        ],
+    ),
+    ("net.ipv4.conf.eth0.rp_filter", ["0", "1", "2"]),
+    (
+        "net.ipv4.neigh.eth0.base_reachable_time_ms",
+        ["30001", "20003", "12345"],
+    ),
+];
+
+const OWNERS: [&str; 3] = ["one", "two", "three"];
+
+fn path(key: usize) -> String {
+    format!("/proc/sys/{}", KEYS[key].0.replace('.', "/"))
+}
+
+fn shows(key: usize) -> String {
+    fs::read_to_string(path(key)).unwrap().trim_end().to_owned()
+}
+
+fn shown() -> Vec<String> {
+    (0..KEYS.len()).map(shows).collect()
+}
+
+/// What becomes of a process.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fate {
+    Lives,
+    /// It makes so many changes and writes of its journal, and no more.
+    DiesAfter(usize),
+    /// The change of this number, from 0, is refused.
+    Refused(usize),
+}
+
+#[derive(Debug, Clone)]
+struct Process {
+    fate: Fate,
+    made: Arc<AtomicUsize>,
+    dead: Arc<AtomicBool>,
+}
+
+impl Process {
+    fn new(fate: Fate) -> Self {
+        Self {
+            fate,
+            made: Arc::default(),
+            dead: Arc::default(),
+        }
+    }
+
+    fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    /// Whether it may do the next thing; a process that is dead does nothing any more.
+    fn may(&self) -> bool {
+        let made = self.made.fetch_add(1, Ordering::SeqCst);
+        if self.fate == Fate::DiesAfter(made) {
+            self.dead.store(true, Ordering::SeqCst);
+        }
+        !self.is_dead()
+    }
+}
+
+impl Gate for Process {
+    fn before(&mut self, _: &Change<'_>) -> Result<(), HostError> {
+        let number = self.made.load(Ordering::SeqCst);
+        if !self.may() || self.fate == Fate::Refused(number) {
+            let refused = HostErrorKind::Refused;
+            return Err(HostError::new(Operation::Write, "the value", refused));
+        }
+        Ok(())
+    }
+
+    fn after(&mut self, _: &Change<'_>) -> Result<(), HostError> {
+        Ok(())
+    }
+}
+
+/// Journals on a real file system, written by a process that can die.
+#[derive(Debug)]
+struct Journals(DirectoryStore, Process);
+
+impl Journals {
+    fn may(&self, place: Place, owner: &str) -> Result<(), JournalError> {
+        if self.1.may() {
+            return Ok(());
+        }
+        Err(JournalError::Failed {
+            operation: "write",
+            path: self.path(place, owner),
+            errno: Errno::IO,
+        })
+    }
+}
+
+impl Store for Journals {
+    fn path(&self, place: Place, owner: &str) -> String {
+        self.0.path(place, owner)
+    }
+    fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
+        self.0.read(place, owner)
+    }
+    fn owners(&self, place: Place) -> Result<Vec<String>, JournalError> {
+        self.0.owners(place)
+    }
+    fn write_at(
+        &mut self,
+        place: Place,
+        owner: &str,
+        offset: u64,
+        bytes: &[u8],
+        sync: bool,
+    ) -> Result<(), JournalError> {
+        self.may(place, owner)?;
+        self.0.write_at(place, owner, offset, bytes, sync)
+    }
+    fn replace(&mut self, place: Place, owner: &str, bytes: &[u8]) -> Result<(), JournalError> {
+        self.may(place, owner)?;
+        self.0.replace(place, owner, bytes)
+    }
+    fn remove(&mut self, place: Place, owner: &str) -> Result<(), JournalError> {
+        self.may(place, owner)?;
+        self.0.remove(place, owner)
+    }
+    fn lock(&mut self, note: &str) -> Result<(), JournalError> {
+        self.0.lock(note)
+    }
+    fn unlock(&mut self) {
+        self.0.unlock();
+    }
+    fn holder(&self) -> Option<String> {
+        self.0.holder()
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    /// An owner wants these values of these keys.
+    Apply(usize, BTreeMap<usize, usize>, Fate),
+    Revert(usize, Fate),
+    /// Somebody else sets a key.
+    Stranger(usize, usize),
+    /// The end of an owner's journal is lost: so many bytes.
+    Cut(usize, usize),
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        6 => Just(Fate::Lives),
+        2 => (0..14_usize).prop_map(Fate::DiesAfter),
+        1 => (1..14_usize).prop_map(Fate::Refused),
+    ]
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let owner = || 0..OWNERS.len();
+    let wants = prop::collection::btree_map(0..KEYS.len(), 0..3_usize, 1..5);
+    prop_oneof![
+        6 => (owner(), wants, fate()).prop_map(|(owner, wants, fate)| Act::Apply(owner, wants, fate)),
+        4 => (owner(), fate()).prop_map(|(owner, fate)| Act::Revert(owner, fate)),
+        3 => (0..KEYS.len(), 0..3_usize).prop_map(|(key, value)| Act::Stranger(key, value)),
+    ]
+}
+
+fn walk() -> impl Strategy<Value = (Vec<Act>, Vec<usize>, Option<(usize, usize)>)> {
+    (
+        prop::collection::vec(act(), 1..10),
+        Just((0..OWNERS.len()).collect::<Vec<_>>()).prop_shuffle(),
+        prop::option::weighted(0.15, (0..OWNERS.len(), 1..400_usize)),
+    )
+}
+
+fn session(directory: &Path, owner: usize, process: &Process) -> Session {
+    let host = LinuxHost::live().unwrap();
+    let store = DirectoryStore::new(&host, directory.join("boot"), directory.join("disk"));
+    let store = Journals(store.unwrap(), process.clone());
+    let boot = host.boot_id().unwrap();
+    let host = Host::new(host).gated(process.clone());
+    Session::new(host, OWNERS[owner], store, &boot).unwrap()
+}
+
+fn set(wants: &BTreeMap<usize, usize>) -> SysctlSet {
+    SysctlSet::new(
+        wants
+            .iter()
+            .map(|(key, value)| Wanted::new(KEYS[*key].0, KEYS[*key].1[*value])),
+    )
+}
+
+/// What is known of a walk so far.
+struct Walked {
+    /// What strangers have made each key show.
+    theirs: Vec<BTreeSet<String>>,
+    died: bool,
+}
+
+/// Does one thing, and sees that what is told of it is true.
+fn does(directory: &Path, act: &Act, walked: &mut Walked) -> Result<(), TestCaseError> {
+    let before = shown();
+    match act {
+        Act::Stranger(key, value) => {
+            fs::write(path(*key), KEYS[*key].1[*value]).unwrap();
+            walked.theirs[*key].insert(shows(*key));
+        }
+        Act::Cut(owner, bytes) => {
+            let journal = directory.join(format!("boot/{}.journal", OWNERS[*owner]));
+            if let Ok(file) = fs::File::options().write(true).open(&journal) {
+                let length = file.metadata().unwrap().len();
+                file.set_len(length.saturating_sub(*bytes as u64)).unwrap();
+            }
+        }
+        Act::Apply(owner, wants, fate) => {
+            let process = Process::new(*fate);
+            let set = set(wants);
+            let applied = set.apply(&mut session(directory, *owner, &process));
+            if process.is_dead() {
+                walked.died = true;
+                return Ok(());
+            }
+            let session = session(directory, *owner, &Process::new(Fate::Lives));
+            match applied {
+                Ok(applied) => {
+                    let report = set.verify(&session).unwrap();
+                    prop_assert!(report.is_as_wanted(), "{applied:#?}\n{report:#?}");
+                    prop_assert!(set.plan(&session).unwrap().is_empty());
+                    for step in &applied.turned {
+                        let was = &before[key_of(&step.knob.text)];
+                        prop_assert!(
+                            walked.died || same(&step.from_text, was),
+                            "{step:#?}: {was}"
+                        );
+                    }
+                }
+                Err(Error::RolledBack { .. }) => {
+                    // What an earlier process left open was put right before, whatever came of this one.
+                    prop_assert!(walked.died || shown() == before, "{before:?} {:?}", shown());
+                }
+                Err(error) => prop_assert!(false, "{error:?}"),
+            }
+        }
+        Act::Revert(owner, fate) => {
+            let process = Process::new(*fate);
+            let reverted = session(directory, *owner, &process).revert();
+            if process.is_dead() {
+                walked.died = true;
+                return Ok(());
+            }
+            let reverted = reverted.map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
+            told_as_it_is(&reverted, *fate == Fate::Lives)?;
+        }
+    }
+    Ok(())
+}
+
+fn key_of(text: &str) -> usize {
+    KEYS.iter().position(|(key, _)| *key == text).unwrap()
+}
+
+/// Blanks for tabs.
+fn same(one: &str, other: &str) -> bool {
+    one.split_whitespace().eq(other.split_whitespace())
+}
+
+/// What is told to be back is, and what is told to be left was somebody else's, or was refused.
+fn told_as_it_is(reverted: &hosttune_core::Reverted, lived: bool) -> Result<(), TestCaseError> {
+    let left: BTreeSet<&str> = reverted.left.iter().map(|left| &*left.knob.text).collect();
+    // The first that is told of a key was put back last.
+    let mut last: BTreeMap<&str, &str> = BTreeMap::new();
+    for undone in &reverted.undone {
+        if undone.held_by.is_none() && !undone.already {
+            last.insert(&undone.knob.text, &undone.original);
+        }
+    }
+    for (key, original) in last {
+        let now = shows(key_of(key));
+        prop_assert!(
+            left.contains(key) || same(original, &now),
+            "{key} is told to be {original} again and is {now}: {reverted:#?}"
+        );
+    }
+    for left in &reverted.left {
+        let now = shows(key_of(&left.knob.text));
+        prop_assert!(same(&left.seen, &now), "{left}: it shows {now}");
+        prop_assert!(!lived || !same(&left.seen, &left.original), "{left}");
+    }
+    Ok(())
+}
+
+fn walks(acts: &[Act], order: &[usize], cut: Option<(usize, usize)>) -> Result<(), TestCaseError> {
+    // Each walk begins where every other began.
+    let first: Vec<String> = (0..KEYS.len())
+        .map(|key| KEYS[key].1[0].to_owned())
+        .collect();
+    for (key, value) in first.iter().enumerate() {
+        fs::write(path(key), value).unwrap();
+    }
+    let first = shown();
+    let directory = tempfile::tempdir().unwrap();
+    let mut walked = Walked {
+        theirs: vec![BTreeSet::new(); KEYS.len()],
+        died: false,
+    };
+    for act in acts {
+        does(directory.path(), act, &mut walked)?;
+    }
+    let mut left: BTreeSet<usize> = BTreeSet::new();
+    let mut unread = false;
+    if let Some((owner, bytes)) = cut {
+        does(directory.path(), &Act::Cut(owner, bytes), &mut walked)?;
+    }
+    for owner in order {
+        let process = Process::new(Fate::Lives);
+        match session(directory.path(), *owner, &process).revert() {
+            Ok(reverted) => {
+                told_as_it_is(&reverted, true)?;
+                left.extend(reverted.left.iter().map(|left| key_of(&left.knob.text)));
+            }
+            // A journal that lost more than marks is refused, and is still there.
+            Err(Error::Journal(error)) if cut.is_some() => {
+                unread = true;
+                let journal = directory
+                    .path()
+                    .join(format!("boot/{}.journal", OWNERS[*owner]));
+                prop_assert!(journal.exists(), "{error}");
+            }
+            Err(error) => prop_assert!(false, "{error:?}"),
+        }
+    }
+    for (key, was) in first.iter().enumerate() {
+        let now = shows(key);
+        let told = left.contains(&key) || unread;
+        prop_assert!(
+            now == *was || walked.theirs[key].contains(&now) || told,
+            "{} was {was}, is {now}, no stranger set that, and nothing was said",
+            KEYS[key].0
+        );
+        prop_assert!(
+            !walked.theirs[key].is_empty() || now == *was || unread,
+            "{} was {was}, is {now}, and nobody else touched it",
+            KEYS[key].0
+        );
+    }
+    if left.is_empty() && !unread {
+        let boot = directory.path().join("boot");
+        let journals = fs::read_dir(boot).into_iter().flatten().flatten();
+        let journals: Vec<_> = journals
+            .map(|entry| entry.file_name())
+            .filter(|name| name != "lock")
+            .collect();
+        prop_assert!(journals.is_empty(), "{journals:?} are left");
+    }
+    Ok(())
+}
+
+#[test]
+fn whatever_owners_and_strangers_do_nothing_is_lost_and_all_is_told() {
+    if !own_namespace::inside() {
+        return;
+    }
+    let set = std::env::var("PROPTEST_CASES").ok();
+    let config = ProptestConfig {
+        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(300),
+        max_shrink_iters: 3_000,
+        ..ProptestConfig::default()
+    };
+    let cases = config.cases;
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let done = runner.run(&walk(), |(acts, order, cut)| walks(&acts, &order, cut));
+    if let Err(error) = done {
+        panic!("{error}");
+    }
+    println!("{cases} walks");
+}
