@@ -405,9 +405,6 @@ pub struct Act<T> {
 ///
 /// `last` is the order in which they revert at the end, every owner once.
 ///
-/// Where processes of several owners have died on knobs that reset one another, a value that shows
-/// what no journal explains may be left and named; then forced reverts end at the same place.
-///
 /// # Errors
 /// Where it does not hold.
 pub fn owners_in_any_order<W: World>(
@@ -438,27 +435,13 @@ pub fn owners_in_any_order<W: World>(
             done.map_err(failed(LAW, "apply or revert"))?;
         }
     }
-    let deaths = acts.iter().filter(|act| act.death.is_some()).count();
-    let mut forced = false;
-    for force in [false, true] {
-        for owner in last {
-            let session = world
-                .session_of(&name(*owner), &Fate::lives())
-                .map_err(failed(LAW, "open"))?;
-            let reverted = session
-                .force(force)
-                .revert()
-                .map_err(failed(LAW, "the last revert"))?;
-            let Some(left) = reverted.left.first() else {
-                continue;
-            };
-            if force || deaths < 2 {
-                return Err(broken(LAW, format!("{}: {left}", name(*owner))));
-            }
-            forced = true;
-        }
-        if !forced {
-            break;
+    for owner in last {
+        let mut session = world
+            .session_of(&name(*owner), &Fate::lives())
+            .map_err(failed(LAW, "open"))?;
+        let reverted = session.revert().map_err(failed(LAW, "the last revert"))?;
+        if let Some(left) = reverted.left.first() {
+            return Err(broken(LAW, format!("{}: {left}", name(*owner))));
         }
     }
     same(LAW, &was, &world.picture())?;
