@@ -160,7 +160,8 @@ const MEMORY: Names = &[
     ("cma/*/alloc_pages_*", "counts"),
     ("cma/*/release_pages_success", "counts"),
     ("cma/*/available_pages", "counts pages in use"),
-    ("damon/**/stats", "counts"),
-    ("damon/**/tried_regions", "follows what was looked at"),
-    ("damon/**/effective_bytes", "follows the load"),
+    (
+        "damon/admin/kdamonds",
+        "belongs to whoever watches memory just now: regions move, and while they do it answers EBUSY",
+    ),
 ];

@@ -12,6 +12,8 @@ use hosttune_qos::measure::{
     LatencyTest, Limits, MeasureError, Measurement, Phase, Responder, Stage,
 };
 
+use hosttune_test_machine::wait_until;
+
 use crate::relay::{Path, Relay};
 use crate::{alone, beside_others, go_on};
 
@@ -45,18 +47,18 @@ fn counted<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let named = thread::Builder::new().name("counted".to_owned());
         let ran = named.spawn_scoped(scope, || {
-            assert_eq!(threads(), 1);
+            // The kernel takes a moment to forget one that was joined, of the test before this too.
+            wait_until("no thread is left of an earlier test", || threads() == 1);
             let ran = run();
-            // The kernel takes a moment to forget one that was joined.
-            thread::sleep(Duration::from_millis(50));
-            assert_eq!(threads(), 1, "threads are left");
+            wait_until("no thread is left", || threads() == 1);
             ran
         });
         ran.unwrap().join().unwrap()
     })
 }
 
-/// Runs it with nobody else, and sees that it takes no longer than this and leaves no thread.
+/// Runs it with nobody else, and sees that it ends by itself and leaves no thread. On an idle machine it
+/// takes no longer than this; on a busy one it may take ten times as long.
 fn fails_within(
     seconds: u64,
     run: impl FnOnce() -> Result<Measurement, MeasureError> + Send,
@@ -69,7 +71,10 @@ fn timed(seconds: u64, run: impl FnOnce() -> Result<Measurement, MeasureError>) 
     let error = run().unwrap_err();
     let took = begun.elapsed();
     println!("{error} ({took:?}): {:?}", error.hint());
-    assert!(took < Duration::from_secs(seconds), "{error}: {took:?}");
+    assert!(
+        took < 10 * Duration::from_secs(seconds),
+        "{error}: {took:?}"
+    );
     assert!(error.hint().is_some() || matches!(error, MeasureError::Interrupted));
     error
 }
@@ -346,7 +351,7 @@ fn data_is_sent_only_within_a_session() {
     let begun = Instant::now();
     while matches!(download.read(&mut data), Ok(1..)) {}
     assert!(
-        begun.elapsed() < Duration::from_secs(4),
+        begun.elapsed() < Duration::from_secs(40),
         "{:?}",
         begun.elapsed()
     );
@@ -366,7 +371,7 @@ fn a_session_ends_when_its_time_is_up() {
     let begun = Instant::now();
     let mut rest = Vec::new();
     control.read_to_end(&mut rest).unwrap();
-    assert!(rest.is_empty() && begun.elapsed() < Duration::from_secs(3));
+    assert!(rest.is_empty() && begun.elapsed() < Duration::from_secs(30));
     assert_eq!(echo("127.0.0.1:0", responder.address(), &probe), None);
 }
 
@@ -401,7 +406,7 @@ fn ends_at_once() {
     let begun = Instant::now();
     responder.shutdown();
     assert!(
-        begun.elapsed() < Duration::from_secs(1),
+        begun.elapsed() < Duration::from_secs(10),
         "{:?}",
         begun.elapsed()
     );

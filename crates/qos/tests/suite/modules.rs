@@ -269,7 +269,12 @@ fn a_kernel_that_can_have_no_modules_is_asked_for_its_symbols() {
     tell(
         "for one in wan peer; do f=/proc/sys/net/ipv6/conf/$one/disable_ipv6; [ ! -e $f ] || echo 1 >$f; done",
     );
-    tell("ip link set wan up; ip link set peer up; sleep 0.3");
+    tell(
+        "ip link set wan up; ip link set peer up;
+         for link in wan peer; do
+             until ip link show $link | grep -q 'state UP'; do sleep 0.05; done
+         done",
+    );
     let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap();
     let has = |name: &str| {
         symbols

@@ -243,6 +243,8 @@ pub(crate) fn attributes_make_of_values_what_is_predicted() {
         .unwrap();
     let queue = format!("/sys/block/{disk}/queue");
     let before = get(&format!("{queue}/scheduler"));
+    // A newer kernel raises it with other limits, and never lowers it again.
+    let read_ahead = get(&format!("{queue}/read_ahead_kb"));
     set(&format!("{queue}/scheduler"), "mq-deadline").unwrap();
     let most: u64 = get(&format!("{queue}/max_hw_sectors_kb")).parse().unwrap();
     for attribute in Attribute::ALL {
@@ -307,4 +309,5 @@ pub(crate) fn attributes_make_of_values_what_is_predicted() {
     }
     let active = before.split(['[', ']']).nth(1).unwrap();
     set(&format!("{queue}/scheduler"), active).unwrap();
+    set(&format!("{queue}/read_ahead_kb"), &read_ahead).unwrap();
 }

@@ -171,7 +171,8 @@ fn put_same(kind: &str, options: &[u8]) {
 fn what_it_cannot_do_is_refused_beforehand() {
     let traffic = Traffic::begin();
     tell(
-        "ip link add single numtxqueues 1 type veth peer name single2; ip link set single up; sleep 0.3",
+        "ip link add single numtxqueues 1 type veth peer name single2; ip link set single up;
+         until ip link show single | grep -q 'state LOWERLAYERDOWN'; do sleep 0.05; done",
     );
     let before = snapshot();
     let autorate = Cake {

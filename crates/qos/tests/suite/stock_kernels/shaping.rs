@@ -316,7 +316,8 @@ fn what_arrives_goes_through_the_ifb() {
     enter();
     tell("ip netns add other; ip link add wan type veth peer name peer netns other");
     tell("ip addr add 10.7.0.1/24 dev wan; ip link set wan up");
-    tell("ip -n other addr add 10.7.0.2/24 dev peer; ip -n other link set peer up; sleep 0.3");
+    tell("ip -n other addr add 10.7.0.2/24 dev peer; ip -n other link set peer up");
+    tell("until ip link show wan | grep -q 'state UP'; do sleep 0.05; done");
     let (ready, is_ready) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let other = std::fs::File::open("/run/netns/other").unwrap();
