@@ -55,8 +55,8 @@ pub(crate) fn release() -> Option<String> {
 ///
 /// # Panics
 ///
-/// Where the test fails, where it did not run at all, where there is no machine, and where the kernel
-/// in there is not the one that is said to be there.
+/// Where the test fails, where it did not run at all, where it left something behind, where there is no
+/// machine, and where the kernel in there is not the one that is said to be there.
 pub fn run(kernel: Kernel, test: &str, body: fn()) {
     be_the_broker_if_asked();
     if let Some(claimed) = std::env::var_os(INSIDE) {
