@@ -22,6 +22,9 @@ pub(crate) fn directory(host: &Host) -> Result<Option<String>, HostError> {
     let release = release.trim();
     for modules in ["/lib/modules", "/usr/lib/modules"] {
         let directory = format!("{modules}/{release}");
+        if !host.exists(&directory)? {
+            continue;
+        }
         for list in [DEPENDENCIES, BUILT_IN] {
             if host.exists(format!("{directory}/{list}"))? {
                 return Ok(Some(directory));

@@ -1,5 +1,6 @@
 //! How somebody who watches a host is told to stop.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -14,11 +15,22 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 #[derive(Debug, Clone)]
 pub struct Stop(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     asked: AtomicBool,
-    wake: OwnedFd,
+    wake: Option<OwnedFd>,
     on: Option<OwnedFd>,
+    flag: Option<&'static AtomicBool>,
+    /// What is done once by whoever notices first that the flag is set.
+    noticed: Box<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stop")
+            .field("asked", &self.asked)
+            .field("flag", &self.flag)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Stop {
@@ -41,21 +53,45 @@ impl Stop {
     fn with(on: Option<OwnedFd>) -> io::Result<Self> {
         Ok(Self(Arc::new(Inner {
             asked: AtomicBool::new(false),
-            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            wake: Some(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?),
             on,
+            flag: None,
+            noticed: Box::new(|| {}),
         })))
+    }
+
+    /// One that is asked by `flag` being set, which is all that a signal's handler may do. Whoever sees it
+    /// first calls `noticed`.
+    ///
+    /// A flag wakes nobody: this one is for work that looks between its steps, as an apply and a revert do.
+    pub fn flagged(flag: &'static AtomicBool, noticed: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Inner {
+            asked: AtomicBool::new(false),
+            wake: None,
+            on: None,
+            flag: Some(flag),
+            noticed: Box::new(noticed),
+        }))
     }
 
     /// Asks to stop, once and for all.
     pub fn ask(&self) {
         self.0.asked.store(true, Ordering::SeqCst);
-        // A counter that is full has woken whoever waits already.
-        let _ = rustix::io::write(&self.0.wake, &1_u64.to_ne_bytes());
+        if let Some(wake) = &self.0.wake {
+            // A counter that is full has woken whoever waits already.
+            let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
+        }
     }
 
     /// Whether somebody has asked.
     pub fn is_asked(&self) -> bool {
         if self.0.asked.load(Ordering::SeqCst) {
+            return true;
+        }
+        if self.0.flag.is_some_and(|flag| flag.load(Ordering::SeqCst)) {
+            if !self.0.asked.swap(true, Ordering::SeqCst) {
+                (self.0.noticed)();
+            }
             return true;
         }
         let Some(on) = &self.0.on else { return false };
@@ -69,13 +105,17 @@ impl Stop {
 
     /// What becomes readable when somebody asks: for whoever waits for other things as well.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let on = self.0.on.as_ref().map(AsFd::as_fd);
-        std::iter::once(self.0.wake.as_fd()).chain(on)
+        [&self.0.wake, &self.0.on]
+            .into_iter()
+            .flatten()
+            .map(AsFd::as_fd)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
     #[test]
@@ -99,5 +139,20 @@ mod tests {
         let stop = Stop::on(reads).unwrap();
         drop(writes);
         assert!(stop.is_asked());
+    }
+
+    #[test]
+    fn a_flag_asks_and_is_noticed_once() {
+        static FLAG: AtomicBool = AtomicBool::new(false);
+        static TIMES: AtomicUsize = AtomicUsize::new(0);
+        let stop = Stop::flagged(&FLAG, || {
+            TIMES.fetch_add(1, Ordering::SeqCst);
+        });
+        let other = stop.clone();
+        assert!(!stop.is_asked() && !other.is_asked());
+        FLAG.store(true, Ordering::SeqCst);
+        assert!(other.is_asked() && stop.is_asked());
+        assert_eq!(TIMES.load(Ordering::SeqCst), 1);
+        assert_eq!(stop.descriptors().count(), 0);
     }
 }

@@ -16,7 +16,9 @@ use rustix::io::Errno;
 
 use super::choice;
 use super::fs::{Entry, EntryKind, FileContent, Fs, RootKind};
-use super::regular::{self, LARGEST_FILE, LARGEST_VALUE, READING, Unread, read_all, read_value};
+use super::regular::{
+    self, LARGEST_FILE, LARGEST_VALUE, READING, Unread, read_all, read_value, read_value_checked,
+};
 use super::replacement::{
     Leftovers, TreeValue, attributes, is_replacement, replace, replacement_of,
 };
@@ -162,9 +164,7 @@ impl LinuxHost {
             };
         }
         let open = self.resolve(path, READING, Mode::empty())?;
-        // Something else may be mounted over what the kernel makes.
-        let open = regular::checked(open, LARGEST_VALUE)?;
-        let value = read_value(&open)?;
+        let value = read_value_checked(&open)?;
         if kept.len() < KEPT_OPEN {
             kept.insert(path.to_owned(), open);
         }
@@ -195,8 +195,18 @@ impl LinuxHost {
     /// Opens a file to be read; `None` for a mask, which is not opened.
     ///
     /// Opening a device can do something, so what it is is looked at before, and again of what was
-    /// opened.
+    /// opened. Not under the live `/proc`: what a container has mounted there over a file of the kernel's
+    /// is `/dev/null`.
     fn open_to_read(&self, path: &Path, most: u64) -> Result<Option<OwnedFd>, Unread> {
+        if self.kind == RootKind::Live && path.starts_with("/proc") {
+            let open = self.resolve(path, READING, Mode::empty())?;
+            let stat = rustix::fs::fstat(&open)?;
+            if regular::is_mask(&stat) {
+                return Ok(None);
+            }
+            regular::check(&stat)?;
+            return Ok(Some(open));
+        }
         let there = self.resolve(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         let stat = rustix::fs::fstat(there)?;
         if regular::is_mask(&stat) {
@@ -465,9 +475,14 @@ impl Fs for LinuxHost {
         let fail = self.fail(Operation::Write, path);
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let open = self.resolve(path, flags, Mode::empty()).map_err(&fail)?;
-        let stat = rustix::fs::fstat(&open).map_err(&fail)?;
-        regular::check(&stat)
-            .map_err(|unread| unread.into_error(Operation::Write, self.shown(path)))?;
+        let kept = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that was read as a value is one.
+        if !kept.contains_key(path) {
+            let stat = rustix::fs::fstat(&open).map_err(&fail)?;
+            regular::check(&stat)
+                .map_err(|unread| unread.into_error(Operation::Write, self.shown(path)))?;
+        }
+        drop(kept);
         loop {
             match rustix::io::write(&open, bytes) {
                 Ok(count) if count == bytes.len() => return Ok(()),

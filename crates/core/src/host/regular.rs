@@ -152,3 +152,16 @@ pub(super) fn read_value(file: impl AsFd) -> Result<Vec<u8>, Unread> {
         }
     }
 }
+
+/// Reads a value of the running kernel, where something else may be mounted over what the kernel makes.
+///
+/// What it is is asked only where the answer is none that a value gives: nothing, an error (a pipe has no
+/// beginning to read from), more than a page. A device that answers as a value does has been opened by
+/// then as well, and to ask of each value costs an apply a tenth more system calls.
+pub(super) fn read_value_checked(file: impl AsFd) -> Result<Vec<u8>, Unread> {
+    let read = read_value(&file);
+    if !matches!(&read, Ok(bytes) if (1..=4096).contains(&bytes.len())) {
+        check(&rustix::fs::fstat(&file)?)?;
+    }
+    read
+}

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::{JournalError, Place, Store};
@@ -27,6 +27,8 @@ pub struct DirectoryStore {
     directories: HashMap<Place, OwnedFd>,
     files: HashMap<(Place, String), OwnedFd>,
     lock: Option<OwnedFd>,
+    /// The user as whom this process works.
+    us: u32,
 }
 
 impl DirectoryStore {
@@ -55,6 +57,7 @@ impl DirectoryStore {
             directories: HashMap::new(),
             files: HashMap::new(),
             lock: None,
+            us: rustix::process::geteuid().as_raw(),
         })
     }
 
@@ -105,10 +108,12 @@ impl DirectoryStore {
     /// The directory, if it is there.
     fn existing(&self, place: Place) -> Result<Option<OwnedFd>, JournalError> {
         let path = self.beneath(place);
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // Not O_PATH: it is listed and flushed as well.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match open_beneath(&self.root, path, flags, Mode::empty()) {
             Ok(directory) => {
-                self.trust(&directory, path)?;
+                let stat = rustix::fs::fstat(&directory).map_err(self.fail("look at", path))?;
+                self.trust(&stat, path)?;
                 Ok(Some(directory))
             }
             Err(Errno::NOENT) => Ok(None),
@@ -164,9 +169,8 @@ impl DirectoryStore {
     }
 
     /// Refuses what somebody else could have written: a journal says what to write as root.
-    fn trust(&self, open: &OwnedFd, path: &Path) -> Result<(), JournalError> {
-        let stat = rustix::fs::fstat(open).map_err(self.fail("look at", path))?;
-        let us = rustix::process::geteuid().as_raw();
+    fn trust(&self, stat: &Stat, path: &Path) -> Result<(), JournalError> {
+        let us = self.us;
         let why = if stat.st_uid != us && stat.st_uid != 0 {
             format!("it belongs to user {}, not to {us}", stat.st_uid)
         } else if stat.st_mode & 0o022 != 0 {
@@ -200,7 +204,7 @@ impl DirectoryStore {
             let why = format!("it has {} names (hard links)", stat.st_nlink);
             return Err(untrusted(why));
         }
-        self.trust(open, path)
+        self.trust(&stat, path)
     }
 
     fn file_path(&self, place: Place, owner: &str) -> PathBuf {
@@ -262,16 +266,21 @@ impl Store for DirectoryStore {
     }
 
     fn owners(&self, place: Place) -> Result<Vec<String>, JournalError> {
-        if self.existing(place)?.is_none() {
-            return Ok(Vec::new());
-        }
-        let path = self.beneath(place);
-        let fail = self.fail("list", path);
-        // The descriptor that is kept is an O_PATH one, which cannot be listed.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = open_beneath(&self.root, path, flags, Mode::empty()).map_err(&fail)?;
+        let fail = self.fail("list", self.beneath(place));
+        let opened;
+        let directory = match self.directories.get(&place) {
+            Some(directory) => directory,
+            None => match self.existing(place)? {
+                Some(directory) => {
+                    opened = directory;
+                    &opened
+                }
+                None => return Ok(Vec::new()),
+            },
+        };
         let mut owners = Vec::new();
-        for entry in rustix::fs::Dir::new(open).map_err(&fail)? {
+        // It opens the directory anew, so that each list begins at its beginning.
+        for entry in rustix::fs::Dir::read_from(directory).map_err(&fail)? {
             let entry = entry.map_err(&fail)?;
             let owner = entry.file_name().to_str().ok();
             let owner = owner.and_then(|name| name.strip_suffix(SUFFIX));
@@ -331,10 +340,7 @@ impl Store for DirectoryStore {
         if created && sync && place == Place::Disk {
             // The name has to survive as well. Where the boot's journal is lost with the power,
             // so is what it is about.
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            open_beneath(&self.root, self.beneath(place), flags, Mode::empty())
-                .and_then(rustix::fs::fsync)
-                .map_err(&fail)?;
+            rustix::fs::fsync(self.directory(place)?).map_err(&fail)?;
         }
         Ok(())
     }
@@ -345,25 +351,31 @@ impl Store for DirectoryStore {
         self.files.remove(&(place, owner.to_owned()));
         let new = new_name(owner);
         let directory = self.directory(place)?;
-        // What an interrupted rewrite left could have a name elsewhere: a new file has none.
-        let _ = rustix::fs::unlinkat(directory, &new, AtFlags::empty());
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        (|| {
-            let open = rustix::fs::openat(directory, &new, flags, Mode::from_raw_mode(0o600))?;
+        let create = || rustix::fs::openat(directory, &new, flags, Mode::from_raw_mode(0o600));
+        let open = (|| {
+            let open = match create() {
+                // What an interrupted rewrite left could have a name elsewhere: a new file has none.
+                Err(Errno::EXIST) => {
+                    rustix::fs::unlinkat(directory, &new, AtFlags::empty())?;
+                    create()?
+                }
+                other => other?,
+            };
             write_all(&open, bytes)?;
             rustix::fs::fdatasync(&open)?;
-            rustix::fs::renameat(directory, &new, directory, name(owner))
+            rustix::fs::renameat(directory, &new, directory, name(owner))?;
+            Ok(open)
         })()
         .map_err(&fail)?;
+        // It stands at its end, where the next record goes.
+        self.files.insert((place, owner.to_owned()), open);
         if place == Place::Boot {
             // Lost with the power, and so is what it is about.
             return Ok(());
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        open_beneath(&self.root, self.beneath(place), flags, Mode::empty())
-            .and_then(rustix::fs::fsync)
-            .map_err(&fail)
+        rustix::fs::fsync(self.directory(place)?).map_err(&fail)
     }
 
     fn remove(&mut self, place: Place, owner: &str) -> Result<(), JournalError> {
@@ -378,10 +390,7 @@ impl Store for DirectoryStore {
         // A process that was killed in `replace` may have left it; nothing reads it.
         let _ = rustix::fs::unlinkat(directory, new_name(owner), AtFlags::empty());
         if place == Place::Disk {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            open_beneath(&self.root, self.beneath(place), flags, Mode::empty())
-                .and_then(rustix::fs::fsync)
-                .map_err(&fail)?;
+            rustix::fs::fsync(self.directory(place)?).map_err(&fail)?;
         }
         Ok(())
     }

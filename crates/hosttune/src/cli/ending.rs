@@ -1,69 +1,54 @@
 //! The signals that ask a program to end, while it changes the host.
 //!
-//! A handler and not a blocked signal: modprobe, which may be started meanwhile, would inherit the
-//! mask and could not be ended any more; handlers end with the `exec`.
+//! Handlers that set a flag. Blocked signals would be inherited by modprobe, which may be started
+//! meanwhile and could not be ended any more; handlers end with the `exec`. A thread that waits for
+//! signals could speak at once also while a step takes long, and costs each start some thirty system
+//! calls, a tenth of a whole apply: so the flag is looked at between the steps, and spoken of then.
 
-use std::io::{self, Write};
-use std::sync::Arc;
+use std::io::{self, Read, Write};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use hosttune_core::Stop;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::{Handle, Signals};
+use signal_hook::flag;
 
 use super::exit::Exit;
+
+/// While nothing is at work a signal ends the program as ever.
+static AT_REST: AtomicBool = AtomicBool::new(true);
+/// Set by the first signal that comes during work.
+static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// As long as this is held, the signals that ask a program to end stop the work at the end of a
 /// step; while nothing is at work they end the program as ever.
 #[derive(Debug)]
 pub(super) struct Ending {
     stop: Stop,
-    at_work: Arc<AtomicBool>,
-    handle: Handle,
-}
-
-/// What is said, in the words of one command.
-struct Words {
-    program: &'static str,
-    verb: &'static str,
-    status: String,
-    revert: String,
+    at_rest: &'static AtomicBool,
 }
 
 impl Ending {
     /// Takes the signals from here on, but those that are ignored: a program under `nohup` goes on
-    /// when its terminal hangs up.
+    /// when its terminal hangs up. `revert` is what to type for what a second signal leaves.
     pub(super) fn taken(
         verb: &'static str,
         program: &'static str,
-        status: String,
         revert: String,
     ) -> io::Result<Self> {
-        let ignored = ignored();
-        let asking = [SIGINT, SIGTERM, SIGHUP];
-        let signals = Signals::new(
-            asking
-                .into_iter()
-                .filter(|signal| ignored & (1 << (signal - 1)) == 0),
-        )?;
-        let ending = Self {
-            stop: Stop::new()?,
-            at_work: Arc::default(),
-            handle: signals.handle(),
-        };
-        let (stop, at_work) = (ending.stop.clone(), Arc::clone(&ending.at_work));
-        let words = Words {
-            program,
-            verb,
-            status,
-            revert,
-        };
-        thread::Builder::new()
-            .name("signals".to_owned())
-            .stack_size(64 * 1024)
-            .spawn(move || heed(signals, &stop, &at_work, &words))?;
-        Ok(ending)
+        // Signals are the process's, and so is what takes them; once is enough for all commands.
+        static TAKEN: OnceLock<Result<(), Option<i32>>> = OnceLock::new();
+        TAKEN
+            .get_or_init(|| take().map_err(|error| error.raw_os_error()))
+            .map_err(|code| {
+                code.map_or(io::ErrorKind::Other.into(), io::Error::from_raw_os_error)
+            })?;
+        ASKED.store(false, Ordering::SeqCst);
+        let noticed = move || say(&words(program, verb, &revert));
+        Ok(Self {
+            stop: Stop::flagged(&ASKED, noticed),
+            at_rest: &AT_REST,
+        })
     }
 
     /// What is asked when one comes.
@@ -73,62 +58,44 @@ impl Ending {
 
     /// Does what a signal is to stop at the end of a step.
     pub(super) fn at_work<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.at_work.store(true, Ordering::SeqCst);
+        self.at_rest.store(false, Ordering::SeqCst);
         let done = work();
-        self.at_work.store(false, Ordering::SeqCst);
+        self.at_rest.store(true, Ordering::SeqCst);
         done
     }
 
     /// Waits, in the midst of work, for what takes as long as somebody likes: a signal ends the
     /// program then, as nothing has been changed yet.
     pub(super) fn at_rest<T>(&self, wait: impl FnOnce() -> T) -> T {
-        self.at_work.store(false, Ordering::SeqCst);
+        self.at_rest.store(true, Ordering::SeqCst);
         let done = wait();
-        self.at_work.store(true, Ordering::SeqCst);
+        self.at_rest.store(false, Ordering::SeqCst);
         done
     }
 }
 
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.handle.close();
-    }
-}
-
-/// Waits for signals, and does what they ask.
-fn heed(mut signals: Signals, stop: &Stop, at_work: &AtomicBool, words: &Words) {
-    for signal in signals.forever() {
-        if !at_work.load(Ordering::SeqCst) {
-            // It does not return for these signals, unless the process cannot be ended by them.
-            let _ = signal_hook::low_level::emulate_default_handler(signal);
-        } else if stop.is_asked() {
-            say(&words.second());
-            signal_hook::low_level::exit(Exit::Incomplete.code().into());
-        } else {
-            stop.ask();
-            say(&words.first());
+/// Has the signals end the program at rest, set the flag at work, and end it at once where the flag is
+/// set already. A signal's actions are taken in the order in which they are registered here.
+fn take() -> io::Result<()> {
+    let ignored = ignored();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        if ignored & (1 << (signal - 1)) == 0 {
+            flag::register_conditional_default(signal, &AT_REST)?;
+            flag::register_conditional_shutdown(signal, Exit::Incomplete.code().into(), &ASKED)?;
+            flag::register(signal, &ASKED)?;
         }
     }
+    Ok(())
 }
 
-impl Words {
-    fn first(&self) -> String {
-        let then = match self.verb {
-            "revert" => "what it has not come to stays as it is",
-            _ => "then what it did is taken back",
-        };
-        format!(
-            "{}: interrupted: the {} stops at the end of this step, {then}; once more ends it at once\n",
-            self.program, self.verb
-        )
-    }
-
-    fn second(&self) -> String {
-        format!(
-            "{}: ended at once, in the middle of the {}: what is changed and not put back is in the journal\n  try: {}, which lists it, and {}, which puts it back\n",
-            self.program, self.verb, self.status, self.revert
-        )
-    }
+fn words(program: &str, verb: &str, revert: &str) -> String {
+    let then = match verb {
+        "revert" => "what the revert has not come to stays as it is",
+        _ => "what the apply did is taken back now",
+    };
+    format!(
+        "{program}: interrupted: {then}; once more ends it at once, and what is left to put back is in the journal: {revert}\n"
+    )
 }
 
 /// Where standard error is gone there is nobody to tell.
@@ -142,7 +109,11 @@ fn say(text: &str) {
     reason = "what the kernel says of this process, which is nothing of the host that --root could be about"
 )]
 fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut status = String::with_capacity(4096);
+    // With a limit, which spares the question how long the file is: the kernel says 0.
+    if let Ok(file) = std::fs::File::open("/proc/self/status") {
+        let _ = file.take(1 << 20).read_to_string(&mut status);
+    }
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or(0)
@@ -155,23 +126,16 @@ mod tests {
     #[test]
     fn a_signal_is_answered_with_what_becomes_of_the_work() {
         for (verb, then) in [("apply", "taken back"), ("revert", "stays as it is")] {
-            let words = Words {
-                program: "gaming",
-                verb,
-                status: "gaming status".to_owned(),
-                revert: "gaming revert".to_owned(),
-            };
-            for part in ["gaming: ", verb, then, "once more"] {
-                assert!(words.first().contains(part), "{part}: {}", words.first());
-            }
+            let said = words("gaming", verb, "gaming --root /x revert");
             for part in [
-                "gaming: ",
+                "gaming: interrupted",
                 verb,
+                then,
+                "once more",
                 "journal",
-                "gaming status",
-                "gaming revert",
+                "gaming --root /x revert",
             ] {
-                assert!(words.second().contains(part), "{part}: {}", words.second());
+                assert!(said.contains(part), "{part}: {said}");
             }
         }
     }
@@ -180,15 +144,19 @@ mod tests {
     /// the program.
     #[test]
     fn work_begins_and_ends_and_rest_is_within_it() {
-        let none = String::new;
-        let ending = Ending::taken("apply", "x", none(), none()).unwrap();
-        let at_work = || ending.at_work.load(Ordering::SeqCst);
-        assert!(!at_work());
+        static REST: AtomicBool = AtomicBool::new(true);
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        let ending = Ending {
+            stop: Stop::flagged(&NEVER, || {}),
+            at_rest: &REST,
+        };
+        let at_rest = || REST.load(Ordering::SeqCst);
+        assert!(at_rest());
         ending.at_work(|| {
-            assert!(at_work());
-            ending.at_rest(|| assert!(!at_work()));
-            assert!(at_work());
+            assert!(!at_rest());
+            ending.at_rest(|| assert!(at_rest()));
+            assert!(!at_rest());
         });
-        assert!(!at_work());
+        assert!(at_rest());
     }
 }

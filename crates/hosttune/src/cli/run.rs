@@ -521,9 +521,8 @@ impl Run<'_> {
     }
 
     fn ending(&self, verb: &'static str) -> Result<Ending, Failure> {
-        let status = self.global.invocation(self.profile.name(), "status");
         let revert = self.global.invocation(self.profile.name(), "revert");
-        Ending::taken(verb, self.profile.name(), status, revert).map_err(Failure::Signals)
+        Ending::taken(verb, self.profile.name(), revert).map_err(Failure::Signals)
     }
 
     fn page(&self, session: &Session) -> Page {

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hosttune_test_machine::{At, Kills, Stop, Traced, wait_until};
-use nix::libc::SYS_renameat;
+use hosttune_test_machine::{At, Kills, Stop, Traced};
+use nix::libc::{SYS_renameat, SYS_rt_sigreturn};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::fs::{CWD, FileType, Mode};
@@ -91,24 +91,17 @@ fn at_renaming(arguments: &[&str], number: usize) -> Traced {
     }
 }
 
-/// Sends a signal and waits until the program has noticed it: the thread that waits for signals is not
-/// traced, and runs while the traced one stands still.
-fn send(traced: &Traced, signal: Signal) {
-    let process = traced.process_id().unwrap();
-    kill(Pid::from_raw(process), signal).unwrap();
-    let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();
-    wait_until("the signal is noticed", || {
-        let status = read(format!("/proc/{process}/status"));
-        let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
-        let pending = pending.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap());
-        let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
-        let others_sleep = threads.flatten().all(|thread| {
-            let stat = read(format!("{}/stat", thread.path().display()));
-            let state = stat.rsplit_once(") ").map_or("", |(_, rest)| &rest[..1]);
-            ["S", "t", ""].contains(&state)
-        });
-        pending == 0 && others_sleep
-    });
+/// Sends a signal and lets the program run until its handler has returned; the call that it stands in
+/// is made before that.
+fn send(traced: &mut Traced, signal: Signal) {
+    kill(Pid::from_raw(traced.process_id().unwrap()), signal).unwrap();
+    loop {
+        match traced.step() {
+            Stop::Enters if traced.call() == SYS_rt_sigreturn => return,
+            Stop::Ended(code) => panic!("ended with {code} at the first {signal}"),
+            Stop::Enters | Stop::Leaves => {}
+        }
+    }
 }
 
 /// Whether this process, and so each that it starts, ignores a signal: `nohup` and a shell's `&` do that.
@@ -144,8 +137,8 @@ fn interrupted_an_apply_takes_back_what_it_did() {
             not_run("a signal", "the tests were started with this one ignored");
             continue;
         }
-        let traced = at_renaming(&["--root", root, "apply", "--yes"], number);
-        send(&traced, signal);
+        let mut traced = at_renaming(&["--root", root, "apply", "--yes"], number);
+        send(&mut traced, signal);
         assert_eq!(end(traced), 3, "{signal}");
         assert!(tree.snapshot() == before, "{signal}");
         assert!(!tree.journal().exists(), "{signal}");
@@ -160,8 +153,8 @@ fn a_second_signal_ends_it_at_once_and_the_journal_knows_the_rest() {
     let tree = Tree::with_devices();
     let before = tree.snapshot();
     let root = tree.root().to_str().unwrap();
-    let traced = at_renaming(&["--root", root, "apply", "--yes"], 5);
-    send(&traced, Signal::SIGTERM);
+    let mut traced = at_renaming(&["--root", root, "apply", "--yes"], 5);
+    send(&mut traced, Signal::SIGTERM);
     kill(Pid::from_raw(traced.process_id().unwrap()), Signal::SIGTERM).unwrap();
     assert_eq!(end(traced), 4);
     assert!(tree.snapshot() != before);
@@ -180,8 +173,8 @@ fn interrupted_a_revert_says_what_is_owed() {
     let before = tree.snapshot();
     assert_eq!(tree.gaming(&["apply", "--yes"]).exit, 0);
     let root = tree.root().to_str().unwrap();
-    let traced = at_renaming(&["--root", root, "revert", "--yes"], 3);
-    send(&traced, Signal::SIGTERM);
+    let mut traced = at_renaming(&["--root", root, "revert", "--yes"], 3);
+    send(&mut traced, Signal::SIGTERM);
     assert_eq!(end(traced), 4);
     let status = tree.gaming(&["status", "--json"]).document();
     assert_eq!(status["open"], serde_json::Value::Null);
