@@ -44,7 +44,7 @@ impl Session {
     ///
     /// Where none does, because somebody else changed something meanwhile, every step up to the
     /// last one whose knob shows what it set: each is then put back only where it is ours.
-    fn position(&self, log: &Log, entries: &[Entry], certain: usize) -> Result<usize, Error> {
+    fn position(&mut self, log: &Log, entries: &[Entry], certain: usize) -> Result<usize, Error> {
         // Only knobs of the steps in doubt differ between the candidates.
         let mut seen: HashMap<Key, (KnobKind, Option<Value>)> = HashMap::new();
         for entry in &entries[certain..] {
@@ -72,17 +72,17 @@ impl Session {
         if let Some(position) = (certain..=entries.len()).find(explains) {
             return Ok(position);
         }
-        let may_be_ours = |entry: &Entry| {
+        let last = entries[certain..].iter().rposition(|entry| {
             let Some((kind, Some(seen))) = seen.get(&entry.key()) else {
                 return true;
             };
             let Step { knob, from, to, .. } = &entry.step;
             kind.counts_as(knob, seen, to)
-                || from
-                    .known()
-                    .is_some_and(|from| kind.torn(knob, seen, from, to))
-        };
-        let last = entries[certain..].iter().rposition(may_be_ours);
+                || from.known().is_some_and(|from| {
+                    kind.torn(knob, seen, from, to)
+                        || seen != from && self.may_be_rounded(log, entry, kind, seen)
+                })
+        });
         // The step that was in the making when the marks end may have been turned, whatever
         // somebody else made of its knob since.
         let making = entries[certain..].first().is_some_and(|entry| {
@@ -90,6 +90,15 @@ impl Session {
                 .is_some_and(|(_, seen)| seen.as_ref() != entry.step.from.known())
         });
         Ok(certain + last.map_or(usize::from(making), |last| last + 1))
+    }
+
+    /// Whether a value may be what the kernel makes of ours: whoever has turned the knob since asks it.
+    fn may_be_rounded(&mut self, log: &Log, entry: &Entry, kind: &KnobKind, seen: &Value) -> bool {
+        let Step { knob, to, .. } = &entry.step;
+        match log.above(knob, entry.id) {
+            Some(_) => kind.rounds(knob, seen, to),
+            None => self.is_rounded_by_the_kernel(entry, kind, seen),
+        }
     }
 }
 

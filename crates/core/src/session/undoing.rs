@@ -368,7 +368,15 @@ impl Session {
                 verdict = Verdict::TurnBack;
             }
         }
-        if verdict == Verdict::Theirs && self.is_rounded_by_the_kernel(entry, &kind, &seen) {
+        // Also where an earlier original shows: the kernel may make that of ours.
+        let is_back = step
+            .from
+            .known()
+            .is_none_or(|from| seen == *from || kind.counts_as(&step.knob, &seen, from));
+        if matches!(verdict, Verdict::Theirs | Verdict::Already)
+            && !is_back
+            && self.is_rounded_by_the_kernel(entry, &kind, &seen)
+        {
             verdict = Verdict::TurnBack;
         }
         match verdict {
@@ -392,7 +400,12 @@ impl Session {
     /// Asked only of the step that a killed process was in the middle of: it wrote, and did not come
     /// to write down what the kernel made of it. The kernel is asked once more. What it answers
     /// differently is another process's, and is put back.
-    fn is_rounded_by_the_kernel(&mut self, entry: &Entry, kind: &KnobKind, seen: &Value) -> bool {
+    pub(super) fn is_rounded_by_the_kernel(
+        &mut self,
+        entry: &Entry,
+        kind: &KnobKind,
+        seen: &Value,
+    ) -> bool {
         let step = &entry.step;
         if entry.turned
             || step.lifetime != Lifetime::Boot

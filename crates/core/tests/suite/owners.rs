@@ -9,7 +9,7 @@ use crate::motor::{MODES, Runs, motor, runs};
 use crate::toys::{Wants, machine, wants};
 
 /// What up to four owners do, the last of them being an index into those that there are.
-fn acts<T: std::fmt::Debug + Clone>(
+pub(crate) fn acts<T: std::fmt::Debug + Clone>(
     tuning: impl Strategy<Value = T> + Clone,
     dying: bool,
 ) -> impl Strategy<Value = (Vec<Act<T>>, Vec<usize>)> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hosttune_core::testing::{Behaviour, Machine, Memory, laws};
+use hosttune_core::testing::{Behaviour, Fate, Machine, Memory, Moment, World, laws};
 use hosttune_core::{
     Error, Host, HostError, HostErrorKind, Knob, Planner, Registry, Tuning, error::Operation,
 };
@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::laws::{cases, deaths};
+use crate::owners::acts;
 use crate::toys::Dial;
 
 const VALUES: u8 = 12;
@@ -208,6 +209,13 @@ proptest! {
     }
 
     #[test]
+    fn whatever_a_kernel_makes_of_it_owners_who_die_end_at_the_first_original(
+        rule in rule(), (acts, last) in acts(dials().boxed(), true),
+    ) {
+        laws::owners_in_any_order(&machine(&rule), &acts, &last)?;
+    }
+
+    #[test]
     fn what_others_damage_is_no_original(
         redirect: bool,
         damages in prop::sample::subsequence(
@@ -225,5 +233,43 @@ proptest! {
                 damage(machine, one);
             }
         })?;
+    }
+}
+
+/// A walk on the running kernel found that what the kernel makes of a value was taken for somebody else's
+/// once it had been passed on, and for an earlier original where it was the same.
+#[test]
+fn one_who_died_at_a_value_that_is_rounded_is_put_back_for() {
+    let mut rule: Vec<u8> = (0..VALUES).collect();
+    rule[4] = 5;
+    // The first write is the intent.
+    let dies = || Fate::dies_at(1, Moment::After);
+    let apply = |world: &Machine, owner: &str, to: u8, fate: &Fate| {
+        let mut session = world.session_of(owner, fate).unwrap();
+        let done = Dials(vec![("y", to)]).apply(&mut session);
+        assert_eq!(done.is_ok(), !fate.is_dead());
+    };
+    for (order, again) in [
+        (["one", "two"], false),
+        (["two", "one"], false),
+        (["one", "two"], true),
+        (["two", "one"], true),
+    ] {
+        let world = machine(&rule);
+        let was = world.picture();
+        if again {
+            apply(&world, "one", 4, &Fate::lives());
+            apply(&world, "two", 0, &Fate::lives());
+            apply(&world, "two", 4, &dies());
+        } else {
+            apply(&world, "one", 4, &dies());
+            apply(&world, "two", 7, &Fate::lives());
+        }
+        for owner in order {
+            let mut session = world.session_of(owner, &Fate::lives()).unwrap();
+            assert_eq!(session.revert().unwrap().left, []);
+        }
+        assert_eq!(world.picture(), was, "{order:?} {again}");
+        assert!(world.store().is_empty());
     }
 }

@@ -384,7 +384,6 @@ impl Log {
                     .map_or(entry.apply, |giver| giver.apply),
                 times: entry.times_passed_on() + 1,
             }),
-            turned: true,
             ..entry
         };
         let next = self.next;
