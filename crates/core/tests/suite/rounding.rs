@@ -273,3 +273,24 @@ fn one_who_died_at_a_value_that_is_rounded_is_put_back_for() {
         assert!(world.store().is_empty());
     }
 }
+
+/// Found by the same walk: what another owner passes on while a revert lies killed went back with a later
+/// one, and was told to be left.
+#[test]
+fn what_is_passed_on_to_a_killed_revert_goes_back_with_it() {
+    let world = machine(&(0..VALUES).collect::<Vec<u8>>());
+    let was = world.picture();
+    for (owner, to) in [("one", 4), ("two", 0), ("one", 0)] {
+        let mut session = world.session_of(owner, &Fate::lives()).unwrap();
+        Dials(vec![("y", to)]).apply(&mut session).unwrap();
+    }
+    let dies = Fate::dies_at(0, Moment::After);
+    let killed = world.session_of("one", &dies).unwrap().revert();
+    assert!(dies.is_dead(), "{killed:?}");
+    for owner in ["two", "one"] {
+        let mut session = world.session_of(owner, &Fate::lives()).unwrap();
+        assert_eq!(session.revert().unwrap().left, [], "{owner}");
+    }
+    assert_eq!(world.picture(), was);
+    assert!(world.store().is_empty());
+}

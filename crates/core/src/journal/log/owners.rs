@@ -390,6 +390,13 @@ impl Log {
         let other = self.of_mut(to);
         other.entries.insert(id, given);
         other.next = other.next.max(next);
+        // A revert that was killed goes through what it is given meanwhile as well: what stands beneath
+        // would wait for it.
+        if let Some(Open::Undoing { ids, .. }) = &mut other.file(place).open
+            && ids.contains(&to.id)
+        {
+            ids.push(id);
+        }
         other.write_whole(store, place, None)?;
         // Where this mark is lost, the next run finds it in both.
         if self
