@@ -403,17 +403,15 @@ fn whatever_owners_and_strangers_do_nothing_is_lost_and_all_is_told() {
     }
     let set = std::env::var("PROPTEST_CASES").ok();
     let config = ProptestConfig {
-        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(300),
+        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(1_000),
         max_shrink_iters: 3_000,
         // A walk that was found becomes a test of its own, and no file beside this one.
         failure_persistence: None,
         ..ProptestConfig::default()
     };
-    let cases = config.cases;
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let done = runner.run(&walk(), |(acts, order, cut)| walks(&acts, &order, cut));
     if let Err(error) = done {
         panic!("{error}");
     }
-    println!("{cases} walks");
 }
