@@ -108,9 +108,14 @@ impl DirectoryStore {
     /// The directory, if it is there.
     fn existing(&self, place: Place) -> Result<Option<OwnedFd>, JournalError> {
         let path = self.beneath(place);
-        // Not O_PATH: it is listed and flushed as well.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match open_beneath(&self.root, path, flags, Mode::empty()) {
+        // To be listed and flushed as well; who may not do that may still be told which file in it is
+        // not for him.
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = |how| open_beneath(&self.root, path, flags | how, Mode::empty());
+        match open(OFlags::RDONLY).or_else(|errno| match errno {
+            Errno::ACCESS => open(OFlags::PATH),
+            other => Err(other),
+        }) {
             Ok(directory) => {
                 let stat = rustix::fs::fstat(&directory).map_err(self.fail("look at", path))?;
                 self.trust(&stat, path)?;
