@@ -194,6 +194,24 @@ impl Traced {
         }
     }
 
+    /// Whether it only looks whether a descriptor is open, as a program that was built with debug assertions
+    /// does before it closes each, and one that is released does not. Known of a program that stops at every
+    /// call.
+    ///
+    /// # Panics
+    ///
+    /// As [`call`](Self::call).
+    pub fn looks_at_a_descriptor(&self) -> bool {
+        match &self.way {
+            Way::EveryCall(traced) => {
+                let words = traced.words();
+                words.first() == Some(&nix::libc::SYS_fcntl)
+                    && words.get(2) == Some(&i64::from(nix::libc::F_GETFD))
+            }
+            Way::Changes(_) => false,
+        }
+    }
+
     /// Whether the system call that it stands in sends rtnetlink a message to have something
     /// changed.
     ///

@@ -45,6 +45,8 @@ impl Invocation<'_> {
         let mut changes = 0;
         loop {
             match traced.step() {
+                // No released build asks that, and each limit is for what is released.
+                Stop::Enters if traced.looks_at_a_descriptor() => {}
                 Stop::Enters => {
                     *calls.entry(traced.call()).or_insert(0) += 1;
                     changes += u64::from(traced.sends_a_change());
