@@ -54,7 +54,7 @@ fn only_the_first_dies<T>(mut acts: Vec<Act<T>>) -> Vec<Act<T>> {
 /// The check run draws the same cases each time: owners who die again and again on knobs that reset one
 /// another are more cases than it can look at, and a change is not to be refused for one that it has
 /// nothing to do with. Others are drawn where the number of cases is set, as `scripts/soak` does.
-fn same_each_time() -> ProptestConfig {
+pub(crate) fn same_each_time() -> ProptestConfig {
     let mut config = cases(20_000);
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.rng_seed = RngSeed::Fixed(13);

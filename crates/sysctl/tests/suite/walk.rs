@@ -15,6 +15,7 @@ use hosttune_core::journal::{DirectoryStore, JournalError, Place, Store};
 use hosttune_core::{Error, Host, HostError, HostErrorKind, LinuxHost, Operation, Session, Tuning};
 use hosttune_sysctl::{SysctlSet, Wanted};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use rustix::io::Errno;
 
 use crate::own_namespace;
@@ -402,7 +403,14 @@ fn whatever_owners_and_strangers_do_nothing_is_lost_and_all_is_told() {
         return;
     }
     let set = std::env::var("PROPTEST_CASES").ok();
+    // The check run walks the same ways each time: a change is not to be refused for a way that nobody has
+    // walked before. Where the number is set, as scripts/soak does, they are others each time.
+    let seed = match set {
+        None => RngSeed::Fixed(13),
+        Some(_) => RngSeed::Random,
+    };
     let config = ProptestConfig {
+        rng_seed: seed,
         cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(1_000),
         max_shrink_iters: 3_000,
         // A walk that was found becomes a test of its own, and no file beside this one.
