@@ -491,6 +491,11 @@ impl Registry {
         }
     }
 
+    /// What the knobs of a host show, where they can be read.
+    pub(crate) fn shows<'a>(&'a self, host: &'a Host) -> impl Fn(&AnyKnob) -> Option<Value> + 'a {
+        |knob| self.find(&knob.kind).ok()?.read(knob, host).ok()
+    }
+
     pub(crate) fn find(&self, name: &str) -> Result<KnobKind, Error> {
         let kind = self.kinds.get(name).filter(|_| self.clash != Some(name));
         kind.copied().ok_or_else(|| Error::Unregistered {

@@ -8,17 +8,43 @@ use super::entry::Entry;
 use super::log::{Log, foreign};
 use crate::knob::{AnyKnob, Key};
 
-/// Whether what a knob shows is what asking it for something gives: the knob, both in that order.
-pub(crate) type CountsAs<'a> = &'a dyn Fn(&AnyKnob, &Value, &Value) -> bool;
+/// What the crates of the knobs and the host say of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Knobs<'a> {
+    /// Whether what a knob shows is what asking it for something gives: the knob, both in that order.
+    pub(crate) counts_as: &'a dyn Fn(&AnyKnob, &Value, &Value) -> bool,
+    /// What a knob shows, where it can be read.
+    pub(crate) shows: &'a dyn Fn(&AnyKnob) -> Option<Value>,
+}
+
+impl Knobs<'_> {
+    fn counts_as(&self, knob: &AnyKnob, seen: &Value, wanted: &Value) -> bool {
+        (self.counts_as)(knob, seen, wanted)
+    }
+
+    /// Whether a step has been put back and nothing says so: the mark of a revert that was killed is
+    /// lost. With an entry before it made into one it would begin where the knob does not stand, and
+    /// what that one still has to put back would be forgotten.
+    fn is_put_back(&self, entry: &Entry) -> bool {
+        let knob = &entry.step.knob;
+        let is = |seen: &Value, value: &Value| seen == value || self.counts_as(knob, seen, value);
+        let from = entry.step.from.known();
+        (self.shows)(knob).is_some_and(|seen| {
+            from.is_some_and(|from| is(&seen, from))
+                && seen != *entry.left()
+                && !is(&seen, &entry.step.to)
+        })
+    }
+}
 
 /// Whether an entry starts where one before it of the same knob ended.
 ///
 /// By what the knob's crate says of it: a kernel that rounds shows something else than it was asked
 /// for, and that is no stranger's.
-fn follows(last: &Entry, next: &Entry, counts_as: CountsAs<'_>) -> bool {
+fn follows(last: &Entry, next: &Entry, knobs: Knobs<'_>) -> bool {
     last.step.identity == next.step.identity
         && next.step.from.known().is_some_and(|from| {
-            from == last.left() || counts_as(&next.step.knob, from, &last.step.to)
+            from == last.left() || knobs.counts_as(&next.step.knob, from, &last.step.to)
         })
 }
 
@@ -50,18 +76,14 @@ fn disturbed(entries: &BTreeMap<u64, Entry>) -> HashMap<Key, Vec<u64>> {
 pub(super) fn superseded(
     entries: &BTreeMap<u64, Entry>,
     others: &[Log],
-    counts_as: CountsAs<'_>,
+    knobs: Knobs<'_>,
 ) -> Vec<u64> {
     let mut chains: HashMap<Key, Vec<Vec<&Entry>>> = HashMap::new();
     let reset = disturbed(entries);
     for entry in entries.values() {
         let chains = chains.entry(entry.key()).or_default();
         match chains.last_mut() {
-            Some(chain)
-                if chain
-                    .last()
-                    .is_some_and(|last| follows(last, entry, counts_as)) =>
-            {
+            Some(chain) if chain.last().is_some_and(|last| follows(last, entry, knobs)) => {
                 chain.push(entry);
             }
             _ => chains.push(vec![entry]),
@@ -94,7 +116,7 @@ const MOST_RULES: usize = 16;
 /// Only so does no step change its place among the others, which may need it (a governor its module)
 /// or move with it (the huge pages of a node and of all). An apply of which anything is a means or
 /// resets something is one with the one before only where it does the same once more.
-pub(super) fn fold(entries: &mut BTreeMap<u64, Entry>, others: &[Log], counts_as: CountsAs<'_>) {
+pub(super) fn fold(entries: &mut BTreeMap<u64, Entry>, others: &[Log], knobs: Knobs<'_>) {
     let mut stay: Vec<Vec<u64>> = Vec::new();
     for apply in applies(entries) {
         let last = stay
@@ -102,7 +124,7 @@ pub(super) fn fold(entries: &mut BTreeMap<u64, Entry>, others: &[Log], counts_as
             .and_then(|last| last.get(last.len().checked_sub(apply.len())?..));
         let pairs = last.map(|last| last.iter().copied().zip(apply.iter().copied()).collect());
         let pairs: Vec<(u64, u64)> = pairs.unwrap_or_default();
-        if pairs.is_empty() || !are_one(entries, others, &pairs, counts_as) {
+        if pairs.is_empty() || !are_one(entries, others, &pairs, knobs) {
             stay.push(apply);
             continue;
         }
@@ -149,7 +171,7 @@ fn are_one(
     entries: &BTreeMap<u64, Entry>,
     others: &[Log],
     pairs: &[(u64, u64)],
-    counts_as: CountsAs<'_>,
+    knobs: Knobs<'_>,
 ) -> bool {
     let reset = disturbed(entries);
     let known: Option<Vec<(&Entry, &Entry)>> = pairs
@@ -184,7 +206,8 @@ fn are_one(
         && (all(&|first, later| {
             is_plain(first)
                 && is_plain(later)
-                && (begins_there(first, later) || follows(first, later, counts_as))
+                && (begins_there(first, later)
+                    || follows(first, later, knobs) && !knobs.is_put_back(later))
         }) || all(&|first, later| {
             is_whole(first)
                 && is_whole(later)

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use owners::foreign;
 pub(crate) use owners::{Foreign, Start};
 
-use super::compaction::{CountsAs, fold, superseded};
+use super::compaction::{Knobs, fold, superseded};
 use super::entry::Entry;
 use super::line::{self, Parsed, Record};
 use super::{FORMAT, JournalError, Place, Store};
@@ -349,11 +349,11 @@ impl Log {
         &mut self,
         store: &mut dyn Store,
         steps: Vec<Step>,
-        counts_as: CountsAs<'_>,
+        knobs: Knobs<'_>,
     ) -> Result<u64, JournalError> {
         let disk = steps.iter().any(|step| step.lifetime == Lifetime::Disk);
         let place = if disk { Place::Disk } else { Place::Boot };
-        for changed in self.compact(counts_as) {
+        for changed in self.compact(knobs) {
             if changed != place {
                 self.write_whole(store, changed, None)?;
             }
@@ -446,16 +446,16 @@ impl Log {
     }
 
     /// Forgets what no revert needs, in memory; which files hold less now.
-    fn compact(&mut self, counts_as: CountsAs<'_>) -> Vec<Place> {
+    fn compact(&mut self, knobs: Knobs<'_>) -> Vec<Place> {
         let count = |entries: &BTreeMap<u64, Entry>, place: Place| {
             let of_place = |entry: &&Entry| entry.place == place;
             entries.values().filter(of_place).count()
         };
         let before = Place::ALL.map(|place| count(&self.entries, place));
-        for id in superseded(&self.entries, &self.others, counts_as) {
+        for id in superseded(&self.entries, &self.others, knobs) {
             self.entries.remove(&id);
         }
-        fold(&mut self.entries, &self.others, counts_as);
+        fold(&mut self.entries, &self.others, knobs);
         let after = Place::ALL.map(|place| count(&self.entries, place));
         let changed = Place::ALL.into_iter().zip(before.into_iter().zip(after));
         changed
@@ -465,9 +465,9 @@ impl Log {
     }
 
     /// Forgets what no revert needs, so that each knob is turned back once.
-    pub(crate) fn shorten(&mut self, store: &mut dyn Store, counts_as: CountsAs<'_>) {
+    pub(crate) fn shorten(&mut self, store: &mut dyn Store, knobs: Knobs<'_>) {
         let before = self.entries.clone();
-        for place in self.compact(counts_as) {
+        for place in self.compact(knobs) {
             if self.write_whole(store, place, None).is_err() {
                 // A full disk is no reason not to revert: then with every step there is.
                 let of_place = before.iter().filter(|(_, entry)| entry.place == place);

@@ -15,6 +15,7 @@ mod line;
 mod log;
 mod store;
 
+pub(crate) use compaction::Knobs;
 pub use directory::DirectoryStore;
 pub(crate) use entry::Entry;
 pub(crate) use line::Record;

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::error::{Error, HostErrorKind, StaleStep};
 use crate::host::{Host, LinuxHost};
-use crate::journal::{DirectoryStore, Entry, Log, Purpose, Store};
+use crate::journal::{DirectoryStore, Entry, Knobs, Log, Purpose, Store};
 use crate::knob::Registry;
 use crate::plan::{Before, Journalled, Plan, Planner, Refusal, Step};
 use crate::report::{Finding, Report, State};
@@ -291,7 +291,11 @@ impl Session {
         self.locked(|session| {
             let mut log = session.load_settled()?;
             let mut reverted = session.finish_open(&mut log)?.unwrap_or_default();
-            log.shorten(&mut *session.store, &session.registry.counts_as());
+            {
+                let (registry, host) = (&session.registry, &session.host);
+                let (counts_as, shows) = (&registry.counts_as(), &registry.shows(host));
+                log.shorten(&mut *session.store, Knobs { counts_as, shows });
+            }
             let ids: Vec<u64> = log
                 .entries
                 .values()

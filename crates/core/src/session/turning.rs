@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Applied, Seen, Session};
 use crate::error::{Cause, Error, HostErrorKind, StepFailure};
-use crate::journal::{Entry, Log, Place, Purpose, Record};
+use crate::journal::{Entry, Knobs, Log, Place, Purpose, Record};
 use crate::knob::{AnyKnob, KnobKind, Lack, LackKind};
 use crate::plan::{Before, Plan, Requirement, Step};
 use crate::report::Finding;
@@ -44,7 +44,11 @@ impl Session {
             });
         }
         self.forget_replaced(log)?;
-        let apply = log.begin(&mut *self.store, steps, &self.registry.counts_as())?;
+        let apply = {
+            let (registry, host) = (&self.registry, &self.host);
+            let (counts_as, shows) = (&registry.counts_as(), &registry.shows(host));
+            log.begin(&mut *self.store, steps, Knobs { counts_as, shows })?
+        };
         let entries: Vec<Entry> = log
             .entries
             .values()

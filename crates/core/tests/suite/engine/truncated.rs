@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use hosttune_core::Tuning;
 use hosttune_core::journal::Place;
-use hosttune_core::testing::{Machine, World};
+use hosttune_core::testing::{Fate, Machine, Moment, World};
 
-use crate::support::{OWNER, apply, machine, process, records};
+use crate::support::{OWNER, apply, dials, get, machine, process, records};
 use crate::toys::{Want, Wants};
 
 /// The knobs that the whole records of a journal name.
@@ -145,4 +146,71 @@ fn cut_second(first: &Wants, second: &Wants) {
         // No panic; what the second apply left is not known.
         drop(process(&cut).revert());
     }
+}
+
+/// Two owners, of whom the newer one wants what was there first. It is killed anywhere while it reverts, and
+/// then its journal's end is cut anywhere: before the revert, what it says and what shows are one again.
+fn a_killed_revert_cut_anywhere(then: impl Fn(&Machine), first: [&str; 2]) {
+    let machine = machine();
+    let was = machine.picture();
+    let of = |machine: &Machine, owner: &str, fate: &Fate| {
+        let session = machine.session_of(owner, fate);
+        session.unwrap()
+    };
+    let lives = Fate::lives();
+    let original: u8 = get(&machine, "/sys/dial/a").parse().unwrap();
+    let apply = |owner: &str, to: u8| {
+        let wants = dials(&[("a", to), ("b", to)]);
+        wants.apply(&mut of(&machine, owner, &lives)).unwrap();
+    };
+    apply("older", 5);
+    apply("newer", original);
+    let begun = machine.store().bytes(Place::Boot, "newer").unwrap().len();
+    let whole = machine.fork();
+    let all = Fate::lives();
+    of(&whole, "newer", &all).revert().unwrap();
+    let mut killed = 0;
+    for write in 0..all.writes() {
+        let dead = machine.fork();
+        let fate = Fate::dies_at(write, Moment::After);
+        drop(of(&dead, "newer", &fate).revert());
+        let Some(journal) = dead.store().bytes(Place::Boot, "newer") else {
+            continue;
+        };
+        for length in begun..=journal.len() {
+            let cut = dead.fork();
+            let store = cut.store();
+            store.set_bytes(Place::Boot, "newer", &journal[..length]);
+            then(&cut);
+            for owner in first {
+                let reverted = of(&cut, owner, &lives).revert().unwrap();
+                assert!(reverted.left.is_empty(), "{write} {length}: {reverted:#?}");
+            }
+            assert_eq!(cut.picture(), was, "killed at {write}, cut to {length}");
+            killed += 1;
+        }
+    }
+    assert!(killed > 100, "{killed}");
+}
+
+#[test]
+fn a_killed_revert_cut_anywhere_is_finished_when_the_owner_beneath_reverts_first() {
+    a_killed_revert_cut_anywhere(|_| {}, ["older", "newer"]);
+    a_killed_revert_cut_anywhere(|_| {}, ["newer", "older"]);
+}
+
+#[test]
+fn a_killed_revert_cut_anywhere_is_gone_on_from_by_an_apply() {
+    let applies = |machine: &Machine| {
+        let mut session = machine.session_of("newer", &Fate::lives()).unwrap();
+        dials(&[("a", 7)]).apply(&mut session).unwrap();
+    };
+    let beneath_first = |machine: &Machine| {
+        let mut session = machine.session_of("older", &Fate::lives()).unwrap();
+        session.revert().unwrap();
+        applies(machine);
+    };
+    a_killed_revert_cut_anywhere(applies, ["older", "newer"]);
+    a_killed_revert_cut_anywhere(applies, ["newer", "older"]);
+    a_killed_revert_cut_anywhere(beneath_first, ["older", "newer"]);
 }
