@@ -175,6 +175,9 @@ pub enum LackKind {
     WriteOnly,
     /// The kernel does not take it back: there would be no way back.
     OneWay,
+    /// It changes more than the knob (addresses, routes, sessions), which no revert restores, and
+    /// nobody has consented to that.
+    SideEffects,
     /// The transport to it is not there: a daemon, a driver.
     NoWire,
     /// Something else manages it, and would undo or refuse the change.

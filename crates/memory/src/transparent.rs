@@ -152,6 +152,9 @@ impl Knob for Setting {
                 "this kernel lets it be read and not written",
             )));
         }
+        if let Some(lack) = host.read_only_mount(self.path())? {
+            return Ok(Some(lack));
+        }
         let text = host.read_text(self.path())?;
         let unavailable = |why: String| Lack::new(LackKind::ValueUnavailable, why);
         Ok(match (choices(text.trim()), self.numbers()) {

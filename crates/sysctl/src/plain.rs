@@ -257,6 +257,9 @@ pub(crate) fn lacks(host: &Host, key: &Key, value: &Value) -> Result<Option<Lack
             ),
         }));
     }
+    if let Some(lack) = host.read_only_mount(key.path())? {
+        return Ok(Some(lack));
+    }
     match entry.and_then(|entry| entry.needs) {
         Some(Need::ModuleForValue { offered, .. }) => offers(host, key, value, offered),
         _ => Ok(None),

@@ -8,6 +8,7 @@
 mod choice;
 mod fs;
 pub(crate) mod linux;
+mod mounts;
 pub(crate) mod regular;
 mod replacement;
 
@@ -21,6 +22,7 @@ use std::time::Duration;
 pub use fs::{AttributeValue, Entry, EntryKind, FileContent, Fs, RootKind};
 pub use linux::LinuxHost;
 
+use self::mounts::Mounts;
 use crate::error::{HostError, Operation};
 use crate::knob::{Lack, LackKind};
 
@@ -94,6 +96,8 @@ pub struct Host {
     looking: Cell<Option<Look>>,
     /// What was read last in this look: see [`read`](Self::read).
     last: RefCell<VecDeque<Answer>>,
+    /// The mounts, as of this look.
+    mounts: RefCell<Option<Mounts>>,
 }
 
 /// A file that was read in a look, and what it said.
@@ -116,6 +120,7 @@ impl Host {
             looks: Cell::new(0),
             looking: Cell::new(None),
             last: RefCell::default(),
+            mounts: RefCell::default(),
         }
     }
 
@@ -146,6 +151,7 @@ impl Host {
     pub(crate) fn begin_look(&self) -> Looking<'_> {
         self.looks.set(self.looks.get() + 1);
         self.last.borrow_mut().clear();
+        self.mounts.replace(None);
         let before = self.looking.replace(Some(Look(self.looks.get())));
         Looking { host: self, before }
     }
@@ -194,6 +200,39 @@ impl Host {
         let path = path.as_ref();
         String::from_utf8(self.read(path)?)
             .map_err(|_| HostError::malformed(path.display().to_string(), "it is not UTF-8 text"))
+    }
+
+    /// Why nothing can be written at a path, where the running system has it on a mount that is
+    /// read-only; `None` also where that cannot be told. A path through a link is taken as it is
+    /// written.
+    ///
+    /// # Errors
+    /// Where the list of mounts is there and cannot be read.
+    pub fn read_only_mount(&self, path: impl AsRef<Path>) -> Result<Option<Lack>, HostError> {
+        if self.root_kind() != RootKind::Live {
+            return Ok(None);
+        }
+        let path = path.as_ref().to_string_lossy();
+        if let Some(known) = self.mounts.borrow().as_ref() {
+            return Ok(known.lack(&path));
+        }
+        let mounts = match self.fs.read(Path::new(mounts::LIST)) {
+            Ok(list) => Mounts::parse(&String::from_utf8_lossy(&list)),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    crate::HostErrorKind::Missing | crate::HostErrorKind::Denied
+                ) =>
+            {
+                Mounts::default()
+            }
+            Err(error) => return Err(error),
+        };
+        let lack = mounts.lack(&path);
+        if self.looking.get().is_some() {
+            self.mounts.replace(Some(mounts));
+        }
+        Ok(lack)
     }
 
     /// The names in a directory, sorted.
@@ -371,6 +410,7 @@ impl Drop for Looking<'_> {
     fn drop(&mut self) {
         self.host.looking.set(self.before);
         self.host.last.borrow_mut().clear();
+        self.host.mounts.replace(None);
     }
 }
 

@@ -1,0 +1,157 @@
+//! Which mount a path is on, and whether that one is read-only.
+//!
+//! Containers mount `/proc/sys` read-only and parts of it (`/proc/sys/net`) writable. The files keep
+//! their mode, and root's write is refused only when it is tried: after other steps of the plan.
+
+use crate::knob::{Lack, LackKind};
+
+/// Where the kernel lists the mounts that this process sees.
+pub(super) const LIST: &str = "/proc/self/mountinfo";
+
+/// The mounts that a process sees.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Mounts(Vec<Mount>);
+
+#[derive(Debug, Clone)]
+struct Mount {
+    id: String,
+    parent: String,
+    point: String,
+    is_read_only: bool,
+}
+
+impl Mounts {
+    /// From `/proc/self/mountinfo`, as proc(5) has it. A line that cannot be read is passed over.
+    pub(super) fn parse(text: &str) -> Self {
+        Self(text.lines().filter_map(Mount::parse).collect())
+    }
+
+    /// The mount that a path is on. The list alone does not say: a mount may be hidden by one that was
+    /// made later on a directory above it. So the path is walked, from each mount to the next on the way.
+    fn of(&self, path: &str) -> Option<&Mount> {
+        let is_listed = |id: &str| self.0.iter().any(|mount| mount.id == id);
+        let mut current = self.0.iter().find(|mount| {
+            mount.point == "/" && (mount.parent == mount.id || !is_listed(&mount.parent))
+        })?;
+        for _ in &self.0 {
+            let next = self
+                .0
+                .iter()
+                .filter(|mount| mount.parent == current.id && mount.id != current.id)
+                .filter(|mount| is_beneath(path, &mount.point))
+                .min_by_key(|mount| mount.point.len());
+            match next {
+                Some(next) => current = next,
+                None => break,
+            }
+        }
+        Some(current)
+    }
+
+    /// Why nothing can be written at a path, where its mount is read-only.
+    pub(super) fn lack(&self, path: &str) -> Option<Lack> {
+        let mount = self.of(path).filter(|mount| mount.is_read_only)?;
+        let why = format!(
+            "{} is mounted read-only here, as containers have it",
+            mount.point
+        );
+        let lack = Lack::new(LackKind::ReadOnly, why);
+        Some(lack.hint("set it outside of the container, or have it mounted writable"))
+    }
+}
+
+impl Mount {
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split(' ');
+        let id = fields.next()?.to_owned();
+        let parent = fields.next()?.to_owned();
+        let point = unescaped(fields.nth(2)?);
+        let options = fields.next()?;
+        // Optional fields end with a dash; type, source and the file system's own options follow.
+        let of_file_system = fields.skip_while(|field| *field != "-").nth(3)?;
+        let is_read_only = [options, of_file_system]
+            .iter()
+            .any(|options| options.split(',').any(|option| option == "ro"));
+        Some(Self {
+            id,
+            parent,
+            point,
+            is_read_only,
+        })
+    }
+}
+
+fn is_beneath(path: &str, point: &str) -> bool {
+    let rest = path.strip_prefix(point.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Blanks, tabs, line ends and backslashes of a path are written in octal.
+fn unescaped(path: &str) -> String {
+    [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ]
+    .iter()
+    .fold(path.to_owned(), |path, (escaped, plain)| {
+        path.replace(escaped, plain)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_only(text: &str, path: &str) -> Option<String> {
+        let lack = Mounts::parse(text).lack(path)?;
+        lack.why.split(' ').next().map(str::to_owned)
+    }
+
+    /// As Docker and systemd-nspawn have it.
+    const CONTAINER: &str = "\
+700 600 0:50 / / rw,relatime - overlay overlay rw
+701 700 0:53 / /proc rw,nosuid - proc proc rw
+702 701 0:53 /sys /proc/sys ro,nosuid master:1 shared:2 - proc proc rw
+703 702 0:53 /sys/net /proc/sys/net rw,nosuid - proc proc rw
+704 700 0:54 / /sys rw,nosuid - sysfs sysfs ro
+705 700 0:55 / /my\\040disk ro - ext4 /dev/sda rw";
+
+    #[test]
+    fn the_mount_that_a_path_is_on_counts() {
+        for (path, mount) in [
+            ("/proc/sys/vm/swappiness", Some("/proc/sys")),
+            ("/proc/sys/net/core/somaxconn", None),
+            ("/proc/sys/network", Some("/proc/sys")),
+            ("/proc/sys", Some("/proc/sys")),
+            ("/proc/system", None),
+            ("/sys/block/sda/queue/scheduler", Some("/sys")),
+            ("/my disk/x", Some("/my")),
+            ("/etc/sysctl.d", None),
+        ] {
+            assert_eq!(read_only(CONTAINER, path).as_deref(), mount, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_mount_above_hides_those_below() {
+        let hidden = "\
+1 0 0:1 / / rw - ext4 a rw
+2 1 0:2 / /proc rw - proc proc rw
+3 2 0:2 /sys/net /proc/sys/net ro - proc proc rw
+4 2 0:2 /sys /proc/sys rw - proc proc rw";
+        assert_eq!(read_only(hidden, "/proc/sys/net/x"), None);
+        let stacked = "\
+1 0 0:1 / / rw - ext4 a rw
+2 1 0:2 / /proc rw - proc proc rw
+3 2 0:2 / /proc ro - proc proc rw";
+        assert_eq!(read_only(stacked, "/proc/sys").as_deref(), Some("/proc"));
+        // Rubbish tells nothing.
+        for text in ["", "x", "1 0 0:1 / / ro", "1 1 0:1 / / ro - ext4"] {
+            assert_eq!(read_only(text, "/proc/sys"), None, "{text}");
+        }
+        let own_parent = "1 1 0:1 / / ro - ext4 a rw";
+        assert_eq!(read_only(own_parent, "/proc").as_deref(), Some("/"));
+    }
+}
