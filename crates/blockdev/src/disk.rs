@@ -9,6 +9,7 @@ use hosttune_facts::Transport;
 use serde::{Deserialize, Serialize};
 
 use crate::name::DiskName;
+use crate::place;
 
 const BLOCK: &str = "/sys/block";
 const BY_ID: &str = "/dev/disk/by-id";
@@ -18,7 +19,7 @@ const BY_ID: &str = "/dev/disk/by-id";
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum DiskKind {
-    /// A disk of its own.
+    /// A disk of hardware, or of what a hypervisor shows as hardware.
     Disk,
     /// One path of several to a multipath NVMe namespace (`nvme0c0n1`): hidden, and the one with
     /// the request queue.
@@ -39,6 +40,9 @@ pub enum DiskKind {
     Floppy,
     /// A disk at the other end of a network that is no SCSI: nbd, rbd, drbd.
     Network,
+    /// Anything else that is no disk of hardware by its place in the tree of devices: a zvol,
+    /// bcache, ublk, persistent memory, raw flash behind mtd, or what nothing tells about.
+    Other,
 }
 
 impl DiskKind {
@@ -67,15 +71,17 @@ impl DiskKind {
             Self::Optical => "optical",
             Self::Floppy => "floppy",
             Self::Network => "network",
+            Self::Other => "other",
         }
     }
 
-    /// By the name, which for these the drivers keep to themselves.
-    fn of(name: &DiskName) -> Self {
+    /// By the name where a driver keeps it to itself, else by the place.
+    fn of(name: &DiskName, is_hardware: bool) -> Self {
         if name.head().is_some() {
             return Self::Path;
         }
         let text = name.as_str();
+        let by_place = if is_hardware { Self::Disk } else { Self::Other };
         DRIVERS
             .iter()
             .find(|(driver, _)| {
@@ -84,7 +90,7 @@ impl DiskKind {
                     rest.starts_with(|one: char| one.is_ascii_digit() || one == '_')
                 })
             })
-            .map_or(Self::Disk, |(_, kind)| *kind)
+            .map_or(by_place, |(_, kind)| *kind)
     }
 
     /// Names of disks of this kind, as patterns that fnmatch(3) takes; none where no name tells.
@@ -257,16 +263,22 @@ impl Disk {
 
     fn read(host: &Host, name: DiskName, facts: Facts) -> Result<Option<Self>, HostError> {
         let directory = name.directory();
-        let transport = match host.entry(&directory)?.map(|entry| entry.kind) {
+        let (transport, is_hardware) = match host.entry(&directory)?.map(|entry| entry.kind) {
             None => return Ok(None),
-            Some(EntryKind::Link(device)) => Transport::of_device(&device.to_string_lossy()),
-            Some(_) => Transport::of_name(name.as_str()),
+            Some(EntryKind::Link(device)) => {
+                let device = device.to_string_lossy();
+                (Transport::of_device(&device), place::is_hardware(&device))
+            }
+            Some(_) => (
+                Transport::of_name(name.as_str()),
+                place::is_hardware_name(name.as_str()),
+            ),
         };
         let text = |file: &str| shown(host, &format!("{directory}/{file}"));
         let number = |file: &str| -> Option<u64> { text(file)?.parse().ok() };
         let wanted = |wanted: bool, fact: &dyn Fn() -> Option<String>| wanted.then(fact).flatten();
         Ok(Some(Self {
-            kind: DiskKind::of(&name),
+            kind: DiskKind::of(&name, is_hardware),
             transport,
             rotational: facts
                 .rotational
@@ -408,7 +420,14 @@ mod tests {
             ("ramdisk", DiskKind::Disk),
             ("loopy", DiskKind::Disk),
         ] {
-            assert_eq!(DiskKind::of(&name.parse().unwrap()), kind, "{name}");
+            let name: DiskName = name.parse().unwrap();
+            assert_eq!(DiskKind::of(&name, true), kind, "{name}");
+            let elsewhere = if kind == DiskKind::Disk {
+                DiskKind::Other
+            } else {
+                kind
+            };
+            assert_eq!(DiskKind::of(&name, false), elsewhere, "{name}");
         }
     }
 }

@@ -47,6 +47,7 @@ pub mod device;
 mod disk;
 mod name;
 mod persisted;
+mod place;
 mod queue_attribute;
 mod rule;
 mod rules;
@@ -58,6 +59,7 @@ pub mod udev;
 pub mod uevent;
 mod watch;
 mod write;
+mod zoned;
 
 pub use attribute::{Attribute, Refused};
 pub use device::DeviceError;

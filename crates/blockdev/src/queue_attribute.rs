@@ -277,7 +277,9 @@ impl Knob for QueueAttribute {
                 )
                 .hint("it depends on the kernel, and on whether the disk has requests"),
             ),
-            AttributeState::Value(_) | AttributeState::Limited { .. } => None,
+            AttributeState::Value(_) | AttributeState::Limited { .. } => {
+                host.read_only_mount(self.path())?
+            }
         })
     }
 

@@ -88,8 +88,9 @@ impl fmt::Display for Glob {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 #[non_exhaustive]
 pub struct Conditions {
-    /// Any of these; a disk of its own where nothing is said. Loop devices, zram and all else that
-    /// software makes is touched only where it is named here.
+    /// Any of these; a disk of hardware where nothing is said. Loop devices, zram and everything
+    /// else that is no hardware by its place in the tree of devices is set only where its kind is
+    /// named here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kind: Vec<DiskKind>,
     /// Attached by any of these.
@@ -205,8 +206,13 @@ impl Conditions {
         let mut failed = checks.into_iter().filter(|(met, _)| !met);
         match (failed.next(), failed.next()) {
             (None, _) => Standing::Matches,
-            // That a loop device is no disk is not worth a line, for each of eight.
-            (Some((_, Condition::Kind)), None) if self.kind.is_empty() => Standing::No,
+            // That a loop device is no disk is not worth a line, for each of eight. What the name
+            // does not tell is: a person may take it for a disk.
+            (Some((_, Condition::Kind)), None)
+                if self.kind.is_empty() && disk.kind != DiskKind::Other =>
+            {
+                Standing::No
+            }
             (Some((_, condition)), None) => Standing::NearMiss(condition),
             _ => Standing::No,
         }

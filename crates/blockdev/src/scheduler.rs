@@ -14,6 +14,7 @@ use crate::name::DiskName;
 use crate::queue_attribute::QueueAttribute;
 use crate::tunable::SchedulerTunable;
 use crate::write;
+use crate::zoned;
 
 /// A scheduler's name in canonical form: `none`, `mq-deadline`, `bfq`, `kyber`, or one that is not
 /// known here.
@@ -304,7 +305,12 @@ impl Knob for Scheduler {
             return Ok(None);
         };
         Ok(match Offered::of(host, &self.disk)? {
-            Some(offered) if offered.offers(name) => None,
+            Some(offered) if offered.offers(name) => {
+                match host.read_only_mount(self.disk.queue("scheduler"))? {
+                    Some(lack) => Some(lack),
+                    None => zoned::lack(host, &self.disk, name)?,
+                }
+            }
             Some(offered) if offered.active.is_some() => Some(Self::not_offered(name, &offered)),
             None if !is_there(host, &self.disk)? => Some(gone(&self.disk)),
             _ => Some(bio_based(&self.disk)),

@@ -356,7 +356,7 @@ impl Knob for SchedulerTunable {
                 )
             }
             TunableState::Missing => Some(self.missing(host)),
-            TunableState::Value(_) => None,
+            TunableState::Value(_) => host.read_only_mount(self.path())?,
         })
     }
 

@@ -61,6 +61,8 @@ pub struct MemoryDisk {
     pub optimal_io_kb: u64,
     /// The scheduler as it comes up.
     pub scheduler: &'static str,
+    /// What `queue/zoned` says: `none`, `host-aware`, `host-managed`.
+    pub zoned: &'static str,
 }
 
 impl MemoryDisk {
@@ -80,6 +82,7 @@ impl MemoryDisk {
             read_ahead_kb: 128,
             optimal_io_kb: 0,
             scheduler: "mq-deadline",
+            zoned: "none",
         }
     }
 
@@ -163,6 +166,11 @@ pub fn with_disk(memory: Memory, linux: Linux, disk: &MemoryDisk) -> Memory {
             directory.join("queue/rotational"),
             if disk.rotational { "1" } else { "0" },
             all(),
+        )
+        .file(
+            directory.join("queue/zoned"),
+            disk.zoned,
+            Behaviour::refuses(13),
         )
         .file(
             directory.join("queue/max_hw_sectors_kb"),

@@ -8,6 +8,7 @@ use super::condition::Condition;
 use super::pattern::Pattern;
 use super::rule::Rule;
 use super::token::{Key, Operator, Token, UnwritableError};
+use crate::zoned::HOST_MANAGED;
 
 /// Why our rules cannot be a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -311,6 +312,11 @@ pub(super) fn settings(
         if guard == Guard::Active {
             let active = format!("*{}*", Pattern::literal(&format!("[{value}]"))?);
             tokens.push(Token::new(Key::Attr, Operator::Unequal, active).of(attribute));
+            // The file outlives the kernel that it was written under, so no release is asked for.
+            if value != "mq-deadline" && value != "deadline" {
+                let zoned = Token::new(Key::Attr, Operator::Unequal, HOST_MANAGED);
+                tokens.push(zoned.of("queue/zoned"));
+            }
         }
         tokens.push(assignment);
         rules.push(Rule::new(tokens));

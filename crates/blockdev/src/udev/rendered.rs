@@ -1,5 +1,7 @@
 //! Rules for disks, as rules of udev that mean the same.
 
+use std::collections::BTreeSet;
+
 use hosttune_core::Error;
 use hosttune_facts::Transport;
 
@@ -7,6 +9,7 @@ use super::settings::{self, Setting};
 use super::shell_pattern::{Subject, translate};
 use super::{Case, Condition, OwnRules, OwnRulesError};
 use crate::disk::DiskKind;
+use crate::place;
 use crate::queue_attribute::page;
 use crate::rule::{self, Conditions, Glob, Rule};
 use crate::rules::Rules;
@@ -110,10 +113,11 @@ const HEADS: &str = "*/nvme-subsystem/*";
 impl Rules {
     /// The same as rules of udev, which then tunes disks as they come: `61-hosttune-NAME.rules`.
     ///
-    /// Each disk is taken by the first rule that it meets, here as there, with three differences.
+    /// Each disk is taken by the first rule that it meets, here as there, with four differences.
     /// What has requests of a multipath NVMe namespace is not reached, since udev is never told of
     /// it. Values above what a device can have are refused by kernels up to 6.8, where
-    /// [`Attribute`](crate::Attribute) clamps them before. And a model that begins with blanks is
+    /// [`Attribute`](crate::Attribute) clamps them before. A host-managed zoned disk gets no scheduler
+    /// but mq-deadline, on newer kernels too: the file outlives the kernel. And a model that begins with blanks is
     /// compared with them.
     ///
     /// # Errors
@@ -146,7 +150,7 @@ fn case(rule: &Rule) -> Result<Case, RenderError> {
     let covers_nvme = transports
         .iter()
         .any(|one| one.is_none_or(|transport| transport == Transport::Nvme))
-        && asked.disks.is_some();
+        && !asked.disks.is_empty();
     let of_requests = rule.set.scheduler.is_some()
         || rule
             .set
@@ -160,21 +164,11 @@ fn case(rule: &Rule) -> Result<Case, RenderError> {
         );
     }
     for transport in transports {
-        let place = transport.map(Transport::patterns).unwrap_or_default();
-        let conditions = |kind: &[Condition]| {
-            let any = (!place.0.is_empty()).then(|| Condition::place(&place.0.join("|")));
-            let none =
-                (!place.1.is_empty()).then(|| Condition::place(&place.1.join("|")).negated());
-            let mut all: Vec<Condition> = kind.to_vec();
-            all.extend(any.into_iter().chain(none));
-            all.extend(asked.facts.iter().cloned());
-            all
-        };
-        if let Some(kind) = &asked.disks {
-            case = case.disks(conditions(kind));
+        for alternative in &asked.disks {
+            case = case.disks(alternative.conditions(transport, &asked.facts));
         }
-        if let Some(kind) = &asked.device_mapper {
-            case = case.device_mapper(conditions(kind));
+        if let Some(alternative) = &asked.device_mapper {
+            case = case.device_mapper(alternative.conditions(transport, &asked.facts));
         }
     }
     for (attribute, value) in &rule.set.queue {
@@ -210,11 +204,56 @@ fn case(rule: &Rule) -> Result<Case, RenderError> {
 
 /// What a rule asks beside the transport.
 struct Asked {
-    /// Of the name of what is not device-mapper's; nothing where it is about none of those.
-    disks: Option<Vec<Condition>>,
-    /// Of the name of what is.
-    device_mapper: Option<Vec<Condition>>,
+    /// What is not device-mapper's: any of these.
+    disks: Vec<Alternative>,
+    /// What is.
+    device_mapper: Option<Alternative>,
     facts: Vec<Condition>,
+}
+
+/// Kinds of disks that one rule of udev can ask for.
+struct Alternative {
+    name: Condition,
+    place: Place,
+}
+
+/// Where a disk of the kinds may stand; see [`place`].
+enum Place {
+    Anywhere,
+    Hardware,
+    /// Hardware is what stands on a bus and is none of the exceptions, so its opposite is either of
+    /// two.
+    OffEveryBus,
+    Exception,
+}
+
+impl Alternative {
+    fn conditions(&self, transport: Option<Transport>, facts: &[Condition]) -> Vec<Condition> {
+        let (mut any, mut none) = transport.map(Transport::patterns).unwrap_or_default();
+        let (buses, exceptions) = place::patterns();
+        let place = |patterns: &[String]| Condition::place(&patterns.join("|"));
+        let mut all = vec![self.name.clone()];
+        match self.place {
+            Place::Anywhere => {}
+            Place::Hardware => {
+                none.extend(exceptions);
+                if any.is_empty() {
+                    any = buses;
+                } else if !transport.is_some_and(place::is_bus) {
+                    all.push(place(&buses));
+                }
+            }
+            Place::OffEveryBus => none.extend(buses),
+            Place::Exception if any.is_empty() => any = exceptions,
+            Place::Exception => all.push(place(&exceptions)),
+        }
+        let mut seen = BTreeSet::new();
+        none.retain(|pattern| seen.insert(pattern.clone()));
+        all.extend((!any.is_empty()).then(|| place(&any)));
+        all.extend((!none.is_empty()).then(|| place(&none).negated()));
+        all.extend(facts.iter().cloned());
+        all
+    }
 }
 
 impl Asked {
@@ -270,33 +309,35 @@ impl Asked {
             [] => &[DiskKind::Disk],
             kinds => kinds,
         };
+        let anywhere = |kinds: &[DiskKind]| Alternative {
+            name: named(kinds),
+            place: Place::Anywhere,
+        };
         let device_mapper = kinds
             .contains(&DiskKind::DeviceMapper)
-            .then(|| vec![named(&[DiskKind::DeviceMapper])]);
-        // A disk of its own is what has none of the names; the others are among those.
-        let own = kinds.contains(&DiskKind::Disk);
-        let others: Vec<DiskKind> = kinds
+            .then(|| anywhere(&[DiskKind::DeviceMapper]));
+        let by_name: Vec<DiskKind> = kinds
             .iter()
             .copied()
-            .filter(|kind| {
-                !matches!(
-                    kind,
-                    DiskKind::Disk | DiskKind::DeviceMapper | DiskKind::Path
-                )
-            })
+            .filter(|kind| DiskKind::NAMED.contains(kind) && *kind != DiskKind::DeviceMapper)
             .collect();
-        let disks = if own {
-            let left: Vec<DiskKind> = DiskKind::NAMED
-                .into_iter()
-                .filter(|kind| !others.contains(kind))
-                .collect();
-            Some(vec![named(&left).negated()])
-        } else if others.is_empty() {
-            None
-        } else {
-            Some(vec![named(&others)])
+        let mut disks = Vec::new();
+        if !by_name.is_empty() {
+            disks.push(anywhere(&by_name));
+        }
+        // The two kinds that no name tells: what has none of the names, by its place.
+        let has = |kind| kinds.contains(&kind);
+        let places = match (has(DiskKind::Disk), has(DiskKind::Other)) {
+            (true, true) => vec![Place::Anywhere],
+            (true, false) => vec![Place::Hardware],
+            (false, true) => vec![Place::OffEveryBus, Place::Exception],
+            (false, false) => Vec::new(),
         };
-        if disks.is_none() && device_mapper.is_none() {
+        disks.extend(places.into_iter().map(|place| Alternative {
+            name: named(&DiskKind::NAMED).negated(),
+            place,
+        }));
+        if disks.is_empty() && device_mapper.is_none() {
             return Err(RenderError::Paths {
                 rule: rule.name.clone(),
             });
@@ -322,36 +363,44 @@ mod tests {
     use super::*;
     use crate::udev::{Pattern, Value};
 
+    const SEGMENTS: [&str; 20] = [
+        "usb3",
+        "usbhid",
+        "ata12",
+        "ata",
+        "host0",
+        "hostname",
+        "virtio0",
+        "virtio-pci",
+        "nvme",
+        "nvme0",
+        "nvme-subsystem",
+        "nvme-fabrics",
+        "mmc_host",
+        "ndbus0",
+        "vbd-51712",
+        "virtual",
+        "pci0000:00",
+        "mtd",
+        "platform",
+        "rbd",
+    ];
+
+    fn matches(patterns: &[String], path: &str) -> bool {
+        Pattern::new(&Value::new(patterns.join("|"))).matches(path)
+    }
+
     /// What udev is asked and what is found here are the same, wherever a disk stands.
     #[test]
     fn patterns_ask_what_is_found() {
-        const SEGMENTS: [&str; 17] = [
-            "usb3",
-            "usbhid",
-            "ata12",
-            "ata",
-            "host0",
-            "hostname",
-            "virtio0",
-            "virtio-pci",
-            "nvme",
-            "nvme0",
-            "nvme-subsystem",
-            "nvme-fabrics",
-            "mmc_host",
-            "ndbus0",
-            "vbd-51712",
-            "virtual",
-            "pci0000:00",
-        ];
-        let matches = |patterns: &[String], path: &str| {
-            Pattern::new(&Value::new(patterns.join("|"))).matches(path)
-        };
         for one in SEGMENTS {
             for two in SEGMENTS {
                 for three in SEGMENTS {
                     for name in ["sda", "usb3"] {
                         let path = format!("/devices/{one}/{two}/{three}/{name}");
+                        let (any, none) = place::patterns();
+                        let is = matches(&any, &path) && !matches(&none, &path);
+                        assert_eq!(is, place::is_hardware(&format!("../..{path}")), "{path}");
                         for transport in Transport::ALL {
                             let (any, none) = transport.patterns();
                             let is = (any.is_empty() || matches(&any, &path))

@@ -5,6 +5,7 @@ mod beside_the_double;
 mod every_disk;
 mod machine;
 mod unplugged;
+mod zoned;
 
 use hosttune_test_machine::inside_stock_kernels;
 
@@ -19,8 +20,10 @@ use unplugged::{
     a_disk_is_unplugged_at_every_write, a_disk_that_comes_back_is_another,
     a_strangers_change_survives,
 };
+use zoned::a_host_managed_disk_keeps_its_scheduler_where_the_order_of_writes_needs_it;
 
 inside_stock_kernels!(
+    a_host_managed_disk_keeps_its_scheduler_where_the_order_of_writes_needs_it,
     a_disk_is_unplugged_at_every_write,
     a_disk_that_comes_back_is_another,
     a_strangers_change_survives,

@@ -1,11 +1,11 @@
 //! Which disk meets which rule, and what is said about it.
 
-use hosttune_blockdev::testing::Linux;
+use hosttune_blockdev::testing::{Linux, MemoryDisk, with_disk};
 use hosttune_blockdev::{Attribute, DiskKind, Rule, Rules, Transport};
-use hosttune_core::testing::{Fate, World};
+use hosttune_core::testing::{Behaviour, Fate, Machine, Memory, World};
 use hosttune_core::{Error, Plan, Tuning};
 
-use super::support::{everywhere, machine, scheduler};
+use super::support::{everywhere, machine, memory, scheduler};
 
 fn plan(rules: &Rules) -> Plan {
     let machine = machine(Linux::V7_2);
@@ -144,6 +144,161 @@ fn what_software_makes_is_not_touched_unasked() {
     );
 }
 
+/// Block devices that no list of names has: what counts is where they stand.
+fn no_disks() -> Vec<MemoryDisk> {
+    let at = |name: &str, device: &str, diskseq| {
+        let mut disk = MemoryDisk::scsi(name, "", false, diskseq);
+        disk.device = device.to_owned();
+        disk
+    };
+    vec![
+        at("zd0", "virtual/block/zd0", 40),
+        at("bcache0", "virtual/block/bcache0", 41),
+        at("ublkb0", "virtual/block/ublkb0", 42),
+        at("nbd0", "virtual/block/nbd0", 43),
+        at("rbd0", "rbd/0/block/rbd0", 44),
+        at("scinia", "virtual/block/scinia", 45),
+        at(
+            "pmem0",
+            "LNXSYSTM:00/LNXSYBUS:00/ACPI0012:00/ndbus0/region0/namespace0.0/block/pmem0",
+            46,
+        ),
+        at(
+            "mtdblock0",
+            "platform/soc/1e000000.spi/spi_master/spi0/spi0.0/mtd/mtd0/mtdblock0",
+            47,
+        ),
+    ]
+}
+
+#[test]
+fn a_rule_without_conditions_takes_disks_of_hardware_only() {
+    let memory = no_disks().iter().fold(memory(Linux::V7_2), |memory, disk| {
+        with_disk(memory, Linux::V7_2, disk)
+    });
+    let plan = |rule: Rule| {
+        let machine = Machine::new(memory.fork(), hosttune_blockdev::knobs);
+        let rules = Rules::new([rule.queue(Attribute::Nomerges, 2)]);
+        rules
+            .plan(&machine.session(&Fate::lives()).unwrap())
+            .unwrap()
+    };
+    let all = plan(Rule::new("all"));
+    assert_eq!(
+        turned(&all),
+        [
+            "all: nvme0n1 nomerges",
+            "all: nvme1c0n1 nomerges",
+            "all: sda nomerges",
+            "all: sdb nomerges"
+        ]
+    );
+    // A name that fits is not asking, and the plan says what was left out.
+    let named = plan(Rule::new("zvols").kernel_name("zd*".parse().unwrap()));
+    assert_eq!(turned(&named), Vec::<String>::new());
+    assert!(
+        named.notes.contains(
+            &"the rule zvols misses zd0 by one condition: kind of zd0 is other".to_owned()
+        ) || named
+            .notes
+            .contains(&"the rule zvols misses zd0 by one condition: kind is other".to_owned()),
+        "{:#?}",
+        named.notes
+    );
+    assert_eq!(
+        turned(&plan(Rule::new("a").kind(DiskKind::Other))),
+        [
+            "a: bcache0 nomerges",
+            "a: mtdblock0 nomerges",
+            "a: pmem0 nomerges",
+            "a: scinia nomerges",
+            "a: ublkb0 nomerges",
+            "a: zd0 nomerges"
+        ]
+    );
+    assert_eq!(
+        turned(&plan(Rule::new("a").kind(DiskKind::Network))),
+        ["a: nbd0 nomerges", "a: rbd0 nomerges"]
+    );
+}
+
+/// A tree that was captured with its links followed says nothing of the place.
+#[test]
+fn without_a_place_only_names_of_hardware_are_disks() {
+    let disk = |memory: Memory, name: &str| {
+        memory.file(
+            format!("/sys/block/{name}/queue/nomerges"),
+            "0",
+            Behaviour::takes_all(),
+        )
+    };
+    let memory = ["sda", "nvme0n1", "zd0", "pmem0", "scinia", "dm-0"]
+        .iter()
+        .fold(Memory::new().directory("/proc/sys"), |memory, name| {
+            disk(memory, name)
+        });
+    let machine = Machine::new(memory, hosttune_blockdev::knobs);
+    let rules = Rules::new([Rule::new("all").queue(Attribute::Nomerges, 2)]);
+    let plan = rules
+        .plan(&machine.session(&Fate::lives()).unwrap())
+        .unwrap();
+    assert_eq!(
+        turned(&plan),
+        ["all: nvme0n1 nomerges", "all: sda nomerges"]
+    );
+}
+
+/// The order of writes needs mq-deadline on kernels before 6.10; what hangs on it is done all the same.
+#[test]
+fn a_host_managed_disk_keeps_mq_deadline_on_old_kernels() {
+    let zoned = |name: &str, zoned: &'static str, diskseq| {
+        let mut disk = MemoryDisk::scsi(name, "host9", true, diskseq);
+        disk.device = format!("pci0000:00/host9/target9:0:0/9:0:{diskseq}:0/block/{name}");
+        disk.zoned = zoned;
+        disk
+    };
+    let plan = |release: &str, wanted: &str| {
+        let disks = [
+            zoned("sdm", "host-managed", 50),
+            zoned("sdw", "host-aware", 51),
+            zoned("sdx", "none", 52),
+        ];
+        let memory = disks.iter().fold(
+            Memory::new().directory("/proc/sys").file(
+                "/proc/sys/kernel/osrelease",
+                release,
+                Behaviour::takes_all(),
+            ),
+            |memory, disk| with_disk(memory, Linux::V6_1, disk),
+        );
+        let machine = Machine::new(memory, hosttune_blockdev::knobs);
+        let rules = Rules::new([Rule::new("all")
+            .scheduler(scheduler(wanted))
+            .queue(Attribute::Nomerges, 2)]);
+        rules
+            .plan(&machine.session(&Fate::lives()).unwrap())
+            .unwrap()
+    };
+    for wanted in ["none", "bfq", "kyber"] {
+        let old = plan("6.1.0-40-amd64", wanted);
+        let schedulers = |plan: &Plan| -> Vec<String> {
+            let mut all = turned(plan);
+            all.retain(|step| step.ends_with("scheduler"));
+            all
+        };
+        assert_eq!(
+            schedulers(&old),
+            ["all: sdw scheduler", "all: sdx scheduler"],
+            "{wanted}"
+        );
+        assert!(turned(&old).contains(&"all: sdm nomerges".to_owned()));
+        let text = format!("{old:?}");
+        assert!(text.contains("host-managed zoned disk"), "{text}");
+        assert_eq!(schedulers(&plan("6.12.0", wanted)).len(), 3, "{wanted}");
+    }
+    assert!(!format!("{:?}", plan("6.1.0", "mq-deadline")).contains("zoned disk"));
+}
+
 #[test]
 fn only_one_device() {
     let rules = Rules::new([everywhere()]);
@@ -224,4 +379,22 @@ fn rules_as_a_person_writes_them() {
         turned(&plan(&rules)),
         ["big: sda mq-deadline fifo_batch", "big: sda read_ahead_kb"]
     );
+}
+
+/// As in a container, where sysfs is mounted read-only: nothing of it is tried.
+#[test]
+fn a_queue_on_a_read_only_mount_is_not_applicable() {
+    let memory = memory(Linux::V7_2).file(
+        "/proc/self/mountinfo",
+        "1 0 0:1 / / rw - overlay overlay rw\n2 1 0:2 / /sys ro,nosuid - sysfs sysfs rw",
+        Behaviour::takes_all(),
+    );
+    let machine = Machine::new(memory, hosttune_blockdev::knobs);
+    let plan = Rules::new([everywhere()])
+        .plan(&machine.session(&Fate::lives()).unwrap())
+        .unwrap();
+    assert_eq!(turned(&plan), Vec::<String>::new());
+    assert!(!plan.findings.is_empty());
+    let text = format!("{:?}", plan.findings);
+    assert!(text.contains("/sys is mounted read-only here"), "{text}");
 }

@@ -101,6 +101,16 @@ fn all_disks() -> Vec<MemoryDisk> {
             35,
         ),
         at("fd0", "platform/floppy.0/block/fd0", None, true, 36),
+        at("zd0", "virtual/block/zd0", None, false, 37),
+        at("rbd0", "rbd/0/block/rbd0", None, false, 38),
+        at("dcss0", "dcssblk/ONE/block/dcss0", None, false, 39),
+        at(
+            "mtdblock0",
+            "platform/soc/spi0/spi0.0/mtd/mtd0/mtdblock0",
+            None,
+            false,
+            40,
+        ),
     ]
 }
 
@@ -240,6 +250,7 @@ fn any_conditions() -> impl Strategy<Value = Conditions> {
         DiskKind::Optical,
         DiskKind::Floppy,
         DiskKind::Network,
+        DiskKind::Other,
     ];
     let transports = vec![
         Transport::Nvme,
@@ -394,12 +405,12 @@ SUBSYSTEM=="block", ENV{{.HOSTTUNE_CASE}}=""
 # nvme
 # it has queues of its own
 # The requests of a multipath NVMe namespace are at its paths, and udev is never told of those.
-{disk}, DEVPATH=="*/nvme/*|*/nvme-subsystem/*|*/nvme-fabrics/*", DEVPATH!="*/usb[0-9]*/*", ENV{{.HOSTTUNE_CASE}}=="", ENV{{.HOSTTUNE_CASE}}="1-nvme"
-ENV{{.HOSTTUNE_CASE}}=="1-nvme", DEVPATH!="*/nvme-subsystem/*", ATTR{{queue/scheduler}}!="*\[none]*", ATTR{{queue/scheduler}}="none"
+{disk}, DEVPATH=="*/nvme/*|*/nvme-subsystem/*|*/nvme-fabrics/*", DEVPATH!="*/usb[0-9]*/*|*/ndbus*/*|*/mtd*/*", ENV{{.HOSTTUNE_CASE}}=="", ENV{{.HOSTTUNE_CASE}}="1-nvme"
+ENV{{.HOSTTUNE_CASE}}=="1-nvme", DEVPATH!="*/nvme-subsystem/*", ATTR{{queue/scheduler}}!="*\[none]*", ATTR{{queue/zoned}}!="host-managed", ATTR{{queue/scheduler}}="none"
 ENV{{.HOSTTUNE_CASE}}=="1-nvme", ATTR{{queue/read_ahead_kb}}="128"
 # solid-state
-{disk}, DEVPATH=="*/ata[0-9]*/*", DEVPATH!="*/usb[0-9]*/*|*/nvme/*|*/nvme-subsystem/*|*/nvme-fabrics/*|*/mmc_host/*|*/ndbus*/*|*/vbd-*/*", ATTR{{queue/rotational}}=="0", ENV{{.HOSTTUNE_CASE}}=="", ENV{{.HOSTTUNE_CASE}}="2-solid-state"
-ENV{{.HOSTTUNE_CASE}}=="2-solid-state", ATTR{{queue/scheduler}}!="*\[bfq]*", ATTR{{queue/scheduler}}="bfq"
+{disk}, DEVPATH=="*/ata[0-9]*/*", DEVPATH!="*/usb[0-9]*/*|*/nvme/*|*/nvme-subsystem/*|*/nvme-fabrics/*|*/mmc_host/*|*/ndbus*/*|*/vbd-*/*|*/mtd*/*", ATTR{{queue/rotational}}=="0", ENV{{.HOSTTUNE_CASE}}=="", ENV{{.HOSTTUNE_CASE}}="2-solid-state"
+ENV{{.HOSTTUNE_CASE}}=="2-solid-state", ATTR{{queue/scheduler}}!="*\[bfq]*", ATTR{{queue/zoned}}!="host-managed", ATTR{{queue/scheduler}}="bfq"
 ENV{{.HOSTTUNE_CASE}}=="2-solid-state", ATTR{{queue/iosched/low_latency}}="1"
 # volumes
 ACTION=="change", SUBSYSTEM=="block", ENV{{DEVTYPE}}=="disk", ENV{{DM_ACTIVATION}}=="1", ENV{{DM_UDEV_DISABLE_OTHER_RULES_FLAG}}!="1", KERNEL=="dm-[0-9_]*", ENV{{.HOSTTUNE_CASE}}=="", ENV{{.HOSTTUNE_CASE}}="3-volumes"

@@ -23,13 +23,15 @@ fn the_scheduler_is_set_first_and_not_where_it_is_active() {
             .set("queue/scheduler", "bfq"),
     );
     let rules = files(&own);
-    let sysfs = |active: &str| {
+    let of_kind = |zoned: &str, active: &str| {
         let at = "/sys/devices/virtual/block/sda/queue/";
         BTreeMap::from([
             (format!("{at}rotational"), "0\n".to_owned()),
+            (format!("{at}zoned"), format!("{zoned}\n")),
             (format!("{at}scheduler"), format!("{active}\n")),
         ])
     };
+    let sysfs = |active| of_kind("none", active);
     let set = |attributes: &BTreeMap<String, String>| -> Vec<String> {
         let disk = Device::disk("sda").with_attributes(attributes);
         let evaluator = hosttune_blockdev::udev::Evaluator::new(&rules);
@@ -42,6 +44,12 @@ fn the_scheduler_is_set_first_and_not_where_it_is_active() {
         [&["queue/scheduler"], &others[..]].concat()
     );
     assert_eq!(set(&sysfs("none [bfq]")), others);
+    // The order of writes needs mq-deadline there, on some kernel that reads the file.
+    assert_eq!(set(&of_kind("host-managed", "[mq-deadline] bfq")), others);
+    assert_eq!(
+        set(&of_kind("host-aware", "[mq-deadline] bfq")).len(),
+        others.len() + 1
+    );
 }
 
 #[test]
@@ -149,6 +157,7 @@ proptest! {
         let rules = RuleFiles::of([("/x.rules", document)]);
         let sysfs = BTreeMap::from([
             ("/sys/devices/virtual/block/sda/queue/scheduler".to_owned(), "[another] one\n".to_owned()),
+            ("/sys/devices/virtual/block/sda/queue/zoned".to_owned(), "none\n".to_owned()),
         ]);
         let set = |model: &str| {
             let mut disk = Device::disk("sda").with_attributes(&sysfs);
