@@ -130,6 +130,9 @@ pub struct Device<'a> {
     /// Whether the kernel keeps it to itself: a path of native NVMe multipath (`nvme0c0n1`), which
     /// holds the real scheduler. It is never announced, so no rule is carried out for it.
     pub is_hidden: bool,
+    /// Its partitions, each a device with events of its own, in which rules can reach the disk's
+    /// attributes: `ATTR{../queue/scheduler}`.
+    pub partitions: Vec<Device<'a>>,
     /// Its files and those of its parents.
     attributes: Option<&'a dyn Attributes>,
 }
@@ -161,7 +164,41 @@ impl<'a> Device<'a> {
                 .into(),
             database: None,
             is_hidden: false,
+            partitions: Vec::new(),
             attributes: None,
+        }
+    }
+
+    /// With a partition of this name, of which nothing else is known.
+    #[must_use]
+    pub fn with_partition(mut self, kernel: &str) -> Self {
+        let uevent = [("DEVTYPE", "partition"), ("DEVNAME", kernel)];
+        let uevent = uevent.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let partition = self.partition(kernel, uevent.into(), None);
+        self.partitions.push(partition);
+        self
+    }
+
+    fn partition(
+        &self,
+        kernel: &str,
+        uevent: BTreeMap<String, String>,
+        database: Option<BTreeMap<String, String>>,
+    ) -> Self {
+        let level = Level {
+            kernel: kernel.to_owned(),
+            subsystem: Some("block".to_owned()),
+            driver: None,
+            path: format!("{}/{}", self.path(), kernel.replace('/', "!")),
+        };
+        let levels = std::iter::once(level).chain(self.levels.iter().cloned());
+        Self {
+            levels: levels.collect(),
+            uevent,
+            database,
+            is_hidden: false,
+            partitions: Vec::new(),
+            attributes: self.attributes,
         }
     }
 
@@ -226,28 +263,40 @@ impl<'a> Device<'a> {
             return Ok(None);
         }
         let uevent = assignments(&host.read_text(path.join("uevent"))?);
-        let database = match (uevent.get("MAJOR"), uevent.get("MINOR")) {
-            (Some(major), Some(minor)) => {
-                match host.read_text(format!("/run/udev/data/b{major}:{minor}")) {
-                    Ok(text) => {
-                        let properties = text.lines().filter_map(|line| line.strip_prefix("E:"));
-                        let properties: Vec<&str> = properties.collect();
-                        Some(assignments(&properties.join("\n")))
-                    }
-                    Err(error) if *error.kind() == HostErrorKind::Missing => None,
-                    Err(error) => return Err(error),
-                }
-            }
-            _ => None,
-        };
+        let database = database(host, &uevent)?;
         let hidden = host.attribute(&path.join("hidden").to_string_lossy())?;
-        Ok(Some(Self {
+        let mut disk = Self {
             levels,
             uevent,
             database,
             is_hidden: hidden.as_deref() == Some("1"),
+            partitions: Vec::new(),
             attributes: Some(host),
-        }))
+        };
+        disk.partitions = disk.partitions_of(host, &path)?;
+        Ok(Some(disk))
+    }
+
+    fn partitions_of(&self, host: &'a Host, directory: &Path) -> Result<Vec<Self>, HostError> {
+        let Some(own) = directory.file_name().map(|name| name.to_string_lossy()) else {
+            return Ok(Vec::new());
+        };
+        let mut partitions = Vec::new();
+        for name in host.names(&directory.to_string_lossy())? {
+            let below = directory.join(&name);
+            if !name.starts_with(&*own) || !host.exists(below.join("partition"))? {
+                continue;
+            }
+            let uevent = match host.read_text(below.join("uevent")) {
+                Ok(text) => assignments(&text),
+                // It has gone, or is not in the capture.
+                Err(error) if *error.kind() == HostErrorKind::Missing => continue,
+                Err(error) => return Err(error),
+            };
+            let database = database(host, &uevent)?;
+            partitions.push(self.partition(&name.replace('!', "/"), uevent, database));
+        }
+        Ok(partitions)
     }
 
     /// Its name.
@@ -296,6 +345,25 @@ pub(super) fn lexical(path: &str) -> String {
 pub(super) fn beside(link: &Path, target: &Path) -> PathBuf {
     let directory = link.parent().unwrap_or(link);
     PathBuf::from(lexical(&directory.join(target).to_string_lossy()))
+}
+
+/// What udev's database has of a device; nothing where it is not in it.
+fn database(
+    host: &Host,
+    uevent: &BTreeMap<String, String>,
+) -> Result<Option<BTreeMap<String, String>>, HostError> {
+    let (Some(major), Some(minor)) = (uevent.get("MAJOR"), uevent.get("MINOR")) else {
+        return Ok(None);
+    };
+    match host.read_text(format!("/run/udev/data/b{major}:{minor}")) {
+        Ok(text) => {
+            let properties = text.lines().filter_map(|line| line.strip_prefix("E:"));
+            let properties: Vec<&str> = properties.collect();
+            Ok(Some(assignments(&properties.join("\n"))))
+        }
+        Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn assignments(text: &str) -> BTreeMap<String, String> {

@@ -79,6 +79,8 @@ pub struct Setter {
     pub how: How,
     /// Whether it applies. That the kernel takes the value is never certain.
     pub certainty: Certainty,
+    /// Whether it does so in the event of a partition, whose rules can reach the disk that it is on.
+    pub on_partition: bool,
 }
 
 impl fmt::Display for Setter {
@@ -89,6 +91,9 @@ impl fmt::Display for Setter {
         }
         write!(f, "{} = ", self.attribute)?;
         f.write_str(self.value.as_deref().unwrap_or("(cannot be told)"))?;
+        if self.on_partition {
+            f.write_str(", by its partitions")?;
+        }
         match &self.certainty {
             Certainty::Perhaps(whys) => write!(f, " ({})", whys.join("; ")),
             Certainty::Certain => Ok(()),
@@ -149,6 +154,24 @@ impl Evaluator {
         let mut run = self.run(device, action, Some(sources));
         run.setters.append(&mut run.programs);
         run.setters
+    }
+
+    /// Every rule that would set an attribute of this disk in the event of one of its partitions, which
+    /// come after the disk; what several partitions do alike is there once.
+    pub(super) fn setters_by_partitions(&self, disk: &Device<'_>, action: Action) -> Vec<Setter> {
+        let mut all: Vec<Setter> = Vec::new();
+        for partition in &disk.partitions {
+            for mut setter in self.setters(partition, action) {
+                setter.on_partition = true;
+                let own = format!("{}/", partition.path());
+                // Its own files are no attributes of the disk.
+                let is_own = format!("{}/{}", disk.path(), setter.attribute).starts_with(&own);
+                if !is_own && !all.contains(&setter) {
+                    all.push(setter);
+                }
+            }
+        }
+        all
     }
 
     fn run<'d>(&self, device: &'d Device<'d>, action: Action, sources: Option<Sources>) -> Run<'d> {
@@ -241,6 +264,8 @@ enum Parent {
 #[derive(Debug)]
 struct Run<'d> {
     device: &'d Device<'d>,
+    /// Whose attributes are collected, by its directory: the device's, or of a partition its disk's.
+    target: &'d str,
     action: Action,
     properties: Properties<'d>,
     tags: Given,
@@ -258,8 +283,14 @@ struct Run<'d> {
 
 impl<'d> Run<'d> {
     fn new(device: &'d Device<'d>, action: Action, sources: Option<Sources>) -> Self {
+        let is_partition = device
+            .uevent
+            .get("DEVTYPE")
+            .is_some_and(|kind| kind == "partition");
+        let disk = device.levels.get(1).filter(|_| is_partition);
         Self {
             device,
+            target: disk.map_or(device.path(), |disk| &disk.path),
             action,
             properties: Properties::new(device, action, sources),
             tags: Given::default(),

@@ -81,6 +81,7 @@ impl Evaluator {
     /// What the rules leave an attribute at, relative to the disk's directory (`queue/scheduler`).
     pub fn outcome(&self, device: &Device<'_>, action: Action, attribute: &str) -> Outcome {
         let mut setters = self.setters(device, action);
+        setters.extend(self.setters_by_partitions(device, action));
         setters.retain(|setter| setter.attribute == attribute);
         Outcome::of(setters)
     }
@@ -97,7 +98,8 @@ impl Evaluator {
     ) -> Vec<Fight> {
         let mut fights: Vec<Fight> = Vec::new();
         for action in [Action::Add, Action::Change] {
-            let setters = self.setters(device, action);
+            let mut setters = self.setters(device, action);
+            setters.extend(self.setters_by_partitions(device, action));
             for &(attribute, wanted) in wanted {
                 let about = setters
                     .iter()

@@ -27,6 +27,8 @@ pub enum Defect {
     Misses(Vec<&'static str>),
     /// It matches partitions too, which have no queue: udevd logs an error for each. Examples.
     MatchesPartitions(Vec<&'static str>),
+    /// It matches partitions and no disk: there is no queue, so the rule never acts. Examples.
+    OnlyPartitions(Vec<String>),
     /// It matches controllers too: examples.
     MatchesControllers(Vec<&'static str>),
     /// It compares the whole of a list in which brackets mark the active one, `none [bfq]`.
@@ -46,6 +48,11 @@ impl fmt::Display for Note {
             Defect::MatchesPartitions(names) => write!(
                 f,
                 "matches also partitions, such as {}: add ENV{{DEVTYPE}}==\"disk\"",
+                names.join(", ")
+            ),
+            Defect::OnlyPartitions(names) => write!(
+                f,
+                "matches only partitions, such as {}, which have no queue, so the rule never acts: match disks, or write ATTR{{../queue/...}} for the disk of a partition",
                 names.join(", ")
             ),
             Defect::MatchesControllers(names) => write!(
@@ -130,6 +137,61 @@ impl RuleFiles {
     }
 }
 
+/// Partitions as all drivers name them, to tell what a pattern is about: `sda1` to `sdz10`,
+/// `nvme0n1p1`, `mmcblk0p1`, `loop0p1`, `md0p1`, `nbd0p1`.
+fn partitions() -> impl Iterator<Item = (String, String)> {
+    let letters = ["sd", "vd", "xvd", "hd"]
+        .into_iter()
+        .flat_map(|driver| ('a'..='z').map(move |letter| (format!("{driver}{letter}"), "")));
+    let numbers = ["mmcblk", "loop", "md", "nbd"]
+        .into_iter()
+        .flat_map(|driver| (0..=10).map(move |number| (format!("{driver}{number}"), "p")));
+    let namespaces = (0..=10).flat_map(|controller| {
+        (1..=3).map(move |namespace| (format!("nvme{controller}n{namespace}"), "p"))
+    });
+    let disks = letters.chain(numbers).chain(namespaces);
+    disks.flat_map(|(disk, between)| {
+        (1..=16).map(move |number| (disk.clone(), format!("{disk}{between}{number}")))
+    })
+}
+
+/// Examples of what a pattern matches where that can only be a partition; nothing where it matches
+/// disks too, or none of both.
+fn only_partitions(pattern: &Pattern) -> Vec<String> {
+    let is_of_disks = FAMILIES.iter().any(|family| {
+        let mut names = family.usual.iter().chain(family.rarer);
+        names.any(|name| pattern.matches(name))
+    });
+    if is_of_disks {
+        return Vec::new();
+    }
+    let mut examples: Vec<String> = Vec::new();
+    for (disk, partition) in partitions() {
+        if pattern.matches(&disk) {
+            return Vec::new();
+        }
+        if examples.len() < 2 && pattern.matches(&partition) {
+            examples.push(partition);
+        }
+    }
+    examples
+}
+
+/// Whether all that a rule sets of a queue is the disk's, from a partition of it.
+fn reaches_up(rule: &Rule) -> bool {
+    let mut sets = rule.tokens.iter().filter(|token| !token.is_match());
+    sets.all(|token| {
+        let attribute = token.attribute.as_deref().unwrap_or_default();
+        match token.key {
+            Key::Attr => !attribute.contains("queue/") || attribute.contains("../queue/"),
+            Key::Run => {
+                !token.value.text.contains("queue/") || token.value.text.contains("../queue/")
+            }
+            _ => true,
+        }
+    })
+}
+
 fn sets_queue(rule: &Rule) -> bool {
     rule.tokens.iter().any(|token| {
         let attribute = token.attribute.as_deref().unwrap_or_default();
@@ -156,6 +218,14 @@ fn defects(rule: &Rule) -> Vec<(String, Defect)> {
             continue;
         }
         let pattern = Pattern::new(value);
+        let is_about_partitions = reaches_up(rule);
+        if !is_about_partitions {
+            let examples = only_partitions(&pattern);
+            if !examples.is_empty() {
+                found.push((value.text.clone(), Defect::OnlyPartitions(examples)));
+                continue;
+            }
+        }
         let allowed = |kind: Kind| allows(rule, kind);
         let mut add = |names: Vec<&'static str>, defect: fn(Vec<&'static str>) -> Defect| {
             if !names.is_empty() {
@@ -166,7 +236,7 @@ fn defects(rule: &Rule) -> Vec<(String, Defect)> {
         let partitions = FAMILIES
             .iter()
             .filter_map(|family| hit(Some(family.partition)));
-        if allowed(Kind::Partition) {
+        if allowed(Kind::Partition) && !is_about_partitions {
             add(partitions.collect(), Defect::MatchesPartitions);
         }
         let controllers = FAMILIES.iter().filter_map(|family| hit(family.controller));

@@ -113,6 +113,10 @@ impl Run<'_> {
         if level != 0 {
             return truth;
         }
+        // The name that it is written by, which of a partition begins at its disk.
+        let name = self
+            .own_name(&format!("{}/{name}", self.device.path()))
+            .unwrap_or(name);
         match self.written.get(&name) {
             // udevd remembers what it wrote, unless the kernel refused it.
             Some(Known::Text(written)) if compare(written) == truth => truth,

@@ -60,6 +60,7 @@ impl Run<'_> {
             } else {
                 Certainty::Perhaps(whys)
             },
+            on_partition: false,
         });
     }
 
@@ -146,18 +147,21 @@ impl Run<'_> {
             }
             None => format!("{}/{attribute}", self.device.path()),
         };
-        let own = |path: &String| {
-            let path = lexical(path);
-            let name = path.strip_prefix(self.device.path())?.strip_prefix('/')?;
-            // The same file by an older name, which rules still use.
-            Some(match name {
-                "bdi/read_ahead_kb" => "queue/read_ahead_kb".to_owned(),
-                other => other.to_owned(),
-            })
-        };
+        let own = |path: &String| self.own_name(path);
         let mut names: Vec<Option<String>> = self.resolved(&path).iter().map(own).collect();
         names.dedup();
         names
+    }
+
+    /// The attribute that a path is, where it is one of those that are collected.
+    pub(super) fn own_name(&self, path: &str) -> Option<String> {
+        let path = lexical(path);
+        let name = path.strip_prefix(self.target)?.strip_prefix('/')?;
+        // The same file by an older name, which rules still use.
+        Some(match name {
+            "bdi/read_ahead_kb" => "queue/read_ahead_kb".to_owned(),
+            other => other.to_owned(),
+        })
     }
 
     fn run(&mut self, line: &Ready, token: &Token, whys: &[String]) {
@@ -183,8 +187,18 @@ impl Run<'_> {
             Known::Text(text) => text,
             Known::Unknown(_) => token.value.text.clone(),
         };
-        let named = named_in(&text).into_iter();
+        let disk = self.target.rsplit('/').next().unwrap_or_default();
+        let mut named = named_in(&text);
+        // A partition has no queue, so what is named beneath it is not there.
+        if self.target != self.device.path()
+            && text.contains("queue/")
+            && !text.contains("../queue/")
+            && !text.contains(&format!("/{disk}/queue/"))
+        {
+            named.clear();
+        }
         named
+            .into_iter()
             .map(|(attribute, value)| {
                 let mut whys = whys.to_vec();
                 whys.push(format!("what the program does cannot be told: {text}"));
@@ -194,6 +208,7 @@ impl Run<'_> {
                     value,
                     how: How::Program,
                     certainty: Certainty::Perhaps(whys),
+                    on_partition: false,
                 }
             })
             .collect()
@@ -260,7 +275,8 @@ impl Run<'_> {
         if name.starts_with('[') {
             return Known::Unknown(format!("$attr{{{name}}} is another device's"));
         }
-        if let Some(known) = self.written.get(name) {
+        let own = self.own_name(&format!("{}/{name}", self.device.path()));
+        if let Some(known) = own.and_then(|own| self.written.get(&own)) {
             return known.clone();
         }
         let levels = match self.parent {

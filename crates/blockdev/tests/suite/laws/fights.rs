@@ -228,3 +228,34 @@ fn only_of_disks_that_a_rule_takes() {
         Vec::<String>::new()
     );
 }
+
+/// A rule on partitions that writes one directory up.
+#[test]
+fn a_partition_s_rule_is_judged_for_its_disk() {
+    let sda = "/sys/devices/pci0000:00/0000:00:1f.2/ata1/host1/target1:0:0/1:0:0:0/block/sda";
+    let all = hosttune_core::testing::Behaviour::takes_all;
+    let memory = ["sda1", "sda2"]
+        .iter()
+        .fold(memory(Linux::V7_2), |memory, name| {
+            memory
+                .file(format!("{sda}/{name}/partition"), "1", all())
+                .file(
+                    format!("{sda}/{name}/uevent"),
+                    &format!("MAJOR=8\nMINOR=77\nDEVNAME={name}\nDEVTYPE=partition"),
+                    all(),
+                )
+        });
+    let text =
+        "ACTION==\"add|change\", KERNEL==\"sd[a-z][0-9]\", ATTR{../queue/scheduler}=\"bfq\"\n";
+    assert_eq!(
+        notes_of(with(memory.fork(), THEIRS, text), &rules()),
+        [
+            "sda: queue/scheduler is wanted mq-deadline, and on add and change udev has: /etc/udev/rules.d/60-io.rules:1: queue/scheduler = bfq, by its partitions"
+        ]
+    );
+    let same = text.replace("bfq", "mq-deadline");
+    assert_eq!(
+        notes_of(with(memory, THEIRS, same), &rules()),
+        Vec::<String>::new()
+    );
+}

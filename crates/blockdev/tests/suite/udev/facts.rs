@@ -66,6 +66,43 @@ fn a_star_hits_the_controller_and_partitions_too() {
     assert_eq!(defects(text), []);
 }
 
+/// A partition has no queue: to name only partitions is to do nothing, with `DEVTYPE` as without it.
+#[test]
+fn names_that_only_partitions_have_never_act() {
+    for (pattern, examples) in [
+        ("mmcblk[0-9]p[0-9]", ["mmcblk0p1", "mmcblk0p2"]),
+        ("nvme[0-9]n[0-9]p[0-9]", ["nvme0n1p1", "nvme0n1p2"]),
+        ("nvme0n1p*", ["nvme0n1p1", "nvme0n1p2"]),
+        ("sd[a-z][0-9]", ["sda1", "sda2"]),
+        ("sd?1|sd?2", ["sda1", "sda2"]),
+        ("md[0-9]p?", ["md0p1", "md0p2"]),
+    ] {
+        for rest in [
+            "",
+            ", ENV{DEVTYPE}==\"disk\"",
+            ", ENV{DEVTYPE}==\"partition\"",
+            ", ATTR{queue/rotational}==\"0\"",
+        ] {
+            let text = format!("KERNEL==\"{pattern}\"{rest}, ATTR{{queue/scheduler}}=\"bfq\"\n");
+            let examples = examples.map(str::to_owned).to_vec();
+            assert_eq!(defects(&text), [Defect::OnlyPartitions(examples)], "{text}");
+            let note = rules(&text).notes()[0].to_string();
+            assert!(
+                note.contains("only partitions") && note.contains("never acts"),
+                "{note}"
+            );
+            assert!(!note.contains("DEVTYPE"), "{note}");
+        }
+    }
+    // With disks among them they act, and so they do for the disk that a partition is on.
+    let text = "KERNEL==\"mmcblk[0-9]|mmcblk[0-9]p[0-9]\", ENV{DEVTYPE}==\"disk\", ATTR{queue/scheduler}=\"bfq\"\n";
+    assert_eq!(defects(text), [Defect::Misses(vec!["mmcblk10"])]);
+    let text = "KERNEL==\"sd[a-z]1\", ATTR{../queue/scheduler}=\"bfq\"\n";
+    assert_eq!(defects(text), []);
+    let text = "KERNEL==\"mtdblock[0-9]\", ATTR{queue/scheduler}=\"none\"\n";
+    assert_eq!(defects(text), []);
+}
+
 #[test]
 fn a_scheduler_is_compared_with_the_whole_list() {
     let files = BTreeMap::from([(

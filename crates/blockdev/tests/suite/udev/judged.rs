@@ -312,3 +312,42 @@ fn comments_and_ends_of_lines_are_as_udevd_has_them() {
     let outcome = files.outcome(&sda(), Action::Add, "queue/scheduler");
     assert!(matches!(outcome, Outcome::Perhaps(_)));
 }
+
+/// The kernel announces a disk and then its partitions, and in their events rules reach the disk.
+#[test]
+fn a_partition_s_rule_writes_to_its_disk() {
+    let disk = || sda().with_partition("sda1").with_partition("sda2");
+    for text in [
+        "KERNEL==\"sd[a-z]1\", ATTR{../queue/scheduler}=\"bfq\"\n",
+        "ENV{DEVTYPE}==\"partition\", ATTR{../queue/scheduler}=\"bfq\"\n",
+        "KERNELS==\"sda\", KERNEL==\"sda2\", ATTR{[block/sda]queue/scheduler}=\"bfq\"\n",
+    ] {
+        assert_eq!(certain(text, &disk()).as_deref(), Some("bfq"), "{text}");
+        assert_eq!(certain(text, &sda()), None, "{text}");
+        let told = scheduler(text, &disk()).setters()[0].to_string();
+        assert!(
+            told.contains("queue/scheduler = bfq, by its partitions"),
+            "{told}"
+        );
+    }
+    // It comes after what the disk's own event sets, wherever it stands.
+    let text = "KERNEL==\"sda1\", ATTR{../queue/scheduler}=\"bfq\"\nKERNEL==\"sda\", ATTR{queue/scheduler}=\"none\"\n";
+    assert_eq!(certain(text, &disk()).as_deref(), Some("bfq"));
+    // A partition has no queue of its own, nor has a disk one above it.
+    for text in [
+        "KERNEL==\"sda1\", ATTR{queue/scheduler}=\"bfq\"\n",
+        "KERNEL==\"sda\", ATTR{../queue/scheduler}=\"bfq\"\n",
+        "KERNEL==\"sdb1\", ATTR{../queue/scheduler}=\"bfq\"\n",
+        "KERNEL==\"sda1\", RUN+=\"/bin/sh -c 'echo bfq >/sys/block/%k/queue/scheduler'\"\n",
+    ] {
+        assert_eq!(scheduler(text, &disk()), Outcome::Untouched, "{text}");
+    }
+    // What a program does is open, as for a disk.
+    for text in [
+        "KERNEL==\"sda1\", RUN+=\"/bin/sh -c 'echo bfq >/sys$devpath/../queue/scheduler'\"\n",
+        "KERNEL==\"sda1\", RUN+=\"/bin/sh -c 'echo bfq >/sys/block/sda/queue/scheduler'\"\n",
+    ] {
+        let told = perhaps(text, &disk());
+        assert!(told.contains("by its partitions"), "{told}");
+    }
+}
