@@ -335,6 +335,41 @@ fn choose(host: &Host, label: &str, beside_others: bool) -> Result<Choice, HostE
     Ok(Choice::Number(free.unwrap_or(u32::MAX)))
 }
 
+/// What a person should know where other swap is used before this one, or by turns with it.
+///
+/// The kernel fills the area of the highest priority first, and those of one priority by turns.
+fn used_last(areas: &[Area], number: u32, priority: u16) -> Option<String> {
+    let others = || areas.iter().filter(|area| area.zram() != Some(number));
+    let named = |wanted: fn(i32, i32) -> bool| -> Vec<String> {
+        let found = others().filter(|area| wanted(area.priority, i32::from(priority)));
+        found
+            .map(|area| format!("{} (priority {})", area.path, area.priority))
+            .collect()
+    };
+    let (before, beside) = (
+        named(|other, own| other > own),
+        named(|other, own| other == own),
+    );
+    let highest = others().map(|area| area.priority).max()?;
+    let higher = if highest < 32767 {
+        format!("give zram a priority above {highest}, or swap off the other")
+    } else {
+        "give the other a lower priority: swapoff, then swapon -p".to_owned()
+    };
+    if !before.is_empty() {
+        return Some(format!(
+            "zram{number} as swap, priority {priority}, is used only when {} is full: {higher}",
+            before.join(", ")
+        ));
+    }
+    (!beside.is_empty()).then(|| {
+        format!(
+            "zram{number} as swap has the priority of {}, and the kernel uses them by turns: {higher}",
+            beside.join(", ")
+        )
+    })
+}
+
 /// Whether a zram that is declared so far will be swap.
 pub(crate) fn will_be_swap(at: &mut Planner<'_>) -> Result<bool, Error> {
     let mut candidates = numbers(at.host())?;
@@ -387,6 +422,9 @@ impl Tuning for ZramSwap {
                 return Ok(());
             }
         };
+        if let Some(note) = used_last(&Area::all(at.host())?, number, self.priority) {
+            at.note(note);
+        }
         self.declare_modules(at)?;
         let (device, swap) = (Device(number), Swap(number));
         require(

@@ -370,3 +370,37 @@ fn a_tuning_is_plain_data() {
     assert_eq!(wanted, ZramSwap::new(Size::Percent(50)));
     assert!(serde_json::from_str::<ZramSwap>(r#"{"size": "50%"}"#).is_err());
 }
+
+/// The kernel uses the swap of the highest priority first, so a zram below another is used last.
+#[test]
+fn swap_that_is_used_before_ours_is_said_in_plan_and_verify() {
+    let notes = |areas: &[(&str, i32)], priority: u16| {
+        let machine = machine(ZramKernel::ByItself);
+        machine.memory.change(|tree| {
+            let mut list = tree.get("/proc/swaps").unwrap();
+            for (path, priority) in areas {
+                list.push_str(&format!("\n{path} partition\t1048572\t0\t{priority}"));
+            }
+            tree.set("/proc/swaps", &list);
+        });
+        let wanted = ZramSwap::new(Size::Percent(50)).priority(priority);
+        let session = session(&machine);
+        let planned = wanted.plan(&session).unwrap().notes;
+        assert_eq!(wanted.verify(&session).unwrap().notes, planned);
+        planned
+    };
+    assert_eq!(notes(&[], 100), Vec::<String>::new());
+    // What the kernel gives by itself is below ours.
+    assert_eq!(notes(&[("/dev/sda2", -2)], 0), Vec::<String>::new());
+    assert_eq!(notes(&[("/dev/sda2", 99)], 100), Vec::<String>::new());
+    assert_eq!(
+        notes(&[("/dev/sda2", 200), ("/swap", -2)], 100),
+        [
+            "zram0 as swap, priority 100, is used only when /dev/sda2 (priority 200) is full: give zram a priority above 200, or swap off the other"
+        ]
+    );
+    let beside = notes(&[("/dev/sda2", 5)], 5);
+    assert!(beside[0].contains("uses them by turns"), "{beside:?}");
+    let highest = notes(&[("/swap file", 32767)], 32766);
+    assert!(highest[0].contains("swapon -p"), "{highest:?}");
+}
