@@ -17,7 +17,7 @@ mod memory;
 mod network;
 
 use crate::key::{Key, KeyPattern};
-use crate::value::{IntegerRange, Unit, ValueType};
+use crate::value::{IntegerRange, Unit, Value, ValueType};
 
 /// What is known about one variable, or about one per interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +51,21 @@ pub struct CatalogueEntry {
     pub adjusts: Option<&'static str>,
     /// What writing the old value back does not restore, or what a wrong value does at once.
     pub caution: Option<&'static str>,
+    /// What is changed beside `/proc/sys` (addresses, routes, sessions), which no revert restores.
+    /// Use [`side_effects`], which also knows where a family's member has none.
+    pub side_effects: Option<SideEffects>,
     /// Whether the key holds a `*`; an entry that does not is told from most keys by its length.
     is_family: bool,
+}
+
+/// What changing a variable does outside `/proc/sys`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SideEffects {
+    /// The values that do it; `None` where every change does.
+    pub values: Option<&'static [i128]>,
+    /// What they do, in one line.
+    pub what: &'static str,
 }
 
 /// Where a variable exists and whom it concerns.
@@ -176,6 +189,7 @@ impl CatalogueEntry {
             security: None,
             adjusts: None,
             caution: None,
+            side_effects: None,
             is_family: holds_star(key),
         }
     }
@@ -226,6 +240,11 @@ impl CatalogueEntry {
 
     const fn caution(mut self, what_stays: &'static str) -> Self {
         self.caution = Some(what_stays);
+        self
+    }
+
+    const fn side_effects(mut self, values: Option<&'static [i128]>, what: &'static str) -> Self {
+        self.side_effects = Some(SideEffects { values, what });
         self
     }
 }
@@ -299,6 +318,27 @@ const fn hash(key: &str) -> u64 {
 /// The shape of a key's value; [`ValueType::Raw`] for a key that is not in the catalogue.
 pub fn value_type(key: &Key) -> ValueType {
     find(key).map_or(ValueType::Raw, |entry| entry.value_type)
+}
+
+/// What setting a key to a value does outside `/proc/sys`, where it does something that no revert
+/// restores.
+///
+/// `default` is for interfaces that come later, and changes nothing of those that are there. The
+/// `mtu` of `all` is read by nothing.
+pub fn side_effects(key: &Key, value: &Value) -> Option<&'static str> {
+    let side_effects = find(key)?.side_effects?;
+    let segments: Vec<&str> = key.segments().collect();
+    if matches!(
+        segments[..],
+        [.., "conf", "default", _] | [.., "conf", "all", "mtu"]
+    ) {
+        return None;
+    }
+    let does = match side_effects.values {
+        Some(values) => value.as_integer().is_some_and(|one| values.contains(&one)),
+        None => true,
+    };
+    does.then_some(side_effects.what)
 }
 
 /// The keys that the kernel may change when this one is changed, the key itself not excepted

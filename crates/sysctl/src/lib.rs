@@ -29,13 +29,16 @@
 
 pub mod catalogue;
 mod conf;
+mod consent;
 mod glob;
 mod key;
+mod modules_load;
 mod nearest;
 mod number;
 mod on_host;
 mod pair;
 mod plain;
+mod reach;
 mod set;
 mod sources;
 #[cfg(feature = "testing")]

@@ -7,11 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue;
 use crate::conf::{Document, Entry};
+use crate::consent;
 use crate::key::{Key, KeyPattern};
+use crate::modules_load;
 use crate::nearest::unknown;
 use crate::on_host::OnHost;
 use crate::pair::SysctlPair;
 use crate::plain::{Sysctl, SysctlState, only_trying_tells};
+use crate::reach;
 use crate::sources::{Loader, Sources};
 use crate::value::Value;
 
@@ -39,6 +42,14 @@ pub struct Wanted {
     /// The consent to a value that the kernel does not take back before a reboot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub one_way: bool,
+    /// The consent to what the value does outside `/proc/sys`, which no revert restores:
+    /// [`catalogue::side_effects`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accept_side_effects: bool,
+    /// Why it is not kept for the next boot although the set is: what it is right with is not kept
+    /// either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_reboot: Option<String>,
 }
 
 impl Wanted {
@@ -51,6 +62,8 @@ impl Wanted {
             requirement: Requirement::Plain,
             deferred: None,
             one_way: false,
+            accept_side_effects: false,
+            until_reboot: None,
         }
     }
 
@@ -86,6 +99,22 @@ impl Wanted {
     #[must_use]
     pub fn one_way(mut self) -> Self {
         self.one_way = true;
+        self
+    }
+
+    /// Consents to what the value does outside `/proc/sys`: addresses, routes and sessions that
+    /// no revert restores.
+    #[must_use]
+    pub fn accept_side_effects(mut self) -> Self {
+        self.accept_side_effects = true;
+        self
+    }
+
+    /// Leaves it out of the file that keeps the set, and says why: a value that is right only beside
+    /// another setting must not outlive it.
+    #[must_use]
+    pub fn until_reboot(mut self, why: impl Into<String>) -> Self {
+        self.until_reboot = Some(why.into());
         self
     }
 
@@ -196,8 +225,16 @@ impl SysctlSet {
         resolved: &[Resolved<'_>],
     ) -> Result<(), Error> {
         let path = Self::file(name);
-        let bytes = render(name, resolved)?;
         let file = ConfigFile::new(&path)?;
+        let resolved = &kept(at, resolved)[..];
+        modules_load::declare(at, name, resolved.iter().map(|one| (&one.key, &one.value)))?;
+        if resolved.is_empty() {
+            // One of an earlier set would go on setting what is not wanted any more.
+            at.want(&file, &FileState::Absent)
+                .why("there is nothing to keep after a reboot");
+            return Ok(());
+        }
+        let bytes = render(name, resolved)?;
         let directory = Directory::new(DIRECTORY)?;
         if at.now(&directory)? == DirectoryState::Absent {
             at.pass(&directory, &DirectoryState::Empty)
@@ -228,7 +265,7 @@ impl Tuning for SysctlSet {
         let image = at.host().root_kind() == RootKind::Image;
         if !image {
             for one in &resolved {
-                declare(at, one);
+                declare(at, one)?;
                 if let Some(module) = only_trying_tells(at.host(), &one.key, &one.value)?
                     && !shows(at.host(), &one.key, &one.value)
                 {
@@ -252,19 +289,20 @@ impl Tuning for SysctlSet {
     }
 }
 
-fn declare(at: &mut Planner<'_>, one: &Resolved<'_>) {
+fn declare(at: &mut Planner<'_>, one: &Resolved<'_>) -> Result<(), Error> {
     let Resolved { wanted, key, value } = one;
-    let no_return = value
-        .as_integer()
-        .is_some_and(|number| catalogue::find(key).is_some_and(|entry| entry.is_one_way(number)));
-    if no_return && !wanted.one_way && !shows(at.host(), key, value) {
-        let lack = Lack::new(
-            LackKind::OneWay,
-            format!("the kernel does not take {value} back before a reboot"),
-        )
-        .hint("consent to it in the tuning: Wanted::one_way()");
+    if shows(at.host(), key, value) {
+        // Nothing is done, so there is nothing to consent to.
+    } else if let Some(lack) = consent::lacking(wanted, key, value) {
         wanted.on(at.skip(&key.to_string(), lack));
-        return;
+        return Ok(());
+    } else if wanted.deferred.is_none()
+        && let Some(what) = catalogue::side_effects(key, value)
+    {
+        at.note(format!("{key} = {value} goes beyond this value: {what}"));
+    }
+    if let Some(note) = reach::note(at.host(), key, value)? {
+        at.note(note);
     }
     let wish = match SysctlPair::of(key) {
         Some(pair) => {
@@ -274,6 +312,7 @@ fn declare(at: &mut Planner<'_>, one: &Resolved<'_>) {
         None => at.want(&Sysctl::new(key), &SysctlState::Value(value.clone())),
     };
     wanted.on(wish);
+    Ok(())
 }
 
 fn shows(host: &Host, key: &Key, value: &Value) -> bool {
@@ -296,9 +335,28 @@ fn value(wanted: &Wanted, key: &Key) -> Result<Value, Error> {
     })
 }
 
+/// What goes into the file. What was not consented to is not done at the next boot either, and what
+/// is right only beside another setting does not outlive it.
+fn kept<'r, 'w>(at: &mut Planner<'_>, resolved: &'r [Resolved<'w>]) -> Vec<&'r Resolved<'w>> {
+    let mut kept = Vec::new();
+    for one in resolved {
+        let Resolved { wanted, key, value } = one;
+        if let Some(why) = &wanted.until_reboot {
+            at.note(format!("{key} = {value} is not kept across reboots: {why}"));
+        } else if consent::lacking(wanted, key, value).is_some() {
+            at.note(format!(
+                "{key} = {value} is not kept across reboots: it needs consent"
+            ));
+        } else {
+            kept.push(one);
+        }
+    }
+    kept
+}
+
 /// The file's text: each value below its why. A key that this or the next kernel lacks must not
 /// make the loader's unit fail, so only what is required fails loudly.
-fn render(name: &str, resolved: &[Resolved<'_>]) -> Result<Vec<u8>, Error> {
+fn render(name: &str, resolved: &[&Resolved<'_>]) -> Result<Vec<u8>, Error> {
     let header = format!(
         "Written by hosttune for '{name}'. Taken back by what wrote it: its command revert.\nLines that begin with '-' may fail without failing the boot: sysctl.d(5)."
     );
@@ -326,7 +384,7 @@ fn beaten(
     host: &Host,
     path: &str,
     bytes: &[u8],
-    resolved: &[Resolved<'_>],
+    resolved: &[&Resolved<'_>],
 ) -> Result<Vec<String>, Error> {
     let files = OnHost::new(host).with_file(path, bytes);
     let sources = Sources::collect(&files, Loader::Systemd).map_err(|error| {

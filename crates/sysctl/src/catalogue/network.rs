@@ -44,6 +44,16 @@ const BRIDGE_MODULE: Need = Need::ModuleForKey {
     module: "br_netfilter",
 };
 
+/// `dev_disable_lro` in net/core/dev.c: nothing turns it on again.
+const NO_LRO: &str = "it turns large receive offload off on the interfaces that forward, and a revert does not turn it on again";
+const NO_LEARNT_ROUTES: &str = "it removes every default route that was learnt from router advertisements and turns large receive offload off, and a revert restores neither: until the next advertisement IPv6 may be without a way out";
+const NO_IPV6: &str = "it removes the IPv6 addresses and routes, which ends every IPv6 connection; a revert brings back link-local addresses only";
+const ROUTES_MTU: &str = "it changes the MTU of every IPv6 route of the interface, of those with an MTU of their own too, and a revert does not tell these apart";
+const NEW_ADDRESS: &str =
+    "it makes the interface a new link-local address, which a revert does not take away";
+const FORWARDS: Option<&[i128]> = Some(&[1]);
+const FORWARDS6: Option<&[i128]> = Some(&[1, 2]);
+
 const fn initial_only(
     key: &'static str,
     value_type: ValueType,
@@ -155,6 +165,7 @@ pub(super) const ENTRIES: &[CatalogueEntry] = &[
         .security("A lower number lets any user serve ports that clients trust."),
     each("net.ipv4.ip_forward", SWITCH, GENERAL, "Whether IPv4 packets are forwarded, on every interface.")
         .resets(&["net.ipv4.conf.*.forwarding", "net.ipv4.conf.all.accept_redirects"])
+        .side_effects(FORWARDS, NO_LRO)
         .security("1 makes the machine a router; it also turns off accepting redirects."),
     each("net.ipv4.ip_default_ttl", integer(1, 255, Unit::Count), GENERAL, "Hops that a packet of ours may take."),
     each("net.ipv4.ip_nonlocal_bind", SWITCH, IP, "Whether a socket may bind an address that is not ours."),
@@ -170,6 +181,7 @@ pub(super) const ENTRIES: &[CatalogueEntry] = &[
     initial_only("net.ipv4.neigh.default.gc_thresh3", COUNT, GENERAL, "Neighbours held at most."),
     // Per interface, IPv4. An entry for `all` must stand before the one for `*`.
     each("net.ipv4.conf.*.forwarding", SWITCH, IP, "Whether packets that came in here are forwarded.")
+        .side_effects(FORWARDS, NO_LRO)
         .security("1 makes the machine a router on this interface."),
     each("net.ipv4.conf.*.rp_filter", mode(2), IP, "Check of source addresses: 0 off, 1 strict, 2 loose. The greater of this and `all` counts.")
         .security("0 accepts packets with forged source addresses."),
@@ -194,15 +206,23 @@ pub(super) const ENTRIES: &[CatalogueEntry] = &[
     initial_only("net.ipv6.neigh.default.gc_thresh3", COUNT, GENERAL, "IPv6 neighbours held at most."),
     each("net.ipv6.conf.all.disable_ipv6", SWITCH, IPV6, "Whether IPv6 is off, on every interface.")
         .resets(&["net.ipv6.conf.*.disable_ipv6"])
+        .side_effects(FORWARDS, NO_IPV6)
         .caution("1 removes every IPv6 address and route; writing 0 brings back link-local ones only."),
     each("net.ipv6.conf.all.forwarding", mode(2), IPV6, "Whether IPv6 packets are forwarded, on every interface.")
         .resets(&["net.ipv6.conf.*.forwarding"])
+        .side_effects(FORWARDS6, NO_LEARNT_ROUTES)
         .caution("Turning it on removes default routes learnt from router advertisements.")
         .security("1 makes the machine a router."),
     each("net.ipv6.conf.*.disable_ipv6", SWITCH, IPV6, "Whether IPv6 is off here.")
+        .side_effects(FORWARDS, NO_IPV6)
         .caution("1 removes the IPv6 addresses and routes of the interface; writing 0 brings back link-local ones only."),
     each("net.ipv6.conf.*.forwarding", mode(2), IPV6, "Whether packets that came in here are forwarded.")
+        .side_effects(FORWARDS6, NO_LEARNT_ROUTES)
         .security("1 makes the machine a router on this interface."),
+    each("net.ipv6.conf.*.mtu", integer(1280, INT_MAX, Unit::Bytes), IPV6, "Largest IPv6 packet sent here; at most the MTU of the interface.")
+        .side_effects(None, ROUTES_MTU),
+    each("net.ipv6.conf.*.addr_gen_mode", mode(3), IPV6, "How link-local addresses are made: 0 from the hardware address, 1 not at all, 2 from the secret, 3 from a secret made at random.").since(4, 11)
+        .side_effects(None, NEW_ADDRESS),
     each("net.ipv6.conf.*.accept_ra", mode(2), IPV6, "Router advertisements: 0 ignored, 1 obeyed unless forwarding, 2 always obeyed.")
         .security("Where obeyed, others on the link can change our routes."),
     each("net.ipv6.conf.*.accept_redirects", SWITCH, IPV6, "Whether ICMPv6 redirects are obeyed.")

@@ -23,7 +23,8 @@ fn get(machine: &Machine, key: &str) -> String {
 }
 
 fn set<const N: usize>(wanted: [(&str, &str); N]) -> SysctlSet {
-    SysctlSet::new(wanted.map(|(key, value)| Wanted::new(key, value)))
+    // Forwarding is among them.
+    SysctlSet::new(wanted.map(|(key, value)| Wanted::new(key, value).accept_side_effects()))
 }
 
 fn lack<'f>(findings: &'f [Finding], name: &str) -> &'f Lack {

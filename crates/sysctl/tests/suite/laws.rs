@@ -247,7 +247,7 @@ fn sets_of(rows: Vec<Row>, persist: bool) -> impl Strategy<Value = SysctlSet> {
                 continue;
             }
             taken.extend(knobs);
-            let one = Wanted::new(key, value);
+            let one = Wanted::new(key, value).accept_side_effects();
             wanted.push(match how {
                 0 => one.optional(),
                 1 => one.why("because"),

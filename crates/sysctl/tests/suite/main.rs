@@ -9,6 +9,7 @@
 
 mod captured;
 mod double;
+mod effects;
 mod facts;
 mod laws;
 mod loaders;

@@ -28,7 +28,7 @@ fn put(key: &str, value: &str) {
 }
 
 fn set<const N: usize>(wanted: [(&str, &str); N]) -> SysctlSet {
-    SysctlSet::new(wanted.map(|(key, value)| Wanted::new(key, value)))
+    SysctlSet::new(wanted.map(|(key, value)| Wanted::new(key, value).accept_side_effects()))
 }
 
 /// Every variable of this network: what lies beside is everybody's, and set by others meanwhile.
@@ -284,3 +284,43 @@ hosttune_test_machine::inside_every_kernel!(
     an_equal_value_in_a_read_only_tree_is_success,
     keys_that_nobody_has_described_go_there_and_back,
 );
+
+/// A container's mounts, in namespaces of our own: `/proc/sys` read-only, `/proc/sys/net` writable.
+#[test]
+fn a_read_only_proc_sys_with_a_writable_net_is_set_as_far_as_it_goes() {
+    if !own_namespace::inside() {
+        return;
+    }
+    for command in [
+        "mount --make-rprivate /",
+        "mount --bind /proc/sys/net /proc/sys/net",
+        "mount --bind /proc/sys /proc/sys",
+        "mount -o remount,bind,ro /proc/sys",
+        "mount --bind /proc/sys/net /proc/sys/net",
+        "mount -o remount,bind,rw /proc/sys/net",
+    ] {
+        let done = Command::new("sh").args(["-c", command]).status().unwrap();
+        assert!(done.success(), "{command}");
+    }
+    let state = tempfile::tempdir().unwrap();
+    let swappiness = get("vm/swappiness");
+    let somaxconn = get("net/core/somaxconn");
+    let other = if swappiness == "61" { "62" } else { "61" };
+    let set = set([("vm.swappiness", other), ("net.core.somaxconn", "4097")]);
+    let mut session = session(state.path());
+    let applied = set.apply(&mut session).unwrap();
+    assert_eq!(applied.turned.len(), 1, "{:?}", applied.turned);
+    assert!(
+        applied.findings.iter().any(|one| matches!(
+            &one.state,
+            State::NotApplicable { lack } if lack.kind == LackKind::ReadOnly
+                && lack.why.starts_with("/proc/sys is mounted read-only")
+        )),
+        "{:?}",
+        applied.findings
+    );
+    assert_eq!(get("net/core/somaxconn"), "4097");
+    assert_eq!(get("vm/swappiness"), swappiness);
+    assert!(session.revert().unwrap().left.is_empty());
+    assert_eq!(get("net/core/somaxconn"), somaxconn);
+}
