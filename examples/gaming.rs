@@ -13,7 +13,9 @@ use hosttune::memory::transparent::{Enabled, TransparentHugepages};
 use hosttune::memory::zram::{Size, Zram, ZramSwap};
 use hosttune::qos::{self, Cake, IfbLink, Netlink, Rate, Shaper};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
-use hosttune::{Error, Host, Lack, LackKind, Note, Planner, Registry, Session, Tuning, Why};
+use hosttune::{
+    BesideZram, Error, Host, Lack, LackKind, Note, Planner, Registry, Session, Tuning, Why,
+};
 
 const TCP: &str = "https://docs.kernel.org/networking/ip-sysctl.html#tcp-variables";
 const VM: &str = "https://docs.kernel.org/admin-guide/sysctl/vm.html";
@@ -212,7 +214,13 @@ impl HostProfile for Gaming {
             // Before the sysctls, so that it is taken back after them: the root that a device gets
             // back is the one of net.core.default_qdisc at that time.
             Box::new(("qos", line)) as Box<dyn Tuning>,
-            Box::new(("sysctl", set)),
+            Box::new((
+                "sysctl",
+                BesideZram {
+                    set,
+                    keys: &["vm.swappiness"],
+                },
+            )),
             Box::new(("blockdev", disks(options))),
             Box::new(("blockdev", NoteFights(disks(options)))),
             Box::new(("cpu", processors())),

@@ -15,7 +15,7 @@ use hosttune::memory;
 use hosttune::memory::transparent::{Defrag, Enabled, TransparentHugepages};
 use hosttune::memory::zram::{Size, Zram, ZramSwap};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
-use hosttune::{Error, Host, Note, Planner, Registry, Session, Tuning, Why};
+use hosttune::{BesideZram, Error, Host, Note, Planner, Registry, Session, Tuning, Why};
 
 const VM: &str = "https://docs.kernel.org/admin-guide/sysctl/vm.html";
 const INTEL_PSTATE: &str = "https://docs.kernel.org/admin-guide/pm/intel_pstate.html";
@@ -175,7 +175,8 @@ impl HostProfile for Shoshin {
                 true => set.persisted_as(format!("{}-{stage}", self.name())),
                 false => set,
             };
-            Box::new(("sysctl", set)) as Box<dyn Tuning>
+            let keys = &["vm.swappiness", "vm.page-cluster"];
+            Box::new(("sysctl", BesideZram { set, keys })) as Box<dyn Tuning>
         };
         let mut stages = vec![
             Box::new(OtherMachine) as Box<dyn Tuning>,

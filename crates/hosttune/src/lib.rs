@@ -54,6 +54,9 @@
 //! * [`qos`]: CAKE at the root of a device, and through an IFB for what arrives at it; latency under load.
 //! * [`cli`] (feature `cli`): the command line that every host binary shares.
 
+mod beside_zram;
+
+pub use beside_zram::BesideZram;
 pub use hosttune_blockdev as blockdev;
 pub use hosttune_boot as boot;
 pub use hosttune_core::*;

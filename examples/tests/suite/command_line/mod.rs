@@ -5,6 +5,7 @@ mod disks;
 mod documents;
 mod faults;
 mod journals;
+mod persisted;
 mod refusals;
 mod terminals;
 mod tree;
