@@ -127,7 +127,7 @@ fn what_was_persisted_is_set_at_the_next_boot(kernel: Kernel) {
     let drifted: Vec<&Value> = items
         .iter()
         .filter(|item| item["state"] == "drifted")
-        .map(|item| &item["name"])
+        .map(|item| &item["knob"])
         .collect();
     assert_eq!(drifted, ["vm.swappiness"], "{}", verified.text);
     revert(&mut machine);
