@@ -328,10 +328,7 @@ pub fn value_type(key: &Key) -> ValueType {
 pub fn side_effects(key: &Key, value: &Value) -> Option<&'static str> {
     let side_effects = find(key)?.side_effects?;
     let segments: Vec<&str> = key.segments().collect();
-    if matches!(
-        segments[..],
-        [.., "conf", "default", _] | [.., "conf", "all", "mtu"]
-    ) {
+    if matches!(segments[..], [.., "conf", "default", _]) {
         return None;
     }
     let does = match side_effects.values {

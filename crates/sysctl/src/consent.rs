@@ -18,12 +18,11 @@ pub(crate) fn lacking(wanted: &Wanted, key: &Key, value: &Value) -> Option<Lack>
         let lack = Lack::new(LackKind::OneWay, why);
         return Some(lack.hint("consent to it in the tuning: Wanted::one_way()"));
     }
-    // What takes effect later is not done now.
-    if wanted.accept_side_effects || wanted.deferred.is_some() {
+    if wanted.accept_side_effects {
         return None;
     }
     let what = catalogue::side_effects(key, value)?;
-    let why = format!("{value} goes beyond this value: {what}");
+    let why = format!("{value} changes more than this setting: {what}");
     let lack = Lack::new(LackKind::SideEffects, why);
     Some(lack.hint("consent to it in the tuning: Wanted::accept_side_effects()"))
 }

@@ -1,7 +1,7 @@
 //! What a value for later devices leaves as it is: devices that are there already.
 //!
-//! `net.core.default_qdisc` is looked at when a device is raised, and `conf.default.*` when one is
-//! made. So both can be as wanted while every device that is in use has something else, and a
+//! `net.core.default_qdisc` is looked at when a device is raised for the first time (`dev_activate` in
+//! net/sched/sch_generic.c), and `conf.default.*` when one is made. So both can be as wanted while every device that is in use has something else, and a
 //! device that came meanwhile keeps the value after a revert.
 
 use hosttune_core::{Host, HostError, HostErrorKind};
@@ -28,7 +28,7 @@ pub(crate) fn note(host: &Host, key: &Key, value: &Value) -> Result<Option<Strin
             let devices = up(host)?;
             Ok((!devices.is_empty()).then(|| {
                 format!(
-                    "{key} = {value} is for devices that are raised from now on, which keep it after a revert; up already, with the qdisc that they have: {}",
+                    "{key} = {value} is for devices that are raised for the first time from now on, which keep it after a revert; these are up and keep the qdisc that they have (tc qdisc replace dev NAME root gives one another): {}",
                     listed(&devices)
                 )
             }))
@@ -40,10 +40,13 @@ pub(crate) fn note(host: &Host, key: &Key, value: &Value) -> Result<Option<Strin
             "default",
             variable,
         ] => {
-            let devices = with_their_own(host, key, value, &[family, table], variable)?;
+            if !host.exists(key.path())? {
+                return Ok(None);
+            }
+            let devices = with_another(host, value, &[family, table], variable)?;
             Ok((!devices.is_empty()).then(|| {
                 format!(
-                    "{key} = {value} is for devices that come later; there already, with a value of their own: {}",
+                    "{key} = {value} is for devices that come later; these are there already and can keep what they have: {}",
                     listed(&devices)
                 )
             }))
@@ -52,11 +55,23 @@ pub(crate) fn note(host: &Host, key: &Key, value: &Value) -> Result<Option<Strin
     }
 }
 
-/// The devices that are up, without the loopback, which never has a qdisc.
+/// The devices that are up, hardware first, without the loopback, which never has a qdisc.
+///
+/// One that was up once and is down now keeps its qdisc too, and cannot be told from one that never was.
 fn up(host: &Host) -> Result<Vec<String>, HostError> {
     let mut names = names(host, DEVICES)?;
     names.retain(|name| name != "lo" && is_up(host, name));
-    Ok(names)
+    let is_hardware = |name: &String| host.exists(format!("{DEVICES}/{name}/device"));
+    let (mut hardware, mut others) = (Vec::new(), Vec::new());
+    for name in names {
+        if is_hardware(&name)? {
+            hardware.push(name);
+        } else {
+            others.push(name);
+        }
+    }
+    hardware.append(&mut others);
+    Ok(hardware)
 }
 
 /// One that goes meanwhile is not up.
@@ -69,26 +84,18 @@ fn is_up(host: &Host, name: &str) -> bool {
     flags.is_some_and(|flags| flags & UP != 0)
 }
 
-/// The devices that `default` does not reach, with what they have.
+/// The devices that are there and show something else than `default` is to be, with what they show.
 ///
-/// IPv4's `conf` and both families' `neigh` copy a new default to every device whose value nobody has
-/// set, so what differs from the default now was set. IPv6's `conf` and IPv4's `forwarding` are copied
-/// to none.
-fn with_their_own(
+/// IPv4's `conf` and the `neigh` of both families copy a new default to the devices that have no address
+/// and of which nobody has set that value; an address that is given to one marks all its values as set.
+/// IPv6's `conf` and IPv4's `forwarding` are copied to none. Which values are marked cannot be read, so a
+/// device that is listed may follow: once the default is set, it is listed no more.
+fn with_another(
     host: &Host,
-    key: &Key,
     value: &Value,
     directory: &[&str],
     variable: &str,
 ) -> Result<Vec<String>, HostError> {
-    let Some(default) = read(host, key)? else {
-        return Ok(Vec::new());
-    };
-    let is_copied = match directory {
-        ["ipv4", "conf"] => variable != "forwarding",
-        [_, table] => *table == "neigh",
-        _ => false,
-    };
     let mut devices = Vec::new();
     for name in names(host, &format!("/proc/sys/net/{}", directory.join("/")))? {
         if ["all", "default", "lo"].contains(&name.as_str()) {
@@ -98,11 +105,9 @@ fn with_their_own(
         let Ok(own) = Key::new(segments) else {
             continue;
         };
-        let Some(seen) = read(host, &own)? else {
-            continue;
-        };
-        if seen != *value && !(is_copied && seen == default) {
-            devices.push(format!("{name} ({seen})"));
+        match read(host, &own)? {
+            Some(seen) if seen != *value => devices.push(format!("{name} ({seen})")),
+            _ => {}
         }
     }
     Ok(devices)

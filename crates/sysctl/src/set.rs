@@ -293,13 +293,18 @@ fn declare(at: &mut Planner<'_>, one: &Resolved<'_>) -> Result<(), Error> {
     let Resolved { wanted, key, value } = one;
     if shows(at.host(), key, value) {
         // Nothing is done, so there is nothing to consent to.
-    } else if let Some(lack) = consent::lacking(wanted, key, value) {
+    } else if let Some(lack) = consent::lacking(wanted, key, value)
+        && (wanted.deferred.is_none() || lack.kind != LackKind::SideEffects)
+    {
+        // What takes effect later is not done now.
         wanted.on(at.skip(&key.to_string(), lack));
         return Ok(());
     } else if wanted.deferred.is_none()
         && let Some(what) = catalogue::side_effects(key, value)
     {
-        at.note(format!("{key} = {value} goes beyond this value: {what}"));
+        at.note(format!(
+            "{key} = {value} changes more than this setting: {what}"
+        ));
     }
     if let Some(note) = reach::note(at.host(), key, value)? {
         at.note(note);

@@ -46,11 +46,12 @@ const BRIDGE_MODULE: Need = Need::ModuleForKey {
 
 /// `dev_disable_lro` in net/core/dev.c: nothing turns it on again.
 const NO_LRO: &str = "it turns large receive offload off on the interfaces that forward, and a revert does not turn it on again";
-const NO_LEARNT_ROUTES: &str = "it removes every default route that was learnt from router advertisements and turns large receive offload off, and a revert restores neither: until the next advertisement IPv6 may be without a way out";
+const NO_LEARNT_ROUTES: &str = "it removes the default routes that were learnt from router advertisements, of every interface but those with accept_ra = 2, and turns large receive offload off, and a revert restores neither: until the next advertisement IPv6 may be without a way out";
 const NO_IPV6: &str = "it removes the IPv6 addresses and routes, which ends every IPv6 connection; a revert brings back link-local addresses only";
-const ROUTES_MTU: &str = "it changes the MTU of every IPv6 route of the interface, of those with an MTU of their own too, and a revert does not tell these apart";
 const NEW_ADDRESS: &str =
     "it makes the interface a new link-local address, which a revert does not take away";
+/// `addrconf_init_auto_addrs` in net/ipv6/addrconf.c; 1 makes none.
+const MAKE_ADDRESSES: Option<&[i128]> = Some(&[0, 2, 3]);
 const FORWARDS: Option<&[i128]> = Some(&[1]);
 const FORWARDS6: Option<&[i128]> = Some(&[1, 2]);
 
@@ -219,10 +220,12 @@ pub(super) const ENTRIES: &[CatalogueEntry] = &[
     each("net.ipv6.conf.*.forwarding", mode(2), IPV6, "Whether packets that came in here are forwarded.")
         .side_effects(FORWARDS6, NO_LEARNT_ROUTES)
         .security("1 makes the machine a router on this interface."),
-    each("net.ipv6.conf.*.mtu", integer(1280, INT_MAX, Unit::Bytes), IPV6, "Largest IPv6 packet sent here; at most the MTU of the interface.")
-        .side_effects(None, ROUTES_MTU),
+    each("net.ipv6.conf.*.mtu", integer(1280, INT_MAX, Unit::Bytes), IPV6, "Largest IPv6 packet sent here; at most the MTU of the interface."),
+    each("net.ipv6.conf.all.addr_gen_mode", mode(3), IPV6, "How link-local addresses are made, on every interface: as of one of them.").since(4, 11)
+        .resets(&["net.ipv6.conf.*.addr_gen_mode"])
+        .side_effects(MAKE_ADDRESSES, NEW_ADDRESS),
     each("net.ipv6.conf.*.addr_gen_mode", mode(3), IPV6, "How link-local addresses are made: 0 from the hardware address, 1 not at all, 2 from the secret, 3 from a secret made at random.").since(4, 11)
-        .side_effects(None, NEW_ADDRESS),
+        .side_effects(MAKE_ADDRESSES, NEW_ADDRESS),
     each("net.ipv6.conf.*.accept_ra", mode(2), IPV6, "Router advertisements: 0 ignored, 1 obeyed unless forwarding, 2 always obeyed.")
         .security("Where obeyed, others on the link can change our routes."),
     each("net.ipv6.conf.*.accept_redirects", SWITCH, IPV6, "Whether ICMPv6 redirects are obeyed.")

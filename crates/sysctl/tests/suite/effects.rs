@@ -1,9 +1,14 @@
 //! What a value does beside what is written: to devices that are there already, to addresses and
 //! routes, and after the next boot.
 
+use std::process::Command;
+
 use hosttune_core::testing::{Behaviour, Fate, Machine, Memory, World};
-use hosttune_core::{LackKind, Plan, Session, State, Tuning};
+use hosttune_core::{LackKind, Plan, Session, State, Tuning, When};
 use hosttune_sysctl::{SysctlSet, Wanted, testing};
+use hosttune_test_machine::wait_until;
+
+use crate::own_namespace;
 
 fn machine(memory: Memory) -> Machine {
     Machine::new(memory, hosttune_sysctl::knobs)
@@ -62,13 +67,24 @@ fn devices_that_are_up_keep_their_qdisc_and_are_named() {
 }
 
 #[test]
-fn a_default_names_the_interfaces_that_have_a_value_of_their_own() {
-    let with = |keys: &[(&str, &str)]| {
-        keys.iter().fold(testing::kernel(), |memory, (key, value)| {
-            memory.file(path(key), value, testing::plain_integers())
-        })
-    };
-    // IPv4 copies it to each that nobody has set.
+fn hardware_is_named_before_what_is_made() {
+    let many = (0..9).fold(testing::kernel(), |memory, number| {
+        device(memory, &format!("br{number}"), "0x1003")
+    });
+    let memory = device(many, "wlan0", "0x1003").directory("/sys/class/net/wlan0/device");
+    let told = notes(memory, Wanted::new("net.core.default_qdisc", "fq"));
+    assert!(told[0].contains(": wlan0, br0, br1"), "{told:?}");
+}
+
+fn with(keys: &[(&str, &str)]) -> Memory {
+    keys.iter().fold(testing::kernel(), |memory, (key, value)| {
+        memory.file(path(key), value, testing::plain_integers())
+    })
+}
+
+/// Whether a device follows a new default cannot be read: one with an address does not.
+#[test]
+fn a_default_names_the_interfaces_that_show_something_else() {
     let ipv4 = with(&[
         ("net/ipv4/conf/default/rp_filter", "0"),
         ("net/ipv4/conf/all/rp_filter", "0"),
@@ -81,10 +97,9 @@ fn a_default_names_the_interfaces_that_have_a_value_of_their_own() {
     assert_eq!(
         told,
         [
-            "net.ipv4.conf.default.rp_filter = 2 is for devices that come later; there already, with a value of their own: eth0 (1)"
+            "net.ipv4.conf.default.rp_filter = 2 is for devices that come later; these are there already and can keep what they have: eth0 (1), wlan0 (0)"
         ]
     );
-    // IPv6 copies it to none.
     let ipv6 = || {
         with(&[
             ("net/ipv6/conf/default/accept_ra", "1"),
@@ -97,13 +112,12 @@ fn a_default_names_the_interfaces_that_have_a_value_of_their_own() {
     // So is it still when the default is as wanted.
     let told = notes(ipv6(), Wanted::new("net.ipv6.conf.default.accept_ra", 1));
     assert!(told[0].ends_with(": wlan0 (0)"), "{told:?}");
-    // Nor does IPv4 its forwarding; neighbours of both families follow.
     let forwarding = Wanted::new("net.ipv4.conf.default.forwarding", 1);
     let told = notes(testing::kernel(), forwarding);
     assert!(told[0].contains("eth0 (0)"), "{told:?}");
     let neighbours = with(&[
         ("net/ipv6/neigh/default/ucast_solicit", "3"),
-        ("net/ipv6/neigh/eth0/ucast_solicit", "3"),
+        ("net/ipv6/neigh/eth0/ucast_solicit", "4"),
         ("net/ipv6/neigh/wlan0/ucast_solicit", "5"),
     ]);
     let told = notes(
@@ -117,6 +131,62 @@ fn a_default_names_the_interfaces_that_have_a_value_of_their_own() {
     assert_eq!(notes(memory, own), Vec::<String>::new());
 }
 
+/// What this page says of the kernel, on the one that runs here.
+#[test]
+fn the_kernel_does_what_is_said_of_side_effects() {
+    if !own_namespace::inside() {
+        return;
+    }
+    let told = |script: &str| {
+        let ran = Command::new("sh").args(["-ec", script]).output().unwrap();
+        let error = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{script}: {error}");
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    let shows = |key: &str| told(&format!("cat /proc/sys/net/{key}")).trim().to_owned();
+    let set = |key: &str, value: &str| std::fs::write(path(&format!("net/{key}")), value).unwrap();
+    told("ip link set eth0 up; ip link set eth0.100 up; ip link set lo up");
+    // A default reaches a device until it is given an address.
+    told("ip address add 192.0.2.1/24 dev eth0");
+    let rp_filter = |device: &str| format!("ipv4/conf/{device}/rp_filter");
+    set(&rp_filter("default"), "2");
+    assert_eq!(shows(&rp_filter("eth0.100")), "2");
+    assert_ne!(shows(&rp_filter("eth0")), "2");
+    // An interface's IPv6 MTU leaves routes as they are, so nothing is lost by it.
+    told(
+        "ip -6 route add 2001:db8::/64 dev eth0 mtu 1300; ip -6 route add 2001:db8:1::/64 dev eth0",
+    );
+    let routes = || told("ip -6 route show dev eth0 | grep 2001:");
+    let before = routes();
+    set("ipv6/conf/eth0/mtu", "1400");
+    assert_eq!(routes(), before);
+    set("ipv6/conf/eth0/mtu", "1500");
+    assert_eq!(routes(), before);
+    // How addresses are made, for all: each interface follows, and gets an address.
+    let mode = |device: &str| format!("ipv6/conf/{device}/addr_gen_mode");
+    set(&mode("eth0"), "1");
+    let addresses = || {
+        told("ip -6 -o address show dev eth0 scope link")
+            .lines()
+            .count()
+    };
+    let had = addresses();
+    set(&mode("all"), "3");
+    assert_eq!(
+        (shows(&mode("eth0")), shows(&mode("lo"))),
+        ("3".into(), "3".into())
+    );
+    wait_until("an address is made", || addresses() > had);
+    set(&mode("all"), "0");
+    assert!(addresses() > had, "the address is still there");
+    // Addresses and routes go with IPv6, and only a link-local address comes back.
+    told("ip -6 address add 2001:db8:2::1/64 dev eth0");
+    set("ipv6/conf/eth0/disable_ipv6", "1");
+    set("ipv6/conf/eth0/disable_ipv6", "0");
+    assert_eq!(told("ip -6 -o address show dev eth0 scope global"), "");
+    assert_eq!(told("ip -6 route show dev eth0 | grep 2001: || true"), "");
+}
+
 /// Keys with effects outside of `/proc/sys`, as they come up.
 fn with_side_effects() -> Memory {
     [
@@ -125,9 +195,9 @@ fn with_side_effects() -> Memory {
         ("net/ipv6/conf/eth0/disable_ipv6", "0"),
         ("net/ipv6/conf/all/forwarding", "0"),
         ("net/ipv6/conf/eth0/forwarding", "0"),
-        ("net/ipv6/conf/all/mtu", "1280"),
         ("net/ipv6/conf/eth0/mtu", "1500"),
         ("net/ipv6/conf/eth0/addr_gen_mode", "0"),
+        ("net/ipv6/conf/all/addr_gen_mode", "0"),
     ]
     .iter()
     .fold(testing::kernel(), |memory, (key, value)| {
@@ -145,8 +215,8 @@ fn harm_beyond_the_value_needs_consent_by_name() {
         ("net.ipv4.ip_forward", "1"),
         ("net.ipv4.conf.all.forwarding", "1"),
         ("net.ipv4.conf.eth0.forwarding", "1"),
-        ("net.ipv6.conf.eth0.mtu", "1400"),
         ("net.ipv6.conf.eth0.addr_gen_mode", "3"),
+        ("net.ipv6.conf.all.addr_gen_mode", "2"),
     ] {
         let machine = machine(with_side_effects());
         let was = machine.picture();
@@ -191,12 +261,13 @@ fn what_changes_nothing_that_is_there_needs_no_consent() {
     for (key, value) in [
         // As it is.
         ("net.ipv6.conf.all.disable_ipv6", "0"),
-        ("net.ipv6.conf.eth0.mtu", "1500"),
+        ("net.ipv6.conf.eth0.addr_gen_mode", "0"),
+        // No address is made or taken away, no route changed.
+        ("net.ipv6.conf.eth0.addr_gen_mode", "1"),
+        ("net.ipv6.conf.eth0.mtu", "1400"),
         // For interfaces that come later.
         ("net.ipv6.conf.default.disable_ipv6", "1"),
         ("net.ipv4.conf.default.forwarding", "1"),
-        // Read by nothing.
-        ("net.ipv6.conf.all.mtu", "1400"),
     ] {
         let machine = machine(with_side_effects());
         let set = SysctlSet::new([Wanted::new(key, value).required()]);
@@ -295,11 +366,103 @@ fn a_key_that_is_not_there_is_said_not_to_hold() {
         set.apply(&mut session(&machine)).unwrap();
         assert_eq!(machine.memory().get(CONNTRACK), None);
     }
+    // What is loaded at boot already is there: whose file says so, and whether ours goes on saying it.
+    for (file, text, is_told) in [
+        ("/etc/modules-load.d/net.conf", "nf-conntrack\n", false),
+        (
+            "/usr/lib/modules-load.d/net.conf",
+            "# x\n\nnf_conntrack\n",
+            false,
+        ),
+        ("/etc/modules-load.d/net.conf", "#nf_conntrack\n", true),
+        ("/etc/modules-load.d/net.txt", "nf_conntrack\n", true),
+    ] {
+        let memory = testing::kernel().file(file, text, Behaviour::takes_all());
+        let machine = machine(memory);
+        let set = SysctlSet::new([Wanted::new("net.netfilter.nf_conntrack_max", 1)]);
+        let plan = set.persisted_as("gaming").plan(&session(&machine)).unwrap();
+        let told = plan.notes.iter().any(|note| note.contains("does not hold"));
+        assert_eq!(told, is_told, "{file} {text:?}: {:?}", plan.notes);
+    }
     // Nor on an image, where no module is loaded.
     let machine = machine(Memory::new().directory("/etc"));
     let set = SysctlSet::new([Wanted::new("net.netfilter.nf_conntrack_max", 1)]);
     let plan = set.persisted_as("gaming").plan(&session(&machine)).unwrap();
     assert!(plan.notes[0].contains("does not hold"), "{:?}", plan.notes);
+}
+
+/// Netfilter's core has keys beside conntrack's, and a module is loaded for the keys that are kept.
+#[test]
+fn no_module_is_loaded_for_what_does_not_need_it() {
+    let set = |keys: &[&str]| {
+        let wanted = keys.iter().map(|key| Wanted::new(*key, 1));
+        SysctlSet::new(wanted).persisted_as("gaming")
+    };
+    let memory = with(&[
+        ("net/netfilter/nf_log_all_netns", "0"),
+        ("net/netfilter/nf_conntrack_max", "0"),
+    ]);
+    let machine = machine(with_module(
+        memory,
+        "nf_conntrack",
+        "net/netfilter/nf_conntrack_buckets",
+    ));
+    let was = machine.picture();
+    set(&["net.netfilter.nf_log_all_netns"])
+        .apply(&mut session(&machine))
+        .unwrap();
+    assert_eq!(machine.memory().get(CONNTRACK), None);
+    set(&["net.netfilter.nf_conntrack_max"])
+        .apply(&mut session(&machine))
+        .unwrap();
+    assert!(machine.memory().get(CONNTRACK).is_some());
+    // It is not loaded now, and the file that we wrote has it loaded at boot: it goes on doing so.
+    let ours = machine.memory().get(CONNTRACK).unwrap();
+    let memory = testing::kernel().file(CONNTRACK, &ours, Behaviour::takes_all());
+    let unloaded = Machine::new(memory, hosttune_sysctl::knobs);
+    let plan = set(&["net.netfilter.nf_conntrack_max"])
+        .plan(&session(&unloaded))
+        .unwrap();
+    assert!(
+        !plan.notes.iter().any(|note| note.contains("does not hold")),
+        "{:?}",
+        plan.notes
+    );
+    assert!(
+        plan.steps
+            .iter()
+            .all(|step| !step.knob.text.contains("modules-load"))
+    );
+    // A set without such a key does not go on loading it.
+    set(&["net.netfilter.nf_log_all_netns"])
+        .apply(&mut session(&machine))
+        .unwrap();
+    assert_eq!(machine.memory().get(CONNTRACK), None);
+    session(&machine).revert().unwrap();
+    assert_eq!(machine.picture(), was);
+}
+
+/// What takes effect later is not done now, and needs no consent for now; kept, it is done at the boot.
+#[test]
+fn what_is_deferred_is_not_kept_without_consent() {
+    let machine = machine(with_side_effects());
+    let later =
+        |wanted: Wanted| SysctlSet::new([wanted.deferred(When::Reboot)]).persisted_as("gaming");
+    let key = "net.ipv6.conf.all.disable_ipv6";
+    later(Wanted::new(key, 1))
+        .apply(&mut session(&machine))
+        .unwrap();
+    let kept = || {
+        machine
+            .memory()
+            .get(SysctlSet::file("gaming"))
+            .unwrap_or_default()
+    };
+    assert!(!kept().contains(key), "{}", kept());
+    later(Wanted::new(key, 1).accept_side_effects())
+        .apply(&mut session(&machine))
+        .unwrap();
+    assert!(kept().contains(key), "{}", kept());
 }
 
 /// As containers have it: the files keep their mode, and writing is refused.
@@ -347,4 +510,22 @@ fn what_is_mounted_read_only_is_said_and_the_rest_is_done() {
     assert!(set.apply(&mut session(&machine).strict(true)).is_err());
     session(&machine).revert().unwrap();
     assert_eq!(machine.picture(), was);
+}
+
+/// What cannot be kept is said before anything is turned, and the rest is done.
+#[test]
+fn a_file_on_a_read_only_mount_is_not_written() {
+    let root = "1 0 0:1 / / ro - overlay overlay ro\n2 1 0:2 / /proc rw - proc proc rw";
+    let memory = testing::kernel().file("/proc/self/mountinfo", root, Behaviour::takes_all());
+    let machine = machine(memory.directory("/etc/sysctl.d"));
+    let set = SysctlSet::new([Wanted::new("vm.dirty_ratio", 10)]).persisted_as("gaming");
+    let applied = set.apply(&mut session(&machine)).unwrap();
+    let lack = applied.findings.iter().find_map(|one| match &one.state {
+        State::NotApplicable { lack } => Some((one.name.as_str(), lack)),
+        _ => None,
+    });
+    let (name, lack) = lack.unwrap();
+    assert!(name.contains("60-hosttune-gaming.conf"), "{name}");
+    assert_eq!(lack.why, "/ is mounted read-only");
+    assert_eq!(machine.memory().get(path("vm/dirty_ratio")).unwrap(), "10");
 }
