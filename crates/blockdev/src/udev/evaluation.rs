@@ -8,7 +8,7 @@ mod device;
 mod given;
 mod line;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use given::Given;
@@ -157,18 +157,39 @@ impl Evaluator {
     }
 
     /// Every rule that would set an attribute of this disk in the event of one of its partitions, which
-    /// come after the disk; what several partitions do alike is there once.
+    /// come after the disk. What several partitions do alike is there once; where they differ, which of them
+    /// is last cannot be told, as udevd handles them side by side.
     pub(super) fn setters_by_partitions(&self, disk: &Device<'_>, action: Action) -> Vec<Setter> {
         let mut all: Vec<Setter> = Vec::new();
+        let mut last: BTreeMap<String, BTreeSet<Option<String>>> = BTreeMap::new();
         for partition in &disk.partitions {
-            for mut setter in self.setters(partition, action) {
-                setter.on_partition = true;
-                let own = format!("{}/", partition.path());
-                // Its own files are no attributes of the disk.
-                let is_own = format!("{}/{}", disk.path(), setter.attribute).starts_with(&own);
-                if !is_own && !all.contains(&setter) {
-                    all.push(setter);
+            let own = format!("{}/", partition.path());
+            // Its own files are no attributes of the disk.
+            let is_own =
+                |setter: &Setter| format!("{}/{}", disk.path(), setter.attribute).starts_with(&own);
+            let mut setters = self.setters(partition, action);
+            setters.retain(|setter| !is_own(setter));
+            let mut values = BTreeMap::new();
+            for setter in &setters {
+                if setter.certainty == Certainty::Certain {
+                    values.insert(&setter.attribute, &setter.value);
                 }
+            }
+            for (attribute, value) in values {
+                let of_all = last.entry(attribute.clone()).or_default();
+                of_all.insert(value.clone());
+            }
+            for mut setter in setters {
+                setter.on_partition = true;
+                all.retain(|earlier| *earlier != setter);
+                all.push(setter);
+            }
+        }
+        for setter in &mut all {
+            let differ = last.get(&setter.attribute).is_some_and(|of| of.len() > 1);
+            if differ && setter.certainty == Certainty::Certain {
+                let why = "its partitions set different values, in any order";
+                setter.certainty = Certainty::Perhaps(vec![why.to_owned()]);
             }
         }
         all

@@ -138,9 +138,9 @@ impl RuleFiles {
 }
 
 /// Partitions as all drivers name them, to tell what a pattern is about: `sda1` to `sdz10`,
-/// `nvme0n1p1`, `mmcblk0p1`, `loop0p1`, `md0p1`, `nbd0p1`.
+/// `nvme0n1p1`, `mmcblk0p1`, `loop0p1`, `md0p1`, `nbd0p1`. Not `xvda1`: Xen gives a guest disks of such names.
 fn partitions() -> impl Iterator<Item = (String, String)> {
-    let letters = ["sd", "vd", "xvd", "hd"]
+    let letters = ["sd", "vd", "hd"]
         .into_iter()
         .flat_map(|driver| ('a'..='z').map(move |letter| (format!("{driver}{letter}"), "")));
     let numbers = ["mmcblk", "loop", "md", "nbd"]
@@ -155,11 +155,15 @@ fn partitions() -> impl Iterator<Item = (String, String)> {
     })
 }
 
+/// Areas of an eMMC, which are disks of their own.
+const AREAS: [&str; 4] = ["mmcblk0boot0", "mmcblk0gp0", "mmcblk0gp1", "mmcblk0rpmb"];
+
 /// Examples of what a pattern matches where that can only be a partition; nothing where it matches
 /// disks too, or none of both.
 fn only_partitions(pattern: &Pattern) -> Vec<String> {
     let is_of_disks = FAMILIES.iter().any(|family| {
-        let mut names = family.usual.iter().chain(family.rarer);
+        let names = family.usual.iter().chain(family.rarer);
+        let mut names = names.chain(&AREAS);
         names.any(|name| pattern.matches(name))
     });
     if is_of_disks {
@@ -177,18 +181,32 @@ fn only_partitions(pattern: &Pattern) -> Vec<String> {
     examples
 }
 
-/// Whether all that a rule sets of a queue is the disk's, from a partition of it.
+/// Whether all that a rule sets of a queue is the disk's, from a partition of it: by the way up, by an
+/// attribute of a device that is named (`[block/sda]queue/scheduler`), or by a program that names the disk.
 fn reaches_up(rule: &Rule) -> bool {
     let mut sets = rule.tokens.iter().filter(|token| !token.is_match());
     sets.all(|token| {
         let attribute = token.attribute.as_deref().unwrap_or_default();
         match token.key {
-            Key::Attr => !attribute.contains("queue/") || attribute.contains("../queue/"),
-            Key::Run => {
-                !token.value.text.contains("queue/") || token.value.text.contains("../queue/")
-            }
+            Key::Attr => !names_own_queue(attribute),
+            Key::Run => !names_own_queue(&token.value.text),
             _ => true,
         }
+    })
+}
+
+/// How a rule names the device of its event.
+const OWN: [&str; 8] = [
+    "%k", "%p", "%N", "%M:%m", "$kernel", "$devpath", "$name", "$devnode",
+];
+
+/// Whether a text names the queue of the device of the event, which a partition does not have.
+fn names_own_queue(text: &str) -> bool {
+    let mut queues = text.match_indices("queue/");
+    queues.any(|(at, _)| match text[..at].strip_suffix('/') {
+        // An attribute, or a program's argument, that begins there.
+        None => !text[..at].ends_with(']'),
+        Some(before) => OWN.iter().any(|own| before.ends_with(own)),
     })
 }
 

@@ -254,7 +254,11 @@ impl Run<'_> {
             Variable::Links => {
                 return Known::Unknown("which links it has cannot be told".to_owned());
             }
-            // A disk's parent has no node.
+            // A partition's parent is the disk; a disk's has no node.
+            Variable::Parent if self.target != device.path() => {
+                let disk = device.levels.get(1);
+                disk.map(|disk| disk.kernel.clone()).unwrap_or_default()
+            }
             Variable::Parent => String::new(),
             Variable::Id | Variable::Driver => match self.parent {
                 Parent::None => String::new(),

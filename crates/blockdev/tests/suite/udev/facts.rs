@@ -99,6 +99,23 @@ fn names_that_only_partitions_have_never_act() {
     assert_eq!(defects(text), [Defect::Misses(vec!["mmcblk10"])]);
     let text = "KERNEL==\"sd[a-z]1\", ATTR{../queue/scheduler}=\"bfq\"\n";
     assert_eq!(defects(text), []);
+    for text in [
+        "KERNEL==\"sda2\", ATTR{[block/sda]queue/scheduler}=\"bfq\"\n",
+        "KERNEL==\"sda1\", RUN+=\"/bin/sh -c 'echo bfq >/sys/block/sda/queue/scheduler'\"\n",
+        "KERNEL==\"sda1\", RUN+=\"/bin/sh -c 'echo bfq >/sys/block/%P/queue/scheduler'\"\n",
+    ] {
+        assert_eq!(defects(text), [], "{text}");
+    }
+    // Disks of a Xen guest, and areas of an eMMC.
+    for pattern in ["xvda1", "xvd?[12]", "mmcblk*gp*", "mmcblk0[bg]*"] {
+        let text = format!("KERNEL==\"{pattern}\", ATTR{{queue/scheduler}}=\"none\"\n");
+        let found = defects(&text);
+        let dead = |defect: &Defect| matches!(defect, Defect::OnlyPartitions(_));
+        assert!(!found.iter().any(dead), "{text}: {found:?}");
+    }
+    let text = "KERNEL==\"sda1\", RUN+=\"/bin/sh -c 'echo bfq >/sys/block/%k/queue/scheduler'\"\n";
+    let only = vec!["sda1".to_owned()];
+    assert_eq!(defects(text), [Defect::OnlyPartitions(only)]);
     let text = "KERNEL==\"mtdblock[0-9]\", ATTR{queue/scheduler}=\"none\"\n";
     assert_eq!(defects(text), []);
 }

@@ -346,8 +346,21 @@ fn a_partition_s_rule_writes_to_its_disk() {
     for text in [
         "KERNEL==\"sda1\", RUN+=\"/bin/sh -c 'echo bfq >/sys$devpath/../queue/scheduler'\"\n",
         "KERNEL==\"sda1\", RUN+=\"/bin/sh -c 'echo bfq >/sys/block/sda/queue/scheduler'\"\n",
+        "KERNEL==\"sda1\", RUN+=\"/bin/sh -c 'echo bfq >/sys/block/%P/queue/scheduler'\"\n",
     ] {
         let told = perhaps(text, &disk());
         assert!(told.contains("by its partitions"), "{told}");
     }
+}
+
+/// udevd handles the events of partitions side by side.
+#[test]
+fn which_partition_is_last_cannot_be_told() {
+    let disk = || sda().with_partition("sda1").with_partition("sda2");
+    let differ = "KERNEL==\"sda1\", ATTR{../queue/scheduler}=\"bfq\"\nKERNEL==\"sda2\", ATTR{../queue/scheduler}=\"none\"\n";
+    let told = perhaps(differ, &disk());
+    assert!(told.contains("different values, in any order"), "{told}");
+    // Both end alike, whatever each of them sets before.
+    let alike = "KERNEL==\"sda1\", ATTR{../queue/scheduler}=\"none\"\nKERNEL==\"sd?[12]\", ATTR{../queue/scheduler}=\"bfq\"\n";
+    assert_eq!(certain(alike, &disk()).as_deref(), Some("bfq"));
 }
