@@ -98,7 +98,7 @@ impl Knob for ConfigFile {
 
     fn lacks(&self, host: &Host, _: &FileState) -> Result<Option<Lack>, HostError> {
         Ok(match host.entry(&self.0)?.map(|entry| entry.kind) {
-            None | Some(EntryKind::File) => None,
+            None | Some(EntryKind::File) => host.read_only_mount(&self.0)?,
             Some(EntryKind::Link(target)) => Some(
                 Lack::new(
                     LackKind::Managed,
@@ -214,6 +214,13 @@ impl Knob for Directory {
 
     /// One that holds something is there as well: what it holds is another knob's, or somebody
     /// else's.
+    fn lacks(&self, host: &Host, to: &DirectoryState) -> Result<Option<Lack>, HostError> {
+        match to {
+            DirectoryState::Absent => Ok(None),
+            _ => host.read_only_mount(&self.0),
+        }
+    }
+
     fn counts_as(&self, seen: &DirectoryState, wanted: &DirectoryState) -> bool {
         seen == wanted || (*seen, *wanted) == (DirectoryState::Used, DirectoryState::Empty)
     }

@@ -76,7 +76,7 @@ pub(crate) fn lacks(
                 LackKind::ReadOnly,
                 "this driver lets it be read and not written",
             )),
-            _ => None,
+            _ => host.read_only_mount(policy.file(name))?,
         },
     })
 }

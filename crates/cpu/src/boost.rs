@@ -146,7 +146,7 @@ impl Knob for Boost {
                     LackKind::ReadOnly,
                     "this processor or its firmware has no boost to switch",
                 )),
-                _ => None,
+                _ => host.read_only_mount(&path)?,
             },
         })
     }

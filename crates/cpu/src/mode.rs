@@ -167,7 +167,7 @@ impl Knob for DriverMode {
                 )
                 .hint("switch it on yourself, or on the kernel's command line"),
             ),
-            ModeState::Is(_) => None,
+            ModeState::Is(_) => host.read_only_mount(self.path())?,
         })
     }
 

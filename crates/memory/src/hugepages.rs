@@ -284,7 +284,7 @@ impl Knob for Pool {
                 .hint(format!("{most} would be all of it: take well below that")),
             ));
         }
-        Ok(None)
+        host.read_only_mount(self.path())
     }
 
     /// Setting pages aside takes long, and whoever is killed in it leaves some of them.

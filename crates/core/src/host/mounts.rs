@@ -28,11 +28,17 @@ impl Mounts {
 
     /// The mount that a path is on. The list alone does not say: a mount may be hidden by one that was
     /// made later on a directory above it. So the path is walked, from each mount to the next on the way.
+    ///
+    /// In a chroot(2) to a plain directory no mount at `/` is listed: it begins at those beneath.
     fn of(&self, path: &str) -> Option<&Mount> {
         let is_listed = |id: &str| self.0.iter().any(|mount| mount.id == id);
-        let mut current = self.0.iter().find(|mount| {
-            mount.point == "/" && (mount.parent == mount.id || !is_listed(&mount.parent))
-        })?;
+        let first = |mount: &&Mount| mount.parent == mount.id || !is_listed(&mount.parent);
+        let mut current = self
+            .0
+            .iter()
+            .filter(first)
+            .filter(|mount| is_beneath(path, &mount.point))
+            .min_by_key(|mount| mount.point.len())?;
         for _ in &self.0 {
             let next = self
                 .0
@@ -51,12 +57,9 @@ impl Mounts {
     /// Why nothing can be written at a path, where its mount is read-only.
     pub(super) fn lack(&self, path: &str) -> Option<Lack> {
         let mount = self.of(path).filter(|mount| mount.is_read_only)?;
-        let why = format!(
-            "{} is mounted read-only here, as containers have it",
-            mount.point
-        );
+        let why = format!("{} is mounted read-only", mount.point);
         let lack = Lack::new(LackKind::ReadOnly, why);
-        Some(lack.hint("set it outside of the container, or have it mounted writable"))
+        Some(lack.hint("have it mounted writable; in a container, set it outside of it"))
     }
 }
 
@@ -147,6 +150,17 @@ mod tests {
 2 1 0:2 / /proc rw - proc proc rw
 3 2 0:2 / /proc ro - proc proc rw";
         assert_eq!(read_only(stacked, "/proc/sys").as_deref(), Some("/proc"));
+        let chroot = "\
+40 30 0:2 / /proc rw - proc proc rw
+41 40 0:2 /sys /proc/sys ro - proc proc rw
+42 30 0:3 / /sys ro - sysfs sysfs rw";
+        assert_eq!(
+            read_only(chroot, "/proc/sys/vm").as_deref(),
+            Some("/proc/sys")
+        );
+        assert_eq!(read_only(chroot, "/sys/block").as_deref(), Some("/sys"));
+        assert_eq!(read_only(chroot, "/proc/1"), None);
+        assert_eq!(read_only(chroot, "/etc/sysctl.d"), None);
         // Rubbish tells nothing.
         for text in ["", "x", "1 0 0:1 / / ro", "1 1 0:1 / / ro - ext4"] {
             assert_eq!(read_only(text, "/proc/sys"), None, "{text}");

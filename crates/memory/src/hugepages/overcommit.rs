@@ -71,7 +71,10 @@ impl Knob for Overcommit {
             (OvercommitState::Pages(_), OvercommitState::Missing) => {
                 Some(missing(host, &Pool::of_size(self.0))?)
             }
-            _ => None,
+            (OvercommitState::Pages(_), OvercommitState::Pages(_)) => {
+                host.read_only_mount(self.path())?
+            }
+            (OvercommitState::Missing, _) => None,
         })
     }
 

@@ -54,7 +54,8 @@ pub(super) fn no_device(host: &Host, number: u32) -> Result<Option<Lack>, HostEr
         return Ok(Some(lack));
     }
     if host.exists(file(number, "disksize"))? || host.exists(CONTROL)? {
-        return Ok(None);
+        // A device is made by reading a file, and configured by writing others.
+        return host.read_only_mount(file(number, "disksize"));
     }
     let module = module();
     Ok(match module::find(host, module.name())? {

@@ -85,7 +85,10 @@ pub(crate) fn every_disk_with_every_scheduler() {
         }
     }
     for scheduler in ["none", "mq-deadline", "kyber", "bfq"] {
+        // null_blk is no hardware.
         let mut rule = Rule::new("all")
+            .kind(DiskKind::Disk)
+            .kind(DiskKind::Other)
             .scheduler(name(scheduler))
             .queue(Attribute::NrRequests, 20)
             .queue(Attribute::WbtLatUsec, 7000)
@@ -242,6 +245,7 @@ pub(crate) fn values_that_do_not_fit_stop_nobody() {
     let rules = Rules::new([Rule::new("all")
         .kind(DiskKind::Disk)
         .kind(DiskKind::Zram)
+        .kind(DiskKind::Other)
         .scheduler(name("mq-deadline"))
         .queue(Attribute::NrRequests, 5000)
         .queue(Attribute::Nomerges, 1)

@@ -1,6 +1,6 @@
 //! What each driver does not offer, or resets, and what is said of it.
 
-use hosttune_core::testing::{Fate, World};
+use hosttune_core::testing::{Behaviour, Fate, World};
 use hosttune_core::{Error, Finding, Lack, LackKind, LeftBecause, State, Tuning};
 use hosttune_cpu::testing::{Scaling, with_overwriting_boost};
 use hosttune_cpu::{EnergyPreference, Frequency, Governor, Mode, Processors};
@@ -55,6 +55,39 @@ fn a_driver_with_governors_of_its_own_has_no_others() {
         let wanted = Processors::new().governor(Governor::Schedutil).required();
         assert!(refused(&machine, &wanted).contains("schedutil"));
     }
+}
+
+/// As in a container, where sysfs is mounted read-only: nothing of it is tried.
+#[test]
+fn what_is_mounted_read_only_is_not_applicable() {
+    for scaling in [Scaling::AmdActive, Scaling::Acpi, Scaling::IntelActive] {
+        let mut machine = Machine::new(scaling, 2);
+        machine.memory = machine.memory.file(
+            "/proc/self/mountinfo",
+            "1 0 0:1 / / rw - overlay overlay rw\n2 1 0:2 / /sys ro,nosuid - sysfs sysfs rw",
+            Behaviour::takes_all(),
+        );
+        let was = machine.picture();
+        let wanted = Processors::new()
+            .governor(Governor::Performance)
+            .boost(false)
+            .maximum(Frequency::megahertz(2000));
+        let read_only = findings(&machine, &wanted).into_iter().filter(|finding| {
+            matches!(&finding.state, State::NotApplicable { lack } if lack.kind == LackKind::ReadOnly
+                && lack.why == "/sys is mounted read-only")
+        });
+        assert!(read_only.count() >= 3, "{scaling:?}");
+        apply(&machine, &wanted);
+        assert_eq!(machine.picture(), was);
+    }
+    let mut machine = Machine::new(Scaling::AmdActive, 1);
+    machine.memory = machine.memory.file(
+        "/proc/self/mountinfo",
+        "2 1 0:2 / /sys ro,nosuid - sysfs sysfs rw",
+        Behaviour::takes_all(),
+    );
+    let lack = lack(&machine, &Processors::new().mode(Mode::Passive));
+    assert_eq!(lack.kind, LackKind::ReadOnly);
 }
 
 #[test]

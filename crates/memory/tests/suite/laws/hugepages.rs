@@ -1,6 +1,6 @@
 //! Pools of hugepages.
 
-use hosttune_core::testing::{Fate, Memory, World, laws};
+use hosttune_core::testing::{Behaviour, Fate, Memory, World, laws};
 use hosttune_core::{Error, LackKind, State, Tuning};
 use hosttune_memory::hugepages::Hugepages;
 use hosttune_memory::testing::{PAGES_THAT_FIT, take_hugepages, with_hugepages};
@@ -156,4 +156,28 @@ fn what_cannot_be_had_is_said_beforehand() {
     assert!(least.to_string().contains("at least"), "{least}");
     let empty = Machine::new(Memory::new());
     laws::nothing_on_an_empty_host(&empty, &Hugepages::of_size(2048, 1)).unwrap();
+}
+
+/// As in a container, where sysfs is mounted read-only: nothing of it is tried.
+#[test]
+fn pages_on_a_read_only_mount_are_not_applicable() {
+    let mut machine = machine(2);
+    machine.memory = machine.memory.file(
+        "/proc/self/mountinfo",
+        "1 0 0:1 / / rw - overlay overlay rw\n2 1 0:2 / /sys ro,nosuid - sysfs sysfs rw",
+        Behaviour::takes_all(),
+    );
+    let was = machine.picture();
+    for wanted in [
+        Hugepages::of_size(2048, 64),
+        Hugepages::of_size(2048, 64).on_node(1),
+    ] {
+        let lack = machine.lack(&wanted);
+        assert_eq!(
+            (lack.kind, &*lack.why),
+            (LackKind::ReadOnly, "/sys is mounted read-only")
+        );
+        machine.apply(&wanted);
+        assert_eq!(machine.picture(), was);
+    }
 }
