@@ -24,7 +24,7 @@ impl Tuning for BesideZram {
         if !at.is_selected() {
             return Ok(());
         }
-        if self.set.persist.is_none() || !Other::all(at.host())?.is_empty() {
+        if self.set.persist.is_none() || Other::is_sure(at.host())? {
             return self.set.declare(at);
         }
         let mut set = self.set.clone();

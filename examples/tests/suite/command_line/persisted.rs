@@ -26,13 +26,30 @@ fn swappiness_for_zram_is_kept_only_where_zram_is() {
         0
     );
 
-    // Another program makes zram at each boot.
+    // Another program is told to make zram at each boot; that it is there as well makes it sure.
+    let generator = "usr/lib/systemd/system-generators/zram-generator";
+    let shipped = "usr/lib/systemd/zram-generator.conf";
     let conf = "etc/systemd/zram-generator.conf";
-    tree.put(conf, "[zram0]\nzram-size = ram / 2");
-    let ran = tree.gaming(&typed);
-    assert_eq!(ran.exit, 0, "{ran:?}");
-    let file = std::fs::read_to_string(tree.at(KEPT)).unwrap();
-    assert!(file.contains("vm.swappiness = 100"), "{file}");
+    let drop_in = "etc/systemd/zram-generator.conf.d/a.conf";
+    let removed = "etc/default/zramswap";
+    for (path, text, is_kept) in [
+        (removed, "ALGO=zstd\n", false),
+        (shipped, "[zram0]\nzram-size = ram / 2\n", false),
+        (generator, "", true),
+        // An empty file switches it off.
+        (conf, "", false),
+        (conf, "[zram0]\nzram-size = ram / 2\n", true),
+        (drop_in, "[zram0]\nzram-size = 0\n", false),
+        (drop_in, "[zram0]\nmount-point = /var/tmp\n", false),
+        (drop_in, "# [zram0]\n", true),
+    ] {
+        tree.put(path, text);
+        let ran = tree.gaming(&typed);
+        assert_eq!(ran.exit, 0, "{ran:?}");
+        let file = std::fs::read_to_string(tree.at(KEPT)).unwrap();
+        let has = file.contains("vm.swappiness = 100");
+        assert_eq!(has, is_kept, "{path} {text:?}: {file}");
+    }
     assert_eq!(tree.gaming(&["revert", "--yes"]).exit, 0);
     assert!(!tree.at(KEPT).exists());
 }

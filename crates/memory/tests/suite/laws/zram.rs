@@ -379,6 +379,7 @@ fn swap_that_is_used_before_ours_is_said_in_plan_and_verify() {
         machine.memory.change(|tree| {
             let mut list = tree.get("/proc/swaps").unwrap();
             for (path, priority) in areas {
+                let path = path.replace(' ', "\\040");
                 list.push_str(&format!("\n{path} partition\t1048572\t0\t{priority}"));
             }
             tree.set("/proc/swaps", &list);
