@@ -11,7 +11,7 @@ use hosttune::memory;
 use hosttune::memory::swap::NoteUnlessZram;
 use hosttune::memory::transparent::{Enabled, TransparentHugepages};
 use hosttune::memory::zram::{Size, Zram, ZramSwap};
-use hosttune::qos::{self, Cake, IfbLink, Netlink, Rate, Shaper};
+use hosttune::qos::{self, Cake, Netlink, Rate, Shaper};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
 use hosttune::{
     BesideZram, Error, Host, Lack, LackKind, Note, Planner, Registry, Session, Tuning, Why,
@@ -250,7 +250,7 @@ impl HostProfile for Gaming {
         // A host without a line has disks all the same.
         watched.extend(device.map(|device| Watched::Line {
             part: "qos",
-            shaper: line.shaper(host, &device),
+            shaper: line.shaper(&device),
         }));
         Ok(watched)
     }
@@ -288,28 +288,13 @@ impl Line {
         })
     }
 
-    fn shaper(&self, host: &Host, device: &str) -> Shaper {
-        let shaper = Shaper::new(device)
+    fn shaper(&self, device: &str) -> Shaper {
+        Shaper::new(device)
             .egress(Cake::default().bandwidth(self.up).diffserv4().ack_filter())
-            .ingress(Cake::default().bandwidth(self.down).diffserv4().ingress());
-        // The kernel makes one of this name by itself where the module is built in, or was loaded
-        // without saying how many; that one is not ours to use.
-        match IfbLink::new(IFB).is_somebody_elses(host) {
-            Ok(true) => shaper,
-            _ => shaper.through(IFB),
-        }
-    }
-
-    /// The same where it is declared, with what is to be said of it.
-    fn declared(&self, at: &mut Planner<'_>, device: &str) -> Shaper {
-        let shaper = self.shaper(at.host(), device);
-        if shaper.ifb != IFB {
-            at.note(format!(
-                "{IFB} is somebody else's: what arrives is sent through {} instead",
-                shaper.ifb
-            ));
-        }
-        shaper
+            .ingress(Cake::default().bandwidth(self.down).diffserv4().ingress())
+            // The kernel makes one of this name by itself where the module is built in, or was
+            // loaded without saying how many; that one is not ours to use.
+            .prefer_ifb(IFB)
     }
 }
 
@@ -323,11 +308,11 @@ impl Tuning for Line {
             return Ok(());
         }
         if let Some(device) = &self.device {
-            return self.declared(at, device).declare(at);
+            return self.shaper(device).declare(at);
         }
         match qos::default_device(at.host())? {
             // Whoever names no device gets everything else where this one cannot be shaped.
-            Some(device) => self.declared(at, &device).optional().declare(at),
+            Some(device) => self.shaper(&device).optional().declare(at),
             None => {
                 let lack = Lack::new(LackKind::Missing, NO_ROUTE).hint(NAME_IT);
                 at.skip("shaping of the line", lack)

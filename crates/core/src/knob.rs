@@ -120,6 +120,14 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
         false
     }
 
+    /// Why `seen` does not say who has set the knob last: its value is kept and not shown, as that
+    /// of a processor that is offline. Nothing can be put back while it is so, and nobody else has
+    /// set it.
+    fn hidden(&self, seen: &Self::State) -> Option<String> {
+        let _ = seen;
+        None
+    }
+
     /// What tells the very thing that has this knob from another that later has its name: a device
     /// that was pulled out and put in again. `None` where the name is enough, or nothing is there.
     ///
@@ -130,6 +138,18 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
     /// Where the host would not say.
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
         let _ = host;
+        Ok(None)
+    }
+
+    /// The same knob of the thing that had this [`identity`](Self::identity) when it was turned,
+    /// where that thing has another name by now: a link that was renamed.
+    ///
+    /// Asked only where another thing, or none, has the name. `None` where the thing has gone.
+    ///
+    /// # Errors
+    /// Where the host would not say.
+    fn renamed(&self, host: &Host, identity: &str) -> Result<Option<Self>, HostError> {
+        let _ = (host, identity);
         Ok(None)
     }
 
@@ -314,7 +334,9 @@ pub(crate) struct KnobKind {
     torn: fn(&Value, &Value, &Value, &Value) -> bool,
     original: fn(&Value, &Value) -> Option<Value>,
     gone: fn(&Value, &Value) -> bool,
+    hidden: fn(&Value, &Value) -> Option<String>,
     identity: fn(&Value, &Host) -> Result<Option<String>, HostError>,
+    renamed: fn(&Value, &Host, &str) -> Result<Option<AnyKnob>, HostError>,
     remark: fn(&Value, &Host, &Value) -> Option<String>,
     show: fn(&Value, &Value) -> String,
 }
@@ -370,7 +392,15 @@ impl KnobKind {
                 (Ok(knob), Ok(seen)) => knob.gone(&seen),
                 _ => false,
             },
+            hidden: |id, seen| match (typed::<K>(id), state::<K>(seen)) {
+                (Ok(knob), Ok(seen)) => knob.hidden(&seen),
+                _ => None,
+            },
             identity: |id, host| typed::<K>(id)?.identity(host),
+            renamed: |id, host, identity| {
+                let renamed = typed::<K>(id)?.renamed(host, identity)?;
+                Ok(renamed.as_ref().map(AnyKnob::of))
+            },
             remark: |id, host, from| match (typed::<K>(id), state::<K>(from)) {
                 (Ok(knob), Ok(from)) => knob.remark(host, &from),
                 _ => None,
@@ -433,12 +463,25 @@ impl KnobKind {
         (self.gone)(&knob.id, seen)
     }
 
+    pub(crate) fn hidden(&self, knob: &AnyKnob, seen: &Value) -> Option<String> {
+        (self.hidden)(&knob.id, seen)
+    }
+
     pub(crate) fn identity(
         &self,
         knob: &AnyKnob,
         host: &Host,
     ) -> Result<Option<String>, HostError> {
         (self.identity)(&knob.id, host)
+    }
+
+    pub(crate) fn renamed(
+        &self,
+        knob: &AnyKnob,
+        host: &Host,
+        identity: &str,
+    ) -> Result<Option<AnyKnob>, HostError> {
+        (self.renamed)(&knob.id, host, identity)
     }
 
     pub(crate) fn remark(&self, knob: &AnyKnob, host: &Host, from: &Value) -> Option<String> {

@@ -278,6 +278,10 @@ impl Knob for FrequencyLimit {
         *seen == Attribute::Missing
     }
 
+    fn hidden(&self, seen: &Self::State) -> Option<String> {
+        (*seen == Attribute::Offline).then(|| attribute::offline(self.policy).why)
+    }
+
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
         self.policy.identity(host)
     }

@@ -211,6 +211,10 @@ impl Knob for PolicyPreference {
         *seen == Attribute::Missing
     }
 
+    fn hidden(&self, seen: &Self::State) -> Option<String> {
+        (*seen == Attribute::Offline).then(|| attribute::offline(self.0).why)
+    }
+
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
         self.0.identity(host)
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
 use serde::{Deserialize, Serialize};
 
-use crate::link::{change, link_identity};
+use crate::link::{change, link_identity, present_name};
 use crate::netlink::{
     EGRESS_FILTERS, INGRESS_FILTERS, INGRESS_HANDLE, Link, TC_H_INGRESS, TCA_EGRESS_BLOCK,
     TCA_INGRESS_BLOCK, TrafficControl, View,
@@ -157,6 +157,10 @@ impl Knob for IngressHook {
 
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
         link_identity(host, &self.device)
+    }
+
+    fn renamed(&self, host: &Host, identity: &str) -> Result<Option<Self>, HostError> {
+        Ok(present_name(host, identity)?.map(Self::new))
     }
 
     fn gone(&self, seen: &HookState) -> bool {

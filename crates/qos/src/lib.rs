@@ -61,6 +61,7 @@ pub mod cake;
 mod circumstances;
 mod hardware_address;
 mod health;
+mod ifb_choice;
 mod ingress;
 mod kernel_part;
 mod link;

@@ -12,10 +12,19 @@ use crate::kernel_part::ifb_module;
 use crate::netlink::{
     EGRESS_FILTERS, Filter, INGRESS_FILTERS, INGRESS_HANDLE, LONGEST_NAME, Link, Netlink, View,
 };
+use crate::redirect::{Redirect, RedirectState};
 use crate::root_qdisc::{RootQdisc, is_our_handle};
 
 /// With this begins the alias of every link of ours.
 const ALIAS: &str = "hosttune";
+
+/// What stands between that and the device of an IFB.
+const ARRIVES_AT: &str = ": what arrives at ";
+
+/// The device that the alias of an IFB of ours names.
+fn noted_device(alias: &str) -> Option<&str> {
+    alias.strip_prefix(ALIAS)?.strip_prefix(ARRIVES_AT)
+}
 
 /// An IFB, by its name.
 ///
@@ -73,9 +82,32 @@ impl IfbLink {
         Ok(link.is_some_and(|link| self.state(&link) == Whose::Foreign))
     }
 
+    /// The device whose packets arrive at it, as its alias says: of an IFB of ours only.
+    pub(crate) fn noted_device(&self, host: &Host) -> Result<Option<String>, HostError> {
+        let link = View::of(host)?.link(&self.name)?;
+        Ok(link
+            .filter(|link| self.state(link) == Whose::Ours)
+            .and_then(|link| Some(noted_device(link.alias.as_deref()?)?.to_owned())))
+    }
+
+    /// The other device than this one that an IFB of ours belongs to, if it belongs to another.
+    ///
+    /// A device that was renamed keeps its IFB, whose alias has the old name: its redirect leads
+    /// there.
+    pub(crate) fn other_device(
+        &self,
+        host: &Host,
+        device: &str,
+    ) -> Result<Option<String>, HostError> {
+        let other = self.noted_device(host)?.filter(|noted| noted != device);
+        let Some(other) = other else { return Ok(None) };
+        let redirect = Redirect::new(device, &self.name);
+        Ok((redirect.read(host)? != RedirectState::Present).then_some(other))
+    }
+
     /// What it is when it is ours and up, for what arrives at `device`.
     pub fn for_device(&self, device: &str) -> LinkState {
-        self.noted(format!("{ALIAS}: what arrives at {device}"))
+        self.noted(format!("{ALIAS}{ARRIVES_AT}{device}"))
     }
 
     /// As [`for_device`](Self::for_device), whichever device it is.
@@ -137,6 +169,11 @@ impl IfbLink {
         }
     }
 
+    fn belongs_to(&self, device: &str) -> Lack {
+        let why = format!("{} belongs to {device}, whose packets it takes", self.name);
+        Lack::new(LackKind::Managed, why).hint("shape through another IFB")
+    }
+
     fn foreign(&self, link: &Link) -> Lack {
         let what = match link.kind.as_str() {
             "" => "device",
@@ -149,7 +186,10 @@ impl IfbLink {
                 self.name
             ),
         )
-        .hint("give another name for the IFB")
+        .hint(format!(
+            "if nothing needs it, delete it: ip link delete {}; or shape through another IFB",
+            self.name
+        ))
     }
 }
 
@@ -194,6 +234,15 @@ pub(crate) fn link_identity(host: &Host, name: &str) -> Result<Option<String>, H
 }
 
 const IDENTITY: &str = "link ";
+
+/// The name by now of the link that had this identity; `None` where it has gone.
+pub(crate) fn present_name(host: &Host, identity: &str) -> Result<Option<String>, HostError> {
+    let Some(number) = number_in(identity) else {
+        return Ok(None);
+    };
+    let link = host.wire::<Netlink>()?.link_of_number(number)?;
+    Ok(link.map(|link| link.name))
+}
 
 /// The number in what [`link_identity`] gave.
 pub(crate) fn number_in(identity: &str) -> Option<u32> {
@@ -328,8 +377,19 @@ impl Knob for IfbLink {
             return Ok(Some(lack));
         }
         if let Some(link) = View::of(host)?.link(&self.name)? {
-            let ours = self.state(&link) == Whose::Ours;
-            return Ok((!ours).then(|| self.foreign(&link)));
+            if self.state(&link) != Whose::Ours {
+                return Ok(Some(self.foreign(&link)));
+            }
+            let other = match to {
+                LinkState::Ifb {
+                    alias: Some(alias), ..
+                } => match noted_device(alias) {
+                    Some(device) => self.other_device(host, device)?,
+                    None => None,
+                },
+                _ => None,
+            };
+            return Ok(other.map(|other| self.belongs_to(&other)));
         }
         // The kernel would load it by itself, and with it come links that nobody asked for.
         let unloaded = *to != LinkState::Absent

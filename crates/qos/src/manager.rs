@@ -122,7 +122,7 @@ impl Manager {
                 self.program
             ),
         )
-        .hint("take that setting away, or consent to shaping over it with 'discard'")
+        .hint("remove that setting, then apply again")
     }
 
     /// That it manages the device, for a person.

@@ -102,6 +102,7 @@ impl Shaper {
     /// Where no wire is plugged in, and what the kernel answers.
     pub fn path(&self, session: &Session) -> Result<PathCounters, Error> {
         let (wire, view) = (session.host().wire::<Netlink>()?, View::of(session.host())?);
+        let chosen = self.with_ifb_chosen(session.host())?;
         let read = || -> Result<PathCounters, HostError> {
             let (Some(link), Some(first)) = (
                 wire.link(&self.device)?,
@@ -109,7 +110,7 @@ impl Shaper {
             ) else {
                 return Ok(self.without_device());
             };
-            let ours = Redirect::new(&self.device, &self.ifb);
+            let ours = Redirect::new(&self.device, &chosen.ifb);
             let redirect = |shaped: bool| match shaped {
                 true => ours.counted(view, &link),
                 false => Ok(None),
@@ -118,7 +119,7 @@ impl Shaper {
             let all = wire.qdiscs()?;
             let out = redirect(into.is_some())?;
             let ifb = match self.ingress {
-                Some(_) => wire.link(&self.ifb)?,
+                Some(_) => wire.link(&chosen.ifb)?,
                 None => None,
             };
             let root = |index| standing_at_root(&all, index).map(RootCounters::of);

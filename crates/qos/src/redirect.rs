@@ -6,7 +6,7 @@ use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operat
 use serde::{Deserialize, Serialize};
 
 use crate::ingress::{HookState, IngressHook, hook, no_device, shared_block, vanished};
-use crate::link::{IfbLink, change, hash, link_identity};
+use crate::link::{IfbLink, change, hash, link_identity, present_name};
 use crate::netlink::{
     COOKIE, ENOENT, Filter, INGRESS_FILTERS, Link, Netlink, PRIORITY, TrafficStatistics, View,
 };
@@ -251,6 +251,10 @@ impl Knob for Redirect {
 
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
         link_identity(host, &self.device)
+    }
+
+    fn renamed(&self, host: &Host, identity: &str) -> Result<Option<Self>, HostError> {
+        Ok(present_name(host, identity)?.map(|device| Self::new(device, &self.to)))
     }
 
     fn gone(&self, seen: &RedirectState) -> bool {

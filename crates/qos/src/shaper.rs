@@ -1,10 +1,11 @@
 //! Shaping of what leaves a device and of what arrives at it.
 
-use hosttune_core::{Error, Lack, LackKind, Planner, Tuning};
+use hosttune_core::{Error, Host, HostError, Knob, Lack, LackKind, Planner, Tuning};
 use serde::{Deserialize, Serialize};
 
 use crate::circumstances;
 use crate::hardware_address::HardwareAddress;
+use crate::ifb_choice;
 use crate::ingress::{HookState, IngressHook};
 use crate::kernel_part::Parts;
 use crate::link::{IfbLink, unusable_name};
@@ -30,6 +31,10 @@ pub struct Shaper {
     pub device: String,
     /// The name of the IFB, at most 15 bytes.
     pub ifb: String,
+    /// Whether [`ifb`](Self::ifb) is only a preference: where another device or another program has
+    /// it, the IFB is the one that [`ifb_for`](Self::ifb_for) names.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prefers_ifb: bool,
     /// The root of the device, for what leaves it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<Qdisc>,
@@ -57,6 +62,7 @@ impl Shaper {
         Self {
             ifb: Self::ifb_for(&device),
             device,
+            prefers_ifb: false,
             egress: None,
             ingress: None,
             permanent_address: None,
@@ -96,6 +102,16 @@ impl Shaper {
     #[must_use]
     pub fn through(mut self, ifb: impl Into<String>) -> Self {
         self.ifb = ifb.into();
+        self.prefers_ifb = false;
+        self
+    }
+
+    /// With an IFB of this name where no other device and no other program has it, and with
+    /// [one of its own](Self::ifb_for) where one has.
+    #[must_use]
+    pub fn prefer_ifb(mut self, ifb: impl Into<String>) -> Self {
+        self.ifb = ifb.into();
+        self.prefers_ifb = true;
         self
     }
 
@@ -156,7 +172,7 @@ impl Shaper {
         };
         let link = wire
             .link(&self.device)
-            .map_err(hosttune_core::HostError::from)?;
+            .map_err(HostError::from)?;
         Ok(match link {
             None => Some(circumstances::no_device(
                 at.host(),
@@ -173,6 +189,32 @@ impl Shaper {
             ),
             Some(link) => circumstances::another_card(&link, self.permanent_address.as_ref()),
         })
+    }
+
+    /// Why a part of it cannot be set, where no other step of the plan provides what is lacking.
+    ///
+    /// Asked where it is optional: then all of it is left out, and nothing else of the plan is
+    /// refused because of it.
+    fn refusal(&self, host: &Host) -> Result<Option<Lack>, Error> {
+        let mut lacks = Vec::new();
+        if let Some(qdisc) = &self.egress {
+            let root = RootQdisc::new(&self.device);
+            let now = root.read(host)?;
+            lacks.push(lack(&root, host, &root.wanted(Some(&now), qdisc, self.discard))?);
+        }
+        if self.ingress.is_some() {
+            let ifb = IfbLink::new(&self.ifb);
+            lacks.push(lack(&ifb, host, &ifb.for_device(&self.device))?);
+            let hook = IngressHook::new(&self.device);
+            let wanted = match hook.read(host)? {
+                HookState::Clsact => HookState::Clsact,
+                _ => HookState::Ingress,
+            };
+            lacks.push(lack(&hook, host, &wanted)?);
+            let redirect = Redirect::new(&self.device, &self.ifb);
+            lacks.push(lack(&redirect, host, &RedirectState::Present)?);
+        }
+        Ok(lacks.into_iter().flatten().find(|lack| lack.cure.is_none()))
     }
 
     fn ingress_of(&self, at: &mut Planner<'_>, qdisc: &Qdisc) -> Result<(), Error> {
@@ -204,12 +246,30 @@ impl Shaper {
     }
 }
 
+/// What keeps a knob from being set to what it does not show yet.
+fn lack<K: Knob>(knob: &K, host: &Host, to: &K::State) -> Result<Option<Lack>, HostError> {
+    if knob.counts_as(&knob.read(host)?, to) {
+        return Ok(None);
+    }
+    knob.lacks(host, to)
+}
+
 impl Tuning for Shaper {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         self.check()?;
         if !at.is_selected() {
             return Ok(());
         }
+        let chosen = self.with_ifb_chosen(at.host())?;
+        if chosen.ifb != self.ifb {
+            at.note(ifb_choice::note(&self.ifb, &chosen.ifb, at.host())?);
+        }
+        chosen.declare_chosen(at)
+    }
+}
+
+impl Shaper {
+    fn declare_chosen(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         let parts = Parts::of(self, at.host())?;
         if let Some(lack) = self.obstacle(at)?.or_else(|| parts.lack()) {
             let skipped = at.skip(&format!("shaping of {}", self.device), lack);
@@ -221,8 +281,19 @@ impl Tuning for Shaper {
             return Ok(());
         }
         if let Some(lack) = circumstances::look(self, at)? {
+            let skipped = at.skip(&format!("shaping of {}", self.device), lack);
+            if self.optional {
+                skipped.optional();
+            } else {
+                skipped.required();
+            }
+            return Ok(());
+        }
+        if self.optional
+            && let Some(lack) = self.refusal(at.host())?
+        {
             at.skip(&format!("shaping of {}", self.device), lack)
-                .required();
+                .optional();
             return Ok(());
         }
         parts.want(at)?;

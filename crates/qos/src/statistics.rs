@@ -90,6 +90,7 @@ impl Shaper {
     /// Where no wire is plugged in, and what the kernel answers.
     pub fn statistics(&self, session: &Session) -> Result<ShaperStatistics, Error> {
         let wire = session.host().wire::<Netlink>()?;
+        let chosen = self.with_ifb_chosen(session.host())?;
         let all = wire.qdiscs().map_err(HostError::from)?;
         let of = |shaped: bool, device: &str| -> Result<_, HostError> {
             let link = if shaped { wire.link(device)? } else { None };
@@ -97,7 +98,7 @@ impl Shaper {
         };
         Ok(ShaperStatistics {
             egress: of(self.egress.is_some(), &self.device)?,
-            ingress: of(self.ingress.is_some(), &self.ifb)?,
+            ingress: of(self.ingress.is_some(), &chosen.ifb)?,
         })
     }
 }

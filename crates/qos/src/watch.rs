@@ -202,7 +202,10 @@ impl Watcher<'_> {
         let name = notice.name.as_deref();
         [known.device, known.ifb].contains(&Some(notice.index))
             || name == Some(&self.shaper.device)
-            || name == Some(&self.shaper.ifb)
+            || self
+                .shaper
+                .possible_ifbs()
+                .any(|ifb| name == Some(ifb.as_str()))
     }
 
     fn look(
@@ -290,11 +293,12 @@ impl Watcher<'_> {
 
     /// The last turn of the device itself that is owed a way back.
     fn last_owed<'o>(&self, owed: &'o [Owed]) -> Option<&'o Owed> {
-        let Shaper { device, ifb, .. } = self.shaper;
-        let knobs = [
-            AnyKnob::of(&RootQdisc::new(device)),
-            AnyKnob::of(&Redirect::new(device, ifb)),
-        ];
+        let device = &self.shaper.device;
+        let redirects = self.shaper.possible_ifbs();
+        let redirects = redirects.map(|ifb| AnyKnob::of(&Redirect::new(device, ifb)));
+        let knobs: Vec<AnyKnob> = std::iter::once(AnyKnob::of(&RootQdisc::new(device)))
+            .chain(redirects)
+            .collect();
         owed.iter().rfind(|owed| knobs.contains(&owed.knob))
     }
 }
@@ -321,7 +325,7 @@ impl Known {
             Ok(wire.link(name)?.map(|link| link.index))
         };
         self.device = number(&shaper.device)?;
-        self.ifb = number(&shaper.ifb)?;
+        self.ifb = number(&shaper.with_ifb_chosen(session.host())?.ifb)?;
         self.looked = true;
         Ok(())
     }

@@ -44,7 +44,30 @@ impl Session {
             })
         };
         log.settle(&mut *self.store, &shows)?;
+        self.follow_renamed(&mut log);
         Ok(log)
+    }
+
+    /// Names the things of the journal as they are named by now: one that was renamed is still the
+    /// one that was set, and another that took its name is not.
+    ///
+    /// In memory only: who has it is told by its identity, which is in the journal.
+    pub(super) fn follow_renamed(&self, log: &mut Log) {
+        for step in log.steps_mut() {
+            let Some(identity) = &step.identity else {
+                continue;
+            };
+            let Ok(kind) = self.registry.find(&step.knob.kind) else {
+                continue;
+            };
+            let now = kind.identity(&step.knob, &self.host);
+            if matches!(&now, Ok(Some(now)) if now == identity) {
+                continue;
+            }
+            if let Ok(Some(renamed)) = kind.renamed(&step.knob, &self.host, identity) {
+                step.knob = renamed;
+            }
+        }
     }
 
     /// The journal for a verb that needs no rights: where it may not be read, that is said and

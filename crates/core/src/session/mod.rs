@@ -358,7 +358,8 @@ impl Session {
     /// # Errors
     /// Where the journal cannot be used.
     pub fn status(&self) -> Result<Status, Error> {
-        let log = self.load()?;
+        let mut log = self.load()?;
+        self.follow_renamed(&mut log);
         let owed = log
             .entries
             .values()
@@ -410,7 +411,7 @@ impl Session {
                 Ok(seen) if kind.gone(&step.knob, seen) => {
                     Some("it is not there any more".to_owned())
                 }
-                Ok(_) => None,
+                Ok(seen) => kind.hidden(&step.knob, seen),
             },
             seen: seen.map_or_else(
                 |error| error.to_string(),
@@ -452,6 +453,18 @@ impl Session {
                     continue;
                 }
                 let kind = self.registry.find(&knob.kind)?;
+                if *knob == step.knob
+                    && let Some(planned) = &step.identity
+                    && let Some(now) = kind.identity(knob, &self.host)?
+                    && now != *planned
+                {
+                    stale.push(StaleStep {
+                        knob: knob.text.clone(),
+                        planned: planned.clone(),
+                        seen: now,
+                    });
+                    continue;
+                }
                 let Before::Known(planned) = planned else {
                     continue;
                 };

@@ -70,13 +70,16 @@ impl Unrecorded {
 
 impl Reverted {
     /// Whether nothing is left that could not be put back. What somebody else has set since
-    /// does not count, nor what somebody uses, nor what waits for it: leaving that is what was
+    /// does not count, nor what somebody uses or what is hidden for now, nor what waits for it: leaving that is what was
     /// promised.
     pub fn is_complete(&self) -> bool {
         self.left.iter().all(|left| {
             matches!(
                 left.because,
-                LeftBecause::Theirs | LeftBecause::InUse(_) | LeftBecause::Waits
+                LeftBecause::Theirs
+                    | LeftBecause::InUse(_)
+                    | LeftBecause::Hidden(_)
+                    | LeftBecause::Waits
             )
         })
     }

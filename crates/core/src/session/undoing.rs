@@ -49,6 +49,8 @@ pub enum LeftBecause {
     NotTaken,
     /// It could not be read, and says why.
     Unreadable(String),
+    /// Its value is kept and not shown for now, and says why: nobody else has set it.
+    Hidden(String),
     /// It was put back, but a knob that it resets was not, and says which.
     Disturbed(String),
     /// The revert was interrupted before it came to it.
@@ -64,6 +66,7 @@ impl fmt::Display for LeftBecause {
             Self::Refused(why) => write!(f, "the host refused: {why}"),
             Self::NotTaken => f.write_str("the write was accepted, but the host does not show it"),
             Self::Unreadable(why) => write!(f, "it could not be read: {why}"),
+            Self::Hidden(why) => write!(f, "it cannot be put back for now: {why}"),
             Self::Disturbed(why) => write!(f, "what it resets could not be put back: {why}"),
             Self::Interrupted => f.write_str("the revert was interrupted before it"),
         }
@@ -356,7 +359,9 @@ impl Session {
         let earlier: Vec<Value> = log
             .entries
             .range(..entry.id)
-            .filter(|(_, earlier)| earlier.step.knob == step.knob)
+            .filter(|(_, earlier)| {
+                (&earlier.step.knob, &earlier.step.identity) == (&step.knob, &step.identity)
+            })
             .filter_map(|(_, earlier)| earlier.step.from.known().cloned())
             .collect();
         let mut verdict = judge(&kind, entry, &seen, earlier.iter());
@@ -378,6 +383,11 @@ impl Session {
             && self.is_rounded_by_the_kernel(entry, &kind, &seen)
         {
             verdict = Verdict::TurnBack;
+        }
+        if verdict == Verdict::Theirs
+            && let Some(why) = kind.hidden(&step.knob, &seen)
+        {
+            return Err(LeftBecause::Hidden(why));
         }
         match verdict {
             Verdict::Already => Ok(Done::Already),

@@ -55,6 +55,17 @@ impl Link {
         )
     }
 
+    pub(super) fn look_for_number(index: u32) -> Request {
+        Request::new(
+            RTM_GETLINK,
+            0,
+            fixed(index, 0, 0),
+            Attributes::new(),
+            "look at the link",
+            &format!("number {index}"),
+        )
+    }
+
     pub(super) fn list() -> Request {
         Request::new(
             RTM_GETLINK,

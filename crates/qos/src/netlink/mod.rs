@@ -117,6 +117,18 @@ impl Netlink {
         self.look_at(name)?.as_ref().map(Link::read).transpose()
     }
 
+    /// The link of this number, whatever its name is; `None` where there is none.
+    ///
+    /// # Errors
+    /// What the kernel answers otherwise.
+    pub fn link_of_number(&self, index: u32) -> Result<Option<Link>, NetlinkError> {
+        match self.rtnetlink.get(&Link::look_for_number(index)) {
+            Ok(message) => Link::read(&message).map(Some),
+            Err(error) if error.errno() == Some(ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn look_at(&self, name: &str) -> Result<Option<Message>, NetlinkError> {
         // A name that is too long is an error to the kernel, and certainly none that is there.
         if name.is_empty() || name.len() > LONGEST_NAME {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::Bytes;
 use crate::cake::Cake;
 use crate::ingress::{no_device, vanished};
-use crate::link::{IfbLink, change, link_identity};
+use crate::link::{IfbLink, change, link_identity, present_name};
 use crate::netlink::{Link, TC_H_ROOT, TrafficControl, View, shown_handle};
 use crate::qdisc::{CAKE_MQ, Qdisc};
 
@@ -362,7 +362,10 @@ impl Knob for RootQdisc {
                         now.lost.join(", ")
                     ),
                 )
-                .hint("take it away yourself, or consent to losing it with 'discard'"),
+                .hint(format!(
+                    "remove it first, if nothing needs it: tc qdisc delete dev {} root",
+                    self.device
+                )),
             ),
             _ => None,
         })
@@ -374,6 +377,10 @@ impl Knob for RootQdisc {
 
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
         link_identity(host, &self.device)
+    }
+
+    fn renamed(&self, host: &Host, identity: &str) -> Result<Option<Self>, HostError> {
+        Ok(present_name(host, identity)?.map(Self::new))
     }
 
     /// That the kernel's default is another by now.

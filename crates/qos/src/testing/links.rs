@@ -109,11 +109,12 @@ impl State {
 
     pub(super) fn look_for_link(&self, request: &Request) -> Answered<Message> {
         let name = find(&request.attributes, IFLA_IFNAME).map(|name| name.text());
-        let Some(link) = self
-            .links
-            .iter()
-            .find(|link| Some(&link.name) == name.as_ref())
-        else {
+        let index = number(&request.fixed, 4);
+        // A number comes before a name.
+        let Some(link) = self.links.iter().find(|link| match index {
+            0 => Some(&link.name) == name.as_ref(),
+            index => link.index == index,
+        }) else {
             return refuse(ENODEV, "");
         };
         Ok(link.shown())

@@ -141,6 +141,20 @@ impl Kernel {
         }
     }
 
+    /// A link gets another name.
+    ///
+    /// # Panics
+    /// Where there is no such link, or one of the new name already.
+    pub fn rename(&self, name: &str, to: &str) {
+        let mut state = self.state();
+        let taken = state.links.iter().any(|link| link.name == to);
+        assert!(!taken, "there is a link {to} already");
+        let place = state.links.iter().position(|link| link.name == name);
+        let place = place.unwrap_or_else(|| panic!("there is no link {name}"));
+        to.clone_into(&mut state.links[place].name);
+        state.tell(Subject::Link, place);
+    }
+
     /// A link loses its carrier, or has it again.
     ///
     /// # Panics

@@ -11,6 +11,7 @@
 
 mod cake_beside_tc;
 mod laws;
+mod links;
 mod looks;
 mod modules;
 mod namespace;

@@ -95,6 +95,14 @@ impl Log {
             .flat_map(|log| log.entries.values())
     }
 
+    /// The steps of all owners' entries.
+    pub(crate) fn steps_mut(&mut self) -> impl Iterator<Item = &mut Step> {
+        let own = self.entries.values_mut();
+        let others = self.others.iter_mut();
+        own.chain(others.flat_map(|other| other.entries.values_mut()))
+            .map(|entry| &mut entry.step)
+    }
+
     fn drop_given(
         &mut self,
         store: &mut dyn Store,

@@ -1,0 +1,137 @@
+//! An IFB belongs to one device.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use hosttune_core::{Stop, Tuning};
+use hosttune_qos::testing::Script;
+use hosttune_qos::{IfbLink, WatchEvent};
+
+use super::{Machine, shaper};
+
+#[test]
+fn each_device_has_an_ifb_of_its_own() {
+    let machine = Machine::new();
+    let before = machine.kernel.picture();
+    for device in ["w0", "x0"] {
+        shaper(device).apply(&mut machine.session()).unwrap();
+    }
+    assert!(
+        machine.is_shaped("w0", "ifb0"),
+        "{:#?}",
+        machine.kernel.picture()
+    );
+    assert!(
+        machine.is_shaped("x0", "ifb-x0"),
+        "{:#?}",
+        machine.kernel.picture()
+    );
+    for device in ["w0", "x0"] {
+        let plan = shaper(device).plan(&machine.session()).unwrap();
+        assert!(plan.is_empty(), "{:#?}", plan.steps);
+        let report = shaper(device).verify(&machine.session()).unwrap();
+        assert!(report.is_as_wanted(), "{report:#?}");
+        let path = shaper(device).path(&machine.session()).unwrap();
+        assert!(path.ingress.unwrap().redirect.is_some());
+        let statistics = shaper(device).statistics(&machine.session()).unwrap();
+        assert!(statistics.ingress.is_some());
+    }
+    let plan = shaper("x0").plan(&machine.session()).unwrap();
+    assert!(
+        plan.notes
+            .contains(&"ifb0 belongs to w0; using ifb-x0".to_owned()),
+        "{:?}",
+        plan.notes
+    );
+    let reverted = machine.session().revert().unwrap();
+    assert_eq!(reverted.left, []);
+    assert_eq!(machine.kernel.picture(), before);
+    assert!(machine.store.is_empty());
+}
+
+#[test]
+fn an_ifb_that_was_named_is_not_taken_from_another_device() {
+    let machine = Machine::new();
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    let before = machine.kernel.picture();
+    let named = shaper("x0").through("ifb0");
+    let error = named.apply(&mut machine.session()).unwrap_err();
+    assert!(error.to_string().contains("ifb0 belongs to w0"), "{error}");
+    assert!(!named.verify(&machine.session()).unwrap().is_as_wanted());
+    assert_eq!(machine.kernel.picture(), before);
+    // Of another owner neither.
+    let error = named.apply(&mut machine.session_of("other")).unwrap_err();
+    assert!(error.to_string().contains("ifb0 belongs to w0"), "{error}");
+    assert_eq!(machine.kernel.picture(), before);
+}
+
+/// The IFB that is free by now would be another one than that of its redirect.
+#[test]
+fn a_device_keeps_the_ifb_that_it_has() {
+    let machine = Machine::new();
+    let before = machine.kernel.picture();
+    for device in ["w0", "x0"] {
+        shaper(device).apply(&mut machine.session()).unwrap();
+    }
+    machine.kernel.pull_out("ifb0");
+    let plan = shaper("x0").plan(&machine.session()).unwrap();
+    assert!(plan.is_empty(), "{:#?}", plan.steps);
+    machine.kernel.pull_out("ifb-x0");
+    shaper("x0").apply(&mut machine.session()).unwrap();
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    assert!(machine.is_shaped("w0", "ifb0"));
+    assert!(machine.is_shaped("x0", "ifb-x0"));
+    assert_eq!(machine.session().revert().unwrap().left, []);
+    let mut after = machine.kernel.picture();
+    // That packets were lost while the IFBs were gone shows for ever.
+    after.remove("lost");
+    assert_eq!(after, before);
+}
+
+#[test]
+fn an_ifb_of_another_program_is_left_alone() {
+    let machine = Machine::new();
+    machine.kernel.plug_in("ifb0", "ifb");
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    assert!(
+        machine.is_shaped("w0", "ifb-w0"),
+        "{:#?}",
+        machine.kernel.picture()
+    );
+    assert!(
+        IfbLink::new("ifb0")
+            .is_somebody_elses(machine.session().host())
+            .unwrap()
+    );
+    let plan = shaper("w0").plan(&machine.session()).unwrap();
+    let note = "ifb0 is in use by another program; using ifb-w0".to_owned();
+    assert!(plan.notes.contains(&note), "{:?}", plan.notes);
+    assert_eq!(machine.session().revert().unwrap().left, []);
+}
+
+#[test]
+fn two_watches_do_not_take_the_ifb_from_each_other() {
+    let machine = Machine::new();
+    let watch = |device: &str| {
+        let said = RefCell::new(Vec::new());
+        let mut script = Script::of(&machine.kernel).at(Duration::from_secs(5), |kernel| {
+            kernel.pull_out("ifb-x0");
+        });
+        let say = |event: WatchEvent| said.borrow_mut().push(event.word());
+        let stop = Stop::new().unwrap();
+        let shaper = shaper(device);
+        let mut session = machine.session();
+        shaper
+            .watcher()
+            .run(&mut session, &mut script, &stop, say)
+            .unwrap();
+        said.into_inner()
+    };
+    assert_eq!(watch("w0"), ["applied", "as-wanted"]);
+    assert_eq!(
+        watch("x0"),
+        ["applied", "as-wanted", "applied", "as-wanted"]
+    );
+    assert_eq!(watch("w0"), ["as-wanted"]);
+    assert!(machine.is_shaped("w0", "ifb0") && machine.is_shaped("x0", "ifb-x0"));
+}

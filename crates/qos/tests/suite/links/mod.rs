@@ -1,0 +1,64 @@
+//! Which link is meant: links that share an IFB, change their names, or take the name of another.
+
+mod ifbs;
+mod renamed;
+
+use hosttune_core::testing::{Fate, Memory, MemoryStore};
+use hosttune_core::{Host, Session};
+use hosttune_qos::testing::Kernel;
+use hosttune_qos::{Cake, Netlink, Rate, Shaper};
+
+/// A machine with the devices `w0` and `x0`.
+struct Machine {
+    kernel: Kernel,
+    memory: Memory,
+    store: MemoryStore,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let kernel = Kernel::new();
+        kernel.plug_in("w0", "veth");
+        kernel.plug_in("x0", "veth");
+        Self {
+            kernel,
+            memory: Memory::new().directory("/sys/module/ifb"),
+            store: MemoryStore::new(),
+        }
+    }
+
+    fn session(&self) -> Session {
+        self.session_of("router")
+    }
+
+    fn session_of(&self, owner: &str) -> Session {
+        let fate = Fate::lives();
+        let host = Host::new(self.memory.host(&fate)).plug(Netlink::over(self.kernel.clone()));
+        let session = Session::new(host, owner, self.store.of(&fate), "boot").unwrap();
+        session.with(hosttune_qos::knobs)
+    }
+
+    /// The line of the picture that says this of that link.
+    fn shows(&self, what: &str, link: &str) -> Option<String> {
+        self.kernel.picture().remove(&format!("{what} {link}"))
+    }
+
+    fn is_shaped(&self, device: &str, ifb: &str) -> bool {
+        let picture = self.kernel.picture();
+        let is_cake = |link: &str| {
+            let root = picture.get(&format!("root {link}"));
+            root.is_some_and(|root| root.contains("cake"))
+        };
+        let leads = picture.iter().any(|(key, value)| {
+            key.starts_with("filter") && key.contains(device) && (key.clone() + value).contains(ifb)
+        });
+        is_cake(device) && is_cake(ifb) && leads
+    }
+}
+
+fn shaper(device: &str) -> Shaper {
+    Shaper::new(device)
+        .egress(Cake::default().bandwidth(Rate::mbit(6)))
+        .ingress(Cake::default().bandwidth(Rate::mbit(20)).ingress())
+        .prefer_ifb("ifb0")
+}

@@ -1,0 +1,158 @@
+//! A link that was shaped and has another name by now, and others that took its name.
+
+use hosttune_core::{Error, Tuning};
+use hosttune_qos::Netlink;
+use hosttune_qos::netlink::{TC_H_ROOT, TrafficControl};
+
+use super::{Machine, shaper};
+
+/// A root that another process has set.
+fn set_root(machine: &Machine, device: &str) {
+    let mut wire = Netlink::over(machine.kernel.clone());
+    let link = wire.link(device).unwrap().unwrap();
+    let limit = 77_u32.to_ne_bytes();
+    let request = TrafficControl::replace(&link, TC_H_ROOT, "pfifo", 0x77_0000, Some(&limit));
+    wire.change(&request).unwrap();
+}
+
+fn reverts_wholly(machine: &Machine) {
+    let reverted = machine.session().revert().unwrap();
+    assert_eq!(reverted.left, []);
+    assert!(machine.store.is_empty());
+}
+
+#[test]
+fn a_link_with_another_name_is_put_back_under_it() {
+    let machine = Machine::new();
+    set_root(&machine, "w0");
+    machine.kernel.rename("w0", "wan0");
+    let before = machine.kernel.picture();
+    machine.kernel.rename("wan0", "w0");
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    machine.kernel.rename("w0", "wan0");
+    let owed = machine.session().status().unwrap().owed;
+    let named: Vec<_> = owed.iter().map(|owed| &*owed.knob.text).collect();
+    assert!(
+        named.contains(&"root queueing discipline of wan0"),
+        "{named:?}"
+    );
+    assert!(
+        owed.iter()
+            .all(|owed| owed.is_ours && owed.absent.is_none()),
+        "{owed:#?}"
+    );
+    reverts_wholly(&machine);
+    assert_eq!(machine.kernel.picture(), before);
+}
+
+#[test]
+fn a_stranger_that_takes_the_old_name_is_not_touched() {
+    let machine = Machine::new();
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    machine.kernel.rename("w0", "wan0");
+    machine.kernel.plug_in("w0", "veth");
+    set_root(&machine, "w0");
+    let stranger = machine.shows("root", "w0");
+    reverts_wholly(&machine);
+    assert_eq!(machine.shows("root", "w0"), stranger);
+    assert_eq!(machine.shows("root", "wan0").unwrap(), "default noqueue");
+    assert_eq!(machine.shows("hook", "wan0"), None);
+    assert_eq!(machine.shows("link", "ifb0"), None);
+    assert_eq!(machine.shows("lost", ""), None);
+}
+
+#[test]
+fn two_links_that_swap_their_names_are_each_put_back() {
+    let machine = Machine::new();
+    set_root(&machine, "x0");
+    machine.kernel.rename("x0", "kept");
+    machine.kernel.rename("w0", "x0");
+    machine.kernel.rename("kept", "w0");
+    let before = machine.kernel.picture();
+    for device in ["w0", "x0"] {
+        shaper(device).apply(&mut machine.session()).unwrap();
+    }
+    machine.kernel.rename("x0", "kept");
+    machine.kernel.rename("w0", "x0");
+    machine.kernel.rename("kept", "w0");
+    reverts_wholly(&machine);
+    machine.kernel.rename("x0", "kept");
+    machine.kernel.rename("w0", "x0");
+    machine.kernel.rename("kept", "w0");
+    assert_eq!(machine.kernel.picture(), before);
+}
+
+/// Its IFB is the one that its redirect leads to, whose alias still has the old name.
+#[test]
+fn applied_again_under_the_new_name_it_goes_back_to_the_first_original() {
+    let machine = Machine::new();
+    set_root(&machine, "w0");
+    machine.kernel.rename("w0", "wan0");
+    let before = machine.kernel.picture();
+    machine.kernel.rename("wan0", "w0");
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    machine.kernel.rename("w0", "wan0");
+    let applied = shaper("wan0").apply(&mut machine.session()).unwrap();
+    let turned: Vec<_> = applied.turned.iter().map(|step| &*step.knob.text).collect();
+    assert_eq!(turned, ["link ifb0"], "its alias alone");
+    assert!(machine.is_shaped("wan0", "ifb0"));
+    assert!(
+        shaper("wan0")
+            .verify(&machine.session())
+            .unwrap()
+            .is_as_wanted()
+    );
+    let other_rate = shaper("wan0").egress(hosttune_qos::Cake::default());
+    other_rate.apply(&mut machine.session()).unwrap();
+    reverts_wholly(&machine);
+    assert_eq!(machine.kernel.picture(), before);
+}
+
+/// Another owner that works on the new name stands on the same link.
+#[test]
+fn owners_that_know_a_link_by_two_names_end_at_the_first_original() {
+    for older_first in [true, false] {
+        let machine = Machine::new();
+        machine.kernel.rename("w0", "wan0");
+        let before = machine.kernel.picture();
+        machine.kernel.rename("wan0", "w0");
+        shaper("w0").apply(&mut machine.session()).unwrap();
+        machine.kernel.rename("w0", "wan0");
+        let faster = shaper("wan0").egress(hosttune_qos::Cake::default());
+        faster.apply(&mut machine.session_of("other")).unwrap();
+        let mut owners = ["router", "other"];
+        if !older_first {
+            owners.reverse();
+        }
+        for owner in owners {
+            let reverted = machine.session_of(owner).revert().unwrap();
+            assert_eq!(reverted.left, [], "{owner} of {owners:?}");
+        }
+        assert_eq!(machine.kernel.picture(), before, "{owners:?}");
+        assert!(machine.store.is_empty());
+    }
+}
+
+#[test]
+fn a_link_made_anew_under_another_name_is_another_one() {
+    let machine = Machine::new();
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    machine.kernel.pull_out("w0");
+    machine.kernel.plug_in("wan0", "veth");
+    let stranger = machine.shows("root", "wan0");
+    reverts_wholly(&machine);
+    assert_eq!(machine.shows("root", "wan0"), stranger);
+    assert_eq!(machine.shows("link", "ifb0"), None);
+}
+
+#[test]
+fn a_stored_plan_is_not_carried_out_on_another_link_of_the_name() {
+    let machine = Machine::new();
+    let plan = shaper("w0").plan(&machine.session()).unwrap();
+    machine.kernel.rename("w0", "wan0");
+    machine.kernel.plug_in("w0", "veth");
+    let before = machine.kernel.picture();
+    let error = machine.session().apply(&plan).unwrap_err();
+    assert!(matches!(error, Error::Stale(_)), "{error}");
+    assert_eq!(machine.kernel.picture(), before);
+}
