@@ -151,6 +151,18 @@ const SETTINGS: &[Setting] = &[
         help: "What the line brings, such as 85mbit; a tenth less than it does [default: 950mbit]",
         check: is_rate,
     },
+    Setting {
+        name: "cake-up",
+        value: "WORDS",
+        help: "Options of CAKE for uploads in tc's words, such as \"nat pppoe-ptm\"; they come after diffserv4 ack-filter, and the last word wins",
+        check: is_cake,
+    },
+    Setting {
+        name: "cake-down",
+        value: "WORDS",
+        help: "The same for downloads, after diffserv4 ingress",
+        check: is_cake,
+    },
 ];
 
 /// Whether `--device` names a disk. No network device has a slash in its name.
@@ -160,6 +172,10 @@ fn is_disk(device: &str) -> bool {
 
 fn is_rate(text: &str) -> Result<(), String> {
     cli::rate(text).map(drop)
+}
+
+fn is_cake(text: &str) -> Result<(), String> {
+    cli::cake(text).map(drop)
 }
 
 struct Gaming;
@@ -251,6 +267,7 @@ impl HostProfile for Gaming {
         watched.extend(device.map(|device| Watched::Line {
             part: "qos",
             shaper: line.shaper(&device),
+            follows_route: line.device.is_none(),
         }));
         Ok(watched)
     }
@@ -267,31 +284,45 @@ const NAME_IT: &str = "name the device that leads out: --device eth0";
 /// The line to the provider, whose queues are to be here.
 struct Line {
     device: Option<String>,
-    up: Rate,
-    down: Rate,
+    up: Cake,
+    down: Cake,
 }
 
 impl Line {
     fn of(options: &Options) -> Result<Self, Error> {
-        let rate = |name| {
-            let set = options.setting(name);
-            set.map_or(Ok(LINE), cli::rate)
-                .map_err(|error| Error::tuning(error, "give a rate, such as 38mbit"))
-        };
         Ok(Self {
             device: options
                 .setting("device")
                 .filter(|device| !is_disk(device))
                 .map(str::to_owned),
-            up: rate("up")?,
-            down: rate("down")?,
+            up: Self::cake(options, "up", "diffserv4 ack-filter")?,
+            down: Self::cake(options, "down", "diffserv4 ingress")?,
         })
+    }
+
+    /// The options of one direction: ours, then those that were typed.
+    fn cake(options: &Options, direction: &str, ours: &str) -> Result<Cake, Error> {
+        let typed = options
+            .setting(&format!("cake-{direction}"))
+            .unwrap_or_default();
+        let set = options.setting(direction);
+        if set.is_some() && cli::typed_bandwidth(typed).is_some() {
+            return Err(Error::tuning(
+                format!("the rate is given twice, by --{direction} and by --cake-{direction}"),
+                "give it once",
+            ));
+        }
+        let rate = set
+            .map_or(Ok(LINE), cli::rate)
+            .map_err(|error| Error::tuning(error, "give a rate, such as 38mbit"))?;
+        cli::cake(&format!("bandwidth {rate} {ours} {typed}"))
+            .map_err(|error| Error::tuning(error, "give options of CAKE in tc's words"))
     }
 
     fn shaper(&self, device: &str) -> Shaper {
         Shaper::new(device)
-            .egress(Cake::default().bandwidth(self.up).diffserv4().ack_filter())
-            .ingress(Cake::default().bandwidth(self.down).diffserv4().ingress())
+            .egress(&self.up)
+            .ingress(&self.down)
             // The kernel makes one of this name by itself where the module is built in, or was
             // loaded without saying how many; that one is not ours to use.
             .prefer_ifb(IFB)

@@ -59,6 +59,7 @@ mod attribute;
 mod bytes;
 pub mod cake;
 mod circumstances;
+mod earlier_filters;
 mod hardware_address;
 mod health;
 mod ifb_choice;

@@ -84,6 +84,23 @@ impl Shaper {
         format!("{}{hash:04x}", &name[..cut.unwrap_or(0)])
     }
 
+    /// The same for another device.
+    #[must_use]
+    pub fn for_device(&self, device: impl Into<String>) -> Self {
+        let device = device.into();
+        let is_own = self.ifb == Self::ifb_for(&self.device);
+        Self {
+            ifb: if is_own {
+                Self::ifb_for(&device)
+            } else {
+                self.ifb.clone()
+            },
+            device,
+            permanent_address: None,
+            ..self.clone()
+        }
+    }
+
     /// With this at the root of the device.
     #[must_use]
     pub fn egress(mut self, qdisc: impl Into<Qdisc>) -> Self {
@@ -170,9 +187,7 @@ impl Shaper {
                 ));
             }
         };
-        let link = wire
-            .link(&self.device)
-            .map_err(HostError::from)?;
+        let link = wire.link(&self.device).map_err(HostError::from)?;
         Ok(match link {
             None => Some(circumstances::no_device(
                 at.host(),
@@ -200,7 +215,11 @@ impl Shaper {
         if let Some(qdisc) = &self.egress {
             let root = RootQdisc::new(&self.device);
             let now = root.read(host)?;
-            lacks.push(lack(&root, host, &root.wanted(Some(&now), qdisc, self.discard))?);
+            lacks.push(lack(
+                &root,
+                host,
+                &root.wanted(Some(&now), qdisc, self.discard),
+            )?);
         }
         if self.ingress.is_some() {
             let ifb = IfbLink::new(&self.ifb);
@@ -239,9 +258,23 @@ impl Shaper {
         at.want(&hook, &wanted)
             .why("filters of what arrives stand at it")
             .required();
+        let earlier = self.earlier_filters(View::of(at.host())?)?;
+        let device = &self.device;
+        if let Some(filter) = &earlier.takes_all {
+            at.note(format!(
+                "not in effect: {filter} takes every packet before the redirect, so nothing that arrives is shaped; see tc filter show dev {device} ingress"
+            ));
+        }
+        for filter in &earlier.unknown {
+            at.note(format!(
+                "{filter} comes before the redirect: the packets that it takes are not shaped"
+            ));
+        }
+        let takes_all = earlier.takes_all;
         at.want(&redirect, &RedirectState::Present)
             .why("sends what arrives through the IFB")
-            .required();
+            .required()
+            .overridden_by(takes_all.map(|filter| format!("{filter}, which takes every packet")));
         Ok(())
     }
 }

@@ -15,9 +15,10 @@ use hosttune_core::{
 pub use decision::{Action, Event, Pace, Standing, StoodBack, Watch};
 
 use crate::link::number_in;
-use crate::netlink::{KernelMonitor, Monitor, Netlink, Notice, Noticed};
+use crate::netlink::{KernelMonitor, Monitor, Netlink, Notice, Noticed, Subject};
 use crate::redirect::Redirect;
 use crate::root_qdisc::RootQdisc;
+use crate::route::default_device;
 use crate::shaper::Shaper;
 
 /// What happened to a device that is watched.
@@ -33,19 +34,23 @@ pub enum WatchEvent {
     /// It is left as it is. It is shaped again when the device is a new one, and where nobody else
     /// has set anything when somebody applies.
     StoodBack(StoodBack),
+    /// The default route leads out of another device by now, whose name this is. This one stays as
+    /// it is, and is watched no more.
+    Moved(String),
     /// It could not be looked at or shaped, and is tried again.
     Failed(Error),
 }
 
 impl WatchEvent {
-    /// A word for programs, which no release changes: `applied`, `as-wanted`, `no-device`, `left` or
-    /// `failed`.
+    /// A word for programs, which no release changes: `applied`, `as-wanted`, `no-device`, `left`,
+    /// `moved` or `failed`.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Applied(_) => "applied",
             Self::AsWanted => "as-wanted",
             Self::NoDevice => "no-device",
             Self::StoodBack(_) => "left",
+            Self::Moved(_) => "moved",
             Self::Failed(_) => "failed",
         }
     }
@@ -61,6 +66,10 @@ impl fmt::Display for WatchEvent {
             Self::AsWanted => f.write_str("as wanted"),
             Self::NoDevice => f.write_str("there is no such device"),
             Self::StoodBack(because) => write!(f, "left as it is: {because}"),
+            Self::Moved(device) => write!(
+                f,
+                "the default route leads out of {device} now, which is watched instead; this device stays as it is until revert"
+            ),
             Self::Failed(error) => {
                 write!(f, "failed: {error}")?;
                 let mut source = std::error::Error::source(error);
@@ -110,6 +119,7 @@ impl Shaper {
             shaper: self,
             pace: Pace::default(),
             part: None,
+            follows_route: false,
         }
     }
 }
@@ -126,6 +136,7 @@ pub struct Watcher<'a> {
     shaper: &'a Shaper,
     pace: Pace,
     part: Option<String>,
+    follows_route: bool,
 }
 
 impl Watcher<'_> {
@@ -141,6 +152,14 @@ impl Watcher<'_> {
     #[must_use]
     pub fn part(mut self, name: impl Into<String>) -> Self {
         self.part = Some(name.into());
+        self
+    }
+
+    /// For a device that was chosen by the default route: [`run`](Self::run) also ends when that
+    /// leads out of another device. The monitor has to tell [of routes](KernelMonitor::with_routes).
+    #[must_use]
+    pub fn follows_route(mut self) -> Self {
+        self.follows_route = true;
         self
     }
 
@@ -164,6 +183,10 @@ impl Watcher<'_> {
             ..Known::default()
         };
         let mut event = Event::Nothing;
+        // What was told before anybody listened is told to nobody.
+        if self.has_moved(session, &mut say) {
+            return Ok(());
+        }
         loop {
             // Between two changes of the kernel's, too: whoever asks to stop waits for no look.
             if stop.is_asked() {
@@ -173,7 +196,14 @@ impl Watcher<'_> {
                 Action::Wait(until) => match monitor.wait(stop, until)? {
                     Noticed::Stopped => return Ok(()),
                     Noticed::Nothing => Event::Nothing,
+                    Noticed::Lost if self.has_moved(session, &mut say) => return Ok(()),
                     Noticed::Lost => Event::Changed,
+                    Noticed::Notices(all)
+                        if all.iter().any(|notice| notice.subject == Subject::Route)
+                            && self.has_moved(session, &mut say) =>
+                    {
+                        return Ok(());
+                    }
                     Noticed::Notices(all) => {
                         if all.iter().any(|notice| self.is_about_us(&known, notice)) {
                             Event::Changed
@@ -194,6 +224,21 @@ impl Watcher<'_> {
                 }
             };
         }
+    }
+
+    /// Whether the default route leads out of another device by now. While there is none, and where
+    /// nobody can tell, it has not moved.
+    fn has_moved(&self, session: &Session, say: &mut impl FnMut(WatchEvent)) -> bool {
+        if !self.follows_route {
+            return false;
+        }
+        let now = default_device(session.host()).ok().flatten();
+        let moved = now.filter(|now| *now != self.shaper.device);
+        let has_moved = moved.is_some();
+        if let Some(device) = moved {
+            say(WatchEvent::Moved(device));
+        }
+        has_moved
     }
 
     /// Whether something that was told is about the device or its IFB, by name or by number: a

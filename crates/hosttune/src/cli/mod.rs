@@ -33,6 +33,7 @@
 
 mod arguments;
 mod ask;
+mod cake;
 mod colour;
 mod ending;
 mod exit;
@@ -60,6 +61,7 @@ use std::process::ExitCode;
 
 use hosttune_core::{Error, Host, Registry, Session, Tuning};
 
+pub use cake::{cake, typed_bandwidth};
 pub use exit::Exit;
 pub use rate::rate;
 pub use tool::tool;

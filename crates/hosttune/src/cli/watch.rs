@@ -29,6 +29,9 @@ pub enum Watched {
         part: &'static str,
         /// What is kept in place.
         shaper: Shaper,
+        /// Whether the device is the one that the default route leads out of, and is followed to
+        /// another.
+        follows_route: bool,
     },
     /// Disks are tuned as they come.
     Disks {
@@ -55,13 +58,34 @@ impl Watched {
     ) -> Result<(), Error> {
         // Who is told has gone only once everybody was asked to stop.
         match self {
-            Self::Line { part, shaper } => {
+            Self::Line {
+                part,
+                shaper,
+                follows_route,
+            } => {
                 let mut monitor = KernelMonitor::open()?;
-                let say = |event: WatchEvent| {
-                    let _ = tell.send(Happened::of_line(&shaper.device, &event));
-                };
-                let watcher = shaper.watcher().part(*part);
-                watcher.run(session, &mut monitor, stop, say)
+                if *follows_route {
+                    monitor = monitor.with_routes()?;
+                }
+                let mut shaper = shaper.clone();
+                loop {
+                    let mut next = None;
+                    let say = |event: WatchEvent| {
+                        let _ = tell.send(Happened::of_line(&shaper.device, &event));
+                        if let WatchEvent::Moved(device) = event {
+                            next = Some(device);
+                        }
+                    };
+                    let mut watcher = shaper.watcher().part(*part);
+                    if *follows_route {
+                        watcher = watcher.follows_route();
+                    }
+                    watcher.run(session, &mut monitor, stop, say)?;
+                    match next {
+                        Some(device) => shaper = shaper.for_device(device),
+                        None => return Ok(()),
+                    }
+                }
             }
             Self::Disks { part, rules } => {
                 let mut uevents = Uevents::open(uevent::Sender::of(session.host())?)?;

@@ -11,9 +11,11 @@ pub const PRIORITY: u16 = 49374;
 /// In network byte order, as filters have it: of every packet.
 const EVERY_PROTOCOL: u16 = 3_u16.to_be();
 
+const TCA_CHAIN: u16 = 11;
 const TCA_MATCHALL_ACT: u16 = 2;
 const TCA_MATCHALL_FLAGS: u16 = 3;
 const TCA_U32_FLAGS: u16 = 11;
+const TCA_CLS_FLAGS_SKIP_SW: u32 = 1 << 1;
 const TCA_CLS_FLAGS_IN_HW: u32 = 1 << 2;
 /// With this begins the cookie of every filter of ours.
 pub(crate) const COOKIE: &[u8] = b"hosttune";
@@ -25,6 +27,11 @@ const TCA_ACT_COOKIE: u16 = 6;
 const TCA_MIRRED_PARMS: u16 = 2;
 const TCA_EGRESS_REDIR: u32 = 1;
 const TC_ACT_STOLEN: u32 = 4;
+const TC_ACT_PIPE: u32 = 3;
+/// As tc writes it: `continue`.
+const TC_ACT_UNSPEC: u32 = u32::MAX;
+/// Where `tc_gen` has what an action answers.
+const ANSWER: usize = 8;
 /// Where `struct tc_mirred` has what it does, and which device it does it with.
 const WHAT: usize = 20;
 const DEVICE: usize = 24;
@@ -42,6 +49,8 @@ pub struct Filter {
     pub priority: u16,
     /// Of which packets, in network byte order.
     pub protocol: u16,
+    /// The chain that it is in. Packets begin in chain 0, and come to another only by an action.
+    pub chain: u32,
     /// Its classifier.
     pub kind: String,
     /// Its options, as they came.
@@ -66,6 +75,7 @@ impl Filter {
 
     pub(super) fn of(shown: TrafficControl) -> Self {
         let options = shown.options().unwrap_or_default().to_vec();
+        let chain = find(&shown.attributes, TCA_CHAIN).and_then(|chain| chain.word());
         let (priority, protocol) = (shown.info >> 16, shown.info & 0xffff);
         Self {
             link: shown.link,
@@ -73,6 +83,7 @@ impl Filter {
             parent: shown.parent,
             priority: u16::try_from(priority).unwrap_or_default(),
             protocol: u16::try_from(protocol).unwrap_or_default(),
+            chain: chain.unwrap_or_default(),
             kind: shown.kind,
             options,
         }
@@ -138,6 +149,28 @@ impl Filter {
             }
     }
 
+    /// Which packets never come to the filters behind it.
+    ///
+    /// Whatever a filter that matches answers ends the walk, but for `continue`.
+    pub(crate) fn keeps(&self) -> Keeps {
+        let skips_software = || {
+            let flags = match self.kind.as_str() {
+                "matchall" => TCA_MATCHALL_FLAGS,
+                _ => TCA_U32_FLAGS,
+            };
+            let flags = find(&self.options, flags).and_then(|flags| flags.word());
+            flags.is_some_and(|flags| flags & TCA_CLS_FLAGS_SKIP_SW != 0)
+        };
+        let verdict = self.actions().map(|actions| actions.map(verdict));
+        match verdict {
+            Ok(Some(Some(TC_ACT_UNSPEC))) => Keeps::Nothing,
+            Ok(None | Some(Some(_))) if self.is_for_everything() && !skips_software() => {
+                Keeps::Everything
+            }
+            _ => Keeps::Unknown,
+        }
+    }
+
     /// Sends everything that arrives at `from` to `to`, with the classifier `matchall`.
     pub fn redirect_with_matchall(from: &Link, to: &Link, cookie: &[u8]) -> Request {
         let options = Attributes::new().with_nested(TCA_MATCHALL_ACT, &actions(to.index, cookie));
@@ -200,6 +233,36 @@ fn actions(device: u32, cookie: &[u8]) -> Attributes {
     Attributes::new().with_nested(1, &action)
 }
 
+/// Which packets a filter keeps from those that are asked after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    /// None: it says `continue`.
+    Nothing,
+    /// All of them.
+    Everything,
+    /// Some, none or all: its condition or its action is not understood here.
+    Unknown,
+}
+
+/// What these actions answer, by `enum` of `TC_ACT_…`; `None` where one is not understood.
+fn verdict(actions: &[u8]) -> Option<u32> {
+    let mut answer = None;
+    for action in attributes(actions) {
+        let kind = find(action.value, TCA_ACT_KIND)?.text();
+        if kind != "mirred" && kind != "gact" {
+            return None;
+        }
+        // Both have theirs as number 2, and `tc_gen` first in it.
+        let options = find(action.value, TCA_ACT_OPTIONS)?.value;
+        let said = word(find(options, TCA_MIRRED_PARMS)?.value, ANSWER)?;
+        answer = Some(said);
+        if said != TC_ACT_PIPE {
+            break;
+        }
+    }
+    answer
+}
+
 fn mirred(actions: &[u8]) -> Option<Mirred> {
     let action = attributes(actions).next()?.value;
     if find(action, TCA_ACT_KIND)?.text() != "mirred" {
@@ -225,9 +288,50 @@ mod tests {
             parent: INGRESS_FILTERS,
             priority: PRIORITY,
             protocol: EVERY_PROTOCOL,
+            chain: 0,
             kind: kind.to_owned(),
             options: options.into_bytes(),
         }
+    }
+
+    fn acting(answers: &[(&str, u32)]) -> Attributes {
+        let mut all = Attributes::new();
+        for (number, (kind, answer)) in (1..).zip(answers) {
+            let mut parameters = vec![0; 28];
+            parameters[ANSWER..ANSWER + 4].copy_from_slice(&answer.to_ne_bytes());
+            let options = Attributes::new().with(TCA_MIRRED_PARMS, &parameters);
+            let action = Attributes::new()
+                .with_text(TCA_ACT_KIND, kind)
+                .with_nested(TCA_ACT_OPTIONS, &options);
+            all = all.with_nested(number, &action);
+        }
+        Attributes::new().with_nested(TCA_MATCHALL_ACT, &all)
+    }
+
+    #[test]
+    fn what_a_filter_keeps_is_told_by_what_its_actions_answer() {
+        const OK: u32 = 0;
+        const SHOT: u32 = 2;
+        let keeps = |answers: &[(&str, u32)]| filter("matchall", acting(answers)).keeps();
+        for last in [OK, SHOT, TC_ACT_STOLEN, TC_ACT_PIPE] {
+            assert_eq!(keeps(&[("gact", last)]), Keeps::Everything, "{last}");
+            let mirror = [("mirred", TC_ACT_PIPE), ("gact", last)];
+            assert_eq!(keeps(&mirror), Keeps::Everything, "{last}");
+        }
+        let going_on = [("mirred", TC_ACT_PIPE), ("gact", TC_ACT_UNSPEC)];
+        assert_eq!(keeps(&going_on), Keeps::Nothing);
+        // Without an action: it matches, and that is all.
+        let without = filter("matchall", Attributes::new());
+        assert_eq!(without.keeps(), Keeps::Everything);
+        assert_eq!(keeps(&[("police", OK)]), Keeps::Unknown);
+        let skip_sw = Attributes::new().with(TCA_MATCHALL_FLAGS, &2_u32.to_ne_bytes());
+        assert_eq!(filter("matchall", skip_sw).keeps(), Keeps::Unknown);
+        assert_eq!(filter("flower", Attributes::new()).keeps(), Keeps::Unknown);
+        let of_ip = Filter {
+            protocol: 8,
+            ..filter("matchall", Attributes::new())
+        };
+        assert_eq!(of_ip.keeps(), Keeps::Unknown);
     }
 
     /// As `tc -d filter show` says: `in_hw`, `not_in_hw`, `skip_sw in_hw`.

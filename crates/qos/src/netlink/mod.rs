@@ -28,6 +28,7 @@ pub use acknowledgement::Acknowledgement;
 pub use attributes::{Attribute, Attributes, attributes, find};
 pub use error::NetlinkError;
 pub(crate) use filters::COOKIE;
+pub(crate) use filters::Keeps;
 pub use filters::{Filter, Mirred, PRIORITY};
 pub use links::Link;
 pub use monitor::{KernelMonitor, Monitor, Notice, Noticed, Subject};

@@ -32,6 +32,8 @@ pub enum Subject {
     LinkGone,
     /// A queueing discipline, a class or a filter.
     Traffic,
+    /// A route of any table; which link it leads out of is not said here.
+    Route,
 }
 
 /// One thing that was told: that something changed, and where. What it is now is to be looked at.
@@ -39,7 +41,7 @@ pub enum Subject {
 pub struct Notice {
     /// What about.
     pub subject: Subject,
-    /// The number of the link.
+    /// The number of the link; zero for a route.
     pub index: u32,
     /// The name of the link; only what is told about links has it.
     pub name: Option<String>,
@@ -105,6 +107,18 @@ impl KernelMonitor {
             opened: Instant::now(),
             buffer: Vec::with_capacity(RECEIVED_AT_ONCE),
         })
+    }
+
+    /// Also of routes, by which a device is chosen.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn with_routes(mut self) -> Result<Self, HostError> {
+        for group in [RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE] {
+            let joined = self.socket.add_membership(group);
+            joined.map_err(|error| failed(&error))?;
+        }
+        Ok(self)
     }
 
     /// What has been told by now; `None` where nothing has.
@@ -175,6 +189,7 @@ fn read(mut bytes: &[u8]) -> Option<Vec<Notice>> {
         let subject = match message.message_type() {
             RTM_NEWLINK => Subject::Link,
             RTM_DELLINK => Subject::LinkGone,
+            RTM_NEWROUTE | RTM_DELROUTE => Subject::Route,
             RTM_NEWQDISC | RTM_DELQDISC | RTM_NEWTCLASS | RTM_DELTCLASS | RTM_NEWTFILTER
             | RTM_DELTFILTER => Subject::Traffic,
             _ => continue,
@@ -184,11 +199,14 @@ fn read(mut bytes: &[u8]) -> Option<Vec<Notice>> {
                 .get(OF_LINK..)
                 .and_then(|attributes| find(attributes, IFLA_IFNAME))
                 .map(|name| name.text()),
-            Subject::Traffic => None,
+            Subject::Traffic | Subject::Route => None,
         };
         all.push(Notice {
             subject,
-            index: word(payload, INDEX)?,
+            index: match subject {
+                Subject::Route => 0,
+                _ => word(payload, INDEX)?,
+            },
             name,
         });
     }

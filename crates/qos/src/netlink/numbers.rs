@@ -23,6 +23,8 @@ pub const RTM_NEWLINK: u16 = 16;
 pub const RTM_DELLINK: u16 = 17;
 pub const RTM_GETLINK: u16 = 18;
 pub const RTM_SETLINK: u16 = 19;
+pub const RTM_NEWROUTE: u16 = 24;
+pub const RTM_DELROUTE: u16 = 25;
 pub const RTM_NEWQDISC: u16 = 36;
 pub const RTM_DELQDISC: u16 = 37;
 pub const RTM_GETQDISC: u16 = 38;
@@ -52,6 +54,8 @@ pub const IFF_LOWER_UP: u32 = 0x1_0000;
 pub const RTNLGRP_LINK: u32 = 1;
 /// The group of sockets that are told of queueing disciplines, classes and filters.
 pub const RTNLGRP_TC: u32 = 4;
+pub const RTNLGRP_IPV4_ROUTE: u32 = 7;
+pub const RTNLGRP_IPV6_ROUTE: u32 = 11;
 
 pub const TCA_KIND: u16 = 1;
 pub const TCA_OPTIONS: u16 = 2;

@@ -245,6 +245,7 @@ mod tests {
                     parent: 1,
                     priority: 1,
                     protocol: 3,
+                    chain: 0,
                     kind: kind.to_owned(),
                     options: told.clone(),
                 };

@@ -36,7 +36,7 @@ impl Device {
         Notice {
             subject,
             index: self.index,
-            name: (subject != Subject::Traffic).then(|| self.name.clone()),
+            name: matches!(subject, Subject::Link | Subject::LinkGone).then(|| self.name.clone()),
         }
     }
 

@@ -141,6 +141,15 @@ impl Kernel {
         }
     }
 
+    /// A route changes: which one is for the files in `/proc/net` to say.
+    pub fn change_route(&self) {
+        self.state().told.push(Notice {
+            subject: Subject::Route,
+            index: 0,
+            name: None,
+        });
+    }
+
     /// A link gets another name.
     ///
     /// # Panics

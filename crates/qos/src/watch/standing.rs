@@ -26,6 +26,7 @@ pub(super) fn standing(
         Ok(plan) => Some(
             not_applicable(&plan.findings)
                 .or_else(|| theirs(plan, owed).map(Standing::Theirs))
+                .or_else(|| not_in_effect(plan).map(Standing::NotApplicable))
                 .unwrap_or(if plan.is_empty() {
                     Standing::AsWanted
                 } else {
@@ -35,6 +36,19 @@ pub(super) fn standing(
         Err(Error::NotApplicable(findings)) => not_applicable(findings),
         Err(_) => None,
     }
+}
+
+/// Why everything is as wanted and nothing of it is in effect, if that is so.
+fn not_in_effect(plan: &Plan) -> Option<String> {
+    if !plan.is_empty() {
+        return None;
+    }
+    plan.findings
+        .iter()
+        .find_map(|finding| match &finding.state {
+            State::Overridden { by } => Some(format!("it is not in effect because of {by}")),
+            _ => None,
+        })
 }
 
 /// What somebody has set that a step of the plan would replace, in words.

@@ -8,7 +8,7 @@ use super::{Log, Open};
 use crate::journal::entry::{Entry, Giver};
 use crate::journal::{JournalError, Place, Record, Store};
 use crate::knob::{AnyKnob, Key};
-use crate::plan::{Before, Journalled, Kept};
+use crate::plan::{Before, Journalled, Kept, Step};
 
 /// An entry of another owner's journal, or one that is left in this owner's.
 #[derive(Debug, Clone, Copy)]

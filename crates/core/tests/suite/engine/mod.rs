@@ -7,6 +7,7 @@ mod applying;
 mod busy;
 mod errors;
 mod going;
+mod hidden;
 mod journal;
 mod lessons;
 mod owners;

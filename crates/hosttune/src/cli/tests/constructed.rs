@@ -113,6 +113,7 @@ pub(super) fn every_left() -> Vec<Left> {
         LeftBecause::Refused("Invalid argument (os error 22)".into()),
         LeftBecause::NotTaken,
         LeftBecause::Unreadable("gone".into()),
+        LeftBecause::Hidden("all processors of policy0 are offline".into()),
         LeftBecause::Disturbed("x: refused".into()),
         LeftBecause::Interrupted,
     ]

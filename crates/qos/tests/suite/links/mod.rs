@@ -1,7 +1,9 @@
 //! Which link is meant: links that share an IFB, change their names, or take the name of another.
 
 mod ifbs;
+mod refused;
 mod renamed;
+mod routes;
 
 use hosttune_core::testing::{Fate, Memory, MemoryStore};
 use hosttune_core::{Host, Session};

@@ -131,6 +131,7 @@ fn delete_filter(kind: &'static str, priority: u16, handle: u32) -> Step {
             parent: INGRESS_FILTERS,
             priority,
             protocol: 3_u16.to_be(),
+            chain: 0,
             kind: kind.to_owned(),
             options: Vec::new(),
         };

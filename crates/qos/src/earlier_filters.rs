@@ -1,0 +1,53 @@
+//! Filters that are asked before the redirect: what they take is not shaped.
+
+use hosttune_core::HostError;
+
+use crate::netlink::{Filter, INGRESS_FILTERS, Keeps, PRIORITY, View};
+use crate::shaper::Shaper;
+
+/// What the filters of others say about the redirect of a device.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Earlier {
+    /// The one that takes every packet first, where there is one.
+    pub(crate) takes_all: Option<String>,
+    /// Those of which it is not known what they take.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// Decides it, from all filters of what arrives at `device`.
+pub(crate) fn before_redirect(device: &str, filters: &[Filter]) -> Earlier {
+    let mut earlier = Earlier::default();
+    let mut before: Vec<&Filter> = filters
+        .iter()
+        .filter(|filter| filter.priority < PRIORITY && filter.chain == 0)
+        .filter(|filter| !filter.is_of_a_table() && !filter.is_ours())
+        .collect();
+    before.sort_by_key(|filter| filter.priority);
+    for filter in before {
+        let (kind, priority) = (&filter.kind, filter.priority);
+        let named = format!("the filter {kind} of priority {priority} at {device}");
+        match filter.keeps() {
+            Keeps::Nothing => {}
+            Keeps::Everything => {
+                earlier.takes_all.get_or_insert(named);
+            }
+            Keeps::Unknown => {
+                if !earlier.unknown.contains(&named) {
+                    earlier.unknown.push(named);
+                }
+            }
+        }
+    }
+    earlier
+}
+
+impl Shaper {
+    /// What is asked before the redirect. The filters are those that the plan reads anyway.
+    pub(crate) fn earlier_filters(&self, wire: View<'_>) -> Result<Earlier, HostError> {
+        let Some(link) = wire.link(&self.device)? else {
+            return Ok(Earlier::default());
+        };
+        let filters = wire.filters(link.index, INGRESS_FILTERS)?;
+        Ok(before_redirect(&self.device, &filters))
+    }
+}

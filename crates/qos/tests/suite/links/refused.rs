@@ -1,0 +1,174 @@
+//! A device that cannot be shaped, and one that is shaped without effect.
+
+use std::cell::RefCell;
+
+use hosttune_core::{State, Stop, Tuning};
+use hosttune_qos::netlink::{
+    Attributes, INGRESS_FILTERS, INGRESS_HANDLE, NLM_F_CREATE, NLM_F_EXCL, RTM_NEWQDISC,
+    RTM_NEWTFILTER, Request, TC_H_INGRESS, TC_H_ROOT, TCA_KIND, TrafficControl,
+};
+use hosttune_qos::testing::Script;
+use hosttune_qos::{Netlink, WatchEvent};
+
+use super::{Machine, shaper};
+
+fn request(machine: &Machine, number: u16, words: [u32; 3], kind: &str) {
+    let mut wire = Netlink::over(machine.kernel.clone());
+    let link = wire.link("w0").unwrap().unwrap();
+    let mut fixed = vec![0; 4];
+    fixed.extend(link.index.to_ne_bytes());
+    fixed.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
+    let attributes = Attributes::new().with_text(TCA_KIND, kind);
+    let flags = NLM_F_CREATE | NLM_F_EXCL;
+    wire.change(&Request::new(number, flags, fixed, attributes, "do", "w0"))
+        .unwrap();
+}
+
+/// A filter of another program, of packets of this protocol in network byte order.
+fn filter(machine: &Machine, priority: u32, protocol: u16) {
+    let info = priority << 16 | u32::from(protocol);
+    request(
+        machine,
+        RTM_NEWTFILTER,
+        [1, INGRESS_FILTERS, info],
+        "matchall",
+    );
+}
+
+/// `ETH_P_ALL` and `ETH_P_IP`.
+const ALL: u16 = 3_u16.to_be();
+const IP: u16 = 0x800_u16.to_be();
+
+#[test]
+fn a_filter_that_takes_every_packet_first_is_said_to_keep_it_from_taking_effect() {
+    let machine = Machine::new();
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    assert!(
+        shaper("w0")
+            .verify(&machine.session())
+            .unwrap()
+            .is_as_wanted()
+    );
+    filter(&machine, 9, ALL);
+    let report = shaper("w0").verify(&machine.session()).unwrap();
+    assert!(!report.is_as_wanted(), "{report:#?}");
+    let beaten = report
+        .items
+        .iter()
+        .find(|item| item.state.is_drift())
+        .unwrap();
+    assert!(
+        matches!(&beaten.state, State::Overridden { by } if by.contains("matchall of priority 9")),
+        "{beaten}"
+    );
+    let plan = shaper("w0").plan(&machine.session()).unwrap();
+    assert!(plan.is_empty());
+    assert!(
+        plan.notes[0].starts_with("not in effect: the filter"),
+        "{:?}",
+        plan.notes
+    );
+    // Behind the redirect it takes nothing from it.
+    let machine = Machine::new();
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    filter(&machine, 0xfff0, ALL);
+    assert!(
+        shaper("w0")
+            .verify(&machine.session())
+            .unwrap()
+            .is_as_wanted()
+    );
+}
+
+#[test]
+fn a_filter_before_the_redirect_that_takes_some_packets_is_noted() {
+    let machine = Machine::new();
+    request(
+        &machine,
+        RTM_NEWQDISC,
+        [INGRESS_HANDLE, TC_H_INGRESS, 0],
+        "clsact",
+    );
+    filter(&machine, 9, IP);
+    let plan = shaper("w0").plan(&machine.session()).unwrap();
+    let noted = |notes: &[String]| {
+        notes
+            .iter()
+            .any(|note| note.contains("comes before the redirect"))
+    };
+    assert!(noted(&plan.notes), "{:?}", plan.notes);
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    let report = shaper("w0").verify(&machine.session()).unwrap();
+    assert!(report.is_as_wanted() && noted(&report.notes), "{report:#?}");
+}
+
+#[test]
+fn a_watch_does_not_say_as_wanted_of_what_is_not_in_effect() {
+    let machine = Machine::new();
+    request(
+        &machine,
+        RTM_NEWQDISC,
+        [INGRESS_HANDLE, TC_H_INGRESS, 0],
+        "clsact",
+    );
+    filter(&machine, 9, ALL);
+    let said = RefCell::new(Vec::new());
+    let say = |event: WatchEvent| said.borrow_mut().push(event.to_string());
+    let stop = Stop::new().unwrap();
+    let mut script = Script::of(&machine.kernel);
+    let shaper = shaper("w0");
+    let mut session = machine.session();
+    shaper
+        .watcher()
+        .run(&mut session, &mut script, &stop, say)
+        .unwrap();
+    let said = said.into_inner();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].starts_with("applied"), "{said:?}");
+    assert!(
+        said[1].contains("not in effect because of the filter"),
+        "{said:?}"
+    );
+}
+
+/// A root that could not be put back, on a device that nobody named.
+#[test]
+fn what_is_optional_is_left_out_where_a_part_of_it_is_refused() {
+    let machine = Machine::new();
+    let mut wire = Netlink::over(machine.kernel.clone());
+    let link = wire.link("w0").unwrap().unwrap();
+    let red = TrafficControl::replace(&link, TC_H_ROOT, "red", 0x1_0000, Some(&[]));
+    wire.change(&red).unwrap();
+    let before = machine.kernel.picture();
+    let optional = shaper("w0").optional();
+    let plan = optional.plan(&machine.session()).unwrap();
+    assert!(plan.is_empty());
+    let [finding] = &plan.findings[..] else {
+        panic!("{:#?}", plan.findings);
+    };
+    assert!(
+        finding.to_string().contains("red cannot be put back"),
+        "{finding}"
+    );
+    let hint = finding.hint().unwrap();
+    assert!(hint.contains("tc qdisc delete dev w0 root"), "{hint}");
+    optional.apply(&mut machine.session()).unwrap();
+    assert_eq!(machine.kernel.picture(), before);
+    // Whoever named the device is refused.
+    shaper("w0").plan(&machine.session()).unwrap_err();
+}
+
+#[test]
+fn another_filter_of_our_priority_refuses_the_shaping_alone() {
+    let machine = Machine::new();
+    request(
+        &machine,
+        RTM_NEWQDISC,
+        [INGRESS_HANDLE, TC_H_INGRESS, 0],
+        "clsact",
+    );
+    filter(&machine, hosttune_qos::netlink::PRIORITY.into(), ALL);
+    let plan = shaper("w0").optional().plan(&machine.session()).unwrap();
+    assert!(plan.is_empty(), "{:#?}", plan.steps);
+    shaper("w0").plan(&machine.session()).unwrap_err();
+}

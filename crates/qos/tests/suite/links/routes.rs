@@ -1,0 +1,101 @@
+//! A device that was chosen by the default route, which moves.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use hosttune_core::Stop;
+use hosttune_core::testing::Behaviour;
+use hosttune_qos::WatchEvent;
+use hosttune_qos::testing::Script;
+
+use super::{Machine, shaper};
+
+const ROUTES: &str = "/proc/net/route";
+
+fn leads_out_of(device: &str) -> String {
+    let fields = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n";
+    match device {
+        "" => fields.to_owned(),
+        device => format!("{fields}{device}\t00000000\t0102A8C0\t0003\t0\t0\t0\t00000000\n"),
+    }
+}
+
+/// What a watch of `w0` says while the route goes from device to device.
+fn watch(machine: &Machine, follows: bool, devices: &'static [&'static str]) -> Vec<String> {
+    let said = RefCell::new(Vec::new());
+    let say = |event: WatchEvent| said.borrow_mut().push(event.to_string());
+    let mut script = Script::of(&machine.kernel);
+    for (at, device) in (5..).zip(devices) {
+        let memory = machine.memory.clone();
+        script = script.at(Duration::from_secs(at), move |kernel| {
+            memory.write(ROUTES, &leads_out_of(device)).unwrap();
+            kernel.change_route();
+        });
+    }
+    let shaper = shaper("w0");
+    let mut watcher = shaper.watcher();
+    if follows {
+        watcher = watcher.follows_route();
+    }
+    let stop = Stop::new().unwrap();
+    watcher
+        .run(&mut machine.session(), &mut script, &stop, say)
+        .unwrap();
+    said.into_inner()
+}
+
+fn machine(device: &str) -> Machine {
+    let mut machine = Machine::new();
+    let routes = leads_out_of(device);
+    machine.memory = machine.memory.file(ROUTES, &routes, Behaviour::takes_all());
+    machine
+}
+
+fn moved(said: &[String]) -> bool {
+    said.iter()
+        .any(|said| said.starts_with("the default route leads out of x0"))
+}
+
+#[test]
+fn a_watch_that_follows_the_default_route_says_that_it_has_moved_and_ends() {
+    let machine = machine("w0");
+    let said = watch(&machine, true, &["x0", "w0"]);
+    assert!(moved(&said), "{said:#?}");
+    assert!(said[0].starts_with("applied"), "{said:#?}");
+    assert!(
+        said.last().unwrap().contains("x0"),
+        "it ends there: {said:#?}"
+    );
+    assert!(machine.is_shaped("w0", "ifb0"));
+    // On to the next device, which gets an IFB of its own.
+    let next = shaper("w0").for_device("x0");
+    let mut script = Script::of(&machine.kernel);
+    let stop = Stop::new().unwrap();
+    next.watcher()
+        .run(&mut machine.session(), &mut script, &stop, |_| {})
+        .unwrap();
+    assert!(machine.is_shaped("x0", "ifb-x0"));
+    assert_eq!(machine.session().revert().unwrap().left, []);
+}
+
+#[test]
+fn without_a_default_route_the_device_stays_the_one_that_it_was() {
+    let machine = machine("w0");
+    let said = watch(&machine, true, &["", "w0"]);
+    assert!(!moved(&said), "{said:#?}");
+}
+
+#[test]
+fn a_device_that_was_named_is_watched_wherever_the_route_leads() {
+    let machine = machine("w0");
+    let said = watch(&machine, false, &["x0"]);
+    assert!(!moved(&said), "{said:#?}");
+}
+
+#[test]
+fn a_route_that_moved_before_anybody_listened_is_noticed() {
+    let machine = machine("x0");
+    let said = watch(&machine, true, &[]);
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(moved(&said));
+}
