@@ -113,7 +113,7 @@ impl KernelMonitor {
     ///
     /// # Errors
     /// What the kernel answers.
-    pub fn with_routes(mut self) -> Result<Self, HostError> {
+    pub fn with_routes(self) -> Result<Self, HostError> {
         for group in [RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE] {
             let joined = self.socket.add_membership(group);
             joined.map_err(|error| failed(&error))?;

@@ -43,7 +43,9 @@ fn knobs(registry: &mut Registry) {
 fn asleep() -> Machine {
     let memory = toys::memory().file(VALUE, "free", Behaviour::takes_all());
     let machine = Machine::new(memory, knobs);
-    let ours = say(|at| drop(at.want(&Sleeper, &"ours".to_owned())));
+    let ours = say(|at| {
+        at.want(&Sleeper, &"ours".to_owned());
+    });
     ours.apply(&mut process(&machine)).unwrap();
     write(&machine, VALUE, "asleep");
     machine
