@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hosttune_core::testing::{Behaviour, Machine};
+use hosttune_core::testing::{Behaviour, Machine, World};
 use hosttune_core::{Host, HostError, Knob, LeftBecause, Registry, Tuning};
 use serde::{Deserialize, Serialize};
 
