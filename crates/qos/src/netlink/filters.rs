@@ -19,15 +19,31 @@ const TCA_CLS_FLAGS_SKIP_SW: u32 = 1 << 1;
 const TCA_CLS_FLAGS_IN_HW: u32 = 1 << 2;
 /// With this begins the cookie of every filter of ours.
 pub(crate) const COOKIE: &[u8] = b"hosttune";
+const TCA_U32_LINK: u16 = 3;
 const TCA_U32_SEL: u16 = 5;
+const TCA_U32_POLICE: u16 = 6;
 const TCA_U32_ACT: u16 = 7;
+const TCA_U32_INDEV: u16 = 8;
+const TCA_U32_MARK: u16 = 10;
+/// Attributes of a u32 filter by which it goes on to another table, acts by what is not among the
+/// actions, or has a condition beside its keys.
+const BESIDE_THE_KEYS: [u16; 4] = [TCA_U32_LINK, TCA_U32_POLICE, TCA_U32_INDEV, TCA_U32_MARK];
+/// `TC_U32_TERMINAL`: without it a filter that matches goes on to the next.
+const TERMINAL: u8 = 1;
+/// The first table of a priority that the kernel makes by itself, which every packet is looked up
+/// in. Others have lower numbers, and packets come there from a filter only.
+const FIRST_ROOT_TABLE: u32 = 0x800;
 const TCA_ACT_KIND: u16 = 1;
 const TCA_ACT_OPTIONS: u16 = 2;
 const TCA_ACT_COOKIE: u16 = 6;
 const TCA_MIRRED_PARMS: u16 = 2;
+/// The second answer of `gact`, which some of the packets get.
+const TCA_GACT_PROB: u16 = 3;
 const TCA_EGRESS_REDIR: u32 = 1;
 const TC_ACT_STOLEN: u32 = 4;
 const TC_ACT_PIPE: u32 = 3;
+/// In the upper four bits: `TC_ACT_JUMP`, on to another of the actions.
+const TC_ACT_JUMP: u32 = 1;
 /// As tc writes it: `continue`.
 const TC_ACT_UNSPEC: u32 = u32::MAX;
 /// Where `tc_gen` has what an action answers.
@@ -142,11 +158,30 @@ impl Filter {
         self.protocol == EVERY_PROTOCOL
             && match self.kind.as_str() {
                 "matchall" => true,
-                "u32" => find(&self.options, TCA_U32_SEL)
-                    .and_then(|selector| word(selector.value, 16))
-                    .is_some_and(|mask| mask == 0),
+                "u32" => self.is_u32_for_everything(),
                 _ => false,
             }
+    }
+
+    /// Whether it is in a table that every packet comes to, and has one key that every packet has.
+    ///
+    /// `struct tc_u32_sel`: flags, a shift, how many keys; from 16 on the keys, each a mask, a
+    /// value, an offset and the mask of a further offset.
+    fn is_u32_for_everything(&self) -> bool {
+        let selector = find(&self.options, TCA_U32_SEL).map(|selector| selector.value);
+        let Some([flags, _, 1, ..]) = selector else {
+            return false;
+        };
+        let key = selector.unwrap_or_default();
+        let is_zero = |at| word(key, at) == Some(0);
+        flags & TERMINAL != 0
+            && is_zero(16)
+            && is_zero(24)
+            && is_zero(28)
+            && self.handle >> 20 >= FIRST_ROOT_TABLE
+            && BESIDE_THE_KEYS
+                .iter()
+                .all(|number| find(&self.options, *number).is_none())
     }
 
     /// Which packets never come to the filters behind it.
@@ -180,7 +215,6 @@ impl Filter {
     /// The same with the classifier `u32`. With handle zero it is added again and again, whatever
     /// the flags say: look for it first.
     pub fn redirect_with_u32(from: &Link, to: &Link, cookie: &[u8]) -> Request {
-        const TERMINAL: u8 = 1;
         let mut selector = vec![TERMINAL, 0, 1];
         // One key whose mask is zero.
         selector.resize(16 + 16, 0);
@@ -255,6 +289,10 @@ fn verdict(actions: &[u8]) -> Option<u32> {
         // Both have theirs as number 2, and `tc_gen` first in it.
         let options = find(action.value, TCA_ACT_OPTIONS)?.value;
         let said = word(find(options, TCA_MIRRED_PARMS)?.value, ANSWER)?;
+        let is_random = kind == "gact" && find(options, TCA_GACT_PROB).is_some();
+        if is_random || said >> 28 == TC_ACT_JUMP {
+            return None;
+        }
         answer = Some(said);
         if said != TC_ACT_PIPE {
             break;
@@ -332,6 +370,105 @@ mod tests {
             ..filter("matchall", Attributes::new())
         };
         assert_eq!(of_ip.keeps(), Keeps::Unknown);
+    }
+
+    #[test]
+    fn an_answer_that_is_not_the_same_for_every_packet_is_not_known() {
+        const SHOT: u32 = 2;
+        const JUMP_TWO: u32 = 1 << 28 | 2;
+        const GOTO_CHAIN: u32 = 2 << 28 | 7;
+        let keeps = |answers: &[(&str, u32)]| filter("matchall", acting(answers)).keeps();
+        let jump = [("gact", JUMP_TWO), ("gact", SHOT), ("gact", TC_ACT_UNSPEC)];
+        assert_eq!(keeps(&jump), Keeps::Unknown);
+        // No packet comes back from another chain.
+        assert_eq!(keeps(&[("gact", GOTO_CHAIN)]), Keeps::Everything);
+        // `action drop random determ continue 2`.
+        let mut parameters = [0; 20];
+        parameters[ANSWER..ANSWER + 4].copy_from_slice(&SHOT.to_ne_bytes());
+        let random = Attributes::new()
+            .with(TCA_MIRRED_PARMS, &parameters)
+            .with(TCA_GACT_PROB, &[2, 0, 2, 0, 0xff, 0xff, 0xff, 0xff]);
+        let action = Attributes::new()
+            .with_text(TCA_ACT_KIND, "gact")
+            .with_nested(TCA_ACT_OPTIONS, &random);
+        let actions = Attributes::new().with_nested(1, &action);
+        let options = Attributes::new().with_nested(TCA_MATCHALL_ACT, &actions);
+        assert_eq!(filter("matchall", options).keeps(), Keeps::Unknown);
+    }
+
+    /// A selector of u32 with these keys, each a mask and an offset.
+    fn selector(flags: u8, keys: &[(u32, u32)]) -> Attributes {
+        let mut selector = vec![flags, 0, u8::try_from(keys.len()).unwrap()];
+        selector.resize(16, 0);
+        for (mask, offset) in keys {
+            for word in [*mask, 0, *offset, 0] {
+                selector.extend(word.to_ne_bytes());
+            }
+        }
+        Attributes::new().with(TCA_U32_SEL, &selector)
+    }
+
+    #[test]
+    fn a_u32_filter_takes_every_packet_only_without_any_condition() {
+        const EVERY: (u32, u32) = (0, 0);
+        let filter = |options| Filter {
+            handle: 0x8000_0800,
+            ..filter("u32", options)
+        };
+        let every = || selector(TERMINAL, &[EVERY]);
+        assert_eq!(filter(every()).keeps(), Keeps::Everything);
+        // `match u32 0 0 match ip dst 1.2.3.4/32`, in either order.
+        for keys in [[EVERY, (!0, 16)], [(!0, 16), EVERY]] {
+            let options = selector(TERMINAL, &keys);
+            assert_eq!(filter(options).keeps(), Keeps::Unknown, "{keys:?}");
+        }
+        // `match u32 0 0 at 1000`: a shorter packet has nothing there.
+        assert_eq!(
+            filter(selector(TERMINAL, &[(0, 1000)])).keeps(),
+            Keeps::Unknown
+        );
+        // Without an action and a class it is passed over.
+        assert_eq!(filter(selector(0, &[EVERY])).keeps(), Keeps::Unknown);
+        // `link 1:`, an old police, `indev eth1`, `match mark 1 0xff`.
+        for number in BESIDE_THE_KEYS {
+            let options = every().with(number, &[0; 12]);
+            assert_eq!(filter(options).keeps(), Keeps::Unknown, "{number}");
+        }
+        // In the table `1:`, and in the root table of a second priority.
+        for (handle, keeps) in [
+            (0x0010_0800, Keeps::Unknown),
+            (0x8010_0800, Keeps::Everything),
+        ] {
+            let in_table = Filter {
+                handle,
+                ..filter(every())
+            };
+            assert_eq!(in_table.keeps(), keeps, "{handle:x}");
+        }
+        let ours = Filter::redirect_with_u32(&link(3, "w0"), &link(4, "ifb0"), COOKIE);
+        let options = find(&ours.attributes, TCA_OPTIONS).unwrap();
+        let ours = Filter {
+            options: options.value.to_vec(),
+            ..filter(Attributes::new())
+        };
+        assert!(ours.is_for_everything());
+    }
+
+    fn link(index: u32, name: &str) -> Link {
+        Link {
+            name: name.to_owned(),
+            index,
+            flags: 0,
+            address: Vec::new(),
+            kind: String::new(),
+            alias: None,
+            hardware: 1,
+            mtu: None,
+            transmit_queues: None,
+            permanent_address: None,
+            bus: None,
+            bus_address: None,
+        }
     }
 
     /// As `tc -d filter show` says: `in_hw`, `not_in_hw`, `skip_sw in_hw`.
