@@ -9,7 +9,7 @@ mod standing;
 use std::fmt;
 
 use hosttune_core::{
-    AnyKnob, Applied, Error, HostError, Owed, Plan, Planner, Session, Stop, Tuning,
+    AnyKnob, Applied, Error, HostError, Knob, Owed, Plan, Planner, Session, Stop, Tuning,
 };
 
 pub use decision::{Action, Event, Pace, Standing, StoodBack, Watch};
@@ -183,10 +183,6 @@ impl Watcher<'_> {
             ..Known::default()
         };
         let mut event = Event::Nothing;
-        // What was told before anybody listened is told to nobody.
-        if self.has_moved(session, &mut say) {
-            return Ok(());
-        }
         loop {
             // Between two changes of the kernel's, too: whoever asks to stop waits for no look.
             if stop.is_asked() {
@@ -196,14 +192,7 @@ impl Watcher<'_> {
                 Action::Wait(until) => match monitor.wait(stop, until)? {
                     Noticed::Stopped => return Ok(()),
                     Noticed::Nothing => Event::Nothing,
-                    Noticed::Lost if self.has_moved(session, &mut say) => return Ok(()),
                     Noticed::Lost => Event::Changed,
-                    Noticed::Notices(all)
-                        if all.iter().any(|notice| notice.subject == Subject::Route)
-                            && self.has_moved(session, &mut say) =>
-                    {
-                        return Ok(());
-                    }
                     Noticed::Notices(all) => {
                         if all.iter().any(|notice| self.is_about_us(&known, notice)) {
                             Event::Changed
@@ -212,6 +201,9 @@ impl Watcher<'_> {
                         }
                     }
                 },
+                // Once it has settled: of routes that go with a link that goes down, IPv4 tells
+                // nothing, and of the link it tells before they have gone.
+                Action::Look if self.has_moved(session, &mut say) => return Ok(()),
                 Action::Look => self.look(session, &mut known, &mut say),
                 Action::Apply => {
                     let event = self.apply(session, &watch, &mut say);
@@ -241,11 +233,13 @@ impl Watcher<'_> {
         has_moved
     }
 
-    /// Whether something that was told is about the device or its IFB, by name or by number: a
-    /// link that gets another name is told of by the new one.
+    /// Whether something that was told is about the device or its IFB, by name or by number, or
+    /// about a route by which another device could be chosen: a link that gets another name is told
+    /// of by the new one.
     fn is_about_us(&self, known: &Known, notice: &Notice) -> bool {
         let name = notice.name.as_deref();
-        [known.device, known.ifb].contains(&Some(notice.index))
+        (self.follows_route && notice.subject == Subject::Route)
+            || [known.device, known.ifb].contains(&Some(notice.index))
             || name == Some(&self.shaper.device)
             || self
                 .shaper
@@ -336,15 +330,18 @@ impl Watcher<'_> {
         number_in(self.last_owed(&owed)?.identity.as_deref()?)
     }
 
-    /// The last turn of the device itself that is owed a way back.
+    /// The last turn of the device itself that is owed a way back: of its root, or of its redirect,
+    /// whichever IFB that leads to.
     fn last_owed<'o>(&self, owed: &'o [Owed]) -> Option<&'o Owed> {
         let device = &self.shaper.device;
-        let redirects = self.shaper.possible_ifbs();
-        let redirects = redirects.map(|ifb| AnyKnob::of(&Redirect::new(device, ifb)));
-        let knobs: Vec<AnyKnob> = std::iter::once(AnyKnob::of(&RootQdisc::new(device)))
-            .chain(redirects)
-            .collect();
-        owed.iter().rfind(|owed| knobs.contains(&owed.knob))
+        let root = AnyKnob::of(&RootQdisc::new(device));
+        let is_redirect = |knob: &AnyKnob| {
+            knob.kind == Redirect::NAME
+                && serde_json::from_value::<Redirect>(knob.id.clone())
+                    .is_ok_and(|redirect| redirect.device() == device)
+        };
+        owed.iter()
+            .rfind(|owed| owed.knob == root || is_redirect(&owed.knob))
     }
 }
 

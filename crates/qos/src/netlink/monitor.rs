@@ -20,6 +20,8 @@ const RECEIVED_AT_ONCE: usize = 32 * 1024;
 
 /// Where `struct ifinfomsg` and `struct tcmsg` have the number of the link.
 const INDEX: usize = 4;
+/// Where `struct rtmsg` has how many bits of the destination count.
+const DESTINATION_LENGTH: usize = 1;
 /// How long `struct ifinfomsg` is.
 const OF_LINK: usize = 16;
 
@@ -32,7 +34,7 @@ pub enum Subject {
     LinkGone,
     /// A queueing discipline, a class or a filter.
     Traffic,
-    /// A route of any table; which link it leads out of is not said here.
+    /// A default route of any table; which link it leads out of is not said here.
     Route,
 }
 
@@ -109,7 +111,10 @@ impl KernelMonitor {
         })
     }
 
-    /// Also of routes, by which a device is chosen.
+    /// Also of default routes, by which a device is chosen.
+    ///
+    /// Of IPv4 routes that go with a link that goes down the kernel tells nothing but that the link
+    /// is down.
     ///
     /// # Errors
     /// What the kernel answers.
@@ -189,7 +194,10 @@ fn read(mut bytes: &[u8]) -> Option<Vec<Notice>> {
         let subject = match message.message_type() {
             RTM_NEWLINK => Subject::Link,
             RTM_DELLINK => Subject::LinkGone,
-            RTM_NEWROUTE | RTM_DELROUTE => Subject::Route,
+            RTM_NEWROUTE | RTM_DELROUTE => match payload.get(DESTINATION_LENGTH)? {
+                0 => Subject::Route,
+                _ => continue,
+            },
             RTM_NEWQDISC | RTM_DELQDISC | RTM_NEWTCLASS | RTM_DELTCLASS | RTM_NEWTFILTER
             | RTM_DELTFILTER => Subject::Traffic,
             _ => continue,
@@ -252,6 +260,28 @@ mod tests {
                 (Subject::LinkGone, 4, Some("ifb7")),
             ]
         );
+    }
+
+    #[test]
+    fn of_routes_only_the_default_ones_are_told() {
+        let route = |number, bits: u8| {
+            // `struct rtmsg`, which has no number of a link where the others have it.
+            let fixed = vec![2, bits, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
+            Request::new(number, 0, fixed, Attributes::new(), "", "").to_bytes(0, 0)
+        };
+        let bytes = [
+            route(RTM_NEWROUTE, 24),
+            route(RTM_NEWROUTE, 0),
+            route(RTM_DELROUTE, 32),
+            route(RTM_DELROUTE, 0),
+        ]
+        .concat();
+        let told = Notice {
+            subject: Subject::Route,
+            index: 0,
+            name: None,
+        };
+        assert_eq!(read(&bytes).unwrap(), [told.clone(), told]);
     }
 
     #[test]

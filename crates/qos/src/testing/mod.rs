@@ -141,7 +141,7 @@ impl Kernel {
         }
     }
 
-    /// A route changes: which one is for the files in `/proc/net` to say.
+    /// A default route changes: which one is for the files in `/proc/net` to say.
     pub fn change_route(&self) {
         self.state().told.push(Notice {
             subject: Subject::Route,

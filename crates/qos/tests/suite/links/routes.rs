@@ -22,8 +22,6 @@ fn leads_out_of(device: &str) -> String {
 
 /// What a watch of `w0` says while the route goes from device to device.
 fn watch(machine: &Machine, follows: bool, devices: &'static [&'static str]) -> Vec<String> {
-    let said = RefCell::new(Vec::new());
-    let say = |event: WatchEvent| said.borrow_mut().push(event.to_string());
     let mut script = Script::of(&machine.kernel);
     for (at, device) in (5..).zip(devices) {
         let memory = machine.memory.clone();
@@ -32,6 +30,12 @@ fn watch(machine: &Machine, follows: bool, devices: &'static [&'static str]) -> 
             kernel.change_route();
         });
     }
+    watch_with(machine, follows, script)
+}
+
+fn watch_with(machine: &Machine, follows: bool, mut script: Script) -> Vec<String> {
+    let said = RefCell::new(Vec::new());
+    let say = |event: WatchEvent| said.borrow_mut().push(event.to_string());
     let shaper = shaper("w0");
     let mut watcher = shaper.watcher();
     if follows {
@@ -98,4 +102,35 @@ fn a_route_that_moved_before_anybody_listened_is_noticed() {
     let said = watch(&machine, true, &[]);
     assert_eq!(said.len(), 1, "{said:#?}");
     assert!(moved(&said));
+}
+
+/// IPv4 tells nothing of routes that go with a link: only the link's own notice comes, and before
+/// they have gone.
+#[test]
+fn a_route_that_goes_with_its_link_is_noticed_once_that_has_settled() {
+    type Doing = fn(&hosttune_qos::testing::Kernel);
+    let ends: [Doing; 2] = [
+        |kernel| kernel.pull_out("w0"),
+        |kernel| kernel.set_carrier("w0", false),
+    ];
+    for ends in ends {
+        let machine = machine("w0");
+        let memory = machine.memory.clone();
+        let script = Script::of(&machine.kernel)
+            .at(Duration::from_secs(5), ends)
+            .at(Duration::from_millis(5100), move |_| {
+                memory.write(ROUTES, &leads_out_of("x0")).unwrap();
+            });
+        let said = watch_with(&machine, true, script);
+        assert!(moved(&said), "{said:#?}");
+        assert!(said.last().unwrap().contains("x0"), "{said:#?}");
+    }
+}
+
+/// A notice that says nothing new is no reason to end.
+#[test]
+fn a_route_that_changes_and_leads_out_of_the_same_device_is_no_move() {
+    let machine = machine("w0");
+    let said = watch(&machine, true, &["w0", "w0"]);
+    assert!(!moved(&said), "{said:#?}");
 }
