@@ -5,45 +5,71 @@
 
 use std::borrow::Cow;
 
-use hosttune_core::{Host, HostError};
+use hosttune_core::{Host, HostError, Knob};
 
+use crate::ifb_owner;
 use crate::link::IfbLink;
 use crate::netlink::View;
 use crate::redirect::{Redirect, RedirectState};
 use crate::shaper::Shaper;
 
 impl Shaper {
-    /// The same with the IFB that is used on this host, where the given one is only a preference.
-    ///
-    /// The IFB that the redirect of the device leads to comes first, so that a device keeps the one
-    /// it has. Without a backend the preference stays: nothing can be shaped there.
-    pub(crate) fn with_ifb_chosen(&self, host: &Host) -> Result<Cow<'_, Self>, HostError> {
-        if !self.prefers_ifb || self.ingress.is_none() || View::of(host).is_err() {
-            return Ok(Cow::Borrowed(self));
-        }
-        let own = Self::ifb_for(&self.device);
-        for ifb in [&self.ifb, &own] {
-            let state = hosttune_core::Knob::read(&Redirect::new(&self.device, ifb), host)?;
-            if matches!(state, RedirectState::Present | RedirectState::Astray) {
-                return Ok(self.with_ifb(ifb));
-            }
-        }
-        for ifb in [&self.ifb, &own] {
-            let is_kept = IfbLink::new(ifb).noted_device(host)?;
-            if is_kept.as_deref() == Some(&self.device) {
-                return Ok(self.with_ifb(ifb));
-            }
-        }
-        let preferred = IfbLink::new(&self.ifb);
-        let is_taken = preferred.is_somebody_elses(host)?
-            || preferred.other_device(host, &self.device)?.is_some();
-        Ok(self.with_ifb(if is_taken { &own } else { &self.ifb }))
+    /// Whether its IFB was named by whoever shapes, and no other may take its place.
+    fn is_ifb_given(&self) -> bool {
+        !self.prefers_ifb && self.ifb != Self::ifb_for(&self.device)
     }
 
-    /// The names that its IFB can have.
+    /// The same with the IFB that is used on this host, where the given one is only a preference.
+    ///
+    /// The IFB that the redirect of the device leads to comes first, whatever its name is, so that
+    /// a device keeps the one it has, also under another name. Without a backend the preference
+    /// stays: nothing can be shaped there.
+    pub(crate) fn with_ifb_chosen(&self, host: &Host) -> Result<Cow<'_, Self>, HostError> {
+        if self.is_ifb_given() || self.ingress.is_none() {
+            return Ok(Cow::Borrowed(self));
+        }
+        let Ok(wire) = View::of(host) else {
+            return Ok(Cow::Borrowed(self));
+        };
+        let link = wire.link(&self.device)?;
+        let is_free = |ifb: &str| IfbLink::new(ifb).is_free_for(host, &self.device);
+        if let Some(link) = &link
+            && let Some(ifb) = ifb_owner::ifb_of(host, link)?
+            && is_free(&ifb)?
+        {
+            return Ok(self.with_ifb(&ifb));
+        }
+        let mut candidates = vec![self.ifb.clone(), Self::ifb_for(&self.device)];
+        // A renamed device can have the IFB that is named after this one.
+        candidates.extend(link.map(|link| self.numbered_ifb(link.index)));
+        let mut free = Vec::new();
+        for ifb in candidates {
+            if is_free(&ifb)? {
+                free.push(ifb);
+            }
+        }
+        for ifb in &free {
+            let redirect = Redirect::new(&self.device, ifb).read(host)?;
+            let is_noted = IfbLink::new(ifb).noted_device(host)?.as_ref() == Some(&self.device);
+            if redirect == RedirectState::Astray || is_noted {
+                return Ok(self.with_ifb(ifb));
+            }
+        }
+        // Where all are taken, the last word is the refusal of the one of its own.
+        let own = Self::ifb_for(&self.device);
+        Ok(self.with_ifb(free.first().unwrap_or(&own)))
+    }
+
+    /// The names that its IFB usually has.
     pub(crate) fn possible_ifbs(&self) -> impl Iterator<Item = String> + use<> {
-        let own = self.prefers_ifb.then(|| Self::ifb_for(&self.device));
+        let own = (!self.is_ifb_given()).then(|| Self::ifb_for(&self.device));
         std::iter::once(self.ifb.clone()).chain(own)
+    }
+
+    /// As [`ifb_for`](Self::ifb_for), for the link of this number: no other link has it while the
+    /// kernel runs.
+    fn numbered_ifb(&self, index: u32) -> String {
+        Self::ifb_for(&format!("{}_{index}", self.device))
     }
 
     fn with_ifb(&self, ifb: &str) -> Cow<'_, Self> {
@@ -57,16 +83,20 @@ impl Shaper {
     }
 }
 
-/// Why the preferred IFB is not used, for a person.
-pub(crate) fn note(preferred: &str, used: &str, host: &Host) -> Result<String, HostError> {
+/// Why the IFB is another one than the preferred one of this shaper, for a person.
+pub(crate) fn note(shaper: &Shaper, used: &str, host: &Host) -> Result<String, HostError> {
+    let preferred = &shaper.ifb;
     let link = IfbLink::new(preferred);
-    Ok(match link.noted_device(host)? {
-        Some(device) if !link.is_somebody_elses(host)? => {
-            format!("{preferred} belongs to {device}; using {used}")
-        }
-        _ if link.is_somebody_elses(host)? => {
-            format!("{preferred} is in use by another program; using {used}")
-        }
-        _ => format!("the IFB is {used}, which is in use already, and not {preferred}"),
+    if link.is_somebody_elses(host)? {
+        return Ok(format!(
+            "{preferred} is in use by another program; using {used}"
+        ));
+    }
+    Ok(match link.other_device(host, &shaper.device)? {
+        Some(device) => format!("{preferred} belongs to {device}; using {used}"),
+        None => format!(
+            "{} is redirected to {used} already, which is used instead of {preferred}",
+            shaper.device
+        ),
     })
 }

@@ -63,6 +63,7 @@ mod earlier_filters;
 mod hardware_address;
 mod health;
 mod ifb_choice;
+mod ifb_owner;
 mod ingress;
 mod kernel_part;
 mod link;

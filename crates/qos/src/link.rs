@@ -12,7 +12,6 @@ use crate::kernel_part::ifb_module;
 use crate::netlink::{
     EGRESS_FILTERS, Filter, INGRESS_FILTERS, INGRESS_HANDLE, LONGEST_NAME, Link, Netlink, View,
 };
-use crate::redirect::{Redirect, RedirectState};
 use crate::root_qdisc::{RootQdisc, is_our_handle};
 
 /// With this begins the alias of every link of ours.
@@ -79,30 +78,15 @@ impl IfbLink {
     /// Where no wire to the kernel is plugged in, and what the kernel answers.
     pub fn is_somebody_elses(&self, host: &Host) -> Result<bool, HostError> {
         let link = View::of(host)?.link(&self.name)?;
-        Ok(link.is_some_and(|link| self.state(&link) == Whose::Foreign))
+        Ok(link.is_some_and(|link| !self.is_ours(&link)))
     }
 
     /// The device whose packets arrive at it, as its alias says: of an IFB of ours only.
     pub(crate) fn noted_device(&self, host: &Host) -> Result<Option<String>, HostError> {
         let link = View::of(host)?.link(&self.name)?;
         Ok(link
-            .filter(|link| self.state(link) == Whose::Ours)
+            .filter(|link| self.is_ours(link))
             .and_then(|link| Some(noted_device(link.alias.as_deref()?)?.to_owned())))
-    }
-
-    /// The other device than this one that an IFB of ours belongs to, if it belongs to another.
-    ///
-    /// A device that was renamed keeps its IFB, whose alias has the old name: its redirect leads
-    /// there.
-    pub(crate) fn other_device(
-        &self,
-        host: &Host,
-        device: &str,
-    ) -> Result<Option<String>, HostError> {
-        let other = self.noted_device(host)?.filter(|noted| noted != device);
-        let Some(other) = other else { return Ok(None) };
-        let redirect = Redirect::new(device, &self.name);
-        Ok((redirect.read(host)? != RedirectState::Present).then_some(other))
     }
 
     /// What it is when it is ours and up, for what arrives at `device`.
@@ -146,7 +130,7 @@ impl IfbLink {
     /// Takes it away, but not from under anything.
     fn delete(&self, host: &mut Host) -> Result<(), HostError> {
         let link = self.here(host)?;
-        if self.state(&link) != Whose::Ours {
+        if !self.is_ours(&link) {
             return Err(self.refused(self.foreign(&link)));
         }
         if let Some(why) = in_use(host, &link)? {
@@ -161,15 +145,13 @@ impl IfbLink {
         change(host, &link.delete())
     }
 
-    fn state(&self, link: &Link) -> Whose {
-        if link.kind == "ifb" && link.address == self.address().as_slice() {
-            Whose::Ours
-        } else {
-            Whose::Foreign
-        }
+    /// Whether this link, which has its name, is one of ours.
+    pub(crate) fn is_ours(&self, link: &Link) -> bool {
+        link.kind == "ifb" && link.address == self.address().as_slice()
     }
 
-    fn belongs_to(&self, device: &str) -> Lack {
+    /// Why it is not for another device than the one that it belongs to.
+    pub(crate) fn belongs_to(&self, device: &str) -> Lack {
         let why = format!("{} belongs to {device}, whose packets it takes", self.name);
         Lack::new(LackKind::Managed, why).hint("shape through another IFB")
     }
@@ -191,12 +173,6 @@ impl IfbLink {
             self.name
         ))
     }
-}
-
-#[derive(PartialEq, Eq)]
-enum Whose {
-    Ours,
-    Foreign,
 }
 
 /// Who would lose something if the link went, if anybody.
@@ -317,7 +293,7 @@ impl Knob for IfbLink {
             change(host, &Link::create_ifb(&self.name, address.as_slice()))?;
         }
         let link = self.here(host)?;
-        if self.state(&link) != Whose::Ours {
+        if !self.is_ours(&link) {
             return Err(self.refused(self.foreign(&link)));
         }
         if link.is_up() != up {
@@ -376,20 +352,20 @@ impl Knob for IfbLink {
         if let Some(lack) = unusable_name(&self.name) {
             return Ok(Some(lack));
         }
-        if let Some(link) = View::of(host)?.link(&self.name)? {
-            if self.state(&link) != Whose::Ours {
-                return Ok(Some(self.foreign(&link)));
-            }
-            let other = match to {
-                LinkState::Ifb {
-                    alias: Some(alias), ..
-                } => match noted_device(alias) {
-                    Some(device) => self.other_device(host, device)?,
-                    None => None,
-                },
-                _ => None,
-            };
-            return Ok(other.map(|other| self.belongs_to(&other)));
+        let link = View::of(host)?.link(&self.name)?;
+        if let Some(link) = link.as_ref().filter(|link| !self.is_ours(link)) {
+            return Ok(Some(self.foreign(link)));
+        }
+        if let LinkState::Ifb {
+            alias: Some(alias), ..
+        } = to
+            && let Some(device) = noted_device(alias)
+            && let Some(other) = self.other_device(host, device)?
+        {
+            return Ok(Some(self.belongs_to(&other)));
+        }
+        if link.is_some() {
+            return Ok(None);
         }
         // The kernel would load it by itself, and with it come links that nobody asked for.
         let unloaded = *to != LinkState::Absent

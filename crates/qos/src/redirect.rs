@@ -5,6 +5,7 @@ use std::fmt;
 use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
 use serde::{Deserialize, Serialize};
 
+use crate::ifb_owner;
 use crate::ingress::{HookState, IngressHook, hook, no_device, shared_block, vanished};
 use crate::link::{IfbLink, change, hash, link_identity, present_name};
 use crate::netlink::{
@@ -55,7 +56,7 @@ impl Redirect {
         &self.to
     }
 
-    fn cookie(&self) -> Vec<u8> {
+    pub(crate) fn cookie(&self) -> Vec<u8> {
         let mut cookie = COOKIE.to_vec();
         cookie.extend(hash(self.to.as_bytes()).to_be_bytes());
         cookie
@@ -99,12 +100,43 @@ impl Redirect {
         })
     }
 
+    /// Those of ours to other IFBs, which would be asked in its place.
+    fn others(&self, wire: View<'_>, link: &Link) -> Result<Vec<Filter>, HostError> {
+        let cookie = self.cookie();
+        let mut filters = wire.filters(link.index, INGRESS_FILTERS)?;
+        filters.retain(|filter| {
+            filter.is_ours() && filter.mirred().is_some_and(|to| to.cookie != cookie)
+        });
+        Ok(filters)
+    }
+
+    /// The IFB that another one of ours leads to, where that one is to stay: it loses no packets,
+    /// and its IFB is this device's alone. One that is not so gives way to this one.
+    fn staying(
+        &self,
+        host: &Host,
+        wire: View<'_>,
+        link: &Link,
+    ) -> Result<Option<String>, HostError> {
+        if self.others(wire, link)?.is_empty() {
+            return Ok(None);
+        }
+        let Some(ifb) = ifb_owner::ifb_of(host, link)? else {
+            return Ok(None);
+        };
+        let is_up = wire.link(&ifb)?.is_some_and(|ifb| ifb.is_up());
+        let stays =
+            is_up && ifb != self.to && IfbLink::new(&ifb).is_free_for(host, &self.device)?;
+        Ok(stays.then_some(ifb))
+    }
+
     fn error(&self, kind: HostErrorKind, why: impl Into<String>) -> HostError {
         HostError::new(Operation::Wire, &self.device, kind).detail(why)
     }
 
     /// Why it must not be put there as things stand.
-    fn obstacle(&self, wire: View<'_>, link: &Link) -> Result<Option<Lack>, HostError> {
+    fn obstacle(&self, host: &Host, link: &Link) -> Result<Option<Lack>, HostError> {
+        let wire = View::of(host)?;
         if self.to == self.device {
             let why = format!("{} would be sent what it sends itself", self.device);
             return Ok(Some(
@@ -129,6 +161,7 @@ impl Redirect {
         let taken = theirs.iter().any(|filter| {
             filter.priority == PRIORITY
                 && filter.mirred().is_none_or(|mirred| mirred.cookie != cookie)
+                && !filter.is_ours()
                 // Of u32, the table that stands over every filter.
                 && !filter.is_of_a_table()
         });
@@ -141,9 +174,18 @@ impl Redirect {
                 Lack::new(LackKind::Managed, why).hint("give that filter another priority"),
             ));
         }
+        if let Some(ifb) = self.staying(host, wire, link)? {
+            let why = format!("{} is redirected to {ifb} already", self.device);
+            return Ok(Some(Lack::new(LackKind::Managed, why).hint(format!(
+                "shape through {ifb}, or revert what has redirected it"
+            ))));
+        }
+        let ifb = IfbLink::new(&self.to);
+        if let Some(other) = ifb.other_device(host, &self.device)? {
+            return Ok(Some(ifb.belongs_to(&other)));
+        }
         let up = wire.link(&self.to)?.is_some_and(|to| to.is_up());
         if !up {
-            let ifb = IfbLink::new(&self.to);
             let why = format!(
                 "{} is not up, and all that is sent to it would be lost",
                 self.to
@@ -185,7 +227,7 @@ impl Knob for Redirect {
         let target = match to {
             RedirectState::Absent => None,
             RedirectState::Present => {
-                if let Some(lack) = self.obstacle(wire, &link)? {
+                if let Some(lack) = self.obstacle(host, &link)? {
                     return Err(HostError::not_applicable(
                         Operation::Wire,
                         &self.device,
@@ -201,7 +243,11 @@ impl Knob for Redirect {
                 ));
             }
         };
-        for filter in self.ours(wire, &link)? {
+        let mut old = self.ours(wire, &link)?;
+        if target.is_some() {
+            old.extend(self.others(wire, &link)?);
+        }
+        for filter in old {
             change(host, &filter.delete(&link))?;
         }
         let Some(target) = target else { return Ok(()) };
@@ -244,7 +290,7 @@ impl Knob for Redirect {
         let wire = View::of(host)?;
         match wire.link(&self.device)? {
             None => Ok(Some(no_device(&self.device))),
-            Some(link) if *to == RedirectState::Present => self.obstacle(wire, &link),
+            Some(link) if *to == RedirectState::Present => self.obstacle(host, &link),
             Some(_) => Ok(None),
         }
     }

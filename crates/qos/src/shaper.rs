@@ -29,7 +29,8 @@ use crate::root_qdisc::RootQdisc;
 pub struct Shaper {
     /// The device.
     pub device: String,
-    /// The name of the IFB, at most 15 bytes.
+    /// The name of the IFB, at most 15 bytes. The one that [`ifb_for`](Self::ifb_for) names is only
+    /// a preference: a renamed device keeps the one that it has.
     pub ifb: String,
     /// Whether [`ifb`](Self::ifb) is only a preference: where another device or another program has
     /// it, the IFB is the one that [`ifb_for`](Self::ifb_for) names.
@@ -295,7 +296,7 @@ impl Tuning for Shaper {
         }
         let chosen = self.with_ifb_chosen(at.host())?;
         if chosen.ifb != self.ifb {
-            at.note(ifb_choice::note(&self.ifb, &chosen.ifb, at.host())?);
+            at.note(ifb_choice::note(self, &chosen.ifb, at.host())?);
         }
         chosen.declare_chosen(at)
     }

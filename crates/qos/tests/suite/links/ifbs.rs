@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use hosttune_core::{Stop, Tuning};
+use hosttune_qos::netlink::{Filter, INGRESS_FILTERS, TrafficControl};
 use hosttune_qos::testing::Script;
-use hosttune_qos::{IfbLink, WatchEvent};
+use hosttune_qos::{IfbLink, Netlink, WatchEvent};
 
 use super::{Machine, shaper};
 
@@ -114,9 +115,10 @@ fn two_watches_do_not_take_the_ifb_from_each_other() {
     let machine = Machine::new();
     let watch = |device: &str| {
         let said = RefCell::new(Vec::new());
-        let mut script = Script::of(&machine.kernel).at(Duration::from_secs(5), |kernel| {
-            kernel.pull_out("ifb-x0");
-        });
+        let mut script = Script::of(&machine.kernel);
+        if device == "x0" {
+            script = script.at(Duration::from_secs(5), |kernel| kernel.pull_out("ifb-x0"));
+        }
         let say = |event: WatchEvent| said.borrow_mut().push(event.word());
         let stop = Stop::new().unwrap();
         let shaper = shaper(device);
@@ -134,4 +136,90 @@ fn two_watches_do_not_take_the_ifb_from_each_other() {
     );
     assert_eq!(watch("w0"), ["as-wanted"]);
     assert!(machine.is_shaped("w0", "ifb0") && machine.is_shaped("x0", "ifb-x0"));
+}
+
+/// A filter like ours of one device, at another: as two devices had that were shaped through one
+/// IFB.
+fn redirect_as(machine: &Machine, ours: &str, device: &str, to: &str) {
+    let mut wire = Netlink::over(machine.kernel.clone());
+    let [ours, device, to] = [ours, device, to].map(|name| wire.link(name).unwrap().unwrap());
+    let filters = wire.filters(ours.index, INGRESS_FILTERS).unwrap();
+    let mirred = filters.iter().find_map(Filter::mirred).unwrap();
+    let hook = TrafficControl::add_ingress(&device);
+    wire.change(&hook).unwrap();
+    let filter = Filter::redirect_with_matchall(&device, &to, &mirred.cookie);
+    wire.change(&filter).unwrap();
+}
+
+#[test]
+fn two_devices_that_share_an_ifb_are_separated() {
+    for shared_first in [true, false] {
+        let machine = Machine::new();
+        shaper("w0").apply(&mut machine.session()).unwrap();
+        redirect_as(&machine, "w0", "x0", "ifb0");
+        let mut devices = ["x0", "w0"];
+        if !shared_first {
+            devices.reverse();
+        }
+        for device in devices {
+            shaper(device).apply(&mut machine.session()).unwrap();
+        }
+        assert!(machine.is_shaped("w0", "ifb0"));
+        assert!(machine.is_shaped("x0", "ifb-x0"));
+        for device in devices {
+            let report = shaper(device).verify(&machine.session()).unwrap();
+            assert!(report.is_as_wanted(), "{report:#?}");
+            let wire = Netlink::over(machine.kernel.clone());
+            let link = wire.link(device).unwrap().unwrap();
+            let filters = wire.filters(link.index, INGRESS_FILTERS).unwrap();
+            assert_eq!(filters.iter().filter_map(Filter::mirred).count(), 1);
+        }
+        assert_eq!(machine.session().revert().unwrap().left, []);
+        assert_eq!(machine.shows("link", "ifb0"), None);
+        assert_eq!(machine.shows("link", "ifb-x0"), None);
+    }
+}
+
+#[test]
+fn an_ifb_that_was_deleted_is_not_taken_from_the_device_that_has_lost_it() {
+    let machine = Machine::new();
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    machine.kernel.pull_out("ifb0");
+    let named = shaper("x0").through("ifb0");
+    let error = named.apply(&mut machine.session()).unwrap_err();
+    assert!(error.to_string().contains("ifb0 belongs to w0"), "{error}");
+    shaper("x0").apply(&mut machine.session()).unwrap();
+    assert!(machine.is_shaped("x0", "ifb-x0"));
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    assert!(machine.is_shaped("w0", "ifb0"));
+    assert_eq!(machine.session().revert().unwrap().left, []);
+}
+
+/// The IFB was deleted, and another device has one of its name by now.
+#[test]
+fn a_device_whose_ifb_another_one_has_gets_another_ifb() {
+    let machine = Machine::new();
+    shaper("x0").apply(&mut machine.session()).unwrap();
+    machine.kernel.plug_in("gone", "ifb");
+    redirect_as(&machine, "x0", "w0", "gone");
+    machine.kernel.pull_out("gone");
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    assert!(machine.is_shaped("x0", "ifb0") && machine.is_shaped("w0", "ifb-w0"));
+    let report = shaper("w0").verify(&machine.session()).unwrap();
+    assert!(report.is_as_wanted(), "{report:#?}");
+    assert_eq!(machine.session().revert().unwrap().left, []);
+}
+
+#[test]
+fn another_ifb_than_the_one_that_a_device_has_is_refused_and_named() {
+    let machine = Machine::new();
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    let before = machine.kernel.picture();
+    let named = shaper("w0").through("ifb9");
+    let error = named.apply(&mut machine.session()).unwrap_err().to_string();
+    assert!(
+        error.contains("w0 is redirected to ifb0 already"),
+        "{error}"
+    );
+    assert_eq!(machine.kernel.picture(), before);
 }

@@ -58,28 +58,107 @@ fn a_stranger_that_takes_the_old_name_is_not_touched() {
     assert_eq!(machine.shows("root", "wan0").unwrap(), "default noqueue");
     assert_eq!(machine.shows("hook", "wan0"), None);
     assert_eq!(machine.shows("link", "ifb0"), None);
-    assert_eq!(machine.shows("lost", ""), None);
+    assert_eq!(machine.kernel.picture().get("lost"), None);
+}
+
+fn swap_names(machine: &Machine) {
+    machine.kernel.rename("x0", "kept");
+    machine.kernel.rename("w0", "x0");
+    machine.kernel.rename("kept", "w0");
 }
 
 #[test]
 fn two_links_that_swap_their_names_are_each_put_back() {
+    for again in [false, true] {
+        let machine = Machine::new();
+        set_root(&machine, "x0");
+        swap_names(&machine);
+        let before = machine.kernel.picture();
+        for device in ["w0", "x0"] {
+            shaper(device).apply(&mut machine.session()).unwrap();
+        }
+        swap_names(&machine);
+        for device in ["w0", "x0"].into_iter().filter(|_| again) {
+            let applied = shaper(device).apply(&mut machine.session()).unwrap();
+            assert_eq!(applied.turned.len(), 1, "the alias alone: {applied:#?}");
+            let report = shaper(device).verify(&machine.session()).unwrap();
+            assert!(report.is_as_wanted(), "{report:#?}");
+        }
+        assert!(machine.is_shaped("x0", "ifb0") && machine.is_shaped("w0", "ifb-x0"));
+        reverts_wholly(&machine);
+        swap_names(&machine);
+        assert_eq!(machine.kernel.picture(), before);
+    }
+}
+
+/// Neither of the names that its IFB usually has is the one that it has.
+#[test]
+fn a_renamed_link_keeps_the_ifb_that_was_named_after_it() {
     let machine = Machine::new();
-    set_root(&machine, "x0");
-    machine.kernel.rename("x0", "kept");
-    machine.kernel.rename("w0", "x0");
-    machine.kernel.rename("kept", "w0");
     let before = machine.kernel.picture();
     for device in ["w0", "x0"] {
         shaper(device).apply(&mut machine.session()).unwrap();
     }
-    machine.kernel.rename("x0", "kept");
-    machine.kernel.rename("w0", "x0");
-    machine.kernel.rename("kept", "w0");
+    machine.kernel.rename("x0", "wan0");
+    let applied = shaper("wan0").apply(&mut machine.session()).unwrap();
+    let turned: Vec<_> = applied.turned.iter().map(|step| &*step.knob.text).collect();
+    assert_eq!(turned, ["link ifb-x0"], "its alias alone");
+    assert!(machine.is_shaped("wan0", "ifb-x0"));
+    // Also where no IFB is preferred.
+    let mut default = shaper("wan0");
+    default.ifb = hosttune_qos::Shaper::ifb_for("wan0");
+    default.prefers_ifb = false;
+    for shaper in [&default, &shaper("wan0")] {
+        let plan = shaper.plan(&machine.session()).unwrap();
+        assert!(plan.is_empty(), "{:#?}", plan.steps);
+        let path = shaper.path(&machine.session()).unwrap();
+        assert!(path.ingress.unwrap().redirect.is_some());
+    }
     reverts_wholly(&machine);
-    machine.kernel.rename("x0", "kept");
-    machine.kernel.rename("w0", "x0");
-    machine.kernel.rename("kept", "w0");
+    machine.kernel.rename("wan0", "x0");
     assert_eq!(machine.kernel.picture(), before);
+}
+
+#[test]
+fn a_namesake_of_a_renamed_link_gets_an_ifb_of_its_own() {
+    let machine = Machine::new();
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    machine.kernel.rename("w0", "wan0");
+    machine.kernel.plug_in("w0", "veth");
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    assert!(machine.is_shaped("wan0", "ifb0") && machine.is_shaped("w0", "ifb-w0"));
+    for device in ["wan0", "w0"] {
+        shaper(device).apply(&mut machine.session()).unwrap();
+        let report = shaper(device).verify(&machine.session()).unwrap();
+        assert!(report.is_as_wanted(), "{report:#?}");
+    }
+    assert!(machine.is_shaped("wan0", "ifb0") && machine.is_shaped("w0", "ifb-w0"));
+    reverts_wholly(&machine);
+    for ifb in ["ifb0", "ifb-w0"] {
+        assert_eq!(machine.shows("link", ifb), None);
+    }
+}
+
+/// The one that is named after the namesake belongs to the renamed link, too.
+#[test]
+fn a_namesake_does_not_get_the_ifb_that_is_named_after_it() {
+    let machine = Machine::new();
+    for device in ["w0", "x0"] {
+        shaper(device).apply(&mut machine.session()).unwrap();
+    }
+    machine.kernel.rename("x0", "wan0");
+    machine.kernel.plug_in("x0", "veth");
+    shaper("x0").apply(&mut machine.session()).unwrap();
+    assert!(machine.is_shaped("wan0", "ifb-x0"));
+    let filter = machine.kernel.picture();
+    let leads = filter
+        .iter()
+        .find(|(key, _)| key.starts_with("filter x0"))
+        .unwrap();
+    assert!(leads.1.contains(" to ifb-x0_"), "{leads:?}");
+    let report = shaper("x0").verify(&machine.session()).unwrap();
+    assert!(report.is_as_wanted(), "{report:#?}");
+    reverts_wholly(&machine);
 }
 
 /// Its IFB is the one that its redirect leads to, whose alias still has the old name.
