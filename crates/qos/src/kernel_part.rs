@@ -195,13 +195,7 @@ impl Parts {
 
     /// Wants those that are to be loaded as means, where something is plugged in that loads them.
     pub(crate) fn want(&self, at: &mut Planner<'_>) -> Result<(), Error> {
-        if at.host().wire::<Modules>().is_err() {
-            return Ok(());
-        }
-        for (part, available) in self.chosen.iter().flatten() {
-            if *available != Availability::Loadable {
-                continue;
-            }
+        for part in self.to_load(at.host()) {
             for module in part.knob().with_dependencies(at.host())? {
                 at.pass(&module, &ModuleState::Loaded)
                     .why(format!("brings the {}", part.what))
@@ -209,6 +203,24 @@ impl Parts {
             }
         }
         Ok(())
+    }
+
+    /// The modules that [`want`](Self::want) wants.
+    pub(crate) fn modules(&self, host: &Host) -> Result<Vec<KernelModule>, HostError> {
+        let mut all = Vec::new();
+        for part in self.to_load(host) {
+            all.extend(part.knob().with_dependencies(host)?);
+        }
+        Ok(all)
+    }
+
+    fn to_load<'a>(&'a self, host: &Host) -> impl Iterator<Item = &'a Part> + use<'a> {
+        let loads = host.wire::<Modules>().is_ok();
+        self.chosen
+            .iter()
+            .flatten()
+            .filter(move |(_, available)| loads && *available == Availability::Loadable)
+            .map(|(part, _)| part)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Shaping of what leaves a device and of what arrives at it.
 
-use hosttune_core::{Error, Host, HostError, Knob, Lack, LackKind, Planner, Tuning};
+use hosttune_boot::ModuleState;
+use hosttune_core::{Error, HostError, Lack, LackKind, Planner, Tuning};
 use serde::{Deserialize, Serialize};
 
 use crate::circumstances;
@@ -211,28 +212,30 @@ impl Shaper {
     ///
     /// Asked where it is optional: then all of it is left out, and nothing else of the plan is
     /// refused because of it.
-    fn refusal(&self, host: &Host) -> Result<Option<Lack>, Error> {
+    fn refusal(&self, at: &mut Planner<'_>, parts: &Parts) -> Result<Option<Lack>, Error> {
         let mut lacks = Vec::new();
-        if let Some(qdisc) = &self.egress {
-            let root = RootQdisc::new(&self.device);
-            let now = root.read(host)?;
-            lacks.push(lack(
-                &root,
-                host,
-                &root.wanted(Some(&now), qdisc, self.discard),
-            )?);
+        for module in parts.modules(at.host())? {
+            lacks.push(at.lacks(&module, &ModuleState::Loaded)?);
+        }
+        let sides = [(&self.device, &self.egress), (&self.ifb, &self.ingress)];
+        for (link, qdisc) in sides {
+            let Some(qdisc) = qdisc else { continue };
+            let root = RootQdisc::new(link);
+            let now = at.now(&root)?;
+            let wanted = root.wanted(Some(&now), qdisc, self.discard);
+            lacks.push(at.lacks(&root, &wanted)?);
         }
         if self.ingress.is_some() {
             let ifb = IfbLink::new(&self.ifb);
-            lacks.push(lack(&ifb, host, &ifb.for_device(&self.device))?);
+            lacks.push(at.lacks(&ifb, &ifb.for_device(&self.device))?);
             let hook = IngressHook::new(&self.device);
-            let wanted = match hook.read(host)? {
+            let wanted = match at.now(&hook)? {
                 HookState::Clsact => HookState::Clsact,
                 _ => HookState::Ingress,
             };
-            lacks.push(lack(&hook, host, &wanted)?);
+            lacks.push(at.lacks(&hook, &wanted)?);
             let redirect = Redirect::new(&self.device, &self.ifb);
-            lacks.push(lack(&redirect, host, &RedirectState::Present)?);
+            lacks.push(at.lacks(&redirect, &RedirectState::Present)?);
         }
         Ok(lacks.into_iter().flatten().find(|lack| lack.cure.is_none()))
     }
@@ -280,14 +283,6 @@ impl Shaper {
     }
 }
 
-/// What keeps a knob from being set to what it does not show yet.
-fn lack<K: Knob>(knob: &K, host: &Host, to: &K::State) -> Result<Option<Lack>, HostError> {
-    if knob.counts_as(&knob.read(host)?, to) {
-        return Ok(None);
-    }
-    knob.lacks(host, to)
-}
-
 impl Tuning for Shaper {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         self.check()?;
@@ -324,7 +319,7 @@ impl Shaper {
             return Ok(());
         }
         if self.optional
-            && let Some(lack) = self.refusal(at.host())?
+            && let Some(lack) = self.refusal(at, &parts)?
         {
             at.skip(&format!("shaping of {}", self.device), lack)
                 .optional();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::declared::{Declared, Role};
-use super::sight::{Journalled, Sight};
+use super::sight::{Journalled, Outcome, Sight};
 use super::{Before, Plan, Requirement, When, Why};
 use super::{arrange, findings};
 use crate::error::{Error, HostError};
@@ -89,6 +89,29 @@ impl<'a> Planner<'a> {
         };
         serde_json::from_value(state)
             .map_err(|error| HostError::malformed(knob.text, error.to_string()).into())
+    }
+
+    /// Why wanting this would be refused, if it would be: it does not apply on this host, or this
+    /// kernel refused it earlier in this boot.
+    ///
+    /// For a tuning that leaves out all of itself where a part of it is refused.
+    ///
+    /// # Errors
+    /// What the host answers where it would not say.
+    pub fn lacks<K: Knob>(&mut self, knob: &K, to: &K::State) -> Result<Option<Lack>, Error> {
+        let kind = self.sight.registry.kind_of::<K>()?;
+        let knob = AnyKnob::of(knob);
+        let to = serde_json::to_value(to)
+            .map_err(|error| HostError::malformed(knob.text.clone(), error.to_string()))?;
+        let wish = Declared::new(String::new(), knob, kind, to, String::new(), Role::End);
+        let outcome = wish
+            .target
+            .map(|target| self.sight.evaluate(&self.ahead, &target, false));
+        match outcome {
+            Some(Outcome::Lacking(_, lack)) => Ok(Some(lack)),
+            Some(Outcome::Unreadable(error)) => Err(error.into()),
+            _ => Ok(None),
+        }
     }
 
     /// Wants a knob to be so: an end, which verify checks.

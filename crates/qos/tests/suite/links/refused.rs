@@ -8,7 +8,7 @@ use hosttune_qos::netlink::{
     RTM_NEWTFILTER, Request, TC_H_INGRESS, TC_H_ROOT, TCA_KIND, TrafficControl,
 };
 use hosttune_qos::testing::Script;
-use hosttune_qos::{Netlink, WatchEvent};
+use hosttune_qos::{Netlink, RootQdisc, WatchEvent};
 
 use super::{Machine, shaper};
 
@@ -137,7 +137,7 @@ fn what_is_optional_is_left_out_where_a_part_of_it_is_refused() {
     let machine = Machine::new();
     let mut wire = Netlink::over(machine.kernel.clone());
     let link = wire.link("w0").unwrap().unwrap();
-    let red = TrafficControl::replace(&link, TC_H_ROOT, "red", 0x1_0000, Some(&[]));
+    let red = TrafficControl::replace(&link, TC_H_ROOT, "red", 0x1_0000, Some(&[1, 2, 3, 4]));
     wire.change(&red).unwrap();
     let before = machine.kernel.picture();
     let optional = shaper("w0").optional();
@@ -171,4 +171,42 @@ fn another_filter_of_our_priority_refuses_the_shaping_alone() {
     let plan = shaper("w0").optional().plan(&machine.session()).unwrap();
     assert!(plan.is_empty(), "{:#?}", plan.steps);
     shaper("w0").plan(&machine.session()).unwrap_err();
+}
+
+/// A queueing discipline of another program on the IFB of ours.
+#[test]
+fn a_root_of_another_program_on_the_ifb_refuses_the_shaping_alone() {
+    let machine = Machine::new();
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    let mut wire = Netlink::over(machine.kernel.clone());
+    let link = wire.link("ifb0").unwrap().unwrap();
+    let red = TrafficControl::replace(&link, TC_H_ROOT, "red", 0x1_0000, Some(&[1, 2, 3, 4]));
+    wire.change(&red).unwrap();
+    let plan = shaper("w0").optional().plan(&machine.session()).unwrap();
+    assert!(plan.is_empty(), "{:#?}", plan.steps);
+    let finding = plan.findings[0].to_string();
+    assert!(finding.contains("red cannot be put back"), "{finding}");
+    shaper("w0").plan(&machine.session()).unwrap_err();
+}
+
+/// Only the kernel's own answer tells, which the journal remembers.
+#[test]
+fn what_the_kernel_has_refused_is_left_out_of_the_next_plan() {
+    let mut machine = Machine::new();
+    machine.kernel = machine.kernel.without("cake");
+    let shaper = shaper("w0");
+    let root = RootQdisc::new("w0");
+    let wanted = root.wanted(None, shaper.egress.as_ref().unwrap(), false);
+    let applied = machine.session().apply_reviewed(
+        |at| {
+            at.want(&root, &wanted).optional();
+            Ok(())
+        },
+        |_| true,
+    );
+    assert_eq!(applied.unwrap().turned, []);
+    let plan = shaper.clone().optional().plan(&machine.session()).unwrap();
+    assert!(plan.is_empty(), "{:#?}", plan.steps);
+    assert_eq!(plan.findings.len(), 1, "{:#?}", plan.findings);
+    shaper.plan(&machine.session()).unwrap_err();
 }
