@@ -42,6 +42,9 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
     /// How long the kernel may take to show a turn.
     const SETTLE: Duration = Duration::ZERO;
 
+    /// Whether things of this kind can get another name, and [`renamed`](Self::renamed) finds them.
+    const CAN_BE_RENAMED: bool = false;
+
     /// What the knob can be turned to, in canonical form: equal states compare equal.
     type State: Debug + Clone + PartialEq + Serialize + DeserializeOwned;
 
@@ -141,10 +144,17 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
         Ok(None)
     }
 
+    /// Whether two identities are of the same thing. One that an earlier version has written down
+    /// can say less than it would now.
+    fn is_same_thing(identity: &str, other: &str) -> bool {
+        identity == other
+    }
+
     /// The same knob of the thing that had this [`identity`](Self::identity) when it was turned,
     /// where that thing has another name by now: a link that was renamed.
     ///
-    /// Asked only where another thing, or none, has the name. `None` where the thing has gone.
+    /// Asked only of kinds that [can be renamed](Self::CAN_BE_RENAMED), and only where another
+    /// thing, or none, has the name. `None` where the thing has gone.
     ///
     /// # Errors
     /// Where the host would not say.
@@ -325,6 +335,8 @@ pub(crate) struct KnobKind {
     type_id: TypeId,
     pub(crate) lifetime: Lifetime,
     pub(crate) settle: Duration,
+    pub(crate) can_be_renamed: bool,
+    pub(crate) is_same_thing: fn(&str, &str) -> bool,
     read: ReadOne,
     turn: TurnOne,
     counts_as: fn(&Value, &Value, &Value) -> bool,
@@ -347,6 +359,8 @@ impl KnobKind {
             type_id: TypeId::of::<K>(),
             lifetime: K::LIFETIME,
             settle: K::SETTLE,
+            can_be_renamed: K::CAN_BE_RENAMED,
+            is_same_thing: K::is_same_thing,
             read: |id, host| {
                 let state = typed::<K>(id)?.read(host)?;
                 serde_json::to_value(state)

@@ -88,6 +88,8 @@ impl IfbLink {
 
     /// Whether there is none of this name, or one of ours that belongs to no other device than this.
     pub(crate) fn is_free_for(&self, host: &Host, device: &str) -> Result<bool, HostError> {
-        Ok(!self.is_somebody_elses(host)? && self.other_device(host, device)?.is_none())
+        Ok(!self.is_somebody_elses(host)?
+            && self.other_device(host, device)?.is_none()
+            && self.renamed_to(host)?.is_none())
     }
 }

@@ -5,7 +5,8 @@ use std::fmt;
 use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
 use serde::{Deserialize, Serialize};
 
-use crate::link::{change, link_identity, present_name};
+use crate::link::change;
+use crate::link_identity::{is_same_link, link_identity, present_name};
 use crate::netlink::{
     EGRESS_FILTERS, INGRESS_FILTERS, INGRESS_HANDLE, Link, TC_H_INGRESS, TCA_EGRESS_BLOCK,
     TCA_INGRESS_BLOCK, TrafficControl, View,
@@ -100,6 +101,7 @@ impl fmt::Display for IngressHook {
 
 impl Knob for IngressHook {
     const NAME: &'static str = "ingress-hook";
+    const CAN_BE_RENAMED: bool = true;
     type State = HookState;
 
     fn read(&self, host: &Host) -> Result<HookState, HostError> {
@@ -157,6 +159,10 @@ impl Knob for IngressHook {
 
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
         link_identity(host, &self.device)
+    }
+
+    fn is_same_thing(identity: &str, other: &str) -> bool {
+        is_same_link(identity, other)
     }
 
     fn renamed(&self, host: &Host, identity: &str) -> Result<Option<Self>, HostError> {

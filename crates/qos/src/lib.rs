@@ -67,6 +67,7 @@ mod ifb_owner;
 mod ingress;
 mod kernel_part;
 mod link;
+mod link_identity;
 pub mod manager;
 pub mod measure;
 pub mod netlink;

@@ -53,6 +53,11 @@ pub enum LinkState {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         alias: Option<String>,
     },
+    /// It is one of ours that somebody has given another name.
+    Renamed {
+        /// Its name by now.
+        to: String,
+    },
     /// It is a link of another kind; empty for a device that is no virtual one.
     Other {
         /// Its kind.
@@ -87,6 +92,17 @@ impl IfbLink {
         Ok(link
             .filter(|link| self.is_ours(link))
             .and_then(|link| Some(noted_device(link.alias.as_deref()?)?.to_owned())))
+    }
+
+    /// The name of the link of ours that had this one, where there is none of this name any more:
+    /// it still has the address.
+    pub(crate) fn renamed_to(&self, host: &Host) -> Result<Option<String>, HostError> {
+        let wire = View::of(host)?;
+        if wire.link(&self.name)?.is_some() {
+            return Ok(None);
+        }
+        let found = wire.ifbs()?.into_iter().find(|link| self.is_ours(link));
+        Ok(found.map(|link| link.name))
     }
 
     /// What it is when it is ours and up, for what arrives at `device`.
@@ -129,7 +145,10 @@ impl IfbLink {
 
     /// Takes it away, but not from under anything.
     fn delete(&self, host: &mut Host) -> Result<(), HostError> {
-        let link = self.here(host)?;
+        let link = match self.renamed_to(host)? {
+            Some(name) => Self::new(name).here(host)?,
+            None => self.here(host)?,
+        };
         if !self.is_ours(&link) {
             return Err(self.refused(self.foreign(&link)));
         }
@@ -145,7 +164,7 @@ impl IfbLink {
         change(host, &link.delete())
     }
 
-    /// Whether this link, which has its name, is one of ours.
+    /// Whether this link is, or was made as, the one of ours of this name.
     pub(crate) fn is_ours(&self, link: &Link) -> bool {
         link.kind == "ifb" && link.address == self.address().as_slice()
     }
@@ -153,7 +172,7 @@ impl IfbLink {
     /// Why it is not for another device than the one that it belongs to.
     pub(crate) fn belongs_to(&self, device: &str) -> Lack {
         let why = format!("{} belongs to {device}, whose packets it takes", self.name);
-        Lack::new(LackKind::Managed, why).hint("shape through another IFB")
+        Lack::new(LackKind::Managed, why).hint(format!("revert the shaping of {device} first"))
     }
 
     fn foreign(&self, link: &Link) -> Lack {
@@ -169,7 +188,7 @@ impl IfbLink {
             ),
         )
         .hint(format!(
-            "if nothing needs it, delete it: ip link delete {}; or shape through another IFB",
+            "if nothing needs it, delete it: ip link delete {}",
             self.name
         ))
     }
@@ -200,29 +219,6 @@ fn in_use(host: &Host, link: &Link) -> Result<Option<String>, HostError> {
         }
     }
     Ok(None)
-}
-
-/// What tells the link of this name from another that later has it: its number, which no other
-/// gets while the kernel runs.
-pub(crate) fn link_identity(host: &Host, name: &str) -> Result<Option<String>, HostError> {
-    let link = View::of(host)?.link(name)?;
-    Ok(link.map(|link| format!("{IDENTITY}{}", link.index)))
-}
-
-const IDENTITY: &str = "link ";
-
-/// The name by now of the link that had this identity; `None` where it has gone.
-pub(crate) fn present_name(host: &Host, identity: &str) -> Result<Option<String>, HostError> {
-    let Some(number) = number_in(identity) else {
-        return Ok(None);
-    };
-    let link = host.wire::<Netlink>()?.link_of_number(number)?;
-    Ok(link.map(|link| link.name))
-}
-
-/// The number in what [`link_identity`] gave.
-pub(crate) fn number_in(identity: &str) -> Option<u32> {
-    identity.strip_prefix(IDENTITY)?.parse().ok()
 }
 
 pub(crate) fn change(host: &mut Host, request: &crate::netlink::Request) -> Result<(), HostError> {
@@ -270,7 +266,10 @@ impl Knob for IfbLink {
 
     fn read(&self, host: &Host) -> Result<LinkState, HostError> {
         Ok(match View::of(host)?.link(&self.name)? {
-            None => LinkState::Absent,
+            None => match self.renamed_to(host)? {
+                Some(to) => LinkState::Renamed { to },
+                None => LinkState::Absent,
+            },
             Some(link) if link.kind == "ifb" => LinkState::Ifb {
                 up: link.is_up(),
                 address: link.address.into(),
@@ -285,7 +284,7 @@ impl Knob for IfbLink {
         let (address, up, alias) = match to {
             LinkState::Absent => return self.delete(host),
             LinkState::Ifb { address, up, alias } => (address, *up, alias),
-            LinkState::Other { .. } => {
+            LinkState::Other { .. } | LinkState::Renamed { .. } => {
                 return Err(self.refused(Lack::new(LackKind::Managed, "it is no IFB")));
             }
         };
@@ -314,6 +313,7 @@ impl Knob for IfbLink {
                 alias: Some(alias),
                 ..
             } if alias.starts_with(ALIAS) => LinkState::Absent,
+            LinkState::Renamed { .. } => LinkState::Absent,
             other => other.clone(),
         })
     }
@@ -338,14 +338,14 @@ impl Knob for IfbLink {
         }
     }
 
-    /// Created, and its alias not set yet.
+    /// Created, and its alias not set yet; or ours under another name, which nobody else takes away.
     fn torn(&self, seen: &LinkState, _: &LinkState, _: &LinkState) -> bool {
-        *seen
-            == LinkState::Ifb {
-                address: self.address(),
-                up: true,
-                alias: None,
-            }
+        let created = LinkState::Ifb {
+            address: self.address(),
+            up: true,
+            alias: None,
+        };
+        *seen == created || matches!(seen, LinkState::Renamed { .. })
     }
 
     fn lacks(&self, host: &Host, to: &LinkState) -> Result<Option<Lack>, HostError> {
@@ -366,6 +366,13 @@ impl Knob for IfbLink {
         }
         if link.is_some() {
             return Ok(None);
+        }
+        if let Some(name) = self.renamed_to(host)? {
+            let why = format!("{} was renamed to {name}", self.name);
+            return Ok(Some(Lack::new(LackKind::Managed, why).hint(format!(
+                "rename it back: ip link set {name} name {}",
+                self.name
+            ))));
         }
         // The kernel would load it by itself, and with it come links that nobody asked for.
         let unloaded = *to != LinkState::Absent
@@ -392,6 +399,7 @@ impl Knob for IfbLink {
     fn show(&self, state: &LinkState) -> String {
         match state {
             LinkState::Absent => "absent".to_owned(),
+            LinkState::Renamed { to } => format!("renamed to {to}"),
             LinkState::Ifb { up, alias, .. } => {
                 let up = if *up { "up" } else { "down" };
                 match alias {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ifb_owner;
 use crate::ingress::{HookState, IngressHook, hook, no_device, shared_block, vanished};
-use crate::link::{IfbLink, change, hash, link_identity, present_name};
+use crate::link::{IfbLink, change, hash};
+use crate::link_identity::{is_same_link, link_identity, present_name};
 use crate::netlink::{
     COOKIE, ENOENT, Filter, INGRESS_FILTERS, Link, Netlink, PRIORITY, TrafficStatistics, View,
 };
@@ -176,9 +177,10 @@ impl Redirect {
         }
         if let Some(ifb) = self.staying(host, wire, link)? {
             let why = format!("{} is redirected to {ifb} already", self.device);
-            return Ok(Some(Lack::new(LackKind::Managed, why).hint(format!(
-                "shape through {ifb}, or revert what has redirected it"
-            ))));
+            return Ok(Some(
+                Lack::new(LackKind::Managed, why)
+                    .hint(format!("revert the shaping of {} first", self.device)),
+            ));
         }
         let ifb = IfbLink::new(&self.to);
         if let Some(other) = ifb.other_device(host, &self.device)? {
@@ -208,6 +210,7 @@ impl fmt::Display for Redirect {
 
 impl Knob for Redirect {
     const NAME: &'static str = "redirect";
+    const CAN_BE_RENAMED: bool = true;
     type State = RedirectState;
 
     fn read(&self, host: &Host) -> Result<RedirectState, HostError> {
@@ -297,6 +300,10 @@ impl Knob for Redirect {
 
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
         link_identity(host, &self.device)
+    }
+
+    fn is_same_thing(identity: &str, other: &str) -> bool {
+        is_same_link(identity, other)
     }
 
     fn renamed(&self, host: &Host, identity: &str) -> Result<Option<Self>, HostError> {

@@ -14,7 +14,7 @@ use hosttune_core::{
 
 pub use decision::{Action, Event, Pace, Standing, StoodBack, Watch};
 
-use crate::link::number_in;
+use crate::link_identity::number_in;
 use crate::netlink::{KernelMonitor, Monitor, Netlink, Notice, Noticed, Subject};
 use crate::redirect::Redirect;
 use crate::root_qdisc::RootQdisc;

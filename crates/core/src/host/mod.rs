@@ -147,8 +147,12 @@ impl Host {
         self.looking.get()
     }
 
-    /// Begins a look; it ends with what is returned.
+    /// Begins a look, or joins the one that has begun; it ends with what is returned.
     pub(crate) fn begin_look(&self) -> Looking<'_> {
+        let before = self.looking.get();
+        if before.is_some() {
+            return Looking { host: self, before };
+        }
         self.looks.set(self.looks.get() + 1);
         self.last.borrow_mut().clear();
         self.mounts.replace(None);

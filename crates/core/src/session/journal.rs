@@ -51,17 +51,21 @@ impl Session {
     /// Names the things of the journal as they are named by now: one that was renamed is still the
     /// one that was set, and another that took its name is not.
     ///
-    /// In memory only: who has it is told by its identity, which is in the journal.
+    /// Who has a name is told by the identity in the journal, which stays as it is. The new name is
+    /// written down with the next record of the step.
     pub(super) fn follow_renamed(&self, log: &mut Log) {
+        // Nothing is changed meanwhile: several knobs of one thing ask the host once.
+        let _look = self.host.begin_look();
         for step in log.steps_mut() {
             let Some(identity) = &step.identity else {
                 continue;
             };
-            let Ok(kind) = self.registry.find(&step.knob.kind) else {
-                continue;
+            let kind = match self.registry.find(&step.knob.kind) {
+                Ok(kind) if kind.can_be_renamed => kind,
+                _ => continue,
             };
             let now = kind.identity(&step.knob, &self.host);
-            if matches!(&now, Ok(Some(now)) if now == identity) {
+            if matches!(&now, Ok(Some(now)) if (kind.is_same_thing)(now, identity)) {
                 continue;
             }
             if let Ok(Some(renamed)) = kind.renamed(&step.knob, &self.host, identity) {
@@ -81,7 +85,10 @@ impl Session {
                 );
                 Ok((nothing, Some(note)))
             }
-            other => other.map(|log| (log, None)),
+            other => other.map(|mut log| {
+                self.follow_renamed(&mut log);
+                (log, None)
+            }),
         }
     }
 

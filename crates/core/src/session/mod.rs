@@ -178,6 +178,7 @@ impl Session {
         &self,
         declare: impl FnOnce(&mut Planner<'_>) -> Result<(), Error>,
     ) -> Result<Plan, Error> {
+        let _look = self.host.begin_look();
         let (log, unread) = self.peek()?;
         let mut plan = self.plan_with(&log, declare)?;
         plan.provisional = self.provisional(&log)?;
@@ -216,6 +217,7 @@ impl Session {
         &self,
         declare: impl FnOnce(&mut Planner<'_>) -> Result<(), Error>,
     ) -> Result<Report, Error> {
+        let _look = self.host.begin_look();
         let (log, unread) = self.peek()?;
         let (refusals, journalled) = (refusals(&log), log.journalled());
         let mut planner = self.planner(&refusals, &journalled);
@@ -358,6 +360,7 @@ impl Session {
     /// # Errors
     /// Where the journal cannot be used.
     pub fn status(&self) -> Result<Status, Error> {
+        let _look = self.host.begin_look();
         let mut log = self.load()?;
         self.follow_renamed(&mut log);
         let owed = log
@@ -456,7 +459,7 @@ impl Session {
                 if *knob == step.knob
                     && let Some(planned) = &step.identity
                     && let Some(now) = kind.identity(knob, &self.host)?
-                    && now != *planned
+                    && !(kind.is_same_thing)(&now, planned)
                 {
                     stale.push(StaleStep {
                         knob: knob.text.clone(),

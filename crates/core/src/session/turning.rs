@@ -113,11 +113,12 @@ impl Session {
         let Some(turned) = &step.identity else {
             return false;
         };
-        let now = self
-            .kind_or_malformed(&step.knob)
-            .and_then(|kind| kind.identity(&step.knob, &self.host));
+        let Ok(kind) = self.kind_or_malformed(&step.knob) else {
+            return false;
+        };
         // Where nothing is there, or nobody can tell, the knob itself says how it stands.
-        matches!(now, Ok(Some(now)) if now != *turned)
+        let now = kind.identity(&step.knob, &self.host);
+        matches!(now, Ok(Some(now)) if !(kind.is_same_thing)(&now, turned))
     }
 
     fn turn_one(&mut self, log: &mut Log, entry: &Entry) -> Result<Turn, StepFailure> {

@@ -77,6 +77,18 @@ impl Link {
         )
     }
 
+    pub(super) fn list_of_kind(kind: &str) -> Request {
+        let info = Attributes::new().with_text(IFLA_INFO_KIND, kind);
+        Request::new(
+            RTM_GETLINK,
+            0,
+            fixed(0, 0, 0),
+            Attributes::new().with_nested(IFLA_LINKINFO, &info),
+            "list the links of type",
+            kind,
+        )
+    }
+
     pub(super) fn read(message: &Message) -> Result<Self, NetlinkError> {
         let attributes = message.payload.get(FIXED..).unwrap_or_default();
         let bytes = |number| find(attributes, number);

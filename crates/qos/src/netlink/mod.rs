@@ -162,6 +162,21 @@ impl Netlink {
             .collect()
     }
 
+    /// All links of the kind `ifb`.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn ifbs(&self) -> Result<Vec<Link>, NetlinkError> {
+        let listed = self.rtnetlink.dump(&Link::list_of_kind("ifb"))?;
+        let mut all = Vec::new();
+        for message in &listed {
+            all.push(Link::read(message)?);
+        }
+        // Where the kind is not known to the kernel yet, it lists all.
+        all.retain(|link| link.kind == "ifb");
+        Ok(all)
+    }
+
     /// The link of the card with this permanent address, whatever its name is now; `None` where
     /// there is none.
     ///

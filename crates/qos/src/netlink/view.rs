@@ -13,6 +13,7 @@ use super::{Class, Filter, Link, Netlink, NetlinkError, TrafficControl};
 pub(super) struct Answers {
     look: Option<Look>,
     links: HashMap<String, Option<Link>>,
+    ifbs: Option<Vec<Link>>,
     qdiscs: Option<Vec<TrafficControl>>,
     classes: HashMap<u32, Vec<Class>>,
     filters: HashMap<(u32, u32), Vec<Filter>>,
@@ -76,6 +77,18 @@ impl<'a> View<'a> {
             |answers| answers.links.get(name),
             |wire| wire.link(name),
             |answers, link| drop(answers.links.insert(name.to_owned(), link)),
+        )
+    }
+
+    /// As [`Netlink::ifbs`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ifbs(self) -> Result<Vec<Link>, NetlinkError> {
+        self.once(
+            |answers| answers.ifbs.as_ref(),
+            Netlink::ifbs,
+            |answers, ifbs| answers.ifbs = Some(ifbs),
         )
     }
 

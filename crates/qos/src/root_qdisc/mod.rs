@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::Bytes;
 use crate::cake::Cake;
 use crate::ingress::{no_device, vanished};
-use crate::link::{IfbLink, change, link_identity, present_name};
+use crate::link::{IfbLink, change};
+use crate::link_identity::{is_same_link, link_identity, present_name};
 use crate::netlink::{Link, TC_H_ROOT, TrafficControl, View, shown_handle};
 use crate::qdisc::{CAKE_MQ, Qdisc};
 
@@ -273,6 +274,7 @@ impl fmt::Display for RootQdisc {
 
 impl Knob for RootQdisc {
     const NAME: &'static str = "root-qdisc";
+    const CAN_BE_RENAMED: bool = true;
     type State = RootState;
 
     fn read(&self, host: &Host) -> Result<RootState, HostError> {
@@ -377,6 +379,10 @@ impl Knob for RootQdisc {
 
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
         link_identity(host, &self.device)
+    }
+
+    fn is_same_thing(identity: &str, other: &str) -> bool {
+        is_same_link(identity, other)
     }
 
     fn renamed(&self, host: &Host, identity: &str) -> Result<Option<Self>, HostError> {

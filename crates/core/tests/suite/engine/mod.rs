@@ -13,6 +13,7 @@ mod lessons;
 mod owners;
 mod planning;
 mod recovering;
+mod renamed;
 mod replaced;
 mod requirements;
 mod restoring;

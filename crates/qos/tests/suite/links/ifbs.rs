@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use hosttune_core::{Stop, Tuning};
+use hosttune_core::{Error, Stop, Tuning};
 use hosttune_qos::netlink::{Filter, INGRESS_FILTERS, TrafficControl};
 use hosttune_qos::testing::Script;
 use hosttune_qos::{IfbLink, Netlink, WatchEvent};
@@ -221,5 +221,39 @@ fn another_ifb_than_the_one_that_a_device_has_is_refused_and_named() {
         error.contains("w0 is redirected to ifb0 already"),
         "{error}"
     );
+    assert_eq!(machine.kernel.picture(), before);
+}
+
+#[test]
+fn an_ifb_of_ours_that_was_renamed_is_deleted_by_a_revert() {
+    let machine = Machine::new();
+    let before = machine.kernel.picture();
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    machine.kernel.rename("ifb0", "foo");
+    let owed = machine.session().status().unwrap().owed;
+    let link = owed.iter().find(|owed| owed.knob.kind == "ifb-link");
+    assert_eq!(link.unwrap().seen, "renamed to foo");
+    assert_eq!(machine.session().revert().unwrap().left, []);
+    assert_eq!(machine.kernel.picture(), before);
+    assert!(machine.store.is_empty());
+}
+
+#[test]
+fn a_device_whose_ifb_was_renamed_gets_another_one() {
+    let machine = Machine::new();
+    let before = machine.kernel.picture();
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    machine.kernel.rename("ifb0", "foo");
+    let named = shaper("w0").through("ifb0");
+    let Err(Error::NotApplicable(findings)) = named.apply(&mut machine.session()) else {
+        panic!("it is not there under that name");
+    };
+    let hint = findings.iter().find_map(|finding| finding.hint());
+    assert_eq!(hint.as_deref(), Some("rename it back: ip link set foo name ifb0"));
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    assert!(machine.is_shaped("w0", "ifb-w0"));
+    let report = shaper("w0").verify(&machine.session()).unwrap();
+    assert!(report.is_as_wanted(), "{report:#?}");
+    assert_eq!(machine.session().revert().unwrap().left, []);
     assert_eq!(machine.kernel.picture(), before);
 }

@@ -235,3 +235,36 @@ fn a_stored_plan_is_not_carried_out_on_another_link_of_the_name() {
     assert!(matches!(error, Error::Stale(_)), "{error}");
     assert_eq!(machine.kernel.picture(), before);
 }
+
+/// Who reverts in another network namespace finds another link of the same number there.
+#[test]
+fn a_link_of_the_same_number_in_another_namespace_is_another_one() {
+    const NAMESPACE: &str = "/proc/thread-self/ns/net";
+    let mut machine = Machine::new();
+    machine.memory = machine.memory.link(NAMESPACE, "net:[1]");
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    let owed = machine.session().status().unwrap().owed;
+    let identities: Vec<_> = owed
+        .iter()
+        .filter_map(|owed| owed.identity.clone())
+        .collect();
+    assert!(
+        identities
+            .iter()
+            .all(|identity| identity.ends_with(", in net:[1]")),
+        "{identities:?}"
+    );
+    let mut other = Machine::new();
+    other.memory = other.memory.link(NAMESPACE, "net:[2]");
+    other.store = machine.store.clone();
+    other.kernel.rename("w0", "lan0");
+    set_root(&other, "lan0");
+    let before = other.kernel.picture();
+    let owed = other.session().status().unwrap().owed;
+    assert!(
+        owed.iter().all(|owed| !owed.knob.text.contains("lan0")),
+        "{owed:#?}"
+    );
+    other.session().revert().unwrap();
+    assert_eq!(other.kernel.picture(), before);
+}
