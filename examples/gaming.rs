@@ -255,21 +255,24 @@ impl HostProfile for Gaming {
 
     fn watched(&self, host: &Host, options: &Options) -> Result<Vec<Watched>, Error> {
         let line = Line::of(options)?;
-        let device = match &line.device {
-            Some(device) => Some(device.clone()),
-            None => qos::default_device(host)?,
+        let part = "qos";
+        let line = match &line.device {
+            Some(device) => Watched::Line {
+                part,
+                shaper: line.shaper(device),
+            },
+            None => Watched::DefaultRoute {
+                part,
+                shaper: line.shaper(&qos::default_device(host)?.unwrap_or_default()),
+            },
         };
-        let mut watched = vec![Watched::Disks {
-            part: "blockdev",
-            rules: disks(options),
-        }];
-        // A host without a line has disks all the same.
-        watched.extend(device.map(|device| Watched::Line {
-            part: "qos",
-            shaper: line.shaper(&device),
-            follows_route: line.device.is_none(),
-        }));
-        Ok(watched)
+        Ok(vec![
+            Watched::Disks {
+                part: "blockdev",
+                rules: disks(options),
+            },
+            line,
+        ])
     }
 }
 
@@ -306,9 +309,13 @@ impl Line {
             .setting(&format!("cake-{direction}"))
             .unwrap_or_default();
         let set = options.setting(direction);
-        if set.is_some() && cli::typed_bandwidth(typed).is_some() {
+        if let Some(rate) = cli::typed_rate(typed)
+            && set.is_some()
+        {
             return Err(Error::tuning(
-                format!("the rate is given twice, by --{direction} and by --cake-{direction}"),
+                format!(
+                    "the rate is given twice, by --{direction} and by '{rate}' in --cake-{direction}"
+                ),
                 "give it once",
             ));
         }

@@ -4,6 +4,7 @@
 //! what happened.
 
 mod decision;
+mod default_route;
 mod standing;
 
 use std::fmt;

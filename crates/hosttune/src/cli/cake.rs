@@ -15,17 +15,28 @@ pub fn cake(text: &str) -> Result<Cake, String> {
     let cake: Cake = text
         .parse()
         .map_err(|error: hosttune_qos::TextError| error.to_string())?;
-    if let Some(typed) = typed_bandwidth(text) {
+    if let Some(typed) = rates(text).find(|typed| !WITHOUT_RATE.contains(typed)) {
         rate(typed)?;
     }
     Ok(cake)
 }
 
-/// The rate behind the last `bandwidth` of such a text.
-pub fn typed_bandwidth(text: &str) -> Option<&str> {
+/// Words that say that the rate is none, or is to be found out: a rate beside them is lost.
+const WITHOUT_RATE: [&str; 2] = ["unlimited", "autorate-ingress"];
+
+/// What such a text says last about the rate: what stands behind `bandwidth`, or `unlimited` or
+/// `autorate-ingress`.
+pub fn typed_rate(text: &str) -> Option<&str> {
+    rates(text).next()
+}
+
+/// All that it says about the rate, the last first.
+fn rates(text: &str) -> impl Iterator<Item = &str> {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let mut pairs = words.windows(2).rev();
-    pairs.find_map(|pair| (pair[0] == "bandwidth").then_some(pair[1]))
+    (0..words.len()).rev().filter_map(move |at| {
+        let is_rate = at > 0 && words[at - 1] == "bandwidth";
+        (is_rate || WITHOUT_RATE.contains(&words[at])).then_some(words[at])
+    })
 }
 
 #[cfg(test)]
@@ -61,5 +72,24 @@ mod tests {
             let error = cake(text).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn what_is_said_last_about_the_rate_is_found() {
+        for (text, rate) in [
+            ("", None),
+            ("nat pppoe-ptm", None),
+            ("bandwidth 38mbit nat", Some("38mbit")),
+            ("bandwidth 38 bandwidth 38mbit", Some("38mbit")),
+            ("nat unlimited", Some("unlimited")),
+            (
+                "bandwidth 38mbit autorate-ingress",
+                Some("autorate-ingress"),
+            ),
+            ("unlimited bandwidth 38mbit", Some("38mbit")),
+        ] {
+            assert_eq!(typed_rate(text), rate, "{text}");
+        }
+        cake("bandwidth 38 autorate-ingress").unwrap_err();
     }
 }

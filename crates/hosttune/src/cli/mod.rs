@@ -61,7 +61,7 @@ use std::process::ExitCode;
 
 use hosttune_core::{Error, Host, Registry, Session, Tuning};
 
-pub use cake::{cake, typed_bandwidth};
+pub use cake::{cake, typed_rate};
 pub use exit::Exit;
 pub use rate::rate;
 pub use tool::tool;

@@ -29,9 +29,14 @@ pub enum Watched {
         part: &'static str,
         /// What is kept in place.
         shaper: Shaper,
-        /// Whether the device is the one that the default route leads out of, and is followed to
-        /// another.
-        follows_route: bool,
+    },
+    /// The same of the device that the default route leads out of, and of the next one once it leads
+    /// out of another.
+    DefaultRoute {
+        /// The part of the host's tuning that it is.
+        part: &'static str,
+        /// What is kept in place. Its device is the present one, or empty while there is none.
+        shaper: Shaper,
     },
     /// Disks are tuned as they come.
     Disks {
@@ -46,7 +51,9 @@ impl Watched {
     /// The part of the host's tuning that it is.
     pub fn part(&self) -> &'static str {
         match self {
-            Self::Line { part, .. } | Self::Disks { part, .. } => part,
+            Self::Line { part, .. }
+            | Self::DefaultRoute { part, .. }
+            | Self::Disks { part, .. } => part,
         }
     }
 
@@ -58,34 +65,19 @@ impl Watched {
     ) -> Result<(), Error> {
         // Who is told has gone only once everybody was asked to stop.
         match self {
-            Self::Line {
-                part,
-                shaper,
-                follows_route,
-            } => {
+            Self::Line { part, shaper } => {
                 let mut monitor = KernelMonitor::open()?;
-                if *follows_route {
-                    monitor = monitor.with_routes()?;
-                }
-                let mut shaper = shaper.clone();
-                loop {
-                    let mut next = None;
-                    let say = |event: WatchEvent| {
-                        let _ = tell.send(Happened::of_line(&shaper.device, &event));
-                        if let WatchEvent::Moved(device) = event {
-                            next = Some(device);
-                        }
-                    };
-                    let mut watcher = shaper.watcher().part(*part);
-                    if *follows_route {
-                        watcher = watcher.follows_route();
-                    }
-                    watcher.run(session, &mut monitor, stop, say)?;
-                    match next {
-                        Some(device) => shaper = shaper.for_device(device),
-                        None => return Ok(()),
-                    }
-                }
+                let watcher = shaper.watcher().part(*part);
+                watcher.run(session, &mut monitor, stop, |event| {
+                    let _ = tell.send(Happened::of_line(&shaper.device, &event));
+                })
+            }
+            Self::DefaultRoute { part, shaper } => {
+                let mut monitor = KernelMonitor::open()?.with_routes()?;
+                let watcher = shaper.watcher().part(*part);
+                watcher.run_on_default_route(session, &mut monitor, stop, |device, event| {
+                    let _ = tell.send(Happened::of_line(device, &event));
+                })
             }
             Self::Disks { part, rules } => {
                 let mut uevents = Uevents::open(uevent::Sender::of(session.host())?)?;
@@ -103,7 +95,12 @@ impl fmt::Display for Watched {
     /// As in "keep … until interrupted".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Line { shaper, .. } => write!(f, "{} shaped", shaper.device),
+            Self::DefaultRoute { shaper, .. } if shaper.device.is_empty() => {
+                f.write_str("the device of the default route shaped")
+            }
+            Self::Line { shaper, .. } | Self::DefaultRoute { shaper, .. } => {
+                write!(f, "{} shaped", shaper.device)
+            }
             Self::Disks { rules, .. } => match &rules.only {
                 Some(disk) => write!(f, "{} tuned when it comes", disk.display()),
                 None => f.write_str("disks tuned as they come"),

@@ -62,7 +62,7 @@ impl Link {
             fixed(index, 0, 0),
             Attributes::new(),
             "look at the link",
-            &format!("number {index}"),
+            format!("number {index}"),
         )
     }
 

@@ -248,8 +248,11 @@ fn a_device_whose_ifb_was_renamed_gets_another_one() {
     let Err(Error::NotApplicable(findings)) = named.apply(&mut machine.session()) else {
         panic!("it is not there under that name");
     };
-    let hint = findings.iter().find_map(|finding| finding.hint());
-    assert_eq!(hint.as_deref(), Some("rename it back: ip link set foo name ifb0"));
+    let hint = findings.iter().find_map(hosttune_core::Finding::hint);
+    assert_eq!(
+        hint.as_deref(),
+        Some("rename it back: ip link set foo name ifb0")
+    );
     shaper("w0").apply(&mut machine.session()).unwrap();
     assert!(machine.is_shaped("w0", "ifb-w0"));
     let report = shaper("w0").verify(&machine.session()).unwrap();

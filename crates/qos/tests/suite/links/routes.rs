@@ -134,3 +134,58 @@ fn a_route_that_changes_and_leads_out_of_the_same_device_is_no_move() {
     let said = watch(&machine, true, &["w0", "w0"]);
     assert!(!moved(&said), "{said:#?}");
 }
+
+#[test]
+fn a_watch_of_the_default_route_waits_for_one_and_goes_from_device_to_device() {
+    let machine = machine("");
+    let before = machine.kernel.picture();
+    let mut script = Script::of(&machine.kernel);
+    // The second time without a notice of the route.
+    for (at, device) in [(5, "w0"), (15, "x0"), (25, "w0")] {
+        let memory = machine.memory.clone();
+        script = script.at(Duration::from_secs(at), move |kernel| {
+            memory.write(ROUTES, &leads_out_of(device)).unwrap();
+            match at {
+                15 => kernel.set_carrier("w0", false),
+                _ => kernel.change_route(),
+            }
+        });
+    }
+    let said = RefCell::new(Vec::new());
+    let stop = Stop::new().unwrap();
+    let shaper = shaper("");
+    let watched = shaper.watcher().run_on_default_route(
+        &mut machine.session(),
+        &mut script,
+        &stop,
+        |device, event| {
+            let mut said = said.borrow_mut();
+            said.push(format!("{device} {}", event.word()));
+        },
+    );
+    watched.unwrap();
+    let mut said = said.into_inner();
+    said.retain(|said| !said.ends_with("as-wanted"));
+    assert_eq!(
+        said,
+        ["w0 applied", "w0 moved", "x0 applied", "x0 moved"],
+        "the first device is as wanted when the route comes back"
+    );
+    assert!(machine.is_shaped("w0", "ifb0") && machine.is_shaped("x0", "ifb-x0"));
+    assert_eq!(machine.session().revert().unwrap().left, []);
+    assert_eq!(machine.kernel.picture(), before);
+}
+
+#[test]
+fn a_watch_of_the_default_route_ends_while_it_waits() {
+    let machine = machine("");
+    let mut script = Script::of(&machine.kernel);
+    let stop = Stop::new().unwrap();
+    let shaper = shaper("");
+    let mut session = machine.session();
+    let watcher = shaper.watcher();
+    let ended = watcher.run_on_default_route(&mut session, &mut script, &stop, |device, event| {
+        panic!("{device}: {event}");
+    });
+    ended.unwrap();
+}
