@@ -94,15 +94,19 @@ impl IfbLink {
             .and_then(|link| Some(noted_device(link.alias.as_deref()?)?.to_owned())))
     }
 
-    /// The name of the link of ours that had this one, where there is none of this name any more:
-    /// it still has the address.
+    /// The link of ours that had this name, where there is none of this name any more: it still has
+    /// the address.
+    fn renamed_link(&self, host: &Host) -> Result<Option<Link>, HostError> {
+        let ifbs = View::of(host)?.ifbs()?;
+        Ok(ifbs.into_iter().find(|link| self.is_ours(link)))
+    }
+
+    /// The name of that link.
     pub(crate) fn renamed_to(&self, host: &Host) -> Result<Option<String>, HostError> {
-        let wire = View::of(host)?;
-        if wire.link(&self.name)?.is_some() {
+        if View::of(host)?.link(&self.name)?.is_some() {
             return Ok(None);
         }
-        let found = wire.ifbs()?.into_iter().find(|link| self.is_ours(link));
-        Ok(found.map(|link| link.name))
+        Ok(self.renamed_link(host)?.map(|link| link.name))
     }
 
     /// What it is when it is ours and up, for what arrives at `device`.
@@ -137,17 +141,20 @@ impl IfbLink {
 
     fn here(&self, host: &Host) -> Result<Link, HostError> {
         let link = View::of(host)?.link(&self.name)?;
-        link.ok_or_else(|| {
-            HostError::new(Operation::Wire, &self.name, HostErrorKind::Gone)
-                .detail("there is no link of this name any more")
-        })
+        link.ok_or_else(|| self.vanished())
+    }
+
+    fn vanished(&self) -> HostError {
+        HostError::new(Operation::Wire, &self.name, HostErrorKind::Gone)
+            .detail("there is no link of this name any more")
     }
 
     /// Takes it away, but not from under anything.
     fn delete(&self, host: &mut Host) -> Result<(), HostError> {
-        let link = match self.renamed_to(host)? {
-            Some(name) => Self::new(name).here(host)?,
-            None => self.here(host)?,
+        let named = View::of(host)?.link(&self.name)?;
+        let link = match named {
+            Some(link) => link,
+            None => self.renamed_link(host)?.ok_or_else(|| self.vanished())?,
         };
         if !self.is_ours(&link) {
             return Err(self.refused(self.foreign(&link)));
@@ -266,8 +273,8 @@ impl Knob for IfbLink {
 
     fn read(&self, host: &Host) -> Result<LinkState, HostError> {
         Ok(match View::of(host)?.link(&self.name)? {
-            None => match self.renamed_to(host)? {
-                Some(to) => LinkState::Renamed { to },
+            None => match self.renamed_link(host)? {
+                Some(link) => LinkState::Renamed { to: link.name },
                 None => LinkState::Absent,
             },
             Some(link) if link.kind == "ifb" => LinkState::Ifb {
@@ -367,7 +374,8 @@ impl Knob for IfbLink {
         if link.is_some() {
             return Ok(None);
         }
-        if let Some(name) = self.renamed_to(host)? {
+        if let Some(link) = self.renamed_link(host)? {
+            let name = link.name;
             let why = format!("{} was renamed to {name}", self.name);
             return Ok(Some(Lack::new(LackKind::Managed, why).hint(format!(
                 "rename it back: ip link set {name} name {}",

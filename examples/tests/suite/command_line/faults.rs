@@ -298,6 +298,33 @@ fn without_root_the_running_system_is_refused_before_anything_else() {
     }
 }
 
+/// A rate that comes after another would win, and the first be lost.
+#[test]
+fn a_rate_is_given_once() {
+    let tree = Tree::new();
+    for direction in ["up", "down"] {
+        let [rate, cake] = ["", "cake-"].map(|kind| format!("--{kind}{direction}"));
+        for words in [
+            "bandwidth 20mbit",
+            "nat unlimited",
+            "autorate-ingress",
+            "bandwidth 20mbit nat",
+        ] {
+            let both = tree.gaming(&["plan", &rate, "38mbit", &cake, words]);
+            assert_eq!(both.exit, 2, "{both:?}");
+            let said = &both.err;
+            assert!(said.contains("the rate is given twice"), "{said}");
+            assert!(said.contains(&rate) && said.contains(&cake), "{said}");
+            assert_eq!(tree.gaming(&["plan", &cake, words]).exit, 0, "{words}");
+        }
+        let beside = tree.gaming(&["plan", &rate, "38mbit", &cake, "nat pppoe-ptm"]);
+        assert_eq!(beside.exit, 0, "{beside:?}");
+        let wrong = tree.gaming(&["plan", &cake, "diffserv5"]);
+        assert_eq!(wrong.exit, 2, "{wrong:?}");
+        assert!(wrong.err.contains("diffserv5"), "{wrong:?}");
+    }
+}
+
 #[test]
 fn a_rate_is_typed_with_its_unit_and_is_no_slip() {
     let tree = Tree::new();

@@ -315,7 +315,7 @@ fn an_apply_in_every_outcome() {
     applied.recovered = Some(reverted(every_left()));
     let document = check("apply", &json::applied(&applied));
     assert_eq!(document["outcome"], "rollback-incomplete");
-    assert_eq!(document["left"].as_array().unwrap().len(), 8);
+    assert_eq!(document["left"].as_array().unwrap().len(), 9);
     applied = Applied {
         declined: true,
         ..Applied::default()
@@ -403,7 +403,7 @@ fn a_revert_in_every_outcome() {
     }
     let text = text::reverted(&page(), &reverted(every_left()), &notes());
     for line in [
-        "1 put back, 1 back already, 3 taken back by a reboot before, 8 left",
+        "1 put back, 1 back already, 3 taken back by a reboot before, 9 left",
         "ours 100, original 60, is 10",
         "another process has set it since",
         "it is in use: its use count is 1",

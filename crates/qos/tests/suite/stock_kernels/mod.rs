@@ -9,6 +9,7 @@ mod double;
 mod live;
 mod others;
 mod passage;
+mod renamed;
 mod shaping;
 mod traffic;
 mod watch;

@@ -111,7 +111,10 @@ fn is_refused(memory: &Memory, why: &str) {
     };
     assert_eq!(lack.kind, LackKind::Managed);
     assert!(lack.why.contains(why), "{}", lack.why);
-    assert!(error.hint().unwrap().contains("discard"), "{error}");
+    assert!(
+        error.hint().unwrap().contains("remove that setting"),
+        "{error}"
+    );
 
     let applied = shaper().discard().apply(&mut session(memory)).unwrap();
     assert_eq!(applied.turned.len(), 1);
