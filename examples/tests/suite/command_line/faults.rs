@@ -311,7 +311,7 @@ fn a_rate_is_given_once() {
             "bandwidth 20mbit nat",
         ] {
             let both = tree.gaming(&["plan", &rate, "38mbit", &cake, words]);
-            assert_eq!(both.exit, 2, "{both:?}");
+            assert_eq!(both.exit, 3, "{both:?}");
             let said = &both.err;
             assert!(said.contains("the rate is given twice"), "{said}");
             assert!(said.contains(&rate) && said.contains(&cake), "{said}");
