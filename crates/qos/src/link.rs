@@ -52,11 +52,9 @@ pub enum LinkState {
         /// What is noted about it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         alias: Option<String>,
-    },
-    /// It is one of ours that somebody has given another name.
-    Renamed {
-        /// Its name by now.
-        to: String,
+        /// Its name by now, where somebody has given it another one: of one of ours only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        renamed_to: Option<String>,
     },
     /// It is a link of another kind; empty for a device that is no virtual one.
     Other {
@@ -101,6 +99,23 @@ impl IfbLink {
         Ok(ifbs.into_iter().find(|link| self.is_ours(link)))
     }
 
+    /// The link of this name, or the one of ours that had it.
+    fn found(&self, host: &Host) -> Result<Option<Link>, HostError> {
+        match View::of(host)?.link(&self.name)? {
+            Some(link) => Ok(Some(link)),
+            None => self.renamed_link(host),
+        }
+    }
+
+    /// That it has another name by now, where it has.
+    pub(crate) fn was_renamed(&self, host: &Host) -> Result<Option<Lack>, HostError> {
+        Ok(self.renamed_to(host)?.map(|name| {
+            let why = format!("{} was renamed to {name}", self.name);
+            let hint = format!("rename it back: ip link set {name} name {}", self.name);
+            Lack::new(LackKind::Managed, why).hint(hint)
+        }))
+    }
+
     /// The name of that link.
     pub(crate) fn renamed_to(&self, host: &Host) -> Result<Option<String>, HostError> {
         if View::of(host)?.link(&self.name)?.is_some() {
@@ -124,6 +139,7 @@ impl IfbLink {
             address: self.address(),
             up: true,
             alias: Some(alias),
+            renamed_to: None,
         }
     }
 
@@ -151,11 +167,7 @@ impl IfbLink {
 
     /// Takes it away, but not from under anything.
     fn delete(&self, host: &mut Host) -> Result<(), HostError> {
-        let named = View::of(host)?.link(&self.name)?;
-        let link = match named {
-            Some(link) => link,
-            None => self.renamed_link(host)?.ok_or_else(|| self.vanished())?,
-        };
+        let link = self.found(host)?.ok_or_else(|| self.vanished())?;
         if !self.is_ours(&link) {
             return Err(self.refused(self.foreign(&link)));
         }
@@ -272,15 +284,22 @@ impl Knob for IfbLink {
     type State = LinkState;
 
     fn read(&self, host: &Host) -> Result<LinkState, HostError> {
-        Ok(match View::of(host)?.link(&self.name)? {
-            None => match self.renamed_link(host)? {
-                Some(link) => LinkState::Renamed { to: link.name },
-                None => LinkState::Absent,
-            },
+        let named = View::of(host)?.link(&self.name)?;
+        let (link, renamed_to) = match named {
+            Some(link) => (Some(link), None),
+            None => {
+                let link = self.renamed_link(host)?;
+                let name = link.as_ref().map(|link| link.name.clone());
+                (link, name)
+            }
+        };
+        Ok(match link {
+            None => LinkState::Absent,
             Some(link) if link.kind == "ifb" => LinkState::Ifb {
                 up: link.is_up(),
                 address: link.address.into(),
                 alias: link.alias,
+                renamed_to,
             },
             Some(link) => LinkState::Other { kind: link.kind },
         })
@@ -290,15 +309,20 @@ impl Knob for IfbLink {
     fn turn(&self, host: &mut Host, to: &LinkState) -> Result<(), HostError> {
         let (address, up, alias) = match to {
             LinkState::Absent => return self.delete(host),
-            LinkState::Ifb { address, up, alias } => (address, *up, alias),
-            LinkState::Other { .. } | LinkState::Renamed { .. } => {
+            LinkState::Ifb {
+                address, up, alias, ..
+            } => (address, *up, alias),
+            LinkState::Other { .. } => {
                 return Err(self.refused(Lack::new(LackKind::Managed, "it is no IFB")));
             }
         };
-        if View::of(host)?.link(&self.name)?.is_none() {
-            change(host, &Link::create_ifb(&self.name, address.as_slice()))?;
-        }
-        let link = self.here(host)?;
+        let link = match self.found(host)? {
+            Some(link) => link,
+            None => {
+                change(host, &Link::create_ifb(&self.name, address.as_slice()))?;
+                self.here(host)?
+            }
+        };
         if !self.is_ours(&link) {
             return Err(self.refused(self.foreign(&link)));
         }
@@ -320,7 +344,6 @@ impl Knob for IfbLink {
                 alias: Some(alias),
                 ..
             } if alias.starts_with(ALIAS) => LinkState::Absent,
-            LinkState::Renamed { .. } => LinkState::Absent,
             other => other.clone(),
         })
     }
@@ -328,11 +351,14 @@ impl Knob for IfbLink {
     fn counts_as(&self, seen: &LinkState, wanted: &LinkState) -> bool {
         match (seen, wanted) {
             (
-                LinkState::Ifb { address, up, alias },
+                LinkState::Ifb {
+                    address, up, alias, ..
+                },
                 LinkState::Ifb {
                     address: wanted_address,
                     up: wanted_up,
                     alias: wanted_alias,
+                    ..
                 },
             ) => {
                 let any = wanted_alias.as_deref() == Some(ALIAS)
@@ -345,14 +371,15 @@ impl Knob for IfbLink {
         }
     }
 
-    /// Created, and its alias not set yet; or ours under another name, which nobody else takes away.
+    /// Created, and its alias not set yet.
     fn torn(&self, seen: &LinkState, _: &LinkState, _: &LinkState) -> bool {
         let created = LinkState::Ifb {
             address: self.address(),
             up: true,
             alias: None,
+            renamed_to: None,
         };
-        *seen == created || matches!(seen, LinkState::Renamed { .. })
+        *seen == created
     }
 
     fn lacks(&self, host: &Host, to: &LinkState) -> Result<Option<Lack>, HostError> {
@@ -374,13 +401,8 @@ impl Knob for IfbLink {
         if link.is_some() {
             return Ok(None);
         }
-        if let Some(link) = self.renamed_link(host)? {
-            let name = link.name;
-            let why = format!("{} was renamed to {name}", self.name);
-            return Ok(Some(Lack::new(LackKind::Managed, why).hint(format!(
-                "rename it back: ip link set {name} name {}",
-                self.name
-            ))));
+        if let Some(lack) = self.was_renamed(host)? {
+            return Ok(Some(lack));
         }
         // The kernel would load it by itself, and with it come links that nobody asked for.
         let unloaded = *to != LinkState::Absent
@@ -407,13 +429,20 @@ impl Knob for IfbLink {
     fn show(&self, state: &LinkState) -> String {
         match state {
             LinkState::Absent => "absent".to_owned(),
-            LinkState::Renamed { to } => format!("renamed to {to}"),
-            LinkState::Ifb { up, alias, .. } => {
-                let up = if *up { "up" } else { "down" };
-                match alias {
-                    Some(alias) => format!("an IFB that is {up} ({alias})"),
-                    None => format!("an IFB that is {up}"),
+            LinkState::Ifb {
+                up,
+                alias,
+                renamed_to,
+                ..
+            } => {
+                let mut shown = format!("an IFB that is {}", if *up { "up" } else { "down" });
+                if let Some(name) = renamed_to {
+                    shown.push_str(&format!(", renamed to {name}"));
                 }
+                if let Some(alias) = alias {
+                    shown.push_str(&format!(" ({alias})"));
+                }
+                shown
             }
             LinkState::Other { kind } if kind.is_empty() => "a device".to_owned(),
             LinkState::Other { kind } => format!("a link of type {kind}"),

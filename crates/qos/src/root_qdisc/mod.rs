@@ -352,7 +352,8 @@ impl Knob for RootQdisc {
         Ok(match self.read(host)? {
             RootState::NoDevice => {
                 let ifb = IfbLink::new(&self.device);
-                Some(no_device(&self.device).cured_by(&ifb, &ifb.for_any_device()))
+                let no_device = || no_device(&self.device).cured_by(&ifb, &ifb.for_any_device());
+                Some(ifb.was_renamed(host)?.unwrap_or_else(no_device))
             }
             RootState::Explicit(now) if !now.lost.is_empty() && !discards => Some(
                 Lack::new(

@@ -232,9 +232,24 @@ fn an_ifb_of_ours_that_was_renamed_is_deleted_by_a_revert() {
     machine.kernel.rename("ifb0", "foo");
     let owed = machine.session().status().unwrap().owed;
     let link = owed.iter().find(|owed| owed.knob.kind == "ifb-link");
-    assert_eq!(link.unwrap().seen, "renamed to foo");
+    let seen = &link.unwrap().seen;
+    assert!(seen.contains("renamed to foo"), "{seen}");
     assert_eq!(machine.session().revert().unwrap().left, []);
     assert_eq!(machine.kernel.picture(), before);
+    assert!(machine.store.is_empty());
+}
+
+/// The last of two steps of the link set its alias only.
+#[test]
+fn an_ifb_that_was_renamed_after_its_device_is_deleted_by_a_revert() {
+    let machine = Machine::new();
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    machine.kernel.rename("w0", "wan0");
+    shaper("wan0").apply(&mut machine.session()).unwrap();
+    machine.kernel.rename("ifb0", "foo");
+    assert_eq!(machine.session().revert().unwrap().left, []);
+    assert_eq!(machine.shows("link", "foo"), None);
+    assert_eq!(machine.shows("link", "ifb0"), None);
     assert!(machine.store.is_empty());
 }
 
