@@ -162,8 +162,40 @@ fn somebodys_clsact_and_filter_stay() {
     tell("tc filter add dev wan egress protocol ip pref 9 matchall action ok");
     applied_and_reverted(&shaper(), "clsact");
     tell("tc qdisc del dev wan clsact; tc qdisc add dev wan ingress");
-    tell("tc filter add dev wan ingress matchall action ok");
+    tell("tc filter add dev wan ingress protocol ip matchall action ok");
     applied_and_reverted(&shaper(), "ingress");
+}
+
+/// Shaped all the same, and said not to be in effect.
+fn a_filter_that_takes_every_packet_first_is_told() {
+    enter();
+    device();
+    tell("modprobe -q act_gact || true; tc qdisc add dev wan ingress");
+    for (filter, takes_all) in [
+        ("matchall action ok", true),
+        ("protocol all pref 9 u32 match u32 0 0 action drop", true),
+        ("matchall action continue", false),
+        (
+            "protocol all pref 9 u32 match u32 0 0 match ip dst 1.2.3.4/32 action drop",
+            false,
+        ),
+        (
+            "protocol all pref 9 u32 match u32 0 0 indev peer action drop",
+            false,
+        ),
+        ("matchall action drop random determ continue 2", false),
+    ] {
+        tell(&format!("tc filter add dev wan ingress {filter}"));
+        let before = snapshot();
+        let mut session = session("qos-test");
+        shaper().apply(&mut session).unwrap();
+        let report = shaper().verify(&session).unwrap();
+        assert_eq!(report.is_as_wanted(), !takes_all, "{filter}: {report:#?}");
+        let reverted = shaper().revert(&mut session).unwrap();
+        assert!(reverted.left.is_empty(), "{filter}: {:#?}", reverted.left);
+        before.is_still(&snapshot(), filter);
+        tell("tc filter del dev wan ingress");
+    }
 }
 
 fn a_filter_that_somebody_adds_keeps_our_hook() {
@@ -428,6 +460,7 @@ fn killed_at_every_message_then_reverted_is_as_it_was() {
 inside_stock_kernels!(
     killed_at_every_message_then_reverted_is_as_it_was,
     a_filter_that_somebody_adds_keeps_our_hook,
+    a_filter_that_takes_every_packet_first_is_told,
     a_link_that_is_down_gets_nothing_that_it_did_not_have,
     a_redirect_that_leads_nowhere_is_taken_back,
     errors_say_what_the_kernel_says,
