@@ -39,10 +39,12 @@ fn identity_of(link: &Link, namespace: Option<&str>) -> String {
 /// How the kernel names the network namespace, such as `net:[4026531840]`. `None` where it cannot
 /// be told, as without procfs.
 fn namespace(host: &Host) -> Option<String> {
-    match host.entry(NAMESPACE).ok()??.kind {
+    let asked = || match host.entry(NAMESPACE).ok()??.kind {
         EntryKind::Link(target) => Some(target.display().to_string()),
         _ => None,
-    }
+    };
+    let wire = host.wire::<Netlink>().ok()?;
+    wire.namespace.get_or_init(asked).clone()
 }
 
 /// Whether two identities are of the same link. What one of them does not say is not compared:

@@ -200,29 +200,13 @@ impl Redirect {
         }
         Ok(None)
     }
-}
 
-impl fmt::Display for Redirect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "redirect of {} to {}", self.device, self.to)
-    }
-}
-
-impl Knob for Redirect {
-    const NAME: &'static str = "redirect";
-    const CAN_BE_RENAMED: bool = true;
-    type State = RedirectState;
-
-    fn read(&self, host: &Host) -> Result<RedirectState, HostError> {
-        let wire = View::of(host)?;
-        match wire.link(&self.device)? {
-            None => Ok(RedirectState::NoDevice),
-            Some(link) => self.seen(wire, &link),
-        }
-    }
-
-    /// Where the classifier `matchall` is missing, a second message asks for `u32`.
-    fn turn(&self, host: &mut Host, to: &RedirectState) -> Result<(), HostError> {
+    /// What turning it to a state takes: the device, the link to send to, and the filters to delete first.
+    fn asked(
+        &self,
+        host: &Host,
+        to: &RedirectState,
+    ) -> Result<(Link, Option<Link>, Vec<Filter>), HostError> {
         let wire = View::of(host)?;
         let Some(link) = wire.link(&self.device)? else {
             return Err(vanished(&self.device));
@@ -250,6 +234,32 @@ impl Knob for Redirect {
         if target.is_some() {
             old.extend(self.others(wire, &link)?);
         }
+        Ok((link, target, old))
+    }
+}
+
+impl fmt::Display for Redirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "redirect of {} to {}", self.device, self.to)
+    }
+}
+
+impl Knob for Redirect {
+    const NAME: &'static str = "redirect";
+    const CAN_BE_RENAMED: bool = true;
+    type State = RedirectState;
+
+    fn read(&self, host: &Host) -> Result<RedirectState, HostError> {
+        let wire = View::of(host)?;
+        match wire.link(&self.device)? {
+            None => Ok(RedirectState::NoDevice),
+            Some(link) => self.seen(wire, &link),
+        }
+    }
+
+    /// Where the classifier `matchall` is missing, a second message asks for `u32`.
+    fn turn(&self, host: &mut Host, to: &RedirectState) -> Result<(), HostError> {
+        let (link, target, old) = host.in_one_look(|host| self.asked(host, to))?;
         for filter in old {
             change(host, &filter.delete(&link))?;
         }

@@ -24,7 +24,7 @@ pub(crate) fn note(host: &Host, key: &Key, value: &Value) -> Result<Option<Strin
     let segments: Vec<&str> = key.segments().collect();
     match segments[..] {
         // In another network namespace it is not there, and reaches nothing.
-        ["net", "core", "default_qdisc"] if host.exists(key.path())? => {
+        ["net", "core", "default_qdisc"] if read(host, key)?.is_some() => {
             let devices = up(host)?;
             Ok((!devices.is_empty()).then(|| {
                 format!(
@@ -40,7 +40,7 @@ pub(crate) fn note(host: &Host, key: &Key, value: &Value) -> Result<Option<Strin
             "default",
             variable,
         ] => {
-            if !host.exists(key.path())? {
+            if read(host, key)?.is_none() {
                 return Ok(None);
             }
             let devices = with_another(host, value, &[family, table], variable)?;
@@ -55,12 +55,15 @@ pub(crate) fn note(host: &Host, key: &Key, value: &Value) -> Result<Option<Strin
     }
 }
 
-/// The devices that are up, hardware first, without the loopback, which never has a qdisc.
+/// The devices that are up, hardware first where not all are named, without the loopback, which never has a qdisc.
 ///
 /// One that was up once and is down now keeps its qdisc too, and cannot be told from one that never was.
 fn up(host: &Host) -> Result<Vec<String>, HostError> {
     let mut names = names(host, DEVICES)?;
     names.retain(|name| name != "lo" && is_up(host, name));
+    if names.len() <= NAMED {
+        return Ok(names);
+    }
     let is_hardware = |name: &String| host.exists(format!("{DEVICES}/{name}/device"));
     let (mut hardware, mut others) = (Vec::new(), Vec::new());
     for name in names {

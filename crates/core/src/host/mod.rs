@@ -147,6 +147,13 @@ impl Host {
         self.looking.get()
     }
 
+    /// Asks many things in one [look](Self::look), or in the one that is being taken: for a knob that asks
+    /// one thing from many sides before it changes anything.
+    pub fn in_one_look<T>(&self, ask: impl FnOnce(&Self) -> T) -> T {
+        let _looking = self.begin_look();
+        ask(self)
+    }
+
     /// Begins a look, or joins the one that has begun; it ends with what is returned.
     pub(crate) fn begin_look(&self) -> Looking<'_> {
         let before = self.looking.get();

@@ -17,7 +17,7 @@ mod statistics;
 mod traffic;
 mod view;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 
 use view::Answers;
@@ -75,6 +75,8 @@ pub trait Rtnetlink: fmt::Debug + Send {
 pub struct Netlink {
     rtnetlink: Box<dyn Rtnetlink>,
     answers: RefCell<Answers>,
+    /// In which network namespace it is, asked once: a socket stays where it was opened.
+    pub(crate) namespace: OnceCell<Option<String>>,
 }
 
 impl Netlink {
@@ -99,6 +101,7 @@ impl Netlink {
         Self {
             rtnetlink: Box::new(rtnetlink),
             answers: RefCell::default(),
+            namespace: OnceCell::new(),
         }
     }
 
