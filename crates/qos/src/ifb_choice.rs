@@ -40,6 +40,14 @@ impl Shaper {
             return Ok(self.with_ifb(&ifb));
         }
         let mut candidates = vec![self.ifb.clone(), Self::ifb_for(&self.device)];
+        // One that it had before it was unplugged, by what is noted on it.
+        for ifb in wire.ifbs()? {
+            let is_known = candidates.contains(&ifb.name);
+            let noted = IfbLink::new(&ifb.name).noted_device(host)?;
+            if !is_known && noted.as_ref() == Some(&self.device) {
+                candidates.push(ifb.name);
+            }
+        }
         // A renamed device can have the IFB that is named after this one.
         candidates.extend(link.map(|link| self.numbered_ifb(link.index)));
         let mut free = Vec::new();
@@ -92,10 +100,13 @@ pub(crate) fn note(shaper: &Shaper, used: &str, host: &Host) -> Result<String, H
             "{preferred} is in use by another program; using {used}"
         ));
     }
+    if let Some(name) = link.renamed_to(host)? {
+        return Ok(format!("{preferred} was renamed to {name}; using {used}"));
+    }
     Ok(match link.other_device(host, &shaper.device)? {
         Some(device) => format!("{preferred} belongs to {device}; using {used}"),
         None => format!(
-            "{} is redirected to {used} already, which is used instead of {preferred}",
+            "{} has {used} already, which is used instead of {preferred}",
             shaper.device
         ),
     })

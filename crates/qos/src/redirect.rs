@@ -238,6 +238,24 @@ impl Redirect {
     }
 }
 
+/// Where the classifier `matchall` is missing, a second message asks for `u32`.
+fn add(host: &mut Host, link: &Link, to: &Link, cookie: &[u8]) -> Result<(), HostError> {
+    let request = Filter::redirect_with_matchall(link, to, cookie);
+    let unknown = host.turn::<Netlink, bool>(|wire| match wire.change(&request) {
+        Ok(()) => Ok(false),
+        Err(error)
+            if error.errno() == Some(ENOENT) && error.text() == Some("TC classifier not found") =>
+        {
+            Ok(true)
+        }
+        Err(error) => Err(error.into()),
+    })?;
+    if unknown {
+        change(host, &Filter::redirect_with_u32(link, to, cookie))?;
+    }
+    Ok(())
+}
+
 impl fmt::Display for Redirect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "redirect of {} to {}", self.device, self.to)
@@ -257,29 +275,23 @@ impl Knob for Redirect {
         }
     }
 
-    /// Where the classifier `matchall` is missing, a second message asks for `u32`.
     fn turn(&self, host: &mut Host, to: &RedirectState) -> Result<(), HostError> {
         let (link, target, old) = host.in_one_look(|host| self.asked(host, to))?;
-        for filter in old {
+        for filter in &old {
             change(host, &filter.delete(&link))?;
         }
         let Some(target) = target else { return Ok(()) };
-        let cookie = self.cookie();
-        let request = Filter::redirect_with_matchall(&link, &target, &cookie);
-        let unknown = host.turn::<Netlink, bool>(|wire| match wire.change(&request) {
-            Ok(()) => Ok(false),
-            Err(error)
-                if error.errno() == Some(ENOENT)
-                    && error.text() == Some("TC classifier not found") =>
-            {
-                Ok(true)
+        let added = add(host, &link, &target, &self.cookie());
+        if added.is_err() {
+            // What gave way leads where it led: without it the device would be shaped by nothing.
+            for mirred in old.iter().filter_map(Filter::mirred) {
+                let led = host.wire::<Netlink>()?.link_of_number(mirred.device)?;
+                if let Some(led) = led {
+                    add(host, &link, &led, &mirred.cookie)?;
+                }
             }
-            Err(error) => Err(error.into()),
-        })?;
-        if unknown {
-            change(host, &Filter::redirect_with_u32(&link, &target, &cookie))?;
         }
-        Ok(())
+        added
     }
 
     /// One that is ours by its cookie and leads nowhere is what is left of ours: before it there was

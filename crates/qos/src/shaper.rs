@@ -1,7 +1,7 @@
 //! Shaping of what leaves a device and of what arrives at it.
 
 use hosttune_boot::ModuleState;
-use hosttune_core::{Error, HostError, Lack, LackKind, Planner, Tuning};
+use hosttune_core::{AnyKnob, Error, HostError, Lack, LackKind, Planner, Tuning};
 use serde::{Deserialize, Serialize};
 
 use crate::circumstances;
@@ -214,7 +214,11 @@ impl Shaper {
     /// refused because of it.
     fn refusal(&self, at: &mut Planner<'_>, parts: &Parts) -> Result<Option<Lack>, Error> {
         let mut lacks = Vec::new();
-        for module in parts.modules(at.host())? {
+        let modules = parts.modules(at.host())?;
+        let mut provided: Vec<AnyKnob> = modules.iter().map(AnyKnob::of).collect();
+        provided.push(AnyKnob::of(&IfbLink::new(&self.ifb)));
+        provided.push(AnyKnob::of(&IngressHook::new(&self.device)));
+        for module in modules {
             lacks.push(at.lacks(&module, &ModuleState::Loaded)?);
         }
         let sides = [(&self.device, &self.egress), (&self.ifb, &self.ingress)];
@@ -237,7 +241,11 @@ impl Shaper {
             let redirect = Redirect::new(&self.device, &self.ifb);
             lacks.push(at.lacks(&redirect, &RedirectState::Present)?);
         }
-        Ok(lacks.into_iter().flatten().find(|lack| lack.cure.is_none()))
+        let is_cured = |lack: &Lack| {
+            let cure = lack.cure.as_ref();
+            cure.is_some_and(|(cure, _)| provided.contains(cure))
+        };
+        Ok(lacks.into_iter().flatten().find(|lack| !is_cured(lack)))
     }
 
     fn ingress_of(&self, at: &mut Planner<'_>, qdisc: &Qdisc) -> Result<(), Error> {

@@ -78,10 +78,12 @@ pub(super) fn superseded(
     others: &[Log],
     knobs: Knobs<'_>,
 ) -> Vec<u64> {
-    let mut chains: HashMap<Key, Vec<Vec<&Entry>>> = HashMap::new();
+    // By the thing and not only by its name: one that was renamed can have the name of another that has gone.
+    let mut chains: HashMap<(Key, Option<&str>), Vec<Vec<&Entry>>> = HashMap::new();
     let reset = disturbed(entries);
     for entry in entries.values() {
-        let chains = chains.entry(entry.key()).or_default();
+        let thing = (entry.key(), entry.step.identity.as_deref());
+        let chains = chains.entry(thing).or_default();
         match chains.last_mut() {
             Some(chain) if chain.last().is_some_and(|last| follows(last, entry, knobs)) => {
                 chain.push(entry);

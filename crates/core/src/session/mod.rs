@@ -456,7 +456,9 @@ impl Session {
                     continue;
                 }
                 let kind = self.registry.find(&knob.kind)?;
+                // What cannot be renamed is what has its name; some identities hold within a boot only.
                 if *knob == step.knob
+                    && kind.can_be_renamed
                     && let Some(planned) = &step.identity
                     && let Some(now) = kind.identity(knob, &self.host)?
                     && !(kind.is_same_thing)(&now, planned)

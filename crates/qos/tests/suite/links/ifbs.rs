@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use hosttune_core::testing::{Fate, Moment};
 use hosttune_core::{Error, Stop, Tuning};
 use hosttune_qos::netlink::{Filter, INGRESS_FILTERS, TrafficControl};
 use hosttune_qos::testing::Script;
@@ -177,6 +178,56 @@ fn two_devices_that_share_an_ifb_are_separated() {
         assert_eq!(machine.session().revert().unwrap().left, []);
         assert_eq!(machine.shows("link", "ifb0"), None);
         assert_eq!(machine.shows("link", "ifb-x0"), None);
+    }
+}
+
+/// Whichever change of it is refused: without a redirect the device would be shaped by nothing.
+#[test]
+fn a_device_that_cannot_be_separated_keeps_its_redirect() {
+    let machine = Machine::new();
+    shaper("w0").apply(&mut machine.session()).unwrap();
+    redirect_as(&machine, "w0", "x0", "ifb0");
+    let before = machine.kernel.picture();
+    let mut refused = 0;
+    loop {
+        let fork = machine.fork();
+        let fate = Fate::fails_at(refused, Moment::Before);
+        let applied = shaper("x0").apply(&mut fork.session_of_fate(&fate));
+        if fate.changes() <= refused {
+            applied.unwrap();
+            break;
+        }
+        assert!(
+            matches!(applied, Err(Error::RolledBack { .. })),
+            "{applied:#?}"
+        );
+        assert_eq!(fork.kernel.picture(), before, "change {refused}");
+        refused += 1;
+    }
+    assert!(refused > 5, "{refused}");
+}
+
+/// A link that is plugged in again has another number, and not another IFB each time.
+#[test]
+fn a_device_that_comes_back_has_the_ifb_that_it_had() {
+    let machine = Machine::new();
+    for device in ["w0", "x0"] {
+        shaper(device).apply(&mut machine.session()).unwrap();
+    }
+    machine.kernel.rename("x0", "wan0");
+    let ifbs = || {
+        let picture = machine.kernel.picture();
+        let links = picture.keys().filter(|what| what.starts_with("link ifb"));
+        links.cloned().collect::<Vec<_>>()
+    };
+    let mut had = None;
+    for _ in 0..3 {
+        machine.kernel.plug_in("x0", "veth");
+        shaper("x0").apply(&mut machine.session()).unwrap();
+        let has = ifbs();
+        assert_eq!(has.len(), 3, "{has:?}");
+        assert_eq!(*had.get_or_insert(has.clone()), has);
+        machine.kernel.pull_out("x0");
     }
 }
 

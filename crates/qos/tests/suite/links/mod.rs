@@ -40,6 +40,22 @@ impl Machine {
         session.with(hosttune_qos::knobs)
     }
 
+    /// A process whose changes meet this fate.
+    fn session_of_fate(&self, fate: &Fate) -> Session {
+        let host = Host::new(self.memory.host(fate)).plug(Netlink::over(self.kernel.clone()));
+        let host = host.gated(fate.clone());
+        let session = Session::new(host, "router", self.store.of(fate), "boot").unwrap();
+        session.with(hosttune_qos::knobs)
+    }
+
+    fn fork(&self) -> Self {
+        Self {
+            kernel: self.kernel.fork(),
+            memory: self.memory.fork(),
+            store: self.store.fork(),
+        }
+    }
+
     /// The line of the picture that says this of that link.
     fn shows(&self, what: &str, link: &str) -> Option<String> {
         self.kernel.picture().remove(&format!("{what} {link}"))
