@@ -308,29 +308,20 @@ impl Tuning for Shaper {
 impl Shaper {
     fn declare_chosen(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         let parts = Parts::of(self, at.host())?;
-        if let Some(lack) = self.obstacle(at)?.or_else(|| parts.lack()) {
+        let mut lack = self.obstacle(at)?.or_else(|| parts.lack());
+        if lack.is_none() {
+            lack = circumstances::look(self, at)?;
+        }
+        if lack.is_none() && self.optional {
+            lack = self.refusal(at, &parts)?;
+        }
+        if let Some(lack) = lack {
             let skipped = at.skip(&format!("shaping of {}", self.device), lack);
             if self.optional {
                 skipped.optional();
             } else {
                 skipped.required();
             }
-            return Ok(());
-        }
-        if let Some(lack) = circumstances::look(self, at)? {
-            let skipped = at.skip(&format!("shaping of {}", self.device), lack);
-            if self.optional {
-                skipped.optional();
-            } else {
-                skipped.required();
-            }
-            return Ok(());
-        }
-        if self.optional
-            && let Some(lack) = self.refusal(at, &parts)?
-        {
-            at.skip(&format!("shaping of {}", self.device), lack)
-                .optional();
             return Ok(());
         }
         parts.want(at)?;
