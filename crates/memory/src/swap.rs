@@ -1,5 +1,6 @@
 //! What is swap now.
 
+use hosttune_core::host::unescaped_path;
 use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Tuning};
 
 /// Where the kernel lists it.
@@ -45,7 +46,7 @@ impl Area {
 fn parse(text: &str) -> Vec<Area> {
     let line = |line: &str| {
         let mut fields = line.split_whitespace();
-        let path = unescaped(fields.next()?);
+        let path = unescaped_path(fields.next()?);
         let mut fields = fields.skip(1);
         Some(Area {
             path,
@@ -55,19 +56,6 @@ fn parse(text: &str) -> Vec<Area> {
         })
     };
     text.lines().filter_map(line).collect()
-}
-
-fn unescaped(path: &str) -> String {
-    [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ]
-    .iter()
-    .fold(path.to_owned(), |path, (escaped, plain)| {
-        path.replace(escaped, plain)
-    })
 }
 
 /// Notes that no zram is swap, where none is and none is planned so far: for what is only right

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 pub use fs::{AttributeValue, Entry, EntryKind, FileContent, Fs, RootKind};
 pub use linux::LinuxHost;
+pub use mounts::unescaped_path;
 
 use self::mounts::Mounts;
 use crate::error::{HostError, Operation};

@@ -68,7 +68,7 @@ impl Mount {
         let mut fields = line.split(' ');
         let id = fields.next()?.to_owned();
         let parent = fields.next()?.to_owned();
-        let point = unescaped(fields.nth(2)?);
+        let point = unescaped_path(fields.nth(2)?);
         let options = fields.next()?;
         // Optional fields end with a dash; type, source and the file system's own options follow.
         let of_file_system = fields.skip_while(|field| *field != "-").nth(3)?;
@@ -89,8 +89,9 @@ fn is_beneath(path: &str, point: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Blanks, tabs, line ends and backslashes of a path are written in octal.
-fn unescaped(path: &str) -> String {
+/// A path as `/proc/self/mountinfo` and `/proc/swaps` write it, with its blanks, tabs, line ends and
+/// backslashes again, which stand there in octal (`seq_path` in fs/seq_file.c).
+pub fn unescaped_path(path: &str) -> String {
     [
         ("\\040", " "),
         ("\\011", "\t"),
