@@ -7,7 +7,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::inside::write_line;
-use crate::share::{is_every_call, is_shared_out};
+use crate::share::{is_every_call, is_one_in};
 use crate::traced::{Stop, Traced};
 
 /// At which stops a program is killed.
@@ -50,6 +50,9 @@ pub struct Kills<'a> {
     pub at: At,
     /// No more stops than this, and it was not the program that was traced.
     pub believable: usize,
+    /// Each kernel of the check run takes one in so many moments, see [`is_one_in`]: 2 where together they take
+    /// all of them.
+    pub parts: u64,
 }
 
 impl Kills<'_> {
@@ -57,7 +60,7 @@ impl Kills<'_> {
     /// until it comes to its end; the number of times it was killed.
     ///
     /// Inside of the test machine the kernels divide the system calls among themselves, see
-    /// [`is_shared_out`]. How many moments there are on this kernel, all of them, is printed in a line
+    /// [`is_one_in`]. How many moments there are on this kernel, all of them, is printed in a line
     /// `kill points: PROGRAM ARGUMENTS: NUMBER`.
     ///
     /// `before` and `after` are called around each run, the two that come to their end too; `after`
@@ -94,7 +97,7 @@ impl Kills<'_> {
 
         let mut kills = 0;
         // Before a call and after it are two stops: not the one here and the other there.
-        for call in (0..).filter(|call| is_shared_out(*call as u64)) {
+        for call in (0..).filter(|call| is_one_in(self.parts, *call as u64)) {
             for side in [Side::Before, Side::After] {
                 if !whole.is_a_moment(self.at, call, side) {
                     continue;

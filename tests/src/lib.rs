@@ -41,7 +41,7 @@
 //! - [`Snapshot`] of [`Subtree`]s: what the kernel shows, but for what moves by itself.
 //! - [`Traced`], [`Kills`]: a program stopped, and killed, at every system call, or at every one that
 //!   changes something.
-//! - [`is_shared_out`]: which of many cases this kernel has.
+//! - [`is_shared_out`], [`is_one_in`], [`drawn`]: which of many cases this kernel has.
 #![expect(
     clippy::disallowed_methods,
     reason = "this is what the crates are tested with: it starts the machine and reads the kernel by itself"
@@ -80,7 +80,7 @@ pub use kills::{At, Kills};
 pub use machine::{Machine, Output};
 pub use script::{ask, tell};
 pub use serial::Stream;
-pub use share::{is_shared_out, is_shared_out_to};
+pub use share::{drawn, is_one_in, is_shared_out, is_shared_out_to};
 pub use snapshot::{Difference, Seen, Snapshot, Subtree};
 pub use traced::{Stop, Traced};
 pub use tuned::tuned;

@@ -205,6 +205,8 @@ fn killed(arguments: &[&str], first: impl Fn()) {
         arguments,
         at: At::EveryWrite,
         believable: 20,
+        // Each costs a second here, and disks, processors and memory are killed everywhere each for itself.
+        parts: 12,
     };
     let kills = gaming.each(
         || {

@@ -114,6 +114,7 @@ fn killed(
             arguments,
             at,
             believable,
+            parts: 2,
         };
         let kills = gaming.each(
             || {

@@ -316,6 +316,8 @@ fn killed(arguments: &[&str], first: impl Fn()) {
         arguments,
         at: At::EveryWrite,
         believable: 20,
+        // The shaping is killed at every message by itself.
+        parts: 4,
     };
     let kills = gaming.each(
         || {

@@ -41,6 +41,7 @@ fn found(at: At) -> (usize, BTreeSet<State>) {
         arguments: &["-i", "s/old/newer/", file.to_str().unwrap()],
         at,
         believable: 5,
+        parts: 2,
     };
     let kills = editor.each(
         || {
@@ -96,6 +97,7 @@ fn refused(test: &str, program: &str) -> Option<String> {
         arguments: &[],
         at: At::EveryWrite,
         believable: 3,
+        parts: 2,
     };
     let panic = std::panic::catch_unwind(|| kills.each(|| {}, |_| {})).unwrap_err();
     Some(panic.downcast_ref::<String>().unwrap().clone())
@@ -288,6 +290,7 @@ fn a_child_is_not_killed_and_what_it_has_changed_is_a_moment_of_its_own() {
         arguments: &arguments.each_ref().map(String::as_str),
         at: At::EveryWrite,
         believable: 7,
+        parts: 2,
     }
     .each(
         || anew(directory),

@@ -58,6 +58,7 @@ fn killed_at_any_moment_a_tree_goes_back_to_what_it_was() {
         arguments: &["--root", root, "apply", "--yes", "--only", "memory"],
         at: At::EveryWrite,
         believable: 30,
+        parts: 2,
     };
     kills.each(
         || assert!(tree.snapshot() == before),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hosttune_blockdev::udev::{Action, Certainty, Device, Evaluator, Outcome, Place, RuleFiles};
-use hosttune_test_machine::{Udev, Udevd};
+use hosttune_test_machine::{Udev, Udevd, drawn};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -12,6 +12,9 @@ use super::{live, read, tell};
 
 /// For each version of udev on each kernel, each time others.
 const FILES: usize = 75;
+
+/// Of these the check run takes one in so many.
+const PARTS: usize = 3;
 
 /// Something that a rule compares.
 fn any_match() -> impl Strategy<Value = String> {
@@ -251,6 +254,7 @@ pub(super) fn what_is_judged_is_what_udevd_does() {
     );
     tell("modprobe dm-mod; modprobe loop");
     let (mut yes, mut no, mut perhaps, mut outcomes) = (0, 0, 0, 0);
+    let files = drawn(FILES, PARTS);
     for udev in Udev::ALL {
         let udevd = Udevd::start(udev);
         tell("dmsetup create judged -u TEST-2 --table '0 2048 zero'");
@@ -266,13 +270,13 @@ pub(super) fn what_is_judged_is_what_udevd_does() {
         udevd.trigger("add", &disks);
 
         let mut number = 100_000;
-        for file in 0..FILES {
+        for file in 0..files {
             let lines = proptest::collection::vec(any_line(), 1..6)
                 .new_tree(&mut runner)
                 .unwrap()
                 .current();
             // Some before the stock rules, some behind.
-            let place = 5 + file * 90 / FILES;
+            let place = 5 + file * 90 / files;
             let path = format!("/run/udev/rules.d/{place:02}-x{file:03}.rules");
             std::fs::write(&path, text(&lines, &mut number)).unwrap();
         }
@@ -350,7 +354,7 @@ pub(super) fn what_is_judged_is_what_udevd_does() {
     );
     // Not all of them is left open.
     assert!(
-        yes > 500 && outcomes > 10 && no > 5 * perhaps,
+        yes > 500 / PARTS && outcomes > 10 / PARTS && no > 5 * perhaps,
         "{yes} {no} {perhaps}"
     );
 }
