@@ -80,8 +80,9 @@ pub(crate) struct Log {
     disk_file: File,
     /// The other owners' journals, as far as they can be read.
     pub(crate) others: Vec<Log>,
-    /// What could not be read of the others, and why.
-    pub(crate) unread: Vec<String>,
+    /// What a person should know: what could not be read of the others and why, and what of theirs
+    /// was finished first.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Log {
@@ -89,14 +90,18 @@ impl Log {
     ///
     /// Another owner's journal that cannot be read keeps nobody from working with his own: what it
     /// holds then counts as somebody else's, as told by its value.
+    ///
+    /// Without a writer it stays the one that the journal names.
     pub(crate) fn load(
         store: &dyn Store,
         owner: &str,
-        writer: Writer,
+        writer: Option<Writer>,
         boot: &str,
     ) -> Result<Self, JournalError> {
         let mut log = Self::load_one(store, owner, boot)?;
-        log.writer = writer;
+        if let Some(writer) = writer {
+            log.writer = writer;
+        }
         let mut owners = BTreeSet::new();
         for place in Place::ALL {
             owners.extend(store.owners(place).unwrap_or_default());
@@ -105,7 +110,7 @@ impl Log {
         for other in owners {
             match Self::load_one(store, &other, boot) {
                 Ok(other) => log.others.push(other),
-                Err(error) => log.unread.push(format!(
+                Err(error) => log.notes.push(format!(
                     "the journal of {other} could not be read, so what it holds is not taken into account: {error}"
                 )),
             }
@@ -130,7 +135,7 @@ impl Log {
             boot_file: File::default(),
             disk_file: File::default(),
             others: Vec::new(),
-            unread: Vec::new(),
+            notes: Vec::new(),
         };
         for place in Place::ALL {
             if let Some(bytes) = store.read(place, owner)? {
@@ -140,6 +145,17 @@ impl Log {
         }
         log.forget_earlier_boots();
         Ok(log)
+    }
+
+    /// The other owners whose undo was interrupted.
+    pub(crate) fn owners_in_the_middle_of_an_undo(&self) -> impl Iterator<Item = &Self> {
+        let others = self.others.iter();
+        others.filter(|other| matches!(other.open(), Some(Open::Undoing { .. })))
+    }
+
+    /// Whose journal it is.
+    pub(crate) fn owner(&self) -> &str {
+        &self.owner
     }
 
     /// What the next entry of any owner's will be.

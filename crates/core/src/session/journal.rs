@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Reverted, Session};
 use crate::error::{Error, plural};
-use crate::journal::{JournalError, Log, NoStore, Open, Purpose, Writer};
+use crate::journal::{Entry, JournalError, Log, NoStore, Open, Purpose, Writer};
 use crate::knob::AnyKnob;
 
 impl Session {
@@ -17,25 +17,83 @@ impl Session {
 
     /// The journal, checked to hold nothing this program does not know.
     pub(super) fn load(&self) -> Result<Log, Error> {
-        let log = Log::load(&*self.store, &self.owner, self.writer(), &self.boot)?;
-        for entry in log.entries.values() {
-            let disturbed = entry.step.disturbs.iter().map(|kept| &kept.knob);
-            for knob in std::iter::once(&entry.step.knob).chain(disturbed) {
-                if self.registry.find(&knob.kind).is_err() {
-                    return Err(Error::Journal(JournalError::UnknownKnob {
-                        path: self.store.path(entry.place, &self.owner),
-                        kind: knob.kind.clone(),
-                        program: log.program_of(entry.place).to_owned(),
-                    }));
-                }
-            }
+        let writer = Some(self.writer());
+        let log = Log::load(&*self.store, &self.owner, writer, &self.boot)?;
+        if let Some((entry, knob)) = self.unknown(&log) {
+            return Err(Error::Journal(JournalError::UnknownKnob {
+                path: self.store.path(entry.place, &self.owner),
+                kind: knob.kind.clone(),
+                program: log.program_of(entry.place).to_owned(),
+            }));
         }
         Ok(log)
     }
 
-    /// The journal under the lock, put right among those of the other owners.
+    /// The first of a journal's knobs that this program does not know.
+    fn unknown<'l>(&self, log: &'l Log) -> Option<(&'l Entry, &'l AnyKnob)> {
+        let mut knobs = log.entries.values().flat_map(|entry| {
+            let disturbed = entry.step.disturbs.iter().map(|kept| &kept.knob);
+            let knobs = std::iter::once(&entry.step.knob).chain(disturbed);
+            knobs.map(move |knob| (entry, knob))
+        });
+        knobs.find(|(_, knob)| self.registry.find(&knob.kind).is_err())
+    }
+
+    /// The journal under the lock, put right among those of the other owners, after what they were
+    /// interrupted in undoing is undone.
     pub(super) fn load_settled(&mut self) -> Result<Log, Error> {
-        let mut log = self.load()?;
+        let log = self.load()?;
+        if log.owners_in_the_middle_of_an_undo().next().is_none() {
+            return self.settled_among_the_others(log);
+        }
+        let notes = self.finish_undos_of_others(&log);
+        let log = self.load()?;
+        let mut log = self.settled_among_the_others(log)?;
+        log.notes.extend(notes);
+        Ok(log)
+    }
+
+    /// Finishes what other owners' processes were killed in the middle of undoing; what is to be
+    /// told of it.
+    ///
+    /// Half of an undo may show values that are nobody's, where a step resets other knobs. Whatever
+    /// is begun before it is finished takes them for somebody's. An interrupted apply is left to its
+    /// owner: what it has done is told by its journal. Of an owner who has knobs that this program
+    /// does not know, nothing can be finished.
+    fn finish_undos_of_others(&mut self, log: &Log) -> Vec<String> {
+        let mut notes = Vec::new();
+        for other in log.owners_in_the_middle_of_an_undo() {
+            let owner = other.owner();
+            if self.unknown(other).is_some() {
+                continue;
+            }
+            let own = std::mem::replace(&mut self.owner, owner.to_owned());
+            let finished = self.finish_own_undo();
+            self.owner = own;
+            notes.push(match finished {
+                Ok(reverted) => format!(
+                    "an interrupted revert of {owner} was finished first: {} put back, {} left",
+                    plural(reverted.undone.len(), "step"),
+                    reverted.left.len()
+                ),
+                Err(error) => {
+                    format!("an interrupted revert of {owner} could not be finished: {error}")
+                }
+            });
+        }
+        notes
+    }
+
+    /// Finishes an undo of the session's owner, whose program is not this one.
+    fn finish_own_undo(&mut self) -> Result<Reverted, Error> {
+        let log = Log::load(&*self.store, &self.owner, None, &self.boot)?;
+        let mut log = self.settled_among_the_others(log)?;
+        let reverted = self.finish_open(&mut log)?.unwrap_or_default();
+        log.clear_if_empty(&mut *self.store)?;
+        Ok(reverted)
+    }
+
+    fn settled_among_the_others(&mut self, mut log: Log) -> Result<Log, Error> {
         let (registry, host) = (&self.registry, &self.host);
         let shows = |knob: &AnyKnob, state: &Value| {
             registry.find(&knob.kind).is_ok_and(|kind| {
@@ -79,7 +137,7 @@ impl Session {
     pub(super) fn peek(&self) -> Result<(Log, Option<String>), Error> {
         match self.load() {
             Err(Error::Journal(JournalError::Denied { path, .. })) => {
-                let nothing = Log::load(&NoStore, &self.owner, self.writer(), &self.boot)?;
+                let nothing = Log::load(&NoStore, &self.owner, None, &self.boot)?;
                 let note = format!(
                     "whether an earlier run was interrupted cannot be told: {path} is for root to read"
                 );
@@ -95,7 +153,15 @@ impl Session {
     /// What the next apply or revert will do before anything else.
     pub(super) fn provisional(&self, log: &Log) -> Result<Option<String>, Error> {
         let Some(open) = log.open() else {
-            return Ok(None);
+            let mut others = log.owners_in_the_middle_of_an_undo();
+            let other = others.find(|other| self.unknown(other).is_none());
+            return Ok(other.map(|other| match self.store.holder() {
+                Some(holder) => format!("being changed right now by {holder}"),
+                None => format!(
+                    "an earlier revert of {} was interrupted: what is left of it is finished first",
+                    other.owner()
+                ),
+            }));
         };
         if let Some(holder) = self.store.holder() {
             return Ok(Some(format!("being changed right now by {holder}")));

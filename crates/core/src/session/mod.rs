@@ -183,7 +183,7 @@ impl Session {
         let mut plan = self.plan_with(&log, declare)?;
         plan.provisional = self.provisional(&log)?;
         plan.notes.extend(unread.or_else(|| cut_note(&log)));
-        plan.notes.extend(log.unread);
+        plan.notes.extend(log.notes);
         Ok(plan)
     }
 
@@ -240,7 +240,8 @@ impl Session {
         self.locked(|session| {
             let mut log = session.load_settled()?;
             let recovered = session.recovered(&mut log)?;
-            let plan = session.plan_with(&log, declare)?;
+            let mut plan = session.plan_with(&log, declare)?;
+            plan.notes.append(&mut log.notes);
             let reviewed = review(&plan);
             let applied = if reviewed {
                 session.turn_all(&mut log, plan)?
@@ -277,7 +278,9 @@ impl Session {
             let mut log = session.load_settled()?;
             let recovered = session.recovered(&mut log)?;
             session.refuse_stale(plan)?;
-            let applied = session.turn_all(&mut log, plan.clone())?;
+            let mut plan = plan.clone();
+            plan.notes.append(&mut log.notes);
+            let applied = session.turn_all(&mut log, plan)?;
             Ok(Applied {
                 recovered,
                 ..applied
@@ -331,7 +334,7 @@ impl Session {
                 reverted.record(log.clear_if_empty(&mut *session.store));
             }
             reverted.by_reboot = log.dropped;
-            reverted.notes.extend(log.unread);
+            reverted.notes.extend(log.notes);
             Ok(reverted)
         })
     }

@@ -177,6 +177,9 @@ impl Session {
         let is_stopped = || stop.is_some_and(Stop::is_asked);
         let selected: HashSet<u64> = ids.iter().copied().collect();
         let mut waiting: HashSet<Key> = HashSet::new();
+        // Of the steps of this owner that are left. What resets such a knob waits as well: put back
+        // before, it would take with it what the step that is left is to be put back to.
+        let mut left_of_ours: HashSet<Key> = HashSet::new();
         let mut reverted = Reverted {
             by_reboot: log.dropped,
             ..Reverted::default()
@@ -205,7 +208,14 @@ impl Session {
                 None
             } else if replaced {
                 Some(Ok(Done::Already))
-            } else if waiting.contains(&entry.key()) && !force {
+            } else if !force
+                && (waiting.contains(&entry.key())
+                    || entry
+                        .step
+                        .disturbs
+                        .iter()
+                        .any(|kept| left_of_ours.contains(&kept.knob.key())))
+            {
                 Some(Err(LeftBecause::Waits))
             } else {
                 let means_for = passed.as_ref().filter(|(end, to)| {
@@ -244,7 +254,12 @@ impl Session {
                     reverted.undone.push(Undone { held_by, ..undone });
                     continue;
                 }
-                Some(Err(because)) => reverted.left.push(self.left(&entry.step, because)),
+                Some(Err(because)) => {
+                    if because != LeftBecause::Theirs {
+                        left_of_ours.insert(entry.key());
+                    }
+                    reverted.left.push(self.left(&entry.step, because));
+                }
                 None => {}
             }
             waiting.insert(entry.key());
@@ -493,6 +508,11 @@ impl Session {
                 || kind.gone(&step.knob, seen) && !kind.gone(&step.knob, from)
         };
         let seen = self.settled(kind, &step.knob, back);
+        if let Err(error) = &seen {
+            // Whether it is back is not known: as where the process had been killed here, the next
+            // revert looks, and finds in the journal what the disturbed knobs are to be put back to.
+            return Err(unreadable(error));
+        }
         if !seen.as_ref().is_ok_and(back) {
             if disturbs {
                 let _ = log.mark(&mut *self.store, place, Record::Kept { id });
@@ -501,13 +521,12 @@ impl Session {
             for start in passed {
                 let _ = log.reset_start(&mut *self.store, &start);
             }
-            return Err(match (turned, seen) {
-                (Err(error), _) if *error.kind() == HostErrorKind::Busy => {
+            return Err(match turned {
+                Err(error) if *error.kind() == HostErrorKind::Busy => {
                     LeftBecause::InUse(chain(&error))
                 }
-                (Err(error), _) => LeftBecause::Refused(chain(&error)),
-                (Ok(()), Err(error)) => unreadable(&error),
-                (Ok(()), Ok(_)) => LeftBecause::NotTaken,
+                Err(error) => LeftBecause::Refused(chain(&error)),
+                Ok(()) => LeftBecause::NotTaken,
             });
         }
         if disturbs {

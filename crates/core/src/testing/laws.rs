@@ -4,6 +4,8 @@
 //! does not hold; inside `proptest!`, `laws::die_anywhere(..)?` is enough. The
 //! world given is copied, not changed.
 
+mod truth;
+
 use std::fmt;
 
 use super::{Fate, Moment, Picture, World};
@@ -11,6 +13,8 @@ use crate::error::{Error, StepFailure};
 use crate::knob::Lifetime;
 use crate::report::State;
 use crate::tuning::Tuning;
+
+pub use truth::{Verb, told_as_it_is};
 
 /// A law that does not hold, and what shows it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -168,6 +168,13 @@ pub struct MemoryHost {
     fate: Fate,
 }
 
+impl MemoryHost {
+    fn reads(&self, operation: Operation, path: &Path) -> Result<(), HostError> {
+        let failed = |errno| fail(operation, path, errno);
+        self.fate.reads().map_err(failed)
+    }
+}
+
 fn fail(operation: Operation, path: &Path, errno: i32) -> HostError {
     HostError::from_errno(operation, path.display().to_string(), errno)
 }
@@ -203,6 +210,7 @@ impl Fs for MemoryHost {
     }
 
     fn list(&self, directory: &Path) -> Result<Vec<String>, HostError> {
+        self.reads(Operation::List, directory)?;
         let tree = self.memory.tree();
         let directory = tree
             .resolve(directory, true)
@@ -222,6 +230,7 @@ impl Fs for MemoryHost {
     }
 
     fn entry(&self, path: &Path) -> Result<Option<Entry>, HostError> {
+        self.reads(Operation::Read, path)?;
         let tree = self.memory.tree();
         let path = tree
             .resolve(path, false)
@@ -243,6 +252,7 @@ impl Fs for MemoryHost {
     }
 
     fn file(&self, path: &Path) -> Result<Option<FileContent>, HostError> {
+        self.reads(Operation::Read, path)?;
         let tree = self.memory.tree();
         let path = tree
             .resolve(path, true)
@@ -255,6 +265,7 @@ impl Fs for MemoryHost {
     }
 
     fn half_written(&self, path: &Path) -> Result<bool, HostError> {
+        self.reads(Operation::Read, path)?;
         Ok(self.memory.tree().nodes.contains_key(&replacement_of(path)))
     }
 

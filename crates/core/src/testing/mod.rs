@@ -16,7 +16,7 @@ mod tree;
 mod world;
 
 pub use behaviour::Behaviour;
-pub use fate::{Fate, Moment};
+pub use fate::{Failure, Fate, Moment};
 pub use memory::{Memory, MemoryHost};
 pub use store::MemoryStore;
 pub use tree::Tree;

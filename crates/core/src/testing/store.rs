@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
-use super::fate::{Fate, Moment};
+use super::fate::{Fate, Why};
 use crate::journal::{JournalError, Place, Store};
 
 #[derive(Debug, Clone, Default)]
@@ -108,14 +108,27 @@ impl MemoryStore {
         owner: &str,
         make: impl FnOnce(&mut Files, bool),
     ) -> Result<(), JournalError> {
-        let dead = || JournalError::Failed {
-            operation: "write",
-            path: self.path(place, owner),
-            errno: Errno::IO,
+        let failed = |why| match why {
+            Why::Died => self.failed("write", place, owner, Errno::IO.raw_os_error()),
+            Why::Answered(errno) => self.failed("write", place, owner, errno),
         };
-        let moment = self.fate.begin().map_err(|()| dead())?;
-        make(&mut self.files(), moment == Some(Moment::Within));
-        moment.map_or(Ok(()), |_| Err(dead()))
+        self.fate.begin().map_err(failed)?;
+        make(&mut self.files(), self.fate.is_cut_short());
+        self.fate.end().map_or(Ok(()), |why| Err(failed(why)))
+    }
+
+    fn failed(
+        &self,
+        operation: &'static str,
+        place: Place,
+        owner: &str,
+        errno: i32,
+    ) -> JournalError {
+        JournalError::Failed {
+            operation,
+            path: self.path(place, owner),
+            errno: Errno::from_raw_os_error(errno),
+        }
     }
 }
 
@@ -133,10 +146,14 @@ impl Store for MemoryStore {
     }
 
     fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
+        let failed = |errno| self.failed("read", place, owner, errno);
+        self.fate.reads().map_err(failed)?;
         Ok(self.bytes(place, owner))
     }
 
     fn owners(&self, place: Place) -> Result<Vec<String>, JournalError> {
+        let failed = |errno| self.failed("list", place, "", errno);
+        self.fate.reads().map_err(failed)?;
         let files = self.files();
         let of_place = files
             .keys()

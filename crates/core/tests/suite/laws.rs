@@ -5,8 +5,8 @@
 
 use crate::motor::{MODES, motor, runs};
 use crate::toys::{Want, machine, wants};
-use hosttune_core::testing::laws::{self, Death};
-use hosttune_core::testing::{Machine, Moment, World};
+use hosttune_core::testing::laws::{self, Death, Verb};
+use hosttune_core::testing::{Failure, Machine, Moment, World};
 use proptest::prelude::*;
 
 pub(crate) fn cases(usual: u32) -> ProptestConfig {
@@ -155,5 +155,34 @@ proptest! {
         finished in runs(&MODES[..2]), dying in runs(&MODES[..2]), deaths in deaths(),
     ) {
         laws::die_then_recover(&motor(40, 7), &finished, &dying, &deaths)?;
+    }
+}
+
+/// Mostly what changes something.
+pub(crate) fn verb() -> impl Strategy<Value = usize> {
+    prop::sample::select(vec![0, 0, 0, 0, 1, 1, 1, 1, 2, 3, 4])
+}
+
+proptest! {
+    #![proptest_config(cases(20_000))]
+
+    #[test]
+    fn what_is_said_is_what_the_host_shows(
+        applied in prop::collection::vec(wants(), 0..3),
+        (verb, tuning) in (verb(), wants()),
+        (call, kind) in (0..120_u64, 0..Failure::KINDS),
+    ) {
+        let failure = Failure::of_kind(call, kind);
+        laws::told_as_it_is(&machine(), &applied, &Verb::of_kind(verb, tuning), failure)?;
+    }
+
+    #[test]
+    fn what_is_said_of_a_motor_is_what_it_shows(
+        applied in prop::collection::vec(runs(&MODES[..2]), 0..3),
+        (verb, tuning) in (verb(), runs(&MODES[..2])),
+        (call, kind) in (0..60_u64, 0..Failure::KINDS),
+    ) {
+        let failure = Failure::of_kind(call, kind);
+        laws::told_as_it_is(&motor(40, 7), &applied, &Verb::of_kind(verb, tuning), failure)?;
     }
 }

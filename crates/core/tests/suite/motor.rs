@@ -138,10 +138,10 @@ pub(crate) const MODES: [&str; 3] = ["slow", "fast", "bare"];
 
 /// What somebody may want of a motor, in some order.
 #[derive(Debug, Clone)]
-pub(crate) struct Runs(Vec<Want>);
+pub(crate) struct Runs(pub(crate) Vec<Want>);
 
 #[derive(Debug, Clone)]
-enum Want {
+pub(crate) enum Want {
     Mode(&'static str),
     Setting(&'static str, u8),
 }

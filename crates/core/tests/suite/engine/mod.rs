@@ -20,5 +20,7 @@ mod restoring;
 mod reverting;
 mod stacked;
 mod strangers;
+
+mod told;
 mod truncated;
 mod verifying;

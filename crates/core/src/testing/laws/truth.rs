@@ -1,0 +1,196 @@
+//! Law 16: what a verb says is what the host shows, whichever of its calls fails.
+
+use std::collections::BTreeSet;
+
+use super::{Broken, broken, failed, no_journal_left, same};
+use crate::error::Error;
+use crate::report::{Finding, State};
+use crate::session::{Applied, Reverted, Session};
+use crate::testing::fate::{Failure, Fate};
+use crate::testing::world::{Picture, World};
+use crate::tuning::Tuning;
+
+const LAW: &str = "whatever fails, what is said is what the host shows";
+
+/// What a process is asked to do.
+#[derive(Debug, Clone)]
+pub enum Verb<T> {
+    /// To plan a tuning.
+    Plan(T),
+    /// To apply it.
+    Apply(T),
+    /// To verify it.
+    Verify(T),
+    /// To put back what was applied.
+    Revert,
+    /// To put right what an earlier process left open.
+    Recover,
+}
+
+impl<T> Verb<T> {
+    /// How many [kinds](Self::of_kind) there are.
+    pub const KINDS: usize = 5;
+
+    /// One of each kind, with this tuning where it takes one: for whoever draws verbs.
+    pub fn of_kind(kind: usize, tuning: T) -> Self {
+        match kind % Self::KINDS {
+            0 => Self::Apply(tuning),
+            1 => Self::Revert,
+            2 => Self::Plan(tuning),
+            3 => Self::Verify(tuning),
+            _ => Self::Recover,
+        }
+    }
+}
+
+/// Law 16: after some applies, a process does one thing, and one of its calls fails, or all of them from one
+/// on. Whatever it answers then agrees with what the host shows; and once nothing fails any more, a revert
+/// leads back to what there was before the first apply.
+///
+/// # Errors
+/// Where it does not hold.
+pub fn told_as_it_is<W: World, T: Tuning>(
+    world: &W,
+    applied: &[T],
+    verb: &Verb<T>,
+    failure: Failure,
+) -> Result<(), Broken> {
+    let world = world.fork();
+    let first = world.picture();
+    for tuning in applied {
+        let mut session = healthy(&world)?;
+        match tuning.apply(&mut session) {
+            Err(Error::RolledBack { .. }) => {}
+            other => drop(other.map_err(failed(LAW, "apply"))?),
+        }
+    }
+    let before = world.picture();
+    let fate = Fate::call_fails(failure);
+    let mut session = world.session(&fate).map_err(failed(LAW, "open"))?;
+    let told = Told {
+        world: &world,
+        first: &first,
+        before: &before,
+    };
+    match verb {
+        Verb::Plan(tuning) => {
+            // It may fail or be wrong about what it could not read, and changes nothing.
+            let _ = tuning.plan(&session);
+            told.nothing_is_changed()?;
+        }
+        Verb::Verify(tuning) => {
+            if let Ok(report) = tuning.verify(&session) {
+                told.as_verified(tuning, &report.items)?;
+            }
+            told.nothing_is_changed()?;
+        }
+        Verb::Apply(tuning) => match tuning.apply(&mut session) {
+            Ok(applied) => told.as_applied(tuning, &applied)?,
+            Err(Error::RollbackIncomplete { left, .. }) if !left.is_empty() => {}
+            Err(Error::Unrecorded { reverted, .. }) if !reverted.left.is_empty() => {}
+            Err(_) => told.nothing_is_changed()?,
+        },
+        Verb::Revert => match session.revert() {
+            Ok(reverted) => told.as_reverted(&reverted)?,
+            Err(_) => told.nothing_is_changed()?,
+        },
+        Verb::Recover => {
+            let _ = session.recover();
+            told.nothing_is_changed()?;
+        }
+    }
+    drop(session);
+    let reverted = healthy(&world)?
+        .revert()
+        .map_err(failed(LAW, "revert once nothing fails"))?;
+    if let Some(left) = reverted.left.first() {
+        return Err(broken(LAW, format!("once nothing fails: {left}")));
+    }
+    same(LAW, &first, &world.picture())?;
+    no_journal_left(LAW, &world)
+}
+
+fn healthy<W: World>(world: &W) -> Result<Session, Broken> {
+    world.session(&Fate::lives()).map_err(failed(LAW, "open"))
+}
+
+/// What an answer is compared with.
+struct Told<'a, W> {
+    world: &'a W,
+    /// Before the first apply.
+    first: &'a Picture,
+    /// Before the verb.
+    before: &'a Picture,
+}
+
+impl<W: World> Told<'_, W> {
+    fn nothing_is_changed(&self) -> Result<(), Broken> {
+        same(LAW, self.before, &self.world.picture())
+    }
+
+    /// Whether these items stand as they say, those apart of which they say that it is not known.
+    fn as_verified(&self, tuning: &impl Tuning, items: &[Finding]) -> Result<(), Broken> {
+        let report = tuning
+            .verify(&healthy(self.world)?)
+            .map_err(failed(LAW, "verify once nothing fails"))?;
+        for said in items {
+            let is_same = |item: &&Finding| item.part == said.part && item.name == said.name;
+            let Some(is) = report.items.iter().find(is_same) else {
+                continue;
+            };
+            let agrees = match said.state {
+                State::Matches | State::Rounded => {
+                    matches!(is.state, State::Matches | State::Rounded)
+                }
+                State::Drifted | State::Overridden { .. } => is.state.is_drift(),
+                _ => true,
+            };
+            if !agrees {
+                return Err(broken(LAW, format!("said was \"{said}\", and {is}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn as_applied(&self, tuning: &impl Tuning, applied: &Applied) -> Result<(), Broken> {
+        if applied.turned.is_empty() {
+            self.nothing_is_changed()?;
+        }
+        self.as_verified(tuning, &applied.findings)?;
+        let report = tuning
+            .verify(&healthy(self.world)?)
+            .map_err(failed(LAW, "verify once nothing fails"))?;
+        for step in applied.turned.iter().filter(|step| !step.means) {
+            let of_step = |item: &&Finding| item.knob.as_ref() == Some(&step.knob);
+            if let Some(item) = report.items.iter().find(of_step)
+                && item.state.is_drift()
+            {
+                return Err(broken(LAW, format!("said to be applied, and {item}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn as_reverted(&self, reverted: &Reverted) -> Result<(), Broken> {
+        if reverted.left.is_empty() {
+            same(LAW, self.first, &self.world.picture())?;
+            if reverted.unrecorded.is_none() {
+                no_journal_left(LAW, self.world)?;
+            }
+            return Ok(());
+        }
+        let status = healthy(self.world)?
+            .status()
+            .map_err(failed(LAW, "status once nothing fails"))?;
+        let owed: BTreeSet<&str> = status
+            .owed
+            .iter()
+            .map(|owed| owed.knob.text.as_str())
+            .collect();
+        let mut left = reverted.left.iter();
+        match left.find(|left| !owed.contains(left.knob.text.as_str())) {
+            Some(left) => Err(broken(LAW, format!("{left}, and no journal says so"))),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Calls that fail, once or from then on: what the law of truth has found, each at every call.
+
+use hosttune_core::Tuning;
+use hosttune_core::testing::laws::{self, Verb};
+use hosttune_core::testing::{Failure, Fate, Machine, Moment, World};
+
+use crate::motor::{CEILING, Runs, SPEED, Want as Motor, motor};
+use crate::support::OWNER;
+use crate::toys::{Want, Wants, machine};
+
+/// Whichever call of a revert fails, and however.
+fn whatever_fails_at_reverting<T: Tuning>(world: &Machine, applied: &[T]) {
+    for call in 0..60 {
+        for kind in 0..Failure::KINDS {
+            let failure = Failure::of_kind(call, kind);
+            let told = laws::told_as_it_is(world, applied, &Verb::Revert, failure);
+            told.unwrap_or_else(|broken| panic!("{failure:?}: {broken}"));
+        }
+    }
+}
+
+/// The scheduler was turned back, which reset the depth; that it was could not be read.
+#[test]
+fn what_was_turned_back_and_cannot_be_read_is_not_taken_for_what_stands() {
+    let depth = || Want::Queue(0, "depth".into(), 0);
+    let first = Wants(vec![depth()]);
+    let second = Wants(vec![Want::Scheduler(0, "bfq".into()), depth()]);
+    whatever_fails_at_reverting(&machine(), &[first, second]);
+}
+
+/// What the ceiling moves was not put back; the mode, put back before it, would take with it what that is
+/// to be put back to.
+#[test]
+fn what_resets_a_knob_waits_for_a_step_of_it_that_is_left() {
+    let first = Runs(vec![Motor::Mode("fast")]);
+    let second = Runs(vec![Motor::Setting(CEILING, 0), Motor::Setting(SPEED, 7)]);
+    whatever_fails_at_reverting(&motor(40, 7), &[first, second]);
+}
+
+/// The speed that one owner left half reset is nobody's: the other one does not begin before it is put back.
+#[test]
+fn another_owners_interrupted_revert_is_finished_before_anything_is_begun() {
+    let mut finished = 0;
+    for write in 0..16 {
+        for moment in [Moment::Before, Moment::Within, Moment::After] {
+            let machine = motor(40, 7);
+            let was = machine.picture();
+            let of = |owner: &str| machine.session_of(owner, &Fate::lives()).unwrap();
+            Runs(vec![Motor::Setting(CEILING, 0)])
+                .apply(&mut of("other"))
+                .unwrap();
+            let fate = Fate::dies_at(write, moment);
+            let _ = machine.session_of("other", &fate).unwrap().revert();
+            let when = format!("{write} {moment:?}");
+            let is_open = of("other").status().unwrap().open.is_some();
+            let ours = Runs(vec![Motor::Setting(SPEED, 20)]);
+            let plan = ours.plan(&of(OWNER)).unwrap();
+            let note =
+                "an earlier revert of other was interrupted: what is left of it is finished first";
+            assert_eq!(plan.provisional.as_deref() == Some(note), is_open, "{when}");
+            let applied = ours.apply(&mut of(OWNER)).unwrap();
+            let told = applied.notes.iter().any(|note| {
+                note.starts_with("an interrupted revert of other was finished first: ")
+            });
+            assert_eq!(told, is_open, "{when}: {:?}", applied.notes);
+            finished += u32::from(told);
+            for owner in [OWNER, "other"] {
+                let reverted = of(owner).revert().unwrap();
+                assert_eq!(reverted.left, [], "{when}");
+            }
+            assert_eq!(machine.picture(), was, "{when}");
+            assert!(machine.store().is_empty(), "{when}");
+        }
+    }
+    assert!(finished > 5, "{finished}");
+}
+
+/// Whose knobs this program does not know is left to those who do.
+#[test]
+fn what_this_program_does_not_know_is_left_to_its_owner() {
+    let machine = motor(40, 7);
+    let of = |owner: &str| machine.session_of(owner, &Fate::lives()).unwrap();
+    Runs(vec![Motor::Setting(CEILING, 0)])
+        .apply(&mut of("other"))
+        .unwrap();
+    let fate = Fate::dies_at(2, Moment::After);
+    let _ = machine.session_of("other", &fate).unwrap().revert();
+    assert!(of("other").status().unwrap().open.is_some());
+    let half = machine.picture();
+    let store = machine.store().of(&Fate::lives());
+    let host = hosttune_core::Host::new(machine.memory().host(&Fate::lives()));
+    let mut stranger = hosttune_core::Session::new(host, OWNER, store, &machine.boot()).unwrap();
+    let reverted = stranger.revert().unwrap();
+    assert_eq!((reverted.undone, reverted.notes), (vec![], vec![]));
+    assert_eq!(machine.picture(), half);
+    assert!(of("other").status().unwrap().open.is_some());
+}
