@@ -357,19 +357,45 @@ fn diskseq(host: &Host, name: &DiskName) -> Option<u64> {
     lines.find_map(|line| line.strip_prefix("DISKSEQ=")?.parse().ok())
 }
 
+/// Before the kernel's count, in an [identity].
+const COUNT: &str = "diskseq ";
+
 /// What tells a disk from another that later has its name. `None` where there is no disk, or
 /// nothing to tell it by.
 ///
 /// The kernel's count alone would do where it has one, as it is never given twice in a boot; the
 /// world-wide name or serial number is what a person can find again.
 pub(crate) fn identity(host: &Host, name: &DiskName) -> Option<String> {
-    let count = diskseq(host, name).map(|count| format!("diskseq {count}"));
+    let count = diskseq(host, name).map(|count| format!("{COUNT}{count}"));
     let own = wwid(host, name)
         .map(|wwid| format!("wwid {wwid}"))
         .or_else(|| serial(host, name).map(|serial| format!("serial {serial}")));
     match (own, count) {
         (Some(own), Some(count)) => Some(format!("{own}, {count}")),
         (own, count) => own.or(count),
+    }
+}
+
+/// Whether two [identities](identity) can be those of one disk.
+///
+/// A part of one is missing where it could not be read at that moment, as while the disk is resetting: then the
+/// rest decides.
+pub(crate) fn is_same(identity: &str, other: &str) -> bool {
+    let parts = |identity: &str| match identity.rsplit_once(COUNT) {
+        Some((own, count)) => {
+            let own = own.strip_suffix(", ").unwrap_or(own);
+            (Some(count.to_owned()), Some(own.to_owned()))
+        }
+        None => (None, Some(identity.to_owned())),
+    };
+    let known = |(count, own): (_, Option<String>)| (count, own.filter(|own| !own.is_empty()));
+    let ((count, own), (other_count, other_own)) = (known(parts(identity)), known(parts(other)));
+    match (count, other_count) {
+        (Some(count), Some(other)) => count == other,
+        _ => match (own, other_own) {
+            (Some(own), Some(other)) => own == other,
+            _ => true,
+        },
     }
 }
 
@@ -401,6 +427,22 @@ fn names_by_id(host: &Host) -> Result<BTreeMap<String, Vec<String>>, HostError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_could_not_be_read_of_an_identity_does_not_make_it_another_disks() {
+        let whole = "wwid t10.ATA QEMU, HARDDISK, diskseq 5";
+        for (other, same) in [
+            (whole, true),
+            ("diskseq 5", true),
+            ("wwid t10.ATA QEMU, HARDDISK", true),
+            ("diskseq 6", false),
+            ("wwid t10.ATA QEMU, HARDDISK, diskseq 6", false),
+            ("serial 12", false),
+        ] {
+            assert_eq!(is_same(whole, other), same, "{other}");
+            assert_eq!(is_same(other, whole), same, "{other}");
+        }
+    }
 
     #[test]
     fn a_name_tells_the_kind_where_it_is_the_drivers_own() {

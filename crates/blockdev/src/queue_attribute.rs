@@ -314,6 +314,10 @@ impl Knob for QueueAttribute {
         Ok(identity(host, &self.disk))
     }
 
+    fn is_same_thing(identity: &str, other: &str) -> bool {
+        crate::disk::is_same(identity, other)
+    }
+
     fn show(&self, state: &AttributeState) -> String {
         match (state, self.attribute.unit()) {
             (AttributeState::Gone, _) => "gone".to_owned(),

@@ -347,6 +347,10 @@ impl Knob for Scheduler {
         Ok(identity(host, &self.disk))
     }
 
+    fn is_same_thing(identity: &str, other: &str) -> bool {
+        crate::disk::is_same(identity, other)
+    }
+
     fn show(&self, state: &SchedulerState) -> String {
         match state {
             SchedulerState::Gone => "gone".to_owned(),

@@ -374,6 +374,10 @@ impl Knob for SchedulerTunable {
         Ok(identity(host, &self.disk))
     }
 
+    fn is_same_thing(identity: &str, other: &str) -> bool {
+        crate::disk::is_same(identity, other)
+    }
+
     fn show(&self, state: &TunableState) -> String {
         match state {
             TunableState::Gone => "gone".to_owned(),

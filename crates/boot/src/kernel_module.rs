@@ -147,8 +147,10 @@ impl KernelModule {
         let name = canonical(&self.name);
         // Looked for first: what a module holds it does not let go of by itself, and links are not
         // counted at all.
-        let holders = host.list(format!("{}/holders", of_loaded(&name)));
-        let holders = holders.unwrap_or_default();
+        let holders = match host.list(format!("{}/holders", of_loaded(&name))) {
+            Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),
+            holders => holders?,
+        };
         if !holders.is_empty() {
             return Err(self.used(&format!("loaded for {}", holders.join(", "))));
         }
@@ -191,9 +193,11 @@ impl KernelModule {
                     .module(name),
             ));
         }
-        if let Ok(disabled) = host.read_text("/proc/sys/kernel/modules_disabled")
-            && disabled.trim() == "1"
-        {
+        let disabled = match host.read_text("/proc/sys/kernel/modules_disabled") {
+            Err(error) if *error.kind() == HostErrorKind::Missing => String::new(),
+            disabled => disabled?,
+        };
+        if disabled.trim() == "1" {
             return Ok(Some(
                 Lack::new(
                     LackKind::ReadOnly,

@@ -16,8 +16,11 @@ const SOFT: &str = "modules.softdep";
 
 /// The directory of the running kernel's modules, if it has one with lists in it.
 pub(crate) fn directory(host: &Host) -> Result<Option<String>, HostError> {
-    let Ok(release) = host.read_text("/proc/sys/kernel/osrelease") else {
-        return Ok(None);
+    let release = match host.read_text("/proc/sys/kernel/osrelease") {
+        Ok(release) => release,
+        // As in a tree in which nothing of a running kernel is.
+        Err(error) if *error.kind() == HostErrorKind::Missing => return Ok(None),
+        Err(error) => return Err(error),
     };
     let release = release.trim();
     for modules in ["/lib/modules", "/usr/lib/modules"] {

@@ -185,6 +185,11 @@ impl HostError {
         &self.0.subject
     }
 
+    /// Whether something was listed, or gone through, that is there and is no directory.
+    pub fn is_not_a_directory(&self) -> bool {
+        self.0.errno == Some(Errno::NOTDIR)
+    }
+
     /// The errno, where the kernel gave one.
     pub fn errno(&self) -> Option<i32> {
         self.0.errno.map(Errno::raw_os_error)

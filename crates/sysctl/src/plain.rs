@@ -7,7 +7,7 @@ use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Lack, LackKin
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{self, Access, CatalogueEntry, Need, Scope};
-use crate::key::Key;
+use crate::key::{Key, KeyPattern};
 use crate::pair::SysctlPair;
 use crate::value::{Value, ValueType};
 
@@ -85,10 +85,7 @@ impl Knob for Sysctl {
     fn disturbs(&self, host: &Host, _: &SysctlState) -> Result<Vec<AnyKnob>, HostError> {
         let mut knobs: Vec<AnyKnob> = Vec::new();
         for pattern in catalogue::resets(&self.0) {
-            let keys = pattern
-                .expand(|directory| host.list(directory).unwrap_or_default())
-                .keys;
-            for key in keys {
+            for key in existing(host, &pattern)? {
                 let knob = knob(&key);
                 if key.canonical() != self.0 && !knobs.contains(&knob) {
                     knobs.push(knob);
@@ -214,6 +211,24 @@ pub(crate) fn write(host: &mut Host, key: &Key, value: &Value) -> Result<(), Hos
         },
         _ => error,
     })
+}
+
+/// The keys that a pattern names on this host.
+///
+/// What is no directory, has gone, or is not for this user to list has none. Any other error is one: keys that
+/// could not be seen would be taken for keys that are not there.
+pub(crate) fn existing(host: &Host, pattern: &KeyPattern) -> Result<Vec<Key>, HostError> {
+    let mut failed = None;
+    let expansion = pattern.expand(|directory| match host.list(directory) {
+        Ok(names) => names,
+        Err(error) => {
+            if *error.kind() == HostErrorKind::Other && !error.is_not_a_directory() {
+                failed.get_or_insert(error);
+            }
+            Vec::new()
+        }
+    });
+    failed.map_or(Ok(expansion.keys), Err)
 }
 
 /// The word of a value that the kernel does not know, as far as its list tells; else all of it.

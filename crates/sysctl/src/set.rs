@@ -204,11 +204,7 @@ impl SysctlSet {
                     }
                     vec![key]
                 }
-                None => {
-                    pattern
-                        .expand(|directory| host.list(directory).unwrap_or_default())
-                        .keys
-                }
+                None => crate::plain::existing(host, &pattern)?,
             };
             for key in keys {
                 let value = value(wanted, &key)?;

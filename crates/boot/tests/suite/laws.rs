@@ -4,8 +4,10 @@
 
 use hosttune_boot::testing::{Beside, Described, MemoryModules, Nothing, with_modules};
 use hosttune_boot::{KernelModule, ModuleLoader, ModuleState, Modules};
-use hosttune_core::testing::laws::{self, Death};
-use hosttune_core::testing::{Behaviour, Fate, Memory, MemoryStore, Moment, Picture, World};
+use hosttune_core::testing::laws::{self, Death, Verb};
+use hosttune_core::testing::{
+    Behaviour, Failure, Fate, Memory, MemoryStore, Moment, Picture, World,
+};
 use hosttune_core::{
     Error, Host, HostErrorKind, Knob, LackKind, LeftBecause, Planner, Session, State, Tuning,
 };
@@ -132,6 +134,22 @@ impl Tuning for Wanted {
     }
 }
 
+/// The same, and nothing of it where one of them cannot be read: what is loaded along with another module
+/// without its own step stays.
+#[derive(Debug, Clone)]
+struct Required(Wanted);
+
+impl Tuning for Required {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        for module in &self.0.0 {
+            for module in module.with_dependencies(at.host())? {
+                at.want(&module, &ModuleState::Loaded).required();
+            }
+        }
+        Ok(())
+    }
+}
+
 const NAMES: [&str; 6] = ["ifb", "base", "middle", "top", "other_top", "part"];
 
 fn names(most: usize) -> impl Strategy<Value = Vec<&'static str>> {
@@ -185,6 +203,18 @@ proptest! {
         loaded in names(3), wanted in wanted(), change in 0..6_u64, moment in moment(),
     ) {
         laws::failing_step(&Machine::having(&loaded), &wanted, change, moment)?;
+    }
+
+    #[test]
+    fn what_is_said_is_what_the_host_shows(
+        loaded in names(3),
+        applied in prop::collection::vec(wanted().prop_map(Required), 0..3),
+        tuning in wanted().prop_map(Required),
+        verb in 0..Verb::<()>::KINDS, (call, kind) in (0..100_u64, 0..Failure::KINDS),
+    ) {
+        let verb = Verb::of_kind(verb, tuning);
+        let failure = Failure::of_kind(call, kind);
+        laws::told_as_it_is(&Machine::having(&loaded), &applied, &verb, failure)?;
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hosttune_boot::testing::{Described, MemoryModules, with_modules};
 use hosttune_boot::{ModuleLoader, Modules};
-use hosttune_core::testing::laws::{self, Death};
-use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment, Picture, World};
+use hosttune_core::testing::laws::{self, Death, Verb};
+use hosttune_core::testing::{Failure, Fate, Memory, MemoryStore, Moment, Picture, World};
 use hosttune_core::{Error, Host, LackKind, Session, State, Tuning};
 use hosttune_qos::netlink::{
     EGRESS_FILTERS, INGRESS_FILTERS, INGRESS_HANDLE, Link, Message, NLM_F_CREATE, NLM_F_EXCL,
@@ -372,6 +372,15 @@ proptest! {
         start in start(), shaper in shaper(), change in 0..8_u64, moment in moment(),
     ) {
         laws::failing_step(&start.machine(), &shaper, change, moment)?;
+    }
+
+    #[test]
+    fn what_is_said_is_what_the_host_shows(
+        start in start(), applied in prop::collection::vec(shaper(), 0..3), tuning in shaper(),
+        verb in 0..Verb::<()>::KINDS, (call, kind) in (0..150_u64, 0..Failure::KINDS),
+    ) {
+        let verb = Verb::of_kind(verb, tuning);
+        laws::told_as_it_is(&start.machine(), &applied, &verb, Failure::of_kind(call, kind))?;
     }
 
     /// On the device itself. One who attaches something to the IFB keeps it alive: that is

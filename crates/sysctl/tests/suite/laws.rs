@@ -5,8 +5,8 @@
 use std::sync::LazyLock;
 
 use hosttune_core::host::FileContent;
-use hosttune_core::testing::laws::{self, Death};
-use hosttune_core::testing::{Fate, Machine, Memory, MemoryStore, Moment, Picture, World};
+use hosttune_core::testing::laws::{self, Death, Verb};
+use hosttune_core::testing::{Failure, Fate, Machine, Memory, MemoryStore, Moment, Picture, World};
 use hosttune_core::{Error, Session, State, Tuning};
 use hosttune_sysctl::{SysctlSet, Wanted, testing};
 use proptest::prelude::*;
@@ -336,6 +336,15 @@ proptest! {
         start in start(), set in any_set(), change in 0..12_u64, moment in moment(),
     ) {
         laws::failing_step(&start.machine(), &set, change, moment)?;
+    }
+
+    #[test]
+    fn what_is_said_is_what_the_host_shows(
+        start in start(), applied in prop::collection::vec(any_set(), 0..3), tuning in any_set(),
+        verb in 0..Verb::<()>::KINDS, (call, kind) in (0..150_u64, 0..Failure::KINDS),
+    ) {
+        let verb = Verb::of_kind(verb, tuning);
+        laws::told_as_it_is(&start.machine(), &applied, &verb, Failure::of_kind(call, kind))?;
     }
 
     /// None of these values is one of ours, nor torn between two of them: a value of ours counts

@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 
 use hosttune_blockdev::testing::Linux;
 use hosttune_blockdev::{Attribute, Conditions, DiskKind, Rule, Rules, SchedulerName, Transport};
-use hosttune_core::testing::laws::{self, Death};
-use hosttune_core::testing::{Machine, Memory, Moment};
+use hosttune_core::testing::laws::{self, Death, Verb};
+use hosttune_core::testing::{Failure, Machine, Memory, Moment};
 use proptest::prelude::*;
 
 use super::support::{Seen, memory, scheduler};
@@ -299,6 +299,15 @@ proptest! {
         moment in prop::sample::select(vec![Moment::Before, Moment::After]),
     ) {
         laws::failing_step(&start.machine(), &rules, change, moment)?;
+    }
+
+    #[test]
+    fn what_is_said_is_what_the_host_shows(
+        start in start(), applied in prop::collection::vec(rules(), 0..3), tuning in rules(),
+        verb in 0..Verb::<()>::KINDS, (call, kind) in (0..400_u64, 0..Failure::KINDS),
+    ) {
+        let verb = Verb::of_kind(verb, tuning);
+        laws::told_as_it_is(&start.machine(), &applied, &verb, Failure::of_kind(call, kind))?;
     }
 
     /// None of these values is one of ours.

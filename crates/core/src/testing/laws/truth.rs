@@ -88,11 +88,11 @@ pub fn told_as_it_is<W: World, T: Tuning>(
             Ok(applied) => told.as_applied(tuning, &applied)?,
             Err(Error::RollbackIncomplete { left, .. }) if !left.is_empty() => {}
             Err(Error::Unrecorded { reverted, .. }) if !reverted.left.is_empty() => {}
-            Err(_) => told.nothing_is_changed()?,
+            Err(error) => told.nothing_is_changed_as(&error)?,
         },
         Verb::Revert => match session.revert() {
             Ok(reverted) => told.as_reverted(&reverted)?,
-            Err(_) => told.nothing_is_changed()?,
+            Err(error) => told.nothing_is_changed_as(&error)?,
         },
         Verb::Recover => {
             let _ = session.recover();
@@ -124,6 +124,14 @@ struct Told<'a, W> {
 }
 
 impl<W: World> Told<'_, W> {
+    fn nothing_is_changed_as(&self, error: &Error) -> Result<(), Broken> {
+        self.nothing_is_changed().map_err(|changed| {
+            let source = std::error::Error::source(error);
+            let source = source.map(ToString::to_string).unwrap_or_default();
+            broken(LAW, format!("said was \"{error}: {source}\": {changed}"))
+        })
+    }
+
     fn nothing_is_changed(&self) -> Result<(), Broken> {
         same(LAW, self.before, &self.world.picture())
     }

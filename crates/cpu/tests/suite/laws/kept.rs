@@ -1,7 +1,7 @@
 //! The laws of the engine.
 
-use hosttune_core::testing::laws::{self, Death};
-use hosttune_core::testing::{Moment, World};
+use hosttune_core::testing::laws::{self, Death, Verb};
+use hosttune_core::testing::{Failure, Moment, World};
 use hosttune_cpu::testing::Scaling;
 use hosttune_cpu::{EnergyPreference, Frequency, Governor, Mode, Processors};
 use proptest::option;
@@ -162,6 +162,16 @@ proptest! {
     fn a_step_that_fails((world, wanted) in world(), change in 0u64..12, after in any::<bool>()) {
         let moment = if after { Moment::After } else { Moment::Before };
         holds(laws::failing_step(&world, &wanted[0], change, moment))?;
+    }
+
+    #[test]
+    fn what_is_said_is_what_the_host_shows(
+        (world, wanted) in world(), verb in 0..Verb::<()>::KINDS,
+        (call, kind) in (0..300_u64, 0..Failure::KINDS),
+    ) {
+        let (tuning, applied) = wanted.split_last().unwrap();
+        let failure = Failure::of_kind(call, kind);
+        holds(laws::told_as_it_is(&world, applied, &Verb::of_kind(verb, tuning.clone()), failure))?;
     }
 
     #[test]

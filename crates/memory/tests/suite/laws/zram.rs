@@ -2,7 +2,8 @@
 
 use hosttune_boot::ModuleLoader;
 use hosttune_boot::testing::MemoryModules;
-use hosttune_core::testing::{Behaviour, Fate, Memory, Moment, World, laws};
+use hosttune_core::testing::laws::{self, Verb};
+use hosttune_core::testing::{Behaviour, Failure, Fate, Memory, Moment, World};
 use hosttune_core::{Error, Host, LackKind, LeftBecause, Session, Tuning};
 use hosttune_memory::swap::NoteUnlessZram;
 use hosttune_memory::testing::{ZramKernel, with_zram};
@@ -88,6 +89,15 @@ proptest! {
             holds(laws::failing_step(&world, wanted, change, moment))?;
         }
         holds(laws::apply_then_revert(&world, &wanted))?;
+    }
+
+    #[test]
+    fn what_is_said_is_what_the_host_shows(
+        world in world(), applied in proptest::collection::vec(tuning(), 0..3), tuning in tuning(),
+        verb in 0..Verb::<()>::KINDS, (call, kind) in (0..150_u64, 0..Failure::KINDS),
+    ) {
+        let verb = Verb::of_kind(verb, tuning);
+        holds(laws::told_as_it_is(&world, &applied, &verb, Failure::of_kind(call, kind)))?;
     }
 
     #[test]
