@@ -24,12 +24,12 @@ impl Knobs<'_> {
 
     /// Whether a step has been put back and nothing says so: the mark of a revert that was killed is
     /// lost. With an entry before it made into one it would begin where the knob does not stand, and
-    /// what that one still has to put back would be forgotten.
-    fn is_put_back(&self, entry: &Entry) -> bool {
+    /// what that one still has to put back would be forgotten. What cannot be read may have been.
+    fn may_be_put_back(&self, entry: &Entry) -> bool {
         let knob = &entry.step.knob;
         let is = |seen: &Value, value: &Value| seen == value || self.counts_as(knob, seen, value);
         let from = entry.step.from.known();
-        (self.shows)(knob).is_some_and(|seen| {
+        (self.shows)(knob).is_none_or(|seen| {
             from.is_some_and(|from| is(&seen, from))
                 && seen != *entry.left()
                 && !is(&seen, &entry.step.to)
@@ -209,7 +209,7 @@ fn are_one(
             is_plain(first)
                 && is_plain(later)
                 && (begins_there(first, later)
-                    || follows(first, later, knobs) && !knobs.is_put_back(later))
+                    || follows(first, later, knobs) && !knobs.may_be_put_back(later))
         }) || all(&|first, later| {
             is_whole(first)
                 && is_whole(later)

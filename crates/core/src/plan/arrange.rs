@@ -10,7 +10,7 @@ use super::declared::{Declared, Role, Target};
 use super::findings::found;
 use super::sight::{Outcome, Sight};
 use super::{Before, Kept, Requirement, Step};
-use crate::error::Error;
+use crate::error::{Error, HostErrorKind};
 use crate::knob::{Key, Lack};
 use crate::report::{Finding, State};
 
@@ -83,6 +83,12 @@ pub(crate) fn arrange(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Result<
     let holds = holds(sight, &declared, &order, &outcomes)?;
     for (&index, outcome) in order.iter().zip(outcomes) {
         let wish = &declared[index];
+        if let (Role::Means, Some(Outcome::Unreadable(error))) = (&wish.role, &outcome)
+            && *error.kind() == HostErrorKind::Other
+        {
+            // Without its step what it is for would bring it along, and nobody would take it back.
+            return Err(error.clone().into());
+        }
         if let (
             Some(Outcome::Step {
                 from,

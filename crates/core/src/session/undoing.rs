@@ -177,9 +177,14 @@ impl Session {
         let is_stopped = || stop.is_some_and(Stop::is_asked);
         let selected: HashSet<u64> = ids.iter().copied().collect();
         let mut waiting: HashSet<Key> = HashSet::new();
-        // Of the steps of this owner that are left. What resets such a knob waits as well: put back
+        // Left as another process has it, and what of ours stands beneath that.
+        let mut theirs: HashSet<Key> = HashSet::new();
+        // Of the other steps of this owner that are left. What resets such a knob waits as well: put back
         // before, it would take with it what the step that is left is to be put back to.
         let mut left_of_ours: HashSet<Key> = HashSet::new();
+        // Applies and parts of which a step is left. Its means wait: the way back of that step may go through
+        // them once more, as a device's goes through the algorithm that it had before.
+        let mut ends_left: Vec<Entry> = Vec::new();
         let mut reverted = Reverted {
             by_reboot: log.dropped,
             ..Reverted::default()
@@ -210,6 +215,10 @@ impl Session {
                 Some(Ok(Done::Already))
             } else if !force
                 && (waiting.contains(&entry.key())
+                    || entry.step.means
+                        && ends_left.iter().any(|left| {
+                            left.is_of_apply_of(&entry) && left.step.part == entry.step.part
+                        })
                     || entry
                         .step
                         .disturbs
@@ -255,8 +264,13 @@ impl Session {
                     continue;
                 }
                 Some(Err(because)) => {
-                    if because != LeftBecause::Theirs {
+                    let waits_for_theirs =
+                        because == LeftBecause::Waits && theirs.contains(&entry.key());
+                    if because == LeftBecause::Theirs || waits_for_theirs {
+                        theirs.insert(entry.key());
+                    } else {
                         left_of_ours.insert(entry.key());
+                        ends_left.push(entry.clone());
                     }
                     reverted.left.push(self.left(&entry.step, because));
                 }
@@ -265,7 +279,8 @@ impl Session {
             waiting.insert(entry.key());
             waiting.extend(entry.step.disturbs.iter().map(|kept| kept.knob.key()));
         }
-        for id in unknown {
+        // The earliest first: each waits only for what is really left.
+        for id in unknown.into_iter().rev() {
             let Some(entry) = log.entries.get(&id).cloned() else {
                 continue;
             };
@@ -374,9 +389,14 @@ impl Session {
         let earlier: Vec<Value> = log
             .entries
             .range(..entry.id)
-            .filter(|(_, earlier)| {
-                (&earlier.step.knob, &earlier.step.identity) == (&step.knob, &step.identity)
-            })
+            .filter(|(_, earlier)| earlier.step.knob == step.knob)
+            .filter(
+                |(_, earlier)| match (&earlier.step.identity, &step.identity) {
+                    (Some(earlier), Some(identity)) => (kind.is_same_thing)(earlier, identity),
+                    // Where it was not there yet when that step was planned.
+                    _ => true,
+                },
+            )
             .filter_map(|(_, earlier)| earlier.step.from.known().cloned())
             .collect();
         let mut verdict = judge(&kind, entry, &seen, earlier.iter());

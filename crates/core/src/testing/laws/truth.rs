@@ -103,8 +103,12 @@ pub fn told_as_it_is<W: World, T: Tuning>(
     let reverted = healthy(&world)?
         .revert()
         .map_err(failed(LAW, "revert once nothing fails"))?;
-    if let Some(left) = reverted.left.first() {
-        return Err(broken(LAW, format!("once nothing fails: {left}")));
+    if !reverted.left.is_empty() {
+        let left: Vec<String> = reverted.left.iter().map(ToString::to_string).collect();
+        return Err(broken(
+            LAW,
+            format!("once nothing fails: {}", left.join("; ")),
+        ));
     }
     same(LAW, &first, &world.picture())?;
     no_journal_left(LAW, &world)

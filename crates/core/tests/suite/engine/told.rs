@@ -22,9 +22,9 @@ fn whatever_fails_at_reverting<T: Tuning>(world: &Machine, applied: &[T]) {
 /// The scheduler was turned back, which reset the depth; that it was could not be read.
 #[test]
 fn what_was_turned_back_and_cannot_be_read_is_not_taken_for_what_stands() {
-    let depth = || Want::Queue(0, "depth".into(), 0);
+    let depth = || Want::Queue(0, "depth", 0);
     let first = Wants(vec![depth()]);
-    let second = Wants(vec![Want::Scheduler(0, "bfq".into()), depth()]);
+    let second = Wants(vec![Want::Scheduler(0, "bfq"), depth()]);
     whatever_fails_at_reverting(&machine(), &[first, second]);
 }
 
@@ -35,6 +35,22 @@ fn what_resets_a_knob_waits_for_a_step_of_it_that_is_left() {
     let first = Runs(vec![Motor::Mode("fast")]);
     let second = Runs(vec![Motor::Setting(CEILING, 0), Motor::Setting(SPEED, 7)]);
     whatever_fails_at_reverting(&motor(40, 7), &[first, second]);
+}
+
+/// The ceiling and the speed show what was wanted of them by chance, as the mode has made them; what they were
+/// turned from was not written down any more.
+#[test]
+fn steps_that_nobody_knows_the_start_of_do_not_wait_for_each_other() {
+    let wanted = [(CEILING, 100), (SPEED, 100)].map(|(path, to)| Motor::Setting(path, to));
+    let runs = Runs([Motor::Mode("fast")].into_iter().chain(wanted).collect());
+    for call in 0..60 {
+        for kind in 0..Failure::KINDS {
+            let failure = Failure::of_kind(call, kind);
+            let verb = Verb::Apply(runs.clone());
+            let told = laws::told_as_it_is::<_, Runs>(&motor(40, 7), &[], &verb, failure);
+            told.unwrap_or_else(|broken| panic!("{failure:?}: {broken}"));
+        }
+    }
 }
 
 /// The speed that one owner left half reset is nobody's: the other one does not begin before it is put back.

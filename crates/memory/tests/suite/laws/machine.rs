@@ -113,6 +113,12 @@ impl World for Machine {
         let mut picture = self.memory.picture();
         // Once anybody has set it, this is not given back to nobody by any kernel.
         picture.retain(|path, _| !path.ends_with("/user_min_free_kbytes"));
+        // Those of one priority take turns, whichever was first.
+        if let Some(swaps) = picture.get_mut("/proc/swaps") {
+            let mut lines: Vec<&str> = swaps.lines().collect();
+            lines.sort_unstable();
+            *swaps = lines.join("\n");
+        }
         picture
     }
 
