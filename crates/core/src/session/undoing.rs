@@ -270,7 +270,15 @@ impl Session {
                         theirs.insert(entry.key());
                     } else {
                         left_of_ours.insert(entry.key());
-                        ends_left.push(entry.clone());
+                        let now = log.entries.get(&id);
+                        if now.is_some_and(|now| now.undoing.is_some()) {
+                            // What it resets is still to be put back to what it was then.
+                            let disturbs = entry.step.disturbs.iter();
+                            left_of_ours.extend(disturbs.map(|kept| kept.knob.key()));
+                        }
+                        if !entry.step.means {
+                            ends_left.push(entry.clone());
+                        }
                     }
                     reverted.left.push(self.left(&entry.step, because));
                 }

@@ -183,6 +183,11 @@ impl Fate {
         failing.map(|(_, why)| why)
     }
 
+    /// Whether the change being made right now is refused inside, and the process lives on.
+    pub(super) fn is_refused(&self) -> bool {
+        self.with(|state| matches!(state.failing, Some((Moment::Within, Why::Answered(_)))))
+    }
+
     /// Whether the change being made right now is cut short inside.
     pub(super) fn is_cut_short(&self) -> bool {
         self.with(|state| matches!(state.failing, Some((Moment::Within, _))))

@@ -289,6 +289,11 @@ impl Fs for MemoryHost {
             return Err(fail(Operation::Create, path, EISDIR));
         }
         let replacement = replacement_of(path);
+        if self.fate.is_refused() {
+            // Whoever lives on removes what it could not finish.
+            tree.nodes.remove(&replacement);
+            return Ok(());
+        }
         if self.fate.is_cut_short() {
             let half = content.bytes[..content.bytes.len() / 2].to_vec();
             tree.nodes

@@ -4,6 +4,7 @@
 //! stands below where not.
 
 use crate::motor::{MODES, motor, runs};
+use crate::owners::same_each_time;
 use crate::toys::{Want, machine, wants};
 use hosttune_core::testing::laws::{self, Death, Verb};
 use hosttune_core::testing::{Failure, Machine, Moment, World};
@@ -164,7 +165,7 @@ pub(crate) fn verb() -> impl Strategy<Value = usize> {
 }
 
 proptest! {
-    #![proptest_config(cases(20_000))]
+    #![proptest_config(same_each_time())]
 
     #[test]
     fn what_is_said_is_what_the_host_shows(
