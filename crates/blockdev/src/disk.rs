@@ -393,7 +393,11 @@ pub(crate) fn is_same(identity: &str, other: &str) -> bool {
     match (count, other_count) {
         (Some(count), Some(other)) => count == other,
         _ => match (own, other_own) {
-            (Some(own), Some(other)) => own == other,
+            (Some(own), Some(other)) => {
+                // The serial number stands for a world-wide name that could not be read.
+                let label = |own: &str| own.split(' ').next().map(str::to_owned);
+                own == other || label(&own) != label(&other)
+            }
             _ => true,
         },
     }
@@ -437,7 +441,8 @@ mod tests {
             ("wwid t10.ATA QEMU, HARDDISK", true),
             ("diskseq 6", false),
             ("wwid t10.ATA QEMU, HARDDISK, diskseq 6", false),
-            ("serial 12", false),
+            ("wwid another", false),
+            ("serial 12", true),
         ] {
             assert_eq!(is_same(whole, other), same, "{other}");
             assert_eq!(is_same(other, whole), same, "{other}");

@@ -102,7 +102,10 @@ pub(super) fn superseded(
         })
         .flat_map(|(_, chain)| chain)
         .filter(|entry| {
-            !reset.contains_key(&entry.key()) && foreign(others, &entry.step.knob).next().is_none()
+            // What is half put back has still to put back what it resets.
+            entry.undoing.is_none()
+                && !reset.contains_key(&entry.key())
+                && foreign(others, &entry.step.knob).next().is_none()
         })
         .map(|entry| entry.id)
         .collect()

@@ -88,8 +88,8 @@ pub(crate) struct Log {
 impl Log {
     /// Reads an owner's journal, and beside it those of the others; nothing is written.
     ///
-    /// Another owner's journal that cannot be read keeps nobody from working with his own: what it
-    /// holds then counts as somebody else's, as told by its value.
+    /// Another owner's journal that is damaged, or that a later version has written, keeps nobody from
+    /// working with his own: what it holds then counts as somebody else's, as told by its value.
     ///
     /// Without a writer it stays the one that the journal names.
     pub(crate) fn load(
@@ -104,12 +104,14 @@ impl Log {
         }
         let mut owners = BTreeSet::new();
         for place in Place::ALL {
-            owners.extend(store.owners(place).unwrap_or_default());
+            owners.extend(store.owners(place)?);
         }
         owners.remove(owner);
         for other in owners {
             match Self::load_one(store, &other, boot) {
                 Ok(other) => log.others.push(other),
+                // What the file system does not give just now may be whole.
+                Err(error @ JournalError::Failed { .. }) => return Err(error),
                 Err(error) => log.notes.push(format!(
                     "the journal of {other} could not be read, so what it holds is not taken into account: {error}"
                 )),

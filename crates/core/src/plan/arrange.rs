@@ -85,6 +85,7 @@ pub(crate) fn arrange(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Result<
         let wish = &declared[index];
         if let (Role::Means, Some(Outcome::Unreadable(error))) = (&wish.role, &outcome)
             && *error.kind() == HostErrorKind::Other
+            && !error.is_not_a_directory()
         {
             // Without its step what it is for would bring it along, and nobody would take it back.
             return Err(error.clone().into());

@@ -71,10 +71,20 @@ impl Session {
             let finished = self.finish_own_undo();
             self.owner = own;
             notes.push(match finished {
-                Ok(reverted) => format!(
-                    "an interrupted revert of {owner} was finished first: {} put back, {} left",
+                Ok(reverted) if !reverted.is_complete() => format!(
+                    "an interrupted revert of {owner} could not be finished: {} put back, {} left",
                     plural(reverted.undone.len(), "step"),
                     reverted.left.len()
+                ),
+                Ok(reverted) => format!(
+                    "an interrupted revert of {owner} was finished first: {} put back, {} left{}",
+                    plural(reverted.undone.len(), "step"),
+                    reverted.left.len(),
+                    match reverted.unrecorded {
+                        Some(unrecorded) =>
+                            format!("; the journal does not say so: {}", unrecorded.why),
+                        None => String::new(),
+                    }
                 ),
                 Err(error) => {
                     format!("an interrupted revert of {owner} could not be finished: {error}")
@@ -85,11 +95,19 @@ impl Session {
     }
 
     /// Finishes an undo of the session's owner, whose program is not this one.
+    ///
+    /// Where this process could not put all of it back, as one without the rights or the backends for it, it
+    /// stays open: its owner's next run tries again.
     fn finish_own_undo(&mut self) -> Result<Reverted, Error> {
         let log = Log::load(&*self.store, &self.owner, None, &self.boot)?;
         let mut log = self.settled_among_the_others(log)?;
-        let reverted = self.finish_open(&mut log)?.unwrap_or_default();
-        log.clear_if_empty(&mut *self.store)?;
+        let Some(Open::Undoing { ids, force }) = log.open().cloned() else {
+            return Ok(Reverted::default());
+        };
+        let mut reverted = self.undo(&mut log, &ids, force, None);
+        if reverted.is_complete() {
+            reverted.record(log.end(&mut *self.store));
+        }
         Ok(reverted)
     }
 
@@ -155,12 +173,12 @@ impl Session {
         let Some(open) = log.open() else {
             let mut others = log.owners_in_the_middle_of_an_undo();
             let other = others.find(|other| self.unknown(other).is_none());
-            return Ok(other.map(|other| match self.store.holder() {
-                Some(holder) => format!("being changed right now by {holder}"),
-                None => format!(
+            // One that is at work right now was not interrupted.
+            return Ok(other.filter(|_| self.store.holder().is_none()).map(|other| {
+                format!(
                     "an earlier revert of {} was interrupted: what is left of it is finished first",
                     other.owner()
-                ),
+                )
             }));
         };
         if let Some(holder) = self.store.holder() {

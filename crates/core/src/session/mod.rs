@@ -279,6 +279,8 @@ impl Session {
             let recovered = session.recovered(&mut log)?;
             session.refuse_stale(plan)?;
             let mut plan = plan.clone();
+            // The plan may say some of it already.
+            log.notes.retain(|note| !plan.notes.contains(note));
             plan.notes.append(&mut log.notes);
             let applied = session.turn_all(&mut log, plan)?;
             Ok(Applied {
@@ -351,6 +353,7 @@ impl Session {
             if recovered.unrecorded.is_none() {
                 recovered.record(log.clear_if_empty(&mut *session.store));
             }
+            recovered.notes.extend(log.notes);
             Ok(Reverted {
                 by_reboot: log.dropped,
                 ..recovered

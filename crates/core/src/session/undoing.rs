@@ -177,7 +177,8 @@ impl Session {
         let is_stopped = || stop.is_some_and(Stop::is_asked);
         let selected: HashSet<u64> = ids.iter().copied().collect();
         let mut waiting: HashSet<Key> = HashSet::new();
-        // Left as another process has it, and what of ours stands beneath that.
+        // Left as another process has it, or as it is hidden for now, or not asked for, and what of ours stands
+        // beneath that.
         let mut theirs: HashSet<Key> = HashSet::new();
         // Of the other steps of this owner that are left. What resets such a knob waits as well: put back
         // before, it would take with it what the step that is left is to be put back to.
@@ -264,10 +265,18 @@ impl Session {
                     continue;
                 }
                 Some(Err(because)) => {
-                    let waits_for_theirs =
-                        because == LeftBecause::Waits && theirs.contains(&entry.key());
-                    if because == LeftBecause::Theirs || waits_for_theirs {
+                    let holds_up_nothing = match because {
+                        LeftBecause::Theirs | LeftBecause::Hidden(_) => true,
+                        LeftBecause::Waits => {
+                            let key = entry.key();
+                            theirs.contains(&key) && !left_of_ours.contains(&key)
+                        }
+                        _ => false,
+                    };
+                    if holds_up_nothing {
                         theirs.insert(entry.key());
+                        let disturbs = entry.step.disturbs.iter();
+                        theirs.extend(disturbs.map(|kept| kept.knob.key()));
                     } else {
                         left_of_ours.insert(entry.key());
                         let now = log.entries.get(&id);
@@ -282,7 +291,11 @@ impl Session {
                     }
                     reverted.left.push(self.left(&entry.step, because));
                 }
-                None => {}
+                None => {
+                    theirs.insert(entry.key());
+                    let disturbs = entry.step.disturbs.iter();
+                    theirs.extend(disturbs.map(|kept| kept.knob.key()));
+                }
             }
             waiting.insert(entry.key());
             waiting.extend(entry.step.disturbs.iter().map(|kept| kept.knob.key()));

@@ -111,3 +111,29 @@ fn what_this_program_does_not_know_is_left_to_its_owner() {
     assert_eq!(machine.picture(), half);
     assert!(of("other").status().unwrap().open.is_some());
 }
+
+/// Whatever fails of the process that was to finish another one's revert: it is still that one's to finish.
+#[test]
+fn what_cannot_be_finished_for_another_owner_is_left_to_it() {
+    for call in 0..40 {
+        for kind in 0..Failure::KINDS {
+            let machine = motor(40, 7);
+            let was = machine.picture();
+            let of = |owner: &str| machine.session_of(owner, &Fate::lives()).unwrap();
+            Runs(vec![Motor::Mode("fast"), Motor::Setting(CEILING, 0)])
+                .apply(&mut of("other"))
+                .unwrap();
+            let fate = Fate::dies_at(3, Moment::After);
+            let _ = machine.session_of("other", &fate).unwrap().revert();
+            let fate = Fate::call_fails(Failure::of_kind(call, kind));
+            let ours = Runs(vec![Motor::Setting(SPEED, 20)]);
+            let _ = ours.apply(&mut machine.session_of(OWNER, &fate).unwrap());
+            for owner in ["other", OWNER] {
+                let reverted = of(owner).revert().unwrap();
+                assert_eq!(reverted.left, [], "{call} {kind} {owner}");
+            }
+            assert_eq!(machine.picture(), was, "{call} {kind}");
+            assert!(machine.store().is_empty(), "{call} {kind}");
+        }
+    }
+}
