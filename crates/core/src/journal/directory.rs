@@ -426,8 +426,12 @@ impl Store for DirectoryStore {
     }
 
     fn unlock(&mut self) {
-        // The file stays: removing it would let two processes lock two files of one name.
-        self.lock = None;
+        // The file stays: removing it would let two processes lock two files of one name. It is unlocked and
+        // not only closed: a child that another thread has forked just now has it open until it becomes
+        // another program.
+        if let Some(lock) = self.lock.take() {
+            let _ = rustix::fs::flock(&lock, FlockOperation::Unlock);
+        }
         self.files.clear();
     }
 

@@ -277,6 +277,26 @@ fn the_lock_keeps_everybody_else_out_whatever_their_owner() {
     ));
 }
 
+/// A child has the lock's file open from its fork until it becomes another program.
+#[test]
+fn the_lock_is_free_at_once_whatever_another_thread_starts() {
+    let root = root();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                Command::new("/bin/true").status().unwrap();
+            }
+        });
+        for _ in 0..4_000 {
+            let mut store = store(&root);
+            store.lock("x").unwrap();
+            store.unlock();
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
 /// Not a test: the process that [`a_killed_process_gives_the_lock_back`] kills.
 #[test]
 #[ignore = "it is started by another test, and is killed"]
