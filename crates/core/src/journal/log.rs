@@ -89,7 +89,7 @@ impl Log {
     /// Reads an owner's journal, and beside it those of the others; nothing is written.
     ///
     /// Another owner's journal that is damaged, or that a later version has written, keeps nobody from
-    /// working with his own: what it holds then counts as somebody else's, as told by its value.
+    /// working with his own: what it holds then counts as another process's, as told by its value.
     ///
     /// Without a writer it stays the one that the journal names.
     pub(crate) fn load(
