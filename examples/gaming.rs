@@ -1,4 +1,4 @@
-//! `gaming`: a Zen 4 desktop with an NVIDIA card, a gigabit line, and zram for swap.
+//! `gaming`: a Zen 4 desktop with an NVIDIA card, a gigabit uplink, and swap on zram.
 
 use hosttune::blockdev::udev::NoteFights;
 use hosttune::blockdev::{self, Rule, Rules, SchedulerName, Transport};
@@ -23,48 +23,71 @@ const KERNEL: &str = "https://docs.kernel.org/admin-guide/sysctl/kernel.html";
 const AMD_PSTATE: &str = "https://docs.kernel.org/admin-guide/pm/amd-pstate.html";
 const THP: &str = "https://docs.kernel.org/admin-guide/mm/transhuge.html";
 
-/// 32 MiB: what a gigabit line holds at 250 ms, the far end of the world.
+/// 32 MiB: covers the bandwidth-delay product of 1 Gbit/s at 250 ms, the round trip to the far side of
+/// the world.
 const BUFFER: u32 = 33_554_432;
 const BUFFERS: &str = "4096 1048576 33554432";
 
 fn sysctls() -> Vec<Wanted> {
     vec![
-        Wanted::new("net.core.default_qdisc", "fq").why("spaces each flow's packets as bbr wants them"),
-        Wanted::new("net.ipv4.tcp_congestion_control", "bbr")
-            .why(Why::new("keeps downloads from filling the queue that the game shares").source(TCP)),
+        Wanted::new("net.core.default_qdisc", "fq")
+            .why("paces the packets of each flow, as BBR expects"),
+        Wanted::new("net.ipv4.tcp_congestion_control", "bbr").why(
+            Why::new("keeps downloads from filling the queue that the game shares").source(TCP),
+        ),
         Wanted::new("net.core.netdev_max_backlog", 16384)
-            .why("a burst waits for the processor instead of being dropped"),
-        Wanted::new("net.ipv4.tcp_max_syn_backlog", 8192).why("game servers started here take a rush of players"),
-        Wanted::new("net.core.rmem_max", BUFFER).why("lets a socket ask for room for a gigabit at 250 ms"),
-        Wanted::new("net.core.wmem_max", BUFFER).why("lets a socket ask for room for a gigabit at 250 ms"),
-        Wanted::new("net.ipv4.tcp_rmem", BUFFERS).why(Why::new("room for a gigabit at 250 ms").source(TCP)),
-        Wanted::new("net.ipv4.tcp_wmem", BUFFERS).why(Why::new("room for a gigabit at 250 ms").source(TCP)),
-        Wanted::new("net.ipv4.tcp_mtu_probing", 1).why("gets past routers that drop large packets in silence"),
+            .why("a burst of packets waits for the CPU instead of being dropped"),
+        Wanted::new("net.ipv4.tcp_max_syn_backlog", 8192)
+            .why("game servers started here can accept many players at once"),
+        Wanted::new("net.core.rmem_max", BUFFER)
+            .why("allows socket buffers for 1 Gbit/s at 250 ms"),
+        Wanted::new("net.core.wmem_max", BUFFER)
+            .why("allows socket buffers for 1 Gbit/s at 250 ms"),
+        Wanted::new("net.ipv4.tcp_rmem", BUFFERS)
+            .why(Why::new("socket buffers for 1 Gbit/s at 250 ms").source(TCP)),
+        Wanted::new("net.ipv4.tcp_wmem", BUFFERS)
+            .why(Why::new("socket buffers for 1 Gbit/s at 250 ms").source(TCP)),
+        Wanted::new("net.ipv4.tcp_mtu_probing", 1)
+            .why("works around routers that silently drop large packets"),
         Wanted::new("net.ipv4.tcp_fastopen", 3).why(
-            Why::new("saves a round trip to servers met before, both ways")
-                .looks_wrong("3 opens the server side as well, and some middleboxes drop data in a SYN: the kernel notices and falls back")
+            Why::new("saves a round trip to servers contacted before, as client and as server")
+                .looks_wrong(
+                    "3 also enables the server side, and some middleboxes drop data in a SYN: \
+                     the kernel detects that and falls back",
+                )
                 .source(TCP)
-                .risk("a cookie lets an observer recognise the client"),
+                .risk("the cookie lets an observer recognise the client"),
         ),
-        Wanted::new("net.ipv4.tcp_slow_start_after_idle", 0).why("a paused stream resumes at full speed"),
+        Wanted::new("net.ipv4.tcp_slow_start_after_idle", 0)
+            .why("a paused stream resumes at full speed"),
         Wanted::new("vm.swappiness", 100).why(
-            Why::new("zram is swap here: faster than evicting hot pages")
-                .looks_wrong("100 is said to swap too much, which holds for swap on a disk")
+            Why::new("swapping to zram is faster than evicting hot pages")
+                .looks_wrong(
+                    "100 is often said to swap too much, which is true only for swap on a disk",
+                )
                 .source(VM)
-                .risk("with swap on a disk instead of zram it stutters"),
+                .risk("the machine stutters if swap is on a disk instead of zram"),
         ),
-        Wanted::new("vm.dirty_ratio", 10).why("a game's save or a shader cache does not stall everything"),
-        Wanted::new("vm.dirty_background_ratio", 5).why("writing back begins early, in small pieces"),
+        Wanted::new("vm.dirty_ratio", 10)
+            .why("saving a game or writing a shader cache does not stall everything else"),
+        Wanted::new("vm.dirty_background_ratio", 5)
+            .why("writeback starts early and in small pieces"),
         Wanted::new("vm.compaction_proactiveness", 0).why(
-            Why::new("no compaction in the background: it locks pages and shows as frame time jitter")
-                .looks_wrong("compaction makes huge pages; games gain less from them than from an even frame time")
+            Why::new("no background compaction: it locks pages and causes frame-time jitter")
+                .looks_wrong(
+                    "compaction produces huge pages, but games gain more from even frame times",
+                )
                 .source(VM),
         ),
         Wanted::new("kernel.split_lock_mitigate", 0).why(
-            Why::new("games trigger split locks, and the mitigation makes each cost milliseconds")
-                .looks_wrong("it takes a protection away: any program here can then slow the whole machine down")
-                .source(KERNEL)
-                .risk("a security trade: not for a machine that strangers may use"),
+            Why::new(
+                "games trigger split locks, and the mitigation delays each of them by milliseconds",
+            )
+            .looks_wrong(
+                "it disables a protection: any program can then slow down the whole machine",
+            )
+            .source(KERNEL)
+            .risk("a security trade-off: not for a machine with untrusted users"),
         ),
     ]
 }
@@ -72,24 +95,24 @@ fn sysctls() -> Vec<Wanted> {
 fn candidates() -> Vec<Wanted> {
     vec![
         Wanted::new("kernel.sched_autogroup_enabled", 1)
-            .why("a compile in a terminal does not starve the game"),
+            .why("a compile job in a terminal does not starve the game"),
         Wanted::new("kernel.numa_balancing", 0)
-            .why("one memory node: nothing to balance, and scanning costs faults"),
+            .why("with one NUMA node there is nothing to balance, and scanning costs page faults"),
     ]
 }
 
-/// All disks of these kinds, or the one that was named.
+/// Rules for all disks of these kinds, or for the named disk only.
 fn disks(options: &Options) -> Rules {
     let rules = Rules::new([
         Rule::new("nvme")
             .transport(Transport::Nvme)
             .scheduler(SchedulerName::none())
-            .why("it has a queue for each processor and sorts by itself"),
+            .why("NVMe has a queue per CPU and orders requests itself"),
         Rule::new("solid-state")
             .transport(Transport::Sata)
             .rotational(false)
             .scheduler(SchedulerName::mq_deadline())
-            .why("one queue for all: reads of a game go before writes of a download"),
+            .why("with a single queue, a game's reads go before a download's writes"),
     ]);
     let rules = match options.setting("device") {
         Some(device) if is_disk(device) => rules.only(device),
@@ -104,68 +127,71 @@ fn disks(options: &Options) -> Rules {
 
 fn processors() -> Processors {
     Processors::new().governor(Governor::Performance).why(
-        Why::new("a game's threads sleep and wake too often for the clock to follow")
+        Why::new("a game's threads sleep and wake too often for the CPU frequency to follow")
             .looks_wrong(
-                "the processor clocks itself: what is held is its preference, at performance",
+                "the CPU scales its frequency itself: this only keeps its preference at performance",
             )
             .source(AMD_PSTATE)
-            .risk("it takes more power at rest, and the fans are heard"),
+            .risk("higher idle power and audible fans"),
     )
 }
 
 fn swap() -> ZramSwap {
     ZramSwap::new(Size::Percent(50)).algorithm("zstd").why(
-        "what a game does not use makes room at a third of its size, without waiting for a disk",
+        "memory that the game does not use shrinks to a third of its size, without waiting for a disk",
     )
 }
 
 fn pages() -> TransparentHugepages {
     TransparentHugepages::new().enabled(Enabled::Madvise).why(
-        Why::new("large pages for programs that ask for them: the kernel looks for none in the middle of a frame")
+        Why::new("huge pages only for programs that request them: the kernel does not look for any in the \
+             middle of a frame")
             .source(THP),
     )
 }
 
-/// A gigabit line, less what keeps the queue here and not in the modem.
+/// The default rate: 1 Gbit/s, reduced to keep the queue on this host instead of in the modem.
 const LINE: Rate = Rate::mbit(950);
 
-/// Where what arrives is queued.
+/// The preferred IFB for ingress traffic.
 const IFB: &str = "ifb0";
 
 const SETTINGS: &[Setting] = &[
     Setting {
         name: "device",
         value: "DEVICE",
-        help: "The network device to shape [default: that of the default route]; or one disk, /dev/sda: no other is tuned then",
+        help: "Network interface to shape [default: that of the default route], or a disk such as /dev/sda to \
+               tune only this disk",
         check: |_| Ok(()),
     },
     Setting {
         name: "up",
         value: "RATE",
-        help: "What the line takes, such as 38mbit; a little less than it does [default: 950mbit]",
+        help: "Upload rate, slightly below the real one, such as 38mbit [default: 950mbit]",
         check: is_rate,
     },
     Setting {
         name: "down",
         value: "RATE",
-        help: "What the line brings, such as 85mbit; a tenth less than it does [default: 950mbit]",
+        help: "Download rate, a tenth below the real one, such as 85mbit [default: 950mbit]",
         check: is_rate,
     },
     Setting {
         name: "cake-up",
         value: "WORDS",
-        help: "Options of CAKE for uploads in tc's words, such as \"nat pppoe-ptm\"; they come after diffserv4 ack-filter, and the last word wins",
+        help: "CAKE options for uploads in tc syntax, such as \"nat pppoe-ptm\"; they follow diffserv4 \
+               ack-filter, and the last keyword wins",
         check: is_cake,
     },
     Setting {
         name: "cake-down",
         value: "WORDS",
-        help: "The same for downloads, after diffserv4 ingress",
+        help: "CAKE options for downloads; they follow diffserv4 ingress",
         check: is_cake,
     },
 ];
 
-/// Whether `--device` names a disk. No network device has a slash in its name.
+/// Whether `--device` names a disk. The name of a network interface cannot contain a slash.
 fn is_disk(device: &str) -> bool {
     device.starts_with("/dev/")
 }
@@ -186,7 +212,7 @@ impl HostProfile for Gaming {
     }
 
     fn about(&self) -> &'static str {
-        "A gaming desktop: even frame times, short queues, and an exact way back"
+        "A gaming desktop: even frame times, short queues, exact revert"
     }
 
     fn candidates(&self) -> &'static [&'static str] {
@@ -227,8 +253,8 @@ impl HostProfile for Gaming {
         };
         Ok(Box::new(vec![
             until_reboot,
-            // Before the sysctls, so that it is taken back after them: the root that a device gets
-            // back is the one of net.core.default_qdisc at that time.
+            // Shaping comes before the sysctls, so that it is reverted after them: the root qdisc that a
+            // device then gets is the value of net.core.default_qdisc at that time.
             Box::new(("qos", line)) as Box<dyn Tuning>,
             Box::new((
                 "sysctl",
@@ -243,7 +269,7 @@ impl HostProfile for Gaming {
             Box::new(("cpu", NoteIrqbalance)),
             Box::new(("memory", swap())),
             Box::new(("memory", pages())),
-            // Behind the swap, which it asks for.
+            // This note depends on the swap request and comes after it.
             Box::new((
                 "sysctl",
                 NoteUnlessZram {
@@ -277,14 +303,15 @@ impl HostProfile for Gaming {
 }
 
 const UNLESS_ZRAM: &str =
-    "no zram is in use as swap: vm.swappiness=100 is meant for zram, set zram up or take 60";
+    "no swap is on zram: vm.swappiness=100 is meant for zram; set up zram or use 60";
 
-const UNTIL_REBOOT: &str = "the line, processors and memory are tuned until the next boot: have gaming apply --yes run then";
+const UNTIL_REBOOT: &str =
+    "uplink, CPU and memory settings last until the next boot: run gaming apply --yes at each boot";
 
 const NO_ROUTE: &str = "there is no default route";
-const NAME_IT: &str = "name the device that leads out: --device eth0";
+const NAME_IT: &str = "name the uplink interface: --device eth0";
 
-/// The line to the provider, whose queues are to be here.
+/// The uplink to the provider, whose queues are kept on this host.
 struct Line {
     device: Option<String>,
     up: Cake,
@@ -303,7 +330,7 @@ impl Line {
         })
     }
 
-    /// The options of one direction: ours, then those that were typed.
+    /// The CAKE options of one direction: the profile's, followed by those of the command line.
     fn cake(options: &Options, direction: &str, ours: &str) -> Result<Cake, Error> {
         let typed = options
             .setting(&format!("cake-{direction}"))
@@ -314,7 +341,7 @@ impl Line {
         {
             return Err(Error::tuning(
                 format!(
-                    "the rate is given twice, by --{direction} and by '{rate}' in --cake-{direction}"
+                    "the rate is given twice: by --{direction} and by '{rate}' in --cake-{direction}"
                 ),
                 "give it once",
             ));
@@ -323,15 +350,15 @@ impl Line {
             .map_or(Ok(LINE), cli::rate)
             .map_err(|error| Error::tuning(error, "give a rate, such as 38mbit"))?;
         cli::cake(&format!("bandwidth {rate} {ours} {typed}"))
-            .map_err(|error| Error::tuning(error, "give options of CAKE in tc's words"))
+            .map_err(|error| Error::tuning(error, "give CAKE options in tc syntax"))
     }
 
     fn shaper(&self, device: &str) -> Shaper {
         Shaper::new(device)
             .egress(&self.up)
             .ingress(&self.down)
-            // The kernel makes one of this name by itself where the module is built in, or was
-            // loaded without saying how many; that one is not ours to use.
+            // The kernel itself creates an interface of this name if the module is built in or was loaded
+            // without numifbs; such an interface is not used.
             .prefer_ifb(IFB)
     }
 }
@@ -342,19 +369,19 @@ impl Tuning for Line {
             return Ok(());
         }
         if at.host().root_kind() != RootKind::Live {
-            at.note("the line is left out: its queues are in the running kernel, and in no tree");
+            at.note("uplink shaping is skipped: qdiscs exist only in the running kernel, not under --root");
             return Ok(());
         }
         if let Some(device) = &self.device {
             return self.shaper(device).declare(at);
         }
         match qos::default_device(at.host())? {
-            // Whoever names no device gets everything else where this one cannot be shaped.
+            // Without --device, everything else is applied even if this interface cannot be shaped.
             Some(device) => self.shaper(&device).optional().declare(at),
             None => {
                 let lack = Lack::new(LackKind::Missing, NO_ROUTE).hint(NAME_IT);
-                at.skip("shaping of the line", lack)
-                    .why("keeps the queue here");
+                at.skip("uplink shaping", lack)
+                    .why("keeps the queue on this host");
                 Ok(())
             }
         }

@@ -1,7 +1,7 @@
 //! `shoshin`: a Skylake workstation (i7-6700K, 16 GiB), tuned in stages.
 //!
-//! Each stage is a part of the plan, so that it can be tried and taken back by itself:
-//! `shoshin apply --stage 1`, then some days later `--stage 2`; `shoshin revert --only stage-2`.
+//! Each stage is a part of the plan, so that it can be tried and reverted by itself:
+//! `shoshin apply --stage 1`, some days later `--stage 2`; `shoshin revert --only stage-2`.
 
 use hosttune::blockdev::udev::NoteFights;
 use hosttune::blockdev::{self, Attribute, Rule, Rules, SchedulerName, Transport};
@@ -21,44 +21,44 @@ const VM: &str = "https://docs.kernel.org/admin-guide/sysctl/vm.html";
 const INTEL_PSTATE: &str = "https://docs.kernel.org/admin-guide/pm/intel_pstate.html";
 const ZRAM: &str = "https://docs.kernel.org/admin-guide/blockdev/zram.html";
 
-/// Three quarters of the memory. What is swapped out takes a third to a half of its size, so at the
-/// most 6 of the 16 GiB.
+/// Three quarters of the memory. Swapped-out pages are compressed to between a third and a half of their
+/// size, so they take at most 6 of the 16 GiB.
 const SWAP: Size = Size::Bytes(12 << 30);
 
-/// What can do no harm: no value here takes anything away from anybody.
+/// Harmless settings: none of them has a drawback for another program.
 fn first() -> Vec<Wanted> {
     vec![
         Wanted::new("fs.inotify.max_user_watches", 1_048_576)
-            .why("editors and builds watch whole trees of sources"),
+            .why("editors and builds watch whole source trees"),
         Wanted::new("fs.inotify.max_user_instances", 1024)
-            .why("containers and editors take one each"),
+            .why("each container and editor uses one"),
         Wanted::new("vm.max_map_count", 1_048_576)
-            .why("debuggers and emulators map more pieces than 65530"),
+            .why("debuggers and emulators need more than 65530 mappings"),
         Wanted::new("vm.dirty_background_bytes", 67_108_864)
-            .why("writing back begins early: 64 MiB are done in a blink on any disk here"),
+            .why("writeback starts early: any disk here writes 64 MiB in a moment"),
         Wanted::new("vm.dirty_bytes", 268_435_456)
             .why("a large copy does not make every other program wait for the disk"),
     ]
 }
 
-/// How long a program waits for disk and processor.
+/// Latency of the disks.
 fn disks(options: &Options) -> Rules {
     let rules = Rules::new([
         Rule::new("nvme")
             .transport(Transport::Nvme)
             .scheduler(SchedulerName::none())
-            .why("it has a queue for each processor and sorts by itself"),
+            .why("NVMe has a queue per CPU and orders requests itself"),
         Rule::new("solid-state")
             .transport(Transport::Sata)
             .rotational(false)
             .scheduler(SchedulerName::mq_deadline())
-            .why("one queue for all: reads go before writes"),
+            .why("with a single queue, reads go before writes"),
         Rule::new("rotating")
             .transport(Transport::Sata)
             .rotational(true)
             .scheduler(SchedulerName::bfq())
             .queue(Attribute::ReadAheadKb, 1024)
-            .why("seeks cost milliseconds: each program gets its share of them, in long pieces"),
+            .why("seeks cost milliseconds: each program gets its share of the disk, in long requests"),
     ]);
     if options.persist {
         rules.persisted_as("shoshin")
@@ -72,15 +72,16 @@ fn processors() -> Processors {
         .governor(Governor::Powersave)
         .energy_preference(EnergyPreference::BalancePerformance)
         .why(
-            Why::new("fast when there is work, cool when there is none")
+            Why::new("fast under load, cool when idle")
                 .looks_wrong(
-                    "powersave of intel_pstate is no lowest clock: it follows the load, where the preference says how fast",
+                    "powersave of intel_pstate is not the lowest frequency: it follows the load, and the preference \
+                     sets how fast",
                 )
                 .source(INTEL_PSTATE),
         )
 }
 
-/// What changes how memory is used up.
+/// Compressed swap in memory.
 fn swap() -> ZramSwap {
     ZramSwap::new(SWAP)
         .algorithm("zstd")
@@ -96,33 +97,35 @@ fn pages() -> TransparentHugepages {
         .enabled(Enabled::Madvise)
         .defrag(Defrag::DeferMadvise)
         .why(
-            "large pages for programs that ask for them, and nobody else waits while they are made",
+            "huge pages for programs that request them; no other program waits for their allocation",
         )
 }
 
 fn swappiness() -> Vec<Wanted> {
     vec![
         Wanted::new("vm.swappiness", 150).why(
-            Why::new("with zram for swap a page comes back faster than a file does from a disk")
-                .looks_wrong("values above 100 say that swap is cheaper than files, which zram is")
+            Why::new("with swap on zram, a page is read back faster than a file from a disk")
+                .looks_wrong(
+                    "values above 100 mean that swap is cheaper than files, which is true for zram",
+                )
                 .source(VM)
-                .risk("with swap on a disk instead of zram it stutters"),
+                .risk("the machine stutters if swap is on a disk instead of zram"),
         ),
         Wanted::new("vm.page-cluster", 0)
-            .why("zram has no neighbours worth reading: one page at a time"),
+            .why("reading neighbouring pages ahead does not help on zram: one page at a time"),
     ]
 }
 
 const UNTIL_REBOOT: &str =
-    "processors and memory are tuned until the next boot: have shoshin apply --yes run then";
+    "CPU and memory settings last until the next boot: run shoshin apply --yes at each boot";
 
-/// How many stages there are.
+/// The number of stages.
 const STAGES: u8 = 3;
 
 const SETTINGS: &[Setting] = &[Setting {
     name: "stage",
     value: "N",
-    help: "Up to this stage: 1 kernel limits, 2 disks and processors too, 3 memory too [default: 3]",
+    help: "Tune up to this stage: 1 kernel limits, 2 adds disks and CPUs, 3 adds memory [default: 3]",
     check: |text| stage(text).map(drop),
 }];
 
@@ -134,10 +137,10 @@ fn stage(text: &str) -> Result<u8, String> {
     stage.ok_or_else(|| format!("the stages are 1 to {STAGES}"))
 }
 
-/// The stage that was asked for. What was typed has passed the check.
+/// The stage of the command line, which has already been checked.
 fn wanted_stage(options: &Options) -> Result<u8, Error> {
     let stage = options.setting("stage").map_or(Ok(STAGES), stage);
-    stage.map_err(|why| Error::tuning(why, "leave it out for all of them"))
+    stage.map_err(|why| Error::tuning(why, "omit --stage to apply all of them"))
 }
 
 struct Shoshin;
@@ -148,7 +151,7 @@ impl HostProfile for Shoshin {
     }
 
     fn about(&self) -> &'static str {
-        "A Skylake workstation, tuned in stages that go back one by one"
+        "A Skylake workstation, tuned in stages that can be reverted one by one"
     }
 
     fn settings(&self) -> &'static [Setting] {
@@ -168,7 +171,7 @@ impl HostProfile for Shoshin {
 
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {
         let stage = wanted_stage(options)?;
-        // A file for each stage, which goes with it.
+        // Each stage has its own file, which is reverted with it.
         let sysctls = |stage: &str, wanted| {
             let set = SysctlSet::new(wanted);
             let set = match options.persist {
@@ -216,7 +219,7 @@ impl HostProfile for Shoshin {
     }
 }
 
-/// Says when it is not the machine that this was written for. It wants nothing.
+/// Adds a note if this is not the machine that the profile was written for. It requests nothing.
 struct OtherMachine;
 
 impl Tuning for OtherMachine {
@@ -226,12 +229,9 @@ impl Tuning for OtherMachine {
         }
         let cpu = Facts::of(at.host()).cpu;
         if cpu.microarchitecture != Some(Microarchitecture::Skylake) {
-            let seen = cpu
-                .model_name
-                .as_deref()
-                .unwrap_or("a processor that is not known");
+            let seen = cpu.model_name.as_deref().unwrap_or("an unknown CPU");
             at.note(format!(
-                "this profile is for a Skylake i7-6700K with 16 GiB, and this is {seen}"
+                "this profile is for a Skylake i7-6700K with 16 GiB, but this host has {seen}"
             ));
         }
         Ok(())

@@ -1,24 +1,24 @@
-//! `gaming apply --yes` beside `sysctl -q -p` with the same keys: time, system calls, memory,
-//! child processes and flushes to disk, in one run, the two taking turns.
+//! Compares `gaming apply --yes` with `sysctl -q -p` for the same keys: time, system calls, memory,
+//! child processes and flushes to disk, in one run, with the two programs alternating.
 //!
-//! What a tuning tool may cost is measured at the tool that does nothing but write: `gaming` also
-//! reads what was there, writes its journal, reads back and says so. Its subjects are two: the
-//! host as it is, which on some kernels also has a key to offer that the kernel refuses, and a
-//! profile of those keys that any kernel takes, linked into this program.
+//! The reference is a tool that only writes; `gaming` also reads the original values, writes its
+//! journal, reads back and reports. Two subjects are measured: the `gaming` host, which on some kernels
+//! includes a key that the kernel refuses, and a profile of the keys that any kernel accepts, linked
+//! into this program.
 //!
-//! `cargo bench --bench beside_sysctl`; it needs root. With `-- --table` it prints each system
-//! call, with `-- --counts` it measures neither time nor memory. It exits 1 where a count is over its limit; where only the time is, which on a busy
-//! machine says little, it does so with `-- --check`.
+//! `cargo bench --bench beside_sysctl` needs root. `-- --table` prints each system call; `-- --counts`
+//! measures neither time nor memory. The exit code is 1 if a count exceeds its limit. Exceeding only
+//! the time limit, which means little on a busy machine, is a failure only with `-- --check`.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stderr,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a benchmark starts programs, prints what it found, and fails where it cannot"
+    reason = "a benchmark starts programs, prints its results, and panics on errors"
 )]
 
 #[path = "../tests/suite/real_kernel/machine.rs"]
-#[expect(dead_code, reason = "the tests of the running kernel use all of it")]
+#[expect(dead_code, reason = "only the real-kernel tests use all of it")]
 mod machine;
 
 #[expect(dead_code, reason = "no key is set over netlink")]
@@ -39,15 +39,15 @@ use machine::{GAMING, Network, SYSCTLS_ONLY, alone, names, path_of};
 const PAIRS: usize = 500;
 const WARM_UP: usize = 20;
 
-/// How much longer than `sysctl` it may take.
+/// The time limit, relative to `sysctl`.
 const WALL: f64 = 1.2;
-/// How much memory it may have resident at once, in KiB.
+/// The limit on the resident set size, in KiB.
 const RESIDENT: u64 = 5000;
 
-/// Under this name this program is the second subject.
+/// Started under this name, this program is the second subject.
 const ACCEPTED: &str = "accepted";
 
-/// The keys of `gaming` that any kernel of the last ten years takes.
+/// The keys of `gaming` that any kernel of the last ten years accepts.
 struct Accepted;
 
 impl HostProfile for Accepted {
@@ -56,7 +56,7 @@ impl HostProfile for Accepted {
     }
 
     fn about(&self) -> &'static str {
-        "What a kernel does not refuse"
+        "Sysctls that any kernel accepts"
     }
 
     fn candidates(&self) -> &'static [&'static str] {
@@ -68,7 +68,7 @@ impl HostProfile for Accepted {
     }
 
     fn tuning(&self, _: &Options) -> Result<Box<dyn Tuning>, Error> {
-        let why = "as the host beside it";
+        let why = "as in the gaming host";
         let buffers = "4096 1048576 33554432";
         let set = SysctlSet::new(vec![
             Wanted::new("net.core.netdev_max_backlog", 16384).why(why),
@@ -90,7 +90,7 @@ impl HostProfile for Accepted {
     }
 }
 
-/// The two in turn; the median of the pairs' ratios.
+/// Runs the two in turn; returns the median of the pairs' ratios.
 fn beside_each_other(
     pairs: usize,
     ours: &Invocation<'_>,
@@ -121,7 +121,7 @@ fn beside_each_other(
     of_pairs
 }
 
-/// Measures one subject; every value is as it was before and after.
+/// Measures one subject. Every value is the original one before and after.
 fn measure(subject: &str, directory: &Path, asked: Asked, judgement: &mut Judgement) {
     let output = Command::new(subject)
         .args(["apply", "--yes", "--json", "--only", SYSCTLS_ONLY])
@@ -162,7 +162,7 @@ fn measure(subject: &str, directory: &Path, asked: Asked, judgement: &mut Judgem
     };
     let shown = Path::new(subject).file_name().unwrap().display();
     println!(
-        "\n{shown}: {} keys turned, {} refused {refused:?}",
+        "\n{shown}: {} keys set, {} refused {refused:?}",
         keys.len(),
         refused.len()
     );
@@ -214,8 +214,7 @@ fn measure(subject: &str, directory: &Path, asked: Asked, judgement: &mut Judgem
     }
 }
 
-/// Where the journal lies on a disk it is flushed once before the first value is set, and then
-/// no more.
+/// Checks that a journal on a disk is flushed exactly once, before the first value is set.
 fn flushes_on_disk(directory: &Path, judgement: &mut Judgement) {
     let none = None::<&str>;
     mount(Some(directory), "/run", none, MsFlags::MS_BIND, none).unwrap();

@@ -1,26 +1,26 @@
-//! Shaping both ways, set up by hosttune and by the shell script that people write for it: time,
-//! system calls, memory and child processes, in one run, the two taking turns.
+//! Compares shaping in both directions, set up by hosttune and by the usual shell script: time, system
+//! calls, memory and child processes, in one run, with the two programs alternating.
 //!
-//! The script only sends the messages. Hosttune also reads what was there, plans, writes its
-//! journal, reads back and verifies, and can put all of it back.
+//! The script only sends the messages. Hosttune also reads the original state, plans, writes its
+//! journal, reads back and verifies, and can revert everything.
 //!
-//! `cargo bench --bench beside_tc`; it needs root. It works in a network namespace of its own,
-//! with CAKE where the kernel has it and a token bucket where it has not, and says which. In the test
-//! machine: `scripts/vm -- PROGRAM --pairs 10`, with the path that `cargo bench --no-run` prints. With
-//! `-- --table` it prints each system call. It exits 1 where a count is over its limit; where only
-//! the time is, which on a busy machine says little, it does so with `-- --check`.
+//! `cargo bench --bench beside_tc` needs root. It works in its own network namespace, with CAKE if the
+//! kernel has it and a token bucket otherwise, and prints which. In the test machine, run
+//! `scripts/vm -- PROGRAM --pairs 10` with the path that `cargo bench --no-run` prints. `-- --table`
+//! prints each system call. The exit code is 1 if a count exceeds its limit. Exceeding only the time
+//! limit, which means little on a busy machine, is a failure only with `-- --check`.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a benchmark starts programs, prints what it found, and fails where it cannot"
+    reason = "a benchmark starts programs, prints its results, and panics on errors"
 )]
 
 #[path = "../tests/suite/real_kernel/machine.rs"]
 #[expect(
     dead_code,
     clippy::print_stderr,
-    reason = "the tests of the running kernel use all of it"
+    reason = "only the real-kernel tests use all of it"
 )]
 mod machine;
 
@@ -36,19 +36,19 @@ use hosttune::{Error, Registry, Session, Tuning};
 use beside::{Asked, Counted, Invocation, Judgement, part, table};
 use machine::{Network, alone};
 
-/// As many pairs as `--pairs` says, on an emulated processor fewer.
+/// The default of `--pairs`; use fewer on an emulated CPU.
 const PAIRS: usize = 100;
 const WARM_UP: usize = 3;
 
-/// How much of the script's time it may take.
+/// The time limit, relative to the script.
 const WALL: f64 = 1.0 / 3.0;
-/// How many system calls a set-up may take.
+/// The limit on system calls of one apply.
 const CALLS: u64 = 250;
 
-/// How much memory it may have resident at once, in KiB.
+/// The limit on the resident set size, in KiB.
 const RESIDENT: u64 = 5000;
 
-/// Under this name this program is the subject.
+/// Started under this name, this program is the host binary that is measured.
 const SHAPED: &str = "shaped";
 
 struct Shaped;
@@ -59,7 +59,7 @@ impl HostProfile for Shaped {
     }
 
     fn about(&self) -> &'static str {
-        "One device, shaped both ways"
+        "One interface, shaped in both directions"
     }
 
     fn register(&self, registry: &mut Registry) {
@@ -88,7 +88,7 @@ fn has_cake() -> bool {
     Path::new("/sys/module/sch_cake").exists()
 }
 
-/// What the script does, line by line.
+/// The lines of the script.
 fn script() -> Vec<String> {
     let (up, down, all) = if has_cake() {
         (
@@ -98,7 +98,7 @@ fn script() -> Vec<String> {
         )
     } else {
         let bucket = "tbf rate 950mbit burst 200000 limit 1000000";
-        // A kernel that was built with little has this classifier.
+        // A minimal kernel has this classifier.
         (bucket, bucket, "u32 match u32 0 0")
     };
     vec![
@@ -122,7 +122,7 @@ fn tell(script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What stands on the two devices, with the handles and numbers that differ taken out.
+/// The qdiscs and filters of the two devices, without the handles and numbers, which differ.
 fn shown() -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for device in ["wan", "ifb7"] {
@@ -140,7 +140,7 @@ fn shown() -> Vec<String> {
     lines
 }
 
-/// All of them in turn; the median ratio of the first to the third.
+/// Runs all of them in turn; returns the median ratio of the first to the third.
 fn in_turn(pairs: usize, all: [&Invocation<'_>; 4]) -> f64 {
     let mut taken: [Vec<f64>; 4] = Default::default();
     for round in 0..WARM_UP + pairs {
@@ -155,9 +155,9 @@ fn in_turn(pairs: usize, all: [&Invocation<'_>; 4]) -> f64 {
     println!("  {pairs} pairs, in milliseconds      min   median      p90");
     let names = [
         "set up, ours",
-        "taken back, ours",
+        "revert, ours",
         "set up, sh with tc and ip",
-        "taken back, sh with tc and ip",
+        "teardown, sh with tc and ip",
     ];
     for (name, values) in names.into_iter().zip(&mut taken) {
         let [least, median, most] = [0.0, 0.5, 0.9].map(|of| part(values, of));
@@ -206,7 +206,7 @@ fn measure(subject: &str, asked: Asked, judgement: &mut Judgement) {
     let counted = ours.counted();
     let again = ours.counted();
     revert.timed();
-    // One by one, so without the shell itself.
+    // The programs of the script are run one by one, without the shell.
     let beside: Vec<Counted> = lines
         .iter()
         .map(|line| {
@@ -251,8 +251,8 @@ fn main() -> ExitCode {
     }
     let asked = Asked::of_process(PAIRS);
     let mut judgement = Judgement::default();
-    // Before the machine is looked at, which is to be as it was afterwards: a script's modules stay.
-    // Where there are none, whether it could be had is seen afterwards.
+    // The modules are loaded before the state of the machine is recorded, which must be the same
+    // afterwards: the modules of the script stay loaded. Errors are ignored; has_cake() decides.
     for words in [
         &[
             "-a",
@@ -275,7 +275,7 @@ fn main() -> ExitCode {
         let kind = if has_cake() {
             "cake"
         } else {
-            "tbf, for this kernel has no cake"
+            "tbf, because this kernel has no cake"
         };
         println!("\nshaping both ways on Linux {}: {kind}", kernel.trim());
         measure(subject.to_str().unwrap(), asked, &mut judgement);

@@ -1,27 +1,27 @@
-//! The same sysctls and I/O scheduler, set by hosttune and by tuned 2.20: time, memory and system
-//! calls, in one run, the two taking turns; and a scheduler that has to change beside the bare
-//! write of its name.
+//! Compares hosttune with tuned 2.20, which set the same sysctls and I/O scheduler: time, memory and
+//! system calls, in one run, with the two programs alternating. A second part compares a scheduler
+//! switch with the bare write of the scheduler's name.
 //!
-//! `cargo bench --bench beside_tuned`: it starts the test machine and runs itself in there, with
-//! stock tuned (`scripts/machine` has both). `-- --kernel newest` is another kernel than 6.12,
-//! `--pairs 20` more pairs, `--table` prints each system call. It exits 1 where one of the two did
-//! not set what it was to set and where a count is over its limit; where only the time is, which on a
-//! busy machine says little, it does so with `-- --check`.
+//! `cargo bench --bench beside_tuned` starts the test machine and runs itself there, with stock tuned
+//! (`scripts/machine` installs both). `-- --kernel newest` selects another kernel than 6.12, `--pairs 20`
+//! sets the number of pairs, `--table` prints each system call. The exit code is 1 if one of the two
+//! did not set everything or a count exceeds its limit. Exceeding only the time limit, which means
+//! little on a busy machine, is a failure only with `-- --check`.
 //!
-//! An emulated processor makes a process that starts dear, and a wait of the kernel's not: so the
-//! second part can be had on a real one, `-- --here loop7`, with a loop device of yours that nobody
-//! uses. Its scheduler is switched and put back; nothing else is touched, and tuned has no part in it.
+//! On an emulated CPU, starting a process is expensive while a wait in the kernel is not. The second
+//! part can therefore be run on a real CPU with `-- --here loop7`, given an unused loop device. Its
+//! scheduler is switched and reverted; nothing else is touched, and tuned is not involved.
 //!
-//! tuned is given what it may ask for: its one-shot mode, no dynamic tuning, a disk that is named,
-//! modules that are compiled, and all of Python in memory, for the machine's `/usr` is slow to open
-//! files in. It has no hdparm, which it would start for each disk, no D-Bus, and no log file. Hosttune
-//! begins with no journal, and has it on a disk, to which it is flushed.
+//! tuned runs under favourable conditions: one-shot mode, no dynamic tuning, a named disk, compiled
+//! modules, and all of Python in memory, because opening files in the machine's `/usr` is slow. It has
+//! no hdparm, which it would start for each disk, no D-Bus, and no log file. Hosttune starts without a
+//! journal and keeps it on a disk, to which it is flushed.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stderr,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a benchmark starts programs, prints what it found, and fails where it cannot"
+    reason = "a benchmark starts programs, prints its results, and panics on errors"
 )]
 
 #[expect(dead_code, reason = "no key is set over netlink")]
@@ -47,24 +47,24 @@ use nix::sched::{CloneFlags, unshare};
 
 use beside::{Asked, Invocation, Judgement, part, table};
 
-/// As many pairs as `--pairs` says: tuned takes seconds on an emulated processor.
+/// The default of `--pairs`: tuned takes seconds on an emulated CPU.
 const PAIRS: usize = 10;
-/// Of switches there are so many times as many: each is sooner done and unlike the next.
+/// The number of scheduler switches per pair: a switch is shorter and varies more.
 const SWITCHES: usize = 10;
 const LIMIT: Duration = Duration::from_secs(540);
 
-/// How much of tuned's time it may take where no scheduler has to change.
+/// The time limit without a scheduler switch, relative to tuned.
 const WALL: f64 = 1.0 / 20.0;
-/// How much longer than the bare write it may take where one has.
+/// The time limit with a scheduler switch, relative to the bare write.
 ///
-/// The write waits for the kernel, as long here as anywhere; the rest is a process that starts,
-/// reads, and keeps a journal, and an emulated processor is many times slower at that. So where this
-/// does not hold in here it may well on a machine, and what is added is shown beside it.
+/// The write waits for the kernel, which takes the same time everywhere. The rest is a process that
+/// starts, reads and keeps a journal, which is many times slower on an emulated CPU. A limit that is
+/// exceeded in the test machine may therefore hold on a real one, so the added time is printed as well.
 const SWITCH: f64 = 1.3;
-/// How much of tuned's memory it may have.
+/// The memory limit is tuned's memory divided by this.
 const MEMORY: u64 = 5;
 
-/// None of them is so on a machine that has just come up, and every kernel takes all of them.
+/// Values that differ from those of a freshly booted machine and that every kernel accepts.
 const SYSCTLS: [(&str, &str); 15] = [
     ("net.core.netdev_max_backlog", "16384"),
     ("net.core.rmem_max", "33554432"),
@@ -83,12 +83,12 @@ const SYSCTLS: [(&str, &str); 15] = [
     ("vm.vfs_cache_pressure", "50"),
 ];
 
-/// Under this name this program sets the sysctls and the scheduler of the virtio disk.
+/// Started under this name, this program sets the sysctls and the scheduler of the virtio disk.
 const ALL: &str = "all";
-/// And under this one the scheduler alone.
+/// Started under this name, it sets only the scheduler.
 const SCHEDULER: &str = "scheduler";
 
-/// One of both.
+/// The host of either name.
 struct Same(&'static str);
 
 const SETTINGS: &[Setting] = &[
@@ -118,7 +118,7 @@ impl HostProfile for Same {
     }
 
     fn about(&self) -> &'static str {
-        "What tuned sets beside it"
+        "The settings that tuned applies for comparison"
     }
 
     fn settings(&self) -> &'static [Setting] {
@@ -135,7 +135,7 @@ impl HostProfile for Same {
     }
 
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {
-        let wrong = |error: String| Error::tuning(error, "name one that is there");
+        let wrong = |error: String| Error::tuning(error, "name an existing disk");
         let rule = match options.setting("disk") {
             Some(name) => Rule::new("disk")
                 .kind(DiskKind::Disk)
@@ -156,7 +156,7 @@ impl HostProfile for Same {
         if self.0 == SCHEDULER {
             return Ok(disks);
         }
-        let wanted = |(key, value)| Wanted::new(key, value).why("as tuned beside it");
+        let wanted = |(key, value)| Wanted::new(key, value).why("as set by tuned");
         let sysctls = ("sysctl", SysctlSet::new(SYSCTLS.map(wanted)));
         Ok(Box::new(vec![Box::new(sysctls) as Box<dyn Tuning>, disks]))
     }
@@ -176,13 +176,13 @@ fn path_of(key: &str) -> PathBuf {
     Path::new("/proc/sys").join(key.replace('.', "/"))
 }
 
-/// A value with one blank between its numbers, as it was wanted.
+/// A value with single blanks between its numbers.
 fn seen(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What is set, and how it was.
+/// The settings and their original values.
 struct Subject {
     scheduler: PathBuf,
     disk: String,
@@ -223,7 +223,7 @@ impl Subject {
         Offered::parse(&text).active.unwrap().to_string()
     }
 
-    /// Fails where this is not what it was before.
+    /// Panics if a value is not the original one.
     fn is_as_it_was(&self, when: &str) {
         for (path, value) in &self.sysctls {
             assert_eq!(seen(path), *value, "{when}: {}", path.display());
@@ -231,10 +231,10 @@ impl Subject {
         assert_eq!(self.active(), self.active, "{when}");
     }
 
-    /// Fails where one of the two has set less than all of it: it has not won anything then.
+    /// Panics if a program has not set everything: its time would not be comparable.
     fn is_set(&self, by: &str) {
         for ((path, was), (_, wanted)) in self.sysctls.iter().zip(SYSCTLS) {
-            assert_ne!(was, wanted, "{} is so already", path.display());
+            assert_ne!(was, wanted, "{} is already set", path.display());
             assert_eq!(seen(path), wanted, "{by} has not set {}", path.display());
         }
         assert_eq!(self.active(), self.active, "{by} has another scheduler");
@@ -244,12 +244,12 @@ impl Subject {
         for (path, value) in &self.sysctls {
             std::fs::write(path, value).unwrap();
         }
-        self.is_as_it_was("put back");
+        self.is_as_it_was("reverted");
     }
 }
 
-/// Has tuned and all of Python in memory and where they are on a machine that has them installed:
-/// the directory, the one that it is unpacked in.
+/// Puts tuned and all of Python into memory, at the paths of an installed system. The arguments are a
+/// directory in memory and the directory in which tuned is unpacked.
 const INSTALL: &str = r#"
 python=$(readlink -f /usr/bin/python3)
 version=${python##*/}
@@ -263,10 +263,10 @@ cp -a "$2/etc/tuned" /etc
 mount --bind "$1/python" "$python"
 mount --bind "$1/$version" "/usr/lib/$version"
 mount --bind "$1/packages" /usr/lib/python3/dist-packages
-# What else is installed on the machine out here is not to be looked through at each start.
+# Hides other packages of the host machine, which would be searched at each start.
 local=/usr/local/lib/$version/dist-packages
 [ ! -d "$local" ] || mount --bind "$1/none" "$local"
-# Without this list libudev would be looked for with the help of a C compiler.
+# Without this list, Python would use a C compiler to find libudev.
 ldconfig -X
 sed -i 's/^daemon = 1$/daemon = 0/; s/^dynamic_tuning = 1$/dynamic_tuning = 0/' /etc/tuned/tuned-main.conf
 grep -qx 'daemon = 0' /etc/tuned/tuned-main.conf
@@ -285,7 +285,7 @@ fn install(directory: &Path, subject: &Subject) {
     std::fs::write("/etc/tuned/same/tuned.conf", profile).unwrap();
 }
 
-/// Has `/run` on a disk: both keep there what they have to remember.
+/// Mounts `/run` on a disk: both programs keep their state there.
 fn run_on_disk() {
     let none = None::<&str>;
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
@@ -337,17 +337,17 @@ fn beside_tuned(subject: &Subject, directory: &Path, asked: Asked, judgement: &m
     let script = directory.join("tuned");
     let theirs = Invocation {
         program: "/usr/bin/python3",
-        // As its first line has it.
+        // As in its first line.
         arguments: &["-Es", script.to_str().unwrap(), "--profile", "same"],
     };
     let put_back = || {
         subject.put_back();
-        // Whoever starts it at boot finds nothing there either.
+        // At boot this directory does not exist either.
         std::fs::remove_dir_all("/run/tuned").unwrap();
     };
 
     println!(
-        "\n{} sysctls, and {} has {} already",
+        "\n{} sysctls; {} already has {}",
         SYSCTLS.len(),
         subject.disk,
         subject.active
@@ -386,8 +386,8 @@ fn beside_tuned(subject: &Subject, directory: &Path, asked: Asked, judgement: &m
     if asked.table {
         print!("{}", table(&counted, &beside, "tuned"));
     }
-    // Its thread, in which it sets things, and the programs that it starts are not counted: what
-    // is compared with is less than it makes.
+    // tuned's worker thread and its child processes are not counted, so the reference is lower than
+    // its real number of calls.
     let [calls, resident] = [beside.total(), beside.resident];
     let checks = [
         (
@@ -482,14 +482,14 @@ fn beside_the_write(subject: &Subject, directory: &Path, asked: Asked, judgement
     );
 }
 
-/// What follows an option on the command line.
+/// The value of an option on the command line.
 fn value(option: &str) -> Option<String> {
     std::env::args()
         .skip_while(|argument| argument != option)
         .nth(1)
 }
 
-/// The same command line, for inside.
+/// The same command line, for the run in the test machine.
 fn same_command_line(asked: Asked) -> String {
     let mut text = format!(" --pairs {}", asked.pairs);
     for (asked, option) in [
@@ -517,7 +517,7 @@ fn in_the_machine(asked: Asked) -> ExitCode {
         };
         shown.unwrap();
     });
-    // Not given back: what was installed in it stays, so it is not for others.
+    // The machine is not returned to the broker, because tuned stays installed in it.
     drop(machine);
     match output {
         Ok(output) if output.code == 0 => ExitCode::SUCCESS,
@@ -550,7 +550,7 @@ fn main() -> ExitCode {
     if !is_inside() {
         return in_the_machine(asked);
     }
-    // Before /run is another, and where opening a file costs nothing.
+    // Created before /run is replaced, and in memory, where opening a file is cheap.
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     run_on_disk();

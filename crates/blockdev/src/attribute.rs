@@ -1,48 +1,49 @@
-//! The attributes of a request queue: what they mean, what they take, and what the kernel makes of
-//! what they are given.
+//! The attributes of a request queue: their meaning, their range, and how the kernel rounds values.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An attribute of a disk's queue, a file beneath `/sys/block/NAME/queue`, all of them numbers.
+/// An attribute of a disk's queue: a file in `/sys/block/NAME/queue` that holds a number.
 ///
-/// In the order in which they are turned: what resets another one comes before it.
+/// The variants are in the order in which they are set: an attribute that resets another one comes
+/// before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Attribute {
-    /// How many requests may wait, of reads and writes each: at least 4. Without a scheduler no more
-    /// than the device has tags, with one no more than 2048.
+    /// Maximum number of queued requests, for reads and writes each; at least 4. Without a
+    /// scheduler the limit is the number of tags of the device, with one it is 2048.
     NrRequests,
-    /// How many asynchronous requests a scheduler lets through at a time; at most `nr_requests`,
-    /// which moves it. Of the queue since 7.0; before that mq-deadline has one among its own.
+    /// Maximum number of asynchronous requests that a scheduler admits at a time; at most
+    /// `nr_requests`, and rescaled when that changes. A queue attribute since Linux 7.0; before
+    /// that mq-deadline has a tunable of this name.
     AsyncDepth,
-    /// The latency that writeback is throttled to keep, in µs; 0 is no throttling. Since 4.10,
+    /// The latency target of writeback throttling, in µs; 0 disables throttling. Since Linux 4.10,
     /// with `CONFIG_BLK_WBT_MQ`.
     WbtLatUsec,
-    /// Where a request is completed: 0 anywhere, 1 in the group of processors that submitted it, 2 on
-    /// that very processor.
+    /// Where a request is completed: 0 on any CPU, 1 in the CPU group that submitted it, 2 on the
+    /// submitting CPU.
     RqAffinity,
-    /// Whether requests are merged: 0 yes, 1 only where it costs nothing, 2 not at all.
+    /// Whether requests are merged: 0 yes, 1 only simple merges, 2 never.
     Nomerges,
-    /// Whether its interrupts feed the kernel's randomness: 0 or 1.
+    /// Whether the disk's interrupts feed the kernel's entropy pool: 0 or 1.
     AddRandom,
-    /// Whether it counts what it does: 0 or 1.
+    /// Whether I/O statistics are collected: 0 or 1.
     Iostats,
-    /// The largest request that the file system may make, in KiB: at least a page, and at most
+    /// The largest request that a file system may issue, in KiB: at least a page, and at most
     /// `max_hw_sectors_kb`.
     MaxSectorsKb,
-    /// How far is read ahead, in KiB, in whole pages; 0 is not at all.
+    /// Read-ahead in KiB, in whole pages; 0 disables it.
     ReadAheadKb,
 }
 
-/// A value that an attribute does not take, and the way out.
+/// A value that an attribute does not accept, and a suggestion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// Why.
+    /// Why it is refused.
     pub why: String,
-    /// What to do about it.
+    /// A suggestion for the user.
     pub hint: String,
 }
 
@@ -84,7 +85,7 @@ impl Attribute {
         }
     }
 
-    /// What its number counts; nothing where it only says which.
+    /// The unit of its value; empty if the value is a choice.
     pub fn unit(self) -> &'static str {
         match self {
             Self::NrRequests | Self::AsyncDepth => "requests",
@@ -94,20 +95,20 @@ impl Attribute {
         }
     }
 
-    /// Whether it is about requests. A multipath NVMe namespace has those on its paths, and what
-    /// is about bios on the whole.
+    /// Whether it concerns requests. For a multipath NVMe namespace, attributes of requests are on
+    /// its paths, and attributes of bios are on the namespace.
     pub fn is_of_requests(self) -> bool {
         !matches!(self, Self::Iostats | Self::ReadAheadKb)
     }
 
-    /// What the kernel makes of a value: itself, or what it rounds it to.
+    /// Returns the value that the kernel stores for a requested one: the same, or rounded.
     ///
-    /// `page` is the size of a page in KiB, `most` the device's own limit where it is known
-    /// (`max_hw_sectors_kb`). Up to 6.8 the kernel refuses what is above that and clamps it
-    /// since; here it is always clamped, before it is written.
+    /// `page` is the page size in KiB, `most` the device's own limit (`max_hw_sectors_kb`) if
+    /// known. Kernels up to 6.8 refuse a value above that limit and newer ones clamp it; here it is
+    /// always clamped before it is written.
     ///
     /// # Errors
-    /// Where the kernel refuses it, keeps what it had, or takes it for something else than it says.
+    /// If the kernel would refuse the value, ignore it, or store something with another meaning.
     pub fn predict(self, value: u64, page: u64, most: Option<u64>) -> Result<u64, Refused> {
         let choice = |most: u64| {
             if value <= most {
@@ -115,10 +116,10 @@ impl Attribute {
             } else {
                 Err(Refused::new(
                     format!(
-                        "{} is 0 to {most}, and the kernel makes something else of {value}",
+                        "{} must be 0 to {most}; the kernel would not store {value} as given",
                         self.file()
                     ),
-                    format!("want one of 0 to {most}"),
+                    format!("use 0 to {most}"),
                 ))
             }
         };
@@ -127,8 +128,8 @@ impl Attribute {
                 Ok(value)
             } else {
                 Err(Refused::new(
-                    format!("the kernel takes no {} of more than {most}", self.file()),
-                    format!("want {most} or less"),
+                    format!("{} must be {most} or less", self.file()),
+                    format!("use {most} or less"),
                 ))
             }
         };
@@ -136,29 +137,29 @@ impl Attribute {
             // queue_requests_store(): BLKDEV_MIN_RQ.
             Self::NrRequests => number(u64::from(u32::MAX)).map(|value| value.max(4)),
             Self::AsyncDepth if value == 0 => Err(Refused::new(
-                "no asynchronous request could be made any more with async_depth 0",
-                "want 1 or more",
+                "async_depth 0 would block all asynchronous requests",
+                "use 1 or more",
             )),
             Self::AsyncDepth => number(u64::from(u32::MAX)),
-            // Kept in ns.
+            // The kernel stores it in ns.
             Self::WbtLatUsec => number(i64::MAX as u64 / 1000),
-            // Greater ones are taken and change nothing.
+            // Larger values are accepted and ignored.
             Self::RqAffinity => choice(2),
-            // Greater ones are taken for 1.
+            // Larger values are stored as 1.
             Self::Nomerges => choice(2),
             Self::AddRandom | Self::Iostats => choice(1),
-            // 0 is the default again since 6.9, whatever that is.
+            // Since Linux 6.9, 0 restores the default, whose value is not known in advance.
             Self::MaxSectorsKb if value < page => Err(Refused::new(
-                format!("a request is at least a page, so max_sectors_kb is {page} or more"),
-                format!("want {page} or more"),
+                format!("max_sectors_kb must be {page} or more: a request is at least one page"),
+                format!("use {page} or more"),
             )),
             Self::MaxSectorsKb => Ok(most.map_or(value, |most| value.min(most))),
             Self::ReadAheadKb => match number(u64::from(u32::MAX))? / page * page {
                 0 if value != 0 => Err(Refused::new(
                     format!(
-                        "the kernel rounds read_ahead_kb to pages of {page} KiB, and {value} to 0: nothing would be read ahead"
+                        "the kernel rounds read_ahead_kb down to pages of {page} KiB, so {value} would disable read-ahead"
                     ),
-                    format!("want {page} or more, or 0 for no read-ahead"),
+                    format!("use {page} or more, or 0 for no read-ahead"),
                 )),
                 rounded => Ok(rounded),
             },

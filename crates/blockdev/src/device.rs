@@ -1,4 +1,4 @@
-//! From a path in `/dev` to the disk that it is.
+//! Resolving a path in `/dev` to a disk.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -7,37 +7,35 @@ use hosttune_core::{Error, Host, HostError};
 
 use crate::name::DiskName;
 
-/// Why a path is no disk's.
+/// Why a path does not name a disk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
-    /// It is a part of a disk, which has no queue of its own.
-    #[error("{device} is a partition of {disk}, and only whole disks have a request queue")]
+    /// It is a partition, which has no queue of its own.
+    #[error("{device} is a partition of {disk}; only whole disks have a request queue")]
     Partition {
         /// The path as given.
         device: String,
-        /// The disk that it is a part of.
+        /// The disk that contains it.
         disk: DiskName,
     },
-    /// Nothing is there by that name, or it is no block device.
-    #[error("{device} is no block device")]
+    /// Nothing exists by that name, or it is not a block device.
+    #[error("{device} is not a block device")]
     NoBlockDevice {
         /// The path as given.
         device: String,
     },
-    /// The host would not say.
+    /// The host could not be read.
     #[error(transparent)]
     Host(#[from] HostError),
 }
 
 impl DeviceError {
-    /// What to do about it.
+    /// A suggestion for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Partition { disk, .. } => Some(format!("say /dev/{}", slashes(disk.as_str()))),
-            Self::NoBlockDevice { .. } => {
-                Some("say one that is there: lsblk -d shows them".to_owned())
-            }
+            Self::Partition { disk, .. } => Some(format!("use /dev/{}", slashes(disk.as_str()))),
+            Self::NoBlockDevice { .. } => Some("list the disks with: lsblk -d".to_owned()),
             Self::Host(error) => error.hint().map(str::to_owned),
         }
     }
@@ -55,13 +53,14 @@ impl From<DeviceError> for Error {
     }
 }
 
-/// How many links one path may go through, as in the kernel.
+/// How many symbolic links one path may go through, as in the kernel.
 const MOST_LINKS: usize = 40;
 
-/// The disk that a path in `/dev` is: `/dev/sda`, `/dev/disk/by-id/ata-…`, or a bare kernel name.
+/// Finds the disk that a path in `/dev` refers to: `/dev/sda`, `/dev/disk/by-id/ata-…`, or a bare
+/// kernel name.
 ///
 /// # Errors
-/// Where it is a partition, or no block device.
+/// If it is a partition, or not a block device.
 pub fn find(host: &Host, device: impl AsRef<Path>) -> Result<DiskName, DeviceError> {
     let device = device.as_ref();
     let shown = device.display().to_string();
@@ -70,13 +69,13 @@ pub fn find(host: &Host, device: impl AsRef<Path>) -> Result<DiskName, DeviceErr
     };
     let path = follow(host, device)?.ok_or_else(none)?;
     let beneath = path.strip_prefix("/dev").unwrap_or(&path);
-    // A name with a slash in it is one with a `!` to sysfs.
+    // A slash in a device name is a `!` in sysfs.
     let name = beneath.to_string_lossy().replace('/', "!");
     let name: DiskName = name.parse().map_err(|_| none())?;
     if host.exists(name.directory())? {
         return Ok(name);
     }
-    // Beside each partition's name stands where it is: in its disk's directory.
+    // In sysfs a partition's directory is inside that of its disk.
     let class = host.entry(format!("/sys/class/block/{name}"))?;
     if let Some(EntryKind::Link(target)) = class.map(|entry| entry.kind)
         && let Some(parent) = target.parent().and_then(Path::file_name)
@@ -91,7 +90,7 @@ pub fn find(host: &Host, device: impl AsRef<Path>) -> Result<DiskName, DeviceErr
     Err(none())
 }
 
-/// The path in `/dev` after its symbolic links, if it is one.
+/// The path in `/dev` with its symbolic links resolved; `None` if it leads elsewhere.
 fn follow(host: &Host, device: &Path) -> Result<Option<PathBuf>, HostError> {
     let mut path = if device.is_absolute() {
         device.to_owned()
@@ -106,14 +105,14 @@ fn follow(host: &Host, device: &Path) -> Result<Option<PathBuf>, HostError> {
             Some(EntryKind::Link(target)) => {
                 path = plain.parent().unwrap_or(Path::new("/")).join(target);
             }
-            // In a captured tree nothing needs to be in /dev: sysfs says what there is.
+            // A captured tree may have nothing in /dev; sysfs decides what exists.
             _ => return Ok(plain.starts_with("/dev").then_some(plain)),
         }
     }
     Ok(None)
 }
 
-/// Without `.` and `..`.
+/// The path without `.` and `..`.
 fn normal(path: &Path) -> Option<PathBuf> {
     let mut plain = PathBuf::from("/");
     for part in path.components() {

@@ -1,4 +1,4 @@
-//! Disks: what the kernel shows of each, read through the host.
+//! Disks and what the kernel reports about them, read through the host.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -19,34 +19,34 @@ const BY_ID: &str = "/dev/disk/by-id";
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum DiskKind {
-    /// A disk of hardware, or of what a hypervisor shows as hardware.
+    /// A hardware disk, or one that a hypervisor presents as hardware.
     Disk,
-    /// One path of several to a multipath NVMe namespace (`nvme0c0n1`): hidden, and the one with
-    /// the request queue.
+    /// One path to a multipath NVMe namespace (`nvme0c0n1`): hidden, and the device that has the
+    /// request queue.
     Path,
     /// Device-mapper: LVM, LUKS, multipath.
     DeviceMapper,
     /// Software RAID.
     Md,
-    /// A file as a disk.
+    /// A file presented as a disk.
     Loop,
-    /// Compressed memory.
+    /// Compressed RAM.
     Zram,
-    /// Memory.
+    /// A RAM disk.
     Ram,
     /// An optical drive.
     Optical,
     /// A floppy drive.
     Floppy,
-    /// A disk at the other end of a network that is no SCSI: nbd, rbd, drbd.
+    /// A non-SCSI network disk: nbd, rbd, drbd.
     Network,
-    /// Anything else that is no disk of hardware by its place in the tree of devices: a zvol,
-    /// bcache, ublk, persistent memory, raw flash behind mtd, or what nothing tells about.
+    /// Anything else that is not hardware by its place in the device tree: a zvol, bcache, ublk,
+    /// persistent memory, raw flash behind mtd, or a device of unknown origin.
     Other,
 }
 
 impl DiskKind {
-    /// Those that a name tells and udev is told of.
+    /// The kinds that the name identifies and that udev receives events for.
     pub(crate) const NAMED: [Self; 8] = [
         Self::DeviceMapper,
         Self::Md,
@@ -58,7 +58,7 @@ impl DiskKind {
         Self::Network,
     ];
 
-    /// Its name, as in rules.
+    /// Its name, as used in rules.
     pub fn name(self) -> &'static str {
         match self {
             Self::Disk => "disk",
@@ -75,7 +75,7 @@ impl DiskKind {
         }
     }
 
-    /// By the name where a driver keeps it to itself, else by the place.
+    /// By the name, for names reserved to one driver; otherwise by the place in the device tree.
     fn of(name: &DiskName, is_hardware: bool) -> Self {
         if name.head().is_some() {
             return Self::Path;
@@ -93,14 +93,15 @@ impl DiskKind {
             .map_or(by_place, |(_, kind)| *kind)
     }
 
-    /// Names of disks of this kind, as patterns that fnmatch(3) takes; none where no name tells.
+    /// Name patterns of disks of this kind, for fnmatch(3); empty where the name does not identify
+    /// the kind.
     pub(crate) fn patterns(self) -> Vec<String> {
         let of = DRIVERS.iter().filter(|(_, kind)| *kind == self);
         of.map(|(driver, _)| format!("{driver}[0-9_]*")).collect()
     }
 }
 
-/// The names that drivers keep to themselves, each with a number behind it or `_`.
+/// Name prefixes reserved to one driver, each followed by a number or `_`.
 const DRIVERS: [(&str, DiskKind); 10] = [
     ("dm-", DiskKind::DeviceMapper),
     ("md", DiskKind::Md),
@@ -120,23 +121,24 @@ impl fmt::Display for DiskKind {
     }
 }
 
-/// Which facts of each disk are read. What is not asked for costs nothing: each is one file.
+/// Which facts of each disk to read. Each costs one file read per disk, and only the selected ones
+/// are read.
 ///
 /// Name, kind, transport and paths are always known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Facts {
-    /// Whether it rotates.
+    /// Whether the disk is rotational.
     pub rotational: bool,
     /// Its size.
     pub size: bool,
     /// Its model.
     pub model: bool,
-    /// Serial number, world-wide name, and the kernel's own count of disks.
+    /// Serial number, world-wide name, and the kernel's `diskseq`.
     pub identity: bool,
-    /// The names that udev gives it in `/dev/disk/by-id`.
+    /// The names that udev gives the disk in `/dev/disk/by-id`.
     pub by_id: bool,
-    /// Whether it takes bios and has no requests.
+    /// Whether it is bio-based: it handles bios and has no requests.
     pub bio_based: bool,
 }
 
@@ -152,48 +154,48 @@ impl Facts {
     };
 }
 
-/// A disk and what the kernel shows of it. What was not asked for, or the kernel does not show, is
-/// `None`.
+/// A disk and what the kernel reports about it. Facts that were not read or that the kernel does
+/// not report are `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Disk {
-    /// Its name for as long as it is there.
+    /// Its kernel name, valid while the disk is present.
     pub name: DiskName,
     /// What kind of block device it is.
     pub kind: DiskKind,
-    /// What it is attached by.
+    /// How it is attached.
     pub transport: Transport,
-    /// Whether it says that it rotates. A virtio disk does, whatever is behind it.
+    /// Whether it reports itself as rotational. A virtio disk does, whatever backs it.
     pub rotational: Option<bool>,
     /// Its size in bytes.
     pub size: Option<u64>,
-    /// What its maker calls it.
+    /// The model name that the manufacturer gave it.
     pub model: Option<String>,
     /// Its serial number.
     pub serial: Option<String>,
     /// Its world-wide name, as the kernel writes it: `naa.…`, `eui.…`, `t10.…`, `nvme.…`.
     pub wwid: Option<String>,
-    /// The kernel's count of disks at the time it came, never given twice in a boot. Since 5.15.
+    /// The kernel's sequence number of the disk, never reused within a boot. Since Linux 5.15.
     pub diskseq: Option<u64>,
     /// Its names in `/dev/disk/by-id`, without the directory.
     pub by_id: Vec<String>,
-    /// Whether it takes bios and has no requests: then it has no scheduler either.
+    /// Whether it is bio-based: without requests it has no scheduler either.
     pub bio_based: Option<bool>,
-    /// The paths of a multipath NVMe namespace: they have the requests.
+    /// The paths of a multipath NVMe namespace, which have the request queues.
     pub paths: Vec<DiskName>,
 }
 
 impl Disk {
-    /// All disks of a host with all facts, in the natural order of their names.
+    /// Lists all disks of a host with all facts, in the natural order of their names.
     ///
     /// # Errors
-    /// Where sysfs is there and cannot be listed. A host without it has no disks, and a disk that
-    /// goes meanwhile is left out.
+    /// If sysfs exists and cannot be listed. A host without sysfs has no disks, and a disk that
+    /// disappears during the call is left out.
     pub fn all(host: &Host) -> Result<Vec<Self>, HostError> {
         Self::survey(host, Facts::ALL)
     }
 
-    /// All disks of a host, with these facts only.
+    /// Lists all disks of a host, with these facts only.
     ///
     /// # Errors
     /// As [`all`](Self::all).
@@ -229,10 +231,10 @@ impl Disk {
         disks.filter_map(Result::transpose).collect()
     }
 
-    /// One disk of a host, with these facts only; `None` where there is none of this name.
+    /// Reads one disk of a host, with these facts only; `None` if no disk has this name.
     ///
     /// # Errors
-    /// Where sysfs is there and cannot be read.
+    /// If sysfs exists and cannot be read.
     pub fn one(host: &Host, name: &DiskName, facts: Facts) -> Result<Option<Self>, HostError> {
         let Some(disk) = Self::read(host, name.clone(), facts)? else {
             return Ok(None);
@@ -242,7 +244,7 @@ impl Disk {
         } else {
             Vec::new()
         };
-        // No other disk has paths.
+        // Only NVMe disks have paths.
         let paths = if disk.transport == Transport::Nvme {
             let names = host.list(BLOCK)?;
             let names = names.iter().filter_map(|name| name.parse().ok());
@@ -285,7 +287,7 @@ impl Disk {
                 .then(|| number("queue/rotational"))
                 .flatten()
                 .map(|number| number != 0),
-            // In sectors of 512 bytes, whatever the disk's own are.
+            // `size` counts sectors of 512 bytes, whatever the disk's own sector size.
             size: facts
                 .size
                 .then(|| number("size"))
@@ -306,7 +308,7 @@ impl Disk {
         }))
     }
 
-    /// Those that have its requests: its paths, or itself.
+    /// The devices that have its request queues: its paths, or the disk itself.
     pub fn queues(&self) -> &[DiskName] {
         if self.paths.is_empty() {
             std::slice::from_ref(&self.name)
@@ -322,14 +324,14 @@ impl fmt::Display for Disk {
     }
 }
 
-/// A file without blanks around it; nothing where it is empty, missing or not for reading.
+/// The trimmed contents of a file; `None` if it is empty, missing or unreadable.
 fn shown(host: &Host, path: &str) -> Option<String> {
     let text = host.read_text(path).ok()?;
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Drivers put it in different places; the first is asked first that is likely to have it.
+/// Drivers put the file in different directories; the likelier one is tried first.
 fn first(host: &Host, name: &DiskName, file: &str) -> Option<String> {
     let own = format!("{}/{file}", name.directory());
     let device = format!("{}/device/{file}", name.directory());
@@ -357,14 +359,14 @@ fn diskseq(host: &Host, name: &DiskName) -> Option<u64> {
     lines.find_map(|line| line.strip_prefix("DISKSEQ=")?.parse().ok())
 }
 
-/// Before the kernel's count, in an [identity].
+/// Label of the `diskseq` part of an [identity].
 const COUNT: &str = "diskseq ";
 
-/// What tells a disk from another that later has its name. `None` where there is no disk, or
-/// nothing to tell it by.
+/// What distinguishes a disk from a later one of the same name. `None` if there is no disk or
+/// nothing to identify it by.
 ///
-/// The kernel's count alone would do where it has one, as it is never given twice in a boot; the
-/// world-wide name or serial number is what a person can find again.
+/// Where the kernel has it, `diskseq` alone would suffice, as it is never reused within a boot; the
+/// world-wide name or serial number is there because a person can recognise it.
 pub(crate) fn identity(host: &Host, name: &DiskName) -> Option<String> {
     let count = diskseq(host, name).map(|count| format!("{COUNT}{count}"));
     let own = wwid(host, name)
@@ -376,10 +378,10 @@ pub(crate) fn identity(host: &Host, name: &DiskName) -> Option<String> {
     }
 }
 
-/// Whether two [identities](identity) can be those of one disk.
+/// Whether two [identities](identity) can belong to the same disk.
 ///
-/// A part of one is missing where it could not be read at that moment, as while the disk is resetting: then the
-/// rest decides.
+/// A part that could not be read at the time, for example while the disk was resetting, is missing;
+/// the other parts decide then.
 pub(crate) fn is_same(identity: &str, other: &str) -> bool {
     let parts = |identity: &str| match identity.rsplit_once(COUNT) {
         Some((own, count)) => {
@@ -394,7 +396,7 @@ pub(crate) fn is_same(identity: &str, other: &str) -> bool {
         (Some(count), Some(other)) => count == other,
         _ => match (own, other_own) {
             (Some(own), Some(other)) => {
-                // The serial number stands for a world-wide name that could not be read.
+                // A serial number is used in place of a world-wide name that could not be read.
                 let label = |own: &str| own.split(' ').next().map(str::to_owned);
                 own == other || label(&own) != label(&other)
             }
@@ -403,12 +405,12 @@ pub(crate) fn is_same(identity: &str, other: &str) -> bool {
     }
 }
 
-/// Whether the disk is there.
+/// Whether the disk is present.
 pub(crate) fn is_there(host: &Host, name: &DiskName) -> Result<bool, HostError> {
     host.exists(name.directory())
 }
 
-/// The names in `/dev/disk/by-id` by the disk that they lead to.
+/// The names in `/dev/disk/by-id`, by the disk that they point to.
 fn names_by_id(host: &Host) -> Result<BTreeMap<String, Vec<String>>, HostError> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let names = match host.list(BY_ID) {

@@ -1,5 +1,5 @@
-//! Block devices: which disk it is, its I/O scheduler and the attributes of its queue, matched by
-//! what the disk can do, and put back exactly.
+//! Block devices: identifying disks, and setting their I/O scheduler and queue attributes by what a
+//! disk can do; every change can be reverted exactly.
 //!
 //! ```no_run
 //! use hosttune_blockdev::{Attribute, Rule, Rules, Transport};
@@ -22,25 +22,26 @@
 //!     .plug(Modules::live());
 //! let plan = rules.plan(&session)?;
 //! for note in &plan.notes {
-//!     println!("{note}"); // which disk met which rule, and which one nearly did
+//!     println!("{note}"); // which disk matches which rule, and near misses
 //! }
-//! rules.apply(&mut session)?; // nothing is written where nothing changes
-//! rules.revert(&mut session)?; // and what the switch of a scheduler had reset
+//! rules.apply(&mut session)?; // writes only what differs
+//! rules.revert(&mut session)?; // also restores what switching the scheduler had reset
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! It is not about what is on a disk, nor about partitions: only whole disks have a queue.
+//! The contents of disks and partitions are out of scope: only whole disks have a request queue.
 //!
 //! # Vocabulary
-//! - [`Disk`]: what the kernel shows of one: [`DiskKind`], [`Transport`], model, size, identity.
-//! - [`Rules`] of [`Rule`]: the tuning. [`Conditions`] say which disks, [`Settings`] what is wanted
-//!   of them; [`Standing`] is how a disk stands to a rule.
-//! - [`Scheduler`], [`QueueAttribute`], [`SchedulerTunable`]: the knobs, one for each file.
-//! - [`Attribute`]: an attribute's unit, range, and what the kernel makes of what it is given.
-//! - [`device::find`]: from a path in `/dev` to the disk.
-//! - [`DiskWatcher`]: disks that are tuned as they come.
-//! - [`udev`]: what udev's rules do to a disk, and ours as such rules; [`uevent`]: who tells of disks
-//!   that come.
+//! - [`Disk`]: what the kernel reports about a disk: [`DiskKind`], [`Transport`], model, size,
+//!   identity.
+//! - [`Rules`] of [`Rule`]: the tuning. [`Conditions`] select disks, [`Settings`] are the requested
+//!   values; [`Standing`] is the match result of a rule.
+//! - [`Scheduler`], [`QueueAttribute`], [`SchedulerTunable`]: the knobs, one per sysfs file.
+//! - [`Attribute`]: a queue attribute's unit and range, and how the kernel rounds a value.
+//! - [`device::find`]: resolves a path in `/dev` to a disk.
+//! - [`DiskWatcher`]: tunes disks as they are hot-plugged.
+//! - [`udev`]: evaluates udev rules and writes [`Rules`] as udev rules; [`uevent`]: receives events
+//!   about hot-plugged disks.
 
 mod attribute;
 pub mod device;
@@ -75,7 +76,8 @@ pub use watch::{DiskEvent, DiskWatcher};
 #[doc(inline)]
 pub use hosttune_facts::Transport;
 
-/// Makes this crate's kinds of knob known to a session, and the module that a scheduler may need.
+/// Registers this crate's knobs with a session, and the kernel module knob that a scheduler may
+/// need.
 pub fn knobs(registry: &mut hosttune_core::Registry) {
     hosttune_boot::knobs(registry);
     registry.add::<Scheduler>();

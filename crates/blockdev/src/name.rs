@@ -1,4 +1,4 @@
-//! A disk's kernel name, and the order that names have.
+//! A disk's kernel name, and the order of names.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -6,23 +6,23 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What a disk is called beneath `/sys/block`: `sda`, `nvme0n1`, `cciss!c0d0`.
+/// The name of a disk in `/sys/block`: `sda`, `nvme0n1`, `cciss!c0d0`.
 ///
-/// Which disk has a name differs from boot to boot. Names are in natural order: `sdz` comes before
-/// `sdaa`, and `nvme2n1` before `nvme10n1`.
+/// The same name can belong to a different disk after each boot. Names are in natural order: `sdz`
+/// comes before `sdaa`, and `nvme2n1` before `nvme10n1`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DiskName(String);
 
-/// A text that names no disk.
+/// A text that is not a disk name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{}' is no disk's name: 1 to 31 characters without '/' and blanks, as beneath /sys/block", .0.escape_debug())]
+#[error("'{}' is not a disk name: expected 1 to 31 characters without '/' or blanks, as in /sys/block", .0.escape_debug())]
 pub struct DiskNameError(String);
 
-/// `DISK_NAME_LEN` without the end mark.
+/// `DISK_NAME_LEN` without the terminating NUL.
 const LONGEST: usize = 31;
 
-/// Drivers that number with letters.
+/// Drivers that number their disks with letters.
 const LETTERED: [&str; 4] = ["sd", "vd", "xvd", "hd"];
 
 impl DiskName {
@@ -41,8 +41,7 @@ impl DiskName {
         format!("/sys/block/{}/queue/{file}", self.0)
     }
 
-    /// Of a path of a multipath NVMe namespace, `nvme0c1n2`, the name that the namespace has as a
-    /// whole: `nvme0n2`.
+    /// For a path of a multipath NVMe namespace, `nvme0c1n2`, the name of the namespace: `nvme0n2`.
     pub fn head(&self) -> Option<Self> {
         let (subsystem, rest) = number(self.0.strip_prefix("nvme")?)?;
         let (_, rest) = number(rest.strip_prefix('c')?)?;
@@ -52,7 +51,7 @@ impl DiskName {
     }
 }
 
-/// The digits at the beginning, and what follows them.
+/// The leading digits, and the rest.
 fn number(text: &str) -> Option<(&str, &str)> {
     let end = text
         .find(|character: char| !character.is_ascii_digit())
@@ -116,7 +115,7 @@ impl PartialOrd for DiskName {
     }
 }
 
-/// Numbers by their value, everything else by its bytes.
+/// Digits compare as numbers, everything else by its bytes.
 fn natural(one: &str, two: &str) -> Ordering {
     let (mut left, mut right) = (one, two);
     loop {
@@ -135,7 +134,7 @@ fn natural(one: &str, two: &str) -> Ordering {
                     (Some(first), Some(second)) if first == second => {
                         (left, right) = (chars.0.as_str(), chars.1.as_str());
                     }
-                    // `01` and `1` are equal as numbers, and not the same name.
+                    // `01` and `1` are equal as numbers but are different names.
                     (None, None) => return one.cmp(two),
                     (first, second) => return first.cmp(&second),
                 }

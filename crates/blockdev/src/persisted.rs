@@ -1,4 +1,4 @@
-//! The file that has udev do to disks that come what the rules do to those that are there.
+//! The udev rules file that applies [`Rules`] to hot-plugged disks.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::rule::Rule;
 use crate::rules::Rules;
 use crate::udev::{Fights, RenderError};
 
-/// Wants the file, and says what has the last word over it.
+/// Requests the file, and notes which other rules override it.
 pub(crate) fn declare(
     at: &mut Planner<'_>,
     rules: &Rules,
@@ -26,24 +26,24 @@ pub(crate) fn declare(
     let bytes = own.to_text().map_err(RenderError::File)?.into_bytes();
     for directory in missing(at, Path::new(&path))? {
         at.pass(&directory, &DirectoryState::Empty)
-            .why("the file needs it");
+            .why("required by the rules file");
     }
     let fights = Fights::of(at.host(), taken, Some(&own));
-    fights.note(at, "after a reboot ");
+    fights.note(at, "after a reboot, on ");
     let beaten: Vec<String> = fights.certain().collect();
     let file = ConfigFile::new(&path)?;
-    // What is there keeps its mode, owner and label; only the bytes are ours to say.
+    // An existing file keeps its mode, owner and label; only its contents are ours.
     let content = match at.now(&file)? {
         FileState::Present(present) => FileContent { bytes, ..present },
         FileState::Absent | FileState::HalfWritten(_) => FileContent::new(bytes),
     };
     at.want(&file, &FileState::Present(content))
-        .why("has udev do the same to disks that come, after a reboot too")
+        .why("applies the same to hot-plugged disks, also after a reboot")
         .overridden_by((!beaten.is_empty()).then(|| beaten.join("; ")));
     Ok(())
 }
 
-/// The directories above a path that are not there, the uppermost first.
+/// The missing directories above a path, topmost first.
 fn missing(at: &mut Planner<'_>, path: &Path) -> Result<Vec<Directory>, Error> {
     let mut missing = Vec::new();
     let parents = path.ancestors().skip(1);

@@ -1,12 +1,12 @@
-//! Whether a disk is hardware, by its place in the tree of devices.
+//! Whether a disk is hardware, decided by its place in the device tree.
 //!
-//! A list of the names of software's devices would be the wrong way round: zvols, bcache, ublk, nbd
-//! and out-of-tree drivers (scini) each have a name of their own, and the next one is not in the
-//! list. What has no device of a bus above it stands beneath `/devices/virtual`, whatever its name.
+//! A list of the names of software devices would not work: zvols, bcache, ublk, nbd and out-of-tree
+//! drivers (scini) each have their own name, and the next one would be missing. A device without a
+//! bus device above it is beneath `/devices/virtual`, whatever its name.
 
 use hosttune_facts::Transport;
 
-/// Transports that are a bus with hardware on it, or a hypervisor's in its place.
+/// Transports that are a hardware bus, or a hypervisor's equivalent.
 const BUSES: [Transport; 7] = [
     Transport::Usb,
     Transport::Nvme,
@@ -17,18 +17,17 @@ const BUSES: [Transport; 7] = [
     Transport::Virtio,
 ];
 
-/// Where the firmware's or the machine's own buses begin, for disks of drivers whose transport has
-/// no name here: DASD, memory sticks, old RAID controllers. Drivers without hardware make a root of
-/// their own instead: `rbd`, `dcssblk`.
+/// Roots of firmware and machine buses, for disks of drivers whose transport has no name here:
+/// DASD, memory sticks, old RAID controllers. Drivers without hardware have a root of their own
+/// instead: `rbd`, `dcssblk`.
 const ROOTS: [&str; 11] = [
     "pci", "platform", "LNXSYSTM", "css", "soc", "amba", "pnp", "isa", "vio", "channel", "ps3_",
 ];
 
-/// Memory and raw flash on such a bus: block devices, and no disks. Each begins the name of a
-/// directory.
+/// Prefixes of directory names of memory and raw flash on such a bus: block devices, but not disks.
 const NO_DISKS: [&str; 2] = ["ndbus", "mtd"];
 
-/// Whether what `/sys/block/NAME` is a link to is hardware.
+/// Whether the target of the link `/sys/block/NAME` is hardware.
 pub(crate) fn is_hardware(device: &str) -> bool {
     let mut parents: Vec<&str> = device
         .split('/')
@@ -45,8 +44,8 @@ pub(crate) fn is_hardware(device: &str) -> bool {
         || parents.first().is_some_and(|root| begins(root, &ROOTS))
 }
 
-/// The same by the name, where a tree was captured with its links followed. Only names that are
-/// hardware's in every kernel count; a disk of any other is not known to be one.
+/// The same by name, for a tree captured with its links followed. Only names that are hardware in
+/// every kernel count; a disk with any other name is not known to be hardware.
 pub(crate) fn is_hardware_name(name: &str) -> bool {
     BUSES.contains(&Transport::of_name(name))
         || ["sd", "hd", "dasd"]
@@ -54,13 +53,13 @@ pub(crate) fn is_hardware_name(name: &str) -> bool {
             .any(|driver| name.starts_with(driver))
 }
 
-/// Whether every disk of a transport passes the first half of the question.
+/// Whether every disk of a transport is on a bus.
 pub(crate) fn is_bus(transport: Transport) -> bool {
     BUSES.contains(&transport)
 }
 
-/// The same question as patterns that fnmatch(3) takes, of the path from `/devices` on: any of the
-/// first, and none of the second.
+/// The same test as fnmatch(3) patterns for the path from `/devices` on: it has to match any of the
+/// first list and none of the second.
 pub(crate) fn patterns() -> (Vec<String>, Vec<String>) {
     let buses = BUSES.iter().flat_map(|bus| bus.patterns().0);
     let roots = ROOTS.iter().map(|root| format!("/devices/{root}*/*"));

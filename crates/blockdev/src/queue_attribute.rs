@@ -12,20 +12,20 @@ use crate::scheduler::{Offered, Scheduler, SchedulerName, gone, is_absent};
 use crate::tunable::SchedulerTunable;
 use crate::write;
 
-/// An attribute of a disk's queue. As data it is `sda/nr_requests`: there are thousands in a plan for
-/// many disks, and a map of two costs as much as a page of text.
+/// An attribute of a disk's queue. It is serialized as a string, `sda/nr_requests`: a plan for many
+/// disks has thousands of them, and a map with two entries would take far more space.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct QueueAttribute {
-    /// Whose.
+    /// The disk.
     pub disk: DiskName,
-    /// Which.
+    /// The attribute.
     pub attribute: Attribute,
 }
 
-/// A text that names no attribute of a disk.
+/// A text that does not name a queue attribute.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{}' is no attribute of a disk's queue", .0.escape_debug())]
+#[error("'{}' is not a queue attribute: expected DISK/ATTRIBUTE", .0.escape_debug())]
 pub struct QueueAttributeError(String);
 
 impl TryFrom<String> for QueueAttribute {
@@ -47,27 +47,27 @@ impl From<QueueAttribute> for String {
     }
 }
 
-/// What an attribute is. As data it is a number, or a word where there is none.
+/// The state of an attribute. It is serialized as a number, or as a word if there is no value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "Shown", into = "Shown")]
 #[non_exhaustive]
 pub enum AttributeState {
-    /// There is no such disk.
+    /// The disk does not exist.
     Gone,
-    /// The disk, or this kernel, has no such attribute.
+    /// The disk or this kernel does not have the attribute.
     Missing,
-    /// It is this, in the attribute's own unit.
+    /// The value, in the attribute's own unit.
     Value(u64),
-    /// It is this, and the device lets it be no more than `most`.
+    /// The value, which the device limits to `most`.
     Limited {
         /// In the attribute's own unit.
         value: u64,
-        /// The largest that it can be.
+        /// The largest possible value.
         most: u64,
     },
 }
 
-/// How a state is written down.
+/// The serialized form of a state.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Shown {
@@ -106,7 +106,7 @@ impl From<AttributeState> for Shown {
 }
 
 impl AttributeState {
-    /// The number.
+    /// The value, if there is one.
     pub fn value(self) -> Option<u64> {
         match self {
             Self::Value(value) | Self::Limited { value, .. } => Some(value),
@@ -122,13 +122,13 @@ impl AttributeState {
     }
 }
 
-/// The size of a page, in KiB.
+/// The page size, in KiB.
 pub(crate) fn page() -> u64 {
     (rustix::param::page_size() as u64 / 1024).max(1)
 }
 
 impl QueueAttribute {
-    /// Of a disk.
+    /// The attribute of a disk.
     pub fn new(disk: &DiskName, attribute: Attribute) -> Self {
         Self {
             disk: disk.clone(),
@@ -140,7 +140,7 @@ impl QueueAttribute {
         self.disk.queue(self.attribute.file())
     }
 
-    /// The largest value that the device has, where the kernel says so.
+    /// The device's limit, if the kernel reports one.
     pub(crate) fn most(&self, host: &Host) -> Option<u64> {
         if self.attribute != Attribute::MaxSectorsKb {
             return None;
@@ -152,7 +152,7 @@ impl QueueAttribute {
         Lack::new(LackKind::ValueUnavailable, why).hint(hint)
     }
 
-    /// Why the kernel refuses what is not wrong by itself.
+    /// Why the kernel refused a value that is in the valid range.
     fn refused(&self, host: &Host, value: u64) -> Lack {
         let file = self.attribute.file();
         let scheduler = Scheduler::new(&self.disk).active(host).ok().flatten();
@@ -160,21 +160,21 @@ impl QueueAttribute {
         let (why, hint) = match self.attribute {
             Attribute::NrRequests if unscheduled => (
                 format!(
-                    "without a scheduler {} has no more requests than tags, and {value} is more",
+                    "without a scheduler, {} has only as many requests as tags, and {value} is more",
                     self.disk
                 ),
-                "want fewer, or a scheduler".to_owned(),
+                "use a smaller value, or set a scheduler".to_owned(),
             ),
             Attribute::AsyncDepth if unscheduled => (
                 format!(
-                    "{} has no scheduler, and it is the scheduler that has an async_depth",
+                    "{} has no scheduler, and async_depth applies only with one",
                     self.disk
                 ),
-                "want a scheduler too".to_owned(),
+                "set a scheduler too".to_owned(),
             ),
             _ => (
-                format!("{} does not take {value} as {file}", self.disk),
-                format!("want another; now it is as in {}", self.path()),
+                format!("{} rejects {value} for {file}", self.disk),
+                format!("use another value; the current one is in {}", self.path()),
             ),
         };
         Self::unavailable(why, hint)
@@ -198,7 +198,8 @@ impl Knob for QueueAttribute {
     fn read(&self, host: &Host) -> Result<AttributeState, HostError> {
         let text = match host.read_text(self.path()) {
             Ok(text) => text,
-            // A queue that has the file and not the thing: wbt_lat_usec of what is bio-based.
+            // The file exists although the queue lacks the feature: `wbt_lat_usec` of a bio-based
+            // disk.
             Err(error) if *error.kind() == HostErrorKind::Refused => {
                 return Ok(AttributeState::Missing);
             }
@@ -212,12 +213,12 @@ impl Knob for QueueAttribute {
             }
             Err(error) => return Err(error),
         };
-        // A capture of a file that the kernel refused to be read: copying it leaves an empty one.
+        // In a captured tree, a file that could not be read is empty.
         if text.trim().is_empty() {
             return Ok(AttributeState::Missing);
         }
         let value = text.trim().parse().map_err(|_| {
-            HostError::malformed(self.path(), format!("'{}' is no number", text.trim()))
+            HostError::malformed(self.path(), format!("'{}' is not a number", text.trim()))
         })?;
         Ok(match self.most(host) {
             Some(most) => AttributeState::Limited { value, most },
@@ -230,20 +231,20 @@ impl Knob for QueueAttribute {
         let Some(wanted) = to.value() else {
             return Err(
                 HostError::new(Operation::Write, path, HostErrorKind::Refused)
-                    .detail("an attribute cannot be taken away"),
+                    .detail("an attribute cannot be removed"),
             );
         };
         let refuse = |lack| HostError::not_applicable(Operation::Write, path.clone(), lack);
         let most = self.most(host).filter(|most| wanted > *most);
-        // Clamped here, as older kernels refuse what newer ones clamp.
+        // Clamped here, because older kernels refuse what newer ones clamp.
         let written = most.unwrap_or(wanted);
         if self.attribute == Attribute::AsyncDepth
             && let Some(most) = number(host, &self.disk, Attribute::NrRequests.file())
             && wanted > most
         {
             return Err(refuse(Self::unavailable(
-                format!("async_depth is at most nr_requests, and that is {most}"),
-                format!("want {most} or less, or more nr_requests"),
+                format!("async_depth cannot exceed nr_requests, which is {most}"),
+                format!("use {most} or less, or raise nr_requests"),
             )));
         }
         write::value(host, &self.disk, &path, &written.to_string(), |host| {
@@ -275,7 +276,7 @@ impl Knob for QueueAttribute {
                     LackKind::Missing,
                     format!("{} has no {}", self.disk, self.attribute),
                 )
-                .hint("it depends on the kernel, and on whether the disk has requests"),
+                .hint("it depends on the kernel version and configuration, and on whether the disk is bio-based"),
             ),
             AttributeState::Value(_) | AttributeState::Limited { .. } => {
                 host.read_only_mount(self.path())?
@@ -285,7 +286,8 @@ impl Knob for QueueAttribute {
 
     fn disturbs(&self, host: &Host, _: &AttributeState) -> Result<Vec<AnyKnob>, HostError> {
         match self.attribute {
-            // The depth follows in proportion; up to 6.18 it is mq-deadline's own.
+            // The kernel scales the depth in proportion; up to 6.18 the depth is a tunable of
+            // mq-deadline.
             Attribute::NrRequests => {
                 let depth = Self::new(&self.disk, Attribute::AsyncDepth);
                 if host.exists(depth.path())? {
@@ -296,8 +298,8 @@ impl Knob for QueueAttribute {
                     SchedulerTunable::new(&self.disk, &scheduler, Attribute::AsyncDepth.file());
                 Ok(vec![AnyKnob::of(&depth)])
             }
-            // The limits are worked out as a whole by newer kernels, whichever is set, and read-ahead is
-            // raised to 128 KiB at least, and to twice what is best to read at a time.
+            // Newer kernels recompute all limits when any of these is set, and raise read-ahead to
+            // at least 128 KiB and to at least twice the optimal I/O size.
             Attribute::MaxSectorsKb | Attribute::Iostats | Attribute::AddRandom => {
                 let ahead = Self::new(&self.disk, Attribute::ReadAheadKb);
                 Ok(vec![AnyKnob::of(&ahead)])

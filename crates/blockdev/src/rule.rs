@@ -1,4 +1,4 @@
-//! A rule: which disks it is about, and what it wants of them.
+//! A rule: which disks it selects, and what it sets on them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,21 +12,21 @@ use crate::attribute::Attribute;
 use crate::disk::{Disk, DiskKind, Facts};
 use crate::scheduler::SchedulerName;
 
-/// A shell pattern: `*`, `?` and sets in brackets.
+/// A shell pattern: `*`, `?` and bracket expressions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Glob(glob::Pattern);
 
-/// A text that is no pattern.
+/// A text that is not a valid pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GlobError {
-    /// It would match nothing.
+    /// The pattern is empty and would match nothing.
     #[error("an empty pattern matches no disk")]
     Empty,
-    /// A bracket is not closed, or there are more stars than mean anything.
-    #[error("'{pattern}' is no pattern: {why}")]
+    /// A bracket is not closed, or `*` is repeated in a way that has no meaning.
+    #[error("'{pattern}' is not a valid pattern: {why}")]
     Malformed {
-        /// As given.
+        /// The pattern as given.
         pattern: String,
         /// What is wrong with it.
         why: &'static str,
@@ -34,7 +34,7 @@ pub enum GlobError {
 }
 
 impl Glob {
-    /// Whether the whole of a text is matched.
+    /// Whether the pattern matches the whole text.
     pub fn matches(&self, text: &str) -> bool {
         self.0.matches(text)
     }
@@ -80,38 +80,39 @@ impl fmt::Display for Glob {
     }
 }
 
-/// Which disks a rule is about. All that is said has to hold.
+/// Selects disks. Every condition that is given has to hold.
 ///
-/// What a disk can do is a better question than what it is called: `nvme[0-9]n[0-9]` misses
-/// `nvme10n1`, `sd[a-z]` misses `sdaa`, and both names go to another disk with the next boot.
+/// Selecting disks by what they can do is more reliable than by name: `nvme[0-9]n[0-9]` misses
+/// `nvme10n1`, `sd[a-z]` misses `sdaa`, and either name can belong to another disk after the next
+/// boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 #[non_exhaustive]
 pub struct Conditions {
-    /// Any of these; a disk of hardware where nothing is said. Loop devices, zram and everything
-    /// else that is no hardware by its place in the tree of devices is set only where its kind is
-    /// named here.
+    /// Any of these kinds; if empty, hardware disks only. Loop devices, zram and everything else
+    /// that is not hardware by its place in the device tree is matched only if its kind is listed
+    /// here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kind: Vec<DiskKind>,
-    /// Attached by any of these.
+    /// Attached by any of these transports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub transport: Vec<Transport>,
-    /// Whether it rotates.
+    /// Whether the disk is rotational.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotational: Option<bool>,
-    /// It has at least so many bytes.
+    /// Minimum size in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_at_least: Option<u64>,
-    /// It has at most so many bytes.
+    /// Maximum size in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_at_most: Option<u64>,
-    /// What its maker calls it.
+    /// The model name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Glob>,
-    /// One of its names in `/dev/disk/by-id`.
+    /// One of the disk's names in `/dev/disk/by-id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by_id: Option<Glob>,
-    /// Its kernel name, where nothing else tells.
+    /// The kernel name, for when nothing else identifies the disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Glob>,
 }
@@ -150,19 +151,19 @@ impl fmt::Display for Condition {
     }
 }
 
-/// How a disk stands to a rule.
+/// Match result of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It meets every condition.
+    /// The disk meets every condition.
     Matches,
-    /// It meets every condition but one.
+    /// The disk meets every condition but this one.
     NearMiss(Condition),
-    /// It fails by more.
+    /// The disk fails more than one condition.
     No,
 }
 
 impl Conditions {
-    /// How a disk stands to them. A fact that is not known meets no condition.
+    /// Compares a disk with the conditions. An unknown fact meets no condition.
     pub fn standing(&self, disk: &Disk) -> Standing {
         let pattern = |wanted: &Option<Glob>, seen: Option<&str>| {
             wanted
@@ -206,8 +207,9 @@ impl Conditions {
         let mut failed = checks.into_iter().filter(|(met, _)| !met);
         match (failed.next(), failed.next()) {
             (None, _) => Standing::Matches,
-            // That a loop device is no disk is not worth a line, for each of eight. What the name
-            // does not tell is: a person may take it for a disk.
+            // A loop device that is not a hardware disk is not worth a note, as there may be eight
+            // of them. `DiskKind::Other` is worth one, because its name does not show the kind and
+            // a person may take it for a disk.
             (Some((_, Condition::Kind)), None)
                 if self.kind.is_empty() && disk.kind != DiskKind::Other =>
             {
@@ -218,7 +220,7 @@ impl Conditions {
         }
     }
 
-    /// How many conditions are said.
+    /// The number of conditions that are given.
     pub(crate) fn stated(&self) -> usize {
         let said = [
             !self.kind.is_empty(),
@@ -232,7 +234,7 @@ impl Conditions {
         said.into_iter().filter(|said| *said).count()
     }
 
-    /// The facts that are needed to tell.
+    /// The facts needed to evaluate the conditions.
     pub fn facts(&self) -> Facts {
         Facts {
             rotational: self.rotational.is_some(),
@@ -243,23 +245,23 @@ impl Conditions {
         }
     }
 
-    /// What a disk shows of a condition, in words.
+    /// What the disk has for a condition, as text.
     pub(crate) fn seen(disk: &Disk, condition: Condition) -> String {
-        let known = |seen: Option<String>| seen.unwrap_or_else(|| "not known".to_owned());
+        let known = |seen: Option<String>| seen.unwrap_or_else(|| "unknown".to_owned());
         match condition {
             Condition::Kind => disk.kind.to_string(),
             Condition::Transport => disk.transport.to_string(),
             Condition::Rotational => known(disk.rotational.map(|rotates| rotates.to_string())),
             Condition::Size => known(disk.size.map(|size| format!("{size} bytes"))),
             Condition::Model => known(disk.model.clone()),
-            Condition::ById if disk.by_id.is_empty() => "without any".to_owned(),
+            Condition::ById if disk.by_id.is_empty() => "none".to_owned(),
             Condition::ById => disk.by_id.join(" "),
             Condition::Name => disk.name.to_string(),
         }
     }
 }
 
-/// What a rule wants of the disks that it is about. What is not said stays as it is.
+/// What a rule sets on the disks that it selects. Whatever is not given stays unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 #[non_exhaustive]
@@ -267,34 +269,34 @@ pub struct Settings {
     /// The I/O scheduler.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<SchedulerName>,
-    /// Attributes of the queue, in their own units.
+    /// Queue attributes, in their own units.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub queue: BTreeMap<Attribute, u64>,
-    /// Tunables of the scheduler, which has to be named then.
+    /// Tunables of the scheduler; they require `scheduler`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tunables: BTreeMap<String, i64>,
 }
 
-/// What some disks are to be set to.
+/// Which disks to set, and to what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct Rule {
-    /// Its name: the part of the plan that its wishes are in.
+    /// The name of the rule, and of the part of the plan that has its requests.
     pub name: String,
-    /// Which disks.
+    /// Which disks it selects.
     #[serde(default)]
     pub disks: Conditions,
-    /// What is wanted of them.
+    /// What it sets on them.
     #[serde(default)]
     pub set: Settings,
-    /// Why.
+    /// The reason, shown in plans.
     #[serde(default)]
     pub why: Why,
 }
 
 impl Rule {
-    /// A rule that is about every disk and wants nothing yet.
+    /// A rule that selects every hardware disk and sets nothing yet.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -304,97 +306,101 @@ impl Rule {
         }
     }
 
-    /// About disks of this kind too, and no others than those named so.
+    /// Selects disks of this kind, in addition to kinds given before; kinds that are not given are
+    /// excluded.
     #[must_use]
     pub fn kind(mut self, kind: DiskKind) -> Self {
         self.disks.kind.push(kind);
         self
     }
 
-    /// About disks that are attached so, or as said before.
+    /// Selects disks with this transport, in addition to transports given before.
     #[must_use]
     pub fn transport(mut self, transport: Transport) -> Self {
         self.disks.transport.push(transport);
         self
     }
 
-    /// About disks that rotate, or do not.
+    /// Selects disks that are rotational, or that are not.
     #[must_use]
     pub fn rotational(mut self, rotational: bool) -> Self {
         self.disks.rotational = Some(rotational);
         self
     }
 
-    /// About disks of at least so many bytes.
+    /// Selects disks of at least this many bytes.
     #[must_use]
     pub fn size_at_least(mut self, bytes: u64) -> Self {
         self.disks.size_at_least = Some(bytes);
         self
     }
 
-    /// About disks of at most so many bytes.
+    /// Selects disks of at most this many bytes.
     #[must_use]
     pub fn size_at_most(mut self, bytes: u64) -> Self {
         self.disks.size_at_most = Some(bytes);
         self
     }
 
-    /// About disks whose model is like this.
+    /// Selects disks whose model matches.
     #[must_use]
     pub fn model(mut self, model: Glob) -> Self {
         self.disks.model = Some(model);
         self
     }
 
-    /// About disks that have such a name in `/dev/disk/by-id`.
+    /// Selects disks that have a matching name in `/dev/disk/by-id`.
     #[must_use]
     pub fn by_id(mut self, name: Glob) -> Self {
         self.disks.by_id = Some(name);
         self
     }
 
-    /// About disks of such a kernel name, where nothing better tells.
+    /// Selects disks by kernel name, for when nothing better identifies them.
     #[must_use]
     pub fn kernel_name(mut self, name: Glob) -> Self {
         self.disks.name = Some(name);
         self
     }
 
-    /// Wants this scheduler.
+    /// Sets the scheduler.
     #[must_use]
     pub fn scheduler(mut self, name: SchedulerName) -> Self {
         self.set.scheduler = Some(name);
         self
     }
 
-    /// Wants an attribute to be this.
+    /// Sets a queue attribute.
     #[must_use]
     pub fn queue(mut self, attribute: Attribute, value: u64) -> Self {
         self.set.queue.insert(attribute, value);
         self
     }
 
-    /// Wants a tunable of the scheduler to be this.
+    /// Sets a tunable of the scheduler.
     #[must_use]
     pub fn tunable(mut self, name: impl Into<String>, value: i64) -> Self {
         self.set.tunables.insert(name.into(), value);
         self
     }
 
-    /// Says why.
+    /// Gives the reason.
     #[must_use]
     pub fn why(mut self, why: impl Into<Why>) -> Self {
         self.why = why.into();
         self
     }
 
-    /// What is wrong with the rule whatever disks there are.
+    /// Reports errors in the rule that do not depend on any disk.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let name = &self.name;
         if name.is_empty() || name.contains('/') || name.chars().any(char::is_control) {
             return Err(Error::tuning(
-                format!("'{}' is no name for a rule of disks", name.escape_debug()),
-                "give it one of letters, digits and dashes",
+                format!(
+                    "'{}' is not a valid name for a disk rule",
+                    name.escape_debug()
+                ),
+                "use letters, digits and dashes",
             ));
         }
         if let (Some(least), Some(most)) = (self.disks.size_at_least, self.disks.size_at_most)
@@ -402,23 +408,21 @@ impl Rule {
         {
             return Err(Error::tuning(
                 format!(
-                    "the rule {name} wants disks of at least {least} and at most {most} bytes, and there is no such size"
+                    "rule {name} selects disks of at least {least} and at most {most} bytes, which is impossible"
                 ),
-                format!("exchange them: size-at-least {most}, size-at-most {least}"),
+                format!("swap the two: size-at-least {most}, size-at-most {least}"),
             ));
         }
         if self.set.scheduler.is_none() && !self.set.tunables.is_empty() {
             return Err(Error::tuning(
-                format!(
-                    "the rule {name} sets tunables and no scheduler, and they are a scheduler's"
-                ),
-                "name the scheduler that has them",
+                format!("rule {name} sets scheduler tunables but no scheduler"),
+                "also set the scheduler that has them",
             ));
         }
         if self.set == Settings::default() {
             return Err(Error::tuning(
-                format!("the rule {name} wants nothing of its disks"),
-                "give it a scheduler or an attribute, or leave it out",
+                format!("rule {name} sets nothing"),
+                "give it a scheduler or an attribute, or remove it",
             ));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Rules over all disks of a host, as a tuning.
+//! Rules over all disks of a host, as a [`Tuning`].
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,29 +19,30 @@ use crate::rule::{Condition, Conditions, Rule, Standing};
 use crate::scheduler::{Offered, Scheduler, SchedulerName, SchedulerState};
 use crate::tunable::{SchedulerTunable, TunableState};
 
-/// Rules for disks. A disk is taken by the first rule that it meets.
+/// Rules for disks. The first rule that matches a disk applies to it.
 ///
-/// Each rule is a part of the plan, under its name; the notes of the plan say which disks it has
-/// taken, and which it has missed by a single condition.
+/// Each rule is a part of the plan with the rule's name; notes in the plan say which disks it
+/// matches, and which it skipped because of a single condition.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 #[non_exhaustive]
 pub struct Rules {
-    /// The rules, the first to be asked first.
+    /// The rules; earlier ones take precedence.
     pub rules: Vec<Rule>,
-    /// Only this disk, whatever else the rules are about.
+    /// Limits all rules to this disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub only: Option<PathBuf>,
-    /// The host's name in `/etc/udev/rules.d/61-hosttune-NAME.rules`, which has udev do the same to
-    /// disks that come; `None` leaves them to whoever applies the rules again.
+    /// The host's name in `/etc/udev/rules.d/61-hosttune-NAME.rules`, which applies the rules to
+    /// hot-plugged disks; with `None` they keep the kernel's settings until the rules are applied
+    /// again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persist: Option<String>,
 }
 
-/// So many disks are named in a note; of the others there is the number.
+/// How many disks a note names; of the others it gives the number.
 const NAMED: usize = 8;
 
-/// Which disks a rule has to do with.
+/// The disks that a rule matches or nearly matches.
 #[derive(Debug, Default)]
 struct Tally {
     taken: Names,
@@ -49,15 +50,15 @@ struct Tally {
     elsewhere: Names,
 }
 
-/// Disks that meet all of a rule but one condition.
+/// Disks that meet all conditions of a rule but one.
 #[derive(Debug, Default)]
 struct Missed {
     names: Names,
-    /// What the first of them shows instead.
+    /// What the first of them has for that condition.
     shown: String,
 }
 
-/// The first few names, and how many there are.
+/// The first few names, and the number of all.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     first: Vec<String>,
@@ -82,7 +83,7 @@ impl Names {
 }
 
 impl Rules {
-    /// Rules, the first to be asked first.
+    /// Creates rules; earlier ones take precedence.
     pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
         Self {
             rules: rules.into_iter().collect(),
@@ -91,19 +92,19 @@ impl Rules {
         }
     }
 
-    /// For one disk only: `/dev/sda`, or a link to it, or its kernel name.
+    /// Limits the rules to one disk: `/dev/sda`, a link to it, or a kernel name.
     ///
-    /// That it is a disk shows when the rules are planned: see [`device::find`].
+    /// Whether it is a disk is checked when the rules are planned: see [`device::find`].
     #[must_use]
     pub fn only(mut self, device: impl Into<PathBuf>) -> Self {
         self.only = Some(device.into());
         self
     }
 
-    /// Has udev do the same to disks that come, now and after the next boot: by
-    /// `/etc/udev/rules.d/61-hosttune-NAME.rules`, which [`to_udev`](Self::to_udev) makes.
+    /// Applies the rules to hot-plugged disks too, now and after a reboot: writes
+    /// `/etc/udev/rules.d/61-hosttune-NAME.rules`, the result of [`to_udev`](Self::to_udev).
     ///
-    /// For [one disk only](Self::only) the file stays as it is.
+    /// With [`only`](Self::only), the file is not changed.
     #[must_use]
     pub fn persisted_as(mut self, name: impl Into<String>) -> Self {
         self.persist = Some(name.into());
@@ -116,15 +117,15 @@ impl Rules {
             rule.check()?;
             if !names.insert(&rule.name) {
                 return Err(Error::tuning(
-                    format!("two rules of disks are called {}", rule.name),
-                    "give one of them another name",
+                    format!("two disk rules are named {}", rule.name),
+                    "rename one of them",
                 ));
             }
         }
         Ok(())
     }
 
-    /// The facts that the rules need of each disk.
+    /// The facts that the rules need about each disk.
     fn facts(&self) -> Facts {
         let all = self.rules.iter().map(|rule| rule.disks.facts());
         all.fold(Facts::default(), |one, other| Facts {
@@ -136,7 +137,7 @@ impl Rules {
         })
     }
 
-    /// Which rule takes which disk, in the order of the disks, and what is to be said about it.
+    /// Which rule applies to which disk, in the order of the disks, and the notes about them.
     fn deal<'d>(&self, disks: &'d [Disk]) -> (Vec<(usize, &'d Disk)>, Vec<Tally>) {
         let mut tallies: Vec<Tally> = self.rules.iter().map(|_| Tally::default()).collect();
         let mut dealt = Vec::new();
@@ -169,12 +170,12 @@ impl Rules {
 impl Tally {
     fn note(&self, at: &mut Planner<'_>, rule: &str, conditions: usize) {
         if self.taken.count == 0 {
-            at.note(format!("the rule {rule} matches no disk"));
+            at.note(format!("rule {rule} matches no disk"));
         } else {
-            at.note(format!("the rule {rule} matches {}", self.taken.text()));
+            at.note(format!("rule {rule} matches {}", self.taken.text()));
         }
-        // Of a rule with one condition every other disk is missed by it: that is worth a line only
-        // where it may be the condition that is wrong.
+        // With a single condition, every other disk misses the rule by one condition. That is worth
+        // a note only if the rule matches nothing and the condition may be wrong.
         let missed = self
             .missed
             .iter()
@@ -185,14 +186,14 @@ impl Tally {
                 _ => condition.to_string(),
             };
             at.note(format!(
-                "the rule {rule} misses {} by one condition: {of_first} is {}",
+                "rule {rule} skipped {}: {of_first} is {}",
                 missed.names.text(),
                 missed.shown
             ));
         }
         if self.elsewhere.count > 0 {
             at.note(format!(
-                "the rule {rule} would match {} too, but an earlier rule has",
+                "rule {rule} also matches {}, but an earlier rule applies there",
                 self.elsewhere.text()
             ));
         }
@@ -200,7 +201,7 @@ impl Tally {
 }
 
 impl Rules {
-    /// The disks that the rules can be about.
+    /// The disks that the rules can select.
     pub(crate) fn disks(&self, host: &Host) -> Result<Vec<Disk>, Error> {
         let only = match &self.only {
             Some(device) => Some(device::find(host, device)?),
@@ -210,12 +211,12 @@ impl Rules {
             Some(only) => Vec::from_iter(Disk::one(host, only, self.facts())?),
             None => Disk::survey(host, self.facts())?,
         };
-        // A path has its rules by the whole that it belongs to; it has no node in /dev either.
+        // A path is tuned through the rule of its namespace; it has no node in /dev either.
         disks.retain(|disk| disk.kind != DiskKind::Path);
         Ok(disks)
     }
 
-    /// Which rule takes which disk, in the order of the disks.
+    /// Which rule applies to which disk, in the order of the disks.
     pub(crate) fn taken<'d>(&self, disks: &'d [Disk]) -> Vec<(&Rule, &'d Disk)> {
         let first = |disk: &'d Disk| {
             let mut rules = self.rules.iter();
@@ -229,7 +230,7 @@ impl Rules {
 impl Tuning for Rules {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         self.check()?;
-        // Where none of it is meant no disk is looked at: the names of the parts are all there is to say.
+        // If no part is selected, disks are not read: only the names of the parts are needed.
         let is_meant = Cell::new(at.is_selected());
         for rule in &self.rules {
             at.part(&rule.name, &Meant(&is_meant));
@@ -237,12 +238,13 @@ impl Tuning for Rules {
         if !is_meant.get() {
             return Ok(());
         }
-        // Who asks for one disk, as udev does for each that comes, does not ask for what is about all.
+        // A caller that names one disk, such as udev for a hot-plugged one, does not request the
+        // file for all disks.
         let persist = self.persist.as_ref().filter(|_| self.only.is_none());
         if let Some(name) = persist
             && at.host().root_kind() == RootKind::Image
         {
-            // It has no disks, and there is nothing to be said about those.
+            // An image has no disks, so there are no notes about disks.
             return persisted::declare(at, self, name, &[]);
         }
         let disks = self.disks(at.host())?;
@@ -250,7 +252,7 @@ impl Tuning for Rules {
         for (rule, tally) in self.rules.iter().zip(&tallies) {
             at.part(&rule.name, &Noted { rule, tally });
         }
-        // Before all disks, and each once, whichever rule was first to want it.
+        // Modules come before all disks, each once, whichever rule is the first to need it.
         let mut loaded: BTreeSet<SchedulerName> = BTreeSet::new();
         let taken = || {
             dealt
@@ -274,7 +276,7 @@ impl Tuning for Rules {
     }
 }
 
-/// Finds out whether a part is meant.
+/// Records whether a part is selected.
 struct Meant<'c>(&'c Cell<bool>);
 
 impl Tuning for Meant<'_> {
@@ -284,7 +286,7 @@ impl Tuning for Meant<'_> {
     }
 }
 
-/// What is said about a rule.
+/// The notes about a rule.
 struct Noted<'r> {
     rule: &'r Rule,
     tally: &'r Tally,
@@ -298,17 +300,17 @@ impl Tuning for Noted<'_> {
     }
 }
 
-/// A rule on one disk.
+/// A rule applied to one disk.
 struct OnDisk<'r> {
     rule: &'r Rule,
     disk: &'r Disk,
-    /// The scheduler that this rule is the first to want, and what has it.
+    /// The scheduler that this rule is the first to request, and its module.
     module: Option<(&'r SchedulerName, KernelModule)>,
 }
 
 impl OnDisk<'_> {
-    /// Has the module loaded that the scheduler needs. The kernel would load it by itself where it can
-    /// start modprobe, and nobody would unload it.
+    /// Requests the module that the scheduler needs. The kernel would load it on demand if it can
+    /// start modprobe, but then nothing would unload it.
     fn load(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         let Some((name, module)) = &self.module else {
             return Ok(());
@@ -322,7 +324,7 @@ impl OnDisk<'_> {
         if lacks && module::find(at.host(), module.name())? != Availability::Absent {
             for module in module.with_dependencies(at.host())? {
                 at.want(&module, &ModuleState::Loaded)
-                    .why(format!("it has the scheduler {name}"))
+                    .why(format!("provides the scheduler {name}"))
                     .optional();
             }
         }
@@ -349,8 +351,8 @@ impl Tuning for OnDisk<'_> {
         }
         self.load(at)?;
         let Rule { set, why, .. } = self.rule;
-        // The scheduler first: it resets most of what follows. Its tunables last: `nr_requests`
-        // resets one of them.
+        // The scheduler comes first because it resets most of what follows, and its tunables last
+        // because `nr_requests` resets one of them.
         for queue in self.disk.queues() {
             if let Some(name) = &set.scheduler {
                 at.want(

@@ -16,37 +16,37 @@ use crate::tunable::SchedulerTunable;
 use crate::write;
 use crate::zoned;
 
-/// A scheduler's name in canonical form: `none`, `mq-deadline`, `bfq`, `kyber`, or one that is not
-/// known here.
+/// A scheduler's name in canonical form: `none`, `mq-deadline`, `bfq`, `kyber`, or one that is
+/// unknown here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SchedulerName(String);
 
-/// A text that names no scheduler.
+/// A text that is not a scheduler name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{}' is no scheduler's name: 1 to 15 characters without blanks, slashes and brackets", .0.escape_debug())]
+#[error("'{}' is not a scheduler name: expected 1 to 15 characters without blanks, slashes or brackets", .0.escape_debug())]
 pub struct SchedulerNameError(String);
 
-/// `ELV_NAME_MAX` without the end mark.
+/// `ELV_NAME_MAX` without the terminating NUL.
 const LONGEST: usize = 15;
 
 impl SchedulerName {
-    /// No scheduler: requests go to the device as they come.
+    /// No scheduler: requests go to the device in the order in which they arrive.
     pub fn none() -> Self {
         Self("none".to_owned())
     }
 
-    /// Requests are sorted by place, and none waits longer than its deadline.
+    /// Requests are sorted by sector, and none waits longer than its deadline.
     pub fn mq_deadline() -> Self {
         Self("mq-deadline".to_owned())
     }
 
-    /// Each process gets its share of the disk.
+    /// Each process gets its share of the disk's bandwidth.
     pub fn bfq() -> Self {
         Self("bfq".to_owned())
     }
 
-    /// So many requests at once as keep the latency of each kind below its target.
+    /// Limits the requests in flight to keep the latency of each kind below its target.
     pub fn kyber() -> Self {
         Self("kyber".to_owned())
     }
@@ -56,7 +56,7 @@ impl SchedulerName {
         &self.0
     }
 
-    /// The module that has it, where that is known.
+    /// The module that provides it, if known.
     pub fn module(&self) -> Option<KernelModule> {
         match self.as_str() {
             "kyber" => Some(KernelModule::new("kyber-iosched")),
@@ -69,7 +69,7 @@ impl SchedulerName {
 impl FromStr for SchedulerName {
     type Err = SchedulerNameError;
 
-    /// With the kernel's own alias: `deadline` is `mq-deadline`. Blanks around it are passed over.
+    /// Resolves the kernel's alias: `deadline` is `mq-deadline`. Surrounding blanks are ignored.
     fn from_str(text: &str) -> Result<Self, SchedulerNameError> {
         Self::literal(match text.trim() {
             "deadline" => "mq-deadline",
@@ -79,8 +79,8 @@ impl FromStr for SchedulerName {
 }
 
 impl SchedulerName {
-    /// As a scheduler file has it. Before Linux 5.0 `deadline` was one of its own, of disks with a single
-    /// queue, and such a disk has no `mq-deadline`.
+    /// A name as a scheduler file shows it. Before Linux 5.0 `deadline` was a separate scheduler of
+    /// single-queue disks, and such a disk has no `mq-deadline`.
     fn literal(name: &str) -> Result<Self, SchedulerNameError> {
         let usable = !name.is_empty()
             && name.len() <= LONGEST
@@ -115,17 +115,17 @@ impl fmt::Display for SchedulerName {
     }
 }
 
-/// What a scheduler file holds: `none [mq-deadline] bfq`.
+/// The contents of a scheduler file: `none [mq-deadline] bfq`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offered {
-    /// The one in brackets. Without one nothing can be chosen: a bio-based disk says `none`.
+    /// The name in brackets. Without one nothing can be selected: a bio-based disk shows `none`.
     pub active: Option<SchedulerName>,
-    /// All of them, in the file's order, which differs from kernel to kernel.
+    /// All names, in the order of the file, which differs between kernels.
     pub names: Vec<SchedulerName>,
 }
 
 impl Offered {
-    /// Reads a scheduler file.
+    /// Parses a scheduler file.
     pub fn parse(text: &str) -> Self {
         let mut active = None;
         let mut names = Vec::new();
@@ -143,10 +143,10 @@ impl Offered {
         Self { active, names }
     }
 
-    /// Of a disk; `None` where it has no scheduler file.
+    /// Reads the scheduler file of a disk; `None` if it has none.
     ///
     /// # Errors
-    /// Where it is there and cannot be read.
+    /// If the file exists and cannot be read.
     pub fn of(host: &Host, disk: &DiskName) -> Result<Option<Self>, HostError> {
         match host.read_text(disk.queue("scheduler")) {
             Ok(text) => Ok(Some(Self::parse(&text))),
@@ -155,7 +155,7 @@ impl Offered {
         }
     }
 
-    /// Whether a scheduler can be chosen.
+    /// Whether a scheduler can be selected.
     pub fn offers(&self, name: &SchedulerName) -> bool {
         self.active.is_some() && self.names.contains(name)
     }
@@ -168,32 +168,33 @@ impl fmt::Display for Offered {
     }
 }
 
-/// Nothing is there by that name, or what was there has gone.
+/// Whether the file does not exist, or its device has disappeared.
 pub(crate) fn is_absent(error: &HostError) -> bool {
     matches!(error.kind(), HostErrorKind::Missing | HostErrorKind::Gone)
 }
 
 /// The I/O scheduler of a disk.
 ///
-/// Switching costs tens of milliseconds, in which the queue stands still, and resets
-/// `nr_requests`, `async_depth`, with bfq `wbt_lat_usec`, and every tunable of the scheduler.
+/// A switch freezes the queue for tens of milliseconds and resets `nr_requests`, `async_depth`,
+/// with bfq `wbt_lat_usec`, and every tunable of the scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Scheduler {
-    /// Whose.
+    /// The disk.
     pub disk: DiskName,
 }
 
-/// What a disk's scheduler is. As data it is its name, and what is none stands in parentheses.
+/// The state of a disk's scheduler. It is serialized as its name, or as a word in parentheses if
+/// there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum SchedulerState {
-    /// There is no such disk.
+    /// The disk does not exist.
     Gone,
-    /// The disk has no requests, and so nothing to schedule.
+    /// The disk has no requests to schedule.
     BioBased,
-    /// This one; `none` is one too.
+    /// The active scheduler, possibly `none`.
     Active(SchedulerName),
 }
 
@@ -220,47 +221,46 @@ impl From<SchedulerState> for String {
 }
 
 impl Scheduler {
-    /// Of a disk.
+    /// The scheduler of a disk.
     pub fn new(disk: &DiskName) -> Self {
         Self { disk: disk.clone() }
     }
 
-    /// The scheduler that is active; `None` where there is none to be.
+    /// The active scheduler; `None` if the disk has none.
     ///
     /// # Errors
-    /// Where the host would not say.
+    /// If the host cannot be read.
     pub fn active(&self, host: &Host) -> Result<Option<SchedulerName>, HostError> {
         Ok(Offered::of(host, &self.disk)?.and_then(|offered| offered.active))
     }
 
     fn not_offered(name: &SchedulerName, offered: &Offered) -> Lack {
-        let why = format!("the kernel offers {offered} here, and not {name}");
+        let why = format!("the kernel offers {offered} for this disk, but not {name}");
         let lack = Lack::new(LackKind::ValueUnavailable, why);
         match name.module() {
             Some(module) => lack
                 .hint(format!(
-                    "load what has it if this kernel does, modprobe {}, or want one of {offered}",
+                    "load the module, if this kernel has it: modprobe {}; or use one of {offered}",
                     module.name()
                 ))
                 .module(module.name())
                 .cured_by(&module, &ModuleState::Loaded),
-            None => lack.hint(format!("want one of {offered}")),
+            None => lack.hint(format!("use one of {offered}")),
         }
     }
 }
 
-/// Why nothing can be had of a disk that is not there.
+/// The reason when a disk does not exist.
 pub(crate) fn gone(disk: &DiskName) -> Lack {
     Lack::new(LackKind::Missing, format!("there is no disk {disk}"))
-        .hint("see what there is: lsblk -d")
+        .hint("list the disks with: lsblk -d")
 }
 
-/// Why a disk without requests has no scheduler.
+/// The reason when a disk has no requests to schedule.
 fn bio_based(disk: &DiskName) -> Lack {
-    let why =
-        format!("{disk} is bio-based: it passes on what it gets and has no requests to schedule");
+    let why = format!("{disk} is bio-based: it passes bios on and has no requests to schedule");
     Lack::new(LackKind::Missing, why)
-        .hint("set the scheduler of the disks that it stands on: lsblk -s, and for NVMe the hidden paths beneath /sys/block")
+        .hint("set the scheduler of the disks below it: see lsblk -s, and for NVMe the hidden paths in /sys/block")
 }
 
 impl fmt::Display for Scheduler {
@@ -271,7 +271,7 @@ impl fmt::Display for Scheduler {
 
 impl Knob for Scheduler {
     const NAME: &'static str = "io-scheduler";
-    /// A switch is done when it is answered; under load the queue may take a while to empty.
+    /// A switch is complete when the write returns; under load the queue may take a while to drain.
     const SETTLE: Duration = Duration::ZERO;
     type State = SchedulerState;
 
@@ -291,7 +291,7 @@ impl Knob for Scheduler {
         let SchedulerState::Active(name) = to else {
             return Err(
                 HostError::new(Operation::Write, path, HostErrorKind::Refused)
-                    .detail("what a disk is cannot be set"),
+                    .detail("whether a disk exists or is bio-based cannot be set"),
             );
         };
         write::value(host, &self.disk, &path, name.as_str(), |host| {
@@ -317,7 +317,7 @@ impl Knob for Scheduler {
         })
     }
 
-    /// In the order in which they are put back: `nr_requests` moves the depths that follow it.
+    /// In the order in which they are reverted: `nr_requests` changes the depths that follow it.
     fn disturbs(&self, host: &Host, to: &SchedulerState) -> Result<Vec<AnyKnob>, HostError> {
         let attributes = [
             Attribute::NrRequests,
@@ -386,7 +386,7 @@ mod tests {
             ("none [mq-deadline] bfq kyber \n", Some("mq-deadline"), 4),
             ("[mq-deadline] kyber bfq none\n", Some("mq-deadline"), 4),
             ("[none]\n", Some("none"), 1),
-            // Bio-based, on 6.1: any write is taken and does nothing.
+            // A bio-based disk, on 6.1: any write is accepted and does nothing.
             ("none\n", None, 1),
             ("", None, 0),
         ] {

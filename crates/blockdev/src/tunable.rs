@@ -1,4 +1,4 @@
-//! What a scheduler itself can be told, as knobs.
+//! The tunables of a disk's I/O scheduler, as knobs.
 
 use std::fmt;
 
@@ -10,22 +10,22 @@ use crate::name::DiskName;
 use crate::scheduler::{Offered, Scheduler, SchedulerName, SchedulerState, gone, is_absent};
 use crate::write;
 
-/// A tunable of one scheduler of a disk: a file beneath `/sys/block/NAME/queue/iosched`, which is
-/// there for as long as the scheduler is the active one. As data it is `sda/bfq/low_latency`.
+/// A tunable of one scheduler of a disk: a file in `/sys/block/NAME/queue/iosched`, which exists
+/// only while the scheduler is active. It is serialized as `sda/bfq/low_latency`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SchedulerTunable {
-    /// Whose.
+    /// The disk.
     pub disk: DiskName,
-    /// Of which scheduler: the same name may mean something else to another one.
+    /// The scheduler: another one may give the same name a different meaning.
     pub scheduler: SchedulerName,
     /// The name of its file.
     pub name: String,
 }
 
-/// A text that names no tunable of a disk's scheduler.
+/// A text that does not name a scheduler tunable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{}' is no tunable of a disk's scheduler", .0.escape_debug())]
+#[error("'{}' is not a scheduler tunable: expected DISK/SCHEDULER/TUNABLE", .0.escape_debug())]
 pub struct SchedulerTunableError(String);
 
 impl TryFrom<String> for SchedulerTunable {
@@ -51,18 +51,19 @@ impl From<SchedulerTunable> for String {
     }
 }
 
-/// What a tunable is. As data it is its text, and what is none stands in parentheses.
+/// The state of a tunable. It is serialized as the text of its file, or as a word in parentheses if
+/// there is no value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 #[non_exhaustive]
 pub enum TunableState {
-    /// There is no such disk.
+    /// The disk does not exist.
     Gone,
-    /// Another scheduler is active, and this one has no tunables.
+    /// Another scheduler is active, so this one has no tunables.
     Inactive,
-    /// The scheduler is active and has no such tunable.
+    /// The scheduler is active but does not have the tunable.
     Missing,
-    /// The scheduler is active, and it is this.
+    /// The scheduler is active and the tunable has this value.
     Value(String),
 }
 
@@ -95,19 +96,19 @@ impl TunableState {
     }
 }
 
-/// The longest that a jiffy is, in ms: kernels have 100 to 1000 in a second.
+/// The length of the longest jiffy, in ms: kernels have 100 to 1000 per second.
 const JIFFY: i128 = 10;
 
-/// What the kernel makes of the numbers that a tunable is given.
+/// How the kernel rounds a number that is written to a tunable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rounding {
-    /// Itself.
+    /// It stores the number unchanged.
     None,
     /// 0 or 1.
     Switch,
     /// At least 1.
     Positive,
-    /// Milliseconds, rounded up to whole jiffies: how long those are depends on the kernel.
+    /// Milliseconds, rounded up to whole jiffies, whose length depends on the kernel.
     Jiffies,
 }
 
@@ -126,7 +127,7 @@ fn rounding(scheduler: &str, name: &str) -> Rounding {
     }
 }
 
-/// Whether no other scheduler has a tunable of that name.
+/// Whether no other scheduler has a tunable of this name.
 fn is_of_one(scheduler: &str, name: &str) -> bool {
     match scheduler {
         "mq-deadline" => matches!(
@@ -156,8 +157,8 @@ fn is_of_one(scheduler: &str, name: &str) -> bool {
     }
 }
 
-/// Which other tunables of a scheduler one sets along. bfq's idling is one value in two units, and
-/// strict guarantees are not given without it.
+/// The other tunables that change with one. bfq's idling is a single value in two units, and strict
+/// guarantees require it.
 fn along(scheduler: &str, name: &str) -> &'static [&'static str] {
     match (scheduler, name) {
         ("bfq", "slice_idle") => &["slice_idle_us"],
@@ -167,8 +168,8 @@ fn along(scheduler: &str, name: &str) -> &'static [&'static str] {
     }
 }
 
-/// The tunables of a scheduler that something else sets along. Once it is planned that the scheduler
-/// becomes the active one, what they are is not known any more.
+/// The tunables of a scheduler that change as a side effect of something else. Once a plan makes
+/// the scheduler active, their values are no longer known.
 const fn set_along(scheduler: &str) -> &'static [&'static str] {
     match scheduler.as_bytes() {
         b"bfq" => &["slice_idle", "slice_idle_us"],
@@ -178,7 +179,7 @@ const fn set_along(scheduler: &str) -> &'static [&'static str] {
 }
 
 impl SchedulerTunable {
-    /// Of a scheduler of a disk.
+    /// A tunable of a scheduler of a disk.
     pub fn new(disk: &DiskName, scheduler: &SchedulerName, name: impl Into<String>) -> Self {
         Self {
             disk: disk.clone(),
@@ -187,8 +188,9 @@ impl SchedulerTunable {
         }
     }
 
-    /// All that the scheduler has which is active now, in an order in which they can be set: what is
-    /// set along comes after what sets it, and of bfq's idling the finer unit is the last word.
+    /// All tunables of the active scheduler, in an order in which they can be set: a tunable that
+    /// changes as a side effect comes after the one that changes it, and of bfq's idling the finer
+    /// unit comes last.
     pub(crate) fn all(
         host: &Host,
         disk: &DiskName,
@@ -201,13 +203,14 @@ impl SchedulerTunable {
                 let knob = |name| Self::new(disk, active, name);
                 Ok(names.into_iter().map(knob).collect())
             }
-            // `none` has no directory.
+            // `none` has no such directory.
             Err(error) if is_absent(&error) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
 
-    /// Those of a scheduler that is not active yet which something else will set along.
+    /// The tunables of a scheduler that is not active yet which change as a side effect of
+    /// something else.
     pub(crate) fn unsettled(disk: &DiskName, scheduler: &SchedulerName) -> Vec<Self> {
         let names = set_along(scheduler.as_str()).iter();
         names
@@ -219,7 +222,7 @@ impl SchedulerTunable {
         self.disk.queue(&format!("iosched/{}", self.name))
     }
 
-    /// Whether the name can be a file's.
+    /// Whether the name is a possible file name.
     fn is_name(&self) -> bool {
         !self.name.is_empty()
             && self
@@ -228,11 +231,11 @@ impl SchedulerTunable {
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     }
 
-    /// What its file holds; `None` where there is no such file.
+    /// The contents of its file; `None` if the file does not exist.
     fn shown(&self, host: &Host) -> Result<Option<TunableState>, HostError> {
         match host.read_text(self.path()) {
             Ok(text) => Ok(Some(TunableState::Value(text.trim().to_owned()))),
-            // What cannot be read cannot be put back: as good as not there.
+            // A value that cannot be read cannot be reverted, so it is treated as missing.
             Err(error)
                 if is_absent(&error)
                     || matches!(error.kind(), HostErrorKind::Denied | HostErrorKind::Refused) =>
@@ -251,7 +254,7 @@ impl SchedulerTunable {
         );
         match there.as_slice() {
             [] => lack.hint(format!("{} has no tunables", self.scheduler)),
-            there => lack.hint(format!("it has {}", there.join(", "))),
+            there => lack.hint(format!("available tunables: {}", there.join(", "))),
         }
     }
 }
@@ -267,8 +270,8 @@ impl Knob for SchedulerTunable {
     type State = TunableState;
 
     fn read(&self, host: &Host) -> Result<TunableState, HostError> {
-        // A name that only one scheduler has tells by itself which one is active. In a look the
-        // scheduler is known anyway, from the knob before.
+        // A name that only one scheduler has identifies the active scheduler. Within a read epoch
+        // the scheduler is already known, from the knob before.
         let only = host.look().is_none() && is_of_one(self.scheduler.as_str(), &self.name);
         if only && let Some(state) = self.shown(host)? {
             return Ok(state);
@@ -290,12 +293,12 @@ impl Knob for SchedulerTunable {
         let TunableState::Value(text) = to else {
             return Err(
                 HostError::new(Operation::Write, path, HostErrorKind::Refused)
-                    .detail("a tunable cannot be taken away"),
+                    .detail("a tunable cannot be removed"),
             );
         };
         let active = Scheduler::new(&self.disk).active(host)?;
         if active.as_ref() != Some(&self.scheduler) || !self.is_name() {
-            // It would be another scheduler's, if there is one of that name.
+            // The write would change another scheduler's tunable of the same name.
             let lack = self.lacks(host, to)?.unwrap_or_else(|| gone(&self.disk));
             return Err(HostError::not_applicable(Operation::Write, path, lack));
         }
@@ -306,9 +309,9 @@ impl Knob for SchedulerTunable {
             Some(
                 Lack::new(
                     LackKind::ValueUnavailable,
-                    format!("{} does not take {text} as {}", self.scheduler, self.name),
+                    format!("{} rejects {text} for {}", self.scheduler, self.name),
                 )
-                .hint("all that are known here take numbers"),
+                .hint("all known tunables take numbers"),
             )
         })
     }
@@ -339,19 +342,26 @@ impl Knob for SchedulerTunable {
             return Ok(Some(
                 Lack::new(
                     LackKind::ValueUnavailable,
-                    format!("'{}' is no value of {}", text.escape_debug(), self.name),
+                    format!(
+                        "'{}' is not a valid value for {}",
+                        text.escape_debug(),
+                        self.name
+                    ),
                 )
-                .hint("want one word, a number as a rule"),
+                .hint("use a single word, usually a number"),
             ));
         }
         Ok(match self.read(host)? {
             TunableState::Gone => Some(gone(&self.disk)),
             TunableState::Inactive => {
                 let needed = SchedulerState::Active(self.scheduler.clone());
-                let why = format!("{} is not the scheduler of {}", self.scheduler, self.disk);
+                let why = format!(
+                    "{} is not the active scheduler of {}",
+                    self.scheduler, self.disk
+                );
                 Some(
                     Lack::new(LackKind::ValueUnavailable, why)
-                        .hint(format!("want the scheduler {} too", self.scheduler))
+                        .hint(format!("set the scheduler {} too", self.scheduler))
                         .cured_by(&Scheduler::new(&self.disk), &needed),
                 )
             }

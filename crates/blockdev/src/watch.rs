@@ -1,7 +1,7 @@
-//! Disks that are tuned as they come, beside others that manage them too.
+//! Tuning hot-plugged disks, without overriding other programs that manage them.
 //!
-//! [`Hotplug`] decides which disk to look at; [`DiskWatcher`] listens, looks, applies and says what
-//! happened.
+//! [`Hotplug`] decides which disk to read and when; [`DiskWatcher`] receives events, plans, applies
+//! and reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,31 +14,31 @@ use crate::name::DiskName;
 use crate::rules::Rules;
 use crate::uevent::{Due, Heard, Hotplug, Pace, UeventMonitor};
 
-/// What happened to a disk that is watched.
+/// What happened to a watched disk.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DiskEvent {
-    /// It is new, and was tuned.
+    /// The disk is new and was tuned.
     Applied(Applied),
-    /// It is new, a rule is about it, and everything is as wanted.
+    /// The disk is new, a rule matches it, and everything is as wanted.
     AsWanted,
-    /// It was tuned before and shows something else now: somebody has set that since. It is left
-    /// so until it comes anew.
+    /// The disk was tuned before, and another process has changed a setting since. It is left as it
+    /// is until it is plugged in again.
     Left {
-        /// What they have set.
+        /// The settings that were changed.
         knobs: Vec<String>,
     },
-    /// It is new, and has not what the rule wants.
+    /// The disk is new and does not support what the rule requests.
     NotApplicable {
-        /// What it lacks.
+        /// What is unsupported.
         lacking: Vec<String>,
     },
-    /// It could not be looked at or tuned. It is looked at again when it is told of again.
+    /// The disk could not be read or tuned. It is tried again at its next event.
     Failed(Error),
 }
 
 impl DiskEvent {
-    /// A word for programs, which no release changes: `applied`, `as-wanted`, `left`,
+    /// A word for programs, stable across releases: `applied`, `as-wanted`, `left`,
     /// `not-applicable` or `failed`.
     pub fn word(&self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl fmt::Display for DiskEvent {
             Self::AsWanted => f.write_str("as wanted"),
             Self::Left { knobs } => write!(
                 f,
-                "left as it is: somebody else has set {} since",
+                "left as it is: another process has set {} since",
                 knobs.join(", ")
             ),
             Self::NotApplicable { lacking } => {
@@ -80,11 +80,11 @@ impl fmt::Display for DiskEvent {
     }
 }
 
-/// While somebody else holds the journal, it is tried again so often.
+/// Retry interval while another process holds the journal.
 const AGAIN: Duration = Duration::from_secs(1);
 
 impl Rules {
-    /// Tunes disks as they come, by these rules, until somebody asks to stop.
+    /// Creates a watcher that applies these rules to hot-plugged disks.
     ///
     /// ```no_run
     /// use hosttune_blockdev::uevent::{Sender, Uevents};
@@ -110,13 +110,13 @@ impl Rules {
     }
 }
 
-/// Tunes disks as they come.
+/// Applies rules to hot-plugged disks.
 ///
-/// A disk is tuned once, when it is first seen: another one of its name, known by its identity, is a
-/// new one. That something was told of a disk that is known already is no reason to set anything,
-/// since udev says `change` whenever somebody who wrote to a disk closes it, and what an
-/// administrator has set by hand would be gone with it. Paths of multipath NVMe are never told of;
-/// they are looked at with the namespace that they lead to.
+/// A disk is tuned once, when it is first seen. A disk with another identity is a new one, even
+/// under the same name. An event about a known disk is no reason to set anything: udev sends
+/// `change` whenever a process closes a disk that it had opened for writing, and setting again
+/// would undo what an administrator has set by hand. Paths of multipath NVMe have no events; they
+/// are tuned together with their namespace.
 #[derive(Debug, Clone)]
 pub struct DiskWatcher<'a> {
     rules: &'a Rules,
@@ -124,39 +124,40 @@ pub struct DiskWatcher<'a> {
     part: Option<String>,
 }
 
-/// What a look came to.
+/// The result of handling one disk.
 enum Looked {
-    /// Nothing is left to do until it is told of again.
+    /// Nothing is left to do until the next event.
     Done,
-    /// Somebody else is at work.
+    /// Another process holds the journal.
     Later,
 }
 
-/// Who is known, by name: what told the disk from others, where anything did.
+/// Disks that have been handled, by name, with their identity if they have one.
 type Known = BTreeMap<DiskName, Option<String>>;
 
 impl DiskWatcher<'_> {
-    /// At another pace than the usual one.
+    /// Replaces the default timing.
     #[must_use]
     pub fn pace(mut self, pace: Pace) -> Self {
         self.pace = pace;
         self
     }
 
-    /// As the part of this name of a greater tuning, names joined by `/`: so that the journal says of
-    /// a disk that came what it says of the rest.
+    /// Declares the rules as the named part of a larger tuning, with names joined by `/`, so that
+    /// the journal attributes hot-plugged disks to the same part as the others.
     #[must_use]
     pub fn part(mut self, name: impl Into<String>) -> Self {
         self.part = Some(name.into());
         self
     }
 
-    /// Watches until somebody asks to stop. What it has applied stays.
+    /// Watches until a stop is requested. What it has applied stays.
     ///
-    /// The disks that are there are looked at first. `say` is told of each disk; without one, of all.
+    /// Disks that are already present are handled first. `say` is called with each disk, or with
+    /// `None` for a report about all disks.
     ///
     /// # Errors
-    /// Where nobody can be listened to. Whatever else fails is said.
+    /// If the monitor fails. All other errors are reported through `say`.
     pub fn run(
         &self,
         session: &mut Session,
@@ -212,7 +213,7 @@ impl DiskWatcher<'_> {
         }
     }
 
-    /// The disks that are there and not known.
+    /// The disks that are present and not known yet.
     fn everything(
         &self,
         session: &Session,
@@ -265,7 +266,7 @@ impl DiskWatcher<'_> {
                 Looked::Done
             }
             Err(Error::Locked { .. }) => Looked::Later,
-            // It went while it was looked at: nothing has failed.
+            // The disk was unplugged in the meantime, so nothing has failed.
             Err(_) if matches!(disk::is_there(session.host(), name), Ok(false)) => {
                 known.remove(name);
                 Looked::Done
@@ -277,7 +278,7 @@ impl DiskWatcher<'_> {
         }
     }
 
-    /// Tunes one disk that is new. Nothing is said of a disk that no rule is about.
+    /// Tunes a new disk. Returns `None` for a disk that no rule matches.
     fn tune(&self, session: &mut Session, rules: &Rules) -> Result<Option<DiskEvent>, Error> {
         let plan = session.plan(|at| self.declare(at, rules))?;
         if plan.is_empty() {
@@ -298,8 +299,8 @@ impl DiskWatcher<'_> {
         if !theirs.is_empty() {
             return Ok(Some(DiskEvent::Left { knobs: theirs }));
         }
-        // Planned again under the lock. Another disk may have the name by then: it is one that came,
-        // and is told of too.
+        // This plans again under the lock. By then the name may belong to another disk, which has
+        // an event of its own.
         let applied = session.apply_reviewed(|at| self.declare(at, rules), |_| true)?;
         Ok(Some(DiskEvent::Applied(applied)))
     }
@@ -315,7 +316,8 @@ impl DiskWatcher<'_> {
     }
 }
 
-/// What of a plan somebody else has set, after we had: the journal owes a way back for the same thing.
+/// The settings of a plan that another process has changed after we set them: the journal has a
+/// pending revert for the same knob of the same disk.
 fn set_since(session: &Session, plan: &Plan) -> Result<Vec<String>, Error> {
     let owed = session.status()?.owed;
     let theirs = plan.steps.iter().filter(|step| {

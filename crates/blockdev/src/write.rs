@@ -1,4 +1,4 @@
-//! Writing a value to a queue, and what its refusals mean.
+//! Writing a value to a queue attribute, and interpreting the errors.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use crate::scheduler::{gone, is_absent};
 
 const EAGAIN: i32 = rustix::io::Errno::AGAIN.raw_os_error();
 
-/// How often a queue is asked again that is frozen just now, and how long is waited before.
+/// Pauses between retries of a write to a queue that is frozen at the moment.
 const AGAIN: [Duration; 3] = [
     Duration::from_millis(5),
     Duration::from_millis(20),
     Duration::from_millis(80),
 ];
 
-/// Writes a value. What one disk refuses is no reason to leave the others as they are, so a refusal
-/// is a lack: `unavailable` says which.
+/// Writes a value. A refusal by one disk must not stop changes to the others, so it becomes a
+/// [`Lack`]; `unavailable` returns which one.
 pub(crate) fn value(
     host: &mut Host,
     disk: &DiskName,
@@ -29,7 +29,7 @@ pub(crate) fn value(
     let mut answer = host.write_value(path, line.as_bytes());
     for pause in AGAIN {
         match &answer {
-            // Nothing of it has landed: the queue's lock was not had.
+            // EAGAIN means that the queue's lock was not obtained and nothing was written.
             Err(error) if is_busy(error) => host.pause(pause),
             _ => break,
         }
@@ -43,7 +43,7 @@ pub(crate) fn value(
         Some(
             Lack::new(
                 LackKind::Busy,
-                format!("the queue of {disk} is frozen: its driver is making it anew"),
+                format!("the queue of {disk} is frozen: its driver is recreating it"),
             )
             .hint("try again once that is done"),
         )

@@ -1,19 +1,18 @@
-//! Host-managed zoned disks (SMR hard disks, ZNS): on them the order of writes is part of the
-//! interface.
+//! Host-managed zoned disks (SMR hard disks, ZNS), which require writes in order.
 //!
-//! Before zone write plugging (Linux 6.10) only mq-deadline keeps that order. With any other
-//! scheduler two writes to one zone can arrive the wrong way round, and the disk fails the second:
-//! an I/O error to the file system, which the kernel's `scheduler` file does not warn of.
+//! Before zone write plugging (Linux 6.10) only mq-deadline preserves that order. With any other
+//! scheduler two writes to one zone can be reordered, and the disk fails the second: the file
+//! system gets an I/O error. The kernel's `scheduler` file gives no warning of this.
 
 use hosttune_core::{Host, HostError, HostErrorKind, Lack, LackKind};
 
 use crate::name::DiskName;
 use crate::scheduler::{SchedulerName, is_absent};
 
-/// What `queue/zoned` says of such a disk.
+/// The contents of `queue/zoned` for such a disk.
 pub(crate) const HOST_MANAGED: &str = "host-managed";
 
-/// The first kernel that keeps the order by itself.
+/// The first kernel that preserves the order with any scheduler.
 const ZONE_WRITE_PLUGGING: (u32, u32) = (6, 10);
 
 /// Why a scheduler cannot be set on a disk because of its zones.
@@ -28,7 +27,7 @@ pub(crate) fn lack(
     match host.read_text(disk.queue("zoned")) {
         Ok(zoned) if zoned.trim() == HOST_MANAGED => {}
         Ok(_) => return Ok(None),
-        // A kernel without zones has no such file.
+        // A kernel without zone support has no such file.
         Err(error) if is_absent(&error) => return Ok(None),
         Err(error) => return Err(error),
     }
@@ -40,13 +39,13 @@ pub(crate) fn lack(
     Ok(refusal(disk, name, release.as_deref()))
 }
 
-/// The decision, for a host-managed disk.
+/// The decision for a host-managed disk.
 fn refusal(disk: &DiskName, name: &SchedulerName, release: Option<&str>) -> Option<Lack> {
     let kernel = match release.map(|release| (release, version(release))) {
         Some((_, Some(version))) if version >= ZONE_WRITE_PLUGGING => return None,
-        Some((release, Some(_))) => format!("Linux {release} keeps it with mq-deadline only"),
+        Some((release, Some(_))) => format!("Linux {release} preserves the order only with mq-deadline"),
         Some((_, None)) | None => {
-            "a kernel before 6.10 keeps it with mq-deadline only, and the release of this one is not known"
+            "Linux before 6.10 preserves the order only with mq-deadline, and the release of this kernel is unknown"
                 .to_owned()
         }
     };
@@ -56,7 +55,7 @@ fn refusal(disk: &DiskName, name: &SchedulerName, release: Option<&str>) -> Opti
     Some(Lack::new(LackKind::Other, why).hint("set mq-deadline, or boot Linux 6.10 or newer"))
 }
 
-/// Major and minor of `6.1.0-40-amd64`.
+/// The major and minor number of a release such as `6.1.0-40-amd64`.
 fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release
         .split(|one: char| !one.is_ascii_digit())

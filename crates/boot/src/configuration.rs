@@ -1,18 +1,19 @@
-//! The configuration that the running kernel was built with, where it has it with it.
+//! The build configuration of the running kernel, if the kernel provides it.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 
 use flate2::read::GzDecoder;
 
-/// Where the kernel shows it: gzip, some 40 KB, of `CONFIG_NAME=y` and `# CONFIG_NAME is not set`.
+/// The kernel's configuration: about 40 KB of gzip-compressed lines `CONFIG_NAME=y` and
+/// `# CONFIG_NAME is not set`.
 pub(crate) const FILE: &str = "/proc/config.gz";
 
-/// Of each of these options (without `CONFIG_`) whether it is part of the kernel.
+/// For each of these options (without `CONFIG_`), whether it is built in.
 ///
-/// One that is not mentioned depends on another that is not set, so it is not there either.
-/// Nothing where this is no configuration. It is read only as far as the last option that is
-/// mentioned: taking all of it apart costs a millisecond.
+/// An option that does not occur depends on one that is not set, so it is not built in either.
+/// `None` if the data is not a kernel configuration. Reading stops once all options have been
+/// found, because parsing all of it takes a millisecond.
 pub(crate) fn options<'a>(
     compressed: &[u8],
     sought: &[&'a str],
@@ -40,7 +41,7 @@ pub(crate) fn options<'a>(
     })
 }
 
-/// The option that a line is about, and whether it is built in.
+/// The option on a line, and whether it is built in.
 fn mentioned(line: &[u8]) -> Option<(String, bool)> {
     let line = std::str::from_utf8(line).ok()?;
     if let Some(rest) = line.strip_prefix("# CONFIG_") {
@@ -72,7 +73,7 @@ mod tests {
             # CONFIG_NET_SCH_CAKE is not set\nCONFIG_IFB=m\n";
         let sought = ["NET_SCH_TBF", "NET_SCH_CAKE", "IFB", "NET_SCH_FQ"];
         let found = options(&compressed(text), &sought).unwrap();
-        // A module of a kernel that can load none is not there.
+        // A module of a kernel that cannot load modules is not available.
         assert!(found["NET_SCH_TBF"]);
         for absent in ["NET_SCH_CAKE", "IFB", "NET_SCH_FQ"] {
             assert!(!found[absent], "{absent}");

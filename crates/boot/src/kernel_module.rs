@@ -1,4 +1,4 @@
-//! A module of the running kernel, as a knob.
+//! The knob for a module of the running kernel.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use crate::modprobe::named;
 use crate::module::{Availability, canonical, find, is_built_in, of_loaded};
 use crate::modules::Modules;
 
-/// A module, by its name, and what it is told when it is loaded.
+/// A kernel module and the parameters with which it is loaded.
 ///
-/// It is loaded only where it is not there yet: one that somebody else has loaded stays as they
-/// wanted it, and whatever its parameters are it is loaded. Turned back, what was loaded is
-/// unloaded, but not from under anything: where somebody uses it by then it stays, that is said,
-/// and the next revert tries again. What was used meanwhile by the later steps of the same tuning
-/// is no obstacle, as those are undone first.
+/// It is loaded only if it is not loaded yet. A module that another process has loaded stays
+/// unchanged and counts as loaded whatever its parameters are. A revert unloads the modules that
+/// were loaded, except those that are in use by then: these stay and are reported, and the next
+/// revert tries again. Use by later steps of the same tuning is no obstacle, because these are
+/// reverted first.
 ///
-/// That a module is used does not show in its state. It is used as soon as the next step is made,
-/// and whoever finds an interrupted run has to see it as loaded all the same.
+/// The state does not include whether a module is in use. It is in use as soon as the next step has
+/// been applied, and recovery from an interrupted run must still recognize it as loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct KernelModule {
@@ -30,7 +30,7 @@ pub struct KernelModule {
     parameters: Vec<String>,
 }
 
-/// What a module is.
+/// The state of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -39,15 +39,15 @@ pub enum ModuleState {
     Absent,
     /// It is loaded.
     Loaded,
-    /// It is part of the kernel: as good as loaded, and there for ever.
+    /// It is built into the kernel: it counts as loaded and cannot be unloaded.
     BuiltIn,
 }
 
-/// The longest name of a module: `MODULE_NAME_LEN` on 64 bits, without the end mark.
+/// The longest name of a module: `MODULE_NAME_LEN` on 64-bit kernels, without the terminating NUL.
 const LONGEST_NAME: usize = 55;
 
 impl KernelModule {
-    /// A module without parameters. In names `-` and `_` are the same.
+    /// A module without parameters. `-` and `_` are the same in names.
     pub fn new(name: impl AsRef<str>) -> Self {
         Self {
             name: canonical(name.as_ref()),
@@ -55,35 +55,35 @@ impl KernelModule {
         }
     }
 
-    /// With a parameter in the kernel's words: `numifbs=0`.
+    /// Adds a parameter in the kernel's notation: `numifbs=0`.
     ///
-    /// It stands behind those of modprobe.d, and the kernel takes the last. One that the module
-    /// does not know the kernel passes over, with a line in its log; a value that it cannot read is
-    /// an error.
+    /// It comes after the parameters from modprobe.d, and the kernel uses the last one. The kernel
+    /// ignores a parameter that the module does not know, with a line in its log; a value that it
+    /// cannot parse is an error.
     #[must_use]
     pub fn parameter(mut self, parameter: impl Into<String>) -> Self {
         self.parameters.push(parameter.into());
         self
     }
 
-    /// Its name.
+    /// The name of the module.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its parameters.
+    /// The parameters of the module.
     pub fn parameters(&self) -> &[String] {
         &self.parameters
     }
 
-    /// It and the modules that are loaded along with it, each as a knob of its own, in the order in
-    /// which they are loaded. modprobe would load them by itself; as knobs they are unloaded again.
+    /// The module and the modules that are loaded together with it, each as a separate knob, in the
+    /// order of loading. modprobe would load them anyway; as knobs they are also unloaded again.
     ///
-    /// They are what `modules.dep` and `modules.softdep` say. What an administrator has added in
-    /// modprobe.d is theirs, and stays.
+    /// The dependencies come from `modules.dep` and `modules.softdep`. Modules that an administrator
+    /// has added in modprobe.d are not included and stay loaded.
     ///
     /// # Errors
-    /// Where a list is there and cannot be read.
+    /// When a list exists but cannot be read.
     pub fn with_dependencies(&self, host: &Host) -> Result<Vec<Self>, HostError> {
         let names = list::loaded_along(host, &self.name)?;
         let knob = |name: String| {
@@ -105,9 +105,9 @@ impl KernelModule {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
         if !usable {
-            let why = format!("'{}' names no module", self.name);
+            let why = format!("'{}' is not a module name", self.name);
             return Some(Lack::new(LackKind::ValueUnavailable, why).hint(format!(
-                "a module's name has 1 to {LONGEST_NAME} letters, digits, '_' and '-'"
+                "a module name has 1 to {LONGEST_NAME} letters, digits, '_' and '-'"
             )));
         }
         let unusable = |parameter: &&String| {
@@ -115,11 +115,8 @@ impl KernelModule {
             name.is_empty() || parameter.contains(['\0', '\n'])
         };
         let parameter = self.parameters.iter().find(unusable)?;
-        let why = format!("'{}' is no parameter of a module", parameter.escape_debug());
-        Some(
-            Lack::new(LackKind::ValueUnavailable, why)
-                .hint("write it as the kernel reads it: name=value"),
-        )
+        let why = format!("'{}' is not a module parameter", parameter.escape_debug());
+        Some(Lack::new(LackKind::ValueUnavailable, why).hint("write it like name=value"))
     }
 
     fn load(&self, host: &mut Host) -> Result<(), HostError> {
@@ -130,10 +127,10 @@ impl KernelModule {
         }
         let lack = Lack::new(
             LackKind::Managed,
-            "modprobe has not loaded it and says that this is right so: modprobe.d blacklists it, or installs something else in its place",
+            "modprobe skipped it (blacklist or install rule in modprobe.d)",
         )
         .hint(format!(
-            "look at what it says there, modprobe --showconfig | grep {name}, or load it yourself"
+            "see the rule with modprobe --showconfig | grep {name}, or load the module manually"
         ))
         .module(name);
         Err(HostError::not_applicable(
@@ -145,21 +142,21 @@ impl KernelModule {
 
     fn unload(&self, host: &mut Host) -> Result<(), HostError> {
         let name = canonical(&self.name);
-        // Looked for first: what a module holds it does not let go of by itself, and links are not
-        // counted at all.
+        // Holders and interfaces are checked first: a module that is held by another does not become
+        // unused by waiting, and the kernel does not count interfaces as uses.
         let holders = match host.list(format!("{}/holders", of_loaded(&name))) {
             Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),
             holders => holders?,
         };
         if !holders.is_empty() {
-            return Err(self.used(&format!("loaded for {}", holders.join(", "))));
+            return Err(self.used(&format!("required by {}", holders.join(", "))));
         }
         let kinds = list::link_kinds(host, &name)?;
         if !kinds.is_empty() {
             let links = host.wire::<Modules>()?.links(&kinds)?;
             if !links.is_empty() {
                 return Err(self.used(&format!(
-                    "these links would go with it: {}",
+                    "unloading it would remove these interfaces: {}",
                     links.join(", ")
                 )));
             }
@@ -171,7 +168,7 @@ impl KernelModule {
             }
             match host.read_text(format!("{}/refcnt", of_loaded(&name))) {
                 Ok(count) => error.detail(format!("its use count is {}", count.trim())),
-                Err(_) => error.detail("it is used"),
+                Err(_) => error.detail("its use count is unknown"),
             }
         })
     }
@@ -179,14 +176,14 @@ impl KernelModule {
     fn used(&self, why: &str) -> HostError {
         HostError::new(Operation::Unload, named(&self.name), HostErrorKind::Busy)
             .detail(why)
-            .with_hint("it can be unloaded once nothing uses it any more: revert again then")
+            .with_hint("run revert again when it is no longer in use")
     }
 
-    /// Why it cannot be loaded here.
+    /// Why the module cannot be loaded on this host, or `None` if it can.
     fn lacks_to_load(&self, host: &Host) -> Result<Option<Lack>, HostError> {
         let name = canonical(&self.name);
         if find(host, &name)? == Availability::Absent {
-            let why = format!("the module {name} is not here");
+            let why = format!("the module {name} is not available");
             return Ok(Some(
                 Lack::new(LackKind::ValueUnavailable, why)
                     .hint(format!("install a kernel that has {name}"))
@@ -201,9 +198,9 @@ impl KernelModule {
             return Ok(Some(
                 Lack::new(
                     LackKind::ReadOnly,
-                    "this kernel loads no module any more: kernel.modules_disabled is 1",
+                    "loading modules is disabled: kernel.modules_disabled is 1",
                 )
-                .hint("nothing takes that back but a reboot")
+                .hint("reboot to enable it again")
                 .module(name),
             ));
         }
@@ -225,12 +222,13 @@ impl fmt::Display for KernelModule {
 
 impl Knob for KernelModule {
     const NAME: &'static str = "kernel-module";
-    /// modprobe outlives whoever started it and was killed; what it loads arrives a little later.
+    /// modprobe continues if the process that started it is killed, so the module may be loaded a
+    /// little later.
     const SETTLE: Duration = Duration::from_millis(500);
     type State = ModuleState;
 
     fn read(&self, host: &Host) -> Result<ModuleState, HostError> {
-        // Only of what was loaded the kernel shows how far that came.
+        // Only modules that were loaded have `initstate`; built-in ones do not.
         Ok(
             if host.exists(format!("{}/initstate", of_loaded(&self.name)))? {
                 ModuleState::Loaded
@@ -271,15 +269,21 @@ impl Knob for KernelModule {
         }
         if host.root_kind() == RootKind::Image {
             return Ok(Some(
-                Lack::new(LackKind::NotRunning, "no kernel runs on this image")
-                    .hint("load modules on the running system"),
+                Lack::new(
+                    LackKind::NotRunning,
+                    "this is an image without a running kernel",
+                )
+                .hint("load modules on the running system"),
             ));
         }
         if host.wire::<Modules>().is_err() {
             return Ok(Some(
-                Lack::new(LackKind::NoWire, "nothing here loads modules")
-                    .hint("plug in what does, Modules::live(), or load it yourself")
-                    .module(self.name.clone()),
+                Lack::new(
+                    LackKind::NoWire,
+                    "this program has no backend that loads modules",
+                )
+                .hint("add the backend Modules::live() to the session, or load the module manually")
+                .module(self.name.clone()),
             ));
         }
         match to {
@@ -288,14 +292,14 @@ impl Knob for KernelModule {
             ModuleState::Absent => Ok(Some(match self.read(host)? {
                 ModuleState::BuiltIn => Lack::new(
                     LackKind::ReadOnly,
-                    "it is part of the kernel and cannot be unloaded",
+                    "it is built into the kernel and cannot be unloaded",
                 )
-                .hint("want it not to be loaded only where it is a module"),
+                .hint("request the state Absent only on kernels where it is a module"),
                 _ => Lack::new(
                     LackKind::OneWay,
-                    "what it was told when it was loaded is not known, so there would be no way back",
+                    "the parameters with which it was loaded are unknown, so unloading it could not be reverted",
                 )
-                .hint(format!("unload it yourself: modprobe -r {}", self.name)),
+                .hint(format!("unload it manually: modprobe -r {}", self.name)),
             })),
         }
     }
@@ -304,7 +308,7 @@ impl Knob for KernelModule {
         match state {
             ModuleState::Absent => "not loaded",
             ModuleState::Loaded => "loaded",
-            ModuleState::BuiltIn => "part of the kernel",
+            ModuleState::BuiltIn => "built in",
         }
         .to_owned()
     }
@@ -313,9 +317,9 @@ impl Knob for KernelModule {
 fn never_built_in() -> Lack {
     Lack::new(
         LackKind::ValueUnavailable,
-        "what is part of a kernel is decided when it is built",
+        "whether a module is built in is decided when the kernel is compiled",
     )
-    .hint("want it to be loaded")
+    .hint("request the state Loaded instead")
 }
 
 #[cfg(test)]
@@ -332,13 +336,16 @@ mod tests {
         for name in ["", "a b", "a/b", "../a", "a\0", "ä", &long] {
             let module = KernelModule::new(name);
             let lack = module.lacks(&host, &ModuleState::Loaded).unwrap().unwrap();
-            assert!(lack.why.contains("names no module"), "{name:?}: {lack}");
+            assert!(lack.why.contains("not a module name"), "{name:?}: {lack}");
             assert!(lack.hint.is_some());
         }
         for parameter in ["", "=1", "a=1\nb=2", "a=\0"] {
             let module = KernelModule::new("ifb").parameter(parameter);
             let lack = module.lacks(&host, &ModuleState::Loaded).unwrap().unwrap();
-            assert!(lack.why.contains("no parameter"), "{parameter:?}: {lack}");
+            assert!(
+                lack.why.contains("not a module parameter"),
+                "{parameter:?}: {lack}"
+            );
         }
     }
 

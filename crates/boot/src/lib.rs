@@ -1,18 +1,18 @@
-//! What a kernel boots and loads. For now that is its modules: which ones it has, loaded when they
-//! are wanted, and unloaded again.
+//! Kernel modules as knobs: which modules the kernel has, loading them on request, and unloading
+//! them on revert.
 //!
 //! ```no_run
 //! use hosttune_boot::{KernelModule, ModuleState, Modules};
 //! use hosttune_core::{Error, Planner, Session, Tuning};
 //!
-//! /// The module `ifb` without the two links that it makes where nobody says otherwise.
+//! /// The module `ifb` without the two interfaces that it creates by default.
 //! struct Ifb;
 //!
 //! impl Tuning for Ifb {
 //!     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
 //!         let ifb = KernelModule::new("ifb").parameter("numifbs=0");
 //!         for module in ifb.with_dependencies(at.host())? {
-//!             at.want(&module, &ModuleState::Loaded).why("links of type ifb are made by it");
+//!             at.want(&module, &ModuleState::Loaded).why("provides interfaces of type ifb");
 //!         }
 //!         Ok(())
 //!     }
@@ -22,18 +22,18 @@
 //!     .with(hosttune_boot::knobs)
 //!     .plug(Modules::live());
 //! Ifb.apply(&mut session)?; // modprobe, once per boot
-//! Ifb.revert(&mut session)?; // unloaded, unless somebody uses it by now
+//! Ifb.revert(&mut session)?; // unloads it, unless it is in use
 //! # Ok::<(), hosttune_core::Error>(())
 //! ```
 //!
-//! It is not about what a module is told through `/sys/module` once it is there, nor about what
-//! systemd or OpenRC load at boot.
+//! Not covered are the parameters of loaded modules in `/sys/module`, and the modules that systemd
+//! or OpenRC load at boot.
 //!
 //! # Vocabulary
-//! - [`module`]: whether the running kernel has a module; reads and loads nothing.
+//! - [`module`]: whether the running kernel has a module; only reads, and loads nothing.
 //! - [`KernelModule`]: the knob: one module, loaded or not.
-//! - [`Modules`]: the wire to what loads modules, plugged into the host; [`ModuleLoader`] is its
-//!   other end.
+//! - [`Modules`]: the backend of the host that loads modules; [`ModuleLoader`] is the trait that it
+//!   calls.
 
 mod configuration;
 mod kernel_module;
@@ -50,7 +50,7 @@ pub use kernel_module::{KernelModule, ModuleState};
 pub use module::Availability;
 pub use modules::{ModuleLoader, Modules};
 
-/// Makes this crate's kinds of knob known to a session.
+/// Registers the knob types of this crate with a session.
 pub fn knobs(registry: &mut hosttune_core::Registry) {
     registry.add::<KernelModule>();
 }

@@ -1,7 +1,7 @@
-//! The links of a kind, in every network namespace.
+//! The network interfaces of a type, in all network namespaces.
 //!
-//! The kernel does not count them as uses of the module that brings them: unloaded, it takes them
-//! along, whoever they belong to and whatever stands on them.
+//! The kernel does not count them as uses of the module that provides them: unloading the module
+//! removes them, whoever owns them and whatever depends on them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,25 +23,25 @@ const NLM_F_DUMP_INTR: u16 = 0x10;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
-/// The bits of an attribute's type that are its number.
+/// The bits of an attribute's type field that contain its number.
 const NUMBER: u16 = 0x3fff;
 /// `struct nlmsghdr`.
 const HEADER: usize = 16;
 /// `struct ifinfomsg`.
 const FIXED: usize = 16;
-/// The most that the kernel ever puts into one piece of a list.
+/// The largest message of a dump that the kernel sends.
 const RECEIVED_AT_ONCE: usize = 32 * 1024;
-/// A list that was changed under way is asked for again so often.
+/// The number of attempts if a dump is interrupted by changes (`NLM_F_DUMP_INTR`).
 const TRIES: usize = 10;
 
-/// Each in words: its name, and where it is not in this namespace, that.
+/// The interfaces of these types: each is its name, and the namespace if it is not in this one.
 pub(crate) fn of_kinds(kinds: &[String]) -> Result<Vec<String>, HostError> {
     let mut found = here(kinds).map_err(|error| failed("this network namespace", &error))?;
     for (number, paths) in others() {
         let mut answer = Err(gone());
         for path in &paths {
             answer = there(path, kinds);
-            // The process has ended; another one may still be there.
+            // The process has exited; another one of the namespace may still be running.
             if !answer.as_ref().is_err_and(is_gone) {
                 break;
             }
@@ -59,13 +59,14 @@ pub(crate) fn of_kinds(kinds: &[String]) -> Result<Vec<String>, HostError> {
     Ok(found)
 }
 
-/// In a thread of its own: whoever has moved need not be allowed to move back.
+/// Lists the interfaces in a separate thread, because a thread that has entered another namespace
+/// may not be allowed to return.
 fn there(path: &Path, kinds: &[String]) -> io::Result<Vec<String>> {
     let looked = thread::scope(|scope| {
         let look = || enter(path).and_then(|()| here(kinds));
         scope.spawn(look).join()
     });
-    looked.unwrap_or_else(|_| Err(io::Error::other("the thread that looked panicked")))
+    looked.unwrap_or_else(|_| Err(io::Error::other("the thread that listed them panicked")))
 }
 
 fn failed(what: &str, error: &io::Error) -> HostError {
@@ -74,8 +75,8 @@ fn failed(what: &str, error: &io::Error) -> HostError {
         None => HostError::new(Operation::Wire, what, HostErrorKind::Malformed),
     };
     error
-        .detail("which links there are in it cannot be seen")
-        .with_hint("run it as root of the machine, who may look into every network namespace")
+        .detail("its interfaces cannot be listed")
+        .with_hint("run this as root of the machine, which may enter every network namespace")
 }
 
 fn gone() -> io::Error {
@@ -85,22 +86,22 @@ fn gone() -> io::Error {
 fn is_gone(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    // EINVAL: a file of that name that is no namespace, as one that was unmounted meanwhile.
+    // EINVAL: the file is not a namespace, for example because it was unmounted in the meantime.
     matches!(errno, Some(Errno::NOENT | Errno::SRCH | Errno::INVAL))
 }
 
-/// The namespaces of all processes and those that are mounted, but this thread's own: by number,
-/// with where they can be entered. One that is held by an open file alone, or by a thread that has
-/// left the others of its process, is not among them.
+/// The network namespaces of all processes and the mounted ones, except that of this thread: by
+/// number, with the paths by which they can be entered. A namespace that is held only by an open
+/// file, or by a thread that has left the namespace of its process, is not included.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the running system's namespaces are no files of a host that could lie beneath a root"
+    reason = "the namespaces of the running system are not files beneath the root of a host"
 )]
 fn others() -> BTreeMap<String, Vec<PathBuf>> {
     let mut all: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let path = process.path().join("ns/net");
-        // What is no process has none, and the kernel's own threads are in the first one.
+        // Other entries of /proc have no namespace, and kernel threads are in the initial one.
         if let Ok(number) = std::fs::read_link(&path) {
             let paths = all.entry(number.display().to_string()).or_default();
             paths.push(path);
@@ -116,7 +117,7 @@ fn others() -> BTreeMap<String, Vec<PathBuf>> {
     all
 }
 
-/// A network namespace that is mounted, as `ip netns` does it.
+/// The number and path of a mounted network namespace, as `ip netns` creates them.
 fn mounted(line: &str) -> Option<(&str, PathBuf)> {
     let mut words = line.split(' ').skip(3);
     let (root, at) = (words.next()?, words.next()?);
@@ -126,7 +127,7 @@ fn mounted(line: &str) -> Option<(&str, PathBuf)> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the running system's namespaces are no files of a host that could lie beneath a root"
+    reason = "the namespaces of the running system are not files beneath the root of a host"
 )]
 fn enter(path: &Path) -> io::Result<()> {
     use std::os::fd::AsFd;
@@ -135,17 +136,19 @@ fn enter(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The names of the links of these kinds in this thread's namespace.
+/// The names of the interfaces of these types in this thread's namespace.
 fn here(kinds: &[String]) -> io::Result<Vec<String>> {
     for _ in 0..TRIES {
         if let Some(links) = list(kinds)? {
             return Ok(links);
         }
     }
-    Err(io::Error::other("links change faster than they are listed"))
+    Err(io::Error::other(
+        "the interfaces changed during every attempt to list them",
+    ))
 }
 
-/// Nothing where they were changed while they were listed.
+/// Like [`here`], but `None` if the interfaces changed while they were listed.
 fn list(kinds: &[String]) -> io::Result<Option<Vec<String>>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
@@ -200,7 +203,7 @@ struct Message<'m> {
     payload: &'m [u8],
 }
 
-/// The first message and what stands behind it.
+/// The first message and the bytes after it.
 fn message(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
     let half = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
     let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
@@ -214,7 +217,7 @@ fn message(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
     Some((message, behind))
 }
 
-/// The value of the first attribute of this number.
+/// The value of the first attribute with this number.
 fn attribute(mut bytes: &[u8], number: u16) -> Option<&[u8]> {
     loop {
         let half = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
@@ -259,7 +262,7 @@ mod tests {
         assert!(mounted("22 27 0:20 / /sys rw - sysfs sysfs rw").is_none());
     }
 
-    /// Every machine has a loopback, which has no kind.
+    /// Every machine has a loopback interface, which has no type.
     #[test]
     fn the_running_kernel_answers() {
         assert!(here(&[String::from("no such kind")]).unwrap().is_empty());

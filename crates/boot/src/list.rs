@@ -1,24 +1,24 @@
-//! The lists that depmod and the kernel's build leave beside the modules.
+//! The lists of modules that depmod and the kernel's build create in the modules' directory.
 
 use hosttune_core::{Host, HostError, HostErrorKind};
 
 use crate::module::canonical;
 
-/// What each module needs: its file, a colon, and the files that are loaded before it, those first
-/// that are loaded last.
+/// The dependencies of modules. Each line is the file of a module, a colon, and the files to load
+/// before it, in reverse order of loading.
 pub(crate) const DEPENDENCIES: &str = "modules.dep";
-/// What is part of the kernel, a file that would be it on each line.
+/// The built-in modules, with the file that each would have on a line.
 pub(crate) const BUILT_IN: &str = "modules.builtin";
-/// By which other names the kernel asks for a module.
+/// The other names under which the kernel requests a module.
 const ALIASES: &str = "modules.alias";
-/// What a module wants along, but can do without.
+/// Optional dependencies of modules.
 const SOFT: &str = "modules.softdep";
 
-/// The directory of the running kernel's modules, if it has one with lists in it.
+/// The directory of the running kernel's modules, if there is one that contains lists.
 pub(crate) fn directory(host: &Host) -> Result<Option<String>, HostError> {
     let release = match host.read_text("/proc/sys/kernel/osrelease") {
         Ok(release) => release,
-        // As in a tree in which nothing of a running kernel is.
+        // The tree has no `/proc` of a running kernel.
         Err(error) if *error.kind() == HostErrorKind::Missing => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -37,7 +37,7 @@ pub(crate) fn directory(host: &Host) -> Result<Option<String>, HostError> {
     Ok(None)
 }
 
-/// A list; `None` where it is not there.
+/// The text of a list; `None` if it does not exist.
 pub(crate) fn read(host: &Host, directory: &str, list: &str) -> Result<Option<String>, HostError> {
     match host.read(format!("{directory}/{list}")) {
         Ok(bytes) => Ok(Some(match String::from_utf8(bytes) {
@@ -51,8 +51,8 @@ pub(crate) fn read(host: &Host, directory: &str, list: &str) -> Result<Option<St
 
 /// The line of `modules.dep` or `modules.builtin` that begins with the module's file.
 ///
-/// Half a megabyte is searched for the end of the file's name, in which there is neither `-` nor
-/// `_`; going through its lines takes ten times as long.
+/// The list of half a megabyte is searched for the last part of the file's name, which contains
+/// neither `-` nor `_`; iterating over the lines would take ten times as long.
 pub(crate) fn line_of<'l>(list: &'l str, module: &str) -> Option<&'l str> {
     let end = module.rsplit(['-', '_']).next().unwrap_or_default();
     list.match_indices(&format!("{end}.ko"))
@@ -64,7 +64,7 @@ pub(crate) fn line_of<'l>(list: &'l str, module: &str) -> Option<&'l str> {
         })
 }
 
-/// In file names `-` and `_` are the same.
+/// Whether a file name is that of the module. `-` and `_` are the same in file names.
 fn is_same(stem: &str, module: &str) -> bool {
     let same = |byte: u8| if byte == b'-' { b'_' } else { byte };
     stem.len() == module.len()
@@ -72,17 +72,18 @@ fn is_same(stem: &str, module: &str) -> bool {
         && stem.bytes().map(same).eq(module.bytes().map(same))
 }
 
-/// A module's name in that of its file, which may be compressed: `ifb.ko`, `ifb.ko.xz`.
+/// The module's name in the path of its file, which may be compressed: `ifb.ko`, `ifb.ko.xz`.
 fn stem(path: &str) -> &str {
     let name = path.rsplit('/').next().unwrap_or_default();
     name.split('.').next().unwrap_or_default()
 }
 
-/// Which modules are loaded along with one, in the order in which they are: first those that it
-/// needs or wants before it, itself, and those that it wants behind it.
+/// The modules that are loaded together with a module, in the order of loading: first its
+/// dependencies and its soft dependencies of type `pre`, then the module itself, then its soft
+/// dependencies of type `post`.
 ///
-/// What an administrator's modprobe.d adds is not in it, nor what is wanted by another name than
-/// its own.
+/// Additions from the administrator's modprobe.d are not included, nor are soft dependencies that
+/// are given by an alias.
 pub(crate) fn loaded_along(host: &Host, module: &str) -> Result<Vec<String>, HostError> {
     let own = canonical(module);
     let Some(directory) = directory(host)? else {
@@ -119,7 +120,7 @@ fn order(needed: &str, soft: &str, module: &str) -> Vec<String> {
     all
 }
 
-/// What a module needs, in the order in which it is loaded.
+/// The dependencies of a module, in the order of loading.
 fn needs(list: &str, module: &str) -> Vec<String> {
     let line = line_of(list, module).unwrap_or_default();
     let files = line.split_once(':').map_or("", |(_, files)| files);
@@ -133,7 +134,7 @@ fn needs(list: &str, module: &str) -> Vec<String> {
     names
 }
 
-/// What a module wants before and behind it: `softdep NAME pre: A B post: C`.
+/// The soft dependencies to load before and after a module: `softdep NAME pre: A B post: C`.
 fn wants(list: &str, module: &str) -> (Vec<String>, Vec<String>) {
     let (mut before, mut behind) = (Vec::new(), Vec::new());
     for line in list.lines() {
@@ -156,7 +157,7 @@ fn wants(list: &str, module: &str) -> (Vec<String>, Vec<String>) {
     (before, behind)
 }
 
-/// The kinds of link that a module brings: those for which the kernel asks as `rtnl-link-KIND`.
+/// The interface types that a module provides: the kernel requests it as `rtnl-link-KIND`.
 pub(crate) fn link_kinds(host: &Host, module: &str) -> Result<Vec<String>, HostError> {
     let own = canonical(module);
     let mut kinds = Vec::new();

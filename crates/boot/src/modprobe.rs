@@ -1,4 +1,4 @@
-//! Modules of the running kernel: loaded by modprobe, unloaded by the kernel.
+//! Loads modules of the running kernel with modprobe, and unloads them with `delete_module(2)`.
 
 use std::ffi::CString;
 use std::os::unix::process::CommandExt;
@@ -12,29 +12,30 @@ use rustix::io::Errno;
 use crate::link;
 use crate::modules::ModuleLoader;
 
-/// Where modprobe is, on every distribution; never by PATH, which whoever starts this may have set.
+/// The paths of modprobe on all distributions. `PATH` is not searched, because the caller may have
+/// set it.
 const PROGRAMS: [&str; 3] = [
     "/sbin/modprobe",
     "/usr/sbin/modprobe",
-    // NixOS has no other.
+    // The only one on NixOS.
     "/run/current-system/sw/bin/modprobe",
 ];
 
-/// The environment that the kernel itself starts modprobe with; `install` lines may need it.
+/// The environment with which the kernel itself starts modprobe; `install` lines may need it.
 const ENVIRONMENT: [(&str, &str); 3] = [
     ("HOME", "/"),
     ("TERM", "linux"),
     ("PATH", "/sbin:/usr/sbin:/bin:/usr/bin"),
 ];
 
-/// `O_NONBLOCK` of `delete_module(2)`: not waiting until nobody uses it, and never by force.
+/// `O_NONBLOCK` of `delete_module(2)`: neither waits until the module is unused nor forces it.
 const NOT_WAITING: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
 
-/// How long the kernel may take to let go of a module after the last that used it has gone: filters
-/// and their actions are taken apart behind one or two grace periods of RCU, later than the answer.
+/// How long the kernel may take to release a module after its last user was removed: filters and
+/// their actions are freed one or two RCU grace periods after the request has returned.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// What modprobe says of an error number, in the locale of an empty environment.
+/// modprobe's messages for error numbers, in the locale of an empty environment.
 const ERRORS: [(&str, Errno); 10] = [
     ("Operation not permitted", Errno::PERM),
     ("Permission denied", Errno::ACCESS),
@@ -55,12 +56,12 @@ impl ModuleLoader for Modprobe {
     fn load(&mut self, module: &str, parameters: &[String]) -> Result<(), HostError> {
         #[expect(
             clippy::disallowed_methods,
-            reason = "the one child that is started: what an administrator says in modprobe.d, and how each distribution compresses and signs its modules, is modprobe's to know; it is started at most once per module and boot"
+            reason = "the only child process: only modprobe knows the configuration in modprobe.d and how each distribution compresses and signs its modules; it is started at most once per module and boot"
         )]
         let start = |program| {
             std::process::Command::new(program)
-                // Ctrl-C goes to whoever is in the terminal's group: a module is loaded to the end,
-                // and then whoever asked for it stops.
+                // Ctrl-C signals the foreground process group. In its own group, modprobe finishes
+                // loading the module, and the caller stops after that.
                 .process_group(0)
                 .env_clear()
                 .envs(ENVIRONMENT)
@@ -80,11 +81,11 @@ impl ModuleLoader for Modprobe {
                 Err(error) => {
                     let errno = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
                     return Err(HostError::from_errno(Operation::Load, named(module), errno)
-                        .detail(format!("{program} cannot be started")));
+                        .detail(format!("cannot start {program}")));
                 }
             }
         }
-        let lack = Lack::new(LackKind::NoWire, "there is no modprobe on this machine")
+        let lack = Lack::new(LackKind::NoWire, "modprobe is not installed")
             .hint("install the package kmod")
             .module(module);
         Err(HostError::not_applicable(
@@ -98,14 +99,14 @@ impl ModuleLoader for Modprobe {
         let Ok(name) = CString::new(module) else {
             return Err(HostError::malformed(
                 named(module),
-                "there is a zero in its name",
+                "its name contains a NUL byte",
             ));
         };
         let mut waited = Duration::ZERO;
         let mut pause = Duration::from_millis(1);
         loop {
             match rustix::system::delete_module(&name, NOT_WAITING) {
-                // Somebody was faster.
+                // ENOENT: another process has unloaded it.
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 Err(errno) if is_used(errno) && waited < GRACE => {
                     thread::sleep(pause);
@@ -122,12 +123,13 @@ impl ModuleLoader for Modprobe {
     }
 }
 
-/// A module as errors name it.
+/// The name of a module in error messages.
 pub(crate) fn named(module: &str) -> String {
     format!("the module {module}")
 }
 
-/// EAGAIN: it is used. EBUSY: it is being loaded or unloaded right now, or has no way out.
+/// EAGAIN: the module is in use. EBUSY: it is being loaded or unloaded right now, or it cannot be
+/// unloaded.
 fn is_used(errno: Errno) -> bool {
     matches!(errno, Errno::AGAIN | Errno::BUSY)
 }
@@ -137,18 +139,18 @@ pub(crate) fn not_unloaded(module: &str, errno: Errno) -> HostError {
     match errno {
         Errno::AGAIN => error
             .with_kind(HostErrorKind::Busy)
-            .with_hint("it can be unloaded once nothing uses it any more: revert again then"),
+            .with_hint("run revert again when it is no longer in use"),
         Errno::BUSY => error
-            .detail("the kernel has no way to unload it")
-            .with_hint("it stays until the next boot"),
+            .detail("the kernel cannot unload it")
+            .with_hint("it stays loaded until the next boot"),
         Errno::PERM => error.with_hint(CAPABILITY),
         _ => error,
     }
 }
 
-const CAPABILITY: &str = "modules take root with the capability CAP_SYS_MODULE, and a kernel that is not locked down; in a container the host has to load them";
+const CAPABILITY: &str = "loading modules requires root with the capability CAP_SYS_MODULE and a kernel that is not locked down; in a container, load them on the host";
 
-/// What modprobe said when it failed.
+/// Converts the error output of a failed modprobe to an error.
 pub(crate) fn refused(module: &str, said: &str) -> HostError {
     let lines = said.lines().map(|line| {
         let line = line.trim();
@@ -156,9 +158,9 @@ pub(crate) fn refused(module: &str, said: &str) -> HostError {
     });
     let said: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     let text = if said.is_empty() {
-        "modprobe failed and did not say why".to_owned()
+        "modprobe failed without an error message".to_owned()
     } else {
-        format!("modprobe says: {}", said.join("; "))
+        format!("modprobe: {}", said.join("; "))
     };
     if said.iter().any(|line| line.contains(" not found in ")) {
         let lack = Lack::new(LackKind::ValueUnavailable, text)
@@ -171,7 +173,8 @@ pub(crate) fn refused(module: &str, said: &str) -> HostError {
         ERRORS.iter().find(known).map(|(_, errno)| *errno)
     });
     let error = match errno {
-        // An `install` line's program gives no error number of the kernel, whatever modprobe says.
+        // The error of an `install` line's program is not an error number of the kernel, whatever
+        // modprobe prints.
         Some(errno) if !said.iter().any(|line| line.contains("install command")) => {
             HostError::from_errno(Operation::Load, named(module), errno.raw_os_error())
         }
@@ -180,10 +183,10 @@ pub(crate) fn refused(module: &str, said: &str) -> HostError {
     let hint = match errno {
         Some(Errno::PERM) => CAPABILITY.to_owned(),
         Some(Errno::KEYREJECTED | Errno::NOKEY) => {
-            "the kernel loads only modules that are signed with a key it knows".to_owned()
+            "the kernel loads only modules that are signed with a trusted key".to_owned()
         }
         _ => format!(
-            "look at what the kernel and modprobe.d say: dmesg, and modprobe --showconfig | grep {module}"
+            "check the kernel log and modprobe.d: dmesg, and modprobe --showconfig | grep {module}"
         ),
     };
     error.detail(text).with_hint(hint)
@@ -203,7 +206,7 @@ mod tests {
         assert_eq!(error.errno(), Some(Errno::PERM.raw_os_error()));
         assert_eq!(
             error.to_string(),
-            "cannot load the module ifb: modprobe says: ERROR: could not insert 'ifb': Operation not permitted"
+            "cannot load the module ifb: modprobe: ERROR: could not insert 'ifb': Operation not permitted"
         );
         assert!(error.hint().unwrap().contains("CAP_SYS_MODULE"));
 
@@ -221,10 +224,14 @@ mod tests {
              modprobe: ERROR: could not insert 'ifb': Invalid argument\n",
         );
         assert_eq!(*error.kind(), HostErrorKind::Other);
-        assert_eq!(error.errno(), None, "no answer of the kernel");
+        assert_eq!(error.errno(), None, "not an error of the kernel");
         assert!(error.to_string().contains("/bin/false"), "{error}");
         assert!(error.hint().unwrap().contains("modprobe.d"));
 
-        assert!(refused("x", "").to_string().contains("did not say why"));
+        assert!(
+            refused("x", "")
+                .to_string()
+                .contains("without an error message")
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Whether the running kernel has a module, from what depmod, the kernel's build and the kernel
-//! itself say. Reading only: nothing is loaded.
+//! Whether the running kernel has a module, according to the lists of depmod and of the kernel's
+//! build, and to the kernel itself. This only reads and loads nothing.
 
 use hosttune_core::host::RootKind;
 use hosttune_core::{Host, HostError, HostErrorKind};
@@ -8,43 +8,44 @@ use crate::configuration;
 use crate::list;
 use crate::symbol;
 
-/// What is known of a module.
+/// Whether the running kernel has a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Availability {
-    /// Loaded, or part of the kernel.
+    /// It is loaded or built in.
     Present,
-    /// It lies among the running kernel's modules.
+    /// It is among the modules of the running kernel.
     Loadable,
     /// The running kernel has no such module.
     Absent,
-    /// Nothing on this host tells.
+    /// This cannot be determined on this host.
     Unknown,
 }
 
-/// A module that is looked for, and how it is known where it is part of the kernel.
+/// A module to look for, and how to recognize it if it is built in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sought<'a> {
-    /// Its name; in names `-` and `_` are the same.
+    /// The name of the module; `-` and `_` are the same in names.
     pub name: &'a str,
-    /// A function that is in it and nowhere else, one that is called by its address, so that no
-    /// compiler leaves it out: a queueing discipline's `enqueue`, a link's `xmit`.
+    /// A function that only this module contains. It must be called through its address, so that no
+    /// compiler removes it: the `enqueue` of a qdisc, the `xmit` of an interface.
     pub symbol: Option<&'a str>,
-    /// The option of the kernel's build that it is there by, without `CONFIG_`.
+    /// The kernel configuration option that enables the module, without `CONFIG_`.
     pub option: Option<&'a str>,
 }
 
 /// Looks for a module of the running kernel.
 ///
-/// `modules.dep` and `modules.builtin` of its release tell, in `/lib/modules` or
-/// `/usr/lib/modules`. Where there are none, nothing does; see [`find_all`].
+/// The answer comes from `modules.dep` and `modules.builtin` of the kernel's release, in
+/// `/lib/modules` or `/usr/lib/modules`. Without them it is [`Availability::Unknown`] unless the
+/// module is loaded; see [`find_all`].
 ///
 /// # Errors
-/// Where a list is there and cannot be read.
+/// When a list exists but cannot be read.
 pub fn find(host: &Host, name: &str) -> Result<Availability, HostError> {
     find_in(host, &mut None, name)
 }
 
-/// `lists` are read where they are needed, and kept.
+/// Reads `lists` when they are first needed.
 fn find_in(
     host: &Host,
     lists: &mut Option<Option<Lists>>,
@@ -69,14 +70,14 @@ fn find_in(
     })
 }
 
-/// What the kernel has.
+/// The lists of the kernel's modules.
 struct Lists {
     built_in: String,
     loadable: String,
 }
 
 impl Lists {
-    /// Nothing where there are none.
+    /// `None` if the host has no lists.
     fn read(host: &Host) -> Result<Option<Self>, HostError> {
         let Some(directory) = list::directory(host)? else {
             return Ok(None);
@@ -89,19 +90,20 @@ impl Lists {
     }
 }
 
-/// As [`find`], for several, in their order; and where there are no lists because the kernel can
-/// have no modules at all, the kernel itself tells whether it has the code.
+/// Looks for several modules like [`find`], and returns the answers in the same order. If there are
+/// no lists because the kernel does not support modules, the kernel itself tells whether it contains
+/// the code.
 ///
-/// It does so by the configuration that it was built with (`/proc/config.gz`), and where it does
-/// not have that with it, by its symbols (`/proc/kallsyms`): reading those takes some 60 ms and
-/// 1,300 system calls. Their names are shown whatever `kernel.kptr_restrict` says.
+/// The source is the kernel's build configuration (`/proc/config.gz`) or, if that is missing, its
+/// symbols (`/proc/kallsyms`), which take some 60 ms and 1,300 system calls to read. The names of
+/// symbols are visible whatever `kernel.kptr_restrict` is.
 ///
-/// A kernel that can have modules may find them where this process cannot look: in a container
-/// `/lib/modules` is often empty, and the kernel starts modprobe outside of it. So the kernel is
-/// asked only where there is no `/proc/modules`, once for all that are sought. An image has none.
+/// A kernel with module support may find modules where this process cannot: in a container
+/// `/lib/modules` is often empty, and the kernel starts modprobe outside of it. So these files are
+/// read only if there is no `/proc/modules`, once for all modules, and never on an image.
 ///
 /// # Errors
-/// As [`find`].
+/// The same as for [`find`].
 pub fn find_all(host: &Host, sought: &[Sought<'_>]) -> Result<Vec<Availability>, HostError> {
     let mut lists = None;
     let mut found = sought
@@ -120,7 +122,7 @@ pub fn find_all(host: &Host, sought: &[Sought<'_>]) -> Result<Vec<Availability>,
     Ok(found)
 }
 
-/// The names by which those are known of which nothing is known yet.
+/// The names (options or symbols) of the modules whose availability is still unknown.
 fn open<'a>(
     sought: &[Sought<'a>],
     found: &[Availability],
@@ -132,7 +134,7 @@ fn open<'a>(
         .collect()
 }
 
-/// Notes what was found out of those of which nothing is known yet.
+/// Records the availability of modules for which it is still unknown.
 fn note<'a>(
     sought: &[Sought<'a>],
     found: &mut [Availability],
@@ -181,8 +183,8 @@ fn by_symbols(
     Ok(())
 }
 
-/// What the kernel says of itself, unless nothing is asked, it was built without saying it, or it
-/// does not say it to everybody.
+/// The content of a file in which the kernel describes itself. `None` if there are no names to look
+/// up, the kernel was built without the file, or this process may not read it.
 fn told(host: &Host, file: &str, names: &[&str]) -> Result<Option<Vec<u8>>, HostError> {
     if names.is_empty() {
         return Ok(None);
@@ -198,9 +200,9 @@ fn is_no_answer(error: &HostError) -> bool {
     matches!(error.kind(), HostErrorKind::Missing | HostErrorKind::Denied)
 }
 
-/// Whether it is part of the kernel, as far as anything tells.
+/// Whether a module that is not loaded is built in, as far as that can be determined.
 pub(crate) fn is_built_in(host: &Host, name: &str) -> Result<bool, HostError> {
-    // A part of the kernel is shown there only where it has parameters or a version.
+    // A built-in module has a directory there only if it has parameters or a version.
     if host.exists(of_loaded(name))? {
         return Ok(true);
     }
@@ -211,12 +213,12 @@ pub(crate) fn is_built_in(host: &Host, name: &str) -> Result<bool, HostError> {
     Ok(built_in.is_some_and(|list| list::line_of(&list, name).is_some()))
 }
 
-/// Where the kernel shows a module.
+/// The directory in which the kernel shows a module.
 pub(crate) fn of_loaded(name: &str) -> String {
     format!("/sys/module/{}", canonical(name))
 }
 
-/// The name as the kernel has it.
+/// The kernel's spelling of a module name.
 pub(crate) fn canonical(name: &str) -> String {
     name.replace('-', "_")
 }
@@ -264,7 +266,7 @@ mod tests {
     fn without_lists_and_modules_the_symbols_tell() {
         let both = [Availability::Absent, Availability::Present];
         assert_eq!(found(&running()), both);
-        // Without a symbol nothing does.
+        // A module without a symbol stays unknown.
         let host = Host::new(running().host(&Fate::lives()));
         let nameless = Sought {
             symbol: None,
@@ -276,7 +278,7 @@ mod tests {
         );
     }
 
-    /// In a captured tree, since the machine in memory has no file that is no text.
+    /// This uses a captured tree, because the machine in memory supports only text files.
     #[test]
     #[expect(clippy::disallowed_methods, reason = "the tree is made for this")]
     fn the_configuration_tells_and_then_the_symbols_are_not_read() {
@@ -298,16 +300,16 @@ mod tests {
             ..sought
         };
         let sought = [named(CAKE, "NET_SCH_CAKE"), named(TBF, "NET_SCH_TBF")];
-        // The symbols say otherwise.
+        // The symbols say the opposite.
         let both = [Availability::Present, Availability::Absent];
         assert_eq!(find_all(&host, &sought).unwrap(), both);
-        // Of what has no option the symbols still tell.
+        // For a module without an option the symbols are still used.
         let mixed = [sought[0], TBF];
         let both = [Availability::Present, Availability::Present];
         assert_eq!(find_all(&host, &mixed).unwrap(), both);
     }
 
-    /// In a container the kernel's modules lie outside.
+    /// In a container the kernel's modules are outside.
     #[test]
     fn a_kernel_that_can_have_modules_is_not_told_by_its_symbols() {
         let memory = running().file("/proc/modules", "", Behaviour::takes_all());
@@ -333,7 +335,7 @@ mod tests {
                 all(),
             )
             .file("/lib/modules/6.18.0/modules.builtin", "", all());
-        // The symbols say otherwise.
+        // The symbols say the opposite.
         let both = [Availability::Loadable, Availability::Absent];
         assert_eq!(found(&memory), both);
     }

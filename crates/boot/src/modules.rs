@@ -1,4 +1,4 @@
-//! The wire: what loads and unloads modules.
+//! The backend that loads and unloads modules.
 
 use std::fmt;
 
@@ -6,48 +6,48 @@ use hosttune_core::HostError;
 
 use crate::modprobe::Modprobe;
 
-/// Something that loads modules: modprobe and the running kernel, or what stands for them.
+/// Something that loads modules: modprobe and the running kernel, or a fake of them.
 pub trait ModuleLoader: fmt::Debug + Send {
-    /// Loads a module, and what it needs before it. One that is loaded stays as it is.
+    /// Loads a module after its dependencies. A module that is already loaded stays unchanged.
     ///
-    /// An administrator can have it not loaded, and that is no error: whoever wants to know looks
-    /// afterwards.
+    /// It is not an error if the administrator's configuration prevents the module from being
+    /// loaded; the caller has to check whether it is loaded afterwards.
     ///
     /// # Errors
-    /// Where it cannot be loaded.
+    /// When the module cannot be loaded.
     fn load(&mut self, module: &str, parameters: &[String]) -> Result<(), HostError>;
 
-    /// Unloads a module. One that is not loaded stays so.
+    /// Unloads a module. Nothing happens if it is not loaded.
     ///
     /// # Errors
-    /// `Busy` where it is used, and whatever else the kernel answers. It is loaded then as before.
+    /// `Busy` if it is in use, and any other error of the kernel. The module then stays loaded.
     fn unload(&mut self, module: &str) -> Result<(), HostError>;
 
-    /// The links of these kinds, in every network namespace that there is, each in words.
+    /// The network interfaces of these types in all network namespaces, each as text for a message.
     ///
     /// # Errors
-    /// Where not all of them can be seen.
+    /// When not all of them can be listed.
     fn links(&self, kinds: &[String]) -> Result<Vec<String>, HostError>;
 }
 
-/// The wire that is plugged into a host.
+/// The backend of a host that loads and unloads modules.
 ///
-/// Where it is not, nothing is loaded and nothing unloaded by this crate.
+/// Without it this crate loads and unloads nothing.
 #[derive(Debug)]
 pub struct Modules(Box<dyn ModuleLoader>);
 
 impl Modules {
-    /// modprobe and the running kernel.
+    /// A backend that uses modprobe and the running kernel.
     ///
-    /// modprobe is started as the kernel starts it, with nothing of this process's environment. It
-    /// knows the administrator's `modprobe.d`, and how modules are compressed. A module that is
-    /// blacklisted there is not loaded, as the kernel would not load it by itself either.
+    /// modprobe is started as the kernel starts it, without the environment of this process. It
+    /// applies the administrator's `modprobe.d` and handles compressed modules. A module that is
+    /// blacklisted there is not loaded, just as the kernel would not load it automatically.
     #[must_use]
     pub fn live() -> Self {
         Self::over(Modprobe)
     }
 
-    /// Any other.
+    /// A backend that uses any other loader.
     #[must_use]
     pub fn over(loader: impl ModuleLoader + 'static) -> Self {
         Self(Box::new(loader))
@@ -56,7 +56,7 @@ impl Modules {
     /// See [`ModuleLoader::load`].
     ///
     /// # Errors
-    /// As there.
+    /// The same.
     pub fn load(&mut self, module: &str, parameters: &[String]) -> Result<(), HostError> {
         self.0.load(module, parameters)
     }
@@ -64,7 +64,7 @@ impl Modules {
     /// See [`ModuleLoader::unload`].
     ///
     /// # Errors
-    /// As there.
+    /// The same.
     pub fn unload(&mut self, module: &str) -> Result<(), HostError> {
         self.0.unload(module)
     }
@@ -72,7 +72,7 @@ impl Modules {
     /// See [`ModuleLoader::links`].
     ///
     /// # Errors
-    /// As there.
+    /// The same.
     pub fn links(&self, kinds: &[String]) -> Result<Vec<String>, HostError> {
         self.0.links(kinds)
     }

@@ -1,15 +1,15 @@
-//! The kernel's own symbols: which functions it consists of.
+//! The kernel's symbols, which tell what functions it contains.
 
 use std::collections::BTreeSet;
 
-/// Where the kernel shows them, a line each: address, type, name, and of a module's its name in
-/// brackets.
+/// The kernel's list of symbols. Each line has an address, a type, a name, and for the symbols of a
+/// module the name of the module in brackets.
 pub(crate) const FILE: &str = "/proc/kallsyms";
 
-/// Those of these names that are there.
+/// The names for which there is a symbol.
 ///
-/// What a compiler made of a function stands behind a dot: `cake_enqueue.cold`,
-/// `cake_enqueue.llvm.123` where nothing else is left of it.
+/// A compiler may append a suffix with a dot, such as `cake_enqueue.cold`, or
+/// `cake_enqueue.llvm.123` without any symbol of the plain name.
 pub(crate) fn those_in<'a>(symbols: &[u8], names: &[&'a str]) -> BTreeSet<&'a str> {
     let mut there = BTreeSet::new();
     for name in symbols.split(|byte| *byte == b'\n').filter_map(name_in) {
@@ -19,7 +19,7 @@ pub(crate) fn those_in<'a>(symbols: &[u8], names: &[&'a str]) -> BTreeSet<&'a st
     there
 }
 
-/// Whether there is anything to go by.
+/// Whether the text is a list of symbols at all.
 pub(crate) fn is_list(symbols: &[u8]) -> bool {
     symbols
         .split(|byte| *byte == b'\n')

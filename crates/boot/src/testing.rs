@@ -1,10 +1,10 @@
-//! modprobe and the kernel's module loader over the files of a machine in memory.
+//! A fake of modprobe and of the kernel's module loader, for a machine in memory.
 //!
-//! [`MemoryModules`] answers as modprobe and the kernel do: it loads what is needed first, passes
-//! over parameters that a module does not know and refuses values that it cannot read, loads
-//! nothing that modprobe.d blacklists and says that this is right so, runs `install` lines, does
-//! not unload what is used, and takes links along that it was never told are used. What is loaded
-//! stands in `/sys/module`, and nowhere else: a copy of the files is a copy of the machine.
+//! [`MemoryModules`] behaves like modprobe and the kernel: it loads dependencies first, ignores
+//! unknown parameters and rejects values that it cannot parse, skips modules that modprobe.d
+//! blacklists and reports success, runs `install` lines, does not unload modules that are in use,
+//! and removes the interfaces of an unloaded module. The loaded modules are in `/sys/module` and
+//! nowhere else, so a copy of the files is a copy of the machine.
 
 use std::fmt;
 
@@ -17,35 +17,35 @@ use crate::modprobe::{not_unloaded, refused};
 use crate::module::{canonical, of_loaded};
 use crate::modules::ModuleLoader;
 
-/// The release of the kernel.
+/// The kernel release of the machine.
 pub const RELEASE: &str = "6.12.0-double";
 
-/// What runs beside the module loader: the rest of the kernel.
+/// The rest of the kernel, apart from the module loader.
 pub trait Beside: fmt::Debug + Send {
-    /// How often a module is used, but for the modules that need it.
+    /// The use count of a module, without the modules that depend on it.
     fn uses(&self, module: &str) -> usize {
         let _ = module;
         0
     }
 
-    /// The links of a kind.
+    /// The interfaces of a type.
     fn links(&self, kind: &str) -> Vec<String> {
         let _ = kind;
         Vec::new()
     }
 
-    /// A module was loaded.
+    /// Called after a module was loaded.
     fn loaded(&mut self, module: &str, parameters: &[String]) {
         let _ = (module, parameters);
     }
 
-    /// A module was unloaded.
+    /// Called after a module was unloaded.
     fn unloaded(&mut self, module: &str) {
         let _ = module;
     }
 }
 
-/// Nothing else runs.
+/// A kernel that consists of the module loader only.
 #[derive(Debug, Clone, Copy)]
 pub struct Nothing;
 
@@ -61,16 +61,16 @@ pub struct MemoryModules<B> {
 /// A module of a machine in memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Described {
-    /// Its name.
+    /// The name of the module.
     pub name: &'static str,
-    /// What it needs, the last of it first, as in `modules.dep`.
+    /// The dependencies, in reverse order of loading as in `modules.dep`.
     pub needs: &'static [&'static str],
-    /// The parameters that it knows; each is a number.
+    /// The parameters of the module; each is a number.
     pub parameters: &'static [&'static str],
 }
 
 impl Described {
-    /// One that needs nothing and knows no parameters.
+    /// A module without dependencies and parameters.
     #[must_use]
     pub const fn alone(name: &'static str) -> Self {
         Self {
@@ -85,7 +85,8 @@ fn of_release(file: &str) -> String {
     format!("/lib/modules/{RELEASE}/{file}")
 }
 
-/// The machine with a kernel that has these modules, none loaded, and these as parts of it.
+/// The machine with a kernel that has these loadable modules, none of them loaded, and these
+/// built-in ones.
 #[must_use]
 pub fn with_modules(memory: Memory, modules: &[Described], built_in: &[&str]) -> Memory {
     let file = |name: &str| format!("kernel/{name}.ko.xz");
@@ -120,7 +121,7 @@ pub fn with_modules(memory: Memory, modules: &[Described], built_in: &[&str]) ->
 }
 
 impl<B: Beside> MemoryModules<B> {
-    /// Over the files of a machine and what else runs on it.
+    /// Creates the loader from the files of a machine and the rest of its kernel.
     pub fn new(memory: Memory, beside: B) -> Self {
         Self { memory, beside }
     }
@@ -130,13 +131,13 @@ impl<B: Beside> MemoryModules<B> {
         self.memory.get(state).is_some()
     }
 
-    /// The line of a list that is about a module.
+    /// The line of a list for a module.
     fn line(&self, list: &str, module: &str) -> Option<String> {
         let text = self.memory.get(of_release(list))?;
         list::line_of(&text, module).map(str::to_owned)
     }
 
-    /// What an administrator says about a module, the words behind its name.
+    /// The words after the name of a module in the administrator's configuration.
     fn says(&self, word: &str, module: &str) -> Option<String> {
         let said = self.memory.get("/etc/modprobe.d/local.conf")?;
         said.lines().find_map(|line| {
@@ -146,7 +147,7 @@ impl<B: Beside> MemoryModules<B> {
         })
     }
 
-    /// The modules that are loaded and need this one.
+    /// The loaded modules that depend on this one.
     fn holders(&self, module: &str) -> Vec<String> {
         let all = self.memory.get(of_release("modules.dep"));
         let all = all.unwrap_or_default();

@@ -1,9 +1,9 @@
-//! What can go wrong, and what to do about it.
+//! Errors, and what to do about them.
 //!
-//! [`HostError`] is what one operation on the host answers: which operation, on
-//! what, with which errno. [`Error`] is what a verb answers. Display says what
-//! happened here and never repeats its source; print the chain to see the errno.
-//! The way out, where there is one, is a separate [`hint`](Error::hint).
+//! [`HostError`] is one failed operation on the host: which operation, on what path or address,
+//! with which errno. [`Error`] is a failed plan, apply, verify or revert. `Display` describes only
+//! its own level and never repeats its source; print the chain to see the errno. The remedy, where
+//! one is known, is separate: see [`hint`](Error::hint).
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::knob::Lack;
 use crate::report::Finding;
 use crate::session::{Left, Reverted};
 
-/// What was being done to the host when it failed.
+/// The operation that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Operation {
@@ -28,11 +28,11 @@ pub enum Operation {
     Create,
     /// Removing a file or an empty directory.
     Remove,
-    /// Talking to a wire: netlink, a daemon's socket, a driver's library.
+    /// Talking to a backend: netlink, a daemon's socket, a driver's library.
     Wire,
-    /// Loading a part of the kernel.
+    /// Loading a kernel module.
     Load,
-    /// Unloading a part of the kernel.
+    /// Unloading a kernel module.
     Unload,
 }
 
@@ -51,35 +51,35 @@ impl fmt::Display for Operation {
     }
 }
 
-/// The meaning of a failed operation, for a program to act on.
+/// The meaning of a failed operation, for programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HostErrorKind {
-    /// There is no such thing (ENOENT on a path).
+    /// There is no such path (ENOENT).
     Missing,
-    /// This process may not (EACCES, EPERM).
+    /// Permission denied (EACCES, EPERM).
     Denied,
     /// The file system is mounted read-only (EROFS).
     ReadOnly,
-    /// The kernel does not take this value (EINVAL, ERANGE). A part of it may have landed.
+    /// The kernel rejected the value (EINVAL, ERANGE). A part of it may have been applied.
     Refused,
-    /// It is in use (EBUSY).
+    /// The object is in use (EBUSY).
     Busy,
-    /// It was there and has gone (ENODEV, ENXIO).
+    /// The device was there and is gone (ENODEV, ENXIO).
     Gone,
-    /// The path leads out of the root, through a symlink or `..`.
+    /// The path leads outside the root through a symlink or `..`.
     OutsideRoot,
-    /// What was read does not have the form that was expected.
+    /// The content does not have the expected form.
     Malformed,
-    /// This host lacks something that the value needs; nothing is broken.
+    /// The value is unsupported on this host; nothing is broken.
     NotApplicable(Lack),
-    /// Anything else; the errno says more.
+    /// Anything else; see the errno.
     Other,
 }
 
-/// One operation on the host that failed.
+/// A failed operation on the host.
 ///
-/// Behind a pointer: it is the error of every read, and most reads succeed.
+/// Boxed, because every read returns this error type and most reads succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostError(Box<Body>);
 
@@ -95,7 +95,7 @@ struct Body {
 }
 
 impl HostError {
-    /// An operation that failed without an errno.
+    /// A failed operation without an errno.
     pub fn new(operation: Operation, subject: impl Into<String>, kind: HostErrorKind) -> Self {
         Self(Box::new(Body {
             operation,
@@ -108,7 +108,7 @@ impl HostError {
         }))
     }
 
-    /// An operation that the kernel answered with `errno` (a positive number as in `errno(3)`).
+    /// An operation that failed with `errno` (a positive number as in `errno(3)`).
     pub fn from_errno(operation: Operation, subject: impl Into<String>, errno: i32) -> Self {
         Self::from_raw(operation, subject, Errno::from_raw_os_error(errno))
     }
@@ -130,19 +130,19 @@ impl HostError {
         error
     }
 
-    /// The value does not apply on this host, found out while doing it.
+    /// The value is unsupported on this host, which was found out only while setting it.
     pub fn not_applicable(operation: Operation, subject: impl Into<String>, lack: Lack) -> Self {
         Self::new(operation, subject, HostErrorKind::NotApplicable(lack))
     }
 
-    /// What was seen does not have the form expected; `detail` says which.
+    /// The content does not have the expected form; `detail` says what is wrong.
     pub fn malformed(subject: impl Into<String>, detail: impl Into<String>) -> Self {
         let mut error = Self::new(Operation::Read, subject, HostErrorKind::Malformed);
         error.0.detail = Some(detail.into());
         error
     }
 
-    /// Replaces the meaning, where the knob knows better than the errno.
+    /// Replaces the kind, where the knob knows better than the errno.
     #[must_use]
     pub fn with_kind(mut self, kind: HostErrorKind) -> Self {
         self.0.kind = kind;
@@ -156,41 +156,41 @@ impl HostError {
         self
     }
 
-    /// Adds what is known beyond the errno.
+    /// Adds a detail beyond the errno.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.0.detail = Some(detail.into());
         self
     }
 
-    /// Adds the way out.
+    /// Adds a remedy.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// What it means.
+    /// The meaning of the failure.
     pub fn kind(&self) -> &HostErrorKind {
         &self.0.kind
     }
 
-    /// What was being done.
+    /// The operation that failed.
     pub fn operation(&self) -> Operation {
         self.0.operation
     }
 
-    /// The path or address it was done to.
+    /// The path or address that it failed on.
     pub fn subject(&self) -> &str {
         &self.0.subject
     }
 
-    /// Whether something was listed, or gone through, that is there and is no directory.
+    /// Whether a path that was listed or traversed exists and is not a directory (ENOTDIR).
     pub fn is_not_a_directory(&self) -> bool {
         self.0.errno == Some(Errno::NOTDIR)
     }
 
-    /// The errno, where the kernel gave one.
+    /// The errno, if the kernel returned one.
     pub fn errno(&self) -> Option<i32> {
         self.0.errno.map(Errno::raw_os_error)
     }
@@ -227,38 +227,38 @@ impl std::error::Error for HostError {
     }
 }
 
-/// Why a step did not get to the state it was planned to.
+/// Why a step did not reach its planned state.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StepFailure {
-    /// The host refused the turn.
-    #[error("it was refused")]
+    /// The host rejected the change.
+    #[error("the change was refused")]
     Refused(#[source] HostError),
-    /// The write succeeded and the host shows something else.
+    /// The write succeeded, but the host shows something else.
     #[error("the write was accepted, but the host shows {seen}")]
     NotTaken {
         /// What was read back.
         seen: String,
     },
-    /// What has to be known before the turn could not be read.
-    #[error("it could not be read")]
+    /// A value that is needed before the change could not be read.
+    #[error("the current value could not be read")]
     Unreadable(#[source] HostError),
-    /// The journal could not be written, so the turn was not made.
+    /// The journal could not be written, so the change was not made.
     #[error("the journal could not be written")]
     Journal(#[source] JournalError),
-    /// The apply was interrupted before it came to this step.
-    #[error("the apply was interrupted before it")]
+    /// The apply was interrupted before this step.
+    #[error("the apply was interrupted before this step")]
     Interrupted,
 }
 
-/// The step that failed, and how.
+/// The step that failed, and how it failed.
 #[derive(Debug, Clone)]
 pub struct Cause {
     /// The knob, as printed.
     pub knob: String,
-    /// The part of the tuning that wanted it.
+    /// The part of the tuning that requested it.
     pub part: String,
-    /// What it was to become, as printed.
+    /// The requested state, as printed.
     pub wanted: String,
     /// What happened instead.
     pub failure: StepFailure,
@@ -266,7 +266,7 @@ pub struct Cause {
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} could not be turned to {}", self.knob, self.wanted)
+        write!(f, "{} could not be set to {}", self.knob, self.wanted)
     }
 }
 
@@ -276,107 +276,112 @@ impl std::error::Error for Cause {
     }
 }
 
-/// One step of a stored plan that no longer starts from what the host shows.
+/// A step of a stored plan whose starting state is no longer what the host shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaleStep {
     /// The knob, as printed.
     pub knob: String,
-    /// What the plan starts from.
+    /// The state that the plan starts from.
     pub planned: String,
     /// What the host shows.
     pub seen: String,
 }
 
-/// What a verb answers when it did not do what it was asked.
+/// Why a plan, apply, verify or revert failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A tuning asked the planner for something the host would not show.
+    /// A tuning asked the planner for something that the host could not provide.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// Two parts want different things of one knob. Nothing was changed.
-    #[error("{knob} is wanted twice: {first_part} wants {first}, {second_part} wants {second}")]
+    /// Two parts request different values for one knob. Nothing was changed.
+    #[error(
+        "conflicting values for {knob}: {first_part} sets {first}, {second_part} sets {second}"
+    )]
     Conflict {
         /// The knob, as printed.
         knob: String,
         /// The part that declared it first.
         first_part: String,
-        /// What the first part wants.
+        /// The value that the first part requests.
         first: String,
         /// The part that declared it second.
         second_part: String,
-        /// What the second part wants.
+        /// The value that the second part requests.
         second: String,
     },
-    /// A tuning asked for the state of a knob that an earlier step of the same plan resets.
-    #[error("{knob} is not known here: an earlier step of this plan resets it")]
+    /// A tuning asked for the state of a knob that an earlier step of the same plan resets as a
+    /// side effect.
+    #[error(
+        "the value of {knob} cannot be determined before apply: an earlier step of this plan resets it"
+    )]
     Unsettled {
         /// The knob, as printed.
         knob: String,
     },
-    /// A knob's type was not registered with the session.
+    /// The session does not have this knob type registered.
     #[error("the knob type '{name}' is not registered with this session")]
     Unregistered {
         /// [`Knob::NAME`](crate::Knob::NAME) of the type.
         name: String,
     },
-    /// What is required (or anything, under strict) does not apply here. Nothing was changed.
-    #[error("{} of the wishes cannot be had on this host: {}", .0.len(), list(.0))]
+    /// Required settings (under strict, any settings) are unsupported here. Nothing was changed.
+    #[error("{}: {}", count_unsupported(.0.len()), list(.0))]
     NotApplicable(Vec<Finding>),
-    /// The host moved since the plan was made. Nothing was changed.
+    /// The host has changed since the plan was made. Nothing was changed.
     #[error("the plan is stale: {}", stale(.0))]
     Stale(Vec<StaleStep>),
-    /// A step failed; everything done before it was undone and read back.
-    #[error("nothing was changed: a step failed and all that was done was undone")]
+    /// A step failed; all earlier steps were undone and verified.
+    #[error("nothing was changed: a step failed and all earlier steps were undone")]
     RolledBack {
         /// The step that failed.
         #[source]
         cause: Box<Cause>,
     },
-    /// A step failed and not everything could be undone.
+    /// A step failed and not all earlier steps could be undone.
     #[error("a step failed and {} could not be undone: {}", plural(.left.len(), "step"), left_list(.left))]
     RollbackIncomplete {
         /// The step that failed.
         #[source]
         cause: Box<Cause>,
-        /// What is not as it was; it stays in the journal, and `revert` tries again.
+        /// The steps that were not undone. They stay in the journal, and `revert` tries again.
         left: Vec<Left>,
     },
-    /// The apply was interrupted: everything done before was undone and read back.
+    /// The apply was interrupted; all earlier steps were undone and verified.
     #[error("interrupted before {before}: {}", interrupted(*.undone))]
     Interrupted {
-        /// The knob that it had not come to, as printed.
+        /// The knob of the first step that was not started, as printed.
         before: String,
         /// How many steps were undone.
         undone: usize,
     },
-    /// What was done was undone, or put back, and the journal could not be cleared of it.
+    /// The changes were undone or reverted, but the journal could not be cleared.
     #[error("{}", unrecorded(.cause.as_deref(), .reverted))]
     Unrecorded {
-        /// The step that failed; `None` where what an earlier run left open was put right, and
-        /// nothing else was begun.
+        /// The step that failed; `None` if an earlier, interrupted run was recovered and nothing
+        /// else was started.
         cause: Option<Box<Cause>>,
-        /// What was put back, and why the journal does not say so.
+        /// What was reverted, and why the journal does not record it.
         reverted: Box<Reverted>,
     },
-    /// Another process is at work on this host.
+    /// Another process is changing this host.
     #[error("another process is changing this host: {holder}")]
     Locked {
-        /// Who holds the lock, as it said itself.
+        /// The holder of the lock, as it describes itself.
         holder: String,
     },
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// An owner's name that cannot name a journal.
+    /// The name cannot be used as an owner.
     #[error(
-        "'{0}' cannot be an owner: 1 to 64 of a-z, 0-9, '-', '_' and '.', beginning with a letter or digit"
+        "invalid owner '{0}': use 1 to 64 characters of a-z, 0-9, '-', '_' and '.', starting with a letter or digit"
     )]
     Owner(String),
-    /// Anything a tuning itself found wrong with what it was given.
+    /// The tuning rejected its own input.
     #[error("{message}")]
     Tuning {
-        /// What is wrong, naming the thing.
+        /// What is wrong, with the name of the object.
         message: String,
         /// What to do about it.
         hint: Option<String>,
@@ -384,7 +389,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Something wrong with what a tuning was given: what it is, and the way out.
+    /// An error in the input of a tuning: what is wrong, and what to do about it.
     pub fn tuning(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Tuning {
             message: message.into(),
@@ -396,19 +401,20 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Host(error) => error.hint().map(str::to_owned),
-            Self::Conflict { .. } => Some("take one of the two wishes out".into()),
+            Self::Conflict { .. } => Some("remove one of the two settings".into()),
             Self::Unsettled { .. } => {
-                Some("ask before the step that resets it, or want it outright".into())
+                Some("read it before the step that resets it, or set it explicitly".into())
             }
             Self::Unregistered { .. } => {
-                Some("add its crate's `knobs` function: Session::with(...)".into())
+                Some("register its crate's `knobs` function with Session::with(...)".into())
             }
             Self::NotApplicable(findings) => findings.iter().find_map(Finding::hint),
             Self::Stale(_) => Some("plan again".into()),
             Self::RolledBack { cause } => cause.hint(),
-            Self::RollbackIncomplete { .. } => {
-                Some("look at what is left with `status`, mend what keeps it, then `revert`".into())
-            }
+            Self::RollbackIncomplete { .. } => Some(
+                "run `status` to see what is left, resolve what blocks it, then run `revert`"
+                    .into(),
+            ),
             Self::Unrecorded { reverted, .. } => {
                 let unrecorded = reverted.unrecorded.as_ref();
                 unrecorded.and_then(|unrecorded| unrecorded.hint.clone())
@@ -434,7 +440,7 @@ impl Cause {
     }
 }
 
-/// What to do about an answer of the kernel on a path: by its reason, and not by who asked.
+/// A remedy for an errno on a path. It depends on the reason and not on the caller.
 pub(crate) fn hint(errno: Errno, path: &str) -> Option<String> {
     Some(match errno {
         Errno::ACCESS | Errno::PERM if rustix::process::geteuid().is_root() => {
@@ -442,7 +448,7 @@ pub(crate) fn hint(errno: Errno, path: &str) -> Option<String> {
         }
         Errno::ACCESS | Errno::PERM => "run it as root".to_owned(),
         Errno::ROFS => format!(
-            "the file system of {path} is mounted read-only: mount it writable (findmnt --target {path} shows it), or run this where it is, not in an unprivileged container"
+            "the file system of {path} is mounted read-only: remount it read-write (findmnt --target {path} shows it), or run this outside the unprivileged container"
         ),
         Errno::XDEV | Errno::LOOP => "a symlink leads out of the root: remove it".to_owned(),
         Errno::NOSPC | Errno::DQUOT => {
@@ -463,8 +469,8 @@ pub(crate) fn plural(count: usize, noun: &str) -> String {
 fn interrupted(undone: usize) -> String {
     match undone {
         0 => "nothing was changed".to_owned(),
-        1 => "the one step that was done was undone".to_owned(),
-        undone => format!("all {undone} steps that were done were undone"),
+        1 => "the one completed step was undone".to_owned(),
+        undone => format!("all {undone} completed steps were undone"),
     }
 }
 
@@ -472,16 +478,24 @@ fn unrecorded(cause: Option<&Cause>, reverted: &Reverted) -> String {
     let done = match cause {
         Some(cause) => {
             let why = cause.failure.to_string();
-            format!("{cause}, because {why}; everything done before was undone")
+            format!("{cause}: {why}; all earlier steps were undone")
         }
         None => format!(
-            "an interrupted run was put right ({} put back)",
+            "an interrupted run was recovered ({} reverted)",
             reverted.undone.len()
         ),
     };
     let why = reverted.unrecorded.as_ref();
     let why = why.map_or_else(String::new, |unrecorded| format!(": {}", unrecorded.why));
     format!("{done}, but the journal could not be cleared{why}")
+}
+
+fn count_unsupported(count: usize) -> String {
+    if count == 1 {
+        "1 requested setting is not supported here".to_owned()
+    } else {
+        format!("{count} requested settings are not supported here")
+    }
 }
 
 fn list(findings: &[Finding]) -> String {
@@ -491,7 +505,7 @@ fn list(findings: &[Finding]) -> String {
 fn stale(steps: &[StaleStep]) -> String {
     join(steps.iter().map(|step| {
         format!(
-            "{} was planned from {} and is {} now",
+            "{} was {} when the plan was made and is {} now",
             step.knob, step.planned, step.seen
         )
     }))

@@ -1,9 +1,9 @@
 //! Whole files and directories as knobs: what survives a reboot.
 //!
-//! [`ConfigFile`] is one file that is ours, or that we change as a whole; its
-//! state keeps every byte, mode, owner and extended attribute of what was there
-//! before. Editing single lines of somebody else's file is a matter of the file's
-//! grammar and belongs to the crate that knows it; it ends in this knob as well.
+//! [`ConfigFile`] is a file that is ours or that is changed as a whole. Its state holds the bytes,
+//! mode, owner and extended attributes of the original. Editing single lines of a file that others
+//! own depends on its grammar and belongs in the crate that knows it; that crate uses this knob
+//! too.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::error::{HostError, HostErrorKind, Operation};
 use crate::host::{EntryKind, FileContent, Host, host_path};
 use crate::knob::{Knob, Lack, LackKind, Lifetime, Registry};
 
-/// Makes the kinds of knob in this module known; every session has them.
+/// Registers the knob types of this module; every session has them.
 pub fn knobs(registry: &mut Registry) {
     registry.add::<ConfigFile>();
     registry.add::<Directory>();
@@ -34,7 +34,7 @@ impl ConfigFile {
         host_path(path).map(Self)
     }
 
-    /// Its path.
+    /// The path.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -46,16 +46,16 @@ impl fmt::Display for ConfigFile {
     }
 }
 
-/// What a file is.
+/// The state of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileState {
-    /// There is none.
+    /// There is no file.
     Absent,
-    /// It holds this.
+    /// The file has this content.
     Present(FileContent),
-    /// A write was cut short: the file is what it was, and beside it stands a replacement that
-    /// was never put in its place.
+    /// A write was interrupted: the file is unchanged, and beside it is a replacement that was
+    /// never renamed into place.
     HalfWritten(Option<FileContent>),
 }
 
@@ -79,14 +79,14 @@ impl Knob for ConfigFile {
             FileState::HalfWritten(_) => {
                 Err(
                     HostError::new(Operation::Create, self.to_string(), HostErrorKind::Refused)
-                        .detail("a half-written file is nothing to go to"),
+                        .detail("a half-written file is not a state that can be set"),
                 )
             }
         }
     }
 
-    /// The same bytes and mode count: who owns a file and how it is labelled is the
-    /// distribution's to decide when the file is new.
+    /// Only bytes and mode are compared: the owner and the label of a new file are the
+    /// distribution's to decide.
     fn counts_as(&self, seen: &FileState, wanted: &FileState) -> bool {
         match (seen, wanted) {
             (FileState::Present(seen), FileState::Present(wanted)) => {
@@ -103,11 +103,11 @@ impl Knob for ConfigFile {
                 Lack::new(
                     LackKind::Managed,
                     format!(
-                        "it is a symlink to {}: something else makes it",
+                        "it is a symlink to {}: another program manages it",
                         target.display()
                     ),
                 )
-                .hint("change it where it is made"),
+                .hint("change the target, or the configuration of the program that made the link"),
             ),
             Some(EntryKind::Directory | EntryKind::Other) => {
                 Some(Lack::new(LackKind::Other, "it is not a file"))
@@ -115,8 +115,8 @@ impl Knob for ConfigFile {
         })
     }
 
-    /// A replacement that was never put in its place is cleared away by whatever is written next:
-    /// what the file itself holds is what it was.
+    /// The next write removes a replacement that was never renamed into place, so the original is
+    /// the content of the file itself.
     fn original(&self, seen: &FileState) -> Option<FileState> {
         Some(match seen {
             FileState::HalfWritten(Some(content)) => FileState::Present(content.clone()),
@@ -146,7 +146,7 @@ impl Knob for ConfigFile {
     }
 }
 
-/// One directory that has to be there for a file of ours, by its absolute path.
+/// A directory that a file of ours needs, by its absolute path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Directory(PathBuf);
@@ -167,15 +167,15 @@ impl fmt::Display for Directory {
     }
 }
 
-/// What a directory is.
+/// The state of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DirectoryState {
-    /// There is none.
+    /// There is no directory.
     Absent,
-    /// It is there and holds nothing.
+    /// The directory is empty.
     Empty,
-    /// It holds something.
+    /// The directory is not empty.
     Used,
 }
 
@@ -192,7 +192,7 @@ impl Knob for Directory {
         }
     }
 
-    /// Only an empty directory is removed; what others have put into it is not taken from them.
+    /// Removes only an empty directory; files that others have put there are kept.
     fn turn(&self, host: &mut Host, to: &DirectoryState) -> Result<(), HostError> {
         match to {
             DirectoryState::Absent => {
@@ -212,8 +212,6 @@ impl Knob for Directory {
         }
     }
 
-    /// One that holds something is there as well: what it holds is another knob's, or somebody
-    /// else's.
     fn lacks(&self, host: &Host, to: &DirectoryState) -> Result<Option<Lack>, HostError> {
         match to {
             DirectoryState::Absent => Ok(None),
@@ -221,6 +219,8 @@ impl Knob for Directory {
         }
     }
 
+    /// A directory that is not empty counts as well: its content belongs to another knob or another
+    /// program.
     fn counts_as(&self, seen: &DirectoryState, wanted: &DirectoryState) -> bool {
         seen == wanted || (*seen, *wanted) == (DirectoryState::Used, DirectoryState::Empty)
     }

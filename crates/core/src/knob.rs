@@ -1,4 +1,4 @@
-//! The smallest thing of a host that can be read, turned and turned back.
+//! Knobs: the smallest units of host state that can be read, set and reverted.
 
 use std::any::TypeId;
 use std::collections::BTreeMap;
@@ -12,167 +12,167 @@ use serde_json::Value;
 use crate::error::{Error, HostError};
 use crate::host::Host;
 
-/// What takes a turned knob back when nobody reverts it.
+/// How long a change lasts if nobody reverts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lifetime {
-    /// A reboot takes it back: it lives in the running kernel.
+    /// Until the next reboot: the state is in the running kernel.
     Boot,
-    /// It stays: it lives on a disk.
+    /// Across reboots: the state is on a disk.
     Disk,
 }
 
-/// One kind of thing that can be read, turned and turned back.
+/// A type of knob: something that can be read, set and reverted.
 ///
-/// The value of the implementing type *names* the knob (one sysctl, one queue
-/// attribute, one config file); [`State`](Self::State) is what it can be turned
-/// to. Absence is a state, not an error. Whatever the kernel resets as a whole
-/// is one knob: `vm.dirty_bytes` and `vm.dirty_ratio` exclude each other, so they
-/// are one knob with two kinds of state.
+/// A value of the implementing type *names* one knob (a sysctl, a queue attribute, a config file);
+/// [`State`](Self::State) is what it can be set to. Absence is a state, not an error. Whatever the
+/// kernel resets as a whole is one knob: `vm.dirty_bytes` and `vm.dirty_ratio` exclude each other,
+/// so they are one knob with two kinds of state.
 ///
-/// The engine keeps both as JSON in its journal, which outlives the program:
-/// `NAME` and the serialized forms are a file format.
+/// The engine stores both as JSON in its journal, which outlives the program: `NAME` and the
+/// serialized forms are a file format.
 pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static {
-    /// The kind's name in journals: stable, and never reused for something else.
+    /// The name of the type in journals: stable, and never reused for another type.
     const NAME: &'static str;
 
-    /// Whether a reboot takes a turn back.
+    /// Whether a reboot undoes a change.
     const LIFETIME: Lifetime = Lifetime::Boot;
 
-    /// How long the kernel may take to show a turn.
+    /// How long the kernel may take to show a change.
     const SETTLE: Duration = Duration::ZERO;
 
-    /// Whether things of this kind can get another name, and [`renamed`](Self::renamed) finds them.
+    /// Whether devices of this type can be renamed, so that [`renamed`](Self::renamed) finds them.
     const CAN_BE_RENAMED: bool = false;
 
-    /// What the knob can be turned to, in canonical form: equal states compare equal.
+    /// What the knob can be set to, in canonical form: equal states compare equal.
     type State: Debug + Clone + PartialEq + Serialize + DeserializeOwned;
 
     /// What the host shows.
     ///
     /// # Errors
-    /// Where the host would not say. A knob that is not there reads as a state.
+    /// If the host does not provide it. A knob that does not exist reads as a state.
     fn read(&self, host: &Host) -> Result<Self::State, HostError>;
 
-    /// Turns the knob, with at most one change that the kernel can show.
+    /// Sets the knob, with at most one change that is visible in the kernel.
     ///
-    /// The engine has compared first: an equal value is not written again.
+    /// The engine compares first and does not write an equal value again.
     ///
     /// # Errors
-    /// Where the host refused. A part may have landed: see [`torn`](Self::torn).
+    /// If the host refuses. A part may have been applied: see [`torn`](Self::torn).
     fn turn(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError>;
 
-    /// Whether `seen` is what asking for `wanted` gives: rounding and aliases are decided here.
+    /// Whether `seen` satisfies a request for `wanted`: rounding and aliases are decided here.
     fn counts_as(&self, seen: &Self::State, wanted: &Self::State) -> bool {
         seen == wanted
     }
 
-    /// Whether the kernel may have made `seen` of `wanted` by a rule that is not known here, with
-    /// success: it rounds, it clamps. Then `seen` is what was set, and is taken back.
+    /// Whether the kernel may have successfully changed `wanted` to `seen` by a rule that is not
+    /// known here, such as rounding or clamping. If so, `seen` counts as the value that was set,
+    /// and is reverted.
     ///
-    /// Not where `seen` says that less was had than was asked for: then the step fails.
+    /// False if `seen` means that less was granted than requested: then the step fails.
     fn rounds(&self, seen: &Self::State, wanted: &Self::State) -> bool {
         let _ = (seen, wanted);
         true
     }
 
-    /// Why turning to `to` does not apply on this host, or `None` where it does.
+    /// Why setting the knob to `to` is unsupported on this host, or `None` if it is supported.
     ///
     /// # Errors
-    /// Where the host would not say.
+    /// If the host does not provide the information.
     fn lacks(&self, host: &Host, to: &Self::State) -> Result<Option<Lack>, HostError> {
         let _ = (host, to);
         Ok(None)
     }
 
-    /// The knobs that the kernel resets when this one is turned to `to`.
+    /// The knobs that the kernel resets as a side effect when this one is set to `to`.
     ///
-    /// They are kept before the turn and put back after it is undone.
+    /// Their states are saved before the change and restored after it is undone.
     ///
     /// # Errors
-    /// Where the host would not say.
+    /// If the host does not provide the information.
     fn disturbs(&self, host: &Host, to: &Self::State) -> Result<Vec<AnyKnob>, HostError> {
         let _ = (host, to);
         Ok(Vec::new())
     }
 
-    /// Whether `seen` is what a turn from `from` to `to` leaves when it is cut short.
+    /// Whether `seen` is what an interrupted change from `from` to `to` leaves behind.
     ///
-    /// A torn state is ours to put back. One that is not recognised here counts
-    /// as somebody else's and is left alone.
+    /// Such a partial write is ours to revert. A state that is not recognised here is taken for
+    /// another process's and is left alone.
     fn torn(&self, seen: &Self::State, from: &Self::State, to: &Self::State) -> bool {
         let _ = (seen, from, to);
         false
     }
 
-    /// The state that a change from `seen` is taken back to: `seen` itself, unless
-    /// [`turn`](Self::turn) refuses to make it. Then it is what was there before the damage, where
-    /// that can be told from `seen`, and `None` where it cannot.
+    /// The state to which a change from `seen` is reverted: `seen` itself, unless
+    /// [`turn`](Self::turn) refuses to set it. Then it is the state before the damage, if that can
+    /// be derived from `seen`, and `None` if it cannot.
     ///
-    /// Asked when a step is planned: a state that nothing can be put back to is never an original.
+    /// Asked when a step is planned: a state that cannot be set is never an original.
     fn original(&self, seen: &Self::State) -> Option<Self::State> {
         Some(seen.clone())
     }
 
-    /// Whether `seen` says that the thing itself is no longer there (a disk unplugged, a module
-    /// unloaded), so that there is nothing left to put back.
+    /// Whether `seen` means that the device itself no longer exists (a disk was unplugged, a module
+    /// unloaded), so that there is nothing to revert.
     ///
-    /// Not for knobs whose absence is one of the states they are turned to.
+    /// Not for knobs for which absence is a state that can be set.
     fn gone(&self, seen: &Self::State) -> bool {
         let _ = seen;
         false
     }
 
-    /// Why `seen` does not say who has set the knob last: its value is kept and not shown, as that
-    /// of a processor that is offline. Nothing can be put back while it is so, and nobody else has
-    /// set it.
+    /// Why `seen` does not tell who set the knob last: its value is kept but hidden, as that of a
+    /// CPU that is offline. It cannot be reverted in that state, and no other process has set it.
     fn hidden(&self, seen: &Self::State) -> Option<String> {
         let _ = seen;
         None
     }
 
-    /// What tells the very thing that has this knob from another that later has its name: a device
-    /// that was pulled out and put in again. `None` where the name is enough, or nothing is there.
+    /// The identity of the device instance behind this name, for telling it from another that has
+    /// the same name later, such as a device that was unplugged and plugged in again. `None` if the
+    /// name is enough or no device is there.
     ///
-    /// It is kept with every turn. Where it is another by the time of a revert, what was turned
-    /// went with the thing that has gone, and what shows now was never ours: nothing is put back.
+    /// It is saved with every change. If it differs at the time of a revert, the change is gone
+    /// with the old device, and the current value was never ours: nothing is reverted.
     ///
     /// # Errors
-    /// Where the host would not say.
+    /// If the host does not provide it.
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
         let _ = host;
         Ok(None)
     }
 
-    /// Whether two identities are of the same thing. One that an earlier version has written down
-    /// can say less than it would now.
+    /// Whether two identities belong to the same device. An identity that an earlier version wrote
+    /// can contain less than a new one.
     fn is_same_thing(identity: &str, other: &str) -> bool {
         identity == other
     }
 
-    /// The same knob of the thing that had this [`identity`](Self::identity) when it was turned,
-    /// where that thing has another name by now: a link that was renamed.
+    /// The same knob of the device that had this [`identity`](Self::identity) when it was changed,
+    /// if that device has another name now, such as a renamed network interface.
     ///
-    /// Asked only of kinds that [can be renamed](Self::CAN_BE_RENAMED), and only where another
-    /// thing, or none, has the name. `None` where the thing has gone.
+    /// Asked only for types that [can be renamed](Self::CAN_BE_RENAMED), and only if another
+    /// device, or none, has the name. `None` if the device is gone.
     ///
     /// # Errors
-    /// Where the host would not say.
+    /// If the host does not provide it.
     fn renamed(&self, host: &Host, identity: &str) -> Result<Option<Self>, HostError> {
         let _ = (host, identity);
         Ok(None)
     }
 
-    /// What a person should know who has this put back to `from`: that the way back leads
-    /// somewhere else than it came from, by something that is no state of this knob.
+    /// A note for people after a revert to `from`: that the device did not return to its previous
+    /// condition, for a reason that is not a state of this knob.
     ///
-    /// Asked after it was put back. No part of the decision whether it is.
+    /// Asked after the revert. It does not influence whether the knob is reverted.
     fn remark(&self, host: &Host, from: &Self::State) -> Option<String> {
         let _ = (host, from);
         None
     }
 
-    /// A state as a person reads it; by default its JSON, a string without its quotes.
+    /// Formats a state for people; by default as JSON, strings without quotes.
     fn show(&self, state: &Self::State) -> String {
         match serde_json::to_value(state) {
             Ok(value) => show_value(&value),
@@ -188,52 +188,53 @@ pub(crate) fn show_value(value: &Value) -> String {
     }
 }
 
-/// The kind of thing that is lacking.
+/// Why something is unsupported, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LackKind {
-    /// This kernel has no such knob.
+    /// This kernel does not have the knob.
     Missing,
-    /// The knob is here, this value is not: a module or an option is missing.
+    /// The knob exists but does not support this value: a module or an option is missing.
     ValueUnavailable,
-    /// It can be read and not written.
+    /// It can be read but not written.
     ReadOnly,
     /// It can be written only outside this namespace.
     NotInThisNamespace,
-    /// It can be written and not read: there would be no way back.
+    /// It can be written but not read, so it could not be reverted.
     WriteOnly,
-    /// The kernel does not take it back: there would be no way back.
+    /// The kernel does not allow changing it back, so it could not be reverted.
     OneWay,
-    /// It changes more than the knob (addresses, routes, sessions), which no revert restores, and
-    /// nobody has consented to that.
+    /// Setting it changes more than the knob (addresses, routes, sessions), which no revert
+    /// restores, and nobody has consented to that.
     SideEffects,
-    /// The transport to it is not there: a daemon, a driver.
+    /// Its backend is missing: a daemon, a driver.
     NoWire,
-    /// Something else manages it, and would undo or refuse the change.
+    /// Another program manages it and would undo or refuse the change.
     Managed,
-    /// It cannot be turned just now, and can be later: a refusal that is not remembered.
+    /// It cannot be changed now but may be later. This refusal is not remembered.
     Busy,
-    /// It lives in the running kernel only, and this root is an image.
+    /// It exists only in a running kernel, and this root is an image.
     NotRunning,
-    /// The knob's crate found another reason; `why` says which.
+    /// Another reason, found by the knob's crate; see `why`.
     Other,
 }
 
-/// Why a wish does not apply on this host.
+/// Why a request is unsupported on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lack {
-    /// What kind of thing is lacking, for a program.
+    /// The kind of reason, for programs.
     pub kind: LackKind,
-    /// The reason, for a person.
+    /// The reason, for people.
     pub why: String,
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// The kernel module that has it, where one does.
+    /// The kernel module that provides it, if one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<String>,
-    /// The knob and state that cure it; when a step of the plan turns it so, the wish becomes a step.
+    /// The knob and state that would make it supported; if a step of the plan sets these, the
+    /// request becomes a step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cure: Option<(AnyKnob, Value)>,
 }
@@ -250,21 +251,21 @@ impl Lack {
         }
     }
 
-    /// Adds what to do about it.
+    /// Adds a remedy.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Names the kernel module that has it.
+    /// Names the kernel module that provides it.
     #[must_use]
     pub fn module(mut self, module: impl Into<String>) -> Self {
         self.module = Some(module.into());
         self
     }
 
-    /// Names the knob that cures it, and the state that does.
+    /// Names the knob, and its state, that would make it supported.
     #[must_use]
     pub fn cured_by<K: Knob>(mut self, knob: &K, state: &K::State) -> Self {
         if let Ok(state) = serde_json::to_value(state) {
@@ -280,24 +281,24 @@ impl Display for Lack {
     }
 }
 
-/// A knob of some registered kind, as data: what plans and journals hold.
+/// A knob of any registered type, as data, in plans and journals.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AnyKnob {
-    /// [`Knob::NAME`] of its kind.
+    /// [`Knob::NAME`] of its type.
     pub kind: String,
-    /// The knob's own value as JSON.
+    /// The value that names the knob, as JSON.
     pub id: Value,
-    /// The knob as a person reads it.
+    /// The knob, for people.
     pub text: String,
 }
 
 impl AnyKnob {
-    /// A knob as data.
+    /// Converts a knob to data.
     pub fn of<K: Knob>(knob: &K) -> Self {
         Self {
             kind: K::NAME.to_owned(),
-            // A knob that cannot be serialized would be a defect of its crate; as Null it
-            // cannot be read back either, and the registry says so before anything is turned.
+            // A knob that cannot be serialized is a bug in its crate. As Null it cannot be
+            // deserialized either, and the registry reports that before anything is changed.
             id: serde_json::to_value(knob).unwrap_or(Value::Null),
             text: knob.to_string(),
         }
@@ -322,14 +323,14 @@ impl Display for AnyKnob {
     }
 }
 
-/// What tells two knobs apart: kind and id.
+/// The identity of a knob: type and id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key(String);
 
 type ReadOne = fn(&Value, &Host) -> Result<Value, HostError>;
 type TurnOne = fn(&Value, &mut Host, &Value) -> Result<(), HostError>;
 
-/// One registered kind of knob, its methods over JSON.
+/// A registered knob type, its methods over JSON.
 #[derive(Clone, Copy)]
 pub(crate) struct KnobKind {
     type_id: TypeId,
@@ -518,10 +519,10 @@ fn state<K: Knob>(value: &Value) -> Result<K::State, HostError> {
     })
 }
 
-/// The kinds of knob a program knows, by name.
+/// The knob types that a program knows, by name.
 ///
-/// Every crate has one `fn knobs(registry: &mut Registry)`. A tuning whose kind
-/// was forgotten fails when it is planned, not after a crash.
+/// Every crate has one `fn knobs(registry: &mut Registry)`. A tuning with an unregistered type
+/// fails when it is planned, not after a crash.
 #[derive(Clone, Default)]
 pub struct Registry {
     kinds: BTreeMap<&'static str, KnobKind>,
@@ -529,7 +530,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Makes a kind of knob known. Two types under one name make every plan fail.
+    /// Registers a knob type. If two types have the same name, every plan that uses it fails.
     pub fn add<K: Knob>(&mut self) {
         let kind = KnobKind::of::<K>();
         if let Some(known) = self.kinds.insert(K::NAME, kind)
@@ -543,7 +544,7 @@ impl Registry {
         self.kinds.keys().map(|name| (*name).to_owned()).collect()
     }
 
-    /// What the kinds say of what counts as what: the knob, what is seen, what is wanted.
+    /// Whether a state satisfies a request, by the rule of the type; arguments: knob, seen, wanted.
     pub(crate) fn counts_as(&self) -> impl Fn(&AnyKnob, &Value, &Value) -> bool + '_ {
         |knob, seen, wanted| {
             let kind = self.find(&knob.kind);
@@ -551,7 +552,7 @@ impl Registry {
         }
     }
 
-    /// What the knobs of a host show, where they can be read.
+    /// The state that a knob of the host shows, if it can be read.
     pub(crate) fn shows<'a>(&'a self, host: &'a Host) -> impl Fn(&AnyKnob) -> Option<Value> + 'a {
         |knob| self.find(&knob.kind).ok()?.read(knob, host).ok()
     }
@@ -563,7 +564,7 @@ impl Registry {
         })
     }
 
-    /// The kind of `K`, checked to be this very type and not another of the same name.
+    /// The registered type `K`, checked to be this very type and not another of the same name.
     pub(crate) fn kind_of<K: Knob>(&self) -> Result<KnobKind, Error> {
         let kind = self.find(K::NAME)?;
         if kind.type_id == TypeId::of::<K>() {

@@ -1,11 +1,11 @@
-//! Plan, apply, verify and revert host settings, with an exact way back.
+//! Plan, apply, verify and revert host settings, with exact undo.
 //!
 //! ```
 //! use hosttune_core::file::{ConfigFile, FileState};
 //! use hosttune_core::host::FileContent;
 //! use hosttune_core::{Error, Planner, Session, Tuning};
 //!
-//! /// Wants one file to be there; the four verbs come with it.
+//! /// Requests one file; plan, apply, verify and revert are provided.
 //! struct Motd;
 //!
 //! impl Tuning for Motd {
@@ -19,34 +19,34 @@
 //! # let root = tempfile::tempdir().unwrap();
 //! # #[expect(clippy::disallowed_methods, reason = "an example makes the tree it works on")]
 //! # std::fs::create_dir(root.path().join("etc")).unwrap();
-//! // Session::live("motd") is the running system; this is a tree beneath a directory.
+//! // Session::live("motd") is the running system; this is a tree below a directory.
 //! let mut session = Session::at(root.path(), "motd")?;
 //! assert_eq!(Motd.plan(&session)?.steps.len(), 1); // reads, writes nothing
 //! Motd.apply(&mut session)?; // all of it, or nothing
 //! assert!(Motd.verify(&session)?.is_as_wanted());
-//! Motd.revert(&mut session)?; // what it was, but for what others have set since
+//! Motd.revert(&mut session)?; // the original values, except where others have changed them since
 //! assert_eq!(Motd.plan(&session)?.steps.len(), 1);
 //! # Ok::<(), Error>(())
 //! ```
 //!
 //! # Vocabulary
-//! - [`Knob`]: the smallest thing of a host that can be read, turned and turned back. Its
-//!   `State` is what it can be turned to; absence is a state.
-//! - [`Tuning`]: what somebody wants, as plain data. It declares wishes to a [`Planner`].
-//! - [`Wish`]: one knob, wanted so, because. [`Plan`]: ordered steps as data. [`Report`]: the
-//!   same wishes, read.
-//! - [`journal`]: what will be turned, written before it is turned. An owner is whose journal.
-//! - [`Session`]: host, owner, kinds of knob, journal and lock. It is `Send`.
-//! - [`Host`]: the machine: its files, the wires plugged into it, and the one gate that every
-//!   change passes.
+//! - [`Knob`]: the smallest unit of host state that can be read, set and reverted. Its `State` is
+//!   the set of values it can take; absence is a state.
+//! - [`Tuning`]: a set of requests, as plain data. It declares them to a [`Planner`].
+//! - [`Wish`]: one knob, the requested state, and why. [`Plan`]: ordered steps, as data.
+//!   [`Report`]: the result of checking the same requests.
+//! - [`journal`]: the changes to be made, written before they are made. Each owner has a journal.
+//! - [`Session`]: host, owner, knob types, journal and lock. It is `Send`.
+//! - [`Host`]: the machine: its files, its backends, and the gate that every change passes.
 //!
-//! # What is promised
-//! The whole intent is in the journal before the first turn, so whoever is killed at any point
-//! leaves what the next run needs: it first rolls an interrupted apply back, or finishes an
-//! interrupted revert. A failed step takes the others back and is an `Err`. A revert is
-//! three-way: what is still ours goes to what it was, what somebody else has set since stays and
-//! is reported. The [`testing`] feature has these promises as functions, and a machine in memory
-//! that is no kinder than the kernel, for the knobs of other crates.
+//! # Guarantees
+//! The whole intent is in the journal before the first change. Whenever the process is killed, the
+//! next run finds there what it needs, and first rolls an interrupted apply back or finishes an
+//! interrupted revert. If a step fails, the earlier steps are undone and the result is an `Err`. A
+//! revert is three-way: what still has our value gets its original value back, and what another
+//! process has changed since is kept and reported. The [`testing`] feature has these guarantees as
+//! functions, and a fake machine in memory that is as strict as the kernel, for the knobs of other
+//! crates.
 
 pub mod error;
 pub mod file;

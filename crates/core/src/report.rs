@@ -1,4 +1,4 @@
-//! The same wishes, read: what verify answers.
+//! The result of verify: the same requests, checked.
 
 use std::fmt;
 
@@ -8,33 +8,33 @@ use serde_json::Value;
 use crate::knob::{AnyKnob, Lack};
 use crate::plan::{Requirement, When, Why};
 
-/// How one wish stands.
+/// The state of one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]
 #[non_exhaustive]
 pub enum State {
-    /// The host shows what is wanted.
+    /// The host shows the requested state.
     Matches,
     /// The host shows something else.
     Drifted,
-    /// The host shows what the kernel makes of what is wanted.
+    /// The host shows the requested state as rounded by the kernel.
     Rounded,
-    /// It does not apply on this host.
+    /// It is unsupported on this host.
     NotApplicable {
-        /// What is lacking.
+        /// Why it is unsupported.
         lack: Lack,
     },
     /// It takes effect later.
     Pending {
-        /// After what.
+        /// The event after which it does.
         until: When,
     },
-    /// It is set, and something else beats it.
+    /// It is set, but something else overrides it.
     Overridden {
-        /// What beats it, with its place.
+        /// What overrides it, and where.
         by: String,
     },
-    /// Nobody can tell.
+    /// It cannot be determined.
     Unverifiable {
         /// Why not.
         why: String,
@@ -42,7 +42,7 @@ pub enum State {
 }
 
 impl State {
-    /// Whether verify fails for it.
+    /// Whether verify fails because of it.
     pub fn is_drift(&self) -> bool {
         matches!(self, Self::Drifted | Self::Overridden { .. })
     }
@@ -61,33 +61,33 @@ impl State {
     }
 }
 
-/// One wish and how it stands.
+/// A request and its state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// The part of the tuning that wants it, names joined by `/`.
+    /// The part of the tuning that requests it, names joined by `/`.
     pub part: String,
-    /// The knob as data; `None` for what a tuning skipped by name.
+    /// The knob as data; `None` for something that a tuning skipped by name.
     pub knob: Option<AnyKnob>,
-    /// The knob as a person reads it.
+    /// The knob, for people.
     pub name: String,
-    /// What is wanted; `None` where a tuning skipped it before it came to that.
+    /// The requested state; `None` if a tuning skipped it before it had determined one.
     pub wanted: Option<Value>,
-    /// What is wanted, as a person reads it.
+    /// The requested state, for people.
     pub wanted_text: String,
-    /// What the host shows; `None` where it could not be read.
+    /// What the host shows; `None` if it could not be read.
     pub seen: Option<Value>,
-    /// What the host shows, as a person reads it.
+    /// What the host shows, for people.
     pub seen_text: String,
-    /// How it stands.
+    /// The state of the request.
     pub state: State,
-    /// Why it is wanted.
+    /// Why it is requested.
     pub why: Why,
-    /// What becomes of it where it does not apply.
+    /// How it is treated if it is unsupported.
     pub requirement: Requirement,
 }
 
 impl Finding {
-    /// Whether verify fails for it.
+    /// Whether verify fails because of it.
     pub fn is_failure(&self) -> bool {
         match self.state {
             State::NotApplicable { .. } => self.requirement == Requirement::Required,
@@ -113,7 +113,7 @@ impl fmt::Display for Finding {
             State::Drifted => write!(f, " is {}, wanted {}", self.seen_text, self.wanted_text),
             State::Rounded => write!(
                 f,
-                " is {}, which is what the kernel makes of {}",
+                " is {}, rounded by the kernel from {}",
                 self.seen_text, self.wanted_text
             ),
             State::NotApplicable { lack } => write!(f, ": {lack}"),
@@ -122,26 +122,26 @@ impl fmt::Display for Finding {
                 " is {} and becomes {} after the next {until}",
                 self.seen_text, self.wanted_text
             ),
-            State::Overridden { by } => write!(f, " is beaten by {by}"),
+            State::Overridden { by } => write!(f, " is overridden by {by}"),
             State::Unverifiable { why } => write!(f, " cannot be verified: {why}"),
         }
     }
 }
 
-/// What verify answers.
+/// The result of verify.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Whose wishes.
+    /// The owner of the requests.
     pub owner: String,
-    /// Every wish, in the order declared; means are left out.
+    /// All requests in the order of their declaration, except intermediate steps.
     pub items: Vec<Finding>,
-    /// What a person should know beside it.
+    /// Notes for people.
     pub notes: Vec<String>,
 }
 
 impl Report {
-    /// Whether everything that applies is as wanted: nothing has drifted, nothing that is required
-    /// is missing here, and nothing is unknown because it could not be read.
+    /// Whether everything that applies is as requested: nothing has drifted, no required setting is
+    /// unsupported here, and nothing is unknown because it could not be read.
     pub fn is_as_wanted(&self) -> bool {
         !self.items.iter().any(Finding::is_failure)
     }

@@ -1,6 +1,6 @@
-//! Which parts of a tuning are meant: what `--only NAME` says.
+//! The selected parts of a tuning: `--only NAME`.
 
-/// Names of parts; nothing named means all.
+/// Names of parts; no names select all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     names: Vec<String>,
@@ -13,7 +13,7 @@ impl Selection {
         Self::default()
     }
 
-    /// The parts of these names, and whatever they hold.
+    /// The parts with these names, and all parts within them.
     pub fn only(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             names: names.into_iter().map(Into::into).collect(),
@@ -21,7 +21,7 @@ impl Selection {
         }
     }
 
-    /// No part at all: for asking what parts there are.
+    /// No part at all, to find out which parts there are.
     pub(crate) fn nothing() -> Self {
         Self {
             names: Vec::new(),
@@ -29,12 +29,12 @@ impl Selection {
         }
     }
 
-    /// Whether everything is meant.
+    /// Whether all parts are selected.
     pub fn is_all(&self) -> bool {
         self.names.is_empty() && !self.nothing
     }
 
-    /// Whether a part, given as the names that lead to it, is meant.
+    /// Whether a part is selected, given as the names that lead to it.
     pub fn admits<S: AsRef<str>>(&self, path: &[S]) -> bool {
         self.is_all()
             || path
@@ -42,7 +42,7 @@ impl Selection {
                 .any(|name| self.names.iter().any(|wanted| wanted == name.as_ref()))
     }
 
-    /// Whether a part, named as plans and reports name it (`stage-2/blockdev`), is meant.
+    /// Whether a part is selected, by its name in plans and reports (`stage-2/blockdev`).
     pub fn admits_part(&self, part: &str) -> bool {
         self.admits(&part.split('/').collect::<Vec<_>>())
     }

@@ -1,4 +1,4 @@
-//! How somebody who watches a host is told to stop.
+//! A request to stop, for code that watches a host.
 
 use std::fmt;
 use std::io;
@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-/// Tells somebody who watches to stop; clones tell the same one.
+/// A request to stop; clones share it.
 ///
-/// It wakes who waits at once. From a program that is to stop on a signal, hand over a descriptor
-/// that becomes readable then (a `signalfd`, the reading end of a pipe) with [`on`](Self::on).
+/// Requesting it wakes waiters at once. To stop on a signal, pass a descriptor that becomes
+/// readable then (a `signalfd`, the read end of a pipe) to [`on`](Self::on).
 #[derive(Debug, Clone)]
 pub struct Stop(Arc<Inner>);
 
@@ -20,7 +20,7 @@ struct Inner {
     wake: Option<OwnedFd>,
     on: Option<OwnedFd>,
     flag: Option<&'static AtomicBool>,
-    /// What is done once by whoever notices first that the flag is set.
+    /// Called once, by the first to see the flag set.
     noticed: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -34,15 +34,15 @@ impl fmt::Debug for Inner {
 }
 
 impl Stop {
-    /// One that nobody has asked yet.
+    /// A stop that is not requested yet.
     ///
     /// # Errors
-    /// Where the process has no descriptor left.
+    /// If the process is out of file descriptors.
     pub fn new() -> io::Result<Self> {
         Self::with(None)
     }
 
-    /// One that is asked as well by `descriptor` becoming readable, or being hung up.
+    /// A stop that is also requested when `descriptor` becomes readable or is hung up.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -60,10 +60,10 @@ impl Stop {
         })))
     }
 
-    /// One that is asked by `flag` being set, which is all that a signal's handler may do. Whoever sees it
-    /// first calls `noticed`.
+    /// A stop that is requested by setting `flag`, which is all that a signal handler may do. The
+    /// first to see it set calls `noticed`.
     ///
-    /// A flag wakes nobody: this one is for work that looks between its steps, as an apply and a revert do.
+    /// A flag wakes nobody: this is for work that checks between its steps, as apply and revert do.
     pub fn flagged(flag: &'static AtomicBool, noticed: impl Fn() + Send + Sync + 'static) -> Self {
         Self(Arc::new(Inner {
             asked: AtomicBool::new(false),
@@ -74,16 +74,16 @@ impl Stop {
         }))
     }
 
-    /// Asks to stop, once and for all.
+    /// Requests the stop. It cannot be withdrawn.
     pub fn ask(&self) {
         self.0.asked.store(true, Ordering::SeqCst);
         if let Some(wake) = &self.0.wake {
-            // A counter that is full has woken whoever waits already.
+            // If the counter is full, the waiters have been woken already.
             let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
         }
     }
 
-    /// Whether somebody has asked.
+    /// Whether the stop is requested.
     pub fn is_asked(&self) -> bool {
         if self.0.asked.load(Ordering::SeqCst) {
             return true;
@@ -103,7 +103,7 @@ impl Stop {
         poll(&mut one, Some(&now)).is_ok_and(|ready| ready > 0)
     }
 
-    /// What becomes readable when somebody asks: for whoever waits for other things as well.
+    /// The descriptors that become readable on a request, for those who also poll others.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         [&self.0.wake, &self.0.on]
             .into_iter()

@@ -1,52 +1,52 @@
-//! What somebody wants of a host, as plain data.
+//! A set of requests for a host, as plain data.
 
 use crate::error::Error;
 use crate::plan::{Plan, Planner};
 use crate::report::Report;
 use crate::session::{Applied, Reverted, Session};
 
-/// What somebody wants of a host.
+/// A set of requests for a host.
 ///
-/// [`declare`](Self::declare) is the only method an author writes: it says what
-/// is wanted given what the host shows. The four verbs come with it.
+/// [`declare`](Self::declare) is the only method to implement: it declares the requests, given what
+/// the host shows. Plan, apply, verify and revert are provided.
 pub trait Tuning {
-    /// Says what is wanted.
+    /// Declares the requests.
     ///
     /// # Errors
-    /// Where the tuning cannot be said for this host at all. A knob that does not
-    /// apply here is no error: the planner reports it.
+    /// If the tuning cannot be expressed for this host at all. A knob that is unsupported here is
+    /// not an error: the planner reports it.
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error>;
 
-    /// What would be turned, without turning it or writing anything.
+    /// The changes that an apply would make. Changes and writes nothing.
     ///
     /// # Errors
-    /// What is required does not apply, two parts conflict, or the journal cannot be read.
+    /// A required setting is unsupported, two parts conflict, or the journal cannot be read.
     fn plan(&self, session: &Session) -> Result<Plan, Error> {
         session.plan(|at| self.declare(at))
     }
 
-    /// Turns everything, or nothing: a step that fails takes the others back.
+    /// Makes all changes or none: if a step fails, the earlier ones are undone.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan), and [`Error::RolledBack`] or
-    /// [`Error::RollbackIncomplete`] where a step failed.
+    /// As [`plan`](Self::plan), and [`Error::RolledBack`] or [`Error::RollbackIncomplete`] if a
+    /// step failed.
     fn apply(&self, session: &mut Session) -> Result<Applied, Error> {
         session.apply_reviewed(|at| self.declare(at), |_| true)
     }
 
-    /// How each wish stands.
+    /// Checks every request.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan), except that drift is an answer and not an error.
+    /// As [`plan`](Self::plan), except that drift is a result and not an error.
     fn verify(&self, session: &Session) -> Result<Report, Error> {
         session.verify(|at| self.declare(at))
     }
 
-    /// Puts back everything the session's owner turned, whatever tuning it was for.
+    /// Reverts everything that the session's owner has changed, whatever tuning it was for.
     ///
     /// # Errors
-    /// Where the journal cannot be used or another process is at work. What had
-    /// to be left is in [`Reverted::left`].
+    /// If the journal cannot be used or another process holds the lock. Changes that could not be
+    /// reverted are in [`Reverted::left`].
     fn revert(&self, session: &mut Session) -> Result<Reverted, Error> {
         session.revert()
     }
@@ -70,7 +70,7 @@ impl<T: Tuning> Tuning for Vec<T> {
     }
 }
 
-/// A tuning under a name: a part.
+/// A tuning with a name: a part.
 impl<T: Tuning> Tuning for (&str, T) {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         at.part(self.0, &self.1);
@@ -78,7 +78,7 @@ impl<T: Tuning> Tuning for (&str, T) {
     }
 }
 
-/// A tuning under a name: a part.
+/// A tuning with a name: a part.
 impl<T: Tuning> Tuning for (String, T) {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         at.part(&self.0, &self.1);
@@ -86,8 +86,7 @@ impl<T: Tuning> Tuning for (String, T) {
     }
 }
 
-/// Wanting nothing.
-/// What a person should know beside a plan and a report; it wants nothing.
+/// A note for people, shown with a plan and a report; it requests nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note(pub String);
 
@@ -100,6 +99,7 @@ impl Tuning for Note {
     }
 }
 
+/// The empty tuning.
 impl Tuning for () {
     fn declare(&self, _: &mut Planner<'_>) -> Result<(), Error> {
         Ok(())

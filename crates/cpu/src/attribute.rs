@@ -1,25 +1,25 @@
-//! A value of a policy that may not be there, or not now.
+//! An attribute of a policy, which may be missing or temporarily unavailable.
 
 use hosttune_core::{Host, HostError, HostErrorKind, Lack, LackKind, Operation};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::PolicyNumber;
 
-/// What an attribute of a policy is.
+/// State of an attribute of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Attribute<T> {
-    /// There is no such policy, or its driver has no such attribute.
+    /// The policy does not exist, or its driver does not have the attribute.
     Missing,
-    /// All processors of the policy are offline: the kernel keeps the value for when they come
-    /// back, and shows it to nobody (EBUSY).
+    /// All processors of the policy are offline. The kernel keeps the value until one is online again, but
+    /// reads fail with EBUSY.
     Offline,
-    /// It holds this.
+    /// The attribute's value.
     Value(T),
 }
 
 impl<T> Attribute<T> {
-    /// The value, where it is shown.
+    /// Returns the value if it can be read.
     pub fn value(&self) -> Option<&T> {
         match self {
             Self::Value(value) => Some(value),
@@ -44,7 +44,7 @@ impl<T> Attribute<T> {
     }
 }
 
-/// What a file of a policy holds, without its newline.
+/// Reads a file of a policy and strips its newline.
 pub(crate) fn read(
     host: &Host,
     policy: PolicyNumber,
@@ -53,7 +53,7 @@ pub(crate) fn read(
     match host.read_text(policy.file(name)) {
         Ok(text) => Ok(Attribute::Value(text.trim().to_owned())),
         Err(error) => match error.kind() {
-            // ENODEV: it was taken away while it was being looked for.
+            // ENODEV: the policy was removed during the read.
             HostErrorKind::Missing | HostErrorKind::Gone => Ok(Attribute::Missing),
             HostErrorKind::Busy => Ok(Attribute::Offline),
             _ => Err(error),
@@ -61,7 +61,7 @@ pub(crate) fn read(
     }
 }
 
-/// Why an attribute cannot be turned at all; `None` where it can be.
+/// Returns why an attribute cannot be set, or `None` if it can.
 pub(crate) fn lacks(
     host: &Host,
     policy: PolicyNumber,
@@ -74,25 +74,24 @@ pub(crate) fn lacks(
         Attribute::Value(_) => match host.entry(policy.file(name))? {
             Some(entry) if !entry.owner_may_write() => Some(Lack::new(
                 LackKind::ReadOnly,
-                "this driver lets it be read and not written",
+                "this driver makes the attribute read-only",
             )),
             _ => host.read_only_mount(policy.file(name))?,
         },
     })
 }
 
-/// Nothing of a policy can be turned while nothing of it runs.
+/// The reason why no attribute of a policy can be set while all its processors are offline.
 pub(crate) fn offline(policy: PolicyNumber) -> Lack {
     Lack::new(
         LackKind::Other,
         format!("all processors of {policy} are offline"),
     )
-    .hint("bring one online first: /sys/devices/system/cpu/cpuN/online")
+    .hint("write 1 to /sys/devices/system/cpu/cpuN/online for one of them")
 }
 
-/// Turning to what is no value.
+/// The error for a write of a state that is not a value.
 pub(crate) fn no_value(policy: PolicyNumber, name: &str) -> HostError {
-    HostError::new(Operation::Write, policy.file(name), HostErrorKind::Refused).detail(
-        "an attribute cannot be taken away, nor its processors be put offline, by writing it",
-    )
+    HostError::new(Operation::Write, policy.file(name), HostErrorKind::Refused)
+        .detail("a write can neither remove an attribute nor take its processors offline")
 }

@@ -10,19 +10,19 @@ use crate::policy::{CPUFREQ, PolicyNumber};
 
 const NO_TURBO: &str = "/sys/devices/system/cpu/intel_pstate/no_turbo";
 
-/// Where boost is switched.
+/// The control that switches boost.
 ///
-/// Switching it moves the highest frequency of the hardware, and Linux 6.1 (not 7.2) overwrites what
-/// was asked for as the maximum: limits are kept and put back.
+/// Switching it changes the highest frequency of the hardware, and Linux 6.1 (not 7.2) overwrites the
+/// requested maximum. The side effects on the limits are recorded and reverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Boost {
-    /// For all policies, in `cpufreq/boost`. Where policies have a switch of their own this one
-    /// switches them all along, and what is off here cannot be switched on there.
+    /// For all policies, in `cpufreq/boost`. If policies have their own control, this one changes them all,
+    /// and while it is off theirs cannot be switched on.
     All,
-    /// For one, in its `boost`.
+    /// For one policy, in its `boost`.
     Policy(PolicyNumber),
-    /// For all, under `intel_pstate`, whose `no_turbo` says the opposite.
+    /// For all policies under `intel_pstate`, with the inverted `no_turbo`.
     IntelPstate,
 }
 
@@ -30,19 +30,19 @@ pub enum Boost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BoostState {
-    /// Nothing switches it.
+    /// The host has no boost control.
     Missing,
-    /// Not above the nominal frequency.
+    /// Frequencies above the nominal one are disabled.
     Off,
-    /// As fast as heat and current allow.
+    /// Processors run as fast as temperature and current allow.
     On,
 }
 
 impl Boost {
-    /// What switches it on this host; empty where nothing does.
+    /// Returns the boost controls of this host, or none.
     ///
     /// # Errors
-    /// Whatever the host answers.
+    /// Returns the error of the host if a path cannot be checked.
     pub fn all(host: &Host) -> Result<Vec<Self>, HostError> {
         for one in [Self::IntelPstate, Self::All] {
             if host.exists(one.path())? {
@@ -89,7 +89,7 @@ impl Knob for Boost {
     fn read(&self, host: &Host) -> Result<BoostState, HostError> {
         let text = match host.read_text(self.path()) {
             Ok(text) => text,
-            // EAGAIN: intel_pstate drives nothing at the moment. EBUSY: the processors are offline.
+            // EAGAIN: intel_pstate controls no processor at present. EBUSY: the processors are offline.
             Err(error)
                 if *error.kind() == HostErrorKind::Missing
                     || *error.kind() == HostErrorKind::Busy
@@ -114,7 +114,7 @@ impl Knob for Boost {
             BoostState::Missing => {
                 return Err(
                     HostError::new(Operation::Remove, self.path(), HostErrorKind::Refused)
-                        .detail("a switch cannot be taken away"),
+                        .detail("a boost control cannot be removed"),
                 );
             }
             BoostState::Off => false,
@@ -125,10 +125,10 @@ impl Knob for Boost {
         come_to_rest(host)?;
         written.map_err(|error| match (self, error.kind()) {
             (Self::IntelPstate, HostErrorKind::Denied) if on => error
-                .detail("the firmware has switched it off, or the processor has none")
-                .with_hint("switch it on in the firmware's setup"),
+                .detail("the firmware has disabled boost, or the processor does not have it")
+                .with_hint("enable it in the firmware setup"),
             (Self::Policy(_), HostErrorKind::Refused) => {
-                error.detail("it is off for all, or this processor has none")
+                error.detail("boost is off for all policies, or this processor does not have it")
             }
             _ => error,
         })
@@ -144,7 +144,7 @@ impl Knob for Boost {
             _ => match host.entry(&path)? {
                 Some(entry) if !entry.owner_may_write() => Some(Lack::new(
                     LackKind::ReadOnly,
-                    "this processor or its firmware has no boost to switch",
+                    "this processor or its firmware does not allow boost to be switched",
                 )),
                 _ => host.read_only_mount(&path)?,
             },
@@ -159,7 +159,8 @@ impl Knob for Boost {
             Self::All | Self::IntelPstate => all,
         };
         for policy in policies {
-            // Limits behind the switch, so that they are put back where the end is again where it was.
+            // Limits come after the control, so that they are reverted once the highest frequency is the
+            // original.
             let own = Self::Policy(policy);
             if *self == Self::All && host.exists(own.path())? {
                 knobs.push(AnyKnob::of(&own));
@@ -185,10 +186,10 @@ impl Knob for Boost {
     }
 }
 
-/// Nothing on this machine switches boost.
+/// The reason for a machine without a boost control.
 pub(crate) fn nothing_switches_it() -> Lack {
-    Lack::new(LackKind::Missing, "nothing here switches boost").hint(
-        "the processor has none, its driver does not switch it, or this is a guest: look into the firmware's setup",
+    Lack::new(LackKind::Missing, "this host has no boost control").hint(
+        "the processor has no boost, its driver does not control it, or this is a virtual machine; check the firmware setup",
     )
 }
 

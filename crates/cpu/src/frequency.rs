@@ -1,4 +1,4 @@
-//! The frequencies between which the processors of a policy run.
+//! The frequency limits of a policy.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,32 +10,32 @@ use crate::attribute::{self, Attribute};
 use crate::governor::no_scaling;
 use crate::policy::{Driver, Policy, PolicyNumber};
 
-/// What asks for no limit from above: `FREQ_QOS_MAX_DEFAULT_VALUE` in `include/linux/pm_qos.h`.
+/// Requests no upper limit: `FREQ_QOS_MAX_DEFAULT_VALUE` in `include/linux/pm_qos.h`.
 const NO_MAXIMUM: u32 = i32::MAX as u32;
 
-/// What asks for no limit from below: `FREQ_QOS_MIN_DEFAULT_VALUE`.
+/// Requests no lower limit: `FREQ_QOS_MIN_DEFAULT_VALUE`.
 const NO_MINIMUM: u32 = 0;
 
-/// A frequency as somebody wants it.
+/// A requested frequency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Frequency {
-    /// The lowest of the hardware.
+    /// The lowest frequency of the hardware.
     Lowest,
-    /// The highest of the hardware.
+    /// The highest frequency of the hardware.
     Highest,
-    /// So many kHz. What the hardware has not is rounded by the kernel as a limit is: a maximum
-    /// down, a minimum up, and either to what there is.
+    /// A frequency in kHz. The kernel rounds it as a limit: a maximum down and a minimum up to a frequency
+    /// that the hardware has, and both into the hardware's range.
     Kilohertz(u32),
 }
 
 impl Frequency {
-    /// So many MHz.
+    /// A frequency in MHz.
     pub const fn megahertz(number: u32) -> Self {
         Self::Kilohertz(number.saturating_mul(1000))
     }
 
-    /// What a policy makes a limit of that is wanted so.
+    /// Returns the limit that a policy makes of this frequency.
     pub fn as_limit(self, bound: Bound, policy: &Policy) -> Limit {
         match self {
             Self::Lowest => Limit::new(policy.lowest),
@@ -51,13 +51,13 @@ impl Frequency {
     }
 }
 
-/// Which of the two limits.
+/// Lower or upper limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bound {
-    /// The one from below, `scaling_min_freq`.
+    /// The lower limit, `scaling_min_freq`.
     Minimum,
-    /// The one from above, `scaling_max_freq`.
+    /// The upper limit, `scaling_max_freq`.
     Maximum,
 }
 
@@ -76,9 +76,9 @@ impl Bound {
         }
     }
 
-    /// What the kernel makes of a limit: within what the hardware can do, and where the driver
-    /// has a table one of its frequencies, a maximum never above what was asked for and a minimum
-    /// never below (`cpufreq_set_policy` in `drivers/cpufreq/cpufreq.c`).
+    /// Returns what the kernel makes of a limit: it is clamped to the range of the hardware and, if the
+    /// driver has a table, rounded to one of its frequencies. A maximum is never rounded up and a minimum
+    /// never down (`cpufreq_set_policy` in `drivers/cpufreq/cpufreq.c`).
     fn rounds(self, kilohertz: u32, policy: &Policy) -> u32 {
         let within = kilohertz.clamp(policy.lowest, policy.highest.max(policy.lowest));
         let mut table = policy
@@ -98,15 +98,15 @@ impl Bound {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Limit {
-    /// What is asked for, or what is shown.
+    /// The requested value or the value read, in kHz.
     pub kilohertz: u32,
-    /// What the kernel makes of it, where it is something else.
+    /// The value that the kernel makes of it, in kHz, if it differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub becomes: Option<u32>,
 }
 
 impl Limit {
-    /// One that the kernel shows as it was asked for.
+    /// Creates a limit that the kernel shows as requested.
     pub fn new(kilohertz: u32) -> Self {
         Self {
             kilohertz,
@@ -114,7 +114,7 @@ impl Limit {
         }
     }
 
-    /// What is shown once it is set, in kHz.
+    /// Returns the value that is read back once the limit is set, in kHz.
     pub fn shown(self) -> u32 {
         self.becomes.unwrap_or(self.kilohertz)
     }
@@ -122,19 +122,19 @@ impl Limit {
 
 /// One limit of one policy.
 ///
-/// What is written is a request, and what is read is what came of it: the kernel takes a minimum
-/// above the maximum, shows both as the maximum, and shows the minimum again as soon as the
-/// maximum is raised, unasked. So a limit is never turned past the other one: whoever wants both
-/// turns them in the order in which they do not meet.
+/// A write is a request, and a read shows the outcome: the kernel accepts a minimum above the maximum,
+/// shows both as the maximum, and shows the requested minimum again as soon as the maximum is raised. A
+/// limit is therefore never set beyond the other one. To change both, set them in the order in which they
+/// do not cross.
 ///
-/// Where somebody else has set a maximum below our minimum, the minimum shows as theirs and is left
-/// alone; it stays in the journal, and goes back once theirs is up again.
+/// If another process has set a maximum below our minimum, the minimum reads as that maximum and is not
+/// changed. It stays in the journal and is reverted once that maximum is raised again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FrequencyLimit {
-    /// Of which policy.
+    /// The policy.
     pub policy: PolicyNumber,
-    /// Which of the two.
+    /// Lower or upper limit.
     pub bound: Bound,
 }
 
@@ -146,15 +146,16 @@ impl FrequencyLimit {
         }
     }
 
-    /// What to write for a limit that shows as `kilohertz`.
+    /// Returns the value to write for a limit that reads as `kilohertz`.
     ///
-    /// The hardware's own end is asked for as no limit at all, which is what a policy starts with:
-    /// asked for by its number it would stay where it is when boost moves the end.
+    /// The hardware's own limit is requested as no limit, which is what a policy starts with. Requested by
+    /// its number, it would not follow when boost changes the hardware's limit.
     fn request(&self, host: &Host, kilohertz: u32) -> Result<u32, HostError> {
         let Some(policy) = Policy::of(host, self.policy)? else {
             return Ok(kilohertz);
         };
-        // No limit from below is the lowest *efficient* frequency to amd_pstate (`amd_pstate_verify` in Linux 7.2).
+        // For amd_pstate, no lower limit means the lowest *efficient* frequency (`amd_pstate_verify` in
+        // Linux 7.2).
         let amd = matches!(policy.driver, Driver::AmdActive | Driver::AmdPassive);
         Ok(match self.bound {
             Bound::Maximum if kilohertz == policy.highest => NO_MAXIMUM,
@@ -164,8 +165,10 @@ impl FrequencyLimit {
     }
 }
 
-/// Waits until what was switched has moved all limits that it moves: they follow behind the answer,
-/// and what is read too early would later be taken for somebody else's.
+/// Waits until a switch has updated all limits that depend on it.
+///
+/// They change after the write returns, and a value read too early would later look like a change by
+/// another process.
 pub(crate) fn come_to_rest(host: &Host) -> Result<(), HostError> {
     let policies = PolicyNumber::all(host)?;
     let limits = || -> Result<Vec<Attribute<Limit>>, HostError> {
@@ -195,7 +198,7 @@ pub(crate) fn come_to_rest(host: &Host) -> Result<(), HostError> {
 
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// For how long nothing may have moved; the worker usually runs within a tenth of a millisecond.
+/// How long all limits must be unchanged. The worker usually runs within a tenth of a millisecond.
 const QUIET: Duration = Duration::from_millis(20);
 
 impl fmt::Display for FrequencyLimit {
@@ -206,7 +209,7 @@ impl fmt::Display for FrequencyLimit {
 
 impl Knob for FrequencyLimit {
     const NAME: &'static str = "cpu-frequency-limit";
-    /// A request is taken at once, and what comes of it is worked out behind the answer
+    /// A request is accepted at once, and its outcome is computed after the write returns
     /// (`cpufreq_notifier_max` leaves it to a worker).
     const SETTLE: Duration = Duration::from_secs(2);
     type State = Attribute<Limit>;
@@ -220,7 +223,7 @@ impl Knob for FrequencyLimit {
                 let kilohertz = text.parse().map_err(|_| {
                     HostError::malformed(
                         self.policy.file(file),
-                        format!("'{text}' is no frequency in kHz"),
+                        format!("'{text}' is not a frequency in kHz"),
                     )
                 })?;
                 Attribute::Value(Limit::new(kilohertz))
@@ -247,13 +250,13 @@ impl Knob for FrequencyLimit {
                 )
                 .wanted(format!("{shown} kHz"))
                 .detail(format!(
-                    "{} is {end} kHz and would move along",
+                    "{} is {end} kHz and would change with it",
                     self.other()
                 ))
-                .with_hint(format!("want {} along with it", self.other())));
+                .with_hint(format!("also set {}", self.other())));
             }
         }
-        // What becomes of it, and not what somebody asked for: what is shown is then all there is.
+        // Writes the expected result instead of the requested value, so that a read shows all there is.
         let request = self.request(host, limit.shown())?;
         host.write_value(self.policy.file(file), format!("{request}\n").as_bytes())
     }

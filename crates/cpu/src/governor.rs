@@ -1,4 +1,4 @@
-//! What decides how fast the processors of a policy run.
+//! The frequency scaling governor of a policy.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -17,32 +17,32 @@ use crate::tunable::GovernorTunable;
 
 const FILE: &str = "scaling_governor";
 
-/// `CPUFREQ_NAME_LEN` without the end mark; what is longer the kernel cuts off in silence.
+/// `CPUFREQ_NAME_LEN` without the terminating NUL. The kernel silently truncates longer names.
 const LONGEST_NAME: usize = 15;
 
-/// What decides how fast the processors of a policy run.
+/// A frequency scaling governor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 #[non_exhaustive]
 pub enum Governor {
-    /// As fast as the limits allow.
+    /// The highest frequency within the limits.
     Performance,
-    /// As slow as the limits allow; for a driver with governors of its own, as the load wants it.
+    /// The lowest frequency within the limits; for a driver with its own governors, it follows the load.
     Powersave,
-    /// As a program says in `scaling_setspeed`.
+    /// The frequency that a program writes to `scaling_setspeed`.
     Userspace,
-    /// As the load of the last milliseconds wants it, up at once and down slowly.
+    /// Follows the load of the last milliseconds; raises the frequency at once and lowers it slowly.
     Ondemand,
-    /// As the load wants it, in steps.
+    /// Follows the load in steps.
     Conservative,
-    /// As the scheduler's own measure of the load wants it.
+    /// Follows the scheduler's own measure of the load.
     Schedutil,
-    /// Any other, in the kernel's word.
+    /// Any other governor, by its kernel name.
     Other(String),
 }
 
 impl Governor {
-    /// The kernel's word for it.
+    /// Returns the kernel's name of the governor.
     pub fn word(&self) -> &str {
         match self {
             Self::Performance => "performance",
@@ -55,7 +55,7 @@ impl Governor {
         }
     }
 
-    /// The module that brings it where it is not part of the kernel.
+    /// Returns the module that provides it if it is not built in.
     pub fn module(&self) -> KernelModule {
         KernelModule::new(format!("cpufreq_{}", self.word()))
     }
@@ -111,8 +111,8 @@ impl fmt::Display for Governor {
 
 /// The governor of one policy.
 ///
-/// Switching it drops every tunable of the governor that was there, and under a driver with
-/// governors of its own moves the energy-performance preference: both are kept and put back.
+/// A change frees all tunables of the old governor and, under a driver with its own governors, changes the
+/// energy-performance preference. Both side effects are recorded and reverted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PolicyGovernor(pub PolicyNumber);
@@ -178,13 +178,13 @@ impl Knob for PolicyGovernor {
     }
 }
 
-/// There is no such policy.
+/// The reason for a policy that does not exist.
 pub(crate) fn no_scaling(policy: PolicyNumber) -> Lack {
-    Lack::new(LackKind::Missing, format!("there is no {policy}: no driver scales the frequency of these processors"))
-        .hint("in a guest the host scales them; elsewhere load the driver of this processor, such as acpi-cpufreq")
+    Lack::new(LackKind::Missing, format!("{policy} does not exist: no driver scales the frequency of these processors"))
+        .hint("in a virtual machine the host does this; otherwise load the processor's driver, such as acpi-cpufreq")
 }
 
-/// Whether a policy has a governor, or a module brings it.
+/// Returns why a governor is unavailable, or `None` if the policy has it or a module provides it.
 fn offers(
     host: &Host,
     policy: PolicyNumber,
@@ -203,9 +203,12 @@ fn offers(
         return Ok(Some(
             Lack::new(
                 LackKind::ValueUnavailable,
-                format!("'{}' names no governor", governor.word().escape_debug()),
+                format!(
+                    "'{}' is not a governor name",
+                    governor.word().escape_debug()
+                ),
             )
-            .hint(format!("this policy offers {offered}")),
+            .hint(format!("use one of {offered}")),
         ));
     }
     let driver = attribute::read(host, policy, "scaling_driver")?;
@@ -214,12 +217,12 @@ fn offers(
     if driver.has_own_governors() {
         let lack = Lack::new(
             LackKind::ValueUnavailable,
-            format!("{name} has governors of its own and offers {offered}, not {governor}"),
+            format!("{name} has its own governors ({offered}) and does not support {governor}"),
         );
         return Ok(Some(match driver.mode() {
             Some(mode) => lack
                 .hint(format!(
-                    "the kernel's governors are there in passive mode: {mode}"
+                    "set {mode} to passive to use the kernel's governors"
                 ))
                 .cured_by(&mode, &ModeState::Is(Mode::Passive)),
             None => lack,
@@ -227,18 +230,16 @@ fn offers(
     }
     let module = governor.module();
     match module::find(host, module.name())? {
-        // The kernel loads the module when it is asked for (`cpufreq_parse_governor`); where no list
-        // tells of it only trying does.
+        // `cpufreq_parse_governor` loads the module on demand. Without a list of modules, support cannot be
+        // determined before apply.
         Availability::Loadable | Availability::Unknown => Ok(None),
         Availability::Present | Availability::Absent => Ok(Some(
             Lack::new(
                 LackKind::ValueUnavailable,
-                format!(
-                    "{policy} offers {offered}, and this kernel has no other governor {governor}"
-                ),
+                format!("{policy} offers {offered}, and this kernel does not provide {governor}"),
             )
             .hint(format!(
-                "take one of {offered}, or install a kernel that has {}",
+                "use one of {offered}, or install a kernel that has {}",
                 module.name()
             ))
             .module(module.name()),

@@ -1,47 +1,45 @@
-//! Whether irqbalance runs, which sets on which processor each interrupt is served.
+//! Whether irqbalance is running, which assigns each interrupt to a processor.
 //!
-//! It has no agreement with anybody: every ten seconds it looks at the load and writes
-//! `/proc/irq/N/smp_affinity` of whatever interrupt it is not told to leave. So an affinity that a
-//! tuning sets is gone after ten seconds at most, and what is set of governors, frequencies and
-//! disks it does not touch.
+//! irqbalance coordinates with no other program. Every ten seconds it measures the load and writes
+//! `/proc/irq/N/smp_affinity` of every interrupt that it was not told to leave alone. An affinity that a
+//! tuning sets therefore lasts ten seconds at most. It does not touch governors, frequencies or disks.
 //!
-//! It is looked for where it leaves itself: the control group of its unit, the socket that it has
-//! since version 1.3 in `/run/irqbalance`, its pid file; and what is found is believed only where
-//! the process is still called so. Going through `/proc/*/comm` instead would find one that was
-//! started by hand and without a socket as well, for three system calls per process of the
-//! machine, in every plan.
+//! It is detected by the traces that it leaves: the control group of its unit, its socket in
+//! `/run/irqbalance` (since version 1.3) and its pid file. A trace counts only if the process still has the
+//! name `irqbalance`. A search of `/proc/*/comm` would also find one that was started by hand without a
+//! socket, but costs three system calls per process in every plan.
 
 use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Tuning};
 
 const NAME: &str = "irqbalance";
 
-/// The control group of its unit, where there is one hierarchy, and where there are several.
+/// The control group of its unit, with a unified hierarchy and with several hierarchies.
 const UNITS: [&str; 3] = [
     "/sys/fs/cgroup/system.slice/irqbalance.service/cgroup.procs",
     "/sys/fs/cgroup/unified/system.slice/irqbalance.service/cgroup.procs",
     "/sys/fs/cgroup/systemd/system.slice/irqbalance.service/cgroup.procs",
 ];
 
-/// Where its sockets are, `irqbalancePID.sock`.
+/// Directory of its sockets, `irqbalancePID.sock`.
 const SOCKETS: &str = "/run/irqbalance";
 
-/// What the init scripts of distributions without systemd have it write.
+/// The pid files that init scripts of distributions without systemd configure.
 const PID_FILES: [&str; 2] = ["/run/irqbalance.pid", "/run/irqbalance/irqbalance.pid"];
 
-/// An irqbalance that runs.
+/// A running irqbalance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Irqbalance {
-    /// Its process.
+    /// Its process id.
     pub process: u32,
-    /// The file that told of it.
+    /// The file that led to it.
     pub told_by: String,
 }
 
 impl Irqbalance {
-    /// The one that runs here, if one does.
+    /// Returns the running irqbalance, if any.
     ///
     /// # Errors
-    /// Where one of the files is there and cannot be read, except for want of rights.
+    /// Fails if one of the files exists but cannot be read, except for lack of permission.
     pub fn running(host: &Host) -> Result<Option<Self>, HostError> {
         for file in UNITS.iter().chain(&PID_FILES) {
             for process in numbers(host, file)? {
@@ -70,16 +68,16 @@ impl Irqbalance {
         Ok(None)
     }
 
-    /// What a person should know who sets interrupts' affinities by hand.
+    /// Returns a note for users who set interrupt affinities by hand.
     pub fn note(&self) -> String {
         format!(
-            "irqbalance runs (process {}): it sets the affinity of interrupts anew every ten seconds, so one that is set here does not last; ban the interrupt there, or stop it",
+            "irqbalance is running (process {}) and sets interrupt affinities again every ten seconds, so an affinity set here does not last; exclude the interrupt with --banirq, or stop irqbalance",
             self.process
         )
     }
 }
 
-/// Notes that irqbalance runs, where it does; wants nothing.
+/// Adds a note if irqbalance is running; requests nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoteIrqbalance;
 
@@ -101,7 +99,7 @@ fn readable<T>(answer: Result<T, HostError>) -> Result<Option<T>, HostError> {
         Err(error) if matches!(error.kind(), HostErrorKind::Missing | HostErrorKind::Denied) => {
             Ok(None)
         }
-        // ESRCH and ENODEV: the process, or the group, went while it was being read.
+        // ESRCH and ENODEV: the process or the control group disappeared during the read.
         Err(error) if *error.kind() == HostErrorKind::Gone || error.errno() == Some(3) => Ok(None),
         Err(error) => Err(error),
     }

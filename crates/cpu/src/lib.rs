@@ -1,4 +1,4 @@
-//! How fast processors run: governors, energy-performance preference, frequency limits and boost.
+//! CPU frequency scaling: governors, energy-performance preference, frequency limits and boost.
 //!
 //! ```no_run
 //! use hosttune_boot::Modules;
@@ -17,22 +17,22 @@
 //! for step in &fast.plan(&session)?.steps {
 //!     println!("{}: {} → {}", step.knob, step.from_text, step.to_text);
 //! }
-//! fast.apply(&mut session)?; // every policy, or nothing
-//! fast.revert(&mut session)?; // each policy to what it had, not all to one governor
+//! fast.apply(&mut session)?; // all policies or none
+//! fast.revert(&mut session)?; // each policy to its own original values
 //! # Ok::<(), hosttune_core::Error>(())
 //! ```
 //!
 //! # Vocabulary
-//! - [`Policy`]: processors that share a clock, `/sys/devices/system/cpu/cpufreq/policyN`; every
-//!   knob but the last two belongs to one of them.
+//! - [`Policy`]: processors that share a clock, `/sys/devices/system/cpu/cpufreq/policyN`. All knobs
+//!   except the last two belong to one policy.
 //! - [`PolicyGovernor`], [`PolicyPreference`], [`FrequencyLimit`], [`GovernorTunable`]: its knobs.
-//! - [`Boost`], [`DriverMode`]: what is switched for all of them, or by policy.
+//! - [`Boost`], [`DriverMode`]: switched for all policies, or per policy.
 //! - [`Processors`]: the tuning.
-//! - [`irqbalance`]: whether irqbalance runs, and what it would undo.
+//! - [`irqbalance`]: whether irqbalance is running and which settings it would overwrite.
 //!
-//! What the driver does not offer is said beforehand: `intel_pstate` and `amd_pstate` in active
-//! mode have two governors of their own and none of the kernel's others, in passive mode it is
-//! the other way round.
+//! What the driver does not support is reported before anything is changed. In active mode, `intel_pstate`
+//! and `amd_pstate` have two governors of their own and none of the kernel's; in passive mode they have the
+//! kernel's governors only.
 
 mod attribute;
 mod boost;
@@ -57,7 +57,7 @@ pub use preference::{EnergyPreference, PolicyPreference};
 pub use processors::Processors;
 pub use tunable::{GovernorTunable, TunableState};
 
-/// Makes this crate's kinds of knob, and the modules that governors are, known to a session.
+/// Registers this crate's knob types, and the kernel module knob for governors that are modules.
 pub fn knobs(registry: &mut hosttune_core::Registry) {
     hosttune_boot::knobs(registry);
     registry.add::<PolicyGovernor>();

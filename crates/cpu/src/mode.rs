@@ -1,4 +1,4 @@
-//! The mode of a driver that has several: whether it decides itself, or the kernel's governors do.
+//! The operation mode of `intel_pstate` and `amd_pstate`: the driver decides, or the kernel's governors do.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use crate::policy::PolicyNumber;
 use crate::preference::PolicyPreference;
 use crate::tunable::GovernorTunable;
 
-/// A driver that has modes.
+/// A driver that has operation modes.
 ///
-/// Switching takes every policy away and makes it anew, with the governor that the kernel starts
-/// with and no limits: all of it is kept and put back.
+/// A mode switch removes all policies and creates them again with the kernel's default governor and no
+/// limits. The side effects on the other knobs are recorded and reverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DriverMode {
@@ -25,28 +25,28 @@ pub enum DriverMode {
     AmdPstate,
 }
 
-/// How such a driver works.
+/// The operation mode of such a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Mode {
     /// The driver or the processor decides.
     Active,
-    /// One of the kernel's governors does.
+    /// One of the kernel's governors decides.
     Passive,
-    /// A governor sets the limits and the processor decides within them; `amd_pstate` only.
+    /// A governor sets the limits and the processor decides within them. Only `amd_pstate` has it.
     Guided,
 }
 
-/// What the mode of a driver is.
+/// State of a driver's mode.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModeState {
-    /// There is no such driver, or its mode is fixed.
+    /// The driver is missing, or its mode is fixed.
     Missing,
-    /// It drives nothing, in the kernel's word: `off`, `disable`.
+    /// The driver controls no processor; holds the kernel's word, `off` or `disable`.
     Idle(String),
-    /// It works so.
+    /// The driver is in this mode.
     Is(Mode),
 }
 
@@ -67,10 +67,10 @@ impl fmt::Display for Mode {
 }
 
 impl DriverMode {
-    /// That of this machine, where there is one.
+    /// Returns the driver of this machine that has modes, if any.
     ///
     /// # Errors
-    /// Whatever the host answers.
+    /// Returns the error of the host if a path cannot be checked.
     pub fn of(host: &Host) -> Result<Option<Self>, HostError> {
         for one in [Self::IntelPstate, Self::AmdPstate] {
             if host.exists(one.path())? {
@@ -124,12 +124,12 @@ impl Knob for DriverMode {
                 host.write_value(self.path(), format!("{mode}\n").as_bytes())?;
                 come_to_rest(host)
             }
-            ModeState::Missing | ModeState::Idle(_) => {
-                Err(
-                    HostError::new(Operation::Remove, self.path(), HostErrorKind::Refused)
-                        .detail("a driver that drives nothing is nothing to go to"),
-                )
-            }
+            ModeState::Missing | ModeState::Idle(_) => Err(HostError::new(
+                Operation::Remove,
+                self.path(),
+                HostErrorKind::Refused,
+            )
+            .detail("a driver cannot be set to a mode in which it controls no processor")),
         }
     }
 
@@ -143,7 +143,7 @@ impl Knob for DriverMode {
                         LackKind::ValueUnavailable,
                         format!("'{word}' would leave the processors without a driver"),
                     )
-                    .hint("take active or passive"),
+                    .hint("use active or passive"),
                 ));
             }
         };
@@ -151,9 +151,9 @@ impl Knob for DriverMode {
             return Ok(Some(
                 Lack::new(
                     LackKind::ValueUnavailable,
-                    "intel_pstate offers active and passive",
+                    "intel_pstate supports only active and passive",
                 )
-                .hint("take one of these"),
+                .hint("use one of these"),
             ));
         }
         Ok(match self.read(host)? {
@@ -162,10 +162,10 @@ impl Knob for DriverMode {
                 Lack::new(
                     LackKind::Managed,
                     format!(
-                        "it is switched off ({word}): another driver has the processors, or none"
+                        "the driver is off ({word}): another driver, or none, controls the processors"
                     ),
                 )
-                .hint("switch it on yourself, or on the kernel's command line"),
+                .hint("enable it by hand or on the kernel command line"),
             ),
             ModeState::Is(_) => host.read_only_mount(self.path())?,
         })
@@ -209,10 +209,10 @@ impl Knob for DriverMode {
     }
 }
 
-/// No driver here has modes.
+/// The reason for a host whose driver has no modes.
 pub(crate) fn no_modes() -> Lack {
     Lack::new(
         LackKind::Missing,
-        "no driver here has modes: only intel_pstate and amd_pstate do",
+        "this host's driver has no modes; only intel_pstate and amd_pstate do",
     )
 }

@@ -1,4 +1,4 @@
-//! Processors that share a clock, as the kernel groups them.
+//! Cpufreq policies: groups of processors that share a clock.
 
 use std::fmt;
 
@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 use crate::attribute::{self, Attribute};
 use crate::mode::DriverMode;
 
-/// Where the kernel shows frequency scaling.
+/// Directory of frequency scaling in sysfs.
 pub(crate) const CPUFREQ: &str = "/sys/devices/system/cpu/cpufreq";
 
-/// The number of a policy: that of its first processor.
+/// The number of a policy, which is that of its first processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PolicyNumber(pub u32);
 
 impl PolicyNumber {
-    /// All that there are, by number. A policy whose processors are offline is among them.
+    /// Returns all policies in numerical order, including those whose processors are offline.
     ///
     /// # Errors
-    /// Whatever the host answers, except that a kernel without frequency scaling has none.
+    /// Returns the error of the host if they cannot be listed. A kernel without frequency scaling has none.
     pub fn all(host: &Host) -> Result<Vec<Self>, HostError> {
         let names = match host.list(CPUFREQ) {
             Ok(names) => names,
@@ -33,14 +33,15 @@ impl PolicyNumber {
         Ok(numbers)
     }
 
-    /// The path of a file of the policy.
+    /// Returns the path of a file of the policy.
     pub(crate) fn file(self, name: &str) -> String {
         format!("{CPUFREQ}/{self}/{name}")
     }
 
-    /// What tells the policy from another that has its number later: which processors it is of,
-    /// and whose driver runs it. The two modes of one driver are one driver here, or a governor
-    /// that was turned before the mode would not be known again.
+    /// Identity of the policy behind this number: its processors and its driver.
+    ///
+    /// Both modes of a driver count as the same driver. Otherwise a governor that was changed before the
+    /// mode would no longer be recognised.
     pub(crate) fn identity(self, host: &Host) -> Result<Option<String>, HostError> {
         let driver = attribute::read(host, self, "scaling_driver")?;
         let related = attribute::read(host, self, "related_cpus")?;
@@ -60,24 +61,24 @@ impl fmt::Display for PolicyNumber {
     }
 }
 
-/// What drives a policy.
+/// The driver of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Driver {
-    /// `intel_pstate` in active mode: it has two governors of its own.
+    /// `intel_pstate` in active mode, with two governors of its own.
     IntelActive,
     /// `intel_cpufreq`, which is `intel_pstate` in passive mode.
     IntelPassive,
-    /// `amd-pstate-epp`, which is `amd_pstate` in active mode: it has two governors of its own.
+    /// `amd-pstate-epp`, which is `amd_pstate` in active mode, with two governors of its own.
     AmdActive,
     /// `amd-pstate`, which is `amd_pstate` in passive or guided mode.
     AmdPassive,
-    /// Any other, such as `acpi-cpufreq`.
+    /// Any other driver, such as `acpi-cpufreq`.
     Other(String),
 }
 
 impl Driver {
-    /// The driver that calls itself so in `scaling_driver`.
+    /// Returns the driver with this name in `scaling_driver`.
     pub fn named(name: &str) -> Self {
         match name {
             "intel_pstate" => Self::IntelActive,
@@ -88,7 +89,7 @@ impl Driver {
         }
     }
 
-    /// Its name in `scaling_driver`.
+    /// Returns its name in `scaling_driver`.
     pub fn name(&self) -> &str {
         match self {
             Self::IntelActive => "intel_pstate",
@@ -99,8 +100,8 @@ impl Driver {
         }
     }
 
-    /// Whether it decides by itself how fast a processor runs and has none of the kernel's
-    /// governors: `->setpolicy` in `drivers/cpufreq`.
+    /// Whether it chooses the frequency itself and has none of the kernel's governors: `->setpolicy` in
+    /// `drivers/cpufreq`.
     pub fn has_own_governors(&self) -> bool {
         match self {
             Self::IntelActive | Self::AmdActive => true,
@@ -109,7 +110,7 @@ impl Driver {
         }
     }
 
-    /// What its mode is switched by, where it has modes.
+    /// Returns the knob that switches its mode, if it has modes.
     pub fn mode(&self) -> Option<DriverMode> {
         match self {
             Self::IntelActive | Self::IntelPassive => Some(DriverMode::IntelPstate),
@@ -127,30 +128,30 @@ impl Driver {
     }
 }
 
-/// A policy, and what does not change while its driver runs it.
+/// A policy and the properties that stay the same while its driver runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Its number.
     pub number: PolicyNumber,
-    /// What drives it.
+    /// Its driver.
     pub driver: Driver,
-    /// The processors that are of it, online or not.
+    /// Its processors, online or not.
     pub processors: Vec<u32>,
     /// The lowest frequency of the hardware, in kHz.
     pub lowest: u32,
-    /// The highest frequency of the hardware, in kHz; with boost switched off, that without.
+    /// The highest frequency of the hardware, in kHz; without boost if boost is off.
     pub highest: u32,
-    /// The frequencies that there are in between, in kHz; empty where the driver names none.
+    /// The frequencies that the driver lists, in kHz; empty if it lists none.
     pub frequencies: Vec<u32>,
-    /// The governors that it offers now. A governor that is a module is offered once it is loaded.
+    /// The governors that it offers now. A governor that is a module is listed once it is loaded.
     pub governors: Vec<String>,
 }
 
 impl Policy {
-    /// What a policy is; `None` where there is no such one, or all its processors are offline.
+    /// Reads a policy. Returns `None` if it does not exist or all its processors are offline.
     ///
     /// # Errors
-    /// Where the host would not say, or says something that is no number.
+    /// Fails if a file cannot be read or does not hold a number.
     pub fn of(host: &Host, number: PolicyNumber) -> Result<Option<Self>, HostError> {
         let text = |name| attribute::read(host, number, name);
         let (Attribute::Value(driver), Attribute::Value(related)) =
@@ -170,7 +171,7 @@ impl Policy {
                 .unwrap_or_default())
         };
         let mut frequencies = Vec::new();
-        // Those above the nominal one, which are there while boost is on.
+        // The second file lists the frequencies above the nominal one, which exist while boost is on.
         for name in ["scaling_available_frequencies", "scaling_boost_frequencies"] {
             for word in list(name)? {
                 frequencies.push(parse(&number.file(name), &word)?);
@@ -192,10 +193,10 @@ impl Policy {
         }))
     }
 
-    /// All whose processors are not all offline, by number.
+    /// Reads all policies that have an online processor, in numerical order.
     ///
     /// # Errors
-    /// As [`of`](Self::of).
+    /// As for [`of`](Self::of).
     pub fn all(host: &Host) -> Result<Vec<Self>, HostError> {
         let mut all = Vec::new();
         for number in PolicyNumber::all(host)? {
@@ -207,5 +208,5 @@ impl Policy {
 
 fn parse(file: &str, text: &str) -> Result<u32, HostError> {
     text.parse()
-        .map_err(|_| HostError::malformed(file, format!("'{text}' is no number")))
+        .map_err(|_| HostError::malformed(file, format!("'{text}' is not a number")))
 }

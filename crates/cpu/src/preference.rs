@@ -1,4 +1,4 @@
-//! How a processor that clocks itself weighs speed against energy.
+//! The energy-performance preference of processors that choose their own frequency.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,21 +13,21 @@ use crate::policy::{Driver, PolicyNumber};
 
 const FILE: &str = "energy_performance_preference";
 
-/// How a processor that clocks itself weighs speed against energy.
+/// An energy-performance preference: a hint to the processor that weighs speed against energy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum EnergyPreference {
-    /// Speed at any price.
+    /// Maximum speed.
     Performance,
-    /// Rather speed.
+    /// Speed over energy.
     BalancePerformance,
-    /// Rather energy.
+    /// Energy over speed.
     BalancePower,
-    /// Energy at any price.
+    /// Minimum energy.
     Power,
-    /// The hardware's own number: 0 is speed, 255 is energy. `intel_pstate` takes it where the
-    /// processor has more than the four, `amd_pstate` of Linux 7.2 too, of 6.1 not.
+    /// The raw hardware value, from 0 (speed) to 255 (energy). `intel_pstate` accepts it if the processor
+    /// supports more than the four words, `amd_pstate` in Linux 7.2 but not in 6.1.
     Raw(u8),
 }
 
@@ -43,7 +43,7 @@ const WORDS: [(&str, EnergyPreference, u8); 4] = [
 ];
 
 impl EnergyPreference {
-    /// As the kernel reads it.
+    /// Returns the text that the kernel reads.
     pub fn word(&self) -> String {
         match self {
             Self::Raw(number) => number.to_string(),
@@ -54,8 +54,8 @@ impl EnergyPreference {
         }
     }
 
-    /// The numbers of the four words, those of most processors. A driver may have others for one
-    /// model, so they serve for comparing only, never for writing.
+    /// Returns the raw value, which for the four words is that of most processors. A driver may use other
+    /// values for one model, so the result is only compared, never written.
     fn number(&self) -> u8 {
         match self {
             Self::Raw(number) => *number,
@@ -76,8 +76,7 @@ impl fmt::Display for EnergyPreference {
 impl FromStr for EnergyPreference {
     type Err = String;
 
-    /// `default` is none: it tells the driver to set what it started with, and what is read
-    /// afterwards is another word.
+    /// Rejects `default`: it selects the driver's initial value, and a read returns another word.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some((_, preference, _)) = WORDS.iter().find(|(word, ..)| *word == text) {
             return Ok(preference.clone());
@@ -85,11 +84,11 @@ impl FromStr for EnergyPreference {
         let offered = WORDS.map(|(word, ..)| word).join(", ");
         if text == "default" {
             return Err(format!(
-                "'default' stands for what the driver started with and is never read back: name one of {offered}"
+                "'default' selects the driver's initial value and is never read back; use one of {offered}"
             ));
         }
         text.parse().map(Self::Raw).map_err(|_| {
-            format!("'{text}' is no energy-performance preference: it is one of {offered}, or a number up to 255")
+            format!("'{text}' is not an energy-performance preference; use one of {offered}, or a number up to 255")
         })
     }
 }
@@ -141,8 +140,10 @@ impl Knob for PolicyPreference {
         let written = host.write_value(self.0.file(FILE), format!("{preference}\n").as_bytes());
         written.map_err(|error| match error.kind() {
             HostErrorKind::Busy => error
-                .detail("the governor performance holds it at performance, or the driver sets it by itself")
-                .with_hint("want the governor powersave along with it"),
+                .detail(
+                    "the performance governor fixes it at performance, or the driver controls it",
+                )
+                .with_hint("also set the powersave governor"),
             _ => error,
         })
     }
@@ -174,17 +175,17 @@ impl Knob for PolicyPreference {
         let governor = PolicyGovernor(self.0);
         let pinned = driver.has_own_governors()
             && governor.read(host)?.value() == Some(&Governor::Performance);
-        // First: amd_pstate offers nothing else than performance while it is so.
+        // Checked first because amd_pstate offers only performance in this state.
         if pinned && preference.number() != 0 {
             return Ok(Some(
                 Lack::new(
                     LackKind::Managed,
                     format!(
-                        "under {} the governor performance holds it at performance",
+                        "with {}, the performance governor fixes it at performance",
                         driver.name()
                     ),
                 )
-                .hint("want the governor powersave along with it: there it follows the load too")
+                .hint("also set the powersave governor, which follows the load as well")
                 .cured_by(&governor, &Attribute::Value(Governor::Powersave)),
             ));
         }
@@ -194,16 +195,16 @@ impl Knob for PolicyPreference {
         };
         let word = preference.word();
         let is_offered = offered.split_whitespace().any(|offered| offered == word);
-        // That a number is taken too stands in no list: only trying tells.
+        // No file lists whether numbers are accepted, so that cannot be determined before apply.
         if is_offered || matches!(preference, EnergyPreference::Raw(_)) {
             return Ok(None);
         }
         Ok(Some(
             Lack::new(
                 LackKind::ValueUnavailable,
-                format!("{} offers {}", driver.name(), offered.trim()),
+                format!("{} supports only {}", driver.name(), offered.trim()),
             )
-            .hint("take one of these"),
+            .hint("use one of these"),
         ))
     }
 
@@ -231,8 +232,8 @@ fn no_preference(driver: &Driver) -> Lack {
     );
     match (driver, driver.mode()) {
         (Driver::AmdPassive, Some(mode)) => lack
-            .hint(format!("it is there in active mode: {mode}"))
+            .hint(format!("set {mode} to active to get it"))
             .cured_by(&mode, &ModeState::Is(Mode::Active)),
-        _ => lack.hint("a governor and frequency limits are what this driver has instead"),
+        _ => lack.hint("this driver has a governor and frequency limits instead"),
     }
 }

@@ -1,4 +1,4 @@
-//! How processors are wanted to run, as plain data.
+//! The tuning for processors, as plain data.
 
 use hosttune_boot::ModuleState;
 use hosttune_boot::module::{self, Availability};
@@ -14,7 +14,7 @@ use crate::mode::{DriverMode, Mode, ModeState, no_modes};
 use crate::policy::{Policy, PolicyNumber};
 use crate::preference::{EnergyPreference, PolicyPreference};
 
-/// How processors are wanted to run. What is not said stays as it is.
+/// Requested settings of processors. Fields that are not set stay unchanged.
 ///
 /// ```
 /// use hosttune_cpu::{Frequency, Governor, Processors};
@@ -28,106 +28,106 @@ use crate::preference::{EnergyPreference, PolicyPreference};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Processors {
-    /// The policies that are meant, by number; `None` for all. A switch that is one for all
-    /// policies is turned for all.
+    /// The policies to change, by number; `None` for all. A control that is shared by all policies is
+    /// changed for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policies: Option<Vec<PolicyNumber>>,
     /// The mode of `intel_pstate` or `amd_pstate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    /// What decides how fast they run.
+    /// The governor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub governor: Option<Governor>,
-    /// How they weigh speed against energy where they clock themselves.
+    /// The energy-performance preference, for processors that choose their own frequency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy_preference: Option<EnergyPreference>,
-    /// Not slower than this.
+    /// The lower frequency limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum: Option<Frequency>,
-    /// Not faster than this.
+    /// The upper frequency limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maximum: Option<Frequency>,
-    /// Whether they may run faster than their nominal frequency.
+    /// Whether they may exceed their nominal frequency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boost: Option<bool>,
-    /// Why.
+    /// The reason.
     #[serde(default)]
     pub why: Why,
-    /// What becomes of it where it does not apply.
+    /// What to do if a setting does not apply.
     #[serde(default)]
     pub requirement: Requirement,
 }
 
 impl Processors {
-    /// Nothing yet, of all policies.
+    /// Creates an empty tuning for all policies.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// These policies only.
+    /// Restricts the tuning to these policies.
     #[must_use]
     pub fn policies(mut self, numbers: impl IntoIterator<Item = u32>) -> Self {
         self.policies = Some(numbers.into_iter().map(PolicyNumber).collect());
         self
     }
 
-    /// The mode of `intel_pstate` or `amd_pstate`.
+    /// Sets the mode of `intel_pstate` or `amd_pstate`.
     #[must_use]
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = Some(mode);
         self
     }
 
-    /// What decides how fast they run.
+    /// Sets the governor.
     #[must_use]
     pub fn governor(mut self, governor: Governor) -> Self {
         self.governor = Some(governor);
         self
     }
 
-    /// How they weigh speed against energy.
+    /// Sets the energy-performance preference.
     #[must_use]
     pub fn energy_preference(mut self, preference: EnergyPreference) -> Self {
         self.energy_preference = Some(preference);
         self
     }
 
-    /// Not slower than this.
+    /// Sets the lower frequency limit.
     #[must_use]
     pub fn minimum(mut self, frequency: Frequency) -> Self {
         self.minimum = Some(frequency);
         self
     }
 
-    /// Not faster than this.
+    /// Sets the upper frequency limit.
     #[must_use]
     pub fn maximum(mut self, frequency: Frequency) -> Self {
         self.maximum = Some(frequency);
         self
     }
 
-    /// Whether they may run faster than their nominal frequency.
+    /// Sets whether they may exceed their nominal frequency.
     #[must_use]
     pub fn boost(mut self, on: bool) -> Self {
         self.boost = Some(on);
         self
     }
 
-    /// Says why.
+    /// Sets the reason.
     #[must_use]
     pub fn why(mut self, why: impl Into<Why>) -> Self {
         self.why = why.into();
         self
     }
 
-    /// Where it does not apply, that is an error.
+    /// Fails if a setting does not apply.
     #[must_use]
     pub fn required(mut self) -> Self {
         self.requirement = Requirement::Required;
         self
     }
 
-    /// Where it does not apply, that is never an error.
+    /// Never fails because a setting does not apply.
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.requirement = Requirement::Optional;
@@ -155,9 +155,9 @@ impl Processors {
         {
             return Err(Error::tuning(
                 format!(
-                    "the governor performance and the preference {preference} exclude each other: where there is a preference, that governor holds it at performance"
+                    "the performance governor and the preference {preference} conflict: that governor fixes the preference at performance"
                 ),
-                "take the governor powersave, which follows the load and the preference, or leave the preference out",
+                "use the powersave governor, which follows the load and the preference, or remove the preference",
             ));
         }
         if let (Some(Frequency::Kilohertz(minimum)), Some(Frequency::Kilohertz(maximum))) =
@@ -169,21 +169,21 @@ impl Processors {
         Ok(())
     }
 
-    /// The policies that are meant; what is not there is reported.
+    /// Returns the requested policies and reports those that do not exist.
     fn meant(&self, at: &mut Planner<'_>) -> Result<Vec<PolicyNumber>, Error> {
         let all = PolicyNumber::all(at.host())?;
         let Some(wanted) = &self.policies else {
             if all.is_empty() {
                 let lack = Lack::new(LackKind::Missing, "no driver scales the frequency of these processors")
-                    .hint("in a guest the host scales them; elsewhere load the driver of this processor, such as acpi-cpufreq");
+                    .hint("in a virtual machine the host does this; otherwise load the processor's driver, such as acpi-cpufreq");
                 self.on(at.skip("the frequency of the processors", lack));
             }
             return Ok(all);
         };
         for policy in wanted.iter().filter(|policy| !all.contains(policy)) {
             let numbers: Vec<String> = all.iter().map(|policy| policy.0.to_string()).collect();
-            let lack = Lack::new(LackKind::Missing, format!("there is no {policy}"))
-                .hint(format!("there are the policies {}", numbers.join(", ")));
+            let lack = Lack::new(LackKind::Missing, format!("{policy} does not exist"))
+                .hint(format!("existing policies: {}", numbers.join(", ")));
             self.on(at.skip(&policy.to_string(), lack));
         }
         Ok(wanted
@@ -193,8 +193,8 @@ impl Processors {
             .collect())
     }
 
-    /// The module of a governor that is not offered yet, loaded before it: the kernel would load
-    /// it when the governor is set, and nobody would unload it.
+    /// Loads the module of a governor that is not available yet as a step of its own. The kernel would load
+    /// it when the governor is set, but then nothing would unload it.
     fn declare_module(
         &self,
         at: &mut Planner<'_>,
@@ -219,7 +219,7 @@ impl Processors {
         }
         for module in module.with_dependencies(at.host())? {
             at.pass(&module, &ModuleState::Loaded)
-                .why(format!("the governor {governor} is in it"));
+                .why(format!("provides the governor {governor}"));
         }
         Ok(())
     }
@@ -238,12 +238,12 @@ impl Processors {
                 (Bound::Maximum, self.maximum),
             ] {
                 match wanted {
-                    // What the knob lacks says why.
+                    // The knob itself reports why it is unsupported.
                     Some(Frequency::Kilohertz(kilohertz)) => {
                         let to = Attribute::Value(Limit::new(kilohertz));
                         self.on(at.want(&knob(bound), &to));
                     }
-                    // The hardware's own ends show only while it runs.
+                    // The hardware's own limits can be read only while a processor is online.
                     Some(Frequency::Lowest | Frequency::Highest) => {
                         self.on(at.skip(&knob(bound).to_string(), attribute::offline(number)));
                     }
@@ -252,7 +252,7 @@ impl Processors {
             }
             return Ok(());
         };
-        // As they stand, whatever an earlier step resets: boost never lets them meet.
+        // Present values are enough, whatever an earlier step resets: boost never makes them cross.
         let now = |bound: Bound| -> Result<u32, Error> {
             let end = match bound {
                 Bound::Minimum => policy.lowest,
@@ -274,9 +274,9 @@ impl Processors {
             return Err(min_above_max(lower, upper));
         }
         let mut order = [(Bound::Maximum, maximum), (Bound::Minimum, minimum)];
-        // The maximum first, unless that would take it below the minimum that is still there. Taken
-        // back in the exact reverse they do not meet either: the old minimum is not above the old
-        // maximum, nor the new one above the new.
+        // The maximum is set first, unless that would take it below the present minimum. A revert in the
+        // exact reverse order does not cross them either: the old minimum is not above the old maximum, and
+        // the new minimum is not above the new maximum.
         if upper < minimum_now {
             order.reverse();
         }
@@ -315,7 +315,7 @@ impl Processors {
 fn min_above_max(minimum: u32, maximum: u32) -> Error {
     Error::tuning(
         format!("the minimum of {minimum} kHz is above the maximum of {maximum} kHz"),
-        "want the two together, the minimum not above the maximum: the kernel would take it and keep both at the maximum",
+        "set both together, the minimum not above the maximum; the kernel would accept this and use the maximum for both",
     )
 }
 
@@ -326,8 +326,8 @@ impl Tuning for Processors {
         }
         self.check()?;
         if at.host().root_kind() == RootKind::Image {
-            let lack = Lack::new(LackKind::NotRunning, "no kernel runs on this image")
-                .hint("processors are tuned on the running system");
+            let lack = Lack::new(LackKind::NotRunning, "an image has no running kernel")
+                .hint("run this on the live system instead");
             self.on(at.skip("the processors", lack));
             return Ok(());
         }

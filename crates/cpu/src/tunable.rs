@@ -1,4 +1,4 @@
-//! What a governor can be told, and forgets when the last policy leaves it.
+//! The tunables of a governor, which the kernel frees when no policy uses the governor any more.
 
 use std::fmt;
 
@@ -8,42 +8,42 @@ use serde::{Deserialize, Serialize};
 use crate::governor::Governor;
 use crate::policy::{CPUFREQ, PolicyNumber};
 
-/// One tunable of a governor: `schedutil/rate_limit_us`, `ondemand/up_threshold`, or the speed that
-/// the governor `userspace` was given.
+/// One tunable of a governor, such as `schedutil/rate_limit_us`, `ondemand/up_threshold`, or the frequency
+/// set for the governor `userspace`.
 ///
-/// Most drivers have one set of them for all policies; some have one per policy
-/// (`CPUFREQ_HAVE_GOVERNOR_PER_POLICY`). The kernel frees a set when the last policy that used it has
-/// another governor, and makes it anew with its own defaults.
+/// Most drivers have one set of tunables for all policies; some have one per policy
+/// (`CPUFREQ_HAVE_GOVERNOR_PER_POLICY`). The kernel frees a set when the last policy that uses it switches
+/// to another governor, and creates a new set with its own defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct GovernorTunable {
-    /// The policy it belongs to; `None` where it is one for all.
+    /// The policy it belongs to; `None` if it is shared by all policies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     policy: Option<PolicyNumber>,
-    /// Its path beneath that.
+    /// Its path below the policy or `cpufreq` directory.
     name: String,
 }
 
-/// What a tunable is.
+/// State of a tunable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TunableState {
-    /// No policy has the governor.
+    /// No policy uses the governor.
     Missing,
-    /// It holds this.
+    /// The tunable's value.
     Value(String),
 }
 
-/// What `scaling_setspeed` holds under any other governor than `userspace`.
+/// Content of `scaling_setspeed` under any governor except `userspace`.
 const UNSUPPORTED: &str = "<unsupported>";
 
 const SPEED: &str = "scaling_setspeed";
 
 impl GovernorTunable {
-    /// The tunables of a policy's governor.
+    /// Returns the tunables of a policy's governor.
     ///
     /// # Errors
-    /// Whatever the host answers; a governor that has none is no error.
+    /// Returns the error of the host if they cannot be listed. A governor without tunables is not an error.
     pub fn all_of(
         host: &Host,
         policy: PolicyNumber,
@@ -110,7 +110,7 @@ impl Knob for GovernorTunable {
         match host.read_text(self.path()) {
             Ok(text) if text.trim() == UNSUPPORTED => Ok(TunableState::Missing),
             Ok(text) => Ok(TunableState::Value(text.trim().to_owned())),
-            // ENODEV: the directory is still known by its name, and the governor has gone.
+            // ENODEV: the directory name still exists, but the governor is no longer in use.
             Err(error) if matches!(error.kind(), HostErrorKind::Missing | HostErrorKind::Gone) => {
                 Ok(TunableState::Missing)
             }
@@ -123,13 +123,13 @@ impl Knob for GovernorTunable {
             TunableState::Value(value) => {
                 host.write_value(self.path(), format!("{value}\n").as_bytes())
             }
-            // It goes with the governor, and comes with it: there is nothing to write.
+            // The kernel creates and frees it together with the governor, so nothing is written.
             TunableState::Missing => Ok(()),
         }
     }
 
-    /// One that somebody else's governor had taken away by the time of a revert has no value to go
-    /// back to, and whatever the kernel makes it anew with is right.
+    /// A tunable that was missing when a revert began, because another process had switched the governor,
+    /// has no value to revert to. Whatever the kernel creates it with satisfies the request.
     fn counts_as(&self, seen: &TunableState, wanted: &TunableState) -> bool {
         seen == wanted || *wanted == TunableState::Missing
     }

@@ -1,8 +1,8 @@
-//! Numbers of bytes as people read them.
+//! Human-readable numbers of bytes.
 
 use std::fmt;
 
-/// So many bytes, in the largest unit that leaves a whole number before the point: `23.5 GiB`.
+/// Formats bytes in the largest unit that gives a value of at least 1: `23.5 GiB`.
 pub(crate) struct Bytes(pub(crate) u64);
 
 impl fmt::Display for Bytes {
@@ -16,7 +16,8 @@ impl fmt::Display for Bytes {
         else {
             return write!(f, "{} B", self.0);
         };
-        // Tenths, rounded down: what is shown is there. In 128 bits, as ten times may not fit 64.
+        // Tenths, rounded down so that the result never exceeds the real size. 128 bits, because ten times
+        // the number may not fit into 64.
         let tenths = u128::from(self.0) * 10 / (1_u128 << (10 * power));
         let unit = UNITS[power as usize - 1];
         match (tenths / 10, tenths % 10) {

@@ -1,4 +1,4 @@
-//! How the machine was started: its firmware and its boot loader.
+//! The firmware and the boot loader.
 
 use std::fmt;
 
@@ -8,19 +8,18 @@ use crate::cpu::CpuInfo;
 use crate::source::{Source, plain};
 
 const EFI: &str = "/sys/firmware/efi";
-/// SMBIOS tables, which a BIOS leaves in memory and a hypervisor that loads the kernel itself does
-/// not.
+/// SMBIOS tables. A BIOS provides them, but a hypervisor that loads the kernel directly does not.
 const SMBIOS: &str = "/sys/class/dmi/id";
 /// `EFI_GLOBAL_VARIABLE` of the UEFI specification.
 const SECURE_BOOT: &str =
     "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
-/// Of systemd's boot loader interface; GRUB's `bli` module and rEFInd set it too.
+/// From systemd's boot loader interface; GRUB's `bli` module and rEFInd set it as well.
 const LOADER_INFO: &str =
     "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 const COMMAND_LINE: &str = "/proc/cmdline";
 
-/// Files that loaders read, the more telling first: GRUB reads boot loader entries as well, on
-/// Fedora for one, so entries alone are systemd-boot's only where there is nothing of GRUB's.
+/// Configuration files of boot loaders, the more specific first. GRUB reads boot loader entries as well,
+/// for example on Fedora, so entries mean systemd-boot only if there are no GRUB files.
 const CONFIGURATIONS: [(&str, &str); 12] = [
     ("/boot/grub/grub.cfg", "GRUB"),
     ("/boot/grub2/grub.cfg", "GRUB"),
@@ -36,7 +35,7 @@ const CONFIGURATIONS: [(&str, &str); 12] = [
     ("/boot/efi/loader/entries", "systemd-boot"),
 ];
 
-/// What is read; see [`Facts::sources`](crate::Facts::sources).
+/// The files that are read; see [`Facts::sources`](crate::Facts::sources).
 pub(crate) const SOURCES: &[&str] = &[
     EFI,
     SMBIOS,
@@ -57,12 +56,12 @@ pub(crate) const SOURCES: &[&str] = &[
     CONFIGURATIONS[11].0,
 ];
 
-/// How the machine was started.
+/// The firmware and the boot loader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Boot {
-    /// The firmware; unknown where a hypervisor loaded the kernel with none, and of an image.
+    /// The firmware; unknown for an image or if a hypervisor loaded the kernel without firmware.
     pub firmware: Option<Firmware>,
-    /// Whether the firmware checks what it starts; unknown without EFI.
+    /// Whether UEFI Secure Boot is enabled; unknown without EFI.
     pub secure_boot: Option<bool>,
     /// The boot loader.
     pub loader: Option<Loader>,
@@ -75,7 +74,7 @@ pub struct Boot {
 pub enum Firmware {
     /// UEFI.
     Efi,
-    /// A PC's BIOS, or EFI's compatibility with it.
+    /// A PC's BIOS, or EFI's compatibility mode.
     Bios,
 }
 
@@ -84,36 +83,36 @@ pub enum Firmware {
 pub struct Loader {
     /// Its name: `systemd-boot`, `GRUB`.
     pub name: String,
-    /// Its version, where it says one.
+    /// Its version, if it reports one.
     pub version: Option<String>,
-    /// How sure that is.
+    /// How certain this is.
     pub certainty: Certainty,
 }
 
-/// How sure it is that this loader started the kernel.
+/// How certain it is that this loader started the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Certainty {
-    /// Its configuration lies there; what the machine starts with may be another one.
+    /// Its configuration exists, but another loader may have started the machine.
     Installed,
-    /// The kernel was given what this one gives it, and its configuration lies there.
+    /// Its configuration exists, and the kernel got a parameter that it passes.
     Likely,
-    /// It says so itself.
+    /// The loader reported itself.
     Said,
 }
 
 impl Boot {
     pub(crate) fn of(source: Source<'_>, cpu: &CpuInfo) -> Self {
         let is_efi = source.exists(EFI);
-        // ARM has such tables as well, and no BIOS ever.
+        // ARM machines have SMBIOS tables as well, but never a BIOS.
         let is_x86 = cpu.x86_kernel_architecture().is_some();
         Self {
             firmware: match is_efi {
                 true => Some(Firmware::Efi),
                 false => (is_x86 && source.exists(SMBIOS)).then_some(Firmware::Bios),
             },
-            // Four bytes of attributes stand before the value, which is one byte.
+            // Four bytes of attributes come before the value, which is one byte.
             secure_boot: match source.bytes(SECURE_BOOT).as_deref() {
                 Some([_, _, _, _, 0]) => Some(false),
                 Some([_, _, _, _, 1]) => Some(true),
@@ -132,7 +131,7 @@ impl Loader {
         let installed = CONFIGURATIONS.iter().find(|(file, _)| source.exists(file));
         let (_, name) = installed?;
         let line = source.lines(COMMAND_LINE).unwrap_or_default();
-        // GRUB and extlinux tell the kernel which file it was.
+        // GRUB and extlinux pass the path of the image to the kernel.
         let tells_image = matches!(*name, "GRUB" | "extlinux")
             && line
                 .split_whitespace()
@@ -148,7 +147,7 @@ impl Loader {
         })
     }
 
-    /// `systemd-boot 257.9-1`: the version is the last word, where it begins with a digit.
+    /// Parses `systemd-boot 257.9-1`: the last word is the version if it begins with a digit.
     fn said(text: &str) -> Self {
         let parts = text.rsplit_once(' ');
         let parts = parts.filter(|(_, version)| version.starts_with(|c: char| c.is_ascii_digit()));
@@ -161,8 +160,7 @@ impl Loader {
     }
 }
 
-/// The text of an EFI variable: UTF-16, little-endian, behind four bytes of attributes, with a zero
-/// at its end.
+/// Decodes an EFI variable: four bytes of attributes, then little-endian UTF-16 with a terminating zero.
 fn efi_text(bytes: &[u8]) -> Option<String> {
     let (_attributes, value) = bytes.split_at_checked(4)?;
     let units = value
@@ -181,7 +179,7 @@ impl fmt::Display for Loader {
         f.write_str(match self.certainty {
             Certainty::Said => "",
             Certainty::Likely => " (likely)",
-            Certainty::Installed => " (its configuration is there)",
+            Certainty::Installed => " (found by its configuration)",
         })
     }
 }
@@ -234,7 +232,7 @@ mod tests {
         for nothing in [&b""[..], &[6, 0, 0], &[6, 0, 0, 0], &[6, 0, 0, 0, 0, 0]] {
             assert_eq!(efi_text(nothing), None);
         }
-        // Half a character at the end, and half of a pair.
+        // Half a character at the end, and half of a surrogate pair.
         assert_eq!(efi_text(&[6, 0, 0, 0, b'a', 0, b'b']), Some("a".into()));
         assert_eq!(efi_text(&[6, 0, 0, 0, 0, 0xd8]), Some("\u{fffd}".into()));
     }

@@ -1,4 +1,4 @@
-//! The processors: what they are, by `/proc/cpuinfo`, and how many, by the topology in sysfs.
+//! The processors: their type from `/proc/cpuinfo`, and their number from the topology in sysfs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,7 +14,7 @@ const INFO: &str = "/proc/cpuinfo";
 const DIRECTORY: &str = "/sys/devices/system/cpu";
 const NODES: &str = "/sys/devices/system/node/online";
 
-/// What is read; see [`Facts::sources`](crate::Facts::sources).
+/// The files that are read; see [`Facts::sources`](crate::Facts::sources).
 pub(crate) const SOURCES: &[&str] = &[
     INFO,
     NODES,
@@ -30,11 +30,11 @@ pub(crate) const SOURCES: &[&str] = &[
     "/sys/devices/system/cpu/smt/control",
 ];
 
-/// The processors. Where they differ, the first one that is online speaks for all.
+/// The processors. If they differ, the values are those of the first online one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cpu {
-    /// Who made it, in the processor's own words: `GenuineIntel`, `AuthenticAMD`. x86 only, as are
-    /// the numbers.
+    /// The vendor as the processor reports it: `GenuineIntel`, `AuthenticAMD`. Only on x86, as are the
+    /// numbers.
     pub vendor_id: Option<String>,
     /// The family, decimal.
     pub family: Option<u32>,
@@ -42,46 +42,45 @@ pub struct Cpu {
     pub model: Option<u32>,
     /// The stepping.
     pub stepping: Option<u32>,
-    /// What the maker calls it: `Intel(R) Core(TM) i7-6700K CPU @ 4.00GHz`.
+    /// The marketing name: `Intel(R) Core(TM) i7-6700K CPU @ 4.00GHz`.
     pub model_name: Option<String>,
-    /// The name of its design, where family and model are known; a hypervisor may make up both.
+    /// The name of its design, if family and model are known. A hypervisor may make up both.
     pub microarchitecture: Option<Microarchitecture>,
-    /// Up to which level of x86-64 it can do everything.
+    /// The highest level of x86-64 that it supports completely.
     pub x86_64_level: Option<X86_64Level>,
-    /// How many threads are online: what the kernel schedules on.
+    /// Number of online threads, which are what the kernel schedules on.
     pub threads: Option<u32>,
-    /// How many cores have a thread that is online.
+    /// Number of cores with an online thread.
     pub cores: Option<u32>,
-    /// How many sockets have one.
+    /// Number of sockets with an online thread.
     pub sockets: Option<u32>,
-    /// How many NUMA nodes are online; nothing where the kernel knows of none.
+    /// Number of online NUMA nodes; `None` if the kernel has no NUMA support.
     pub numa_nodes: Option<u32>,
-    /// Whether any core has two threads online.
+    /// Whether any core has two online threads.
     pub smt_active: Option<bool>,
-    /// What is set about that.
+    /// The SMT setting.
     pub smt_control: Option<SmtControl>,
-    /// What sets the frequency: `amd-pstate-epp`, `intel_pstate`, `acpi-cpufreq`; nothing where
-    /// nothing does.
+    /// The frequency scaling driver: `amd-pstate-epp`, `intel_pstate`, `acpi-cpufreq`; `None` if there is
+    /// none.
     pub frequency_driver: Option<String>,
 }
 
-/// What is set about more than one thread per core (`/sys/devices/system/cpu/smt/control`).
+/// The SMT setting (`/sys/devices/system/cpu/smt/control`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum SmtControl {
-    /// Used.
+    /// Enabled.
     On,
-    /// Switched off.
+    /// Disabled.
     Off,
-    /// Switched off until the next boot.
+    /// Disabled until the next boot.
     ForceOff,
-    /// The processors cannot.
+    /// Not supported by the processors.
     NotSupported,
-    /// This kernel cannot switch it on this architecture.
+    /// Not implemented by the kernel on this architecture.
     NotImplemented,
-    /// So many threads of each core are used and not all (since Linux 6.6), or a word of a later
-    /// kernel.
+    /// Only some threads of each core are used (a number, since Linux 6.6), or a word of a later kernel.
     Other,
 }
 
@@ -110,7 +109,7 @@ impl CpuInfo {
         plain(self.0.get(name)?)
     }
 
-    /// How many processors the file lists; nothing for an architecture that numbers none.
+    /// Returns the number of processors in the file, or `None` if the architecture does not number them.
     fn processors(source: Source<'_>) -> Option<u32> {
         let text = source.lines(INFO)?;
         let names = text.lines().filter_map(|line| line.split_once(':'));
@@ -122,13 +121,13 @@ impl CpuInfo {
         self.0.get(name)?.parse().ok()
     }
 
-    /// The flags; nothing for an architecture that has none.
+    /// Returns the flags, or `None` if the architecture has none.
     pub(crate) fn flags(&self) -> Option<BTreeSet<&str>> {
         Some(self.0.get("flags")?.split_whitespace().collect())
     }
 
-    /// What the kernel was compiled for, where it is one of x86. Only one of 32 bits tells of the
-    /// Pentium's division (`fdiv_bug`).
+    /// Returns the architecture of the kernel if it is x86. Only a 32-bit one reports the Pentium's
+    /// division bug (`fdiv_bug`).
     pub(crate) fn x86_kernel_architecture(&self) -> Option<&'static str> {
         self.0.get("flags")?;
         Some(match self.0.contains_key("fdiv_bug") {
@@ -148,7 +147,8 @@ impl Cpu {
         let is_guest = info
             .flags()
             .is_some_and(|flags| flags.contains("hypervisor"));
-        // A hypervisor may make the numbers up: what can do more than that design is another one.
+        // A hypervisor may make the numbers up; a processor that supports more than the design is another
+        // one.
         let is_made_up =
             |design: &Microarchitecture| is_guest && level > Some(design.highest_level());
         let microarchitecture = vendor_id
@@ -211,14 +211,14 @@ impl SmtControl {
     }
 }
 
-/// All policies have the same driver.
+/// Returns the frequency driver, which is the same for all policies.
 fn frequency_driver(source: Source<'_>) -> Option<String> {
     let policies = source.names(format!("{DIRECTORY}/cpufreq"))?;
     let policy = policies.iter().find(|name| name.starts_with("policy"))?;
     source.value(format!("{DIRECTORY}/cpufreq/{policy}/scaling_driver"))
 }
 
-/// How many there are.
+/// Numbers of threads, cores and sockets.
 struct Topology {
     threads: u32,
     cores: Option<u32>,
@@ -229,7 +229,7 @@ impl Topology {
     fn of(source: Source<'_>) -> Option<Self> {
         let online = number_list::parse(&source.lines(format!("{DIRECTORY}/online"))?)?;
         let online: BTreeSet<u32> = online.into_iter().collect();
-        // The names since Linux 5.3, and those before.
+        // The names since Linux 5.3, and the older ones.
         let cores = groups(source, &online, ["core_cpus_list", "thread_siblings_list"]);
         let sockets = groups(source, &online, ["package_cpus_list", "core_siblings_list"]);
         Some(Self {
@@ -240,8 +240,8 @@ impl Topology {
     }
 }
 
-/// Into how many groups the processors fall. Each file tells a whole group, so there are as many
-/// reads as groups and not as processors.
+/// Returns the number of groups that the processors form. Each file lists a whole group, so this reads one
+/// file per group and not one per processor.
 fn groups(source: Source<'_>, online: &BTreeSet<u32>, files: [&str; 2]) -> Option<u32> {
     let mut left = online.clone();
     let mut count = 0;
@@ -249,7 +249,7 @@ fn groups(source: Source<'_>, online: &BTreeSet<u32>, files: [&str; 2]) -> Optio
         let file = |name| source.lines(format!("{DIRECTORY}/cpu{first}/topology/{name}"));
         let text = files.into_iter().find_map(file)?;
         let group = number_list::parse(&text)?;
-        // A processor that is not of its own group is no topology.
+        // A processor outside its own group means that the topology is invalid.
         if !group.contains(&first) {
             return None;
         }

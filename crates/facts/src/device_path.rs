@@ -1,32 +1,32 @@
-//! What the path of a device beneath `/sys/devices` says: which buses it hangs on.
+//! Device paths below `/sys/devices`, which show the buses that a device is attached to.
 //!
-//! The links in `/sys/block` and `/sys/class/net` spell that path out, so one look at a link tells
-//! the transport and the address, and nothing along the path has to be opened.
+//! The links in `/sys/block` and `/sys/class/net` contain that path, so a single readlink gives the
+//! transport and the address without opening anything along the path.
 
-/// The names along the path of a device, from the root of the device tree down to it.
+/// The components of a device's path, from the root of the device tree.
 #[derive(Debug)]
 pub(crate) struct DevicePath<'a>(Vec<&'a str>);
 
 impl<'a> DevicePath<'a> {
-    /// Of a link's target, as in `../devices/pci0000:00/0000:00:02.0/virtio1/block/vda`.
+    /// Parses a link target such as `../devices/pci0000:00/0000:00:02.0/virtio1/block/vda`.
     pub(crate) fn new(target: &'a str) -> Self {
         let names = target.split('/');
         let names = names.skip_while(|name| *name != "devices").skip(1);
         Self(names.filter(|name| !name.is_empty()).collect())
     }
 
-    /// Whether it is made by software, with no device behind it.
+    /// Whether the device is virtual, without hardware behind it.
     pub(crate) fn is_virtual(&self) -> bool {
         self.0.first() == Some(&"virtual")
     }
 
-    /// Whether any name along it is this word with a number behind it: `usb1`, `ata2`.
+    /// Whether any component is this word followed by a number: `usb1`, `ata2`.
     pub(crate) fn has_numbered(&self, word: &str) -> bool {
         self.0.iter().any(|name| is_numbered(name, word))
     }
 
-    /// The address on the bus nearest to the device: of a USB interface (`1-1:1.0`), else of a PCI
-    /// function (`0000:03:00.0`).
+    /// Returns the address on the nearest bus: a USB interface (`1-1:1.0`), or else a PCI function
+    /// (`0000:03:00.0`).
     pub(crate) fn bus_address(&self) -> Option<&'a str> {
         let last = |is: fn(&str) -> bool| self.0.iter().rev().find(|name| is(name)).copied();
         let usb = self.has_numbered("usb").then(|| last(is_usb_interface));
@@ -39,7 +39,7 @@ fn is_numbered(name: &str, word: &str) -> bool {
         .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// `0000:03:00.0`; a domain may have more than four digits (VMD has `10000:e1:00.0`).
+/// Matches `0000:03:00.0`. A domain may have more than four digits (VMD has `10000:e1:00.0`).
 pub(crate) fn is_pci_address(name: &str) -> bool {
     let is_hex = |text: &str, least: usize| {
         text.len() >= least && text.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -62,7 +62,7 @@ pub(crate) fn is_pci_address(name: &str) -> bool {
         && name.len() == domain.len() + 8
 }
 
-/// `1-1:1.0`, behind hubs `1-1.4.2:1.0`.
+/// Matches `1-1:1.0`, and `1-1.4.2:1.0` behind hubs.
 fn is_usb_interface(name: &str) -> bool {
     let plain = |text: &str| {
         !text.is_empty()

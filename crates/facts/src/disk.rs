@@ -1,4 +1,4 @@
-//! The disks, by what `/sys/block` shows of them.
+//! The disks, from `/sys/block`.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::transport::Transport;
 
 const DIRECTORY: &str = "/sys/block";
 
-/// What is read; see [`Facts::sources`](crate::Facts::sources).
+/// The files that are read; see [`Facts::sources`](crate::Facts::sources).
 pub(crate) const SOURCES: &[&str] = &[
     DIRECTORY,
     "/sys/block/*",
@@ -23,36 +23,35 @@ pub(crate) const SOURCES: &[&str] = &[
     "/sys/block/*/device/type",
 ];
 
-/// The size of what `size` counts, whatever the disk's own sectors are.
+/// The unit of `size` in bytes, which does not depend on the disk's own sector size.
 const SECTOR: u64 = 512;
 
 /// The SCSI peripheral device type of CD, DVD and Blu-ray drives (SPC-4, table 147).
 const TYPE_ROM: u32 = 5;
 
-/// A disk: of hardware, or of what a hypervisor shows as hardware.
+/// A disk: real hardware, or hardware emulated by a hypervisor.
 ///
-/// What is made of other disks, of memory or of files (dm, md, zram, loop) is none, nor is a drive
-/// of optical media, one without a medium, and one path of several to a disk that NVMe multipath
-/// hides behind the disk itself.
+/// Not counted are devices on top of other disks, memory or files (dm, md, zram, loop), optical drives,
+/// drives without a medium, and the individual paths that NVMe multipath hides behind one disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
-    /// The kernel's name, as in `nvme0n1`. It may be another disk's after the next boot.
+    /// The kernel's name, such as `nvme0n1`. It may belong to another disk after the next boot.
     pub name: String,
-    /// What it is attached by; never [`Transport::Virtual`].
+    /// How it is attached; never [`Transport::Virtual`].
     pub transport: Transport,
-    /// Whether it says that it rotates. A virtio disk says so where the hypervisor does not know
-    /// better.
+    /// Whether it reports that it rotates. A virtio disk does so by default if the hypervisor does not set
+    /// it.
     pub rotational: Option<bool>,
-    /// Whether its medium can be taken out of it.
+    /// Whether its medium is removable.
     pub removable: Option<bool>,
     /// Its size in bytes.
     pub size_bytes: u64,
-    /// The model, as it says itself; a virtio disk says none.
+    /// The model as the disk reports it; a virtio disk reports none.
     pub model: Option<String>,
 }
 
 impl Disk {
-    /// All of them, by name; nothing where the kernel does not show them.
+    /// Returns all disks by name, or `None` if the kernel does not show them.
     pub(crate) fn all(source: Source<'_>) -> Option<Vec<Self>> {
         let names = source.names(DIRECTORY)?;
         Some(
@@ -74,7 +73,7 @@ impl Disk {
             .number::<u64>(format!("{directory}/size"))
             .and_then(|sectors| sectors.checked_mul(SECTOR))
             .filter(|bytes| *bytes > 0)?;
-        // `nvme0c1n1`: the disk `nvme0n1` by the controller 1. The kernel gives it no device node.
+        // `nvme0c1n1` is the path of the disk `nvme0n1` through controller 1. It has no device node.
         if source.flag(format!("{directory}/hidden")) == Some(true) {
             return None;
         }
@@ -86,7 +85,7 @@ impl Disk {
             return None;
         }
         let model = match transport {
-            // Its `device` says neither.
+            // Their `device` directory has no model.
             Transport::Virtio | Transport::Xen => None,
             Transport::Mmc => source.value(format!("{directory}/device/name")),
             _ => source.value(format!("{directory}/device/model")),

@@ -1,4 +1,4 @@
-//! The distribution, by os-release(5).
+//! The distribution, from os-release(5).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,30 +7,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::{Source, plain};
 
-/// The first that is there counts, as os-release(5) has it.
+/// The first existing file counts, as specified by os-release(5).
 const FILES: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
 
-/// What is read; see [`Facts::sources`](crate::Facts::sources).
+/// The files that are read; see [`Facts::sources`](crate::Facts::sources).
 pub(crate) const SOURCES: &[&str] = &FILES;
 
-/// The distribution. Fields that its file leaves out have the defaults of os-release(5).
+/// The distribution. Missing fields have the defaults of os-release(5).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Distribution {
-    /// The short name for programs: `debian`; `linux` where it says none.
+    /// Machine-readable name: `debian`; `linux` if missing.
     pub id: String,
-    /// What it is like, the closest first: `ubuntu debian`.
+    /// Related distributions, the closest first: `ubuntu debian`.
     pub id_like: Vec<String>,
-    /// The name for people: `Debian GNU/Linux`; `Linux` where it says none.
+    /// Human-readable name: `Debian GNU/Linux`; `Linux` if missing.
     pub name: String,
-    /// The name with its version: `Debian GNU/Linux 12 (bookworm)`; `Linux` where it says none.
+    /// Human-readable name with version: `Debian GNU/Linux 12 (bookworm)`; `Linux` if missing.
     pub pretty_name: String,
-    /// The version for programs: `12`. One that rolls has none.
+    /// Machine-readable version: `12`. A rolling release has none.
     pub version_id: Option<String>,
     /// The release's code name: `bookworm`.
     pub version_codename: Option<String>,
     /// The variant: `workstation`.
     pub variant_id: Option<String>,
-    /// The build that it was installed from, of one that rolls or is replaced whole.
+    /// The build it was installed from, for rolling releases and image-based systems.
     pub build_id: Option<String>,
 }
 
@@ -40,7 +40,7 @@ impl Distribution {
         Some(Self::parse(&text))
     }
 
-    /// Of the text of an os-release file. What cannot be read in it is passed over.
+    /// Parses an os-release file. Malformed lines are skipped.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let fields = assignments(text);
@@ -59,14 +59,14 @@ impl Distribution {
         }
     }
 
-    /// Whether it is this one, or says that it is like it.
+    /// Whether it is this distribution or one derived from it, by `ID_LIKE`.
     #[must_use]
     pub fn is_like(&self, id: &str) -> bool {
         self.id == id || self.id_like.iter().any(|like| like == id)
     }
 }
 
-/// The assignments of a file that a shell could read; the last of a name counts.
+/// Parses the shell-compatible assignments of a file. The last one of a name counts.
 fn assignments(text: &str) -> BTreeMap<&str, String> {
     let mut found = BTreeMap::new();
     for line in text.lines() {
@@ -81,9 +81,9 @@ fn assignments(text: &str) -> BTreeMap<&str, String> {
     found
 }
 
-/// A value as a POSIX shell reads one word: `'…'` as it is, `"…"` with a backslash before `"`, `\`,
-/// `$` and a backquote, and outside of both a backslash before anything. The word ends at a blank. A
-/// quotation that is not closed ends with the line.
+/// Parses a value as a POSIX shell parses one word: `'…'` is literal, `"…"` allows a backslash before `"`,
+/// `\`, `$` and a backquote, and unquoted text a backslash before anything. The word ends at a blank. An
+/// unclosed quotation ends with the line.
 fn value_of(text: &str) -> String {
     #[derive(Clone, Copy, PartialEq)]
     enum Quoted {
@@ -149,7 +149,7 @@ mod tests {
             let _ = Distribution::parse(&line);
         }
 
-        /// Written as os-release(5) says, a value is read as it was.
+        /// A value quoted according to os-release(5) is read back unchanged.
         #[test]
         fn what_is_quoted_is_read_back(value in "[ -~é]{1,30}") {
             let mut quoted = String::new();

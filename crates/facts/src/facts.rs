@@ -1,4 +1,4 @@
-//! All facts together.
+//! All facts of a host.
 
 use std::fmt;
 
@@ -19,15 +19,15 @@ use crate::privacy::Privacy;
 use crate::source::Source;
 use crate::virtualisation::{Container, Hypervisor, Virtualisation};
 
-/// What a host is made of and what runs on it.
+/// The hardware and software of a host.
 ///
-/// What cannot be known is `None`, in JSON `null`; an empty list says that there is none of it. In
-/// JSON it keeps `docs/schemas/facts.schema.json`.
+/// An unknown fact is `None`, in JSON `null`; an empty list means that there are none. The JSON follows
+/// `docs/schemas/facts.schema.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// The processors.
     pub cpu: Cpu,
-    /// How much memory there is.
+    /// The memory.
     pub memory: Memory,
     /// The disks, by name.
     pub disks: Option<Vec<Disk>>,
@@ -35,31 +35,30 @@ pub struct Facts {
     pub nics: Option<Vec<Nic>>,
     /// The display controllers, by address.
     pub gpus: Option<Vec<Gpu>>,
-    /// The kernel that runs.
+    /// The running kernel.
     pub kernel: Kernel,
-    /// How the machine was started.
+    /// The firmware and the boot loader.
     pub boot: Boot,
     /// The distribution.
     pub distribution: Option<Distribution>,
-    /// What stands between this system and the hardware.
+    /// Virtual machine and container.
     pub virtualisation: Virtualisation,
-    /// What the machine is.
+    /// Manufacturer, product and form of the machine.
     pub machine: Machine,
 }
 
 impl Facts {
-    /// Reads them, without what tells one machine from another of its kind: no serial numbers, no
-    /// hardware addresses, and `…` for the UUIDs of the kernel's command line.
+    /// Reads the facts without identifiers of the machine: no serial numbers, no hardware addresses, and
+    /// `…` for UUIDs in the kernel command line.
     ///
-    /// It does not fail: a file that is missing, may not be read or holds something odd leaves a
-    /// fact unknown, and no other one.
+    /// This never fails: a file that is missing, unreadable or malformed makes only its own fact unknown.
     #[must_use]
     pub fn of(host: &Host) -> Self {
         Self::read(host, Privacy::Anonymous)
     }
 
-    /// The same with the hardware addresses of network interfaces, and the kernel's command line as
-    /// it is. Serial numbers are in neither.
+    /// Reads the facts with the hardware addresses of network interfaces and the full kernel command line.
+    /// Serial numbers are not included either.
     #[must_use]
     pub fn with_identifiers(host: &Host) -> Self {
         Self::read(host, Privacy::Identified)
@@ -82,12 +81,12 @@ impl Facts {
         }
     }
 
-    /// Every file, link and directory that is looked at, as paths and globs (`*` and `?`, neither
-    /// for a `/`), sorted: a tree with all of them that a machine has gives the machine's facts.
+    /// Returns every file, link and directory that is read, as sorted paths and globs (`*` and `?` do not
+    /// match `/`). A tree with those of them that a machine has gives the machine's facts.
     ///
-    /// A symlink has to be one in the tree as well, with the same target. One that leads to a file
-    /// needs the file; what one to a directory leads to is needed only as far as other paths of the
-    /// list go through it. What may not be read can be an empty file in the tree.
+    /// A symlink must be a symlink in the tree, with the same target. The target is needed if it is a file;
+    /// of a target directory only the part is needed that other paths in the list go through. An unreadable
+    /// file may be empty in the tree.
     #[must_use]
     pub fn sources() -> Vec<&'static str> {
         let parts = [
@@ -112,7 +111,7 @@ impl Facts {
         all
     }
 
-    /// Whether it is known to be a virtual machine.
+    /// Whether the host is known to be a virtual machine.
     #[must_use]
     pub fn is_virtual(&self) -> bool {
         !matches!(
@@ -121,19 +120,19 @@ impl Facts {
         )
     }
 
-    /// Whether it is known to be a container.
+    /// Whether the host is known to be a container.
     #[must_use]
     pub fn is_container(&self) -> bool {
         !matches!(self.virtualisation.container, None | Some(Container::None))
     }
 
-    /// Whether it is known to be a laptop.
+    /// Whether the host is known to be a laptop.
     #[must_use]
     pub fn is_laptop(&self) -> bool {
         self.machine.form == Some(Form::Laptop)
     }
 
-    /// Whether a display controller of NVIDIA's is there, whatever its driver.
+    /// Whether the host has an NVIDIA display controller, with any driver.
     #[must_use]
     pub fn has_nvidia(&self) -> bool {
         let mut gpus = self.gpus.iter().flatten();
@@ -141,7 +140,7 @@ impl Facts {
     }
 }
 
-/// A line for each fact, with its name in front.
+/// Formats one line per fact that begins with the name of the fact.
 impl fmt::Display for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = Rows(f);
@@ -150,7 +149,7 @@ impl fmt::Display for Facts {
         rows.row("processor", &self.cpu)?;
         rows.row("memory", &self.memory)?;
         rows.list("disks", self.disks.as_deref(), 0)?;
-        // Containers and bridges make dozens of virtual ones, which say little about the machine.
+        // Containers and bridges create dozens of virtual interfaces, which say little about the machine.
         let is_real = |nic: &&Nic| nic.kind != NicKind::Virtual;
         let real = self
             .nics
@@ -173,7 +172,7 @@ impl fmt::Display for Facts {
     }
 }
 
-/// How many of a list are shown; what is more is counted. A storage server has hundreds of disks.
+/// Number of list entries to show; the rest is only counted. A storage server has hundreds of disks.
 const SHOWN: usize = 12;
 
 struct Rows<'a, 'f>(&'a mut fmt::Formatter<'f>);
@@ -183,7 +182,7 @@ impl Rows<'_, '_> {
         writeln!(self.0, "{name:<15} {value}")
     }
 
-    /// A row for each, with the name before the first.
+    /// Writes one row per entry, with the name before the first.
     fn list(
         &mut self,
         name: &str,

@@ -1,4 +1,4 @@
-//! The display controllers on PCI.
+//! The PCI display controllers.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ const DIRECTORY: &str = "/sys/bus/pci/devices";
 const NVIDIA_MODULE: &str = "/sys/module/nvidia/version";
 const NVIDIA_PROC: &str = "/proc/driver/nvidia/version";
 
-/// What is read; see [`Facts::sources`](crate::Facts::sources).
+/// The files that are read; see [`Facts::sources`](crate::Facts::sources).
 pub(crate) const SOURCES: &[&str] = &[
     DIRECTORY,
     "/sys/bus/pci/devices/*",
@@ -25,27 +25,27 @@ pub(crate) const SOURCES: &[&str] = &[
     NVIDIA_PROC,
 ];
 
-/// A display controller on PCI: base class 03 of the PCI Code and ID Assignment Specification.
+/// A PCI display controller: base class 03 of the PCI Code and ID Assignment Specification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gpu {
-    /// Its address, as in `0000:01:00.0`.
+    /// Its address, such as `0000:01:00.0`.
     pub bus_address: String,
-    /// Its vendor's number.
+    /// Its vendor id.
     pub vendor_id: Option<PciId>,
-    /// Its vendor's name, where it is one of those that make them.
+    /// Its vendor's name, if it is a known vendor of display controllers.
     pub vendor: Option<String>,
-    /// The vendor's number for it.
+    /// Its device id.
     pub device_id: Option<PciId>,
-    /// The driver that has it, as in `amdgpu`; `vfio-pci` where it is a guest's.
+    /// The bound driver, such as `amdgpu`; `vfio-pci` if it is passed through to a virtual machine.
     pub driver: Option<String>,
-    /// The version of that driver, which only NVIDIA's has.
+    /// The version of that driver; only NVIDIA's has one.
     pub driver_version: Option<String>,
-    /// Whether the firmware showed its messages on it; only a VGA controller says.
+    /// Whether the firmware displayed its messages on it; reported only by VGA controllers.
     pub boot_vga: Option<bool>,
 }
 
 impl Gpu {
-    /// All of them, by address; nothing where the kernel shows no PCI.
+    /// Returns all controllers by address, or `None` if the kernel shows no PCI bus.
     pub(crate) fn all(source: Source<'_>) -> Option<Vec<Self>> {
         let addresses = source.names(DIRECTORY)?;
         let at = |address: &String| Self::at(source, address);
@@ -76,7 +76,7 @@ impl Gpu {
     }
 }
 
-/// Of the module that is loaded; the one that lies on the disk may be another already.
+/// Returns the version of the loaded module. The module on disk may already be another version.
 fn nvidia_version(source: Source<'_>) -> Option<String> {
     source.value(NVIDIA_MODULE).or_else(|| {
         let text = source.lines(NVIDIA_PROC)?;
@@ -84,9 +84,9 @@ fn nvidia_version(source: Source<'_>) -> Option<String> {
     })
 }
 
-/// The version in `NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 …`, or
-/// `NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  560.35.03  Release Build …`: the first
-/// word that is numbers with points between them.
+/// Returns the version in `NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 …` or
+/// `NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  560.35.03  Release Build …`: the first word
+/// that consists of numbers separated by dots.
 fn version_of_nvrm(text: &str) -> Option<&str> {
     let line = text
         .lines()
@@ -113,7 +113,7 @@ impl fmt::Display for Gpu {
             (None, _) => f.write_str(", no driver")?,
         }
         if self.boot_vga == Some(true) {
-            f.write_str(", the firmware's screen")?;
+            f.write_str(", firmware display")?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The kernel that runs.
+//! The running kernel.
 
 use std::fmt;
 
@@ -11,46 +11,46 @@ use crate::source::{Source, plain};
 const COMMAND_LINE: &str = "/proc/cmdline";
 const BANNER: &str = "/proc/version";
 
-/// Where the kernel says its release.
+/// The file with the kernel release.
 pub(crate) const RELEASE: &str = "/proc/sys/kernel/osrelease";
 const VERSION: &str = "/proc/sys/kernel/version";
 const ARCHITECTURE: &str = "/proc/sys/kernel/arch";
 
-/// What is read; see [`Facts::sources`](crate::Facts::sources).
+/// The files that are read; see [`Facts::sources`](crate::Facts::sources).
 pub(crate) const SOURCES: &[&str] = &[COMMAND_LINE, BANNER, RELEASE, VERSION, ARCHITECTURE];
 
-/// The kernel that runs.
+/// The running kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kernel {
-    /// As `uname -r` prints it: `6.12.43+deb13-amd64`.
+    /// The release as printed by `uname -r`: `6.12.43+deb13-amd64`.
     pub release: Option<String>,
-    /// As `uname -v` prints it: number and time of the build, and some of how it was configured.
+    /// The version as printed by `uname -v`: number and time of the build, and parts of its configuration.
     pub version: Option<String>,
-    /// The architecture that it was compiled for, as `uname -m` prints it. A kernel before 6.1 says
-    /// it in no file; of those only x86 ones are known, by what `/proc/cpuinfo` has.
+    /// The architecture it was compiled for, as printed by `uname -m`. Kernels before 6.1 have no file for
+    /// it; of those only x86 is detected, from `/proc/cpuinfo`.
     pub architecture: Option<String>,
-    /// How it preempts, of what its version tells: one that says nothing preempts voluntarily or
-    /// not at all.
+    /// The preemption model shown in its version. A kernel that shows none preempts voluntarily or not at
+    /// all.
     pub preemption: Option<Preemption>,
-    /// What it was compiled with, in the words of its banner.
+    /// The compiler, as its banner names it.
     pub compiler: Option<String>,
-    /// What it was started with. UUIDs and hardware addresses in it are `…`, unless they were asked
-    /// for.
+    /// The command line. UUIDs and hardware addresses are replaced by `…` unless identifiers were
+    /// requested.
     pub command_line: Option<String>,
 }
 
-/// How a kernel preempts what runs in it.
+/// The preemption model of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Preemption {
-    /// Fully (`PREEMPT`).
+    /// Full preemption (`PREEMPT`).
     Full,
-    /// As it was started: `preempt=none`, `voluntary`, `lazy` or `full` (`PREEMPT_DYNAMIC`).
+    /// Selected at boot: `preempt=none`, `voluntary`, `lazy` or `full` (`PREEMPT_DYNAMIC`).
     Dynamic,
-    /// Everywhere, for real time (`PREEMPT_RT`).
+    /// Real-time preemption (`PREEMPT_RT`).
     RealTime,
-    /// It says none of these.
+    /// The version shows none of these.
     NotSaid,
 }
 
@@ -58,7 +58,7 @@ impl Kernel {
     pub(crate) fn of(source: Source<'_>, cpu: &CpuInfo, privacy: Privacy) -> Self {
         let banner = source.lines(BANNER);
         let banner = banner.as_deref().unwrap_or_default();
-        // What a capture without /proc/sys has of it.
+        // Used if a capture has no /proc/sys.
         let (said_release, said_version) = release_and_version(banner);
         let version = source.value(VERSION).or(said_version);
         let command_line = source.value(COMMAND_LINE);
@@ -77,8 +77,8 @@ impl Kernel {
         }
     }
 
-    /// The value of a parameter of the command line: the last one of that name, empty for one
-    /// without a value.
+    /// Returns the value of a command line parameter. The last one of that name counts; the value is empty
+    /// for a parameter without one.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let words = self.command_line.as_deref()?.split_whitespace();
@@ -103,7 +103,7 @@ fn preemption(version: &str) -> Preemption {
         .unwrap_or(Preemption::NotSaid)
 }
 
-/// What the banner says of release and version: the word behind `Linux version`, and what follows on the
+/// Parses release and version from the banner: the word after `Linux version`, and the text after the
 /// parentheses.
 fn release_and_version(banner: &str) -> (Option<String>, Option<String>) {
     let release = banner
@@ -116,9 +116,9 @@ fn release_and_version(banner: &str) -> (Option<String>, Option<String>) {
     (release, version)
 }
 
-/// `Linux version 6.1.0 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14) 12.2.0, GNU ld
-/// (GNU Binutils for Debian) 2.40) #1 SMP …`: what stands in the second parentheses, which have
-/// others in them.
+/// Parses the compiler from a banner like `Linux version 6.1.0 (debian-kernel@lists.debian.org) (gcc-12
+/// (Debian 12.2.0-14) 12.2.0, GNU ld (GNU Binutils for Debian) 2.40) #1 SMP …`: the content of the second
+/// parentheses, which may be nested.
 fn compiler(banner: &str) -> Option<&str> {
     let (_, rest) = banner.split_once(") (")?;
     let mut depth = 1;

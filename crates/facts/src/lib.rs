@@ -1,13 +1,13 @@
-//! Hardware facts as a value: what a host is made of and what runs on it.
+//! Hardware and system facts of a host, as a value.
 //!
 //! ```
 //! use hosttune_core::{Host, LinuxHost};
 //! use hosttune_facts::{Facts, Microarchitecture};
 //!
 //! let facts = Facts::of(&Host::new(LinuxHost::live()?));
-//! println!("{facts}"); // a line for each fact
+//! println!("{facts}"); // one line per fact
 //!
-//! // A profile chooses by them.
+//! // A profile selects settings by facts.
 //! let gigabytes = facts.memory.total_bytes.unwrap_or(0) >> 30;
 //! let zram = if gigabytes < 32 { "half the memory" } else { "none" };
 //! let is_zen4 = facts.cpu.microarchitecture == Some(Microarchitecture::Zen4);
@@ -17,18 +17,19 @@
 //! # Ok::<(), hosttune_core::HostError>(())
 //! ```
 //!
-//! Everything is read from files, through the [`Host`](hosttune_core::Host): `LinuxHost::at` a tree
-//! that was captured on another machine gives the facts of that machine. [`Facts::sources`] is what
-//! such a tree has to hold. Nothing is asked of the processor or by a system call that a tree cannot
-//! answer, and no other program is started.
+//! All facts are read from files through the [`Host`](hosttune_core::Host). `LinuxHost::at` a tree that was
+//! captured on another machine gives the facts of that machine; [`Facts::sources`] lists the files that
+//! such a tree must contain. No processor instruction, no system call that a tree cannot answer and no
+//! other program is used.
 //!
-//! It is not an inventory: no serial numbers, no sensors, nothing that changes from minute to minute.
+//! This is not an inventory: there are no serial numbers, no sensors and no values that change from minute
+//! to minute.
 //!
 //! # Vocabulary
-//! - [`Facts`]: the value. What cannot be known is `None`; an empty list says that there is none.
+//! - [`Facts`]: the value. An unknown fact is `None`; an empty list means that there are none.
 //! - [`Cpu`], [`Memory`], [`Disk`], [`Nic`], [`Gpu`], [`Machine`]: the hardware.
-//! - [`Transport`]: what a disk is attached by, told from where it stands in sysfs.
-//! - [`Kernel`], [`Boot`], [`Distribution`], [`Virtualisation`]: what runs on it.
+//! - [`Transport`]: how a disk is attached, derived from its path in sysfs.
+//! - [`Kernel`], [`Boot`], [`Distribution`], [`Virtualisation`]: the software.
 
 mod amount;
 mod boot;

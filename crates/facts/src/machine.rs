@@ -1,4 +1,4 @@
-//! What the machine is, by what its firmware says (SMBIOS). Never a serial number.
+//! The machine as its firmware describes it (SMBIOS). Serial numbers are never read.
 
 use std::fmt;
 
@@ -9,8 +9,9 @@ use crate::source::Source;
 const DIRECTORY: &str = "/sys/class/dmi/id";
 const SUPPLIES: &str = "/sys/class/power_supply";
 
-/// What is read; see [`Facts::sources`](crate::Facts::sources). `product_serial`, `product_uuid`,
-/// `board_serial`, `chassis_serial` and the asset tags are this machine's alone and never read.
+/// The files that are read; see [`Facts::sources`](crate::Facts::sources). `product_serial`,
+/// `product_uuid`, `board_serial`, `chassis_serial` and the asset tags identify this machine and are never
+/// read.
 pub(crate) const SOURCES: &[&str] = &[
     "/sys/class/dmi/id/bios_date",
     "/sys/class/dmi/id/bios_vendor",
@@ -28,7 +29,7 @@ pub(crate) const SOURCES: &[&str] = &[
     "/sys/class/power_supply/*/type",
 ];
 
-/// What manufacturers leave in fields that they do not fill in.
+/// Placeholders that manufacturers leave in fields.
 const PLACEHOLDERS: [&str; 14] = [
     "default string",
     "empty",
@@ -46,52 +47,52 @@ const PLACEHOLDERS: [&str; 14] = [
     "unknown",
 ];
 
-/// What the machine is.
+/// Manufacturer, product and form of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
-    /// Who made it.
+    /// Its manufacturer.
     pub manufacturer: Option<String>,
     /// Its product name.
     pub product: Option<String>,
-    /// The version of the product; for some makers the name that is on the lid.
+    /// The product version; some manufacturers put the marketing name here.
     pub product_version: Option<String>,
-    /// The family of products.
+    /// The product family.
     pub product_family: Option<String>,
-    /// Who made the main board.
+    /// The manufacturer of the main board.
     pub board_manufacturer: Option<String>,
-    /// The main board.
+    /// The product name of the main board.
     pub board: Option<String>,
-    /// Who made the firmware.
+    /// The vendor of the firmware.
     pub firmware_manufacturer: Option<String>,
     /// The firmware's version.
     pub firmware_version: Option<String>,
-    /// The firmware's date, month first: `07/16/2024`.
+    /// The firmware's date in month/day/year order: `07/16/2024`.
     pub firmware_date: Option<String>,
-    /// The number that SMBIOS has for the chassis (DSP0134, table 17).
+    /// The SMBIOS chassis type (DSP0134, table 17).
     pub chassis_type: Option<u8>,
-    /// What the chassis is, by that number; of one that says "other" or nothing a laptop where there
-    /// is a battery.
+    /// The form according to the chassis type. If that is "other" or missing, a machine with a battery is a
+    /// laptop.
     pub form: Option<Form>,
-    /// Whether it has a battery of its own; that of a mouse is none.
+    /// Whether it has its own battery; that of a peripheral such as a mouse does not count.
     pub battery: Option<bool>,
 }
 
-/// What a machine is to its user.
+/// The form of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Form {
-    /// Stands on or beneath a desk, all-in-one and stick included.
+    /// A desktop, including all-in-one and stick PCs.
     Desktop,
-    /// Folds, detachable ones included.
+    /// A laptop, including convertible and detachable ones.
     Laptop,
     /// A tablet.
     Tablet,
-    /// Held in the hand.
+    /// A handheld device.
     Handheld,
-    /// Stands in a rack.
+    /// A rack or blade server.
     Server,
-    /// Built into something else.
+    /// An embedded device.
     Embedded,
 }
 
@@ -129,7 +130,7 @@ fn has_battery(source: Source<'_>) -> Option<bool> {
     }))
 }
 
-/// The numbers are those of DSP0134 (SMBIOS 3.7), table 17.
+/// Maps the chassis types of DSP0134 (SMBIOS 3.7), table 17.
 fn form(chassis_type: Option<u8>, battery: Option<bool>) -> Option<Form> {
     Some(match chassis_type {
         Some(3..=7 | 13 | 15 | 16 | 24 | 35 | 36) => Form::Desktop,

@@ -1,4 +1,4 @@
-//! How much memory there is.
+//! The amount of memory.
 
 use std::fmt;
 
@@ -10,19 +10,19 @@ use crate::source::Source;
 const FILE: &str = "/proc/meminfo";
 const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
 
-/// What is read; see [`Facts::sources`](crate::Facts::sources).
+/// The files that are read; see [`Facts::sources`](crate::Facts::sources).
 pub(crate) const SOURCES: &[&str] = &[FILE, HUGE_PAGES, "/sys/kernel/mm/hugepages/*"];
 
-/// How much memory there is. All are bytes.
+/// The amount of memory. All sizes are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// What the kernel can use (`MemTotal`): some less than what is built in.
+    /// Memory that the kernel can use (`MemTotal`), which is less than the installed memory.
     pub total_bytes: Option<u64>,
-    /// All swap that is on; 0 where none is.
+    /// All active swap; 0 if there is none.
     pub swap_bytes: Option<u64>,
-    /// The size of a huge page where nobody says which.
+    /// The default size of a huge page.
     pub huge_page_bytes: Option<u64>,
-    /// The sizes that huge pages can have, ascending.
+    /// The supported sizes of huge pages, ascending.
     pub huge_page_sizes: Option<Vec<u64>>,
 }
 
@@ -43,7 +43,7 @@ impl Memory {
     }
 }
 
-/// `MemTotal:       24684084 kB`, in bytes. The kernel's kB are 1,024 bytes.
+/// Parses `MemTotal:       24684084 kB` into bytes. The kernel's kB is 1,024 bytes.
 fn amount(text: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines();
     let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -51,7 +51,7 @@ fn amount(text: &str, name: &str) -> Option<u64> {
     kilobytes.checked_mul(1024)
 }
 
-/// `hugepages-2048kB`.
+/// Parses `hugepages-2048kB` into bytes.
 fn size_of_name(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("hugepages-")?.strip_suffix("kB")?;
     digits.parse::<u64>().ok()?.checked_mul(1024)

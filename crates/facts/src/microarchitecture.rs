@@ -1,9 +1,9 @@
 //! Names of processor designs, by vendor, family and model.
 //!
-//! Intel's are the names that Linux has in `arch/x86/include/asm/intel-family.h`, steppings as in the
-//! remarks there; AMD's from Zen on are the ranges that `bsp_init_amd()` of
-//! `arch/x86/kernel/cpu/amd.c` tells the generations by (Linux 6.18 and the ranges for Zen 6 that were
-//! added since), Zen+ and those before Zen by the revision guides that AMD has for each family.
+//! Intel's names are those in Linux's `arch/x86/include/asm/intel-family.h`, with the steppings from the
+//! comments there. AMD's from Zen on are the ranges by which `bsp_init_amd()` in
+//! `arch/x86/kernel/cpu/amd.c` distinguishes the generations (Linux 6.18, and the ranges for Zen 6 that
+//! were added since). Zen+ and the designs before Zen are from AMD's revision guides for each family.
 
 use std::fmt;
 
@@ -24,10 +24,10 @@ macro_rules! microarchitectures {
         )+ }
 
         impl Microarchitecture {
-            /// Every one that has a name here.
+            /// All known designs.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// Its name.
+            /// Returns its name.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)+ }
@@ -102,13 +102,13 @@ microarchitectures! {
 }
 
 impl Microarchitecture {
-    /// By what `/proc/cpuinfo` calls `vendor_id`, `cpu family`, `model` and `stepping`.
+    /// Returns the design for the `vendor_id`, `cpu family`, `model` and `stepping` of `/proc/cpuinfo`.
     #[must_use]
     pub fn of(vendor: &str, family: u32, model: u32, stepping: Option<u32>) -> Option<Self> {
         match vendor {
             "GenuineIntel" => intel(family, model, stepping),
             "AuthenticAMD" => amd(family, model),
-            // Dhyana is Zen under licence.
+            // Dhyana is a licensed Zen.
             "HygonGenuine" if family == 0x18 => Some(Self::Zen),
             _ => None,
         }
@@ -116,7 +116,7 @@ impl Microarchitecture {
 }
 
 impl Microarchitecture {
-    /// The most that any processor of the design can do of x86-64.
+    /// Returns the highest level of x86-64 that any processor of the design supports.
     pub(crate) fn highest_level(self) -> X86_64Level {
         match self {
             Self::NetBurst
@@ -156,7 +156,7 @@ impl Microarchitecture {
             | Self::ZenPlus
             | Self::Zen2
             | Self::Zen3 => X86_64Level::V3,
-            // The rest has AVX-512, or had it before it was fused off.
+            // The others have AVX-512, or had it before it was fused off.
             _ => X86_64Level::V4,
         }
     }
@@ -175,7 +175,7 @@ fn intel(family: u32, model: u32, stepping: Option<u32>) -> Option<Microarchitec
         (6, 0x3c | 0x3f | 0x45 | 0x46) => M::Haswell,
         (6, 0x3d | 0x47 | 0x4f | 0x56) => M::Broadwell,
         (6, 0x4e | 0x5e) => M::Skylake,
-        // Three generations of servers have one model number.
+        // Three generations of servers share one model number.
         (6, 0x55) => match stepping? {
             0..=4 => M::Skylake,
             5..=7 => M::CascadeLake,
@@ -278,7 +278,7 @@ mod tests {
             ("AuthenticAMD", 25, 33, Some(0), Some(M::Zen3)),
             ("AuthenticAMD", 25, 17, Some(1), Some(M::Zen4)),
             ("AuthenticAMD", 26, 68, Some(0), Some(M::Zen5)),
-            // QEMU's own, which no factory made.
+            // QEMU's own model, which was never manufactured.
             ("AuthenticAMD", 6, 6, Some(3), None),
             ("GenuineIntel", 6, 85, None, None),
             ("GenuineIntel", 6, 255, Some(0), None),

@@ -1,4 +1,4 @@
-//! The network interfaces, by what `/sys/class/net` shows of them.
+//! The network interfaces, from `/sys/class/net`.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::source::{Source, plain};
 
 const DIRECTORY: &str = "/sys/class/net";
 
-/// What is read; see [`Facts::sources`](crate::Facts::sources).
+/// The files that are read; see [`Facts::sources`](crate::Facts::sources).
 pub(crate) const SOURCES: &[&str] = &[
     DIRECTORY,
     "/sys/class/net/*",
@@ -25,37 +25,37 @@ pub(crate) const SOURCES: &[&str] = &[
 /// A network interface of the network namespace whose `/sys` was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nic {
-    /// Its name, as in `eth0`.
+    /// Its name, such as `eth0`.
     pub name: String,
-    /// What is behind it.
+    /// Its kind.
     pub kind: NicKind,
-    /// The hardware address; only where it was asked for, see
+    /// The hardware address. Only set if identifiers were requested, see
     /// [`Facts::with_identifiers`](crate::Facts::with_identifiers).
     pub hardware_address: Option<String>,
-    /// The driver of its device, as in `e1000e`; none where it is virtual.
+    /// The driver of its device, such as `e1000e`; `None` for a virtual interface.
     pub driver: Option<String>,
-    /// Megabits (1,000,000 bits) per second, where it is up and says so.
+    /// Speed in megabits (1,000,000 bits) per second, if it is up and reports one.
     pub speed_megabits: Option<u64>,
-    /// The address of its device: of a USB interface as in `1-1:1.0`, else of a PCI function as in
+    /// The address of its device: a USB interface such as `1-1:1.0`, or else a PCI function such as
     /// `0000:03:00.0`.
     pub bus_address: Option<String>,
 }
 
-/// What is behind a network interface.
+/// The kind of a network interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum NicKind {
-    /// A device with a cable, or what a hypervisor shows as one.
+    /// A wired device, or one that a hypervisor emulates.
     Physical,
-    /// A device that speaks IEEE 802.11.
+    /// An IEEE 802.11 device.
     Wireless,
-    /// Software: loopback, bridge, VLAN, tunnel, veth.
+    /// A software interface: loopback, bridge, VLAN, tunnel, veth.
     Virtual,
 }
 
 impl Nic {
-    /// All of them, by name; nothing where the kernel does not show them.
+    /// Returns all interfaces by name, or `None` if the kernel does not show them.
     pub(crate) fn all(source: Source<'_>, privacy: Privacy) -> Option<Vec<Self>> {
         let names = source.names(DIRECTORY)?;
         let named = |name: &String| Self::named(source, privacy, name);
@@ -64,7 +64,7 @@ impl Nic {
 
     fn named(source: Source<'_>, privacy: Privacy, name: &str) -> Option<Self> {
         let directory = format!("{DIRECTORY}/{name}");
-        // `bonding_masters` is a file among them.
+        // `bonding_masters` in this directory is a file.
         let target = source.link(&directory)?;
         let path = DevicePath::new(&target);
         let kind = if path.is_virtual() {
@@ -78,8 +78,8 @@ impl Nic {
         };
         let is_virtual = kind == NicKind::Virtual;
         let driver = || source.link_name(format!("{directory}/device/driver"));
-        // The kernel answers EINVAL for one that is down, and -1 or its unsigned twin for one that
-        // does not know.
+        // The kernel answers EINVAL if the interface is down, and -1 or its unsigned equivalent if the
+        // speed is unknown.
         let speed = || {
             let is_up = source.value(format!("{directory}/operstate"))? == "up";
             let speed = is_up.then(|| source.number(format!("{directory}/speed")))?;

@@ -1,11 +1,11 @@
-//! Lists of numbers as the kernel writes them: `0-3,8`.
+//! Lists of numbers in the kernel's format: `0-3,8`.
 
-/// How many numbers a list may have: more processors than any kernel is built for (`NR_CPUS` is
-/// 8192 at most), so that `0-4294967295` does not fill the memory.
+/// Maximum number of entries, above the processors of any kernel (`NR_CPUS` is at most 8192), so that
+/// `0-4294967295` does not exhaust memory.
 const MOST: usize = 1 << 16;
 
-/// The numbers of a list, in its order; nothing where it is none, or is empty: there is always a
-/// processor and a node that is online.
+/// Parses a list and keeps its order. Returns `None` if it is malformed or empty, because at least one
+/// processor and one node are always online.
 pub(crate) fn parse(text: &str) -> Option<Vec<u32>> {
     let mut numbers = Vec::new();
     for part in text.trim().split(',').filter(|part| !part.is_empty()) {
@@ -20,7 +20,7 @@ pub(crate) fn parse(text: &str) -> Option<Vec<u32>> {
     (!numbers.is_empty()).then_some(numbers)
 }
 
-/// Digits only: `+5` is none.
+/// Parses digits only; `+5` is rejected.
 fn number(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()

@@ -1,25 +1,25 @@
-//! Numbers of PCI vendors and devices.
+//! PCI vendor and device ids.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A vendor's or a device's number; in text four hexadecimal digits, as `lspci -n` has them.
+/// A PCI vendor or device id. Its text is four hexadecimal digits, as printed by `lspci -n`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct PciId(pub u16);
 
 impl PciId {
-    /// AMD, for graphics: what was ATI.
+    /// AMD graphics, formerly ATI.
     pub const AMD: Self = Self(0x1002);
     /// Intel.
     pub const INTEL: Self = Self(0x8086);
     /// NVIDIA.
     pub const NVIDIA: Self = Self(0x10de);
 
-    /// The name of a vendor of display controllers, by the PCI ID repository (pci-ids.ucw.cz);
-    /// nothing for others.
+    /// Returns the name of a vendor of display controllers from the PCI ID repository (pci-ids.ucw.cz), or
+    /// `None` for other vendors.
     #[must_use]
     pub fn vendor_name(self) -> Option<&'static str> {
         Some(match self.0 {
@@ -40,7 +40,7 @@ impl PciId {
     }
 }
 
-/// A text that is no such number.
+/// The error for a text that is not a PCI id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotAPciId(String);
 
@@ -48,7 +48,7 @@ impl fmt::Display for NotAPciId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "'{}' is no PCI number: four hexadecimal digits are wanted, as in 10de",
+            "'{}' is not a PCI id; write four hexadecimal digits, such as 10de",
             self.0
         )
     }
@@ -59,7 +59,7 @@ impl std::error::Error for NotAPciId {}
 impl FromStr for PciId {
     type Err = NotAPciId;
 
-    /// With `0x` before it, as in sysfs, too.
+    /// Also accepts a leading `0x`, as in sysfs.
     fn from_str(text: &str) -> Result<Self, NotAPciId> {
         let digits = text.strip_prefix("0x").unwrap_or(text);
         let plain = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());

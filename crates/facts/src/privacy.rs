@@ -1,21 +1,21 @@
-//! What tells one machine from another of its kind.
+//! Removal of identifiers of an individual machine.
 
-/// Whether identifiers are wanted.
+/// Whether identifiers are included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Privacy {
-    /// Nothing that is this machine's alone: facts are pasted into bug reports.
+    /// No identifiers, because facts are pasted into bug reports.
     Anonymous,
-    /// Hardware addresses and UUIDs too.
+    /// Includes hardware addresses and UUIDs.
     Identified,
 }
 
-/// What stands for an identifier that was taken out.
+/// Replacement for a removed identifier.
 const MASK: &str = "…";
 
-/// A text without the UUIDs and hardware addresses in it.
+/// Replaces UUIDs and hardware addresses in a text.
 ///
-/// The kernel's command line names file systems by UUID, and after a boot from the network the card
-/// by its address (`BOOTIF=01-52-54-00-…`).
+/// The kernel command line names file systems by UUID and, after a network boot, the network card by its
+/// address (`BOOTIF=01-52-54-00-…`).
 pub(crate) fn masked(text: &str) -> String {
     let is_part = |c: char| c.is_ascii_hexdigit() || c == '-' || c == ':';
     let mut shown = String::with_capacity(text.len());
@@ -24,7 +24,7 @@ pub(crate) fn masked(text: &str) -> String {
         let length = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
         let (run, after) = rest.split_at(length);
         shown.push_str(&masked_run(run));
-        // One character that is none of them, or the end.
+        // A single character of any other kind, or the end.
         let next = after.chars().next().map_or(0, char::len_utf8);
         shown.push_str(&after[..next]);
         rest = &after[next..];
@@ -32,20 +32,20 @@ pub(crate) fn masked(text: &str) -> String {
     shown
 }
 
-/// Of digits, dashes and colons only. An identifier may have more of them before it, as the dash of
-/// `luks-…` and the `d-` of a word that ends in a hexadecimal letter.
+/// Masks a run of hexadecimal digits, dashes and colons. An identifier may follow other such characters,
+/// such as the dash of `luks-…` or the `d-` of a word that ends in a hexadecimal letter.
 fn masked_run(run: &str) -> String {
     let pieces: Vec<&str> = run.split(['-', ':']).collect();
     let lengths: Vec<usize> = pieces.iter().map(|piece| piece.len()).collect();
     let place = |pattern: &[usize]| {
         let ends = |at: usize| {
-            // A word's last letters may run into the first piece.
+            // The end of a word may be merged into the first piece.
             lengths[at] >= pattern[0] && lengths[at + 1..at + pattern.len()] == pattern[1..]
         };
         (0..(lengths.len() + 1).saturating_sub(pattern.len())).find(|at| ends(*at))
     };
     let found = place(&[8, 4, 4, 4, 12]).map(|at| (at, 5, 8)).or_else(|| {
-        // With what stands before it for the kind of network, one may have more bytes.
+        // The prefix for the type of network may add bytes.
         let at = place(&[2; 6])?;
         let more = lengths[at + 6..].iter().take_while(|length| **length == 2);
         Some((at, 6 + more.count(), 2))

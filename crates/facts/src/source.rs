@@ -1,4 +1,4 @@
-//! Reading for facts: whatever cannot be read is not known, and nothing more.
+//! Reading of facts: a file that cannot be read makes its own fact unknown and has no other effect.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -6,34 +6,34 @@ use std::str::FromStr;
 use hosttune_core::Host;
 use hosttune_core::host::EntryKind;
 
-/// A host, as facts are read from it.
+/// The host that facts are read from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Source<'a>(pub(crate) &'a Host);
 
 impl Source<'_> {
-    /// All bytes of a file.
+    /// Returns all bytes of a file.
     pub(crate) fn bytes(self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         self.0.read(path).ok()
     }
 
-    /// A file of several lines. What is not UTF-8 in it is replaced: one odd byte in a disk's name
-    /// must not hide the rest.
+    /// Returns a file of several lines. Invalid UTF-8 is replaced, so that one odd byte in a disk's name
+    /// does not hide the rest.
     pub(crate) fn lines(self, path: impl AsRef<Path>) -> Option<String> {
         let bytes = self.bytes(path)?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// The one value of a file, without the blanks around it; nothing where there is none.
+    /// Returns the single value of a file without surrounding blanks, or `None` if it is empty.
     pub(crate) fn value(self, path: impl AsRef<Path>) -> Option<String> {
         plain(&self.lines(path)?)
     }
 
-    /// The one number of a file.
+    /// Returns the single number of a file.
     pub(crate) fn number<N: FromStr>(self, path: impl AsRef<Path>) -> Option<N> {
         self.value(path)?.parse().ok()
     }
 
-    /// `0` or `1`.
+    /// Returns the boolean value of a file with `0` or `1`.
     pub(crate) fn flag(self, path: impl AsRef<Path>) -> Option<bool> {
         match self.value(path)?.as_str() {
             "0" => Some(false),
@@ -42,12 +42,12 @@ impl Source<'_> {
         }
     }
 
-    /// The names in a directory, sorted.
+    /// Returns the names in a directory, sorted.
     pub(crate) fn names(self, directory: impl AsRef<Path>) -> Option<Vec<String>> {
         self.0.list(directory).ok()
     }
 
-    /// Where a symlink leads to, as it is written.
+    /// Returns the target of a symlink as stored.
     pub(crate) fn link(self, path: impl AsRef<Path>) -> Option<String> {
         match self.0.entry(path).ok()??.kind {
             EntryKind::Link(target) => Some(target.to_string_lossy().into_owned()),
@@ -55,19 +55,19 @@ impl Source<'_> {
         }
     }
 
-    /// The last name of where a symlink leads to: how sysfs says which driver a device has.
+    /// Returns the last component of a symlink's target, which is how sysfs names the driver of a device.
     pub(crate) fn link_name(self, path: impl AsRef<Path>) -> Option<String> {
         plain(self.link(path)?.rsplit('/').next()?)
     }
 
-    /// Whether anything stands at a path, as far as this process may see.
+    /// Whether a path exists, as far as this process may see it.
     pub(crate) fn exists(self, path: impl AsRef<Path>) -> bool {
         self.0.exists(path).unwrap_or(false)
     }
 }
 
-/// A value as it may be shown: without blanks and zero bytes around it, and with no control
-/// characters, which would reach a person's terminal. Nothing where nothing is left.
+/// Returns a value that is safe to print: without surrounding blanks and NUL bytes, and with control
+/// characters replaced, because they would reach a terminal. `None` if nothing remains.
 pub(crate) fn plain(text: &str) -> Option<String> {
     let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
     let shown: String = text

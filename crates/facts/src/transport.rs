@@ -1,24 +1,24 @@
-//! What a disk is attached by, as its place in the tree of devices shows.
+//! How a disk is attached, derived from its position in the device tree.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a disk is attached by.
+/// How a disk is attached.
 ///
-/// Its text is its [`name`](Self::name).
+/// It is displayed as its [`name`](Self::name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Transport {
-    /// NVM Express, by PCI or by a network.
+    /// NVM Express, over PCI or a network.
     Nvme,
-    /// Serial ATA, or parallel: a port of libata.
+    /// Serial or parallel ATA: a port of libata.
     Sata,
-    /// SCSI by anything that is not named here: SAS, Fibre Channel, iSCSI, `virtio-scsi`. A SATA
-    /// disk behind a SAS controller is one.
+    /// SCSI over any other transport: SAS, Fibre Channel, iSCSI, `virtio-scsi`. This includes a SATA disk
+    /// behind a SAS controller.
     Scsi,
-    /// USB, whether as mass storage or by UASP.
+    /// USB, as mass storage or UASP.
     Usb,
     /// `virtio-blk`.
     Virtio,
@@ -28,14 +28,14 @@ pub enum Transport {
     Xen,
     /// Persistent memory.
     Pmem,
-    /// None: it is made by software (loop, zram, device-mapper, md, null_blk).
+    /// A software device (loop, zram, device-mapper, md, null_blk).
     Virtual,
-    /// Anything else, or nothing tells.
+    /// Another transport, or one that cannot be determined.
     Unknown,
 }
 
 impl Transport {
-    /// All of them.
+    /// All transports.
     pub const ALL: [Self; 10] = [
         Self::Nvme,
         Self::Sata,
@@ -49,7 +49,7 @@ impl Transport {
         Self::Unknown,
     ];
 
-    /// Its name, as in rules and in JSON.
+    /// Returns the name used in rules and in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Nvme => "nvme",
@@ -65,7 +65,8 @@ impl Transport {
         }
     }
 
-    /// From where a disk stands: what `/sys/block/NAME` is a link to.
+    /// Returns the transport of a disk from its device path, which is the target of the link
+    /// `/sys/block/NAME`.
     ///
     /// ```
     /// use hosttune_facts::Transport;
@@ -77,7 +78,7 @@ impl Transport {
         let parents = path.rsplit_once('/').map_or("", |(parents, _)| parents);
         let mut nearest = NEAREST.len();
         for segment in parents.split('/') {
-            // One that is further away is no answer any more.
+            // A match that ranks lower than the present one is ignored.
             let found = NEAREST[..nearest].iter().position(|(_, parents)| {
                 let mut parents = parents.iter();
                 parents.any(|parent| parent.is(segment))
@@ -89,8 +90,8 @@ impl Transport {
             .map_or(Self::Unknown, |(transport, _)| *transport)
     }
 
-    /// What a disk's path in the tree of devices has to be like: patterns as fnmatch(3) has them, any
-    /// of the first and none of the second. Where the first are empty nothing is asked of them.
+    /// Returns patterns for a disk's device path, in the syntax of fnmatch(3): it must match any of the
+    /// first list and none of the second. An empty first list matches everything.
     pub fn patterns(self) -> (Vec<String>, Vec<String>) {
         let all = |places: &[(Self, &[Parent])]| -> Vec<String> {
             let parents = places.iter().flat_map(|(_, parents)| *parents);
@@ -102,8 +103,8 @@ impl Transport {
         }
     }
 
-    /// From its name, where a tree was captured with its links followed: less than the link tells,
-    /// as `sd` says nothing.
+    /// Returns the transport from a disk's name, for a tree that was captured with its links followed. This
+    /// is less exact than the link, since `sd` says nothing.
     pub fn of_name(name: &str) -> Self {
         let of = [
             ("nvme", Self::Nvme),
@@ -117,12 +118,12 @@ impl Transport {
     }
 }
 
-/// What a directory above a disk is called.
+/// Name pattern of a directory above a disk.
 #[derive(Debug, Clone, Copy)]
 enum Parent {
     Is(&'static str),
     Begins(&'static str),
-    /// `usb3` is, `usbhid` is not. One digit is enough to tell, and is what a shell pattern can ask.
+    /// Matches `usb3` but not `usbhid`. One digit is enough, and is what a shell pattern can check.
     Numbered(&'static str),
 }
 
@@ -146,11 +147,11 @@ impl Parent {
     }
 }
 
-/// What tells, the nearest to the disk first: an USB adapter shows a SCSI host, and a card reader of
-/// USB an MMC host; so does an ATA port show a SCSI host, and a `virtio-scsi` controller is a virtio
-/// device with a SCSI host in it.
+/// Directories that identify a transport; the first match counts. A USB adapter contains a SCSI host, and a
+/// USB card reader an MMC host. Likewise an ATA port contains a SCSI host, and a `virtio-scsi` controller
+/// is a virtio device with a SCSI host in it.
 ///
-/// An order of kinds and not of places in the path, so that a rule of udev can ask the same.
+/// They are ordered by kind and not by position in the path, so that a udev rule can test the same.
 const NEAREST: [(Transport, &[Parent]); 9] = [
     (Transport::Usb, &[Parent::Numbered("usb")]),
     (
@@ -180,7 +181,7 @@ impl fmt::Display for Transport {
 mod tests {
     use super::*;
 
-    /// As stock kernels show them.
+    /// Paths as stock kernels show them.
     #[test]
     fn where_a_disk_stands_tells_what_it_is_attached_by() {
         for (path, transport) in [

@@ -5,23 +5,23 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A level of x86-64, as the psABI defines them (x86-64 psABI 1.0, table 3.1): what a compiler may
-/// use that is told `-march=x86-64-v3`. Each has all that is in those before it.
+/// A level of x86-64 as defined by the psABI (x86-64 psABI 1.0, table 3.1), such as a compiler may use with
+/// `-march=x86-64-v3`. Each level includes the previous ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum X86_64Level {
-    /// What every processor of 64 bits has.
+    /// The baseline of all 64-bit processors.
     V1,
-    /// SSE 4.2 and what came before it: Nehalem, Bulldozer.
+    /// Up to SSE 4.2: Nehalem, Bulldozer.
     V2,
-    /// AVX2, FMA and what came with them: Haswell, Excavator, Zen.
+    /// Up to AVX2 and FMA: Haswell, Excavator, Zen.
     V3,
-    /// AVX-512 as Skylake's servers have it, and Zen 4.
+    /// AVX-512 as in Skylake servers and Zen 4.
     V4,
 }
 
-/// The features of each level, by the names that `/proc/cpuinfo` has for them: SSE3 is `pni`, LZCNT
-/// is `abm`, and `xsave` is shown only where the kernel lets programs use it, which is OSXSAVE.
+/// The features of each level by their names in `/proc/cpuinfo`: SSE3 is `pni`, LZCNT is `abm`, and `xsave`
+/// is shown only if the kernel allows programs to use it, which is OSXSAVE.
 const LEVELS: [(X86_64Level, &[&str]); 4] = [
     (
         X86_64Level::V1,
@@ -48,7 +48,7 @@ const LEVELS: [(X86_64Level, &[&str]); 4] = [
 ];
 
 impl X86_64Level {
-    /// The highest level whose features and all before are there.
+    /// Returns the highest level whose features, with those of all lower levels, are present.
     pub(crate) fn of(flags: &BTreeSet<&str>) -> Option<Self> {
         let has_all = |(_, features): &&(Self, &[&str])| {
             features.iter().all(|feature| flags.contains(feature))

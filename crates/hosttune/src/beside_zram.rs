@@ -1,23 +1,23 @@
-//! Sysctls that are right only while swap is on zram.
+//! Sysctls that are meant only for swap on zram.
 
 use hosttune_core::{Error, Planner, Tuning};
 use hosttune_memory::zram::Other;
 use hosttune_sysctl::SysctlSet;
 
-/// A set of sysctls of which some are right only beside swap on zram, such as `vm.swappiness` of 100.
+/// A set of sysctls, some of which are meant only for swap on zram, such as `vm.swappiness` of 100.
 ///
-/// The zram that a tuning makes is gone after the next boot. A set that is kept then leaves these keys
-/// out and says so, unless another program makes zram when the machine boots: with swap on a disk they
-/// would make the machine stutter.
+/// The zram device that a tuning creates does not survive a reboot. A persistent set therefore omits
+/// these keys from its file, with a note, unless another program is known to create zram at boot:
+/// with swap on a disk these values would make the machine stutter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BesideZram {
     /// The set.
     pub set: SysctlSet,
-    /// The keys that need zram, as they are written in the set.
+    /// The keys that need zram, spelled as in the set.
     pub keys: &'static [&'static str],
 }
 
-const WHY: &str = "it is right only with swap on zram, which is made anew by each apply";
+const WHY: &str = "it is meant only for swap on zram, which each apply creates again";
 
 impl Tuning for BesideZram {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {

@@ -1,7 +1,7 @@
-//! Host tuning for Linux with an exact way back: the crates in one place.
+//! Host tuning for Linux with exact revert: all crates in one place.
 //!
-//! A program that needs one subsystem depends on that crate alone; this one is for the programs
-//! that tune a whole host.
+//! This crate is for programs that tune a whole host. A program that needs only one subsystem depends
+//! on that crate alone.
 //!
 //! ```
 //! use hosttune::sysctl::{self, SysctlSet, Wanted};
@@ -22,7 +22,7 @@
 //! let plan = wanted.plan(&session)?; // needs no root and changes nothing
 //! assert_eq!((&*plan.steps[0].from_text, &*plan.steps[0].to_text), ("60", "100"));
 //!
-//! wanted.apply(&mut session)?; // all of it or nothing, written down before it is done
+//! wanted.apply(&mut session)?; // all of it or nothing, journalled before it is written
 //! assert!(wanted.verify(&session)?.is_as_wanted());
 //! assert_eq!(std::fs::read_to_string(&swappiness)?, "100\n");
 //!
@@ -32,26 +32,27 @@
 //! # }
 //! ```
 //!
-//! # The words
-//! * **Knob**: the smallest thing of a host that can be read, turned and turned back
-//!   ([`Knob`]); one sysctl, one config file. Absence is a state, not an error.
-//! * **Tuning**: what somebody wants, as data ([`Tuning`]). It says what it wants given what the
-//!   host shows; the four verbs *plan, apply, verify, revert* come with it.
-//! * **Wish**: one knob, wanted so, *because* ([`Wish`], [`Why`]).
-//! * **Plan**: ordered steps as data ([`Plan`]). Printing it is the dry run, storing it the review.
-//! * **Report**: the same wishes, read ([`Report`]).
+//! # Terms
+//! * **Knob**: the smallest part of a host that can be read, set and reverted ([`Knob`]), such as one
+//!   sysctl or one config file. Absence is a state, not an error.
+//! * **Tuning**: a desired state, as data ([`Tuning`]). It declares requests that may depend on what
+//!   the host shows, and provides the four verbs *plan, apply, verify, revert*.
+//! * **Request**: one knob, the value wanted for it, and the reason ([`Wish`], [`Why`]).
+//! * **Plan**: ordered steps as data ([`Plan`]). Printing it is a dry run; storing it allows a review.
+//! * **Report**: the same requests compared with the host ([`Report`]).
 //! * **Session**: host, owner, kinds of knob, journal and lock together ([`Session`]).
-//! * **Journal**: what will be turned, written before it is turned; **owner**: whose journal it is.
+//! * **Journal**: the record of every change, written before the change is made. **Owner**: the program
+//!   whose journal it is.
 //!
-//! # The pieces
-//! * The root of this crate is [`hosttune_core`]: host, knobs, plans, sessions, errors.
-//! * [`blockdev`]: disks matched by what they can do, their I/O schedulers and queues.
-//! * [`boot`]: the modules of the kernel: which it has, loaded and unloaded.
+//! # Modules
+//! * The root of this crate re-exports [`hosttune_core`]: host, knobs, plans, sessions, errors.
+//! * [`blockdev`]: disks matched by their properties, their I/O schedulers and queues.
+//! * [`boot`]: kernel modules: which ones exist, loading and unloading them.
 //! * [`cpu`]: governors, preferences, frequency limits and boost, per policy.
-//! * [`facts`]: what the host is made of and what runs on it.
+//! * [`facts`]: the host's hardware, kernel and distribution.
 //! * [`memory`]: swap on zram, transparent hugepages, hugepages.
 //! * [`sysctl`]: keys and values, `sysctl.d` files, sets of variables.
-//! * [`qos`]: CAKE at the root of a device, and through an IFB for what arrives at it; latency under load.
+//! * [`qos`]: CAKE as the root qdisc of a device and, through an IFB, for its ingress; latency under load.
 //! * [`cli`] (feature `cli`): the command line that every host binary shares.
 
 mod beside_zram;
@@ -69,7 +70,7 @@ pub use hosttune_sysctl as sysctl;
 #[cfg(feature = "cli")]
 pub mod cli;
 
-/// The README's program, compiled.
+/// Compiles the example program of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;

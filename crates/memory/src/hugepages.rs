@@ -1,4 +1,4 @@
-//! Hugepages: pools of large pages that programs ask for by name.
+//! Hugepages: pools of large pages that programs request explicitly.
 
 mod overcommit;
 
@@ -18,14 +18,13 @@ use crate::transparent::require;
 const DIRECTORY: &str = "/sys/kernel/mm/hugepages";
 const NODES: &str = "/sys/devices/system/node";
 
-/// The pages of one size that are set aside, on the whole machine or on one NUMA node.
+/// The persistent hugepages of one size, on the whole machine or on one NUMA node.
 ///
-/// What is read is what somebody has set aside: pages that the kernel made beyond that and takes
-/// back by itself (surplus pages) do not count.
+/// A read does not count surplus pages, which the kernel allocates beyond the pool and frees itself.
 ///
-/// The kernel sets fewer aside without an error where it finds no more contiguous memory, and when
-/// the pool is made smaller than what is in use, what is in use goes on as surplus until its users
-/// let go: that is told when it is turned back.
+/// If the kernel finds too little contiguous memory, it allocates fewer pages without an error. If the pool
+/// shrinks below the number in use, the pages in use become surplus until their users release them; a
+/// revert reports this.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Pool {
@@ -36,27 +35,27 @@ pub struct Pool {
     pub node: Option<u32>,
 }
 
-/// What a pool is.
+/// State of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PoolState {
-    /// This kernel has no pages of this size, or there is no such node.
+    /// The kernel has no pages of this size, or the node does not exist.
     Missing,
-    /// So many pages.
+    /// A pool with this number of pages.
     Pages {
-        /// How many.
+        /// Number of pages.
         pages: u64,
-        /// How few will do, of somebody's wish.
+        /// For a request: the number of pages that is enough.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at_least: Option<u64>,
-        /// How many of them lie on each node, where there are several; empty where nobody cares.
+        /// Pages on each node if there are several; empty if the distribution does not matter.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         nodes: Vec<u64>,
     },
 }
 
 impl PoolState {
-    /// So many pages and no fewer.
+    /// Returns the state with exactly this number of pages.
     pub fn pages(pages: u64) -> Self {
         Self::Pages {
             pages,
@@ -74,7 +73,7 @@ impl PoolState {
 }
 
 impl Pool {
-    /// The pool of the whole machine with pages of this size, in KiB.
+    /// Returns the pool of the whole machine with pages of this size in KiB.
     pub fn of_size(size: u64) -> Self {
         Self { size, node: None }
     }
@@ -90,7 +89,7 @@ impl Pool {
         number(host, &format!("{}/{file}", self.path()))
     }
 
-    /// What somebody has set aside; `None` where there is no such pool.
+    /// Returns the number of persistent pages, or `None` if the pool does not exist.
     fn persistent(&self, host: &Host) -> Result<Option<u64>, HostError> {
         let Some(all) = self.number(host, "nr_hugepages")? else {
             return Ok(None);
@@ -99,8 +98,8 @@ impl Pool {
         Ok(Some(all.saturating_sub(surplus)))
     }
 
-    /// Puts so many on each node, those first that get more: all together are then never fewer on
-    /// the way than before or after.
+    /// Sets the number of pages on each node. Nodes that get more come first, so that the total never drops
+    /// below both the old and the new one.
     fn deal_out(&self, host: &mut Host, nodes: &[u64]) -> Result<(), HostError> {
         let of_nodes = self.of_nodes(host)?;
         for more in [true, false] {
@@ -115,7 +114,7 @@ impl Pool {
         Ok(())
     }
 
-    /// The same size on each node, by number; nothing for the pool of one node.
+    /// Returns the pools of the same size on each node in numerical order; empty for the pool of a node.
     fn of_nodes(&self, host: &Host) -> Result<Vec<Self>, HostError> {
         if self.node.is_some() {
             return Ok(Vec::new());
@@ -151,7 +150,7 @@ fn number(host: &Host, path: &str) -> Result<Option<u64>, HostError> {
             Ok(number) => Ok(Some(number)),
             Err(_) => Err(HostError::malformed(
                 path,
-                format!("'{}' is no number", text.trim()),
+                format!("'{}' is not a number", text.trim()),
             )),
         },
         Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),
@@ -159,7 +158,7 @@ fn number(host: &Host, path: &str) -> Result<Option<u64>, HostError> {
     }
 }
 
-/// A size for a person.
+/// Formats a size given in KiB.
 fn size(kilobytes: u64) -> String {
     total::shown(kilobytes * 1024)
 }
@@ -204,7 +203,7 @@ impl Knob for Pool {
         else {
             return Err(
                 HostError::new(Operation::Remove, file, HostErrorKind::Refused)
-                    .detail("a pool cannot be taken away, only emptied"),
+                    .detail("a pool cannot be removed, only emptied"),
             );
         };
         if !nodes.is_empty() {
@@ -216,7 +215,8 @@ impl Knob for Pool {
         if now >= *pages || at_least.is_some_and(|least| now >= least) {
             return Ok(());
         }
-        // Too few, with success. They are given back: half a pool serves nobody who asked for a whole.
+        // The kernel reported success for too few pages. They are freed again, because half a pool is of no
+        // use to a program that needs all of it.
         match &before {
             PoolState::Pages { nodes, .. } if !nodes.is_empty() => self.deal_out(host, nodes)?,
             before => {
@@ -229,7 +229,7 @@ impl Knob for Pool {
             size(self.size)
         );
         let lack = Lack::new(LackKind::ValueUnavailable, why).hint(
-            "ask for fewer, say how few will do, or ask right after the machine has started, before memory is in pieces",
+            "request fewer pages, set a minimum (at-least), or apply right after boot, before memory is fragmented",
         );
         Err(HostError::not_applicable(Operation::Write, file, lack).wanted(pages.to_string()))
     }
@@ -256,7 +256,7 @@ impl Knob for Pool {
         }
     }
 
-    /// Fewer pages than were asked for are no rounding.
+    /// Fewer pages than requested are not a rounded value.
     fn rounds(&self, _: &PoolState, _: &PoolState) -> bool {
         false
     }
@@ -276,22 +276,23 @@ impl Knob for Pool {
                 Lack::new(
                     LackKind::ValueUnavailable,
                     format!(
-                        "{pages} pages of {} are more than the memory that there is, {} MiB",
+                        "{pages} pages of {} exceed the total memory of {} MiB",
                         size(self.size),
                         memory >> 20
                     ),
                 )
-                .hint(format!("{most} would be all of it: take well below that")),
+                .hint(format!("{most} pages would take all of it; use far fewer")),
             ));
         }
         host.read_only_mount(self.path())
     }
 
-    /// Setting pages aside takes long, and whoever is killed in it leaves some of them.
+    /// Allocation takes long, and a process killed during it leaves some of the pages.
     fn torn(&self, seen: &PoolState, from: &PoolState, to: &PoolState) -> bool {
         match (seen.count(), from.count(), to.count()) {
             (Some(seen), Some(from_pages), Some(to_pages)) => {
-                // Dealt out to several nodes again, there are more on the way, of either.
+                // While pages are distributed to several nodes again, their total may be higher than both
+                // ends.
                 let most = match from {
                     PoolState::Pages { nodes, .. } if !nodes.is_empty() => from_pages + to_pages,
                     _ => from_pages.max(to_pages),
@@ -310,7 +311,7 @@ impl Knob for Pool {
         let surplus = self.number(host, "surplus_hugepages").ok()??;
         let overcommit = self.number(host, "nr_overcommit_hugepages").ok()?;
         (surplus > overcommit.unwrap_or(0)).then(|| {
-            format!("{self}: {surplus} pages beyond that are in use and stay until their users let go of them; the kernel takes them back by itself then")
+            format!("{self}: {surplus} pages in use stay as surplus until their users release them; the kernel then frees them")
         })
     }
 
@@ -343,26 +344,26 @@ fn missing(host: &Host, pool: &Pool) -> Result<Lack, HostError> {
     let lack = Lack::new(
         LackKind::Missing,
         match pool.node {
-            Some(node) if sizes.is_empty() => format!("there is no node {node}"),
+            Some(node) if sizes.is_empty() => format!("NUMA node {node} does not exist"),
             _ => format!("this kernel has no pages of {}", size(pool.size)),
         },
     );
     Ok(if sizes.is_empty() {
         lack
     } else {
-        lack.hint(format!("there are pages of {}", sizes.join(", ")))
+        lack.hint(format!("available page sizes: {}", sizes.join(", ")))
     })
 }
 
-/// Pages of one size that are wanted.
+/// A request for pages of one size.
 ///
 /// ```
 /// use hosttune_memory::hugepages::Hugepages;
 ///
-/// let guest = Hugepages::of_size(2048, 4096) // 8 GiB for a guest
+/// let guest = Hugepages::of_size(2048, 4096) // 8 GiB for a virtual machine
 ///     .on_node(0)
 ///     .required();
-/// let some = Hugepages::of_size(2048, 512).at_least(256); // fewer will do
+/// let some = Hugepages::of_size(2048, 512).at_least(256); // 256 are enough
 /// # let _ = (guest, some);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -370,28 +371,28 @@ fn missing(host: &Host, pool: &Pool) -> Result<Lack, HostError> {
 pub struct Hugepages {
     /// The size of a page, in KiB.
     pub size: u64,
-    /// How many are set aside.
+    /// Number of pages in the pool.
     pub pages: u64,
-    /// How few will do. Where nothing is said, fewer are given back and the wish does not apply;
-    /// where it is required, that is an error. As many as will do count as wanted from the start.
+    /// The number of pages that is enough. Without it, too few pages are freed again and the request is not
+    /// applicable, or fails if it is required. A pool that already has enough pages matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least: Option<u64>,
-    /// On which node; `None` for the whole machine.
+    /// The node; `None` for the whole machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<u32>,
-    /// How many more the kernel may make when they are asked for.
+    /// Number of surplus pages that the kernel may allocate on demand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overcommit: Option<u64>,
-    /// Why.
+    /// The reason.
     #[serde(default)]
     pub why: Why,
-    /// What becomes of it where it does not apply.
+    /// What to do if the request does not apply.
     #[serde(default)]
     pub requirement: Requirement,
 }
 
 impl Hugepages {
-    /// So many pages of a size in KiB.
+    /// Creates a request for a number of pages of a size in KiB.
     pub fn of_size(size: u64, pages: u64) -> Self {
         Self {
             size,
@@ -404,42 +405,42 @@ impl Hugepages {
         }
     }
 
-    /// So few will do.
+    /// Sets the number of pages that is enough.
     #[must_use]
     pub fn at_least(mut self, pages: u64) -> Self {
         self.at_least = Some(pages);
         self
     }
 
-    /// On this NUMA node.
+    /// Requests the pages on this NUMA node.
     #[must_use]
     pub fn on_node(mut self, node: u32) -> Self {
         self.node = Some(node);
         self
     }
 
-    /// So many more may the kernel make when they are asked for.
+    /// Sets the number of surplus pages that the kernel may allocate on demand.
     #[must_use]
     pub fn overcommit(mut self, pages: u64) -> Self {
         self.overcommit = Some(pages);
         self
     }
 
-    /// Says why.
+    /// Sets the reason.
     #[must_use]
     pub fn why(mut self, why: impl Into<Why>) -> Self {
         self.why = why.into();
         self
     }
 
-    /// Where it does not apply, that is an error.
+    /// Fails if the request does not apply.
     #[must_use]
     pub fn required(mut self) -> Self {
         self.requirement = Requirement::Required;
         self
     }
 
-    /// Where it does not apply, that is never an error.
+    /// Never fails because the request does not apply.
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.requirement = Requirement::Optional;
@@ -455,10 +456,10 @@ impl Tuning for Hugepages {
         if self.at_least.is_some_and(|least| least > self.pages) {
             return Err(Error::tuning(
                 format!(
-                    "{} hugepages are wanted, and more than that at least",
+                    "the minimum number of hugepages is above the requested {}",
                     self.pages
                 ),
-                "let at-least be the smaller of the two",
+                "set at-least to at most that number",
             ));
         }
         let pool = Pool {

@@ -15,17 +15,17 @@
 //!     .plug(Zram::live());
 //! swap.apply(&mut session)?; // device, algorithm, size, header, swapon
 //! pages.apply(&mut session)?;
-//! swap.revert(&mut session)?; // swapoff first, and nothing of it is left
+//! swap.revert(&mut session)?; // swapoff first; nothing is left behind
 //! # Ok::<(), hosttune_core::Error>(())
 //! ```
 //!
 //! # Vocabulary
-//! - [`transparent`]: pages of 2 MiB that programs get without asking: [`transparent::Setting`] is
+//! - [`transparent`]: pages of 2 MiB that programs get without a request. [`transparent::Setting`] is
 //!   the knob, [`transparent::TransparentHugepages`] the tuning.
-//! - [`hugepages`]: pools of pages that programs ask for: [`hugepages::Pool`], [`hugepages::Hugepages`].
-//! - [`zram`]: a device, its configuration, its swap header and its use as swap are four knobs, turned
-//!   in that order and taken back in its reverse; [`zram::ZramSwap`] is the tuning.
-//! - [`swap`]: what is swap now.
+//! - [`hugepages`]: pools of pages that programs request: [`hugepages::Pool`], [`hugepages::Hugepages`].
+//! - [`zram`]: a device, its configuration, its swap header and its use as swap are four knobs, set in
+//!   that order and reverted in the opposite one; [`zram::ZramSwap`] is the tuning.
+//! - [`swap`]: the active swap areas.
 
 pub mod hugepages;
 pub mod swap;
@@ -35,8 +35,8 @@ mod total;
 pub mod transparent;
 pub mod zram;
 
-/// Makes this crate's kinds of knob, the modules that zram is, and the kernel variables that go
-/// along with transparent hugepages, known to a session.
+/// Registers this crate's knob types, the kernel module knob for zram, and the sysctl knob for the keys
+/// that change with transparent hugepages.
 pub fn knobs(registry: &mut hosttune_core::Registry) {
     hosttune_boot::knobs(registry);
     hosttune_sysctl::knobs(registry);

@@ -1,29 +1,29 @@
-//! What is swap now.
+//! The active swap areas.
 
 use hosttune_core::host::unescaped_path;
 use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Tuning};
 
-/// Where the kernel lists it.
+/// The kernel's list of swap areas.
 pub const LIST: &str = "/proc/swaps";
 
-/// A device or file that is swap.
+/// A device or file in use as swap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Area {
-    /// Its path, as it was given to `swapon(2)`.
+    /// Its path as passed to `swapon(2)`.
     pub path: String,
-    /// How large it is, in KiB, the header not counted.
+    /// Its size in KiB, without the header.
     pub size: u64,
-    /// How much of that is used, in KiB.
+    /// The used part in KiB.
     pub used: u64,
-    /// Its priority: the highest is used first.
+    /// Its priority; the highest is used first.
     pub priority: i32,
 }
 
 impl Area {
-    /// All that are swap now.
+    /// Returns all active swap areas.
     ///
     /// # Errors
-    /// Whatever the host answers; a kernel without swap has none.
+    /// Returns the error of the host if the list cannot be read. A kernel without swap has no areas.
     pub fn all(host: &Host) -> Result<Vec<Self>, HostError> {
         let text = match host.read_text(LIST) {
             Ok(text) => text,
@@ -33,16 +33,16 @@ impl Area {
         Ok(parse(&text))
     }
 
-    /// The number of the zram that it is, where it is one.
+    /// Returns the number of the zram device, if it is one.
     pub fn zram(&self) -> Option<u32> {
         let name = self.path.strip_prefix("/dev/")?;
-        // `swapon` can be given any name of a device; udev has this one of zram as well.
+        // `swapon` accepts any path of a device; udev also creates this one for zram.
         let name = name.strip_prefix("block/").unwrap_or(name);
         name.strip_prefix("zram")?.parse().ok()
     }
 }
 
-/// The lines of `/proc/swaps`. Blanks in a path are written as `\040`.
+/// Parses `/proc/swaps`. The kernel writes blanks in a path as `\040`.
 fn parse(text: &str) -> Vec<Area> {
     let line = |line: &str| {
         let mut fields = line.split_whitespace();
@@ -58,11 +58,11 @@ fn parse(text: &str) -> Vec<Area> {
     text.lines().filter_map(line).collect()
 }
 
-/// Notes that no zram is swap, where none is and none is planned so far: for what is only right
-/// where swap is in memory. It wants nothing.
+/// Adds a note if no zram device is or will be swap, for settings that are only right with swap in memory.
+/// It requests nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoteUnlessZram {
-    /// What is said then.
+    /// The note.
     pub note: String,
 }
 
@@ -75,10 +75,10 @@ impl Tuning for NoteUnlessZram {
     }
 }
 
-/// Whether a zram is swap, or will be once what is declared so far is done.
+/// Whether a zram device is swap, or will be after the requests declared so far.
 ///
 /// # Errors
-/// Whatever the host answers.
+/// Returns the error of the host if the swap areas or the devices cannot be read.
 pub fn is_or_will_be_zram(at: &mut Planner<'_>) -> Result<bool, Error> {
     let areas = Area::all(at.host())?;
     if areas.iter().any(|area| area.zram().is_some()) {

@@ -1,13 +1,14 @@
-//! How much memory there is.
+//! The amount of memory.
 
 use hosttune_core::{Host, HostError};
 
-/// All memory that the kernel has, in bytes.
+/// Returns the total memory of the host, in bytes.
 pub(crate) fn of_host(host: &Host) -> Result<u64, HostError> {
     of_file(host, "/proc/meminfo")
 }
 
-/// `MemTotal` of a file in the form of `/proc/meminfo`, where lines may begin with a node's name.
+/// Returns `MemTotal` of a file in the format of `/proc/meminfo`, whose lines may begin with a node's name,
+/// in bytes.
 pub(crate) fn of_file(host: &Host, file: &str) -> Result<u64, HostError> {
     let text = host.read_text(file)?;
     let number = text.lines().find_map(|line| {
@@ -16,10 +17,10 @@ pub(crate) fn of_file(host: &Host, file: &str) -> Result<u64, HostError> {
     });
     number
         .map(|kilobytes| kilobytes * 1024)
-        .ok_or_else(|| HostError::malformed(file, "no line says MemTotal in kB"))
+        .ok_or_else(|| HostError::malformed(file, "no MemTotal line in kB"))
 }
 
-/// Bytes for a person.
+/// Formats a number of bytes.
 pub(crate) fn shown(bytes: u64) -> String {
     const UNITS: [(u32, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     for (shift, unit) in UNITS {

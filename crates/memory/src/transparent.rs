@@ -1,5 +1,5 @@
-//! Transparent hugepages: pages of 2 MiB, and since Linux 6.8 of other sizes, that programs get
-//! without asking.
+//! Transparent hugepages: pages of 2 MiB, and since Linux 6.8 of other sizes, that programs get without a
+//! request.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,35 +14,35 @@ use serde::{Deserialize, Serialize};
 
 const DIRECTORY: &str = "/sys/kernel/mm/transparent_hugepage";
 
-/// One file beneath `/sys/kernel/mm/transparent_hugepage`, by its path there: `enabled`,
+/// One file below `/sys/kernel/mm/transparent_hugepage`, by its relative path: `enabled`,
 /// `khugepaged/pages_to_scan`, `hugepages-64kB/enabled`.
 ///
-/// Whatever switches hugepages on or off starts or stops `khugepaged`, and that works
-/// `vm.min_free_kbytes` out anew (`set_recommended_min_free_kbytes` in `mm/khugepaged.c`): with one
-/// GiB it goes from 45056 to 3828 and back. So that one is kept and put back.
+/// A file that enables or disables hugepages starts or stops `khugepaged`, which recalculates
+/// `vm.min_free_kbytes` (`set_recommended_min_free_kbytes` in `mm/khugepaged.c`): with one GiB of memory it
+/// goes from 45056 to 3828 and back. That key is recorded as a side effect and reverted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Setting(String);
 
-/// What such a file holds.
+/// State of such a file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SettingState {
-    /// This kernel has none.
+    /// This kernel does not have the file.
     Missing,
-    /// The word that is chosen, or the number.
+    /// The selected word or the number.
     Value(String),
 }
 
 impl SettingState {
-    /// A word or number.
+    /// Creates the state from a word or number.
     pub fn of(value: impl fmt::Display) -> Self {
         Self::Value(value.to_string())
     }
 }
 
 impl Setting {
-    /// By the path beneath the directory.
+    /// Creates the setting for a path relative to the directory.
     pub fn new(file: impl Into<String>) -> Self {
         Self(file.into())
     }
@@ -51,15 +51,15 @@ impl Setting {
         format!("{DIRECTORY}/{}", self.0)
     }
 
-    /// The numbers that the kernel takes, where it takes numbers; others it answers with EINVAL
+    /// The range of a numeric setting, or `None`. The kernel answers EINVAL to other numbers
     /// (`mm/khugepaged.c`, `single_hugepage_flag_store` in `mm/huge_memory.c`).
     fn numbers(&self) -> Option<std::ops::RangeInclusive<u64>> {
         let name = self.0.strip_prefix("khugepaged/");
         Some(match name {
             Some("pages_to_scan") => 1..=u64::from(u32::MAX),
             Some("scan_sleep_millisecs" | "alloc_sleep_millisecs") => 0..=u64::from(u32::MAX),
-            // One less than there are small pages in one of 2 MiB. With other sizes of small pages
-            // there are more; the kernel says so then.
+            // One less than the number of base pages in a page of 2 MiB. Larger hugepages have more; the
+            // kernel reports the exact limit.
             Some("max_ptes_none" | "max_ptes_swap" | "max_ptes_shared") => 0..=8191,
             Some("defrag") => 0..=1,
             None if matches!(self.0.as_str(), "use_zero_page" | "shrink_underused") => 0..=1,
@@ -67,7 +67,7 @@ impl Setting {
         })
     }
 
-    /// Whether turning it may start or stop `khugepaged`.
+    /// Whether a change may start or stop `khugepaged`.
     fn switches(&self) -> bool {
         self.0
             .rsplit('/')
@@ -82,7 +82,7 @@ impl Setting {
     }
 }
 
-/// The words of a list like `always [madvise] never`, and the one that is chosen.
+/// Parses a list like `always [madvise] never` into its words and the selected one.
 fn choices(text: &str) -> Option<(Vec<&str>, &str)> {
     let bare = |word: &'_ str| -> Option<String> {
         Some(word.strip_prefix('[')?.strip_suffix(']')?.to_owned())
@@ -132,7 +132,7 @@ impl Knob for Setting {
             SettingState::Missing => {
                 Err(
                     HostError::new(Operation::Remove, self.path(), HostErrorKind::Refused)
-                        .detail("a setting cannot be taken away"),
+                        .detail("a setting cannot be removed"),
                 )
             }
         }
@@ -149,7 +149,7 @@ impl Knob for Setting {
         if entry.is_some_and(|entry| !entry.owner_may_write()) {
             return Ok(Some(Lack::new(
                 LackKind::ReadOnly,
-                "this kernel lets it be read and not written",
+                "this kernel makes it read-only",
             )));
         }
         if let Some(lack) = host.read_only_mount(self.path())? {
@@ -160,16 +160,16 @@ impl Knob for Setting {
         Ok(match (choices(text.trim()), self.numbers()) {
             (Some((words, _)), _) if !words.contains(&value.as_str()) => Some(
                 unavailable(format!(
-                    "this kernel offers {}, not '{value}'",
+                    "this kernel supports {}, but not '{value}'",
                     words.join(", ")
                 ))
-                .hint("take one of these"),
+                .hint("use one of these"),
             ),
             (None, Some(numbers)) if !value.parse().is_ok_and(|value| numbers.contains(&value)) => {
                 let (least, most) = (numbers.start(), numbers.end());
                 Some(
                     unavailable(format!("'{value}' is not between {least} and {most}"))
-                        .hint("take a number between the two"),
+                        .hint("use a number in this range"),
                 )
             }
             _ => None,
@@ -205,9 +205,9 @@ fn missing(host: &Host, setting: &Setting) -> Result<Lack, HostError> {
             LackKind::Missing,
             "this kernel has no transparent hugepages",
         )
-        .hint("it takes a kernel that was built with CONFIG_TRANSPARENT_HUGEPAGE"));
+        .hint("use a kernel built with CONFIG_TRANSPARENT_HUGEPAGE"));
     }
-    let lack = Lack::new(LackKind::Missing, "this kernel has no such setting");
+    let lack = Lack::new(LackKind::Missing, "this kernel does not have this setting");
     if !setting.0.starts_with("hugepages-") {
         return Ok(lack);
     }
@@ -217,13 +217,13 @@ fn missing(host: &Host, setting: &Setting) -> Result<Lack, HostError> {
         .filter_map(|name| name.strip_prefix("hugepages-"))
         .collect();
     Ok(if sizes.is_empty() {
-        lack.hint("sizes are set one by one since Linux 6.8")
+        lack.hint("per-size settings require Linux 6.8 or later")
     } else {
-        lack.hint(format!("it has the sizes {}", sizes.join(", ")))
+        lack.hint(format!("supported sizes: {}", sizes.join(", ")))
     })
 }
 
-/// Words that one setting can hold.
+/// Defines an enum of the words that one setting accepts.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -242,157 +242,157 @@ macro_rules! words {
 }
 
 words!(
-    /// Which programs get them.
+    /// Which programs get hugepages.
     Enabled {
-        /// All.
+        /// All programs.
         Always = "always",
-        /// Those that ask for them with `madvise(2)`.
+        /// Programs that request them with `madvise(2)`.
         Madvise = "madvise",
-        /// None.
+        /// No program.
         Never = "never",
     }
 );
 
 words!(
-    /// Which programs get them of one size, since Linux 6.8.
+    /// Which programs get hugepages of one size, since Linux 6.8.
     SizeEnabled {
-        /// All.
+        /// All programs.
         Always = "always",
-        /// As for all sizes.
+        /// The same as the global setting.
         Inherit = "inherit",
-        /// Those that ask for them with `madvise(2)`.
+        /// Programs that request them with `madvise(2)`.
         Madvise = "madvise",
-        /// None.
+        /// No program.
         Never = "never",
     }
 );
 
 words!(
-    /// What a program waits for that needs one where none is free.
+    /// What a page fault does if no hugepage is free.
     Defrag {
-        /// For memory to be made contiguous.
+        /// It waits until memory has been compacted.
         Always = "always",
-        /// For nothing: it is left to kswapd and kcompactd.
+        /// It does not wait; kswapd and kcompactd compact memory in the background.
         Defer = "defer",
-        /// For nothing, unless it asked for hugepages with `madvise(2)`.
+        /// It does not wait, unless the program requested hugepages with `madvise(2)`.
         DeferMadvise = "defer+madvise",
-        /// For memory to be made contiguous, where it asked with `madvise(2)`.
+        /// It waits for compaction if the program requested hugepages with `madvise(2)`.
         Madvise = "madvise",
-        /// For nothing, and nothing is done.
+        /// It does not wait, and memory is not compacted.
         Never = "never",
     }
 );
 
 words!(
-    /// What shared memory that the kernel mounts by itself gets.
+    /// Whether shared memory of the kernel's internal mount gets hugepages.
     ShmemEnabled {
         /// Always.
         Always = "always",
-        /// Where they lie within the file.
+        /// Only if they lie completely within the file.
         WithinSize = "within_size",
-        /// Where a program asks with `madvise(2)`.
+        /// Only if a program requests them with `madvise(2)`.
         Advise = "advise",
         /// Never.
         Never = "never",
-        /// Never, on any mount: for emergencies.
+        /// Never, on any mount; for emergencies.
         Deny = "deny",
-        /// Always, on any mount: for testing.
+        /// Always, on any mount; for testing.
         Force = "force",
     }
 );
 
-/// How transparent hugepages are wanted. What is not said stays as it is.
+/// Requested settings of transparent hugepages. Fields that are not set stay unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct TransparentHugepages {
-    /// Which programs get them. A write to this changes no size that is set by itself, only those
-    /// that inherit.
+    /// Which programs get them. This changes only the sizes that inherit, not those with a setting of their
+    /// own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<Enabled>,
-    /// What a program waits for.
+    /// What a page fault does if no hugepage is free.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub defrag: Option<Defrag>,
-    /// What shared memory gets.
+    /// Whether shared memory gets them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shmem_enabled: Option<ShmemEnabled>,
-    /// Sizes in KiB that are set by themselves.
+    /// Settings of individual sizes, in KiB.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sizes: BTreeMap<u32, SizeEnabled>,
-    /// Whether a page that is only read is one page of zeros for all.
+    /// Whether read-only faults map one shared page of zeros.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub use_zero_page: Option<bool>,
-    /// Settings of `khugepaged`, which makes hugepages of small ones, by the names of their files.
+    /// Settings of `khugepaged`, which merges small pages into hugepages, by file name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub khugepaged: BTreeMap<String, u64>,
-    /// Why.
+    /// The reason.
     pub why: Why,
-    /// What becomes of it where it does not apply.
+    /// What to do if a setting does not apply.
     pub requirement: Requirement,
 }
 
 impl TransparentHugepages {
-    /// Nothing yet.
+    /// Creates an empty tuning.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Which programs get them.
+    /// Sets which programs get them.
     #[must_use]
     pub fn enabled(mut self, enabled: Enabled) -> Self {
         self.enabled = Some(enabled);
         self
     }
 
-    /// What a program waits for.
+    /// Sets what a page fault does if no hugepage is free.
     #[must_use]
     pub fn defrag(mut self, defrag: Defrag) -> Self {
         self.defrag = Some(defrag);
         self
     }
 
-    /// What shared memory gets.
+    /// Sets whether shared memory gets them.
     #[must_use]
     pub fn shmem_enabled(mut self, enabled: ShmemEnabled) -> Self {
         self.shmem_enabled = Some(enabled);
         self
     }
 
-    /// Which programs get them of this size, in KiB.
+    /// Sets which programs get them of this size, in KiB.
     #[must_use]
     pub fn size(mut self, kilobytes: u32, enabled: SizeEnabled) -> Self {
         self.sizes.insert(kilobytes, enabled);
         self
     }
 
-    /// Whether a page that is only read is one page of zeros for all.
+    /// Sets whether read-only faults map one shared page of zeros.
     #[must_use]
     pub fn use_zero_page(mut self, used: bool) -> Self {
         self.use_zero_page = Some(used);
         self
     }
 
-    /// A setting of `khugepaged`: `pages_to_scan`, `scan_sleep_millisecs`, `max_ptes_none`.
+    /// Sets a setting of `khugepaged`: `pages_to_scan`, `scan_sleep_millisecs`, `max_ptes_none`.
     #[must_use]
     pub fn khugepaged(mut self, name: impl Into<String>, number: u64) -> Self {
         self.khugepaged.insert(name.into(), number);
         self
     }
 
-    /// Says why.
+    /// Sets the reason.
     #[must_use]
     pub fn why(mut self, why: impl Into<Why>) -> Self {
         self.why = why.into();
         self
     }
 
-    /// Where it does not apply, that is an error.
+    /// Fails if a setting does not apply.
     #[must_use]
     pub fn required(mut self) -> Self {
         self.requirement = Requirement::Required;
         self
     }
 
-    /// Where it does not apply, that is never an error.
+    /// Never fails because a setting does not apply.
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.requirement = Requirement::Optional;
@@ -436,8 +436,8 @@ impl Tuning for TransparentHugepages {
             return Ok(());
         }
         if at.host().root_kind() == RootKind::Image {
-            let lack = Lack::new(LackKind::NotRunning, "no kernel runs on this image")
-                .hint("they are set on the running system");
+            let lack = Lack::new(LackKind::NotRunning, "an image has no running kernel")
+                .hint("run this on the live system instead");
             require(at.skip("transparent hugepages", lack), self.requirement);
             return Ok(());
         }
@@ -449,7 +449,7 @@ impl Tuning for TransparentHugepages {
     }
 }
 
-/// How much a wish is wanted.
+/// Applies a requirement to a request.
 pub(crate) fn require(wish: Wish<'_, '_>, requirement: Requirement) {
     match requirement {
         Requirement::Plain => {}

@@ -1,48 +1,48 @@
-//! Netlink attributes as they lie on the wire: a header of two native-endian `u16` (length with
-//! the header, number), the payload, and zeros up to a multiple of four bytes.
+//! The format of netlink attributes: a header of two native-endian `u16` (length including the
+//! header, number), the payload, and zeros up to a multiple of four bytes.
 //!
-//! Written by hand rather than taken from a message crate, because what is read here was written
-//! by a kernel that may be newer than this program: one attribute of an unforeseen number or size
-//! must not cost the others.
+//! This is written by hand instead of using a message crate, because the attributes may come from a
+//! kernel newer than this program: a single attribute with an unknown number or size must not cost
+//! the others.
 
-/// The header before each payload.
+/// The size of the header before each payload, in bytes.
 const HEADER: usize = 4;
 
-/// Each attribute starts at a multiple of this.
+/// Each attribute starts at a multiple of this many bytes.
 const ALIGNMENT: usize = 4;
 
-/// The two highest bits of a number say that the payload is nested, or in network byte order.
-/// They are no part of the number.
+/// The mask for the number. The two highest bits are flags for a nested payload and for network byte
+/// order.
 const NUMBER: u16 = 0x3fff;
 
-/// One attribute.
+/// A netlink attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Attribute<'bytes> {
-    /// Its number, without flags.
+    /// The number, without flags.
     pub(crate) number: u16,
-    /// What follows the header, without the padding.
+    /// The bytes after the header, without the padding.
     pub(crate) payload: &'bytes [u8],
 }
 
 impl Attribute<'_> {
-    /// The payload as one `u32`, if that is its size.
+    /// The payload as a `u32`, if it has that size.
     pub(crate) fn u32(&self) -> Option<u32> {
         self.payload.try_into().ok().map(u32::from_ne_bytes)
     }
 
-    /// The payload as one `i32`, if that is its size.
+    /// The payload as an `i32`, if it has that size.
     pub(crate) fn i32(&self) -> Option<i32> {
         self.payload.try_into().ok().map(i32::from_ne_bytes)
     }
 
-    /// The payload as one `u64`, if that is its size.
+    /// The payload as a `u64`, if it has that size.
     pub(crate) fn u64(&self) -> Option<u64> {
         self.payload.try_into().ok().map(u64::from_ne_bytes)
     }
 }
 
-/// Walks over attributes and stops where what follows is none; [`Attributes::rest`] then says what
-/// was left.
+/// Iterates over attributes and stops at the first malformed one; [`Attributes::rest`] then returns
+/// the remaining bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Attributes<'bytes> {
     rest: &'bytes [u8],
@@ -53,7 +53,8 @@ impl<'bytes> Attributes<'bytes> {
         Self { rest: bytes }
     }
 
-    /// What has not been read. Not empty after the last attribute only where the bytes are damaged.
+    /// The bytes that were not read. After the last attribute they are empty unless the data is
+    /// malformed.
     pub(crate) fn rest(&self) -> &'bytes [u8] {
         self.rest
     }
@@ -68,7 +69,7 @@ impl<'bytes> Iterator for Attributes<'bytes> {
         let length = usize::from(u16::from_ne_bytes([length_low, length_high]));
         let number = u16::from_ne_bytes([number_low, number_high]) & NUMBER;
         let payload = self.rest.get(HEADER..length)?;
-        // The kernel does not pad the last one of a message that it cuts short.
+        // The kernel does not pad the last attribute of a truncated message.
         let next = length.next_multiple_of(ALIGNMENT).min(self.rest.len());
         self.rest = &self.rest[next..];
         Some(Attribute { number, payload })
@@ -79,8 +80,8 @@ impl<'bytes> Iterator for Attributes<'bytes> {
 ///
 /// # Panics
 ///
-/// Where the payload is longer than an attribute can be (65,531 bytes): only payloads of a fixed
-/// size are written here.
+/// If the payload is longer than an attribute can be (65,531 bytes). Only payloads of a fixed size
+/// are written here.
 pub(crate) fn push(bytes: &mut Vec<u8>, number: u16, payload: &[u8]) {
     let length = u16::try_from(HEADER + payload.len())
         .unwrap_or_else(|_| panic!("{} bytes are too long for an attribute", payload.len()));

@@ -1,18 +1,18 @@
-//! Bytes as the kernel gave them, in a journal that is text.
+//! Bytes from the kernel, as text for the journal.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes as they came; in text two hexadecimal digits each.
+/// Raw bytes. Their text form is two hexadecimal digits per byte.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Bytes(Vec<u8>);
 
-/// A text that is not two hexadecimal digits for each byte.
+/// The text does not consist of two hexadecimal digits per byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is not two hexadecimal digits for each byte")]
+#[error("expected two hexadecimal digits for each byte")]
 pub struct NotHexadecimal;
 
 impl Bytes {

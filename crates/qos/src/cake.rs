@@ -1,5 +1,5 @@
-//! CAKE, the kernel's queueing discipline that shapes, shares and keeps queues short: every option
-//! of it, as a value.
+//! CAKE, the kernel's qdisc for shaping, fair sharing and short queues: all of its options as a
+//! value.
 
 mod bandwidth;
 mod choice;
@@ -32,12 +32,12 @@ pub use statistics::{Counters, Statistics, Tin};
 pub use text::{Problem, TextError};
 pub use tin::TinName;
 
-/// Every option of CAKE.
+/// All options of CAKE.
 ///
-/// The default is the kernel's. The text ([`FromStr`](std::str::FromStr)) is what one writes after
-/// `tc qdisc replace … root cake`, and means what it means there; [`Cake::from_shown`] reads what
+/// The default is the kernel's. The text form ([`FromStr`](std::str::FromStr)) is what follows
+/// `tc qdisc replace … root cake`, with the same meaning; [`Cake::from_shown`] reads what
 /// `tc qdisc show` prints. [`Display`](std::fmt::Display) prints all options in words that `tc`
-/// takes, and `{:#}` only those that differ from the default. JSON has a field for each.
+/// accepts, and `{:#}` only those that differ from the default. JSON has one field per option.
 ///
 /// ```
 /// use hosttune_qos::{Cake, Rate, RoundTripTime};
@@ -52,39 +52,39 @@ pub use tin::TinName;
 pub struct Cake {
     /// The rate to shape to.
     pub bandwidth: Bandwidth,
-    /// Whether the kernel estimates the bandwidth from what comes in, and overwrites it. Only for
-    /// ingress behind a link of varying speed.
+    /// Whether the kernel estimates the bandwidth from the incoming traffic, and overwrites it. Only
+    /// for ingress behind a link of varying speed.
     pub autorate_ingress: bool,
     /// How traffic is sorted into tins.
     pub diffserv: Diffserv,
-    /// What shares the bandwidth equally.
+    /// What the bandwidth is shared between.
     pub flows: FlowMode,
-    /// Whether hosts are told apart by their addresses behind this machine's own translation.
-    /// Needs a kernel with connection tracking.
+    /// Whether hosts behind this machine's own NAT are told apart by their addresses. Needs a kernel
+    /// with connection tracking.
     pub nat: bool,
-    /// Whether the DSCP is cleared once it has been looked at.
+    /// Whether the DSCP is cleared after it was used.
     pub wash: bool,
-    /// Which side of the bottleneck this is.
+    /// Whether this qdisc is before or behind the bottleneck.
     pub direction: Direction,
     /// Which TCP acknowledgements are dropped.
     pub ack_filter: AckFilter,
-    /// Whether packets that the sender left for the card to cut are cut before they are queued. It
-    /// costs processor time and keeps a slow link from being held for 64 KiB at once.
+    /// Whether GSO packets are split before they are queued. It costs processor time and keeps a
+    /// single packet of 64 KiB from occupying a slow link.
     pub split_gso: bool,
-    /// The round-trip time to expect.
+    /// The expected round-trip time.
     pub rtt: RoundTripTime,
-    /// Whether packets are counted as long as the kernel has them, which on Ethernet includes its
-    /// header of 14 bytes, rather than from their network layer on. The overhead is added to either.
+    /// Whether packets are counted with the length that the kernel sees, which on Ethernet includes
+    /// the header of 14 bytes, instead of from the network layer on. The overhead is added to either.
     pub raw: bool,
-    /// How packets are cut up on the link.
+    /// How the link divides packets into cells or blocks.
     pub framing: Framing,
     /// Bytes that the link adds to each packet.
     pub overhead: Overhead,
-    /// The least bytes that any packet takes on the link.
+    /// The minimum size of a packet on the link, in bytes.
     pub mpu: MinimumPacket,
-    /// How much memory queued packets may take.
+    /// The memory limit for queued packets.
     pub memlimit: MemoryLimit,
-    /// Which bits of the firewall mark choose the tin.
+    /// The bits of the firewall mark that select the tin.
     pub fwmark: MarkMask,
 }
 
@@ -111,10 +111,9 @@ impl Default for Cake {
     }
 }
 
-/// Options one by one, for a value that stands in a program. What has no method here is set as
-/// the field that it is.
+/// Options one by one, for literals in a program. Options without a method here are set as fields.
 impl Cake {
-    /// Shapes to this rate, or to none.
+    /// Shapes to this rate, or not at all.
     #[must_use]
     pub fn bandwidth(self, bandwidth: impl Into<Bandwidth>) -> Self {
         Self {
@@ -123,7 +122,7 @@ impl Cake {
         }
     }
 
-    /// Sorts traffic into tins so.
+    /// Sorts traffic into tins in this way.
     #[must_use]
     pub fn diffserv(self, diffserv: Diffserv) -> Self {
         Self { diffserv, ..self }
@@ -141,25 +140,25 @@ impl Cake {
         self.diffserv(Diffserv::BestEffort)
     }
 
-    /// Shares the bandwidth so.
+    /// Shares the bandwidth in this way.
     #[must_use]
     pub fn flows(self, flows: FlowMode) -> Self {
         Self { flows, ..self }
     }
 
-    /// Looks behind this machine's own address translation.
+    /// Looks up the addresses behind this machine's own NAT.
     #[must_use]
     pub fn nat(self) -> Self {
         Self { nat: true, ..self }
     }
 
-    /// Clears the DSCP of what leaves.
+    /// Clears the DSCP of outgoing packets.
     #[must_use]
     pub fn wash(self) -> Self {
         Self { wash: true, ..self }
     }
 
-    /// Counts what is dropped here as having come through the bottleneck.
+    /// Counts packets that are dropped here as having passed the bottleneck.
     #[must_use]
     pub fn ingress(self) -> Self {
         Self {
@@ -177,7 +176,7 @@ impl Cake {
         }
     }
 
-    /// Queues packets as large as they come.
+    /// Queues GSO packets without splitting them.
     #[must_use]
     pub fn no_split_gso(self) -> Self {
         Self {
@@ -192,7 +191,7 @@ impl Cake {
         Self { rtt, ..self }
     }
 
-    /// Adds this many bytes to each packet, counted from its network layer on.
+    /// Adds this many bytes to each packet, counted from the network layer on.
     #[must_use]
     pub fn overhead(self, overhead: Overhead) -> Self {
         Self {
@@ -202,8 +201,8 @@ impl Cake {
         }
     }
 
-    /// Counts each packet as this kind of link does, as if `tc`'s word for it were the only one
-    /// about the link: what was said before about overhead, least size and framing is dropped.
+    /// Counts each packet as this kind of link does, as if `tc`'s keyword for it were the only one
+    /// about the link: earlier settings of overhead, minimum size and framing are discarded.
     #[must_use]
     pub fn link_layer(self, link: LinkLayer) -> Self {
         let effect = link.effect();
@@ -211,7 +210,7 @@ impl Cake {
         Self {
             raw: false,
             framing: effect.framing.unwrap_or_default(),
-            // All of them lie in the range, which a test sees to.
+            // All of them are in range; a test checks that.
             overhead: Overhead::new(bytes(effect.overhead)).unwrap_or_default(),
             mpu: MinimumPacket::new(bytes(effect.minimum.unwrap_or_default())).unwrap_or_default(),
             ..self

@@ -1,5 +1,5 @@
-//! What is to be known of a device beside the knobs: whether it is the card that is meant, who else
-//! manages it, whether it has a carrier.
+//! Facts about a device besides its knobs: whether it is the requested card, which other program
+//! manages it, and whether it has a carrier.
 
 use hosttune_core::{Error, Host, HostError, Lack, LackKind, Planner};
 
@@ -8,7 +8,7 @@ use crate::manager::Manager;
 use crate::netlink::{INGRESS_FILTERS, Link, Netlink, View};
 use crate::shaper::Shaper;
 
-/// That there is no such device, and which name the card has now that is meant.
+/// The error for a missing device, with the name that the requested card has now.
 pub(crate) fn no_device(
     host: &Host,
     device: &str,
@@ -17,26 +17,28 @@ pub(crate) fn no_device(
     let lack = crate::ingress::no_device(device);
     let Some(card) = card else { return Ok(lack) };
     Ok(match host.wire::<Netlink>()?.link_of_card(card)? {
-        Some(link) => lack.hint(format!("the card {card} is {} now", link.name)),
-        None => lack.hint(format!("there is no card {card} either: is it plugged in?")),
+        Some(link) => lack.hint(format!("the card {card} is now named {}", link.name)),
+        None => lack.hint(format!("the card {card} is missing too: is it plugged in?")),
     })
 }
 
-/// Why a link of the right name is not the card that is meant, if it is not.
+/// Why a link of the right name is not the requested card, or `None` if it is.
 pub(crate) fn another_card(link: &Link, card: Option<&HardwareAddress>) -> Option<Lack> {
     let wanted = card?;
     let name = &link.name;
     let why = match &link.permanent_address {
         Some(seen) if seen == wanted => return None,
-        Some(seen) => format!("{name} is another card now: {wanted} is wanted, {seen} is there"),
-        None => format!("{name} has no permanent address: the card {wanted} is wanted"),
+        Some(seen) => {
+            format!("{name} is now a different card: its address is {seen}, not {wanted}")
+        }
+        None => format!("{name} has no permanent address, but the card {wanted} was requested"),
     };
     Some(Lack::new(LackKind::Other, why).hint(
-        "give the device's name as ip link shows it with this permaddr, or no permanent address",
+        "use the name that ip link shows with this permaddr, or leave the permanent address out",
     ))
 }
 
-/// Notes what a person should know; answers why it must not be shaped, if it must not.
+/// Adds notes for the user to the plan. Returns why the device must not be shaped, if so.
 pub(crate) fn look(shaper: &Shaper, at: &mut Planner<'_>) -> Result<Option<Lack>, Error> {
     let host = at.host();
     let wire = View::of(host)?;
@@ -51,9 +53,7 @@ pub(crate) fn look(shaper: &Shaper, at: &mut Planner<'_>) -> Result<Option<Lack>
         at.note(manager.note(device));
     }
     if link.is_up() && !link.has_carrier() {
-        at.note(format!(
-            "{device} has no carrier: it is shaped all the same"
-        ));
+        at.note(format!("{device} has no carrier; it is shaped anyway"));
     }
     if shaper.ingress.is_some() {
         let filters = wire
@@ -64,7 +64,7 @@ pub(crate) fn look(shaper: &Shaper, at: &mut Planner<'_>) -> Result<Option<Lack>
             .any(|filter| filter.is_ours() && filter.is_in_hardware())
         {
             at.note(format!(
-                "the hardware of {device} has taken over the redirect: what it handles itself does not come to the IFB"
+                "{device} has offloaded the redirect to hardware: packets that the hardware handles do not reach the IFB"
             ));
         }
     }

@@ -1,20 +1,20 @@
-//! Filters that are asked before the redirect: what they take is not shaped.
+//! Filters that run before the redirect: packets that they take are not shaped.
 
 use hosttune_core::HostError;
 
 use crate::netlink::{Filter, INGRESS_FILTERS, Keeps, PRIORITY, View};
 use crate::shaper::Shaper;
 
-/// What the filters of others say about the redirect of a device.
+/// The filters of other programs that run before the redirect of a device.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Earlier {
-    /// The one that takes every packet first, where there is one.
+    /// The first one that takes every packet, if there is one.
     pub(crate) takes_all: Option<String>,
-    /// Those of which it is not known what they take.
+    /// Those whose effect is unknown.
     pub(crate) unknown: Vec<String>,
 }
 
-/// Decides it, from all filters of what arrives at `device`.
+/// Finds them among all ingress filters of `device`.
 pub(crate) fn before_redirect(device: &str, filters: &[Filter]) -> Earlier {
     let mut earlier = Earlier::default();
     let mut before: Vec<&Filter> = filters
@@ -42,7 +42,7 @@ pub(crate) fn before_redirect(device: &str, filters: &[Filter]) -> Earlier {
 }
 
 impl Shaper {
-    /// What is asked before the redirect. The filters are those that the plan reads anyway.
+    /// The filters that run before the redirect. They are the ones that the plan reads anyway.
     pub(crate) fn earlier_filters(&self, wire: View<'_>) -> Result<Earlier, HostError> {
         let Some(link) = wire.link(&self.device)? else {
             return Ok(Earlier::default());

@@ -1,35 +1,35 @@
-//! Hardware addresses, by which a card is the same one under any name.
+//! Hardware addresses, which identify a card whatever its interface is called.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The most bytes that the kernel keeps of one (`MAX_ADDR_LEN`).
+/// The longest address that the kernel stores, in bytes (`MAX_ADDR_LEN`).
 const LONGEST: usize = 32;
 
-/// A hardware address; in text two hexadecimal digits for each byte with colons between:
+/// A hardware address. Its text form is two hexadecimal digits per byte, separated by colons:
 /// `52:54:00:12:34:56`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct HardwareAddress(Vec<u8>);
 
-/// A text that is no hardware address.
+/// The text is not a hardware address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{0}' is no hardware address: 1 to 32 bytes of two hexadecimal digits each are wanted, with colons between and not all zero, as in 52:54:00:12:34:56"
+    "'{0}' is not a hardware address: expected 1 to 32 bytes as two hexadecimal digits each, separated by colons and not all zero, such as 52:54:00:12:34:56"
 )]
 pub struct NotAnAddress(String);
 
 impl HardwareAddress {
-    /// Of these bytes; `None` where there are none, more than 32, or all are zero, which is how the
-    /// kernel shows that there is none.
+    /// The address with these bytes. Returns `None` for no bytes, more than 32, or all zeros, which
+    /// is how the kernel shows that there is no address.
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let is_one = (1..=LONGEST).contains(&bytes.len()) && bytes.iter().any(|byte| *byte != 0);
         is_one.then(|| Self(bytes.to_vec()))
     }
 
-    /// The bytes.
+    /// The bytes of the address.
     pub fn as_slice(&self) -> &[u8] {
         &self.0
     }
@@ -38,7 +38,7 @@ impl HardwareAddress {
 impl FromStr for HardwareAddress {
     type Err = NotAnAddress;
 
-    /// Capitals and dashes between, as some labels have them, are read too.
+    /// Also accepts upper case and dashes as separators, as printed on some labels.
     fn from_str(text: &str) -> Result<Self, NotAnAddress> {
         let byte = |digits: &str| {
             let plain = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());

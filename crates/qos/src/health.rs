@@ -1,4 +1,4 @@
-//! What the counters of a shaper that stands say about whether it does its work.
+//! What the counters of an active shaper say about its health.
 
 use hosttune_core::{Error, HostError, Planner};
 
@@ -9,10 +9,11 @@ use crate::root_qdisc::{is_like, standing_at_root};
 use crate::shaper::Shaper;
 
 impl Shaper {
-    /// Notes it, of what stands there as wanted: counters of anything else say nothing about that.
+    /// Adds the symptoms in the counters to the plan as notes. Only qdiscs that are already as
+    /// requested are looked at: the counters of any other say nothing about this shaper.
     ///
-    /// Drops that are part of ordinary work are not noted: a note that always stands is read by
-    /// nobody.
+    /// Drops that are part of normal operation are not noted: nobody reads a note that is always
+    /// there.
     pub(crate) fn note_health(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         let sides: [(&str, Option<&Qdisc>); 2] = [
             (&self.device, self.egress.as_ref()),
@@ -28,7 +29,7 @@ impl Shaper {
         {
             let (device, ifb) = (&self.device, &self.ifb);
             at.note(format!(
-                "all that arrives at {device} is lost: it is sent to {ifb}, which is down or gone; apply, or revert"
+                "all packets received on {device} are lost: they are redirected to {ifb}, which is down or gone; apply again, or revert"
             ));
         }
         let mut listed = None;
@@ -64,7 +65,7 @@ impl Shaper {
         Ok(())
     }
 
-    /// Whether a redirect of ours takes what arrives, wherever it leads.
+    /// Whether one of our redirects takes the received packets, wherever it leads.
     fn redirects(&self, wire: View<'_>) -> Result<bool, Error> {
         let link = wire.link(&self.device).map_err(HostError::from)?;
         let Some(link) = link else { return Ok(false) };

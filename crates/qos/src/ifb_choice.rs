@@ -14,15 +14,16 @@ use crate::redirect::{Redirect, RedirectState};
 use crate::shaper::Shaper;
 
 impl Shaper {
-    /// Whether its IFB was named by whoever shapes, and no other may take its place.
+    /// Whether the caller named the IFB, so that no other may be used instead.
     fn is_ifb_given(&self) -> bool {
         !self.prefers_ifb && self.ifb != Self::ifb_for(&self.device)
     }
 
-    /// The same with the IFB that is used on this host, where the given one is only a preference.
+    /// The same shaper with the IFB that is used on this host, if the configured one is only a
+    /// preference.
     ///
     /// The IFB that the redirect of the device leads to comes first, whatever its name is, so that
-    /// a device keeps the one it has, also under another name. Without a backend the preference
+    /// a device keeps the one it has, even under another name. Without a backend the preference
     /// stays: nothing can be shaped there.
     pub(crate) fn with_ifb_chosen(&self, host: &Host) -> Result<Cow<'_, Self>, HostError> {
         if self.is_ifb_given() || self.ingress.is_none() {
@@ -40,7 +41,7 @@ impl Shaper {
             return Ok(self.with_ifb(&ifb));
         }
         let mut candidates = vec![self.ifb.clone(), Self::ifb_for(&self.device)];
-        // One that it had before it was unplugged, by what is noted on it.
+        // The IFB that the device had before it was unplugged, according to the alias.
         for ifb in wire.ifbs()? {
             let is_known = candidates.contains(&ifb.name);
             let noted = IfbLink::new(&ifb.name).noted_device(host)?;
@@ -63,19 +64,19 @@ impl Shaper {
                 return Ok(self.with_ifb(ifb));
             }
         }
-        // Where all are taken, the last word is the refusal of the one of its own.
+        // If all candidates are taken, report the error of the IFB named after the device.
         let own = Self::ifb_for(&self.device);
         Ok(self.with_ifb(free.first().unwrap_or(&own)))
     }
 
-    /// The names that its IFB usually has.
+    /// The names that the IFB of this device usually has.
     pub(crate) fn possible_ifbs(&self) -> impl Iterator<Item = String> + use<> {
         let own = (!self.is_ifb_given()).then(|| Self::ifb_for(&self.device));
         std::iter::once(self.ifb.clone()).chain(own)
     }
 
-    /// As [`ifb_for`](Self::ifb_for), for the link of this number: no other link has it while the
-    /// kernel runs.
+    /// Like [`ifb_for`](Self::ifb_for), but named after the link's index, which no other link has
+    /// while the kernel runs.
     fn numbered_ifb(&self, index: u32) -> String {
         Self::ifb_for(&format!("{}_{index}", self.device))
     }
@@ -91,7 +92,7 @@ impl Shaper {
     }
 }
 
-/// Why the IFB is another one than the preferred one of this shaper, for a person.
+/// The note for the user about why an IFB other than the preferred one is used.
 pub(crate) fn note(shaper: &Shaper, used: &str, host: &Host) -> Result<String, HostError> {
     let preferred = &shaper.ifb;
     let link = IfbLink::new(preferred);
@@ -106,7 +107,7 @@ pub(crate) fn note(shaper: &Shaper, used: &str, host: &Host) -> Result<String, H
     Ok(match link.other_device(host, &shaper.device)? {
         Some(device) => format!("{preferred} belongs to {device}; using {used}"),
         None => format!(
-            "{} has {used} already, which is used instead of {preferred}",
+            "{} already uses {used}, which is kept instead of {preferred}",
             shaper.device
         ),
     })

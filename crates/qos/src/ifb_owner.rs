@@ -1,8 +1,8 @@
 //! Which device an IFB of ours belongs to: the one whose packets are sent to it.
 //!
-//! Links are told apart by their numbers: a link that was renamed keeps its IFB, and another that
-//! has its name now does not get it. What the alias of the IFB says counts where no packets are
-//! sent to it, and between two that both send theirs.
+//! Links are told apart by index: a renamed link keeps its IFB, and another link that now has its
+//! old name does not get it. The alias of the IFB decides only where no packets are sent to it, or
+//! between two devices that both send theirs.
 
 use hosttune_core::{Host, HostError};
 
@@ -12,13 +12,13 @@ use crate::netlink::{
 };
 use crate::redirect::Redirect;
 
-/// What sends packets that arrive at this link elsewhere.
+/// The `mirred` actions of the ingress filters of this link.
 fn redirects(wire: View<'_>, index: u32) -> Result<Vec<Mirred>, HostError> {
     let filters = wire.filters(index, INGRESS_FILTERS)?;
     Ok(filters.iter().filter_map(Filter::mirred).collect())
 }
 
-/// The numbers of the links that have a filter of which this is so.
+/// The indexes of the links with an ingress `mirred` action for which `is` returns true.
 fn links_with(wire: View<'_>, is: impl Fn(&Mirred) -> bool) -> Result<Vec<u32>, HostError> {
     let mut found = Vec::new();
     for hook in wire.qdiscs()? {
@@ -29,7 +29,7 @@ fn links_with(wire: View<'_>, is: impl Fn(&Mirred) -> bool) -> Result<Vec<u32>, 
     Ok(found)
 }
 
-/// The IFB of ours that a filter of ours at this link leads to.
+/// The IFB of ours that an ingress filter of ours on this link leads to.
 pub(crate) fn ifb_of(host: &Host, link: &Link) -> Result<Option<String>, HostError> {
     let wire = View::of(host)?;
     for mirred in redirects(wire, link.index)? {
@@ -39,7 +39,7 @@ pub(crate) fn ifb_of(host: &Host, link: &Link) -> Result<Option<String>, HostErr
         let Some(ifb) = host.wire::<Netlink>()?.link_of_number(mirred.device)? else {
             continue;
         };
-        // The cookie names it too: one that was renamed is no longer known to be ours.
+        // The cookie is derived from the IFB's name as well: a renamed IFB is not recognized as ours.
         let is_meant = Redirect::new(&link.name, &ifb.name).cookie() == mirred.cookie;
         if is_meant && IfbLink::new(&ifb.name).is_ours(&ifb) {
             return Ok(Some(ifb.name));
@@ -49,10 +49,10 @@ pub(crate) fn ifb_of(host: &Host, link: &Link) -> Result<Option<String>, HostErr
 }
 
 impl IfbLink {
-    /// The other device than this one that it belongs to, if it belongs to another.
+    /// The device that this IFB belongs to, if that is not `device`.
     ///
-    /// One that is not there belongs to the device whose redirect leads nowhere since it went: made
-    /// again, it is that one's again.
+    /// A missing IFB belongs to the device whose redirect has led nowhere since it was deleted: once
+    /// it is created again, it is that device's again.
     pub(crate) fn other_device(
         &self,
         host: &Host,
@@ -75,7 +75,7 @@ impl IfbLink {
         let leads = this.is_some_and(|this| leading.contains(&this));
         let other = leading.iter().find(|index| Some(**index) != this);
         match other {
-            // Two share it: who is named keeps it, and the other one gets another.
+            // Two devices share it: the one named in the alias keeps it, the other gets a new one.
             Some(_) if leads && is_noted => Ok(None),
             Some(other) => {
                 let link = host.wire::<Netlink>()?.link_of_number(*other)?;
@@ -86,7 +86,7 @@ impl IfbLink {
         }
     }
 
-    /// Whether there is none of this name, or one of ours that belongs to no other device than this.
+    /// Whether no link has this name, or it is an IFB of ours that belongs to no other device.
     pub(crate) fn is_free_for(&self, host: &Host, device: &str) -> Result<bool, HostError> {
         Ok(!self.is_somebody_elses(host)?
             && self.other_device(host, device)?.is_none()

@@ -1,4 +1,4 @@
-//! The hook that filters of what arrives stand at, as a knob.
+//! The knob for the ingress hook, which the filters of received packets are attached to.
 
 use std::fmt;
 
@@ -14,39 +14,39 @@ use crate::netlink::{
 
 /// The ingress hook of a device, by the device's name.
 ///
-/// One that is there is used as it is, whoever made it. Ours is taken away only where nothing
-/// stands at it any more.
+/// An existing hook is used as it is, whoever created it. Our own is removed only when nothing is
+/// attached to it any more.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct IngressHook {
     device: String,
 }
 
-/// What the hook is.
+/// The state of an ingress hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HookState {
-    /// There is no such device.
+    /// The device does not exist.
     NoDevice,
-    /// There is none.
+    /// The device has no hook.
     Absent,
-    /// It is the one for what arrives.
+    /// It is an `ingress` qdisc, for received packets only.
     Ingress,
-    /// It is the one for what arrives and what leaves.
+    /// It is a `clsact` qdisc, for received and sent packets.
     Clsact,
-    /// Its filters are in a block that several devices share.
+    /// Its filters are in a block shared by several devices.
     Shared,
 }
 
 impl IngressHook {
-    /// That of the device of this name.
+    /// The ingress hook of the device of this name.
     pub fn new(device: impl Into<String>) -> Self {
         Self {
             device: device.into(),
         }
     }
 
-    /// The device.
+    /// The name of the device.
     pub fn device(&self) -> &str {
         &self.device
     }
@@ -61,21 +61,19 @@ pub(crate) fn no_device(device: &str) -> Lack {
         .hint("check its name with ip link")
 }
 
-/// It was there when it was planned for.
+/// The error for a device that existed when the plan was made.
 pub(crate) fn vanished(device: &str) -> HostError {
     HostError::new(Operation::Wire, device, HostErrorKind::Gone)
-        .detail("there is no such device any more")
-        .with_hint("apply again once it is back")
+        .detail("the device no longer exists")
+        .with_hint("apply again when it is back")
 }
 
 pub(crate) fn shared_block(device: &str) -> Lack {
     Lack::new(
         LackKind::Managed,
-        format!(
-            "the filters of what arrives at {device} are in a block that several devices share"
-        ),
+        format!("the ingress filters of {device} are in a block shared by several devices"),
     )
-    .hint("take the shared block away, or shape behind it")
+    .hint("remove the shared block, or shape another device behind it")
 }
 
 pub(crate) fn hook(wire: View<'_>, link: &Link) -> Result<HookState, HostError> {
@@ -121,14 +119,17 @@ impl Knob for IngressHook {
             HookState::Ingress => change(host, &TrafficControl::add_ingress(&link)),
             HookState::Absent => {
                 if hook(wire, &link)? != HookState::Ingress {
-                    return Err(self.error(HostErrorKind::Refused, "it is not the one we made"));
+                    return Err(self.error(HostErrorKind::Refused, "it is not the hook we created"));
                 }
                 for parent in [INGRESS_FILTERS, EGRESS_FILTERS] {
                     if !wire.filters(link.index, parent)?.is_empty() {
                         return Err(self
-                            .error(HostErrorKind::Busy, "somebody's filters stand at it")
+                            .error(
+                                HostErrorKind::Busy,
+                                "filters of another program are attached to it",
+                            )
                             .with_hint(format!(
-                                "look at them: tc filter show dev {} ingress",
+                                "list them with: tc filter show dev {} ingress",
                                 self.device
                             )));
                     }
@@ -140,7 +141,7 @@ impl Knob for IngressHook {
             }
             HookState::Clsact | HookState::Shared | HookState::NoDevice => Err(self.error(
                 HostErrorKind::Refused,
-                "only a hook for what arrives is made here",
+                "only a hook of kind ingress is created here",
             )),
         }
     }
@@ -151,7 +152,7 @@ impl Knob for IngressHook {
             (HookState::Shared, _) => Some(shared_block(&self.device)),
             (seen, to) if seen != HookState::Absent && seen != *to => Some(Lack::new(
                 LackKind::Managed,
-                format!("{} has a hook of another kind", self.device),
+                format!("{} already has a hook of another kind", self.device),
             )),
             _ => None,
         })

@@ -1,5 +1,5 @@
-//! The parts of the kernel that a shaper needs: in which module each is, and by which of its
-//! functions it is known where it is built in.
+//! The parts of the kernel that a shaper needs: the module that each is in, and the function that
+//! identifies it where it is built in.
 
 use hosttune_boot::module::{Sought, find_all};
 use hosttune_boot::{Availability, KernelModule, ModuleState, Modules};
@@ -10,17 +10,17 @@ use crate::shaper::Shaper;
 /// A part of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Part {
-    /// What it is, in words.
+    /// Its name in words, for messages.
     what: String,
-    /// The module that it is in, unless it is built in.
+    /// The module that contains it, unless it is built in.
     module: String,
-    /// A function of it that nothing else has, where one is known.
+    /// A function that only this part has, if one is known.
     symbol: Option<&'static str>,
-    /// The option that a kernel is built with it by, without `CONFIG_`.
+    /// The kernel configuration option for it, without `CONFIG_`.
     option: String,
 }
 
-/// The options have the names of the modules, but for the one that is not of traffic control.
+/// The options are named like the modules, except for the one outside of traffic control.
 fn option_of(module: &str) -> String {
     match module {
         "ifb" => "IFB".to_owned(),
@@ -28,8 +28,8 @@ fn option_of(module: &str) -> String {
     }
 }
 
-/// The kinds of queueing discipline that every kernel has that has any: `sch_generic`, `sch_mq` and
-/// `sch_fifo` are no modules.
+/// The kinds of qdisc that every kernel with traffic control has: `sch_generic`, `sch_mq` and
+/// `sch_fifo` are not modules.
 const IN_EVERY_KERNEL: [&str; 8] = [
     "bfifo",
     "blackhole",
@@ -41,11 +41,11 @@ const IN_EVERY_KERNEL: [&str; 8] = [
     "pfifo_head_drop",
 ];
 
-/// Kinds that are in a module of another name.
+/// Kinds whose module has another name.
 const IN_MODULE: [(&str, &str); 2] = [("cake_mq", "sch_cake"), ("clsact", "sch_ingress")];
 
-/// The functions by which modules are known. Each is called by its address alone, so that none is
-/// inlined; the same from Linux 6.1 to 7.2.
+/// The functions that identify modules. Each is called only through a pointer and therefore not
+/// inlined. The names are the same from Linux 6.1 to 7.2.
 const SYMBOLS: [(&str, &str); 27] = [
     ("act_mirred", "tcf_mirred_act"),
     ("cls_matchall", "mall_classify"),
@@ -88,7 +88,7 @@ impl Part {
         }
     }
 
-    /// `None` for what every kernel has.
+    /// Returns `None` for a kind that every kernel has.
     fn qdisc(kind: &str) -> Option<Self> {
         if IN_EVERY_KERNEL.contains(&kind) {
             return None;
@@ -96,7 +96,7 @@ impl Part {
         let other = IN_MODULE.iter().find(|(of, _)| *of == kind);
         let module =
             other.map_or_else(|| format!("sch_{kind}"), |(_, module)| (*module).to_owned());
-        Some(Self::new(format!("queueing discipline {kind}"), module))
+        Some(Self::new(format!("qdisc {kind}"), module))
     }
 
     fn knob(&self) -> KernelModule {
@@ -108,20 +108,20 @@ impl Part {
     }
 }
 
-/// Without a parameter it makes two links that nobody asked for, also where the kernel loads it by
-/// itself because somebody creates one.
+/// Without the parameter the module creates two unwanted links, even when the kernel loads it by
+/// itself because a link is created.
 pub(crate) fn ifb_module() -> KernelModule {
     KernelModule::new("ifb").parameter("numifbs=0")
 }
 
-/// What a shaper needs, any of each group.
+/// What a shaper needs: one part of each group.
 fn needed(shaper: &Shaper) -> Vec<Vec<Part>> {
     let mut all: Vec<Vec<Part>> = Vec::new();
     if shaper.ingress.is_some() {
         all.push(vec![Part::new("link type ifb", "ifb")]);
         all.push(vec![Part::new("action mirred", "act_mirred")]);
         all.push(vec![Part::new("ingress hook", "sch_ingress")]);
-        // The second is asked for where the kernel knows no matchall.
+        // u32 is the fallback for kernels without matchall.
         all.push(vec![
             Part::new("classifier matchall", "cls_matchall"),
             Part::new("classifier u32", "cls_u32"),
@@ -134,13 +134,13 @@ fn needed(shaper: &Shaper) -> Vec<Vec<Part>> {
     all
 }
 
-/// The parts that a shaper needs, and what is known of each.
+/// The parts that a shaper needs, and the availability of each.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts {
-    /// Of each group the first that the kernel has, or may have; `Err` with the one to name where
-    /// it certainly has none.
+    /// The first part of each group that the kernel has or may have. `Err` holds the part to name in
+    /// the error if the kernel certainly has none of the group.
     chosen: Vec<Result<(Part, Availability), Part>>,
-    /// Whether the kernel can have modules.
+    /// Whether the kernel supports modules.
     modular: bool,
 }
 
@@ -153,7 +153,7 @@ impl Parts {
             .map(|part| Sought {
                 name: &part.module,
                 symbol: part.symbol,
-                // Of one that is not known here nobody has looked whether its option is named so.
+                // The option's name is only verified for the modules in `SYMBOLS`.
                 option: part.symbol.map(|_| &*part.option),
             })
             .collect();
@@ -171,41 +171,41 @@ impl Parts {
         })
     }
 
-    /// What this kernel certainly does not have, if anything. Where nothing tells, the kernel's
-    /// own answer will.
+    /// What this kernel certainly does not have, if anything. If that cannot be determined, the
+    /// kernel's own answer decides at apply.
     pub(crate) fn lack(&self) -> Option<Lack> {
         let absent = self.chosen.iter().find_map(|part| part.as_ref().err());
         let Part { what, module, .. } = absent?;
         let hint = if self.modular {
             format!(
-                "install a kernel that has {module}, or the package with the rest of this one's modules (linux-modules-extra, kernel-modules-extra)"
+                "install a kernel that has {module}, or the package with the rest of this kernel's modules (linux-modules-extra, kernel-modules-extra)"
             )
         } else {
-            format!("this kernel loads no modules: boot one that has {module}")
+            format!("this kernel does not support modules: boot one that has {module}")
         };
         Some(
             Lack::new(
                 LackKind::ValueUnavailable,
-                format!("this kernel has no {what}: module {module} is not here"),
+                format!("this kernel has no {what}: module {module} is missing"),
             )
             .hint(hint)
             .module(module),
         )
     }
 
-    /// Wants those that are to be loaded as means, where something is plugged in that loads them.
+    /// Plans to load the modules as intermediate steps, if the host has a backend that loads them.
     pub(crate) fn want(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         for part in self.to_load(at.host()) {
             for module in part.knob().with_dependencies(at.host())? {
                 at.pass(&module, &ModuleState::Loaded)
-                    .why(format!("brings the {}", part.what))
+                    .why(format!("provides the {}", part.what))
                     .required();
             }
         }
         Ok(())
     }
 
-    /// The modules that [`want`](Self::want) wants.
+    /// The modules that [`want`](Self::want) plans to load.
     pub(crate) fn modules(&self, host: &Host) -> Result<Vec<KernelModule>, HostError> {
         let mut all = Vec::new();
         for part in self.to_load(host) {

@@ -41,10 +41,10 @@ fn only_the_ifb_is_told_something() {
     assert!(Part::new("", "sch_cake").knob().parameters().is_empty());
 }
 
-/// Each function is in its module, or in the kernel where the module is part of it.
+/// Each function is in its module, or in the kernel if the module is built in.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the modules are loaded with the tool that people use"
+    reason = "the modules are loaded with modprobe, as users do"
 )]
 fn the_symbols_are_those_of_their_modules() {
     for (module, _) in SYMBOLS {
@@ -75,17 +75,17 @@ fn the_symbols_are_those_of_their_modules() {
     assert!(unloaded.unwrap().success());
 }
 
-/// Each module is there because of its option, in the configurations of the stock kernels.
+/// Each option is the one that builds its module, in the configurations of the stock kernels.
 #[test]
 #[expect(
     clippy::disallowed_methods,
-    reason = "what the kernels were built with lies beside them"
+    reason = "the configurations of the kernels are files of the host"
 )]
 fn the_options_are_those_of_their_modules() {
     let machine = std::env::var("HOSTTUNE_MACHINE")
         .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/machine").into());
     let mut read = 0;
-    // A package of a later kernel may have it elsewhere, or not at all.
+    // The package of a later kernel may have it elsewhere, or not at all.
     for kernel in ["linux-6.1", "linux-6.12"] {
         let boot = format!("{machine}/{kernel}/root/boot");
         let files = std::fs::read_dir(&boot).unwrap_or_else(|error| panic!("{boot}: {error}"));

@@ -1,5 +1,5 @@
-//! Traffic shaping with CAKE: what leaves a device and what arrives at it, planned, applied over
-//! netlink, verified, and put back exactly.
+//! Traffic shaping with CAKE, for egress and ingress: planned, applied over netlink, verified, and
+//! reverted exactly.
 //!
 //! ```no_run
 //! use hosttune_boot::Modules;
@@ -13,15 +13,15 @@
 //!     .with(hosttune_qos::knobs)
 //!     .plug(Netlink::open()?)
 //!     .plug(Modules::live());
-//! session.recover()?; // if an earlier run was killed half-way
+//! session.recover()?; // in case an earlier run was killed half-way
 //! shaper.apply(&mut session)?; // all of it, or nothing
 //! assert!(shaper.verify(&session)?.is_as_wanted());
-//! shaper.revert(&mut session)?; // what it was, but for what others have set since
+//! shaper.revert(&mut session)?; // restores everything that nobody else has changed since
 //! # Ok::<(), hosttune_core::Error>(())
 //! ```
 //!
-//! Options are written in a program or in `tc`'s words, and what the kernel shows is compared with
-//! them one by one:
+//! Options are set with methods or parsed from `tc`'s words, and are compared one by one with those
+//! that the kernel shows:
 //!
 //! ```
 //! use hosttune_qos::{Cake, LinkLayer, Rate, Seen, differences};
@@ -36,24 +36,24 @@
 //! ```
 //!
 //! # Vocabulary
-//! - [`Cake`]: every option of CAKE; [`Seen`] is what the kernel shows of one.
-//! - [`Netlink`]: the wire to the kernel, plugged into the host; [`netlink`] has what is said on it.
+//! - [`Cake`]: every option of CAKE; [`Seen`] has the options that the kernel shows.
+//! - [`Netlink`]: the backend that talks to the kernel; [`netlink`] has its messages.
 //! - [`RootQdisc`], [`IfbLink`], [`IngressHook`], [`Redirect`]: the knobs.
-//! - [`Qdisc`]: a queueing discipline that is wanted: its kind, and its options as bytes.
-//! - [`Shaper`]: the tuning; [`Shaper::statistics`] tells what its queueing disciplines have
-//!   counted, and [`Shaper::watch`] keeps a device shaped that comes and goes.
-//! - [`PathCounters`]: whether packets take the way that was made for them, from two of
-//!   [`Shaper::path`].
-//! - [`manager`]: who else manages a device, and would put its own in place of this.
-//! - [`measure`]: whether it helps: latency under load.
+//! - [`Qdisc`]: a requested queueing discipline: its kind, and its options as bytes.
+//! - [`Shaper`]: the tuning; [`Shaper::statistics`] reads the counters of its queueing disciplines,
+//!   and [`Shaper::watch`] keeps a hot-plugged device shaped.
+//! - [`PathCounters`]: two of them, from [`Shaper::path`], tell whether packets pass through the
+//!   shaper.
+//! - [`manager`]: other programs that manage a device and would replace its queueing disciplines.
+//! - [`measure`]: latency under load, to see whether shaping helps.
 //!
 //! # What netlink does not show
-//! A program attached to `tcx` (Linux 6.6, `bpf(2)` only) is asked before any filter. Where it ends
-//! the chain, what arrives never comes to the redirect; a filter that the hardware has taken over
-//! sees its packets before this kernel does. Neither is touched, and neither shows in a plan or
-//! in `verify`, which compares what stands where: what goes past it shows in the counters, which
-//! then stand still on the IFB while those of the device advance. That the hardware has taken over
-//! the redirect itself is noted.
+//! A program attached to `tcx` (Linux 6.6, `bpf(2)` only) runs before any filter. If it ends the
+//! chain, incoming packets never reach the redirect. A filter that is offloaded to the hardware sees
+//! its packets before this kernel does. Neither is touched, and neither shows in a plan or in
+//! `verify`, which compare configuration. Packets that bypass the shaper show in the counters: those
+//! of the IFB stop while those of the device advance. A redirect that is itself offloaded to the
+//! hardware is noted.
 
 mod attribute;
 mod bytes;
@@ -104,7 +104,7 @@ pub use shaper::Shaper;
 pub use statistics::{QueueStatistics, RootStatistics, ShaperStatistics};
 pub use watch::{StoodBack, WatchEvent};
 
-/// Makes this crate's kinds of knob known to a session, and the modules of [`hosttune_boot`].
+/// Registers this crate's kinds of knob with a session, and the modules of [`hosttune_boot`].
 pub fn knobs(registry: &mut hosttune_core::Registry) {
     hosttune_boot::knobs(registry);
     registry.add::<IfbLink>();

@@ -1,4 +1,4 @@
-//! The IFB that what arrives is sent through, as a knob.
+//! The knob for the IFB through which the received packets of a device are sent.
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use crate::netlink::{
 };
 use crate::root_qdisc::{RootQdisc, is_our_handle};
 
-/// With this begins the alias of every link of ours.
+/// The prefix of the alias of every link of ours.
 const ALIAS: &str = "hosttune";
 
-/// What stands between that and the device of an IFB.
+/// What separates the prefix from the device in the alias of an IFB.
 const ARRIVES_AT: &str = ": what arrives at ";
 
 /// The device that the alias of an IFB of ours names.
@@ -27,36 +27,36 @@ fn noted_device(alias: &str) -> Option<&str> {
 
 /// An IFB, by its name.
 ///
-/// Ours has a hardware address that only its name decides. The address comes with the message that
-/// creates it, and the alias with a second one: whoever is killed in between leaves a link that is
-/// still known to be ours. A link of that name that is not ours is never touched.
+/// An IFB of ours has a hardware address derived from its name alone. The message that creates the
+/// link sets the address, and a second message the alias: if the process is killed between the two,
+/// the link is still recognized as ours. A link of that name that is not ours is never touched.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct IfbLink {
     name: String,
 }
 
-/// What a link is.
+/// The state of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LinkState {
-    /// There is no link of that name.
+    /// No link has that name.
     Absent,
-    /// It is an IFB.
+    /// The link is an IFB.
     #[serde(rename_all = "kebab-case")]
     Ifb {
         /// Its hardware address.
         address: Bytes,
-        /// Whether it is up. One that is down loses all that is sent through it.
+        /// Whether it is up. An IFB that is down loses all packets sent through it.
         up: bool,
-        /// What is noted about it.
+        /// Its alias (`ip link set … alias`).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         alias: Option<String>,
-        /// Its name by now, where somebody has given it another one: of one of ours only.
+        /// Its present name, if another process has renamed it. Only set for an IFB of ours.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         renamed_to: Option<String>,
     },
-    /// It is a link of another kind; empty for a device that is no virtual one.
+    /// The link is of another kind, which is empty for a device that is not virtual.
     Other {
         /// Its kind.
         kind: String,
@@ -64,27 +64,27 @@ pub enum LinkState {
 }
 
 impl IfbLink {
-    /// An IFB of this name.
+    /// The IFB of this name.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into() }
     }
 
-    /// Its name.
+    /// The name of the IFB.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether there is a link of this name that is not ours: somebody's, or one of those that the
-    /// kernel makes where `ifb` is built in.
+    /// Whether a link of this name exists that is not ours: one of another program, or one of those
+    /// that the kernel creates if `ifb` is built in.
     ///
     /// # Errors
-    /// Where no wire to the kernel is plugged in, and what the kernel answers.
+    /// If the host has no netlink backend, or with what the kernel answers.
     pub fn is_somebody_elses(&self, host: &Host) -> Result<bool, HostError> {
         let link = View::of(host)?.link(&self.name)?;
         Ok(link.is_some_and(|link| !self.is_ours(&link)))
     }
 
-    /// The device whose packets arrive at it, as its alias says: of an IFB of ours only.
+    /// The device whose packets it receives, from its alias. `None` unless the IFB is ours.
     pub(crate) fn noted_device(&self, host: &Host) -> Result<Option<String>, HostError> {
         let link = View::of(host)?.link(&self.name)?;
         Ok(link
@@ -92,14 +92,14 @@ impl IfbLink {
             .and_then(|link| Some(noted_device(link.alias.as_deref()?)?.to_owned())))
     }
 
-    /// The link of ours that had this name, where there is none of this name any more: it still has
-    /// the address.
+    /// The link of ours that used to have this name, if no link has the name any more. It is found
+    /// by its address.
     fn renamed_link(&self, host: &Host) -> Result<Option<Link>, HostError> {
         let ifbs = View::of(host)?.ifbs()?;
         Ok(ifbs.into_iter().find(|link| self.is_ours(link)))
     }
 
-    /// The link of this name, or the one of ours that had it.
+    /// The link of this name, or the link of ours that used to have it.
     fn found(&self, host: &Host) -> Result<Option<Link>, HostError> {
         match View::of(host)?.link(&self.name)? {
             Some(link) => Ok(Some(link)),
@@ -107,7 +107,7 @@ impl IfbLink {
         }
     }
 
-    /// That it has another name by now, where it has.
+    /// The error for an IFB that has been renamed, if it has.
     pub(crate) fn was_renamed(&self, host: &Host) -> Result<Option<Lack>, HostError> {
         Ok(self.renamed_to(host)?.map(|name| {
             let why = format!("{} was renamed to {name}", self.name);
@@ -116,7 +116,7 @@ impl IfbLink {
         }))
     }
 
-    /// The name of that link.
+    /// The present name of an IFB of ours that has been renamed.
     pub(crate) fn renamed_to(&self, host: &Host) -> Result<Option<String>, HostError> {
         if View::of(host)?.link(&self.name)?.is_some() {
             return Ok(None);
@@ -124,12 +124,12 @@ impl IfbLink {
         Ok(self.renamed_link(host)?.map(|link| link.name))
     }
 
-    /// What it is when it is ours and up, for what arrives at `device`.
+    /// Its state when it is ours, up, and used for the packets received on `device`.
     pub fn for_device(&self, device: &str) -> LinkState {
         self.noted(format!("{ALIAS}{ARRIVES_AT}{device}"))
     }
 
-    /// As [`for_device`](Self::for_device), whichever device it is.
+    /// Like [`for_device`](Self::for_device), for any device.
     pub(crate) fn for_any_device(&self) -> LinkState {
         self.noted(ALIAS.to_owned())
     }
@@ -143,7 +143,7 @@ impl IfbLink {
         }
     }
 
-    /// The address that an IFB of ours of this name has: one of those that anybody may give.
+    /// The hardware address of an IFB of ours of this name: a locally administered one.
     fn address(&self) -> Bytes {
         let hash = hash(self.name.as_bytes()).to_be_bytes();
         let mut address = vec![0x02, b'h', b't'];
@@ -162,10 +162,10 @@ impl IfbLink {
 
     fn vanished(&self) -> HostError {
         HostError::new(Operation::Wire, &self.name, HostErrorKind::Gone)
-            .detail("there is no link of this name any more")
+            .detail("the link no longer exists")
     }
 
-    /// Takes it away, but not from under anything.
+    /// Deletes the link, unless something still uses it.
     fn delete(&self, host: &mut Host) -> Result<(), HostError> {
         let link = self.found(host)?.ok_or_else(|| self.vanished())?;
         if !self.is_ours(&link) {
@@ -175,22 +175,20 @@ impl IfbLink {
             return Err(
                 HostError::new(Operation::Wire, &self.name, HostErrorKind::Busy)
                     .detail(why)
-                    .with_hint(
-                        "take that away first: what is sent to a link that has gone is lost",
-                    ),
+                    .with_hint("remove that first: packets sent to a deleted link are lost"),
             );
         }
         change(host, &link.delete())
     }
 
-    /// Whether this link is, or was made as, the one of ours of this name.
+    /// Whether this link was created as the IFB of ours of this name.
     pub(crate) fn is_ours(&self, link: &Link) -> bool {
         link.kind == "ifb" && link.address == self.address().as_slice()
     }
 
-    /// Why it is not for another device than the one that it belongs to.
+    /// The error for using it for a device other than the one it belongs to.
     pub(crate) fn belongs_to(&self, device: &str) -> Lack {
-        let why = format!("{} belongs to {device}, whose packets it takes", self.name);
+        let why = format!("{} belongs to {device} and receives its packets", self.name);
         Lack::new(LackKind::Managed, why).hint(format!("revert the shaping of {device} first"))
     }
 
@@ -202,25 +200,25 @@ impl IfbLink {
         Lack::new(
             LackKind::Managed,
             format!(
-                "there is a link {} already, of somebody else ({what})",
+                "the link {} already exists and belongs to another program ({what})",
                 self.name
             ),
         )
         .hint(format!(
-            "if nothing needs it, delete it: ip link delete {}",
+            "if it is not needed, delete it: ip link delete {}",
             self.name
         ))
     }
 }
 
-/// Who would lose something if the link went, if anybody.
+/// What would be lost if the link were deleted, if anything.
 fn in_use(host: &Host, link: &Link) -> Result<Option<String>, HostError> {
     let wire = View::of(host)?;
     for qdisc in wire.qdiscs()? {
         if qdisc.link == link.index {
             if qdisc.handle != 0 && !is_our_handle(qdisc.handle) {
                 return Ok(Some(format!(
-                    "somebody else's queueing discipline {} stands on it",
+                    "another program's qdisc {} is attached to it",
                     qdisc.kind
                 )));
             }
@@ -244,14 +242,14 @@ pub(crate) fn change(host: &mut Host, request: &crate::netlink::Request) -> Resu
     host.turn::<Netlink, ()>(|wire| Ok(wire.change(request)?))
 }
 
-/// FNV-1a of 64 bits: the same on every machine and in every version.
+/// The 64-bit FNV-1a hash, which is the same on every machine and in every version.
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// Why a link cannot have this name, if it cannot.
+/// Why a link cannot have this name, or `None` if it can.
 pub(crate) fn unusable_name(name: &str) -> Option<Lack> {
     let unusable = if name.len() > LONGEST_NAME {
         format!("the name {name} has {} bytes", name.len())
@@ -262,13 +260,13 @@ pub(crate) fn unusable_name(name: &str) -> Option<Lack> {
             .chars()
             .any(|c| c == '/' || c == ':' || c.is_whitespace() || c == '\0' || c == '%')
     {
-        format!("'{name}' names no link")
+        format!("'{name}' is not a valid link name")
     } else {
         return None;
     };
     Some(
         Lack::new(LackKind::ValueUnavailable, unusable).hint(format!(
-            "a link's name has 1 to {LONGEST_NAME} bytes, none of them '/', ':', '%' or a blank"
+            "a link name has 1 to {LONGEST_NAME} bytes and no '/', ':', '%' or white space"
         )),
     )
 }
@@ -305,7 +303,7 @@ impl Knob for IfbLink {
         })
     }
 
-    /// Creating it takes two messages, of which the first creates it and brings it up.
+    /// Creating the IFB takes two messages; the first one creates it and brings it up.
     fn turn(&self, host: &mut Host, to: &LinkState) -> Result<(), HostError> {
         let (address, up, alias) = match to {
             LinkState::Absent => return self.delete(host),
@@ -313,7 +311,7 @@ impl Knob for IfbLink {
                 address, up, alias, ..
             } => (address, *up, alias),
             LinkState::Other { .. } => {
-                return Err(self.refused(Lack::new(LackKind::Managed, "it is no IFB")));
+                return Err(self.refused(Lack::new(LackKind::Managed, "it is not an IFB")));
             }
         };
         let link = match self.found(host)? {
@@ -335,8 +333,8 @@ impl Knob for IfbLink {
         Ok(())
     }
 
-    /// One of ours that somebody has turned down loses all that is sent through it: there was none
-    /// before it, and to turn it down again is no way back.
+    /// An IFB of ours that another process has taken down loses all packets sent through it. Its
+    /// original is absence: taking it down again would not be a revert.
     fn original(&self, seen: &LinkState) -> Option<LinkState> {
         Some(match seen {
             LinkState::Ifb {
@@ -371,7 +369,7 @@ impl Knob for IfbLink {
         }
     }
 
-    /// Created, and its alias not set yet.
+    /// The link is created and its alias not set yet.
     fn torn(&self, seen: &LinkState, _: &LinkState, _: &LinkState) -> bool {
         let created = LinkState::Ifb {
             address: self.address(),
@@ -404,19 +402,19 @@ impl Knob for IfbLink {
         if let Some(lack) = self.was_renamed(host)? {
             return Ok(Some(lack));
         }
-        // The kernel would load it by itself, and with it come links that nobody asked for.
+        // The kernel would load the module by itself, which creates unwanted links.
         let unloaded = *to != LinkState::Absent
             && host.exists("/proc/modules")?
             && find(host, "ifb")? != Availability::Present;
         Ok(unloaded.then(|| {
             Lack::new(LackKind::ValueUnavailable, "the module ifb is not loaded")
-                .hint("load it without links of its own: modprobe ifb numifbs=0")
+                .hint("load it without creating links: modprobe ifb numifbs=0")
                 .module("ifb")
                 .cured_by(&ifb_module(), &ModuleState::Loaded)
         }))
     }
 
-    /// Its own queueing discipline comes and goes with it.
+    /// The IFB's own root qdisc is created and deleted with it.
     fn disturbs(&self, host: &Host, to: &LinkState) -> Result<Vec<AnyKnob>, HostError> {
         let comes = *to != LinkState::Absent && self.read(host)? == LinkState::Absent;
         Ok(if comes {
@@ -459,7 +457,7 @@ mod tests {
         let address = IfbLink::new("ifb0").address();
         assert_eq!(address.as_slice()[0] & 0b11, 0b10);
         assert_ne!(address, IfbLink::new("ifb1").address());
-        // It is how a link is known to be ours by every later version.
+        // Every later version recognizes links of ours by this hash.
         assert_eq!(hash(b"ifb0"), hash(b"ifb0"));
         assert_eq!(hash(b"a"), 0xaf63_dc4c_8601_ec8c);
     }

@@ -1,22 +1,22 @@
-//! Which link it is that was changed, whatever its name is by now.
+//! Identity of the link that was changed, whatever its present name is.
 //!
-//! A link is known by its number, which no other gets while the kernel runs, unless somebody asks
-//! for it, or in another network namespace. So the namespace belongs to the identity, and of a card
-//! the permanent address.
+//! A link is identified by its index. While the kernel runs, no other link gets that index unless it
+//! is requested, or in another network namespace. The identity therefore includes the namespace,
+//! and for a card its permanent address.
 
 use hosttune_core::host::EntryKind;
 use hosttune_core::{Host, HostError};
 
 use crate::netlink::{Link, Netlink, View};
 
-/// The namespace of the thread that asks, which is that of its socket.
+/// The network namespace of the calling thread, which is that of its socket.
 const NAMESPACE: &str = "/proc/thread-self/ns/net";
 
 const NUMBER: &str = "link ";
 const ADDRESS: &str = "address ";
 const IN: &str = "in ";
 
-/// What tells the link of this name from another that later has it, for the journal: such as
+/// Identity of the link behind this name, for the journal, such as
 /// `link 2, address 52:54:00:12:34:56, in net:[4026531840]`.
 pub(crate) fn link_identity(host: &Host, name: &str) -> Result<Option<String>, HostError> {
     let Some(link) = View::of(host)?.link(name)? else {
@@ -36,8 +36,8 @@ fn identity_of(link: &Link, namespace: Option<&str>) -> String {
     identity
 }
 
-/// How the kernel names the network namespace, such as `net:[4026531840]`. `None` where it cannot
-/// be told, as without procfs.
+/// The kernel's name of the network namespace, such as `net:[4026531840]`. `None` if it cannot be
+/// determined, for example without procfs.
 fn namespace(host: &Host) -> Option<String> {
     let asked = || match host.entry(NAMESPACE).ok()??.kind {
         EntryKind::Link(target) => Some(target.display().to_string()),
@@ -47,8 +47,8 @@ fn namespace(host: &Host) -> Option<String> {
     wire.namespace.get_or_init(asked).clone()
 }
 
-/// Whether two identities are of the same link. What one of them does not say is not compared:
-/// earlier versions wrote down the number alone, and kernels before 5.6 show no permanent address.
+/// Whether two identities are of the same link. Parts that only one of them has are not compared:
+/// earlier versions wrote down the index alone, and kernels before 5.6 show no permanent address.
 pub(crate) fn is_same_link(identity: &str, other: &str) -> bool {
     let agree = |what: &str| match (said(identity, what), said(other, what)) {
         (Some(one), Some(other)) => one == other,
@@ -60,20 +60,19 @@ pub(crate) fn is_same_link(identity: &str, other: &str) -> bool {
     }
 }
 
-/// What an identity says of this.
+/// The value of this part of an identity.
 fn said<'a>(identity: &'a str, what: &str) -> Option<&'a str> {
     identity
         .split(", ")
         .find_map(|part| part.strip_prefix(what))
 }
 
-/// The number in an identity.
+/// The link index in an identity.
 pub(crate) fn number_in(identity: &str) -> Option<u32> {
     said(identity, NUMBER)?.parse().ok()
 }
 
-/// The name by now of the link that had this identity; `None` where it has gone, or is in another
-/// namespace.
+/// The present name of the link with this identity. `None` if it is gone or in another namespace.
 pub(crate) fn present_name(host: &Host, identity: &str) -> Result<Option<String>, HostError> {
     let Some(number) = number_in(identity) else {
         return Ok(None);

@@ -1,19 +1,19 @@
-//! Who else manages a device, from the files that they leave for others to see.
+//! Other programs that manage a device, according to the state files that they publish.
 //!
-//! Three set queueing disciplines by themselves: systemd-networkd where the `.network` file of the
-//! device has a section about one, `NetworkManager` where the profile of the device has a `tc`
-//! setting, and sqm-scripts. Each puts its own in place of whatever is there when it configures
-//! the device anew, and `NetworkManager` takes the ingress hook away as well.
+//! Three programs set qdiscs on their own: systemd-networkd if the `.network` file of the device
+//! has a section about one, `NetworkManager` if the profile of the device has a `tc` setting, and
+//! sqm-scripts. Each replaces whatever is there with its own when it reconfigures the device, and
+//! `NetworkManager` removes the ingress hook as well.
 //!
-//! What a file says of something else is passed over: each of them has keys that no version here
-//! knows. Nothing of theirs is ever changed.
+//! Everything else in these files is skipped: each program has keys that no version of this crate
+//! knows. Their files and settings are never changed.
 
 use std::fmt;
 
 use hosttune_core::{Host, HostError, HostErrorKind, Lack, LackKind};
 
-/// The sections of systemd.network(5) that attach a queueing discipline, up to systemd 257. Those
-/// about classes need one of these beside them.
+/// The sections of systemd.network(5) that attach a qdisc, up to systemd 257. The sections about
+/// classes have no effect without one of these.
 const SECTIONS: [&str; 24] = [
     "BFIFO",
     "BandMultiQueueing",
@@ -41,17 +41,17 @@ const SECTIONS: [&str; 24] = [
     "TrivialLinkEqualizer",
 ];
 
-/// In systemd 244, one section for all of them.
+/// The single section for all of them in systemd 244.
 const OLD_SECTION: &str = "TrafficControlQueueingDiscipline";
 
-/// Where profiles are, the first that has one of an id counts.
+/// The directories with profiles. The first one that has a profile of an id wins.
 const PROFILES: [&str; 3] = [
     "/etc/NetworkManager/system-connections",
     "/run/NetworkManager/system-connections",
     "/usr/lib/NetworkManager/system-connections",
 ];
 
-/// Where sqm-scripts say what they shape: on Linux at large, and on `OpenWrt`, where `/var` is `/tmp`.
+/// The state directories of sqm-scripts: on most distributions, and on `OpenWrt`, where `/var` is `/tmp`.
 const SQM: [&str; 2] = ["/run/sqm", "/tmp/run/sqm"];
 
 /// Which program manages a device.
@@ -76,16 +76,16 @@ impl fmt::Display for Program {
     }
 }
 
-/// One that manages a device.
+/// A program that manages a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manager {
-    /// Which.
+    /// The program.
     pub program: Program,
-    /// The file in which it says so.
+    /// The file that says so.
     pub file: String,
-    /// What it sets of the device's queueing disciplines, with the file; nothing where it sets none.
+    /// The setting for the device's qdiscs and its file. `None` if it sets none.
     pub sets: Option<String>,
-    /// What could not be read, so that nobody can tell whether it sets any.
+    /// The file that could not be read, so that it is unknown whether the program sets any qdiscs.
     pub unread: Option<String>,
 }
 
@@ -99,10 +99,10 @@ impl Manager {
         }
     }
 
-    /// All that manage the device of this name and number.
+    /// All programs that manage the device of this name and index.
     ///
     /// # Errors
-    /// Where a file is there that says who manages what, and the host would not read it.
+    /// If one of the files exists and cannot be read.
     pub fn all_of(host: &Host, device: &str, index: u32) -> Result<Vec<Self>, HostError> {
         let found = [
             networkd(host, index)?,
@@ -112,43 +112,43 @@ impl Manager {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// Why a device must not be shaped whose queueing disciplines it sets.
+    /// Why a device must not be shaped while this program sets its qdiscs.
     pub(crate) fn lack(&self, device: &str) -> Lack {
         let sets = self.sets.as_deref().unwrap_or_default();
         Lack::new(
             LackKind::Managed,
             format!(
-                "{} manages the queueing disciplines of {device} and would put its own back: {sets}",
+                "{} manages the qdiscs of {device} and would restore its own: {sets}",
                 self.program
             ),
         )
         .hint("remove that setting, then apply again")
     }
 
-    /// That it manages the device, for a person.
+    /// The note for the user that this program manages the device.
     pub(crate) fn note(&self, device: &str) -> String {
         let Self { program, file, .. } = self;
         match (&self.sets, &self.unread) {
             (Some(sets), _) => format!(
-                "{program} puts its own queueing disciplines back whenever it configures {device} anew: {sets}"
+                "{program} restores its own qdiscs whenever it reconfigures {device}: {sets}"
             ),
             (None, Some(unread)) => format!(
-                "{program} manages {device}; whether it sets queueing disciplines cannot be told: {unread} is not for this user to read"
+                "{program} manages {device}; cannot tell whether it sets qdiscs: no permission to read {unread}"
             ),
             (None, None) if *program == Program::Sqm => format!(
-                "{program} shapes {device} already ({file}): it takes away and replaces what is here when it starts or stops"
+                "{program} already shapes {device} ({file}): it replaces or removes these qdiscs when it starts or stops"
             ),
             (None, None) => {
-                format!("{program} manages {device} ({file}) and sets no queueing discipline")
+                format!("{program} manages {device} ({file}) and sets no qdisc")
             }
         }
     }
 }
 
-/// The text of a file; `None` where there is none.
+/// The text of a file, or `None` if it does not exist.
 fn text(host: &Host, path: &str) -> Result<Option<String>, HostError> {
     match host.read(path) {
-        // In a comment or a name may stand anything.
+        // Comments and names may contain any bytes.
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if matches!(error.kind(), HostErrorKind::Missing) => Ok(None),
         Err(error) => Err(error),
@@ -177,7 +177,7 @@ fn networkd(host: &Host, index: u32) -> Result<Option<Manager>, HostError> {
                     break;
                 }
             }
-            // It was there when the device was configured, and will not be the next time.
+            // It existed when the device was configured, and will be missing the next time.
             Ok(None) => {}
             Err(error) if is_denied(&error) => manager.unread = Some(file.clone()),
             Err(error) => return Err(error),
@@ -186,11 +186,11 @@ fn networkd(host: &Host, index: u32) -> Result<Option<Manager>, HostError> {
     Ok(Some(manager))
 }
 
-/// The `.network` file of a device and its drop-ins, from what systemd-networkd notes of the
-/// device; nothing where it does not manage it.
+/// The `.network` file of a device and its drop-ins, from the state that systemd-networkd keeps of
+/// the device. Empty if it does not manage the device.
 ///
-/// Lines of `KEY=value`, as systemd's `env-file` reads them; the drop-ins, since systemd 254, are
-/// one value with colons between, and a backslash before a colon of their own.
+/// The state is lines of `KEY=value`, as systemd's `env-file` reads them. The drop-ins (since
+/// systemd 254) are one value separated by colons, with a backslash before a literal colon.
 fn network_files(state: &str) -> Vec<String> {
     let value = |key: &str| {
         state.lines().find_map(|line| {
@@ -210,7 +210,7 @@ fn network_files(state: &str) -> Vec<String> {
     std::iter::once(main).chain(more).collect()
 }
 
-/// What stands between colons, and what a backslash stands before as itself.
+/// Splits at colons; a backslash makes the next character literal.
 fn split(text: &str) -> Vec<String> {
     let mut all = vec![String::new()];
     let mut characters = text.chars();
@@ -230,7 +230,7 @@ fn split(text: &str) -> Vec<String> {
     all
 }
 
-/// A value with or without quotes around it, and what a backslash stands before as itself.
+/// The value without surrounding quotes; a backslash makes the next character literal.
 fn unquoted(value: &str) -> String {
     let value = value.trim();
     let inner = value
@@ -248,7 +248,7 @@ fn unquoted(value: &str) -> String {
     text
 }
 
-/// The names of the sections of a file of sections, keys and comments.
+/// The section names of a file in INI format.
 fn sections(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .filter_map(|line| line.trim().strip_prefix('[')?.strip_suffix(']'))
@@ -263,7 +263,7 @@ fn network_manager(host: &Host, index: u32) -> Result<Option<Manager>, HostError
     let state = match text(host, &file) {
         Ok(Some(state)) => state,
         Ok(None) => return Ok(None),
-        // Whoever may not look at it may shape nothing either.
+        // A process that may not read this may not shape anything either.
         Err(error) if is_denied(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -293,7 +293,7 @@ fn network_manager(host: &Host, index: u32) -> Result<Option<Manager>, HostError
                     manager.unread = Some(path);
                     continue;
                 }
-                // A directory, or gone since it was listed.
+                // It is a directory, or was removed after listing.
                 Ok(None) | Err(_) => continue,
             };
             if value(&profile, "connection", "uuid").as_deref() == Some(&id) {
@@ -307,7 +307,7 @@ fn network_manager(host: &Host, index: u32) -> Result<Option<Manager>, HostError
     Ok(Some(manager))
 }
 
-/// The lines of one section: keys and values.
+/// The keys and values of one section.
 fn keys<'t>(text: &'t str, section: &'t str) -> impl Iterator<Item = (&'t str, &'t str)> {
     let mut inside = false;
     text.lines().map(str::trim).filter_map(move |line| {
@@ -324,14 +324,14 @@ fn keys<'t>(text: &'t str, section: &'t str) -> impl Iterator<Item = (&'t str, &
     })
 }
 
-/// The value of a key; the last one where there are several, as GLib has it.
+/// The value of a key. The last one wins if there are several, as in GLib.
 fn value(text: &str, section: &str, key: &str) -> Option<String> {
     let found = keys(text, section).filter(|(name, _)| *name == key).last();
     found.map(|(_, value)| value.to_owned())
 }
 
-/// The first key of a profile that sets a queueing discipline or a filter: `qdisc.root`,
-/// `qdisc.ffff:`, `tfilter.1234:`, as nm-settings-keyfile(5) has them.
+/// The first key of a profile that sets a qdisc or a filter: `qdisc.root`, `qdisc.ffff:`,
+/// `tfilter.1234:`, as in nm-settings-keyfile(5).
 fn tc_setting(profile: &str) -> Option<&str> {
     keys(profile, "tc")
         .map(|(key, _)| key)

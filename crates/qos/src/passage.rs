@@ -1,7 +1,8 @@
-//! Whether packets take the way that was made for them: counters along it, read twice.
+//! Whether packets pass through the shaper, judged from two readings of the counters along their
+//! path.
 //!
-//! Everything can be there as wanted and still shape nothing: a program at the device takes the
-//! packets before the filter does, the card forwards them by itself, or the IFB was taken down.
+//! Everything can be configured as wanted and still shape nothing: a program on the device takes
+//! the packets before the filter does, the card forwards them by itself, or the IFB was taken down.
 //! Only the counters tell.
 
 use std::fmt;
@@ -14,69 +15,69 @@ use crate::redirect::Redirect;
 use crate::root_qdisc::standing_at_root;
 use crate::shaper::Shaper;
 
-/// What has been counted along the way of the packets until a moment.
+/// Counters along the path of the packets at one moment.
 ///
-/// Read from the device inwards and back out again, so that of two readings it is certain which
-/// packets came in between: those that the later one saw on its way in and the earlier one did not
-/// yet see on its way out.
+/// They are read from the device inwards and back out again. A packet certainly arrived between two
+/// readings if the later one counted it on the way in and the earlier one had not yet counted it on
+/// the way out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathCounters {
-    /// Of the device; nothing where there is none.
+    /// Counters of the device; `None` where there is no such device.
     pub device: Option<DeviceCounters>,
-    /// What is to happen to what leaves, and what has.
+    /// Counters of egress; `None` where it is not to be shaped.
     pub egress: Option<EgressCounters>,
-    /// What is to happen to what arrives, and what has.
+    /// Counters of ingress; `None` where it is not to be shaped.
     pub ingress: Option<IngressCounters>,
 }
 
-/// Of the device.
+/// Counters of the device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceCounters {
-    /// Its number: another device of that name has another.
+    /// Interface index; another device of the same name has another one.
     pub index: u32,
-    /// What it had counted when the reading began.
+    /// Counters when the reading began.
     pub first: LinkStatistics,
-    /// What it had counted when the reading ended.
+    /// Counters when the reading ended.
     pub last: LinkStatistics,
 }
 
-/// Of what leaves.
+/// Counters of egress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EgressCounters {
-    /// Of the root of the device; nothing where none is shown.
+    /// Counters of the device's root qdisc; `None` where the kernel shows none.
     pub root: Option<RootCounters>,
 }
 
-/// Of what arrives.
+/// Counters of ingress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IngressCounters {
-    /// Of our redirect; nothing where there is none, or more than one.
+    /// Counters of our redirect; `None` where there is none, or more than one.
     pub redirect: Option<RedirectCounters>,
-    /// Of the root of the IFB; nothing where none is shown.
+    /// Counters of the IFB's root qdisc; `None` where the kernel shows none.
     pub ifb: Option<RootCounters>,
 }
 
-/// Of the filter that sends what arrives through the IFB.
+/// Counters of the filter that sends incoming packets through the IFB.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedirectCounters {
-    /// The number of the device that it leads to; zero where that has gone.
+    /// Interface index of the device that it leads to; zero where that device is gone.
     pub to: u32,
-    /// What it had counted before the roots were read.
+    /// Counters before the root qdiscs were read.
     pub first: TrafficStatistics,
-    /// What it had counted after that.
+    /// Counters after the root qdiscs were read.
     pub last: TrafficStatistics,
 }
 
-/// Of a root.
+/// Counters of a root qdisc.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootCounters {
-    /// The number of its link.
+    /// Interface index of its device.
     pub link: u32,
-    /// Its kind.
+    /// Kind of the qdisc.
     pub kind: String,
-    /// Its handle.
+    /// Handle of the qdisc.
     pub handle: u32,
-    /// What it had counted.
+    /// Counters of the qdisc.
     pub counted: TrafficStatistics,
 }
 
@@ -96,10 +97,10 @@ impl RootCounters {
 }
 
 impl Shaper {
-    /// What has been counted until now along the way of the packets.
+    /// Reads the counters along the path of the packets.
     ///
     /// # Errors
-    /// Where no wire is plugged in, and what the kernel answers.
+    /// If the host has no netlink backend, or if the kernel refuses a request.
     pub fn path(&self, session: &Session) -> Result<PathCounters, Error> {
         let (wire, view) = (session.host().wire::<Netlink>()?, View::of(session.host())?);
         let chosen = self.with_ifb_chosen(session.host())?;
@@ -158,18 +159,18 @@ impl Shaper {
     }
 }
 
-/// A place along the way.
+/// A point on the path of the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Station {
     /// The device.
     Device,
-    /// Its root.
+    /// The root qdisc of the device.
     Root,
-    /// The filter that sends what arrives through the IFB.
+    /// The filter that sends incoming packets through the IFB.
     Redirect,
-    /// The root of the IFB.
+    /// The root qdisc of the IFB.
     Ifb,
 }
 
@@ -177,9 +178,9 @@ impl fmt::Display for Station {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Device => "the device",
-            Self::Root => "the root of the device",
+            Self::Root => "the root qdisc of the device",
             Self::Redirect => "the redirect",
-            Self::Ifb => "the root of the IFB",
+            Self::Ifb => "the root qdisc of the IFB",
         })
     }
 }
@@ -189,35 +190,36 @@ impl fmt::Display for Station {
 #[serde(rename_all = "kebab-case", tag = "is")]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Packets went the whole way.
+    /// Packets passed through the shaper.
     Flows,
-    /// There were none: nothing can be said.
+    /// There were no packets, so nothing can be said.
     Idle,
-    /// Packets wait to be shaped, and none has left yet.
+    /// Packets are queued in the shaper, and none has left it yet.
     Waits,
-    /// The device has had packets, and none of them came to where they are shaped.
+    /// The device counted packets, but none of them reached the shaper.
     Bypassed,
-    /// Packets came to where they are shaped, and none left from there, nor waits.
+    /// Packets reached the shaper, but none left it and none is queued.
     Lost,
-    /// This is not there.
+    /// A part of the path does not exist.
     Missing {
-        /// What.
+        /// The missing part.
         station: Station,
     },
-    /// This was put there or began to count anew between the readings: nothing can be said.
+    /// A part of the path was created or restarted its counters between the readings, so nothing
+    /// can be said.
     Restarted {
-        /// What.
+        /// The part that restarted.
         station: Station,
     },
-    /// The kernel does not tell what it has counted here.
+    /// The kernel does not report the counters of a part of the path.
     Untold {
-        /// Where.
+        /// The part without counters.
         station: Station,
     },
 }
 
 impl Verdict {
-    /// Whether packets are not shaped, or lost.
+    /// Whether packets are lost or not shaped.
     pub fn is_trouble(&self) -> bool {
         matches!(self, Self::Bypassed | Self::Lost | Self::Missing { .. })
     }
@@ -226,13 +228,13 @@ impl Verdict {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Bypassed => Some(
-                "something takes the packets before: a program at the device (bpftool net), a filter of an earlier priority (tc filter show), or the card itself (ethtool -k, hw-tc-offload and flow tables)",
+                "something takes the packets before the shaper: a program on the device (bpftool net), a filter of an earlier priority (tc filter show), or the card itself (ethtool -k: hw-tc-offload; flow tables)",
             ),
             Self::Lost => Some(
-                "look whether the IFB is there and up (ip link), and what its root drops (tc -s qdisc); taking the redirect away lets packets through at once: revert",
+                "check that the IFB exists and is up (ip link), and what its root qdisc drops (tc -s qdisc); to let packets through at once, remove the redirect: revert",
             ),
             Self::Missing { .. } => Some("apply again"),
-            Self::Idle => Some("send something through the device and read again"),
+            Self::Idle => Some("send traffic through the device and read again"),
             Self::Restarted { .. } => Some("read again"),
             Self::Flows | Self::Waits | Self::Untold { .. } => None,
         }
@@ -242,54 +244,54 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Flows => f.write_str("packets flow"),
-            Self::Idle => f.write_str("there were no packets"),
-            Self::Waits => f.write_str("packets wait"),
-            Self::Bypassed => f.write_str("packets are not shaped: they bypass it"),
+            Self::Flows => f.write_str("packets pass through the shaper"),
+            Self::Idle => f.write_str("no packets were seen"),
+            Self::Waits => f.write_str("packets are queued"),
+            Self::Bypassed => f.write_str("packets are not shaped: they bypass the shaper"),
             Self::Lost => f.write_str("packets are lost"),
             Self::Missing { station } => write!(f, "{station} is missing"),
-            Self::Restarted { station } => write!(f, "{station} began to count anew"),
+            Self::Restarted { station } => write!(f, "the counters of {station} restarted"),
             Self::Untold { station } => {
-                write!(f, "the kernel does not tell the counters of {station}")
+                write!(f, "the kernel does not report the counters of {station}")
             }
         }
     }
 }
 
-/// What went along the way between two readings. Only whether a count is above zero says something:
-/// packets are merged and cut on the way.
+/// Packets counted along the path between two readings. Only whether a count is above zero means
+/// something, because packets are merged and split on the way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passage {
-    /// Packets that the device received, less those that came while it was read.
+    /// Packets that the device received, except those that arrived during a reading.
     pub received_packets: Option<u64>,
     /// Packets that the redirect took.
     pub redirected_packets: Option<u64>,
-    /// Packets that left the root of the IFB.
+    /// Packets that left the root qdisc of the IFB.
     pub ifb_packets: Option<u64>,
-    /// Packets that the root of the IFB dropped.
+    /// Packets that the root qdisc of the IFB dropped.
     pub ifb_drops: Option<u64>,
-    /// Packets that left the root of the device.
+    /// Packets that left the root qdisc of the device.
     pub root_packets: Option<u64>,
-    /// Packets that the root of the device dropped.
+    /// Packets that the root qdisc of the device dropped.
     pub root_drops: Option<u64>,
-    /// Packets that the device sent, less those that left while it was read.
+    /// Packets that the device sent, except those that left during a reading.
     pub transmitted_packets: Option<u64>,
-    /// What that says about what leaves; nothing where that is not shaped.
+    /// Verdict about egress; `None` where it is not shaped.
     pub egress: Option<Verdict>,
-    /// What that says about what arrives; nothing where that is not shaped.
+    /// Verdict about ingress; `None` where it is not shaped.
     pub ingress: Option<Verdict>,
 }
 
-/// How much more; nothing where it is not told, or less than before.
+/// The increase of a counter; `None` where it is not reported, or is lower than before.
 fn more<N: Into<u64>>(earlier: Option<N>, later: Option<N>) -> Option<u64> {
     later?.into().checked_sub(earlier?.into())
 }
 
 impl PathCounters {
-    /// What went along the way from this reading until a later one.
+    /// Compares this reading with a later one.
     ///
-    /// Some drivers ask their hardware once a second: two seconds between the readings, with
-    /// traffic in between, make it certain.
+    /// Some drivers read their hardware's counters only once a second. Two seconds between the
+    /// readings, with traffic in between, make the result reliable.
     pub fn until(&self, later: &Self) -> Passage {
         let device = |count: fn(&LinkStatistics) -> Option<u64>| {
             let (earlier, later) = (self.device.as_ref()?, later.device.as_ref()?);
@@ -374,19 +376,19 @@ fn arriving(
         });
     }
     let ifb = match ifb {
-        // It led somewhere that is no more.
+        // The redirect leads to a device that no longer exists.
         Err(Verdict::Missing { .. }) => return Ok(Verdict::Lost),
         ifb => ifb?,
     };
     Ok(match ifb.verdict() {
         Some(verdict) => verdict,
         None if redirect.at_least > 0 => Verdict::Lost,
-        // They came while this was read.
+        // The packets may have arrived during the later reading.
         None => Verdict::Waits,
     })
 }
 
-/// What a root let through.
+/// What a root qdisc let through between two readings.
 #[derive(Clone, Copy)]
 struct Leg {
     packets: u64,
@@ -416,7 +418,7 @@ impl Leg {
         })
     }
 
-    /// Nothing where no packet came.
+    /// `None` where no packet arrived.
     fn verdict(&self) -> Option<Verdict> {
         match self {
             Self { packets: 1.., .. } => Some(Verdict::Flows),
@@ -427,12 +429,12 @@ impl Leg {
     }
 }
 
-/// What the redirect took.
+/// Packets that the redirect took between two readings.
 #[derive(Clone, Copy)]
 struct Taken {
-    /// Certainly before the later reading of what comes behind it.
+    /// Certainly taken before the later reading of the qdiscs behind it.
     at_least: u64,
-    /// With those that came while it was read.
+    /// Includes those that arrived during a reading.
     at_most: u64,
 }
 
@@ -461,7 +463,7 @@ impl fmt::Display for Passage {
         let mut lines = Vec::new();
         if let Some(verdict) = &self.egress {
             lines.push(format!(
-                "leaving: {verdict} (root {}, dropped {}, device {})",
+                "egress: {verdict} (root {}, dropped {}, device {})",
                 shown(self.root_packets),
                 shown(self.root_drops),
                 shown(self.transmitted_packets)
@@ -469,7 +471,7 @@ impl fmt::Display for Passage {
         }
         if let Some(verdict) = &self.ingress {
             lines.push(format!(
-                "arriving: {verdict} (device {}, redirect {}, IFB {}, dropped {})",
+                "ingress: {verdict} (device {}, redirect {}, IFB {}, dropped {})",
                 shown(self.received_packets),
                 shown(self.redirected_packets),
                 shown(self.ifb_packets),

@@ -21,7 +21,7 @@ fn root(packets: u64, drops: u32, queued: u32) -> Option<RootCounters> {
     })
 }
 
-/// As if nothing came while it was read.
+/// A reading during which nothing arrived.
 fn reading(received: u64, redirected: u64, ifb: Option<RootCounters>) -> PathCounters {
     let device = LinkStatistics {
         received_packets: Some(received),
@@ -72,7 +72,7 @@ fn what_arrives_is_followed_to_where_it_is_seen_last() {
     for (later, verdict) in [
         (reading(100, 50, root(50, 7, 0)), Verdict::Idle),
         (reading(109, 59, root(59, 7, 0)), Verdict::Flows),
-        // Merged on the way, or with some of other protocols.
+        // Merged on the way, or mixed with packets of other protocols.
         (reading(109, 53, root(51, 8, 1)), Verdict::Flows),
         (reading(101, 50, root(50, 7, 0)), Verdict::Bypassed),
         (reading(109, 59, root(50, 7, 0)), Verdict::Lost),
@@ -85,7 +85,7 @@ fn what_arrives_is_followed_to_where_it_is_seen_last() {
             restarted(Station::Redirect),
         ),
         (reading(109, 59, root(9, 0, 0)), restarted(Station::Ifb)),
-        // The hardware is asked once a second only.
+        // The driver reads its hardware's counters only once a second.
         (reading(100, 59, root(59, 7, 0)), Verdict::Flows),
     ] {
         assert_eq!(ingress(&earlier, &later), verdict, "{later:#?}");
@@ -112,7 +112,7 @@ fn what_was_made_anew_says_nothing() {
     );
 }
 
-/// One that comes between the two looks of a reading is on one side of it only.
+/// A packet that arrives during a reading is counted at one of its two ends only.
 #[test]
 fn packets_that_come_while_it_is_read_accuse_nobody() {
     let mut earlier = reading(100, 50, root(50, 0, 0));
@@ -125,7 +125,7 @@ fn packets_that_come_while_it_is_read_accuse_nobody() {
     let later = reading(101, 51, root(51, 0, 0));
     redirect(&mut earlier, 51, 51);
     assert_eq!(ingress(&earlier, &later), Verdict::Idle);
-    // Seen by the redirect, and not yet by the IFB when that was read.
+    // Counted by the redirect, and not yet by the IFB when that was read.
     let mut later = reading(102, 51, root(50, 0, 0));
     redirect(&mut earlier, 50, 50);
     redirect(&mut later, 50, 51);
@@ -221,7 +221,7 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<Passage>(&json)?, passage);
     }
 
-    /// Two of the same moment: nothing was lost in no time.
+    /// Two readings of the same moment: nothing can be lost in no time.
     #[test]
     fn a_reading_does_not_accuse_itself(reading in any_reading()) {
         let passage = reading.until(&reading);

@@ -1,62 +1,63 @@
-//! Numbers with a unit behind them, as `tc` reads and prints them.
+//! Numbers followed by a unit, as `tc` reads and prints them.
 //!
-//! `tc` reads every quantity as a C `double` and cuts it off to a whole number of its base unit.
-//! Reading them otherwise, however exact, would set something else than `tc` does for the same
-//! text. What a `double` can hold and the kernel's integer cannot, `tc` casts, and sets what the
-//! processor makes of it; here it is refused.
+//! `tc` reads every quantity as a C `double` and truncates it to a whole number of its base unit.
+//! Any other way of reading, however exact, would set a different value than `tc` does for the same
+//! text. A value that a `double` can hold and the kernel's integer cannot is cast by `tc`, with a
+//! result that depends on the processor; here it is an error.
 
-/// Why a text is no quantity.
+/// Why a text is not a quantity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuantityError {
     /// It does not begin with a decimal number.
-    #[error("not a decimal number; write one like 20, 1.5 or 1e3, with {units} behind it")]
+    #[error("not a decimal number; write one like 20, 1.5 or 1e3, followed by {units}")]
     NotANumber {
-        /// What may follow the number.
+        /// The units that may follow the number.
         units: &'static str,
     },
-    /// A negative number.
+    /// The number is negative.
     #[error("the number is negative")]
     Negative,
-    /// What follows the number is no unit of this quantity.
-    #[error("`{unit}` is no unit here; use {units}")]
+    /// The number is followed by something that is not a unit of this quantity.
+    #[error("unknown unit `{unit}`; use {units}")]
     Unit {
-        /// What follows the number.
+        /// The text that follows the number.
         unit: String,
-        /// What may follow it.
+        /// The units that may follow it.
         units: &'static str,
     },
-    /// A unit that `tc` takes for bytes per second, where nearly everybody means bits.
+    /// A unit that `tc` reads as bytes per second, although nearly everybody means bits.
     #[error(
-        "{bits}{prefix}bps is {bytes}{prefix}bit to tc, which takes `bps` for bytes; write {bits}{prefix}bit or {bytes}{prefix}bit"
+        "{bits}{prefix}bps is {bytes}{prefix}bit to tc, where `bps` means bytes per second; write {bits}{prefix}bit or {bytes}{prefix}bit"
     )]
     BitsOrBytes {
-        /// What stands before `bps`: `k`, `m`, `g` or `t`.
+        /// The prefix of `bps`: `k`, `m`, `g` or `t`.
         prefix: char,
-        /// The number, which is of bits if bits were meant.
+        /// The number as given: the rate in bits, if bits were meant.
         bits: Box<str>,
-        /// Eight times that: of bits if bytes were meant, as `tc` does.
+        /// Eight times the number: the rate in bits, if bytes were meant, as `tc` assumes.
         bytes: Box<str>,
     },
-    /// Less than one unit of what the kernel counts in, but a value is needed.
-    #[error("too little: {least} is the least; {instead}")]
+    /// Less than one unit of what the kernel counts in, where a value is needed.
+    #[error("too small: {least} is the minimum; {instead}")]
     TooLittle {
-        /// The least that can be said.
+        /// The smallest value.
         least: &'static str,
-        /// What to write for none at all.
+        /// What to write for no value at all.
         instead: &'static str,
     },
-    /// More than can be said.
-    #[error("too much: {most} is the most")]
+    /// More than the largest value.
+    #[error("too large: {most} is the maximum")]
     TooMuch {
-        /// The most that can be said.
+        /// The largest value.
         most: &'static str,
     },
 }
 
-/// The decimal number that the text begins with, and what follows it.
+/// Splits a text into the decimal number that it begins with and the rest.
 ///
-/// As `strtod` has it, but for hexadecimal numbers, `inf` and `nan`, which nobody means.
+/// The syntax is that of `strtod` except for hexadecimal numbers, `inf` and `nan`, which nobody
+/// means.
 pub(crate) fn number(text: &str) -> Option<(f64, &str)> {
     let digits = |from: usize| {
         let bytes = &text.as_bytes()[from..];
@@ -86,22 +87,22 @@ pub(crate) fn number(text: &str) -> Option<(f64, &str)> {
     Some((text[..end].parse().ok()?, &text[end..]))
 }
 
-/// The whole number of base units, if there are no more of them than that.
+/// The whole number of base units; `None` if it is negative or above `most`.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_precision_loss,
-    reason = "cutting off is what tc does, and what lies outside was refused"
+    reason = "tc truncates too, and values out of range were refused"
 )]
 pub(crate) fn whole(number: f64, most: u64) -> Option<u64> {
     let number = number.trunc();
-    // Not negated: NaN lies in no range.
+    // Not written as a negated comparison: NaN is in no range.
     (0.0..=most as f64)
         .contains(&number)
         .then_some(number as u64)
 }
 
-/// A number as C's `%.*g` prints it.
+/// Formats a number as C's `%.*g` does.
 pub(crate) fn general(number: f64, significant: usize) -> String {
     let scientific = format!("{number:.*e}", significant - 1);
     let Some((mantissa, exponent)) = scientific.split_once('e') else {

@@ -1,5 +1,4 @@
-//! How fast: a rate in whole bytes per second, which is what the kernel counts in, written in
-//! `tc`'s grammar.
+//! Rates in whole bytes per second, which is the kernel's unit, written in the grammar of `tc`.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::quantity::{self, QuantityError};
 
-/// The units that `tc` prints and that are written here, with their bits per second.
+/// The units that `tc` prints and that are used for output here, with their bits per second.
 const DECIMAL: [(&str, u64); 5] = [
     ("tbit", 1_000_000_000_000),
     ("gbit", 1_000_000_000),
@@ -20,12 +19,12 @@ const DECIMAL: [(&str, u64); 5] = [
 
 const UNITS: &str = "bit, kbit, mbit, gbit or tbit (thousands), kibit, mibit, gibit or tibit (1024s), bps for bytes per second, or nothing for bits";
 
-/// A rate above zero, in bytes per second.
+/// A nonzero rate in bytes per second.
 ///
-/// The text is `tc`'s: `950mbit`, `1.5gbit`, `64kibit`, and a bare number is bits per second.
-/// Upper and lower case are the same. Bits that do not fill a byte are cut off, as `tc` does.
-/// `mbps` and its like are refused: they are bytes to `tc` and bits to nearly everybody else.
-/// [`Display`](fmt::Display) prints decimal units, exactly; it is the text in JSON, too.
+/// The text form is `tc`'s: `950mbit`, `1.5gbit`, `64kibit`; a bare number is bits per second.
+/// Upper and lower case are equivalent. Bits that do not fill a byte are cut off, as in `tc`.
+/// `mbps` and the like are rejected: they are bytes to `tc` and bits to nearly everybody else.
+/// [`Display`](fmt::Display) prints decimal units without rounding; JSON uses the same text.
 ///
 /// ```
 /// # use hosttune_qos::Rate;
@@ -39,20 +38,20 @@ const UNITS: &str = "bit, kbit, mbit, gbit or tbit (thousands), kibit, mibit, gi
 pub struct Rate(NonZeroU64);
 
 impl Rate {
-    /// 2⁵³ bytes per second, or 72 Pbit/s. Beyond it `tc`, which calculates in floating point,
-    /// cannot say every number.
+    /// 2⁵³ bytes per second, or 72 Pbit/s. Above it `tc`, which calculates in floating point, cannot
+    /// express every number.
     pub const MAXIMUM: Self = Self(NonZeroU64::new(1 << 53).expect("it is not zero"));
 
-    /// This many bytes per second.
+    /// The rate of this many bytes per second.
     ///
     /// # Errors
     ///
-    /// When it is zero or above [`Rate::MAXIMUM`].
+    /// If it is zero or above [`Rate::MAXIMUM`].
     pub const fn bytes_per_second(bytes: u64) -> Result<Self, QuantityError> {
         match NonZeroU64::new(bytes) {
             None => Err(QuantityError::TooLittle {
                 least: "8bit, one byte per second,",
-                instead: "where no limit is meant, say `unlimited`",
+                instead: "for no limit, write `unlimited`",
             }),
             Some(bytes) if bytes.get() > Self::MAXIMUM.0.get() => Err(QuantityError::TooMuch {
                 most: "2^53 bytes per second, 72057594037927936bit,",
@@ -61,40 +60,40 @@ impl Rate {
         }
     }
 
-    /// This many bits per second, less those that do not fill a byte.
+    /// The rate of this many bits per second, without those that do not fill a byte.
     ///
     /// # Errors
     ///
-    /// When it is below 8 or above [`Rate::MAXIMUM`].
+    /// If it is below 8 or above [`Rate::MAXIMUM`].
     pub const fn bits_per_second(bits: u64) -> Result<Self, QuantityError> {
         Self::bytes_per_second(bits / 8)
     }
 
-    /// This many thousand bits per second, for a rate that stands in a program.
+    /// The rate of this many thousand bits per second, for literals in a program.
     ///
     /// # Panics
     ///
-    /// When it is zero; a number that comes from outside belongs into [`Rate::bits_per_second`].
+    /// If it is zero. Use [`Rate::bits_per_second`] for a number from outside.
     #[track_caller]
     pub const fn kbit(number: u32) -> Self {
         Self::literal(number, 1_000 / 8)
     }
 
-    /// This many million bits per second, for a rate that stands in a program.
+    /// The rate of this many million bits per second, for literals in a program.
     ///
     /// # Panics
     ///
-    /// When it is zero; a number that comes from outside belongs into [`Rate::bits_per_second`].
+    /// If it is zero. Use [`Rate::bits_per_second`] for a number from outside.
     #[track_caller]
     pub const fn mbit(number: u32) -> Self {
         Self::literal(number, 1_000_000 / 8)
     }
 
-    /// This many thousand million bits per second, for a rate that stands in a program.
+    /// The rate of this many thousand million bits per second, for literals in a program.
     ///
     /// # Panics
     ///
-    /// When it is zero; a number that comes from outside belongs into [`Rate::bits_per_second`].
+    /// If it is zero. Use [`Rate::bits_per_second`] for a number from outside.
     #[track_caller]
     pub const fn gbit(number: u16) -> Self {
         Self::literal(number as u32, 1_000_000_000 / 8)
@@ -108,17 +107,17 @@ impl Rate {
         }
     }
 
-    /// In bytes per second, as the kernel has it.
+    /// The rate in bytes per second, the kernel's unit.
     pub const fn as_bytes_per_second(self) -> u64 {
         self.0.get()
     }
 
-    /// In bits per second.
+    /// The rate in bits per second.
     pub const fn as_bits_per_second(self) -> u64 {
         self.0.get() * 8
     }
 
-    /// As `tc` prints it: never more than about four digits, the rest is cut off.
+    /// The rate as `tc` prints it: at most about four digits, the rest is cut off.
     pub(crate) fn shown(self) -> String {
         let mut rate = self.as_bits_per_second();
         let mut units = ["", "K", "M", "G", "T"].into_iter();
@@ -156,7 +155,7 @@ impl FromStr for Rate {
             "gibit" => KIBI * KIBI * KIBI,
             "tibit" => KIBI * KIBI * KIBI * KIBI,
             "bps" => 8.0,
-            // Nobody says kibibits so.
+            // Kibibytes per second; nobody uses this suffix for kibibits.
             "kibps" => 8.0 * KIBI,
             "mibps" => 8.0 * KIBI * KIBI,
             "gibps" => 8.0 * KIBI * KIBI * KIBI,
@@ -175,7 +174,7 @@ impl FromStr for Rate {
                 });
             }
         };
-        // What is beyond `u64` is also beyond the maximum.
+        // A value beyond `u64` is also above the maximum.
         Self::bytes_per_second(
             quantity::whole(number * bits / 8.0, u64::MAX - 1).unwrap_or(u64::MAX),
         )
@@ -258,7 +257,7 @@ mod tests {
         }
         assert_eq!(
             bytes("100mbps").unwrap_err().to_string(),
-            "100mbps is 800mbit to tc, which takes `bps` for bytes; write 100mbit or 800mbit"
+            "100mbps is 800mbit to tc, where `bps` means bytes per second; write 100mbit or 800mbit"
         );
     }
 

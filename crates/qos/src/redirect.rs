@@ -1,4 +1,4 @@
-//! The filter that sends all that arrives at a device to another, as a knob.
+//! The filter that redirects everything that arrives at a device to another device, as a knob.
 
 use std::fmt;
 
@@ -13,10 +13,10 @@ use crate::netlink::{
     COOKIE, ENOENT, Filter, INGRESS_FILTERS, Link, Netlink, PRIORITY, TrafficStatistics, View,
 };
 
-/// Sends everything that arrives at one device out through another, both by name.
+/// Redirects everything that arrives at one device to the egress of another, both by name.
 ///
-/// The filter is known as ours by a cookie on its action. It stands behind all whose priority the
-/// kernel chose: those of others go on seeing what they saw.
+/// A cookie on the action of the filter marks it as ours. The filter comes after all filters whose
+/// priority the kernel chose, so that those of other programs still see the same packets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Redirect {
@@ -24,22 +24,23 @@ pub struct Redirect {
     to: String,
 }
 
-/// Whether it is there.
+/// The state of a redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RedirectState {
     /// There is no such device.
     NoDevice,
-    /// It is not there.
+    /// There is no redirect.
     Absent,
-    /// It is there, and leads where it should.
+    /// The redirect exists and leads to the right device.
     Present,
-    /// It is there and leads nowhere, or elsewhere, or there is more than one: packets are lost.
+    /// The redirect leads nowhere or to another device, or there is more than one: packets are
+    /// lost.
     Astray,
 }
 
 impl Redirect {
-    /// From a device to another.
+    /// A redirect from one device to another.
     pub fn new(device: impl Into<String>, to: impl Into<String>) -> Self {
         Self {
             device: device.into(),
@@ -52,7 +53,7 @@ impl Redirect {
         &self.device
     }
 
-    /// The device that they are sent to.
+    /// The device to which the packets are sent.
     pub fn to(&self) -> &str {
         &self.to
     }
@@ -70,7 +71,8 @@ impl Redirect {
         Ok(filters)
     }
 
-    /// Where ours leads and what it has counted; nothing where there is not one.
+    /// The interface index that our redirect leads to, and its counters; `None` unless there is
+    /// exactly one.
     pub(crate) fn counted(
         &self,
         wire: View<'_>,
@@ -101,7 +103,7 @@ impl Redirect {
         })
     }
 
-    /// Those of ours to other IFBs, which would be asked in its place.
+    /// Our redirects to other IFBs, which would take the packets first.
     fn others(&self, wire: View<'_>, link: &Link) -> Result<Vec<Filter>, HostError> {
         let cookie = self.cookie();
         let mut filters = wire.filters(link.index, INGRESS_FILTERS)?;
@@ -111,8 +113,8 @@ impl Redirect {
         Ok(filters)
     }
 
-    /// The IFB that another one of ours leads to, where that one is to stay: it loses no packets,
-    /// and its IFB is this device's alone. One that is not so gives way to this one.
+    /// The IFB of another redirect of ours, if that redirect must stay: it loses no packets, and
+    /// its IFB belongs to this device alone. Any other redirect of ours is replaced by this one.
     fn staying(
         &self,
         host: &Host,
@@ -135,13 +137,13 @@ impl Redirect {
         HostError::new(Operation::Wire, &self.device, kind).detail(why)
     }
 
-    /// Why it must not be put there as things stand.
+    /// Why the redirect cannot be created at present.
     fn obstacle(&self, host: &Host, link: &Link) -> Result<Option<Lack>, HostError> {
         let wire = View::of(host)?;
         if self.to == self.device {
-            let why = format!("{} would be sent what it sends itself", self.device);
+            let why = format!("{} cannot be redirected to itself", self.device);
             return Ok(Some(
-                Lack::new(LackKind::ValueUnavailable, why).hint("redirect to an IFB of its own"),
+                Lack::new(LackKind::ValueUnavailable, why).hint("redirect to an IFB instead"),
             ));
         }
         match hook(wire, link)? {
@@ -152,7 +154,7 @@ impl Redirect {
                 let why = format!("{} has no ingress hook", self.device);
                 return Ok(Some(
                     Lack::new(LackKind::Missing, why)
-                        .hint("want the ingress hook as well")
+                        .hint("request the ingress hook as well")
                         .cured_by(&hook, &HookState::Ingress),
                 ));
             }
@@ -163,12 +165,12 @@ impl Redirect {
             filter.priority == PRIORITY
                 && filter.mirred().is_none_or(|mirred| mirred.cookie != cookie)
                 && !filter.is_ours()
-                // Of u32, the table that stands over every filter.
+                // The hash table that u32 lists above its filters.
                 && !filter.is_of_a_table()
         });
         if taken {
             let why = format!(
-                "somebody else's filter has the priority {PRIORITY} at {}",
+                "another program's filter has the priority {PRIORITY} on {}",
                 self.device
             );
             return Ok(Some(
@@ -176,7 +178,7 @@ impl Redirect {
             ));
         }
         if let Some(ifb) = self.staying(host, wire, link)? {
-            let why = format!("{} is redirected to {ifb} already", self.device);
+            let why = format!("{} is already redirected to {ifb}", self.device);
             return Ok(Some(
                 Lack::new(LackKind::Managed, why)
                     .hint(format!("revert the shaping of {} first", self.device)),
@@ -189,7 +191,7 @@ impl Redirect {
         let up = wire.link(&self.to)?.is_some_and(|to| to.is_up());
         if !up {
             let why = format!(
-                "{} is not up, and all that is sent to it would be lost",
+                "{} is not up: all packets sent to it would be lost",
                 self.to
             );
             return Ok(Some(
@@ -201,7 +203,8 @@ impl Redirect {
         Ok(None)
     }
 
-    /// What turning it to a state takes: the device, the link to send to, and the filters to delete first.
+    /// What setting a state takes: the device, the link to redirect to, and the filters to delete
+    /// first.
     fn asked(
         &self,
         host: &Host,
@@ -226,7 +229,7 @@ impl Redirect {
             RedirectState::Astray | RedirectState::NoDevice => {
                 return Err(self.error(
                     HostErrorKind::Refused,
-                    "a redirect that loses packets is not made",
+                    "a redirect that loses packets is never created",
                 ));
             }
         };
@@ -238,7 +241,7 @@ impl Redirect {
     }
 }
 
-/// Where the classifier `matchall` is missing, a second message asks for `u32`.
+/// Adds the filter with `matchall`, and with `u32` if the kernel lacks that classifier.
 fn add(host: &mut Host, link: &Link, to: &Link, cookie: &[u8]) -> Result<(), HostError> {
     let request = Filter::redirect_with_matchall(link, to, cookie);
     let unknown = host.turn::<Netlink, bool>(|wire| match wire.change(&request) {
@@ -283,7 +286,8 @@ impl Knob for Redirect {
         let Some(target) = target else { return Ok(()) };
         let added = add(host, &link, &target, &self.cookie());
         if added.is_err() {
-            // What gave way leads where it led: without it the device would be shaped by nothing.
+            // The replaced redirects are restored: without them the device would not be shaped at
+            // all.
             for mirred in old.iter().filter_map(Filter::mirred) {
                 let led = host.wire::<Netlink>()?.link_of_number(mirred.device)?;
                 if let Some(led) = led {
@@ -294,7 +298,7 @@ impl Knob for Redirect {
         added
     }
 
-    /// One that is ours by its cookie and leads nowhere is what is left of ours: before it there was
+    /// A filter that has our cookie and leads nowhere is a remnant of ours; before it there was
     /// none.
     fn original(&self, seen: &RedirectState) -> Option<RedirectState> {
         Some(match seen {
@@ -303,7 +307,7 @@ impl Knob for Redirect {
         })
     }
 
-    /// Ours by its cookie, wherever it leads.
+    /// The filter has our cookie, wherever it leads.
     fn torn(&self, seen: &RedirectState, from: &RedirectState, to: &RedirectState) -> bool {
         *seen == RedirectState::Astray
             || *seen == RedirectState::Absent
@@ -341,7 +345,7 @@ impl Knob for Redirect {
             RedirectState::NoDevice => "no device",
             RedirectState::Absent => "absent",
             RedirectState::Present => "present",
-            RedirectState::Astray => "astray: what arrives is lost",
+            RedirectState::Astray => "dangling: received packets are lost",
         }
         .to_owned()
     }

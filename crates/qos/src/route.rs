@@ -1,22 +1,23 @@
-//! The device that the default route leads out of.
+//! The device of the default route.
 
 use hosttune_core::{Host, HostError, HostErrorKind};
 
 const IPV4: &str = "/proc/net/route";
 const IPV6: &str = "/proc/net/ipv6_route";
 
-/// `RTF_UP` and `RTF_REJECT` of `linux/route.h`: in use, and there to refuse.
+/// `RTF_UP` and `RTF_REJECT` of `linux/route.h`: the route is usable, or rejects packets.
 const UP: u32 = 0x1;
 const REJECT: u32 = 0x200;
 
-/// The device of the default route of least metric in the main table; an IPv6 one counts where
-/// IPv4 has none. `None` where there is no default route.
+/// The device of the default route with the lowest metric in the main table. IPv6 is used only
+/// where IPv4 has no default route. `None` where there is no default route.
 ///
-/// It is read from `/proc/net`, so a captured tree answers as the machine did. Routes of other
-/// tables, which policy rules lead to, are not seen: who has those knows the device, and names it.
+/// The routes are read from `/proc/net`, so that a captured tree gives the same answer as the
+/// machine. Routes of other tables, which policy rules select, are not considered: whoever has
+/// those knows the device and names it.
 ///
 /// # Errors
-/// Where the files are there and cannot be read.
+/// If the files exist and cannot be read.
 pub fn default_device(host: &Host) -> Result<Option<String>, HostError> {
     let table = |path| match host.read_text(path) {
         Ok(text) => Ok(text),
@@ -29,8 +30,8 @@ pub fn default_device(host: &Host) -> Result<Option<String>, HostError> {
     Ok(in_ipv6(&table(IPV6)?))
 }
 
-/// In `/proc/net/route`: `Iface Destination Gateway Flags RefCnt Use Metric Mask …`, addresses and
-/// flags hexadecimal, the metric decimal.
+/// Parses `/proc/net/route`: `Iface Destination Gateway Flags RefCnt Use Metric Mask …`, with
+/// addresses and flags in hexadecimal and the metric in decimal.
 fn in_ipv4(table: &str) -> Option<String> {
     least_metric(table.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -43,8 +44,8 @@ fn in_ipv4(table: &str) -> Option<String> {
     }))
 }
 
-/// In `/proc/net/ipv6_route`: destination, its prefix length, source, its prefix length, next hop,
-/// metric, two counts, flags, device; all numbers hexadecimal.
+/// Parses `/proc/net/ipv6_route`: destination, its prefix length, source, its prefix length, next
+/// hop, metric, two counts, flags, device; all numbers are hexadecimal.
 fn in_ipv6(table: &str) -> Option<String> {
     least_metric(table.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -70,10 +71,10 @@ fn in_ipv6(table: &str) -> Option<String> {
     }))
 }
 
-/// Of two with the same metric the kernel takes the one that stands first.
+/// Of two routes with the same metric the kernel uses the first one.
 fn least_metric<'a>(routes: impl Iterator<Item = (u32, &'a str)>) -> Option<String> {
     let (_, device) = routes.min_by_key(|(metric, _)| *metric)?;
-    // A route that refuses can be told without a device.
+    // A route that rejects packets can be listed without a device.
     (device != "*" && device != "lo").then(|| device.to_owned())
 }
 
@@ -97,7 +98,7 @@ eth0\t00000000\t0102A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0
 eth0\t0002A8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0
 ";
 
-    /// `cat /proc/net/ipv6_route` on the same, cut.
+    /// `cat /proc/net/ipv6_route` on the same machine, shortened.
     const SIX: &str = "\
 fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     eth0
 00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe80000000000000021122fffe334455 00000400 00000001 00000000 00000003     eth1
@@ -115,12 +116,12 @@ fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000
         assert_eq!(in_ipv4(""), None);
         let without = TWO.replace("00000000\t0102A8C0", "0A000000\t0102A8C0");
         assert_eq!(in_ipv4(&without), None);
-        // `ip route add unreachable default`: it is up, refuses, and has no device.
+        // `ip route add unreachable default`: the route is up, rejects packets, and has no device.
         let refusing = "*\t00000000\t00000000\t0201\t0\t0\t0\t00000000\t0\t0\t0\n";
         assert_eq!(in_ipv4(refusing), None);
-        // An empty table of IPv6 still shows the line that refuses.
+        // An empty IPv6 table still has the route that rejects packets.
         assert_eq!(in_ipv6(SIX.lines().last().unwrap_or_default()), None);
-        // A default for one source only.
+        // A default route for one source only.
         let from_one = SIX.replace(
             " 00000000000000000000000000000000 00 fe80",
             " 20010db8000000000000000000000000 20 fe80",

@@ -1,4 +1,4 @@
-//! Shaping of what leaves a device and of what arrives at it.
+//! Shaping of the egress and the ingress of a device.
 
 use hosttune_boot::ModuleState;
 use hosttune_core::{AnyKnob, Error, HostError, Lack, LackKind, Planner, Tuning};
@@ -15,50 +15,50 @@ use crate::qdisc::{CAKE_MQ, Qdisc};
 use crate::redirect::{Redirect, RedirectState};
 use crate::root_qdisc::RootQdisc;
 
-/// Shapes what leaves a device at its root, and what arrives at the root of an IFB that all of it
-/// is sent through.
+/// Shapes egress at the root of a device, and ingress at the root of an IFB through which all of it
+/// is redirected.
 ///
-/// The root of the device is turned first: its exact reverse, in which everything is put back, is
-/// then an order in which no packet is ever sent to a link that is down or gone.
+/// The root of the device is set first. A revert runs in the exact reverse order, which then never
+/// sends a packet to a link that is down or gone.
 ///
-/// The modules for all of it come first. Where [`Modules`](hosttune_boot::Modules) is plugged into
-/// the host, those that are not loaded are loaded as steps of the plan, and unloaded again by a
-/// revert. Where it is not, the kernel loads by itself what it may, and that stays. A kernel that
-/// certainly has not what is wanted is told beforehand, and nothing is touched.
+/// Modules come before everything else. With the [`Modules`](hosttune_boot::Modules) backend,
+/// modules that are not loaded are loaded as steps of the plan and unloaded again by a revert.
+/// Without it, the kernel loads by itself what it can, and a revert leaves that loaded. A kernel
+/// that certainly lacks what is requested is reported beforehand, and nothing is touched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Shaper {
-    /// The device.
+    /// Name of the device.
     pub device: String,
-    /// The name of the IFB, at most 15 bytes. The one that [`ifb_for`](Self::ifb_for) names is only
-    /// a preference: a renamed device keeps the one that it has.
+    /// Name of the IFB, at most 15 bytes. The name that [`ifb_for`](Self::ifb_for) gives is only a
+    /// preference: a renamed device keeps the IFB that it has.
     pub ifb: String,
-    /// Whether [`ifb`](Self::ifb) is only a preference: where another device or another program has
-    /// it, the IFB is the one that [`ifb_for`](Self::ifb_for) names.
+    /// Whether [`ifb`](Self::ifb) is only a preference. If another device or another program uses
+    /// that IFB, the one that [`ifb_for`](Self::ifb_for) names is used.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub prefers_ifb: bool,
-    /// The root of the device, for what leaves it.
+    /// Root qdisc of the device, for egress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<Qdisc>,
-    /// The root of the IFB, for what arrives at the device.
+    /// Root qdisc of the IFB, for ingress of the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<Qdisc>,
-    /// The permanent address of the card that is meant; another card of the device's name is not
-    /// shaped. By the name alone where there is none.
+    /// Permanent address of the card. Another card with the device's name is not shaped. If `None`,
+    /// the name alone decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permanent_address: Option<HardwareAddress>,
-    /// The consent to losing a root that could not be put back, and to shaping a device whose
-    /// queueing disciplines somebody else manages.
+    /// Consent to lose a root qdisc that could not be restored, and to shape a device whose
+    /// queueing disciplines another program manages.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub discard: bool,
-    /// Whether a host without the device, or a kernel without what shapes, is as good: then it is
-    /// skipped there with a finding, and is an error where it is not.
+    /// Whether shaping may be left out on a host without the device or a kernel without the
+    /// necessary parts. It is then skipped with a finding; otherwise that is an error.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
 }
 
 impl Shaper {
-    /// Shapes nothing yet.
+    /// A shaper for this device that does not shape anything yet.
     pub fn new(device: impl Into<String>) -> Self {
         let device = device.into();
         Self {
@@ -73,8 +73,8 @@ impl Shaper {
         }
     }
 
-    /// The name of the IFB for a device where none is given: `ifb-` and the device's name, of a
-    /// long one its beginning and what tells it from others that begin so.
+    /// The default name of the IFB for a device: `ifb-` and the device's name. A long name is cut
+    /// and gets a hash, which distinguishes it from others with the same beginning.
     pub fn ifb_for(device: &str) -> String {
         let name = format!("ifb-{device}");
         if name.len() <= LONGEST_NAME {
@@ -86,7 +86,7 @@ impl Shaper {
         format!("{}{hash:04x}", &name[..cut.unwrap_or(0)])
     }
 
-    /// The same for another device.
+    /// The same shaper for another device.
     #[must_use]
     pub fn for_device(&self, device: impl Into<String>) -> Self {
         let device = device.into();
@@ -103,21 +103,21 @@ impl Shaper {
         }
     }
 
-    /// With this at the root of the device.
+    /// Sets the root qdisc of the device.
     #[must_use]
     pub fn egress(mut self, qdisc: impl Into<Qdisc>) -> Self {
         self.egress = Some(qdisc.into());
         self
     }
 
-    /// With this at the root of the IFB.
+    /// Sets the root qdisc of the IFB.
     #[must_use]
     pub fn ingress(mut self, qdisc: impl Into<Qdisc>) -> Self {
         self.ingress = Some(qdisc.into());
         self
     }
 
-    /// With an IFB of this name.
+    /// Sets the name of the IFB.
     #[must_use]
     pub fn through(mut self, ifb: impl Into<String>) -> Self {
         self.ifb = ifb.into();
@@ -125,8 +125,8 @@ impl Shaper {
         self
     }
 
-    /// With an IFB of this name where no other device and no other program has it, and with
-    /// [one of its own](Self::ifb_for) where one has.
+    /// Sets the preferred name of the IFB. If another device or another program uses that IFB, [one
+    /// of its own](Self::ifb_for) is used.
     #[must_use]
     pub fn prefer_ifb(mut self, ifb: impl Into<String>) -> Self {
         self.ifb = ifb.into();
@@ -134,29 +134,29 @@ impl Shaper {
         self
     }
 
-    /// Of the card with this permanent address only.
+    /// Restricts shaping to the card with this permanent address.
     #[must_use]
     pub fn permanent_address(mut self, address: HardwareAddress) -> Self {
         self.permanent_address = Some(address);
         self
     }
 
-    /// Consents to losing a root that could not be put back, and to shaping a device whose queueing
-    /// disciplines somebody else manages.
+    /// Consents to losing a root qdisc that could not be restored, and to shaping a device whose
+    /// queueing disciplines another program manages.
     #[must_use]
     pub fn discard(mut self) -> Self {
         self.discard = true;
         self
     }
 
-    /// For hosts that may lack the device, and kernels that may lack what shapes.
+    /// Allows hosts that lack the device, and kernels that lack the parts for shaping.
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.optional = true;
         self
     }
 
-    /// What is wrong with it on any host.
+    /// Rejects what is wrong on any host.
     fn check(&self) -> Result<(), Error> {
         for name in [&self.device, &self.ifb] {
             if let Some(lack) = unusable_name(name) {
@@ -178,7 +178,7 @@ impl Shaper {
         }
     }
 
-    /// Why nothing can be shaped here, if nothing can.
+    /// Why nothing can be shaped here; `None` if something can.
     fn obstacle(&self, at: &Planner<'_>) -> Result<Option<Lack>, Error> {
         let wire = match View::of(at.host()) {
             Ok(wire) => wire,
@@ -201,17 +201,17 @@ impl Shaper {
                     .hint("name the device that the packets come from"),
             ),
             Some(_) if self.device == "lo" => Some(
-                Lack::new(LackKind::Other, "what is sent to lo leaves no machine")
-                    .hint("name the device that leads out"),
+                Lack::new(LackKind::Other, "loopback traffic cannot be shaped")
+                    .hint("name the device that leads to the network"),
             ),
             Some(link) => circumstances::another_card(&link, self.permanent_address.as_ref()),
         })
     }
 
-    /// Why a part of it cannot be set, where no other step of the plan provides what is lacking.
+    /// Why a part of it cannot be set, unless another step of the plan provides what is missing.
     ///
-    /// Asked where it is optional: then all of it is left out, and nothing else of the plan is
-    /// refused because of it.
+    /// Used where shaping is optional: it is then left out entirely, and the rest of the plan is
+    /// not refused because of it.
     fn refusal(&self, at: &mut Planner<'_>, parts: &Parts) -> Result<Option<Lack>, Error> {
         let mut lacks = Vec::new();
         let modules = parts.modules(at.host())?;
@@ -255,36 +255,36 @@ impl Shaper {
         let redirect = Redirect::new(&self.device, &self.ifb);
 
         at.want(&ifb, &ifb.for_device(&self.device))
-            .why("what arrives can be queued only where it leaves again")
+            .why("incoming packets can be queued only where they leave again")
             .required();
-        // Before the IFB is there nothing is known of its root.
+        // Until the IFB exists, nothing is known about its root.
         let now = at.now(&root).ok();
         let wanted = root.wanted(now.as_ref(), qdisc, self.discard);
         at.want(&root, &wanted)
-            .why("the queue of what arrives is to be here, and not at the provider's")
+            .why("keeps the download queue on this host instead of at the provider")
             .required();
         let wanted = match at.now(&hook)? {
             HookState::Clsact => HookState::Clsact,
             _ => HookState::Ingress,
         };
         at.want(&hook, &wanted)
-            .why("filters of what arrives stand at it")
+            .why("ingress filters are attached to it")
             .required();
         let earlier = self.earlier_filters(View::of(at.host())?)?;
         let device = &self.device;
         if let Some(filter) = &earlier.takes_all {
             at.note(format!(
-                "not in effect: {filter} takes every packet before the redirect, so nothing that arrives is shaped; see tc filter show dev {device} ingress"
+                "not in effect: {filter} takes every packet before the redirect, so ingress is not shaped; see tc filter show dev {device} ingress"
             ));
         }
         for filter in &earlier.unknown {
             at.note(format!(
-                "{filter} comes before the redirect: the packets that it takes are not shaped"
+                "{filter} comes before the redirect: packets that it takes are not shaped"
             ));
         }
         let takes_all = earlier.takes_all;
         at.want(&redirect, &RedirectState::Present)
-            .why("sends what arrives through the IFB")
+            .why("sends incoming packets through the IFB")
             .required()
             .overridden_by(takes_all.map(|filter| format!("{filter}, which takes every packet")));
         Ok(())
@@ -335,13 +335,13 @@ impl Shaper {
                 && qdisc.kind != CAKE_MQ
             {
                 at.note(format!(
-                    "{} has several queues; under one shaper they share one lock",
+                    "{} has several queues; a single shaper makes them share one lock",
                     self.device
                 ));
             }
             let wanted = root.wanted(Some(&now), qdisc, self.discard);
             at.want(&root, &wanted)
-                .why("the queue of what leaves is to be here, and not at the modem's")
+                .why("keeps the upload queue on this host instead of in the modem")
                 .required();
         }
         if let Some(qdisc) = &self.ingress {

@@ -1,4 +1,4 @@
-//! What the queueing disciplines of a shaper have counted.
+//! Counters of a shaper's queueing disciplines.
 
 use std::fmt;
 
@@ -10,45 +10,45 @@ use crate::netlink::{Netlink, TrafficControl, TrafficStatistics, shown_handle};
 use crate::root_qdisc::standing_at_root;
 use crate::shaper::Shaper;
 
-/// What both roots of a shaper have counted since they were put there.
+/// Counters of both root qdiscs of a shaper, since they were created.
 ///
-/// JSON has the unit in the name of each number. [`Display`](fmt::Display) is a short table.
+/// In JSON the name of each number has its unit. [`Display`](fmt::Display) formats a short table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ShaperStatistics {
-    /// Of the root of the device; nothing where that is not shaped, or shows no root.
+    /// Root of the device; `None` where egress is not shaped, or the kernel shows no root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub egress: Option<RootStatistics>,
-    /// Of the root of the IFB; nothing where nothing that arrives is shaped, or there is none.
+    /// Root of the IFB; `None` where ingress is not shaped, or the kernel shows no root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingress: Option<RootStatistics>,
 }
 
-/// What a root has counted.
+/// Counters of a root qdisc.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootStatistics {
-    /// The device that it stands at.
+    /// Device that it is attached to.
     pub device: String,
-    /// What it has counted itself.
+    /// Counters of the root itself.
     #[serde(flatten)]
     pub root: QueueStatistics,
-    /// What those under it have counted, one for each queue of the device, where it is one of
-    /// those that have them: `cake_mq` counts its tins there.
+    /// Counters of its children, one for each queue of the device, where its kind has them:
+    /// `cake_mq` counts its tins there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queues: Vec<QueueStatistics>,
 }
 
-/// What one queueing discipline has counted.
+/// Counters of one queueing discipline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueStatistics {
     /// Its kind, as `tc` names it.
     pub kind: String,
-    /// Its handle, or what it stands under where it has none, as `tc` writes it.
+    /// Its handle, or that of its parent where it has none, as `tc` writes it.
     pub handle: String,
-    /// What the kernel counts of every one.
+    /// The counters that every qdisc has.
     #[serde(flatten)]
     pub counted: TrafficStatistics,
-    /// What CAKE counts beside that.
+    /// The counters that only CAKE has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cake: Option<Statistics>,
 }
@@ -84,10 +84,10 @@ impl RootStatistics {
 }
 
 impl Shaper {
-    /// What its queueing disciplines have counted.
+    /// Reads the counters of the shaper's queueing disciplines.
     ///
     /// # Errors
-    /// Where no wire is plugged in, and what the kernel answers.
+    /// If the host has no netlink backend, or if the kernel refuses a request.
     pub fn statistics(&self, session: &Session) -> Result<ShaperStatistics, Error> {
         let wire = session.host().wire::<Netlink>()?;
         let chosen = self.with_ifb_chosen(session.host())?;
@@ -103,14 +103,14 @@ impl Shaper {
     }
 }
 
-/// A counter, or that it is not told.
+/// Formats a counter, or `?` where the kernel does not report it.
 fn shown(count: Option<impl fmt::Display>) -> String {
     count.map_or("?".to_owned(), |count| count.to_string())
 }
 
 impl fmt::Display for ShaperStatistics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = [("leaving", &self.egress), ("arriving", &self.ingress)];
+        let all = [("egress", &self.egress), ("ingress", &self.ingress)];
         let mut between = "";
         for (direction, root) in all {
             if let Some(root) = root {
@@ -136,7 +136,7 @@ impl fmt::Display for QueueStatistics {
         let counted = &self.counted;
         write!(
             f,
-            "{} {}, {} packets, {} bytes, {} dropped, {} waiting",
+            "{} {}, {} packets, {} bytes, {} dropped, {} queued",
             self.kind,
             self.handle,
             shown(counted.packets),
@@ -204,7 +204,7 @@ mod tests {
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(
             lines[0],
-            "leaving wan: cake 4854:, 7 packets, 700 bytes, ? dropped, ? waiting"
+            "egress wan: cake 4854:, 7 packets, 700 bytes, ? dropped, ? queued"
         );
         assert_eq!(lines.len(), 5, "{table}");
         assert!(lines[3].starts_with("  Best Effort "), "{table}");

@@ -1,6 +1,6 @@
-//! Shaping that stays while the device comes and goes, beside others that manage it too.
+//! Keeps a hot-plugged device shaped, also where other programs manage it.
 //!
-//! [`Watch`] decides, without a clock or a socket; [`Watcher`] listens, looks, applies and says
+//! [`Watch`] decides, without a clock or a socket. [`Watcher`] listens, checks, applies and reports
 //! what happened.
 
 mod decision;
@@ -22,29 +22,29 @@ use crate::root_qdisc::RootQdisc;
 use crate::route::default_device;
 use crate::shaper::Shaper;
 
-/// What happened to a device that is watched.
+/// What happened to a watched device.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WatchEvent {
-    /// It was shaped: it is new, or something of ours was not there any more.
+    /// The device was shaped, because it is new or because something of ours had been removed.
     Applied(Applied),
-    /// It was looked at because something changed, and everything is as wanted.
+    /// The device was checked because something changed, and everything is as wanted.
     AsWanted,
-    /// There is no such device; it is shaped as soon as there is one.
+    /// There is no such device. It is shaped as soon as it appears.
     NoDevice,
-    /// It is left as it is. It is shaped again when the device is a new one, and where nobody else
-    /// has set anything when somebody applies.
+    /// The device is left as it is. It is shaped again when it is replaced by a new one, or by an
+    /// explicit apply if nothing else has been set in the meantime.
     StoodBack(StoodBack),
-    /// The default route leads out of another device by now, whose name this is. This one stays as
-    /// it is, and is watched no more.
+    /// The default route now uses another device, whose name this is. The watched device stays as
+    /// it is, and is no longer watched.
     Moved(String),
-    /// It could not be looked at or shaped, and is tried again.
+    /// The device could not be checked or shaped. The attempt is repeated.
     Failed(Error),
 }
 
 impl WatchEvent {
-    /// A word for programs, which no release changes: `applied`, `as-wanted`, `no-device`, `left`,
-    /// `moved` or `failed`.
+    /// A stable name for programs, which no release changes: `applied`, `as-wanted`, `no-device`,
+    /// `left`, `moved` or `failed`.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Applied(_) => "applied",
@@ -69,7 +69,7 @@ impl fmt::Display for WatchEvent {
             Self::StoodBack(because) => write!(f, "left as it is: {because}"),
             Self::Moved(device) => write!(
                 f,
-                "the default route leads out of {device} now, which is watched instead; this device stays as it is until revert"
+                "the default route now uses {device}, which is watched instead; this device stays as it is until revert"
             ),
             Self::Failed(error) => {
                 write!(f, "failed: {error}")?;
@@ -85,8 +85,8 @@ impl fmt::Display for WatchEvent {
 }
 
 impl Shaper {
-    /// Shapes the device whenever it is there and is not shaped, until somebody asks to stop:
-    /// [`watcher`](Self::watcher) with what the kernel tells in the calling thread's network
+    /// Shapes the device whenever it exists and is not shaped, until `stop` is requested. This is
+    /// [`watcher`](Self::watcher) with the kernel's notifications in the calling thread's network
     /// namespace.
     ///
     /// ```no_run
@@ -114,7 +114,7 @@ impl Shaper {
         self.watcher().run(session, &mut monitor, stop, say)
     }
 
-    /// Watches the device, in ways that can be said first.
+    /// A watcher of the device, whose options can be set before it runs.
     pub fn watcher(&self) -> Watcher<'_> {
         Watcher {
             shaper: self,
@@ -125,13 +125,13 @@ impl Shaper {
     }
 }
 
-/// Keeps a device shaped that comes and goes.
+/// Keeps a hot-plugged device shaped.
 ///
-/// It is looked at when something about it or its IFB changed, once that has settled. A look that
-/// finds everything as wanted writes nothing, neither to the kernel nor to the journal. It is
-/// shaped when it is a new one, or when something of ours is gone and nobody has set anything in
-/// its place. What somebody else has set since is left, and so is a device that somebody keeps
-/// taking it away from.
+/// The device is checked when something about it or its IFB has changed, once the changes have
+/// settled. A check that finds everything as wanted writes nothing, neither to the kernel nor to
+/// the journal. The device is shaped when it is a new one, or when something of ours has been
+/// removed and nothing was set in its place. What another process has set in the meantime is left
+/// alone, and so is a device whose shaping another process keeps removing.
 #[derive(Debug, Clone)]
 pub struct Watcher<'a> {
     shaper: &'a Shaper,
@@ -141,15 +141,15 @@ pub struct Watcher<'a> {
 }
 
 impl Watcher<'_> {
-    /// At another pace than the usual one.
+    /// Sets other delays and limits than the default ones.
     #[must_use]
     pub fn pace(mut self, pace: Pace) -> Self {
         self.pace = pace;
         self
     }
 
-    /// As the part of this name of a greater tuning, names joined by `/`: so that the journal says
-    /// of what is shaped again what it says of the rest.
+    /// Applies the shaper as the named part of a larger tuning, with names joined by `/`, so that
+    /// the journal has the same part for it as for the rest.
     #[must_use]
     pub fn part(mut self, name: impl Into<String>) -> Self {
         self.part = Some(name.into());
@@ -157,19 +157,19 @@ impl Watcher<'_> {
     }
 
     /// For a device that was chosen by the default route: [`run`](Self::run) also ends when that
-    /// leads out of another device. The monitor has to tell [of routes](KernelMonitor::with_routes).
+    /// route moves to another device. The monitor must report [routes](KernelMonitor::with_routes).
     #[must_use]
     pub fn follows_route(mut self) -> Self {
         self.follows_route = true;
         self
     }
 
-    /// Watches until somebody asks to stop. What it has applied stays.
+    /// Watches until `stop` is requested. What it has applied stays.
     ///
-    /// What an earlier run left open is put right first, as before every apply.
+    /// Unfinished runs are recovered first, as before every apply.
     ///
     /// # Errors
-    /// Where changes cannot be listened to. Whatever else fails is said and tried again.
+    /// If changes cannot be monitored. Any other failure is reported through `say` and retried.
     pub fn run(
         &self,
         session: &mut Session,
@@ -185,7 +185,7 @@ impl Watcher<'_> {
         };
         let mut event = Event::Nothing;
         loop {
-            // Between two changes of the kernel's, too: whoever asks to stop waits for no look.
+            // Also between two notifications of the kernel: a stop does not wait for a check.
             if stop.is_asked() {
                 return Ok(());
             }
@@ -202,8 +202,8 @@ impl Watcher<'_> {
                         }
                     }
                 },
-                // Once it has settled: of routes that go with a link that goes down, IPv4 tells
-                // nothing, and of the link it tells before they have gone.
+                // Only once the changes have settled: IPv4 does not report the routes that vanish
+                // with a link that goes down, and the link is reported before they have vanished.
                 Action::Look if self.has_moved(session, &mut say) => return Ok(()),
                 Action::Look => self.look(session, &mut known, &mut say),
                 Action::Apply => {
@@ -219,8 +219,8 @@ impl Watcher<'_> {
         }
     }
 
-    /// Whether the default route leads out of another device by now. While there is none, and where
-    /// nobody can tell, it has not moved.
+    /// Whether the default route now uses another device. It has not moved while there is none, or
+    /// while it cannot be read.
     fn has_moved(&self, session: &Session, say: &mut impl FnMut(WatchEvent)) -> bool {
         if !self.follows_route {
             return false;
@@ -234,9 +234,9 @@ impl Watcher<'_> {
         has_moved
     }
 
-    /// Whether something that was told is about the device or its IFB, by name or by number, or
-    /// about a route by which another device could be chosen: a link that gets another name is told
-    /// of by the new one.
+    /// Whether a notification is about the device or its IFB, by name or by number, or about a
+    /// route by which another device could be chosen. A renamed link is reported under its new
+    /// name.
     fn is_about_us(&self, known: &Known, notice: &Notice) -> bool {
         let name = notice.name.as_deref();
         (self.follows_route && notice.subject == Subject::Route)
@@ -260,7 +260,7 @@ impl Watcher<'_> {
         }
         let plan = session.plan(|at| self.declare(at));
         let owed = match &plan {
-            // The journal is asked only where something is to be done.
+            // The journal is read only if there is something to do.
             Ok(plan) if !plan.is_empty() => match session.status() {
                 Ok(status) => status.owed,
                 Err(error) => return failed(error, say),
@@ -281,7 +281,7 @@ impl Watcher<'_> {
         };
         match standing {
             Standing::AsWanted => say(WatchEvent::AsWanted),
-            // Once each time that it goes, and once where it never was.
+            // Reported each time the device disappears, and once if it never existed.
             Standing::NoDevice if was.device.is_some() || !was.looked => {
                 say(WatchEvent::NoDevice);
             }
@@ -300,7 +300,8 @@ impl Watcher<'_> {
             Ok(status) => status.owed,
             Err(error) => return failed(error, say),
         };
-        // Under the lock, so that nobody else's root goes who came after the look.
+        // The review runs under the lock, so that a root that another process has set since the
+        // check is not replaced.
         let review = |plan: &Plan| !watch.has_stood() || standing::theirs(plan, &owed).is_none();
         match session.apply_reviewed(|at| self.declare(at), review) {
             Ok(applied) if applied.declined => Event::Postponed,
@@ -323,16 +324,16 @@ impl Watcher<'_> {
         }
     }
 
-    /// The number of the link that an apply before this watch was to, as far as the journal says.
+    /// The interface index that an apply before this watch was for, according to the journal.
     ///
-    /// A journal that cannot be read says nothing, and the first look says why.
+    /// A journal that cannot be read gives `None`; the first check reports the reason.
     fn applied_to(&self, session: &Session) -> Option<u32> {
         let owed = session.status().ok()?.owed;
         number_in(self.last_owed(&owed)?.identity.as_deref()?)
     }
 
-    /// The last turn of the device itself that is owed a way back: of its root, or of its redirect,
-    /// whichever IFB that leads to.
+    /// The last change of the device itself that is still to be reverted: of its root, or of its
+    /// redirect to any IFB.
     fn last_owed<'o>(&self, owed: &'o [Owed]) -> Option<&'o Owed> {
         let device = &self.shaper.device;
         let root = AnyKnob::of(&RootQdisc::new(device));
@@ -351,11 +352,12 @@ fn failed(error: Error, say: &mut impl FnMut(WatchEvent)) -> Event {
     Event::Failed
 }
 
-/// What is known from the last look: the links that what is told is compared with.
+/// What is known from the last check: the links that notifications are compared with.
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
     looked: bool,
-    /// Whether the journal owed something of this device: that it does no more is a revert.
+    /// Whether the journal had a pending revert for this device. If it no longer has one, the
+    /// shaping was reverted.
     journaled: bool,
     device: Option<u32>,
     ifb: Option<u32>,

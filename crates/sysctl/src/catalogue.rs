@@ -1,15 +1,15 @@
-//! What is known about the kernel's common variables: shape, range, unit, and what turning one
-//! drags along.
+//! A catalogue of common kernel variables: shape, range, unit, and the side effects of setting
+//! them.
 //!
-//! The catalogue is data and decides nothing. A key that it lacks is still a key: it is read and
-//! written as [`ValueType::Raw`]. What it adds for the keys in it is that a wrong value is refused
-//! before anything was touched, that two spellings of one value compare equal, and that a plan
-//! knows which other variables to remember first.
+//! The catalogue is data and decides nothing. A key that is not in it can still be set: it is read
+//! and written as [`ValueType::Raw`]. For the keys in it, an invalid value is rejected before
+//! anything is changed, two spellings of one value compare equal, and a plan knows which other
+//! variables to save first.
 //!
-//! Ranges are the kernel's own where it checks, and the documented meaning where the kernel takes
-//! any number (`net.ipv4.conf.*.rp_filter` accepts 77 and means 2 by it at best). They bind what is
-//! written, never what is read. Where a range grew with kernel versions it is the widest one, and
-//! an older kernel refuses the rest itself. Scopes and modes were read from Linux 6.18, inside and
+//! Ranges are the kernel's own where it checks, and the documented meaning where the kernel accepts
+//! any number (`net.ipv4.conf.*.rp_filter` accepts 77, which means 2 at best). They apply to what is
+//! written, never to what is read. Where a range grew with kernel versions it is the widest one, and
+//! an older kernel rejects the rest itself. Scopes and modes were read from Linux 6.18, inside and
 //! outside of a new network namespace.
 
 mod kernel;
@@ -19,56 +19,56 @@ mod network;
 use crate::key::{Key, KeyPattern};
 use crate::value::{IntegerRange, Unit, Value, ValueType};
 
-/// What is known about one variable, or about one per interface.
+/// The description of one variable, or of a family with one variable per interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CatalogueEntry {
-    /// The key in dotted form; a segment `*` stands for any one interface.
+    /// The key in dotted form; a segment `*` matches any one interface.
     pub key: &'static str,
-    /// The shape of its value.
+    /// The shape of the value.
     pub value_type: ValueType,
-    /// What it does, in one line.
+    /// What the variable does, in one line.
     pub meaning: &'static str,
-    /// Where the kernel or the manual pages document it, if they do.
+    /// The link to the kernel's documentation or the manual page, if there is one.
     pub documentation: Option<&'static str>,
-    /// Where it exists and whom it concerns.
+    /// The namespaces in which the variable exists and takes effect.
     pub scope: Scope,
-    /// How it can be read and written.
+    /// How the variable can be read and written.
     pub access: Access,
-    /// The variable that is set to 0 when this one is written, and which zeroes this one.
+    /// The variable that is set to 0 when this one is written, and vice versa.
     pub excludes: Option<&'static str>,
-    /// The module that must be there first.
+    /// The module that must be loaded first.
     pub needs: Option<Need>,
     /// Patterns of the keys that the kernel changes when this one is changed. Use [`resets`],
-    /// which also knows the rule for whole families.
+    /// which also applies the rule for whole families.
     pub resets: &'static [&'static str],
-    /// The first kernel with the variable, as `(major, minor)`, where known.
+    /// The first kernel version with the variable, as `(major, minor)`, where known.
     pub since: Option<(u16, u16)>,
-    /// What is given up in security by turning it, one way or the other.
+    /// The cost in security of changing it, in one direction or the other.
     pub security: Option<&'static str>,
-    /// How the kernel changes what is written to it, reporting success. What is read afterwards
-    /// is then not what was written, and that is no failure.
+    /// How the kernel adjusts a written value while reporting success. The value that is read
+    /// afterwards differs from the written one, and that is not a failure.
     pub adjusts: Option<&'static str>,
     /// What writing the old value back does not restore, or what a wrong value does at once.
     pub caution: Option<&'static str>,
-    /// What is changed beside `/proc/sys` (addresses, routes, sessions), which no revert restores.
-    /// Use [`side_effects`], which also knows where a family's member has none.
+    /// Changes outside `/proc/sys` (addresses, routes, sessions), which no revert restores.
+    /// Use [`side_effects`], which also excludes the family members without side effects.
     pub side_effects: Option<SideEffects>,
-    /// Whether the key holds a `*`; an entry that does not is told from most keys by its length.
+    /// Whether the key contains a `*`. Without one, comparing the lengths rules out most keys.
     is_family: bool,
 }
 
-/// What changing a variable does outside `/proc/sys`.
+/// What setting a variable changes outside `/proc/sys`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SideEffects {
-    /// The values that do it; `None` where every change does.
+    /// The values that have the side effects; `None` if every change has them.
     pub values: Option<&'static [i128]>,
-    /// What they do, in one line.
+    /// The side effects, in one line.
     pub what: &'static str,
 }
 
-/// Where a variable exists and whom it concerns.
+/// The namespaces in which a variable exists and takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scope {
@@ -76,17 +76,17 @@ pub enum Scope {
     Global,
     /// One per network namespace, writable in each.
     PerNetworkNamespace,
-    /// The same on newer kernels; on those as old as 6.1 there is one, in the initial namespace, and
-    /// the others show none.
+    /// One per network namespace on newer kernels. Kernels as old as 6.1 have a single one, which
+    /// is visible in the initial network namespace only.
     PerNetworkNamespaceOnNewerKernels,
-    /// Absent in every network namespace but the initial one.
+    /// Absent in every network namespace except the initial one.
     InitialNetworkNamespaceOnly,
-    /// Writable in the initial network namespace only; shown in the others for reading (0444), or,
-    /// by kernels as old as 6.1, not at all.
+    /// Writable in the initial network namespace only; in the others it is read-only (0444) or, on
+    /// kernels as old as 6.1, absent.
     ReadOnlyOutsideInitialNetworkNamespace,
     /// One per IPC namespace.
     PerIpcNamespace,
-    /// One per PID namespace, on kernels where it is; global on older ones.
+    /// One per PID namespace on kernels that support that; global on older ones.
     PerPidNamespace,
 }
 
@@ -94,41 +94,41 @@ pub enum Scope {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Access {
-    /// Read and written at will.
+    /// Readable and writable.
     ReadWrite,
-    /// Writable only where the hardware has the feature, read-only elsewhere.
+    /// Writable only if the hardware has the feature, read-only otherwise.
     ReadWriteWhereSupported,
-    /// Writing triggers something; there is nothing to read, to remember or to verify.
+    /// Writing triggers an action; there is nothing to read, to save or to verify.
     WriteOnly,
-    /// Some values cannot be left again until the machine restarts.
+    /// Some values cannot be changed again until the next boot.
     OneWay {
-        /// The values without a way back.
+        /// The values that cannot be changed again.
         values: &'static [i128],
     },
 }
 
-/// A module that must be loaded before a key, or a value of it, exists.
+/// A module that must be loaded before a key, or one of its values, exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Need {
-    /// The key appears with this module.
+    /// The key exists only while this module is loaded.
     ModuleForKey {
         /// The module's name.
         module: &'static str,
     },
-    /// Each value is a module of its own: `bbr` is `tcp_bbr`.
+    /// Each value has its own module: `bbr` is in `tcp_bbr`.
     ModuleForValue {
-        /// What stands before the value in the module's name.
+        /// The prefix of the value in the module's name.
         prefix: &'static str,
-        /// The key that lists the values offered right now, if there is one.
+        /// The key that lists the values available now, if there is one.
         offered: Option<&'static str>,
-        /// Values that are part of every kernel.
+        /// The values that are built into every kernel.
         built_in: &'static [&'static str],
     },
 }
 
 impl Need {
-    /// The module for a value, or `None` where the value is part of every kernel.
+    /// The module for a value, or `None` if the value is built into every kernel.
     pub fn module_for(&self, value: &str) -> Option<String> {
         match self {
             Self::ModuleForKey { module } => Some((*module).to_owned()),
@@ -140,7 +140,7 @@ impl Need {
 }
 
 impl CatalogueEntry {
-    /// Whether the entry describes this key, by this very name.
+    /// Whether the entry describes this key. Aliases are not resolved.
     pub fn describes(&self, key: &Key) -> bool {
         if !self.is_family {
             let (own, slashed) = (self.key.as_bytes(), key.slashed().as_bytes());
@@ -163,7 +163,7 @@ impl CatalogueEntry {
         wanted.next().is_none()
     }
 
-    /// Whether a number is a value without a way back.
+    /// Whether this value cannot be changed again until the next boot.
     pub fn is_one_way(&self, number: i128) -> bool {
         matches!(self.access, Access::OneWay { values } if values.contains(&number))
     }
@@ -249,7 +249,7 @@ impl CatalogueEntry {
     }
 }
 
-/// All entries. Of two that describe one key, the one that names it stands first.
+/// All entries. If two of them describe one key, the one that names it comes first.
 pub fn entries() -> impl Iterator<Item = &'static CatalogueEntry> {
     network::ENTRIES
         .iter()
@@ -257,7 +257,7 @@ pub fn entries() -> impl Iterator<Item = &'static CatalogueEntry> {
         .chain(kernel::ENTRIES)
 }
 
-/// What is known about a key, under whichever of its names ([`Key::canonical`]).
+/// The entry for a key, under any of its names ([`Key::canonical`]).
 pub fn find(key: &Key) -> Option<&'static CatalogueEntry> {
     let canonical = key.canonical();
     let wanted = hash(canonical.slashed());
@@ -280,8 +280,8 @@ pub fn find(key: &Key) -> Option<&'static CatalogueEntry> {
 /// The hash of every entry that is a family.
 const FAMILY: u64 = 0;
 
-/// The entries' hashes, worked out by the compiler: a plan looks a key up a dozen times, and going
-/// through the entries themselves each time was half of what a plan cost.
+/// The hashes of the entries, computed at compile time: a plan looks up each key a dozen times, and
+/// searching the entries themselves took half of the time of a plan.
 static NETWORK: [u64; network::ENTRIES.len()] = hashes(network::ENTRIES);
 static MEMORY: [u64; memory::ENTRIES.len()] = hashes(memory::ENTRIES);
 static KERNEL: [u64; kernel::ENTRIES.len()] = hashes(kernel::ENTRIES);
@@ -298,7 +298,7 @@ const fn hashes<const COUNT: usize>(entries: &[CatalogueEntry]) -> [u64; COUNT] 
     hashes
 }
 
-/// FNV-1a over a key in dotted or slashed form, the same for both; never [`FAMILY`].
+/// The FNV-1a hash of a key, the same for its dotted and its slashed form; never [`FAMILY`].
 const fn hash(key: &str) -> u64 {
     let bytes = key.as_bytes();
     let mut hash = 0xcbf2_9ce4_8422_2325;
@@ -320,11 +320,10 @@ pub fn value_type(key: &Key) -> ValueType {
     find(key).map_or(ValueType::Raw, |entry| entry.value_type)
 }
 
-/// What setting a key to a value does outside `/proc/sys`, where it does something that no revert
-/// restores.
+/// What setting a key to a value changes outside `/proc/sys` and no revert restores, if anything.
 ///
-/// `default` is for interfaces that come later, and changes nothing of those that are there. The
-/// `mtu` of `all` is read by nothing.
+/// `default` applies to interfaces that are created later and does not change the existing ones.
+/// The `mtu` of `all` is never read.
 pub fn side_effects(key: &Key, value: &Value) -> Option<&'static str> {
     let side_effects = find(key)?.side_effects?;
     let segments: Vec<&str> = key.segments().collect();
@@ -338,13 +337,13 @@ pub fn side_effects(key: &Key, value: &Value) -> Option<&'static str> {
     does.then_some(side_effects.what)
 }
 
-/// The keys that the kernel may change when this one is changed, the key itself not excepted
-/// where a pattern covers it. They are to be remembered before and compared after a write.
+/// The keys that the kernel may change when this one is changed, including the key itself if a
+/// pattern matches it. They have to be saved before a write and compared after it.
 ///
-/// Beyond the `resets` of each [`CatalogueEntry`] there is one rule for a whole family, whether in
-/// the catalogue or not: `net.ipv4.conf.default.X` is copied to every interface whose `X` nobody has set yet
-/// (`devinet_copy_dflt_conf` in net/ipv4/devinet.c). `forwarding` is the exception, and IPv6 has no
-/// such rule (both measured on Linux 6.18).
+/// Beyond the `resets` of each [`CatalogueEntry`] there is one rule for a whole family, whether or
+/// not it is in the catalogue: `net.ipv4.conf.default.X` is copied to every interface whose `X` has
+/// not been set yet (`devinet_copy_dflt_conf` in net/ipv4/devinet.c). `forwarding` is the
+/// exception, and IPv6 has no such rule (both measured on Linux 6.18).
 pub fn resets(key: &Key) -> Vec<KeyPattern> {
     let own = find(key).map_or(&[][..], |entry| entry.resets);
     let mut patterns: Vec<KeyPattern> = own.iter().filter_map(|text| text.parse().ok()).collect();
@@ -373,8 +372,8 @@ const INT_MAX: i128 = i32::MAX as i128;
 const UINT_MAX: i128 = u32::MAX as i128;
 const LONG_MAX: i128 = i64::MAX as i128;
 const ULONG_MAX: i128 = u64::MAX as i128;
-/// The greatest number of seconds that the kernel can hold in jiffies at 1000 ticks per second,
-/// the finest it can be built with.
+/// The largest number of seconds that the kernel can hold in jiffies at 1000 ticks per second, the
+/// highest rate it can be built with.
 const JIFFIES_SECONDS: i128 = INT_MAX / 1000;
 
 const fn integer(minimum: i128, maximum: i128, unit: Unit) -> ValueType {
@@ -388,7 +387,7 @@ const fn vector(arity: usize, minimum: i128, maximum: i128, unit: Unit) -> Value
     }
 }
 
-/// Off or on.
+/// 0 is off, 1 is on.
 const SWITCH: ValueType = integer(0, 1, Unit::Mode);
 
 const fn mode(greatest: i128) -> ValueType {

@@ -1,4 +1,4 @@
-//! That the catalogue is sound in itself, and that the running kernel agrees with it.
+//! That the catalogue is consistent and agrees with the running kernel.
 
 use super::*;
 use crate::value::Value;
@@ -204,7 +204,7 @@ fn the_running_kernel_agrees_with_every_entry_that_it_has() {
         };
         compared += 1;
         let owner = metadata.mode() & 0o600;
-        // In a container the test may itself stand in another than the initial network namespace.
+        // In a container the test may itself run outside the initial network namespace.
         let shown = entry.scope == Scope::ReadOnlyOutsideInitialNetworkNamespace;
         let agrees = match entry.access {
             Access::ReadWrite if shown && owner == 0o400 => true,
@@ -221,7 +221,7 @@ fn the_running_kernel_agrees_with_every_entry_that_it_has() {
         if entry.access == Access::WriteOnly {
             continue;
         }
-        // Some keys are shown to the administrator only; that is no disagreement.
+        // Some keys are readable only for root, which is not a disagreement.
         match std::fs::read_to_string(&path) {
             Ok(text) => {
                 if let Err(error) = Value::try_parse_seen(&entry.value_type, &text) {

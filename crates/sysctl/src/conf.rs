@@ -1,29 +1,30 @@
 //! The text of a sysctl.d(5) file: `key = value` lines, kept byte for byte.
 //!
-//! A [`Document`] holds every line as it was, together with what the line means, so that an edit
-//! changes the bytes of its own line and nothing else: line ends, comments, blank lines, odd
-//! spacing and a missing last line end survive. Parsing never fails; what is no statement is kept
+//! A [`Document`] keeps every line unchanged, together with its meaning, so that an edit changes
+//! the bytes of its own line and nothing else: line ends, comments, blank lines, odd spacing and a
+//! missing last line end are preserved. Parsing never fails; a line that is not a statement is kept
 //! and reported by [`Document::problems`].
 //!
-//! Two programs load these files, and they differ. Measured with systemd-sysctl 252 and procps
-//! `sysctl` 4.0.2; where they do, the meaning here is systemd's, because that is what runs at boot:
+//! Two programs load these files and differ in how they read them. This module follows systemd,
+//! because that is what runs at boot. The differences were measured with systemd-sysctl 252 and
+//! procps `sysctl` 4.0.2:
 //!
 //! | Text | systemd-sysctl | `sysctl -p` |
 //! |---|---|---|
 //! | `key = 30 # comment` | writes `30 # comment` | the same |
 //! | `#` or `;` after leading blanks | comment | the same |
 //! | CR before the line feed | stripped | the same |
-//! | a CR or NUL alone | ends a line | CR: part of the value; NUL: the rest of the line is lost |
+//! | a CR or NUL alone | ends the line | CR: part of the value; NUL: the rest of the line is lost |
 //! | `-key` after `key = 1` | the assignment is dropped | the assignment stays |
 //! | `-key` with a glob in it | drops an earlier glob of the same text, nothing else | drops nothing |
-//! | `-key # comment` | excludes a key of that whole name, thus nothing | the same |
+//! | `-key # comment` | excludes a key with that whole text as its name, so nothing | the same |
 //! | `- key = 1` | ignores failure | no such key |
 //! | `--key = 1` | no such key | writes |
 //! | `/net/ipv4/x`, `net..ipv4.x` | redundant separators dropped | works, with a warning for the latter |
 //! | `vm.x. = 1` | redundant separators dropped | no such key |
-//! | bytes that are not UTF-8 | written as they are | the same |
+//! | bytes that are not UTF-8 | written unchanged | the same |
 //! | `net/ipv4/../ipv4/x` | EINVAL | writes |
-//! | a line without `=` and `-` | skipped, exit status 1 | skipped, exit status 0 |
+//! | a line with neither `=` nor `-` | skipped, exit status 1 | skipped, exit status 0 |
 //! | a missing key | skipped, exit status 0 | exit status 1 |
 //! | `-key = 1` for a missing key | exit status 0 | exit status 1 |
 //! | `-key = 1` refused by the kernel | exit status 0 | exit status 1 |
@@ -35,19 +36,19 @@ use std::ops::Range;
 use crate::key::{Key, KeyError, KeyPattern};
 use crate::value::{Value, holds_comment};
 
-/// What one line means.
+/// The meaning of one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Statement {
-    /// Nothing but blanks.
+    /// An empty line, or one that contains only blanks.
     Blank,
     /// A line that begins with `#` or `;`.
     Comment,
     /// `key = value`.
     Assignment(Assignment),
-    /// `-key`: no glob sets this key, and with systemd no earlier assignment to it either.
+    /// `-key`: no glob sets this key, and with systemd no earlier assignment does either.
     Exclusion(KeyPattern),
-    /// Neither; [`Document::problems`] says why.
+    /// None of these; [`Document::problems`] gives the reason.
     Unknown,
 }
 
@@ -55,19 +56,19 @@ pub enum Statement {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Assignment {
-    /// The key, or the glob over keys, that is set.
+    /// The key, or the glob over keys, that the line sets.
     pub pattern: KeyPattern,
-    /// The text after the `=` without the blanks around it: exactly what a loader writes, a
-    /// trailing comment included. It may be empty. Bytes that are not UTF-8, which a loader writes as
-    /// they are, are U+FFFD here.
+    /// The text after the `=` without the blanks around it: exactly what a loader writes, including
+    /// a trailing comment. It may be empty. Bytes that are not UTF-8 are U+FFFD here, while a
+    /// loader writes them unchanged.
     pub value: String,
-    /// Whether procps reads the key as systemd does; where it does not, it writes nothing.
+    /// Whether procps reads the key as systemd does; if not, it writes nothing.
     pub is_read_by_procps: bool,
-    /// Whether a `-` before the key asks the loader to ignore a failure.
+    /// Whether a `-` before the key tells the loader to ignore failures.
     pub ignore_failure: bool,
 }
 
-/// Something in a file that its author is unlikely to have meant.
+/// Something in a file that its author is unlikely to have intended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
@@ -87,24 +88,24 @@ impl fmt::Display for Problem {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProblemKind {
-    /// No `=`, and no `-` that would make it an exclusion.
+    /// The line has no `=`, and no `-` that would make it an exclusion.
     NotAnAssignment,
-    /// The line is not UTF-8: a key can be none that the kernel has, and of a value the kernel reads
-    /// what stands before those bytes, if anything.
+    /// The line is not UTF-8. No key of the kernel has such a name, and of a value the kernel reads
+    /// at most the part before those bytes.
     NotUtf8,
-    /// The text before the `=` names no key.
+    /// The text before the `=` is not a valid key.
     Key(KeyError),
-    /// The value ends in what looks like a comment. An integer is set and the rest ignored; a
-    /// word is refused by the kernel.
+    /// The value ends in what looks like a comment. The kernel sets an integer and ignores the
+    /// rest, and it rejects a word.
     CommentInValue,
-    /// An exclusion followed by what looks like a comment: it excludes nothing.
+    /// The exclusion is followed by what looks like a comment, so it excludes nothing.
     CommentInExclusion,
-    /// Nothing after the `=`. The loaders write a lone line end, which most keys refuse.
+    /// Nothing follows the `=`. The loaders write a lone line end, which most keys reject.
     EmptyValue,
-    /// The key is spelled with redundant separators or with blanks after its `-`; procps reads
-    /// it otherwise or not at all.
+    /// The key is spelled with redundant separators or with blanks after its `-`; procps reads it
+    /// differently or not at all.
     SpellingOfKey,
-    /// The line ends in a CR or NUL without a line feed, which only systemd takes for a line end.
+    /// The line ends in a CR or NUL without a line feed; only systemd treats that as a line end.
     LineEnd,
 }
 
@@ -112,61 +113,61 @@ impl fmt::Display for ProblemKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::NotAnAssignment => {
-                "not an assignment: loaders skip the line and systemd-sysctl fails at the end; write key = value, or # before a comment"
+                "not an assignment: loaders skip the line and systemd-sysctl exits with an error; write key = value, or # before a comment"
             }
-            Self::NotUtf8 => "not UTF-8: loaders write the bytes as they are; remove them",
+            Self::NotUtf8 => "not UTF-8: loaders write the bytes unchanged; remove them",
             Self::Key(error) => return error.fmt(formatter),
             Self::CommentInValue => {
-                "the comment is part of the value for every loader; put it on a line of its own"
+                "every loader reads the comment as part of the value; put it on a line of its own"
             }
             Self::CommentInExclusion => {
-                "the comment is part of the excluded name, so nothing is excluded; put it on a line of its own"
+                "loaders read the comment as part of the excluded name, so nothing is excluded; put it on a line of its own"
             }
             Self::EmptyValue => {
-                "the value is empty: loaders write a lone line end, which most keys refuse; give the value or remove the line"
+                "the value is empty: loaders write a lone line end, which most keys reject; add a value or remove the line"
             }
             Self::SpellingOfKey => {
-                "loaders disagree about this spelling of the key; write it like vm.swappiness"
+                "loaders differ in how they read this spelling of the key; write it like vm.swappiness"
             }
             Self::LineEnd => {
-                "the line ends in a CR or NUL alone, which only systemd takes for a line end; use a line feed"
+                "the line ends in a CR or NUL without a line feed, which only systemd treats as a line end; use a line feed"
             }
         })
     }
 }
 
-/// Why a document cannot be made to say something.
+/// Why a document cannot be edited or rendered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EditError {
-    /// A loader would read another value than the one given.
+    /// A loader would read a different value.
     #[error(
-        "the value {value:?} of {key} cannot stand in a sysctl.d file: loaders would read {read:?}; a value there is one line, not empty and without blanks around it"
+        "the value {value:?} of {key} cannot be written to a sysctl.d file: loaders would read {read:?}; a value there is one line, not empty and without blanks around it"
     )]
     Value {
-        /// The key to be set.
+        /// The key to set.
         key: Key,
-        /// The value that was wanted.
+        /// The value to set.
         value: String,
-        /// What a loader would read, if it would read an assignment to that key at all.
+        /// What a loader would read; `None` if it would read no assignment to that key.
         read: Option<String>,
     },
 }
 
-/// One assignment of a file of our own, for [`Document::render`].
+/// One assignment of a generated file, for [`Document::render`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The key.
     pub key: Key,
     /// The value.
     pub value: Value,
-    /// Why it is set: one or more lines, printed as comment lines above it.
+    /// The reason for the value: one or more lines, written as comment lines above it.
     pub comment: Option<String>,
-    /// Whether loaders go on quietly where the kernel refuses it: a `-` before the key.
+    /// Whether loaders ignore a failure to set it; written as a `-` before the key.
     pub ignore_failure: bool,
 }
 
-/// A sysctl.d file, losslessly.
+/// A sysctl.d file, preserved byte for byte.
 ///
 /// ```
 /// # use hosttune_sysctl::{Document, Key, Value};
@@ -183,14 +184,14 @@ pub struct Document {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
     content: Vec<u8>,
-    /// The line end as it was; empty at most for the last line.
+    /// The original line end; it can be empty only on the last line.
     end: Vec<u8>,
     statement: Statement,
     problems: Vec<ProblemKind>,
 }
 
 impl Document {
-    /// Reads a file. Any bytes are a document.
+    /// Parses a file. Any bytes are a valid document.
     pub fn parse(bytes: &[u8]) -> Self {
         let mut lines = Vec::new();
         let mut rest = bytes;
@@ -202,12 +203,12 @@ impl Document {
         Self { lines }
     }
 
-    /// Builds a file of our own: a header of comment lines, then the entries in the given order,
-    /// each below its comment.
+    /// Generates a file: a header of comment lines, then the entries in the given order, each below
+    /// its comment.
     ///
     /// # Errors
     ///
-    /// When a value cannot stand on one line as it is.
+    /// When loaders would not read a value back unchanged.
     pub fn render(header: &str, entries: &[Entry]) -> Result<Self, EditError> {
         let mut text = comment_lines(header);
         for entry in entries {
@@ -224,7 +225,8 @@ impl Document {
         Ok(Self::parse(text.as_bytes()))
     }
 
-    /// The file's bytes; for a parsed document that was not edited, the bytes it was read from.
+    /// The bytes of the file; for a parsed document that was not edited, exactly the bytes that were
+    /// parsed.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for line in &self.lines {
@@ -234,7 +236,7 @@ impl Document {
         bytes
     }
 
-    /// What each line means, with its number counted from 1 as systemd counts.
+    /// The meaning of each line, with its number counted from 1 as systemd counts lines.
     pub fn statements(&self) -> impl Iterator<Item = (usize, &Statement)> {
         self.lines
             .iter()
@@ -260,7 +262,7 @@ impl Document {
             })
     }
 
-    /// Everything in the file that its author is unlikely to have meant, in order.
+    /// Everything in the file that its author is unlikely to have intended, in order.
     pub fn problems(&self) -> Vec<Problem> {
         let of_line = |(place, line): (usize, &Line)| {
             let kinds = line.problems.clone();
@@ -274,15 +276,14 @@ impl Document {
 
     /// Makes the file assign `value` to `key`.
     ///
-    /// The last line that assigns the key by name gets the new value in place, and keeps its
-    /// spacing and its `-`. Where no line does, or an exclusion of the key stands below it and
-    /// would drop it, a line is added at the end. A glob that matches is left alone: an
-    /// assignment by name beats it. The other names of the variable ([`Key::canonical`]) are left
-    /// alone too.
+    /// The last line that assigns the key by name gets the new value in place and keeps its spacing
+    /// and its `-`. If there is none, or an exclusion of the key further down would drop it, a line
+    /// is added at the end. A glob that matches is left alone, because an assignment by name takes
+    /// precedence. The other names of the variable ([`Key::canonical`]) are left alone too.
     ///
     /// # Errors
     ///
-    /// When loaders would not read the value back as it is.
+    /// When loaders would not read the value back unchanged.
     pub fn set(&mut self, key: &Key, value: &Value) -> Result<(), EditError> {
         let added = assignment_line(key, value)?;
         let last = self.lines.iter_mut().rev().find(|line| line.names(key));
@@ -296,18 +297,18 @@ impl Document {
         Ok(())
     }
 
-    /// Removes every line that assigns `key` by name, and says how many there were.
+    /// Removes every line that assigns `key` by name, and returns how many there were.
     ///
-    /// All of them, since with only the last one gone an earlier one would come into force. Globs
-    /// and exclusions stay.
+    /// All of them are removed because an earlier assignment would otherwise take effect. Globs and
+    /// exclusions stay.
     pub fn remove(&mut self, key: &Key) -> usize {
         let before = self.lines.len();
         let ended = self.lines.last().is_none_or(|line| !line.end.is_empty());
         self.lines.retain(|line| {
             !(line.names(key) && matches!(line.statement, Statement::Assignment(_)))
         });
-        // A file that lacked its last line end lacks it afterwards: this makes removing the exact
-        // opposite of adding, whichever line comes to be the last.
+        // A file without a last line end stays without one, whichever line is the last now. This
+        // makes removing a line the exact inverse of adding it.
         if !ended && let Some(last) = self.lines.last_mut() {
             last.end.clear();
         }
@@ -316,8 +317,8 @@ impl Document {
         removed
     }
 
-    /// Adds a line in the style of the file: its line end, and none after the last line if there
-    /// was none.
+    /// Adds a line in the style of the file: with its kind of line end, and without a last line end
+    /// if there was none.
     fn append(&mut self, content: &str) {
         let style = self
             .lines
@@ -340,15 +341,16 @@ impl Document {
         self.lines.push(Line::new(content.as_bytes(), &end));
     }
 
-    /// Splits the lines anew after an edit. Two line ends that came to stand side by side, a CR and
-    /// a line feed, are one from then on.
+    /// Splits the lines again after an edit, because a CR and a line feed that have become adjacent
+    /// are one line end now.
     fn reread(&mut self) {
         *self = Self::parse(&self.bytes());
     }
 }
 
 impl fmt::Display for Document {
-    /// The text; bytes that are not UTF-8 are shown as U+FFFD, so use [`Document::bytes`] to write.
+    /// Prints the text with U+FFFD for bytes that are not UTF-8; use [`Document::bytes`] to write
+    /// the file.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&String::from_utf8_lossy(&self.bytes()))
     }
@@ -379,7 +381,7 @@ impl Line {
         !pattern.is_glob() && pattern.matches(key)
     }
 
-    /// Puts another value between the blanks that surround the present one.
+    /// Replaces the value and keeps the blanks around it.
     fn replace_value(&mut self, value: &str) {
         let Some(Range { start, end }) = value_range(&self.content) else {
             return;
@@ -391,8 +393,8 @@ impl Line {
     }
 }
 
-/// Where the value stands in an assignment. An empty value is put right behind the `=`, or behind
-/// one blank if there is one.
+/// The range of the value in an assignment. An empty value goes directly after the `=`, or after
+/// the first blank if there is one.
 fn value_range(content: &[u8]) -> Option<Range<usize>> {
     let after = content.iter().position(|byte| *byte == b'=')? + 1;
     let text = &content[after..];
@@ -409,14 +411,14 @@ fn value_range(content: &[u8]) -> Option<Range<usize>> {
     Some(after + leading..content.len() - trailing)
 }
 
-/// What systemd strips: blanks and tabs, and line ends, which no line holds. Not the vertical tab
-/// and the form feed that procps strips as well.
+/// Whether systemd strips this byte around a text. It also strips line ends, which no line
+/// contains, but not the vertical tab and the form feed that procps strips.
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
 /// Splits off the first line as systemd's `read_line` does: a line ends at a line feed, a CR or a
-/// NUL, and different ones of these side by side are one line end, of which a NUL is the last.
+/// NUL. Adjacent ones that differ form a single line end, which ends after a NUL.
 fn split_line(bytes: &[u8]) -> (&[u8], &[u8], &[u8]) {
     let ends = |byte: &u8| matches!(byte, b'\n' | b'\r' | 0);
     let length = bytes.iter().position(ends).unwrap_or(bytes.len());
@@ -443,7 +445,7 @@ fn understand(content: &[u8]) -> (Statement, Vec<ProblemKind>) {
         Some(b'#' | b';') => return (Statement::Comment, Vec::new()),
         Some(_) => {}
     }
-    // Loaders read bytes. Only what names a key has to be a text, as every key of the kernel is one.
+    // Loaders read bytes. Only the key must be text, because every key of the kernel is text.
     let is_text = std::str::from_utf8(stripped).is_ok();
     let name_end = stripped.iter().position(|byte| *byte == b'=');
     if std::str::from_utf8(&stripped[..name_end.unwrap_or(stripped.len())]).is_err() {
@@ -483,8 +485,8 @@ fn understand(content: &[u8]) -> (Statement, Vec<ProblemKind>) {
     let assignment = Assignment {
         pattern,
         value: value.to_owned(),
-        // procps makes a path of the key as it stands: one that ends in a separator is no file,
-        // and it drops no blanks behind the dash.
+        // procps builds the path from the key without simplifying it: a key that ends in a
+        // separator is not a file, and blanks after the dash are not dropped.
         is_read_by_procps: !(name.trim_end_matches(blanks).ends_with(['.', '/'])
             || dash && name.starts_with(blanks)),
         ignore_failure: dash,
@@ -492,7 +494,7 @@ fn understand(content: &[u8]) -> (Statement, Vec<ProblemKind>) {
     (Statement::Assignment(assignment), problems)
 }
 
-/// The meaning of `-name`, without its `-`.
+/// The meaning of an exclusion; `name` is the text after the `-`.
 fn exclusion(name: &str) -> (Statement, Vec<ProblemKind>) {
     let name = name.trim_start_matches([' ', '\t']);
     match KeyPattern::as_systemd_reads(name) {
@@ -511,11 +513,11 @@ fn exclusion(name: &str) -> (Statement, Vec<ProblemKind>) {
     }
 }
 
-/// The line that assigns the value, if loaders read it back as it is.
+/// The line that assigns the value, provided that loaders read it back unchanged.
 fn assignment_line(key: &Key, value: &Value) -> Result<String, EditError> {
     let line = format!("{key} = {}", value.text());
-    // Asking the parser is what makes this complete: no list of forbidden characters here has to
-    // agree with how lines are split and stripped there.
+    // The parser itself is the check, so there is no list of forbidden characters here that would
+    // have to match how the parser splits and strips lines.
     let read = Document::parse(line.as_bytes());
     let mut assignments = read.assignments();
     match (assignments.next(), assignments.next()) {
@@ -535,8 +537,8 @@ fn assignment_line(key: &Key, value: &Value) -> Result<String, EditError> {
     }
 }
 
-/// A text as comment lines. Everything that ends a line for any loader begins a new comment line,
-/// so that no text handed in can become an assignment.
+/// Formats a text as comment lines. Everything that any loader treats as a line end begins a new
+/// comment line, so that no part of the text can become an assignment.
 fn comment_lines(text: &str) -> String {
     let mut lines = String::new();
     for line in text.replace("\r\n", "\n").split(['\n', '\r', '\0']) {

@@ -1,4 +1,4 @@
-//! How files are read, that they are kept byte for byte, and what an edit touches.
+//! How files are parsed, that they are preserved byte for byte, and what an edit changes.
 
 use super::*;
 use proptest::prelude::*;
@@ -177,7 +177,7 @@ fn bytes_that_are_not_utf8_are_kept() {
     let bytes = b"# caf\xe9\nvm.x = \xff\nvm.swappiness = 1\n";
     let document = Document::parse(bytes);
     assert_eq!(document.bytes(), bytes);
-    // A loader writes the byte; of the document it stays as it is, shown it is U+FFFD.
+    // A loader writes the byte. The document keeps it and shows it as U+FFFD.
     let values: Vec<&str> = document
         .assignments()
         .map(|(_, assignment)| assignment.value.as_str())
@@ -216,7 +216,7 @@ fn setting_an_absent_key_adds_a_line_in_the_style_of_the_file() {
         ("kernel.panic=1\n", "kernel.panic=1\nvm.swappiness = 10\n"),
         ("kernel.panic=1", "kernel.panic=1\nvm.swappiness = 10"),
         ("a\r\nb", "a\r\nb\r\nvm.swappiness = 10"),
-        // systemd drops an assignment above its exclusion, so the new line stands below.
+        // systemd drops an assignment above its exclusion, so the new line is added below.
         (
             "vm.swappiness=1\n-vm.swappiness\n",
             "vm.swappiness=1\n-vm.swappiness\nvm.swappiness = 10\n",

@@ -1,4 +1,4 @@
-//! What is not done unless the tuning consents to it by name.
+//! Values that are set only with explicit consent in the tuning.
 
 use hosttune_core::{Lack, LackKind};
 
@@ -7,22 +7,22 @@ use crate::key::Key;
 use crate::set::Wanted;
 use crate::value::Value;
 
-/// Why a value is refused, where a consent to it is lacking.
+/// Why a value is not set: the consent that it needs is missing. `None` if it may be set.
 pub(crate) fn lacking(wanted: &Wanted, key: &Key, value: &Value) -> Option<Lack> {
     let is_one_way = || {
         let entry = catalogue::find(key)?;
         Some(entry.is_one_way(value.as_integer()?))
     };
     if !wanted.one_way && is_one_way() == Some(true) {
-        let why = format!("the kernel does not take {value} back before a reboot");
+        let why = format!("{value} cannot be changed again before a reboot");
         let lack = Lack::new(LackKind::OneWay, why);
-        return Some(lack.hint("consent to it in the tuning: Wanted::one_way()"));
+        return Some(lack.hint("to consent to it, call Wanted::one_way() in the tuning"));
     }
     if wanted.accept_side_effects {
         return None;
     }
     let what = catalogue::side_effects(key, value)?;
-    let why = format!("{value} changes more than this setting: {what}");
+    let why = format!("{value} has side effects: {what}");
     let lack = Lack::new(LackKind::SideEffects, why);
-    Some(lack.hint("consent to it in the tuning: Wanted::accept_side_effects()"))
+    Some(lack.hint("to consent to them, call Wanted::accept_side_effects() in the tuning"))
 }

@@ -1,25 +1,25 @@
 //! Shell patterns for one path segment, as glob(7) describes them and the C library matches them.
 //!
-//! Written here and not taken from a crate because both sysctl loaders use glob(3), and the
-//! crates of that name differ from it in the corners: what an unclosed `[` means, whether `^`
-//! negates, whether a backslash escapes, whether `*` matches a leading dot.
+//! This is not taken from a crate because both sysctl loaders use glob(3), and the glob crates
+//! differ from it in details: what an unclosed `[` means, whether `^` negates, whether a backslash
+//! escapes, whether `*` matches a leading dot.
 
-/// Whether a text is a pattern: it holds `*`, `?` or `[`. The same test as systemd's
-/// `string_is_glob` and procps', so a text with only backslashes is literal.
+/// Whether a text is a pattern: it contains `*`, `?` or `[`. systemd's `string_is_glob` and procps
+/// use the same test, so a text with only backslashes is literal.
 pub(crate) fn is_glob(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
-/// Whether one segment of a pattern matches one file name. Neither holds a slash.
+/// Whether one segment of a pattern matches one file name. Neither contains a slash.
 pub(crate) fn matches_segment(pattern: &str, name: &str) -> bool {
-    // A leading dot must be written out (FNM_PERIOD, which glob(3) always uses).
+    // A leading dot must be matched explicitly (FNM_PERIOD, which glob(3) always uses).
     if name.starts_with('.') && !pattern.starts_with('.') && !pattern.starts_with("\\.") {
         return false;
     }
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
-    // Greedy with one place to go back to: a later `*` makes every earlier one irrelevant, so
-    // the work is bounded by the product of the lengths and cannot run away on `*a*a*a*a`.
+    // The match is greedy with a single backtracking point: a later `*` makes every earlier one
+    // irrelevant, so the work is bounded by the product of the lengths, even for `*a*a*a*a`.
     let (mut at, mut seen) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while seen < name.len() {
@@ -45,7 +45,7 @@ pub(crate) fn matches_segment(pattern: &str, name: &str) -> bool {
     pattern[at..].iter().all(|character| *character == '*')
 }
 
-/// Where the pattern goes on when its element at `at` matches the character.
+/// Where the pattern continues if its element at `at` matches the character.
 fn match_one(pattern: &[char], at: usize, character: char) -> Option<usize> {
     match *pattern.get(at)? {
         '?' => Some(at + 1),
@@ -54,14 +54,14 @@ fn match_one(pattern: &[char], at: usize, character: char) -> Option<usize> {
             Some((false, _)) => None,
             None => (character == '[').then_some(at + 1),
         },
-        // A backslash at the very end escapes nothing and matches nothing, as in fnmatch(3).
+        // A trailing backslash escapes nothing and matches nothing, as in fnmatch(3).
         '\\' => (*pattern.get(at + 1)? == character).then_some(at + 2),
         literal => (literal == character).then_some(at + 1),
     }
 }
 
-/// Reads the bracket expression that opens at `open`: whether the character is in it, and where
-/// the pattern goes on. `None` when it is never closed, and the `[` is then literal.
+/// Parses the bracket expression that opens at `open`: whether it matches the character, and where
+/// the pattern continues. `None` if it is never closed; then the `[` is literal.
 fn bracket(pattern: &[char], open: usize, character: char) -> Option<(bool, usize)> {
     let mut at = open + 1;
     let negated = matches!(pattern.get(at), Some('!' | '^'));
@@ -72,7 +72,7 @@ fn bracket(pattern: &[char], open: usize, character: char) -> Option<(bool, usiz
     let mut inside = false;
     loop {
         let element = *pattern.get(at)?;
-        // A `]` in the first place stands for itself, since an empty set would be useless.
+        // A `]` in the first position is literal, since an empty set would be useless.
         if element == ']' && at > first {
             return Some((inside != negated, at + 1));
         }
@@ -96,7 +96,7 @@ fn bracket(pattern: &[char], open: usize, character: char) -> Option<(bool, usiz
     }
 }
 
-/// One character of a set, and the place after it; a backslash escapes here too.
+/// One character of a set, and the position after it; a backslash escapes here too.
 fn element_at(pattern: &[char], at: usize) -> Option<(char, usize)> {
     match *pattern.get(at)? {
         '\\' => Some((*pattern.get(at + 1)?, at + 2)),
@@ -104,15 +104,15 @@ fn element_at(pattern: &[char], at: usize) -> Option<(char, usize)> {
     }
 }
 
-/// The name in `[:name:]`, whose first letter is at `at`, and the place after it.
+/// The name in `[:name:]`, whose first letter is at `at`, and the position after the expression.
 fn class_name(pattern: &[char], at: usize) -> Option<(String, usize)> {
     let length = pattern.get(at..)?.iter().position(|next| *next == ':')?;
     let name: String = pattern[at..at + length].iter().collect();
     (pattern.get(at + length + 1) == Some(&']')).then_some((name, at + length + 2))
 }
 
-/// Whether a character is in a POSIX class. Only ASCII, since the kernel's names are; an unknown
-/// class holds nothing.
+/// Whether a character is in a POSIX class. Only ASCII is supported, since the kernel's names are
+/// ASCII; an unknown class matches nothing.
 fn in_class(class: &str, character: char) -> bool {
     match class {
         "alpha" => character.is_ascii_alphabetic(),

@@ -1,16 +1,16 @@
-//! Names of kernel variables beneath `/proc/sys`, and patterns that name several of them.
+//! Names of kernel variables beneath `/proc/sys`, and patterns that match several of them.
 //!
-//! A [`Key`] is a list of path segments. It is not a string in which dots were replaced: an
-//! interface name may hold a dot (`eth0.100`), so `net.ipv4.conf.eth0.100.forwarding` with every
-//! dot turned into a slash is another file, usually none at all. Which of the two separators
-//! means what is decided as systemd and procps decide it: by the *first* separator of the text.
-//! If that is a slash, the text is a path as it stands. If it is a dot, dots and slashes are
-//! interchanged, so `net.ipv4.conf.eth0/100.forwarding` is the interface `eth0.100`.
+//! A [`Key`] is a list of path segments, not a string with its dots replaced: an interface name
+//! may contain a dot (`eth0.100`), so replacing every dot in `net.ipv4.conf.eth0.100.forwarding`
+//! by a slash gives a different path, usually of a file that does not exist. As in systemd and
+//! procps, the *first* separator of the text decides. If it is a slash, the text is used as a path
+//! unchanged. If it is a dot, dots and slashes are swapped, so `net.ipv4.conf.eth0/100.forwarding`
+//! names the interface `eth0.100`.
 //!
-//! A [`KeyPattern`] is the same with `*`, `?` and `[...]` in it, as sysctl.d(5) allows. It is never
-//! written to: it is expanded into listed keys first, because the set of keys that it matches
-//! grows with the kernel (`vm.vfs_cache_press*` also matches `vm.vfs_cache_pressure_denom` where
-//! that exists) and a plan must show what it will touch.
+//! A [`KeyPattern`] may also contain `*`, `?` and `[...]`, as sysctl.d(5) allows. It is never
+//! written to directly but first expanded into a list of keys, because the set of keys that it
+//! matches grows with the kernel (`vm.vfs_cache_press*` also matches
+//! `vm.vfs_cache_pressure_denom` where that exists) and a plan must show what it will change.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,20 +23,20 @@ use crate::glob;
 /// The directory that every key is relative to.
 pub const PROC_SYS: &str = "/proc/sys";
 
-/// `(alias, canonical)`, both slashed; the reasons are at [`Key::canonical`].
+/// `(alias, canonical)`, both in slashed form; [`Key::canonical`] gives the reasons.
 const ALIASES: [(&str, &str); 2] = [
     ("net/ipv4/conf/all/forwarding", "net/ipv4/ip_forward"),
     ("net/nf_conntrack_max", "net/netfilter/nf_conntrack_max"),
 ];
 
-/// Why a text or a list of segments names no key.
+/// Why a text or a list of segments is not a valid key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The text has no characters, or the list no segments.
-    #[error("a sysctl key is empty; write it like vm.swappiness")]
+    /// The text is empty, or the list has no segments.
+    #[error("the sysctl key is empty; write it like vm.swappiness")]
     Empty,
-    /// Two separators stand side by side, or one stands at an end.
+    /// Two separators are adjacent, or one is at the start or at the end.
     #[error("sysctl key `{key}` has an empty segment; write one separator between two names")]
     EmptySegment {
         /// The whole text.
@@ -50,45 +50,45 @@ pub enum KeyError {
         /// The whole text.
         key: String,
     },
-    /// A segment is `.` or `..`, which would name a place outside of the key's own directory.
-    #[error("sysctl key `{key}` holds the path step `{step}`; name the directories themselves")]
+    /// A segment is `.` or `..`, which could name a file outside the key's own directory.
+    #[error("sysctl key `{key}` contains the segment `{step}`; write out the directory names")]
     PathStep {
         /// The whole text.
         key: String,
         /// `.` or `..`.
         step: String,
     },
-    /// A character that no line of a sysctl.d file could carry in a key.
+    /// The text contains a character that a key in a sysctl.d file cannot contain.
     #[error(
-        "sysctl key `{}` holds {character:?} at byte {offset}; blanks, control characters and `=` cannot stand in a key", .key.escape_debug()
+        "sysctl key `{}` contains {character:?} at byte {offset}; blanks, control characters and `=` are not allowed in a key", .key.escape_debug()
     )]
     Character {
         /// The whole text.
         key: String,
         /// The first character that is not allowed.
         character: char,
-        /// Where it stands, in bytes from the start of the text.
+        /// Its offset from the start of the text, in bytes.
         offset: usize,
     },
-    /// A segment that itself holds a slash.
+    /// A segment contains a slash.
     #[error(
-        "the segment `{segment}` of a sysctl key holds a `/`; give each name as its own segment"
+        "the segment `{segment}` of a sysctl key contains a `/`; pass each name as its own segment"
     )]
     SlashInSegment {
         /// The segment.
         segment: String,
     },
-    /// The first segment cannot be told from something else in a text.
+    /// The first segment would be read as something else in a text.
     #[error(
-        "the first segment `{segment}` of a sysctl key holds a `.` or begins with `-`, `#` or `;`; no sysctl.d line can name such a key, and no kernel has one"
+        "the first segment `{segment}` of a sysctl key contains a `.` or begins with `-`, `#` or `;`; no sysctl.d line can name such a key, and no kernel has one"
     )]
     FirstSegment {
         /// The segment.
         segment: String,
     },
-    /// The text is a pattern where one key was wanted.
+    /// The text is a pattern where a single key is expected.
     #[error(
-        "`{key}` is a pattern and not one sysctl key; expand it into listed keys first (KeyPattern::expand)"
+        "`{key}` is a pattern, not a single sysctl key; expand it into keys first (KeyPattern::expand)"
     )]
     Pattern {
         /// The whole text.
@@ -96,11 +96,11 @@ pub enum KeyError {
     },
 }
 
-/// The name of one kernel variable: path segments beneath `/proc/sys`, at least one.
+/// The name of one kernel variable: one or more path segments beneath `/proc/sys`.
 ///
-/// No segment is empty, `.` or `..`, and none holds a slash, a blank, a control character, an `=`
-/// or a glob character; the first one holds no dot. These are the names that a sysctl.d line can
-/// carry, so that [`Display`](fmt::Display) and [`FromStr`] are each other's inverse for every key.
+/// No segment is empty, `.` or `..`, and none contains a slash, a blank, a control character, an
+/// `=` or a glob character; the first one contains no dot. These are the names that a sysctl.d line
+/// can carry, so [`Display`](fmt::Display) and [`FromStr`] are inverses for every key.
 ///
 /// ```
 /// # use hosttune_sysctl::Key;
@@ -111,7 +111,7 @@ pub enum KeyError {
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// The segments joined by slashes. One string is enough, since no segment holds a slash.
+    /// The segments joined by slashes. One string is enough, since no segment contains a slash.
     slashed: String,
 }
 
@@ -120,7 +120,7 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// When the list is empty or a segment is one that a key cannot hold; see [`KeyError`].
+    /// When the list is empty or a segment is not allowed in a key; see [`KeyError`].
     pub fn new<I, S>(segments: I) -> Result<Self, KeyError>
     where
         I: IntoIterator<Item = S>,
@@ -149,10 +149,10 @@ impl Key {
         format!("{PROC_SYS}/{}", self.slashed)
     }
 
-    /// The key under which one kernel variable is known, whichever of its names this one is.
+    /// The canonical key of the variable, whichever of its names this key is.
     ///
-    /// A set that assigned two names of one variable would fight itself, and a revert would
-    /// restore one of them twice. Only names that share one variable *and* one meaning are
+    /// A set that assigned two names of one variable would conflict with itself, and a revert
+    /// would restore the variable twice. Only names that share one variable *and* one meaning are
     /// mapped:
     ///
     /// | Name | Canonical | Why |
@@ -160,11 +160,11 @@ impl Key {
     /// | `net.ipv4.conf.all.forwarding` | `net.ipv4.ip_forward` | net/ipv4/devinet.c: both tables point at the forwarding entry of `devconf_all` |
     /// | `net.nf_conntrack_max` | `net.netfilter.nf_conntrack_max` | net/netfilter/nf_conntrack_standalone.c: both tables point at `nf_conntrack_max` |
     ///
-    /// Left alone on purpose: `vm.nr_hugepages_mempolicy` (reads the same count, but a write
+    /// Deliberately not mapped: `vm.nr_hugepages_mempolicy` (reads the same count, but a write
     /// distributes the pages by the writer's memory policy), `neigh.*.retrans_time` and
     /// `base_reachable_time` with their `_ms` forms (one variable in two units), and
-    /// `user.max_inotify_watches` (the variable of `fs.inotify.max_user_watches` in the initial
-    /// user namespace only).
+    /// `user.max_inotify_watches` (the same variable as `fs.inotify.max_user_watches` in the
+    /// initial user namespace only).
     #[must_use]
     pub fn canonical(&self) -> Self {
         let alias = ALIASES.iter().find(|(alias, _)| *alias == self.slashed);
@@ -176,7 +176,7 @@ impl Key {
         }
     }
 
-    /// Every name of the variable that this key names, the canonical one first.
+    /// All names of the variable that this key names, the canonical one first.
     pub fn names(&self) -> Vec<Self> {
         let canonical = self.canonical();
         let aliases = ALIASES
@@ -194,7 +194,7 @@ impl Key {
 impl FromStr for Key {
     type Err = KeyError;
 
-    /// Reads the dotted or the slashed form; the first separator decides which one it is.
+    /// Parses the dotted or the slashed form; the first separator decides which one it is.
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let slashed = to_slashed(text)?;
         if glob::is_glob(&slashed) {
@@ -214,7 +214,7 @@ impl fmt::Display for Key {
 }
 
 impl fmt::Debug for Key {
-    /// As `Key(vm.swappiness)`: a list of keys in a failed assertion is read by people.
+    /// Prints `Key(vm.swappiness)`, so that lists of keys in failed assertions stay readable.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Key({self})")
     }
@@ -236,37 +236,36 @@ impl<'de> Deserialize<'de> for Key {
 
 /// A key, or a glob(7) pattern over keys: `net.ipv4.conf.*.rp_filter`.
 ///
-/// A wildcard never matches across a separator. As in the C library's glob, on which both
-/// loaders stand, `{a,b}` is no alternative but literal text, a `[` that is never closed is
-/// literal, and a backslash takes the special meaning from the character after it, though only
-/// in a text that is a pattern at all.
+/// A wildcard never matches across a separator. As in glob(3), which both loaders use, `{a,b}` is
+/// literal text and not an alternation, an unclosed `[` is literal, and a backslash removes the
+/// special meaning of the character after it, but only in a text that is a pattern at all.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyPattern {
     slashed: String,
 }
 
-/// What a pattern stands for on one host; see [`KeyPattern::expand`].
+/// The keys that a pattern matches on one host; see [`KeyPattern::expand`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Expansion {
     /// The matching keys, sorted, each once.
     pub keys: Vec<Key>,
-    /// Paths that match but cannot be named by a [`Key`], such as those of an interface whose
-    /// name holds a `*`. They are handed on rather than dropped, so that a plan can say that it
-    /// leaves them alone.
+    /// Matching paths that no [`Key`] can name, such as those of an interface whose name contains
+    /// a `*`. They are returned rather than dropped, so that a plan can say that it leaves them
+    /// alone.
     pub unnameable: Vec<String>,
 }
 
 impl KeyPattern {
-    /// Reads a text as leniently as systemd-sysctl does: repeated, leading and trailing
-    /// separators and segments `.` are dropped, so `/net//ipv4/./tcp_sack` is `net.ipv4.tcp_sack`.
+    /// Parses a text as leniently as systemd-sysctl does: repeated, leading and trailing
+    /// separators and `.` segments are dropped, so `/net//ipv4/./tcp_sack` is `net.ipv4.tcp_sack`.
     ///
-    /// This is for reading files that other programs will load. For what a user writes to us use
-    /// [`FromStr`], which refuses such texts.
+    /// This is for reading files that other programs will load. For user input use [`FromStr`],
+    /// which rejects such texts.
     ///
     /// # Errors
     ///
-    /// When nothing remains, or when what remains is no key for [`FromStr`] either.
+    /// When nothing remains, or when [`FromStr`] would reject what remains too.
     pub fn as_systemd_reads(text: &str) -> Result<Self, KeyError> {
         let slashed = match text.find(['.', '/']) {
             Some(place) if text[place..].starts_with('.') => interchanged(text),
@@ -283,20 +282,20 @@ impl KeyPattern {
         })
     }
 
-    /// Whether the text holds a `*`, `?` or `[`. Otherwise it names one key literally.
+    /// Whether the pattern contains a `*`, `?` or `[`. Otherwise it names one key literally.
     pub fn is_glob(&self) -> bool {
         glob::is_glob(&self.slashed)
     }
 
-    /// The one key that is named, when this is not a glob.
+    /// The key that this names, unless it is a glob.
     pub fn as_key(&self) -> Option<Key> {
         (!self.is_glob()).then(|| Key {
             slashed: self.slashed.clone(),
         })
     }
 
-    /// Whether the pattern stands for this key. Aliases are not resolved: a loader compares
-    /// file names, and so does this.
+    /// Whether the pattern matches this key. Aliases are not resolved: a loader compares file
+    /// names, and so does this.
     pub fn matches(&self, key: &Key) -> bool {
         if !self.is_glob() {
             return self.slashed == key.slashed;
@@ -311,12 +310,12 @@ impl KeyPattern {
         names.next().is_none()
     }
 
-    /// The keys that exist and match, by means of `list`, which returns the names in a directory
-    /// given by its absolute path (`/proc/sys/net`) and nothing for what is not a directory.
+    /// Lists the existing keys that match. `list` takes the absolute path of a directory
+    /// (`/proc/sys/net`) and returns the names in it, or nothing where it is not a directory.
     ///
-    /// A match that is itself a directory is no key and is left out, unlike in the loaders, which
-    /// try to write to it and fail. A literal pattern is looked up too, so that the result is
-    /// always a list of keys that exist.
+    /// A match that is itself a directory is left out, unlike in the loaders, which try to write to
+    /// it and fail. A literal pattern is looked up too, so the result only contains keys that
+    /// exist.
     pub fn expand(&self, mut list: impl FnMut(&str) -> Vec<String>) -> Expansion {
         let mut found = vec![PROC_SYS.to_owned()];
         let is_glob = self.is_glob();
@@ -397,7 +396,7 @@ impl<'de> Deserialize<'de> for KeyPattern {
     }
 }
 
-/// The text with every dot turned into a slash and every slash into a dot.
+/// The text with every dot replaced by a slash and every slash by a dot.
 fn interchanged(text: &str) -> String {
     text.chars()
         .map(|character| match character {
@@ -408,7 +407,7 @@ fn interchanged(text: &str) -> String {
         .collect()
 }
 
-/// The slashed form of a text in either form, once it has been found to name something.
+/// Validates a text in either form and returns its slashed form.
 fn to_slashed(text: &str) -> Result<String, KeyError> {
     if text.starts_with('/') {
         return Err(KeyError::Absolute {
@@ -423,7 +422,7 @@ fn to_slashed(text: &str) -> Result<String, KeyError> {
     Ok(slashed)
 }
 
-/// Joins segments by slashes, refusing one that would become two.
+/// Joins segments with slashes and rejects a segment that contains one.
 fn join<I, S>(segments: I) -> Result<String, KeyError>
 where
     I: IntoIterator<Item = S>,
@@ -447,13 +446,13 @@ where
     Ok(slashed)
 }
 
-/// Refuses what no key and no pattern may be; `text` is what the caller was given.
+/// Rejects what is neither a valid key nor a valid pattern; `text` is the caller's input.
 fn check(text: &str, slashed: &str) -> Result<(), KeyError> {
     if slashed.is_empty() {
         return Err(KeyError::Empty);
     }
-    // Blanks and `=` are refused although a file name may hold them, because a sysctl.d line
-    // `key = value` ends the key there: the key could be set now and never made to last.
+    // Blanks and `=` are rejected although a file name may contain them: a sysctl.d line
+    // `key = value` ends the key there, so the key could be set now but never persisted.
     if let Some((offset, character)) = text.char_indices().find(|(_, character)| {
         character.is_control() || character.is_whitespace() || *character == '='
     }) {
@@ -476,8 +475,8 @@ fn check(text: &str, slashed: &str) -> Result<(), KeyError> {
             });
         }
     }
-    // With a dot in the first segment neither form would read back as the same key: printed with
-    // interchanged separators its first separator would be a slash, and as a path a dot.
+    // With a dot in the first segment neither form would parse back to the same key: the first
+    // separator would be a slash in the dotted form and a dot in the slashed form.
     let first = slashed.split('/').next().unwrap_or_default();
     if first.contains('.') || first.starts_with(['-', '#', ';']) {
         return Err(KeyError::FirstSegment {

@@ -114,7 +114,7 @@ fn two_names_of_one_variable_have_one_canonical_key() {
         ]
     );
     assert_eq!(key("vm.swappiness").names(), [key("vm.swappiness")]);
-    // These propagate to each other but are variables of their own.
+    // These propagate to each other but are separate variables.
     for own in [
         "net.ipv4.conf.default.forwarding",
         "net.ipv6.conf.all.forwarding",

@@ -1,4 +1,4 @@
-//! Kernel variables (sysctls): typed, planned, set, checked, and put back exactly.
+//! Kernel variables (sysctls): typed, planned, set, verified, and reverted exactly.
 //!
 //! ```no_run
 //! use hosttune_core::{Session, Tuning};
@@ -9,23 +9,23 @@
 //!     Wanted::new("net.ipv4.tcp_congestion_control", "bbr").why("paces instead of filling queues"),
 //! ]);
 //! let mut session = Session::live("buildtool")?.with(hosttune_sysctl::knobs);
-//! session.recover()?; // if an earlier run was killed half-way
+//! session.recover()?; // if an earlier run was interrupted
 //! for step in &set.plan(&session)?.steps {
 //!     println!("{}: {} → {}", step.knob, step.from_text, step.to_text);
 //! }
 //! set.apply(&mut session)?; // all of it, or nothing
 //! assert!(set.verify(&session)?.is_as_wanted());
-//! set.revert(&mut session)?; // what it was, but for what others have set since
+//! set.revert(&mut session)?; // restores the originals, except where others have changed values since
 //! # Ok::<(), hosttune_core::Error>(())
 //! ```
 //!
 //! # Vocabulary
-//! - [`Key`]: a list of path segments beneath `/proc/sys`; [`KeyPattern`] has globs in it.
+//! - [`Key`]: a list of path segments beneath `/proc/sys`; a [`KeyPattern`] may contain globs.
 //! - [`Value`]: canonical text; its [`ValueType`] comes from the [`catalogue`].
 //! - [`Sysctl`] and [`SysctlPair`]: the knobs. Two variables that exclude each other are one knob.
 //! - [`SysctlSet`] of [`Wanted`]: the tuning.
-//! - [`Document`]: a sysctl.d file, losslessly; [`Sources`]: all of a host's, in the loader's
-//!   order, and who sets a key.
+//! - [`Document`]: a sysctl.d file, preserved byte for byte; [`Sources`]: all sysctl.d files of a
+//!   host in the loader's order, which tell where a key is set.
 
 pub mod catalogue;
 mod conf;
@@ -58,7 +58,7 @@ pub use sources::{
 };
 pub use value::{IntegerRange, Unit, Value, ValueError, ValueType};
 
-/// Makes this crate's kinds of knob known to a session.
+/// Registers the knob types of this crate with a session.
 pub fn knobs(registry: &mut hosttune_core::Registry) {
     registry.add::<Sysctl>();
     registry.add::<SysctlPair>();

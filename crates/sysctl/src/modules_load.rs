@@ -1,8 +1,8 @@
-//! Keys of a module, kept across reboots: the module has to be there before the loader sets them.
+//! Keys of modules, kept across reboots: the module must be loaded before the loader sets them.
 //!
-//! systemd-sysctl runs once, after systemd-modules-load and before what loads conntrack or
-//! br_netfilter later. Without an entry in modules-load.d the key is missing then, the `-` before it
-//! keeps that silent, and the value never returns.
+//! systemd-sysctl runs once, after systemd-modules-load and before the programs that load conntrack
+//! or `br_netfilter`. Without an entry in modules-load.d the key does not exist yet at that time,
+//! the `-` before it suppresses the error, and the value is lost.
 
 use std::collections::BTreeSet;
 
@@ -25,8 +25,9 @@ const DIRECTORIES: [&str; 4] = [
     "/usr/lib/modules-load.d",
 ];
 
-/// Families of keys that belong to one module, whichever of them the catalogue describes: the directory, how
-/// the next name begins, the module. Netfilter's core and its log have keys beside conntrack's.
+/// Families of keys that belong to one module, whether or not they are in the catalogue: the
+/// directory, the prefix of the next name, and the module. The prefix is needed because Netfilter's
+/// core and its log have keys in the same directory as conntrack.
 const FAMILIES: [(&[&str], &str, &str); 13] = [
     (&["net", "netfilter"], "nf_conntrack", "nf_conntrack"),
     (&["net", "netfilter"], "nf_flowtable", "nf_conntrack"),
@@ -43,12 +44,12 @@ const FAMILIES: [(&[&str], &str, &str); 13] = [
     (&["dev", "raid"], "", "md_mod"),
 ];
 
-/// The file that has the modules of a host loaded.
+/// The path of the file that loads the modules of a host at boot.
 pub(crate) fn file(name: &str) -> String {
     format!("{DIRECTORY}/60-hosttune-{name}.conf")
 }
 
-/// The module that a key appears with.
+/// The module that a key requires.
 fn module_of(key: &Key) -> Option<&'static str> {
     let needs = catalogue::find(key).and_then(|entry| entry.needs);
     if let Some(Need::ModuleForKey { module }) = needs {
@@ -64,10 +65,11 @@ fn module_of(key: &Key) -> Option<&'static str> {
     family.map(|(_, _, module)| *module)
 }
 
-/// Has the modules of these keys loaded at boot, and notes what will not hold.
+/// Loads the modules of these keys at boot, and notes the values that are lost after a reboot.
 ///
-/// A module that is not loaded now is not loaded at boot either: that would be a change that nobody
-/// asked for. What is loaded at boot already, by whatever file, is; where that file is ours it goes on saying so.
+/// A module that is not loaded now is not added, because that would be a change that nobody
+/// requested. A module that a file loads at boot already stays as it is, and stays in our file if
+/// that is the file.
 pub(crate) fn declare<'k>(
     at: &mut Planner<'_>,
     name: &str,
@@ -85,13 +87,13 @@ pub(crate) fn declare<'k>(
             host.exists(key.canonical().path())?,
             module::find(host, module)?,
         ) {
-            // A module that was loaded says how far it has come; one that is part of the kernel does not,
-            // and is there before all files are read.
+            // Only a loaded module has `initstate`; a built-in one does not, and is available before
+            // any file is read.
             (true, Availability::Present) => {
                 host.exists(format!("/sys/module/{module}/initstate"))?
             }
             (true, Availability::Unknown) => true,
-            // It is there without the module, so it is another's.
+            // The key exists without the module, so it belongs to another one.
             (true, Availability::Loadable | Availability::Absent) => continue,
             (false, _) => {
                 let files = match &mut loaded_at_boot {
@@ -101,7 +103,7 @@ pub(crate) fn declare<'k>(
                 let mut by = files.iter().filter(|(_, named)| is_named(named, module));
                 let Some((file, _)) = by.next() else {
                     at.note(format!(
-                        "{key} = {value} does not hold after a reboot unless {module} is loaded before sysctls are set: load it now and apply again, or name it in {DIRECTORY}"
+                        "{key} = {value} is lost after a reboot unless {module} is loaded before sysctls are set: load it now and apply again, or add it to {DIRECTORY}"
                     ));
                     continue;
                 };
@@ -114,17 +116,17 @@ pub(crate) fn declare<'k>(
     }
     let file = ConfigFile::new(path)?;
     if modules.is_empty() {
-        // One of an earlier set would go on loading what nothing needs any more.
+        // The file of an earlier set would still load modules that are no longer needed.
         if at.now(&file)? != FileState::Absent {
             at.want(&file, &FileState::Absent)
-                .why("no key that is kept needs a module");
+                .why("no key that is kept across reboots requires a module");
         }
         return Ok(());
     }
     let directory = Directory::new(DIRECTORY)?;
     if at.now(&directory)? == DirectoryState::Absent {
         at.pass(&directory, &DirectoryState::Empty)
-            .why("the file needs it");
+            .why("required by the modules-load.d file");
     }
     let bytes = text(name, &modules).into_bytes();
     let content = match at.now(&file)? {
@@ -132,11 +134,11 @@ pub(crate) fn declare<'k>(
         FileState::Absent | FileState::HalfWritten(_) => FileContent::new(bytes),
     };
     at.want(&file, &FileState::Present(content))
-        .why("their keys are there when sysctls are set at boot");
+        .why("loads the modules before sysctls are set at boot");
     Ok(())
 }
 
-/// The modules that are loaded at boot: the file, and the name in it.
+/// The modules that are loaded at boot, each as the file and the name in it.
 fn at_boot(host: &Host) -> Result<Vec<(String, String)>, HostError> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
@@ -146,12 +148,12 @@ fn at_boot(host: &Host) -> Result<Vec<(String, String)>, HostError> {
             names => names?,
         };
         for name in names {
-            // One in a directory before it stands for it, also where it is empty.
+            // A file of the same name in an earlier directory masks it, even if that file is empty.
             if !name.ends_with(".conf") || !seen.insert(name.clone()) {
                 continue;
             }
             let path = format!("{directory}/{name}");
-            // What cannot be read loads nothing.
+            // An unreadable file loads nothing.
             let Ok(text) = host.read_text(&path) else {
                 continue;
             };
@@ -163,14 +165,14 @@ fn at_boot(host: &Host) -> Result<Vec<(String, String)>, HostError> {
     Ok(found)
 }
 
-/// As modprobe takes it: with a dash or an underscore.
+/// Whether a name in a file is this module. Like modprobe, this treats `-` and `_` as the same.
 fn is_named(named: &str, module: &str) -> bool {
     named.replace('-', "_") == module
 }
 
 fn text(name: &str, modules: &[&str]) -> String {
     format!(
-        "# Written by hosttune for '{name}'. Taken back by what wrote it: its command revert.\n# The sysctls of 60-hosttune-{name}.conf need these: modules-load.d(5).\n{}\n",
+        "# Written by hosttune for '{name}'. Use the revert command of the program that wrote it to remove it.\n# The settings in 60-hosttune-{name}.conf require these modules: see modules-load.d(5).\n{}\n",
         modules.join("\n")
     )
 }

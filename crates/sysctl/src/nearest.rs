@@ -1,17 +1,17 @@
-//! What somebody meant who wrote a key that does not exist.
+//! Suggestions for misspelled keys.
 
 use hosttune_core::{Host, HostError};
 
 use crate::catalogue;
 use crate::key::{Key, PROC_SYS};
 
-/// A key that neither this kernel nor the catalogue knows.
+/// A key that is neither on this kernel nor in the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnknownKey {
     /// The key.
     pub key: Key,
-    /// The nearest that one of them knows, if any is near.
+    /// The most similar known key, if there is one.
     pub nearest: Option<String>,
 }
 
@@ -25,13 +25,14 @@ impl std::fmt::Display for UnknownKey {
     }
 }
 
-/// Whether a key is unknown: in no catalogue, and not in this kernel.
+/// Checks whether a key is unknown, that is, neither in the catalogue nor on this kernel.
 ///
-/// A key of a module that is not loaded is in neither as well. Where its whole directory is absent, nothing
-/// here can tell the two apart, and only what is near to a known key is taken for a slip.
+/// A key of a module that is not loaded can be missing from both too. If its whole directory is
+/// missing, the two cases cannot be distinguished, and only a key that is similar to a known one is
+/// treated as a misspelling.
 ///
 /// # Errors
-/// Where the host cannot say whether it is there.
+/// When the host cannot determine whether the key exists.
 pub fn unknown(host: &Host, key: &Key) -> Result<Option<UnknownKey>, HostError> {
     if catalogue::find(key).is_some() || host.exists(key.path())? {
         return Ok(None);
@@ -49,7 +50,7 @@ pub fn unknown(host: &Host, key: &Key) -> Result<Option<UnknownKey>, HostError> 
         .chain(catalogue::entries().map(|entry| filled_in(entry.key, &segments)))
         .collect();
     let nearest = nearest(&text, known.iter().map(String::as_str)).map(str::to_owned);
-    // A single name is no key of any kernel: each is in a directory.
+    // A single name is never a key, because all keys are in directories.
     let is_slip = nearest.is_some() || beside.is_some() || outer.is_empty() || last.is_empty();
     Ok(is_slip.then(|| UnknownKey {
         key: key.clone(),
@@ -57,7 +58,7 @@ pub fn unknown(host: &Host, key: &Key) -> Result<Option<UnknownKey>, HostError> 
     }))
 }
 
-/// A family's key with the interface that was meant.
+/// The key of a family with its `*` replaced by the interface in `segments`.
 fn filled_in(family: &str, segments: &[&str]) -> String {
     if !family.contains('*') || family.split('.').count() != segments.len() {
         return family.to_owned();
@@ -72,8 +73,9 @@ fn filled_in(family: &str, segments: &[&str]) -> String {
     filled.collect::<Vec<_>>().join(".")
 }
 
-/// The nearest of the known names: the one that takes the fewest characters added, left out, replaced
-/// or swapped, where that is no more than a slip; or the only one that ends in what was written.
+/// The most similar of the known names: the one with the fewest inserted, deleted, replaced or
+/// swapped characters. Up to a quarter of the characters may differ, but at least one and at most
+/// three. A name also matches if only its end is similar to the text.
 pub fn nearest<'k>(text: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let text = text.to_ascii_lowercase();
     let text = text.replace('/', ".");
@@ -84,7 +86,7 @@ pub fn nearest<'k>(text: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
         if whole <= most(&text) {
             return Some((2 * whole, name));
         }
-        // `swappiness` for `vm.swappiness`, with or without a slip.
+        // `swappiness` matches `vm.swappiness`, also when it is misspelled.
         let tail = lower
             .match_indices(['.', '/', ' '])
             .map(|(at, _)| &lower[at + 1..])
@@ -95,7 +97,7 @@ pub fn nearest<'k>(text: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
     scored.min_by_key(|(score, _)| *score).map(|(_, name)| name)
 }
 
-/// How many characters have to be added, left out, replaced or swapped with the one beside them.
+/// The number of characters to insert, delete, replace or swap with their neighbour.
 fn distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     if from.len().abs_diff(to.len()) > 3 {

@@ -1,11 +1,11 @@
 //! Numbers and lists of number ranges in the kernel's own notation.
 
-/// The number that the kernel's sysctl handlers read from a whole field, or `None` where they
-/// would refuse it or stop before its end.
+/// The number that the kernel's sysctl handlers read from a whole field, or `None` if they would
+/// reject it or stop before its end.
 ///
-/// Base 0 as in `_parse_integer_fixup_radix` (lib/kstrtox.c): `0x` and a hexadecimal digit is base
-/// 16, any other leading `0` base 8, the rest base 10. `proc_get_long` (kernel/sysctl.c) takes a
-/// `-` and no `+`.
+/// The base is determined as in `_parse_integer_fixup_radix` (lib/kstrtox.c): `0x` and a
+/// hexadecimal digit mean base 16, any other leading `0` base 8, everything else base 10.
+/// `proc_get_long` (kernel/sysctl.c) accepts a `-` but no `+`.
 pub(crate) fn as_kernel_reads(field: &str) -> Option<i128> {
     let (negative, digits) = match field.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -20,7 +20,7 @@ pub(crate) fn as_kernel_reads(field: &str) -> Option<i128> {
         (None, Some(rest)) if !rest.is_empty() => (rest, 8),
         _ => (digits, 10),
     };
-    // `from_str_radix` takes a sign of its own, which here would be a second one.
+    // `from_str_radix` accepts a sign itself, which would be a second one here.
     if !digits.starts_with(|digit: char| digit.is_digit(radix)) {
         return None;
     }
@@ -28,7 +28,7 @@ pub(crate) fn as_kernel_reads(field: &str) -> Option<i128> {
     Some(if negative { -magnitude } else { magnitude })
 }
 
-/// A number as the kernel prints it: decimal, with no leading zero and no `+`.
+/// Parses a number as the kernel prints it: decimal, with no leading zero and no `+`.
 pub(crate) fn decimal(field: &str) -> Option<i128> {
     let digits = field.strip_prefix('-').unwrap_or(field);
     let canonical = digits == "0" && digits.len() == field.len()
@@ -36,10 +36,11 @@ pub(crate) fn decimal(field: &str) -> Option<i128> {
     if canonical { field.parse().ok() } else { None }
 }
 
-/// A list such as `80,1,2` in the kernel's form, `1-2,80`; an empty list is an empty text.
+/// Converts a list such as `80,1,2` to the kernel's form, `1-2,80`; an empty list is an empty
+/// text.
 ///
-/// The error is the element that is neither a number nor an ascending range. A list stays within
-/// 32 bits per number, as the kernel's bitmaps do.
+/// Numbers are limited to 32 bits, as in the kernel's bitmaps. The error is the element that is
+/// neither a number nor an ascending range.
 pub(crate) fn range_list(text: &str) -> Result<String, String> {
     let text = text.trim_ascii();
     if text.is_empty() {

@@ -1,4 +1,4 @@
-//! The sysctl files of a host, read through the host: beneath its root and never outside.
+//! The sysctl files of a host, read through the host and therefore never outside its root.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -7,19 +7,20 @@ use hosttune_core::{Host, HostError, HostErrorKind};
 
 use crate::sources::{Content, Directories};
 
-/// How many symbolic links one path may go through, as in the kernel (MAXSYMLINKS).
+/// The largest number of symbolic links in the resolution of one path, as in the kernel
+/// (`MAXSYMLINKS`).
 const MOST_LINKS: usize = 40;
 
-/// The directories of a host, for [`Sources::collect`](crate::Sources::collect).
+/// The sysctl directories of a host, for [`Sources::collect`](crate::Sources::collect).
 #[derive(Debug, Clone, Copy)]
 pub struct OnHost<'h> {
     host: &'h Host,
-    /// A file as it will be, whatever stands there now.
+    /// The path and future content of a file that is read instead of the present one.
     planned: Option<(&'h str, &'h [u8])>,
 }
 
 impl<'h> OnHost<'h> {
-    /// The files as they are.
+    /// The present files of the host.
     pub fn new(host: &'h Host) -> Self {
         Self {
             host,
@@ -27,7 +28,7 @@ impl<'h> OnHost<'h> {
         }
     }
 
-    /// The files as they will be once `path` holds `bytes`.
+    /// The files of the host after a change that writes `bytes` to `path`.
     #[must_use]
     pub fn with_file(mut self, path: &'h str, bytes: &'h [u8]) -> Self {
         self.planned = Some((path, bytes));
@@ -43,7 +44,7 @@ impl Directories for OnHost<'_> {
             Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),
             other => other?,
         };
-        // Loaders pass over a directory of such a name.
+        // Loaders skip a directory with such a name.
         let mut failure = None;
         names.retain(|name| {
             if !name.ends_with(".conf") {
@@ -77,7 +78,7 @@ impl Directories for OnHost<'_> {
         {
             return Ok(Content::Bytes(bytes.to_vec()));
         }
-        // A link that leads in a circle says as little as one that leads nowhere.
+        // A circular link has no content, like a dangling one.
         let Some(resolved) = follow(self.host, Path::new(path))? else {
             return Ok(Content::Missing);
         };
@@ -85,7 +86,7 @@ impl Directories for OnHost<'_> {
             return Ok(Content::Masked);
         }
         match self.host.entry(&resolved)?.map(|entry| entry.kind) {
-            // Loaders open a link to a directory and read nothing from it.
+            // Loaders open a link to a directory, but read nothing from it.
             None | Some(EntryKind::Directory) => Ok(Content::Missing),
             Some(_) => self.host.read(&resolved).map(Content::Bytes),
         }
@@ -97,8 +98,8 @@ impl Directories for OnHost<'_> {
     }
 }
 
-/// The path after every symbolic link in it was followed. What does not exist is kept as it is:
-/// a link to nothing still has a place it leads to. `None` for links that lead in a circle.
+/// Resolves every symbolic link in a path. A part that does not exist is kept unchanged, because a
+/// dangling link has a target too. `None` for circular links.
 fn follow(host: &Host, path: &Path) -> Result<Option<PathBuf>, HostError> {
     let mut resolved = PathBuf::from("/");
     let mut ahead: Vec<PathBuf> = segments(path);
@@ -126,7 +127,7 @@ fn follow(host: &Host, path: &Path) -> Result<Option<PathBuf>, HostError> {
     Ok(Some(resolved))
 }
 
-/// The names in a path, the last first.
+/// The names in a path in reverse order.
 fn segments(path: &Path) -> Vec<PathBuf> {
     path.components()
         .rev()

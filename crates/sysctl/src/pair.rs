@@ -1,9 +1,9 @@
-//! Two variables that exclude each other, as the one knob they are.
+//! Two variables that exclude each other, as a single knob.
 //!
-//! Writing one of `vm.dirty_bytes` and `vm.dirty_ratio` sets the other to 0, and 0 is a value
-//! that cannot be written to `dirty_bytes`. A tool that keeps and restores both keys one by
-//! one leaves the wrong one in force. So the pair is one knob, and its state says which of the
-//! two is in force, and with what.
+//! Writing one of `vm.dirty_bytes` and `vm.dirty_ratio` sets the other to 0, and 0 cannot be
+//! written to `dirty_bytes`. A tool that saves and restores the two keys separately leaves the
+//! wrong one in force. So the pair is one knob, and its state is which of the two is in force, and
+//! its value.
 
 use std::fmt;
 
@@ -16,19 +16,19 @@ use crate::key::Key;
 use crate::plain::{lacks, read, write};
 use crate::value::Value;
 
-/// Two keys that exclude each other: the one that counts relatively, and the one that counts
-/// absolutely and is in force whenever it is not 0.
+/// Two keys that exclude each other: a relative one, and an absolute one that is in force whenever
+/// it is not 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SysctlPair {
     relative: Key,
     absolute: Key,
 }
 
-/// Which of a pair is in force.
+/// Which key of a pair is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PairState {
-    /// This kernel has neither.
+    /// The kernel has neither key.
     Missing,
     /// The relative key is in force, with this value.
     Relative(Value),
@@ -79,7 +79,7 @@ impl fmt::Display for SysctlPair {
     }
 }
 
-/// What a relative key of 0 is passed by on its way back.
+/// The value that is written to a relative key before a 0, so that the kernel sees a change.
 const DETOUR: i128 = 1;
 
 impl Knob for SysctlPair {
@@ -102,17 +102,17 @@ impl Knob for SysctlPair {
                 self.relative.path(),
                 HostErrorKind::Refused,
             )
-            .detail("a kernel variable cannot be taken away"));
+            .detail("a kernel variable cannot be removed"));
         };
         if *key == self.relative && value.as_integer() == Some(0) {
             // While the absolute key is in force the relative one reads 0 already, and the kernel
-            // takes the writing of an equal value for no change: the absolute one would stay.
+            // ignores a write of an equal value: the absolute key would stay in force.
             write(host, key, &Value::integer(DETOUR))?;
         }
         write(host, key, value)?;
         if host.root_kind() == RootKind::Captured {
-            // No kernel is there that does it. A process that dies in between leaves the absolute key
-            // in force, as it is before or after the change.
+            // A captured tree has no kernel that resets the other key. If the process dies between
+            // the two writes, the absolute key is in force, as it is before or after the change.
             let other = if *key == self.relative {
                 &self.absolute
             } else {

@@ -13,29 +13,29 @@ use crate::value::{Value, ValueType};
 
 /// One kernel variable, by its canonical key.
 ///
-/// A variable that excludes another is no knob of its own: see [`SysctlPair`]. [`knob`] gives the
-/// right one of the two.
+/// A variable that excludes another belongs to a [`SysctlPair`] instead. [`knob`] returns the right
+/// one of the two.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sysctl(Key);
 
-/// What a variable is.
+/// The state of a variable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SysctlState {
     /// This kernel, or this namespace, has no such variable.
     Missing,
-    /// It holds this.
+    /// The variable has this value.
     Value(Value),
 }
 
 impl Sysctl {
-    /// The variable that a key names, under whichever of its names.
+    /// The variable of a key, which may be any of its names.
     pub fn new(key: &Key) -> Self {
         Self(key.canonical())
     }
 
-    /// Its canonical key.
+    /// The canonical key of the variable.
     pub fn key(&self) -> &Key {
         &self.0
     }
@@ -69,7 +69,7 @@ impl Knob for Sysctl {
             SysctlState::Missing => {
                 Err(
                     HostError::new(Operation::Remove, self.0.path(), HostErrorKind::Refused)
-                        .detail("a kernel variable cannot be taken away"),
+                        .detail("a kernel variable cannot be removed"),
                 )
             }
         }
@@ -95,8 +95,8 @@ impl Knob for Sysctl {
         Ok(knobs)
     }
 
-    /// A key that nobody has described is compared as the kernel would read it: blanks are one
-    /// and numbers are numbers.
+    /// A key that is not in the catalogue is compared as the kernel would parse it: the amount of
+    /// blanks does not matter, and numbers are compared as numbers.
     fn counts_as(&self, seen: &SysctlState, wanted: &SysctlState) -> bool {
         match (seen, wanted) {
             (SysctlState::Value(seen), SysctlState::Value(wanted)) => {
@@ -107,9 +107,9 @@ impl Knob for Sysctl {
         }
     }
 
-    /// Numbers are rounded, each for itself: a kernel that reads fewer fields than were written, or
-    /// cuts a word off, has not understood what was asked. The kernel sets as many huge pages aside as
-    /// it finds memory for, and fewer than were asked for are no rounding either.
+    /// Only numbers can be rounded, each separately: if the kernel reads fewer fields than were
+    /// written, or truncates a word, the request has failed. The kernel allocates as many huge
+    /// pages as it finds memory for, and fewer than requested are not rounding either.
     fn rounds(&self, seen: &SysctlState, wanted: &SysctlState) -> bool {
         let (SysctlState::Value(seen), SysctlState::Value(wanted)) = (seen, wanted) else {
             return false;
@@ -133,7 +133,7 @@ impl Knob for Sysctl {
         }
     }
 
-    /// The module was unloaded or the interface has gone; a new one starts from its own default.
+    /// The module was unloaded or the interface removed; a new one starts from its own default.
     fn gone(&self, seen: &SysctlState) -> bool {
         *seen == SysctlState::Missing
     }
@@ -146,7 +146,7 @@ impl Knob for Sysctl {
     }
 }
 
-/// What a key holds; `None` where there is no such key.
+/// The value of a key; `None` if the key does not exist.
 pub(crate) fn read(host: &Host, key: &Key) -> Result<Option<Value>, HostError> {
     let entry = catalogue::find(key);
     if entry.is_some_and(|entry| entry.access == Access::WriteOnly) {
@@ -156,12 +156,12 @@ pub(crate) fn read(host: &Host, key: &Key) -> Result<Option<Value>, HostError> {
     match host.read(key.path()) {
         Ok(bytes) => match std::str::from_utf8(&bytes) {
             Ok(text) => Ok(Some(Value::parse_seen(&catalogue::value_type(key), text))),
-            // Kept as text it could not be put back byte for byte.
+            // As text it could not be restored byte for byte.
             Err(_) => Err(HostError::malformed(key.path(), "it is not UTF-8 text")),
         },
         Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),
         Err(error) if *error.kind() == HostErrorKind::Denied => {
-            // The kernel holds root to the owner's bits as well: 0200 is never read.
+            // The kernel applies the owner's permission bits to root as well: 0200 is never readable.
             match host.entry(key.path())? {
                 Some(file) if !file.owner_may_read() => Err(HostError::not_applicable(
                     Operation::Read,
@@ -175,19 +175,19 @@ pub(crate) fn read(host: &Host, key: &Key) -> Result<Option<Value>, HostError> {
     }
 }
 
-/// Sets a key with one write.
+/// Sets a key with a single write.
 pub(crate) fn write(host: &mut Host, key: &Key, value: &Value) -> Result<(), HostError> {
     let path = key.path();
     let error = match host.write_value(&path, &value.bytes_to_write(&catalogue::value_type(key))) {
         Ok(()) => return Ok(()),
         Err(error) => error.wanted(value.text()),
     };
-    // ENOENT for a key that is there means the value, or the module that has it.
+    // ENOENT for a key that exists refers to the value, or to the module that provides it.
     if *error.kind() == HostErrorKind::Missing && host.exists(&path)? {
         let lack = unavailable(host, key, unknown_word(host, key, value), None)?;
         return Err(error.with_kind(HostErrorKind::NotApplicable(lack)));
     }
-    // EPERM for a word is the namespace's: only the words in the list of allowed ones may be set.
+    // EPERM for a word comes from the namespace, which may set only the words in the allowed list.
     if *error.kind() == HostErrorKind::Denied
         && matches!(
             catalogue::find(key).and_then(|entry| entry.needs),
@@ -199,24 +199,24 @@ pub(crate) fn write(host: &mut Host, key: &Key, value: &Value) -> Result<(), Hos
     {
         let lack = Lack::new(
             LackKind::NotInThisNamespace,
-            format!("this network namespace allows {allowed}"),
+            format!("this network namespace allows only {allowed}"),
         )
-        .hint("allow it in the initial network namespace: net.ipv4.tcp_allowed_congestion_control");
+        .hint("add it to net.ipv4.tcp_allowed_congestion_control in the initial network namespace");
         return Err(error.with_kind(HostErrorKind::NotApplicable(lack)));
     }
     Err(match error.kind() {
         HostErrorKind::Refused => match catalogue::find(key) {
-            Some(entry) => error.detail(format!("the kernel does not take it; {}", entry.meaning)),
-            None => error.detail("the kernel does not take this value"),
+            Some(entry) => error.detail(format!("the kernel rejects it; {}", entry.meaning)),
+            None => error.detail("the kernel rejects this value"),
         },
         _ => error,
     })
 }
 
-/// The keys that a pattern names on this host.
+/// The keys that a pattern matches on this host.
 ///
-/// What is no directory, has gone, or is not for this user to list has none. Any other error is one: keys that
-/// could not be seen would be taken for keys that are not there.
+/// A path that is not a directory, has been removed, or may not be listed by this user has no keys.
+/// Any other error is returned, because unreadable keys would otherwise be taken for missing ones.
 pub(crate) fn existing(host: &Host, pattern: &KeyPattern) -> Result<Vec<Key>, HostError> {
     let mut failed = None;
     let expansion = pattern.expand(|directory| match host.list(directory) {
@@ -231,7 +231,8 @@ pub(crate) fn existing(host: &Host, pattern: &KeyPattern) -> Result<Vec<Key>, Ho
     failed.map_or(Ok(expansion.keys), Err)
 }
 
-/// The word of a value that the kernel does not know, as far as its list tells; else all of it.
+/// The word of a value that is not in the kernel's list of available words, or the whole value if
+/// the list does not tell.
 fn unknown_word<'v>(host: &Host, key: &Key, value: &'v Value) -> &'v str {
     let needs = catalogue::find(key).and_then(|entry| entry.needs);
     let Some(Need::ModuleForValue { offered, .. }) = needs else {
@@ -249,7 +250,7 @@ fn unknown_word<'v>(host: &Host, key: &Key, value: &'v Value) -> &'v str {
         .unwrap_or_else(|| value.text())
 }
 
-/// Why a key cannot hold a value here.
+/// Why a key cannot be set to a value on this host, or `None` if it can.
 pub(crate) fn lacks(host: &Host, key: &Key, value: &Value) -> Result<Option<Lack>, HostError> {
     let entry = catalogue::find(key);
     if entry.is_some_and(|entry| entry.access == Access::WriteOnly) {
@@ -263,13 +264,10 @@ pub(crate) fn lacks(host: &Host, key: &Key, value: &Value) -> Result<Option<Lack
         return Ok(Some(match scope {
             Some(Scope::ReadOnlyOutsideInitialNetworkNamespace) => Lack::new(
                 LackKind::NotInThisNamespace,
-                "it can only be read in this network namespace",
+                "it is read-only in this network namespace",
             )
-            .hint("run it in the initial network namespace"),
-            _ => Lack::new(
-                LackKind::ReadOnly,
-                "this kernel lets it be read and not written",
-            ),
+            .hint("run this in the initial network namespace"),
+            _ => Lack::new(LackKind::ReadOnly, "it is read-only on this kernel"),
         }));
     }
     if let Some(lack) = host.read_only_mount(key.path())? {
@@ -282,15 +280,17 @@ pub(crate) fn lacks(host: &Host, key: &Key, value: &Value) -> Result<Option<Lack
 }
 
 fn write_only(entry: Option<&CatalogueEntry>) -> Lack {
-    let what = entry.map_or("writing it triggers something", |entry| entry.meaning);
+    let what = entry.map_or("writing it triggers an action", |entry| entry.meaning);
     Lack::new(
         LackKind::WriteOnly,
-        format!("it cannot be read, so there would be no way back ({what})"),
+        format!("it cannot be read, so it could not be reverted ({what})"),
     )
 }
 
+/// Why a key does not exist.
+///
 /// A network namespace other than the initial one has no `netdev_max_backlog`, and on older kernels
-/// nothing of what newer ones show there for reading.
+/// it also lacks the keys that are read-only there on newer ones.
 fn missing(host: &Host, entry: Option<&CatalogueEntry>) -> Result<Lack, HostError> {
     let elsewhere = [
         Scope::InitialNetworkNamespaceOnly,
@@ -305,33 +305,35 @@ fn missing(host: &Host, entry: Option<&CatalogueEntry>) -> Result<Lack, HostErro
             LackKind::NotInThisNamespace,
             "this network namespace has no such key",
         )
-        .hint("run it in the initial network namespace"));
+        .hint("run this in the initial network namespace"));
     }
     if !host.exists("/proc/sys")? {
-        // Nothing of it is here, so nothing says what the kernel has.
         return Ok(Lack::new(
             LackKind::Missing,
-            "/proc/sys is not in this tree, so it is not known",
+            "this tree does not contain /proc/sys, so it is unknown whether the key exists",
         )
         .hint("capture /proc/sys as well"));
     }
     let lack = Lack::new(LackKind::Missing, "this kernel has no such key");
     let Some(entry) = entry else {
-        return Ok(lack.hint("check its spelling: the catalogue does not know it either"));
+        return Ok(lack.hint("check the spelling: the key is not in the catalogue either"));
     };
     Ok(match (entry.needs, entry.since) {
         (Some(Need::ModuleForKey { module }), _) => Lack::new(
             LackKind::Missing,
-            format!("it appears with the module {module}"),
+            format!("it requires the module {module}"),
         )
         .hint(format!("load it first: modprobe {module}"))
         .module(module),
-        (_, Some((major, minor))) => lack.hint(format!("it is there since Linux {major}.{minor}")),
+        (_, Some((major, minor))) => {
+            lack.hint(format!("it requires Linux {major}.{minor} or later"))
+        }
         _ => lack,
     })
 }
 
-/// Whether the kernel has the value, or a module that brings it when it is set.
+/// Why the kernel does not have a value, or `None` if it has it or can load a module that provides
+/// it.
 fn offers(
     host: &Host,
     key: &Key,
@@ -353,9 +355,9 @@ fn offers(
             continue;
         };
         match module::find(host, &module)? {
-            // Setting the value loads the module, where the kernel can start modprobe.
+            // Setting the value loads the module, if the kernel can start modprobe.
             Availability::Loadable | Availability::Present => {}
-            // A list that does not name it settles it; without one, only trying tells.
+            // Without a list of available values this cannot be determined before apply.
             Availability::Unknown if offered.is_none() => {}
             Availability::Absent | Availability::Unknown => {
                 return unavailable(host, key, word, offered.as_deref()).map(Some);
@@ -365,7 +367,7 @@ fn offers(
     Ok(None)
 }
 
-/// What of a value the kernel looks up by its name: each word of a set, or all of it.
+/// The names in a value that the kernel looks up: each word of a set, or the whole value.
 fn words<'v>(key: &Key, value: &'v Value) -> Vec<&'v str> {
     match catalogue::value_type(key) {
         ValueType::WordSet => value.fields().collect(),
@@ -373,8 +375,8 @@ fn words<'v>(key: &Key, value: &'v Value) -> Vec<&'v str> {
     }
 }
 
-/// The module that a value needs, where nothing on this host tells whether the kernel has it:
-/// then only trying does.
+/// The module that a value requires, if nothing on this host tells whether the kernel has it, so
+/// that this cannot be determined before apply.
 pub(crate) fn only_trying_tells(
     host: &Host,
     key: &Key,
@@ -407,7 +409,7 @@ fn unavailable(
     let module = module_for(key, word);
     let mut why = match offered {
         Some(offered) => format!("this kernel offers {}", offered.join(", ")),
-        None => format!("this kernel does not know {word}"),
+        None => format!("this kernel does not support {word}"),
     };
     let Some(module) = module else {
         return Ok(Lack::new(LackKind::ValueUnavailable, why));
@@ -415,9 +417,12 @@ fn unavailable(
     let (what, hint) = match module::find(host, &module)? {
         Availability::Loadable => (
             "could not be loaded",
-            format!("load it by hand and see why: modprobe {module}"),
+            format!("load it manually to see why: modprobe {module}"),
         ),
-        _ => ("is not here", format!("install a kernel that has {module}")),
+        _ => (
+            "is not available",
+            format!("install a kernel that has {module}"),
+        ),
     };
     why.push_str(&format!("; module {module} {what}"));
     Ok(Lack::new(LackKind::ValueUnavailable, why)

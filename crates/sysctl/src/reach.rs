@@ -1,8 +1,9 @@
-//! What a value for later devices leaves as it is: devices that are there already.
+//! Existing devices to which a default value does not apply.
 //!
-//! `net.core.default_qdisc` is looked at when a device is raised for the first time (`dev_activate` in
-//! net/sched/sch_generic.c), and `conf.default.*` when one is made. So both can be as wanted while every device that is in use has something else, and a
-//! device that came meanwhile keeps the value after a revert.
+//! `net.core.default_qdisc` is read when a device is brought up for the first time (`dev_activate`
+//! in net/sched/sch_generic.c), and `conf.default.*` when a device is created. So both can have the
+//! requested value while every device in use has a different one, and a device that was added in
+//! the meantime keeps the value after a revert.
 
 use hosttune_core::{Host, HostError, HostErrorKind};
 
@@ -15,20 +16,20 @@ const DEVICES: &str = "/sys/class/net";
 /// `IFF_UP` of netdevice(7).
 const UP: u32 = 1;
 
-/// So many devices are named in a note; of the others there is the number.
+/// The largest number of devices that a note names; the others are counted.
 const NAMED: usize = 8;
 
-/// What a person should know about a key that devices take their value from, and the devices that
-/// have theirs already.
+/// A note about a key that is a default for devices, with the existing devices that keep their own
+/// value.
 pub(crate) fn note(host: &Host, key: &Key, value: &Value) -> Result<Option<String>, HostError> {
     let segments: Vec<&str> = key.segments().collect();
     match segments[..] {
-        // In another network namespace it is not there, and reaches nothing.
+        // The key does not exist in other network namespaces, where it has no effect.
         ["net", "core", "default_qdisc"] if read(host, key)?.is_some() => {
             let devices = up(host)?;
             Ok((!devices.is_empty()).then(|| {
                 format!(
-                    "{key} = {value} is for devices that are raised for the first time from now on, which keep it after a revert; these are up and keep the qdisc that they have (tc qdisc replace dev NAME root gives one another): {}",
+                    "{key} = {value} applies to devices that are brought up for the first time from now on, which keep it after a revert; these devices are up and keep their qdisc (tc qdisc replace dev NAME root replaces it): {}",
                     listed(&devices)
                 )
             }))
@@ -46,7 +47,7 @@ pub(crate) fn note(host: &Host, key: &Key, value: &Value) -> Result<Option<Strin
             let devices = with_another(host, value, &[family, table], variable)?;
             Ok((!devices.is_empty()).then(|| {
                 format!(
-                    "{key} = {value} is for devices that come later; these are there already and can keep what they have: {}",
+                    "{key} = {value} applies to devices that are added later; these devices exist already and may keep their value: {}",
                     listed(&devices)
                 )
             }))
@@ -55,9 +56,11 @@ pub(crate) fn note(host: &Host, key: &Key, value: &Value) -> Result<Option<Strin
     }
 }
 
-/// The devices that are up, hardware first where not all are named, without the loopback, which never has a qdisc.
+/// The devices that are up, except the loopback device, which never has a qdisc. If a note cannot
+/// name all of them, hardware devices come first.
 ///
-/// One that was up once and is down now keeps its qdisc too, and cannot be told from one that never was.
+/// A device that is down but was up before keeps its qdisc too; it cannot be distinguished from one
+/// that was never up.
 fn up(host: &Host) -> Result<Vec<String>, HostError> {
     let mut names = names(host, DEVICES)?;
     names.retain(|name| name != "lo" && is_up(host, name));
@@ -77,7 +80,7 @@ fn up(host: &Host) -> Result<Vec<String>, HostError> {
     Ok(hardware)
 }
 
-/// One that goes meanwhile is not up.
+/// Whether a device is up. One that has been removed in the meantime is not.
 fn is_up(host: &Host, name: &str) -> bool {
     let flags = host.read_text(format!("{DEVICES}/{name}/flags"));
     let flags = flags.ok().and_then(|flags| {
@@ -87,12 +90,13 @@ fn is_up(host: &Host, name: &str) -> bool {
     flags.is_some_and(|flags| flags & UP != 0)
 }
 
-/// The devices that are there and show something else than `default` is to be, with what they show.
+/// The existing devices whose value differs from the new `default`, each with its value.
 ///
-/// IPv4's `conf` and the `neigh` of both families copy a new default to the devices that have no address
-/// and of which nobody has set that value; an address that is given to one marks all its values as set.
-/// IPv6's `conf` and IPv4's `forwarding` are copied to none. Which values are marked cannot be read, so a
-/// device that is listed may follow: once the default is set, it is listed no more.
+/// IPv4's `conf` and the `neigh` of both families copy a new default to the devices that have no
+/// address and whose value has not been set; adding an address to a device marks all its values as
+/// set. IPv6's `conf` and IPv4's `forwarding` are not copied to any device. The marks cannot be
+/// read, so a listed device may take the new default after all; it is no longer listed once the
+/// default is set.
 fn with_another(
     host: &Host,
     value: &Value,

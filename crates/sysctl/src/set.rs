@@ -1,4 +1,4 @@
-//! A set of sysctls that somebody wants, as plain data.
+//! A set of requested sysctls, as plain data.
 
 use hosttune_core::file::{ConfigFile, Directory, DirectoryState, FileState};
 use hosttune_core::host::{FileContent, RootKind};
@@ -18,42 +18,42 @@ use crate::reach;
 use crate::sources::{Loader, Sources};
 use crate::value::Value;
 
-/// Where files of our own go. In the middle of the numbers, so that a vendor's file stays below
-/// and an administrator's `99-` above.
+/// The directory of the generated file. The file is numbered 60, so that it overrides the files of
+/// vendors and an administrator's `99-` file overrides it.
 const DIRECTORY: &str = "/etc/sysctl.d";
 
-/// One key, or all that match a glob, and the value it is wanted to have.
+/// The requested value of one key, or of all keys that match a glob.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
-    /// The key as a user writes it, dotted or slashed; globs are expanded when it is planned.
+    /// The key as written by the user, dotted or slashed; globs are expanded when it is planned.
     pub key: String,
-    /// The value as a user writes it; checked against the catalogue when it is planned.
+    /// The value as written by the user; it is checked against the catalogue when it is planned.
     pub value: String,
-    /// Why.
+    /// The reason for the value.
     #[serde(default)]
     pub why: Why,
-    /// What becomes of it where it does not apply.
+    /// Whether it is an error if the request does not apply.
     #[serde(default)]
     pub requirement: Requirement,
-    /// It takes effect after this, and is not turned now.
+    /// When the value takes effect, if it is not set now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deferred: Option<When>,
-    /// The consent to a value that the kernel does not take back before a reboot.
+    /// Consent to a value that cannot be changed again before a reboot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub one_way: bool,
-    /// The consent to what the value does outside `/proc/sys`, which no revert restores:
+    /// Consent to the side effects of the value outside `/proc/sys`, which no revert restores; see
     /// [`catalogue::side_effects`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accept_side_effects: bool,
-    /// Why it is not kept for the next boot although the set is: what it is right with is not kept
-    /// either.
+    /// Why the value is not kept across reboots although the set is: another setting on which it
+    /// depends is not kept either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_reboot: Option<String>,
 }
 
 impl Wanted {
-    /// A key and its value.
+    /// Requests a value for a key.
     pub fn new(key: impl Into<String>, value: impl std::fmt::Display) -> Self {
         Self {
             key: key.into(),
@@ -67,51 +67,51 @@ impl Wanted {
         }
     }
 
-    /// Says why.
+    /// Sets the reason for the value.
     #[must_use]
     pub fn why(mut self, why: impl Into<Why>) -> Self {
         self.why = why.into();
         self
     }
 
-    /// Where it does not apply, that is an error.
+    /// Makes it an error if the request does not apply.
     #[must_use]
     pub fn required(mut self) -> Self {
         self.requirement = Requirement::Required;
         self
     }
 
-    /// Where it does not apply, that is never an error.
+    /// Never makes it an error, even in strict mode, if the request does not apply.
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.requirement = Requirement::Optional;
         self
     }
 
-    /// It takes effect later, and is not turned now.
+    /// Defers the request: the value takes effect later and is not set now.
     #[must_use]
     pub fn deferred(mut self, when: When) -> Self {
         self.deferred = Some(when);
         self
     }
 
-    /// Consents to a value that the kernel does not take back before a reboot.
+    /// Consents to a value that cannot be changed again before a reboot.
     #[must_use]
     pub fn one_way(mut self) -> Self {
         self.one_way = true;
         self
     }
 
-    /// Consents to what the value does outside `/proc/sys`: addresses, routes and sessions that
-    /// no revert restores.
+    /// Consents to the side effects of the value outside `/proc/sys`: changes of addresses, routes
+    /// and sessions that no revert restores.
     #[must_use]
     pub fn accept_side_effects(mut self) -> Self {
         self.accept_side_effects = true;
         self
     }
 
-    /// Leaves it out of the file that keeps the set, and says why: a value that is right only beside
-    /// another setting must not outlive it.
+    /// Excludes the value from the file that keeps the set across reboots, and gives the reason: a
+    /// value that is correct only together with another setting must not outlive it.
     #[must_use]
     pub fn until_reboot(mut self, why: impl Into<String>) -> Self {
         self.until_reboot = Some(why.into());
@@ -132,7 +132,7 @@ impl Wanted {
     }
 }
 
-/// A set of sysctls, and whether a file keeps them across a reboot.
+/// A set of sysctls, which a file can keep across reboots.
 ///
 /// ```
 /// use hosttune_sysctl::{SysctlSet, Wanted};
@@ -147,15 +147,15 @@ impl Wanted {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SysctlSet {
-    /// What is wanted, in this order.
+    /// The requested values, in order.
     pub wanted: Vec<Wanted>,
-    /// The host's name in `/etc/sysctl.d/60-hosttune-<host>.conf`, where the values are kept for
-    /// the next boot; `None` keeps them nowhere.
+    /// The host name in `/etc/sysctl.d/60-hosttune-<host>.conf`, the file that keeps the values
+    /// across reboots; `None` if they are not kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persist: Option<String>,
 }
 
-/// A wanted key after its text was read and its globs expanded.
+/// A requested key whose text has been parsed and whose globs have been expanded.
 struct Resolved<'w> {
     wanted: &'w Wanted,
     key: Key,
@@ -163,7 +163,7 @@ struct Resolved<'w> {
 }
 
 impl SysctlSet {
-    /// A set that lasts until the next boot.
+    /// Creates a set that lasts until the next boot.
     pub fn new(wanted: impl IntoIterator<Item = Wanted>) -> Self {
         Self {
             wanted: wanted.into_iter().collect(),
@@ -171,14 +171,14 @@ impl SysctlSet {
         }
     }
 
-    /// Keeps the values for the next boot in `/etc/sysctl.d/60-hosttune-<host>.conf`.
+    /// Keeps the values across reboots in `/etc/sysctl.d/60-hosttune-<host>.conf`.
     #[must_use]
     pub fn persisted_as(mut self, host: impl Into<String>) -> Self {
         self.persist = Some(host.into());
         self
     }
 
-    /// The file that keeps the values of a host.
+    /// The path of the file that keeps the values of a host.
     pub fn file(host: &str) -> String {
         format!("{DIRECTORY}/60-hosttune-{host}.conf")
     }
@@ -188,7 +188,7 @@ impl SysctlSet {
         for wanted in &self.wanted {
             let pattern: KeyPattern = wanted.key.parse().map_err(|error| {
                 Error::tuning(
-                    format!("'{}' is no sysctl key: {error}", wanted.key),
+                    format!("'{}' is not a sysctl key: {error}", wanted.key),
                     "write it like vm.swappiness or vm/swappiness",
                 )
             })?;
@@ -199,7 +199,7 @@ impl SysctlSet {
                     {
                         return Err(Error::tuning(
                             unknown.to_string(),
-                            "check its spelling; where only some kernels have it, make it optional",
+                            "check the spelling; if only some kernels have the key, make it optional",
                         ));
                     }
                     vec![key]
@@ -225,28 +225,28 @@ impl SysctlSet {
         let resolved = &kept(at, resolved)[..];
         modules_load::declare(at, name, resolved.iter().map(|one| (&one.key, &one.value)))?;
         if resolved.is_empty() {
-            // One of an earlier set would go on setting what is not wanted any more.
+            // The file of an earlier set would still set values that are no longer requested.
             at.want(&file, &FileState::Absent)
-                .why("there is nothing to keep after a reboot");
+                .why("no settings are kept across reboots");
             return Ok(());
         }
         let bytes = render(name, resolved)?;
         let directory = Directory::new(DIRECTORY)?;
         if at.now(&directory)? == DirectoryState::Absent {
             at.pass(&directory, &DirectoryState::Empty)
-                .why("the file needs it");
+                .why("required by the sysctl.d file");
         }
         let beaten = beaten(at.host(), &path, &bytes, resolved)?;
         for by in &beaten {
-            at.note(format!("after a reboot {by}"));
+            at.note(format!("after a reboot, overridden by {by}"));
         }
-        // What is there keeps its mode, owner and label; only the bytes are ours to say.
+        // An existing file keeps its mode, owner and label; only its contents are ours.
         let content = match at.now(&file)? {
             FileState::Present(present) => FileContent { bytes, ..present },
             FileState::Absent | FileState::HalfWritten(_) => FileContent::new(bytes),
         };
         at.want(&file, &FileState::Present(content))
-            .why("keeps the values after a reboot")
+            .why("keeps the values across reboots")
             .overridden_by((!beaten.is_empty()).then(|| beaten.join("; ")));
         Ok(())
     }
@@ -266,7 +266,7 @@ impl Tuning for SysctlSet {
                     && !shows(at.host(), &one.key, &one.value)
                 {
                     at.note(format!(
-                        "nothing here lists this kernel's modules: whether it has {module}, which {} = {} needs, only trying tells",
+                        "this host has no list of the kernel's modules: whether it has {module}, which {} = {} requires, cannot be determined before apply",
                         one.key, one.value
                     ));
                 }
@@ -288,19 +288,17 @@ impl Tuning for SysctlSet {
 fn declare(at: &mut Planner<'_>, one: &Resolved<'_>) -> Result<(), Error> {
     let Resolved { wanted, key, value } = one;
     if shows(at.host(), key, value) {
-        // Nothing is done, so there is nothing to consent to.
+        // Nothing is changed, so no consent is needed.
     } else if let Some(lack) = consent::lacking(wanted, key, value)
         && (wanted.deferred.is_none() || lack.kind != LackKind::SideEffects)
     {
-        // What takes effect later is not done now.
+        // The side effects of a deferred value do not happen now.
         wanted.on(at.skip(&key.to_string(), lack));
         return Ok(());
     } else if wanted.deferred.is_none()
         && let Some(what) = catalogue::side_effects(key, value)
     {
-        at.note(format!(
-            "{key} = {value} changes more than this setting: {what}"
-        ));
+        at.note(format!("{key} = {value} has side effects: {what}"));
     }
     if let Some(note) = reach::note(at.host(), key, value)? {
         at.note(note);
@@ -323,21 +321,18 @@ fn shows(host: &Host, key: &Key, value: &Value) -> bool {
 fn value(wanted: &Wanted, key: &Key) -> Result<Value, Error> {
     let value_type = catalogue::value_type(key);
     Value::parse_wanted(&value_type, &wanted.value).map_err(|error| {
-        let mut message = format!("{key} cannot be {:?}: {error}", wanted.value);
+        let mut message = format!("{key} cannot be set to {:?}: {error}", wanted.value);
         let mut source = std::error::Error::source(&error);
         while let Some(cause) = source {
             message = format!("{message}: {cause}");
             source = cause.source();
         }
-        Error::tuning(
-            message,
-            "give it a value that the kernel takes as it is written",
-        )
+        Error::tuning(message, "use a value that the kernel accepts unchanged")
     })
 }
 
-/// What goes into the file. What was not consented to is not done at the next boot either, and what
-/// is right only beside another setting does not outlive it.
+/// The values that go into the file. Values without the consent they need are not set at the next
+/// boot either, and values that are correct only together with another setting must not outlive it.
 fn kept<'r, 'w>(at: &mut Planner<'_>, resolved: &'r [Resolved<'w>]) -> Vec<&'r Resolved<'w>> {
     let mut kept = Vec::new();
     for one in resolved {
@@ -355,11 +350,11 @@ fn kept<'r, 'w>(at: &mut Planner<'_>, resolved: &'r [Resolved<'w>]) -> Vec<&'r R
     kept
 }
 
-/// The file's text: each value below its why. A key that this or the next kernel lacks must not
-/// make the loader's unit fail, so only what is required fails loudly.
+/// The text of the file, with each value below its reason. A key that this or a later kernel does
+/// not have must not make the loader's unit fail, so only required values may fail.
 fn render(name: &str, resolved: &[&Resolved<'_>]) -> Result<Vec<u8>, Error> {
     let header = format!(
-        "Written by hosttune for '{name}'. Taken back by what wrote it: its command revert.\nLines that begin with '-' may fail without failing the boot: sysctl.d(5)."
+        "Written by hosttune for '{name}'. Use the revert command of the program that wrote it to remove it.\nFailures of lines that begin with '-' are ignored at boot: see sysctl.d(5)."
     );
     let entries: Vec<Entry> = resolved
         .iter()
@@ -374,13 +369,13 @@ fn render(name: &str, resolved: &[&Resolved<'_>]) -> Result<Vec<u8>, Error> {
         .map(|document| document.bytes())
         .map_err(|error| {
             Error::tuning(
-                format!("a value cannot be kept in a file: {error}"),
-                "give it a value that stands on one line",
+                format!("a value cannot be kept across reboots: {error}"),
+                "use a value that fits on one line",
             )
         })
 }
 
-/// For each key that another file will have the last word on with another value: who says what.
+/// The file, line and assignment that overrides each key whose value will come from another file.
 fn beaten(
     host: &Host,
     path: &str,
@@ -392,7 +387,7 @@ fn beaten(
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         Error::tuning(
             format!("{error}: {}", cause.unwrap_or_default()),
-            "without it nobody can tell which file wins",
+            "make it readable: all sysctl.d files are needed to determine which one takes effect",
         )
     })?;
     let mut beaten = Vec::new();
@@ -403,7 +398,7 @@ fn beaten(
             let same = Value::parse_wanted(&value_type, theirs).is_ok_and(|v| v == one.value);
             if setting.is_winner() && setting.place.file != path && !same {
                 beaten.push(format!(
-                    "{} is {theirs}: {}:{} comes later",
+                    "{1}:{2}: {0} = {theirs}",
                     one.key, setting.place.file, setting.place.line
                 ));
             }

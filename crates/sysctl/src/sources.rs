@@ -1,20 +1,20 @@
-//! Which file and line sets a key when the machine boots, and why every other one does not.
+//! Which file and line sets a key when the machine boots, and why the others do not.
 //!
-//! The order is systemd's, sysctl.d(5): the `*.conf` files of five directories are merged by base
-//! name, a file in a higher directory masks the same name in every lower one, and what remains is
-//! read in the order of base names, compared as bytes. Then every assignment is carried out, and
-//! what the last one writes is what the kernel holds. Three rules bend that, all of them checked
-//! against systemd-sysctl 252 and its source (src/sysctl/sysctl.c):
+//! The order is systemd's, see sysctl.d(5): the `*.conf` files of five directories are merged by
+//! base name, a file in a directory of higher precedence masks files of the same name in the
+//! others, and the remaining files are read in the order of their base names, compared as bytes.
+//! Assignments are then carried out in order, and the last one determines the value. There are
+//! three exceptions, checked against systemd-sysctl 252 and its source (src/sysctl/sysctl.c):
 //!
-//! * An assignment to a key by name beats a glob, wherever the two stand.
-//! * `-key` keeps globs away from the key. For systemd it also drops an earlier assignment of the
+//! * An assignment to a key by name takes precedence over a glob, whatever their order.
+//! * `-key` excludes the key from globs. For systemd it also drops an earlier assignment of the
 //!   same text, and a later assignment drops the exclusion, since they share one table entry.
-//! * An assignment that repeats the text and the value of an earlier one keeps the earlier one's
-//!   place in the order, which matters between two globs.
+//! * An assignment that repeats the text and the value of an earlier one keeps the position of the
+//!   earlier one, which matters between two globs.
 //!
-//! `/etc/sysctl.conf` is read by procps (`sysctl --system`), last of all, and not by systemd.
-//! Debian links it into `/etc/sysctl.d` as `99-sysctl.conf`; it is counted once, at the place where
-//! the chosen [`Loader`] lets it take effect.
+//! `/etc/sysctl.conf` is read by procps (`sysctl --system`) after all other files, and not by
+//! systemd. Debian links it into `/etc/sysctl.d` as `99-sysctl.conf`. It is counted once, at the
+//! position where it takes effect for the chosen [`Loader`].
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -22,8 +22,8 @@ use std::error::Error;
 use crate::conf::{Document, Statement};
 use crate::key::{Key, KeyPattern};
 
-/// The directories of sysctl.d(5), the highest first. `/lib` is one of its own only on systems
-/// where it is not a link to `/usr/lib`.
+/// The directories of sysctl.d(5) in descending precedence. `/lib` is a separate directory only on
+/// systems where it is not a link to `/usr/lib`.
 pub const DIRECTORIES: [&str; 5] = [
     "/etc/sysctl.d",
     "/run/sysctl.d",
@@ -35,28 +35,28 @@ pub const DIRECTORIES: [&str; 5] = [
 /// The file that procps reads after all others.
 pub const SYSCTL_CONF: &str = "/etc/sysctl.conf";
 
-/// How this module looks at a host's files. All paths are absolute and lie beneath
-/// [`DIRECTORIES`] or are [`SYSCTL_CONF`].
+/// Access to the sysctl files of a host. All paths are absolute, and either beneath
+/// [`DIRECTORIES`] or [`SYSCTL_CONF`].
 pub trait Directories {
-    /// Why something could not be read.
+    /// The error of a failed read.
     type Error: Error + Send + Sync + 'static;
 
-    /// The names in a directory in any order; none if there is no such directory.
+    /// The names in a directory, in any order; empty if the directory does not exist.
     ///
     /// # Errors
     ///
     /// When the directory exists and cannot be listed.
     fn names(&self, directory: &str) -> Result<Vec<String>, Self::Error>;
 
-    /// What a file holds, symbolic links followed.
+    /// The content of a file, following symbolic links.
     ///
     /// # Errors
     ///
     /// When the file exists and cannot be read.
     fn content(&self, path: &str) -> Result<Content, Self::Error>;
 
-    /// The path after every symbolic link in it was followed; the path itself when it does not
-    /// exist. Two paths with one answer are one file.
+    /// The path with all symbolic links resolved, or the path itself if it does not exist. Two
+    /// paths that resolve to the same path are the same file.
     ///
     /// # Errors
     ///
@@ -64,31 +64,33 @@ pub trait Directories {
     fn resolved(&self, path: &str) -> Result<String, Self::Error>;
 }
 
-/// What [`Directories::content`] found.
+/// The result of [`Directories::content`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// No such file, or a link that leads nowhere. Such a link still masks lower files.
+    /// There is no such file, or it is a dangling link. A dangling link still masks files of the
+    /// same name in directories of lower precedence.
     Missing,
-    /// A link to `/dev/null`: the way to switch off a lower file of the same name.
+    /// A link to `/dev/null`, which masks files of the same name in directories of lower
+    /// precedence.
     Masked,
-    /// The file's bytes. An empty file masks as a link to `/dev/null` does.
+    /// The bytes of the file. An empty file masks like a link to `/dev/null`.
     Bytes(Vec<u8>),
 }
 
-/// The program whose reading is asked for.
+/// The program whose order and rules apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Loader {
-    /// systemd-sysctl, which runs at boot on systemd machines and does not know
-    /// [`SYSCTL_CONF`] except through a link.
+    /// systemd-sysctl, which runs at boot on systemd machines and reads [`SYSCTL_CONF`] only
+    /// through a link.
     Systemd,
     /// `sysctl --system` of procps, which reads [`SYSCTL_CONF`] last, and for which an exclusion
-    /// keeps away globs but drops no assignment.
+    /// applies to globs but drops no assignment.
     Procps,
 }
 
-/// Why the files could not be read. None is passed over: a file left out could be the one that
-/// wins.
+/// Why the files could not be read. Unreadable files are not skipped, because the skipped file
+/// could be the one that wins.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourcesError<E: Error + 'static> {
@@ -97,30 +99,30 @@ pub enum SourcesError<E: Error + 'static> {
     List {
         /// The directory.
         directory: String,
-        /// The reader's reason.
+        /// The underlying error.
         #[source]
         source: E,
     },
-    /// A file could not be read, or its links not be followed.
+    /// A file could not be read, or its links could not be resolved.
     #[error("cannot read the sysctl file {path}")]
     Read {
         /// The file.
         path: String,
-        /// The reader's reason.
+        /// The underlying error.
         #[source]
         source: E,
     },
 }
 
-/// One file with its place in the order.
+/// One of the files that [`Sources`] lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SourceFile {
     /// The absolute path.
     pub path: String,
-    /// What it says; empty for a mask.
+    /// The parsed content; empty for a mask.
     pub document: Document,
-    /// The file of the same base name in a higher directory that makes loaders pass over this one.
+    /// The file of the same base name that masks this one.
     pub masked_by: Option<String>,
 }
 
@@ -131,7 +133,7 @@ pub struct Sources {
     loader: Loader,
 }
 
-/// A place in a file.
+/// A line in a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The absolute path.
@@ -140,30 +142,30 @@ pub struct Place {
     pub line: usize,
 }
 
-/// One line that concerns a key; see [`Sources::who_sets`].
+/// One line that sets or excludes a key; see [`Sources::who_sets`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Setting {
-    /// Where it stands.
+    /// The file and line.
     pub place: Place,
-    /// The key or glob that it names.
+    /// The key or glob on the line.
     pub pattern: KeyPattern,
     /// The value as a loader writes it; `None` for an exclusion.
     pub value: Option<String>,
-    /// Whether the loader ignores a failure of it.
+    /// Whether the loader ignores a failure to set it.
     pub ignore_failure: bool,
-    /// What becomes of it.
+    /// Whether the line takes effect, and if not, why.
     pub standing: Standing,
 }
 
 impl Setting {
-    /// Whether the kernel ends up with this line's value.
+    /// Whether this line determines the value.
     pub fn is_winner(&self) -> bool {
         self.standing == Standing::Wins
     }
 }
 
-/// What becomes of a line, and why.
+/// Whether a line takes effect, and if not, why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Standing {
@@ -174,17 +176,17 @@ pub enum Standing {
         /// The later line.
         by: Place,
     },
-    /// It is a glob, and a line that names the key itself beats every glob.
+    /// It is a glob, and a line that names the key takes precedence over every glob.
     BeatenByName {
         /// The line that names the key.
         by: Place,
     },
-    /// An exclusion of the key keeps this glob away or, with systemd, drops this assignment.
+    /// An exclusion excludes the key from this glob or, with systemd, drops this assignment.
     Excluded {
         /// The exclusion.
         by: Place,
     },
-    /// It is an exclusion in force: it sets nothing itself.
+    /// It is an exclusion in force, which sets nothing itself.
     Excludes,
     /// Its file is masked.
     Masked {
@@ -246,10 +248,10 @@ impl Sources {
         };
         let mut files = Vec::new();
         for paths in by_name.into_values() {
-            // Lowest first, so that in the list a masked file stands before the one that masks it.
+            // The lowest precedence first, so that a masked file precedes the one that masks it.
             for (rank, path) in paths.iter().enumerate().rev() {
-                // procps reads a linked sysctl.conf twice. What it sets the second time is what
-                // remains, so that is the place at which it is counted.
+                // procps reads a linked sysctl.conf twice. The second time determines the values,
+                // so the file is counted at that position.
                 if let Some(last) = &last
                     && rank == 0
                     && resolved(path)? == *last
@@ -274,14 +276,14 @@ impl Sources {
         Ok(Self { files, loader })
     }
 
-    /// All files in the order in which they are read. Masked ones are among them, each before the
-    /// file that masks it.
+    /// All files in the order in which they are read, including masked ones, each of which precedes
+    /// the file that masks it.
     pub fn files(&self) -> &[SourceFile] {
         &self.files
     }
 
-    /// Every line that sets or excludes the key under any of its names, in order, with what
-    /// becomes of it. At most one is the winner.
+    /// Lists every line that sets or excludes the key under any of its names, in order. At most one
+    /// of them wins.
     pub fn who_sets(&self, key: &Key) -> Vec<Setting> {
         let names = key.names();
         let mut settings: Vec<Setting> = Vec::new();
@@ -330,17 +332,17 @@ impl Sources {
     }
 }
 
-/// A loader's table of statements in the order in which they are carried out, as places in the
+/// A loader's table of statements in the order in which they are carried out, as indices into the
 /// list of settings.
 #[derive(Default)]
 struct Table {
     order: Vec<usize>,
-    /// `(dropped, by)`: statements that a later one of the same text replaced.
+    /// `(dropped, by)`: statements that were replaced by a later one of the same text.
     replaced: Vec<(usize, usize)>,
 }
 
 impl Table {
-    /// Takes in the last of the settings.
+    /// Adds the last of the settings.
     fn add(&mut self, settings: &[Setting], loader: Loader) {
         let Some(new) = settings.len().checked_sub(1) else {
             return;
@@ -352,7 +354,7 @@ impl Table {
         let same_text = |place: &usize| settings[*place].pattern == settings[new].pattern;
         match self.order.iter().position(same_text) {
             Some(at) if settings[self.order[at]].value == settings[new].value => {
-                // The later line is the one to edit, but the place in the order is the earlier's.
+                // The later line is the one to edit, but it keeps the position of the earlier one.
                 self.replaced.push((self.order[at], new));
                 self.order[at] = new;
             }
@@ -364,10 +366,11 @@ impl Table {
         }
     }
 
-    /// Decides the standing of every setting that is not masked.
+    /// Determines the standing of every setting that is not masked.
     fn judge(&self, settings: &mut [Setting], names: &[Key]) {
         let place = |settings: &[Setting], index: usize| settings[index].place.clone();
-        // For each glob, whether a name of the key is left for it to set, and else what takes it.
+        // A glob sets the names of the key that no other line sets or excludes by name. If there is
+        // none, the last such line determines its standing.
         let mut written: Vec<usize> = Vec::new();
         let mut standings: Vec<(usize, Standing)> = Vec::new();
         for &index in &self.order {
@@ -428,7 +431,7 @@ impl Table {
     }
 }
 
-/// Whether a loader reads a file of this name. systemd passes over hidden files, procps does not.
+/// Whether a loader reads a file of this name. systemd skips hidden files, procps does not.
 fn is_read(name: &str, loader: Loader) -> bool {
     name.ends_with(".conf") && !(loader == Loader::Systemd && name.starts_with('.'))
 }

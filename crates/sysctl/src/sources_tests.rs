@@ -1,5 +1,5 @@
-//! The order of files, and which line wins. The cases of precedence were run through
-//! systemd-sysctl 252 in a network namespace, and what it left in the kernel is what is expected.
+//! The order of files, and which line wins. The expected precedence was measured by running each
+//! case through systemd-sysctl 252 in a network namespace and reading the value from the kernel.
 
 use super::*;
 use std::collections::BTreeMap;
@@ -296,7 +296,7 @@ fn among_globs_the_last_wins_unless_it_repeats_an_earlier_one() {
             (3, Standing::Wins)
         ]
     );
-    // A repetition keeps the place of what it repeats.
+    // A repeated assignment keeps the position of the first one.
     let repeated = "kernel.*=1\nkernel.x*=2\nkernel.*=1\n";
     assert_eq!(standings(repeated, Loader::Systemd)[1], (2, Standing::Wins));
     assert_eq!(standings(repeated, Loader::Procps)[2], (3, Standing::Wins));
@@ -333,7 +333,7 @@ fn a_key_that_nothing_names_has_no_settings() {
     assert!(standings("vm.x=1\nkernel.y=1\n# kernel.x=1\n", Loader::Systemd).is_empty());
 }
 
-/// An error of a reader is handed on with the path, not passed over.
+/// A read error is returned with the path, not ignored.
 #[test]
 fn what_cannot_be_read_is_an_error() {
     struct Locked;

@@ -1,17 +1,18 @@
-//! The kernel's double for sysctls: a machine in memory whose keys answer writes as Linux does.
+//! A fake kernel for sysctls: a machine in memory whose keys respond to writes as Linux does.
 //!
-//! A knob that passes its laws on a kinder kernel than the real one has passed nothing. So every
-//! answer here was measured on Linux 6.18, and `tests/suite/double.rs` writes the same table of values
-//! to the double and to the running kernel, in a network namespace of its own, and compares errno
-//! and value afterwards.
+//! Passing the tests on a kernel that is more lenient than the real one would prove nothing. So
+//! every response here was measured on Linux 6.18, and `tests/suite/double.rs` writes the same
+//! table of values to the fake and to the running kernel, in a separate network namespace, and
+//! compares errno and value afterwards.
 //!
-//! Where a file in memory cannot do as the kernel does, the double is the stricter of the two:
-//! - A write of no bytes at all succeeds on the kernel and changes nothing. Here it is the empty
-//!   line, which the kernel refuses.
-//! - Trailing text behind a number (`5 # five`) is taken, and for most keys the kernel says that
-//!   it took two bytes of eight. A behaviour knows no counts; a Linux host makes an error of that.
-//! - An interface that was never written follows `default`, one that was does not any more. Here
-//!   `eth0` was, as if by a network manager, and the others never are.
+//! Where a file in memory cannot behave like the kernel, the fake is the stricter of the two:
+//! - A write of zero bytes succeeds on the kernel and changes nothing. Here it is an empty line,
+//!   which the kernel rejects.
+//! - Trailing text after a number (`5 # five`) is accepted, and for most keys the kernel reports
+//!   that it wrote two bytes of eight. A behaviour has no byte counts; a Linux host reports an
+//!   error.
+//! - An interface whose value was never written follows `default`; one whose value was written does
+//!   not. Here `eth0` counts as written, as if by a network manager, and the others never do.
 
 mod behaviours;
 mod numbers;
@@ -25,10 +26,10 @@ use self::behaviours::{
 };
 use self::numbers::{integers, unsigned, unsigned_longs};
 
-/// The release that the machine runs.
+/// The kernel release of the machine.
 pub const RELEASE: &str = "6.12.0-hosttune";
 
-/// The interfaces of the machine; the dot of the last one belongs to its name.
+/// The interfaces of the machine; the dot in the last one is part of its name.
 pub const INTERFACES: [&str; 3] = ["lo", "eth0", "eth0.100"];
 
 const MODULES_DEP: &str = "\
@@ -53,7 +54,7 @@ fn modules(list: &str) -> String {
     format!("/lib/modules/{RELEASE}/{list}")
 }
 
-/// A Linux machine in its initial namespaces, as it comes up: two interfaces beside the
+/// A Linux machine in its initial namespaces after boot, with two interfaces in addition to the
 /// loopback, swap on zram, and BBR as a module that is not loaded yet.
 pub fn kernel() -> Memory {
     let mut memory = Memory::new().directory("/etc").directory("/sys/module");
@@ -123,9 +124,9 @@ fn network() -> Keys {
             "188319\t251093\t376638",
             unsigned_longs(0, u64::MAX),
         ),
-        // Bytes without a range of their own.
+        // One-byte values without a narrower range.
         ("net/ipv4/tcp_mtu_probing", "0", unsigned(0, 255)),
-        // The bits that mean nothing are taken as well.
+        // Bits without a meaning are accepted as well.
         ("net/ipv4/tcp_fastopen", "1", integers(None, None)),
         ("net/ipv4/tcp_slow_start_after_idle", "1", unsigned(0, 255)),
     ]
@@ -159,7 +160,7 @@ fn memory_and_kernel() -> Keys {
         ),
         ("kernel/numa_balancing", "0", integers(Some(0), Some(4))),
         ("kernel/yama/ptrace_scope", "1", ptrace_scope()),
-        // Only the way there is taken, even where it would change nothing.
+        // Only 1 is accepted, even if it would change nothing.
         ("kernel/modules_disabled", "0", integers(Some(1), Some(1))),
     ]
 }
@@ -186,7 +187,7 @@ fn interfaces(mut memory: Memory) -> Memory {
     memory
 }
 
-/// A key that only triggers something: what is written is judged and not kept.
+/// A key that only triggers an action: a written value is validated but not stored.
 fn forgets(judge: Behaviour) -> Behaviour {
     judge.then(|tree, _| {
         for key in ["vm/drop_caches", "net/ipv4/route/flush"] {
@@ -197,17 +198,17 @@ fn forgets(judge: Behaviour) -> Behaviour {
     })
 }
 
-/// How a key of plain numbers answers, as most keys are: as many as stand in the file.
+/// The behaviour of most keys: plain numbers, as many as the file contains.
 pub fn plain_integers() -> Behaviour {
     integers(None, None)
 }
 
-/// A host with nothing on it but the places where things would be.
+/// A host that has only the directories `/proc/sys` and `/etc`.
 pub fn empty() -> Memory {
     Memory::new().directory("/proc/sys").directory("/etc")
 }
 
-/// The machine with a kernel that was built without a module.
+/// The machine with a kernel that does not have a module.
 #[must_use]
 pub fn without_module(memory: Memory, module: &str) -> Memory {
     memory.change(|tree| {
@@ -223,8 +224,8 @@ pub fn without_module(memory: Memory, module: &str) -> Memory {
     memory
 }
 
-/// The machine with a kernel that takes no TCP receive buffer below a page's quantum of 4096 bytes:
-/// measured on 6.1.192, 6.12.117 and 7.2.12, where 6.18.44 still takes a single byte.
+/// The machine with a kernel that rejects TCP receive buffers below one page quantum of 4096 bytes.
+/// This was measured on 6.1.192, 6.12.117 and 7.2.12, while 6.18.44 still accepts a single byte.
 #[must_use]
 pub fn with_least_receive_buffer(memory: Memory) -> Memory {
     let name = path("net/ipv4/tcp_rmem");
@@ -232,7 +233,7 @@ pub fn with_least_receive_buffer(memory: Memory) -> Memory {
     memory.file(name, &value, integers(Some(4096), None))
 }
 
-/// The machine as a process in a network namespace of its own sees it.
+/// The machine as seen by a process in a separate network namespace.
 #[must_use]
 pub fn in_network_namespace(memory: Memory) -> Memory {
     memory.change(|tree| {
@@ -253,7 +254,8 @@ pub fn in_network_namespace(memory: Memory) -> Memory {
     .fold(memory, |memory, key| memory.mode(path(key), 0o444))
 }
 
-/// The same as kernels as old as 6.1 show it: without what later ones show there for reading.
+/// Like [`in_network_namespace`], but on kernels as old as 6.1, which lack the keys that are
+/// read-only there on newer ones.
 #[must_use]
 pub fn in_network_namespace_of_old(memory: Memory) -> Memory {
     let memory = in_network_namespace(memory);

@@ -1,18 +1,18 @@
-//! The value of a kernel variable: what a user may write, what the kernel shows, and the one text
-//! that stands for both.
+//! The value of a kernel variable: what a user may write, what the kernel shows, and the canonical
+//! text of both.
 //!
-//! A [`Value`] is its canonical text. The [`ValueType`] of a key decides what is canonical when
+//! A [`Value`] is its canonical text. The [`ValueType`] of a key determines the canonical form when
 //! the value is made (`0x1e` becomes `30`, tabs between fields become single spaces), and from
-//! then on equality is equality of text. The alternative, an enum of integers, vectors and words,
-//! was rejected: a journal would have to tag each value with its kind to read it back equal, and
-//! people read journals. So a value is a plain string in JSON, and [`Value::as_integer`] and
-//! [`Value::as_vector`] give the typed view where one is needed.
+//! then on two values are equal if their texts are. The alternative, an enum of integers, vectors
+//! and words, was rejected: a journal would have to tag each value with its kind to read it back
+//! equal, and people read journals. So a value is a plain string in JSON, and
+//! [`Value::as_integer`] and [`Value::as_vector`] give the typed view where one is needed.
 //!
-//! Reading is strict in one direction only. What a user writes ([`Value::parse_wanted`]) is
-//! refused wherever the kernel would take it in silence and do something else: the kernel accepts
-//! vectors with too few or too many fields, takes `5 6` for the scalar 5, reads `30 # comment` as
-//! 30, and an empty write succeeds without effect. What the kernel shows ([`Value::parse_seen`])
-//! is never refused, because a value that cannot be read cannot be put back.
+//! Parsing is strict in one direction only. User input ([`Value::parse_wanted`]) is rejected
+//! wherever the kernel would silently do something else: the kernel accepts vectors with too few or
+//! too many fields, reads `5 6` as the scalar 5 and `30 # comment` as 30, and an empty write
+//! succeeds without effect. What the kernel shows ([`Value::parse_seen`]) is never rejected,
+//! because a value that cannot be read cannot be restored.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::number;
 
-/// What a number counts. Only for people to read; nothing is converted.
+/// The unit of a number. It is for display only; nothing is converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unit {
@@ -29,7 +29,7 @@ pub enum Unit {
     Count,
     /// Off, on, or one of a few numbered modes.
     Mode,
-    /// A set of bits.
+    /// A bit mask.
     Mask,
     /// Bytes.
     Bytes,
@@ -39,15 +39,15 @@ pub enum Unit {
     Pages,
     /// Seconds.
     Seconds,
-    /// Hundredths of a second, which the kernel calls centisecs.
+    /// Hundredths of a second, `centisecs` in the kernel's names.
     Centiseconds,
     /// Milliseconds.
     Milliseconds,
     /// Microseconds.
     Microseconds,
-    /// Parts of a hundred.
+    /// Percent.
     Percent,
-    /// Parts of ten thousand.
+    /// Ten-thousandths.
     TenThousandths,
     /// Packets.
     Packets,
@@ -76,14 +76,14 @@ impl fmt::Display for Unit {
     }
 }
 
-/// The numbers that the kernel accepts for a key, both ends included.
+/// The numbers that the kernel accepts for a key, both bounds included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IntegerRange {
-    /// The least accepted number.
+    /// The smallest accepted number.
     pub minimum: i128,
-    /// The greatest accepted number.
+    /// The largest accepted number.
     pub maximum: i128,
-    /// What the number counts.
+    /// The unit of the number.
     pub unit: Unit,
 }
 
@@ -119,57 +119,57 @@ impl fmt::Display for IntegerRange {
 pub enum ValueType {
     /// One integer.
     Integer(IntegerRange),
-    /// Exactly `arity` integers. The kernel itself does not insist on the number of fields: it
-    /// leaves missing ones as they were and ignores the rest.
+    /// Exactly `arity` integers. The kernel itself does not check the number of fields: it leaves
+    /// missing ones unchanged and ignores extra ones.
     Vector {
         /// The number of fields.
         arity: usize,
-        /// What each field accepts. Relations between fields (a port range must ascend) are the
-        /// kernel's to check.
+        /// The range of each field. Relations between fields (a port range must ascend) are left
+        /// to the kernel to check.
         element: IntegerRange,
     },
-    /// One word without blanks, such as the name of an algorithm.
+    /// A single word, such as the name of an algorithm.
     Word,
-    /// Words in no particular order. The canonical text sorts them and drops repetitions,
-    /// because the kernel prints them in the order in which their modules registered: two equal
-    /// sets must be equal texts, or each load of a module would read as a change.
+    /// Words in no particular order. The canonical text is sorted and has no duplicates, because
+    /// the kernel prints the words in the order in which their modules registered: without that,
+    /// loading a module could look like a change.
     WordSet,
-    /// Numbers and ranges of numbers, as `80,9000-9003`. The canonical text is the kernel's own:
-    /// ascending, neighbours joined (`1,2,3` is printed back as `1-3`).
+    /// Numbers and ranges of numbers, such as `80,9000-9003`. The canonical text is the kernel's:
+    /// ascending, with adjacent numbers merged (`1,2,3` is printed back as `1-3`).
     RangeList,
-    /// Any one line. The type of every key that the catalogue does not know: nothing is
-    /// canonicalised except the blanks around it.
+    /// Any single line. This is the type of every key that is not in the catalogue; only the
+    /// blanks around the line are normalized.
     Raw,
 }
 
-/// Why a text is no value that may be written.
+/// Why a text is not a valid value to write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValueError {
-    /// Nothing but blanks.
+    /// The text is empty or contains only blanks.
     #[error(
-        "the value is empty; the kernel reports success for an empty write and changes nothing, so give the value itself"
+        "the value is empty; the kernel reports success for an empty write and changes nothing, so specify a value"
     )]
     Empty,
-    /// The value holds a line end or NUL.
+    /// The value contains a line end or NUL.
     #[error(
-        "the value {text:?} holds a line end or NUL at byte {offset}; give one value on one line"
+        "the value {text:?} contains a line end or NUL at byte {offset}; write one value on one line"
     )]
     LineBreak {
         /// The whole text.
         text: String,
-        /// Where the character stands, in bytes.
+        /// The offset of the character, in bytes.
         offset: usize,
     },
-    /// A comment after the value.
+    /// A comment follows the value.
     #[error(
-        "the value {text:?} carries a comment; neither the kernel nor a sysctl.d loader knows comments after a value (an integer would be set and the rest ignored, a word would be refused), so put the comment on a line of its own"
+        "the value {text:?} contains a comment; neither the kernel nor a sysctl.d loader supports comments after a value (an integer would be set and the rest ignored, a word would be rejected), so put the comment on a line of its own"
     )]
     Comment {
         /// The whole text.
         text: String,
     },
-    /// Not a number as the kernel reads numbers.
+    /// The text is not a number that the kernel can parse.
     #[error(
         "`{text}` is not an integer; write decimal digits (30), 0x and hexadecimal digits (0x1e) or 0 and octal digits (036), with `-` before a negative number and no `+`"
     )]
@@ -177,9 +177,9 @@ pub enum ValueError {
         /// The field.
         text: String,
     },
-    /// Something follows a number where one number was wanted.
+    /// Further fields follow a single number.
     #[error(
-        "one integer was wanted and {text:?} holds {count} fields; the kernel would set the first and ignore the rest"
+        "expected one integer, but {text:?} has {count} fields; the kernel would set the first and ignore the rest"
     )]
     TrailingText {
         /// The whole text.
@@ -187,40 +187,40 @@ pub enum ValueError {
         /// The number of fields found.
         count: usize,
     },
-    /// A number outside of the range that the kernel accepts.
+    /// The number is outside of the range that the kernel accepts.
     #[error("{number} is outside of {range}")]
     OutOfRange {
         /// The number.
         number: i128,
-        /// The range that it must lie in.
+        /// The accepted range.
         range: IntegerRange,
     },
-    /// A vector with another number of fields.
+    /// A vector has the wrong number of fields.
     #[error(
-        "{wanted} fields were wanted and {text:?} holds {count}; the kernel would keep the old value of a missing field and ignore one too many"
+        "expected {wanted} fields, but {text:?} has {count}; the kernel would keep the old value of a missing field and ignore an extra one"
     )]
     Arity {
         /// The whole text.
         text: String,
-        /// The number of fields wanted.
+        /// The expected number of fields.
         wanted: usize,
         /// The number of fields found.
         count: usize,
     },
-    /// One field of a vector is wrong.
-    #[error("field {place} of {text:?} cannot be used")]
+    /// A field of a vector is invalid.
+    #[error("field {place} of {text:?} is invalid")]
     Field {
         /// The whole text.
         text: String,
-        /// Which field, counted from 1.
+        /// The field's number, counted from 1.
         place: usize,
-        /// What is wrong with it.
+        /// Why the field is invalid.
         #[source]
         source: Box<ValueError>,
     },
-    /// Several words where one was wanted.
+    /// The text has several words where one is expected.
     #[error(
-        "one word was wanted and {text:?} holds {count}; the kernel would look for all of it as one name"
+        "expected one word, but {text:?} has {count}; the kernel would look up all of it as one name"
     )]
     NotOneWord {
         /// The whole text.
@@ -228,20 +228,22 @@ pub enum ValueError {
         /// The number of words found.
         count: usize,
     },
-    /// Not a list of numbers and ranges.
-    #[error("`{element}` in {text:?} is no number and no range; write a list like 80,9000-9003")]
+    /// The text is not a list of numbers and ranges.
+    #[error(
+        "`{element}` in {text:?} is neither a number nor a range; write a list like 80,9000-9003"
+    )]
     NotARange {
         /// The whole text.
         text: String,
-        /// The element that cannot be read.
+        /// The element that cannot be parsed.
         element: String,
     },
 }
 
 /// The value of one kernel variable as canonical text, without a line end.
 ///
-/// Two values made under one [`ValueType`] are equal exactly when the kernel means the same by
-/// them. In JSON it is a string.
+/// Two values made with the same [`ValueType`] are equal exactly when they mean the same to the
+/// kernel. In JSON a value is a string.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Value {
@@ -249,10 +251,10 @@ pub struct Value {
 }
 
 impl Value {
-    /// Takes a text as it stands, without judging it.
+    /// Makes a value from a text without validating it.
     ///
-    /// For values that were already judged elsewhere; what a user wrote belongs into
-    /// [`Value::parse_wanted`].
+    /// This is for values that were validated elsewhere; use [`Value::parse_wanted`] for user
+    /// input.
     pub fn raw(text: impl Into<String>) -> Self {
         Self { text: text.into() }
     }
@@ -272,12 +274,12 @@ impl Value {
         }
     }
 
-    /// Reads what a user wants a key to hold, refusing whatever the kernel would accept and not
-    /// do. Blanks around the text are dropped, as both sysctl.d loaders do.
+    /// Parses the value that a user wants to set, and rejects what the kernel would accept without
+    /// doing it. Blanks around the text are dropped, as by both sysctl.d loaders.
     ///
     /// # Errors
     ///
-    /// When the text is empty, holds a line end or a comment, is not of the type, or holds a
+    /// When the text is empty, contains a line end or a comment, is not of the type, or contains a
     /// number out of range; see [`ValueError`].
     pub fn parse_wanted(value_type: &ValueType, text: &str) -> Result<Self, ValueError> {
         if let Some(offset) = text.find(['\n', '\r', '\0']) {
@@ -298,16 +300,16 @@ impl Value {
         canonical(value_type, trimmed, Reading::Wanted).map(|text| Self { text })
     }
 
-    /// Reads what the kernel printed. What does not have the expected shape is kept as it is
-    /// instead of refused, since a snapshot must be able to hold it.
+    /// Parses what the kernel printed. A text that does not have the expected shape is kept
+    /// unchanged rather than rejected, because a snapshot must be able to hold it.
     pub fn parse_seen(value_type: &ValueType, text: &str) -> Self {
         Self::try_parse_seen(value_type, text).unwrap_or_else(|_| Self::raw(without_line_end(text)))
     }
 
-    /// Like [`Value::parse_seen`], but says when the text does not have the expected shape.
+    /// Like [`Value::parse_seen`], but fails if the text does not have the expected shape.
     ///
-    /// A number out of range is no such case: the kernel holds what it holds, and ranges are
-    /// about what it accepts on a write.
+    /// A number out of range is not an error, because ranges describe what the kernel accepts on a
+    /// write.
     ///
     /// # Errors
     ///
@@ -323,10 +325,10 @@ impl Value {
 
     /// The bytes for the one write(2) that sets this value: the text and its line end.
     ///
-    /// The line end is in the same buffer because the kernel takes each write as a whole value,
-    /// so that a line end written by itself is a second, empty value, which some keys refuse.
-    /// Between the numbers of a vector stand tabs, which is how the kernel prints them: it takes either, but a
-    /// captured tree is to hold again what was captured.
+    /// The line end is in the same buffer because the kernel treats each write as a whole value: a
+    /// line end written separately is a second, empty value, which some keys reject. The numbers of
+    /// a vector are separated by tabs, as the kernel prints them. It accepts spaces too, but a
+    /// captured tree must be restored byte for byte.
     pub fn bytes_to_write(&self, value_type: &ValueType) -> Vec<u8> {
         let mut bytes = self.text.clone().into_bytes();
         if matches!(value_type, ValueType::Vector { .. }) && self.as_vector().is_some() {
@@ -338,8 +340,8 @@ impl Value {
         bytes
     }
 
-    /// Whether the kernel would read the two texts as the same: blanks between fields are one, and
-    /// fields that are numbers are compared as numbers.
+    /// Whether the kernel would parse the two texts to the same value: the amount of blanks between
+    /// fields does not matter, and fields that are numbers are compared as numbers.
     pub(crate) fn reads_as(&self, other: &Self) -> bool {
         self.fields().count() == other.fields().count()
             && self
@@ -348,9 +350,9 @@ impl Value {
                 .all(|(own, other)| same_field(own, other))
     }
 
-    /// Whether `seen` is what a write of `to` leaves of the numbers `from` when it is taken in part:
-    /// too few fields leave the others, too many are not looked at, and one that is no number ends
-    /// it. The words of a key that holds words are never torn.
+    /// Whether `seen` is what a partial write of `to` leaves of the numbers in `from`: missing
+    /// fields are unchanged, extra ones are ignored, and a field that is not a number ends the
+    /// write. A key that contains words is never partially written.
     pub(crate) fn torn_as_read(seen: &Self, from: &Self, to: &Self) -> bool {
         let numbers = |value: &Self| value.fields().all(|f| number::as_kernel_reads(f).is_some());
         let to: Vec<&str> = to.fields().collect();
@@ -367,12 +369,12 @@ impl Value {
                 })
     }
 
-    /// The number, when the text is one decimal number.
+    /// The number, if the text is one decimal number.
     pub fn as_integer(&self) -> Option<i128> {
         number::decimal(&self.text)
     }
 
-    /// The numbers, when the text is one or more decimal numbers.
+    /// The numbers, if the text is one or more decimal numbers.
     pub fn as_vector(&self) -> Option<Vec<i128>> {
         let numbers: Option<Vec<i128>> = self.fields().map(number::decimal).collect();
         numbers.filter(|numbers| !numbers.is_empty())
@@ -383,16 +385,16 @@ impl Value {
         self.text.split_ascii_whitespace()
     }
 
-    /// Whether `seen` is what remains of a write of `to` over `from` that broke off.
+    /// Whether `seen` is the result of a partial write of `to` over `from`.
     ///
-    /// The kernel sets the fields of a vector one by one, so a write that it refuses at the third
-    /// field has set the first two (measured with tcp_rmem: `5000 88888 banana` reports EINVAL
-    /// and leaves 5000 and 88888 behind). Torn is therefore a vector of which every field is one
-    /// of the two at its place, and which is neither as a whole. A single number is set at once
-    /// and never torn.
+    /// The kernel sets the fields of a vector one by one, so a write that it rejects at the third
+    /// field has already set the first two (measured with `tcp_rmem`: `5000 88888 banana` reports
+    /// EINVAL and leaves 5000 and 88888 behind). A vector is therefore a partial write if each
+    /// field comes from `from` or from `to`, and the whole equals neither. A single number is
+    /// always set as a whole.
     ///
-    /// An empty `seen` is torn too when neither end is empty: in a captured tree keys are
-    /// ordinary files, and those are truncated before they are written.
+    /// An empty `seen` is a partial write too if neither `from` nor `to` is empty: in a captured
+    /// tree keys are ordinary files, which are truncated before they are written.
     #[must_use]
     pub fn torn(seen: &Self, from: &Self, to: &Self) -> bool {
         if seen == from || seen == to {
@@ -433,20 +435,20 @@ impl fmt::Debug for Value {
     }
 }
 
-/// Whose text is being read.
+/// Whose text is being parsed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
     Wanted,
     Seen,
 }
 
-/// What both loaders strip around a value and the kernel skips before a number.
+/// The characters that both loaders strip around a value and the kernel skips before a number.
 fn is_blank(character: char) -> bool {
     matches!(character, ' ' | '\t')
 }
 
-/// Whether a `#` or `;` begins the text or follows a blank. Without the blank it may belong to
-/// the value: kernel.core_pattern and file names hold any character.
+/// Whether a `#` or `;` begins the text or follows a blank. Without the blank it may be part of
+/// the value: `kernel.core_pattern` and file names can contain any character.
 pub(crate) fn holds_comment(text: &str) -> bool {
     let mut after_blank = true;
     for character in text.chars() {
@@ -458,8 +460,8 @@ pub(crate) fn holds_comment(text: &str) -> bool {
     false
 }
 
-/// The text without the line end that the kernel puts after every value. Only one is taken: what
-/// stands before it is the value.
+/// The text without the line end that the kernel appends to every value. Only one line end is
+/// removed; anything before it is part of the value.
 fn without_line_end(text: &str) -> &str {
     text.strip_suffix('\n').unwrap_or(text)
 }

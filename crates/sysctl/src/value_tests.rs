@@ -1,4 +1,4 @@
-//! What may be written, how the kernel's output is read, and what a broken write leaves.
+//! What may be written, how the kernel's output is parsed, and what a partial write leaves.
 
 use super::*;
 use proptest::prelude::*;
@@ -56,7 +56,7 @@ fn an_inline_comment_is_refused_and_the_error_says_so() {
         assert!(matches!(error, ValueError::Comment { .. }), "{text}");
         assert!(error.to_string().contains("comment on a line of its own"));
     }
-    // Without a blank before it, it is part of a name.
+    // Without a blank before it, the `#` is part of a name.
     assert_eq!(wanted(&ValueType::Raw, "core#%p").unwrap(), "core#%p");
 }
 
@@ -196,7 +196,7 @@ fn a_half_written_vector_is_torn() {
     assert!(torn("5000 131072 33554432"));
     assert!(!torn("5000 88888 99999"), "the whole new value");
     assert!(!torn("4096 131072 33554432"), "the whole old value");
-    assert!(!torn("5000 88888 7"), "somebody else's");
+    assert!(!torn("5000 88888 7"), "set by another process");
     assert!(!torn("5000 88888"));
     assert!(torn(""), "a truncated file of a captured tree");
 }
@@ -213,7 +213,7 @@ fn a_single_number_or_word_is_never_torn() {
         &Value::raw("cubic"),
         &Value::raw("bbr")
     ));
-    // An empty value that was there before is no truncated one.
+    // A value that was empty before is not a truncated one.
     assert!(!Value::torn(
         &Value::raw(""),
         &Value::raw(""),

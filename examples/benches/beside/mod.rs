@@ -1,5 +1,4 @@
-//! One program beside another that does the same: how long each takes, and what each asks of the
-//! kernel.
+//! Compares a program with another one that does the same: run time, system calls and memory.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -16,14 +15,14 @@ pub(crate) struct Invocation<'a> {
 }
 
 impl Invocation<'_> {
-    /// How long it takes from start to end.
+    /// The run time of the program.
     pub(crate) fn timed(&self) -> Duration {
         let begun = Instant::now();
         let status = Command::new(self.program)
             .args(self.arguments)
-            // As on an installed system, whose units and shells have a UTF-8 locale; without one
-            // `sysctl` makes some seventy calls less. What Cargo adds would have it look for its
-            // libraries in each of the directories that Cargo names.
+            // The locale is UTF-8, as in the units and shells of an installed system; without one,
+            // `sysctl` makes some seventy system calls fewer. With the LD_LIBRARY_PATH that Cargo sets,
+            // the loader would search for libraries in each of Cargo's directories.
             .env_remove("LC_ALL")
             .env("LANG", "C.UTF-8")
             .env_remove("LD_LIBRARY_PATH")
@@ -37,15 +36,15 @@ impl Invocation<'_> {
         taken
     }
 
-    /// What it asks of the kernel.
+    /// Runs the program traced and counts its system calls.
     pub(crate) fn counted(&self) -> Counted {
         let mut traced = Traced::start(self.program, self.arguments).unwrap();
-        // Starting it was the first call, and is over where the trace begins.
+        // The trace begins after the first call, which is execve.
         let mut calls = BTreeMap::from([(libc::SYS_execve, 1)]);
         let mut changes = 0;
         loop {
             match traced.step() {
-                // No released build asks that, and each limit is for what is released.
+                // Release builds do not make this call, and the limits apply to release builds.
                 Stop::Enters if traced.looks_at_a_descriptor() => {}
                 Stop::Enters => {
                     *calls.entry(traced.call()).or_insert(0) += 1;
@@ -66,13 +65,13 @@ impl Invocation<'_> {
     }
 }
 
-/// What a program asked of the kernel.
+/// The system calls and the memory of one run.
 #[derive(Debug)]
 pub(crate) struct Counted {
     calls: BTreeMap<i64, u64>,
-    /// Messages sent over rtnetlink to have something changed.
+    /// The number of rtnetlink messages that change something.
     pub(crate) changes: u64,
-    /// The most memory it had resident at once, in KiB.
+    /// The maximum resident set size, in KiB.
     pub(crate) resident: u64,
 }
 
@@ -109,7 +108,7 @@ impl Counted {
     }
 }
 
-/// A call by name, where it is one that either program is known to make.
+/// The name of a system call, if it is one that either program is known to make.
 fn name_of(number: i64) -> String {
     const NAMES: &[(i64, &str)] = &[
         (libc::SYS_brk, "brk"),
@@ -172,7 +171,7 @@ fn name_of(number: i64) -> String {
     )
 }
 
-/// Each call of both, by name.
+/// A table of the system calls of both programs, by name.
 pub(crate) fn table(ours: &Counted, theirs: &Counted, their_name: &str) -> String {
     let mut numbers: Vec<i64> = ours
         .calls
@@ -190,35 +189,35 @@ pub(crate) fn table(ours: &Counted, theirs: &Counted, their_name: &str) -> Strin
     text
 }
 
-/// The value below which this part of all lies.
+/// The quantile `of` of the values, from 0 to 1.
 pub(crate) fn part(values: &mut [f64], of: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_precision_loss,
         clippy::cast_sign_loss,
-        reason = "a place in a list of some hundreds"
+        reason = "an index into a list of some hundred values"
     )]
     let place = ((values.len() - 1) as f64 * of).round() as usize;
     values[place]
 }
 
-/// What a benchmark is asked for on its command line.
+/// The command line of a benchmark.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
-    /// Only what is counted: neither time, nor memory, which is a promise of the release build.
+    /// Measure only counts: neither time nor memory, whose limit applies to the release build.
     pub(crate) counts: bool,
-    /// Too long a time is a failure.
+    /// Exceeding the time limit is a failure.
     pub(crate) check: bool,
-    /// Each system call is shown.
+    /// Print each system call.
     pub(crate) table: bool,
-    /// How many pairs are timed.
+    /// The number of timed pairs.
     pub(crate) pairs: usize,
 }
 
 impl Asked {
-    /// A limit on system calls: it is a promise of the release build, and the build that is only counted asks
-    /// for memory a few times more.
+    /// A limit on system calls. It applies to the release build; a build that is only counted allocates memory
+    /// a few times more often.
     pub(crate) fn calls(&self, limit: u64) -> u64 {
         if self.counts {
             limit + limit / 10
@@ -227,7 +226,7 @@ impl Asked {
         }
     }
 
-    /// By the command line of this process; `pairs` where it names no number of them.
+    /// Parses the command line of this process; `pairs` is the default number of pairs.
     pub(crate) fn of_process(pairs: usize) -> Self {
         let has = |option: &str| std::env::args().any(|argument| argument == option);
         let mut arguments = std::env::args().skip_while(|argument| argument != "--pairs");
@@ -242,7 +241,7 @@ impl Asked {
     }
 }
 
-/// Counts against limits.
+/// Whether any limit was exceeded.
 #[derive(Debug, Default)]
 pub(crate) struct Judgement {
     pub(crate) counts_fail: bool,

@@ -380,6 +380,6 @@ fn what_does_not_fit_is_refused_whole() {
         GAMING,
         &[&["apply", "--yes"], &only[..], &[&*partition]].concat(),
     );
-    assert!(said.contains("no block device"), "{said}");
+    assert!(said.contains("not a block device"), "{said}");
     before.is_still(&there(), "refused");
 }

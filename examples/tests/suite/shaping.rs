@@ -200,9 +200,9 @@ fn the_line_of_the_default_route_is_shaped_and_given_back() {
     let steps = knobs(&plan, "steps");
     let device = &line.device;
     for knob in [
-        format!("root queueing discipline of {device}"),
+        format!("root qdisc of {device}"),
         "link ifb0".to_owned(),
-        "root queueing discipline of ifb0".to_owned(),
+        "root qdisc of ifb0".to_owned(),
         format!("ingress hook of {device}"),
         format!("redirect of {device} to ifb0"),
         "net.core.default_qdisc".to_owned(),

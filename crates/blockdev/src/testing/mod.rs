@@ -1,11 +1,11 @@
-//! Block devices over the files of a machine in memory, as the kernel has them.
+//! Fake block devices: sysfs files in memory that behave as the kernel's do.
 //!
-//! They are no kinder than the kernel: a scheduler that is switched resets what hangs on it, values
-//! are rounded, clamped, refused, or taken and passed over, and a name that begins with `none` is
-//! `none`. That they are so is shown by the same random writes to both, in
-//! `crates/blockdev/tests/suite/real_kernel`.
+//! They reproduce the kernel's pitfalls: switching the scheduler resets other attributes; values
+//! are rounded, clamped, refused, or accepted and ignored; and any name that begins with `none` is
+//! `none`. `crates/blockdev/tests/suite/real_kernel` verifies this by making the same random writes
+//! to the fake and to a real kernel.
 //!
-//! What the kernel keeps and does not show stands beneath [`UNSEEN`].
+//! State that the kernel keeps but does not show is beneath [`UNSEEN`].
 
 mod queue;
 mod tunables;
@@ -18,11 +18,11 @@ use crate::name::DiskName;
 use queue::{File, Queue, list};
 use tunables::{SCHEDULERS, tunables};
 
-/// Where the double keeps what the kernel does not show: whoever compares pictures of a machine leaves
-/// it out.
+/// Where the fake keeps state that the kernel does not show; leave it out when comparing snapshots
+/// of a machine.
 pub const UNSEEN: &str = "/unseen";
 
-/// Whose behaviour it is, where kernels differ.
+/// The kernel release to imitate, where releases differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Linux {
@@ -32,36 +32,36 @@ pub enum Linux {
     V7_2,
 }
 
-/// A disk of a machine in memory.
+/// A fake disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryDisk {
     /// Its kernel name.
     pub name: String,
-    /// Its place beneath `/sys/devices`, the name included.
+    /// Its path beneath `/sys/devices`, including the name.
     pub device: String,
-    /// Model, with a file for it.
+    /// The model; `None` for no `model` file.
     pub model: Option<String>,
-    /// World-wide name, with a file for it.
+    /// The world-wide name; `None` for no `wwid` file.
     pub wwid: Option<String>,
-    /// The kernel's count.
+    /// The kernel's sequence number of the disk.
     pub diskseq: u64,
-    /// In sectors of 512 bytes.
+    /// The size in sectors of 512 bytes.
     pub sectors: u64,
-    /// Whether it says that it rotates.
+    /// Whether it reports itself as rotational.
     pub rotational: bool,
-    /// Requests that the device has by itself; nothing where it is bio-based.
+    /// The number of tags of the device; `None` if it is bio-based.
     pub tags: Option<u64>,
     /// `max_hw_sectors_kb`.
     pub max_hw_sectors_kb: u64,
-    /// `max_sectors_kb` as it comes up.
+    /// The initial `max_sectors_kb`.
     pub max_sectors_kb: u64,
-    /// `read_ahead_kb` as it comes up.
+    /// The initial `read_ahead_kb`.
     pub read_ahead_kb: u64,
-    /// What is best to read at a time, in KiB; 0 where the device does not say.
+    /// The optimal I/O size in KiB; 0 if the device does not report one.
     pub optimal_io_kb: u64,
-    /// The scheduler as it comes up.
+    /// The initial scheduler.
     pub scheduler: &'static str,
-    /// What `queue/zoned` says: `none`, `host-aware`, `host-managed`.
+    /// The contents of `queue/zoned`: `none`, `host-aware`, `host-managed`.
     pub zoned: &'static str,
 }
 
@@ -100,7 +100,7 @@ impl MemoryDisk {
         }
     }
 
-    /// What software makes: bio-based.
+    /// A bio-based software disk.
     pub fn bio_based(name: &str, diskseq: u64) -> Self {
         Self {
             device: format!("virtual/block/{name}"),
@@ -115,14 +115,14 @@ impl MemoryDisk {
         Path::new("/sys/devices").join(&self.device)
     }
 
-    /// A path of a multipath NVMe namespace is.
+    /// Paths of a multipath NVMe namespace are hidden.
     fn is_hidden(&self) -> bool {
         let name: Result<DiskName, _> = self.name.parse();
         name.is_ok_and(|name| name.head().is_some())
     }
 }
 
-/// The machine with a disk.
+/// Adds a disk to a machine.
 #[must_use]
 pub fn with_disk(memory: Memory, linux: Linux, disk: &MemoryDisk) -> Memory {
     let queue = Queue {
@@ -202,7 +202,7 @@ pub fn with_disk(memory: Memory, linux: Linux, disk: &MemoryDisk) -> Memory {
             files.push((File::AsyncDepth, queue.tags.to_string()));
         }
     } else if linux == Linux::V6_1 {
-        // It has the file, and takes whatever is written to it, to no effect.
+        // On 6.1 a bio-based disk has the file, accepts any write and ignores it.
         memory = memory.file(
             queue.directory.join("scheduler"),
             "none",
@@ -221,7 +221,8 @@ pub fn with_disk(memory: Memory, linux: Linux, disk: &MemoryDisk) -> Memory {
     if requests {
         for scheduler in SCHEDULERS {
             for (name, _, kind) in tunables(scheduler, linux) {
-                // Each is there while its scheduler is, and takes what that one takes.
+                // Each file exists only while its scheduler is active, and accepts what that
+                // scheduler accepts.
                 let queue = queue.clone();
                 let path = queue.directory.join("iosched").join(name);
                 memory = memory.behaving(
@@ -239,7 +240,7 @@ pub fn with_disk(memory: Memory, linux: Linux, disk: &MemoryDisk) -> Memory {
     memory
 }
 
-/// Which schedulers the kernel of a disk has; by default all.
+/// Sets which schedulers the kernel of a disk has; by default all.
 pub fn offer(memory: &Memory, disk: &str, schedulers: &[&str]) {
     memory.change(|tree| {
         let unseen = Path::new(UNSEEN).join(disk);
@@ -253,7 +254,7 @@ pub fn offer(memory: &Memory, disk: &str, schedulers: &[&str]) {
     });
 }
 
-/// The disk has gone, with all that it had.
+/// Removes a disk and all its files.
 pub fn unplug(memory: &Memory, disk: &MemoryDisk) {
     let directory = disk.directory();
     let all: Vec<String> = memory.picture().into_keys().collect();

@@ -1,4 +1,4 @@
-//! The queue of one disk: how its attributes answer writes, and what a switch of the scheduler
+//! The queue of one disk: how its attributes respond to writes, and what switching the scheduler
 //! resets.
 
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::tunables::tunables;
 
 const EINVAL: i32 = 22;
 
-/// What answers as the queue does, by the kernel's name for the attribute.
+/// The attributes that respond as the queue does, by the kernel's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum File {
     Scheduler,
@@ -40,7 +40,7 @@ impl File {
     }
 }
 
-/// What answers writes to the queue of one disk.
+/// Handles writes to the queue of one disk.
 #[derive(Debug, Clone)]
 pub(super) struct Queue {
     pub(super) linux: Linux,
@@ -53,7 +53,7 @@ pub(super) struct Queue {
     pub(super) optimal_io_kb: u64,
 }
 
-/// `kstrtoul` and what the queue's own reader adds: no blanks, decimal, no more than 32 bits.
+/// `kstrtoul` with the restrictions of the queue's own parser: no blanks, decimal, at most 32 bits.
 fn unsigned(text: &str) -> Result<u64, i32> {
     let digits = text.strip_prefix('+').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -119,7 +119,7 @@ impl Queue {
                 self.limits_changed(tree);
             }
             File::RqAffinity => {
-                // Greater ones are taken and change nothing.
+                // Larger values are accepted and ignored.
                 if let wanted @ 0..=2 = unsigned(value)? {
                     self.set(tree, "rq_affinity", wanted);
                 }
@@ -155,8 +155,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Newer kernels work the limits out as a whole, whether anything has changed or not, and raise
-    /// read-ahead to twice what is best to read at a time: the largest request where the disk rotates.
+    /// Newer kernels recompute all limits, whether anything has changed or not, and raise
+    /// read-ahead to twice the optimal I/O size, or the largest request if the disk is rotational.
     fn limits_changed(&self, tree: &mut Tree) {
         if self.linux >= Linux::V7_2 {
             let best = match self.optimal_io_kb {
@@ -168,7 +168,8 @@ impl Queue {
         }
     }
 
-    /// The kernel compares only the first four letters of `none`, up to 6.1 before blanks are taken off.
+    /// The kernel compares only the first four letters of `none`, up to 6.1 before it strips
+    /// blanks.
     fn choose(&self, tree: &mut Tree, value: &str) -> Result<(), i32> {
         let stripped = value.trim();
         let first = match self.linux {
@@ -186,7 +187,8 @@ impl Queue {
         if !known {
             return Err(EINVAL);
         }
-        // Newer kernels go through all of a switch from none to none, and reset what hangs on it.
+        // Newer kernels perform a complete switch even from none to none, and reset what depends on
+        // it.
         if self.active(tree) != name || self.linux >= Linux::V7_2 && name == "none" {
             self.switch(tree, name);
         }
@@ -211,8 +213,8 @@ impl Queue {
             self.directory.join("scheduler"),
             &list(&modules, name, none_first),
         );
-        // None has the tags themselves, a scheduler twice as many, up to 256; one that comes in
-        // another's place takes over what there is of the default.
+        // With `none` the queue has as many requests as tags, with a scheduler twice as many, up to
+        // 256. A scheduler that replaces another one starts from the default again.
         let requests = if name == "none" {
             self.tags
         } else {
@@ -225,7 +227,8 @@ impl Queue {
                 _ => requests,
             };
             self.set(tree, "async_depth", depth);
-            // bfq has its own way; what nobody has set comes back with the next one.
+            // bfq disables writeback throttling; unless it was set manually, the next scheduler
+            // restores it.
             let manual = tree.get(self.unseen.join("wbt")).as_deref() == Some("manual");
             if !manual {
                 let wanted = if name == "bfq" { 0 } else { self.wbt_default() };
@@ -252,13 +255,14 @@ impl Queue {
             let depth = self.number(tree, "async_depth");
             self.set(tree, "async_depth", (depth * wanted / was).max(1));
         } else if self.active(tree) == "mq-deadline" {
-            // It is told before the number is changed, and takes the one that was.
+            // mq-deadline is notified before the number changes, and takes the old one.
             self.set(tree, "iosched/async_depth", was);
         }
     }
 }
 
-/// As kernels write it: since 6.12 `none` is the first, before that it is so only while it is active.
+/// Formats a scheduler file: since 6.12 `none` is always first, before that only while it is
+/// active.
 pub(super) fn list(schedulers: &[&str], active: &str, none_first: bool) -> String {
     let mut names: Vec<&str> = schedulers.to_vec();
     if none_first {

@@ -10,29 +10,29 @@ const ERANGE: i32 = 34;
 
 pub(super) const SCHEDULERS: [&str; 3] = ["mq-deadline", "bfq", "kyber"];
 
-/// What a tunable makes of a number.
+/// How a tunable converts a number that is written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// `int`, with a least value.
+    /// `int`, with a minimum.
     Integer(i64),
     /// `int`, 0 or 1.
     Switch,
-    /// Milliseconds, kept in jiffies of 4 ms, with a least number of them.
+    /// Milliseconds, stored in jiffies of 4 ms, with a minimum.
     Jiffies(i64),
-    /// `unsigned long` up to `INT_MAX`, with a least value.
+    /// `unsigned long` up to `INT_MAX`, with a minimum.
     Unsigned(u64),
     /// `unsigned long`, 0 or 1.
     UnsignedSwitch,
-    /// `unsigned long` in ms, kept in jiffies of 4 ms, at least one.
+    /// `unsigned long` in ms, stored in jiffies of 4 ms, at least one.
     UnsignedJiffies,
     /// `u64`.
     Long,
-    /// bfq's idling in ms or µs, one value.
+    /// bfq's idling, a single value in ms or µs.
     SliceIdle,
     SliceIdleMicroseconds,
 }
 
-/// Its name, its value as it comes up, and what it makes of others.
+/// A tunable's name, its initial value, and how it converts a number.
 type Tunable = (&'static str, &'static str, Kind);
 
 pub(super) fn tunables(scheduler: &str, linux: Linux) -> Vec<Tunable> {
@@ -72,7 +72,7 @@ pub(super) fn tunables(scheduler: &str, linux: Linux) -> Vec<Tunable> {
 }
 
 impl Queue {
-    /// Writes to one, which is there while its scheduler is.
+    /// Writes to a tunable, which exists only while its scheduler is active.
     pub(super) fn tune(
         &self,
         tree: &mut Tree,

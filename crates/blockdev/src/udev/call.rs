@@ -1,20 +1,21 @@
-//! A program that udev calls.
+//! A program that udev runs.
 
 use super::own::OwnRulesError;
 
-/// A program that tunes one disk: called by udev for each that comes.
+/// A program that udev runs for each new disk, to tune that disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     arguments: Vec<String>,
 }
 
 impl Call {
-    /// `PROGRAM apply --only blockdev --device NODE --yes --wait 60`, with what a host binary understands.
+    /// `PROGRAM apply --only blockdev --device NODE --yes --wait 60`, with options that a host
+    /// binary understands.
     ///
-    /// udev stops what takes longer than three minutes, and the event waits for it: what follows is
-    /// queued behind.
+    /// udev kills a program that takes longer than three minutes. The event waits for the program,
+    /// and later events of the device are queued behind it.
     pub fn apply(program: &str) -> Self {
-        // Those of disks that come together are called together.
+        // `--wait` is needed because programs for disks that appear together run concurrently.
         let arguments = [
             "apply", "--only", "blockdev", "--device", "%N", "--yes", "--wait", "60",
         ];

@@ -1,30 +1,31 @@
-//! Cases of which a disk is the first that it meets.
+//! Alternatives of which each disk takes the first that matches.
 
 use super::condition::Condition;
 use super::own::{Guard, OwnRulesError, Written, of_events, settings};
 use super::rule::Rule;
 use super::token::{Key, Operator, Token};
 
-/// Which case a disk is. udevd passes on nothing that begins with a dot and keeps nothing of it, so it
-/// is gone with the event; that of another file of ours is taken away before the first case.
+/// The property that holds which case a disk takes. udevd neither passes on nor stores properties
+/// that begin with a dot, so it disappears with the event; a value from another file of ours is
+/// cleared before the first case.
 const CASE: &str = ".HOSTTUNE_CASE";
 
-/// What some disks are to have, unless an earlier case has taken them.
+/// What a group of disks is set to, unless an earlier case matches.
 ///
-/// Of [`DiskRule`](super::DiskRule)s the last that matches has the last word; of cases the first is
-/// the only one.
+/// Of several [`DiskRule`](super::DiskRule)s the last match takes precedence; of cases only the
+/// first match applies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
     name: String,
     comments: Vec<String>,
-    /// Whether of device-mapper, and all that has to hold; any of these.
+    /// Alternatives: whether it is for device-mapper devices, and conditions that all have to hold.
     disks: Vec<(bool, Vec<Condition>)>,
-    /// What has to hold beside, the attribute and its value.
+    /// An additional condition, the attribute and its value.
     settings: Vec<(Option<Condition>, String, String)>,
 }
 
 impl Case {
-    /// That no disk is yet. The name is for people who read the file.
+    /// Creates a case that matches no disk yet. The name is for people who read the file.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -34,29 +35,29 @@ impl Case {
         }
     }
 
-    /// Something to be said about it in the file.
+    /// Adds a comment to the file.
     #[must_use]
     pub fn comment(mut self, text: &str) -> Self {
         self.comments.push(text.to_owned());
         self
     }
 
-    /// Disks that meet all of these, or what was said before; none of device-mapper.
+    /// Adds an alternative: disks that meet all of these conditions, except device-mapper devices.
     #[must_use]
     pub fn disks(mut self, conditions: impl IntoIterator<Item = Condition>) -> Self {
         self.disks.push((false, conditions.into_iter().collect()));
         self
     }
 
-    /// Devices of device-mapper that meet all of these, when they are activated; or what was said
-    /// before.
+    /// Adds an alternative: device-mapper devices that meet all of these conditions, once they are
+    /// activated.
     #[must_use]
     pub fn device_mapper(mut self, conditions: impl IntoIterator<Item = Condition>) -> Self {
         self.disks.push((true, conditions.into_iter().collect()));
         self
     }
 
-    /// Sets an attribute, as [`DiskRule::set`](super::DiskRule::set).
+    /// Sets an attribute, like [`DiskRule::set`](super::DiskRule::set).
     #[must_use]
     pub fn set(mut self, attribute: &str, value: &str) -> Self {
         let setting = (None, attribute.to_owned(), value.to_owned());
@@ -64,7 +65,7 @@ impl Case {
         self
     }
 
-    /// Sets an attribute of those of its disks that meet this too.
+    /// Sets an attribute only on disks of the case that also meet this condition.
     #[must_use]
     pub fn set_where(mut self, condition: Condition, attribute: &str, value: &str) -> Self {
         let setting = (Some(condition), attribute.to_owned(), value.to_owned());
@@ -72,7 +73,8 @@ impl Case {
         self
     }
 
-    /// What the property is for a disk of it: no name is too strange, and no two are the same.
+    /// The value of the property for a disk of this case: restricted to safe characters, and unique
+    /// through the position.
     fn value(&self, position: usize) -> String {
         let plain = self.name.chars().take(40).map(|one| match one {
             'A'..='Z' | 'a'..='z' | '0'..='9' => one,
@@ -82,7 +84,7 @@ impl Case {
     }
 }
 
-/// The lines of cases.
+/// The lines for cases.
 pub(super) fn lines(cases: &[Case], guard: Guard) -> Result<Vec<Written>, OwnRulesError> {
     let mut lines = Vec::new();
     lines.push(Written::Rule(Rule::new([
@@ -112,7 +114,7 @@ pub(super) fn lines(cases: &[Case], guard: Guard) -> Result<Vec<Written>, OwnRul
             lines.push(Written::Rule(Rule::new(tokens)));
         }
         let is_it = Token::new(Key::Env, Operator::Equal, value).of(CASE);
-        // Those that stand together and ask the same are one rule.
+        // Consecutive settings with the same condition share one rule.
         let same =
             |one: &(Option<Condition>, _, _), next: &(Option<Condition>, _, _)| one.0 == next.0;
         for group in case.settings.chunk_by(same) {

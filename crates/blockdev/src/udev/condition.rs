@@ -1,12 +1,12 @@
-//! What a disk has to be like for a rule of ours.
+//! Conditions that a disk has to meet for a rule of ours.
 
 use super::pattern::Pattern;
 use super::token::{Key, Operator, Token, UnwritableError};
 
-/// What a disk has to be like.
+/// A condition on a disk.
 ///
-/// Better by what it is than by its name: names are given in the order of finding, and patterns of them
-/// miss the eleventh controller and the 27th disk.
+/// Match by what the disk is rather than by its name: names are given in order of discovery, and
+/// name patterns miss the eleventh controller and the 27th disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     key: Key,
@@ -27,64 +27,65 @@ impl Condition {
         }
     }
 
-    /// A file of its directory holds this. A disk that does not have the file never matches, not
-    /// even [`negated`](Self::negated).
+    /// A file in the disk's directory holds this text. A disk without the file never matches, not
+    /// even if the condition is [`negated`](Self::negated).
     pub fn attribute(path: &str, text: &str) -> Self {
         Self::new(Key::Attr, Some(path), text)
     }
 
-    /// A file of a directory of its own or of a parent's holds this.
+    /// A file in the directory of the disk or of one of its parents holds this text.
     pub fn parent_attribute(path: &str, text: &str) -> Self {
         Self::new(Key::Attrs, Some(path), text)
     }
 
-    /// A property that udev has of it is this. Most come from `60-persistent-storage.rules` and
-    /// `55-dm.rules`, which [`OwnRules::file_name`](super::OwnRules::file_name) stands
-    /// behind.
+    /// A udev property has this value. Most properties come from `60-persistent-storage.rules` and
+    /// `55-dm.rules`, which udev reads before the file of
+    /// [`OwnRules::file_name`](super::OwnRules::file_name).
     pub fn property(name: &str, text: &str) -> Self {
         Self::new(Key::Env, Some(name), text)
     }
 
-    /// A parent is of this subsystem: `nvme`, `usb`, `virtio`, `mmc`, `scsi`. A SATA disk has `scsi`
-    /// too, and so has one of USB.
+    /// A parent has this subsystem: `nvme`, `usb`, `virtio`, `mmc`, `scsi`. SATA disks and USB
+    /// disks have `scsi` too.
     pub fn below(subsystem: &str) -> Self {
         Self::new(Key::Subsystems, None, subsystem)
     }
 
-    /// Whether it rotates, as the kernel says. A virtio disk says it does, whatever is behind it.
+    /// Whether the kernel reports the disk as rotational. A virtio disk is, whatever backs it.
     pub fn rotational(rotational: bool) -> Self {
         Self::attribute("queue/rotational", if rotational { "1" } else { "0" })
     }
 
-    /// Where it stands in the tree of devices, from `/devices` on. This is a pattern by its nature: the
-    /// text as udev(7) has it, `|` and `*` included.
+    /// The place in the device tree, from `/devices` on. This is always a pattern in the syntax of
+    /// udev(7), including `|` and `*`.
     pub fn place(pattern: &str) -> Self {
         Self::new(Key::Devpath, None, pattern).as_pattern()
     }
 
-    /// Its kernel name, with `/` where sysfs has `!`: for what a driver keeps to itself, such as `loop*`.
+    /// The kernel name, with `/` where sysfs has `!`: for names reserved to one driver, such as
+    /// `loop*`.
     pub fn kernel_name(name: &str) -> Self {
         Self::new(Key::Kernel, None, name)
     }
 
-    /// One of its links beneath `/dev` is this, without `/dev/`: `disk/by-id/ata-…`.
+    /// One of the disk's links in `/dev` has this name, without `/dev/`: `disk/by-id/ata-…`.
     pub fn link(name: &str) -> Self {
         Self::new(Key::Symlink, None, name)
     }
 
-    /// `ID_BUS`: `ata`, `scsi`, `usb`. NVMe and virtio have none.
+    /// The property `ID_BUS`: `ata`, `scsi`, `usb`. NVMe and virtio disks have none.
     pub fn bus(bus: &str) -> Self {
         Self::property("ID_BUS", bus)
     }
 
-    /// Any of several, and shell patterns: the text as udev(7) has it, `|` and `*` included.
+    /// Takes the text as a pattern in the syntax of udev(7), including `|` and `*`.
     #[must_use]
     pub fn as_pattern(mut self) -> Self {
         self.is_pattern = true;
         self
     }
 
-    /// The opposite.
+    /// Inverts the condition.
     #[must_use]
     pub fn negated(mut self) -> Self {
         self.negated = !self.negated;
@@ -110,7 +111,7 @@ impl Condition {
             return Err(UnwritableError {
                 what: "attribute",
                 text: attribute.clone(),
-                why: "it is empty, or udevd would take it for something else",
+                why: "it is empty, or has a special meaning to udevd",
             });
         }
         Ok(Token {

@@ -1,4 +1,4 @@
-//! What rules can see of a device.
+//! What rules can read of a device.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,30 +7,30 @@ use std::path::{Path, PathBuf};
 use hosttune_core::host::EntryKind;
 use hosttune_core::{Host, HostError, HostErrorKind};
 
-/// Files of sysfs, by absolute path: those of a host, or a map of captured ones.
+/// Sysfs files by absolute path: those of a host, or a map of captured ones.
 pub trait Attributes {
-    /// What udev has of an attribute: the text without line ends at its end; of a link named
-    /// `driver`, `subsystem` or `module` the last segment of where it leads; nothing of another link
-    /// or a directory, and where there is nothing or it cannot be read.
+    /// The value that udev has for an attribute: the text without trailing line ends; for a link
+    /// named `driver`, `subsystem` or `module` the last segment of its target; `None` for other
+    /// links, directories, and files that are missing or unreadable.
     ///
     /// # Errors
-    /// Where it cannot be told.
+    /// If the value cannot be determined.
     fn attribute(&self, path: &str) -> Result<Option<String>, HostError>;
 
-    /// The permission bits of what stands at a path, links followed; nothing for nothing.
+    /// The permission bits of the file at a path, following links; `None` if there is no file.
     ///
     /// # Errors
-    /// Where it cannot be told.
+    /// If they cannot be determined.
     fn mode(&self, path: &str) -> Result<Option<u32>, HostError>;
 
-    /// The names in a directory; none where there is none.
+    /// The names in a directory; empty if it does not exist.
     ///
     /// # Errors
-    /// Where it cannot be told.
+    /// If the directory cannot be listed.
     fn names(&self, directory: &str) -> Result<Vec<String>, HostError>;
 }
 
-/// The links that udevd takes for attributes.
+/// The links that udevd treats as attributes.
 const LINKS: [&str; 3] = ["/driver", "/subsystem", "/module"];
 
 impl Attributes for Host {
@@ -45,7 +45,7 @@ impl Attributes for Host {
             EntryKind::File if entry.owner_may_read() => match self.read(path) {
                 Ok(bytes) => Ok(Some(without_end(&String::from_utf8_lossy(&bytes)))),
                 Err(error) if *error.kind() == HostErrorKind::Denied => Err(error),
-                // As good as not there to udevd, whatever the reason.
+                // To udevd an unreadable attribute is missing, whatever the reason.
                 Err(_) => Ok(None),
             },
             _ => Ok(None),
@@ -54,7 +54,7 @@ impl Attributes for Host {
 
     fn mode(&self, path: &str) -> Result<Option<u32>, HostError> {
         let mut path = PathBuf::from(path);
-        // As many as the kernel follows.
+        // The kernel's limit on symbolic links.
         for _ in 0..40 {
             match self.entry(&path)? {
                 None => return Ok(None),
@@ -116,24 +116,24 @@ pub struct Level {
     pub path: String,
 }
 
-/// What rules can see of one device.
+/// What rules can read of one device.
 #[derive(Clone)]
 pub struct Device<'a> {
-    /// The device itself, then its parents, the nearest first. Never empty.
+    /// The device itself, then its parents, nearest first. Never empty.
     pub levels: Vec<Level>,
-    /// What the kernel says of it with every event, as its file `uevent` has it: `DEVTYPE`,
+    /// The properties that the kernel sends with every event, as in the file `uevent`: `DEVTYPE`,
     /// `DEVNAME`, `MAJOR`, `DISKSEQ`.
     pub uevent: BTreeMap<String, String>,
-    /// The properties that udev's database has of it; nothing where there is no database or
-    /// the device is not in it.
+    /// The properties of the device in udev's database; `None` if there is no database or the
+    /// device is not in it.
     pub database: Option<BTreeMap<String, String>>,
-    /// Whether the kernel keeps it to itself: a path of native NVMe multipath (`nvme0c0n1`), which
-    /// holds the real scheduler. It is never announced, so no rule is carried out for it.
+    /// Whether the kernel hides the device: a path of native NVMe multipath (`nvme0c0n1`), which
+    /// has the actual scheduler. It has no events, so no rule is processed for it.
     pub is_hidden: bool,
-    /// Its partitions, each a device with events of its own, in which rules can reach the disk's
+    /// Its partitions. Each is a device with events of its own, whose rules can reach the disk's
     /// attributes: `ATTR{../queue/scheduler}`.
     pub partitions: Vec<Device<'a>>,
-    /// Its files and those of its parents.
+    /// The files of the device and its parents.
     attributes: Option<&'a dyn Attributes>,
 }
 
@@ -148,7 +148,7 @@ impl fmt::Debug for Device<'_> {
 }
 
 impl<'a> Device<'a> {
-    /// A disk of this name of which nothing else is known: it has no attributes and no parents.
+    /// A disk of this name without attributes or parents.
     pub fn disk(kernel: &str) -> Self {
         let level = Level {
             kernel: kernel.to_owned(),
@@ -169,7 +169,7 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// With a partition of this name, of which nothing else is known.
+    /// Adds a partition of this name, about which nothing else is known.
     #[must_use]
     pub fn with_partition(mut self, kernel: &str) -> Self {
         let uevent = [("DEVTYPE", "partition"), ("DEVNAME", kernel)];
@@ -202,14 +202,14 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// With these files.
+    /// Sets the sysfs files.
     #[must_use]
     pub fn with_attributes(mut self, attributes: &'a dyn Attributes) -> Self {
         self.attributes = Some(attributes);
         self
     }
 
-    /// With what udev's database has of it.
+    /// Sets the properties in udev's database.
     #[must_use]
     pub fn with_database<N: Into<String>, V: Into<String>>(
         mut self,
@@ -220,10 +220,10 @@ impl<'a> Device<'a> {
         self
     }
 
-    /// The block device of this name; nothing where there is none.
+    /// Reads the block device of this name; `None` if there is none.
     ///
     /// # Errors
-    /// Whatever the host answers.
+    /// If the host cannot be read.
     pub fn block(host: &'a Host, kernel: &str) -> Result<Option<Self>, HostError> {
         let class = format!("/sys/class/block/{}", kernel.replace('/', "!"));
         let Some(entry) = host.entry(&class)? else {
@@ -241,7 +241,7 @@ impl<'a> Device<'a> {
             if directory == Path::new("/sys/devices") {
                 break;
             }
-            // The others are directories between devices.
+            // Directories without `uevent` are not devices.
             if host.exists(directory.join("uevent"))? {
                 let last = |name: &str| -> Result<Option<String>, HostError> {
                     match host.entry(directory.join(name))?.map(|entry| entry.kind) {
@@ -289,7 +289,7 @@ impl<'a> Device<'a> {
             }
             let uevent = match host.read_text(below.join("uevent")) {
                 Ok(text) => assignments(&text),
-                // It has gone, or is not in the capture.
+                // The partition has disappeared, or is not part of the capture.
                 Err(error) if *error.kind() == HostErrorKind::Missing => continue,
                 Err(error) => return Err(error),
             };
@@ -312,7 +312,7 @@ impl<'a> Device<'a> {
     pub(super) fn attribute(&self, level: usize, name: &str) -> Result<Option<String>, HostError> {
         match (self.attributes, self.levels.get(level)) {
             (Some(_), _) if LINKS.iter().any(|link| name.ends_with(link)) => {
-                let why = "versions of udev differ over links of other directories";
+                let why = "versions of udev handle links in other directories differently";
                 Err(HostError::malformed(name, why))
             }
             (Some(attributes), Some(level)) => {
@@ -327,7 +327,7 @@ impl<'a> Device<'a> {
     }
 }
 
-/// The path with `.` and `..` taken out, as a directory in sysfs is no link but for its last segment.
+/// Removes `.` and `..` from a path; in sysfs only the last segment can be a link.
 pub(super) fn lexical(path: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {
@@ -347,7 +347,7 @@ pub(super) fn beside(link: &Path, target: &Path) -> PathBuf {
     PathBuf::from(lexical(&directory.join(target).to_string_lossy()))
 }
 
-/// What udev's database has of a device; nothing where it is not in it.
+/// The properties of a device in udev's database; `None` if it is not there.
 fn database(
     host: &Host,
     uevent: &BTreeMap<String, String>,

@@ -1,8 +1,9 @@
-//! What rules do to a disk, carried out without a disk.
+//! Evaluating rules for a disk, without running them.
 //!
-//! Line by line as udevd does: the tokens of a line sorted by key, matches before assignments, `GOTO`
-//! only forward and within its file, parents matched all by one and the same. What a program prints
-//! or an import brings cannot be known; whatever hangs on it is carried out as perhaps.
+//! Lines are evaluated one by one as in udevd: the tokens of a line are sorted by key, matches
+//! before assignments; `GOTO` only jumps forward within its file; parent matches all apply to the
+//! same parent. The output of programs and the result of imports cannot be known, so whatever
+//! depends on them is evaluated as possible.
 
 mod device;
 mod given;
@@ -24,14 +25,14 @@ use super::{Device, ProblemKind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// It is new, or udev is told again of all that is there when the machine starts.
+    /// The device is new, or udev replays the events of all existing devices at boot.
     Add,
-    /// Something about it changed, or somebody who wrote to it closed it.
+    /// Something about the device changed, or a process that wrote to it closed it.
     Change,
 }
 
 impl Action {
-    /// As rules have it.
+    /// The word used in rules.
     pub fn name(self) -> &'static str {
         match self {
             Self::Add => "add",
@@ -49,37 +50,37 @@ impl fmt::Display for Action {
 /// Whether a rule applies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Certainty {
-    /// It does.
+    /// It applies.
     Certain,
-    /// It cannot be told from the rules alone; why, each reason once.
+    /// It cannot be determined from the rules alone; the reasons, each once.
     Perhaps(Vec<String>),
 }
 
-/// How a rule would set an attribute.
+/// How a rule sets an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum How {
     /// By `ATTR{...}="..."`.
     Attribute,
-    /// By a program that names it. It is run behind all rules where the key is `RUN`.
+    /// By a program that names it. With the key `RUN` the program runs after all rules.
     Program,
 }
 
-/// A rule that would set an attribute of a disk.
+/// A rule that sets an attribute of a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Setter {
-    /// Where it stands.
+    /// The place of the rule.
     pub place: Place,
     /// The attribute, relative to the disk's directory: `queue/scheduler`.
     pub attribute: String,
-    /// What it writes, as far as that can be told.
+    /// The value that it writes, if it can be determined.
     pub value: Option<String>,
-    /// How.
+    /// How it sets the attribute.
     pub how: How,
-    /// Whether it applies. That the kernel takes the value is never certain.
+    /// Whether it applies. Whether the kernel accepts the value is never certain.
     pub certainty: Certainty,
-    /// Whether it does so in the event of a partition, whose rules can reach the disk that it is on.
+    /// Whether this happens in the event of a partition, whose rules can reach the disk.
     pub on_partition: bool,
 }
 
@@ -87,12 +88,12 @@ impl fmt::Display for Setter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.place)?;
         if let Certainty::Perhaps(_) = self.certainty {
-            f.write_str("perhaps ")?;
+            f.write_str("possibly ")?;
         }
         write!(f, "{} = ", self.attribute)?;
-        f.write_str(self.value.as_deref().unwrap_or("(cannot be told)"))?;
+        f.write_str(self.value.as_deref().unwrap_or("(unknown)"))?;
         if self.on_partition {
-            f.write_str(", by its partitions")?;
+            f.write_str(", in events of its partitions")?;
         }
         match &self.certainty {
             Certainty::Perhaps(whys) => write!(f, " ({})", whys.join("; ")),
@@ -101,29 +102,29 @@ impl fmt::Display for Setter {
     }
 }
 
-/// The rules of a host, made ready to be carried out for many disks.
+/// The rules of a host, prepared for evaluation on many disks.
 #[derive(Debug, Clone)]
 pub struct Evaluator {
     files: Vec<Vec<Ready>>,
     names_attributes: bool,
 }
 
-/// One line, made ready.
+/// A prepared line.
 #[derive(Debug, Clone)]
 struct Ready {
     place: Place,
-    /// In udevd's order, with the pattern of those that compare with one.
+    /// In udevd's order, with the pattern if the token is a comparison.
     tokens: Vec<(Token, Option<Pattern>)>,
-    /// Where it goes on, as a position among the lines.
+    /// The target of `GOTO`, as an index into the lines.
     goto: Option<usize>,
-    /// Why it is perhaps left out.
+    /// Why the line may be ignored.
     open: Option<String>,
-    /// Attributes that a line names which cannot be read.
+    /// Attributes named by a line that cannot be parsed.
     named: Vec<(String, Option<String>)>,
 }
 
 impl Evaluator {
-    /// Makes the files ready that udevd reads.
+    /// Prepares the files that udevd reads.
     pub fn new(files: &RuleFiles) -> Self {
         let files = files.read_by_udev();
         let files: Vec<Vec<Ready>> = files
@@ -143,12 +144,12 @@ impl Evaluator {
         }
     }
 
-    /// Every rule that would set an attribute of this device, in the order in which they write.
+    /// Every rule that sets an attribute of this device, in the order in which they write.
     pub fn setters(&self, device: &Device<'_>, action: Action) -> Vec<Setter> {
         if !self.names_attributes || device.is_hidden {
             return Vec::new();
         }
-        // Once to know where properties can come from, and then knowing it.
+        // The first run collects where properties can come from, and the second one uses that.
         let first = self.run(device, action, None);
         let sources = first.properties.into_sources();
         let mut run = self.run(device, action, Some(sources));
@@ -156,15 +157,15 @@ impl Evaluator {
         run.setters
     }
 
-    /// Every rule that would set an attribute of this disk in the event of one of its partitions, which
-    /// come after the disk. What several partitions do alike is there once; where they differ, which of them
-    /// is last cannot be told, as udevd handles them side by side.
+    /// Every rule that sets an attribute of this disk in the event of one of its partitions; these
+    /// events come after the disk's. Identical results of several partitions are listed once. If
+    /// partitions differ, it is unknown which comes last, because udevd processes them in parallel.
     pub(super) fn setters_by_partitions(&self, disk: &Device<'_>, action: Action) -> Vec<Setter> {
         let mut all: Vec<Setter> = Vec::new();
         let mut last: BTreeMap<String, BTreeSet<Option<String>>> = BTreeMap::new();
         for partition in &disk.partitions {
             let own = format!("{}/", partition.path());
-            // Its own files are no attributes of the disk.
+            // Files of the partition are not attributes of the disk.
             let is_own =
                 |setter: &Setter| format!("{}/{}", disk.path(), setter.attribute).starts_with(&own);
             let mut setters = self.setters(partition, action);
@@ -188,7 +189,7 @@ impl Evaluator {
         for setter in &mut all {
             let differ = last.get(&setter.attribute).is_some_and(|of| of.len() > 1);
             if differ && setter.certainty == Certainty::Certain {
-                let why = "its partitions set different values, in any order";
+                let why = "its partitions set different values in an unknown order";
                 setter.certainty = Certainty::Perhaps(vec![why.to_owned()]);
             }
         }
@@ -223,7 +224,7 @@ fn ready(path: &str, document: &Document) -> Vec<Ready> {
             Content::Rule(rule) => {
                 let problems = rule.problems(line.number);
                 let mut leaving_out = problems.iter().filter(|problem| problem.leaves_out());
-                // Whoever reads this may be older than the udevd that reads the rule.
+                // A key that is unknown here may be known to a newer udevd.
                 if !leaving_out.all(|problem| matches!(problem.kind, ProblemKind::UnknownKey(_))) {
                     return ready;
                 }
@@ -273,7 +274,7 @@ impl Truth {
     }
 }
 
-/// Which parent the tokens about parents have chosen, for later substitutions.
+/// The parent that the parent tokens have selected, for later substitutions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Parent {
     None,
@@ -281,24 +282,24 @@ enum Parent {
     Unknown,
 }
 
-/// One event of one device.
+/// The evaluation of one event of one device.
 #[derive(Debug)]
 struct Run<'d> {
     device: &'d Device<'d>,
-    /// Whose attributes are collected, by its directory: the device's, or of a partition its disk's.
+    /// The directory whose attributes are collected: the device's, or for a partition its disk's.
     target: &'d str,
     action: Action,
     properties: Properties<'d>,
     tags: Given,
     links: Given,
-    /// What rules have written to attributes.
+    /// The values that rules have written to attributes.
     written: BTreeMap<String, Known>,
     parent: Parent,
     result: Known,
     setters: Vec<Setter>,
-    /// Those of `RUN`.
+    /// The setters from `RUN`.
     programs: Vec<Setter>,
-    /// Whether a `RUN:=` has been carried out.
+    /// Whether a `RUN:=` has been evaluated.
     final_run: bool,
 }
 
@@ -325,10 +326,10 @@ impl<'d> Run<'d> {
         }
     }
 
-    /// Carries out a file, with so many lines of others before it.
+    /// Evaluates a file that follows `before` lines of other files.
     fn file(&mut self, lines: &[Ready], before: usize) {
         let mut at = 0;
-        // Up to where lines are perhaps passed over, and why.
+        // The end of the range of lines that may be skipped, and the reason.
         let mut passed_over: Option<(usize, String)> = None;
         while let Some(line) = lines.get(at) {
             if passed_over.as_ref().is_some_and(|(end, _)| *end <= at) {
@@ -343,7 +344,7 @@ impl<'d> Run<'d> {
                 (Truth::Yes, Some(target)) => at = target,
                 (Truth::Perhaps(why), Some(target)) => {
                     let end = passed_over.map_or(target, |(end, _)| end.max(target));
-                    let why = format!("the GOTO at {} is perhaps carried out: {why}", line.place);
+                    let why = format!("the GOTO at {} may be taken: {why}", line.place);
                     passed_over = Some((end, why));
                 }
                 _ => {}

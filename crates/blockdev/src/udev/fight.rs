@@ -1,19 +1,19 @@
-//! What all rules come to, and where that is not what is wanted.
+//! The combined result of all rules, and conflicts with requested values.
 
 use std::fmt;
 
 use super::evaluation::{Action, Certainty, Evaluator, Setter};
 use super::{Device, RuleFiles};
 
-/// What the rules leave an attribute of a disk at.
+/// What the rules set an attribute of a disk to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// None sets it.
+    /// No rule sets it.
     Untouched,
-    /// The last of them that applies sets it so.
+    /// This is the last rule that applies and sets it.
     Set(Setter),
-    /// One of these does, or none; in the order in which they write. The first may be one that
-    /// applies for certain.
+    /// One of these rules sets it, or none; in the order in which they write. The first one may be
+    /// certain.
     Perhaps(Vec<Setter>),
 }
 
@@ -30,7 +30,7 @@ impl Outcome {
         }
     }
 
-    /// The rules that it may come from.
+    /// The rules that the result may come from.
     pub fn setters(&self) -> &[Setter] {
         match self {
             Self::Untouched => &[],
@@ -40,22 +40,22 @@ impl Outcome {
     }
 }
 
-/// Rules that would set an attribute to something else than what is wanted.
+/// Rules that set an attribute to something other than the requested value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fight {
     /// The attribute, relative to the disk's directory.
     pub attribute: String,
-    /// What is wanted of it.
+    /// The requested value.
     pub wanted: String,
-    /// On which events they do.
+    /// The events on which the rules do this.
     pub actions: Vec<Action>,
-    /// What they leave it at.
+    /// What the rules set it to.
     pub outcome: Outcome,
 }
 
 impl Fight {
-    /// Whether it is certain that they do.
+    /// Whether the conflict is certain.
     pub fn is_certain(&self) -> bool {
         matches!(self.outcome, Outcome::Set(_))
     }
@@ -69,7 +69,7 @@ impl fmt::Display for Fight {
         } = self;
         write!(
             f,
-            "{attribute} is wanted {wanted}, and on {} udev has: ",
+            "{attribute} is requested as {wanted}, but on {} udev sets: ",
             actions.join(" and ")
         )?;
         let setters = self.outcome.setters().iter().map(ToString::to_string);
@@ -78,7 +78,7 @@ impl fmt::Display for Fight {
 }
 
 impl Evaluator {
-    /// What the rules leave an attribute at, relative to the disk's directory (`queue/scheduler`).
+    /// What the rules set an attribute to, relative to the disk's directory (`queue/scheduler`).
     pub fn outcome(&self, device: &Device<'_>, action: Action, attribute: &str) -> Outcome {
         let mut setters = self.setters(device, action);
         setters.extend(self.setters_by_partitions(device, action));
@@ -86,10 +86,10 @@ impl Evaluator {
         Outcome::of(setters)
     }
 
-    /// Where the rules would set something else than these attributes and values.
+    /// Finds the rules that would set these attributes to something other than these values.
     ///
-    /// `counts_as` says of an attribute whether what a rule writes is as good as what is wanted: an
-    /// alias, or what the kernel rounds to the same.
+    /// `counts_as` tells whether the value that a rule writes satisfies the requested one: an
+    /// alias, or a value that the kernel rounds to the same.
     pub fn fights(
         &self,
         device: &Device<'_>,

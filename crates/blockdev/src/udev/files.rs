@@ -10,7 +10,7 @@ use hosttune_core::{Host, HostError, HostErrorKind};
 use super::text::Document;
 use super::{Problem, ProblemKind};
 
-/// The directories of rules, the highest first. `/lib` is one of its own only where it is no link to
+/// The rules directories, highest priority first. `/lib` counts only if it is not a link to
 /// `/usr/lib`.
 const DIRECTORIES: [&str; 5] = [
     "/etc/udev/rules.d",
@@ -20,30 +20,31 @@ const DIRECTORIES: [&str; 5] = [
     "/lib/udev/rules.d",
 ];
 
-/// All rules of a host, in the order in which udevd carries them out.
+/// All rules of a host, in the order in which udevd processes them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RuleFiles {
     files: Vec<RuleFile>,
 }
 
-/// One file.
+/// A rules file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RuleFile {
     /// Its absolute path.
     pub path: String,
-    /// What it says; nothing for a mask.
+    /// The contents; empty for a mask.
     pub document: Document,
-    /// The file of the same name in a higher directory that has udevd pass over this one.
+    /// The file of the same name in a directory of higher priority, because of which udevd ignores
+    /// this one.
     pub masked_by: Option<String>,
 }
 
-/// A place in a file.
+/// A position in a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The absolute path.
     pub file: String,
-    /// The line that the rule begins at, counted from 1.
+    /// The first line of the rule, counted from 1.
     pub line: usize,
 }
 
@@ -54,19 +55,19 @@ impl fmt::Display for Place {
 }
 
 impl RuleFiles {
-    /// Reads them all: by base name from all directories, each name from the highest that has it,
-    /// in the order of the names as bytes.
+    /// Reads all rules files, in bytewise order of their base names. Of files with the same name,
+    /// the one in the directory with the highest priority counts.
     ///
-    /// A link to `/dev/null` and an empty file mask the lower ones and say nothing themselves; so does
-    /// a link that leads nowhere.
+    /// A link to `/dev/null`, an empty file and a dangling link mask files of lower priority and
+    /// have no rules themselves.
     ///
     /// # Errors
-    /// Where a directory or a file is there and cannot be read: one that is left out could be the one
-    /// that sets something.
+    /// If a directory or file exists and cannot be read, since a file that is left out may be the
+    /// one that sets something.
     pub fn read(host: &Host) -> Result<Self, HostError> {
         let mut files = Vec::new();
         for found in found(host)?.into_values() {
-            // Lowest first, so that a masked file stands before the one that masks it.
+            // Lowest priority first, so that a masked file comes before the one that masks it.
             for (rank, file) in found.iter().enumerate().rev() {
                 files.push(RuleFile {
                     document: Document::parse(&file.bytes(host)?),
@@ -78,11 +79,11 @@ impl RuleFiles {
         Ok(Self { files })
     }
 
-    /// Those that udevd reads, where any of them holds one of these texts; nothing where none does, and
-    /// then none is understood either: most hosts have no rule about what is asked.
+    /// Reads the files that udevd reads, if any of them contains one of these texts. Otherwise
+    /// returns `None` without parsing, as most hosts have no rule about the attributes in question.
     ///
-    /// One file is `instead` of the one that is there by its path, if there is one; what it holds does
-    /// not count.
+    /// `instead` gives the path and the contents of one file, which replace an existing file of
+    /// that path; its contents are not searched.
     pub(super) fn mentioning(
         host: &Host,
         texts: &[&str],
@@ -92,7 +93,7 @@ impl RuleFiles {
         if let Some((path, _)) = instead {
             let name = path.rsplit('/').next().unwrap_or(path);
             let same = by_name.entry(name.to_owned()).or_default();
-            // A file of ours is in the highest of all directories.
+            // A file of ours is in the directory with the highest priority.
             same.clear();
             same.push(Found {
                 path: path.to_owned(),
@@ -122,7 +123,7 @@ impl RuleFiles {
         Ok(mentioned.then(|| Self::of(documents)))
     }
 
-    /// These, in this order, none masked.
+    /// Uses these files, in this order, with none masked.
     pub fn of<P: Into<String>>(files: impl IntoIterator<Item = (P, Document)>) -> Self {
         let files = files.into_iter().map(|(path, document)| RuleFile {
             path: path.into(),
@@ -134,24 +135,24 @@ impl RuleFiles {
         }
     }
 
-    /// All files, masked ones among them, each before the file that masks it.
+    /// All files, including masked ones, each before the file that masks it.
     pub fn files(&self) -> &[RuleFile] {
         &self.files
     }
 
-    /// Those that udevd reads, in order.
+    /// The files that udevd reads, in order.
     pub fn read_by_udev(&self) -> impl Iterator<Item = &RuleFile> {
         self.files.iter().filter(|file| file.masked_by.is_none())
     }
 
-    /// Without the file of this path: what the others do.
+    /// Removes the file with this path, to evaluate the others without it.
     #[must_use]
     pub fn without(mut self, path: &str) -> Self {
         self.files.retain(|file| file.path != path);
         self
     }
 
-    /// What is wrong in the files that udevd reads.
+    /// Reports the problems in the files that udevd reads.
     pub fn problems(&self) -> Vec<(Place, ProblemKind)> {
         let mut problems = Vec::new();
         for file in self.read_by_udev() {
@@ -172,17 +173,17 @@ fn is_link(host: &Host, path: &str) -> Result<bool, HostError> {
     Ok(entry.is_some_and(|entry| matches!(entry.kind, EntryKind::Link(_))))
 }
 
-/// A file of rules that is there.
+/// An existing rules file.
 struct Found {
     path: String,
-    /// Where it leads, if it is a link.
+    /// The target, if it is a link.
     target: Option<PathBuf>,
 }
 
 impl Found {
-    /// What it holds; nothing for a mask.
+    /// Its contents; empty for a mask.
     fn bytes(&self, host: &Host) -> Result<Vec<u8>, HostError> {
-        // Not opened: in a captured tree there is no /dev/null.
+        // `/dev/null` is not opened, because a captured tree does not contain it.
         if let Some(target) = &self.target
             && super::device::beside(Path::new(&self.path), target) == Path::new("/dev/null")
         {
@@ -191,7 +192,7 @@ impl Found {
         match host.read(&self.path) {
             Ok(bytes) => Ok(bytes),
             Err(error) if *error.kind() == HostErrorKind::Missing => Ok(Vec::new()),
-            // A link to a directory, or one that leads in a circle: udevd reads nothing from it.
+            // A link to a directory or a loop of links: udevd reads nothing from it.
             Err(error) if matches!(error.errno(), Some(EISDIR | ELOOP)) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
@@ -201,7 +202,7 @@ impl Found {
 const EISDIR: i32 = 21;
 const ELOOP: i32 = 40;
 
-/// All files by name, those of one name with the highest first.
+/// All files by name; those of one name are sorted by priority, highest first.
 fn found(host: &Host) -> Result<BTreeMap<String, Vec<Found>>, HostError> {
     let mut by_name: BTreeMap<String, Vec<Found>> = BTreeMap::new();
     for directory in DIRECTORIES {
@@ -214,7 +215,7 @@ fn found(host: &Host) -> Result<BTreeMap<String, Vec<Found>>, HostError> {
             Err(error) => return Err(error),
         };
         for name in names {
-            // systemd passes over hidden files and over directories.
+            // systemd skips hidden files and directories.
             if !name.ends_with(".rules") || name.starts_with('.') {
                 continue;
             }

@@ -1,7 +1,7 @@
 //! Shell patterns as fnmatch(3) matches them with no flags, or with `FNM_CASEFOLD`.
 //!
-//! Not those of glob(3): here `*` and `?` match a slash and a leading dot too, since what is matched
-//! is no path.
+//! Unlike in glob(3), `*` and `?` also match a slash and a leading dot, since the text is not a
+//! path.
 
 /// Whether a pattern matches the whole of a text.
 pub(super) fn matches(pattern: &str, text: &str, folds_case: bool) -> bool {
@@ -13,7 +13,8 @@ pub(super) fn matches(pattern: &str, text: &str, folds_case: bool) -> bool {
         }
     };
     let (pattern, text) = (characters(pattern), characters(text));
-    // Greedy with one place to go back to: a later `*` makes every earlier one irrelevant.
+    // A greedy match with one position for backtracking: a later `*` makes every earlier one
+    // irrelevant.
     let (mut at, mut seen) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while seen < text.len() {
@@ -34,13 +35,13 @@ pub(super) fn matches(pattern: &str, text: &str, folds_case: bool) -> bool {
     pattern[at..].iter().all(|character| *character == '*')
 }
 
-/// Where the pattern goes on when its element at `at` matches the character.
+/// Where the pattern continues if its element at `at` matches the character.
 fn one(pattern: &[char], at: usize, character: char) -> Option<usize> {
     match *pattern.get(at)? {
         '?' => Some(at + 1),
         '[' => match bracket(pattern, at, character) {
             Some((inside, next)) => inside.then_some(next),
-            // Never closed, so it stands for itself.
+            // An unclosed bracket is an ordinary character.
             None => (character == '[').then_some(at + 1),
         },
         '\\' => (*pattern.get(at + 1)? == character).then_some(at + 2),
@@ -48,8 +49,8 @@ fn one(pattern: &[char], at: usize, character: char) -> Option<usize> {
     }
 }
 
-/// Reads a set: whether the character is in it, and where the pattern goes on; nothing where the set
-/// is never closed.
+/// Reads a bracket expression: whether it contains the character, and where the pattern continues;
+/// `None` if the bracket is not closed.
 fn bracket(pattern: &[char], open: usize, character: char) -> Option<(bool, usize)> {
     let mut at = open + 1;
     let negated = matches!(pattern.get(at), Some('!' | '^'));
@@ -85,7 +86,7 @@ fn element_at(pattern: &[char], at: usize) -> Option<(char, usize)> {
     }
 }
 
-/// Reads `[:name:]`, of ASCII: the kernel's names are.
+/// Reads `[:name:]`, limited to ASCII like the kernel's names.
 fn class(pattern: &[char], at: usize, character: char) -> Option<(bool, usize)> {
     let inside = pattern.get(at..)?.strip_prefix(&['[', ':'])?;
     let length = inside.iter().position(|next| *next == ':')?;

@@ -1,9 +1,8 @@
-//! udev's rules, both ways: what a machine's own rules would do to a disk, and ours as a file.
+//! udev rules: evaluating those of a host for a disk, and writing our own.
 //!
-//! [`RuleFiles::read`] reads the rules of a host as systemd-udevd does, and
-//! [`RuleFiles::outcome`] says what they leave an attribute of a disk at, rule by rule, with
-//! what cannot be told said so. [`OwnRules`] is the other way: a file that has udev itself tune
-//! disks as they come.
+//! [`RuleFiles::read`] reads the rules of a host as systemd-udevd does, and [`RuleFiles::outcome`]
+//! evaluates what they set an attribute of a disk to, rule by rule, marking what is uncertain.
+//! [`OwnRules`] writes a file with which udev itself tunes disks as they are added.
 //!
 //! ```
 //! use hosttune_blockdev::udev::{Action, Device, Document, Outcome, RuleFiles};
@@ -13,7 +12,7 @@
 //! let disk = Device::disk("sda");
 //! let outcome = rules.outcome(&disk, Action::Add, "queue/scheduler");
 //! assert!(matches!(outcome, Outcome::Set(ref setter) if setter.value.as_deref() == Some("bfq")));
-//! // With the 27th disk the pattern ends.
+//! // The pattern does not match the 27th disk.
 //! let disk = Device::disk("sdaa");
 //! assert_eq!(rules.outcome(&disk, Action::Add, "queue/scheduler"), Outcome::Untouched);
 //! ```
@@ -21,16 +20,18 @@
 //! # Vocabulary
 //! - [`Document`]: the text of one file, kept byte for byte; a [`Rule`] is a line of it, a list of
 //!   [`Token`]s.
-//! - [`RuleFiles`]: all files of a host in udev's order, masked ones among them.
-//! - [`Device`]: what rules can see of one device.
-//! - [`Setter`]: a rule that would set an attribute; [`Outcome`]: what all of them come to;
-//!   [`Fight`]: where that is not what is wanted.
-//! - [`NoteFights`]: says in a plan where the host's rules are in the way of ours.
-//! - [`Note`]: a name in a rule that matches more or less than its author is likely to have meant.
-//! - [`OwnRules`]: ours, from [`Condition`]s and values, or as
-//!   [`Rules::to_udev`](crate::Rules::to_udev) makes them of rules for disks.
+//! - [`RuleFiles`]: all files of a host in udev's order, including masked ones.
+//! - [`Device`]: what rules can read of a device.
+//! - [`Setter`]: a rule that sets an attribute; [`Outcome`]: the combined result of all of them;
+//!   [`Fight`]: a result that differs from the requested value.
+//! - [`NoteFights`]: adds notes to a plan where the host's rules conflict with ours.
+//! - [`Note`]: a name pattern in a rule that probably matches more or less than its author
+//!   intended.
+//! - [`OwnRules`]: our rules, made of [`Condition`]s and values, or converted by
+//!   [`Rules::to_udev`](crate::Rules::to_udev).
 //!
-//! Grammar and order of evaluation are those of systemd's `src/udev/udev-rules.c`, udev(7).
+//! The grammar and the order of evaluation are those of systemd's `src/udev/udev-rules.c` and
+//! udev(7).
 
 mod call;
 mod case;

@@ -1,4 +1,4 @@
-//! Kernel names in rules that match more or less than their author is likely to have meant.
+//! Kernel names in rules that probably match more or less than intended.
 
 use std::fmt;
 
@@ -7,31 +7,31 @@ use super::pattern::Pattern;
 use super::rule::Rule;
 use super::token::{Key, Operator};
 
-/// Something about a rule that sets a queue attribute.
+/// A remark on a rule that sets a queue attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Note {
-    /// Where the rule stands.
+    /// The place of the rule.
     pub place: Place,
-    /// The pattern, `sd[a-z]`.
+    /// The pattern, such as `sd[a-z]`.
     pub pattern: String,
-    /// What is wrong with it.
+    /// The defect of the pattern.
     pub defect: Defect,
 }
 
-/// What is wrong with a pattern.
+/// The defect of a pattern, with examples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Defect {
-    /// It misses disks of the kind that it matches: examples.
+    /// It misses some disks of the kind that it matches.
     Misses(Vec<&'static str>),
-    /// It matches partitions too, which have no queue: udevd logs an error for each. Examples.
+    /// It also matches partitions, which have no queue: udevd logs an error for each.
     MatchesPartitions(Vec<&'static str>),
-    /// It matches partitions and no disk: there is no queue, so the rule never acts. Examples.
+    /// It matches only partitions, which have no queue, so the rule has no effect.
     OnlyPartitions(Vec<String>),
-    /// It matches controllers too: examples.
+    /// It also matches controllers.
     MatchesControllers(Vec<&'static str>),
-    /// It compares the whole of a list in which brackets mark the active one, `none [bfq]`.
+    /// It is compared with a whole list in which brackets mark the active entry, `none [bfq]`.
     WholeList,
 }
 
@@ -42,36 +42,36 @@ impl fmt::Display for Note {
         match &self.defect {
             Defect::Misses(names) => write!(
                 f,
-                "misses {}: match ENV{{DEVTYPE}}==\"disk\" and a property or attribute instead of a name",
+                "does not match {}: match ENV{{DEVTYPE}}==\"disk\" and a property or attribute instead of a name",
                 names.join(", ")
             ),
             Defect::MatchesPartitions(names) => write!(
                 f,
-                "matches also partitions, such as {}: add ENV{{DEVTYPE}}==\"disk\"",
+                "also matches partitions, such as {}: add ENV{{DEVTYPE}}==\"disk\"",
                 names.join(", ")
             ),
             Defect::OnlyPartitions(names) => write!(
                 f,
-                "matches only partitions, such as {}, which have no queue, so the rule never acts: match disks, or write ATTR{{../queue/...}} for the disk of a partition",
+                "matches only partitions, such as {}, which have no queue, so the rule has no effect: match disks, or write ATTR{{../queue/...}} for the disk of a partition",
                 names.join(", ")
             ),
             Defect::MatchesControllers(names) => write!(
                 f,
-                "matches also the controller, such as {}: add SUBSYSTEM==\"block\"",
+                "also matches controllers, such as {}: add SUBSYSTEM==\"block\"",
                 names.join(", ")
             ),
             Defect::WholeList => f.write_str(
-                "is compared with the whole list, such as \"none [mq-deadline] bfq\": write \"*\\[mq-deadline\\]*\" for the active one",
+                "is compared with the whole list, such as \"none [mq-deadline] bfq\": to match the active entry write \"*\\[mq-deadline\\]*\"",
             ),
         }
     }
 }
 
-/// A kind of disks, as its driver names them.
+/// A family of disks named by one driver.
 struct Family {
-    /// A pattern that matches one of these is about this kind.
+    /// A pattern that matches one of these names is about this family.
     usual: &'static [&'static str],
-    /// These are of the same kind, and rarer.
+    /// Rarer names of the same family.
     rarer: &'static [&'static str],
     partition: &'static str,
     controller: Option<&'static str>,
@@ -86,8 +86,8 @@ const FAMILIES: [Family; 5] = [
     },
     Family {
         usual: &["nvme0n1", "nvme1n1"],
-        // nvme0c0n1 is one path of several to a namespace. It holds the real scheduler, and the kernel
-        // never announces it to udev, so no pattern would help.
+        // `nvme0c0n1` is one path of several to a namespace. It has the actual scheduler, and the
+        // kernel sends no udev events for it, so no pattern would help.
         rarer: &["nvme10n1", "nvme0n10", "nvme0c0n1"],
         partition: "nvme0n1p1",
         controller: Some("nvme0"),
@@ -113,7 +113,7 @@ const FAMILIES: [Family; 5] = [
 ];
 
 impl RuleFiles {
-    /// What is odd about the names in rules that set queue attributes.
+    /// Reports suspicious names in rules that set queue attributes.
     pub fn notes(&self) -> Vec<Note> {
         let mut notes = Vec::new();
         for file in self.read_by_udev() {
@@ -137,8 +137,9 @@ impl RuleFiles {
     }
 }
 
-/// Partitions as all drivers name them, to tell what a pattern is about: `sda1` to `sdz10`,
-/// `nvme0n1p1`, `mmcblk0p1`, `loop0p1`, `md0p1`, `nbd0p1`. Not `xvda1`: Xen gives a guest disks of such names.
+/// Partition names of all drivers, to find out what a pattern matches: `sda1` to `sdz10`,
+/// `nvme0n1p1`, `mmcblk0p1`, `loop0p1`, `md0p1`, `nbd0p1`. `xvda1` is left out because Xen gives a
+/// guest disks of such names.
 fn partitions() -> impl Iterator<Item = (String, String)> {
     let letters = ["sd", "vd", "hd"]
         .into_iter()
@@ -155,11 +156,11 @@ fn partitions() -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// Areas of an eMMC, which are disks of their own.
+/// eMMC areas, which are separate disks.
 const AREAS: [&str; 4] = ["mmcblk0boot0", "mmcblk0gp0", "mmcblk0gp1", "mmcblk0rpmb"];
 
-/// Examples of what a pattern matches where that can only be a partition; nothing where it matches
-/// disks too, or none of both.
+/// Examples of partitions that a pattern matches, if it matches no disks; empty if it matches disks
+/// too, or neither.
 fn only_partitions(pattern: &Pattern) -> Vec<String> {
     let is_of_disks = FAMILIES.iter().any(|family| {
         let names = family.usual.iter().chain(family.rarer);
@@ -181,8 +182,9 @@ fn only_partitions(pattern: &Pattern) -> Vec<String> {
     examples
 }
 
-/// Whether all that a rule sets of a queue is the disk's, from a partition of it: by the way up, by an
-/// attribute of a device that is named (`[block/sda]queue/scheduler`), or by a program that names the disk.
+/// Whether everything that a rule for a partition sets of a queue belongs to the disk: through
+/// `..`, through an attribute of a named device (`[block/sda]queue/scheduler`), or through a
+/// program that names the disk.
 fn reaches_up(rule: &Rule) -> bool {
     let mut sets = rule.tokens.iter().filter(|token| !token.is_match());
     sets.all(|token| {
@@ -195,16 +197,16 @@ fn reaches_up(rule: &Rule) -> bool {
     })
 }
 
-/// How a rule names the device of its event.
+/// The ways in which a rule names the device of its event.
 const OWN: [&str; 8] = [
     "%k", "%p", "%N", "%M:%m", "$kernel", "$devpath", "$name", "$devnode",
 ];
 
-/// Whether a text names the queue of the device of the event, which a partition does not have.
+/// Whether a text names the queue of the event's device, which a partition does not have.
 fn names_own_queue(text: &str) -> bool {
     let mut queues = text.match_indices("queue/");
     queues.any(|(at, _)| match text[..at].strip_suffix('/') {
-        // An attribute, or a program's argument, that begins there.
+        // The attribute or program argument begins at the queue.
         None => !text[..at].ends_with(']'),
         Some(before) => OWN.iter().any(|own| before.ends_with(own)),
     })
@@ -288,7 +290,7 @@ enum Kind {
     Controller,
 }
 
-/// Whether the rest of a rule leaves a kind of devices in.
+/// Whether the other tokens of a rule allow a kind of device.
 fn allows(rule: &Rule, kind: Kind) -> bool {
     let (subsystem, devtype) = match kind {
         Kind::Disk => ("block", "disk"),
@@ -303,7 +305,8 @@ fn allows(rule: &Rule, kind: Kind) -> bool {
                 (Key::Subsystem, None) => subsystem,
                 (Key::Env, Some("DEVTYPE")) => devtype,
                 (Key::Env, Some("SUBSYSTEM")) => subsystem,
-                // What only a disk has: partitions have no queue of their own, controllers none at all.
+                // Only disks have these: partitions have no queue of their own, and controllers
+                // have none at all.
                 (Key::Attr, Some(name)) if name.starts_with("queue/") => return kind == Kind::Disk,
                 _ => return true,
             };

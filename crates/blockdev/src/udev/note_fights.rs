@@ -1,4 +1,4 @@
-//! Where a host's own rules are in the way of ours, as notes of a plan.
+//! Conflicts of the host's own rules with ours, as notes of a plan.
 
 use std::borrow::Borrow;
 
@@ -10,11 +10,12 @@ use crate::disk::Disk;
 use crate::rule::Rule;
 use crate::rules::{Names, Rules};
 
-/// Says in a plan, and in what verify answers, where the host's own rules of udev would set an
-/// attribute of a disk to something else than these rules want. It wants nothing itself.
+/// Adds notes to a plan, and to the result of verify, where the host's own udev rules would set an
+/// attribute of a disk to something other than these rules do. It requests no changes.
 ///
-/// Apart from [`Rules`], as it reads all of the host's rules files: where it matters that a plan
-/// takes a millisecond, leave it out. [Persisted](Rules::persisted_as) rules say it by themselves.
+/// This is separate from [`Rules`] because it reads all rules files of the host: leave it out where
+/// planning has to take no more than a millisecond. [Persisted](Rules::persisted_as) rules add
+/// these notes by themselves.
 ///
 /// ```
 /// use hosttune_blockdev::{Rules, udev::NoteFights};
@@ -45,17 +46,17 @@ impl<R: Borrow<Rules>> Tuning for NoteFights<R> {
     }
 }
 
-/// What fights over which disks.
+/// The conflicts, and the disks that they concern.
 #[derive(Debug, Default)]
 pub(crate) struct Fights {
     all: Vec<(Judged, Names)>,
-    /// Something cannot be told because udev's database is not there.
+    /// Something is uncertain because udev's database is missing.
     lacks_database: bool,
-    /// Why nothing can be told.
+    /// Why conflicts cannot be determined.
     unknown: Option<HostError>,
 }
 
-/// One fight.
+/// One conflict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Judged {
     text: String,
@@ -63,7 +64,8 @@ struct Judged {
 }
 
 impl Fights {
-    /// Over these disks; with this file of ours, whether it is there yet or not.
+    /// Finds the conflicts for these disks, with this file of ours in place whether it exists or
+    /// not.
     pub(crate) fn of(host: &Host, taken: &[(&Rule, &Disk)], own: Option<&OwnRules>) -> Self {
         let mut fights = Self::default();
         if let Err(error) = fights.look(host, taken, own) {
@@ -105,7 +107,7 @@ impl Fights {
             let device = match Device::block(host, disk.name.as_str()) {
                 Ok(Some(device)) => device,
                 Ok(None) => continue,
-                // It has gone.
+                // The disk has disappeared.
                 Err(error) if *error.kind() == HostErrorKind::Missing => continue,
                 Err(error) => return Err(error),
             };
@@ -144,32 +146,32 @@ impl Fights {
         }
     }
 
-    /// Says them, each once for all disks of which it is the same.
+    /// Adds the notes, each once for all disks that share it.
     pub(crate) fn note(&self, at: &mut Planner<'_>, when: &str) {
         for (fight, names) in &self.all {
             at.note(format!("{when}{}: {}", names.text(), fight.text));
         }
         if self.lacks_database {
             at.note(
-                "udev's database is not here, so what hangs on its properties cannot be told for certain",
+                "udev's database is missing, so rules that depend on its properties cannot be evaluated with certainty",
             );
         }
         if let Some(error) = &self.unknown {
             at.note(format!(
-                "whether udev's rules set something else cannot be told: {error}"
+                "cannot determine whether udev rules set other values: {error}"
             ));
         }
     }
 
-    /// Those that are certain.
+    /// The conflicts that are certain.
     pub(crate) fn certain(&self) -> impl Iterator<Item = String> {
         let all = self.all.iter().filter(|(fight, _)| fight.is_certain);
         all.map(|(fight, names)| format!("{}: {}", names.text(), fight.text))
     }
 }
 
-/// What is wanted of each disk that udev is told of: what a namespace has on its paths is not, and no
-/// rule of anybody's reaches it.
+/// The settings of each disk that udev has events for. The settings that a multipath namespace has
+/// on its paths are left out, because no udev rule can reach those.
 fn wanted<'d>(taken: &[(&Rule, &'d Disk)]) -> Vec<(&'d Disk, Vec<Setting>)> {
     let wanted = taken.iter().map(|(rule, disk)| {
         let mut settings = settings::of(rule);
@@ -181,7 +183,7 @@ fn wanted<'d>(taken: &[(&Rule, &'d Disk)]) -> Vec<(&'d Disk, Vec<Setting>)> {
         .collect()
 }
 
-/// What a rule has to name in some way or other to set an attribute.
+/// The texts of which a rule that sets an attribute contains at least one.
 fn named(attribute: &str) -> impl Iterator<Item = &str> {
     // These set it without naming the file.
     const READ_AHEAD: [&str; 3] = ["--setra", "--setfra", "hdparm"];

@@ -1,4 +1,4 @@
-//! Rules of ours, as a file: udev itself tunes disks as they come.
+//! A rules file of ours, with which udev itself tunes disks as they are added.
 
 use std::fmt::Write;
 
@@ -10,47 +10,49 @@ use super::rule::Rule;
 use super::token::{Key, Operator, Token, UnwritableError};
 use crate::zoned::HOST_MANAGED;
 
-/// Why our rules cannot be a file.
+/// Why our rules cannot be written as a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OwnRulesError {
-    /// The grammar has no way to write it.
+    /// udev's grammar cannot express it.
     #[error(transparent)]
     Unwritable(#[from] UnwritableError),
-    /// What the file is to be named by.
-    #[error("{0:?} cannot name a rules file: 1 to 64 of a-z, 0-9, '-' and '_'")]
-    Name(String),
-    /// A rule that would match every disk, virtual ones included.
+    /// The file name.
     #[error(
-        "a rule without a condition would tune every disk there is, RAM disks and loops too: give it one"
+        "{0:?} cannot be used in the name of a rules file: use 1 to 64 of a-z, 0-9, '-' and '_'"
+    )]
+    Name(String),
+    /// A rule that would match every disk, including virtual ones.
+    #[error(
+        "a rule without a condition would tune every disk, including RAM disks and loop devices: add a condition"
     )]
     NoCondition,
-    /// A rule that does nothing.
-    #[error("a rule sets nothing: give it an attribute")]
+    /// A rule without settings.
+    #[error("a rule sets nothing: add an attribute")]
     NothingSet,
-    /// What is no attribute of a disk.
+    /// The path is not a disk attribute.
     #[error(
-        "{0:?} is no attribute of a disk that can be written: a path such as queue/scheduler, without '..', '*', '$' and '%'"
+        "{0:?} is not a writable disk attribute: use a path such as queue/scheduler, without '..', '*', '$' and '%'"
     )]
     Attribute(String),
-    /// A value that udevd would not write as it is.
+    /// A value that udevd would not write unchanged.
     #[error("{attribute} cannot be set to {value:?} by a rule: {why}")]
     Value {
         /// The attribute.
         attribute: String,
         /// The value.
         value: String,
-        /// Why not.
+        /// The reason.
         why: &'static str,
     },
-    /// A program that udevd would not start as it is meant.
+    /// A program that udevd would not start as intended.
     #[error(
-        "{0:?} cannot be called by a rule: a program is an absolute path, and neither it nor an argument holds a quote, a backslash or a control character"
+        "{0:?} cannot be run by a rule: use the program's absolute path, and no quotes, backslashes or control characters in it or its arguments"
     )]
     Program(String),
 }
 
-/// What disks of one kind are to have.
+/// What to set on the disks that meet some conditions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DiskRule {
     conditions: Vec<Condition>,
@@ -59,7 +61,7 @@ pub struct DiskRule {
 }
 
 impl DiskRule {
-    /// For disks, none of device-mapper.
+    /// Creates a rule for disks, except device-mapper devices.
     pub fn new(conditions: impl IntoIterator<Item = Condition>) -> Self {
         Self {
             conditions: conditions.into_iter().collect(),
@@ -67,8 +69,9 @@ impl DiskRule {
         }
     }
 
-    /// For devices of device-mapper: when they are activated, which the kernel tells as a change.
-    /// When they are added they have no table yet, and no queue of their own kind.
+    /// Creates a rule for device-mapper devices. It applies when they are activated, which is a
+    /// `change` event: when they are added they have no table yet, and no queue of their final
+    /// kind.
     pub fn device_mapper(conditions: impl IntoIterator<Item = Condition>) -> Self {
         Self {
             is_device_mapper: true,
@@ -77,7 +80,7 @@ impl DiskRule {
     }
 
     /// Sets an attribute, relative to the disk's directory: `queue/scheduler`. The scheduler is set
-    /// before all others, whatever the order here.
+    /// before all others, whatever the order of the calls.
     #[must_use]
     pub fn set(mut self, attribute: &str, value: &str) -> Self {
         self.attributes
@@ -86,7 +89,7 @@ impl DiskRule {
     }
 }
 
-/// Rules of ours.
+/// Rules of ours, to be written as a udev rules file.
 ///
 /// ```
 /// use hosttune_blockdev::udev::{Condition, DiskRule, OwnRules};
@@ -109,7 +112,7 @@ pub struct OwnRules {
     call: Option<Call>,
 }
 
-/// What is written one after the other.
+/// The blocks of the file, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Block {
     Rule(DiskRule),
@@ -123,7 +126,7 @@ pub(super) enum Written {
 }
 
 impl OwnRules {
-    /// None yet; the name is that of the file and of whom it belongs to.
+    /// Creates a file without rules; the name is part of the file name and identifies the owner.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -132,14 +135,14 @@ impl OwnRules {
         }
     }
 
-    /// With a rule. Of two that match one disk the later has the last word.
+    /// Adds a rule. If two rules match one disk, the later one takes precedence.
     #[must_use]
     pub fn rule(mut self, rule: DiskRule) -> Self {
         self.blocks.push(Block::Rule(rule));
         self
     }
 
-    /// With cases of which a disk is the first that it meets, and no other.
+    /// Adds cases, of which each disk takes only the first that matches.
     #[must_use]
     pub fn first_of(mut self, cases: impl IntoIterator<Item = Case>) -> Self {
         self.blocks
@@ -147,20 +150,20 @@ impl OwnRules {
         self
     }
 
-    /// With a program that is called for each disk that comes, behind all rules.
+    /// Adds a program that udev runs for each new disk, after all rules.
     #[must_use]
     pub fn call(mut self, call: Call) -> Self {
         self.call = Some(call);
         self
     }
 
-    /// The name of the file.
+    /// Returns the name of the file.
     ///
-    /// It begins with 61: files are read in the order of their names, and `60-hosttune` would come
-    /// before `60-persistent-storage.rules`, where `ID_BUS` and the like come from.
+    /// It begins with 61 because udev reads files in the order of their names: `60-hosttune` would
+    /// come before `60-persistent-storage.rules`, which sets `ID_BUS` and similar properties.
     ///
     /// # Errors
-    /// Where the name cannot be part of it.
+    /// If the name cannot be part of a file name.
     pub fn file_name(&self) -> Result<String, OwnRulesError> {
         let good = |character: char| {
             character.is_ascii_lowercase() || character.is_ascii_digit() || "-_".contains(character)
@@ -171,7 +174,7 @@ impl OwnRules {
         Ok(format!("61-hosttune-{}.rules", self.name))
     }
 
-    /// Where the file belongs.
+    /// Returns the path of the file.
     ///
     /// # Errors
     /// As [`file_name`](Self::file_name).
@@ -179,10 +182,10 @@ impl OwnRules {
         Ok(format!("/etc/udev/rules.d/{}", self.file_name()?))
     }
 
-    /// The rules, in order.
+    /// Returns the rules, in order.
     ///
     /// # Errors
-    /// Where one cannot be written or would do something else than what is meant.
+    /// If a rule cannot be written, or would not do what it is meant to do.
     pub fn to_rules(&self) -> Result<Vec<Rule>, OwnRulesError> {
         let lines = self.lines(Guard::Active)?.into_iter();
         let rules = lines.filter_map(|line| match line {
@@ -212,7 +215,7 @@ impl OwnRules {
         Ok(lines)
     }
 
-    /// The text of the file.
+    /// Returns the text of the file.
     ///
     /// # Errors
     /// As [`to_rules`](Self::to_rules) and [`file_name`](Self::file_name).
@@ -220,8 +223,8 @@ impl OwnRules {
         self.text(Guard::Active)
     }
 
-    /// Rules that leave disks at the same, to be judged and not to be written: whether a scheduler is
-    /// active already hangs on what earlier rules have set, which would leave it open.
+    /// Rules with the same result, for evaluation only: whether a scheduler is already active
+    /// depends on what earlier rules have set, so the check for it would make the result uncertain.
     pub(super) fn to_judge(&self) -> Result<String, OwnRulesError> {
         self.text(Guard::None)
     }
@@ -229,8 +232,8 @@ impl OwnRules {
     fn text(&self, guard: Guard) -> Result<String, OwnRulesError> {
         let name = self.file_name()?;
         let mut text = format!(
-            "# {name}: written by hosttune. Change what it was made from instead.\n\
-             # For the disks that are there already: udevadm trigger --action=add --subsystem-match=block\n"
+            "# {name}: written by hosttune. Do not edit it; edit its source instead.\n\
+             # To apply it to existing disks: udevadm trigger --action=add --subsystem-match=block\n"
         );
         for line in self.lines(guard)? {
             let _ = match line {
@@ -242,15 +245,15 @@ impl OwnRules {
     }
 }
 
-/// What keeps a scheduler from being set.
+/// A check that keeps a scheduler from being set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Guard {
-    /// That it is active.
+    /// Skip a scheduler that is already active.
     Active,
     None,
 }
 
-/// A disk that has come, or a device of device-mapper that has been activated.
+/// Matches of an added disk, or of an activated device-mapper device.
 pub(super) fn of_events(is_device_mapper: bool) -> Vec<Token> {
     let action = if is_device_mapper { "change" } else { "add" };
     let mut tokens = vec![
@@ -261,17 +264,17 @@ pub(super) fn of_events(is_device_mapper: bool) -> Vec<Token> {
     if is_device_mapper {
         tokens.extend([
             Token::new(Key::Env, Operator::Equal, "1").of("DM_ACTIVATION"),
-            // What its maker wants nobody else to touch.
+            // The creator of the device has disabled other rules.
             Token::new(Key::Env, Operator::Unequal, "1").of("DM_UDEV_DISABLE_OTHER_RULES_FLAG"),
         ]);
     } else {
-        // Known by what it is, not by its name.
+        // Matches by what the device is, not by its name.
         tokens.push(Token::new(Key::Test, Operator::Unequal, "dm"));
     }
     tokens
 }
 
-/// What stands behind `#`: a line that is far from as long as udevd can read, whatever it was.
+/// The text after `#`: a single line, cut far below the longest line that udevd reads.
 fn one_line(comment: &str) -> String {
     let plain = comment.chars().take(1000);
     let plain = plain.map(|one| if one.is_control() { ' ' } else { one });
@@ -292,7 +295,7 @@ fn of_disks(rule: &DiskRule, guard: Guard) -> Result<Vec<Rule>, OwnRulesError> {
     settings(&conditions, &rule.attributes, guard)
 }
 
-/// Rules that set attributes where all of this matches.
+/// Rules that set attributes where all conditions match.
 pub(super) fn settings(
     conditions: &[Token],
     attributes: &[(String, String)],
@@ -302,17 +305,19 @@ pub(super) fn settings(
         .iter()
         .partition(|(attribute, _)| attribute == "queue/scheduler");
     let mut rules = Vec::new();
-    // A scheduler that is set resets what hangs on it, so it goes first, and in a rule of its own: the
-    // others are set whether it had to be or not.
+    // Setting a scheduler resets other attributes, so it comes first. It is a rule of its own, so
+    // that the others are set whether or not the scheduler had to be.
     for (attribute, value) in scheduler {
         let assignment = assignment(attribute, value)?;
         let mut tokens = conditions.to_vec();
-        // Where it is active already nothing is written: a switch freezes the queue for tens of
-        // milliseconds and resets what hangs on it. This matches no disk without schedulers.
+        // If the scheduler is already active nothing is written: a switch freezes the queue for
+        // tens of milliseconds and resets other attributes. This does not match disks without
+        // schedulers.
         if guard == Guard::Active {
             let active = format!("*{}*", Pattern::literal(&format!("[{value}]"))?);
             tokens.push(Token::new(Key::Attr, Operator::Unequal, active).of(attribute));
-            // The file outlives the kernel that it was written under, so no release is asked for.
+            // The file outlives the kernel under which it was written, so the kernel release is not
+            // checked.
             if value != "mq-deadline" && value != "deadline" {
                 let zoned = Token::new(Key::Attr, Operator::Unequal, HOST_MANAGED);
                 tokens.push(zoned.of("queue/zoned"));
@@ -351,12 +356,13 @@ fn assignment(attribute: &str, value: &str) -> Result<Token, OwnRulesError> {
     }
     if value.contains(char::is_control) {
         return Err(wrong(
-            "it holds a control character, which no attribute takes",
+            "it contains a control character, which no attribute accepts",
         ));
     }
-    // UDEV_NAME_SIZE with the end; more is left out or cut, by version.
+    // `UDEV_NAME_SIZE` including the NUL; a longer value is ignored or truncated, depending on the
+    // version.
     if value.len() >= 512 {
-        return Err(wrong("udevd takes less than 512 bytes"));
+        return Err(wrong("udevd accepts fewer than 512 bytes"));
     }
     let value = value.replace('%', "%%").replace('$', "$$");
     Ok(Token::new(Key::Attr, Operator::Assign, value).of(attribute))

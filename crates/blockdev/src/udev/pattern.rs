@@ -1,9 +1,9 @@
-//! What a value is when it is compared.
+//! Values in comparisons.
 
 use super::fnmatch;
 use super::token::{UnwritableError, Value};
 
-/// A value as a comparison takes it: alternatives with `|` between them, and shell patterns.
+/// A value as used in a comparison: alternatives separated by `|`, with shell patterns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     form: Form,
@@ -12,9 +12,10 @@ pub struct Pattern {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Form {
-    /// `""`, and `?*` as its opposite.
+    /// `""`, or its opposite `?*`.
     Empty { negated: bool },
-    /// All of them literally, or all as patterns: whether there is a `*`, `?` or `[` in any.
+    /// Alternatives that are all literal or all patterns: patterns if any of them has a `*`, `?` or
+    /// `[`.
     Any {
         alternatives: Vec<String>,
         are_globs: bool,
@@ -23,7 +24,7 @@ enum Form {
 }
 
 impl Pattern {
-    /// The value of a comparison with a key that takes alternatives.
+    /// The value of a comparison whose key allows alternatives.
     pub fn new(value: &Value) -> Self {
         let text = value.text.as_str();
         let form = match text {
@@ -45,7 +46,7 @@ impl Pattern {
         }
     }
 
-    /// Whether it matches; what is not there is as good as empty.
+    /// Whether the pattern matches; a missing text is the same as an empty one.
     pub fn matches(&self, text: &str) -> bool {
         match &self.form {
             Form::Empty { negated } => text.is_empty() != *negated,
@@ -68,7 +69,7 @@ impl Pattern {
         }
     }
 
-    /// The alternatives that are patterns.
+    /// The alternatives that contain pattern characters.
     pub(super) fn globs(&self) -> impl Iterator<Item = &str> {
         let alternatives = match &self.form {
             Form::Any {
@@ -82,10 +83,10 @@ impl Pattern {
         alternatives.iter().filter(is_glob).map(String::as_str)
     }
 
-    /// A value that matches this text and nothing else.
+    /// Returns a value that matches this text and nothing else.
     ///
     /// # Errors
-    /// Where it holds a `|`, which nothing escapes, or is empty.
+    /// If the text contains a `|`, which cannot be escaped, or is empty.
     pub fn literal(text: &str) -> Result<String, UnwritableError> {
         let unwritable = |why| UnwritableError {
             what: "pattern",
@@ -93,12 +94,12 @@ impl Pattern {
             why,
         };
         if text.contains('|') {
-            return Err(unwritable("nothing keeps | from dividing alternatives"));
+            return Err(unwritable("| separates alternatives and cannot be escaped"));
         }
         if text.is_empty() {
-            return Err(unwritable("it is empty, which matches what is not there"));
+            return Err(unwritable("it is empty, which would match a missing value"));
         }
-        // A backslash escapes only where there is a pattern; elsewhere it stands for itself.
+        // A backslash escapes only in patterns; in literal values it is an ordinary character.
         if !text.contains(['*', '?', '[']) {
             return Ok(text.to_owned());
         }

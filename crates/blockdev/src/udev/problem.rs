@@ -1,22 +1,22 @@
-//! What is wrong with a line of a rules file.
+//! Problems in a line of a rules file.
 
 use std::fmt;
 
 use super::rule::SyntaxError;
 use super::token::{Key, Operator, Token};
 
-/// Something in a file that its author is unlikely to have meant.
+/// Something in a file that its author is unlikely to have intended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
-    /// The line that it begins at, counted from 1.
+    /// The first line of the rule, counted from 1.
     pub line: usize,
-    /// What is wrong.
+    /// The kind of problem.
     pub kind: ProblemKind,
 }
 
 impl Problem {
-    /// Whether udevd leaves out the whole line for it.
+    /// Whether udevd ignores the whole line because of it.
     pub fn leaves_out(&self) -> bool {
         match &self.kind {
             ProblemKind::Syntax(_)
@@ -44,116 +44,116 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What can be wrong with a line.
+/// The kinds of problems.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProblemKind {
-    /// It is no rule.
+    /// A syntax error.
     Syntax(SyntaxError),
-    /// A key that udev(7) does not have.
+    /// A key that is not in udev(7).
     UnknownKey(String),
-    /// A key that needs `{...}` and has none, has one and takes none, or takes only others.
+    /// A key with a missing, unexpected or unknown attribute in braces.
     Attribute {
         /// The key.
         key: Key,
     },
-    /// An operator that the key does not take.
+    /// An operator that the key does not accept.
     Operator {
         /// The key.
         key: Key,
         /// The operator.
         operator: Operator,
     },
-    /// An operator that the key takes as `=`.
+    /// An operator that the key treats as `=`.
     TakenAsAssignment {
         /// The key.
         key: Key,
         /// The operator.
         operator: Operator,
     },
-    /// The prefix `i` where nothing is compared with a pattern.
+    /// The prefix `i` on a value that is not compared with a pattern.
     CaseInsensitive {
         /// The key.
         key: Key,
     },
-    /// The prefix `i` at all, which only newer systemd knows; 254 leaves out the line.
+    /// Any use of the prefix `i`, which only newer systemd supports; 254 ignores the line.
     NewPrefix,
-    /// An option that udevd does not know, and leaves out alone.
+    /// An option that udevd does not know; it ignores only the option.
     UnknownOption(String),
-    /// A second `GOTO` of one line is not looked at.
+    /// A second `GOTO` in one line, which is ignored.
     SecondGoto(String),
-    /// A `GOTO` to a label that no later line of the file has is not carried out.
+    /// A `GOTO` to a label that no later line of the file has, which is ignored.
     NoSuchLabel(String),
-    /// It compares and then does nothing.
+    /// The rule only compares and has no effect.
     NoEffect,
-    /// With its continuations it has 16 KiB or more.
+    /// The line has 16 KiB or more, including its continuations.
     TooLong,
-    /// A single line of 16 KiB or more: udevd reads nothing of the file behind it.
+    /// A single line of 16 KiB or more: udevd does not read the rest of the file.
     Unread,
-    /// The file ends behind a continuation.
+    /// The file ends after a continuation.
     Unfinished,
-    /// It is not UTF-8 text. udevd does read it; here it is kept and not judged.
+    /// The line is not UTF-8 text. udevd does read it; here it is preserved but not evaluated.
     NotUtf8,
 }
 
 impl fmt::Display for ProblemKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Syntax(error) => write!(f, "{error}: udevd leaves the line out"),
+            Self::Syntax(error) => write!(f, "{error}: udevd ignores the line"),
             Self::UnknownKey(key) => write!(
                 f,
-                "no key {key:?}: udevd leaves the whole line out, unless it is a newer one that knows it"
+                "unknown key {key:?}: udevd ignores the whole line, unless it is a newer version that supports the key"
             ),
             Self::Attribute { key } => write!(
                 f,
-                "{key} with what stands in braces behind it, or without: udevd leaves the line out; see udev(7) for what {key} takes"
+                "{key} has a missing or invalid attribute in braces: udevd ignores the line; see udev(7) for the attributes of {key}"
             ),
             Self::Operator { key, operator } => write!(
                 f,
-                "{key} does not take {operator}: udevd leaves the line out"
+                "{key} does not accept {operator}: udevd ignores the line"
             ),
             Self::TakenAsAssignment { key, operator } => write!(
                 f,
-                "{key} takes {operator} as =: a later rule still changes it"
+                "{key} treats {operator} as =: a later rule can still change it"
             ),
             Self::CaseInsensitive { key } => write!(
                 f,
-                "the prefix i belongs to comparisons, and {key} here is none: udevd leaves the line out"
+                "the prefix i is only for comparisons, and {key} is not compared here: udevd ignores the line"
             ),
             Self::NewPrefix => {
-                f.write_str("only newer systemd knows the prefix i: 254 leaves the line out")
+                f.write_str("only newer systemd supports the prefix i: 254 ignores the line")
             }
-            Self::UnknownOption(option) => write!(f, "no option {option:?}: it is left out"),
+            Self::UnknownOption(option) => write!(f, "unknown option {option:?}: udevd ignores it"),
             Self::SecondGoto(label) => write!(
                 f,
-                "a second GOTO, to {label:?}: only the first is carried out"
+                "a second GOTO, to {label:?}: only the first is taken"
             ),
             Self::NoSuchLabel(label) => write!(
                 f,
-                "no later line of this file is labelled {label:?}: the GOTO is not carried out"
+                "no later line of this file is labelled {label:?}: the GOTO is ignored"
             ),
-            Self::NoEffect => f.write_str("it compares and does nothing: udevd leaves it out"),
-            Self::TooLong => f.write_str("16 KiB or more with its continuations: udevd leaves it out"),
+            Self::NoEffect => f.write_str("the rule only compares and has no effect: udevd ignores it"),
+            Self::TooLong => f.write_str("16 KiB or more with its continuations: udevd ignores it"),
             Self::Unread => f.write_str(
-                "a line of 16 KiB or more: udevd reads nothing of this file from here on",
+                "a line of 16 KiB or more: udevd does not read the rest of this file",
             ),
             Self::Unfinished => f.write_str(
-                "the file ends behind a continuation: udevd leaves the line out; end it without a backslash",
+                "the file ends after a continuation: udevd ignores the line; remove the backslash at its end",
             ),
-            Self::NotUtf8 => f.write_str("not UTF-8 text: it is kept and not judged"),
+            Self::NotUtf8 => f.write_str("not UTF-8 text: the line is preserved but not evaluated"),
         }
     }
 }
 
 /// How a key may be used.
 struct Usage {
-    /// Whether it stands with `{...}`; nothing for with and without.
+    /// Whether it requires or excludes an attribute in braces; `None` if the attribute is optional.
     attribute: Option<bool>,
-    /// Whether it may be compared.
+    /// Whether it can be compared.
     compares: bool,
-    /// The operators that assign.
+    /// The operators that it accepts for assignment.
     assigns: &'static [Operator],
-    /// Those that are taken as `=`.
+    /// The operators that it treats as `=`.
     taken_as_assignment: &'static [Operator],
 }
 
@@ -206,7 +206,7 @@ const OPTIONS: [&str; 6] = [
 ];
 const OPTIONS_WITH_VALUES: [&str; 3] = ["static_node=", "link_priority=", "log_level="];
 
-/// What is wrong with one token.
+/// Collects the problems of one token.
 pub(super) fn of_token(token: &Token, kinds: &mut Vec<ProblemKind>) {
     let Token {
         key,

@@ -1,4 +1,4 @@
-//! What is known of a device's properties while its rules are carried out.
+//! What is known of a device's properties during the evaluation of rules.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use super::{Device, fnmatch};
 /// What is known of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Known {
-    /// It is this; empty where it is not there.
+    /// The text; empty if the property does not exist.
     Text(String),
-    /// It cannot be told, and why.
+    /// The text is unknown, and why.
     Unknown(String),
 }
 
@@ -20,7 +20,7 @@ impl Known {
     }
 }
 
-/// What the kernel adds to some events and not to others.
+/// The properties that the kernel adds only to some events.
 const OF_SINGLE_EVENTS: [&str; 7] = [
     "DISK_MEDIA_CHANGE",
     "DISK_EJECT_REQUEST",
@@ -33,39 +33,40 @@ const OF_SINGLE_EVENTS: [&str; 7] = [
 
 /// The properties of a device during one event.
 ///
-/// A property comes from the kernel with the event, from a rule, or from an import. What an import
-/// brings is known only from udev's database, which has what was there when all rules had been
-/// carried out for the event before: so it is known behind the last rule that can set it, and before
-/// the first it is not there. A rule that compares it too early never matches.
+/// A property comes from the kernel with the event, from a rule, or from an import. The result of
+/// an import is known only from udev's database, which holds the properties after all rules were
+/// processed for the previous event. Such a property is therefore known after the last rule that
+/// can set it, and does not exist before the first one. A rule that compares it too early never
+/// matches.
 #[derive(Debug, Clone)]
 pub(super) struct Properties<'d> {
     device: &'d Device<'d>,
     action: Action,
     set: BTreeMap<String, Known>,
-    /// What imports can have set until now.
+    /// The names that imports may have set so far.
     imported: Vec<Names>,
-    /// How many of the lines have been carried out.
+    /// How many lines have been evaluated.
     at: usize,
-    /// What has been set and imported so far, and where.
+    /// What has been set and imported so far, and on which line.
     sources: Sources,
-    /// The same of the whole event, from having carried it out before.
+    /// The same for the whole event, from an earlier evaluation.
     of_event: Option<Sources>,
 }
 
-/// Where properties can come from, each with the line.
+/// Where properties can come from, each with its line.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sources(Vec<(usize, Names)>);
 
-/// Names of properties.
+/// A set of property names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Names {
-    /// This one.
+    /// This name.
     One(String),
-    /// All that match this pattern.
+    /// All names that match this pattern.
     Like(String),
-    /// All that match any of these patterns: a program that is known, and sets them.
+    /// All names that match any of these patterns, set by a known program.
     Matching(&'static [&'static str]),
-    /// All that match any of these patterns, as far as anybody knows.
+    /// All names that match any of these patterns, as far as is known.
     Perhaps(&'static [&'static str]),
 }
 
@@ -83,7 +84,8 @@ impl Names {
 }
 
 impl<'d> Properties<'d> {
-    /// `of_event` is what carrying out all rules has found to be sources, once it has been done.
+    /// `of_event` is the result of [`into_sources`](Self::into_sources) after an earlier evaluation
+    /// of all rules, if there was one.
     pub(super) fn new(device: &'d Device<'d>, action: Action, of_event: Option<Sources>) -> Self {
         Self {
             device,
@@ -96,12 +98,12 @@ impl<'d> Properties<'d> {
         }
     }
 
-    /// The next line is carried out.
+    /// Moves on to the next line.
     pub(super) fn next_line(&mut self, at: usize) {
         self.at = at;
     }
 
-    /// What has been found to be sources.
+    /// Where properties came from.
     pub(super) fn into_sources(self) -> Sources {
         self.sources
     }
@@ -121,7 +123,7 @@ impl<'d> Properties<'d> {
         }
         let Some(database) = &self.device.database else {
             return Known::Unknown(format!(
-                "ENV{{{name}}} comes from an import, and udev's database does not have this device"
+                "ENV{{{name}}} comes from an import, and this device is not in udev's database"
             ));
         };
         let Some(value) = database.get(name) else {
@@ -132,7 +134,7 @@ impl<'d> Properties<'d> {
                 let mut behind = sources.0.iter().filter(|(at, _)| *at > self.at);
                 behind.any(|(_, names)| names.hold(name))
             }
-            // What is not known to set it may have left it to one behind.
+            // An import that only may set the property may have left that to a later one.
             None => {
                 let perhaps = |names: &&Names| matches!(names, Names::Perhaps(_));
                 let mut known = self.imported.iter().filter(|names| !perhaps(names));
@@ -141,7 +143,7 @@ impl<'d> Properties<'d> {
         };
         if is_open {
             return Known::Unknown(format!(
-                "ENV{{{name}}} comes from an import, and it cannot be told whether from one before or behind this"
+                "ENV{{{name}}} comes from an import, and it is unknown whether that is before or after this line"
             ));
         }
         Known::Text(value.clone())
@@ -157,11 +159,11 @@ impl<'d> Properties<'d> {
         })
     }
 
-    /// A rule sets one; whether it is carried out may be open, and why.
+    /// Evaluates an assignment by a rule; `open` is the reason if it may not apply.
     pub(super) fn set(&mut self, name: &str, value: Known, open: Option<&str>) {
         let value = match open {
             Some(why) if self.get(name) != value => Known::Unknown(format!(
-                "ENV{{{name}}} is set by a rule that perhaps applies: {why}"
+                "ENV{{{name}}} is set by a rule that may not apply: {why}"
             )),
             _ => value,
         };
@@ -169,10 +171,10 @@ impl<'d> Properties<'d> {
         self.set.insert(name.to_owned(), value);
     }
 
-    /// Something can have set all of these.
+    /// Evaluates an import that can set any of these.
     pub(super) fn import(&mut self, names: Names) {
-        // What a rule has set it may have set anew; what a rule has set is seldom imported too, so
-        // only where the import says the name.
+        // An import may overwrite what a rule has set. A property that a rule sets is seldom
+        // imported as well, so this counts only if the import gives the name.
         if let Names::One(name) = &names {
             self.set.remove(name);
         }

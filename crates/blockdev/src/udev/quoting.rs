@@ -1,4 +1,4 @@
-//! How values are quoted: plainly, where only `\"` is an escape, and as `e"..."` with C's.
+//! Quoting of values: plain, where only `\"` is an escape, and `e"..."` with C escapes.
 
 /// Whether a character ends a key.
 pub(super) fn ends_key(character: char) -> bool {
@@ -8,16 +8,16 @@ pub(super) fn ends_key(character: char) -> bool {
     )
 }
 
-/// The text between plain quotes; nothing where plain quotes cannot hold it.
+/// The text between plain quotes; `None` if plain quotes cannot represent it.
 pub(super) fn plain(text: &str) -> Option<String> {
-    // A backslash at the end would take the closing quote for its own.
+    // A trailing backslash would escape the closing quote.
     if text.ends_with('\\') || text.contains(['\n', '\r', '\0']) {
         return None;
     }
     Some(text.replace('"', "\\\""))
 }
 
-/// The text between `e"` and `"`; nothing where it holds a NUL.
+/// The text between `e"` and `"`; `None` if it contains a NUL.
 pub(super) fn escaped(text: &str) -> Option<String> {
     let mut quoted = String::with_capacity(text.len());
     for character in text.chars() {
@@ -36,7 +36,7 @@ pub(super) fn escaped(text: &str) -> Option<String> {
     Some(quoted)
 }
 
-/// Reads what stands between the quotes: the value, and the rest behind the closing quote.
+/// Reads the text between quotes: the value, and the rest after the closing quote.
 pub(super) fn read(text: &str, is_escaped: bool) -> Result<(String, &str), &'static str> {
     let end = closing(text, is_escaped).ok_or("the value's closing quote is missing")?;
     let (inside, rest) = (&text[..end], &text[end + 1..]);
@@ -48,10 +48,10 @@ pub(super) fn read(text: &str, is_escaped: bool) -> Result<(String, &str), &'sta
     Ok((value, rest))
 }
 
-/// Where the closing quote is.
+/// Finds the closing quote.
 ///
-/// Plainly only a quote right behind a backslash is kept, so `\\"` does not end a value; with C's
-/// escapes it does.
+/// In plain quotes a quote directly after a backslash is always part of the value, so `\\"` does
+/// not end it; with C escapes it does.
 fn closing(text: &str, is_escaped: bool) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -68,7 +68,7 @@ fn closing(text: &str, is_escaped: bool) -> Option<usize> {
 }
 
 fn unescape(text: &str) -> Result<String, &'static str> {
-    const WRONG: &str = "the value holds an escape that C does not know";
+    const WRONG: &str = "the value contains an unknown escape sequence";
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
@@ -100,13 +100,13 @@ fn unescape(text: &str) -> Result<String, &'static str> {
             _ => return Err(WRONG),
         };
         let number = rest.get(skip..skip + digits).ok_or(WRONG)?;
-        // from_str_radix takes a sign, C does not.
+        // `from_str_radix` accepts a sign, C does not.
         if !number.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(WRONG);
         }
         let number = u32::from_str_radix(number, radix).map_err(|_| WRONG)?;
         if number == 0 {
-            return Err("the value holds an escaped NUL");
+            return Err("the value contains an escaped NUL");
         }
         if matches!(kind, 'u' | 'U') {
             let character = char::from_u32(number).ok_or(WRONG)?;

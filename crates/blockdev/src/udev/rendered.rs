@@ -1,4 +1,4 @@
-//! Rules for disks, as rules of udev that mean the same.
+//! Rules for disks, converted to equivalent udev rules.
 
 use std::collections::BTreeSet;
 
@@ -14,82 +14,81 @@ use crate::queue_attribute::page;
 use crate::rule::{self, Conditions, Glob, Rule};
 use crate::rules::Rules;
 
-/// Why rules for disks cannot be rules of udev.
+/// Why rules for disks cannot be converted to udev rules.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RenderError {
-    /// They are wrong by themselves.
+    /// The rules themselves are invalid.
     #[error(transparent)]
     Wrong(#[from] Error),
-    /// What they come to cannot be written.
-    #[error("the rule {rule}: {why}")]
+    /// The resulting rule cannot be written.
+    #[error("rule {rule}: {why}")]
     Unwritable {
         /// Which rule.
         rule: String,
-        /// Why not.
+        /// The reason.
         why: OwnRulesError,
     },
-    /// The file's own name.
+    /// The name of the file is invalid.
     #[error(transparent)]
     File(OwnRulesError),
-    /// They are about one disk by its name, which is another's after the next boot.
-    #[error("rules for {device} only are no rules for the disks that come")]
+    /// The rules are limited to one disk by its name, which may belong to another disk after the
+    /// next boot.
+    #[error("rules limited to {device} cannot be applied to hot-plugged disks")]
     Only {
         /// The disk.
         device: String,
     },
-    /// udev compares texts and no sizes.
-    #[error("the rule {rule} asks for a size, and udev compares no numbers")]
+    /// A condition on the size: udev compares only text.
+    #[error("rule {rule} has a size condition, but udev cannot compare numbers")]
     Size {
         /// Which rule.
         rule: String,
     },
-    /// All that a rule is about is hidden.
-    #[error(
-        "the rule {rule} is about paths of multipath NVMe namespaces, and udev is never told of those"
-    )]
+    /// The rule selects only hidden devices.
+    #[error("rule {rule} selects paths of multipath NVMe namespaces, for which udev has no events")]
     Paths {
         /// Which rule.
         rule: String,
     },
-    /// A pattern that udev cannot be told.
-    #[error("the rule {rule} compares {compared} with '{pattern}': {why}")]
+    /// A pattern that udev cannot express.
+    #[error("rule {rule} matches {compared} against '{pattern}': {why}")]
     Pattern {
         /// Which rule.
         rule: String,
-        /// With what.
+        /// The compared fact.
         compared: Compared,
         /// The pattern.
         pattern: String,
-        /// Why not.
+        /// The reason.
         why: &'static str,
     },
-    /// A value that the kernel refuses, or takes for something else than it says.
-    #[error("the rule {rule}: {why}")]
+    /// A value that the kernel would refuse, or store with another meaning.
+    #[error("rule {rule}: {why}")]
     Value {
         /// Which rule.
         rule: String,
-        /// Why.
+        /// The reason.
         why: String,
-        /// What to do about it.
+        /// A suggestion for the user.
         hint: String,
     },
 }
 
-/// What a rule compares.
+/// The fact that a condition compares.
 pub type Compared = rule::Condition;
 
 impl RenderError {
-    /// What to do about it.
+    /// A suggestion for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Wrong(error) => error.hint(),
             Self::Value { hint, .. } => Some(hint.clone()),
             Self::Size { .. } | Self::Pattern { .. } | Self::Paths { .. } => Some(
-                "have udev call the program for each disk that comes: it compares all that rules can"
+                "have udev run the program for each new disk instead: it can evaluate every condition"
                     .to_owned(),
             ),
-            Self::Only { .. } => Some("leave the device out".to_owned()),
+            Self::Only { .. } => Some("leave out the device".to_owned()),
             Self::File(_) | Self::Unwritable { .. } => None,
         }
     }
@@ -107,22 +106,23 @@ impl From<RenderError> for Error {
     }
 }
 
-/// The whole of a multipath NVMe namespace has no requests: its paths have.
+/// The namespace itself of multipath NVMe has no requests; its paths do.
 const HEADS: &str = "*/nvme-subsystem/*";
 
 impl Rules {
-    /// The same as rules of udev, which then tunes disks as they come: `61-hosttune-NAME.rules`.
+    /// Converts the rules to udev rules, with which udev tunes disks as they are added:
+    /// `61-hosttune-NAME.rules`.
     ///
-    /// Each disk is taken by the first rule that it meets, here as there, with four differences.
-    /// What has requests of a multipath NVMe namespace is not reached, since udev is never told of
-    /// it. Values above what a device can have are refused by kernels up to 6.8, where
-    /// [`Attribute`](crate::Attribute) clamps them before. A host-managed zoned disk gets no scheduler
-    /// but mq-deadline, on newer kernels too: the file outlives the kernel. And a model that begins with blanks is
-    /// compared with them.
+    /// As here, the first rule that matches a disk applies, with four differences. Attributes of
+    /// requests of a multipath NVMe namespace are not set, since udev has no events for its paths.
+    /// Kernels up to 6.8 refuse values above the limit of a device, which
+    /// [`Attribute`](crate::Attribute) clamps before writing. A host-managed zoned disk gets no
+    /// scheduler but mq-deadline, even on newer kernels, because the file outlives the kernel. A
+    /// model that begins with blanks is compared including them.
     ///
     /// # Errors
-    /// Where a rule asks what udev cannot answer, above all the size; where it is about one disk
-    /// only; and where the file cannot be named so.
+    /// If a rule has a condition that udev cannot express, above all the size; if the rules are
+    /// limited to one disk; or if the name cannot be part of the file name.
     pub fn to_udev(&self, name: &str) -> Result<OwnRules, RenderError> {
         self.check()?;
         if let Some(device) = &self.only {
@@ -160,7 +160,7 @@ fn case(rule: &Rule) -> Result<Case, RenderError> {
     let splits = covers_nvme && of_requests;
     if splits {
         case = case.comment(
-            "The requests of a multipath NVMe namespace are at its paths, and udev is never told of those.",
+            "The requests of a multipath NVMe namespace are at its paths, for which udev has no events.",
         );
     }
     for transport in transports {
@@ -172,7 +172,7 @@ fn case(rule: &Rule) -> Result<Case, RenderError> {
         }
     }
     for (attribute, value) in &rule.set.queue {
-        // Without it the plan would refuse what udev writes.
+        // Otherwise udev would write a value that a plan refuses.
         if let Err(refused) = attribute.predict(*value, page(), None) {
             return Err(RenderError::Value {
                 rule: rule.name.clone(),
@@ -191,7 +191,7 @@ fn case(rule: &Rule) -> Result<Case, RenderError> {
             case.set(attribute, value)
         };
     }
-    // What cannot be written shows here, where it is known whose it is.
+    // Checked here, where the rule is known, to name it in the error.
     OwnRules::new("x")
         .first_of([case.clone()])
         .to_rules()
@@ -202,27 +202,26 @@ fn case(rule: &Rule) -> Result<Case, RenderError> {
     Ok(case)
 }
 
-/// What a rule asks beside the transport.
+/// The conditions of a rule other than the transport.
 struct Asked {
-    /// What is not device-mapper's: any of these.
+    /// Alternatives for disks other than device-mapper devices.
     disks: Vec<Alternative>,
-    /// What is.
+    /// The alternative for device-mapper devices.
     device_mapper: Option<Alternative>,
     facts: Vec<Condition>,
 }
 
-/// Kinds of disks that one rule of udev can ask for.
+/// Kinds of disks that a single udev rule can match.
 struct Alternative {
     name: Condition,
     place: Place,
 }
 
-/// Where a disk of the kinds may stand; see [`place`].
+/// Where a disk of these kinds is in the device tree; see [`place`].
 enum Place {
     Anywhere,
     Hardware,
-    /// Hardware is what stands on a bus and is none of the exceptions, so its opposite is either of
-    /// two.
+    /// Hardware is on a bus and not among the exceptions, so the opposite takes two alternatives.
     OffEveryBus,
     Exception,
 }
@@ -325,7 +324,8 @@ impl Asked {
         if !by_name.is_empty() {
             disks.push(anywhere(&by_name));
         }
-        // The two kinds that no name tells: what has none of the names, by its place.
+        // Two kinds have no name of their own; a disk with none of the other names is matched by
+        // its place.
         let has = |kind| kinds.contains(&kind);
         let places = match (has(DiskKind::Disk), has(DiskKind::Other)) {
             (true, true) => vec![Place::Anywhere],
@@ -390,7 +390,7 @@ mod tests {
         Pattern::new(&Value::new(patterns.join("|"))).matches(path)
     }
 
-    /// What udev is asked and what is found here are the same, wherever a disk stands.
+    /// The udev patterns and the code here give the same answer for any place of a disk.
     #[test]
     fn patterns_ask_what_is_found() {
         for one in SEGMENTS {

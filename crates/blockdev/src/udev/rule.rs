@@ -3,36 +3,36 @@
 use super::token::{Key, Operator, Token, UnwritableError, Value};
 use super::{Problem, ProblemKind, quoting};
 
-/// A rule: what has to match, and what is done then.
+/// A rule: conditions, and assignments for when all of them match.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rule {
-    /// As they are written. udevd carries them out in another order, by key.
+    /// The tokens as written. udevd evaluates them in a different order, by key.
     pub tokens: Vec<Token>,
 }
 
-/// Why a line is no rule. udevd leaves it out.
+/// Why a line is not a rule. udevd ignores such a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}, at {at:?}")]
 pub struct SyntaxError {
-    /// What is wrong.
+    /// The problem.
     pub problem: &'static str,
-    /// The text from there on, at most 40 characters of it.
+    /// The text from the position of the error on, at most 40 characters.
     pub at: String,
 }
 
 impl Rule {
-    /// A rule of these tokens.
+    /// Creates a rule from tokens.
     pub fn new(tokens: impl IntoIterator<Item = Token>) -> Self {
         Self {
             tokens: tokens.into_iter().collect(),
         }
     }
 
-    /// Reads one line whose continuations are joined, without its end.
+    /// Parses one line with its continuations joined, without the line end.
     ///
     /// # Errors
-    /// Where udevd would leave it out for its form. Keys that it does not know, and operators that a
-    /// key does not take, are no such error: [`problems`](Self::problems) says them.
+    /// If udevd would ignore the line because of its syntax. Unknown keys, and operators that a key
+    /// does not accept, are not errors here: [`problems`](Self::problems) reports them.
     pub fn parse(line: &str) -> Result<Self, SyntaxError> {
         let mut tokens = Vec::new();
         let mut rest = line;
@@ -50,10 +50,10 @@ impl Rule {
         }
     }
 
-    /// As one line, without its end.
+    /// Formats the rule as one line, without the line end.
     ///
     /// # Errors
-    /// Where the grammar has no way to write it.
+    /// If the grammar cannot express it.
     pub fn to_text(&self) -> Result<String, UnwritableError> {
         let tokens: Result<Vec<_>, _> = self.tokens.iter().map(Token::to_text).collect();
         let text = tokens?.join(", ");
@@ -61,13 +61,13 @@ impl Rule {
             return Err(UnwritableError {
                 what: "rule",
                 text: text.chars().take(40).collect(),
-                why: "udevd reads no line of 16 KiB or more",
+                why: "udevd ignores lines of 16 KiB or more",
             });
         }
         Ok(text)
     }
 
-    /// The tokens in the order in which udevd carries them out, without labels.
+    /// The tokens in the order in which udevd evaluates them, without `GOTO` and `LABEL`.
     pub(super) fn in_order(&self) -> Vec<&Token> {
         let mut tokens: Vec<&Token> = self.tokens.iter().collect();
         tokens.retain(|token| !matches!(token.key, Key::Goto | Key::Label));
@@ -75,26 +75,26 @@ impl Rule {
         tokens
     }
 
-    /// The label at which it goes on; of several the first counts.
+    /// The label to jump to; the first `GOTO` counts.
     pub fn goto(&self) -> Option<&str> {
         let mut tokens = self.tokens.iter();
         let found = tokens.find(|token| token.key == Key::Goto)?;
         Some(&found.value.text)
     }
 
-    /// The name of this line; of several the last counts.
+    /// The label of this line; the last `LABEL` counts.
     pub fn label(&self) -> Option<&str> {
         let mut tokens = self.tokens.iter();
         let found = tokens.rfind(|token| token.key == Key::Label)?;
         Some(&found.value.text)
     }
 
-    /// Whether udevd leaves out the whole line.
+    /// Whether udevd ignores the whole line.
     pub fn is_left_out(&self) -> bool {
         self.problems(0).iter().any(Problem::leaves_out)
     }
 
-    /// What its author is unlikely to have meant.
+    /// Reports what the author is unlikely to have intended.
     pub fn problems(&self, line: usize) -> Vec<Problem> {
         let mut kinds = Vec::new();
         for (position, token) in self.tokens.iter().enumerate() {
@@ -122,9 +122,9 @@ fn is_blank(character: char) -> bool {
     matches!(character, ' ' | '\t' | '\n' | '\r')
 }
 
-/// Reads the token that a text begins with; the text behind it.
+/// Reads the token at the beginning of a text, and returns it with the rest of the text.
 fn token(text: &str) -> Result<(Token, &str), &'static str> {
-    const NO_OPERATOR: &str = "an operator (==, !=, =, +=, -=, :=) is missing behind a key";
+    const NO_OPERATOR: &str = "an operator (==, !=, =, +=, -=, :=) is missing after a key";
     let end = key_end(text).ok_or(NO_OPERATOR)?;
     let key = Key::named(&text[..end]);
     let mut rest = &text[end..];

@@ -1,4 +1,4 @@
-//! What a rule for disks sets, as attributes of a disk's directory.
+//! The settings of a rule for disks, as attributes of a disk's directory.
 
 use hosttune_core::{Host, Knob};
 
@@ -15,7 +15,7 @@ pub(super) struct Setting {
     /// Relative to the disk's directory.
     pub(super) attribute: String,
     pub(super) value: String,
-    /// Whether a multipath NVMe namespace has it on its paths.
+    /// Whether a multipath NVMe namespace has the attribute on its paths.
     pub(super) is_of_requests: bool,
     what: What,
 }
@@ -27,7 +27,7 @@ enum What {
     Tunable(SchedulerName, String),
 }
 
-/// In the order in which a plan turns them.
+/// The settings of a rule, in the order in which a plan sets them.
 pub(super) fn of(rule: &Rule) -> Vec<Setting> {
     let set = &rule.set;
     let mut settings = Vec::new();
@@ -62,18 +62,18 @@ pub(super) fn of(rule: &Rule) -> Vec<Setting> {
     settings
 }
 
-/// The schedulers of kernels before 5.0. A newer one refuses them and stays as it is, and rules that
-/// name them are still there.
+/// The schedulers of kernels before 5.0, which existing udev rules still name. A newer kernel
+/// refuses them and changes nothing.
 const OLD_SCHEDULERS: [&str; 3] = ["noop", "cfq", "anticipatory"];
 
 impl Setting {
-    /// Whether what somebody else writes is as good as this: an alias, what the kernel rounds to the
-    /// same, or what it refuses for sure.
+    /// Whether a value written by another program satisfies this one: an alias, a value that the
+    /// kernel rounds to the same, or one that it certainly refuses.
     pub(super) fn is_met_by(&self, value: &str, host: &Host, disk: &Disk) -> bool {
         match &self.what {
             What::Scheduler => {
                 let value = value.trim();
-                // The kernel compares no more than this of the name.
+                // The kernel compares only these letters of the name.
                 let value = if value.starts_with("none") {
                     "none"
                 } else {

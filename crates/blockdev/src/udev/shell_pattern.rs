@@ -1,28 +1,29 @@
-//! The patterns of our own rules, as udev has them: two grammars that look alike.
+//! Translating the patterns of our rules to those of udev: two similar grammars.
 //!
-//! Ours are those of the crate `glob`: a backslash stands for itself, only `!` turns a set round, there
-//! are no classes, and `|` is a character. udev's are those of fnmatch(3), and `|` parts alternatives.
+//! Ours are those of the crate `glob`: a backslash is an ordinary character, only `!` negates a
+//! bracket expression, there are no character classes, and `|` is an ordinary character. udev's are
+//! those of fnmatch(3), and `|` separates alternatives.
 
-/// A pattern as udev has it.
+/// A pattern in udev's grammar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Translated {
     pub(super) text: String,
-    /// Whether it is one; else the text stands for itself.
+    /// Whether the text is a pattern; otherwise it is literal.
     pub(super) is_pattern: bool,
 }
 
-/// Whose text is matched.
+/// What the pattern is matched against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subject {
     /// The text as it is.
     Plain,
-    /// A kernel name, of which udev has `/` for `!`.
+    /// A kernel name, in which udev replaces `!` by `/`.
     KernelName,
-    /// A text that is never empty and has no blanks around it.
+    /// A text that is never empty and has no surrounding blanks.
     Trimmed,
 }
 
-/// One element of ours.
+/// An element of one of our patterns.
 enum Element {
     One(char),
     Any,
@@ -33,13 +34,13 @@ enum Element {
     },
 }
 
-/// Says the same to udev, or why that cannot be said.
+/// Translates a pattern to udev's grammar, or returns why that is impossible.
 pub(super) fn translate(glob: &str, subject: Subject) -> Result<Translated, &'static str> {
     let mut elements = parse(glob)?;
     if subject == Subject::Trimmed {
         let is_blank = |element: Option<&Element>| matches!(element, Some(Element::One(one)) if one.is_whitespace());
         if is_blank(elements.first()) || is_blank(elements.last()) {
-            return Err("blanks at either end are not looked at, so it matches nothing");
+            return Err("the compared text has no blanks at either end, so it matches nothing");
         }
     }
     if subject == Subject::KernelName {
@@ -64,7 +65,7 @@ pub(super) fn translate(glob: &str, subject: Subject) -> Result<Translated, &'st
     for element in &elements {
         match element {
             Element::One('|') => {
-                return Err("to udev | parts alternatives, and nothing keeps it from that");
+                return Err("in udev | separates alternatives and cannot be escaped");
             }
             Element::One(one) => {
                 if is_pattern && matches!(one, '*' | '?' | '[' | '\\') {
@@ -82,7 +83,7 @@ pub(super) fn translate(glob: &str, subject: Subject) -> Result<Translated, &'st
 
 fn of_kernel_name(element: &mut Element) -> Result<(), &'static str> {
     match element {
-        Element::One('/') => Err("no kernel name has a slash"),
+        Element::One('/') => Err("kernel names contain no slash"),
         Element::One(one) => {
             if *one == '!' {
                 *one = '/';
@@ -99,9 +100,9 @@ fn of_kernel_name(element: &mut Element) -> Result<(), &'static str> {
                     ranges.push(('/', '/'));
                     Ok(())
                 }
-                (false, true) => {
-                    Err("a set with / in it: udev has / where kernel names have !, which is not")
-                }
+                (false, true) => Err(
+                    "the brackets contain / but not !, and udev replaces ! by / in kernel names",
+                ),
                 _ => Ok(()),
             }
         }
@@ -109,7 +110,7 @@ fn of_kernel_name(element: &mut Element) -> Result<(), &'static str> {
     }
 }
 
-/// Every special character escaped: what is one depends on where in the set it stands.
+/// Escapes every special character, since what is special depends on the position in the brackets.
 fn set(text: &mut String, negated: bool, ranges: &[(char, char)]) -> Result<(), &'static str> {
     text.push('[');
     if negated {
@@ -124,11 +125,11 @@ fn set(text: &mut String, negated: bool, ranges: &[(char, char)]) -> Result<(), 
     for (low, high) in ranges {
         if !low.is_ascii() || !high.is_ascii() {
             return Err(
-                "udev compares bytes, and a set of other characters than ASCII's would be one of their bytes",
+                "udev compares bytes, so brackets with non-ASCII characters would match single bytes of them",
             );
         }
         if *low == '|' || *high == '|' {
-            return Err("to udev | parts alternatives, and nothing keeps it from that");
+            return Err("in udev | separates alternatives and cannot be escaped");
         }
         put(text, *low);
         if low != high {
@@ -140,7 +141,7 @@ fn set(text: &mut String, negated: bool, ranges: &[(char, char)]) -> Result<(), 
     Ok(())
 }
 
-/// Reads a pattern that the crate `glob` has taken.
+/// Parses a pattern that the crate `glob` has accepted.
 fn parse(glob: &str) -> Result<Vec<Element>, &'static str> {
     let characters: Vec<char> = glob.chars().collect();
     let mut elements = Vec::new();
@@ -148,17 +149,17 @@ fn parse(glob: &str) -> Result<Vec<Element>, &'static str> {
     while let Some(one) = characters.get(at) {
         match one {
             '*' if characters.get(at + 1) == Some(&'*') => {
-                return Err("** is about directories, and there are none: one * will do");
+                return Err("** matches directories, which do not occur here: use a single *");
             }
             '*' => elements.push(Element::Many),
             '?' => elements.push(Element::Any),
             '[' => {
                 let negated = characters.get(at + 1) == Some(&'!');
                 let first = at + 1 + usize::from(negated);
-                // The first member may be a closing bracket.
+                // A closing bracket directly after the opening one is a member.
                 let behind = characters.get(first + 1..).unwrap_or_default();
                 let length = behind.iter().position(|next| *next == ']');
-                let end = first + 1 + length.ok_or("a set that is not closed")?;
+                let end = first + 1 + length.ok_or("a bracket is not closed")?;
                 elements.push(Element::Set {
                     negated,
                     ranges: ranges(&characters[first..end]),

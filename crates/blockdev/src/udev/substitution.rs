@@ -1,6 +1,6 @@
-//! `$kernel`, `%k` and the others, in values.
+//! Substitution of `$kernel`, `%k` and others in values.
 
-/// A substitution that udev(7) knows.
+/// A substitution of udev(7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Variable {
     Devnode,
@@ -21,7 +21,7 @@ pub(super) enum Variable {
     Sys,
 }
 
-// In the order in which udevd compares: `$name` is no `$n`.
+// In the order in which udevd compares, so that `$name` is not taken for `$n`.
 const VARIABLES: [(&str, char, Variable); 18] = [
     ("devnode", 'N', Variable::Devnode),
     ("tempnode", 'N', Variable::Devnode),
@@ -43,13 +43,12 @@ const VARIABLES: [(&str, char, Variable); 18] = [
     ("sys", 'S', Variable::Sys),
 ];
 
-/// Puts in what `look_up` has for a variable and what stands in braces behind it.
+/// Replaces each variable by the result of `look_up`, which gets the text in braces after it.
 ///
-/// What is no variable stands for itself, as it does for udevd; a brace that is not closed ends the
-/// text there.
+/// Text that is not a variable is kept, as in udevd; an unclosed brace ends the text.
 ///
 /// # Errors
-/// The first that `look_up` gives.
+/// The first error of `look_up`.
 pub(super) fn substitute<E>(
     text: &str,
     mut look_up: impl FnMut(Variable, &str) -> Result<String, E>,
@@ -91,12 +90,12 @@ pub(super) fn substitute<E>(
     Ok(done)
 }
 
-/// Whether anything in a text would be substituted or is a doubled sign.
+/// Whether a text contains variables or doubled signs.
 pub(super) fn has_variables(text: &str) -> bool {
     text.contains(['$', '%'])
 }
 
-/// What udevd makes of an attribute that it puts into a value: what could break out of it is a `_`.
+/// How udevd substitutes an attribute: characters that could be interpreted become `_`.
 pub(super) fn harmless(text: &str) -> String {
     let keep = |character: char| {
         character.is_ascii_alphanumeric()

@@ -1,50 +1,52 @@
-//! The text of one rules file, kept byte for byte.
+//! The text of one rules file, preserved byte for byte.
 
 use super::rule::{Rule, SyntaxError};
 use super::token::UnwritableError;
 use super::{Problem, ProblemKind};
 
-/// What udevd reads of a line: less than this, `UDEV_LINE_SIZE`.
+/// udevd reads only lines shorter than this, `UDEV_LINE_SIZE`.
 pub(super) const LONGEST: usize = 16 * 1024;
 
-/// A rules file. What is not understood is kept.
+/// A rules file. Text that cannot be parsed is preserved.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Document {
     lines: Vec<Line>,
 }
 
-/// A line, or several that continuations join.
+/// A line, or several lines joined by continuations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Line {
-    /// Where it begins, counted from 1. udevd's own messages name the line where it ends.
+    /// The number of its first line, counted from 1. udevd's own messages give the last line.
     pub number: usize,
-    /// Where it ends.
+    /// The number of its last line.
     pub last: usize,
-    /// Its bytes, ends and comments between continuations included.
+    /// Its bytes, including line ends and comments between continuations.
     pub bytes: Vec<u8>,
-    /// What it says.
+    /// The parsed content.
     pub content: Content,
 }
 
-/// What a line says.
+/// The content of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Content {
     /// Nothing.
     Blank,
-    /// A line that begins with `#`. It does not continue, whatever it ends with.
+    /// A line that begins with `#`. A comment has no continuation, even if it ends with a
+    /// backslash.
     Comment,
     /// A rule.
     Rule(Rule),
-    /// No rule, for its form.
+    /// A line with a syntax error.
     Broken(SyntaxError),
-    /// Too long, unfinished, unread or not UTF-8, as [`Document::problems`] says.
+    /// A line that is too long, unfinished, not read or not UTF-8, as reported by
+    /// [`Document::problems`].
     Kept(ProblemKind),
 }
 
 impl Document {
-    /// Takes in a file's bytes. Never fails: what is wrong is kept, and said by
+    /// Parses the bytes of a file. This never fails: invalid text is preserved and reported by
     /// [`problems`](Self::problems).
     pub fn parse(bytes: &[u8]) -> Self {
         let mut lines = Vec::new();
@@ -55,7 +57,7 @@ impl Document {
             number += 1;
             let (length, whole) = physical(rest);
             if length >= LONGEST {
-                // What came before without an end is never carried out either.
+                // An unfinished rule before this line is never evaluated either.
                 reading.bytes.extend_from_slice(rest);
                 let number = reading.first.unwrap_or(number);
                 lines.push(reading.kept(number, number, ProblemKind::Unread));
@@ -71,10 +73,10 @@ impl Document {
         Self { lines }
     }
 
-    /// A file of these rules and nothing else.
+    /// Creates a file with only these rules.
     ///
     /// # Errors
-    /// Where the grammar has no way to write one.
+    /// If the grammar cannot express a rule.
     pub fn of<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Result<Self, UnwritableError> {
         let mut text = String::new();
         for rule in rules {
@@ -95,7 +97,7 @@ impl Document {
         &self.lines
     }
 
-    /// The rules with the lines that they begin at, those that udevd leaves out among them.
+    /// The rules with their first lines, including rules that udevd ignores.
     pub fn rules(&self) -> impl Iterator<Item = (usize, &Rule)> {
         self.lines.iter().filter_map(|line| match &line.content {
             Content::Rule(rule) => Some((line.number, rule)),
@@ -103,7 +105,7 @@ impl Document {
         })
     }
 
-    /// What is wrong in it, by line.
+    /// Reports the problems, by line.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         for (position, line) in self.lines.iter().enumerate() {
@@ -128,7 +130,7 @@ impl Document {
         problems
     }
 
-    /// The first line behind `position` that has this label and is not left out.
+    /// The first line after `position` that has this label and is not ignored.
     pub(super) fn labelled(&self, position: usize, label: &str) -> Option<usize> {
         let behind = position + 1;
         let found = self.lines.get(behind..)?.iter().position(|line| {
@@ -139,10 +141,10 @@ impl Document {
     }
 }
 
-/// The length of the first physical line without and with its end.
+/// The length of the first physical line without and with its line end.
 ///
-/// An end is LF, CR or NUL, and as many of these in a row as differ are one end: so CR LF is one and
-/// LF LF are two.
+/// LF, CR and NUL are line ends, and a sequence of different ones is a single end: CR LF is one, LF
+/// LF are two.
 fn physical(bytes: &[u8]) -> (usize, usize) {
     let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r' | 0);
     let length = bytes.iter().position(is_end).unwrap_or(bytes.len());
@@ -156,10 +158,10 @@ fn physical(bytes: &[u8]) -> (usize, usize) {
     (length, whole)
 }
 
-/// A line that is being joined.
+/// A line whose continuations are being joined.
 #[derive(Default)]
 struct Reading {
-    /// Where it began, if it did.
+    /// The number of its first line, if there is one.
     first: Option<usize>,
     bytes: Vec<u8>,
     text: Vec<u8>,
@@ -167,12 +169,12 @@ struct Reading {
 }
 
 impl Reading {
-    /// Takes in a physical line, with and without its end; the line that it completes.
+    /// Adds a physical line, with and without its end; returns the line that it completes.
     fn take(&mut self, number: usize, whole: &[u8], line: &[u8]) -> Option<Line> {
         let line = line.trim_ascii_start_as_udev();
         self.bytes.extend_from_slice(whole);
         if line.first() == Some(&b'#') {
-            // Left out, a continuation that it stands in goes on.
+            // A comment within continuations is skipped, and the rule continues after it.
             return match self.first {
                 Some(_) => None,
                 None => Some(self.done(number, number, Content::Comment)),

@@ -1,4 +1,4 @@
-//! One `KEY{attribute}operator"value"` of a rule.
+//! A token of a rule, `KEY{attribute}operator"value"`.
 
 use std::fmt;
 
@@ -6,20 +6,20 @@ use super::quoting;
 
 macro_rules! keys {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)+) => {
-        /// The key of a token, with udev(7)'s names.
+        /// The key of a token, named as in udev(7).
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum Key {
             $($(#[$doc])* $variant,)+
-            /// One that udev(7) does not have. udevd leaves out the whole line.
+            /// A key that is not in udev(7). udevd ignores the whole line.
             Other(String),
         }
 
         impl Key {
-            /// Every key that is known.
+            /// Every known key.
             pub const KNOWN: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The key with this name.
+            /// Returns the key with this name.
             pub fn named(name: &str) -> Self {
                 match name {
                     $($text => Self::$variant,)+
@@ -27,7 +27,7 @@ macro_rules! keys {
                 }
             }
 
-            /// As it is written.
+            /// The key as it is written.
             pub fn name(&self) -> &str {
                 match self {
                     $(Self::$variant => $text,)+
@@ -38,64 +38,64 @@ macro_rules! keys {
     };
 }
 
-// In the order in which udevd carries out the tokens of one line; what is matched by a key and what
-// is assigned by it have different places, and `order` says which.
+// In the order in which udevd evaluates the matches of a line; the order of assignments is
+// different, see `order`.
 keys! {
-    /// What happened to the device.
+    /// The action of the event.
     Action = "ACTION",
-    /// Its path beneath `/sys`.
+    /// The device's path beneath `/sys`.
     Devpath = "DEVPATH",
-    /// Its name.
+    /// The device's kernel name.
     Kernel = "KERNEL",
-    /// A link to its node.
+    /// A link to the device node.
     Symlink = "SYMLINK",
     /// The name of a network interface.
     Name = "NAME",
-    /// A property, named by the attribute.
+    /// A property; the attribute is its name.
     Env = "ENV",
     /// A constant of the system: `arch`, `virt`, `cvm`.
     Const = "CONST",
     /// A tag.
     Tag = "TAG",
-    /// Its subsystem.
+    /// The device's subsystem.
     Subsystem = "SUBSYSTEM",
-    /// Its driver.
+    /// The device's driver.
     Driver = "DRIVER",
-    /// A file of its directory in sysfs.
+    /// A file in the device's sysfs directory.
     Attr = "ATTR",
     /// A kernel parameter.
     Sysctl = "SYSCTL",
-    /// The name of it or of a parent.
+    /// The kernel name of the device or a parent.
     Kernels = "KERNELS",
-    /// The subsystem of it or of a parent.
+    /// The subsystem of the device or a parent.
     Subsystems = "SUBSYSTEMS",
-    /// The driver of it or of a parent.
+    /// The driver of the device or a parent.
     Drivers = "DRIVERS",
-    /// A file of its directory or of a parent's.
+    /// A file in the sysfs directory of the device or a parent.
     Attrs = "ATTRS",
-    /// A tag of it or of a parent.
+    /// A tag of the device or a parent.
     Tags = "TAGS",
-    /// Whether a file exists, with one of the permission bits of the attribute where there is one.
+    /// Whether a file exists and, if there is an attribute, has any of its permission bits.
     Test = "TEST",
     /// Whether a program succeeds.
     Program = "PROGRAM",
-    /// Properties from elsewhere: `builtin`, `cmdline`, `db`, `file`, `parent`, `program`.
+    /// Properties from another source: `builtin`, `cmdline`, `db`, `file`, `parent`, `program`.
     Import = "IMPORT",
-    /// What the last program printed.
+    /// The output of the last program.
     Result = "RESULT",
     /// Options of the rule or of the device.
     Options = "OPTIONS",
-    /// The owner of the node.
+    /// The owner of the device node.
     Owner = "OWNER",
-    /// The group of the node.
+    /// The group of the device node.
     Group = "GROUP",
-    /// The permission bits of the node.
+    /// The permission bits of the device node.
     Mode = "MODE",
-    /// A security label of the node.
+    /// A security label of the device node.
     Seclabel = "SECLABEL",
     /// A program that is run after all rules.
     Run = "RUN",
-    /// The label at which it goes on.
+    /// The label to jump to.
     Goto = "GOTO",
     /// A name for this line.
     Label = "LABEL",
@@ -107,7 +107,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// What stands between key and value.
+/// The operator between key and value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operator {
     /// `==`
@@ -120,13 +120,13 @@ pub enum Operator {
     Add,
     /// `-=`
     Remove,
-    /// `:=`, which forbids later changes, of the keys that know that; `ATTR` and `ENV` do not, and
-    /// take it as `=`.
+    /// `:=`, which forbids later changes for keys that support it. `ATTR` and `ENV` do not, and
+    /// treat it as `=`.
     Final,
 }
 
 impl Operator {
-    /// All of them.
+    /// All operators.
     pub const ALL: [Self; 6] = [
         Self::Equal,
         Self::Unequal,
@@ -136,7 +136,7 @@ impl Operator {
         Self::Final,
     ];
 
-    /// As it is written.
+    /// The operator as it is written.
     pub fn text(self) -> &'static str {
         match self {
             Self::Equal => "==",
@@ -148,7 +148,7 @@ impl Operator {
         }
     }
 
-    /// Whether it compares and does not assign.
+    /// Whether it is a comparison.
     pub fn is_match(self) -> bool {
         matches!(self, Self::Equal | Self::Unequal)
     }
@@ -163,17 +163,17 @@ impl fmt::Display for Operator {
 /// A value, without its quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
-    /// What it stands for.
+    /// The value after unescaping.
     pub text: String,
-    /// Whether it is written with C's escapes, `e"..."`.
+    /// Whether it is written with C escapes, `e"..."`.
     pub escaped: bool,
-    /// Whether it is compared without regard to case, `i"..."`: newer systemd only; 254 leaves out
+    /// Whether the comparison ignores case, `i"..."`: only newer systemd supports this; 254 ignores
     /// the whole line.
     pub case_insensitive: bool,
 }
 
 impl Value {
-    /// In the plainest way that it can be written.
+    /// Creates a value in plain quotes, or with C escapes if plain quotes cannot represent it.
     pub fn new(text: impl Into<String>) -> Self {
         let text = text.into();
         Self {
@@ -187,7 +187,7 @@ impl Value {
         let unwritable = || UnwritableError {
             what: "value",
             text: self.text.clone(),
-            why: "it holds a NUL, or what only e\"...\" can hold",
+            why: "it contains a NUL, or characters that only e\"...\" can represent",
         };
         let quoted = if self.escaped {
             quoting::escaped(&self.text)
@@ -207,15 +207,15 @@ impl Value {
     }
 }
 
-/// What udev's grammar has no way to write.
+/// A text that udev's grammar cannot express.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the {what} {text:?} cannot be written in a udev rule: {why}")]
 pub struct UnwritableError {
-    /// What it is.
+    /// The kind of text.
     pub what: &'static str,
     /// The text.
     pub text: String,
-    /// Why not.
+    /// The reason.
     pub why: &'static str,
 }
 
@@ -224,9 +224,9 @@ pub struct UnwritableError {
 pub struct Token {
     /// The key.
     pub key: Key,
-    /// What stands in braces behind it.
+    /// The text in braces after the key.
     pub attribute: Option<String>,
-    /// What stands between key and value.
+    /// The operator.
     pub operator: Operator,
     /// The value.
     pub value: Value,
@@ -250,10 +250,10 @@ impl Token {
         self
     }
 
-    /// As it is written.
+    /// Formats the token as it is written.
     ///
     /// # Errors
-    /// Where the grammar has no way to write it.
+    /// If the grammar cannot express it.
     pub fn to_text(&self) -> Result<String, UnwritableError> {
         let unwritable = |what, text: &str, why| UnwritableError {
             what,
@@ -262,13 +262,13 @@ impl Token {
         };
         let name = self.key.name();
         if name.is_empty() || name.starts_with('#') || name.contains(quoting::ends_key) {
-            let why = "it is empty, or holds what ends a key";
+            let why = "it is empty, or contains a character that ends a key";
             return Err(unwritable("key", name, why));
         }
         let mut text = name.to_owned();
         if let Some(attribute) = &self.attribute {
             if attribute.contains(['}', '\n', '\r', '\0']) {
-                let why = "it holds a brace or ends the line";
+                let why = "it contains a closing brace, a line end or a NUL";
                 return Err(unwritable("attribute", attribute, why));
             }
             text.push('{');
@@ -280,13 +280,13 @@ impl Token {
         Ok(text)
     }
 
-    /// Whether this compares the device with something.
+    /// Whether the token is a comparison.
     pub fn is_match(&self) -> bool {
-        // PROGRAM and IMPORT are always carried out as matches, whatever stands behind them.
+        // `PROGRAM` and `IMPORT` are always evaluated as matches, whatever their operator.
         self.operator.is_match() || matches!(self.key, Key::Program | Key::Import)
     }
 
-    /// Whether it is one of those that one and the same parent has to match.
+    /// Whether it is one of the tokens that all have to match the same parent.
     pub fn is_of_parents(&self) -> bool {
         matches!(
             self.key,
@@ -294,8 +294,8 @@ impl Token {
         )
     }
 
-    /// Its place among the tokens of a line: udevd sorts them before it carries them out, and
-    /// keeps the order of equals.
+    /// The position of the token in evaluation: udevd sorts the tokens of a line by this before
+    /// evaluating them, and keeps the order of equal ones.
     pub(super) fn order(&self) -> (u8, u8) {
         let import = || match self.attribute.as_deref() {
             Some("file") => 0,

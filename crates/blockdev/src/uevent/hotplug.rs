@@ -1,23 +1,23 @@
-//! Which disk to look at, and when.
+//! Deciding which disk to handle, and when.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::message::{Uevent, UeventAction};
 
-/// How fast somebody who watches does things.
+/// Timing of handling events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pace {
-    /// So long must nothing have been told of a disk before it is looked at: one that comes is told
-    /// of several times, and udev's own work on it takes a while.
+    /// A disk is handled once it has had no event for this long: a new disk has several events, and
+    /// udev needs a while to process them.
     pub settle: Duration,
-    /// It is looked at after so long even where more is told.
+    /// A disk is handled after this long even if it still has events.
     pub at_most: Duration,
 }
 
 impl Default for Pace {
-    /// After 300 ms, at most 3 s.
+    /// 300 ms, and 3 s at most.
     fn default() -> Self {
         Self {
             settle: Duration::from_millis(300),
@@ -26,40 +26,41 @@ impl Default for Pace {
     }
 }
 
-/// A disk that has come or changed.
+/// A disk that was added or changed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct ComingDisk {
-    /// The kernel's name, `sda`.
+    /// The kernel name, `sda`.
     pub kernel: String,
-    /// The number that this disk has and none that had its name before, where the kernel tells
-    /// (since 5.15): whoever acts on this looks whether it still is that one.
+    /// The kernel's sequence number of this disk, which no earlier disk of this name had, if the
+    /// kernel reports it (since Linux 5.15). A caller has to check that the name still belongs to
+    /// this disk.
     pub diskseq: Option<u64>,
 }
 
-/// What to do.
+/// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Due {
-    /// Wait for what is told next, until then at most.
+    /// Wait for the next event, at most until this time.
     Wait(Option<Duration>),
-    /// Look at these, in the order of their names.
+    /// Handle these disks, in the order of their names.
     Disks(Vec<ComingDisk>),
-    /// Look at all disks: something was told and lost.
+    /// Handle all disks: events were lost.
     Everything,
 }
 
-/// Which disks to look at, from what was told of them.
+/// Decides from events which disks to handle.
 ///
-/// A storm of events about one disk is one look at it, and does not keep another waiting.
+/// A storm of events about one disk leads to handling it once, and does not delay other disks.
 #[derive(Debug, Clone)]
 pub struct Hotplug {
     pace: Pace,
-    /// By path, as a name may be another's in the next moment.
+    /// By path, because the name may belong to another disk a moment later.
     disks: BTreeMap<String, (ComingDisk, Times)>,
     everything: Option<Times>,
 }
 
-/// When something was told first, and until when nothing more must be.
+/// The time of the first event, and the end of the quiet period after the last one.
 #[derive(Debug, Clone, Copy)]
 struct Times {
     first: Duration,
@@ -80,7 +81,7 @@ impl Times {
 }
 
 impl Hotplug {
-    /// One that has been told nothing yet.
+    /// Creates one without any events.
     pub fn new(pace: Pace) -> Self {
         Self {
             pace,
@@ -89,7 +90,7 @@ impl Hotplug {
         }
     }
 
-    /// Takes in what was told. What is about no disk, or brings none, changes nothing.
+    /// Records an event. Events that are not about a disk, or do not bring one, change nothing.
     pub fn on(&mut self, event: &Uevent, now: Duration) {
         if event.is_disk() && event.action == UeventAction::Remove {
             self.disks.remove(&event.devpath);
@@ -98,7 +99,7 @@ impl Hotplug {
         if !event.brings_disk() {
             return;
         }
-        // A disk that was moved is told of by its new path alone.
+        // After a move, events name only the new path.
         if let Some(before) = event.get("DEVPATH_OLD") {
             self.disks.remove(before);
         }
@@ -107,28 +108,29 @@ impl Hotplug {
             diskseq: event.get("DISKSEQ").and_then(|number| number.parse().ok()),
         };
         let before = self.disks.get(&event.devpath);
-        // Another disk at the same place has just come, however long the first has been waited for.
+        // A different disk at the same path has only just come, so it does not inherit the waiting
+        // time.
         let before = before.filter(|(known, _)| known.diskseq == disk.diskseq);
         let times = Times::at(now, before.map(|(_, times)| *times), self.pace);
         self.disks.insert(event.devpath.clone(), (disk, times));
     }
 
-    /// Takes in that something was told and lost.
+    /// Records that events were lost.
     pub fn lost(&mut self, now: Duration) {
         self.everything = Some(Times::at(now, self.everything, self.pace));
     }
 
-    /// What to do now. What is handed out is not handed out again.
+    /// Returns what to do now. Each disk is returned only once.
     pub fn due(&mut self, now: Duration) -> Due {
         let pace = self.pace;
         if let Some(everything) = self.everything {
             if everything.due(pace) <= now {
                 self.everything = None;
-                // All of them are looked at.
+                // All disks are going to be handled.
                 self.disks.clear();
                 return Due::Everything;
             }
-            // Waited for together: each would be looked at twice.
+            // Single disks wait for this as well; otherwise each would be handled twice.
             return Due::Wait(Some(everything.due(pace)));
         }
         let mut due = Vec::new();

@@ -1,4 +1,4 @@
-//! One event, as it is told.
+//! Parsing one event.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,23 +7,23 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UeventAction {
-    /// It is new.
+    /// The device was added.
     Add,
-    /// It is gone.
+    /// The device was removed.
     Remove,
-    /// Something about it changed.
+    /// Something about the device changed.
     Change,
-    /// It has another name or another parent.
+    /// The device has a new name or parent.
     Move,
-    /// It is in use again.
+    /// The device is in use again.
     Online,
-    /// It is no longer in use.
+    /// The device is no longer in use.
     Offline,
-    /// A driver has taken it.
+    /// A driver was bound to the device.
     Bind,
-    /// A driver has let go of it.
+    /// A driver was unbound from the device.
     Unbind,
-    /// One that is newer than this.
+    /// An action that is newer than this list.
     Other(String),
 }
 
@@ -42,7 +42,7 @@ impl UeventAction {
         }
     }
 
-    /// As it is told.
+    /// The word used in events.
     pub fn name(&self) -> &str {
         match self {
             Self::Add => "add",
@@ -64,64 +64,66 @@ impl fmt::Display for UeventAction {
     }
 }
 
-/// One thing that was told of a device.
+/// One event about a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Uevent {
     /// What happened.
     pub action: UeventAction,
-    /// Its path beneath `/sys`, with a leading slash.
+    /// The device's path beneath `/sys`, with a leading slash.
     pub devpath: String,
-    /// What is told of it, `ACTION` and `DEVPATH` among it: `SUBSYSTEM`, `DEVTYPE`, `DEVNAME`,
-    /// `DISKSEQ`; from udev also what its rules have found out.
+    /// All properties, including `ACTION` and `DEVPATH`: `SUBSYSTEM`, `DEVTYPE`, `DEVNAME`,
+    /// `DISKSEQ`; from udev also those that its rules have set.
     pub properties: BTreeMap<String, String>,
 }
 
-/// Why a message is no event.
+/// Why a message is not an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {
     /// There is no `ACTION` or no `DEVPATH`.
-    #[error("it does not say what happened to which device")]
+    #[error("the message does not say what happened to which device")]
     Unnamed,
-    /// It does not begin with udev's header, or the header points out of it.
-    #[error("it is no message of udev")]
+    /// It does not begin with udev's header, or the header points outside the message.
+    #[error("the message is not from udev")]
     Header,
 }
 
-/// What udev's messages begin with: `struct monitor_netlink_header`, systemd's
+/// The beginning of udev's messages: `struct monitor_netlink_header` in systemd's
 /// `src/libsystemd/sd-device/device-monitor.c`.
 const PREFIX: &[u8] = b"libudev\0";
-/// In the byte order of the network, unlike the numbers behind it.
+/// In network byte order, unlike the numbers after it.
 const MAGIC: [u8; 4] = [0xfe, 0xed, 0xca, 0xfe];
 const OFFSET: usize = 16;
 const LENGTH: usize = 20;
 
 impl Uevent {
-    /// Reads what the kernel tells: `add@/devices/...`, then `NAME=value`, each with a NUL behind it.
+    /// Parses a message of the kernel: `add@/devices/...`, then `NAME=value` pairs, each terminated
+    /// by a NUL.
     ///
-    /// What has no `=` is passed over, and what is not UTF-8 is read as near to it as can be: some
-    /// drivers tell of serial numbers as they find them.
+    /// Entries without `=` are skipped, and bytes that are not UTF-8 are replaced: some drivers
+    /// pass on serial numbers as they find them.
     ///
     /// # Errors
-    /// Where it does not say what happened to which device.
+    /// If the message does not say what happened to which device.
     pub fn from_kernel(message: &[u8]) -> Result<Self, Malformed> {
         let end = message.iter().position(|byte| *byte == 0);
         let (first, rest) = message.split_at(end.unwrap_or(message.len()));
         let first = String::from_utf8_lossy(first);
         let (action, devpath) = first.split_once('@').ok_or(Malformed::Unnamed)?;
         let mut properties = properties(rest);
-        // The first line is what the kernel itself goes by.
+        // The first line takes precedence, as it is what the kernel itself uses.
         for (name, value) in [("ACTION", action), ("DEVPATH", devpath)] {
             properties.insert(name.to_owned(), value.to_owned());
         }
         Self::of(properties)
     }
 
-    /// Reads what udev tells once its rules have been carried out: a header, then `NAME=value`.
+    /// Parses a message that udev sends after it has processed its rules: a header, then
+    /// `NAME=value` pairs.
     ///
     /// # Errors
-    /// Where it is no such message, or does not say what happened to which device.
+    /// If it is not such a message, or does not say what happened to which device.
     pub fn from_udev(message: &[u8]) -> Result<Self, Malformed> {
         if !message.starts_with(PREFIX) || message.get(8..12) != Some(&MAGIC) {
             return Err(Malformed::Header);
@@ -152,35 +154,36 @@ impl Uevent {
         })
     }
 
-    /// A property.
+    /// The value of a property.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.properties.get(name).map(String::as_str)
     }
 
-    /// The kernel's name of the device: the last segment of its path.
+    /// The kernel name of the device: the last segment of its path, with `!` replaced by `/`.
     pub fn kernel(&self) -> String {
         let name = self.devpath.rsplit('/').next().unwrap_or_default();
         name.replace('!', "/")
     }
 
-    /// Whether it is about a whole disk: no partition, controller or anything else.
+    /// Whether the event is about a whole disk, and not a partition, controller or anything else.
     pub fn is_disk(&self) -> bool {
         self.get("SUBSYSTEM") == Some("block") && self.get("DEVTYPE") == Some("disk")
     }
 
-    /// Whether it is about a device of device-mapper.
+    /// Whether the event is about a device-mapper device.
     pub fn is_device_mapper(&self) -> bool {
         self.is_disk()
             && (self.devpath.contains("/virtual/block/dm-") || self.get("DM_NAME").is_some())
     }
 
-    /// Whether this event has brought a disk that is ready to be tuned.
+    /// Whether a disk is ready to be tuned after this event.
     ///
-    /// A disk is ready when it is added, or when it is told of anew: another medium, another size. A
-    /// device of device-mapper is not: it is added without a table, and is ready when it is
-    /// activated, which is a change. Which change that was, udev's rules say by `DM_ACTIVATION`; the
-    /// kernel says it only to whom activates, so each of its changes counts. One that turns it
-    /// read-only does not, and neither does what its maker wants nobody else to touch.
+    /// A disk is ready when it is added, or when it has a later event such as a new medium or size.
+    /// A device-mapper device is added without a table and is ready only when it is activated,
+    /// which is a `change` event. udev's rules mark that event with `DM_ACTIVATION`; the kernel
+    /// marks it only for the process that activates the device, so each `change` of the kernel
+    /// counts. Exceptions are a change to read-only, and devices whose creator has disabled other
+    /// rules.
     pub fn brings_disk(&self) -> bool {
         if !self.is_disk() {
             return false;
@@ -203,8 +206,8 @@ impl Uevent {
         }
     }
 
-    /// Whether `DM_UDEV_DISABLE_OTHER_RULES_FLAG` is set: by udev as a property, by the kernel in the
-    /// upper half of the cookie.
+    /// Whether `DM_UDEV_DISABLE_OTHER_RULES_FLAG` is set: by udev as a property, by the kernel in
+    /// the upper half of the cookie.
     fn is_left_alone(&self) -> bool {
         const DISABLE_OTHER_RULES: u32 = 0x0008 << 16;
         let cookie = self.get("DM_COOKIE").and_then(|cookie| cookie.parse().ok());

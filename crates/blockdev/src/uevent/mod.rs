@@ -1,12 +1,13 @@
-//! Disks that come: what the kernel and udev tell, and which disk to look at then.
+//! Events about hot-plugged disks from the kernel and udev, and deciding which disk to handle.
 //!
-//! [`Uevents`] listens; [`Hotplug`] decides, without a clock or a socket. What is decided is only
-//! which disk to look at: an event may be lost, late, or about something that is gone again.
+//! [`Uevents`] receives events; [`Hotplug`] decides, without a clock or a socket. It decides only
+//! which disk to look at, because an event may be lost, late, or about a device that has been
+//! removed again.
 //!
 //! ```no_run
 //! use hosttune_blockdev::uevent::{Due, Heard, Hotplug, Pace, Sender, UeventMonitor, Uevents};
 //!
-//! // Behind udev, whose rules may set what is wanted otherwise.
+//! // After udev, whose rules may set the same attributes.
 //! let mut uevents = Uevents::open(Sender::Udev)?;
 //! let mut hotplug = Hotplug::new(Pace::default());
 //! loop {
@@ -43,29 +44,29 @@ pub use socket::{Sender, Uevents};
 #[cfg(any(test, feature = "testing"))]
 pub use testing::{ToldUevents, udev_message};
 
-/// How waiting ended.
+/// The outcome of waiting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
-    /// These were told.
+    /// These events arrived.
     Events(Vec<Uevent>),
-    /// More was told than there was room for, and nobody knows what: look at everything.
+    /// Events were lost, and it is unknown which: handle all disks.
     Lost,
-    /// Nothing was told until the time came.
+    /// No event arrived in time.
     Nothing,
-    /// One of the descriptors became readable.
+    /// One of the `stop` descriptors became readable.
     Stopped,
 }
 
-/// Something that tells of devices: [`Uevents`], or what stands for it in tests.
+/// A source of events: [`Uevents`], or a fake in tests.
 pub trait UeventMonitor: fmt::Debug {
-    /// The time since it was opened.
+    /// The time since the monitor was opened.
     fn now(&self) -> Duration;
 
-    /// Waits until something is told, until it is `until`, or until one of `stop` becomes readable
-    /// or is hung up.
+    /// Waits until an event arrives, until the time `until`, or until one of `stop` becomes
+    /// readable or is hung up.
     ///
     /// # Errors
-    /// Where it cannot be listened to.
+    /// If the monitor fails.
     fn wait(
         &mut self,
         stop: &[BorrowedFd<'_>],

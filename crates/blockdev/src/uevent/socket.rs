@@ -1,4 +1,4 @@
-//! The socket on which the kernel, and udev behind it, tell of devices.
+//! The netlink socket that carries events of the kernel and of udev.
 
 use std::fmt;
 use std::io::IoSliceMut;
@@ -18,38 +18,39 @@ use rustix::net::{
 use super::message::Uevent;
 use super::{Heard, UeventMonitor};
 
-/// The most that one event has: the kernel's properties fit in 2 KiB, those of udev are more.
+/// Maximum size of one message: the kernel's properties fit in 2 KiB, udev's need more.
 const LONGEST: usize = 64 * 1024;
 
-/// What may wait to be received: a shelf of a thousand disks that comes at once. Granted whole to
-/// root, and else as far as `net.core.rmem_max` goes.
+/// Size of the receive buffer: enough for a shelf of a thousand disks that are attached at once.
+/// Root gets all of it, other users are limited by `net.core.rmem_max`.
 const ROOM: usize = 16 << 20;
 
-/// So many are received before anything is decided, so that a storm cannot keep it from being.
+/// Maximum number of messages received before anything is decided, so that a storm cannot prevent
+/// decisions.
 const AT_ONCE: usize = 256;
 
-/// Who tells.
+/// Who sends the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sender {
-    /// The kernel, at once.
+    /// The kernel, without delay.
     Kernel,
-    /// udev, once its rules have been carried out for the event: what they set is set, and what they
-    /// found out is told too. Nobody tells where udev does not run.
+    /// udev, after it has processed its rules for the event: what they set is set, and the
+    /// properties that they found are included. Without a running udev there are no events.
     Udev,
 }
 
 impl Sender {
-    /// udev where it runs, or else the kernel.
+    /// udev if it is running, otherwise the kernel.
     ///
     /// # Errors
-    /// Where the host does not say.
+    /// If the host cannot be read.
     pub fn of(host: &Host) -> Result<Self, HostError> {
-        // Its socket, there from its start to its end.
+        // The control socket of udevd, which exists while udevd runs.
         let is_there = host.exists("/run/udev/control")?;
         Ok(if is_there { Self::Udev } else { Self::Kernel })
     }
 
-    /// The multicast group: `MONITOR_GROUP_KERNEL` and `MONITOR_GROUP_UDEV` of libudev.
+    /// The multicast group: `MONITOR_GROUP_KERNEL` or `MONITOR_GROUP_UDEV` of libudev.
     fn group(self) -> u32 {
         match self {
             Self::Kernel => 1,
@@ -58,10 +59,10 @@ impl Sender {
     }
 }
 
-/// What the kernel or udev tells of devices.
+/// Receives events of the kernel or of udev.
 ///
-/// Only they are listened to. The kernel sends from port 0, which nobody else can; udev is known by
-/// being root, as the kernel vouches for with every message.
+/// Messages of other senders are ignored. The kernel sends from port 0, which no process can use;
+/// udev is recognised as root by the credentials that the kernel attaches to every message.
 pub struct Uevents {
     socket: OwnedFd,
     sender: Sender,
@@ -78,26 +79,26 @@ impl fmt::Debug for Uevents {
     }
 }
 
-/// What one call received.
+/// The result of receiving one message.
 enum Received {
     Event(Uevent),
-    /// From somebody else, or no event.
+    /// From another sender, or not an event.
     Ignored,
     Lost,
     Nothing,
 }
 
 impl Uevents {
-    /// Listens from now on. No rights are needed. In a network namespace of a container nothing is
-    /// told.
+    /// Subscribes to events from now on. This needs no privileges. In the network namespace of a
+    /// container there are no events.
     ///
     /// # Errors
-    /// Where no such socket can be had.
+    /// If the socket cannot be opened.
     pub fn open(sender: Sender) -> Result<Self, HostError> {
         Self::with_room(sender, ROOM)
     }
 
-    /// With room for about so many bytes of what is told and not yet received.
+    /// Like [`open`](Self::open), with a receive buffer of about `room` bytes.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -146,7 +147,7 @@ impl Uevents {
         };
         let is_theirs = match self.sender {
             Sender::Kernel => from.pid() == 0,
-            // What is sent to this socket alone is for nobody else to see, and so not udev's.
+            // A message to this socket alone is not a multicast, so it is not from udev.
             Sender::Udev => root && from.pid() != 0 && from.groups() == self.sender.group(),
         };
         if !is_theirs {
@@ -162,18 +163,18 @@ impl Uevents {
             Sender::Kernel => Uevent::from_kernel(message),
             Sender::Udev => Uevent::from_udev(message),
         };
-        // One that cannot be read may be about anything.
+        // A message that cannot be parsed may be about any disk.
         Ok(event.map_or(Received::Lost, Received::Event))
     }
 
-    /// What has been told by now; nothing where nothing has.
+    /// The events that have arrived; `None` if there are none.
     fn told(&mut self) -> Result<Option<Heard>, HostError> {
         let mut events = Vec::new();
         for _ in 0..AT_ONCE {
             match self.receive()? {
                 Received::Event(event) => events.push(event),
                 Received::Ignored => {}
-                // What came before it is looked at with everything else.
+                // Events before the loss need not be kept, because all disks will be handled.
                 Received::Lost => return Ok(Some(Heard::Lost)),
                 Received::Nothing => break,
             }
@@ -205,7 +206,7 @@ impl UeventMonitor for Uevents {
                 tv_sec: 0,
                 tv_nsec: 0,
             };
-            // Asked first, so that a storm of events keeps nobody from stopping.
+            // Checked first, so that a storm of events cannot prevent stopping.
             if !stops.is_empty() && poll(&mut stops, Some(&now)).is_ok_and(|ready| ready > 0) {
                 return Ok(Heard::Stopped);
             }
@@ -216,7 +217,7 @@ impl UeventMonitor for Uevents {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(Heard::Nothing);
             }
-            // Longer than the kernel can wait is for ever.
+            // A timeout that is too long for the kernel becomes infinite.
             let left = left.and_then(|left| Timespec::try_from(left).ok());
             let mut all = stops;
             all.push(PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN));
@@ -230,5 +231,5 @@ impl UeventMonitor for Uevents {
 
 fn failed(errno: Errno) -> HostError {
     HostError::from_errno(Operation::Wire, "netlink", errno.raw_os_error())
-        .detail("to be told of disks that come")
+        .detail("subscribing to uevents failed")
 }

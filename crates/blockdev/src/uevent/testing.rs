@@ -1,4 +1,4 @@
-//! A double of what tells of devices, with its own clock.
+//! A fake source of events with its own clock.
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -8,7 +8,7 @@ use hosttune_core::HostError;
 
 use super::{Heard, UeventMonitor};
 
-/// Tells what it was given, each at its time, and asks to stop behind the last.
+/// Delivers the given events, each at its time, and then requests a stop.
 #[derive(Debug, Clone, Default)]
 pub struct ToldUevents {
     now: Duration,
@@ -16,7 +16,8 @@ pub struct ToldUevents {
 }
 
 impl ToldUevents {
-    /// What is told, each with the time since the opening at which it is; sorted by it.
+    /// Creates one from wait results, each with the time since opening at which it arrives; they
+    /// are sorted by time.
     pub fn new(told: impl IntoIterator<Item = (Duration, Heard)>) -> Self {
         let mut told: Vec<_> = told.into_iter().collect();
         told.sort_by_key(|(at, _)| *at);
@@ -26,7 +27,7 @@ impl ToldUevents {
         }
     }
 
-    /// Lets time pass, as work does between two waits.
+    /// Advances the clock, as work between two waits does.
     pub fn pass(&mut self, time: Duration) {
         self.now += time;
     }
@@ -56,7 +57,7 @@ impl UeventMonitor for ToldUevents {
     }
 }
 
-/// A message as udev sends it, with these properties.
+/// Formats a message with these properties as udev does.
 pub fn udev_message(properties: &[(&str, &str)]) -> Vec<u8> {
     const HEADER: u32 = 40;
     let mut body = Vec::new();

@@ -1,11 +1,11 @@
-//! Files of sysfs that list what can be chosen, the choice in brackets, in a captured tree.
+//! Files of sysfs in a captured tree that list choices, with the current one in brackets.
 //!
-//! The kernel takes one word and moves the brackets (`none [mq-deadline] bfq`,
-//! `always [madvise] never`). A captured file is an ordinary one: the word alone would take the
-//! place of the list, and nobody could read from it what there is to be chosen.
+//! The kernel accepts one word and moves the brackets (`none [mq-deadline] bfq`,
+//! `always [madvise] never`). A captured file is a regular file: writing only the word would
+//! replace the list, and the choices could no longer be read from it.
 
-/// The list with the brackets around the word that is written. `None` where it is no such list;
-/// an error where the word is not in it, as the kernel has one then.
+/// The list with the brackets moved to the word that is written. `None` if it is not such a list;
+/// an error if the word is not in it, as from the kernel.
 pub(super) fn moved(list: &[u8], written: &[u8]) -> Option<Result<Vec<u8>, NotOffered>> {
     let list = std::str::from_utf8(list).ok()?;
     let written = std::str::from_utf8(written).ok()?.trim();
@@ -17,7 +17,7 @@ pub(super) fn moved(list: &[u8], written: &[u8]) -> Option<Result<Vec<u8>, NotOf
         return None;
     }
     let mut found = false;
-    // Blanks stay as they are: what is chosen and given back is the same bytes.
+    // Whitespace is kept, so that choosing a word and changing back gives the same bytes.
     let words = list.split_inclusive(char::is_whitespace).map(|piece| {
         let word = piece.trim_end();
         let blanks = &piece[word.len()..];

@@ -1,4 +1,4 @@
-//! The files of a host, as a trait: the live system, a tree beneath `--root`, or memory.
+//! The files of a host, as a trait: the live system, a tree below `--root`, or memory.
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -8,23 +8,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::HostError;
 
-/// What stands beneath a host's root.
+/// The kind of a host's root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootKind {
     /// The running system.
     Live,
-    /// A tree that holds something of a running kernel (`proc/sys`, `proc/version`, `sys/devices`): it is
-    /// turned like the running system.
+    /// A tree that contains files of a running kernel (`proc/sys`, `proc/version`, `sys/devices`).
+    /// It is changed like the running system.
     Captured,
-    /// A tree without any of it, such as a system image: only what survives a reboot is planned.
+    /// A tree without such files, such as a system image: only changes that survive a reboot are
+    /// planned.
     Image,
 }
 
-/// What kind of thing stands at a path.
+/// The kind of a directory entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EntryKind {
-    /// A regular file (every file of procfs and sysfs says it is one).
+    /// A regular file. All files of procfs and sysfs claim to be regular.
     File,
     /// A directory.
     Directory,
@@ -34,17 +35,18 @@ pub enum EntryKind {
     Other,
 }
 
-/// What stands at a path.
+/// A directory entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What it is.
+    /// The kind of the entry.
     pub kind: EntryKind,
     /// Permission bits, `0o7777` at most.
     pub mode: u32,
 }
 
 impl Entry {
-    /// Whether the owner's write bit is set. The kernel holds root to it under `/proc/sys`.
+    /// Whether the owner's write bit is set. Under `/proc/sys` the kernel enforces it even for
+    /// root.
     pub fn owner_may_write(&self) -> bool {
         self.mode & 0o200 != 0
     }
@@ -55,19 +57,20 @@ impl Entry {
     }
 }
 
-/// A file as a whole: its bytes and what belongs to it.
+/// A whole file: its bytes and metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileContent {
-    /// The bytes; text in the journal where they are UTF-8, hexadecimal where not.
+    /// The content; in the journal as text if it is UTF-8, otherwise in hexadecimal.
     #[serde(with = "bytes_as_text")]
     pub bytes: Vec<u8>,
     /// Permission bits, `0o7777` at most.
     pub mode: u32,
-    /// Owning user id.
+    /// The user ID of the owner.
     pub uid: u32,
-    /// Owning group id.
+    /// The group ID of the owner.
     pub gid: u32,
-    /// Extended attributes by name (the SELinux label is one), values as text or hexadecimal.
+    /// Extended attributes by name, such as the SELinux label; the values as text or in
+    /// hexadecimal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<(String, AttributeValue)>,
 }
@@ -77,7 +80,7 @@ pub struct FileContent {
 pub struct AttributeValue(#[serde(with = "bytes_as_text")] pub Vec<u8>);
 
 impl FileContent {
-    /// A file with mode 0644 that belongs to whoever runs this.
+    /// A file with mode 0644 that belongs to the user and group of this process.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self {
             bytes: bytes.into(),
@@ -91,72 +94,72 @@ impl FileContent {
 
 /// The files of a host.
 ///
-/// Paths are absolute as the host sees them; an implementation resolves them
-/// beneath its own root and never outside it.
+/// Paths are absolute as seen by the host; an implementation resolves them below its own root and
+/// never outside it.
 pub trait Fs: Debug + Send {
-    /// What stands beneath the root.
+    /// The kind of the root.
     fn root_kind(&self) -> RootKind;
 
     /// Reads a whole file.
     ///
     /// # Errors
-    /// Whatever the file system answers.
+    /// Any error from the file system.
     fn read(&self, path: &Path) -> Result<Vec<u8>, HostError>;
 
     /// The names in a directory, sorted, without `.` and `..`.
     ///
     /// # Errors
-    /// Whatever the file system answers.
+    /// Any error from the file system.
     fn list(&self, directory: &Path) -> Result<Vec<String>, HostError>;
 
-    /// What stands at a path, a symlink itself; `None` for nothing.
+    /// The entry at a path, without following a symlink; `None` if the path does not exist.
     ///
     /// # Errors
-    /// Whatever the file system answers, a missing path excepted.
+    /// Any error from the file system, except for a missing path.
     fn entry(&self, path: &Path) -> Result<Option<Entry>, HostError>;
 
-    /// A file with its mode and owner; `None` for nothing.
+    /// A file with its mode and owner; `None` if it does not exist.
     ///
     /// # Errors
-    /// Whatever the file system answers, a missing path excepted.
+    /// Any error from the file system, except for a missing path.
     fn file(&self, path: &Path) -> Result<Option<FileContent>, HostError>;
 
-    /// Whether an earlier [`put_file`](Self::put_file) of this path was cut short and left its
-    /// unfinished replacement behind; [`put_file`](Self::put_file) and
-    /// [`remove`](Self::remove) clear it away.
+    /// Whether an earlier [`put_file`](Self::put_file) of this path was interrupted and left its
+    /// unfinished replacement behind; [`put_file`](Self::put_file) and [`remove`](Self::remove)
+    /// remove it.
     ///
     /// # Errors
-    /// Whatever the file system answers.
+    /// Any error from the file system.
     fn half_written(&self, path: &Path) -> Result<bool, HostError>;
 
-    /// Writes a value to a file that exists: to one of the kernel's with one `write(2)`, to one of a
-    /// tree by replacing it, with its mode, owner and extended attributes.
+    /// Writes a value to an existing file. A kernel file is written with one `write(2)`; a file of
+    /// a tree is replaced, keeping its mode, owner and extended attributes.
     ///
     /// # Errors
-    /// Whatever the file system answers; a value of the kernel's may have landed in part.
+    /// Any error from the file system; a part of a kernel value may have been written.
     fn write_value(&mut self, path: &Path, bytes: &[u8]) -> Result<(), HostError>;
 
     /// Creates or atomically replaces a file, durably.
     ///
     /// # Errors
-    /// Whatever the file system answers; the file is then what it was.
+    /// Any error from the file system; the file is then unchanged.
     fn put_file(&mut self, path: &Path, content: &FileContent) -> Result<(), HostError>;
 
     /// Creates one directory with mode 0755.
     ///
     /// # Errors
-    /// Whatever the file system answers.
+    /// Any error from the file system.
     fn create_directory(&mut self, path: &Path) -> Result<(), HostError>;
 
     /// Removes a file or an empty directory, durably.
     ///
     /// # Errors
-    /// Whatever the file system answers.
+    /// Any error from the file system.
     fn remove(&mut self, path: &Path) -> Result<(), HostError>;
 
-    /// The values beside which a replacement was seen, while they were read, that an interrupted
-    /// [`write_value`](Self::write_value) left; each is named once. None where values are not
-    /// replaced but written, as the kernel's are.
+    /// The values beside which a read saw the replacement left by an interrupted
+    /// [`write_value`](Self::write_value), each once. Empty if values are written in place, as the
+    /// kernel's are.
     fn leftovers(&mut self) -> Vec<PathBuf> {
         Vec::new()
     }
@@ -164,17 +167,17 @@ pub trait Fs: Debug + Send {
     /// Removes what an interrupted write of this value left beside it.
     ///
     /// # Errors
-    /// Whatever the file system answers.
+    /// Any error from the file system.
     fn remove_leftover(&mut self, path: &Path) -> Result<(), HostError> {
         let _ = path;
         Ok(())
     }
 
-    /// Lets time pass.
+    /// Waits for this time.
     fn pause(&self, time: Duration);
 }
 
-/// Bytes as a JSON string where they are UTF-8, as `{"hex": "…"}` where they are not.
+/// Bytes as a JSON string if they are UTF-8, otherwise as `{"hex": "…"}`.
 mod bytes_as_text {
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

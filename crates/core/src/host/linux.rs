@@ -1,6 +1,6 @@
 //! The one place that opens files of the host.
 //!
-//! Every path is resolved beneath the root with `openat2(2)` and
+//! Every path is resolved below the root with `openat2(2)` and
 //! `RESOLVE_IN_ROOT` (Linux 5.6), so an absolute symlink inside a captured tree
 //! or an image points into that tree, and nothing leads out of it.
 
@@ -24,7 +24,7 @@ use super::replacement::{
 };
 use crate::error::{HostError, HostErrorKind, Operation};
 
-/// The files beneath one root directory of a Linux machine.
+/// The files below a root directory of a Linux machine.
 #[derive(Debug)]
 pub struct LinuxHost {
     root: OwnedFd,
@@ -38,8 +38,8 @@ pub struct LinuxHost {
 /// How many pseudo-files are kept open at most; a process may have 1024 files open.
 const KEPT_OPEN: usize = 256;
 
-/// What a capture holds at least one of. Not `/sys/kernel`: images keep debugging information of eBPF
-/// there.
+/// A captured tree has at least one of these. Not `/sys/kernel`, because images keep debugging
+/// information for eBPF there.
 const OF_A_KERNEL: [&str; 7] = [
     "/proc/sys",
     "/proc/version",
@@ -51,19 +51,19 @@ const OF_A_KERNEL: [&str; 7] = [
 ];
 
 impl LinuxHost {
-    /// The running system, `/`.
-    ///
+    /// # Errors
+    /// If `/` cannot be opened.
     /// # Errors
     /// Where `/` cannot be opened.
     pub fn live() -> Result<Self, HostError> {
         Self::open(Path::new("/"), Some(RootKind::Live))
     }
 
-    /// The tree beneath a directory: the running system for `/`, a captured tree where it holds something
-    /// that only a running kernel shows, an image where it does not.
+    /// The tree below a directory: the running system for `/`, a captured tree if it contains files
+    /// that only a running kernel provides, otherwise an image.
     ///
     /// # Errors
-    /// Where `root` is no directory or cannot be opened.
+    /// If `root` is not a directory or cannot be opened.
     pub fn at(root: impl AsRef<Path>) -> Result<Self, HostError> {
         let root = root.as_ref();
         Self::open(root, (root == Path::new("/")).then_some(RootKind::Live))
@@ -84,7 +84,7 @@ impl LinuxHost {
         let mut host = Self {
             root: descriptor,
             shown: root.to_owned(),
-            // Until it is known, what is beneath the root is looked for beneath it.
+            // Until the kind is known, paths are resolved below the root.
             kind: RootKind::Captured,
             open: Mutex::default(),
             leftovers: Leftovers::default(),
@@ -97,13 +97,13 @@ impl LinuxHost {
         Ok(host)
     }
 
-    /// The directory all paths are beneath.
+    /// The directory that all paths are below.
     pub(crate) fn root(&self) -> &OwnedFd {
         &self.root
     }
 
-    /// Whether something in the tree was shown by a kernel. An image has the directories that `/proc` and
-    /// `/sys` are mounted on, with nothing in them.
+    /// Whether the tree contains files from a kernel. An image has empty directories as mount
+    /// points for `/proc` and `/sys`.
     fn is_of_a_running_kernel(&self) -> Result<bool, HostError> {
         for path in OF_A_KERNEL {
             if self.entry(Path::new(path))?.is_some() {
@@ -113,7 +113,7 @@ impl LinuxHost {
         Ok(false)
     }
 
-    /// Refuses a running system without `/proc`, and says that this is the reason.
+    /// Rejects a running system without `/proc`, with that reason.
     pub(crate) fn need_proc(&self) -> Result<(), HostError> {
         let sys = Path::new("/proc/sys");
         match self.entry(sys)? {
@@ -125,7 +125,7 @@ impl LinuxHost {
         }
     }
 
-    /// A path as a person would type it on the machine that runs this.
+    /// A path as a person would type it on the machine that runs this program.
     pub(crate) fn shown(&self, path: &Path) -> String {
         if self.kind == RootKind::Live {
             return path.display().to_string();
@@ -141,8 +141,8 @@ impl LinuxHost {
 
     fn resolve(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         if self.kind == RootKind::Live {
-            // Nothing leads out of "/", and the check that nothing does costs a plain value's read
-            // a third more.
+            // Nothing leads out of "/", and checking that would make reading a plain value a third
+            // more expensive.
             return open_live(path, flags, mode);
         }
         open_beneath(&self.root, path, flags, mode)
@@ -150,11 +150,11 @@ impl LinuxHost {
 
     /// Reads a value of the running kernel.
     ///
-    /// A knob is read when it is planned and again after each turn, and opening costs more than
-    /// reading. The kernel works the value out anew for every read at offset 0, and answers a
-    /// read of something that has gone meanwhile with ENOENT or ENODEV. What has its name by then is
-    /// another file (a disk that came back, what a governor can be told once it is in use again): so
-    /// it is opened anew.
+    /// A knob is read when it is planned and again after each change, and opening a file costs more
+    /// than reading it. The kernel computes the value anew for every read at offset 0, and for a
+    /// file that is gone returns ENOENT or ENODEV. The name may belong to another file by then (a
+    /// disk that came back, the tunables of a governor that is in use again), so the path is opened
+    /// again.
     fn read_live(&self, path: &Path) -> Result<Vec<u8>, Unread> {
         let mut kept = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = kept.get(path) {
@@ -171,8 +171,8 @@ impl LinuxHost {
         Ok(value)
     }
 
-    /// What is missing under `/proc` or `/sys` because nothing is mounted there is no matter of the
-    /// one file: says so.
+    /// If a file is missing under `/proc` or `/sys` because nothing is mounted there, adds that to
+    /// the error.
     fn unless_mounted(&self, path: &Path, error: HostError) -> HostError {
         let mounts = [
             ("/proc", "/proc/self", "proc"),
@@ -192,11 +192,11 @@ impl LinuxHost {
         }
     }
 
-    /// Opens a file to be read; `None` for a mask, which is not opened.
+    /// Opens a file for reading; `None` for a mask, which is not opened.
     ///
-    /// Opening a device can do something, so what it is is looked at before, and again of what was
-    /// opened. Not under the live `/proc`: what a container has mounted there over a file of the kernel's
-    /// is `/dev/null`.
+    /// Opening a device can have effects, so the file type is checked before opening, and checked
+    /// again on the open file. Under the live `/proc` it is checked only afterwards: what
+    /// containers mount over a kernel file there is `/dev/null`.
     fn open_to_read(&self, path: &Path, most: u64) -> Result<Option<OwnedFd>, Unread> {
         if self.kind == RootKind::Live && path.starts_with("/proc") {
             let open = self.resolve(path, READING, Mode::empty())?;
@@ -208,7 +208,7 @@ impl LinuxHost {
             return Ok(Some(open));
         }
         let stat = if self.kind == RootKind::Live {
-            // Nothing leads out of "/", so it takes no descriptor to look.
+            // Nothing leads out of "/", so no descriptor is needed for the check.
             rustix::fs::stat(path)?
         } else {
             let there = self.resolve(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
@@ -238,13 +238,13 @@ impl LinuxHost {
             self.leftovers.saw(path);
         }
         match self.open_to_read(path, LARGEST_VALUE)? {
-            // A captured value is shorter than the buffer, and of a file that says it all.
+            // A captured value is shorter than the buffer, and a regular file returns all of it.
             Some(open) => read_value(open),
             None => Ok(Vec::new()),
         }
     }
 
-    /// Where a value of a tree is.
+    /// Locates a value of a tree.
     fn tree_value(&self, path: &Path) -> Result<TreeValue, Errno> {
         TreeValue::find(path, |directory| {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -252,7 +252,7 @@ impl LinuxHost {
         })
     }
 
-    /// Writes a value of a tree: an ordinary file, which is replaced as a whole.
+    /// Writes a value of a tree: a regular file, which is replaced as a whole.
     fn write_captured(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
         let fail = self.fail(Operation::Write, path);
         let wanted = || String::from_utf8_lossy(bytes).trim_end().to_owned();
@@ -275,7 +275,7 @@ impl LinuxHost {
             .map_err(|errno| fail(errno).wanted(wanted()))
     }
 
-    /// The directory that holds `path`, and the last segment.
+    /// The directory of `path`, and its last component.
     fn parent<'p>(
         &self,
         operation: Operation,
@@ -297,7 +297,7 @@ impl LinuxHost {
         Ok((directory, name))
     }
 
-    /// Flushes a directory, so that a name in it survives a power cut.
+    /// Flushes a directory, so that its entries survive a power cut.
     fn sync_directory(&self, path: &Path) -> Result<(), Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::fsync(self.resolve(path, flags, Mode::empty())?)
@@ -313,7 +313,7 @@ fn open_live(path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Opens `path` with `root` as its root directory, whatever symlinks say.
+/// Opens `path` with `root` as its root directory, also for symlinks.
 pub(crate) fn open_beneath(
     root: impl AsFd,
     path: &Path,
@@ -322,7 +322,7 @@ pub(crate) fn open_beneath(
 ) -> Result<OwnedFd, Errno> {
     loop {
         match rustix::fs::openat2(&root, path, flags, mode, ResolveFlags::IN_ROOT) {
-            // EAGAIN: a rename somewhere raced with the check of `..`; openat2(2) says to retry.
+            // EAGAIN: a concurrent rename raced with the check of `..`; openat2(2) says to retry.
             Err(Errno::INTR | Errno::AGAIN) => {}
             other => return other,
         }
@@ -342,13 +342,13 @@ fn entry_of(mode: u32, link: Option<String>) -> Entry {
     }
 }
 
-/// Where one read delivers a whole value: the handlers behind these files answer
-/// a read at offset 0 with all they have and every later one with nothing.
+/// Whether one read returns the whole value: the handlers behind these files return everything for
+/// a read at offset 0 and nothing for later ones.
 fn delivers_whole(path: &Path) -> bool {
     path.starts_with("/proc/sys") || path.starts_with("/sys")
 }
 
-/// Writes all of `bytes`, more than one `write(2)` only where the file takes it in parts.
+/// Writes all of `bytes`, with more than one `write(2)` only if the file accepts them in parts.
 pub(crate) fn write_all(file: impl AsFd, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match rustix::io::write(&file, bytes) {
@@ -392,10 +392,10 @@ impl Fs for LinuxHost {
             let name = entry.map_err(&fail)?;
             match name.file_name().to_str() {
                 Ok("." | "..") => {}
-                // What an interrupted write left is no value of the kernel's.
+                // A leftover of an interrupted write is not a file of the kernel.
                 Ok(name) if self.kind != RootKind::Live && is_replacement(name) => {}
                 Ok(name) => names.push(name.to_owned()),
-                // A name that is not UTF-8 names nothing that the kernel or a loader reads.
+                // No name that the kernel or a loader reads is invalid UTF-8.
                 Err(_) => {}
             }
         }
@@ -406,9 +406,9 @@ impl Fs for LinuxHost {
     fn entry(&self, path: &Path) -> Result<Option<Entry>, HostError> {
         let fail = self.fail(Operation::Read, path);
         if self.kind == RootKind::Live {
-            // Beneath "/" there is nothing to be led out of: one call instead of three, unless
-            // there is a link to be read. By its path also where it is kept open: a file that has
-            // gone is as good as before to whoever holds it.
+            // Nothing leads out of "/": one system call instead of three, unless it is a link. The
+            // path is used even if the file is kept open, because a deleted file looks unchanged
+            // through its descriptor.
             let flags = AtFlags::SYMLINK_NOFOLLOW;
             match rustix::fs::statx(&self.root, path, flags, StatxFlags::TYPE | StatxFlags::MODE) {
                 Ok(stat)
@@ -481,7 +481,7 @@ impl Fs for LinuxHost {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let open = self.resolve(path, flags, Mode::empty()).map_err(&fail)?;
         let kept = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that was read as a value is one.
+        // A file that was read as a value has been checked.
         if !kept.contains_key(path) {
             let stat = rustix::fs::fstat(&open).map_err(&fail)?;
             regular::check(&stat)
@@ -534,7 +534,7 @@ impl Fs for LinuxHost {
             Err(Errno::ISDIR) => {
                 rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(&fail)?;
             }
-            // Only the leftover was there: it is what there was to remove.
+            // Only the leftover existed, and it has been removed.
             Err(Errno::NOENT) if leftover => {}
             other => other.map_err(&fail)?,
         }

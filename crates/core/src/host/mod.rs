@@ -1,9 +1,8 @@
-//! The machine that is tuned: its files, its wires, and the one gate that every change passes.
+//! The tuned machine: its files, its backends, and the gate that every change passes.
 //!
-//! A [`Host`] is a value. What it can do is a fact of run time (a captured tree,
-//! no PipeWire socket), so it is one concrete type with parts plugged in and not
-//! a type parameter of everything. Reading takes `&Host`, changing takes
-//! `&mut Host`: a plan that writes does not compile.
+//! What a [`Host`] can do is only known at run time (a captured tree, no PipeWire socket). It is
+//! therefore one concrete type with backends added to it, and not a type parameter of everything.
+//! Reading takes `&Host`, changing takes `&mut Host`: a plan that writes does not compile.
 
 mod choice;
 mod fs;
@@ -27,7 +26,7 @@ use self::mounts::Mounts;
 use crate::error::{HostError, Operation};
 use crate::knob::{Lack, LackKind};
 
-/// One change on its way to the host, as the [`Gate`] sees it.
+/// A change that is about to be made to the host, as the [`Gate`] sees it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Change<'a> {
@@ -35,14 +34,14 @@ pub enum Change<'a> {
     Value {
         /// The file.
         path: &'a Path,
-        /// What is written, newline included.
+        /// The bytes to write, newline included.
         bytes: &'a [u8],
     },
     /// A file created or atomically replaced.
     File {
         /// The file.
         path: &'a Path,
-        /// What it will hold.
+        /// The new content.
         content: &'a FileContent,
     },
     /// An empty directory created.
@@ -55,64 +54,64 @@ pub enum Change<'a> {
         /// The file or directory.
         path: &'a Path,
     },
-    /// A change made through a plugged-in wire.
+    /// A change made through a backend.
     Wire {
-        /// The Rust type of the wire.
+        /// The Rust type of the backend.
         wire: &'static str,
     },
 }
 
 /// Sees every change of the host before and after it is made.
 ///
-/// Tests kill here, traces print here, benchmarks count here. An error from
-/// `before` refuses the change; an error from `after` reports it as failed
-/// although it landed, which is what a process that dies between the two leaves.
+/// Tests kill here, traces print here, benchmarks count here. An error from `before` refuses the
+/// change. An error from `after` reports the change as failed although it was made, as if the
+/// process had died between the two.
 pub trait Gate: Send {
     /// The change is about to be made.
     ///
     /// # Errors
-    /// Refuses the change; it is then not made.
+    /// An error refuses the change; it is then not made.
     fn before(&mut self, change: &Change<'_>) -> Result<(), HostError>;
 
     /// The change was made (successfully or not).
     ///
     /// # Errors
-    /// Reports a change that landed as failed.
+    /// An error reports a change that was made as failed.
     fn after(&mut self, change: &Change<'_>) -> Result<(), HostError> {
         let _ = change;
         Ok(())
     }
 }
 
-/// A time in which a host is only read: all of what is read in it may be as of one moment.
+/// A read epoch: a time in which the host is only read, and all reads may reflect one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look(u64);
 
-/// The machine that is tuned.
+/// The tuned machine.
 pub struct Host {
     fs: Box<dyn Fs>,
     wires: HashMap<TypeId, Box<dyn Any + Send>>,
     gate: Option<Box<dyn Gate>>,
     looks: Cell<u64>,
     looking: Cell<Option<Look>>,
-    /// What was read last in this look: see [`read`](Self::read).
+    /// The last reads of this read epoch: see [`read`](Self::read).
     last: RefCell<VecDeque<Answer>>,
-    /// The mounts, as of this look.
+    /// The mounts in this read epoch.
     mounts: RefCell<Option<Mounts>>,
 }
 
-/// A file that was read in a look, and what it said.
+/// A file that was read in a read epoch, and the result.
 type Answer = (PathBuf, Result<Vec<u8>, HostError>);
 
-/// How many of the files that were read last in a look are kept. What is asked twice is asked soon
-/// after, as the knobs of one thing stand together.
+/// How many of the last reads are kept in a read epoch. A repeated read follows soon after the
+/// first, because the knobs of one device are close together.
 const KEPT_IN_A_LOOK: usize = 16;
 
-/// What is longer is no value of a knob: a list of modules, a configuration.
+/// A longer file is not the value of a knob, but a list of modules or a configuration.
 const LARGEST_KEPT: usize = 4096;
 
 impl Host {
-    /// A host over a file system and nothing else plugged in.
+    /// A host with a file system and no backends.
     pub fn new(fs: impl Fs + 'static) -> Self {
         Self {
             fs: Box::new(fs),
@@ -125,37 +124,38 @@ impl Host {
         }
     }
 
-    /// Plugs in a transport (netlink, a daemon's socket); one of each type, the last one stays.
+    /// Adds a backend (netlink, a daemon's socket). There is one of each type; the last one added
+    /// is used.
     #[must_use]
     pub fn plug<W: Send + 'static>(mut self, wire: W) -> Self {
         self.wires.insert(TypeId::of::<W>(), Box::new(wire));
         self
     }
 
-    /// Puts a gate before every change.
+    /// Sets the gate that every change passes.
     #[must_use]
     pub fn gated(mut self, gate: impl Gate + 'static) -> Self {
         self.gate = Some(Box::new(gate));
         self
     }
 
-    /// The look that is being taken, if one is: planning and verifying are one each.
+    /// The current read epoch, if there is one; a plan and a verify are one each.
     ///
-    /// A wire may answer a question that was asked before in the same look without asking again,
-    /// and had better: a plan looks at one thing from many sides. Outside of a look every answer
-    /// is fresh: what was turned has to be read back.
+    /// Within a read epoch a backend may repeat an earlier answer without asking again, and should,
+    /// because a plan asks about one device many times. Outside of a read epoch every answer is
+    /// fresh, because changes have to be read back.
     pub fn look(&self) -> Option<Look> {
         self.looking.get()
     }
 
-    /// Asks many things in one [look](Self::look), or in the one that is being taken: for a knob that asks
-    /// one thing from many sides before it changes anything.
+    /// Runs `ask` in one [read epoch](Self::look), or in the current one: for a knob that asks many
+    /// questions about one device before it changes anything.
     pub fn in_one_look<T>(&self, ask: impl FnOnce(&Self) -> T) -> T {
         let _looking = self.begin_look();
         ask(self)
     }
 
-    /// Begins a look, or joins the one that has begun; it ends with what is returned.
+    /// Begins a read epoch, or joins the current one; it ends when the returned guard is dropped.
     pub(crate) fn begin_look(&self) -> Looking<'_> {
         let before = self.looking.get();
         if before.is_some() {
@@ -168,16 +168,17 @@ impl Host {
         Looking { host: self, before }
     }
 
-    /// What stands beneath the root: the live system, a captured tree, an image.
+    /// The kind of the root: the live system, a captured tree, an image.
     pub fn root_kind(&self) -> RootKind {
         self.fs.root_kind()
     }
 
-    /// Reads a whole file. In a [look](Self::look) the answer of just before is given again: a plan asks
-    /// what a knob is, what it lacks, and what hangs on it, all from the same file.
+    /// Reads a whole file. In a [read epoch](Self::look) a recent result is returned again, because
+    /// a plan derives the state of a knob, whether it is supported, and its side effects from the
+    /// same file.
     ///
     /// # Errors
-    /// Whatever the host answers; `Missing` where there is no such file.
+    /// Any error from the host; `Missing` if the file does not exist.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Vec<u8>, HostError> {
         let path = path.as_ref();
         if self.looking.get().is_none() {
@@ -207,19 +208,18 @@ impl Host {
     /// Reads a whole file as text.
     ///
     /// # Errors
-    /// As [`read`](Self::read), and `Malformed` where it is not UTF-8.
+    /// As [`read`](Self::read), and `Malformed` if it is not UTF-8.
     pub fn read_text(&self, path: impl AsRef<Path>) -> Result<String, HostError> {
         let path = path.as_ref();
         String::from_utf8(self.read(path)?)
             .map_err(|_| HostError::malformed(path.display().to_string(), "it is not UTF-8 text"))
     }
 
-    /// Why nothing can be written at a path, where the running system has it on a mount that is
-    /// read-only; `None` also where that cannot be told. A path through a link is taken as it is
-    /// written.
+    /// Why a path cannot be written, if the running system has it on a read-only mount; `None` also
+    /// if that cannot be determined. Links in the path are not resolved.
     ///
     /// # Errors
-    /// Where the list of mounts is there and cannot be read.
+    /// If the list of mounts exists and cannot be read.
     pub fn read_only_mount(&self, path: impl AsRef<Path>) -> Result<Option<Lack>, HostError> {
         if self.root_kind() != RootKind::Live {
             return Ok(None);
@@ -250,20 +250,20 @@ impl Host {
     /// The names in a directory, sorted.
     ///
     /// # Errors
-    /// Whatever the host answers; `Missing` where there is no such directory.
+    /// Any error from the host; `Missing` if the directory does not exist.
     pub fn list(&self, directory: impl AsRef<Path>) -> Result<Vec<String>, HostError> {
         self.fs.list(directory.as_ref())
     }
 
-    /// What stands at a path, a symlink itself and not what it points to; `None` for nothing.
+    /// The entry at a path, without following a symlink; `None` if the path does not exist.
     ///
     /// # Errors
-    /// Whatever the host answers, except that a missing path is `Ok(None)`.
+    /// Any error from the host, except for a missing path.
     pub fn entry(&self, path: impl AsRef<Path>) -> Result<Option<Entry>, HostError> {
         self.fs.entry(path.as_ref())
     }
 
-    /// Whether anything stands at a path.
+    /// Whether a path exists.
     ///
     /// # Errors
     /// As [`entry`](Self::entry).
@@ -271,26 +271,26 @@ impl Host {
         Ok(self.entry(path)?.is_some())
     }
 
-    /// A file's content with what belongs to it (mode, owner); `None` for no file.
+    /// A file's content with its mode and owner; `None` if the file does not exist.
     ///
     /// # Errors
-    /// Whatever the host answers, except that a missing file is `Ok(None)`.
+    /// Any error from the host, except for a missing file.
     pub fn file(&self, path: impl AsRef<Path>) -> Result<Option<FileContent>, HostError> {
         self.fs.file(path.as_ref())
     }
 
-    /// Whether an earlier write of this file was cut short and left its unfinished replacement.
+    /// Whether an earlier write of this file was interrupted and left its unfinished replacement.
     ///
     /// # Errors
-    /// Whatever the host answers.
+    /// Any error from the host.
     pub fn half_written(&self, path: impl AsRef<Path>) -> Result<bool, HostError> {
         self.fs.half_written(path.as_ref())
     }
 
-    /// A plugged-in wire.
+    /// A backend.
     ///
     /// # Errors
-    /// `NotApplicable` where none of that type is plugged in: an absent daemon is not a crash.
+    /// `NotApplicable` if the host has none of that type: an absent daemon is not a crash.
     pub fn wire<W: 'static>(&self) -> Result<&W, HostError> {
         self.wires
             .get(&TypeId::of::<W>())
@@ -298,10 +298,10 @@ impl Host {
             .ok_or_else(absent::<W>)
     }
 
-    /// Changes something through a plugged-in wire, past the gate.
+    /// Makes a change through a backend. The change passes the gate.
     ///
     /// # Errors
-    /// `NotApplicable` where no such wire is plugged in, and whatever `change` answers.
+    /// `NotApplicable` if the host has no such backend, and any error from `change`.
     pub fn turn<W: 'static, T>(
         &mut self,
         change: impl FnOnce(&mut W) -> Result<T, HostError>,
@@ -320,14 +320,13 @@ impl Host {
         )
     }
 
-    /// Writes a value to a file that exists, with one `write(2)`.
+    /// Writes a value to an existing file, with one `write(2)`.
     ///
-    /// One write and no buffered writer: stdio reports success and loses the
-    /// kernel's answer at close, and some keys take a value and its newline in
-    /// two writes for an error.
+    /// It is a single unbuffered write: stdio reports success and loses the kernel's error at
+    /// close, and some keys reject a value and its newline in two writes.
     ///
     /// # Errors
-    /// Whatever the host answers. The value may have landed in part.
+    /// Any error from the host. A part of the value may have been written.
     pub fn write_value(&mut self, path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), HostError> {
         let (path, Self { fs, gate, .. }) = (path.as_ref(), self);
         pass(gate, &Change::Value { path, bytes }, || {
@@ -338,7 +337,7 @@ impl Host {
     /// Creates or atomically replaces a file, durably.
     ///
     /// # Errors
-    /// Whatever the host answers; the file is then what it was.
+    /// Any error from the host; the file is then unchanged.
     pub fn put_file(
         &mut self,
         path: impl AsRef<Path>,
@@ -353,7 +352,7 @@ impl Host {
     /// Creates one directory with mode 0755.
     ///
     /// # Errors
-    /// Whatever the host answers.
+    /// Any error from the host.
     pub fn create_directory(&mut self, path: impl AsRef<Path>) -> Result<(), HostError> {
         let (path, Self { fs, gate, .. }) = (path.as_ref(), self);
         pass(gate, &Change::Directory { path }, || {
@@ -364,14 +363,14 @@ impl Host {
     /// Removes a file or an empty directory, durably.
     ///
     /// # Errors
-    /// Whatever the host answers.
+    /// Any error from the host.
     pub fn remove(&mut self, path: impl AsRef<Path>) -> Result<(), HostError> {
         let (path, Self { fs, gate, .. }) = (path.as_ref(), self);
         pass(gate, &Change::Removal { path }, || fs.remove(path))
     }
 
-    /// Removes what interrupted writes left beside the values that were read: see
-    /// [`Fs::leftovers`]. What cannot be removed stays: it is no part of any value.
+    /// Removes the leftovers of interrupted writes that were seen beside values: see
+    /// [`Fs::leftovers`]. One that cannot be removed stays; it is not part of any value.
     pub(crate) fn clear_leftovers(&mut self) {
         for path in self.fs.leftovers() {
             let Self { fs, gate, .. } = &mut *self;
@@ -381,17 +380,17 @@ impl Host {
         }
     }
 
-    /// Lets time pass, as the host counts it; a machine in memory does not sleep.
+    /// Waits, by the host's clock; a fake machine in memory does not sleep.
     pub fn pause(&self, time: Duration) {
         self.fs.pause(time);
     }
 
-    /// The id of the running boot, from `/proc/sys/kernel/random/boot_id`.
+    /// The ID of the running boot, from `/proc/sys/kernel/random/boot_id`.
     ///
-    /// Empty where there is none: an image has not booted.
+    /// Empty if there is none: an image has not booted.
     ///
     /// # Errors
-    /// Where the file is there and cannot be read.
+    /// If the file exists and cannot be read.
     pub fn boot_id(&self) -> Result<String, HostError> {
         match self.read_text(Path::new("/proc/sys/kernel/random/boot_id")) {
             Ok(text) => Ok(text.trim().to_owned()),
@@ -411,7 +410,7 @@ impl fmt::Debug for Host {
     }
 }
 
-/// Ends a look where it ends itself.
+/// Ends a read epoch when dropped.
 #[derive(Debug)]
 pub(crate) struct Looking<'a> {
     host: &'a Host,
@@ -444,15 +443,12 @@ fn absent<W>() -> HostError {
         type_name::<W>(),
         Lack::new(
             LackKind::NoWire,
-            format!(
-                "nothing of type {} is plugged into this host",
-                type_name::<W>()
-            ),
+            format!("this host has no backend of type {}", type_name::<W>()),
         ),
     )
 }
 
-/// A path on the host, made absolute and checked for `..`: the form in which knobs name files.
+/// Checks that a path is absolute and without `..`, the form in which knobs name files.
 ///
 /// # Errors
 /// `OutsideRoot` for a relative path or one with a `..` segment.

@@ -1,7 +1,8 @@
-//! Which mount a path is on, and whether that one is read-only.
+//! The mount that a path is on, and whether it is read-only.
 //!
-//! Containers mount `/proc/sys` read-only and parts of it (`/proc/sys/net`) writable. The files keep
-//! their mode, and root's write is refused only when it is tried: after other steps of the plan.
+//! Containers mount `/proc/sys` read-only and parts of it (`/proc/sys/net`) writable. The files
+//! keep their mode, and root's write fails only when it is attempted, after other steps of the
+//! plan.
 
 use crate::knob::{Lack, LackKind};
 
@@ -21,15 +22,17 @@ struct Mount {
 }
 
 impl Mounts {
-    /// From `/proc/self/mountinfo`, as proc(5) has it. A line that cannot be read is passed over.
+    /// Parses `/proc/self/mountinfo`, see proc(5). Lines that cannot be parsed are ignored.
     pub(super) fn parse(text: &str) -> Self {
         Self(text.lines().filter_map(Mount::parse).collect())
     }
 
-    /// The mount that a path is on. The list alone does not say: a mount may be hidden by one that was
-    /// made later on a directory above it. So the path is walked, from each mount to the next on the way.
+    /// The mount that a path is on. The list alone does not tell, because a mount may be hidden by
+    /// a later one on a parent directory. The path is therefore followed from each mount to the
+    /// next below it.
     ///
-    /// In a chroot(2) to a plain directory no mount at `/` is listed: it begins at those beneath.
+    /// In a chroot(2) to a plain directory no mount at `/` is listed; the list begins with those
+    /// below it.
     fn of(&self, path: &str) -> Option<&Mount> {
         let is_listed = |id: &str| self.0.iter().any(|mount| mount.id == id);
         let first = |mount: &&Mount| mount.parent == mount.id || !is_listed(&mount.parent);
@@ -54,12 +57,12 @@ impl Mounts {
         Some(current)
     }
 
-    /// Why nothing can be written at a path, where its mount is read-only.
+    /// Why a path cannot be written, if its mount is read-only.
     pub(super) fn lack(&self, path: &str) -> Option<Lack> {
         let mount = self.of(path).filter(|mount| mount.is_read_only)?;
         let why = format!("{} is mounted read-only", mount.point);
         let lack = Lack::new(LackKind::ReadOnly, why);
-        Some(lack.hint("have it mounted writable; in a container, set it outside of it"))
+        Some(lack.hint("remount it read-write; in a container, change it on the host"))
     }
 }
 
@@ -70,7 +73,8 @@ impl Mount {
         let parent = fields.next()?.to_owned();
         let point = unescaped_path(fields.nth(2)?);
         let options = fields.next()?;
-        // Optional fields end with a dash; type, source and the file system's own options follow.
+        // Optional fields end with a dash; the type, the source and the file system's own options
+        // follow.
         let of_file_system = fields.skip_while(|field| *field != "-").nth(3)?;
         let is_read_only = [options, of_file_system]
             .iter()
@@ -89,8 +93,8 @@ fn is_beneath(path: &str, point: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// A path as `/proc/self/mountinfo` and `/proc/swaps` write it, with its blanks, tabs, line ends and
-/// backslashes again, which stand there in octal (`seq_path` in fs/seq_file.c).
+/// Unescapes a path from `/proc/self/mountinfo` or `/proc/swaps`, in which blanks, tabs, newlines
+/// and backslashes are in octal (`seq_path` in fs/seq_file.c).
 pub fn unescaped_path(path: &str) -> String {
     [
         ("\\040", " "),
@@ -113,7 +117,7 @@ mod tests {
         lack.why.split(' ').next().map(str::to_owned)
     }
 
-    /// As Docker and systemd-nspawn have it.
+    /// As in Docker and systemd-nspawn.
     const CONTAINER: &str = "\
 700 600 0:50 / / rw,relatime - overlay overlay rw
 701 700 0:53 / /proc rw,nosuid - proc proc rw

@@ -1,8 +1,8 @@
-//! What may be read as a file: regular files, and no more of one than a limit.
+//! Limits on what is read as a file: only regular files, and only up to a maximum size.
 //!
-//! A pipe where a value is expected would make its reader wait for ever, with the lock held; a
-//! device can do anything when it is opened; a sparse file of terabytes takes no room on a disk
-//! and all of it in memory.
+//! A pipe in the place of a value would block its reader forever, with the lock held. Opening a
+//! device can have any effect. A sparse file of terabytes takes no space on a disk but all of it in
+//! memory.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -11,29 +11,29 @@ use rustix::io::Errno;
 
 use crate::error::{HostError, HostErrorKind, Operation};
 
-/// The most that is read of a value under `/proc/sys` or `/sys`. An attribute of sysfs fits a page
-/// and the longest sysctls take 64 KiB.
+/// The maximum size in bytes of a value under `/proc/sys` or `/sys`. An attribute of sysfs fits
+/// into a page, and the longest sysctls are 64 KiB.
 pub(super) const LARGEST_VALUE: u64 = 1 << 20;
 
-/// The most that is read of any other file. `/proc/kallsyms`, the longest that is read, has some
-/// 20 MiB.
+/// The maximum size in bytes of any other file. The longest that is read, `/proc/kallsyms`, is
+/// about 20 MiB.
 pub(crate) const LARGEST_FILE: u64 = 64 << 20;
 
-/// How a file is opened that is to be read: without waiting for the other end of a pipe, and
-/// without getting a terminal for it. Neither means anything to a regular file.
+/// The flags for opening a file to read it: without waiting for the other end of a pipe, and
+/// without acquiring a controlling terminal. Neither affects a regular file.
 pub(crate) const READING: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC)
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY);
 
-/// Why something was not read.
+/// Why a file was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unread {
-    /// What the kernel answered.
+    /// The kernel returned an error.
     Errno(Errno),
-    /// It is something else than a regular file.
+    /// It is not a regular file.
     NotRegular(FileType),
-    /// It is longer than this.
+    /// It is larger than this number of bytes.
     TooLong(u64),
 }
 
@@ -44,14 +44,14 @@ impl From<Errno> for Unread {
 }
 
 impl Unread {
-    /// The same as a sentence, where the kernel did not say it.
+    /// The reason as a sentence, unless it is an errno.
     pub(crate) fn why(self) -> Option<String> {
         Some(match self {
             Self::Errno(_) => return None,
             Self::NotRegular(kind) => format!("it is {}, not a regular file", named(kind)),
             Self::TooLong(most) => {
                 format!(
-                    "it is longer than {} MiB, the most that is read",
+                    "it is larger than {} MiB, the maximum that is read",
                     most >> 20
                 )
             }
@@ -63,7 +63,7 @@ impl Unread {
             return HostError::from_raw(operation, subject, errno);
         }
         let error = HostError::new(operation, subject, HostErrorKind::Malformed)
-            .with_hint("look who made it, and remove it or put a regular file in its place");
+            .with_hint("check who created it, then remove it or replace it with a regular file");
         match self.why() {
             Some(why) => error.detail(why),
             None => error,
@@ -82,13 +82,13 @@ fn named(kind: FileType) -> &'static str {
     }
 }
 
-/// Whether it is `/dev/null`, which systemd and udev take for an empty file: a mask.
+/// Whether it is `/dev/null`, which systemd and udev treat as an empty file: a mask.
 pub(super) fn is_mask(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && stat.st_rdev == rustix::fs::makedev(1, 3)
 }
 
-/// Refuses what is no regular file.
+/// Rejects anything but a regular file.
 pub(crate) fn check(stat: &Stat) -> Result<(), Unread> {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok(()),
@@ -97,8 +97,8 @@ pub(crate) fn check(stat: &Stat) -> Result<(), Unread> {
     }
 }
 
-/// Refuses an open file that is no regular one, or is longer than `most` already. What procfs and
-/// sysfs say of a length means nothing, and is never more than a page.
+/// Rejects an open file that is not regular or whose size exceeds `most`. The sizes reported by
+/// procfs and sysfs are meaningless, but never more than a page.
 pub(crate) fn checked(file: OwnedFd, most: u64) -> Result<OwnedFd, Unread> {
     let stat = rustix::fs::fstat(&file)?;
     check(&stat)?;
@@ -108,7 +108,7 @@ pub(crate) fn checked(file: OwnedFd, most: u64) -> Result<OwnedFd, Unread> {
     Ok(file)
 }
 
-/// Reads an open file to its end, or to `most` bytes, which is an error.
+/// Reads an open file to its end. It is an error if there are more than `most` bytes.
 pub(crate) fn read_all(file: impl AsFd, most: u64) -> Result<Vec<u8>, Unread> {
     let mut bytes = vec![0; 4096];
     let mut filled = 0;
@@ -132,10 +132,10 @@ pub(crate) fn read_all(file: impl AsFd, most: u64) -> Result<Vec<u8>, Unread> {
     Ok(bytes)
 }
 
-/// Reads a value from its beginning, in one read where it fits a page: the handlers behind these
-/// files answer a read at offset 0 with all they have and every later one with nothing.
+/// Reads a value from the start, in one read if it fits into a page: the handlers behind these
+/// files return everything for a read at offset 0 and nothing for later ones.
 pub(super) fn read_value(file: impl AsFd) -> Result<Vec<u8>, Unread> {
-    // One byte more than a page: what fills it is known to be longer than any attribute.
+    // One byte more than a page: a value that fills the buffer is longer than any attribute.
     let mut bytes = vec![0; 4096 + 1];
     loop {
         match rustix::io::pread(&file, &mut bytes[..], 0) {
@@ -153,11 +153,12 @@ pub(super) fn read_value(file: impl AsFd) -> Result<Vec<u8>, Unread> {
     }
 }
 
-/// Reads a value of the running kernel, where something else may be mounted over what the kernel makes.
+/// Reads a value of the running kernel, over which something else may be mounted.
 ///
-/// What it is is asked only where the answer is none that a value gives: nothing, an error (a pipe has no
-/// beginning to read from), more than a page. A device that answers as a value does has been opened by
-/// then as well, and to ask of each value costs an apply a tenth more system calls.
+/// The file type is checked only if the result is unusual for a value: empty, an error (a pipe
+/// cannot be read at an offset) or more than a page. A device that returns a plausible value has
+/// been opened by then in any case, and checking every value costs an apply a tenth more system
+/// calls.
 pub(super) fn read_value_checked(file: impl AsFd) -> Result<Vec<u8>, Unread> {
     let read = read_value(&file);
     if !matches!(&read, Ok(bytes) if (1..=4096).contains(&bytes.len())) {

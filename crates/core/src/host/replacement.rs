@@ -1,8 +1,8 @@
-//! Files that are replaced as a whole: written beside their place and renamed into it.
+//! Files that are replaced as a whole: written beside the target and renamed over it.
 //!
-//! Whatever kills the writer, the name leads to the old file or to the new one. The new file is
-//! always one that was just made (`O_EXCL`): a leftover of that name could have a second name
-//! outside the root, and truncating it would empty that one.
+//! Whenever the writer is killed, the name refers to the old file or to the new one. The new file
+//! is always newly created (`O_EXCL`): a leftover of that name could have a second name outside the
+//! root, and truncating it would empty that file.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -17,8 +17,8 @@ use super::fs::{AttributeValue, FileContent};
 use super::linux::write_all;
 use super::regular::{self, LARGEST_VALUE, READING, Unread};
 
-/// What follows a target's name while its replacement is being written. The name
-/// begins with a dot and ends in none of the suffixes that loaders look for.
+/// The suffix of a target's name while its replacement is being written. The name begins with a dot
+/// and does not end in a suffix that loaders look for.
 const SUFFIX: &str = ".hosttune-new";
 
 /// The name under which a file's replacement is written, beside the file.
@@ -29,12 +29,12 @@ pub(super) fn replacement_of(name: &OsStr) -> OsString {
     replacement
 }
 
-/// Whether a name is one that [`replacement_of`] makes.
+/// Whether a name was made by [`replacement_of`].
 pub(super) fn is_replacement(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(SUFFIX)
 }
 
-/// Replaces the file `name` in `directory`; when it fails, that file is what it was.
+/// Replaces the file `name` in `directory`; on failure that file is unchanged.
 pub(super) fn replace(
     directory: &OwnedFd,
     name: &OsStr,
@@ -43,7 +43,7 @@ pub(super) fn replace(
 ) -> Result<(), Errno> {
     let replacement = replacement_of(name);
     match rustix::fs::unlinkat(directory, &*replacement, AtFlags::empty()) {
-        // A directory of that name is nobody's leftover: making the file says that it is there.
+        // A directory of that name is not a leftover; creating the file will report it.
         Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => {}
         Err(errno) => return Err(errno),
     }
@@ -69,24 +69,25 @@ pub(super) fn replace(
         rustix::fs::renameat(directory, &*replacement, directory, name)
     })();
     if written.is_err() {
-        // The target is untouched; the half-written replacement must not stay.
+        // The target is unchanged; remove the unfinished replacement.
         let _ = rustix::fs::unlinkat(directory, &*replacement, AtFlags::empty());
     }
     written
 }
 
-/// A value of a tree: the file that its path leads to, by the directory that holds it.
+/// A value of a tree: the file that its path resolves to, in the directory that contains it.
 #[derive(Debug)]
 pub(super) struct TreeValue {
     directory: OwnedFd,
     name: OsString,
 }
 
-/// How many links may be followed, as in the kernel (MAXSYMLINKS).
+/// The maximum number of links to follow, as in the kernel (MAXSYMLINKS).
 const MOST_LINKS: usize = 40;
 
 impl TreeValue {
-    /// Follows a path to the file; `open_directory` opens one beneath the root and never outside.
+    /// Resolves a path to the file; `open_directory` opens a directory below the root and never
+    /// outside.
     pub(super) fn find(
         path: &Path,
         open_directory: impl Fn(&Path) -> Result<OwnedFd, Errno>,
@@ -98,9 +99,9 @@ impl TreeValue {
             };
             let directory = open_directory(parent)?;
             match rustix::fs::readlinkat(&directory, name, Vec::new()) {
-                // From the directory that the link is in; `..` is the kernel's to resolve.
+                // Relative to the directory of the link; the kernel resolves `..`.
                 Ok(target) => path = parent.join(OsStr::new(&*target.to_string_lossy())),
-                // It is no link.
+                // It is not a link.
                 Err(Errno::INVAL | Errno::NOENT) => {
                     let name = name.to_owned();
                     return Ok(Self { directory, name });
@@ -111,14 +112,14 @@ impl TreeValue {
         Err(Errno::LOOP)
     }
 
-    /// Whether a replacement of it was left behind.
+    /// Whether it has a leftover replacement.
     pub(super) fn has_leftover(&self) -> bool {
         let replacement = replacement_of(&self.name);
         rustix::fs::statat(&self.directory, &*replacement, AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
     }
 
-    /// Removes it.
+    /// Removes the leftover replacement.
     pub(super) fn remove_leftover(&self) -> Result<(), Errno> {
         rustix::fs::unlinkat(
             &self.directory,
@@ -127,7 +128,7 @@ impl TreeValue {
         )
     }
 
-    /// The file with everything that belongs to it.
+    /// The file with its metadata.
     pub(super) fn content(&self) -> Result<FileContent, Unread> {
         let stat = rustix::fs::statat(&self.directory, &*self.name, AtFlags::SYMLINK_NOFOLLOW)?;
         regular::check(&stat)?;
@@ -143,9 +144,10 @@ impl TreeValue {
         })
     }
 
-    /// Puts another content in its place. Another name of the old file keeps what it had.
+    /// Replaces the file. Another name of the old file keeps the old content.
     pub(super) fn replace(&self, content: &FileContent) -> Result<(), Errno> {
-        // What only its directory forbids a user to write is refused as the kernel refuses it.
+        // The rename needs only a writable directory, so check the permissions of the file as the
+        // kernel would.
         rustix::fs::accessat(
             &self.directory,
             &*self.name,
@@ -156,7 +158,7 @@ impl TreeValue {
     }
 }
 
-/// The values of a tree beside which a replacement was seen that an interrupted write left.
+/// The values of a tree beside which a leftover of an interrupted write was seen.
 #[derive(Debug, Default)]
 pub(super) struct Leftovers(Mutex<BTreeSet<PathBuf>>);
 
@@ -172,7 +174,7 @@ impl Leftovers {
     }
 }
 
-/// All extended attributes of an open file; none where the file system has no such thing.
+/// All extended attributes of an open file; empty if the file system does not support any.
 pub(super) fn attributes(file: impl AsFd) -> Result<Vec<(String, AttributeValue)>, Errno> {
     let mut names = vec![0_u8; 1024];
     let length = match rustix::fs::flistxattr(&file, &mut names) {

@@ -8,12 +8,12 @@ use super::entry::Entry;
 use super::log::{Log, foreign};
 use crate::knob::{AnyKnob, Key};
 
-/// What the crates of the knobs and the host say of them.
+/// What the knobs' crates and the host say about knobs.
 #[derive(Clone, Copy)]
 pub(crate) struct Knobs<'a> {
-    /// Whether what a knob shows is what asking it for something gives: the knob, both in that order.
+    /// Whether a state satisfies a request; arguments: knob, seen, wanted.
     pub(crate) counts_as: &'a dyn Fn(&AnyKnob, &Value, &Value) -> bool,
-    /// What a knob shows, where it can be read.
+    /// The state that a knob shows, if it can be read.
     pub(crate) shows: &'a dyn Fn(&AnyKnob) -> Option<Value>,
 }
 
@@ -22,9 +22,10 @@ impl Knobs<'_> {
         (self.counts_as)(knob, seen, wanted)
     }
 
-    /// Whether a step has been put back and nothing says so: the mark of a revert that was killed is
-    /// lost. With an entry before it made into one it would begin where the knob does not stand, and
-    /// what that one still has to put back would be forgotten. What cannot be read may have been.
+    /// Whether a step may have been undone without a record of it, because the mark of a killed
+    /// revert was lost. If it were merged with an entry before it, the result would start from a
+    /// state that the knob does not have, and the part that is still to be reverted would be
+    /// forgotten. A knob that cannot be read may have been reverted.
     fn may_be_put_back(&self, entry: &Entry) -> bool {
         let knob = &entry.step.knob;
         let is = |seen: &Value, value: &Value| seen == value || self.counts_as(knob, seen, value);
@@ -37,10 +38,10 @@ impl Knobs<'_> {
     }
 }
 
-/// Whether an entry starts where one before it of the same knob ended.
+/// Whether an entry starts where an earlier entry of the same knob ended.
 ///
-/// By what the knob's crate says of it: a kernel that rounds shows something else than it was asked
-/// for, and that is no stranger's.
+/// The knob's own rule decides: a kernel that rounds shows another value than was requested, and
+/// that is not another process's change.
 fn follows(last: &Entry, next: &Entry, knobs: Knobs<'_>) -> bool {
     last.step.identity == next.step.identity
         && next.step.from.known().is_some_and(|from| {
@@ -48,7 +49,7 @@ fn follows(last: &Entry, next: &Entry, knobs: Knobs<'_>) -> bool {
         })
 }
 
-/// Which entries reset a knob, for each that is reset.
+/// For each knob that is reset as a side effect, the entries that reset it.
 fn disturbed(entries: &BTreeMap<u64, Entry>) -> HashMap<Key, Vec<u64>> {
     let mut disturbed: HashMap<Key, Vec<u64>> = HashMap::new();
     for entry in entries.values() {
@@ -59,26 +60,26 @@ fn disturbed(entries: &BTreeMap<u64, Entry>) -> HashMap<Key, Vec<u64>> {
     disturbed
 }
 
-/// The entries that a revert does without.
+/// The entries that a revert does not need.
 ///
-/// Of one knob's entries, those that start where the one before ended form a
-/// chain. When somebody else changed the knob in between, a new chain begins. A
-/// revert walks the last chain back to what that somebody had set, and there it
-/// stops: it is theirs. Only the first chain still knows the first original,
-/// which `--force` goes back to. What lies between the first and the last chain
-/// is never turned to, so a timer that fights somebody over a knob need not
-/// remember every round.
+/// The entries of one knob that each start where the one before ended form a chain. When another
+/// process has changed the knob in between, a new chain begins. A revert follows the last chain
+/// back to the value that the other process had set and stops there, because that value is not
+/// ours. Only the first chain still has the first original, to which `--force` reverts. The values
+/// between the first and the last chain are never set again, so a timer that competes with another
+/// process for a knob need not remember every round.
 ///
-/// Where another owner has turned the knob too, none is dropped: his steps stand on ours and ours on
-/// his, by their order and not by what shows.
+/// If another owner has changed the knob too, no entry is dropped: the owners' steps build on each
+/// other in their order, independent of the value that shows.
 ///
-/// Nor where a step of ours resets the knob: then it is not somebody else who changed it in between.
+/// Nor is one dropped if a step of ours resets the knob, because then the change in between was not
+/// another process's.
 pub(super) fn superseded(
     entries: &BTreeMap<u64, Entry>,
     others: &[Log],
     knobs: Knobs<'_>,
 ) -> Vec<u64> {
-    // By the thing and not only by its name: one that was renamed can have the name of another that has gone.
+    // By device and not only by name: a renamed device can have the name of one that is gone.
     let mut chains: HashMap<(Key, Option<&str>), Vec<Vec<&Entry>>> = HashMap::new();
     let reset = disturbed(entries);
     for entry in entries.values() {
@@ -102,7 +103,7 @@ pub(super) fn superseded(
         })
         .flat_map(|(_, chain)| chain)
         .filter(|entry| {
-            // What is half put back has still to put back what it resets.
+            // A step that is half undone still has to restore its side effects.
             entry.undoing.is_none()
                 && !reset.contains_key(&entry.key())
                 && foreign(others, &entry.step.knob).next().is_none()
@@ -111,16 +112,16 @@ pub(super) fn superseded(
         .collect()
 }
 
-/// How much is remembered of what a kernel makes of one knob's values. What is forgotten is asked for
-/// again at the next apply.
+/// The number of known roundings kept for one knob. Dropped ones are determined again at the next
+/// apply.
 const MOST_RULES: usize = 16;
 
-/// Makes one of two applies of which the later one turned again what the earlier one turned last, in
-/// the same order, each knob from where the earlier one left it or from where that one began.
+/// Merges two applies if the later one set the same knobs as the end of the earlier one, in the
+/// same order, each from the state that the earlier one left or started from.
 ///
-/// Only so does no step change its place among the others, which may need it (a governor its module)
-/// or move with it (the huge pages of a node and of all). An apply of which anything is a means or
-/// resets something is one with the one before only where it does the same once more.
+/// Only then does no step change its place relative to others that it may depend on (a governor on
+/// its module) or that change with it (the huge pages of a node and of all nodes). An apply with
+/// intermediate steps or side effects is merged with the one before only if it repeats it exactly.
 pub(super) fn fold(entries: &mut BTreeMap<u64, Entry>, others: &[Log], knobs: Knobs<'_>) {
     let mut stay: Vec<Vec<u64>> = Vec::new();
     for apply in applies(entries) {
@@ -141,8 +142,8 @@ pub(super) fn fold(entries: &mut BTreeMap<u64, Entry>, others: &[Log], knobs: Kn
             }
         }
     }
-    // There and back again is nothing, unless it says what the kernel makes of a value, or another
-    // owner's step is beneath it: then it says that this owner wants the knob to stay so.
+    // A change back to the start is no change, unless it records a rounding by the kernel, or
+    // another owner's step is below it: then it records that this owner wants the knob to stay so.
     entries.retain(|_, entry| {
         let holds = || foreign(others, &entry.step.knob).any(|(_, below)| below.id < entry.id);
         !is_whole(entry)
@@ -153,7 +154,7 @@ pub(super) fn fold(entries: &mut BTreeMap<u64, Entry>, others: &[Log], knobs: Kn
     });
 }
 
-/// The entries of each apply, in the order in which they were turned.
+/// The entries of each apply, in the order in which they were done.
 fn applies(entries: &BTreeMap<u64, Entry>) -> Vec<Vec<u64>> {
     let entries: Vec<&Entry> = entries.values().collect();
     let applies = entries.chunk_by(|one, next| one.is_of_apply_of(next));
@@ -166,12 +167,13 @@ fn is_whole(entry: &Entry) -> bool {
     entry.turned && entry.undoing.is_none()
 }
 
-/// Whether nothing was turned for it and nothing else moves with it.
+/// Whether it is complete, not an intermediate step, and without side effects.
 fn is_plain(entry: &Entry) -> bool {
     is_whole(entry) && entry.step.disturbs.is_empty() && !entry.step.means
 }
 
-/// Whether two applies are one, of which each entry of the later one is beside that of the earlier.
+/// Whether two applies can be merged; `pairs` has each entry of the earlier one with that of the
+/// later one.
 fn are_one(
     entries: &BTreeMap<u64, Entry>,
     others: &[Log],
@@ -224,7 +226,7 @@ fn are_one(
 }
 
 impl Entry {
-    /// Takes in what a later turn of the same knob left: it goes back to where this one began.
+    /// Merges a later change of the same knob into this one, which keeps its original.
     fn becomes_one_with(&mut self, later: Self) {
         let mut rounded = self.rules();
         rounded.extend(later.rounded);

@@ -14,9 +14,9 @@ use crate::host::regular::{self, LARGEST_FILE, READING, Unread, read_all};
 
 const LOCK: &str = "lock";
 
-/// Journals in two directories beneath a root, `0700`, owned by this process's user.
+/// Journals in two directories below a root, `0700`, owned by this process's user.
 ///
-/// They are made when the first journal is written, not before: a plan leaves no trace.
+/// The directories are created when the first journal is written: a plan leaves no trace.
 #[derive(Debug)]
 pub struct DirectoryStore {
     root: OwnedFd,
@@ -27,15 +27,15 @@ pub struct DirectoryStore {
     directories: HashMap<Place, OwnedFd>,
     files: HashMap<(Place, String), OwnedFd>,
     lock: Option<OwnedFd>,
-    /// The user as whom this process works.
+    /// The effective user ID of this process.
     us: u32,
 }
 
 impl DirectoryStore {
-    /// The directories `boot` and `disk` beneath the host's root.
+    /// The directories `boot` and `disk` below the host's root.
     ///
     /// # Errors
-    /// Where the root cannot be held open twice.
+    /// If the descriptor of the root cannot be duplicated.
     pub fn new(
         host: &LinuxHost,
         boot: impl Into<PathBuf>,
@@ -45,7 +45,7 @@ impl DirectoryStore {
             .root()
             .try_clone()
             .map_err(|error| JournalError::Failed {
-                operation: "hold open",
+                operation: "keep open",
                 path: host.shown(Path::new("/")),
                 errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
             })?;
@@ -61,7 +61,7 @@ impl DirectoryStore {
         })
     }
 
-    /// `/run/hosttune` and `/var/lib/hosttune` beneath the host's root.
+    /// `/run/hosttune` and `/var/lib/hosttune` below the host's root.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -92,10 +92,10 @@ impl DirectoryStore {
                 path: path.clone(),
                 why: "it is a symlink".to_owned(),
             },
-            // What O_NOFOLLOW with O_DIRECTORY says of a symlink in the directory's place.
+            // The error of O_NOFOLLOW with O_DIRECTORY for a symlink.
             Errno::NOTDIR => JournalError::Untrusted {
                 path: path.clone(),
-                why: "it is a symlink or a file in a directory's place".to_owned(),
+                why: "it is a symlink or a file, not a directory".to_owned(),
             },
             errno => JournalError::Failed {
                 operation,
@@ -105,11 +105,11 @@ impl DirectoryStore {
         }
     }
 
-    /// The directory, if it is there.
+    /// The directory, if it exists.
     fn existing(&self, place: Place) -> Result<Option<OwnedFd>, JournalError> {
         let path = self.beneath(place);
-        // To be listed and flushed as well; who may not do that may still be told which file in it is
-        // not for him.
+        // The directory is to be listed and flushed as well. A user who may not do that can still
+        // be told which file in it is inaccessible.
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = |how| open_beneath(&self.root, path, flags | how, Mode::empty());
         match open(OFlags::RDONLY).or_else(|errno| match errno {
@@ -117,7 +117,7 @@ impl DirectoryStore {
             other => Err(other),
         }) {
             Ok(directory) => {
-                let stat = rustix::fs::fstat(&directory).map_err(self.fail("look at", path))?;
+                let stat = rustix::fs::fstat(&directory).map_err(self.fail("stat", path))?;
                 self.trust(&stat, path)?;
                 Ok(Some(directory))
             }
@@ -126,7 +126,7 @@ impl DirectoryStore {
         }
     }
 
-    /// The directory, made where it is not there.
+    /// The directory, created if it does not exist.
     fn directory(&mut self, place: Place) -> Result<&OwnedFd, JournalError> {
         if !self.directories.contains_key(&place) {
             let directory = match self.existing(place)? {
@@ -137,7 +137,7 @@ impl DirectoryStore {
         }
         self.directories
             .get(&place)
-            .ok_or_else(|| JournalError::Unwritable("the directory was not kept".to_owned()))
+            .ok_or_else(|| JournalError::Unwritable("the directory is not open".to_owned()))
     }
 
     fn make(&self, place: Place) -> Result<OwnedFd, JournalError> {
@@ -151,7 +151,7 @@ impl DirectoryStore {
             if number == 0 {
                 continue;
             }
-            // Only the last directory is ours alone; /run and /var are everybody's.
+            // Only the last directory belongs to us; /run and /var are shared.
             let mode = if number + 1 == segments.len() {
                 0o700
             } else {
@@ -173,14 +173,14 @@ impl DirectoryStore {
         self.existing(place)?.ok_or_else(|| fail(Errno::NOENT))
     }
 
-    /// Refuses what somebody else could have written: a journal says what to write as root.
+    /// Rejects a file that another user could have written: a journal says what to write as root.
     fn trust(&self, stat: &Stat, path: &Path) -> Result<(), JournalError> {
         let us = self.us;
         let why = if stat.st_uid != us && stat.st_uid != 0 {
             format!("it belongs to user {}, not to {us}", stat.st_uid)
         } else if stat.st_mode & 0o022 != 0 {
             format!(
-                "its mode is {:04o}: others may write it",
+                "its mode is {:04o}: others can write to it",
                 stat.st_mode & 0o7777
             )
         } else {
@@ -192,21 +192,21 @@ impl DirectoryStore {
         })
     }
 
-    /// Refuses a file that is none, or that somebody else could have written, or that has another
-    /// name: what is written to it would be written there as well.
+    /// Rejects a file that is not regular, that another user could have written, or that has
+    /// another name: anything written to it would be written there as well.
     fn trust_file(&self, open: &OwnedFd, path: &Path) -> Result<(), JournalError> {
         let untrusted = |why| JournalError::Untrusted {
             path: self.shown(path),
             why,
         };
-        let stat = rustix::fs::fstat(open).map_err(self.fail("look at", path))?;
+        let stat = rustix::fs::fstat(open).map_err(self.fail("stat", path))?;
         match regular::check(&stat) {
             Ok(()) => {}
             Err(Unread::Errno(errno)) => return Err(self.fail("read", path)(errno)),
             Err(unread) => return Err(untrusted(unread.why().unwrap_or_default())),
         }
         if stat.st_nlink > 1 {
-            let why = format!("it has {} names (hard links)", stat.st_nlink);
+            let why = format!("it has {} hard links", stat.st_nlink);
             return Err(untrusted(why));
         }
         self.trust(&stat, path)
@@ -223,7 +223,7 @@ fn name(owner: &str) -> String {
     format!("{owner}{SUFFIX}")
 }
 
-/// What a file's replacement is called while it is written.
+/// The name of a file's replacement while it is written.
 fn new_name(owner: &str) -> String {
     format!(".{}.new", name(owner))
 }
@@ -250,8 +250,8 @@ impl Store for DirectoryStore {
         let open = match rustix::fs::openat(directory, name(owner), flags, Mode::empty()) {
             Ok(open) => open,
             Err(Errno::NOENT) => {
-                // One that was killed while it wrote its first intent left a file that nothing
-                // else would ever remove. Under the lock nobody else is writing one.
+                // A process that was killed while it wrote its first intent has left a file that
+                // nothing else would remove. Under the lock no other process is writing one.
                 if self.lock.is_some() {
                     let _ = rustix::fs::unlinkat(directory, new_name(owner), AtFlags::empty());
                 }
@@ -284,12 +284,12 @@ impl Store for DirectoryStore {
             },
         };
         let mut owners = Vec::new();
-        // It opens the directory anew, so that each list begins at its beginning.
+        // `read_from` opens the directory anew, so each listing starts at the beginning.
         for entry in rustix::fs::Dir::read_from(directory).map_err(&fail)? {
             let entry = entry.map_err(&fail)?;
             let owner = entry.file_name().to_str().ok();
             let owner = owner.and_then(|name| name.strip_suffix(SUFFIX));
-            // A replacement in the making begins with a dot.
+            // The name of an unfinished replacement begins with a dot.
             owners.extend(
                 owner
                     .filter(|owner| !owner.starts_with('.'))
@@ -315,13 +315,13 @@ impl Store for DirectoryStore {
         if !self.files.contains_key(&key) {
             let directory = self.directory(place)?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            // Not waiting for a pipe's reader: it was a file when it was read.
+            // Do not wait for the reader of a pipe: it was a file when it was read.
             let flags = flags | OFlags::NONBLOCK;
             let open =
                 rustix::fs::openat(directory, name(owner), flags, Mode::from_raw_mode(0o600))
                     .map_err(&fail)?;
             self.trust_file(&open, &path)?;
-            // What stands behind the last whole line is the rest of an interrupted write.
+            // Anything after the last complete line is the rest of an interrupted write.
             rustix::fs::ftruncate(&open, offset).map_err(&fail)?;
             rustix::fs::seek(&open, rustix::fs::SeekFrom::Start(offset)).map_err(&fail)?;
             created = offset == 0;
@@ -338,13 +338,13 @@ impl Store for DirectoryStore {
             }
         });
         if let Err(errno) = written {
-            // The next write opens anew and cuts what landed of this one.
+            // The next write opens the file again and truncates what this one left.
             self.files.remove(&key);
             return Err(fail(errno));
         }
         if created && sync && place == Place::Disk {
-            // The name has to survive as well. Where the boot's journal is lost with the power,
-            // so is what it is about.
+            // The directory entry must survive as well. If the boot's journal is lost in a power
+            // cut, so are the changes that it records.
             rustix::fs::fsync(self.directory(place)?).map_err(&fail)?;
         }
         Ok(())
@@ -361,7 +361,8 @@ impl Store for DirectoryStore {
         let create = || rustix::fs::openat(directory, &new, flags, Mode::from_raw_mode(0o600));
         let open = (|| {
             let open = match create() {
-                // What an interrupted rewrite left could have a name elsewhere: a new file has none.
+                // A leftover of an interrupted rewrite could have another name elsewhere; a new
+                // file has none.
                 Err(Errno::EXIST) => {
                     rustix::fs::unlinkat(directory, &new, AtFlags::empty())?;
                     create()?
@@ -374,10 +375,10 @@ impl Store for DirectoryStore {
             Ok(open)
         })()
         .map_err(&fail)?;
-        // It stands at its end, where the next record goes.
+        // Its offset is at the end, where the next record goes.
         self.files.insert((place, owner.to_owned()), open);
         if place == Place::Boot {
-            // Lost with the power, and so is what it is about.
+            // Lost in a power cut, together with the changes that it records.
             return Ok(());
         }
         rustix::fs::fsync(self.directory(place)?).map_err(&fail)
@@ -418,7 +419,7 @@ impl Store for DirectoryStore {
             }
             Err(errno) => return Err(fail(errno)),
         }
-        // Who we are, padded so that nothing of a longer predecessor stays.
+        // Name this process, padded so that nothing of a longer predecessor remains.
         let note = format!("{note:<79.79}\n");
         rustix::io::pwrite(&open, note.as_bytes(), 0).map_err(&fail)?;
         self.lock = Some(open);
@@ -426,9 +427,9 @@ impl Store for DirectoryStore {
     }
 
     fn unlock(&mut self) {
-        // The file stays: removing it would let two processes lock two files of one name. It is unlocked and
-        // not only closed: a child that another thread has forked just now has it open until it becomes
-        // another program.
+        // The file stays, because removing it would let two processes lock two files of the same
+        // name. It is unlocked and not only closed: a child that another thread has just forked
+        // keeps it open until it calls `execve(2)`.
         if let Some(lock) = self.lock.take() {
             let _ = rustix::fs::flock(&lock, FlockOperation::Unlock);
         }
@@ -454,7 +455,7 @@ fn holder(open: &OwnedFd) -> String {
     let length = rustix::io::pread(open, &mut bytes, 0).unwrap_or(0);
     let text = String::from_utf8_lossy(&bytes[..length]);
     match text.trim() {
-        "" => "it did not say who it is".to_owned(),
+        "" => "it did not identify itself".to_owned(),
         who => who.to_owned(),
     }
 }

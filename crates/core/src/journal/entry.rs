@@ -1,4 +1,4 @@
-//! What a journal holds of one step, until it is put back.
+//! The record of a step in a journal, until it is reverted.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,45 +7,45 @@ use super::Place;
 use crate::knob::{AnyKnob, Key};
 use crate::plan::{Before, Step};
 
-/// One step that was turned, or may have been, and is to be put back.
+/// A step that was done, or may have been, and is to be reverted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) id: u64,
     pub(crate) apply: u64,
     pub(crate) boot: String,
     pub(crate) step: Step,
-    /// Whether it is known to have been turned.
+    /// Whether it is known to have been done.
     pub(crate) turned: bool,
-    /// What the kernel made of it, where that is not what the knob's own rule says.
+    /// What the kernel rounded the value to, if the knob's own rule does not cover it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) shown: Option<Value>,
-    /// What it made of what the steps asked for that have become one with this.
+    /// Such roundings for the steps that were merged into this one: requested, shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) rounded: Vec<(Value, Value)>,
-    /// What the turn left of the knobs it disturbs, where that is known.
+    /// The states that the step left its side effects in, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) after: Option<Vec<Value>>,
-    /// What the disturbed knobs are put back to; the turn back is made, or about to be.
+    /// The states to restore the side effects to; the step itself is undone or about to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) undoing: Option<Vec<Value>>,
-    /// The entries from this one on came after that was written down.
+    /// Entries from this one on were added after `undoing` was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) undoing_at: Option<u64>,
-    /// What the turn back left of the knobs it disturbs.
+    /// The states that undoing the step left its side effects in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reset: Option<Vec<Value>>,
-    /// Which owner passed it on, when that one reverted what stands beneath a step of this one's.
+    /// The owner that passed it on when it reverted a step below one of this owner's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) giver: Option<Giver>,
     #[serde(skip, default = "boot_place")]
     pub(crate) place: Place,
 }
 
-/// Where an entry that was passed on came from.
+/// The origin of an entry that was passed on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Giver {
     pub(super) owner: String,
-    /// The apply of that owner's that it belonged to.
+    /// The apply of that owner that it belonged to.
     pub(super) apply: u64,
     /// How often it has been passed on.
     pub(super) times: u32,
@@ -60,25 +60,25 @@ impl Entry {
         self.step.knob.key()
     }
 
-    /// What it left of its knob.
+    /// The state that it left its knob in.
     pub(crate) fn left(&self) -> &Value {
         self.shown.as_ref().unwrap_or(&self.step.to)
     }
 
-    /// Whether it changes nothing: it says only that its owner wants the knob to stay so.
+    /// Whether it changes nothing and only records that its owner wants the knob to keep its state.
     pub(crate) fn is_hold(&self) -> bool {
         self.step.from.known() == Some(self.left())
     }
 
-    /// What the kernel is known to make of what its knob is asked for: asked for, shown.
+    /// The known roundings of the knob's values by the kernel: requested, shown.
     pub(crate) fn rules(&self) -> Vec<(Value, Value)> {
         let last = self.shown.iter();
         let last = last.map(|shown| (self.step.to.clone(), shown.clone()));
         self.rounded.iter().cloned().chain(last).collect()
     }
 
-    /// What a knob showed before this entry was turned: its own, or one that it disturbs. `None`
-    /// where this entry is about neither.
+    /// The state before this entry of a knob, either its own or one of its side effects. `None` for
+    /// any other knob.
     pub(crate) fn start_of(&self, knob: &AnyKnob) -> Option<&Before> {
         if self.step.knob == *knob {
             return Some(&self.step.from);
@@ -93,7 +93,7 @@ impl Entry {
         self.giver.as_ref().map_or(0, |giver| giver.times)
     }
 
-    /// Whether it is of the same apply as another.
+    /// Whether both entries belong to the same apply.
     pub(crate) fn is_of_apply_of(&self, other: &Self) -> bool {
         (self.apply, &self.giver) == (other.apply, &other.giver)
     }

@@ -1,4 +1,4 @@
-//! One line of a journal: a checksum and a record.
+//! A line of a journal: a checksum and a record.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use super::{FORMAT, JournalError};
 use crate::knob::Lack;
 use crate::plan::Step;
 
-/// One record. The names are a file format: see `tests/journals`.
+/// A record. The names are a file format: see `tests/journals`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "record")]
 pub(crate) enum Record {
@@ -20,29 +20,29 @@ pub(crate) enum Record {
         version: u32,
         owner: String,
         program: String,
-        /// How many bytes behind this line were written in one piece with it, from format 2 on:
-        /// whatever of them cannot be read was there once.
+        /// The number of bytes after this line that were written in one piece with it, from format
+        /// 2 on. If any of them cannot be read, they were damaged later.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bytes: Option<u64>,
-        /// The kinds of knob that the owner's program knows.
+        /// The knob types that the owner's program knows.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         kinds: Vec<String>,
     },
-    /// The whole intent of one apply; durable before the first turn. Ids count up from `first`.
+    /// The whole intent of an apply; durable before the first change. IDs count up from `first`.
     Begin {
         apply: u64,
         boot: String,
         first: u64,
         steps: Vec<Step>,
     },
-    /// What a step starts from that was not settled when it was planned.
+    /// The state before a step, if it was not known when the step was planned.
     From {
         id: u64,
         from: Value,
         disturbed: Vec<Value>,
     },
-    /// A step was turned and read back; `after` is what it left of the knobs it disturbs, `shown`
-    /// what the kernel made of it where that is not what its knob's own rule says.
+    /// A step was done and read back. `after` has the states that it left its side effects in,
+    /// `shown` what the kernel rounded the value to, if the knob's own rule does not cover it.
     Turned {
         id: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,33 +50,33 @@ pub(crate) enum Record {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         after: Vec<Value>,
     },
-    /// The kernel refused a step that is not required; it will not be tried again in this boot.
+    /// The kernel refused a step that is not required. It is not tried again in this boot.
     Refused { id: u64, lack: Lack },
     /// An apply is finished.
     Done { apply: u64 },
-    /// An undo begins, over these entries.
+    /// An undo of these entries begins.
     Undo {
         purpose: Purpose,
         ids: Vec<u64>,
         force: bool,
     },
-    /// A step that disturbs is about to be turned back; then these states are put back. Entries
-    /// from `at` on did not exist yet.
+    /// A step with side effects is about to be undone, after which these states are restored.
+    /// Entries from `at` on did not exist yet.
     Undoing {
         id: u64,
         targets: Vec<Value>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<u64>,
     },
-    /// The turn back was refused: the targets hold no longer.
+    /// Undoing the step was refused: the targets no longer apply.
     Kept { id: u64 },
-    /// A step was turned back, and this is what it left of the knobs it disturbs.
+    /// A step was undone; `seen` has the states that this left its side effects in.
     Reset { id: u64, seen: Vec<Value> },
-    /// These entries are owed no more.
+    /// These entries are no longer pending.
     Undone { ids: Vec<u64> },
-    /// An undo is finished; what is not undone stays owed.
+    /// An undo is finished; entries that were not undone stay pending.
     End,
-    /// A rewritten journal: all that is owed.
+    /// A rewritten journal with everything that is pending.
     Held {
         entries: Vec<Entry>,
         refusals: Vec<(Step, Lack, String)>,
@@ -88,8 +88,8 @@ pub(crate) enum Record {
 }
 
 impl Record {
-    /// Whether the engine waits for this record to be on the disk, where it matters: a damaged
-    /// line before one of these cannot be the end of an interrupted write.
+    /// Whether the engine waits for this record to be on the disk, where it matters. A damaged line
+    /// before such a record cannot be the end of an interrupted write.
     fn is_durable(&self) -> bool {
         matches!(
             self,
@@ -97,7 +97,7 @@ impl Record {
         )
     }
 
-    /// The entries that a mark is about. They were made durable before it was written.
+    /// The entries that a mark refers to. They were made durable before it was written.
     fn about(&self) -> Vec<u64> {
         match self {
             Self::From { id, .. }
@@ -116,7 +116,7 @@ impl Record {
         }
     }
 
-    /// The entries that this record declares.
+    /// The entries that this record adds.
     fn declares(&self) -> Vec<u64> {
         match self {
             Self::Begin { first, steps, .. } => (*first..*first + steps.len() as u64).collect(),
@@ -134,7 +134,7 @@ impl Record {
     }
 }
 
-/// The records of a file, and how many of its bytes they are.
+/// The records of a file, and the number of bytes that they take.
 #[derive(Debug, Default)]
 pub(crate) struct Parsed {
     pub(crate) program: String,
@@ -142,9 +142,9 @@ pub(crate) struct Parsed {
     pub(crate) records: Vec<Record>,
     /// The format of the file.
     pub(crate) version: u32,
-    /// Where the next record goes: what stands behind is the rest of an interrupted write.
+    /// Where the next record goes; anything behind it is the rest of an interrupted write.
     pub(crate) length: u64,
-    /// How many bytes stand behind.
+    /// The number of bytes behind it.
     pub(crate) cut: u64,
 }
 
@@ -157,21 +157,20 @@ fn decode(line: &[u8]) -> Option<Record> {
         .flatten()
 }
 
-/// Reads a journal file.
+/// Parses a journal file.
 ///
-/// The first line that is not whole ends it, if that can be an interrupted
-/// write: nothing the engine waited for may stand behind it. A mark behind it
-/// may, since marks are not waited for and a power cut keeps blocks in any
-/// order; then the marks from there on are lost, and how far the work came is
-/// inferred from the host.
+/// The first incomplete line ends the file if it can be an interrupted write: no record that the
+/// engine waited for may follow it. Marks may follow it, since the engine does not wait for marks
+/// and a power cut keeps blocks in any order. The marks from there on are then lost, and the
+/// progress of the work is inferred from the host.
 ///
-/// From format 2 on the header and the intent behind it replace a file as a whole, so neither can
-/// be half there because a process died: where they cannot be read, something was changed that
-/// nobody knows any more.
+/// From format 2 on, the header and the intent after it replace a file as a whole, so a killed
+/// process cannot leave either of them incomplete. If they cannot be read, the file was damaged
+/// later and the changes are unknown.
 pub(crate) fn parse(bytes: &[u8], path: &str) -> Result<Parsed, JournalError> {
     let mut parsed = Parsed::default();
     let mut offset = 0;
-    // Up to here the file was written in one piece.
+    // The end of what was written in one piece.
     let mut intact = 0;
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
     let damaged = |number: usize, offset: usize| JournalError::Damaged {
@@ -197,8 +196,8 @@ pub(crate) fn parse(bytes: &[u8], path: &str) -> Result<Parsed, JournalError> {
                 });
             }
             let declared = |id: &u64| declared.contains(id);
-            // A mark about an entry that nothing readable declares: the intent itself is what
-            // cannot be read.
+            // A mark refers to an entry that no readable line adds, so the intent itself is
+            // unreadable.
             let proves_damage = |record: Record| {
                 record.is_durable()
                     || !record.about().iter().all(declared)
@@ -237,7 +236,7 @@ pub(crate) fn parse(bytes: &[u8], path: &str) -> Result<Parsed, JournalError> {
                 intact = line.len() as u64 + bytes.unwrap_or(0);
             }
             (_, 0) | (Record::Journal { .. }, _) => return Err(damaged(number, offset)),
-            // A mark about something that no line before it declares: that line has been taken out.
+            // A mark refers to an entry that no earlier line adds: that line was removed.
             _ if !record.about().iter().all(|id| declared.contains(id)) => {
                 return Err(damaged(number, offset));
             }
@@ -256,7 +255,7 @@ pub(crate) fn parse(bytes: &[u8], path: &str) -> Result<Parsed, JournalError> {
     Ok(parsed)
 }
 
-/// The version and program of a first line whose other fields this release need not know.
+/// The version and program in a first line whose other fields this release may not know.
 fn version(line: &[u8]) -> Option<(u32, String)> {
     #[derive(Deserialize)]
     struct First {

@@ -1,4 +1,4 @@
-//! The records folded: what is owed, what is open, what was refused.
+//! The records of a journal, folded: what is pending, what was interrupted, what was refused.
 
 mod owners;
 
@@ -16,17 +16,17 @@ use super::{FORMAT, JournalError, Place, Store};
 use crate::knob::{Lack, Lifetime};
 use crate::plan::{Before, Step};
 
-/// What an undo is for.
+/// The purpose of an undo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Purpose {
-    /// A failed or interrupted apply is taken back.
+    /// Undo a failed or interrupted apply.
     Rollback,
-    /// Somebody asked.
+    /// A revert was requested.
     Revert,
 }
 
-/// What an earlier run did not finish.
+/// An interrupted run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Open {
@@ -42,11 +42,11 @@ pub(crate) struct Refused {
     boot: String,
 }
 
-/// What a journal says of the program that its owner uses.
+/// The program of an owner, as recorded in its journal.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Writer {
     pub(crate) program: String,
-    /// The kinds of knob that it knows.
+    /// The knob types that it knows.
     pub(crate) kinds: Vec<String>,
 }
 
@@ -57,41 +57,41 @@ struct File {
     exists: bool,
     program: String,
     version: u32,
-    /// An apply is open in the file it is recorded in, an undo in one of the two.
+    /// The interrupted run: an apply is in the file that records it, an undo in either of them.
     open: Option<Open>,
 }
 
-/// What an owner's journal says.
+/// The content of an owner's journal.
 #[derive(Debug)]
 pub(crate) struct Log {
     owner: String,
     writer: Writer,
     boot: String,
-    /// By id, which is the order turned.
+    /// By ID, which is the order in which they were done.
     pub(crate) entries: BTreeMap<u64, Entry>,
     pub(crate) refused: Vec<Refused>,
-    /// How many entries a reboot has taken back already.
+    /// How many entries a reboot has undone already.
     pub(crate) dropped: usize,
-    /// How many bytes of interrupted writes were passed over.
+    /// How many bytes of interrupted writes were ignored.
     pub(crate) cut: u64,
     applies: u64,
     next: u64,
     boot_file: File,
     disk_file: File,
-    /// The other owners' journals, as far as they can be read.
+    /// The other owners' journals, if they can be read.
     pub(crate) others: Vec<Log>,
-    /// What a person should know: what could not be read of the others and why, and what of theirs
-    /// was finished first.
+    /// Notes for people: which journals of others could not be read and why, and which undos of
+    /// theirs were finished first.
     pub(crate) notes: Vec<String>,
 }
 
 impl Log {
-    /// Reads an owner's journal, and beside it those of the others; nothing is written.
+    /// Reads an owner's journal, and those of the other owners. Writes nothing.
     ///
-    /// Another owner's journal that is damaged, or that a later version has written, keeps nobody from
-    /// working with his own: what it holds then counts as another process's, as told by its value.
+    /// If another owner's journal is damaged or was written by a later version, this owner can
+    /// still work with its own. The values that the other has set then count as another process's.
     ///
-    /// Without a writer it stays the one that the journal names.
+    /// Without `writer`, the journal keeps the one that it names.
     pub(crate) fn load(
         store: &dyn Store,
         owner: &str,
@@ -110,14 +110,14 @@ impl Log {
         for other in owners {
             match Self::load_one(store, &other, boot) {
                 Ok(other) => log.others.push(other),
-                // What the file system does not give just now may be whole.
+                // The file may be intact although the file system cannot provide it now.
                 Err(error @ JournalError::Failed { .. }) => return Err(error),
                 Err(error) => log.notes.push(format!(
-                    "the journal of {other} could not be read, so what it holds is not taken into account: {error}"
+                    "the journal of {other} could not be read, so its changes are ignored: {error}"
                 )),
             }
         }
-        // One count for all owners: it says whose step came first.
+        // The entries of all owners share one numbering, which gives the order of their steps.
         let next = log.others.iter().map(|other| other.next).max();
         log.next = log.next.max(next.unwrap_or(0));
         Ok(log)
@@ -155,12 +155,12 @@ impl Log {
         others.filter(|other| matches!(other.open(), Some(Open::Undoing { .. })))
     }
 
-    /// Whose journal it is.
+    /// The owner of the journal.
     pub(crate) fn owner(&self) -> &str {
         &self.owner
     }
 
-    /// What the next entry of any owner's will be.
+    /// The ID of the next entry, of any owner.
     pub(crate) fn next(&self) -> u64 {
         self.next
     }
@@ -185,7 +185,7 @@ impl Log {
         }
     }
 
-    /// A reboot took back what lives in the running kernel, and may have brought what was refused.
+    /// A reboot reset the running kernel, and may have made available what was refused.
     fn forget_earlier_boots(&mut self) {
         let before = self.entries.len();
         let boot = &self.boot;
@@ -202,7 +202,7 @@ impl Log {
         }
     }
 
-    /// Who wrote the file an entry is in.
+    /// The program that wrote the file.
     pub(crate) fn program_of(&self, place: Place) -> &str {
         match place {
             Place::Boot => &self.boot_file.program,
@@ -310,7 +310,7 @@ impl Log {
                         .map(|entry| (entry.id, Entry { place, ..entry })),
                 );
                 for (step, lack, boot) in refusals {
-                    // Both files of an owner hold them all.
+                    // Each of an owner's two files has all refusals.
                     let mut known = self.refused.iter();
                     if !known.any(|known| known.step == step && known.boot == boot) {
                         self.refused.push(Refused { step, lack, boot });
@@ -326,7 +326,7 @@ impl Log {
         }
     }
 
-    /// What an earlier run did not finish. An undo began after the apply it takes back.
+    /// The interrupted run. An undo takes precedence over the apply that it undoes: it began later.
     pub(crate) fn open(&self) -> Option<&Open> {
         let opens = [&self.boot_file.open, &self.disk_file.open];
         let undo = opens
@@ -336,7 +336,7 @@ impl Log {
             .and_then(Option::as_ref)
     }
 
-    /// Appends one record to a file and takes it in.
+    /// Appends a record to a file and applies it to this log.
     fn append(
         &mut self,
         store: &mut dyn Store,
@@ -345,7 +345,7 @@ impl Log {
         sync: bool,
     ) -> Result<(), JournalError> {
         if self.file(place).version < FORMAT {
-            // A program that knows only the format that stands there must not misread the record.
+            // A program that knows only the older format of the file must not misread the record.
             self.write_whole(store, place, None)?;
         }
         let mut bytes = Vec::new();
@@ -357,12 +357,12 @@ impl Log {
         Ok(())
     }
 
-    /// Writes an apply's whole intent down; when this returns it is durable.
+    /// Writes the whole intent of an apply; it is durable on return.
     ///
-    /// One disk-lifetime step takes the whole apply to the disk: an intent in two
-    /// files could be half there. The file is replaced as a whole, with only what is owed, so that
-    /// a process that dies can leave no half of an intent, and a timer does not grow the file
-    /// without end.
+    /// A single step with disk lifetime moves the whole apply to the disk, because an intent in two
+    /// files could be left incomplete. The file is replaced as a whole with only the pending
+    /// entries, so that a killed process cannot leave an incomplete intent, and a timer does not
+    /// grow the file indefinitely.
     pub(crate) fn begin(
         &mut self,
         store: &mut dyn Store,
@@ -387,7 +387,7 @@ impl Log {
         Ok(apply)
     }
 
-    /// A mark about one entry, in the file the entry is in; not waited for.
+    /// Writes a mark about an entry to the file of the entry, without waiting for the disk.
     pub(crate) fn mark(
         &mut self,
         store: &mut dyn Store,
@@ -397,8 +397,8 @@ impl Log {
         self.append(store, place, record, false)
     }
 
-    /// An apply is finished. Waited for on a disk: a power cut must not take back a success
-    /// that somebody was told of.
+    /// Marks an apply as finished. On a disk this waits: a power cut must not undo a success that
+    /// was reported.
     pub(crate) fn done(
         &mut self,
         store: &mut dyn Store,
@@ -409,7 +409,7 @@ impl Log {
         self.clear_if_empty(store)
     }
 
-    /// An undo begins. Its record goes to the file that outlives the other.
+    /// Marks the beginning of an undo, in the file that lasts longer.
     pub(crate) fn undo(
         &mut self,
         store: &mut dyn Store,
@@ -430,9 +430,9 @@ impl Log {
         )
     }
 
-    /// An undo is finished; a journal that owes nothing is removed.
+    /// Marks an undo as finished; removes a journal with nothing pending.
     pub(crate) fn end(&mut self, store: &mut dyn Store) -> Result<(), JournalError> {
-        // The open apply or undo may have been recorded in either file.
+        // The interrupted apply or undo may be recorded in either file.
         for place in Place::ALL {
             if self.file(place).exists {
                 self.append(store, place, Record::End, place == Place::Disk)?;
@@ -449,7 +449,7 @@ impl Log {
         }
     }
 
-    /// Removes the files when nothing is owed, open or remembered.
+    /// Removes the files if nothing is pending, interrupted or remembered.
     pub(crate) fn clear_if_empty(&mut self, store: &mut dyn Store) -> Result<(), JournalError> {
         if !self.entries.is_empty() || !self.refused.is_empty() || self.open().is_some() {
             return Ok(());
@@ -463,7 +463,8 @@ impl Log {
         Ok(())
     }
 
-    /// Forgets what no revert needs, in memory; which files hold less now.
+    /// Drops, in memory, the entries that no revert needs. Returns the files that have fewer
+    /// entries now.
     fn compact(&mut self, knobs: Knobs<'_>) -> Vec<Place> {
         let count = |entries: &BTreeMap<u64, Entry>, place: Place| {
             let of_place = |entry: &&Entry| entry.place == place;
@@ -482,12 +483,13 @@ impl Log {
             .collect()
     }
 
-    /// Forgets what no revert needs, so that each knob is turned back once.
+    /// Drops the entries that no revert needs, so that each knob is reverted once.
     pub(crate) fn shorten(&mut self, store: &mut dyn Store, knobs: Knobs<'_>) {
         let before = self.entries.clone();
         for place in self.compact(knobs) {
             if self.write_whole(store, place, None).is_err() {
-                // A full disk is no reason not to revert: then with every step there is.
+                // A full disk is no reason not to revert; in that case the revert goes through all
+                // steps.
                 let of_place = before.iter().filter(|(_, entry)| entry.place == place);
                 self.entries
                     .extend(of_place.map(|(id, entry)| (*id, entry.clone())));
@@ -504,7 +506,7 @@ impl Log {
         Ok(())
     }
 
-    /// Replaces a file: all that is owed, and then a record.
+    /// Replaces a file with everything that is pending, and a further record.
     fn write_whole(
         &mut self,
         store: &mut dyn Store,

@@ -1,10 +1,10 @@
-//! What will be turned, written before it is turned.
+//! The changes to be made, written before they are made.
 //!
-//! One journal per owner, in one or two files: an apply whose steps all end with
-//! the boot is kept where the boot's state is kept (`/run/hosttune`), any other
-//! under `/var/lib/hosttune`. A file is lines of `CRC32 JSON`, appended only;
-//! `log` folds them into what is still to be put back. An entry that is not
-//! marked undone is owed: forgetting takes a record, remembering takes none.
+//! Each owner has a journal in one or two files. An apply whose steps all end with the boot is
+//! recorded with the state of the boot (`/run/hosttune`), any other under `/var/lib/hosttune`. A
+//! file consists of lines of `CRC32 JSON` and is only appended to; `log` folds them into the
+//! changes that are still to be reverted. An entry is pending until it is marked undone: forgetting
+//! takes a record, remembering takes none.
 
 use crate::error::hint;
 
@@ -30,75 +30,75 @@ pub const FORMAT: u32 = 2;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
-    /// A line that is neither whole nor the end of an interrupted write.
+    /// A line is damaged and is not the end of an interrupted write.
     #[error("the journal {path} is damaged at line {line}: {unread} bytes cannot be read")]
     Damaged {
         /// The file.
         path: String,
-        /// The line, from 1.
+        /// The number of the line, from 1.
         line: usize,
-        /// How many bytes there are from that line on.
+        /// The number of bytes from that line on.
         unread: usize,
     },
-    /// A format that this release does not know.
+    /// This release does not know the format.
     #[error(
         "the journal {path} has format {version}, written by {program}; this program reads up to {FORMAT}"
     )]
     Newer {
         /// The file.
         path: String,
-        /// Its format.
+        /// The format version of the file.
         version: u32,
-        /// Who wrote it.
+        /// The program that wrote it.
         program: String,
     },
-    /// A knob that this program does not know.
+    /// This program does not know a knob in the journal.
     #[error(
-        "the journal {path} holds a '{kind}' knob, which this program does not know; {program} wrote it"
+        "the journal {path} contains a setting of type '{kind}', which this program does not know; it was written by {program}"
     )]
     UnknownKnob {
         /// The file.
         path: String,
-        /// The kind's name.
+        /// The name of the knob's type.
         kind: String,
-        /// Who wrote it.
+        /// The program that wrote it.
         program: String,
     },
-    /// Somebody else could have written it.
+    /// Another user could have written it.
     #[error("{path} cannot be trusted: {why}")]
     Untrusted {
         /// The file or directory.
         path: String,
-        /// Who owns it, or how far it is open.
+        /// Who owns it, or which permissions it has.
         why: String,
     },
-    /// This process may not use it.
+    /// This process has no permission to use it.
     #[error("permission denied: {path}")]
     Denied {
         /// The file or directory.
         path: String,
-        /// What the kernel answered.
+        /// The kernel's error.
         #[source]
         errno: rustix::io::Errno,
     },
     /// An operation on it failed.
     #[error("cannot {operation} {path}")]
     Failed {
-        /// What was being done.
+        /// The operation that failed.
         operation: &'static str,
         /// The file or directory.
         path: String,
-        /// What the kernel answered.
+        /// The kernel's error.
         #[source]
         errno: rustix::io::Errno,
     },
-    /// A record could not be put into words. A defect of the knob's crate.
-    #[error("a step cannot be written down: {0}")]
+    /// A record could not be encoded. A bug in the knob's crate.
+    #[error("cannot write a step to the journal: {0}")]
     Unwritable(String),
     /// Another process holds the lock.
     #[error("another process is changing this host: {holder}")]
     Locked {
-        /// Who, as it said itself.
+        /// The holder of the lock, as it describes itself.
         holder: String,
     },
 }
@@ -108,14 +108,14 @@ impl JournalError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Damaged { path, .. } => format!(
-                "what was changed cannot be known from it: compare the host with {path} by hand, then keep it under another name: mv {path} {path}.damaged"
+                "the changes that it recorded cannot be determined: compare the host with {path} by hand, then rename it: mv {path} {path}.damaged"
             ),
             Self::Newer { program, .. } => format!("use the release that wrote it: {program}"),
             Self::UnknownKnob { program, .. } => format!(
-                "revert with {program}; what lives in the running kernel is also cleared by a reboot"
+                "revert with {program}; a reboot also resets the settings of the running kernel"
             ),
             Self::Untrusted { path, .. } => {
-                format!("look who made {path}; if it is not yours, move it away")
+                format!("check who created {path}; if it is not yours, move it away")
             }
             Self::Denied { path, errno } | Self::Failed { path, errno, .. } => {
                 return hint(*errno, path);

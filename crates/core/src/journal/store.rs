@@ -1,49 +1,49 @@
-//! Where journals are kept, as a trait: directories of the host, or memory in tests.
+//! Where journals are stored, as a trait: directories of the host, or memory in tests.
 
 use std::fmt::Debug;
 
 use super::JournalError;
 
-/// The two places a journal's files are kept.
+/// The two locations of a journal's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
-    /// Gone with the boot: what is written here is only good until then.
+    /// Lost at a reboot: for changes that a reboot undoes.
     Boot,
     /// On a disk.
     Disk,
 }
 
 impl Place {
-    /// Both, the boot's first.
+    /// Both, `Boot` first.
     pub const ALL: [Self; 2] = [Self::Boot, Self::Disk];
 }
 
-/// Where journals are kept.
+/// Where journals are stored.
 ///
-/// The engine writes only while it holds the lock; it reads without, so that a
-/// plan needs no rights.
+/// The engine writes only while it holds the lock. It reads without the lock, so a plan needs no
+/// privileges.
 pub trait Store: Debug + Send {
-    /// A file's path, for messages.
+    /// The path of a file, for messages.
     fn path(&self, place: Place, owner: &str) -> String;
 
-    /// A whole file; `None` where there is none.
+    /// The content of a file; `None` if there is none.
     ///
     /// # Errors
-    /// Where it cannot be read, or somebody else could have written it.
+    /// If it cannot be read, or another user could have written it.
     fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError>;
 
-    /// The owners that have a file in one of the places, so that one owner's revert can take
-    /// account of what the others still want.
+    /// The owners that have a file at a location, so that one owner's revert can respect what the
+    /// others still want.
     ///
     /// # Errors
-    /// Where the place cannot be listed.
+    /// If the location cannot be listed.
     fn owners(&self, place: Place) -> Result<Vec<String>, JournalError>;
 
-    /// Writes `bytes` at `offset` in one piece and cuts whatever stood behind it, creating the
-    /// file where there is none. With `sync` it is on the disk when this returns.
+    /// Writes `bytes` at `offset` in one piece and truncates the file behind them, creating it if
+    /// it does not exist. With `sync` the data is on the disk on return.
     ///
     /// # Errors
-    /// Where it cannot be written. A part may have been.
+    /// If it cannot be written. A part may have been.
     fn write_at(
         &mut self,
         place: Place,
@@ -56,29 +56,29 @@ pub trait Store: Debug + Send {
     /// Replaces a whole file atomically and durably.
     ///
     /// # Errors
-    /// Where it cannot be written; the file is then what it was.
+    /// If it cannot be written; the file is then unchanged.
     fn replace(&mut self, place: Place, owner: &str, bytes: &[u8]) -> Result<(), JournalError>;
 
-    /// Removes a file, durably; one that is not there is fine.
+    /// Removes a file durably. It is not an error if the file does not exist.
     ///
     /// # Errors
-    /// Where it cannot be removed.
+    /// If it cannot be removed.
     fn remove(&mut self, place: Place, owner: &str) -> Result<(), JournalError>;
 
-    /// Takes the one lock of this host, at once or not at all; `note` says who.
+    /// Takes the lock of this host without waiting; `note` names this process.
     ///
     /// # Errors
-    /// [`JournalError::Locked`] where another process has it.
+    /// [`JournalError::Locked`] if another process holds it.
     fn lock(&mut self, note: &str) -> Result<(), JournalError>;
 
-    /// Gives the lock back.
+    /// Releases the lock.
     fn unlock(&mut self);
 
-    /// Who else holds the lock right now, if anybody.
+    /// Another process that holds the lock right now, if any.
     fn holder(&self) -> Option<String>;
 }
 
-/// No journal at all: what a verb that only reads goes on with where it may not read one.
+/// No journal, for a command that only reads and has no permission to read it.
 #[derive(Debug)]
 pub(crate) struct NoStore;
 

@@ -1,8 +1,7 @@
-//! From wishes to steps: what is a step, in which order, starting from what.
+//! From requests to steps: which requests become steps, in which order, starting from which state.
 //!
-//! Decided here and nowhere else, without turning anything: the planner asks it
-//! wish by wish while a tuning declares, and once more for the whole when the
-//! order is known.
+//! This is decided only here, and nothing is changed. The planner uses it for each request while a
+//! tuning declares it, and once more for all requests when the order is known.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +13,7 @@ use crate::error::{Error, HostErrorKind};
 use crate::knob::{Key, Lack};
 use crate::report::{Finding, State};
 
-/// The first two ends that want different things of one knob.
+/// The first two requests for different states of one knob, intermediate steps aside.
 pub(crate) fn conflict(declared: &[Declared]) -> Option<Error> {
     let mut first: HashMap<&Key, (&Declared, &Target)> = HashMap::new();
     for wish in declared {
@@ -41,18 +40,18 @@ pub(crate) fn conflict(declared: &[Declared]) -> Option<Error> {
     None
 }
 
-/// Steps in order, and the wishes that are none.
+/// The ordered steps, and findings for the requests that are not steps.
 pub(crate) struct Arranged {
     pub(crate) steps: Vec<Step>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) holds: Vec<Step>,
 }
 
-/// Orders the wishes and decides what each one is.
+/// Orders the requests and decides the outcome of each.
 pub(crate) fn arrange(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Result<Arranged, Error> {
     let mut declared: Vec<Declared> = declared;
     let mut order: Vec<usize> = (0..declared.len()).collect();
-    // Taken and not copied: in a plan for thousands of things they are most of it.
+    // Moved and not copied: with thousands of devices they are most of the plan.
     let mut outcomes: Vec<Option<Outcome>> = declared
         .iter_mut()
         .map(|wish| {
@@ -65,8 +64,8 @@ pub(crate) fn arrange(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Result<
             *outcome = None;
         }
     }
-    // Each round moves or cures one wish, so the rounds are bounded; where two
-    // knobs reset each other there is no right order, and verify will say so.
+    // Each round moves or enables one request, so the number of rounds is bounded. If two knobs
+    // reset each other, no order is right, and verify will report it.
     for _ in 0..=2 * declared.len() {
         let Some((place, after, cures)) = displaced(&declared, &order, &outcomes) else {
             break;
@@ -87,7 +86,8 @@ pub(crate) fn arrange(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Result<
             && *error.kind() == HostErrorKind::Other
             && !error.is_not_a_directory()
         {
-            // Without its step what it is for would bring it along, and nobody would take it back.
+            // Without this step, the step that it is for would change the knob implicitly, and
+            // nobody would revert it.
             return Err(error.clone().into());
         }
         if let (
@@ -135,7 +135,8 @@ pub(crate) fn arrange(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Result<
     }
 }
 
-/// The wishes that another owner's turn fulfils already, and no step of this plan touches.
+/// The requests that another owner's change satisfies already and that no step of this plan
+/// affects.
 fn holds(
     sight: &mut Sight<'_>,
     declared: &[Declared],
@@ -201,8 +202,8 @@ fn simulate(sight: &mut Sight<'_>, declared: &[Declared], order: &[usize]) -> Ve
         .collect()
 }
 
-/// The first wish that stands at the wrong place: `(its place, the place of what it must follow,
-/// whether that cures it)`.
+/// The first request in the wrong place: its place, the place of the one that it must follow, and
+/// whether that one makes it supported.
 fn displaced(
     declared: &[Declared],
     order: &[usize],
@@ -218,7 +219,7 @@ fn displaced(
         let wish = &declared[index];
         let Some(target) = &wish.target else { continue };
         match &outcomes[place] {
-            // A later step resets what is wanted here: the wish goes behind it.
+            // A later step resets this knob, so the request moves behind it.
             Some(Outcome::AsWanted(_) | Outcome::Step { .. }) if matches!(wish.role, Role::End) => {
                 if let Some(&last) = reset_last.get(&target.key)
                     && last > place
@@ -226,7 +227,7 @@ fn displaced(
                     return Some((place, last, false));
                 }
             }
-            // What it lacks, a step of this plan provides: the last of that knob before it, or one
+            // A step of this plan makes it supported: the last step of that knob before it, or one
             // after it.
             Some(Outcome::Lacking(
                 _,

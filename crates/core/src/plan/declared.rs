@@ -1,4 +1,4 @@
-//! A wish as a tuning declared it.
+//! A request as declared by a tuning.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::{Before, Requirement, When, Why};
 use crate::knob::{AnyKnob, Key, KnobKind, Lack, show_value};
 use crate::report::{Finding, State};
 
-/// What a wish is to its tuning.
+/// The role of a request in its tuning.
 #[derive(Debug, Clone)]
 pub(crate) enum Role {
     End,
@@ -16,7 +16,7 @@ pub(crate) enum Role {
     Skipped(Lack),
 }
 
-/// The knob of a wish, and what it is to become.
+/// The knob of a request, and the requested state.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) knob: AnyKnob,
@@ -26,7 +26,7 @@ pub(crate) struct Target {
     pub(crate) to_text: String,
 }
 
-/// One wish as declared.
+/// A request as declared.
 pub(crate) struct Declared {
     pub(crate) part: String,
     pub(crate) name: String,
@@ -35,11 +35,11 @@ pub(crate) struct Declared {
     pub(crate) why: Why,
     pub(crate) requirement: Requirement,
     pub(crate) overridden: Option<String>,
-    /// What the planner knew of the knobs this wish moves, before it.
+    /// What the planner knew about the knobs that this request changes, before the request.
     pub(crate) ahead_before: Vec<(Key, Option<Before>)>,
-    /// What became of it where it was declared.
+    /// Its outcome at the point of declaration.
     pub(super) outcome: Option<Outcome>,
-    /// A step of the plan cures what it lacks.
+    /// A step of the plan makes it supported.
     pub(super) cured: bool,
 }
 

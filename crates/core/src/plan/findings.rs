@@ -1,4 +1,4 @@
-//! What is said of a wish that is no step: as wanted, rounded, lacking, pending.
+//! Findings about requests that are not steps: as requested, rounded, unsupported, pending.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::sight::{Outcome, Sight};
 use crate::error::{HostError, HostErrorKind};
 use crate::report::{Finding, State};
 
-/// What became of a wish while planning.
+/// The result of planning a request.
 pub(super) fn found(sight: &mut Sight<'_>, wish: &Declared, outcome: Option<Outcome>) -> Finding {
     match outcome {
         Some(Outcome::AsWanted(seen)) => {
@@ -18,12 +18,12 @@ pub(super) fn found(sight: &mut Sight<'_>, wish: &Declared, outcome: Option<Outc
             wish.finding(seen.as_ref(), State::NotApplicable { lack })
         }
         Some(Outcome::Unreadable(error)) => wish.finding(None, unverifiable(&error)),
-        // A step is no finding; what is left is expected or skipped, and reads as in a report.
+        // A step is not a finding. The rest is expected or skipped and is checked as in a report.
         Some(Outcome::Step { .. }) | None => seen_now(sight, wish),
     }
 }
 
-/// Every wish but the means, read against what the host shows now.
+/// Checks all requests, except intermediate steps, against what the host shows now.
 pub(crate) fn report(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Vec<Finding> {
     declared
         .into_iter()
@@ -72,8 +72,8 @@ fn as_wanted(wish: &Declared, seen: &Value) -> State {
     }
 }
 
-/// What reads the same to people was not rounded: a state may hold more than it shows, as what the
-/// kernel adds to options that were left to it.
+/// A value that people cannot tell from the requested one is not reported as rounded. A state may
+/// contain more than is printed, such as options that were left to the kernel.
 fn differs(target: &Target, seen: &Value) -> bool {
     target.to != *seen && target.kind.show(&target.knob, seen) != target.to_text
 }

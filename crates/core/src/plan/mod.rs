@@ -1,4 +1,4 @@
-//! What will be done, as data: printing it is the dry run, storing it is the review.
+//! The planned changes, as data: print the plan for a dry run, store it for a review.
 
 mod arrange;
 mod declared;
@@ -18,18 +18,18 @@ pub(crate) use sight::Journalled;
 use crate::knob::{AnyKnob, Lifetime};
 use crate::report::Finding;
 
-/// Why somebody wants a knob turned.
+/// Why a setting is requested.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Why {
     /// The reason, in one line.
     pub text: String,
-    /// Why it looks wrong to one who knows the field, where it does; `text` then says why it is right.
+    /// Why it looks wrong to an expert, if it does; `text` then says why it is right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looks_wrong: Option<String>,
-    /// Where the reason comes from: a document, a measurement.
+    /// The source of the reason: a document, a measurement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// What one gives up for it.
+    /// The disadvantage of the setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risk: Option<String>,
 }
@@ -43,21 +43,21 @@ impl Why {
         }
     }
 
-    /// Says why it looks wrong.
+    /// Adds why it looks wrong.
     #[must_use]
     pub fn looks_wrong(mut self, because: impl Into<String>) -> Self {
         self.looks_wrong = Some(because.into());
         self
     }
 
-    /// Names where the reason comes from.
+    /// Adds the source of the reason.
     #[must_use]
     pub fn source(mut self, source: impl Into<String>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// Says what one gives up for it.
+    /// Adds the disadvantage.
     #[must_use]
     pub fn risk(mut self, risk: impl Into<String>) -> Self {
         self.risk = Some(risk.into());
@@ -75,21 +75,21 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
         if self.looks_wrong.is_some() {
-            f.write_str(" (looks wrong, is right)")?;
+            f.write_str(" (intentional; see explain)")?;
         }
         Ok(())
     }
 }
 
-/// What must happen before a value takes effect that cannot be turned now.
+/// The event after which a value takes effect that cannot be set now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum When {
     /// The next boot.
     Reboot,
-    /// The driver or daemon is loaded or started anew.
+    /// The driver is reloaded, or the daemon restarted.
     Reload,
-    /// The initramfs is made anew, and booted.
+    /// The initramfs is rebuilt and booted.
     Initramfs,
 }
 
@@ -103,7 +103,7 @@ impl fmt::Display for When {
     }
 }
 
-/// What becomes of a wish that does not apply on this host.
+/// How a request is treated that is unsupported on this host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Requirement {
@@ -116,21 +116,20 @@ pub enum Requirement {
     Optional,
 }
 
-/// A state that a plan starts from.
+/// The state that a step starts from.
 ///
-/// Its own type and not an `Option`: a knob whose state is `null` is known to be
-/// `null`.
+/// This is not an `Option`, because a knob whose state is `null` is known to be `null`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Before {
     /// The host shows this.
     Known(Value),
-    /// An earlier step of the same plan resets it; it is read when its turn comes.
+    /// An earlier step of the same plan resets it; it is read when the step is reached.
     Unsettled,
 }
 
 impl Before {
-    /// The state, where it is known.
+    /// The state, if it is known.
     pub fn known(&self) -> Option<&Value> {
         match self {
             Self::Known(state) => Some(state),
@@ -139,74 +138,74 @@ impl Before {
     }
 }
 
-/// A knob that a step disturbs, and the state it had.
+/// A side effect of a step: a knob that it resets, and the state saved from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
-    /// The disturbed knob.
+    /// The knob that the step resets.
     pub knob: AnyKnob,
-    /// What it is put back to after the step is undone.
+    /// The state to restore after the step is undone.
     pub state: Before,
 }
 
-/// One turn of one knob.
+/// A change of one knob.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// The part of the tuning that wants it, names joined by `/`.
+    /// The part of the tuning that requests it, names joined by `/`.
     pub part: String,
-    /// What is turned.
+    /// The knob to change.
     pub knob: AnyKnob,
-    /// The state it starts from.
+    /// The state before the step.
     pub from: Before,
-    /// The state it is turned to.
+    /// The state to set.
     pub to: Value,
-    /// `from` as a person reads it.
+    /// `from`, for people.
     pub from_text: String,
-    /// `to` as a person reads it.
+    /// `to`, for people.
     pub to_text: String,
-    /// Why.
+    /// Why it is requested.
     pub why: Why,
-    /// What takes it back when nobody reverts it.
+    /// How long the change lasts if nobody reverts it.
     pub lifetime: Lifetime,
-    /// A means to another step's end; verify is silent about it.
+    /// An intermediate step for another one; verify does not check it.
     #[serde(default)]
     pub means: bool,
-    /// What becomes of it when the host turns out to lack something.
+    /// How it is treated if it turns out to be unsupported.
     #[serde(default)]
     pub requirement: Requirement,
-    /// What the kernel resets with it.
+    /// Its side effects: the knobs that the kernel resets with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disturbs: Vec<Kept>,
-    /// What tells the thing that is turned from another that later has its name, as
-    /// [`Knob::identity`](crate::Knob::identity) says it.
+    /// The identity of the device behind the knob's name, from
+    /// [`Knob::identity`](crate::Knob::identity).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
 }
 
-/// Ordered steps, and what was found beside them.
+/// Ordered steps, and the findings about the other requests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Whose plan it is.
+    /// The owner of the plan.
     pub owner: String,
-    /// What will be turned, in this order.
+    /// The changes to make, in this order.
     pub steps: Vec<Step>,
-    /// The wishes that are no step: as wanted already, not applicable, pending, unreadable.
+    /// The requests that need no step: as requested already, unsupported, pending, unreadable.
     pub findings: Vec<Finding>,
-    /// What a person should know beside it.
+    /// Notes for people.
     pub notes: Vec<String>,
-    /// What is as wanted because another owner has turned it: nothing is turned, but the journal says
-    /// that it is to stay so when that owner reverts.
+    /// Settings that are as requested because another owner has set them. Nothing is changed, but
+    /// the journal records that they must stay when that owner reverts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<Step>,
-    /// What an earlier run left open and the next apply or revert does first.
+    /// The interrupted run that the next apply or revert recovers first.
     ///
-    /// While there is something, the steps are provisional: they start from a host
-    /// that is about to be put back.
+    /// If there is one, the steps are provisional: they start from a host whose state is about to
+    /// be reverted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisional: Option<String>,
 }
 
 impl Plan {
-    /// Whether there is nothing to turn.
+    /// Whether there is nothing to change.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }

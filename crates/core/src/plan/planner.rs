@@ -1,4 +1,4 @@
-//! Where a tuning says what it wants, and sees the host as the earlier steps will leave it.
+//! Where a tuning declares its requests and sees the host as the earlier steps will leave it.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::report::Report;
 use crate::selection::Selection;
 use crate::tuning::Tuning;
 
-/// A wish that this very kernel refused earlier in this boot, as the journal remembers it.
+/// A request that this kernel refused earlier in this boot, from the journal.
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal {
     pub(crate) key: Key,
@@ -23,12 +23,12 @@ pub(crate) struct Refusal {
     pub(crate) lack: Lack,
 }
 
-/// Collects wishes and shows the host as it will be.
+/// Collects requests and shows the host as it will be after them.
 #[derive(Debug)]
 pub struct Planner<'a> {
     sight: Sight<'a>,
     _looking: Looking<'a>,
-    /// What the earlier steps leave, where that differs from what the host shows.
+    /// The states that the earlier steps leave, where they differ from what the host shows.
     ahead: HashMap<Key, Before>,
     only: &'a Selection,
     strict: bool,
@@ -37,7 +37,8 @@ pub struct Planner<'a> {
     parts: Vec<String>,
     declared: Vec<Declared>,
     notes: Vec<String>,
-    /// A wish cannot fail where it is declared; what made the plan impossible waits here.
+    /// Declaring a request cannot return an error; an error that makes the plan impossible is kept
+    /// here.
     failure: Option<Error>,
 }
 
@@ -64,22 +65,22 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The host, for facts beside the knobs.
+    /// The host, for facts other than knobs.
     pub fn host(&self) -> &'a Host {
         self.sight.host
     }
 
-    /// Whether what is declared here counts: not in a part that `--only` leaves out.
+    /// Whether requests declared here are selected, that is, not in a part excluded by `--only`.
     ///
-    /// For a tuning that has to look at much before it can say what it wants.
+    /// For a tuning that has to read a lot before it can declare anything.
     pub fn is_selected(&self) -> bool {
         self.only.admits(&self.part)
     }
 
-    /// What a knob will show when the steps declared so far are done.
+    /// The state of a knob after the steps declared so far.
     ///
     /// # Errors
-    /// [`Error::Unsettled`] after a step that resets it, and whatever the host answers.
+    /// [`Error::Unsettled`] after a step that resets the knob, and any error from the host.
     pub fn now<K: Knob>(&mut self, knob: &K) -> Result<K::State, Error> {
         let kind = self.sight.registry.kind_of::<K>()?;
         let knob = AnyKnob::of(knob);
@@ -91,13 +92,13 @@ impl<'a> Planner<'a> {
             .map_err(|error| HostError::malformed(knob.text, error.to_string()).into())
     }
 
-    /// Why wanting this would be refused, if it would be: it does not apply on this host, or this
+    /// Why this request would be refused, if it would be: it is unsupported on this host, or this
     /// kernel refused it earlier in this boot.
     ///
-    /// For a tuning that leaves out all of itself where a part of it is refused.
+    /// For a tuning that skips all of its requests if one of them is refused.
     ///
     /// # Errors
-    /// What the host answers where it would not say.
+    /// Any error from the host.
     pub fn lacks<K: Knob>(&mut self, knob: &K, to: &K::State) -> Result<Option<Lack>, Error> {
         let kind = self.sight.registry.kind_of::<K>()?;
         let knob = AnyKnob::of(knob);
@@ -114,22 +115,22 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Wants a knob to be so: an end, which verify checks.
+    /// Requests a state of a knob, which verify checks.
     pub fn want<K: Knob>(&mut self, knob: &K, to: &K::State) -> Wish<'_, 'a> {
         self.declare(knob, to, Role::End)
     }
 
-    /// Turns a knob on the way to an end; verify is silent about it.
+    /// Sets a knob as an intermediate step; verify does not check it.
     pub fn pass<K: Knob>(&mut self, knob: &K, to: &K::State) -> Wish<'_, 'a> {
         self.declare(knob, to, Role::Means)
     }
 
-    /// Expects a knob to be so after `when`: it can be read and not turned now.
+    /// Expects a state of a knob after `when`; the knob can be read but not set now.
     pub fn expect<K: Knob>(&mut self, knob: &K, to: &K::State, when: When) -> Wish<'_, 'a> {
         self.declare(knob, to, Role::Expected(when))
     }
 
-    /// Reports something that was not even tried.
+    /// Reports something that was not attempted.
     pub fn skip(&mut self, what: &str, lack: Lack) -> Wish<'_, 'a> {
         if !self.is_selected() {
             return self.nothing();
@@ -138,7 +139,7 @@ impl<'a> Planner<'a> {
         self.push(Declared::skipped(part, what.to_owned(), lack))
     }
 
-    /// A part of the tuning under its own name, which plans, conflicts and `--only` use.
+    /// Declares a named part of the tuning; plans, conflicts and `--only` use the name.
     pub fn part(&mut self, name: &str, tuning: &(impl Tuning + ?Sized)) {
         if !self.parts.iter().any(|known| known == name) {
             self.parts.push(name.to_owned());
@@ -150,7 +151,7 @@ impl<'a> Planner<'a> {
         self.part.pop();
     }
 
-    /// Something a person should know beside the plan.
+    /// Adds a note for people to the plan.
     pub fn note(&mut self, text: impl Into<String>) {
         let text = text.into();
         if self.is_selected() && !self.notes.contains(&text) {
@@ -180,7 +181,7 @@ impl<'a> Planner<'a> {
             }
         };
         let mut declared = Declared::new(self.part.join("/"), any, kind, to, to_text, role);
-        // Before the modifiers are known: a deferred wish takes this back.
+        // The modifiers are not known yet: a deferred request takes this back.
         self.sight.advance(&mut self.ahead, &mut declared);
         self.push(declared)
     }
@@ -240,7 +241,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// One wish, to be told why and how much it is wanted.
+/// A declared request, for adding the reason and the requirement.
 #[derive(Debug)]
 pub struct Wish<'p, 'a> {
     planner: &'p mut Planner<'a>,
@@ -255,37 +256,38 @@ impl Wish<'_, '_> {
         self
     }
 
-    /// Why: shown in the plan, by verify and in the journal.
+    /// Adds the reason, which is shown in the plan, by verify and in the journal.
     #[expect(
         clippy::return_self_not_must_use,
-        reason = "a wish is declared already; `why` is often the last word"
+        reason = "the request is declared already; `why` is often the last call"
     )]
     pub fn why(self, why: impl Into<Why>) -> Self {
         self.change(|declared| declared.why = why.into())
     }
 
-    /// Where it does not apply, the plan is an error.
+    /// Makes the plan fail if the request is unsupported.
     #[expect(
         clippy::return_self_not_must_use,
-        reason = "a wish is declared already"
+        reason = "the request is declared already"
     )]
     pub fn required(self) -> Self {
         self.change(|declared| declared.requirement = Requirement::Required)
     }
 
-    /// Where it does not apply, that is never an error, under strict neither.
+    /// Keeps the plan from failing if the request is unsupported, even under strict.
     #[expect(
         clippy::return_self_not_must_use,
-        reason = "a wish is declared already"
+        reason = "the request is declared already"
     )]
     pub fn optional(self) -> Self {
         self.change(|declared| declared.requirement = Requirement::Optional)
     }
 
-    /// It is not turned now; until it shows, verify says pending.
+    /// Defers the change: it is not made now, and verify reports it as pending until the host shows
+    /// it.
     #[expect(
         clippy::return_self_not_must_use,
-        reason = "a wish is declared already"
+        reason = "the request is declared already"
     )]
     pub fn deferred(self, when: When) -> Self {
         if let Some(index) = self.index {
@@ -301,10 +303,10 @@ impl Wish<'_, '_> {
         self
     }
 
-    /// Something else beats it although it is set; verify says by what.
+    /// Names what overrides the setting although it is set; verify reports that.
     #[expect(
         clippy::return_self_not_must_use,
-        reason = "a wish is declared already"
+        reason = "the request is declared already"
     )]
     pub fn overridden_by(self, what: Option<String>) -> Self {
         self.change(|declared| declared.overridden = what)

@@ -1,4 +1,4 @@
-//! The host as planning sees it, and what becomes of a wish on it.
+//! The host as planning sees it, and the outcome of a request on it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,13 +11,13 @@ use crate::error::{HostError, HostErrorKind};
 use crate::host::Host;
 use crate::knob::{AnyKnob, Key, KnobKind, Lack, LackKind, Registry};
 
-/// What becomes of one wish.
+/// The outcome of one request.
 #[derive(Clone)]
 pub(super) enum Outcome {
     AsWanted(Value),
     Step {
         from: Before,
-        /// What the knob shows, where that is not what it is taken back to.
+        /// The state that the knob shows, if it differs from the one to revert to.
         damaged: Option<Value>,
         disturbs: Vec<Kept>,
     },
@@ -25,19 +25,19 @@ pub(super) enum Outcome {
     Unreadable(HostError),
 }
 
-/// What the journals say of the knobs: what planning cannot see on the host.
+/// Facts about knobs from the journals, which planning cannot see on the host.
 #[derive(Debug, Default)]
 pub(crate) struct Journalled {
-    /// The knobs that another owner turned last.
+    /// The knobs that another owner changed last.
     pub(crate) of_others: HashSet<Key>,
-    /// What the last step of any owner's left of its knob.
+    /// The state that the last step of any owner left its knob in.
     pub(crate) last: HashMap<Key, Value>,
-    /// What the kernel made of what knobs were set to, by no rule of theirs: what was asked for, and
-    /// what it showed.
+    /// Roundings by the kernel that are not covered by a rule of the knob: pairs of the requested
+    /// state and the state it showed.
     pub(crate) rounded: HashMap<Key, Vec<(Value, Value)>>,
 }
 
-/// The host as planning sees it: each knob is read once.
+/// The host as planning sees it. Each knob is read once.
 pub(crate) struct Sight<'a> {
     pub(crate) host: &'a Host,
     pub(crate) registry: &'a Registry,
@@ -85,7 +85,7 @@ impl<'a> Sight<'a> {
         Ok(seen)
     }
 
-    /// What the knob will show after the steps so far.
+    /// The state of the knob after the steps so far.
     pub(crate) fn current(
         &mut self,
         ahead: &HashMap<Key, Before>,
@@ -99,8 +99,8 @@ impl<'a> Sight<'a> {
         }
     }
 
-    /// Decides what becomes of a wish where it is declared, and lets it take effect on what
-    /// lies ahead.
+    /// Decides the outcome of a request at the point of declaration, and updates the states ahead
+    /// accordingly.
     pub(crate) fn advance(&mut self, ahead: &mut HashMap<Key, Before>, declared: &mut Declared) {
         let (Some(target), Role::End | Role::Means) = (&declared.target, &declared.role) else {
             return;
@@ -119,7 +119,7 @@ impl<'a> Sight<'a> {
         declared.outcome = Some(outcome);
     }
 
-    /// Whether `seen` is what the knob shows when it is asked for what is wanted.
+    /// Whether `seen` is what the knob shows after the request.
     pub(super) fn is_as_wanted(&self, target: &Target, seen: &Value) -> bool {
         let rules = self.journalled.rounded.get(&target.key);
         target.kind.counts_as(&target.knob, seen, &target.to)
@@ -157,11 +157,12 @@ impl<'a> Sight<'a> {
         if let Before::Known(seen) = &current
             && !ahead.contains_key(&target.key)
         {
-            // Somebody has damaged what we set: it is set again, and taken back as if it had stayed.
+            // Another process has damaged the value that we set. It is set again, and reverted as
+            // if it had stayed.
             let last = || self.journalled.last.get(&target.key).cloned();
             let Some(original) = kind.original(knob, seen).or_else(last) else {
                 let why = format!(
-                    "it is {}, and nothing can put it back to that",
+                    "it is {}, a state that no revert could restore",
                     kind.show(knob, seen)
                 );
                 return Outcome::Lacking(Some(seen.clone()), Lack::new(LackKind::OneWay, why));
@@ -200,8 +201,8 @@ impl<'a> Sight<'a> {
         }
     }
 
-    /// Whether an earlier step of the plan provides what is lacking. One that comes later is found
-    /// when the whole is known; that takes a look at all wishes, for each.
+    /// Whether an earlier step of the plan makes it supported. A later step is found once all
+    /// requests are known, because that requires a search through all of them for each.
     fn is_cured_ahead(&self, ahead: &HashMap<Key, Before>, outcome: &Outcome) -> bool {
         let Outcome::Lacking(_, lack) = outcome else {
             return false;

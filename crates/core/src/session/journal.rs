@@ -1,4 +1,4 @@
-//! The journal as a session uses it: read, locked, and what an earlier run left open put right.
+//! How a session uses its journal: loading, locking, and recovering interrupted runs.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ impl Session {
         }
     }
 
-    /// The journal, checked to hold nothing this program does not know.
+    /// The journal, checked to contain only knob types that this program knows.
     pub(super) fn load(&self) -> Result<Log, Error> {
         let writer = Some(self.writer());
         let log = Log::load(&*self.store, &self.owner, writer, &self.boot)?;
@@ -29,7 +29,7 @@ impl Session {
         Ok(log)
     }
 
-    /// The first of a journal's knobs that this program does not know.
+    /// The first knob in a journal whose type this program does not know.
     fn unknown<'l>(&self, log: &'l Log) -> Option<(&'l Entry, &'l AnyKnob)> {
         let mut knobs = log.entries.values().flat_map(|entry| {
             let disturbed = entry.step.disturbs.iter().map(|kept| &kept.knob);
@@ -39,8 +39,8 @@ impl Session {
         knobs.find(|(_, knob)| self.registry.find(&knob.kind).is_err())
     }
 
-    /// The journal under the lock, put right among those of the other owners, after what they were
-    /// interrupted in undoing is undone.
+    /// Loads the journal under the lock and aligns it with those of the other owners, after
+    /// finishing any undo of theirs that was interrupted.
     pub(super) fn load_settled(&mut self) -> Result<Log, Error> {
         let log = self.load()?;
         if log.owners_in_the_middle_of_an_undo().next().is_none() {
@@ -53,13 +53,12 @@ impl Session {
         Ok(log)
     }
 
-    /// Finishes what other owners' processes were killed in the middle of undoing; what is to be
-    /// told of it.
+    /// Finishes the undos that other owners' processes were killed in; returns notes about them.
     ///
-    /// Half of an undo may show values that are nobody's, where a step resets other knobs. Whatever
-    /// is begun before it is finished takes them for somebody's. An interrupted apply is left to its
-    /// owner: what it has done is told by its journal. Of an owner who has knobs that this program
-    /// does not know, nothing can be finished.
+    /// If a step resets other knobs, a half-done undo may show values that no one requested. Anything
+    /// started before it is finished would take them for requested ones. An interrupted apply is left
+    /// to its owner: the journal records what it did. An undo of an owner with knob types that this
+    /// program does not know cannot be finished.
     fn finish_undos_of_others(&mut self, log: &Log) -> Vec<String> {
         let mut notes = Vec::new();
         for other in log.owners_in_the_middle_of_an_undo() {
@@ -72,17 +71,17 @@ impl Session {
             self.owner = own;
             notes.push(match finished {
                 Ok(reverted) if !reverted.is_complete() => format!(
-                    "an interrupted revert of {owner} could not be finished: {} put back, {} left",
+                    "an interrupted revert of {owner} could not be finished: {} reverted, {} left",
                     plural(reverted.undone.len(), "step"),
                     reverted.left.len()
                 ),
                 Ok(reverted) => format!(
-                    "an interrupted revert of {owner} was finished first: {} put back, {} left{}",
+                    "an interrupted revert of {owner} was finished first: {} reverted, {} left{}",
                     plural(reverted.undone.len(), "step"),
                     reverted.left.len(),
                     match reverted.unrecorded {
                         Some(unrecorded) =>
-                            format!("; the journal does not say so: {}", unrecorded.why),
+                            format!("; the journal could not be updated: {}", unrecorded.why),
                         None => String::new(),
                     }
                 ),
@@ -96,8 +95,8 @@ impl Session {
 
     /// Finishes an undo of the session's owner, whose program is not this one.
     ///
-    /// Where this process could not put all of it back, as one without the rights or the backends for it, it
-    /// stays open: its owner's next run tries again.
+    /// If this process cannot undo all of it, for example because it lacks the privileges or the
+    /// backends, the undo stays open, and its owner's next run tries again.
     fn finish_own_undo(&mut self) -> Result<Reverted, Error> {
         let log = Log::load(&*self.store, &self.owner, None, &self.boot)?;
         let mut log = self.settled_among_the_others(log)?;
@@ -124,13 +123,13 @@ impl Session {
         Ok(log)
     }
 
-    /// Names the things of the journal as they are named by now: one that was renamed is still the
-    /// one that was set, and another that took its name is not.
+    /// Updates the names of renamed devices in the journal: a renamed device is still the one that
+    /// was changed, and another device that took its name is not.
     ///
-    /// Who has a name is told by the identity in the journal, which stays as it is. The new name is
-    /// written down with the next record of the step.
+    /// The identity in the journal decides, and does not change. The new name is written with the
+    /// next record of the step.
     pub(super) fn follow_renamed(&self, log: &mut Log) {
-        // Nothing is changed meanwhile: several knobs of one thing ask the host once.
+        // Nothing is changed meanwhile, so several knobs of one device need only one read.
         let _look = self.host.begin_look();
         for step in log.steps_mut() {
             let Some(identity) = &step.identity else {
@@ -150,14 +149,14 @@ impl Session {
         }
     }
 
-    /// The journal for a verb that needs no rights: where it may not be read, that is said and
-    /// the verb goes on.
+    /// The journal for a command that needs no privileges. If it cannot be read, the command goes
+    /// on with a note.
     pub(super) fn peek(&self) -> Result<(Log, Option<String>), Error> {
         match self.load() {
             Err(Error::Journal(JournalError::Denied { path, .. })) => {
                 let nothing = Log::load(&NoStore, &self.owner, None, &self.boot)?;
                 let note = format!(
-                    "whether an earlier run was interrupted cannot be told: {path} is for root to read"
+                    "cannot tell whether an earlier run was interrupted: only root can read {path}"
                 );
                 Ok((nothing, Some(note)))
             }
@@ -168,15 +167,15 @@ impl Session {
         }
     }
 
-    /// What the next apply or revert will do before anything else.
+    /// What the next apply or revert will do first.
     pub(super) fn provisional(&self, log: &Log) -> Result<Option<String>, Error> {
         let Some(open) = log.open() else {
             let mut others = log.owners_in_the_middle_of_an_undo();
             let other = others.find(|other| self.unknown(other).is_none());
-            // One that is at work right now was not interrupted.
+            // A revert that is running right now was not interrupted.
             return Ok(other.filter(|_| self.store.holder().is_none()).map(|other| {
                 format!(
-                    "an earlier revert of {} was interrupted: what is left of it is finished first",
+                    "an earlier revert of {} was interrupted: its remaining steps will be finished first",
                     other.owner()
                 )
             }));
@@ -201,12 +200,14 @@ impl Session {
         let steps = plural(ids.len(), "step");
         let done = match (open, earlier_boot) {
             (Open::Applying { .. }, false) => {
-                format!("what it did of its {steps} is put back first")
+                format!("what it did of its {steps} will be rolled back first")
             }
             (Open::Applying { .. }, true) => {
-                format!("what it did of the {steps} that no reboot takes back is put back first")
+                format!(
+                    "what it did of the {steps} not undone by the reboot will be rolled back first"
+                )
             }
-            (Open::Undoing { .. }, _) => format!("what is left of it, {steps}, is finished first"),
+            (Open::Undoing { .. }, _) => format!("the rest of it ({steps}) will be finished first"),
         };
         let when = if earlier_boot {
             " in an earlier boot"
@@ -233,7 +234,7 @@ impl Session {
         done
     }
 
-    /// Puts right what an earlier run left open.
+    /// Recovers an interrupted run.
     pub(super) fn finish_open(&mut self, log: &mut Log) -> Result<Option<Reverted>, Error> {
         let (ids, force) = match log.open().cloned() {
             None => return Ok(None),
@@ -244,13 +245,13 @@ impl Session {
             }
             Some(Open::Undoing { ids, force }) => (ids, force),
         };
-        // Not to be stopped: it is short, and nothing can be begun before it is done.
+        // This cannot be stopped: it is short, and nothing can start before it is done.
         let mut recovered = self.undo(log, &ids, force, None);
         recovered.record(log.end(&mut *self.store));
         Ok(Some(recovered))
     }
 
-    /// The same before an apply, which cannot begin where the journal cannot be written.
+    /// As `finish_open`, before an apply, which cannot start if the journal cannot be written.
     pub(super) fn recovered(&mut self, log: &mut Log) -> Result<Option<Reverted>, Error> {
         match self.finish_open(log)? {
             Some(reverted) if reverted.unrecorded.is_some() => Err(Error::Unrecorded {
@@ -262,11 +263,11 @@ impl Session {
     }
 }
 
-/// What is said of a journal whose end could not be read.
+/// The note about a journal whose end could not be read.
 pub(super) fn cut_note(log: &Log) -> Option<String> {
     (log.cut > 0).then(|| {
         format!(
-            "the last {} bytes of the journal are the rest of an interrupted write and were passed over",
+            "ignored the last {} bytes of the journal, which an interrupted write left",
             log.cut
         )
     })

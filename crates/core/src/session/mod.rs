@@ -1,8 +1,9 @@
-//! Host, owner, kinds of knob and journal together: what the four verbs run in.
+//! A session combines host, owner, knob types and journal; plan, apply, verify and revert run in
+//! it.
 //!
-//! The order is always the same: lock, put right what an earlier run left open,
-//! plan, write the intent down, turn, read back. Planning and verifying take
-//! `&Session`, no lock and no rights.
+//! The order is always the same: lock, recover an interrupted run, plan, write the intent to the
+//! journal, make the changes, read back. Plan and verify take `&Session` and need neither the lock
+//! nor privileges.
 
 mod journal;
 mod outcome;
@@ -25,7 +26,7 @@ use journal::cut_note;
 pub use outcome::{Applied, Owed, Reverted, Status, Unrecorded};
 pub use undoing::{Left, LeftBecause, Undone};
 
-/// What the verbs run in.
+/// Host, owner, knob types and journal, with the options for plan, apply, verify and revert.
 #[derive(Debug)]
 pub struct Session {
     host: Host,
@@ -41,14 +42,15 @@ pub struct Session {
 }
 
 impl Session {
-    /// The running system, with journals in `/run/hosttune` and `/var/lib/hosttune`, or, for a
-    /// user who is not root, in `$XDG_RUNTIME_DIR/hosttune` and `$XDG_STATE_HOME/hosttune`.
+    /// A session on the running system. The journals are in `/run/hosttune` and
+    /// `/var/lib/hosttune`, or, unless the user is root, in `$XDG_RUNTIME_DIR/hosttune` and
+    /// `$XDG_STATE_HOME/hosttune`.
     ///
     /// # Errors
-    /// An owner that cannot name a journal, no `/proc`, and whatever opening `/` answers.
+    /// If the owner cannot name a journal, `/proc` is not mounted, or `/` cannot be opened.
     pub fn live(owner: &str) -> Result<Self, Error> {
         let host = LinuxHost::live()?;
-        // Without it nobody can tell one boot from another, and nothing of the kernel can be set.
+        // Without `/proc` the boot ID is unknown, and no kernel setting can be changed.
         host.need_proc()?;
         let store = if rustix::process::geteuid().is_root() {
             DirectoryStore::system(&host)?
@@ -59,10 +61,10 @@ impl Session {
         Self::over(host, owner, store)
     }
 
-    /// The tree beneath `root`, with journals in that tree.
+    /// A session on the tree below `root`, with the journals in that tree.
     ///
     /// # Errors
-    /// As [`live`](Self::live), and where `root` is no directory.
+    /// As [`live`](Self::live), and if `root` is not a directory.
     pub fn at(root: impl AsRef<std::path::Path>, owner: &str) -> Result<Self, Error> {
         let host = LinuxHost::at(root)?;
         let store = DirectoryStore::system(&host)?;
@@ -75,10 +77,10 @@ impl Session {
         Self::new(host, owner, store, &boot)
     }
 
-    /// A session over any host and store; `boot` tells one boot from another.
+    /// A session with any host and store; `boot` identifies the boot.
     ///
     /// # Errors
-    /// An owner that cannot name a journal.
+    /// If the owner cannot name a journal.
     pub fn new(
         host: Host,
         owner: &str,
@@ -110,50 +112,51 @@ impl Session {
         })
     }
 
-    /// Makes a crate's kinds of knob known: `.with(sysctl::knobs)`.
+    /// Registers a crate's knob types: `.with(sysctl::knobs)`.
     #[must_use]
     pub fn with(mut self, knobs: impl FnOnce(&mut Registry)) -> Self {
         knobs(&mut self.registry);
         self
     }
 
-    /// Plugs a transport into the session's host.
+    /// Adds a backend to the session's host.
     #[must_use]
     pub fn plug<W: Send + 'static>(mut self, wire: W) -> Self {
         self.host = self.host.plug(wire);
         self
     }
 
-    /// Whether a plain wish that does not apply is an error.
+    /// Whether an unsupported setting is an error even if it is not required.
     #[must_use]
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
         self
     }
 
-    /// Whether a revert also takes what somebody else has set since.
+    /// Whether a revert also reverts values that others have changed since.
     #[must_use]
     pub fn force(mut self, force: bool) -> Self {
         self.force = force;
         self
     }
 
-    /// Which parts are meant, by plan, apply, verify and revert.
+    /// Selects the parts that plan, apply, verify and revert work on.
     #[must_use]
     pub fn only(mut self, only: Selection) -> Self {
         self.only = only;
         self
     }
 
-    /// Lets an apply and a revert be interrupted at the end of a step: an apply takes back what it
-    /// did, a revert leaves what it has not come to.
+    /// Makes apply and revert stop after the current step once `stop` is requested: an apply undoes
+    /// its completed steps, a revert leaves the remaining ones unreverted.
     #[must_use]
     pub fn stopped_by(mut self, stop: Stop) -> Self {
         self.stop = Some(stop);
         self
     }
 
-    /// Names the program in journals, for whoever finds one it cannot read: `gaming 0.1.0`.
+    /// Sets the program name in journals, shown to those who find a journal that they cannot read:
+    /// `gaming 0.1.0`.
     #[must_use]
     pub fn program(mut self, program: impl Into<String>) -> Self {
         self.program = program.into();
@@ -165,12 +168,12 @@ impl Session {
         &self.host
     }
 
-    /// Whose journal.
+    /// The owner of the journal.
     pub fn owner(&self) -> &str {
         &self.owner
     }
 
-    /// Plans what `declare` wants, reading only.
+    /// Plans the requests that `declare` makes. Only reads.
     ///
     /// # Errors
     /// As [`Tuning::plan`](crate::Tuning::plan).
@@ -187,11 +190,11 @@ impl Session {
         Ok(plan)
     }
 
-    /// The names of the parts that `declare` has, the outer one before those that it holds: what
-    /// [`only`](Self::only) takes.
+    /// The names of the parts in `declare`, each before the parts within it, as
+    /// [`only`](Self::only) takes them.
     ///
     /// # Errors
-    /// Where the tuning itself is wrong.
+    /// If the tuning itself is invalid.
     pub fn parts(
         &self,
         declare: impl FnOnce(&mut Planner<'_>) -> Result<(), Error>,
@@ -209,7 +212,7 @@ impl Session {
         planner.into_parts()
     }
 
-    /// Reads how what `declare` wants stands.
+    /// Checks the requests that `declare` makes. Only reads.
     ///
     /// # Errors
     /// As [`Tuning::verify`](crate::Tuning::verify).
@@ -228,7 +231,7 @@ impl Session {
         Ok(report)
     }
 
-    /// Plans under the lock, shows the plan to `review`, and turns it unless that says no.
+    /// Plans under the lock, passes the plan to `review`, and applies it if that returns true.
     ///
     /// # Errors
     /// As [`Tuning::apply`](crate::Tuning::apply).
@@ -260,18 +263,18 @@ impl Session {
         })
     }
 
-    /// Turns a stored plan, if the host is still what it starts from.
+    /// Applies a stored plan, if the host still shows the state that the plan starts from.
     ///
     /// # Errors
-    /// [`Error::Stale`] where the host moved, and as [`Tuning::apply`](crate::Tuning::apply).
+    /// [`Error::Stale`] if it does not, and as [`Tuning::apply`](crate::Tuning::apply).
     pub fn apply(&mut self, plan: &Plan) -> Result<Applied, Error> {
         if plan.owner != self.owner {
             return Err(Error::tuning(
                 format!(
-                    "the plan is {}'s, the session is {}'s",
+                    "the plan belongs to owner {}, the session to owner {}",
                     plan.owner, self.owner
                 ),
-                "apply it in a session of its owner, or plan anew",
+                "apply it in a session with the same owner, or make a new plan",
             ));
         }
         self.locked(|session| {
@@ -279,7 +282,7 @@ impl Session {
             let recovered = session.recovered(&mut log)?;
             session.refuse_stale(plan)?;
             let mut plan = plan.clone();
-            // The plan may say some of it already.
+            // The plan may contain some of these notes already.
             log.notes.retain(|note| !plan.notes.contains(note));
             plan.notes.append(&mut log.notes);
             let applied = session.turn_all(&mut log, plan)?;
@@ -290,7 +293,7 @@ impl Session {
         })
     }
 
-    /// Puts back everything this owner turned, or of the selected parts only.
+    /// Reverts everything that this owner has changed, or only the selected parts.
     ///
     /// # Errors
     /// As [`Tuning::revert`](crate::Tuning::revert).
@@ -321,7 +324,8 @@ impl Session {
                     Err(error) if reverted.undone.is_empty() && reverted.left.is_empty() => {
                         return Err(error.into());
                     }
-                    // What an earlier run left open was put right, and that has to be told.
+                    // An interrupted run was recovered before this error, and the caller must learn
+                    // of it.
                     Err(error) => {
                         reverted.left = session.all_left(&log, &ids, &error);
                         reverted.record(Err(error));
@@ -329,7 +333,7 @@ impl Session {
                 }
             }
             if session.only.is_all() {
-                // What the kernel refused was remembered for the sake of what is reverted now.
+                // Refusals by the kernel were remembered for the settings that are reverted now.
                 log.refused.clear();
             }
             if reverted.unrecorded.is_none() {
@@ -341,11 +345,11 @@ impl Session {
         })
     }
 
-    /// Puts right what an earlier run left open: an interrupted apply is rolled back, an
-    /// interrupted revert finished. Nothing where nothing is open.
+    /// Recovers an interrupted run: rolls back an interrupted apply, or finishes an interrupted
+    /// revert. Does nothing if no run was interrupted.
     ///
     /// # Errors
-    /// Where the journal cannot be used or another process is at work.
+    /// If the journal cannot be used or another process holds the lock.
     pub fn recover(&mut self) -> Result<Reverted, Error> {
         self.locked(|session| {
             let mut log = session.load_settled()?;
@@ -361,10 +365,10 @@ impl Session {
         })
     }
 
-    /// What the journal says, and how the host stands to it. Reads only.
+    /// The changes in the journal and what the host shows for them. Only reads.
     ///
     /// # Errors
-    /// Where the journal cannot be used.
+    /// If the journal cannot be used.
     pub fn status(&self) -> Result<Status, Error> {
         let _look = self.host.begin_look();
         let mut log = self.load()?;
@@ -390,11 +394,11 @@ impl Session {
         let step = &entry.step;
         let kind = self.registry.find(&step.knob.kind)?;
         let seen = kind.read(&step.knob, &self.host);
-        // What it goes back to once every owner has reverted: beneath what is held for another
-        // owner's step, his original is the first.
+        // The value that it has after all owners have reverted: if this step only holds the value
+        // of another owner's step below it, that owner's original comes first.
         let first = log.first_start(&step.knob).filter(|_| entry.is_hold());
         let from = first.unwrap_or(&step.from);
-        // A later step of an owner's is no stranger's.
+        // A value from a later step, of any owner, is ours and not from another process.
         let is_ours = |seen: &Value| {
             let mut since = log.since(entry);
             since.any(|later| {
@@ -413,13 +417,13 @@ impl Session {
             is_ours: seen.as_ref().is_ok_and(is_ours),
             absent: match &seen {
                 Err(error) if *error.kind() == HostErrorKind::Gone => {
-                    Some("it is not there any more".to_owned())
+                    Some("it no longer exists".to_owned())
                 }
                 Err(error) => Some(format!("it cannot be read: {error}")),
-                Ok(_) if self.is_replaced(step) => Some("another one has its name now".to_owned()),
-                Ok(seen) if kind.gone(&step.knob, seen) => {
-                    Some("it is not there any more".to_owned())
+                Ok(_) if self.is_replaced(step) => {
+                    Some("another device has its name now".to_owned())
                 }
+                Ok(seen) if kind.gone(&step.knob, seen) => Some("it no longer exists".to_owned()),
                 Ok(seen) => kind.hidden(&step.knob, seen),
             },
             seen: seen.map_or_else(
@@ -457,12 +461,13 @@ impl Session {
         for step in &plan.steps {
             let disturbed = step.disturbs.iter().map(|kept| (&kept.knob, &kept.state));
             for (knob, planned) in std::iter::once((&step.knob, &step.from)).chain(disturbed) {
-                // A knob's later steps start from what its earlier ones leave.
+                // Later steps of a knob start from the result of its earlier ones.
                 if !moved.insert(knob.key()) {
                     continue;
                 }
                 let kind = self.registry.find(&knob.kind)?;
-                // What cannot be renamed is what has its name; some identities hold within a boot only.
+                // A knob that cannot be renamed is identified by its name; some identities hold
+                // only within one boot.
                 if *knob == step.knob
                     && kind.can_be_renamed
                     && let Some(planned) = &step.identity
@@ -510,7 +515,7 @@ fn refusals(log: &Log) -> Vec<Refusal> {
 }
 
 impl Finding {
-    /// A step that turned out not to apply when it was tried.
+    /// A step that turned out to be unsupported when it was tried.
     fn refused(step: &Step, lack: crate::knob::Lack) -> Self {
         Self {
             part: step.part.clone(),
@@ -527,7 +532,7 @@ impl Finding {
     }
 }
 
-/// Where a user's own session keeps its journals, after the XDG base directory specification.
+/// The journal directories of a user's own session, by the XDG Base Directory Specification.
 fn user_directories() -> (String, String) {
     let set = |name| {
         std::env::var(name)
@@ -541,5 +546,5 @@ fn user_directories() -> (String, String) {
     (format!("{boot}/hosttune"), format!("{disk}/hosttune"))
 }
 
-/// The value a knob shows, for the walk back.
+/// The state that a knob shows, or why it could not be read; for undo.
 pub(crate) type Seen = Result<Value, crate::error::HostError>;

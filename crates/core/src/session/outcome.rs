@@ -1,4 +1,4 @@
-//! What the verbs answer.
+//! The results of apply, revert and status.
 
 use std::fmt;
 
@@ -10,46 +10,46 @@ use crate::knob::AnyKnob;
 use crate::plan::Step;
 use crate::report::Finding;
 
-/// What an apply did.
+/// The result of an apply.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Applied {
-    /// What was turned, in order, and read back.
+    /// The changes made and verified, in order.
     pub turned: Vec<Step>,
-    /// The wishes that are no step: as wanted already, not applicable, pending, and what the
-    /// kernel refused without anything being broken.
+    /// The requests that needed no step: as requested already, unsupported, pending, or refused by
+    /// the kernel without anything being broken.
     pub findings: Vec<Finding>,
-    /// What a person should know beside it.
+    /// Notes for people.
     pub notes: Vec<String>,
-    /// What an earlier run had left open and was put right first.
+    /// The recovery of an interrupted run, which happens first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<Reverted>,
-    /// The review said no; nothing was turned.
+    /// The review declined the plan; nothing was changed.
     #[serde(default)]
     pub declined: bool,
 }
 
-/// What a revert or a recovery did.
+/// The result of a revert or a recovery.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reverted {
-    /// What was put back, in the order done.
+    /// The steps that were undone, in the order in which they were.
     pub undone: Vec<Undone>,
-    /// What was not, and why; it stays in the journal.
+    /// The steps that were not undone, and why. They stay in the journal.
     pub left: Vec<Left>,
-    /// How many turns a reboot had taken back already.
+    /// How many changes a reboot had undone already.
     pub by_reboot: usize,
-    /// What a person should know beside it.
+    /// Notes for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// Why the journal does not say so: what was put back is put back, and still in it. The next
-    /// run finds it right already.
+    /// Why the journal could not be updated. The steps in `undone` were undone but are still in the
+    /// journal; the next run finds them undone already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unrecorded: Option<Unrecorded>,
 }
 
-/// Why the journal could not be cleared of what was put back.
+/// Why the undone steps could not be removed from the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unrecorded {
-    /// What failed, with what the kernel answered.
+    /// What failed, with the kernel's error.
     pub why: String,
     /// What to do about it.
     pub hint: Option<String>,
@@ -69,9 +69,9 @@ impl Unrecorded {
 }
 
 impl Reverted {
-    /// Whether nothing is left that could not be put back. What somebody else has set since
-    /// does not count, nor what somebody uses or what is hidden for now, nor what waits for it: leaving that is what was
-    /// promised.
+    /// Whether everything was reverted that should be. Steps do not count here that are left on
+    /// purpose: those whose value another process has changed since, that are in use, whose value
+    /// is hidden for now, or that wait for such a step.
     pub fn is_complete(&self) -> bool {
         self.left.iter().all(|left| {
             matches!(
@@ -98,7 +98,7 @@ impl Reverted {
 
     pub(super) fn join(&mut self, later: Self) {
         self.undone.extend(later.undone);
-        // What was left first and tried again is as the later says.
+        // Steps that were left at first were tried again, so the later result applies.
         self.left = later.left;
         self.by_reboot = self.by_reboot.max(later.by_reboot);
         self.unrecorded = self.unrecorded.take().or(later.unrecorded);
@@ -108,39 +108,40 @@ impl Reverted {
     }
 }
 
-/// One turn that is owed a way back.
+/// A change that is not reverted yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Owed {
-    /// The part it was for.
+    /// The part that requested it.
     pub part: String,
     /// The knob.
     pub knob: AnyKnob,
-    /// What we set, as printed.
+    /// The value that we set, as printed.
     pub ours: String,
-    /// What it was, as printed.
+    /// The original value, as printed.
     pub original: String,
-    /// What the host shows, as printed.
+    /// The value that the host shows, as printed.
     pub seen: String,
-    /// Whether the host still shows what we set.
+    /// Whether the host still shows the value that we set.
     pub is_ours: bool,
-    /// Why it shows no value that anybody could have set: it has gone, or cannot be read.
+    /// Why the host shows no value that anyone could have set: the device is gone or cannot be
+    /// read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absent: Option<String>,
-    /// What told the thing from another of its name when it was turned.
+    /// The identity of the device behind the knob's name at the time of the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
 }
 
-/// What the journal says, and how the host stands to it.
+/// The changes in the journal and what the host shows for them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// What would be put back, oldest first.
+    /// The changes that a revert would undo, oldest first.
     pub owed: Vec<Owed>,
-    /// What an earlier run left open, and what the next one does about it.
+    /// The interrupted run, and how the next one will recover it.
     pub open: Option<String>,
-    /// What the kernel refused in this boot.
+    /// What the kernel has refused in this boot.
     pub refused: Vec<String>,
-    /// How many turns a reboot has taken back.
+    /// How many changes a reboot has undone.
     pub by_reboot: usize,
 }
 
@@ -148,7 +149,7 @@ impl fmt::Display for Owed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} → {}", self.knob, self.original, self.ours)?;
         if !self.is_ours {
-            write!(f, ", is {} now", self.seen)?;
+            write!(f, ", now {}", self.seen)?;
         }
         Ok(())
     }

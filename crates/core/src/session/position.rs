@@ -1,4 +1,4 @@
-//! How far an interrupted apply came.
+//! How many steps of an interrupted apply were done.
 
 use std::collections::HashMap;
 
@@ -11,12 +11,12 @@ use crate::knob::{Key, KnobKind};
 use crate::plan::Step;
 
 impl Session {
-    /// The steps that an interrupted apply turned, or may have turned, last first. Those that it
-    /// certainly did not are owed nothing and are taken off the journal.
+    /// The steps that an interrupted apply did or may have done, last first. Steps that it
+    /// certainly did not do are removed from the journal.
     ///
-    /// A killed process leaves every mark it wrote, but a power cut or a damaged file system can
-    /// take marks, so no step without one is taken for unturned on that account: what the knobs
-    /// of all steps in doubt show together tells how many were turned.
+    /// A killed process leaves all marks it wrote, but a power cut or a damaged file system can
+    /// lose marks. A missing mark alone therefore does not prove that a step was not done: the
+    /// states of all knobs in doubt, taken together, determine how many steps were done.
     pub(super) fn turned_by(&mut self, log: &mut Log, apply: u64) -> Result<Vec<u64>, Error> {
         let entries: Vec<Entry> = log
             .entries
@@ -40,17 +40,19 @@ impl Session {
         Ok(entries[..position].iter().rev().map(|e| e.id).collect())
     }
 
-    /// How many steps were turned: the smallest number that explains what the host shows.
+    /// How many steps were done: the smallest number that explains what the host shows.
     ///
-    /// Where none does, because somebody else changed something meanwhile, every step up to the
-    /// last one whose knob shows what it set: each is then put back only where it is ours.
+    /// If no number does, because another process has changed something meanwhile, it is every step
+    /// up to the last one whose knob shows what that step set. Each of them is then undone only if
+    /// its value is still ours.
     fn position(&mut self, log: &Log, entries: &[Entry], certain: usize) -> Result<usize, Error> {
-        // Only knobs of the steps in doubt differ between the candidates.
+        // The candidates differ only in the knobs of the steps in doubt.
         let mut seen: HashMap<Key, (KnobKind, Option<Value>)> = HashMap::new();
         for entry in &entries[certain..] {
             let kind = self.registry.find(&entry.step.knob.kind)?;
             let state = match log.above(&entry.step.knob, entry.id) {
-                // Another owner has turned it since: his step says what it showed then.
+                // Another owner has changed it since: that owner's step records what it showed
+                // then.
                 Some(at) => log.start_of(at, &entry.step.knob).cloned(),
                 None => kind.read(&entry.step.knob, &self.host).ok(),
             };
@@ -63,8 +65,9 @@ impl Session {
                     return true;
                 };
                 let Step { knob, from, to, .. } = &entry.step;
-                // Where a value that is rounded counts as what it starts from and as what it is
-                // turned to, it was turned: what it starts from was read, and is shown as it was.
+                // If a rounded value satisfies both the state before the step and the requested
+                // state, the step was done: the state before was read from the host and is shown
+                // unchanged if the step was not done.
                 let is_turned = from.known() == Some(*state) && kind.counts_as(knob, seen, to);
                 seen == *state || !is_turned && kind.counts_as(knob, seen, state)
             })
@@ -83,8 +86,8 @@ impl Session {
                         || seen != from && self.may_be_rounded(log, entry, kind, seen)
                 })
         });
-        // The step that was in the making when the marks end may have been turned, whatever
-        // somebody else made of its knob since.
+        // The step after the last mark may have been done, whatever another process has made of its
+        // knob since.
         let making = entries[certain..].first().is_some_and(|entry| {
             seen.get(&entry.key())
                 .is_some_and(|(_, seen)| seen.as_ref() != entry.step.from.known())
@@ -92,7 +95,8 @@ impl Session {
         Ok(certain + last.map_or(usize::from(making), |last| last + 1))
     }
 
-    /// Whether a value may be what the kernel makes of ours: whoever has turned the knob since asks it.
+    /// Whether a value may be the kernel's rounding of ours. If another owner has changed the knob
+    /// since, the knob's own rule decides.
     fn may_be_rounded(&mut self, log: &Log, entry: &Entry, kind: &KnobKind, seen: &Value) -> bool {
         let Step { knob, to, .. } = &entry.step;
         match log.above(knob, entry.id) {
@@ -102,12 +106,12 @@ impl Session {
     }
 }
 
-/// What each knob shows once the first `position` steps are done; `None` where nobody can tell,
-/// because a step's start is not known or a step reset it.
+/// The state of each knob after the first `position` steps; `None` if it cannot be determined
+/// because the state before a step is unknown or a step reset it as a side effect.
 fn states_at(entries: &[Entry], position: usize) -> HashMap<Key, Option<(&Entry, &Value)>> {
     let mut states = HashMap::new();
     for entry in entries.iter().rev() {
-        // The first step of a knob is seen last, so what it starts from stands.
+        // The first step of a knob is visited last, so the state before that one remains.
         states.insert(
             entry.key(),
             entry.step.from.known().map(|from| (entry, from)),
@@ -119,7 +123,7 @@ fn states_at(entries: &[Entry], position: usize) -> HashMap<Key, Option<(&Entry,
             states.insert(kept.knob.key(), None);
         }
     }
-    // What a step starts from was written down after whatever reset its knob.
+    // The state before a step was recorded after anything that reset its knob.
     if let Some(next) = entries.get(position)
         && let Some(from) = next.step.from.known()
     {

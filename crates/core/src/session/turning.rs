@@ -1,4 +1,4 @@
-//! Turning a plan's steps: write down, turn, read back, and take all back when one fails.
+//! Apply: write the intent, make each change, read it back, and undo all of them if one fails.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use crate::plan::{Before, Plan, Requirement, Step};
 use crate::report::Finding;
 use crate::stop::Stop;
 
-/// What became of one step.
+/// The outcome of one step.
 enum Turn {
     Turned,
-    /// It was as wanted already when its turn came.
+    /// The knob had the requested state already when the step was reached.
     Nothing,
     Refused(Lack),
 }
 
 impl Session {
-    /// Turns a plan. The whole intent is in the journal before the first turn.
+    /// Applies a plan. The whole intent is in the journal before the first change.
     pub(super) fn turn_all(&mut self, log: &mut Log, plan: Plan) -> Result<Applied, Error> {
         let mut applied = Applied {
             findings: plan.findings,
@@ -75,8 +75,8 @@ impl Session {
             }
         }
         if let Err(error) = log.done(&mut *self.store, place, apply) {
-            // An apply that cannot be recorded as finished would be rolled back by the next run,
-            // after somebody was told that it is done.
+            // If it cannot be recorded that the apply is finished, the next run would roll it back
+            // although success was reported.
             let last = applied.turned.last();
             let cause = Cause {
                 knob: last.map_or_else(String::new, |step| step.knob.text.clone()),
@@ -89,9 +89,11 @@ impl Session {
         Ok(applied)
     }
 
-    /// Takes off the journal what was turned of things that others have taken the place of since.
+    /// Removes from the journal the steps for devices that others with the same name have replaced
+    /// since.
     ///
-    /// A device that comes and goes would otherwise leave steps behind that nobody can put back.
+    /// A device that appears and disappears would otherwise leave steps behind that nobody can
+    /// revert.
     fn forget_replaced(&mut self, log: &mut Log) -> Result<(), Error> {
         for place in Place::ALL {
             let replaced = |entry: &&Entry| entry.place == place && self.is_replaced(&entry.step);
@@ -108,7 +110,7 @@ impl Session {
         Ok(())
     }
 
-    /// Whether another thing has the name by now of the one that a step turned.
+    /// Whether the name in a step now belongs to another device than the one it changed.
     pub(super) fn is_replaced(&self, step: &Step) -> bool {
         let Some(turned) = &step.identity else {
             return false;
@@ -116,7 +118,7 @@ impl Session {
         let Ok(kind) = self.kind_or_malformed(&step.knob) else {
             return false;
         };
-        // Where nothing is there, or nobody can tell, the knob itself says how it stands.
+        // If no device is there or its identity cannot be read, the state of the knob decides.
         let now = kind.identity(&step.knob, &self.host);
         matches!(now, Ok(Some(now)) if !(kind.is_same_thing)(&now, turned))
     }
@@ -151,7 +153,8 @@ impl Session {
                 .read(&step.knob, &self.host)
                 .is_ok_and(|seen| !kind.counts_as(&step.knob, &seen, &step.to));
         if kind.counts_as(&step.knob, &from, &step.to) && !is_damaged {
-            // What reset it left it as wanted. Writing an equal value can have side effects.
+            // The step that reset it left it as requested. Writing an equal value can have side
+            // effects.
             self.mark(log, *place, Record::Undone { ids: vec![*id] })?;
             return Ok(Turn::Nothing);
         }
@@ -170,7 +173,7 @@ impl Session {
                 return Err(StepFailure::Refused(error));
             }
             if gone || lack.kind == LackKind::Busy {
-                // What it was wanted of may come back, or may be had the next time.
+                // The device may come back, or the change may succeed the next time.
                 self.mark(log, *place, Record::Undone { ids: vec![*id] })?;
                 return Ok(Turn::Refused(lack));
             }
@@ -190,9 +193,9 @@ impl Session {
             && !kind.gone(&step.knob, &step.to)
             && step.requirement != Requirement::Required
         {
-            // It went after it was turned, and took with it what was turned.
+            // The device disappeared after the change, and the change with it.
             self.mark(log, *place, Record::Undone { ids: vec![*id] })?;
-            let why = format!("{} has gone", step.knob);
+            let why = format!("{} is gone", step.knob);
             return Ok(Turn::Refused(Lack::new(LackKind::Missing, why)));
         }
         let shown = if kind.counts_as(&step.knob, &seen, &step.to) {
@@ -209,7 +212,7 @@ impl Session {
         self.mark(log, *place, record)?;
         match shown {
             Some(shown) if !kind.rounds(&step.knob, &shown, &step.to) => {
-                // It is written down what there is, so that it can be taken back.
+                // The actual state is recorded so that it can be reverted.
                 Err(StepFailure::NotTaken {
                     seen: kind.show(&step.knob, &shown),
                 })
@@ -218,11 +221,11 @@ impl Session {
         }
     }
 
-    /// What the kernel makes of a state that it has accepted and does not show.
+    /// The state that the kernel made of a value that it accepted but does not show.
     ///
-    /// It is asked once more: what it answers twice is its own rounding, and another answer is
-    /// another process's change. Where it shows what it showed before, nothing was changed at all,
-    /// unless it is known to round what it is given to that.
+    /// The value is written once more. The same result twice is the kernel's rounding; a different
+    /// one is a change by another process. If the knob shows what it showed before, nothing was
+    /// changed at all, unless the kernel is known to round the value to that.
     fn rounded(
         &mut self,
         log: &Log,
@@ -253,7 +256,8 @@ impl Session {
         }
     }
 
-    /// What the disturbed knobs show where the plan could not know it, and what it knew elsewhere.
+    /// The states of the knobs that the step resets: as planned, or as read now where the plan
+    /// could not know them.
     fn kept_now(&self, step: &Step) -> Result<Vec<Value>, StepFailure> {
         step.disturbs
             .iter()
@@ -280,8 +284,8 @@ impl Session {
             .map_err(StepFailure::Unreadable)
     }
 
-    /// The registered kind of a knob. Journals and plans were checked when they were loaded, so
-    /// an unknown one is a disturbed knob whose crate was not registered.
+    /// The registered type of a knob. Journals and plans are checked when they are loaded, so an
+    /// unknown type is that of a side effect whose crate was not registered.
     pub(super) fn kind_or_malformed(
         &self,
         knob: &AnyKnob,
@@ -296,7 +300,7 @@ impl Session {
             .map_err(StepFailure::Journal)
     }
 
-    /// Reads a knob until `there`, or until the kernel has had the time it may take.
+    /// Reads a knob until `there` holds or the kernel's settle time has passed.
     pub(super) fn settled(
         &self,
         kind: &KnobKind,
@@ -321,8 +325,8 @@ impl Session {
         self.stop.as_ref().is_some_and(Stop::is_asked)
     }
 
-    /// Takes back what a failed apply did, which is at most the steps before `end`, and says how
-    /// that went.
+    /// Undoes the steps of a failed apply, at most those before `end`, and returns the error that
+    /// describes the result.
     fn roll_back(&mut self, log: &mut Log, apply: u64, end: u64, cause: Cause) -> Error {
         let cause = Box::new(cause);
         let of_apply = || log.entries.values().filter(|entry| entry.apply == apply);
@@ -336,8 +340,8 @@ impl Session {
             .map(|entry| entry.id)
             .collect();
         let place = of_apply().next().map_or(Place::Boot, |entry| entry.place);
-        // A journal that cannot be written any more must not keep the host from being put back:
-        // the next run then finds these entries as they are and finds the host already right.
+        // A journal that can no longer be written must not prevent the undo: the next run finds
+        // these entries unchanged and the host already reverted.
         let _ = log.mark(&mut *self.store, place, Record::Undone { ids: never });
         let _ = log.undo(&mut *self.store, Purpose::Rollback, ids.clone(), false);
         if let Some(last) = end.checked_sub(1) {
@@ -365,7 +369,7 @@ impl Session {
         }
     }
 
-    /// A refused turn can land late: gives it the time it may take before looking at it.
+    /// A refused change can take effect late: waits for the settle time before its knob is read.
     fn await_late(&self, log: &Log, failed: u64) {
         if let Some(entry) = log.entries.get(&failed)
             && let Ok(kind) = self.kind_or_malformed(&entry.step.knob)

@@ -1,4 +1,5 @@
-//! The walk back: what is still ours goes to what it was, what is theirs stays.
+//! Undo: a value that is still ours goes back to the original; one that another process has set
+//! stays.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,47 +14,47 @@ use crate::knob::{AnyKnob, Key, KnobKind, Lifetime};
 use crate::plan::{Before, Kept, Step};
 use crate::stop::Stop;
 
-/// One step put back.
+/// A step that was undone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Undone {
-    /// The part it was for.
+    /// The part that requested it.
     pub part: String,
     /// The knob.
     pub knob: AnyKnob,
-    /// What we had set, as printed.
+    /// The value that we had set, as printed.
     pub ours: String,
-    /// What it is again, as printed.
+    /// The original value, which it has again, as printed.
     pub original: String,
-    /// Whether somebody had put it back already, or the thing has gone, or another owner wants it
-    /// as it is: nothing was written.
+    /// Whether nothing was written: it had its original value already, the device is gone, or
+    /// another owner wants the current value.
     pub already: bool,
-    /// The owner that wants it as it is, and is to put it back to the original instead.
+    /// The owner that wants the current value and will revert to the original instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_by: Option<String>,
 }
 
-/// Why a step was not put back.
+/// Why a step was not undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LeftBecause {
-    /// Another process, of no owner's, has set it since.
+    /// Another process, which is no owner, has changed it since.
     Theirs,
-    /// A later step of the same knob, or of one that resets it, could not be put back.
+    /// A later step of the same knob, or of a knob that resets it, could not be undone.
     Waits,
-    /// Somebody uses it, and it is not taken from under them; says who or how.
+    /// It is in use and not taken away from its users; holds who uses it or how.
     InUse(String),
-    /// The host refused, and says why.
+    /// The change was refused; holds why.
     Refused(String),
     /// The write was accepted and the host shows something else.
     NotTaken,
-    /// It could not be read, and says why.
+    /// It could not be read; holds why.
     Unreadable(String),
-    /// Its value is kept and not shown for now, and says why: nobody else has set it.
+    /// Its value is kept but hidden for now, and no other process has set it; holds why.
     Hidden(String),
-    /// It was put back, but a knob that it resets was not, and says which.
+    /// It was undone, but a knob that it resets was not; holds which.
     Disturbed(String),
-    /// The revert was interrupted before it came to it.
+    /// The revert was interrupted before this step.
     Interrupted,
 }
 
@@ -61,32 +62,32 @@ impl fmt::Display for LeftBecause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Theirs => f.write_str("another process has set it since"),
-            Self::Waits => f.write_str("it waits for a later step that could not be put back"),
+            Self::Waits => f.write_str("it depends on a later step that could not be reverted"),
             Self::InUse(why) => write!(f, "it is in use: {why}"),
-            Self::Refused(why) => write!(f, "the host refused: {why}"),
+            Self::Refused(why) => write!(f, "the change was refused: {why}"),
             Self::NotTaken => f.write_str("the write was accepted, but the host does not show it"),
             Self::Unreadable(why) => write!(f, "it could not be read: {why}"),
-            Self::Hidden(why) => write!(f, "it cannot be put back for now: {why}"),
-            Self::Disturbed(why) => write!(f, "what it resets could not be put back: {why}"),
-            Self::Interrupted => f.write_str("the revert was interrupted before it"),
+            Self::Hidden(why) => write!(f, "it cannot be reverted now: {why}"),
+            Self::Disturbed(why) => write!(f, "its side effects could not be reverted: {why}"),
+            Self::Interrupted => f.write_str("the revert was interrupted before this step"),
         }
     }
 }
 
-/// One step that was not put back; it stays in the journal.
+/// A step that was not undone. It stays in the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
-    /// The part it was for.
+    /// The part that requested it.
     pub part: String,
     /// The knob.
     pub knob: AnyKnob,
-    /// What we had set, as printed.
+    /// The value that we had set, as printed.
     pub ours: String,
-    /// What it was before, as printed.
+    /// The original value, as printed.
     pub original: String,
-    /// What the host shows, as printed.
+    /// The value that the host shows, as printed.
     pub seen: String,
-    /// Why.
+    /// Why it was not undone.
     pub because: LeftBecause,
 }
 
@@ -94,36 +95,36 @@ impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} (ours {}, original {}, seen {}): {}",
+            "{} (set to {}, original {}, now {}): {}",
             self.knob, self.ours, self.original, self.seen, self.because
         )
     }
 }
 
-/// What to do about one step, from what its knob shows.
+/// What to do about a step, judged by what its knob shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    /// It shows what we set, or our own half-written value.
+    /// The knob shows what we set, or a partial write of ours.
     TurnBack,
-    /// It was turned back, but what it disturbed may not have been.
+    /// The step itself was undone, but its side effects may not have been.
     RestoreOnly,
-    /// It shows what it was, or never was turned.
+    /// The knob shows its original value, or the step was never done.
     Already,
-    /// Somebody else's.
+    /// The knob shows a value that another process has set.
     Theirs,
 }
 
-/// How a step was dealt with that is owed no more.
+/// How a step was completed that is then no longer pending.
 enum Done {
-    /// It was put back.
+    /// It was undone.
     Back,
-    /// There was nothing to write.
+    /// Nothing had to be written.
     Already,
-    /// Its knob stays as another owner wants it.
+    /// The knob keeps the value that another owner wants.
     Held(Foreign),
 }
 
-/// Decides without touching anything. `earlier` are the originals of this knob's earlier steps.
+/// Decides without changing anything. `earlier` are the originals of this knob's earlier steps.
 fn judge<'v>(
     kind: &KnobKind,
     entry: &Entry,
@@ -132,7 +133,7 @@ fn judge<'v>(
 ) -> Verdict {
     let Step { knob, from, to, .. } = &entry.step;
     let Before::Known(from) = from else {
-        // What it starts from is written down before it is turned.
+        // The state before a step is recorded before the step is done.
         return Verdict::Already;
     };
     if seen == from {
@@ -145,8 +146,8 @@ fn judge<'v>(
     if seen == entry.left() || kind.counts_as(knob, seen, to) || kind.torn(knob, seen, from, to) {
         return Verdict::TurnBack;
     }
-    // A knob that is gone shows nothing anybody could put back; one that shows an earlier
-    // original was put back further than this step.
+    // A knob that is gone has no value to revert. One that shows an earlier original was reverted
+    // further than this step.
     if kind.gone(knob, seen)
         || kind.counts_as(knob, seen, from)
         || earlier.any(|v| kind.counts_as(knob, seen, v))
@@ -157,16 +158,17 @@ fn judge<'v>(
 }
 
 impl Session {
-    /// Walks back over the entries `ids`, last first, whatever order they are given in.
+    /// Undoes the entries `ids`, last first, in whatever order they are given.
     ///
-    /// What cannot be put back is left, and with it what stands under it: the
-    /// earlier steps of its knob, which are owed still, and those of the knobs that it resets,
-    /// which its own way back would reset again.
+    /// A step that cannot be undone is left, and so is what it rests on: the earlier steps of its
+    /// knob, which stay pending, and those of the knobs that it resets, which undoing it later
+    /// would reset again.
     ///
-    /// What stands beneath another owner's step is passed on to that owner: the knob stays as it is,
-    /// and the original is now his to put back. A means goes where the end goes that it is for.
+    /// A step below another owner's step is passed on to that owner: the knob keeps its value, and
+    /// that owner will revert to the original. An intermediate step goes with the step that it is
+    /// for.
     ///
-    /// Once `stop` is asked the rest is left as it is.
+    /// Once `stop` is requested, the remaining steps are left.
     pub(super) fn undo(
         &mut self,
         log: &mut Log,
@@ -177,23 +179,25 @@ impl Session {
         let is_stopped = || stop.is_some_and(Stop::is_asked);
         let selected: HashSet<u64> = ids.iter().copied().collect();
         let mut waiting: HashSet<Key> = HashSet::new();
-        // Left as another process has it, or as it is hidden for now, or not asked for, and what of ours stands
-        // beneath that.
+        // Steps that are left because another process has set the value, because it is hidden for
+        // now or because it was not selected, and our steps below those.
         let mut theirs: HashSet<Key> = HashSet::new();
-        // Of the other steps of this owner that are left. What resets such a knob waits as well: put back
-        // before, it would take with it what the step that is left is to be put back to.
+        // The other steps of this owner that are left. A step that resets such a knob waits as
+        // well: undoing it first would destroy the state that the step which is left is to be
+        // reverted to.
         let mut left_of_ours: HashSet<Key> = HashSet::new();
-        // Applies and parts of which a step is left. Its means wait: the way back of that step may go through
-        // them once more, as a device's goes through the algorithm that it had before.
+        // Applies and parts with a step that is left. Their intermediate steps wait, because
+        // undoing that step may need them once more: a device goes back through the algorithm that
+        // it had before.
         let mut ends_left: Vec<Entry> = Vec::new();
         let mut reverted = Reverted {
             by_reboot: log.dropped,
             ..Reverted::default()
         };
-        // Steps that show what we set and whose start was lost with the journal's end: only what
-        // reset their knob still knows what it was.
+        // Steps whose knob shows what we set, but whose original was lost with the end of the
+        // journal: only the step that reset the knob still records what it was.
         let mut unknown: Vec<u64> = Vec::new();
-        // The apply whose last end was passed on, and to whom.
+        // The apply whose last end was passed on, and the owner it was passed to.
         let mut passed: Option<(Entry, Foreign)> = None;
         let all: Vec<u64> = log.entries.keys().rev().copied().collect();
         for id in all {
@@ -248,7 +252,7 @@ impl Session {
                         Done::Back | Done::Already if !entry.step.means => passed = None,
                         Done::Back | Done::Already => {}
                     }
-                    // Where this mark is lost the entry is found again, and found already right.
+                    // If this mark is lost, the next run finds the entry again, already undone.
                     let record = Record::Undone { ids: vec![id] };
                     if log.entries.contains_key(&id)
                         && log.mark(&mut *self.store, entry.place, record).is_err()
@@ -281,7 +285,7 @@ impl Session {
                         left_of_ours.insert(entry.key());
                         let now = log.entries.get(&id);
                         if now.is_some_and(|now| now.undoing.is_some()) {
-                            // What it resets is still to be put back to what it was then.
+                            // Its side effects are still to be reverted to what they were then.
                             let disturbs = entry.step.disturbs.iter();
                             left_of_ours.extend(disturbs.map(|kept| kept.knob.key()));
                         }
@@ -300,7 +304,7 @@ impl Session {
             waiting.insert(entry.key());
             waiting.extend(entry.step.disturbs.iter().map(|kept| kept.knob.key()));
         }
-        // The earliest first: each waits only for what is really left.
+        // The earliest first: each waits only for steps that are really left.
         for id in unknown.into_iter().rev() {
             let Some(entry) = log.entries.get(&id).cloned() else {
                 continue;
@@ -313,7 +317,7 @@ impl Session {
                 let left = self.left(&entry.step, LeftBecause::Interrupted);
                 reverted.left.push(left);
             } else if log.entries.range(..id).any(|(_, earlier)| resets(earlier)) {
-                // Its way back is that of the step that resets it, and that one is left.
+                // It is undone together with the step that resets it, and that step is left.
                 reverted
                     .left
                     .push(self.left(&entry.step, LeftBecause::Waits));
@@ -328,7 +332,7 @@ impl Session {
         reverted
     }
 
-    /// Everything left, where the journal cannot be written.
+    /// All steps as left, for a journal that cannot be written.
     pub(super) fn all_left(&self, log: &Log, ids: &[u64], error: &JournalError) -> Vec<Left> {
         let entries = ids.iter().filter_map(|id| log.entries.get(id));
         entries
@@ -336,7 +340,7 @@ impl Session {
             .collect()
     }
 
-    /// Whether a step's knob shows what it set while what it started from is not known.
+    /// Whether a step's knob shows what the step set although the original is unknown.
     fn is_ours_from_unknown(&self, entry: &Entry) -> bool {
         let step = &entry.step;
         step.from == Before::Unsettled
@@ -346,7 +350,8 @@ impl Session {
             })
     }
 
-    /// Puts one step back, or says why it is left. `to` is who has the end that it is a means to.
+    /// Undoes one step, or says why it is left. `to` is the owner of the step that it is an
+    /// intermediate for.
     fn undo_one(
         &mut self,
         log: &mut Log,
@@ -356,7 +361,7 @@ impl Session {
     ) -> Result<Done, LeftBecause> {
         let step = &entry.step;
         if entry.is_hold() && step.disturbs.is_empty() {
-            // It changed nothing; what is beneath it stays as its owner wants it.
+            // It changed nothing; the step below keeps the value that its owner wants.
             return Ok(match log.below(&step.knob, entry.id) {
                 Some(below) => Done::Held(below),
                 None => Done::Already,
@@ -371,7 +376,7 @@ impl Session {
             && step.from.known() == Some(then)
             && entry.left() != then
         {
-            // A revert that was killed had put it back before the other owner began.
+            // A killed revert had undone it before the other owner began.
             let Some(targets) = entry.undoing.clone() else {
                 return Ok(Done::Already);
             };
@@ -382,8 +387,8 @@ impl Session {
         if let Some(to) = above.or(to) {
             return self.pass_on(log, entry, to);
         }
-        // Where its own way back would move what an interrupted run of another owner has turned,
-        // that run goes back first.
+        // If undoing it would change what an interrupted run of another owner has set, that run is
+        // undone first.
         let mut disturbed = step.disturbs.iter();
         let open = disturbed
             .find_map(|kept| {
@@ -400,7 +405,7 @@ impl Session {
             Err(error) => return Err(unreadable(&error)),
         };
         if entry.is_hold() {
-            // What it started from has been put back further beneath it, to what it set.
+            // A step below was reverted to the very state that this step set.
             let targets = self.targets(log, entry);
             let at = log.next();
             self.pass_starts_on(log, entry)?;
@@ -414,7 +419,7 @@ impl Session {
             .filter(
                 |(_, earlier)| match (&earlier.step.identity, &step.identity) {
                     (Some(earlier), Some(identity)) => (kind.is_same_thing)(earlier, identity),
-                    // Where it was not there yet when that step was planned.
+                    // The device did not exist yet when that step was planned.
                     _ => true,
                 },
             )
@@ -429,7 +434,7 @@ impl Session {
                 verdict = Verdict::TurnBack;
             }
         }
-        // Also where an earlier original shows: the kernel may make that of ours.
+        // This also applies if an earlier original shows: the kernel may round our value to that.
         let is_back = step
             .from
             .known()
@@ -461,11 +466,11 @@ impl Session {
         }
     }
 
-    /// Whether a value that nobody expected is what the kernel makes of ours.
+    /// Whether an unexpected value is the kernel's rounding of ours.
     ///
-    /// Asked only of the step that a killed process was in the middle of: it wrote, and did not come
-    /// to write down what the kernel made of it. The kernel is asked once more. What it answers
-    /// differently is another process's, and is put back.
+    /// Asked only about the step at which a process was killed: it had written the value but not
+    /// yet recorded what the kernel made of it. The value is written once more. If the result
+    /// differs, the value that was found was another process's and is written back.
     pub(super) fn is_rounded_by_the_kernel(
         &mut self,
         entry: &Entry,
@@ -497,8 +502,8 @@ impl Session {
         Ok(Done::Held(to))
     }
 
-    /// What stands on what a step disturbs, another owner's or left of ours, stays: it starts by now
-    /// from what was there before both. What each of them had started from.
+    /// Updates the steps on top of a step's side effects, of another owner or left by us, which
+    /// stay: they now start from the state before both. Returns what each of them had started from.
     fn pass_starts_on(&mut self, log: &mut Log, entry: &Entry) -> Result<Vec<Start>, LeftBecause> {
         let (id, step) = (entry.id, &entry.step);
         let states = step.disturbs.iter().map(|kept| kept.state.known());
@@ -532,7 +537,7 @@ impl Session {
         let at = log.next();
         let passed = self.pass_starts_on(log, entry)?;
         if disturbs {
-            // Once it is turned back, nobody can tell any more what the disturbed knobs were.
+            // Once it is undone, the original states of its side effects can no longer be read.
             let record = Record::Undoing {
                 id,
                 targets: targets.clone(),
@@ -542,7 +547,7 @@ impl Session {
                 .map_err(|error| journal(&error))?;
         }
         let turned = kind.turn(&step.knob, &mut self.host, from);
-        // What went while it was turned back is not owed any more.
+        // A device that disappeared in the meantime is no longer pending.
         let back = |seen: &Value| {
             seen == from
                 || kind.counts_as(&step.knob, seen, from)
@@ -550,15 +555,16 @@ impl Session {
         };
         let seen = self.settled(kind, &step.knob, back);
         if let Err(error) = &seen {
-            // Whether it is back is not known: as where the process had been killed here, the next
-            // revert looks, and finds in the journal what the disturbed knobs are to be put back to.
+            // Whether it was undone is unknown. As after a kill at this point, the next revert
+            // checks, and finds the states for the side effects in the journal.
             return Err(unreadable(error));
         }
         if !seen.as_ref().is_ok_and(back) {
             if disturbs {
                 let _ = log.mark(&mut *self.store, place, Record::Kept { id });
             }
-            // It stands, and so does what stands on it, as they did.
+            // The step stays in effect, so the steps on top of it keep the states that they started
+            // from.
             for start in passed {
                 let _ = log.reset_start(&mut *self.store, &start);
             }
@@ -584,8 +590,8 @@ impl Session {
         Ok(())
     }
 
-    /// What a knob that a step disturbs disturbs itself, and what that is to be put back to: what the
-    /// step says of it, where it does and no other owner's turn is in `between`.
+    /// The side effects of a knob that is itself a side effect, and the states to restore them to:
+    /// those recorded by the step, unless another owner's change is in `between`.
     fn moves_along(
         &self,
         log: &Log,
@@ -604,7 +610,7 @@ impl Session {
             let known = number.and_then(|number| *states.get(number)?).cloned();
             let other = log.next_about(&knob, between.0);
             let known = known.filter(|_| other.is_none_or(|other| !other.is_before(between.1)));
-            // What it was when the other owner took hold of the knob.
+            // The state when the other owner first changed the knob.
             let then = || log.next_about(&knob, between.1.id() + 1);
             let then = || log.start_of(then()?, &knob).cloned();
             let state = known.or_else(then).or_else(|| self.now(&knob).ok())?;
@@ -616,8 +622,8 @@ impl Session {
         along.into_iter().filter_map(kept).collect()
     }
 
-    /// What the disturbed knobs are put back to: what they were before the step, or what
-    /// somebody else has set since.
+    /// The states to restore the side effects to: those before the step, or those that another
+    /// process has set since.
     fn targets(&self, log: &Log, entry: &Entry) -> Vec<Value> {
         let ours = |knob: &AnyKnob| {
             let mut later = log.entries.range(entry.id + 1..);
@@ -628,8 +634,8 @@ impl Session {
         disturbs
             .map(|(number, kept)| {
                 let now = self.now(&kept.knob);
-                // One that has gone holds nothing of anybody's: what makes it anew is to find what
-                // it was before.
+                // A device that is gone has no value to keep: whatever recreates it must find
+                // its previous state.
                 let gone = |now: &Value| {
                     let kind = self.kind_or_malformed(&kept.knob);
                     kind.is_ok_and(|kind| kind.gone(&kept.knob, now))
@@ -646,17 +652,17 @@ impl Session {
                         now
                     }
                     (_, Before::Known(before), _) => before.clone(),
-                    // What it was is written down before the turn; where that is lost, at least
-                    // what it shows now is kept.
+                    // The state is recorded before the change; if that record is lost, keep at
+                    // least the current state.
                     (_, Before::Unsettled, now) => now.unwrap_or_default(),
                 }
             })
             .collect()
     }
 
-    /// Puts the disturbed knobs back, in order. Where it is known what the turn back left of
-    /// them, a knob that shows something else by now is somebody else's. What another owner has
-    /// turned since, in an entry from `at` on, stays and is his to put back.
+    /// Restores the side effects, in order. If the states that undoing the step left behind are
+    /// known, a knob that now shows something else was set by another process. What another owner
+    /// has changed since, in an entry from `at` on, stays, and that owner will revert it.
     fn restore(
         &mut self,
         log: &mut Log,
@@ -665,7 +671,7 @@ impl Session {
         targets: &[Value],
         reset: Option<&[Value]>,
     ) -> Result<(), LeftBecause> {
-        // What a knob that was put back earlier has moved along is nobody's.
+        // Knobs changed as a side effect of an earlier restore; no one requested their values.
         let mut moved: HashSet<Key> = HashSet::new();
         for (number, (kept, target)) in step.disturbs.iter().zip(targets).enumerate() {
             let knob = &kept.knob;
@@ -679,14 +685,14 @@ impl Session {
                 log.set_start(&mut *self.store, since, knob, target, along)
                     .map_err(|error| failed(error.to_string()))?;
             }
-            // What the other owner wants may have been moved along just now.
+            // The value that the other owner wants may have been changed just now as a side effect.
             let held = log.last_of_others(knob, at).cloned();
             if log.above(knob, at).is_some() && held.is_none() {
                 continue;
             }
             let target = held.as_ref().unwrap_or(target);
             if kind.gone(knob, target) {
-                // It was not there before: there is no state that it could be put back to.
+                // It did not exist before, so there is no state to restore.
                 continue;
             }
             let now = match kind.read(knob, &self.host) {
@@ -705,7 +711,8 @@ impl Session {
             if theirs {
                 continue;
             }
-            // Also where it shows that already: a half reset of another owner's would move it again.
+            // This is done even if the state shows already: another owner's half-done reset would
+            // change it again.
             log.retarget(&mut *self.store, id, knob, target)
                 .map_err(|error| failed(error.to_string()))?;
             if now == *target {
@@ -724,7 +731,7 @@ impl Session {
         Ok(())
     }
 
-    /// What its knob has to say about where it was put back to.
+    /// The knob's note about the state that it was reverted to.
     fn remark(&self, step: &Step) -> Option<String> {
         let kind = self.kind_or_malformed(&step.knob).ok()?;
         kind.remark(&step.knob, &self.host, step.from.known()?)
@@ -772,7 +779,7 @@ fn journal(error: &JournalError) -> LeftBecause {
     LeftBecause::Refused(error.to_string())
 }
 
-/// An error with its source, for a place that keeps text only.
+/// An error with its source, where only text can be kept.
 fn chain(error: &HostError) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),

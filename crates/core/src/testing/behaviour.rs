@@ -1,4 +1,4 @@
-//! How the files of a machine in memory answer writes.
+//! How the files of a simulated machine answer writes.
 
 use std::fmt;
 use std::path::Path;
@@ -9,22 +9,24 @@ use super::tree::Tree;
 
 const EINVAL: i32 = 22;
 
-/// How a file answers a write: given the tree, the file's path and the value without its
-/// newline; an error is an errno. What it set in the tree before an error stays.
+/// How a file answers a write.
+///
+/// It gets the tree, the file's path and the value without its newline, and returns an errno on error. What
+/// it has set in the tree before an error stays.
 #[derive(Clone)]
 pub struct Behaviour(Arc<Answer>);
 
 type Answer = dyn Fn(&mut Tree, &Path, &str) -> Result<(), i32> + Send + Sync;
 
 impl Behaviour {
-    /// Any behaviour.
+    /// Creates a behaviour from a function.
     pub fn new(
         answer: impl Fn(&mut Tree, &Path, &str) -> Result<(), i32> + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(answer))
     }
 
-    /// Takes any value.
+    /// Accepts any value.
     pub fn takes_all() -> Self {
         Self::new(|tree, path, value| {
             tree.set(path, value);
@@ -32,7 +34,7 @@ impl Behaviour {
         })
     }
 
-    /// Takes an integer in a range, EINVAL for anything else.
+    /// Accepts an integer in a range, and answers EINVAL to anything else.
     pub fn integer(range: std::ops::RangeInclusive<i64>) -> Self {
         Self::new(move |tree, path, value| {
             let number: i64 = value.trim().parse().map_err(|_| EINVAL)?;
@@ -44,7 +46,7 @@ impl Behaviour {
         })
     }
 
-    /// Takes an integer and rounds it down to a multiple, with success.
+    /// Accepts an integer and silently rounds it down to a multiple.
     pub fn rounds_down_to(multiple: i64) -> Self {
         Self::new(move |tree, path, value| {
             let number: i64 = value.trim().parse().map_err(|_| EINVAL)?;
@@ -53,7 +55,7 @@ impl Behaviour {
         })
     }
 
-    /// Takes one of some words, EINVAL for any other.
+    /// Accepts one of several words, and answers EINVAL to any other.
     pub fn one_of<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Self {
         let words: Vec<String> = words.into_iter().map(Into::into).collect();
         Self::new(move |tree, path, value| {
@@ -66,9 +68,10 @@ impl Behaviour {
         })
     }
 
-    /// Takes as many integers as stand in the file, one after the other: the first that is none
-    /// gives EINVAL and what came before it has landed. Too few leave the others, too many are
-    /// not looked at, both with success.
+    /// Accepts as many integers as the file has, one after the other.
+    ///
+    /// The first field that is not an integer gives EINVAL after the fields before it are set. Missing
+    /// fields keep their values and excess fields are ignored, both without an error.
     pub fn vector() -> Self {
         Self::new(|tree, path, value| {
             let mut fields: Vec<String> = tree
@@ -97,7 +100,7 @@ impl Behaviour {
         Self::new(move |_, _, _| Err(errno))
     }
 
-    /// Does as another behaviour does, `delay` later, and says at once that it is done.
+    /// Reports success at once and does what another behaviour does after `delay`.
     #[must_use]
     pub fn late(self, delay: Duration) -> Self {
         Self::new(move |tree, path, value| {
@@ -106,7 +109,7 @@ impl Behaviour {
         })
     }
 
-    /// After a write that another behaviour takes, sets other files: what a real one resets.
+    /// Sets other files after a write that another behaviour accepted, as a kernel that resets them.
     #[must_use]
     pub fn then(self, reset: impl Fn(&mut Tree, &str) + Send + Sync + 'static) -> Self {
         Self::new(move |tree, path, value| {

@@ -1,4 +1,4 @@
-//! When a process dies, or one of its changes fails: counted in writes.
+//! When a process crashes, or when one of its changes fails. Both are counted in writes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,38 +7,38 @@ use rustix::io::Errno;
 use crate::error::{HostError, HostErrorKind, Operation};
 use crate::host::{Change, Gate};
 
-/// Where in a write something happens.
+/// The point of a write at which it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// Before it: nothing of it lands.
+    /// Before it: nothing is written.
     Before,
-    /// In it: a file's replacement or a journal's line is half there.
+    /// During it: a file's replacement or a journal record is written by half.
     Within,
-    /// After it: it has landed and nobody was told.
+    /// After it: it is written, but the caller is not told.
     After,
 }
 
-/// A call of a process, to its host or to its journals, that fails.
+/// A call that fails, made by a process to its host or to its journals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
-    /// Which one, from 0: reads, listings and writes counted together.
+    /// Number of the call, from 0. Reads, listings and writes are counted together.
     pub call: u64,
-    /// Where in it, if it is a write. A read that fails reads nothing.
+    /// The point of the call if it is a write. A read that fails returns nothing.
     pub moment: Moment,
-    /// What the kernel answers.
+    /// The errno that the kernel answers with.
     pub errno: i32,
-    /// Whether all calls after it fail as well, as those to a disk that has gone.
+    /// Whether all later calls fail as well, as on a disk that has been removed.
     pub lasts: bool,
 }
 
 impl Failure {
-    /// How many [kinds](Self::of_kind) there are.
+    /// Number of [kinds](Self::of_kind).
     pub const KINDS: usize = 18;
 
-    /// One of every combination of moment, answer and whether it lasts: for whoever draws failures.
+    /// Returns one of the combinations of moment, errno and duration, for proptest strategies.
     ///
-    /// The answers are those of a file system whose device fails or is full, and of a kernel that has no
-    /// memory.
+    /// The errnos are those of a file system whose device fails (`EIO`) or is full (`ENOSPC`), and of a
+    /// kernel that is out of memory (`ENOMEM`).
     pub fn of_kind(call: u64, kind: usize) -> Self {
         let moments = [Moment::Before, Moment::Within, Moment::After];
         let answers = [Errno::IO, Errno::NOSPC, Errno::NOMEM];
@@ -55,82 +55,83 @@ impl Failure {
     }
 }
 
-/// Why a write is not made, or reported as failed.
+/// Why a write is not made, or is reported as failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// The process has died, and is told so by an error.
+    /// The process has crashed, which its own code sees as an error.
     Died,
-    /// The kernel answers this.
+    /// The kernel answers with this errno.
     Answered(i32),
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Writes seen so far, of the host and of the journal.
+    /// Writes so far, to the host and to the journal.
     writes: u64,
-    /// Changes of the host among them.
+    /// The writes among them that change the host.
     changes: u64,
     dies: Option<(u64, Moment)>,
     fails: Option<(u64, Moment)>,
-    /// Calls seen so far, reads too.
+    /// Calls so far, including reads.
     calls: u64,
     call_fails: Option<Failure>,
     failing: Option<(Moment, Why)>,
     dead: bool,
 }
 
-/// When a process dies or one of its changes fails. Clones share it: the host's gate and the
-/// journal's store of one process have one fate.
+/// When a process crashes, or when one of its changes fails.
+///
+/// Clones share it: the host's gate and the journal's store of one process have one fate.
 #[derive(Debug, Clone, Default)]
 pub struct Fate(Arc<Mutex<State>>);
 
 impl Fate {
-    /// A process that lives and whose writes succeed.
+    /// A process that never crashes and whose writes succeed.
     pub fn lives() -> Self {
         Self::default()
     }
 
-    /// A process that dies at the `write`-th write (from 0) of host or journal.
+    /// A process that crashes at its `write`-th write (from 0) to the host or the journal.
     ///
-    /// A dead process changes nothing any more. It is told so by errors, since a test cannot
-    /// take the rest of its code away; whatever it does with them has no effect.
+    /// A crashed process changes nothing from then on. Its calls return errors because a test cannot stop
+    /// its remaining code; whatever that code does has no effect.
     pub fn dies_at(write: u64, moment: Moment) -> Self {
         let fate = Self::default();
         fate.with(|state| state.dies = Some((write, moment)));
         fate
     }
 
-    /// A process whose `change`-th change of the host (from 0) fails once, before or after it
-    /// landed. Its journal is well.
+    /// A process whose `change`-th change of the host (from 0) fails once, before or after it took effect.
+    /// Its journal works.
     pub fn fails_at(change: u64, moment: Moment) -> Self {
         let fate = Self::default();
         fate.with(|state| state.fails = Some((change, moment)));
         fate
     }
 
-    /// A process one of whose calls fails, or all of them from one on.
+    /// A process for which one call fails, or all calls from that one on.
     pub fn call_fails(failure: Failure) -> Self {
         let fate = Self::default();
         fate.with(|state| state.call_fails = Some(failure));
         fate
     }
 
-    /// How many calls were made or tried.
+    /// Number of calls made or attempted.
     pub fn calls(&self) -> u64 {
         self.with(|state| state.calls)
     }
 
-    /// How many writes were made or tried.
+    /// Number of writes made or attempted.
     pub fn writes(&self) -> u64 {
         self.with(|state| state.writes)
     }
 
-    /// How many changes of the host were made or tried.
+    /// Number of changes of the host made or attempted.
     pub fn changes(&self) -> u64 {
         self.with(|state| state.changes)
     }
 
-    /// Whether the process has died.
+    /// Whether the process has crashed.
     pub fn is_dead(&self) -> bool {
         self.with(|state| state.dead)
     }
@@ -139,12 +140,12 @@ impl Fate {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Something is read.
+    /// Counts a read, which may fail.
     ///
-    /// For the double of anything that a host reads from: what it answers where it is to fail is the errno.
+    /// A fake of any data source of a host calls this and answers with the returned errno.
     ///
     /// # Errors
-    /// The errno with which it fails.
+    /// Returns the errno if this read fails.
     pub fn reads(&self) -> Result<(), i32> {
         self.with(|state| match state.next_call() {
             Some(failure) => Err(failure.errno),
@@ -152,7 +153,7 @@ impl Fate {
         })
     }
 
-    /// A write begins: where and how it is to be cut short, or why it is not made.
+    /// Begins a write: returns where and how it is to be cut short, or an error if it is not made.
     pub(super) fn begin(&self) -> Result<Option<(Moment, Why)>, Why> {
         self.with(|state| {
             if state.dead {
@@ -177,25 +178,25 @@ impl Fate {
         })
     }
 
-    /// The write that was [begun](Self::begin) ends: why it failed.
+    /// Ends the write that was [begun](Self::begin), and returns why it failed.
     pub(super) fn end(&self) -> Option<Why> {
         let failing = self.with(|state| state.failing.take());
         failing.map(|(_, why)| why)
     }
 
-    /// Whether the change being made right now is refused inside, and the process lives on.
+    /// Whether the current change fails halfway in a process that survives.
     pub(super) fn is_refused(&self) -> bool {
         self.with(|state| matches!(state.failing, Some((Moment::Within, Why::Answered(_)))))
     }
 
-    /// Whether the change being made right now is cut short inside.
+    /// Whether the current change is cut short halfway.
     pub(super) fn is_cut_short(&self) -> bool {
         self.with(|state| matches!(state.failing, Some((Moment::Within, _))))
     }
 }
 
 impl State {
-    /// Counts a call; how it fails, if it does.
+    /// Counts a call and returns its failure, if it fails.
     fn next_call(&mut self) -> Option<Failure> {
         let call = self.calls;
         self.calls += 1;

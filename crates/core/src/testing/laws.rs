@@ -1,8 +1,7 @@
-//! What every knob and every tuning is held to, as functions.
+//! The laws that every knob and every tuning must satisfy, as functions.
 //!
-//! Each takes a [`World`] as it is before, and answers [`Broken`] where the law
-//! does not hold; inside `proptest!`, `laws::die_anywhere(..)?` is enough. The
-//! world given is copied, not changed.
+//! Each takes the [`World`] in its initial state and returns [`Broken`] if the law does not hold. Inside
+//! `proptest!`, `laws::die_anywhere(..)?` is enough. The world is copied, not changed.
 
 mod truth;
 
@@ -16,13 +15,13 @@ use crate::tuning::Tuning;
 
 pub use truth::{Verb, told_as_it_is};
 
-/// A law that does not hold, and what shows it.
+/// A law that does not hold, with the evidence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the law '{law}' is broken: {shown}")]
 pub struct Broken {
-    /// Which law.
+    /// Name of the law.
     pub law: &'static str,
-    /// What shows it.
+    /// The evidence.
     pub shown: String,
 }
 
@@ -63,16 +62,19 @@ fn no_journal_left<W: World>(law: &'static str, world: &W) -> Result<(), Broken>
     if world.store().is_empty() {
         Ok(())
     } else {
-        Err(broken(law, "a journal is left although nothing is owed"))
+        Err(broken(
+            law,
+            "a journal is left although nothing remains to be reverted",
+        ))
     }
 }
 
-/// Law 1: what apply did, verify finds.
+/// Law 1: verify confirms what apply did.
 ///
 /// # Errors
-/// Where it does not hold.
+/// Returns [`Broken`] if the law does not hold.
 pub fn apply_then_verify<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), Broken> {
-    const LAW: &str = "apply, then verify: matches";
+    const LAW: &str = "verify after apply matches";
     let world = world.fork();
     let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
     tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
@@ -83,12 +85,12 @@ pub fn apply_then_verify<W: World>(world: &W, tuning: &impl Tuning) -> Result<()
     }
 }
 
-/// Law 2: after apply there is nothing to do.
+/// Law 2: after an apply, the plan is empty and a second apply writes nothing.
 ///
 /// # Errors
-/// Where it does not hold.
+/// Returns [`Broken`] if the law does not hold.
 pub fn apply_then_plan<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), Broken> {
-    const LAW: &str = "apply, then plan: empty";
+    const LAW: &str = "the plan after apply is empty";
     let world = world.fork();
     let fate = Fate::lives();
     let mut session = world.session(&fate).map_err(failed(LAW, "open"))?;
@@ -111,16 +113,16 @@ pub fn apply_then_plan<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), 
     }
 }
 
-/// Law 3: apply, revert: the host is what it was, and no journal is left.
+/// Law 3: apply and revert restore the original state of the host and leave no journal.
 ///
 /// # Errors
-/// Where it does not hold.
+/// Returns [`Broken`] if the law does not hold.
 pub fn apply_then_revert<W: World>(world: &W, tunings: &[impl Tuning]) -> Result<(), Broken> {
-    const LAW: &str = "apply (any number of times), revert: as it was";
+    const LAW: &str = "revert after any number of applies restores the original state";
     let world = world.fork();
     let was = world.picture();
     for tuning in tunings {
-        // Each in a process of its own: nothing may live in the session alone.
+        // Each in its own process: no state may exist only in the session.
         let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
         tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
     }
@@ -133,24 +135,24 @@ pub fn apply_then_revert<W: World>(world: &W, tunings: &[impl Tuning]) -> Result
     no_journal_left(LAW, &world)
 }
 
-/// One death: at which write of the process, and where in it.
+/// One crash: the number of the process's write, and the point of that write.
 pub type Death = (u64, Moment);
 
-/// Law 4: die at any write, of the host or of the journal, any number of times, also while
-/// putting things back; then revert: the host is what it was.
+/// Law 4: after crashes at any writes to the host or the journal, any number of times and also during a
+/// revert, a revert restores the original state of the host.
 ///
-/// Every tuning is applied in a process of its own; `deaths` are dealt out to the processes in
-/// turn, and a process whose death never comes does its work. After a death the
-/// next process is the next tuning's apply, or, every second time, a revert.
+/// Every tuning is applied in its own process. The processes take their crash from `deaths` in order, and a
+/// process that does not reach its write completes. After a crash the next process applies the next tuning
+/// or, every second time, reverts.
 ///
 /// # Errors
-/// Where it does not hold.
+/// Returns [`Broken`] if the law does not hold.
 pub fn die_anywhere<W: World>(
     world: &W,
     tunings: &[impl Tuning],
     deaths: &[Death],
 ) -> Result<(), Broken> {
-    const LAW: &str = "die anywhere, revert: as it was";
+    const LAW: &str = "revert after a crash anywhere restores the original state";
     let world = world.fork();
     let was = world.picture();
     let mut deaths = deaths.iter();
@@ -191,18 +193,18 @@ pub fn die_anywhere<W: World>(
     no_journal_left(LAW, &world)
 }
 
-/// Law 4, the other half: an apply that died is rolled back to the last finished one by the next
-/// process, whatever that does.
+/// Law 4, second part: the next process rolls a crashed apply back to the last finished one, whatever that
+/// process does.
 ///
 /// # Errors
-/// Where it does not hold.
+/// Returns [`Broken`] if the law does not hold.
 pub fn die_then_recover<W: World>(
     world: &W,
     finished: &impl Tuning,
     dying: &impl Tuning,
     deaths: &[Death],
 ) -> Result<(), Broken> {
-    const LAW: &str = "die in an apply, recover: as the last finished one left it";
+    const LAW: &str = "recover after a crashed apply restores the last finished one";
     let world = world.fork();
     let first = world.picture();
     let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
@@ -227,7 +229,7 @@ pub fn die_then_recover<W: World>(
     let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
     session.recover().map_err(failed(LAW, "recover"))?;
     let is = world.picture();
-    // A death after the apply's last word leaves a finished apply.
+    // A crash after the apply's last record leaves a finished apply.
     if died && is != was {
         let plan = dying.plan(&session).map_err(failed(LAW, "plan"))?;
         if !plan.is_empty() {
@@ -238,16 +240,17 @@ pub fn die_then_recover<W: World>(
     same(LAW, &first, &world.picture())
 }
 
-/// Law 5: what a stranger sets between apply and revert survives, and everything else goes back.
+/// Law 5: a value that another process sets between apply and revert survives the revert, and everything
+/// else is reverted.
 ///
 /// # Errors
-/// Where it does not hold.
+/// Returns [`Broken`] if the law does not hold.
 pub fn stranger_survives<W: World>(
     world: &W,
     tuning: &impl Tuning,
     stranger: impl FnOnce(&W),
 ) -> Result<(), Broken> {
-    const LAW: &str = "a stranger's change survives, all else goes back";
+    const LAW: &str = "another process's change survives, everything else is reverted";
     let world = world.fork();
     let was = world.picture();
     let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
@@ -268,23 +271,23 @@ pub fn stranger_survives<W: World>(
     same(LAW, &wanted, &world.picture())
 }
 
-/// Law 6: a step that fails, before or after its change landed, leaves the host as it was.
+/// Law 6: a step that fails, before or after its change took effect, leaves the host in its original state.
 ///
 /// # Errors
-/// Where it does not hold.
+/// Returns [`Broken`] if the law does not hold.
 pub fn failing_step<W: World>(
     world: &W,
     tuning: &impl Tuning,
     change: u64,
     moment: Moment,
 ) -> Result<(), Broken> {
-    const LAW: &str = "a step that fails leaves the host as it was";
+    const LAW: &str = "a failed step leaves the host in its original state";
     let world = world.fork();
     let was = world.picture();
     let fate = Fate::fails_at(change, moment);
     let mut session = world.session(&fate).map_err(failed(LAW, "open"))?;
     match tuning.apply(&mut session) {
-        // The change that was to fail never came.
+        // The apply ended before the change that should fail.
         Ok(_) if fate.changes() <= change => return Ok(()),
         Ok(_) => return Err(broken(LAW, "a failed change was reported as success")),
         Err(Error::RolledBack { cause }) => {
@@ -298,10 +301,10 @@ pub fn failing_step<W: World>(
     no_journal_left(LAW, &world)
 }
 
-/// Law 7: a plan writes nothing, and neither does verify.
+/// Law 7: plan and verify write nothing.
 ///
 /// # Errors
-/// Where it does not hold.
+/// Returns [`Broken`] if the law does not hold.
 pub fn plan_writes_nothing<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), Broken> {
     const LAW: &str = "plan and verify write nothing";
     let world = world.fork();
@@ -316,10 +319,10 @@ pub fn plan_writes_nothing<W: World>(world: &W, tuning: &impl Tuning) -> Result<
     same(LAW, &was, &world.picture())
 }
 
-/// Law 8: a model's text reads as the same model.
+/// Law 8: formatting a model and parsing the text gives the same model.
 ///
 /// # Errors
-/// Where it does not hold.
+/// Returns [`Broken`] if the law does not hold.
 pub fn text_of_model<M: PartialEq + fmt::Debug, E: fmt::Display>(
     model: &M,
     write: impl FnOnce(&M) -> String,
@@ -334,10 +337,10 @@ pub fn text_of_model<M: PartialEq + fmt::Debug, E: fmt::Display>(
     }
 }
 
-/// Law 8: a text that reads is written as the same text.
+/// Law 8: parsing a valid text and formatting the model gives the same text.
 ///
 /// # Errors
-/// Where it does not hold.
+/// Returns [`Broken`] if the law does not hold.
 pub fn model_of_text<M, E>(
     text: &str,
     read: impl FnOnce(&str) -> Result<M, E>,
@@ -353,12 +356,12 @@ pub fn model_of_text<M, E>(
     }
 }
 
-/// Law 11: on an empty host nothing is planned but files of ours.
+/// Law 11: on an empty host, only hosttune's own persistent files are planned.
 ///
 /// # Errors
-/// Where it does not hold.
+/// Returns [`Broken`] if the law does not hold.
 pub fn nothing_on_an_empty_host<W: World>(empty: &W, tuning: &impl Tuning) -> Result<(), Broken> {
-    const LAW: &str = "on an empty host only files of ours are planned";
+    const LAW: &str = "on an empty host only hosttune's own files are planned";
     let world = empty.fork();
     let session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
     let plan = tuning.plan(&session).map_err(failed(LAW, "plan"))?;
@@ -372,13 +375,12 @@ pub fn nothing_on_an_empty_host<W: World>(empty: &W, tuning: &impl Tuning) -> Re
     }
 }
 
-/// Law 12: what the host offers is applied: on a host that has everything, no wish is skipped
-/// and each shows afterwards.
+/// Law 12: on a host that supports everything, every request is applied and verified.
 ///
 /// # Errors
-/// Where it does not hold.
+/// Returns [`Broken`] if the law does not hold.
 pub fn what_is_offered_is_applied<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), Broken> {
-    const LAW: &str = "what the host offers is applied";
+    const LAW: &str = "everything that the host supports is applied";
     let world = world.fork();
     let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
     tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
@@ -393,30 +395,30 @@ pub fn what_is_offered_is_applied<W: World>(world: &W, tuning: &impl Tuning) -> 
     }
 }
 
-/// What one owner does: apply a tuning, or revert; and where it dies at that, if it does.
+/// An action of one owner: an apply or a revert, with an optional crash.
 #[derive(Debug, Clone)]
 pub struct Act<T> {
-    /// Which owner, counted from 0.
+    /// Number of the owner, from 0.
     pub owner: usize,
-    /// What it applies; a revert where there is none.
+    /// The tuning to apply; `None` reverts.
     pub applies: Option<T>,
-    /// Where it dies.
+    /// The crash, if any.
     pub death: Option<Death>,
 }
 
-/// Law 13: any number of owners apply and revert in any order, and die at it; when all have reverted,
-/// in any order, the host is what it was before the first of them.
+/// Law 13: any number of owners apply, revert and crash in any order. When all of them have reverted, in
+/// any order, the host is in its original state.
 ///
-/// `last` is the order in which they revert at the end, every owner once.
+/// `last` is the order of the final reverts, with every owner once.
 ///
 /// # Errors
-/// Where it does not hold.
+/// Returns [`Broken`] if the law does not hold.
 pub fn owners_in_any_order<W: World>(
     world: &W,
     acts: &[Act<impl Tuning>],
     last: &[usize],
 ) -> Result<(), Broken> {
-    const LAW: &str = "owners in any order, all revert: as it was before the first";
+    const LAW: &str = "reverts of all owners in any order restore the original state";
     let world = world.fork();
     let was = world.picture();
     let name = |owner: usize| format!("owner-{owner}");
@@ -429,7 +431,7 @@ pub fn owners_in_any_order<W: World>(
             .map_err(failed(LAW, "open"))?;
         let done = match &act.applies {
             Some(tuning) => match tuning.apply(&mut session) {
-                // What another owner has left half done can be in the way.
+                // A crashed apply of another owner may block this one.
                 Err(Error::RolledBack { .. }) => Ok(()),
                 other => other.map(drop),
             },
@@ -452,16 +454,16 @@ pub fn owners_in_any_order<W: World>(
     no_journal_left(LAW, &world)
 }
 
-/// Law 14: a kernel that rounds by any rule under which each value it shows maps to itself: what is
-/// applied shows as wanted, is not applied again, and is reverted exactly.
+/// Law 14: if the kernel rounds by any rule that maps each value it shows to itself, an applied value is
+/// accepted as requested, is not applied again, and is reverted exactly.
 ///
-/// A value that the kernel leaves as it was cannot be told from one that it ignores: there the step
-/// fails and leaves the host as it was.
+/// A value that rounds to the present value cannot be told from one that the kernel ignores. That step
+/// fails and leaves the host in its original state.
 ///
 /// # Errors
-/// Where it does not hold.
+/// Returns [`Broken`] if the law does not hold.
 pub fn rounded_by_any_rule<W: World>(world: &W, tunings: &[impl Tuning]) -> Result<(), Broken> {
-    const LAW: &str = "whatever the kernel makes of it: as wanted, and reverted exactly";
+    const LAW: &str = "a value rounded by any rule satisfies the request and is reverted exactly";
     let world = world.fork();
     let was = world.picture();
     for tuning in tunings {
@@ -494,17 +496,17 @@ pub fn rounded_by_any_rule<W: World>(world: &W, tunings: &[impl Tuning]) -> Resu
     no_journal_left(LAW, &world)
 }
 
-/// Law 15: another process damages any part of what was set, it is applied again, and reverted: the
-/// host is what it was before the first apply, or what is not is left and named.
+/// Law 15: after another process damages any part of what was applied and it is applied again, a revert
+/// restores the state before the first apply, or reports what it did not revert.
 ///
 /// # Errors
-/// Where it does not hold.
+/// Returns [`Broken`] if the law does not hold.
 pub fn damaged_and_repaired<W: World>(
     world: &W,
     tuning: &impl Tuning,
     damage: impl FnOnce(&W),
 ) -> Result<(), Broken> {
-    const LAW: &str = "damage, apply, revert: the first original, or left and named";
+    const LAW: &str = "revert after damage and a second apply restores or reports every value";
     let world = world.fork();
     let was = world.picture();
     let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;

@@ -1,4 +1,4 @@
-//! A machine in memory, and the host that reads and writes its files.
+//! The files of a simulated machine, and the host that reads and writes them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,23 +18,23 @@ const ENOTDIR: i32 = 20;
 const EISDIR: i32 = 21;
 const ENOTEMPTY: i32 = 39;
 
-/// A machine's files; clones share them, [`fork`](Self::fork) copies them.
+/// A machine's files. Clones share them; [`fork`](Self::fork) copies them.
 #[derive(Debug, Clone, Default)]
 pub struct Memory(Arc<Mutex<Tree>>);
 
 impl Memory {
-    /// No files at all.
+    /// Creates a machine without files.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A copy that lives on its own.
+    /// Returns an independent copy.
     #[must_use]
     pub fn fork(&self) -> Self {
         Self(Arc::new(Mutex::new(self.tree().clone())))
     }
 
-    /// Adds a file with a value (newline added) and how it answers writes.
+    /// Adds a file with a value (a newline is appended) and the behaviour that answers its writes.
     #[must_use]
     pub fn file(self, path: impl AsRef<Path>, value: &str, behaviour: Behaviour) -> Self {
         let path = path.as_ref();
@@ -45,7 +45,7 @@ impl Memory {
         self
     }
 
-    /// Changes how a file answers writes; the file need not be there yet.
+    /// Changes how a file answers writes. The file need not exist yet.
     #[must_use]
     pub fn behaving(self, path: impl AsRef<Path>, behaviour: Behaviour) -> Self {
         self.tree()
@@ -54,15 +54,14 @@ impl Memory {
         self
     }
 
-    /// Adds a file as it is: bytes, mode, owner.
+    /// Adds a file with its exact bytes, mode and owner.
     #[must_use]
     pub fn content(self, path: impl AsRef<Path>, content: FileContent) -> Self {
         self.tree().put(path.as_ref(), Node::File(content));
         self
     }
 
-    /// Changes a file's permission bits; `0o444` is what the kernel gives a key that a namespace
-    /// may only read.
+    /// Changes a file's permission bits. The kernel uses `0o444` for a key that a namespace may only read.
     #[must_use]
     pub fn mode(self, path: impl AsRef<Path>, mode: u32) -> Self {
         if let Some(Node::File(content)) = self.tree().nodes.get_mut(path.as_ref()) {
@@ -85,11 +84,12 @@ impl Memory {
         self
     }
 
-    /// Copies files of another host beneath `directory`, their values as they are; files that
-    /// cannot be read stay behind. Every file takes any value until told otherwise.
+    /// Copies the files below `directory` from another host with their current values.
+    ///
+    /// Files that cannot be read are skipped. Each file accepts any value until it gets a behaviour.
     ///
     /// # Errors
-    /// Where a directory cannot be listed.
+    /// Fails if a directory cannot be listed.
     pub fn captured(self, from: &Host, directory: impl AsRef<Path>) -> Result<Self, HostError> {
         let mut directories = vec![directory.as_ref().to_owned()];
         while let Some(directory) = directories.pop() {
@@ -110,25 +110,25 @@ impl Memory {
         Ok(self)
     }
 
-    /// What somebody else does: sets a file's value past any journal, as the kernel would.
+    /// Sets a file's value as another process would: the kernel answers, and no journal records it.
     ///
     /// # Errors
-    /// The errno that the file answers with.
+    /// Returns the errno that the file answers with.
     pub fn write(&self, path: impl AsRef<Path>, value: &str) -> Result<(), i32> {
         self.tree().write(path.as_ref(), value)
     }
 
-    /// A file's value without its newline.
+    /// Returns a file's value without its newline.
     pub fn get(&self, path: impl AsRef<Path>) -> Option<String> {
         self.tree().get(path)
     }
 
-    /// Changes the tree in any way, past any behaviour.
+    /// Changes the tree directly, bypassing every behaviour.
     pub fn change<T>(&self, change: impl FnOnce(&mut Tree) -> T) -> T {
         change(&mut self.tree())
     }
 
-    /// Everything there is to see: a line for each path.
+    /// Returns the complete visible state: one entry per path.
     pub fn picture(&self) -> BTreeMap<String, String> {
         let tree = self.tree();
         let shown = tree.nodes.iter().map(|(path, node)| {
@@ -148,7 +148,7 @@ impl Memory {
         shown.collect()
     }
 
-    /// A host over these files, in a process with this fate.
+    /// Returns a host over these files for a process with this fate.
     pub fn host(&self, fate: &Fate) -> MemoryHost {
         MemoryHost {
             memory: self.clone(),
@@ -161,7 +161,7 @@ impl Memory {
     }
 }
 
-/// A [`Host`]'s files in memory, for one process.
+/// The files of a [`Host`] in memory, for one process.
 #[derive(Debug)]
 pub struct MemoryHost {
     memory: Memory,
@@ -290,7 +290,7 @@ impl Fs for MemoryHost {
         }
         let replacement = replacement_of(path);
         if self.fate.is_refused() {
-            // Whoever lives on removes what it could not finish.
+            // A process that survives the failure removes its unfinished file.
             tree.nodes.remove(&replacement);
             return Ok(());
         }

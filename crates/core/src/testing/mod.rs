@@ -1,11 +1,11 @@
-//! A machine in memory that behaves as the kernel does, a process that dies at
-//! the k-th write, and the laws every knob is held to.
+//! A simulated kernel in memory, processes that crash at their k-th write, and the laws that every knob
+//! must satisfy.
 //!
-//! A crate that adds a knob describes a [`World`] (what the machine shows before,
-//! and how it answers writes), calls the functions of [`laws`] with a proptest
-//! strategy over its tunings, and is then held to what the engine promises.
-//! [`Memory`] is never kinder than the kernel: it rounds, resets, refuses with half a value
-//! landed, and lands late, as its [`Behaviour`]s say.
+//! A crate that adds a knob describes a [`World`] (the initial state of the machine and how its files
+//! answer writes) and calls the functions of [`laws`] with a proptest strategy over its tunings. They check
+//! that the knob keeps the engine's promises. [`Memory`] is never more forgiving than the kernel: as its
+//! [`Behaviour`]s say, it rounds values, resets other files, fails after a partial write, and applies
+//! values with a delay.
 
 mod behaviour;
 mod fate;

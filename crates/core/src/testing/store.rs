@@ -1,4 +1,4 @@
-//! Journals in memory, which die with their process and lose their power like real ones.
+//! Journals in memory, which crash with their process and lose unsynced data in a power cut.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,13 +11,13 @@ use crate::journal::{JournalError, Place, Store};
 #[derive(Debug, Clone, Default)]
 struct File {
     bytes: Vec<u8>,
-    /// How many of the bytes are on the disk.
+    /// Number of bytes that are synced to disk.
     synced: usize,
 }
 
 type Files = BTreeMap<(bool, String), File>;
 
-/// Journals in memory; clones share them, [`fork`](Self::fork) copies them.
+/// Journals in memory. Clones share them; [`fork`](Self::fork) copies them.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     files: Arc<Mutex<Files>>,
@@ -27,13 +27,13 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// No journals.
+    /// Creates a store without journals.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same journals, as a process with this fate sees them. The lock of a dead process is
-    /// free again, as the kernel sees to.
+    /// Returns the same journals for a process with this fate. A crashed process no longer holds its lock,
+    /// because the kernel releases it.
     #[must_use]
     pub fn of(&self, fate: &Fate) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl MemoryStore {
         }
     }
 
-    /// A copy that lives on its own.
+    /// Returns an independent copy.
     #[must_use]
     pub fn fork(&self) -> Self {
         Self {
@@ -53,8 +53,8 @@ impl MemoryStore {
         }
     }
 
-    /// The power is cut: the boot's files are gone, and of the disk's whatever was not synced:
-    /// cut off, or, with `zeros`, there in length and empty.
+    /// Cuts the power: volatile journals are lost, and so is the unsynced part of the persistent ones. The
+    /// files are truncated there or, with `zeros`, keep their length and read as zeros.
     pub fn power_cut(&self, zeros: bool) {
         self.files().retain(|(disk, _), file| {
             if zeros {
@@ -66,12 +66,12 @@ impl MemoryStore {
         });
     }
 
-    /// Whether no journal is left.
+    /// Whether there are no journals.
     pub fn is_empty(&self) -> bool {
         self.files().is_empty()
     }
 
-    /// How long the longest journal file is, in bytes.
+    /// Size of the largest journal file, in bytes.
     pub fn longest(&self) -> usize {
         let files = self.files();
         files
@@ -81,14 +81,14 @@ impl MemoryStore {
             .unwrap_or(0)
     }
 
-    /// A journal file's bytes; `None` where there is no such file.
+    /// Returns a journal file's bytes, or `None` if the file does not exist.
     pub fn bytes(&self, place: Place, owner: &str) -> Option<Vec<u8>> {
         self.files()
             .get(&key(place, owner))
             .map(|file| file.bytes.clone())
     }
 
-    /// Puts bytes in a journal file's place.
+    /// Replaces a journal file's bytes.
     pub fn set_bytes(&self, place: Place, owner: &str, bytes: &[u8]) {
         let file = File {
             bytes: bytes.to_vec(),
@@ -101,7 +101,7 @@ impl MemoryStore {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes one write, as far as the process lives.
+    /// Makes one write, unless the process has crashed.
     fn write(
         &self,
         place: Place,

@@ -1,4 +1,4 @@
-//! The files of a machine in memory, and what is on its way to them.
+//! The files of a simulated machine and the delayed writes to them.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -11,7 +11,7 @@ const ENOENT: i32 = 2;
 const EACCES: i32 = 13;
 const EISDIR: i32 = 21;
 
-/// What a boot makes anew.
+/// Directories that a reboot resets.
 const VOLATILE: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) enum Node {
     Link(PathBuf),
 }
 
-/// A value on its way.
+/// A delayed write.
 #[derive(Debug, Clone)]
 struct Pending {
     due: Duration,
@@ -40,7 +40,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// A file's value without its newline; `None` where there is no such file.
+    /// Returns a file's value without its newline, or `None` if the file does not exist.
     pub fn get(&self, path: impl AsRef<Path>) -> Option<String> {
         match self.nodes.get(path.as_ref())? {
             Node::File(content) => {
@@ -51,8 +51,7 @@ impl Tree {
         }
     }
 
-    /// Sets a file's value, newline added, making the file and its directories where they are
-    /// not there.
+    /// Sets a file's value (a newline is appended). Creates the file and its directories if needed.
     pub fn set(&mut self, path: impl AsRef<Path>, value: &str) {
         let path = path.as_ref();
         let bytes = format!("{value}\n").into_bytes();
@@ -63,12 +62,12 @@ impl Tree {
         self.put(path, Node::File(FileContent::new(bytes)));
     }
 
-    /// Takes a file away.
+    /// Removes a file.
     pub fn remove(&mut self, path: impl AsRef<Path>) {
         self.nodes.remove(path.as_ref());
     }
 
-    /// Lets a value arrive at a file after a time.
+    /// Writes a value to a file after a delay.
     pub fn later(
         &mut self,
         delay: Duration,
@@ -102,12 +101,12 @@ impl Tree {
                 behaviour,
                 ..
             } = self.pending.remove(at);
-            // Nobody is there any more to be told an error.
+            // No caller is left to report an error to.
             let _ = behaviour.answer(self, &path, &value);
         }
     }
 
-    /// Follows symlinks with `/` as their root, the last one only where asked.
+    /// Resolves symlinks below `/`, the last component only if requested.
     pub(super) fn resolve(&self, path: &Path, follow_last: bool) -> Result<PathBuf, i32> {
         let mut done = PathBuf::from("/");
         let mut left: Vec<PathBuf> = vec![path.to_owned()];
@@ -157,7 +156,7 @@ impl Tree {
         behaviour.answer(self, &path, value)
     }
 
-    /// Puts what lives in the running kernel to what it is at boot.
+    /// Resets the state of the running kernel to its boot values.
     pub(super) fn reboot(&mut self, at_boot: &Self) {
         let volatile = |path: &Path| VOLATILE.iter().any(|root| path.starts_with(root));
         self.nodes.retain(|path, _| !volatile(path));

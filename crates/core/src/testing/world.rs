@@ -1,4 +1,4 @@
-//! A machine in memory as a whole: files, journals, boots, and what is plugged in.
+//! The whole simulated machine: files, journals, boots and attached devices.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,44 +10,44 @@ use crate::host::Host;
 use crate::knob::Registry;
 use crate::session::Session;
 
-/// Everything there is to see of a machine, a line for each thing.
+/// The complete visible state of a machine: one entry per object.
 pub type Picture = BTreeMap<String, String>;
 
-/// A machine that the laws are run on.
+/// A machine that the laws run on.
 ///
-/// [`Machine`] is one over files. A crate with a wire of its own implements this for a machine
-/// that has the wire's other end as well.
+/// [`Machine`] implements it for files. A crate with a backend of its own implements it for a machine that
+/// also simulates the other end of that backend.
 pub trait World: Sized {
-    /// A copy that lives on its own.
+    /// Returns an independent copy.
     #[must_use]
     fn fork(&self) -> Self;
 
-    /// A new process on this machine, for an owner.
+    /// Starts a new process of `owner` on this machine.
     ///
     /// # Errors
-    /// Where the owner's name cannot name a journal.
+    /// Fails if the owner's name cannot name a journal.
     fn session_of(&self, owner: &str, fate: &Fate) -> Result<Session, Error>;
 
-    /// Everything there is to see, journals excepted.
+    /// Returns the complete visible state except the journals.
     fn picture(&self) -> Picture;
 
-    /// The machine's journals.
+    /// Returns the machine's journals.
     fn store(&self) -> &MemoryStore;
 
-    /// A new process on this machine.
+    /// Starts a new process of the owner `laws` on this machine.
     ///
     /// # Errors
-    /// None: the owner is a name.
+    /// None: that owner's name is valid.
     fn session(&self, fate: &Fate) -> Result<Session, Error> {
         self.session_of("laws", fate)
     }
 }
 
-/// A machine whose files are all there is to it.
+/// A machine that consists only of files.
 #[derive(Debug, Clone)]
 pub struct Machine {
     memory: Memory,
-    /// What a reboot starts from.
+    /// The files after a reboot.
     pristine: Memory,
     store: MemoryStore,
     boot: Arc<AtomicU64>,
@@ -55,7 +55,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine with these files and kinds of knob, freshly booted.
+    /// Creates a freshly booted machine with these files and knob types.
     pub fn new(memory: Memory, knobs: fn(&mut Registry)) -> Self {
         Self {
             pristine: memory.fork(),
@@ -66,19 +66,21 @@ impl Machine {
         }
     }
 
-    /// Its files.
+    /// Returns its files.
     pub fn memory(&self) -> &Memory {
         &self.memory
     }
 
-    /// The id of the running boot.
+    /// Returns the id of the running boot.
     pub fn boot(&self) -> String {
         format!("boot-{}", self.boot.load(Ordering::Relaxed))
     }
 
-    /// The power is cut and the machine boots again: what lives in the running kernel (`/proc`,
-    /// `/sys`, `/dev`) is what a boot makes it, files elsewhere stay, and of the journals what
-    /// was on the disk. With `zeros`, what was not yet written is there in length and empty.
+    /// Cuts the power and boots again.
+    ///
+    /// The state of the running kernel (`/proc`, `/sys`, `/dev`) returns to its boot values, other files
+    /// stay, and of the journals only synced data stays. With `zeros`, unsynced data keeps its length but
+    /// reads as zeros.
     pub fn power_cut(&self, zeros: bool) {
         self.boot.fetch_add(1, Ordering::Relaxed);
         self.store.power_cut(zeros);

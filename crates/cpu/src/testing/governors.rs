@@ -1,11 +1,11 @@
-//! Governors: offered, loaded when they are asked for, and their tunables.
+//! Governors: which are available, module loading on demand, and tunables.
 
 use hosttune_core::testing::{Behaviour, Memory, Tree};
 
 use super::{BUILT_IN, EINVAL, MODULES, Scaling, answering, governor_of, offer_all, preferences};
 use crate::policy::{CPUFREQ, PolicyNumber};
 
-/// What each governor can be told, and what it starts with.
+/// The tunables of each governor and their initial values.
 const TUNABLES: [(&str, &str, &str); 4] = [
     ("schedutil", "rate_limit_us", "10000"),
     ("ondemand", "up_threshold", "95"),
@@ -41,8 +41,8 @@ fn governor_is(tree: &Tree, policy: PolicyNumber) -> Option<String> {
     tree.get(policy.file("scaling_governor"))
 }
 
-/// `store_scaling_governor`: the first word, 15 bytes of it at most, whatever its case; a module
-/// that brings it is loaded.
+/// `store_scaling_governor`: takes the first word, at most 15 bytes of it, in any case, and loads the
+/// module that provides it.
 pub(super) fn governor(policy: PolicyNumber) -> Behaviour {
     answering(move |tree, value| {
         let word = value.split_whitespace().next().ok_or(EINVAL)?;
@@ -67,7 +67,7 @@ pub(super) fn governor(policy: PolicyNumber) -> Behaviour {
     })
 }
 
-/// `show_scaling_available_governors`: all that are registered, or the driver's own two.
+/// `show_scaling_available_governors`: all registered governors, or the driver's own two.
 pub(super) fn offer(tree: &mut Tree, policy: PolicyNumber, scaling: Scaling) {
     let mut words: Vec<&str> = if scaling.has_own_governors() {
         vec!["performance", "powersave"]
@@ -85,7 +85,7 @@ pub(super) fn offer(tree: &mut Tree, policy: PolicyNumber, scaling: Scaling) {
     tree.set(policy.file("scaling_available_governors"), &words.join(" "));
 }
 
-/// A policy has another governor. The tunables of the old one go with the last policy that has it.
+/// Switches a policy's governor. The tunables of the old one are freed with the last policy that uses it.
 pub(super) fn switch(tree: &mut Tree, policy: PolicyNumber, to: &str) {
     let old = governor_is(tree, policy).unwrap_or_default();
     if old == to {
@@ -96,7 +96,7 @@ pub(super) fn switch(tree: &mut Tree, policy: PolicyNumber, to: &str) {
     if own {
         preferences::governor_is(tree, policy, &old, to);
     }
-    // `userspace` starts with the speed that there is.
+    // `userspace` starts with the present frequency.
     let speed = match to {
         "userspace" => "800000",
         _ => "<unsupported>",

@@ -1,4 +1,4 @@
-//! Limits: what is asked for, kept out of sight, and what comes of it.
+//! Limits: the requests, which are hidden, and their outcome.
 
 use std::time::Duration;
 
@@ -19,15 +19,15 @@ fn number(tree: &Tree, path: &str) -> u32 {
     text.parse().unwrap_or_default()
 }
 
-/// Nothing asked for: `FREQ_QOS_MIN_DEFAULT_VALUE` and `FREQ_QOS_MAX_DEFAULT_VALUE`.
+/// No requests: `FREQ_QOS_MIN_DEFAULT_VALUE` and `FREQ_QOS_MAX_DEFAULT_VALUE`.
 pub(super) fn start(tree: &mut Tree, policy: PolicyNumber, _: Scaling) {
     tree.set(kept(policy, MINIMUM), "0");
     tree.set(kept(policy, MAXIMUM), &i32::MAX.to_string());
     show(tree, policy);
 }
 
-/// `store_scaling_min_freq` and `store_scaling_max_freq`: `freq_qos_update_request` of an unsigned
-/// number that is kept as a signed one of 32 bits; a negative one is refused.
+/// `store_scaling_min_freq` and `store_scaling_max_freq`: `freq_qos_update_request` with an unsigned number
+/// that is stored as a signed 32-bit one; a negative one is refused.
 pub(super) fn request(policy: PolicyNumber, which: &'static str) -> Behaviour {
     answering(move |tree, value| {
         let asked: i64 = value.trim().parse().map_err(|_| EINVAL)?;
@@ -41,7 +41,7 @@ pub(super) fn request(policy: PolicyNumber, which: &'static str) -> Behaviour {
     })
 }
 
-/// The highest frequency of the hardware is another one by now.
+/// Changes the highest frequency of the hardware.
 pub(super) fn end(tree: &mut Tree, policy: PolicyNumber, kilohertz: u32) {
     tree.set(policy.file("cpuinfo_max_freq"), &kilohertz.to_string());
     if tree.get(kept(policy, MAXIMUM)).is_some() {
@@ -49,15 +49,15 @@ pub(super) fn end(tree: &mut Tree, policy: PolicyNumber, kilohertz: u32) {
     }
 }
 
-/// What `cpufreq_boost_set_sw` did in Linux 6.1: the end that is shown is asked for, whatever
-/// was asked for before.
+/// `cpufreq_boost_set_sw` of Linux 6.1: requests the present hardware maximum, replacing any earlier
+/// request.
 pub(super) fn overwrite(tree: &mut Tree, policy: PolicyNumber) {
     let end = number(tree, &policy.file("cpuinfo_max_freq"));
     tree.set(kept(policy, MAXIMUM), &end.to_string());
     show_later(tree, policy);
 }
 
-/// `cpufreq_notifier_min` and `cpufreq_notifier_max` leave it to a worker: the answer comes first.
+/// `cpufreq_notifier_min` and `cpufreq_notifier_max` leave it to a worker, so the write returns first.
 fn show_later(tree: &mut Tree, policy: PolicyNumber) {
     let worker = answering(move |tree, _| {
         show(tree, policy);
@@ -66,13 +66,13 @@ fn show_later(tree: &mut Tree, policy: PolicyNumber) {
     tree.later(Duration::from_millis(3), kept(policy, MAXIMUM), "", worker);
 }
 
-/// `cpufreq_set_policy`: what was asked for within what there is
-/// (`cpufreq_verify_within_limits`), then the next frequencies of the table.
+/// `cpufreq_set_policy`: clamps the requests to the range of the hardware (`cpufreq_verify_within_limits`),
+/// then rounds them to frequencies of the table.
 fn show(tree: &mut Tree, policy: PolicyNumber) {
     let scaling = Scaling::of(tree);
     let (lowest, highest) = (LOWEST, number(tree, &policy.file("cpuinfo_max_freq")));
     let mut minimum = number(tree, &kept(policy, MINIMUM));
-    // `amd_pstate_verify`, in Linux 7.2.
+    // `amd_pstate_verify` in Linux 7.2.
     if matches!(scaling, Scaling::AmdActive | Scaling::AmdPassive) && minimum == 0 {
         minimum = LOWEST_EFFICIENT;
     }

@@ -1,12 +1,12 @@
-//! Frequency scaling of a machine in memory, as the kernel's sources have it.
+//! Frequency scaling of a simulated machine, modelled on the kernel sources.
 //!
-//! What a write does is taken from `drivers/cpufreq` of Linux 6.1 and 7.2: `cpufreq.c`
+//! The effects of a write are taken from `drivers/cpufreq` of Linux 6.1 and 7.2: `cpufreq.c`
 //! (`cpufreq_set_policy`, `store_scaling_governor`), `cpufreq_governor.c` and `cpufreq_schedutil.c`
-//! (the tunables' life), `intel_pstate.c` and `amd-pstate.c` (preferences, modes, boost). No stock
-//! kernel in an emulated machine has the latter two, so they stand here only.
+//! (lifetime of the tunables), `intel_pstate.c` and `amd-pstate.c` (preferences, modes, boost). The last
+//! two exist only here, because no stock kernel in an emulated machine has them.
 //!
-//! What the kernel keeps and shows to nobody, the limits that were asked for, lies beneath
-//! [`HIDDEN`]: a way back that leaves it changed is none.
+//! State that the kernel keeps but does not show, the requested limits, is below [`HIDDEN`]. A revert that
+//! leaves it changed is not complete.
 
 mod governors;
 mod limits;
@@ -20,29 +20,29 @@ use hosttune_core::testing::{Behaviour, Memory, Tree};
 
 use crate::policy::{CPUFREQ, PolicyNumber};
 
-/// What the kernel keeps and does not show.
+/// Directory of the state that the kernel keeps but does not show.
 pub const HIDDEN: &str = "/kept-by-the-kernel";
 
 const EBUSY: i32 = 16;
 const EINVAL: i32 = 22;
 
-/// A driver, in one of its modes.
+/// A driver in one of its modes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scaling {
-    /// `acpi-cpufreq`: a table of frequencies, the kernel's governors.
+    /// `acpi-cpufreq`: a table of frequencies, and the kernel's governors.
     Acpi,
     /// `intel_pstate` in active mode, with HWP.
     IntelActive,
-    /// The same in passive mode.
+    /// `intel_pstate` in passive mode.
     IntelPassive,
     /// `amd_pstate` in active mode.
     AmdActive,
-    /// The same in passive mode.
+    /// `amd_pstate` in passive mode.
     AmdPassive,
 }
 
 impl Scaling {
-    /// Every one.
+    /// All drivers and modes.
     pub const ALL: [Self; 5] = [
         Self::Acpi,
         Self::IntelActive,
@@ -74,7 +74,7 @@ impl Scaling {
         matches!(self, Self::IntelActive | Self::AmdActive)
     }
 
-    /// `intel_cpufreq` has a preference as well, where the processor has HWP.
+    /// `intel_cpufreq` has a preference as well if the processor has HWP.
     fn has_preference(self) -> bool {
         matches!(
             self,
@@ -82,7 +82,7 @@ impl Scaling {
         )
     }
 
-    /// The highest frequency without boost, and with it, in kHz.
+    /// Returns the highest frequencies without and with boost, in kHz.
     fn ends(self) -> (u32, u32) {
         match self {
             Self::Acpi => (3_600_000, 3_600_000),
@@ -94,7 +94,7 @@ impl Scaling {
 /// The lowest frequency, in kHz.
 const LOWEST: u32 = 800_000;
 
-/// What `amd_pstate` starts with as the minimum: below it a processor gets slower and saves nothing.
+/// The initial minimum of `amd_pstate`. Below it a processor gets slower without saving energy.
 const LOWEST_EFFICIENT: u32 = 1_200_000;
 
 const TABLE: [u32; 4] = [3_600_000, 3_000_000, 2_000_000, 800_000];
@@ -106,10 +106,10 @@ const MODULES: [Described; 4] = [
     Described::alone("cpufreq_userspace"),
 ];
 
-/// The governors that are part of the kernel, as Debian builds it.
+/// The governors that Debian builds into the kernel.
 const BUILT_IN: [&str; 2] = ["performance", "schedutil"];
 
-/// A machine with so many policies of one processor each, as it boots.
+/// Creates a freshly booted machine with this number of policies, one processor each.
 pub fn machine(scaling: Scaling, policies: u32) -> Memory {
     let mut memory = with_modules(
         Memory::new(),
@@ -131,7 +131,7 @@ pub fn machine(scaling: Scaling, policies: u32) -> Memory {
     memory
 }
 
-/// How the files of a policy answer, whichever of them are there.
+/// Sets how the files of a policy answer, whether they exist or not.
 fn policy(memory: Memory, policy: PolicyNumber) -> Memory {
     memory
         .behaving(policy.file("scaling_governor"), governors::governor(policy))
@@ -150,7 +150,7 @@ fn policy(memory: Memory, policy: PolicyNumber) -> Memory {
         .behaving(policy.file("boost"), modes::policy_boost(policy))
 }
 
-/// A driver registers itself: every policy is made anew, with the defaults of the kernel.
+/// Registers a driver: every policy is created again with the kernel's defaults.
 fn start(tree: &mut Tree, scaling: Scaling, policies: u32) {
     for number in 0..policies {
         let policy = PolicyNumber(number);
@@ -183,7 +183,7 @@ fn start(tree: &mut Tree, scaling: Scaling, policies: u32) {
     }
 }
 
-/// All policies.
+/// Returns all policies.
 fn policies(tree: &Tree) -> Vec<PolicyNumber> {
     (0..)
         .map(PolicyNumber)
@@ -191,7 +191,7 @@ fn policies(tree: &Tree) -> Vec<PolicyNumber> {
         .collect()
 }
 
-/// What else a module of a governor is: offered once it is loaded, used while a policy has it.
+/// The governor side of a module: available once loaded, in use while a policy has it.
 #[derive(Debug)]
 pub struct GovernorModules(pub Memory);
 
@@ -226,7 +226,7 @@ fn governor_of(module: &str) -> &str {
     module.strip_prefix("cpufreq_").unwrap_or(module)
 }
 
-/// A switch that holds 0 or 1.
+/// Parses a switch that holds 0 or 1.
 fn digit(value: &str) -> Result<bool, i32> {
     match value.trim() {
         "0" => Ok(false),
@@ -235,7 +235,7 @@ fn digit(value: &str) -> Result<bool, i32> {
     }
 }
 
-/// What a behaviour does that looks at nothing but the tree and the value.
+/// Creates a behaviour that depends only on the tree and the value.
 fn answering(
     answer: impl Fn(&mut Tree, &str) -> Result<(), i32> + Send + Sync + 'static,
 ) -> Behaviour {

@@ -1,4 +1,4 @@
-//! What is switched for all policies: modes and boost.
+//! Switches for all policies: modes and boost.
 
 use hosttune_core::testing::{Behaviour, Memory, Tree};
 
@@ -14,7 +14,7 @@ pub(super) fn intel(memory: Memory, mode: &str) -> Memory {
         let to = match value.trim() {
             "active" => Scaling::IntelActive,
             "passive" => Scaling::IntelPassive,
-            // With HWP `off` is EBUSY, and nothing here asks for it.
+            // `off` is EBUSY with HWP, and nothing here writes it.
             _ => return Err(EINVAL),
         };
         switch(tree, INTEL, value.trim(), to);
@@ -68,7 +68,7 @@ pub(super) fn amd(memory: Memory, policies: u32, mode: &str) -> Memory {
     )
 }
 
-/// `store_local_boost`: not while it is off for all.
+/// `store_local_boost`: refused while boost is off for all policies.
 pub(super) fn policy_boost(policy: PolicyNumber) -> Behaviour {
     answering(move |tree, value| {
         let on = digit(value)?;
@@ -80,7 +80,7 @@ pub(super) fn policy_boost(policy: PolicyNumber) -> Behaviour {
     })
 }
 
-/// The highest frequency of a policy, as boost is switched.
+/// Returns the highest frequency of a policy for the present boost state.
 pub(super) fn end(tree: &Tree, policy: PolicyNumber, scaling: Scaling) -> u32 {
     let (without, with) = scaling.ends();
     let is = |path: String, digit: &str| tree.get(path).as_deref() == Some(digit);
@@ -101,7 +101,7 @@ fn set_boost(tree: &mut Tree, policy: PolicyNumber, on: bool) {
     limits::end(tree, policy, if on { with } else { without });
 }
 
-/// Boost for all over a table of frequencies, as in Linux 6.1: `cpufreq/boost` with
+/// Adds boost for all policies over a table of frequencies, as in Linux 6.1: `cpufreq/boost` with
 /// `cpufreq_boost_set_sw`.
 #[must_use]
 pub fn with_overwriting_boost(memory: Memory, nominal: u32, boosted: u32) -> Memory {

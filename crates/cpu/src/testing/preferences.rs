@@ -12,15 +12,15 @@ const WORDS: [&str; 4] = [
     "power",
 ];
 
-/// What the driver starts with, and what `default` sets.
+/// The driver's initial value, which `default` selects.
 const DEFAULT: &str = "balance_performance";
 
 fn saved(policy: PolicyNumber) -> String {
     format!("{HIDDEN}/{policy}/preference")
 }
 
-/// `show_energy_performance_available_preferences`: `amd_pstate` offers one only while the
-/// governor holds it there.
+/// `show_energy_performance_available_preferences`: `amd_pstate` offers only one while the governor fixes
+/// it there.
 pub(super) fn offer(tree: &mut Tree, policy: PolicyNumber, held: bool) {
     let words = if held {
         "performance".to_owned()
@@ -42,7 +42,7 @@ pub(super) fn preference(policy: PolicyNumber) -> Behaviour {
             number => {
                 let number: u8 = number.parse().map_err(|_| EINVAL)?;
                 match (scaling, number) {
-                    // amd_pstate remembers that it was a number.
+                    // amd_pstate shows a number again as a number.
                     (Scaling::AmdActive, number) => number.to_string(),
                     (_, 0) => "performance".to_owned(),
                     (_, 0x80) => "balance_performance".to_owned(),
@@ -62,8 +62,8 @@ pub(super) fn preference(policy: PolicyNumber) -> Behaviour {
     })
 }
 
-/// What switching the driver's own governor does to it: `intel_pstate_hwp_set` saves it and puts
-/// it back, `amd_pstate_epp_update_limit` leaves it at performance.
+/// Effect of a change of the driver's own governor: `intel_pstate_hwp_set` saves and restores the
+/// preference, `amd_pstate_epp_update_limit` leaves it at performance.
 pub(super) fn governor_is(tree: &mut Tree, policy: PolicyNumber, old: &str, to: &str) {
     let scaling = Scaling::of(tree);
     let file = policy.file("energy_performance_preference");

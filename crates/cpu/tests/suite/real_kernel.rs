@@ -356,7 +356,7 @@ fn bad_input_is_an_error_and_everything_is_as_before() {
         ),
         (
             Processors::new().policies([5]).boost(true),
-            "there is no policy5",
+            "policy5 does not exist",
         ),
     ] {
         let store = MemoryStore::new();

@@ -1,20 +1,19 @@
-//! Whether this is a container, by what its manager leaves inside.
+//! Container detection, from files that container managers leave inside.
 
 use crate::kernel::RELEASE;
 use crate::source::{Source, plain};
 use crate::virtualisation::words;
 
-/// Of the container interface that systemd documents: placed there by the manager, or by systemd as
-/// it starts inside.
+/// From systemd's container interface: written by the manager, or by systemd when it starts in a container.
 const MANAGER: [&str; 2] = ["/run/host/container-manager", "/run/systemd/container"];
 /// Readable only with CAP_SYS_PTRACE.
 const ENVIRONMENT: &str = "/proc/1/environ";
 const PODMAN: &str = "/run/.containerenv";
 const DOCKER: &str = "/.dockerenv";
-/// OpenVZ: the first is in every container and on the host, the second only on the host.
+/// OpenVZ: the first exists in every container and on the host, the second only on the host.
 const OPENVZ: [&str; 2] = ["/proc/vz", "/proc/bc"];
-/// The root of the whole hierarchy (version 2) has neither; one that is the root only of a namespace
-/// has both, as every other control group.
+/// The root of the whole hierarchy (version 2) has neither. The root of a control group namespace has both,
+/// like every other control group.
 const CONTROL_GROUP: [&str; 2] = ["/sys/fs/cgroup/cgroup.events", "/sys/fs/cgroup/cgroup.type"];
 
 pub(crate) const SOURCES: &[&str] = &[
@@ -31,7 +30,7 @@ pub(crate) const SOURCES: &[&str] = &[
 ];
 
 words! {
-    /// What a system is contained in.
+    /// The container that a system runs in.
     Container {
         /// Nothing.
         None = "none",
@@ -55,14 +54,14 @@ words! {
         SystemdNspawn = "systemd-nspawn",
         /// Windows Subsystem for Linux.
         Wsl = "wsl",
-        /// One that says no name, or none of these.
+        /// Another container, or one without a name.
         Other = "container-other",
     }
 }
 
 impl Container {
     pub(crate) fn of(source: Source<'_>) -> Option<Self> {
-        // Files such as /.dockerenv can be left in an image; only of what runs do they tell.
+        // Files such as /.dockerenv may remain in an image, so they count only on a running system.
         let release = source.value(RELEASE)?;
         if source.exists(OPENVZ[0]) && !source.exists(OPENVZ[1]) {
             return Some(Self::OpenVz);
@@ -73,7 +72,7 @@ impl Container {
         let said = MANAGER.iter().find_map(|file| source.value(file));
         let said = said.or_else(|| said_in_environment(&source.lines(ENVIRONMENT)?));
         Some(match said.as_deref() {
-            // Some images say only that they are for containers.
+            // Some images only say that they are OCI containers.
             Some("oci") => by_files(source).unwrap_or(Self::Other),
             Some(word) => Self::of_word(word),
             None => by_files(source).unwrap_or_else(|| {
@@ -93,13 +92,13 @@ impl Container {
 }
 
 fn by_files(source: Source<'_>) -> Option<Container> {
-    // Docker's last: it is the one that is found in images that something else runs.
+    // Docker's file comes last, because other managers run images that contain it.
     [(PODMAN, Container::Podman), (DOCKER, Container::Docker)]
         .into_iter()
         .find_map(|(file, container)| source.exists(file).then_some(container))
 }
 
-/// `container=lxc` among assignments with zero bytes between them.
+/// Returns the value of `container=lxc` among NUL-separated assignments.
 fn said_in_environment(text: &str) -> Option<String> {
     let mut assignments = text.split('\0');
     plain(assignments.find_map(|one| one.strip_prefix("container="))?)

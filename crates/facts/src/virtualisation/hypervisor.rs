@@ -1,16 +1,16 @@
-//! Which hypervisor the machine runs on, by files only.
+//! Hypervisor detection, from files only.
 //!
-//! `systemd-detect-virt` asks the processor itself (`cpuid`), whose answer a captured tree does not
-//! hold. The kernel's own finding stands in for it: where it knows KVM, Xen or Hyper-V it offers
-//! their clock (`available_clocksource`). What is left to the firmware's tables is a guest of KVM
-//! that was denied its clock, which is told as `qemu`, and one of VMware, bhyve, QNX or ACRN without
-//! such tables, which is told as `vm-other`.
+//! `systemd-detect-virt` uses the `cpuid` instruction, whose result a captured tree does not contain. The
+//! kernel's own detection replaces it: if it has detected KVM, Xen or Hyper-V, it offers their clock
+//! (`available_clocksource`). Two cases depend on the firmware tables alone: a KVM guest without the KVM
+//! clock is reported as `qemu`, and a guest of VMware, bhyve, QNX or ACRN without such tables as
+//! `vm-other`.
 
 use crate::cpu::CpuInfo;
 use crate::source::Source;
 use crate::virtualisation::words;
 
-/// Searched in this order: `KVM` in a product's name counts before `QEMU` as its maker.
+/// Searched in this order: `KVM` in a product name takes precedence over `QEMU` as its vendor.
 const FIRMWARE: [&str; 5] = [
     "/sys/class/dmi/id/product_name",
     "/sys/class/dmi/id/sys_vendor",
@@ -47,16 +47,16 @@ pub(crate) const SOURCES: &[&str] = &[
     TREE_HYPERVISOR,
     TREE_COMPATIBLE,
     TREE_PARTITION,
-    // A question mark stands for any one character.
+    // The question mark in it also acts as a glob for any one character.
     TREE_CONSOLE,
     TREE_QEMU,
     SYSTEM_INFORMATION,
 ];
 
 words! {
-    /// What a machine runs on.
+    /// The hypervisor that a machine runs on.
     Hypervisor {
-        /// Hardware.
+        /// None; the machine is hardware.
         None = "none",
         /// Amazon EC2.
         Amazon = "amazon",
@@ -78,22 +78,22 @@ words! {
         Parallels = "parallels",
         /// IBM PowerVM.
         PowerVm = "powervm",
-        /// QEMU without KVM, or with one that does not show.
+        /// QEMU without KVM, or with KVM hidden.
         Qemu = "qemu",
         /// User-mode Linux.
         Uml = "uml",
         /// VMware.
         Vmware = "vmware",
-        /// A Xen guest. The domain that manages the others is none.
+        /// A Xen guest. The management domain (dom0) does not count.
         Xen = "xen",
         /// IBM z/VM.
         Zvm = "zvm",
-        /// One that says no name, or none of these.
+        /// Another hypervisor, or one without a name.
         Other = "vm-other",
     }
 }
 
-/// How the texts of the firmware's tables begin.
+/// Prefixes of the texts in the firmware tables.
 const FIRMWARE_TEXTS: [(&str, Hypervisor); 17] = [
     ("KVM", Hypervisor::Kvm),
     ("OpenStack", Hypervisor::Kvm),
@@ -117,7 +117,7 @@ const FIRMWARE_TEXTS: [(&str, Hypervisor); 17] = [
 impl Hypervisor {
     pub(crate) fn of(source: Source<'_>, cpu: &CpuInfo) -> Option<Self> {
         let firmware = by_firmware(source);
-        // These run on KVM or show Hyper-V's clock, and are what they are all the same.
+        // These may run on KVM or offer Hyper-V's clock, but are still reported by their own name.
         if let Some(
             found @ (Self::Oracle | Self::Xen | Self::Amazon | Self::Parallels | Self::Google),
         ) = firmware
@@ -153,10 +153,10 @@ impl Hypervisor {
             .or_else(|| by_type(source))
             .or_else(|| by_device_tree(source))
             .or_else(|| by_system_information(source))
-            // QEMU can offer Hyper-V's clock, so what else says who it is was asked before.
+            // QEMU can offer Hyper-V's clock, so more specific evidence is checked before.
             .or_else(|| has_clock("hyperv").then_some(Self::Microsoft))
             .or_else(|| in_vm.then_some(Self::Other))
-            // Nothing says that it is virtual; of an image nothing could.
+            // No evidence of virtualisation; an image cannot have any.
             .or_else(|| cpu.is_known().then_some(Self::None))
     }
 }
@@ -167,7 +167,7 @@ fn by_firmware(source: Source<'_>) -> Option<Hypervisor> {
         let mut known = FIRMWARE_TEXTS.iter();
         known.find_map(|(beginning, found)| text.starts_with(beginning).then_some(*found))
     })?;
-    // Amazon lends hardware too, with the same maker: `c5.metal`, `m7i.metal-24xl`.
+    // Amazon also rents hardware with the same vendor: `c5.metal`, `m7i.metal-24xl`.
     let product = texts[0].as_deref().unwrap_or_default();
     let is_metal = product
         .split_once(".metal")
@@ -178,7 +178,7 @@ fn by_firmware(source: Source<'_>) -> Option<Hypervisor> {
     }
 }
 
-/// Of Xen's domains, the one that manages the others (`XENFEAT_dom0`, bit 11) runs on the hardware.
+/// Whether this is Xen's management domain (`XENFEAT_dom0`, bit 11), which runs on the hardware.
 fn is_xen_management(source: Source<'_>) -> bool {
     let features = source.value(XEN_FEATURES);
     if let Some(features) = features.and_then(|text| u64::from_str_radix(&text, 16).ok()) {
@@ -213,7 +213,7 @@ fn by_device_tree(source: Source<'_>) -> Option<Hypervisor> {
     is_qemu.then_some(Hypervisor::Qemu)
 }
 
-/// Of IBM Z, where a line tells who runs the guest.
+/// Detection on IBM Z, where a line names the control program of the guest.
 fn by_system_information(source: Source<'_>) -> Option<Hypervisor> {
     let text = source.lines(SYSTEM_INFORMATION)?;
     let mut lines = text.lines();

@@ -1,4 +1,4 @@
-//! Whether the machine is a virtual one, and whether this is a container on it.
+//! Detection of virtual machines and containers.
 
 mod container;
 mod hypervisor;
@@ -13,15 +13,15 @@ use crate::source::Source;
 pub use container::Container;
 pub use hypervisor::Hypervisor;
 
-/// What is read; see [`Facts::sources`](crate::Facts::sources).
+/// The files that are read; see [`Facts::sources`](crate::Facts::sources).
 pub(crate) const SOURCES: [&[&str]; 2] = [container::SOURCES, hypervisor::SOURCES];
 
-/// What stands between this system and the hardware. The words are those of `systemd-detect-virt`.
+/// The virtual machine and container that a system runs in, with the words of `systemd-detect-virt`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Virtualisation {
-    /// What the machine runs on; [`Hypervisor::None`] for hardware. Unknown of an image.
+    /// The hypervisor; [`Hypervisor::None`] for hardware. Unknown for an image.
     pub hypervisor: Option<Hypervisor>,
-    /// What this system is contained in; [`Container::None`] for nothing. Unknown of an image.
+    /// The container; [`Container::None`] for none. Unknown for an image.
     pub container: Option<Container>,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for Virtualisation {
     }
 }
 
-/// An enum whose values are words, in JSON and for people, and that can be found by its word.
+/// Defines an enum of words for JSON and display, with lookup by word.
 macro_rules! words {
     ($(#[$remark:meta])* $name:ident { $($(#[$of:meta])+ $variant:ident = $word:literal,)+ }) => {
         $(#[$remark])*
@@ -62,10 +62,10 @@ macro_rules! words {
         )+ }
 
         impl $name {
-            /// Every one.
+            /// All values.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// Its word.
+            /// Returns its word.
             #[must_use]
             pub fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }

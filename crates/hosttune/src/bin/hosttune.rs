@@ -1,4 +1,4 @@
-//! `hosttune`: what can be asked of any host, without a profile.
+//! `hosttune`: the commands that need no host profile.
 
 fn main() -> std::process::ExitCode {
     hosttune::cli::tool()

@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line: commands and options.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,19 +12,19 @@ use super::{HostProfile, Setting};
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done, or as wanted
-  1  drift: verify found something not as wanted, plan --exit-code something to do,
-     revert something that it left because somebody else has set it since,
-     measure a path that deserves no grade; or a value could not be read
-  2  usage: the command line is wrong, or names something unknown
+  0  success, or everything is as wanted
+  1  drift: verify found a setting that is not as wanted, plan --exit-code found
+     something to do, revert kept a value that another process has set since,
+     measure found a path that is not gradable; or a value could not be read
+  2  usage: the command line is wrong or names something unknown
   3  refused or rolled back: nothing was changed; measure: nothing could be measured
-  4  rollback or revert incomplete: something is neither as wanted nor as it was;
-     it stays in the journal, see status
-  5  everything was put back, but the journal could not be cleared of it
+  4  rollback or revert incomplete: some settings have neither the wanted nor the
+     original value; they stay in the journal, see status
+  5  everything was reverted, but the journal could not be cleared
 
-Without a command: plan. It needs no root and changes nothing.";
+The default command is plan. It does not need root and changes nothing.";
 
-/// The command line as typed.
+/// The parsed command line.
 #[derive(Debug, Parser)]
 #[command(disable_help_subcommand = true, after_help = EXIT_CODES)]
 pub(super) struct Arguments {
@@ -34,7 +34,8 @@ pub(super) struct Arguments {
     pub(super) command: Option<Command>,
 }
 
-// What goes with every command. No doc comment: clap would take it for what the command does.
+// The options of every command. This is not a doc comment, because clap would show it as the
+// description of the command.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Global {
     /// Print one JSON document instead of text (schemas: docs/schemas)
@@ -43,63 +44,63 @@ pub(super) struct Global {
     /// Work on the tree beneath DIR: a captured tree (with proc or sys) or an image
     #[arg(long, value_name = "DIR")]
     pub(super) root: Option<PathBuf>,
-    /// Only this part of the profile, and what it holds (repeatable)
+    /// Limit the command to this part of the profile and the parts in it (repeatable)
     #[arg(long, value_name = "NAME")]
     pub(super) only: Vec<String>,
-    /// What does not apply on this host is an error
+    /// Fail if a setting does not apply here
     #[arg(long)]
     pub(super) strict: bool,
-    /// Also this candidate, which is off by default (repeatable)
+    /// Also enable an optional part (repeatable)
     #[arg(long, value_name = "NAME")]
     pub(super) with: Vec<String>,
-    /// Also what makes it survive a reboot
+    /// Keep settings across reboots
     #[arg(long)]
     pub(super) persist: bool,
-    /// What the profile's own settings were set to, by name.
+    /// Values of the profile's own options, by name.
     #[arg(skip)]
     pub(super) set: BTreeMap<String, String>,
 }
 
-/// What to do.
+/// The command to run.
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Command {
-    /// Show what would be changed, from what to what and why; changes nothing
+    /// Show what would change, the current and the new values, and why; changes nothing
     Plan {
         /// Exit 1 when there is something to do
         #[arg(long)]
         exit_code: bool,
     },
-    /// Show the plan, ask, and carry it out: everything or nothing
+    /// Show the plan, ask for confirmation, and apply it: all of it or nothing
     Apply {
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long, short)]
         yes: bool,
-        /// While another run is at work, wait for it so long; without it, be refused at once
+        /// Wait up to SECONDS for the lock (default: fail at once)
         #[arg(long, value_name = "SECONDS", requires = "yes", value_parser = clap::value_parser!(u16))]
         wait: Option<u16>,
     },
-    /// Say how every wish stands; exit 1 on drift
+    /// Check every setting; exit 1 on drift
     Verify,
-    /// Put back everything this program changed
+    /// Revert everything that this program changed
     Revert {
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long, short)]
         yes: bool,
-        /// Also what somebody else has set since
+        /// Also revert values that others have changed since
         #[arg(long)]
         force: bool,
     },
-    /// Keep tuned what comes and goes, the line and disks, until interrupted
+    /// Re-apply when devices appear, until interrupted
     Watch {
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long, short)]
         yes: bool,
     },
-    /// Show what stands changed, and what an earlier run left open
+    /// Show active changes and unfinished runs
     Status,
-    /// Say everything known of one knob of this profile
+    /// Show everything known about one setting of this profile
     Explain {
-        /// The knob as the plan names it
+        /// The setting, named as in the plan
         knob: String,
     },
     /// Show every file and line that sets a sysctl at boot, and which one wins
@@ -107,13 +108,13 @@ pub(super) enum Command {
         /// The sysctl: vm.swappiness or vm/swappiness
         key: String,
     },
-    /// Show what the host is made of and what runs on it; changes nothing
+    /// Show the hardware, kernel and distribution of the host; changes nothing
     Facts(FactsArguments),
-    /// Measure latency under load to a responder, or be one; changes nothing
+    /// Measure latency under load against a responder, or run one; changes nothing
     Measure(MeasureArguments),
 }
 
-/// Reads a command line.
+/// Parses a command line.
 pub(super) fn parse(
     profile: &dyn HostProfile,
     arguments: impl IntoIterator<Item = OsString>,
@@ -129,13 +130,13 @@ pub(super) fn parse(
             with.hide(true)
         } else {
             with.help(format!(
-                "Also this candidate, which is off by default (repeatable): {}",
+                "Also enable an optional part (repeatable): {}",
                 profile.candidates().join(", ")
             ))
         }
     };
-    // Before the command and after it: clap's own way to that (`global`) forgets the names given
-    // before the command where there are some after it.
+    // These options are accepted before and after the command. clap's `global` is not used: it drops
+    // the values given before the command if there are any after it.
     let command = command
         .mut_subcommands(|command| {
             let without = without(command.get_name());
@@ -164,8 +165,9 @@ pub(super) fn parse(
     Ok(parsed)
 }
 
-/// Which of the global options say nothing to this command: where there are any it is not about the
-/// profile, and its settings are no options of it either. `measure` has some of the same names.
+/// The global options that do not apply to this command. If there are any, the command does not use
+/// the profile, and the profile's own options do not apply either; `measure` has options of the same
+/// names.
 fn without(command: &str) -> &'static [&'static str] {
     match command {
         "facts" => &["only", "strict", "with", "persist"],
@@ -174,7 +176,7 @@ fn without(command: &str) -> &'static [&'static str] {
     }
 }
 
-/// A setting as an option.
+/// Converts a profile's option into one of clap's.
 fn argument(setting: &Setting) -> Arg {
     let check = setting.check;
     Arg::new(setting.name)
@@ -184,7 +186,7 @@ fn argument(setting: &Setting) -> Arg {
         .value_parser(move |value: &str| check(value).map(|()| value.to_owned()))
 }
 
-/// What the settings were set to at one place of the command line.
+/// The values of the profile's options at one place of the command line.
 fn set(settings: &[Setting], matches: &ArgMatches) -> BTreeMap<String, String> {
     let value = |setting: &Setting| {
         let value = matches.get_one::<String>(setting.name)?;
@@ -194,7 +196,7 @@ fn set(settings: &[Setting], matches: &ArgMatches) -> BTreeMap<String, String> {
 }
 
 impl Global {
-    /// Adds what stands after the command to what stands before it.
+    /// Adds the options given after the command to those given before it.
     fn merge(&mut self, after: Self) -> Result<(), clap::Error> {
         if self.root.is_some() && after.root.is_some() {
             return Err(clap::Error::raw(
@@ -218,7 +220,7 @@ impl Global {
         Ok(())
     }
 
-    /// The command line for another command on the same host, for a person to copy.
+    /// The command line of another command for the same host and options, for the user to copy.
     pub(super) fn invocation(&self, name: &str, command: &str) -> String {
         let mut words = vec![name.to_owned()];
         if let Some(root) = &self.root {
@@ -245,7 +247,7 @@ impl Global {
     }
 }
 
-/// A word as a shell takes it.
+/// A word quoted for a shell.
 fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:@,".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {

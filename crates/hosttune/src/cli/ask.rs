@@ -1,8 +1,9 @@
-//! The question before something is changed.
+//! The confirmation prompt.
 
 use super::streams::Streams;
 
-/// Asks on standard error and reads one line. Anything but a yes is a no: so is the end of input.
+/// Prompts on standard error and reads one line. Anything but `y` or `yes` declines, and so does the
+/// end of the input.
 pub(super) fn ask(streams: &mut Streams, question: &str) -> bool {
     streams.complain(&format!("{question} [y/N] "));
     let mut answer = String::new();

@@ -1,16 +1,16 @@
-//! Options of CAKE as somebody types them.
+//! CAKE options on the command line.
 
 use hosttune_qos::Cake;
 
 use super::rate::rate;
 
-/// Reads options of CAKE from the command line, in tc's words: for the check of a
+/// Parses CAKE options from the command line, in tc's syntax; for the check of a
 /// [`Setting`](super::Setting).
 ///
-/// A bandwidth needs its unit, as with [`rate`]: to tc, `bandwidth 38` is 38 bits per second.
+/// A bandwidth needs a unit, as with [`rate`]: to tc, `bandwidth 38` is 38 bits per second.
 ///
 /// # Errors
-/// What is wrong with it, and what to type instead.
+/// What is wrong with the text, and what to type instead.
 pub fn cake(text: &str) -> Result<Cake, String> {
     let cake: Cake = text
         .parse()
@@ -21,16 +21,16 @@ pub fn cake(text: &str) -> Result<Cake, String> {
     Ok(cake)
 }
 
-/// Words that say that the rate is none, or is to be found out: a rate beside them is lost.
+/// Keywords that remove the rate limit or estimate it. A rate given beside them has no effect.
 const WITHOUT_RATE: [&str; 2] = ["unlimited", "autorate-ingress"];
 
-/// What such a text says last about the rate: what stands behind `bandwidth`, or `unlimited` or
+/// The last statement of such a text about the rate: the argument of `bandwidth`, or `unlimited` or
 /// `autorate-ingress`.
 pub fn typed_rate(text: &str) -> Option<&str> {
     rates(text).next()
 }
 
-/// All that it says about the rate, the last first.
+/// All statements of the text about the rate, the last first.
 fn rates(text: &str) -> impl Iterator<Item = &str> {
     let words: Vec<&str> = text.split_whitespace().collect();
     (0..words.len()).rev().filter_map(move |at| {
@@ -64,7 +64,7 @@ mod tests {
             ("diffserv5", "diffserv5"),
             ("overhead", "overhead"),
             ("overhead 999", "999"),
-            ("bandwidth 38", "needs its unit"),
+            ("bandwidth 38", "needs a unit"),
             ("nat bandwidth 38kbit", "64kbit"),
             ("bandwidth 100mbps", "100mbps"),
             ("root cake nat", "root"),

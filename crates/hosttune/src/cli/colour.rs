@@ -1,31 +1,31 @@
-//! How text may look here: colour, the arrow, the width. Decided once, from the environment.
+//! Text style of a stream: colour, arrow and width, determined once from the environment.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 
-/// The width that text is laid out for where nobody says otherwise, and at most.
+/// The default and the maximum text width, in columns.
 const WIDTH: usize = 100;
 
-/// Below this nothing lines up any more; a narrower terminal wraps by itself.
+/// The minimum text width, in columns. Narrower text would not line up; a narrower terminal wraps it.
 const NARROWEST: usize = 60;
 
-/// What a piece of text is, for a terminal that can show it.
+/// The role of a piece of text, which determines its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// A title.
     Title,
-    /// A value that is wanted.
+    /// A wanted value.
     Wanted,
-    /// Something that asks for attention.
+    /// Something that needs attention.
     Attention,
     /// An error.
     Error,
-    /// What is read last.
+    /// Secondary text.
     Aside,
 }
 
-/// How text may look on one stream.
+/// The text style of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) colour: bool,
@@ -34,7 +34,7 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// Text for a file or a pipe.
+    /// The style for a file or a pipe.
     #[cfg(test)]
     pub(super) fn plain() -> Self {
         Self {
@@ -44,7 +44,7 @@ impl Look {
         }
     }
 
-    /// What fits a stream of this process.
+    /// The style for a stream of this process.
     pub(super) fn of(stream: &(impl IsTerminal + AsFd)) -> Self {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let terminal = stream.is_terminal();
@@ -65,12 +65,12 @@ impl Look {
         }
     }
 
-    /// From a value to a value.
+    /// The arrow between an old and a new value.
     pub(super) fn arrow(self) -> &'static str {
         if self.unicode { "→" } else { "->" }
     }
 
-    /// The text in the colour of its role, where there is colour.
+    /// The text in the colour of its role, if the stream has colour.
     pub(super) fn paint(self, role: Role, text: &str) -> String {
         if !self.colour || text.is_empty() {
             return text.to_owned();
@@ -86,7 +86,7 @@ impl Look {
     }
 }
 
-/// Whether the locale's character set is UTF-8. With no locale set at all it is ASCII: the C locale.
+/// Whether the locale's character set is UTF-8. If no locale is set it is ASCII, as in the C locale.
 fn is_unicode(locale: Option<String>) -> bool {
     locale.is_some_and(|locale| {
         let locale = locale.to_ascii_lowercase();
@@ -94,8 +94,8 @@ fn is_unicode(locale: Option<String>) -> bool {
     })
 }
 
-/// The text with every control character made visible: what a host shows is shown to a terminal,
-/// which would obey it.
+/// The text with every control character escaped. Values read from a host are printed to a terminal,
+/// which would otherwise interpret them.
 pub(super) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,9 +1,9 @@
-//! The signals that ask a program to end, while it changes the host.
+//! Termination signals while the host is being changed.
 //!
-//! Handlers that set a flag. Blocked signals would be inherited by modprobe, which may be started
-//! meanwhile and could not be ended any more; handlers end with the `exec`. A thread that waits for
-//! signals could speak at once also while a step takes long, and costs each start some thirty system
-//! calls, a tenth of a whole apply: so the flag is looked at between the steps, and spoken of then.
+//! Signal handlers set a flag, which is checked between steps. Two alternatives were rejected. Blocked
+//! signals would be inherited by modprobe, which may be started meanwhile and could then not be
+//! terminated; handlers are reset by `exec`. A thread that waits for signals could report one during a
+//! long step, but costs every start some thirty system calls, a tenth of a whole apply.
 
 use std::io::{self, Read, Write};
 use std::sync::OnceLock;
@@ -15,13 +15,13 @@ use signal_hook::flag;
 
 use super::exit::Exit;
 
-/// While nothing is at work a signal ends the program as ever.
+/// True while no work is in progress: a signal then ends the program as usual.
 static AT_REST: AtomicBool = AtomicBool::new(true);
-/// Set by the first signal that comes during work.
+/// Set by the first signal that arrives during work.
 static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// As long as this is held, the signals that ask a program to end stop the work at the end of a
-/// step; while nothing is at work they end the program as ever.
+/// While this exists, termination signals stop the work at the end of a step. While no work is in
+/// progress they end the program as usual.
 #[derive(Debug)]
 pub(super) struct Ending {
     stop: Stop,
@@ -29,14 +29,15 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// Takes the signals from here on, but those that are ignored: a program under `nohup` goes on
-    /// when its terminal hangs up. `revert` is what to type for what a second signal leaves.
+    /// Installs the handlers, except for signals that are ignored: a program under `nohup` continues
+    /// when its terminal hangs up. `revert` is the command line that reverts the changes remaining after
+    /// a second signal.
     pub(super) fn taken(
         verb: &'static str,
         program: &'static str,
         revert: String,
     ) -> io::Result<Self> {
-        // Signals are the process's, and so is what takes them; once is enough for all commands.
+        // Signal handlers belong to the process, so they are installed once for all commands.
         static TAKEN: OnceLock<Result<(), Option<i32>>> = OnceLock::new();
         TAKEN
             .get_or_init(|| take().map_err(|error| error.raw_os_error()))
@@ -51,12 +52,12 @@ impl Ending {
         })
     }
 
-    /// What is asked when one comes.
+    /// The stop flag that a signal sets.
     pub(super) fn stop(&self) -> Stop {
         self.stop.clone()
     }
 
-    /// Does what a signal is to stop at the end of a step.
+    /// Runs work that a signal stops at the end of a step.
     pub(super) fn at_work<T>(&self, work: impl FnOnce() -> T) -> T {
         self.at_rest.store(false, Ordering::SeqCst);
         let done = work();
@@ -64,8 +65,8 @@ impl Ending {
         done
     }
 
-    /// Waits, in the midst of work, for what takes as long as somebody likes: a signal ends the
-    /// program then, as nothing has been changed yet.
+    /// Runs a wait of unknown length, such as a prompt, in the middle of work. A signal then ends the
+    /// program, since nothing has been changed yet.
     pub(super) fn at_rest<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.at_rest.store(true, Ordering::SeqCst);
         let done = wait();
@@ -74,8 +75,9 @@ impl Ending {
     }
 }
 
-/// Has the signals end the program at rest, set the flag at work, and end it at once where the flag is
-/// set already. A signal's actions are taken in the order in which they are registered here.
+/// Installs the handlers: a signal ends the program at rest, sets the flag during work, and ends the
+/// program at once if the flag is already set. The actions of a signal run in the order in which they
+/// are registered here.
 fn take() -> io::Result<()> {
     let ignored = ignored();
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -90,27 +92,28 @@ fn take() -> io::Result<()> {
 
 fn words(program: &str, verb: &str, revert: &str) -> String {
     let then = match verb {
-        "revert" => "what the revert has not come to stays as it is",
-        _ => "what the apply did is taken back now",
+        "revert" => "the revert stops here and the remaining settings stay as they are",
+        _ => "the apply is rolled back now",
     };
     format!(
-        "{program}: interrupted: {then}; once more ends it at once, and what is left to put back is in the journal: {revert}\n"
+        "{program}: interrupted: {then}; a second signal ends the program at once. The journal holds all \
+         unreverted changes; revert them with: {revert}\n"
     )
 }
 
-/// Where standard error is gone there is nobody to tell.
+/// Writes to standard error. A failure is ignored: it could not be reported anywhere.
 fn say(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// The signals that this process was started with ignored, the first in the lowest bit.
+/// The signals that were ignored when this process was started; signal 1 is the lowest bit.
 #[expect(
     clippy::disallowed_methods,
-    reason = "what the kernel says of this process, which is nothing of the host that --root could be about"
+    reason = "it describes this process, not the host, so --root does not apply"
 )]
 fn ignored() -> u64 {
     let mut status = String::with_capacity(4096);
-    // With a limit, which spares the question how long the file is: the kernel says 0.
+    // The limit saves a call for the length of the file, which the kernel reports as 0.
     if let Ok(file) = std::fs::File::open("/proc/self/status") {
         let _ = file.take(1 << 20).read_to_string(&mut status);
     }
@@ -125,13 +128,13 @@ mod tests {
 
     #[test]
     fn a_signal_is_answered_with_what_becomes_of_the_work() {
-        for (verb, then) in [("apply", "taken back"), ("revert", "stays as it is")] {
+        for (verb, then) in [("apply", "rolled back"), ("revert", "stay as they are")] {
             let said = words("gaming", verb, "gaming --root /x revert");
             for part in [
                 "gaming: interrupted",
                 verb,
                 then,
-                "once more",
+                "second signal",
                 "journal",
                 "gaming --root /x revert",
             ] {
@@ -140,8 +143,8 @@ mod tests {
         }
     }
 
-    /// No signal is raised here: the tests beside this one would get it too. What they do is tried on
-    /// the program.
+    /// No signal is raised here, because it would also reach the tests that run in parallel. The effect
+    /// of signals is tested on the program.
     #[test]
     fn work_begins_and_ends_and_rest_is_within_it() {
         static REST: AtomicBool = AtomicBool::new(true);

@@ -1,4 +1,4 @@
-//! The exit codes: an interface, and the one place that says which error has which.
+//! The exit codes, which are a stable interface, and their mapping from errors.
 
 use std::process::ExitCode;
 
@@ -8,19 +8,19 @@ use hosttune_core::{Error, Reverted};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Done, or as wanted.
+    /// Success, or everything is as wanted.
     Done = 0,
-    /// Something is not as wanted or could not be read: found by `verify`, `apply` or
-    /// `plan --exit-code`; or left by `revert` because somebody else has set it since; or a path that
-    /// `measure` has no grade for.
+    /// `verify`, `apply` or `plan --exit-code` found a setting that is not as wanted or could not be
+    /// read, `revert` kept a value that another process has set since, or `measure` found a path that is
+    /// not gradable.
     Drift = 1,
-    /// The command line is wrong, or names something unknown.
+    /// The command line is wrong or names something unknown.
     Usage = 2,
     /// Refused or rolled back: nothing was changed.
     Refused = 3,
-    /// Something is neither as wanted nor as it was; it stays in the journal.
+    /// Some settings have neither the wanted nor the original value; they stay in the journal.
     Incomplete = 4,
-    /// Everything was put back, and the journal could not be cleared of it.
+    /// Everything was reverted, but the journal could not be cleared.
     Unrecorded = 5,
 }
 
@@ -30,7 +30,7 @@ impl Exit {
         self as u8
     }
 
-    /// How a verb that failed ends.
+    /// The exit code of a failed verb.
     pub(super) fn of_error(error: &Error) -> Self {
         match error {
             Error::RollbackIncomplete { .. } => Self::Incomplete,
@@ -40,7 +40,7 @@ impl Exit {
         }
     }
 
-    /// How a revert or a recovery ends.
+    /// The exit code of a revert or a recovery.
     pub(super) fn of_reverted(reverted: &Reverted) -> Self {
         if !reverted.is_complete() {
             Self::Incomplete

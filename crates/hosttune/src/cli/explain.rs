@@ -1,4 +1,4 @@
-//! Everything known of one knob of the profile, gathered.
+//! Collects everything known about one knob of the profile.
 
 use hosttune_core::{
     AnyKnob, Finding, Knob, Lifetime, Owed, Plan, Report, Requirement, State, Status, Step, Why,
@@ -9,25 +9,25 @@ use hosttune_sysctl::{Key, Sysctl, SysctlPair, ValueType};
 
 use super::failure::Failure;
 
-/// What explain answers.
+/// The answer of `explain`.
 #[derive(Debug)]
 pub(super) struct Explanation {
     pub(super) knob: String,
     pub(super) wishes: Vec<Wish>,
     pub(super) owed: Vec<Owed>,
-    /// Why the journal could not be read.
+    /// The reason if the journal could not be read.
     pub(super) journal_unread: Option<String>,
     pub(super) is_sysctl: bool,
     pub(super) catalogue: Option<Known>,
 }
 
-/// One wish for the knob.
+/// One request for the knob.
 #[derive(Debug)]
 pub(super) struct Wish {
     pub(super) part: String,
     pub(super) wanted: Option<String>,
     pub(super) seen: Option<String>,
-    /// `None` for a means, about which verify is silent.
+    /// `None` for an intermediate step, which verify does not report.
     pub(super) state: Option<State>,
     pub(super) why: Why,
     pub(super) lifetime: Option<Lifetime>,
@@ -36,7 +36,7 @@ pub(super) struct Wish {
     pub(super) hint: Option<String>,
 }
 
-/// What the catalogue knows of a sysctl.
+/// The catalogue's entry for a sysctl.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) meaning: String,
@@ -48,7 +48,7 @@ pub(super) struct Known {
     pub(super) documentation: Option<String>,
 }
 
-/// Gathers what is known of a knob; where the profile has no such knob, says which it has.
+/// Collects what is known about a knob. If the profile has no such knob, the error lists those it has.
 pub(super) fn explain(
     name: &str,
     report: &Report,
@@ -104,13 +104,13 @@ pub(super) fn explain(
     })
 }
 
-/// Whether two texts name one knob; a sysctl may be written with dots or slashes.
+/// Whether two texts name the same knob; a sysctl may be written with dots or slashes.
 fn same(known: &str, asked: &str) -> bool {
     known == asked
         || matches!((known.parse::<Key>(), asked.parse::<Key>()), (Ok(known), Ok(asked)) if known.canonical() == asked.canonical())
 }
 
-/// The key, where the knob is a sysctl.
+/// The sysctl key, if the knob is a sysctl.
 fn wishes_a_sysctl(report: &Report, steps: &[Step], knob: &str) -> Option<Key> {
     let of_report = report.items.iter().filter_map(|item| item.knob.as_ref());
     of_report
@@ -151,7 +151,7 @@ impl Wish {
     }
 }
 
-/// How long a turn of the knob lasts. A finding does not say; a step of the same kind does.
+/// How long a change of the knob lasts. A finding does not tell; a step of the same kind does.
 fn lifetime(knob: &AnyKnob, steps: &[Step]) -> Option<Lifetime> {
     if let Some(step) = steps.iter().find(|step| step.knob.kind == knob.kind) {
         return Some(step.lifetime);
@@ -188,12 +188,12 @@ fn scope(scope: Scope) -> &'static str {
         Scope::PerNetworkNamespace | Scope::PerNetworkNamespaceOnNewerKernels => {
             "its network namespace"
         }
-        Scope::InitialNetworkNamespaceOnly => "the initial network namespace, in no other",
+        Scope::InitialNetworkNamespaceOnly => "the initial network namespace only",
         Scope::ReadOnlyOutsideInitialNetworkNamespace => {
-            "the whole machine; only to be read in another network namespace"
+            "the whole machine; read-only in other network namespaces"
         }
         Scope::PerIpcNamespace => "its IPC namespace",
         Scope::PerPidNamespace => "its PID namespace, or the machine on older kernels",
-        _ => "not known",
+        _ => "unknown",
     }
 }

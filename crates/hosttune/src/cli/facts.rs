@@ -1,4 +1,4 @@
-//! `facts`: what the host is made of and what runs on it. It turns nothing and needs no root.
+//! `facts`: hardware, kernel and distribution of the host. It changes nothing and does not need root.
 
 use std::path::Path;
 
@@ -11,15 +11,15 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::streams::Streams;
 
-/// What can be typed after `facts`.
+/// The arguments of `facts`.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct FactsArguments {
-    /// Also the hardware addresses of network interfaces, and UUIDs on the kernel's command line
+    /// Also show hardware addresses of network interfaces and UUIDs on the kernel command line
     #[arg(long)]
     identifiers: bool,
 }
 
-/// Says them, of the running host or of the tree beneath a directory.
+/// Prints the facts of the running host or of the tree beneath a directory.
 pub(super) fn facts(
     arguments: &FactsArguments,
     root: Option<&Path>,

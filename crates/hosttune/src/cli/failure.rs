@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked, as told to the person and to the program.
+//! Failures of commands, as reported to users and to programs.
 
 use std::error::Error as StdError;
 
@@ -12,15 +12,15 @@ use super::report_file::ReportFileError;
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// The command line names something unknown, or lacks something.
+    /// The command line names something unknown or lacks something.
     #[error("{message}")]
     Usage {
-        /// What is wrong, naming the thing.
+        /// What is wrong, with the offending word.
         message: String,
         /// What to type instead.
         hint: String,
     },
-    /// A command that takes rights which this process does not have.
+    /// The command needs privileges that this process does not have.
     #[error("{command} needs root")]
     NeedsRoot {
         /// The command.
@@ -31,7 +31,7 @@ pub(super) enum Failure {
     /// The engine refused, rolled back, or could not roll back.
     #[error(transparent)]
     Engine(Box<Error>),
-    /// What was put back could not be recorded.
+    /// A revert succeeded but could not be recorded.
     #[error("the journal could not be cleared: {why}")]
     Unrecorded {
         /// What failed.
@@ -47,17 +47,17 @@ pub(super) enum Failure {
     /// A path could not be measured.
     #[error(transparent)]
     Measure(#[from] MeasureError),
-    /// The other end of a measurement could not be had.
+    /// The responder could not be started.
     #[error(transparent)]
     Responder(#[from] ResponderError),
-    /// Signals cannot be waited for: the process has no descriptor left.
-    #[error("cannot wait for the signal to end")]
+    /// Signals cannot be received: the process has no file descriptor left.
+    #[error("cannot wait for termination signals")]
     Signals(#[source] std::io::Error),
     /// A file that was named for a report cannot be used.
     #[error(transparent)]
     ReportFile(#[from] ReportFileError),
-    /// The answer could not be put into JSON. A defect of this program.
-    #[error("the answer cannot be written as JSON")]
+    /// The output could not be serialized as JSON. This is a bug of this program.
+    #[error("cannot serialize the output as JSON")]
     Json(#[from] serde_json::Error),
 }
 
@@ -74,12 +74,12 @@ impl From<SourcesError<HostError>> for Failure {
 }
 
 impl Failure {
-    /// Whether another run is at work.
+    /// Whether another run holds the lock.
     pub(super) fn is_locked(&self) -> bool {
         matches!(self, Self::Engine(error) if matches!(**error, Error::Locked { .. }))
     }
 
-    /// Something wrong with the command line, and what to type instead.
+    /// A mistake in the command line, and what to type instead.
     pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Usage {
             message: message.into(),
@@ -87,22 +87,24 @@ impl Failure {
         }
     }
 
-    /// What a revert put back could not be recorded.
+    /// A revert succeeded but could not be recorded; `again` is the command line that repeats it.
     pub(super) fn unrecorded(unrecorded: &Unrecorded, exit: Exit, again: &str) -> Self {
         let hint = unrecorded.hint.as_ref();
         Self::Unrecorded {
             why: unrecorded.why.clone(),
             hint: Some(match hint {
                 Some(hint) => {
-                    format!("{hint}, then run {again} again: it finds everything put back")
+                    format!(
+                        "{hint}, then run {again} to clear the journal: nothing is left to revert"
+                    )
                 }
-                None => format!("run {again} again: it finds everything put back"),
+                None => format!("run {again} to clear the journal: nothing is left to revert"),
             }),
             exit,
         }
     }
 
-    /// A name that is none of the known ones.
+    /// A name that is not among the known ones.
     pub(super) fn unknown(what: &str, name: &str, known: &[String]) -> Self {
         let nearest = hosttune_sysctl::nearest(name, known.iter().map(String::as_str));
         let message = match nearest {
@@ -110,7 +112,7 @@ impl Failure {
             None => format!("unknown {what} '{name}'"),
         };
         let hint = if known.is_empty() {
-            format!("this profile has no {what}: leave it out")
+            format!("this profile has no {what}; omit it")
         } else {
             format!("one of: {}", known.join(", "))
         };
@@ -152,7 +154,7 @@ impl Failure {
         }
     }
 
-    /// What is behind it, nearest first, without what was said already.
+    /// The causes, nearest first, without repetitions.
     pub(super) fn chain(&self) -> Vec<String> {
         let mut said = vec![self.to_string()];
         let mut source = self.source();

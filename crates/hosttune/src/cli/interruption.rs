@@ -1,12 +1,12 @@
-//! Ctrl-C, where something is to be ended in order.
+//! Termination signals for commands that must shut down in order.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// As long as this is held, the signals that ask a program to end are noted and end nothing. For
-/// the thread that holds it and for those it starts; the program has no others.
+/// While this exists, termination signals are recorded instead of ending the program. This applies to
+/// the thread that holds it and to the threads it starts; the program has no others.
 #[derive(Debug)]
 pub(super) struct Interruption {
     signals: SigSet,
@@ -15,7 +15,7 @@ pub(super) struct Interruption {
 }
 
 impl Interruption {
-    /// Notes them from here on.
+    /// Starts recording termination signals.
     pub(super) fn noted() -> std::io::Result<Self> {
         let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
         let before = SigSet::thread_get_mask()?;
@@ -28,26 +28,26 @@ impl Interruption {
         })
     }
 
-    /// Whether one has come.
+    /// Whether a signal has arrived.
     pub(super) fn has_come(&self) -> bool {
         matches!(self.noted.read_signal(), Ok(Some(_)))
     }
 
-    /// What becomes readable when one comes, for whoever waits for other things as well.
+    /// A descriptor that becomes readable when a signal arrives, for use with `poll`.
     pub(super) fn descriptor(&self) -> std::io::Result<OwnedFd> {
         self.noted.as_fd().try_clone_to_owned()
     }
 
-    /// Waits until one comes.
+    /// Waits until a signal arrives.
     pub(super) fn wait(&self) {
-        // It fails only for a set with no signal in it.
+        // This fails only for an empty set.
         let _ = self.signals.wait();
     }
 }
 
 impl Drop for Interruption {
     fn drop(&mut self) {
-        // One that was seen and not taken would end the program once it is let through.
+        // A signal that is still pending would end the program once it is unblocked.
         while self.has_come() {}
         let _ = self.before.thread_set_mask();
     }

@@ -1,4 +1,4 @@
-//! `measure`: latency under load, or the other end of it. It turns nothing.
+//! `measure`: measures latency under load, or runs the responder for it. It changes nothing.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -20,13 +20,13 @@ use super::report_file::{self, ReportFile};
 use super::streams::Streams;
 use super::text;
 
-/// Between two lines of progress.
+/// The interval between two progress lines.
 const TOLD_EVERY: Duration = Duration::from_millis(250);
 
-/// What can be typed after `measure`.
+/// The arguments of `measure`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct MeasureArguments {
-    /// The responder on the other side of the line
+    /// The responder on the other side of the link
     #[arg(
         long,
         value_name = "HOST:PORT",
@@ -34,32 +34,32 @@ pub(super) struct MeasureArguments {
         conflicts_with = "respond"
     )]
     server: Option<String>,
-    /// Be the responder, until Ctrl-C
+    /// Run as the responder until Ctrl-C
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
         conflicts_with_all = ["down", "up", "seconds", "flows", "svg", "before", "save"]
     )]
     respond: Option<String>,
-    /// What the line carries to here, or is shaped to: 100mbit. Needed for a grade
+    /// Download rate of the link, or the rate it is shaped to, such as 100mbit; needed for a grade
     #[arg(long, value_name = "RATE", value_parser = super::rate::rate)]
     down: Option<Rate>,
-    /// What the line carries from here, or is shaped to: 40mbit. Needed for a grade
+    /// Upload rate of the link, or the rate it is shaped to, such as 40mbit; needed for a grade
     #[arg(long, value_name = "RATE", value_parser = super::rate::rate)]
     up: Option<Rate>,
-    /// How long each of the four phases is measured, 3 to 60 seconds
+    /// Duration of each of the four phases, 3 to 60 seconds
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(3..=60))]
     seconds: u8,
-    /// How many TCP connections make the load, each way, 1 to 16
+    /// Number of TCP connections that make the load in each direction, 1 to 16
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
     flows: u8,
-    /// Draw it into this file
+    /// Draw the measurement as SVG into this file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Compare with an earlier one, which --save wrote
+    /// Compare with an earlier measurement, which --save wrote
     #[arg(long, value_name = "FILE")]
     before: Option<PathBuf>,
-    /// Write what --json prints into this file
+    /// Write the JSON document to this file
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
 }
@@ -72,13 +72,13 @@ pub(super) struct MeasureDocument<'a> {
     pub(super) advice: Vec<String>,
 }
 
-/// What is read of it again.
+/// The part of the document that `--before` reads.
 #[derive(Debug, Deserialize)]
 struct Stored {
     measurement: Measurement,
 }
 
-/// Measures, or responds.
+/// Measures, or runs the responder.
 pub(super) fn measure(
     arguments: &MeasureArguments,
     global: &Global,
@@ -106,7 +106,7 @@ pub(super) fn measure(
             .map(ToString::to_string)
             .collect(),
     };
-    // Told before it is written: a full disk loses the file, and not what was measured.
+    // The result is printed before the files are written, so that a full disk loses only the files.
     if global.json {
         streams.document(&document)?;
     } else {
@@ -126,7 +126,7 @@ pub(super) fn measure(
     })
 }
 
-/// What is wrong with the command line beyond its grammar.
+/// Checks what clap's grammar cannot express.
 fn check(arguments: &MeasureArguments, global: &Global) -> Result<(), Failure> {
     let about_profile = [
         (
@@ -144,8 +144,8 @@ fn check(arguments: &MeasureArguments, global: &Global) -> Result<(), Failure> {
     ];
     if let Some(setting) = global.set.keys().next() {
         return Err(Failure::usage(
-            format!("--{setting} stands before measure, where it is the profile's"),
-            "write measure first, and its own options after it",
+            format!("--{setting} before measure is an option of the profile"),
+            "write measure first and its own options after it",
         ));
     }
     if let Some((option, _)) = about_profile.iter().find(|(_, given)| *given) {
@@ -154,8 +154,8 @@ fn check(arguments: &MeasureArguments, global: &Global) -> Result<(), Failure> {
             None => "measure",
         };
         return Err(Failure::usage(
-            format!("{option} says nothing to {command}, which measures the running network"),
-            format!("leave {option} out"),
+            format!("{option} does not apply to {command}, which measures the running network"),
+            format!("omit {option}"),
         ));
     }
     for address in [&arguments.server, &arguments.respond]
@@ -167,7 +167,7 @@ fn check(arguments: &MeasureArguments, global: &Global) -> Result<(), Failure> {
             .map(|(_, port)| port.parse::<u16>());
         if !matches!(port, Some(Ok(_))) {
             return Err(Failure::usage(
-                format!("'{address}' names no port"),
+                format!("'{address}' has no valid port"),
                 "write it like server.example:8585, 192.0.2.1:8585 or [2001:db8::1]:8585",
             ));
         }
@@ -175,13 +175,13 @@ fn check(arguments: &MeasureArguments, global: &Global) -> Result<(), Failure> {
     if arguments.svg.is_some() && arguments.svg == arguments.save {
         return Err(Failure::usage(
             "--svg and --save name the same file",
-            "give each its own",
+            "give each its own file",
         ));
     }
     Ok(())
 }
 
-/// A measurement that `--save` wrote.
+/// Reads a measurement that `--save` wrote.
 fn stored(path: &Path) -> Result<Measurement, Failure> {
     let text = report_file::read(path)?;
     let stored: Stored =
@@ -198,7 +198,8 @@ fn respond(
     let responder = Responder::bind(address)?;
     let at = responder.address();
     streams.print(&format!(
-        "{name}: responding at {at}, TCP and UDP, until Ctrl-C\n  on the other side of the line: {name} measure --server {at} --down RATE --up RATE\n"
+        "{name}: responding at {at}, TCP and UDP, until Ctrl-C\n  \
+         on the other host: {name} measure --server {at} --down RATE --up RATE\n"
     ));
     interruption.wait();
     responder.shutdown();
@@ -232,7 +233,7 @@ fn measured(
     measured
 }
 
-/// How far it has come, in fewer than 60 characters.
+/// A progress line of fewer than 60 characters.
 fn line(progress: &Progress) -> String {
     let does = match progress.stage {
         Stage::Draining => "waiting for the queues to drain",

@@ -1,35 +1,36 @@
 //! The command line that every host binary shares.
 //!
-//! A host binary is data and one call of [`main`]: it says what it is called, which kinds of knob
-//! it needs and what it wants ([`HostProfile`]); the commands, the text, the JSON and the exit
-//! codes are here, and the same for all hosts.
+//! A host binary is data and one call of [`main`]. Its [`HostProfile`] supplies the name, the kinds of
+//! knob and the requested settings. The commands, the text, the JSON and the exit codes are the same
+//! for all hosts and are implemented here.
 //!
 //! # Commands
 //! `plan` (the default), `apply`, `verify`, `revert`, `status`, `explain KNOB`, `who-sets KEY`,
 //! `watch`, `facts`, `measure`. `plan`, `verify`, `status`, `explain`, `who-sets` and `facts` change
-//! nothing and write nothing; `measure`, for latency under load, changes nothing and writes only the
-//! reports it is asked for. `facts` is a command of the program `hosttune` too, which has no profile.
+//! nothing and write nothing. `measure` measures latency under load; it changes nothing and writes only
+//! the report files named on its command line. `facts` is also a command of the program `hosttune`,
+//! which has no profile.
 //!
 //! # Exit codes
-//! An interface, the same for every command; [`Exit`] names them.
+//! The exit codes are a stable interface and the same for every command; [`Exit`] names them.
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 0 | done, or as wanted |
-//! | 1 | drift: `verify` found something that is not as wanted, `plan --exit-code` something to do, `revert` something that it left because somebody else has set it since, `measure` a path that deserves no grade; or `verify`, `plan --exit-code` or `apply` found a value that could not be read |
-//! | 2 | usage: the command line is wrong, or names something unknown |
-//! | 3 | refused or rolled back: nothing was changed; `measure`: there was nothing to be measured |
-//! | 4 | rollback or revert incomplete, or ended by a second signal: something is neither as wanted nor as it was; it stays in the journal |
-//! | 5 | everything was put back, but the journal could not be cleared of it |
+//! | 0 | success, or everything is as wanted |
+//! | 1 | drift: `verify` found a setting that is not as wanted, `plan --exit-code` found something to do, `revert` kept a value that another process has set since, `measure` found a path that is not gradable; or `verify`, `plan --exit-code` or `apply` found a value that could not be read |
+//! | 2 | usage: the command line is wrong or names something unknown |
+//! | 3 | refused or rolled back: nothing was changed; `measure`: nothing could be measured |
+//! | 4 | rollback or revert incomplete, or ended by a second signal: some settings have neither the wanted nor the original value; they stay in the journal |
+//! | 5 | everything was reverted, but the journal could not be cleared |
 //!
-//! A signal that asks the program to end (SIGINT, SIGTERM, SIGHUP) stops `apply` and `revert` at the end of
-//! a step. `apply` then takes back what it did and exits 3; `revert` leaves what it has not come to and
-//! exits 4. A second one ends the program at once, with 4.
+//! A termination signal (SIGINT, SIGTERM, SIGHUP) stops `apply` and `revert` at the end of a step.
+//! `apply` then rolls back its changes and exits 3; `revert` leaves the remaining changes in place and
+//! exits 4. A second signal ends the program at once, with exit code 4.
 //!
 //! # JSON
-//! With `--json` there is one document on standard output and nothing else; its schemas are in
-//! `docs/schemas`. An error is a document too, so that no program has to read prose. `watch`, which
-//! does not end by itself, prints a document a line.
+//! With `--json`, standard output carries exactly one document; the schemas are in `docs/schemas`. An
+//! error is a document too, so that no program has to parse prose. `watch` runs until it is
+//! interrupted and prints one document per line.
 
 mod arguments;
 mod ask;
@@ -67,102 +68,102 @@ pub use rate::rate;
 pub use tool::tool;
 pub use watch::Watched;
 
-/// What a host binary is: a name, the kinds of knob it turns, and what it wants.
+/// The definition of a host binary: a name, the kinds of knob it sets, and the requested settings.
 pub trait HostProfile {
     /// The program's name, and the owner of its journal: 1 to 64 of `a-z`, `0-9`, `-`, `_`, `.`.
     fn name(&self) -> &'static str;
 
-    /// What the profile is for, in one line.
+    /// The purpose of the profile, in one line.
     fn about(&self) -> &'static str;
 
-    /// The program's version, for `--version` and for whoever finds a journal it wrote.
+    /// The program's version, for `--version` and recorded in the journals it writes.
     fn version(&self) -> &'static str {
         env!("CARGO_PKG_VERSION")
     }
 
-    /// The names that `--with` takes: parts of the profile that are off unless asked for.
+    /// The names that `--with` accepts: parts of the profile that are off by default.
     fn candidates(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Whether only root can make the changes. One that changes files of the user who runs it says no,
-    /// and leaves it to the host to refuse.
+    /// Whether the changes require root. A profile that changes files of the invoking user returns
+    /// `false`; the host then refuses what that user may not change.
     fn needs_root(&self) -> bool {
         true
     }
 
-    /// What else the command line may say of this host, as `--NAME VALUE`.
+    /// The profile's own command-line options, as `--NAME VALUE`.
     fn settings(&self) -> &'static [Setting] {
         &[]
     }
 
-    /// Makes the kinds of knob known that the tuning uses: `sysctl::knobs(registry)`.
+    /// Registers the kinds of knob that the tuning uses: `sysctl::knobs(registry)`.
     fn register(&self, registry: &mut Registry);
 
-    /// Plugs in the transports that the tuning uses, for the running system: a captured tree and an
-    /// image have none.
+    /// Adds the backends that the tuning uses. It is called only for the running system: a captured
+    /// tree and an image have none.
     ///
-    /// One that cannot be had is no reason to fail: what needs it will say that it does not apply.
+    /// A missing backend is not an error: the settings that need it are reported as not applicable.
     fn plug(&self, session: Session) -> Session {
         session
     }
 
-    /// What is wanted.
+    /// The requested settings.
     ///
     /// # Errors
-    /// Where the profile cannot be made from these options.
+    /// If these options do not yield a tuning.
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error>;
 
-    /// The parts of it that `watch` puts in place again when what they are about has come, or come
-    /// back; a host has none unless it says so.
+    /// The parts of the tuning that `watch` applies again when their device appears or reappears; none
+    /// by default.
     ///
     /// # Errors
-    /// Where there are some and this host or these options do not say what they are about.
+    /// If this host or these options do not determine the devices of such a part.
     fn watched(&self, host: &Host, options: &Options) -> Result<Vec<Watched>, Error> {
         let _ = (host, options);
         Ok(Vec::new())
     }
 }
 
-/// Something of a host that the command line may set: `--NAME VALUE`.
+/// A profile's own command-line option: `--NAME VALUE`.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
-    /// The option's name, without the dashes; none that every host has already.
+    /// The option's name, without the dashes. It must differ from the options that every host has.
     pub name: &'static str,
-    /// What stands for the value in `--help`.
+    /// The placeholder for the value in `--help`.
     pub value: &'static str,
-    /// What it is for and what it is where nothing is said, in one line.
+    /// Its purpose and its default, in one line.
     pub help: &'static str,
-    /// What is wrong with a value, for whoever typed it.
+    /// Checks a value; the error is shown to the user.
     pub check: fn(&str) -> Result<(), String>,
 }
 
-/// What the command line says about what is wanted.
+/// The options of the command line that affect the requested settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// Also write what makes the wishes survive a reboot. Always so for an image, where nothing
-    /// else is of use.
+    /// Whether settings are also kept across reboots. Always true for an image, where only persistent
+    /// settings have an effect.
     pub persist: bool,
-    /// Which candidates were asked for; all of them are names that the profile knows.
+    /// The optional parts that were enabled; all of them are among the profile's candidates.
     pub with: Vec<String>,
-    /// What was set, by the name of the setting; all of it has passed the profile's own check.
+    /// The values of the profile's own options, by name; each has passed the option's check.
     pub set: BTreeMap<String, String>,
 }
 
 impl Options {
-    /// What a setting was set to.
+    /// The value given for one of the profile's own options.
     pub fn setting(&self, name: &str) -> Option<&str> {
         self.set.get(name).map(String::as_str)
     }
 
-    /// Whether a candidate was asked for.
+    /// Whether an optional part was enabled.
     pub fn has(&self, candidate: &str) -> bool {
         self.with.iter().any(|name| name == candidate)
     }
 }
 
-/// Runs a host binary: reads the process's arguments, does what they say, and answers the exit
+/// Runs a host binary: parses the process's arguments, executes the command, and returns the exit
 /// code.
 ///
 /// ```no_run
@@ -176,7 +177,7 @@ impl Options {
 ///         "quiet"
 ///     }
 ///     fn about(&self) -> &'static str {
-///         "A host that wants nothing"
+///         "A host that changes nothing"
 ///     }
 ///     fn register(&self, _: &mut Registry) {}
 ///     fn tuning(&self, _: &Options) -> Result<Box<dyn Tuning>, Error> {

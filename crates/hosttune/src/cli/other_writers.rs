@@ -1,26 +1,26 @@
-//! What sets a sysctl besides the files of sysctl.d: udev's rules, ufw, a credential of systemd.
+//! Sources that set a sysctl besides the files of sysctl.d: udev rules, ufw, a systemd credential.
 
 use hosttune_blockdev::udev::{self, RuleFiles};
 use hosttune_core::{Host, HostError, HostErrorKind};
 use hosttune_sysctl::{Document, Key, KeyPattern, Place};
 
-/// A line that sets a key, and the program that carries it out.
+/// A line that sets a key, and the program that applies it.
 #[derive(Debug)]
 pub(super) struct OtherWriter {
     pub(super) program: &'static str,
     pub(super) place: Place,
     pub(super) value: String,
-    /// When it does so.
+    /// When the program applies it.
     pub(super) when: String,
 }
 
-/// Files in the grammar of sysctl.d that other programs load after those, by program. The last are where
-/// systemd looks for the credential that its unit imports.
+/// Files in the format of sysctl.d that other programs load after the files of sysctl.d. The last ones are
+/// the places where systemd looks for the credential that its unit imports.
 const FILES: [(&str, &str, &str); 5] = [
     (
         "ufw",
         "/etc/ufw/sysctl.conf",
-        "when ufw starts, if its IPT_SYSCTL names this file",
+        "when ufw starts, if IPT_SYSCTL names this file",
     ),
     (
         "systemd-sysctl",
@@ -36,9 +36,9 @@ const FILES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-const CREDENTIAL: &str = "after the files, as the credential sysctl.extra";
+const CREDENTIAL: &str = "after these files, from the credential sysctl.extra";
 
-/// Every such line for a key.
+/// All such lines for a key.
 pub(super) fn other_writers(host: &Host, key: &Key) -> Result<Vec<OtherWriter>, HostError> {
     let names = key.names();
     let mut found = Vec::new();
@@ -80,7 +80,7 @@ pub(super) fn other_writers(host: &Host, key: &Key) -> Result<Vec<OtherWriter>, 
     Ok(found)
 }
 
-/// Whether a token of a rule writes one of these.
+/// Whether a token of a rule writes one of these keys.
 fn sets(token: &udev::Token, names: &[Key]) -> bool {
     let pattern = || KeyPattern::as_systemd_reads(token.attribute.as_deref()?).ok();
     token.key == udev::Key::Sysctl
@@ -88,12 +88,12 @@ fn sets(token: &udev::Token, names: &[Key]) -> bool {
         && pattern().is_some_and(|pattern| names.iter().any(|name| pattern.matches(name)))
 }
 
-/// What has to match for a rule to be carried out, as it is written.
+/// The match tokens of a rule, as written.
 fn when(rule: &udev::Rule) -> String {
     let matched = rule.tokens.iter().filter(|token| token.is_match());
     let matched: Vec<String> = matched.filter_map(|token| token.to_text().ok()).collect();
     if matched.is_empty() {
-        "at every event".to_owned()
+        "on every event".to_owned()
     } else {
         format!("when {}", matched.join(", "))
     }

@@ -1,31 +1,29 @@
-//! A rate as somebody types it.
+//! Rates on the command line.
 
 use hosttune_qos::Rate;
 
-/// Below this a full packet is on its way for a fifth of a second, and no line is sold so slow: it
-/// is a slip of the unit.
+/// The minimum rate. A full packet takes a fifth of a second at this rate and no link is sold that slow,
+/// so a lower rate means a mistyped unit.
 const LEAST: Rate = Rate::kbit(64);
 
-/// Reads a rate from the command line: for the check of a [`Setting`](super::Setting).
+/// Parses a rate from the command line; for the check of a [`Setting`](super::Setting).
 ///
-/// It is [`Rate`]'s text with a unit. A number without one is bits per second to `tc`, and to whoever types
-/// `38` it is megabits.
+/// The format is that of [`Rate`], but the unit is required: a number without a unit is bits per second to
+/// `tc`, while a user who types `38` means megabits.
 ///
 /// # Errors
-/// What is wrong with it, and what to type instead.
+/// What is wrong with the text, and what to type instead.
 pub fn rate(text: &str) -> Result<Rate, String> {
     let typed = text.trim();
     if typed.ends_with(|last: char| last.is_ascii_digit() || last == '.') {
-        return Err(format!(
-            "a rate needs its unit: {typed}mbit, or {typed}kbit"
-        ));
+        return Err(format!("a rate needs a unit: {typed}mbit or {typed}kbit"));
     }
     let rate: Rate = typed
         .parse()
         .map_err(|error: hosttune_qos::QuantityError| error.to_string())?;
     if rate < LEAST {
         return Err(format!(
-            "{rate} is slower than any line, {LEAST} at least: 38mbit, for example"
+            "{rate} is below the minimum of {LEAST}; check the unit: 38mbit, for example"
         ));
     }
     Ok(rate)
@@ -39,7 +37,7 @@ mod tests {
     fn a_rate_is_typed_with_its_unit() {
         for text in ["38", "38.5", "1e6", "0", " 38 "] {
             let error = rate(text).unwrap_err();
-            assert!(error.contains("needs its unit"), "{text}: {error}");
+            assert!(error.contains("needs a unit"), "{text}: {error}");
         }
         assert!(rate("38").unwrap_err().contains("38mbit"));
         assert_eq!(rate("38mbit"), Ok(Rate::mbit(38)));

@@ -1,7 +1,7 @@
-//! A file that somebody names for a report, and the one that an earlier report is in.
+//! The files named on the command line for a report, and for an earlier report to compare with.
 //!
-//! This is no tuning: nothing on the host behaves otherwise because of it, and nothing needs to be
-//! put back. So it does not pass the host's gate, and is in no journal.
+//! Writing a report does not tune the host, and there is nothing to revert. It therefore bypasses the
+//! host abstraction and is not journalled.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -14,12 +14,12 @@ pub(super) struct ReportFileError {
     what: &'static str,
     path: PathBuf,
     source: io::Error,
-    /// Whether what was named is wrong, and not the disk.
+    /// Whether the given path is wrong, rather than the disk.
     pub(super) is_usage: bool,
 }
 
-/// A report that is written aside, and put in its place once it is whole: a reader sees the one
-/// before or this one, and a failed run loses nothing.
+/// A report that is written to a temporary file and renamed into place once it is complete. A reader
+/// sees either the previous report or the new one, and a failed run loses nothing.
 #[derive(Debug)]
 pub(super) struct ReportFile {
     path: PathBuf,
@@ -29,8 +29,8 @@ pub(super) struct ReportFile {
 }
 
 impl ReportFile {
-    /// Begins it, before there is anything to write: a directory that does not exist is better known
-    /// before a minute of measuring than after.
+    /// Creates the temporary file before the measurement, so that a missing directory is reported before
+    /// a minute of measuring and not after it.
     pub(super) fn begin(path: &Path) -> Result<Self, ReportFileError> {
         let failed = |source| ReportFileError {
             what: "write",
@@ -45,8 +45,8 @@ impl ReportFile {
             });
         };
         if is_something_else(path) {
-            // A rename would replace a device or a link with a file.
-            let why = "it is there and no regular file";
+            // A rename would replace a device or a symbolic link with a regular file.
+            let why = "it exists and is not a regular file";
             return Err(ReportFileError {
                 is_usage: true,
                 ..failed(io::Error::new(io::ErrorKind::AlreadyExists, why))
@@ -65,7 +65,7 @@ impl ReportFile {
         })
     }
 
-    /// Writes it and puts it in its place.
+    /// Writes the report and renames it into place.
     pub(super) fn finish(mut self, text: &str) -> Result<(), ReportFileError> {
         let written = self
             .file
@@ -90,14 +90,14 @@ impl Drop for ReportFile {
     }
 }
 
-/// The most that is read of a report; one of an hour has less than a megabyte.
+/// The maximum size of a report that is read. One of an hour has less than a megabyte.
 const LONGEST: u64 = 16 << 20;
 
-/// What stands in a file. It may be a pipe, of another program's answer: nothing is locked while it is
-/// waited for, and it is not read for ever.
+/// Reads a report. The file may be a pipe from another program: no lock is held while waiting for it, and
+/// the length is limited.
 #[expect(
     clippy::disallowed_methods,
-    reason = "an earlier report, named by the user: nothing of the host that --root could be about"
+    reason = "an earlier report, named by the user; it is not part of the host, so --root does not apply"
 )]
 pub(super) fn read(path: &Path) -> Result<String, ReportFileError> {
     let failed = |source| ReportFileError {
@@ -111,13 +111,16 @@ pub(super) fn read(path: &Path) -> Result<String, ReportFileError> {
         .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes))
         .map_err(failed)?;
     if bytes.len() as u64 > LONGEST {
-        let why = format!("it is longer than {} MiB, and no report", LONGEST >> 20);
+        let why = format!(
+            "it is longer than {} MiB, so it is not a report",
+            LONGEST >> 20
+        );
         return Err(failed(io::Error::other(why)));
     }
     String::from_utf8(bytes).map_err(|_| failed(io::Error::other("it is not UTF-8 text")))
 }
 
-/// What was read is something else than a report.
+/// The error for a file that is not a report.
 pub(super) fn no_report(path: &Path, source: serde_json::Error) -> ReportFileError {
     ReportFileError {
         what: "read a measurement from",
@@ -129,7 +132,7 @@ pub(super) fn no_report(path: &Path, source: serde_json::Error) -> ReportFileErr
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the place that the user names for a report, seen without following a link"
+    reason = "a report path given by the user, examined without following a link"
 )]
 fn is_something_else(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file())
@@ -137,7 +140,7 @@ fn is_something_else(path: &Path) -> bool {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a new file of a name of its own: nothing that was there is touched"
+    reason = "a new file with a unique name: no existing file is touched"
 )]
 fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
@@ -145,7 +148,7 @@ fn create(path: &Path) -> io::Result<File> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "replaces the report that the user named, and only with a whole one"
+    reason = "replaces the report that the user named, and only with a complete one"
 )]
 fn put_in_place(aside: &Path, path: &Path) -> io::Result<()> {
     std::fs::rename(aside, path)
@@ -153,7 +156,7 @@ fn put_in_place(aside: &Path, path: &Path) -> io::Result<()> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "takes back the file that was made here a moment ago"
+    reason = "removes the temporary file that was created here"
 )]
 fn remove(aside: &Path) {
     let _ = std::fs::remove_file(aside);
@@ -163,7 +166,7 @@ fn remove(aside: &Path) {
 mod tests {
     #![expect(
         clippy::disallowed_methods,
-        reason = "these tests look at what was written"
+        reason = "these tests read the files that were written"
     )]
 
     use super::*;

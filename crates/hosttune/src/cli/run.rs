@@ -1,4 +1,4 @@
-//! From the command line to the exit code.
+//! Runs commands: from the command line to the exit code.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::streams::Streams;
 use super::text::{self, Page};
 use super::{HostProfile, Options, explain, facts, json, measure, watch, who_sets};
 
-/// Does what the arguments say, the program's name among them as the first.
+/// Runs the command line given by the arguments; the first one is the program's name.
 pub(super) fn run(
     profile: &dyn HostProfile,
     arguments: impl IntoIterator<Item = OsString>,
@@ -39,7 +39,7 @@ pub(super) fn run(
     answered(profile.name(), outcome, as_json, changes, streams)
 }
 
-/// The exit code of what came of a command, after telling what failed.
+/// Reports a failure, if any, and returns the exit code of a command.
 pub(super) fn answered(
     program: &str,
     outcome: Result<Exit, Failure>,
@@ -58,16 +58,16 @@ pub(super) fn answered(
         None => exit,
         Some(error) => {
             streams.complain(&format!(
-                "{program}: cannot write the answer\n  because: {error}\n"
+                "{program}: cannot write the output\n  because: {error}\n"
             ));
-            // What was changed is changed, whether or not it could be told.
+            // The changes were made, whether or not they could be reported.
             if changes { exit } else { exit.undelivered() }
         }
     }
 }
 
 impl Exit {
-    /// An answer that was not delivered is none.
+    /// The exit code of an answer that could not be delivered.
     fn undelivered(self) -> Self {
         match self {
             Self::Done | Self::Drift => Self::Refused,
@@ -76,7 +76,7 @@ impl Exit {
     }
 }
 
-/// What clap says: help and version to standard output, everything else is a usage error.
+/// Prints clap's message: help and version to standard output; everything else is a usage error.
 pub(super) fn misunderstood(
     error: &clap::Error,
     arguments: &[OsString],
@@ -91,7 +91,7 @@ pub(super) fn misunderstood(
     if arguments.iter().any(|argument| argument == "--json") {
         let first = text.split("\n\n").next().unwrap_or_default();
         let message = first.trim().strip_prefix("error: ").unwrap_or(first);
-        let failure = Failure::usage(message, "--help lists what can be typed");
+        let failure = Failure::usage(message, "run with --help to see the commands and options");
         if let Err(error) = streams.document(&json::failed(&failure)) {
             streams.complain(&format!("{error}\n"));
         }
@@ -99,7 +99,7 @@ pub(super) fn misunderstood(
     Exit::Usage
 }
 
-/// How often it is tried again while another run is at work: a run that turns little takes
+/// The interval between retries while another run holds the lock. A run with few changes takes
 /// milliseconds.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -158,7 +158,7 @@ impl Run<'_> {
         let ending = self.ending("apply")?;
         let begun = Instant::now();
         let mut outcome = self.try_apply(yes, &ending);
-        // Nothing was shown or asked: that comes behind the lock.
+        // Nothing has been shown or asked yet: that happens only once the lock is held.
         while matches!(&outcome, Err(failure) if failure.is_locked())
             && begun.elapsed() < Duration::from_secs(wait.into())
             && !ending.stop().is_asked()
@@ -188,12 +188,12 @@ impl Run<'_> {
                 open: Some(open), ..
             }) = session.status()
         {
-            // It changes the host, and the question below comes after it.
+            // Recovery changes the host, and it runs before the question below.
             let question = if as_text {
                 self.streams.print(&text::first(&page, &open));
-                "Do that?".to_owned()
+                "Continue?".to_owned()
             } else {
-                format!("First: {open}. Do that?")
+                format!("First: {open}. Continue?")
             };
             if self.streams.is_closed() || !ask(self.streams, &question) {
                 let declined = Applied {
@@ -213,12 +213,12 @@ impl Run<'_> {
             if plan.is_empty() || yes {
                 return true;
             }
-            // Nobody agrees to what could not be shown.
+            // A plan that could not be shown cannot be confirmed.
             let changes = text::count(plan.steps.len(), "change", "changes");
             !streams.is_closed() && ending.at_rest(|| ask(streams, &format!("Apply {changes}?")))
         };
         let applied = ending.at_work(|| session.apply_reviewed(|at| tuning.declare(at), review))?;
-        // The kernel closes what a process leaves open all at once; one by one costs a call each.
+        // The kernel closes all remaining descriptors at exit; closing each one here costs a system call.
         std::mem::forget(session);
         self.tell_applied(&page, &applied, shown.as_ref())
     }
@@ -289,8 +289,8 @@ impl Run<'_> {
                 self.streams.print(&text);
             }
             let question = match status.owed.len() {
-                0 => "Finish what an earlier run left open?".to_owned(),
-                owed => format!("Put back {}?", text::count(owed, "change", "changes")),
+                0 => "Finish the interrupted earlier run?".to_owned(),
+                owed => format!("Revert {}?", text::count(owed, "change", "changes")),
             };
             if self.streams.is_closed() || !ask(self.streams, &question) {
                 if self.global.json {
@@ -327,16 +327,16 @@ impl Run<'_> {
         let session = self.session()?;
         if session.host().root_kind() != RootKind::Live {
             return Err(Failure::usage(
-                "a tree has no devices that come and go",
-                "leave --root out",
+                "watch needs the running system, and --root names a tree",
+                "omit --root",
             ));
         }
         let options = self.options(&session);
         let watched = self.profile.watched(session.host(), &options)?;
         if watched.is_empty() {
             return Err(Failure::usage(
-                format!("{} has nothing that comes and goes", self.profile.name()),
-                "apply is enough",
+                format!("{} has nothing to watch", self.profile.name()),
+                "use apply instead",
             ));
         }
         let watched = watch::chosen(watched, &self.global.only)?;
@@ -373,7 +373,7 @@ impl Run<'_> {
         let tuning = self.tuning(&session)?;
         let session = self.narrowed(session, &*tuning)?;
         let report = tuning.verify(&session)?;
-        // Where something required is lacking there is no plan, but still much to say.
+        // If a required setting is unsupported there is no plan, but the rest can still be explained.
         let plan = tuning.plan(&session).ok();
         let status = session.status().map_err(|error| error.to_string());
         let explanation = explain::explain(knob, &report, plan.as_ref(), status)?;
@@ -398,7 +398,7 @@ impl Run<'_> {
         Ok(Exit::Done)
     }
 
-    /// A session over everything; nothing is selected yet.
+    /// A session without `--only` applied.
     fn session(&self) -> Result<Session, Failure> {
         let name = self.profile.name();
         let session = match &self.global.root {
@@ -428,8 +428,8 @@ impl Run<'_> {
         }
     }
 
-    /// The session with `--only` in force, for what needs the journal and not the profile: what the
-    /// profile says only widens the names that can be given.
+    /// The session with `--only` applied, for commands that work on the journal. The names of the
+    /// profile's parts are accepted in addition to those in the journal.
     fn narrowed_to_owed(&self, session: Session, status: &Status) -> Result<Session, Failure> {
         if self.global.only.is_empty() {
             return Ok(session);
@@ -439,7 +439,7 @@ impl Run<'_> {
         self.narrow(session, known, status)
     }
 
-    /// The session with `--only` in force, its names checked against the tuning's parts.
+    /// The session with `--only` applied; its names are checked against the tuning's parts.
     fn narrowed(&self, session: Session, tuning: &dyn Tuning) -> Result<Session, Failure> {
         if self.global.only.is_empty() {
             return Ok(session);
@@ -465,7 +465,7 @@ impl Run<'_> {
         Ok(session.only(Selection::only(self.global.only.iter().cloned())))
     }
 
-    /// What of the journal is meant.
+    /// The part of the status that `--only` selects.
     fn selected(&self, mut status: Status) -> Status {
         let selection = Selection::only(self.global.only.iter().cloned());
         status
@@ -479,19 +479,19 @@ impl Run<'_> {
         for name in &self.global.with {
             if !known.contains(&name.as_str()) {
                 let known: Vec<String> = known.iter().map(|&name| name.to_owned()).collect();
-                return Err(Failure::unknown("candidate", name, &known));
+                return Err(Failure::unknown("optional part", name, &known));
             }
         }
         Ok(())
     }
 
-    /// Whoever runs this in a script has agreed with `--yes`, or has not agreed.
+    /// Without a terminal for the prompt, `--yes` is required.
     fn need_an_answer(&self, yes: bool, command: &str) -> Result<(), Failure> {
         if yes || self.streams.can_ask {
             return Ok(());
         }
         Err(Failure::usage(
-            format!("{command} asks first, and nobody is at a terminal to answer"),
+            format!("{command} needs confirmation and this is not a terminal: use --yes"),
             format!(
                 "{} --yes",
                 self.global.invocation(self.profile.name(), command)
@@ -499,8 +499,8 @@ impl Run<'_> {
         ))
     }
 
-    /// Whoever cannot change anything is told so before they read a plan, and before anything is
-    /// tried: a tree is for its owner to change.
+    /// Fails early, before a plan is shown or a write is tried, if the process lacks the privileges for
+    /// the running system. A tree may be changed by its owner.
     fn need_root(&self, command: &str) -> Result<(), Failure> {
         let is_live = self
             .global
@@ -536,19 +536,19 @@ impl Run<'_> {
     }
 }
 
-/// What to know of a journal that is not root's: on the running system every user has their own.
+/// A note about a journal that is not root's: on the running system every user has a separate one.
 fn whose_journal(session: &Session) -> Vec<String> {
     let user = rustix::process::geteuid();
     if user.is_root() || session.host().root_kind() != RootKind::Live {
         return Vec::new();
     }
     vec![format!(
-        "this is the journal of user {}; what root changed stands in root's, which is for root to read",
+        "this is the journal of user {}; the changes made by root are in root's journal, which only root can read",
         user.as_raw()
     )]
 }
 
-/// Whether this process is root, or was given some of what root may.
+/// Whether this process is root or has any capability.
 fn may_change() -> bool {
     rustix::process::geteuid().is_root()
         || rustix::thread::capabilities(None).is_ok_and(|sets| !sets.effective.is_empty())
@@ -562,7 +562,7 @@ fn add_names(names: &mut Vec<String>, part: &str) {
     }
 }
 
-/// Whether it could not be read.
+/// Whether the value could not be read.
 fn is_unknown(finding: &Finding) -> bool {
     matches!(finding.state, State::Unverifiable { .. })
 }

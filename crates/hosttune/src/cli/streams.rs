@@ -1,7 +1,7 @@
-//! The one place that prints, and that asks: two streams out, one in.
+//! Output and prompts: the only place that prints and reads answers.
 //!
-//! A reader that goes away (`gaming plan | head -1`) ends the printing quietly and not the work:
-//! what was begun is finished, and the exit code says how.
+//! A reader that closes the pipe (`gaming plan | head -1`) silently ends the printing but not the work:
+//! the command runs to its end, and the exit code reports the result.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -11,16 +11,16 @@ use super::colour::{Look, Role, visible};
 use super::failure::Failure;
 use super::json;
 
-/// Where a command prints and asks.
+/// The streams that a command prints to and reads answers from.
 pub(super) struct Streams {
     out: Box<dyn Write>,
     err: Box<dyn Write>,
     pub(super) answers: Box<dyn BufRead>,
-    /// Whether somebody is there to read a question and answer it.
+    /// Whether a prompt can be shown and answered on a terminal.
     pub(super) can_ask: bool,
-    /// Whether somebody sees on standard error how far it has come.
+    /// Whether progress is shown on standard error.
     pub(super) shows_progress: bool,
-    /// How standard output may look.
+    /// The text style of standard output.
     pub(super) look: Look,
     err_look: Look,
     closed: bool,
@@ -43,7 +43,7 @@ impl Streams {
         }
     }
 
-    /// Streams over anything.
+    /// Streams over the given writers and answers.
     #[cfg(test)]
     pub(super) fn over(out: Box<dyn Write>, err: Box<dyn Write>, answers: Option<&str>) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Prints to standard error. Where even that fails nobody is left to tell.
+    /// Prints to standard error. A failure is ignored: it could not be reported anywhere.
     pub(super) fn complain(&mut self, text: &str) {
         let _ = self
             .err
@@ -92,17 +92,17 @@ impl Streams {
             .and_then(|()| self.err.flush());
     }
 
-    /// Whether standard output is gone.
+    /// Whether standard output can no longer be written.
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// Why standard output could not be written, if it was not merely closed by its reader.
+    /// Why standard output could not be written, unless its reader merely closed it.
     pub(super) fn broken(&mut self) -> Option<io::Error> {
         self.broken.take()
     }
 
-    /// Tells a failure: to the person on standard error, to a program also as a document.
+    /// Reports a failure on standard error, and also as a JSON document if requested.
     pub(super) fn fail(&mut self, program: &str, failure: &Failure, as_document: bool) {
         let look = self.err_look;
         let mut text = format!(

@@ -1,7 +1,7 @@
-//! The command line over a small profile of one file, on a root that is an image.
+//! The command line with a small profile of one file, on an image.
 #![expect(
     clippy::disallowed_methods,
-    reason = "these tests make the trees that the program then works on"
+    reason = "these tests create the trees that the program works on"
 )]
 
 mod asked;
@@ -26,7 +26,7 @@ use super::run::run;
 use super::streams::Streams;
 use super::{HostProfile, Options};
 
-/// A profile with a part for every case: a wish, one that does not apply, and a candidate.
+/// A profile with a part for every case: a request, one that is unsupported, and an optional part.
 #[derive(Debug)]
 struct Greeter;
 
@@ -42,7 +42,7 @@ impl HostProfile for Greeter {
     }
     fn register(&self, _: &mut Registry) {}
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {
-        assert!(options.persist, "an image implies it");
+        assert!(options.persist, "an image implies --persist");
         let mut parts: Vec<(&str, Box<dyn Tuning>)> = vec![
             ("greeting", Box::new(File("/etc/motd", "welcome\n"))),
             ("radio", Box::new(Lacking)),
@@ -59,7 +59,7 @@ struct File(&'static str, &'static str);
 impl Tuning for File {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         let mut content = FileContent::new(self.1);
-        // Whoever runs the tests can give files to nobody but themselves.
+        // The user who runs the tests can create files only with their own ids.
         content.uid = rustix::process::geteuid().as_raw();
         content.gid = rustix::process::getegid().as_raw();
         let why = Why::new("people like it")
@@ -84,7 +84,7 @@ impl Tuning for Lacking {
     }
 }
 
-/// What a run left behind.
+/// The result of a run.
 #[derive(Debug)]
 struct Ran {
     exit: Exit,
@@ -123,7 +123,7 @@ fn arguments(root: &Path, arguments: &[&str]) -> Vec<OsString> {
     all
 }
 
-/// Runs with somebody at the terminal where there are answers.
+/// Runs the profile; with answers, a terminal is assumed for the prompts.
 fn greeter_asked(root: &Path, typed: &[&str], answers: Option<&str>) -> Ran {
     let (out, err) = (Sink::default(), Sink::default());
     let mut streams = Streams::over(Box::new(out.clone()), Box::new(err.clone()), answers);
@@ -161,14 +161,15 @@ fn a_plan_is_the_default_and_changes_nothing() {
     );
     assert!(ran.out.contains("absent → 1 line, 8 bytes"), "{}", ran.out);
     assert!(
-        ran.out.contains("people like it (looks wrong, is right)"),
+        ran.out
+            .contains("people like it (intentional; see explain)"),
         "{}",
         ran.out
     );
     assert!(ran.out.contains("there is no radio"), "{}", ran.out);
     assert!(ran.out.contains("try: buy one"), "{}", ran.out);
     assert!(
-        ran.out.contains("A reboot takes none of it back"),
+        ran.out.contains("A reboot undoes none of these changes"),
         "{}",
         ran.out
     );
@@ -205,13 +206,13 @@ fn apply_verify_revert_and_what_they_say() {
         Exit::Done
     );
     let ran = greeter(root.path(), &["status"]);
-    assert!(ran.out.contains("1 change not taken back"), "{}", ran.out);
+    assert!(ran.out.contains("1 change active"), "{}", ran.out);
     let ran = greeter(root.path(), &["revert", "--yes"]);
     assert_eq!(ran.exit, Exit::Done, "{ran:?}");
-    assert!(ran.out.contains("1 put back"), "{}", ran.out);
+    assert!(ran.out.contains("1 reverted"), "{}", ran.out);
     assert_eq!(motd(&root), None);
     let ran = greeter(root.path(), &["revert", "--yes"]);
-    assert!(ran.out.contains("nothing to put back"), "{}", ran.out);
+    assert!(ran.out.contains("nothing to revert"), "{}", ran.out);
     assert_eq!(ran.exit, Exit::Done);
 }
 
@@ -260,7 +261,7 @@ fn it_asks_and_takes_only_a_yes() {
     assert!(motd(&root).is_some());
     let ran = greeter_asked(root.path(), &["revert"], Some("y\n"));
     assert_eq!(ran.exit, Exit::Done, "{ran:?}");
-    // There is nothing to ask about, so nobody is asked.
+    // There is nothing to revert, so there is no prompt.
     let ran = greeter_asked(root.path(), &["revert"], Some(""));
     assert_eq!((ran.exit, ran.err.as_str()), (Exit::Done, ""));
 }
@@ -269,7 +270,7 @@ fn it_asks_and_takes_only_a_yes() {
 fn putting_an_interrupted_run_right_is_asked_about_as_well() {
     let root = image();
     assert_eq!(greeter(root.path(), &["apply", "--yes"]).exit, Exit::Done);
-    // Without its last line the journal says that the apply was never finished.
+    // Without its last line the journal describes an unfinished apply.
     let journal = root.path().join("var/lib/hosttune/greeter.journal");
     let text = std::fs::read_to_string(&journal).unwrap();
     let end = text.trim_end().rfind('\n').unwrap() + 1;
@@ -296,7 +297,7 @@ fn without_a_terminal_only_yes_changes_anything() {
     for command in ["apply", "revert"] {
         let ran = greeter(root.path(), &[command]);
         assert_eq!(ran.exit, Exit::Usage, "{ran:?}");
-        assert!(ran.err.contains("nobody is at a terminal"), "{}", ran.err);
+        assert!(ran.err.contains("this is not a terminal"), "{}", ran.err);
         assert!(ran.err.contains(&format!("{command} --yes")), "{}", ran.err);
     }
     assert_eq!(motd(&root), None);
@@ -347,7 +348,7 @@ fn only_and_with_choose() {
     let ran = greeter(root.path(), &["--only", "radio", "apply", "--yes"]);
     assert_eq!(ran.exit, Exit::Done, "{ran:?}");
     assert_eq!(motd(&root), None);
-    // Before the command and after it, and none forgotten.
+    // Options before and after the command are combined.
     let both = &["--only", "radio", "plan", "--only", "greeting", "--json"];
     let document = greeter(root.path(), both).document();
     assert_eq!(document["steps"].as_array().unwrap().len(), 1);
@@ -358,7 +359,7 @@ fn only_and_with_choose() {
     let ran = greeter(root.path(), &["--with", "farewell", "plan"]);
     assert!(ran.out.contains("2 changes"), "{}", ran.out);
     greeter(root.path(), &["--with", "farewell", "apply", "--yes"]);
-    // The way back knows the part from the journal, whatever was asked for this time.
+    // Revert takes the part from the journal, whatever options are given now.
     let ran = greeter(root.path(), &["revert", "--yes", "--only", "farewell"]);
     assert_eq!(ran.exit, Exit::Done, "{ran:?}");
     assert!(!root.path().join("etc/goodbye").exists());
@@ -395,12 +396,12 @@ fn explain_says_why_it_looks_wrong_and_is_right() {
     let ran = greeter(root.path(), &["explain", "/etc/motd"]);
     assert_eq!(ran.exit, Exit::Done, "{ran:?}");
     for line in [
-        "looks wrong because nobody reads it",
-        "right because       people like it",
+        "may look wrong      nobody reads it",
+        "intentional because people like it",
         "source              motd(5)",
         "risk                none",
-        "it is on disk",
-        "absent → 1 line, 8 bytes, still so",
+        "on disk, until revert",
+        "absent → 1 line, 8 bytes, still in effect",
     ] {
         assert!(ran.out.contains(line), "{line}: {}", ran.out);
     }
@@ -464,7 +465,7 @@ fn who_sets_follows_links_inside_the_root_and_names_the_winner() {
     assert!(text.contains("/etc/sysctl.d/99-sysctl.conf:2"), "{text}");
     std::os::unix::fs::symlink("circle.conf", at("etc/sysctl.d/circle.conf")).unwrap();
     let ran = greeter(root.path(), &["who-sets", "vm.swappiness"]);
-    assert_eq!(ran.exit, Exit::Done, "loaders read nothing from it");
+    assert_eq!(ran.exit, Exit::Done, "loaders ignore a link loop");
     assert!(
         ran.out.contains("/etc/sysctl.d/99-sysctl.conf:2"),
         "{}",
@@ -472,7 +473,7 @@ fn who_sets_follows_links_inside_the_root_and_names_the_winner() {
     );
 }
 
-/// A reader that has gone away, or a disk that is full.
+/// A writer that fails, as for a closed pipe or a full disk.
 struct Failing(io::ErrorKind);
 
 impl Write for Failing {
@@ -498,12 +499,12 @@ fn a_closed_pipe_ends_quietly_and_a_full_disk_does_not() {
     assert_eq!(closed, (Exit::Done, String::new()));
     let (exit, err) = into(io::ErrorKind::StorageFull, root.path(), &["plan"]);
     assert_eq!(exit, Exit::Refused);
-    assert!(err.contains("cannot write the answer"), "{err}");
-    // Nobody agrees to a plan that could not be shown, not even by answering yes.
+    assert!(err.contains("cannot write the output"), "{err}");
+    // A plan that could not be shown cannot be confirmed, not even by answering yes.
     let (exit, _) = into(io::ErrorKind::BrokenPipe, root.path(), &["apply"]);
     assert_eq!(exit, Exit::Refused);
     assert_eq!(motd(&root), None);
-    // What was agreed to before is done, whoever listens.
+    // With --yes it is applied, whether or not the output can be written.
     let (exit, _) = into(io::ErrorKind::BrokenPipe, root.path(), &["apply", "--yes"]);
     assert_eq!(exit, Exit::Done);
     assert!(motd(&root).is_some());

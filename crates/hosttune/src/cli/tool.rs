@@ -1,4 +1,4 @@
-//! `hosttune`: what can be asked of any host, without a profile.
+//! `hosttune`: the commands that need no host profile.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,14 +13,14 @@ use super::streams::Streams;
 
 const NAME: &str = "hosttune";
 
-/// What can be asked of any host; a host binary, such as gaming, tunes one
+/// Query any host; to tune one, use a host binary such as gaming
 #[derive(Debug, Parser)]
 #[command(name = NAME, bin_name = NAME, version, disable_help_subcommand = true)]
 struct Arguments {
     /// Print one JSON document instead of text (schemas: docs/schemas)
     #[arg(long, global = true)]
     json: bool,
-    /// Look at the tree beneath DIR: a captured tree (with proc and sys) or an image
+    /// Read the tree beneath DIR: a captured tree (with proc and sys) or an image
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
     #[command(subcommand)]
@@ -29,17 +29,17 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Question {
-    /// Show what the host is made of and what runs on it; changes nothing
+    /// Show the hardware, kernel and distribution of the host; changes nothing
     Facts(FactsArguments),
 }
 
-/// Runs the program `hosttune`; for its `main`.
+/// Runs the program `hosttune`; called from its `main`.
 pub fn tool() -> ExitCode {
     let mut streams = Streams::of_process();
     ask(std::env::args_os(), &mut streams).into()
 }
 
-/// Answers what the arguments ask, the program's name among them as the first.
+/// Runs the command line given by the arguments; the first one is the program's name.
 pub(super) fn ask(arguments: impl IntoIterator<Item = OsString>, streams: &mut Streams) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let parsed = match Arguments::try_parse_from(&arguments) {

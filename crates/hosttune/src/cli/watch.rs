@@ -1,4 +1,4 @@
-//! `watch`: what comes and goes kept tuned, until somebody ends it.
+//! `watch`: keeps hot-plugged devices tuned until it is interrupted.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,36 +19,36 @@ use super::interruption::Interruption;
 use super::json;
 use super::streams::Streams;
 
-/// Something that comes and goes, and what `watch` does about it.
+/// A device or a set of devices that may appear at any time, and how `watch` tunes it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Watched {
-    /// A network device is shaped again when it has come back.
+    /// A network interface, which is shaped again when it reappears.
     Line {
-        /// The part of the host's tuning that it is.
+        /// The part of the host's tuning.
         part: &'static str,
-        /// What is kept in place.
+        /// The shaping to keep in place.
         shaper: Shaper,
     },
-    /// The same of the device that the default route leads out of, and of the next one once it leads
-    /// out of another.
+    /// The network interface of the default route. If the route moves to another interface, that one is
+    /// shaped instead.
     DefaultRoute {
-        /// The part of the host's tuning that it is.
+        /// The part of the host's tuning.
         part: &'static str,
-        /// What is kept in place. Its device is the present one, or empty while there is none.
+        /// The shaping to keep in place. Its device is the current one, or empty if there is none.
         shaper: Shaper,
     },
-    /// Disks are tuned as they come.
+    /// Hot-plugged disks, which are tuned when they appear.
     Disks {
-        /// The part of the host's tuning that it is.
+        /// The part of the host's tuning.
         part: &'static str,
-        /// By which rules.
+        /// The rules that tune them.
         rules: Rules,
     },
 }
 
 impl Watched {
-    /// The part of the host's tuning that it is.
+    /// The part of the host's tuning.
     pub fn part(&self) -> &'static str {
         match self {
             Self::Line { part, .. }
@@ -63,7 +63,7 @@ impl Watched {
         stop: &Stop,
         tell: &Sender<Happened>,
     ) -> Result<(), Error> {
-        // Who is told has gone only once everybody was asked to stop.
+        // Sending fails only after the receiver is gone, and then all watchers have been stopped.
         match self {
             Self::Line { part, shaper } => {
                 let mut monitor = KernelMonitor::open()?;
@@ -92,24 +92,25 @@ impl Watched {
 }
 
 impl fmt::Display for Watched {
-    /// As in "keep … until interrupted".
+    /// Formats it for the prompt "Keep … until interrupted?".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DefaultRoute { shaper, .. } if shaper.device.is_empty() => {
-                f.write_str("the device of the default route shaped")
+                f.write_str("the interface of the default route shaped")
             }
             Self::Line { shaper, .. } | Self::DefaultRoute { shaper, .. } => {
                 write!(f, "{} shaped", shaper.device)
             }
             Self::Disks { rules, .. } => match &rules.only {
-                Some(disk) => write!(f, "{} tuned when it comes", disk.display()),
-                None => f.write_str("disks tuned as they come"),
+                Some(disk) => write!(f, "{} tuned when hot-plugged", disk.display()),
+                None => f.write_str("hot-plugged disks tuned"),
             },
         }
     }
 }
 
-/// Those of them that `--only` means: by the name of a part or of one that it is in, as with all verbs.
+/// The entries that `--only` selects, by the name of their part or of a part that contains it, as with all
+/// verbs.
 pub(super) fn chosen(watched: Vec<Watched>, only: &[String]) -> Result<Vec<Watched>, Failure> {
     let mut known: Vec<String> = Vec::new();
     for name in watched.iter().flat_map(|one| one.part().split('/')) {
@@ -118,14 +119,14 @@ pub(super) fn chosen(watched: Vec<Watched>, only: &[String]) -> Result<Vec<Watch
         }
     }
     if let Some(unknown) = only.iter().find(|name| !known.contains(name)) {
-        return Err(Failure::unknown("part that is watched", unknown, &known));
+        return Err(Failure::unknown("watched part", unknown, &known));
     }
     let selection = Selection::only(only.iter().cloned());
     let meant = |one: &Watched| selection.admits_part(one.part());
     Ok(watched.into_iter().filter(meant).collect())
 }
 
-/// One thing that happened: `watch.schema.json`, each on a line.
+/// One event: `watch.schema.json`, one document per line.
 #[derive(Debug, Serialize)]
 pub(super) struct Happened {
     device: String,
@@ -151,14 +152,14 @@ impl Happened {
     }
 }
 
-/// Watches until a signal asks to end; what it has applied stays. Each has a session of its own:
-/// whoever finds the journal in use by another tries again.
+/// Watches until a termination signal arrives; applied settings stay in effect. Each entry has its own
+/// session and retries while another one holds the lock.
 pub(super) fn watch(
     watched: Vec<(Watched, Session)>,
     as_json: bool,
     streams: &mut Streams,
 ) -> Result<Exit, Failure> {
-    // Before the threads, which inherit that the signals are blocked.
+    // The signals are blocked before the threads start, because threads inherit the mask.
     let interruption = Interruption::noted().map_err(Failure::Signals)?;
     let stop = interruption
         .descriptor()
@@ -170,7 +171,7 @@ pub(super) fn watch(
             let (tell, stop) = (tell.clone(), stop.clone());
             scope.spawn(move || {
                 let outcome = watched.run(&mut session, &stop, &tell);
-                // One that cannot go on must not look as if it did.
+                // If one watcher fails, all of them stop, so that `watch` does not seem to be running.
                 stop.ask();
                 outcome
             })
@@ -180,14 +181,14 @@ pub(super) fn watch(
         let mut as_wanted = BTreeSet::new();
         for happened in told {
             let Happened { device, event, .. } = &happened;
-            // It is looked at whenever anything changes; that nothing came of it is said once.
+            // Devices are checked after every event; "as-wanted" is printed only once in a row.
             if *event != "as-wanted" {
                 as_wanted.remove(device);
             } else if !as_wanted.insert(device.clone()) {
                 continue;
             }
             if as_json {
-                // A line that cannot be made is a defect that the next one does not mend.
+                // A failure to serialize a line is a bug of this program; the other lines are still printed.
                 if let Ok(line) = json::line(&happened) {
                     streams.print(&line);
                 }

@@ -1,4 +1,4 @@
-//! Which file and line sets a sysctl on this host.
+//! Finds the file and the line that set a sysctl on this host.
 
 use hosttune_core::{Error, Host};
 use hosttune_sysctl::{Key, Loader, OnHost, Place, Setting, Sources};
@@ -6,22 +6,22 @@ use hosttune_sysctl::{Key, Loader, OnHost, Place, Setting, Sources};
 use super::failure::Failure;
 use super::other_writers::{OtherWriter, other_writers};
 
-/// What who-sets answers.
+/// The answer of `who-sets`.
 #[derive(Debug)]
 pub(super) struct WhoSets {
     pub(super) key: String,
-    /// What the host shows now; `None` where it cannot be read.
+    /// The current value; `None` if it cannot be read.
     pub(super) seen: Option<String>,
-    /// In systemd's order, with what systemd makes of each.
+    /// All settings of the key in systemd's order, each with its effect.
     pub(super) settings: Vec<Setting>,
-    /// The line that wins for procps, which also reads `/etc/sysctl.conf`.
+    /// The winning line for procps, which also reads `/etc/sysctl.conf`.
     pub(super) procps_winner: Option<Place>,
-    /// What else sets it.
+    /// Other programs that set the key.
     pub(super) others: Vec<OtherWriter>,
 }
 
 impl WhoSets {
-    /// The line that wins at boot.
+    /// The winning line at boot.
     pub(super) fn winner(&self) -> Option<&Place> {
         winner(&self.settings)
     }
@@ -32,11 +32,11 @@ fn winner(settings: &[Setting]) -> Option<&Place> {
     winner.map(|setting| &setting.place)
 }
 
-/// Reads every file that sets sysctls, in the order of the program that reads them at boot.
+/// Reads every file that sets sysctls, in the order in which they are loaded at boot.
 pub(super) fn who_sets(host: &Host, text: &str) -> Result<WhoSets, Failure> {
     let key: Key = text.parse().map_err(|error| {
         Failure::usage(
-            format!("'{text}' is no sysctl key: {error}"),
+            format!("'{text}' is not a sysctl key: {error}"),
             "write it like vm.swappiness or vm/swappiness",
         )
     })?;
@@ -52,7 +52,7 @@ pub(super) fn who_sets(host: &Host, text: &str) -> Result<WhoSets, Failure> {
     {
         return Err(Failure::usage(
             unknown.to_string(),
-            "write it like vm.swappiness; the keys of this kernel are the files beneath /proc/sys",
+            "write it like vm.swappiness; the files under /proc/sys are the keys of this kernel",
         ));
     }
     Ok(WhoSets {

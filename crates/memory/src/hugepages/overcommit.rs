@@ -1,4 +1,4 @@
-//! How many pages the kernel may make beyond those that are set aside.
+//! Limit on surplus hugepages.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{DIRECTORY, Pool, missing, number, size};
 
-/// How many pages of one size, in KiB, the kernel may make beyond those that are set aside.
+/// Maximum number of surplus pages of one size, in KiB, that the kernel may allocate beyond the pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Overcommit(pub u64);
 
-/// How many that are.
+/// State of that limit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OvercommitState {
     /// This kernel has no pages of this size.
     Missing,
-    /// So many.
+    /// The limit in pages.
     Pages(u64),
 }
 
@@ -46,7 +46,7 @@ impl Knob for Overcommit {
         let OvercommitState::Pages(pages) = to else {
             return Err(
                 HostError::new(Operation::Remove, self.path(), HostErrorKind::Refused)
-                    .detail("it cannot be taken away"),
+                    .detail("it cannot be removed"),
             );
         };
         let written = host.write_value(self.path(), format!("{pages}\n").as_bytes());
@@ -54,12 +54,9 @@ impl Knob for Overcommit {
             HostErrorKind::Refused => {
                 let lack = Lack::new(
                     LackKind::ValueUnavailable,
-                    format!(
-                        "pages of {} are never overcommitted by this kernel",
-                        size(self.0)
-                    ),
+                    format!("this kernel does not overcommit pages of {}", size(self.0)),
                 )
-                .hint("set them aside instead");
+                .hint("request them as a pool instead");
                 error.with_kind(HostErrorKind::NotApplicable(lack))
             }
             _ => error,

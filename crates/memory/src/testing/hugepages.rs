@@ -1,10 +1,10 @@
-//! Pools of hugepages on a machine whose memory is in pieces.
+//! Pools of hugepages on a machine with fragmented memory.
 
 use hosttune_core::testing::{Memory, Tree};
 
 use super::{EINVAL, answering, meminfo, number};
 
-/// So many pages of 2 MiB there is contiguous memory for, on each node.
+/// Number of pages of 2 MiB that contiguous memory exists for, on each node.
 pub const PAGES_THAT_FIT: u64 = 150;
 
 const NODES: &str = "/sys/devices/system/node";
@@ -16,7 +16,7 @@ fn pool(node: Option<u32>) -> String {
     }
 }
 
-/// A machine with pages of 2 MiB and so many nodes.
+/// Creates a machine with pages of 2 MiB and this number of nodes.
 #[must_use]
 pub fn with_hugepages(memory: Memory, nodes: u32) -> Memory {
     let all = hosttune_core::testing::Behaviour::takes_all;
@@ -73,11 +73,11 @@ fn counts(tree: &Tree, node: u32) -> Counts {
     }
 }
 
-/// `set_max_huge_pages`: more, as far as there is contiguous memory; or fewer, and what is in use
-/// goes on as surplus.
+/// `set_max_huge_pages`: grows the pool as far as contiguous memory allows, or shrinks it and turns pages
+/// in use into surplus.
 fn set_node(tree: &mut Tree, node: u32, count: u64) {
     let now = counts(tree, node);
-    // Surplus becomes part of the pool again before new pages are made.
+    // Surplus pages become persistent again before new pages are allocated.
     let least = now.used.min(now.all);
     let all = count.max(least).min(PAGES_THAT_FIT.max(now.all));
     let persistent = count.min(all);
@@ -102,7 +102,7 @@ fn show(tree: &mut Tree, node: u32, counts: &Counts) {
     put("free_hugepages", counts.all - counts.used);
 }
 
-/// The whole machine's pages are dealt out evenly, a node that is full passed over.
+/// Distributes the whole machine's pages evenly and skips full nodes.
 fn set(tree: &mut Tree, node: Option<u32>, nodes: u32, count: u64) {
     match node {
         Some(node) => set_node(tree, node, count),
@@ -114,7 +114,7 @@ fn set(tree: &mut Tree, node: Option<u32>, nodes: u32, count: u64) {
                 set_node(tree, node, share);
                 left -= share;
             }
-            // What the last could not take, the first ones can.
+            // The first nodes take what the last ones could not.
             for node in 0..nodes {
                 let now = counts(tree, node);
                 let more = left.min(PAGES_THAT_FIT.saturating_sub(now.all));
@@ -136,11 +136,11 @@ fn sum(tree: &mut Tree, nodes: u32) {
     }
 }
 
-/// Programs take so many pages of node 0, or let go of all where it is none.
+/// Makes programs use this number of pages of node 0, or release all with 0.
 pub fn take_hugepages(memory: &Memory, nodes: u32, used: u64) {
     memory.change(|tree| {
         let now = counts(tree, 0);
-        // What nobody uses any more of the surplus goes by itself.
+        // Surplus pages that are no longer used are freed automatically.
         let surplus = now.surplus.min(used);
         let all = now.all - now.surplus + surplus;
         let used = used.min(all);

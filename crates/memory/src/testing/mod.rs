@@ -1,9 +1,9 @@
-//! Memory settings of a machine in memory, and its zram devices, as the kernel's sources have them.
+//! Memory settings of a simulated machine and its zram devices, modelled on the kernel sources.
 //!
-//! What a write does is taken from Linux 6.1 and 7.2: `mm/huge_memory.c` and `mm/khugepaged.c`
-//! (words, ranges, what happens to `vm.min_free_kbytes`), `mm/hugetlb.c` (fewer pages than asked
-//! for, surplus), `drivers/block/zram/zram_drv.c` and `mm/swapfile.c`. All state lies in the files
-//! of the machine: a copy of them is a copy of it.
+//! The effects of a write are taken from Linux 6.1 and 7.2: `mm/huge_memory.c` and `mm/khugepaged.c`
+//! (words, ranges, effect on `vm.min_free_kbytes`), `mm/hugetlb.c` (fewer pages than requested, surplus),
+//! `drivers/block/zram/zram_drv.c` and `mm/swapfile.c`. All state is in the files of the machine, so a copy
+//! of the files is a copy of the machine.
 
 mod hugepages;
 mod transparent;
@@ -20,15 +20,15 @@ const EBUSY: i32 = 16;
 const ENODEV: i32 = 19;
 const EINVAL: i32 = 22;
 
-/// How much memory the machine has, in KiB: one GiB.
+/// Memory of the machine in KiB: one GiB.
 pub const TOTAL: u64 = 1 << 20;
 
-/// `MemTotal` and nothing else.
+/// Returns a `meminfo` with only `MemTotal`.
 fn meminfo() -> String {
     format!("MemTotal:       {TOTAL} kB")
 }
 
-/// What a behaviour does that looks at nothing but the tree and the value.
+/// Creates a behaviour that depends only on the tree and the value.
 fn answering(
     answer: impl Fn(&mut Tree, &str) -> Result<(), i32> + Send + Sync + 'static,
 ) -> Behaviour {
@@ -40,8 +40,8 @@ fn number(tree: &Tree, path: &str) -> u64 {
     text.trim().parse().unwrap_or_default()
 }
 
-/// Of a list in which one word is chosen: chooses another one. The kernel compares the whole
-/// value, so a blank too many is no word (`sysfs_streq`).
+/// Selects another word of a list. The kernel compares the whole value, so a value with an extra blank does
+/// not match (`sysfs_streq`).
 fn choose(tree: &mut Tree, path: &str, value: &str) -> Result<(), i32> {
     let text = tree.get(path).ok_or(EINVAL)?;
     let bare = |word: &str| word.trim_matches(['[', ']']).to_owned();

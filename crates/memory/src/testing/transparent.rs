@@ -1,4 +1,4 @@
-//! Transparent hugepages, and what switching them does to `vm.min_free_kbytes`.
+//! Transparent hugepages and their effect on `vm.min_free_kbytes`.
 
 use hosttune_core::testing::{Behaviour, Memory, Tree};
 
@@ -7,14 +7,14 @@ use super::{EINVAL, answering, choose, number};
 const DIRECTORY: &str = "/sys/kernel/mm/transparent_hugepage";
 const MIN_FREE: &str = "/proc/sys/vm/min_free_kbytes";
 
-/// What somebody last wrote there; nothing where nobody has.
+/// The last value written by a user; missing if there was none.
 const USERS: &str = "/kept-by-the-kernel/user_min_free_kbytes";
 
-/// What a machine of one GiB has with them, and without.
+/// Values of a machine with one GiB, with hugepages and without.
 const RECOMMENDED: u64 = 45056;
 const CALCULATED: u64 = 3828;
 
-/// A machine with transparent hugepages; with sizes of their own as since Linux 6.8.
+/// Creates a machine with transparent hugepages, optionally with per-size settings as since Linux 6.8.
 #[must_use]
 pub fn with_transparent_hugepages(memory: Memory, sizes: bool) -> Memory {
     let list = |file: &str| {
@@ -80,9 +80,8 @@ fn chosen(tree: &Tree, file: &str) -> String {
     word.unwrap_or_default().trim_matches(['[', ']']).to_owned()
 }
 
-/// `start_stop_khugepaged` and `set_recommended_min_free_kbytes`: raised to what is recommended
-/// where hugepages can be had, worked out anew where they cannot, and never below what somebody has
-/// set.
+/// `start_stop_khugepaged` and `set_recommended_min_free_kbytes`: raises the value to the recommended one
+/// if hugepages are enabled, recalculates it if not, and never goes below a value set by a user.
 fn start_or_stop(tree: &mut Tree) {
     let all = chosen(tree, "enabled") != "never";
     let on = match chosen(tree, "hugepages-2048kB/enabled").as_str() {

@@ -1,4 +1,4 @@
-//! zram devices over the files of a machine in memory.
+//! zram devices over the files of a simulated machine.
 
 use hosttune_boot::testing::{Beside, Described, RELEASE, with_modules};
 use hosttune_core::testing::{Behaviour, Memory, Tree};
@@ -12,23 +12,23 @@ const CONTROL: &str = "/sys/class/zram-control";
 const TITLE: &str = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority";
 const PAGE: u64 = 4096;
 
-/// What the last `swapoff` would have to find room for, in KiB; set by a test.
+/// KiB that the next `swapoff` must find room for; set by a test.
 const SWAPPED_OUT: &str = "/kept-by-the-kernel/swapped-out";
 
-/// How many devices answer; more are never made in a test.
+/// Number of devices that answer; a test never creates more.
 const MOST: u32 = 4;
 
-/// Which of the two kinds of zram.
+/// The two implementations of zram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ZramKernel {
-    /// It compresses by the crypto interface, and keeps the algorithm over a reset: Linux 6.1.
+    /// Compresses with the crypto API and keeps the algorithm across a reset: Linux 6.1.
     WithCrypto,
-    /// It compresses by itself, and a reset takes the algorithm back: since Linux 6.12.
+    /// Compresses itself, and a reset restores the default algorithm: since Linux 6.12.
     ByItself,
 }
 
 impl ZramKernel {
-    /// The kernel's release.
+    /// Returns the kernel release.
     pub fn release(self) -> &'static str {
         match self {
             Self::WithCrypto => "6.1.0-56-amd64",
@@ -103,12 +103,12 @@ fn is_swap(tree: &Tree, number: u32) -> bool {
     list.lines().any(|line| line.starts_with(&node))
 }
 
-/// A machine with a zram that is not loaded yet.
+/// Creates a machine whose zram module is not loaded yet.
 #[must_use]
 pub fn with_zram(memory: Memory, kernel: ZramKernel) -> Memory {
     let all = Behaviour::takes_all;
     let memory = with_modules(memory, &kernel.modules(), &[]);
-    // Its lists are looked for by its release.
+    // The module lists are found by the release.
     memory.change(|tree| {
         tree.set("/proc/sys/kernel/osrelease", kernel.release());
         for list in ["modules.dep", "modules.builtin", "modules.alias"] {
@@ -164,7 +164,7 @@ fn counts(tree: &mut Tree, number: u32, limit: u64) {
     );
 }
 
-/// How the files of a device answer, while it is there.
+/// Sets how the files of a device answer while it exists.
 fn device(memory: Memory, at: u32, kernel: ZramKernel) -> Memory {
     let configured = move |tree: &Tree| number(tree, &file(at, "disksize")) > 0;
     memory
@@ -202,7 +202,7 @@ fn device(memory: Memory, at: u32, kernel: ZramKernel) -> Memory {
                 }
                 let chosen = tree.get(file(at, "comp_algorithm")).unwrap_or_default();
                 if kernel == ZramKernel::WithCrypto && chosen.contains("[zstd]") {
-                    // The crypto interface loads what it needs, and unloads nothing.
+                    // The crypto API loads the modules it needs and never unloads them.
                     for module in ["zstd_compress", "zstd"] {
                         tree.set(format!("/sys/module/{module}/initstate"), "live");
                     }
@@ -269,7 +269,7 @@ fn remove(tree: &mut Tree, at: u32) {
     tree.remove(node(at));
 }
 
-/// The devices of a machine in memory, and what the module zram is to the module loader.
+/// The devices of a simulated machine, and the zram side of the module loader.
 #[derive(Debug)]
 pub struct MemoryZram(pub Memory);
 
@@ -278,10 +278,10 @@ impl MemoryZram {
         HostError::from_errno(operation, node(number), errno)
     }
 
-    /// Somebody else makes a device: of a size, and swap where a header is given.
+    /// Creates a device as another process, with a size, and as swap if a header is given.
     ///
     /// # Errors
-    /// Whatever the kernel answers.
+    /// Returns the kernel's error.
     pub fn somebodys(&mut self, size: u64, header: Option<&SwapHeader>) -> Result<u32, HostError> {
         let number = self.add()?;
         let written = self.0.write(file(number, "disksize"), &size.to_string());
@@ -294,7 +294,7 @@ impl MemoryZram {
         Ok(number)
     }
 
-    /// Programs have so much swapped out, in KiB, that does not fit into memory.
+    /// Makes programs swap out this many KiB that do not fit into memory.
     pub fn swap_out(&self, kilobytes: u64) {
         self.0
             .change(|tree| tree.set(SWAPPED_OUT, &kilobytes.to_string()));
@@ -340,7 +340,7 @@ impl ZramDevices for MemoryZram {
     fn write_first_page(&mut self, number: u32, page: &[u8]) -> Result<(), HostError> {
         self.0.change(|tree| {
             if super::number(tree, &file(number, "disksize")) == 0 {
-                // Beyond the end of the device.
+                // The write is beyond the end of the device.
                 return Err(Self::refused(Operation::Write, number, 28));
             }
             let digits: String = if page.iter().all(|byte| *byte == 0) {
@@ -396,7 +396,7 @@ impl ZramDevices for MemoryZram {
 }
 
 impl Beside for MemoryZram {
-    /// A device that is in use holds the module.
+    /// A device in use holds a reference to the module.
     fn uses(&self, module: &str) -> usize {
         self.0.change(|tree| match module {
             "zram" => (0..MOST).filter(|number| is_swap(tree, *number)).count(),

@@ -1,4 +1,4 @@
-//! How a zram device is configured.
+//! The configuration of a zram device.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,31 +12,31 @@ use crate::total;
 
 /// The algorithm, the limit and the size of a device, by its number.
 ///
-/// One knob: the kernel takes an algorithm only while there is no size, a size only once, and
-/// gives all three up together (`reset`). The size is written last, so whoever is killed on the way
-/// leaves a device without a size: nothing of anybody's is on it.
+/// They are one knob because the kernel accepts an algorithm only before a size, accepts a size only once,
+/// and clears all three together (`reset`). The size is written last, so a process killed on the way leaves
+/// a device without a size and therefore without data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Configuration(pub u32);
 
-/// How a device is configured.
+/// State of a device's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConfigurationState {
-    /// There is no such device.
+    /// The device does not exist.
     Missing,
-    /// So.
+    /// The device has this configuration.
     Is {
-        /// What it compresses with.
+        /// The compression algorithm.
         algorithm: String,
-        /// How much memory it may take, in bytes; 0 is as much as it needs.
+        /// Limit on the memory it uses, in bytes; 0 for no limit.
         limit: u64,
-        /// How much it holds before it is compressed, in bytes; 0 is nothing yet.
+        /// Uncompressed capacity in bytes; 0 if it is not configured yet.
         size: u64,
     },
 }
 
-/// How long somebody may look at a device when it is reset: udev probes one that was written to.
+/// How long another process may keep a device open during a reset. udev probes a device after writes.
 const GRACE: Duration = Duration::from_secs(2);
 
 impl Configuration {
@@ -44,8 +44,8 @@ impl Configuration {
         host.write_value(file(self.0, name), format!("{value}\n").as_bytes())
     }
 
-    /// Gives everything up that is on it. Refused while somebody has it open, which does not
-    /// change anything: so it is tried again for a while.
+    /// Discards all data on the device. The kernel refuses this while the device is open and changes
+    /// nothing then, so it is retried for a while.
     fn reset(self, host: &mut Host) -> Result<(), HostError> {
         let mut waited = Duration::ZERO;
         let mut pause = Duration::from_millis(5);
@@ -57,7 +57,7 @@ impl Configuration {
                     pause *= 2;
                 }
                 Err(error) if *error.kind() == HostErrorKind::Busy => {
-                    return Err(error.detail("somebody uses it, or has it open"));
+                    return Err(error.detail("it is in use or open in another process"));
                 }
                 other => return other,
             }
@@ -71,7 +71,7 @@ impl fmt::Display for Configuration {
     }
 }
 
-/// The algorithms that a list like `lzo [lzo-rle] zstd` has, and the one that is chosen.
+/// Parses a list like `lzo [lzo-rle] zstd` into the algorithms and the selected one.
 fn algorithms(text: &str) -> (Vec<String>, String) {
     let mut chosen = String::new();
     let words = text.split_whitespace().map(|word| {
@@ -109,11 +109,13 @@ impl Knob for Configuration {
         };
         let number = |name: &str, text: Option<&str>| {
             text.and_then(|text| text.trim().parse().ok())
-                .ok_or_else(|| HostError::malformed(file(self.0, name), "it holds no number"))
+                .ok_or_else(|| {
+                    HostError::malformed(file(self.0, name), "it does not hold a number")
+                })
         };
         Ok(ConfigurationState::Is {
             algorithm: algorithms(&offered).1,
-            // `mem_limit` can only be written; what it is stands in the fourth column here.
+            // `mem_limit` is write-only; its value is the fourth column here.
             limit: number("mm_stat", counts.split_whitespace().nth(3))?,
             size: number("disksize", Some(&size))?,
         })
@@ -128,7 +130,7 @@ impl Knob for Configuration {
         else {
             return Err(
                 HostError::new(Operation::Remove, node(self.0), HostErrorKind::Refused)
-                    .detail("how a device is configured goes with the device"),
+                    .detail("the configuration can only be removed with the device"),
             );
         };
         if let ConfigurationState::Is { size: 1.., .. } = self.read(host)? {
@@ -163,7 +165,7 @@ impl Knob for Configuration {
                 HostErrorKind::Refused => error
                     .detail(format!("the kernel cannot compress with {algorithm}"))
                     .with_hint(format!(
-                        "load what it needs (modprobe {algorithm}), or take another algorithm"
+                        "load its module (modprobe {algorithm}), or use another algorithm"
                     )),
                 _ => error,
             })?;
@@ -176,7 +178,7 @@ impl Knob for Configuration {
             return Ok(None);
         };
         if self.read(host)? == ConfigurationState::Missing {
-            // What it offers shows once the device is there.
+            // The supported algorithms can be read only once the device exists.
             return no_device(host, self.0);
         }
         let text = host.read_text(file(self.0, "comp_algorithm"))?;
@@ -188,7 +190,7 @@ impl Knob for Configuration {
         })
     }
 
-    /// A device without a size, on the way from one configuration to another.
+    /// A device without a size is between two configurations.
     fn torn(
         &self,
         seen: &ConfigurationState,
@@ -227,7 +229,7 @@ impl Knob for Configuration {
                 limit,
                 size,
             } => format!(
-                "{} with {algorithm} in at most {}",
+                "{} with {algorithm}, using at most {}",
                 total::shown(*size),
                 total::shown(*limit)
             ),
@@ -235,15 +237,15 @@ impl Knob for Configuration {
     }
 }
 
-/// The algorithm is not one of those that there are.
+/// The reason for an algorithm that the kernel does not support.
 fn not_offered(algorithm: &str, offered: &[String]) -> Lack {
     Lack::new(
         LackKind::ValueUnavailable,
         format!(
-            "this kernel's zram offers {}, not '{}'",
+            "this kernel's zram supports {}, but not '{}'",
             offered.join(", "),
             algorithm.escape_debug()
         ),
     )
-    .hint("take one of these")
+    .hint("use one of these")
 }

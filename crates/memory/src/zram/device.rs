@@ -1,4 +1,4 @@
-//! A zram device: there or not.
+//! A zram device: present or absent.
 
 use std::fmt;
 
@@ -14,47 +14,47 @@ use super::wire::{Zram, file, lacks, node};
 
 pub(super) const CONTROL: &str = "/sys/class/zram-control";
 
-/// Only of a module that was loaded; what is built in has no state.
+/// Exists only if zram is a loaded module; built-in code has no such file.
 pub(super) const LOADED: &str = "/sys/module/zram/initstate";
 
 /// A device, by its number.
 ///
-/// The kernel makes one with the lowest number that is free. It is taken away only where it has no
-/// size any more, so never from under anybody.
+/// The kernel assigns the lowest free number. A device is removed only if it has no size, so it is never in
+/// use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Device(pub u32);
 
-/// Whether a device is there.
+/// Whether a device exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceState {
-    /// It is not.
+    /// It does not exist.
     Absent,
-    /// It is.
+    /// It exists.
     Present,
 }
 
-/// The module, told to make no device by itself.
+/// Returns the module with the parameter that makes it create no device on its own.
 pub(super) fn module() -> KernelModule {
     KernelModule::new("zram").parameter("num_devices=0")
 }
 
-/// Why there can be no device on a host; `None` where there is one, or can be.
+/// Returns why a host cannot have the device, or `None` if it has it or can create it.
 ///
-/// A module that is not loaded is nothing that lacks: whoever wants a device wants the module first.
+/// A module that is not loaded is not a reason, because a request for the device also requests the module.
 pub(super) fn no_device(host: &Host, number: u32) -> Result<Option<Lack>, HostError> {
     if host.root_kind() == RootKind::Image {
         return Ok(Some(
-            Lack::new(LackKind::NotRunning, "no kernel runs on this image")
-                .hint("make swap on the running system"),
+            Lack::new(LackKind::NotRunning, "an image has no running kernel")
+                .hint("run this on the live system instead"),
         ));
     }
     if let Some(lack) = lacks(host) {
         return Ok(Some(lack));
     }
     if host.exists(file(number, "disksize"))? || host.exists(CONTROL)? {
-        // A device is made by reading a file, and configured by writing others.
+        // A read of one file creates a device, and writes to others configure it.
         return host.read_only_mount(file(number, "disksize"));
     }
     let module = module();
@@ -72,9 +72,9 @@ pub(super) fn no_device(host: &Host, number: u32) -> Result<Option<Lack>, HostEr
         _ => Some(
             Lack::new(
                 LackKind::Missing,
-                "zram is not loaded, and nothing here loads modules",
+                "zram is not loaded, and this program has no backend that loads modules",
             )
-            .hint("plug in what does, Modules::live(), or load it: modprobe zram num_devices=0")
+            .hint("add the backend Modules::live(), or run: modprobe zram num_devices=0")
             .module("zram"),
         ),
     })
@@ -98,7 +98,7 @@ impl Knob for Device {
     type State = DeviceState;
 
     fn read(&self, host: &Host) -> Result<DeviceState, HostError> {
-        // A file of it, and not its directory: that is what everything else begins with.
+        // Checks a file and not the directory, because all other operations begin with that file.
         Ok(if host.exists(file(self.0, "disksize"))? {
             DeviceState::Present
         } else {
@@ -111,7 +111,7 @@ impl Knob for Device {
             if let ConfigurationState::Is { size: 1.., .. } = Configuration(self.0).read(host)? {
                 return Err(
                     HostError::new(Operation::Remove, node(self.0), HostErrorKind::Busy)
-                        .detail("somebody has configured it"),
+                        .detail("another process has configured it"),
                 );
             }
             return Self::remove(host, self.0);
@@ -124,7 +124,7 @@ impl Knob for Device {
         Err(
             HostError::new(Operation::Create, node(self.0), HostErrorKind::Busy)
                 .detail(format!(
-                    "somebody else was making devices at the same time, and the kernel gave number {number}"
+                    "another process created devices at the same time, and the kernel assigned number {number}"
                 ))
                 .with_hint("try again"),
         )
@@ -137,7 +137,7 @@ impl Knob for Device {
         no_device(host, self.0)
     }
 
-    /// Everything of a device comes and goes with it.
+    /// The other parts of a device are created and removed with it.
     fn disturbs(&self, _: &Host, _: &DeviceState) -> Result<Vec<AnyKnob>, HostError> {
         Ok(vec![
             AnyKnob::of(&Configuration(self.0)),

@@ -9,33 +9,33 @@ use super::device::no_device;
 use super::wire::{Zram, node};
 use crate::swap::Area;
 
-/// What stands at the end of the first page (`union swap_header` in `include/linux/swap.h`).
+/// End of the first page (`union swap_header` in `include/linux/swap.h`).
 const SIGNATURE: &[u8; 10] = b"SWAPSPACE2";
 
-/// Where the fields are: behind 1024 bytes for boot loaders.
+/// Offsets of the fields, after 1024 bytes for boot loaders.
 const VERSION: usize = 1024;
 const LAST_PAGE: usize = 1028;
 const UUID: usize = 1036;
 const LABEL: usize = 1052;
 
-/// How long a label can be, in bytes; one more is the end mark.
+/// Maximum length of a label in bytes, without the terminating NUL.
 pub(super) const LONGEST_LABEL: usize = 15;
 
 /// A swap header.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SwapHeader {
-    /// What it is called, 15 bytes at most.
+    /// Its label, at most 15 bytes.
     pub label: String,
-    /// What tells it from all others.
+    /// Its UUID.
     pub uuid: [u8; 16],
-    /// The number of the last page; the first one is the header.
+    /// Number of the last page; the first one holds the header.
     pub last_page: u32,
 }
 
 impl SwapHeader {
-    /// The first page, `page_size` bytes of it, byte for byte as `mkswap --label` of util-linux
-    /// writes it: numbers as the processor has them, no bad pages.
+    /// Returns the first page, `page_size` bytes long, exactly as `mkswap --label` of util-linux writes it:
+    /// numbers in native byte order, no bad pages.
     #[must_use]
     pub fn to_page(&self, page_size: usize) -> Vec<u8> {
         let mut page = vec![0; page_size.max(4096)];
@@ -50,7 +50,7 @@ impl SwapHeader {
         page
     }
 
-    /// The header in a first page; `None` where there is none, or another version.
+    /// Parses the header in a first page. Returns `None` if it has none or one of another version.
     #[must_use]
     pub fn of_page(page: &[u8]) -> Option<Self> {
         if page.len() < 4096 || !page.ends_with(SIGNATURE) {
@@ -69,8 +69,8 @@ impl SwapHeader {
         })
     }
 
-    /// That of a device of ours: the identifier is the boot's own, with the device's number at
-    /// its end, so that whoever sees it knows it without having kept anything.
+    /// Returns the header of our device. Its UUID is the boot id combined with the device's number, so that
+    /// it can be recognised without stored state.
     pub(super) fn ours(
         host: &Host,
         number: u32,
@@ -82,7 +82,7 @@ impl SwapHeader {
         let mut uuid = u128::from_str_radix(&digits, 16)
             .unwrap_or_default()
             .to_be_bytes();
-        // Of the group that in a random one is node and nothing else.
+        // The last group of a UUID, which is random and holds nothing else.
         for (byte, of_number) in uuid[12..].iter_mut().zip(number.to_be_bytes()) {
             *byte ^= of_number;
         }
@@ -95,22 +95,22 @@ impl SwapHeader {
     }
 }
 
-/// What the first page of a device is, by its number.
+/// The first page of a device, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Header(pub u32);
 
-/// What a first page is.
+/// State of a first page.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HeaderState {
-    /// There is no such device.
+    /// The device does not exist.
     Missing,
-    /// Zeros, or there is no size yet.
+    /// Only zeros, or the device has no size yet.
     Blank,
     /// A swap header.
     Swap(SwapHeader),
-    /// Something else: a file system, whatever somebody has put there.
+    /// Other data, such as a file system.
     Other,
 }
 
@@ -131,7 +131,7 @@ impl Knob for Header {
     type State = HeaderState;
 
     fn read(&self, host: &Host) -> Result<HeaderState, HostError> {
-        // Without the wire nobody can look, and nobody makes devices either.
+        // Without the backend the page cannot be read, and devices cannot be created either.
         let Ok(zram) = host.wire::<Zram>() else {
             return Ok(HeaderState::Missing);
         };
@@ -163,7 +163,7 @@ impl Knob for Header {
             HeaderState::Missing | HeaderState::Other => {
                 return Err(self.refused(
                     HostErrorKind::Refused,
-                    "what somebody else had there was not kept",
+                    "the data that another program had there was not saved",
                 ));
             }
         };
@@ -188,7 +188,7 @@ impl Knob for Header {
             HeaderState::Blank => "blank".to_owned(),
             HeaderState::Swap(header) if header.label.is_empty() => "swap".to_owned(),
             HeaderState::Swap(header) => format!("swap '{}'", header.label.escape_debug()),
-            HeaderState::Other => "somebody's data".to_owned(),
+            HeaderState::Other => "other data".to_owned(),
         }
     }
 }

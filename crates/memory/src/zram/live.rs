@@ -1,8 +1,8 @@
-//! The devices of the running kernel.
+//! The zram devices of the running kernel.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "reading hot_add makes a device and a page of a device is no value of a file, so neither goes through the host's files; swapon(2) and swapoff(2) have no safe wrapper, so the programs are started, as modprobe is"
+    reason = "a read of hot_add creates a device and a page of a device is not the value of a file, so neither uses the host's files; swapon(2) and swapoff(2) have no safe wrapper, so the programs are run, like modprobe"
 )]
 
 use std::fs::{File, OpenOptions};
@@ -16,10 +16,10 @@ use super::wire::{ZramDevices, node};
 
 const HOT_ADD: &str = "/sys/class/zram-control/hot_add";
 
-/// Where the programs are; never by PATH, which whoever starts this may have set.
+/// Directories of the programs. PATH is not used, because the caller may have set it.
 const DIRECTORIES: [&str; 3] = ["/sbin", "/usr/sbin", "/run/current-system/sw/bin"];
 
-/// What the programs say of an error number, in the locale of an empty environment.
+/// Messages that the programs print for an errno in the locale of an empty environment.
 const ERRORS: [(&str, Errno); 6] = [
     ("Operation not permitted", Errno::PERM),
     ("Permission denied", Errno::ACCESS),
@@ -41,9 +41,9 @@ impl ZramDevices for Kernel {
     fn add(&mut self) -> Result<u32, HostError> {
         let text = std::fs::read_to_string(HOT_ADD)
             .map_err(|error| failed(Operation::Create, HOT_ADD, &error))?;
-        text.trim()
-            .parse()
-            .map_err(|_| HostError::malformed(HOT_ADD, format!("'{}' is no number", text.trim())))
+        text.trim().parse().map_err(|_| {
+            HostError::malformed(HOT_ADD, format!("'{}' is not a number", text.trim()))
+        })
     }
 
     fn page_size(&self) -> usize {
@@ -66,7 +66,7 @@ impl ZramDevices for Kernel {
         let write = || -> std::io::Result<()> {
             let device = OpenOptions::new().write(true).open(&node)?;
             device.write_all_at(page, 0)?;
-            // swapon reads what is on the device, and not what is on its way there.
+            // swapon reads the device itself and not what is still in the page cache.
             device.sync_all()
         };
         write().map_err(|error| failed(Operation::Write, &node, &error))
@@ -107,18 +107,18 @@ fn run(number: u32, program: &str, arguments: &[&str]) -> Result<(), HostError> 
     }
     let lack = Lack::new(
         LackKind::NoWire,
-        format!("there is no {program} on this machine"),
+        format!("{program} is not installed on this machine"),
     )
     .hint("install the package util-linux");
     Err(HostError::not_applicable(Operation::Wire, subject, lack))
 }
 
-/// What a program said when it failed.
+/// Converts the output of a failed program into an error.
 pub(super) fn refused(program: &str, subject: &str, said: &str) -> HostError {
     let text = if said.is_empty() {
-        format!("{program} failed and did not say why")
+        format!("{program} failed without a message")
     } else {
-        format!("it says: {said}")
+        format!("it reported: {said}")
     };
     let known = ERRORS.iter().find(|(words, _)| said.contains(words));
     let error = match known {
@@ -128,12 +128,12 @@ pub(super) fn refused(program: &str, subject: &str, said: &str) -> HostError {
     let error = error.detail(text);
     match (program, known.map(|(_, errno)| *errno)) {
         ("swapoff", Some(Errno::NOMEM)) => error.with_kind(HostErrorKind::Busy).with_hint(
-            "what is swapped out does not fit into memory: end some programs, then revert again",
+            "the swapped-out pages do not fit into memory; end some programs, then revert again",
         ),
-        // It is in the list and nothing more is put on it: another swapoff of it is under way.
-        ("swapoff", Some(Errno::INVAL)) => error
-            .with_kind(HostErrorKind::Busy)
-            .with_hint("it is being switched off already, which takes a while: revert again then"),
+        // It is still listed but takes no more pages: another swapoff of it is running.
+        ("swapoff", Some(Errno::INVAL)) => error.with_kind(HostErrorKind::Busy).with_hint(
+            "it is already being switched off, which takes a while; revert again afterwards",
+        ),
         _ => error,
     }
 }
@@ -158,7 +158,7 @@ mod tests {
         assert!(
             refused("swapon", "x", "")
                 .to_string()
-                .contains("did not say why")
+                .contains("without a message")
         );
     }
 }

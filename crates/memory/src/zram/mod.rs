@@ -1,16 +1,15 @@
-//! Swap that is compressed and stays in memory.
+//! Compressed swap in memory.
 //!
-//! A device, how it is configured, the header that makes it swap, and its use as swap are a knob
-//! each, since the kernel can show each by itself; so whoever is killed in between leaves something
-//! that the journal knows. Turned in that order and taken back in its exact reverse, a device is
-//! never taken from under its user: swapoff comes first.
+//! A device, its configuration, the header that makes it swap, and its use as swap are four knobs, because
+//! the kernel shows each of them separately. A process killed in between therefore leaves only state that
+//! the journal knows. They are set in that order and reverted in the exact opposite one, so a device is
+//! never removed while it is in use: swapoff comes first.
 //!
 //! # Which device is ours
-//! One whose swap header has our label and an identifier that is the boot's own, with the device's
-//! number at its end. Nobody has to remember anything for that: no file, no session, and it holds
-//! across a kill at any write. Before it has a header, a device is ours by its number: the kernel
-//! gives the lowest that is free, so a plan knows it, and where somebody else was faster ours is
-//! taken away again at once.
+//! A device is ours if its swap header has our label and a UUID made of the boot id and the device's
+//! number. That needs no stored state, neither a file nor a session, and survives a kill at any write.
+//! Before it has a header, a device is ours by its number: the kernel assigns the lowest free one, so a
+//! plan knows it. If another process took that number first, our device is removed again at once.
 
 mod configuration;
 mod device;

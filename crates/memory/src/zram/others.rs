@@ -1,11 +1,11 @@
-//! Who else makes swap of zram, from the files that tell them to.
+//! Other programs that create swap on zram, detected by their configuration files.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use hosttune_core::{Host, HostError, HostErrorKind};
 
-/// Which program makes zram devices.
+/// A program that creates zram devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Program {
@@ -24,16 +24,17 @@ impl fmt::Display for Program {
     }
 }
 
-/// One that is told to make devices when the machine boots.
+/// A program that is configured to create devices at boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Other {
-    /// Which.
+    /// The program.
     pub program: Program,
-    /// The file that tells it.
+    /// Its configuration file.
     pub file: String,
 }
 
-/// Where zram-generator looks, the first counts; `.d` directories beside each add to it.
+/// Configuration files of zram-generator; the first one counts, and the `.d` directories next to them add
+/// to it.
 const GENERATOR: [&str; 4] = [
     "/etc/systemd/zram-generator.conf",
     "/run/systemd/zram-generator.conf",
@@ -41,7 +42,7 @@ const GENERATOR: [&str; 4] = [
     "/usr/lib/systemd/zram-generator.conf",
 ];
 
-/// Where systemd's generators are: systemd.generator(7).
+/// Directories of systemd's generators: systemd.generator(7).
 const GENERATORS: [&str; 2] = [
     "/usr/lib/systemd/system-generators/zram-generator",
     "/lib/systemd/system-generators/zram-generator",
@@ -49,15 +50,15 @@ const GENERATORS: [&str; 2] = [
 
 const TOOLS: &str = "/etc/default/zramswap";
 
-/// Debian's unit is switched on by this link. The settings are kept where the package is removed, so they
-/// tell nothing.
+/// The link that enables Debian's unit. The settings file stays when the package is removed, so it proves
+/// nothing.
 const TOOLS_ENABLED: &str = "/etc/systemd/system/multi-user.target.wants/zramswap.service";
 
 impl Other {
-    /// All that are told to make devices on this host.
+    /// Returns all programs that are configured to create devices on this host.
     ///
     /// # Errors
-    /// Where a file is there and cannot be read.
+    /// Fails if a file exists but cannot be read.
     pub fn all(host: &Host) -> Result<Vec<Self>, HostError> {
         let mut found = Vec::new();
         if let Some(file) = generator(host)? {
@@ -75,11 +76,11 @@ impl Other {
         Ok(found)
     }
 
-    /// Whether swap on zram is sure to be made when the machine boots: the files say so, and the program is
-    /// there and switched on. Where it cannot be told it is not sure.
+    /// Whether another program certainly creates swap on zram at boot: its files request it, and it is
+    /// installed and enabled. If that cannot be determined, the answer is no.
     ///
     /// # Errors
-    /// Where a file is there and cannot be read.
+    /// Fails if a file exists but cannot be read.
     pub fn is_sure(host: &Host) -> Result<bool, HostError> {
         if generates_swap(host)? {
             for program in GENERATORS {
@@ -91,27 +92,28 @@ impl Other {
         Ok(host.entry(TOOLS_ENABLED)?.is_some())
     }
 
-    /// What a person should know.
+    /// Returns a note for the user.
     pub fn note(&self) -> String {
         format!(
-            "{} makes zram devices when the machine boots ({}): either leave zram to it, or take it out there, or there will be two",
+            "{} creates zram devices at boot ({}); leave zram to it or remove it there, otherwise there will be two",
             self.program, self.file
         )
     }
 }
 
-/// The file that has a section for a device: one without, as Fedora ships it in part, makes none.
+/// Returns the file with a section for a device. One without a section, which some Fedora releases install,
+/// creates none.
 fn generator(host: &Host) -> Result<Option<String>, HostError> {
     let mut files = settings(host)?.into_iter();
     let makes = files.find(|(_, text)| sections(text).next().is_some());
     Ok(makes.map(|(file, _)| file))
 }
 
-/// Whether zram-generator makes swap, as far as its files tell: a section of them all together that has a
-/// size and is not mounted instead.
+/// Whether zram-generator's files create swap: a section, merged from all files, has a size and no mount
+/// point.
 fn generates_swap(host: &Host) -> Result<bool, HostError> {
     let mut devices: BTreeMap<String, bool> = BTreeMap::new();
-    // What comes later says more of the same device: the main file, then the drop-ins by their names.
+    // Later files override earlier ones for the same device: the main file, then the drop-ins by name.
     for (_, text) in settings(host)? {
         for (device, lines) in sections(&text) {
             let is_swap = devices.entry(device.to_owned()).or_insert(true);
@@ -128,9 +130,9 @@ fn generates_swap(host: &Host) -> Result<bool, HostError> {
     Ok(devices.values().any(|is_swap| *is_swap))
 }
 
-/// The files that zram-generator reads, with their texts: the first of the main files, which can be empty
-/// to switch those after it off, and the drop-ins of all directories by their names, of which one in an
-/// earlier directory stands for those in later ones.
+/// Returns the files that zram-generator reads, with their contents: the first main file, which may be
+/// empty to mask the later ones, and the drop-ins of all directories by name. A drop-in in an earlier
+/// directory replaces one of the same name in a later directory.
 fn settings(host: &Host) -> Result<Vec<(String, String)>, HostError> {
     let read = |path: &str| match host.read_text(path) {
         Ok(text) => Ok(Some(text)),
@@ -164,7 +166,7 @@ fn settings(host: &Host) -> Result<Vec<(String, String)>, HostError> {
     Ok(found)
 }
 
-/// The sections of devices, each with its settings.
+/// Returns the sections of devices with their settings.
 fn sections(text: &str) -> impl Iterator<Item = (&str, Vec<(&str, &str)>)> {
     let mut sections: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
     for line in text.lines().map(str::trim) {

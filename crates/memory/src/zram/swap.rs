@@ -11,10 +11,10 @@ use super::header::{Header, HeaderState, SwapHeader};
 use super::wire::{Zram, node};
 use crate::swap::Area;
 
-/// Whether a device is swap, by its number.
+/// Use of a device as swap, by its number.
 ///
-/// It is switched off only where its header is ours: a device that somebody else has made in its
-/// place meanwhile stays in use.
+/// It is switched off only if its header is ours. A device that another process has created in its place
+/// stays in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Swap(pub u32);
@@ -25,7 +25,7 @@ pub struct Swap(pub u32);
 pub enum SwapState {
     /// It is not.
     Off,
-    /// It is, with this priority: the highest is used first. A negative one the kernel gave itself.
+    /// It is, with this priority; the highest is used first. The kernel itself assigns negative ones.
     On(i32),
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for Swap {
     }
 }
 
-/// Whether a header is one of ours on this device, whatever it is called.
+/// Whether a header on this device is one of ours, whatever its label.
 pub(super) fn is_ours(host: &Host, number: u32, header: &SwapHeader) -> Result<bool, HostError> {
     Ok(SwapHeader::ours(host, number, "", 0)?.uuid == header.uuid)
 }
@@ -49,7 +49,7 @@ impl Swap {
 
 impl Knob for Swap {
     const NAME: &'static str = "zram-swap";
-    /// swapoff goes on by itself when whoever started it is killed.
+    /// swapoff continues if the process that started it is killed.
     const SETTLE: Duration = Duration::from_secs(2);
     type State = SwapState;
 
@@ -64,12 +64,12 @@ impl Knob for Swap {
         let SwapState::On(priority) = to else {
             match Header(number).read(host)? {
                 HeaderState::Swap(header) if is_ours(host, number, &header)? => {}
-                _ => return Err(self.refused("somebody else has made it swap")),
+                _ => return Err(self.refused("another process has made it swap")),
             }
             return host.turn::<Zram, ()>(|zram| zram.devices_mut().swap_off(number));
         };
         let Ok(priority) = u16::try_from(*priority) else {
-            return Err(self.refused("the kernel gives negative priorities only by itself"));
+            return Err(self.refused("only the kernel itself assigns negative priorities"));
         };
         host.turn::<Zram, ()>(|zram| zram.devices_mut().swap_on(number, priority))
     }

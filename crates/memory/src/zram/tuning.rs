@@ -1,4 +1,4 @@
-//! Swap in memory as it is wanted, as plain data.
+//! The tuning for swap on zram, as plain data.
 
 use hosttune_boot::module::{self, Availability};
 use hosttune_boot::{KernelModule, ModuleState};
@@ -18,21 +18,21 @@ use crate::swap::Area;
 use crate::total;
 use crate::transparent::require;
 
-/// How much larger than memory a device may be, in hundredths: the kernel's own documentation has
-/// little point in more than twice the memory, since that is about what compressing saves
+/// Largest size of a device, in percent of memory. The kernel's documentation sees little point in more
+/// than twice the memory, since compression saves about half
 /// (`Documentation/admin-guide/blockdev/zram.rst`).
 pub const LARGEST: u64 = 200;
 
-/// A header and at least so many pages, or `swapon` finds it too small; mkswap's own limit.
+/// A header and this number of pages is the smallest area that `swapon` accepts; mkswap's own limit.
 const FEWEST_PAGES: u64 = 10;
 
 /// A size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Size {
-    /// So many hundredths of all memory, rounded down to a MiB.
+    /// Percent of total memory, rounded down to a MiB.
     Percent(u16),
-    /// So many bytes, rounded up to whole pages.
+    /// Bytes, rounded up to whole pages.
     Bytes(u64),
 }
 
@@ -62,27 +62,27 @@ impl Size {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ZramSwap {
-    /// How much it holds before it is compressed.
+    /// Uncompressed capacity.
     pub size: Size,
-    /// What it compresses with, in the kernel's word.
+    /// Compression algorithm, by its kernel name.
     #[serde(default = "zstd")]
     pub algorithm: String,
-    /// How much memory it may take; `None` is as much as it needs.
+    /// Limit on the memory it uses; `None` for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Size>,
-    /// Its priority, 0 to 32767: above that of swap on disks it is used first.
+    /// Swap priority, 0 to 32767. An area with a higher priority is used before one on disk.
     #[serde(default = "first")]
     pub priority: u16,
-    /// What it is called in its swap header, 15 bytes at most.
+    /// Label in its swap header, at most 15 bytes.
     #[serde(default = "ours")]
     pub label: String,
-    /// The consent to one more where somebody else has made a zram swap already.
+    /// Permission to add a device if another program has already created a zram swap.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub beside_others: bool,
-    /// Why.
+    /// The reason.
     #[serde(default)]
     pub why: Why,
-    /// What becomes of it where it does not apply.
+    /// What to do if it does not apply.
     #[serde(default)]
     pub requirement: Requirement,
 }
@@ -100,7 +100,7 @@ fn ours() -> String {
 }
 
 impl ZramSwap {
-    /// So large, with zstd, used before any other.
+    /// Creates a tuning of this size with zstd and priority 100.
     pub fn new(size: Size) -> Self {
         Self {
             size,
@@ -114,63 +114,63 @@ impl ZramSwap {
         }
     }
 
-    /// What it compresses with.
+    /// Sets the compression algorithm.
     #[must_use]
     pub fn algorithm(mut self, algorithm: impl Into<String>) -> Self {
         self.algorithm = algorithm.into();
         self
     }
 
-    /// How much memory it may take.
+    /// Limits the memory it uses.
     #[must_use]
     pub fn limit(mut self, limit: Size) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// Its priority.
+    /// Sets its swap priority.
     #[must_use]
     pub fn priority(mut self, priority: u16) -> Self {
         self.priority = priority;
         self
     }
 
-    /// What it is called in its swap header.
+    /// Sets the label in its swap header.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
     }
 
-    /// Consents to one more where somebody else has made a zram swap already.
+    /// Permits a device in addition to a zram swap of another program.
     #[must_use]
     pub fn beside_others(mut self) -> Self {
         self.beside_others = true;
         self
     }
 
-    /// Says why.
+    /// Sets the reason.
     #[must_use]
     pub fn why(mut self, why: impl Into<Why>) -> Self {
         self.why = why.into();
         self
     }
 
-    /// Where it does not apply, that is an error.
+    /// Fails if it does not apply.
     #[must_use]
     pub fn required(mut self) -> Self {
         self.requirement = Requirement::Required;
         self
     }
 
-    /// Where it does not apply, that is never an error.
+    /// Never fails because it does not apply.
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.requirement = Requirement::Optional;
         self
     }
 
-    /// How the device is to be configured on a machine with so much memory.
+    /// Returns the requested configuration and the size in pages for a machine with this much memory.
     fn configuration(&self, memory: u64, page: u64) -> Result<(ConfigurationState, u64), Error> {
         let size = self.size.bytes(memory, page);
         let largest = memory.saturating_mul(LARGEST) / 100;
@@ -188,7 +188,7 @@ impl ZramSwap {
                     memory >> 20
                 ),
                 format!(
-                    "take at least {}, and at most {LARGEST} % of the memory: what is swapped out is compressed to a half or a third, and stays in memory",
+                    "use at least {} and at most {LARGEST} % of the memory: swapped-out pages stay in memory, compressed to a half or a third",
                     total::shown(smallest)
                 ),
             ));
@@ -196,8 +196,8 @@ impl ZramSwap {
         let limit = self.limit.map_or(0, |limit| limit.bytes(memory, page));
         if self.limit.is_some() && limit == 0 {
             return Err(Error::tuning(
-                "a limit of nothing is no limit to the kernel",
-                "leave the limit out, or take more than a MiB",
+                "the kernel takes a limit of 0 as no limit",
+                "omit the limit, or use more than 1 MiB",
             ));
         }
         let configuration = ConfigurationState::Is {
@@ -211,8 +211,8 @@ impl ZramSwap {
     fn check(&self) -> Result<(), Error> {
         if self.priority > 32767 {
             return Err(Error::tuning(
-                format!("{} is no priority of swap", self.priority),
-                "take 0 to 32767",
+                format!("{} is not a swap priority", self.priority),
+                "use 0 to 32767",
             ));
         }
         if self.label.is_empty()
@@ -220,26 +220,26 @@ impl ZramSwap {
             || self.label.chars().any(char::is_control)
         {
             return Err(Error::tuning(
-                format!(
-                    "'{}' cannot be the label of swap",
-                    self.label.escape_debug()
-                ),
-                format!("take 1 to {LONGEST_LABEL} bytes of text"),
+                format!("'{}' is not a valid swap label", self.label.escape_debug()),
+                format!("use 1 to {LONGEST_LABEL} bytes of text"),
             ));
         }
         let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if self.algorithm.is_empty() || !self.algorithm.bytes().all(is_word) {
             return Err(Error::tuning(
-                format!("'{}' names no algorithm", self.algorithm.escape_debug()),
-                "take zstd, lz4 or lzo-rle",
+                format!(
+                    "'{}' is not an algorithm name",
+                    self.algorithm.escape_debug()
+                ),
+                "use zstd, lz4 or lzo-rle",
             ));
         }
         Ok(())
     }
 
-    /// The modules that it takes, before the device.
+    /// Requests the required modules before the device.
     fn declare_modules(&self, at: &mut Planner<'_>) -> Result<(), Error> {
-        // A kernel that has it built in may have no lists of its modules to say so.
+        // A kernel with zram built in may have no module lists that say so.
         let built_in = at.host().exists(device::CONTROL)? && !at.host().exists(device::LOADED)?;
         let mut modules = match built_in {
             true => Vec::new(),
@@ -254,14 +254,14 @@ impl ZramSwap {
                 continue;
             }
             let wish = at.pass(&module, &ModuleState::Loaded);
-            require(wish.why("zram takes it"), self.requirement);
+            require(wish.why("required by zram"), self.requirement);
         }
         Ok(())
     }
 }
 
-/// The module that compresses, where zram does not do it itself: before Linux 6.12 it asked the
-/// kernel's crypto interface, which loads modules by itself and unloads none.
+/// Returns the module that compresses, if zram does not do it itself. Before Linux 6.12 zram used the
+/// kernel's crypto API, which loads modules automatically but never unloads them.
 fn compressor(host: &Host, algorithm: &str) -> Result<Option<KernelModule>, HostError> {
     let release = match host.read_text("/proc/sys/kernel/osrelease") {
         Ok(release) => release,
@@ -283,15 +283,15 @@ fn compressor(host: &Host, algorithm: &str) -> Result<Option<KernelModule>, Host
     Ok((found == Availability::Loadable || found == Availability::Present).then_some(module))
 }
 
-/// Which device a tuning is about.
+/// The device that a tuning applies to.
 enum Choice {
-    /// One that is ours, or will be.
+    /// A device that is ours or will be.
     Number(u32),
-    /// Somebody else has made swap of zram.
+    /// Another program has created swap on zram.
     Theirs(Area),
 }
 
-/// The numbers of the devices that there are.
+/// Returns the numbers of the existing devices.
 fn numbers(host: &Host) -> Result<Vec<u32>, HostError> {
     let names = match host.list("/sys/block") {
         Ok(names) => names,
@@ -304,8 +304,8 @@ fn numbers(host: &Host) -> Result<Vec<u32>, HostError> {
     Ok(numbers)
 }
 
-/// The one that is ours under this label, or else the lowest number that is free, which is the one
-/// that the kernel gives.
+/// Returns our device with this label, or else the lowest free number, which is the one that the kernel
+/// assigns.
 fn choose(host: &Host, label: &str, beside_others: bool) -> Result<Choice, HostError> {
     let numbers = numbers(host)?;
     let areas = Area::all(host)?;
@@ -318,7 +318,7 @@ fn choose(host: &Host, label: &str, beside_others: bool) -> Result<Choice, HostE
                     return Ok(Choice::Number(*number));
                 }
             }
-            // Whoever may not look sees what the knobs say of it: that nobody can tell.
+            // Without permission to read the header, the knobs report that their state is unknown.
             Err(error) if *error.kind() == HostErrorKind::Denied && area.is_some() => {
                 return Ok(Choice::Number(*number));
             }
@@ -335,9 +335,10 @@ fn choose(host: &Host, label: &str, beside_others: bool) -> Result<Choice, HostE
     Ok(Choice::Number(free.unwrap_or(u32::MAX)))
 }
 
-/// What a person should know where other swap is used before this one, or by turns with it.
+/// Returns a note if other swap areas are used before this one or alternate with it.
 ///
-/// The kernel fills the area of the highest priority first, and those of one priority by turns.
+/// The kernel fills the area with the highest priority first, and alternates between areas of equal
+/// priority.
 fn used_last(areas: &[Area], number: u32, priority: u16) -> Option<String> {
     let others = || areas.iter().filter(|area| area.zram() != Some(number));
     let named = |wanted: fn(i32, i32) -> bool| -> Vec<String> {
@@ -352,25 +353,25 @@ fn used_last(areas: &[Area], number: u32, priority: u16) -> Option<String> {
     );
     let highest = others().map(|area| area.priority).max()?;
     let higher = if highest < 32767 {
-        format!("give zram a priority above {highest}, or swap off the other")
+        format!("give zram a priority above {highest}, or run swapoff on the other")
     } else {
-        "give the other a lower priority: swapoff, then swapon -p".to_owned()
+        "give the other a lower priority with swapoff and swapon -p".to_owned()
     };
     if !before.is_empty() {
         return Some(format!(
-            "zram{number} as swap, priority {priority}, is used only when {} is full: {higher}",
+            "zram{number} as swap, priority {priority}, is used only when {} is full; {higher}",
             before.join(", ")
         ));
     }
     (!beside.is_empty()).then(|| {
         format!(
-            "zram{number} as swap has the priority of {}, and the kernel uses them by turns: {higher}",
+            "zram{number} as swap has the same priority as {}, so the kernel alternates between them; {higher}",
             beside.join(", ")
         )
     })
 }
 
-/// Whether a zram that is declared so far will be swap.
+/// Whether a zram device will be swap after the requests declared so far.
 pub(crate) fn will_be_swap(at: &mut Planner<'_>) -> Result<bool, Error> {
     let mut candidates = numbers(at.host())?;
     candidates.extend((0..).find(|number| !candidates.contains(number)));
@@ -389,8 +390,8 @@ impl Tuning for ZramSwap {
         }
         self.check()?;
         if at.host().root_kind() == RootKind::Image {
-            let lack = Lack::new(LackKind::NotRunning, "no kernel runs on this image")
-                .hint("make swap on the running system");
+            let lack = Lack::new(LackKind::NotRunning, "an image has no running kernel")
+                .hint("run this on the live system instead");
             require(at.skip("swap on zram", lack), self.requirement);
             return Ok(());
         }
@@ -412,9 +413,9 @@ impl Tuning for ZramSwap {
             Choice::Theirs(area) => {
                 let lack = Lack::new(
                     LackKind::Managed,
-                    format!("{} is swap already, and somebody else's", area.path),
+                    format!("{} is already in use as swap by another program", area.path),
                 )
-                .hint("configure it where it is made, switch it off there, or consent to one more: beside-others");
+                .hint("configure or disable it in that program, or set beside-others to add a second one");
                 require(
                     at.skip("swap on zram", lack).why(self.why.clone()),
                     self.requirement,
@@ -429,7 +430,7 @@ impl Tuning for ZramSwap {
         let (device, swap) = (Device(number), Swap(number));
         require(
             at.want(&device, &DeviceState::Present)
-                .why("the device that the swap is on"),
+                .why("the device for the swap"),
             self.requirement,
         );
         let header = SwapHeader::ours(at.host(), number, &self.label, pages)?;
@@ -437,11 +438,11 @@ impl Tuning for ZramSwap {
         self.make_way(at, number, &configuration, &header);
         require(
             at.want(&Configuration(number), &configuration)
-                .why("its algorithm and size, which can be set once"),
+                .why("algorithm and size, which can be set only once"),
             self.requirement,
         );
         require(
-            at.want(&Header(number), &header).why("swapon asks for it"),
+            at.want(&Header(number), &header).why("required by swapon"),
             self.requirement,
         );
         require(
@@ -454,8 +455,8 @@ impl Tuning for ZramSwap {
 }
 
 impl ZramSwap {
-    /// Takes a device of ours out of use that is to be another one: nothing of it can be changed
-    /// while it is swap, its priority neither.
+    /// Stops using a device of ours that is to be configured differently. Nothing of it can be changed
+    /// while it is swap, not even its priority.
     fn make_way(
         &self,
         at: &mut Planner<'_>,
@@ -476,11 +477,11 @@ impl ZramSwap {
         let is_on = matches!(on, Ok(SwapState::On(_)));
         if is_on && (changes || on != Ok(priority)) {
             at.pass(&Swap(number), &SwapState::Off)
-                .why("it cannot be changed while it is in use");
+                .why("cannot be changed while in use");
         }
         if changes {
             at.pass(&Header(number), &HeaderState::Blank)
-                .why("it goes with what is on the device");
+                .why("erased with the contents of the device");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The wire: what cannot be done by writing a value to a file.
+//! The backend for operations on zram that are not writes to a file.
 
 use std::fmt;
 
@@ -7,55 +7,55 @@ use hosttune_core::{Host, HostError, Lack, LackKind};
 
 use super::live::Kernel;
 
-/// Something that has zram devices: the running kernel, or what stands for it.
+/// A provider of zram devices: the running kernel, or a fake.
 pub trait ZramDevices: fmt::Debug + Send {
-    /// Makes a device, and gives the number that it has.
+    /// Creates a device and returns its number.
     ///
     /// # Errors
-    /// Whatever the kernel answers.
+    /// Returns the kernel's error.
     fn add(&mut self) -> Result<u32, HostError>;
 
-    /// How large a page of memory is, in bytes.
+    /// Returns the size of a memory page in bytes.
     fn page_size(&self) -> usize;
 
-    /// The first page of a device; nothing where it has no size yet.
+    /// Returns the first page of a device; empty if it has no size yet.
     ///
     /// # Errors
-    /// Whatever the kernel answers; `Missing` where there is no such device.
+    /// Returns the kernel's error; `Missing` if the device does not exist.
     fn first_page(&self, number: u32) -> Result<Vec<u8>, HostError>;
 
-    /// Writes the first page of a device, and waits until it is there.
+    /// Writes the first page of a device and waits until it is on the device.
     ///
     /// # Errors
-    /// Whatever the kernel answers.
+    /// Returns the kernel's error.
     fn write_first_page(&mut self, number: u32, page: &[u8]) -> Result<(), HostError>;
 
-    /// Makes a device swap, with a priority.
+    /// Makes a device swap with this priority.
     ///
     /// # Errors
-    /// Whatever the kernel answers.
+    /// Returns the kernel's error.
     fn swap_on(&mut self, number: u32, priority: u16) -> Result<(), HostError>;
 
-    /// Takes a device out of use as swap. What is on it goes back into memory, which takes a second
-    /// per GiB or so, and is refused where there is not so much.
+    /// Stops using a device as swap. Its pages move back into memory, which takes about a second per GiB
+    /// and fails if they do not fit.
     ///
     /// # Errors
-    /// Whatever the kernel answers.
+    /// Returns the kernel's error.
     fn swap_off(&mut self, number: u32) -> Result<(), HostError>;
 }
 
-/// The wire that is plugged into a host.
+/// The zram backend of a host.
 #[derive(Debug)]
 pub struct Zram(Box<dyn ZramDevices>);
 
 impl Zram {
-    /// The running kernel.
+    /// Returns the backend of the running kernel.
     #[must_use]
     pub fn live() -> Self {
         Self::over(Kernel)
     }
 
-    /// Any other.
+    /// Creates a backend from another implementation.
     #[must_use]
     pub fn over(devices: impl ZramDevices + 'static) -> Self {
         Self(Box::new(devices))
@@ -70,22 +70,28 @@ impl Zram {
     }
 }
 
-/// Why nothing of zram can be turned on a host; `None` where it can.
+/// Returns why zram is unsupported on a host, or `None` if it is supported.
 pub(super) fn lacks(host: &Host) -> Option<Lack> {
     host.wire::<Zram>().err().map(|_| match host.root_kind() {
-        RootKind::Captured => Lack::new(LackKind::NoWire, "no device can be made in a tree")
-            .hint("make swap on the running system"),
-        _ => Lack::new(LackKind::NoWire, "nothing here makes zram devices")
-            .hint("plug in what does, Zram::live()"),
+        RootKind::Captured => Lack::new(
+            LackKind::NoWire,
+            "devices cannot be created in a captured tree",
+        )
+        .hint("run this on the live system instead"),
+        _ => Lack::new(
+            LackKind::NoWire,
+            "this program has no backend that creates zram devices",
+        )
+        .hint("add the backend Zram::live()"),
     })
 }
 
-/// A device as errors and people name it.
+/// Returns the path of a device, for messages.
 pub(super) fn node(number: u32) -> String {
     format!("/dev/zram{number}")
 }
 
-/// A file of a device.
+/// Returns the path of a device's file in sysfs.
 pub(super) fn file(number: u32, name: &str) -> String {
     format!("/sys/block/zram{number}/{name}")
 }

@@ -111,7 +111,11 @@ fn transparent_hugepages_are_turned_and_taken_back() {
     if !is_newer() {
         let (_, session) = alone();
         let plan = wanted.plan(&session).unwrap();
-        assert!(plan.findings[0].to_string().contains("no such setting"));
+        assert!(
+            plan.findings[0]
+                .to_string()
+                .contains("does not have this setting")
+        );
     }
     for (name, number) in [("max_ptes_none", 512), ("pages_to_scan", 0), ("nothing", 1)] {
         let (store, mut session) = alone();
@@ -181,7 +185,7 @@ fn hugepages_are_set_aside_as_far_as_they_go() {
         .apply(&mut session)
         .unwrap_err();
     assert!(
-        error.to_string().contains("more than the memory"),
+        error.to_string().contains("exceed the total memory"),
         "{error}"
     );
     before.is_still("more than the memory");

@@ -1,4 +1,4 @@
-//! Any value of every option, for the laws.
+//! Arbitrary values of all options, for the property tests.
 
 use proptest::prelude::*;
 use proptest::sample::select;

@@ -1,4 +1,4 @@
-//! How fast CAKE lets packets out, or that it does not shape at all.
+//! The rate that CAKE shapes to, or that it does not shape.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,22 +8,22 @@ use serde::{Deserialize, Serialize};
 use crate::quantity::QuantityError;
 use crate::rate::Rate;
 
-/// The rate that CAKE shapes to, which must be below that of the bottleneck for CAKE, and not the
-/// bottleneck, to hold the queue. `950mbit` or `unlimited` in JSON.
+/// The rate that CAKE shapes to. It must be below that of the bottleneck, so that the queue is in
+/// CAKE and not in the bottleneck. `950mbit` or `unlimited` in JSON.
 ///
-/// Below 512bit the kernel shapes to 512bit, though it shows what it was told.
+/// Below 512bit the kernel shapes to 512bit, but shows the value that was set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Bandwidth {
-    /// No shaping: packets leave as the link takes them. The kernel's default.
+    /// No shaping: packets are sent as fast as the link accepts them. The kernel's default.
     #[default]
     Unlimited,
-    /// At most this.
+    /// At most this rate.
     Limited(Rate),
 }
 
 impl Bandwidth {
-    /// In bytes per second, with zero for no limit, as the kernel has it.
+    /// The rate in bytes per second as the kernel stores it, with zero for unlimited.
     pub const fn as_bytes_per_second(self) -> u64 {
         match self {
             Self::Unlimited => 0,
@@ -31,11 +31,11 @@ impl Bandwidth {
         }
     }
 
-    /// What the kernel means by this many bytes per second.
+    /// The meaning of this many bytes per second in the kernel.
     ///
     /// # Errors
     ///
-    /// When it is above [`Rate::MAXIMUM`].
+    /// If it is above [`Rate::MAXIMUM`].
     pub fn from_bytes_per_second(bytes: u64) -> Result<Self, QuantityError> {
         match bytes {
             0 => Ok(Self::Unlimited),

@@ -1,10 +1,10 @@
-//! The options of CAKE that are one word out of a few.
+//! Options of CAKE that are one keyword out of a few.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An option whose values are keywords to `tc` and numbers to the kernel.
+/// Declares an option whose values are keywords in `tc` and numbers in the kernel.
 macro_rules! choice {
     ($(#[$outer:meta])* $name:ident {
         $($(#[$inner:meta])* $variant:ident = $number:literal, $keyword:literal;)+
@@ -16,10 +16,10 @@ macro_rules! choice {
         }
 
         impl $name {
-            /// All there are.
+            /// All values.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// `tc`'s word for it, which is also the text in JSON.
+            /// `tc`'s keyword for it, which is also its JSON form.
             pub const fn keyword(self) -> &'static str {
                 match self { $(Self::$variant => $keyword),+ }
             }
@@ -29,13 +29,13 @@ macro_rules! choice {
                 match self { $(Self::$variant => $number),+ }
             }
 
-            /// The one that `tc` has this word for.
+            /// The value with this keyword in `tc`.
             pub fn from_keyword(word: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|one| one.keyword() == word)
             }
 
-            /// The one that the kernel has this number for. It stores any number, and takes those
-            /// it does not know for some other.
+            /// The value with this number in the kernel. The kernel stores any number, and treats an
+            /// unknown one as some other value.
             pub fn from_number(number: u32) -> Option<Self> {
                 Self::ALL.iter().copied().find(|one| one.number() == number)
             }
@@ -50,7 +50,7 @@ macro_rules! choice {
 }
 
 choice! {
-    /// How many tins traffic is sorted into by its DSCP, and how.
+    /// How many tins traffic is sorted into by its DSCP, and in which way.
     Diffserv {
         /// Three: bulk, best effort, voice. The kernel's default.
         #[default]
@@ -59,15 +59,15 @@ choice! {
         Diffserv4 = 1, "diffserv4";
         /// Eight, by type of traffic.
         Diffserv8 = 2, "diffserv8";
-        /// One: the DSCP is not looked at.
+        /// One: the DSCP is ignored.
         BestEffort = 3, "besteffort";
-        /// Eight, by the precedence of the old type-of-service field.
+        /// Eight, by the precedence bits of the old type-of-service field.
         Precedence = 4, "precedence";
     }
 }
 
 choice! {
-    /// What shares the bandwidth equally.
+    /// What the bandwidth is shared between.
     FlowMode {
         /// Nothing: one queue per tin.
         FlowBlind = 0, "flowblind";
@@ -90,14 +90,14 @@ choice! {
 }
 
 choice! {
-    /// How packets are cut up on the link, which makes them larger than they are.
+    /// How the link divides packets into cells or blocks, which makes them longer.
     Framing {
-        /// They are not. The kernel's default.
+        /// It does not. The kernel's default.
         #[default]
         Whole = 0, "noatm";
-        /// Into ATM cells: 48 bytes of each 53 are payload.
+        /// Into ATM cells: 48 of every 53 bytes are payload.
         Atm = 1, "atm";
-        /// Into PTM's blocks: 64 bytes of each 65 are payload.
+        /// Into PTM blocks: 64 of every 65 bytes are payload.
         Ptm = 2, "ptm";
     }
 }
@@ -105,23 +105,23 @@ choice! {
 choice! {
     /// Whether TCP acknowledgements that a later one makes redundant are dropped from the queue.
     AckFilter {
-        /// None are. The kernel's default.
+        /// None are dropped. The kernel's default.
         #[default]
         Off = 0, "no-ack-filter";
-        /// Those that TCP can do without, two redundant ones being kept.
+        /// Those that TCP can do without; two redundant ones are kept.
         Filter = 1, "ack-filter";
-        /// All that are redundant.
+        /// All redundant ones.
         Aggressive = 2, "ack-filter-aggressive";
     }
 }
 
 choice! {
-    /// Which side of the bottleneck this is.
+    /// On which side of the bottleneck the qdisc is.
     Direction {
-        /// Ahead of it: what is dropped here does not use it. The kernel's default.
+        /// Before it: packets dropped here do not use it. The kernel's default.
         #[default]
         Egress = 0, "egress";
-        /// Behind it: what is dropped here came through it and is counted.
+        /// Behind it: packets dropped here have passed it and are counted.
         Ingress = 1, "ingress";
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a CAKE qdisc is what it was meant to be.
+//! Comparison of a CAKE qdisc with the requested options.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cake, CakeOption, Seen};
 
-/// One option that is not as wanted.
+/// An option that differs from the requested value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// The option.
     pub option: CakeOption,
-    /// What was wanted, in `tc`'s words.
+    /// The requested value, in `tc`'s words.
     pub wanted: String,
-    /// What the kernel shows, in `tc`'s words; nothing where it does not show the option.
+    /// The value that the kernel shows, in `tc`'s words. `None` if it does not show the option.
     pub seen: Option<String>,
 }
 
@@ -34,10 +34,10 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Each option that differs, in the kernel's order.
+/// All options that differ, in the kernel's order.
 ///
-/// The bandwidth is not compared where the kernel estimates it. The kernel holds the overhead in
-/// 16 bits, which every overhead that can be said fits.
+/// The bandwidth is not compared if the kernel estimates it. The kernel stores the overhead in
+/// 16 bits, which is enough for every valid value.
 pub fn differences(wanted: &Cake, seen: &Seen) -> Vec<Difference> {
     CakeOption::ALL
         .into_iter()

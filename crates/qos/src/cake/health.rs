@@ -1,4 +1,4 @@
-//! What the counters of a CAKE qdisc say about whether it does its work.
+//! What the counters of a CAKE qdisc say about its health.
 
 use std::fmt;
 
@@ -6,54 +6,54 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cake, Statistics, TinName};
 
-/// Something in the counters that deserves a look.
+/// A symptom in the counters that is worth investigating.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Symptom {
-    /// Packets wait longer than a whole round trip. CAKE is then told a higher rate than what is
-    /// beneath it takes, and is held up by it.
+    /// Packets wait longer than a whole round trip. Usually CAKE is set to a higher rate than the
+    /// link below accepts, and is held up by it.
     DelayAboveRoundTrip {
         /// The tin.
         tin: TinName,
-        /// How long they wait, in microseconds.
+        /// The delay in the queue, in microseconds.
         peak_microseconds: u32,
-        /// What is expected of a round trip, in microseconds.
+        /// The expected round-trip time, in microseconds.
         interval_microseconds: u32,
     },
-    /// Packets come larger than the link takes and are not cut, so each holds the link for as long
-    /// as dozens do.
+    /// Packets are longer than the link's frames and are not split, so each of them occupies the
+    /// link for as long as dozens of frames.
     PacketsNotCut {
         /// The tin.
         tin: TinName,
-        /// The longest, in bytes.
+        /// The longest packet, in bytes.
         longest: u32,
-        /// What the link takes, in bytes, with its header.
+        /// The longest frame of the link, in bytes, including its header.
         frame: u32,
     },
-    /// Packets were dropped. Some are how senders are told to slow down.
+    /// Packets were dropped. A few drops are how senders are told to slow down.
     Drops {
         /// The tin.
         tin: TinName,
-        /// How many.
+        /// The number of dropped packets.
         dropped: u32,
-        /// How many were let in.
+        /// The number of accepted packets.
         sent: u32,
     },
-    /// Waiting packets once took all the memory they may: what did not fit was dropped, whatever
-    /// flow it was of.
+    /// Queued packets have used all of their memory at some time: further packets were dropped,
+    /// whatever flow they belonged to.
     MemoryExhausted {
         /// The limit, in bytes.
         limit: u32,
     },
 }
 
-/// Of a hundred packets that were let in, so many are dropped where senders slow down when they are told to.
+/// The percentage of drops in relation to accepted packets that is normal when senders react to them.
 const ORDINARY_DROPS: u64 = 10;
 
 impl Symptom {
-    /// Whether it is part of ordinary work, and nothing to be noted: drops are how CAKE tells
-    /// senders to slow down, and only where more than a tenth is dropped do they not listen.
+    /// Whether it is part of normal operation and not worth a note. Drops are how CAKE tells senders
+    /// to slow down; only if more than a tenth is dropped do the senders not react.
     pub fn is_ordinary(&self) -> bool {
         match self {
             Self::Drops { dropped, sent, .. } => {
@@ -73,7 +73,7 @@ impl fmt::Display for Symptom {
                 interval_microseconds,
             } => write!(
                 formatter,
-                "{tin}: packets wait {peak_microseconds} µs, longer than a round trip of {interval_microseconds} µs; what is beneath may be slower than the bandwidth, which is to be lowered then, or a flow does not slow down"
+                "{tin}: packets wait {peak_microseconds} µs, longer than a round trip of {interval_microseconds} µs; lower the bandwidth if the link below is slower, or look for a flow that does not slow down"
             ),
             Self::PacketsNotCut {
                 tin,
@@ -81,25 +81,25 @@ impl fmt::Display for Symptom {
                 frame,
             } => write!(
                 formatter,
-                "{tin}: packets of up to {longest} bytes go out whole where the link takes {frame}; split-gso cuts them"
+                "{tin}: packets of up to {longest} bytes are sent whole on a link with frames of {frame}; split-gso splits them"
             ),
             Self::Drops { tin, dropped, sent } => {
                 write!(
                     formatter,
-                    "{tin}: {dropped} packets dropped of {sent} that were let in"
+                    "{tin}: {dropped} packets dropped of {sent} accepted"
                 )
             }
             Self::MemoryExhausted { limit } => write!(
                 formatter,
-                "the {limit} bytes of memory for waiting packets were all in use; raise memlimit, or look for a flow that does not slow down"
+                "the memory limit of {limit} bytes for queued packets was reached; raise memlimit, or look for a flow that does not slow down"
             ),
         }
     }
 }
 
 impl Statistics {
-    /// What deserves a look, given the options of the qdisc and the longest frame of its link in
-    /// bytes, which is its MTU and its header (14 on Ethernet).
+    /// The symptoms, given the options of the qdisc and the longest frame of its link in bytes, which
+    /// is its MTU plus its header (14 on Ethernet).
     pub fn symptoms(&self, cake: &Cake, frame: u32) -> Vec<Symptom> {
         let mut symptoms = Vec::new();
         for (place, tin) in self.tins.iter().enumerate() {
@@ -114,7 +114,7 @@ impl Statistics {
                     interval_microseconds: interval,
                 });
             }
-            // The kernel measures before it cuts, so the length alone says nothing.
+            // The kernel measures before it splits, so the length alone says nothing.
             if let Some(longest) = tin.longest_packet_bytes
                 && !cake.split_gso
                 && longest > frame

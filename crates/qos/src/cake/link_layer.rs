@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use super::choice::Framing;
 
-/// A number out of its range.
+/// A number of bytes that is out of range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{number} is outside of {least}..={most} bytes")]
 pub struct BytesError {
     /// The number.
     pub number: i64,
-    /// The least.
+    /// The minimum.
     pub least: i16,
-    /// The most.
+    /// The maximum.
     pub most: i16,
 }
 
-/// Bytes that the link adds to each packet: −64 to 256, as `tc` has it.
+/// Bytes that the link adds to each packet: −64 to 256, as in `tc`.
 ///
-/// The kernel takes any number and cuts it to 16 bits, so that 70000 becomes 4464.
+/// The kernel accepts any number and truncates it to 16 bits, so that 70000 becomes 4464.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -33,11 +33,11 @@ impl Overhead {
     /// 256 bytes.
     pub const MAXIMUM: Self = Self(256);
 
-    /// This many bytes.
+    /// The overhead of this many bytes.
     ///
     /// # Errors
     ///
-    /// When it is outside of the range.
+    /// If it is out of range.
     pub const fn new(bytes: i64) -> Result<Self, BytesError> {
         if bytes < Self::MINIMUM.0 as i64 || bytes > Self::MAXIMUM.0 as i64 {
             return Err(BytesError {
@@ -50,7 +50,7 @@ impl Overhead {
         Ok(Self(bytes as i16))
     }
 
-    /// In bytes.
+    /// The overhead in bytes.
     pub const fn bytes(self) -> i16 {
         self.0
     }
@@ -76,7 +76,7 @@ impl fmt::Display for Overhead {
     }
 }
 
-/// The least bytes that any packet takes on the link, overhead included: 0 to 256, as `tc` has it.
+/// The minimum size of a packet on the link in bytes, including the overhead: 0 to 256, as in `tc`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -84,16 +84,16 @@ impl fmt::Display for Overhead {
 pub struct MinimumPacket(i16);
 
 impl MinimumPacket {
-    /// No least size. The kernel's default.
+    /// No minimum. The kernel's default.
     pub const NONE: Self = Self(0);
     /// 256 bytes.
     pub const MAXIMUM: Self = Self(256);
 
-    /// This many bytes.
+    /// The minimum of this many bytes.
     ///
     /// # Errors
     ///
-    /// When it is outside of the range.
+    /// If it is out of range.
     pub const fn new(bytes: i64) -> Result<Self, BytesError> {
         if bytes < 0 || bytes > Self::MAXIMUM.0 as i64 {
             return Err(BytesError {
@@ -106,7 +106,7 @@ impl MinimumPacket {
         Ok(Self(bytes as i16))
     }
 
-    /// In bytes.
+    /// The minimum in bytes.
     pub const fn bytes(self) -> u16 {
         self.0.unsigned_abs()
     }
@@ -132,14 +132,14 @@ impl fmt::Display for MinimumPacket {
     }
 }
 
-/// What one of `tc`'s words for a kind of link changes.
+/// What one of `tc`'s keywords for a kind of link changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Effect {
     /// Added to the overhead so far.
     pub(super) overhead: i16,
-    /// Left as it was where there is none.
+    /// Unchanged if `None`.
     pub(super) framing: Option<Framing>,
-    /// Left as it was where there is none.
+    /// Unchanged if `None`.
     pub(super) minimum: Option<i16>,
 }
 
@@ -151,22 +151,22 @@ const fn effect(overhead: i16, framing: Option<Framing>, minimum: Option<i16>) -
     }
 }
 
-/// A kind of link that `tc` has a word for.
+/// A kind of link that `tc` has a keyword for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LinkLayer {
-    /// ADSL: IP over ATM, multiplexed by circuit. +8 bytes, ATM.
+    /// ADSL: IP over ATM, VC multiplexing. +8 bytes, ATM.
     IpoaVcmux,
     /// ADSL: IP over ATM with LLC/SNAP. +16 bytes, ATM.
     IpoaLlcsnap,
-    /// ADSL: bridged, multiplexed by circuit. +24 bytes, ATM.
+    /// ADSL: bridged, VC multiplexing. +24 bytes, ATM.
     BridgedVcmux,
     /// ADSL: bridged with LLC/SNAP. +32 bytes, ATM.
     BridgedLlcsnap,
-    /// ADSL: PPP over ATM, multiplexed by circuit. +10 bytes, ATM.
+    /// ADSL: PPP over ATM, VC multiplexing. +10 bytes, ATM.
     PppoaVcmux,
     /// ADSL: PPP over ATM with LLC. +14 bytes, ATM.
     PppoaLlc,
-    /// ADSL: PPP over Ethernet, multiplexed by circuit. +32 bytes, ATM.
+    /// ADSL: PPP over Ethernet, VC multiplexing. +32 bytes, ATM.
     PppoeVcmux,
     /// ADSL: PPP over Ethernet with LLC/SNAP. +40 bytes, ATM.
     PppoeLlcsnap,
@@ -174,17 +174,17 @@ pub enum LinkLayer {
     PppoePtm,
     /// VDSL2, bridged. +22 bytes, PTM.
     BridgedPtm,
-    /// Cable. +18 bytes, no packet below 64, not cut up.
+    /// Cable. +18 bytes, packets of at least 64 bytes, no framing.
     Docsis,
-    /// Ethernet with its preamble and gaps. +38 bytes, no packet below 84. How packets are cut up
-    /// stays as it was.
+    /// Ethernet with its preamble and gaps. +38 bytes, packets of at least 84 bytes. The framing is
+    /// unchanged.
     Ethernet,
-    /// An 802.1Q tag. +4 bytes; for two tags, say it twice.
+    /// An 802.1Q tag. +4 bytes. Use it twice for two tags.
     EtherVlan,
 }
 
 impl LinkLayer {
-    /// All there are.
+    /// All kinds of link.
     pub const ALL: [Self; 13] = [
         Self::IpoaVcmux,
         Self::IpoaLlcsnap,
@@ -201,7 +201,7 @@ impl LinkLayer {
         Self::EtherVlan,
     ];
 
-    /// `tc`'s word for it.
+    /// `tc`'s keyword for it.
     pub const fn keyword(self) -> &'static str {
         match self {
             Self::IpoaVcmux => "ipoa-vcmux",
@@ -220,7 +220,7 @@ impl LinkLayer {
         }
     }
 
-    /// The one that `tc` has this word for.
+    /// The kind of link with this keyword in `tc`.
     pub fn from_keyword(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.keyword() == word)
     }

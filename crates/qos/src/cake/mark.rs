@@ -1,28 +1,28 @@
-//! Which bits of a packet's firewall mark choose its tin.
+//! The bits of a packet's firewall mark that select its tin.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Not a mask.
+/// The text is not a mask.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a mask of 32 bits; write one like 0xff, 255 or 0377")]
 pub struct MarkError;
 
-/// A mask over the firewall mark: where the masked bits are not zero, they are the number of the
-/// tin. Zero, the kernel's default, leaves the choice to the DSCP. Linux 5.1 and later.
+/// A mask for the firewall mark: if the masked bits are not zero, they are the number of the tin.
+/// Zero, the kernel's default, leaves the choice to the DSCP. Linux 5.1 and later.
 ///
-/// The text is a number as C has it, so that `010` is 8; printed as `0xff`.
+/// The text form is a number as in C, so that `010` is 8. It is printed as `0xff`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MarkMask(u32);
 
 impl MarkMask {
-    /// Marks are not looked at.
+    /// Marks are ignored.
     pub const NONE: Self = Self(0);
 
-    /// These bits.
+    /// The mask with these bits.
     pub const fn new(mask: u32) -> Self {
         Self(mask)
     }
@@ -46,7 +46,7 @@ impl FromStr for MarkMask {
             (None, Some(digits)) if !digits.is_empty() => (digits, 8),
             _ => (number, 10),
         };
-        // `from_str_radix` takes a sign of its own, which here would be a second one.
+        // `from_str_radix` accepts a sign itself, which would be a second one here.
         if digits.starts_with(['+', '-']) {
             return Err(MarkError);
         }

@@ -1,4 +1,4 @@
-//! How much memory queued packets may take.
+//! The memory limit for queued packets.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,10 +12,10 @@ const MEBI: u32 = KIBI * KIBI;
 const UNITS: &str =
     "b, kb, mb or gb (bytes, in 1024s), kbit, mbit or gbit (1024s of bits), or nothing for bytes";
 
-/// The most bytes that queued packets may take, or that the kernel is to choose.
+/// The maximum number of bytes that queued packets may use, or the kernel's choice.
 ///
-/// The text is `tc`'s: `32mb`, `500kb`, and a bare number is bytes; `automatic` in JSON where the
-/// kernel chooses: a quarter of what flows in a round-trip time and at least 4 MiB.
+/// The text form is `tc`'s: `32mb`, `500kb`; a bare number is bytes. JSON has `automatic` for the
+/// kernel's choice: a quarter of the bytes sent in a round-trip time and at least 4 MiB.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -23,20 +23,20 @@ const UNITS: &str =
 pub struct MemoryLimit(u32);
 
 impl MemoryLimit {
-    /// The kernel chooses. Its default.
+    /// The kernel chooses. The default.
     pub const AUTOMATIC: Self = Self(0);
 
-    /// This many bytes; zero is [`MemoryLimit::AUTOMATIC`] to the kernel.
+    /// The limit of this many bytes. Zero means [`MemoryLimit::AUTOMATIC`] to the kernel.
     pub const fn bytes(number: u32) -> Self {
         Self(number)
     }
 
-    /// In bytes, with zero where the kernel chooses, as it has it.
+    /// The limit in bytes as the kernel stores it, with zero for automatic.
     pub const fn as_bytes(self) -> u32 {
         self.0
     }
 
-    /// As `tc` prints it, which is rounded where it is within a kilobyte of whole megabytes, or
+    /// The limit as `tc` prints it: rounded if it is within a kilobyte of whole megabytes, or within
     /// 16 bytes of whole kilobytes.
     pub(crate) fn shown(self) -> String {
         let size = f64::from(self.0);
@@ -58,7 +58,7 @@ impl MemoryLimit {
 impl FromStr for MemoryLimit {
     type Err = QuantityError;
 
-    /// `0` is automatic: `tc` takes it and sends nothing, which on a new qdisc is the same.
+    /// `0` is automatic: `tc` accepts it and sends nothing, which has the same effect on a new qdisc.
     fn from_str(text: &str) -> Result<Self, QuantityError> {
         let (number, unit) =
             quantity::number(text).ok_or(QuantityError::NotANumber { units: UNITS })?;

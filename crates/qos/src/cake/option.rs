@@ -1,4 +1,4 @@
-//! The options of CAKE as the kernel numbers them.
+//! The options of CAKE by the kernel's attribute numbers.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::attribute;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CakeOption {
-    /// Bytes per second as a `u64`; zero is unlimited.
+    /// Bytes per second as a `u64`; zero means unlimited.
     Bandwidth,
     /// See [`Diffserv`].
     Diffserv,
@@ -22,7 +22,7 @@ pub enum CakeOption {
     Framing,
     /// See [`FlowMode`].
     Flows,
-    /// Bytes, the only one with a sign.
+    /// Bytes. The only signed option.
     Overhead,
     /// Microseconds.
     Rtt,
@@ -30,11 +30,11 @@ pub enum CakeOption {
     Target,
     /// Whether the kernel estimates the bandwidth.
     AutorateIngress,
-    /// Bytes; zero is automatic.
+    /// Bytes; zero means automatic.
     Memlimit,
-    /// Whether translated addresses are looked up.
+    /// Whether addresses are looked up behind NAT.
     Nat,
-    /// There or not: the kernel does not look at its value.
+    /// Present or absent; the kernel ignores the value.
     Raw,
     /// Whether the DSCP is cleared.
     Wash,
@@ -44,14 +44,14 @@ pub enum CakeOption {
     Direction,
     /// See [`AckFilter`].
     AckFilter,
-    /// Whether large packets are cut.
+    /// Whether GSO packets are split.
     SplitGso,
     /// A mask. Linux 5.1 and later.
     Fwmark,
 }
 
 impl CakeOption {
-    /// All of them, in the kernel's order.
+    /// All options, in the kernel's order.
     pub const ALL: [Self; 17] = [
         Self::Bandwidth,
         Self::Diffserv,
@@ -72,7 +72,7 @@ impl CakeOption {
         Self::Fwmark,
     ];
 
-    /// The number of the attribute. The kernel's names are `TCA_CAKE_…` in `linux/pkt_sched.h`.
+    /// The number of the attribute, `TCA_CAKE_…` in `linux/pkt_sched.h`.
     pub const fn number(self) -> u16 {
         self.told().0
     }
@@ -82,7 +82,7 @@ impl CakeOption {
         self.told().1
     }
 
-    /// The option with this attribute.
+    /// The option with this attribute number.
     pub fn from_number(number: u16) -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -119,7 +119,7 @@ impl CakeOption {
         }
     }
 
-    /// A value of this option in the words that `tc` has for it, or as a number where it has none.
+    /// A value of this option in `tc`'s words, or as a number if it has no word for it.
     pub fn in_words(self, value: i64) -> String {
         let number = u32::try_from(value).ok();
         let word = |word: Option<&'static str>| word.map(str::to_owned);
@@ -175,10 +175,10 @@ impl fmt::Display for CakeOption {
 }
 
 impl Cake {
-    /// The value of each option as the kernel counts it; `Raw` is 1 or 0.
+    /// The value of each option in the kernel's unit; `Raw` is 1 or 0.
     pub fn value(&self, option: CakeOption) -> i64 {
         match option {
-            // `Rate::MAXIMUM` is far below what `i64` holds.
+            // `Rate::MAXIMUM` is far below the maximum of `i64`.
             CakeOption::Bandwidth => self.bandwidth.as_bytes_per_second().cast_signed(),
             CakeOption::Diffserv => self.diffserv.number().into(),
             CakeOption::Framing => self.framing.number().into(),
@@ -199,11 +199,12 @@ impl Cake {
         }
     }
 
-    /// The payload of `TCA_OPTIONS` that makes a CAKE qdisc exactly this, whatever it was before.
+    /// The payload of `TCA_OPTIONS` that gives a CAKE qdisc exactly these options, whatever it had
+    /// before.
     ///
-    /// All attributes are in it, because the kernel merges: what is not said stays as it was. `tc`
-    /// says only what was asked for, and has no way to take a least packet size, a memory limit or
-    /// a mark back to zero.
+    /// It contains all attributes because the kernel merges: an option that is not sent keeps its
+    /// value. `tc` sends only what was requested, and cannot reset a minimum packet size, a memory
+    /// limit or a mark to zero.
     pub fn to_attributes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for option in CakeOption::ALL {
@@ -214,7 +215,7 @@ impl Cake {
             if option.size() == 8 {
                 attribute::push(&mut bytes, option.number(), &value.to_ne_bytes());
             } else {
-                // In two's complement cutting off keeps sign and value: each fits its attribute.
+                // Truncating two's complement keeps sign and value: every value fits its attribute.
                 let [a, b, c, d, ..] = value.to_le_bytes();
                 let half = u32::from_le_bytes([a, b, c, d]);
                 attribute::push(&mut bytes, option.number(), &half.to_ne_bytes());

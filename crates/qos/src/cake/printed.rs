@@ -1,12 +1,12 @@
-//! Printing the options of CAKE: so that `tc` takes them, and as `tc` prints them.
+//! Formatting the options of CAKE, both as `tc` input and as `tc` prints them.
 
 use std::fmt::{self, Write};
 
 use super::{Bandwidth, Cake, Direction, Framing, MarkMask, MemoryLimit, MinimumPacket};
 
 impl Cake {
-    /// These options as `tc qdisc show` prints them, rounded as it rounds; `tc` takes this text
-    /// only where the bandwidth is limited.
+    /// These options as `tc qdisc show` prints them, with the same rounding. `tc` accepts this text
+    /// only if the bandwidth is limited.
     pub fn shown(&self) -> String {
         let mut text = String::from("bandwidth ");
         match self.bandwidth {
@@ -57,8 +57,8 @@ impl Cake {
 }
 
 impl fmt::Display for Cake {
-    /// All options, or with `{:#}` only those that differ from the default; both are read back as
-    /// the same value, and by `tc` as well.
+    /// All options, or with `{:#}` only those that differ from the default. Both parse back to the
+    /// same value, here and in `tc`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = !formatter.alternate();
         let default = Self::default();
@@ -98,7 +98,7 @@ impl fmt::Display for Cake {
             all || self.rtt != default.rtt,
             &format_args!("rtt {}", self.rtt),
         );
-        // Before the words that it would undo.
+        // This must come before the words that it would undo.
         let plain = self.overhead == default.overhead;
         say(self.raw && (all || !plain), &"raw");
         say(all || self.framing != default.framing, &self.framing);

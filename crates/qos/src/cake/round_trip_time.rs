@@ -1,4 +1,4 @@
-//! The round-trip time that CAKE expects, and what it aims at because of it.
+//! The round-trip time that CAKE expects, and the target delay derived from it.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -12,14 +12,14 @@ const UNITS: &str = "s, ms or us, or nothing for microseconds";
 
 /// How long the peers of most traffic take to answer, in microseconds: 1 to 4,294,967,295.
 ///
-/// The text is `tc`'s: `100ms`, `1.5s`, and **a bare number is microseconds**. Upper and lower
-/// case are the same.
+/// The text form is `tc`'s: `100ms`, `1.5s`, and **a bare number is microseconds**. Upper and lower
+/// case are equivalent.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RoundTripTime(NonZeroU32);
 
 impl RoundTripTime {
-    /// 100 µs: within a rack or a room of machines.
+    /// 100 µs: within a rack or a machine room.
     pub const DATACENTRE: Self = Self::literal(100);
     /// 1 ms: a local network.
     pub const LAN: Self = Self::literal(1_000);
@@ -33,14 +33,14 @@ impl RoundTripTime {
     pub const OCEANIC: Self = Self::literal(300_000);
     /// 1 s: over a geostationary satellite.
     pub const SATELLITE: Self = Self::literal(1_000_000);
-    /// 1000 s: further than any network reaches. It all but turns the control of queues off. The
-    /// manual page says 3600 s; `tc` sets 1000.
+    /// 1000 s: farther than any network reaches. It nearly disables queue management. The manual
+    /// page says 3600 s; `tc` sets 1000.
     pub const INTERPLANETARY: Self = Self::literal(1_000_000_000);
 
     /// 4,294,967,295 µs.
     pub const MAXIMUM: Self = Self(NonZeroU32::MAX);
 
-    /// The words that `tc` has for some of them.
+    /// `tc`'s keywords for these constants.
     pub const PRESETS: [(&str, Self); 8] = [
         ("datacentre", Self::DATACENTRE),
         ("lan", Self::LAN),
@@ -56,31 +56,30 @@ impl RoundTripTime {
         Self(NonZeroU32::new(microseconds).expect("it is not zero"))
     }
 
-    /// This many microseconds.
+    /// The round-trip time of this many microseconds.
     ///
     /// # Errors
     ///
-    /// When it is zero. `tc` takes `rtt 0` and sets the target to 1 µs but not the round-trip
-    /// time.
+    /// If it is zero. `tc` accepts `rtt 0` and sets the target to 1 µs, but not the round-trip time.
     pub const fn microseconds(number: u32) -> Result<Self, QuantityError> {
         match NonZeroU32::new(number) {
             Some(number) => Ok(Self(number)),
             None => Err(QuantityError::TooLittle {
                 least: "1us",
-                instead: "leave `rtt` out for the usual 100ms",
+                instead: "leave `rtt` out for the default 100ms",
             }),
         }
     }
 
-    /// In microseconds.
+    /// The round-trip time in microseconds.
     pub const fn as_microseconds(self) -> u32 {
         self.0.get()
     }
 
-    /// The standing delay that CAKE tolerates, in microseconds: a twentieth, but at least 1.
+    /// The standing delay that CAKE tolerates, in microseconds: a twentieth, and at least 1.
     ///
-    /// The kernel does not derive it. `tc` sends it with the round-trip time, and so it is done
-    /// here; each preset of `tc` is a twentieth as well.
+    /// The kernel does not derive it. `tc` sends it along with the round-trip time, and so does this
+    /// crate; each preset of `tc` is a twentieth as well.
     pub const fn target(self) -> u32 {
         match self.0.get() / 20 {
             0 => 1,
@@ -88,7 +87,7 @@ impl RoundTripTime {
         }
     }
 
-    /// As `tc` prints it, cut to three digits.
+    /// The time as `tc` prints it, truncated to three digits.
     pub(crate) fn shown(self) -> String {
         let microseconds = f64::from(self.0.get());
         if microseconds >= 1e6 {

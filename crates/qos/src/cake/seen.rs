@@ -1,4 +1,4 @@
-//! The options of a CAKE qdisc as a kernel tells them.
+//! The options of a CAKE qdisc as shown by a kernel.
 
 use std::collections::BTreeMap;
 
@@ -10,36 +10,35 @@ use super::{
 };
 use crate::attribute::Attributes;
 
-/// An attribute that nothing is known about: of a number that this program has no option for, or
-/// of another size than its option has.
+/// An unknown attribute: one with a number that this program has no option for, or with a size other
+/// than that of its option.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unknown {
-    /// The number of the attribute; 0 for what follows the last attribute and is none.
+    /// The number of the attribute, or 0 for trailing bytes that are not an attribute.
     pub number: u16,
-    /// Its value, as it came.
+    /// The value, as received.
     pub bytes: Vec<u8>,
 }
 
-/// What a kernel says about one CAKE qdisc, which may be more, less or other than this program
-/// knows.
+/// What a kernel shows of one CAKE qdisc, which may be more, less or other than this program knows.
 ///
-/// The kernel stores numbers that mean nothing to it, such as 99 for the sorting into tins, and a
-/// newer one may have options that nobody here has heard of. Neither keeps the rest from being read.
+/// The kernel stores numbers that are meaningless to it, such as 99 for the sorting into tins, and a
+/// newer kernel may have options that are unknown here. Neither keeps the rest from being read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seen {
-    /// The value of each option that was told; `Raw` is there, as 1, or it is not. A bandwidth of
-    /// 2⁶³ bytes per second and more is with what is unknown.
+    /// The value of each option that was shown. `Raw` is 1 or absent. A bandwidth of 2⁶³ bytes per
+    /// second or more is among the unknown attributes.
     pub values: BTreeMap<CakeOption, i64>,
-    /// What else was told.
+    /// The other attributes that were shown.
     pub unknown: Vec<Unknown>,
 }
 
-/// Fills an attribute of eight bytes up to where it can be read at once.
+/// The attribute that pads before one of eight bytes, so that it is aligned.
 const PADDING: u16 = 1;
 
 impl Seen {
-    /// Reads the payload of `TCA_OPTIONS`. Any bytes are read.
+    /// Reads the payload of `TCA_OPTIONS`. Accepts any bytes.
     pub fn read(options: &[u8]) -> Self {
         let mut seen = Self::default();
         let mut walk = Attributes::new(options);
@@ -74,8 +73,8 @@ impl Seen {
         seen
     }
 
-    /// The options that were not told, or not so that they could be read. Never `Raw`, whose
-    /// absence says that it is off.
+    /// The options that were not shown, or not in a readable form. Never `Raw`, whose absence means
+    /// that it is off.
     pub fn missing(&self) -> Vec<CakeOption> {
         CakeOption::ALL
             .into_iter()
@@ -83,17 +82,17 @@ impl Seen {
             .collect()
     }
 
-    /// The value of this option; `Raw` always has one.
+    /// The value of this option. `Raw` always has one.
     pub fn value(&self, option: CakeOption) -> Option<i64> {
         let absent = (option == CakeOption::Raw).then_some(0);
         self.values.get(&option).copied().or(absent)
     }
 
-    /// The same as options that can be said.
+    /// These options as a [`Cake`].
     ///
     /// # Errors
     ///
-    /// Where an option was not told or has a value that `tc` has no word for.
+    /// If an option was not shown or has a value that `tc` has no word for.
     pub fn cake(&self) -> Result<Cake, NotExpressible> {
         let mut options = Vec::new();
         let mut cake = Cake::default();
@@ -114,7 +113,7 @@ impl Seen {
     }
 }
 
-/// Nothing where the option has no such value.
+/// Returns `None` if the option has no such value.
 fn set(cake: &mut Cake, option: CakeOption, value: i64) -> Option<()> {
     let number = u32::try_from(value).ok();
     match option {
@@ -126,7 +125,7 @@ fn set(cake: &mut Cake, option: CakeOption, value: i64) -> Option<()> {
         CakeOption::Flows => cake.flows = FlowMode::from_number(number?)?,
         CakeOption::Overhead => cake.overhead = Overhead::new(value).ok()?,
         CakeOption::Rtt => cake.rtt = RoundTripTime::microseconds(number?).ok()?,
-        // It comes after the time that it is derived from.
+        // The target comes after the time that it is derived from.
         CakeOption::Target => return (number? == cake.rtt.target()).then_some(()),
         CakeOption::AutorateIngress => cake.autorate_ingress = value != 0,
         CakeOption::Memlimit => cake.memlimit = MemoryLimit::bytes(number?),
@@ -148,23 +147,23 @@ fn set(cake: &mut Cake, option: CakeOption, value: i64) -> Option<()> {
     Some(())
 }
 
-/// An option whose value cannot be said.
+/// An option whose value cannot be expressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inexpressible {
     /// The option.
     pub option: CakeOption,
-    /// Its value, where it was told.
+    /// The value, if it was shown.
     pub value: Option<i64>,
 }
 
-/// The qdisc is of a kind that no words lead to.
+/// The qdisc has options that no words of `tc` result in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the kernel shows options of CAKE that cannot be said: {}; it was set otherwise than with tc, or the kernel is of another time",
+    "the kernel shows CAKE options that cannot be expressed: {}; the qdisc was not set with tc, or this kernel version is unknown here",
     listed(options)
 )]
 pub struct NotExpressible {
-    /// What cannot be said.
+    /// The options that cannot be expressed.
     pub options: Vec<Inexpressible>,
 }
 
@@ -173,19 +172,19 @@ fn listed(options: &[Inexpressible]) -> String {
         .iter()
         .map(|Inexpressible { option, value }| match value {
             Some(value) => format!("{option} is {}", option.in_words(*value)),
-            None => format!("{option} is not told"),
+            None => format!("{option} is not shown"),
         })
         .collect();
     texts.join(", ")
 }
 
 impl Cake {
-    /// Reads the payload of `TCA_OPTIONS`, and gives what is no option of this program's beside it.
+    /// Reads the payload of `TCA_OPTIONS`, and returns the unknown attributes along with the options.
     ///
     /// # Errors
     ///
-    /// Where an option was not told or has a value that cannot be said; [`Seen::read`] gives what
-    /// there is.
+    /// If an option was not shown or has a value that cannot be expressed. [`Seen::read`] returns
+    /// what there is.
     pub fn from_attributes(options: &[u8]) -> Result<(Self, Vec<Unknown>), NotExpressible> {
         let seen = Seen::read(options);
         Ok((seen.cake()?, seen.unknown))

@@ -1,4 +1,4 @@
-//! Attributes out and in, and what a kernel of another time may tell.
+//! Reading and writing attributes, including those of older and newer kernels.
 
 use super::*;
 use crate::attribute;
@@ -80,7 +80,7 @@ fn an_attribute_of_another_size_is_missing_and_the_others_are_not() {
         seen.cake()
             .unwrap_err()
             .to_string()
-            .contains("wash is not told")
+            .contains("wash is not shown")
     );
     let all: Vec<String> = differences(&Cake::default(), &seen)
         .iter()

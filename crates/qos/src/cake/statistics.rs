@@ -1,11 +1,11 @@
-//! What a CAKE qdisc has counted.
+//! Counters of a CAKE qdisc.
 
 use serde::{Deserialize, Serialize};
 
 use super::Unknown;
 use crate::attribute::{Attribute, Attributes};
 
-/// A structure of counters, each of them there or not, read from numbered attributes.
+/// Declares a structure of optional counters that is read from numbered attributes.
 macro_rules! counters {
     ($(#[$outer:meta])* $name:ident {
         $($(#[$inner:meta])* $field:ident: $type:ident = $number:literal;)+
@@ -15,13 +15,13 @@ macro_rules! counters {
         #[serde(default)]
         pub struct $name {
             $($(#[$inner])* pub $field: Option<$type>,)+
-            /// What the kernel tells beyond this, or in another size.
+            /// Attributes that are unknown here, or of another size.
             #[serde(skip_serializing_if = "Vec::is_empty")]
             pub unknown: Vec<Unknown>,
         }
 
         impl $name {
-            /// Takes a counter that is known here and of the right size.
+            /// Stores a known counter of the right size.
             fn take(&mut self, attribute: &Attribute<'_>) -> bool {
                 match attribute.number {
                     $($number => {
@@ -36,112 +36,112 @@ macro_rules! counters {
 }
 
 counters! {
-    /// What a tin has counted. Anything that the kernel did not tell is not there.
+    /// The counters of a tin. A counter that the kernel did not show is `None`.
     Tin {
-        /// Packets that were let in.
+        /// Packets accepted.
         sent_packets: u32 = 2;
-        /// Bytes that were let in.
+        /// Bytes accepted.
         sent_bytes: u64 = 3;
-        /// Packets that were dropped to keep the queue short or the memory within its limit.
+        /// Packets dropped to keep the queue short or the memory within its limit.
         dropped_packets: u32 = 4;
-        /// TCP acknowledgements that were dropped as redundant.
+        /// TCP acknowledgements dropped as redundant.
         acks_dropped_packets: u32 = 6;
-        /// Packets that were marked instead of dropped.
+        /// Packets marked (ECN) instead of dropped.
         ecn_marked_packets: u32 = 8;
-        /// Bytes that wait now.
+        /// Bytes in the queue now.
         backlog_bytes: u32 = 11;
-        /// Bytes per second beyond which the tin loses its precedence.
+        /// The rate in bytes per second above which the tin loses its precedence.
         threshold_bytes_per_second: u64 = 12;
-        /// The standing delay that is tolerated, in microseconds; more than the option on a link
-        /// so slow that one packet takes longer.
+        /// The tolerated standing delay, in microseconds. It is more than the option on a link so
+        /// slow that one packet takes longer.
         target_microseconds: u32 = 13;
-        /// The time over which it is tolerated, in microseconds.
+        /// The time for which it is tolerated, in microseconds.
         interval_microseconds: u32 = 14;
-        /// Packets whose flow shared its first choice of queue.
+        /// Packets whose flow did not get its first choice of queue.
         way_indirect_hits: u32 = 15;
         /// Packets of flows that had no queue yet.
         way_misses: u32 = 16;
         /// Packets whose flow had to share a queue with another.
         way_collisions: u32 = 17;
-        /// How long packets waited lately, in microseconds: a mean that follows longer waits fast.
+        /// The recent queueing delay, in microseconds: a mean that follows longer delays fast.
         peak_delay_microseconds: u32 = 18;
-        /// The same, following either way slowly.
+        /// The same as a mean that follows slowly in both directions.
         average_delay_microseconds: u32 = 19;
-        /// The same, following shorter waits fast: that of sparse flows.
+        /// The same as a mean that follows shorter delays fast: the delay of sparse flows.
         base_delay_microseconds: u32 = 20;
-        /// Flows that send little just now.
+        /// Flows that send little at present.
         sparse_flows: u32 = 21;
-        /// Flows that keep a queue just now.
+        /// Flows with a standing queue at present.
         bulk_flows: u32 = 22;
-        /// Flows that do not slow down when they are dropped from.
+        /// Flows that do not slow down after drops.
         unresponsive_flows: u32 = 23;
-        /// The longest packet that came, in bytes, before it was cut.
+        /// The longest packet that came in, in bytes, before splitting.
         longest_packet_bytes: u32 = 24;
-        /// Bytes that a flow sends per turn.
+        /// Bytes that a flow may send per round.
         flow_quantum_bytes: u32 = 25;
     }
 }
 
 counters! {
-    /// What a qdisc has counted. Anything that the kernel did not tell is not there.
+    /// The counters of a qdisc. A counter that the kernel did not show is `None`.
     Counters {
         /// The estimate of `autorate-ingress`, in bytes per second.
         capacity_estimate_bytes_per_second: u64 = 2;
-        /// The most bytes that waiting packets may take.
+        /// The maximum number of bytes that queued packets may use.
         memory_limit_bytes: u32 = 3;
-        /// The most bytes that they ever took.
+        /// The maximum number of bytes that they ever used.
         memory_used_bytes: u32 = 4;
-        /// The mean length of what stands before the network layer.
+        /// The mean offset of the network header.
         average_network_offset_bytes: u32 = 5;
         /// The shortest packet, from its network layer on; 4,294,967,295 before the first.
         minimum_network_length_bytes: u32 = 6;
-        /// The longest.
+        /// The longest packet, from its network layer on.
         maximum_network_length_bytes: u32 = 7;
-        /// The shortest packet as it is counted; 4,294,967,295 before the first.
+        /// The shortest packet with overhead and framing; 4,294,967,295 before the first.
         minimum_adjusted_length_bytes: u32 = 8;
-        /// The longest.
+        /// The longest packet with overhead and framing.
         maximum_adjusted_length_bytes: u32 = 9;
-        /// Bytes that a flow may still send in its turn. Told of a class, which is a flow, only.
+        /// Bytes that the flow may still send in its round. Only shown for a class, which is a flow.
         deficit_bytes: i32 = 11;
-        /// How often it was dropped from in a row. Of a class only.
+        /// How many drops in a row the flow had. Only shown for a class.
         cobalt_count: u32 = 12;
-        /// Whether it is being dropped from. Of a class only.
+        /// Whether packets of the flow are being dropped. Only shown for a class.
         dropping: u32 = 13;
-        /// When that happens next, in microseconds from now. Of a class only.
+        /// When the next drop happens, in microseconds from now. Only shown for a class.
         drop_next_microseconds: i32 = 14;
-        /// How likely a packet is dropped for its flow not slowing down, in 2⁻³². Of a class only.
+        /// The probability of drops for not slowing down, in units of 2⁻³². Only shown for a class.
         drop_probability: u32 = 15;
-        /// When that was last changed, in microseconds from now. Of a class only.
+        /// When that probability last changed, in microseconds from now. Only shown for a class.
         blue_timer_microseconds: i32 = 16;
-        /// How many queues of a multi-queue device are in use. Linux 7.0 and later.
+        /// The number of queues in use of a multi-queue device. Linux 7.0 and later.
         active_queues: u32 = 17;
     }
 }
 
-/// What a CAKE qdisc has counted, as a whole and by tin.
+/// The counters of a CAKE qdisc, in total and by tin.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Statistics {
-    /// As a whole.
+    /// The counters of the whole qdisc.
     #[serde(flatten)]
     pub counters: Counters,
-    /// By tin, in the order in which `tc` prints them: the one of least precedence first.
+    /// The counters by tin, in the order in which `tc` prints them: lowest precedence first.
     pub tins: Vec<Tin>,
 }
 
-/// The attribute that holds the tins, which are numbered from 1.
+/// The attribute that contains the tins, which are numbered from 1.
 const TINS: u16 = 10;
 
-/// Fills an attribute of eight bytes up to where it can be read at once.
+/// The attribute that pads before one of eight bytes, so that it is aligned.
 const PADDING: u16 = 1;
 
 impl Statistics {
-    /// Reads the payload of `TCA_STATS_APP`, which lies in `TCA_STATS2`. Any bytes are read.
+    /// Reads the payload of `TCA_STATS_APP`, which is nested in `TCA_STATS2`. Accepts any bytes.
     pub fn read(application: &[u8]) -> Self {
         let mut statistics = Self::default();
         let unknown = each(application, |attribute| {
             if attribute.number == TINS {
-                // The kernel tells them in order and leaves none out.
+                // The kernel lists the tins in order without gaps.
                 for tin in Attributes::new(attribute.payload) {
                     statistics.tins.push(Tin::read(tin.payload));
                 }
@@ -162,7 +162,7 @@ impl Tin {
     }
 }
 
-/// Gives what was not taken.
+/// Passes each attribute to `take` and returns those that it did not take.
 fn each(bytes: &[u8], mut take: impl FnMut(&Attribute<'_>) -> bool) -> Vec<Unknown> {
     let mut unknown = Vec::new();
     let mut walk = Attributes::new(bytes);

@@ -1,4 +1,4 @@
-//! Counters are read whatever else is told, and what they say about health.
+//! Counters are read whatever else is shown, and the symptoms are derived from them.
 
 use super::*;
 use crate::attribute;

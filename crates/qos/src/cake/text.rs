@@ -1,8 +1,8 @@
-//! Reading the options of CAKE from text: what `tc` takes, and what it prints.
+//! Parsing the options of CAKE from text: what `tc` accepts, and what it prints.
 //!
-//! Words are applied one after the other, exactly as `tc` applies them, since several of them add
-//! up or undo each other: `overhead 22 ethernet` is 60 bytes and `ethernet overhead 22` is 22. What
-//! `tc` takes and is yet refused here is named in [`Problem`].
+//! Words are applied one after the other, exactly as in `tc`, because several of them add up or undo
+//! each other: `overhead 22 ethernet` is 60 bytes and `ethernet overhead 22` is 22. What `tc` accepts
+//! but this parser rejects is listed in [`Problem`].
 
 use std::str::FromStr;
 
@@ -12,15 +12,15 @@ use super::{
 };
 use crate::quantity::QuantityError;
 
-/// Why a text gives no options of CAKE.
+/// Why a text is not a list of CAKE options.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` at byte {offset}: {problem}")]
 pub struct TextError {
-    /// Where the word begins, in bytes.
+    /// The offset of the word, in bytes.
     pub offset: usize,
-    /// The word; at the end of the text, the one that lacks its value.
+    /// The word. At the end of the text, the one whose value is missing.
     pub word: String,
-    /// What is wrong with it.
+    /// The problem with it.
     pub problem: Problem,
 }
 
@@ -29,55 +29,55 @@ pub struct TextError {
 #[non_exhaustive]
 pub enum Problem {
     /// No option has this name.
-    #[error("no option of CAKE{}", likely.map(|word| format!("; `{word}` is one")).unwrap_or_default())]
+    #[error("not an option of CAKE{}", likely.map(|word| format!("; did you mean `{word}`?")).unwrap_or_default())]
     UnknownWord {
-        /// The most similar word, if one is similar.
+        /// The most similar word, if there is a similar one.
         likely: Option<&'static str>,
     },
-    /// The text ends where the value should be.
+    /// The text ends where a value should follow.
     #[error("the text ends where {wanted} should be, as in `{example}`")]
     NoValue {
-        /// What kind of value.
+        /// The kind of value.
         wanted: &'static str,
         /// An example of it.
         example: &'static str,
     },
-    /// A rate, time or size that is none. `tc` takes a rate below a byte per second and shapes to
-    /// nothing at all, `rtt 0` for a target without a time, and what is too much for any number.
+    /// An invalid rate, time or size. `tc` accepts a rate below a byte per second and does not shape
+    /// at all, `rtt 0` as a target without a time, and a value too large for any number.
     #[error(transparent)]
     Quantity(#[from] QuantityError),
-    /// An integer that is none.
+    /// An invalid integer.
     #[error("not a decimal integer")]
     NotAnInteger,
-    /// An integer out of its range. `tc` looks at the value of `overhead` only, and not at what the
-    /// words for links add up to.
+    /// An integer out of range. `tc` checks only the value of `overhead`, and not the sum of the
+    /// keywords for links.
     #[error("{0}")]
     Bytes(#[from] BytesError),
-    /// A mask that is none.
+    /// An invalid mask.
     #[error("{0}")]
     Mark(#[from] MarkError),
-    /// A second word for a round-trip time. `tc` refuses that too, but for the words only: `rtt`
-    /// may follow or precede one, and the last counts.
-    #[error("`{first}` has already said the round-trip time; keep one of them")]
+    /// A second keyword for a round-trip time. `tc` rejects that too, but only for keywords: `rtt`
+    /// may follow or precede one, and the last one wins.
+    #[error("`{first}` has already set the round-trip time; keep one of them")]
     SecondPreset {
-        /// The first.
+        /// The first keyword.
         first: &'static str,
     },
-    /// Not the line of a CAKE qdisc.
-    #[error("this is no line of `tc qdisc show` about CAKE")]
+    /// Not a line about a CAKE qdisc.
+    #[error("this is not a line of `tc qdisc show` about CAKE")]
     NotCake,
 }
 
-/// Which text it is.
+/// Which text is parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Grammar {
-    /// What `tc` takes.
+    /// What `tc` accepts.
     Taken,
     /// What `tc` prints.
     Shown,
 }
 
-/// A word and where it begins.
+/// A word and its offset.
 #[derive(Clone, Copy, Debug)]
 struct Word<'text> {
     text: &'text str,
@@ -94,7 +94,7 @@ impl Word<'_> {
     }
 }
 
-/// The blanks that `tc -batch` knows.
+/// Splits at the white space that `tc -batch` recognizes.
 fn words(text: &str) -> impl Iterator<Item = Word<'_>> {
     const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
     text.split(BLANKS)
@@ -105,7 +105,7 @@ fn words(text: &str) -> impl Iterator<Item = Word<'_>> {
         })
 }
 
-/// Words that take a value, with what it is and an example.
+/// Words that take a value, with the kind of value and an example.
 const WITH_VALUE: [(&str, &str, &str); 6] = [
     ("bandwidth", "a rate", "bandwidth 20mbit"),
     ("rtt", "a time", "rtt 30ms"),
@@ -115,7 +115,7 @@ const WITH_VALUE: [(&str, &str, &str); 6] = [
     ("fwmark", "a mask", "fwmark 0xff"),
 ];
 
-/// Words that stand alone and are in no list of their own.
+/// Words that take no value and are in no other list.
 const ALONE: [&str; 13] = [
     "unlimited",
     "autorate-ingress",
@@ -132,17 +132,17 @@ const ALONE: [&str; 13] = [
     "bandwidth",
 ];
 
-/// What the words so far have come to.
+/// The result of the words so far.
 struct Reading {
     cake: Cake,
-    /// May leave its range on the way.
+    /// May be out of range in between.
     overhead: i64,
-    /// The word that last added to it.
+    /// The word that added to it last.
     adder: Option<(usize, String)>,
-    /// Whether any word was about the overhead: only then are packets counted from their network
-    /// layer on.
+    /// Whether any word was about the overhead: only then are packets counted from the network layer
+    /// on.
     overhead_said: bool,
-    /// Once said, `raw` stays, whatever comes after it.
+    /// `raw` stays set, whatever follows it.
     raw_said: bool,
     preset: Option<&'static str>,
 }
@@ -270,7 +270,7 @@ impl Reading {
                     self.overhead = 48;
                     self.overhead_said = true;
                 }
-                // Of a time when the header of Ethernet had to be accounted for by hand.
+                // A relic from when the Ethernet header had to be accounted for by hand.
                 "via-ethernet" => {}
                 _ => {
                     return Err(word.is(Problem::UnknownWord {
@@ -282,7 +282,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Saying the bandwidth ends estimating it, so only an `autorate-ingress` after it counts.
+    /// Setting the bandwidth ends its estimation, so only a later `autorate-ingress` counts.
     fn bandwidth(&mut self, bandwidth: Bandwidth) {
         self.cake.bandwidth = bandwidth;
         self.cake.autorate_ingress = false;
@@ -302,8 +302,8 @@ impl Reading {
     }
 }
 
-/// The value, which when shown may be rounded to more than there can be: `tc` prints a limit of
-/// 4,294,967,295 bytes as `4096Mb`, and then takes that for none.
+/// Parses the value. In `tc`'s output it may be rounded to more than the maximum: `tc` prints a
+/// limit of 4,294,967,295 bytes as `4096Mb`, which it then treats as no limit.
 fn quantity<Q: FromStr<Err = QuantityError>>(
     value: Word<'_>,
     grammar: Grammar,
@@ -315,7 +315,7 @@ fn quantity<Q: FromStr<Err = QuantityError>>(
     }
 }
 
-/// Skips what stands before the options in a line of `tc qdisc show`.
+/// Skips what precedes the options in a line of `tc qdisc show`.
 fn skip_header<'text>(
     words: &mut std::iter::Peekable<impl Iterator<Item = Word<'text>>>,
 ) -> Result<(), TextError> {
@@ -345,7 +345,7 @@ fn preset(word: &str) -> Option<(&'static str, RoundTripTime)> {
         .find(|(name, _)| *name == word)
 }
 
-/// The word that this one was probably meant to be.
+/// The word that was probably meant.
 fn similar(word: &str) -> Option<&'static str> {
     if word.len() > 32 {
         return None;
@@ -367,7 +367,7 @@ fn similar(word: &str) -> Option<&'static str> {
         .map(|(_, candidate)| candidate)
 }
 
-/// How many letters have to be put in, left out or replaced to make one of the other.
+/// The number of letters to insert, delete or replace to turn one word into the other.
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (above, letter) in one.bytes().enumerate() {
@@ -391,17 +391,15 @@ impl FromStr for Cake {
 }
 
 impl Cake {
-    /// Reads the first line of what `tc qdisc show` prints about a CAKE qdisc, with or without
-    /// what stands before the options.
+    /// Parses the first line of what `tc qdisc show` prints about a CAKE qdisc, with or without what
+    /// precedes the options.
     ///
-    /// `tc` prints rates of more than about four digits, times of more than three, and many sizes
-    /// rounded, so this may be another value than the kernel holds. To read that,
-    /// see [`Cake::from_attributes`].
+    /// `tc` rounds rates to about four digits, times to three, and many sizes as well, so this may be
+    /// a different value than the kernel's. To read that one, see [`Cake::from_attributes`].
     ///
     /// # Errors
     ///
-    /// Where a word is unknown, as with a number that this `tc` has no word for, or a value is
-    /// none.
+    /// If a word is unknown, such as a number that this `tc` has no word for, or a value is invalid.
     pub fn from_shown(text: &str) -> Result<Self, TextError> {
         let line = text.trim_start_matches(['\n', '\r']);
         let before = text.len() - line.len();

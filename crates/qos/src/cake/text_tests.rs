@@ -1,4 +1,4 @@
-//! Words in order, as `tc` has them.
+//! Words in order, as in `tc`.
 
 use super::*;
 use crate::Rate;
@@ -15,7 +15,7 @@ fn refused(text: &str) -> TextError {
     text.parse::<Cake>().expect_err(text)
 }
 
-/// Overhead, least packet, framing, and whether it is raw.
+/// Overhead, minimum packet size, framing, and whether it is raw.
 fn link(text: &str) -> (i16, u16, Framing, bool) {
     let cake = read(text);
     (
@@ -51,7 +51,7 @@ fn words_for_links_add_up_and_overhead_overwrites() {
         ("atm raw", (0, 0, Whole, true)),
         ("via-ethernet", (0, 0, Whole, true)),
         ("overhead -64 pppoe-llcsnap", (-24, 0, Atm, false)),
-        // Out of the range on the way only.
+        // Out of range only in between.
         ("overhead 256 ethernet overhead 7", (7, 84, Whole, false)),
     ] {
         assert_eq!(link(text), expected, "{text}");
@@ -104,7 +104,7 @@ fn errors_say_what_and_where() {
         (
             "bandwidth 100mbps",
             10,
-            "`100mbps` at byte 10: 100mbps is 800mbit to tc, which takes `bps` for bytes; write 100mbit or 800mbit",
+            "`100mbps` at byte 10: 100mbps is 800mbit to tc, where `bps` means bytes per second; write 100mbit or 800mbit",
         ),
         (
             "nat bandwidth",
@@ -114,14 +114,14 @@ fn errors_say_what_and_where() {
         (
             "difserv4",
             0,
-            "`difserv4` at byte 0: no option of CAKE; `diffserv4` is one",
+            "`difserv4` at byte 0: not an option of CAKE; did you mean `diffserv4`?",
         ),
         (
             "ack_filter",
             0,
-            "`ack_filter` at byte 0: no option of CAKE; `ack-filter` is one",
+            "`ack_filter` at byte 0: not an option of CAKE; did you mean `ack-filter`?",
         ),
-        ("help", 0, "`help` at byte 0: no option of CAKE"),
+        ("help", 0, "`help` at byte 0: not an option of CAKE"),
         (
             "overhead 257",
             9,
@@ -141,7 +141,7 @@ fn errors_say_what_and_where() {
         (
             "lan  metro",
             5,
-            "`metro` at byte 5: `lan` has already said the round-trip time; keep one of them",
+            "`metro` at byte 5: `lan` has already set the round-trip time; keep one of them",
         ),
         (
             "overhead 250 docsis nat",
@@ -151,17 +151,17 @@ fn errors_say_what_and_where() {
         (
             "bandwidth 0",
             10,
-            "`0` at byte 10: too little: 8bit, one byte per second, is the least; where no limit is meant, say `unlimited`",
+            "`0` at byte 10: too small: 8bit, one byte per second, is the minimum; for no limit, write `unlimited`",
         ),
         (
             "rtt 0",
             4,
-            "`0` at byte 4: too little: 1us is the least; leave `rtt` out for the usual 100ms",
+            "`0` at byte 4: too small: 1us is the minimum; leave `rtt` out for the default 100ms",
         ),
         (
             "memlimit 5gb",
             9,
-            "`5gb` at byte 9: too much: 4294967295b, a byte less than 4gb, is the most",
+            "`5gb` at byte 9: too large: 4294967295b, a byte less than 4gb, is the maximum",
         ),
     ] {
         let error = refused(text);

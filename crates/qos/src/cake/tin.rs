@@ -1,35 +1,35 @@
-//! What the tins of CAKE are called.
+//! The names of CAKE's tins.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A tin by the name that `tc` has for it, which follows from how many there are.
+/// A tin by `tc`'s name for it, which depends on the number of tins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum TinName {
-    /// Of three or four: what may wait.
+    /// With three or four tins: traffic that may wait.
     Bulk,
-    /// Of three or four: what is nothing else.
+    /// With three or four tins: all other traffic.
     BestEffort,
-    /// Of four: what is watched.
+    /// With four tins: streamed video.
     Video,
-    /// Of three or four: what is waited for.
+    /// With three or four tins: traffic that must not wait.
     Voice,
-    /// Of another count: its number, from 0 on, that of least precedence first.
+    /// With any other number of tins: the position, starting at 0 with the lowest precedence.
     Number(u8),
 }
 
 impl TinName {
-    /// That of the tin at this place, from 0 on, of so many.
+    /// The tin at this position, starting at 0, out of `count`.
     pub fn of(place: usize, count: usize) -> Self {
         match (count, place) {
             (3 | 4, 0) => Self::Bulk,
             (3 | 4, 1) => Self::BestEffort,
             (4, 2) => Self::Video,
             (3, 2) | (4, 3) => Self::Voice,
-            // The kernel has eight at most.
+            // The kernel has at most eight.
             _ => Self::Number(u8::try_from(place).unwrap_or(u8::MAX)),
         }
     }

@@ -1,4 +1,4 @@
-//! What to do about a path that is slow under load.
+//! Advice for a path that is slow under load.
 
 use std::fmt;
 
@@ -9,27 +9,27 @@ use super::measurement::{Measurement, PhaseResult};
 use super::phase::{Direction, Phase};
 use super::verdict::Verdict;
 
-/// Of what the line carries upwards, how much a shaper is to let through.
+/// Share of the upload rate that a shaper should let through.
 const EGRESS_PERCENT: u64 = 95;
 
-/// The same downwards: less, since the sender reacts only a round trip later.
+/// The same for the download rate: less, because the sender reacts only a round trip later.
 const INGRESS_PERCENT: (u64, u64) = (85, 90);
 
-/// Something to do.
+/// A recommendation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Advice {
-    /// Shape what leaves to this, or to less where it is shaped to more.
+    /// Shape egress to this rate, or lower where it is shaped to a higher one.
     ShapeEgress {
-        /// About 95 % of what the line carries.
+        /// About 95 % of the link rate.
         bits_per_second: u64,
     },
-    /// Shape what arrives to something in between, or to less where it is shaped to more.
+    /// Shape ingress to a rate in this range, or lower where it is shaped to a higher one.
     ShapeIngress {
-        /// 85 % of what the line carries: where the latency matters most.
+        /// 85 % of the link rate, for where latency matters most.
         least_bits_per_second: u64,
-        /// 90 % of it.
+        /// 90 % of the link rate.
         most_bits_per_second: u64,
     },
 }
@@ -40,7 +40,7 @@ impl fmt::Display for Advice {
         match self {
             Self::ShapeEgress { bits_per_second } => write!(
                 formatter,
-                "shape what leaves to {:.2} Mbit/s, {EGRESS_PERCENT} % of the line; if a shaper is on, it is set above what the line carries",
+                "shape egress to {:.2} Mbit/s, {EGRESS_PERCENT} % of the link rate; if a shaper is active, its rate is above the link rate",
                 megabits(bits_per_second)
             ),
             Self::ShapeIngress {
@@ -48,7 +48,7 @@ impl fmt::Display for Advice {
                 most_bits_per_second,
             } => write!(
                 formatter,
-                "shape what arrives to {:.2} to {:.2} Mbit/s, {} to {} % of the line; if a shaper is on, lower it",
+                "shape ingress to {:.2} to {:.2} Mbit/s, {} to {} % of the link rate; if a shaper is active, lower its rate",
                 megabits(least_bits_per_second),
                 megabits(most_bits_per_second),
                 INGRESS_PERCENT.0,
@@ -58,8 +58,8 @@ impl fmt::Display for Advice {
     }
 }
 
-/// What the grades suggest: something for every direction that does not deserve an A. Nothing where
-/// there are no grades: there would be nothing to found it on.
+/// Recommendations that follow from the grades: one for every direction with a grade below A. Empty
+/// without grades, because there would be nothing to base them on.
 pub fn advice(measurement: &Measurement) -> Vec<Advice> {
     let mut advice = Vec::new();
     for (phase, direction) in [

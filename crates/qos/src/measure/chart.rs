@@ -1,4 +1,4 @@
-//! Measurements as a picture: an SVG that stands alone.
+//! Measurements as a chart: a self-contained SVG.
 
 use std::fmt::Write as _;
 
@@ -8,25 +8,25 @@ use super::verdict::Verdict;
 
 const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 520.0;
-/// Where the plot is.
+/// Edges of the plot.
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 985.0;
 const TOP: f64 = 125.0;
 const BOTTOM: f64 = 460.0;
-/// Between two phases.
+/// Space between two phases.
 const GAP: f64 = 14.0;
 
-/// Longer round trips are drawn at the upper edge: a file may hold any number.
+/// Longer round trips are drawn at the upper edge, because a file may hold any number.
 const LONGEST_MILLISECONDS: f64 = 60_000.0;
 
-/// One line of the legend: a measurement, what it is called, and its colour.
+/// An entry of the legend: a measurement, its name and its colour.
 struct Series<'a> {
     measurement: &'a Measurement,
     name: &'static str,
     colour: &'static str,
 }
 
-/// A phase's place on the page and in time.
+/// Position of a phase on the page, and its length in time.
 struct Panel {
     phase: Phase,
     left: f64,
@@ -34,10 +34,10 @@ struct Panel {
     seconds: f64,
 }
 
-/// Round trip times over the time of each phase, of one measurement or of two beside each other.
+/// Draws the round-trip times of each phase over time, for one measurement or for two side by side.
 ///
-/// It is an XML document that refers to nothing outside of itself and runs nothing. Lost probes are
-/// marks at the upper edge; the dashed lines are the 95th percentiles.
+/// The result is an XML document that has no external references and no scripts. Marks at the upper
+/// edge are lost probes, and the dashed lines are the 95th percentiles.
 pub fn chart(before: Option<&Measurement>, measurement: &Measurement) -> String {
     let mut all = Vec::new();
     if let Some(before) = before {
@@ -118,7 +118,7 @@ fn head(svg: &mut String, all: &[Series<'_>]) {
     );
 }
 
-/// The phases beside each other, each as wide as it is long; both measurements begin at its left.
+/// The phases side by side, each as wide as it is long. Both measurements begin at its left edge.
 fn panels(all: &[Series<'_>]) -> Vec<Panel> {
     let lasts = |phase: Phase| {
         let results = all
@@ -128,7 +128,7 @@ fn panels(all: &[Series<'_>]) -> Vec<Panel> {
             .map(|result| (result.end_milliseconds - result.begin_milliseconds) / 1e3)
             .filter(|seconds| seconds.is_finite() && *seconds > 0.0)
             .reduce(f64::max)
-            // An hour: a file may hold any number.
+            // At most an hour, because a file may hold any number.
             .map(|seconds| seconds.min(3_600.0))
     };
     let phases: Vec<(Phase, f64)> = Phase::ALL
@@ -154,7 +154,7 @@ fn panels(all: &[Series<'_>]) -> Vec<Panel> {
         .collect()
 }
 
-/// Where the vertical axis ends, in milliseconds: a round number above all round trips.
+/// The end of the vertical axis in milliseconds: a round number above all round trips.
 fn highest(all: &[Series<'_>]) -> f64 {
     let longest = all
         .iter()
@@ -167,8 +167,8 @@ fn highest(all: &[Series<'_>]) -> f64 {
     (longest / step).ceil() * step
 }
 
-/// The distance of the lines of an axis of this length: 1, 2 or 5 times a power of ten, and so that
-/// there are at most about six.
+/// The distance between the ticks of an axis of this length: 1, 2 or 5 times a power of ten, for at
+/// most about six ticks.
 fn step(length: f64) -> f64 {
     let rough = length / 6.0;
     let power = 10_f64.powf(rough.log10().floor());
@@ -179,7 +179,7 @@ fn step(length: f64) -> f64 {
         .unwrap_or(10.0 * power)
 }
 
-/// The lines of an axis, both ends included.
+/// The ticks of an axis, both ends included.
 fn lines(length: f64) -> impl Iterator<Item = f64> {
     let step = step(length);
     (0..=20)
@@ -217,7 +217,7 @@ fn horizontal_axis(svg: &mut String, panel: &Panel, is_shaded: bool) {
     for at in lines(panel.seconds) {
         let into = (at / panel.seconds).min(1.0);
         let x = panel.left + width * into;
-        // Else the end of one panel would run into the beginning of the next.
+        // Otherwise the last label of one panel would overlap the first one of the next.
         let anchor = match into {
             0.0 => "start",
             into if into > 0.99 => "end",
@@ -232,7 +232,7 @@ fn horizontal_axis(svg: &mut String, panel: &Panel, is_shaded: bool) {
     }
 }
 
-/// What came of a phase, above it.
+/// The result of a phase, written above it.
 fn says(svg: &mut String, panel: &Panel, series: &Series<'_>, result: &PhaseResult, row: usize) {
     let text = match (&result.verdict, result.increase, result.round_trip) {
         (Some(verdict), Some(increase), _) => {
@@ -269,7 +269,7 @@ fn points(svg: &mut String, panel: &Panel, series: &Series<'_>, result: &PhaseRe
         }
         let x = place(probe);
         let _ = match probe.round_trip_milliseconds {
-            // A line of no length has round ends: it is a dot.
+            // A line of length zero with round caps is drawn as a dot.
             Some(took) => write!(answered, "M{x:.1} {:.1}h0", height(took, top)),
             None => write!(lost, "M{x:.1} {TOP}v7"),
         };
@@ -299,8 +299,7 @@ fn points(svg: &mut String, panel: &Panel, series: &Series<'_>, result: &PhaseRe
     }
 }
 
-/// A text as XML takes it: what would be markup is escaped, what no XML document may hold is
-/// replaced.
+/// Escapes markup for XML, and replaces characters that no XML document may contain.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,4 +1,4 @@
-//! Two measurements of one path beside each other.
+//! Comparison of two measurements of one path.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,36 +6,36 @@ use super::measurement::{Increase, Measurement, PhaseResult};
 use super::phase::Phase;
 use super::verdict::Verdict;
 
-/// Increases below this are not told apart: a scheduler's whim is as large.
+/// Increases below this are not distinguished: scheduling alone causes as much.
 const RESOLUTION_MILLISECONDS: f64 = 1.0;
 
-/// What became of the latency under load.
+/// How the latency under load has changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Comparison {
-    /// The phases under load that both measurements have.
+    /// The phases under load that both measurements contain.
     pub phases: Vec<ComparedPhase>,
 }
 
-/// One phase of two measurements.
+/// A phase of two measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ComparedPhase {
-    /// What the path carried.
+    /// The load of the path.
     pub phase: Phase,
-    /// How much longer a round trip took, before.
+    /// Increase of the round-trip time in the first measurement.
     pub before: Option<Increase>,
-    /// And after.
+    /// Increase of the round-trip time in the second measurement.
     pub after: Option<Increase>,
-    /// How often the increase of the mean after fits into that before; below 1 where it grew.
-    /// `None` unless both phases have grades: what is not valid once is not valid in a ratio.
+    /// Factor by which the increase of the mean became lower; below 1 where it grew. `None` unless
+    /// both phases have grades: a ratio of invalid results is not valid either.
     pub mean_times_lower: Option<f64>,
-    /// The same of the 95th percentile.
+    /// The same factor for the 95th percentile.
     pub p95_times_lower: Option<f64>,
 }
 
 impl Comparison {
-    /// Of a path before and after something was done to it.
+    /// Compares a path before and after a change.
     pub fn between(before: &Measurement, after: &Measurement) -> Self {
         let loaded = Phase::ALL.into_iter().filter(|phase| *phase != Phase::Idle);
         Self {
@@ -64,8 +64,8 @@ fn compare(before: &PhaseResult, after: &PhaseResult) -> Option<ComparedPhase> {
     })
 }
 
-/// How many times lower an increase became. What is below the resolution counts as just that, so
-/// there is always an answer, and it is never too good.
+/// How many times lower an increase became. An increase below the resolution counts as the
+/// resolution, so that there is always an answer, and never one that is too good.
 fn times_lower(before: f64, after: f64) -> f64 {
     let ratio = before.max(RESOLUTION_MILLISECONDS) / after.max(RESOLUTION_MILLISECONDS);
     (ratio * 100.0).round() / 100.0

@@ -1,4 +1,4 @@
-//! TCP connections to the responder: the one that holds the session, and those that carry data.
+//! TCP connections to the responder: one for the session, and others for data.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -10,20 +10,20 @@ use super::message::{self, Kind, Malformed, Message, Refusal, VERSION};
 use super::phase::Direction;
 use super::responder::LOOK;
 
-/// For so long a connection or an answer is waited for. Behind a queue of a second, a lost packet
-/// has come again by then.
+/// Time limit for a connection or an answer. It is long enough for a lost packet to be sent again
+/// through a queue of one second.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
-/// So many addresses of one name are tried.
+/// Number of addresses of a name that are tried.
 const ADDRESSES: usize = 4;
 
-/// The connection that holds the session.
+/// The connection that keeps the session open.
 #[derive(Debug)]
 pub(super) struct Control {
     stream: TcpStream,
     pub(super) responder: SocketAddr,
     pub(super) token: u64,
-    /// How long the session may last.
+    /// Longest duration of the session.
     pub(super) limit: Duration,
     heard: Mutex<Heard>,
 }
@@ -34,17 +34,17 @@ struct Heard {
     ended: Option<io::Error>,
 }
 
-/// What has arrived at the responder until some moment.
+/// What had arrived at the responder at some moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Report {
-    /// Which request it answers.
+    /// Number of the request that it answers.
     number: u64,
     bytes: u64,
     nanoseconds: u64,
 }
 
 impl Report {
-    /// How fast data arrived between two reports, in bits per second.
+    /// The rate at which data arrived between two reports, in bits per second.
     pub(super) fn rate_until(self, later: Self) -> Option<u64> {
         bits_per_second(
             later.bytes.checked_sub(self.bytes)?,
@@ -53,15 +53,15 @@ impl Report {
     }
 }
 
-/// `None` where no time has passed.
+/// `None` if no time has passed.
 pub(super) fn bits_per_second(bytes: u64, duration: Duration) -> Option<u64> {
     let bits_per_billion_seconds = u128::from(bytes) * 8 * 1_000_000_000;
     u64::try_from(bits_per_billion_seconds.checked_div(duration.as_nanos())?).ok()
 }
 
 impl Control {
-    /// Opens a session with the responder of this name, at the first of its addresses that takes a
-    /// connection.
+    /// Opens a session with the responder of this name, at the first of its addresses that accepts
+    /// a connection.
     pub(super) fn begin(server: &str) -> Result<Self, MeasureError> {
         let unresolved = |source| MeasureError::Resolve {
             server: server.to_owned(),
@@ -95,7 +95,7 @@ impl Control {
         }
     }
 
-    /// Opens a connection that carries data.
+    /// Opens a connection for data.
     pub(super) fn flow(&self, direction: Direction) -> Result<TcpStream, MeasureError> {
         let address = self.responder;
         let stream =
@@ -110,26 +110,26 @@ impl Control {
         }
     }
 
-    /// Asks how much has arrived.
+    /// Requests a report of how much has arrived.
     pub(super) fn request(&self, number: u64) -> io::Result<()> {
         let request = Message::new(Kind::Report, [self.token, number, 0]);
         (&self.stream).write_all(&request.to_bytes())
     }
 
-    /// The answer to a request, once it is here.
+    /// The answer to a request, once it has arrived.
     pub(super) fn report(&self, number: u64) -> Option<Report> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let mut reports = heard.reports.iter().copied();
         reports.find(|report| report.number == number)
     }
 
-    /// How the session ended, if it did. Once.
+    /// How the session ended, if it has. Returned once.
     pub(super) fn ended(&self) -> Option<io::Error> {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.ended.take()
     }
 
-    /// Takes what the responder says until it is over.
+    /// Receives the responder's messages until `is_over`.
     pub(super) fn listen(&self, is_over: impl Fn() -> bool) {
         loop {
             let said = message::receive(&self.stream, None, &is_over);
@@ -167,7 +167,7 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Says something and takes the answer. A refusal is an error.
+/// Sends a request and receives the answer. A refusal is an error.
 fn ask(
     mut stream: &TcpStream,
     address: SocketAddr,
@@ -178,7 +178,7 @@ fn ask(
     let bytes =
         message::receive(stream, Some(Instant::now() + ANSWER), || false).map_err(|error| {
             match error.kind() {
-                // Something else was said, and not as much as a message takes.
+                // The answer was something else, and shorter than a message.
                 io::ErrorKind::UnexpectedEof => MeasureError::NotAResponder { address },
                 _ => unanswered(error),
             }
@@ -202,7 +202,7 @@ fn ask(
     }
 }
 
-/// Takes data and counts it with `count`, until it is over.
+/// Receives data and counts it with `count`, until `is_over`.
 pub(super) fn take(
     mut stream: &TcpStream,
     is_over: impl Fn() -> bool,
@@ -220,7 +220,7 @@ pub(super) fn take(
     Ok(())
 }
 
-/// Gives data, until it is over. What it counts to is for the responder to say.
+/// Sends data until `is_over`. The responder counts what arrives.
 pub(super) fn give(mut stream: &TcpStream, is_over: impl Fn() -> bool) -> io::Result<()> {
     let block = super::session::noise();
     while !is_over() {

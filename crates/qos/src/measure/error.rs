@@ -1,4 +1,4 @@
-//! Why nothing could be measured.
+//! Errors of a measurement.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::phase::Phase;
 
-/// Why a responder does not listen.
+/// Why a responder cannot listen.
 #[derive(Debug, thiserror::Error)]
 #[error("the responder cannot {what}")]
 pub struct ResponderError {
@@ -18,11 +18,13 @@ impl ResponderError {
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self.source.kind() {
-            io::ErrorKind::AddrInUse => Some("take another port, or end what listens on this one"),
-            io::ErrorKind::AddrNotAvailable => {
-                Some("take an address of this host, or 0.0.0.0 or [::] for all of them")
+            io::ErrorKind::AddrInUse => {
+                Some("use another port, or stop the program that listens on this one")
             }
-            io::ErrorKind::PermissionDenied => Some("take a port above 1023"),
+            io::ErrorKind::AddrNotAvailable => {
+                Some("use an address of this host, or 0.0.0.0 or [::] for all of them")
+            }
+            io::ErrorKind::PermissionDenied => Some("use a port above 1023"),
             io::ErrorKind::InvalidInput => {
                 Some("write it like 0.0.0.0:8080, [::]:8080 or name:8080")
             }
@@ -31,91 +33,93 @@ impl ResponderError {
     }
 }
 
-/// Why a path could not be measured at all.
+/// Why a path could not be measured.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MeasureError {
-    /// The server's name leads to no address.
-    #[error("{server} leads to no address")]
+    /// The server's name cannot be resolved.
+    #[error("cannot resolve {server}")]
     Resolve {
-        /// As it was given.
+        /// The name as it was given.
         server: String,
-        /// What the resolver says.
+        /// The resolver's error.
         source: io::Error,
     },
-    /// No connection.
-    #[error("there is no connection to {address}")]
+    /// No connection can be established.
+    #[error("cannot connect to {address}")]
     Connect {
         /// The last address that was tried.
         address: SocketAddr,
-        /// What the kernel says.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// Somebody listens there and does not answer.
-    #[error("{address} takes the connection and does not answer it")]
+    /// The server accepts connections but does not answer.
+    #[error("{address} accepts the connection but does not answer")]
     NoAnswer {
-        /// Where.
+        /// Address of the server.
         address: SocketAddr,
-        /// How it ended.
+        /// How the connection ended.
         source: io::Error,
     },
-    /// Somebody else listens there.
-    #[error("{address} answers, but is no responder")]
+    /// The server is another program.
+    #[error("{address} answers, but is not a responder")]
     NotAResponder {
-        /// Where.
+        /// Address of the server.
         address: SocketAddr,
     },
-    /// The responder speaks another version.
-    #[error("the responder at {address} speaks version {theirs}, and this program version {ours}")]
+    /// The responder uses another version of the protocol.
+    #[error(
+        "the responder at {address} uses protocol version {theirs}, and this program uses version {ours}"
+    )]
     OtherVersion {
-        /// Where.
+        /// Address of the responder.
         address: SocketAddr,
-        /// Its version.
+        /// Version of the responder.
         theirs: u8,
-        /// Ours.
+        /// Version of this program.
         ours: u8,
     },
-    /// The responder has as many connections as it takes.
-    #[error("the responder at {address} has as many connections as it takes")]
+    /// The responder has reached its limit of connections.
+    #[error("the responder at {address} has reached its limit of connections")]
     Busy {
-        /// Where.
+        /// Address of the responder.
         address: SocketAddr,
     },
-    /// It would take longer than the responder allows.
+    /// The measurement may take longer than the responder allows.
     #[error(
-        "measuring takes up to {} s, and the responder allows {} s",
+        "the measurement takes up to {} s, but the responder allows only {} s",
         .needed.as_secs(),
         .allowed.as_secs()
     )]
     TooLong {
-        /// How long it may take.
+        /// Longest duration of the measurement.
         needed: Duration,
-        /// How long a session may last.
+        /// Longest duration of a session.
         allowed: Duration,
     },
-    /// TCP gets through and not one probe is answered.
-    #[error("{address} is reached by TCP, but not one UDP probe is answered")]
+    /// TCP gets through, but no probe is answered.
+    #[error("{address} is reachable over TCP, but answers no UDP probe")]
     NoEcho {
-        /// Where.
+        /// Address of the responder.
         address: SocketAddr,
     },
-    /// A connection of the session ended in mid-run.
-    #[error("the responder is gone, in the phase {phase}")]
+    /// A connection of the session ended during the run.
+    #[error("lost the connection to the responder in phase {phase}")]
     Gone {
-        /// What was being measured.
+        /// The phase that was being measured.
         phase: Phase,
-        /// How it ended.
+        /// How the connection ended.
         source: io::Error,
     },
-    /// This host does not give what is needed.
+    /// This host cannot provide what is needed.
     #[error("cannot {what}")]
     Local {
-        /// What was to be done.
+        /// The operation that failed.
         what: &'static str,
-        /// What the kernel says.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The caller wanted no more.
+    /// The caller ended the run.
     #[error("interrupted")]
     Interrupted,
 }
@@ -124,25 +128,26 @@ impl MeasureError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Resolve { .. } => "write it like HOST:PORT; is the name right?".to_owned(),
+            Self::Resolve { .. } => "check the name; the format is HOST:PORT".to_owned(),
             Self::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => {
-                "nobody listens there: start a responder, with measure --respond ADDRESS:PORT"
+                "nothing listens there: start a responder with measure --respond ADDRESS:PORT"
                     .to_owned()
             }
-            Self::Connect { .. } => {
-                "is the address right, and does a firewall let TCP through?".to_owned()
-            }
+            Self::Connect { .. } => "check the address, and that no firewall blocks TCP".to_owned(),
             Self::NoAnswer { .. } | Self::NotAResponder { .. } => {
-                "is this the port of a responder (measure --respond ADDRESS:PORT)?".to_owned()
+                "check that this is the port of a responder (measure --respond ADDRESS:PORT)"
+                    .to_owned()
             }
             Self::OtherVersion { .. } => "run the same release on both ends".to_owned(),
-            Self::Busy { .. } => "wait until others have measured".to_owned(),
-            Self::TooLong { .. } => "take fewer seconds for a phase".to_owned(),
+            Self::Busy { .. } => "try again when other measurements have finished".to_owned(),
+            Self::TooLong { .. } => "use fewer seconds per phase (--seconds)".to_owned(),
             Self::NoEcho { address } => format!(
-                "does a firewall let UDP through to port {}, and the answers back?",
+                "check that no firewall blocks UDP to port {}, or the answers",
                 address.port()
             ),
-            Self::Gone { .. } => "does it still run, and is the link still up?".to_owned(),
+            Self::Gone { .. } => {
+                "check that the responder still runs and that the link is up".to_owned()
+            }
             Self::Local { .. } | Self::Interrupted => return None,
         })
     }

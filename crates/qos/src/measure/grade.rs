@@ -1,11 +1,11 @@
-//! How good a path is under load, in one letter.
+//! Grades for the latency of a path under load.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A grade, by how much longer a round trip takes under load than on the idle path.
+/// A grade for the increase of the round-trip time under load, compared with the idle path.
 ///
 /// The limits are those of the DSLReports speed test, which applies them to the mean. The same
 /// limits on the 95th percentile are stricter, and closer to what a player or a caller notices.
@@ -27,7 +27,8 @@ pub enum Grade {
 }
 
 impl Grade {
-    /// All of them, the best first, each with the increase in milliseconds that is too much for it.
+    /// All grades but the worst, the best first, each with the increase in milliseconds from which
+    /// it no longer applies.
     const BELOW: [(Self, u64); 5] = [
         (Self::APlus, 5),
         (Self::A, 30),
@@ -36,7 +37,7 @@ impl Grade {
         (Self::D, 400),
     ];
 
-    /// The grade of an increase; a path that is faster under load has none.
+    /// The grade of an increase. A path that is faster under load has an increase of zero.
     pub fn of(increase: Duration) -> Self {
         Self::BELOW
             .into_iter()

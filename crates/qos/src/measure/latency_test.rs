@@ -1,4 +1,4 @@
-//! The run: phase after phase, with the queues drained in between.
+//! The run: one phase after another, with the queues drained in between.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,20 +13,20 @@ use super::phase::{Direction, Phase};
 use super::probes::{LATEST, Probes};
 use super::round_trips::{milliseconds, percentile};
 
-/// Between two looks at whether somebody wants it to end.
+/// Interval at which a run reports its progress and checks whether to end.
 const TICK: Duration = Duration::from_millis(50);
 
-/// So many probes tell whether the queues have drained.
+/// Number of probes that decide whether the queues have drained.
 const DRAINED_PROBES: usize = 10;
 
-/// How much longer than idle a round trip may take where the queues have drained, at least.
+/// Margin over the idle round-trip time within which the queues count as drained, at least.
 const DRAINED_WITHIN: Duration = Duration::from_millis(5);
 
-/// A measurement of latency under load, to be run.
+/// A latency-under-load test.
 ///
-/// The phases are [`Phase::ALL`], in that order. Each under load waits first until round trips
-/// take what they took on the idle path, then warms up until the senders have found their rate,
-/// and only then counts.
+/// The phases are [`Phase::ALL`], in that order. Each phase under load first waits until round
+/// trips take no longer than on the idle path, then warms up until the senders have found their
+/// rate, and only then counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LatencyTest {
     server: String,
@@ -38,22 +38,22 @@ pub struct LatencyTest {
     configured: Configured,
 }
 
-/// How far a run has come.
+/// Progress of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// What is being measured.
+    /// The phase that is being measured.
     pub phase: Phase,
-    /// What is being done for it.
+    /// What is being done for the phase.
     pub stage: Stage,
-    /// For how long it has been done.
+    /// How long the stage has lasted.
     pub elapsed: Duration,
-    /// For how long it is done, at most.
+    /// How long the stage lasts at most.
     pub of: Duration,
-    /// What the last answered probe took.
+    /// Round-trip time of the last answered probe.
     pub round_trip: Option<Duration>,
 }
 
-/// What is done for a phase.
+/// A stage of a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
@@ -63,13 +63,13 @@ pub enum Stage {
     WarmingUp,
     /// Counts.
     Measuring,
-    /// Waits for what is still to be answered.
+    /// Waits for outstanding answers.
     Finishing,
 }
 
 impl LatencyTest {
-    /// Against the responder at `HOST:PORT`, ten seconds to a phase after two to warm up, with four
-    /// connections each way and a probe every 20 ms.
+    /// A test against the responder at `HOST:PORT`: ten seconds per phase after two seconds of
+    /// warm-up, with four connections in each direction and a probe every 20 ms.
     pub fn new(server: impl Into<String>) -> Self {
         Self {
             server: server.into(),
@@ -82,66 +82,66 @@ impl LatencyTest {
         }
     }
 
-    /// With this many connections each way; at least one.
+    /// Sets the number of connections in each direction, at least one.
     #[must_use]
     pub fn flows(mut self, flows: u8) -> Self {
         self.flows = flows.max(1);
         self
     }
 
-    /// With this long a phase.
+    /// Sets the duration of a phase.
     #[must_use]
     pub fn phase(mut self, phase: Duration) -> Self {
         self.phase = phase;
         self
     }
 
-    /// With this much of a phase under load not counted before it.
+    /// Sets how long the load runs before a phase is counted.
     #[must_use]
     pub fn warm_up(mut self, warm_up: Duration) -> Self {
         self.warm_up = warm_up;
         self
     }
 
-    /// Waiting this long for the queues to drain, at most.
+    /// Sets how long to wait for the queues to drain, at most.
     #[must_use]
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self
     }
 
-    /// With a probe so often; at least a millisecond apart.
+    /// Sets the interval between probes, at least a millisecond.
     #[must_use]
     pub fn probe_every(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
     }
 
-    /// On a line that is said to carry this. Without it there is no grade: what has no limit
-    /// cannot be reached, and a path that something else slows down, a poor radio or a busy
-    /// responder, never fills the queue that is asked about and would look good.
+    /// Sets the rates of the link. Without them there is no grade: without a known limit there is
+    /// no telling whether it was reached, and a path that something else slows down, such as a poor
+    /// radio or a busy responder, never fills the queue in question and would look good.
     #[must_use]
     pub fn configured(mut self, configured: Configured) -> Self {
         self.configured = configured;
         self
     }
 
-    /// How long it takes at most, once connected.
+    /// The longest duration once connected.
     pub fn longest(&self) -> Duration {
         let loaded = self.drain + self.warm_up + self.phase + ANSWER * 2;
         self.phase + loaded * 3 + LATEST
     }
 
-    /// Runs it. `tell` hears twenty times a second how far it has come, and may end it.
+    /// Runs the test. `tell` is called with the progress twenty times a second, and may end the
+    /// run.
     ///
     /// Resolving the name takes as long as the system's resolver does; everything else has a time
-    /// limit. No thread and no connection is left, however it ends.
+    /// limit. However the run ends, it leaves no thread and no connection.
     ///
     /// # Errors
-    /// When the responder cannot be reached, is another program or another version, does not let
-    /// this client in, answers not one probe, or goes away in mid-run; when this host has no socket
-    /// or thread to give; when `tell` says so. A path that can be measured but deserves no grade is
-    /// no error.
+    /// If the responder cannot be reached, is another program or another version, rejects this
+    /// client, answers no probe, or goes away during the run; if this host has no socket or thread
+    /// left; or if `tell` ends the run. A path that can be measured but not graded is not an error.
     pub fn run(
         &self,
         tell: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
@@ -209,7 +209,7 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// A run while it lasts.
+/// A run in progress.
 struct Run<'a> {
     test: &'a LatencyTest,
     control: &'a Control,
@@ -228,7 +228,7 @@ impl Run<'_> {
         Self: 'scope,
     {
         let idle = self.idle()?;
-        // Of all that is left to see, nothing would be seen of a path that answers no probe.
+        // A path that answers no probe would show nothing in the remaining phases either.
         let base = self.base(&idle).ok_or(MeasureError::NoEcho {
             address: self.control.responder,
         })?;
@@ -250,8 +250,8 @@ impl Run<'_> {
             false
         })?;
         let end = self.probes.now();
-        // What is late on an idle path is late for a reason; but not one of them may be missing
-        // only because the first look came too early.
+        // A late answer on an idle path is late for a reason, but none may be missing only because
+        // the phase ended before it arrived.
         self.wait(Phase::Idle, Stage::Finishing, LATEST, None, |run| {
             !run.probes.awaits_any_before(end)
         })?;
@@ -265,7 +265,7 @@ impl Run<'_> {
         })
     }
 
-    /// What a round trip on the drained path takes at most.
+    /// The longest round trip that counts as drained.
     fn base(&self, idle: &Window) -> Option<Duration> {
         let mut took: Vec<Duration> = self
             .probes
@@ -312,7 +312,8 @@ impl Run<'_> {
         self.wait(phase, Stage::Measuring, self.test.phase, load, |_| false)?;
         let (end, taken) = counts(self);
         self.request(phase, last)?;
-        // Under load, so that what is counted until the answer arrives as fast as the rest.
+        // The load goes on meanwhile: what is counted until the answer arrives then arrives at the
+        // same rate.
         if phase.loads().contains(&Direction::Upload) {
             self.wait(phase, Stage::Finishing, ANSWER, load, |run| {
                 run.control.report(last).is_some()
@@ -341,7 +342,7 @@ impl Run<'_> {
             .map_err(|source| MeasureError::Gone { phase, source })
     }
 
-    /// Waits until it is done, which it answers, or for as long as it may take.
+    /// Waits until `is_done`, for at most `of`. Returns whether it is done.
     fn wait(
         &mut self,
         phase: Phase,
@@ -381,8 +382,8 @@ impl Run<'_> {
     }
 }
 
-/// Whether most of the last probes took no longer than this. One that was sent a moment ago, and
-/// cannot be answered yet, says nothing.
+/// Whether most of the last probes took no longer than `base`. A probe that was sent less than
+/// `base` ago says nothing, because it may still be answered.
 fn is_drained(sent: &[Sent], base: Duration, now: Duration) -> bool {
     let decided = &sent[..sent.partition_point(|probe| probe.at + base <= now)];
     let Some(first) = decided.len().checked_sub(DRAINED_PROBES) else {
@@ -392,7 +393,7 @@ fn is_drained(sent: &[Sent], base: Duration, now: Duration) -> bool {
     decided[first..].iter().filter(within).count() * 10 >= DRAINED_PROBES * 8
 }
 
-/// A connection that is not to be had any more is the responder's going.
+/// A connection that can no longer be established means that the responder is gone.
 fn in_mid_run(phase: Phase, error: MeasureError) -> MeasureError {
     match error {
         MeasureError::Connect { source, .. } | MeasureError::NoAnswer { source, .. } => {
@@ -424,10 +425,10 @@ mod tests {
     fn drained_is_when_most_of_what_can_be_answered_is_in_time() {
         let base = Duration::from_millis(150);
         let now = Duration::from_millis(20 * 20);
-        // A long path: the last seven cannot be answered yet.
+        // A long path: the last seven cannot have been answered yet.
         let long = (0..20).map(|number| (number < 13).then_some(149));
         assert!(is_drained(&probes(long), base, now));
-        // Those that are overdue wait in a queue.
+        // The overdue ones wait in a queue.
         let overdue = (0..20).map(|number| (number < 8).then_some(149));
         assert!(!is_drained(&probes(overdue), base, now));
         let slow = (0..20).map(|_| Some(151));

@@ -25,9 +25,9 @@ struct Shared {
 }
 
 impl<'scope> Load<'scope> {
-    /// Connects `flows` times for each direction, and then begins with all of them.
+    /// Opens `flows` connections for each direction, and then starts all of them.
     ///
-    /// `is_over` ends it too.
+    /// `is_over` ends them too.
     pub(super) fn begin(
         scope: &'scope Scope<'scope, '_>,
         control: &Control,
@@ -58,12 +58,12 @@ impl<'scope> Load<'scope> {
         Ok(load)
     }
 
-    /// How many bytes have arrived here.
+    /// Number of bytes that have arrived here.
     pub(super) fn taken(&self) -> u64 {
         self.shared.taken.load(Ordering::Relaxed)
     }
 
-    /// How a connection ended that should not have. Once.
+    /// How a connection ended that should not have. Returned once.
     pub(super) fn failed(&self) -> Option<io::Error> {
         let mut failed = self
             .shared

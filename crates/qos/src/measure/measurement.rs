@@ -1,4 +1,4 @@
-//! What was measured, as a value that is stored, sent and compared.
+//! The result of a measurement, as a value that can be stored, sent and compared.
 
 use std::time::Duration;
 
@@ -9,38 +9,39 @@ use super::round_trips::{RoundTripStatistics, milliseconds};
 use super::verdict::{Verdict, judge};
 use crate::Rate;
 
-/// Latency under load between here and a responder.
+/// Latency under load between this host and a responder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measurement {
     /// The responder, as it was named.
     pub server: String,
-    /// When it began, in seconds since 1970. For people: nothing is calculated with it.
+    /// When the measurement began, in seconds since 1970. For display only: nothing is calculated
+    /// from it.
     pub begun_unix_seconds: u64,
-    /// How many TCP connections made the load, each way.
+    /// Number of TCP connections that made the load, in each direction.
     pub flows: u8,
-    /// A probe was sent this often.
+    /// Interval between probes.
     pub probe_interval_milliseconds: f64,
-    /// What the line carries, as far as it was said.
+    /// The rates of the link, as far as they were given.
     pub configured: Configured,
-    /// What came of each phase, the idle one first.
+    /// Result of each phase, the idle one first.
     pub phases: Vec<PhaseResult>,
-    /// Every probe, in the order of sending; also those between the phases.
+    /// Every probe in the order of sending, including those between the phases.
     pub series: Vec<Probe>,
 }
 
-/// What the line carries, as far as somebody said it.
+/// The rates of the link, as far as they were given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Configured {
-    /// From the responder to here.
+    /// From the responder to this host.
     pub download_bits_per_second: Option<u64>,
-    /// From here to the responder.
+    /// From this host to the responder.
     pub upload_bits_per_second: Option<u64>,
 }
 
 impl Configured {
-    /// These rates.
+    /// The given rates.
     pub fn new(download: Option<Rate>, upload: Option<Rate>) -> Self {
         Self {
             download_bits_per_second: download.map(Rate::as_bits_per_second),
@@ -48,7 +49,7 @@ impl Configured {
         }
     }
 
-    /// The one of a direction, in bits per second.
+    /// The rate of a direction, in bits per second.
     pub fn rate(self, direction: Direction) -> Option<u64> {
         match direction {
             Direction::Download => self.download_bits_per_second,
@@ -61,42 +62,42 @@ impl Configured {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
-    /// When it was sent, from the beginning.
+    /// When it was sent, since the beginning.
     pub sent_milliseconds: f64,
-    /// How long its answer took; `None` where none came.
+    /// Its round-trip time; `None` where there was no answer.
     pub round_trip_milliseconds: Option<f64>,
 }
 
-/// What came of one phase.
+/// Result of one phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PhaseResult {
     /// What the path carried.
     pub phase: Phase,
-    /// Where it begins in the series, the warming up left out.
+    /// Where the phase begins in the series, after the warm-up.
     pub begin_milliseconds: f64,
-    /// Where it ends in the series.
+    /// Where the phase ends in the series.
     pub end_milliseconds: f64,
-    /// How many probes were answered, however late within the bound for it.
+    /// Number of answered probes, however late within the time limit.
     pub samples: u64,
-    /// How many were not.
+    /// Number of unanswered probes.
     pub lost: u64,
-    /// What the answered ones took; `None` where there are none.
+    /// Statistics of the answered probes; `None` where there are none.
     pub round_trip: Option<RoundTripStatistics>,
-    /// What arrived here, of what TCP carried; `None` where that way was not loaded.
+    /// TCP data that arrived here; `None` where that direction was not loaded.
     pub download_bits_per_second: Option<u64>,
-    /// What arrived at the responder, as counted there; `None` where that way was not loaded or the
-    /// responder did not say in time.
+    /// TCP data that arrived at the responder, which counts it; `None` where that direction was not
+    /// loaded or the responder did not report in time.
     pub upload_bits_per_second: Option<u64>,
-    /// How much longer than on the idle path; `None` for that itself, and where either has no
-    /// answer.
+    /// Increase of the round-trip time over the idle path; `None` for the idle phase itself, and
+    /// where either phase has no answers.
     pub increase: Option<Increase>,
     /// The grades, or why there are none; `None` for the idle phase.
     pub verdict: Option<Verdict>,
 }
 
 impl PhaseResult {
-    /// How many of a hundred probes were lost; all of them where none was sent.
+    /// Percentage of lost probes; 100 where none was sent.
     pub fn lost_percent(&self) -> f64 {
         let sent = self.samples.saturating_add(self.lost);
         if sent == 0 {
@@ -105,7 +106,7 @@ impl PhaseResult {
         self.lost as f64 * 100.0 / sent as f64
     }
 
-    /// What arrived, in bits per second.
+    /// The rate at which data arrived, in bits per second.
     pub fn goodput(&self, direction: Direction) -> Option<u64> {
         match direction {
             Direction::Download => self.download_bits_per_second,
@@ -114,19 +115,20 @@ impl PhaseResult {
     }
 }
 
-/// How much longer a round trip takes under load. Below zero where it takes less.
+/// Increase of the round-trip time under load. Negative where it is lower.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Increase {
     /// The mean under load, less the mean of the idle path.
     pub mean_milliseconds: f64,
-    /// The 95th percentile under load, less the median of the idle path. Less the idle path's own
-    /// 95th percentile it would be kinder the more that jitters, down to nothing on a poor radio.
+    /// The 95th percentile under load, less the median of the idle path. The idle path's own 95th
+    /// percentile would make the result better the more that path jitters, down to nothing on a
+    /// poor radio.
     pub p95_milliseconds: f64,
 }
 
 impl Increase {
-    /// From idle to loaded, where both have answers.
+    /// The increase from idle to loaded; `None` unless both have answers.
     pub fn between(idle: &PhaseResult, loaded: &PhaseResult) -> Option<Self> {
         let (idle, loaded) = (idle.round_trip?, loaded.round_trip?);
         let to_microseconds = |milliseconds: f64| (milliseconds * 1e3).round() / 1e3;
@@ -138,7 +140,7 @@ impl Increase {
 }
 
 impl Measurement {
-    /// What came of a phase.
+    /// The result of a phase.
     pub fn phase(&self, phase: Phase) -> Option<&PhaseResult> {
         self.phases.iter().find(|result| result.phase == phase)
     }
@@ -155,12 +157,12 @@ impl Measurement {
     }
 }
 
-/// A probe as it is kept while measuring.
+/// A probe during the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sent {
-    /// When, from the beginning.
+    /// When it was sent, since the beginning.
     pub(super) at: Duration,
-    /// How long the answer took.
+    /// Its round-trip time.
     pub(super) took: Option<Duration>,
 }
 
@@ -173,7 +175,7 @@ impl From<Sent> for Probe {
     }
 }
 
-/// A phase as it is kept while measuring.
+/// A phase during the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Window {
     pub(super) phase: Phase,
@@ -181,11 +183,11 @@ pub(super) struct Window {
     pub(super) end: Duration,
     pub(super) download_bits_per_second: Option<u64>,
     pub(super) upload_bits_per_second: Option<u64>,
-    /// For how long the queues were waited for in vain before it.
+    /// How long the run waited in vain for the queues to drain before the phase.
     pub(super) undrained: Option<Duration>,
 }
 
-/// What the phases come to. A probe belongs to the phase in which it was sent.
+/// Summarises the phases. A probe belongs to the phase in which it was sent.
 pub(super) fn summarise(
     sent: &[Sent],
     windows: &[Window],

@@ -1,51 +1,51 @@
-//! What responder and client say to each other: messages of one shape, over TCP and UDP.
+//! The protocol between responder and client: messages of one format, over TCP and UDP.
 //!
 //! | bytes | meaning |
 //! |---|---|
 //! | 0..4 | `HTLL` |
-//! | 4 | the version of what is said, 1 |
-//! | 5 | what it is |
+//! | 4 | version of the protocol, 1 |
+//! | 5 | kind of the message |
 //! | 6..8 | zero |
-//! | 8..32 | three numbers of 64 bits, the most significant byte first |
+//! | 8..32 | three 64-bit numbers, big-endian |
 //!
-//! The first five bytes and the length stay in every version, so that two of different versions can
-//! tell each other.
+//! The first five bytes and the length are the same in every version, so that two ends of different
+//! versions recognise each other.
 
 use std::io::{self, Read};
 use std::net::TcpStream;
 use std::time::Instant;
 
-/// How long a message is.
+/// Length of a message.
 pub(super) const LENGTH: usize = 32;
 
-/// The version of what is said.
+/// Version of the protocol.
 pub(super) const VERSION: u8 = 1;
 
 const MAGIC: [u8; 4] = *b"HTLL";
 
-/// What a message is.
+/// Kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Opens a session. The connection stays open for as long as it lasts.
+    /// Opens a session, which lasts as long as the connection stays open.
     Begin = 1,
-    /// The session's token, and how long it may last, in milliseconds.
+    /// The session's token, and its longest duration in milliseconds.
     Begun = 2,
-    /// This connection is to carry data to the client; the token.
+    /// Asks for a connection that carries data to the client; has the token.
     Download = 3,
-    /// This connection is to carry data to the responder; the token.
+    /// Asks for a connection that carries data to the responder; has the token.
     Upload = 4,
-    /// So it does.
+    /// Grants the connection.
     Ready = 5,
-    /// Asks how much has arrived; the token, and a number to know the answer by.
+    /// Asks how much has arrived; has the token, and a number that identifies the answer.
     Report = 6,
-    /// The number; the bytes of all uploads so far; when that was, in nanoseconds of the responder's
-    /// clock.
+    /// The number of the request; the bytes of all uploads so far; the time of the count, in
+    /// nanoseconds of the responder's clock.
     Reported = 7,
-    /// A probe; the token and its number.
+    /// A probe; has the token and the probe's number.
     Probe = 8,
-    /// The answer: the same.
+    /// The answer to a probe, with the same numbers.
     Echo = 9,
-    /// No; why, as a [`Refusal`].
+    /// A refusal; has the reason as a [`Refusal`].
     Refused = 10,
 }
 
@@ -64,14 +64,14 @@ impl Kind {
     ];
 }
 
-/// Why a responder refuses.
+/// Why a responder refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It has as many connections as it takes.
+    /// It has reached its limit of connections.
     Busy = 1,
-    /// There is no such session, or it is over.
+    /// There is no such session, or it has ended.
     NoSession = 2,
-    /// It speaks another version.
+    /// It uses another version of the protocol.
     Version = 3,
 }
 
@@ -82,12 +82,12 @@ pub(super) struct Message {
     pub(super) numbers: [u64; 3],
 }
 
-/// Why bytes are no message.
+/// Why bytes are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Malformed {
-    /// Nothing of ours.
+    /// They belong to another protocol.
     Foreign,
-    /// Of this other version.
+    /// They belong to another version of this protocol.
     Version(u8),
 }
 
@@ -136,7 +136,8 @@ impl Message {
     }
 }
 
-/// Whether a call on a socket with a time limit only ran into that, or was interrupted.
+/// Whether a call on a socket with a timeout only timed out or was interrupted, and should be
+/// repeated.
 pub(super) fn is_to_be_repeated(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -144,11 +145,10 @@ pub(super) fn is_to_be_repeated(error: &io::Error) -> bool {
     )
 }
 
-/// Reads what one message takes from a stream whose reads have a time limit, until `deadline` or
-/// until `is_over` says so.
+/// Reads one message from a stream whose reads have a timeout, until `deadline` or until `is_over`.
 ///
 /// # Errors
-/// `TimedOut` at the deadline or when it is over, `UnexpectedEof` where the stream ends before.
+/// `TimedOut` at the deadline or when it is over, `UnexpectedEof` where the stream ends early.
 pub(super) fn receive(
     mut stream: &TcpStream,
     deadline: Option<Instant>,

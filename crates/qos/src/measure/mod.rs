@@ -1,9 +1,9 @@
-//! Latency under load, measured between two ends and graded only where that is honest.
+//! Latency under load, measured between two hosts, and graded only where a grade is justified.
 //!
-//! A full queue shows as the time that other packets spend in it. So probes are sent while nothing
-//! else is on the path, while TCP downloads, while it uploads, and while it does both; what they
-//! take longer than on the idle path is what the queues add. One end is a [`Responder`], the other
-//! runs a [`LatencyTest`]; nothing here turns anything.
+//! A full queue shows in the time that other packets spend in it. Probes are therefore sent while
+//! nothing else is on the path, while TCP downloads, while it uploads, and while it does both. What
+//! they take longer than on the idle path is the delay that the queues add. One end is a
+//! [`Responder`], the other runs a [`LatencyTest`]. Nothing here changes any setting.
 //!
 //! ```no_run
 //! use std::ops::ControlFlow;
@@ -12,11 +12,11 @@
 //! use hosttune_qos::measure::{Comparison, Configured, LatencyTest, Phase};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // On the other side of the line: Responder::bind("0.0.0.0:8585")?
+//! // At the other end of the link: Responder::bind("0.0.0.0:8585")?
 //! let line = Configured::new(Some(Rate::mbit(100)), Some(Rate::mbit(40)));
 //! let test = LatencyTest::new("server.example:8585").configured(line);
 //! let before = test.run(&mut |_| ControlFlow::Continue(()))?;
-//! // Here the line is shaped.
+//! // Shape the link here.
 //! let after = test.run(&mut |_| ControlFlow::Continue(()))?;
 //! for phase in Comparison::between(&before, &after).phases {
 //!     println!("{}: {:?} times lower", phase.phase, phase.p95_times_lower);
@@ -27,17 +27,17 @@
 //! ```
 //!
 //! # What is counted
-//! - A probe and its answer are 32 bytes of UDP, one every 20 ms. The clock is the monotonic one.
-//!   What is answered within five seconds counts with all of its delay; what is not is lost.
-//! - Goodput is what TCP delivered at the receiving end: here for downloads, and for uploads as the
-//!   responder counts it, so that nothing counts that only lies in a send buffer.
-//! - Percentiles are of the nearest rank: each is a round trip that was seen.
+//! - A probe and its answer are 32 bytes of UDP, one every 20 ms, timed by the monotonic clock. An
+//!   answer within five seconds counts with all of its delay; a probe without one is lost.
+//! - Goodput is what TCP delivered at the receiving end: here for downloads, and at the responder
+//!   for uploads, so that data in a send buffer does not count.
+//! - Percentiles use the nearest rank: each is a round trip that was measured.
 //!
 //! # Vocabulary
 //! - [`Responder`], [`LatencyTest`]: the two ends. [`Phase`], [`Direction`]: what is loaded.
-//! - [`Measurement`]: what came of it, as plain data; [`Comparison`]: of two.
+//! - [`Measurement`]: the result, as plain data; [`Comparison`]: of two results.
 //! - [`Verdict`]: [`Grades`], or [`Ungraded`] and why. [`judge`] decides.
-//! - [`chart`]: a picture of one or two. [`advice`]: what to do about it.
+//! - [`chart`]: draws one measurement or two. [`advice`]: what to do about the result.
 
 mod advice;
 mod chart;

@@ -1,28 +1,28 @@
-//! What the path carries while it is measured.
+//! The phases of a measurement, and the directions that they load.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What the path carries beside the probes. In the order in which it is measured.
+/// What the path carries beside the probes, in the order in which it is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// Nothing: what all others are compared with.
+    /// Nothing: the phase that all others are compared with.
     Idle,
-    /// As much as it takes, from the responder to here.
+    /// As much as possible from the responder to this host.
     Download,
-    /// As much as it takes, from here to the responder.
+    /// As much as possible from this host to the responder.
     Upload,
     /// Both at once.
     Both,
 }
 
 impl Phase {
-    /// All of them, in the order in which they are measured.
+    /// All phases, in the order in which they are measured.
     pub const ALL: [Self; 4] = [Self::Idle, Self::Download, Self::Upload, Self::Both];
 
-    /// Which ways are loaded.
+    /// The directions that are loaded.
     pub const fn loads(self) -> &'static [Direction] {
         match self {
             Self::Idle => &[],
@@ -44,13 +44,13 @@ impl fmt::Display for Phase {
     }
 }
 
-/// Which way data goes, as seen from who measures.
+/// Direction of data, as seen from the host that measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
-    /// From the responder to here.
+    /// From the responder to this host.
     Download,
-    /// From here to the responder.
+    /// From this host to the responder.
     Upload,
 }
 

@@ -1,4 +1,4 @@
-//! Probes over UDP: sent on time, and matched with their answers however late.
+//! Probes over UDP: sent on time, and matched with their answers, however late.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Mutex, PoisonError};
@@ -9,10 +9,10 @@ use super::measurement::Sent;
 use super::message::{Kind, LENGTH, Message, is_to_be_repeated};
 use super::responder::LOOK;
 
-/// A probe that is answered later than this is lost.
+/// A probe whose answer takes longer than this is lost.
 pub(super) const LATEST: Duration = Duration::from_secs(5);
 
-/// The probes of one run. One thread sends, another receives.
+/// The probes of one run. One thread sends, another one receives.
 #[derive(Debug)]
 pub(super) struct Probes {
     socket: UdpSocket,
@@ -23,7 +23,7 @@ pub(super) struct Probes {
 }
 
 impl Probes {
-    /// To a responder, as part of a session.
+    /// Probes to a responder, as part of a session.
     pub(super) fn new(
         responder: SocketAddr,
         token: u64,
@@ -35,7 +35,7 @@ impl Probes {
             ([0; 16], 0).into()
         };
         let socket = UdpSocket::bind(any)?;
-        // From here on only answers of the responder arrive.
+        // From here on the socket only receives answers of the responder.
         socket.connect(responder)?;
         socket.set_read_timeout(Some(LOOK))?;
         Ok(Self {
@@ -47,12 +47,12 @@ impl Probes {
         })
     }
 
-    /// The time on the axis of the series.
+    /// The current time on the axis of the series.
     pub(super) fn now(&self) -> Duration {
         self.begun.elapsed()
     }
 
-    /// What was sent so far.
+    /// The probes sent so far.
     pub(super) fn sent(&self) -> Vec<Sent> {
         self.sent
             .lock()
@@ -60,13 +60,13 @@ impl Probes {
             .clone()
     }
 
-    /// What was sent from a moment on.
+    /// The probes sent since a given time.
     pub(super) fn sent_since(&self, since: Duration) -> Vec<Sent> {
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent[sent.partition_point(|probe| probe.at < since)..].to_vec()
     }
 
-    /// Whether an answer to one that was sent before this moment can still count.
+    /// Whether an answer to a probe that was sent before `end` can still count.
     pub(super) fn awaits_any_before(&self, end: Duration) -> bool {
         let now = self.now();
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,14 +78,14 @@ impl Probes {
         recent.any(|probe| probe.took.is_none())
     }
 
-    /// Sends until it is over. One that is late is left out rather than sent in a burst, which would
-    /// be a load of its own.
+    /// Sends probes until `is_over`. A late probe is skipped rather than sent in a burst, which
+    /// would be a load of its own.
     pub(super) fn send(&self, is_over: impl Fn() -> bool) {
         let mut next = self.begun;
         while !is_over() {
             let now = Instant::now();
             if let Some(early) = next.checked_duration_since(now) {
-                // Briefly, so that the end is seen also where probes are rare.
+                // A short sleep, so that the end is noticed even if probes are rare.
                 thread::sleep(early.min(LOOK));
                 continue;
             }
@@ -98,7 +98,7 @@ impl Probes {
                 sent.len() as u64 - 1
             };
             let probe = Message::new(Kind::Probe, [self.token, number, 0]);
-            // What cannot be sent is lost: the queue is full, the link is down.
+            // A probe that cannot be sent is lost: the queue is full, or the link is down.
             let _ = self.socket.send(&probe.to_bytes());
             next += self.interval;
             if next + self.interval < now {
@@ -107,14 +107,14 @@ impl Probes {
         }
     }
 
-    /// Takes answers until it is over.
+    /// Receives answers until `is_over`.
     pub(super) fn receive(&self, is_over: impl Fn() -> bool) {
         let mut bytes = [0; LENGTH + 1];
         while !is_over() {
             match self.socket.recv(&mut bytes) {
                 Ok(length) => self.answered(&bytes[..length]),
                 Err(error) if is_to_be_repeated(&error) => {}
-                // A router's or the responder's host's complaint about one probe.
+                // An ICMP error for one probe, from a router or the responder's host.
                 Err(_) => thread::sleep(Duration::from_millis(1)),
             }
         }
@@ -137,7 +137,7 @@ impl Probes {
             && let Some(probe) = probe
             && probe.took.is_none()
         {
-            // A second answer to the same is the network's doing, and says nothing.
+            // A second answer to the same probe was duplicated by the network and says nothing.
             let took = now.saturating_sub(probe.at);
             probe.took = (took <= LATEST).then_some(took);
         }

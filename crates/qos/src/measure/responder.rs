@@ -1,4 +1,4 @@
-//! The other end of a measurement: echoes probes, sends and takes data.
+//! The other end of a measurement: echoes probes, sends and receives data.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -13,28 +13,28 @@ use super::error::ResponderError;
 use super::message::{self, Kind, LENGTH, Malformed, Message, Refusal};
 use super::session::{Session, token};
 
-/// For so long a call on a socket waits before it is looked whether it is over.
+/// Timeout of a call on a socket, after which it is checked whether to end.
 pub(super) const LOOK: Duration = Duration::from_millis(200);
 
-/// For so long a new connection may say nothing.
+/// Time limit for the first message of a new connection.
 const HELLO: Duration = Duration::from_secs(5);
 
-/// So often both kinds of socket are tried on one number where any number will do.
+/// Number of attempts to get the same port for TCP and UDP, if any port will do.
 const TRIES: usize = 16;
 
-/// How much a responder lets be done with it.
+/// Limits of a responder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// For how long a session may last.
+    /// Longest duration of a session.
     pub session: Duration,
-    /// How many TCP connections one address may have.
+    /// Number of TCP connections that one address may have.
     pub connections_per_client: usize,
-    /// How many TCP connections all of them may have together.
+    /// Number of TCP connections that all addresses may have together.
     pub connections: usize,
 }
 
 impl Default for Limits {
-    /// Ten minutes, 40 connections to a client, and 120 in all.
+    /// Ten minutes, 40 connections per client, and 120 in all.
     fn default() -> Self {
         Self {
             session: Duration::from_secs(600),
@@ -44,21 +44,21 @@ impl Default for Limits {
     }
 }
 
-/// Answers who measures, until it is dropped.
+/// Answers measuring clients until it is dropped.
 ///
-/// TCP and UDP have the same number. Nobody can turn it against a third: data is only sent over a
-/// TCP connection that its receiver has opened, and only probes are echoed, one to one and of the
-/// same length, to the address that holds the session whose token they carry. A session ends with
-/// its first connection, and after [`Limits::session`].
+/// TCP and UDP use the same port number. A responder cannot be used to attack a third party: data
+/// is sent only over a TCP connection that its receiver has opened, and only probes are echoed, one
+/// to one and with the same length, to the address that holds the session whose token they carry. A
+/// session ends with its first connection, and after [`Limits::session`].
 ///
-/// On a host with several addresses, bind one of them: an answer to a probe otherwise leaves with
-/// the address that the route says.
+/// On a host with several addresses, bind one of them: otherwise the answer to a probe leaves with
+/// the source address that the route selects.
 #[derive(Debug)]
 pub struct Responder {
     shared: Arc<Shared>,
     address: SocketAddr,
-    /// The listening socket again. As a stream, because only streams can be shut down, which is
-    /// what ends a call that waits for a connection.
+    /// A duplicate of the listening socket. It is a stream because only streams can be shut down,
+    /// and a shutdown ends a call that waits for a connection.
     listening: TcpStream,
     threads: Vec<JoinHandle<()>>,
 }
@@ -73,18 +73,18 @@ struct Shared {
 }
 
 impl Responder {
-    /// Listens, on the first of these addresses that can be had. Port 0 is any free one.
+    /// Listens on the first of these addresses that is available. Port 0 selects any free port.
     ///
     /// # Errors
-    /// When no address can be had, with TCP and with UDP.
+    /// If no address is available for both TCP and UDP.
     pub fn bind(address: impl ToSocketAddrs) -> Result<Self, ResponderError> {
         Self::bind_within(address, Limits::default())
     }
 
-    /// Listens, with limits other than the default ones.
+    /// Listens with other limits than the default ones.
     ///
     /// # Errors
-    /// When no address can be had, with TCP and with UDP.
+    /// If no address is available for both TCP and UDP.
     pub fn bind_within(
         address: impl ToSocketAddrs,
         limits: Limits,
@@ -107,7 +107,8 @@ impl Responder {
             sessions: Mutex::default(),
             clients: Mutex::default(),
         });
-        // Made before the threads, so that it ends them should one of them not start.
+        // Created before the threads, so that dropping it ends those that have started if a later
+        // one cannot start.
         let mut responder = Self {
             shared: Arc::clone(&shared),
             address,
@@ -130,7 +131,7 @@ impl Responder {
         Ok(responder)
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -142,7 +143,7 @@ impl Responder {
 impl Drop for Responder {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
-        // It has no other end: Linux wakes whoever waits for one.
+        // `accept` has no timeout; on Linux a shutdown wakes it.
         let _ = self.listening.shutdown(Shutdown::Both);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
@@ -150,7 +151,7 @@ impl Drop for Responder {
     }
 }
 
-/// TCP and UDP with the same number.
+/// TCP and UDP sockets with the same port number.
 fn sockets(addresses: &[SocketAddr]) -> io::Result<(TcpListener, UdpSocket)> {
     let mut tries = 0;
     loop {
@@ -172,11 +173,11 @@ impl Shared {
     }
 
     fn accept(&self, listener: &TcpListener) {
-        // Its end waits for all of its connections.
+        // The end of the scope waits for all connections.
         thread::scope(|scope| {
             while !self.is_over() {
                 let Ok((stream, client)) = listener.accept() else {
-                    // Nothing is left to open it with, for example.
+                    // For example, no file descriptor is left for the connection.
                     thread::sleep(Duration::from_millis(20));
                     continue;
                 };
@@ -186,7 +187,7 @@ impl Shared {
                     continue;
                 }
                 let serve = move || {
-                    // What a client does, and how it ends, is its own affair.
+                    // Errors of one client's connection do not concern the responder.
                     let _ = self.serve(&stream, client);
                     drop(stream);
                     self.let_out(client);
@@ -237,9 +238,9 @@ impl Shared {
                     send(stream, Message::new(Kind::Ready, [0; 3]))?;
                     session.source(stream, || self.is_over())
                 } else {
-                    // One byte more, which is never read. A socket that is closed with something
-                    // unread resets the connection (RFC 2525, 2.17), and what it still had to send
-                    // is discarded: else it would go on loading the path after the phase.
+                    // The additional byte is never read by the client. A socket that is closed with
+                    // unread data resets the connection (RFC 2525, 2.17) and discards what it still
+                    // had to send, which would otherwise go on loading the path after the phase.
                     let mut bytes = Message::new(Kind::Ready, [0; 3]).to_bytes().to_vec();
                     bytes.push(0);
                     let mut to = stream;
@@ -251,7 +252,7 @@ impl Shared {
         }
     }
 
-    /// The session of this token, if it is this client's.
+    /// The session with this token, if it belongs to this client.
     fn session(&self, token: u64, client: IpAddr) -> Option<Arc<Session>> {
         let session = lock(&self.sessions).get(&token).cloned()?;
         (session.client == client && !session.is_over()).then_some(session)
@@ -290,7 +291,8 @@ impl Shared {
     }
 
     fn echo(&self, probes: &UdpSocket) {
-        // Longer than a message: what does not fit would be cut to its length.
+        // Longer than a message, because an oversized datagram would be truncated to the length of
+        // one.
         let mut bytes = [0; LENGTH + 1];
         while !self.is_over() {
             let Ok((length, client)) = probes.recv_from(&mut bytes) else {
@@ -310,8 +312,8 @@ impl Shared {
     }
 }
 
-/// Says no to a connection that is one too many. What it said is read first: closed with something
-/// unread it would be reset, and the answer lost.
+/// Refuses a connection above the limit. The client's message is read first: if the socket were
+/// closed with unread data, the connection would be reset and the answer lost.
 fn refuse(stream: &TcpStream) {
     let short = Duration::from_millis(50);
     if stream.set_read_timeout(Some(short)).is_ok() {
@@ -324,7 +326,7 @@ fn send(mut stream: &TcpStream, message: Message) -> io::Result<()> {
     stream.write_all(&message.to_bytes())
 }
 
-/// A thread that panicked has left nothing half done behind these locks.
+/// A poisoned lock is ignored: a panic leaves nothing half done behind these locks.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,41 +1,41 @@
-//! What many round trips come to.
+//! Statistics of round trips.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The smallest of the values that at least this share of all values does not exceed (nearest
-/// rank): always one that was measured, and never one between two of them.
+/// The smallest value that at least `percent` of all values do not exceed (nearest rank). It is
+/// always a measured value, never one between two of them.
 ///
-/// `sorted` is in ascending order; `percent` above 100 counts as 100. `None` where there is no
+/// `sorted` is in ascending order; a `percent` above 100 counts as 100. `None` if there is no
 /// value.
 pub fn percentile(sorted: &[Duration], percent: u8) -> Option<Duration> {
     let rank = (sorted.len() * usize::from(percent.min(100))).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
-/// What the answered probes of a phase took.
+/// Statistics of the answered probes of a phase.
 ///
-/// From whole nanoseconds, so none of these is ever not a number.
+/// They are calculated from whole nanoseconds, so that none of them is ever NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoundTripStatistics {
-    /// The shortest.
+    /// The shortest round trip.
     pub minimum_milliseconds: f64,
     /// The arithmetic mean.
     pub mean_milliseconds: f64,
-    /// Half of them took no longer.
+    /// Half of the round trips took no longer.
     pub median_milliseconds: f64,
-    /// 95 of a hundred took no longer.
+    /// 95 % of the round trips took no longer.
     pub p95_milliseconds: f64,
-    /// 99 of a hundred took no longer.
+    /// 99 % of the round trips took no longer.
     pub p99_milliseconds: f64,
-    /// The longest.
+    /// The longest round trip.
     pub maximum_milliseconds: f64,
 }
 
 impl RoundTripStatistics {
-    /// Of round trips in any order; `None` where there are none.
+    /// Statistics of round trips in any order; `None` if there are none.
     pub fn of(round_trips: &[Duration]) -> Option<Self> {
         let mut sorted = round_trips.to_vec();
         sorted.sort_unstable();
@@ -55,7 +55,7 @@ impl RoundTripStatistics {
     }
 }
 
-/// In milliseconds to the microsecond: more digits would only be noise in a file.
+/// Milliseconds, rounded to the microsecond: more digits would only be noise in a file.
 pub(super) fn milliseconds(duration: Duration) -> f64 {
     (duration.as_nanos() as f64 / 1e3).round() / 1e3
 }

@@ -1,4 +1,4 @@
-//! One client of a responder: its limits, and what it sends and takes.
+//! One client of a responder: its limits, and the data that it sends and receives.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::message::is_to_be_repeated;
 
-/// How much is handed to the kernel at once.
+/// Number of bytes given to the kernel at once.
 pub(super) const BLOCK: usize = 64 * 1024;
 
 /// A session.
@@ -41,7 +41,7 @@ impl Session {
                 .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// How many bytes have arrived, on all connections.
+    /// Number of bytes that have arrived, on all connections.
     pub(super) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
@@ -63,7 +63,7 @@ impl Session {
         Ok(())
     }
 
-    /// Takes and counts data until the client or the session ends.
+    /// Receives and counts data until the client or the session ends.
     pub(super) fn sink(
         &self,
         mut stream: &TcpStream,
@@ -84,13 +84,14 @@ impl Session {
     }
 }
 
-/// A number that nobody guesses, never zero: a hash with the keys that the standard library draws
-/// from the kernel. It keeps strangers from having their packets echoed, and is no other secret.
+/// A number that cannot be guessed, never zero: a hash with the keys that the standard library
+/// draws from the kernel. It prevents strangers from having their packets echoed, and protects
+/// nothing else.
 pub(super) fn token() -> u64 {
     RandomState::new().hash_one(Instant::now()).max(1)
 }
 
-/// Data that nothing on the way can compress, or a tunnel that does would look fast.
+/// Incompressible data: a tunnel that compresses would otherwise look fast.
 pub(super) fn noise() -> Vec<u8> {
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut block = Vec::with_capacity(BLOCK);

@@ -1,4 +1,4 @@
-//! Whether what was measured deserves a grade, and which.
+//! Whether a measurement can be graded, and with which grade.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,28 +9,29 @@ use super::grade::Grade;
 use super::measurement::{Configured, Increase, PhaseResult};
 use super::phase::{Direction, Phase};
 
-/// More of a hundred probes lost than this, and what the others took says little.
+/// Largest percentage of lost probes: above it, the round trips of the others say little.
 pub const MOST_LOST_PERCENT: f64 = 10.0;
 
-/// With fewer answers than this a 95th percentile rests on fewer than five of them.
+/// Smallest number of answers: with fewer, fewer than five of them determine the 95th percentile.
 pub const FEWEST_SAMPLES: u64 = 100;
 
-/// A load below this share of what the line carries need not have filled any queue.
+/// A load below this percentage of the link rate may not have filled any queue.
 pub const LEAST_LOAD_PERCENT: f64 = 70.0;
 
-/// Where both ways are loaded, this is enough of one if the other reaches [`LEAST_LOAD_PERCENT`].
-/// The acknowledgements of each wait in the queue of the other, and the deeper that is, the more it
-/// starves: beside an upload that filled a queue of 0.8 s, four downloads were seen to reach 87 %, 60 %
-/// and 43 % of the line. Such a path must not be spared its F for being so poor.
+/// If both directions are loaded and one reaches [`LEAST_LOAD_PERCENT`], this percentage is enough
+/// for the other. The acknowledgements of each direction wait in the queue of the other, and the
+/// deeper that queue is, the more it starves them: beside an upload that filled a queue of 0.8 s,
+/// four downloads were seen to reach 87 %, 60 % and 43 % of the link rate. A path must not escape
+/// its F by being that poor.
 pub const LEAST_LOAD_BESIDE_PERCENT: f64 = 25.0;
 
-/// What a phase under load has earned.
+/// Verdict on a phase under load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// A grade of the mean and one of the 95th percentile.
+    /// A grade for the mean and one for the 95th percentile.
     Graded(Grades),
-    /// None, and why.
+    /// No grade, and the reason.
     Ungraded(Ungraded),
 }
 
@@ -38,65 +39,65 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grades {
-    /// Of how much the mean increased: comparable with what other tests print.
+    /// Grade of the increase of the mean, comparable with what other tests print.
     pub mean: Grade,
-    /// Of how much the 95th percentile increased.
+    /// Grade of the increase of the 95th percentile.
     pub p95: Grade,
 }
 
 /// Why there is no grade.
 ///
-/// A measurement that graded whatever it saw once gave a path on which nothing arrived an A+: no
-/// load means no queue. Each of these is such a case.
+/// An implementation that graded every measurement once gave an A+ to a path on which nothing
+/// arrived: without load there is no queue. Each variant is such a case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Ungraded {
-    /// More than [`MOST_LOST_PERCENT`] were lost while the path was idle.
+    /// More than [`MOST_LOST_PERCENT`] of the probes were lost while the path was idle.
     IdleLoss {
-        /// How many of a hundred probes.
+        /// Percentage of lost probes.
         lost_percent: f64,
     },
-    /// More than [`MOST_LOST_PERCENT`] were lost under load: what was dropped waited for ever, and
-    /// a grade of the others would hide it.
+    /// More than [`MOST_LOST_PERCENT`] of the probes were lost under load: a dropped probe has
+    /// waited forever, which a grade of the others would hide.
     Loss {
-        /// How many of a hundred probes.
+        /// Percentage of lost probes.
         lost_percent: f64,
     },
-    /// Fewer than [`FEWEST_SAMPLES`] answers.
+    /// There are fewer than [`FEWEST_SAMPLES`] answers.
     TooFewSamples {
-        /// The phase that they are missing in: this one, or [`Phase::Idle`].
+        /// The phase with too few answers: this one, or [`Phase::Idle`].
         phase: Phase,
-        /// How many there are.
+        /// Number of answers.
         samples: u64,
-        /// How many are needed.
+        /// Number of answers needed.
         needed: u64,
     },
-    /// What the phase before had left in the queues was still there when this one began.
+    /// The queues still held data of the previous phase when this one began.
     NotDrained {
-        /// For how long it was waited for.
+        /// How long the run waited for them to drain.
         waited_milliseconds: f64,
     },
-    /// Nobody said what the line carries, so nobody can say that it was full.
+    /// The rate of the link was not given, so there is no telling whether it was full.
     NoRate {
-        /// Which way.
+        /// Direction without a rate.
         direction: Direction,
     },
-    /// How much arrived could not be learnt from the responder in time.
+    /// The responder did not report in time how much arrived.
     LoadUnknown {
-        /// Which way.
+        /// Direction without a report.
         direction: Direction,
     },
-    /// Less arrived than [`LEAST_LOAD_PERCENT`], or [`LEAST_LOAD_BESIDE_PERCENT`], of what the line
-    /// is said to carry.
+    /// Less arrived than [`LEAST_LOAD_PERCENT`], or [`LEAST_LOAD_BESIDE_PERCENT`], of the rate of
+    /// the link.
     LoadTooLow {
-        /// Which way.
+        /// Direction with too little load.
         direction: Direction,
-        /// What arrived.
+        /// The rate that arrived.
         reached_bits_per_second: u64,
-        /// What was said to be carried.
+        /// The rate of the link, as it was given.
         configured_bits_per_second: u64,
-        /// How much of a hundred would have been enough.
+        /// Percentage that would have been enough.
         needed_percent: f64,
     },
 }
@@ -106,11 +107,11 @@ impl fmt::Display for Ungraded {
         match self {
             Self::IdleLoss { lost_percent } => write!(
                 formatter,
-                "{lost_percent:.0} % of the probes were lost while the path was idle, and {MOST_LOST_PERCENT:.0} % is the most"
+                "{lost_percent:.0} % of the probes were lost while the path was idle; the maximum is {MOST_LOST_PERCENT:.0} %"
             ),
             Self::Loss { lost_percent } => write!(
                 formatter,
-                "{lost_percent:.0} % of the probes were lost, and {MOST_LOST_PERCENT:.0} % is the most"
+                "{lost_percent:.0} % of the probes were lost; the maximum is {MOST_LOST_PERCENT:.0} %"
             ),
             Self::TooFewSamples {
                 phase,
@@ -118,22 +119,22 @@ impl fmt::Display for Ungraded {
                 needed,
             } => write!(
                 formatter,
-                "only {samples} probes were answered in the phase {phase}, and {needed} are needed: measure for longer"
+                "only {samples} probes were answered in phase {phase}, but {needed} are needed: measure for longer"
             ),
             Self::NotDrained {
                 waited_milliseconds,
             } => write!(
                 formatter,
-                "the queues had not drained {:.1} s after the phase before",
+                "the queues had not drained {:.1} s after the previous phase",
                 waited_milliseconds / 1e3
             ),
             Self::NoRate { direction } => write!(
                 formatter,
-                "not checked against a rate: say what the line carries ({direction}), or nobody knows whether it was full"
+                "not checked against a rate: give the {direction} rate of the link (--down, --up), which tells whether it was full"
             ),
             Self::LoadUnknown { direction } => write!(
                 formatter,
-                "the responder did not say in time how much {direction} arrived"
+                "the responder did not report in time how much {direction} data arrived"
             ),
             Self::LoadTooLow {
                 direction,
@@ -142,7 +143,7 @@ impl fmt::Display for Ungraded {
                 needed_percent,
             } => write!(
                 formatter,
-                "the {direction} reached {:.2} of {:.2} Mbit/s, and less than {needed_percent:.0} % need not fill a queue",
+                "the {direction} reached {:.2} of {:.2} Mbit/s; less than {needed_percent:.0} % may not fill a queue",
                 *reached_bits_per_second as f64 / 1e6,
                 *configured_bits_per_second as f64 / 1e6
             ),
@@ -150,9 +151,10 @@ impl fmt::Display for Ungraded {
     }
 }
 
-/// Judges a phase under load beside the idle one. What disqualifies most is named.
+/// Judges a phase under load by comparison with the idle one. Of several reasons against a grade,
+/// the most important one is returned.
 ///
-/// `undrained` is for how long the queues were waited for in vain, if they were.
+/// `undrained` is how long the run waited in vain for the queues to drain, if it did.
 pub fn judge(
     idle: &PhaseResult,
     loaded: &PhaseResult,

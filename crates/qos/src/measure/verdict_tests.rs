@@ -1,4 +1,4 @@
-//! Which measurements get a grade, and what stands in the way of the others.
+//! Which measurements get a grade, and why the others do not.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn said() -> Configured {
     }
 }
 
-/// A phase in which every probe took the same, and the line was full.
+/// A phase in which every probe took the same time and the link was full.
 fn phase(phase: Phase, milliseconds: u64) -> PhaseResult {
     let loads = |direction| phase.loads().contains(&direction).then_some(RATE);
     PhaseResult {
@@ -162,7 +162,7 @@ fn both_ways_at_once_one_may_be_slower_but_not_idle() {
     }
 }
 
-/// The path that once got an A+: nothing arrives, and so nothing is slow.
+/// The path that once got an A+: nothing arrives, and therefore nothing is slow.
 #[test]
 fn a_dead_path_gets_no_grade() {
     let dead = |which| PhaseResult {
@@ -299,7 +299,7 @@ prop_compose! {
 }
 
 proptest! {
-    /// Whatever a file holds that somebody names.
+    /// A file may hold anything.
     #[test]
     fn any_measurement_is_judged_drawn_and_read_back(before in any_measurement(), after in any_measurement()) {
         for before in [None, Some(&before)] {
@@ -312,8 +312,8 @@ proptest! {
                 prop_assert!(node.attributes().all(|attribute| !attribute.name().contains("href")));
             }
         }
-        // Not to the last bit, in which JSON's reader is not exact; what is measured has only whole
-        // microseconds, and is read back as it was.
+        // Not compared to the last bit, in which JSON's reader is not exact. Measured values are
+        // whole microseconds and are read back unchanged.
         let read: Measurement = serde_json::from_str(&serde_json::to_string(&after)?)?;
         prop_assert_eq!(&read.server, &after.server);
         prop_assert_eq!((read.phases.len(), read.series.len()), (after.phases.len(), after.series.len()));

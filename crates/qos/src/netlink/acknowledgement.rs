@@ -1,4 +1,4 @@
-//! What the kernel says to a request besides yes and no.
+//! The kernel's answer to a request: the error number and its extended acknowledgement.
 
 use netlink_packet_core::NetlinkBuffer;
 
@@ -9,21 +9,21 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 const NLMSGERR_ATTR_OFFS: u16 = 2;
 const NLMSGERR_ATTR_MISS_TYPE: u16 = 5;
 
-/// The answer to a request, or the end of a list.
+/// The answer to a request, or the end of a dump.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Acknowledgement {
-    /// Zero for yes, else a positive error number.
+    /// Zero for success, or a positive error number.
     pub errno: i32,
-    /// The kernel's words. They can come with a yes as well, as a warning.
+    /// The kernel's message. It can come with success too, as a warning.
     pub text: Option<String>,
-    /// How many bytes into the request the attribute lies that it is about.
+    /// The offset in bytes of the offending attribute in the request.
     pub offset: Option<usize>,
-    /// The number of the attribute that is missing.
+    /// The number of the missing attribute.
     pub missing: Option<u16>,
 }
 
 impl Acknowledgement {
-    /// Reads an `NLMSG_ERROR` or `NLMSG_DONE`, header included; `None` where it is too short.
+    /// Reads an `NLMSG_ERROR` or `NLMSG_DONE` including its header. `None` if it is too short.
     pub fn read(message: &[u8]) -> Option<Self> {
         let header = NetlinkBuffer::new_checked(message).ok()?;
         let flags = header.flags();
@@ -38,7 +38,7 @@ impl Acknowledgement {
         let from = match header.message_type() {
             NLMSG_DONE => 20,
             _ if flags & NLM_F_CAPPED != 0 => 20 + NLMSG_HEADER,
-            // The whole request comes back.
+            // The answer contains the whole request.
             _ => {
                 let echoed = usize::try_from(word(message, 20)?).ok()?;
                 20_usize.checked_add(echoed.checked_next_multiple_of(4)?)?

@@ -1,20 +1,20 @@
-//! Attributes, written one after the other and read as far as they can be read.
+//! Writing and reading sequences of netlink attributes.
 
 use crate::attribute;
 
-/// Attributes to be sent.
+/// Attributes to send.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attributes(Vec<u8>);
 
 impl Attributes {
-    /// None yet.
+    /// No attributes yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One more, with these bytes as its value.
+    /// Adds an attribute with these bytes as its value.
     ///
-    /// A value of more than 65,531 bytes cannot be said in an attribute and is cut there.
+    /// A value longer than 65,531 bytes does not fit an attribute and is cut off there.
     #[must_use]
     pub fn with(mut self, number: u16, value: &[u8]) -> Self {
         let longest = usize::from(u16::MAX) - 4;
@@ -22,7 +22,7 @@ impl Attributes {
         self
     }
 
-    /// One more, with a text and its end mark.
+    /// Adds an attribute with a null-terminated string.
     #[must_use]
     pub fn with_text(self, number: u16, text: &str) -> Self {
         let mut bytes = text.as_bytes().to_vec();
@@ -30,42 +30,42 @@ impl Attributes {
         self.with(number, &bytes)
     }
 
-    /// One more, that holds others.
+    /// Adds an attribute that contains others.
     #[must_use]
     pub fn with_nested(self, number: u16, nested: &Self) -> Self {
         self.with(number, &nested.0)
     }
 
-    /// As they are sent.
+    /// The bytes to send.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 }
 
-/// An attribute that was received.
+/// A received attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attribute<'b> {
-    /// Its number, without the marks of the topmost two bits.
+    /// The number, without the two flag bits at the top.
     pub number: u16,
-    /// Its value.
+    /// The value.
     pub value: &'b [u8],
 }
 
 impl Attribute<'_> {
-    /// Its value as a text, up to the end mark.
+    /// The value as a string, up to the null byte.
     pub fn text(&self) -> String {
         let end = self.value.iter().position(|byte| *byte == 0);
         let text = &self.value[..end.unwrap_or(self.value.len())];
         String::from_utf8_lossy(text).into_owned()
     }
 
-    /// Its value as a number, where it has four bytes.
+    /// The value as a number, if it has four bytes.
     pub fn word(&self) -> Option<u32> {
         Some(u32::from_ne_bytes(self.value.try_into().ok()?))
     }
 }
 
-/// The attributes one after the other, up to the first that is none.
+/// The attributes in sequence, up to the first malformed one.
 pub fn attributes(bytes: &[u8]) -> impl Iterator<Item = Attribute<'_>> {
     attribute::Attributes::new(bytes).map(|attribute| Attribute {
         number: attribute.number,
@@ -73,7 +73,7 @@ pub fn attributes(bytes: &[u8]) -> impl Iterator<Item = Attribute<'_>> {
     })
 }
 
-/// The first attribute of this number.
+/// The first attribute with this number.
 pub fn find(bytes: &[u8], number: u16) -> Option<Attribute<'_>> {
     attributes(bytes).find(|attribute| attribute.number == number)
 }

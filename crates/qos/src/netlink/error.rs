@@ -1,4 +1,4 @@
-//! A request that the kernel refused, in its own words.
+//! Netlink errors, with the kernel's own message.
 
 use std::fmt;
 use std::io;
@@ -24,12 +24,12 @@ struct Body {
 }
 
 impl NetlinkError {
-    /// What the kernel answered.
+    /// The error that the kernel answered.
     pub fn refused(request: &Request, answer: &Acknowledgement) -> Self {
         let named = answer.offset.and_then(|at| request.attribute_at(at));
         let missing = answer
             .missing
-            .map(|number| format!("attribute {number}, which is missing"));
+            .map(|number| format!("attribute {number} is missing"));
         Self(Box::new(Body {
             errno: Some(answer.errno),
             text: answer.text.clone(),
@@ -38,7 +38,7 @@ impl NetlinkError {
         }))
     }
 
-    /// The request could not be sent, or the answer not be received.
+    /// The request could not be sent, or the answer could not be received.
     pub(super) fn not_reached(request: &Request, error: &io::Error) -> Self {
         Self(Box::new(Body {
             errno: error.raw_os_error(),
@@ -46,7 +46,7 @@ impl NetlinkError {
         }))
     }
 
-    /// The answer does not have the form that it should have.
+    /// The answer is malformed.
     pub(super) fn malformed(request: &Request, what: &str) -> Self {
         Self(Box::new(Body {
             text: Some(what.to_owned()),
@@ -65,54 +65,53 @@ impl NetlinkError {
         }
     }
 
-    /// The error number, positive; `None` where the answer was no answer.
+    /// The positive error number. `None` if the answer was malformed.
     pub fn errno(&self) -> Option<i32> {
         self.0.errno
     }
 
-    /// The kind of queueing discipline, filter or link that it was about.
+    /// The kind of the qdisc, filter or link in the request.
     pub fn kind(&self) -> Option<&str> {
         self.0.kind.as_deref()
     }
 
-    /// The device that the request was about; empty where about all.
+    /// The device in the request. Empty if the request is about all of them.
     pub fn device(&self) -> &str {
         &self.0.device
     }
 
-    /// What was being done.
+    /// What the request was for.
     pub fn doing(&self) -> &str {
         &self.0.doing
     }
 
-    /// The kernel's words, where it had any.
+    /// The kernel's message, if there was one.
     pub fn text(&self) -> Option<&str> {
         self.0.text.as_deref()
     }
 
-    /// The attribute that the kernel points at, by its name.
+    /// The name of the attribute that the kernel points at.
     pub fn attribute(&self) -> Option<&str> {
         self.0.attribute.as_deref()
     }
 
-    /// Whether this very kernel has no such queueing discipline, classifier, action or link.
+    /// Whether the kernel has no such qdisc, classifier, action or link type.
     pub fn is_unknown_kind(&self) -> bool {
         self.lacks().is_some()
     }
 
-    /// The module that is not there, and what it would bring.
+    /// The missing module, and what it would provide.
     fn lacks(&self) -> Option<Lack> {
         let kind = self.0.kind.as_deref().unwrap_or_default();
         let (what, module) = match (self.errno()?, self.text()?) {
             (ENOENT, "Specified qdisc kind is unknown") if kind == "cake_mq" => (
-                // It came into the module of CAKE itself.
-                "the queueing discipline cake_mq, which came with Linux 7.0".to_owned(),
+                // It was added to the module of CAKE itself.
+                "the qdisc cake_mq, which was added in Linux 7.0".to_owned(),
                 "sch_cake".to_owned(),
             ),
-            (ENOENT, "Specified qdisc kind is unknown") => (
-                format!("the queueing discipline {kind}"),
-                format!("sch_{kind}"),
-            ),
+            (ENOENT, "Specified qdisc kind is unknown") => {
+                (format!("the qdisc {kind}"), format!("sch_{kind}"))
+            }
             (ENOENT, "TC classifier not found") => {
                 (format!("the classifier {kind}"), format!("cls_{kind}"))
             }
@@ -169,21 +168,21 @@ impl From<NetlinkError> for HostError {
             host = host.with_kind(HostErrorKind::NotApplicable(lack));
         }
         let hint = match error.errno() {
-            Some(EEXIST) => Some("somebody else has put something there: look at it first"),
-            Some(ENOBUFS | ENOMEM) => Some("the kernel is short of memory: try again"),
+            Some(EEXIST) => Some("another process has created something there: check it first"),
+            Some(ENOBUFS | ENOMEM) => Some("the kernel is short of memory: try again later"),
             Some(EPERM) => Some(
                 "this needs CAP_NET_ADMIN in the network namespace of the device: run it as root there",
             ),
             Some(EINVAL | ERANGE | EOPNOTSUPP) if error.kind().is_some() => Some(
-                "check its options: they do not suit this kind on this kernel, or on this device",
+                "check its options: this kernel or this device does not support them for this kind",
             ),
-            Some(ENODEV) => Some("the device is not there: check its name with ip link"),
+            Some(ENODEV) => Some("the device does not exist: check its name with ip link"),
             _ => None,
         };
         if let Some(hint) = hint {
             host = host.with_hint(hint);
         }
-        let mut detail = format!("to {}", error.doing());
+        let mut detail = format!("failed to {}", error.doing());
         if let Some(text) = error.text() {
             detail.push_str(&format!(": {text}"));
         }

@@ -1,14 +1,14 @@
-//! Filters, and the one that sends all that arrives to another device.
+//! Filters, and the one that redirects all received packets to another device.
 
 use super::attributes::{Attributes, attributes, find, word};
 use super::numbers::*;
 use super::traffic::fixed;
 use super::{Link, Request, TrafficControl};
 
-/// Behind those whose priority the kernel chooses, of which the first has 49152.
+/// Our priority. It comes after those that the kernel chooses, of which the first is 49152.
 pub const PRIORITY: u16 = 49374;
 
-/// In network byte order, as filters have it: of every packet.
+/// `ETH_P_ALL` in network byte order, as in filters: every packet.
 const EVERY_PROTOCOL: u16 = 3_u16.to_be();
 
 const TCA_CHAIN: u16 = 11;
@@ -17,7 +17,7 @@ const TCA_MATCHALL_FLAGS: u16 = 3;
 const TCA_U32_FLAGS: u16 = 11;
 const TCA_CLS_FLAGS_SKIP_SW: u32 = 1 << 1;
 const TCA_CLS_FLAGS_IN_HW: u32 = 1 << 2;
-/// With this begins the cookie of every filter of ours.
+/// The prefix of the cookie of every filter of ours.
 pub(crate) const COOKIE: &[u8] = b"hosttune";
 const TCA_U32_LINK: u16 = 3;
 const TCA_U32_SEL: u16 = 5;
@@ -25,62 +25,62 @@ const TCA_U32_POLICE: u16 = 6;
 const TCA_U32_ACT: u16 = 7;
 const TCA_U32_INDEV: u16 = 8;
 const TCA_U32_MARK: u16 = 10;
-/// Attributes of a u32 filter by which it goes on to another table, acts by what is not among the
-/// actions, or has a condition beside its keys.
+/// Attributes of a u32 filter that link to another table, act outside of the actions, or add a
+/// condition to its keys.
 const BESIDE_THE_KEYS: [u16; 4] = [TCA_U32_LINK, TCA_U32_POLICE, TCA_U32_INDEV, TCA_U32_MARK];
-/// `TC_U32_TERMINAL`: without it a filter that matches goes on to the next.
+/// `TC_U32_TERMINAL`: without it, a matching filter continues with the next one.
 const TERMINAL: u8 = 1;
-/// The first table of a priority that the kernel makes by itself, which every packet is looked up
-/// in. Others have lower numbers, and packets come there from a filter only.
+/// The first hash table of a priority, which the kernel creates by itself and looks up every packet
+/// in. Other tables have lower numbers, and only filters link to them.
 const FIRST_ROOT_TABLE: u32 = 0x800;
 const TCA_ACT_KIND: u16 = 1;
 const TCA_ACT_OPTIONS: u16 = 2;
 const TCA_ACT_COOKIE: u16 = 6;
 const TCA_MIRRED_PARMS: u16 = 2;
-/// The second answer of `gact`, which some of the packets get.
+/// The second verdict of `gact`, which a share of the packets gets.
 const TCA_GACT_PROB: u16 = 3;
 const TCA_EGRESS_REDIR: u32 = 1;
 const TC_ACT_STOLEN: u32 = 4;
 const TC_ACT_PIPE: u32 = 3;
-/// In the upper four bits: `TC_ACT_JUMP`, on to another of the actions.
+/// `TC_ACT_JUMP` in the upper four bits: jump to another of the actions.
 const TC_ACT_JUMP: u32 = 1;
-/// As tc writes it: `continue`.
+/// `continue` in `tc`.
 const TC_ACT_UNSPEC: u32 = u32::MAX;
-/// Where `tc_gen` has what an action answers.
+/// The offset of the verdict in `tc_gen`.
 const ANSWER: usize = 8;
-/// Where `struct tc_mirred` has what it does, and which device it does it with.
+/// The offset in `struct tc_mirred` of what it does, followed by the device.
 const WHAT: usize = 20;
 const DEVICE: usize = 24;
 
 /// A filter as the kernel shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// The number of its link.
+    /// The index of its link.
     pub link: u32,
-    /// Its handle among those of its priority.
+    /// The handle, unique within its priority.
     pub handle: u32,
-    /// What it stands at.
+    /// The parent that it is attached to.
     pub parent: u32,
-    /// The lower, the earlier it is asked.
+    /// The priority. Filters with a lower number are tried first.
     pub priority: u16,
-    /// Of which packets, in network byte order.
+    /// The protocol of the packets that it looks at, in network byte order.
     pub protocol: u16,
-    /// The chain that it is in. Packets begin in chain 0, and come to another only by an action.
+    /// The chain. Packets start in chain 0 and reach another one only through an action.
     pub chain: u32,
-    /// Its classifier.
+    /// The classifier.
     pub kind: String,
-    /// Its options, as they came.
+    /// The options, as received.
     pub options: Vec<u8>,
 }
 
-/// What `mirred` does with a packet.
+/// A `mirred` action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirred {
-    /// The number of the device that it is sent to; zero where that has gone.
+    /// The index of the target device. Zero if that device is gone.
     pub device: u32,
-    /// Whether the packet itself is sent out there, and no copy of it.
+    /// Whether the packet itself is sent there (redirect) and not a copy of it (mirror).
     pub redirects: bool,
-    /// Whose it is.
+    /// The cookie that identifies its owner.
     pub cookie: Vec<u8>,
 }
 
@@ -105,22 +105,22 @@ impl Filter {
         }
     }
 
-    /// What the filter does first, where that is `mirred`.
+    /// The first action of the filter, if it is `mirred`.
     pub fn mirred(&self) -> Option<Mirred> {
         match self.actions() {
             Ok(actions) => mirred(actions?),
-            // Of the others it differs which attribute it is; none of ours is among them.
+            // Other classifiers use different attributes; none of our filters is among them.
             Err(()) => attributes(&self.options).find_map(|attribute| mirred(attribute.value)),
         }
     }
 
-    /// The first action of one of the kinds that ours has.
+    /// The first action, for the classifiers that our filters use.
     pub(super) fn first_action(&self) -> Option<&[u8]> {
         let actions = self.actions().ok()??;
         Some(attributes(actions).next()?.value)
     }
 
-    /// `Err` for a kind of which it is not known where they are.
+    /// `Err` for a classifier whose attribute for actions is unknown.
     fn actions(&self) -> Result<Option<&[u8]>, ()> {
         let number = match self.kind.as_str() {
             "matchall" => TCA_MATCHALL_ACT,
@@ -130,18 +130,18 @@ impl Filter {
         Ok(find(&self.options, number).map(|actions| actions.value))
     }
 
-    /// Whether it is no filter, but the table or the head that the kernel shows over some.
+    /// Whether it is not a filter, but a hash table or head that the kernel shows along with filters.
     pub(crate) fn is_of_a_table(&self) -> bool {
         self.handle == 0 || self.kind == "u32" && self.handle & 0xfff == 0
     }
 
-    /// Whether it is ours, wherever it leads.
+    /// Whether the filter is ours, wherever it leads.
     pub(crate) fn is_ours(&self) -> bool {
         self.mirred()
             .is_some_and(|mirred| mirred.cookie.starts_with(COOKIE))
     }
 
-    /// Whether the device's hardware does what it says, besides the kernel or instead of it.
+    /// Whether the device's hardware executes it, in addition to the kernel or instead of it.
     pub fn is_in_hardware(&self) -> bool {
         let flags = match self.kind.as_str() {
             "matchall" => TCA_MATCHALL_FLAGS,
@@ -153,7 +153,7 @@ impl Filter {
             .is_some_and(|flags| flags & TCA_CLS_FLAGS_IN_HW != 0)
     }
 
-    /// Whether every packet goes through it: of every protocol, and without a condition.
+    /// Whether it matches every packet: of any protocol and without a condition.
     pub(crate) fn is_for_everything(&self) -> bool {
         self.protocol == EVERY_PROTOCOL
             && match self.kind.as_str() {
@@ -163,10 +163,10 @@ impl Filter {
             }
     }
 
-    /// Whether it is in a table that every packet comes to, and has one key that every packet has.
+    /// Whether it is in a table that every packet reaches and has one key that every packet matches.
     ///
-    /// `struct tc_u32_sel`: flags, a shift, how many keys; from 16 on the keys, each a mask, a
-    /// value, an offset and the mask of a further offset.
+    /// `struct tc_u32_sel`: flags, a shift, the number of keys; from offset 16 the keys, each of them
+    /// a mask, a value, an offset and the mask of a further offset.
     fn is_u32_for_everything(&self) -> bool {
         let selector = find(&self.options, TCA_U32_SEL).map(|selector| selector.value);
         let Some([flags, _, 1, ..]) = selector else {
@@ -184,9 +184,9 @@ impl Filter {
                 .all(|number| find(&self.options, *number).is_none())
     }
 
-    /// Which packets never come to the filters behind it.
+    /// Which packets never reach the filters after this one.
     ///
-    /// Whatever a filter that matches answers ends the walk, but for `continue`.
+    /// Any verdict of a matching filter ends the lookup, except `continue`.
     pub(crate) fn keeps(&self) -> Keeps {
         let skips_software = || {
             let flags = match self.kind.as_str() {
@@ -206,17 +206,17 @@ impl Filter {
         }
     }
 
-    /// Sends everything that arrives at `from` to `to`, with the classifier `matchall`.
+    /// Redirects everything received on `from` to `to`, with the classifier `matchall`.
     pub fn redirect_with_matchall(from: &Link, to: &Link, cookie: &[u8]) -> Request {
         let options = Attributes::new().with_nested(TCA_MATCHALL_ACT, &actions(to.index, cookie));
         redirect(from, &to.name, "matchall", 1, &options)
     }
 
-    /// The same with the classifier `u32`. With handle zero it is added again and again, whatever
-    /// the flags say: look for it first.
+    /// The same with the classifier `u32`. With handle zero the kernel adds another one each time,
+    /// whatever the flags: check first whether it exists.
     pub fn redirect_with_u32(from: &Link, to: &Link, cookie: &[u8]) -> Request {
         let mut selector = vec![TERMINAL, 0, 1];
-        // One key whose mask is zero.
+        // A single key with a mask of zero.
         selector.resize(16 + 16, 0);
         let options = Attributes::new()
             .with(TCA_U32_SEL, &selector)
@@ -224,7 +224,7 @@ impl Filter {
         redirect(from, &to.name, "u32", 0, &options)
     }
 
-    /// Takes away this one, and no other of its priority.
+    /// Deletes this filter, and no other of its priority.
     pub fn delete(&self, link: &Link) -> Request {
         let info = u32::from(self.priority) << 16 | u32::from(self.protocol);
         Request::new(
@@ -248,12 +248,12 @@ fn redirect(from: &Link, to: &str, kind: &str, handle: u32, options: &Attributes
         NLM_F_CREATE | NLM_F_EXCL,
         fixed(from.index, handle, INGRESS_FILTERS, info),
         attributes,
-        format!("redirect what arrives to {to}"),
+        format!("redirect received packets to {to}"),
         &from.name,
     )
 }
 
-/// One action: the packet itself leaves through that device.
+/// A single action that sends the packet itself out through that device.
 fn actions(device: u32, cookie: &[u8]) -> Attributes {
     let mut parameters = Vec::new();
     for word in [0, 0, TC_ACT_STOLEN, 0, 0, TCA_EGRESS_REDIR, device] {
@@ -267,18 +267,18 @@ fn actions(device: u32, cookie: &[u8]) -> Attributes {
     Attributes::new().with_nested(1, &action)
 }
 
-/// Which packets a filter keeps from those that are asked after it.
+/// Which packets a filter keeps from the filters after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keeps {
-    /// None: it says `continue`.
+    /// None: its verdict is `continue`.
     Nothing,
-    /// All of them.
+    /// All packets.
     Everything,
     /// Some, none or all: its condition or its action is not understood here.
     Unknown,
 }
 
-/// What these actions answer, by `enum` of `TC_ACT_…`; `None` where one is not understood.
+/// The verdict of these actions (`TC_ACT_…`). `None` if one of them is not understood.
 fn verdict(actions: &[u8]) -> Option<u32> {
     let mut answer = None;
     for action in attributes(actions) {
@@ -286,7 +286,7 @@ fn verdict(actions: &[u8]) -> Option<u32> {
         if kind != "mirred" && kind != "gact" {
             return None;
         }
-        // Both have theirs as number 2, and `tc_gen` first in it.
+        // Both kinds have their parameters in attribute 2, which begins with `tc_gen`.
         let options = find(action.value, TCA_ACT_OPTIONS)?.value;
         let said = word(find(options, TCA_MIRRED_PARMS)?.value, ANSWER)?;
         let is_random = kind == "gact" && find(options, TCA_GACT_PROB).is_some();
@@ -358,7 +358,7 @@ mod tests {
         }
         let going_on = [("mirred", TC_ACT_PIPE), ("gact", TC_ACT_UNSPEC)];
         assert_eq!(keeps(&going_on), Keeps::Nothing);
-        // Without an action: it matches, and that is all.
+        // Without an action it only matches.
         let without = filter("matchall", Attributes::new());
         assert_eq!(without.keeps(), Keeps::Everything);
         assert_eq!(keeps(&[("police", OK)]), Keeps::Unknown);
@@ -380,7 +380,7 @@ mod tests {
         let keeps = |answers: &[(&str, u32)]| filter("matchall", acting(answers)).keeps();
         let jump = [("gact", JUMP_TWO), ("gact", SHOT), ("gact", TC_ACT_UNSPEC)];
         assert_eq!(keeps(&jump), Keeps::Unknown);
-        // No packet comes back from another chain.
+        // Packets do not return from another chain.
         assert_eq!(keeps(&[("gact", GOTO_CHAIN)]), Keeps::Everything);
         // `action drop random determ continue 2`.
         let mut parameters = [0; 20];
@@ -396,7 +396,7 @@ mod tests {
         assert_eq!(filter("matchall", options).keeps(), Keeps::Unknown);
     }
 
-    /// A selector of u32 with these keys, each a mask and an offset.
+    /// A u32 selector with these keys, each a mask and an offset.
     fn selector(flags: u8, keys: &[(u32, u32)]) -> Attributes {
         let mut selector = vec![flags, 0, u8::try_from(keys.len()).unwrap()];
         selector.resize(16, 0);
@@ -422,12 +422,12 @@ mod tests {
             let options = selector(TERMINAL, &keys);
             assert_eq!(filter(options).keeps(), Keeps::Unknown, "{keys:?}");
         }
-        // `match u32 0 0 at 1000`: a shorter packet has nothing there.
+        // `match u32 0 0 at 1000`: a shorter packet has no data there.
         assert_eq!(
             filter(selector(TERMINAL, &[(0, 1000)])).keeps(),
             Keeps::Unknown
         );
-        // Without an action and a class it is passed over.
+        // A filter without an action and a class is skipped.
         assert_eq!(filter(selector(0, &[EVERY])).keeps(), Keeps::Unknown);
         // `link 1:`, an old police, `indev eth1`, `match mark 1 0xff`.
         for number in BESIDE_THE_KEYS {
@@ -471,7 +471,7 @@ mod tests {
         }
     }
 
-    /// As `tc -d filter show` says: `in_hw`, `not_in_hw`, `skip_sw in_hw`.
+    /// The flags as `tc -d filter show` prints them: `in_hw`, `not_in_hw`, `skip_sw in_hw`.
     #[test]
     fn what_the_hardware_has_taken_over_is_told_by_its_flags() {
         const SKIP_SW: u32 = 2;

@@ -1,44 +1,44 @@
-//! Links: looked for by name, created, named for people, brought up, taken away.
+//! Links: looking them up, creating them, setting an alias, bringing them up, deleting them.
 
 use super::attributes::{Attributes, find};
 use super::numbers::*;
 use super::{Message, NetlinkError, Request};
 use crate::hardware_address::HardwareAddress;
 
-/// The fixed part, `struct ifinfomsg`.
+/// The size of the fixed part, `struct ifinfomsg`.
 pub(super) const FIXED: usize = 16;
 
-/// `ARPHRD_ETHER`, and how long the header of a frame of Ethernet is.
+/// `ARPHRD_ETHER`, and the length of an Ethernet header.
 const ETHERNET: u16 = 1;
 const ETHERNET_HEADER: u32 = 14;
 
 /// A link as the kernel shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its number, which another link gets that takes its place.
+    /// The index. A link that replaces this one gets another.
     pub index: u32,
-    /// `IFF_…`.
+    /// The flags, `IFF_…`.
     pub flags: u32,
-    /// Its hardware address.
+    /// The hardware address.
     pub address: Vec<u8>,
-    /// What kind of virtual link it is; empty for one that is none.
+    /// The kind of virtual link. Empty for a link that is not virtual.
     pub kind: String,
-    /// What somebody noted about it.
+    /// The alias, a free text.
     pub alias: Option<String>,
-    /// `ARPHRD_…`: what its frames look like.
+    /// `ARPHRD_…`: the type of its frames.
     pub hardware: u16,
-    /// The longest packet that it takes, in bytes, without the header of its frames.
+    /// The MTU: the longest packet in bytes, without the frame header.
     pub mtu: Option<u32>,
-    /// How many queues it was made with for what leaves it.
+    /// The number of transmit queues that it was created with.
     pub transmit_queues: Option<u32>,
-    /// The address that its hardware came with; nothing for one that has none of its own, and
-    /// before Linux 5.6.
+    /// The address that the hardware came with. `None` if it has none of its own, and before
+    /// Linux 5.6.
     pub permanent_address: Option<HardwareAddress>,
-    /// The bus that its hardware is on (`pci`, `usb`, `virtio`); nothing before Linux 5.14.
+    /// The bus of its hardware (`pci`, `usb`, `virtio`). `None` before Linux 5.14.
     pub bus: Option<String>,
-    /// Where on the bus (`0000:03:00.0`); nothing before Linux 5.14.
+    /// The address on the bus (`0000:03:00.0`). `None` before Linux 5.14.
     pub bus_address: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl Link {
             0,
             fixed(0, 0, 0),
             attributes,
-            "look at the link",
+            "look up the link",
             name,
         )
     }
@@ -61,8 +61,8 @@ impl Link {
             0,
             fixed(index, 0, 0),
             Attributes::new(),
-            "look at the link",
-            format!("number {index}"),
+            "look up the link",
+            format!("index {index}"),
         )
     }
 
@@ -112,7 +112,7 @@ impl Link {
             })
         };
         read().ok_or_else(|| {
-            NetlinkError::malformed(&Self::look_for(""), "the answer is about no link")
+            NetlinkError::malformed(&Self::look_for(""), "the answer does not describe a link")
         })
     }
 
@@ -121,13 +121,13 @@ impl Link {
         self.flags & IFF_LOWER_UP != 0
     }
 
-    /// Whether it is up, as an administrator sees it.
+    /// Whether it is administratively up.
     pub fn is_up(&self) -> bool {
         self.flags & IFF_UP != 0
     }
 
-    /// The longest frame that it sends, in bytes, as CAKE measures it: with the header of Ethernet,
-    /// and without those of links that are none.
+    /// The longest frame that it sends, in bytes, as CAKE measures it: with the Ethernet header for
+    /// Ethernet links, and without a header for others.
     pub fn longest_frame(&self) -> Option<u32> {
         let header = if self.hardware == ETHERNET {
             ETHERNET_HEADER
@@ -137,7 +137,7 @@ impl Link {
         self.mtu?.checked_add(header)
     }
 
-    /// Creates an IFB and brings it up, with one message.
+    /// Creates an IFB and brings it up, with a single message.
     pub fn create_ifb(name: &str, address: &[u8]) -> Request {
         let info = Attributes::new().with_text(IFLA_INFO_KIND, "ifb");
         let attributes = Attributes::new()
@@ -154,9 +154,9 @@ impl Link {
         )
     }
 
-    /// Notes something about it; an alias is ignored where it comes with the creation.
+    /// Sets the alias. The kernel ignores an alias in the message that creates a link.
     pub fn note(&self, alias: &str) -> Request {
-        // Without an end mark, which the kernel would keep.
+        // Without a null byte, which the kernel would store.
         let attributes = Attributes::new().with(IFLA_IFALIAS, alias.as_bytes());
         let fixed = fixed(self.index, 0, 0);
         Request::new(
@@ -169,7 +169,7 @@ impl Link {
         )
     }
 
-    /// Brings it up or takes it down.
+    /// Brings the link up or takes it down.
     pub fn bring(&self, up: bool) -> Request {
         let (flags, doing) = if up {
             (IFF_UP, "bring up")
@@ -180,7 +180,7 @@ impl Link {
         Request::new(RTM_SETLINK, 0, fixed, Attributes::new(), doing, &self.name)
     }
 
-    /// Takes it away, and all that is attached to it.
+    /// Deletes the link and everything attached to it.
     pub fn delete(&self) -> Request {
         let fixed = fixed(self.index, 0, 0);
         Request::new(
@@ -194,7 +194,7 @@ impl Link {
     }
 }
 
-/// `ifi_type`, in the fixed part.
+/// `ifi_type` in the fixed part.
 fn hardware(payload: &[u8]) -> Option<u16> {
     let bytes = payload.get(2..4)?;
     Some(u16::from_ne_bytes(bytes.try_into().ok()?))

@@ -1,8 +1,8 @@
-//! The wire: rtnetlink, one message after the other, with the kernel's own words in every error.
+//! The netlink backend: rtnetlink, one message at a time, with the kernel's own text in every error.
 //!
-//! Messages are kept as the bytes they are. What the kernel dumped of a queueing discipline is put
-//! back as the same bytes: a crate that reads options of kinds that it does not know and writes
-//! them again changes them.
+//! Messages are kept as raw bytes. A qdisc is restored from the same bytes that the kernel dumped:
+//! a crate that parses the options of kinds it does not know and writes them again would change
+//! them.
 
 mod acknowledgement;
 mod attributes;
@@ -41,28 +41,28 @@ pub(crate) use traffic::words as traffic_words;
 pub use traffic::{Class, TrafficControl, shown_handle};
 pub use view::View;
 
-/// Something that answers rtnetlink requests: the kernel, or what stands for it.
+/// Something that answers rtnetlink requests: the kernel, or a fake of it.
 pub trait Rtnetlink: fmt::Debug + Send {
-    /// Everything that is answered to a request to list; all of it from one moment.
+    /// Returns all answers to a dump request, consistent as of one moment.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// If the kernel reports an error.
     fn dump(&self, request: &Request) -> Result<Vec<Message>, NetlinkError>;
 
-    /// The one message that is answered to a request to look.
+    /// Returns the single answer to a get request.
     ///
     /// # Errors
-    /// What the kernel answers: ENODEV where there is no such link.
+    /// If the kernel reports an error: ENODEV if there is no such link.
     fn get(&self, request: &Request) -> Result<Message, NetlinkError>;
 
-    /// Has something changed.
+    /// Sends a request that changes something.
     ///
     /// # Errors
-    /// What the kernel answers; nothing was changed then.
+    /// If the kernel reports an error; nothing was changed in that case.
     fn change(&mut self, request: &Request) -> Result<(), NetlinkError>;
 }
 
-/// The wire that is plugged into a host.
+/// The netlink backend of a host.
 ///
 /// ```no_run
 /// use hosttune_core::Session;
@@ -75,28 +75,29 @@ pub trait Rtnetlink: fmt::Debug + Send {
 pub struct Netlink {
     rtnetlink: Box<dyn Rtnetlink>,
     answers: RefCell<Answers>,
-    /// In which network namespace it is, asked once: a socket stays where it was opened.
+    /// The network namespace, determined once: a socket stays in the one where it was opened.
     pub(crate) namespace: OnceCell<Option<String>>,
 }
 
 impl Netlink {
-    /// That of the running kernel, in the network namespace of the calling thread.
+    /// Opens rtnetlink of the running kernel, in the network namespace of the calling thread.
     ///
     /// # Errors
-    /// Where no such socket can be had.
+    /// If the socket cannot be opened.
     pub fn open() -> Result<Self, hosttune_core::HostError> {
         Ok(Self::over(KernelSocket::open()?))
     }
 
-    /// The same, opened with the first question: for a program that may well ask none.
+    /// Like [`open`](Self::open), but opened by the first request, for a program that may not make
+    /// any.
     ///
-    /// Where it cannot be opened then, the question fails and says so. The network namespace is
-    /// that of the thread which asks.
+    /// If it cannot be opened then, that request fails. The network namespace is that of the thread
+    /// that makes the request.
     pub fn on_demand() -> Self {
         Self::over(KernelSocket::on_demand())
     }
 
-    /// Any other that answers.
+    /// A backend that uses any other implementation.
     pub fn over(rtnetlink: impl Rtnetlink + 'static) -> Self {
         Self {
             rtnetlink: Box::new(rtnetlink),
@@ -105,26 +106,26 @@ impl Netlink {
         }
     }
 
-    /// Has something changed, with one message.
+    /// Changes something with a single message.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// If the kernel reports an error.
     pub fn change(&mut self, request: &Request) -> Result<(), NetlinkError> {
         self.rtnetlink.change(request)
     }
 
-    /// The link of this name; `None` where there is none.
+    /// The link of this name, or `None` if there is none.
     ///
     /// # Errors
-    /// What the kernel answers otherwise.
+    /// Any other error from the kernel.
     pub fn link(&self, name: &str) -> Result<Option<Link>, NetlinkError> {
         self.look_at(name)?.as_ref().map(Link::read).transpose()
     }
 
-    /// The link of this number, whatever its name is; `None` where there is none.
+    /// The link with this index, whatever its name is, or `None` if there is none.
     ///
     /// # Errors
-    /// What the kernel answers otherwise.
+    /// Any other error from the kernel.
     pub fn link_of_number(&self, index: u32) -> Result<Option<Link>, NetlinkError> {
         match self.rtnetlink.get(&Link::look_for_number(index)) {
             Ok(message) => Link::read(&message).map(Some),
@@ -134,7 +135,7 @@ impl Netlink {
     }
 
     fn look_at(&self, name: &str) -> Result<Option<Message>, NetlinkError> {
-        // A name that is too long is an error to the kernel, and certainly none that is there.
+        // The kernel rejects a name that is too long; no link can have it.
         if name.is_empty() || name.len() > LONGEST_NAME {
             return Ok(None);
         }
@@ -145,10 +146,10 @@ impl Netlink {
         }
     }
 
-    /// What was counted of the link of this name; `None` where there is none.
+    /// The counters of the link of this name, or `None` if there is none.
     ///
     /// # Errors
-    /// What the kernel answers otherwise.
+    /// Any other error from the kernel.
     pub fn link_statistics(&self, name: &str) -> Result<Option<LinkStatistics>, NetlinkError> {
         Ok(self.look_at(name)?.as_ref().map(LinkStatistics::of))
     }
@@ -156,7 +157,7 @@ impl Netlink {
     /// All links.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// If the kernel reports an error.
     pub fn links(&self) -> Result<Vec<Link>, NetlinkError> {
         self.rtnetlink
             .dump(&Link::list())?
@@ -165,29 +166,29 @@ impl Netlink {
             .collect()
     }
 
-    /// All links of the kind `ifb`.
+    /// All links of kind `ifb`.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// If the kernel reports an error.
     pub fn ifbs(&self) -> Result<Vec<Link>, NetlinkError> {
         let listed = self.rtnetlink.dump(&Link::list_of_kind("ifb"))?;
         let mut all = Vec::new();
         for message in &listed {
             all.push(Link::read(message)?);
         }
-        // Where the kind is not known to the kernel yet, it lists all.
+        // A kernel that does not know the kind yet lists all links.
         all.retain(|link| link.kind == "ifb");
         Ok(all)
     }
 
-    /// The link of the card with this permanent address, whatever its name is now; `None` where
+    /// The link of the card with this permanent address, whatever its name is now, or `None` if
     /// there is none.
     ///
-    /// Virtual links on top of a card can show its address too: they have a kind and it has none,
-    /// so it comes before them.
+    /// Virtual links on top of a card can show its address too. They have a kind and the card has
+    /// none, so the card is preferred.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// If the kernel reports an error.
     pub fn link_of_card(&self, address: &HardwareAddress) -> Result<Option<Link>, NetlinkError> {
         let mut all = self.links()?;
         all.retain(|link| link.permanent_address.as_ref() == Some(address));
@@ -195,10 +196,10 @@ impl Netlink {
         Ok(all.into_iter().next())
     }
 
-    /// All queueing disciplines of all links, hidden ones excepted.
+    /// All qdiscs of all links, except hidden ones.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// If the kernel reports an error.
     pub fn qdiscs(&self) -> Result<Vec<TrafficControl>, NetlinkError> {
         self.traffic(&TrafficControl::list_qdiscs())
     }
@@ -206,17 +207,17 @@ impl Netlink {
     /// The classes of a link.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// If the kernel reports an error.
     pub fn classes(&self, link: &Link) -> Result<Vec<TrafficControl>, NetlinkError> {
         let mut all = self.traffic(&TrafficControl::list_classes(link))?;
         all.retain(|class| class.link == link.index);
         Ok(all)
     }
 
-    /// The filters at one place of a link.
+    /// The filters of a link below this parent.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// If the kernel reports an error.
     pub fn filters(&self, index: u32, parent: u32) -> Result<Vec<Filter>, NetlinkError> {
         let listed = self.traffic(&Filter::list(index, parent))?;
         Ok(listed

@@ -1,4 +1,4 @@
-//! What the kernel tells of links and traffic control without being asked.
+//! Notifications of the kernel about links, traffic control and routes.
 
 use std::fmt;
 use std::io;
@@ -15,66 +15,66 @@ use rustix::io::Errno;
 use super::attributes::{find, word};
 use super::numbers::*;
 
-/// The most that the kernel puts into one piece.
+/// The size of the largest chunk that the kernel sends.
 const RECEIVED_AT_ONCE: usize = 32 * 1024;
 
-/// Where `struct ifinfomsg` and `struct tcmsg` have the number of the link.
+/// The offset of the link index in `struct ifinfomsg` and `struct tcmsg`.
 const INDEX: usize = 4;
-/// Where `struct rtmsg` has how many bits of the destination count.
+/// The offset of the destination's prefix length in `struct rtmsg`.
 const DESTINATION_LENGTH: usize = 1;
-/// How long `struct ifinfomsg` is.
+/// The size of `struct ifinfomsg`.
 const OF_LINK: usize = 16;
 
-/// What something was told about.
+/// The subject of a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
-    /// A link: it is new, or something about it is.
+    /// A link that is new or has changed.
     Link,
-    /// A link that is no longer there.
+    /// A link that no longer exists.
     LinkGone,
-    /// A queueing discipline, a class or a filter.
+    /// A qdisc, a class or a filter.
     Traffic,
-    /// A default route of any table; which link it leads out of is not said here.
+    /// A default route of any table. The notification does not say which link it uses.
     Route,
 }
 
-/// One thing that was told: that something changed, and where. What it is now is to be looked at.
+/// A notification that something changed, and where. It does not carry the new state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// What about.
+    /// What changed.
     pub subject: Subject,
-    /// The number of the link; zero for a route.
+    /// The index of the link; zero for a route.
     pub index: u32,
-    /// The name of the link; only what is told about links has it.
+    /// The name of the link. Only notifications about links have it.
     pub name: Option<String>,
 }
 
 /// How waiting ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Noticed {
-    /// These were told.
+    /// These notifications arrived.
     Notices(Vec<Notice>),
-    /// More was told than there was room for, and nobody knows what: look at everything.
+    /// Notifications were lost because the buffer was full: everything must be read again.
     Lost,
-    /// Nothing was told until the time came.
+    /// Nothing arrived before the timeout.
     Nothing,
-    /// Somebody asked to stop.
+    /// A stop was requested.
     Stopped,
 }
 
-/// Something that tells of changes: the kernel, or what stands for it.
+/// A source of notifications: the kernel, or a fake of it.
 pub trait Monitor: fmt::Debug {
     /// The time since it was opened.
     fn now(&self) -> Duration;
 
-    /// Waits until something is told, until it is `until`, or until somebody asks to stop.
+    /// Waits for a notification, for the time `until`, or for a request to stop.
     ///
     /// # Errors
-    /// Where it cannot be listened to.
+    /// If nothing can be received.
     fn wait(&mut self, stop: &Stop, until: Option<Duration>) -> Result<Noticed, HostError>;
 }
 
-/// What the running kernel tells, in the network namespace of the thread that opened it.
+/// Notifications of the running kernel, in the network namespace of the thread that opened it.
 pub struct KernelMonitor {
     socket: Socket,
     opened: Instant,
@@ -90,10 +90,10 @@ impl fmt::Debug for KernelMonitor {
 }
 
 impl KernelMonitor {
-    /// In the network namespace of the calling thread. No rights are needed.
+    /// Subscribes in the network namespace of the calling thread. No privileges are needed.
     ///
     /// # Errors
-    /// Where no such socket can be had.
+    /// If the socket cannot be opened.
     pub fn open() -> Result<Self, HostError> {
         let open = || {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
@@ -111,13 +111,13 @@ impl KernelMonitor {
         })
     }
 
-    /// Also of default routes, by which a device is chosen.
+    /// Subscribes to default routes as well, which decide what the default device is.
     ///
-    /// Of IPv4 routes that go with a link that goes down the kernel tells nothing but that the link
-    /// is down.
+    /// For IPv4 routes that disappear because their link goes down, the kernel only sends that the
+    /// link is down.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// If the kernel reports an error.
     pub fn with_routes(self) -> Result<Self, HostError> {
         for group in [RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE] {
             let joined = self.socket.add_membership(group);
@@ -126,11 +126,11 @@ impl KernelMonitor {
         Ok(self)
     }
 
-    /// What has been told by now; `None` where nothing has.
+    /// The notifications that have arrived by now. `None` if there are none.
     fn told(&mut self) -> Result<Option<Noticed>, HostError> {
         self.buffer.clear();
         match self.socket.recv_from(&mut self.buffer, 0) {
-            // Only the kernel's word counts.
+            // Only messages from the kernel itself count.
             Ok((_, from)) if from.port_number() != 0 => Ok(None),
             Ok(_) => Ok(Some(match read(&self.buffer) {
                 Some(notices) => Noticed::Notices(notices),
@@ -162,7 +162,7 @@ impl Monitor for KernelMonitor {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(Noticed::Nothing);
             }
-            // Longer than the kernel can wait is for ever.
+            // A timeout longer than the kernel supports means no timeout.
             let left = left.and_then(|left| Timespec::try_from(left).ok());
             let mut all = vec![PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN)];
             let stops = stop.descriptors();
@@ -178,10 +178,10 @@ impl Monitor for KernelMonitor {
 fn failed(error: &io::Error) -> HostError {
     let errno = error.raw_os_error().unwrap_or(EPROTO);
     HostError::from_errno(Operation::Wire, "netlink", errno)
-        .detail("to be told of changes of links and traffic control")
+        .detail("failed to subscribe to changes of links and traffic control")
 }
 
-/// What was told; `None` where a message is not whole.
+/// The notifications in a datagram. `None` if a message is incomplete.
 fn read(mut bytes: &[u8]) -> Option<Vec<Notice>> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
@@ -240,7 +240,7 @@ mod tests {
         let bytes = [
             message(RTM_NEWLINK, 16, 3, Some("wan")),
             message(RTM_NEWQDISC, 20, 3, None),
-            // Of the neighbours, which nobody asked for.
+            // About neighbours, which were not subscribed to.
             message(28, 12, 3, None),
             message(RTM_DELTFILTER, 20, 4, None),
             message(RTM_DELLINK, 16, 4, Some("ifb7")),
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn of_routes_only_the_default_ones_are_told() {
         let route = |number, bits: u8| {
-            // `struct rtmsg`, which has no number of a link where the others have it.
+            // `struct rtmsg`, which has no link index where the others have it.
             let fixed = vec![2, bits, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
             Request::new(number, 0, fixed, Attributes::new(), "", "").to_bytes(0, 0)
         };

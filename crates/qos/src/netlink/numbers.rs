@@ -1,5 +1,5 @@
-//! Numbers of the kernel's interface, under the names they have there.
-#![expect(missing_docs, reason = "they are described where they come from")]
+//! Constants of the kernel's interface, under their names there.
+#![expect(missing_docs, reason = "the kernel's headers document them")]
 
 pub const NLM_F_REQUEST: u16 = 0x1;
 pub const NLM_F_ACK: u16 = 0x4;
@@ -16,7 +16,7 @@ pub const NLMSG_ERROR: u16 = 2;
 pub const NLMSG_DONE: u16 = 3;
 pub const NLMSG_HEADER: usize = 16;
 
-/// The mark of an attribute that holds others.
+/// The flag of an attribute that contains others.
 pub const NLA_F_NESTED: u16 = 0x8000;
 
 pub const RTM_NEWLINK: u16 = 16;
@@ -47,12 +47,12 @@ pub const IFLA_PERM_ADDRESS: u16 = 54;
 pub const IFLA_PARENT_DEV_NAME: u16 = 56;
 pub const IFLA_PARENT_DEV_BUS_NAME: u16 = 57;
 pub const IFF_UP: u32 = 1;
-/// There is a carrier, or nobody can tell.
+/// The link has a carrier, or its driver cannot tell.
 pub const IFF_LOWER_UP: u32 = 0x1_0000;
 
-/// The group of sockets that are told of links.
+/// The multicast group for links.
 pub const RTNLGRP_LINK: u32 = 1;
-/// The group of sockets that are told of queueing disciplines, classes and filters.
+/// The multicast group for qdiscs, classes and filters.
 pub const RTNLGRP_TC: u32 = 4;
 pub const RTNLGRP_IPV4_ROUTE: u32 = 7;
 pub const RTNLGRP_IPV6_ROUTE: u32 = 11;
@@ -72,9 +72,9 @@ pub const TC_H_ROOT: u32 = 0xffff_ffff;
 pub const TC_H_INGRESS: u32 = 0xffff_fff1;
 /// The handle of an ingress hook.
 pub const INGRESS_HANDLE: u32 = 0xffff_0000;
-/// Where filters of what arrives stand, at both kinds of hook.
+/// The parent of ingress filters, for both kinds of hook.
 pub const INGRESS_FILTERS: u32 = 0xffff_fff2;
-/// Where `clsact` has filters of what leaves.
+/// The parent of the egress filters of `clsact`.
 pub const EGRESS_FILTERS: u32 = 0xffff_fff3;
 
 pub const EPERM: i32 = 1;

@@ -1,28 +1,28 @@
-//! One message to be sent, and one that was received.
+//! Messages to send, and received ones.
 
 use super::attributes::{attributes, word};
 use super::numbers::*;
 use super::{Attributes, find};
 
-/// A request, as bytes, with what a person is told it was for.
+/// A request as bytes, with a description for errors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// What kind of message, `RTM_…`.
+    /// The type of the message, `RTM_…`.
     pub number: u16,
-    /// `NLM_F_…`, besides those that every request of its sort has.
+    /// `NLM_F_…`, in addition to those of every request of its sort.
     pub flags: u16,
-    /// The fixed part that comes before the attributes.
+    /// The fixed part before the attributes.
     pub fixed: Vec<u8>,
     /// The attributes.
     pub attributes: Vec<u8>,
-    /// What is being done, as in "cannot …".
+    /// What the request does, as in "cannot …".
     pub doing: String,
-    /// The device it is done to; empty for all of them.
+    /// The device that it is about; empty for all devices.
     pub device: String,
 }
 
 impl Request {
-    /// A request with these parts.
+    /// Creates a request from these parts.
     pub fn new(
         number: u16,
         flags: u16,
@@ -41,7 +41,7 @@ impl Request {
         }
     }
 
-    /// As it is sent, with these flags besides its own and this sequence number.
+    /// The bytes to send, with these additional flags and this sequence number.
     pub fn to_bytes(&self, flags: u16, sequence: u32) -> Vec<u8> {
         let length = NLMSG_HEADER + self.fixed.len() + self.attributes.len();
         let mut bytes = Vec::with_capacity(length);
@@ -55,8 +55,8 @@ impl Request {
         bytes
     }
 
-    /// The name of the attribute that lies this many bytes into the message, with the names of
-    /// those that hold it.
+    /// The name of the attribute at this offset in bytes, preceded by the names of the attributes
+    /// that contain it.
     pub fn attribute_at(&self, offset: usize) -> Option<String> {
         let start = NLMSG_HEADER + self.fixed.len();
         let sort = match self.number {
@@ -81,7 +81,7 @@ fn within(bytes: &[u8], offset: usize, sort: Sort) -> Option<String> {
         let next = at + (4 + attribute.value.len()).next_multiple_of(4);
         if offset < next {
             let (name, inner) = name(sort, attribute.number);
-            // One that is pointed at from inside holds others.
+            // An offset inside of an attribute points at one that it contains.
             let held = match offset.checked_sub(at + 4) {
                 Some(inside) => within(attribute.value, inside, inner),
                 None => None,
@@ -110,10 +110,10 @@ fn name(sort: Sort, number: u16) -> (String, Sort) {
     (name.to_owned(), inner)
 }
 
-/// A message that was received.
+/// A received message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// What kind of message, `RTM_…`.
+    /// The type of the message, `RTM_…`.
     pub number: u16,
     /// The fixed part and the attributes.
     pub payload: Vec<u8>,

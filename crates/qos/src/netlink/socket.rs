@@ -1,4 +1,4 @@
-//! The kernel's end: a socket, whose answers belong to the question that was asked last.
+//! The rtnetlink socket of the kernel, whose answers belong to the latest request.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
@@ -13,10 +13,10 @@ use netlink_sys::{Socket, SocketAddr};
 use super::numbers::*;
 use super::{Acknowledgement, Message, NetlinkError, Request, Rtnetlink};
 
-/// What a socket receives at once: the most that the kernel ever puts into one piece of a list.
+/// The receive buffer: the largest chunk of a dump that the kernel sends.
 const RECEIVED_AT_ONCE: usize = 32 * 1024;
 
-/// A list that was changed under way is asked for again so often.
+/// Retries of a dump after `NLM_F_DUMP_INTR`.
 const TRIES: usize = 100;
 
 /// rtnetlink of the running kernel.
@@ -42,21 +42,21 @@ enum Received {
 }
 
 impl KernelSocket {
-    /// In the network namespace of the calling thread.
+    /// Opens a socket in the network namespace of the calling thread.
     ///
     /// # Errors
-    /// Where no such socket can be had.
+    /// If the socket cannot be opened.
     pub fn open() -> Result<Self, HostError> {
         let opened = Self::on_demand();
         opened.socket().map_err(|error| {
             let errno = error.raw_os_error().unwrap_or(EPROTO);
             HostError::from_errno(Operation::Wire, "netlink", errno)
-                .detail("no socket to the kernel can be had")
+                .detail("cannot open a socket to the kernel")
         })?;
         Ok(opened)
     }
 
-    /// Opened with the first question, in the network namespace of the thread that asks it.
+    /// Opens the socket with the first request, in the network namespace of the thread that makes it.
     pub fn on_demand() -> Self {
         Self {
             socket: OnceCell::new(),
@@ -88,16 +88,16 @@ impl KernelSocket {
         Ok(sequence)
     }
 
-    /// The next answers; those to earlier questions, which nobody waits for any more, are dropped.
+    /// Receives the next answers, without those to earlier requests that were given up.
     fn receive(&self, request: &Request, sequence: u32) -> Result<Vec<Received>, NetlinkError> {
         let mut buffer = self.buffer.borrow_mut();
         buffer.clear();
         again(|| self.socket()?.recv(&mut *buffer, 0))
             .map_err(|error| NetlinkError::not_reached(request, &error))?;
-        read(&buffer, sequence).ok_or_else(|| NetlinkError::malformed(request, "a torn answer"))
+        read(&buffer, sequence).ok_or_else(|| NetlinkError::malformed(request, "truncated answer"))
     }
 
-    /// Nothing where it was changed while it was listed.
+    /// Returns `None` if the list changed during the dump.
     fn dump_once(&self, request: &Request) -> Result<Option<Vec<Message>>, NetlinkError> {
         let sequence = self.send(request, NLM_F_DUMP)?;
         let mut listed = Vec::new();
@@ -128,14 +128,14 @@ impl Rtnetlink for KernelSocket {
             match self.dump_once(request) {
                 Ok(Some(listed)) => return Ok(listed),
                 Ok(None) => {}
-                // Answers were lost, or the kernel still gives those to a question before.
+                // Answers were lost, or the kernel is still sending those to an earlier request.
                 Err(error) if matches!(error.errno(), Some(ENOBUFS | EINTR | EBUSY)) => {}
                 Err(error) => return Err(error),
             }
         }
         Err(NetlinkError::malformed(
             request,
-            "it changes faster than it can be listed",
+            "the list changes faster than it can be dumped",
         ))
     }
 
@@ -168,7 +168,7 @@ impl Rtnetlink for KernelSocket {
     }
 }
 
-/// A call that a signal interrupts is made again.
+/// Repeats a call that was interrupted by a signal.
 fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
@@ -178,7 +178,7 @@ fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// The messages in what was received; `None` where one is not whole.
+/// The messages in a datagram. `None` if one of them is incomplete.
 fn read(mut bytes: &[u8], sequence: u32) -> Option<Vec<Received>> {
     let mut all = Vec::new();
     while !bytes.is_empty() {

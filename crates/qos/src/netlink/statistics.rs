@@ -1,4 +1,4 @@
-//! What the kernel has counted: of a queueing discipline, of an action, of a link.
+//! Counters of the kernel: of qdiscs, actions and links.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,31 +12,31 @@ const TCA_STATS_QUEUE: u16 = 3;
 const TCA_STATS_APP: u16 = 4;
 const TCA_STATS_PKT64: u16 = 8;
 
-/// What the kernel counts of every queueing discipline, class and action.
+/// Counters that the kernel keeps of every qdisc, class and action.
 ///
-/// What it does not tell, or not in the size that it has, is not there, and not zero.
+/// A counter that the kernel does not show, or not in the expected size, is `None` and not zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TrafficStatistics {
-    /// Bytes that went through, as long as the kernel had them.
+    /// Bytes sent, with the lengths that the kernel sees.
     pub bytes: Option<u64>,
-    /// Packets that went through; one that the card is to cut counts as what it is cut into.
+    /// Packets sent. A packet that the card splits counts as the packets it is split into.
     pub packets: Option<u64>,
-    /// Packets that wait now.
+    /// Packets in the queue now.
     pub queued_packets: Option<u32>,
-    /// Bytes that wait now.
+    /// Bytes in the queue now.
     pub backlog_bytes: Option<u32>,
-    /// Packets that were dropped.
+    /// Packets dropped.
     pub drops: Option<u32>,
-    /// Packets that the link did not take and that were put back.
+    /// Packets that the link did not accept and that were queued again.
     pub requeues: Option<u32>,
-    /// How often there was something to send and not yet the time to; of an action, how often it
-    /// could not do what it should.
+    /// How often a packet could not be sent yet because of the rate limit. For an action, how often
+    /// it failed.
     pub overlimits: Option<u32>,
 }
 
 impl TrafficStatistics {
-    /// Reads the payload of `TCA_STATS2` or of `TCA_ACT_STATS`. Any bytes are read.
+    /// Reads the payload of `TCA_STATS2` or of `TCA_ACT_STATS`. Accepts any bytes.
     pub fn read(bytes: &[u8]) -> Self {
         let mut read = Self::default();
         let mut more_than_32_bits = None;
@@ -57,7 +57,7 @@ impl TrafficStatistics {
                     read.requeues = word(3);
                     read.overlimits = word(4);
                 }
-                // Told only where the count beside the bytes has not enough bits.
+                // Only present if the counter next to the bytes is too small.
                 TCA_STATS_PKT64 => more_than_32_bits = long(attribute.value, 0),
                 _ => {}
             }
@@ -66,7 +66,7 @@ impl TrafficStatistics {
         read
     }
 
-    /// Packets that came: that went through, were dropped, or wait.
+    /// Packets that came in: sent, dropped, or still queued.
     pub fn taken_packets(&self) -> Option<u64> {
         let others = u64::from(self.drops.unwrap_or_default())
             + u64::from(self.queued_packets.unwrap_or_default());
@@ -74,19 +74,19 @@ impl TrafficStatistics {
     }
 }
 
-/// The `place`-th number of eight bytes.
+/// The 8-byte number at this position, counted in numbers.
 fn long(bytes: &[u8], place: usize) -> Option<u64> {
     let (words, _) = bytes.as_chunks::<8>();
     words.get(place).map(|word| u64::from_ne_bytes(*word))
 }
 
 impl TrafficControl {
-    /// What was counted of it; nothing where the kernel does not tell.
+    /// The counters, or `None` if the kernel does not show any.
     pub fn statistics(&self) -> Option<TrafficStatistics> {
         find(&self.attributes, TCA_STATS2).map(|told| TrafficStatistics::read(told.value))
     }
 
-    /// What CAKE itself has counted, where it is CAKE and the kernel tells.
+    /// The counters of CAKE itself, or `None` if it is not CAKE or the kernel does not show them.
     pub fn cake_statistics(&self) -> Option<cake::Statistics> {
         if !self.kind.starts_with("cake") {
             return None;
@@ -98,7 +98,7 @@ impl TrafficControl {
 }
 
 impl Filter {
-    /// What its first action, where that is `mirred`, has counted.
+    /// The counters of its first action, if that is `mirred`.
     pub fn mirred_statistics(&self) -> Option<TrafficStatistics> {
         self.mirred()?;
         let told = find(self.first_action()?, TCA_ACT_STATS)?;
@@ -106,33 +106,33 @@ impl Filter {
     }
 }
 
-/// What the kernel counts of a link, in packets as the driver has them.
+/// The kernel's counters of a link, in packets as the driver counts them.
 ///
-/// What it does not tell is not there, and not zero. Some drivers ask their hardware once a
-/// second: what is counted can be that old.
+/// A counter that the kernel does not show is `None` and not zero. Some drivers query their
+/// hardware once a second, so counters can be that old.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LinkStatistics {
-    /// Packets that arrived.
+    /// Packets received.
     pub received_packets: Option<u64>,
-    /// Packets that left.
+    /// Packets sent.
     pub transmitted_packets: Option<u64>,
-    /// Bytes that arrived.
+    /// Bytes received.
     pub received_bytes: Option<u64>,
-    /// Bytes that left.
+    /// Bytes sent.
     pub transmitted_bytes: Option<u64>,
-    /// Packets that arrived damaged.
+    /// Damaged packets received.
     pub receive_errors: Option<u64>,
     /// Packets that could not be sent.
     pub transmit_errors: Option<u64>,
-    /// Packets that arrived and were dropped, as there was no room for them or nobody to take them.
+    /// Packets received and dropped, for lack of space or of a receiver.
     pub received_dropped_packets: Option<u64>,
-    /// Packets that were to leave and were dropped below the queueing discipline.
+    /// Packets dropped on the way out, below the qdisc.
     pub transmitted_dropped_packets: Option<u64>,
 }
 
 impl LinkStatistics {
-    /// Reads the payload of `IFLA_STATS64`. Any bytes are read.
+    /// Reads the payload of `IFLA_STATS64`. Accepts any bytes.
     pub fn read(bytes: &[u8]) -> Self {
         Self {
             received_packets: long(bytes, 0),
@@ -146,7 +146,7 @@ impl LinkStatistics {
         }
     }
 
-    /// From an answer about a link.
+    /// Reads the counters from an answer about a link.
     pub(super) fn of(message: &Message) -> Self {
         let attributes = message.payload.get(super::links::FIXED..);
         find(attributes.unwrap_or_default(), IFLA_STATS64)

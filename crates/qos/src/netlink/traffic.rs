@@ -1,4 +1,4 @@
-//! Queueing disciplines and classes, whose options stay the bytes they are.
+//! Qdiscs and classes, whose options are kept as raw bytes.
 
 #[cfg(feature = "testing")]
 use super::attributes::word;
@@ -6,26 +6,26 @@ use super::attributes::{Attributes, find};
 use super::numbers::*;
 use super::{Link, Message, Request};
 
-/// The fixed part, `struct tcmsg`.
+/// The size of the fixed part, `struct tcmsg`.
 const FIXED: usize = 20;
 
-/// A class: [`TrafficControl`] as well.
+/// A class, which has the same form as a qdisc: [`TrafficControl`].
 pub type Class = TrafficControl;
 
-/// A queueing discipline, a class or a filter as the kernel shows it.
+/// A qdisc, a class or a filter as the kernel shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrafficControl {
-    /// The number of its link.
+    /// The index of its link.
     pub link: u32,
-    /// Its handle; zero for a queueing discipline that nobody has set.
+    /// The handle; zero for a qdisc that was not set explicitly.
     pub handle: u32,
-    /// What it stands under.
+    /// The parent that it is attached to.
     pub parent: u32,
-    /// Of a filter, its priority and protocol; of a class, what stands under it.
+    /// For a filter its priority and protocol, for a class the qdisc below it.
     pub info: u32,
-    /// Its kind.
+    /// The kind.
     pub kind: String,
-    /// Its attributes, as they came.
+    /// The attributes, as received.
     pub attributes: Vec<u8>,
 }
 
@@ -42,18 +42,18 @@ impl TrafficControl {
         })
     }
 
-    /// The options, as they came; nothing where it has none.
+    /// The options, as received, or `None` if it has none.
     pub fn options(&self) -> Option<&[u8]> {
         find(&self.attributes, TCA_OPTIONS).map(|options| options.value)
     }
 
-    /// Whether it has this attribute with a value other than zero.
+    /// Whether it has this attribute with a nonzero value.
     pub fn has(&self, number: u16) -> bool {
         find(&self.attributes, number)
             .is_some_and(|attribute| attribute.value.iter().any(|byte| *byte != 0))
     }
 
-    /// Whether the kernel estimates its rate, which only its statistics tell.
+    /// Whether the kernel estimates its rate, which only its statistics show.
     pub fn has_rate_estimator(&self) -> bool {
         find(&self.attributes, TCA_STATS2).is_some_and(|statistics| {
             [TCA_STATS_RATE_EST, TCA_STATS_RATE_EST64]
@@ -63,7 +63,7 @@ impl TrafficControl {
     }
 
     pub(super) fn list_qdiscs() -> Request {
-        Self::list(RTM_GETQDISC, 0, 0, "list the queueing disciplines", "")
+        Self::list(RTM_GETQDISC, 0, 0, "list the qdiscs", "")
     }
 
     pub(super) fn list_classes(link: &Link) -> Request {
@@ -76,8 +76,8 @@ impl TrafficControl {
         Request::new(number, 0, fixed, Attributes::new(), doing, name)
     }
 
-    /// Puts a queueing discipline of this kind, handle and options in place of what stands under
-    /// `parent`, or changes the one there where it has this handle.
+    /// Replaces what is attached to `parent` by a qdisc of this kind, handle and options, or changes
+    /// the existing one if it has this handle.
     pub fn replace(
         link: &Link,
         parent: u32,
@@ -95,7 +95,7 @@ impl TrafficControl {
         )
     }
 
-    /// Adds an ingress hook; never in place of another, whose filters would go with it.
+    /// Adds an ingress hook. Never replaces an existing one, whose filters would be deleted with it.
     pub fn add_ingress(link: &Link) -> Request {
         Self::attach(
             link,
@@ -107,7 +107,7 @@ impl TrafficControl {
         )
     }
 
-    /// The same with these flags of how to treat what is there.
+    /// The same with explicit flags for an existing qdisc.
     pub fn attach(
         link: &Link,
         parent: u32,
@@ -118,7 +118,7 @@ impl TrafficControl {
     ) -> Request {
         let mut attributes = Attributes::new().with_text(TCA_KIND, kind);
         if let Some(options) = options {
-            // Some kinds insist on the mark, and none minds it.
+            // Some kinds require the flag, and the others accept it.
             attributes = attributes.with(TCA_OPTIONS | NLA_F_NESTED, options);
         }
         Request::new(
@@ -126,25 +126,25 @@ impl TrafficControl {
             flags,
             fixed(link.index, handle, parent, 0),
             attributes,
-            format!("attach the queueing discipline {kind}"),
+            format!("attach the qdisc {kind}"),
             &link.name,
         )
     }
 
-    /// Takes away the one of this handle under this parent.
+    /// Deletes the qdisc with this handle below this parent.
     pub fn delete(link: &Link, parent: u32, handle: u32) -> Request {
         Request::new(
             RTM_DELQDISC,
             0,
             fixed(link.index, handle, parent, 0),
             Attributes::new(),
-            "delete the queueing discipline",
+            "delete the qdisc",
             &link.name,
         )
     }
 }
 
-/// The fixed part of a request about traffic control.
+/// The fixed part of a traffic control request.
 pub(crate) fn fixed(link: u32, handle: u32, parent: u32, info: u32) -> Vec<u8> {
     let mut fixed = vec![0; 4];
     for word in [link, handle, parent, info] {
@@ -153,7 +153,7 @@ pub(crate) fn fixed(link: u32, handle: u32, parent: u32, info: u32) -> Vec<u8> {
     fixed
 }
 
-/// The words of a fixed part: link, handle, parent, and what else it says.
+/// The numbers in a fixed part: link, handle, parent, and `tcm_info`.
 #[cfg(feature = "testing")]
 pub(crate) fn words(fixed: &[u8]) -> Option<[u32; 4]> {
     Some([
@@ -164,7 +164,7 @@ pub(crate) fn words(fixed: &[u8]) -> Option<[u32; 4]> {
     ])
 }
 
-/// A handle as `tc` writes it.
+/// A handle in the notation of `tc`.
 pub fn shown_handle(handle: u32) -> String {
     let (major, minor) = (handle >> 16, handle & 0xffff);
     match (handle, minor) {

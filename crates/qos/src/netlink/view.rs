@@ -1,4 +1,4 @@
-//! What is read of the kernel, each answer once in a look.
+//! Cached reads of the kernel: each request is made once per read epoch.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,8 @@ use hosttune_core::{Host, HostError};
 
 use super::{Class, Filter, Link, Netlink, NetlinkError, TrafficControl};
 
-/// The answers to what was asked in one look. Nothing is changed in a look, so what was asked once
-/// need not be asked again: a plan reads the same link from ten sides.
+/// The answers of one read epoch. Nothing changes within an epoch, so no request is made twice: a
+/// plan reads the same link in ten places.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     look: Option<Look>,
@@ -20,7 +20,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// Those of this look; what was kept of another is dropped.
+    /// The answers of this epoch; those of any other one are dropped.
     fn of(&mut self, look: Look) -> &mut Self {
         if self.look != Some(look) {
             *self = Self {
@@ -32,7 +32,7 @@ impl Answers {
     }
 }
 
-/// The kernel as a host's look sees it; outside of a look every answer is fresh.
+/// The kernel within the host's read epoch. Outside of one, every answer is fresh.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     wire: &'a Netlink,
@@ -40,10 +40,10 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Through the wire that is plugged into the host.
+    /// A view through the netlink backend of the host.
     ///
     /// # Errors
-    /// `NotApplicable` where none is.
+    /// `NotApplicable` if the host has none.
     pub fn of(host: &'a Host) -> Result<Self, HostError> {
         Ok(Self {
             wire: host.wire::<Netlink>()?,

@@ -1,4 +1,4 @@
-//! The queueing discipline at the root of a device, as a knob.
+//! The knob for the root qdisc of a device.
 
 mod options;
 mod read;
@@ -18,95 +18,95 @@ use crate::link_identity::{is_same_link, link_identity, present_name};
 use crate::netlink::{Link, TC_H_ROOT, TrafficControl, View, shown_handle};
 use crate::qdisc::{CAKE_MQ, Qdisc};
 
-/// The handles that roots of ours have, whichever is free: by a new one the kernel is told to put
-/// a new queueing discipline there, and not to change what it has.
+/// The handles of our root qdiscs; a free one is used. A new handle tells the kernel to attach a
+/// new qdisc instead of changing the existing one.
 const HANDLES: std::ops::RangeInclusive<u32> = 0x4854..=0x485b;
 
-/// The root queueing discipline of a device, by the device's name.
+/// The root qdisc of a device, by the device's name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RootQdisc {
     device: String,
 }
 
-/// What stands at the root.
+/// The state of the root of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RootState {
-    /// There is no such device.
+    /// The device does not exist.
     NoDevice,
-    /// Nobody has set one: the kernel attaches the one of `net.core.default_qdisc` at that time.
+    /// No qdisc was set: the kernel attaches the one that `net.core.default_qdisc` names then.
     Default {
-        /// The kind that it has attached; a link that was never up shows none.
+        /// The kind that the kernel has attached. `None` for a link that was never up.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         shows: Option<String>,
-        /// What `net.core.default_qdisc` was then; nothing where this network namespace does not
-        /// show it. What comes back at a revert is the default of that time.
+        /// The value of `net.core.default_qdisc` at that time, or `None` if this network namespace
+        /// does not have it. A revert attaches the default that is set when it runs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         default_qdisc: Option<String>,
     },
-    /// Somebody has set this one.
+    /// A qdisc that was set explicitly.
     Explicit(ExplicitRoot),
 }
 
-/// A root that somebody has set.
+/// A root qdisc that was set explicitly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ExplicitRoot {
-    /// Its kind, as `tc` names it.
+    /// The kind, as `tc` names it.
     pub kind: String,
-    /// Its handle, the number before the colon in the upper 16 bits.
+    /// The handle, with the number before the colon in the upper 16 bits.
     pub handle: u32,
-    /// The payload of `TCA_OPTIONS` as the kernel gave it; a kind without options has none.
+    /// The payload of `TCA_OPTIONS` as the kernel returned it. `None` for a kind without options.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<Bytes>,
-    /// Those that somebody has attached under it, one for each queue of the device.
+    /// The qdiscs that were attached below it, one per queue of the device.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Attached>,
-    /// What there is no way back for, in words. Where there is any, the way back is the default.
+    /// What cannot be reverted, in words. If there is any, a revert attaches the default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
-    /// Of a root that is wanted: the consent to losing what there is no way back for.
+    /// For a requested root: the consent to losing what cannot be reverted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub discards: bool,
 }
 
-/// A queueing discipline attached under another.
+/// A qdisc attached below another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Attached {
     /// The class that it is attached to.
     pub parent: u32,
-    /// Its kind.
+    /// The kind, as `tc` names it.
     pub kind: String,
-    /// Its handle.
+    /// The handle.
     pub handle: u32,
-    /// The payload of `TCA_OPTIONS` as the kernel gave it.
+    /// The payload of `TCA_OPTIONS` as the kernel returned it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<Bytes>,
 }
 
-/// Whether a handle is one of those that roots of ours have.
+/// Whether a handle is in the range that our root qdiscs use.
 pub(crate) fn is_our_handle(handle: u32) -> bool {
     HANDLES.contains(&(handle >> 16))
 }
 
 impl RootQdisc {
-    /// That of the device of this name.
+    /// The root of the device of this name.
     pub fn new(device: impl Into<String>) -> Self {
         Self {
             device: device.into(),
         }
     }
 
-    /// The device.
+    /// The name of the device.
     pub fn device(&self) -> &str {
         &self.device
     }
 
-    /// What the root is to become, given what it is (`None` where that is not known yet).
+    /// The requested state, given the present one (`None` if that is not known yet).
     ///
-    /// One that is like the wanted one already is wanted as it is, whatever its handle; another is
+    /// A root that already equals the requested one is kept, whatever its handle; any other one is
     /// replaced as a whole.
     pub fn wanted(&self, now: Option<&RootState>, qdisc: &Qdisc, discard: bool) -> RootState {
         let explicit = match now {
@@ -151,8 +151,8 @@ impl RootQdisc {
             if stays {
                 there = &now.children;
             } else {
-                // With the same handle the kernel would change it, and what the options do not
-                // say would stay.
+                // With the same handle the kernel would change the existing qdisc, and options that
+                // are not given would keep their values.
                 change(host, &TrafficControl::delete(link, TC_H_ROOT, now.handle))?;
             }
         }
@@ -184,8 +184,8 @@ impl RootQdisc {
 }
 
 impl RootQdisc {
-    /// A root of ours that the kernel made something else of is nobody's any more: neither what
-    /// was asked for nor what was there. Only here is it known whose it is, so it goes at once.
+    /// Removes a root of ours of which the kernel made something else: it is neither what was
+    /// requested nor what was there before, and only here is it still known to be ours.
     fn check_taken(
         &self,
         host: &mut Host,
@@ -213,17 +213,17 @@ impl RootQdisc {
             _ => change(host, &TrafficControl::delete(link, TC_H_ROOT, to.handle))?,
         }
         let why = format!(
-            "the kernel takes the options of {} and shows others than were asked for",
+            "the kernel accepted the options of {} but shows different ones",
             to.kind
         );
         Err(self
             .error(HostErrorKind::Refused, &why)
-            .with_hint("say each option as the kernel shows it"))
+            .with_hint("write each option as the kernel shows it"))
     }
 }
 
 impl ExplicitRoot {
-    /// Its options, where it is CAKE with options that have words.
+    /// The options, if it is CAKE and all of them can be expressed in words.
     fn cake(&self) -> Option<Cake> {
         let options = self
             .options
@@ -233,7 +233,7 @@ impl ExplicitRoot {
         Some(cake)
     }
 
-    /// Whether this one, as seen, is what asking for `wanted` gives.
+    /// Whether requesting `wanted` results in this root, as seen.
     fn is_like(&self, wanted: &Self) -> bool {
         let alike = |seen: &Attached, wanted: &Attached| {
             (seen.parent, &seen.kind, seen.handle) == (wanted.parent, &wanted.kind, wanted.handle)
@@ -250,7 +250,7 @@ impl ExplicitRoot {
                 .all(|(seen, wanted)| alike(seen, wanted))
     }
 
-    /// Whether this is the other one with some of its children missing.
+    /// Whether this root equals `whole`, except that some of its children are missing.
     fn is_part_of(&self, whole: &Self) -> bool {
         let without_children = |root: &Self| Self {
             children: Vec::new(),
@@ -268,7 +268,7 @@ impl ExplicitRoot {
 
 impl fmt::Display for RootQdisc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "root queueing discipline of {}", self.device)
+        write!(f, "root qdisc of {}", self.device)
     }
 }
 
@@ -285,8 +285,8 @@ impl Knob for RootQdisc {
         }
     }
 
-    /// One message, but where it is not taken as it was asked for, where queues of the device have their own, or where the root goes back to
-    /// one of the same handle.
+    /// Takes one message, except if the kernel does not set what was requested, if queues of the
+    /// device have qdiscs of their own, or if the root is reverted to one of the same handle.
     fn turn(&self, host: &mut Host, to: &RootState) -> Result<(), HostError> {
         let wire = View::of(host)?;
         let Some(link) = wire.link(&self.device)? else {
@@ -296,7 +296,7 @@ impl Knob for RootQdisc {
         match to {
             RootState::NoDevice => Err(self.error(
                 HostErrorKind::Refused,
-                "a device is not taken away through its root",
+                "a device cannot be removed through its root qdisc",
             )),
             RootState::Explicit(to) if to.lost.is_empty() => {
                 self.attach(host, &link, &seen, to)?;
@@ -359,14 +359,14 @@ impl Knob for RootQdisc {
                 Lack::new(
                     LackKind::OneWay,
                     format!(
-                        "{} has a root {} that could not be put back: {}",
+                        "{} has a root qdisc {} that cannot be restored: {}",
                         self.device,
                         now.kind,
                         now.lost.join(", ")
                     ),
                 )
                 .hint(format!(
-                    "remove it first, if nothing needs it: tc qdisc delete dev {} root",
+                    "if it is not needed, remove it first: tc qdisc delete dev {} root",
                     self.device
                 )),
             ),
@@ -390,7 +390,7 @@ impl Knob for RootQdisc {
         Ok(present_name(host, identity)?.map(Self::new))
     }
 
-    /// That the kernel's default is another by now.
+    /// Says that the kernel's default has changed since.
     fn remark(&self, host: &Host, from: &RootState) -> Option<String> {
         let RootState::Default {
             default_qdisc: Some(before),
@@ -402,7 +402,7 @@ impl Knob for RootQdisc {
         let now = read::default_qdisc(host).ok().flatten()?;
         (now != *before).then(|| {
             format!(
-                "net.core.default_qdisc was {before} when {} was shaped and is {now} now: its root is what the kernel attaches by that",
+                "net.core.default_qdisc was {before} when {} was shaped and is {now} now: the root qdisc is the present default",
                 self.device
             )
         })
@@ -421,10 +421,10 @@ impl Knob for RootQdisc {
                     shown.push_str(&format!(" {cake:#}"));
                 }
                 if !root.children.is_empty() {
-                    shown.push_str(&format!(" with {} beneath it", root.children.len()));
+                    shown.push_str(&format!(" with {} below it", root.children.len()));
                 }
                 if !root.lost.is_empty() {
-                    shown.push_str(&format!(", without a way back: {}", root.lost.join(", ")));
+                    shown.push_str(&format!(", cannot be restored: {}", root.lost.join(", ")));
                 }
                 shown
             }

@@ -1,17 +1,17 @@
-//! Where what the kernel gives of options is not what it was given, and not what it takes.
+//! Options that the kernel shows differently from what it was given, or from what it accepts.
 
 use hosttune_core::{Lack, LackKind};
 
 use crate::bytes::Bytes;
 use crate::netlink::{Attributes, Link, attributes, find};
 
-/// The kinds whose options are attributes; those of the others are one structure.
+/// The kinds whose options are attributes. The options of other kinds are a single structure.
 const OF_ATTRIBUTES: [&str; 10] = [
     "cake", "cake_mq", "codel", "fq", "fq_codel", "fq_pie", "hhf", "htb", "pie", "tbf",
 ];
 
 const TCA_HTB_INIT: u16 = 2;
-/// In `struct tc_htb_glob`, where the count of packets begins that no class had.
+/// The offset in `struct tc_htb_glob` of the count of packets that matched no class.
 const HTB_COUNTS: usize = 16;
 
 const TCA_CAKE_BASE_RATE64: u16 = 2;
@@ -19,10 +19,10 @@ const TCA_CAKE_OVERHEAD: u16 = 6;
 const TCA_CAKE_AUTORATE: u16 = 9;
 const TCA_CAKE_RAW: u16 = 12;
 
-/// So far may a time be off that CoDel keeps in units of 1.024 microseconds.
+/// The rounding error of times that CoDel stores in units of 1.024 microseconds.
 const MICROSECONDS: u32 = 2;
 
-/// The attributes that hold times which CoDel keeps in units of its own.
+/// The attributes that hold times in CoDel's own unit.
 fn times(kind: &str) -> &'static [u16] {
     match kind {
         "codel" => &[1, 3, 5],
@@ -31,7 +31,7 @@ fn times(kind: &str) -> &'static [u16] {
     }
 }
 
-/// What to send so that the kernel gives these options again.
+/// The options to send so that the kernel shows `given` again.
 pub(super) fn to_send(kind: &str, given: &[u8]) -> Vec<u8> {
     let exact = |number: u16, value: &[u8]| -> Option<Vec<u8>> {
         if times(kind).contains(&number) {
@@ -39,7 +39,7 @@ pub(super) fn to_send(kind: &str, given: &[u8]) -> Vec<u8> {
             return Some(unrounded(shown).to_ne_bytes().to_vec());
         }
         if kind == "htb" && number == TCA_HTB_INIT {
-            // It gives 0x30011 and takes 3.
+            // The kernel shows 0x30011 and accepts 3.
             let (version, rest) = value.split_first_chunk()?;
             let version = u32::from_ne_bytes(*version);
             let taken = if version > 0xffff {
@@ -67,10 +67,10 @@ pub(super) fn to_send(kind: &str, given: &[u8]) -> Vec<u8> {
     all.into_bytes()
 }
 
-/// Whoever asks for a limit gets no more flows than that, and by default there are more: then
-/// nobody has asked for one.
+/// Leaves out the limit if it was not requested. A requested limit also caps the number of flows,
+/// so more flows than that, as by default, mean that no limit was requested.
 fn sfq(given: &[u8]) -> Vec<u8> {
-    // In `struct tc_sfq_qopt`.
+    // Offsets in `struct tc_sfq_qopt`.
     const LIMIT: usize = 8;
     const FLOWS: usize = 16;
     let word = |at: usize| {
@@ -86,14 +86,14 @@ fn sfq(given: &[u8]) -> Vec<u8> {
     sent
 }
 
-/// The microseconds to ask CoDel for so that it shows these: it rounds down when it is asked and
-/// again when it shows.
+/// The microseconds to send so that CoDel shows `shown`: it rounds down both on input and on
+/// output.
 fn unrounded(shown: u32) -> u32 {
     let kept = (u64::from(shown) * 1000).div_ceil(1024);
     u32::try_from((kept * 1024).div_ceil(1000)).unwrap_or(shown)
 }
 
-/// What `cake_mq` needs of a link, which the kernel refuses without a word, and of its options.
+/// What `cake_mq` requires of a link and of its options. The kernel rejects it without a message.
 pub(super) fn cake_mq_lacks(link: &Link, wanted: Option<&Bytes>) -> Option<Lack> {
     let (why, hint) = if link.transmit_queues.is_some_and(|queues| queues < 2) {
         (
@@ -101,12 +101,12 @@ pub(super) fn cake_mq_lacks(link: &Link, wanted: Option<&Bytes>) -> Option<Lack>
                 "{} has one transmit queue: cake_mq needs several",
                 link.name
             ),
-            "use cake, or give the device more queues: ethtool -L",
+            "use cake, or give the device more queues with ethtool -L",
         )
     } else if autorate(wanted?.as_slice()) {
         (
             "cake_mq has no autorate-ingress".to_owned(),
-            "say a bandwidth, or use cake",
+            "set a bandwidth, or use cake",
         )
     } else {
         return None;
@@ -114,12 +114,12 @@ pub(super) fn cake_mq_lacks(link: &Link, wanted: Option<&Bytes>) -> Option<Lack>
     Some(Lack::new(LackKind::ValueUnavailable, why).hint(hint))
 }
 
-/// Whether options of CAKE have the kernel estimate the bandwidth.
+/// Whether these options of CAKE let the kernel estimate the bandwidth.
 fn autorate(options: &[u8]) -> bool {
     find(options, TCA_CAKE_AUTORATE).is_some_and(|on| on.word().unwrap_or(0) != 0)
 }
 
-/// Whether options as seen are what asking for the wanted ones gives.
+/// Whether requesting `wanted` results in the options that were seen.
 pub(super) fn alike(kind: &str, seen: Option<&Bytes>, wanted: Option<&Bytes>) -> bool {
     let bytes = |options: Option<&Bytes>| {
         options.map_or_else(Vec::new, |options| options.as_slice().to_vec())
@@ -133,7 +133,7 @@ pub(super) fn alike(kind: &str, seen: Option<&Bytes>, wanted: Option<&Bytes>) ->
     }
     let is_cake = kind.starts_with("cake");
     let autorate = is_cake && autorate(&wanted);
-    // The kernel accounts for raw packets until an overhead says otherwise.
+    // The kernel counts raw packets until an overhead is given.
     if is_cake
         && find(&wanted, TCA_CAKE_OVERHEAD).is_some()
         && find(&wanted, TCA_CAKE_RAW).is_none()
@@ -163,7 +163,7 @@ pub(super) fn alike(kind: &str, seen: Option<&Bytes>, wanted: Option<&Bytes>) ->
     })
 }
 
-/// Without the version, which is given and taken differently, and without the count.
+/// Leaves out the version, which input and output encode differently, and the count.
 fn htb(value: &[u8]) -> &[u8] {
     value.get(4..HTB_COUNTS).unwrap_or(value)
 }
@@ -180,7 +180,7 @@ mod tests {
         attributes.into_bytes().into()
     }
 
-    /// As `codel_time_to_us` and the netlink policy have it.
+    /// The calculation of `codel_time_to_us` and the netlink policy.
     fn kernel_shows(asked: u32) -> u32 {
         let kept = (u64::from(asked) * 1000) >> 10;
         u32::try_from((kept << 10) / 1000).unwrap()
@@ -202,7 +202,7 @@ mod tests {
         assert!(!alike("fq_codel", of(1, 4990), of(1, 5000)));
         assert!(!alike("fq_codel", of(2, 4999), of(2, 5000)), "a limit");
         assert!(!alike("pfifo", of(1, 4999), of(1, 5000)));
-        // What is not asked for is whatever it is.
+        // Options that were not requested may have any value.
         let more = || of(7, 100).with(8, &[1, 2, 3, 4]);
         assert!(alike("cake", more(), of(7, 100)));
         assert!(!alike("cake", of(7, 100), more()));

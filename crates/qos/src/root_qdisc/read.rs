@@ -1,4 +1,4 @@
-//! What stands at the root, and what of it could not be put back.
+//! Reading the root qdisc, and finding what of it could not be restored.
 
 use hosttune_core::{Host, HostError, HostErrorKind};
 
@@ -9,7 +9,7 @@ use crate::netlink::{
 };
 use crate::qdisc::Qdisc;
 
-/// The kinds of which the kernel takes back what it gave, as measured on real ones.
+/// The kinds that the kernel restores from what it showed, as measured on real kernels.
 const EXACT: [&str; 25] = [
     "bfifo",
     "blackhole",
@@ -38,16 +38,16 @@ const EXACT: [&str; 25] = [
     "tbf",
 ];
 
-/// Those of them whose classes somebody creates.
+/// The kinds among them whose classes are created explicitly.
 const HAVE_CLASSES: [&str; 4] = ["drr", "hfsc", "htb", "qfq"];
 
-/// What is shown at the root of the link of this number.
+/// The root qdisc of the link with this index.
 pub(crate) fn standing_at_root(all: &[TrafficControl], index: u32) -> Option<&TrafficControl> {
     all.iter()
         .find(|one| one.link == index && one.parent == TC_H_ROOT)
 }
 
-/// Whether one that is shown is what asking for the wanted one gives.
+/// Whether requesting `wanted` results in the qdisc that is shown.
 pub(crate) fn is_like(shown: &TrafficControl, wanted: &Qdisc) -> bool {
     let options = shown.options().map(|raw| raw.to_vec().into());
     shown.handle != 0
@@ -55,11 +55,11 @@ pub(crate) fn is_like(shown: &TrafficControl, wanted: &Qdisc) -> bool {
         && options::alike(&shown.kind, options.as_ref(), Some(&wanted.options))
 }
 
-/// The kind that the kernel attaches by default where one queue is asked for.
+/// The file with the kind that the kernel attaches by default to a single queue.
 const DEFAULT_QDISC: &str = "/proc/sys/net/core/default_qdisc";
 
-/// What `net.core.default_qdisc` is; nothing in a network namespace that does not show it, which
-/// all but the first do not.
+/// The value of `net.core.default_qdisc`, or `None` in a network namespace that does not have it:
+/// only the initial one does.
 pub(super) fn default_qdisc(host: &Host) -> Result<Option<String>, HostError> {
     match host.read_text(DEFAULT_QDISC) {
         Ok(text) => Ok(Some(text.trim_end().to_owned())),
@@ -86,7 +86,7 @@ pub(super) fn root(host: &Host, wire: View<'_>, link: &Link) -> Result<RootState
             default_qdisc: default_qdisc(host)?,
         });
     }
-    // What is under it without a handle is the kernel's own.
+    // A qdisc without a handle below the root is the kernel's own.
     all.retain(|one| one.handle != 0);
     all.sort_by_key(|one| (one.parent, one.handle));
     let mut lost = whole(&root);
@@ -137,7 +137,7 @@ fn filters_at(wire: View<'_>, link: &Link, handle: u32) -> Result<usize, HostErr
     Ok(all.iter().filter(|one| !one.is_of_a_table()).count())
 }
 
-/// What of this one itself could not be put back.
+/// What of this qdisc itself could not be restored.
 fn whole(one: &TrafficControl) -> Vec<String> {
     let mut lost = Vec::new();
     if !EXACT.contains(&one.kind.as_str()) {

@@ -1,4 +1,4 @@
-//! Filters of what arrives and leaves, at a hook.
+//! Filters of ingress and egress, at a hook.
 
 use std::collections::BTreeMap;
 
@@ -30,13 +30,13 @@ impl Classifier {
         self.kind == kind
     }
 
-    /// How many of its filters send packets elsewhere.
+    /// Number of its filters that redirect packets.
     pub(super) fn mirreds(&self) -> usize {
         let leads = |(_, options): &&(u32, Vec<u8>)| device_in(options).is_some();
         self.filters.iter().filter(leads).count()
     }
 
-    /// The device that packets were sent to has gone.
+    /// Handles the removal of a device to which packets were redirected.
     pub(super) fn lose(&mut self, index: u32) {
         for (_, options) in &mut self.filters {
             if let Some(at) = device_in(options)
@@ -71,7 +71,7 @@ impl Classifier {
     }
 }
 
-/// Where the device stands that the packets are sent to.
+/// The offset of the target device's index in the options.
 fn device_in(options: &[u8]) -> Option<usize> {
     let actions = find(options, TCA_U32_ACT)
         .filter(|actions| actions.value.len() > 36)
@@ -86,7 +86,7 @@ fn device_in(options: &[u8]) -> Option<usize> {
 }
 
 impl State {
-    /// Whether a filter sends packets to a link that is down or gone.
+    /// Whether a filter redirects packets to a link that is down or gone.
     pub(super) fn loses_packets(&self) -> bool {
         let classifiers = self.links.iter().flat_map(|link| &link.classifiers);
         let mut filters = classifiers.flat_map(|classifier| &classifier.filters);
@@ -98,7 +98,7 @@ impl State {
         })
     }
 
-    /// Which link, and whether filters can be there.
+    /// Returns the position of the link, if filters can be attached to it there.
     fn hook(&self, index: u32, parent: u32) -> Answered<usize> {
         let place = self.place(index)?;
         let kind = self.links[place].hook.kind.as_deref();
@@ -114,7 +114,7 @@ impl State {
             return refuse(EINVAL, "");
         };
         let mut all = Vec::new();
-        // Where there is no such place, there is nothing in it.
+        // A missing hook has an empty list.
         let Ok(place) = self.hook(index, parent) else {
             return Ok(all);
         };
@@ -192,7 +192,7 @@ impl State {
             let index = u32::from_ne_bytes(options[at..at + 4].try_into().unwrap_or_default());
             self.place(index)?;
         }
-        // Exclusive or not, one without a handle is one more.
+        // A filter without a handle is added as one more, exclusive or not.
         let last = filters.iter().map(|(handle, _)| *handle).max();
         let handle = match (handle, kind.as_str()) {
             (0, "u32") => last.map_or(U32_FIRST, |last| last + 1),
@@ -237,7 +237,7 @@ impl State {
             return refuse(EINVAL, "Specified filter kind does not match existing one");
         }
         if handle == 0 {
-            // Everybody's.
+            // A handle of zero deletes the filters of everybody.
             classifiers.remove(at);
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Links: made, looked at, noted, brought up and down, taken away.
+//! Links: created, looked up, described, brought up and down, deleted.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub(super) struct Device {
     pub(super) name: String,
     pub(super) kind: String,
     pub(super) address: Vec<u8>,
-    /// What its hardware came with.
+    /// The permanent address of the hardware.
     pub(super) permanent: Option<Vec<u8>>,
     pub(super) up: bool,
     pub(super) carrier: bool,
@@ -45,7 +45,7 @@ impl Device {
         if self.up && self.carrier {
             flags |= IFF_LOWER_UP;
         }
-        // Of Ethernet.
+        // `ARPHRD_ETHER`.
         let mut payload = [&[0; 2][..], &1_u16.to_ne_bytes()].concat();
         for word in [self.index, flags, 0] {
             payload.extend(word.to_ne_bytes());
@@ -110,7 +110,7 @@ impl State {
     pub(super) fn look_for_link(&self, request: &Request) -> Answered<Message> {
         let name = find(&request.attributes, IFLA_IFNAME).map(|name| name.text());
         let index = number(&request.fixed, 4);
-        // A number comes before a name.
+        // An index takes precedence over a name.
         let Some(link) = self.links.iter().find(|link| match index {
             0 => Some(&link.name) == name.as_ref(),
             index => link.index == index,
@@ -120,7 +120,7 @@ impl State {
         Ok(link.shown())
     }
 
-    /// What is told of a change that a message makes.
+    /// The notification of a change that a message makes.
     pub(super) fn told_of(&self, request: &Request) -> Option<Notice> {
         let subject = match request.number {
             RTM_NEWLINK | RTM_SETLINK => Subject::Link,
@@ -169,7 +169,7 @@ impl State {
         if !self.kinds.contains(&kind) {
             return refuse(EOPNOTSUPP, "Unknown device type");
         }
-        // An alias that comes with it is ignored.
+        // The kernel ignores an alias in the creating message.
         let place = self.add(&name, &kind, 1, false);
         if let Some(address) = find(&request.attributes, IFLA_ADDRESS) {
             self.links[place].address = address.value.to_vec();
@@ -194,7 +194,7 @@ impl State {
         }
     }
 
-    /// A link that is up and has no root gets the default of that moment.
+    /// A link that is up and has no root gets the present default qdisc.
     pub(super) fn activate(&mut self, place: usize) {
         let default = self.default_qdisc.clone();
         let link = &mut self.links[place];
@@ -218,10 +218,10 @@ impl State {
         Ok(())
     }
 
-    /// A link goes, with everything on it.
+    /// Removes a link with everything on it.
     pub(super) fn lose(&mut self, place: usize) {
         let gone = self.links.remove(place);
-        // What was sent there is lost from now on.
+        // Packets that are redirected to it are lost from now on.
         for link in &mut self.links {
             for classifier in &mut link.classifiers {
                 classifier.lose(gone.index);
@@ -244,7 +244,7 @@ impl State {
             Root::Default(kind) => format!("default {kind}"),
             Root::Explicit(queue) => queue.drawn(),
         };
-        // In one line: whoever replaces the root takes along what stands under it.
+        // The root and its children share one line, because replacing the root replaces them too.
         picture.insert(format!("root {name}"), root);
         if let Some(kind) = &device.hook.kind {
             picture.insert(format!("hook {name}"), kind.clone());

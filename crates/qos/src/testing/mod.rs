@@ -1,10 +1,11 @@
-//! The kernel's end of rtnetlink, in memory.
+//! A simulated kernel for rtnetlink.
 //!
-//! [`Kernel`] answers as the real one does as far as links, root queueing disciplines, ingress
-//! hooks and filters go: what it refuses, with which error number and in which words, what it
-//! merges instead of replacing, rounds, adds twice, or takes away along with something else. A
-//! test holds it to stock kernels, message by message. Beside
-//! [`MemoryModules`](hosttune_boot::testing::MemoryModules) its kinds come and go with modules.
+//! [`Kernel`] answers as the real kernel does for links, root queueing disciplines, ingress hooks
+//! and filters: what it refuses, with which error number and text, and what it merges instead of
+//! replacing, rounds, adds twice, or removes along with something else. A test compares it with
+//! stock kernels, message by message. Together with
+//! [`MemoryModules`](hosttune_boot::testing::MemoryModules) its kinds are loaded and unloaded with
+//! modules.
 
 mod filters;
 mod links;
@@ -20,7 +21,7 @@ use crate::netlink::*;
 
 pub use monitor::Script;
 
-/// The kinds that this kernel has, until it is told otherwise.
+/// The kinds that this kernel has by default.
 const KINDS: [&str; 13] = [
     "cake",
     "cake_mq",
@@ -37,7 +38,7 @@ const KINDS: [&str; 13] = [
     "tbf",
 ];
 
-/// A kernel in memory; clones share it, [`fork`](Self::fork) copies it.
+/// A simulated kernel. Clones share its state, and [`fork`](Self::fork) copies it.
 #[derive(Debug, Clone)]
 pub struct Kernel(Arc<Mutex<State>>);
 
@@ -48,17 +49,17 @@ struct State {
     next_handle: u32,
     default_qdisc: String,
     kinds: BTreeSet<String>,
-    /// Once, packets were sent to a link that was down or not there.
+    /// Whether packets have ever been redirected to a link that was down or missing.
     black_hole: bool,
-    /// What was told to whoever listens, from the beginning.
+    /// All notifications so far.
     told: Vec<Notice>,
-    /// How many messages changed something.
+    /// Number of messages that should change something.
     changes: usize,
 }
 
 type Answered<T> = Result<T, Acknowledgement>;
 
-/// The kernel refuses, in words where it has any.
+/// A refusal of the kernel, with a text unless it is empty.
 fn refuse<T>(errno: i32, text: &str) -> Answered<T> {
     Err(Acknowledgement {
         errno,
@@ -74,7 +75,7 @@ impl Default for Kernel {
 }
 
 impl Kernel {
-    /// With the link `lo` and nothing else.
+    /// A kernel with the link `lo` and nothing else.
     pub fn new() -> Self {
         let mut state = State {
             links: Vec::new(),
@@ -94,14 +95,14 @@ impl Kernel {
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// A copy that lives on its own.
+    /// An independent copy.
     #[must_use]
     pub fn fork(&self) -> Self {
         Self(Arc::new(Mutex::new(self.state().clone())))
     }
 
-    /// Adds a link of this kind with so many queues; one without a queue of its own, like veth,
-    /// has `noqueue` by default.
+    /// Adds a link of this kind with this many queues. A link without a queue of its own, such as
+    /// veth, has `noqueue` by default.
     #[must_use]
     pub fn link(self, name: &str, kind: &str, queues: u32) -> Self {
         let no_queue = matches!(kind, "veth" | "dummy" | "bridge");
@@ -109,7 +110,7 @@ impl Kernel {
         self
     }
 
-    /// Adds a card with this permanent address, which has one queue.
+    /// Adds a card with this permanent address and one queue.
     #[must_use]
     pub fn card(self, name: &str, address: &[u8]) -> Self {
         {
@@ -120,7 +121,8 @@ impl Kernel {
         self
     }
 
-    /// A link of this kind is plugged in and brought up: another one than the last of this name.
+    /// Hot-plugs a link of this kind and brings it up. It is not the same link as an earlier one of
+    /// this name.
     pub fn plug_in(&self, name: &str, kind: &str) {
         let no_queue = matches!(kind, "veth" | "dummy" | "bridge");
         let mut state = self.state();
@@ -131,7 +133,7 @@ impl Kernel {
         state.tell(Subject::Link, place);
     }
 
-    /// A link is pulled out, with everything on it. Nothing happens where there is none.
+    /// Removes a link with everything on it. Does nothing if there is none.
     pub fn pull_out(&self, name: &str) {
         let mut state = self.state();
         if let Some(place) = state.links.iter().position(|link| link.name == name) {
@@ -141,7 +143,7 @@ impl Kernel {
         }
     }
 
-    /// A default route changes: which one is for the files in `/proc/net` to say.
+    /// Reports a change of a default route. The files in `/proc/net` say which one is in effect.
     pub fn change_route(&self) {
         self.state().told.push(Notice {
             subject: Subject::Route,
@@ -150,24 +152,24 @@ impl Kernel {
         });
     }
 
-    /// A link gets another name.
+    /// Renames a link.
     ///
     /// # Panics
-    /// Where there is no such link, or one of the new name already.
+    /// If there is no such link, or there already is one with the new name.
     pub fn rename(&self, name: &str, to: &str) {
         let mut state = self.state();
         let taken = state.links.iter().any(|link| link.name == to);
-        assert!(!taken, "there is a link {to} already");
+        assert!(!taken, "a link {to} already exists");
         let place = state.links.iter().position(|link| link.name == name);
         let place = place.unwrap_or_else(|| panic!("there is no link {name}"));
         to.clone_into(&mut state.links[place].name);
         state.tell(Subject::Link, place);
     }
 
-    /// A link loses its carrier, or has it again.
+    /// Sets or clears the carrier of a link.
     ///
     /// # Panics
-    /// Where there is no such link.
+    /// If there is no such link.
     pub fn set_carrier(&self, name: &str, carrier: bool) {
         let mut state = self.state();
         let place = state.links.iter().position(|link| link.name == name);
@@ -176,27 +178,27 @@ impl Kernel {
         state.tell(Subject::Link, place);
     }
 
-    /// How many messages have changed something, or were to.
+    /// Number of messages so far that changed something or tried to.
     pub fn changes(&self) -> usize {
         self.state().changes
     }
 
-    /// Takes a kind of queueing discipline (`cake`), classifier (`matchall`), action (`mirred`) or
-    /// link (`ifb`) away, as on a kernel that was built without.
+    /// Removes a kind of queueing discipline (`cake`), classifier (`matchall`), action (`mirred`)
+    /// or link (`ifb`), as on a kernel that was built without it.
     #[must_use]
     pub fn without(self, kind: &str) -> Self {
         self.state().kinds.remove(kind);
         self
     }
 
-    /// Sets `net.core.default_qdisc`: what links get that come up from now on.
+    /// Sets `net.core.default_qdisc`, which links get that come up from now on.
     pub fn set_default_qdisc(&self, kind: &str) {
         kind.clone_into(&mut self.state().default_qdisc);
     }
 
-    /// Everything there is to see, a line for each thing; numbers of links are their names, as a
-    /// link that is made again has another. That packets were lost on the way to a link that was
-    /// down or gone shows from then on, whatever is put right afterwards.
+    /// Everything that is visible, with one line for each thing. Links are shown by name, because a
+    /// recreated link has another index. Once packets have been lost on the way to a link that was
+    /// down or gone, that remains visible, whatever is repaired afterwards.
     pub fn picture(&self) -> BTreeMap<String, String> {
         let state = self.state();
         let mut picture = BTreeMap::new();
@@ -229,7 +231,7 @@ impl Rtnetlink for Kernel {
             RTM_GETLINK => Ok(state.links.iter().map(links::Device::shown).collect()),
             RTM_GETQDISC => Ok(state.list_qdiscs()),
             RTM_GETTFILTER => state.list_filters(request),
-            // Of the kinds that this kernel has, none has classes that somebody creates.
+            // None of the kinds that this kernel has can have explicitly created classes.
             RTM_GETTCLASS => Ok(Vec::new()),
             _ => refuse(EOPNOTSUPP, ""),
         })
@@ -242,7 +244,7 @@ impl Rtnetlink for Kernel {
     fn change(&mut self, request: &Request) -> Result<(), NetlinkError> {
         self.answer(request, |state| {
             state.changes += 1;
-            // What a link was is known only before it goes.
+            // The link of a deletion is known only before it is deleted.
             let before = state.told_of(request);
             let answer = match request.number {
                 RTM_NEWLINK => state.new_link(request),

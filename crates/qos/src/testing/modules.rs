@@ -1,12 +1,11 @@
-//! The modules that this kernel consists of: what comes and goes with them, and what uses them.
+//! The modules of this kernel: the kinds that they provide, and what uses them.
 
 use hosttune_boot::testing::Beside;
 
 use super::qdiscs::Root;
 use super::{Kernel, State};
 
-/// What a module brings, by the names that links, queueing disciplines, classifiers and actions
-/// have.
+/// The kinds that a module provides: links, queueing disciplines, classifiers or actions.
 fn kinds(module: &str) -> Vec<&str> {
     match module {
         "sch_ingress" => vec!["ingress", "clsact"],
@@ -19,7 +18,7 @@ fn kinds(module: &str) -> Vec<&str> {
     }
 }
 
-/// By itself this kernel loads none: what is asked of it and not loaded it does not know.
+/// This kernel loads no module by itself: it does not know a kind whose module is not loaded.
 impl Beside for Kernel {
     fn uses(&self, module: &str) -> usize {
         let state = self.state();
@@ -51,7 +50,7 @@ impl Beside for Kernel {
         }
     }
 
-    /// Links of its kind go with it, whoever they belong to.
+    /// Links of its kind are removed with it, no matter who created them.
     fn unloaded(&mut self, module: &str) {
         let mut state = self.state();
         for kind in kinds(module) {
@@ -74,7 +73,7 @@ impl Beside for Kernel {
 }
 
 impl State {
-    /// How often a kind is used; links are not counted.
+    /// Number of uses of a kind, not counting links.
     fn uses(&self, module: &str, kind: &str) -> usize {
         let of_link = |link: &super::links::Device| {
             if module.starts_with("cls_") {

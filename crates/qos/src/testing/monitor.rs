@@ -1,4 +1,4 @@
-//! What the kernel in memory tells, at times that a test says.
+//! Notifications of the simulated kernel, at times that a test chooses.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,9 +11,10 @@ use crate::netlink::{Monitor, Noticed};
 
 type Doing = Box<dyn FnMut(&Kernel)>;
 
-/// Tells of everything that changes in a kernel in memory, while others do to it what was said
-/// beforehand. No time passes but what is waited for; when nothing is left to be done and nobody
-/// waits for a time, it stops whoever listens.
+/// Reports every change in a simulated kernel, while scripted steps act on it.
+///
+/// Time passes only while something waits. When no step is left and the wait has no deadline, the
+/// monitor reports a stop.
 pub struct Script {
     kernel: Kernel,
     now: Duration,
@@ -32,7 +33,7 @@ impl fmt::Debug for Script {
 }
 
 impl Script {
-    /// Of this kernel, from now on.
+    /// A monitor of this kernel, from now on.
     pub fn of(kernel: &Kernel) -> Self {
         Self {
             heard: kernel.state().told.len(),
@@ -43,16 +44,15 @@ impl Script {
         }
     }
 
-    /// With room for so many things that were told: what is told beyond that is lost, and with it
-    /// all before it.
+    /// Limits the number of pending notifications. If there are more, all of them are lost.
     #[must_use]
     pub fn room(mut self, room: usize) -> Self {
         self.room = room;
         self
     }
 
-    /// Somebody does this at that time, after what is said to be done before; a time that has
-    /// passed is the last one said.
+    /// Adds a step at a given time, after all earlier steps. A time before that of the last step
+    /// counts as that time.
     #[must_use]
     pub fn at(mut self, time: Duration, doing: impl FnMut(&Kernel) + 'static) -> Self {
         let last = self.steps.back().map_or(Duration::ZERO, |(last, _)| *last);

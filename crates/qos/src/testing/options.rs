@@ -1,9 +1,9 @@
-//! What becomes of the options that a queueing discipline is given.
+//! What the kernel makes of the options given to a queueing discipline.
 
 use super::{Answered, refuse};
 use crate::netlink::{Attribute, Attributes, EINVAL, EOPNOTSUPP, attributes, find};
 
-/// In the order in which the kernel shows them, with what they are until somebody says otherwise.
+/// The attributes in the order in which the kernel shows them, with their default values.
 const CAKE: [(u16, u32); 16] = [
     (5, 7),
     (7, 100000),
@@ -39,8 +39,8 @@ const FQ_CODEL: [(u16, u32); 8] = [
     (5, 1024),
 ];
 
-/// The options of a queueing discipline after it was given these; `was` is what they were before,
-/// where it is changed and not made.
+/// The options of a queueing discipline after it was given `options`. `was` has its previous
+/// options, if it is changed and not created.
 pub(super) fn given(
     kind: &str,
     was: Option<&[u8]>,
@@ -84,7 +84,7 @@ fn value(of: Option<Attribute<'_>>, otherwise: u32) -> u32 {
         .unwrap_or(otherwise)
 }
 
-/// What is not said stays as it was, on a change as well.
+/// An option that is not given keeps its value, also on a change.
 fn cake(was: Option<&[u8]>, options: &[u8]) -> Vec<u8> {
     let before = was.unwrap_or_default();
     let rate = find(options, BASE_RATE64).or_else(|| find(before, BASE_RATE64));
@@ -104,7 +104,7 @@ fn cake(was: Option<&[u8]>, options: &[u8]) -> Vec<u8> {
     shown.into_bytes()
 }
 
-/// Its times are kept in units of 1.024 microseconds, rounded down twice.
+/// The kernel keeps the times in units of 1.024 microseconds, and rounds down twice.
 fn fq_codel(was: Option<&[u8]>, options: &[u8]) -> Vec<u8> {
     let before = was.unwrap_or_default();
     let mut shown = Attributes::new();
@@ -120,14 +120,14 @@ fn fq_codel(was: Option<&[u8]>, options: &[u8]) -> Vec<u8> {
         };
         shown = shown.with(number, &kept.to_ne_bytes());
     }
-    // What has no default is shown only where somebody set it.
+    // An option without a default is shown only if it was set.
     for attribute in attributes(options).filter(|attribute| attribute.number == 7) {
         shown = shown.with(7, attribute.value);
     }
     shown.into_bytes()
 }
 
-/// Never more flows than the limit that somebody asks for, and one more than that by default.
+/// The number of flows never exceeds a requested limit; by default it is one more than the limit.
 fn sfq(options: &[u8]) -> Answered<Vec<u8>> {
     const LENGTH: usize = 72;
     let mut words = vec![1514, 0, 127, 1024, 128, 127];

@@ -1,4 +1,4 @@
-//! Queueing disciplines: made, changed where they are, replaced, taken away.
+//! Queueing disciplines: created, changed, replaced, deleted.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::netlink::*;
 
 #[derive(Debug, Clone)]
 pub(super) enum Root {
-    /// The link was never up, or has lost its own while it was down: nothing is shown.
+    /// The link was never up, or has lost its root while it was down: none is shown.
     Noop,
     Default(String),
     Explicit(Queue),
@@ -21,7 +21,7 @@ pub(super) struct Queue {
     pub(super) kind: String,
     pub(super) handle: u32,
     pub(super) options: Option<Vec<u8>>,
-    /// Of `mq`, by the class they stand under.
+    /// The children of `mq`, by the class that is their parent.
     pub(super) children: BTreeMap<u32, Queue>,
 }
 
@@ -40,7 +40,7 @@ impl Queue {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hook {
     pub(super) kind: Option<String>,
-    /// One was there once: the place for it stays.
+    /// Whether there ever was a hook: its slot remains.
     pub(super) was_there: bool,
     pub(super) block: u32,
 }
@@ -95,7 +95,7 @@ impl State {
                             None if queue.kind == "mq" => {
                                 show(0, parent, &self.default_qdisc, None, 0);
                             }
-                            // All of them have what was said of the root.
+                            // All children have the options of the root.
                             None if queue.kind == "cake_mq" => {
                                 show(0, parent, "cake", queue.options.as_deref(), 0);
                             }
@@ -128,7 +128,7 @@ impl State {
         let options = find(&request.attributes, TCA_OPTIONS).map(|options| options.value);
         let has = |flag| request.flags & flag != 0;
         if parent == TC_H_INGRESS {
-            // Only looking for it makes the place for it.
+            // A mere lookup creates the slot.
             self.links[place].hook.was_there = true;
         }
         let there = self.there(place, parent)?;
@@ -173,7 +173,7 @@ impl State {
         self.create_qdisc(place, parent, handle, &kind, options)
     }
 
-    /// The kind and handle of what stands there, where somebody has set it.
+    /// The kind and handle of the explicit qdisc at this parent; `None` if it is a default.
     fn there(&self, place: usize, parent: u32) -> Answered<Option<(String, u32)>> {
         let link = &self.links[place];
         Ok(match (parent, &link.root) {
@@ -232,7 +232,7 @@ impl State {
                 let text = "Specified parent ID is reserved for ingress and clsact Qdiscs";
                 return refuse(EINVAL, text);
             }
-            // In place of one that is there, the filters of which go with it.
+            // It replaces the existing hook, and removes its filters with it.
             self.links[place].classifiers.clear();
             self.links[place].hook.kind = Some(kind.to_owned());
             return Ok(());

@@ -1,29 +1,30 @@
-//! When to look, when to apply again, and when to leave it: pure, without a clock or a socket.
+//! Decides when to check, when to apply again, and when to leave a device alone, without a clock or
+//! a socket.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-/// How fast somebody who watches does things, and how often.
+/// Delays and limits of a watcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pace {
-    /// So long must nothing have changed before it is looked at: a link that comes up changes a
-    /// dozen times.
+    /// How long nothing must have changed before the device is checked: a link that comes up
+    /// changes a dozen times.
     pub settle: Duration,
-    /// It is looked at after so long even where it goes on changing.
+    /// Longest delay of a check while changes go on.
     pub at_most: Duration,
-    /// So long after what failed it is looked at again.
+    /// Delay of the next check after a failure.
     pub retry: Duration,
-    /// So often at most is one link shaped again within [`within`](Self::within), what failed
+    /// How often one link is shaped again within [`within`](Self::within) at most, failures
     /// included.
     pub times: usize,
-    /// The time that [`times`](Self::times) is about.
+    /// The period that [`times`](Self::times) applies to.
     pub within: Duration,
 }
 
 impl Default for Pace {
-    /// After 300 ms, at most 3 s; 2 s after what failed; 5 times in 10 minutes.
+    /// A check after 300 ms, at most 3 s; 2 s after a failure; 5 attempts in 10 minutes.
     fn default() -> Self {
         Self {
             settle: Duration::from_millis(300),
@@ -35,7 +36,7 @@ impl Default for Pace {
     }
 }
 
-/// How a device stands, from one look at it.
+/// State of a device, from one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Standing {
@@ -43,13 +44,14 @@ pub enum Standing {
     NoDevice,
     /// Everything is as wanted.
     AsWanted,
-    /// Something of ours is not there, and in its place is nothing that anybody has set.
+    /// Something of ours is missing, and nothing was set in its place.
     Lacking,
-    /// Somebody else has set something in place of ours: what, in words.
+    /// Another process has set something in place of ours; the text says what.
     Theirs(String),
-    /// As [`Lacking`](Self::Lacking), and the journal owes nothing any more: somebody has reverted.
+    /// As [`Lacking`](Self::Lacking), but the journal has no pending revert any more: the shaping
+    /// was reverted.
     Reverted,
-    /// It cannot be shaped as things are: why.
+    /// The device cannot be shaped at present; the text says why.
     NotApplicable(String),
 }
 
@@ -57,25 +59,27 @@ pub enum Standing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoodBack {
-    /// Somebody else has set something in place of ours since: what, in words.
+    /// Another process has set something in place of ours; the text says what.
     Theirs(String),
-    /// Somebody has reverted it since.
+    /// The shaping has been reverted in the meantime.
     Reverted,
-    /// It was shaped again so many times within so long, and somebody keeps taking it away.
+    /// The device was shaped again `times` times within `within`, and another process keeps
+    /// removing it.
     TakenAway {
-        /// How many times.
+        /// Number of attempts.
         times: usize,
-        /// Within how long.
+        /// Period of the attempts.
         within: Duration,
     },
-    /// It was tried so many times within so long, and failed at last.
+    /// The device was tried `times` times within `within`, and the last attempt failed.
     Failing {
-        /// How many times.
+        /// Number of attempts.
         times: usize,
-        /// Within how long.
+        /// Period of the attempts.
         within: Duration,
     },
-    /// It cannot be shaped as things are: why. It is shaped as soon as that is mended.
+    /// The device cannot be shaped at present; the text says why. It is shaped as soon as that
+    /// changes.
     NotApplicable(String),
 }
 
@@ -83,17 +87,17 @@ impl fmt::Display for StoodBack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = Duration::as_secs;
         match self {
-            Self::Theirs(what) => write!(f, "somebody else has set {what} since"),
-            Self::Reverted => f.write_str("somebody has reverted it since"),
+            Self::Theirs(what) => write!(f, "another process has set {what} since"),
+            Self::Reverted => f.write_str("it has been reverted since"),
             Self::TakenAway { times, within } => write!(
                 f,
-                "somebody keeps taking it away, {times} times within {} s",
+                "another process keeps removing it, {times} times within {} s",
                 seconds(within)
             ),
             Self::Failing { times, within } => {
                 write!(
                     f,
-                    "it was tried {times} times within {} s, and failed at last",
+                    "it was tried {times} times within {} s, and the last attempt failed",
                     seconds(within)
                 )
             }
@@ -102,58 +106,60 @@ impl fmt::Display for StoodBack {
     }
 }
 
-/// What happened.
+/// An event that the decision depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Something about the device or its IFB changed, or nobody knows what did.
+    /// Something about the device or its IFB changed, or notifications were lost.
     Changed,
-    /// Nothing happened until the time came.
+    /// Nothing happened until the deadline.
     Nothing,
-    /// It was looked at: the number of the link, and how it stands.
+    /// The device was checked: its interface index and its state.
     Looked(Option<u32>, Standing),
-    /// It was applied.
+    /// The device was shaped.
     Applied,
-    /// It could not be applied or looked at.
+    /// The device could not be shaped or checked.
     Failed,
-    /// It was not tried: another process is at work, or it is no longer what was looked at.
+    /// No attempt was made: another process holds the lock, or the state is no longer the one that
+    /// was checked.
     Postponed,
 }
 
-/// What to do.
+/// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Wait for what happens next, until then at most.
+    /// Wait for the next event, at most until this time.
     Wait(Option<Duration>),
-    /// Look at it.
+    /// Check the device.
     Look,
     /// Apply.
     Apply,
-    /// Leave it, and say why. It is said once.
+    /// Leave the device alone and report why. Each reason is reported once.
     StandBack(StoodBack),
 }
 
-/// What to do about a device that comes and goes, and that others manage too.
+/// Decides what to do about a hot-plugged device that other programs manage too.
 ///
-/// Its events are that something changed and what was seen when it was looked at, never what
-/// changed: whoever loses one and looks decides the same.
+/// Its events say that something changed and what a check saw, never what changed. A lost event
+/// therefore leads to the same decision as soon as the device is checked.
 #[derive(Debug, Clone)]
 pub struct Watch {
     pace: Pace,
-    /// The number of the link that was seen last.
+    /// Interface index of the link that was seen last.
     link: Option<u32>,
-    /// Whether ours has stood on that very link: what stands there since is somebody's answer.
+    /// Whether our shaping has been in effect on that very link. If it has, anything set there
+    /// since is a deliberate change by another process.
     has_stood: bool,
-    /// When that link was applied to.
+    /// Times of the attempts on that link.
     tries: VecDeque<Duration>,
     failed: bool,
     stood_back: Option<StoodBack>,
-    /// When something changed first, and until when nothing more must.
+    /// Time of the first unchecked change, and the time until which nothing more may change.
     changed: Option<(Duration, Duration)>,
 }
 
 impl Watch {
-    /// Looks at once. `applied_to` is the number of the link that an apply before this one left
-    /// things on, as the journal says.
+    /// A watch whose first action is a check. `applied_to` is the interface index of the link that
+    /// an earlier apply was for, according to the journal.
     pub fn new(pace: Pace, applied_to: Option<u32>) -> Self {
         Self {
             pace,
@@ -166,17 +172,17 @@ impl Watch {
         }
     }
 
-    /// Why the device is not shaped again, where it is not.
+    /// Why the device is not shaped again, if it is left alone.
     pub fn stood_back(&self) -> Option<&StoodBack> {
         self.stood_back.as_ref()
     }
 
-    /// Whether ours has stood on the link that was seen last.
+    /// Whether our shaping has been in effect on the link that was seen last.
     pub fn has_stood(&self) -> bool {
         self.has_stood
     }
 
-    /// Takes in what happened; what to do about it.
+    /// Handles an event and returns what to do next.
     pub fn on(&mut self, event: Event, now: Duration) -> Action {
         match event {
             Event::Changed => self.look_after(self.pace.settle, now),
@@ -222,8 +228,8 @@ impl Watch {
         }
         match standing {
             Standing::NoDevice => {
-                // What comes back with the same number was in another namespace meanwhile, and
-                // has lost everything there; how often it was applied to is remembered.
+                // A link that comes back with the same index was in another namespace in the
+                // meantime and has lost everything there. The attempts on it are still counted.
                 self.has_stood = false;
                 self.stood_back = None;
                 self.wait(now)
@@ -267,7 +273,7 @@ impl Watch {
         )
     }
 
-    /// A reason that lasts is not replaced by one after it: the person knows already.
+    /// A lasting reason is not replaced by a later one: it has been reported already.
     fn stand_back(&mut self, because: StoodBack, now: Duration) -> Action {
         let known = match &self.stood_back {
             None => false,

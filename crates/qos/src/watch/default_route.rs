@@ -1,4 +1,4 @@
-//! The device of the default route kept shaped, whichever device that is.
+//! Keeps the device of the default route shaped, whichever device that is.
 
 use hosttune_core::{Error, Host, Session, Stop};
 
@@ -7,14 +7,14 @@ use crate::netlink::{Monitor, Noticed};
 use crate::route::default_device;
 
 impl Watcher<'_> {
-    /// As [`run`](Self::run), of the device that the default route leads out of, and of the next one
-    /// once it leads out of another. While there is no default route, it waits for one.
+    /// As [`run`](Self::run), for the device of the default route, and for the next one once the
+    /// route moves to another device. While there is no default route, it waits for one.
     ///
-    /// The monitor has to tell [of routes](crate::netlink::KernelMonitor::with_routes). The device of
-    /// the shaper does not matter; `say` is told about which one something is said.
+    /// The monitor must report [routes](crate::netlink::KernelMonitor::with_routes). The device of
+    /// the shaper is ignored; `say` gets the name of the device that an event is about.
     ///
     /// # Errors
-    /// Where changes cannot be listened to.
+    /// If changes cannot be monitored.
     pub fn run_on_default_route(
         &self,
         session: &mut Session,
@@ -42,14 +42,14 @@ impl Watcher<'_> {
     }
 }
 
-/// The device of the default route, as soon as there is one; `None` where somebody asks to stop.
+/// The device of the default route, as soon as there is one; `None` if a stop is requested.
 fn wait_for_device(
     host: &Host,
     monitor: &mut impl Monitor,
     stop: &Stop,
 ) -> Result<Option<String>, Error> {
     loop {
-        // A table that cannot be read can be by the next time.
+        // A routing table that cannot be read now may be readable after the next change.
         if let Ok(Some(device)) = default_device(host) {
             return Ok(Some(device));
         }

@@ -1,14 +1,12 @@
-//! How a device stands, read off the plan of what would be done to it.
+//! State of a device, derived from the plan for it.
 
 use hosttune_core::{Before, Error, Finding, Knob, Owed, Plan, State, Step};
 
 use super::decision::Standing;
 use crate::root_qdisc::{RootQdisc, RootState};
 
-/// Read off a plan, or off what kept it from being one. `owed` is what the journal says.
-///
-/// # Errors
-/// Where it failed by something that says nothing about the device.
+/// Derives the state from a plan, or from the error that there is instead. `owed` is what the
+/// journal has. `None` if the error says nothing about the device.
 pub(super) fn standing(
     link: Option<u32>,
     plan: &Result<Plan, Error>,
@@ -38,7 +36,7 @@ pub(super) fn standing(
     }
 }
 
-/// Why everything is as wanted and nothing of it is in effect, if that is so.
+/// Why everything is as wanted and still not in effect, if that is the case.
 fn not_in_effect(plan: &Plan) -> Option<String> {
     if !plan.is_empty() {
         return None;
@@ -51,10 +49,10 @@ fn not_in_effect(plan: &Plan) -> Option<String> {
         })
 }
 
-/// What somebody has set that a step of the plan would replace, in words.
+/// Describes what another process has set and a step of the plan would replace.
 ///
-/// Only a root can be: an IFB, a hook or a filter of somebody else is never replaced, and keeps
-/// the plan from being one.
+/// This can only be a root: an IFB, a hook or a filter of another program is never replaced, but
+/// makes the plan fail.
 pub(super) fn theirs(plan: &Plan, owed: &[Owed]) -> Option<String> {
     let mut steps = plan.steps.iter();
     steps.find_map(|step| {
@@ -69,12 +67,12 @@ fn is_theirs(step: &Step, owed: &[Owed]) -> bool {
     let Before::Known(from) = &step.from else {
         return false;
     };
-    // One that is not understood was certainly not set by us.
+    // A state that cannot be parsed was certainly not set by us.
     let explicit = !matches!(
         serde_json::from_value(from.clone()),
         Ok(RootState::NoDevice | RootState::Default { .. })
     );
-    // What an earlier version of this shaper has set, and the journal still knows as ours.
+    // An earlier version of this shaper has set it, and the journal still lists it as ours.
     let ours = owed
         .iter()
         .rfind(|owed| owed.knob == step.knob)

@@ -445,7 +445,7 @@ fn a_strangers_filter_keeps_our_hook_and_nothing_else() {
     let mut session = router.session(&Fate::lives()).unwrap();
     let left = shaper.revert(&mut session).unwrap().left;
     assert_eq!(left.len(), 1, "{left:#?}");
-    assert!(left[0].to_string().contains("filters stand at it"));
+    assert!(left[0].to_string().contains("filters of another program"));
     let now = router.picture();
     assert_eq!(
         now.len(),
@@ -685,7 +685,7 @@ fn what_the_kernel_certainly_has_not_is_said_beforehand() {
         assert_eq!(lack.module.as_deref(), Some("sch_cake"));
         assert_eq!(
             lack.why,
-            "this kernel has no queueing discipline cake: module sch_cake is not here"
+            "this kernel has no qdisc cake: module sch_cake is missing"
         );
     }
     let ingress = Shaper::new("wan").ingress(Qdisc::new("pfifo", vec![7, 0, 0, 0]));

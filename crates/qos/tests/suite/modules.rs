@@ -296,7 +296,7 @@ fn a_kernel_that_can_have_no_modules_is_asked_for_its_symbols() {
     assert_eq!(planned.is_ok(), has("cake_enqueue"), "{planned:?}");
     if let Err(error) = planned {
         println!("{error}: {}", error.hint().unwrap());
-        assert!(error.to_string().contains("no queueing discipline cake"));
+        assert!(error.to_string().contains("no qdisc cake"));
     }
     let tbf = Qdisc::tbf(750_000, 20_000, 100_000);
     let shaper = shaper().egress(tbf.clone()).ingress(tbf);

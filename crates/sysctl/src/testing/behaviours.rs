@@ -1,4 +1,4 @@
-//! The keys whose writes do more than set a number.
+//! Behaviours of the keys whose writes do more than set a number.
 
 use std::path::Path;
 
@@ -12,14 +12,14 @@ const ENOENT: i32 = 2;
 const ERANGE: i32 = 34;
 
 const PAGE: u64 = 4096;
-/// What the kernel counts in pages, as an unsigned int (`domain_dirty_limits`).
+/// The kernel counts these bytes in pages, in an unsigned int (`domain_dirty_limits`).
 const MOST_BYTES: u64 = u32::MAX as u64 * PAGE;
 
 fn set_beside(tree: &mut Tree, name: &str, value: &str) {
     tree.set(path(name), value);
 }
 
-/// Writing the ratio that is shown already is no change, and leaves the bytes in force.
+/// Writing the ratio that is already shown changes nothing and leaves the bytes in force.
 pub(super) fn dirty_ratio() -> Behaviour {
     Behaviour::new(|tree, path, value| {
         let before = tree.get(path);
@@ -42,7 +42,7 @@ pub(super) fn dirty_bytes() -> Behaviour {
     })
 }
 
-/// Unlike `dirty_ratio`, this one puts the bytes out of force whatever is written.
+/// Unlike `dirty_ratio`, this one resets the bytes whatever is written.
 pub(super) fn background_ratio() -> Behaviour {
     Behaviour::new(|tree, path, value| {
         integer(tree, path, value, Some(0), Some(100))?;
@@ -66,8 +66,8 @@ fn bytes(tree: &mut Tree, path: &Path, value: &str, least: u64) -> Result<(), i3
         .get(path)
         .and_then(|bytes| bytes.parse().ok())
         .unwrap_or_default();
-    // The kernel adds a page less one to round up, and so takes the last page of 64 bits for
-    // the first one.
+    // The kernel adds one page minus one byte to round up, which overflows in the last page of the
+    // 64-bit range, so that it is taken for the first page.
     if set > MOST_BYTES && set.checked_add(PAGE - 1).is_some() {
         tree.set(path, &before);
         return Err(ERANGE);
@@ -75,7 +75,7 @@ fn bytes(tree: &mut Tree, path: &Path, value: &str, least: u64) -> Result<(), i3
     Ok(())
 }
 
-/// Each of the two puts the other to 0 whatever is written, 0 included: both can be 0.
+/// Each of the two sets the other to 0 whatever is written, including 0: both can be 0.
 pub(super) fn overcommit_ratio() -> Behaviour {
     Behaviour::new(|tree, path, value| {
         integer(tree, path, value, None, None)?;
@@ -92,7 +92,7 @@ pub(super) fn overcommit_kbytes() -> Behaviour {
     })
 }
 
-/// From 3 there is no way back (`yama_dointvec_minmax`).
+/// Once it is 3 it cannot be changed again (`yama_dointvec_minmax`).
 pub(super) fn ptrace_scope() -> Behaviour {
     Behaviour::new(|tree, path, value| {
         let least = if tree.get(path).as_deref() == Some("3") {
@@ -107,7 +107,8 @@ pub(super) fn ptrace_scope() -> Behaviour {
 const AVAILABLE: &str = "net/ipv4/tcp_available_congestion_control";
 const ALLOWED: &str = "net/ipv4/tcp_allowed_congestion_control";
 
-/// What the kernel keeps of a word: the text to its end, blanks and all, cut to 15 characters.
+/// What the kernel stores of a word: the text to its end, including blanks, truncated to 15
+/// characters.
 fn word(value: &str) -> &str {
     let end = value.find(['\n', '\0']).unwrap_or(value.len());
     let end = end.min(value.floor_char_boundary(15));
@@ -119,7 +120,7 @@ fn words(tree: &Tree, name: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Lets modprobe load a module, where depmod has listed one; it stays loaded.
+/// Loads a module as modprobe would, if depmod has listed it; it stays loaded.
 fn load(tree: &mut Tree, module: &str) -> bool {
     let listed = tree
         .get(format!("/lib/modules/{RELEASE}/modules.dep"))
@@ -130,7 +131,7 @@ fn load(tree: &mut Tree, module: &str) -> bool {
             .next()
             .is_some_and(|path| path.contains(&file))
     });
-    // Once `modules_disabled` is set nothing is loaded any more.
+    // Once `modules_disabled` is set no module can be loaded.
     if !found || tree.get(path("kernel/modules_disabled")).as_deref() == Some("1") {
         return false;
     }
@@ -138,9 +139,9 @@ fn load(tree: &mut Tree, module: &str) -> bool {
     true
 }
 
-/// `tcp_set_default_congestion_control`. A word that nobody knows is ENOENT, after an attempt to
-/// load its module. In the initial namespace a word that is set is allowed to everybody from then
-/// on; in any other one only what is allowed can be set.
+/// `tcp_set_default_congestion_control`. An unknown word gives ENOENT after an attempt to load its
+/// module. In the initial namespace a word that is set becomes an allowed one; in any other
+/// namespace only allowed words can be set.
 pub(super) fn congestion_control() -> Behaviour {
     Behaviour::new(|tree, file, value| {
         let name = word(value).to_owned();
@@ -166,7 +167,7 @@ pub(super) fn congestion_control() -> Behaviour {
     })
 }
 
-/// The list is shown in the order in which the modules came.
+/// Sets the list of allowed words, which is shown in the order in which the modules were loaded.
 fn allow(tree: &mut Tree, available: &[String], allowed: &[String]) {
     let shown: Vec<&str> = available
         .iter()
@@ -176,8 +177,8 @@ fn allow(tree: &mut Tree, available: &[String], allowed: &[String]) {
     set_beside(tree, ALLOWED, &shown.join(" "));
 }
 
-/// `tcp_set_allowed_congestion_control`: all of the words or none, and none is loaded for it. A
-/// second blank in a row ends the list.
+/// `tcp_set_allowed_congestion_control`: sets all of the words or none, and loads no modules. Two
+/// consecutive blanks end the list.
 pub(super) fn allowed_congestion_control() -> Behaviour {
     Behaviour::new(|tree, _, value| {
         let available = words(tree, AVAILABLE);
@@ -222,8 +223,8 @@ fn conf(name: &str, variable: &str) -> String {
     path(&format!("net/ipv4/conf/{name}/{variable}"))
 }
 
-/// `ip_forward` and `conf/all/forwarding` are one variable. A change of it goes to every
-/// interface and to `default`, and turns `conf/all/accept_redirects` the other way.
+/// `ip_forward` and `conf/all/forwarding` are one variable. A change of it is copied to every
+/// interface and to `default`, and sets `conf/all/accept_redirects` to the opposite.
 pub(super) fn all_forwarding() -> Behaviour {
     Behaviour::new(|tree, file, value| {
         let before = tree.get(file);
@@ -241,13 +242,13 @@ pub(super) fn all_forwarding() -> Behaviour {
     })
 }
 
-/// Concerns that interface alone; that of `default` is not copied anywhere.
+/// Affects only this interface; the value of `default` is not copied to any interface.
 pub(super) fn interface_forwarding() -> Behaviour {
     Behaviour::new(|tree, file, value| integer(tree, file, value, None, None))
 }
 
-/// What is written to `default` goes to every interface that nobody has written yet, also where
-/// it is what `default` was already, and also where it was refused.
+/// A value written to `default` is copied to every interface whose value was not written yet, even
+/// if `default` already had that value, and even if the write was rejected.
 pub(super) fn accept_redirects(name: &str) -> Behaviour {
     let is_default = name == "default";
     Behaviour::new(move |tree, file, value| {
@@ -261,7 +262,7 @@ pub(super) fn accept_redirects(name: &str) -> Behaviour {
     })
 }
 
-/// An interface may have gone since.
+/// Sets a file if it exists: the interface may have been removed.
 fn set_where_it_is(tree: &mut Tree, file: &str, value: &str) {
     if tree.get(file).is_some() {
         tree.set(file, value);

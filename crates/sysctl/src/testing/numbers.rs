@@ -1,4 +1,4 @@
-//! Numbers as the kernel reads them from a write (kernel/sysctl.c).
+//! Numbers as the kernel parses them from a write (kernel/sysctl.c).
 
 use std::path::Path;
 
@@ -6,24 +6,24 @@ use hosttune_core::testing::{Behaviour, Tree};
 
 pub(super) const EINVAL: i32 = 22;
 
-/// The kernel copies a number into 22 bytes with a NUL, and refuses one that fills them.
+/// The kernel copies a number into 22 bytes including a NUL, and rejects one that fills them.
 const LONGEST_NUMBER: usize = 21;
 
-/// What is left of a write, read number by number. The line end that every value is written with
-/// stands at its end.
+/// The rest of a write, which is parsed number by number. It ends in the line end that is written
+/// after every value.
 struct Written<'t> {
     left: &'t [u8],
 }
 
 impl<'t> Written<'t> {
-    /// `isspace` of the kernel, which knows more blanks than may follow a number.
+    /// Skips what the kernel's `isspace` accepts, which is more than may follow a number.
     fn skip_blanks(&mut self) {
         let blank = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
         let blanks = self.left.iter().take_while(|byte| blank(byte)).count();
         self.left = &self.left[blanks..];
     }
 
-    /// `proc_get_long`: a sign, a number in base 0, and a blank or the end behind it.
+    /// Parses like `proc_get_long`: a sign, a number in base 0, and a blank or the end after it.
     fn number(&mut self) -> Result<(bool, u64), i32> {
         let negative = self.left.first() == Some(&b'-');
         let signed = usize::from(negative);
@@ -59,7 +59,7 @@ impl<'t> Written<'t> {
     }
 }
 
-/// A 32-bit number with a sign (`do_proc_dointvec_minmax_conv`).
+/// A signed 32-bit number (`do_proc_dointvec_minmax_conv`).
 fn signed(number: (bool, u64), least: Option<i64>, greatest: Option<i64>) -> Result<i64, i32> {
     let (negative, magnitude) = number;
     let number = i64::try_from(magnitude).map_err(|_| EINVAL)?;
@@ -73,8 +73,8 @@ fn signed(number: (bool, u64), least: Option<i64>, greatest: Option<i64>) -> Res
     }
 }
 
-/// Sets field after field until one is refused: those before it have landed then. Fields that
-/// are not written keep what they were, and what is behind the last one is not looked at.
+/// Sets field after field until one is rejected; the ones before it have been set by then. Fields
+/// that are not written keep their values, and anything after the last field is ignored.
 fn set_fields(
     tree: &mut Tree,
     path: &Path,
@@ -91,7 +91,7 @@ fn set_fields(
     if fields.is_empty() {
         fields.push("0".to_owned());
     }
-    // With no field at all the write is refused.
+    // A write without any field is rejected.
     let mut answer = Err(EINVAL);
     for own in &mut fields {
         written.skip_blanks();
@@ -110,7 +110,7 @@ fn set_fields(
     answer
 }
 
-/// Judges and sets one or more 32-bit numbers.
+/// Validates and sets one or more 32-bit numbers.
 pub(super) fn integer(
     tree: &mut Tree,
     path: &Path,
@@ -123,7 +123,7 @@ pub(super) fn integer(
     })
 }
 
-/// Judges and sets one or more 64-bit numbers without a sign.
+/// Validates and sets one or more unsigned 64-bit numbers.
 pub(super) fn unsigned_long(
     tree: &mut Tree,
     path: &Path,
@@ -139,7 +139,7 @@ pub(super) fn unsigned_long(
     })
 }
 
-/// `proc_dointvec_minmax`, as many numbers as stand in the file.
+/// `proc_dointvec_minmax`, with as many numbers as the file contains.
 pub(super) fn integers(least: Option<i64>, greatest: Option<i64>) -> Behaviour {
     Behaviour::new(move |tree, path, value| integer(tree, path, value, least, greatest))
 }

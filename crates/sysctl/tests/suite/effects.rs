@@ -97,7 +97,7 @@ fn a_default_names_the_interfaces_that_show_something_else() {
     assert_eq!(
         told,
         [
-            "net.ipv4.conf.default.rp_filter = 2 is for devices that come later; these are there already and can keep what they have: eth0 (1), wlan0 (0)"
+            "net.ipv4.conf.default.rp_filter = 2 applies to devices that are added later; these devices exist already and may keep their value: eth0 (1), wlan0 (0)"
         ]
     );
     let ipv6 = || {
@@ -360,7 +360,7 @@ fn a_key_that_is_not_there_is_said_not_to_hold() {
         let told = plan.notes.iter().find(|note| note.starts_with(key));
         let told = told.unwrap_or_else(|| panic!("{:?}", plan.notes));
         assert!(
-            told.contains("does not hold after a reboot") && told.contains(module),
+            told.contains("is lost after a reboot") && told.contains(module),
             "{told}"
         );
         set.apply(&mut session(&machine)).unwrap();
@@ -381,14 +381,21 @@ fn a_key_that_is_not_there_is_said_not_to_hold() {
         let machine = machine(memory);
         let set = SysctlSet::new([Wanted::new("net.netfilter.nf_conntrack_max", 1)]);
         let plan = set.persisted_as("gaming").plan(&session(&machine)).unwrap();
-        let told = plan.notes.iter().any(|note| note.contains("does not hold"));
+        let told = plan
+            .notes
+            .iter()
+            .any(|note| note.contains("is lost after a reboot"));
         assert_eq!(told, is_told, "{file} {text:?}: {:?}", plan.notes);
     }
     // Nor on an image, where no module is loaded.
     let machine = machine(Memory::new().directory("/etc"));
     let set = SysctlSet::new([Wanted::new("net.netfilter.nf_conntrack_max", 1)]);
     let plan = set.persisted_as("gaming").plan(&session(&machine)).unwrap();
-    assert!(plan.notes[0].contains("does not hold"), "{:?}", plan.notes);
+    assert!(
+        plan.notes[0].contains("is lost after a reboot"),
+        "{:?}",
+        plan.notes
+    );
 }
 
 /// Netfilter's core has keys beside conntrack's, and a module is loaded for the keys that are kept.
@@ -424,7 +431,10 @@ fn no_module_is_loaded_for_what_does_not_need_it() {
         .plan(&session(&unloaded))
         .unwrap();
     assert!(
-        !plan.notes.iter().any(|note| note.contains("does not hold")),
+        !plan
+            .notes
+            .iter()
+            .any(|note| note.contains("is lost after a reboot")),
         "{:?}",
         plan.notes
     );

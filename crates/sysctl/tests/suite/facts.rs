@@ -174,11 +174,11 @@ fn f2_what_the_kernel_takes_in_silence_is_refused_with_the_key_and_a_way_out() {
         ("vm.swappiness", "+5", "no `+`"),
         ("vm.dirty_bytes", "4096", "outside"),
         ("vm.dirty_bytes", "0", "outside"),
-        ("net.core.no/../../../etc/passwd", "1", "no sysctl key"),
-        ("net/../../etc/passwd", "1", "no sysctl key"),
-        ("/proc/sys/vm/swappiness", "1", "no sysctl key"),
-        ("vm swappiness", "1", "no sysctl key"),
-        ("", "1", "no sysctl key"),
+        ("net.core.no/../../../etc/passwd", "1", "not a sysctl key"),
+        ("net/../../etc/passwd", "1", "not a sysctl key"),
+        ("/proc/sys/vm/swappiness", "1", "not a sysctl key"),
+        ("vm swappiness", "1", "not a sysctl key"),
+        ("", "1", "not a sysctl key"),
     ] {
         let machine = machine(testing::kernel());
         let was = machine.picture();
@@ -653,7 +653,7 @@ fn a_file_keeps_the_values_and_says_who_wins_over_it() {
     assert!(text.contains("vm.dirty_bytes = 268435456"), "{text}");
     let report = wanted.verify(&session(&machine)).unwrap();
     assert!(report.items.iter().any(
-        |item| matches!(&item.state, State::Overridden { by } if by.contains("vm.swappiness is 31"))
+        |item| matches!(&item.state, State::Overridden { by } if by.contains("vm.swappiness = 31"))
     ));
     machine.power_cut(true);
     reverts_to(&machine, &was);

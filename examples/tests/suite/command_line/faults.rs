@@ -333,8 +333,8 @@ fn a_rate_is_typed_with_its_unit_and_is_no_slip() {
     for (rate, said) in [
         ("38", "38mbit"),
         ("0.5", "0.5mbit"),
-        ("32bit", "slower than any line"),
-        ("38kbit", "slower than any line"),
+        ("32bit", "below the minimum"),
+        ("38kbit", "below the minimum"),
     ] {
         for option in ["--up", "--down"] {
             for verb in [
@@ -399,7 +399,7 @@ fn a_directory_made_for_our_file_is_ours() {
             assert_eq!(owed["is_ours"], true, "{owed:#}");
         }
         let text = tree.gaming(&["status"]).out;
-        assert!(!text.contains("somebody else"), "{text}");
+        assert!(!text.contains("another process"), "{text}");
         // What another puts into it is not taken away.
         tree.put(&format!("{made}/99-theirs"), "theirs");
         let ran = tree.gaming(&["revert", "--yes"]);
@@ -447,7 +447,7 @@ fn a_journal_that_has_no_room_for_the_end_hides_nothing() {
     let ran = tree.gaming(&["revert", "--yes"]);
     assert_eq!(ran.exit, 0, "{ran:?}");
     // How many of them the marks that had room tell of depends on how long those are.
-    assert!(ran.out.contains("back already"), "{ran:?}");
+    assert!(ran.out.contains("already reverted"), "{ran:?}");
     assert!(tree.snapshot() == before && !tree.journal().exists());
 
     // An apply that has room for what it wants to do and not for having done it.

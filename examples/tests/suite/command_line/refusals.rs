@@ -124,7 +124,7 @@ fn without_root_a_plan_is_shown_and_nothing_else_done() {
     let applied = tree.snapshot();
     let ran = tree.gaming_as_nobody(&["plan"]);
     assert_eq!(ran.exit, 0, "{ran:?}");
-    assert!(ran.out.contains("for root to read"), "{ran:?}");
+    assert!(ran.out.contains("only root can read"), "{ran:?}");
     assert_eq!(tree.gaming_as_nobody(&["verify"]).exit, 0);
     for typed in [&["status"][..], &["revert", "--yes"], &["apply", "--yes"]] {
         tree.gaming_as_nobody(typed).refused(3, "hosttune");

@@ -1,4 +1,4 @@
-//! One token compared with the device.
+//! Comparing one token with the device.
 
 use super::super::substitution::has_variables;
 use super::{Key, Known, Parent, Pattern, Ready, Run, Token, Truth};
@@ -6,7 +6,7 @@ use crate::udev::properties::Names;
 use crate::udev::token::Operator;
 
 impl Run<'_> {
-    /// Whether a token matches that is not about parents.
+    /// Whether a token matches, unless it is about parents.
     pub(super) fn matches(&mut self, token: &Token, pattern: Option<&Pattern>) -> Truth {
         let attribute = token.attribute.as_deref().unwrap_or_default();
         let compare = |known: Known| compared(token, pattern, &known);
@@ -16,29 +16,29 @@ impl Run<'_> {
             Key::Action => text(self.action.name()),
             Key::Devpath => compare(self.properties.get("DEVPATH")),
             Key::Kernel => text(device.kernel()),
-            // Only network interfaces have one.
+            // Only network interfaces have a name.
             Key::Name => text(""),
             Key::Env => compare(self.properties.get(attribute)),
             Key::Tag => self.tagged(token, pattern),
             Key::Symlink => self.links.matches(token, pattern),
             Key::Subsystem | Key::Driver | Key::Attr => self.of_level(0, token, pattern),
             Key::Const | Key::Sysctl => Truth::Perhaps(format!(
-                "{}{{{attribute}}} is of the running machine",
+                "{}{{{attribute}}} depends on the running machine",
                 token.key
             )),
             Key::Test => self.exists(token),
             Key::Program => {
                 let why = format!("PROGRAM {}", token.value.text);
                 self.result = Known::Unknown(why.clone());
-                Truth::Perhaps(format!("{why} decides"))
+                Truth::Perhaps(format!("it depends on {why}"))
             }
             Key::Result => compare(self.result.clone()),
             Key::Import => self.import(token),
-            _ => Truth::Perhaps(format!("{} was not judged", token.key)),
+            _ => Truth::Perhaps(format!("{} was not evaluated", token.key)),
         }
     }
 
-    /// One of the tokens that are about one device, for the device itself or a parent.
+    /// Compares a token about a single device with the device itself or a parent.
     fn of_level(&self, level: usize, token: &Token, pattern: Option<&Pattern>) -> Truth {
         let Some(at) = self.device.levels.get(level) else {
             return Truth::No;
@@ -54,7 +54,7 @@ impl Run<'_> {
             Key::Kernels => text(Some(&at.kernel)),
             Key::Subsystem | Key::Subsystems => {
                 let subsystem = at.subsystem.as_deref();
-                // One of these names stands for all three.
+                // Any of these names matches all three.
                 const ANY: [&str; 3] = ["subsystem", "bus", "class"];
                 if token.key == Key::Subsystem && ANY.contains(&token.value.text.as_str()) {
                     let is = ANY.contains(&subsystem.unwrap_or_default());
@@ -64,13 +64,13 @@ impl Run<'_> {
             }
             Key::Driver | Key::Drivers => text(at.driver.as_deref()),
             Key::Tags if level == 0 => self.tagged(token, pattern),
-            Key::Tags => Truth::Perhaps("the tags of parents are not known".to_owned()),
+            Key::Tags => Truth::Perhaps("the tags of parents are unknown".to_owned()),
             Key::Attr | Key::Attrs => self.attribute_matches(level, token, pattern),
-            _ => Truth::Perhaps(format!("{} was not judged", token.key)),
+            _ => Truth::Perhaps(format!("{} was not evaluated", token.key)),
         }
     }
 
-    /// Some versions of udev (252) count the tags of the event before, others do not.
+    /// Some versions of udev (252) also count the tags from the previous event, others do not.
     fn tagged(&self, token: &Token, pattern: Option<&Pattern>) -> Truth {
         let truth = self.tags.matches(token, pattern);
         if self.device.database.is_none()
@@ -78,14 +78,17 @@ impl Run<'_> {
         {
             return truth;
         }
-        Truth::Perhaps(format!("{} may count a tag of the event before", token.key))
+        Truth::Perhaps(format!(
+            "{} may count a tag from the previous event",
+            token.key
+        ))
     }
 
-    /// An attribute that is not there matches neither `==` nor `!=`.
+    /// A missing attribute matches neither `==` nor `!=`.
     fn attribute_matches(&self, level: usize, token: &Token, pattern: Option<&Pattern>) -> Truth {
         let name = token.attribute.as_deref().unwrap_or_default();
         if name.starts_with('[') {
-            return Truth::Perhaps(format!("{}{{{name}}} is another device's", token.key));
+            return Truth::Perhaps(format!("{}{{{name}}} belongs to another device", token.key));
         }
         let name = if has_variables(name) {
             match self.substituted(name) {
@@ -113,7 +116,7 @@ impl Run<'_> {
         if level != 0 {
             return truth;
         }
-        // The name that it is written by, which of a partition begins at its disk.
+        // The name under which writes are recorded; for a partition it is relative to its disk.
         let name = self
             .own_name(&format!("{}/{name}", self.device.path()))
             .unwrap_or(name);
@@ -128,14 +131,16 @@ impl Run<'_> {
         }
     }
 
-    /// Whether the kernel has reset an attribute since: a new scheduler resets what hangs on it.
+    /// Whether the kernel has reset an attribute in the meantime: a new scheduler resets what
+    /// depends on it.
     fn is_reset(&self, name: &str) -> bool {
         self.written.contains_key("queue/scheduler")
             && (name.starts_with("queue/iosched/")
                 || ["queue/nr_requests", "queue/wbt_lat_usec"].contains(&name))
     }
 
-    /// All tokens about parents of a line: one of the device and its parents has to match them all.
+    /// Evaluates all parent tokens of a line: a single device, the device itself or one parent, has
+    /// to match them all.
     pub(super) fn parents(&mut self, line: &Ready) -> Truth {
         let mut doubt: Option<String> = None;
         for level in 0..self.device.levels.len() {
@@ -184,7 +189,7 @@ impl Run<'_> {
             Known::Unknown(why) => return Truth::Perhaps(why),
         };
         if path.starts_with('[') {
-            return Truth::Perhaps(format!("TEST {path} is another device's"));
+            return Truth::Perhaps(format!("TEST {path} belongs to another device"));
         }
         let path = if path.starts_with('/') {
             path
@@ -210,8 +215,8 @@ impl Run<'_> {
         }
     }
 
-    /// What a path can be whose first `/*/` stands for any directory. udevd takes the first in the
-    /// order of the file system, which nobody knows.
+    /// The paths that a path can mean if its first `/*/` stands for any directory. udevd takes the
+    /// first in file system order, which is unknown.
     pub(super) fn resolved(&self, path: &str) -> Vec<String> {
         let Some((directory, rest)) = path.split_once("/*/") else {
             return vec![path.to_owned()];
@@ -239,7 +244,7 @@ impl Run<'_> {
                 self.properties.import(Names::One(text.to_owned()));
             }
             "cmdline" => {
-                let why = format!("{text} may stand on the kernel's command line");
+                let why = format!("{text} may be on the kernel's command line");
                 self.properties.set(text, Known::Unknown(why), None);
             }
             "parent" if !has_variables(text) => {
@@ -251,7 +256,7 @@ impl Run<'_> {
     }
 }
 
-/// What an import can set.
+/// The properties that an import can set.
 fn imported(kind: &str, text: &str) -> Names {
     let program = text.split(' ').next().unwrap_or_default();
     let name = program.rsplit('/').next().unwrap_or_default();
@@ -261,7 +266,7 @@ fn imported(kind: &str, text: &str) -> Names {
         ("builtin", "usb_id") => Names::Matching(&["ID_*"]),
         ("builtin", "btrfs") => Names::Matching(&["ID_BTRFS_*"]),
         ("builtin", "kmod" | "uaccess" | "keyboard") => Names::Matching(&[]),
-        // By kinds of devices: no bus and no serial number.
+        // By kind of device; never a bus or a serial number.
         ("builtin", "hwdb") => Names::Perhaps(&[
             "[!I]*",
             "I[!D]*",
@@ -277,7 +282,7 @@ fn imported(kind: &str, text: &str) -> Names {
     }
 }
 
-/// Whether a text matches, as the operator has it.
+/// Whether a text matches according to the operator.
 fn compared(token: &Token, pattern: Option<&Pattern>, known: &Known) -> Truth {
     match (known, pattern) {
         (Known::Text(text), Some(pattern)) => {

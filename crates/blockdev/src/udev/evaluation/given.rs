@@ -1,28 +1,28 @@
-//! The tags and links that rules have given a device.
+//! The tags and links that rules have assigned to a device.
 
 use std::collections::BTreeMap;
 
 use super::{Known, Pattern, Token, Truth};
 use crate::udev::token::Operator;
 
-/// Names that a device has several of.
+/// A set of names assigned to a device.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Given {
-    /// Whether each is there for certain.
+    /// Whether each name is assigned for certain.
     names: BTreeMap<String, bool>,
-    /// Whether there are others of which the name cannot be told.
+    /// Whether there are more names that are unknown.
     has_unknown: bool,
 }
 
 impl Given {
-    /// A rule gives it some, or takes some away; whether it is carried out may be open.
+    /// Evaluates an assignment; `is_open` means that it may not apply.
     pub(super) fn assign(&mut self, operator: Operator, value: Known, splits: bool, is_open: bool) {
         let words: Vec<String> = match value {
             Known::Text(text) if splits => text.split(' ').map(str::to_owned).collect(),
             Known::Text(text) => vec![text],
             Known::Unknown(_) => {
                 match operator {
-                    // Any of them may be the one.
+                    // Any of the names may be the removed one.
                     Operator::Remove => self.doubt_all(),
                     _ => self.has_unknown = true,
                 }
@@ -55,8 +55,8 @@ impl Given {
         self.names.values_mut().for_each(|certain| *certain = false);
     }
 
-    /// Whether one of them matches. Over `!=` versions of udev differ where there are any: newer ones
-    /// ask that none is the one, older ones that not all are others.
+    /// Whether one of the names matches. For `!=` with existing names, versions of udev differ:
+    /// newer ones require that no name matches the pattern, older ones that all names do.
     pub(super) fn matches(&self, token: &Token, pattern: Option<&Pattern>) -> Truth {
         let Some(pattern) = pattern else {
             return Truth::No;
@@ -66,7 +66,7 @@ impl Given {
             return Truth::Yes;
         }
         if self.has_unknown || self.names.keys().any(|name| pattern.matches(name)) {
-            let why = format!("which {} rules have given it cannot be told", token.key);
+            let why = format!("it is unknown which {} rules have assigned", token.key);
             return Truth::Perhaps(why);
         }
         if token.operator == Operator::Equal {
@@ -75,6 +75,9 @@ impl Given {
         if self.names.is_empty() {
             return Truth::Yes;
         }
-        Truth::Perhaps(format!("versions of udev differ over {}!=", token.key))
+        Truth::Perhaps(format!(
+            "versions of udev evaluate {}!= differently",
+            token.key
+        ))
     }
 }

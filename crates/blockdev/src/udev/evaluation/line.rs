@@ -1,4 +1,4 @@
-//! One line carried out: what it assigns.
+//! Evaluating one line and its assignments.
 
 use super::super::substitution::{self, Variable, substitute};
 use super::{Certainty, How, Key, Known, Parent, Ready, Run, Setter, Token, Truth};
@@ -6,7 +6,7 @@ use crate::udev::device::lexical;
 use crate::udev::token::Operator;
 
 impl Run<'_> {
-    /// Carries out a line; `whys` says why it is open whether it is, if it is.
+    /// Evaluates a line; `whys` are the reasons, if any, why it may not be reached.
     pub(super) fn line(&mut self, line: &Ready, mut whys: Vec<String>) -> Truth {
         let mut parents_done = false;
         for (token, pattern) in &line.tokens {
@@ -32,7 +32,7 @@ impl Run<'_> {
             }
         }
         for (attribute, value) in &line.named {
-            let why = vec!["the line is not UTF-8 text and was not judged".to_owned()];
+            let why = vec!["the line is not UTF-8 text and was not evaluated".to_owned()];
             self.add(line, attribute, value.clone(), How::Program, why);
         }
         if whys.is_empty() {
@@ -70,7 +70,7 @@ impl Run<'_> {
         match token.key {
             Key::Env => {
                 let value = self.new_property(attribute, token);
-                // An empty value takes it away, but adding nothing does nothing.
+                // An empty value removes the property, but adding an empty value does nothing.
                 if token.operator != Operator::Add || !token.value.text.is_empty() {
                     self.properties.set(attribute, value, open.as_deref());
                 }
@@ -83,7 +83,7 @@ impl Run<'_> {
                 } else {
                     &mut self.links
                 };
-                // A link may be several, a tag is one.
+                // A value can hold several links but only one tag.
                 given.assign(token.operator, value, !is_tag, open.is_some());
             }
             Key::Attr => {
@@ -91,7 +91,7 @@ impl Run<'_> {
                 let value = self.substituted(&token.value.text);
                 let mut whys = whys.to_vec();
                 if names.len() > 1 {
-                    whys.push(format!("ATTR{{{attribute}}} can be any of several files"));
+                    whys.push(format!("ATTR{{{attribute}}} may be any of several files"));
                 }
                 let value = match value {
                     Known::Text(value) => Some(value),
@@ -103,7 +103,7 @@ impl Run<'_> {
                 for name in names.into_iter().flatten() {
                     let known = match &value {
                         Some(value) if whys.is_empty() => Known::Text(value.clone()),
-                        _ => Known::Unknown(format!("an earlier rule perhaps writes {name}")),
+                        _ => Known::Unknown(format!("an earlier rule may write {name}")),
                     };
                     self.written.insert(name.clone(), known);
                     self.add(line, &name, value.clone(), How::Attribute, whys.clone());
@@ -128,7 +128,8 @@ impl Run<'_> {
         }
     }
 
-    /// The attributes that an assignment can be to, one of them; nothing for another device's.
+    /// The attributes that an assignment can write to; `None` for one that is not collected, and
+    /// empty for another device's.
     fn own_attributes(&self, attribute: &str) -> Vec<Option<String>> {
         let path = match attribute.strip_prefix('[') {
             Some(inside) => {
@@ -153,11 +154,11 @@ impl Run<'_> {
         names
     }
 
-    /// The attribute that a path is, where it is one of those that are collected.
+    /// The name of the attribute at a path, if it is one of those that are collected.
     pub(super) fn own_name(&self, path: &str) -> Option<String> {
         let path = lexical(path);
         let name = path.strip_prefix(self.target)?.strip_prefix('/')?;
-        // The same file by an older name, which rules still use.
+        // An older name of the same file, which rules still use.
         Some(match name {
             "bdi/read_ahead_kb" => "queue/read_ahead_kb".to_owned(),
             other => other.to_owned(),
@@ -176,7 +177,7 @@ impl Run<'_> {
         self.programs.append(&mut found);
     }
 
-    /// What a program names that is started while the rules are carried out.
+    /// Records the attributes named by a program that runs during evaluation.
     fn note_named(&mut self, line: &Ready, token: &Token, whys: &[String]) {
         let mut found = self.named(line, token, whys);
         self.setters.append(&mut found);
@@ -189,7 +190,7 @@ impl Run<'_> {
         };
         let disk = self.target.rsplit('/').next().unwrap_or_default();
         let mut named = named_in(&text);
-        // A partition has no queue, so what is named beneath it is not there.
+        // A partition has no queue, so a queue named beneath it does not exist.
         if self.target != self.device.path()
             && text.contains("queue/")
             && !text.contains("../queue/")
@@ -201,7 +202,7 @@ impl Run<'_> {
             .into_iter()
             .map(|(attribute, value)| {
                 let mut whys = whys.to_vec();
-                whys.push(format!("what the program does cannot be told: {text}"));
+                whys.push(format!("the effect of the program is unknown: {text}"));
                 Setter {
                     place: line.place.clone(),
                     attribute,
@@ -248,13 +249,13 @@ impl Run<'_> {
             Variable::Result => {
                 return match &self.result {
                     Known::Text(text) if text.is_empty() => Known::empty(),
-                    _ => Known::Unknown("what a program printed cannot be told".to_owned()),
+                    _ => Known::Unknown("the output of a program is unknown".to_owned()),
                 };
             }
             Variable::Links => {
-                return Known::Unknown("which links it has cannot be told".to_owned());
+                return Known::Unknown("the links of the device are unknown".to_owned());
             }
-            // A partition's parent is the disk; a disk's has no node.
+            // A partition's parent is the disk; a disk's parent has no node.
             Variable::Parent if self.target != device.path() => {
                 let disk = device.levels.get(1);
                 disk.map(|disk| disk.kernel.clone()).unwrap_or_default()
@@ -277,7 +278,7 @@ impl Run<'_> {
 
     fn attribute_variable(&self, name: &str) -> Known {
         if name.starts_with('[') {
-            return Known::Unknown(format!("$attr{{{name}}} is another device's"));
+            return Known::Unknown(format!("$attr{{{name}}} belongs to another device"));
         }
         let own = self.own_name(&format!("{}/{name}", self.device.path()));
         if let Some(known) = own.and_then(|own| self.written.get(&own)) {
@@ -300,10 +301,11 @@ impl Run<'_> {
 }
 
 fn unknown_parent() -> Known {
-    Known::Unknown("which parent was matched cannot be told".to_owned())
+    Known::Unknown("it is unknown which parent matched".to_owned())
 }
 
-/// The queue attributes that a command line names, and what is echoed into them where that is plain.
+/// The queue attributes that a command line names, and the values echoed into them if they are
+/// plain.
 pub(super) fn named_in(command: &str) -> Vec<(String, Option<String>)> {
     let mut named = Vec::new();
     for (at, _) in command.match_indices("queue/") {
@@ -313,7 +315,7 @@ pub(super) fn named_in(command: &str) -> Vec<(String, Option<String>)> {
         let attribute = rest[..end].trim_end_matches('/').to_owned();
         named.push((attribute, echoed(&command[..at])));
     }
-    // Ways to set the read-ahead without naming the file.
+    // These set the read-ahead without naming the file.
     let words: Vec<&str> = command.split([' ', '\'', '"']).collect();
     let is = |name: &str| {
         words
@@ -327,7 +329,7 @@ pub(super) fn named_in(command: &str) -> Vec<(String, Option<String>)> {
     named
 }
 
-/// The word of `echo WORD > ` that a text ends with, up to the path.
+/// The word in a text that ends with `echo WORD > `, up to the path.
 fn echoed(before: &str) -> Option<String> {
     let (command, target) = before.rsplit_once('>')?;
     if target.trim_start().contains([' ', ';', '&', '|']) {

@@ -96,7 +96,7 @@ fn a_partition_names_its_disk_and_what_is_no_block_device_is_an_error() {
             "{error:?}"
         );
         assert!(error.to_string().contains(device));
-        assert_eq!(error.hint().as_deref(), Some("say /dev/sda"));
+        assert_eq!(error.hint().as_deref(), Some("use /dev/sda"));
     }
     for device in [
         "/dev/null",

@@ -51,7 +51,7 @@ fn a_rule_that_sets_something_else_is_noted_once_for_all_its_disks() {
     assert_eq!(
         notes("ACTION==\"add|change\", KERNEL==\"sd*\", ATTR{queue/scheduler}=\"bfq\"\n"),
         [
-            "sda, sdb: queue/scheduler is wanted mq-deadline, and on add and change udev has: /etc/udev/rules.d/60-io.rules:1: queue/scheduler = bfq"
+            "sda, sdb: queue/scheduler is requested as mq-deadline, but on add and change udev sets: /etc/udev/rules.d/60-io.rules:1: queue/scheduler = bfq"
         ]
     );
     let disks = (0..20).fold(memory(Linux::V7_2), |memory, number| {
@@ -147,7 +147,7 @@ fn a_hidden_path_is_nobody_s_to_fight_over() {
     assert_eq!(
         notes(text),
         [
-            "nvme1n1: queue/read_ahead_kb is wanted 64, and on add and change udev has: /etc/udev/rules.d/60-io.rules:1: queue/read_ahead_kb = 4"
+            "nvme1n1: queue/read_ahead_kb is requested as 64, but on add and change udev sets: /etc/udev/rules.d/60-io.rules:1: queue/read_ahead_kb = 4"
         ]
     );
 }
@@ -158,10 +158,10 @@ fn without_udev_s_database_what_hangs_on_it_is_said_to_be_open() {
     let open = notes(text);
     assert_eq!(open.len(), 2, "{open:?}");
     assert!(
-        open[0].contains("perhaps queue/scheduler = bfq"),
+        open[0].contains("possibly queue/scheduler = bfq"),
         "{open:?}"
     );
-    assert!(open[1].contains("database is not here"), "{open:?}");
+    assert!(open[1].contains("database is missing"), "{open:?}");
     let known = with(
         with(memory(Linux::V7_2), THEIRS, text),
         "/run/udev/data/b8:2",
@@ -197,7 +197,7 @@ fn what_cannot_be_read_is_one_note_and_what_is_no_rule_is_none() {
     let noted = notes_of(unreadable, &rules());
     assert_eq!(noted.len(), 1, "{noted:?}");
     assert!(
-        noted[0].contains("cannot be told") && noted[0].contains(THEIRS),
+        noted[0].contains("cannot determine") && noted[0].contains(THEIRS),
         "{noted:?}"
     );
     let no_directory = with(memory_with(), "/etc/udev/rules.d", "");
@@ -250,7 +250,7 @@ fn a_partition_s_rule_is_judged_for_its_disk() {
     assert_eq!(
         notes_of(with(memory.fork(), THEIRS, text), &rules()),
         [
-            "sda: queue/scheduler is wanted mq-deadline, and on add and change udev has: /etc/udev/rules.d/60-io.rules:1: queue/scheduler = bfq, by its partitions"
+            "sda: queue/scheduler is requested as mq-deadline, but on add and change udev sets: /etc/udev/rules.d/60-io.rules:1: queue/scheduler = bfq, in events of its partitions"
         ]
     );
     let same = text.replace("bfq", "mq-deadline");

@@ -53,9 +53,9 @@ fn a_rule_takes_the_disks_that_meet_it_in_the_order_of_their_names() {
     assert_eq!(
         plan.notes,
         [
-            "the rule nvme matches nvme0n1, nvme1n1",
-            "the rule solid matches sdb",
-            "the rule solid misses sda by one condition: rotational is true",
+            "rule nvme matches nvme0n1, nvme1n1",
+            "rule solid matches sdb",
+            "rule solid skipped sda: rotational is true",
         ]
     );
 }
@@ -76,8 +76,9 @@ fn the_first_rule_takes_a_disk_and_a_later_one_says_so() {
         ["first: sda nomerges", "second: sdb nomerges"]
     );
     assert!(
-        plan.notes
-            .contains(&"the rule second would match sda too, but an earlier rule has".to_owned()),
+        plan.notes.contains(
+            &"rule second also matches sda, but an earlier rule applies there".to_owned()
+        ),
         "{:#?}",
         plan.notes
     );
@@ -92,15 +93,14 @@ fn a_rule_that_matches_nothing_is_a_note() {
     let plan = plan(&rules);
     assert!(plan.is_empty());
     assert!(
-        plan.notes
-            .contains(&"the rule usb matches no disk".to_owned()),
+        plan.notes.contains(&"rule usb matches no disk".to_owned()),
         "{:?}",
         plan.notes
     );
     assert!(
         plan.notes
             .iter()
-            .any(|note| note.contains("misses sda by one condition: transport is sata")),
+            .any(|note| note.contains("skipped sda: transport is sata")),
         "{:?}",
         plan.notes
     );
@@ -114,12 +114,12 @@ fn what_one_condition_misses_is_said_where_it_takes_nothing() {
         let rule = Rule::new("one").transport(transport);
         plan(&Rules::new([rule.queue(Attribute::Nomerges, 1)])).notes
     };
-    assert_eq!(notes(Transport::Sata), ["the rule one matches sda, sdb"]);
+    assert_eq!(notes(Transport::Sata), ["rule one matches sda, sdb"]);
     assert_eq!(
         notes(Transport::Mmc),
         [
-            "the rule one matches no disk",
-            "the rule one misses nvme0n1, nvme1n1, sda, sdb by one condition: transport of nvme0n1 is nvme",
+            "rule one matches no disk",
+            "rule one skipped nvme0n1, nvme1n1, sda, sdb: transport of nvme0n1 is nvme",
         ]
     );
 }
@@ -197,11 +197,12 @@ fn a_rule_without_conditions_takes_disks_of_hardware_only() {
     let named = plan(Rule::new("zvols").kernel_name("zd*".parse().unwrap()));
     assert_eq!(turned(&named), Vec::<String>::new());
     assert!(
-        named.notes.contains(
-            &"the rule zvols misses zd0 by one condition: kind of zd0 is other".to_owned()
-        ) || named
+        named
             .notes
-            .contains(&"the rule zvols misses zd0 by one condition: kind is other".to_owned()),
+            .contains(&"rule zvols skipped zd0: kind of zd0 is other".to_owned())
+            || named
+                .notes
+                .contains(&"rule zvols skipped zd0: kind is other".to_owned()),
         "{:#?}",
         named.notes
     );
@@ -316,22 +317,22 @@ fn only_one_device() {
         partition.to_string().contains("a partition of sda"),
         "{partition}"
     );
-    assert_eq!(partition.hint().as_deref(), Some("say /dev/sda"));
+    assert_eq!(partition.hint().as_deref(), Some("use /dev/sda"));
     let none = error(&rules.only("/dev/null"));
-    assert!(none.to_string().contains("no block device"), "{none}");
+    assert!(none.to_string().contains("not a block device"), "{none}");
 }
 
 #[test]
 fn rules_that_mean_nothing_are_errors() {
     let rule = || Rule::new("a").queue(Attribute::Nomerges, 1);
     for (rules, says) in [
-        (vec![rule(), rule()], "two rules"),
-        (vec![Rule::new("a")], "wants nothing"),
-        (vec![Rule::new("").queue(Attribute::Nomerges, 1)], "no name"),
+        (vec![rule(), rule()], "two disk rules"),
+        (vec![Rule::new("a")], "sets nothing"),
         (
-            vec![rule().size_at_least(10).size_at_most(9)],
-            "no such size",
+            vec![Rule::new("").queue(Attribute::Nomerges, 1)],
+            "not a valid name",
         ),
+        (vec![rule().size_at_least(10).size_at_most(9)], "impossible"),
         (vec![rule().tunable("low_latency", 1)], "no scheduler"),
     ] {
         let error = error(&Rules::new(rules));
@@ -345,7 +346,7 @@ fn rules_that_mean_nothing_are_errors() {
         ),
         (
             r#"{"rules":[{"name":"a","disks":{"model":"[a"}}]}"#,
-            "no pattern",
+            "not a valid pattern",
         ),
         (
             r#"{"rules":[{"name":"a","disks":{"transport":["floppy"]}}]}"#,
@@ -353,7 +354,7 @@ fn rules_that_mean_nothing_are_errors() {
         ),
         (
             r#"{"rules":[{"name":"a","set":{"scheduler":"a b"}}]}"#,
-            "no scheduler's name",
+            "not a scheduler name",
         ),
         (
             r#"{"rules":[{"name":"a","set":{"queue":{"nr-request":1}}}]}"#,

@@ -151,7 +151,7 @@ fn who_has_the_last_word_is_said_and_who_has_not_is_not() {
     assert_eq!(
         notes(&rules(), &world),
         [
-            "after a reboot sda, sdb: queue/scheduler is wanted bfq, and on change udev has: /etc/udev/rules.d/60-io.rules:1: queue/scheduler = none"
+            "after a reboot, on sda, sdb: queue/scheduler is requested as bfq, but on change udev sets: /etc/udev/rules.d/60-io.rules:1: queue/scheduler = none"
         ]
     );
 
@@ -166,7 +166,7 @@ fn who_has_the_last_word_is_said_and_who_has_not_is_not() {
     assert_eq!(
         notes(&rules(), &world),
         [
-            "after a reboot sda: queue/scheduler is wanted bfq, and on add udev has: /etc/udev/rules.d/99-io.rules:2: queue/scheduler = none"
+            "after a reboot, on sda: queue/scheduler is requested as bfq, but on add udev sets: /etc/udev/rules.d/99-io.rules:2: queue/scheduler = none"
         ]
     );
     rules()
@@ -197,9 +197,9 @@ fn what_udev_cannot_keep_is_an_error_of_the_plan() {
                 .size_at_least(1)
                 .queue(Attribute::Nomerges, 1)])
             .persisted_as("x"),
-            "asks for a size",
+            "size condition",
         ),
-        (rules().persisted_as("../x"), "cannot name a rules file"),
+        (rules().persisted_as("../x"), "in the name of a rules file"),
     ] {
         let error = rules
             .plan(&world.session(&Fate::lives()).unwrap())

@@ -42,9 +42,11 @@ fn a_scheduler_that_is_not_offered_is_told_with_those_that_are() {
         assert_eq!(knob, "sda scheduler");
         assert_eq!(
             *why,
-            format!("the kernel offers mq-deadline, bfq, kyber, none here, and not {name}")
+            format!(
+                "the kernel offers mq-deadline, bfq, kyber, none for this disk, but not {name}"
+            )
         );
-        assert_eq!(hint, "want one of mq-deadline, bfq, kyber, none");
+        assert_eq!(hint, "use one of mq-deadline, bfq, kyber, none");
     }
 }
 
@@ -114,16 +116,16 @@ fn a_bio_based_disk_is_told_and_stops_nobody() {
 fn values_that_the_kernel_takes_for_something_else_are_refused() {
     let machine = machine(Linux::V7_2);
     for (attribute, value, says) in [
-        (Attribute::ReadAheadKb, 3, "to 0"),
+        (Attribute::ReadAheadKb, 3, "disable read-ahead"),
         (Attribute::RqAffinity, 9, "0 to 2"),
         (Attribute::Nomerges, 3, "0 to 2"),
         (Attribute::Iostats, 2, "0 to 1"),
-        (Attribute::MaxSectorsKb, 0, "at least a page"),
+        (Attribute::MaxSectorsKb, 0, "at least one page"),
         (Attribute::AsyncDepth, 0, "async_depth 0"),
-        (Attribute::WbtLatUsec, u64::MAX, "no wbt_lat_usec"),
+        (Attribute::WbtLatUsec, u64::MAX, "wbt_lat_usec must be"),
         // Only known once it is tried.
-        (Attribute::NrRequests, 5000, "does not take 5000"),
-        (Attribute::AsyncDepth, 5000, "at most nr_requests"),
+        (Attribute::NrRequests, 5000, "rejects 5000"),
+        (Attribute::AsyncDepth, 5000, "exceed nr_requests"),
     ] {
         let rule = Rule::new("a")
             .kernel_name("sdb".parse().unwrap())
@@ -294,7 +296,9 @@ fn without_a_loader_a_scheduler_that_is_a_module_is_lacking() {
         .find(|(name, ..)| name == "sda scheduler")
         .unwrap();
     assert!(
-        scheduler.1.contains("offers none, mq-deadline here"),
+        scheduler
+            .1
+            .contains("offers none, mq-deadline for this disk"),
         "{lacks:?}"
     );
     assert!(scheduler.2.contains("modprobe kyber_iosched"), "{lacks:?}");

@@ -399,12 +399,12 @@ fn as_a_person_reads_it() {
         "ACTION==\"add\", SUBSYSTEM==\"block\", ENV{{DEVTYPE}}==\"disk\", TEST!=\"dm\", KERNEL!=\"{kinds}\""
     );
     let expected = format!(
-        r##"# 61-hosttune-gaming.rules: written by hosttune. Change what it was made from instead.
-# For the disks that are there already: udevadm trigger --action=add --subsystem-match=block
+        r##"# 61-hosttune-gaming.rules: written by hosttune. Do not edit it; edit its source instead.
+# To apply it to existing disks: udevadm trigger --action=add --subsystem-match=block
 SUBSYSTEM=="block", ENV{{.HOSTTUNE_CASE}}=""
 # nvme
 # it has queues of its own
-# The requests of a multipath NVMe namespace are at its paths, and udev is never told of those.
+# The requests of a multipath NVMe namespace are at its paths, for which udev has no events.
 {disk}, DEVPATH=="*/nvme/*|*/nvme-subsystem/*|*/nvme-fabrics/*", DEVPATH!="*/usb[0-9]*/*|*/ndbus*/*|*/mtd*/*", ENV{{.HOSTTUNE_CASE}}=="", ENV{{.HOSTTUNE_CASE}}="1-nvme"
 ENV{{.HOSTTUNE_CASE}}=="1-nvme", DEVPATH!="*/nvme-subsystem/*", ATTR{{queue/scheduler}}!="*\[none]*", ATTR{{queue/zoned}}!="host-managed", ATTR{{queue/scheduler}}="none"
 ENV{{.HOSTTUNE_CASE}}=="1-nvme", ATTR{{queue/read_ahead_kb}}="128"
@@ -433,9 +433,9 @@ fn what_udev_cannot_do_is_an_error() {
     let error = |rule: Rule| Rules::new([rule]).to_udev("x").unwrap_err();
     let size = error(rule().size_at_least(1 << 30));
     assert!(matches!(size, RenderError::Size { .. }), "{size:?}");
-    assert!(size.hint().unwrap().contains("call the program"));
+    assert!(size.hint().unwrap().contains("run the program"));
     let core: hosttune_core::Error = size.into();
-    assert!(core.to_string().contains("asks for a size") && core.hint().is_some());
+    assert!(core.to_string().contains("size condition") && core.hint().is_some());
     let paths = error(rule().kind(DiskKind::Path));
     assert!(matches!(paths, RenderError::Paths { .. }), "{paths:?}");
     let pattern = error(rule().model("a|b".parse().unwrap()));
@@ -450,7 +450,7 @@ fn what_udev_cannot_do_is_an_error() {
         "{pattern:?}"
     );
     assert!(
-        pattern.to_string().contains("compares model with 'a|b'"),
+        pattern.to_string().contains("matches model against 'a|b'"),
         "{pattern}"
     );
     let value = error(Rule::new("a").queue(Attribute::ReadAheadKb, 1));

@@ -273,7 +273,7 @@ pub(crate) fn values_that_do_not_fit_stop_nobody() {
             .any(|finding| finding.name.ends_with(knob) && finding.to_string().contains(what));
         assert!(found, "{knob} {what}: {:#?}", applied.findings);
     };
-    says("nr_requests", "does not take 5000");
+    says("nr_requests", "rejects 5000");
     says("zram0 scheduler", "bio-based");
     says("nonesuch", "has no nonesuch");
     assert!(rules.verify(&session).unwrap().is_as_wanted());

@@ -88,7 +88,7 @@ fn names_that_only_partitions_have_never_act() {
             assert_eq!(defects(&text), [Defect::OnlyPartitions(examples)], "{text}");
             let note = rules(&text).notes()[0].to_string();
             assert!(
-                note.contains("only partitions") && note.contains("never acts"),
+                note.contains("only partitions") && note.contains("no effect"),
                 "{note}"
             );
             assert!(!note.contains("DEVTYPE"), "{note}");
@@ -214,7 +214,7 @@ fn a_fight_says_which_rule_on_which_event_and_what_it_sets() {
     assert_eq!(fight.actions, [Action::Change]);
     assert_eq!(
         fight.to_string(),
-        "queue/scheduler is wanted none, and on change udev has: /etc/udev/rules.d/60-x.rules:2: queue/scheduler = bfq"
+        "queue/scheduler is requested as none, but on change udev sets: /etc/udev/rules.d/60-x.rules:2: queue/scheduler = bfq"
     );
     // Masked, or ours: the others are asked.
     let others = found.without("/etc/udev/rules.d/60-x.rules");

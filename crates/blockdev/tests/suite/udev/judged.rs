@@ -46,7 +46,7 @@ fn jumps_go_forward_within_the_file() {
 #[test]
 fn what_is_perhaps_jumped_over_is_perhaps() {
     let text = "PROGRAM==\"/bin/x\", GOTO=\"end\"\nATTR{queue/scheduler}=\"bfq\"\nLABEL=\"end\"\nATTR{queue/nr_requests}=\"8\"\n";
-    assert!(perhaps(text, &sda()).contains("PROGRAM /bin/x decides"));
+    assert!(perhaps(text, &sda()).contains("depends on PROGRAM /bin/x"));
     let behind = rules(text).outcome(&sda(), Action::Add, "queue/nr_requests");
     assert!(matches!(behind, Outcome::Set(_)));
 }
@@ -64,7 +64,7 @@ fn what_cannot_be_told_is_perhaps_and_says_why() {
         ),
         (
             "PROGRAM=\"/bin/x\"\nATTR{queue/scheduler}=\"%c\"\n",
-            "printed",
+            "output of a program",
         ),
         (
             "IMPORT{file}=\"/etc/x\", ATTR{queue/scheduler}=\"bfq\"\n",
@@ -89,7 +89,7 @@ fn what_cannot_be_told_is_perhaps_and_says_why() {
         ),
         (
             "PROGRAM=\"/bin/sh -c 'echo bfq >/sys/block/sda/queue/scheduler'\"\n",
-            "cannot be told",
+            "effect of the program",
         ),
     ] {
         let said = perhaps(text, &sda());
@@ -326,7 +326,7 @@ fn a_partition_s_rule_writes_to_its_disk() {
         assert_eq!(certain(text, &sda()), None, "{text}");
         let told = scheduler(text, &disk()).setters()[0].to_string();
         assert!(
-            told.contains("queue/scheduler = bfq, by its partitions"),
+            told.contains("queue/scheduler = bfq, in events of its partitions"),
             "{told}"
         );
     }
@@ -349,7 +349,7 @@ fn a_partition_s_rule_writes_to_its_disk() {
         "KERNEL==\"sda1\", RUN+=\"/bin/sh -c 'echo bfq >/sys/block/%P/queue/scheduler'\"\n",
     ] {
         let told = perhaps(text, &disk());
-        assert!(told.contains("by its partitions"), "{told}");
+        assert!(told.contains("in events of its partitions"), "{told}");
     }
 }
 
@@ -359,7 +359,10 @@ fn which_partition_is_last_cannot_be_told() {
     let disk = || sda().with_partition("sda1").with_partition("sda2");
     let differ = "KERNEL==\"sda1\", ATTR{../queue/scheduler}=\"bfq\"\nKERNEL==\"sda2\", ATTR{../queue/scheduler}=\"none\"\n";
     let told = perhaps(differ, &disk());
-    assert!(told.contains("different values, in any order"), "{told}");
+    assert!(
+        told.contains("different values in an unknown order"),
+        "{told}"
+    );
     // Both end alike, whatever each of them sets before.
     let alike = "KERNEL==\"sda1\", ATTR{../queue/scheduler}=\"none\"\nKERNEL==\"sd?[12]\", ATTR{../queue/scheduler}=\"bfq\"\n";
     assert_eq!(certain(alike, &disk()).as_deref(), Some("bfq"));

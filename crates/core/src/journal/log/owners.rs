@@ -1,4 +1,4 @@
-//! The journals of several owners beside one another: whose step stands on whose, and what is passed on.
+//! The journals of several owners: whose step is on top of whose, and passing entries on.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,15 +10,15 @@ use crate::journal::{JournalError, Place, Record, Store};
 use crate::knob::{AnyKnob, Key};
 use crate::plan::{Before, Journalled, Kept, Step};
 
-/// An entry of another owner's journal, or one that is left in this owner's.
+/// An entry of another owner's journal, or a remaining one of this owner's.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Foreign {
-    /// The other owner's number; `None` for this owner.
+    /// The index of the other owner; `None` for this owner.
     other: Option<usize>,
     id: u64,
 }
 
-/// What a step about a knob started from.
+/// The state that a step started from, for one knob.
 #[derive(Debug)]
 pub(crate) struct Start {
     at: Foreign,
@@ -29,18 +29,18 @@ pub(crate) struct Start {
 }
 
 impl Foreign {
-    /// Its place in the order of all owners' entries.
+    /// Its position in the order of all owners' entries.
     pub(crate) fn id(self) -> u64 {
         self.id
     }
 
-    /// Whether it was turned before another.
+    /// Whether it was done before another.
     pub(crate) fn is_before(self, other: Self) -> bool {
         self.id < other.id
     }
 }
 
-/// The entries of other owners about a knob: their own turns of it, and those that disturb it.
+/// The entries of other owners about a knob: changes of it, and changes with a side effect on it.
 pub(in crate::journal) fn foreign<'l>(
     others: &'l [Log],
     knob: &'l AnyKnob,
@@ -62,11 +62,12 @@ pub(in crate::journal) fn foreign<'l>(
 }
 
 impl Log {
-    /// Puts the journals right among each other; needs the lock.
+    /// Makes the journals consistent with each other; needs the lock.
     ///
-    /// A process that was killed while it passed an entry on left it in both journals: it belongs
-    /// to the one it was given to. Journals of format 1 counted their entries each on its own: they
-    /// are numbered anew, in the order that `shows` speaks for: what shows came last.
+    /// A process that was killed while it passed an entry on has left it in both journals: it
+    /// belongs to the receiver. Journals of format 1 numbered their entries independently: they are
+    /// renumbered in an order derived from `shows`, where the entry whose value the knob shows is
+    /// the last.
     pub(crate) fn settle(
         &mut self,
         store: &mut dyn Store,
@@ -171,7 +172,7 @@ impl Log {
         Ok(())
     }
 
-    /// Numbers the entries from `first` on.
+    /// Renumbers the entries, starting from `first`.
     fn shift(&mut self, first: u64) {
         for entry in std::mem::take(&mut self.entries).into_values() {
             let id = entry.id + first;
@@ -185,7 +186,7 @@ impl Log {
         }
     }
 
-    /// The first entry of another owner's about a knob from `id` on.
+    /// The first entry of another owner about a knob, from `id` on.
     pub(crate) fn above(&self, knob: &AnyKnob, id: u64) -> Option<Foreign> {
         foreign(&self.others, knob)
             .map(|(at, _)| at)
@@ -193,7 +194,7 @@ impl Log {
             .min_by_key(|at| at.id)
     }
 
-    /// What the last turn of another owner's left of a knob, where there is one from `id` on.
+    /// The state that another owner's last change left a knob in, if there is one from `id` on.
     pub(crate) fn last_of_others<'l>(&'l self, knob: &'l AnyKnob, id: u64) -> Option<&'l Value> {
         let turns = foreign(&self.others, knob)
             .filter(|(at, entry)| at.id >= id && entry.step.knob == *knob);
@@ -202,7 +203,7 @@ impl Log {
             .map(|(_, entry)| entry.left())
     }
 
-    /// The first entry about a knob from `id` on, of this owner or another.
+    /// The first entry about a knob from `id` on, of this or another owner.
     pub(crate) fn next_about(&self, knob: &AnyKnob, id: u64) -> Option<Foreign> {
         let mut own = self.entries.range(id..).map(|(_, entry)| entry);
         let own = own.find(|entry| entry.start_of(knob).is_some());
@@ -225,22 +226,22 @@ impl Log {
         }
     }
 
-    /// What a knob showed before another owner's entry about it was turned, where that is known.
+    /// The state of a knob before another owner's entry about it, if known.
     pub(crate) fn start_of(&self, at: Foreign, knob: &AnyKnob) -> Option<&Value> {
         self.of(at).entries[&at.id].start_of(knob)?.known()
     }
 
-    /// Whose entry it is.
+    /// The owner of an entry.
     pub(crate) fn owner_of(&self, at: Foreign) -> &str {
         &self.of(at).owner
     }
 
-    /// Whether that owner has an unfinished run.
+    /// Whether the entry's owner has an interrupted run.
     pub(crate) fn is_open(&self, at: Foreign) -> bool {
         self.of(at).open().is_some()
     }
 
-    /// Whether the program of that owner knows all kinds of knob that an entry is about.
+    /// Whether the program of that owner knows all knob types in an entry.
     pub(crate) fn is_known_to(&self, at: Foreign, entry: &Entry) -> bool {
         let known = &self.of(at).writer.kinds;
         let disturbed = entry.step.disturbs.iter().map(|kept| &kept.knob);
@@ -248,7 +249,7 @@ impl Log {
         knobs.all(|knob| known.contains(&knob.kind))
     }
 
-    /// What planning has to know.
+    /// The facts that planning needs.
     pub(crate) fn journalled(&self) -> Journalled {
         let mut last: HashMap<Key, u64> = HashMap::new();
         let keys = |entry: &Entry| {
@@ -294,7 +295,7 @@ impl Log {
         }
     }
 
-    /// Whether the kernel is known to have rounded what a knob was set to, to this.
+    /// Whether the kernel is known to have rounded a value of the knob to this one.
     pub(crate) fn is_rounded(&self, knob: &AnyKnob, to: &Value) -> bool {
         let mut all = self.all();
         all.any(|entry| {
@@ -302,21 +303,21 @@ impl Log {
         })
     }
 
-    /// What a knob showed before any owner's step.
+    /// The state of a knob before any owner's step.
     pub(crate) fn first_start(&self, knob: &AnyKnob) -> Option<&Before> {
         let all = self.all();
         let about = all.filter_map(|entry| Some((entry.id, entry.start_of(knob)?)));
         about.min_by_key(|(id, _)| *id).map(|(_, start)| start)
     }
 
-    /// An entry, and those of all owners that turned its knob after it.
+    /// An entry, and the later entries of all owners that change the same knob.
     pub(crate) fn since<'l>(&'l self, entry: &'l Entry) -> impl Iterator<Item = &'l Entry> {
         let all = self.all();
         all.filter(|later| later.id >= entry.id && later.step.knob == entry.step.knob)
     }
 
-    /// Whether a step that resets a knob was being turned back when its process was killed, after
-    /// entry `id` was turned: then what the knob shows is nobody's.
+    /// Whether a process was killed, after entry `id`, while undoing a step that resets the knob.
+    /// The state that the knob shows was then requested by no one.
     pub(crate) fn is_half_reset(&self, id: u64, knob: &AnyKnob) -> bool {
         foreign(&self.others, knob).any(|(_, half)| {
             half.step.knob != *knob
@@ -325,9 +326,9 @@ impl Log {
         })
     }
 
-    /// Says what a knob is to be put back to by those who had begun to turn a step back that resets
-    /// it, and were killed before they put it back. Whether there is one: then what the knob shows
-    /// is what was left of that.
+    /// Updates the state to restore for a knob in the undos that others began, of steps that reset
+    /// it, and were killed in before they restored it. Returns whether there is one: then the knob
+    /// shows a leftover of that undo.
     pub(crate) fn retarget(
         &mut self,
         store: &mut dyn Store,
@@ -361,7 +362,7 @@ impl Log {
         Ok(found)
     }
 
-    /// Another owner's last entry about a knob below `id`, if there is one.
+    /// Another owner's last entry about a knob below `id`, if any.
     pub(crate) fn below(&self, knob: &AnyKnob, id: u64) -> Option<Foreign> {
         foreign(&self.others, knob)
             .map(|(at, _)| at)
@@ -369,8 +370,8 @@ impl Log {
             .max_by_key(|at| at.id)
     }
 
-    /// Gives an entry to the owner of another one, who is to put it back instead. Durable there
-    /// before it is forgotten here.
+    /// Passes an entry on to the owner of another one, who will revert it instead. It is durable
+    /// there before it is removed here.
     pub(crate) fn pass_on(
         &mut self,
         store: &mut dyn Store,
@@ -382,7 +383,7 @@ impl Log {
         };
         let place = entry.place;
         let given = Entry {
-            // No apply has this number, so no rollback takes it for a part of one.
+            // No apply has this number, so no rollback includes the entry.
             apply: 0,
             giver: Some(Giver {
                 owner: self.owner.clone(),
@@ -398,15 +399,15 @@ impl Log {
         let other = self.of_mut(to);
         other.entries.insert(id, given);
         other.next = other.next.max(next);
-        // A revert that was killed goes through what it is given meanwhile as well: what stands beneath
-        // would wait for it.
+        // A killed revert must include the entries that it receives meanwhile; otherwise the steps
+        // below would wait for them.
         if let Some(Open::Undoing { ids, .. }) = &mut other.file(place).open
             && ids.contains(&to.id)
         {
             ids.push(id);
         }
         other.write_whole(store, place, None)?;
-        // Where this mark is lost, the next run finds it in both.
+        // If this mark is lost, the next run finds the entry in both journals.
         if self
             .mark(store, place, Record::Undone { ids: vec![id] })
             .is_err()
@@ -416,9 +417,9 @@ impl Log {
         Ok(())
     }
 
-    /// Writes down that another owner's step started from something else: what it started from has
-    /// been put back further, beneath it. What held the knob only is a turn then, and `disturbs` is
-    /// what it is to put back after it.
+    /// Records that another owner's step started from a different state, because a step below it
+    /// was reverted further. A step that only held the knob becomes a change then, and `disturbs`
+    /// has its side effects, to be restored after it.
     pub(crate) fn set_start(
         &mut self,
         store: &mut dyn Store,
@@ -453,7 +454,7 @@ impl Log {
         other.write_whole(store, place, None)
     }
 
-    /// What a step about a knob started from, to be able to [say so again](Self::reset_start).
+    /// The state that a step started from, for [`reset_start`](Self::reset_start).
     pub(crate) fn start(&self, at: Foreign, knob: &AnyKnob) -> Option<Start> {
         let entry = &self.of(at).entries[&at.id];
         Some(Start {
@@ -464,7 +465,7 @@ impl Log {
         })
     }
 
-    /// Takes back what [`set_start`](Self::set_start) said.
+    /// Undoes [`set_start`](Self::set_start).
     pub(crate) fn reset_start(
         &mut self,
         store: &mut dyn Store,

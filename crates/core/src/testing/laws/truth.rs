@@ -1,4 +1,4 @@
-//! Law 16: what a verb says is what the host shows, whichever of its calls fails.
+//! Law 16: the result of an operation agrees with the host, whichever of its calls fails.
 
 use std::collections::BTreeSet;
 
@@ -10,28 +10,28 @@ use crate::testing::fate::{Failure, Fate};
 use crate::testing::world::{Picture, World};
 use crate::tuning::Tuning;
 
-const LAW: &str = "whatever fails, what is said is what the host shows";
+const LAW: &str = "whatever fails, the result agrees with the host";
 
-/// What a process is asked to do.
+/// An operation of a process.
 #[derive(Debug, Clone)]
 pub enum Verb<T> {
-    /// To plan a tuning.
+    /// Plan a tuning.
     Plan(T),
-    /// To apply it.
+    /// Apply it.
     Apply(T),
-    /// To verify it.
+    /// Verify it.
     Verify(T),
-    /// To put back what was applied.
+    /// Revert what was applied.
     Revert,
-    /// To put right what an earlier process left open.
+    /// Recover what an earlier process left unfinished.
     Recover,
 }
 
 impl<T> Verb<T> {
-    /// How many [kinds](Self::of_kind) there are.
+    /// Number of [kinds](Self::of_kind).
     pub const KINDS: usize = 5;
 
-    /// One of each kind, with this tuning where it takes one: for whoever draws verbs.
+    /// Returns one of the kinds, with this tuning if it takes one, for proptest strategies.
     pub fn of_kind(kind: usize, tuning: T) -> Self {
         match kind % Self::KINDS {
             0 => Self::Apply(tuning),
@@ -43,12 +43,12 @@ impl<T> Verb<T> {
     }
 }
 
-/// Law 16: after some applies, a process does one thing, and one of its calls fails, or all of them from one
-/// on. Whatever it answers then agrees with what the host shows; and once nothing fails any more, a revert
-/// leads back to what there was before the first apply.
+/// Law 16: after some applies, a process runs one operation, and one of its calls, or all calls from that
+/// one on, fail. Its result agrees with the host, and once nothing fails any more, a revert restores the
+/// state before the first apply.
 ///
 /// # Errors
-/// Where it does not hold.
+/// Returns [`Broken`] if the law does not hold.
 pub fn told_as_it_is<W: World, T: Tuning>(
     world: &W,
     applied: &[T],
@@ -74,7 +74,7 @@ pub fn told_as_it_is<W: World, T: Tuning>(
     };
     match verb {
         Verb::Plan(tuning) => {
-            // It may fail or be wrong about what it could not read, and changes nothing.
+            // The plan may fail, or be wrong about what could not be read, but must change nothing.
             let _ = tuning.plan(&session);
             told.nothing_is_changed()?;
         }
@@ -102,12 +102,12 @@ pub fn told_as_it_is<W: World, T: Tuning>(
     drop(session);
     let reverted = healthy(&world)?
         .revert()
-        .map_err(failed(LAW, "revert once nothing fails"))?;
+        .map_err(failed(LAW, "revert after the failure"))?;
     if !reverted.left.is_empty() {
         let left: Vec<String> = reverted.left.iter().map(ToString::to_string).collect();
         return Err(broken(
             LAW,
-            format!("once nothing fails: {}", left.join("; ")),
+            format!("after the failure: {}", left.join("; ")),
         ));
     }
     same(LAW, &first, &world.picture())?;
@@ -118,12 +118,12 @@ fn healthy<W: World>(world: &W) -> Result<Session, Broken> {
     world.session(&Fate::lives()).map_err(failed(LAW, "open"))
 }
 
-/// What an answer is compared with.
+/// The state that a result is compared with.
 struct Told<'a, W> {
     world: &'a W,
     /// Before the first apply.
     first: &'a Picture,
-    /// Before the verb.
+    /// Before the operation.
     before: &'a Picture,
 }
 
@@ -132,7 +132,10 @@ impl<W: World> Told<'_, W> {
         self.nothing_is_changed().map_err(|changed| {
             let source = std::error::Error::source(error);
             let source = source.map(ToString::to_string).unwrap_or_default();
-            broken(LAW, format!("said was \"{error}: {source}\": {changed}"))
+            broken(
+                LAW,
+                format!("reported \"{error}: {source}\", but {changed}"),
+            )
         })
     }
 
@@ -140,11 +143,11 @@ impl<W: World> Told<'_, W> {
         same(LAW, self.before, &self.world.picture())
     }
 
-    /// Whether these items stand as they say, those apart of which they say that it is not known.
+    /// Whether the host agrees with these items, except those that report an unknown state.
     fn as_verified(&self, tuning: &impl Tuning, items: &[Finding]) -> Result<(), Broken> {
         let report = tuning
             .verify(&healthy(self.world)?)
-            .map_err(failed(LAW, "verify once nothing fails"))?;
+            .map_err(failed(LAW, "verify after the failure"))?;
         for said in items {
             let is_same = |item: &&Finding| item.part == said.part && item.name == said.name;
             let Some(is) = report.items.iter().find(is_same) else {
@@ -158,7 +161,7 @@ impl<W: World> Told<'_, W> {
                 _ => true,
             };
             if !agrees {
-                return Err(broken(LAW, format!("said was \"{said}\", and {is}")));
+                return Err(broken(LAW, format!("reported \"{said}\", but {is}")));
             }
         }
         Ok(())
@@ -171,13 +174,13 @@ impl<W: World> Told<'_, W> {
         self.as_verified(tuning, &applied.findings)?;
         let report = tuning
             .verify(&healthy(self.world)?)
-            .map_err(failed(LAW, "verify once nothing fails"))?;
+            .map_err(failed(LAW, "verify after the failure"))?;
         for step in applied.turned.iter().filter(|step| !step.means) {
             let of_step = |item: &&Finding| item.knob.as_ref() == Some(&step.knob);
             if let Some(item) = report.items.iter().find(of_step)
                 && item.state.is_drift()
             {
-                return Err(broken(LAW, format!("said to be applied, and {item}")));
+                return Err(broken(LAW, format!("reported as applied, but {item}")));
             }
         }
         Ok(())
@@ -193,7 +196,7 @@ impl<W: World> Told<'_, W> {
         }
         let status = healthy(self.world)?
             .status()
-            .map_err(failed(LAW, "status once nothing fails"))?;
+            .map_err(failed(LAW, "status after the failure"))?;
         let owed: BTreeSet<&str> = status
             .owed
             .iter()
@@ -201,7 +204,7 @@ impl<W: World> Told<'_, W> {
             .collect();
         let mut left = reverted.left.iter();
         match left.find(|left| !owed.contains(left.knob.text.as_str())) {
-            Some(left) => Err(broken(LAW, format!("{left}, and no journal says so"))),
+            Some(left) => Err(broken(LAW, format!("{left}, but no journal records it"))),
             None => Ok(()),
         }
     }

@@ -185,8 +185,8 @@ fn an_error_of_the_host_names_the_knob_the_path_the_operation_the_errno_and_what
     assert_eq!(
         chain[1..],
         [
-            "a could not be turned to 5",
-            "it was refused",
+            "a could not be set to 5",
+            "the change was refused",
             "cannot write /sys/dial/a (wanted 5)",
             "Invalid argument (os error 22)",
         ]

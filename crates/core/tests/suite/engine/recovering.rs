@@ -110,8 +110,8 @@ fn an_apply_that_a_reboot_interrupted_is_put_right_by_the_next_run() {
     let session = process(&machine);
     assert_eq!(
         ().plan(&session).unwrap().provisional.unwrap(),
-        "an earlier apply was interrupted in an earlier boot: what it did of the one step that no \
-         reboot takes back is put back first"
+        "an earlier apply was interrupted in an earlier boot: what it did of the one step not \
+         undone by the reboot will be rolled back first"
     );
     process(&machine).recover().unwrap();
     assert_eq!(machine.picture(), was);

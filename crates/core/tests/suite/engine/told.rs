@@ -71,8 +71,7 @@ fn another_owners_interrupted_revert_is_finished_before_anything_is_begun() {
             let is_open = of("other").status().unwrap().open.is_some();
             let ours = Runs(vec![Motor::Setting(SPEED, 20)]);
             let plan = ours.plan(&of(OWNER)).unwrap();
-            let note =
-                "an earlier revert of other was interrupted: what is left of it is finished first";
+            let note = "an earlier revert of other was interrupted: its remaining steps will be finished first";
             assert_eq!(plan.provisional.as_deref() == Some(note), is_open, "{when}");
             let applied = ours.apply(&mut of(OWNER)).unwrap();
             let told = applied.notes.iter().any(|note| {

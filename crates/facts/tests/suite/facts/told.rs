@@ -28,7 +28,7 @@ network         enp0s20u9: physical at 1-9:1.0
                 wlp2s0: wireless at 0000:02:00.0
                 1 virtual
 graphics        Intel [8086:1912] at 0000:00:02.0, no driver
-                NVIDIA [10de:1b80] at 0000:01:00.0, nvidia 580.105.08, the firmware's screen
+                NVIDIA [10de:1b80] at 0000:01:00.0, nvidia 580.105.08, firmware display
 distribution    Arch Linux
 kernel          6.18.2-arch1-1 for x86_64, #1 SMP PREEMPT_DYNAMIC Thu, 18 Dec 2025 18:00:18 +0000
 command line    initrd=\\initramfs-linux.img root=UUID=… rw quiet mitigations=off

@@ -1,4 +1,4 @@
-//! What went wrong: the document of every command that fails.
+//! The error document, which every failing command prints.
 
 use serde::Serialize;
 
@@ -29,7 +29,7 @@ impl ErrorView {
     }
 }
 
-/// The document of a failure that has no document of its own.
+/// The document of a failure that has no other document.
 pub(in crate::cli) fn failed(failure: &Failure) -> ErrorDocument {
     ErrorDocument {
         error: ErrorView::of(failure),

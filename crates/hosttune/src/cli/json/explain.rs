@@ -1,4 +1,4 @@
-//! What is known of one knob: the document of explain.
+//! The document of `explain`: everything known about one knob.
 
 use hosttune_core::Lifetime;
 use serde::Serialize;

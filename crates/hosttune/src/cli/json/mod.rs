@@ -1,7 +1,7 @@
-//! Every answer as a program reads it: the documents that `docs/schemas` describes.
+//! The JSON output of every command: the documents that `docs/schemas` describes.
 //!
-//! These are types of their own, and not the engine's, so that the engine can change and the
-//! documents stay. A field is never left out: what is not known is `null`.
+//! The documents have their own types instead of the engine's, so that the engine can change while the
+//! documents stay the same. A field is never omitted: an unknown value is `null`.
 
 mod error;
 mod explain;
@@ -19,7 +19,7 @@ pub(super) use outcome::{
 pub(super) use plan::{planned, verified};
 pub(super) use who_sets::who_sets;
 
-/// One document on one line, for a command that prints more than one.
+/// One document on one line, for a command that prints several.
 pub(super) fn line(document: &impl Serialize) -> Result<String, serde_json::Error> {
     Ok(serde_json::to_string(document)? + "\n")
 }

@@ -1,4 +1,4 @@
-//! What was turned and what is owed: the documents of apply, revert and status.
+//! Changes made and pending reverts: the documents of `apply`, `revert` and `status`.
 
 use hosttune_core::{Applied, Error, Left, Owed, Reverted, Status, Undone};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use super::super::failure::Failure;
 use super::error::ErrorView;
 use super::plan::{NotApplicable, StepView, not_applicable, notes};
 
-/// How an apply or a revert ended.
+/// The outcome of an apply or a revert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Outcome {
@@ -110,7 +110,7 @@ impl<'a> PutBack<'a> {
     }
 }
 
-/// The document of an apply that came to its end.
+/// The document of a completed apply.
 pub(in crate::cli) fn applied(applied: &Applied) -> ApplyDocument<'_> {
     let recovered_all = applied.recovered.as_ref().is_none_or(Reverted::is_complete);
     ApplyDocument {
@@ -176,7 +176,7 @@ pub(in crate::cli) fn apply_failed(failure: &Failure) -> ApplyDocument<'_> {
     }
 }
 
-/// The document of a revert that came to its end.
+/// The document of a completed revert.
 pub(in crate::cli) fn reverted<'a>(
     reverted: &'a Reverted,
     notes: &'a [String],
@@ -200,7 +200,7 @@ pub(in crate::cli) fn reverted<'a>(
     }
 }
 
-/// The document of a revert that somebody said no to.
+/// The document of a revert that was declined at the prompt.
 pub(in crate::cli) fn revert_declined() -> RevertDocument<'static> {
     RevertDocument {
         outcome: Outcome::Declined,

@@ -1,4 +1,4 @@
-//! What is wanted and what is seen: the documents of plan and verify.
+//! Wanted and current values: the documents of `plan` and `verify`.
 
 use hosttune_core::{Finding, Lifetime, Plan, Report, State, Step, Why};
 use serde::Serialize;
@@ -96,7 +96,7 @@ fn seen(finding: &Finding) -> Option<&str> {
     finding.seen.as_ref().map(|_| finding.seen_text.as_str())
 }
 
-/// What a person should know: the notes, and every finding that is not simply as wanted.
+/// The notes, and every finding that is not simply as wanted, in words.
 pub(super) fn notes(notes: &[String], findings: &[Finding]) -> Vec<String> {
     let found = findings
         .iter()
@@ -141,7 +141,7 @@ struct ItemView<'a> {
     hint: Option<String>,
 }
 
-/// A state in one word. What could not be read is unknown, whoever asks.
+/// A state in one word; an unreadable value is `unknown` in every document.
 pub(super) fn state(state: &State) -> &'static str {
     match state {
         State::Unverifiable { .. } => "unknown",
@@ -149,7 +149,7 @@ pub(super) fn state(state: &State) -> &'static str {
     }
 }
 
-/// What there is to say of a state beyond its name.
+/// The detail of a state beyond its name.
 pub(super) fn detail(state: &State) -> Option<String> {
     match state {
         State::NotApplicable { lack } => Some(lack.why.clone()),

@@ -1,4 +1,4 @@
-//! Which file sets a key: the document of who-sets.
+//! The document of `who-sets`: the files that set a key.
 
 use hosttune_sysctl::{Place, Setting, Standing};
 use serde::Serialize;
@@ -80,7 +80,7 @@ impl<'a> SettingView<'a> {
     }
 }
 
-/// The document of who sets a key.
+/// The document of an answer.
 pub(in crate::cli) fn who_sets(answer: &WhoSets) -> WhoSetsDocument<'_> {
     WhoSetsDocument {
         key: &answer.key,

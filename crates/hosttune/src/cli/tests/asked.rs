@@ -1,4 +1,4 @@
-//! What can be asked without a profile: `hosttune facts`, and the same of a host binary.
+//! Commands without a profile: `hosttune facts`, and `facts` of a host binary.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn hosttune(typed: &[&str]) -> Ran {
     }
 }
 
-/// A tree whose distribution sends escapes to the terminal, and nothing else.
+/// A tree that only names a distribution, with a terminal escape sequence in the name.
 fn tree() -> tempfile::TempDir {
     let tree = tempfile::tempdir().unwrap();
     let etc = tree.path().join("etc");

@@ -1,5 +1,5 @@
-//! Answers that no small tree gives: every state, every reason, every outcome, against the
-//! schemas and as text.
+//! Answers that no small tree produces: every state, reason and outcome, checked against the schemas
+//! and as text.
 
 use hosttune_blockdev::DiskEvent;
 use hosttune_core::{
@@ -88,7 +88,7 @@ fn every_state() -> Vec<Finding> {
             },
         ),
     ];
-    // Skipped by name: there is neither knob nor value.
+    // A finding that was skipped by name has neither a knob nor values.
     findings.push(Finding {
         knob: None,
         wanted: None,
@@ -178,7 +178,7 @@ pub(super) fn page() -> Page {
     }
 }
 
-/// The document keeps its schema, and a changed one would not.
+/// Checks that the document is valid and that changed documents are not.
 pub(super) fn check(schema: &str, document: &impl serde::Serialize) -> serde_json::Value {
     let document = serde_json::to_value(document).unwrap();
     assert_valid(schema, &document);
@@ -231,11 +231,11 @@ fn a_plan_with_everything() {
     for line in [
         "gaming on Linux 6.12: 3 changes, 1 drifted, 1 overridden, 1 pending, 1 rounded by the kernel, 2 not applicable",
         "an earlier apply was interrupted.",
-        "    vm.swappiness                    60 → 100           room for a gigabit at 250 ms (looks wrong,",
+        "    vm.swappiness                    60 → 100           room for a gigabit at 250 ms (intentional;",
         "                                     → 4096 1048576 33554432",
-        "  as wanted already: 2",
+        "  already as wanted: 2",
         "  note: a note",
-        "Apply: gaming apply      Back, at any time: gaming revert",
+        "Apply: gaming apply      Revert at any time: gaming revert",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
@@ -278,7 +278,7 @@ fn a_report_with_every_state() {
         "NOT as wanted: 2 of 8 are, 1 drifted",
         "is 60, wanted 100",
         "after the next initramfs",
-        "beaten by /etc/x.conf:3",
+        "overridden by /etc/x.conf:3",
         "try: modprobe tcp_bbr",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
@@ -305,10 +305,10 @@ fn an_apply_in_every_outcome() {
         }),
     );
     for line in [
-        "An interrupted run was put right first: 2 changes put back, 3 taken back by a reboot",
+        "An interrupted run was recovered first: 2 changes reverted, 3 undone by an earlier reboot",
         "Done: 1 change made and read back.",
         "The kernel refused",
-        "Back, at any time: gaming revert",
+        "Revert at any time: gaming revert",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
@@ -334,7 +334,7 @@ fn an_apply_in_every_outcome() {
 fn cause() -> Box<Cause> {
     let error = HostError::from_errno(Operation::Write, "/proc/sys/vm/swappiness", 13)
         .wanted("100")
-        // Who runs the test decides what the errno alone would say.
+        // The hint is set here: the one derived from the errno depends on the user who runs the test.
         .with_hint("run it as root");
     Box::new(Cause {
         knob: "vm.swappiness".into(),
@@ -351,8 +351,8 @@ fn a_failed_apply_says_why_once_and_what_to_do() {
     assert_eq!(
         failure.chain(),
         [
-            "vm.swappiness could not be turned to 100",
-            "it was refused",
+            "vm.swappiness could not be set to 100",
+            "the change was refused",
             "cannot write /proc/sys/vm/swappiness (wanted 100)",
             "Permission denied (os error 13)"
         ]
@@ -403,18 +403,18 @@ fn a_revert_in_every_outcome() {
     }
     let text = text::reverted(&page(), &reverted(every_left()), &notes());
     for line in [
-        "1 put back, 1 back already, 3 taken back by a reboot before, 9 left",
-        "ours 100, original 60, is 10",
+        "1 reverted, 1 already reverted, 3 undone by an earlier reboot, 9 not reverted",
+        "set to 100, original 60, now 10",
         "another process has set it since",
         "it is in use: its use count is 1",
         "gaming revert --force",
-        "Go on: gaming revert",
+        "Continue: gaming revert",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
     let stuck = every_left().into_iter().take(5).collect();
     let text = text::reverted(&page(), &reverted(stuck), &notes());
-    let line = "Mend what keeps the rest, then again: gaming revert";
+    let line = "Resolve the remaining conflicts, then run: gaming revert";
     assert!(text.contains(line), "{text}");
     check("revert", &json::revert_declined());
     let failure = Failure::from(Error::Owner("x".into()));
@@ -449,13 +449,13 @@ fn a_status_with_everything() {
     check("status", &json::standing(&status, &notes()));
     let text = text::standing(&page(), &status, &notes());
     for line in [
-        "1 change not taken back",
-        "2 taken back by a reboot",
+        "1 change active",
+        "2 undone by a reboot",
         "an earlier revert was interrupted",
         "60 → 100",
         "is 10 now",
         "refused by this kernel",
-        "Back: gaming revert",
+        "Revert: gaming revert",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
@@ -474,10 +474,10 @@ fn an_explanation_of_a_sysctl() {
     let text = text::explained(&page(), &answer);
     for line in [
         "zram is swap here",
-        "60 → 100, no longer so",
-        "takes               one number from 0 to 200",
+        "60 → 100, no longer in effect",
+        "accepts             one number from 0 to 200",
         "until the next boot",
-        "Who sets it at boot: gaming who-sets vm.swappiness",
+        "See what sets it at boot: gaming who-sets vm.swappiness",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }

@@ -1,4 +1,4 @@
-//! `measure` without a network: what is wrong to type, and every verdict as text and as a document.
+//! `measure` without a network: wrong command lines, and every verdict as text and as a document.
 
 use hosttune_qos::measure::{
     Comparison, Configured, Grade, Grades, Increase, Measurement, Phase, PhaseResult, Probe,
@@ -125,13 +125,13 @@ gaming: latency under load, to 10.9.1.2:8585: F at worst (both)
   download     500     2   458.8  459.8  461.8  +438.0  +438.5   F, F  18.92     -
   upload       500     2   528.6  529.6  531.6  +507.9  +508.4   F, F      -  4.76
   both         500     2   589.5  590.5  592.5  +568.8  +569.2   F, F  18.92  4.76
-  Round trips in ms; +mean is over the idle mean, +p95 over the idle median, and the grades are of
-  these two; down and up in Mbit/s, as they arrived.
+  Round-trip times in ms; +mean is the increase over the idle mean, +p95 over the idle median, and
+  the grades rate these two; down and up are received rates in Mbit/s.
 
-  try: shape what leaves to 4.52 Mbit/s, 95 % of the line; if a shaper is on, it is set above what
-    the line carries
-  try: shape what arrives to 17.00 to 18.00 Mbit/s, 85 to 90 % of the line; if a shaper is on,
-    lower it
+  try: shape egress to 4.52 Mbit/s, 95 % of the link rate; if a shaper is active, its rate is
+    above the link rate
+  try: shape ingress to 17.00 to 18.00 Mbit/s, 85 to 90 % of the link rate; if a shaper is active,
+    lower its rate
 "
     );
     for line in text.lines() {
@@ -159,7 +159,7 @@ fn before_and_after_stand_beside_each_other() {
     assert!(chart(Some(&before), &after).contains("after"));
 }
 
-/// Every reason there is.
+/// Every reason for the lack of a grade.
 fn reasons() -> Vec<Ungraded> {
     let direction = Direction::Upload;
     vec![
@@ -244,7 +244,7 @@ fn every_document_of_measure_keeps_its_schema() {
 #[test]
 fn what_says_nothing_to_measure_is_refused() {
     let root = image();
-    // The small profile's own helper gives --root, which is about what is turned.
+    // The helper of the small profile passes --root, which does not apply to measure.
     let ran = greeter(root.path(), &["measure", "--server", "192.0.2.1:1"]);
     assert_eq!(ran.exit, Exit::Usage);
     assert!(ran.err.contains("--root"), "{}", ran.err);
@@ -252,9 +252,12 @@ fn what_says_nothing_to_measure_is_refused() {
     let measure = ["measure", "--server", "192.0.2.1:1"];
     for (typed, names) in [
         (&["measure"][..], "--server"),
-        (&["measure", "--server", "192.0.2.1"], "names no port"),
-        (&["measure", "--server", "192.0.2.1:70000"], "names no port"),
-        (&["measure", "--respond", "8585"], "names no port"),
+        (&["measure", "--server", "192.0.2.1"], "has no valid port"),
+        (
+            &["measure", "--server", "192.0.2.1:70000"],
+            "has no valid port",
+        ),
+        (&["measure", "--respond", "8585"], "has no valid port"),
         (
             &["measure", "--respond", "[::1]:0", "--server", "x:1"],
             "--server",

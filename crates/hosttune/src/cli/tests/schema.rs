@@ -1,8 +1,8 @@
-//! The schemas of `docs/schemas`, and whether they can say no.
+//! The schemas of `docs/schemas`, and checks that they reject wrong documents.
 
 use serde_json::{Value, json};
 
-/// The schemas, by the name of the command.
+/// The schemas by the name of the command.
 const SCHEMAS: [(&str, &str); 11] = [
     (
         "plan",
@@ -61,7 +61,7 @@ fn validator(name: &str) -> jsonschema::Validator {
     jsonschema::draft202012::new(&schema).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The document keeps the promise of the schema.
+/// Asserts that the document is valid.
 pub(super) fn assert_valid(name: &str, document: &Value) {
     let errors: Vec<String> = validator(name)
         .iter_errors(document)
@@ -70,7 +70,7 @@ pub(super) fn assert_valid(name: &str, document: &Value) {
     assert!(errors.is_empty(), "{name}: {errors:#?}\n{document:#}");
 }
 
-/// No field of the document can be taken away, misspelt or given another type unnoticed.
+/// Asserts that the schema rejects the document if any field is removed, misspelt or of another type.
 pub(super) fn assert_notices_every_change(name: &str, document: &Value) {
     let validator = validator(name);
     let mut places = Vec::new();
@@ -127,7 +127,7 @@ fn fields<'v>(document: &'v mut Value, place: &str) -> &'v mut serde_json::Map<S
         .unwrap_or_else(|| panic!("no object at {place}"))
 }
 
-/// The places of all objects in a document, as JSON pointers.
+/// Collects the places of all objects in a document, as JSON pointers.
 fn objects(value: &Value, place: &str, into: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {

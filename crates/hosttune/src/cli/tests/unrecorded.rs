@@ -1,5 +1,4 @@
-//! What was done and could not be written down, and what was interrupted: in words, as documents,
-//! as exit codes.
+//! Unrecorded and interrupted runs, as text, as documents and as exit codes.
 
 use hosttune_core::{Cause, Error, LeftBecause, Reverted, StepFailure, Unrecorded};
 
@@ -41,10 +40,10 @@ fn a_revert_that_could_not_be_recorded_lists_what_it_put_back() {
     assert_eq!(document["turned"].as_array().unwrap().len(), 1);
     assert_eq!(document["error"]["exit_code"], 5);
     let text = text::reverted(&page(), &answer, &[]);
-    assert!(text.contains("1 put back"), "{text}");
+    assert!(text.contains("1 reverted"), "{text}");
     assert!(text.contains("journal not cleared"), "{text}");
 
-    // What is worse is said.
+    // The worse outcome is reported.
     let answer = Reverted {
         unrecorded: full(),
         ..reverted(every_left())
@@ -67,11 +66,11 @@ fn an_apply_that_could_not_be_recorded_was_taken_back() {
     assert_eq!(document["outcome"], "unrecorded");
     assert!(document["recovered"].is_null());
     let message = failure.to_string();
-    for part in ["vm.swappiness", "was undone", "No space left"] {
+    for part in ["vm.swappiness", "were undone", "No space left"] {
         assert!(message.contains(part), "{message}");
     }
 
-    // What an earlier run left open was put right, and nothing was begun.
+    // An earlier run was recovered, and no new apply was started.
     let failure = Failure::from(Error::Unrecorded {
         cause: None,
         reverted: taken_back,
@@ -86,8 +85,8 @@ fn an_apply_that_could_not_be_recorded_was_taken_back() {
 fn an_interrupted_run_says_how_far_it_is() {
     for (undone, says) in [
         (0, "nothing was changed"),
-        (1, "one step"),
-        (7, "all 7 steps"),
+        (1, "the one completed step"),
+        (7, "all 7 completed steps"),
     ] {
         let failure = Failure::from(Error::Interrupted {
             before: "vm.swappiness".into(),
@@ -108,7 +107,7 @@ fn an_interrupted_run_says_how_far_it_is() {
     assert_eq!(Exit::of_reverted(&answer), Exit::Incomplete);
     let text = text::reverted(&page(), &answer, &[]);
     assert!(
-        text.contains("the revert was interrupted before it"),
+        text.contains("the revert was interrupted before this step"),
         "{text}"
     );
     assert!(text.contains("gaming revert"), "{text}");

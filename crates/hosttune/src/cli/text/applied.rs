@@ -1,10 +1,10 @@
-//! What an apply did; the plan was shown before.
+//! The result of an apply, printed after its plan.
 
 use hosttune_core::{Applied, Finding, Plan, State};
 
 use super::{Page, count, finding_sections, recovered, rows};
 
-/// What an apply did. `shown` is the plan that was shown before.
+/// The result of an apply. `shown` is the plan that was printed before.
 pub(in super::super) fn applied(page: &Page, applied: &Applied, shown: Option<&Plan>) -> String {
     let mut text = String::new();
     if let Some(first) = &applied.recovered {
@@ -21,7 +21,7 @@ pub(in super::super) fn applied(page: &Page, applied: &Applied, shown: Option<&P
     if planned == 0 {
         return text;
     }
-    // What the plan did not know: the kernel said no when it was asked.
+    // Findings that were not in the plan: the kernel refused the write.
     let known = |finding: &Finding| shown.is_some_and(|plan| plan.findings.contains(finding));
     let news: Vec<&Finding> = applied
         .findings
@@ -36,25 +36,25 @@ pub(in super::super) fn applied(page: &Page, applied: &Applied, shown: Option<&P
     let refused = news.len();
     if refused > 0 {
         text.push_str(&format!(
-            "The kernel refused {refused}; nothing is broken by that:\n"
+            "The kernel refused {refused}; the other changes are in effect:\n"
         ));
         text.push_str(&rows::render(page.look, &finding_sections(news)));
     }
     let settled = planned.saturating_sub(turned + refused);
     if settled > 0 {
         text.push_str(&format!(
-            "{} as wanted by the time its turn came.\n",
-            count(settled, "more was", "more were")
+            "{} already as wanted before the write.\n",
+            count(settled, "more setting was", "more settings were")
         ));
     }
     let unknown = |finding: &&Finding| matches!(finding.state, State::Unverifiable { .. });
     let unknown = applied.findings.iter().filter(unknown).count();
     if unknown > 0 {
         text.push_str(&format!(
-            "{} not be read, so nobody knows how it is: see above.\n",
+            "{} not be read: see 'unknown' above.\n",
             count(unknown, "setting could", "settings could")
         ));
     }
-    text.push_str(&format!("Back, at any time: {}\n", page.command("revert")));
+    text.push_str(&format!("Revert at any time: {}\n", page.command("revert")));
     text
 }

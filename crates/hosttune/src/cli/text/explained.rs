@@ -1,4 +1,4 @@
-//! Everything known of one knob, one fact a line.
+//! Everything known about one knob, one fact per line.
 
 use hosttune_core::{Lifetime, Requirement, State};
 
@@ -6,10 +6,10 @@ use super::super::colour::{Role, visible};
 use super::super::explain::{Explanation, Wish};
 use super::{Page, rows};
 
-/// Where the facts begin.
+/// The column at which the facts begin.
 const COLUMN: usize = 22;
 
-/// The answer of explain.
+/// The answer of `explain`.
 pub(in super::super) fn explained(page: &Page, explanation: &Explanation) -> String {
     let mut text = format!(
         "{}\n",
@@ -25,12 +25,12 @@ pub(in super::super) fn explained(page: &Page, explanation: &Explanation) -> Str
     let mut standing = Vec::new();
     for owed in &explanation.owed {
         let now = if owed.is_ours {
-            "still so"
+            "still in effect"
         } else {
-            "no longer so"
+            "no longer in effect"
         };
         standing.push((
-            "changed by us",
+            "recorded change",
             format!(
                 "{} {} {}, {now}",
                 owed.original,
@@ -40,18 +40,18 @@ pub(in super::super) fn explained(page: &Page, explanation: &Explanation) -> Str
         ));
     }
     if let Some(unread) = &explanation.journal_unread {
-        standing.push(("changed by us", format!("cannot be told: {unread}")));
+        standing.push(("recorded change", format!("unknown: {unread}")));
     }
     if let Some(entry) = &explanation.catalogue {
         standing.extend([
-            ("takes", entry.takes.clone()),
+            ("accepts", entry.takes.clone()),
             ("scope", entry.scope.clone()),
         ]);
         let optional = [
             ("the kernel adjusts", &entry.adjusts),
             ("security", &entry.security),
-            ("not put back", &entry.caution),
-            ("documented at", &entry.documentation),
+            ("not reverted", &entry.caution),
+            ("documentation", &entry.documentation),
         ];
         for (label, fact) in optional {
             standing.extend(fact.clone().map(|fact| (label, fact)));
@@ -63,7 +63,7 @@ pub(in super::super) fn explained(page: &Page, explanation: &Explanation) -> Str
     }
     if explanation.is_sysctl {
         text.push_str(&format!(
-            "\nWho sets it at boot: {} {}\n",
+            "\nSee what sets it at boot: {} {}\n",
             page.command("who-sets"),
             visible(&explanation.knob)
         ));
@@ -72,7 +72,7 @@ pub(in super::super) fn explained(page: &Page, explanation: &Explanation) -> Str
 }
 
 fn wish_facts(wish: &Wish) -> Vec<(&'static str, String)> {
-    let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "not known".to_owned());
+    let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
     let mut facts = vec![("wanted", or_unknown(&wish.wanted))];
     facts.push(("seen", or_unknown(&wish.seen)));
     if let Some(state) = &wish.state {
@@ -83,8 +83,8 @@ fn wish_facts(wish: &Wish) -> Vec<(&'static str, String)> {
     }
     match &wish.why.looks_wrong {
         Some(looks_wrong) => {
-            facts.push(("looks wrong because", looks_wrong.clone()));
-            facts.push(("right because", wish.why.text.clone()));
+            facts.push(("may look wrong", looks_wrong.clone()));
+            facts.push(("intentional because", wish.why.text.clone()));
         }
         None if !wish.why.text.is_empty() => facts.push(("why", wish.why.text.clone())),
         None => {}
@@ -93,18 +93,18 @@ fn wish_facts(wish: &Wish) -> Vec<(&'static str, String)> {
     facts.extend(wish.why.risk.clone().map(|risk| ("risk", risk)));
     if let Some(lifetime) = wish.lifetime {
         let lasts = match lifetime {
-            Lifetime::Boot => "until the next boot, or revert",
-            Lifetime::Disk => "it is on disk, until revert",
+            Lifetime::Boot => "until the next boot or revert",
+            Lifetime::Disk => "on disk, until revert",
         };
         facts.push(("lasts", lasts.to_owned()));
     }
     if wish.means {
-        facts.push(("role", "a step on the way to another".to_owned()));
+        facts.push(("role", "intermediate step for another setting".to_owned()));
     }
     let if_lacking = match wish.requirement {
         Requirement::Plain => None,
-        Requirement::Required => Some("that is an error"),
-        Requirement::Optional => Some("that is fine"),
+        Requirement::Required => Some("an error"),
+        Requirement::Optional => Some("not an error"),
     };
     facts.extend(if_lacking.map(|fact| ("if not applicable", fact.to_owned())));
     facts.extend(wish.hint.clone().map(|hint| ("try", hint)));
@@ -115,10 +115,10 @@ fn state_in_words(state: &State) -> String {
     match state {
         State::Matches => "as wanted".to_owned(),
         State::Drifted => "not as wanted".to_owned(),
-        State::Rounded => "as wanted, as near as the kernel comes".to_owned(),
+        State::Rounded => "as wanted, rounded by the kernel".to_owned(),
         State::NotApplicable { lack } => format!("not applicable: {lack}"),
-        State::Pending { until } => format!("pending: after the next {until}"),
-        State::Overridden { by } => format!("set, but beaten by {by}"),
+        State::Pending { until } => format!("pending: takes effect after the next {until}"),
+        State::Overridden { by } => format!("set, but overridden by {by}"),
         State::Unverifiable { why } => format!("unknown: {why}"),
         other => other.name().to_owned(),
     }

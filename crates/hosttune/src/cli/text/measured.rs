@@ -1,4 +1,4 @@
-//! Latency under load as a table, and what it means.
+//! Latency under load as a table, with an explanation.
 
 use hosttune_qos::measure::{Phase, PhaseResult, Verdict};
 
@@ -6,12 +6,12 @@ use super::super::colour::{Look, Role, visible};
 use super::super::measure::MeasureDocument;
 use super::rows;
 
-/// The columns after the first, and whether what stands in them is a number.
+/// The titles of the columns after the first.
 const TITLES: [&str; 10] = [
     "probes", "lost", "median", "p95", "max", "+mean", "+p95", "grade", "down", "up",
 ];
 
-/// What was measured.
+/// The result of a measurement.
 pub(in super::super) fn measured(look: Look, name: &str, document: &MeasureDocument<'_>) -> String {
     let measurement = document.measurement;
     let says = match worst(&measurement.phases) {
@@ -26,8 +26,8 @@ pub(in super::super) fn measured(look: Look, name: &str, document: &MeasureDocum
     let mut text = format!("{}: {says}\n\n", look.paint(Role::Title, &title));
     text.push_str(&table(look, &measurement.phases));
     let about = "\
-        Round trips in ms; +mean is over the idle mean, +p95 over the idle median, and the grades are \
-        of these two; down and up in Mbit/s, as they arrived.";
+        Round-trip times in ms; +mean is the increase over the idle mean, +p95 over the idle median, and \
+        the grades rate these two; down and up are received rates in Mbit/s.";
     paragraph(&mut text, look, Role::Aside, about);
     let reasons = measurement
         .phases
@@ -67,7 +67,7 @@ pub(in super::super) fn measured(look: Look, name: &str, document: &MeasureDocum
     text
 }
 
-/// The worst grade of any 95th percentile, and where.
+/// The worst grade of any phase, and the phase.
 fn worst(phases: &[PhaseResult]) -> Option<(hosttune_qos::measure::Grade, Phase)> {
     let graded = phases.iter().filter_map(|result| match &result.verdict {
         Some(Verdict::Graded(grades)) => Some((grades.p95.max(grades.mean), result.phase)),
@@ -141,7 +141,7 @@ fn cells(result: &PhaseResult) -> Vec<String> {
     ]
 }
 
-/// With its sign, and without that of a zero.
+/// The number with its sign; a zero is always positive.
 fn signed(milliseconds: f64) -> String {
     let text = format!("{milliseconds:+.1}");
     if text == "-0.0" {
@@ -157,7 +157,7 @@ fn paragraph(text: &mut String, look: Look, role: Role, says: &str) {
     }
 }
 
-/// Sentences on lines of their own.
+/// Sentences, each on its own lines.
 fn listed(text: &mut String, look: Look, role: Role, sentences: impl Iterator<Item = String>) {
     for sentence in sentences {
         for (number, line) in rows::wrap(&visible(&sentence), look.width - 4)

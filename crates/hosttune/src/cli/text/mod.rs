@@ -1,7 +1,6 @@
-//! Every answer as a person reads it.
+//! The text output of every command.
 //!
-//! A page begins with one line that says it all; what follows is for whoever wants to know more,
-//! and it ends with what to type next.
+//! The first line is a summary, the details follow, and the last lines say what to type next.
 
 mod applied;
 mod explained;
@@ -29,37 +28,37 @@ use super::arguments::Global;
 use super::colour::{Look, Role, visible};
 use rows::{Cell, Row};
 
-/// What every page needs to know: who prints, for whom, about which machine.
+/// The context of every page: program, text style, options and machine.
 #[derive(Debug, Clone)]
 pub(super) struct Page {
     pub(super) look: Look,
     pub(super) name: &'static str,
     pub(super) global: Global,
-    /// `Linux 6.12`, or what else is beneath the root.
+    /// `Linux 6.12`, or a description of the root.
     pub(super) machine: String,
     /// Whether this process may change the host.
     pub(super) is_root: bool,
 }
 
 impl Page {
-    /// The first line.
+    /// The summary line.
     fn headline(&self, says: &str) -> String {
         let title = format!("{} on {}", self.name, visible(&self.machine));
         format!("{}: {says}\n", self.look.paint(Role::Title, &title))
     }
 
-    /// Another command on the same host.
+    /// The command line of another command for the same host.
     fn command(&self, command: &str) -> String {
         self.global.invocation(self.name, command)
     }
 
-    /// The same with the rights it needs.
+    /// The same for a command that changes the host, with a label that names the privileges it needs.
     fn changing(&self, label: &str, command: &str) -> String {
         let rights = if self.is_root { "" } else { ", as root" };
         format!("{label}{rights}: {}", self.command(command))
     }
 
-    /// What to type next: on one line where that fits.
+    /// The commands to type next, on one line if they fit.
     fn next(&self, commands: &[String]) -> String {
         let line = commands.join("      ");
         let text = if rows::length(&line) <= self.look.width {
@@ -70,7 +69,7 @@ impl Page {
         format!("\n{text}\n")
     }
 
-    /// Texts of some length, each on lines of its own.
+    /// Notes, wrapped, each on its own lines.
     fn notes(&self, notes: &[String]) -> String {
         let mut text = String::new();
         for note in notes {
@@ -86,7 +85,7 @@ impl Page {
         text
     }
 
-    /// Something that wants to be read first.
+    /// A text to be read first.
     fn attention(&self, says: &str) -> String {
         let mut text = String::new();
         for line in rows::wrap(&visible(says), self.look.width - 2) {
@@ -98,7 +97,7 @@ impl Page {
     }
 }
 
-/// What runs beneath the root, in a few words.
+/// A short description of the system beneath the root.
 pub(super) fn machine(host: &Host, global: &Global) -> String {
     let release = host
         .read_text("/proc/sys/kernel/osrelease")
@@ -113,17 +112,17 @@ pub(super) fn machine(host: &Host, global: &Global) -> String {
     }
 }
 
-/// What an earlier run left open, which is put right before a plan is made.
+/// Announces the recovery of an unfinished run, which precedes the plan.
 pub(super) fn first(page: &Page, open: &str) -> String {
     page.attention(&format!("First: {open}"))
 }
 
-/// A number and what it counts.
+/// A number and the noun in singular or plural.
 pub(super) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// Under which title a finding stands that is not simply as wanted.
+/// The section title of a finding; `None` if it is simply as wanted.
 fn title(state: &State) -> Option<&'static str> {
     Some(match state {
         State::Matches => return None,
@@ -132,12 +131,12 @@ fn title(state: &State) -> Option<&'static str> {
         State::Rounded => "rounded by the kernel",
         State::NotApplicable { .. } => "not applicable",
         State::Pending { .. } => "pending",
-        // `State` grows; what this release has no word for is unknown to it as well.
+        // `State` is non-exhaustive; a state added later is shown as unknown.
         State::Unverifiable { .. } | _ => "unknown",
     })
 }
 
-/// A finding as a row: what is wanted, and what stands against it.
+/// A finding as a row: the wanted value, and why it is not in effect.
 fn finding_row(finding: &Finding) -> Row {
     let wanted = finding.wanted_text.clone();
     let (cell, reason) = match &finding.state {
@@ -148,14 +147,14 @@ fn finding_row(finding: &Finding) -> Row {
         ),
         State::Rounded => (
             Cell::Is(format!("is {}, wanted {wanted}", finding.seen_text)),
-            "as near as the kernel comes".to_owned(),
+            "rounded by the kernel".to_owned(),
         ),
         State::NotApplicable { lack } => (Cell::Is(wanted), lack.why.clone()),
         State::Pending { until } => (
             Cell::Turn(finding.seen_text.clone(), wanted),
-            format!("after the next {until}"),
+            format!("takes effect after the next {until}"),
         ),
-        State::Overridden { by } => (Cell::Is(wanted), format!("set, but beaten by {by}")),
+        State::Overridden { by } => (Cell::Is(wanted), format!("set, but overridden by {by}")),
         State::Unverifiable { why } => (Cell::Is(wanted), why.clone()),
         _ => (Cell::Is(wanted), finding.to_string()),
     };
@@ -167,7 +166,7 @@ fn finding_row(finding: &Finding) -> Row {
     }
 }
 
-/// The findings under their titles, in a fixed order; what is as wanted is left out.
+/// The findings by section, in a fixed order; findings that are as wanted are omitted.
 fn finding_sections<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Vec<rows::Section> {
     const ORDER: [&str; 6] = [
         "drifted",
@@ -186,7 +185,7 @@ fn finding_sections<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Vec<
     sections
 }
 
-/// `2 not applicable, 1 pending`: the titles of the sections, counted.
+/// The number of rows of each section: `2 not applicable, 1 pending`.
 fn tally(sections: &[rows::Section]) -> String {
     let counted: Vec<String> = sections
         .iter()
@@ -195,7 +194,7 @@ fn tally(sections: &[rows::Section]) -> String {
     counted.join(", ")
 }
 
-/// How many findings need no word.
+/// The number of findings that are as wanted.
 fn as_wanted(findings: &[Finding]) -> usize {
     findings
         .iter()

@@ -1,11 +1,11 @@
-//! A plan: what would be changed, from what to what, and why.
+//! A plan: what would change, the current and the new values, and why.
 
 use hosttune_core::{Lifetime, Plan, Step};
 
 use super::rows::{self, Cell, Row};
 use super::{Page, as_wanted, count, finding_sections, tally};
 
-/// A plan. The last lines say what to type next, unless it is just being carried out.
+/// A plan. The last lines say what to type next, unless the plan is being applied.
 pub(in super::super) fn planned(page: &Page, plan: &Plan, being_applied: bool) -> String {
     let found = finding_sections(&plan.findings);
     let already = as_wanted(&plan.findings);
@@ -20,7 +20,7 @@ pub(in super::super) fn planned(page: &Page, plan: &Plan, being_applied: bool) -
     let mut text = page.headline(&says.join(", "));
     if let Some(provisional) = &plan.provisional {
         text.push_str(&page.attention(&format!(
-            "{provisional}. The changes below start from the host as it is now, so they may differ then."
+            "{provisional}. The changes below are computed from the current state and may differ after that."
         )));
     }
     let mut sections = rows::by_title(
@@ -34,7 +34,7 @@ pub(in super::super) fn planned(page: &Page, plan: &Plan, being_applied: bool) -
         text.push_str(&rows::render(page.look, &sections));
     }
     if already > 0 {
-        text.push_str(&format!("\n  as wanted already: {already}\n"));
+        text.push_str(&format!("\n  already as wanted: {already}\n"));
     }
     if !plan.notes.is_empty() {
         text.push('\n');
@@ -47,17 +47,19 @@ pub(in super::super) fn planned(page: &Page, plan: &Plan, being_applied: bool) -
         .count();
     if !plan.is_empty() {
         text.push_str(&match staying {
-            0 => "\n  A reboot takes all of it back.\n".to_owned(),
+            0 => "\n  A reboot undoes all of these changes.\n".to_owned(),
             all if all == plan.steps.len() => {
-                "\n  A reboot takes none of it back: it is on disk.\n".to_owned()
+                "\n  A reboot undoes none of these changes: they are stored on disk.\n".to_owned()
             }
-            some => format!("\n  A reboot takes back all but {some}, which are on disk.\n"),
+            some => {
+                format!("\n  A reboot undoes all of these changes except {some} stored on disk.\n")
+            }
         });
     }
     if !plan.is_empty() && !being_applied {
         text.push_str(&page.next(&[
             page.changing("Apply", "apply"),
-            format!("Back, at any time: {}", page.command("revert")),
+            format!("Revert at any time: {}", page.command("revert")),
         ]));
     }
     text
@@ -68,7 +70,7 @@ fn step_row(step: &Step) -> Row {
         name: step.knob.text.clone(),
         cell: Cell::Turn(step.from_text.clone(), step.to_text.clone()),
         reason: if step.means && step.why.text.is_empty() {
-            "on the way".to_owned()
+            "intermediate step".to_owned()
         } else {
             step.why.to_string()
         },

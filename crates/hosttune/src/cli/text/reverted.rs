@@ -1,4 +1,4 @@
-//! What was put back, and what was left and why.
+//! The result of a revert: what was reverted, what was not, and why.
 
 use hosttune_core::{Left, LeftBecause, Reverted, Undone};
 
@@ -6,7 +6,7 @@ use super::super::colour::Role;
 use super::rows::{self, Cell, Row, Section};
 use super::{Page, count};
 
-/// What a revert did.
+/// The result of a revert.
 pub(in super::super) fn reverted(page: &Page, reverted: &Reverted, notes: &[String]) -> String {
     let written = reverted
         .undone
@@ -21,31 +21,28 @@ pub(in super::super) fn reverted(page: &Page, reverted: &Reverted, notes: &[Stri
     let already = reverted.undone.len() - written - held;
     let mut says = Vec::new();
     if written > 0 {
-        says.push(format!("{written} put back"));
+        says.push(format!("{written} reverted"));
     }
     if already > 0 {
-        says.push(format!("{already} back already"));
+        says.push(format!("{already} already reverted"));
     }
     if held > 0 {
         says.push(format!("{held} kept for another owner"));
     }
     if reverted.by_reboot > 0 {
         says.push(format!(
-            "{} taken back by a reboot before",
+            "{} undone by an earlier reboot",
             reverted.by_reboot
         ));
     }
     if !reverted.left.is_empty() {
-        says.push(format!("{} left", reverted.left.len()));
+        says.push(format!("{} not reverted", reverted.left.len()));
     }
     if reverted.unrecorded.is_some() {
         says.push("journal not cleared".to_owned());
     }
     if says.is_empty() {
-        let mut text = page.headline(&format!(
-            "nothing to put back, {} has changed nothing that is not back",
-            page.name
-        ));
+        let mut text = page.headline("nothing to revert");
         text.push_str(&page.notes(notes));
         return text;
     }
@@ -65,15 +62,15 @@ pub(in super::super) fn reverted(page: &Page, reverted: &Reverted, notes: &[Stri
     text
 }
 
-/// What was put right before anything else, because an earlier run was interrupted.
+/// The result of recovering an interrupted run, which precedes everything else.
 pub(in super::super) fn recovered(page: &Page, recovered: &Reverted) -> String {
     let mut says = format!(
-        "An interrupted run was put right first: {} put back",
+        "An interrupted run was recovered first: {} reverted",
         count(recovered.undone.len(), "change", "changes")
     );
     if recovered.by_reboot > 0 {
         says.push_str(&format!(
-            ", {} taken back by a reboot before",
+            ", {} undone by an earlier reboot",
             recovered.by_reboot
         ));
     }
@@ -83,13 +80,13 @@ pub(in super::super) fn recovered(page: &Page, recovered: &Reverted) -> String {
     text
 }
 
-/// What was left, why, and what to do.
+/// The changes that were not reverted, why, and what to type next.
 fn left(page: &Page, left: &[Left]) -> String {
     if left.is_empty() {
         return String::new();
     }
     let section = Section {
-        title: "left as it is".to_owned(),
+        title: "not reverted".to_owned(),
         rows: left.iter().map(left_row).collect(),
     };
     let mut text = format!("\n{}", rows::render(page.look, &[section]));
@@ -97,15 +94,18 @@ fn left(page: &Page, left: &[Left]) -> String {
     if left.iter().any(theirs) {
         text.push_str(&format!(
             "\n{}\n",
-            page.changing("Take also what somebody else has set", "revert --force")
+            page.changing(
+                "Also revert values that others have changed since",
+                "revert --force"
+            )
         ));
     }
     let interrupted = |left: &Left| matches!(left.because, LeftBecause::Interrupted);
     if left.iter().any(interrupted) {
-        text.push_str(&format!("\n{}\n", page.changing("Go on", "revert")));
+        text.push_str(&format!("\n{}\n", page.changing("Continue", "revert")));
     } else if !left.iter().all(theirs) {
         text.push_str(&format!(
-            "\nMend what keeps the rest, then again: {}\n",
+            "\nResolve the remaining conflicts, then run: {}\n",
             page.command("revert")
         ));
     }
@@ -116,7 +116,7 @@ fn left_row(left: &Left) -> Row {
     Row {
         name: left.knob.text.clone(),
         cell: Cell::Is(format!(
-            "ours {}, original {}, is {}",
+            "set to {}, original {}, now {}",
             left.ours, left.original, left.seen
         )),
         reason: left.because.to_string(),
@@ -127,10 +127,10 @@ fn left_row(left: &Left) -> Row {
 fn undone_row(undone: &Undone) -> Row {
     let (cell, reason) = if let Some(owner) = &undone.held_by {
         let original = Cell::Is(format!("original {}", undone.original));
-        (original, format!("held by {owner}, which puts it back"))
+        (original, format!("held by {owner}, which reverts it"))
     } else if undone.already {
         let back = Cell::Is(undone.original.clone());
-        (back, "so already, or gone".to_owned())
+        (back, "already the original value, or gone".to_owned())
     } else {
         let back = Cell::Turn(undone.ours.clone(), undone.original.clone());
         (back, String::new())

@@ -1,25 +1,25 @@
-//! Knobs, values and reasons in three columns that line up over a whole page.
+//! Knobs, values and reasons in three columns that are aligned over a whole page.
 
 use super::super::colour::{Look, Role, visible};
 
-/// A knob's name longer than this does not widen the column; what follows goes onto the next line.
+/// A longer knob name does not widen its column; the value goes on the next line.
 const WIDEST_NAME: usize = 40;
 
-/// A pair of values longer than this goes onto two lines.
+/// A longer pair of values is split into two lines.
 const WIDEST_PAIR: usize = 28;
 
-/// A value longer than this does not widen the column: it would leave no room for the reasons.
+/// A longer value does not widen its column, to leave room for the reasons.
 const WIDEST_VALUE: usize = 17;
 
-/// A reason in less room than this would be a word to a line.
+/// The minimum room for a reason; in less it would be broken into single words.
 const NARROWEST_REASON: usize = 28;
 
-/// What stands in the second column.
+/// The second column.
 #[derive(Debug, Clone)]
 pub(super) enum Cell {
     /// One value.
     Is(String),
-    /// From a value to a value.
+    /// The old and the new value.
     Turn(String, String),
 }
 
@@ -29,18 +29,18 @@ pub(super) struct Row {
     pub(super) name: String,
     pub(super) cell: Cell,
     pub(super) reason: String,
-    /// What to do about it, on a line of its own.
+    /// What to do about it, on its own line.
     pub(super) hint: Option<String>,
 }
 
-/// Knobs under a title; without one they belong to no part.
+/// Knobs under a title. An empty title means that they belong to no part.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Section {
     pub(super) title: String,
     pub(super) rows: Vec<Row>,
 }
 
-/// Sorts rows under titles, in the order in which the titles first come.
+/// Groups rows by title, in the order in which the titles first occur.
 pub(super) fn by_title(rows: impl IntoIterator<Item = (String, Row)>) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     for (title, row) in rows {
@@ -55,7 +55,7 @@ pub(super) fn by_title(rows: impl IntoIterator<Item = (String, Row)>) -> Vec<Sec
     sections
 }
 
-/// The sections as text. All columns line up, over all of them.
+/// The sections as text. The columns are aligned over all sections.
 pub(super) fn render(look: Look, sections: &[Section]) -> String {
     let rows = || sections.iter().flat_map(|section| &section.rows);
     let names = rows().map(|row| length(&visible(&row.name)));
@@ -113,7 +113,7 @@ fn render_row(look: Look, row: &Row, name_width: usize, value_width: usize, text
         length(said) <= room || room >= NARROWEST_REASON
     };
     for (number, (role, said)) in says.into_iter().enumerate() {
-        // Beside the value; where there is no room beside it, beneath it.
+        // The reason goes beside the value, or below it if there is no room.
         let reason_column = value_column + value_width + 2;
         let beside = reason_column.max(column + 2);
         let start = if number == 0 && fits(&said, beside) {
@@ -142,7 +142,7 @@ fn render_row(look: Look, row: &Row, name_width: usize, value_width: usize, text
     text.push('\n');
 }
 
-/// The lines of a cell, plain and as painted.
+/// The lines of a cell, plain and painted.
 fn lines(look: Look, cell: &Cell) -> Vec<(String, String)> {
     let arrow = look.arrow();
     match cell {
@@ -170,14 +170,13 @@ fn pad(text: &mut String, column: &mut usize, to: usize) {
     }
 }
 
-/// How many columns a text takes. Characters of double width are not counted as such: names and
-/// values of a host have none.
+/// The number of columns of a text. Double-width characters are counted as one column; names and values
+/// of a host do not contain any.
 pub(super) fn length(text: &str) -> usize {
     text.chars().count()
 }
 
-/// Breaks a text between words. A word that is longer than a line stays whole, so that it can be
-/// copied.
+/// Breaks a text between words. A word longer than a line is not broken, so that it can be copied.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

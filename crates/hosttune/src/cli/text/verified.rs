@@ -1,10 +1,10 @@
-//! How every wish stands.
+//! The state of every requested setting.
 
 use hosttune_core::{Finding, Report, State};
 
 use super::{Page, as_wanted, finding_sections, rows, tally};
 
-/// The answer of verify; `fails` says whether it is a failure, as the exit code does.
+/// The answer of `verify`; `fails` is whether the exit code reports a failure.
 pub(in super::super) fn verified(page: &Page, report: &Report, fails: bool) -> String {
     let sections = finding_sections(&report.items);
     let as_wanted = as_wanted(&report.items);
@@ -16,7 +16,7 @@ pub(in super::super) fn verified(page: &Page, report: &Report, fails: bool) -> S
         format!(", {besides}")
     };
     let mut text = page.headline(&match all {
-        0 => "nothing is wanted".to_owned(),
+        0 => "no settings to check".to_owned(),
         _ if fails
             && report
                 .items
@@ -39,8 +39,11 @@ pub(in super::super) fn verified(page: &Page, report: &Report, fails: bool) -> S
     }
     if report.items.iter().any(|item| item.state.is_drift()) {
         text.push_str(&page.next(&[
-            page.changing("Set it", "apply"),
-            format!("Who else sets it at boot: {} KEY", page.command("who-sets")),
+            page.changing("Apply", "apply"),
+            format!(
+                "See what sets a key at boot: {} KEY",
+                page.command("who-sets")
+            ),
         ]));
     }
     text

@@ -1,4 +1,4 @@
-//! Every file and line that sets a sysctl, in the order in which they are read.
+//! Every file and line that sets a sysctl, in the order in which they are loaded.
 
 use hosttune_sysctl::Standing;
 
@@ -6,7 +6,7 @@ use super::super::colour::{Role, visible};
 use super::super::who_sets::WhoSets;
 use super::{Page, rows};
 
-/// The answer of who-sets.
+/// The answer of `who-sets`.
 pub(in super::super) fn who_sets(page: &Page, answer: &WhoSets) -> String {
     let look = page.look;
     let mut text = format!("{}\n", look.paint(Role::Title, &visible(&answer.key)));
@@ -16,9 +16,9 @@ pub(in super::super) fn who_sets(page: &Page, answer: &WhoSets) -> String {
     };
     text.push_str(&format!("  now: {now}\n"));
     if answer.settings.is_empty() && !answer.others.is_empty() {
-        text.push_str("  at boot: no file of sysctl.d sets it\n");
+        text.push_str("  at boot: no sysctl.d file sets it\n");
     } else if answer.settings.is_empty() {
-        text.push_str("  at boot: no file sets it, so the kernel's own value stays\n");
+        text.push_str("  at boot: no file sets it; the kernel's default applies\n");
     } else {
         text.push('\n');
     }
@@ -41,7 +41,7 @@ pub(in super::super) fn who_sets(page: &Page, answer: &WhoSets) -> String {
                 format!("overridden by {}:{}", visible(&by.file), by.line)
             }
             Standing::BeatenByName { by } => format!(
-                "a glob, beaten by the name in {}:{}",
+                "a glob, overridden by the exact name in {}:{}",
                 visible(&by.file),
                 by.line
             ),
@@ -56,19 +56,19 @@ pub(in super::super) fn who_sets(page: &Page, answer: &WhoSets) -> String {
         ));
     }
     if answer.winner().is_none() && !answer.settings.is_empty() {
-        text.push_str("\n  None of them takes effect, so the kernel's own value stays.\n");
+        text.push_str("\n  None of them takes effect; the kernel's default applies.\n");
     }
     if let Some(place) = &answer.procps_winner
         && answer.winner() != Some(place)
     {
         text.push_str(&format!(
-            "\n  Where `sysctl --system` of procps sets it, {}:{} wins.\n",
+            "\n  With `sysctl --system` of procps, {}:{} wins.\n",
             visible(&place.file),
             place.line
         ));
     }
     if !answer.others.is_empty() {
-        text.push_str("\n  set by other programs as well, after these:\n");
+        text.push_str("\n  also set by other programs, after these files:\n");
     }
     for other in &answer.others {
         text.push_str(&format!(

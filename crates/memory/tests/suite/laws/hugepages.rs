@@ -144,16 +144,19 @@ fn what_somebody_else_has_added_survives() {
 fn what_cannot_be_had_is_said_beforehand() {
     let machine = machine(2);
     let lack = machine.lack(&Hugepages::of_size(2048, 100_000));
-    assert!(lack.why.contains("more than the memory"), "{lack}");
+    assert!(lack.why.contains("exceed the total memory"), "{lack}");
     assert!(lack.hint.unwrap().contains("512"));
     let all = machine.lack(&Hugepages::of_size(2048, u64::MAX));
     assert_eq!(all.kind, LackKind::ValueUnavailable);
     let size = machine.lack(&Hugepages::of_size(16384, 1));
-    assert_eq!(size.hint.as_deref(), Some("there are pages of 2 MiB"));
+    assert_eq!(size.hint.as_deref(), Some("available page sizes: 2 MiB"));
     let node = machine.lack(&Hugepages::of_size(2048, 1).on_node(9));
-    assert!(node.why.contains("no node 9"), "{node}");
+    assert!(node.why.contains("node 9 does not exist"), "{node}");
     let least = machine.refuses(&Hugepages::of_size(2048, 1).at_least(2));
-    assert!(least.to_string().contains("at least"), "{least}");
+    assert!(
+        least.to_string().contains("minimum number of hugepages"),
+        "{least}"
+    );
     let empty = Machine::new(Memory::new());
     laws::nothing_on_an_empty_host(&empty, &Hugepages::of_size(2048, 1)).unwrap();
 }

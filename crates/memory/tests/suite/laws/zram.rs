@@ -274,11 +274,11 @@ fn bad_input_is_refused() {
         (ZramSwap::new(Size::Bytes(4096)), "too small"),
         (
             ZramSwap::new(Size::Percent(50)).algorithm("no such"),
-            "names no algorithm",
+            "is not an algorithm name",
         ),
         (
             ZramSwap::new(Size::Percent(50)).algorithm(""),
-            "names no algorithm",
+            "is not an algorithm name",
         ),
         (ZramSwap::new(Size::Percent(50)).label(""), "label"),
         (
@@ -287,7 +287,7 @@ fn bad_input_is_refused() {
         ),
         (
             ZramSwap::new(Size::Percent(50)).priority(32768),
-            "no priority",
+            "is not a swap priority",
         ),
         (
             ZramSwap::new(Size::Percent(50)).limit(Size::Bytes(0)),
@@ -301,7 +301,7 @@ fn bad_input_is_refused() {
     let error = machine.refuses(&ZramSwap::new(Size::Percent(50)).algorithm("brotli"));
     assert!(matches!(error, Error::RolledBack { .. }));
     assert!(
-        error.hint().unwrap().contains("take one of these"),
+        error.hint().unwrap().contains("use one of these"),
         "{error}"
     );
 }
@@ -361,7 +361,7 @@ fn without_the_wire_it_is_said() {
     assert!(
         plan.findings
             .iter()
-            .any(|finding| finding.to_string().contains("makes zram"))
+            .any(|finding| finding.to_string().contains("creates zram"))
     );
 }
 
@@ -399,11 +399,11 @@ fn swap_that_is_used_before_ours_is_said_in_plan_and_verify() {
     assert_eq!(
         notes(&[("/dev/sda2", 200), ("/swap", -2)], 100),
         [
-            "zram0 as swap, priority 100, is used only when /dev/sda2 (priority 200) is full: give zram a priority above 200, or swap off the other"
+            "zram0 as swap, priority 100, is used only when /dev/sda2 (priority 200) is full; give zram a priority above 200, or run swapoff on the other"
         ]
     );
     let beside = notes(&[("/dev/sda2", 5)], 5);
-    assert!(beside[0].contains("uses them by turns"), "{beside:?}");
+    assert!(beside[0].contains("alternates between them"), "{beside:?}");
     let highest = notes(&[("/swap file", 32767)], 32766);
     assert!(highest[0].contains("swapon -p"), "{highest:?}");
 }

@@ -269,7 +269,7 @@ fn another_ifb_than_the_one_that_a_device_has_is_refused_and_named() {
     let named = shaper("w0").through("ifb9");
     let error = named.apply(&mut machine.session()).unwrap_err().to_string();
     assert!(
-        error.contains("w0 is redirected to ifb0 already"),
+        error.contains("w0 is already redirected to ifb0"),
         "{error}"
     );
     assert_eq!(machine.kernel.picture(), before);

@@ -32,10 +32,7 @@ fn a_link_with_another_name_is_put_back_under_it() {
     machine.kernel.rename("w0", "wan0");
     let owed = machine.session().status().unwrap().owed;
     let named: Vec<_> = owed.iter().map(|owed| &*owed.knob.text).collect();
-    assert!(
-        named.contains(&"root queueing discipline of wan0"),
-        "{named:?}"
-    );
+    assert!(named.contains(&"root qdisc of wan0"), "{named:?}");
     assert!(
         owed.iter()
             .all(|owed| owed.is_ours && owed.absent.is_none()),

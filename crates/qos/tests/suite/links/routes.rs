@@ -57,7 +57,7 @@ fn machine(device: &str) -> Machine {
 
 fn moved(said: &[String]) -> bool {
     said.iter()
-        .any(|said| said.starts_with("the default route leads out of x0"))
+        .any(|said| said.starts_with("the default route now uses x0"))
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn refusals() -> Vec<(&'static str, Shaper, &'static str)> {
             both("nowhere"),
             "there is no device nowhere",
         ),
-        ("lo", both("lo"), "what is sent to lo leaves no machine"),
+        ("lo", both("lo"), "loopback traffic cannot be shaped"),
         (
             "an IFB as the device",
             both("ifb9"),
@@ -66,12 +66,12 @@ fn refusals() -> Vec<(&'static str, Shaper, &'static str)> {
         (
             "somebody else's IFB",
             Shaper::new("wan").through("ifb9").ingress(limited()),
-            "a link ifb9 already, of somebody else",
+            "the link ifb9 already exists and belongs to another program",
         ),
         (
             "ack-filter on what arrives",
             Shaper::new("wan").ingress(&filtering),
-            "ack-filter on what arrives at wan saves nothing",
+            "ack-filter on ingress of wan saves nothing",
         ),
         (
             "a device's name of 16 characters",
@@ -86,12 +86,12 @@ fn refusals() -> Vec<(&'static str, Shaper, &'static str)> {
         (
             "rate 0 for what leaves",
             Shaper::new("wan").egress(tbf.clone()),
-            "of rate zero at wan would let nothing through",
+            "with a rate of zero on wan would pass no packets",
         ),
         (
             "rate 0 for what arrives",
             Shaper::new("wan").ingress(tbf),
-            "of rate zero at wan would let nothing through",
+            "with a rate of zero on wan would pass no packets",
         ),
         (
             "a root whose way back is unknown",

@@ -58,7 +58,7 @@ fn is_there(traffic: &Traffic) -> bool {
     let text = said(&error);
     assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
     assert!(
-        text.contains("cake_mq, which came with Linux 7.0"),
+        text.contains("cake_mq, which was added in Linux 7.0"),
         "{text}"
     );
     assert!(error.hint().unwrap().contains("sch_cake"), "{error:?}");
@@ -190,7 +190,7 @@ fn what_it_cannot_do_is_refused_beforehand() {
         ),
         (
             Shaper::new("wan").ingress(Qdisc::cake_mq(&cake())),
-            "an IFB, which has one queue",
+            "an IFB, which has a single queue",
         ),
     ] {
         let mut session = session();

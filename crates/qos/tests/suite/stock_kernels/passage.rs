@@ -107,10 +107,8 @@ fn what_is_lost_and_what_is_bypassed_is_told() {
         "{report:#?}"
     );
     assert!(
-        report
-            .notes
-            .iter()
-            .any(|note| note.starts_with("all that arrives at wan is lost: it is sent to ifb7")),
+        report.notes.iter().any(|note| note
+            .starts_with("all packets received on wan are lost: they are redirected to ifb7")),
         "{report:#?}"
     );
     shaper().apply(&mut session).unwrap();

@@ -208,7 +208,10 @@ fn a_filter_that_somebody_adds_keeps_our_hook() {
     let reverted = shaper().revert(&mut session).unwrap();
     assert_eq!(reverted.left.len(), 1, "{:#?}", reverted.left);
     let left = reverted.left[0].to_string();
-    assert!(left.contains("somebody's filters stand at it"), "{left}");
+    assert!(
+        left.contains("filters of another program are attached to it"),
+        "{left}"
+    );
     assert!(tell("tc filter show dev wan ingress").contains("pref 9"));
     assert!(!tell("tc filter show dev wan ingress").contains("mirred"));
     assert!(!ask("ip link show ifb7").0);
@@ -277,11 +280,11 @@ fn what_is_somebody_elses_is_refused() {
     enter();
     device();
     tell("ip link add ifb7 type ifb");
-    refused("already, of somebody else");
+    refused("already exists and belongs to another program");
     tell("ip link del ifb7; ip link add ifb7 type veth peer name other");
-    refused("already, of somebody else");
+    refused("already exists and belongs to another program");
     tell("ip link del ifb7; tc qdisc add dev wan ingress_block 22 ingress");
-    refused("a block that several devices share");
+    refused("a block shared by several devices");
     tell("tc qdisc del dev wan ingress; tc qdisc add dev wan ingress");
     tell("tc filter add dev wan ingress protocol all pref 49374 matchall action ok");
     refused("has the priority 49374");

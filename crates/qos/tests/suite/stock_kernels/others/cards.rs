@@ -49,7 +49,7 @@ fn another_card_of_the_name_is_not_shaped() {
     assert_eq!(kind, LackKind::Other);
     assert_eq!(
         why,
-        "eth0 is another card now: 52:54:00:00:00:01 is wanted, 52:54:00:00:00:02 is there"
+        "eth0 is now a different card: its address is 52:54:00:00:00:02, not 52:54:00:00:00:01"
     );
     assert!(hint.contains("permaddr"), "{hint}");
     assert_eq!(kernel.changes(), 0);
@@ -58,10 +58,13 @@ fn another_card_of_the_name_is_not_shaped() {
     assert!(why.contains("veth0 has no permanent address"), "{why}");
     let (_, why, hint) = lacks(&shaper("eth7").permanent_address(address(FIRST)), &session);
     assert_eq!(why, "there is no device eth7");
-    assert_eq!(hint, "the card 52:54:00:00:00:01 is eth1 now");
+    assert_eq!(hint, "the card 52:54:00:00:00:01 is now named eth1");
     let nowhere = shaper("eth7").permanent_address(address("52:54:00:00:00:09"));
     let (_, _, hint) = lacks(&nowhere, &session);
-    assert!(hint.contains("no card 52:54:00:00:00:09 either"), "{hint}");
+    assert!(
+        hint.contains("the card 52:54:00:00:00:09 is missing too"),
+        "{hint}"
+    );
 
     let right = shaper("eth1").permanent_address(address(FIRST));
     right.apply(&mut session).unwrap();
@@ -84,7 +87,9 @@ fn a_shaper_is_the_same_written_and_read() {
     let wrong = text.replace(FIRST, "eth0");
     let error = serde_json::from_str::<Shaper>(&wrong).unwrap_err();
     assert!(
-        error.to_string().contains("'eth0' is no hardware address"),
+        error
+            .to_string()
+            .contains("'eth0' is not a hardware address"),
         "{error}"
     );
 }
@@ -129,7 +134,7 @@ fn a_default_qdisc_that_is_another_by_now_is_said_on_the_way_back() {
     assert_eq!(
         reverted.notes,
         [
-            "net.core.default_qdisc was fq_codel when wan was shaped and is pfifo_fast now: its root is what the kernel attaches by that"
+            "net.core.default_qdisc was fq_codel when wan was shaped and is pfifo_fast now: the root qdisc is the present default"
         ]
     );
     assert_eq!(kernel.picture()["root wan"], "default pfifo_fast");
@@ -145,10 +150,7 @@ fn a_link_without_a_carrier_is_shaped_all_the_same() {
     let mut session = session.with(hosttune_qos::knobs);
     let applied = shaper("wan").apply(&mut session).unwrap();
     assert_eq!(applied.turned.len(), 1);
-    assert_eq!(
-        applied.notes,
-        ["wan has no carrier: it is shaped all the same"]
-    );
+    assert_eq!(applied.notes, ["wan has no carrier; it is shaped anyway"]);
 }
 
 fn live() -> Session {
@@ -185,12 +187,12 @@ fn cards_are_known_by_their_permanent_addresses() {
     let mut session = live();
     let meant = |device: &str, card| shaper(device).permanent_address(address(card));
     let (_, _, hint) = lacks(&meant(name, FIRST), &session);
-    assert_eq!(hint, format!("the card {FIRST} is wan9 now"));
+    assert_eq!(hint, format!("the card {FIRST} is now named wan9"));
     let (kind, why, _) = lacks(&meant("wan9", SECOND), &session);
     assert_eq!(kind, LackKind::Other);
     assert_eq!(
         why,
-        format!("wan9 is another card now: {SECOND} is wanted, {FIRST} is there")
+        format!("wan9 is now a different card: its address is {FIRST}, not {SECOND}")
     );
     let right = meant("wan9", FIRST);
     right.apply(&mut session).unwrap();
@@ -234,10 +236,7 @@ fn without_a_carrier_it_is_shaped_and_noted() {
     tell("ip link add wan type veth peer name peer; ip link set wan up");
     let mut session = live();
     let applied = shaper("wan").apply(&mut session).unwrap();
-    assert_eq!(
-        applied.notes,
-        ["wan has no carrier: it is shaped all the same"]
-    );
+    assert_eq!(applied.notes, ["wan has no carrier; it is shaped anyway"]);
     assert!(tell("tc qdisc show dev wan").contains("qdisc cake 485"));
     tell("ip link set peer up");
     let plan = shaper("wan").plan(&session).unwrap();

@@ -144,7 +144,7 @@ fn networkd_without_a_qdisc_is_noted() {
     assert_eq!((manager.sets, manager.unread), (None, None));
     is_noted(
         &memory,
-        "systemd-networkd manages wan (/etc/systemd/network/10-wan.network) and sets no queueing discipline",
+        "systemd-networkd manages wan (/etc/systemd/network/10-wan.network) and sets no qdisc",
     );
     // Of another link.
     let host = Host::new(memory.host(&Fate::lives()));
@@ -211,7 +211,7 @@ fn network_manager_is_noted_and_refused_by_its_profile() {
     let device = file(memory(), "/run/NetworkManager/devices/2", NETWORK_MANAGER);
     is_noted(
         &device.fork(),
-        "NetworkManager manages wan (/run/NetworkManager/devices/2) and sets no queueing discipline",
+        "NetworkManager manages wan (/run/NetworkManager/devices/2) and sets no qdisc",
     );
     for directory in ["/etc/NetworkManager", "/run/NetworkManager"] {
         let path = format!("{directory}/system-connections/wan.nmconnection");
@@ -223,7 +223,7 @@ fn network_manager_is_noted_and_refused_by_its_profile() {
         let memory = file(memory, &other, &elsewhere);
         is_noted(
             &memory,
-            &format!("NetworkManager manages wan ({path}) and sets no queueing discipline"),
+            &format!("NetworkManager manages wan ({path}) and sets no qdisc"),
         );
         let memory = file(device.fork(), &path, &format!("{PROFILE}\n{shaped}"));
         is_refused(&memory, &format!("qdisc.root in [tc] of {path}"));
@@ -257,7 +257,11 @@ fn profiles_that_only_root_may_read_are_said_to_be_unread() {
     let manager = one(&memory);
     assert_eq!(manager.unread.as_deref(), Some(path));
     let plan = shaper().plan(&session(&memory)).unwrap();
-    assert!(plan.notes[0].contains("cannot be told"), "{:?}", plan.notes);
+    assert!(
+        plan.notes[0].contains("cannot tell whether it sets qdiscs"),
+        "{:?}",
+        plan.notes
+    );
 }
 
 #[test]
@@ -272,7 +276,7 @@ fn sqm_scripts_are_noted() {
         is_noted(
             &memory,
             &format!(
-                "sqm-scripts shapes wan already ({directory}/wan.state): it takes away and replaces what is here when it starts or stops"
+                "sqm-scripts already shapes wan ({directory}/wan.state): it replaces or removes these qdiscs when it starts or stops"
             ),
         );
     }

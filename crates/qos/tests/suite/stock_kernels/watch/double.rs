@@ -145,8 +145,7 @@ fn what_somebody_else_has_set_is_left_and_said_once() {
             .at(seconds(10), |kernel| kernel.set_carrier("wan", false))
             .at(seconds(15), |kernel| kernel.set_carrier("wan", true))
     });
-    let left =
-        "left as it is: somebody else has set root queueing discipline of wan: pfifo 77: since";
+    let left = "left as it is: another process has set root qdisc of wan: pfifo 77: since";
     assert_eq!(
         said.iter().filter(|said| *said == left).count(),
         1,
@@ -190,7 +189,7 @@ fn whoever_keeps_taking_it_away_is_given_way_to() {
     assert_eq!(count(&said, "applied"), 5, "{said:#?}");
     assert_eq!(
         said.last().unwrap(),
-        "left as it is: somebody keeps taking it away, 5 times within 600 s"
+        "left as it is: another process keeps removing it, 5 times within 600 s"
     );
     assert_eq!(count(&said, "left as it is"), 1);
 }
@@ -211,7 +210,7 @@ fn what_somebody_reverts_stays_reverted() {
     assert_eq!(count(&said, "applied"), 1, "{said:#?}");
     assert_eq!(
         said.last().unwrap(),
-        "left as it is: somebody has reverted it since"
+        "left as it is: it has been reverted since"
     );
     assert!(machine.store.is_empty());
 }
@@ -363,7 +362,8 @@ fn why_it_cannot_be_shaped_is_said_once() {
         [format!(
             "left as it is: {}",
             StoodBack::NotApplicable(
-                "wan has no permanent address: the card 52:54:00:00:00:01 is wanted".to_owned()
+                "wan has no permanent address, but the card 52:54:00:00:00:01 was requested"
+                    .to_owned()
             )
         )]
     );
