@@ -14,7 +14,8 @@ use hosttune::memory::zram::{Size, Zram, ZramSwap};
 use hosttune::qos::{self, Cake, Netlink, Rate, Shaper};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
 use hosttune::{
-    BesideZram, Error, Host, Lack, LackKind, Note, Planner, Registry, Session, Tuning, Why,
+    BesideZram, Error, Host, Note, Planner, Registry, Session, Tuning, Unsupported,
+    UnsupportedKind, Why,
 };
 
 const TCP: &str = "https://docs.kernel.org/networking/ip-sysctl.html#tcp-variables";
@@ -231,11 +232,11 @@ impl HostProfile for Gaming {
         memory::knobs(registry);
     }
 
-    fn plug(&self, session: Session) -> Session {
+    fn with_backend(&self, session: Session) -> Session {
         session
-            .plug(Netlink::on_demand())
-            .plug(Modules::live())
-            .plug(Zram::live())
+            .with_backend(Netlink::on_demand())
+            .with_backend(Modules::live())
+            .with_backend(Zram::live())
     }
 
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {
@@ -246,7 +247,7 @@ impl HostProfile for Gaming {
         if options.persist {
             set = set.persisted_as(self.name());
         }
-        let line = Line::of(options)?;
+        let line = Uplink::of(options)?;
         let until_reboot: Box<dyn Tuning> = match options.persist {
             true => Box::new(("memory", Note(UNTIL_REBOOT.to_owned()))),
             false => Box::new(()),
@@ -280,10 +281,10 @@ impl HostProfile for Gaming {
     }
 
     fn watched(&self, host: &Host, options: &Options) -> Result<Vec<Watched>, Error> {
-        let line = Line::of(options)?;
+        let line = Uplink::of(options)?;
         let part = "qos";
         let line = match &line.device {
-            Some(device) => Watched::Line {
+            Some(device) => Watched::Interface {
                 part,
                 shaper: line.shaper(device),
             },
@@ -312,13 +313,13 @@ const NO_ROUTE: &str = "there is no default route";
 const NAME_IT: &str = "name the uplink interface: --device eth0";
 
 /// The uplink to the provider, whose queues are kept on this host.
-struct Line {
+struct Uplink {
     device: Option<String>,
     up: Cake,
     down: Cake,
 }
 
-impl Line {
+impl Uplink {
     fn of(options: &Options) -> Result<Self, Error> {
         Ok(Self {
             device: options
@@ -363,7 +364,7 @@ impl Line {
     }
 }
 
-impl Tuning for Line {
+impl Tuning for Uplink {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         if !at.is_selected() {
             return Ok(());
@@ -379,8 +380,9 @@ impl Tuning for Line {
             // Without --device, everything else is applied even if this interface cannot be shaped.
             Some(device) => self.shaper(&device).optional().declare(at),
             None => {
-                let lack = Lack::new(LackKind::Missing, NO_ROUTE).hint(NAME_IT);
-                at.skip("uplink shaping", lack)
+                let unsupported =
+                    Unsupported::new(UnsupportedKind::Missing, NO_ROUTE).hint(NAME_IT);
+                at.skip("uplink shaping", unsupported)
                     .why("keeps the queue on this host");
                 Ok(())
             }

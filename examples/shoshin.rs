@@ -165,8 +165,10 @@ impl HostProfile for Shoshin {
         memory::knobs(registry);
     }
 
-    fn plug(&self, session: Session) -> Session {
-        session.plug(Modules::live()).plug(Zram::live())
+    fn with_backend(&self, session: Session) -> Session {
+        session
+            .with_backend(Modules::live())
+            .with_backend(Zram::live())
     }
 
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {

@@ -128,8 +128,8 @@ fn measure(subject: &str, directory: &Path, asked: Asked, judgement: &mut Judgem
         .output()
         .unwrap();
     let applied = machine::json(&output);
-    let keys = names(&applied["turned"], "knob");
-    let values = names(&applied["turned"], "to");
+    let keys = names(&applied["changed"], "knob");
+    let values = names(&applied["changed"], "to");
     let refused = names(&applied["not_applicable"], "knob");
     let revert = Invocation {
         program: subject,

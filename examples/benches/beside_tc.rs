@@ -66,8 +66,8 @@ impl HostProfile for Shaped {
         qos::knobs(registry);
     }
 
-    fn plug(&self, session: Session) -> Session {
-        session.plug(Netlink::on_demand())
+    fn with_backend(&self, session: Session) -> Session {
+        session.with_backend(Netlink::on_demand())
     }
 
     fn tuning(&self, _: &Options) -> Result<Box<dyn Tuning>, Error> {

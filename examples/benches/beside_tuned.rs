@@ -130,8 +130,8 @@ impl HostProfile for Same {
         blockdev::knobs(registry);
     }
 
-    fn plug(&self, session: Session) -> Session {
-        session.plug(Modules::live())
+    fn with_backend(&self, session: Session) -> Session {
+        session.with_backend(Modules::live())
     }
 
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {

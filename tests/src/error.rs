@@ -105,7 +105,7 @@ pub enum MachineError {
         "the machine with Linux {kernel} is not as it should be: {problem}; the end of its console:{}",
         listed(console)
     )]
-    Lacking {
+    Unsupported {
         /// What it runs, or should.
         kernel: Kernel,
         /// What is missing or different.

@@ -345,7 +345,7 @@ impl Machine {
                 if problems.is_empty() {
                     return Ok(());
                 }
-                return Err(MachineError::Lacking {
+                return Err(MachineError::Unsupported {
                     kernel: self.kernel,
                     problem: problems.join("; "),
                     console: self.console(),

@@ -19,7 +19,7 @@
 //! ]);
 //! let mut session = Session::live("storage")?
 //!     .with(hosttune_blockdev::knobs)
-//!     .plug(Modules::live());
+//!     .with_backend(Modules::live());
 //! let plan = rules.plan(&session)?;
 //! for note in &plan.notes {
 //!     println!("{note}"); // which disk matches which rule, and near misses

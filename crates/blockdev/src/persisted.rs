@@ -25,7 +25,7 @@ pub(crate) fn declare(
     let path = own.path().map_err(RenderError::File)?;
     let bytes = own.to_text().map_err(RenderError::File)?.into_bytes();
     for directory in missing(at, Path::new(&path))? {
-        at.pass(&directory, &DirectoryState::Empty)
+        at.intermediate(&directory, &DirectoryState::Empty)
             .why("required by the rules file");
     }
     let fights = Fights::of(at.host(), taken, Some(&own));

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use hosttune_core::{
+    AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::Attribute;
@@ -148,12 +150,12 @@ impl QueueAttribute {
         number(host, &self.disk, "max_hw_sectors_kb")
     }
 
-    fn unavailable(why: String, hint: String) -> Lack {
-        Lack::new(LackKind::ValueUnavailable, why).hint(hint)
+    fn unavailable(why: String, hint: String) -> Unsupported {
+        Unsupported::new(UnsupportedKind::ValueUnavailable, why).hint(hint)
     }
 
     /// Why the kernel refused a value that is in the valid range.
-    fn refused(&self, host: &Host, value: u64) -> Lack {
+    fn refused(&self, host: &Host, value: u64) -> Unsupported {
         let file = self.attribute.file();
         let scheduler = Scheduler::new(&self.disk).active(host).ok().flatten();
         let unscheduled = scheduler.is_some_and(|name| name.as_str() == "none");
@@ -226,7 +228,7 @@ impl Knob for QueueAttribute {
         })
     }
 
-    fn turn(&self, host: &mut Host, to: &AttributeState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &AttributeState) -> Result<(), HostError> {
         let path = self.path();
         let Some(wanted) = to.value() else {
             return Err(
@@ -234,7 +236,8 @@ impl Knob for QueueAttribute {
                     .detail("an attribute cannot be removed"),
             );
         };
-        let refuse = |lack| HostError::not_applicable(Operation::Write, path.clone(), lack);
+        let refuse =
+            |unsupported| HostError::not_applicable(Operation::Write, path.clone(), unsupported);
         let most = self.most(host).filter(|most| wanted > *most);
         // Clamped here, because older kernels refuse what newer ones clamp.
         let written = most.unwrap_or(wanted);
@@ -252,7 +255,7 @@ impl Knob for QueueAttribute {
         })
     }
 
-    fn counts_as(&self, seen: &AttributeState, wanted: &AttributeState) -> bool {
+    fn satisfies(&self, seen: &AttributeState, wanted: &AttributeState) -> bool {
         match (seen.value(), wanted.value()) {
             (Some(value), Some(asked)) => {
                 let made = self.attribute.predict(asked, page(), seen.most());
@@ -262,7 +265,11 @@ impl Knob for QueueAttribute {
         }
     }
 
-    fn lacks(&self, host: &Host, to: &AttributeState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(
+        &self,
+        host: &Host,
+        to: &AttributeState,
+    ) -> Result<Option<Unsupported>, HostError> {
         let Some(wanted) = to.value() else {
             return Ok(None);
         };
@@ -272,8 +279,8 @@ impl Knob for QueueAttribute {
         Ok(match self.read(host)? {
             AttributeState::Gone => Some(gone(&self.disk)),
             AttributeState::Missing => Some(
-                Lack::new(
-                    LackKind::Missing,
+                Unsupported::new(
+                    UnsupportedKind::Missing,
                     format!("{} has no {}", self.disk, self.attribute),
                 )
                 .hint("it depends on the kernel version and configuration, and on whether the disk is bio-based"),
@@ -284,7 +291,7 @@ impl Knob for QueueAttribute {
         })
     }
 
-    fn disturbs(&self, host: &Host, _: &AttributeState) -> Result<Vec<AnyKnob>, HostError> {
+    fn side_effects(&self, host: &Host, _: &AttributeState) -> Result<Vec<AnyKnob>, HostError> {
         match self.attribute {
             // The kernel scales the depth in proportion; up to 6.18 the depth is a tunable of
             // mq-deadline.
@@ -308,7 +315,7 @@ impl Knob for QueueAttribute {
         }
     }
 
-    fn gone(&self, seen: &AttributeState) -> bool {
+    fn is_gone(&self, seen: &AttributeState) -> bool {
         *seen == AttributeState::Gone
     }
 

@@ -319,9 +319,9 @@ impl OnDisk<'_> {
             return Ok(());
         };
         let offered = Offered::of(at.host(), queue)?;
-        let lacks =
+        let unsupported =
             offered.is_some_and(|offered| offered.active.is_some() && !offered.offers(name));
-        if lacks && module::find(at.host(), module.name())? != Availability::Absent {
+        if unsupported && module::find(at.host(), module.name())? != Availability::Absent {
             for module in module.with_dependencies(at.host())? {
                 at.want(&module, &ModuleState::Loaded)
                     .why(format!("provides the scheduler {name}"))

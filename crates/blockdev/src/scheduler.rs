@@ -5,7 +5,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use hosttune_boot::{KernelModule, ModuleState};
-use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use hosttune_core::{
+    AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::Attribute;
@@ -234,32 +236,32 @@ impl Scheduler {
         Ok(Offered::of(host, &self.disk)?.and_then(|offered| offered.active))
     }
 
-    fn not_offered(name: &SchedulerName, offered: &Offered) -> Lack {
+    fn not_offered(name: &SchedulerName, offered: &Offered) -> Unsupported {
         let why = format!("the kernel offers {offered} for this disk, but not {name}");
-        let lack = Lack::new(LackKind::ValueUnavailable, why);
+        let unsupported = Unsupported::new(UnsupportedKind::ValueUnavailable, why);
         match name.module() {
-            Some(module) => lack
+            Some(module) => unsupported
                 .hint(format!(
                     "load the module, if this kernel has it: modprobe {}; or use one of {offered}",
                     module.name()
                 ))
                 .module(module.name())
                 .cured_by(&module, &ModuleState::Loaded),
-            None => lack.hint(format!("use one of {offered}")),
+            None => unsupported.hint(format!("use one of {offered}")),
         }
     }
 }
 
 /// The reason when a disk does not exist.
-pub(crate) fn gone(disk: &DiskName) -> Lack {
-    Lack::new(LackKind::Missing, format!("there is no disk {disk}"))
+pub(crate) fn gone(disk: &DiskName) -> Unsupported {
+    Unsupported::new(UnsupportedKind::Missing, format!("there is no disk {disk}"))
         .hint("list the disks with: lsblk -d")
 }
 
 /// The reason when a disk has no requests to schedule.
-fn bio_based(disk: &DiskName) -> Lack {
+fn bio_based(disk: &DiskName) -> Unsupported {
     let why = format!("{disk} is bio-based: it passes bios on and has no requests to schedule");
-    Lack::new(LackKind::Missing, why)
+    Unsupported::new(UnsupportedKind::Missing, why)
         .hint("set the scheduler of the disks below it: see lsblk -s, and for NVMe the hidden paths in /sys/block")
 }
 
@@ -286,7 +288,7 @@ impl Knob for Scheduler {
         }
     }
 
-    fn turn(&self, host: &mut Host, to: &SchedulerState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &SchedulerState) -> Result<(), HostError> {
         let path = self.disk.queue("scheduler");
         let SchedulerState::Active(name) = to else {
             return Err(
@@ -300,15 +302,19 @@ impl Knob for Scheduler {
         })
     }
 
-    fn lacks(&self, host: &Host, to: &SchedulerState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(
+        &self,
+        host: &Host,
+        to: &SchedulerState,
+    ) -> Result<Option<Unsupported>, HostError> {
         let SchedulerState::Active(name) = to else {
             return Ok(None);
         };
         Ok(match Offered::of(host, &self.disk)? {
             Some(offered) if offered.offers(name) => {
                 match host.read_only_mount(self.disk.queue("scheduler"))? {
-                    Some(lack) => Some(lack),
-                    None => zoned::lack(host, &self.disk, name)?,
+                    Some(unsupported) => Some(unsupported),
+                    None => zoned::unsupported(host, &self.disk, name)?,
                 }
             }
             Some(offered) if offered.active.is_some() => Some(Self::not_offered(name, &offered)),
@@ -318,7 +324,7 @@ impl Knob for Scheduler {
     }
 
     /// In the order in which they are reverted: `nr_requests` changes the depths that follow it.
-    fn disturbs(&self, host: &Host, to: &SchedulerState) -> Result<Vec<AnyKnob>, HostError> {
+    fn side_effects(&self, host: &Host, to: &SchedulerState) -> Result<Vec<AnyKnob>, HostError> {
         let attributes = [
             Attribute::NrRequests,
             Attribute::AsyncDepth,
@@ -339,7 +345,7 @@ impl Knob for Scheduler {
         Ok(knobs)
     }
 
-    fn gone(&self, seen: &SchedulerState) -> bool {
+    fn is_gone(&self, seen: &SchedulerState) -> bool {
         *seen == SchedulerState::Gone
     }
 

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use hosttune_core::{
+    AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{identity, is_there};
@@ -246,15 +248,15 @@ impl SchedulerTunable {
         }
     }
 
-    fn missing(&self, host: &Host) -> Lack {
+    fn missing(&self, host: &Host) -> Unsupported {
         let there = host.list(self.disk.queue("iosched")).unwrap_or_default();
-        let lack = Lack::new(
-            LackKind::Missing,
+        let unsupported = Unsupported::new(
+            UnsupportedKind::Missing,
             format!("{} has no {} on this kernel", self.scheduler, self.name),
         );
         match there.as_slice() {
-            [] => lack.hint(format!("{} has no tunables", self.scheduler)),
-            there => lack.hint(format!("available tunables: {}", there.join(", "))),
+            [] => unsupported.hint(format!("{} has no tunables", self.scheduler)),
+            there => unsupported.hint(format!("available tunables: {}", there.join(", "))),
         }
     }
 }
@@ -288,7 +290,7 @@ impl Knob for SchedulerTunable {
         Ok(self.shown(host)?.unwrap_or(TunableState::Missing))
     }
 
-    fn turn(&self, host: &mut Host, to: &TunableState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &TunableState) -> Result<(), HostError> {
         let path = self.path();
         let TunableState::Value(text) = to else {
             return Err(
@@ -299,16 +301,22 @@ impl Knob for SchedulerTunable {
         let active = Scheduler::new(&self.disk).active(host)?;
         if active.as_ref() != Some(&self.scheduler) || !self.is_name() {
             // The write would change another scheduler's tunable of the same name.
-            let lack = self.lacks(host, to)?.unwrap_or_else(|| gone(&self.disk));
-            return Err(HostError::not_applicable(Operation::Write, path, lack));
+            let unsupported = self
+                .unsupported(host, to)?
+                .unwrap_or_else(|| gone(&self.disk));
+            return Err(HostError::not_applicable(
+                Operation::Write,
+                path,
+                unsupported,
+            ));
         }
         write::value(host, &self.disk, &path, text, |host| {
             if self.read(host) == Ok(TunableState::Missing) {
                 return Some(self.missing(host));
             }
             Some(
-                Lack::new(
-                    LackKind::ValueUnavailable,
+                Unsupported::new(
+                    UnsupportedKind::ValueUnavailable,
                     format!("{} rejects {text} for {}", self.scheduler, self.name),
                 )
                 .hint("all known tunables take numbers"),
@@ -316,7 +324,7 @@ impl Knob for SchedulerTunable {
         })
     }
 
-    fn counts_as(&self, seen: &TunableState, wanted: &TunableState) -> bool {
+    fn satisfies(&self, seen: &TunableState, wanted: &TunableState) -> bool {
         let (TunableState::Value(value), TunableState::Value(asked)) = (seen, wanted) else {
             return seen == wanted;
         };
@@ -334,14 +342,18 @@ impl Knob for SchedulerTunable {
         }
     }
 
-    fn lacks(&self, host: &Host, to: &TunableState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(
+        &self,
+        host: &Host,
+        to: &TunableState,
+    ) -> Result<Option<Unsupported>, HostError> {
         let TunableState::Value(text) = to else {
             return Ok(None);
         };
         if text.trim().is_empty() || text.contains(['\n', '\0', '(']) {
             return Ok(Some(
-                Lack::new(
-                    LackKind::ValueUnavailable,
+                Unsupported::new(
+                    UnsupportedKind::ValueUnavailable,
                     format!(
                         "'{}' is not a valid value for {}",
                         text.escape_debug(),
@@ -360,7 +372,7 @@ impl Knob for SchedulerTunable {
                     self.scheduler, self.disk
                 );
                 Some(
-                    Lack::new(LackKind::ValueUnavailable, why)
+                    Unsupported::new(UnsupportedKind::ValueUnavailable, why)
                         .hint(format!("set the scheduler {} too", self.scheduler))
                         .cured_by(&Scheduler::new(&self.disk), &needed),
                 )
@@ -370,13 +382,13 @@ impl Knob for SchedulerTunable {
         })
     }
 
-    fn disturbs(&self, _: &Host, _: &TunableState) -> Result<Vec<AnyKnob>, HostError> {
+    fn side_effects(&self, _: &Host, _: &TunableState) -> Result<Vec<AnyKnob>, HostError> {
         let names = along(self.scheduler.as_str(), &self.name);
         let knob = |name: &&str| AnyKnob::of(&Self::new(&self.disk, &self.scheduler, *name));
         Ok(names.iter().map(knob).collect())
     }
 
-    fn gone(&self, seen: &TunableState) -> bool {
+    fn is_gone(&self, seen: &TunableState) -> bool {
         matches!(seen, TunableState::Gone | TunableState::Inactive)
     }
 

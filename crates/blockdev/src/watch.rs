@@ -12,7 +12,7 @@ use hosttune_core::{Applied, Error, Plan, Planner, Session, State, Stop, Tuning}
 use crate::disk::{self, Disk, Facts};
 use crate::name::DiskName;
 use crate::rules::Rules;
-use crate::uevent::{Due, Heard, Hotplug, Pace, UeventMonitor};
+use crate::uevent::{Due, Hotplug, RetryPolicy, UeventMonitor, WaitOutcome};
 
 /// What happened to a watched disk.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub enum DiskEvent {
     /// The disk is new and does not support what the rule requests.
     NotApplicable {
         /// What is unsupported.
-        lacking: Vec<String>,
+        unsupported: Vec<String>,
     },
     /// The disk could not be read or tuned. It is tried again at its next event.
     Failed(Error),
@@ -54,9 +54,9 @@ impl DiskEvent {
 impl fmt::Display for DiskEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Applied(applied) => match applied.turned.len() {
+            Self::Applied(applied) => match applied.changed.len() {
                 1 => f.write_str("applied: 1 change"),
-                turned => write!(f, "applied: {turned} changes"),
+                changed => write!(f, "applied: {changed} changes"),
             },
             Self::AsWanted => f.write_str("as wanted"),
             Self::Left { knobs } => write!(
@@ -64,8 +64,8 @@ impl fmt::Display for DiskEvent {
                 "left as it is: another process has set {} since",
                 knobs.join(", ")
             ),
-            Self::NotApplicable { lacking } => {
-                write!(f, "left as it is: {}", lacking.join("; "))
+            Self::NotApplicable { unsupported } => {
+                write!(f, "left as it is: {}", unsupported.join("; "))
             }
             Self::Failed(error) => {
                 write!(f, "failed: {error}")?;
@@ -104,7 +104,7 @@ impl Rules {
     pub fn watcher(&self) -> DiskWatcher<'_> {
         DiskWatcher {
             rules: self,
-            pace: Pace::default(),
+            retry_policy: RetryPolicy::default(),
             part: None,
         }
     }
@@ -120,7 +120,7 @@ impl Rules {
 #[derive(Debug, Clone)]
 pub struct DiskWatcher<'a> {
     rules: &'a Rules,
-    pace: Pace,
+    retry_policy: RetryPolicy,
     part: Option<String>,
 }
 
@@ -138,8 +138,8 @@ type Known = BTreeMap<DiskName, Option<String>>;
 impl DiskWatcher<'_> {
     /// Replaces the default timing.
     #[must_use]
-    pub fn pace(mut self, pace: Pace) -> Self {
-        self.pace = pace;
+    pub fn retry_policy(mut self, retry_policy: RetryPolicy) -> Self {
+        self.retry_policy = retry_policy;
         self
     }
 
@@ -165,19 +165,19 @@ impl DiskWatcher<'_> {
         stop: &Stop,
         mut say: impl FnMut(Option<&DiskName>, DiskEvent),
     ) -> Result<(), Error> {
-        let mut hotplug = Hotplug::new(self.pace);
+        let mut hotplug = Hotplug::new(self.retry_policy);
         let mut known = Known::new();
         let mut waiting = self.everything(session, &known, &mut say);
         let mut again = monitor.now();
         loop {
-            if stop.is_asked() {
+            if stop.is_requested() {
                 return Ok(());
             }
             let now = monitor.now();
             if !waiting.is_empty() && again <= now {
                 waiting.retain(|disk| {
                     let looked = self.look(session, disk, &mut known, &mut say);
-                    !stop.is_asked() && matches!(looked, Looked::Later)
+                    !stop.is_requested() && matches!(looked, Looked::Later)
                 });
                 again = monitor.now().saturating_add(AGAIN);
                 continue;
@@ -191,13 +191,13 @@ impl DiskWatcher<'_> {
                     };
                     let stops: Vec<_> = stop.descriptors().collect();
                     match monitor.wait(&stops, until)? {
-                        Heard::Events(events) => {
+                        WaitOutcome::Events(events) => {
                             let now = monitor.now();
                             events.iter().for_each(|event| hotplug.on(event, now));
                         }
-                        Heard::Lost => hotplug.lost(monitor.now()),
-                        Heard::Nothing => {}
-                        Heard::Stopped => return Ok(()),
+                        WaitOutcome::Lost => hotplug.lost(monitor.now()),
+                        WaitOutcome::Nothing => {}
+                        WaitOutcome::Stopped => return Ok(()),
                     }
                 }
                 Due::Disks(disks) => {
@@ -282,17 +282,17 @@ impl DiskWatcher<'_> {
     fn tune(&self, session: &mut Session, rules: &Rules) -> Result<Option<DiskEvent>, Error> {
         let plan = session.plan(|at| self.declare(at, rules))?;
         if plan.is_empty() {
-            let lacking = plan.findings.iter().filter(|finding| {
+            let unsupported = plan.findings.iter().filter(|finding| {
                 matches!(
                     finding.state,
                     State::NotApplicable { .. } | State::Unverifiable { .. }
                 )
             });
-            let lacking: Vec<String> = lacking.map(ToString::to_string).collect();
+            let unsupported: Vec<String> = unsupported.map(ToString::to_string).collect();
             return Ok(match plan.findings.as_slice() {
                 [] => None,
-                _ if lacking.is_empty() => Some(DiskEvent::AsWanted),
-                _ => Some(DiskEvent::NotApplicable { lacking }),
+                _ if unsupported.is_empty() => Some(DiskEvent::AsWanted),
+                _ => Some(DiskEvent::NotApplicable { unsupported }),
             });
         }
         let theirs = set_since(session, &plan)?;
@@ -319,10 +319,11 @@ impl DiskWatcher<'_> {
 /// The settings of a plan that another process has changed after we set them: the journal has a
 /// pending revert for the same knob of the same disk.
 fn set_since(session: &Session, plan: &Plan) -> Result<Vec<String>, Error> {
-    let owed = session.status()?.owed;
+    let pending = session.status()?.pending;
     let theirs = plan.steps.iter().filter(|step| {
-        owed.iter()
-            .any(|owed| owed.knob == step.knob && owed.identity == step.identity)
+        pending
+            .iter()
+            .any(|pending| pending.knob == step.knob && pending.identity == step.identity)
     });
     Ok(theirs.map(|step| step.knob.to_string()).collect())
 }

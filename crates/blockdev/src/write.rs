@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hosttune_core::{Host, HostError, HostErrorKind, Lack, LackKind};
+use hosttune_core::{Host, HostError, HostErrorKind, Unsupported, UnsupportedKind};
 
 use crate::name::DiskName;
 use crate::scheduler::{gone, is_absent};
@@ -17,13 +17,13 @@ const AGAIN: [Duration; 3] = [
 ];
 
 /// Writes a value. A refusal by one disk must not stop changes to the others, so it becomes a
-/// [`Lack`]; `unavailable` returns which one.
+/// [`Unsupported`]; `unavailable` returns which one.
 pub(crate) fn value(
     host: &mut Host,
     disk: &DiskName,
     path: &str,
     text: &str,
-    unavailable: impl FnOnce(&Host) -> Option<Lack>,
+    unavailable: impl FnOnce(&Host) -> Option<Unsupported>,
 ) -> Result<(), HostError> {
     let line = format!("{text}\n");
     let mut answer = host.write_value(path, line.as_bytes());
@@ -37,12 +37,12 @@ pub(crate) fn value(
     }
     let Err(error) = answer else { return Ok(()) };
     let error = error.wanted(text);
-    let lack = if is_absent(&error) && !crate::disk::is_there(host, disk).unwrap_or(true) {
+    let unsupported = if is_absent(&error) && !crate::disk::is_there(host, disk).unwrap_or(true) {
         Some(gone(disk))
     } else if is_busy(&error) {
         Some(
-            Lack::new(
-                LackKind::Busy,
+            Unsupported::new(
+                UnsupportedKind::Busy,
                 format!("the queue of {disk} is frozen: its driver is recreating it"),
             )
             .hint("try again once that is done"),
@@ -52,8 +52,8 @@ pub(crate) fn value(
     } else {
         None
     };
-    Err(match lack {
-        Some(lack) => error.with_kind(HostErrorKind::NotApplicable(lack)),
+    Err(match unsupported {
+        Some(unsupported) => error.with_kind(HostErrorKind::NotApplicable(unsupported)),
         None => error,
     })
 }

@@ -4,7 +4,7 @@
 //! scheduler two writes to one zone can be reordered, and the disk fails the second: the file
 //! system gets an I/O error. The kernel's `scheduler` file gives no warning of this.
 
-use hosttune_core::{Host, HostError, HostErrorKind, Lack, LackKind};
+use hosttune_core::{Host, HostError, HostErrorKind, Unsupported, UnsupportedKind};
 
 use crate::name::DiskName;
 use crate::scheduler::{SchedulerName, is_absent};
@@ -16,11 +16,11 @@ pub(crate) const HOST_MANAGED: &str = "host-managed";
 const ZONE_WRITE_PLUGGING: (u32, u32) = (6, 10);
 
 /// Why a scheduler cannot be set on a disk because of its zones.
-pub(crate) fn lack(
+pub(crate) fn unsupported(
     host: &Host,
     disk: &DiskName,
     name: &SchedulerName,
-) -> Result<Option<Lack>, HostError> {
+) -> Result<Option<Unsupported>, HostError> {
     if *name == SchedulerName::mq_deadline() {
         return Ok(None);
     }
@@ -40,7 +40,7 @@ pub(crate) fn lack(
 }
 
 /// The decision for a host-managed disk.
-fn refusal(disk: &DiskName, name: &SchedulerName, release: Option<&str>) -> Option<Lack> {
+fn refusal(disk: &DiskName, name: &SchedulerName, release: Option<&str>) -> Option<Unsupported> {
     let kernel = match release.map(|release| (release, version(release))) {
         Some((_, Some(version))) if version >= ZONE_WRITE_PLUGGING => return None,
         Some((release, Some(_))) => format!("Linux {release} preserves the order only with mq-deadline"),
@@ -52,7 +52,10 @@ fn refusal(disk: &DiskName, name: &SchedulerName, release: Option<&str>) -> Opti
     let why = format!(
         "{disk} is a host-managed zoned disk, which fails writes that arrive out of order: {kernel}, so {name} is not set"
     );
-    Some(Lack::new(LackKind::Other, why).hint("set mq-deadline, or boot Linux 6.10 or newer"))
+    Some(
+        Unsupported::new(UnsupportedKind::Other, why)
+            .hint("set mq-deadline, or boot Linux 6.10 or newer"),
+    )
 }
 
 /// The major and minor number of a release such as `6.1.0-40-amd64`.
@@ -84,9 +87,12 @@ mod tests {
             (Some(""), true),
             (None, true),
         ] {
-            let lack = refusal(&disk, &SchedulerName::none(), release);
-            assert_eq!(lack.is_some(), refused, "{release:?}");
-            assert!(lack.is_none_or(|lack| lack.hint.is_some()), "{release:?}");
+            let unsupported = refusal(&disk, &SchedulerName::none(), release);
+            assert_eq!(unsupported.is_some(), refused, "{release:?}");
+            assert!(
+                unsupported.is_none_or(|unsupported| unsupported.hint.is_some()),
+                "{release:?}"
+            );
         }
     }
 }

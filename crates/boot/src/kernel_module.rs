@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use hosttune_core::host::RootKind;
-use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use hosttune_core::{
+    Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::list;
@@ -96,7 +98,7 @@ impl KernelModule {
         Ok(names.into_iter().map(knob).collect())
     }
 
-    fn unusable(&self) -> Option<Lack> {
+    fn unusable(&self) -> Option<Unsupported> {
         let usable = !self.name.is_empty()
             && self.name.len() <= LONGEST_NAME
             && !self.name.starts_with('-')
@@ -106,9 +108,11 @@ impl KernelModule {
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
         if !usable {
             let why = format!("'{}' is not a module name", self.name);
-            return Some(Lack::new(LackKind::ValueUnavailable, why).hint(format!(
-                "a module name has 1 to {LONGEST_NAME} letters, digits, '_' and '-'"
-            )));
+            return Some(
+                Unsupported::new(UnsupportedKind::ValueUnavailable, why).hint(format!(
+                    "a module name has 1 to {LONGEST_NAME} letters, digits, '_' and '-'"
+                )),
+            );
         }
         let unusable = |parameter: &&String| {
             let name = parameter.split('=').next().unwrap_or_default();
@@ -116,17 +120,20 @@ impl KernelModule {
         };
         let parameter = self.parameters.iter().find(unusable)?;
         let why = format!("'{}' is not a module parameter", parameter.escape_debug());
-        Some(Lack::new(LackKind::ValueUnavailable, why).hint("write it like name=value"))
+        Some(
+            Unsupported::new(UnsupportedKind::ValueUnavailable, why)
+                .hint("write it like name=value"),
+        )
     }
 
     fn load(&self, host: &mut Host) -> Result<(), HostError> {
         let name = canonical(&self.name);
-        host.turn::<Modules, ()>(|modules| modules.load(&name, &self.parameters))?;
+        host.change::<Modules, ()>(|modules| modules.load(&name, &self.parameters))?;
         if self.read(host)? != ModuleState::Absent {
             return Ok(());
         }
-        let lack = Lack::new(
-            LackKind::Managed,
+        let unsupported = Unsupported::new(
+            UnsupportedKind::Managed,
             "modprobe skipped it (blacklist or install rule in modprobe.d)",
         )
         .hint(format!(
@@ -136,7 +143,7 @@ impl KernelModule {
         Err(HostError::not_applicable(
             Operation::Load,
             named(&self.name),
-            lack,
+            unsupported,
         ))
     }
 
@@ -153,7 +160,7 @@ impl KernelModule {
         }
         let kinds = list::link_kinds(host, &name)?;
         if !kinds.is_empty() {
-            let links = host.wire::<Modules>()?.links(&kinds)?;
+            let links = host.backend::<Modules>()?.links(&kinds)?;
             if !links.is_empty() {
                 return Err(self.used(&format!(
                     "unloading it would remove these interfaces: {}",
@@ -161,7 +168,7 @@ impl KernelModule {
                 )));
             }
         }
-        let unloaded = host.turn::<Modules, ()>(|modules| modules.unload(&name));
+        let unloaded = host.change::<Modules, ()>(|modules| modules.unload(&name));
         unloaded.map_err(|error| {
             if *error.kind() != HostErrorKind::Busy || error.errno() != Some(EAGAIN) {
                 return error;
@@ -180,12 +187,12 @@ impl KernelModule {
     }
 
     /// Why the module cannot be loaded on this host, or `None` if it can.
-    fn lacks_to_load(&self, host: &Host) -> Result<Option<Lack>, HostError> {
+    fn lacks_to_load(&self, host: &Host) -> Result<Option<Unsupported>, HostError> {
         let name = canonical(&self.name);
         if find(host, &name)? == Availability::Absent {
             let why = format!("the module {name} is not available");
             return Ok(Some(
-                Lack::new(LackKind::ValueUnavailable, why)
+                Unsupported::new(UnsupportedKind::ValueUnavailable, why)
                     .hint(format!("install a kernel that has {name}"))
                     .module(name),
             ));
@@ -196,8 +203,8 @@ impl KernelModule {
         };
         if disabled.trim() == "1" {
             return Ok(Some(
-                Lack::new(
-                    LackKind::ReadOnly,
+                Unsupported::new(
+                    UnsupportedKind::ReadOnly,
                     "loading modules is disabled: kernel.modules_disabled is 1",
                 )
                 .hint("reboot to enable it again")
@@ -240,12 +247,12 @@ impl Knob for KernelModule {
         )
     }
 
-    fn turn(&self, host: &mut Host, to: &ModuleState) -> Result<(), HostError> {
-        if let Some(lack) = self.unusable() {
+    fn set(&self, host: &mut Host, to: &ModuleState) -> Result<(), HostError> {
+        if let Some(unsupported) = self.unusable() {
             return Err(HostError::not_applicable(
                 Operation::Load,
                 named(&self.name),
-                lack,
+                unsupported,
             ));
         }
         match to {
@@ -259,27 +266,27 @@ impl Knob for KernelModule {
         }
     }
 
-    fn counts_as(&self, seen: &ModuleState, wanted: &ModuleState) -> bool {
+    fn satisfies(&self, seen: &ModuleState, wanted: &ModuleState) -> bool {
         seen == wanted || (*seen, *wanted) == (ModuleState::BuiltIn, ModuleState::Loaded)
     }
 
-    fn lacks(&self, host: &Host, to: &ModuleState) -> Result<Option<Lack>, HostError> {
-        if let Some(lack) = self.unusable() {
-            return Ok(Some(lack));
+    fn unsupported(&self, host: &Host, to: &ModuleState) -> Result<Option<Unsupported>, HostError> {
+        if let Some(unsupported) = self.unusable() {
+            return Ok(Some(unsupported));
         }
         if host.root_kind() == RootKind::Image {
             return Ok(Some(
-                Lack::new(
-                    LackKind::NotRunning,
+                Unsupported::new(
+                    UnsupportedKind::NotRunning,
                     "this is an image without a running kernel",
                 )
                 .hint("load modules on the running system"),
             ));
         }
-        if host.wire::<Modules>().is_err() {
+        if host.backend::<Modules>().is_err() {
             return Ok(Some(
-                Lack::new(
-                    LackKind::NoWire,
+                Unsupported::new(
+                    UnsupportedKind::NoBackend,
                     "this program has no backend that loads modules",
                 )
                 .hint("add the backend Modules::live() to the session, or load the module manually")
@@ -290,13 +297,13 @@ impl Knob for KernelModule {
             ModuleState::Loaded => self.lacks_to_load(host),
             ModuleState::BuiltIn => Ok(Some(never_built_in())),
             ModuleState::Absent => Ok(Some(match self.read(host)? {
-                ModuleState::BuiltIn => Lack::new(
-                    LackKind::ReadOnly,
+                ModuleState::BuiltIn => Unsupported::new(
+                    UnsupportedKind::ReadOnly,
                     "it is built into the kernel and cannot be unloaded",
                 )
                 .hint("request the state Absent only on kernels where it is a module"),
-                _ => Lack::new(
-                    LackKind::OneWay,
+                _ => Unsupported::new(
+                    UnsupportedKind::OneWay,
                     "the parameters with which it was loaded are unknown, so unloading it could not be reverted",
                 )
                 .hint(format!("unload it manually: modprobe -r {}", self.name)),
@@ -314,9 +321,9 @@ impl Knob for KernelModule {
     }
 }
 
-fn never_built_in() -> Lack {
-    Lack::new(
-        LackKind::ValueUnavailable,
+fn never_built_in() -> Unsupported {
+    Unsupported::new(
+        UnsupportedKind::ValueUnavailable,
         "whether a module is built in is decided when the kernel is compiled",
     )
     .hint("request the state Loaded instead")
@@ -325,26 +332,35 @@ fn never_built_in() -> Lack {
 #[cfg(test)]
 #[cfg(feature = "testing")]
 mod tests {
-    use hosttune_core::testing::{Fate, Memory};
+    use hosttune_core::testing::{CrashPoint, Memory};
 
     use super::*;
 
     #[test]
     fn names_and_parameters_that_no_module_has_are_refused() {
-        let host = Host::new(Memory::new().host(&Fate::lives()));
+        let host = Host::new(Memory::new().host(&CrashPoint::lives()));
         let long = "x".repeat(56);
         for name in ["", "a b", "a/b", "../a", "a\0", "ä", &long] {
             let module = KernelModule::new(name);
-            let lack = module.lacks(&host, &ModuleState::Loaded).unwrap().unwrap();
-            assert!(lack.why.contains("not a module name"), "{name:?}: {lack}");
-            assert!(lack.hint.is_some());
+            let unsupported = module
+                .unsupported(&host, &ModuleState::Loaded)
+                .unwrap()
+                .unwrap();
+            assert!(
+                unsupported.why.contains("not a module name"),
+                "{name:?}: {unsupported}"
+            );
+            assert!(unsupported.hint.is_some());
         }
         for parameter in ["", "=1", "a=1\nb=2", "a=\0"] {
             let module = KernelModule::new("ifb").parameter(parameter);
-            let lack = module.lacks(&host, &ModuleState::Loaded).unwrap().unwrap();
+            let unsupported = module
+                .unsupported(&host, &ModuleState::Loaded)
+                .unwrap()
+                .unwrap();
             assert!(
-                lack.why.contains("not a module parameter"),
-                "{parameter:?}: {lack}"
+                unsupported.why.contains("not a module parameter"),
+                "{parameter:?}: {unsupported}"
             );
         }
     }
@@ -352,8 +368,8 @@ mod tests {
     #[test]
     fn what_is_part_of_the_kernel_counts_as_loaded_and_not_the_other_way_round() {
         let module = KernelModule::new("x");
-        assert!(module.counts_as(&ModuleState::BuiltIn, &ModuleState::Loaded));
-        assert!(!module.counts_as(&ModuleState::Loaded, &ModuleState::BuiltIn));
-        assert!(!module.counts_as(&ModuleState::Loaded, &ModuleState::Absent));
+        assert!(module.satisfies(&ModuleState::BuiltIn, &ModuleState::Loaded));
+        assert!(!module.satisfies(&ModuleState::Loaded, &ModuleState::BuiltIn));
+        assert!(!module.satisfies(&ModuleState::Loaded, &ModuleState::Absent));
     }
 }

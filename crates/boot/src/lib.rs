@@ -20,7 +20,7 @@
 //!
 //! let mut session = Session::live("router")?
 //!     .with(hosttune_boot::knobs)
-//!     .plug(Modules::live());
+//!     .with_backend(Modules::live());
 //! Ifb.apply(&mut session)?; // modprobe, once per boot
 //! Ifb.revert(&mut session)?; // unloads it, unless it is in use
 //! # Ok::<(), hosttune_core::Error>(())

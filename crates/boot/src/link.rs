@@ -71,8 +71,8 @@ fn there(path: &Path, kinds: &[String]) -> io::Result<Vec<String>> {
 
 fn failed(what: &str, error: &io::Error) -> HostError {
     let error = match error.raw_os_error() {
-        Some(errno) => HostError::from_errno(Operation::Wire, what, errno),
-        None => HostError::new(Operation::Wire, what, HostErrorKind::Malformed),
+        Some(errno) => HostError::from_errno(Operation::Backend, what, errno),
+        None => HostError::new(Operation::Backend, what, HostErrorKind::Malformed),
     };
     error
         .detail("its interfaces cannot be listed")

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use hosttune_core::{HostError, HostErrorKind, Lack, LackKind, Operation};
+use hosttune_core::{HostError, HostErrorKind, Operation, Unsupported, UnsupportedKind};
 use rustix::io::Errno;
 
 use crate::link;
@@ -85,13 +85,13 @@ impl ModuleLoader for Modprobe {
                 }
             }
         }
-        let lack = Lack::new(LackKind::NoWire, "modprobe is not installed")
+        let unsupported = Unsupported::new(UnsupportedKind::NoBackend, "modprobe is not installed")
             .hint("install the package kmod")
             .module(module);
         Err(HostError::not_applicable(
             Operation::Load,
             named(module),
-            lack,
+            unsupported,
         ))
     }
 
@@ -163,10 +163,10 @@ pub(crate) fn refused(module: &str, said: &str) -> HostError {
         format!("modprobe: {}", said.join("; "))
     };
     if said.iter().any(|line| line.contains(" not found in ")) {
-        let lack = Lack::new(LackKind::ValueUnavailable, text)
+        let unsupported = Unsupported::new(UnsupportedKind::ValueUnavailable, text)
             .hint(format!("install a kernel that has {module}"))
             .module(module);
-        return HostError::not_applicable(Operation::Load, named(module), lack);
+        return HostError::not_applicable(Operation::Load, named(module), unsupported);
     }
     let errno = said.iter().rev().find_map(|line| {
         let known = |(words, _): &&(&str, Errno)| line.contains(*words);
@@ -215,7 +215,7 @@ mod tests {
             "modprobe: FATAL: Module x not found in directory /lib/modules/6.1.0\n",
         );
         assert!(
-            matches!(error.kind(), HostErrorKind::NotApplicable(lack) if lack.module.as_deref() == Some("x"))
+            matches!(error.kind(), HostErrorKind::NotApplicable(unsupported) if unsupported.module.as_deref() == Some("x"))
         );
 
         let error = refused(

@@ -230,7 +230,7 @@ mod tests {
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
-    use hosttune_core::testing::{Behaviour, Fate, Memory};
+    use hosttune_core::testing::{Behaviour, CrashPoint, Memory};
     use hosttune_core::{Host, LinuxHost};
 
     use super::*;
@@ -258,7 +258,7 @@ mod tests {
     }
 
     fn found(memory: &Memory) -> Vec<Availability> {
-        let host = Host::new(memory.host(&Fate::lives()));
+        let host = Host::new(memory.host(&CrashPoint::lives()));
         find_all(&host, &[CAKE, TBF]).unwrap()
     }
 
@@ -267,7 +267,7 @@ mod tests {
         let both = [Availability::Absent, Availability::Present];
         assert_eq!(found(&running()), both);
         // A module without a symbol stays unknown.
-        let host = Host::new(running().host(&Fate::lives()));
+        let host = Host::new(running().host(&CrashPoint::lives()));
         let nameless = Sought {
             symbol: None,
             ..CAKE

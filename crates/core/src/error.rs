@@ -10,9 +10,9 @@ use std::fmt;
 use rustix::io::Errno;
 
 use crate::journal::JournalError;
-use crate::knob::Lack;
+use crate::knob::Unsupported;
 use crate::report::Finding;
-use crate::session::{Left, Reverted};
+use crate::session::{NotReverted, Reverted};
 
 /// The operation that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum Operation {
     /// Removing a file or an empty directory.
     Remove,
     /// Talking to a backend: netlink, a daemon's socket, a driver's library.
-    Wire,
+    Backend,
     /// Loading a kernel module.
     Load,
     /// Unloading a kernel module.
@@ -44,7 +44,7 @@ impl fmt::Display for Operation {
             Self::Write => "write",
             Self::Create => "create",
             Self::Remove => "remove",
-            Self::Wire => "use",
+            Self::Backend => "use",
             Self::Load => "load",
             Self::Unload => "unload",
         })
@@ -72,7 +72,7 @@ pub enum HostErrorKind {
     /// The content does not have the expected form.
     Malformed,
     /// The value is unsupported on this host; nothing is broken.
-    NotApplicable(Lack),
+    NotApplicable(Unsupported),
     /// Anything else; see the errno.
     Other,
 }
@@ -131,8 +131,16 @@ impl HostError {
     }
 
     /// The value is unsupported on this host, which was found out only while setting it.
-    pub fn not_applicable(operation: Operation, subject: impl Into<String>, lack: Lack) -> Self {
-        Self::new(operation, subject, HostErrorKind::NotApplicable(lack))
+    pub fn not_applicable(
+        operation: Operation,
+        subject: impl Into<String>,
+        unsupported: Unsupported,
+    ) -> Self {
+        Self::new(
+            operation,
+            subject,
+            HostErrorKind::NotApplicable(unsupported),
+        )
     }
 
     /// The content does not have the expected form; `detail` says what is wrong.
@@ -199,7 +207,7 @@ impl HostError {
     pub fn hint(&self) -> Option<&str> {
         match (&self.0.hint, &self.0.kind) {
             (Some(hint), _) => Some(hint),
-            (None, HostErrorKind::NotApplicable(lack)) => lack.hint.as_deref(),
+            (None, HostErrorKind::NotApplicable(unsupported)) => unsupported.hint.as_deref(),
             _ => None,
         }
     }
@@ -211,8 +219,8 @@ impl fmt::Display for HostError {
         if let Some(wanted) = &self.0.wanted {
             write!(f, " (wanted {wanted})")?;
         }
-        if let HostErrorKind::NotApplicable(lack) = &self.0.kind {
-            write!(f, ": {}", lack.why)?;
+        if let HostErrorKind::NotApplicable(unsupported) = &self.0.kind {
+            write!(f, ": {}", unsupported.why)?;
         }
         if let Some(detail) = &self.0.detail {
             write!(f, ": {detail}")?;
@@ -315,7 +323,7 @@ pub enum Error {
     #[error(
         "the value of {knob} cannot be determined before apply: an earlier step of this plan resets it"
     )]
-    Unsettled {
+    DependsOnEarlierStep {
         /// The knob, as printed.
         knob: String,
     },
@@ -345,7 +353,7 @@ pub enum Error {
         #[source]
         cause: Box<Cause>,
         /// The steps that were not undone. They stay in the journal, and `revert` tries again.
-        left: Vec<Left>,
+        left: Vec<NotReverted>,
     },
     /// The apply was interrupted; all earlier steps were undone and verified.
     #[error("interrupted before {before}: {}", interrupted(*.undone))]
@@ -402,7 +410,7 @@ impl Error {
         match self {
             Self::Host(error) => error.hint().map(str::to_owned),
             Self::Conflict { .. } => Some("remove one of the two settings".into()),
-            Self::Unsettled { .. } => {
+            Self::DependsOnEarlierStep { .. } => {
                 Some("read it before the step that resets it, or set it explicitly".into())
             }
             Self::Unregistered { .. } => {
@@ -511,7 +519,7 @@ fn stale(steps: &[StaleStep]) -> String {
     }))
 }
 
-fn left_list(left: &[Left]) -> String {
+fn left_list(left: &[NotReverted]) -> String {
     join(left.iter().map(ToString::to_string))
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{HostError, HostErrorKind, Operation};
 use crate::host::{EntryKind, FileContent, Host, host_path};
-use crate::knob::{Knob, Lack, LackKind, Lifetime, Registry};
+use crate::knob::{Knob, Lifetime, Registry, Unsupported, UnsupportedKind};
 
 /// Registers the knob types of this module; every session has them.
 pub fn knobs(registry: &mut Registry) {
@@ -72,7 +72,7 @@ impl Knob for ConfigFile {
         Ok(content.map_or(FileState::Absent, FileState::Present))
     }
 
-    fn turn(&self, host: &mut Host, to: &FileState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &FileState) -> Result<(), HostError> {
         match to {
             FileState::Present(content) => host.put_file(&self.0, content),
             FileState::Absent => host.remove(&self.0),
@@ -87,7 +87,7 @@ impl Knob for ConfigFile {
 
     /// Only bytes and mode are compared: the owner and the label of a new file are the
     /// distribution's to decide.
-    fn counts_as(&self, seen: &FileState, wanted: &FileState) -> bool {
+    fn satisfies(&self, seen: &FileState, wanted: &FileState) -> bool {
         match (seen, wanted) {
             (FileState::Present(seen), FileState::Present(wanted)) => {
                 seen.bytes == wanted.bytes && seen.mode == wanted.mode
@@ -96,12 +96,12 @@ impl Knob for ConfigFile {
         }
     }
 
-    fn lacks(&self, host: &Host, _: &FileState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, _: &FileState) -> Result<Option<Unsupported>, HostError> {
         Ok(match host.entry(&self.0)?.map(|entry| entry.kind) {
             None | Some(EntryKind::File) => host.read_only_mount(&self.0)?,
             Some(EntryKind::Link(target)) => Some(
-                Lack::new(
-                    LackKind::Managed,
+                Unsupported::new(
+                    UnsupportedKind::Managed,
                     format!(
                         "it is a symlink to {}: another program manages it",
                         target.display()
@@ -110,7 +110,7 @@ impl Knob for ConfigFile {
                 .hint("change the target, or the configuration of the program that made the link"),
             ),
             Some(EntryKind::Directory | EntryKind::Other) => {
-                Some(Lack::new(LackKind::Other, "it is not a file"))
+                Some(Unsupported::new(UnsupportedKind::Other, "it is not a file"))
             }
         })
     }
@@ -125,12 +125,12 @@ impl Knob for ConfigFile {
         })
     }
 
-    fn torn(&self, seen: &FileState, from: &FileState, to: &FileState) -> bool {
+    fn is_partial_write(&self, seen: &FileState, from: &FileState, to: &FileState) -> bool {
         let FileState::HalfWritten(now) = seen else {
             return false;
         };
         let now = now.clone().map_or(FileState::Absent, FileState::Present);
-        now == *from || self.counts_as(&now, to)
+        now == *from || self.satisfies(&now, to)
     }
 
     fn show(&self, state: &FileState) -> String {
@@ -193,7 +193,7 @@ impl Knob for Directory {
     }
 
     /// Removes only an empty directory; files that others have put there are kept.
-    fn turn(&self, host: &mut Host, to: &DirectoryState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &DirectoryState) -> Result<(), HostError> {
         match to {
             DirectoryState::Absent => {
                 let holds = host.list(&self.0)?;
@@ -212,7 +212,11 @@ impl Knob for Directory {
         }
     }
 
-    fn lacks(&self, host: &Host, to: &DirectoryState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(
+        &self,
+        host: &Host,
+        to: &DirectoryState,
+    ) -> Result<Option<Unsupported>, HostError> {
         match to {
             DirectoryState::Absent => Ok(None),
             _ => host.read_only_mount(&self.0),
@@ -221,7 +225,7 @@ impl Knob for Directory {
 
     /// A directory that is not empty counts as well: its content belongs to another knob or another
     /// program.
-    fn counts_as(&self, seen: &DirectoryState, wanted: &DirectoryState) -> bool {
+    fn satisfies(&self, seen: &DirectoryState, wanted: &DirectoryState) -> bool {
         seen == wanted || (*seen, *wanted) == (DirectoryState::Used, DirectoryState::Empty)
     }
 

@@ -58,11 +58,11 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
     /// The engine compares first and does not write an equal value again.
     ///
     /// # Errors
-    /// If the host refuses. A part may have been applied: see [`torn`](Self::torn).
-    fn turn(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError>;
+    /// If the host refuses. A part may have been applied: see [`torn`](Self::is_partial_write).
+    fn set(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError>;
 
     /// Whether `seen` satisfies a request for `wanted`: rounding and aliases are decided here.
-    fn counts_as(&self, seen: &Self::State, wanted: &Self::State) -> bool {
+    fn satisfies(&self, seen: &Self::State, wanted: &Self::State) -> bool {
         seen == wanted
     }
 
@@ -80,7 +80,7 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
     ///
     /// # Errors
     /// If the host does not provide the information.
-    fn lacks(&self, host: &Host, to: &Self::State) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, to: &Self::State) -> Result<Option<Unsupported>, HostError> {
         let _ = (host, to);
         Ok(None)
     }
@@ -91,7 +91,7 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
     ///
     /// # Errors
     /// If the host does not provide the information.
-    fn disturbs(&self, host: &Host, to: &Self::State) -> Result<Vec<AnyKnob>, HostError> {
+    fn side_effects(&self, host: &Host, to: &Self::State) -> Result<Vec<AnyKnob>, HostError> {
         let _ = (host, to);
         Ok(Vec::new())
     }
@@ -100,13 +100,13 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
     ///
     /// Such a partial write is ours to revert. A state that is not recognised here is taken for
     /// another process's and is left alone.
-    fn torn(&self, seen: &Self::State, from: &Self::State, to: &Self::State) -> bool {
+    fn is_partial_write(&self, seen: &Self::State, from: &Self::State, to: &Self::State) -> bool {
         let _ = (seen, from, to);
         false
     }
 
     /// The state to which a change from `seen` is reverted: `seen` itself, unless
-    /// [`turn`](Self::turn) refuses to set it. Then it is the state before the damage, if that can
+    /// [`turn`](Self::set) refuses to set it. Then it is the state before the damage, if that can
     /// be derived from `seen`, and `None` if it cannot.
     ///
     /// Asked when a step is planned: a state that cannot be set is never an original.
@@ -118,7 +118,7 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
     /// unloaded), so that there is nothing to revert.
     ///
     /// Not for knobs for which absence is a state that can be set.
-    fn gone(&self, seen: &Self::State) -> bool {
+    fn is_gone(&self, seen: &Self::State) -> bool {
         let _ = seen;
         false
     }
@@ -167,7 +167,7 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
     /// condition, for a reason that is not a state of this knob.
     ///
     /// Asked after the revert. It does not influence whether the knob is reverted.
-    fn remark(&self, host: &Host, from: &Self::State) -> Option<String> {
+    fn revert_note(&self, host: &Host, from: &Self::State) -> Option<String> {
         let _ = (host, from);
         None
     }
@@ -192,7 +192,7 @@ pub(crate) fn show_value(value: &Value) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum LackKind {
+pub enum UnsupportedKind {
     /// This kernel does not have the knob.
     Missing,
     /// The knob exists but does not support this value: a module or an option is missing.
@@ -209,7 +209,8 @@ pub enum LackKind {
     /// restores, and nobody has consented to that.
     SideEffects,
     /// Its backend is missing: a daemon, a driver.
-    NoWire,
+    #[serde(alias = "no-wire")]
+    NoBackend,
     /// Another program manages it and would undo or refuse the change.
     Managed,
     /// It cannot be changed now but may be later. This refusal is not remembered.
@@ -222,9 +223,9 @@ pub enum LackKind {
 
 /// Why a request is unsupported on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lack {
+pub struct Unsupported {
     /// The kind of reason, for programs.
-    pub kind: LackKind,
+    pub kind: UnsupportedKind,
     /// The reason, for people.
     pub why: String,
     /// What to do about it.
@@ -239,9 +240,9 @@ pub struct Lack {
     pub cure: Option<(AnyKnob, Value)>,
 }
 
-impl Lack {
+impl Unsupported {
     /// A reason.
-    pub fn new(kind: LackKind, why: impl Into<String>) -> Self {
+    pub fn new(kind: UnsupportedKind, why: impl Into<String>) -> Self {
         Self {
             kind,
             why: why.into(),
@@ -275,7 +276,7 @@ impl Lack {
     }
 }
 
-impl Display for Lack {
+impl Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.why)
     }
@@ -328,7 +329,7 @@ impl Display for AnyKnob {
 pub(crate) struct Key(String);
 
 type ReadOne = fn(&Value, &Host) -> Result<Value, HostError>;
-type TurnOne = fn(&Value, &mut Host, &Value) -> Result<(), HostError>;
+type SetState = fn(&Value, &mut Host, &Value) -> Result<(), HostError>;
 
 /// A registered knob type, its methods over JSON.
 #[derive(Clone, Copy)]
@@ -339,18 +340,18 @@ pub(crate) struct KnobKind {
     pub(crate) can_be_renamed: bool,
     pub(crate) is_same_thing: fn(&str, &str) -> bool,
     read: ReadOne,
-    turn: TurnOne,
-    counts_as: fn(&Value, &Value, &Value) -> bool,
+    set: SetState,
+    satisfies: fn(&Value, &Value, &Value) -> bool,
     rounds: fn(&Value, &Value, &Value) -> bool,
-    lacks: fn(&Value, &Host, &Value) -> Result<Option<Lack>, HostError>,
-    disturbs: fn(&Value, &Host, &Value) -> Result<Vec<AnyKnob>, HostError>,
-    torn: fn(&Value, &Value, &Value, &Value) -> bool,
+    unsupported: fn(&Value, &Host, &Value) -> Result<Option<Unsupported>, HostError>,
+    side_effects: fn(&Value, &Host, &Value) -> Result<Vec<AnyKnob>, HostError>,
+    is_partial_write: fn(&Value, &Value, &Value, &Value) -> bool,
     original: fn(&Value, &Value) -> Option<Value>,
-    gone: fn(&Value, &Value) -> bool,
+    is_gone: fn(&Value, &Value) -> bool,
     hidden: fn(&Value, &Value) -> Option<String>,
     identity: fn(&Value, &Host) -> Result<Option<String>, HostError>,
     renamed: fn(&Value, &Host, &str) -> Result<Option<AnyKnob>, HostError>,
-    remark: fn(&Value, &Host, &Value) -> Option<String>,
+    revert_note: fn(&Value, &Host, &Value) -> Option<String>,
     show: fn(&Value, &Value) -> String,
 }
 
@@ -367,17 +368,17 @@ impl KnobKind {
                 serde_json::to_value(state)
                     .map_err(|error| HostError::malformed(K::NAME, error.to_string()))
             },
-            turn: |id, host, to| {
+            set: |id, host, to| {
                 let knob = typed::<K>(id)?;
                 let to = state::<K>(to)?;
-                knob.turn(host, &to)
+                knob.set(host, &to)
             },
-            counts_as: |id, seen, wanted| match (
+            satisfies: |id, seen, wanted| match (
                 typed::<K>(id),
                 state::<K>(seen),
                 state::<K>(wanted),
             ) {
-                (Ok(knob), Ok(seen), Ok(wanted)) => knob.counts_as(&seen, &wanted),
+                (Ok(knob), Ok(seen), Ok(wanted)) => knob.satisfies(&seen, &wanted),
                 _ => false,
             },
             rounds: |id, seen, wanted| match (typed::<K>(id), state::<K>(seen), state::<K>(wanted))
@@ -385,15 +386,15 @@ impl KnobKind {
                 (Ok(knob), Ok(seen), Ok(wanted)) => knob.rounds(&seen, &wanted),
                 _ => false,
             },
-            lacks: |id, host, to| typed::<K>(id)?.lacks(host, &state::<K>(to)?),
-            disturbs: |id, host, to| typed::<K>(id)?.disturbs(host, &state::<K>(to)?),
-            torn: |id, seen, from, to| match (
+            unsupported: |id, host, to| typed::<K>(id)?.unsupported(host, &state::<K>(to)?),
+            side_effects: |id, host, to| typed::<K>(id)?.side_effects(host, &state::<K>(to)?),
+            is_partial_write: |id, seen, from, to| match (
                 typed::<K>(id),
                 state::<K>(seen),
                 state::<K>(from),
                 state::<K>(to),
             ) {
-                (Ok(knob), Ok(seen), Ok(from), Ok(to)) => knob.torn(&seen, &from, &to),
+                (Ok(knob), Ok(seen), Ok(from), Ok(to)) => knob.is_partial_write(&seen, &from, &to),
                 _ => false,
             },
             original: |id, seen| match (typed::<K>(id), state::<K>(seen)) {
@@ -403,8 +404,8 @@ impl KnobKind {
                 },
                 _ => None,
             },
-            gone: |id, seen| match (typed::<K>(id), state::<K>(seen)) {
-                (Ok(knob), Ok(seen)) => knob.gone(&seen),
+            is_gone: |id, seen| match (typed::<K>(id), state::<K>(seen)) {
+                (Ok(knob), Ok(seen)) => knob.is_gone(&seen),
                 _ => false,
             },
             hidden: |id, seen| match (typed::<K>(id), state::<K>(seen)) {
@@ -416,8 +417,8 @@ impl KnobKind {
                 let renamed = typed::<K>(id)?.renamed(host, identity)?;
                 Ok(renamed.as_ref().map(AnyKnob::of))
             },
-            remark: |id, host, from| match (typed::<K>(id), state::<K>(from)) {
-                (Ok(knob), Ok(from)) => knob.remark(host, &from),
+            revert_note: |id, host, from| match (typed::<K>(id), state::<K>(from)) {
+                (Ok(knob), Ok(from)) => knob.revert_note(host, &from),
                 _ => None,
             },
             show: |id, value| match (typed::<K>(id), state::<K>(value)) {
@@ -431,51 +432,52 @@ impl KnobKind {
         (self.read)(&knob.id, host)
     }
 
-    pub(crate) fn turn(
-        &self,
-        knob: &AnyKnob,
-        host: &mut Host,
-        to: &Value,
-    ) -> Result<(), HostError> {
-        (self.turn)(&knob.id, host, to)
+    pub(crate) fn set(&self, knob: &AnyKnob, host: &mut Host, to: &Value) -> Result<(), HostError> {
+        (self.set)(&knob.id, host, to)
     }
 
-    pub(crate) fn counts_as(&self, knob: &AnyKnob, seen: &Value, wanted: &Value) -> bool {
-        seen == wanted || (self.counts_as)(&knob.id, seen, wanted)
+    pub(crate) fn satisfies(&self, knob: &AnyKnob, seen: &Value, wanted: &Value) -> bool {
+        seen == wanted || (self.satisfies)(&knob.id, seen, wanted)
     }
 
     pub(crate) fn rounds(&self, knob: &AnyKnob, seen: &Value, wanted: &Value) -> bool {
         (self.rounds)(&knob.id, seen, wanted)
     }
 
-    pub(crate) fn lacks(
+    pub(crate) fn unsupported(
         &self,
         knob: &AnyKnob,
         host: &Host,
         to: &Value,
-    ) -> Result<Option<Lack>, HostError> {
-        (self.lacks)(&knob.id, host, to)
+    ) -> Result<Option<Unsupported>, HostError> {
+        (self.unsupported)(&knob.id, host, to)
     }
 
-    pub(crate) fn disturbs(
+    pub(crate) fn side_effects(
         &self,
         knob: &AnyKnob,
         host: &Host,
         to: &Value,
     ) -> Result<Vec<AnyKnob>, HostError> {
-        (self.disturbs)(&knob.id, host, to)
+        (self.side_effects)(&knob.id, host, to)
     }
 
-    pub(crate) fn torn(&self, knob: &AnyKnob, seen: &Value, from: &Value, to: &Value) -> bool {
-        (self.torn)(&knob.id, seen, from, to)
+    pub(crate) fn is_partial_write(
+        &self,
+        knob: &AnyKnob,
+        seen: &Value,
+        from: &Value,
+        to: &Value,
+    ) -> bool {
+        (self.is_partial_write)(&knob.id, seen, from, to)
     }
 
     pub(crate) fn original(&self, knob: &AnyKnob, seen: &Value) -> Option<Value> {
         (self.original)(&knob.id, seen)
     }
 
-    pub(crate) fn gone(&self, knob: &AnyKnob, seen: &Value) -> bool {
-        (self.gone)(&knob.id, seen)
+    pub(crate) fn is_gone(&self, knob: &AnyKnob, seen: &Value) -> bool {
+        (self.is_gone)(&knob.id, seen)
     }
 
     pub(crate) fn hidden(&self, knob: &AnyKnob, seen: &Value) -> Option<String> {
@@ -499,8 +501,8 @@ impl KnobKind {
         (self.renamed)(&knob.id, host, identity)
     }
 
-    pub(crate) fn remark(&self, knob: &AnyKnob, host: &Host, from: &Value) -> Option<String> {
-        (self.remark)(&knob.id, host, from)
+    pub(crate) fn revert_note(&self, knob: &AnyKnob, host: &Host, from: &Value) -> Option<String> {
+        (self.revert_note)(&knob.id, host, from)
     }
 
     pub(crate) fn show(&self, knob: &AnyKnob, state: &Value) -> String {
@@ -545,10 +547,10 @@ impl Registry {
     }
 
     /// Whether a state satisfies a request, by the rule of the type; arguments: knob, seen, wanted.
-    pub(crate) fn counts_as(&self) -> impl Fn(&AnyKnob, &Value, &Value) -> bool + '_ {
+    pub(crate) fn satisfies(&self) -> impl Fn(&AnyKnob, &Value, &Value) -> bool + '_ {
         |knob, seen, wanted| {
             let kind = self.find(&knob.kind);
-            kind.is_ok_and(|kind| kind.counts_as(knob, seen, wanted))
+            kind.is_ok_and(|kind| kind.satisfies(knob, seen, wanted))
         }
     }
 

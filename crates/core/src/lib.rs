@@ -33,7 +33,7 @@
 //! - [`Knob`]: the smallest unit of host state that can be read, set and reverted. Its `State` is
 //!   the set of values it can take; absence is a state.
 //! - [`Tuning`]: a set of requests, as plain data. It declares them to a [`Planner`].
-//! - [`Wish`]: one knob, the requested state, and why. [`Plan`]: ordered steps, as data.
+//! - [`Request`]: one knob, the requested state, and why. [`Plan`]: ordered steps, as data.
 //!   [`Report`]: the result of checking the same requests.
 //! - [`journal`]: the changes to be made, written before they are made. Each owner has a journal.
 //! - [`Session`]: host, owner, knob types, journal and lock. It is `Send`.
@@ -64,12 +64,13 @@ mod tuning;
 
 pub use error::{Cause, Error, HostError, HostErrorKind, Operation, StaleStep, StepFailure};
 pub use host::{Host, LinuxHost};
-pub use knob::{AnyKnob, Knob, Lack, LackKind, Lifetime, Registry};
-pub use plan::{Before, Kept, Plan, Planner, Requirement, Step, When, Why, Wish};
+pub use knob::{AnyKnob, Knob, Lifetime, Registry, Unsupported, UnsupportedKind};
+pub use plan::{Before, Plan, Planner, Request, Requirement, SavedState, Step, When, Why};
 pub use report::{Finding, Report, State};
 pub use selection::Selection;
 pub use session::{
-    Applied, Left, LeftBecause, Owed, Reverted, Session, Status, Undone, Unrecorded,
+    Applied, NotReverted, NotRevertedReason, PendingRevert, Reverted, Session, Status, Undone,
+    Unrecorded,
 };
 pub use stop::Stop;
 pub use tuning::{Note, Tuning};

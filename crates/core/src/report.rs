@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::knob::{AnyKnob, Lack};
+use crate::knob::{AnyKnob, Unsupported};
 use crate::plan::{Requirement, When, Why};
 
 /// The state of one request.
@@ -22,7 +22,7 @@ pub enum State {
     /// It is unsupported on this host.
     NotApplicable {
         /// Why it is unsupported.
-        lack: Lack,
+        unsupported: Unsupported,
     },
     /// It takes effect later.
     Pending {
@@ -99,7 +99,7 @@ impl Finding {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match &self.state {
-            State::NotApplicable { lack } => lack.hint.clone(),
+            State::NotApplicable { unsupported } => unsupported.hint.clone(),
             _ => None,
         }
     }
@@ -116,7 +116,7 @@ impl fmt::Display for Finding {
                 " is {}, rounded by the kernel from {}",
                 self.seen_text, self.wanted_text
             ),
-            State::NotApplicable { lack } => write!(f, ": {lack}"),
+            State::NotApplicable { unsupported } => write!(f, ": {unsupported}"),
             State::Pending { until } => write!(
                 f,
                 " is {} and becomes {} after the next {until}",

@@ -16,7 +16,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 pub struct Stop(Arc<Inner>);
 
 struct Inner {
-    asked: AtomicBool,
+    requested: AtomicBool,
     wake: Option<OwnedFd>,
     on: Option<OwnedFd>,
     flag: Option<&'static AtomicBool>,
@@ -27,7 +27,7 @@ struct Inner {
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stop")
-            .field("asked", &self.asked)
+            .field("asked", &self.requested)
             .field("flag", &self.flag)
             .finish_non_exhaustive()
     }
@@ -52,7 +52,7 @@ impl Stop {
 
     fn with(on: Option<OwnedFd>) -> io::Result<Self> {
         Ok(Self(Arc::new(Inner {
-            asked: AtomicBool::new(false),
+            requested: AtomicBool::new(false),
             wake: Some(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?),
             on,
             flag: None,
@@ -66,7 +66,7 @@ impl Stop {
     /// A flag wakes nobody: this is for work that checks between its steps, as apply and revert do.
     pub fn flagged(flag: &'static AtomicBool, noticed: impl Fn() + Send + Sync + 'static) -> Self {
         Self(Arc::new(Inner {
-            asked: AtomicBool::new(false),
+            requested: AtomicBool::new(false),
             wake: None,
             on: None,
             flag: Some(flag),
@@ -75,8 +75,8 @@ impl Stop {
     }
 
     /// Requests the stop. It cannot be withdrawn.
-    pub fn ask(&self) {
-        self.0.asked.store(true, Ordering::SeqCst);
+    pub fn request(&self) {
+        self.0.requested.store(true, Ordering::SeqCst);
         if let Some(wake) = &self.0.wake {
             // If the counter is full, the waiters have been woken already.
             let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
@@ -84,12 +84,12 @@ impl Stop {
     }
 
     /// Whether the stop is requested.
-    pub fn is_asked(&self) -> bool {
-        if self.0.asked.load(Ordering::SeqCst) {
+    pub fn is_requested(&self) -> bool {
+        if self.0.requested.load(Ordering::SeqCst) {
             return true;
         }
         if self.0.flag.is_some_and(|flag| flag.load(Ordering::SeqCst)) {
-            if !self.0.asked.swap(true, Ordering::SeqCst) {
+            if !self.0.requested.swap(true, Ordering::SeqCst) {
                 (self.0.noticed)();
             }
             return true;
@@ -122,23 +122,23 @@ mod tests {
     fn whoever_is_asked_knows_by_every_clone() {
         let stop = Stop::new().unwrap();
         let other = stop.clone();
-        assert!(!other.is_asked());
-        stop.ask();
-        stop.ask();
-        assert!(stop.is_asked() && other.is_asked());
+        assert!(!other.is_requested());
+        stop.request();
+        stop.request();
+        assert!(stop.is_requested() && other.is_requested());
     }
 
     #[test]
     fn a_descriptor_asks_by_becoming_readable_and_by_being_hung_up() {
         let (reads, writes) = io::pipe().unwrap();
         let stop = Stop::on(reads).unwrap();
-        assert!(!stop.is_asked());
+        assert!(!stop.is_requested());
         rustix::io::write(&writes, b"x").unwrap();
-        assert!(stop.is_asked());
+        assert!(stop.is_requested());
         let (reads, writes) = io::pipe().unwrap();
         let stop = Stop::on(reads).unwrap();
         drop(writes);
-        assert!(stop.is_asked());
+        assert!(stop.is_requested());
     }
 
     #[test]
@@ -149,9 +149,9 @@ mod tests {
             TIMES.fetch_add(1, Ordering::SeqCst);
         });
         let other = stop.clone();
-        assert!(!stop.is_asked() && !other.is_asked());
+        assert!(!stop.is_requested() && !other.is_requested());
         FLAG.store(true, Ordering::SeqCst);
-        assert!(other.is_asked() && stop.is_asked());
+        assert!(other.is_requested() && stop.is_requested());
         assert_eq!(TIMES.load(Ordering::SeqCst), 1);
         assert_eq!(stop.descriptors().count(), 0);
     }

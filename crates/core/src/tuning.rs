@@ -46,7 +46,7 @@ pub trait Tuning {
     ///
     /// # Errors
     /// If the journal cannot be used or another process holds the lock. Changes that could not be
-    /// reverted are in [`Reverted::left`].
+    /// reverted are in [`Reverted::not_reverted`].
     fn revert(&self, session: &mut Session) -> Result<Reverted, Error> {
         session.revert()
     }

@@ -1,6 +1,6 @@
 //! An attribute of a policy, which may be missing or temporarily unavailable.
 
-use hosttune_core::{Host, HostError, HostErrorKind, Lack, LackKind, Operation};
+use hosttune_core::{Host, HostError, HostErrorKind, Operation, Unsupported, UnsupportedKind};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::PolicyNumber;
@@ -62,18 +62,18 @@ pub(crate) fn read(
 }
 
 /// Returns why an attribute cannot be set, or `None` if it can.
-pub(crate) fn lacks(
+pub(crate) fn unsupported(
     host: &Host,
     policy: PolicyNumber,
     name: &str,
-    missing: impl FnOnce() -> Lack,
-) -> Result<Option<Lack>, HostError> {
+    missing: impl FnOnce() -> Unsupported,
+) -> Result<Option<Unsupported>, HostError> {
     Ok(match read(host, policy, name)? {
         Attribute::Missing => Some(missing()),
         Attribute::Offline => Some(offline(policy)),
         Attribute::Value(_) => match host.entry(policy.file(name))? {
-            Some(entry) if !entry.owner_may_write() => Some(Lack::new(
-                LackKind::ReadOnly,
+            Some(entry) if !entry.owner_may_write() => Some(Unsupported::new(
+                UnsupportedKind::ReadOnly,
                 "this driver makes the attribute read-only",
             )),
             _ => host.read_only_mount(policy.file(name))?,
@@ -82,9 +82,9 @@ pub(crate) fn lacks(
 }
 
 /// The reason why no attribute of a policy can be set while all its processors are offline.
-pub(crate) fn offline(policy: PolicyNumber) -> Lack {
-    Lack::new(
-        LackKind::Other,
+pub(crate) fn offline(policy: PolicyNumber) -> Unsupported {
+    Unsupported::new(
+        UnsupportedKind::Other,
         format!("all processors of {policy} are offline"),
     )
     .hint("write 1 to /sys/devices/system/cpu/cpuN/online for one of them")

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use hosttune_core::{
+    AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::frequency::{Bound, FrequencyLimit, come_to_rest};
@@ -109,7 +111,7 @@ impl Knob for Boost {
         }
     }
 
-    fn turn(&self, host: &mut Host, to: &BoostState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &BoostState) -> Result<(), HostError> {
         let on = match to {
             BoostState::Missing => {
                 return Err(
@@ -134,7 +136,7 @@ impl Knob for Boost {
         })
     }
 
-    fn lacks(&self, host: &Host, to: &BoostState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, to: &BoostState) -> Result<Option<Unsupported>, HostError> {
         if *to == BoostState::Missing {
             return Ok(None);
         }
@@ -142,8 +144,8 @@ impl Knob for Boost {
         Ok(match self.read(host)? {
             BoostState::Missing => Some(nothing_switches_it()),
             _ => match host.entry(&path)? {
-                Some(entry) if !entry.owner_may_write() => Some(Lack::new(
-                    LackKind::ReadOnly,
+                Some(entry) if !entry.owner_may_write() => Some(Unsupported::new(
+                    UnsupportedKind::ReadOnly,
                     "this processor or its firmware does not allow boost to be switched",
                 )),
                 _ => host.read_only_mount(&path)?,
@@ -151,7 +153,7 @@ impl Knob for Boost {
         })
     }
 
-    fn disturbs(&self, host: &Host, _: &BoostState) -> Result<Vec<AnyKnob>, HostError> {
+    fn side_effects(&self, host: &Host, _: &BoostState) -> Result<Vec<AnyKnob>, HostError> {
         let mut knobs = Vec::new();
         let all = PolicyNumber::all(host)?;
         let policies = match self {
@@ -172,7 +174,7 @@ impl Knob for Boost {
         Ok(knobs)
     }
 
-    fn gone(&self, seen: &BoostState) -> bool {
+    fn is_gone(&self, seen: &BoostState) -> bool {
         *seen == BoostState::Missing
     }
 
@@ -187,8 +189,8 @@ impl Knob for Boost {
 }
 
 /// The reason for a machine without a boost control.
-pub(crate) fn nothing_switches_it() -> Lack {
-    Lack::new(LackKind::Missing, "this host has no boost control").hint(
+pub(crate) fn nothing_switches_it() -> Unsupported {
+    Unsupported::new(UnsupportedKind::Missing, "this host has no boost control").hint(
         "the processor has no boost, its driver does not control it, or this is a virtual machine; check the firmware setup",
     )
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, Operation};
+use hosttune_core::{Host, HostError, HostErrorKind, Knob, Operation, Unsupported};
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::{self, Attribute};
@@ -231,7 +231,7 @@ impl Knob for FrequencyLimit {
         })
     }
 
-    fn turn(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError> {
         let file = self.bound.file();
         let Attribute::Value(limit) = to else {
             return Err(attribute::no_value(self.policy, file));
@@ -261,23 +261,23 @@ impl Knob for FrequencyLimit {
         host.write_value(self.policy.file(file), format!("{request}\n").as_bytes())
     }
 
-    fn counts_as(&self, seen: &Self::State, wanted: &Self::State) -> bool {
+    fn satisfies(&self, seen: &Self::State, wanted: &Self::State) -> bool {
         match (seen, wanted) {
             (Attribute::Value(seen), Attribute::Value(wanted)) => seen.shown() == wanted.shown(),
             _ => seen == wanted,
         }
     }
 
-    fn lacks(&self, host: &Host, to: &Self::State) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, to: &Self::State) -> Result<Option<Unsupported>, HostError> {
         if to.value().is_none() {
             return Ok(None);
         }
-        attribute::lacks(host, self.policy, self.bound.file(), || {
+        attribute::unsupported(host, self.policy, self.bound.file(), || {
             no_scaling(self.policy)
         })
     }
 
-    fn gone(&self, seen: &Self::State) -> bool {
+    fn is_gone(&self, seen: &Self::State) -> bool {
         *seen == Attribute::Missing
     }
 

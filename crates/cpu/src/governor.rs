@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use hosttune_boot::KernelModule;
 use hosttune_boot::module::{self, Availability};
-use hosttune_core::{AnyKnob, Host, HostError, Knob, Lack, LackKind};
+use hosttune_core::{AnyKnob, Host, HostError, Knob, Unsupported, UnsupportedKind};
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::{self, Attribute};
@@ -131,24 +131,26 @@ impl Knob for PolicyGovernor {
         Ok(attribute::read(host, self.0, FILE)?.map(Governor::from))
     }
 
-    fn turn(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError> {
         let Attribute::Value(governor) = to else {
             return Err(attribute::no_value(self.0, FILE));
         };
         host.write_value(self.0.file(FILE), format!("{governor}\n").as_bytes())
     }
 
-    fn lacks(&self, host: &Host, to: &Self::State) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, to: &Self::State) -> Result<Option<Unsupported>, HostError> {
         let Attribute::Value(governor) = to else {
             return Ok(None);
         };
-        if let Some(lack) = attribute::lacks(host, self.0, FILE, || no_scaling(self.0))? {
-            return Ok(Some(lack));
+        if let Some(unsupported) =
+            attribute::unsupported(host, self.0, FILE, || no_scaling(self.0))?
+        {
+            return Ok(Some(unsupported));
         }
         offers(host, self.0, governor)
     }
 
-    fn disturbs(&self, host: &Host, _: &Self::State) -> Result<Vec<AnyKnob>, HostError> {
+    fn side_effects(&self, host: &Host, _: &Self::State) -> Result<Vec<AnyKnob>, HostError> {
         let mut knobs = Vec::new();
         if let Attribute::Value(governor) = self.read(host)? {
             let tunables = GovernorTunable::all_of(host, self.0, &governor)?;
@@ -161,7 +163,7 @@ impl Knob for PolicyGovernor {
         Ok(knobs)
     }
 
-    fn gone(&self, seen: &Self::State) -> bool {
+    fn is_gone(&self, seen: &Self::State) -> bool {
         *seen == Attribute::Missing
     }
 
@@ -179,8 +181,8 @@ impl Knob for PolicyGovernor {
 }
 
 /// The reason for a policy that does not exist.
-pub(crate) fn no_scaling(policy: PolicyNumber) -> Lack {
-    Lack::new(LackKind::Missing, format!("{policy} does not exist: no driver scales the frequency of these processors"))
+pub(crate) fn no_scaling(policy: PolicyNumber) -> Unsupported {
+    Unsupported::new(UnsupportedKind::Missing, format!("{policy} does not exist: no driver scales the frequency of these processors"))
         .hint("in a virtual machine the host does this; otherwise load the processor's driver, such as acpi-cpufreq")
 }
 
@@ -189,7 +191,7 @@ fn offers(
     host: &Host,
     policy: PolicyNumber,
     governor: &Governor,
-) -> Result<Option<Lack>, HostError> {
+) -> Result<Option<Unsupported>, HostError> {
     let offered = attribute::read(host, policy, "scaling_available_governors")?;
     let offered = offered.value().map_or("", String::as_str);
     if offered
@@ -201,8 +203,8 @@ fn offers(
     let offered = offered.split_whitespace().collect::<Vec<_>>().join(", ");
     if !governor.is_word() {
         return Ok(Some(
-            Lack::new(
-                LackKind::ValueUnavailable,
+            Unsupported::new(
+                UnsupportedKind::ValueUnavailable,
                 format!(
                     "'{}' is not a governor name",
                     governor.word().escape_debug()
@@ -215,17 +217,17 @@ fn offers(
     let driver = Driver::named(driver.value().map_or("", String::as_str));
     let name = driver.name();
     if driver.has_own_governors() {
-        let lack = Lack::new(
-            LackKind::ValueUnavailable,
+        let unsupported = Unsupported::new(
+            UnsupportedKind::ValueUnavailable,
             format!("{name} has its own governors ({offered}) and does not support {governor}"),
         );
         return Ok(Some(match driver.mode() {
-            Some(mode) => lack
+            Some(mode) => unsupported
                 .hint(format!(
                     "set {mode} to passive to use the kernel's governors"
                 ))
                 .cured_by(&mode, &ModeState::Is(Mode::Passive)),
-            None => lack,
+            None => unsupported,
         }));
     }
     let module = governor.module();
@@ -234,8 +236,8 @@ fn offers(
         // determined before apply.
         Availability::Loadable | Availability::Unknown => Ok(None),
         Availability::Present | Availability::Absent => Ok(Some(
-            Lack::new(
-                LackKind::ValueUnavailable,
+            Unsupported::new(
+                UnsupportedKind::ValueUnavailable,
                 format!("{policy} offers {offered}, and this kernel does not provide {governor}"),
             )
             .hint(format!(

@@ -13,7 +13,7 @@
 //!
 //! let mut session = Session::live("gaming")?
 //!     .with(hosttune_cpu::knobs)
-//!     .plug(Modules::live()); // for governors that are modules
+//!     .with_backend(Modules::live()); // for governors that are modules
 //! for step in &fast.plan(&session)?.steps {
 //!     println!("{}: {} → {}", step.knob, step.from_text, step.to_text);
 //! }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use hosttune_core::{
+    AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::Attribute;
@@ -118,7 +120,7 @@ impl Knob for DriverMode {
         })
     }
 
-    fn turn(&self, host: &mut Host, to: &ModeState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &ModeState) -> Result<(), HostError> {
         match to {
             ModeState::Is(mode) => {
                 host.write_value(self.path(), format!("{mode}\n").as_bytes())?;
@@ -133,14 +135,14 @@ impl Knob for DriverMode {
         }
     }
 
-    fn lacks(&self, host: &Host, to: &ModeState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, to: &ModeState) -> Result<Option<Unsupported>, HostError> {
         let mode = match to {
             ModeState::Is(mode) => *mode,
             ModeState::Missing => return Ok(None),
             ModeState::Idle(word) => {
                 return Ok(Some(
-                    Lack::new(
-                        LackKind::ValueUnavailable,
+                    Unsupported::new(
+                        UnsupportedKind::ValueUnavailable,
                         format!("'{word}' would leave the processors without a driver"),
                     )
                     .hint("use active or passive"),
@@ -149,8 +151,8 @@ impl Knob for DriverMode {
         };
         if mode == Mode::Guided && *self == Self::IntelPstate {
             return Ok(Some(
-                Lack::new(
-                    LackKind::ValueUnavailable,
+                Unsupported::new(
+                    UnsupportedKind::ValueUnavailable,
                     "intel_pstate supports only active and passive",
                 )
                 .hint("use one of these"),
@@ -159,8 +161,8 @@ impl Knob for DriverMode {
         Ok(match self.read(host)? {
             ModeState::Missing => Some(no_modes()),
             ModeState::Idle(word) => Some(
-                Lack::new(
-                    LackKind::Managed,
+                Unsupported::new(
+                    UnsupportedKind::Managed,
                     format!(
                         "the driver is off ({word}): another driver, or none, controls the processors"
                     ),
@@ -171,7 +173,7 @@ impl Knob for DriverMode {
         })
     }
 
-    fn disturbs(&self, host: &Host, _: &ModeState) -> Result<Vec<AnyKnob>, HostError> {
+    fn side_effects(&self, host: &Host, _: &ModeState) -> Result<Vec<AnyKnob>, HostError> {
         let mut knobs = Vec::new();
         for policy in PolicyNumber::all(host)? {
             let governor = PolicyGovernor(policy);
@@ -196,7 +198,7 @@ impl Knob for DriverMode {
         Ok(knobs)
     }
 
-    fn gone(&self, seen: &ModeState) -> bool {
+    fn is_gone(&self, seen: &ModeState) -> bool {
         *seen == ModeState::Missing
     }
 
@@ -210,9 +212,9 @@ impl Knob for DriverMode {
 }
 
 /// The reason for a host whose driver has no modes.
-pub(crate) fn no_modes() -> Lack {
-    Lack::new(
-        LackKind::Missing,
+pub(crate) fn no_modes() -> Unsupported {
+    Unsupported::new(
+        UnsupportedKind::Missing,
         "this host's driver has no modes; only intel_pstate and amd_pstate do",
     )
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind};
+use hosttune_core::{Host, HostError, HostErrorKind, Knob, Unsupported, UnsupportedKind};
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::{self, Attribute};
@@ -133,7 +133,7 @@ impl Knob for PolicyPreference {
         }
     }
 
-    fn turn(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError> {
         let Attribute::Value(preference) = to else {
             return Err(attribute::no_value(self.0, FILE));
         };
@@ -148,7 +148,7 @@ impl Knob for PolicyPreference {
         })
     }
 
-    fn counts_as(&self, seen: &Self::State, wanted: &Self::State) -> bool {
+    fn satisfies(&self, seen: &Self::State, wanted: &Self::State) -> bool {
         match (seen, wanted) {
             (Attribute::Value(seen), Attribute::Value(wanted)) => {
                 seen == wanted
@@ -159,7 +159,7 @@ impl Knob for PolicyPreference {
         }
     }
 
-    fn lacks(&self, host: &Host, to: &Self::State) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, to: &Self::State) -> Result<Option<Unsupported>, HostError> {
         let Attribute::Value(preference) = to else {
             return Ok(None);
         };
@@ -168,8 +168,8 @@ impl Knob for PolicyPreference {
             None => no_scaling(self.0),
             Some(driver) => no_preference(&Driver::named(driver)),
         };
-        if let Some(lack) = attribute::lacks(host, self.0, FILE, missing)? {
-            return Ok(Some(lack));
+        if let Some(unsupported) = attribute::unsupported(host, self.0, FILE, missing)? {
+            return Ok(Some(unsupported));
         }
         let driver = Driver::named(driver.value().map_or("", String::as_str));
         let governor = PolicyGovernor(self.0);
@@ -178,8 +178,8 @@ impl Knob for PolicyPreference {
         // Checked first because amd_pstate offers only performance in this state.
         if pinned && preference.number() != 0 {
             return Ok(Some(
-                Lack::new(
-                    LackKind::Managed,
+                Unsupported::new(
+                    UnsupportedKind::Managed,
                     format!(
                         "with {}, the performance governor fixes it at performance",
                         driver.name()
@@ -200,15 +200,15 @@ impl Knob for PolicyPreference {
             return Ok(None);
         }
         Ok(Some(
-            Lack::new(
-                LackKind::ValueUnavailable,
+            Unsupported::new(
+                UnsupportedKind::ValueUnavailable,
                 format!("{} supports only {}", driver.name(), offered.trim()),
             )
             .hint("use one of these"),
         ))
     }
 
-    fn gone(&self, seen: &Self::State) -> bool {
+    fn is_gone(&self, seen: &Self::State) -> bool {
         *seen == Attribute::Missing
     }
 
@@ -225,15 +225,15 @@ impl Knob for PolicyPreference {
     }
 }
 
-fn no_preference(driver: &Driver) -> Lack {
-    let lack = Lack::new(
-        LackKind::Missing,
+fn no_preference(driver: &Driver) -> Unsupported {
+    let unsupported = Unsupported::new(
+        UnsupportedKind::Missing,
         format!("{} has no energy-performance preference", driver.name()),
     );
     match (driver, driver.mode()) {
-        (Driver::AmdPassive, Some(mode)) => lack
+        (Driver::AmdPassive, Some(mode)) => unsupported
             .hint(format!("set {mode} to active to get it"))
             .cured_by(&mode, &ModeState::Is(Mode::Active)),
-        _ => lack.hint("this driver has a governor and frequency limits instead"),
+        _ => unsupported.hint("this driver has a governor and frequency limits instead"),
     }
 }

@@ -3,7 +3,9 @@
 use hosttune_boot::ModuleState;
 use hosttune_boot::module::{self, Availability};
 use hosttune_core::host::RootKind;
-use hosttune_core::{Error, Knob, Lack, LackKind, Planner, Requirement, Tuning, Why, Wish};
+use hosttune_core::{
+    Error, Knob, Planner, Request, Requirement, Tuning, Unsupported, UnsupportedKind, Why,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::{self, Attribute};
@@ -134,15 +136,15 @@ impl Processors {
         self
     }
 
-    fn on(&self, wish: Wish<'_, '_>) {
-        let wish = wish.why(self.why.clone());
+    fn on(&self, request: Request<'_, '_>) {
+        let request = request.why(self.why.clone());
         match self.requirement {
             Requirement::Plain => {}
             Requirement::Required => {
-                wish.required();
+                request.required();
             }
             Requirement::Optional => {
-                wish.optional();
+                request.optional();
             }
         }
     }
@@ -174,17 +176,18 @@ impl Processors {
         let all = PolicyNumber::all(at.host())?;
         let Some(wanted) = &self.policies else {
             if all.is_empty() {
-                let lack = Lack::new(LackKind::Missing, "no driver scales the frequency of these processors")
+                let unsupported = Unsupported::new(UnsupportedKind::Missing, "no driver scales the frequency of these processors")
                     .hint("in a virtual machine the host does this; otherwise load the processor's driver, such as acpi-cpufreq");
-                self.on(at.skip("the frequency of the processors", lack));
+                self.on(at.skip("the frequency of the processors", unsupported));
             }
             return Ok(all);
         };
         for policy in wanted.iter().filter(|policy| !all.contains(policy)) {
             let numbers: Vec<String> = all.iter().map(|policy| policy.0.to_string()).collect();
-            let lack = Lack::new(LackKind::Missing, format!("{policy} does not exist"))
-                .hint(format!("existing policies: {}", numbers.join(", ")));
-            self.on(at.skip(&policy.to_string(), lack));
+            let unsupported =
+                Unsupported::new(UnsupportedKind::Missing, format!("{policy} does not exist"))
+                    .hint(format!("existing policies: {}", numbers.join(", ")));
+            self.on(at.skip(&policy.to_string(), unsupported));
         }
         Ok(wanted
             .iter()
@@ -218,7 +221,7 @@ impl Processors {
             return Ok(());
         }
         for module in module.with_dependencies(at.host())? {
-            at.pass(&module, &ModuleState::Loaded)
+            at.intermediate(&module, &ModuleState::Loaded)
                 .why(format!("provides the governor {governor}"));
         }
         Ok(())
@@ -326,9 +329,12 @@ impl Tuning for Processors {
         }
         self.check()?;
         if at.host().root_kind() == RootKind::Image {
-            let lack = Lack::new(LackKind::NotRunning, "an image has no running kernel")
-                .hint("run this on the live system instead");
-            self.on(at.skip("the processors", lack));
+            let unsupported = Unsupported::new(
+                UnsupportedKind::NotRunning,
+                "an image has no running kernel",
+            )
+            .hint("run this on the live system instead");
+            self.on(at.skip("the processors", unsupported));
             return Ok(());
         }
         if let Some(mode) = self.mode {

@@ -118,7 +118,7 @@ impl Knob for GovernorTunable {
         }
     }
 
-    fn turn(&self, host: &mut Host, to: &TunableState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &TunableState) -> Result<(), HostError> {
         match to {
             TunableState::Value(value) => {
                 host.write_value(self.path(), format!("{value}\n").as_bytes())
@@ -130,11 +130,11 @@ impl Knob for GovernorTunable {
 
     /// A tunable that was missing when a revert began, because another process had switched the governor,
     /// has no value to revert to. Whatever the kernel creates it with satisfies the request.
-    fn counts_as(&self, seen: &TunableState, wanted: &TunableState) -> bool {
+    fn satisfies(&self, seen: &TunableState, wanted: &TunableState) -> bool {
         seen == wanted || *wanted == TunableState::Missing
     }
 
-    fn gone(&self, seen: &TunableState) -> bool {
+    fn is_gone(&self, seen: &TunableState) -> bool {
         *seen == TunableState::Missing
     }
 

@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use crate::x86_64_level::X86_64Level;
 
 macro_rules! microarchitectures {
-    ($($(#[$remark:meta])* $variant:ident = $name:literal,)+) => {
+    ($($(#[$revert_note:meta])* $variant:ident = $name:literal,)+) => {
         /// The design of a processor.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[non_exhaustive]
         pub enum Microarchitecture { $(
             #[doc = concat!($name, ".")]
             #[serde(rename = $name)]
-            $(#[$remark])*
+            $(#[$revert_note])*
             $variant,
         )+ }
 

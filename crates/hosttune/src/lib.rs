@@ -37,7 +37,7 @@
 //!   sysctl or one config file. Absence is a state, not an error.
 //! * **Tuning**: a desired state, as data ([`Tuning`]). It declares requests that may depend on what
 //!   the host shows, and provides the four verbs *plan, apply, verify, revert*.
-//! * **Request**: one knob, the value wanted for it, and the reason ([`Wish`], [`Why`]).
+//! * **Request**: one knob, the value wanted for it, and the reason ([`Request`], [`Why`]).
 //! * **Plan**: ordered steps as data ([`Plan`]). Printing it is a dry run; storing it allows a review.
 //! * **Report**: the same requests compared with the host ([`Report`]).
 //! * **Session**: host, owner, kinds of knob, journal and lock together ([`Session`]).

@@ -5,8 +5,8 @@ mod overcommit;
 use std::fmt;
 
 use hosttune_core::{
-    Error, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation, Planner, Requirement,
-    Tuning, Why,
+    Error, Host, HostError, HostErrorKind, Knob, Operation, Planner, Requirement, Tuning,
+    Unsupported, UnsupportedKind, Why,
 };
 use serde::{Deserialize, Serialize};
 
@@ -193,7 +193,7 @@ impl Knob for Pool {
         Ok(state)
     }
 
-    fn turn(&self, host: &mut Host, to: &PoolState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &PoolState) -> Result<(), HostError> {
         let file = format!("{}/nr_hugepages", self.path());
         let PoolState::Pages {
             pages,
@@ -228,13 +228,16 @@ impl Knob for Pool {
             "the kernel found contiguous memory for {now} of {pages} pages of {}",
             size(self.size)
         );
-        let lack = Lack::new(LackKind::ValueUnavailable, why).hint(
+        let unsupported = Unsupported::new(UnsupportedKind::ValueUnavailable, why).hint(
             "request fewer pages, set a minimum (at-least), or apply right after boot, before memory is fragmented",
         );
-        Err(HostError::not_applicable(Operation::Write, file, lack).wanted(pages.to_string()))
+        Err(
+            HostError::not_applicable(Operation::Write, file, unsupported)
+                .wanted(pages.to_string()),
+        )
     }
 
-    fn counts_as(&self, seen: &PoolState, wanted: &PoolState) -> bool {
+    fn satisfies(&self, seen: &PoolState, wanted: &PoolState) -> bool {
         match (seen, wanted) {
             (
                 PoolState::Pages {
@@ -261,7 +264,7 @@ impl Knob for Pool {
         false
     }
 
-    fn lacks(&self, host: &Host, to: &PoolState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, to: &PoolState) -> Result<Option<Unsupported>, HostError> {
         let Some(pages) = to.count() else {
             return Ok(None);
         };
@@ -273,8 +276,8 @@ impl Knob for Pool {
         if asked > u128::from(memory) {
             let most = memory / (self.size * 1024);
             return Ok(Some(
-                Lack::new(
-                    LackKind::ValueUnavailable,
+                Unsupported::new(
+                    UnsupportedKind::ValueUnavailable,
                     format!(
                         "{pages} pages of {} exceed the total memory of {} MiB",
                         size(self.size),
@@ -288,7 +291,7 @@ impl Knob for Pool {
     }
 
     /// Allocation takes long, and a process killed during it leaves some of the pages.
-    fn torn(&self, seen: &PoolState, from: &PoolState, to: &PoolState) -> bool {
+    fn is_partial_write(&self, seen: &PoolState, from: &PoolState, to: &PoolState) -> bool {
         match (seen.count(), from.count(), to.count()) {
             (Some(seen), Some(from_pages), Some(to_pages)) => {
                 // While pages are distributed to several nodes again, their total may be higher than both
@@ -303,11 +306,11 @@ impl Knob for Pool {
         }
     }
 
-    fn gone(&self, seen: &PoolState) -> bool {
+    fn is_gone(&self, seen: &PoolState) -> bool {
         *seen == PoolState::Missing
     }
 
-    fn remark(&self, host: &Host, _: &PoolState) -> Option<String> {
+    fn revert_note(&self, host: &Host, _: &PoolState) -> Option<String> {
         let surplus = self.number(host, "surplus_hugepages").ok()??;
         let overcommit = self.number(host, "nr_overcommit_hugepages").ok()?;
         (surplus > overcommit.unwrap_or(0)).then(|| {
@@ -324,7 +327,7 @@ impl Knob for Pool {
     }
 }
 
-fn missing(host: &Host, pool: &Pool) -> Result<Lack, HostError> {
+fn missing(host: &Host, pool: &Pool) -> Result<Unsupported, HostError> {
     let directory = match pool.node {
         Some(node) => format!("{NODES}/node{node}/hugepages"),
         None => DIRECTORY.to_owned(),
@@ -341,17 +344,17 @@ fn missing(host: &Host, pool: &Pool) -> Result<Lack, HostError> {
             Some(size(kilobytes.parse().ok()?))
         })
         .collect();
-    let lack = Lack::new(
-        LackKind::Missing,
+    let unsupported = Unsupported::new(
+        UnsupportedKind::Missing,
         match pool.node {
             Some(node) if sizes.is_empty() => format!("NUMA node {node} does not exist"),
             _ => format!("this kernel has no pages of {}", size(pool.size)),
         },
     );
     Ok(if sizes.is_empty() {
-        lack
+        unsupported
     } else {
-        lack.hint(format!("available page sizes: {}", sizes.join(", ")))
+        unsupported.hint(format!("available page sizes: {}", sizes.join(", ")))
     })
 }
 
@@ -473,8 +476,8 @@ impl Tuning for Hugepages {
         };
         require(at.want(&pool, &to).why(self.why.clone()), self.requirement);
         if let Some(pages) = self.overcommit {
-            let wish = at.want(&Overcommit(self.size), &OvercommitState::Pages(pages));
-            require(wish.why(self.why.clone()), self.requirement);
+            let request = at.want(&Overcommit(self.size), &OvercommitState::Pages(pages));
+            require(request.why(self.why.clone()), self.requirement);
         }
         Ok(())
     }

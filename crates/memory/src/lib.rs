@@ -11,8 +11,8 @@
 //!
 //! let mut session = Session::live("gaming")?
 //!     .with(hosttune_memory::knobs)
-//!     .plug(Modules::live()) // zram is a module
-//!     .plug(Zram::live());
+//!     .with_backend(Modules::live()) // zram is a module
+//!     .with_backend(Zram::live());
 //! swap.apply(&mut session)?; // device, algorithm, size, header, swapon
 //! pages.apply(&mut session)?;
 //! swap.revert(&mut session)?; // swapoff first; nothing is left behind

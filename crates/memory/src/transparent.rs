@@ -6,8 +6,8 @@ use std::fmt;
 
 use hosttune_core::host::RootKind;
 use hosttune_core::{
-    AnyKnob, Error, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation, Planner,
-    Requirement, Tuning, Why, Wish,
+    AnyKnob, Error, Host, HostError, HostErrorKind, Knob, Operation, Planner, Request, Requirement,
+    Tuning, Unsupported, UnsupportedKind, Why,
 };
 use hosttune_sysctl::Key;
 use serde::{Deserialize, Serialize};
@@ -124,7 +124,7 @@ impl Knob for Setting {
         }))
     }
 
-    fn turn(&self, host: &mut Host, to: &SettingState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &SettingState) -> Result<(), HostError> {
         match to {
             SettingState::Value(value) => {
                 host.write_value(self.path(), format!("{value}\n").as_bytes())
@@ -138,7 +138,11 @@ impl Knob for Setting {
         }
     }
 
-    fn lacks(&self, host: &Host, to: &SettingState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(
+        &self,
+        host: &Host,
+        to: &SettingState,
+    ) -> Result<Option<Unsupported>, HostError> {
         let SettingState::Value(value) = to else {
             return Ok(None);
         };
@@ -147,16 +151,16 @@ impl Knob for Setting {
         }
         let entry = host.entry(self.path())?;
         if entry.is_some_and(|entry| !entry.owner_may_write()) {
-            return Ok(Some(Lack::new(
-                LackKind::ReadOnly,
+            return Ok(Some(Unsupported::new(
+                UnsupportedKind::ReadOnly,
                 "this kernel makes it read-only",
             )));
         }
-        if let Some(lack) = host.read_only_mount(self.path())? {
-            return Ok(Some(lack));
+        if let Some(unsupported) = host.read_only_mount(self.path())? {
+            return Ok(Some(unsupported));
         }
         let text = host.read_text(self.path())?;
-        let unavailable = |why: String| Lack::new(LackKind::ValueUnavailable, why);
+        let unavailable = |why: String| Unsupported::new(UnsupportedKind::ValueUnavailable, why);
         Ok(match (choices(text.trim()), self.numbers()) {
             (Some((words, _)), _) if !words.contains(&value.as_str()) => Some(
                 unavailable(format!(
@@ -176,7 +180,7 @@ impl Knob for Setting {
         })
     }
 
-    fn disturbs(&self, host: &Host, _: &SettingState) -> Result<Vec<AnyKnob>, HostError> {
+    fn side_effects(&self, host: &Host, _: &SettingState) -> Result<Vec<AnyKnob>, HostError> {
         let Ok(key) = "vm.min_free_kbytes".parse::<Key>() else {
             return Ok(Vec::new());
         };
@@ -187,7 +191,7 @@ impl Knob for Setting {
         })
     }
 
-    fn gone(&self, seen: &SettingState) -> bool {
+    fn is_gone(&self, seen: &SettingState) -> bool {
         *seen == SettingState::Missing
     }
 
@@ -199,17 +203,20 @@ impl Knob for Setting {
     }
 }
 
-fn missing(host: &Host, setting: &Setting) -> Result<Lack, HostError> {
+fn missing(host: &Host, setting: &Setting) -> Result<Unsupported, HostError> {
     if !host.exists(DIRECTORY)? {
-        return Ok(Lack::new(
-            LackKind::Missing,
+        return Ok(Unsupported::new(
+            UnsupportedKind::Missing,
             "this kernel has no transparent hugepages",
         )
         .hint("use a kernel built with CONFIG_TRANSPARENT_HUGEPAGE"));
     }
-    let lack = Lack::new(LackKind::Missing, "this kernel does not have this setting");
+    let unsupported = Unsupported::new(
+        UnsupportedKind::Missing,
+        "this kernel does not have this setting",
+    );
     if !setting.0.starts_with("hugepages-") {
-        return Ok(lack);
+        return Ok(unsupported);
     }
     let names = host.list(DIRECTORY)?;
     let sizes: Vec<&str> = names
@@ -217,9 +224,9 @@ fn missing(host: &Host, setting: &Setting) -> Result<Lack, HostError> {
         .filter_map(|name| name.strip_prefix("hugepages-"))
         .collect();
     Ok(if sizes.is_empty() {
-        lack.hint("per-size settings require Linux 6.8 or later")
+        unsupported.hint("per-size settings require Linux 6.8 or later")
     } else {
-        lack.hint(format!("supported sizes: {}", sizes.join(", ")))
+        unsupported.hint(format!("supported sizes: {}", sizes.join(", ")))
     })
 }
 
@@ -436,28 +443,34 @@ impl Tuning for TransparentHugepages {
             return Ok(());
         }
         if at.host().root_kind() == RootKind::Image {
-            let lack = Lack::new(LackKind::NotRunning, "an image has no running kernel")
-                .hint("run this on the live system instead");
-            require(at.skip("transparent hugepages", lack), self.requirement);
+            let unsupported = Unsupported::new(
+                UnsupportedKind::NotRunning,
+                "an image has no running kernel",
+            )
+            .hint("run this on the live system instead");
+            require(
+                at.skip("transparent hugepages", unsupported),
+                self.requirement,
+            );
             return Ok(());
         }
         for (setting, to) in self.settings() {
-            let wish = at.want(&setting, &to).why(self.why.clone());
-            require(wish, self.requirement);
+            let request = at.want(&setting, &to).why(self.why.clone());
+            require(request, self.requirement);
         }
         Ok(())
     }
 }
 
 /// Applies a requirement to a request.
-pub(crate) fn require(wish: Wish<'_, '_>, requirement: Requirement) {
+pub(crate) fn require(request: Request<'_, '_>, requirement: Requirement) {
     match requirement {
         Requirement::Plain => {}
         Requirement::Required => {
-            wish.required();
+            request.required();
         }
         Requirement::Optional => {
-            wish.optional();
+            request.optional();
         }
     }
 }

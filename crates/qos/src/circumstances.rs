@@ -1,7 +1,7 @@
 //! Facts about a device besides its knobs: whether it is the requested card, which other program
 //! manages it, and whether it has a carrier.
 
-use hosttune_core::{Error, Host, HostError, Lack, LackKind, Planner};
+use hosttune_core::{Error, Host, HostError, Planner, Unsupported, UnsupportedKind};
 
 use crate::hardware_address::HardwareAddress;
 use crate::manager::Manager;
@@ -13,17 +13,19 @@ pub(crate) fn no_device(
     host: &Host,
     device: &str,
     card: Option<&HardwareAddress>,
-) -> Result<Lack, HostError> {
-    let lack = crate::ingress::no_device(device);
-    let Some(card) = card else { return Ok(lack) };
-    Ok(match host.wire::<Netlink>()?.link_of_card(card)? {
-        Some(link) => lack.hint(format!("the card {card} is now named {}", link.name)),
-        None => lack.hint(format!("the card {card} is missing too: is it plugged in?")),
+) -> Result<Unsupported, HostError> {
+    let unsupported = crate::ingress::no_device(device);
+    let Some(card) = card else {
+        return Ok(unsupported);
+    };
+    Ok(match host.backend::<Netlink>()?.link_of_card(card)? {
+        Some(link) => unsupported.hint(format!("the card {card} is now named {}", link.name)),
+        None => unsupported.hint(format!("the card {card} is missing too: is it plugged in?")),
     })
 }
 
 /// Why a link of the right name is not the requested card, or `None` if it is.
-pub(crate) fn another_card(link: &Link, card: Option<&HardwareAddress>) -> Option<Lack> {
+pub(crate) fn another_card(link: &Link, card: Option<&HardwareAddress>) -> Option<Unsupported> {
     let wanted = card?;
     let name = &link.name;
     let why = match &link.permanent_address {
@@ -33,22 +35,22 @@ pub(crate) fn another_card(link: &Link, card: Option<&HardwareAddress>) -> Optio
         }
         None => format!("{name} has no permanent address, but the card {wanted} was requested"),
     };
-    Some(Lack::new(LackKind::Other, why).hint(
+    Some(Unsupported::new(UnsupportedKind::Other, why).hint(
         "use the name that ip link shows with this permaddr, or leave the permanent address out",
     ))
 }
 
 /// Adds notes for the user to the plan. Returns why the device must not be shaped, if so.
-pub(crate) fn look(shaper: &Shaper, at: &mut Planner<'_>) -> Result<Option<Lack>, Error> {
+pub(crate) fn look(shaper: &Shaper, at: &mut Planner<'_>) -> Result<Option<Unsupported>, Error> {
     let host = at.host();
-    let wire = View::of(host)?;
+    let backend = View::of(host)?;
     let device = &shaper.device;
-    let Some(link) = wire.link(device).map_err(HostError::from)? else {
+    let Some(link) = backend.link(device).map_err(HostError::from)? else {
         return Ok(None);
     };
     for manager in Manager::all_of(host, device, link.index)? {
         if manager.sets.is_some() && !shaper.discard {
-            return Ok(Some(manager.lack(device)));
+            return Ok(Some(manager.unsupported(device)));
         }
         at.note(manager.note(device));
     }
@@ -56,7 +58,7 @@ pub(crate) fn look(shaper: &Shaper, at: &mut Planner<'_>) -> Result<Option<Lack>
         at.note(format!("{device} has no carrier; it is shaped anyway"));
     }
     if shaper.ingress.is_some() {
-        let filters = wire
+        let filters = backend
             .filters(link.index, INGRESS_FILTERS)
             .map_err(HostError::from)?;
         if filters

@@ -43,11 +43,11 @@ pub(crate) fn before_redirect(device: &str, filters: &[Filter]) -> Earlier {
 
 impl Shaper {
     /// The filters that run before the redirect. They are the ones that the plan reads anyway.
-    pub(crate) fn earlier_filters(&self, wire: View<'_>) -> Result<Earlier, HostError> {
-        let Some(link) = wire.link(&self.device)? else {
+    pub(crate) fn earlier_filters(&self, backend: View<'_>) -> Result<Earlier, HostError> {
+        let Some(link) = backend.link(&self.device)? else {
             return Ok(Earlier::default());
         };
-        let filters = wire.filters(link.index, INGRESS_FILTERS)?;
+        let filters = backend.filters(link.index, INGRESS_FILTERS)?;
         Ok(before_redirect(&self.device, &filters))
     }
 }

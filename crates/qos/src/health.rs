@@ -19,13 +19,13 @@ impl Shaper {
             (&self.device, self.egress.as_ref()),
             (&self.ifb, self.ingress.as_ref()),
         ];
-        let wire = View::of(at.host())?;
+        let backend = View::of(at.host())?;
         if self.ingress.is_some()
-            && wire
+            && backend
                 .link(&self.ifb)
                 .map_err(HostError::from)?
                 .is_none_or(|ifb| !ifb.is_up())
-            && self.redirects(wire)?
+            && self.redirects(backend)?
         {
             let (device, ifb) = (&self.device, &self.ifb);
             at.note(format!(
@@ -40,12 +40,12 @@ impl Shaper {
             let (Some(wanted), Some(options)) = (wanted, options) else {
                 continue;
             };
-            let Some(link) = wire.link(device).map_err(HostError::from)? else {
+            let Some(link) = backend.link(device).map_err(HostError::from)? else {
                 continue;
             };
             let all = match &listed {
                 Some(all) => all,
-                None => listed.insert(wire.qdiscs().map_err(HostError::from)?),
+                None => listed.insert(backend.qdiscs().map_err(HostError::from)?),
             };
             let root = standing_at_root(all, link.index).filter(|root| is_like(root, wanted));
             let (Some(root), Some(frame)) = (root, link.longest_frame()) else {
@@ -66,10 +66,10 @@ impl Shaper {
     }
 
     /// Whether one of our redirects takes the received packets, wherever it leads.
-    fn redirects(&self, wire: View<'_>) -> Result<bool, Error> {
-        let link = wire.link(&self.device).map_err(HostError::from)?;
+    fn redirects(&self, backend: View<'_>) -> Result<bool, Error> {
+        let link = backend.link(&self.device).map_err(HostError::from)?;
         let Some(link) = link else { return Ok(false) };
-        let counted = Redirect::new(&self.device, &self.ifb).counted(wire, &link)?;
+        let counted = Redirect::new(&self.device, &self.ifb).counted(backend, &link)?;
         Ok(counted.is_some())
     }
 }

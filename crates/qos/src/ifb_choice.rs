@@ -29,10 +29,10 @@ impl Shaper {
         if self.is_ifb_given() || self.ingress.is_none() {
             return Ok(Cow::Borrowed(self));
         }
-        let Ok(wire) = View::of(host) else {
+        let Ok(backend) = View::of(host) else {
             return Ok(Cow::Borrowed(self));
         };
-        let link = wire.link(&self.device)?;
+        let link = backend.link(&self.device)?;
         let is_free = |ifb: &str| IfbLink::new(ifb).is_free_for(host, &self.device);
         if let Some(link) = &link
             && let Some(ifb) = ifb_owner::ifb_of(host, link)?
@@ -42,7 +42,7 @@ impl Shaper {
         }
         let mut candidates = vec![self.ifb.clone(), Self::ifb_for(&self.device)];
         // The IFB that the device had before it was unplugged, according to the alias.
-        for ifb in wire.ifbs()? {
+        for ifb in backend.ifbs()? {
             let is_known = candidates.contains(&ifb.name);
             let noted = IfbLink::new(&ifb.name).noted_device(host)?;
             if !is_known && noted.as_ref() == Some(&self.device) {
@@ -60,7 +60,7 @@ impl Shaper {
         for ifb in &free {
             let redirect = Redirect::new(&self.device, ifb).read(host)?;
             let is_noted = IfbLink::new(ifb).noted_device(host)?.as_ref() == Some(&self.device);
-            if redirect == RedirectState::Astray || is_noted {
+            if redirect == RedirectState::Dangling || is_noted {
                 return Ok(self.with_ifb(ifb));
             }
         }

@@ -13,16 +13,16 @@ use crate::netlink::{
 use crate::redirect::Redirect;
 
 /// The `mirred` actions of the ingress filters of this link.
-fn redirects(wire: View<'_>, index: u32) -> Result<Vec<Mirred>, HostError> {
-    let filters = wire.filters(index, INGRESS_FILTERS)?;
+fn redirects(backend: View<'_>, index: u32) -> Result<Vec<Mirred>, HostError> {
+    let filters = backend.filters(index, INGRESS_FILTERS)?;
     Ok(filters.iter().filter_map(Filter::mirred).collect())
 }
 
 /// The indexes of the links with an ingress `mirred` action for which `is` returns true.
-fn links_with(wire: View<'_>, is: impl Fn(&Mirred) -> bool) -> Result<Vec<u32>, HostError> {
+fn links_with(backend: View<'_>, is: impl Fn(&Mirred) -> bool) -> Result<Vec<u32>, HostError> {
     let mut found = Vec::new();
-    for hook in wire.qdiscs()? {
-        if hook.handle == INGRESS_HANDLE && redirects(wire, hook.link)?.iter().any(&is) {
+    for hook in backend.qdiscs()? {
+        if hook.handle == INGRESS_HANDLE && redirects(backend, hook.link)?.iter().any(&is) {
             found.push(hook.link);
         }
     }
@@ -31,12 +31,12 @@ fn links_with(wire: View<'_>, is: impl Fn(&Mirred) -> bool) -> Result<Vec<u32>, 
 
 /// The IFB of ours that an ingress filter of ours on this link leads to.
 pub(crate) fn ifb_of(host: &Host, link: &Link) -> Result<Option<String>, HostError> {
-    let wire = View::of(host)?;
-    for mirred in redirects(wire, link.index)? {
+    let backend = View::of(host)?;
+    for mirred in redirects(backend, link.index)? {
         if mirred.device == 0 || !mirred.cookie.starts_with(COOKIE) {
             continue;
         }
-        let Some(ifb) = host.wire::<Netlink>()?.link_of_number(mirred.device)? else {
+        let Some(ifb) = host.backend::<Netlink>()?.link_of_number(mirred.device)? else {
             continue;
         };
         // The cookie is derived from the IFB's name as well: a renamed IFB is not recognized as ours.
@@ -58,14 +58,14 @@ impl IfbLink {
         host: &Host,
         device: &str,
     ) -> Result<Option<String>, HostError> {
-        let wire = View::of(host)?;
-        let this = wire.link(device)?.map(|link| link.index);
-        let ifb = wire.link(self.name())?;
+        let backend = View::of(host)?;
+        let this = backend.link(device)?.map(|link| link.index);
+        let ifb = backend.link(self.name())?;
         let cookie = Redirect::new(device, self.name()).cookie();
         let leading = match &ifb {
             Some(ifb) if !self.is_ours(ifb) => return Ok(None),
-            Some(ifb) => links_with(wire, |mirred| mirred.device == ifb.index)?,
-            None => links_with(wire, |mirred| mirred.cookie == cookie)?,
+            Some(ifb) => links_with(backend, |mirred| mirred.device == ifb.index)?,
+            None => links_with(backend, |mirred| mirred.cookie == cookie)?,
         };
         let noted = match ifb {
             Some(_) => self.noted_device(host)?,
@@ -78,7 +78,7 @@ impl IfbLink {
             // Two devices share it: the one named in the alias keeps it, the other gets a new one.
             Some(_) if leads && is_noted => Ok(None),
             Some(other) => {
-                let link = host.wire::<Netlink>()?.link_of_number(*other)?;
+                let link = host.backend::<Netlink>()?.link_of_number(*other)?;
                 Ok(link.map(|link| link.name))
             }
             None if leads => Ok(None),

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use hosttune_core::{
+    Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::link::change;
@@ -52,32 +54,35 @@ impl IngressHook {
     }
 
     fn error(&self, kind: HostErrorKind, why: &str) -> HostError {
-        HostError::new(Operation::Wire, &self.device, kind).detail(why)
+        HostError::new(Operation::Backend, &self.device, kind).detail(why)
     }
 }
 
-pub(crate) fn no_device(device: &str) -> Lack {
-    Lack::new(LackKind::Missing, format!("there is no device {device}"))
-        .hint("check its name with ip link")
+pub(crate) fn no_device(device: &str) -> Unsupported {
+    Unsupported::new(
+        UnsupportedKind::Missing,
+        format!("there is no device {device}"),
+    )
+    .hint("check its name with ip link")
 }
 
 /// The error for a device that existed when the plan was made.
 pub(crate) fn vanished(device: &str) -> HostError {
-    HostError::new(Operation::Wire, device, HostErrorKind::Gone)
+    HostError::new(Operation::Backend, device, HostErrorKind::Gone)
         .detail("the device no longer exists")
         .with_hint("apply again when it is back")
 }
 
-pub(crate) fn shared_block(device: &str) -> Lack {
-    Lack::new(
-        LackKind::Managed,
+pub(crate) fn shared_block(device: &str) -> Unsupported {
+    Unsupported::new(
+        UnsupportedKind::Managed,
         format!("the ingress filters of {device} are in a block shared by several devices"),
     )
     .hint("remove the shared block, or shape another device behind it")
 }
 
-pub(crate) fn hook(wire: View<'_>, link: &Link) -> Result<HookState, HostError> {
-    let all = wire.qdiscs()?;
+pub(crate) fn hook(backend: View<'_>, link: &Link) -> Result<HookState, HostError> {
+    let all = backend.qdiscs()?;
     let found = all
         .iter()
         .find(|one| one.link == link.index && one.handle == INGRESS_HANDLE);
@@ -103,26 +108,26 @@ impl Knob for IngressHook {
     type State = HookState;
 
     fn read(&self, host: &Host) -> Result<HookState, HostError> {
-        let wire = View::of(host)?;
-        match wire.link(&self.device)? {
+        let backend = View::of(host)?;
+        match backend.link(&self.device)? {
             None => Ok(HookState::NoDevice),
-            Some(link) => hook(wire, &link),
+            Some(link) => hook(backend, &link),
         }
     }
 
-    fn turn(&self, host: &mut Host, to: &HookState) -> Result<(), HostError> {
-        let wire = View::of(host)?;
-        let Some(link) = wire.link(&self.device)? else {
+    fn set(&self, host: &mut Host, to: &HookState) -> Result<(), HostError> {
+        let backend = View::of(host)?;
+        let Some(link) = backend.link(&self.device)? else {
             return Err(vanished(&self.device));
         };
         match to {
             HookState::Ingress => change(host, &TrafficControl::add_ingress(&link)),
             HookState::Absent => {
-                if hook(wire, &link)? != HookState::Ingress {
+                if hook(backend, &link)? != HookState::Ingress {
                     return Err(self.error(HostErrorKind::Refused, "it is not the hook we created"));
                 }
                 for parent in [INGRESS_FILTERS, EGRESS_FILTERS] {
-                    if !wire.filters(link.index, parent)?.is_empty() {
+                    if !backend.filters(link.index, parent)?.is_empty() {
                         return Err(self
                             .error(
                                 HostErrorKind::Busy,
@@ -146,12 +151,12 @@ impl Knob for IngressHook {
         }
     }
 
-    fn lacks(&self, host: &Host, to: &HookState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, to: &HookState) -> Result<Option<Unsupported>, HostError> {
         Ok(match (self.read(host)?, to) {
             (HookState::NoDevice, _) => Some(no_device(&self.device)),
             (HookState::Shared, _) => Some(shared_block(&self.device)),
-            (seen, to) if seen != HookState::Absent && seen != *to => Some(Lack::new(
-                LackKind::Managed,
+            (seen, to) if seen != HookState::Absent && seen != *to => Some(Unsupported::new(
+                UnsupportedKind::Managed,
                 format!("{} already has a hook of another kind", self.device),
             )),
             _ => None,
@@ -170,7 +175,7 @@ impl Knob for IngressHook {
         Ok(present_name(host, identity)?.map(Self::new))
     }
 
-    fn gone(&self, seen: &HookState) -> bool {
+    fn is_gone(&self, seen: &HookState) -> bool {
         *seen == HookState::NoDevice
     }
 

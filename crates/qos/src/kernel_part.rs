@@ -3,7 +3,7 @@
 
 use hosttune_boot::module::{Sought, find_all};
 use hosttune_boot::{Availability, KernelModule, ModuleState, Modules};
-use hosttune_core::{Error, Host, HostError, Lack, LackKind, Planner};
+use hosttune_core::{Error, Host, HostError, Planner, Unsupported, UnsupportedKind};
 
 use crate::shaper::Shaper;
 
@@ -173,7 +173,7 @@ impl Parts {
 
     /// What this kernel certainly does not have, if anything. If that cannot be determined, the
     /// kernel's own answer decides at apply.
-    pub(crate) fn lack(&self) -> Option<Lack> {
+    pub(crate) fn unsupported(&self) -> Option<Unsupported> {
         let absent = self.chosen.iter().find_map(|part| part.as_ref().err());
         let Part { what, module, .. } = absent?;
         let hint = if self.modular {
@@ -184,8 +184,8 @@ impl Parts {
             format!("this kernel does not support modules: boot one that has {module}")
         };
         Some(
-            Lack::new(
-                LackKind::ValueUnavailable,
+            Unsupported::new(
+                UnsupportedKind::ValueUnavailable,
                 format!("this kernel has no {what}: module {module} is missing"),
             )
             .hint(hint)
@@ -197,7 +197,7 @@ impl Parts {
     pub(crate) fn want(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         for part in self.to_load(at.host()) {
             for module in part.knob().with_dependencies(at.host())? {
-                at.pass(&module, &ModuleState::Loaded)
+                at.intermediate(&module, &ModuleState::Loaded)
                     .why(format!("provides the {}", part.what))
                     .required();
             }
@@ -215,7 +215,7 @@ impl Parts {
     }
 
     fn to_load<'a>(&'a self, host: &Host) -> impl Iterator<Item = &'a Part> + use<'a> {
-        let loads = host.wire::<Modules>().is_ok();
+        let loads = host.backend::<Modules>().is_ok();
         self.chosen
             .iter()
             .flatten()

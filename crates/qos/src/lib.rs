@@ -11,8 +11,8 @@
 //!     .ingress(&Cake::default().bandwidth(Rate::mbit(85)).diffserv4().ingress());
 //! let mut session = Session::live("router")?
 //!     .with(hosttune_qos::knobs)
-//!     .plug(Netlink::open()?)
-//!     .plug(Modules::live());
+//!     .with_backend(Netlink::open()?)
+//!     .with_backend(Modules::live());
 //! session.recover()?; // in case an earlier run was killed half-way
 //! shaper.apply(&mut session)?; // all of it, or nothing
 //! assert!(shaper.verify(&session)?.is_as_wanted());
@@ -71,7 +71,7 @@ mod link_identity;
 pub mod manager;
 pub mod measure;
 pub mod netlink;
-mod passage;
+mod path_report;
 mod qdisc;
 mod quantity;
 mod rate;
@@ -90,9 +90,9 @@ pub use hardware_address::{HardwareAddress, NotAnAddress};
 pub use ingress::{HookState, IngressHook};
 pub use link::{IfbLink, LinkState};
 pub use netlink::Netlink;
-pub use passage::{
-    DeviceCounters, EgressCounters, IngressCounters, Passage, PathCounters, RedirectCounters,
-    RootCounters, Station, Verdict,
+pub use path_report::{
+    DeviceCounters, EgressCounters, IngressCounters, PathCounters, PathPoint, PathReport,
+    RedirectCounters, RootCounters, Verdict,
 };
 pub use qdisc::Qdisc;
 pub use quantity::QuantityError;
@@ -102,7 +102,7 @@ pub use root_qdisc::{Attached, ExplicitRoot, RootQdisc, RootState};
 pub use route::default_device;
 pub use shaper::Shaper;
 pub use statistics::{QueueStatistics, RootStatistics, ShaperStatistics};
-pub use watch::{StoodBack, WatchEvent};
+pub use watch::{WatchEvent, Yielded};
 
 /// Registers this crate's kinds of knob with a session, and the modules of [`hosttune_boot`].
 pub fn knobs(registry: &mut hosttune_core::Registry) {

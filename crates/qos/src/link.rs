@@ -4,7 +4,9 @@ use std::fmt;
 
 use hosttune_boot::module::find;
 use hosttune_boot::{Availability, ModuleState};
-use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use hosttune_core::{
+    AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
@@ -108,11 +110,11 @@ impl IfbLink {
     }
 
     /// The error for an IFB that has been renamed, if it has.
-    pub(crate) fn was_renamed(&self, host: &Host) -> Result<Option<Lack>, HostError> {
+    pub(crate) fn was_renamed(&self, host: &Host) -> Result<Option<Unsupported>, HostError> {
         Ok(self.renamed_to(host)?.map(|name| {
             let why = format!("{} was renamed to {name}", self.name);
             let hint = format!("rename it back: ip link set {name} name {}", self.name);
-            Lack::new(LackKind::Managed, why).hint(hint)
+            Unsupported::new(UnsupportedKind::Managed, why).hint(hint)
         }))
     }
 
@@ -151,8 +153,8 @@ impl IfbLink {
         address.into()
     }
 
-    fn refused(&self, lack: Lack) -> HostError {
-        HostError::not_applicable(Operation::Wire, &self.name, lack)
+    fn refused(&self, unsupported: Unsupported) -> HostError {
+        HostError::not_applicable(Operation::Backend, &self.name, unsupported)
     }
 
     fn here(&self, host: &Host) -> Result<Link, HostError> {
@@ -161,7 +163,7 @@ impl IfbLink {
     }
 
     fn vanished(&self) -> HostError {
-        HostError::new(Operation::Wire, &self.name, HostErrorKind::Gone)
+        HostError::new(Operation::Backend, &self.name, HostErrorKind::Gone)
             .detail("the link no longer exists")
     }
 
@@ -173,7 +175,7 @@ impl IfbLink {
         }
         if let Some(why) = in_use(host, &link)? {
             return Err(
-                HostError::new(Operation::Wire, &self.name, HostErrorKind::Busy)
+                HostError::new(Operation::Backend, &self.name, HostErrorKind::Busy)
                     .detail(why)
                     .with_hint("remove that first: packets sent to a deleted link are lost"),
             );
@@ -187,18 +189,19 @@ impl IfbLink {
     }
 
     /// The error for using it for a device other than the one it belongs to.
-    pub(crate) fn belongs_to(&self, device: &str) -> Lack {
+    pub(crate) fn belongs_to(&self, device: &str) -> Unsupported {
         let why = format!("{} belongs to {device} and receives its packets", self.name);
-        Lack::new(LackKind::Managed, why).hint(format!("revert the shaping of {device} first"))
+        Unsupported::new(UnsupportedKind::Managed, why)
+            .hint(format!("revert the shaping of {device} first"))
     }
 
-    fn foreign(&self, link: &Link) -> Lack {
+    fn foreign(&self, link: &Link) -> Unsupported {
         let what = match link.kind.as_str() {
             "" => "device",
             kind => kind,
         };
-        Lack::new(
-            LackKind::Managed,
+        Unsupported::new(
+            UnsupportedKind::Managed,
             format!(
                 "the link {} already exists and belongs to another program ({what})",
                 self.name
@@ -213,8 +216,8 @@ impl IfbLink {
 
 /// What would be lost if the link were deleted, if anything.
 fn in_use(host: &Host, link: &Link) -> Result<Option<String>, HostError> {
-    let wire = View::of(host)?;
-    for qdisc in wire.qdiscs()? {
+    let backend = View::of(host)?;
+    for qdisc in backend.qdiscs()? {
         if qdisc.link == link.index {
             if qdisc.handle != 0 && !is_our_handle(qdisc.handle) {
                 return Ok(Some(format!(
@@ -228,7 +231,7 @@ fn in_use(host: &Host, link: &Link) -> Result<Option<String>, HostError> {
             continue;
         }
         for parent in [INGRESS_FILTERS, EGRESS_FILTERS] {
-            let filters = wire.filters(qdisc.link, parent)?;
+            let filters = backend.filters(qdisc.link, parent)?;
             let mut mirred = filters.iter().filter_map(Filter::mirred);
             if mirred.any(|mirred| mirred.device == link.index) {
                 return Ok(Some("a filter still sends packets to it".to_owned()));
@@ -239,7 +242,7 @@ fn in_use(host: &Host, link: &Link) -> Result<Option<String>, HostError> {
 }
 
 pub(crate) fn change(host: &mut Host, request: &crate::netlink::Request) -> Result<(), HostError> {
-    host.turn::<Netlink, ()>(|wire| Ok(wire.change(request)?))
+    host.change::<Netlink, ()>(|backend| Ok(backend.change(request)?))
 }
 
 /// The 64-bit FNV-1a hash, which is the same on every machine and in every version.
@@ -250,7 +253,7 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
 }
 
 /// Why a link cannot have this name, or `None` if it can.
-pub(crate) fn unusable_name(name: &str) -> Option<Lack> {
+pub(crate) fn unusable_name(name: &str) -> Option<Unsupported> {
     let unusable = if name.len() > LONGEST_NAME {
         format!("the name {name} has {} bytes", name.len())
     } else if name.is_empty()
@@ -265,7 +268,7 @@ pub(crate) fn unusable_name(name: &str) -> Option<Lack> {
         return None;
     };
     Some(
-        Lack::new(LackKind::ValueUnavailable, unusable).hint(format!(
+        Unsupported::new(UnsupportedKind::ValueUnavailable, unusable).hint(format!(
             "a link name has 1 to {LONGEST_NAME} bytes and no '/', ':', '%' or white space"
         )),
     )
@@ -304,14 +307,17 @@ impl Knob for IfbLink {
     }
 
     /// Creating the IFB takes two messages; the first one creates it and brings it up.
-    fn turn(&self, host: &mut Host, to: &LinkState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &LinkState) -> Result<(), HostError> {
         let (address, up, alias) = match to {
             LinkState::Absent => return self.delete(host),
             LinkState::Ifb {
                 address, up, alias, ..
             } => (address, *up, alias),
             LinkState::Other { .. } => {
-                return Err(self.refused(Lack::new(LackKind::Managed, "it is not an IFB")));
+                return Err(self.refused(Unsupported::new(
+                    UnsupportedKind::Managed,
+                    "it is not an IFB",
+                )));
             }
         };
         let link = match self.found(host)? {
@@ -346,7 +352,7 @@ impl Knob for IfbLink {
         })
     }
 
-    fn counts_as(&self, seen: &LinkState, wanted: &LinkState) -> bool {
+    fn satisfies(&self, seen: &LinkState, wanted: &LinkState) -> bool {
         match (seen, wanted) {
             (
                 LinkState::Ifb {
@@ -370,7 +376,7 @@ impl Knob for IfbLink {
     }
 
     /// The link is created and its alias not set yet.
-    fn torn(&self, seen: &LinkState, _: &LinkState, _: &LinkState) -> bool {
+    fn is_partial_write(&self, seen: &LinkState, _: &LinkState, _: &LinkState) -> bool {
         let created = LinkState::Ifb {
             address: self.address(),
             up: true,
@@ -380,9 +386,9 @@ impl Knob for IfbLink {
         *seen == created
     }
 
-    fn lacks(&self, host: &Host, to: &LinkState) -> Result<Option<Lack>, HostError> {
-        if let Some(lack) = unusable_name(&self.name) {
-            return Ok(Some(lack));
+    fn unsupported(&self, host: &Host, to: &LinkState) -> Result<Option<Unsupported>, HostError> {
+        if let Some(unsupported) = unusable_name(&self.name) {
+            return Ok(Some(unsupported));
         }
         let link = View::of(host)?.link(&self.name)?;
         if let Some(link) = link.as_ref().filter(|link| !self.is_ours(link)) {
@@ -399,23 +405,26 @@ impl Knob for IfbLink {
         if link.is_some() {
             return Ok(None);
         }
-        if let Some(lack) = self.was_renamed(host)? {
-            return Ok(Some(lack));
+        if let Some(unsupported) = self.was_renamed(host)? {
+            return Ok(Some(unsupported));
         }
         // The kernel would load the module by itself, which creates unwanted links.
         let unloaded = *to != LinkState::Absent
             && host.exists("/proc/modules")?
             && find(host, "ifb")? != Availability::Present;
         Ok(unloaded.then(|| {
-            Lack::new(LackKind::ValueUnavailable, "the module ifb is not loaded")
-                .hint("load it without creating links: modprobe ifb numifbs=0")
-                .module("ifb")
-                .cured_by(&ifb_module(), &ModuleState::Loaded)
+            Unsupported::new(
+                UnsupportedKind::ValueUnavailable,
+                "the module ifb is not loaded",
+            )
+            .hint("load it without creating links: modprobe ifb numifbs=0")
+            .module("ifb")
+            .cured_by(&ifb_module(), &ModuleState::Loaded)
         }))
     }
 
     /// The IFB's own root qdisc is created and deleted with it.
-    fn disturbs(&self, host: &Host, to: &LinkState) -> Result<Vec<AnyKnob>, HostError> {
+    fn side_effects(&self, host: &Host, to: &LinkState) -> Result<Vec<AnyKnob>, HostError> {
         let comes = *to != LinkState::Absent && self.read(host)? == LinkState::Absent;
         Ok(if comes {
             vec![AnyKnob::of(&RootQdisc::new(&self.name))]

@@ -43,8 +43,8 @@ fn namespace(host: &Host) -> Option<String> {
         EntryKind::Link(target) => Some(target.display().to_string()),
         _ => None,
     };
-    let wire = host.wire::<Netlink>().ok()?;
-    wire.namespace.get_or_init(asked).clone()
+    let backend = host.backend::<Netlink>().ok()?;
+    backend.namespace.get_or_init(asked).clone()
 }
 
 /// Whether two identities are of the same link. Parts that only one of them has are not compared:
@@ -77,7 +77,7 @@ pub(crate) fn present_name(host: &Host, identity: &str) -> Result<Option<String>
     let Some(number) = number_in(identity) else {
         return Ok(None);
     };
-    let Some(link) = host.wire::<Netlink>()?.link_of_number(number)? else {
+    let Some(link) = host.backend::<Netlink>()?.link_of_number(number)? else {
         return Ok(None);
     };
     let now = identity_of(&link, namespace(host).as_deref());

@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use hosttune_core::{Host, HostError, HostErrorKind, Lack, LackKind};
+use hosttune_core::{Host, HostError, HostErrorKind, Unsupported, UnsupportedKind};
 
 /// The sections of systemd.network(5) that attach a qdisc, up to systemd 257. The sections about
 /// classes have no effect without one of these.
@@ -113,10 +113,10 @@ impl Manager {
     }
 
     /// Why a device must not be shaped while this program sets its qdiscs.
-    pub(crate) fn lack(&self, device: &str) -> Lack {
+    pub(crate) fn unsupported(&self, device: &str) -> Unsupported {
         let sets = self.sets.as_deref().unwrap_or_default();
-        Lack::new(
-            LackKind::Managed,
+        Unsupported::new(
+            UnsupportedKind::Managed,
             format!(
                 "{} manages the qdiscs of {device} and would restore its own: {sets}",
                 self.program

@@ -58,12 +58,12 @@ fn ingress(earlier: &PathCounters, later: &PathCounters) -> Verdict {
     earlier.until(later).ingress.unwrap()
 }
 
-fn missing(station: Station) -> Verdict {
-    Verdict::Missing { station }
+fn missing(point: PathPoint) -> Verdict {
+    Verdict::Missing { point }
 }
 
-fn restarted(station: Station) -> Verdict {
-    Verdict::Restarted { station }
+fn restarted(point: PathPoint) -> Verdict {
+    Verdict::Restarted { point }
 }
 
 #[test]
@@ -79,12 +79,12 @@ fn what_arrives_is_followed_to_where_it_is_seen_last() {
         (reading(109, 59, root(50, 16, 0)), Verdict::Lost),
         (reading(109, 59, root(50, 7, 9)), Verdict::Waits),
         (reading(109, 59, None), Verdict::Lost),
-        (reading(109, 50, None), missing(Station::Ifb)),
+        (reading(109, 50, None), missing(PathPoint::Ifb)),
         (
             reading(109, 9, root(59, 7, 0)),
-            restarted(Station::Redirect),
+            restarted(PathPoint::Redirect),
         ),
-        (reading(109, 59, root(9, 0, 0)), restarted(Station::Ifb)),
+        (reading(109, 59, root(9, 0, 0)), restarted(PathPoint::Ifb)),
         // The driver reads its hardware's counters only once a second.
         (reading(100, 59, root(59, 7, 0)), Verdict::Flows),
     ] {
@@ -97,18 +97,18 @@ fn what_was_made_anew_says_nothing() {
     let earlier = reading(100, 50, root(50, 7, 0));
     let mut later = reading(109, 59, root(59, 7, 0));
     later.device.as_mut().unwrap().index = 9;
-    assert_eq!(ingress(&earlier, &later), restarted(Station::Device));
+    assert_eq!(ingress(&earlier, &later), restarted(PathPoint::Device));
     later.device = None;
-    assert_eq!(ingress(&earlier, &later), missing(Station::Device));
+    assert_eq!(ingress(&earlier, &later), missing(PathPoint::Device));
 
     let mut later = reading(109, 59, root(59, 7, 0));
     later.ingress.as_mut().unwrap().ifb.as_mut().unwrap().handle = 9;
-    assert_eq!(ingress(&earlier, &later), restarted(Station::Ifb));
+    assert_eq!(ingress(&earlier, &later), restarted(PathPoint::Ifb));
     later.ingress.as_mut().unwrap().redirect = None;
-    assert_eq!(ingress(&earlier, &later), missing(Station::Redirect));
+    assert_eq!(ingress(&earlier, &later), missing(PathPoint::Redirect));
     assert_eq!(
         ingress(&later, &reading(109, 59, root(59, 7, 0))),
-        restarted(Station::Redirect)
+        restarted(PathPoint::Redirect)
     );
 }
 
@@ -141,12 +141,12 @@ fn what_leaves_is_followed_too() {
         (leaving(100, root(50, 7, 3)), Verdict::Waits),
         (leaving(100, root(50, 9, 0)), Verdict::Lost),
         (leaving(109, root(50, 7, 0)), Verdict::Bypassed),
-        (leaving(109, None), missing(Station::Root)),
-        (leaving(109, root(1, 0, 0)), restarted(Station::Root)),
+        (leaving(109, None), missing(PathPoint::Root)),
+        (leaving(109, root(1, 0, 0)), restarted(PathPoint::Root)),
     ] {
-        let passage = earlier.until(&later);
-        assert_eq!(passage.egress, Some(verdict), "{later:#?}");
-        assert_eq!(passage.ingress, None);
+        let path_report = earlier.until(&later);
+        assert_eq!(path_report.egress, Some(verdict), "{later:#?}");
+        assert_eq!(path_report.ingress, None);
     }
 }
 
@@ -155,14 +155,14 @@ fn what_is_not_told_is_no_zero() {
     let mut later = reading(109, 59, root(59, 0, 0));
     later.device.as_mut().unwrap().first.received_packets = None;
     let earlier = reading(100, 59, root(59, 0, 0));
-    let untold = |station| Verdict::Untold { station };
-    assert_eq!(ingress(&earlier, &later), untold(Station::Device));
+    let untold = |point| Verdict::Untold { point };
+    assert_eq!(ingress(&earlier, &later), untold(PathPoint::Device));
     let ifb = later.ingress.as_mut().unwrap().ifb.as_mut().unwrap();
     ifb.counted = TrafficStatistics::default();
-    assert_eq!(ingress(&earlier, &later), untold(Station::Ifb));
+    assert_eq!(ingress(&earlier, &later), untold(PathPoint::Ifb));
     let redirect = later.ingress.as_mut().unwrap().redirect.as_mut().unwrap();
     redirect.last.packets = None;
-    assert_eq!(ingress(&earlier, &later), untold(Station::Redirect));
+    assert_eq!(ingress(&earlier, &later), untold(PathPoint::Redirect));
 }
 
 fn any_reading() -> impl Strategy<Value = PathCounters> {
@@ -202,30 +202,30 @@ proptest! {
     fn any_two_readings_are_compared_and_accuse_only_with_proof(
         earlier in any_reading(), later in any_reading(),
     ) {
-        let passage = earlier.until(&later);
-        match passage.ingress {
+        let path_report = earlier.until(&later);
+        match path_report.ingress {
             Some(Verdict::Bypassed) => {
-                prop_assert!(passage.received_packets > Some(0));
-                prop_assert_eq!(passage.redirected_packets, Some(0));
+                prop_assert!(path_report.received_packets > Some(0));
+                prop_assert_eq!(path_report.redirected_packets, Some(0));
             }
             Some(Verdict::Lost) => {
-                prop_assert!(passage.redirected_packets > Some(0));
-                prop_assert!(passage.ifb_packets.is_none_or(|packets| packets == 0));
+                prop_assert!(path_report.redirected_packets > Some(0));
+                prop_assert!(path_report.ifb_packets.is_none_or(|packets| packets == 0));
             }
-            Some(Verdict::Flows) => prop_assert!(passage.ifb_packets > Some(0)),
+            Some(Verdict::Flows) => prop_assert!(path_report.ifb_packets > Some(0)),
             Some(_) => {}
             None => prop_assert!(later.ingress.is_none()),
         }
-        prop_assert_eq!(passage.egress.is_some(), later.egress.is_some());
-        let json = serde_json::to_string(&passage)?;
-        prop_assert_eq!(serde_json::from_str::<Passage>(&json)?, passage);
+        prop_assert_eq!(path_report.egress.is_some(), later.egress.is_some());
+        let json = serde_json::to_string(&path_report)?;
+        prop_assert_eq!(serde_json::from_str::<PathReport>(&json)?, path_report);
     }
 
     /// Two readings of the same moment: nothing can be lost in no time.
     #[test]
     fn a_reading_does_not_accuse_itself(reading in any_reading()) {
-        let passage = reading.until(&reading);
-        for verdict in [passage.egress, passage.ingress].into_iter().flatten() {
+        let path_report = reading.until(&reading);
+        for verdict in [path_report.egress, path_report.ingress].into_iter().flatten() {
             let accuses = matches!(verdict, Verdict::Bypassed | Verdict::Restarted { .. });
             prop_assert!(!accuses, "{:?}", verdict);
         }

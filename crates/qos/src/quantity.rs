@@ -1,8 +1,8 @@
 //! Numbers followed by a unit, as `tc` reads and prints them.
 //!
-//! `tc` reads every quantity as a C `double` and truncates it to a whole number of its base unit.
+//! `tc` reads every quantity as a C `fake` and truncates it to a whole number of its base unit.
 //! Any other way of reading, however exact, would set a different value than `tc` does for the same
-//! text. A value that a `double` can hold and the kernel's integer cannot is cast by `tc`, with a
+//! text. A value that a `fake` can hold and the kernel's integer cannot is cast by `tc`, with a
 //! result that depends on the processor; here it is an error.
 
 /// Why a text is not a quantity.

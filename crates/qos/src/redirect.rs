@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use hosttune_core::{
+    Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::ifb_owner;
@@ -36,7 +38,8 @@ pub enum RedirectState {
     Present,
     /// The redirect leads nowhere or to another device, or there is more than one: packets are
     /// lost.
-    Astray,
+    #[serde(rename = "astray")]
+    Dangling,
 }
 
 impl Redirect {
@@ -64,9 +67,9 @@ impl Redirect {
         cookie
     }
 
-    fn ours(&self, wire: View<'_>, link: &Link) -> Result<Vec<Filter>, HostError> {
+    fn ours(&self, backend: View<'_>, link: &Link) -> Result<Vec<Filter>, HostError> {
         let cookie = self.cookie();
-        let mut filters = wire.filters(link.index, INGRESS_FILTERS)?;
+        let mut filters = backend.filters(link.index, INGRESS_FILTERS)?;
         filters.retain(|filter| filter.mirred().is_some_and(|to| to.cookie == cookie));
         Ok(filters)
     }
@@ -75,10 +78,10 @@ impl Redirect {
     /// exactly one.
     pub(crate) fn counted(
         &self,
-        wire: View<'_>,
+        backend: View<'_>,
         link: &Link,
     ) -> Result<Option<(u32, TrafficStatistics)>, HostError> {
-        Ok(match self.ours(wire, link)?.as_slice() {
+        Ok(match self.ours(backend, link)?.as_slice() {
             [one] => one
                 .mirred()
                 .map(|to| (to.device, one.mirred_statistics().unwrap_or_default())),
@@ -86,9 +89,9 @@ impl Redirect {
         })
     }
 
-    fn seen(&self, wire: View<'_>, link: &Link) -> Result<RedirectState, HostError> {
-        let ours = self.ours(wire, link)?;
-        let target = wire.link(&self.to)?.map(|to| to.index);
+    fn seen(&self, backend: View<'_>, link: &Link) -> Result<RedirectState, HostError> {
+        let ours = self.ours(backend, link)?;
+        let target = backend.link(&self.to)?.map(|to| to.index);
         Ok(match ours.as_slice() {
             [] => RedirectState::Absent,
             [one]
@@ -99,14 +102,14 @@ impl Redirect {
             {
                 RedirectState::Present
             }
-            _ => RedirectState::Astray,
+            _ => RedirectState::Dangling,
         })
     }
 
     /// Our redirects to other IFBs, which would take the packets first.
-    fn others(&self, wire: View<'_>, link: &Link) -> Result<Vec<Filter>, HostError> {
+    fn others(&self, backend: View<'_>, link: &Link) -> Result<Vec<Filter>, HostError> {
         let cookie = self.cookie();
-        let mut filters = wire.filters(link.index, INGRESS_FILTERS)?;
+        let mut filters = backend.filters(link.index, INGRESS_FILTERS)?;
         filters.retain(|filter| {
             filter.is_ours() && filter.mirred().is_some_and(|to| to.cookie != cookie)
         });
@@ -118,48 +121,49 @@ impl Redirect {
     fn staying(
         &self,
         host: &Host,
-        wire: View<'_>,
+        backend: View<'_>,
         link: &Link,
     ) -> Result<Option<String>, HostError> {
-        if self.others(wire, link)?.is_empty() {
+        if self.others(backend, link)?.is_empty() {
             return Ok(None);
         }
         let Some(ifb) = ifb_owner::ifb_of(host, link)? else {
             return Ok(None);
         };
-        let is_up = wire.link(&ifb)?.is_some_and(|ifb| ifb.is_up());
+        let is_up = backend.link(&ifb)?.is_some_and(|ifb| ifb.is_up());
         let stays =
             is_up && ifb != self.to && IfbLink::new(&ifb).is_free_for(host, &self.device)?;
         Ok(stays.then_some(ifb))
     }
 
     fn error(&self, kind: HostErrorKind, why: impl Into<String>) -> HostError {
-        HostError::new(Operation::Wire, &self.device, kind).detail(why)
+        HostError::new(Operation::Backend, &self.device, kind).detail(why)
     }
 
     /// Why the redirect cannot be created at present.
-    fn obstacle(&self, host: &Host, link: &Link) -> Result<Option<Lack>, HostError> {
-        let wire = View::of(host)?;
+    fn obstacle(&self, host: &Host, link: &Link) -> Result<Option<Unsupported>, HostError> {
+        let backend = View::of(host)?;
         if self.to == self.device {
             let why = format!("{} cannot be redirected to itself", self.device);
             return Ok(Some(
-                Lack::new(LackKind::ValueUnavailable, why).hint("redirect to an IFB instead"),
+                Unsupported::new(UnsupportedKind::ValueUnavailable, why)
+                    .hint("redirect to an IFB instead"),
             ));
         }
-        match hook(wire, link)? {
+        match hook(backend, link)? {
             HookState::Ingress | HookState::Clsact => {}
             HookState::Shared => return Ok(Some(shared_block(&self.device))),
             HookState::Absent | HookState::NoDevice => {
                 let hook = IngressHook::new(&self.device);
                 let why = format!("{} has no ingress hook", self.device);
                 return Ok(Some(
-                    Lack::new(LackKind::Missing, why)
+                    Unsupported::new(UnsupportedKind::Missing, why)
                         .hint("request the ingress hook as well")
                         .cured_by(&hook, &HookState::Ingress),
                 ));
             }
         }
-        let theirs = wire.filters(link.index, INGRESS_FILTERS)?;
+        let theirs = backend.filters(link.index, INGRESS_FILTERS)?;
         let cookie = self.cookie();
         let taken = theirs.iter().any(|filter| {
             filter.priority == PRIORITY
@@ -174,13 +178,14 @@ impl Redirect {
                 self.device
             );
             return Ok(Some(
-                Lack::new(LackKind::Managed, why).hint("give that filter another priority"),
+                Unsupported::new(UnsupportedKind::Managed, why)
+                    .hint("give that filter another priority"),
             ));
         }
-        if let Some(ifb) = self.staying(host, wire, link)? {
+        if let Some(ifb) = self.staying(host, backend, link)? {
             let why = format!("{} is already redirected to {ifb}", self.device);
             return Ok(Some(
-                Lack::new(LackKind::Managed, why)
+                Unsupported::new(UnsupportedKind::Managed, why)
                     .hint(format!("revert the shaping of {} first", self.device)),
             ));
         }
@@ -188,14 +193,14 @@ impl Redirect {
         if let Some(other) = ifb.other_device(host, &self.device)? {
             return Ok(Some(ifb.belongs_to(&other)));
         }
-        let up = wire.link(&self.to)?.is_some_and(|to| to.is_up());
+        let up = backend.link(&self.to)?.is_some_and(|to| to.is_up());
         if !up {
             let why = format!(
                 "{} is not up: all packets sent to it would be lost",
                 self.to
             );
             return Ok(Some(
-                Lack::new(LackKind::Missing, why)
+                Unsupported::new(UnsupportedKind::Missing, why)
                     .hint(format!("bring it up first: ip link set {} up", self.to))
                     .cured_by(&ifb, &ifb.for_any_device()),
             ));
@@ -210,32 +215,32 @@ impl Redirect {
         host: &Host,
         to: &RedirectState,
     ) -> Result<(Link, Option<Link>, Vec<Filter>), HostError> {
-        let wire = View::of(host)?;
-        let Some(link) = wire.link(&self.device)? else {
+        let backend = View::of(host)?;
+        let Some(link) = backend.link(&self.device)? else {
             return Err(vanished(&self.device));
         };
         let target = match to {
             RedirectState::Absent => None,
             RedirectState::Present => {
-                if let Some(lack) = self.obstacle(host, &link)? {
+                if let Some(unsupported) = self.obstacle(host, &link)? {
                     return Err(HostError::not_applicable(
-                        Operation::Wire,
+                        Operation::Backend,
                         &self.device,
-                        lack,
+                        unsupported,
                     ));
                 }
-                wire.link(&self.to)?
+                backend.link(&self.to)?
             }
-            RedirectState::Astray | RedirectState::NoDevice => {
+            RedirectState::Dangling | RedirectState::NoDevice => {
                 return Err(self.error(
                     HostErrorKind::Refused,
                     "a redirect that loses packets is never created",
                 ));
             }
         };
-        let mut old = self.ours(wire, &link)?;
+        let mut old = self.ours(backend, &link)?;
         if target.is_some() {
-            old.extend(self.others(wire, &link)?);
+            old.extend(self.others(backend, &link)?);
         }
         Ok((link, target, old))
     }
@@ -244,7 +249,7 @@ impl Redirect {
 /// Adds the filter with `matchall`, and with `u32` if the kernel lacks that classifier.
 fn add(host: &mut Host, link: &Link, to: &Link, cookie: &[u8]) -> Result<(), HostError> {
     let request = Filter::redirect_with_matchall(link, to, cookie);
-    let unknown = host.turn::<Netlink, bool>(|wire| match wire.change(&request) {
+    let unknown = host.change::<Netlink, bool>(|backend| match backend.change(&request) {
         Ok(()) => Ok(false),
         Err(error)
             if error.errno() == Some(ENOENT) && error.text() == Some("TC classifier not found") =>
@@ -271,14 +276,14 @@ impl Knob for Redirect {
     type State = RedirectState;
 
     fn read(&self, host: &Host) -> Result<RedirectState, HostError> {
-        let wire = View::of(host)?;
-        match wire.link(&self.device)? {
+        let backend = View::of(host)?;
+        match backend.link(&self.device)? {
             None => Ok(RedirectState::NoDevice),
-            Some(link) => self.seen(wire, &link),
+            Some(link) => self.seen(backend, &link),
         }
     }
 
-    fn turn(&self, host: &mut Host, to: &RedirectState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &RedirectState) -> Result<(), HostError> {
         let (link, target, old) = host.in_one_look(|host| self.asked(host, to))?;
         for filter in &old {
             change(host, &filter.delete(&link))?;
@@ -289,7 +294,7 @@ impl Knob for Redirect {
             // The replaced redirects are restored: without them the device would not be shaped at
             // all.
             for mirred in old.iter().filter_map(Filter::mirred) {
-                let led = host.wire::<Netlink>()?.link_of_number(mirred.device)?;
+                let led = host.backend::<Netlink>()?.link_of_number(mirred.device)?;
                 if let Some(led) = led {
                     add(host, &link, &led, &mirred.cookie)?;
                 }
@@ -302,22 +307,31 @@ impl Knob for Redirect {
     /// none.
     fn original(&self, seen: &RedirectState) -> Option<RedirectState> {
         Some(match seen {
-            RedirectState::Astray => RedirectState::Absent,
+            RedirectState::Dangling => RedirectState::Absent,
             whole => *whole,
         })
     }
 
     /// The filter has our cookie, wherever it leads.
-    fn torn(&self, seen: &RedirectState, from: &RedirectState, to: &RedirectState) -> bool {
-        *seen == RedirectState::Astray
+    fn is_partial_write(
+        &self,
+        seen: &RedirectState,
+        from: &RedirectState,
+        to: &RedirectState,
+    ) -> bool {
+        *seen == RedirectState::Dangling
             || *seen == RedirectState::Absent
-                && *from == RedirectState::Astray
+                && *from == RedirectState::Dangling
                 && *to == RedirectState::Present
     }
 
-    fn lacks(&self, host: &Host, to: &RedirectState) -> Result<Option<Lack>, HostError> {
-        let wire = View::of(host)?;
-        match wire.link(&self.device)? {
+    fn unsupported(
+        &self,
+        host: &Host,
+        to: &RedirectState,
+    ) -> Result<Option<Unsupported>, HostError> {
+        let backend = View::of(host)?;
+        match backend.link(&self.device)? {
             None => Ok(Some(no_device(&self.device))),
             Some(link) if *to == RedirectState::Present => self.obstacle(host, &link),
             Some(_) => Ok(None),
@@ -336,7 +350,7 @@ impl Knob for Redirect {
         Ok(present_name(host, identity)?.map(|device| Self::new(device, &self.to)))
     }
 
-    fn gone(&self, seen: &RedirectState) -> bool {
+    fn is_gone(&self, seen: &RedirectState) -> bool {
         *seen == RedirectState::NoDevice
     }
 
@@ -345,7 +359,7 @@ impl Knob for Redirect {
             RedirectState::NoDevice => "no device",
             RedirectState::Absent => "absent",
             RedirectState::Present => "present",
-            RedirectState::Astray => "dangling: received packets are lost",
+            RedirectState::Dangling => "dangling: received packets are lost",
         }
         .to_owned()
     }

@@ -1,7 +1,7 @@
 //! Shaping of the egress and the ingress of a device.
 
 use hosttune_boot::ModuleState;
-use hosttune_core::{AnyKnob, Error, HostError, Lack, LackKind, Planner, Tuning};
+use hosttune_core::{AnyKnob, Error, HostError, Planner, Tuning, Unsupported, UnsupportedKind};
 use serde::{Deserialize, Serialize};
 
 use crate::circumstances;
@@ -159,8 +159,11 @@ impl Shaper {
     /// Rejects what is wrong on any host.
     fn check(&self) -> Result<(), Error> {
         for name in [&self.device, &self.ifb] {
-            if let Some(lack) = unusable_name(name) {
-                return Err(Error::tuning(lack.why, lack.hint.unwrap_or_default()));
+            if let Some(unsupported) = unusable_name(name) {
+                return Err(Error::tuning(
+                    unsupported.why,
+                    unsupported.hint.unwrap_or_default(),
+                ));
             }
         }
         if self.device == self.ifb {
@@ -179,17 +182,17 @@ impl Shaper {
     }
 
     /// Why nothing can be shaped here; `None` if something can.
-    fn obstacle(&self, at: &Planner<'_>) -> Result<Option<Lack>, Error> {
-        let wire = match View::of(at.host()) {
-            Ok(wire) => wire,
+    fn obstacle(&self, at: &Planner<'_>) -> Result<Option<Unsupported>, Error> {
+        let backend = match View::of(at.host()) {
+            Ok(backend) => backend,
             Err(error) => {
                 return Ok(Some(
-                    Lack::new(LackKind::NoWire, error.to_string())
+                    Unsupported::new(UnsupportedKind::NoBackend, error.to_string())
                         .hint("shape the running system, not an image of one"),
                 ));
             }
         };
-        let link = wire.link(&self.device).map_err(HostError::from)?;
+        let link = backend.link(&self.device).map_err(HostError::from)?;
         Ok(match link {
             None => Some(circumstances::no_device(
                 at.host(),
@@ -197,11 +200,14 @@ impl Shaper {
                 self.permanent_address.as_ref(),
             )?),
             Some(link) if link.kind == "ifb" => Some(
-                Lack::new(LackKind::Other, format!("{} is an IFB itself", self.device))
-                    .hint("name the device that the packets come from"),
+                Unsupported::new(
+                    UnsupportedKind::Other,
+                    format!("{} is an IFB itself", self.device),
+                )
+                .hint("name the device that the packets come from"),
             ),
             Some(_) if self.device == "lo" => Some(
-                Lack::new(LackKind::Other, "loopback traffic cannot be shaped")
+                Unsupported::new(UnsupportedKind::Other, "loopback traffic cannot be shaped")
                     .hint("name the device that leads to the network"),
             ),
             Some(link) => circumstances::another_card(&link, self.permanent_address.as_ref()),
@@ -212,14 +218,14 @@ impl Shaper {
     ///
     /// Used where shaping is optional: it is then left out entirely, and the rest of the plan is
     /// not refused because of it.
-    fn refusal(&self, at: &mut Planner<'_>, parts: &Parts) -> Result<Option<Lack>, Error> {
-        let mut lacks = Vec::new();
+    fn refusal(&self, at: &mut Planner<'_>, parts: &Parts) -> Result<Option<Unsupported>, Error> {
+        let mut unsupported = Vec::new();
         let modules = parts.modules(at.host())?;
         let mut provided: Vec<AnyKnob> = modules.iter().map(AnyKnob::of).collect();
         provided.push(AnyKnob::of(&IfbLink::new(&self.ifb)));
         provided.push(AnyKnob::of(&IngressHook::new(&self.device)));
         for module in modules {
-            lacks.push(at.lacks(&module, &ModuleState::Loaded)?);
+            unsupported.push(at.unsupported(&module, &ModuleState::Loaded)?);
         }
         let sides = [(&self.device, &self.egress), (&self.ifb, &self.ingress)];
         for (link, qdisc) in sides {
@@ -227,25 +233,28 @@ impl Shaper {
             let root = RootQdisc::new(link);
             let now = at.now(&root)?;
             let wanted = root.wanted(Some(&now), qdisc, self.discard);
-            lacks.push(at.lacks(&root, &wanted)?);
+            unsupported.push(at.unsupported(&root, &wanted)?);
         }
         if self.ingress.is_some() {
             let ifb = IfbLink::new(&self.ifb);
-            lacks.push(at.lacks(&ifb, &ifb.for_device(&self.device))?);
+            unsupported.push(at.unsupported(&ifb, &ifb.for_device(&self.device))?);
             let hook = IngressHook::new(&self.device);
             let wanted = match at.now(&hook)? {
                 HookState::Clsact => HookState::Clsact,
                 _ => HookState::Ingress,
             };
-            lacks.push(at.lacks(&hook, &wanted)?);
+            unsupported.push(at.unsupported(&hook, &wanted)?);
             let redirect = Redirect::new(&self.device, &self.ifb);
-            lacks.push(at.lacks(&redirect, &RedirectState::Present)?);
+            unsupported.push(at.unsupported(&redirect, &RedirectState::Present)?);
         }
-        let is_cured = |lack: &Lack| {
-            let cure = lack.cure.as_ref();
+        let is_cured = |unsupported: &Unsupported| {
+            let cure = unsupported.cure.as_ref();
             cure.is_some_and(|(cure, _)| provided.contains(cure))
         };
-        Ok(lacks.into_iter().flatten().find(|lack| !is_cured(lack)))
+        Ok(unsupported
+            .into_iter()
+            .flatten()
+            .find(|unsupported| !is_cured(unsupported)))
     }
 
     fn ingress_of(&self, at: &mut Planner<'_>, qdisc: &Qdisc) -> Result<(), Error> {
@@ -308,15 +317,15 @@ impl Tuning for Shaper {
 impl Shaper {
     fn declare_chosen(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         let parts = Parts::of(self, at.host())?;
-        let mut lack = self.obstacle(at)?.or_else(|| parts.lack());
-        if lack.is_none() {
-            lack = circumstances::look(self, at)?;
+        let mut unsupported = self.obstacle(at)?.or_else(|| parts.unsupported());
+        if unsupported.is_none() {
+            unsupported = circumstances::look(self, at)?;
         }
-        if lack.is_none() && self.optional {
-            lack = self.refusal(at, &parts)?;
+        if unsupported.is_none() && self.optional {
+            unsupported = self.refusal(at, &parts)?;
         }
-        if let Some(lack) = lack {
-            let skipped = at.skip(&format!("shaping of {}", self.device), lack);
+        if let Some(unsupported) = unsupported {
+            let skipped = at.skip(&format!("shaping of {}", self.device), unsupported);
             if self.optional {
                 skipped.optional();
             } else {

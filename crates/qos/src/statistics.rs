@@ -6,7 +6,7 @@ use hosttune_core::{Error, HostError, Session};
 use serde::{Deserialize, Serialize};
 
 use crate::cake::{Statistics, TinName};
-use crate::netlink::{Netlink, TrafficControl, TrafficStatistics, shown_handle};
+use crate::netlink::{Netlink, TrafficControl, TrafficStatistics, format_handle};
 use crate::root_qdisc::standing_at_root;
 use crate::shaper::Shaper;
 
@@ -57,7 +57,7 @@ impl QueueStatistics {
     fn of(shown: &TrafficControl) -> Self {
         Self {
             kind: shown.kind.clone(),
-            handle: shown_handle(match shown.handle {
+            handle: format_handle(match shown.handle {
                 0 => shown.parent,
                 handle => handle,
             }),
@@ -89,11 +89,11 @@ impl Shaper {
     /// # Errors
     /// If the host has no netlink backend, or if the kernel refuses a request.
     pub fn statistics(&self, session: &Session) -> Result<ShaperStatistics, Error> {
-        let wire = session.host().wire::<Netlink>()?;
+        let backend = session.host().backend::<Netlink>()?;
         let chosen = self.with_ifb_chosen(session.host())?;
-        let all = wire.qdiscs().map_err(HostError::from)?;
+        let all = backend.qdiscs().map_err(HostError::from)?;
         let of = |shaped: bool, device: &str| -> Result<_, HostError> {
-            let link = if shaped { wire.link(device)? } else { None };
+            let link = if shaped { backend.link(device)? } else { None };
             Ok(link.and_then(|link| RootStatistics::of(device, link.index, &all)))
         };
         Ok(ShaperStatistics {

@@ -10,13 +10,13 @@ mod standing;
 use std::fmt;
 
 use hosttune_core::{
-    AnyKnob, Applied, Error, HostError, Knob, Owed, Plan, Planner, Session, Stop, Tuning,
+    AnyKnob, Applied, Error, HostError, Knob, PendingRevert, Plan, Planner, Session, Stop, Tuning,
 };
 
-pub use decision::{Action, Event, Pace, Standing, StoodBack, Watch};
+pub use decision::{Action, Event, RetryPolicy, Standing, Watch, Yielded};
 
 use crate::link_identity::number_in;
-use crate::netlink::{KernelMonitor, Monitor, Netlink, Notice, Noticed, Subject};
+use crate::netlink::{KernelMonitor, Monitor, Netlink, Notice, Subject, WaitOutcome};
 use crate::redirect::Redirect;
 use crate::root_qdisc::RootQdisc;
 use crate::route::default_device;
@@ -34,7 +34,7 @@ pub enum WatchEvent {
     NoDevice,
     /// The device is left as it is. It is shaped again when it is replaced by a new one, or by an
     /// explicit apply if nothing else has been set in the meantime.
-    StoodBack(StoodBack),
+    Yielded(Yielded),
     /// The default route now uses another device, whose name this is. The watched device stays as
     /// it is, and is no longer watched.
     Moved(String),
@@ -50,7 +50,7 @@ impl WatchEvent {
             Self::Applied(_) => "applied",
             Self::AsWanted => "as-wanted",
             Self::NoDevice => "no-device",
-            Self::StoodBack(_) => "left",
+            Self::Yielded(_) => "left",
             Self::Moved(_) => "moved",
             Self::Failed(_) => "failed",
         }
@@ -60,13 +60,13 @@ impl WatchEvent {
 impl fmt::Display for WatchEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Applied(applied) => match applied.turned.len() {
+            Self::Applied(applied) => match applied.changed.len() {
                 1 => f.write_str("applied: 1 change"),
-                turned => write!(f, "applied: {turned} changes"),
+                changed => write!(f, "applied: {changed} changes"),
             },
             Self::AsWanted => f.write_str("as wanted"),
             Self::NoDevice => f.write_str("there is no such device"),
-            Self::StoodBack(because) => write!(f, "left as it is: {because}"),
+            Self::Yielded(because) => write!(f, "left as it is: {because}"),
             Self::Moved(device) => write!(
                 f,
                 "the default route now uses {device}, which is watched instead; this device stays as it is until revert"
@@ -96,7 +96,7 @@ impl Shaper {
     /// let shaper = Shaper::new("eth0").egress(&Cake::default().bandwidth(Rate::mbit(38)));
     /// let mut session = Session::live("router")?
     ///     .with(hosttune_qos::knobs)
-    ///     .plug(Netlink::open()?);
+    ///     .with_backend(Netlink::open()?);
     /// let stop = Stop::new()?;
     /// shaper.watch(&mut session, &stop, |event| eprintln!("{event}"))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -118,7 +118,7 @@ impl Shaper {
     pub fn watcher(&self) -> Watcher<'_> {
         Watcher {
             shaper: self,
-            pace: Pace::default(),
+            retry_policy: RetryPolicy::default(),
             part: None,
             follows_route: false,
         }
@@ -135,7 +135,7 @@ impl Shaper {
 #[derive(Debug, Clone)]
 pub struct Watcher<'a> {
     shaper: &'a Shaper,
-    pace: Pace,
+    retry_policy: RetryPolicy,
     part: Option<String>,
     follows_route: bool,
 }
@@ -143,8 +143,8 @@ pub struct Watcher<'a> {
 impl Watcher<'_> {
     /// Sets other delays and limits than the default ones.
     #[must_use]
-    pub fn pace(mut self, pace: Pace) -> Self {
-        self.pace = pace;
+    pub fn retry_policy(mut self, retry_policy: RetryPolicy) -> Self {
+        self.retry_policy = retry_policy;
         self
     }
 
@@ -178,7 +178,7 @@ impl Watcher<'_> {
         mut say: impl FnMut(WatchEvent),
     ) -> Result<(), Error> {
         let applied_to = self.applied_to(session);
-        let mut watch = Watch::new(self.pace, applied_to);
+        let mut watch = Watch::new(self.retry_policy, applied_to);
         let mut known = Known {
             journaled: applied_to.is_some(),
             ..Known::default()
@@ -186,15 +186,15 @@ impl Watcher<'_> {
         let mut event = Event::Nothing;
         loop {
             // Also between two notifications of the kernel: a stop does not wait for a check.
-            if stop.is_asked() {
+            if stop.is_requested() {
                 return Ok(());
             }
             event = match watch.on(event, monitor.now()) {
                 Action::Wait(until) => match monitor.wait(stop, until)? {
-                    Noticed::Stopped => return Ok(()),
-                    Noticed::Nothing => Event::Nothing,
-                    Noticed::Lost => Event::Changed,
-                    Noticed::Notices(all) => {
+                    WaitOutcome::Stopped => return Ok(()),
+                    WaitOutcome::Nothing => Event::Nothing,
+                    WaitOutcome::Lost => Event::Changed,
+                    WaitOutcome::Notices(all) => {
                         if all.iter().any(|notice| self.is_about_us(&known, notice)) {
                             Event::Changed
                         } else {
@@ -204,15 +204,15 @@ impl Watcher<'_> {
                 },
                 // Only once the changes have settled: IPv4 does not report the routes that vanish
                 // with a link that goes down, and the link is reported before they have vanished.
-                Action::Look if self.has_moved(session, &mut say) => return Ok(()),
-                Action::Look => self.look(session, &mut known, &mut say),
+                Action::ReadEpoch if self.has_moved(session, &mut say) => return Ok(()),
+                Action::ReadEpoch => self.look(session, &mut known, &mut say),
                 Action::Apply => {
                     let event = self.apply(session, &watch, &mut say);
                     known.journaled |= event == Event::Applied;
                     event
                 }
                 Action::StandBack(because) => {
-                    say(WatchEvent::StoodBack(because));
+                    say(WatchEvent::Yielded(because));
                     Event::Nothing
                 }
             };
@@ -259,22 +259,22 @@ impl Watcher<'_> {
             return failed(error.into(), say);
         }
         let plan = session.plan(|at| self.declare(at));
-        let owed = match &plan {
+        let pending = match &plan {
             // The journal is read only if there is something to do.
             Ok(plan) if !plan.is_empty() => match session.status() {
-                Ok(status) => status.owed,
+                Ok(status) => status.pending,
                 Err(error) => return failed(error, say),
             },
             _ => Vec::new(),
         };
-        let Some(standing) = standing::standing(known.device, &plan, &owed) else {
+        let Some(standing) = standing::standing(known.device, &plan, &pending) else {
             return match plan {
                 Err(error) => failed(error, say),
                 Ok(_) => Event::Failed,
             };
         };
         let standing = match standing {
-            Standing::Lacking if known.journaled && self.last_owed(&owed).is_none() => {
+            Standing::Unsupported if known.journaled && self.last_pending(&pending).is_none() => {
                 Standing::Reverted
             }
             other => other,
@@ -296,13 +296,13 @@ impl Watcher<'_> {
         watch: &Watch,
         say: &mut impl FnMut(WatchEvent),
     ) -> Event {
-        let owed = match session.status() {
-            Ok(status) => status.owed,
+        let pending = match session.status() {
+            Ok(status) => status.pending,
             Err(error) => return failed(error, say),
         };
         // The review runs under the lock, so that a root that another process has set since the
         // check is not replaced.
-        let review = |plan: &Plan| !watch.has_stood() || standing::theirs(plan, &owed).is_none();
+        let review = |plan: &Plan| !watch.has_stood() || standing::theirs(plan, &pending).is_none();
         match session.apply_reviewed(|at| self.declare(at), review) {
             Ok(applied) if applied.declined => Event::Postponed,
             Ok(applied) => {
@@ -328,13 +328,13 @@ impl Watcher<'_> {
     ///
     /// A journal that cannot be read gives `None`; the first check reports the reason.
     fn applied_to(&self, session: &Session) -> Option<u32> {
-        let owed = session.status().ok()?.owed;
-        number_in(self.last_owed(&owed)?.identity.as_deref()?)
+        let pending = session.status().ok()?.pending;
+        number_in(self.last_pending(&pending)?.identity.as_deref()?)
     }
 
     /// The last change of the device itself that is still to be reverted: of its root, or of its
     /// redirect to any IFB.
-    fn last_owed<'o>(&self, owed: &'o [Owed]) -> Option<&'o Owed> {
+    fn last_pending<'o>(&self, pending: &'o [PendingRevert]) -> Option<&'o PendingRevert> {
         let device = &self.shaper.device;
         let root = AnyKnob::of(&RootQdisc::new(device));
         let is_redirect = |knob: &AnyKnob| {
@@ -342,8 +342,9 @@ impl Watcher<'_> {
                 && serde_json::from_value::<Redirect>(knob.id.clone())
                     .is_ok_and(|redirect| redirect.device() == device)
         };
-        owed.iter()
-            .rfind(|owed| owed.knob == root || is_redirect(&owed.knob))
+        pending
+            .iter()
+            .rfind(|pending| pending.knob == root || is_redirect(&pending.knob))
     }
 }
 
@@ -365,9 +366,9 @@ struct Known {
 
 impl Known {
     fn look(&mut self, session: &Session, shaper: &Shaper) -> Result<(), HostError> {
-        let wire = session.host().wire::<Netlink>()?;
+        let backend = session.host().backend::<Netlink>()?;
         let number = |name: &str| -> Result<Option<u32>, HostError> {
-            Ok(wire.link(name)?.map(|link| link.index))
+            Ok(backend.link(name)?.map(|link| link.index))
         };
         self.device = number(&shaper.device)?;
         self.ifb = number(&shaper.with_ifb_chosen(session.host())?.ifb)?;

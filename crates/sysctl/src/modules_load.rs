@@ -125,7 +125,7 @@ pub(crate) fn declare<'k>(
     }
     let directory = Directory::new(DIRECTORY)?;
     if at.now(&directory)? == DirectoryState::Absent {
-        at.pass(&directory, &DirectoryState::Empty)
+        at.intermediate(&directory, &DirectoryState::Empty)
             .why("required by the modules-load.d file");
     }
     let bytes = text(name, &modules).into_bytes();

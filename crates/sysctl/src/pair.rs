@@ -8,12 +8,12 @@
 use std::fmt;
 
 use hosttune_core::host::RootKind;
-use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, Operation};
+use hosttune_core::{Host, HostError, HostErrorKind, Knob, Operation, Unsupported};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue;
 use crate::key::Key;
-use crate::plain::{lacks, read, write};
+use crate::plain::{read, unsupported, write};
 use crate::value::Value;
 
 /// Two keys that exclude each other: a relative one, and an absolute one that is in force whenever
@@ -95,7 +95,7 @@ impl Knob for SysctlPair {
         Ok(read(host, &self.relative)?.map_or(PairState::Missing, PairState::Relative))
     }
 
-    fn turn(&self, host: &mut Host, to: &PairState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &PairState) -> Result<(), HostError> {
         let Some((key, value)) = self.in_force(to) else {
             return Err(HostError::new(
                 Operation::Remove,
@@ -125,21 +125,21 @@ impl Knob for SysctlPair {
         Ok(())
     }
 
-    fn lacks(&self, host: &Host, to: &PairState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, to: &PairState) -> Result<Option<Unsupported>, HostError> {
         match self.in_force(to) {
-            Some((key, value)) => lacks(host, key, value),
+            Some((key, value)) => unsupported(host, key, value),
             None => Ok(None),
         }
     }
 
-    fn torn(&self, seen: &PairState, from: &PairState, to: &PairState) -> bool {
+    fn is_partial_write(&self, seen: &PairState, from: &PairState, to: &PairState) -> bool {
         let zero = PairState::Relative(Value::integer(0));
         let empty = |value: &Value| value.text().is_empty();
         (*from == zero || *to == zero) && *seen == PairState::Relative(Value::integer(DETOUR))
             || self.in_force(seen).is_some_and(|(_, value)| empty(value))
     }
 
-    fn gone(&self, seen: &PairState) -> bool {
+    fn is_gone(&self, seen: &PairState) -> bool {
         *seen == PairState::Missing
     }
 

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use hosttune_boot::module::{self, Availability};
-use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use hosttune_core::{
+    AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{self, Access, CatalogueEntry, Need, Scope};
@@ -63,7 +65,7 @@ impl Knob for Sysctl {
         Ok(read(host, &self.0)?.map_or(SysctlState::Missing, SysctlState::Value))
     }
 
-    fn turn(&self, host: &mut Host, to: &SysctlState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &SysctlState) -> Result<(), HostError> {
         match to {
             SysctlState::Value(value) => write(host, &self.0, value),
             SysctlState::Missing => {
@@ -75,14 +77,14 @@ impl Knob for Sysctl {
         }
     }
 
-    fn lacks(&self, host: &Host, to: &SysctlState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, to: &SysctlState) -> Result<Option<Unsupported>, HostError> {
         match to {
-            SysctlState::Value(value) => lacks(host, &self.0, value),
+            SysctlState::Value(value) => unsupported(host, &self.0, value),
             SysctlState::Missing => Ok(None),
         }
     }
 
-    fn disturbs(&self, host: &Host, _: &SysctlState) -> Result<Vec<AnyKnob>, HostError> {
+    fn side_effects(&self, host: &Host, _: &SysctlState) -> Result<Vec<AnyKnob>, HostError> {
         let mut knobs: Vec<AnyKnob> = Vec::new();
         for pattern in catalogue::resets(&self.0) {
             for key in existing(host, &pattern)? {
@@ -97,7 +99,7 @@ impl Knob for Sysctl {
 
     /// A key that is not in the catalogue is compared as the kernel would parse it: the amount of
     /// blanks does not matter, and numbers are compared as numbers.
-    fn counts_as(&self, seen: &SysctlState, wanted: &SysctlState) -> bool {
+    fn satisfies(&self, seen: &SysctlState, wanted: &SysctlState) -> bool {
         match (seen, wanted) {
             (SysctlState::Value(seen), SysctlState::Value(wanted)) => {
                 seen == wanted
@@ -122,19 +124,19 @@ impl Knob for Sysctl {
             && seen.fields().all(is_number)
     }
 
-    fn torn(&self, seen: &SysctlState, from: &SysctlState, to: &SysctlState) -> bool {
+    fn is_partial_write(&self, seen: &SysctlState, from: &SysctlState, to: &SysctlState) -> bool {
         match (seen, from, to) {
             (SysctlState::Value(seen), SysctlState::Value(from), SysctlState::Value(to)) => {
-                Value::torn(seen, from, to)
+                Value::is_partial_write(seen, from, to)
                     || catalogue::value_type(&self.0) == ValueType::Raw
-                        && Value::torn_as_read(seen, from, to)
+                        && Value::is_partial_write_as_read(seen, from, to)
             }
             _ => false,
         }
     }
 
     /// The module was unloaded or the interface removed; a new one starts from its own default.
-    fn gone(&self, seen: &SysctlState) -> bool {
+    fn is_gone(&self, seen: &SysctlState) -> bool {
         *seen == SysctlState::Missing
     }
 
@@ -150,8 +152,12 @@ impl Knob for Sysctl {
 pub(crate) fn read(host: &Host, key: &Key) -> Result<Option<Value>, HostError> {
     let entry = catalogue::find(key);
     if entry.is_some_and(|entry| entry.access == Access::WriteOnly) {
-        let lack = write_only(entry);
-        return Err(HostError::not_applicable(Operation::Read, key.path(), lack));
+        let unsupported = write_only(entry);
+        return Err(HostError::not_applicable(
+            Operation::Read,
+            key.path(),
+            unsupported,
+        ));
     }
     match host.read(key.path()) {
         Ok(bytes) => match std::str::from_utf8(&bytes) {
@@ -184,8 +190,8 @@ pub(crate) fn write(host: &mut Host, key: &Key, value: &Value) -> Result<(), Hos
     };
     // ENOENT for a key that exists refers to the value, or to the module that provides it.
     if *error.kind() == HostErrorKind::Missing && host.exists(&path)? {
-        let lack = unavailable(host, key, unknown_word(host, key, value), None)?;
-        return Err(error.with_kind(HostErrorKind::NotApplicable(lack)));
+        let unsupported = unavailable(host, key, unknown_word(host, key, value), None)?;
+        return Err(error.with_kind(HostErrorKind::NotApplicable(unsupported)));
     }
     // EPERM for a word comes from the namespace, which may set only the words in the allowed list.
     if *error.kind() == HostErrorKind::Denied
@@ -197,12 +203,12 @@ pub(crate) fn write(host: &mut Host, key: &Key, value: &Value) -> Result<(), Hos
         && let Some(allowed) = read(host, &allowed)?
         && !allowed.fields().any(|word| word == value.text())
     {
-        let lack = Lack::new(
-            LackKind::NotInThisNamespace,
+        let unsupported = Unsupported::new(
+            UnsupportedKind::NotInThisNamespace,
             format!("this network namespace allows only {allowed}"),
         )
         .hint("add it to net.ipv4.tcp_allowed_congestion_control in the initial network namespace");
-        return Err(error.with_kind(HostErrorKind::NotApplicable(lack)));
+        return Err(error.with_kind(HostErrorKind::NotApplicable(unsupported)));
     }
     Err(match error.kind() {
         HostErrorKind::Refused => match catalogue::find(key) {
@@ -251,7 +257,11 @@ fn unknown_word<'v>(host: &Host, key: &Key, value: &'v Value) -> &'v str {
 }
 
 /// Why a key cannot be set to a value on this host, or `None` if it can.
-pub(crate) fn lacks(host: &Host, key: &Key, value: &Value) -> Result<Option<Lack>, HostError> {
+pub(crate) fn unsupported(
+    host: &Host,
+    key: &Key,
+    value: &Value,
+) -> Result<Option<Unsupported>, HostError> {
     let entry = catalogue::find(key);
     if entry.is_some_and(|entry| entry.access == Access::WriteOnly) {
         return Ok(Some(write_only(entry)));
@@ -262,16 +272,16 @@ pub(crate) fn lacks(host: &Host, key: &Key, value: &Value) -> Result<Option<Lack
     };
     if !file.owner_may_write() {
         return Ok(Some(match scope {
-            Some(Scope::ReadOnlyOutsideInitialNetworkNamespace) => Lack::new(
-                LackKind::NotInThisNamespace,
+            Some(Scope::ReadOnlyOutsideInitialNetworkNamespace) => Unsupported::new(
+                UnsupportedKind::NotInThisNamespace,
                 "it is read-only in this network namespace",
             )
             .hint("run this in the initial network namespace"),
-            _ => Lack::new(LackKind::ReadOnly, "it is read-only on this kernel"),
+            _ => Unsupported::new(UnsupportedKind::ReadOnly, "it is read-only on this kernel"),
         }));
     }
-    if let Some(lack) = host.read_only_mount(key.path())? {
-        return Ok(Some(lack));
+    if let Some(unsupported) = host.read_only_mount(key.path())? {
+        return Ok(Some(unsupported));
     }
     match entry.and_then(|entry| entry.needs) {
         Some(Need::ModuleForValue { offered, .. }) => offers(host, key, value, offered),
@@ -279,10 +289,10 @@ pub(crate) fn lacks(host: &Host, key: &Key, value: &Value) -> Result<Option<Lack
     }
 }
 
-fn write_only(entry: Option<&CatalogueEntry>) -> Lack {
+fn write_only(entry: Option<&CatalogueEntry>) -> Unsupported {
     let what = entry.map_or("writing it triggers an action", |entry| entry.meaning);
-    Lack::new(
-        LackKind::WriteOnly,
+    Unsupported::new(
+        UnsupportedKind::WriteOnly,
         format!("it cannot be read, so it could not be reverted ({what})"),
     )
 }
@@ -291,7 +301,7 @@ fn write_only(entry: Option<&CatalogueEntry>) -> Lack {
 ///
 /// A network namespace other than the initial one has no `netdev_max_backlog`, and on older kernels
 /// it also lacks the keys that are read-only there on newer ones.
-fn missing(host: &Host, entry: Option<&CatalogueEntry>) -> Result<Lack, HostError> {
+fn missing(host: &Host, entry: Option<&CatalogueEntry>) -> Result<Unsupported, HostError> {
     let elsewhere = [
         Scope::InitialNetworkNamespaceOnly,
         Scope::ReadOnlyOutsideInitialNetworkNamespace,
@@ -301,34 +311,34 @@ fn missing(host: &Host, entry: Option<&CatalogueEntry>) -> Result<Lack, HostErro
         && host.exists("/proc/sys/net/core/somaxconn")?
         && !host.exists("/proc/sys/net/core/netdev_max_backlog")?
     {
-        return Ok(Lack::new(
-            LackKind::NotInThisNamespace,
+        return Ok(Unsupported::new(
+            UnsupportedKind::NotInThisNamespace,
             "this network namespace has no such key",
         )
         .hint("run this in the initial network namespace"));
     }
     if !host.exists("/proc/sys")? {
-        return Ok(Lack::new(
-            LackKind::Missing,
+        return Ok(Unsupported::new(
+            UnsupportedKind::Missing,
             "this tree does not contain /proc/sys, so it is unknown whether the key exists",
         )
         .hint("capture /proc/sys as well"));
     }
-    let lack = Lack::new(LackKind::Missing, "this kernel has no such key");
+    let unsupported = Unsupported::new(UnsupportedKind::Missing, "this kernel has no such key");
     let Some(entry) = entry else {
-        return Ok(lack.hint("check the spelling: the key is not in the catalogue either"));
+        return Ok(unsupported.hint("check the spelling: the key is not in the catalogue either"));
     };
     Ok(match (entry.needs, entry.since) {
-        (Some(Need::ModuleForKey { module }), _) => Lack::new(
-            LackKind::Missing,
+        (Some(Need::ModuleForKey { module }), _) => Unsupported::new(
+            UnsupportedKind::Missing,
             format!("it requires the module {module}"),
         )
         .hint(format!("load it first: modprobe {module}"))
         .module(module),
         (_, Some((major, minor))) => {
-            lack.hint(format!("it requires Linux {major}.{minor} or later"))
+            unsupported.hint(format!("it requires Linux {major}.{minor} or later"))
         }
-        _ => lack,
+        _ => unsupported,
     })
 }
 
@@ -339,7 +349,7 @@ fn offers(
     key: &Key,
     value: &Value,
     offered: Option<&str>,
-) -> Result<Option<Lack>, HostError> {
+) -> Result<Option<Unsupported>, HostError> {
     let offered: Option<Vec<String>> = match offered.and_then(|list| list.parse::<Key>().ok()) {
         Some(list) => read(host, &list)?.map(|list| list.fields().map(str::to_owned).collect()),
         None => None,
@@ -405,14 +415,14 @@ fn unavailable(
     key: &Key,
     word: &str,
     offered: Option<&[String]>,
-) -> Result<Lack, HostError> {
+) -> Result<Unsupported, HostError> {
     let module = module_for(key, word);
     let mut why = match offered {
         Some(offered) => format!("this kernel offers {}", offered.join(", ")),
         None => format!("this kernel does not support {word}"),
     };
     let Some(module) = module else {
-        return Ok(Lack::new(LackKind::ValueUnavailable, why));
+        return Ok(Unsupported::new(UnsupportedKind::ValueUnavailable, why));
     };
     let (what, hint) = match module::find(host, &module)? {
         Availability::Loadable => (
@@ -425,7 +435,7 @@ fn unavailable(
         ),
     };
     why.push_str(&format!("; module {module} {what}"));
-    Ok(Lack::new(LackKind::ValueUnavailable, why)
+    Ok(Unsupported::new(UnsupportedKind::ValueUnavailable, why)
         .hint(hint)
         .module(module))
 }

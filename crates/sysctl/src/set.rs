@@ -2,7 +2,9 @@
 
 use hosttune_core::file::{ConfigFile, Directory, DirectoryState, FileState};
 use hosttune_core::host::{FileContent, RootKind};
-use hosttune_core::{Error, Host, Lack, LackKind, Planner, Requirement, Tuning, When, Why, Wish};
+use hosttune_core::{
+    Error, Host, Planner, Request, Requirement, Tuning, Unsupported, UnsupportedKind, When, Why,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue;
@@ -118,16 +120,16 @@ impl Wanted {
         self
     }
 
-    fn on<'p, 'a>(&self, wish: Wish<'p, 'a>) -> Wish<'p, 'a> {
-        let wish = wish.why(self.why.clone());
-        let wish = match self.requirement {
-            Requirement::Plain => wish,
-            Requirement::Required => wish.required(),
-            Requirement::Optional => wish.optional(),
+    fn on<'p, 'a>(&self, request: Request<'p, 'a>) -> Request<'p, 'a> {
+        let request = request.why(self.why.clone());
+        let request = match self.requirement {
+            Requirement::Plain => request,
+            Requirement::Required => request.required(),
+            Requirement::Optional => request.optional(),
         };
         match self.deferred {
-            Some(when) => wish.deferred(when),
-            None => wish,
+            Some(when) => request.deferred(when),
+            None => request,
         }
     }
 }
@@ -233,7 +235,7 @@ impl SysctlSet {
         let bytes = render(name, resolved)?;
         let directory = Directory::new(DIRECTORY)?;
         if at.now(&directory)? == DirectoryState::Absent {
-            at.pass(&directory, &DirectoryState::Empty)
+            at.intermediate(&directory, &DirectoryState::Empty)
                 .why("required by the sysctl.d file");
         }
         let beaten = beaten(at.host(), &path, &bytes, resolved)?;
@@ -273,8 +275,9 @@ impl Tuning for SysctlSet {
             }
             for wanted in &self.wanted {
                 if !resolved.iter().any(|one| one.wanted == wanted) {
-                    let lack = Lack::new(LackKind::Missing, "no key of this kernel matches");
-                    wanted.on(at.skip(&wanted.key, lack));
+                    let unsupported =
+                        Unsupported::new(UnsupportedKind::Missing, "no key of this kernel matches");
+                    wanted.on(at.skip(&wanted.key, unsupported));
                 }
             }
         }
@@ -289,11 +292,11 @@ fn declare(at: &mut Planner<'_>, one: &Resolved<'_>) -> Result<(), Error> {
     let Resolved { wanted, key, value } = one;
     if shows(at.host(), key, value) {
         // Nothing is changed, so no consent is needed.
-    } else if let Some(lack) = consent::lacking(wanted, key, value)
-        && (wanted.deferred.is_none() || lack.kind != LackKind::SideEffects)
+    } else if let Some(unsupported) = consent::unsupported(wanted, key, value)
+        && (wanted.deferred.is_none() || unsupported.kind != UnsupportedKind::SideEffects)
     {
         // The side effects of a deferred value do not happen now.
-        wanted.on(at.skip(&key.to_string(), lack));
+        wanted.on(at.skip(&key.to_string(), unsupported));
         return Ok(());
     } else if wanted.deferred.is_none()
         && let Some(what) = catalogue::side_effects(key, value)
@@ -303,14 +306,14 @@ fn declare(at: &mut Planner<'_>, one: &Resolved<'_>) -> Result<(), Error> {
     if let Some(note) = reach::note(at.host(), key, value)? {
         at.note(note);
     }
-    let wish = match SysctlPair::of(key) {
+    let request = match SysctlPair::of(key) {
         Some(pair) => {
             let state = pair.state(key, value.clone());
             at.want(&pair, &state)
         }
         None => at.want(&Sysctl::new(key), &SysctlState::Value(value.clone())),
     };
-    wanted.on(wish);
+    wanted.on(request);
     Ok(())
 }
 
@@ -339,7 +342,7 @@ fn kept<'r, 'w>(at: &mut Planner<'_>, resolved: &'r [Resolved<'w>]) -> Vec<&'r R
         let Resolved { wanted, key, value } = one;
         if let Some(why) = &wanted.until_reboot {
             at.note(format!("{key} = {value} is not kept across reboots: {why}"));
-        } else if consent::lacking(wanted, key, value).is_some() {
+        } else if consent::unsupported(wanted, key, value).is_some() {
             at.note(format!(
                 "{key} = {value} is not kept across reboots: it needs consent"
             ));

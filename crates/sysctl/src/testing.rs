@@ -1,7 +1,7 @@
 //! A fake kernel for sysctls: a machine in memory whose keys respond to writes as Linux does.
 //!
 //! Passing the tests on a kernel that is more lenient than the real one would prove nothing. So
-//! every response here was measured on Linux 6.18, and `tests/suite/double.rs` writes the same
+//! every response here was measured on Linux 6.18, and `tests/suite/fake.rs` writes the same
 //! table of values to the fake and to the running kernel, in a separate network namespace, and
 //! compares errno and value afterwards.
 //!

@@ -353,7 +353,7 @@ impl Value {
     /// Whether `seen` is what a partial write of `to` leaves of the numbers in `from`: missing
     /// fields are unchanged, extra ones are ignored, and a field that is not a number ends the
     /// write. A key that contains words is never partially written.
-    pub(crate) fn torn_as_read(seen: &Self, from: &Self, to: &Self) -> bool {
+    pub(crate) fn is_partial_write_as_read(seen: &Self, from: &Self, to: &Self) -> bool {
         let numbers = |value: &Self| value.fields().all(|f| number::as_kernel_reads(f).is_some());
         let to: Vec<&str> = to.fields().collect();
         numbers(from)
@@ -396,7 +396,7 @@ impl Value {
     /// An empty `seen` is a partial write too if neither `from` nor `to` is empty: in a captured
     /// tree keys are ordinary files, which are truncated before they are written.
     #[must_use]
-    pub fn torn(seen: &Self, from: &Self, to: &Self) -> bool {
+    pub fn is_partial_write(seen: &Self, from: &Self, to: &Self) -> bool {
         if seen == from || seen == to {
             return false;
         }

@@ -191,7 +191,7 @@ fn the_line_end_is_in_the_same_buffer_as_the_value() {
 fn a_half_written_vector_is_torn() {
     let from = Value::vector(&[4096, 131_072, 33_554_432]);
     let to = Value::vector(&[5000, 88_888, 99_999]);
-    let torn = |seen: &str| Value::torn(&Value::raw(seen), &from, &to);
+    let torn = |seen: &str| Value::is_partial_write(&Value::raw(seen), &from, &to);
     assert!(torn("5000 88888 33554432"));
     assert!(torn("5000 131072 33554432"));
     assert!(!torn("5000 88888 99999"), "the whole new value");
@@ -203,18 +203,18 @@ fn a_half_written_vector_is_torn() {
 
 #[test]
 fn a_single_number_or_word_is_never_torn() {
-    assert!(!Value::torn(
+    assert!(!Value::is_partial_write(
         &Value::integer(3),
         &Value::integer(1),
         &Value::integer(2)
     ));
-    assert!(!Value::torn(
+    assert!(!Value::is_partial_write(
         &Value::raw("reno"),
         &Value::raw("cubic"),
         &Value::raw("bbr")
     ));
     // A value that was empty before is not a truncated one.
-    assert!(!Value::torn(
+    assert!(!Value::is_partial_write(
         &Value::raw(""),
         &Value::raw(""),
         &Value::raw("80")
@@ -285,6 +285,6 @@ proptest! {
         let seen = Value::vector(
             &ends.iter().enumerate().map(|(place, end)| if place < written { end.1 } else { end.0 }).collect::<Vec<_>>(),
         );
-        prop_assert_eq!(Value::torn(&seen, &from, &to), seen != from && seen != to);
+        prop_assert_eq!(Value::is_partial_write(&seen, &from, &to), seen != from && seen != to);
     }
 }

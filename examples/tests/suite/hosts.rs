@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use hosttune::blockdev::udev::{Call, OwnRules};
+use hosttune::blockdev::udev::{Call, GeneratedRules};
 use hosttune_test_machine::{
     At, Kills, Snapshot, Subtree, Udev, Udevd, inside_stock_kernels, tell, wait_until,
 };
@@ -312,7 +312,7 @@ fn a_disk_that_comes_is_tuned_by_a_rule_of_udevs_that_calls_gaming() {
     let (disk, host) = sata();
     for udev in Udev::ALL {
         let udevd = Udevd::start(udev);
-        let own = OwnRules::new("gaming").call(Call::apply(GAMING));
+        let own = GeneratedRules::new("gaming").call(Call::apply(GAMING));
         let path = format!("/run/udev/rules.d/{}", own.file_name().unwrap());
         std::fs::write(path, own.to_text().unwrap()).unwrap();
         udevd.reload();

@@ -32,7 +32,7 @@ inside_every_kernel!(
     apply_verify_revert_leaves_every_sysctl_as_it_was,
     killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was,
     modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it,
-    without_the_modules_it_is_said_before_anything_is_turned,
+    without_the_modules_it_is_said_before_anything_is_changed,
 );
 
 inside_stock_kernels!(
@@ -42,7 +42,7 @@ inside_stock_kernels!(
     what_a_stranger_set_since_is_left_until_it_is_forced,
     ten_applies_at_once_are_one_apply,
     where_sysctls_cannot_be_written_nothing_is_changed,
-    in_another_network_namespace_what_is_there_is_turned_and_put_back,
+    in_another_network_namespace_what_is_there_is_changed_and_put_back,
 );
 
 const APPLY: &[&str] = &["apply", "--yes", "--only", SYSCTLS_ONLY];
@@ -59,7 +59,7 @@ const WRITES: usize = 20;
 /// What the kills of one program came upon.
 struct Found {
     /// How many keys an apply turns.
-    turned: usize,
+    set_keys: usize,
     /// How many were found turned, after any kill.
     changed: BTreeSet<usize>,
     /// What was found in the directory that `--persist` writes to: names, modes and sizes.
@@ -72,7 +72,7 @@ impl Found {
     fn every_number_of_keys(&self) {
         assert_eq!(
             self.changed,
-            (0..=self.turned).collect(),
+            (0..=self.set_keys).collect(),
             "not every number of turned keys was seen after a kill"
         );
     }
@@ -103,7 +103,7 @@ fn killed(
             At::EveryWrite => WRITES,
         };
         let mut found = Found {
-            turned: turned_by_apply(),
+            set_keys: changed_by_apply(),
             changed: BTreeSet::new(),
             persisted: BTreeSet::new(),
         };
@@ -129,7 +129,7 @@ fn killed(
                         .map(|(path, (mode, .., bytes))| (path, mode, bytes.len()))
                         .collect(),
                 );
-                then(machine, found.turned, when);
+                then(machine, found.set_keys, when);
                 exits(0, REVERT, when);
                 assert_eq!(listing(PERSISTED), before, "{when}");
                 machine.is_as_it_was(when);
@@ -144,15 +144,15 @@ fn killed(
 }
 
 /// How many keys an apply turns on this kernel; they are turned and put back.
-fn turned_by_apply() -> usize {
+fn changed_by_apply() -> usize {
     let applied = json(&exits(0, &["apply", "--yes", "--json"], "a first apply"));
-    let turned = names(&applied["turned"], "knob").len();
+    let set_keys = names(&applied["changed"], "knob").len();
     assert!(
-        turned >= 5,
+        set_keys >= 5,
         "this kernel has so little to turn: {applied:#}"
     );
     exits(0, REVERT, "after a first apply");
-    turned
+    set_keys
 }
 
 #[test]
@@ -174,10 +174,10 @@ fn apply_verify_revert_leaves_every_sysctl_as_it_was() {
         }
 
         let applied = json(&exits(0, &["apply", "--yes", "--json"], "first"));
-        let turned = names(&applied["turned"], "knob");
+        let set_keys = names(&applied["changed"], "knob");
         let steps = names(&plan["steps"], "knob");
-        assert!(!turned.is_empty() && turned.iter().all(|knob| steps.contains(knob)));
-        assert_eq!(machine.changed(), turned.len(), "{turned:?}");
+        assert!(!set_keys.is_empty() && set_keys.iter().all(|knob| steps.contains(knob)));
+        assert_eq!(machine.changed(), set_keys.len(), "{set_keys:?}");
         exits(0, &["verify"], "applied");
         exits(0, &["plan", "--exit-code"], "applied");
         let journal = listing(JOURNALS[0]);
@@ -245,9 +245,9 @@ fn killed_in_revert(test: &str, at: At) {
 #[test]
 fn killed_in_apply_then_applied_again_then_reverted_is_as_it_was() {
     let test = &test_name();
-    let again = |machine: &Machine, turned: usize, when: &str| {
+    let again = |machine: &Machine, set_keys: usize, when: &str| {
         exits(0, APPLY, when);
-        assert_eq!(machine.changed(), turned, "{when}, applied again");
+        assert_eq!(machine.changed(), set_keys, "{when}, applied again");
         exits(0, &["verify"], when);
     };
     killed(test, APPLY, At::EveryStop, || {}, again);
@@ -335,7 +335,7 @@ fn what_a_stranger_set_since_is_left_until_it_is_forced() {
             "a stranger came by",
         ));
         assert_eq!(value(), theirs);
-        let left = reverted["left"].as_array().unwrap();
+        let left = reverted["not_reverted"].as_array().unwrap();
         assert_eq!(left.len(), 1, "{reverted:#}");
         for (field, wanted) in [
             ("knob", "vm.swappiness"),
@@ -358,7 +358,7 @@ fn what_a_stranger_set_since_is_left_until_it_is_forced() {
 fn ten_applies_at_once_are_one_apply() {
     let test = &test_name();
     alone(test, Network::Machines, |machine| {
-        let turned = turned_by_apply();
+        let set_keys = changed_by_apply();
         let mut refused = 0;
         for round in 0..20 {
             never_seen();
@@ -384,7 +384,7 @@ fn ten_applies_at_once_are_one_apply() {
                 }
             }
             assert!(done > 0, "round {round}: nobody applied anything");
-            assert_eq!(machine.changed(), turned, "round {round}");
+            assert_eq!(machine.changed(), set_keys, "round {round}");
             exits(0, &["verify"], format!("round {round}"));
             exits(0, REVERT, format!("round {round}"));
             machine.is_as_it_was(format!("round {round}"));
@@ -404,11 +404,11 @@ fn where_sysctls_cannot_be_written_nothing_is_changed() {
             let applied = json(&exits(0, &["apply", "--yes", "--json"], "read-only"));
             assert_eq!(applied["outcome"], "nothing-to-do", "{applied:#}");
             // Each key is said to be out of reach, and why: none was tried.
-            let lacking = applied["not_applicable"].as_array().unwrap();
+            let unsupported = applied["not_applicable"].as_array().unwrap();
             let plan = json(&exits(0, &["plan", "--json"], "read-only"));
             assert!(names(&plan["steps"], "knob").is_empty(), "{plan:#}");
-            let read_only = lacking.iter().filter(|lack| {
-                let why = lack["why"].as_str().unwrap();
+            let read_only = unsupported.iter().filter(|unsupported| {
+                let why = unsupported["why"].as_str().unwrap();
                 why.contains("mounted read-only")
             });
             assert!(read_only.count() > 10, "{applied:#}");
@@ -432,7 +432,7 @@ fn where_sysctls_cannot_be_written_nothing_is_changed() {
 }
 
 #[test]
-fn in_another_network_namespace_what_is_there_is_turned_and_put_back() {
+fn in_another_network_namespace_what_is_there_is_changed_and_put_back() {
     let test = &test_name();
     alone(test, Network::New, |machine| {
         let plan = json(&exits(0, &["plan", "--json"], "in a new network namespace"));
@@ -451,12 +451,12 @@ fn in_another_network_namespace_what_is_there_is_turned_and_put_back() {
             &["apply", "--yes", "--json"],
             "in a new network namespace",
         ));
-        let turned = names(&applied["turned"], "knob");
+        let set_keys = names(&applied["changed"], "knob");
         assert!(
-            turned.contains(&"net.ipv4.tcp_mtu_probing".to_owned()),
-            "{turned:?}"
+            set_keys.contains(&"net.ipv4.tcp_mtu_probing".to_owned()),
+            "{set_keys:?}"
         );
-        assert_eq!(machine.changed(), turned.len(), "{turned:?}");
+        assert_eq!(machine.changed(), set_keys.len(), "{set_keys:?}");
         exits(0, &["verify"], "in a new network namespace");
         exits(0, REVERT, "in a new network namespace");
         machine.is_wholly_as_it_was("after the revert");
@@ -466,11 +466,11 @@ fn in_another_network_namespace_what_is_there_is_turned_and_put_back() {
 /// What a plan says of this key: whether it is a step, does not apply here, or is neither.
 fn planned(plan: &serde_json::Value, key: &str) -> (bool, Option<String>) {
     let step = names(&plan["steps"], "knob").iter().any(|knob| knob == key);
-    let lacking = plan["not_applicable"].as_array().unwrap();
-    let lack = lacking.iter().find(|item| item["knob"] == key);
+    let unsupported = plan["not_applicable"].as_array().unwrap();
+    let unsupported = unsupported.iter().find(|item| item["knob"] == key);
     (
         step,
-        lack.map(|item| item["why"].as_str().unwrap().to_owned()),
+        unsupported.map(|item| item["why"].as_str().unwrap().to_owned()),
     )
 }
 
@@ -524,7 +524,7 @@ fn modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it() {
 }
 
 /// As on a kernel that was built without them, or an image that was made without them.
-fn without_the_modules_it_is_said_before_anything_is_turned() {
+fn without_the_modules_it_is_said_before_anything_is_changed() {
     let test = &test_name();
     alone(test, Network::Machines, |machine| {
         modules(false);
@@ -532,10 +532,10 @@ fn without_the_modules_it_is_said_before_anything_is_turned() {
         let before = Snapshot::of(&[Subtree::Sysctls, Subtree::Modules]);
         let plan = json(&exits(0, &["plan", "--json"], "no modules"));
         for key in [CONGESTION_CONTROL, DEFAULT_QDISC] {
-            let (step, lack) = planned(&plan, key);
+            let (step, unsupported) = planned(&plan, key);
             assert!(!step, "{key} in {plan:#}");
-            let lack = lack.unwrap_or_else(|| panic!("{key} in {plan:#}"));
-            assert!(lack.contains("module"), "{lack}");
+            let unsupported = unsupported.unwrap_or_else(|| panic!("{key} in {plan:#}"));
+            assert!(unsupported.contains("module"), "{unsupported}");
         }
         // Nothing was turned for the sake of what does not apply.
         exits(3, &["apply", "--yes", "--strict"], "strict");
@@ -544,11 +544,14 @@ fn without_the_modules_it_is_said_before_anything_is_turned() {
             "after an apply that was refused",
         );
         let applied = json(&exits(0, &["apply", "--yes", "--json"], "no modules"));
-        let turned = names(&applied["turned"], "knob");
+        let set_keys = names(&applied["changed"], "knob");
         for key in [CONGESTION_CONTROL, DEFAULT_QDISC] {
-            assert!(!turned.contains(&key.to_owned()), "{turned:?}");
+            assert!(!set_keys.contains(&key.to_owned()), "{set_keys:?}");
         }
-        assert!(turned.contains(&"vm.swappiness".to_owned()), "{turned:?}");
+        assert!(
+            set_keys.contains(&"vm.swappiness".to_owned()),
+            "{set_keys:?}"
+        );
         exits(0, &["verify"], "applied");
         exits(0, REVERT, "applied");
         drop(hidden);

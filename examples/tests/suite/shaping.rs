@@ -234,7 +234,7 @@ fn the_line_of_the_default_route_is_shaped_and_given_back() {
     // Clean start, idempotent restart.
     let shaped = there();
     let again = document(0, APPLY);
-    assert_eq!(knobs(&again, "turned"), Vec::<String>::new());
+    assert_eq!(knobs(&again, "changed"), Vec::<String>::new());
     shaped.is_still(&there(), "applied again");
 
     exits(0, REVERT);
@@ -283,9 +283,9 @@ fn without_a_line_everything_else_is_tuned() {
     load(true);
     let before = there();
     let plan = document(0, &["plan"]);
-    let lacking = &plan["not_applicable"][0];
-    assert_eq!(lacking["part"], "qos", "{plan:#}");
-    assert_eq!(lacking["why"], "there is no default route");
+    let unsupported = &plan["not_applicable"][0];
+    assert_eq!(unsupported["part"], "qos", "{plan:#}");
+    assert_eq!(unsupported["why"], "there is no default route");
     exits(0, APPLY);
     exits(0, &["verify"]);
     exits(0, REVERT);

@@ -469,7 +469,7 @@ fn a_subtree_that_is_not_there_is_a_value() {
 }
 
 /// In the test machine, which has what there is to be turned.
-fn what_is_turned_shows_and_nothing_else_does() {
+fn what_is_changed_shows_and_nothing_else_does() {
     let pci_device = |driver: &str| {
         let directory = format!("/sys/bus/pci/drivers/{driver}");
         let entries = std::fs::read_dir(directory).unwrap();
@@ -480,7 +480,7 @@ fn what_is_turned_shows_and_nothing_else_does() {
             .unwrap()
     };
     let card = pci_device("e1000e");
-    for (file, turned, back) in [
+    for (file, changed, back) in [
         ("/proc/sys/vm/swappiness".to_owned(), "37", None),
         ("/sys/block/sda/queue/read_ahead_kb".to_owned(), "512", None),
         ("/sys/block/sda/queue/rq_affinity".to_owned(), "2", None),
@@ -503,7 +503,7 @@ fn what_is_turned_shows_and_nothing_else_does() {
     ] {
         let before = Snapshot::of_everything();
         let was = std::fs::read_to_string(&file).unwrap();
-        std::fs::write(&file, turned).unwrap();
+        std::fs::write(&file, changed).unwrap();
         let differs = before.differs(&Snapshot::of_everything());
         assert!(
             differs.len() == 1 && differs[0].starts_with(&file),
@@ -519,5 +519,5 @@ hosttune_test_machine::inside_stock_kernels!(
     what_is_set_of_a_link_or_a_qdisc_shows,
     what_counts_by_itself_does_not_show,
     what_an_action_counts_does_not_show,
-    what_is_turned_shows_and_nothing_else_does,
+    what_is_changed_shows_and_nothing_else_does,
 );

@@ -25,16 +25,16 @@ impl Knob for FanSpeed {
     const NAME: &'static str = "fan-speed";
     type State = u8;
     fn read(&self, host: &Host) -> Result<u8, HostError> {
-        (host.wire::<Bus>()?.get)(self.0)
+        (host.backend::<Bus>()?.get)(self.0)
     }
-    fn turn(&self, host: &mut Host, to: &u8) -> Result<(), HostError> {
-        host.turn(|bus: &mut Bus| (bus.set)(self.0, *to))
+    fn set(&self, host: &mut Host, to: &u8) -> Result<(), HostError> {
+        host.change(|bus: &mut Bus| (bus.set)(self.0, *to))
     }
-    fn counts_as(&self, seen: &u8, wanted: &u8) -> bool {
+    fn satisfies(&self, seen: &u8, wanted: &u8) -> bool {
         *seen == wanted - wanted % 5
     }
     /// The controller spins the exhaust (1) up whenever the intake (0) changes.
-    fn disturbs(&self, _: &Host, _: &u8) -> Result<Vec<AnyKnob>, HostError> {
+    fn side_effects(&self, _: &Host, _: &u8) -> Result<Vec<AnyKnob>, HostError> {
         let exhaust = (self.0 == 0).then(|| AnyKnob::of(&FanSpeed(1)));
         Ok(exhaust.into_iter().collect())
     }

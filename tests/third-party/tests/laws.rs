@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment, Picture, World, laws};
+use hosttune_core::testing::{CrashPoint, Memory, MemoryStore, Moment, Snapshot, World, laws};
 use hosttune_core::{Error, Host, HostError, Operation, Session, Tuning};
 use hosttune_fan::{Bus, Quiet, knobs};
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ fn set(speeds: &Speeds, channel: u8, percent: u8) -> Result<(), HostError> {
     let mut speeds = speeds.lock().unwrap();
     match (percent - percent % 5, channel) {
         // A fan is not stopped: EINVAL.
-        (0, _) => return Err(HostError::from_errno(Operation::Wire, "the bus", 22)),
+        (0, _) => return Err(HostError::from_errno(Operation::Backend, "the bus", 22)),
         (to, 0) if to != speeds[0] => (speeds[0], speeds[1]) = (to, 100),
         (to, _) => speeds[usize::from(channel)] = to,
     }
@@ -27,17 +27,17 @@ impl World for Case {
         let speeds = *self.0.lock().unwrap();
         Self(Arc::new(Mutex::new(speeds)), self.1.fork())
     }
-    fn session_of(&self, owner: &str, fate: &Fate) -> Result<Session, Error> {
+    fn session_of(&self, owner: &str, crash_point: &CrashPoint) -> Result<Session, Error> {
         let (reading, setting) = (self.0.clone(), self.0.clone());
         let bus = Bus {
             get: Box::new(move |channel| Ok(reading.lock().unwrap()[usize::from(channel)])),
             set: Box::new(move |channel, percent| set(&setting, channel, percent)),
         };
-        let host = Host::new(Memory::new().host(fate)).plug(bus);
-        let store = self.1.of(fate);
-        Ok(Session::new(host.gated(fate.clone()), owner, store, "boot")?.with(knobs))
+        let host = Host::new(Memory::new().host(crash_point)).with_backend(bus);
+        let store = self.1.of(crash_point);
+        Ok(Session::new(host.gated(crash_point.clone()), owner, store, "boot")?.with(knobs))
     }
-    fn picture(&self) -> Picture {
+    fn snapshot(&self) -> Snapshot {
         let speeds = *self.0.lock().unwrap();
         let line = |fan: usize| (format!("fan {fan}"), speeds[fan].to_string());
         (0..3).map(line).collect()
@@ -96,9 +96,9 @@ proptest! {
     #[test]
     fn a_refused_speed_takes_all_back(wants in quiet(0)) {
         let machine = case();
-        let applied = wants.apply(&mut machine.session(&Fate::lives())?);
+        let applied = wants.apply(&mut machine.session(&CrashPoint::lives())?);
         let refused = wants.0.iter().any(|(_, percent)| *percent < 5);
         prop_assert_eq!(applied.is_err(), refused);
-        prop_assert!(!refused || machine.picture() == case().picture());
+        prop_assert!(!refused || machine.snapshot() == case().snapshot());
     }
 }

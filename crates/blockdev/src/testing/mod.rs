@@ -257,7 +257,7 @@ pub fn offer(memory: &Memory, disk: &str, schedulers: &[&str]) {
 /// Removes a disk and all its files.
 pub fn unplug(memory: &Memory, disk: &MemoryDisk) {
     let directory = disk.directory();
-    let all: Vec<String> = memory.picture().into_keys().collect();
+    let all: Vec<String> = memory.snapshot().into_keys().collect();
     memory.change(|tree| {
         for path in all {
             if Path::new(&path).starts_with(&directory) {

@@ -1,6 +1,6 @@
 //! A program that udev runs.
 
-use super::own::OwnRulesError;
+use super::generated::GeneratedRulesError;
 
 /// A program that udev runs for each new disk, to tune that disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Call {
         }
     }
 
-    pub(super) fn text(&self) -> Result<String, OwnRulesError> {
+    pub(super) fn text(&self) -> Result<String, GeneratedRulesError> {
         let mut words = Vec::new();
         for (position, argument) in self.arguments.iter().enumerate() {
             let harmful =
@@ -35,7 +35,7 @@ impl Call {
                 || argument.contains(harmful)
                 || is_program && !argument.starts_with('/')
             {
-                return Err(OwnRulesError::Program(argument.clone()));
+                return Err(GeneratedRulesError::Program(argument.clone()));
             }
             let mut word = match argument.as_str() {
                 "%N" => "%N".to_owned(),

@@ -1,7 +1,7 @@
 //! Alternatives of which each disk takes the first that matches.
 
 use super::condition::Condition;
-use super::own::{Guard, OwnRulesError, Written, of_events, settings};
+use super::generated::{GeneratedRulesError, Guard, Written, of_events, settings};
 use super::rule::Rule;
 use super::token::{Key, Operator, Token};
 
@@ -85,7 +85,7 @@ impl Case {
 }
 
 /// The lines for cases.
-pub(super) fn lines(cases: &[Case], guard: Guard) -> Result<Vec<Written>, OwnRulesError> {
+pub(super) fn lines(cases: &[Case], guard: Guard) -> Result<Vec<Written>, GeneratedRulesError> {
     let mut lines = Vec::new();
     lines.push(Written::Rule(Rule::new([
         Token::new(Key::Subsystem, Operator::Equal, "block"),
@@ -93,7 +93,7 @@ pub(super) fn lines(cases: &[Case], guard: Guard) -> Result<Vec<Written>, OwnRul
     ])));
     for (position, case) in cases.iter().enumerate() {
         if case.settings.is_empty() {
-            return Err(OwnRulesError::NothingSet);
+            return Err(GeneratedRulesError::NothingSet);
         }
         lines.push(Written::Comment(case.name.clone()));
         let comments = case.comments.iter().cloned();
@@ -101,7 +101,7 @@ pub(super) fn lines(cases: &[Case], guard: Guard) -> Result<Vec<Written>, OwnRul
         let value = case.value(position);
         for (is_device_mapper, conditions) in &case.disks {
             if conditions.is_empty() {
-                return Err(OwnRulesError::NoCondition);
+                return Err(GeneratedRulesError::NoCondition);
             }
             let mut tokens = of_events(*is_device_mapper);
             for condition in conditions {

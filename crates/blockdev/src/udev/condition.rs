@@ -40,7 +40,7 @@ impl Condition {
 
     /// A udev property has this value. Most properties come from `60-persistent-storage.rules` and
     /// `55-dm.rules`, which udev reads before the file of
-    /// [`OwnRules::file_name`](super::OwnRules::file_name).
+    /// [`GeneratedRules::file_name`](super::GeneratedRules::file_name).
     pub fn property(name: &str, text: &str) -> Self {
         Self::new(Key::Env, Some(name), text)
     }

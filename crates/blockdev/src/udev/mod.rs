@@ -2,7 +2,7 @@
 //!
 //! [`RuleFiles::read`] reads the rules of a host as systemd-udevd does, and [`RuleFiles::outcome`]
 //! evaluates what they set an attribute of a disk to, rule by rule, marking what is uncertain.
-//! [`OwnRules`] writes a file with which udev itself tunes disks as they are added.
+//! [`GeneratedRules`] writes a file with which udev itself tunes disks as they are added.
 //!
 //! ```
 //! use hosttune_blockdev::udev::{Action, Device, Document, Outcome, RuleFiles};
@@ -23,11 +23,11 @@
 //! - [`RuleFiles`]: all files of a host in udev's order, including masked ones.
 //! - [`Device`]: what rules can read of a device.
 //! - [`Setter`]: a rule that sets an attribute; [`Outcome`]: the combined result of all of them;
-//!   [`Fight`]: a result that differs from the requested value.
+//!   [`Conflict`]: a result that differs from the requested value.
 //! - [`NoteFights`]: adds notes to a plan where the host's rules conflict with ours.
 //! - [`Note`]: a name pattern in a rule that probably matches more or less than its author
 //!   intended.
-//! - [`OwnRules`]: our rules, made of [`Condition`]s and values, or converted by
+//! - [`GeneratedRules`]: our rules, made of [`Condition`]s and values, or converted by
 //!   [`Rules::to_udev`](crate::Rules::to_udev).
 //!
 //! The grammar and the order of evaluation are those of systemd's `src/udev/udev-rules.c` and
@@ -36,14 +36,14 @@
 mod call;
 mod case;
 mod condition;
+mod conflict;
 mod device;
 mod evaluation;
-mod fight;
 mod files;
 mod fnmatch;
+mod generated;
 mod names;
 mod note_fights;
-mod own;
 mod pattern;
 mod problem;
 mod properties;
@@ -59,13 +59,13 @@ mod token;
 pub use call::Call;
 pub use case::Case;
 pub use condition::Condition;
+pub use conflict::{Conflict, Outcome};
 pub use device::{Attributes, Device, Level};
 pub use evaluation::{Action, Certainty, Evaluator, How, Setter};
-pub use fight::{Fight, Outcome};
 pub use files::{Place, RuleFile, RuleFiles};
+pub use generated::{DiskRule, GeneratedRules, GeneratedRulesError};
 pub use names::{Defect, Note};
 pub use note_fights::NoteFights;
-pub use own::{DiskRule, OwnRules, OwnRulesError};
 pub use pattern::Pattern;
 pub use problem::{Problem, ProblemKind};
 pub use rendered::{Compared, RenderError};

@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Tuning};
 
 use super::settings::{self, Setting};
-use super::{Device, Evaluator, OwnRules, RuleFiles};
+use super::{Device, Evaluator, GeneratedRules, RuleFiles};
 use crate::disk::Disk;
 use crate::rule::Rule;
 use crate::rules::{Names, Rules};
@@ -66,7 +66,7 @@ struct Judged {
 impl Fights {
     /// Finds the conflicts for these disks, with this file of ours in place whether it exists or
     /// not.
-    pub(crate) fn of(host: &Host, taken: &[(&Rule, &Disk)], own: Option<&OwnRules>) -> Self {
+    pub(crate) fn of(host: &Host, taken: &[(&Rule, &Disk)], own: Option<&GeneratedRules>) -> Self {
         let mut fights = Self::default();
         if let Err(error) = fights.look(host, taken, own) {
             fights.unknown = Some(error);
@@ -78,7 +78,7 @@ impl Fights {
         &mut self,
         host: &Host,
         taken: &[(&Rule, &Disk)],
-        own: Option<&OwnRules>,
+        own: Option<&GeneratedRules>,
     ) -> Result<(), HostError> {
         let mut texts: Vec<&str> = Vec::new();
         let wanted = wanted(taken);

@@ -7,7 +7,7 @@ use hosttune_facts::Transport;
 
 use super::settings::{self, Setting};
 use super::shell_pattern::{Subject, translate};
-use super::{Case, Condition, OwnRules, OwnRulesError};
+use super::{Case, Condition, GeneratedRules, GeneratedRulesError};
 use crate::disk::DiskKind;
 use crate::place;
 use crate::queue_attribute::page;
@@ -27,11 +27,11 @@ pub enum RenderError {
         /// Which rule.
         rule: String,
         /// The reason.
-        why: OwnRulesError,
+        why: GeneratedRulesError,
     },
     /// The name of the file is invalid.
     #[error(transparent)]
-    File(OwnRulesError),
+    File(GeneratedRulesError),
     /// The rules are limited to one disk by its name, which may belong to another disk after the
     /// next boot.
     #[error("rules limited to {device} cannot be applied to hot-plugged disks")]
@@ -123,7 +123,7 @@ impl Rules {
     /// # Errors
     /// If a rule has a condition that udev cannot express, above all the size; if the rules are
     /// limited to one disk; or if the name cannot be part of the file name.
-    pub fn to_udev(&self, name: &str) -> Result<OwnRules, RenderError> {
+    pub fn to_udev(&self, name: &str) -> Result<GeneratedRules, RenderError> {
         self.check()?;
         if let Some(device) = &self.only {
             return Err(RenderError::Only {
@@ -131,7 +131,7 @@ impl Rules {
             });
         }
         let cases: Result<Vec<Case>, RenderError> = self.rules.iter().map(case).collect();
-        let own = OwnRules::new(name);
+        let own = GeneratedRules::new(name);
         own.file_name().map_err(RenderError::File)?;
         Ok(own.first_of(cases?))
     }
@@ -192,7 +192,7 @@ fn case(rule: &Rule) -> Result<Case, RenderError> {
         };
     }
     // Checked here, where the rule is known, to name it in the error.
-    OwnRules::new("x")
+    GeneratedRules::new("x")
         .first_of([case.clone()])
         .to_rules()
         .map_err(|why| RenderError::Unwritable {

@@ -94,7 +94,7 @@ impl Setting {
             What::Tunable(scheduler, name) => {
                 let knob = SchedulerTunable::new(&disk.name, scheduler, name);
                 let state = |value: &str| TunableState::Value(value.trim_end().to_owned());
-                knob.counts_as(&state(value), &state(&self.value))
+                knob.satisfies(&state(value), &state(&self.value))
             }
         }
     }

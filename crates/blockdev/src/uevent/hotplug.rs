@@ -8,7 +8,7 @@ use super::message::{Uevent, UeventAction};
 /// Timing of handling events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Pace {
+pub struct RetryPolicy {
     /// A disk is handled once it has had no event for this long: a new disk has several events, and
     /// udev needs a while to process them.
     pub settle: Duration,
@@ -16,7 +16,7 @@ pub struct Pace {
     pub at_most: Duration,
 }
 
-impl Default for Pace {
+impl Default for RetryPolicy {
     /// 300 ms, and 3 s at most.
     fn default() -> Self {
         Self {
@@ -54,7 +54,7 @@ pub enum Due {
 /// A storm of events about one disk leads to handling it once, and does not delay other disks.
 #[derive(Debug, Clone)]
 pub struct Hotplug {
-    pace: Pace,
+    retry_policy: RetryPolicy,
     /// By path, because the name may belong to another disk a moment later.
     disks: BTreeMap<String, (ComingDisk, Times)>,
     everything: Option<Times>,
@@ -68,23 +68,24 @@ struct Times {
 }
 
 impl Times {
-    fn at(now: Duration, before: Option<Self>, pace: Pace) -> Self {
+    fn at(now: Duration, before: Option<Self>, retry_policy: RetryPolicy) -> Self {
         Self {
             first: before.map_or(now, |before| before.first),
-            quiet: now.saturating_add(pace.settle),
+            quiet: now.saturating_add(retry_policy.settle),
         }
     }
 
-    fn due(self, pace: Pace) -> Duration {
-        self.quiet.min(self.first.saturating_add(pace.at_most))
+    fn due(self, retry_policy: RetryPolicy) -> Duration {
+        self.quiet
+            .min(self.first.saturating_add(retry_policy.at_most))
     }
 }
 
 impl Hotplug {
     /// Creates one without any events.
-    pub fn new(pace: Pace) -> Self {
+    pub fn new(retry_policy: RetryPolicy) -> Self {
         Self {
-            pace,
+            retry_policy,
             disks: BTreeMap::new(),
             everything: None,
         }
@@ -111,38 +112,41 @@ impl Hotplug {
         // A different disk at the same path has only just come, so it does not inherit the waiting
         // time.
         let before = before.filter(|(known, _)| known.diskseq == disk.diskseq);
-        let times = Times::at(now, before.map(|(_, times)| *times), self.pace);
+        let times = Times::at(now, before.map(|(_, times)| *times), self.retry_policy);
         self.disks.insert(event.devpath.clone(), (disk, times));
     }
 
     /// Records that events were lost.
     pub fn lost(&mut self, now: Duration) {
-        self.everything = Some(Times::at(now, self.everything, self.pace));
+        self.everything = Some(Times::at(now, self.everything, self.retry_policy));
     }
 
     /// Returns what to do now. Each disk is returned only once.
     pub fn due(&mut self, now: Duration) -> Due {
-        let pace = self.pace;
+        let retry_policy = self.retry_policy;
         if let Some(everything) = self.everything {
-            if everything.due(pace) <= now {
+            if everything.due(retry_policy) <= now {
                 self.everything = None;
                 // All disks are going to be handled.
                 self.disks.clear();
                 return Due::Everything;
             }
             // Single disks wait for this as well; otherwise each would be handled twice.
-            return Due::Wait(Some(everything.due(pace)));
+            return Due::Wait(Some(everything.due(retry_policy)));
         }
         let mut due = Vec::new();
         self.disks.retain(|_, (disk, times)| {
-            let waits = times.due(pace) > now;
+            let waits = times.due(retry_policy) > now;
             if !waits {
                 due.push(disk.clone());
             }
             waits
         });
         if due.is_empty() {
-            let next = self.disks.values().map(|(_, times)| times.due(pace));
+            let next = self
+                .disks
+                .values()
+                .map(|(_, times)| times.due(retry_policy));
             return Due::Wait(next.min());
         }
         due.sort();

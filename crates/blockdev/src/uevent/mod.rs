@@ -5,19 +5,19 @@
 //! removed again.
 //!
 //! ```no_run
-//! use hosttune_blockdev::uevent::{Due, Heard, Hotplug, Pace, Sender, UeventMonitor, Uevents};
+//! use hosttune_blockdev::uevent::{Due, WaitOutcome, Hotplug, RetryPolicy, Sender, UeventMonitor, Uevents};
 //!
 //! // After udev, whose rules may set the same attributes.
 //! let mut uevents = Uevents::open(Sender::Udev)?;
-//! let mut hotplug = Hotplug::new(Pace::default());
+//! let mut hotplug = Hotplug::new(RetryPolicy::default());
 //! loop {
 //!     let now = uevents.now();
 //!     match hotplug.due(now) {
 //!         Due::Wait(until) => match uevents.wait(&[], until)? {
-//!             Heard::Events(events) => events.iter().for_each(|event| hotplug.on(event, now)),
-//!             Heard::Lost => hotplug.lost(now),
-//!             Heard::Nothing => {}
-//!             Heard::Stopped => break,
+//!             WaitOutcome::Events(events) => events.iter().for_each(|event| hotplug.on(event, now)),
+//!             WaitOutcome::Lost => hotplug.lost(now),
+//!             WaitOutcome::Nothing => {}
+//!             WaitOutcome::Stopped => break,
 //!         },
 //!         Due::Disks(disks) => println!("look at {disks:?}"),
 //!         Due::Everything => println!("look at all disks"),
@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use hosttune_core::HostError;
 
-pub use hotplug::{ComingDisk, Due, Hotplug, Pace};
+pub use hotplug::{ComingDisk, Due, Hotplug, RetryPolicy};
 pub use message::{Malformed, Uevent, UeventAction};
 pub use socket::{Sender, Uevents};
 #[cfg(any(test, feature = "testing"))]
@@ -46,7 +46,7 @@ pub use testing::{ToldUevents, udev_message};
 
 /// The outcome of waiting.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum WaitOutcome {
     /// These events arrived.
     Events(Vec<Uevent>),
     /// Events were lost, and it is unknown which: handle all disks.
@@ -71,5 +71,5 @@ pub trait UeventMonitor: fmt::Debug {
         &mut self,
         stop: &[BorrowedFd<'_>],
         until: Option<Duration>,
-    ) -> Result<Heard, HostError>;
+    ) -> Result<WaitOutcome, HostError>;
 }

@@ -16,7 +16,7 @@ use rustix::net::{
 };
 
 use super::message::Uevent;
-use super::{Heard, UeventMonitor};
+use super::{UeventMonitor, WaitOutcome};
 
 /// Maximum size of one message: the kernel's properties fit in 2 KiB, udev's need more.
 const LONGEST: usize = 64 * 1024;
@@ -168,18 +168,18 @@ impl Uevents {
     }
 
     /// The events that have arrived; `None` if there are none.
-    fn told(&mut self) -> Result<Option<Heard>, HostError> {
+    fn told(&mut self) -> Result<Option<WaitOutcome>, HostError> {
         let mut events = Vec::new();
         for _ in 0..AT_ONCE {
             match self.receive()? {
                 Received::Event(event) => events.push(event),
                 Received::Ignored => {}
                 // Events before the loss need not be kept, because all disks will be handled.
-                Received::Lost => return Ok(Some(Heard::Lost)),
+                Received::Lost => return Ok(Some(WaitOutcome::Lost)),
                 Received::Nothing => break,
             }
         }
-        Ok((!events.is_empty()).then_some(Heard::Events(events)))
+        Ok((!events.is_empty()).then_some(WaitOutcome::Events(events)))
     }
 }
 
@@ -198,7 +198,7 @@ impl UeventMonitor for Uevents {
         &mut self,
         stop: &[BorrowedFd<'_>],
         until: Option<Duration>,
-    ) -> Result<Heard, HostError> {
+    ) -> Result<WaitOutcome, HostError> {
         loop {
             let watched = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
             let mut stops: Vec<PollFd<'_>> = stop.iter().copied().map(watched).collect();
@@ -208,14 +208,14 @@ impl UeventMonitor for Uevents {
             };
             // Checked first, so that a storm of events cannot prevent stopping.
             if !stops.is_empty() && poll(&mut stops, Some(&now)).is_ok_and(|ready| ready > 0) {
-                return Ok(Heard::Stopped);
+                return Ok(WaitOutcome::Stopped);
             }
             if let Some(heard) = self.told()? {
                 return Ok(heard);
             }
             let left = until.map(|until| until.saturating_sub(self.now()));
             if left.is_some_and(|left| left.is_zero()) {
-                return Ok(Heard::Nothing);
+                return Ok(WaitOutcome::Nothing);
             }
             // A timeout that is too long for the kernel becomes infinite.
             let left = left.and_then(|left| Timespec::try_from(left).ok());
@@ -230,6 +230,6 @@ impl UeventMonitor for Uevents {
 }
 
 fn failed(errno: Errno) -> HostError {
-    HostError::from_errno(Operation::Wire, "netlink", errno.raw_os_error())
+    HostError::from_errno(Operation::Backend, "netlink", errno.raw_os_error())
         .detail("subscribing to uevents failed")
 }

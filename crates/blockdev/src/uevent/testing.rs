@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use hosttune_core::HostError;
 
-use super::{Heard, UeventMonitor};
+use super::{UeventMonitor, WaitOutcome};
 
 /// Delivers the given events, each at its time, and then requests a stop.
 #[derive(Debug, Clone, Default)]
 pub struct ToldUevents {
     now: Duration,
-    told: VecDeque<(Duration, Heard)>,
+    told: VecDeque<(Duration, WaitOutcome)>,
 }
 
 impl ToldUevents {
     /// Creates one from wait results, each with the time since opening at which it arrives; they
     /// are sorted by time.
-    pub fn new(told: impl IntoIterator<Item = (Duration, Heard)>) -> Self {
+    pub fn new(told: impl IntoIterator<Item = (Duration, WaitOutcome)>) -> Self {
         let mut told: Vec<_> = told.into_iter().collect();
         told.sort_by_key(|(at, _)| *at);
         Self {
@@ -38,7 +38,11 @@ impl UeventMonitor for ToldUevents {
         self.now
     }
 
-    fn wait(&mut self, _: &[BorrowedFd<'_>], until: Option<Duration>) -> Result<Heard, HostError> {
+    fn wait(
+        &mut self,
+        _: &[BorrowedFd<'_>],
+        until: Option<Duration>,
+    ) -> Result<WaitOutcome, HostError> {
         let next = self.told.front().map(|(at, _)| *at);
         match (next, until) {
             (Some(at), until) if until.is_none_or(|until| at.max(self.now) <= until) => {
@@ -46,13 +50,13 @@ impl UeventMonitor for ToldUevents {
                 Ok(self
                     .told
                     .pop_front()
-                    .map_or(Heard::Stopped, |(_, heard)| heard))
+                    .map_or(WaitOutcome::Stopped, |(_, heard)| heard))
             }
             (_, Some(until)) => {
                 self.now = self.now.max(until);
-                Ok(Heard::Nothing)
+                Ok(WaitOutcome::Nothing)
             }
-            (_, None) => Ok(Heard::Stopped),
+            (_, None) => Ok(WaitOutcome::Stopped),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Disks of stock kernels: every one with every scheduler, byte for byte back, killed at every write,
 //! unplugged in between; and the double of the kernel beside the kernel.
 
-mod beside_the_double;
+mod beside_the_fake;
 mod every_disk;
 mod machine;
 mod unplugged;
@@ -9,8 +9,8 @@ mod zoned;
 
 use hosttune_test_machine::inside_stock_kernels;
 
-use beside_the_double::{
-    attributes_make_of_values_what_is_predicted, the_double_answers_as_the_kernel,
+use beside_the_fake::{
+    attributes_make_of_values_what_is_predicted, the_fake_answers_as_the_kernel,
 };
 use every_disk::{
     every_disk_with_every_scheduler, killed_before_and_after_every_write, modules_come_and_go,
@@ -32,6 +32,6 @@ inside_stock_kernels!(
     killed_before_and_after_every_write,
     modules_come_and_go,
     the_disks_of_the_machine_are_known,
-    the_double_answers_as_the_kernel,
+    the_fake_answers_as_the_kernel,
     values_that_do_not_fit_stop_nobody,
 );

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hosttune_blockdev::uevent::{
-    Due, Heard, Hotplug, Malformed, Pace, ToldUevents, Uevent, UeventAction, UeventMonitor,
-    udev_message,
+    Due, Hotplug, Malformed, RetryPolicy, ToldUevents, Uevent, UeventAction, UeventMonitor,
+    WaitOutcome, udev_message,
 };
 use proptest::prelude::*;
 
@@ -129,9 +129,9 @@ fn of_device_mapper_the_activation_counts_and_not_the_addition() {
 }
 
 /// What is looked at, and when, over these events.
-fn looked_at(told: Vec<(u64, Heard)>) -> Vec<(u64, String)> {
+fn looked_at(told: Vec<(u64, WaitOutcome)>) -> Vec<(u64, String)> {
     let mut monitor = ToldUevents::new(told.into_iter().map(|(at, heard)| (millis(at), heard)));
-    let mut hotplug = Hotplug::new(Pace::default());
+    let mut hotplug = Hotplug::new(RetryPolicy::default());
     let mut looks = Vec::new();
     loop {
         let at = u64::try_from(monitor.now().as_millis()).unwrap();
@@ -145,24 +145,24 @@ fn looked_at(told: Vec<(u64, Heard)>) -> Vec<(u64, String)> {
             }
             Due::Everything => looks.push((at, "everything".to_owned())),
             Due::Wait(until) => match monitor.wait(&[], until).unwrap() {
-                Heard::Events(events) => {
+                WaitOutcome::Events(events) => {
                     let now = monitor.now();
                     events.iter().for_each(|event| hotplug.on(event, now));
                 }
-                Heard::Lost => {
+                WaitOutcome::Lost => {
                     let now = monitor.now();
                     hotplug.lost(now);
                 }
-                Heard::Nothing => {}
-                Heard::Stopped => return looks,
+                WaitOutcome::Nothing => {}
+                WaitOutcome::Stopped => return looks,
             },
         }
     }
 }
 
-fn told(at: u64, action: &str, kernel: &str, diskseq: &str) -> (u64, Heard) {
+fn told(at: u64, action: &str, kernel: &str, diskseq: &str) -> (u64, WaitOutcome) {
     let event = event(action, kernel, &[("DISKSEQ", diskseq)]);
-    (at, Heard::Events(vec![event]))
+    (at, WaitOutcome::Events(vec![event]))
 }
 
 #[test]
@@ -208,9 +208,9 @@ fn one_that_has_gone_is_not_looked_at_and_another_of_its_name_is_another() {
 fn what_was_lost_may_have_been_about_any_disk() {
     let events = vec![
         told(0, "add", "sda", "1"),
-        (100, Heard::Lost),
+        (100, WaitOutcome::Lost),
         told(200, "add", "sdb", "2"),
-        (300, Heard::Lost),
+        (300, WaitOutcome::Lost),
         told(2000, "add", "sdc", "3"),
     ];
     assert_eq!(
@@ -219,7 +219,7 @@ fn what_was_lost_may_have_been_about_any_disk() {
     );
 }
 
-fn any_told() -> impl Strategy<Value = Vec<(u64, Heard)>> {
+fn any_told() -> impl Strategy<Value = Vec<(u64, WaitOutcome)>> {
     let one = (
         0..5000_u64,
         prop_oneof![
@@ -233,13 +233,13 @@ fn any_told() -> impl Strategy<Value = Vec<(u64, Heard)>> {
         ],
     );
     proptest::collection::vec(one, 0..30).prop_map(|all| {
-        let mut told: Vec<(u64, Heard)> = all
+        let mut told: Vec<(u64, WaitOutcome)> = all
             .into_iter()
             .map(|(at, what)| match what {
-                None => (at, Heard::Lost),
+                None => (at, WaitOutcome::Lost),
                 Some((action, kernel, diskseq)) => {
                     let event = event(action, kernel, &[("DISKSEQ", &diskseq.to_string())]);
-                    (at, Heard::Events(vec![event]))
+                    (at, WaitOutcome::Events(vec![event]))
                 }
             })
             .collect();
@@ -252,19 +252,19 @@ proptest! {
     #[test]
     fn whatever_comes_is_looked_at_within_its_time_unless_it_goes(told in any_told()) {
         let looks = looked_at(told.clone());
-        let at_most = u64::try_from(Pace::default().at_most.as_millis()).unwrap();
+        let at_most = u64::try_from(RetryPolicy::default().at_most.as_millis()).unwrap();
         for (position, (at, heard)) in told.iter().enumerate() {
             let wanted = match heard {
-                Heard::Events(events) if events[0].brings_disk() => {
+                WaitOutcome::Events(events) if events[0].brings_disk() => {
                     let seq = events[0].get("DISKSEQ").unwrap().to_owned();
                     Some((events[0].kernel(), seq))
                 }
-                Heard::Lost => None,
+                WaitOutcome::Lost => None,
                 _ => continue,
             };
             // What removes it, or is another disk of its name, is as good.
             let goes = told[position + 1..].iter().any(|(later, heard)| {
-                let (Some((kernel, seq)), Heard::Events(events)) = (&wanted, heard) else { return false };
+                let (Some((kernel, seq)), WaitOutcome::Events(events)) = (&wanted, heard) else { return false };
                 let other = events[0].kernel() == *kernel
                     && (events[0].action == UeventAction::Remove || events[0].brings_disk() && events[0].get("DISKSEQ") != Some(seq.as_str()));
                 other && *later <= at + at_most

@@ -6,10 +6,11 @@ use hosttune_boot::testing::{Beside, Described, MemoryModules, Nothing, with_mod
 use hosttune_boot::{KernelModule, ModuleLoader, ModuleState, Modules};
 use hosttune_core::testing::laws::{self, Death, Verb};
 use hosttune_core::testing::{
-    Behaviour, Failure, Fate, Memory, MemoryStore, Moment, Picture, World,
+    Behaviour, CrashPoint, Failure, Memory, MemoryStore, Moment, Snapshot, World,
 };
 use hosttune_core::{
-    Error, Host, HostErrorKind, Knob, LackKind, LeftBecause, Planner, Session, State, Tuning,
+    Error, Host, HostErrorKind, Knob, NotRevertedReason, Planner, Session, State, Tuning,
+    UnsupportedKind,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -61,16 +62,16 @@ impl World for Machine {
         }
     }
 
-    fn session_of(&self, owner: &str, fate: &Fate) -> Result<Session, Error> {
-        let host = Host::new(self.memory.host(fate))
-            .plug(Modules::over(self.modules()))
-            .gated(fate.clone());
-        let session = Session::new(host, owner, self.store.of(fate), "boot")?;
+    fn session_of(&self, owner: &str, crash_point: &CrashPoint) -> Result<Session, Error> {
+        let host = Host::new(self.memory.host(crash_point))
+            .with_backend(Modules::over(self.modules()))
+            .gated(crash_point.clone());
+        let session = Session::new(host, owner, self.store.of(crash_point), "boot")?;
         Ok(session.with(hosttune_boot::knobs))
     }
 
-    fn picture(&self) -> Picture {
-        self.memory.picture()
+    fn snapshot(&self) -> Snapshot {
+        self.memory.snapshot()
     }
 
     fn store(&self) -> &MemoryStore {
@@ -209,12 +210,12 @@ proptest! {
     #[test]
     fn no_input_panics(name in "[a-z_./-]{0,60}|\\PC{0,8}", parameter in "\\PC{0,12}") {
         let machine = Machine::new();
-        let was = machine.picture();
+        let was = machine.snapshot();
         let wanted = Wanted(vec![KernelModule::new(name).parameter(parameter)]);
-        let mut session = machine.session(&Fate::lives())?;
+        let mut session = machine.session(&CrashPoint::lives())?;
         let _ = wanted.apply(&mut session);
         wanted.revert(&mut session)?;
-        prop_assert_eq!(machine.picture(), was);
+        prop_assert_eq!(machine.snapshot(), was);
     }
 }
 
@@ -250,7 +251,7 @@ fn on_an_empty_host_nothing_is_planned() {
 fn what_is_needed_is_a_step_of_its_own() {
     let machine = Machine::new();
     let wanted = Wanted::named(&["top"]);
-    let mut session = machine.session(&Fate::lives()).unwrap();
+    let mut session = machine.session(&CrashPoint::lives()).unwrap();
     let plan = wanted.plan(&session).unwrap();
     let steps: Vec<_> = plan.steps.iter().map(|step| &step.knob.text).collect();
     assert_eq!(steps, ["module base", "module middle", "module top"]);
@@ -265,29 +266,29 @@ fn what_is_needed_is_a_step_of_its_own() {
 #[test]
 fn what_somebody_uses_by_then_stays_until_they_do_not() {
     let machine = Machine::new();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = Wanted::named(&["top"]);
-    let mut session = machine.session(&Fate::lives()).unwrap();
+    let mut session = machine.session(&CrashPoint::lives()).unwrap();
     wanted.apply(&mut session).unwrap();
     machine.modules().load("other_top", &[]).unwrap();
 
     let reverted = wanted.revert(&mut session).unwrap();
     assert_eq!(reverted.undone.len(), 2, "{reverted:#?}");
-    assert_eq!(reverted.left.len(), 1, "{reverted:#?}");
-    let left = &reverted.left[0];
+    assert_eq!(reverted.not_reverted.len(), 1, "{reverted:#?}");
+    let left = &reverted.not_reverted[0];
     assert_eq!(left.knob.text, "module base");
-    assert!(matches!(left.because, LeftBecause::InUse(_)), "{left}");
+    assert!(matches!(left.reason, NotRevertedReason::InUse(_)), "{left}");
     assert!(left.to_string().contains("it is in use"), "{left}");
     assert!(reverted.is_complete(), "what somebody uses is no failure");
     assert!(machine.is_loaded("base") && machine.is_loaded("other_top"));
     let status = session.status().unwrap();
-    assert_eq!(status.owed.len(), 1);
-    assert!(status.owed[0].is_ours);
+    assert_eq!(status.pending.len(), 1);
+    assert!(status.pending[0].is_ours);
 
     machine.modules().unload("other_top").unwrap();
     let reverted = wanted.revert(&mut session).unwrap();
-    assert!(reverted.left.is_empty(), "{reverted:#?}");
-    assert_eq!(machine.picture(), was);
+    assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -306,13 +307,13 @@ impl Beside for Linked {
 fn links_keep_the_module_that_brought_them() {
     let machine = Machine::new();
     let wanted = Wanted::named(&["ifb"]);
-    let mut session = machine.session(&Fate::lives()).unwrap();
+    let mut session = machine.session(&CrashPoint::lives()).unwrap();
     wanted.apply(&mut session).unwrap();
     let linked = MemoryModules::new(machine.memory.clone(), Linked);
-    let mut session = session.plug(Modules::over(linked));
+    let mut session = session.with_backend(Modules::over(linked));
     let reverted = wanted.revert(&mut session).unwrap();
-    assert_eq!(reverted.left.len(), 1, "{reverted:#?}");
-    assert!(reverted.left[0].to_string().contains("a-ifb"));
+    assert_eq!(reverted.not_reverted.len(), 1, "{reverted:#?}");
+    assert!(reverted.not_reverted[0].to_string().contains("a-ifb"));
     assert!(reverted.is_complete());
     assert!(machine.is_loaded("ifb"));
 }
@@ -330,10 +331,10 @@ fn chain(error: &Error) -> String {
 
 #[track_caller]
 fn refused(machine: &Machine, wanted: &Wanted) -> Error {
-    let was = machine.picture();
-    let mut session = machine.session(&Fate::lives()).unwrap();
+    let was = machine.snapshot();
+    let mut session = machine.session(&CrashPoint::lives()).unwrap();
     let error = wanted.apply(&mut session).unwrap_err();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
     assert!(error.hint().is_some(), "{error:?}");
     error
@@ -356,7 +357,7 @@ fn what_modprobe_does_not_load_is_an_error_that_says_why() {
 
     // One that the module does not know is passed over, by the kernel as well.
     let machine = Machine::new();
-    let mut session = machine.session(&Fate::lives()).unwrap();
+    let mut session = machine.session(&CrashPoint::lives()).unwrap();
     with("nonesuch=1").apply(&mut session).unwrap();
     assert!(machine.is_loaded("ifb"));
 }
@@ -367,53 +368,56 @@ fn what_modprobe_does_not_load_is_an_error_that_says_why() {
 fn what_is_blacklisted_is_not_loaded() {
     for line in ["blacklist ifb", "install ifb /bin/true"] {
         let machine = Machine::saying(line);
-        let was = machine.picture();
-        let mut session = machine.session(&Fate::lives()).unwrap();
+        let was = machine.snapshot();
+        let mut session = machine.session(&CrashPoint::lives()).unwrap();
         let applied = Wanted::named(&["ifb"]).apply(&mut session).unwrap();
-        let State::NotApplicable { lack } = &applied.findings[0].state else {
+        let State::NotApplicable { unsupported } = &applied.findings[0].state else {
             panic!("{line}: {applied:#?}");
         };
-        assert_eq!(lack.kind, LackKind::Managed);
-        assert_eq!(lack.module.as_deref(), Some("ifb"));
-        assert!(lack.hint.as_deref().unwrap().contains("modprobe"));
-        assert_eq!(machine.picture(), was);
+        assert_eq!(unsupported.kind, UnsupportedKind::Managed);
+        assert_eq!(unsupported.module.as_deref(), Some("ifb"));
+        assert!(unsupported.hint.as_deref().unwrap().contains("modprobe"));
+        assert_eq!(machine.snapshot(), was);
     }
 }
 
 #[test]
-fn what_cannot_be_loaded_is_said_before_anything_is_turned() {
+fn what_cannot_be_loaded_is_said_before_anything_is_changed() {
     let lack_of = |machine: &Machine, module: &str, to| {
-        let host =
-            Host::new(machine.memory.host(&Fate::lives())).plug(Modules::over(machine.modules()));
-        KernelModule::new(module).lacks(&host, &to).unwrap()
+        let host = Host::new(machine.memory.host(&CrashPoint::lives()))
+            .with_backend(Modules::over(machine.modules()));
+        KernelModule::new(module).unsupported(&host, &to).unwrap()
     };
     let machine = Machine::new();
     let nowhere = lack_of(&machine, "nowhere", ModuleState::Loaded).unwrap();
-    assert_eq!(nowhere.kind, LackKind::ValueUnavailable);
+    assert_eq!(nowhere.kind, UnsupportedKind::ValueUnavailable);
     assert_eq!(nowhere.module.as_deref(), Some("nowhere"));
     assert!(lack_of(&machine, "ifb", ModuleState::Loaded).is_none());
     // There is no way back from what somebody else has loaded with what nobody knows.
     let loaded = Machine::having(&["ifb"]);
     let unload = lack_of(&loaded, "ifb", ModuleState::Absent).unwrap();
-    assert_eq!(unload.kind, LackKind::OneWay);
+    assert_eq!(unload.kind, UnsupportedKind::OneWay);
     let part = lack_of(&machine, "part", ModuleState::Absent).unwrap();
-    assert_eq!(part.kind, LackKind::ReadOnly);
+    assert_eq!(part.kind, UnsupportedKind::ReadOnly);
     machine
         .memory
         .write("/proc/sys/kernel/modules_disabled", "1")
         .unwrap();
     let disabled = lack_of(&machine, "ifb", ModuleState::Loaded).unwrap();
-    assert_eq!(disabled.kind, LackKind::ReadOnly);
+    assert_eq!(disabled.kind, UnsupportedKind::ReadOnly);
     assert!(disabled.why.contains("modules_disabled"), "{disabled}");
 
-    let host = Host::new(machine.memory.host(&Fate::lives()));
-    let lack = KernelModule::new("ifb").lacks(&host, &ModuleState::Loaded);
-    assert_eq!(lack.unwrap().unwrap().kind, LackKind::NoWire);
+    let host = Host::new(machine.memory.host(&CrashPoint::lives()));
+    let unsupported = KernelModule::new("ifb").unsupported(&host, &ModuleState::Loaded);
+    assert_eq!(
+        unsupported.unwrap().unwrap().kind,
+        UnsupportedKind::NoBackend
+    );
 }
 
 /// The double is no kinder than the kernel: it does not unload what is needed.
 #[test]
-fn the_double_keeps_what_is_needed() {
+fn the_fake_keeps_what_is_needed() {
     let machine = Machine::having(&["top"]);
     let error = machine.modules().unload("base").unwrap_err();
     assert_eq!(*error.kind(), HostErrorKind::Busy);

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use hosttune_boot::module::{Sought, find, find_all};
 use hosttune_boot::{Availability, KernelModule, ModuleState, Modules};
-use hosttune_core::testing::{Fate, MemoryStore, Moment};
-use hosttune_core::{Error, Host, LeftBecause, LinuxHost, Planner, Session, Tuning};
+use hosttune_core::testing::{CrashPoint, MemoryStore, Moment};
+use hosttune_core::{Error, Host, LinuxHost, NotRevertedReason, Planner, Session, Tuning};
 use hosttune_test_machine::{
     Snapshot, Subtree, inside, inside_stock_kernels, is_shared_out, tell, wait_until,
 };
@@ -28,8 +28,8 @@ impl Tuning for Wanted {
                 module = module.parameter("numifbs=0");
             }
             for module in module.with_dependencies(at.host())? {
-                let wish = at.want(&module, &ModuleState::Loaded);
-                wish.why("tested").required();
+                let request = at.want(&module, &ModuleState::Loaded);
+                request.why("tested").required();
             }
         }
         Ok(())
@@ -51,9 +51,11 @@ fn none() {
     }
 }
 
-fn process(store: &MemoryStore, fate: &Fate) -> Session {
-    let host = live().plug(Modules::live()).gated(fate.clone());
-    let session = Session::new(host, "boot-test", store.of(fate), "boot").unwrap();
+fn process(store: &MemoryStore, crash_point: &CrashPoint) -> Session {
+    let host = live()
+        .with_backend(Modules::live())
+        .gated(crash_point.clone());
+    let session = Session::new(host, "boot-test", store.of(crash_point), "boot").unwrap();
     session.with(hosttune_boot::knobs)
 }
 
@@ -72,7 +74,7 @@ fn loaded_and_unloaded() {
     for wanted in [SHAPER, Wanted(&["bonding"])] {
         let before = snapshot();
         let store = MemoryStore::new();
-        let mut session = process(&store, &Fate::lives());
+        let mut session = process(&store, &CrashPoint::lives());
         let plan = wanted.plan(&session).unwrap();
         before.is_still(&snapshot(), "planned");
         println!(
@@ -96,7 +98,11 @@ fn loaded_and_unloaded() {
             assert!(!tell("ip -o link").contains("ifb0"));
         }
         let reverted = wanted.revert(&mut session).unwrap();
-        assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
+        assert!(
+            reverted.not_reverted.is_empty(),
+            "{:#?}",
+            reverted.not_reverted
+        );
         before.is_still(&snapshot(), "reverted");
         assert!(store.is_empty());
     }
@@ -107,7 +113,7 @@ fn what_modprobe_d_says_of_parameters_does_not_beat_ours() {
     none();
     tell("mkdir -p /run/modprobe.d && echo 'options ifb numifbs=3' >/run/modprobe.d/test.conf");
     let store = MemoryStore::new();
-    let mut session = process(&store, &Fate::lives());
+    let mut session = process(&store, &CrashPoint::lives());
     SHAPER.apply(&mut session).unwrap();
     let links = tell("ip -o link");
     SHAPER.revert(&mut session).unwrap();
@@ -129,19 +135,23 @@ fn killed_before_and_after_every_write() {
             for write in (0..).filter(|write| is_shared_out(*write)) {
                 let when = format!("{moment:?} write {write}, reverting {reverting}");
                 let store = MemoryStore::new();
-                let fate = Fate::dies_at(write, moment);
+                let crash_point = CrashPoint::dies_at(write, moment);
                 if reverting {
-                    let mut session = process(&store, &Fate::lives());
+                    let mut session = process(&store, &CrashPoint::lives());
                     wanted.apply(&mut session).unwrap();
-                    let _ = process(&store, &fate).revert();
+                    let _ = process(&store, &crash_point).revert();
                 } else {
-                    let _ = wanted.apply(&mut process(&store, &fate));
+                    let _ = wanted.apply(&mut process(&store, &crash_point));
                 }
-                let reverted = process(&store, &Fate::lives()).revert().unwrap();
-                assert!(reverted.left.is_empty(), "{when}: {:#?}", reverted.left);
+                let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
+                assert!(
+                    reverted.not_reverted.is_empty(),
+                    "{when}: {:#?}",
+                    reverted.not_reverted
+                );
                 before.is_still(&snapshot(), &when);
                 assert!(store.is_empty(), "{when}: a journal is left");
-                if !fate.is_dead() {
+                if !crash_point.is_dead() {
                     assert!(write > 3, "{when}: only so many writes?");
                     break;
                 }
@@ -177,17 +187,19 @@ fn what_somebody_uses_stays_until_they_do_not() {
             "module act_mirred",
         ),
     ] {
-        SHAPER.apply(&mut process(&store, &Fate::lives())).unwrap();
+        SHAPER
+            .apply(&mut process(&store, &CrashPoint::lives()))
+            .unwrap();
         tell(use_it);
         let started = Instant::now();
-        let reverted = process(&store, &Fate::lives()).revert().unwrap();
+        let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
         println!("{use_it}: {:?}", started.elapsed());
         let left: Vec<_> = reverted
-            .left
+            .not_reverted
             .iter()
-            .filter(|left| matches!(left.because, LeftBecause::InUse(_)))
+            .filter(|left| matches!(left.reason, NotRevertedReason::InUse(_)))
             .collect();
-        assert_eq!(left.len(), reverted.left.len(), "{reverted:#?}");
+        assert_eq!(left.len(), reverted.not_reverted.len(), "{reverted:#?}");
         assert!(
             left.iter().any(|left| left.knob.text == module),
             "{use_it}: {reverted:#?}"
@@ -200,8 +212,8 @@ fn what_somebody_uses_stays_until_they_do_not() {
         tell(end_it);
         // What a namespace holds goes a moment after its name.
         wait_until(&format!("{use_it}: nobody uses it any more"), || {
-            let reverted = process(&store, &Fate::lives()).revert().unwrap();
-            reverted.left.is_empty()
+            let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
+            reverted.not_reverted.is_empty()
         });
         before.is_still(&snapshot(), use_it);
         assert!(store.is_empty());
@@ -221,7 +233,7 @@ fn what_modprobe_d_refuses_is_an_error_and_everything_is_as_before() {
         std::fs::write("/run/modprobe.d/test.conf", format!("{line}\n")).unwrap();
         let store = MemoryStore::new();
         let error = SHAPER
-            .apply(&mut process(&store, &Fate::lives()))
+            .apply(&mut process(&store, &CrashPoint::lives()))
             .unwrap_err();
         std::fs::remove_file("/run/modprobe.d/test.conf").unwrap();
         println!("{line}: {} ({:?})", chain(&error), error.hint());
@@ -241,7 +253,7 @@ fn without_the_capability_it_is_said_and_nothing_is_changed() {
     if std::env::var_os(WITHOUT).is_some() {
         let store = MemoryStore::new();
         let error = SHAPER
-            .apply(&mut process(&store, &Fate::lives()))
+            .apply(&mut process(&store, &CrashPoint::lives()))
             .unwrap_err();
         println!("{}\nhint: {}", chain(&error), error.hint().unwrap());
         assert!(matches!(error, Error::RolledBack { .. }), "{error}");

@@ -24,7 +24,7 @@ pub use mounts::unescaped_path;
 
 use self::mounts::Mounts;
 use crate::error::{HostError, Operation};
-use crate::knob::{Lack, LackKind};
+use crate::knob::{Unsupported, UnsupportedKind};
 
 /// A change that is about to be made to the host, as the [`Gate`] sees it.
 #[derive(Debug)]
@@ -55,9 +55,9 @@ pub enum Change<'a> {
         path: &'a Path,
     },
     /// A change made through a backend.
-    Wire {
+    Backend {
         /// The Rust type of the backend.
-        wire: &'static str,
+        backend: &'static str,
     },
 }
 
@@ -85,15 +85,15 @@ pub trait Gate: Send {
 
 /// A read epoch: a time in which the host is only read, and all reads may reflect one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look(u64);
+pub struct ReadEpoch(u64);
 
 /// The tuned machine.
 pub struct Host {
     fs: Box<dyn Fs>,
-    wires: HashMap<TypeId, Box<dyn Any + Send>>,
+    backends: HashMap<TypeId, Box<dyn Any + Send>>,
     gate: Option<Box<dyn Gate>>,
-    looks: Cell<u64>,
-    looking: Cell<Option<Look>>,
+    epochs: Cell<u64>,
+    read_epoch: Cell<Option<ReadEpoch>>,
     /// The last reads of this read epoch: see [`read`](Self::read).
     last: RefCell<VecDeque<Answer>>,
     /// The mounts in this read epoch.
@@ -105,7 +105,7 @@ type Answer = (PathBuf, Result<Vec<u8>, HostError>);
 
 /// How many of the last reads are kept in a read epoch. A repeated read follows soon after the
 /// first, because the knobs of one device are close together.
-const KEPT_IN_A_LOOK: usize = 16;
+const KEPT_IN_AN_EPOCH: usize = 16;
 
 /// A longer file is not the value of a knob, but a list of modules or a configuration.
 const LARGEST_KEPT: usize = 4096;
@@ -115,10 +115,10 @@ impl Host {
     pub fn new(fs: impl Fs + 'static) -> Self {
         Self {
             fs: Box::new(fs),
-            wires: HashMap::new(),
+            backends: HashMap::new(),
             gate: None,
-            looks: Cell::new(0),
-            looking: Cell::new(None),
+            epochs: Cell::new(0),
+            read_epoch: Cell::new(None),
             last: RefCell::default(),
             mounts: RefCell::default(),
         }
@@ -127,8 +127,8 @@ impl Host {
     /// Adds a backend (netlink, a daemon's socket). There is one of each type; the last one added
     /// is used.
     #[must_use]
-    pub fn plug<W: Send + 'static>(mut self, wire: W) -> Self {
-        self.wires.insert(TypeId::of::<W>(), Box::new(wire));
+    pub fn with_backend<W: Send + 'static>(mut self, backend: W) -> Self {
+        self.backends.insert(TypeId::of::<W>(), Box::new(backend));
         self
     }
 
@@ -144,28 +144,28 @@ impl Host {
     /// Within a read epoch a backend may repeat an earlier answer without asking again, and should,
     /// because a plan asks about one device many times. Outside of a read epoch every answer is
     /// fresh, because changes have to be read back.
-    pub fn look(&self) -> Option<Look> {
-        self.looking.get()
+    pub fn look(&self) -> Option<ReadEpoch> {
+        self.read_epoch.get()
     }
 
     /// Runs `ask` in one [read epoch](Self::look), or in the current one: for a knob that asks many
     /// questions about one device before it changes anything.
     pub fn in_one_look<T>(&self, ask: impl FnOnce(&Self) -> T) -> T {
-        let _looking = self.begin_look();
+        let _read_guard = self.begin_read();
         ask(self)
     }
 
     /// Begins a read epoch, or joins the current one; it ends when the returned guard is dropped.
-    pub(crate) fn begin_look(&self) -> Looking<'_> {
-        let before = self.looking.get();
+    pub(crate) fn begin_read(&self) -> ReadGuard<'_> {
+        let before = self.read_epoch.get();
         if before.is_some() {
-            return Looking { host: self, before };
+            return ReadGuard { host: self, before };
         }
-        self.looks.set(self.looks.get() + 1);
+        self.epochs.set(self.epochs.get() + 1);
         self.last.borrow_mut().clear();
         self.mounts.replace(None);
-        let before = self.looking.replace(Some(Look(self.looks.get())));
-        Looking { host: self, before }
+        let before = self.read_epoch.replace(Some(ReadEpoch(self.epochs.get())));
+        ReadGuard { host: self, before }
     }
 
     /// The kind of the root: the live system, a captured tree, an image.
@@ -181,7 +181,7 @@ impl Host {
     /// Any error from the host; `Missing` if the file does not exist.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Vec<u8>, HostError> {
         let path = path.as_ref();
-        if self.looking.get().is_none() {
+        if self.read_epoch.get().is_none() {
             return self.fs.read(path);
         }
         let mut last = self.last.borrow_mut();
@@ -198,7 +198,7 @@ impl Host {
         {
             return answer;
         }
-        if last.len() == KEPT_IN_A_LOOK {
+        if last.len() == KEPT_IN_AN_EPOCH {
             last.pop_front();
         }
         last.push_back((path.to_owned(), answer.clone()));
@@ -220,13 +220,16 @@ impl Host {
     ///
     /// # Errors
     /// If the list of mounts exists and cannot be read.
-    pub fn read_only_mount(&self, path: impl AsRef<Path>) -> Result<Option<Lack>, HostError> {
+    pub fn read_only_mount(
+        &self,
+        path: impl AsRef<Path>,
+    ) -> Result<Option<Unsupported>, HostError> {
         if self.root_kind() != RootKind::Live {
             return Ok(None);
         }
         let path = path.as_ref().to_string_lossy();
         if let Some(known) = self.mounts.borrow().as_ref() {
-            return Ok(known.lack(&path));
+            return Ok(known.unsupported(&path));
         }
         let mounts = match self.fs.read(Path::new(mounts::LIST)) {
             Ok(list) => Mounts::parse(&String::from_utf8_lossy(&list)),
@@ -240,11 +243,11 @@ impl Host {
             }
             Err(error) => return Err(error),
         };
-        let lack = mounts.lack(&path);
-        if self.looking.get().is_some() {
+        let unsupported = mounts.unsupported(&path);
+        if self.read_epoch.get().is_some() {
             self.mounts.replace(Some(mounts));
         }
-        Ok(lack)
+        Ok(unsupported)
     }
 
     /// The names in a directory, sorted.
@@ -291,10 +294,10 @@ impl Host {
     ///
     /// # Errors
     /// `NotApplicable` if the host has none of that type: an absent daemon is not a crash.
-    pub fn wire<W: 'static>(&self) -> Result<&W, HostError> {
-        self.wires
+    pub fn backend<W: 'static>(&self) -> Result<&W, HostError> {
+        self.backends
             .get(&TypeId::of::<W>())
-            .and_then(|wire| wire.downcast_ref())
+            .and_then(|backend| backend.downcast_ref())
             .ok_or_else(absent::<W>)
     }
 
@@ -302,21 +305,21 @@ impl Host {
     ///
     /// # Errors
     /// `NotApplicable` if the host has no such backend, and any error from `change`.
-    pub fn turn<W: 'static, T>(
+    pub fn change<W: 'static, T>(
         &mut self,
         change: impl FnOnce(&mut W) -> Result<T, HostError>,
     ) -> Result<T, HostError> {
-        let Self { wires, gate, .. } = self;
-        let wire = wires
+        let Self { backends, gate, .. } = self;
+        let backend = backends
             .get_mut(&TypeId::of::<W>())
-            .and_then(|wire| wire.downcast_mut())
+            .and_then(|backend| backend.downcast_mut())
             .ok_or_else(absent::<W>)?;
         pass(
             gate,
-            &Change::Wire {
-                wire: type_name::<W>(),
+            &Change::Backend {
+                backend: type_name::<W>(),
             },
-            || change(wire),
+            || change(backend),
         )
     }
 
@@ -404,7 +407,7 @@ impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Host")
             .field("fs", &self.fs)
-            .field("wires", &self.wires.len())
+            .field("wires", &self.backends.len())
             .field("gated", &self.gate.is_some())
             .finish()
     }
@@ -412,14 +415,14 @@ impl fmt::Debug for Host {
 
 /// Ends a read epoch when dropped.
 #[derive(Debug)]
-pub(crate) struct Looking<'a> {
+pub(crate) struct ReadGuard<'a> {
     host: &'a Host,
-    before: Option<Look>,
+    before: Option<ReadEpoch>,
 }
 
-impl Drop for Looking<'_> {
+impl Drop for ReadGuard<'_> {
     fn drop(&mut self) {
-        self.host.looking.set(self.before);
+        self.host.read_epoch.set(self.before);
         self.host.last.borrow_mut().clear();
         self.host.mounts.replace(None);
     }
@@ -439,10 +442,10 @@ fn pass<T>(
 
 fn absent<W>() -> HostError {
     HostError::not_applicable(
-        Operation::Wire,
+        Operation::Backend,
         type_name::<W>(),
-        Lack::new(
-            LackKind::NoWire,
+        Unsupported::new(
+            UnsupportedKind::NoBackend,
             format!("this host has no backend of type {}", type_name::<W>()),
         ),
     )
@@ -475,20 +478,20 @@ pub fn host_path(path: impl Into<PathBuf>) -> Result<PathBuf, HostError> {
 #[cfg(feature = "testing")]
 mod tests {
     use super::*;
-    use crate::testing::{Behaviour, Fate, Memory};
+    use crate::testing::{Behaviour, CrashPoint, Memory};
 
     #[test]
     fn a_look_is_as_of_one_moment_and_what_comes_after_it_is_fresh() {
         let memory = Memory::new().file("/sys/value", "1", Behaviour::takes_all());
-        let host = Host::new(memory.host(&Fate::lives()));
+        let host = Host::new(memory.host(&CrashPoint::lives()));
         let read = || host.read_text("/sys/value").unwrap();
-        let look = host.begin_look();
+        let look = host.begin_read();
         assert_eq!(read(), "1\n");
         assert!(host.read("/sys/none").is_err());
         memory.write("/sys/value", "2").unwrap();
         assert_eq!(read(), "1\n");
         // Only the last few are kept.
-        for number in 0..KEPT_IN_A_LOOK {
+        for number in 0..KEPT_IN_AN_EPOCH {
             let _ = host.read(format!("/sys/{number}"));
         }
         assert_eq!(read(), "2\n");

@@ -4,7 +4,7 @@
 //! keep their mode, and root's write fails only when it is attempted, after other steps of the
 //! plan.
 
-use crate::knob::{Lack, LackKind};
+use crate::knob::{Unsupported, UnsupportedKind};
 
 /// Where the kernel lists the mounts that this process sees.
 pub(super) const LIST: &str = "/proc/self/mountinfo";
@@ -58,11 +58,11 @@ impl Mounts {
     }
 
     /// Why a path cannot be written, if its mount is read-only.
-    pub(super) fn lack(&self, path: &str) -> Option<Lack> {
+    pub(super) fn unsupported(&self, path: &str) -> Option<Unsupported> {
         let mount = self.of(path).filter(|mount| mount.is_read_only)?;
         let why = format!("{} is mounted read-only", mount.point);
-        let lack = Lack::new(LackKind::ReadOnly, why);
-        Some(lack.hint("remount it read-write; in a container, change it on the host"))
+        let unsupported = Unsupported::new(UnsupportedKind::ReadOnly, why);
+        Some(unsupported.hint("remount it read-write; in a container, change it on the host"))
     }
 }
 
@@ -113,8 +113,8 @@ mod tests {
     use super::*;
 
     fn read_only(text: &str, path: &str) -> Option<String> {
-        let lack = Mounts::parse(text).lack(path)?;
-        lack.why.split(' ').next().map(str::to_owned)
+        let unsupported = Mounts::parse(text).unsupported(path)?;
+        unsupported.why.split(' ').next().map(str::to_owned)
     }
 
     /// As in Docker and systemd-nspawn.

@@ -12,14 +12,14 @@ use crate::knob::{AnyKnob, Key};
 #[derive(Clone, Copy)]
 pub(crate) struct Knobs<'a> {
     /// Whether a state satisfies a request; arguments: knob, seen, wanted.
-    pub(crate) counts_as: &'a dyn Fn(&AnyKnob, &Value, &Value) -> bool,
+    pub(crate) satisfies: &'a dyn Fn(&AnyKnob, &Value, &Value) -> bool,
     /// The state that a knob shows, if it can be read.
     pub(crate) shows: &'a dyn Fn(&AnyKnob) -> Option<Value>,
 }
 
 impl Knobs<'_> {
-    fn counts_as(&self, knob: &AnyKnob, seen: &Value, wanted: &Value) -> bool {
-        (self.counts_as)(knob, seen, wanted)
+    fn satisfies(&self, knob: &AnyKnob, seen: &Value, wanted: &Value) -> bool {
+        (self.satisfies)(knob, seen, wanted)
     }
 
     /// Whether a step may have been undone without a record of it, because the mark of a killed
@@ -28,7 +28,7 @@ impl Knobs<'_> {
     /// forgotten. A knob that cannot be read may have been reverted.
     fn may_be_put_back(&self, entry: &Entry) -> bool {
         let knob = &entry.step.knob;
-        let is = |seen: &Value, value: &Value| seen == value || self.counts_as(knob, seen, value);
+        let is = |seen: &Value, value: &Value| seen == value || self.satisfies(knob, seen, value);
         let from = entry.step.from.known();
         (self.shows)(knob).is_none_or(|seen| {
             from.is_some_and(|from| is(&seen, from))
@@ -45,19 +45,19 @@ impl Knobs<'_> {
 fn follows(last: &Entry, next: &Entry, knobs: Knobs<'_>) -> bool {
     last.step.identity == next.step.identity
         && next.step.from.known().is_some_and(|from| {
-            from == last.left() || knobs.counts_as(&next.step.knob, from, &last.step.to)
+            from == last.left() || knobs.satisfies(&next.step.knob, from, &last.step.to)
         })
 }
 
 /// For each knob that is reset as a side effect, the entries that reset it.
-fn disturbed(entries: &BTreeMap<u64, Entry>) -> HashMap<Key, Vec<u64>> {
-    let mut disturbed: HashMap<Key, Vec<u64>> = HashMap::new();
+fn affected(entries: &BTreeMap<u64, Entry>) -> HashMap<Key, Vec<u64>> {
+    let mut affected: HashMap<Key, Vec<u64>> = HashMap::new();
     for entry in entries.values() {
-        for kept in &entry.step.disturbs {
-            disturbed.entry(kept.knob.key()).or_default().push(entry.id);
+        for kept in &entry.step.side_effects {
+            affected.entry(kept.knob.key()).or_default().push(entry.id);
         }
     }
-    disturbed
+    affected
 }
 
 /// The entries that a revert does not need.
@@ -81,7 +81,7 @@ pub(super) fn superseded(
 ) -> Vec<u64> {
     // By device and not only by name: a renamed device can have the name of one that is gone.
     let mut chains: HashMap<(Key, Option<&str>), Vec<Vec<&Entry>>> = HashMap::new();
-    let reset = disturbed(entries);
+    let reset = affected(entries);
     for entry in entries.values() {
         let thing = (entry.key(), entry.step.identity.as_deref());
         let chains = chains.entry(thing).or_default();
@@ -99,7 +99,7 @@ pub(super) fn superseded(
             chains
                 .into_iter()
                 .enumerate()
-                .filter(move |(place, _)| (1..last).contains(place))
+                .filter(move |(location, _)| (1..last).contains(location))
         })
         .flat_map(|(_, chain)| chain)
         .filter(|entry| {
@@ -147,7 +147,7 @@ pub(super) fn fold(entries: &mut BTreeMap<u64, Entry>, others: &[Log], knobs: Kn
     entries.retain(|_, entry| {
         let holds = || foreign(others, &entry.step.knob).any(|(_, below)| below.id < entry.id);
         !is_whole(entry)
-            || !entry.step.disturbs.is_empty()
+            || !entry.step.side_effects.is_empty()
             || !entry.is_hold()
             || !entry.rules().is_empty()
             || holds()
@@ -164,12 +164,12 @@ fn applies(entries: &BTreeMap<u64, Entry>) -> Vec<Vec<u64>> {
 }
 
 fn is_whole(entry: &Entry) -> bool {
-    entry.turned && entry.undoing.is_none()
+    entry.changed && entry.undoing.is_none()
 }
 
 /// Whether it is complete, not an intermediate step, and without side effects.
 fn is_plain(entry: &Entry) -> bool {
-    is_whole(entry) && entry.step.disturbs.is_empty() && !entry.step.means
+    is_whole(entry) && entry.step.side_effects.is_empty() && !entry.step.means
 }
 
 /// Whether two applies can be merged; `pairs` has each entry of the earlier one with that of the
@@ -180,7 +180,7 @@ fn are_one(
     pairs: &[(u64, u64)],
     knobs: Knobs<'_>,
 ) -> bool {
-    let reset = disturbed(entries);
+    let reset = affected(entries);
     let known: Option<Vec<(&Entry, &Entry)>> = pairs
         .iter()
         .map(|(first, later)| Some((entries.get(first)?, entries.get(later)?)))
@@ -192,9 +192,9 @@ fn are_one(
         first.key() == later.key()
             && first.step.part == later.step.part
             && first.step.identity == later.step.identity
-            && (&first.boot, first.place) == (&later.boot, later.place)
+            && (&first.boot, first.location) == (&later.boot, later.location)
     };
-    let is_undisturbed = |first: &Entry, later: &Entry| {
+    let is_unaffected = |first: &Entry, later: &Entry| {
         let between = |id: &u64| (first.id..later.id).contains(id);
         let mut foreign = foreign(others, &later.step.knob);
         !foreign.any(|(_, foreign)| between(&foreign.id))
@@ -209,7 +209,7 @@ fn are_one(
         pairs.iter().all(|(first, later)| holds(first, later))
     };
     all(&is_same_thing)
-        && all(&is_undisturbed)
+        && all(&is_unaffected)
         && (all(&|first, later| {
             is_plain(first)
                 && is_plain(later)
@@ -221,7 +221,7 @@ fn are_one(
                 && begins_there(first, later)
                 && first.step.to == later.step.to
                 && first.step.means == later.step.means
-                && first.step.disturbs == later.step.disturbs
+                && first.step.side_effects == later.step.side_effects
         }))
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::{JournalError, Place, Store};
+use super::{JournalError, JournalLocation, Store};
 use crate::host::LinuxHost;
 use crate::host::linux::{open_beneath, write_all};
 use crate::host::regular::{self, LARGEST_FILE, READING, Unread, read_all};
@@ -24,8 +24,8 @@ pub struct DirectoryStore {
     shown: PathBuf,
     boot: PathBuf,
     disk: PathBuf,
-    directories: HashMap<Place, OwnedFd>,
-    files: HashMap<(Place, String), OwnedFd>,
+    directories: HashMap<JournalLocation, OwnedFd>,
+    files: HashMap<(JournalLocation, String), OwnedFd>,
     lock: Option<OwnedFd>,
     /// The effective user ID of this process.
     us: u32,
@@ -69,10 +69,10 @@ impl DirectoryStore {
         Self::new(host, "/run/hosttune", "/var/lib/hosttune")
     }
 
-    fn beneath(&self, place: Place) -> &Path {
-        match place {
-            Place::Boot => &self.boot,
-            Place::Disk => &self.disk,
+    fn beneath(&self, location: JournalLocation) -> &Path {
+        match location {
+            JournalLocation::Volatile => &self.boot,
+            JournalLocation::Persistent => &self.disk,
         }
     }
 
@@ -106,8 +106,8 @@ impl DirectoryStore {
     }
 
     /// The directory, if it exists.
-    fn existing(&self, place: Place) -> Result<Option<OwnedFd>, JournalError> {
-        let path = self.beneath(place);
+    fn existing(&self, location: JournalLocation) -> Result<Option<OwnedFd>, JournalError> {
+        let path = self.beneath(location);
         // The directory is to be listed and flushed as well. A user who may not do that can still
         // be told which file in it is inaccessible.
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -127,21 +127,21 @@ impl DirectoryStore {
     }
 
     /// The directory, created if it does not exist.
-    fn directory(&mut self, place: Place) -> Result<&OwnedFd, JournalError> {
-        if !self.directories.contains_key(&place) {
-            let directory = match self.existing(place)? {
+    fn directory(&mut self, location: JournalLocation) -> Result<&OwnedFd, JournalError> {
+        if !self.directories.contains_key(&location) {
+            let directory = match self.existing(location)? {
                 Some(directory) => directory,
-                None => self.make(place)?,
+                None => self.make(location)?,
             };
-            self.directories.insert(place, directory);
+            self.directories.insert(location, directory);
         }
         self.directories
-            .get(&place)
+            .get(&location)
             .ok_or_else(|| JournalError::Unwritable("the directory is not open".to_owned()))
     }
 
-    fn make(&self, place: Place) -> Result<OwnedFd, JournalError> {
-        let path = self.beneath(place).to_owned();
+    fn make(&self, location: JournalLocation) -> Result<OwnedFd, JournalError> {
+        let path = self.beneath(location).to_owned();
         let fail = self.fail("create", &path);
         let mut made = PathBuf::new();
         let segments: Vec<_> = path.components().collect();
@@ -160,7 +160,7 @@ impl DirectoryStore {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let holder = open_beneath(&self.root, &parent, flags, Mode::empty()).map_err(&fail)?;
             match rustix::fs::mkdirat(&holder, segment.as_os_str(), Mode::from_raw_mode(mode)) {
-                Ok(()) if place == Place::Disk => {
+                Ok(()) if location == JournalLocation::Persistent => {
                     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
                     open_beneath(&self.root, &parent, flags, Mode::empty())
                         .and_then(rustix::fs::fsync)
@@ -170,7 +170,7 @@ impl DirectoryStore {
                 Err(errno) => return Err(fail(errno)),
             }
         }
-        self.existing(place)?.ok_or_else(|| fail(Errno::NOENT))
+        self.existing(location)?.ok_or_else(|| fail(Errno::NOENT))
     }
 
     /// Rejects a file that another user could have written: a journal says what to write as root.
@@ -212,8 +212,8 @@ impl DirectoryStore {
         self.trust(&stat, path)
     }
 
-    fn file_path(&self, place: Place, owner: &str) -> PathBuf {
-        self.beneath(place).join(name(owner))
+    fn file_path(&self, location: JournalLocation, owner: &str) -> PathBuf {
+        self.beneath(location).join(name(owner))
     }
 }
 
@@ -229,16 +229,20 @@ fn new_name(owner: &str) -> String {
 }
 
 impl Store for DirectoryStore {
-    fn path(&self, place: Place, owner: &str) -> String {
-        self.shown(&self.file_path(place, owner))
+    fn path(&self, location: JournalLocation, owner: &str) -> String {
+        self.shown(&self.file_path(location, owner))
     }
 
-    fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
-        let path = self.file_path(place, owner);
+    fn read(
+        &self,
+        location: JournalLocation,
+        owner: &str,
+    ) -> Result<Option<Vec<u8>>, JournalError> {
+        let path = self.file_path(location, owner);
         let opened;
-        let directory = match self.directories.get(&place) {
+        let directory = match self.directories.get(&location) {
             Some(directory) => directory,
-            None => match self.existing(place)? {
+            None => match self.existing(location)? {
                 Some(directory) => {
                     opened = directory;
                     &opened
@@ -270,12 +274,12 @@ impl Store for DirectoryStore {
         }
     }
 
-    fn owners(&self, place: Place) -> Result<Vec<String>, JournalError> {
-        let fail = self.fail("list", self.beneath(place));
+    fn owners(&self, location: JournalLocation) -> Result<Vec<String>, JournalError> {
+        let fail = self.fail("list", self.beneath(location));
         let opened;
-        let directory = match self.directories.get(&place) {
+        let directory = match self.directories.get(&location) {
             Some(directory) => directory,
-            None => match self.existing(place)? {
+            None => match self.existing(location)? {
                 Some(directory) => {
                     opened = directory;
                     &opened
@@ -302,18 +306,18 @@ impl Store for DirectoryStore {
 
     fn write_at(
         &mut self,
-        place: Place,
+        location: JournalLocation,
         owner: &str,
         offset: u64,
         bytes: &[u8],
         sync: bool,
     ) -> Result<(), JournalError> {
-        let path = self.file_path(place, owner);
+        let path = self.file_path(location, owner);
         let fail = self.fail("write", &path);
-        let key = (place, owner.to_owned());
+        let key = (location, owner.to_owned());
         let mut created = false;
         if !self.files.contains_key(&key) {
-            let directory = self.directory(place)?;
+            let directory = self.directory(location)?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             // Do not wait for the reader of a pipe: it was a file when it was read.
             let flags = flags | OFlags::NONBLOCK;
@@ -342,20 +346,25 @@ impl Store for DirectoryStore {
             self.files.remove(&key);
             return Err(fail(errno));
         }
-        if created && sync && place == Place::Disk {
+        if created && sync && location == JournalLocation::Persistent {
             // The directory entry must survive as well. If the boot's journal is lost in a power
             // cut, so are the changes that it records.
-            rustix::fs::fsync(self.directory(place)?).map_err(&fail)?;
+            rustix::fs::fsync(self.directory(location)?).map_err(&fail)?;
         }
         Ok(())
     }
 
-    fn replace(&mut self, place: Place, owner: &str, bytes: &[u8]) -> Result<(), JournalError> {
-        let path = self.file_path(place, owner);
+    fn replace(
+        &mut self,
+        location: JournalLocation,
+        owner: &str,
+        bytes: &[u8],
+    ) -> Result<(), JournalError> {
+        let path = self.file_path(location, owner);
         let fail = self.fail("rewrite", &path);
-        self.files.remove(&(place, owner.to_owned()));
+        self.files.remove(&(location, owner.to_owned()));
         let new = new_name(owner);
-        let directory = self.directory(place)?;
+        let directory = self.directory(location)?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let create = || rustix::fs::openat(directory, &new, flags, Mode::from_raw_mode(0o600));
@@ -376,27 +385,27 @@ impl Store for DirectoryStore {
         })()
         .map_err(&fail)?;
         // Its offset is at the end, where the next record goes.
-        self.files.insert((place, owner.to_owned()), open);
-        if place == Place::Boot {
+        self.files.insert((location, owner.to_owned()), open);
+        if location == JournalLocation::Volatile {
             // Lost in a power cut, together with the changes that it records.
             return Ok(());
         }
-        rustix::fs::fsync(self.directory(place)?).map_err(&fail)
+        rustix::fs::fsync(self.directory(location)?).map_err(&fail)
     }
 
-    fn remove(&mut self, place: Place, owner: &str) -> Result<(), JournalError> {
-        let path = self.file_path(place, owner);
+    fn remove(&mut self, location: JournalLocation, owner: &str) -> Result<(), JournalError> {
+        let path = self.file_path(location, owner);
         let fail = self.fail("remove", &path);
-        self.files.remove(&(place, owner.to_owned()));
-        let directory = self.directory(place)?;
+        self.files.remove(&(location, owner.to_owned()));
+        let directory = self.directory(location)?;
         match rustix::fs::unlinkat(directory, name(owner), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(fail(errno)),
         }
         // A process that was killed in `replace` may have left it; nothing reads it.
         let _ = rustix::fs::unlinkat(directory, new_name(owner), AtFlags::empty());
-        if place == Place::Disk {
-            rustix::fs::fsync(self.directory(place)?).map_err(&fail)?;
+        if location == JournalLocation::Persistent {
+            rustix::fs::fsync(self.directory(location)?).map_err(&fail)?;
         }
         Ok(())
     }
@@ -404,7 +413,7 @@ impl Store for DirectoryStore {
     fn lock(&mut self, note: &str) -> Result<(), JournalError> {
         let path = self.boot.join(LOCK);
         let fail = self.fail("lock", &path);
-        let directory = self.directory(Place::Boot)?;
+        let directory = self.directory(JournalLocation::Volatile)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let flags = flags | OFlags::NONBLOCK;
         let open = rustix::fs::openat(directory, LOCK, flags, Mode::from_raw_mode(0o600))
@@ -440,7 +449,7 @@ impl Store for DirectoryStore {
         if self.lock.is_some() {
             return None;
         }
-        let directory = self.existing(Place::Boot).ok()??;
+        let directory = self.existing(JournalLocation::Volatile).ok()??;
         let flags = READING | OFlags::NOFOLLOW;
         let open = rustix::fs::openat(&directory, LOCK, flags, Mode::empty()).ok()?;
         match rustix::fs::flock(&open, FlockOperation::NonBlockingLockShared) {

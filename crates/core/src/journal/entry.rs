@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Place;
+use super::JournalLocation;
 use crate::knob::{AnyKnob, Key};
 use crate::plan::{Before, Step};
 
@@ -15,7 +15,8 @@ pub(crate) struct Entry {
     pub(crate) boot: String,
     pub(crate) step: Step,
     /// Whether it is known to have been done.
-    pub(crate) turned: bool,
+    #[serde(rename = "turned")]
+    pub(crate) changed: bool,
     /// What the kernel rounded the value to, if the knob's own rule does not cover it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) shown: Option<Value>,
@@ -37,8 +38,8 @@ pub(crate) struct Entry {
     /// The owner that passed it on when it reverted a step below one of this owner's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) giver: Option<Giver>,
-    #[serde(skip, default = "boot_place")]
-    pub(crate) place: Place,
+    #[serde(skip, default = "volatile")]
+    pub(crate) location: JournalLocation,
 }
 
 /// The origin of an entry that was passed on.
@@ -51,8 +52,8 @@ pub(crate) struct Giver {
     pub(super) times: u32,
 }
 
-pub(super) fn boot_place() -> Place {
-    Place::Boot
+pub(super) fn volatile() -> JournalLocation {
+    JournalLocation::Volatile
 }
 
 impl Entry {
@@ -83,8 +84,8 @@ impl Entry {
         if self.step.knob == *knob {
             return Some(&self.step.from);
         }
-        let mut disturbs = self.step.disturbs.iter();
-        disturbs
+        let mut side_effects = self.step.side_effects.iter();
+        side_effects
             .find(|kept| kept.knob == *knob)
             .map(|kept| &kept.state)
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::entry::Entry;
 use super::log::{Open, Purpose};
 use super::{FORMAT, JournalError};
-use crate::knob::Lack;
+use crate::knob::Unsupported;
 use crate::plan::Step;
 
 /// A record. The names are a file format: see `tests/journals`.
@@ -39,11 +39,13 @@ pub(crate) enum Record {
     From {
         id: u64,
         from: Value,
-        disturbed: Vec<Value>,
+        #[serde(rename = "disturbed")]
+        affected: Vec<Value>,
     },
     /// A step was done and read back. `after` has the states that it left its side effects in,
     /// `shown` what the kernel rounded the value to, if the knob's own rule does not cover it.
-    Turned {
+    #[serde(rename = "turned")]
+    Changed {
         id: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         shown: Option<Value>,
@@ -51,7 +53,11 @@ pub(crate) enum Record {
         after: Vec<Value>,
     },
     /// The kernel refused a step that is not required. It is not tried again in this boot.
-    Refused { id: u64, lack: Lack },
+    Refused {
+        id: u64,
+        #[serde(rename = "lack")]
+        unsupported: Unsupported,
+    },
     /// An apply is finished.
     Done { apply: u64 },
     /// An undo of these entries begins.
@@ -79,7 +85,7 @@ pub(crate) enum Record {
     /// A rewritten journal with everything that is pending.
     Held {
         entries: Vec<Entry>,
-        refusals: Vec<(Step, Lack, String)>,
+        refusals: Vec<(Step, Unsupported, String)>,
         next: u64,
         applies: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,7 +107,7 @@ impl Record {
     fn about(&self) -> Vec<u64> {
         match self {
             Self::From { id, .. }
-            | Self::Turned { id, .. }
+            | Self::Changed { id, .. }
             | Self::Refused { id, .. }
             | Self::Undoing { id, .. }
             | Self::Kept { id }

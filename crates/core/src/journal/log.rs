@@ -12,8 +12,8 @@ pub(crate) use owners::{Foreign, Start};
 use super::compaction::{Knobs, fold, superseded};
 use super::entry::Entry;
 use super::line::{self, Parsed, Record};
-use super::{FORMAT, JournalError, Place, Store};
-use crate::knob::{Lack, Lifetime};
+use super::{FORMAT, JournalError, JournalLocation, Store};
+use crate::knob::{Lifetime, Unsupported};
 use crate::plan::{Before, Step};
 
 /// The purpose of an undo.
@@ -38,7 +38,7 @@ pub(crate) enum Open {
 #[derive(Debug, Clone)]
 pub(crate) struct Refused {
     pub(crate) step: Step,
-    pub(crate) lack: Lack,
+    pub(crate) unsupported: Unsupported,
     boot: String,
 }
 
@@ -103,8 +103,8 @@ impl Log {
             log.writer = writer;
         }
         let mut owners = BTreeSet::new();
-        for place in Place::ALL {
-            owners.extend(store.owners(place)?);
+        for location in JournalLocation::ALL {
+            owners.extend(store.owners(location)?);
         }
         owners.remove(owner);
         for other in owners {
@@ -139,10 +139,10 @@ impl Log {
             others: Vec::new(),
             notes: Vec::new(),
         };
-        for place in Place::ALL {
-            if let Some(bytes) = store.read(place, owner)? {
-                let parsed = line::parse(&bytes, &store.path(place, owner))?;
-                log.replay(place, parsed);
+        for location in JournalLocation::ALL {
+            if let Some(bytes) = store.read(location, owner)? {
+                let parsed = line::parse(&bytes, &store.path(location, owner))?;
+                log.replay(location, parsed);
             }
         }
         log.forget_earlier_boots();
@@ -165,7 +165,7 @@ impl Log {
         self.next
     }
 
-    fn replay(&mut self, place: Place, parsed: Parsed) {
+    fn replay(&mut self, location: JournalLocation, parsed: Parsed) {
         self.cut += parsed.cut;
         self.writer.program.clone_from(&parsed.program);
         for kind in parsed.kinds {
@@ -173,7 +173,7 @@ impl Log {
                 self.writer.kinds.push(kind);
             }
         }
-        *self.file(place) = File {
+        *self.file(location) = File {
             length: parsed.length,
             exists: true,
             program: parsed.program,
@@ -181,7 +181,7 @@ impl Log {
             open: None,
         };
         for record in parsed.records {
-            self.fold(place, record);
+            self.fold(location, record);
         }
     }
 
@@ -195,22 +195,22 @@ impl Log {
         self.dropped = before - self.entries.len();
     }
 
-    fn file(&mut self, place: Place) -> &mut File {
-        match place {
-            Place::Boot => &mut self.boot_file,
-            Place::Disk => &mut self.disk_file,
+    fn file(&mut self, location: JournalLocation) -> &mut File {
+        match location {
+            JournalLocation::Volatile => &mut self.boot_file,
+            JournalLocation::Persistent => &mut self.disk_file,
         }
     }
 
     /// The program that wrote the file.
-    pub(crate) fn program_of(&self, place: Place) -> &str {
-        match place {
-            Place::Boot => &self.boot_file.program,
-            Place::Disk => &self.disk_file.program,
+    pub(crate) fn program_of(&self, location: JournalLocation) -> &str {
+        match location {
+            JournalLocation::Volatile => &self.boot_file.program,
+            JournalLocation::Persistent => &self.disk_file.program,
         }
     }
 
-    fn fold(&mut self, place: Place, record: Record) {
+    fn fold(&mut self, location: JournalLocation, record: Record) {
         match record {
             Record::Journal { .. } => {}
             Record::Begin {
@@ -227,7 +227,7 @@ impl Log {
                         apply,
                         boot: boot.clone(),
                         step,
-                        turned: false,
+                        changed: false,
                         shown: None,
                         rounded: Vec::new(),
                         after: None,
@@ -235,48 +235,44 @@ impl Log {
                         undoing_at: None,
                         reset: None,
                         giver: None,
-                        place,
+                        location,
                     };
-                    entry.turned = entry.is_hold();
+                    entry.changed = entry.is_hold();
                     self.entries.insert(id, entry);
                 }
-                self.file(place).open = Some(Open::Applying { apply });
+                self.file(location).open = Some(Open::Applying { apply });
             }
-            Record::From {
-                id,
-                from,
-                disturbed,
-            } => self.change(id, |entry| {
+            Record::From { id, from, affected } => self.change(id, |entry| {
                 entry.step.from = Before::Known(from);
-                for (kept, state) in entry.step.disturbs.iter_mut().zip(disturbed) {
+                for (kept, state) in entry.step.side_effects.iter_mut().zip(affected) {
                     kept.state = Before::Known(state);
                 }
             }),
-            Record::Turned { id, shown, after } => self.change(id, |entry| {
-                entry.turned = true;
+            Record::Changed { id, shown, after } => self.change(id, |entry| {
+                entry.changed = true;
                 entry.shown = shown;
                 entry.after = Some(after);
             }),
-            Record::Refused { id, lack } => {
+            Record::Refused { id, unsupported } => {
                 if let Some(entry) = self.entries.remove(&id) {
                     self.refused.push(Refused {
                         step: entry.step,
-                        lack,
+                        unsupported,
                         boot: entry.boot,
                     });
                 }
             }
             Record::Done { apply } => {
                 for entry in self.entries.values_mut().filter(|e| e.apply == apply) {
-                    entry.turned = true;
+                    entry.changed = true;
                 }
-                let open = &mut self.file(place).open;
+                let open = &mut self.file(location).open;
                 if *open == Some(Open::Applying { apply }) {
                     *open = None;
                 }
             }
             Record::Undo { ids, force, .. } => {
-                self.file(place).open = Some(Open::Undoing { ids, force });
+                self.file(location).open = Some(Open::Undoing { ids, force });
             }
             Record::Undoing { id, targets, at } => self.change(id, |entry| {
                 entry.undoing = Some(targets);
@@ -293,7 +289,7 @@ impl Log {
                     self.entries.remove(&id);
                 }
             }
-            Record::End => self.file(place).open = None,
+            Record::End => self.file(location).open = None,
             Record::Held {
                 entries,
                 refusals,
@@ -301,19 +297,23 @@ impl Log {
                 applies,
                 open,
             } => {
-                self.file(place).open = open;
+                self.file(location).open = open;
                 self.next = self.next.max(next);
                 self.applies = self.applies.max(applies);
                 self.entries.extend(
                     entries
                         .into_iter()
-                        .map(|entry| (entry.id, Entry { place, ..entry })),
+                        .map(|entry| (entry.id, Entry { location, ..entry })),
                 );
-                for (step, lack, boot) in refusals {
+                for (step, unsupported, boot) in refusals {
                     // Each of an owner's two files has all refusals.
                     let mut known = self.refused.iter();
                     if !known.any(|known| known.step == step && known.boot == boot) {
-                        self.refused.push(Refused { step, lack, boot });
+                        self.refused.push(Refused {
+                            step,
+                            unsupported,
+                            boot,
+                        });
                     }
                 }
             }
@@ -340,20 +340,20 @@ impl Log {
     fn append(
         &mut self,
         store: &mut dyn Store,
-        place: Place,
+        location: JournalLocation,
         record: Record,
         sync: bool,
     ) -> Result<(), JournalError> {
-        if self.file(place).version < FORMAT {
+        if self.file(location).version < FORMAT {
             // A program that knows only the older format of the file must not misread the record.
-            self.write_whole(store, place, None)?;
+            self.write_whole(store, location, None)?;
         }
         let mut bytes = Vec::new();
         record.encode(&mut bytes)?;
-        let offset = self.file(place).length;
-        store.write_at(place, &self.owner, offset, &bytes, sync)?;
-        self.file(place).length += bytes.len() as u64;
-        self.fold(place, record);
+        let offset = self.file(location).length;
+        store.write_at(location, &self.owner, offset, &bytes, sync)?;
+        self.file(location).length += bytes.len() as u64;
+        self.fold(location, record);
         Ok(())
     }
 
@@ -370,9 +370,13 @@ impl Log {
         knobs: Knobs<'_>,
     ) -> Result<u64, JournalError> {
         let disk = steps.iter().any(|step| step.lifetime == Lifetime::Disk);
-        let place = if disk { Place::Disk } else { Place::Boot };
+        let location = if disk {
+            JournalLocation::Persistent
+        } else {
+            JournalLocation::Volatile
+        };
         for changed in self.compact(knobs) {
-            if changed != place {
+            if changed != location {
                 self.write_whole(store, changed, None)?;
             }
         }
@@ -383,7 +387,7 @@ impl Log {
             first: self.next,
             steps,
         };
-        self.write_whole(store, place, Some(record))?;
+        self.write_whole(store, location, Some(record))?;
         Ok(apply)
     }
 
@@ -391,10 +395,10 @@ impl Log {
     pub(crate) fn mark(
         &mut self,
         store: &mut dyn Store,
-        place: Place,
+        location: JournalLocation,
         record: Record,
     ) -> Result<(), JournalError> {
-        self.append(store, place, record, false)
+        self.append(store, location, record, false)
     }
 
     /// Marks an apply as finished. On a disk this waits: a power cut must not undo a success that
@@ -402,10 +406,15 @@ impl Log {
     pub(crate) fn done(
         &mut self,
         store: &mut dyn Store,
-        place: Place,
+        location: JournalLocation,
         apply: u64,
     ) -> Result<(), JournalError> {
-        self.append(store, place, Record::Done { apply }, place == Place::Disk)?;
+        self.append(
+            store,
+            location,
+            Record::Done { apply },
+            location == JournalLocation::Persistent,
+        )?;
         self.clear_if_empty(store)
     }
 
@@ -417,10 +426,10 @@ impl Log {
         ids: Vec<u64>,
         force: bool,
     ) -> Result<(), JournalError> {
-        let place = self.lasting();
+        let location = self.lasting();
         self.append(
             store,
-            place,
+            location,
             Record::Undo {
                 purpose,
                 ids,
@@ -433,19 +442,24 @@ impl Log {
     /// Marks an undo as finished; removes a journal with nothing pending.
     pub(crate) fn end(&mut self, store: &mut dyn Store) -> Result<(), JournalError> {
         // The interrupted apply or undo may be recorded in either file.
-        for place in Place::ALL {
-            if self.file(place).exists {
-                self.append(store, place, Record::End, place == Place::Disk)?;
+        for location in JournalLocation::ALL {
+            if self.file(location).exists {
+                self.append(
+                    store,
+                    location,
+                    Record::End,
+                    location == JournalLocation::Persistent,
+                )?;
             }
         }
         self.clear_if_empty(store)
     }
 
-    fn lasting(&mut self) -> Place {
+    fn lasting(&mut self) -> JournalLocation {
         if self.disk_file.exists {
-            Place::Disk
+            JournalLocation::Persistent
         } else {
-            Place::Boot
+            JournalLocation::Volatile
         }
     }
 
@@ -454,10 +468,10 @@ impl Log {
         if !self.entries.is_empty() || !self.refused.is_empty() || self.open().is_some() {
             return Ok(());
         }
-        for place in Place::ALL {
-            if self.file(place).exists {
-                store.remove(place, &self.owner)?;
-                *self.file(place) = File::default();
+        for location in JournalLocation::ALL {
+            if self.file(location).exists {
+                store.remove(location, &self.owner)?;
+                *self.file(location) = File::default();
             }
         }
         Ok(())
@@ -465,32 +479,36 @@ impl Log {
 
     /// Drops, in memory, the entries that no revert needs. Returns the files that have fewer
     /// entries now.
-    fn compact(&mut self, knobs: Knobs<'_>) -> Vec<Place> {
-        let count = |entries: &BTreeMap<u64, Entry>, place: Place| {
-            let of_place = |entry: &&Entry| entry.place == place;
+    fn compact(&mut self, knobs: Knobs<'_>) -> Vec<JournalLocation> {
+        let count = |entries: &BTreeMap<u64, Entry>, location: JournalLocation| {
+            let of_place = |entry: &&Entry| entry.location == location;
             entries.values().filter(of_place).count()
         };
-        let before = Place::ALL.map(|place| count(&self.entries, place));
+        let before = JournalLocation::ALL.map(|location| count(&self.entries, location));
         for id in superseded(&self.entries, &self.others, knobs) {
             self.entries.remove(&id);
         }
         fold(&mut self.entries, &self.others, knobs);
-        let after = Place::ALL.map(|place| count(&self.entries, place));
-        let changed = Place::ALL.into_iter().zip(before.into_iter().zip(after));
+        let after = JournalLocation::ALL.map(|location| count(&self.entries, location));
+        let changed = JournalLocation::ALL
+            .into_iter()
+            .zip(before.into_iter().zip(after));
         changed
             .filter(|(_, (before, after))| before != after)
-            .map(|(place, _)| place)
+            .map(|(location, _)| location)
             .collect()
     }
 
     /// Drops the entries that no revert needs, so that each knob is reverted once.
     pub(crate) fn shorten(&mut self, store: &mut dyn Store, knobs: Knobs<'_>) {
         let before = self.entries.clone();
-        for place in self.compact(knobs) {
-            if self.write_whole(store, place, None).is_err() {
+        for location in self.compact(knobs) {
+            if self.write_whole(store, location, None).is_err() {
                 // A full disk is no reason not to revert; in that case the revert goes through all
                 // steps.
-                let of_place = before.iter().filter(|(_, entry)| entry.place == place);
+                let of_place = before
+                    .iter()
+                    .filter(|(_, entry)| entry.location == location);
                 self.entries
                     .extend(of_place.map(|(id, entry)| (*id, entry.clone())));
             }
@@ -498,9 +516,9 @@ impl Log {
     }
 
     fn write_all(&mut self, store: &mut dyn Store) -> Result<(), JournalError> {
-        for place in Place::ALL {
-            if self.file(place).exists {
-                self.write_whole(store, place, None)?;
+        for location in JournalLocation::ALL {
+            if self.file(location).exists {
+                self.write_whole(store, location, None)?;
             }
         }
         Ok(())
@@ -510,10 +528,10 @@ impl Log {
     fn write_whole(
         &mut self,
         store: &mut dyn Store,
-        place: Place,
+        location: JournalLocation,
         then: Option<Record>,
     ) -> Result<(), JournalError> {
-        let of_place = |entry: &&Entry| entry.place == place;
+        let of_place = |entry: &&Entry| entry.location == location;
         let entries: Vec<Entry> = self.entries.values().filter(of_place).cloned().collect();
         let refusals = self
             .refused
@@ -521,14 +539,14 @@ impl Log {
             .map(|refused| {
                 (
                     refused.step.clone(),
-                    refused.lack.clone(),
+                    refused.unsupported.clone(),
                     refused.boot.clone(),
                 )
             })
             .collect();
         let mut bytes = Vec::new();
-        let open = self.file(place).open.clone();
-        if self.file(place).exists || !entries.is_empty() || then.is_none() {
+        let open = self.file(location).open.clone();
+        if self.file(location).exists || !entries.is_empty() || then.is_none() {
             Record::Held {
                 entries,
                 refusals,
@@ -551,15 +569,15 @@ impl Log {
         }
         .encode(&mut whole)?;
         whole.append(&mut bytes);
-        store.replace(place, &self.owner, &whole)?;
+        store.replace(location, &self.owner, &whole)?;
         let program = self.writer.program.clone();
-        let file = self.file(place);
+        let file = self.file(location);
         file.program = program;
         file.version = FORMAT;
         file.exists = true;
         file.length = whole.len() as u64;
         if let Some(record) = then {
-            self.fold(place, record);
+            self.fold(location, record);
         }
         Ok(())
     }

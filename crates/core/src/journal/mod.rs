@@ -21,7 +21,7 @@ pub(crate) use entry::Entry;
 pub(crate) use line::Record;
 pub(crate) use log::{Foreign, Log, Open, Purpose, Start, Writer};
 pub(crate) use store::NoStore;
-pub use store::{Place, Store};
+pub use store::{JournalLocation, Store};
 
 /// The version of the journal's format that this release writes.
 pub const FORMAT: u32 = 2;

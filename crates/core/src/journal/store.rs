@@ -6,16 +6,16 @@ use super::JournalError;
 
 /// The two locations of a journal's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum JournalLocation {
     /// Lost at a reboot: for changes that a reboot undoes.
-    Boot,
+    Volatile,
     /// On a disk.
-    Disk,
+    Persistent,
 }
 
-impl Place {
+impl JournalLocation {
     /// Both, `Boot` first.
-    pub const ALL: [Self; 2] = [Self::Boot, Self::Disk];
+    pub const ALL: [Self; 2] = [Self::Volatile, Self::Persistent];
 }
 
 /// Where journals are stored.
@@ -24,20 +24,21 @@ impl Place {
 /// privileges.
 pub trait Store: Debug + Send {
     /// The path of a file, for messages.
-    fn path(&self, place: Place, owner: &str) -> String;
+    fn path(&self, location: JournalLocation, owner: &str) -> String;
 
     /// The content of a file; `None` if there is none.
     ///
     /// # Errors
     /// If it cannot be read, or another user could have written it.
-    fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError>;
+    fn read(&self, location: JournalLocation, owner: &str)
+    -> Result<Option<Vec<u8>>, JournalError>;
 
     /// The owners that have a file at a location, so that one owner's revert can respect what the
     /// others still want.
     ///
     /// # Errors
     /// If the location cannot be listed.
-    fn owners(&self, place: Place) -> Result<Vec<String>, JournalError>;
+    fn owners(&self, location: JournalLocation) -> Result<Vec<String>, JournalError>;
 
     /// Writes `bytes` at `offset` in one piece and truncates the file behind them, creating it if
     /// it does not exist. With `sync` the data is on the disk on return.
@@ -46,7 +47,7 @@ pub trait Store: Debug + Send {
     /// If it cannot be written. A part may have been.
     fn write_at(
         &mut self,
-        place: Place,
+        location: JournalLocation,
         owner: &str,
         offset: u64,
         bytes: &[u8],
@@ -57,13 +58,18 @@ pub trait Store: Debug + Send {
     ///
     /// # Errors
     /// If it cannot be written; the file is then unchanged.
-    fn replace(&mut self, place: Place, owner: &str, bytes: &[u8]) -> Result<(), JournalError>;
+    fn replace(
+        &mut self,
+        location: JournalLocation,
+        owner: &str,
+        bytes: &[u8],
+    ) -> Result<(), JournalError>;
 
     /// Removes a file durably. It is not an error if the file does not exist.
     ///
     /// # Errors
     /// If it cannot be removed.
-    fn remove(&mut self, place: Place, owner: &str) -> Result<(), JournalError>;
+    fn remove(&mut self, location: JournalLocation, owner: &str) -> Result<(), JournalError>;
 
     /// Takes the lock of this host without waiting; `note` names this process.
     ///
@@ -83,18 +89,18 @@ pub trait Store: Debug + Send {
 pub(crate) struct NoStore;
 
 impl Store for NoStore {
-    fn path(&self, _: Place, _: &str) -> String {
+    fn path(&self, _: JournalLocation, _: &str) -> String {
         String::new()
     }
-    fn read(&self, _: Place, _: &str) -> Result<Option<Vec<u8>>, JournalError> {
+    fn read(&self, _: JournalLocation, _: &str) -> Result<Option<Vec<u8>>, JournalError> {
         Ok(None)
     }
-    fn owners(&self, _: Place) -> Result<Vec<String>, JournalError> {
+    fn owners(&self, _: JournalLocation) -> Result<Vec<String>, JournalError> {
         Ok(Vec::new())
     }
     fn write_at(
         &mut self,
-        _: Place,
+        _: JournalLocation,
         _: &str,
         _: u64,
         _: &[u8],
@@ -102,10 +108,10 @@ impl Store for NoStore {
     ) -> Result<(), JournalError> {
         Ok(())
     }
-    fn replace(&mut self, _: Place, _: &str, _: &[u8]) -> Result<(), JournalError> {
+    fn replace(&mut self, _: JournalLocation, _: &str, _: &[u8]) -> Result<(), JournalError> {
         Ok(())
     }
-    fn remove(&mut self, _: Place, _: &str) -> Result<(), JournalError> {
+    fn remove(&mut self, _: JournalLocation, _: &str) -> Result<(), JournalError> {
         Ok(())
     }
     fn lock(&mut self, _: &str) -> Result<(), JournalError> {

@@ -7,32 +7,32 @@ use std::collections::{HashMap, HashSet};
 
 use super::declared::{Declared, Role, Target};
 use super::findings::found;
-use super::sight::{Outcome, Sight};
-use super::{Before, Kept, Requirement, Step};
+use super::view::{Outcome, PlannedView};
+use super::{Before, Requirement, SavedState, Step};
 use crate::error::{Error, HostErrorKind};
-use crate::knob::{Key, Lack};
+use crate::knob::{Key, Unsupported};
 use crate::report::{Finding, State};
 
 /// The first two requests for different states of one knob, intermediate steps aside.
 pub(crate) fn conflict(declared: &[Declared]) -> Option<Error> {
     let mut first: HashMap<&Key, (&Declared, &Target)> = HashMap::new();
-    for wish in declared {
-        let (Role::End | Role::Expected(_), Some(target)) = (&wish.role, &wish.target) else {
+    for request in declared {
+        let (Role::End | Role::Expected(_), Some(target)) = (&request.role, &request.target) else {
             continue;
         };
-        let Some((earlier, wanted)) = first.insert(&target.key, (wish, target)) else {
+        let Some((earlier, wanted)) = first.insert(&target.key, (request, target)) else {
             continue;
         };
-        if !target.kind.counts_as(&target.knob, &wanted.to, &target.to) {
-            let part = |wish: &Declared| match wish.part.as_str() {
+        if !target.kind.satisfies(&target.knob, &wanted.to, &target.to) {
+            let part = |request: &Declared| match request.part.as_str() {
                 "" => "the tuning itself".to_owned(),
                 part => part.to_owned(),
             };
             return Some(Error::Conflict {
-                knob: wish.name.clone(),
+                knob: request.name.clone(),
                 first_part: part(earlier),
                 first: wanted.to_text.clone(),
-                second_part: part(wish),
+                second_part: part(request),
                 second: target.to_text.clone(),
             });
         }
@@ -48,19 +48,22 @@ pub(crate) struct Arranged {
 }
 
 /// Orders the requests and decides the outcome of each.
-pub(crate) fn arrange(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Result<Arranged, Error> {
+pub(crate) fn arrange(
+    view: &mut PlannedView<'_>,
+    declared: Vec<Declared>,
+) -> Result<Arranged, Error> {
     let mut declared: Vec<Declared> = declared;
     let mut order: Vec<usize> = (0..declared.len()).collect();
     // Moved and not copied: with thousands of devices they are most of the plan.
     let mut outcomes: Vec<Option<Outcome>> = declared
         .iter_mut()
-        .map(|wish| {
-            wish.ahead_before = Vec::new();
-            wish.outcome.take()
+        .map(|request| {
+            request.ahead_before = Vec::new();
+            request.outcome.take()
         })
         .collect();
-    for (wish, outcome) in declared.iter().zip(&mut outcomes) {
-        if !matches!(wish.role, Role::End | Role::Means) {
+    for (request, outcome) in declared.iter().zip(&mut outcomes) {
+        if !matches!(request.role, Role::End | Role::Means) {
             *outcome = None;
         }
     }
@@ -75,14 +78,14 @@ pub(crate) fn arrange(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Result<
             declared[index].cured = true;
         }
         order.insert(after.max(place), index);
-        outcomes = simulate(sight, &declared, &order);
+        outcomes = simulate(view, &declared, &order);
     }
     let mut steps = Vec::new();
     let mut findings: Vec<(usize, Finding)> = Vec::new();
-    let holds = holds(sight, &declared, &order, &outcomes)?;
+    let holds = holds(view, &declared, &order, &outcomes)?;
     for (&index, outcome) in order.iter().zip(outcomes) {
-        let wish = &declared[index];
-        if let (Role::Means, Some(Outcome::Unreadable(error))) = (&wish.role, &outcome)
+        let request = &declared[index];
+        if let (Role::Means, Some(Outcome::Unreadable(error))) = (&request.role, &outcome)
             && *error.kind() == HostErrorKind::Other
             && !error.is_not_a_directory()
         {
@@ -94,21 +97,30 @@ pub(crate) fn arrange(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Result<
             Some(Outcome::Step {
                 from,
                 damaged,
-                disturbs,
+                side_effects,
             }),
             Some(target),
-        ) = (&outcome, &wish.target)
+        ) = (&outcome, &request.target)
         {
-            let identity = target.kind.identity(&target.knob, sight.host)?;
-            let mut step = step(wish, target, from.clone(), disturbs.clone(), identity);
+            let identity = target.kind.identity(&target.knob, view.host)?;
+            let mut step = step(
+                request,
+                target,
+                from.clone(),
+                side_effects.clone(),
+                identity,
+            );
             if let Some(damaged) = damaged {
                 step.from_text = target.kind.show(&target.knob, damaged);
             }
             steps.push(step);
-        } else if !matches!(wish.role, Role::Means)
-            || matches!(outcome, Some(Outcome::Lacking(..) | Outcome::Unreadable(_)))
+        } else if !matches!(request.role, Role::Means)
+            || matches!(
+                outcome,
+                Some(Outcome::Unsupported(..) | Outcome::Unreadable(_))
+            )
         {
-            findings.push((index, found(sight, wish, outcome)));
+            findings.push((index, found(view, request, outcome)));
         }
     }
     findings.sort_by_key(|(index, _)| *index);
@@ -138,39 +150,39 @@ pub(crate) fn arrange(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Result<
 /// The requests that another owner's change satisfies already and that no step of this plan
 /// affects.
 fn holds(
-    sight: &mut Sight<'_>,
+    view: &mut PlannedView<'_>,
     declared: &[Declared],
     order: &[usize],
     outcomes: &[Option<Outcome>],
 ) -> Result<Vec<Step>, Error> {
     let mut holds: Vec<Step> = Vec::new();
-    if sight.journalled.of_others.is_empty() {
+    if view.journalled.of_others.is_empty() {
         return Ok(holds);
     }
     let mut touched: HashSet<Key> = HashSet::new();
     for (&index, outcome) in order.iter().zip(outcomes) {
-        if let (Some(Outcome::Step { disturbs, .. }), Some(target)) =
+        if let (Some(Outcome::Step { side_effects, .. }), Some(target)) =
             (outcome, &declared[index].target)
         {
             touched.insert(target.key.clone());
-            touched.extend(disturbs.iter().map(|kept| kept.knob.key()));
+            touched.extend(side_effects.iter().map(|kept| kept.knob.key()));
         }
     }
     for (&index, outcome) in order.iter().zip(outcomes) {
-        let wish = &declared[index];
-        let (Some(Outcome::AsWanted(seen)), Some(target)) = (outcome, &wish.target) else {
+        let request = &declared[index];
+        let (Some(Outcome::AsWanted(seen)), Some(target)) = (outcome, &request.target) else {
             continue;
         };
         let is_held = holds.iter().any(|hold| hold.knob == target.knob);
         if is_held
             || touched.contains(&target.key)
-            || !sight.journalled.of_others.contains(&target.key)
+            || !view.journalled.of_others.contains(&target.key)
         {
             continue;
         }
-        let identity = target.kind.identity(&target.knob, sight.host)?;
+        let identity = target.kind.identity(&target.knob, view.host)?;
         let from = Before::Known(seen.clone());
-        let step = step(wish, target, from, Vec::new(), identity);
+        let step = step(request, target, from, Vec::new(), identity);
         holds.push(Step {
             to: seen.clone(),
             to_text: step.from_text.clone(),
@@ -180,21 +192,25 @@ fn holds(
     Ok(holds)
 }
 
-fn simulate(sight: &mut Sight<'_>, declared: &[Declared], order: &[usize]) -> Vec<Option<Outcome>> {
+fn simulate(
+    view: &mut PlannedView<'_>,
+    declared: &[Declared],
+    order: &[usize],
+) -> Vec<Option<Outcome>> {
     let mut ahead = HashMap::new();
     order
         .iter()
         .map(|&index| {
-            let wish = &declared[index];
-            let target = wish.target.as_ref()?;
-            if !matches!(wish.role, Role::End | Role::Means) {
+            let request = &declared[index];
+            let target = request.target.as_ref()?;
+            if !matches!(request.role, Role::End | Role::Means) {
                 return None;
             }
-            let outcome = sight.evaluate(&ahead, target, wish.cured);
-            if let Outcome::Step { disturbs, .. } = &outcome {
+            let outcome = view.evaluate(&ahead, target, request.cured);
+            if let Outcome::Step { side_effects, .. } = &outcome {
                 ahead.insert(target.key.clone(), Before::Known(target.to.clone()));
-                for kept in disturbs {
-                    ahead.insert(kept.knob.key(), Before::Unsettled);
+                for kept in side_effects {
+                    ahead.insert(kept.knob.key(), Before::DependsOnEarlierStep);
                 }
             }
             Some(outcome)
@@ -211,16 +227,20 @@ fn displaced(
 ) -> Option<(usize, usize, bool)> {
     let mut reset_last: HashMap<Key, usize> = HashMap::new();
     for (place, outcome) in outcomes.iter().enumerate() {
-        if let Some(Outcome::Step { disturbs, .. }) = outcome {
-            reset_last.extend(disturbs.iter().map(|kept| (kept.knob.key(), place)));
+        if let Some(Outcome::Step { side_effects, .. }) = outcome {
+            reset_last.extend(side_effects.iter().map(|kept| (kept.knob.key(), place)));
         }
     }
     for (place, &index) in order.iter().enumerate() {
-        let wish = &declared[index];
-        let Some(target) = &wish.target else { continue };
+        let request = &declared[index];
+        let Some(target) = &request.target else {
+            continue;
+        };
         match &outcomes[place] {
             // A later step resets this knob, so the request moves behind it.
-            Some(Outcome::AsWanted(_) | Outcome::Step { .. }) if matches!(wish.role, Role::End) => {
+            Some(Outcome::AsWanted(_) | Outcome::Step { .. })
+                if matches!(request.role, Role::End) =>
+            {
                 if let Some(&last) = reset_last.get(&target.key)
                     && last > place
                 {
@@ -229,23 +249,23 @@ fn displaced(
             }
             // A step of this plan makes it supported: the last step of that knob before it, or one
             // after it.
-            Some(Outcome::Lacking(
+            Some(Outcome::Unsupported(
                 _,
-                Lack {
+                Unsupported {
                     cure: Some((cure, state)),
                     ..
                 },
             )) => {
-                let turned = |other: usize| {
+                let changed = |other: usize| {
                     let step = declared[order[other]].target.as_ref();
                     step.filter(|step| {
                         matches!(&outcomes[other], Some(Outcome::Step { .. })) && step.knob == *cure
                     })
                 };
                 let provides = |&other: &usize| {
-                    turned(other).is_some_and(|step| step.kind.counts_as(cure, &step.to, state))
+                    changed(other).is_some_and(|step| step.kind.satisfies(cure, &step.to, state))
                 };
-                let before = (0..place).rev().find(|&other| turned(other).is_some());
+                let before = (0..place).rev().find(|&other| changed(other).is_some());
                 let provides = before
                     .filter(provides)
                     .or_else(|| (place + 1..order.len()).find(provides));
@@ -260,28 +280,28 @@ fn displaced(
 }
 
 fn step(
-    wish: &Declared,
+    request: &Declared,
     target: &Target,
     from: Before,
-    disturbs: Vec<Kept>,
+    side_effects: Vec<SavedState>,
     identity: Option<String>,
 ) -> Step {
     let from_text = match &from {
         Before::Known(state) => target.kind.show(&target.knob, state),
-        Before::Unsettled => "(depends on an earlier step)".to_owned(),
+        Before::DependsOnEarlierStep => "(depends on an earlier step)".to_owned(),
     };
     Step {
-        part: wish.part.clone(),
+        part: request.part.clone(),
         knob: target.knob.clone(),
         from,
         to: target.to.clone(),
         from_text,
         to_text: target.to_text.clone(),
-        why: wish.why.clone(),
+        why: request.why.clone(),
         lifetime: target.kind.lifetime,
-        means: matches!(wish.role, Role::Means),
-        requirement: wish.requirement,
-        disturbs,
+        means: matches!(request.role, Role::Means),
+        requirement: request.requirement,
+        side_effects,
         identity,
     }
 }

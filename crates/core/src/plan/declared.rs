@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::sight::Outcome;
+use super::view::Outcome;
 use super::{Before, Requirement, When, Why};
-use crate::knob::{AnyKnob, Key, KnobKind, Lack, show_value};
+use crate::knob::{AnyKnob, Key, KnobKind, Unsupported, show_value};
 use crate::report::{Finding, State};
 
 /// The role of a request in its tuning.
@@ -13,7 +13,7 @@ pub(crate) enum Role {
     End,
     Means,
     Expected(When),
-    Skipped(Lack),
+    Skipped(Unsupported),
 }
 
 /// The knob of a request, and the requested state.
@@ -82,12 +82,12 @@ impl Declared {
         }
     }
 
-    pub(crate) fn skipped(part: String, name: String, lack: Lack) -> Self {
+    pub(crate) fn skipped(part: String, name: String, unsupported: Unsupported) -> Self {
         Self {
             part,
             name,
             target: None,
-            role: Role::Skipped(lack),
+            role: Role::Skipped(unsupported),
             why: Why::default(),
             requirement: Requirement::Plain,
             overridden: None,

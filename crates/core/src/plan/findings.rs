@@ -3,69 +3,80 @@
 use serde_json::Value;
 
 use super::declared::{Declared, Role, Target};
-use super::sight::{Outcome, Sight};
+use super::view::{Outcome, PlannedView};
 use crate::error::{HostError, HostErrorKind};
 use crate::report::{Finding, State};
 
 /// The result of planning a request.
-pub(super) fn found(sight: &mut Sight<'_>, wish: &Declared, outcome: Option<Outcome>) -> Finding {
+pub(super) fn found(
+    view: &mut PlannedView<'_>,
+    request: &Declared,
+    outcome: Option<Outcome>,
+) -> Finding {
     match outcome {
         Some(Outcome::AsWanted(seen)) => {
-            let state = as_wanted(wish, &seen);
-            wish.finding(Some(&seen), state)
+            let state = as_wanted(request, &seen);
+            request.finding(Some(&seen), state)
         }
-        Some(Outcome::Lacking(seen, lack)) => {
-            wish.finding(seen.as_ref(), State::NotApplicable { lack })
+        Some(Outcome::Unsupported(seen, unsupported)) => {
+            request.finding(seen.as_ref(), State::NotApplicable { unsupported })
         }
-        Some(Outcome::Unreadable(error)) => wish.finding(None, unverifiable(&error)),
+        Some(Outcome::Unreadable(error)) => request.finding(None, unverifiable(&error)),
         // A step is not a finding. The rest is expected or skipped and is checked as in a report.
-        Some(Outcome::Step { .. }) | None => seen_now(sight, wish),
+        Some(Outcome::Step { .. }) | None => seen_now(view, request),
     }
 }
 
 /// Checks all requests, except intermediate steps, against what the host shows now.
-pub(crate) fn report(sight: &mut Sight<'_>, declared: Vec<Declared>) -> Vec<Finding> {
+pub(crate) fn report(view: &mut PlannedView<'_>, declared: Vec<Declared>) -> Vec<Finding> {
     declared
         .into_iter()
-        .filter(|wish| !matches!(wish.role, Role::Means))
-        .map(|wish| seen_now(sight, &wish))
+        .filter(|request| !matches!(request.role, Role::Means))
+        .map(|request| seen_now(view, &request))
         .collect()
 }
 
-fn seen_now(sight: &mut Sight<'_>, wish: &Declared) -> Finding {
-    let target = match (&wish.role, &wish.target) {
-        (Role::Skipped(lack), _) => {
-            return wish.finding(None, State::NotApplicable { lack: lack.clone() });
+fn seen_now(view: &mut PlannedView<'_>, request: &Declared) -> Finding {
+    let target = match (&request.role, &request.target) {
+        (Role::Skipped(unsupported), _) => {
+            return request.finding(
+                None,
+                State::NotApplicable {
+                    unsupported: unsupported.clone(),
+                },
+            );
         }
         (_, Some(target)) => target,
-        (_, None) => return wish.finding(None, State::Drifted),
+        (_, None) => return request.finding(None, State::Drifted),
     };
-    let seen = match sight.read(&target.kind, &target.knob, &target.key) {
+    let seen = match view.read(&target.kind, &target.knob, &target.key) {
         Ok(seen) => seen,
         Err(error) => {
             let state = match error.kind() {
-                HostErrorKind::NotApplicable(lack) => State::NotApplicable { lack: lack.clone() },
+                HostErrorKind::NotApplicable(unsupported) => State::NotApplicable {
+                    unsupported: unsupported.clone(),
+                },
                 _ => unverifiable(&error),
             };
-            return wish.finding(None, state);
+            return request.finding(None, state);
         }
     };
-    let state = if sight.is_as_wanted(target, &seen) {
-        as_wanted(wish, &seen)
-    } else if let Role::Expected(until) = wish.role {
+    let state = if view.is_as_wanted(target, &seen) {
+        as_wanted(request, &seen)
+    } else if let Role::Expected(until) = request.role {
         State::Pending { until }
     } else {
-        match sight.lacking(target, Some(&seen)) {
-            Some(Outcome::Lacking(_, lack)) => State::NotApplicable { lack },
+        match view.unsupported(target, Some(&seen)) {
+            Some(Outcome::Unsupported(_, unsupported)) => State::NotApplicable { unsupported },
             Some(Outcome::Unreadable(error)) => unverifiable(&error),
             _ => State::Drifted,
         }
     };
-    wish.finding(Some(&seen), state)
+    request.finding(Some(&seen), state)
 }
 
-fn as_wanted(wish: &Declared, seen: &Value) -> State {
-    match (&wish.overridden, &wish.target) {
+fn as_wanted(request: &Declared, seen: &Value) -> State {
+    match (&request.overridden, &request.target) {
         (Some(by), _) => State::Overridden { by: by.clone() },
         (None, Some(target)) if differs(target, seen) => State::Rounded,
         _ => State::Matches,

@@ -4,7 +4,7 @@ mod arrange;
 mod declared;
 mod findings;
 mod planner;
-mod sight;
+mod view;
 
 use std::fmt;
 
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub(crate) use planner::Refusal;
-pub use planner::{Planner, Wish};
-pub(crate) use sight::Journalled;
+pub use planner::{Planner, Request};
+pub(crate) use view::Journalled;
 
 use crate::knob::{AnyKnob, Lifetime};
 use crate::report::Finding;
@@ -125,7 +125,8 @@ pub enum Before {
     /// The host shows this.
     Known(Value),
     /// An earlier step of the same plan resets it; it is read when the step is reached.
-    Unsettled,
+    #[serde(rename = "unsettled")]
+    DependsOnEarlierStep,
 }
 
 impl Before {
@@ -133,14 +134,14 @@ impl Before {
     pub fn known(&self) -> Option<&Value> {
         match self {
             Self::Known(state) => Some(state),
-            Self::Unsettled => None,
+            Self::DependsOnEarlierStep => None,
         }
     }
 }
 
 /// A side effect of a step: a knob that it resets, and the state saved from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct SavedState {
     /// The knob that the step resets.
     pub knob: AnyKnob,
     /// The state to restore after the step is undone.
@@ -174,7 +175,8 @@ pub struct Step {
     pub requirement: Requirement,
     /// Its side effects: the knobs that the kernel resets with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub disturbs: Vec<Kept>,
+    #[serde(rename = "disturbs")]
+    pub side_effects: Vec<SavedState>,
     /// The identity of the device behind the knob's name, from
     /// [`Knob::identity`](crate::Knob::identity).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::declared::{Declared, Role};
-use super::sight::{Journalled, Outcome, Sight};
+use super::view::{Journalled, Outcome, PlannedView};
 use super::{Before, Plan, Requirement, When, Why};
 use super::{arrange, findings};
 use crate::error::{Error, HostError};
-use crate::host::{Host, Looking};
-use crate::knob::{AnyKnob, Key, Knob, Lack, Registry};
+use crate::host::{Host, ReadGuard};
+use crate::knob::{AnyKnob, Key, Knob, Registry, Unsupported};
 use crate::report::Report;
 use crate::selection::Selection;
 use crate::tuning::Tuning;
@@ -20,14 +20,14 @@ use crate::tuning::Tuning;
 pub(crate) struct Refusal {
     pub(crate) key: Key,
     pub(crate) to: Value,
-    pub(crate) lack: Lack,
+    pub(crate) unsupported: Unsupported,
 }
 
 /// Collects requests and shows the host as it will be after them.
 #[derive(Debug)]
 pub struct Planner<'a> {
-    sight: Sight<'a>,
-    _looking: Looking<'a>,
+    view: PlannedView<'a>,
+    _read_guard: ReadGuard<'a>,
     /// The states that the earlier steps leave, where they differ from what the host shows.
     ahead: HashMap<Key, Before>,
     only: &'a Selection,
@@ -52,8 +52,8 @@ impl<'a> Planner<'a> {
         strict: bool,
     ) -> Self {
         Self {
-            sight: Sight::new(host, registry, refusals, journalled),
-            _looking: host.begin_look(),
+            view: PlannedView::new(host, registry, refusals, journalled),
+            _read_guard: host.begin_read(),
             ahead: HashMap::new(),
             only,
             strict,
@@ -67,7 +67,7 @@ impl<'a> Planner<'a> {
 
     /// The host, for facts other than knobs.
     pub fn host(&self) -> &'a Host {
-        self.sight.host
+        self.view.host
     }
 
     /// Whether requests declared here are selected, that is, not in a part excluded by `--only`.
@@ -80,13 +80,15 @@ impl<'a> Planner<'a> {
     /// The state of a knob after the steps declared so far.
     ///
     /// # Errors
-    /// [`Error::Unsettled`] after a step that resets the knob, and any error from the host.
+    /// [`Error::DependsOnEarlierStep`] after a step that resets the knob, and any error from the host.
     pub fn now<K: Knob>(&mut self, knob: &K) -> Result<K::State, Error> {
-        let kind = self.sight.registry.kind_of::<K>()?;
+        let kind = self.view.registry.kind_of::<K>()?;
         let knob = AnyKnob::of(knob);
-        let state = match self.sight.current(&self.ahead, &kind, &knob)? {
+        let state = match self.view.current(&self.ahead, &kind, &knob)? {
             Before::Known(state) => state,
-            Before::Unsettled => return Err(Error::Unsettled { knob: knob.text }),
+            Before::DependsOnEarlierStep => {
+                return Err(Error::DependsOnEarlierStep { knob: knob.text });
+            }
         };
         serde_json::from_value(state)
             .map_err(|error| HostError::malformed(knob.text, error.to_string()).into())
@@ -99,44 +101,48 @@ impl<'a> Planner<'a> {
     ///
     /// # Errors
     /// Any error from the host.
-    pub fn lacks<K: Knob>(&mut self, knob: &K, to: &K::State) -> Result<Option<Lack>, Error> {
-        let kind = self.sight.registry.kind_of::<K>()?;
+    pub fn unsupported<K: Knob>(
+        &mut self,
+        knob: &K,
+        to: &K::State,
+    ) -> Result<Option<Unsupported>, Error> {
+        let kind = self.view.registry.kind_of::<K>()?;
         let knob = AnyKnob::of(knob);
         let to = serde_json::to_value(to)
             .map_err(|error| HostError::malformed(knob.text.clone(), error.to_string()))?;
-        let wish = Declared::new(String::new(), knob, kind, to, String::new(), Role::End);
-        let outcome = wish
+        let request = Declared::new(String::new(), knob, kind, to, String::new(), Role::End);
+        let outcome = request
             .target
-            .map(|target| self.sight.evaluate(&self.ahead, &target, false));
+            .map(|target| self.view.evaluate(&self.ahead, &target, false));
         match outcome {
-            Some(Outcome::Lacking(_, lack)) => Ok(Some(lack)),
+            Some(Outcome::Unsupported(_, unsupported)) => Ok(Some(unsupported)),
             Some(Outcome::Unreadable(error)) => Err(error.into()),
             _ => Ok(None),
         }
     }
 
     /// Requests a state of a knob, which verify checks.
-    pub fn want<K: Knob>(&mut self, knob: &K, to: &K::State) -> Wish<'_, 'a> {
+    pub fn want<K: Knob>(&mut self, knob: &K, to: &K::State) -> Request<'_, 'a> {
         self.declare(knob, to, Role::End)
     }
 
     /// Sets a knob as an intermediate step; verify does not check it.
-    pub fn pass<K: Knob>(&mut self, knob: &K, to: &K::State) -> Wish<'_, 'a> {
+    pub fn intermediate<K: Knob>(&mut self, knob: &K, to: &K::State) -> Request<'_, 'a> {
         self.declare(knob, to, Role::Means)
     }
 
     /// Expects a state of a knob after `when`; the knob can be read but not set now.
-    pub fn expect<K: Knob>(&mut self, knob: &K, to: &K::State, when: When) -> Wish<'_, 'a> {
+    pub fn expect<K: Knob>(&mut self, knob: &K, to: &K::State, when: When) -> Request<'_, 'a> {
         self.declare(knob, to, Role::Expected(when))
     }
 
     /// Reports something that was not attempted.
-    pub fn skip(&mut self, what: &str, lack: Lack) -> Wish<'_, 'a> {
+    pub fn skip(&mut self, what: &str, unsupported: Unsupported) -> Request<'_, 'a> {
         if !self.is_selected() {
             return self.nothing();
         }
         let part = self.part.join("/");
-        self.push(Declared::skipped(part, what.to_owned(), lack))
+        self.push(Declared::skipped(part, what.to_owned(), unsupported))
     }
 
     /// Declares a named part of the tuning; plans, conflicts and `--only` use the name.
@@ -159,11 +165,11 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn declare<K: Knob>(&mut self, knob: &K, to: &K::State, role: Role) -> Wish<'_, 'a> {
+    fn declare<K: Knob>(&mut self, knob: &K, to: &K::State, role: Role) -> Request<'_, 'a> {
         if !self.is_selected() {
             return self.nothing();
         }
-        let kind = match self.sight.registry.kind_of::<K>() {
+        let kind = match self.view.registry.kind_of::<K>() {
             Ok(kind) => kind,
             Err(error) => {
                 self.failure.get_or_insert(error);
@@ -182,24 +188,24 @@ impl<'a> Planner<'a> {
         };
         let mut declared = Declared::new(self.part.join("/"), any, kind, to, to_text, role);
         // The modifiers are not known yet: a deferred request takes this back.
-        self.sight.advance(&mut self.ahead, &mut declared);
+        self.view.advance(&mut self.ahead, &mut declared);
         self.push(declared)
     }
 
-    fn push(&mut self, mut declared: Declared) -> Wish<'_, 'a> {
+    fn push(&mut self, mut declared: Declared) -> Request<'_, 'a> {
         if self.strict {
             declared.requirement = Requirement::Required;
         }
         self.declared.push(declared);
         let index = Some(self.declared.len() - 1);
-        Wish {
+        Request {
             planner: self,
             index,
         }
     }
 
-    fn nothing(&mut self) -> Wish<'_, 'a> {
-        Wish {
+    fn nothing(&mut self) -> Request<'_, 'a> {
+        Request {
             planner: self,
             index: None,
         }
@@ -212,7 +218,7 @@ impl<'a> Planner<'a> {
     pub(crate) fn into_plan(mut self, owner: &str) -> Result<Plan, Error> {
         self.check()?;
         self.ahead = HashMap::new();
-        let arranged = arrange::arrange(&mut self.sight, self.declared)?;
+        let arranged = arrange::arrange(&mut self.view, self.declared)?;
         Ok(Plan {
             owner: owner.to_owned(),
             steps: arranged.steps,
@@ -225,7 +231,7 @@ impl<'a> Planner<'a> {
 
     pub(crate) fn into_report(mut self, owner: &str) -> Result<Report, Error> {
         self.check()?;
-        let items = findings::report(&mut self.sight, self.declared);
+        let items = findings::report(&mut self.view, self.declared);
         Ok(Report {
             owner: owner.to_owned(),
             items,
@@ -243,12 +249,12 @@ impl<'a> Planner<'a> {
 
 /// A declared request, for adding the reason and the requirement.
 #[derive(Debug)]
-pub struct Wish<'p, 'a> {
+pub struct Request<'p, 'a> {
     planner: &'p mut Planner<'a>,
     index: Option<usize>,
 }
 
-impl Wish<'_, '_> {
+impl Request<'_, '_> {
     fn change(self, change: impl FnOnce(&mut Declared)) -> Self {
         if let Some(index) = self.index {
             change(&mut self.planner.declared[index]);

@@ -21,9 +21,9 @@ impl Session {
         let log = Log::load(&*self.store, &self.owner, writer, &self.boot)?;
         if let Some((entry, knob)) = self.unknown(&log) {
             return Err(Error::Journal(JournalError::UnknownKnob {
-                path: self.store.path(entry.place, &self.owner),
+                path: self.store.path(entry.location, &self.owner),
                 kind: knob.kind.clone(),
-                program: log.program_of(entry.place).to_owned(),
+                program: log.program_of(entry.location).to_owned(),
             }));
         }
         Ok(log)
@@ -32,8 +32,8 @@ impl Session {
     /// The first knob in a journal whose type this program does not know.
     fn unknown<'l>(&self, log: &'l Log) -> Option<(&'l Entry, &'l AnyKnob)> {
         let mut knobs = log.entries.values().flat_map(|entry| {
-            let disturbed = entry.step.disturbs.iter().map(|kept| &kept.knob);
-            let knobs = std::iter::once(&entry.step.knob).chain(disturbed);
+            let affected = entry.step.side_effects.iter().map(|kept| &kept.knob);
+            let knobs = std::iter::once(&entry.step.knob).chain(affected);
             knobs.map(move |knob| (entry, knob))
         });
         knobs.find(|(_, knob)| self.registry.find(&knob.kind).is_err())
@@ -73,12 +73,12 @@ impl Session {
                 Ok(reverted) if !reverted.is_complete() => format!(
                     "an interrupted revert of {owner} could not be finished: {} reverted, {} left",
                     plural(reverted.undone.len(), "step"),
-                    reverted.left.len()
+                    reverted.not_reverted.len()
                 ),
                 Ok(reverted) => format!(
                     "an interrupted revert of {owner} was finished first: {} reverted, {} left{}",
                     plural(reverted.undone.len(), "step"),
-                    reverted.left.len(),
+                    reverted.not_reverted.len(),
                     match reverted.unrecorded {
                         Some(unrecorded) =>
                             format!("; the journal could not be updated: {}", unrecorded.why),
@@ -115,7 +115,7 @@ impl Session {
         let shows = |knob: &AnyKnob, state: &Value| {
             registry.find(&knob.kind).is_ok_and(|kind| {
                 let seen = kind.read(knob, host);
-                seen.is_ok_and(|seen| kind.counts_as(knob, &seen, state))
+                seen.is_ok_and(|seen| kind.satisfies(knob, &seen, state))
             })
         };
         log.settle(&mut *self.store, &shows)?;
@@ -130,7 +130,7 @@ impl Session {
     /// next record of the step.
     pub(super) fn follow_renamed(&self, log: &mut Log) {
         // Nothing is changed meanwhile, so several knobs of one device need only one read.
-        let _look = self.host.begin_look();
+        let _look = self.host.begin_read();
         for step in log.steps_mut() {
             let Some(identity) = &step.identity else {
                 continue;
@@ -192,8 +192,8 @@ impl Session {
                 ("apply", entries.map(|(id, _)| id).collect())
             }
             Open::Undoing { ids, .. } => {
-                let owed = ids.iter().filter(|id| log.entries.contains_key(id));
-                ("revert", owed.collect())
+                let pending = ids.iter().filter(|id| log.entries.contains_key(id));
+                ("revert", pending.collect())
             }
         };
         let earlier_boot = ids.iter().any(|id| log.entries[*id].boot != self.boot);
@@ -239,7 +239,7 @@ impl Session {
         let (ids, force) = match log.open().cloned() {
             None => return Ok(None),
             Some(Open::Applying { apply }) => {
-                let ids = self.turned_by(log, apply)?;
+                let ids = self.applied_prefix(log, apply)?;
                 log.undo(&mut *self.store, Purpose::Rollback, ids.clone(), false)?;
                 (ids, false)
             }

@@ -5,11 +5,11 @@
 //! journal, make the changes, read back. Plan and verify take `&Session` and need neither the lock
 //! nor privileges.
 
+mod applied_prefix;
 mod journal;
 mod outcome;
-mod position;
-mod turning;
-mod undoing;
+mod steps;
+mod undo;
 
 use serde_json::Value;
 
@@ -23,8 +23,8 @@ use crate::selection::Selection;
 use crate::stop::Stop;
 
 use journal::cut_note;
-pub use outcome::{Applied, Owed, Reverted, Status, Unrecorded};
-pub use undoing::{Left, LeftBecause, Undone};
+pub use outcome::{Applied, PendingRevert, Reverted, Status, Unrecorded};
+pub use undo::{NotReverted, NotRevertedReason, Undone};
 
 /// Host, owner, knob types and journal, with the options for plan, apply, verify and revert.
 #[derive(Debug)]
@@ -121,8 +121,8 @@ impl Session {
 
     /// Adds a backend to the session's host.
     #[must_use]
-    pub fn plug<W: Send + 'static>(mut self, wire: W) -> Self {
-        self.host = self.host.plug(wire);
+    pub fn with_backend<W: Send + 'static>(mut self, backend: W) -> Self {
+        self.host = self.host.with_backend(backend);
         self
     }
 
@@ -181,7 +181,7 @@ impl Session {
         &self,
         declare: impl FnOnce(&mut Planner<'_>) -> Result<(), Error>,
     ) -> Result<Plan, Error> {
-        let _look = self.host.begin_look();
+        let _look = self.host.begin_read();
         let (log, unread) = self.peek()?;
         let mut plan = self.plan_with(&log, declare)?;
         plan.provisional = self.provisional(&log)?;
@@ -220,7 +220,7 @@ impl Session {
         &self,
         declare: impl FnOnce(&mut Planner<'_>) -> Result<(), Error>,
     ) -> Result<Report, Error> {
-        let _look = self.host.begin_look();
+        let _look = self.host.begin_read();
         let (log, unread) = self.peek()?;
         let (refusals, journalled) = (refusals(&log), log.journalled());
         let mut planner = self.planner(&refusals, &journalled);
@@ -247,7 +247,7 @@ impl Session {
             plan.notes.append(&mut log.notes);
             let reviewed = review(&plan);
             let applied = if reviewed {
-                session.turn_all(&mut log, plan)?
+                session.apply_steps(&mut log, plan)?
             } else {
                 Applied {
                     findings: plan.findings,
@@ -285,7 +285,7 @@ impl Session {
             // The plan may contain some of these notes already.
             log.notes.retain(|note| !plan.notes.contains(note));
             plan.notes.append(&mut log.notes);
-            let applied = session.turn_all(&mut log, plan)?;
+            let applied = session.apply_steps(&mut log, plan)?;
             Ok(Applied {
                 recovered,
                 ..applied
@@ -303,8 +303,8 @@ impl Session {
             let mut reverted = session.finish_open(&mut log)?.unwrap_or_default();
             {
                 let (registry, host) = (&session.registry, &session.host);
-                let (counts_as, shows) = (&registry.counts_as(), &registry.shows(host));
-                log.shorten(&mut *session.store, Knobs { counts_as, shows });
+                let (satisfies, shows) = (&registry.satisfies(), &registry.shows(host));
+                log.shorten(&mut *session.store, Knobs { satisfies, shows });
             }
             let ids: Vec<u64> = log
                 .entries
@@ -321,13 +321,15 @@ impl Session {
                         reverted.join(session.undo(&mut log, &ids, force, stop.as_ref()));
                         reverted.record(log.end(&mut *session.store));
                     }
-                    Err(error) if reverted.undone.is_empty() && reverted.left.is_empty() => {
+                    Err(error)
+                        if reverted.undone.is_empty() && reverted.not_reverted.is_empty() =>
+                    {
                         return Err(error.into());
                     }
                     // An interrupted run was recovered before this error, and the caller must learn
                     // of it.
                     Err(error) => {
-                        reverted.left = session.all_left(&log, &ids, &error);
+                        reverted.not_reverted = session.all_left(&log, &ids, &error);
                         reverted.record(Err(error));
                     }
                 }
@@ -370,27 +372,27 @@ impl Session {
     /// # Errors
     /// If the journal cannot be used.
     pub fn status(&self) -> Result<Status, Error> {
-        let _look = self.host.begin_look();
+        let _look = self.host.begin_read();
         let mut log = self.load()?;
         self.follow_renamed(&mut log);
-        let owed = log
+        let pending = log
             .entries
             .values()
-            .map(|entry| self.owed(&log, entry))
+            .map(|entry| self.pending(&log, entry))
             .collect::<Result<_, _>>()?;
         Ok(Status {
-            owed,
+            pending,
             open: self.provisional(&log)?,
             refused: log
                 .refused
                 .iter()
-                .map(|refused| format!("{}: {}", refused.step.knob, refused.lack))
+                .map(|refused| format!("{}: {}", refused.step.knob, refused.unsupported))
                 .collect(),
             by_reboot: log.dropped,
         })
     }
 
-    fn owed(&self, log: &Log, entry: &Entry) -> Result<Owed, Error> {
+    fn pending(&self, log: &Log, entry: &Entry) -> Result<PendingRevert, Error> {
         let step = &entry.step;
         let kind = self.registry.find(&step.knob.kind)?;
         let seen = kind.read(&step.knob, &self.host);
@@ -402,17 +404,17 @@ impl Session {
         let is_ours = |seen: &Value| {
             let mut since = log.since(entry);
             since.any(|later| {
-                later.left() == seen || kind.counts_as(&step.knob, seen, &later.step.to)
+                later.left() == seen || kind.satisfies(&step.knob, seen, &later.step.to)
             })
         };
-        Ok(Owed {
+        Ok(PendingRevert {
             part: step.part.clone(),
             knob: step.knob.clone(),
             identity: step.identity.clone(),
             ours: step.to_text.clone(),
             original: match from {
                 Before::Known(state) => kind.show(&step.knob, state),
-                Before::Unsettled => step.from_text.clone(),
+                Before::DependsOnEarlierStep => step.from_text.clone(),
             },
             is_ours: seen.as_ref().is_ok_and(is_ours),
             absent: match &seen {
@@ -423,7 +425,9 @@ impl Session {
                 Ok(_) if self.is_replaced(step) => {
                     Some("another device has its name now".to_owned())
                 }
-                Ok(seen) if kind.gone(&step.knob, seen) => Some("it no longer exists".to_owned()),
+                Ok(seen) if kind.is_gone(&step.knob, seen) => {
+                    Some("it no longer exists".to_owned())
+                }
                 Ok(seen) => kind.hidden(&step.knob, seen),
             },
             seen: seen.map_or_else(
@@ -459,8 +463,11 @@ impl Session {
         let mut stale = Vec::new();
         let mut moved = std::collections::HashSet::new();
         for step in &plan.steps {
-            let disturbed = step.disturbs.iter().map(|kept| (&kept.knob, &kept.state));
-            for (knob, planned) in std::iter::once((&step.knob, &step.from)).chain(disturbed) {
+            let affected = step
+                .side_effects
+                .iter()
+                .map(|kept| (&kept.knob, &kept.state));
+            for (knob, planned) in std::iter::once((&step.knob, &step.from)).chain(affected) {
                 // Later steps of a knob start from the result of its earlier ones.
                 if !moved.insert(knob.key()) {
                     continue;
@@ -509,14 +516,14 @@ fn refusals(log: &Log) -> Vec<Refusal> {
         .map(|refused| Refusal {
             key: refused.step.knob.key(),
             to: refused.step.to.clone(),
-            lack: refused.lack.clone(),
+            unsupported: refused.unsupported.clone(),
         })
         .collect()
 }
 
 impl Finding {
     /// A step that turned out to be unsupported when it was tried.
-    fn refused(step: &Step, lack: crate::knob::Lack) -> Self {
+    fn refused(step: &Step, unsupported: crate::knob::Unsupported) -> Self {
         Self {
             part: step.part.clone(),
             knob: Some(step.knob.clone()),
@@ -525,7 +532,7 @@ impl Finding {
             wanted_text: step.to_text.clone(),
             seen: step.from.known().cloned(),
             seen_text: step.from_text.clone(),
-            state: State::NotApplicable { lack },
+            state: State::NotApplicable { unsupported },
             why: step.why.clone(),
             requirement: step.requirement,
         }

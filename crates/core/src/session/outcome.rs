@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Left, LeftBecause, Undone};
+use super::{NotReverted, NotRevertedReason, Undone};
 use crate::journal::JournalError;
 use crate::knob::AnyKnob;
 use crate::plan::Step;
@@ -14,7 +14,7 @@ use crate::report::Finding;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Applied {
     /// The changes made and verified, in order.
-    pub turned: Vec<Step>,
+    pub changed: Vec<Step>,
     /// The requests that needed no step: as requested already, unsupported, pending, or refused by
     /// the kernel without anything being broken.
     pub findings: Vec<Finding>,
@@ -34,7 +34,7 @@ pub struct Reverted {
     /// The steps that were undone, in the order in which they were.
     pub undone: Vec<Undone>,
     /// The steps that were not undone, and why. They stay in the journal.
-    pub left: Vec<Left>,
+    pub not_reverted: Vec<NotReverted>,
     /// How many changes a reboot had undone already.
     pub by_reboot: usize,
     /// Notes for people.
@@ -73,13 +73,13 @@ impl Reverted {
     /// purpose: those whose value another process has changed since, that are in use, whose value
     /// is hidden for now, or that wait for such a step.
     pub fn is_complete(&self) -> bool {
-        self.left.iter().all(|left| {
+        self.not_reverted.iter().all(|left| {
             matches!(
-                left.because,
-                LeftBecause::Theirs
-                    | LeftBecause::InUse(_)
-                    | LeftBecause::Hidden(_)
-                    | LeftBecause::Waits
+                left.reason,
+                NotRevertedReason::Theirs
+                    | NotRevertedReason::InUse(_)
+                    | NotRevertedReason::Hidden(_)
+                    | NotRevertedReason::Waits
             )
         })
     }
@@ -99,7 +99,7 @@ impl Reverted {
     pub(super) fn join(&mut self, later: Self) {
         self.undone.extend(later.undone);
         // Steps that were left at first were tried again, so the later result applies.
-        self.left = later.left;
+        self.not_reverted = later.not_reverted;
         self.by_reboot = self.by_reboot.max(later.by_reboot);
         self.unrecorded = self.unrecorded.take().or(later.unrecorded);
         for note in later.notes {
@@ -110,7 +110,7 @@ impl Reverted {
 
 /// A change that is not reverted yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Owed {
+pub struct PendingRevert {
     /// The part that requested it.
     pub part: String,
     /// The knob.
@@ -136,7 +136,7 @@ pub struct Owed {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The changes that a revert would undo, oldest first.
-    pub owed: Vec<Owed>,
+    pub pending: Vec<PendingRevert>,
     /// The interrupted run, and how the next one will recover it.
     pub open: Option<String>,
     /// What the kernel has refused in this boot.
@@ -145,7 +145,7 @@ pub struct Status {
     pub by_reboot: usize,
 }
 
-impl fmt::Display for Owed {
+impl fmt::Display for PendingRevert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} → {}", self.knob, self.original, self.ours)?;
         if !self.is_ours {

@@ -7,7 +7,7 @@ mod truth;
 
 use std::fmt;
 
-use super::{Fate, Moment, Picture, World};
+use super::{CrashPoint, Moment, Snapshot, World};
 use crate::error::{Error, StepFailure};
 use crate::knob::Lifetime;
 use crate::report::State;
@@ -44,7 +44,7 @@ fn failed<'l>(law: &'static str, verb: &'l str) -> impl Fn(Error) -> Broken + us
     }
 }
 
-fn same(law: &'static str, was: &Picture, is: &Picture) -> Result<(), Broken> {
+fn same(law: &'static str, was: &Snapshot, is: &Snapshot) -> Result<(), Broken> {
     let changed: Vec<String> = was
         .keys()
         .chain(is.keys().filter(|key| !was.contains_key(*key)))
@@ -76,7 +76,9 @@ fn no_journal_left<W: World>(law: &'static str, world: &W) -> Result<(), Broken>
 pub fn apply_then_verify<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), Broken> {
     const LAW: &str = "verify after apply matches";
     let world = world.fork();
-    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let mut session = world
+        .session(&CrashPoint::lives())
+        .map_err(failed(LAW, "open"))?;
     tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
     let report = tuning.verify(&session).map_err(failed(LAW, "verify"))?;
     match report.items.iter().find(|item| item.state.is_drift()) {
@@ -92,8 +94,8 @@ pub fn apply_then_verify<W: World>(world: &W, tuning: &impl Tuning) -> Result<()
 pub fn apply_then_plan<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), Broken> {
     const LAW: &str = "the plan after apply is empty";
     let world = world.fork();
-    let fate = Fate::lives();
-    let mut session = world.session(&fate).map_err(failed(LAW, "open"))?;
+    let crash_point = CrashPoint::lives();
+    let mut session = world.session(&crash_point).map_err(failed(LAW, "open"))?;
     tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
     let plan = tuning.plan(&session).map_err(failed(LAW, "plan"))?;
     if let Some(step) = plan.steps.first() {
@@ -102,11 +104,11 @@ pub fn apply_then_plan<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), 
             format!("{} {} → {}", step.knob, step.from_text, step.to_text),
         ));
     }
-    let before = fate.writes();
+    let before = crash_point.writes();
     tuning
         .apply(&mut session)
         .map_err(failed(LAW, "apply again"))?;
-    if fate.writes() == before {
+    if crash_point.writes() == before {
         Ok(())
     } else {
         Err(broken(LAW, "a second apply writes"))
@@ -120,18 +122,22 @@ pub fn apply_then_plan<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), 
 pub fn apply_then_revert<W: World>(world: &W, tunings: &[impl Tuning]) -> Result<(), Broken> {
     const LAW: &str = "revert after any number of applies restores the original state";
     let world = world.fork();
-    let was = world.picture();
+    let was = world.snapshot();
     for tuning in tunings {
         // Each in its own process: no state may exist only in the session.
-        let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+        let mut session = world
+            .session(&CrashPoint::lives())
+            .map_err(failed(LAW, "open"))?;
         tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
     }
-    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let mut session = world
+        .session(&CrashPoint::lives())
+        .map_err(failed(LAW, "open"))?;
     let reverted = session.revert().map_err(failed(LAW, "revert"))?;
-    if let Some(left) = reverted.left.first() {
+    if let Some(left) = reverted.not_reverted.first() {
         return Err(broken(LAW, left));
     }
-    same(LAW, &was, &world.picture())?;
+    same(LAW, &was, &world.snapshot())?;
     no_journal_left(LAW, &world)
 }
 
@@ -154,21 +160,23 @@ pub fn die_anywhere<W: World>(
 ) -> Result<(), Broken> {
     const LAW: &str = "revert after a crash anywhere restores the original state";
     let world = world.fork();
-    let was = world.picture();
+    let was = world.snapshot();
     let mut deaths = deaths.iter();
-    let mut fate = || {
-        deaths.next().map_or_else(Fate::lives, |(write, moment)| {
-            Fate::dies_at(*write, *moment)
-        })
+    let mut crash_point = || {
+        deaths
+            .next()
+            .map_or_else(CrashPoint::lives, |(write, moment)| {
+                CrashPoint::dies_at(*write, *moment)
+            })
     };
     for (number, tuning) in tunings.iter().enumerate() {
-        let mine = fate();
+        let mine = crash_point();
         let mut session = world.session(&mine).map_err(failed(LAW, "open"))?;
         let applied = tuning.apply(&mut session);
         if !mine.is_dead() {
             applied.map_err(failed(LAW, "apply"))?;
         } else if number % 2 == 0 {
-            let mine = fate();
+            let mine = crash_point();
             let mut session = world.session(&mine).map_err(failed(LAW, "open"))?;
             let reverted = session.revert();
             if !mine.is_dead() {
@@ -177,19 +185,21 @@ pub fn die_anywhere<W: World>(
         }
     }
     for (write, moment) in deaths {
-        let mine = Fate::dies_at(*write, *moment);
+        let mine = CrashPoint::dies_at(*write, *moment);
         let mut session = world.session(&mine).map_err(failed(LAW, "open"))?;
         let _ = session.revert();
         if !mine.is_dead() {
             break;
         }
     }
-    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let mut session = world
+        .session(&CrashPoint::lives())
+        .map_err(failed(LAW, "open"))?;
     let reverted = session.revert().map_err(failed(LAW, "the last revert"))?;
-    if let Some(left) = reverted.left.first() {
+    if let Some(left) = reverted.not_reverted.first() {
         return Err(broken(LAW, left));
     }
-    same(LAW, &was, &world.picture())?;
+    same(LAW, &was, &world.snapshot())?;
     no_journal_left(LAW, &world)
 }
 
@@ -206,29 +216,33 @@ pub fn die_then_recover<W: World>(
 ) -> Result<(), Broken> {
     const LAW: &str = "recover after a crashed apply restores the last finished one";
     let world = world.fork();
-    let first = world.picture();
-    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let first = world.snapshot();
+    let mut session = world
+        .session(&CrashPoint::lives())
+        .map_err(failed(LAW, "open"))?;
     finished.apply(&mut session).map_err(failed(LAW, "apply"))?;
-    let was = world.picture();
+    let was = world.snapshot();
     let mut died = false;
     for (number, (write, moment)) in deaths.iter().enumerate() {
-        let fate = Fate::dies_at(*write, *moment);
-        let mut session = world.session(&fate).map_err(failed(LAW, "open"))?;
+        let crash_point = CrashPoint::dies_at(*write, *moment);
+        let mut session = world.session(&crash_point).map_err(failed(LAW, "open"))?;
         let result = if number == 0 {
             dying.apply(&mut session).map(drop)
         } else {
             session.recover().map(drop)
         };
-        if !fate.is_dead() {
+        if !crash_point.is_dead() {
             result.map_err(failed(LAW, "apply or recover"))?;
             died |= number > 0;
             break;
         }
         died = true;
     }
-    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let mut session = world
+        .session(&CrashPoint::lives())
+        .map_err(failed(LAW, "open"))?;
     session.recover().map_err(failed(LAW, "recover"))?;
-    let is = world.picture();
+    let is = world.snapshot();
     // A crash after the apply's last record leaves a finished apply.
     if died && is != was {
         let plan = dying.plan(&session).map_err(failed(LAW, "plan"))?;
@@ -237,7 +251,7 @@ pub fn die_then_recover<W: World>(
         }
     }
     session.revert().map_err(failed(LAW, "revert"))?;
-    same(LAW, &first, &world.picture())
+    same(LAW, &first, &world.snapshot())
 }
 
 /// Law 5: a value that another process sets between apply and revert survives the revert, and everything
@@ -252,12 +266,14 @@ pub fn stranger_survives<W: World>(
 ) -> Result<(), Broken> {
     const LAW: &str = "another process's change survives, everything else is reverted";
     let world = world.fork();
-    let was = world.picture();
-    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let was = world.snapshot();
+    let mut session = world
+        .session(&CrashPoint::lives())
+        .map_err(failed(LAW, "open"))?;
     tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
-    let ours = world.picture();
+    let ours = world.snapshot();
     stranger(&world);
-    let theirs = world.picture();
+    let theirs = world.snapshot();
     session.revert().map_err(failed(LAW, "revert"))?;
     let mut wanted = was;
     for (key, value) in &theirs {
@@ -268,7 +284,7 @@ pub fn stranger_survives<W: World>(
     for key in ours.keys().filter(|key| !theirs.contains_key(*key)) {
         wanted.remove(key);
     }
-    same(LAW, &wanted, &world.picture())
+    same(LAW, &wanted, &world.snapshot())
 }
 
 /// Law 6: a step that fails, before or after its change took effect, leaves the host in its original state.
@@ -283,12 +299,12 @@ pub fn failing_step<W: World>(
 ) -> Result<(), Broken> {
     const LAW: &str = "a failed step leaves the host in its original state";
     let world = world.fork();
-    let was = world.picture();
-    let fate = Fate::fails_at(change, moment);
-    let mut session = world.session(&fate).map_err(failed(LAW, "open"))?;
+    let was = world.snapshot();
+    let crash_point = CrashPoint::fails_at(change, moment);
+    let mut session = world.session(&crash_point).map_err(failed(LAW, "open"))?;
     match tuning.apply(&mut session) {
         // The apply ended before the change that should fail.
-        Ok(_) if fate.changes() <= change => return Ok(()),
+        Ok(_) if crash_point.changes() <= change => return Ok(()),
         Ok(_) => return Err(broken(LAW, "a failed change was reported as success")),
         Err(Error::RolledBack { cause }) => {
             if !matches!(cause.failure, StepFailure::Refused(_)) {
@@ -297,7 +313,7 @@ pub fn failing_step<W: World>(
         }
         Err(error) => return Err(failed(LAW, "apply")(error)),
     }
-    same(LAW, &was, &world.picture())?;
+    same(LAW, &was, &world.snapshot())?;
     no_journal_left(LAW, &world)
 }
 
@@ -308,15 +324,15 @@ pub fn failing_step<W: World>(
 pub fn plan_writes_nothing<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), Broken> {
     const LAW: &str = "plan and verify write nothing";
     let world = world.fork();
-    let was = world.picture();
-    let fate = Fate::lives();
-    let session = world.session(&fate).map_err(failed(LAW, "open"))?;
+    let was = world.snapshot();
+    let crash_point = CrashPoint::lives();
+    let session = world.session(&crash_point).map_err(failed(LAW, "open"))?;
     tuning.plan(&session).map_err(failed(LAW, "plan"))?;
     tuning.verify(&session).map_err(failed(LAW, "verify"))?;
-    if fate.writes() != 0 || !world.store().is_empty() {
-        return Err(broken(LAW, format!("{} writes", fate.writes())));
+    if crash_point.writes() != 0 || !world.store().is_empty() {
+        return Err(broken(LAW, format!("{} writes", crash_point.writes())));
     }
-    same(LAW, &was, &world.picture())
+    same(LAW, &was, &world.snapshot())
 }
 
 /// Law 8: formatting a model and parsing the text gives the same model.
@@ -363,7 +379,9 @@ pub fn model_of_text<M, E>(
 pub fn nothing_on_an_empty_host<W: World>(empty: &W, tuning: &impl Tuning) -> Result<(), Broken> {
     const LAW: &str = "on an empty host only hosttune's own files are planned";
     let world = empty.fork();
-    let session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let session = world
+        .session(&CrashPoint::lives())
+        .map_err(failed(LAW, "open"))?;
     let plan = tuning.plan(&session).map_err(failed(LAW, "plan"))?;
     match plan
         .steps
@@ -382,7 +400,9 @@ pub fn nothing_on_an_empty_host<W: World>(empty: &W, tuning: &impl Tuning) -> Re
 pub fn what_is_offered_is_applied<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), Broken> {
     const LAW: &str = "everything that the host supports is applied";
     let world = world.fork();
-    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let mut session = world
+        .session(&CrashPoint::lives())
+        .map_err(failed(LAW, "open"))?;
     tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
     let report = tuning.verify(&session).map_err(failed(LAW, "verify"))?;
     match report
@@ -420,14 +440,14 @@ pub fn owners_in_any_order<W: World>(
 ) -> Result<(), Broken> {
     const LAW: &str = "reverts of all owners in any order restore the original state";
     let world = world.fork();
-    let was = world.picture();
+    let was = world.snapshot();
     let name = |owner: usize| format!("owner-{owner}");
     for act in acts {
-        let fate = act
-            .death
-            .map_or_else(Fate::lives, |(write, moment)| Fate::dies_at(write, moment));
+        let crash_point = act.death.map_or_else(CrashPoint::lives, |(write, moment)| {
+            CrashPoint::dies_at(write, moment)
+        });
         let mut session = world
-            .session_of(&name(act.owner), &fate)
+            .session_of(&name(act.owner), &crash_point)
             .map_err(failed(LAW, "open"))?;
         let done = match &act.applies {
             Some(tuning) => match tuning.apply(&mut session) {
@@ -437,20 +457,20 @@ pub fn owners_in_any_order<W: World>(
             },
             None => session.revert().map(drop),
         };
-        if !fate.is_dead() {
+        if !crash_point.is_dead() {
             done.map_err(failed(LAW, "apply or revert"))?;
         }
     }
     for owner in last {
         let mut session = world
-            .session_of(&name(*owner), &Fate::lives())
+            .session_of(&name(*owner), &CrashPoint::lives())
             .map_err(failed(LAW, "open"))?;
         let reverted = session.revert().map_err(failed(LAW, "the last revert"))?;
-        if let Some(left) = reverted.left.first() {
+        if let Some(left) = reverted.not_reverted.first() {
             return Err(broken(LAW, format!("{}: {left}", name(*owner))));
         }
     }
-    same(LAW, &was, &world.picture())?;
+    same(LAW, &was, &world.snapshot())?;
     no_journal_left(LAW, &world)
 }
 
@@ -465,15 +485,17 @@ pub fn owners_in_any_order<W: World>(
 pub fn rounded_by_any_rule<W: World>(world: &W, tunings: &[impl Tuning]) -> Result<(), Broken> {
     const LAW: &str = "a value rounded by any rule satisfies the request and is reverted exactly";
     let world = world.fork();
-    let was = world.picture();
+    let was = world.snapshot();
     for tuning in tunings {
-        let before = world.picture();
-        let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+        let before = world.snapshot();
+        let mut session = world
+            .session(&CrashPoint::lives())
+            .map_err(failed(LAW, "open"))?;
         match tuning.apply(&mut session) {
             Err(Error::RolledBack { cause })
                 if matches!(cause.failure, StepFailure::NotTaken { .. }) =>
             {
-                same(LAW, &before, &world.picture())?;
+                same(LAW, &before, &world.snapshot())?;
                 continue;
             }
             other => other.map_err(failed(LAW, "apply"))?,
@@ -487,12 +509,14 @@ pub fn rounded_by_any_rule<W: World>(world: &W, tunings: &[impl Tuning]) -> Resu
             return Err(broken(LAW, format!("{} is planned again", step.knob)));
         }
     }
-    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let mut session = world
+        .session(&CrashPoint::lives())
+        .map_err(failed(LAW, "open"))?;
     let reverted = session.revert().map_err(failed(LAW, "revert"))?;
-    if let Some(left) = reverted.left.first() {
+    if let Some(left) = reverted.not_reverted.first() {
         return Err(broken(LAW, left));
     }
-    same(LAW, &was, &world.picture())?;
+    same(LAW, &was, &world.snapshot())?;
     no_journal_left(LAW, &world)
 }
 
@@ -508,19 +532,25 @@ pub fn damaged_and_repaired<W: World>(
 ) -> Result<(), Broken> {
     const LAW: &str = "revert after damage and a second apply restores or reports every value";
     let world = world.fork();
-    let was = world.picture();
-    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let was = world.snapshot();
+    let mut session = world
+        .session(&CrashPoint::lives())
+        .map_err(failed(LAW, "open"))?;
     tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
     damage(&world);
-    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let mut session = world
+        .session(&CrashPoint::lives())
+        .map_err(failed(LAW, "open"))?;
     tuning
         .apply(&mut session)
         .map_err(failed(LAW, "apply again"))?;
-    let mut session = world.session(&Fate::lives()).map_err(failed(LAW, "open"))?;
+    let mut session = world
+        .session(&CrashPoint::lives())
+        .map_err(failed(LAW, "open"))?;
     let reverted = session.revert().map_err(failed(LAW, "revert"))?;
-    if !reverted.left.is_empty() {
+    if !reverted.not_reverted.is_empty() {
         return Ok(());
     }
-    same(LAW, &was, &world.picture())?;
+    same(LAW, &was, &world.snapshot())?;
     no_journal_left(LAW, &world)
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::behaviour::Behaviour;
-use super::fate::Fate;
+use super::crash_point::CrashPoint;
 use super::tree::{Node, Tree};
 use crate::error::{HostError, Operation};
 use crate::host::{Entry, EntryKind, FileContent, Fs, Host, RootKind};
@@ -129,7 +129,7 @@ impl Memory {
     }
 
     /// Returns the complete visible state: one entry per path.
-    pub fn picture(&self) -> BTreeMap<String, String> {
+    pub fn snapshot(&self) -> BTreeMap<String, String> {
         let tree = self.tree();
         let shown = tree.nodes.iter().map(|(path, node)| {
             let node = match node {
@@ -149,10 +149,10 @@ impl Memory {
     }
 
     /// Returns a host over these files for a process with this fate.
-    pub fn host(&self, fate: &Fate) -> MemoryHost {
+    pub fn host(&self, crash_point: &CrashPoint) -> MemoryHost {
         MemoryHost {
             memory: self.clone(),
-            fate: fate.clone(),
+            crash_point: crash_point.clone(),
         }
     }
 
@@ -165,13 +165,13 @@ impl Memory {
 #[derive(Debug)]
 pub struct MemoryHost {
     memory: Memory,
-    fate: Fate,
+    crash_point: CrashPoint,
 }
 
 impl MemoryHost {
     fn reads(&self, operation: Operation, path: &Path) -> Result<(), HostError> {
         let failed = |errno| fail(operation, path, errno);
-        self.fate.reads().map_err(failed)
+        self.crash_point.reads().map_err(failed)
     }
 }
 
@@ -289,12 +289,12 @@ impl Fs for MemoryHost {
             return Err(fail(Operation::Create, path, EISDIR));
         }
         let replacement = replacement_of(path);
-        if self.fate.is_refused() {
+        if self.crash_point.is_refused() {
             // A process that survives the failure removes its unfinished file.
             tree.nodes.remove(&replacement);
             return Ok(());
         }
-        if self.fate.is_cut_short() {
+        if self.crash_point.is_cut_short() {
             let half = content.bytes[..content.bytes.len() / 2].to_vec();
             tree.nodes
                 .insert(replacement, Node::File(FileContent::new(half)));

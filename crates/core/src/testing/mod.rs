@@ -8,7 +8,7 @@
 //! values with a delay.
 
 mod behaviour;
-mod fate;
+mod crash_point;
 pub mod laws;
 mod memory;
 mod store;
@@ -16,8 +16,8 @@ mod tree;
 mod world;
 
 pub use behaviour::Behaviour;
-pub use fate::{Failure, Fate, Moment};
+pub use crash_point::{CrashPoint, Failure, Moment};
 pub use memory::{Memory, MemoryHost};
 pub use store::MemoryStore;
 pub use tree::Tree;
-pub use world::{Machine, Picture, World};
+pub use world::{Machine, Snapshot, World};

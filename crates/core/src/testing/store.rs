@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
-use super::fate::{Fate, Why};
-use crate::journal::{JournalError, Place, Store};
+use super::crash_point::{CrashPoint, Why};
+use crate::journal::{JournalError, JournalLocation, Store};
 
 #[derive(Debug, Clone, Default)]
 struct File {
@@ -22,7 +22,7 @@ type Files = BTreeMap<(bool, String), File>;
 pub struct MemoryStore {
     files: Arc<Mutex<Files>>,
     locked: Arc<Mutex<Option<String>>>,
-    fate: Fate,
+    crash_point: CrashPoint,
     holding: bool,
 }
 
@@ -35,11 +35,11 @@ impl MemoryStore {
     /// Returns the same journals for a process with this fate. A crashed process no longer holds its lock,
     /// because the kernel releases it.
     #[must_use]
-    pub fn of(&self, fate: &Fate) -> Self {
+    pub fn of(&self, crash_point: &CrashPoint) -> Self {
         Self {
             files: Arc::clone(&self.files),
             locked: Arc::default(),
-            fate: fate.clone(),
+            crash_point: crash_point.clone(),
             holding: false,
         }
     }
@@ -82,19 +82,19 @@ impl MemoryStore {
     }
 
     /// Returns a journal file's bytes, or `None` if the file does not exist.
-    pub fn bytes(&self, place: Place, owner: &str) -> Option<Vec<u8>> {
+    pub fn bytes(&self, location: JournalLocation, owner: &str) -> Option<Vec<u8>> {
         self.files()
-            .get(&key(place, owner))
+            .get(&key(location, owner))
             .map(|file| file.bytes.clone())
     }
 
     /// Replaces a journal file's bytes.
-    pub fn set_bytes(&self, place: Place, owner: &str, bytes: &[u8]) {
+    pub fn set_bytes(&self, location: JournalLocation, owner: &str, bytes: &[u8]) {
         let file = File {
             bytes: bytes.to_vec(),
             synced: bytes.len(),
         };
-        self.files().insert(key(place, owner), file);
+        self.files().insert(key(location, owner), file);
     }
 
     fn files(&self) -> MutexGuard<'_, Files> {
@@ -104,73 +104,79 @@ impl MemoryStore {
     /// Makes one write, unless the process has crashed.
     fn write(
         &self,
-        place: Place,
+        location: JournalLocation,
         owner: &str,
         make: impl FnOnce(&mut Files, bool),
     ) -> Result<(), JournalError> {
         let failed = |why| match why {
-            Why::Died => self.failed("write", place, owner, Errno::IO.raw_os_error()),
-            Why::Answered(errno) => self.failed("write", place, owner, errno),
+            Why::Died => self.failed("write", location, owner, Errno::IO.raw_os_error()),
+            Why::Answered(errno) => self.failed("write", location, owner, errno),
         };
-        self.fate.begin().map_err(failed)?;
-        make(&mut self.files(), self.fate.is_cut_short());
-        self.fate.end().map_or(Ok(()), |why| Err(failed(why)))
+        self.crash_point.begin().map_err(failed)?;
+        make(&mut self.files(), self.crash_point.is_cut_short());
+        self.crash_point
+            .end()
+            .map_or(Ok(()), |why| Err(failed(why)))
     }
 
     fn failed(
         &self,
         operation: &'static str,
-        place: Place,
+        location: JournalLocation,
         owner: &str,
         errno: i32,
     ) -> JournalError {
         JournalError::Failed {
             operation,
-            path: self.path(place, owner),
+            path: self.path(location, owner),
             errno: Errno::from_raw_os_error(errno),
         }
     }
 }
 
-fn key(place: Place, owner: &str) -> (bool, String) {
-    (place == Place::Disk, owner.to_owned())
+fn key(location: JournalLocation, owner: &str) -> (bool, String) {
+    (location == JournalLocation::Persistent, owner.to_owned())
 }
 
 impl Store for MemoryStore {
-    fn path(&self, place: Place, owner: &str) -> String {
-        let directory = match place {
-            Place::Boot => "/run/hosttune",
-            Place::Disk => "/var/lib/hosttune",
+    fn path(&self, location: JournalLocation, owner: &str) -> String {
+        let directory = match location {
+            JournalLocation::Volatile => "/run/hosttune",
+            JournalLocation::Persistent => "/var/lib/hosttune",
         };
         format!("{directory}/{owner}.journal")
     }
 
-    fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
-        let failed = |errno| self.failed("read", place, owner, errno);
-        self.fate.reads().map_err(failed)?;
-        Ok(self.bytes(place, owner))
+    fn read(
+        &self,
+        location: JournalLocation,
+        owner: &str,
+    ) -> Result<Option<Vec<u8>>, JournalError> {
+        let failed = |errno| self.failed("read", location, owner, errno);
+        self.crash_point.reads().map_err(failed)?;
+        Ok(self.bytes(location, owner))
     }
 
-    fn owners(&self, place: Place) -> Result<Vec<String>, JournalError> {
-        let failed = |errno| self.failed("list", place, "", errno);
-        self.fate.reads().map_err(failed)?;
+    fn owners(&self, location: JournalLocation) -> Result<Vec<String>, JournalError> {
+        let failed = |errno| self.failed("list", location, "", errno);
+        self.crash_point.reads().map_err(failed)?;
         let files = self.files();
         let of_place = files
             .keys()
-            .filter(|(disk, _)| *disk == (place == Place::Disk));
+            .filter(|(disk, _)| *disk == (location == JournalLocation::Persistent));
         Ok(of_place.map(|(_, owner)| owner.clone()).collect())
     }
 
     fn write_at(
         &mut self,
-        place: Place,
+        location: JournalLocation,
         owner: &str,
         offset: u64,
         bytes: &[u8],
         sync: bool,
     ) -> Result<(), JournalError> {
-        self.write(place, owner, |files, half| {
-            let file = files.entry(key(place, owner)).or_default();
+        self.write(location, owner, |files, half| {
+            let file = files.entry(key(location, owner)).or_default();
             let bytes = if half {
                 &bytes[..bytes.len() / 2]
             } else {
@@ -186,22 +192,27 @@ impl Store for MemoryStore {
         })
     }
 
-    fn replace(&mut self, place: Place, owner: &str, bytes: &[u8]) -> Result<(), JournalError> {
-        self.write(place, owner, |files, half| {
+    fn replace(
+        &mut self,
+        location: JournalLocation,
+        owner: &str,
+        bytes: &[u8],
+    ) -> Result<(), JournalError> {
+        self.write(location, owner, |files, half| {
             if !half {
                 let file = File {
                     bytes: bytes.to_vec(),
                     synced: bytes.len(),
                 };
-                files.insert(key(place, owner), file);
+                files.insert(key(location, owner), file);
             }
         })
     }
 
-    fn remove(&mut self, place: Place, owner: &str) -> Result<(), JournalError> {
-        self.write(place, owner, |files, half| {
+    fn remove(&mut self, location: JournalLocation, owner: &str) -> Result<(), JournalError> {
+        self.write(location, owner, |files, half| {
             if !half {
-                files.remove(&key(place, owner));
+                files.remove(&key(location, owner));
             }
         })
     }

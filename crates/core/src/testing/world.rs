@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Fate, Memory, MemoryStore};
+use super::{CrashPoint, Memory, MemoryStore};
 use crate::error::Error;
 use crate::host::Host;
 use crate::knob::Registry;
 use crate::session::Session;
 
 /// The complete visible state of a machine: one entry per object.
-pub type Picture = BTreeMap<String, String>;
+pub type Snapshot = BTreeMap<String, String>;
 
 /// A machine that the laws run on.
 ///
@@ -26,10 +26,10 @@ pub trait World: Sized {
     ///
     /// # Errors
     /// Fails if the owner's name cannot name a journal.
-    fn session_of(&self, owner: &str, fate: &Fate) -> Result<Session, Error>;
+    fn session_of(&self, owner: &str, crash_point: &CrashPoint) -> Result<Session, Error>;
 
     /// Returns the complete visible state except the journals.
-    fn picture(&self) -> Picture;
+    fn snapshot(&self) -> Snapshot;
 
     /// Returns the machine's journals.
     fn store(&self) -> &MemoryStore;
@@ -38,8 +38,8 @@ pub trait World: Sized {
     ///
     /// # Errors
     /// None: that owner's name is valid.
-    fn session(&self, fate: &Fate) -> Result<Session, Error> {
-        self.session_of("laws", fate)
+    fn session(&self, crash_point: &CrashPoint) -> Result<Session, Error> {
+        self.session_of("laws", crash_point)
     }
 }
 
@@ -100,14 +100,14 @@ impl World for Machine {
         }
     }
 
-    fn session_of(&self, owner: &str, fate: &Fate) -> Result<Session, Error> {
-        let host = Host::new(self.memory.host(fate)).gated(fate.clone());
-        let session = Session::new(host, owner, self.store.of(fate), &self.boot())?;
+    fn session_of(&self, owner: &str, crash_point: &CrashPoint) -> Result<Session, Error> {
+        let host = Host::new(self.memory.host(crash_point)).gated(crash_point.clone());
+        let session = Session::new(host, owner, self.store.of(crash_point), &self.boot())?;
         Ok(session.with(self.knobs))
     }
 
-    fn picture(&self) -> Picture {
-        self.memory.picture()
+    fn snapshot(&self) -> Snapshot {
+        self.memory.snapshot()
     }
 
     fn store(&self) -> &MemoryStore {

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use hosttune_core::file::{ConfigFile, FileState};
 use hosttune_core::host::{FileContent, Fs, RootKind};
-use hosttune_core::journal::{DirectoryStore, JournalError, Place, Store};
+use hosttune_core::journal::{DirectoryStore, JournalError, JournalLocation, Store};
 use hosttune_core::{Error, HostErrorKind, LinuxHost, Planner, Session, Tuning};
 use tempfile::TempDir;
 
@@ -51,7 +51,7 @@ fn boot_journal(root: &TempDir) -> PathBuf {
 /// Writes a first line where a journal goes, directories and all.
 fn write_one(root: &TempDir) {
     store(root)
-        .write_at(Place::Boot, "us", 0, b"one\n", true)
+        .write_at(JournalLocation::Volatile, "us", 0, b"one\n", true)
         .unwrap();
 }
 
@@ -112,7 +112,7 @@ fn a_file_is_reverted_by_another_process_byte_for_byte() {
 
 /// What reading and writing this journal answer: the path and the reason of the refusal.
 fn untrusted(root: &TempDir) -> (String, String) {
-    let read = store(root).read(Place::Boot, "us");
+    let read = store(root).read(JournalLocation::Volatile, "us");
     match &read {
         Err(JournalError::Untrusted { path, why }) => (path.clone(), why.clone()),
         other => panic!("{other:?}"),
@@ -130,7 +130,7 @@ fn a_symlink_in_a_journals_place_is_refused_and_not_followed() {
     assert_eq!(path, boot_journal(&root).display().to_string());
     assert!(why.contains("symlink"), "{why}");
     store(&root)
-        .write_at(Place::Boot, "us", 0, b"two\n", true)
+        .write_at(JournalLocation::Volatile, "us", 0, b"two\n", true)
         .unwrap_err();
     assert_eq!(fs::read(&target).unwrap(), b"one\n");
 }
@@ -167,7 +167,7 @@ fn a_directory_that_others_may_write_is_refused_and_its_mode_is_said() {
     assert_eq!(path, directory.display().to_string());
     assert!(why.contains("0770"), "{why}");
     for error in [
-        store(&root).write_at(Place::Boot, "us", 0, b"two\n", true),
+        store(&root).write_at(JournalLocation::Volatile, "us", 0, b"two\n", true),
         store(&root).lock("us"),
     ] {
         assert!(matches!(error, Err(JournalError::Untrusted { .. })));
@@ -227,10 +227,10 @@ fn a_torn_tail_is_cut_by_the_next_write() {
     .unwrap();
     let mut store = store(&root);
     store
-        .write_at(Place::Boot, "us", 4, b"two\n", true)
+        .write_at(JournalLocation::Volatile, "us", 4, b"two\n", true)
         .unwrap();
     store
-        .write_at(Place::Boot, "us", 8, b"three\n", false)
+        .write_at(JournalLocation::Volatile, "us", 8, b"three\n", false)
         .unwrap();
     assert_eq!(fs::read(boot_journal(&root)).unwrap(), b"one\ntwo\nthree\n");
 }
@@ -239,7 +239,7 @@ fn a_torn_tail_is_cut_by_the_next_write() {
 fn replacing_and_removing_leave_nothing_beside() {
     let root = root();
     let mut store = store(&root);
-    for place in Place::ALL {
+    for place in JournalLocation::ALL {
         store.write_at(place, "us", 0, b"one\n", true).unwrap();
         store.replace(place, "us", b"all\n").unwrap();
         assert_eq!(store.read(place, "us").unwrap().unwrap(), b"all\n");

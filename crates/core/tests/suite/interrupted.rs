@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hosttune_core::file::{ConfigFile, FileState};
 use hosttune_core::host::{Change, FileContent, Gate};
-use hosttune_core::journal::{DirectoryStore, JournalError, Place, Store};
+use hosttune_core::journal::{DirectoryStore, JournalError, JournalLocation, Store};
 use hosttune_core::{
-    Error, Host, HostError, HostErrorKind, LeftBecause, LinuxHost, Operation, Planner, Session,
-    Stop, Tuning,
+    Error, Host, HostError, HostErrorKind, LinuxHost, NotRevertedReason, Operation, Planner,
+    Session, Stop, Tuning,
 };
 use rustix::io::Errno;
 use tempfile::TempDir;
@@ -33,7 +33,7 @@ impl Tuning for Files {
 
 /// What befalls a process at its changes.
 #[derive(Debug, Clone)]
-struct Fate {
+struct CrashPoint {
     made: Arc<AtomicUsize>,
     /// After this many changes somebody asks to stop.
     stop_after: Option<usize>,
@@ -45,7 +45,7 @@ struct Fate {
     refused: Option<usize>,
 }
 
-impl Fate {
+impl CrashPoint {
     fn none() -> Self {
         Self {
             made: Arc::default(),
@@ -58,7 +58,7 @@ impl Fate {
     }
 }
 
-impl Gate for Fate {
+impl Gate for CrashPoint {
     fn before(&mut self, _: &Change<'_>) -> Result<(), HostError> {
         if self.refused == Some(self.made.load(Ordering::SeqCst)) {
             self.refused = None;
@@ -71,7 +71,7 @@ impl Gate for Fate {
     fn after(&mut self, _: &Change<'_>) -> Result<(), HostError> {
         let made = self.made.fetch_add(1, Ordering::SeqCst) + 1;
         if self.stop_after == Some(made) {
-            self.stop.ask();
+            self.stop.request();
         }
         if self.full_after == Some(made) {
             self.full.store(true, Ordering::SeqCst);
@@ -85,7 +85,7 @@ impl Gate for Fate {
 struct Filling(DirectoryStore, Arc<AtomicBool>);
 
 impl Filling {
-    fn room(&self, place: Place, owner: &str) -> Result<(), JournalError> {
+    fn room(&self, place: JournalLocation, owner: &str) -> Result<(), JournalError> {
         if self.1.load(Ordering::SeqCst) {
             return Err(JournalError::Failed {
                 operation: "write",
@@ -98,18 +98,18 @@ impl Filling {
 }
 
 impl Store for Filling {
-    fn path(&self, place: Place, owner: &str) -> String {
+    fn path(&self, place: JournalLocation, owner: &str) -> String {
         self.0.path(place, owner)
     }
-    fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
+    fn read(&self, place: JournalLocation, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
         self.0.read(place, owner)
     }
-    fn owners(&self, place: Place) -> Result<Vec<String>, JournalError> {
+    fn owners(&self, place: JournalLocation) -> Result<Vec<String>, JournalError> {
         self.0.owners(place)
     }
     fn write_at(
         &mut self,
-        place: Place,
+        place: JournalLocation,
         owner: &str,
         offset: u64,
         bytes: &[u8],
@@ -118,11 +118,16 @@ impl Store for Filling {
         self.room(place, owner)?;
         self.0.write_at(place, owner, offset, bytes, sync)
     }
-    fn replace(&mut self, place: Place, owner: &str, bytes: &[u8]) -> Result<(), JournalError> {
+    fn replace(
+        &mut self,
+        place: JournalLocation,
+        owner: &str,
+        bytes: &[u8],
+    ) -> Result<(), JournalError> {
         self.room(place, owner)?;
         self.0.replace(place, owner, bytes)
     }
-    fn remove(&mut self, place: Place, owner: &str) -> Result<(), JournalError> {
+    fn remove(&mut self, place: JournalLocation, owner: &str) -> Result<(), JournalError> {
         self.0.remove(place, owner)
     }
     fn lock(&mut self, note: &str) -> Result<(), JournalError> {
@@ -143,14 +148,14 @@ fn root() -> TempDir {
     root
 }
 
-fn session(root: &TempDir, fate: &Fate) -> Session {
+fn session(root: &TempDir, crash_point: &CrashPoint) -> Session {
     let host = LinuxHost::at(root.path()).unwrap();
     let store = DirectoryStore::system(&host).unwrap();
-    let store = Filling(store, Arc::clone(&fate.full));
-    let host = Host::new(host).gated(fate.clone());
+    let store = Filling(store, Arc::clone(&crash_point.full));
+    let host = Host::new(host).gated(crash_point.clone());
     Session::new(host, "us", store, "")
         .unwrap()
-        .stopped_by(fate.stop.clone())
+        .stopped_by(crash_point.stop.clone())
 }
 
 /// What each of the files holds.
@@ -174,11 +179,11 @@ fn is_journal_there(root: &TempDir) -> bool {
 fn an_interrupted_apply_takes_back_what_it_did() {
     for (after, not_come_to) in FILES.iter().enumerate().skip(1) {
         let root = root();
-        let fate = Fate {
+        let crash_point = CrashPoint {
             stop_after: Some(after),
-            ..Fate::none()
+            ..CrashPoint::none()
         };
-        match Files.apply(&mut session(&root, &fate)) {
+        match Files.apply(&mut session(&root, &crash_point)) {
             Err(Error::Interrupted { before, undone }) => {
                 assert_eq!(before, format!("/etc/{not_come_to}"));
                 assert_eq!(undone, after);
@@ -193,43 +198,49 @@ fn an_interrupted_apply_takes_back_what_it_did() {
 #[test]
 fn whoever_asks_before_the_first_step_or_after_the_last_changes_nothing() {
     let root = root();
-    let fate = Fate::none();
-    fate.stop.ask();
-    match Files.apply(&mut session(&root, &fate)) {
+    let crash_point = CrashPoint::none();
+    crash_point.stop.request();
+    match Files.apply(&mut session(&root, &crash_point)) {
         Err(Error::Interrupted { undone: 0, .. }) => {}
         other => panic!("{other:?}"),
     }
     assert!(!is_journal_there(&root));
     assert_eq!(files(&root), original());
     // All is done: there is nothing left to stop.
-    let fate = Fate {
+    let crash_point = CrashPoint {
         stop_after: Some(FILES.len()),
-        ..Fate::none()
+        ..CrashPoint::none()
     };
-    let applied = Files.apply(&mut session(&root, &fate)).unwrap();
-    assert_eq!(applied.turned.len(), FILES.len());
+    let applied = Files.apply(&mut session(&root, &crash_point)).unwrap();
+    assert_eq!(applied.changed.len(), FILES.len());
 }
 
 #[test]
 fn an_interrupted_revert_leaves_the_rest_and_says_so() {
     for after in 1..FILES.len() {
         let root = root();
-        Files.apply(&mut session(&root, &Fate::none())).unwrap();
-        let fate = Fate {
+        Files
+            .apply(&mut session(&root, &CrashPoint::none()))
+            .unwrap();
+        let crash_point = CrashPoint {
             stop_after: Some(after),
-            ..Fate::none()
+            ..CrashPoint::none()
         };
-        let reverted = session(&root, &fate).revert().unwrap();
+        let reverted = session(&root, &crash_point).revert().unwrap();
         assert_eq!(reverted.undone.len(), after);
-        assert_eq!(reverted.left.len(), FILES.len() - after);
-        let interrupted = |left: &hosttune_core::Left| left.because == LeftBecause::Interrupted;
-        assert!(reverted.left.iter().all(interrupted), "{reverted:?}");
+        assert_eq!(reverted.not_reverted.len(), FILES.len() - after);
+        let interrupted =
+            |left: &hosttune_core::NotReverted| left.reason == NotRevertedReason::Interrupted;
+        assert!(
+            reverted.not_reverted.iter().all(interrupted),
+            "{reverted:?}"
+        );
         assert!(!reverted.is_complete());
         // It is owed as any other change is, and no run has to be finished first.
-        let status = session(&root, &Fate::none()).status().unwrap();
-        assert_eq!(status.owed.len(), FILES.len() - after);
+        let status = session(&root, &CrashPoint::none()).status().unwrap();
+        assert_eq!(status.pending.len(), FILES.len() - after);
         assert_eq!(status.open, None);
-        let reverted = session(&root, &Fate::none()).revert().unwrap();
+        let reverted = session(&root, &CrashPoint::none()).revert().unwrap();
         assert_eq!(reverted.undone.len(), FILES.len() - after);
         assert_eq!(files(&root), original());
         assert!(!is_journal_there(&root));
@@ -240,12 +251,12 @@ fn an_interrupted_revert_leaves_the_rest_and_says_so() {
 fn an_undo_that_is_owed_is_not_interrupted() {
     // What a failed apply did is taken back, whoever asks to stop meanwhile.
     let root = root();
-    let fate = Fate {
+    let crash_point = CrashPoint {
         refused: Some(2),
         stop_after: Some(3),
-        ..Fate::none()
+        ..CrashPoint::none()
     };
-    match Files.apply(&mut session(&root, &fate)) {
+    match Files.apply(&mut session(&root, &crash_point)) {
         Err(Error::RolledBack { .. }) => {}
         other => panic!("{other:?}"),
     }
@@ -257,21 +268,23 @@ fn an_undo_that_is_owed_is_not_interrupted() {
 fn a_revert_whose_last_record_cannot_be_written_tells_what_it_put_back() {
     for after in 1..=FILES.len() {
         let root = root();
-        Files.apply(&mut session(&root, &Fate::none())).unwrap();
-        let fate = Fate {
+        Files
+            .apply(&mut session(&root, &CrashPoint::none()))
+            .unwrap();
+        let crash_point = CrashPoint {
             full_after: Some(after),
-            ..Fate::none()
+            ..CrashPoint::none()
         };
-        let reverted = session(&root, &fate).revert().unwrap();
+        let reverted = session(&root, &crash_point).revert().unwrap();
         assert_eq!(reverted.undone.len(), FILES.len(), "{reverted:?}");
-        assert_eq!(reverted.left, []);
+        assert_eq!(reverted.not_reverted, []);
         let unrecorded = reverted.unrecorded.unwrap();
         assert!(unrecorded.why.contains("us.journal"), "{unrecorded:?}");
         assert!(unrecorded.hint.unwrap().contains("space"));
         assert_eq!(files(&root), original());
         assert!(is_journal_there(&root));
         // The next finds it so, and clears the journal.
-        let again = session(&root, &Fate::none()).revert().unwrap();
+        let again = session(&root, &CrashPoint::none()).revert().unwrap();
         assert!(
             again.undone.iter().all(|undone| undone.already),
             "{again:?}"
@@ -282,11 +295,13 @@ fn a_revert_whose_last_record_cannot_be_written_tells_what_it_put_back() {
     }
     // Where not even the first can be written nothing is begun.
     let root = root();
-    Files.apply(&mut session(&root, &Fate::none())).unwrap();
-    let fate = Fate::none();
-    fate.full.store(true, Ordering::SeqCst);
+    Files
+        .apply(&mut session(&root, &CrashPoint::none()))
+        .unwrap();
+    let crash_point = CrashPoint::none();
+    crash_point.full.store(true, Ordering::SeqCst);
     let applied = files(&root);
-    match session(&root, &fate).revert() {
+    match session(&root, &crash_point).revert() {
         Err(Error::Journal(_)) => {}
         other => panic!("{other:?}"),
     }
@@ -297,24 +312,24 @@ fn a_revert_whose_last_record_cannot_be_written_tells_what_it_put_back() {
 fn an_apply_whose_end_cannot_be_recorded_is_taken_back_and_says_both() {
     for (full_after, refused) in [(1, None), (3, None), (3, Some(2))] {
         let root = root();
-        let fate = Fate {
+        let crash_point = CrashPoint {
             full_after: Some(full_after),
             refused,
-            ..Fate::none()
+            ..CrashPoint::none()
         };
-        match Files.apply(&mut session(&root, &fate)) {
+        match Files.apply(&mut session(&root, &crash_point)) {
             Err(Error::Unrecorded {
                 cause: Some(_),
                 reverted,
             }) => {
                 assert!(reverted.unrecorded.is_some());
-                assert_eq!(reverted.left, []);
+                assert_eq!(reverted.not_reverted, []);
             }
             other => panic!("{full_after}: {other:?}"),
         }
         assert_eq!(files(&root), original());
         assert!(is_journal_there(&root));
-        let reverted = session(&root, &Fate::none()).revert().unwrap();
+        let reverted = session(&root, &CrashPoint::none()).revert().unwrap();
         assert!(reverted.is_complete() && reverted.unrecorded.is_none());
         assert_eq!(files(&root), original());
         assert!(!is_journal_there(&root));
@@ -325,19 +340,19 @@ fn an_apply_whose_end_cannot_be_recorded_is_taken_back_and_says_both() {
 fn what_was_put_right_first_is_told_where_the_apply_cannot_begin() {
     let root = root();
     // Interrupted in the harshest way: nothing is recorded after the first step.
-    let fate = Fate {
+    let crash_point = CrashPoint {
         full_after: Some(1),
-        ..Fate::none()
+        ..CrashPoint::none()
     };
-    Files.apply(&mut session(&root, &fate)).unwrap_err();
+    Files.apply(&mut session(&root, &crash_point)).unwrap_err();
     let path = root.path().join("etc/a.conf");
     fs::write(&path, "ours\n").unwrap();
     for revert in [false, true] {
-        let fate = Fate {
+        let crash_point = CrashPoint {
             full_after: Some(1),
-            ..Fate::none()
+            ..CrashPoint::none()
         };
-        let mut session = session(&root, &fate);
+        let mut session = session(&root, &crash_point);
         let reverted = if revert {
             fs::write(&path, "ours\n").unwrap();
             session.revert().unwrap()

@@ -113,16 +113,16 @@ proptest! {
         finished in wants(), dying in wants(), write in 0..40_u64, moment in moment(), zeros: bool,
     ) {
         use hosttune_core::Tuning;
-        use hosttune_core::testing::Fate;
+        use hosttune_core::testing::CrashPoint;
         let machine = machine();
-        let was = machine.picture();
-        finished.apply(&mut machine.session(&Fate::lives())?)?;
-        let fate = Fate::dies_at(write, moment);
-        let _ = dying.apply(&mut machine.session(&fate)?);
+        let was = machine.snapshot();
+        finished.apply(&mut machine.session(&CrashPoint::lives())?)?;
+        let crash_point = CrashPoint::dies_at(write, moment);
+        let _ = dying.apply(&mut machine.session(&crash_point)?);
         machine.power_cut(zeros);
-        let reverted = machine.session(&Fate::lives())?.revert()?;
-        prop_assert!(reverted.left.is_empty(), "{:?}", reverted.left);
-        prop_assert_eq!(machine.picture(), was);
+        let reverted = machine.session(&CrashPoint::lives())?.revert()?;
+        prop_assert!(reverted.not_reverted.is_empty(), "{:?}", reverted.not_reverted);
+        prop_assert_eq!(machine.snapshot(), was);
         prop_assert!(machine.store().is_empty());
     }
 }

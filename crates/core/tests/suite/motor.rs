@@ -5,7 +5,8 @@ use std::fmt;
 use hosttune_core::error::Operation;
 use hosttune_core::testing::{Behaviour, Machine, Memory};
 use hosttune_core::{
-    AnyKnob, Error, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Planner, Registry, Tuning,
+    AnyKnob, Error, Host, HostError, HostErrorKind, Knob, Planner, Registry, Tuning, Unsupported,
+    UnsupportedKind,
 };
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -30,10 +31,10 @@ impl Knob for Mode {
     fn read(&self, host: &Host) -> Result<String, HostError> {
         host.read_text(MODE).map(|text| text.trim_end().to_owned())
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
         host.write_value(MODE, to.as_bytes())
     }
-    fn disturbs(&self, _: &Host, _: &String) -> Result<Vec<AnyKnob>, HostError> {
+    fn side_effects(&self, _: &Host, _: &String) -> Result<Vec<AnyKnob>, HostError> {
         Ok([CEILING, SPEED]
             .map(|path| AnyKnob::of(&Setting(path.to_owned())))
             .into())
@@ -51,8 +52,8 @@ impl fmt::Display for Setting {
     }
 }
 
-fn no_setting() -> Lack {
-    Lack::new(LackKind::Missing, "this mode has no such setting")
+fn no_setting() -> Unsupported {
+    Unsupported::new(UnsupportedKind::Missing, "this mode has no such setting")
 }
 
 impl Knob for Setting {
@@ -65,7 +66,7 @@ impl Knob for Setting {
             Err(error) => Err(error),
         }
     }
-    fn turn(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError> {
         let to = to.as_deref().unwrap_or_default();
         host.write_value(&self.0, to.as_bytes())
             .map_err(|error| match error.kind() {
@@ -75,15 +76,15 @@ impl Knob for Setting {
                 _ => error,
             })
     }
-    fn lacks(&self, host: &Host, _: &Self::State) -> Result<Option<Lack>, HostError> {
-        let lack = || no_setting().cured_by(&Mode, &"fast".to_owned());
-        Ok((!host.exists(&self.0)?).then(lack))
+    fn unsupported(&self, host: &Host, _: &Self::State) -> Result<Option<Unsupported>, HostError> {
+        let unsupported = || no_setting().cured_by(&Mode, &"fast".to_owned());
+        Ok((!host.exists(&self.0)?).then(unsupported))
     }
-    fn disturbs(&self, _: &Host, _: &Self::State) -> Result<Vec<AnyKnob>, HostError> {
+    fn side_effects(&self, _: &Host, _: &Self::State) -> Result<Vec<AnyKnob>, HostError> {
         let moved = (self.0 == CEILING).then(|| AnyKnob::of(&Self(SPEED.to_owned())));
         Ok(moved.into_iter().collect())
     }
-    fn gone(&self, seen: &Self::State) -> bool {
+    fn is_gone(&self, seen: &Self::State) -> bool {
         seen.is_none()
     }
 }

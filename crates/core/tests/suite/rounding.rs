@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hosttune_core::testing::{Behaviour, Fate, Machine, Memory, Moment, World, laws};
+use hosttune_core::testing::{Behaviour, CrashPoint, Machine, Memory, Moment, World, laws};
 use hosttune_core::{
     Error, Host, HostError, HostErrorKind, Knob, Planner, Registry, Tuning, error::Operation,
 };
@@ -103,7 +103,7 @@ impl Knob for Path {
     fn read(&self, host: &Host) -> Result<String, HostError> {
         Ok(host.read_text(self.path())?.trim_end().to_owned())
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
         if to == "broken" {
             let path = self.path();
             return Err(HostError::new(
@@ -243,11 +243,11 @@ fn one_who_died_at_a_value_that_is_rounded_is_put_back_for() {
     let mut rule: Vec<u8> = (0..VALUES).collect();
     rule[4] = 5;
     // The first write is the intent.
-    let dies = || Fate::dies_at(1, Moment::After);
-    let apply = |world: &Machine, owner: &str, to: u8, fate: &Fate| {
-        let mut session = world.session_of(owner, fate).unwrap();
+    let dies = || CrashPoint::dies_at(1, Moment::After);
+    let apply = |world: &Machine, owner: &str, to: u8, crash_point: &CrashPoint| {
+        let mut session = world.session_of(owner, crash_point).unwrap();
         let done = Dials(vec![("y", to)]).apply(&mut session);
-        assert_eq!(done.is_ok(), !fate.is_dead());
+        assert_eq!(done.is_ok(), !crash_point.is_dead());
     };
     for (order, again) in [
         (["one", "two"], false),
@@ -256,20 +256,20 @@ fn one_who_died_at_a_value_that_is_rounded_is_put_back_for() {
         (["two", "one"], true),
     ] {
         let world = machine(&rule);
-        let was = world.picture();
+        let was = world.snapshot();
         if again {
-            apply(&world, "one", 4, &Fate::lives());
-            apply(&world, "two", 0, &Fate::lives());
+            apply(&world, "one", 4, &CrashPoint::lives());
+            apply(&world, "two", 0, &CrashPoint::lives());
             apply(&world, "two", 4, &dies());
         } else {
             apply(&world, "one", 4, &dies());
-            apply(&world, "two", 7, &Fate::lives());
+            apply(&world, "two", 7, &CrashPoint::lives());
         }
         for owner in order {
-            let mut session = world.session_of(owner, &Fate::lives()).unwrap();
-            assert_eq!(session.revert().unwrap().left, []);
+            let mut session = world.session_of(owner, &CrashPoint::lives()).unwrap();
+            assert_eq!(session.revert().unwrap().not_reverted, []);
         }
-        assert_eq!(world.picture(), was, "{order:?} {again}");
+        assert_eq!(world.snapshot(), was, "{order:?} {again}");
         assert!(world.store().is_empty());
     }
 }
@@ -279,18 +279,18 @@ fn one_who_died_at_a_value_that_is_rounded_is_put_back_for() {
 #[test]
 fn what_is_passed_on_to_a_killed_revert_goes_back_with_it() {
     let world = machine(&(0..VALUES).collect::<Vec<u8>>());
-    let was = world.picture();
+    let was = world.snapshot();
     for (owner, to) in [("one", 4), ("two", 0), ("one", 0)] {
-        let mut session = world.session_of(owner, &Fate::lives()).unwrap();
+        let mut session = world.session_of(owner, &CrashPoint::lives()).unwrap();
         Dials(vec![("y", to)]).apply(&mut session).unwrap();
     }
-    let dies = Fate::dies_at(0, Moment::After);
+    let dies = CrashPoint::dies_at(0, Moment::After);
     let killed = world.session_of("one", &dies).unwrap().revert();
     assert!(dies.is_dead(), "{killed:?}");
     for owner in ["two", "one"] {
-        let mut session = world.session_of(owner, &Fate::lives()).unwrap();
-        assert_eq!(session.revert().unwrap().left, [], "{owner}");
+        let mut session = world.session_of(owner, &CrashPoint::lives()).unwrap();
+        assert_eq!(session.revert().unwrap().not_reverted, [], "{owner}");
     }
-    assert_eq!(world.picture(), was);
+    assert_eq!(world.snapshot(), was);
     assert!(world.store().is_empty());
 }

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hosttune_core::error::Operation;
-use hosttune_core::journal::{JournalError, Place, Store};
-use hosttune_core::testing::{Behaviour, Fate, Machine, MemoryStore, Moment, World};
+use hosttune_core::journal::{JournalError, JournalLocation, Store};
+use hosttune_core::testing::{Behaviour, CrashPoint, Machine, MemoryStore, Moment, World};
 use hosttune_core::{
-    Error, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Planner, Registry, Session, Tuning,
+    Error, Host, HostError, HostErrorKind, Knob, Planner, Registry, Session, Tuning, Unsupported,
+    UnsupportedKind,
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +32,7 @@ macro_rules! named {
         }
     )*};
 }
-named!(Needs "needs", Lacking "lacking", Noted "noted", Fuse "fuse", Secret "secret", Impostor "impostor");
+named!(Needs "needs", NeverSupported "lacking", Noted "noted", Fuse "fuse", Secret "secret", Impostor "impostor");
 
 fn value(host: &Host, path: &str) -> Result<String, HostError> {
     Ok(host.read_text(path)?.trim_end().to_owned())
@@ -51,13 +52,13 @@ impl Knob for Needs {
     fn read(&self, host: &Host) -> Result<String, HostError> {
         value(host, "/sys/needs")
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
         set(host, "/sys/needs", to)
     }
-    fn lacks(&self, host: &Host, _: &String) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, _: &String) -> Result<Option<Unsupported>, HostError> {
         let cured = value(host, "/sys/dial/c")? == "1";
         Ok((!cured).then(|| {
-            Lack::new(LackKind::ValueUnavailable, "dial c is not at 1")
+            Unsupported::new(UnsupportedKind::ValueUnavailable, "dial c is not at 1")
                 .cured_by(&Dial("c".into()), &"1".into())
         }))
     }
@@ -65,20 +66,21 @@ impl Knob for Needs {
 
 /// Never applies.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Lacking;
+pub(crate) struct NeverSupported;
 
-impl Knob for Lacking {
+impl Knob for NeverSupported {
     const NAME: &'static str = "lacking";
     type State = String;
     fn read(&self, host: &Host) -> Result<String, HostError> {
         value(host, "/sys/lacking")
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
         set(host, "/sys/lacking", to)
     }
-    fn lacks(&self, _: &Host, _: &String) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, _: &Host, _: &String) -> Result<Option<Unsupported>, HostError> {
         Ok(Some(
-            Lack::new(LackKind::Missing, "this kernel has none").hint("load its module"),
+            Unsupported::new(UnsupportedKind::Missing, "this kernel has none")
+                .hint("load its module"),
         ))
     }
 }
@@ -99,10 +101,10 @@ impl Knob for Noted {
     fn read(&self, host: &Host) -> Result<String, HostError> {
         Ok(value(host, "/sys/dial/a")? + ";a note")
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
         set(host, "/sys/dial/a", Self::shown(to))
     }
-    fn counts_as(&self, seen: &String, wanted: &String) -> bool {
+    fn satisfies(&self, seen: &String, wanted: &String) -> bool {
         Self::shown(seen) == Self::shown(wanted)
     }
     fn show(&self, state: &String) -> String {
@@ -110,8 +112,8 @@ impl Knob for Noted {
     }
 }
 
-fn no_fuse(kind: LackKind, why: &str) -> HostError {
-    HostError::not_applicable(Operation::Write, "/sys/fuse", Lack::new(kind, why))
+fn no_fuse(kind: UnsupportedKind, why: &str) -> HostError {
+    HostError::not_applicable(Operation::Write, "/sys/fuse", Unsupported::new(kind, why))
 }
 
 /// Says only when it is turned that it does not apply, for good or just now.
@@ -124,10 +126,12 @@ impl Knob for Fuse {
     fn read(&self, host: &Host) -> Result<String, HostError> {
         value(host, "/sys/fuse")
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
         set(host, "/sys/fuse", to).map_err(|error| match error.kind() {
-            HostErrorKind::Refused => no_fuse(LackKind::ValueUnavailable, "there is no such speed"),
-            HostErrorKind::Busy => no_fuse(LackKind::Busy, "something runs on it"),
+            HostErrorKind::Refused => {
+                no_fuse(UnsupportedKind::ValueUnavailable, "there is no such speed")
+            }
+            HostErrorKind::Busy => no_fuse(UnsupportedKind::Busy, "something runs on it"),
             _ => error,
         })
     }
@@ -143,7 +147,7 @@ impl Knob for Secret {
     fn read(&self, host: &Host) -> Result<String, HostError> {
         value(host, "/sys/secret")
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
         set(host, "/sys/secret", to)
     }
 }
@@ -158,7 +162,7 @@ impl Knob for Impostor {
     fn read(&self, _: &Host) -> Result<u8, HostError> {
         Ok(0)
     }
-    fn turn(&self, _: &mut Host, _: &u8) -> Result<(), HostError> {
+    fn set(&self, _: &mut Host, _: &u8) -> Result<(), HostError> {
         Ok(())
     }
 }
@@ -166,7 +170,7 @@ impl Knob for Impostor {
 pub(crate) fn knobs(registry: &mut Registry) {
     toys::knobs(registry);
     registry.add::<Needs>();
-    registry.add::<Lacking>();
+    registry.add::<NeverSupported>();
     registry.add::<Noted>();
     registry.add::<Fuse>();
     registry.add::<Secret>();
@@ -208,7 +212,7 @@ pub(crate) fn refuses_and_binds_late() -> Machine {
 
 /// A process that lives.
 pub(crate) fn process(machine: &Machine) -> Session {
-    machine.session(&Fate::lives()).unwrap()
+    machine.session(&CrashPoint::lives()).unwrap()
 }
 
 pub(crate) fn apply(machine: &Machine, tuning: &impl Tuning) {
@@ -264,9 +268,9 @@ pub(crate) fn at_every_death(
         let mut died = false;
         for moment in MOMENTS {
             let machine = prepare();
-            let fate = Fate::dies_at(writes, moment);
-            work(&mut machine.session(&fate).unwrap());
-            died |= fate.is_dead();
+            let crash_point = CrashPoint::dies_at(writes, moment);
+            work(&mut machine.session(&crash_point).unwrap());
+            died |= crash_point.is_dead();
             check(&machine, &format!("dying at write {writes}, {moment:?}"));
         }
         if !died {
@@ -284,18 +288,18 @@ pub(crate) struct Counting {
 }
 
 impl Store for Counting {
-    fn path(&self, place: Place, owner: &str) -> String {
+    fn path(&self, place: JournalLocation, owner: &str) -> String {
         self.store.path(place, owner)
     }
-    fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
+    fn read(&self, place: JournalLocation, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
         self.store.read(place, owner)
     }
-    fn owners(&self, place: Place) -> Result<Vec<String>, JournalError> {
+    fn owners(&self, place: JournalLocation) -> Result<Vec<String>, JournalError> {
         self.store.owners(place)
     }
     fn write_at(
         &mut self,
-        place: Place,
+        place: JournalLocation,
         owner: &str,
         offset: u64,
         bytes: &[u8],
@@ -304,11 +308,16 @@ impl Store for Counting {
         self.syncs.fetch_add(usize::from(sync), Ordering::Relaxed);
         self.store.write_at(place, owner, offset, bytes, sync)
     }
-    fn replace(&mut self, place: Place, owner: &str, bytes: &[u8]) -> Result<(), JournalError> {
+    fn replace(
+        &mut self,
+        place: JournalLocation,
+        owner: &str,
+        bytes: &[u8],
+    ) -> Result<(), JournalError> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
         self.store.replace(place, owner, bytes)
     }
-    fn remove(&mut self, place: Place, owner: &str) -> Result<(), JournalError> {
+    fn remove(&mut self, place: JournalLocation, owner: &str) -> Result<(), JournalError> {
         self.store.remove(place, owner)
     }
     fn lock(&mut self, note: &str) -> Result<(), JournalError> {

@@ -36,10 +36,10 @@ impl Knob for Dial {
     fn read(&self, host: &Host) -> Result<String, HostError> {
         value(host, &format!("/sys/dial/{}", self.0))
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
         set(host, &format!("/sys/dial/{}", self.0), to)
     }
-    fn counts_as(&self, seen: &String, wanted: &String) -> bool {
+    fn satisfies(&self, seen: &String, wanted: &String) -> bool {
         let rounded = |text: &String| text.parse::<i64>().map(|n| n - n.rem_euclid(4)).ok();
         seen == wanted
             || (self.0.starts_with("round")
@@ -64,10 +64,10 @@ impl Knob for Vector {
         let text = value(host, "/sys/vector")?;
         Ok(text.split_whitespace().map(str::to_owned).collect())
     }
-    fn turn(&self, host: &mut Host, to: &Vec<String>) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &Vec<String>) -> Result<(), HostError> {
         set(host, "/sys/vector", &to.join(" "))
     }
-    fn torn(&self, seen: &Vec<String>, from: &Vec<String>, to: &Vec<String>) -> bool {
+    fn is_partial_write(&self, seen: &Vec<String>, from: &Vec<String>, to: &Vec<String>) -> bool {
         seen.len() == to.len()
             && (0..seen.len()).all(|i| Some(&seen[i]) == from.get(i) || seen[i] == to[i])
     }
@@ -89,10 +89,10 @@ impl Knob for Scheduler {
     fn read(&self, host: &Host) -> Result<String, HostError> {
         value(host, &format!("/sys/disk{}/scheduler", self.0))
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
         set(host, &format!("/sys/disk{}/scheduler", self.0), to)
     }
-    fn disturbs(&self, _: &Host, _: &String) -> Result<Vec<AnyKnob>, HostError> {
+    fn side_effects(&self, _: &Host, _: &String) -> Result<Vec<AnyKnob>, HostError> {
         Ok(vec![
             AnyKnob::of(&Queue(self.0, "depth".into())),
             AnyKnob::of(&Queue(self.0, "weight".into())),
@@ -116,7 +116,7 @@ impl Knob for Queue {
     fn read(&self, host: &Host) -> Result<String, HostError> {
         value(host, &format!("/sys/disk{}/{}", self.0, self.1))
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
         set(host, &format!("/sys/disk{}/{}", self.0, self.1), to)
     }
 }
@@ -138,7 +138,7 @@ impl Knob for Driver {
     fn read(&self, host: &Host) -> Result<Option<String>, HostError> {
         Ok(Some(value(host, "/sys/device/driver")?).filter(|driver| driver != "none"))
     }
-    fn turn(&self, host: &mut Host, to: &Option<String>) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &Option<String>) -> Result<(), HostError> {
         set(host, "/sys/device/driver", to.as_deref().unwrap_or("none"))
     }
 }
@@ -159,7 +159,7 @@ impl Knob for Override {
     fn read(&self, host: &Host) -> Result<String, HostError> {
         value(host, "/sys/device/override")
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
         set(host, "/sys/device/override", to)
     }
 }
@@ -283,7 +283,7 @@ impl Want {
             Self::Excursion(name, by, to) => {
                 let dial = Dial((*name).into());
                 if at.now(&dial)? != to.to_string() {
-                    at.pass(&dial, &by.to_string()).why("on the way");
+                    at.intermediate(&dial, &by.to_string()).why("on the way");
                 }
                 at.want(&dial, &to.to_string()).why("the end");
             }
@@ -302,9 +302,9 @@ impl Want {
             Self::Passthrough => {
                 let vfio = Some("vfio".to_owned());
                 if at.now(&Driver)? != vfio {
-                    at.pass(&Driver, &None)
+                    at.intermediate(&Driver, &None)
                         .why("a bound device cannot be bound");
-                    at.pass(&Override, &"vfio".to_owned())
+                    at.intermediate(&Override, &"vfio".to_owned())
                         .why("no other driver may take it");
                 }
                 at.want(&Driver, &vfio).why("the guest's device");

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use hosttune_core::journal::{DirectoryStore, JournalError, Place, Store};
+use hosttune_core::journal::{DirectoryStore, JournalError, JournalLocation, Store};
 use hosttune_core::{Host, HostError, HostErrorKind, LinuxHost, Operation, Session};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -237,7 +237,7 @@ fn a_journal_and_a_lock_are_regular_files_of_one_name() {
     let tree = tree();
     let store = || DirectoryStore::system(&LinuxHost::at(tree.path()).unwrap()).unwrap();
     store()
-        .write_at(Place::Boot, "us", 0, b"one\n", true)
+        .write_at(JournalLocation::Volatile, "us", 0, b"one\n", true)
         .unwrap();
     let directory = tree.path().join("run/hosttune");
     let journal = directory.join("us.journal");
@@ -245,8 +245,8 @@ fn a_journal_and_a_lock_are_regular_files_of_one_name() {
         Err(JournalError::Untrusted { why, .. }) => why,
         other => panic!("{other:?}"),
     };
-    let read = || store().read(Place::Boot, "us").map(drop);
-    let write = || store().write_at(Place::Boot, "us", 0, b"two\n", true);
+    let read = || store().read(JournalLocation::Volatile, "us").map(drop);
+    let write = || store().write_at(JournalLocation::Volatile, "us", 0, b"two\n", true);
 
     let second = tree.path().join("second");
     fs::hard_link(&journal, &second).unwrap();
@@ -266,9 +266,13 @@ fn a_journal_and_a_lock_are_regular_files_of_one_name() {
 
     fs::remove_file(&journal).unwrap();
     let mut writing = store();
-    writing.replace(Place::Boot, "us", b"three\n").unwrap();
+    writing
+        .replace(JournalLocation::Volatile, "us", b"three\n")
+        .unwrap();
     fs::hard_link(&second, directory.join(".us.journal.new")).unwrap();
-    writing.replace(Place::Boot, "us", b"four\n").unwrap();
+    writing
+        .replace(JournalLocation::Volatile, "us", b"four\n")
+        .unwrap();
     assert_eq!(fs::read(&second).unwrap(), b"one\n");
     assert_eq!(fs::read(&journal).unwrap(), b"four\n");
 

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use hosttune_boot::Modules;
-use hosttune_core::testing::{Fate, MemoryStore, Moment};
-use hosttune_core::{Error, Host, LackKind, LeftBecause, LinuxHost, Session, State, Tuning};
+use hosttune_core::testing::{CrashPoint, MemoryStore, Moment};
+use hosttune_core::{
+    Error, Host, LinuxHost, NotRevertedReason, Session, State, Tuning, UnsupportedKind,
+};
 use hosttune_cpu::irqbalance::Irqbalance;
 use hosttune_cpu::{EnergyPreference, Frequency, Governor, Policy, Processors};
 use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels, tell, wait_until};
@@ -24,10 +26,12 @@ fn set(file: &str, value: &str) {
     }
 }
 
-fn process(store: &MemoryStore, fate: &Fate) -> Session {
+fn process(store: &MemoryStore, crash_point: &CrashPoint) -> Session {
     let host = Host::new(LinuxHost::at("/").unwrap());
-    let host = host.plug(Modules::live()).gated(fate.clone());
-    let session = Session::new(host, "cpu-test", store.of(fate), "boot").unwrap();
+    let host = host
+        .with_backend(Modules::live())
+        .gated(crash_point.clone());
+    let session = Session::new(host, "cpu-test", store.of(crash_point), "boot").unwrap();
     session.with(hosttune_cpu::knobs)
 }
 
@@ -47,7 +51,7 @@ fn as_booted() {
     );
 }
 
-fn every_governor_is_turned_and_taken_back() {
+fn every_governor_is_changed_and_taken_back() {
     as_booted();
     let host = Host::new(LinuxHost::at("/").unwrap());
     let policies = Policy::all(&host).unwrap();
@@ -70,7 +74,7 @@ fn every_governor_is_turned_and_taken_back() {
         Governor::Schedutil,
     ] {
         let store = MemoryStore::new();
-        let mut session = process(&store, &Fate::lives());
+        let mut session = process(&store, &CrashPoint::lives());
         let wanted = Processors::new().governor(governor.clone()).required();
         let plan = wanted.plan(&session).unwrap();
         before.is_still(&snapshot(), "planned");
@@ -85,7 +89,11 @@ fn every_governor_is_turned_and_taken_back() {
         assert!(wanted.verify(&session).unwrap().is_as_wanted());
         assert!(wanted.plan(&session).unwrap().steps.is_empty());
         let reverted = wanted.revert(&mut session).unwrap();
-        assert!(reverted.left.is_empty(), "{governor}: {:#?}", reverted.left);
+        assert!(
+            reverted.not_reverted.is_empty(),
+            "{governor}: {:#?}",
+            reverted.not_reverted
+        );
         before.is_still(&snapshot(), format!("{governor} reverted"));
         assert!(store.is_empty());
     }
@@ -118,12 +126,12 @@ fn limits_are_rounded_and_taken_back() {
         };
         let theirs = MemoryStore::new();
         limits(low, high)
-            .apply(&mut process(&theirs, &Fate::lives()))
+            .apply(&mut process(&theirs, &CrashPoint::lives()))
             .unwrap();
         let before = Snapshot::of_files(&files);
         for (to_low, to_high) in pairs {
             let ours = MemoryStore::new();
-            let mut session = process(&ours, &Fate::lives());
+            let mut session = process(&ours, &CrashPoint::lives());
             limits(to_low, to_high).apply(&mut session).unwrap();
             assert_eq!(
                 get("cpufreq/policy1/scaling_min_freq"),
@@ -133,22 +141,22 @@ fn limits_are_rounded_and_taken_back() {
                 get("cpufreq/policy1/scaling_max_freq"),
                 format!("{to_high}000")
             );
-            assert!(session.revert().unwrap().left.is_empty());
+            assert!(session.revert().unwrap().not_reverted.is_empty());
             before.is_still(
                 &Snapshot::of_files(&files),
                 format!("{low}-{high} to {to_low}-{to_high}"),
             );
         }
         assert!(
-            process(&theirs, &Fate::lives())
+            process(&theirs, &CrashPoint::lives())
                 .revert()
                 .unwrap()
-                .left
+                .not_reverted
                 .is_empty()
         );
     }
     let store = MemoryStore::new();
-    let mut session = process(&store, &Fate::lives());
+    let mut session = process(&store, &CrashPoint::lives());
     let odd = Processors::new()
         .minimum(Frequency::megahertz(900))
         .maximum(Frequency::megahertz(9999));
@@ -216,20 +224,24 @@ fn killed_before_and_after_every_write() {
         for (moment, write) in first.into_iter().chain(after) {
             let when = format!("{moment:?} write {write}, reverting {reverting}");
             let store = MemoryStore::new();
-            let fate = Fate::dies_at(write, moment);
+            let crash_point = CrashPoint::dies_at(write, moment);
             if reverting {
                 everything()
-                    .apply(&mut process(&store, &Fate::lives()))
+                    .apply(&mut process(&store, &CrashPoint::lives()))
                     .unwrap();
-                let _ = process(&store, &fate).revert();
+                let _ = process(&store, &crash_point).revert();
             } else {
-                let _ = everything().apply(&mut process(&store, &fate));
+                let _ = everything().apply(&mut process(&store, &crash_point));
             }
-            let reverted = process(&store, &Fate::lives()).revert().unwrap();
-            assert!(reverted.left.is_empty(), "{when}: {:#?}", reverted.left);
+            let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
+            assert!(
+                reverted.not_reverted.is_empty(),
+                "{when}: {:#?}",
+                reverted.not_reverted
+            );
             narrow.is_still(&Snapshot::of_files(&files), &when);
             assert!(store.is_empty(), "{when}: a journal is left");
-            if !fate.is_dead() {
+            if !crash_point.is_dead() {
                 assert!(write > 8, "{when}: only so many writes?");
                 break;
             }
@@ -244,20 +256,25 @@ fn a_strangers_change_survives() {
     as_booted();
     let store = MemoryStore::new();
     everything()
-        .apply(&mut process(&store, &Fate::lives()))
+        .apply(&mut process(&store, &CrashPoint::lives()))
         .unwrap();
     set("cpufreq/policy0/scaling_governor", "performance");
-    let reverted = process(&store, &Fate::lives()).revert().unwrap();
+    let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
     println!(
         "{:#?}",
         reverted
-            .left
+            .not_reverted
             .iter()
             .map(ToString::to_string)
             .collect::<Vec<_>>()
     );
-    assert_eq!(reverted.left.len(), 1, "{:#?}", reverted.left);
-    assert_eq!(reverted.left[0].because, LeftBecause::Theirs);
+    assert_eq!(
+        reverted.not_reverted.len(),
+        1,
+        "{:#?}",
+        reverted.not_reverted
+    );
+    assert_eq!(reverted.not_reverted[0].reason, NotRevertedReason::Theirs);
     assert_eq!(get("cpufreq/policy0/scaling_governor"), "performance");
     assert_eq!(get("cpufreq/policy1/scaling_governor"), "schedutil");
     assert_eq!(get("cpufreq/policy0/scaling_max_freq"), "3600000");
@@ -273,9 +290,11 @@ fn processors_go_offline_and_come_back() {
     let wanted = Processors::new()
         .governor(Governor::Performance)
         .maximum(Frequency::megahertz(2000));
-    wanted.apply(&mut process(&store, &Fate::lives())).unwrap();
+    wanted
+        .apply(&mut process(&store, &CrashPoint::lives()))
+        .unwrap();
     set("cpu1/online", "0");
-    let session = process(&store, &Fate::lives());
+    let session = process(&store, &CrashPoint::lives());
     let report = wanted.verify(&session).unwrap();
     assert!(report.is_as_wanted(), "{report:#?}");
     let offline = report
@@ -284,23 +303,27 @@ fn processors_go_offline_and_come_back() {
         .filter(|item| item.seen_text == "offline");
     assert_eq!(offline.count(), 2, "both of policy1: {report:#?}");
     drop(session);
-    let reverted = process(&store, &Fate::lives()).revert().unwrap();
+    let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
     println!(
         "{:#?}",
         reverted
-            .left
+            .not_reverted
             .iter()
             .map(ToString::to_string)
             .collect::<Vec<_>>()
     );
     assert!(reverted.is_complete(), "{reverted:#?}");
-    assert_eq!(reverted.left.len(), 2, "both of policy1: {reverted:#?}");
+    assert_eq!(
+        reverted.not_reverted.len(),
+        2,
+        "both of policy1: {reverted:#?}"
+    );
     assert_eq!(get("cpufreq/policy0/scaling_governor"), "schedutil");
     set("cpu1/online", "1");
     assert_eq!(get("cpufreq/policy1/scaling_governor"), "performance");
     assert_eq!(get("cpufreq/policy1/scaling_max_freq"), "2000000");
-    let reverted = process(&store, &Fate::lives()).revert().unwrap();
-    assert!(reverted.left.is_empty(), "{reverted:#?}");
+    let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
+    assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
     before.is_still(&snapshot(), "back online and reverted");
     assert!(store.is_empty());
 }
@@ -312,20 +335,20 @@ fn a_driver_that_is_unloaded_took_everything_with_it() {
     let store = MemoryStore::new();
     Processors::new()
         .governor(Governor::Performance)
-        .apply(&mut process(&store, &Fate::lives()))
+        .apply(&mut process(&store, &CrashPoint::lives()))
         .unwrap();
     tell("modprobe -r acpi-cpufreq");
     let nothing = Processors::new().governor(Governor::Performance);
     let plan = nothing
-        .plan(&process(&MemoryStore::new(), &Fate::lives()))
+        .plan(&process(&MemoryStore::new(), &CrashPoint::lives()))
         .unwrap();
     assert!(plan.steps.is_empty());
-    let State::NotApplicable { lack } = &plan.findings[0].state else {
+    let State::NotApplicable { unsupported } = &plan.findings[0].state else {
         panic!("{plan:#?}");
     };
-    assert_eq!(lack.kind, LackKind::Missing);
-    let reverted = process(&store, &Fate::lives()).revert().unwrap();
-    assert!(reverted.left.is_empty(), "{reverted:#?}");
+    assert_eq!(unsupported.kind, UnsupportedKind::Missing);
+    let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
+    assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
     assert!(store.is_empty());
     tell("modprobe acpi-cpufreq");
     before.is_still(&snapshot(), "loaded again");
@@ -362,7 +385,7 @@ fn bad_input_is_an_error_and_everything_is_as_before() {
         let store = MemoryStore::new();
         let error = wanted
             .required()
-            .apply(&mut process(&store, &Fate::lives()))
+            .apply(&mut process(&store, &CrashPoint::lives()))
             .unwrap_err();
         println!("{error} ({:?})", error.hint());
         assert!(error.to_string().contains(why), "{error}");
@@ -406,7 +429,7 @@ inside_stock_kernels!(
     a_driver_that_is_unloaded_took_everything_with_it,
     a_strangers_change_survives,
     bad_input_is_an_error_and_everything_is_as_before,
-    every_governor_is_turned_and_taken_back,
+    every_governor_is_changed_and_taken_back,
     irqbalance_is_found,
     killed_before_and_after_every_write,
     limits_are_rounded_and_taken_back,

@@ -51,8 +51,8 @@ impl fmt::Display for Virtualisation {
 
 /// Defines an enum of words for JSON and display, with lookup by word.
 macro_rules! words {
-    ($(#[$remark:meta])* $name:ident { $($(#[$of:meta])+ $variant:ident = $word:literal,)+ }) => {
-        $(#[$remark])*
+    ($(#[$revert_note:meta])* $name:ident { $($(#[$of:meta])+ $variant:ident = $word:literal,)+ }) => {
+        $(#[$revert_note])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
         #[non_exhaustive]
         pub enum $name { $(

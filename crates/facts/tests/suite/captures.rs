@@ -1,7 +1,7 @@
 //! What a capture tells that holds less than a machine, or of a machine that makes things up.
 
 use hosttune_core::Host;
-use hosttune_core::testing::{Behaviour, Fate, Memory};
+use hosttune_core::testing::{Behaviour, CrashPoint, Memory};
 use hosttune_facts::{Facts, Firmware, Microarchitecture};
 
 const GUEST: &str = "\
@@ -21,7 +21,7 @@ fn facts(files: &[(&str, &str)]) -> Facts {
     let memory = files.iter().fold(Memory::new(), |memory, (path, text)| {
         memory.file(path, text, Behaviour::takes_all())
     });
-    Facts::of(&Host::new(memory.host(&Fate::lives())))
+    Facts::of(&Host::new(memory.host(&CrashPoint::lives())))
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl Exit {
             Self::Incomplete
         } else if reverted.unrecorded.is_some() {
             Self::Unrecorded
-        } else if reverted.left.is_empty() {
+        } else if reverted.not_reverted.is_empty() {
             Self::Done
         } else {
             Self::Drift

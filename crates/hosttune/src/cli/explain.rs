@@ -1,8 +1,8 @@
 //! Collects everything known about one knob of the profile.
 
 use hosttune_core::{
-    AnyKnob, Finding, Knob, Lifetime, Owed, Plan, Report, Requirement, State, Status, Step, Why,
-    file,
+    AnyKnob, Finding, Knob, Lifetime, PendingRevert, Plan, Report, Requirement, State, Status,
+    Step, Why, file,
 };
 use hosttune_sysctl::catalogue::{self, Scope};
 use hosttune_sysctl::{Key, Sysctl, SysctlPair, ValueType};
@@ -13,8 +13,8 @@ use super::failure::Failure;
 #[derive(Debug)]
 pub(super) struct Explanation {
     pub(super) knob: String,
-    pub(super) wishes: Vec<Wish>,
-    pub(super) owed: Vec<Owed>,
+    pub(super) requests: Vec<Request>,
+    pub(super) pending: Vec<PendingRevert>,
     /// The reason if the journal could not be read.
     pub(super) journal_unread: Option<String>,
     pub(super) is_sysctl: bool,
@@ -23,7 +23,7 @@ pub(super) struct Explanation {
 
 /// One request for the knob.
 #[derive(Debug)]
-pub(super) struct Wish {
+pub(super) struct Request {
     pub(super) part: String,
     pub(super) wanted: Option<String>,
     pub(super) seen: Option<String>,
@@ -66,27 +66,27 @@ pub(super) fn explain(
     let Some(knob) = known.iter().find(|known| same(known, name)).cloned() else {
         return Err(Failure::unknown("setting", name, &known));
     };
-    let mut wishes: Vec<Wish> = report
+    let mut requests: Vec<Request> = report
         .items
         .iter()
         .filter(|item| item.name == knob)
-        .map(|item| Wish::of_finding(item, steps))
+        .map(|item| Request::of_finding(item, steps))
         .collect();
-    wishes.extend(
+    requests.extend(
         steps
             .iter()
             .filter(|step| step.means && step.knob.text == knob)
-            .map(Wish::of_means),
+            .map(Request::of_means),
     );
-    let (owed, journal_unread) = match status {
-        Ok(status) => (status.owed, None),
+    let (pending, journal_unread) = match status {
+        Ok(status) => (status.pending, None),
         Err(unread) => (Vec::new(), Some(unread)),
     };
-    let key = wishes_a_sysctl(report, steps, &knob);
+    let key = requests_a_sysctl(report, steps, &knob);
     Ok(Explanation {
-        owed: owed
+        pending: pending
             .into_iter()
-            .filter(|owed| owed.knob.text == knob)
+            .filter(|pending| pending.knob.text == knob)
             .collect(),
         journal_unread,
         is_sysctl: key.is_some(),
@@ -100,7 +100,7 @@ pub(super) fn explain(
             documentation: entry.documentation.map(str::to_owned),
         }),
         knob,
-        wishes,
+        requests,
     })
 }
 
@@ -111,7 +111,7 @@ fn same(known: &str, asked: &str) -> bool {
 }
 
 /// The sysctl key, if the knob is a sysctl.
-fn wishes_a_sysctl(report: &Report, steps: &[Step], knob: &str) -> Option<Key> {
+fn requests_a_sysctl(report: &Report, steps: &[Step], knob: &str) -> Option<Key> {
     let of_report = report.items.iter().filter_map(|item| item.knob.as_ref());
     of_report
         .chain(steps.iter().map(|step| &step.knob))
@@ -120,7 +120,7 @@ fn wishes_a_sysctl(report: &Report, steps: &[Step], knob: &str) -> Option<Key> {
     knob.parse().ok()
 }
 
-impl Wish {
+impl Request {
     fn of_finding(finding: &Finding, steps: &[Step]) -> Self {
         let text = |value: bool, text: &str| value.then(|| text.to_owned());
         Self {

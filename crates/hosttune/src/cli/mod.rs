@@ -104,7 +104,7 @@ pub trait HostProfile {
     /// tree and an image have none.
     ///
     /// A missing backend is not an error: the settings that need it are reported as not applicable.
-    fn plug(&self, session: Session) -> Session {
+    fn with_backend(&self, session: Session) -> Session {
         session
     }
 

@@ -161,7 +161,7 @@ impl Run<'_> {
         // Nothing has been shown or asked yet: that happens only once the lock is held.
         while matches!(&outcome, Err(failure) if failure.is_locked())
             && begun.elapsed() < Duration::from_secs(wait.into())
-            && !ending.stop().is_asked()
+            && !ending.stop().is_requested()
         {
             std::thread::sleep(AGAIN);
             outcome = self.try_apply(yes, &ending);
@@ -278,19 +278,19 @@ impl Run<'_> {
         let ending = self.ending("revert")?;
         let session = self.session()?.force(force).stopped_by(ending.stop());
         let status = session.status()?;
-        let mut session = self.narrowed_to_owed(session, &status)?;
+        let mut session = self.narrowed_to_pending(session, &status)?;
         let page = self.page(&session);
         let status = self.selected(status);
         let notes = whose_journal(&session);
-        let something = !status.owed.is_empty() || status.open.is_some();
+        let something = !status.pending.is_empty() || status.open.is_some();
         if something && !yes {
             if !self.global.json {
                 let text = text::standing(&page, &status, &notes);
                 self.streams.print(&text);
             }
-            let question = match status.owed.len() {
+            let question = match status.pending.len() {
                 0 => "Finish the interrupted earlier run?".to_owned(),
-                owed => format!("Revert {}?", text::count(owed, "change", "changes")),
+                pending => format!("Revert {}?", text::count(pending, "change", "changes")),
             };
             if self.streams.is_closed() || !ask(self.streams, &question) {
                 if self.global.json {
@@ -356,7 +356,7 @@ impl Run<'_> {
     fn status(&mut self) -> Result<Exit, Failure> {
         let session = self.session()?;
         let status = session.status()?;
-        let session = self.narrowed_to_owed(session, &status)?;
+        let session = self.narrowed_to_pending(session, &status)?;
         let status = self.selected(status);
         let notes = whose_journal(&session);
         if self.global.json {
@@ -406,7 +406,7 @@ impl Run<'_> {
             Some(_) | None => Session::live(name)?,
         };
         let session = match session.host().root_kind() {
-            RootKind::Live => self.profile.plug(session),
+            RootKind::Live => self.profile.with_backend(session),
             _ => session,
         };
         Ok(session
@@ -430,7 +430,7 @@ impl Run<'_> {
 
     /// The session with `--only` applied, for commands that work on the journal. The names of the
     /// profile's parts are accepted in addition to those in the journal.
-    fn narrowed_to_owed(&self, session: Session, status: &Status) -> Result<Session, Failure> {
+    fn narrowed_to_pending(&self, session: Session, status: &Status) -> Result<Session, Failure> {
         if self.global.only.is_empty() {
             return Ok(session);
         }
@@ -454,8 +454,8 @@ impl Run<'_> {
         mut known: Vec<String>,
         status: &Status,
     ) -> Result<Session, Failure> {
-        for owed in &status.owed {
-            add_names(&mut known, &owed.part);
+        for pending in &status.pending {
+            add_names(&mut known, &pending.part);
         }
         for name in &self.global.only {
             if !known.contains(name) {
@@ -469,8 +469,8 @@ impl Run<'_> {
     fn selected(&self, mut status: Status) -> Status {
         let selection = Selection::only(self.global.only.iter().cloned());
         status
-            .owed
-            .retain(|owed| selection.admits(&owed.part.split('/').collect::<Vec<_>>()));
+            .pending
+            .retain(|pending| selection.admits(&pending.part.split('/').collect::<Vec<_>>()));
         status
     }
 

@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 use hosttune_core::file::{ConfigFile, FileState};
 use hosttune_core::host::FileContent;
-use hosttune_core::{Error, Lack, LackKind, Planner, Registry, Tuning, Why};
+use hosttune_core::{Error, Planner, Registry, Tuning, Unsupported, UnsupportedKind, Why};
 use serde_json::Value;
 
 use super::exit::Exit;
@@ -45,7 +45,7 @@ impl HostProfile for Greeter {
         assert!(options.persist, "an image implies --persist");
         let mut parts: Vec<(&str, Box<dyn Tuning>)> = vec![
             ("greeting", Box::new(File("/etc/motd", "welcome\n"))),
-            ("radio", Box::new(Lacking)),
+            ("radio", Box::new(NeverSupported)),
         ];
         if options.has("farewell") {
             parts.push(("farewell", Box::new(File("/etc/goodbye", "bye\n"))));
@@ -72,14 +72,14 @@ impl Tuning for File {
     }
 }
 
-struct Lacking;
+struct NeverSupported;
 
-impl Tuning for Lacking {
+impl Tuning for NeverSupported {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
-        let lack = Lack::new(LackKind::NoWire, "there is no radio")
+        let unsupported = Unsupported::new(UnsupportedKind::NoBackend, "there is no radio")
             .hint("buy one")
             .module("radio");
-        at.skip("radio", lack).why("music");
+        at.skip("radio", unsupported).why("music");
         Ok(())
     }
 }
@@ -234,8 +234,8 @@ fn what_somebody_else_has_set_is_left_unless_forced() {
     assert_eq!(ran.exit, Exit::Drift);
     let document = ran.document();
     schema::assert_valid("revert", &document);
-    assert_eq!(document["outcome"], "left");
-    assert_eq!(document["left"][0]["original"], "absent");
+    assert_eq!(document["outcome"], "not-reverted");
+    assert_eq!(document["not_reverted"][0]["original"], "absent");
     let ran = greeter(root.path(), &["revert", "--yes", "--force"]);
     assert_eq!(ran.exit, Exit::Done, "{ran:?}");
     assert_eq!(motd(&root), None);
@@ -365,7 +365,7 @@ fn only_and_with_choose() {
     assert!(!root.path().join("etc/goodbye").exists());
     assert!(motd(&root).is_some());
     let status = greeter(root.path(), &["status", "--json", "--only", "radio"]).document();
-    assert_eq!(status["owed"], Value::Array(Vec::new()));
+    assert_eq!(status["pending"], Value::Array(Vec::new()));
 }
 
 #[test]

@@ -24,7 +24,7 @@ use super::streams::Streams;
 #[non_exhaustive]
 pub enum Watched {
     /// A network interface, which is shaped again when it reappears.
-    Line {
+    Interface {
         /// The part of the host's tuning.
         part: &'static str,
         /// The shaping to keep in place.
@@ -51,7 +51,7 @@ impl Watched {
     /// The part of the host's tuning.
     pub fn part(&self) -> &'static str {
         match self {
-            Self::Line { part, .. }
+            Self::Interface { part, .. }
             | Self::DefaultRoute { part, .. }
             | Self::Disks { part, .. } => part,
         }
@@ -65,7 +65,7 @@ impl Watched {
     ) -> Result<(), Error> {
         // Sending fails only after the receiver is gone, and then all watchers have been stopped.
         match self {
-            Self::Line { part, shaper } => {
+            Self::Interface { part, shaper } => {
                 let mut monitor = KernelMonitor::open()?;
                 let watcher = shaper.watcher().part(*part);
                 watcher.run(session, &mut monitor, stop, |event| {
@@ -98,7 +98,7 @@ impl fmt::Display for Watched {
             Self::DefaultRoute { shaper, .. } if shaper.device.is_empty() => {
                 f.write_str("the interface of the default route shaped")
             }
-            Self::Line { shaper, .. } | Self::DefaultRoute { shaper, .. } => {
+            Self::Interface { shaper, .. } | Self::DefaultRoute { shaper, .. } => {
                 write!(f, "{} shaped", shaper.device)
             }
             Self::Disks { rules, .. } => match &rules.only {
@@ -172,7 +172,7 @@ pub(super) fn watch(
             scope.spawn(move || {
                 let outcome = watched.run(&mut session, &stop, &tell);
                 // If one watcher fails, all of them stop, so that `watch` does not seem to be running.
-                stop.ask();
+                stop.request();
                 outcome
             })
         };

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use hosttune_core::{
+    Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{DIRECTORY, Pool, missing, number, size};
@@ -42,7 +44,7 @@ impl Knob for Overcommit {
         Ok(number(host, &self.path())?.map_or(OvercommitState::Missing, OvercommitState::Pages))
     }
 
-    fn turn(&self, host: &mut Host, to: &OvercommitState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &OvercommitState) -> Result<(), HostError> {
         let OvercommitState::Pages(pages) = to else {
             return Err(
                 HostError::new(Operation::Remove, self.path(), HostErrorKind::Refused)
@@ -52,18 +54,22 @@ impl Knob for Overcommit {
         let written = host.write_value(self.path(), format!("{pages}\n").as_bytes());
         written.map_err(|error| match error.kind() {
             HostErrorKind::Refused => {
-                let lack = Lack::new(
-                    LackKind::ValueUnavailable,
+                let unsupported = Unsupported::new(
+                    UnsupportedKind::ValueUnavailable,
                     format!("this kernel does not overcommit pages of {}", size(self.0)),
                 )
                 .hint("request them as a pool instead");
-                error.with_kind(HostErrorKind::NotApplicable(lack))
+                error.with_kind(HostErrorKind::NotApplicable(unsupported))
             }
             _ => error,
         })
     }
 
-    fn lacks(&self, host: &Host, to: &OvercommitState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(
+        &self,
+        host: &Host,
+        to: &OvercommitState,
+    ) -> Result<Option<Unsupported>, HostError> {
         Ok(match (to, self.read(host)?) {
             (OvercommitState::Pages(_), OvercommitState::Missing) => {
                 Some(missing(host, &Pool::of_size(self.0))?)
@@ -75,7 +81,7 @@ impl Knob for Overcommit {
         })
     }
 
-    fn gone(&self, seen: &OvercommitState) -> bool {
+    fn is_gone(&self, seen: &OvercommitState) -> bool {
         *seen == OvercommitState::Missing
     }
 

@@ -356,7 +356,7 @@ impl ZramDevices for MemoryZram {
     fn swap_on(&mut self, number: u32, priority: u16) -> Result<(), HostError> {
         let page = self.first_page(number)?;
         self.0.change(|tree| {
-            let refused = |errno| Self::refused(Operation::Wire, number, errno);
+            let refused = |errno| Self::refused(Operation::Backend, number, errno);
             if is_swap(tree, number) {
                 return Err(refused(EBUSY));
             }
@@ -379,10 +379,10 @@ impl ZramDevices for MemoryZram {
     fn swap_off(&mut self, number: u32) -> Result<(), HostError> {
         self.0.change(|tree| {
             if !is_swap(tree, number) {
-                return Err(Self::refused(Operation::Wire, number, EINVAL));
+                return Err(Self::refused(Operation::Backend, number, EINVAL));
             }
             if super::number(tree, SWAPPED_OUT) > 0 {
-                return Err(Self::refused(Operation::Wire, number, ENOMEM)
+                return Err(Self::refused(Operation::Backend, number, ENOMEM)
                     .with_kind(hosttune_core::HostErrorKind::Busy)
                     .with_hint("end some programs"));
             }

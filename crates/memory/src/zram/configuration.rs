@@ -3,11 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use hosttune_core::{
+    Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+};
 use serde::{Deserialize, Serialize};
 
+use super::backend::{file, node};
 use super::device::no_device;
-use super::wire::{file, node};
 use crate::total;
 
 /// The algorithm, the limit and the size of a device, by its number.
@@ -40,7 +42,7 @@ pub enum ConfigurationState {
 const GRACE: Duration = Duration::from_secs(2);
 
 impl Configuration {
-    fn set(self, host: &mut Host, name: &str, value: &str) -> Result<(), HostError> {
+    fn write(self, host: &mut Host, name: &str, value: &str) -> Result<(), HostError> {
         host.write_value(file(self.0, name), format!("{value}\n").as_bytes())
     }
 
@@ -50,7 +52,7 @@ impl Configuration {
         let mut waited = Duration::ZERO;
         let mut pause = Duration::from_millis(5);
         loop {
-            match self.set(host, "reset", "1") {
+            match self.write(host, "reset", "1") {
                 Err(error) if *error.kind() == HostErrorKind::Busy && waited < GRACE => {
                     host.pause(pause);
                     waited += pause;
@@ -121,7 +123,7 @@ impl Knob for Configuration {
         })
     }
 
-    fn turn(&self, host: &mut Host, to: &ConfigurationState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &ConfigurationState) -> Result<(), HostError> {
         let ConfigurationState::Is {
             algorithm,
             limit,
@@ -143,24 +145,24 @@ impl Knob for Configuration {
         } = self.read(host)?
         {
             if now_algorithm != *algorithm {
-                let written = self.set(host, "comp_algorithm", algorithm);
+                let written = self.write(host, "comp_algorithm", algorithm);
                 if let Err(error) = written {
                     let text = host.read_text(file(self.0, "comp_algorithm"))?;
-                    let lack = not_offered(algorithm, &algorithms(&text).0);
+                    let unsupported = not_offered(algorithm, &algorithms(&text).0);
                     return Err(match error.kind() {
                         HostErrorKind::Refused => error
-                            .detail(lack.why)
-                            .with_hint(lack.hint.unwrap_or_default()),
+                            .detail(unsupported.why)
+                            .with_hint(unsupported.hint.unwrap_or_default()),
                         _ => error,
                     });
                 }
             }
             if now_limit != *limit {
-                self.set(host, "mem_limit", &limit.to_string())?;
+                self.write(host, "mem_limit", &limit.to_string())?;
             }
         }
         if *size > 0 {
-            let written = self.set(host, "disksize", &size.to_string());
+            let written = self.write(host, "disksize", &size.to_string());
             written.map_err(|error| match error.kind() {
                 HostErrorKind::Refused => error
                     .detail(format!("the kernel cannot compress with {algorithm}"))
@@ -173,7 +175,11 @@ impl Knob for Configuration {
         Ok(())
     }
 
-    fn lacks(&self, host: &Host, to: &ConfigurationState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(
+        &self,
+        host: &Host,
+        to: &ConfigurationState,
+    ) -> Result<Option<Unsupported>, HostError> {
         let ConfigurationState::Is { algorithm, .. } = to else {
             return Ok(None);
         };
@@ -191,7 +197,7 @@ impl Knob for Configuration {
     }
 
     /// A device without a size is between two configurations.
-    fn torn(
+    fn is_partial_write(
         &self,
         seen: &ConfigurationState,
         from: &ConfigurationState,
@@ -211,7 +217,7 @@ impl Knob for Configuration {
         }
     }
 
-    fn gone(&self, seen: &ConfigurationState) -> bool {
+    fn is_gone(&self, seen: &ConfigurationState) -> bool {
         *seen == ConfigurationState::Missing
     }
 
@@ -238,9 +244,9 @@ impl Knob for Configuration {
 }
 
 /// The reason for an algorithm that the kernel does not support.
-fn not_offered(algorithm: &str, offered: &[String]) -> Lack {
-    Lack::new(
-        LackKind::ValueUnavailable,
+fn not_offered(algorithm: &str, offered: &[String]) -> Unsupported {
+    Unsupported::new(
+        UnsupportedKind::ValueUnavailable,
         format!(
             "this kernel's zram supports {}, but not '{}'",
             offered.join(", "),

@@ -5,12 +5,14 @@ use std::fmt;
 use hosttune_boot::module::{self, Availability};
 use hosttune_boot::{KernelModule, Modules};
 use hosttune_core::host::RootKind;
-use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use hosttune_core::{
+    AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+};
 use serde::{Deserialize, Serialize};
 
+use super::backend::{Zram, file, node, unsupported};
 use super::configuration::{Configuration, ConfigurationState};
 use super::header::Header;
-use super::wire::{Zram, file, lacks, node};
 
 pub(super) const CONTROL: &str = "/sys/class/zram-control";
 
@@ -43,15 +45,18 @@ pub(super) fn module() -> KernelModule {
 /// Returns why a host cannot have the device, or `None` if it has it or can create it.
 ///
 /// A module that is not loaded is not a reason, because a request for the device also requests the module.
-pub(super) fn no_device(host: &Host, number: u32) -> Result<Option<Lack>, HostError> {
+pub(super) fn no_device(host: &Host, number: u32) -> Result<Option<Unsupported>, HostError> {
     if host.root_kind() == RootKind::Image {
         return Ok(Some(
-            Lack::new(LackKind::NotRunning, "an image has no running kernel")
-                .hint("run this on the live system instead"),
+            Unsupported::new(
+                UnsupportedKind::NotRunning,
+                "an image has no running kernel",
+            )
+            .hint("run this on the live system instead"),
         ));
     }
-    if let Some(lack) = lacks(host) {
-        return Ok(Some(lack));
+    if let Some(unsupported) = unsupported(host) {
+        return Ok(Some(unsupported));
     }
     if host.exists(file(number, "disksize"))? || host.exists(CONTROL)? {
         // A read of one file creates a device, and writes to others configure it.
@@ -60,18 +65,18 @@ pub(super) fn no_device(host: &Host, number: u32) -> Result<Option<Lack>, HostEr
     let module = module();
     Ok(match module::find(host, module.name())? {
         Availability::Absent => Some(
-            Lack::new(LackKind::Missing, "this kernel has no zram")
+            Unsupported::new(UnsupportedKind::Missing, "this kernel has no zram")
                 .hint("install a kernel that has the module zram")
                 .module("zram"),
         ),
         Availability::Present | Availability::Loadable | Availability::Unknown
-            if host.wire::<Modules>().is_ok() =>
+            if host.backend::<Modules>().is_ok() =>
         {
             None
         }
         _ => Some(
-            Lack::new(
-                LackKind::Missing,
+            Unsupported::new(
+                UnsupportedKind::Missing,
                 "zram is not loaded, and this program has no backend that loads modules",
             )
             .hint("add the backend Modules::live(), or run: modprobe zram num_devices=0")
@@ -106,7 +111,7 @@ impl Knob for Device {
         })
     }
 
-    fn turn(&self, host: &mut Host, to: &DeviceState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &DeviceState) -> Result<(), HostError> {
         if *to == DeviceState::Absent {
             if let ConfigurationState::Is { size: 1.., .. } = Configuration(self.0).read(host)? {
                 return Err(
@@ -116,7 +121,7 @@ impl Knob for Device {
             }
             return Self::remove(host, self.0);
         }
-        let number = host.turn::<Zram, u32>(|zram| zram.devices_mut().add())?;
+        let number = host.change::<Zram, u32>(|zram| zram.devices_mut().add())?;
         if number == self.0 {
             return Ok(());
         }
@@ -130,7 +135,7 @@ impl Knob for Device {
         )
     }
 
-    fn lacks(&self, host: &Host, to: &DeviceState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, to: &DeviceState) -> Result<Option<Unsupported>, HostError> {
         if *to == DeviceState::Absent {
             return Ok(None);
         }
@@ -138,7 +143,7 @@ impl Knob for Device {
     }
 
     /// The other parts of a device are created and removed with it.
-    fn disturbs(&self, _: &Host, _: &DeviceState) -> Result<Vec<AnyKnob>, HostError> {
+    fn side_effects(&self, _: &Host, _: &DeviceState) -> Result<Vec<AnyKnob>, HostError> {
         Ok(vec![
             AnyKnob::of(&Configuration(self.0)),
             AnyKnob::of(&Header(self.0)),

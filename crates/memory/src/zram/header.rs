@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, Operation};
+use hosttune_core::{Host, HostError, HostErrorKind, Knob, Operation, Unsupported};
 use serde::{Deserialize, Serialize};
 
+use super::backend::{Zram, node};
 use super::device::no_device;
-use super::wire::{Zram, node};
 use crate::swap::Area;
 
 /// End of the first page (`union swap_header` in `include/linux/swap.h`).
@@ -132,7 +132,7 @@ impl Knob for Header {
 
     fn read(&self, host: &Host) -> Result<HeaderState, HostError> {
         // Without the backend the page cannot be read, and devices cannot be created either.
-        let Ok(zram) = host.wire::<Zram>() else {
+        let Ok(zram) = host.backend::<Zram>() else {
             return Ok(HeaderState::Missing);
         };
         let page = match zram.devices().first_page(self.0) {
@@ -149,14 +149,14 @@ impl Knob for Header {
         })
     }
 
-    fn turn(&self, host: &mut Host, to: &HeaderState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &HeaderState) -> Result<(), HostError> {
         if Area::all(host)?
             .iter()
             .any(|area| area.zram() == Some(self.0))
         {
             return Err(self.refused(HostErrorKind::Busy, "it is in use as swap"));
         }
-        let page_size = host.wire::<Zram>()?.devices().page_size();
+        let page_size = host.backend::<Zram>()?.devices().page_size();
         let page = match to {
             HeaderState::Swap(header) => header.to_page(page_size),
             HeaderState::Blank => vec![0; page_size],
@@ -168,17 +168,17 @@ impl Knob for Header {
             }
         };
         let number = self.0;
-        host.turn::<Zram, ()>(|zram| zram.devices_mut().write_first_page(number, &page))
+        host.change::<Zram, ()>(|zram| zram.devices_mut().write_first_page(number, &page))
     }
 
-    fn lacks(&self, host: &Host, to: &HeaderState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, to: &HeaderState) -> Result<Option<Unsupported>, HostError> {
         if !matches!(to, HeaderState::Swap(_)) {
             return Ok(None);
         }
         no_device(host, self.0)
     }
 
-    fn gone(&self, seen: &HeaderState) -> bool {
+    fn is_gone(&self, seen: &HeaderState) -> bool {
         *seen == HeaderState::Missing
     }
 

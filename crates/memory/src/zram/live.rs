@@ -9,10 +9,10 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 
-use hosttune_core::{HostError, HostErrorKind, Lack, LackKind, Operation};
+use hosttune_core::{HostError, HostErrorKind, Operation, Unsupported, UnsupportedKind};
 use rustix::io::Errno;
 
-use super::wire::{ZramDevices, node};
+use super::backend::{ZramDevices, node};
 
 const HOT_ADD: &str = "/sys/class/zram-control/hot_add";
 
@@ -100,17 +100,21 @@ fn run(number: u32, program: &str, arguments: &[&str]) -> Result<(), HostError> 
             }
             Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {}
             Err(error) => {
-                return Err(failed(Operation::Wire, &subject, &error)
+                return Err(failed(Operation::Backend, &subject, &error)
                     .detail(format!("{path} cannot be started")));
             }
         }
     }
-    let lack = Lack::new(
-        LackKind::NoWire,
+    let unsupported = Unsupported::new(
+        UnsupportedKind::NoBackend,
         format!("{program} is not installed on this machine"),
     )
     .hint("install the package util-linux");
-    Err(HostError::not_applicable(Operation::Wire, subject, lack))
+    Err(HostError::not_applicable(
+        Operation::Backend,
+        subject,
+        unsupported,
+    ))
 }
 
 /// Converts the output of a failed program into an error.
@@ -122,8 +126,10 @@ pub(super) fn refused(program: &str, subject: &str, said: &str) -> HostError {
     };
     let known = ERRORS.iter().find(|(words, _)| said.contains(words));
     let error = match known {
-        Some((_, errno)) => HostError::from_errno(Operation::Wire, subject, errno.raw_os_error()),
-        None => HostError::new(Operation::Wire, subject, HostErrorKind::Other),
+        Some((_, errno)) => {
+            HostError::from_errno(Operation::Backend, subject, errno.raw_os_error())
+        }
+        None => HostError::new(Operation::Backend, subject, HostErrorKind::Other),
     };
     let error = error.detail(text);
     match (program, known.map(|(_, errno)| *errno)) {

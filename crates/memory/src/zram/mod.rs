@@ -11,6 +11,7 @@
 //! Before it has a header, a device is ours by its number: the kernel assigns the lowest free one, so a
 //! plan knows it. If another process took that number first, our device is removed again at once.
 
+mod backend;
 mod configuration;
 mod device;
 mod header;
@@ -18,8 +19,8 @@ mod live;
 mod others;
 mod swap;
 mod tuning;
-mod wire;
 
+pub use backend::{Zram, ZramDevices};
 pub use configuration::{Configuration, ConfigurationState};
 pub use device::{Device, DeviceState};
 pub use header::{Header, HeaderState, SwapHeader};
@@ -27,4 +28,3 @@ pub use others::{Other, Program};
 pub use swap::{Swap, SwapState};
 pub(crate) use tuning::will_be_swap;
 pub use tuning::{LARGEST, Size, ZramSwap};
-pub use wire::{Zram, ZramDevices};

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, Operation};
+use hosttune_core::{Host, HostError, HostErrorKind, Knob, Operation, Unsupported};
 use serde::{Deserialize, Serialize};
 
+use super::backend::{Zram, node};
 use super::device::no_device;
 use super::header::{Header, HeaderState, SwapHeader};
-use super::wire::{Zram, node};
 use crate::swap::Area;
 
 /// Use of a device as swap, by its number.
@@ -43,7 +43,7 @@ pub(super) fn is_ours(host: &Host, number: u32, header: &SwapHeader) -> Result<b
 impl Swap {
     fn refused(self, why: &str) -> HostError {
         let subject = format!("{} as swap", node(self.0));
-        HostError::new(Operation::Wire, subject, HostErrorKind::Busy).detail(why)
+        HostError::new(Operation::Backend, subject, HostErrorKind::Busy).detail(why)
     }
 }
 
@@ -59,22 +59,22 @@ impl Knob for Swap {
         Ok(area.map_or(SwapState::Off, |area| SwapState::On(area.priority)))
     }
 
-    fn turn(&self, host: &mut Host, to: &SwapState) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &SwapState) -> Result<(), HostError> {
         let number = self.0;
         let SwapState::On(priority) = to else {
             match Header(number).read(host)? {
                 HeaderState::Swap(header) if is_ours(host, number, &header)? => {}
                 _ => return Err(self.refused("another process has made it swap")),
             }
-            return host.turn::<Zram, ()>(|zram| zram.devices_mut().swap_off(number));
+            return host.change::<Zram, ()>(|zram| zram.devices_mut().swap_off(number));
         };
         let Ok(priority) = u16::try_from(*priority) else {
             return Err(self.refused("only the kernel itself assigns negative priorities"));
         };
-        host.turn::<Zram, ()>(|zram| zram.devices_mut().swap_on(number, priority))
+        host.change::<Zram, ()>(|zram| zram.devices_mut().swap_on(number, priority))
     }
 
-    fn lacks(&self, host: &Host, to: &SwapState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, to: &SwapState) -> Result<Option<Unsupported>, HostError> {
         if *to == SwapState::Off {
             return Ok(None);
         }

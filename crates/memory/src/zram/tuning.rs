@@ -4,16 +4,17 @@ use hosttune_boot::module::{self, Availability};
 use hosttune_boot::{KernelModule, ModuleState};
 use hosttune_core::host::RootKind;
 use hosttune_core::{
-    Error, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Planner, Requirement, Tuning, Why,
+    Error, Host, HostError, HostErrorKind, Knob, Planner, Requirement, Tuning, Unsupported,
+    UnsupportedKind, Why,
 };
 use serde::{Deserialize, Serialize};
 
+use super::backend::{Zram, unsupported};
 use super::configuration::{Configuration, ConfigurationState};
 use super::device::{self, Device, DeviceState};
 use super::header::{Header, HeaderState, LONGEST_LABEL, SwapHeader};
 use super::others::Other;
 use super::swap::{Swap, SwapState, is_ours};
-use super::wire::{Zram, lacks};
 use crate::swap::Area;
 use crate::total;
 use crate::transparent::require;
@@ -253,8 +254,8 @@ impl ZramSwap {
             if absent && module.name() != "zram" {
                 continue;
             }
-            let wish = at.pass(&module, &ModuleState::Loaded);
-            require(wish.why("required by zram"), self.requirement);
+            let request = at.intermediate(&module, &ModuleState::Loaded);
+            require(request.why("required by zram"), self.requirement);
         }
         Ok(())
     }
@@ -390,18 +391,21 @@ impl Tuning for ZramSwap {
         }
         self.check()?;
         if at.host().root_kind() == RootKind::Image {
-            let lack = Lack::new(LackKind::NotRunning, "an image has no running kernel")
-                .hint("run this on the live system instead");
-            require(at.skip("swap on zram", lack), self.requirement);
+            let unsupported = Unsupported::new(
+                UnsupportedKind::NotRunning,
+                "an image has no running kernel",
+            )
+            .hint("run this on the live system instead");
+            require(at.skip("swap on zram", unsupported), self.requirement);
             return Ok(());
         }
-        if let Some(lack) = lacks(at.host()) {
-            let skipped = at.skip("swap on zram", lack).why(self.why.clone());
+        if let Some(unsupported) = unsupported(at.host()) {
+            let skipped = at.skip("swap on zram", unsupported).why(self.why.clone());
             require(skipped, self.requirement);
             return Ok(());
         }
         let memory = total::of_host(at.host())?;
-        let page = at.host().wire::<Zram>().map_or(4096, |zram| {
+        let page = at.host().backend::<Zram>().map_or(4096, |zram| {
             u64::try_from(zram.devices().page_size()).unwrap_or(4096)
         });
         let (configuration, pages) = self.configuration(memory, page)?;
@@ -411,13 +415,13 @@ impl Tuning for ZramSwap {
         let number = match choose(at.host(), &self.label, self.beside_others)? {
             Choice::Number(number) => number,
             Choice::Theirs(area) => {
-                let lack = Lack::new(
-                    LackKind::Managed,
+                let unsupported = Unsupported::new(
+                    UnsupportedKind::Managed,
                     format!("{} is already in use as swap by another program", area.path),
                 )
                 .hint("configure or disable it in that program, or set beside-others to add a second one");
                 require(
-                    at.skip("swap on zram", lack).why(self.why.clone()),
+                    at.skip("swap on zram", unsupported).why(self.why.clone()),
                     self.requirement,
                 );
                 return Ok(());
@@ -476,11 +480,11 @@ impl ZramSwap {
         let on = Swap(number).read(at.host());
         let is_on = matches!(on, Ok(SwapState::On(_)));
         if is_on && (changes || on != Ok(priority)) {
-            at.pass(&Swap(number), &SwapState::Off)
+            at.intermediate(&Swap(number), &SwapState::Off)
                 .why("cannot be changed while in use");
         }
         if changes {
-            at.pass(&Header(number), &HeaderState::Blank)
+            at.intermediate(&Header(number), &HeaderState::Blank)
                 .why("erased with the contents of the device");
         }
     }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use hosttune_boot::Modules;
-use hosttune_core::testing::{Fate, MemoryStore, Moment};
-use hosttune_core::{Error, Host, LackKind, LinuxHost, Session, State, Tuning};
+use hosttune_core::testing::{CrashPoint, MemoryStore, Moment};
+use hosttune_core::{Error, Host, LinuxHost, Session, State, Tuning, UnsupportedKind};
 use hosttune_memory::hugepages::Hugepages;
 use hosttune_memory::swap::Area;
 use hosttune_memory::transparent::{
@@ -23,18 +23,19 @@ fn set(path: &str, value: &str) {
 
 fn live() -> Host {
     let host = Host::new(LinuxHost::at("/").unwrap());
-    host.plug(Modules::live()).plug(Zram::live())
+    host.with_backend(Modules::live())
+        .with_backend(Zram::live())
 }
 
-fn process(store: &MemoryStore, fate: &Fate) -> Session {
-    let host = live().gated(fate.clone());
-    let session = Session::new(host, "memory-test", store.of(fate), "boot").unwrap();
+fn process(store: &MemoryStore, crash_point: &CrashPoint) -> Session {
+    let host = live().gated(crash_point.clone());
+    let session = Session::new(host, "memory-test", store.of(crash_point), "boot").unwrap();
     session.with(hosttune_memory::knobs)
 }
 
 fn alone() -> (MemoryStore, Session) {
     let store = MemoryStore::new();
-    let session = process(&store, &Fate::lives());
+    let session = process(&store, &CrashPoint::lives());
     (store, session)
 }
 
@@ -42,9 +43,9 @@ const SUBTREES: [Subtree; 3] = [Subtree::Memory, Subtree::BlockDevices, Subtree:
 
 /// What these tests change and everything that stands beside it.
 #[derive(Debug)]
-struct Picture(Snapshot, String, String);
+struct Whole(Snapshot, String, String);
 
-impl Picture {
+impl Whole {
     fn take() -> Self {
         let free = get("/proc/sys/vm/min_free_kbytes");
         Self(Snapshot::of(&SUBTREES), get("/proc/swaps"), free)
@@ -65,11 +66,11 @@ fn is_newer() -> bool {
     Path::new(&format!("{TRANSPARENT}/hugepages-2048kB")).exists()
 }
 
-fn transparent_hugepages_are_turned_and_taken_back() {
-    let before = Picture::take();
+fn transparent_hugepages_are_changed_and_taken_back() {
+    let before = Whole::take();
     // Below what the kernel recommends: it raises that when hugepages are switched on.
     set("/proc/sys/vm/min_free_kbytes", "3000");
-    let lowered = Picture::take();
+    let lowered = Whole::take();
     let mut all = vec![
         TransparentHugepages::new().enabled(Enabled::Never),
         TransparentHugepages::new().enabled(Enabled::Madvise),
@@ -102,7 +103,7 @@ fn transparent_hugepages_are_turned_and_taken_back() {
         assert!(wanted.plan(&session).unwrap().steps.is_empty());
         println!("min_free_kbytes {}", get("/proc/sys/vm/min_free_kbytes"));
         let reverted = session.revert().unwrap();
-        assert!(reverted.left.is_empty(), "{reverted:#?}");
+        assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
         lowered.is_still(&format!("{wanted:?}"));
         assert!(store.is_empty());
     }
@@ -133,7 +134,7 @@ fn transparent_hugepages_are_turned_and_taken_back() {
 const POOL: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
 
 fn hugepages_are_set_aside_as_far_as_they_go() {
-    let before = Picture::take();
+    let before = Whole::take();
     let (store, mut session) = alone();
     let some = Hugepages::of_size(2048, 16).overcommit(3).required();
     some.apply(&mut session).unwrap();
@@ -142,9 +143,9 @@ fn hugepages_are_set_aside_as_far_as_they_go() {
     // A stranger's more survives, and then it is taken back after all.
     set(&format!("{POOL}/nr_hugepages"), "20");
     let reverted = session.revert().unwrap();
-    assert_eq!(reverted.left.len(), 1, "{reverted:#?}");
+    assert_eq!(reverted.not_reverted.len(), 1, "{reverted:#?}");
     set(&format!("{POOL}/nr_hugepages"), "16");
-    assert!(session.revert().unwrap().left.is_empty());
+    assert!(session.revert().unwrap().not_reverted.is_empty());
     before.is_still("hugepages");
     assert!(store.is_empty());
 
@@ -169,7 +170,7 @@ fn hugepages_are_set_aside_as_far_as_they_go() {
     ));
     before.is_still("too few are given back");
     drop(session);
-    let mut session = process(&store, &Fate::lives());
+    let mut session = process(&store, &CrashPoint::lives());
     session.revert().unwrap();
     let least = Hugepages::of_size(2048, most).at_least(8).required();
     least.apply(&mut session).unwrap();
@@ -194,7 +195,7 @@ fn hugepages_are_set_aside_as_far_as_they_go() {
 
 /// A program has some of them when they are taken back.
 fn hugepages_in_use_are_told_and_go_with_their_users() {
-    let before = Picture::take();
+    let before = Whole::take();
     let (store, mut session) = alone();
     Hugepages::of_size(2048, 8)
         .on_node(0)
@@ -205,7 +206,7 @@ fn hugepages_in_use_are_told_and_go_with_their_users() {
     );
     let reverted = session.revert().unwrap();
     println!("{:?}", reverted.notes);
-    assert!(reverted.left.is_empty(), "{reverted:#?}");
+    assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
     assert!(
         reverted.notes[0].contains("2 pages"),
         "{:?}",
@@ -229,7 +230,7 @@ fn swap() -> ZramSwap {
 
 fn zram_is_set_up_and_taken_down() {
     none();
-    let before = Picture::take();
+    let before = Whole::take();
     for wanted in [
         swap(),
         ZramSwap::new(Size::Bytes(10_000_001))
@@ -263,7 +264,7 @@ fn zram_is_set_up_and_taken_down() {
         assert!(wanted.verify(&session).unwrap().is_as_wanted());
         assert!(wanted.plan(&session).unwrap().steps.is_empty());
         let reverted = session.revert().unwrap();
-        assert!(reverted.left.is_empty(), "{reverted:#?}");
+        assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
         before.is_still("taken down");
         assert!(store.is_empty());
     }
@@ -272,10 +273,10 @@ fn zram_is_set_up_and_taken_down() {
 /// Somebody stores something on it, and it is made another size and then this one again.
 fn zram_in_use_is_changed_and_changed_back() {
     none();
-    let before = Picture::take();
+    let before = Whole::take();
     let (_theirs, mut session) = alone();
     swap().apply(&mut session).unwrap();
-    let first = Picture::take();
+    let first = Whole::take();
     let (_ours, mut other) = alone();
     let second = ZramSwap::new(Size::Percent(20))
         .algorithm("lz4")
@@ -284,9 +285,9 @@ fn zram_in_use_is_changed_and_changed_back() {
     second.apply(&mut other).unwrap();
     assert!(get("/proc/swaps").contains("\t3"), "{}", get("/proc/swaps"));
     assert!(get("/sys/block/zram0/comp_algorithm").contains("[lz4]"));
-    assert!(other.revert().unwrap().left.is_empty());
+    assert!(other.revert().unwrap().not_reverted.is_empty());
     first.is_still("changed back");
-    assert!(session.revert().unwrap().left.is_empty());
+    assert!(session.revert().unwrap().not_reverted.is_empty());
     before.is_still("taken down");
 }
 
@@ -316,7 +317,7 @@ fn everything() -> Vec<Box<dyn Tuning>> {
 fn killed_before_and_after_every_write() {
     none();
     tell("modprobe zram num_devices=0; modprobe zstd");
-    let before = Picture::take();
+    let before = Whole::take();
     let files = looked_at();
     let narrow = Snapshot::of_files(&files);
     for reverting in [false, true] {
@@ -327,20 +328,24 @@ fn killed_before_and_after_every_write() {
         {
             let when = format!("{moment:?} write {write}, reverting {reverting}");
             let store = MemoryStore::new();
-            let fate = Fate::dies_at(write, moment);
+            let crash_point = CrashPoint::dies_at(write, moment);
             if reverting {
                 everything()
-                    .apply(&mut process(&store, &Fate::lives()))
+                    .apply(&mut process(&store, &CrashPoint::lives()))
                     .unwrap();
-                let _ = process(&store, &fate).revert();
+                let _ = process(&store, &crash_point).revert();
             } else {
-                let _ = everything().apply(&mut process(&store, &fate));
+                let _ = everything().apply(&mut process(&store, &crash_point));
             }
-            let reverted = process(&store, &Fate::lives()).revert().unwrap();
-            assert!(reverted.left.is_empty(), "{when}: {:#?}", reverted.left);
+            let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
+            assert!(
+                reverted.not_reverted.is_empty(),
+                "{when}: {:#?}",
+                reverted.not_reverted
+            );
             narrow.is_still(&Snapshot::of_files(&files), &when);
             assert!(store.is_empty(), "{when}: a journal is left");
-            if !fate.is_dead() {
+            if !crash_point.is_dead() {
                 println!("{write} writes, reverting {reverting}");
                 assert!(write > 6, "{when}: only so many writes?");
                 break;
@@ -353,27 +358,27 @@ fn killed_before_and_after_every_write() {
 
 fn a_zram_of_somebody_else_is_left_alone() {
     none();
-    let before = Picture::take();
+    let before = Whole::take();
     tell(
         "modprobe zram num_devices=1 && echo 64M >/sys/block/zram0/disksize && mkswap /dev/zram0 && swapon /dev/zram0",
     );
-    let theirs = Picture::take();
+    let theirs = Whole::take();
     let (_store, mut session) = alone();
     let error = swap().required().apply(&mut session).unwrap_err();
     println!("{error} ({:?})", error.hint());
     let Error::NotApplicable(findings) = &error else {
         panic!("{error}");
     };
-    let State::NotApplicable { lack } = &findings[0].state else {
+    let State::NotApplicable { unsupported } = &findings[0].state else {
         panic!("{findings:#?}");
     };
-    assert_eq!(lack.kind, LackKind::Managed);
+    assert_eq!(unsupported.kind, UnsupportedKind::Managed);
     theirs.is_still("refused");
     // One beside it, of another number.
     let beside = swap().beside_others().required();
     beside.apply(&mut session).unwrap();
     assert!(get("/proc/swaps").contains("/dev/zram1"));
-    assert!(session.revert().unwrap().left.is_empty());
+    assert!(session.revert().unwrap().not_reverted.is_empty());
     theirs.is_still("one beside it, and gone");
     tell("swapoff /dev/zram0 && modprobe -r zram");
     before.is_still("theirs gone");
@@ -387,7 +392,7 @@ fn a_zram_of_somebody_else_is_left_alone() {
     println!(
         "{:#?}",
         reverted
-            .left
+            .not_reverted
             .iter()
             .map(ToString::to_string)
             .collect::<Vec<_>>()
@@ -399,7 +404,7 @@ fn a_zram_of_somebody_else_is_left_alone() {
     println!(
         "{:#?}",
         reverted
-            .left
+            .not_reverted
             .iter()
             .map(ToString::to_string)
             .collect::<Vec<_>>()
@@ -410,7 +415,7 @@ fn a_zram_of_somebody_else_is_left_alone() {
 
 fn bad_input_is_an_error_and_everything_is_as_before() {
     none();
-    let before = Picture::take();
+    let before = Whole::take();
     for (wanted, why) in [
         (swap().algorithm("brotli"), "could not be"),
         (ZramSwap::new(Size::Percent(300)), "too large"),
@@ -436,7 +441,7 @@ inside_stock_kernels!(
     hugepages_are_set_aside_as_far_as_they_go,
     hugepages_in_use_are_told_and_go_with_their_users,
     killed_before_and_after_every_write,
-    transparent_hugepages_are_turned_and_taken_back,
+    transparent_hugepages_are_changed_and_taken_back,
     zram_in_use_is_changed_and_changed_back,
     zram_is_set_up_and_taken_down,
 );

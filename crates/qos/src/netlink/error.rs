@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use hosttune_core::{HostError, HostErrorKind, Lack, LackKind, Operation};
+use hosttune_core::{HostError, HostErrorKind, Operation, Unsupported, UnsupportedKind};
 
 use super::Acknowledgement;
 use super::numbers::*;
@@ -97,11 +97,11 @@ impl NetlinkError {
 
     /// Whether the kernel has no such qdisc, classifier, action or link type.
     pub fn is_unknown_kind(&self) -> bool {
-        self.lacks().is_some()
+        self.unsupported().is_some()
     }
 
     /// The missing module, and what it would provide.
-    fn lacks(&self) -> Option<Lack> {
+    fn unsupported(&self) -> Option<Unsupported> {
         let kind = self.0.kind.as_deref().unwrap_or_default();
         let (what, module) = match (self.errno()?, self.text()?) {
             (ENOENT, "Specified qdisc kind is unknown") if kind == "cake_mq" => (
@@ -124,8 +124,8 @@ impl NetlinkError {
             _ => return None,
         };
         Some(
-            Lack::new(
-                LackKind::ValueUnavailable,
+            Unsupported::new(
+                UnsupportedKind::ValueUnavailable,
                 format!("this kernel does not have {what}"),
             )
             .hint(format!(
@@ -161,11 +161,11 @@ impl From<NetlinkError> for HostError {
             device => format!("netlink for {device}"),
         };
         let mut host = match error.errno() {
-            Some(errno) => Self::from_errno(Operation::Wire, subject, errno),
-            None => Self::new(Operation::Wire, subject, HostErrorKind::Malformed),
+            Some(errno) => Self::from_errno(Operation::Backend, subject, errno),
+            None => Self::new(Operation::Backend, subject, HostErrorKind::Malformed),
         };
-        if let Some(lack) = error.lacks() {
-            host = host.with_kind(HostErrorKind::NotApplicable(lack));
+        if let Some(unsupported) = error.unsupported() {
+            host = host.with_kind(HostErrorKind::NotApplicable(unsupported));
         }
         let hint = match error.errno() {
             Some(EEXIST) => Some("another process has created something there: check it first"),

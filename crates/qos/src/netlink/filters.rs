@@ -2,7 +2,7 @@
 
 use super::attributes::{Attributes, attributes, find, word};
 use super::numbers::*;
-use super::traffic::fixed;
+use super::traffic::header;
 use super::{Link, Request, TrafficControl};
 
 /// Our priority. It comes after those that the kernel chooses, of which the first is 49152.
@@ -49,8 +49,8 @@ const TC_ACT_UNSPEC: u32 = u32::MAX;
 /// The offset of the verdict in `tc_gen`.
 const ANSWER: usize = 8;
 /// The offset in `struct tc_mirred` of what it does, followed by the device.
-const WHAT: usize = 20;
-const DEVICE: usize = 24;
+const EACTION: usize = 20;
+const IFINDEX: usize = 24;
 
 /// A filter as the kernel shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -230,7 +230,7 @@ impl Filter {
         Request::new(
             RTM_DELTFILTER,
             0,
-            fixed(self.link, self.handle, self.parent, info),
+            header(self.link, self.handle, self.parent, info),
             Attributes::new().with_text(TCA_KIND, &self.kind),
             "delete the filter",
             &link.name,
@@ -246,7 +246,7 @@ fn redirect(from: &Link, to: &str, kind: &str, handle: u32, options: &Attributes
     Request::new(
         RTM_NEWTFILTER,
         NLM_F_CREATE | NLM_F_EXCL,
-        fixed(from.index, handle, INGRESS_FILTERS, info),
+        header(from.index, handle, INGRESS_FILTERS, info),
         attributes,
         format!("redirect received packets to {to}"),
         &from.name,
@@ -309,8 +309,8 @@ fn mirred(actions: &[u8]) -> Option<Mirred> {
     let options = find(action, TCA_ACT_OPTIONS)?.value;
     let parameters = find(options, TCA_MIRRED_PARMS)?.value;
     Some(Mirred {
-        device: word(parameters, DEVICE)?,
-        redirects: word(parameters, WHAT)? == TCA_EGRESS_REDIR,
+        device: word(parameters, IFINDEX)?,
+        redirects: word(parameters, EACTION)? == TCA_EGRESS_REDIR,
         cookie: find(action, TCA_ACT_COOKIE).map_or_else(Vec::new, |cookie| cookie.value.to_vec()),
     })
 }

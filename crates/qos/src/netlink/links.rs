@@ -48,7 +48,7 @@ impl Link {
         Request::new(
             RTM_GETLINK,
             0,
-            fixed(0, 0, 0),
+            header(0, 0, 0),
             attributes,
             "look up the link",
             name,
@@ -59,7 +59,7 @@ impl Link {
         Request::new(
             RTM_GETLINK,
             0,
-            fixed(index, 0, 0),
+            header(index, 0, 0),
             Attributes::new(),
             "look up the link",
             format!("index {index}"),
@@ -70,7 +70,7 @@ impl Link {
         Request::new(
             RTM_GETLINK,
             0,
-            fixed(0, 0, 0),
+            header(0, 0, 0),
             Attributes::new(),
             "list the links",
             "",
@@ -82,7 +82,7 @@ impl Link {
         Request::new(
             RTM_GETLINK,
             0,
-            fixed(0, 0, 0),
+            header(0, 0, 0),
             Attributes::new().with_nested(IFLA_LINKINFO, &info),
             "list the links of type",
             kind,
@@ -147,7 +147,7 @@ impl Link {
         Request::new(
             RTM_NEWLINK,
             NLM_F_CREATE | NLM_F_EXCL,
-            fixed(0, IFF_UP, IFF_UP),
+            header(0, IFF_UP, IFF_UP),
             attributes,
             "create the IFB",
             name,
@@ -158,11 +158,11 @@ impl Link {
     pub fn note(&self, alias: &str) -> Request {
         // Without a null byte, which the kernel would store.
         let attributes = Attributes::new().with(IFLA_IFALIAS, alias.as_bytes());
-        let fixed = fixed(self.index, 0, 0);
+        let header = header(self.index, 0, 0);
         Request::new(
             RTM_SETLINK,
             0,
-            fixed,
+            header,
             attributes,
             "set the alias",
             &self.name,
@@ -176,17 +176,17 @@ impl Link {
         } else {
             (0, "take down")
         };
-        let fixed = fixed(self.index, flags, IFF_UP);
-        Request::new(RTM_SETLINK, 0, fixed, Attributes::new(), doing, &self.name)
+        let header = header(self.index, flags, IFF_UP);
+        Request::new(RTM_SETLINK, 0, header, Attributes::new(), doing, &self.name)
     }
 
     /// Deletes the link and everything attached to it.
     pub fn delete(&self) -> Request {
-        let fixed = fixed(self.index, 0, 0);
+        let header = header(self.index, 0, 0);
         Request::new(
             RTM_DELLINK,
             0,
-            fixed,
+            header,
             Attributes::new(),
             "delete the link",
             &self.name,
@@ -200,10 +200,10 @@ fn hardware(payload: &[u8]) -> Option<u16> {
     Some(u16::from_ne_bytes(bytes.try_into().ok()?))
 }
 
-fn fixed(index: u32, flags: u32, change: u32) -> Vec<u8> {
-    let mut fixed = vec![0; 4];
+fn header(index: u32, flags: u32, change: u32) -> Vec<u8> {
+    let mut header = vec![0; 4];
     for word in [index, flags, change] {
-        fixed.extend(word.to_ne_bytes());
+        header.extend(word.to_ne_bytes());
     }
-    fixed
+    header
 }

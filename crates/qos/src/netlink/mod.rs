@@ -31,14 +31,14 @@ pub(crate) use filters::COOKIE;
 pub(crate) use filters::Keeps;
 pub use filters::{Filter, Mirred, PRIORITY};
 pub use links::Link;
-pub use monitor::{KernelMonitor, Monitor, Notice, Noticed, Subject};
+pub use monitor::{KernelMonitor, Monitor, Notice, Subject, WaitOutcome};
 pub use numbers::*;
 pub use request::{Message, Request};
 pub use socket::KernelSocket;
 pub use statistics::{LinkStatistics, TrafficStatistics};
 #[cfg(feature = "testing")]
 pub(crate) use traffic::words as traffic_words;
-pub use traffic::{Class, TrafficControl, shown_handle};
+pub use traffic::{Class, TrafficControl, format_handle};
 pub use view::View;
 
 /// Something that answers rtnetlink requests: the kernel, or a fake of it.
@@ -68,7 +68,7 @@ pub trait Rtnetlink: fmt::Debug + Send {
 /// use hosttune_core::Session;
 /// use hosttune_qos::Netlink;
 ///
-/// let session = Session::live("router")?.with(hosttune_qos::knobs).plug(Netlink::open()?);
+/// let session = Session::live("router")?.with(hosttune_qos::knobs).with_backend(Netlink::open()?);
 /// # Ok::<(), hosttune_core::Error>(())
 /// ```
 #[derive(Debug)]

@@ -51,7 +51,7 @@ pub struct Notice {
 
 /// How waiting ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Noticed {
+pub enum WaitOutcome {
     /// These notifications arrived.
     Notices(Vec<Notice>),
     /// Notifications were lost because the buffer was full: everything must be read again.
@@ -71,7 +71,7 @@ pub trait Monitor: fmt::Debug {
     ///
     /// # Errors
     /// If nothing can be received.
-    fn wait(&mut self, stop: &Stop, until: Option<Duration>) -> Result<Noticed, HostError>;
+    fn wait(&mut self, stop: &Stop, until: Option<Duration>) -> Result<WaitOutcome, HostError>;
 }
 
 /// Notifications of the running kernel, in the network namespace of the thread that opened it.
@@ -127,17 +127,17 @@ impl KernelMonitor {
     }
 
     /// The notifications that have arrived by now. `None` if there are none.
-    fn told(&mut self) -> Result<Option<Noticed>, HostError> {
+    fn told(&mut self) -> Result<Option<WaitOutcome>, HostError> {
         self.buffer.clear();
         match self.socket.recv_from(&mut self.buffer, 0) {
             // Only messages from the kernel itself count.
             Ok((_, from)) if from.port_number() != 0 => Ok(None),
             Ok(_) => Ok(Some(match read(&self.buffer) {
-                Some(notices) => Noticed::Notices(notices),
-                None => Noticed::Lost,
+                Some(notices) => WaitOutcome::Notices(notices),
+                None => WaitOutcome::Lost,
             })),
             Err(error) => match error.raw_os_error() {
-                Some(ENOBUFS) => Ok(Some(Noticed::Lost)),
+                Some(ENOBUFS) => Ok(Some(WaitOutcome::Lost)),
                 Some(EAGAIN | EINTR) => Ok(None),
                 _ => Err(failed(&error)),
             },
@@ -150,17 +150,17 @@ impl Monitor for KernelMonitor {
         self.opened.elapsed()
     }
 
-    fn wait(&mut self, stop: &Stop, until: Option<Duration>) -> Result<Noticed, HostError> {
+    fn wait(&mut self, stop: &Stop, until: Option<Duration>) -> Result<WaitOutcome, HostError> {
         loop {
-            if stop.is_asked() {
-                return Ok(Noticed::Stopped);
+            if stop.is_requested() {
+                return Ok(WaitOutcome::Stopped);
             }
             if let Some(noticed) = self.told()? {
                 return Ok(noticed);
             }
             let left = until.map(|until| until.saturating_sub(self.now()));
             if left.is_some_and(|left| left.is_zero()) {
-                return Ok(Noticed::Nothing);
+                return Ok(WaitOutcome::Nothing);
             }
             // A timeout longer than the kernel supports means no timeout.
             let left = left.and_then(|left| Timespec::try_from(left).ok());
@@ -177,7 +177,7 @@ impl Monitor for KernelMonitor {
 
 fn failed(error: &io::Error) -> HostError {
     let errno = error.raw_os_error().unwrap_or(EPROTO);
-    HostError::from_errno(Operation::Wire, "netlink", errno)
+    HostError::from_errno(Operation::Backend, "netlink", errno)
         .detail("failed to subscribe to changes of links and traffic control")
 }
 
@@ -227,12 +227,12 @@ mod tests {
     use crate::netlink::{Attributes, Request};
 
     fn message(number: u16, length: usize, index: u32, name: Option<&str>) -> Vec<u8> {
-        let mut fixed = vec![0; length];
-        fixed[4..8].copy_from_slice(&index.to_ne_bytes());
+        let mut header = vec![0; length];
+        header[4..8].copy_from_slice(&index.to_ne_bytes());
         let attributes = name.map_or_else(Attributes::new, |name| {
             Attributes::new().with_text(IFLA_IFNAME, name)
         });
-        Request::new(number, 0, fixed, attributes, "", "").to_bytes(0, 0)
+        Request::new(number, 0, header, attributes, "", "").to_bytes(0, 0)
     }
 
     #[test]
@@ -266,8 +266,8 @@ mod tests {
     fn of_routes_only_the_default_ones_are_told() {
         let route = |number, bits: u8| {
             // `struct rtmsg`, which has no link index where the others have it.
-            let fixed = vec![2, bits, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
-            Request::new(number, 0, fixed, Attributes::new(), "", "").to_bytes(0, 0)
+            let header = vec![2, bits, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
+            Request::new(number, 0, header, Attributes::new(), "", "").to_bytes(0, 0)
         };
         let bytes = [
             route(RTM_NEWROUTE, 24),

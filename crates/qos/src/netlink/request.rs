@@ -12,7 +12,7 @@ pub struct Request {
     /// `NLM_F_…`, in addition to those of every request of its sort.
     pub flags: u16,
     /// The fixed part before the attributes.
-    pub fixed: Vec<u8>,
+    pub header: Vec<u8>,
     /// The attributes.
     pub attributes: Vec<u8>,
     /// What the request does, as in "cannot …".
@@ -26,7 +26,7 @@ impl Request {
     pub fn new(
         number: u16,
         flags: u16,
-        fixed: Vec<u8>,
+        header: Vec<u8>,
         attributes: Attributes,
         doing: impl Into<String>,
         device: impl Into<String>,
@@ -34,7 +34,7 @@ impl Request {
         Self {
             number,
             flags,
-            fixed,
+            header,
             attributes: attributes.into_bytes(),
             doing: doing.into(),
             device: device.into(),
@@ -43,14 +43,14 @@ impl Request {
 
     /// The bytes to send, with these additional flags and this sequence number.
     pub fn to_bytes(&self, flags: u16, sequence: u32) -> Vec<u8> {
-        let length = NLMSG_HEADER + self.fixed.len() + self.attributes.len();
+        let length = NLMSG_HEADER + self.header.len() + self.attributes.len();
         let mut bytes = Vec::with_capacity(length);
         bytes.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
         bytes.extend(self.number.to_ne_bytes());
         bytes.extend((NLM_F_REQUEST | flags | self.flags).to_ne_bytes());
         bytes.extend(sequence.to_ne_bytes());
         bytes.extend([0; 4]);
-        bytes.extend(&self.fixed);
+        bytes.extend(&self.header);
         bytes.extend(&self.attributes);
         bytes
     }
@@ -58,7 +58,7 @@ impl Request {
     /// The name of the attribute at this offset in bytes, preceded by the names of the attributes
     /// that contain it.
     pub fn attribute_at(&self, offset: usize) -> Option<String> {
-        let start = NLMSG_HEADER + self.fixed.len();
+        let start = NLMSG_HEADER + self.header.len();
         let sort = match self.number {
             RTM_NEWLINK..=RTM_SETLINK => Sort::Link,
             _ => Sort::Traffic,

@@ -50,7 +50,7 @@ impl KernelSocket {
         let opened = Self::on_demand();
         opened.socket().map_err(|error| {
             let errno = error.raw_os_error().unwrap_or(EPROTO);
-            HostError::from_errno(Operation::Wire, "netlink", errno)
+            HostError::from_errno(Operation::Backend, "netlink", errno)
                 .detail("cannot open a socket to the kernel")
         })?;
         Ok(opened)

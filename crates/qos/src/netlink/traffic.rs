@@ -72,8 +72,8 @@ impl TrafficControl {
     }
 
     pub(super) fn list(number: u16, link: u32, parent: u32, doing: &str, name: &str) -> Request {
-        let fixed = fixed(link, 0, parent, 0);
-        Request::new(number, 0, fixed, Attributes::new(), doing, name)
+        let header = header(link, 0, parent, 0);
+        Request::new(number, 0, header, Attributes::new(), doing, name)
     }
 
     /// Replaces what is attached to `parent` by a qdisc of this kind, handle and options, or changes
@@ -124,7 +124,7 @@ impl TrafficControl {
         Request::new(
             RTM_NEWQDISC,
             flags,
-            fixed(link.index, handle, parent, 0),
+            header(link.index, handle, parent, 0),
             attributes,
             format!("attach the qdisc {kind}"),
             &link.name,
@@ -136,7 +136,7 @@ impl TrafficControl {
         Request::new(
             RTM_DELQDISC,
             0,
-            fixed(link.index, handle, parent, 0),
+            header(link.index, handle, parent, 0),
             Attributes::new(),
             "delete the qdisc",
             &link.name,
@@ -145,27 +145,27 @@ impl TrafficControl {
 }
 
 /// The fixed part of a traffic control request.
-pub(crate) fn fixed(link: u32, handle: u32, parent: u32, info: u32) -> Vec<u8> {
-    let mut fixed = vec![0; 4];
+pub(crate) fn header(link: u32, handle: u32, parent: u32, info: u32) -> Vec<u8> {
+    let mut header = vec![0; 4];
     for word in [link, handle, parent, info] {
-        fixed.extend(word.to_ne_bytes());
+        header.extend(word.to_ne_bytes());
     }
-    fixed
+    header
 }
 
 /// The numbers in a fixed part: link, handle, parent, and `tcm_info`.
 #[cfg(feature = "testing")]
-pub(crate) fn words(fixed: &[u8]) -> Option<[u32; 4]> {
+pub(crate) fn words(header: &[u8]) -> Option<[u32; 4]> {
     Some([
-        word(fixed, 4)?,
-        word(fixed, 8)?,
-        word(fixed, 12)?,
-        word(fixed, 16)?,
+        word(header, 4)?,
+        word(header, 8)?,
+        word(header, 12)?,
+        word(header, 16)?,
     ])
 }
 
 /// A handle in the notation of `tc`.
-pub fn shown_handle(handle: u32) -> String {
+pub fn format_handle(handle: u32) -> String {
     let (major, minor) = (handle >> 16, handle & 0xffff);
     match (handle, minor) {
         (TC_H_ROOT, _) => "root".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use hosttune_core::host::Look;
+use hosttune_core::host::ReadEpoch;
 use hosttune_core::{Host, HostError};
 
 use super::{Class, Filter, Link, Netlink, NetlinkError, TrafficControl};
@@ -11,7 +11,7 @@ use super::{Class, Filter, Link, Netlink, NetlinkError, TrafficControl};
 /// plan reads the same link in ten places.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    look: Option<Look>,
+    look: Option<ReadEpoch>,
     links: HashMap<String, Option<Link>>,
     ifbs: Option<Vec<Link>>,
     qdiscs: Option<Vec<TrafficControl>>,
@@ -21,7 +21,7 @@ pub(super) struct Answers {
 
 impl Answers {
     /// The answers of this epoch; those of any other one are dropped.
-    fn of(&mut self, look: Look) -> &mut Self {
+    fn of(&mut self, look: ReadEpoch) -> &mut Self {
         if self.look != Some(look) {
             *self = Self {
                 look: Some(look),
@@ -35,8 +35,8 @@ impl Answers {
 /// The kernel within the host's read epoch. Outside of one, every answer is fresh.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
-    wire: &'a Netlink,
-    look: Option<Look>,
+    backend: &'a Netlink,
+    look: Option<ReadEpoch>,
 }
 
 impl<'a> View<'a> {
@@ -46,7 +46,7 @@ impl<'a> View<'a> {
     /// `NotApplicable` if the host has none.
     pub fn of(host: &'a Host) -> Result<Self, HostError> {
         Ok(Self {
-            wire: host.wire::<Netlink>()?,
+            backend: host.backend::<Netlink>()?,
             look: host.look(),
         })
     }
@@ -58,13 +58,13 @@ impl<'a> View<'a> {
         keep: impl FnOnce(&mut Answers, T),
     ) -> Result<T, NetlinkError> {
         let Some(look) = self.look else {
-            return ask(self.wire);
+            return ask(self.backend);
         };
-        if let Some(answer) = kept(self.wire.answers.borrow_mut().of(look)) {
+        if let Some(answer) = kept(self.backend.answers.borrow_mut().of(look)) {
             return Ok(answer.clone());
         }
-        let answer = ask(self.wire)?;
-        keep(self.wire.answers.borrow_mut().of(look), answer.clone());
+        let answer = ask(self.backend)?;
+        keep(self.backend.answers.borrow_mut().of(look), answer.clone());
         Ok(answer)
     }
 
@@ -75,7 +75,7 @@ impl<'a> View<'a> {
     pub fn link(self, name: &str) -> Result<Option<Link>, NetlinkError> {
         self.once(
             |answers| answers.links.get(name),
-            |wire| wire.link(name),
+            |backend| backend.link(name),
             |answers, link| drop(answers.links.insert(name.to_owned(), link)),
         )
     }
@@ -111,7 +111,7 @@ impl<'a> View<'a> {
     pub fn classes(self, link: &Link) -> Result<Vec<Class>, NetlinkError> {
         self.once(
             |answers| answers.classes.get(&link.index),
-            |wire| wire.classes(link),
+            |backend| backend.classes(link),
             |answers, classes| drop(answers.classes.insert(link.index, classes)),
         )
     }
@@ -123,7 +123,7 @@ impl<'a> View<'a> {
     pub fn filters(self, index: u32, parent: u32) -> Result<Vec<Filter>, NetlinkError> {
         self.once(
             |answers| answers.filters.get(&(index, parent)),
-            |wire| wire.filters(index, parent),
+            |backend| backend.filters(index, parent),
             |answers, filters| drop(answers.filters.insert((index, parent), filters)),
         )
     }

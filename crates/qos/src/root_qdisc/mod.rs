@@ -7,7 +7,9 @@ pub(crate) use read::{is_like, standing_at_root};
 
 use std::fmt;
 
-use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lack, LackKind, Operation};
+use hosttune_core::{
+    Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
@@ -15,7 +17,7 @@ use crate::cake::Cake;
 use crate::ingress::{no_device, vanished};
 use crate::link::{IfbLink, change};
 use crate::link_identity::{is_same_link, link_identity, present_name};
-use crate::netlink::{Link, TC_H_ROOT, TrafficControl, View, shown_handle};
+use crate::netlink::{Link, TC_H_ROOT, TrafficControl, View, format_handle};
 use crate::qdisc::{CAKE_MQ, Qdisc};
 
 /// The handles of our root qdiscs; a free one is used. A new handle tells the kernel to attach a
@@ -132,7 +134,7 @@ impl RootQdisc {
     }
 
     fn error(&self, kind: HostErrorKind, why: &str) -> HostError {
-        HostError::new(Operation::Wire, &self.device, kind).detail(why)
+        HostError::new(Operation::Backend, &self.device, kind).detail(why)
     }
 
     fn attach(
@@ -278,21 +280,21 @@ impl Knob for RootQdisc {
     type State = RootState;
 
     fn read(&self, host: &Host) -> Result<RootState, HostError> {
-        let wire = View::of(host)?;
-        match wire.link(&self.device)? {
+        let backend = View::of(host)?;
+        match backend.link(&self.device)? {
             None => Ok(RootState::NoDevice),
-            Some(link) => read::root(host, wire, &link),
+            Some(link) => read::root(host, backend, &link),
         }
     }
 
     /// Takes one message, except if the kernel does not set what was requested, if queues of the
     /// device have qdiscs of their own, or if the root is reverted to one of the same handle.
-    fn turn(&self, host: &mut Host, to: &RootState) -> Result<(), HostError> {
-        let wire = View::of(host)?;
-        let Some(link) = wire.link(&self.device)? else {
+    fn set(&self, host: &mut Host, to: &RootState) -> Result<(), HostError> {
+        let backend = View::of(host)?;
+        let Some(link) = backend.link(&self.device)? else {
             return Err(vanished(&self.device));
         };
-        let seen = read::root(host, wire, &link)?;
+        let seen = read::root(host, backend, &link)?;
         match to {
             RootState::NoDevice => Err(self.error(
                 HostErrorKind::Refused,
@@ -311,7 +313,7 @@ impl Knob for RootQdisc {
         }
     }
 
-    fn counts_as(&self, seen: &RootState, wanted: &RootState) -> bool {
+    fn satisfies(&self, seen: &RootState, wanted: &RootState) -> bool {
         match (seen, wanted) {
             (RootState::Default { .. }, RootState::Default { .. }) => true,
             (RootState::Default { .. }, RootState::Explicit(wanted)) => !wanted.lost.is_empty(),
@@ -322,7 +324,7 @@ impl Knob for RootQdisc {
         }
     }
 
-    fn torn(&self, seen: &RootState, from: &RootState, to: &RootState) -> bool {
+    fn is_partial_write(&self, seen: &RootState, from: &RootState, to: &RootState) -> bool {
         let same_handle = match (from, to) {
             (RootState::Explicit(from), RootState::Explicit(to)) => from.handle == to.handle,
             _ => false,
@@ -337,7 +339,7 @@ impl Knob for RootQdisc {
         }
     }
 
-    fn lacks(&self, host: &Host, to: &RootState) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, to: &RootState) -> Result<Option<Unsupported>, HostError> {
         let discards = match to {
             RootState::Explicit(to) => to.discards || !to.lost.is_empty(),
             _ => false,
@@ -345,9 +347,9 @@ impl Knob for RootQdisc {
         if let RootState::Explicit(wanted) = to
             && wanted.kind == CAKE_MQ
             && let Some(link) = View::of(host)?.link(&self.device)?
-            && let Some(lack) = options::cake_mq_lacks(&link, wanted.options.as_ref())
+            && let Some(unsupported) = options::cake_mq_lacks(&link, wanted.options.as_ref())
         {
-            return Ok(Some(lack));
+            return Ok(Some(unsupported));
         }
         Ok(match self.read(host)? {
             RootState::NoDevice => {
@@ -356,8 +358,8 @@ impl Knob for RootQdisc {
                 Some(ifb.was_renamed(host)?.unwrap_or_else(no_device))
             }
             RootState::Explicit(now) if !now.lost.is_empty() && !discards => Some(
-                Lack::new(
-                    LackKind::OneWay,
+                Unsupported::new(
+                    UnsupportedKind::OneWay,
                     format!(
                         "{} has a root qdisc {} that cannot be restored: {}",
                         self.device,
@@ -374,7 +376,7 @@ impl Knob for RootQdisc {
         })
     }
 
-    fn gone(&self, seen: &RootState) -> bool {
+    fn is_gone(&self, seen: &RootState) -> bool {
         *seen == RootState::NoDevice
     }
 
@@ -391,7 +393,7 @@ impl Knob for RootQdisc {
     }
 
     /// Says that the kernel's default has changed since.
-    fn remark(&self, host: &Host, from: &RootState) -> Option<String> {
+    fn revert_note(&self, host: &Host, from: &RootState) -> Option<String> {
         let RootState::Default {
             default_qdisc: Some(before),
             ..
@@ -416,7 +418,7 @@ impl Knob for RootQdisc {
                 shows: Some(kind), ..
             } => format!("the kernel's default ({kind})"),
             RootState::Explicit(root) => {
-                let mut shown = format!("{} {}", root.kind, shown_handle(root.handle));
+                let mut shown = format!("{} {}", root.kind, format_handle(root.handle));
                 if let Some(cake) = root.cake() {
                     shown.push_str(&format!(" {cake:#}"));
                 }

@@ -1,6 +1,6 @@
 //! Options that the kernel shows differently from what it was given, or from what it accepts.
 
-use hosttune_core::{Lack, LackKind};
+use hosttune_core::{Unsupported, UnsupportedKind};
 
 use crate::bytes::Bytes;
 use crate::netlink::{Attributes, Link, attributes, find};
@@ -94,7 +94,7 @@ fn unrounded(shown: u32) -> u32 {
 }
 
 /// What `cake_mq` requires of a link and of its options. The kernel rejects it without a message.
-pub(super) fn cake_mq_lacks(link: &Link, wanted: Option<&Bytes>) -> Option<Lack> {
+pub(super) fn cake_mq_lacks(link: &Link, wanted: Option<&Bytes>) -> Option<Unsupported> {
     let (why, hint) = if link.transmit_queues.is_some_and(|queues| queues < 2) {
         (
             format!(
@@ -111,7 +111,7 @@ pub(super) fn cake_mq_lacks(link: &Link, wanted: Option<&Bytes>) -> Option<Lack>
     } else {
         return None;
     };
-    Some(Lack::new(LackKind::ValueUnavailable, why).hint(hint))
+    Some(Unsupported::new(UnsupportedKind::ValueUnavailable, why).hint(hint))
 }
 
 /// Whether these options of CAKE let the kernel estimate the bandwidth.

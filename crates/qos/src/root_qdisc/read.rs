@@ -68,8 +68,8 @@ pub(super) fn default_qdisc(host: &Host) -> Result<Option<String>, HostError> {
     }
 }
 
-pub(super) fn root(host: &Host, wire: View<'_>, link: &Link) -> Result<RootState, HostError> {
-    let mut all = wire.qdiscs()?;
+pub(super) fn root(host: &Host, backend: View<'_>, link: &Link) -> Result<RootState, HostError> {
+    let mut all = backend.qdiscs()?;
     all.retain(|one| {
         one.link == link.index && one.parent != TC_H_INGRESS && one.handle != INGRESS_HANDLE
     });
@@ -94,17 +94,17 @@ pub(super) fn root(host: &Host, wire: View<'_>, link: &Link) -> Result<RootState
         let of_root = |class: &&TrafficControl| {
             class.handle >> 16 == root.handle >> 16 && class.handle & 0xffff != 0
         };
-        let classes = wire.classes(link)?.iter().filter(of_root).count();
+        let classes = backend.classes(link)?.iter().filter(of_root).count();
         if classes > 0 {
             lost.push(count(classes, "class", "classes"));
         }
     }
-    let mut filters = filters_at(wire, link, root.handle)?;
+    let mut filters = filters_at(backend, link, root.handle)?;
     let mut children = Vec::new();
     if root.kind == "mq" {
         for child in all {
             lost.extend(whole(&child));
-            filters += filters_at(wire, link, child.handle)?;
+            filters += filters_at(backend, link, child.handle)?;
             if child.parent >> 16 != root.handle >> 16 {
                 lost.push(format!("{} beneath one beneath it", child.kind));
             }
@@ -132,8 +132,8 @@ pub(super) fn root(host: &Host, wire: View<'_>, link: &Link) -> Result<RootState
     }))
 }
 
-fn filters_at(wire: View<'_>, link: &Link, handle: u32) -> Result<usize, HostError> {
-    let all = wire.filters(link.index, handle)?;
+fn filters_at(backend: View<'_>, link: &Link, handle: u32) -> Result<usize, HostError> {
+    let all = backend.filters(link.index, handle)?;
     Ok(all.iter().filter(|one| !one.is_of_a_table()).count())
 }
 

@@ -47,7 +47,12 @@ impl Classifier {
         }
     }
 
-    pub(super) fn draw(&self, state: &State, device: &str, picture: &mut BTreeMap<String, String>) {
+    pub(super) fn draw(
+        &self,
+        state: &State,
+        device: &str,
+        snapshot: &mut BTreeMap<String, String>,
+    ) {
         for (handle, options) in &self.filters {
             let what = format!(
                 "filter {device} {:x} priority {} handle {handle:x}",
@@ -66,7 +71,7 @@ impl Classifier {
                 self.protocol,
                 Bytes::from(drawn)
             );
-            picture.insert(what, shown);
+            snapshot.insert(what, shown);
         }
     }
 }
@@ -110,7 +115,7 @@ impl State {
     }
 
     pub(super) fn list_filters(&self, request: &Request) -> Answered<Vec<Message>> {
-        let Some([index, _, parent, _]) = words(&request.fixed) else {
+        let Some([index, _, parent, _]) = words(&request.header) else {
             return refuse(EINVAL, "");
         };
         let mut all = Vec::new();
@@ -149,7 +154,7 @@ impl State {
     }
 
     pub(super) fn new_filter(&mut self, request: &Request) -> Answered<()> {
-        let Some([index, handle, parent, info]) = words(&request.fixed) else {
+        let Some([index, handle, parent, info]) = words(&request.header) else {
             return refuse(EINVAL, "");
         };
         let (priority, protocol) = (info >> 16, info & 0xffff);
@@ -219,7 +224,7 @@ impl State {
     }
 
     pub(super) fn delete_filter(&mut self, request: &Request) -> Answered<()> {
-        let Some([index, handle, parent, info]) = words(&request.fixed) else {
+        let Some([index, handle, parent, info]) = words(&request.header) else {
             return refuse(EINVAL, "");
         };
         let (priority, protocol) = (info >> 16, info & 0xffff);

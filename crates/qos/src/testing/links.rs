@@ -109,7 +109,7 @@ impl State {
 
     pub(super) fn look_for_link(&self, request: &Request) -> Answered<Message> {
         let name = find(&request.attributes, IFLA_IFNAME).map(|name| name.text());
-        let index = number(&request.fixed, 4);
+        let index = number(&request.header, 4);
         // An index takes precedence over a name.
         let Some(link) = self.links.iter().find(|link| match index {
             0 => Some(&link.name) == name.as_ref(),
@@ -128,7 +128,7 @@ impl State {
             _ => Subject::Traffic,
         };
         let name = find(&request.attributes, IFLA_IFNAME).map(|name| name.text());
-        let index = number(&request.fixed, 4);
+        let index = number(&request.header, 4);
         let link = self
             .links
             .iter()
@@ -149,7 +149,7 @@ impl State {
             return Err(Acknowledgement {
                 errno: ERANGE,
                 text: Some("Attribute failed policy validation".to_owned()),
-                offset: Some(NLMSG_HEADER + request.fixed.len()),
+                offset: Some(NLMSG_HEADER + request.header.len()),
                 missing: None,
             });
         }
@@ -174,16 +174,16 @@ impl State {
         if let Some(address) = find(&request.attributes, IFLA_ADDRESS) {
             self.links[place].address = address.value.to_vec();
         }
-        self.flags(place, &request.fixed);
+        self.flags(place, &request.header);
         Ok(())
     }
 
     pub(super) fn set_link(&mut self, request: &Request) -> Answered<()> {
-        let place = self.place(number(&request.fixed, 4))?;
+        let place = self.place(number(&request.header, 4))?;
         if let Some(alias) = find(&request.attributes, IFLA_IFALIAS) {
             self.links[place].alias = (!alias.value.is_empty()).then(|| alias.value.to_vec());
         }
-        self.flags(place, &request.fixed);
+        self.flags(place, &request.header);
         Ok(())
     }
 
@@ -210,7 +210,7 @@ impl State {
     }
 
     pub(super) fn delete_link(&mut self, request: &Request) -> Answered<()> {
-        let place = self.place(number(&request.fixed, 4))?;
+        let place = self.place(number(&request.header, 4))?;
         if self.links[place].kind.is_empty() {
             return refuse(EOPNOTSUPP, "");
         }
@@ -229,7 +229,7 @@ impl State {
         }
     }
 
-    pub(super) fn draw(&self, device: &Device, picture: &mut BTreeMap<String, String>) {
+    pub(super) fn draw(&self, device: &Device, snapshot: &mut BTreeMap<String, String>) {
         let name = &device.name;
         let alias = device.alias.as_deref().map(String::from_utf8_lossy);
         let shown = format!(
@@ -238,19 +238,19 @@ impl State {
             Bytes::from(device.address.clone()),
             if device.up { "up" } else { "down" },
         );
-        picture.insert(format!("link {name}"), shown);
+        snapshot.insert(format!("link {name}"), shown);
         let root = match &device.root {
             Root::Noop => "noop".to_owned(),
             Root::Default(kind) => format!("default {kind}"),
             Root::Explicit(queue) => queue.drawn(),
         };
         // The root and its children share one line, because replacing the root replaces them too.
-        picture.insert(format!("root {name}"), root);
+        snapshot.insert(format!("root {name}"), root);
         if let Some(kind) = &device.hook.kind {
-            picture.insert(format!("hook {name}"), kind.clone());
+            snapshot.insert(format!("hook {name}"), kind.clone());
         }
         for classifier in &device.classifiers {
-            classifier.draw(self, name, picture);
+            classifier.draw(self, name, snapshot);
         }
     }
 }

@@ -199,17 +199,17 @@ impl Kernel {
     /// Everything that is visible, with one line for each thing. Links are shown by name, because a
     /// recreated link has another index. Once packets have been lost on the way to a link that was
     /// down or gone, that remains visible, whatever is repaired afterwards.
-    pub fn picture(&self) -> BTreeMap<String, String> {
+    pub fn snapshot(&self) -> BTreeMap<String, String> {
         let state = self.state();
-        let mut picture = BTreeMap::new();
+        let mut snapshot = BTreeMap::new();
         for device in &state.links {
-            state.draw(device, &mut picture);
+            state.draw(device, &mut snapshot);
         }
         if state.black_hole {
             let what = "a filter sent packets to a link that was down or not there";
-            picture.insert("lost".to_owned(), what.to_owned());
+            snapshot.insert("lost".to_owned(), what.to_owned());
         }
-        picture
+        snapshot
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

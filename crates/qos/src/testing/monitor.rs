@@ -7,7 +7,7 @@ use std::time::Duration;
 use hosttune_core::{HostError, Stop};
 
 use super::Kernel;
-use crate::netlink::{Monitor, Noticed};
+use crate::netlink::{Monitor, WaitOutcome};
 
 type Doing = Box<dyn FnMut(&Kernel)>;
 
@@ -66,18 +66,18 @@ impl Monitor for Script {
         self.now
     }
 
-    fn wait(&mut self, stop: &Stop, until: Option<Duration>) -> Result<Noticed, HostError> {
+    fn wait(&mut self, stop: &Stop, until: Option<Duration>) -> Result<WaitOutcome, HostError> {
         loop {
-            if stop.is_asked() {
-                return Ok(Noticed::Stopped);
+            if stop.is_requested() {
+                return Ok(WaitOutcome::Stopped);
             }
             let told = self.kernel.state().told[self.heard..].to_vec();
             self.heard += told.len();
             if told.len() > self.room {
-                return Ok(Noticed::Lost);
+                return Ok(WaitOutcome::Lost);
             }
             if !told.is_empty() {
-                return Ok(Noticed::Notices(told));
+                return Ok(WaitOutcome::Notices(told));
             }
             let next = self.steps.front().map(|(at, _)| *at);
             match (next, until) {
@@ -89,9 +89,9 @@ impl Monitor for Script {
                 }
                 (_, Some(until)) => {
                     self.now = self.now.max(until);
-                    return Ok(Noticed::Nothing);
+                    return Ok(WaitOutcome::Nothing);
                 }
-                (_, None) => return Ok(Noticed::Stopped),
+                (_, None) => return Ok(WaitOutcome::Stopped),
             }
         }
     }

@@ -28,9 +28,9 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn drawn(&self) -> String {
         let options = self.options.clone().map(Bytes::from);
-        let mut drawn = format!("{} {} {options:?}", self.kind, shown_handle(self.handle));
+        let mut drawn = format!("{} {} {options:?}", self.kind, format_handle(self.handle));
         for (parent, child) in &self.children {
-            let under = shown_handle(*parent);
+            let under = format_handle(*parent);
             drawn.push_str(&format!(", {under} {}", child.drawn()));
         }
         drawn
@@ -118,7 +118,7 @@ impl State {
     }
 
     pub(super) fn new_qdisc(&mut self, request: &Request) -> Answered<()> {
-        let Some([index, handle, parent, _]) = words(&request.fixed) else {
+        let Some([index, handle, parent, _]) = words(&request.header) else {
             return refuse(EINVAL, "");
         };
         let place = self.place(index)?;
@@ -267,7 +267,7 @@ impl State {
 
     pub(super) fn delete_qdisc(&mut self, request: &Request) -> Answered<()> {
         const NOT_THERE: &str = "Cannot find specified qdisc on specified device";
-        let Some([index, handle, parent, _]) = words(&request.fixed) else {
+        let Some([index, handle, parent, _]) = words(&request.header) else {
             return refuse(EINVAL, "");
         };
         let place = self.place(index)?;

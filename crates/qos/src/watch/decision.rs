@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Delays and limits of a watcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Pace {
+pub struct RetryPolicy {
     /// How long nothing must have changed before the device is checked: a link that comes up
     /// changes a dozen times.
     pub settle: Duration,
@@ -23,7 +23,7 @@ pub struct Pace {
     pub within: Duration,
 }
 
-impl Default for Pace {
+impl Default for RetryPolicy {
     /// A check after 300 ms, at most 3 s; 2 s after a failure; 5 attempts in 10 minutes.
     fn default() -> Self {
         Self {
@@ -45,10 +45,10 @@ pub enum Standing {
     /// Everything is as wanted.
     AsWanted,
     /// Something of ours is missing, and nothing was set in its place.
-    Lacking,
+    Unsupported,
     /// Another process has set something in place of ours; the text says what.
     Theirs(String),
-    /// As [`Lacking`](Self::Lacking), but the journal has no pending revert any more: the shaping
+    /// As [`Unsupported`](Self::Unsupported), but the journal has no pending revert any more: the shaping
     /// was reverted.
     Reverted,
     /// The device cannot be shaped at present; the text says why.
@@ -58,7 +58,7 @@ pub enum Standing {
 /// Why a device is not shaped again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum StoodBack {
+pub enum Yielded {
     /// Another process has set something in place of ours; the text says what.
     Theirs(String),
     /// The shaping has been reverted in the meantime.
@@ -83,7 +83,7 @@ pub enum StoodBack {
     NotApplicable(String),
 }
 
-impl fmt::Display for StoodBack {
+impl fmt::Display for Yielded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = Duration::as_secs;
         match self {
@@ -130,11 +130,11 @@ pub enum Action {
     /// Wait for the next event, at most until this time.
     Wait(Option<Duration>),
     /// Check the device.
-    Look,
+    ReadEpoch,
     /// Apply.
     Apply,
     /// Leave the device alone and report why. Each reason is reported once.
-    StandBack(StoodBack),
+    StandBack(Yielded),
 }
 
 /// Decides what to do about a hot-plugged device that other programs manage too.
@@ -143,7 +143,7 @@ pub enum Action {
 /// therefore leads to the same decision as soon as the device is checked.
 #[derive(Debug, Clone)]
 pub struct Watch {
-    pace: Pace,
+    retry_policy: RetryPolicy,
     /// Interface index of the link that was seen last.
     link: Option<u32>,
     /// Whether our shaping has been in effect on that very link. If it has, anything set there
@@ -152,7 +152,7 @@ pub struct Watch {
     /// Times of the attempts on that link.
     tries: VecDeque<Duration>,
     failed: bool,
-    stood_back: Option<StoodBack>,
+    stood_back: Option<Yielded>,
     /// Time of the first unchecked change, and the time until which nothing more may change.
     changed: Option<(Duration, Duration)>,
 }
@@ -160,9 +160,9 @@ pub struct Watch {
 impl Watch {
     /// A watch whose first action is a check. `applied_to` is the interface index of the link that
     /// an earlier apply was for, according to the journal.
-    pub fn new(pace: Pace, applied_to: Option<u32>) -> Self {
+    pub fn new(retry_policy: RetryPolicy, applied_to: Option<u32>) -> Self {
         Self {
-            pace,
+            retry_policy,
             link: applied_to,
             has_stood: applied_to.is_some(),
             tries: VecDeque::new(),
@@ -173,7 +173,7 @@ impl Watch {
     }
 
     /// Why the device is not shaped again, if it is left alone.
-    pub fn stood_back(&self) -> Option<&StoodBack> {
+    pub fn stood_back(&self) -> Option<&Yielded> {
         self.stood_back.as_ref()
     }
 
@@ -185,12 +185,12 @@ impl Watch {
     /// Handles an event and returns what to do next.
     pub fn on(&mut self, event: Event, now: Duration) -> Action {
         match event {
-            Event::Changed => self.look_after(self.pace.settle, now),
+            Event::Changed => self.look_after(self.retry_policy.settle, now),
             Event::Failed => {
                 self.failed = true;
-                self.look_after(self.pace.retry, now);
+                self.look_after(self.retry_policy.retry, now);
             }
-            Event::Postponed => self.look_after(self.pace.retry, now),
+            Event::Postponed => self.look_after(self.retry_policy.retry, now),
             Event::Applied => {
                 self.has_stood = true;
                 self.failed = false;
@@ -210,12 +210,12 @@ impl Watch {
         let Some((first, quiet)) = self.changed else {
             return Action::Wait(None);
         };
-        let due = quiet.min(first + self.pace.at_most);
+        let due = quiet.min(first + self.retry_policy.at_most);
         if now < due {
             return Action::Wait(Some(due));
         }
         self.changed = None;
-        Action::Look
+        Action::ReadEpoch
     }
 
     fn looked(&mut self, link: Option<u32>, standing: Standing, now: Duration) -> Action {
@@ -240,22 +240,20 @@ impl Watch {
                 self.stood_back = None;
                 self.wait(now)
             }
-            Standing::NotApplicable(why) => self.stand_back(StoodBack::NotApplicable(why), now),
-            Standing::Theirs(what) if self.has_stood => {
-                self.stand_back(StoodBack::Theirs(what), now)
-            }
-            Standing::Reverted if self.has_stood => self.stand_back(StoodBack::Reverted, now),
-            Standing::Lacking | Standing::Theirs(_) | Standing::Reverted => self.apply(now),
+            Standing::NotApplicable(why) => self.stand_back(Yielded::NotApplicable(why), now),
+            Standing::Theirs(what) if self.has_stood => self.stand_back(Yielded::Theirs(what), now),
+            Standing::Reverted if self.has_stood => self.stand_back(Yielded::Reverted, now),
+            Standing::Unsupported | Standing::Theirs(_) | Standing::Reverted => self.apply(now),
         }
     }
 
     fn apply(&mut self, now: Duration) -> Action {
         match &self.stood_back {
-            Some(StoodBack::NotApplicable(_)) => self.stood_back = None,
+            Some(Yielded::NotApplicable(_)) => self.stood_back = None,
             Some(_) => return self.wait(now),
             None => {}
         }
-        let Pace { times, within, .. } = self.pace;
+        let RetryPolicy { times, within, .. } = self.retry_policy;
         while self.tries.front().is_some_and(|at| *at + within <= now) {
             self.tries.pop_front();
         }
@@ -265,19 +263,19 @@ impl Watch {
         }
         self.stand_back(
             if self.failed {
-                StoodBack::Failing { times, within }
+                Yielded::Failing { times, within }
             } else {
-                StoodBack::TakenAway { times, within }
+                Yielded::TakenAway { times, within }
             },
             now,
         )
     }
 
     /// A lasting reason is not replaced by a later one: it has been reported already.
-    fn stand_back(&mut self, because: StoodBack, now: Duration) -> Action {
+    fn stand_back(&mut self, because: Yielded, now: Duration) -> Action {
         let known = match &self.stood_back {
             None => false,
-            Some(StoodBack::NotApplicable(_)) => self.stood_back.as_ref() == Some(&because),
+            Some(Yielded::NotApplicable(_)) => self.stood_back.as_ref() == Some(&because),
             Some(_) => true,
         };
         if known {

@@ -3,7 +3,7 @@
 use hosttune_core::{Error, Host, Session, Stop};
 
 use super::{WatchEvent, Watcher};
-use crate::netlink::{Monitor, Noticed};
+use crate::netlink::{Monitor, WaitOutcome};
 use crate::route::default_device;
 
 impl Watcher<'_> {
@@ -53,7 +53,7 @@ fn wait_for_device(
         if let Ok(Some(device)) = default_device(host) {
             return Ok(Some(device));
         }
-        if monitor.wait(stop, None)? == Noticed::Stopped {
+        if monitor.wait(stop, None)? == WaitOutcome::Stopped {
             return Ok(None);
         }
     }

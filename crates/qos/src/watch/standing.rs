@@ -1,34 +1,34 @@
 //! State of a device, derived from the plan for it.
 
-use hosttune_core::{Before, Error, Finding, Knob, Owed, Plan, State, Step};
+use hosttune_core::{Before, Error, Finding, Knob, PendingRevert, Plan, State, Step};
 
 use super::decision::Standing;
 use crate::root_qdisc::{RootQdisc, RootState};
 
-/// Derives the state from a plan, or from the error that there is instead. `owed` is what the
+/// Derives the state from a plan, or from the error that there is instead. `pending` is what the
 /// journal has. `None` if the error says nothing about the device.
 pub(super) fn standing(
     link: Option<u32>,
     plan: &Result<Plan, Error>,
-    owed: &[Owed],
+    pending: &[PendingRevert],
 ) -> Option<Standing> {
     let not_applicable = |findings: &[Finding]| {
-        let lacks = findings.iter().find_map(|finding| match &finding.state {
-            State::NotApplicable { lack } => Some(lack.why.clone()),
+        let unsupported = findings.iter().find_map(|finding| match &finding.state {
+            State::NotApplicable { unsupported } => Some(unsupported.why.clone()),
             _ => None,
         });
-        lacks.map(Standing::NotApplicable)
+        unsupported.map(Standing::NotApplicable)
     };
     match plan {
         _ if link.is_none() => Some(Standing::NoDevice),
         Ok(plan) => Some(
             not_applicable(&plan.findings)
-                .or_else(|| theirs(plan, owed).map(Standing::Theirs))
+                .or_else(|| theirs(plan, pending).map(Standing::Theirs))
                 .or_else(|| not_in_effect(plan).map(Standing::NotApplicable))
                 .unwrap_or(if plan.is_empty() {
                     Standing::AsWanted
                 } else {
-                    Standing::Lacking
+                    Standing::Unsupported
                 }),
         ),
         Err(Error::NotApplicable(findings)) => not_applicable(findings),
@@ -53,14 +53,14 @@ fn not_in_effect(plan: &Plan) -> Option<String> {
 ///
 /// This can only be a root: an IFB, a hook or a filter of another program is never replaced, but
 /// makes the plan fail.
-pub(super) fn theirs(plan: &Plan, owed: &[Owed]) -> Option<String> {
+pub(super) fn theirs(plan: &Plan, pending: &[PendingRevert]) -> Option<String> {
     let mut steps = plan.steps.iter();
     steps.find_map(|step| {
-        is_theirs(step, owed).then(|| format!("{}: {}", step.knob, step.from_text))
+        is_theirs(step, pending).then(|| format!("{}: {}", step.knob, step.from_text))
     })
 }
 
-fn is_theirs(step: &Step, owed: &[Owed]) -> bool {
+fn is_theirs(step: &Step, pending: &[PendingRevert]) -> bool {
     if step.knob.kind != RootQdisc::NAME {
         return false;
     }
@@ -73,9 +73,9 @@ fn is_theirs(step: &Step, owed: &[Owed]) -> bool {
         Ok(RootState::NoDevice | RootState::Default { .. })
     );
     // An earlier version of this shaper has set it, and the journal still lists it as ours.
-    let ours = owed
+    let ours = pending
         .iter()
-        .rfind(|owed| owed.knob == step.knob)
-        .is_some_and(|owed| owed.is_ours);
+        .rfind(|pending| pending.knob == step.knob)
+        .is_some_and(|pending| pending.is_ours);
     explicit && !ours
 }

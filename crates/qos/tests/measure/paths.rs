@@ -90,8 +90,8 @@ fn a_deep_queue_gets_an_f_and_no_queue_an_a() {
         // As a file.
         let text = serde_json::to_string(&before).unwrap();
         assert_eq!(serde_json::from_str::<Measurement>(&text).unwrap(), before);
-        let picture = chart(Some(&before), &after);
-        assert!(picture.contains("F, p95 F"), "{picture}");
+        let snapshot = chart(Some(&before), &after);
+        assert!(snapshot.contains("F, p95 F"), "{snapshot}");
     });
 }
 

@@ -151,7 +151,7 @@ fn cake_keeps_round_trips_short() {
     let mut session = Session::live("measure-test")
         .unwrap()
         .with(hosttune_qos::knobs)
-        .plug(Netlink::open().unwrap());
+        .with_backend(Netlink::open().unwrap());
     let shaper = Shaper::new("wan")
         .through("ifb-wan")
         .egress(cake(EGRESS).ack_filter())
@@ -175,7 +175,11 @@ fn cake_keeps_round_trips_short() {
         told("tc -s qdisc show dev wan; tc -s qdisc show dev ifb-wan")
     );
     let reverted = shaper.revert(&mut session).unwrap();
-    assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
+    assert!(
+        reverted.not_reverted.is_empty(),
+        "{:#?}",
+        reverted.not_reverted
+    );
     responder.shutdown();
     taken_away();
     let (Some(before), Some(after)) = (before, after) else {

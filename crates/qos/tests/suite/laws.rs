@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hosttune_boot::testing::{Described, MemoryModules, with_modules};
 use hosttune_boot::{ModuleLoader, Modules};
 use hosttune_core::testing::laws::{self, Death, Verb};
-use hosttune_core::testing::{Failure, Fate, Memory, MemoryStore, Moment, Picture, World};
-use hosttune_core::{Error, Host, LackKind, Session, State, Tuning};
+use hosttune_core::testing::{CrashPoint, Failure, Memory, MemoryStore, Moment, Snapshot, World};
+use hosttune_core::{Error, Host, Session, State, Tuning, UnsupportedKind};
 use hosttune_qos::netlink::{
     EGRESS_FILTERS, INGRESS_FILTERS, INGRESS_HANDLE, Link, Message, NLM_F_CREATE, NLM_F_EXCL,
     NetlinkError, RTM_NEWQDISC, RTM_NEWTFILTER, Request, Rtnetlink, TC_H_INGRESS, TC_H_ROOT,
@@ -39,19 +39,19 @@ impl World for Router {
         }
     }
 
-    fn session_of(&self, owner: &str, fate: &Fate) -> Result<Session, Error> {
-        let host = Host::new(self.memory.host(fate))
-            .plug(Netlink::over(self.kernel.clone()))
-            .plug(Modules::over(self.modules()))
-            .gated(fate.clone());
-        let session = Session::new(host, owner, self.store.of(fate), "boot")?;
+    fn session_of(&self, owner: &str, crash_point: &CrashPoint) -> Result<Session, Error> {
+        let host = Host::new(self.memory.host(crash_point))
+            .with_backend(Netlink::over(self.kernel.clone()))
+            .with_backend(Modules::over(self.modules()))
+            .gated(crash_point.clone());
+        let session = Session::new(host, owner, self.store.of(crash_point), "boot")?;
         Ok(session.with(hosttune_qos::knobs))
     }
 
-    fn picture(&self) -> Picture {
-        let mut picture = self.memory.picture();
-        picture.extend(self.kernel.picture());
-        picture
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.memory.snapshot();
+        snapshot.extend(self.kernel.snapshot());
+        snapshot
     }
 
     fn store(&self) -> &MemoryStore {
@@ -86,9 +86,9 @@ impl Router {
     }
 
     fn with(&self, request: impl Fn(&Link) -> Request, device: &str) {
-        let mut wire = Netlink::over(self.kernel.clone());
-        let link = wire.link(device).unwrap().unwrap();
-        wire.change(&request(&link)).unwrap();
+        let mut backend = Netlink::over(self.kernel.clone());
+        let link = backend.link(device).unwrap().unwrap();
+        backend.change(&request(&link)).unwrap();
     }
 
     fn root(&self, device: &str, root: &Before) {
@@ -410,30 +410,30 @@ proptest! {
     ) {
         let start = Start { up: true, ..Start::default() };
         let router = start.machine();
-        let was = router.picture();
+        let was = router.snapshot();
         for (device, ifb) in [(device.as_str(), ifb.as_str()), ("wan", &ifb), ("wan", "ifb-x")] {
             let qdisc = Qdisc::new(kind.clone(), options.clone());
             let shaper = Shaper::new(device).through(ifb).egress(qdisc.clone()).ingress(qdisc);
-            let mut session = router.session(&Fate::lives())?;
+            let mut session = router.session(&CrashPoint::lives())?;
             if let Err(error) = shaper.plan(&session) {
                 prop_assert!(error.hint().is_some(), "no way out: {error}");
             }
             let _ = shaper.apply(&mut session);
             shaper.revert(&mut session)?;
         }
-        prop_assert_eq!(router.picture(), was);
+        prop_assert_eq!(router.snapshot(), was);
     }
 }
 
 /// Shaped both ways from nothing, and then this happens.
-fn shaped_and_then(stranger: impl FnOnce(&Router)) -> (Router, Picture, Shaper) {
+fn shaped_and_then(stranger: impl FnOnce(&Router)) -> (Router, Snapshot, Shaper) {
     let router = Start::default().machine();
-    let was = router.picture();
+    let was = router.snapshot();
     let shaper = Shaper::new("wan")
         .egress(cake(1_000_000))
         .ingress(cake(4_000_000));
     shaper
-        .apply(&mut router.session(&Fate::lives()).unwrap())
+        .apply(&mut router.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     stranger(&router);
     (router, was, shaper)
@@ -442,20 +442,23 @@ fn shaped_and_then(stranger: impl FnOnce(&Router)) -> (Router, Picture, Shaper) 
 #[test]
 fn a_strangers_filter_keeps_our_hook_and_nothing_else() {
     let (router, was, shaper) = shaped_and_then(|router| router.filter("wan", INGRESS_FILTERS, 9));
-    let mut session = router.session(&Fate::lives()).unwrap();
-    let left = shaper.revert(&mut session).unwrap().left;
+    let mut session = router.session(&CrashPoint::lives()).unwrap();
+    let left = shaper.revert(&mut session).unwrap().not_reverted;
     assert_eq!(left.len(), 1, "{left:#?}");
     assert!(left[0].to_string().contains("filters of another program"));
-    let now = router.picture();
+    let now = router.snapshot();
     assert_eq!(
         now.len(),
         was.len() + 2,
         "the hook and the filter: {now:#?}"
     );
     // Forced or not: it is not ours to take away.
-    let left = shaper.revert(&mut session.force(true)).unwrap().left;
+    let left = shaper
+        .revert(&mut session.force(true))
+        .unwrap()
+        .not_reverted;
     assert_eq!(left.len(), 1, "{left:#?}");
-    assert_eq!(router.picture(), now);
+    assert_eq!(router.snapshot(), now);
 }
 
 #[test]
@@ -466,14 +469,17 @@ fn a_strangers_root_on_our_ifb_keeps_it() {
         options: None,
     };
     let (router, was, shaper) = shaped_and_then(|router| router.root("ifb-wan", &theirs));
-    let mut session = router.session(&Fate::lives()).unwrap();
-    let left = shaper.revert(&mut session).unwrap().left;
+    let mut session = router.session(&CrashPoint::lives()).unwrap();
+    let left = shaper.revert(&mut session).unwrap().not_reverted;
     assert_eq!(left.len(), 2, "{left:#?}");
-    assert!(router.picture()["root ifb-wan"].starts_with("pfifo 99:"));
-    assert!(!router.picture().contains_key("lost"));
-    let left = shaper.revert(&mut session.force(true)).unwrap().left;
+    assert!(router.snapshot()["root ifb-wan"].starts_with("pfifo 99:"));
+    assert!(!router.snapshot().contains_key("lost"));
+    let left = shaper
+        .revert(&mut session.force(true))
+        .unwrap()
+        .not_reverted;
     assert!(left.is_empty(), "{left:#?}");
-    assert_eq!(router.picture(), was);
+    assert_eq!(router.snapshot(), was);
 }
 
 /// Counts what is asked on the wire.
@@ -506,25 +512,33 @@ fn it_takes_few_messages() {
     let shaper = Shaper::new("wan")
         .egress(cake(1_000_000))
         .ingress(cake(4_000_000));
-    let process = |fate: &Fate| {
+    let process = |crash_point: &CrashPoint| {
         let counted = Counted {
             kernel: router.kernel.clone(),
             reads: reads.clone(),
         };
-        router.session(fate).unwrap().plug(Netlink::over(counted))
+        router
+            .session(crash_point)
+            .unwrap()
+            .with_backend(Netlink::over(counted))
     };
-    let fate = Fate::lives();
-    shaper.apply(&mut process(&fate)).unwrap();
+    let crash_point = CrashPoint::lives();
+    shaper.apply(&mut process(&crash_point)).unwrap();
     // Root, link, alias, root, hook, filter.
-    assert_eq!(fate.changes(), 6);
+    assert_eq!(crash_point.changes(), 6);
     let applying = reads.swap(0, Ordering::Relaxed);
     assert!(applying <= 70, "{applying}");
-    assert!(shaper.verify(&process(&fate)).unwrap().is_as_wanted());
+    assert!(
+        shaper
+            .verify(&process(&crash_point))
+            .unwrap()
+            .is_as_wanted()
+    );
     let verifying = reads.swap(0, Ordering::Relaxed);
     assert!(verifying <= 15, "{verifying}");
-    let fate = Fate::lives();
-    shaper.revert(&mut process(&fate)).unwrap();
-    assert_eq!(fate.changes(), 5);
+    let crash_point = CrashPoint::lives();
+    shaper.revert(&mut process(&crash_point)).unwrap();
+    assert_eq!(crash_point.changes(), 5);
     let reverting = reads.swap(0, Ordering::Relaxed);
     assert!(reverting <= 45, "{reverting}");
 }
@@ -533,7 +547,7 @@ fn it_takes_few_messages() {
 #[test]
 fn a_link_that_goes_from_under_a_filter_is_seen() {
     let (router, ..) = shaped_and_then(|router| router.with(Link::delete, "ifb-wan"));
-    assert!(router.picture().contains_key("lost"));
+    assert!(router.snapshot().contains_key("lost"));
 }
 
 /// What the kernel takes and makes something else of is taken back at once.
@@ -551,14 +565,14 @@ fn options_that_are_shown_otherwise_leave_nothing_behind() {
             ..Start::default()
         };
         let router = start.machine();
-        let was = router.picture();
+        let was = router.snapshot();
         for qdisc in [Qdisc::new("mq", vec![0]), Qdisc::new("sfq", vec![0; 20])] {
             let shaper = Shaper::new("wan").egress(qdisc);
-            let mut session = router.session(&Fate::lives()).unwrap();
+            let mut session = router.session(&CrashPoint::lives()).unwrap();
             let error = shaper.apply(&mut session).unwrap_err();
             assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
             assert!(error.hint().is_some(), "{error:?}");
-            assert_eq!(router.picture(), was);
+            assert_eq!(router.snapshot(), was);
             assert!(router.store.is_empty());
         }
     }
@@ -572,12 +586,12 @@ fn modules_are_steps_of_the_plan() {
         ..Start::default()
     }
     .machine();
-    let was = router.picture();
+    let was = router.snapshot();
     let shaper = Shaper::new("wan")
         .egress(Qdisc::tbf(1_000_000, 20_000, 100_000))
         .ingress(cake(4_000_000));
-    let fate = Fate::lives();
-    let mut session = router.session(&fate).unwrap();
+    let crash_point = CrashPoint::lives();
+    let mut session = router.session(&crash_point).unwrap();
     let plan = shaper.plan(&session).unwrap();
     let steps: Vec<&str> = plan.steps.iter().map(|step| &*step.knob.text).collect();
     let modules = [
@@ -591,13 +605,13 @@ fn modules_are_steps_of_the_plan() {
     assert_eq!(steps[..6], modules);
     assert_eq!(steps.len(), 11, "{steps:?}");
     shaper.apply(&mut session).unwrap();
-    assert!(!router.picture().contains_key("link ifb0"));
+    assert!(!router.snapshot().contains_key("link ifb0"));
     assert!(shaper.verify(&session).unwrap().is_as_wanted());
     // Six modules, root, link, alias, root, hook, filter.
-    assert_eq!(fate.changes(), 12);
+    assert_eq!(crash_point.changes(), 12);
     let reverted = shaper.revert(&mut session).unwrap();
-    assert!(reverted.left.is_empty(), "{reverted:#?}");
-    assert_eq!(router.picture(), was);
+    assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
+    assert_eq!(router.snapshot(), was);
 }
 
 /// A root and a link of somebody else's keep the modules that they need, and nothing else.
@@ -608,9 +622,9 @@ fn modules_that_somebody_uses_by_then_stay() {
         ..Start::default()
     }
     .machine();
-    let was = router.picture();
+    let was = router.snapshot();
     let shaper = Shaper::new("wan").ingress(cake(4_000_000));
-    let mut session = router.session(&Fate::lives()).unwrap();
+    let mut session = router.session(&CrashPoint::lives()).unwrap();
     shaper.apply(&mut session).unwrap();
     let theirs = Before {
         kind: "cake",
@@ -618,23 +632,31 @@ fn modules_that_somebody_uses_by_then_stay() {
         options: None,
     };
     router.root("lan", &theirs);
-    let mut wire = Netlink::over(router.kernel.clone());
-    wire.change(&Link::create_ifb("theirs", &[2, 0, 0, 0, 0, 1]))
+    let mut backend = Netlink::over(router.kernel.clone());
+    backend
+        .change(&Link::create_ifb("theirs", &[2, 0, 0, 0, 0, 1]))
         .unwrap();
     let reverted = shaper.revert(&mut session).unwrap();
-    let left: Vec<&str> = reverted.left.iter().map(|left| &*left.knob.text).collect();
+    let left: Vec<&str> = reverted
+        .not_reverted
+        .iter()
+        .map(|left| &*left.knob.text)
+        .collect();
     assert_eq!(left, ["module sch_cake", "module ifb numifbs=0"]);
     assert!(reverted.is_complete(), "{reverted:#?}");
-    let picture = router.picture();
-    assert!(picture.contains_key("link theirs"), "{picture:#?}");
-    assert!(picture["root lan"].starts_with("cake 99:"), "{picture:#?}");
+    let snapshot = router.snapshot();
+    assert!(snapshot.contains_key("link theirs"), "{snapshot:#?}");
+    assert!(
+        snapshot["root lan"].starts_with("cake 99:"),
+        "{snapshot:#?}"
+    );
 
     router.with(Link::delete, "theirs");
     let delete = |link: &Link| TrafficControl::delete(link, TC_H_ROOT, theirs.handle);
     router.with(delete, "lan");
     let reverted = shaper.revert(&mut session).unwrap();
-    assert!(reverted.left.is_empty(), "{reverted:#?}");
-    assert_eq!(router.picture(), was);
+    assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
+    assert_eq!(router.snapshot(), was);
     assert!(router.store.is_empty());
 }
 
@@ -647,9 +669,9 @@ fn without_a_loader_no_module_is_planned() {
         ..Start::default()
     }
     .machine();
-    let host =
-        Host::new(router.memory.host(&Fate::lives())).plug(Netlink::over(router.kernel.clone()));
-    let store = router.store.of(&Fate::lives());
+    let host = Host::new(router.memory.host(&CrashPoint::lives()))
+        .with_backend(Netlink::over(router.kernel.clone()));
+    let store = router.store.of(&CrashPoint::lives());
     let session = Session::new(host, "laws", store, "boot").unwrap();
     let session = session.with(hosttune_qos::knobs);
     let egress = Shaper::new("wan").egress(cake(1_000_000));
@@ -664,9 +686,9 @@ fn without_a_loader_no_module_is_planned() {
 fn what_the_kernel_certainly_has_not_is_said_beforehand() {
     let mut router = Start::default().machine();
     router.memory = with_modules(Memory::new(), &MODULES[..4], &BUILT_IN);
-    let was = router.picture();
-    let fate = Fate::lives();
-    let mut session = router.session(&fate).unwrap();
+    let was = router.snapshot();
+    let crash_point = CrashPoint::lives();
+    let mut session = router.session(&crash_point).unwrap();
     let shaper = Shaper::new("wan").egress(cake(1));
     for refused in [
         shaper.plan(&session).map(drop),
@@ -678,13 +700,13 @@ fn what_the_kernel_certainly_has_not_is_said_beforehand() {
             panic!("{error:?}");
         };
         assert_eq!(findings.len(), 1, "{findings:#?}");
-        let State::NotApplicable { lack } = &findings[0].state else {
+        let State::NotApplicable { unsupported } = &findings[0].state else {
             panic!("{findings:#?}");
         };
-        assert_eq!(lack.kind, LackKind::ValueUnavailable);
-        assert_eq!(lack.module.as_deref(), Some("sch_cake"));
+        assert_eq!(unsupported.kind, UnsupportedKind::ValueUnavailable);
+        assert_eq!(unsupported.module.as_deref(), Some("sch_cake"));
         assert_eq!(
-            lack.why,
+            unsupported.why,
             "this kernel has no qdisc cake: module sch_cake is missing"
         );
     }
@@ -695,10 +717,10 @@ fn what_the_kernel_certainly_has_not_is_said_beforehand() {
     // For who can do without it that is a finding, under strict as well.
     let optional = shaper.optional();
     let applied = optional.apply(&mut session).unwrap();
-    assert!(applied.turned.is_empty());
+    assert!(applied.changed.is_empty());
     assert_eq!(applied.findings.len(), 1, "{applied:#?}");
     assert!(optional.plan(&session.strict(true)).is_ok());
-    assert_eq!((fate.changes(), router.picture()), (0, was));
+    assert_eq!((crash_point.changes(), router.snapshot()), (0, was));
 }
 
 /// On a kernel without CAKE nothing is left half done, and the module's name is said, also where no
@@ -707,12 +729,12 @@ fn what_the_kernel_certainly_has_not_is_said_beforehand() {
 fn without_the_kind_everything_is_as_it_was() {
     let mut router = Start::default().machine();
     router.kernel = router.kernel.without("cake");
-    let was = router.picture();
+    let was = router.snapshot();
     let shaper = Shaper::new("wan").egress(cake(1)).ingress(cake(1));
-    let mut session = router.session(&Fate::lives()).unwrap();
+    let mut session = router.session(&CrashPoint::lives()).unwrap();
     let error = shaper.apply(&mut session).unwrap_err();
     assert!(error.hint().unwrap().contains("sch_cake"), "{error:?}");
-    assert_eq!(router.picture(), was);
+    assert_eq!(router.snapshot(), was);
     assert!(router.store.is_empty());
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use hosttune_core::testing::{Fate, Memory, MemoryStore};
+use hosttune_core::testing::{CrashPoint, Memory, MemoryStore};
 use hosttune_core::{Host, Session, Tuning};
 use hosttune_qos::netlink::{Message, NetlinkError, Request, Rtnetlink};
 use hosttune_qos::testing::Kernel;
@@ -52,10 +52,10 @@ fn a_plan_and_a_report_ask_each_question_once_and_every_look_asks_anew() {
         kernel: Kernel::new().link("wan", "veth", 1),
         questions: Arc::default(),
     };
-    let host = Host::new(Memory::new().directory("/run").host(&Fate::lives()))
-        .plug(Netlink::over(asked.clone()));
+    let host = Host::new(Memory::new().directory("/run").host(&CrashPoint::lives()))
+        .with_backend(Netlink::over(asked.clone()));
     let store = MemoryStore::new();
-    let mut session = Session::new(host, "looks", store.of(&Fate::lives()), "boot")
+    let mut session = Session::new(host, "looks", store.of(&CrashPoint::lives()), "boot")
         .unwrap()
         .with(hosttune_qos::knobs);
     let bucket = Qdisc::tbf(1_000_000, 20_000, 100_000);

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::namespace::{tell, wire};
+use crate::namespace::{backend, tell};
 use hosttune_boot::Modules;
-use hosttune_core::testing::{Fate, MemoryStore, Moment};
-use hosttune_core::{Error, Host, LackKind, LinuxHost, Session, State, Tuning};
+use hosttune_core::testing::{CrashPoint, MemoryStore, Moment};
+use hosttune_core::{Error, Host, LinuxHost, Session, State, Tuning, UnsupportedKind};
 use hosttune_qos::{Cake, Qdisc, Shaper};
 use hosttune_test_machine::{Snapshot, Subtree, inside, inside_stock_kernels, is_one_in};
 
@@ -21,12 +21,12 @@ fn shaper() -> Shaper {
 }
 
 /// A process that may die, and that has modules loaded.
-fn process(store: &MemoryStore, fate: &Fate) -> Session {
+fn process(store: &MemoryStore, crash_point: &CrashPoint) -> Session {
     let host = Host::new(LinuxHost::at("/").unwrap())
-        .plug(wire())
-        .plug(Modules::live())
-        .gated(fate.clone());
-    let session = Session::new(host, "qos-test", store.of(fate), "boot").unwrap();
+        .with_backend(backend())
+        .with_backend(Modules::live())
+        .gated(crash_point.clone());
+    let session = Session::new(host, "qos-test", store.of(crash_point), "boot").unwrap();
     session.with(hosttune_qos::knobs)
 }
 
@@ -74,8 +74,8 @@ fn modules_come_and_go_with_it() {
     device();
     let before = snapshot();
     let store = MemoryStore::new();
-    let fate = Fate::lives();
-    let mut session = process(&store, &fate);
+    let crash_point = CrashPoint::lives();
+    let mut session = process(&store, &crash_point);
     shaper().plan(&session).unwrap();
     before.is_still(&snapshot(), "planned");
     shaper().apply(&mut session).unwrap();
@@ -91,13 +91,17 @@ fn modules_come_and_go_with_it() {
     assert_eq!(loaded(), wanted);
     let links = tell("ip -o link show type ifb");
     assert_eq!(links.lines().count(), 1, "{links}");
-    let writes = fate.writes();
+    let writes = crash_point.writes();
     shaper().apply(&mut session).unwrap();
-    assert_eq!(fate.writes(), writes, "a second apply writes");
+    assert_eq!(crash_point.writes(), writes, "a second apply writes");
     let reverted = shaper()
-        .revert(&mut process(&store, &Fate::lives()))
+        .revert(&mut process(&store, &CrashPoint::lives()))
         .unwrap();
-    assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
+    assert!(
+        reverted.not_reverted.is_empty(),
+        "{:#?}",
+        reverted.not_reverted
+    );
     before.is_still(&snapshot(), "reverted");
     assert!(store.is_empty());
 }
@@ -107,7 +111,7 @@ fn only_what_is_needed_is_loaded() {
     device();
     let before = snapshot();
     let store = MemoryStore::new();
-    let mut session = process(&store, &Fate::lives());
+    let mut session = process(&store, &CrashPoint::lives());
     let egress = Shaper::new("wan").egress(Qdisc::tbf(750_000, 20_000, 100_000));
     egress.apply(&mut session).unwrap();
     assert_eq!(loaded(), ["sch_tbf"]);
@@ -128,19 +132,23 @@ fn killed_anywhere_then_reverted_is_as_it_was() {
         for write in (0..).filter(|write| is_one_in(PARTS, *write)) {
             let when = format!("{moment:?} write {write}, reverting {reverting}");
             let store = MemoryStore::new();
-            let fate = Fate::dies_at(write, moment);
+            let crash_point = CrashPoint::dies_at(write, moment);
             if reverting {
-                let mut session = process(&store, &Fate::lives());
+                let mut session = process(&store, &CrashPoint::lives());
                 shaper().apply(&mut session).unwrap();
-                let _ = process(&store, &fate).revert();
+                let _ = process(&store, &crash_point).revert();
             } else {
-                let _ = shaper().apply(&mut process(&store, &fate));
+                let _ = shaper().apply(&mut process(&store, &crash_point));
             }
-            let reverted = process(&store, &Fate::lives()).revert().unwrap();
-            assert!(reverted.left.is_empty(), "{when}: {:#?}", reverted.left);
+            let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
+            assert!(
+                reverted.not_reverted.is_empty(),
+                "{when}: {:#?}",
+                reverted.not_reverted
+            );
             before.is_still(&snapshot(), &when);
             assert!(store.is_empty(), "{when}: a journal is left");
-            if !fate.is_dead() {
+            if !crash_point.is_dead() {
                 println!("{moment:?}, reverting {reverting}: killed at writes up to {write}");
                 assert!(write > 11, "{when}: only so many writes?");
                 break;
@@ -154,7 +162,7 @@ fn a_module_that_modprobe_d_refuses_is_an_error_and_everything_is_as_before() {
     let before = snapshot();
     let store = MemoryStore::new();
     tell("mkdir -p /run/modprobe.d && echo 'install ifb /bin/false' >/run/modprobe.d/test.conf");
-    let refused = shaper().apply(&mut process(&store, &Fate::lives()));
+    let refused = shaper().apply(&mut process(&store, &CrashPoint::lives()));
     tell("rm /run/modprobe.d/test.conf");
     let error = refused.unwrap_err();
     println!("{}: {:?}", chain(&error), error.hint());
@@ -171,11 +179,11 @@ fn a_kernel_without_them_is_told_beforehand() {
     device();
     let before = snapshot();
     let store = MemoryStore::new();
-    let fate = Fate::lives();
+    let crash_point = CrashPoint::lives();
     tell(
         "mkdir -p /run/none/$(uname -r) && touch /run/none/$(uname -r)/modules.dep /run/none/$(uname -r)/modules.builtin && mount --bind /run/none /lib/modules",
     );
-    let mut session = process(&store, &fate);
+    let mut session = process(&store, &crash_point);
     let plan = shaper().plan(&session);
     let refused = shaper().apply(&mut session);
     let optional = shaper().optional().apply(&mut session);
@@ -186,14 +194,17 @@ fn a_kernel_without_them_is_told_beforehand() {
         let Error::NotApplicable(findings) = &error else {
             panic!("{error:?}");
         };
-        let State::NotApplicable { lack } = &findings[0].state else {
+        let State::NotApplicable { unsupported } = &findings[0].state else {
             panic!("{findings:#?}");
         };
-        assert_eq!(lack.kind, LackKind::ValueUnavailable);
-        assert!(lack.module.is_some() && lack.hint.is_some(), "{lack:?}");
+        assert_eq!(unsupported.kind, UnsupportedKind::ValueUnavailable);
+        assert!(
+            unsupported.module.is_some() && unsupported.hint.is_some(),
+            "{unsupported:?}"
+        );
     }
     assert_eq!(optional.unwrap().findings.len(), 1);
-    assert_eq!(fate.changes(), 0);
+    assert_eq!(crash_point.changes(), 0);
     before.is_still(&snapshot(), "refused");
 }
 
@@ -202,7 +213,7 @@ fn without_the_capability_it_is_said_and_nothing_is_changed() {
     const WITHOUT: &str = "HOSTTUNE_TEST_WITHOUT_CAPABILITY";
     if std::env::var_os(WITHOUT).is_some() {
         let store = MemoryStore::new();
-        let mut session = process(&store, &Fate::lives());
+        let mut session = process(&store, &CrashPoint::lives());
         let error = shaper().apply(&mut session).unwrap_err();
         println!("{}\nhint: {}", chain(&error), error.hint().unwrap());
         assert!(matches!(error, Error::RolledBack { .. }), "{error}");
@@ -226,8 +237,8 @@ fn without_the_capability_it_is_said_and_nothing_is_changed() {
 fn without_a_loader_the_kernel_loads_by_itself() {
     device();
     let store = MemoryStore::new();
-    let host = Host::new(LinuxHost::at("/").unwrap()).plug(wire());
-    let session = Session::new(host, "qos-test", store.of(&Fate::lives()), "boot").unwrap();
+    let host = Host::new(LinuxHost::at("/").unwrap()).with_backend(backend());
+    let session = Session::new(host, "qos-test", store.of(&CrashPoint::lives()), "boot").unwrap();
     let mut session = session.with(hosttune_qos::knobs);
     let before = Snapshot::of(&[Subtree::Links, Subtree::Qdiscs]);
     let error = shaper().apply(&mut session).unwrap_err();
@@ -287,8 +298,8 @@ fn a_kernel_that_can_have_no_modules_is_asked_for_its_symbols() {
     };
     let before = Snapshot::of(&[Subtree::Links, Subtree::Qdiscs]);
     let store = MemoryStore::new();
-    let fate = Fate::lives();
-    let mut session = process(&store, &fate);
+    let crash_point = CrashPoint::lives();
+    let mut session = process(&store, &crash_point);
 
     let started = std::time::Instant::now();
     let planned = shaper().plan(&session);
@@ -307,7 +318,11 @@ fn a_kernel_that_can_have_no_modules_is_asked_for_its_symbols() {
         shaper.apply(&mut session).unwrap();
         assert!(shaper.verify(&session).unwrap().is_as_wanted());
         let reverted = shaper.revert(&mut session).unwrap();
-        assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
+        assert!(
+            reverted.not_reverted.is_empty(),
+            "{:#?}",
+            reverted.not_reverted
+        );
     } else {
         println!("this kernel has not all that tbf both ways takes");
     }

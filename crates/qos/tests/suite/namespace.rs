@@ -13,6 +13,6 @@ pub(crate) fn enter() {
 }
 
 /// The wire of this namespace.
-pub(crate) fn wire() -> Netlink {
+pub(crate) fn backend() -> Netlink {
     Netlink::open().unwrap()
 }

@@ -69,7 +69,7 @@ fn of_two_keys_that_exclude_each_other_the_other_is_set_to_zero() {
         assert_eq!(tree.get(other), "0\n", "{key}");
         assert!(tuning.verify(&tree.session()).unwrap().is_as_wanted());
         let reverted = tree.session().revert().unwrap();
-        assert_eq!(reverted.left, [], "{key}");
+        assert_eq!(reverted.not_reverted, [], "{key}");
         assert_eq!(tree.get(&file), "0\n", "{key}");
         assert_eq!(tree.get(other), format!("{original}\n"), "{key}");
     }

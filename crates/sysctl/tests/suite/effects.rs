@@ -3,8 +3,8 @@
 
 use std::process::Command;
 
-use hosttune_core::testing::{Behaviour, Fate, Machine, Memory, World};
-use hosttune_core::{LackKind, Plan, Session, State, Tuning, When};
+use hosttune_core::testing::{Behaviour, CrashPoint, Machine, Memory, World};
+use hosttune_core::{Plan, Session, State, Tuning, UnsupportedKind, When};
 use hosttune_sysctl::{SysctlSet, Wanted, testing};
 use hosttune_test_machine::wait_until;
 
@@ -15,7 +15,7 @@ fn machine(memory: Memory) -> Machine {
 }
 
 fn session(machine: &Machine) -> Session {
-    machine.session(&Fate::lives()).unwrap()
+    machine.session(&CrashPoint::lives()).unwrap()
 }
 
 fn path(key: &str) -> String {
@@ -219,17 +219,20 @@ fn harm_beyond_the_value_needs_consent_by_name() {
         ("net.ipv6.conf.all.addr_gen_mode", "2"),
     ] {
         let machine = machine(with_side_effects());
-        let was = machine.picture();
+        let was = machine.snapshot();
         let refused = SysctlSet::new([Wanted::new(key, value), Wanted::new("vm.swappiness", 70)])
             .persisted_as("gaming");
         let applied = refused.apply(&mut session(&machine)).unwrap();
-        let lack = applied.findings.iter().find_map(|one| match &one.state {
-            State::NotApplicable { lack } => Some(lack),
+        let unsupported = applied.findings.iter().find_map(|one| match &one.state {
+            State::NotApplicable { unsupported } => Some(unsupported),
             _ => None,
         });
-        let lack = lack.unwrap_or_else(|| panic!("{key}: {:?}", applied.findings));
-        assert_eq!(lack.kind, LackKind::SideEffects, "{key}");
-        assert!(lack.hint.as_deref().unwrap().contains("consent"), "{key}");
+        let unsupported = unsupported.unwrap_or_else(|| panic!("{key}: {:?}", applied.findings));
+        assert_eq!(unsupported.kind, UnsupportedKind::SideEffects, "{key}");
+        assert!(
+            unsupported.hint.as_deref().unwrap().contains("consent"),
+            "{key}"
+        );
         // The rest is done, and the next boot does not do it either.
         assert_eq!(machine.memory().get(path("vm/swappiness")).unwrap(), "70");
         let file = machine.memory().get(SysctlSet::file("gaming")).unwrap();
@@ -238,7 +241,7 @@ fn harm_beyond_the_value_needs_consent_by_name() {
             "{file}"
         );
         session(&machine).revert().unwrap();
-        assert_eq!(machine.picture(), was, "{key}");
+        assert_eq!(machine.snapshot(), was, "{key}");
         assert!(refused.apply(&mut session(&machine).strict(true)).is_err());
 
         let consented = SysctlSet::new([Wanted::new(key, value).accept_side_effects()]);
@@ -252,7 +255,7 @@ fn harm_beyond_the_value_needs_consent_by_name() {
         );
         consented.apply(&mut session(&machine)).unwrap();
         session(&machine).revert().unwrap();
-        assert_eq!(machine.picture(), was, "{key}");
+        assert_eq!(machine.snapshot(), was, "{key}");
     }
 }
 
@@ -327,7 +330,7 @@ fn a_key_of_a_module_is_kept_with_its_module() {
     );
     let memory = with_module(memory, "br_netfilter", "net/bridge/bridge-nf-call-iptables");
     let machine = machine(memory);
-    let was = machine.picture();
+    let was = machine.snapshot();
     let set = SysctlSet::new([
         Wanted::new("net.netfilter.nf_conntrack_max", 1_048_576),
         Wanted::new("net.nf_conntrack_max", 1_048_576).optional(),
@@ -341,7 +344,7 @@ fn a_key_of_a_module_is_kept_with_its_module() {
     assert!(set.verify(&session(&machine)).unwrap().is_as_wanted());
     assert!(set.plan(&session(&machine)).unwrap().is_empty());
     session(&machine).revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     // A set that lasts until the next boot needs no module then.
     let set = SysctlSet::new([Wanted::new("net.netfilter.nf_conntrack_max", 1_048_576)]);
     set.apply(&mut session(&machine)).unwrap();
@@ -414,7 +417,7 @@ fn no_module_is_loaded_for_what_does_not_need_it() {
         "nf_conntrack",
         "net/netfilter/nf_conntrack_buckets",
     ));
-    let was = machine.picture();
+    let was = machine.snapshot();
     set(&["net.netfilter.nf_log_all_netns"])
         .apply(&mut session(&machine))
         .unwrap();
@@ -449,7 +452,7 @@ fn no_module_is_loaded_for_what_does_not_need_it() {
         .unwrap();
     assert_eq!(machine.memory().get(CONNTRACK), None);
     session(&machine).revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 /// What takes effect later is not done now, and needs no consent for now; kept, it is done at the boot.
@@ -491,7 +494,7 @@ fn what_is_mounted_read_only_is_said_and_the_rest_is_done() {
         memory.behaving(path(key), Behaviour::refuses(EROFS))
     });
     let machine = machine(memory);
-    let was = machine.picture();
+    let was = machine.snapshot();
     let set = SysctlSet::new([
         Wanted::new("vm.swappiness", 100),
         Wanted::new("vm.dirty_ratio", 10),
@@ -501,25 +504,27 @@ fn what_is_mounted_read_only_is_said_and_the_rest_is_done() {
         Wanted::new("net.ipv4.tcp_mtu_probing", 1),
     ]);
     let applied = set.apply(&mut session(&machine)).unwrap();
-    assert_eq!(applied.turned.len(), 2, "{:?}", applied.turned);
-    let lacking: Vec<_> = applied
+    assert_eq!(applied.changed.len(), 2, "{:?}", applied.changed);
+    let unsupported: Vec<_> = applied
         .findings
         .iter()
         .filter_map(|one| match &one.state {
-            State::NotApplicable { lack } => Some((one.name.as_str(), lack.kind, &lack.why)),
+            State::NotApplicable { unsupported } => {
+                Some((one.name.as_str(), unsupported.kind, &unsupported.why))
+            }
             _ => None,
         })
         .collect();
-    assert_eq!(lacking.len(), 2, "{lacking:?}");
-    for (name, kind, why) in lacking {
-        assert_eq!(kind, LackKind::ReadOnly, "{name}");
+    assert_eq!(unsupported.len(), 2, "{unsupported:?}");
+    for (name, kind, why) in unsupported {
+        assert_eq!(kind, UnsupportedKind::ReadOnly, "{name}");
         assert!(why.starts_with("/proc/sys is mounted read-only"), "{why}");
     }
     let report = set.verify(&session(&machine)).unwrap();
     assert!(report.is_as_wanted(), "{:?}", report.items);
     assert!(set.apply(&mut session(&machine).strict(true)).is_err());
     session(&machine).revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 /// What cannot be kept is said before anything is turned, and the rest is done.
@@ -530,12 +535,12 @@ fn a_file_on_a_read_only_mount_is_not_written() {
     let machine = machine(memory.directory("/etc/sysctl.d"));
     let set = SysctlSet::new([Wanted::new("vm.dirty_ratio", 10)]).persisted_as("gaming");
     let applied = set.apply(&mut session(&machine)).unwrap();
-    let lack = applied.findings.iter().find_map(|one| match &one.state {
-        State::NotApplicable { lack } => Some((one.name.as_str(), lack)),
+    let unsupported = applied.findings.iter().find_map(|one| match &one.state {
+        State::NotApplicable { unsupported } => Some((one.name.as_str(), unsupported)),
         _ => None,
     });
-    let (name, lack) = lack.unwrap();
+    let (name, unsupported) = unsupported.unwrap();
     assert!(name.contains("60-hosttune-gaming.conf"), "{name}");
-    assert_eq!(lack.why, "/ is mounted read-only");
+    assert_eq!(unsupported.why, "/ is mounted read-only");
     assert_eq!(machine.memory().get(path("vm/dirty_ratio")).unwrap(), "10");
 }

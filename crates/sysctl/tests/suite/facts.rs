@@ -2,8 +2,10 @@
 //! double of the kernel; and what the established tools do wrong.
 
 use hosttune_core::host::FileContent;
-use hosttune_core::testing::{Behaviour, Fate, Machine, Memory, World};
-use hosttune_core::{Error, Finding, Lack, LackKind, LeftBecause, Session, State, Tuning, When};
+use hosttune_core::testing::{Behaviour, CrashPoint, Machine, Memory, World};
+use hosttune_core::{
+    Error, Finding, NotRevertedReason, Session, State, Tuning, Unsupported, UnsupportedKind, When,
+};
 use hosttune_sysctl::{SysctlSet, Wanted, testing};
 
 fn machine(memory: Memory) -> Machine {
@@ -11,7 +13,7 @@ fn machine(memory: Memory) -> Machine {
 }
 
 fn session(machine: &Machine) -> Session {
-    machine.session(&Fate::lives()).unwrap()
+    machine.session(&CrashPoint::lives()).unwrap()
 }
 
 fn path(key: &str) -> String {
@@ -27,10 +29,10 @@ fn set<const N: usize>(wanted: [(&str, &str); N]) -> SysctlSet {
     SysctlSet::new(wanted.map(|(key, value)| Wanted::new(key, value).accept_side_effects()))
 }
 
-fn lack<'f>(findings: &'f [Finding], name: &str) -> &'f Lack {
+fn unsupported<'f>(findings: &'f [Finding], name: &str) -> &'f Unsupported {
     let finding = findings.iter().find(|finding| finding.name == name);
     match finding.map(|finding| &finding.state) {
-        Some(State::NotApplicable { lack }) => lack,
+        Some(State::NotApplicable { unsupported }) => unsupported,
         other => panic!("{name}: {other:?}"),
     }
 }
@@ -47,10 +49,14 @@ fn told(error: &Error) -> String {
 }
 
 /// Takes the set back in a new process, and expects the machine to be as it was.
-fn reverts_to(machine: &Machine, was: &hosttune_core::testing::Picture) {
+fn reverts_to(machine: &Machine, was: &hosttune_core::testing::Snapshot) {
     let reverted = session(machine).revert().unwrap();
-    assert!(reverted.left.is_empty(), "{:?}", reverted.left);
-    assert_eq!(machine.picture(), *was);
+    assert!(
+        reverted.not_reverted.is_empty(),
+        "{:?}",
+        reverted.not_reverted
+    );
+    assert_eq!(machine.snapshot(), *was);
     assert!(machine.store().is_empty());
 }
 
@@ -71,7 +77,7 @@ fn f1_a_refused_vector_write_is_put_back_to_the_exact_value() {
         }),
     );
     let machine = machine(memory);
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = set([
         ("vm.swappiness", "100"),
         ("net.ipv4.tcp_rmem", "5000 88888 999999999"),
@@ -83,7 +89,7 @@ fn f1_a_refused_vector_write_is_put_back_to_the_exact_value() {
         "{}",
         told(&error)
     );
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -95,7 +101,7 @@ fn f1_also_for_a_key_that_nobody_has_described() {
         testing::plain_integers(),
     );
     let machine = machine(memory);
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = set([("net.x.triple", "11 21 banana")]);
     let error = wanted.apply(&mut session(&machine)).unwrap_err();
     assert!(
@@ -103,7 +109,7 @@ fn f1_also_for_a_key_that_nobody_has_described() {
         "{}",
         told(&error)
     );
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 /// The kernel reads numbers in base 0 and shows them in decimal, and vectors with tabs, whether
@@ -119,7 +125,7 @@ fn f3_also_for_a_key_that_nobody_has_described() {
     ] {
         let memory = testing::kernel().file(path("net/x/key"), shown, testing::plain_integers());
         let machine = machine(memory);
-        let was = machine.picture();
+        let was = machine.snapshot();
         let wanted = set([("net.x.key", wanted)]);
         wanted
             .apply(&mut session(&machine))
@@ -141,7 +147,7 @@ fn f2_also_for_a_key_that_nobody_has_described() {
     ] {
         let memory = testing::kernel().file(path("net/x/key"), shown, testing::plain_integers());
         let machine = machine(memory);
-        let was = machine.picture();
+        let was = machine.snapshot();
         let error = set([("net.x.key", wanted)])
             .apply(&mut session(&machine))
             .unwrap_err();
@@ -150,7 +156,7 @@ fn f2_also_for_a_key_that_nobody_has_described() {
             "{wanted}: {}",
             told(&error)
         );
-        assert_eq!(machine.picture(), was);
+        assert_eq!(machine.snapshot(), was);
     }
 }
 
@@ -181,14 +187,14 @@ fn f2_what_the_kernel_takes_in_silence_is_refused_with_the_key_and_a_way_out() {
         ("", "1", "not a sysctl key"),
     ] {
         let machine = machine(testing::kernel());
-        let was = machine.picture();
+        let was = machine.snapshot();
         let wanted = set([("vm.compaction_proactiveness", "0"), (key, value)]).persisted_as("x");
         let error = wanted.apply(&mut session(&machine)).unwrap_err();
         let told = told(&error);
         assert!(told.contains(key), "{key} is not named: {told}");
         assert!(told.contains(says), "{key} = {value:?}: {told}");
         assert!(error.hint().is_some(), "no way out: {told}");
-        assert_eq!(machine.picture(), was);
+        assert_eq!(machine.snapshot(), was);
         assert!(machine.store().is_empty());
     }
 }
@@ -214,7 +220,7 @@ fn f3_another_spelling_of_the_value_that_is_set_plans_nothing() {
 #[test]
 fn f4_a_value_without_its_module_is_named_and_the_rest_is_applied() {
     let machine = machine(testing::without_module(testing::kernel(), "tcp_bbr"));
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = set([
         ("net.ipv4.tcp_congestion_control", "bbr"),
         ("vm.swappiness", "100"),
@@ -224,14 +230,18 @@ fn f4_a_value_without_its_module_is_named_and_the_rest_is_applied() {
         .unwrap_err();
     assert!(matches!(error, Error::NotApplicable(_)), "{error:?}");
     assert!(told(&error).contains("tcp_bbr"), "{}", told(&error));
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 
     let applied = wanted.apply(&mut session(&machine)).unwrap();
-    let lack = lack(&applied.findings, "net.ipv4.tcp_congestion_control");
-    assert_eq!(lack.kind, LackKind::ValueUnavailable);
-    assert_eq!(lack.module.as_deref(), Some("tcp_bbr"));
-    assert!(lack.why.contains("reno, cubic"), "{}", lack.why);
-    assert!(lack.why.contains("tcp_bbr"), "{}", lack.why);
+    let unsupported = unsupported(&applied.findings, "net.ipv4.tcp_congestion_control");
+    assert_eq!(unsupported.kind, UnsupportedKind::ValueUnavailable);
+    assert_eq!(unsupported.module.as_deref(), Some("tcp_bbr"));
+    assert!(
+        unsupported.why.contains("reno, cubic"),
+        "{}",
+        unsupported.why
+    );
+    assert!(unsupported.why.contains("tcp_bbr"), "{}", unsupported.why);
     assert_eq!(get(&machine, "vm/swappiness"), "100");
     assert_eq!(get(&machine, "net/ipv4/tcp_congestion_control"), "cubic");
     assert!(wanted.verify(&session(&machine)).unwrap().is_as_wanted());
@@ -246,7 +256,7 @@ fn f4_a_module_that_will_not_load_is_found_out_while_applying() {
         .memory()
         .write(path("kernel/modules_disabled"), "1")
         .unwrap();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = set([
         ("vm.swappiness", "100"),
         ("net.ipv4.tcp_congestion_control", "bbr"),
@@ -256,12 +266,12 @@ fn f4_a_module_that_will_not_load_is_found_out_while_applying() {
         wanted.apply(&mut session(&machine).strict(true)),
         Err(Error::RolledBack { .. } | Error::NotApplicable(_))
     ));
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 
     let applied = wanted.apply(&mut session(&machine)).unwrap();
-    let lack = lack(&applied.findings, "net.ipv4.tcp_congestion_control");
-    assert_eq!(lack.module.as_deref(), Some("tcp_bbr"));
-    assert_eq!(applied.turned.len(), 2);
+    let unsupported = unsupported(&applied.findings, "net.ipv4.tcp_congestion_control");
+    assert_eq!(unsupported.module.as_deref(), Some("tcp_bbr"));
+    assert_eq!(applied.changed.len(), 2);
     assert!(wanted.plan(&session(&machine)).unwrap().is_empty());
     reverts_to(&machine, &was);
 }
@@ -300,12 +310,12 @@ fn f5_the_member_of_a_pair_that_was_in_force_is_in_force_again() {
     ] {
         let machine = machine(testing::kernel());
         machine.memory().write(path(written.0), written.1).unwrap();
-        let was = machine.picture();
+        let was = machine.snapshot();
         let wanted = set([wanted]);
         let applied = wanted.apply(&mut session(&machine)).unwrap();
-        assert_eq!(applied.turned.len(), 1, "{wanted:?}");
+        assert_eq!(applied.changed.len(), 1, "{wanted:?}");
         assert!(wanted.verify(&session(&machine)).unwrap().is_as_wanted());
-        assert_ne!(machine.picture(), was);
+        assert_ne!(machine.snapshot(), was);
         reverts_to(&machine, &was);
     }
 }
@@ -313,20 +323,20 @@ fn f5_the_member_of_a_pair_that_was_in_force_is_in_force_again() {
 #[test]
 fn f5_wanting_both_of_a_pair_is_a_conflict_that_names_both() {
     let machine = machine(testing::kernel());
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = set([("vm.dirty_ratio", "10"), ("vm.dirty_bytes", "8192")]);
     let error = wanted.apply(&mut session(&machine)).unwrap_err();
     assert!(matches!(error, Error::Conflict { .. }), "{error:?}");
     let told = told(&error);
     assert!(told.contains("10") && told.contains("8192"), "{told}");
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 /// The kernel takes `overcommit_kbytes = 0`, and then neither of the two is in force.
 #[test]
 fn f5_both_of_the_overcommit_pair_can_be_zero() {
     let machine = machine(testing::kernel());
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = set([("vm.overcommit_kbytes", "0"), ("vm.swappiness", "100")]);
     match wanted.apply(&mut session(&machine)) {
         Ok(_) => {
@@ -338,7 +348,7 @@ fn f5_both_of_the_overcommit_pair_can_be_zero() {
         Err(error) => {
             assert!(matches!(error, Error::Tuning { .. }), "{}", told(&error));
             assert!(told(&error).contains("vm.overcommit_kbytes"));
-            assert_eq!(machine.picture(), was);
+            assert_eq!(machine.snapshot(), was);
         }
     }
 }
@@ -351,7 +361,7 @@ fn f6_what_another_network_namespace_lacks_is_said_and_the_rest_applied() {
 
 fn f6(kernel: Memory) {
     let machine = machine(kernel);
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = set([
         ("net.core.rmem_max", "16777216"),
         ("net.core.wmem_max", "16777216"),
@@ -368,11 +378,15 @@ fn f6(kernel: Memory) {
         "net.core.netdev_max_backlog",
         "net.ipv4.tcp_mem",
     ] {
-        let lack = lack(&applied.findings, key);
-        assert_eq!(lack.kind, LackKind::NotInThisNamespace, "{key}: {lack}");
-        assert!(lack.hint.is_some(), "{key}");
+        let unsupported = unsupported(&applied.findings, key);
+        assert_eq!(
+            unsupported.kind,
+            UnsupportedKind::NotInThisNamespace,
+            "{key}: {unsupported}"
+        );
+        assert!(unsupported.hint.is_some(), "{key}");
     }
-    assert_eq!(applied.turned.len(), 1);
+    assert_eq!(applied.changed.len(), 1);
     assert!(wanted.verify(&session(&machine)).unwrap().is_as_wanted());
     reverts_to(&machine, &was);
 }
@@ -384,7 +398,7 @@ fn f6_a_word_that_is_not_allowed_in_this_namespace_is_said_and_the_rest_applied(
     memory.change(|tree| tree.set(path("net/ipv4/tcp_allowed_congestion_control"), "reno"));
     memory.change(|tree| tree.set(path("net/ipv4/tcp_congestion_control"), "reno"));
     let machine = machine(memory);
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = set([
         ("net.ipv4.tcp_congestion_control", "cubic"),
         ("net.ipv4.tcp_fastopen", "3"),
@@ -392,8 +406,8 @@ fn f6_a_word_that_is_not_allowed_in_this_namespace_is_said_and_the_rest_applied(
     let applied = wanted
         .apply(&mut session(&machine))
         .unwrap_or_else(|error| panic!("{}", told(&error)));
-    let lack = lack(&applied.findings, "net.ipv4.tcp_congestion_control");
-    assert!(lack.why.contains("reno"), "{lack}");
+    let unsupported = unsupported(&applied.findings, "net.ipv4.tcp_congestion_control");
+    assert!(unsupported.why.contains("reno"), "{unsupported}");
     assert_eq!(get(&machine, "net/ipv4/tcp_fastopen"), "3");
     reverts_to(&machine, &was);
 }
@@ -405,7 +419,10 @@ fn f7_write_only_keys_are_never_planned_kept_or_verified() {
         let wanted = set([(key, "1")]);
         let plan = wanted.plan(&session(&machine)).unwrap();
         assert!(plan.is_empty(), "{:?}", plan.steps);
-        assert_eq!(lack(&plan.findings, key).kind, LackKind::WriteOnly);
+        assert_eq!(
+            unsupported(&plan.findings, key).kind,
+            UnsupportedKind::WriteOnly
+        );
         assert!(wanted.verify(&session(&machine)).unwrap().is_as_wanted());
         assert!(wanted.plan(&session(&machine).strict(true)).is_err());
     }
@@ -416,8 +433,8 @@ fn f7_write_only_keys_are_never_planned_kept_or_verified() {
         .plan(&session(&machine))
         .unwrap();
     assert_eq!(
-        lack(&plan.findings, "vm.press_me").kind,
-        LackKind::WriteOnly
+        unsupported(&plan.findings, "vm.press_me").kind,
+        UnsupportedKind::WriteOnly
     );
 }
 
@@ -428,10 +445,10 @@ fn f8_an_interface_with_a_dot_in_its_name_is_reached_in_every_spelling() {
         "net.ipv4.conf.eth0/100.forwarding",
     ] {
         let machine = machine(testing::kernel());
-        let was = machine.picture();
+        let was = machine.snapshot();
         let wanted = set([(key, "1")]);
         let applied = wanted.apply(&mut session(&machine)).unwrap();
-        assert_eq!(applied.turned.len(), 1);
+        assert_eq!(applied.changed.len(), 1);
         assert_eq!(get(&machine, "net/ipv4/conf/eth0.100/forwarding"), "1");
         assert_eq!(get(&machine, "net/ipv4/conf/eth0/forwarding"), "0");
         reverts_to(&machine, &was);
@@ -440,19 +457,19 @@ fn f8_an_interface_with_a_dot_in_its_name_is_reached_in_every_spelling() {
     let machine = machine(testing::kernel());
     let wanted = set([("net.ipv4.conf.eth0.100.forwarding", "1")]);
     let applied = wanted.apply(&mut session(&machine)).unwrap();
-    let lack = lack(&applied.findings, "net.ipv4.conf.eth0.100.forwarding");
-    assert_eq!(lack.kind, LackKind::Missing);
+    let unsupported = unsupported(&applied.findings, "net.ipv4.conf.eth0.100.forwarding");
+    assert_eq!(unsupported.kind, UnsupportedKind::Missing);
 }
 
 #[test]
 fn f9_a_missing_key_is_said_and_is_an_error_where_it_is_required() {
     let machine = machine(testing::kernel());
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = set([("vm.laptop_mode", "1"), ("vm.swappiness", "100")]);
     let applied = wanted.apply(&mut session(&machine)).unwrap();
-    let lack = lack(&applied.findings, "vm.laptop_mode");
-    assert_eq!(lack.kind, LackKind::Missing);
-    assert!(lack.why.contains("no such key"), "{lack:?}");
+    let unsupported = unsupported(&applied.findings, "vm.laptop_mode");
+    assert_eq!(unsupported.kind, UnsupportedKind::Missing);
+    assert!(unsupported.why.contains("no such key"), "{unsupported:?}");
     reverts_to(&machine, &was);
 
     let required = SysctlSet::new([
@@ -465,7 +482,7 @@ fn f9_a_missing_key_is_said_and_is_an_error_where_it_is_required() {
     ] {
         let error = result.unwrap_err();
         assert!(told(&error).contains("vm.laptop_mode"), "{}", told(&error));
-        assert_eq!(machine.picture(), was);
+        assert_eq!(machine.snapshot(), was);
     }
     let optional = SysctlSet::new([Wanted::new("vm.laptop_mode", 1).optional()]);
     optional.apply(&mut session(&machine)).unwrap();
@@ -474,7 +491,7 @@ fn f9_a_missing_key_is_said_and_is_an_error_where_it_is_required() {
 #[test]
 fn f14_a_glob_becomes_the_keys_that_it_stands_for() {
     let machine = machine(testing::kernel());
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = set([("vm.vfs_cache_press*", "150")]);
     let plan = wanted.plan(&session(&machine)).unwrap();
     let names: Vec<&str> = plan
@@ -491,7 +508,7 @@ fn f14_a_glob_becomes_the_keys_that_it_stands_for() {
 
     let wanted = set([("net.ipv4.conf.*.accept_redirects", "0")]);
     let applied = wanted.apply(&mut session(&machine)).unwrap();
-    assert!(applied.turned.len() >= 3, "{:?}", applied.turned);
+    assert!(applied.changed.len() >= 3, "{:?}", applied.changed);
     for interface in ["all", "default", "lo", "eth0", "eth0.100"] {
         let key = format!("net/ipv4/conf/{interface}/accept_redirects");
         assert_eq!(get(&machine, &key), "0", "{key}");
@@ -501,8 +518,8 @@ fn f14_a_glob_becomes_the_keys_that_it_stands_for() {
     let wanted = set([("net.ipv4.conf.wlan*.forwarding", "1")]);
     let plan = wanted.plan(&session(&machine)).unwrap();
     assert_eq!(
-        lack(&plan.findings, "net.ipv4.conf.wlan*.forwarding").kind,
-        LackKind::Missing
+        unsupported(&plan.findings, "net.ipv4.conf.wlan*.forwarding").kind,
+        UnsupportedKind::Missing
     );
 }
 
@@ -516,7 +533,7 @@ fn forwarding_goes_back_with_everything_that_it_reset() {
     memory
         .write(path("net/ipv4/conf/all/accept_redirects"), "0")
         .unwrap();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = set([
         ("net.ipv4.conf.eth0.forwarding", "0"),
         ("net.ipv4.ip_forward", "1"),
@@ -553,10 +570,10 @@ fn a_value_is_one_write() {
         ("vm.dirty_bytes", "8192"),
         ("net.ipv4.tcp_congestion_control", "reno"),
     ] {
-        let fate = Fate::lives();
-        let mut session = machine.session(&fate).unwrap();
+        let crash_point = CrashPoint::lives();
+        let mut session = machine.session(&crash_point).unwrap();
         set([(key, value)]).apply(&mut session).unwrap();
-        assert_eq!(fate.changes(), 1, "{key}");
+        assert_eq!(crash_point.changes(), 1, "{key}");
     }
 }
 
@@ -564,17 +581,17 @@ fn a_value_is_one_write() {
 fn an_equal_value_on_a_read_only_key_is_success_and_another_is_said() {
     let memory = testing::kernel().mode(path("vm/swappiness"), 0o444);
     let machine = machine(memory);
-    let fate = Fate::lives();
+    let crash_point = CrashPoint::lives();
     let equal = set([("vm.swappiness", "60")]);
     equal
-        .apply(&mut machine.session(&fate).unwrap().strict(true))
+        .apply(&mut machine.session(&crash_point).unwrap().strict(true))
         .unwrap();
-    assert_eq!(fate.writes(), 0);
+    assert_eq!(crash_point.writes(), 0);
     let other = set([("vm.swappiness", "100")]);
     let applied = other.apply(&mut session(&machine)).unwrap();
     assert_eq!(
-        lack(&applied.findings, "vm.swappiness").kind,
-        LackKind::ReadOnly
+        unsupported(&applied.findings, "vm.swappiness").kind,
+        UnsupportedKind::ReadOnly
     );
 }
 
@@ -585,13 +602,13 @@ fn a_value_without_a_way_back_needs_consent() {
         ("kernel.modules_disabled", "1"),
     ] {
         let machine = machine(testing::kernel());
-        let was = machine.picture();
+        let was = machine.snapshot();
         let refused = set([(key, value)]);
         let applied = refused.apply(&mut session(&machine)).unwrap();
-        let lack = lack(&applied.findings, key);
-        assert_eq!(lack.kind, LackKind::OneWay);
-        assert!(lack.hint.as_deref().unwrap().contains("consent"));
-        assert_eq!(machine.picture(), was);
+        let unsupported = unsupported(&applied.findings, key);
+        assert_eq!(unsupported.kind, UnsupportedKind::OneWay);
+        assert!(unsupported.hint.as_deref().unwrap().contains("consent"));
+        assert_eq!(machine.snapshot(), was);
         assert!(refused.apply(&mut session(&machine).strict(true)).is_err());
 
         let consented = SysctlSet::new([Wanted::new(key, value).one_way()]);
@@ -600,29 +617,32 @@ fn a_value_without_a_way_back_needs_consent() {
         // The kernel keeps it, and that is said and not passed over.
         let reverted = session(&machine).revert().unwrap();
         assert!(!reverted.is_complete());
-        assert!(matches!(reverted.left[0].because, LeftBecause::Refused(_)));
+        assert!(matches!(
+            reverted.not_reverted[0].reason,
+            NotRevertedReason::Refused(_)
+        ));
         // What is so already needs no consent, and nothing is written for it.
-        let fate = Fate::lives();
+        let crash_point = CrashPoint::lives();
         refused
-            .apply(&mut machine.session(&fate).unwrap().strict(true))
+            .apply(&mut machine.session(&crash_point).unwrap().strict(true))
             .unwrap();
-        assert_eq!(fate.changes(), 0);
+        assert_eq!(crash_point.changes(), 0);
         // A reboot takes it back, and then nothing is owed.
         machine.power_cut(false);
         let reverted = session(&machine).revert().unwrap();
-        assert!(reverted.left.is_empty());
-        assert_eq!(machine.picture(), was);
+        assert!(reverted.not_reverted.is_empty());
+        assert_eq!(machine.snapshot(), was);
     }
 }
 
 #[test]
-fn what_is_deferred_is_pending_and_not_turned() {
+fn what_is_deferred_is_pending_and_not_changed() {
     let machine = machine(testing::kernel());
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = SysctlSet::new([Wanted::new("vm.swappiness", 100).deferred(When::Reboot)]);
     let applied = wanted.apply(&mut session(&machine)).unwrap();
     assert!(matches!(applied.findings[0].state, State::Pending { .. }));
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
@@ -636,7 +656,7 @@ fn a_file_keeps_the_values_and_says_who_wins_over_it() {
         .content("/etc/sysctl.d/99-theirs.conf", FileContent::new(theirs))
         .content(SysctlSet::file("gaming"), before);
     let machine = machine(memory);
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted =
         set([("vm.swappiness", "100"), ("vm.dirty_bytes", "268435456")]).persisted_as("gaming");
     let applied = wanted.apply(&mut session(&machine)).unwrap();
@@ -662,18 +682,18 @@ fn a_file_keeps_the_values_and_says_who_wins_over_it() {
 #[test]
 fn on_an_image_only_the_file_is_written() {
     let machine = machine(Memory::new().directory("/etc"));
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = set([("vm.swappiness", "100")]).persisted_as("gaming");
     wanted.apply(&mut session(&machine)).unwrap();
     assert!(machine.memory().get(SysctlSet::file("gaming")).is_some());
-    assert!(!machine.picture().contains_key("/proc/sys"));
+    assert!(!machine.snapshot().contains_key("/proc/sys"));
     reverts_to(&machine, &was);
 }
 
 #[test]
 fn t1_killed_after_apply_the_originals_come_back() {
     let machine = machine(testing::kernel());
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = set([
         ("vm.swappiness", "100"),
         ("vm.dirty_bytes", "268435456"),
@@ -693,7 +713,7 @@ fn t1_killed_after_apply_the_originals_come_back() {
 #[test]
 fn t2_a_rollback_leaves_no_bytes_behind() {
     let machine = machine(testing::kernel());
-    let was = machine.picture();
+    let was = machine.snapshot();
     set([("vm.dirty_bytes", "268435456")])
         .apply(&mut session(&machine))
         .unwrap();
@@ -705,7 +725,7 @@ fn t2_a_rollback_leaves_no_bytes_behind() {
 #[test]
 fn t3_a_bad_value_a_missing_key_and_a_missing_module_are_never_plain_success() {
     let machine = machine(testing::without_module(testing::kernel(), "tcp_bbr"));
-    let was = machine.picture();
+    let was = machine.snapshot();
     let all = set([
         ("vm.swappiness", "banana"),
         ("vm.laptop_mode", "1"),
@@ -714,14 +734,14 @@ fn t3_a_bad_value_a_missing_key_and_a_missing_module_are_never_plain_success() {
     let error = all.apply(&mut session(&machine)).unwrap_err();
     assert!(told(&error).contains("vm.swappiness"), "{}", told(&error));
     assert!(told(&error).contains("banana"));
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 
     let rest = set([
         ("vm.laptop_mode", "1"),
         ("net.ipv4.tcp_congestion_control", "bbr"),
     ]);
     let applied = rest.apply(&mut session(&machine)).unwrap();
-    assert!(applied.turned.is_empty());
+    assert!(applied.changed.is_empty());
     assert_eq!(applied.findings.len(), 2);
     for finding in &applied.findings {
         assert!(matches!(finding.state, State::NotApplicable { .. }));
@@ -732,7 +752,7 @@ fn t3_a_bad_value_a_missing_key_and_a_missing_module_are_never_plain_success() {
         told.contains("vm.laptop_mode") && told.contains("tcp_bbr"),
         "{told}"
     );
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
@@ -746,9 +766,9 @@ fn t4_what_somebody_else_has_set_since_survives_and_is_said() {
     assert_eq!(get(&machine, "vm/swappiness"), "77");
     assert_eq!(get(&machine, "vm/dirty_bytes"), "0");
     assert_eq!(get(&machine, "vm/dirty_ratio"), "20");
-    assert_eq!(reverted.left.len(), 1);
-    let left = &reverted.left[0];
-    assert_eq!(left.because, LeftBecause::Theirs);
+    assert_eq!(reverted.not_reverted.len(), 1);
+    let left = &reverted.not_reverted[0];
+    assert_eq!(left.reason, NotRevertedReason::Theirs);
     assert_eq!(
         (
             left.ours.as_str(),
@@ -768,6 +788,9 @@ fn t6_a_key_that_this_kernel_lacks_does_not_fail_verify() {
     let wanted = set([("kernel.split_lock_mitigate", "0"), ("vm.swappiness", "60")]);
     let report = wanted.verify(&session(&machine)).unwrap();
     assert!(report.is_as_wanted());
-    let lack = lack(&report.items, "kernel.split_lock_mitigate");
-    assert!(lack.hint.as_deref().unwrap().contains("6.2"), "{lack:?}");
+    let unsupported = unsupported(&report.items, "kernel.split_lock_mitigate");
+    assert!(
+        unsupported.hint.as_deref().unwrap().contains("6.2"),
+        "{unsupported:?}"
+    );
 }

@@ -6,7 +6,9 @@ use std::sync::LazyLock;
 
 use hosttune_core::host::FileContent;
 use hosttune_core::testing::laws::{self, Death, Verb};
-use hosttune_core::testing::{Failure, Fate, Machine, Memory, MemoryStore, Moment, Picture, World};
+use hosttune_core::testing::{
+    CrashPoint, Failure, Machine, Memory, MemoryStore, Moment, Snapshot, World,
+};
 use hosttune_core::{Error, Session, State, Tuning};
 use hosttune_sysctl::{SysctlSet, Wanted, testing};
 use proptest::prelude::*;
@@ -38,14 +40,14 @@ impl World for Linux {
         Self(self.0.fork())
     }
 
-    fn session_of(&self, owner: &str, fate: &Fate) -> Result<Session, Error> {
-        self.0.session_of(owner, fate)
+    fn session_of(&self, owner: &str, crash_point: &CrashPoint) -> Result<Session, Error> {
+        self.0.session_of(owner, crash_point)
     }
 
-    fn picture(&self) -> Picture {
-        let mut picture = self.0.picture();
-        picture.retain(|path, _| !KEPT_BY_THE_KERNEL.iter().any(|kept| path.starts_with(kept)));
-        picture
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.0.snapshot();
+        snapshot.retain(|path, _| !KEPT_BY_THE_KERNEL.iter().any(|kept| path.starts_with(kept)));
+        snapshot
     }
 
     fn store(&self) -> &MemoryStore {
@@ -294,8 +296,8 @@ proptest! {
     fn apply_then_verify_says_who_wins_after_a_reboot(set in any_set()) {
         let start = Start { who_sets: true, ..Start::default() };
         let machine = start.machine();
-        set.apply(&mut machine.session(&Fate::lives())?)?;
-        let report = set.verify(&machine.session(&Fate::lives())?)?;
+        set.apply(&mut machine.session(&CrashPoint::lives())?)?;
+        let report = set.verify(&machine.session(&CrashPoint::lives())?)?;
         for item in &report.items {
             let beaten = matches!(item.state, State::Overridden { .. });
             prop_assert!(!item.state.is_drift() || beaten && item.name.ends_with("60-hosttune-laws.conf"), "{item}");
@@ -376,15 +378,15 @@ proptest! {
         ]),
     ) {
         let machine = start.machine();
-        let mut wanted = machine.picture();
-        set.apply(&mut machine.session(&Fate::lives())?)?;
+        let mut wanted = machine.snapshot();
+        set.apply(&mut machine.session(&CrashPoint::lives())?)?;
         machine.0.memory().write(format!("/proc/sys/{}", pair[key]), value).unwrap();
-        let theirs = machine.picture();
+        let theirs = machine.snapshot();
         for file in pair.map(|file| format!("/proc/sys/{file}")) {
             wanted.insert(file.clone(), theirs[&file].clone());
         }
-        machine.session(&Fate::lives())?.revert()?;
-        prop_assert_eq!(machine.picture(), wanted);
+        machine.session(&CrashPoint::lives())?.revert()?;
+        prop_assert_eq!(machine.snapshot(), wanted);
     }
 
     #[test]
@@ -406,14 +408,14 @@ proptest! {
     ) {
         let finished = if persist { finished.persisted_as("laws") } else { finished };
         let machine = start.machine();
-        let was = machine.picture();
-        finished.apply(&mut machine.session(&Fate::lives())?)?;
-        let fate = Fate::dies_at(write, moment);
-        let _ = dying.apply(&mut machine.session(&fate)?);
+        let was = machine.snapshot();
+        finished.apply(&mut machine.session(&CrashPoint::lives())?)?;
+        let crash_point = CrashPoint::dies_at(write, moment);
+        let _ = dying.apply(&mut machine.session(&crash_point)?);
         machine.0.power_cut(zeros);
-        let reverted = machine.session(&Fate::lives())?.revert()?;
-        prop_assert!(reverted.left.is_empty(), "{:?}", reverted.left);
-        prop_assert_eq!(machine.picture(), was);
+        let reverted = machine.session(&CrashPoint::lives())?.revert()?;
+        prop_assert!(reverted.not_reverted.is_empty(), "{:?}", reverted.not_reverted);
+        prop_assert_eq!(machine.snapshot(), was);
         prop_assert!(machine.store().is_empty());
     }
 
@@ -424,15 +426,15 @@ proptest! {
         persist: bool,
     ) {
         let machine = Start::default().machine();
-        let was = machine.picture();
+        let was = machine.snapshot();
         let set = SysctlSet::new([Wanted::new(key, value)]);
         let set = if persist { set.persisted_as("laws") } else { set };
-        let session = machine.session(&Fate::lives())?;
+        let session = machine.session(&CrashPoint::lives())?;
         match set.plan(&session) {
             Ok(plan) => drop(format!("{:?}", plan.steps)),
             Err(error) => prop_assert!(error.hint().is_some(), "no way out: {error}"),
         }
-        prop_assert_eq!(machine.picture(), was);
+        prop_assert_eq!(machine.snapshot(), was);
     }
 }
 

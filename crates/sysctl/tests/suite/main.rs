@@ -8,9 +8,9 @@
 )]
 
 mod captured;
-mod double;
 mod effects;
 mod facts;
+mod fake;
 mod laws;
 mod loaders;
 mod namespaces;

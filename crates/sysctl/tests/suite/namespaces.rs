@@ -157,7 +157,7 @@ fn a_refused_vector_write_leaves_a_torn_value() {
     };
     let wanted = Value::vector(&[5000, 88_888, 99_999]);
     assert!(
-        Value::torn(after, before, &wanted),
+        Value::is_partial_write(after, before, &wanted),
         "{before} became {after}"
     );
 }

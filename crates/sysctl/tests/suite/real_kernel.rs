@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use hosttune_core::journal::DirectoryStore;
-use hosttune_core::{Error, Host, LackKind, LinuxHost, Session, State, Tuning};
+use hosttune_core::{Error, Host, LinuxHost, Session, State, Tuning, UnsupportedKind};
 use hosttune_sysctl::{SysctlSet, Wanted, catalogue};
 use hosttune_test_machine::inside::test_name;
 use hosttune_test_machine::{Snapshot, Subtree};
@@ -57,7 +57,7 @@ fn there_and_back(sets: &[SysctlSet], meanwhile: impl FnOnce()) {
         set.plan(&session).unwrap();
         same(&before);
         let applied = set.apply(&mut session).unwrap();
-        assert!(!applied.turned.is_empty());
+        assert!(!applied.changed.is_empty());
         let report = set.verify(&session).unwrap();
         for item in &report.items {
             // Of a key that nobody has described, a tab for a blank is the kernel's doing.
@@ -76,7 +76,11 @@ fn there_and_back(sets: &[SysctlSet], meanwhile: impl FnOnce()) {
     }
     meanwhile();
     let reverted = session(state.path()).revert().unwrap();
-    assert!(reverted.left.is_empty(), "{:?}", reverted.left);
+    assert!(
+        reverted.not_reverted.is_empty(),
+        "{:?}",
+        reverted.not_reverted
+    );
     same(&was);
 }
 
@@ -209,18 +213,23 @@ fn what_this_namespace_lacks_is_said() {
     ]);
     let plan = wanted.plan(&session(state.path())).unwrap();
     assert!(plan.is_empty(), "{:?}", plan.steps);
-    let kinds: Vec<Option<LackKind>> = plan
+    let kinds: Vec<Option<UnsupportedKind>> = plan
         .findings
         .iter()
         .map(|finding| match &finding.state {
-            State::NotApplicable { lack } => Some(lack.kind),
+            State::NotApplicable { unsupported } => Some(unsupported.kind),
             _ => None,
         })
         .collect();
-    let elsewhere = Some(LackKind::NotInThisNamespace);
+    let elsewhere = Some(UnsupportedKind::NotInThisNamespace);
     assert_eq!(
         kinds,
-        [elsewhere, elsewhere, elsewhere, Some(LackKind::WriteOnly)]
+        [
+            elsewhere,
+            elsewhere,
+            elsewhere,
+            Some(UnsupportedKind::WriteOnly)
+        ]
     );
     same(&was);
 }
@@ -250,12 +259,12 @@ fn an_equal_value_in_a_read_only_tree_is_success() {
         .unwrap();
     let other = set([("net.ipv4.tcp_fastopen", "1")]);
     let applied = other.apply(&mut session(state.path())).unwrap();
-    let State::NotApplicable { lack } = &applied.findings[0].state else {
+    let State::NotApplicable { unsupported } = &applied.findings[0].state else {
         panic!("{:?}", applied.findings);
     };
     assert_eq!(
-        (lack.kind, &*lack.why),
-        (LackKind::ReadOnly, "/proc/sys is mounted read-only")
+        (unsupported.kind, &*unsupported.why),
+        (UnsupportedKind::ReadOnly, "/proc/sys is mounted read-only")
     );
     let strict = &mut session(state.path()).strict(true);
     assert!(other.apply(strict).is_err());
@@ -313,18 +322,18 @@ fn a_read_only_proc_sys_with_a_writable_net_is_set_as_far_as_it_goes() {
     let set = set([("vm.swappiness", other), ("net.core.somaxconn", "4097")]);
     let mut session = session(state.path());
     let applied = set.apply(&mut session).unwrap();
-    assert_eq!(applied.turned.len(), 1, "{:?}", applied.turned);
+    assert_eq!(applied.changed.len(), 1, "{:?}", applied.changed);
     assert!(
         applied.findings.iter().any(|one| matches!(
             &one.state,
-            State::NotApplicable { lack } if lack.kind == LackKind::ReadOnly
-                && lack.why.starts_with("/proc/sys is mounted read-only")
+            State::NotApplicable { unsupported } if unsupported.kind == UnsupportedKind::ReadOnly
+                && unsupported.why.starts_with("/proc/sys is mounted read-only")
         )),
         "{:?}",
         applied.findings
     );
     assert_eq!(get("net/core/somaxconn"), "4097");
     assert_eq!(get("vm/swappiness"), swappiness);
-    assert!(session.revert().unwrap().left.is_empty());
+    assert!(session.revert().unwrap().not_reverted.is_empty());
     assert_eq!(get("net/core/somaxconn"), somaxconn);
 }

@@ -133,10 +133,10 @@ fn a_set_of_words_is_set_where_each_is_offered() {
     // The word that is missing is named, and its module.
     let set = SysctlSet::new([Wanted::new(allowed, "reno vegas cubic")]);
     let plan = set.plan(&tree.session()).unwrap();
-    let State::NotApplicable { lack } = &plan.findings[0].state else {
+    let State::NotApplicable { unsupported } = &plan.findings[0].state else {
         panic!("{plan:?}");
     };
-    assert_eq!(lack.module.as_deref(), Some("tcp_vegas"));
+    assert_eq!(unsupported.module.as_deref(), Some("tcp_vegas"));
     let set = SysctlSet::new([Wanted::new(allowed, "reno cubic bbr")]);
     set.apply(&mut tree.session()).unwrap();
     assert!(set.verify(&tree.session()).unwrap().is_as_wanted());
@@ -233,10 +233,13 @@ fn a_capture_without_sysctls_is_a_capture() {
         assert_eq!(session.host().root_kind(), RootKind::Captured, "{shown}");
         let set = SysctlSet::new([Wanted::new("vm.swappiness", 10)]);
         let plan = set.plan(&session).unwrap();
-        let State::NotApplicable { lack } = &plan.findings[0].state else {
+        let State::NotApplicable { unsupported } = &plan.findings[0].state else {
             panic!("{plan:?}");
         };
-        assert!(lack.why.contains("does not contain /proc/sys"), "{lack:?}");
+        assert!(
+            unsupported.why.contains("does not contain /proc/sys"),
+            "{unsupported:?}"
+        );
     }
     // An image has directories to mount on, with nothing in them.
     let tree = Tree(TempDir::new().unwrap());

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hosttune_core::host::{Change, Gate};
-use hosttune_core::journal::{DirectoryStore, JournalError, Place, Store};
+use hosttune_core::journal::{DirectoryStore, JournalError, JournalLocation, Store};
 use hosttune_core::{Error, Host, HostError, HostErrorKind, LinuxHost, Operation, Session, Tuning};
 use hosttune_sysctl::{SysctlSet, Wanted};
 use proptest::prelude::*;
@@ -58,7 +58,7 @@ fn shown() -> Vec<String> {
 
 /// What becomes of a process.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Fate {
+enum CrashPoint {
     Lives,
     /// It makes so many changes and writes of its journal, and no more.
     DiesAfter(usize),
@@ -68,15 +68,15 @@ enum Fate {
 
 #[derive(Debug, Clone)]
 struct Process {
-    fate: Fate,
+    crash_point: CrashPoint,
     made: Arc<AtomicUsize>,
     dead: Arc<AtomicBool>,
 }
 
 impl Process {
-    fn new(fate: Fate) -> Self {
+    fn new(crash_point: CrashPoint) -> Self {
         Self {
-            fate,
+            crash_point,
             made: Arc::default(),
             dead: Arc::default(),
         }
@@ -89,7 +89,7 @@ impl Process {
     /// Whether it may do the next thing; a process that is dead does nothing any more.
     fn may(&self) -> bool {
         let made = self.made.fetch_add(1, Ordering::SeqCst);
-        if self.fate == Fate::DiesAfter(made) {
+        if self.crash_point == CrashPoint::DiesAfter(made) {
             self.dead.store(true, Ordering::SeqCst);
         }
         !self.is_dead()
@@ -99,7 +99,7 @@ impl Process {
 impl Gate for Process {
     fn before(&mut self, _: &Change<'_>) -> Result<(), HostError> {
         let number = self.made.load(Ordering::SeqCst);
-        if !self.may() || self.fate == Fate::Refused(number) {
+        if !self.may() || self.crash_point == CrashPoint::Refused(number) {
             let refused = HostErrorKind::Refused;
             return Err(HostError::new(Operation::Write, "the value", refused));
         }
@@ -116,7 +116,7 @@ impl Gate for Process {
 struct Journals(DirectoryStore, Process);
 
 impl Journals {
-    fn may(&self, place: Place, owner: &str) -> Result<(), JournalError> {
+    fn may(&self, place: JournalLocation, owner: &str) -> Result<(), JournalError> {
         if self.1.may() {
             return Ok(());
         }
@@ -129,18 +129,18 @@ impl Journals {
 }
 
 impl Store for Journals {
-    fn path(&self, place: Place, owner: &str) -> String {
+    fn path(&self, place: JournalLocation, owner: &str) -> String {
         self.0.path(place, owner)
     }
-    fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
+    fn read(&self, place: JournalLocation, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
         self.0.read(place, owner)
     }
-    fn owners(&self, place: Place) -> Result<Vec<String>, JournalError> {
+    fn owners(&self, place: JournalLocation) -> Result<Vec<String>, JournalError> {
         self.0.owners(place)
     }
     fn write_at(
         &mut self,
-        place: Place,
+        place: JournalLocation,
         owner: &str,
         offset: u64,
         bytes: &[u8],
@@ -149,11 +149,16 @@ impl Store for Journals {
         self.may(place, owner)?;
         self.0.write_at(place, owner, offset, bytes, sync)
     }
-    fn replace(&mut self, place: Place, owner: &str, bytes: &[u8]) -> Result<(), JournalError> {
+    fn replace(
+        &mut self,
+        place: JournalLocation,
+        owner: &str,
+        bytes: &[u8],
+    ) -> Result<(), JournalError> {
         self.may(place, owner)?;
         self.0.replace(place, owner, bytes)
     }
-    fn remove(&mut self, place: Place, owner: &str) -> Result<(), JournalError> {
+    fn remove(&mut self, place: JournalLocation, owner: &str) -> Result<(), JournalError> {
         self.may(place, owner)?;
         self.0.remove(place, owner)
     }
@@ -171,8 +176,8 @@ impl Store for Journals {
 #[derive(Debug, Clone)]
 enum Act {
     /// An owner wants these values of these keys.
-    Apply(usize, BTreeMap<usize, usize>, Fate),
-    Revert(usize, Fate),
+    Apply(usize, BTreeMap<usize, usize>, CrashPoint),
+    Revert(usize, CrashPoint),
     /// Somebody else sets a key.
     Stranger(usize, usize),
     /// The end of an owner's journal is lost: so many bytes. Nobody else has done anything since: what
@@ -180,11 +185,11 @@ enum Act {
     Cut(usize, usize),
 }
 
-fn fate() -> impl Strategy<Value = Fate> {
+fn crash_point() -> impl Strategy<Value = CrashPoint> {
     prop_oneof![
-        6 => Just(Fate::Lives),
-        2 => (0..14_usize).prop_map(Fate::DiesAfter),
-        1 => (1..14_usize).prop_map(Fate::Refused),
+        6 => Just(CrashPoint::Lives),
+        2 => (0..14_usize).prop_map(CrashPoint::DiesAfter),
+        1 => (1..14_usize).prop_map(CrashPoint::Refused),
     ]
 }
 
@@ -192,8 +197,8 @@ fn act() -> impl Strategy<Value = Act> {
     let owner = || 0..OWNERS.len();
     let wants = prop::collection::btree_map(0..KEYS.len(), 0..3_usize, 1..5);
     prop_oneof![
-        6 => (owner(), wants, fate()).prop_map(|(owner, wants, fate)| Act::Apply(owner, wants, fate)),
-        4 => (owner(), fate()).prop_map(|(owner, fate)| Act::Revert(owner, fate)),
+        6 => (owner(), wants, crash_point()).prop_map(|(owner, wants, crash_point)| Act::Apply(owner, wants, crash_point)),
+        4 => (owner(), crash_point()).prop_map(|(owner, crash_point)| Act::Revert(owner, crash_point)),
         3 => (0..KEYS.len(), 0..3_usize).prop_map(|(key, value)| Act::Stranger(key, value)),
     ]
 }
@@ -246,21 +251,21 @@ fn does(directory: &Path, act: &Act, walked: &mut Walked) -> Result<(), TestCase
                 file.set_len(length.saturating_sub(*bytes as u64)).unwrap();
             }
         }
-        Act::Apply(owner, wants, fate) => {
-            let process = Process::new(*fate);
+        Act::Apply(owner, wants, crash_point) => {
+            let process = Process::new(*crash_point);
             let set = set(wants);
             let applied = set.apply(&mut session(directory, *owner, &process));
             if process.is_dead() {
                 walked.died = true;
                 return Ok(());
             }
-            let session = session(directory, *owner, &Process::new(Fate::Lives));
+            let session = session(directory, *owner, &Process::new(CrashPoint::Lives));
             match applied {
                 Ok(applied) => {
                     let report = set.verify(&session).unwrap();
                     prop_assert!(report.is_as_wanted(), "{applied:#?}\n{report:#?}");
                     prop_assert!(set.plan(&session).unwrap().is_empty());
-                    for step in &applied.turned {
+                    for step in &applied.changed {
                         let was = &before[key_of(&step.knob.text)];
                         prop_assert!(
                             walked.died || same(&step.from_text, was),
@@ -274,7 +279,7 @@ fn does(directory: &Path, act: &Act, walked: &mut Walked) -> Result<(), TestCase
                 }
                 // The one refusal met a step of the way back, which was owed still and is told so.
                 Err(Error::RollbackIncomplete { left, .. }) => {
-                    prop_assert!(matches!(fate, Fate::Refused(_)) && !left.is_empty());
+                    prop_assert!(matches!(crash_point, CrashPoint::Refused(_)) && !left.is_empty());
                     for left in &left {
                         let now = shows(key_of(&left.knob.text));
                         prop_assert!(same(&left.seen, &now), "{left}: it shows {now}");
@@ -283,15 +288,15 @@ fn does(directory: &Path, act: &Act, walked: &mut Walked) -> Result<(), TestCase
                 Err(error) => prop_assert!(false, "{error:?}"),
             }
         }
-        Act::Revert(owner, fate) => {
-            let process = Process::new(*fate);
+        Act::Revert(owner, crash_point) => {
+            let process = Process::new(*crash_point);
             let reverted = session(directory, *owner, &process).revert();
             if process.is_dead() {
                 walked.died = true;
                 return Ok(());
             }
             let reverted = reverted.map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
-            told_as_it_is(&reverted, *fate == Fate::Lives)?;
+            told_as_it_is(&reverted, *crash_point == CrashPoint::Lives)?;
         }
     }
     Ok(())
@@ -308,7 +313,11 @@ fn same(one: &str, other: &str) -> bool {
 
 /// What is told to be back is, and what is told to be left was somebody else's, or was refused.
 fn told_as_it_is(reverted: &hosttune_core::Reverted, lived: bool) -> Result<(), TestCaseError> {
-    let left: BTreeSet<&str> = reverted.left.iter().map(|left| &*left.knob.text).collect();
+    let left: BTreeSet<&str> = reverted
+        .not_reverted
+        .iter()
+        .map(|left| &*left.knob.text)
+        .collect();
     // The first that is told of a key was put back last.
     let mut last: BTreeMap<&str, &str> = BTreeMap::new();
     for undone in &reverted.undone {
@@ -323,7 +332,7 @@ fn told_as_it_is(reverted: &hosttune_core::Reverted, lived: bool) -> Result<(), 
             "{key} is told to be {original} again and is {now}: {reverted:#?}"
         );
     }
-    for left in &reverted.left {
+    for left in &reverted.not_reverted {
         let now = shows(key_of(&left.knob.text));
         prop_assert!(same(&left.seen, &now), "{left}: it shows {now}");
         prop_assert!(!lived || !same(&left.seen, &left.original), "{left}");
@@ -354,11 +363,16 @@ fn walks(acts: &[Act], order: &[usize], cut: Option<usize>) -> Result<(), TestCa
         does(directory.path(), &Act::Cut(*owner, bytes), &mut walked)?;
     }
     for owner in order {
-        let process = Process::new(Fate::Lives);
+        let process = Process::new(CrashPoint::Lives);
         match session(directory.path(), *owner, &process).revert() {
             Ok(reverted) => {
                 told_as_it_is(&reverted, true)?;
-                left.extend(reverted.left.iter().map(|left| key_of(&left.knob.text)));
+                left.extend(
+                    reverted
+                        .not_reverted
+                        .iter()
+                        .map(|left| key_of(&left.knob.text)),
+                );
             }
             // A journal that lost more than marks is refused, and is still there.
             Err(Error::Journal(error)) if cut.is_some() => {

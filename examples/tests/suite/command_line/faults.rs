@@ -179,7 +179,7 @@ fn interrupted_a_revert_says_what_is_owed() {
     assert_eq!(end(traced), 4);
     let status = tree.gaming(&["status", "--json"]).document();
     assert_eq!(status["open"], serde_json::Value::Null);
-    assert_eq!(status["owed"].as_array().unwrap().len(), 16 - 3);
+    assert_eq!(status["pending"].as_array().unwrap().len(), 16 - 3);
     assert_eq!(tree.gaming(&["revert", "--yes"]).exit, 0);
     assert!(tree.snapshot() == before);
 }
@@ -395,8 +395,8 @@ fn a_directory_made_for_our_file_is_ours() {
         assert_eq!(tree.gaming(&typed).exit, 0);
         assert!(tree.at(made).join(file).exists());
         let status = tree.gaming(&["status", "--json"]).document();
-        for owed in status["owed"].as_array().unwrap() {
-            assert_eq!(owed["is_ours"], true, "{owed:#}");
+        for pending in status["pending"].as_array().unwrap() {
+            assert_eq!(pending["is_ours"], true, "{pending:#}");
         }
         let text = tree.gaming(&["status"]).out;
         assert!(!text.contains("another process"), "{text}");
@@ -438,7 +438,7 @@ fn a_journal_that_has_no_room_for_the_end_hides_nothing() {
     assert_eq!(ran.exit, 5, "{ran:?}");
     let document = ran.document();
     assert_eq!(document["outcome"], "unrecorded");
-    assert_eq!(document["turned"].as_array().unwrap().len(), 16);
+    assert_eq!(document["changed"].as_array().unwrap().len(), 16);
     assert_eq!(document["error"]["exit_code"], 5);
     assert!(ran.err.contains("could not be cleared"), "{ran:?}");
     assert!(ran.err.contains("gaming.journal"), "{ran:?}");

@@ -37,7 +37,7 @@ fn a_journal_that_lost_its_end_is_an_interrupted_run() {
     assert_eq!(ran.exit, 0, "{ran:?}");
     let document = ran.document();
     assert!(
-        !document["recovered"]["turned"]
+        !document["recovered"]["changed"]
             .as_array()
             .unwrap()
             .is_empty(),

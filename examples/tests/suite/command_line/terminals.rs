@@ -155,7 +155,7 @@ fn killed_while_it_asks_it_leaves_nothing_behind() {
     assert!(tree.snapshot() == before);
     let status = tree.gaming(&["status", "--json"]).document();
     assert_eq!(
-        (&status["owed"], &status["open"]),
+        (&status["pending"], &status["open"]),
         (&Value::Array(Vec::new()), &Value::Null)
     );
     assert_eq!(tree.gaming(&["apply", "--yes"]).exit, 0, "the lock is free");

@@ -188,8 +188,8 @@ fn what_somebody_else_has_set_is_left_unless_forced() {
     let ran = tree.gaming(&["revert", "--yes", "--json"]);
     assert_eq!(ran.exit, 1, "{ran:?}");
     let document = ran.document();
-    assert_eq!(document["outcome"], "left");
-    let left = &document["left"][0];
+    assert_eq!(document["outcome"], "not-reverted");
+    let left = &document["not_reverted"][0];
     assert_eq!(left["knob"], "vm.swappiness");
     assert_eq!(
         (&left["ours"], &left["original"], &left["seen"]),
@@ -218,9 +218,9 @@ fn what_does_not_apply_fails_nothing_unless_strict() {
     let plan = tree
         .gaming(&["plan", "--json", "--only", "sysctl"])
         .document();
-    let lacking = plan["not_applicable"].as_array().unwrap();
-    assert_eq!(lacking.len(), 2, "{lacking:?}");
-    assert_eq!(lacking[0]["module"], "tcp_bbr");
+    let unsupported = plan["not_applicable"].as_array().unwrap();
+    assert_eq!(unsupported.len(), 2, "{unsupported:?}");
+    assert_eq!(unsupported[0]["module"], "tcp_bbr");
     let strict = tree.gaming(&["apply", "--yes", "--strict"]);
     assert_eq!(strict.exit, 3, "{strict:?}");
     assert!(tree.snapshot() == before);

@@ -5,7 +5,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use hosttune_blockdev::uevent::{
-    Due, Heard, Hotplug, Pace, Sender, Uevent, UeventAction, UeventMonitor, Uevents, udev_message,
+    Due, Hotplug, RetryPolicy, Sender, Uevent, UeventAction, UeventMonitor, Uevents, WaitOutcome,
+    udev_message,
 };
 use hosttune_test_machine::{Udev, Udevd};
 use rustix::net::netlink::{self, SocketAddrNetlink};
@@ -42,7 +43,7 @@ impl Listener {
                 others.push(format!("{} {}", event.action, event.devpath));
             }
             match self.uevents.wait(&[], Some(until)).unwrap() {
-                Heard::Events(events) => self.told.extend(events),
+                WaitOutcome::Events(events) => self.told.extend(events),
                 other => panic!("{other:?} behind {others:?}"),
             }
         }
@@ -55,7 +56,7 @@ fn is(action: UeventAction, kernel: &str) -> impl Fn(&Uevent) -> bool {
 
 /// Runs until a disk is to be looked at.
 fn due(uevents: &mut Uevents) -> Vec<String> {
-    let mut hotplug = Hotplug::new(Pace::default());
+    let mut hotplug = Hotplug::new(RetryPolicy::default());
     let end = uevents.now() + LONG;
     loop {
         let until = match hotplug.due(uevents.now()) {
@@ -64,7 +65,7 @@ fn due(uevents: &mut Uevents) -> Vec<String> {
             Due::Wait(until) => until.unwrap_or(end),
         };
         assert!(uevents.now() < end, "nothing came");
-        if let Heard::Events(events) = uevents.wait(&[], Some(until)).unwrap() {
+        if let WaitOutcome::Events(events) = uevents.wait(&[], Some(until)).unwrap() {
             let now = uevents.now();
             events.iter().for_each(|event| hotplug.on(event, now));
         }
@@ -90,7 +91,7 @@ pub(super) fn disks_that_come_are_told_of() {
     let nothing = silent
         .uevents
         .wait(&[], Some(silent.uevents.now() + Duration::from_millis(200)));
-    assert_eq!(nothing.unwrap(), Heard::Nothing);
+    assert_eq!(nothing.unwrap(), WaitOutcome::Nothing);
 
     for udev in Udev::ALL {
         let udevd = Udevd::start(udev);
@@ -171,7 +172,7 @@ pub(super) fn what_is_lost_or_forged_is_known() {
         udev.uevents
             .wait(&[], Some(udev.uevents.now() + LONG))
             .unwrap(),
-        Heard::Lost
+        WaitOutcome::Lost
     );
 
     // More than there is room for: said once, and what comes behind it is told.
@@ -188,10 +189,10 @@ pub(super) fn what_is_lost_or_forged_is_known() {
             .wait(&[], Some(narrow.uevents.now() + Duration::from_millis(500)))
             .unwrap()
         {
-            Heard::Lost => lost += 1,
-            Heard::Events(events) => told += events.len(),
-            Heard::Nothing => break,
-            Heard::Stopped => panic!("nobody asked"),
+            WaitOutcome::Lost => lost += 1,
+            WaitOutcome::Events(events) => told += events.len(),
+            WaitOutcome::Nothing => break,
+            WaitOutcome::Stopped => panic!("nobody asked"),
         }
     }
     assert!(lost >= 1 && told < 200, "{lost} {told}");
@@ -204,5 +205,5 @@ pub(super) fn what_is_lost_or_forged_is_known() {
     tell("echo change > /sys/block/vda/uevent");
     rustix::io::write(&writes, b"x").unwrap();
     let heard = narrow.uevents.wait(&[reads.as_fd()], None).unwrap();
-    assert_eq!(heard, Heard::Stopped);
+    assert_eq!(heard, WaitOutcome::Stopped);
 }

@@ -1,7 +1,7 @@
 //! Rules of ours, carried out by a stock udevd.
 
 use hosttune_blockdev::udev::{
-    Action, Call, Condition, Device, DiskRule, Evaluator, Outcome, OwnRules, RuleFiles,
+    Action, Call, Condition, Device, DiskRule, Evaluator, GeneratedRules, Outcome, RuleFiles,
 };
 use hosttune_blockdev::{Attribute, Disk, Rule, Rules, Standing, Transport};
 use hosttune_test_machine::{Udev, Udevd};
@@ -9,8 +9,8 @@ use hosttune_test_machine::{Udev, Udevd};
 use super::{ask, live, read, tell};
 
 /// What disks of this machine get, each found by something else.
-fn rules() -> OwnRules {
-    OwnRules::new("test")
+fn rules() -> GeneratedRules {
+    GeneratedRules::new("test")
         .rule(
             DiskRule::new([
                 Condition::below("virtio"),
@@ -249,7 +249,7 @@ pub(super) fn udevadm_finds_nothing_wrong_with_ours() {
             program.display()
         ))
     };
-    let strange = OwnRules::new("strange")
+    let strange = GeneratedRules::new("strange")
         .rule(
             DiskRule::new([
                 Condition::property("ID_MODEL", "a \"model\" [of] *any* kind\\"),

@@ -336,7 +336,7 @@ proptest! {
         tunable in "\\PC{0,6}", number: i64, only in prop::option::of("[/.a-z0-9]{0,12}"),
     ) {
         let machine = Start { newer: true, written: Vec::new() }.machine();
-        let was = hosttune_core::testing::World::picture(&machine);
+        let was = hosttune_core::testing::World::snapshot(&machine);
         let mut rule = Rule::new(name).queue(attribute, value);
         if let Ok(glob) = pattern.parse() {
             rule = rule.kernel_name(glob);
@@ -350,12 +350,12 @@ proptest! {
         if let Some(only) = only {
             rules = rules.only(only);
         }
-        let session = hosttune_core::testing::World::session(&machine, &hosttune_core::testing::Fate::lives())?;
+        let session = hosttune_core::testing::World::session(&machine, &hosttune_core::testing::CrashPoint::lives())?;
         match hosttune_core::Tuning::plan(&rules, &session) {
             Ok(plan) => drop(format!("{plan:?}")),
             Err(error) => prop_assert!(error.hint().is_some(), "no way out: {error}"),
         }
-        prop_assert_eq!(hosttune_core::testing::World::picture(&machine), was);
+        prop_assert_eq!(hosttune_core::testing::World::snapshot(&machine), was);
     }
 }
 

@@ -5,7 +5,7 @@ use hosttune_blockdev::udev::NoteFights;
 use hosttune_blockdev::{Attribute, DiskKind, Rule, Rules, Transport};
 use hosttune_core::Tuning;
 use hosttune_core::host::FileContent;
-use hosttune_core::testing::{Fate, Machine, Memory, World};
+use hosttune_core::testing::{CrashPoint, Machine, Memory, World};
 
 use super::support::{Seen, memory, scheduler};
 
@@ -31,14 +31,14 @@ fn with(memory: Memory, path: &str, text: impl Into<Vec<u8>>) -> Memory {
 
 fn notes_of(memory: Memory, rules: &Rules) -> Vec<String> {
     let machine = Seen(Machine::new(memory, hosttune_blockdev::knobs));
-    let was = machine.picture();
-    let session = machine.session(&Fate::lives()).unwrap();
+    let was = machine.snapshot();
+    let session = machine.session(&CrashPoint::lives()).unwrap();
     let plan = NoteFights(rules).plan(&session).unwrap();
     assert!(plan.is_empty());
     let report = NoteFights(rules).verify(&session).unwrap();
     assert!(report.items.is_empty());
     assert_eq!(report.notes, plan.notes);
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     plan.notes
 }
 

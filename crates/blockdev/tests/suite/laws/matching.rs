@@ -2,7 +2,7 @@
 
 use hosttune_blockdev::testing::{Linux, MemoryDisk, with_disk};
 use hosttune_blockdev::{Attribute, DiskKind, Rule, Rules, Transport};
-use hosttune_core::testing::{Behaviour, Fate, Machine, Memory, World};
+use hosttune_core::testing::{Behaviour, CrashPoint, Machine, Memory, World};
 use hosttune_core::{Error, Plan, Tuning};
 
 use super::support::{everywhere, machine, memory, scheduler};
@@ -10,11 +10,11 @@ use super::support::{everywhere, machine, memory, scheduler};
 fn plan(rules: &Rules) -> Plan {
     let machine = machine(Linux::V7_2);
     rules
-        .plan(&machine.session(&Fate::lives()).unwrap())
+        .plan(&machine.session(&CrashPoint::lives()).unwrap())
         .unwrap()
 }
 
-fn turned(plan: &Plan) -> Vec<String> {
+fn changed(plan: &Plan) -> Vec<String> {
     let steps = plan.steps.iter();
     steps
         .map(|step| format!("{}: {}", step.part, step.knob))
@@ -24,7 +24,7 @@ fn turned(plan: &Plan) -> Vec<String> {
 fn error(rules: &Rules) -> Error {
     let machine = machine(Linux::V7_2);
     rules
-        .plan(&machine.session(&Fate::lives()).unwrap())
+        .plan(&machine.session(&CrashPoint::lives()).unwrap())
         .unwrap_err()
 }
 
@@ -43,7 +43,7 @@ fn a_rule_takes_the_disks_that_meet_it_in_the_order_of_their_names() {
     ]);
     let plan = plan(&rules);
     assert_eq!(
-        turned(&plan),
+        changed(&plan),
         [
             "nvme: nvme0n1 scheduler",
             "nvme: nvme1c0n1 scheduler",
@@ -72,7 +72,7 @@ fn the_first_rule_takes_a_disk_and_a_later_one_says_so() {
     ]);
     let plan = plan(&rules);
     assert_eq!(
-        turned(&plan),
+        changed(&plan),
         ["first: sda nomerges", "second: sdb nomerges"]
     );
     assert!(
@@ -127,7 +127,7 @@ fn what_one_condition_misses_is_said_where_it_takes_nothing() {
 /// What software makes is touched where it is asked for by its kind, and not by a name that fits.
 #[test]
 fn what_software_makes_is_not_touched_unasked() {
-    let of = |rule: Rule| turned(&plan(&Rules::new([rule.queue(Attribute::ReadAheadKb, 64)])));
+    let of = |rule: Rule| changed(&plan(&Rules::new([rule.queue(Attribute::ReadAheadKb, 64)])));
     let all = "*".parse().unwrap();
     assert!(
         !of(Rule::new("a").kernel_name(all))
@@ -180,12 +180,12 @@ fn a_rule_without_conditions_takes_disks_of_hardware_only() {
         let machine = Machine::new(memory.fork(), hosttune_blockdev::knobs);
         let rules = Rules::new([rule.queue(Attribute::Nomerges, 2)]);
         rules
-            .plan(&machine.session(&Fate::lives()).unwrap())
+            .plan(&machine.session(&CrashPoint::lives()).unwrap())
             .unwrap()
     };
     let all = plan(Rule::new("all"));
     assert_eq!(
-        turned(&all),
+        changed(&all),
         [
             "all: nvme0n1 nomerges",
             "all: nvme1c0n1 nomerges",
@@ -195,7 +195,7 @@ fn a_rule_without_conditions_takes_disks_of_hardware_only() {
     );
     // A name that fits is not asking, and the plan says what was left out.
     let named = plan(Rule::new("zvols").kernel_name("zd*".parse().unwrap()));
-    assert_eq!(turned(&named), Vec::<String>::new());
+    assert_eq!(changed(&named), Vec::<String>::new());
     assert!(
         named
             .notes
@@ -207,7 +207,7 @@ fn a_rule_without_conditions_takes_disks_of_hardware_only() {
         named.notes
     );
     assert_eq!(
-        turned(&plan(Rule::new("a").kind(DiskKind::Other))),
+        changed(&plan(Rule::new("a").kind(DiskKind::Other))),
         [
             "a: bcache0 nomerges",
             "a: mtdblock0 nomerges",
@@ -218,7 +218,7 @@ fn a_rule_without_conditions_takes_disks_of_hardware_only() {
         ]
     );
     assert_eq!(
-        turned(&plan(Rule::new("a").kind(DiskKind::Network))),
+        changed(&plan(Rule::new("a").kind(DiskKind::Network))),
         ["a: nbd0 nomerges", "a: rbd0 nomerges"]
     );
 }
@@ -241,10 +241,10 @@ fn without_a_place_only_names_of_hardware_are_disks() {
     let machine = Machine::new(memory, hosttune_blockdev::knobs);
     let rules = Rules::new([Rule::new("all").queue(Attribute::Nomerges, 2)]);
     let plan = rules
-        .plan(&machine.session(&Fate::lives()).unwrap())
+        .plan(&machine.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     assert_eq!(
-        turned(&plan),
+        changed(&plan),
         ["all: nvme0n1 nomerges", "all: sda nomerges"]
     );
 }
@@ -277,13 +277,13 @@ fn a_host_managed_disk_keeps_mq_deadline_on_old_kernels() {
             .scheduler(scheduler(wanted))
             .queue(Attribute::Nomerges, 2)]);
         rules
-            .plan(&machine.session(&Fate::lives()).unwrap())
+            .plan(&machine.session(&CrashPoint::lives()).unwrap())
             .unwrap()
     };
     for wanted in ["none", "bfq", "kyber"] {
         let old = plan("6.1.0-40-amd64", wanted);
         let schedulers = |plan: &Plan| -> Vec<String> {
-            let mut all = turned(plan);
+            let mut all = changed(plan);
             all.retain(|step| step.ends_with("scheduler"));
             all
         };
@@ -292,7 +292,7 @@ fn a_host_managed_disk_keeps_mq_deadline_on_old_kernels() {
             ["all: sdw scheduler", "all: sdx scheduler"],
             "{wanted}"
         );
-        assert!(turned(&old).contains(&"all: sdm nomerges".to_owned()));
+        assert!(changed(&old).contains(&"all: sdm nomerges".to_owned()));
         let text = format!("{old:?}");
         assert!(text.contains("host-managed zoned disk"), "{text}");
         assert_eq!(schedulers(&plan("6.12.0", wanted)).len(), 3, "{wanted}");
@@ -310,7 +310,7 @@ fn only_one_device() {
             .iter()
             .all(|step| step.knob.text.starts_with("sda ")),
         "{:?}",
-        turned(&plan)
+        changed(&plan)
     );
     let partition = error(&rules.clone().only("/dev/sda1"));
     assert!(
@@ -377,7 +377,7 @@ fn rules_as_a_person_writes_them() {
         "set":{"scheduler":"deadline","queue":{"read-ahead-kb":1024},"tunables":{"fifo_batch":8}}}]}"#;
     let rules: Rules = serde_json::from_str(text).unwrap();
     assert_eq!(
-        turned(&plan(&rules)),
+        changed(&plan(&rules)),
         ["big: sda mq-deadline fifo_batch", "big: sda read_ahead_kb"]
     );
 }
@@ -392,9 +392,9 @@ fn a_queue_on_a_read_only_mount_is_not_applicable() {
     );
     let machine = Machine::new(memory, hosttune_blockdev::knobs);
     let plan = Rules::new([everywhere()])
-        .plan(&machine.session(&Fate::lives()).unwrap())
+        .plan(&machine.session(&CrashPoint::lives()).unwrap())
         .unwrap();
-    assert_eq!(turned(&plan), Vec::<String>::new());
+    assert_eq!(changed(&plan), Vec::<String>::new());
     assert!(!plan.findings.is_empty());
     let text = format!("{:?}", plan.findings);
     assert!(text.contains("/sys is mounted read-only"), "{text}");

@@ -5,7 +5,7 @@ use hosttune_blockdev::udev::Document;
 use hosttune_blockdev::{Attribute, Rule, Rules, Transport};
 use hosttune_core::host::FileContent;
 use hosttune_core::testing::laws::{self, Death};
-use hosttune_core::testing::{Fate, Machine, Memory, Moment, World};
+use hosttune_core::testing::{CrashPoint, Machine, Memory, Moment, World};
 use hosttune_core::{State, Tuning};
 
 use super::support::{Seen, memory, scheduler};
@@ -32,7 +32,7 @@ fn machine(memory: Memory) -> Seen {
 /// The notes about what others have the last word on.
 fn notes(rules: &Rules, machine: &Seen) -> Vec<String> {
     let report = rules
-        .verify(&machine.session(&Fate::lives()).unwrap())
+        .verify(&machine.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     let mut notes = report.notes;
     notes.retain(|note| note.starts_with("after a reboot"));
@@ -75,7 +75,7 @@ fn the_laws_hold_with_a_file() {
 fn the_file_and_every_directory_above_it() {
     let world = machine(memory(Linux::V7_2));
     let plan = rules()
-        .plan(&world.session(&Fate::lives()).unwrap())
+        .plan(&world.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     let files: Vec<&str> = plan
         .steps
@@ -85,32 +85,40 @@ fn the_file_and_every_directory_above_it() {
         .collect();
     assert_eq!(files, ["/etc", "/etc/udev", "/etc/udev/rules.d", FILE]);
     rules()
-        .apply(&mut world.session(&Fate::lives()).unwrap())
+        .apply(&mut world.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     let text = world.0.memory().get(FILE).unwrap();
     let own = rules().to_udev("gaming").unwrap().to_text().unwrap();
     assert_eq!(text.trim_end(), own.trim_end());
     assert_eq!(Document::parse(text.as_bytes()).problems(), []);
     assert_eq!(notes(&rules(), &world), Vec::<String>::new());
-    world.session(&Fate::lives()).unwrap().revert().unwrap();
-    assert!(!world.picture().contains_key("/etc"));
+    world
+        .session(&CrashPoint::lives())
+        .unwrap()
+        .revert()
+        .unwrap();
+    assert!(!world.snapshot().contains_key("/etc"));
 }
 
 #[test]
 fn on_an_image_there_is_the_file_and_nothing_else() {
     let world = machine(Memory::new().directory("/etc"));
-    let was = world.picture();
+    let was = world.snapshot();
     let plan = rules()
-        .plan(&world.session(&Fate::lives()).unwrap())
+        .plan(&world.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     assert_eq!(plan.notes, Vec::<String>::new());
     rules()
-        .apply(&mut world.session(&Fate::lives()).unwrap())
+        .apply(&mut world.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     assert!(world.0.memory().get(FILE).unwrap().contains("kyber"));
-    assert!(!world.picture().keys().any(|path| path.starts_with("/sys")));
-    world.session(&Fate::lives()).unwrap().revert().unwrap();
-    assert_eq!(world.picture(), was);
+    assert!(!world.snapshot().keys().any(|path| path.starts_with("/sys")));
+    world
+        .session(&CrashPoint::lives())
+        .unwrap()
+        .revert()
+        .unwrap();
+    assert_eq!(world.snapshot(), was);
 }
 
 /// What is called for one disk that comes leaves the file as it is.
@@ -119,9 +127,9 @@ fn for_one_disk_the_file_stays_as_it_is() {
     let world = machine(memory(Linux::V7_2).content(FILE, FileContent::new("# mine\n")));
     let only = rules().only("/dev/sda");
     let applied = only
-        .apply(&mut world.session(&Fate::lives()).unwrap())
+        .apply(&mut world.session(&CrashPoint::lives()).unwrap())
         .unwrap();
-    assert!(!applied.turned.is_empty());
+    assert!(!applied.changed.is_empty());
     assert_eq!(world.0.memory().get(FILE).unwrap(), "# mine");
 }
 
@@ -137,7 +145,7 @@ fn who_has_the_last_word_is_said_and_who_has_not_is_not() {
     ));
     assert_eq!(notes(&rules(), &world), Vec::<String>::new());
     rules()
-        .apply(&mut world.session(&Fate::lives()).unwrap())
+        .apply(&mut world.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     // Nor once it is active.
     assert_eq!(notes(&rules(), &world), Vec::<String>::new());
@@ -170,10 +178,10 @@ fn who_has_the_last_word_is_said_and_who_has_not_is_not() {
         ]
     );
     rules()
-        .apply(&mut world.session(&Fate::lives()).unwrap())
+        .apply(&mut world.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     let report = rules()
-        .verify(&world.session(&Fate::lives()).unwrap())
+        .verify(&world.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     assert!(report.items.iter().any(
         |item| matches!(&item.state, State::Overridden { by } if by.contains("99-io.rules:2"))
@@ -202,7 +210,7 @@ fn what_udev_cannot_keep_is_an_error_of_the_plan() {
         (rules().persisted_as("../x"), "in the name of a rules file"),
     ] {
         let error = rules
-            .plan(&world.session(&Fate::lives()).unwrap())
+            .plan(&world.session(&CrashPoint::lives()).unwrap())
             .unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
     }

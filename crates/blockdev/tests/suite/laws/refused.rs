@@ -4,31 +4,31 @@ use hosttune_blockdev::testing::{Linux, offer};
 use hosttune_blockdev::{Attribute, Rule, Rules, Transport};
 use hosttune_boot::Modules;
 use hosttune_boot::testing::{Described, MemoryModules, with_modules};
-use hosttune_core::testing::{Behaviour, Fate, Machine, MemoryStore, World};
-use hosttune_core::{Error, Finding, Host, LackKind, Session, State, Tuning};
+use hosttune_core::testing::{Behaviour, CrashPoint, Machine, MemoryStore, World};
+use hosttune_core::{Error, Finding, Host, Session, State, Tuning, UnsupportedKind};
 
 use super::support::{Seen, machine, memory, scheduler};
 
 fn findings(machine: &Seen, rules: &Rules) -> Vec<Finding> {
-    let mut session = machine.session(&Fate::lives()).unwrap();
+    let mut session = machine.session(&CrashPoint::lives()).unwrap();
     let applied = rules.apply(&mut session).unwrap();
     session.revert().unwrap();
     applied.findings
 }
 
-fn lacking(machine: &Seen, rule: Rule) -> Vec<(String, String, String)> {
-    let lacks = findings(machine, &Rules::new([rule]));
-    let lacks = lacks
+fn unsupported(machine: &Seen, rule: Rule) -> Vec<(String, String, String)> {
+    let unsupported = findings(machine, &Rules::new([rule]));
+    let unsupported = unsupported
         .into_iter()
         .filter_map(|finding| match &finding.state {
-            State::NotApplicable { lack } => Some((
+            State::NotApplicable { unsupported } => Some((
                 finding.name.clone(),
-                lack.why.clone(),
-                lack.hint.clone().unwrap_or_default(),
+                unsupported.why.clone(),
+                unsupported.hint.clone().unwrap_or_default(),
             )),
             _ => None,
         });
-    lacks.collect()
+    unsupported.collect()
 }
 
 #[test]
@@ -36,9 +36,9 @@ fn a_scheduler_that_is_not_offered_is_told_with_those_that_are() {
     let machine = machine(Linux::V6_1);
     let rule = || Rule::new("a").kernel_name("sda".parse().unwrap());
     for name in ["noop", "cfq", "NONE", "nonesuch", "kyber-iosched"] {
-        let lacks = lacking(&machine, rule().scheduler(scheduler(name)));
-        assert_eq!(lacks.len(), 1, "{name}: {lacks:?}");
-        let (knob, why, hint) = &lacks[0];
+        let unsupported = unsupported(&machine, rule().scheduler(scheduler(name)));
+        assert_eq!(unsupported.len(), 1, "{name}: {unsupported:?}");
+        let (knob, why, hint) = &unsupported[0];
         assert_eq!(knob, "sda scheduler");
         assert_eq!(
             *why,
@@ -57,7 +57,7 @@ fn an_alias_is_what_it_stands_for() {
     let rules = Rules::new([Rule::new("a")
         .transport(Transport::Sata)
         .scheduler(scheduler("deadline"))]);
-    let mut session = machine.session(&Fate::lives()).unwrap();
+    let mut session = machine.session(&CrashPoint::lives()).unwrap();
     assert!(rules.plan(&session).unwrap().is_empty());
     machine
         .0
@@ -82,19 +82,19 @@ fn a_bio_based_disk_is_told_and_stops_nobody() {
             .kind(hosttune_blockdev::DiskKind::Disk)
             .kind(hosttune_blockdev::DiskKind::DeviceMapper)
             .scheduler(scheduler("bfq"))]);
-        let lacks = lacking(&machine, rules.rules[0].clone());
-        assert_eq!(lacks.len(), 1, "{lacks:?}");
-        assert_eq!(lacks[0].0, "dm-0 scheduler");
-        assert!(lacks[0].1.contains("bio-based"), "{lacks:?}");
-        let mut session = machine.session(&Fate::lives()).unwrap();
+        let unsupported = unsupported(&machine, rules.rules[0].clone());
+        assert_eq!(unsupported.len(), 1, "{unsupported:?}");
+        assert_eq!(unsupported[0].0, "dm-0 scheduler");
+        assert!(unsupported[0].1.contains("bio-based"), "{unsupported:?}");
+        let mut session = machine.session(&CrashPoint::lives()).unwrap();
         let applied = rules.apply(&mut session).unwrap();
-        let turned: Vec<&str> = applied
-            .turned
+        let changed: Vec<&str> = applied
+            .changed
             .iter()
             .map(|step| step.knob.text.as_str())
             .collect();
         assert_eq!(
-            turned,
+            changed,
             [
                 "nvme0n1 scheduler",
                 "nvme1c0n1 scheduler",
@@ -103,12 +103,12 @@ fn a_bio_based_disk_is_told_and_stops_nobody() {
             ]
         );
         // Where it is required it is an error before anything is written.
-        let was = machine.picture();
+        let was = machine.snapshot();
         let error = rules
-            .plan(&machine.session(&Fate::lives()).unwrap().strict(true))
+            .plan(&machine.session(&CrashPoint::lives()).unwrap().strict(true))
             .unwrap_err();
         assert!(matches!(error, Error::NotApplicable(_)), "{error}");
-        assert_eq!(machine.picture(), was);
+        assert_eq!(machine.snapshot(), was);
     }
 }
 
@@ -130,15 +130,15 @@ fn values_that_the_kernel_takes_for_something_else_are_refused() {
         let rule = Rule::new("a")
             .kernel_name("sdb".parse().unwrap())
             .queue(attribute, value);
-        let lacks = lacking(&machine, rule);
-        assert_eq!(lacks.len(), 1, "{attribute} {value}: {lacks:?}");
-        assert!(lacks[0].1.contains(says), "{lacks:?}");
-        assert!(!lacks[0].2.is_empty());
+        let unsupported = unsupported(&machine, rule);
+        assert_eq!(unsupported.len(), 1, "{attribute} {value}: {unsupported:?}");
+        assert!(unsupported[0].1.contains(says), "{unsupported:?}");
+        assert!(!unsupported[0].2.is_empty());
     }
     let rule = Rule::new("a")
         .transport(Transport::Nvme)
         .queue(Attribute::NrRequests, 2000);
-    assert!(lacking(&machine, rule)[0].1.contains("tags"));
+    assert!(unsupported(&machine, rule)[0].1.contains("tags"));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn what_is_rounded_is_reported_so() {
             .queue(Attribute::MaxSectorsKb, 999_999)
             .tunable("read_expire", 101)
             .tunable("front_merges", 7)]);
-        let mut session = machine.session(&Fate::lives()).unwrap();
+        let mut session = machine.session(&CrashPoint::lives()).unwrap();
         rules.apply(&mut session).unwrap();
         let report = rules.verify(&session).unwrap();
         let rounded: Vec<(&str, &str)> = report
@@ -193,31 +193,31 @@ fn a_frozen_queue_is_told_and_tried_again_the_next_time() {
                 .behaving(path, Behaviour::refuses(errno)),
             hosttune_blockdev::knobs,
         ));
-        let fate = Fate::lives();
-        let mut session = frozen.session(&fate).unwrap();
+        let crash_point = CrashPoint::lives();
+        let mut session = frozen.session(&crash_point).unwrap();
         let applied = rules.apply(&mut session).unwrap();
-        let turned: Vec<&str> = applied
-            .turned
+        let changed: Vec<&str> = applied
+            .changed
             .iter()
             .map(|step| step.knob.text.as_str())
             .collect();
         assert_eq!(
-            turned,
+            changed,
             ["nvme0n1 scheduler", "nvme1c0n1 scheduler", "sdb scheduler"]
         );
         let busy: Vec<&Finding> = applied
             .findings
             .iter()
-            .filter(|finding| matches!(&finding.state, State::NotApplicable { lack } if lack.kind == LackKind::Busy))
+            .filter(|finding| matches!(&finding.state, State::NotApplicable { unsupported } if unsupported.kind == UnsupportedKind::Busy))
             .collect();
         assert_eq!(busy.len(), 1, "{:#?}", applied.findings);
         assert_eq!(busy[0].name, "sda scheduler");
         let plan = rules.plan(&session).unwrap();
         assert_eq!(plan.steps.len(), 1, "{plan:#?}");
         assert!(
-            fate.changes() >= 3 + 4,
+            crash_point.changes() >= 3 + 4,
             "it was asked only {} times",
-            fate.changes()
+            crash_point.changes()
         );
     }
 }
@@ -235,13 +235,13 @@ fn the_module_of_a_scheduler_is_loaded_and_unloaded() {
         offer(&was, disk, &["mq-deadline"]);
     }
     let store = MemoryStore::new();
-    let fate = Fate::lives();
+    let crash_point = CrashPoint::lives();
     let loader = MemoryModules::new(was.clone(), Offers(was.clone()));
-    let host = Host::new(was.host(&fate)).plug(Modules::over(loader));
-    let mut session = Session::new(host, "laws", store.of(&fate), "boot")
+    let host = Host::new(was.host(&crash_point)).with_backend(Modules::over(loader));
+    let mut session = Session::new(host, "laws", store.of(&crash_point), "boot")
         .unwrap()
         .with(hosttune_blockdev::knobs);
-    let before = was.picture();
+    let before = was.snapshot();
     let rules = Rules::new([
         Rule::new("nvme")
             .transport(Transport::Nvme)
@@ -274,10 +274,10 @@ fn the_module_of_a_scheduler_is_loaded_and_unloaded() {
     assert!(rules.verify(&session).unwrap().is_as_wanted());
     assert!(rules.plan(&session).unwrap().is_empty());
     rules.revert(&mut session).unwrap();
-    let mut after = was.picture();
+    let mut after = was.snapshot();
     let mut before = before;
-    for picture in [&mut before, &mut after] {
-        picture.retain(|path, _| !path.starts_with("/unseen"));
+    for snapshot in [&mut before, &mut after] {
+        snapshot.retain(|path, _| !path.starts_with("/unseen"));
     }
     assert_eq!(after, before);
 }
@@ -290,8 +290,8 @@ fn without_a_loader_a_scheduler_that_is_a_module_is_lacking() {
     let rule = Rule::new("a")
         .kernel_name("sda".parse().unwrap())
         .scheduler(scheduler("kyber"));
-    let lacks = lacking(&machine, rule);
-    let scheduler = lacks
+    let unsupported = unsupported(&machine, rule);
+    let scheduler = unsupported
         .iter()
         .find(|(name, ..)| name == "sda scheduler")
         .unwrap();
@@ -299,9 +299,12 @@ fn without_a_loader_a_scheduler_that_is_a_module_is_lacking() {
         scheduler
             .1
             .contains("offers none, mq-deadline for this disk"),
-        "{lacks:?}"
+        "{unsupported:?}"
     );
-    assert!(scheduler.2.contains("modprobe kyber_iosched"), "{lacks:?}");
+    assert!(
+        scheduler.2.contains("modprobe kyber_iosched"),
+        "{unsupported:?}"
+    );
 }
 
 /// A kernel whose disks offer what is loaded.

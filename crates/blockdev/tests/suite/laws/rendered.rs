@@ -5,12 +5,13 @@ use std::sync::LazyLock;
 
 use hosttune_blockdev::testing::{Linux, MemoryDisk, with_disk};
 use hosttune_blockdev::udev::{
-    Action, Certainty, Compared, Device, Document, Evaluator, How, OwnRules, RenderError, RuleFiles,
+    Action, Certainty, Compared, Device, Document, Evaluator, GeneratedRules, How, RenderError,
+    RuleFiles,
 };
 use hosttune_blockdev::{
     Attribute, Conditions, Disk, DiskKind, Offered, Rule, Rules, SchedulerName, Transport,
 };
-use hosttune_core::testing::{Fate, Machine, Memory, World};
+use hosttune_core::testing::{CrashPoint, Machine, Memory, World};
 use hosttune_core::{Host, Tuning};
 use proptest::prelude::*;
 
@@ -133,7 +134,7 @@ fn before() -> Document {
     Document::parse(text.as_bytes())
 }
 
-fn files(all: &[OwnRules]) -> RuleFiles {
+fn files(all: &[GeneratedRules]) -> RuleFiles {
     let ours = all.iter().map(|own| {
         let text = own.to_text().unwrap();
         let document = Document::parse(text.as_bytes());
@@ -150,7 +151,7 @@ type Settings = BTreeMap<String, String>;
 fn wanted(memory: &Memory, rules: &Rules) -> (BTreeMap<String, Settings>, BTreeSet<String>) {
     let machine = Seen(Machine::new(memory.fork(), hosttune_blockdev::knobs));
     let report = rules
-        .verify(&machine.session(&Fate::lives()).unwrap())
+        .verify(&machine.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     let mut wanted: BTreeMap<String, Settings> = BTreeMap::new();
     let mut hidden = BTreeSet::new();
@@ -194,8 +195,8 @@ fn set(evaluator: &Evaluator, file: &str, device: &Device<'_>, action: Action) -
 fn sets_what_is_wanted(
     memory: &Memory,
     rules: &Rules,
-    own: &OwnRules,
-    all: &[OwnRules],
+    own: &GeneratedRules,
+    all: &[GeneratedRules],
 ) -> Result<(), TestCaseError> {
     let text = own.to_text().unwrap();
     let host: Host = host(memory);

@@ -2,7 +2,9 @@
 
 use hosttune_blockdev::testing::{Linux, MemoryDisk, UNSEEN, with_disk};
 use hosttune_blockdev::{Attribute, Rule, SchedulerName};
-use hosttune_core::testing::{Behaviour, Fate, Machine, Memory, MemoryStore, Picture, World};
+use hosttune_core::testing::{
+    Behaviour, CrashPoint, Machine, Memory, MemoryStore, Snapshot, World,
+};
 use hosttune_core::{Error, Host, Session};
 
 /// The machine, seen without what the kernel does not show.
@@ -14,14 +16,14 @@ impl World for Seen {
         Self(self.0.fork())
     }
 
-    fn session_of(&self, owner: &str, fate: &Fate) -> Result<Session, Error> {
-        self.0.session_of(owner, fate)
+    fn session_of(&self, owner: &str, crash_point: &CrashPoint) -> Result<Session, Error> {
+        self.0.session_of(owner, crash_point)
     }
 
-    fn picture(&self) -> Picture {
-        let mut picture = self.0.picture();
-        picture.retain(|path, _| !path.starts_with(UNSEEN));
-        picture
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.0.snapshot();
+        snapshot.retain(|path, _| !path.starts_with(UNSEEN));
+        snapshot
     }
 
     fn store(&self) -> &MemoryStore {
@@ -76,7 +78,7 @@ pub(crate) fn machine(linux: Linux) -> Seen {
 }
 
 pub(crate) fn host(memory: &Memory) -> Host {
-    Host::new(memory.host(&Fate::lives()))
+    Host::new(memory.host(&CrashPoint::lives()))
 }
 
 pub(crate) fn scheduler(name: &str) -> SchedulerName {

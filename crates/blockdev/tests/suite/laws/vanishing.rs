@@ -3,7 +3,7 @@
 use hosttune_blockdev::Rules;
 use hosttune_blockdev::testing::{Linux, MemoryDisk, unplug, with_disk};
 use hosttune_core::host::{Change, Gate};
-use hosttune_core::testing::{Fate, Machine, Memory, MemoryStore, World};
+use hosttune_core::testing::{CrashPoint, Machine, Memory, MemoryStore, World};
 use hosttune_core::{Host, HostError, Session, State, Tuning};
 
 use super::support::{Seen, disks, everywhere, machine, memory};
@@ -42,26 +42,26 @@ impl Gate for Unplugs {
 }
 
 fn session(memory: &Memory, store: &MemoryStore, gate: Option<Unplugs>) -> Session {
-    let fate = Fate::lives();
-    let mut host = Host::new(memory.host(&fate));
+    let crash_point = CrashPoint::lives();
+    let mut host = Host::new(memory.host(&crash_point));
     if let Some(gate) = gate {
         host = host.gated(gate);
     }
-    Session::new(host, "laws", store.of(&fate), "boot")
+    Session::new(host, "laws", store.of(&crash_point), "boot")
         .unwrap()
         .with(hosttune_blockdev::knobs)
 }
 
 /// What all disks but one show.
 fn without(memory: &Memory, disk: &MemoryDisk) -> std::collections::BTreeMap<String, String> {
-    let mut picture = memory.picture();
+    let mut snapshot = memory.snapshot();
     let device = format!("/sys/devices/{}", disk.device);
-    picture.retain(|path, _| {
+    snapshot.retain(|path, _| {
         !path.starts_with(&device)
             && !path.starts_with("/unseen")
             && !path.ends_with(&format!("/{}", disk.name))
     });
-    picture
+    snapshot
 }
 
 fn sda(linux: Linux) -> MemoryDisk {
@@ -81,13 +81,13 @@ fn a_disk_that_goes_in_an_apply_neither_stops_nor_reorders_the_others() {
         let mut all = session(&whole, &MemoryStore::new(), None);
         let applied = rules.apply(&mut all).unwrap();
         let others: Vec<String> = applied
-            .turned
+            .changed
             .iter()
             .map(|step| step.knob.text.clone())
             .filter(|knob| !knob.starts_with("sda "))
             .collect();
         for after in [false, true] {
-            for change in 0..applied.turned.len() as u64 {
+            for change in 0..applied.changed.len() as u64 {
                 let memory = memory(linux);
                 let was = without(&memory, &gone);
                 let store = MemoryStore::new();
@@ -102,24 +102,29 @@ fn a_disk_that_goes_in_an_apply_neither_stops_nor_reorders_the_others() {
                 let applied = rules
                     .apply(&mut session)
                     .unwrap_or_else(|error| panic!("{when}: {error}"));
-                let turned: Vec<String> = applied
-                    .turned
+                let changed: Vec<String> = applied
+                    .changed
                     .iter()
                     .map(|step| step.knob.text.clone())
                     .filter(|knob| !knob.starts_with("sda "))
                     .collect();
-                assert_eq!(turned, others, "{when}");
+                assert_eq!(changed, others, "{when}");
                 for finding in &applied.findings {
-                    if let State::NotApplicable { lack } = &finding.state {
+                    if let State::NotApplicable { unsupported } = &finding.state {
                         assert!(finding.name.starts_with("sda "), "{when}: {finding}");
                         assert!(
-                            lack.why.contains("no disk sda") || lack.why.contains("gone"),
+                            unsupported.why.contains("no disk sda")
+                                || unsupported.why.contains("gone"),
                             "{when}: {finding}"
                         );
                     }
                 }
                 let reverted = session.revert().unwrap();
-                assert!(reverted.left.is_empty(), "{when}: {:?}", reverted.left);
+                assert!(
+                    reverted.not_reverted.is_empty(),
+                    "{when}: {:?}",
+                    reverted.not_reverted
+                );
                 assert_eq!(without(&memory, &gone), was, "{when}");
                 assert!(store.is_empty(), "{when}");
             }
@@ -147,7 +152,11 @@ fn a_disk_that_goes_in_a_revert_is_gone_and_no_error() {
                 };
                 let reverted = session(&memory, &store, Some(gate)).revert().unwrap();
                 let when = format!("{linux:?}: unplugged at change {change}, after it: {after}");
-                assert!(reverted.left.is_empty(), "{when}: {:?}", reverted.left);
+                assert!(
+                    reverted.not_reverted.is_empty(),
+                    "{when}: {:?}",
+                    reverted.not_reverted
+                );
                 assert_eq!(without(&memory, &gone), was, "{when}");
                 assert!(store.is_empty(), "{when}");
             }
@@ -163,7 +172,7 @@ fn another_disk_under_the_same_name_is_not_touched() {
         let memory = machine.0.memory();
         let rules = Rules::new([everywhere()]);
         rules
-            .apply(&mut machine.session(&Fate::lives()).unwrap())
+            .apply(&mut machine.session(&CrashPoint::lives()).unwrap())
             .unwrap();
         let mut other = sda(Linux::V7_2);
         unplug(memory, &other);
@@ -182,15 +191,23 @@ fn another_disk_under_the_same_name_is_not_touched() {
                 .write(format!("/sys/block/sda/queue/{file}"), value)
                 .unwrap();
         }
-        let theirs = |picture: hosttune_core::testing::Picture| {
-            let mut picture = picture;
-            picture.retain(|path, _| path.starts_with("/sys/") && path.contains("/sda"));
-            picture
+        let theirs = |snapshot: hosttune_core::testing::Snapshot| {
+            let mut snapshot = snapshot;
+            snapshot.retain(|path, _| path.starts_with("/sys/") && path.contains("/sda"));
+            snapshot
         };
-        let before = theirs(machine.picture());
-        let reverted = machine.session(&Fate::lives()).unwrap().revert().unwrap();
-        assert!(reverted.left.is_empty(), "{:?}", reverted.left);
-        assert_eq!(theirs(machine.picture()), before);
+        let before = theirs(machine.snapshot());
+        let reverted = machine
+            .session(&CrashPoint::lives())
+            .unwrap()
+            .revert()
+            .unwrap();
+        assert!(
+            reverted.not_reverted.is_empty(),
+            "{:?}",
+            reverted.not_reverted
+        );
+        assert_eq!(theirs(machine.snapshot()), before);
         assert!(machine.store().is_empty());
     }
 }
@@ -202,7 +219,7 @@ fn a_disk_that_comes_back_gets_its_own_again() {
     let machine = Seen(Machine::new(memory, hosttune_blockdev::knobs));
     let rules = Rules::new([everywhere()]);
     let gone = sda(Linux::V7_2);
-    let mut session = machine.session(&Fate::lives()).unwrap();
+    let mut session = machine.session(&CrashPoint::lives()).unwrap();
     rules.apply(&mut session).unwrap();
     unplug(machine.0.memory(), &gone);
     let report = rules.verify(&session).unwrap();
@@ -214,15 +231,19 @@ fn a_disk_that_comes_back_gets_its_own_again() {
     };
     let _ = with_disk(machine.0.memory().clone(), Linux::V7_2, &again);
     let applied = rules.apply(&mut session).unwrap();
-    assert!(!applied.turned.is_empty());
+    assert!(!applied.changed.is_empty());
     assert!(
         applied
-            .turned
+            .changed
             .iter()
             .all(|step| step.knob.text.starts_with("sda "))
     );
     assert!(rules.verify(&session).unwrap().is_as_wanted());
     let reverted = session.revert().unwrap();
-    assert!(reverted.left.is_empty(), "{:?}", reverted.left);
+    assert!(
+        reverted.not_reverted.is_empty(),
+        "{:?}",
+        reverted.not_reverted
+    );
     assert!(machine.store().is_empty());
 }

@@ -6,15 +6,15 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use hosttune_blockdev::testing::{Linux, MemoryDisk, unplug, with_disk};
-use hosttune_blockdev::uevent::{Heard, Uevent, UeventMonitor};
+use hosttune_blockdev::uevent::{Uevent, UeventMonitor, WaitOutcome};
 use hosttune_blockdev::{DiskEvent, Rule, Rules};
-use hosttune_core::journal::{Place, Store};
-use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment};
+use hosttune_core::journal::{JournalLocation, Store};
+use hosttune_core::testing::{CrashPoint, Memory, MemoryStore, Moment};
 use hosttune_core::{Host, HostError, Session, Stop};
 
 use super::support::scheduler;
 
-type Step = Box<dyn FnMut() -> Heard>;
+type Step = Box<dyn FnMut() -> WaitOutcome>;
 
 /// What happens, each at its time, and is told of then; the end of it asks to stop.
 #[derive(Default)]
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Script {
 }
 
 impl Script {
-    fn at(mut self, seconds: u64, step: impl FnMut() -> Heard + 'static) -> Self {
+    fn at(mut self, seconds: u64, step: impl FnMut() -> WaitOutcome + 'static) -> Self {
         let at = Duration::from_secs(seconds);
         self.ahead.push_back((at, Box::new(step)));
         self
@@ -42,22 +42,26 @@ impl UeventMonitor for Script {
         self.now
     }
 
-    fn wait(&mut self, _: &[BorrowedFd<'_>], until: Option<Duration>) -> Result<Heard, HostError> {
+    fn wait(
+        &mut self,
+        _: &[BorrowedFd<'_>],
+        until: Option<Duration>,
+    ) -> Result<WaitOutcome, HostError> {
         let Some((at, _)) = self.ahead.front() else {
             // What is due is still looked at.
             let Some(until) = until else {
-                return Ok(Heard::Stopped);
+                return Ok(WaitOutcome::Stopped);
             };
             self.now = self.now.max(until);
-            return Ok(Heard::Nothing);
+            return Ok(WaitOutcome::Nothing);
         };
         if let Some(until) = until.filter(|until| until < at) {
             self.now = self.now.max(until);
-            return Ok(Heard::Nothing);
+            return Ok(WaitOutcome::Nothing);
         }
         self.now = self.now.max(*at);
         let step = self.ahead.pop_front();
-        Ok(step.map_or(Heard::Stopped, |(_, mut step)| step()))
+        Ok(step.map_or(WaitOutcome::Stopped, |(_, mut step)| step()))
     }
 }
 
@@ -70,14 +74,14 @@ fn disk(name: &str, diskseq: u64) -> MemoryDisk {
     MemoryDisk::scsi(name, &format!("usb1/host{diskseq}"), false, diskseq)
 }
 
-fn told(action: &str, disk: &MemoryDisk) -> Heard {
+fn told(action: &str, disk: &MemoryDisk) -> WaitOutcome {
     let message = format!(
         "{action}@/devices/{path}\0ACTION={action}\0DEVPATH=/devices/{path}\0SUBSYSTEM=block\0DEVTYPE=disk\0DEVNAME={name}\0DISKSEQ={number}\0",
         path = disk.device,
         name = disk.name,
         number = disk.diskseq,
     );
-    Heard::Events(vec![Uevent::from_kernel(message.as_bytes()).unwrap()])
+    WaitOutcome::Events(vec![Uevent::from_kernel(message.as_bytes()).unwrap()])
 }
 
 impl Machine {
@@ -89,17 +93,17 @@ impl Machine {
         }
     }
 
-    fn session(&self, fate: &Fate) -> Session {
-        let host = Host::new(self.memory.host(fate)).gated(fate.clone());
-        let session = Session::new(host, "storage", self.store.of(fate), "boot").unwrap();
+    fn session(&self, crash_point: &CrashPoint) -> Session {
+        let host = Host::new(self.memory.host(crash_point)).gated(crash_point.clone());
+        let session = Session::new(host, "storage", self.store.of(crash_point), "boot").unwrap();
         session.with(hosttune_blockdev::knobs)
     }
 
     fn living(&self) -> Session {
-        self.session(&Fate::lives())
+        self.session(&CrashPoint::lives())
     }
 
-    fn plug_in(&self, disk: &MemoryDisk) -> impl FnMut() -> Heard + 'static {
+    fn plug_in(&self, disk: &MemoryDisk) -> impl FnMut() -> WaitOutcome + 'static {
         let (memory, disk) = (self.memory.clone(), disk.clone());
         move || {
             let _ = with_disk(memory.clone(), Linux::V7_2, &disk);
@@ -107,7 +111,7 @@ impl Machine {
         }
     }
 
-    fn pull_out(&self, disk: &MemoryDisk) -> impl FnMut() -> Heard + 'static {
+    fn pull_out(&self, disk: &MemoryDisk) -> impl FnMut() -> WaitOutcome + 'static {
         let (memory, disk) = (self.memory.clone(), disk.clone());
         move || {
             unplug(&memory, &disk);
@@ -115,7 +119,7 @@ impl Machine {
         }
     }
 
-    fn set(&self, disk: &MemoryDisk, name: &'static str) -> impl FnMut() -> Heard + 'static {
+    fn set(&self, disk: &MemoryDisk, name: &'static str) -> impl FnMut() -> WaitOutcome + 'static {
         let (memory, disk) = (self.memory.clone(), disk.clone());
         move || {
             let path = format!("/sys/block/{}/queue/scheduler", disk.name);
@@ -125,9 +129,9 @@ impl Machine {
     }
 
     fn scheduler(&self, disk: &str) -> String {
-        let picture = self.memory.picture();
+        let snapshot = self.memory.snapshot();
         let end = format!("/{disk}/queue/scheduler");
-        let mut found = picture.iter().filter(|(path, _)| path.ends_with(&end));
+        let mut found = snapshot.iter().filter(|(path, _)| path.ends_with(&end));
         let offered = found.next().unwrap().1.clone();
         let active = offered.split(['[', ']']).nth(1).unwrap();
         active.to_owned()
@@ -174,9 +178,12 @@ fn a_disk_that_is_there_and_one_that_comes_are_tuned_once() {
     assert_eq!(machine.scheduler("sdb"), "bfq");
     assert_eq!(machine.scheduler("loop0"), "mq-deadline");
     let mut session = machine.living();
-    let owed = session.status().unwrap().owed;
-    assert!(owed.iter().all(|owed| owed.part == "disks/all"), "{owed:?}");
-    assert_eq!(session.revert().unwrap().left, []);
+    let pending = session.status().unwrap().pending;
+    assert!(
+        pending.iter().all(|pending| pending.part == "disks/all"),
+        "{pending:?}"
+    );
+    assert_eq!(session.revert().unwrap().not_reverted, []);
     assert_eq!(machine.scheduler("sdb"), "mq-deadline");
     assert!(machine.store.is_empty());
 }
@@ -188,7 +195,7 @@ fn what_an_administrator_has_set_stays_whatever_is_told() {
     let sda = disk("sda", 1);
     let script = Script::default()
         .at(5, machine.set(&sda, "kyber"))
-        .at(10, || Heard::Lost);
+        .at(10, || WaitOutcome::Lost);
     assert_eq!(machine.watch(script), ["sda applied"]);
     assert_eq!(machine.scheduler("sda"), "kyber");
     // Also by one who begins to watch later.
@@ -201,7 +208,7 @@ fn what_an_administrator_has_set_stays_whatever_is_told() {
         .at(6, machine.plug_in(&again));
     assert_eq!(machine.watch(script), ["sda left", "sda applied"]);
     assert_eq!(machine.scheduler("sda"), "bfq");
-    assert_eq!(machine.living().revert().unwrap().left, []);
+    assert_eq!(machine.living().revert().unwrap().not_reverted, []);
     assert_eq!(machine.scheduler("sda"), "mq-deadline");
     assert!(machine.store.is_empty());
 }
@@ -212,7 +219,7 @@ fn what_was_lost_is_found_by_looking_at_everything() {
     let mut plug_in = machine.plug_in(&disk("sdb", 2));
     let script = Script::default().at(5, move || {
         plug_in();
-        Heard::Lost
+        WaitOutcome::Lost
     });
     assert_eq!(machine.watch(script), ["sda applied", "sdb applied"]);
 }
@@ -231,11 +238,11 @@ fn a_disk_that_lacks_what_is_wanted_is_named_and_the_next_is_tuned() {
 #[test]
 fn somebody_at_work_is_waited_for() {
     let machine = Machine::new();
-    let mut store = machine.store.of(&Fate::lives());
+    let mut store = machine.store.of(&CrashPoint::lives());
     store.lock("somebody").unwrap();
     let script = Script::default().at(5, move || {
         store.unlock();
-        Heard::Nothing
+        WaitOutcome::Nothing
     });
     assert_eq!(machine.watch(script), ["sda applied"]);
 }
@@ -254,11 +261,11 @@ fn the_journal_does_not_grow_with_the_disks_that_have_gone() {
     let said = machine.watch(script);
     let applied = said.iter().filter(|said| *said == "sdb applied").count();
     assert_eq!(applied, 200, "{said:?}");
-    let owed = machine.living().status().unwrap().owed;
-    println!("{} owed, {} bytes", owed.len(), machine.store.longest());
-    assert!(owed.len() <= 4, "{owed:#?}");
+    let pending = machine.living().status().unwrap().pending;
+    println!("{} owed, {} bytes", pending.len(), machine.store.longest());
+    assert!(pending.len() <= 4, "{pending:#?}");
     assert!(machine.store.longest() < 64 << 10);
-    assert_eq!(machine.living().revert().unwrap().left, []);
+    assert_eq!(machine.living().revert().unwrap().not_reverted, []);
     assert!(machine.store.is_empty());
 }
 
@@ -269,8 +276,8 @@ fn killed_anywhere_and_reverted_it_is_as_it_came() {
     for moment in [Moment::Before, Moment::Within, Moment::After] {
         for write in 0.. {
             let machine = Machine::new();
-            let fate = Fate::dies_at(write, moment);
-            let mut session = machine.session(&fate);
+            let crash_point = CrashPoint::dies_at(write, moment);
+            let mut session = machine.session(&crash_point);
             let stop = Stop::new().unwrap();
             let mut script = Script::default().at(5, machine.plug_in(&disk("sdb", 2)));
             let run = rules()
@@ -278,19 +285,19 @@ fn killed_anywhere_and_reverted_it_is_as_it_came() {
                 .run(&mut session, &mut script, &stop, |_, event| {
                     if matches!(event, DiskEvent::Failed(_)) {
                         // A dead process hears nothing more.
-                        stop.ask();
+                        stop.request();
                     }
                 });
             run.unwrap();
             let reverted = machine.living().revert().unwrap();
-            assert_eq!(reverted.left, [], "{moment:?} {write}");
-            for (path, offered) in machine.memory.picture() {
+            assert_eq!(reverted.not_reverted, [], "{moment:?} {write}");
+            for (path, offered) in machine.memory.snapshot() {
                 if path.ends_with("/queue/scheduler") {
                     assert!(offered.contains("[mq-deadline]"), "{path}: {offered}");
                 }
             }
             assert!(machine.store.is_empty(), "{moment:?} {write}");
-            if !fate.is_dead() {
+            if !crash_point.is_dead() {
                 break;
             }
             deaths += 1;
@@ -304,8 +311,8 @@ fn killed_anywhere_and_reverted_it_is_as_it_came() {
 fn whoever_asks_to_stop_beforehand_sees_nothing_done() {
     let machine = Machine::new();
     let stop = Stop::new().unwrap();
-    stop.ask();
-    let before = machine.memory.picture();
+    stop.request();
+    let before = machine.memory.snapshot();
     let run = rules().watcher().run(
         &mut machine.living(),
         &mut Script::default(),
@@ -313,6 +320,9 @@ fn whoever_asks_to_stop_beforehand_sees_nothing_done() {
         |_, event| panic!("{event}"),
     );
     run.unwrap();
-    assert!(machine.memory.picture() == before);
-    assert_eq!(machine.store.bytes(Place::Boot, "storage"), None);
+    assert!(machine.memory.snapshot() == before);
+    assert_eq!(
+        machine.store.bytes(JournalLocation::Volatile, "storage"),
+        None
+    );
 }

@@ -1,7 +1,7 @@
 //! Every disk that there is, with every scheduler that it can have.
 
 use hosttune_blockdev::{Attribute, Disk, DiskKind, Rule, Rules, Transport};
-use hosttune_core::testing::{Fate, MemoryStore, Moment};
+use hosttune_core::testing::{CrashPoint, MemoryStore, Moment};
 use hosttune_core::{State, Tuning};
 use hosttune_test_machine::{DISKS, drawn};
 
@@ -112,7 +112,7 @@ pub(crate) fn every_disk_with_every_scheduler() {
         let rules = Rules::new([rule]);
         let before = snapshot();
         let store = MemoryStore::new();
-        let mut session = process(&store, &Fate::lives());
+        let mut session = process(&store, &CrashPoint::lives());
         let plan = rules.plan(&session).unwrap();
         before.is_still(&snapshot(), "planned");
         assert!(!plan.steps.is_empty());
@@ -120,7 +120,7 @@ pub(crate) fn every_disk_with_every_scheduler() {
         let applied = rules.apply(&mut session).unwrap();
         println!(
             "{scheduler}: {} steps in {:?}",
-            applied.turned.len(),
+            applied.changed.len(),
             started.elapsed()
         );
         let report = rules.verify(&session).unwrap();
@@ -145,9 +145,9 @@ pub(crate) fn every_disk_with_every_scheduler() {
         assert!(get("/sys/block/loop0/queue/scheduler").contains("[none]"));
         let reverted = rules.revert(&mut session).unwrap();
         assert!(
-            reverted.left.is_empty(),
+            reverted.not_reverted.is_empty(),
             "{scheduler}: {:#?}",
-            reverted.left
+            reverted.not_reverted
         );
         before.is_still(&snapshot(), format!("{scheduler}: reverted"));
         assert!(store.is_empty());
@@ -183,18 +183,24 @@ pub(crate) fn killed_before_and_after_every_write() {
             for write in 0.. {
                 let when = format!("{moment:?} write {write}, reverting {reverting}");
                 let store = MemoryStore::new();
-                let fate = Fate::dies_at(write, moment);
+                let crash_point = CrashPoint::dies_at(write, moment);
                 if reverting {
-                    rules.apply(&mut process(&store, &Fate::lives())).unwrap();
-                    let _ = process(&store, &fate).revert();
+                    rules
+                        .apply(&mut process(&store, &CrashPoint::lives()))
+                        .unwrap();
+                    let _ = process(&store, &crash_point).revert();
                 } else {
-                    let _ = rules.apply(&mut process(&store, &fate));
+                    let _ = rules.apply(&mut process(&store, &crash_point));
                 }
-                let reverted = process(&store, &Fate::lives()).revert().unwrap();
-                assert!(reverted.left.is_empty(), "{when}: {:#?}", reverted.left);
+                let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
+                assert!(
+                    reverted.not_reverted.is_empty(),
+                    "{when}: {:#?}",
+                    reverted.not_reverted
+                );
                 queue_before.is_still(&queues(&[disk.name.as_str()]), &when);
                 assert!(store.is_empty(), "{when}: a journal is left");
-                if !fate.is_dead() {
+                if !crash_point.is_dead() {
                     assert!(write > 10, "{when}: only so many writes?");
                     break;
                 }
@@ -226,12 +232,16 @@ pub(crate) fn modules_come_and_go() {
             .tunable("low_latency", 0),
     ]);
     let store = MemoryStore::new();
-    let mut session = process(&store, &Fate::lives());
+    let mut session = process(&store, &CrashPoint::lives());
     rules.apply(&mut session).unwrap();
     assert!(rules.verify(&session).unwrap().is_as_wanted());
     assert!(rules.plan(&session).unwrap().is_empty());
     let reverted = rules.revert(&mut session).unwrap();
-    assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
+    assert!(
+        reverted.not_reverted.is_empty(),
+        "{:#?}",
+        reverted.not_reverted
+    );
     before.is_still(&snapshot(), "reverted");
     let loaded = tell("cat /proc/modules");
     assert!(
@@ -253,7 +263,7 @@ pub(crate) fn values_that_do_not_fit_stop_nobody() {
         .queue(Attribute::Nomerges, 1)
         .tunable("nonesuch", 1)]);
     let store = MemoryStore::new();
-    let mut session = process(&store, &Fate::lives());
+    let mut session = process(&store, &CrashPoint::lives());
     let applied = rules.apply(&mut session).unwrap();
     for disk in scheduled() {
         assert!(
@@ -278,6 +288,10 @@ pub(crate) fn values_that_do_not_fit_stop_nobody() {
     says("nonesuch", "has no nonesuch");
     assert!(rules.verify(&session).unwrap().is_as_wanted());
     let reverted = rules.revert(&mut session).unwrap();
-    assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
+    assert!(
+        reverted.not_reverted.is_empty(),
+        "{:#?}",
+        reverted.not_reverted
+    );
     before.is_still(&snapshot(), "reverted");
 }

@@ -2,7 +2,7 @@
 
 use hosttune_blockdev::{Disk, DiskKind, SchedulerName};
 use hosttune_boot::Modules;
-use hosttune_core::testing::{Fate, MemoryStore};
+use hosttune_core::testing::{CrashPoint, MemoryStore};
 use hosttune_core::{Host, LinuxHost, Session};
 pub(crate) use hosttune_test_machine::tell;
 use hosttune_test_machine::{Snapshot, Subtree, wait_until};
@@ -88,9 +88,11 @@ pub(crate) fn queues(disks: &[&str]) -> Snapshot {
     Snapshot::of_files(&files)
 }
 
-pub(crate) fn process(store: &MemoryStore, fate: &Fate) -> Session {
-    let host = live().plug(Modules::live()).gated(fate.clone());
-    let session = Session::new(host, "blockdev-test", store.of(fate), "boot").unwrap();
+pub(crate) fn process(store: &MemoryStore, crash_point: &CrashPoint) -> Session {
+    let host = live()
+        .with_backend(Modules::live())
+        .gated(crash_point.clone());
+    let session = Session::new(host, "blockdev-test", store.of(crash_point), "boot").unwrap();
     session.with(hosttune_blockdev::knobs)
 }
 

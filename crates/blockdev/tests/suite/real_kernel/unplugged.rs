@@ -2,7 +2,7 @@
 
 use hosttune_blockdev::{Attribute, Rule, Rules, Transport};
 use hosttune_core::host::{Change, Gate};
-use hosttune_core::testing::{Fate, MemoryStore};
+use hosttune_core::testing::{CrashPoint, MemoryStore};
 use hosttune_core::{Host, HostError, LinuxHost, Session, State, Tuning};
 use hosttune_test_machine::{is_shared_out, wait_until};
 
@@ -48,9 +48,14 @@ fn gated(store: &MemoryStore, disk: &str, change: u64) -> Session {
         left: change,
     };
     let host = Host::new(LinuxHost::at("/").unwrap()).gated(gate);
-    Session::new(host, "blockdev-test", store.of(&Fate::lives()), "boot")
-        .unwrap()
-        .with(hosttune_blockdev::knobs)
+    Session::new(
+        host,
+        "blockdev-test",
+        store.of(&CrashPoint::lives()),
+        "boot",
+    )
+    .unwrap()
+    .with(hosttune_blockdev::knobs)
 }
 
 /// Puts the disk in again.
@@ -81,12 +86,14 @@ pub(crate) fn a_disk_is_unplugged_at_every_write() {
         .unwrap();
     let other = other.name.as_str();
     let store = MemoryStore::new();
-    let applied = rules().apply(&mut process(&store, &Fate::lives())).unwrap();
-    let changes = applied.turned.len() as u64;
-    process(&store, &Fate::lives()).revert().unwrap();
+    let applied = rules()
+        .apply(&mut process(&store, &CrashPoint::lives()))
+        .unwrap();
+    let changes = applied.changed.len() as u64;
+    process(&store, &CrashPoint::lives()).revert().unwrap();
     assert!(changes >= 6);
     let others: Vec<_> = applied
-        .turned
+        .changed
         .iter()
         .map(|step| step.knob.text.clone())
         .filter(|knob| !knob.starts_with(&format!("{disk} ")))
@@ -97,20 +104,22 @@ pub(crate) fn a_disk_is_unplugged_at_every_write() {
             let was = queues(&[other]);
             let store = MemoryStore::new();
             if reverting {
-                rules().apply(&mut process(&store, &Fate::lives())).unwrap();
+                rules()
+                    .apply(&mut process(&store, &CrashPoint::lives()))
+                    .unwrap();
             } else {
                 let applied = rules()
                     .apply(&mut gated(&store, &disk, change))
                     .unwrap_or_else(|error| {
                         panic!("{when}: {error}: {:?}", std::error::Error::source(&error))
                     });
-                let turned: Vec<_> = applied
-                    .turned
+                let changed: Vec<_> = applied
+                    .changed
                     .iter()
                     .map(|step| step.knob.text.clone())
                     .filter(|knob| !knob.starts_with(&format!("{disk} ")))
                     .collect();
-                assert_eq!(turned, others, "{when}");
+                assert_eq!(changed, others, "{when}");
                 for finding in &applied.findings {
                     if matches!(finding.state, State::NotApplicable { .. }) {
                         assert!(finding.name.starts_with(&disk), "{when}: {finding}");
@@ -120,9 +129,13 @@ pub(crate) fn a_disk_is_unplugged_at_every_write() {
             let reverted = if reverting {
                 gated(&store, &disk, change).revert().unwrap()
             } else {
-                process(&store, &Fate::lives()).revert().unwrap()
+                process(&store, &CrashPoint::lives()).revert().unwrap()
             };
-            assert!(reverted.left.is_empty(), "{when}: {:#?}", reverted.left);
+            assert!(
+                reverted.not_reverted.is_empty(),
+                "{when}: {:#?}",
+                reverted.not_reverted
+            );
             was.is_still(&queues(&[other]), &when);
             assert!(store.is_empty(), "{when}: a journal is left");
             let name = scan();
@@ -143,7 +156,7 @@ pub(crate) fn a_disk_that_comes_back_is_another() {
     with_all_disks();
     let disk = scsi_debug();
     let store = MemoryStore::new();
-    let mut session = process(&store, &Fate::lives());
+    let mut session = process(&store, &CrashPoint::lives());
     rules().apply(&mut session).unwrap();
     set(&format!("/sys/block/{disk}/device/delete"), "1").unwrap();
     assert!(rules().verify(&session).unwrap().is_as_wanted());
@@ -152,10 +165,10 @@ pub(crate) fn a_disk_that_comes_back_is_another() {
     let report = rules().verify(&session).unwrap();
     assert!(!report.is_as_wanted(), "{report:#?}");
     let applied = rules().apply(&mut session).unwrap();
-    assert!(!applied.turned.is_empty());
+    assert!(!applied.changed.is_empty());
     assert!(
         applied
-            .turned
+            .changed
             .iter()
             .all(|step| step.knob.text.starts_with(&disk))
     );
@@ -166,8 +179,12 @@ pub(crate) fn a_disk_that_comes_back_is_another() {
     let queue = format!("/sys/block/{disk}/queue");
     set(&format!("{queue}/scheduler"), "kyber").unwrap();
     set(&format!("{queue}/nr_requests"), "20").unwrap();
-    let reverted = process(&store, &Fate::lives()).revert().unwrap();
-    assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
+    let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
+    assert!(
+        reverted.not_reverted.is_empty(),
+        "{:#?}",
+        reverted.not_reverted
+    );
     assert!(get(&format!("{queue}/scheduler")).contains("[kyber]"));
     assert_eq!(get(&format!("{queue}/nr_requests")), "20");
     assert!(store.is_empty());
@@ -191,9 +208,11 @@ pub(crate) fn a_strangers_change_survives() {
         let original = get(&path);
         let before = snapshot();
         let store = MemoryStore::new();
-        rules().apply(&mut process(&store, &Fate::lives())).unwrap();
+        rules()
+            .apply(&mut process(&store, &CrashPoint::lives()))
+            .unwrap();
         set(&path, value).unwrap();
-        let reverted = process(&store, &Fate::lives()).revert().unwrap();
+        let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
         assert_eq!(get(&path), value, "{reverted:#?}");
         set(&path, &original).unwrap();
         let now = snapshot();
@@ -206,21 +225,23 @@ pub(crate) fn a_strangers_change_survives() {
             ])
             .is_still(&now, file);
         // What could not be put back is put back once the stranger's is.
-        process(&store, &Fate::lives()).revert().unwrap();
+        process(&store, &CrashPoint::lives()).revert().unwrap();
     }
     // The scheduler itself: then nothing that hangs on it is touched.
     let store = MemoryStore::new();
     let was = get(&format!("{queue}/scheduler"));
-    rules().apply(&mut process(&store, &Fate::lives())).unwrap();
+    rules()
+        .apply(&mut process(&store, &CrashPoint::lives()))
+        .unwrap();
     set(&format!("{queue}/scheduler"), "kyber").unwrap();
-    let reverted = process(&store, &Fate::lives()).revert().unwrap();
+    let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
     assert!(
         get(&format!("{queue}/scheduler")).contains("[kyber]"),
         "{reverted:#?}"
     );
-    assert_eq!(reverted.left.len(), 1, "{reverted:#?}");
+    assert_eq!(reverted.not_reverted.len(), 1, "{reverted:#?}");
     let active = was.split(['[', ']']).nth(1).unwrap();
     set(&format!("{queue}/scheduler"), active).unwrap();
-    process(&store, &Fate::lives()).revert().unwrap();
+    process(&store, &CrashPoint::lives()).revert().unwrap();
     assert!(store.is_empty());
 }

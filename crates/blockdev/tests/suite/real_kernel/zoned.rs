@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hosttune_blockdev::{Disk, DiskKind, Rule, Rules};
 use hosttune_core::Tuning;
-use hosttune_core::testing::{Fate, MemoryStore};
+use hosttune_core::testing::{CrashPoint, MemoryStore};
 
 use super::machine::{get, live, name, process, tell};
 
@@ -50,7 +50,7 @@ pub(crate) fn a_host_managed_disk_keeps_its_scheduler_where_the_order_of_writes_
     let mut next = || numbers.next().unwrap().parse::<u32>().unwrap();
     let keeps_order = (next(), next()) >= (6, 10);
     let store = MemoryStore::new();
-    let mut session = process(&store, &Fate::lives());
+    let mut session = process(&store, &CrashPoint::lives());
     // By its place it is no hardware, so its kind is named.
     let rules = Rules::new([Rule::new("zoned")
         .kind(DiskKind::Other)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hosttune_blockdev::udev::{
-    Action, Condition, Defect, Device, DiskRule, Fight, Outcome, OwnRules, ProblemKind,
+    Action, Condition, Conflict, Defect, Device, DiskRule, GeneratedRules, Outcome, ProblemKind,
 };
 
 use super::{certain, perhaps, rules, scheduler};
@@ -166,7 +166,7 @@ fn a_property_of_an_import_is_not_there_before_it() {
     let unknown = Device::disk("sda");
     assert!(perhaps(&format!("{import}{early}"), &unknown).contains("ENV{ID_BUS}"));
     // This is why ours does not stand in a file that begins with 60-hosttune.
-    let own = OwnRules::new("x")
+    let own = GeneratedRules::new("x")
         .rule(DiskRule::new([Condition::bus("ata")]).set("queue/scheduler", "bfq"));
     assert!(own.file_name().unwrap().as_str() > "60-persistent-storage.rules");
     assert!("60-hosttune-x.rules" < "60-persistent-storage.rules");
@@ -174,7 +174,7 @@ fn a_property_of_an_import_is_not_there_before_it() {
 
 #[test]
 fn device_mapper_is_tuned_when_it_is_activated_and_not_when_it_is_added() {
-    let own = OwnRules::new("x").rule(
+    let own = GeneratedRules::new("x").rule(
         DiskRule::device_mapper([Condition::property("DM_UUID", "LVM-*").as_pattern()])
             .set("queue/read_ahead_kb", "512"),
     );
@@ -198,13 +198,13 @@ fn a_fight_says_which_rule_on_which_event_and_what_it_sets() {
     let evaluator = hosttune_blockdev::udev::Evaluator::new(&found);
     let disk = Device::disk("sda");
     let never = |_: &str, _: &str, _: &str| false;
-    let fights = |wanted: &str, alias: bool| -> Vec<Fight> {
-        let counts_as =
+    let fights = |wanted: &str, alias: bool| -> Vec<Conflict> {
+        let satisfies =
             |_: &str, seen: &str, wanted: &str| alias && seen == "bfq" && wanted == "other";
         evaluator.fights(
             &disk,
             &[("queue/scheduler", wanted), ("queue/nr_requests", "64")],
-            counts_as,
+            satisfies,
         )
     };
     assert_eq!(fights("bfq", false), []);

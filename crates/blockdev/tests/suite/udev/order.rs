@@ -3,14 +3,14 @@
 use hosttune_blockdev::udev::RuleFiles;
 use hosttune_core::Host;
 use hosttune_core::host::FileContent;
-use hosttune_core::testing::{Fate, Memory};
+use hosttune_core::testing::{CrashPoint, Memory};
 
 fn file(memory: Memory, path: &str, text: &str) -> Memory {
     memory.content(path, FileContent::new(text))
 }
 
 fn read(memory: &Memory) -> RuleFiles {
-    RuleFiles::read(&Host::new(memory.host(&Fate::default()))).unwrap()
+    RuleFiles::read(&Host::new(memory.host(&CrashPoint::default()))).unwrap()
 }
 
 fn paths(files: &RuleFiles) -> Vec<(&str, Option<&str>)> {
@@ -100,7 +100,7 @@ fn a_machine_without_rules_has_none() {
 fn what_cannot_be_read_is_an_error_and_names_the_file() {
     let memory = file(Memory::new(), "/etc/udev/rules.d/60-a.rules", "# x\n");
     let memory = memory.mode("/etc/udev/rules.d/60-a.rules", 0o200);
-    let error = RuleFiles::read(&Host::new(memory.host(&Fate::default()))).unwrap_err();
+    let error = RuleFiles::read(&Host::new(memory.host(&CrashPoint::default()))).unwrap_err();
     assert!(
         error.to_string().contains("/etc/udev/rules.d/60-a.rules"),
         "{error}"

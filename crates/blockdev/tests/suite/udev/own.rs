@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use hosttune_blockdev::udev::{
-    Action, Call, Condition, Device, DiskRule, Document, Outcome, OwnRules, OwnRulesError,
-    RuleFiles,
+    Action, Call, Condition, Device, DiskRule, Document, GeneratedRules, GeneratedRulesError,
+    Outcome, RuleFiles,
 };
 use proptest::prelude::*;
 
-fn files(own: &OwnRules) -> RuleFiles {
+fn files(own: &GeneratedRules) -> RuleFiles {
     let document = Document::parse(own.to_text().unwrap().as_bytes());
     assert_eq!(document.problems(), []);
     RuleFiles::of([(own.path().unwrap(), document)])
@@ -16,7 +16,7 @@ fn files(own: &OwnRules) -> RuleFiles {
 
 #[test]
 fn the_scheduler_is_set_first_and_not_where_it_is_active() {
-    let own = OwnRules::new("x").rule(
+    let own = GeneratedRules::new("x").rule(
         DiskRule::new([Condition::rotational(false)])
             .set("queue/iosched/low_latency", "0")
             .set("queue/nr_requests", "64")
@@ -54,7 +54,7 @@ fn the_scheduler_is_set_first_and_not_where_it_is_active() {
 
 #[test]
 fn a_program_is_called_for_disks_that_come_and_is_no_fight_for_others() {
-    let own = OwnRules::new("x").call(Call::apply("/usr/bin/gaming"));
+    let own = GeneratedRules::new("x").call(Call::apply("/usr/bin/gaming"));
     let text = own.to_text().unwrap();
     assert!(text.contains("ENV{DEVTYPE}==\"disk\""));
     let run = "RUN+=\"/usr/bin/gaming apply --only blockdev --device %N --yes --wait 60\"";
@@ -63,13 +63,13 @@ fn a_program_is_called_for_disks_that_come_and_is_no_fight_for_others() {
     let outcome = files(&own).outcome(&Device::disk("sda"), Action::Add, "queue/scheduler");
     assert_eq!(outcome, Outcome::Untouched);
     for program in ["gaming", "/opt/it's/gaming", "", "/a\"b", "/a\\b"] {
-        let own = OwnRules::new("x").call(Call::apply(program));
+        let own = GeneratedRules::new("x").call(Call::apply(program));
         assert!(
-            matches!(own.to_text(), Err(OwnRulesError::Program(_))),
+            matches!(own.to_text(), Err(GeneratedRulesError::Program(_))),
             "{program}"
         );
     }
-    let own = OwnRules::new("x").call(Call::apply("/opt/my games/100%/gaming"));
+    let own = GeneratedRules::new("x").call(Call::apply("/opt/my games/100%/gaming"));
     assert!(
         own.to_text()
             .unwrap()
@@ -80,7 +80,7 @@ fn a_program_is_called_for_disks_that_come_and_is_no_fight_for_others() {
 #[test]
 fn what_cannot_be_written_is_refused() {
     let rule = |attribute: &str, value: &str| {
-        OwnRules::new("x")
+        GeneratedRules::new("x")
             .rule(DiskRule::new([Condition::below("nvme")]).set(attribute, value))
             .to_text()
     };
@@ -99,20 +99,20 @@ fn what_cannot_be_written_is_refused() {
     ] {
         let error = rule(attribute, "1").unwrap_err();
         assert!(
-            matches!(error, OwnRulesError::Attribute(_)),
+            matches!(error, GeneratedRulesError::Attribute(_)),
             "{attribute}: {error}"
         );
     }
     for value in ["", "a\nb", "a\0b", &"x".repeat(512)] {
         let error = rule("queue/scheduler", value).unwrap_err();
         assert!(
-            matches!(error, OwnRulesError::Value { .. }),
+            matches!(error, GeneratedRulesError::Value { .. }),
             "{value}: {error}"
         );
     }
     let condition = |condition: Condition| {
         let rule = DiskRule::new([condition]).set("queue/scheduler", "none");
-        OwnRules::new("x").rule(rule).to_text()
+        GeneratedRules::new("x").rule(rule).to_text()
     };
     for wrong in [
         Condition::property("ID_MODEL", "a|b"),
@@ -125,18 +125,18 @@ fn what_cannot_be_written_is_refused() {
     ] {
         let error = condition(wrong.clone()).unwrap_err();
         assert!(
-            matches!(error, OwnRulesError::Unwritable(_)),
+            matches!(error, GeneratedRulesError::Unwritable(_)),
             "{wrong:?}: {error}"
         );
     }
-    let every = OwnRules::new("x").rule(DiskRule::new([]).set("queue/scheduler", "none"));
-    assert_eq!(every.to_text(), Err(OwnRulesError::NoCondition));
-    let nothing = OwnRules::new("x").rule(DiskRule::new([Condition::below("nvme")]));
-    assert_eq!(nothing.to_text(), Err(OwnRulesError::NothingSet));
+    let every = GeneratedRules::new("x").rule(DiskRule::new([]).set("queue/scheduler", "none"));
+    assert_eq!(every.to_text(), Err(GeneratedRulesError::NoCondition));
+    let nothing = GeneratedRules::new("x").rule(DiskRule::new([Condition::below("nvme")]));
+    assert_eq!(nothing.to_text(), Err(GeneratedRulesError::NothingSet));
     for name in ["", "a b", "../x", "A", &"x".repeat(65)] {
         assert_eq!(
-            OwnRules::new(name).to_text(),
-            Err(OwnRulesError::Name(name.to_owned()))
+            GeneratedRules::new(name).to_text(),
+            Err(GeneratedRulesError::Name(name.to_owned()))
         );
     }
 }
@@ -145,7 +145,7 @@ proptest! {
     /// Whatever text a disk's model is: the rule is for that one, and for no other.
     #[test]
     fn a_condition_matches_what_it_was_made_from(model in "\\PC{1,20}", other in "\\PC{1,20}", value in "[ -~]{1,20}") {
-        let own = OwnRules::new("x").rule(
+        let own = GeneratedRules::new("x").rule(
             DiskRule::new([Condition::property("ID_MODEL", &model)]).set("queue/scheduler", &value),
         );
         let Ok(text) = own.to_text() else {

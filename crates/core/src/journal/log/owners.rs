@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::{Log, Open};
 use crate::journal::entry::{Entry, Giver};
-use crate::journal::{JournalError, Place, Record, Store};
+use crate::journal::{JournalError, JournalLocation, Record, Store};
 use crate::knob::{AnyKnob, Key};
-use crate::plan::{Before, Journalled, Kept, Step};
+use crate::plan::{Before, Journalled, SavedState, Step};
 
 /// An entry of another owner's journal, or a remaining one of this owner's.
 #[derive(Debug, Clone, Copy)]
@@ -111,9 +111,10 @@ impl Log {
     ) -> Result<(), JournalError> {
         let is_given = |entry: &&Entry| times.get(&entry.id) > Some(&entry.times_passed_on());
         let given = self.entries.values().filter(is_given);
-        let given: Vec<(Place, u64)> = given.map(|entry| (entry.place, entry.id)).collect();
-        for (place, id) in given {
-            self.mark(store, place, Record::Undone { ids: vec![id] })?;
+        let given: Vec<(JournalLocation, u64)> =
+            given.map(|entry| (entry.location, entry.id)).collect();
+        for (location, id) in given {
+            self.mark(store, location, Record::Undone { ids: vec![id] })?;
         }
         Ok(())
     }
@@ -179,8 +180,8 @@ impl Log {
             self.entries.insert(id, Entry { id, ..entry });
         }
         self.next += first;
-        for place in Place::ALL {
-            if let Some(Open::Undoing { ids, .. }) = &mut self.file(place).open {
+        for location in JournalLocation::ALL {
+            if let Some(Open::Undoing { ids, .. }) = &mut self.file(location).open {
                 ids.iter_mut().for_each(|id| *id += first);
             }
         }
@@ -244,8 +245,8 @@ impl Log {
     /// Whether the program of that owner knows all knob types in an entry.
     pub(crate) fn is_known_to(&self, at: Foreign, entry: &Entry) -> bool {
         let known = &self.of(at).writer.kinds;
-        let disturbed = entry.step.disturbs.iter().map(|kept| &kept.knob);
-        let mut knobs = std::iter::once(&entry.step.knob).chain(disturbed);
+        let affected = entry.step.side_effects.iter().map(|kept| &kept.knob);
+        let mut knobs = std::iter::once(&entry.step.knob).chain(affected);
         knobs.all(|knob| known.contains(&knob.kind))
     }
 
@@ -253,9 +254,9 @@ impl Log {
     pub(crate) fn journalled(&self) -> Journalled {
         let mut last: HashMap<Key, u64> = HashMap::new();
         let keys = |entry: &Entry| {
-            let disturbed = entry.step.disturbs.iter().map(|kept| kept.knob.key());
+            let affected = entry.step.side_effects.iter().map(|kept| kept.knob.key());
             std::iter::once(entry.key())
-                .chain(disturbed)
+                .chain(affected)
                 .collect::<Vec<_>>()
         };
         for entry in self.others.iter().flat_map(|other| other.entries.values()) {
@@ -341,8 +342,8 @@ impl Log {
             let mut places = BTreeSet::new();
             for half in other.entries.values_mut() {
                 let existed = half.undoing_at.is_some_and(|at| id < at);
-                let mut disturbs = half.step.disturbs.iter();
-                let number = disturbs.position(|kept| kept.knob == *knob);
+                let mut side_effects = half.step.side_effects.iter();
+                let number = side_effects.position(|kept| kept.knob == *knob);
                 let targets = half.undoing.as_mut().filter(|_| existed);
                 if let (Some(number), Some(targets)) = (number, targets)
                     && let Some(target) = targets.get_mut(number)
@@ -350,13 +351,17 @@ impl Log {
                     found = true;
                     if target != to {
                         target.clone_from(to);
-                        places.insert(half.place == Place::Disk);
+                        places.insert(half.location == JournalLocation::Persistent);
                     }
                 }
             }
             for disk in places {
-                let place = if disk { Place::Disk } else { Place::Boot };
-                other.write_whole(store, place, None)?;
+                let location = if disk {
+                    JournalLocation::Persistent
+                } else {
+                    JournalLocation::Volatile
+                };
+                other.write_whole(store, location, None)?;
             }
         }
         Ok(found)
@@ -381,7 +386,7 @@ impl Log {
         let Some(entry) = self.entries.get(&id).cloned() else {
             return Ok(());
         };
-        let place = entry.place;
+        let location = entry.location;
         let given = Entry {
             // No apply has this number, so no rollback includes the entry.
             apply: 0,
@@ -401,15 +406,15 @@ impl Log {
         other.next = other.next.max(next);
         // A killed revert must include the entries that it receives meanwhile; otherwise the steps
         // below would wait for them.
-        if let Some(Open::Undoing { ids, .. }) = &mut other.file(place).open
+        if let Some(Open::Undoing { ids, .. }) = &mut other.file(location).open
             && ids.contains(&to.id)
         {
             ids.push(id);
         }
-        other.write_whole(store, place, None)?;
+        other.write_whole(store, location, None)?;
         // If this mark is lost, the next run finds the entry in both journals.
         if self
-            .mark(store, place, Record::Undone { ids: vec![id] })
+            .mark(store, location, Record::Undone { ids: vec![id] })
             .is_err()
         {
             self.entries.remove(&id);
@@ -418,7 +423,7 @@ impl Log {
     }
 
     /// Records that another owner's step started from a different state, because a step below it
-    /// was reverted further. A step that only held the knob becomes a change then, and `disturbs`
+    /// was reverted further. A step that only held the knob becomes a change then, and `side_effects`
     /// has its side effects, to be restored after it.
     pub(crate) fn set_start(
         &mut self,
@@ -426,7 +431,7 @@ impl Log {
         at: Foreign,
         knob: &AnyKnob,
         to: &Value,
-        disturbs: Vec<Kept>,
+        side_effects: Vec<SavedState>,
     ) -> Result<(), JournalError> {
         let other = self.of_mut(at);
         let Some(entry) = other.entries.get_mut(&at.id) else {
@@ -436,22 +441,22 @@ impl Log {
         if entry.start_of(knob).is_none_or(|start| *start == to) {
             return Ok(());
         }
-        let held = entry.is_hold() && entry.step.disturbs.is_empty();
+        let held = entry.is_hold() && entry.step.side_effects.is_empty();
         if entry.step.knob == *knob {
             entry.step.from = to;
             if held {
-                entry.step.disturbs = disturbs;
+                entry.step.side_effects = side_effects;
             }
         } else if let Some(kept) = entry
             .step
-            .disturbs
+            .side_effects
             .iter_mut()
             .find(|kept| kept.knob == *knob)
         {
             kept.state = to;
         }
-        let place = entry.place;
-        other.write_whole(store, place, None)
+        let location = entry.location;
+        other.write_whole(store, location, None)
     }
 
     /// The state that a step started from, for [`reset_start`](Self::reset_start).
@@ -461,7 +466,7 @@ impl Log {
             at,
             knob: knob.clone(),
             state: entry.start_of(knob)?.known()?.clone(),
-            holds: entry.is_hold() && entry.step.disturbs.is_empty(),
+            holds: entry.is_hold() && entry.step.side_effects.is_empty(),
         })
     }
 
@@ -474,7 +479,7 @@ impl Log {
         if let Some(entry) = self.of_mut(start.at).entries.get_mut(&start.at.id)
             && start.holds
         {
-            entry.step.disturbs.clear();
+            entry.step.side_effects.clear();
         }
         self.set_start(store, start.at, &start.knob, &start.state, Vec::new())
     }

@@ -6,8 +6,8 @@ use super::{Broken, broken, failed, no_journal_left, same};
 use crate::error::Error;
 use crate::report::{Finding, State};
 use crate::session::{Applied, Reverted, Session};
-use crate::testing::fate::{Failure, Fate};
-use crate::testing::world::{Picture, World};
+use crate::testing::crash_point::{CrashPoint, Failure};
+use crate::testing::world::{Snapshot, World};
 use crate::tuning::Tuning;
 
 const LAW: &str = "whatever fails, the result agrees with the host";
@@ -56,7 +56,7 @@ pub fn told_as_it_is<W: World, T: Tuning>(
     failure: Failure,
 ) -> Result<(), Broken> {
     let world = world.fork();
-    let first = world.picture();
+    let first = world.snapshot();
     for tuning in applied {
         let mut session = healthy(&world)?;
         match tuning.apply(&mut session) {
@@ -64,9 +64,9 @@ pub fn told_as_it_is<W: World, T: Tuning>(
             other => drop(other.map_err(failed(LAW, "apply"))?),
         }
     }
-    let before = world.picture();
-    let fate = Fate::call_fails(failure);
-    let mut session = world.session(&fate).map_err(failed(LAW, "open"))?;
+    let before = world.snapshot();
+    let crash_point = CrashPoint::call_fails(failure);
+    let mut session = world.session(&crash_point).map_err(failed(LAW, "open"))?;
     let told = Told {
         world: &world,
         first: &first,
@@ -87,7 +87,7 @@ pub fn told_as_it_is<W: World, T: Tuning>(
         Verb::Apply(tuning) => match tuning.apply(&mut session) {
             Ok(applied) => told.as_applied(tuning, &applied)?,
             Err(Error::RollbackIncomplete { left, .. }) if !left.is_empty() => {}
-            Err(Error::Unrecorded { reverted, .. }) if !reverted.left.is_empty() => {}
+            Err(Error::Unrecorded { reverted, .. }) if !reverted.not_reverted.is_empty() => {}
             Err(error) => told.nothing_is_changed_as(&error)?,
         },
         Verb::Revert => match session.revert() {
@@ -103,28 +103,34 @@ pub fn told_as_it_is<W: World, T: Tuning>(
     let reverted = healthy(&world)?
         .revert()
         .map_err(failed(LAW, "revert after the failure"))?;
-    if !reverted.left.is_empty() {
-        let left: Vec<String> = reverted.left.iter().map(ToString::to_string).collect();
+    if !reverted.not_reverted.is_empty() {
+        let left: Vec<String> = reverted
+            .not_reverted
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         return Err(broken(
             LAW,
             format!("after the failure: {}", left.join("; ")),
         ));
     }
-    same(LAW, &first, &world.picture())?;
+    same(LAW, &first, &world.snapshot())?;
     no_journal_left(LAW, &world)
 }
 
 fn healthy<W: World>(world: &W) -> Result<Session, Broken> {
-    world.session(&Fate::lives()).map_err(failed(LAW, "open"))
+    world
+        .session(&CrashPoint::lives())
+        .map_err(failed(LAW, "open"))
 }
 
 /// The state that a result is compared with.
 struct Told<'a, W> {
     world: &'a W,
     /// Before the first apply.
-    first: &'a Picture,
+    first: &'a Snapshot,
     /// Before the operation.
-    before: &'a Picture,
+    before: &'a Snapshot,
 }
 
 impl<W: World> Told<'_, W> {
@@ -140,7 +146,7 @@ impl<W: World> Told<'_, W> {
     }
 
     fn nothing_is_changed(&self) -> Result<(), Broken> {
-        same(LAW, self.before, &self.world.picture())
+        same(LAW, self.before, &self.world.snapshot())
     }
 
     /// Whether the host agrees with these items, except those that report an unknown state.
@@ -168,14 +174,14 @@ impl<W: World> Told<'_, W> {
     }
 
     fn as_applied(&self, tuning: &impl Tuning, applied: &Applied) -> Result<(), Broken> {
-        if applied.turned.is_empty() {
+        if applied.changed.is_empty() {
             self.nothing_is_changed()?;
         }
         self.as_verified(tuning, &applied.findings)?;
         let report = tuning
             .verify(&healthy(self.world)?)
             .map_err(failed(LAW, "verify after the failure"))?;
-        for step in applied.turned.iter().filter(|step| !step.means) {
+        for step in applied.changed.iter().filter(|step| !step.means) {
             let of_step = |item: &&Finding| item.knob.as_ref() == Some(&step.knob);
             if let Some(item) = report.items.iter().find(of_step)
                 && item.state.is_drift()
@@ -187,8 +193,8 @@ impl<W: World> Told<'_, W> {
     }
 
     fn as_reverted(&self, reverted: &Reverted) -> Result<(), Broken> {
-        if reverted.left.is_empty() {
-            same(LAW, self.first, &self.world.picture())?;
+        if reverted.not_reverted.is_empty() {
+            same(LAW, self.first, &self.world.snapshot())?;
             if reverted.unrecorded.is_none() {
                 no_journal_left(LAW, self.world)?;
             }
@@ -197,13 +203,13 @@ impl<W: World> Told<'_, W> {
         let status = healthy(self.world)?
             .status()
             .map_err(failed(LAW, "status after the failure"))?;
-        let owed: BTreeSet<&str> = status
-            .owed
+        let pending: BTreeSet<&str> = status
+            .pending
             .iter()
-            .map(|owed| owed.knob.text.as_str())
+            .map(|pending| pending.knob.text.as_str())
             .collect();
-        let mut left = reverted.left.iter();
-        match left.find(|left| !owed.contains(left.knob.text.as_str())) {
+        let mut left = reverted.not_reverted.iter();
+        match left.find(|left| !pending.contains(left.knob.text.as_str())) {
             Some(left) => Err(broken(LAW, format!("{left}, but no journal records it"))),
             None => Ok(()),
         }

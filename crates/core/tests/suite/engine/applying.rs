@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hosttune_core::journal::Place;
-use hosttune_core::testing::{Behaviour, Fate, Machine, Moment, World};
+use hosttune_core::journal::JournalLocation;
+use hosttune_core::testing::{Behaviour, CrashPoint, Machine, Moment, World};
 use hosttune_core::{
-    Error, Host, HostError, Knob, Lack, LeftBecause, Plan, Registry, Session, State, StepFailure,
-    Tuning,
+    Error, Host, HostError, Knob, NotRevertedReason, Plan, Registry, Session, State, StepFailure,
+    Tuning, Unsupported,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ use crate::toys::{self, Vector, Want, Wants};
 #[test]
 fn the_whole_intent_is_in_the_journal_before_the_first_turn() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let tuning = Wants(vec![
         Want::Dial("a", 5),
         Want::Vector([1, 2, 3]),
@@ -31,17 +31,20 @@ fn the_whole_intent_is_in_the_journal_before_the_first_turn() {
         Want::Passthrough,
     ]);
     // Write 0 is the journal's, write 1 would be the first turn.
-    let fate = Fate::dies_at(1, Moment::Before);
-    let mut session = machine.session(&fate).unwrap();
+    let crash_point = CrashPoint::dies_at(1, Moment::Before);
+    let mut session = machine.session(&crash_point).unwrap();
     let plan = tuning.plan(&session).unwrap();
     tuning.apply(&mut session).unwrap_err();
-    assert_eq!(machine.picture(), was);
-    let bytes = machine.store().bytes(Place::Boot, OWNER).unwrap();
+    assert_eq!(machine.snapshot(), was);
+    let bytes = machine
+        .store()
+        .bytes(JournalLocation::Volatile, OWNER)
+        .unwrap();
     let begin = &records(&bytes)[1];
     assert_eq!(begin["record"], "begin");
     assert_eq!(begin["steps"], serde_json::to_value(&plan.steps).unwrap());
     assert_eq!(
-        process(&machine).status().unwrap().owed.len(),
+        process(&machine).status().unwrap().pending.len(),
         plan.steps.len()
     );
 }
@@ -52,7 +55,7 @@ fn syncs(tuning: &impl Tuning) -> usize {
         store: machine.store().clone(),
         syncs: Arc::new(AtomicUsize::new(0)),
     };
-    let host = Host::new(machine.memory().host(&Fate::lives()));
+    let host = Host::new(machine.memory().host(&CrashPoint::lives()));
     let mut session = Session::new(host, OWNER, store.clone(), &machine.boot())
         .unwrap()
         .with(crate::support::knobs);
@@ -78,19 +81,19 @@ fn an_apply_with_a_file_waits_for_its_intent_and_for_its_end() {
 #[test]
 fn applying_twice_and_reverting_once_gives_the_first_originals() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(&machine, &dials(&[("a", 5), ("b", 5)]));
     apply(&machine, &dials(&[("a", 7), ("b", 2), ("c", 1)]));
     let reverted = process(&machine).revert().unwrap();
-    assert_eq!(reverted.left, []);
-    assert_eq!(machine.picture(), was);
+    assert_eq!(reverted.not_reverted, []);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
 #[test]
 fn a_failed_step_undoes_what_was_done_and_is_an_error() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     behave(&machine, "/sys/dial/b", Behaviour::refuses(EINVAL));
     let error = dials(&[("a", 5), ("b", 5), ("c", 5)])
         .apply(&mut process(&machine))
@@ -100,14 +103,14 @@ fn a_failed_step_undoes_what_was_done_and_is_an_error() {
     };
     assert_eq!((cause.knob.as_str(), cause.wanted.as_str()), ("b", "5"));
     assert!(matches!(&cause.failure, StepFailure::Refused(e) if e.errno() == Some(EINVAL)));
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
 #[test]
 fn a_write_that_is_accepted_and_does_not_show_is_a_failed_step() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     behave(&machine, "/sys/dial/b", Behaviour::new(|_, _, _| Ok(())));
     let error = dials(&[("a", 5), ("b", 5)])
         .apply(&mut process(&machine))
@@ -119,13 +122,13 @@ fn a_write_that_is_accepted_and_does_not_show_is_a_failed_step() {
         matches!(&cause.failure, StepFailure::NotTaken { seen } if seen == "0"),
         "{cause:?}"
     );
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
 fn a_rollback_that_cannot_finish_is_another_error_and_the_next_revert_finishes_it() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     // It goes up and not down.
     behave(&machine, "/sys/dial/a", Behaviour::integer(1..=9));
     behave(&machine, "/sys/dial/b", Behaviour::refuses(EINVAL));
@@ -138,11 +141,11 @@ fn a_rollback_that_cannot_finish_is_another_error_and_the_next_revert_finishes_i
     assert_eq!(cause.knob, "b");
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].knob.text, "a");
-    assert!(matches!(left[0].because, LeftBecause::Refused(_)));
+    assert!(matches!(left[0].reason, NotRevertedReason::Refused(_)));
     assert_eq!(get(&machine, "/sys/dial/c"), "0");
     behave(&machine, "/sys/dial/a", Behaviour::integer(0..=9));
     process(&machine).revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -156,24 +159,24 @@ fn half_lands() -> impl Tuning {
 #[test]
 fn a_refused_turn_that_landed_in_part_is_put_back() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let error = half_lands().apply(&mut process(&machine)).unwrap_err();
     assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
 #[test]
 fn a_refused_turn_that_lands_late_is_waited_for_and_put_back() {
     let machine = refuses_and_binds_late();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let error = Wants(vec![Want::Dial("a", 5), Want::Passthrough])
         .apply(&mut process(&machine))
         .unwrap_err();
     assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
     // Whatever was still under way has landed by now.
     process(&machine).host().pause(Duration::from_secs(1));
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -185,7 +188,7 @@ fn a_step_that_turns_out_not_to_apply_is_a_finding_and_the_others_stand() {
         at.want(&toys::Dial("a".into()), &"5".into());
     });
     let applied = tuning.apply(&mut process(&machine)).unwrap();
-    assert_eq!(applied.turned.len(), 1);
+    assert_eq!(applied.changed.len(), 1);
     assert!(matches!(
         applied.findings[0].state,
         State::NotApplicable { .. }
@@ -196,26 +199,26 @@ fn a_step_that_turns_out_not_to_apply_is_a_finding_and_the_others_stand() {
 #[test]
 fn a_required_step_that_turns_out_not_to_apply_takes_all_back() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let tuning = say(|at| {
         at.want(&toys::Dial("a".into()), &"5".into());
         at.want(&Fuse, &"5".into()).required();
     });
     let error = tuning.apply(&mut process(&machine)).unwrap_err();
     assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
 fn a_review_that_says_no_turns_nothing() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wants = dials(&[("a", 5)]);
     let applied = process(&machine)
         .apply_reviewed(|at| wants.declare(at), Plan::is_empty)
         .unwrap();
     assert!(applied.declined);
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -227,7 +230,7 @@ fn stored(machine: &Machine, tuning: &impl Tuning) -> Plan {
 #[test]
 fn a_stored_plan_is_applied_and_reverted() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let tuning = Wants(vec![
         Want::Scheduler(0, "bfq"),
         Want::Queue(0, "depth", 1),
@@ -236,18 +239,18 @@ fn a_stored_plan_is_applied_and_reverted() {
     ]);
     let plan = stored(&machine, &tuning);
     let applied = process(&machine).apply(&plan).unwrap();
-    assert_eq!(applied.turned.len(), plan.steps.len());
+    assert_eq!(applied.changed.len(), plan.steps.len());
     assert!(tuning.plan(&process(&machine)).unwrap().is_empty());
     process(&machine).revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
-fn a_stored_plan_is_stale_where_the_host_moved_and_nothing_is_turned() {
+fn a_stored_plan_is_stale_where_the_host_moved_and_nothing_is_changed() {
     let machine = machine();
     let plan = stored(&machine, &dials(&[("a", 5), ("b", 5)]));
     write(&machine, "/sys/dial/b", "7");
-    let was = machine.picture();
+    let was = machine.snapshot();
     let error = process(&machine).apply(&plan).unwrap_err();
     let Error::Stale(steps) = &error else {
         panic!("{error:?}");
@@ -260,7 +263,7 @@ fn a_stored_plan_is_stale_where_the_host_moved_and_nothing_is_turned() {
         ["b", "0", "7"],
         "{step:?}"
     );
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -303,12 +306,12 @@ impl Knob for Follower {
     fn read(&self, host: &Host) -> Result<String, HostError> {
         Ok(host.read_text("/sys/secret")?.trim_end().to_owned())
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
         assert_eq!(host.look(), None);
         assert_eq!(Self::leader(host)?, *to);
         host.write_value("/sys/secret", to.as_bytes())
     }
-    fn lacks(&self, host: &Host, _: &String) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, _: &String) -> Result<Option<Unsupported>, HostError> {
         assert_ne!(host.look(), None);
         Self::leader(host).map(|_| None)
     }
@@ -319,7 +322,7 @@ impl Knob for Follower {
 fn what_a_turn_reads_is_what_the_steps_before_it_have_left() {
     let machine = machine();
     let memory = machine.memory().clone().mode("/sys/secret", 0o600);
-    let was = machine.picture();
+    let was = machine.snapshot();
     let tuning = say(|at| {
         at.want(&toys::Dial("a".into()), &"5".into());
         at.want(&Follower, &"5".into());
@@ -332,12 +335,12 @@ fn what_a_turn_reads_is_what_the_steps_before_it_have_left() {
     // The way back goes the other way round, so that the follower would be turned to 0 first.
     memory.write("/sys/dial/a", "0").unwrap();
     follows().revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 
     // By a plan that is reviewed, and that somebody else changes what it has read under.
     let applied = follows().apply_reviewed(
         |at| tuning.declare(at),
         |_| memory.write("/sys/dial/b", "3").is_ok(),
     );
-    assert_eq!(applied.unwrap().turned.len(), 2);
+    assert_eq!(applied.unwrap().changed.len(), 2);
 }

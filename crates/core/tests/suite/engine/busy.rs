@@ -1,8 +1,8 @@
 //! What cannot be turned just now, and can be later.
 
 use hosttune_core::error::StepFailure;
-use hosttune_core::testing::{Behaviour, Fate, Machine, World};
-use hosttune_core::{Error, LackKind, State, Tuning};
+use hosttune_core::testing::{Behaviour, CrashPoint, Machine, World};
+use hosttune_core::{Error, State, Tuning, UnsupportedKind};
 
 use crate::support::{
     EBUSY, EINVAL, Fuse, apply, at_every_death, behave, get, machine, process, say,
@@ -29,31 +29,31 @@ fn fuse_and_dial() -> impl Tuning {
 }
 
 #[test]
-fn what_was_busy_is_a_step_again_in_the_next_plan_and_turned_by_the_next_apply() {
+fn what_was_busy_is_a_step_again_in_the_next_plan_and_changed_by_the_next_apply() {
     let machine = refusing(EBUSY);
-    let was = machine.picture();
+    let was = machine.snapshot();
     let applied = fuse_and_dial().apply(&mut process(&machine)).unwrap();
-    let turned: Vec<&str> = applied
-        .turned
+    let changed: Vec<&str> = applied
+        .changed
         .iter()
         .map(|s| s.knob.text.as_str())
         .collect();
-    assert_eq!(turned, ["a"]);
+    assert_eq!(changed, ["a"]);
     let [finding] = &applied.findings[..] else {
         panic!("{applied:?}");
     };
     assert!(
-        matches!(&finding.state, State::NotApplicable { lack } if lack.kind == LackKind::Busy),
+        matches!(&finding.state, State::NotApplicable { unsupported } if unsupported.kind == UnsupportedKind::Busy),
         "{finding:?}"
     );
     assert!(process(&machine).status().unwrap().refused.is_empty());
 
     // Still busy: it is tried, and nothing else.
-    let fate = Fate::lives();
-    let mut session = machine.session(&fate).unwrap();
+    let crash_point = CrashPoint::lives();
+    let mut session = machine.session(&crash_point).unwrap();
     let applied = fuse_and_dial().apply(&mut session).unwrap();
-    assert!(applied.turned.is_empty());
-    assert_eq!(fate.changes(), 1);
+    assert!(applied.changed.is_empty());
+    assert_eq!(crash_point.changes(), 1);
 
     behave(&machine, "/sys/fuse", Behaviour::takes_all());
     let plan = fuse_and_dial().plan(&process(&machine)).unwrap();
@@ -62,7 +62,7 @@ fn what_was_busy_is_a_step_again_in_the_next_plan_and_turned_by_the_next_apply()
     apply(&machine, &fuse_and_dial());
     assert_eq!(get(&machine, "/sys/fuse"), "5");
     process(&machine).revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -87,7 +87,7 @@ fn a_refusal_for_good_is_remembered_whatever_was_busy_before() {
 #[test]
 fn a_required_step_that_is_busy_takes_all_back_and_is_not_remembered() {
     let machine = refusing(EBUSY);
-    let was = machine.picture();
+    let was = machine.snapshot();
     let tuning = say(|at| {
         at.want(&Dial("a".into()), &"5".into());
         at.want(&Fuse, &"5".into()).required();
@@ -102,7 +102,7 @@ fn a_required_step_that_is_busy_takes_all_back_and_is_not_remembered() {
         matches!(cause.failure, StepFailure::Refused(_)),
         "{cause:?}"
     );
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
     assert_eq!(tuning.plan(&process(&machine)).unwrap().steps.len(), 3);
 }
@@ -111,15 +111,15 @@ fn a_required_step_that_is_busy_takes_all_back_and_is_not_remembered() {
 #[test]
 fn a_means_that_is_busy_takes_all_back() {
     let machine = refusing(EBUSY);
-    let was = machine.picture();
+    let was = machine.snapshot();
     let tuning = say(|at| {
         at.want(&Dial("a".into()), &"5".into());
-        at.pass(&Fuse, &"5".into());
+        at.intermediate(&Fuse, &"5".into());
         at.want(&Dial("b".into()), &"5".into());
     });
     let error = tuning.apply(&mut process(&machine)).unwrap_err();
     assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -127,7 +127,7 @@ fn a_means_that_is_busy_takes_all_back() {
 #[test]
 fn what_is_busy_and_has_landed_takes_all_back() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let first = Behaviour::new(|tree, path, value| {
         let landed = value == "5";
         tree.set(path, value);
@@ -136,20 +136,20 @@ fn what_is_busy_and_has_landed_takes_all_back() {
     behave(&machine, "/sys/fuse", first);
     let error = fuse_and_dial().apply(&mut process(&machine)).unwrap_err();
     assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
 #[test]
 fn whoever_dies_over_a_busy_step_leaves_nothing_that_is_not_put_back() {
-    let was = refusing(EBUSY).picture();
+    let was = refusing(EBUSY).snapshot();
     let writes = at_every_death(
         || refusing(EBUSY),
         |session| drop(fuse_and_dial().apply(session)),
         |machine, death| {
             let reverted = process(machine).revert().unwrap();
-            assert_eq!(reverted.left, [], "{death}");
-            assert_eq!(machine.picture(), was, "{death}");
+            assert_eq!(reverted.not_reverted, [], "{death}");
+            assert_eq!(machine.snapshot(), was, "{death}");
             assert!(machine.store().is_empty(), "{death}");
         },
     );

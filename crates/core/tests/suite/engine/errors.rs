@@ -3,10 +3,12 @@
 use hosttune_core::error::{HostError, HostErrorKind, Operation, StaleStep, StepFailure};
 use hosttune_core::journal::JournalError;
 use hosttune_core::testing::{Behaviour, World};
-use hosttune_core::{AnyKnob, Cause, Error, Lack, LackKind, Left, LeftBecause, Tuning};
+use hosttune_core::{
+    AnyKnob, Cause, Error, NotReverted, NotRevertedReason, Tuning, Unsupported, UnsupportedKind,
+};
 use rustix::io::Errno;
 
-use crate::support::{EINVAL, Lacking, behave, dials, machine, process, say};
+use crate::support::{EINVAL, NeverSupported, behave, dials, machine, process, say};
 use crate::toys::Dial;
 
 fn journal_errors() -> Vec<JournalError> {
@@ -47,12 +49,17 @@ fn journal_errors() -> Vec<JournalError> {
 }
 
 fn host_errors() -> Vec<HostError> {
-    let lack = Lack::new(LackKind::Missing, "this kernel has none").hint("load it");
+    let unsupported =
+        Unsupported::new(UnsupportedKind::Missing, "this kernel has none").hint("load it");
     let mut errors: Vec<HostError> = [1, 2, 5, 6, 13, 16, 18, 19, 22, 28, 30, 34, 40]
         .into_iter()
         .map(|errno| HostError::from_errno(Operation::Write, "/sys/dial/a", errno).wanted("5"))
         .collect();
-    errors.push(HostError::not_applicable(Operation::Wire, "the bus", lack));
+    errors.push(HostError::not_applicable(
+        Operation::Backend,
+        "the bus",
+        unsupported,
+    ));
     errors.push(HostError::malformed("/sys/dial/a", "it is not a number"));
     errors.push(
         HostError::new(Operation::Create, "/etc/x", HostErrorKind::OutsideRoot)
@@ -73,13 +80,13 @@ fn cause(failure: StepFailure) -> Box<Cause> {
 
 fn errors() -> Vec<Error> {
     let text = str::to_owned;
-    let left = Left {
+    let left = NotReverted {
         part: text("games"),
         knob: AnyKnob::of(&Dial("b".into())),
         ours: text("5"),
         original: text("0"),
         seen: text("7"),
-        because: LeftBecause::Theirs,
+        reason: NotRevertedReason::Theirs,
     };
     let mut failures = vec![StepFailure::NotTaken { seen: text("7") }];
     for error in host_errors() {
@@ -88,7 +95,7 @@ fn errors() -> Vec<Error> {
     }
     failures.extend(journal_errors().into_iter().map(StepFailure::Journal));
     let finding = match say(|at| {
-        at.want(&Lacking, &"5".into()).required();
+        at.want(&NeverSupported, &"5".into()).required();
     })
     .plan(&process(&machine()))
     {
@@ -103,7 +110,7 @@ fn errors() -> Vec<Error> {
             second_part: text("quiet"),
             second: text("2"),
         },
-        Error::Unsettled { knob: text("a") },
+        Error::DependsOnEarlierStep { knob: text("a") },
         Error::Unregistered { name: text("dial") },
         Error::NotApplicable(finding),
         Error::Stale(vec![StaleStep {
@@ -191,7 +198,7 @@ fn an_error_of_the_host_names_the_knob_the_path_the_operation_the_errno_and_what
             "Invalid argument (os error 22)",
         ]
     );
-    assert_eq!(process(&machine).status().unwrap().owed, []);
+    assert_eq!(process(&machine).status().unwrap().pending, []);
     assert!(machine.store().is_empty());
 }
 

@@ -4,9 +4,10 @@
 use std::fmt;
 
 use hosttune_core::error::{Operation, StepFailure};
-use hosttune_core::testing::{Behaviour, Machine, Picture, World};
+use hosttune_core::testing::{Behaviour, Machine, Snapshot, World};
 use hosttune_core::{
-    Error, Host, HostError, HostErrorKind, Knob, Lack, LackKind, Registry, State, Tuning,
+    Error, Host, HostError, HostErrorKind, Knob, Registry, State, Tuning, Unsupported,
+    UnsupportedKind,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +27,8 @@ impl fmt::Display for Plug {
     }
 }
 
-fn unplugged() -> Lack {
-    Lack::new(LackKind::Missing, "it is not plugged in")
+fn unplugged() -> Unsupported {
+    Unsupported::new(UnsupportedKind::Missing, "it is not plugged in")
 }
 
 impl Knob for Plug {
@@ -40,7 +41,7 @@ impl Knob for Plug {
             Err(error) => Err(error),
         }
     }
-    fn turn(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError> {
         let to = to.as_deref().unwrap_or_default();
         let written = host.write_value(VALUE, to.as_bytes());
         if written.is_err() && !host.exists(VALUE)? {
@@ -52,10 +53,10 @@ impl Knob for Plug {
         }
         written
     }
-    fn lacks(&self, host: &Host, _: &Self::State) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, _: &Self::State) -> Result<Option<Unsupported>, HostError> {
         Ok((!host.exists(VALUE)?).then(unplugged))
     }
-    fn gone(&self, seen: &Self::State) -> bool {
+    fn is_gone(&self, seen: &Self::State) -> bool {
         seen.is_none()
     }
 }
@@ -121,15 +122,15 @@ fn required() -> impl Tuning {
 }
 
 /// All there is to see but the thing.
-fn others(machine: &Machine) -> Picture {
-    let mut picture = machine.picture();
-    picture.remove(VALUE);
-    picture
+fn others(machine: &Machine) -> Snapshot {
+    let mut snapshot = machine.snapshot();
+    snapshot.remove(VALUE);
+    snapshot
 }
 
 fn is_put_back(machine: &Machine, death: &str) {
     let reverted = process(machine).revert().unwrap();
-    assert_eq!(reverted.left, [], "{death}");
+    assert_eq!(reverted.not_reverted, [], "{death}");
     assert_eq!(others(machine), others(&self::machine()), "{death}");
     let shown = machine.memory().get(VALUE);
     assert!(matches!(shown.as_deref(), None | Some("free")), "{death}");
@@ -137,25 +138,25 @@ fn is_put_back(machine: &Machine, death: &str) {
 }
 
 #[test]
-fn of_what_goes_while_it_is_turned_nothing_is_owed_and_the_others_stand() {
+fn of_what_goes_while_it_is_changed_nothing_is_owed_and_the_others_stand() {
     for goes in WAYS {
         let machine = goes.machine();
         let applied = plain().apply(&mut process(&machine)).unwrap();
-        let turned: Vec<&str> = applied
-            .turned
+        let changed: Vec<&str> = applied
+            .changed
             .iter()
             .map(|s| s.knob.text.as_str())
             .collect();
-        assert_eq!(turned, ["a", "b"], "{goes:?}");
+        assert_eq!(changed, ["a", "b"], "{goes:?}");
         let [finding] = &applied.findings[..] else {
             panic!("{goes:?}: {applied:?}");
         };
         assert!(
-            matches!(&finding.state, State::NotApplicable { lack } if lack.kind == LackKind::Missing),
+            matches!(&finding.state, State::NotApplicable { unsupported } if unsupported.kind == UnsupportedKind::Missing),
             "{goes:?}: {finding:?}"
         );
         let status = process(&machine).status().unwrap();
-        assert_eq!(status.owed.len(), 2, "{goes:?}");
+        assert_eq!(status.pending.len(), 2, "{goes:?}");
         assert!(status.refused.is_empty(), "{goes:?}");
         is_put_back(&machine, &format!("{goes:?}"));
     }
@@ -221,7 +222,7 @@ fn what_goes_while_it_is_put_back_is_not_owed_any_more() {
         apply(&machine, &plain());
         goes.begins_on(&machine);
         let reverted = process(&machine).revert().unwrap();
-        assert_eq!(reverted.left, [], "{goes:?}");
+        assert_eq!(reverted.not_reverted, [], "{goes:?}");
         assert_eq!(reverted.undone.len(), 3, "{goes:?}");
         assert_eq!(machine.memory().get(VALUE), None, "{goes:?}");
         assert_eq!(others(&machine), others(&self::machine()), "{goes:?}");
@@ -250,7 +251,7 @@ fn what_refuses_on_the_way_back_and_stays_is_owed_still() {
     apply(&machine, &plain());
     behave(&machine, VALUE, Behaviour::refuses(ENODEV));
     let reverted = process(&machine).revert().unwrap();
-    assert_eq!(reverted.left.len(), 1);
+    assert_eq!(reverted.not_reverted.len(), 1);
     behave(&machine, VALUE, Behaviour::takes_all());
     is_put_back(&machine, "at last");
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use hosttune_core::testing::{Behaviour, Machine, World};
-use hosttune_core::{Host, HostError, Knob, LeftBecause, Registry, Tuning};
+use hosttune_core::{Host, HostError, Knob, NotRevertedReason, Registry, Tuning};
 use serde::{Deserialize, Serialize};
 
 use crate::support::{get, process, say, write};
@@ -27,7 +27,7 @@ impl Knob for Sleeper {
     fn read(&self, host: &Host) -> Result<String, HostError> {
         host.read_text(VALUE).map(|text| text.trim_end().to_owned())
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
         host.write_value(VALUE, to.as_bytes())
     }
     fn hidden(&self, seen: &String) -> Option<String> {
@@ -54,19 +54,22 @@ fn asleep() -> Machine {
 #[test]
 fn what_is_hidden_for_now_is_nobody_elses_and_is_owed() {
     let machine = asleep();
-    let owed = process(&machine).status().unwrap().owed;
-    assert_eq!(owed[0].absent.as_deref(), Some("it is asleep"));
+    let pending = process(&machine).status().unwrap().pending;
+    assert_eq!(pending[0].absent.as_deref(), Some("it is asleep"));
     for force in [false, true] {
         let reverted = process(&machine).force(force).revert().unwrap();
-        let [left] = &reverted.left[..] else {
-            panic!("{:#?}", reverted.left);
+        let [left] = &reverted.not_reverted[..] else {
+            panic!("{:#?}", reverted.not_reverted);
         };
-        assert_eq!(left.because, LeftBecause::Hidden("it is asleep".into()));
+        assert_eq!(
+            left.reason,
+            NotRevertedReason::Hidden("it is asleep".into())
+        );
         assert!(reverted.is_complete());
         assert_eq!(get(&machine, VALUE), "asleep");
     }
     write(&machine, VALUE, "ours");
-    assert_eq!(process(&machine).revert().unwrap().left, []);
+    assert_eq!(process(&machine).revert().unwrap().not_reverted, []);
     assert_eq!(get(&machine, VALUE), "free");
     assert!(machine.store().is_empty());
 }
@@ -77,7 +80,7 @@ fn what_another_process_has_set_meanwhile_is_theirs() {
     process(&machine).revert().unwrap();
     write(&machine, VALUE, "theirs");
     let reverted = process(&machine).revert().unwrap();
-    assert_eq!(reverted.left[0].because, LeftBecause::Theirs);
+    assert_eq!(reverted.not_reverted[0].reason, NotRevertedReason::Theirs);
 }
 
 #[test]
@@ -86,6 +89,6 @@ fn what_woke_up_with_its_original_is_back_already() {
     process(&machine).revert().unwrap();
     write(&machine, VALUE, "free");
     let reverted = process(&machine).revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
     assert!(machine.store().is_empty());
 }

@@ -1,13 +1,13 @@
 //! The journal itself: damaged, of another program, of another release, lost and found.
 
-use hosttune_core::journal::{JournalError, Place};
-use hosttune_core::testing::{Fate, Machine, Moment, World};
+use hosttune_core::journal::{JournalError, JournalLocation};
+use hosttune_core::testing::{CrashPoint, Machine, Moment, World};
 use hosttune_core::{Error, Registry, Session, Tuning};
 
 use crate::support::{OWNER, apply, dials, get, knobs, machine, process};
 use crate::toys::{self, Want, Wants};
 
-fn bytes(machine: &Machine, place: Place) -> Vec<u8> {
+fn bytes(machine: &Machine, place: JournalLocation) -> Vec<u8> {
     machine.store().bytes(place, OWNER).unwrap()
 }
 
@@ -20,8 +20,8 @@ fn line(bytes: &[u8], number: usize) -> std::ops::Range<usize> {
 
 /// Every verb refuses the journal for this line, and nothing is changed.
 fn is_damaged_at(machine: &Machine, wanted: usize) {
-    let was = machine.picture();
-    let before = bytes(machine, Place::Boot);
+    let was = machine.snapshot();
+    let before = bytes(machine, JournalLocation::Volatile);
     let wants = dials(&[("c", 1)]);
     let errors = [
         process(machine).revert().map(drop),
@@ -39,15 +39,17 @@ fn is_damaged_at(machine: &Machine, wanted: usize) {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(machine.picture(), was);
-    assert_eq!(bytes(machine, Place::Boot), before);
+    assert_eq!(machine.snapshot(), was);
+    assert_eq!(bytes(machine, JournalLocation::Volatile), before);
 }
 
 fn damage(machine: &Machine, number: usize) {
-    let mut damaged = bytes(machine, Place::Boot);
+    let mut damaged = bytes(machine, JournalLocation::Volatile);
     let at = line(&damaged, number);
     damaged[(at.start + at.end) / 2] ^= 1;
-    machine.store().set_bytes(Place::Boot, OWNER, &damaged);
+    machine
+        .store()
+        .set_bytes(JournalLocation::Volatile, OWNER, &damaged);
 }
 
 #[test]
@@ -85,23 +87,25 @@ fn an_unreadable_header_is_damage() {
 #[test]
 fn an_unreadable_mark_is_passed_over_and_all_is_put_back() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(&machine, &dials(&[("a", 5), ("b", 5)]));
     damage(&machine, 3);
     let plan = ().plan(&process(&machine)).unwrap();
     assert!(plan.notes.iter().any(|note| note.contains("interrupted")));
     let reverted = process(&machine).revert().unwrap();
-    assert_eq!(reverted.left, []);
-    assert_eq!(machine.picture(), was);
+    assert_eq!(reverted.not_reverted, []);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
 #[test]
 fn a_journal_that_is_something_else_is_damage() {
     let machine = machine();
-    machine
-        .store()
-        .set_bytes(Place::Boot, OWNER, b"# not a journal\nat all\n");
+    machine.store().set_bytes(
+        JournalLocation::Volatile,
+        OWNER,
+        b"# not a journal\nat all\n",
+    );
     is_damaged_at(&machine, 1);
 }
 
@@ -112,7 +116,7 @@ fn a_journal_of_a_later_format_is_refused_naming_who_wrote_it() {
     let text = format!("{:08x} {header}\n", crc32fast::hash(header.as_bytes()));
     machine
         .store()
-        .set_bytes(Place::Boot, OWNER, text.as_bytes());
+        .set_bytes(JournalLocation::Volatile, OWNER, text.as_bytes());
     let error = process(&machine).revert().unwrap_err();
     let Error::Journal(JournalError::Newer {
         version, program, ..
@@ -125,7 +129,7 @@ fn a_journal_of_a_later_format_is_refused_naming_who_wrote_it() {
 
 /// A session of a program that knows no knobs but the engine's own.
 fn ignorant(machine: &Machine) -> Session {
-    let host = hosttune_core::Host::new(machine.memory().host(&Fate::lives()));
+    let host = hosttune_core::Host::new(machine.memory().host(&CrashPoint::lives()));
     Session::new(host, OWNER, machine.store().clone(), &machine.boot()).unwrap()
 }
 
@@ -136,7 +140,7 @@ fn a_journal_with_an_unknown_knob_is_refused_whole_naming_who_wrote_it() {
     tuning
         .apply(&mut process(&machine).program("gaming 0.1.0"))
         .unwrap();
-    let ours = machine.picture();
+    let ours = machine.snapshot();
     for error in [
         ignorant(&machine).revert().unwrap_err(),
         ignorant(&machine).recover().unwrap_err(),
@@ -149,13 +153,13 @@ fn a_journal_with_an_unknown_knob_is_refused_whole_naming_who_wrote_it() {
         assert_eq!((kind.as_str(), program.as_str()), ("dial", "gaming 0.1.0"));
         assert!(error.hint().unwrap().contains("gaming 0.1.0"));
     }
-    assert_eq!(machine.picture(), ours);
+    assert_eq!(machine.snapshot(), ours);
 }
 
 #[test]
 fn a_reboot_clears_the_steps_of_unknown_knobs_that_end_with_the_boot() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(
         &machine,
         &Wants(vec![Want::File("b", Some(1)), Want::Dial("a", 5)]),
@@ -163,7 +167,7 @@ fn a_reboot_clears_the_steps_of_unknown_knobs_that_end_with_the_boot() {
     machine.power_cut(false);
     let reverted = ignorant(&machine).revert().unwrap();
     assert_eq!(reverted.by_reboot, 1);
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -180,13 +184,13 @@ fn an_unknown_knob_that_is_only_disturbed_is_refused_too() {
 }
 
 /// A removal that a power cut took back: the file is there again, and nothing is owed.
-fn reappears(journal: &[u8], place: Place, machine: &Machine) {
-    let was = machine.picture();
+fn reappears(journal: &[u8], place: JournalLocation, machine: &Machine) {
+    let was = machine.snapshot();
     machine.store().set_bytes(place, OWNER, journal);
     let reverted = process(machine).revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
     assert!(reverted.undone.iter().all(|undone| undone.already));
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -195,19 +199,19 @@ fn a_journal_that_reappears_after_the_revert_finds_all_as_it_was_and_goes() {
     for (wants, place) in [
         (
             vec![Want::Scheduler(0, "bfq"), Want::Passthrough],
-            Place::Boot,
+            JournalLocation::Volatile,
         ),
         (
             vec![Want::File("a", Some(1)), Want::File("b", None)],
-            Place::Disk,
+            JournalLocation::Persistent,
         ),
     ] {
         let machine = machine();
-        let was = machine.picture();
+        let was = machine.snapshot();
         apply(&machine, &Wants(wants));
         let finished = bytes(&machine, place);
         process(&machine).revert().unwrap();
-        assert_eq!(machine.picture(), was);
+        assert_eq!(machine.snapshot(), was);
         reappears(&finished, place, &machine);
     }
 }
@@ -215,38 +219,38 @@ fn a_journal_that_reappears_after_the_revert_finds_all_as_it_was_and_goes() {
 #[test]
 fn a_journal_whose_removal_never_came_finds_all_as_it_was_and_goes() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(
         &machine,
         &Wants(vec![Want::Scheduler(0, "bfq"), Want::Passthrough]),
     );
-    let count = Fate::lives();
+    let count = CrashPoint::lives();
     machine.fork().session(&count).unwrap().revert().unwrap();
-    let fate = Fate::dies_at(count.writes() - 1, Moment::Before);
-    let reverted = machine.session(&fate).unwrap().revert().unwrap();
+    let crash_point = CrashPoint::dies_at(count.writes() - 1, Moment::Before);
+    let reverted = machine.session(&crash_point).unwrap().revert().unwrap();
     assert!(reverted.unrecorded.is_some(), "{reverted:?}");
-    assert_eq!(machine.picture(), was);
-    let last = bytes(&machine, Place::Boot);
-    reappears(&last, Place::Boot, &machine);
+    assert_eq!(machine.snapshot(), was);
+    let last = bytes(&machine, JournalLocation::Volatile);
+    reappears(&last, JournalLocation::Volatile, &machine);
 }
 
 #[test]
 fn a_journal_that_cannot_be_written_changes_nothing() {
     let machine = machine();
-    let was = machine.picture();
-    let fate = Fate::dies_at(0, Moment::Before);
+    let was = machine.snapshot();
+    let crash_point = CrashPoint::dies_at(0, Moment::Before);
     let error = dials(&[("a", 5)])
-        .apply(&mut machine.session(&fate).unwrap())
+        .apply(&mut machine.session(&crash_point).unwrap())
         .unwrap_err();
     assert!(matches!(error, Error::Journal(_)), "{error:?}");
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
 fn a_forgotten_kind_of_knob_does_not_keep_another_owner_from_working() {
     let machine = machine();
     apply(&machine, &dials(&[("a", 5)]));
-    let host = hosttune_core::Host::new(machine.memory().host(&Fate::lives()));
+    let host = hosttune_core::Host::new(machine.memory().host(&CrashPoint::lives()));
     let mut other = Session::new(host, "other", machine.store().clone(), &machine.boot()).unwrap();
     other.revert().unwrap();
     assert_eq!(get(&machine, "/sys/dial/a"), "5");
@@ -260,7 +264,9 @@ fn a_forgotten_kind_of_knob_does_not_keep_another_owner_from_working() {
 fn a_journal_of_nothing_whole_is_damage() {
     for left in [&b""[..], b"e6f85dd4 {\"rec", &[0; 400]] {
         let machine = machine();
-        machine.store().set_bytes(Place::Boot, "laws", left);
+        machine
+            .store()
+            .set_bytes(JournalLocation::Volatile, "laws", left);
         is_damaged_at(&machine, 1);
     }
 }
@@ -269,21 +275,27 @@ fn a_journal_of_nothing_whole_is_damage() {
 #[test]
 fn a_finished_journal_that_is_cut_is_never_taken_for_nothing_changed() {
     let finished = machine();
-    let was = finished.picture();
+    let was = finished.snapshot();
     apply(&finished, &dials(&[("a", 5), ("b", 5)]));
-    let whole = bytes(&finished, Place::Boot);
+    let whole = bytes(&finished, JournalLocation::Volatile);
     for length in 0..whole.len() {
         let machine = finished.fork();
         let cut = &whole[..length];
-        machine.store().set_bytes(Place::Boot, OWNER, cut);
+        machine
+            .store()
+            .set_bytes(JournalLocation::Volatile, OWNER, cut);
         match process(&machine).revert() {
             Ok(reverted) => {
-                assert_eq!(reverted.left, [], "cut at {length}");
-                assert_eq!(machine.picture(), was, "cut at {length}");
+                assert_eq!(reverted.not_reverted, [], "cut at {length}");
+                assert_eq!(machine.snapshot(), was, "cut at {length}");
             }
             Err(_) => {
                 process(&machine).status().unwrap_err();
-                assert_eq!(bytes(&machine, Place::Boot), cut, "cut at {length}");
+                assert_eq!(
+                    bytes(&machine, JournalLocation::Volatile),
+                    cut,
+                    "cut at {length}"
+                );
             }
         }
     }
@@ -294,10 +306,12 @@ fn a_finished_journal_that_is_cut_is_never_taken_for_nothing_changed() {
 fn a_journal_that_has_lost_its_intent_is_damage() {
     let machine = machine();
     apply(&machine, &dials(&[("a", 5)]));
-    let whole = bytes(&machine, Place::Boot);
+    let whole = bytes(&machine, JournalLocation::Volatile);
     let intent = line(&whole, 2);
     let lost = [&whole[..intent.start], &whole[intent.end + 1..]].concat();
-    machine.store().set_bytes(Place::Boot, OWNER, &lost);
+    machine
+        .store()
+        .set_bytes(JournalLocation::Volatile, OWNER, &lost);
     is_damaged_at(&machine, 2);
 }
 
@@ -313,6 +327,6 @@ fn a_journal_of_format_1_that_has_lost_its_intent_is_damage() {
     let text: String = lines.iter().map(sum).collect();
     machine
         .store()
-        .set_bytes(Place::Boot, OWNER, text.as_bytes());
+        .set_bytes(JournalLocation::Volatile, OWNER, text.as_bytes());
     is_damaged_at(&machine, 2);
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use hosttune_core::testing::{Behaviour, Fate, Moment, World};
-use hosttune_core::{LeftBecause, State, Tuning};
+use hosttune_core::testing::{Behaviour, CrashPoint, Moment, World};
+use hosttune_core::{NotRevertedReason, State, Tuning};
 
 use crate::support::{
     EINVAL, Fuse, apply, at_every_death, behave, dials, get, machine, process,
@@ -19,9 +19,9 @@ fn a_null_state_is_not_unknown() {
         write(&machine, "/sys/device/driver", "none");
         machine
     };
-    let was = unbound().picture();
+    let was = unbound().snapshot();
     let tuning = say(|at| {
-        at.pass(&Override, &"vfio".into());
+        at.intermediate(&Override, &"vfio".into());
         at.want(&Driver, &Some("vfio".into()));
     });
     let plan = tuning.plan(&process(&unbound())).unwrap();
@@ -34,8 +34,8 @@ fn a_null_state_is_not_unknown() {
         |session| drop(tuning.apply(session)),
         |machine, death| {
             let reverted = process(machine).revert().unwrap();
-            assert_eq!(reverted.left, [], "{death}");
-            assert_eq!(machine.picture(), was, "{death}");
+            assert_eq!(reverted.not_reverted, [], "{death}");
+            assert_eq!(machine.snapshot(), was, "{death}");
             assert!(machine.store().is_empty(), "{death}");
         },
     );
@@ -44,7 +44,7 @@ fn a_null_state_is_not_unknown() {
 /// The scheduler is as it was and its queue is not: that is not done.
 #[test]
 fn a_half_undone_scheduler_does_not_read_as_done() {
-    let was = machine().picture();
+    let was = machine().snapshot();
     let tuning = Wants(vec![Want::Scheduler(0, "bfq"), Want::Scheduler(1, "none")]);
     let writes = at_every_death(
         || {
@@ -55,8 +55,8 @@ fn a_half_undone_scheduler_does_not_read_as_done() {
         |session| drop(session.revert()),
         |machine, death| {
             let reverted = process(machine).revert().unwrap();
-            assert_eq!(reverted.left, [], "{death}");
-            assert_eq!(machine.picture(), was, "{death}");
+            assert_eq!(reverted.not_reverted, [], "{death}");
+            assert_eq!(machine.snapshot(), was, "{death}");
             assert!(machine.store().is_empty(), "{death}");
         },
     );
@@ -67,18 +67,18 @@ fn a_half_undone_scheduler_does_not_read_as_done() {
 #[test]
 fn a_torn_vector_is_neither_from_nor_to_and_still_ours_after_a_death() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let tuning = say(|at| {
         let to: Vec<String> = ["11", "x", "31"].map(str::to_owned).into();
         at.want(&Vector, &to);
     });
-    let fate = Fate::dies_at(1, Moment::After);
+    let crash_point = CrashPoint::dies_at(1, Moment::After);
     tuning
-        .apply(&mut machine.session(&fate).unwrap())
+        .apply(&mut machine.session(&crash_point).unwrap())
         .unwrap_err();
     assert_eq!(get(&machine, "/sys/vector"), "11\t20\t30");
     process(&machine).revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -98,9 +98,11 @@ fn a_refused_step_is_remembered_and_not_tried_again_in_this_boot() {
         plan.findings[0].state,
         State::NotApplicable { .. }
     ));
-    let fate = Fate::lives();
-    tuning.apply(&mut machine.session(&fate).unwrap()).unwrap();
-    assert_eq!(fate.writes(), 0);
+    let crash_point = CrashPoint::lives();
+    tuning
+        .apply(&mut machine.session(&crash_point).unwrap())
+        .unwrap();
+    assert_eq!(crash_point.writes(), 0);
     process(&machine).revert().unwrap();
     assert!(machine.store().is_empty());
 }
@@ -109,24 +111,24 @@ fn a_refused_step_is_remembered_and_not_tried_again_in_this_boot() {
 #[test]
 fn a_spared_step_is_remembered() {
     let machine = machine();
-    let was = machine.picture();
-    let fate = Fate::dies_at(3, Moment::After);
+    let was = machine.snapshot();
+    let crash_point = CrashPoint::dies_at(3, Moment::After);
     dials(&[("a", 5), ("b", 5)])
-        .apply(&mut machine.session(&fate).unwrap())
+        .apply(&mut machine.session(&crash_point).unwrap())
         .unwrap_err();
     write(&machine, "/sys/dial/a", "7");
     let recovered = process(&machine).recover().unwrap();
-    assert_eq!(recovered.left[0].because, LeftBecause::Theirs);
+    assert_eq!(recovered.not_reverted[0].reason, NotRevertedReason::Theirs);
     write(&machine, "/sys/dial/a", "5");
     process(&machine).revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
 /// Whoever looks right after the refusal sees nothing, and a moment later the device is bound.
 #[test]
 fn a_refused_bind_that_lands_late_is_put_back_at_every_death() {
-    let was = machine().picture();
+    let was = machine().snapshot();
     let tuning = Wants(vec![Want::Dial("a", 5), Want::Passthrough]);
     at_every_death(
         refuses_and_binds_late,
@@ -135,8 +137,8 @@ fn a_refused_bind_that_lands_late_is_put_back_at_every_death() {
             let session = &mut process(machine);
             let reverted = session.revert().unwrap();
             session.host().pause(Duration::from_secs(1));
-            assert_eq!(reverted.left, [], "{death}");
-            assert_eq!(machine.picture(), was, "{death}");
+            assert_eq!(reverted.not_reverted, [], "{death}");
+            assert_eq!(machine.snapshot(), was, "{death}");
             assert!(machine.store().is_empty(), "{death}");
         },
     );
@@ -145,18 +147,25 @@ fn a_refused_bind_that_lands_late_is_put_back_at_every_death() {
 #[test]
 fn when_a_step_is_left_the_earlier_steps_of_its_knob_are_still_owed() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     // Of two parts, so that they do not become one.
     apply(&machine, &("low", dials(&[("a", 3)])));
     apply(&machine, &("high", dials(&[("a", 5)])));
     write(&machine, "/sys/dial/a", "7");
     let reverted = process(&machine).revert().unwrap();
-    let because: Vec<_> = reverted.left.iter().map(|left| &left.because).collect();
-    assert_eq!(because, [&LeftBecause::Theirs, &LeftBecause::Waits]);
-    assert_eq!(process(&machine).status().unwrap().owed.len(), 2);
+    let because: Vec<_> = reverted
+        .not_reverted
+        .iter()
+        .map(|left| &left.reason)
+        .collect();
+    assert_eq!(
+        because,
+        [&NotRevertedReason::Theirs, &NotRevertedReason::Waits]
+    );
+    assert_eq!(process(&machine).status().unwrap().pending.len(), 2);
     write(&machine, "/sys/dial/a", "5");
     process(&machine).revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -167,7 +176,10 @@ fn what_was_kept_for_a_disturbed_knob_goes_stale_on_a_retry() {
     write(&machine, "/sys/disk0/depth", "300");
     behave(&machine, "/sys/disk0/scheduler", Behaviour::refuses(EINVAL));
     let reverted = process(&machine).revert().unwrap();
-    assert!(matches!(reverted.left[0].because, LeftBecause::Refused(_)));
+    assert!(matches!(
+        reverted.not_reverted[0].reason,
+        NotRevertedReason::Refused(_)
+    ));
     write(&machine, "/sys/disk0/depth", "400");
     let resets = Behaviour::one_of(["mq", "bfq"]).then(|tree, _| {
         tree.set("/sys/disk0/depth", "64");
@@ -183,7 +195,7 @@ fn what_was_kept_for_a_disturbed_knob_goes_stale_on_a_retry() {
 
 #[test]
 fn recovery_of_several_applies_loses_no_knob() {
-    let first = machine().picture();
+    let first = machine().snapshot();
     let prepare = || {
         let machine = machine();
         apply(&machine, &dials(&[("a", 3), ("b", 3)]));
@@ -193,7 +205,7 @@ fn recovery_of_several_applies_loses_no_knob() {
         );
         machine
     };
-    let finished = prepare().picture();
+    let finished = prepare().snapshot();
     let dying = Wants(vec![
         Want::Dial("c", 5),
         Want::Excursion("a", 9, 3),
@@ -206,13 +218,13 @@ fn recovery_of_several_applies_loses_no_knob() {
         |session| drop(dying.apply(session)),
         |machine, death| {
             process(machine).recover().unwrap();
-            let is = machine.picture();
+            let is = machine.snapshot();
             if !dying.plan(&process(machine)).unwrap().is_empty() {
                 assert_eq!(is, finished, "{death}");
             }
             let reverted = process(machine).revert().unwrap();
-            assert_eq!(reverted.left, [], "{death}");
-            assert_eq!(machine.picture(), first, "{death}");
+            assert_eq!(reverted.not_reverted, [], "{death}");
+            assert_eq!(machine.snapshot(), first, "{death}");
             assert!(machine.store().is_empty(), "{death}");
         },
     );
@@ -221,32 +233,32 @@ fn recovery_of_several_applies_loses_no_knob() {
 #[test]
 fn where_a_disturber_cannot_be_undone_its_dependants_earlier_steps_wait() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(&machine, &Wants(vec![Want::Queue(0, "depth", 1)]));
     apply(&machine, &Wants(vec![Want::Scheduler(0, "bfq")]));
-    let stands = machine.picture();
+    let stands = machine.snapshot();
     behave(&machine, "/sys/disk0/scheduler", Behaviour::refuses(EINVAL));
     let reverted = process(&machine).revert().unwrap();
-    let [scheduler, depth] = &reverted.left[..] else {
+    let [scheduler, depth] = &reverted.not_reverted[..] else {
         panic!("{reverted:?}");
     };
-    assert!(matches!(scheduler.because, LeftBecause::Refused(_)));
-    assert_eq!(depth.because, LeftBecause::Waits);
-    assert_eq!(machine.picture(), stands);
+    assert!(matches!(scheduler.reason, NotRevertedReason::Refused(_)));
+    assert_eq!(depth.reason, NotRevertedReason::Waits);
+    assert_eq!(machine.snapshot(), stands);
     let resets = Behaviour::one_of(["mq", "bfq"]).then(|tree, _| {
         tree.set("/sys/disk0/depth", "64");
         tree.set("/sys/disk0/weight", "100");
     });
     behave(&machine, "/sys/disk0/scheduler", resets);
     process(&machine).revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
 /// The steps that a plan moved behind their cure are undone before it.
 #[test]
 fn a_wish_before_its_cure_is_taken_back_at_every_death() {
-    let was = machine().picture();
+    let was = machine().snapshot();
     let tuning = say(|at| {
         at.want(&crate::support::Needs, &"5".into());
         at.want(&Dial("c".into()), &"1".into());
@@ -256,8 +268,8 @@ fn a_wish_before_its_cure_is_taken_back_at_every_death() {
         |session| drop(tuning.apply(session)),
         |machine, death| {
             let reverted = process(machine).revert().unwrap();
-            assert_eq!(reverted.left, [], "{death}");
-            assert_eq!(machine.picture(), was, "{death}");
+            assert_eq!(reverted.not_reverted, [], "{death}");
+            assert_eq!(machine.snapshot(), was, "{death}");
         },
     );
 }

@@ -1,12 +1,12 @@
 //! More than one owner, and more than one process.
 
-use hosttune_core::testing::{Fate, Machine, World};
+use hosttune_core::testing::{CrashPoint, Machine, World};
 use hosttune_core::{Error, Host, Session, Tuning};
 
 use crate::support::{OWNER, apply, dials, get, knobs, machine};
 
 fn of(machine: &Machine, owner: &str) -> Session {
-    machine.session_of(owner, &Fate::lives()).unwrap()
+    machine.session_of(owner, &CrashPoint::lives()).unwrap()
 }
 
 #[test]
@@ -20,7 +20,7 @@ fn a_second_session_gets_an_error_at_once_that_names_who_holds_the_lock() {
     let machine = machine();
     // Clones of one store share its lock, as two processes on one machine do.
     let session = |owner: &str| {
-        let host = Host::new(machine.memory().host(&Fate::lives()));
+        let host = Host::new(machine.memory().host(&CrashPoint::lives()));
         Session::new(host, owner, machine.store().clone(), &machine.boot())
             .unwrap()
             .with(knobs)
@@ -59,7 +59,7 @@ fn an_owner_whose_name_cannot_name_a_journal_is_refused() {
     let machine = machine();
     let long = "x".repeat(65);
     for name in ["", "../etc/passwd", "a/b", ".hidden", "Loud", "ä", &long] {
-        let error = machine.session_of(name, &Fate::lives()).unwrap_err();
+        let error = machine.session_of(name, &CrashPoint::lives()).unwrap_err();
         assert!(matches!(error, Error::Owner(_)), "{name}: {error:?}");
     }
 }
@@ -67,25 +67,25 @@ fn an_owner_whose_name_cannot_name_a_journal_is_refused() {
 #[test]
 fn owners_stack_the_newer_reverts_and_then_the_older() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     dials(&[("a", 3), ("b", 3)])
         .apply(&mut of(&machine, "older"))
         .unwrap();
-    let between = machine.picture();
+    let between = machine.snapshot();
     dials(&[("a", 5)])
         .apply(&mut of(&machine, "newer"))
         .unwrap();
     of(&machine, "newer").revert().unwrap();
-    assert_eq!(machine.picture(), between);
+    assert_eq!(machine.snapshot(), between);
     of(&machine, "older").revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
 #[test]
 fn the_older_owner_passes_on_what_the_newer_set_and_has_nothing_left() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     dials(&[("a", 3), ("b", 3)])
         .apply(&mut of(&machine, "older"))
         .unwrap();
@@ -93,21 +93,21 @@ fn the_older_owner_passes_on_what_the_newer_set_and_has_nothing_left() {
         .apply(&mut of(&machine, "newer"))
         .unwrap();
     let reverted = of(&machine, "older").revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
     assert_eq!(get(&machine, "/sys/dial/a"), "5");
     assert_eq!(get(&machine, "/sys/dial/b"), "0");
-    assert_eq!(of(&machine, "older").status().unwrap().owed, []);
+    assert_eq!(of(&machine, "older").status().unwrap().pending, []);
     of(&machine, "newer").revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
 #[test]
 fn an_owner_does_not_put_right_what_another_left_open() {
     let machine = machine();
-    let fate = Fate::dies_at(2, hosttune_core::testing::Moment::Before);
+    let crash_point = CrashPoint::dies_at(2, hosttune_core::testing::Moment::Before);
     dials(&[("a", 5)])
-        .apply(&mut machine.session_of("dead", &fate).unwrap())
+        .apply(&mut machine.session_of("dead", &crash_point).unwrap())
         .unwrap_err();
     apply(&machine, &dials(&[("b", 5)]));
     of(&machine, OWNER).revert().unwrap();

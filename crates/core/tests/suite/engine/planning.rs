@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::fmt;
 
-use hosttune_core::testing::{Fate, Moment, World};
+use hosttune_core::testing::{CrashPoint, Moment, World};
 use hosttune_core::{
-    Error, Host, HostError, Knob, Lack, Registry, Session, State, Tuning, When, Why,
+    Error, Host, HostError, Knob, Registry, Session, State, Tuning, Unsupported, When, Why,
 };
 use serde::{Deserialize, Serialize};
 
@@ -15,13 +15,13 @@ use crate::toys::{self, Dial, Scheduler, Want, Wants};
 #[test]
 fn a_plan_writes_nothing() {
     let machine = machine();
-    let was = machine.picture();
-    let fate = Fate::lives();
-    let session = machine.session(&fate).unwrap();
+    let was = machine.snapshot();
+    let crash_point = CrashPoint::lives();
+    let session = machine.session(&crash_point).unwrap();
     let plan = dials(&[("a", 5)]).plan(&session).unwrap();
     assert_eq!(plan.steps.len(), 1);
-    assert_eq!(fate.writes(), 0);
-    assert_eq!(machine.picture(), was);
+    assert_eq!(crash_point.writes(), 0);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -35,7 +35,7 @@ fn a_plan_shows_where_each_step_starts_and_ends() {
 #[test]
 fn a_knob_type_that_was_not_registered_fails_at_plan() {
     let machine = machine();
-    let host = Host::new(machine.memory().host(&Fate::lives()));
+    let host = Host::new(machine.memory().host(&CrashPoint::lives()));
     let session = Session::new(host, "somebody", machine.store().clone(), "boot-0").unwrap();
     let error = dials(&[("a", 5)]).plan(&session).unwrap_err();
     assert!(
@@ -76,7 +76,7 @@ fn a_type_under_another_types_name_fails_at_plan() {
 #[test]
 fn two_wants_for_one_knob_conflict_and_both_parts_are_named() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let tuning = vec![("games", dials(&[("a", 5)])), ("quiet", dials(&[("a", 2)]))];
     let error = tuning.apply(&mut process(&machine)).unwrap_err();
     let Error::Conflict {
@@ -93,7 +93,7 @@ fn two_wants_for_one_knob_conflict_and_both_parts_are_named() {
         [knob, first_part, first, second_part, second],
         ["a", "games", "5", "quiet", "2"]
     );
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -115,7 +115,7 @@ fn a_knob_that_an_earlier_step_resets_is_unsettled() {
     }
     let error = Asks.plan(&process(&machine())).unwrap_err();
     assert!(
-        matches!(&error, Error::Unsettled { knob } if knob == "disk 0 depth"),
+        matches!(&error, Error::DependsOnEarlierStep { knob } if knob == "disk 0 depth"),
         "{error:?}"
     );
 }
@@ -155,7 +155,7 @@ fn what_an_earlier_step_cures_is_seen_ahead_as_it_will_be() {
 
 #[test]
 fn a_step_that_does_not_provide_what_is_lacking_cures_nothing() {
-    let lacking = |tuning: &dyn Tuning| {
+    let unsupported = |tuning: &dyn Tuning| {
         let plan = tuning.plan(&process(&machine())).unwrap();
         let state = |finding: &&hosttune_core::Finding| finding.name == "needs";
         let finding = plan.findings.iter().find(state).unwrap();
@@ -166,18 +166,18 @@ fn a_step_that_does_not_provide_what_is_lacking_cures_nothing() {
         assert!(plan.steps.iter().all(|step| step.knob.text != "needs"));
     };
     // To another state, later, or away again before it is needed.
-    lacking(&say(|at| {
+    unsupported(&say(|at| {
         at.want(&Dial("c".into()), &"2".into());
         at.want(&Needs, &"5".into());
     }));
-    lacking(&say(|at| {
+    unsupported(&say(|at| {
         at.want(&Dial("c".into()), &"1".into())
             .deferred(When::Reboot);
         at.want(&Needs, &"5".into());
     }));
-    lacking(&say(|at| {
-        at.pass(&Dial("c".into()), &"1".into());
-        at.pass(&Dial("c".into()), &"2".into());
+    unsupported(&say(|at| {
+        at.intermediate(&Dial("c".into()), &"1".into());
+        at.intermediate(&Dial("c".into()), &"2".into());
         at.want(&Needs, &"5".into());
     }));
 }
@@ -203,12 +203,12 @@ impl Knob for Slot {
     fn read(&self, host: &Host) -> Result<String, HostError> {
         Needs.read(host)
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
-        Needs.turn(host, to)
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+        Needs.set(host, to)
     }
-    fn lacks(&self, host: &Host, to: &String) -> Result<Option<Lack>, HostError> {
+    fn unsupported(&self, host: &Host, to: &String) -> Result<Option<Unsupported>, HostError> {
         ASKED.with(|asked| asked.set(asked.get() + 1));
-        Needs.lacks(host, to)
+        Needs.unsupported(host, to)
     }
 }
 
@@ -229,7 +229,7 @@ fn what_one_step_cures_for_thousands_is_looked_at_once_for_each() {
 
 fn cured(tuning: &impl Tuning) {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let plan = tuning.plan(&process(&machine)).unwrap();
     let steps: Vec<&str> = plan.steps.iter().map(|s| s.knob.text.as_str()).collect();
     assert_eq!(steps, ["c", "needs"]);
@@ -238,7 +238,7 @@ fn cured(tuning: &impl Tuning) {
     let report = tuning.verify(&process(&machine)).unwrap();
     assert!(report.is_as_wanted());
     process(&machine).revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
@@ -257,7 +257,10 @@ fn why_is_in_the_plan_in_the_report_and_in_the_journal() {
     assert_eq!(tuning.verify(&session).unwrap().items[0].why, why);
     let bytes = machine
         .store()
-        .bytes(hosttune_core::journal::Place::Boot, crate::support::OWNER)
+        .bytes(
+            hosttune_core::journal::JournalLocation::Volatile,
+            crate::support::OWNER,
+        )
         .unwrap();
     let begin = &crate::support::records(&bytes)[1];
     assert_eq!(
@@ -270,8 +273,8 @@ fn why_is_in_the_plan_in_the_report_and_in_the_journal() {
 fn a_plan_is_provisional_and_says_why_while_an_apply_is_open() {
     let machine = machine();
     let both = dials(&[("a", 5), ("b", 5)]);
-    let fate = Fate::dies_at(2, Moment::Before);
-    both.apply(&mut machine.session(&fate).unwrap())
+    let crash_point = CrashPoint::dies_at(2, Moment::Before);
+    both.apply(&mut machine.session(&crash_point).unwrap())
         .unwrap_err();
     let session = process(&machine);
     let why = both.plan(&session).unwrap().provisional.unwrap();
@@ -286,8 +289,8 @@ fn a_plan_is_provisional_and_says_why_while_a_revert_is_open() {
     let machine = machine();
     let both = dials(&[("a", 5), ("b", 5)]);
     apply(&machine, &both);
-    let fate = Fate::dies_at(2, Moment::Before);
-    let reverted = machine.session(&fate).unwrap().revert().unwrap();
+    let crash_point = CrashPoint::dies_at(2, Moment::Before);
+    let reverted = machine.session(&crash_point).unwrap().revert().unwrap();
     assert!(reverted.unrecorded.is_some(), "{reverted:?}");
     let plan = both.plan(&process(&machine)).unwrap();
     let why = plan.provisional.unwrap();

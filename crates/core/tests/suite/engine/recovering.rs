@@ -1,6 +1,6 @@
 //! After a death: what the next process finds, and what it does about it.
 
-use hosttune_core::testing::{Fate, Moment, World};
+use hosttune_core::testing::{CrashPoint, Moment, World};
 use hosttune_core::{Reverted, Tuning};
 
 use crate::support::{apply, at_every_death, dials, get, machine, process, write};
@@ -10,28 +10,28 @@ use crate::toys::{Want, Wants};
 fn an_interrupted_apply_is_rolled_back_to_the_last_finished_one_by_the_next_run() {
     let machine = machine();
     apply(&machine, &dials(&[("a", 3)]));
-    let was = machine.picture();
+    let was = machine.snapshot();
     // The intent, the turn of a, its mark, the turn of b.
-    let fate = Fate::dies_at(3, Moment::After);
+    let crash_point = CrashPoint::dies_at(3, Moment::After);
     dials(&[("a", 5), ("b", 5)])
-        .apply(&mut machine.session(&fate).unwrap())
+        .apply(&mut machine.session(&crash_point).unwrap())
         .unwrap_err();
     assert_eq!(get(&machine, "/sys/dial/b"), "5");
     let recovered = process(&machine).recover().unwrap();
     assert_eq!(recovered.undone.len(), 2);
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
 fn the_next_apply_says_what_it_put_right_first() {
     let machine = machine();
-    let fate = Fate::dies_at(3, Moment::After);
+    let crash_point = CrashPoint::dies_at(3, Moment::After);
     dials(&[("a", 5), ("b", 5)])
-        .apply(&mut machine.session(&fate).unwrap())
+        .apply(&mut machine.session(&crash_point).unwrap())
         .unwrap_err();
     let applied = dials(&[("c", 1)]).apply(&mut process(&machine)).unwrap();
     assert_eq!(applied.recovered.unwrap().undone.len(), 2);
-    assert_eq!(applied.turned.len(), 1);
+    assert_eq!(applied.changed.len(), 1);
     assert_eq!(get(&machine, "/sys/dial/a"), "0");
     assert_eq!(get(&machine, "/sys/dial/c"), "1");
 }
@@ -39,19 +39,19 @@ fn the_next_apply_says_what_it_put_right_first() {
 #[test]
 fn an_apply_with_nothing_to_do_still_puts_right_what_was_left_open() {
     let machine = machine();
-    let was = machine.picture();
-    let fate = Fate::dies_at(3, Moment::After);
+    let was = machine.snapshot();
+    let crash_point = CrashPoint::dies_at(3, Moment::After);
     dials(&[("a", 5), ("b", 5)])
-        .apply(&mut machine.session(&fate).unwrap())
+        .apply(&mut machine.session(&crash_point).unwrap())
         .unwrap_err();
     ().apply(&mut process(&machine)).unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
 #[test]
 fn an_interrupted_revert_is_finished_by_the_next_run_whatever_that_is() {
-    let was = machine().picture();
+    let was = machine().snapshot();
     at_every_death(
         || {
             let machine = machine();
@@ -62,7 +62,7 @@ fn an_interrupted_revert_is_finished_by_the_next_run_whatever_that_is() {
         |machine, death| {
             if process(machine).status().unwrap().open.is_some() {
                 process(machine).recover().unwrap();
-                assert_eq!(machine.picture(), was, "{death}");
+                assert_eq!(machine.snapshot(), was, "{death}");
                 assert!(machine.store().is_empty(), "{death}");
             }
         },
@@ -73,10 +73,10 @@ fn an_interrupted_revert_is_finished_by_the_next_run_whatever_that_is() {
 fn recovering_where_nothing_is_open_does_nothing() {
     let machine = machine();
     apply(&machine, &dials(&[("a", 5)]));
-    let was = machine.picture();
+    let was = machine.snapshot();
     assert_eq!(process(&machine).recover().unwrap(), Reverted::default());
-    assert_eq!(machine.picture(), was);
-    assert_eq!(process(&machine).status().unwrap().owed.len(), 1);
+    assert_eq!(machine.snapshot(), was);
+    assert_eq!(process(&machine).status().unwrap().pending.len(), 1);
 }
 
 #[test]
@@ -101,10 +101,10 @@ fn an_earlier_boots_record_turns_no_knob_of_the_boot_and_puts_files_back() {
 #[test]
 fn an_apply_that_a_reboot_interrupted_is_put_right_by_the_next_run() {
     let machine = machine();
-    let was = machine.picture();
-    let fate = Fate::dies_at(4, Moment::After);
+    let was = machine.snapshot();
+    let crash_point = CrashPoint::dies_at(4, Moment::After);
     Wants(vec![Want::File("b", Some(1)), Want::Dial("a", 5)])
-        .apply(&mut machine.session(&fate).unwrap())
+        .apply(&mut machine.session(&crash_point).unwrap())
         .unwrap_err();
     machine.power_cut(false);
     let session = process(&machine);
@@ -114,12 +114,12 @@ fn an_apply_that_a_reboot_interrupted_is_put_right_by_the_next_run() {
          undone by the reboot will be rolled back first"
     );
     process(&machine).recover().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
 fn power_is_cut(zeros: bool) {
-    let was = machine().picture();
+    let was = machine().snapshot();
     let tuning = Wants(vec![
         Want::File("a", Some(1)),
         Want::Scheduler(0, "bfq"),
@@ -131,8 +131,8 @@ fn power_is_cut(zeros: bool) {
         |machine, death| {
             machine.power_cut(zeros);
             let reverted = process(machine).revert().unwrap();
-            assert_eq!(reverted.left, [], "{death}");
-            assert_eq!(machine.picture(), was, "{death}");
+            assert_eq!(reverted.not_reverted, [], "{death}");
+            assert_eq!(machine.snapshot(), was, "{death}");
             assert!(machine.store().is_empty(), "{death}");
         },
     );
@@ -150,7 +150,7 @@ fn a_power_cut_that_cuts_the_journal_keeps_the_way_back() {
 }
 
 fn power_is_cut_while_reverting(zeros: bool) {
-    let was = machine().picture();
+    let was = machine().snapshot();
     let tuning = Wants(vec![
         Want::File("a", Some(1)),
         Want::Scheduler(0, "bfq"),
@@ -166,7 +166,7 @@ fn power_is_cut_while_reverting(zeros: bool) {
         |machine, death| {
             machine.power_cut(zeros);
             process(machine).revert().unwrap();
-            assert_eq!(machine.picture(), was, "{death}");
+            assert_eq!(machine.snapshot(), was, "{death}");
             assert!(machine.store().is_empty(), "{death}");
         },
     );
@@ -181,17 +181,17 @@ fn a_power_cut_in_a_revert_keeps_the_way_back() {
 #[test]
 fn a_stranger_between_a_death_and_the_recovery_survives() {
     let machine = machine();
-    let was = machine.picture();
-    let fate = Fate::dies_at(5, Moment::After);
+    let was = machine.snapshot();
+    let crash_point = CrashPoint::dies_at(5, Moment::After);
     dials(&[("a", 5), ("b", 5), ("c", 5)])
-        .apply(&mut machine.session(&fate).unwrap())
+        .apply(&mut machine.session(&crash_point).unwrap())
         .unwrap_err();
     write(&machine, "/sys/dial/b", "7");
     let recovered = process(&machine).recover().unwrap();
-    assert_eq!(recovered.left.len(), 1);
+    assert_eq!(recovered.not_reverted.len(), 1);
     assert_eq!(get(&machine, "/sys/dial/b"), "7");
     write(&machine, "/sys/dial/b", "0");
     process(&machine).revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }

@@ -49,7 +49,7 @@ impl Knob for Port {
         let text = host.read_text(value(&self.0))?;
         Ok(text.trim_end().to_owned())
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
         host.write_value(value(&self.0), to.as_bytes())
     }
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
@@ -88,8 +88,8 @@ impl Knob for Socket {
     fn read(&self, host: &Host) -> Result<String, HostError> {
         Port(self.0.clone()).read(host)
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
-        Port(self.0.clone()).turn(host, to)
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+        Port(self.0.clone()).set(host, to)
     }
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
         ASKED.fetch_add(1, Ordering::Relaxed);
@@ -145,10 +145,10 @@ fn a_plan_and_a_report_know_a_thing_by_its_new_name_as_an_apply_does() {
         let report = port("b", "7").verify(&process(&machine)).unwrap();
         assert!(report.is_as_wanted(), "{report:#?}");
         let applied = port("b", "7").apply(&mut process(&machine)).unwrap();
-        assert_eq!(applied.turned.len(), 0);
-        let owed = process(&machine).status().unwrap().owed;
-        assert_eq!(owed[0].knob.text, "port b");
-        assert_eq!(process(&machine).revert().unwrap().left, []);
+        assert_eq!(applied.changed.len(), 0);
+        let pending = process(&machine).status().unwrap().pending;
+        assert_eq!(pending[0].knob.text, "port b");
+        assert_eq!(process(&machine).revert().unwrap().not_reverted, []);
         assert_eq!(get(&machine, &value("b")), "0");
         assert_eq!(get(&machine, &value("a")), "0");
         assert!(machine.store().is_empty());
@@ -166,9 +166,9 @@ fn a_kind_whose_things_keep_their_names_is_not_asked_for_new_ones() {
     socket.verify(&process(&machine)).unwrap();
     assert_eq!(ASKED.load(Ordering::Relaxed), 0);
     rename(&machine, "none");
-    let owed = process(&machine).status().unwrap().owed;
-    assert_eq!(owed[0].knob.text, "socket a");
-    assert_eq!(process(&machine).revert().unwrap().left, []);
+    let pending = process(&machine).status().unwrap().pending;
+    assert_eq!(pending[0].knob.text, "socket a");
+    assert_eq!(process(&machine).revert().unwrap().not_reverted, []);
 }
 
 #[test]
@@ -176,8 +176,11 @@ fn an_identity_that_an_earlier_version_wrote_down_is_of_the_same_thing() {
     let machine = machine();
     port("a", "8").apply(&mut process(&machine)).unwrap();
     write(&machine, &serial("a"), "1 with more");
-    let owed = process(&machine).status().unwrap().owed;
-    assert!(owed[0].is_ours && owed[0].absent.is_none(), "{owed:#?}");
-    assert_eq!(process(&machine).revert().unwrap().left, []);
+    let pending = process(&machine).status().unwrap().pending;
+    assert!(
+        pending[0].is_ours && pending[0].absent.is_none(),
+        "{pending:#?}"
+    );
+    assert_eq!(process(&machine).revert().unwrap().not_reverted, []);
     assert_eq!(get(&machine, &value("a")), "0");
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hosttune_core::testing::{Behaviour, Fate, Machine, World};
+use hosttune_core::testing::{Behaviour, CrashPoint, Machine, World};
 use hosttune_core::{Host, HostError, Knob, Registry, Session, Tuning};
 use serde::{Deserialize, Serialize};
 
@@ -30,14 +30,14 @@ impl Knob for Plugged {
     fn read(&self, host: &Host) -> Result<String, HostError> {
         host.read_text(VALUE).map(|text| text.trim_end().to_owned())
     }
-    fn turn(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
+    fn set(&self, host: &mut Host, to: &String) -> Result<(), HostError> {
         host.write_value(VALUE, to.as_bytes())
     }
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
         let serial = host.read_text(SERIAL)?;
         Ok(Some(serial.trim_end().to_owned()).filter(|serial| serial != "none"))
     }
-    fn remark(&self, host: &Host, from: &String) -> Option<String> {
+    fn revert_note(&self, host: &Host, from: &String) -> Option<String> {
         let default = host.read_text(DEFAULT).ok()?;
         (default.trim_end() != from).then(|| format!("the default is {} now", default.trim_end()))
     }
@@ -76,16 +76,18 @@ fn what_has_been_replaced_two_hundred_times_is_owed_once_and_put_back_as_it_came
     for serial in 2..=200 {
         plug_in(&machine, serial, &format!("came {serial}"));
         let applied = ours().apply(&mut process(&machine)).unwrap();
-        assert_eq!(applied.turned.len(), 1);
-        assert_eq!(process(&machine).status().unwrap().owed.len(), 2);
+        assert_eq!(applied.changed.len(), 1);
+        assert_eq!(process(&machine).status().unwrap().pending.len(), 2);
         assert!(machine.store().longest() < 80 * 1024, "number {serial}");
     }
-    let owed = process(&machine).status().unwrap().owed;
-    let plugged = owed.iter().find(|owed| owed.knob.text == "plugged");
+    let pending = process(&machine).status().unwrap().pending;
+    let plugged = pending
+        .iter()
+        .find(|pending| pending.knob.text == "plugged");
     assert_eq!(plugged.unwrap().identity.as_deref(), Some("200"));
 
     let reverted = process(&machine).revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
     assert_eq!(reverted.undone.len(), 2);
     assert_eq!(get(&machine, VALUE), "came 200");
     assert_eq!(get(&machine, "/sys/dial/a"), "0");
@@ -99,7 +101,7 @@ fn another_one_that_shows_our_value_is_left_as_it_is() {
     ours().apply(&mut process(&machine)).unwrap();
     plug_in(&machine, 2, "ours");
     let reverted = process(&machine).force(true).revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
     assert_eq!(get(&machine, VALUE), "ours");
     assert!(machine.store().is_empty());
 }
@@ -119,14 +121,14 @@ fn a_process_that_dies_in_between_leaves_nothing_that_is_not_put_back() {
         let machine = machine();
         ours().apply(&mut process(&machine)).unwrap();
         plug_in(&machine, 2, "came 2");
-        let fate = Fate::dies_at(write, hosttune_core::testing::Moment::Within);
-        let mut session: Session = machine.session(&fate).unwrap();
+        let crash_point = CrashPoint::dies_at(write, hosttune_core::testing::Moment::Within);
+        let mut session: Session = machine.session(&crash_point).unwrap();
         let _ = ours().apply(&mut session);
         let reverted = process(&machine).revert().unwrap();
-        assert_eq!(reverted.left, [], "{write}");
+        assert_eq!(reverted.not_reverted, [], "{write}");
         assert_eq!(get(&machine, VALUE), "came 2", "{write}");
         assert_eq!(get(&machine, "/sys/dial/a"), "0", "{write}");
-        if !fate.is_dead() {
+        if !crash_point.is_dead() {
             assert!(write > 3);
             break;
         }
@@ -154,7 +156,10 @@ fn what_is_known_by_its_name_is_written_as_before() {
     ours().apply(&mut process(&machine)).unwrap();
     let bytes = machine
         .store()
-        .bytes(hosttune_core::journal::Place::Boot, crate::support::OWNER)
+        .bytes(
+            hosttune_core::journal::JournalLocation::Volatile,
+            crate::support::OWNER,
+        )
         .unwrap();
     let begun = records(&bytes)
         .into_iter()

@@ -3,9 +3,9 @@
 
 use hosttune_core::State;
 use hosttune_core::testing::World;
-use hosttune_core::{Error, Lack, LackKind, Tuning, When};
+use hosttune_core::{Error, Tuning, Unsupported, UnsupportedKind, When};
 
-use crate::support::{Lacking, machine, process, say};
+use crate::support::{NeverSupported, machine, process, say};
 use crate::toys::Dial;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,15 +20,15 @@ enum Wanted {
 /// nothing where it was an error.
 fn outcome(wanted: Wanted, strict: bool) -> Option<State> {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let tuning = say(|at| {
         at.want(&Dial("a".into()), &"5".into());
-        let wish = at.want(&Lacking, &"5".into());
+        let request = at.want(&NeverSupported, &"5".into());
         match wanted {
-            Wanted::Plain => wish,
-            Wanted::Required => wish.required(),
-            Wanted::Optional => wish.optional(),
-            Wanted::Deferred => wish.deferred(When::Reboot),
+            Wanted::Plain => request,
+            Wanted::Required => request.required(),
+            Wanted::Optional => request.optional(),
+            Wanted::Deferred => request.deferred(When::Reboot),
         };
     });
     let plan = tuning.plan(&process(&machine).strict(strict));
@@ -36,13 +36,13 @@ fn outcome(wanted: Wanted, strict: bool) -> Option<State> {
     match (plan, applied) {
         (Ok(plan), Ok(applied)) => {
             assert_eq!(plan.findings, applied.findings);
-            assert_eq!(applied.turned.len(), 1);
+            assert_eq!(applied.changed.len(), 1);
             Some(plan.findings[0].state.clone())
         }
         (Err(Error::NotApplicable(planned)), Err(Error::NotApplicable(applied))) => {
             assert_eq!(planned, applied);
             assert_eq!(planned[0].hint().as_deref(), Some("load its module"));
-            assert_eq!(machine.picture(), was);
+            assert_eq!(machine.snapshot(), was);
             assert!(machine.store().is_empty());
             None
         }
@@ -89,9 +89,12 @@ fn a_deferred_wish_is_pending_strict_or_not() {
 fn what_a_tuning_skips_is_reported_and_an_error_under_strict_unless_optional() {
     let skipping = |optional: bool| {
         say(move |at| {
-            let wish = at.skip("the dongle", Lack::new(LackKind::Missing, "not plugged in"));
+            let request = at.skip(
+                "the dongle",
+                Unsupported::new(UnsupportedKind::Missing, "not plugged in"),
+            );
             if optional {
-                wish.optional();
+                request.optional();
             }
         })
     };
@@ -109,9 +112,12 @@ fn what_a_tuning_skips_is_reported_and_an_error_under_strict_unless_optional() {
 #[test]
 fn all_that_is_required_and_lacking_is_said_at_once() {
     let tuning = say(|at| {
-        at.want(&Lacking, &"5".into()).required();
-        at.skip("the dongle", Lack::new(LackKind::Missing, "not plugged in"))
-            .required();
+        at.want(&NeverSupported, &"5".into()).required();
+        at.skip(
+            "the dongle",
+            Unsupported::new(UnsupportedKind::Missing, "not plugged in"),
+        )
+        .required();
     });
     match tuning.plan(&process(&machine())) {
         Err(Error::NotApplicable(findings)) => assert_eq!(findings.len(), 2),

@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 
-use hosttune_core::journal::Place;
-use hosttune_core::testing::{Behaviour, Fate, Machine, World};
+use hosttune_core::journal::JournalLocation;
+use hosttune_core::testing::{Behaviour, CrashPoint, Machine, World};
 use hosttune_core::{Registry, Tuning};
 
 use crate::motor::{self, CEILING, MODE, Mode, SPEED, Setting, makes, with_motor};
@@ -45,7 +45,7 @@ fn setting(machine: &Machine, path: &str) -> Option<String> {
 /// what it was.
 #[test]
 fn what_an_earlier_restore_has_moved_is_put_back_by_whoever_finishes() {
-    let was = machine("40", "7").picture();
+    let was = machine("40", "7").snapshot();
     let between = Cell::new(0);
     at_every_death(
         || applied("40", "7"),
@@ -54,8 +54,8 @@ fn what_an_earlier_restore_has_moved_is_put_back_by_whoever_finishes() {
             let moved = setting(machine, SPEED).as_deref() == Some("20");
             between.set(between.get() + usize::from(moved));
             let reverted = process(machine).revert().unwrap();
-            assert_eq!(reverted.left, [], "{death}");
-            assert_eq!(machine.picture(), was, "{death}");
+            assert_eq!(reverted.not_reverted, [], "{death}");
+            assert_eq!(machine.snapshot(), was, "{death}");
             assert!(machine.store().is_empty(), "{death}");
         },
     );
@@ -65,7 +65,7 @@ fn what_an_earlier_restore_has_moved_is_put_back_by_whoever_finishes() {
 
 #[test]
 fn what_an_earlier_restore_has_moved_is_put_back_by_a_rollback_too() {
-    let was = machine("40", "7").picture();
+    let was = machine("40", "7").snapshot();
     let tuning = say(|at| {
         at.want(&Mode, &"fast".to_owned());
         at.want(&Setting(SPEED.to_owned()), &Some("90".to_owned()));
@@ -76,8 +76,8 @@ fn what_an_earlier_restore_has_moved_is_put_back_by_a_rollback_too() {
         |session| drop(tuning.apply(session)),
         |machine, death| {
             let reverted = process(machine).revert().unwrap();
-            assert_eq!(reverted.left, [], "{death}");
-            assert_eq!(machine.picture(), was, "{death}");
+            assert_eq!(reverted.not_reverted, [], "{death}");
+            assert_eq!(machine.snapshot(), was, "{death}");
             assert!(machine.store().is_empty(), "{death}");
         },
     );
@@ -91,7 +91,7 @@ fn a_strangers_setting_survives_where_no_restore_can_have_moved_it() {
         || applied("100", "7"),
         |session| drop(session.revert()),
         |machine, death| {
-            let bytes = machine.store().bytes(Place::Boot, OWNER);
+            let bytes = machine.store().bytes(JournalLocation::Volatile, OWNER);
             let records = records(&bytes.unwrap_or_default());
             let reset = records.iter().any(|record| record["record"] == "reset");
             if !reset || setting(machine, SPEED).as_deref() != Some("100") {
@@ -100,7 +100,7 @@ fn a_strangers_setting_survives_where_no_restore_can_have_moved_it() {
             survived.set(survived.get() + 1);
             write(machine, SPEED, "9");
             let reverted = process(machine).revert().unwrap();
-            assert_eq!(reverted.left, [], "{death}");
+            assert_eq!(reverted.not_reverted, [], "{death}");
             assert_eq!(setting(machine, SPEED).as_deref(), Some("9"), "{death}");
             assert_eq!(get(machine, MODE), "slow", "{death}");
             assert!(machine.store().is_empty(), "{death}");
@@ -114,13 +114,13 @@ fn a_strangers_setting_survives_where_no_restore_can_have_moved_it() {
 fn a_setting_that_its_mode_has_no_more_is_passed_over() {
     let machine = applied("40", "7");
     behave(&machine, MODE, makes(&[CEILING]));
-    let fate = Fate::lives();
-    let reverted = machine.session(&fate).unwrap().revert().unwrap();
-    assert_eq!(reverted.left, []);
+    let crash_point = CrashPoint::lives();
+    let reverted = machine.session(&crash_point).unwrap().revert().unwrap();
+    assert_eq!(reverted.not_reverted, []);
     assert_eq!(setting(&machine, CEILING).as_deref(), Some("40"));
     assert_eq!(setting(&machine, SPEED), None);
     // The mode and the ceiling: what is not there is not written to.
-    assert_eq!(fate.changes(), 2);
+    assert_eq!(crash_point.changes(), 2);
     assert!(machine.store().is_empty());
 }
 
@@ -138,7 +138,7 @@ fn a_setting_that_goes_while_it_is_put_back_is_passed_over() {
         };
         let is_put_back = |machine: &Machine, death: &str| {
             let reverted = process(machine).revert().unwrap();
-            assert_eq!(reverted.left, [], "{death}");
+            assert_eq!(reverted.not_reverted, [], "{death}");
             assert_eq!(get(machine, MODE), "slow", "{death}");
             assert_eq!(setting(machine, CEILING), None, "{death}");
             assert_eq!(setting(machine, SPEED).as_deref(), Some("7"), "{death}");
@@ -152,7 +152,7 @@ fn a_setting_that_goes_while_it_is_put_back_is_passed_over() {
 /// What makes it anew is to find what it was.
 #[test]
 fn a_setting_that_has_gone_and_is_made_anew_by_the_way_back_is_what_it_was() {
-    let was = machine("40", "7").picture();
+    let was = machine("40", "7").snapshot();
     let prepare = || {
         let machine = applied("40", "7");
         machine.memory().change(|tree| tree.remove(SPEED));
@@ -160,8 +160,8 @@ fn a_setting_that_has_gone_and_is_made_anew_by_the_way_back_is_what_it_was() {
     };
     let is_put_back = |machine: &Machine, death: &str| {
         let reverted = process(machine).revert().unwrap();
-        assert_eq!(reverted.left, [], "{death}");
-        assert_eq!(machine.picture(), was, "{death}");
+        assert_eq!(reverted.not_reverted, [], "{death}");
+        assert_eq!(machine.snapshot(), was, "{death}");
         assert!(machine.store().is_empty(), "{death}");
     };
     is_put_back(&prepare(), "nobody dying");
@@ -181,7 +181,7 @@ fn a_setting_that_was_not_there_before_and_stays_is_left_as_it_is() {
     };
     let is_put_back = |machine: &Machine, death: &str| {
         let reverted = process(machine).revert().unwrap();
-        assert_eq!(reverted.left, [], "{death}");
+        assert_eq!(reverted.not_reverted, [], "{death}");
         assert_eq!(get(machine, MODE), "slow", "{death}");
         assert_eq!(setting(machine, CEILING).as_deref(), Some("40"), "{death}");
         assert!(machine.store().is_empty(), "{death}");

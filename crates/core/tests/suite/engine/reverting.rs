@@ -1,17 +1,17 @@
 //! The way back: three ways per step, and what waits for what.
 
 use hosttune_core::testing::{Behaviour, World};
-use hosttune_core::{LeftBecause, Reverted, Selection, Tuning};
+use hosttune_core::{NotRevertedReason, Reverted, Selection, Tuning};
 
 use crate::support::{EINVAL, apply, behave, dials, get, machine, process, write};
 use crate::toys::{Want, Wants};
 
 /// What was left, and why.
-fn left(reverted: &Reverted) -> Vec<(&str, &LeftBecause)> {
+fn left(reverted: &Reverted) -> Vec<(&str, &NotRevertedReason)> {
     reverted
-        .left
+        .not_reverted
         .iter()
-        .map(|left| (left.knob.text.as_str(), &left.because))
+        .map(|left| (left.knob.text.as_str(), &left.reason))
         .collect()
 }
 
@@ -47,7 +47,7 @@ fn what_is_theirs_is_left_and_all_three_values_are_said() {
     apply(&machine, &dials(&[("a", 5), ("b", 5)]));
     write(&machine, "/sys/dial/a", "7");
     let reverted = process(&machine).revert().unwrap();
-    let [left] = &reverted.left[..] else {
+    let [left] = &reverted.not_reverted[..] else {
         panic!("{reverted:?}");
     };
     assert_eq!(
@@ -55,7 +55,7 @@ fn what_is_theirs_is_left_and_all_three_values_are_said() {
         ["5", "0", "7"],
         "{left}"
     );
-    assert_eq!(left.because, LeftBecause::Theirs);
+    assert_eq!(left.reason, NotRevertedReason::Theirs);
     assert_eq!(get(&machine, "/sys/dial/a"), "7");
     assert_eq!(get(&machine, "/sys/dial/b"), "0");
 }
@@ -63,45 +63,45 @@ fn what_is_theirs_is_left_and_all_three_values_are_said() {
 #[test]
 fn force_takes_what_is_theirs() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(&machine, &dials(&[("a", 5)]));
     apply(&machine, &dials(&[("a", 6)]));
     write(&machine, "/sys/dial/a", "7");
     let reverted = process(&machine).force(true).revert().unwrap();
     assert_eq!(left(&reverted), []);
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
 #[test]
 fn what_was_left_stays_in_the_journal_until_the_stranger_has_gone() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(&machine, &dials(&[("a", 5)]));
     write(&machine, "/sys/dial/a", "7");
     for _ in 0..2 {
         let reverted = process(&machine).revert().unwrap();
-        assert_eq!(left(&reverted), [("a", &LeftBecause::Theirs)]);
+        assert_eq!(left(&reverted), [("a", &NotRevertedReason::Theirs)]);
         let status = process(&machine).status().unwrap();
-        assert_eq!(status.owed.len(), 1);
-        assert!(!status.owed[0].is_ours);
+        assert_eq!(status.pending.len(), 1);
+        assert!(!status.pending[0].is_ours);
     }
     write(&machine, "/sys/dial/a", "5");
     let reverted = process(&machine).revert().unwrap();
     assert_eq!(left(&reverted), []);
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
 #[test]
 fn what_a_step_disturbed_is_put_back_after_it() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(&machine, &Wants(vec![Want::Scheduler(0, "bfq")]));
     assert_eq!(get(&machine, "/sys/disk0/depth"), "256");
     process(&machine).revert().unwrap();
     assert_eq!(get(&machine, "/sys/disk0/depth"), "77");
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
@@ -110,32 +110,32 @@ fn where_the_disturber_is_left_what_it_disturbed_is_left() {
     apply(&machine, &Wants(vec![Want::Queue(0, "depth", 1)]));
     apply(&machine, &Wants(vec![Want::Scheduler(0, "bfq")]));
     write(&machine, "/sys/disk0/scheduler", "none");
-    let theirs = machine.picture();
+    let theirs = machine.snapshot();
     let reverted = process(&machine).revert().unwrap();
     assert_eq!(
         left(&reverted),
         [
-            ("disk 0 scheduler", &LeftBecause::Theirs),
-            ("disk 0 depth", &LeftBecause::Waits)
+            ("disk 0 scheduler", &NotRevertedReason::Theirs),
+            ("disk 0 depth", &NotRevertedReason::Waits)
         ]
     );
-    assert_eq!(machine.picture(), theirs);
+    assert_eq!(machine.snapshot(), theirs);
 }
 
 #[test]
-fn reverting_when_nothing_was_turned_does_nothing() {
+fn reverting_when_nothing_was_changed_does_nothing() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let reverted = process(&machine).revert().unwrap();
     assert_eq!(reverted, Reverted::default());
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
 #[test]
 fn reverting_a_part_leaves_the_other_parts() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let parts = vec![("games", dials(&[("a", 5)])), ("quiet", dials(&[("b", 5)]))];
     apply(&machine, &parts);
     let mut session = process(&machine).only(Selection::only(["games"]));
@@ -144,31 +144,31 @@ fn reverting_a_part_leaves_the_other_parts() {
     assert_eq!(left(&reverted), []);
     assert_eq!(get(&machine, "/sys/dial/a"), "0");
     assert_eq!(get(&machine, "/sys/dial/b"), "5");
-    assert_eq!(process(&machine).status().unwrap().owed.len(), 1);
+    assert_eq!(process(&machine).status().unwrap().pending.len(), 1);
     process(&machine).revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
 fn reverting_a_part_leaves_what_a_later_part_stands_on() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(&machine, &("games", dials(&[("a", 5), ("b", 5)])));
     apply(&machine, &("quiet", dials(&[("a", 2)])));
     let mut session = process(&machine).only(Selection::only(["games"]));
     let reverted = session.revert().unwrap();
-    assert_eq!(left(&reverted), [("a", &LeftBecause::Waits)]);
+    assert_eq!(left(&reverted), [("a", &NotRevertedReason::Waits)]);
     assert_eq!(get(&machine, "/sys/dial/a"), "2");
     assert_eq!(get(&machine, "/sys/dial/b"), "0");
     process(&machine).revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
 #[test]
 fn reverting_a_part_leaves_what_another_parts_step_resets() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(
         &machine,
         &("games", Wants(vec![Want::Queue(0, "depth", 1)])),
@@ -176,18 +176,21 @@ fn reverting_a_part_leaves_what_another_parts_step_resets() {
     apply(&machine, &("quiet", Wants(vec![Want::Scheduler(0, "bfq")])));
     let mut session = process(&machine).only(Selection::only(["games"]));
     let reverted = session.revert().unwrap();
-    assert_eq!(left(&reverted), [("disk 0 depth", &LeftBecause::Waits)]);
+    assert_eq!(
+        left(&reverted),
+        [("disk 0 depth", &NotRevertedReason::Waits)]
+    );
     process(&machine).revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
 fn the_tunings_own_revert_is_the_owners() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(&machine, &dials(&[("a", 5)]));
     ().revert(&mut process(&machine)).unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
@@ -197,10 +200,10 @@ fn a_step_that_the_host_will_not_take_back_is_left_and_says_why() {
     behave(&machine, "/sys/dial/a", Behaviour::refuses(EINVAL));
     let reverted = process(&machine).revert().unwrap();
     assert!(!reverted.is_complete());
-    let [left] = &reverted.left[..] else {
+    let [left] = &reverted.not_reverted[..] else {
         panic!("{reverted:?}");
     };
-    let LeftBecause::Refused(why) = &left.because else {
+    let NotRevertedReason::Refused(why) = &left.reason else {
         panic!("{left:?}");
     };
     assert!(why.contains("Invalid argument"), "{why}");

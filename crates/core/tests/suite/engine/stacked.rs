@@ -1,13 +1,13 @@
 //! Several owners on one knob: ours is what the journal says, and not what the value looks like.
 
-use hosttune_core::testing::{Fate, Machine, World};
+use hosttune_core::testing::{CrashPoint, Machine, World};
 use hosttune_core::{Session, Tuning};
 
 use crate::support::{MOMENTS, dials, get, machine};
 use crate::toys::{Want, Wants};
 
 fn of(machine: &Machine, owner: &str) -> Session {
-    machine.session_of(owner, &Fate::lives()).unwrap()
+    machine.session_of(owner, &CrashPoint::lives()).unwrap()
 }
 
 fn apply(machine: &Machine, owner: &str, wants: &Wants) {
@@ -16,22 +16,22 @@ fn apply(machine: &Machine, owner: &str, wants: &Wants) {
 
 fn revert(machine: &Machine, owner: &str) {
     let reverted = of(machine, owner).revert().unwrap();
-    assert_eq!(reverted.left, [], "{owner}");
+    assert_eq!(reverted.not_reverted, [], "{owner}");
 }
 
 /// What the newer owner set looks like the older one's original.
 #[test]
 fn the_older_reverts_first_from_a_value_that_looks_like_its_original() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(&machine, "older", &dials(&[("a", 5)]));
     apply(&machine, "newer", &dials(&[("a", 0)]));
     let reverted = of(&machine, "older").revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
     assert_eq!(reverted.undone[0].held_by.as_deref(), Some("newer"));
     assert_eq!(get(&machine, "/sys/dial/a"), "0");
     revert(&machine, "newer");
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -39,11 +39,11 @@ fn the_older_reverts_first_from_a_value_that_looks_like_its_original() {
 fn both_hold_what_both_want_and_the_last_puts_it_back() {
     for order in [["first", "second"], ["second", "first"]] {
         let machine = machine();
-        let was = machine.picture();
+        let was = machine.snapshot();
         let wants = dials(&[("a", 5)]);
         apply(&machine, "first", &wants);
         let applied = wants.apply(&mut of(&machine, "second")).unwrap();
-        assert_eq!(applied.turned, []);
+        assert_eq!(applied.changed, []);
         assert!(
             wants
                 .plan(&of(&machine, "second"))
@@ -51,10 +51,10 @@ fn both_hold_what_both_want_and_the_last_puts_it_back() {
                 .holds
                 .is_empty()
         );
-        let [owed] = &of(&machine, "second").status().unwrap().owed[..] else {
+        let [pending] = &of(&machine, "second").status().unwrap().pending[..] else {
             panic!("not held");
         };
-        assert_eq!([&owed.original[..], &owed.ours[..]], ["0", "5"]);
+        assert_eq!([&pending.original[..], &pending.ours[..]], ["0", "5"]);
         revert(&machine, order[0]);
         assert_eq!(get(&machine, "/sys/dial/a"), "5");
         assert!(
@@ -65,7 +65,7 @@ fn both_hold_what_both_want_and_the_last_puts_it_back() {
             "{order:?}"
         );
         revert(&machine, order[1]);
-        assert_eq!(machine.picture(), was, "{order:?}");
+        assert_eq!(machine.snapshot(), was, "{order:?}");
         assert!(machine.store().is_empty());
     }
 }
@@ -75,15 +75,15 @@ fn both_hold_what_both_want_and_the_last_puts_it_back() {
 fn what_leads_to_an_end_goes_where_the_end_goes() {
     for order in [["first", "second"], ["second", "first"]] {
         let machine = machine();
-        let was = machine.picture();
+        let was = machine.snapshot();
         let wants = Wants(vec![Want::Passthrough]);
         apply(&machine, "first", &wants);
-        let ours = machine.picture();
+        let ours = machine.snapshot();
         apply(&machine, "second", &wants);
         revert(&machine, order[0]);
-        assert_eq!(machine.picture(), ours, "{order:?}");
+        assert_eq!(machine.snapshot(), ours, "{order:?}");
         revert(&machine, order[1]);
-        assert_eq!(machine.picture(), was, "{order:?}");
+        assert_eq!(machine.snapshot(), was, "{order:?}");
         assert!(machine.store().is_empty());
     }
 }
@@ -93,7 +93,7 @@ fn what_leads_to_an_end_goes_where_the_end_goes() {
 fn what_another_owner_set_on_what_ours_resets_stays_until_that_owner_reverts() {
     for order in [["first", "second"], ["second", "first"]] {
         let machine = machine();
-        let was = machine.picture();
+        let was = machine.snapshot();
         apply(&machine, "first", &Wants(vec![Want::Scheduler(0, "bfq")]));
         apply(&machine, "second", &Wants(vec![Want::Queue(0, "depth", 1)]));
         revert(&machine, order[0]);
@@ -102,7 +102,7 @@ fn what_another_owner_set_on_what_ours_resets_stays_until_that_owner_reverts() {
             assert_eq!(get(&machine, "/sys/disk0/depth"), "5");
         }
         revert(&machine, order[1]);
-        assert_eq!(machine.picture(), was, "{order:?}");
+        assert_eq!(machine.snapshot(), was, "{order:?}");
         assert!(machine.store().is_empty());
     }
 }
@@ -110,13 +110,13 @@ fn what_another_owner_set_on_what_ours_resets_stays_until_that_owner_reverts() {
 #[test]
 fn what_anothers_step_has_reset_since_is_put_back_with_that_step() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(&machine, "first", &Wants(vec![Want::Queue(0, "depth", 1)]));
     apply(&machine, "second", &Wants(vec![Want::Scheduler(0, "bfq")]));
     revert(&machine, "first");
     assert_eq!(get(&machine, "/sys/disk0/depth"), "256");
     revert(&machine, "second");
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -125,7 +125,7 @@ fn what_anothers_step_has_reset_since_is_put_back_with_that_step() {
 fn whoever_stands_between_two_owners_goes_without_a_trace() {
     for order in [["a", "c"], ["c", "a"]] {
         let machine = machine();
-        let was = machine.picture();
+        let was = machine.snapshot();
         apply(&machine, "a", &dials(&[("a", 5), ("b", 1)]));
         apply(&machine, "b", &dials(&[("a", 0), ("c", 1)]));
         apply(&machine, "c", &dials(&[("a", 5)]));
@@ -135,7 +135,7 @@ fn whoever_stands_between_two_owners_goes_without_a_trace() {
         revert(&machine, order[0]);
         assert_eq!(get(&machine, "/sys/dial/a"), "5");
         revert(&machine, order[1]);
-        assert_eq!(machine.picture(), was, "{order:?}");
+        assert_eq!(machine.snapshot(), was, "{order:?}");
         assert!(machine.store().is_empty());
     }
 }
@@ -161,16 +161,16 @@ fn a_death_while_the_older_reverts_loses_no_original() {
             let mut died = false;
             for moment in MOMENTS {
                 let machine = machine();
-                let was = machine.picture();
+                let was = machine.snapshot();
                 apply(&machine, "first", &first);
                 apply(&machine, "second", &second);
-                let fate = Fate::dies_at(write, moment);
-                drop(machine.session_of("first", &fate).unwrap().revert());
-                died |= fate.is_dead();
+                let crash_point = CrashPoint::dies_at(write, moment);
+                drop(machine.session_of("first", &crash_point).unwrap().revert());
+                died |= crash_point.is_dead();
                 revert(&machine, order[0]);
                 revert(&machine, order[1]);
                 let death = format!("dying at write {write}, {moment:?}, {order:?}");
-                assert_eq!(machine.picture(), was, "{death}");
+                assert_eq!(machine.snapshot(), was, "{death}");
                 assert!(machine.store().is_empty(), "{death}");
             }
             if !died {
@@ -186,12 +186,12 @@ fn a_death_while_the_older_reverts_loses_no_original() {
 /// for anybody else's change, and it is said.
 #[test]
 fn another_owners_journal_that_cannot_be_read_is_said_and_stops_nobody() {
-    use hosttune_core::journal::Place;
+    use hosttune_core::journal::JournalLocation;
     let machine = machine();
     apply(&machine, "first", &dials(&[("a", 5)]));
     machine
         .store()
-        .set_bytes(Place::Boot, "second", b"# not a journal\n");
+        .set_bytes(JournalLocation::Volatile, "second", b"# not a journal\n");
     let reverted = of(&machine, "first").revert().unwrap();
     assert!(
         reverted.notes.iter().any(|note| note.contains("second")),
@@ -206,7 +206,7 @@ fn another_owners_journal_that_cannot_be_read_is_said_and_stops_nobody() {
 fn a_part_that_stands_on_what_another_part_resets_ends_at_the_first_original() {
     use hosttune_core::Selection;
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let parts = vec![
         ("games", Wants(vec![Want::Scheduler(0, "bfq")])),
         ("quiet", Wants(vec![Want::Queue(0, "depth", 1)])),
@@ -215,11 +215,11 @@ fn a_part_that_stands_on_what_another_part_resets_ends_at_the_first_original() {
         part.apply(&mut of(&machine, "owner")).unwrap();
     }
     let mut session = of(&machine, "owner").only(Selection::only(["games"]));
-    assert_eq!(session.revert().unwrap().left, []);
+    assert_eq!(session.revert().unwrap().not_reverted, []);
     assert_eq!(get(&machine, "/sys/disk0/scheduler"), "mq");
     assert_eq!(get(&machine, "/sys/disk0/depth"), "5");
     revert(&machine, "owner");
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -227,7 +227,7 @@ fn a_part_that_stands_on_what_another_part_resets_ends_at_the_first_original() {
 #[test]
 fn a_thousand_applies_are_put_back_in_one_step() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     for round in 0..1_000 {
         apply(
             &machine,
@@ -244,7 +244,7 @@ fn a_thousand_applies_are_put_back_in_one_step() {
         .collect();
     knobs.sort();
     assert_eq!(knobs, ["a", "b"]);
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 /// Found by the law: the older one's revert has reset the motor on the way, and is killed.
@@ -255,18 +255,18 @@ fn the_older_is_killed_while_it_turns_a_mode_back_that_the_newer_stands_on() {
         for moment in MOMENTS {
             for order in [["newer", "older"], ["older", "newer"]] {
                 let machine = motor(40, 7);
-                let was = machine.picture();
+                let was = machine.snapshot();
                 let apply = |owner: &str, runs: Runs| runs.apply(&mut of(&machine, owner)).unwrap();
                 apply("older", Runs::of(Some("fast"), Some(40)));
                 apply("older", Runs::of(Some("slow"), None));
                 apply("newer", Runs::of(None, Some(0)));
-                let fate = Fate::dies_at(write, moment);
-                let _ = machine.session_of("older", &fate).unwrap().revert();
+                let crash_point = CrashPoint::dies_at(write, moment);
+                let _ = machine.session_of("older", &crash_point).unwrap().revert();
                 for owner in order {
                     let reverted = of(&machine, owner).revert().unwrap();
-                    assert_eq!(reverted.left, [], "{write} {moment:?} {order:?}");
+                    assert_eq!(reverted.not_reverted, [], "{write} {moment:?} {order:?}");
                 }
-                assert_eq!(machine.picture(), was, "{write} {moment:?} {order:?}");
+                assert_eq!(machine.snapshot(), was, "{write} {moment:?} {order:?}");
             }
         }
     }

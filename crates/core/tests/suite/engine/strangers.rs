@@ -1,7 +1,7 @@
 //! Somebody else changes the host too.
 
-use hosttune_core::testing::{Fate, Moment, World};
-use hosttune_core::{LeftBecause, Tuning};
+use hosttune_core::testing::{CrashPoint, Moment, World};
+use hosttune_core::{NotRevertedReason, Tuning};
 
 use crate::support::{apply, dials, get, machine, process, write};
 use crate::toys::{Want, Wants};
@@ -10,26 +10,26 @@ use crate::toys::{Want, Wants};
 #[test]
 fn a_stranger_who_sets_exactly_our_value_counts_as_us() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(&machine, &dials(&[("a", 5)]));
     write(&machine, "/sys/dial/a", "7");
     write(&machine, "/sys/dial/a", "5");
     let reverted = process(&machine).revert().unwrap();
-    assert_eq!(reverted.left, []);
-    assert_eq!(machine.picture(), was);
+    assert_eq!(reverted.not_reverted, []);
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
 fn a_stranger_who_sets_exactly_our_value_after_a_death_counts_as_us() {
     let machine = machine();
-    let was = machine.picture();
-    let fate = Fate::dies_at(1, Moment::Before);
+    let was = machine.snapshot();
+    let crash_point = CrashPoint::dies_at(1, Moment::Before);
     dials(&[("a", 5)])
-        .apply(&mut machine.session(&fate).unwrap())
+        .apply(&mut machine.session(&crash_point).unwrap())
         .unwrap_err();
     write(&machine, "/sys/dial/a", "5");
     process(&machine).recover().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -39,7 +39,7 @@ fn a_stranger_on_a_dependant_survives_while_our_disturber_stands() {
     apply(&machine, &Wants(vec![Want::Scheduler(0, "bfq")]));
     write(&machine, "/sys/disk0/depth", "400");
     let reverted = process(&machine).revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
     assert_eq!(get(&machine, "/sys/disk0/scheduler"), "mq");
     assert_eq!(get(&machine, "/sys/disk0/depth"), "400");
     assert_eq!(get(&machine, "/sys/disk0/weight"), "33");
@@ -55,8 +55,12 @@ fn a_stranger_on_a_dependant_survives_where_we_had_set_it_too() {
     );
     write(&machine, "/sys/disk0/depth", "400");
     let reverted = process(&machine).revert().unwrap();
-    let because: Vec<_> = reverted.left.iter().map(|left| &left.because).collect();
-    assert_eq!(because, [&LeftBecause::Theirs]);
+    let because: Vec<_> = reverted
+        .not_reverted
+        .iter()
+        .map(|left| &left.reason)
+        .collect();
+    assert_eq!(because, [&NotRevertedReason::Theirs]);
     assert_eq!(get(&machine, "/sys/disk0/scheduler"), "mq");
     assert_eq!(get(&machine, "/sys/disk0/depth"), "400");
 }
@@ -82,11 +86,11 @@ fn a_journal_under_a_timer_does_not_grow_and_keeps_the_strangers_last_value() {
     let reverted = process(&machine).revert().unwrap();
     assert_eq!(get(&machine, "/sys/dial/a"), theirs(ROUNDS - 1));
     assert_eq!(get(&machine, "/sys/dial/b"), "0");
-    assert!(reverted.is_complete(), "{:?}", reverted.left);
+    assert!(reverted.is_complete(), "{:?}", reverted.not_reverted);
 
     let mut session = process(&was).force(true);
     let reverted = session.revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
     assert_eq!(get(&was, "/sys/dial/a"), "0");
     assert_eq!(get(&was, "/sys/dial/b"), "0");
     assert!(was.store().is_empty());
@@ -106,14 +110,14 @@ fn a_journal_under_a_timer_that_resets_others_does_not_grow_either() {
 #[test]
 fn a_tuning_that_wavers_does_not_grow_the_journal_and_goes_back_to_the_first_original() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     for round in 0..ROUNDS {
         let to = [3, 5, 8][round % 3];
         dials(&[("a", to)]).apply(&mut process(&machine)).unwrap();
         assert!(machine.store().longest() < 128 * 1024, "round {round}");
     }
     process(&machine).revert().unwrap();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
 
@@ -121,7 +125,7 @@ fn a_tuning_that_wavers_does_not_grow_the_journal_and_goes_back_to_the_first_ori
 #[test]
 fn a_tuning_that_wavers_between_rounded_values_goes_back_to_the_first_original_too() {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     for round in 0..ROUNDS {
         let to = [5, 13, 18][round % 3];
         let wants = dials(&[("round", to)]);
@@ -129,7 +133,7 @@ fn a_tuning_that_wavers_between_rounded_values_goes_back_to_the_first_original_t
         assert!(machine.store().longest() < 128 * 1024, "round {round}");
     }
     let reverted = process(&machine).revert().unwrap();
-    assert_eq!(reverted.left, []);
-    assert_eq!(machine.picture(), was);
+    assert_eq!(reverted.not_reverted, []);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }

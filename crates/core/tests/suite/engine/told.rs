@@ -2,7 +2,7 @@
 
 use hosttune_core::Tuning;
 use hosttune_core::testing::laws::{self, Verb};
-use hosttune_core::testing::{Failure, Fate, Machine, Moment, World};
+use hosttune_core::testing::{CrashPoint, Failure, Machine, Moment, World};
 
 use crate::motor::{CEILING, Runs, SPEED, Want as Motor, motor};
 use crate::support::OWNER;
@@ -21,7 +21,7 @@ fn whatever_fails_at_reverting<T: Tuning>(world: &Machine, applied: &[T]) {
 
 /// The scheduler was turned back, which reset the depth; that it was could not be read.
 #[test]
-fn what_was_turned_back_and_cannot_be_read_is_not_taken_for_what_stands() {
+fn what_was_changed_back_and_cannot_be_read_is_not_taken_for_what_stands() {
     let depth = || Want::Queue(0, "depth", 0);
     let first = Wants(vec![depth()]);
     let second = Wants(vec![Want::Scheduler(0, "bfq"), depth()]);
@@ -60,13 +60,13 @@ fn another_owners_interrupted_revert_is_finished_before_anything_is_begun() {
     for write in 0..16 {
         for moment in [Moment::Before, Moment::Within, Moment::After] {
             let machine = motor(40, 7);
-            let was = machine.picture();
-            let of = |owner: &str| machine.session_of(owner, &Fate::lives()).unwrap();
+            let was = machine.snapshot();
+            let of = |owner: &str| machine.session_of(owner, &CrashPoint::lives()).unwrap();
             Runs(vec![Motor::Setting(CEILING, 0)])
                 .apply(&mut of("other"))
                 .unwrap();
-            let fate = Fate::dies_at(write, moment);
-            let _ = machine.session_of("other", &fate).unwrap().revert();
+            let crash_point = CrashPoint::dies_at(write, moment);
+            let _ = machine.session_of("other", &crash_point).unwrap().revert();
             let when = format!("{write} {moment:?}");
             let is_open = of("other").status().unwrap().open.is_some();
             let ours = Runs(vec![Motor::Setting(SPEED, 20)]);
@@ -81,9 +81,9 @@ fn another_owners_interrupted_revert_is_finished_before_anything_is_begun() {
             finished += u32::from(told);
             for owner in [OWNER, "other"] {
                 let reverted = of(owner).revert().unwrap();
-                assert_eq!(reverted.left, [], "{when}");
+                assert_eq!(reverted.not_reverted, [], "{when}");
             }
-            assert_eq!(machine.picture(), was, "{when}");
+            assert_eq!(machine.snapshot(), was, "{when}");
             assert!(machine.store().is_empty(), "{when}");
         }
     }
@@ -94,20 +94,20 @@ fn another_owners_interrupted_revert_is_finished_before_anything_is_begun() {
 #[test]
 fn what_this_program_does_not_know_is_left_to_its_owner() {
     let machine = motor(40, 7);
-    let of = |owner: &str| machine.session_of(owner, &Fate::lives()).unwrap();
+    let of = |owner: &str| machine.session_of(owner, &CrashPoint::lives()).unwrap();
     Runs(vec![Motor::Setting(CEILING, 0)])
         .apply(&mut of("other"))
         .unwrap();
-    let fate = Fate::dies_at(2, Moment::After);
-    let _ = machine.session_of("other", &fate).unwrap().revert();
+    let crash_point = CrashPoint::dies_at(2, Moment::After);
+    let _ = machine.session_of("other", &crash_point).unwrap().revert();
     assert!(of("other").status().unwrap().open.is_some());
-    let half = machine.picture();
-    let store = machine.store().of(&Fate::lives());
-    let host = hosttune_core::Host::new(machine.memory().host(&Fate::lives()));
+    let half = machine.snapshot();
+    let store = machine.store().of(&CrashPoint::lives());
+    let host = hosttune_core::Host::new(machine.memory().host(&CrashPoint::lives()));
     let mut stranger = hosttune_core::Session::new(host, OWNER, store, &machine.boot()).unwrap();
     let reverted = stranger.revert().unwrap();
     assert_eq!((reverted.undone, reverted.notes), (vec![], vec![]));
-    assert_eq!(machine.picture(), half);
+    assert_eq!(machine.snapshot(), half);
     assert!(of("other").status().unwrap().open.is_some());
 }
 
@@ -117,21 +117,21 @@ fn what_cannot_be_finished_for_another_owner_is_left_to_it() {
     for call in 0..40 {
         for kind in 0..Failure::KINDS {
             let machine = motor(40, 7);
-            let was = machine.picture();
-            let of = |owner: &str| machine.session_of(owner, &Fate::lives()).unwrap();
+            let was = machine.snapshot();
+            let of = |owner: &str| machine.session_of(owner, &CrashPoint::lives()).unwrap();
             Runs(vec![Motor::Mode("fast"), Motor::Setting(CEILING, 0)])
                 .apply(&mut of("other"))
                 .unwrap();
-            let fate = Fate::dies_at(3, Moment::After);
-            let _ = machine.session_of("other", &fate).unwrap().revert();
-            let fate = Fate::call_fails(Failure::of_kind(call, kind));
+            let crash_point = CrashPoint::dies_at(3, Moment::After);
+            let _ = machine.session_of("other", &crash_point).unwrap().revert();
+            let crash_point = CrashPoint::call_fails(Failure::of_kind(call, kind));
             let ours = Runs(vec![Motor::Setting(SPEED, 20)]);
-            let _ = ours.apply(&mut machine.session_of(OWNER, &fate).unwrap());
+            let _ = ours.apply(&mut machine.session_of(OWNER, &crash_point).unwrap());
             for owner in ["other", OWNER] {
                 let reverted = of(owner).revert().unwrap();
-                assert_eq!(reverted.left, [], "{call} {kind} {owner}");
+                assert_eq!(reverted.not_reverted, [], "{call} {kind} {owner}");
             }
-            assert_eq!(machine.picture(), was, "{call} {kind}");
+            assert_eq!(machine.snapshot(), was, "{call} {kind}");
             assert!(machine.store().is_empty(), "{call} {kind}");
         }
     }

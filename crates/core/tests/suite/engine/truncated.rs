@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use hosttune_core::Tuning;
-use hosttune_core::journal::Place;
-use hosttune_core::testing::{Fate, Machine, Moment, World};
+use hosttune_core::journal::JournalLocation;
+use hosttune_core::testing::{CrashPoint, Machine, Moment, World};
 
 use crate::support::{OWNER, apply, dials, get, machine, process, records};
 use crate::toys::{Want, Wants};
@@ -22,13 +22,13 @@ fn named(bytes: &[u8]) -> BTreeSet<String> {
 
 /// Cuts the journal of finished applies at every length, all steps standing, and reverts: what a
 /// record still names is put back, or the revert says that it could not.
-fn cut_anywhere(applies: &[Wants], place: Place) {
+fn cut_anywhere(applies: &[Wants], place: JournalLocation) {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     for wants in applies {
         apply(&machine, wants);
     }
-    let ours = machine.picture();
+    let ours = machine.snapshot();
     let whole = machine.store().bytes(place, OWNER).unwrap();
     let all = named(&whole);
     let mut broken = Vec::new();
@@ -37,14 +37,14 @@ fn cut_anywhere(applies: &[Wants], place: Place) {
         cut.store().set_bytes(place, OWNER, &whole[..length]);
         let named = named(&whole[..length]);
         let reverted = process(&cut).revert();
-        let is = cut.picture();
+        let is = cut.snapshot();
         match reverted {
             Err(_) => {
                 if is != ours && is != was {
                     broken.push(format!("{length}: an error after a part was put back"));
                 }
             }
-            Ok(reverted) if reverted.left.is_empty() => {
+            Ok(reverted) if reverted.not_reverted.is_empty() => {
                 if named == all && is != was {
                     let changed: Vec<_> = was
                         .iter()
@@ -80,7 +80,7 @@ fn a_journal_of_the_boot_cut_anywhere_gives_all_back_or_says_so() {
         Want::Queue(0, "depth", 1),
         Want::Dial("c", 5),
     ]);
-    cut_anywhere(&[wants], Place::Boot);
+    cut_anywhere(&[wants], JournalLocation::Volatile);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_journal_with_means_cut_anywhere_gives_all_back_or_says_so() {
         Want::Excursion("a", 9, 5),
         Want::Dial("b", 5),
     ]);
-    cut_anywhere(&[wants], Place::Boot);
+    cut_anywhere(&[wants], JournalLocation::Volatile);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_journal_with_files_cut_anywhere_gives_all_back_or_says_so() {
         Want::File("b", None),
         Want::Dial("c", 5),
     ]);
-    cut_anywhere(&[wants], Place::Disk);
+    cut_anywhere(&[wants], JournalLocation::Persistent);
 }
 
 #[test]
@@ -125,24 +125,33 @@ fn a_journal_of_two_applies_of_the_same_knobs_cut_anywhere_gives_all_back_or_say
 /// names, and count as somebody else's.
 fn cut_second(first: &Wants, second: &Wants) {
     let machine = machine();
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(&machine, first);
-    let one = machine.store().bytes(Place::Boot, OWNER).unwrap().len();
+    let one = machine
+        .store()
+        .bytes(JournalLocation::Volatile, OWNER)
+        .unwrap()
+        .len();
     apply(&machine, second);
-    let whole = machine.store().bytes(Place::Boot, OWNER).unwrap();
+    let whole = machine
+        .store()
+        .bytes(JournalLocation::Volatile, OWNER)
+        .unwrap();
     let begin = whole[one..].iter().position(|byte| *byte == b'\n').unwrap() + one + 1;
     for length in begin..=whole.len() {
         let cut = machine.fork();
-        cut.store().set_bytes(Place::Boot, OWNER, &whole[..length]);
+        cut.store()
+            .set_bytes(JournalLocation::Volatile, OWNER, &whole[..length]);
         if let Ok(reverted) = process(&cut).revert()
-            && reverted.left.is_empty()
+            && reverted.not_reverted.is_empty()
         {
-            assert_eq!(cut.picture(), was, "cut at {length} of {}", whole.len());
+            assert_eq!(cut.snapshot(), was, "cut at {length} of {}", whole.len());
         }
     }
     for length in 0..begin {
         let cut = machine.fork();
-        cut.store().set_bytes(Place::Boot, OWNER, &whole[..length]);
+        cut.store()
+            .set_bytes(JournalLocation::Volatile, OWNER, &whole[..length]);
         // No panic; what the second apply left is not known.
         drop(process(&cut).revert());
     }
@@ -152,12 +161,12 @@ fn cut_second(first: &Wants, second: &Wants) {
 /// then its journal's end is cut anywhere: before the revert, what it says and what shows are one again.
 fn a_killed_revert_cut_anywhere(then: impl Fn(&Machine), first: [&str; 2]) {
     let machine = machine();
-    let was = machine.picture();
-    let of = |machine: &Machine, owner: &str, fate: &Fate| {
-        let session = machine.session_of(owner, fate);
+    let was = machine.snapshot();
+    let of = |machine: &Machine, owner: &str, crash_point: &CrashPoint| {
+        let session = machine.session_of(owner, crash_point);
         session.unwrap()
     };
-    let lives = Fate::lives();
+    let lives = CrashPoint::lives();
     let original: u8 = get(&machine, "/sys/dial/a").parse().unwrap();
     let apply = |owner: &str, to: u8| {
         let wants = dials(&[("a", to), ("b", to)]);
@@ -165,28 +174,35 @@ fn a_killed_revert_cut_anywhere(then: impl Fn(&Machine), first: [&str; 2]) {
     };
     apply("older", 5);
     apply("newer", original);
-    let begun = machine.store().bytes(Place::Boot, "newer").unwrap().len();
+    let begun = machine
+        .store()
+        .bytes(JournalLocation::Volatile, "newer")
+        .unwrap()
+        .len();
     let whole = machine.fork();
-    let all = Fate::lives();
+    let all = CrashPoint::lives();
     of(&whole, "newer", &all).revert().unwrap();
     let mut killed = 0;
     for write in 0..all.writes() {
         let dead = machine.fork();
-        let fate = Fate::dies_at(write, Moment::After);
-        drop(of(&dead, "newer", &fate).revert());
-        let Some(journal) = dead.store().bytes(Place::Boot, "newer") else {
+        let crash_point = CrashPoint::dies_at(write, Moment::After);
+        drop(of(&dead, "newer", &crash_point).revert());
+        let Some(journal) = dead.store().bytes(JournalLocation::Volatile, "newer") else {
             continue;
         };
         for length in begun..=journal.len() {
             let cut = dead.fork();
             let store = cut.store();
-            store.set_bytes(Place::Boot, "newer", &journal[..length]);
+            store.set_bytes(JournalLocation::Volatile, "newer", &journal[..length]);
             then(&cut);
             for owner in first {
                 let reverted = of(&cut, owner, &lives).revert().unwrap();
-                assert!(reverted.left.is_empty(), "{write} {length}: {reverted:#?}");
+                assert!(
+                    reverted.not_reverted.is_empty(),
+                    "{write} {length}: {reverted:#?}"
+                );
             }
-            assert_eq!(cut.picture(), was, "killed at {write}, cut to {length}");
+            assert_eq!(cut.snapshot(), was, "killed at {write}, cut to {length}");
             killed += 1;
         }
     }
@@ -202,11 +218,11 @@ fn a_killed_revert_cut_anywhere_is_finished_when_the_owner_beneath_reverts_first
 #[test]
 fn a_killed_revert_cut_anywhere_is_gone_on_from_by_an_apply() {
     let applies = |machine: &Machine| {
-        let mut session = machine.session_of("newer", &Fate::lives()).unwrap();
+        let mut session = machine.session_of("newer", &CrashPoint::lives()).unwrap();
         dials(&[("a", 7)]).apply(&mut session).unwrap();
     };
     let beneath_first = |machine: &Machine| {
-        let mut session = machine.session_of("older", &Fate::lives()).unwrap();
+        let mut session = machine.session_of("older", &CrashPoint::lives()).unwrap();
         session.revert().unwrap();
         applies(machine);
     };

@@ -4,7 +4,7 @@ use hosttune_core::testing::Machine;
 use hosttune_core::{Finding, State};
 use hosttune_core::{Planner, Tuning, When};
 
-use crate::support::{Lacking, Noted, Secret, apply, machine, process, say, write};
+use crate::support::{NeverSupported, Noted, Secret, apply, machine, process, say, write};
 use crate::toys::Dial;
 
 fn dial(name: &str) -> Dial {
@@ -12,8 +12,8 @@ fn dial(name: &str) -> Dial {
 }
 
 /// How one wish stands on a machine.
-fn stands(machine: &Machine, wish: impl Fn(&mut Planner<'_>)) -> Finding {
-    let report = say(wish).verify(&process(machine)).unwrap();
+fn stands(machine: &Machine, request: impl Fn(&mut Planner<'_>)) -> Finding {
+    let report = say(request).verify(&process(machine)).unwrap();
     assert_eq!(report.items.len(), 1);
     report.items[0].clone()
 }
@@ -72,12 +72,12 @@ fn what_reads_as_it_was_wanted_is_not_called_rounded() {
 #[test]
 fn what_does_not_apply_says_why_and_what_to_do() {
     let item = stands(&machine(), |at| {
-        at.want(&Lacking, &"5".into());
+        at.want(&NeverSupported, &"5".into());
     });
-    let State::NotApplicable { lack } = &item.state else {
+    let State::NotApplicable { unsupported } = &item.state else {
         panic!("{item:?}");
     };
-    assert_eq!(lack.why, "this kernel has none");
+    assert_eq!(unsupported.why, "this kernel has none");
     assert_eq!(item.hint().as_deref(), Some("load its module"));
 }
 
@@ -138,7 +138,7 @@ fn what_cannot_be_read_is_unverifiable_and_says_why() {
 #[test]
 fn a_means_is_not_in_the_report() {
     let tuning = say(|at| {
-        at.pass(&dial("a"), &"3".into());
+        at.intermediate(&dial("a"), &"3".into());
         at.want(&dial("a"), &"5".into());
     });
     let report = tuning.verify(&process(&machine())).unwrap();
@@ -150,7 +150,7 @@ fn a_means_is_not_in_the_report() {
 fn a_report_survives_being_stored() {
     let tuning = say(|at| {
         at.want(&dial("a"), &"5".into()).why("reasons");
-        at.want(&Lacking, &"5".into());
+        at.want(&NeverSupported, &"5".into());
         at.want(&Secret, &"5".into());
         at.expect(&dial("b"), &"5".into(), When::Reload);
     });

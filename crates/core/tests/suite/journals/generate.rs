@@ -5,7 +5,7 @@ use std::fs;
 use hosttune_core::Tuning;
 use hosttune_core::host::FileContent;
 use hosttune_core::journal::FORMAT;
-use hosttune_core::testing::{Behaviour, Fate, Machine, Moment, World};
+use hosttune_core::testing::{Behaviour, CrashPoint, Machine, Moment, World};
 
 use super::{After, Before, FILES, OWNER, folder, reverted};
 use crate::support::{self, Fuse, dials, get, say, write};
@@ -30,7 +30,7 @@ const CASES: [(&str, Make); 12] = [
 ];
 
 fn apply(machine: &Machine, tuning: &impl Tuning) {
-    let mut session = machine.session_of(OWNER, &Fate::lives()).unwrap();
+    let mut session = machine.session_of(OWNER, &CrashPoint::lives()).unwrap();
     tuning.apply(&mut session).unwrap();
 }
 
@@ -60,8 +60,8 @@ fn two_applies(machine: &Machine) -> bool {
 /// Died after a turn whose mark it did not come to write, a finished apply beneath.
 fn interrupted_apply(machine: &Machine) -> bool {
     apply(machine, &dials(&[("a", 3)]));
-    let fate = Fate::dies_at(8, Moment::After);
-    let mut session = machine.session_of(OWNER, &fate).unwrap();
+    let crash_point = CrashPoint::dies_at(8, Moment::After);
+    let mut session = machine.session_of(OWNER, &crash_point).unwrap();
     many().apply(&mut session).unwrap_err();
     true
 }
@@ -73,8 +73,8 @@ fn interrupted_revert(machine: &Machine) -> bool {
         &Wants(vec![Want::Dial("b", 5), Want::Scheduler(0, "bfq")]),
     );
     let died_there = |machine: &Machine, write: u64| {
-        let fate = Fate::dies_at(write, Moment::After);
-        let mut session = machine.session_of(OWNER, &fate).unwrap();
+        let crash_point = CrashPoint::dies_at(write, Moment::After);
+        let mut session = machine.session_of(OWNER, &crash_point).unwrap();
         drop(session.revert());
         get(machine, "/sys/disk0/scheduler") == "mq"
             && get(machine, "/sys/disk0/depth") == "77"
@@ -108,8 +108,8 @@ fn file(machine: &Machine) -> bool {
 
 fn half_written_file(machine: &Machine) -> bool {
     private(machine);
-    let fate = Fate::dies_at(1, Moment::Within);
-    let mut session = machine.session_of(OWNER, &fate).unwrap();
+    let crash_point = CrashPoint::dies_at(1, Moment::Within);
+    let mut session = machine.session_of(OWNER, &crash_point).unwrap();
     Wants(vec![Want::File("a", Some(1)), Want::Dial("a", 5)])
         .apply(&mut session)
         .unwrap_err();
@@ -150,7 +150,7 @@ fn rewritten(machine: &Machine) -> bool {
 }
 
 fn apply_as(machine: &Machine, owner: &str, tuning: &impl Tuning) {
-    let mut session = machine.session_of(owner, &Fate::lives()).unwrap();
+    let mut session = machine.session_of(owner, &CrashPoint::lives()).unwrap();
     tuning.apply(&mut session).unwrap();
 }
 
@@ -173,7 +173,7 @@ fn passed_on(machine: &Machine) -> bool {
             Want::Queue(0, "depth", 1),
         ]),
     );
-    let mut older = machine.session_of("older", &Fate::lives()).unwrap();
+    let mut older = machine.session_of("older", &CrashPoint::lives()).unwrap();
     older.revert().unwrap();
     true
 }
@@ -207,11 +207,11 @@ fn write_the_cases_that_are_not_there() {
             continue;
         }
         let machine = support::machine();
-        let was = machine.picture();
+        let was = machine.snapshot();
         let goes_back = make(&machine);
         let before = Before {
             boot: machine.boot(),
-            files: machine.picture(),
+            files: machine.snapshot(),
         };
         let journals: Vec<_> = FILES
             .iter()

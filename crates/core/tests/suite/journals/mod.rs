@@ -10,8 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hosttune_core::host::FileContent;
-use hosttune_core::journal::{FORMAT, Place};
-use hosttune_core::testing::{Fate, Memory, MemoryStore, Picture};
+use hosttune_core::journal::{FORMAT, JournalLocation};
+use hosttune_core::testing::{CrashPoint, Memory, MemoryStore, Snapshot};
 use hosttune_core::{Host, Session};
 use serde::{Deserialize, Serialize};
 use serde_json::from_slice;
@@ -22,7 +22,10 @@ use crate::support;
 const OWNER: &str = "golden";
 
 /// A journal's name in a case's folder.
-const FILES: [(Place, &str); 2] = [(Place::Boot, "boot.journal"), (Place::Disk, "disk.journal")];
+const FILES: [(JournalLocation, &str); 2] = [
+    (JournalLocation::Volatile, "boot.journal"),
+    (JournalLocation::Persistent, "disk.journal"),
+];
 
 /// `state.json`.
 #[derive(Serialize, Deserialize)]
@@ -30,7 +33,7 @@ struct Before {
     /// The id of the boot in which the revert runs.
     boot: String,
     /// The machine, a line for each path: mode, user, group and content; or `directory`.
-    files: Picture,
+    files: Snapshot,
 }
 
 /// `expected.json`.
@@ -43,7 +46,7 @@ struct After {
     /// Whether a journal remains.
     journal_remains: bool,
     /// The machine, as in `state.json`.
-    files: Picture,
+    files: Snapshot,
 }
 
 fn folder(format: u32) -> PathBuf {
@@ -59,14 +62,14 @@ fn cases(format: u32) -> Vec<PathBuf> {
 }
 
 /// The machine of a picture, whose files answer writes as the laws' machine does.
-fn memory(picture: &Picture) -> Memory {
+fn memory(snapshot: &Snapshot) -> Memory {
     let mut memory = support::machine().memory().clone();
-    for path in memory.picture().into_keys() {
-        if !picture.contains_key(&path) {
+    for path in memory.snapshot().into_keys() {
+        if !snapshot.contains_key(&path) {
             memory.change(|tree| tree.remove(&path));
         }
     }
-    for (path, line) in picture {
+    for (path, line) in snapshot {
         if line == "directory" {
             memory = memory.directory(path);
             continue;
@@ -83,25 +86,25 @@ fn memory(picture: &Picture) -> Memory {
 }
 
 /// Reverts a journal on a machine, and says what became of both.
-fn reverted(before: &Before, journals: &[(Place, Vec<u8>)]) -> After {
+fn reverted(before: &Before, journals: &[(JournalLocation, Vec<u8>)]) -> After {
     let (memory, store) = (memory(&before.files), MemoryStore::new());
     for (place, bytes) in journals {
         store.set_bytes(*place, OWNER, bytes);
     }
-    let host = Host::new(memory.host(&Fate::lives()));
+    let host = Host::new(memory.host(&CrashPoint::lives()));
     let mut session = Session::new(host, OWNER, store.clone(), &before.boot)
         .unwrap()
         .with(support::knobs);
     let reverted = session.revert().unwrap();
     After {
         left: reverted
-            .left
+            .not_reverted
             .iter()
             .map(|left| left.knob.text.clone())
             .collect(),
         by_reboot: reverted.by_reboot,
         journal_remains: !store.is_empty(),
-        files: memory.picture(),
+        files: memory.snapshot(),
     }
 }
 
@@ -112,7 +115,7 @@ fn every_journal_ever_written_still_reverts() {
         let read = |name: &str| fs::read(case.join(name));
         let before: Before = from_slice(&read("state.json").unwrap()).unwrap();
         let expected: After = from_slice(&read("expected.json").unwrap()).unwrap();
-        let journals: Vec<(Place, Vec<u8>)> = FILES
+        let journals: Vec<(JournalLocation, Vec<u8>)> = FILES
             .iter()
             .filter_map(|(place, name)| Some((*place, read(name).ok()?)))
             .collect();

@@ -1,42 +1,44 @@
 //! What each driver does not offer, or resets, and what is said of it.
 
-use hosttune_core::testing::{Behaviour, Fate, World};
-use hosttune_core::{Error, Finding, Lack, LackKind, LeftBecause, State, Tuning};
+use hosttune_core::testing::{Behaviour, CrashPoint, World};
+use hosttune_core::{
+    Error, Finding, NotRevertedReason, State, Tuning, Unsupported, UnsupportedKind,
+};
 use hosttune_cpu::testing::{Scaling, with_overwriting_boost};
 use hosttune_cpu::{EnergyPreference, Frequency, Governor, Mode, Processors};
 
 use super::machine::Machine;
 
 fn findings(machine: &Machine, wanted: &Processors) -> Vec<Finding> {
-    let session = machine.session(&Fate::lives()).unwrap();
+    let session = machine.session(&CrashPoint::lives()).unwrap();
     wanted.plan(&session).unwrap().findings
 }
 
-fn lack(machine: &Machine, wanted: &Processors) -> Lack {
+fn unsupported(machine: &Machine, wanted: &Processors) -> Unsupported {
     match &findings(machine, wanted)[0].state {
-        State::NotApplicable { lack } => lack.clone(),
+        State::NotApplicable { unsupported } => unsupported.clone(),
         other => panic!("{other:?}"),
     }
 }
 
 #[track_caller]
 fn refused(machine: &Machine, wanted: &Processors) -> String {
-    let was = machine.picture();
-    let mut session = machine.session(&Fate::lives()).unwrap();
+    let was = machine.snapshot();
+    let mut session = machine.session(&CrashPoint::lives()).unwrap();
     let error = wanted.apply(&mut session).unwrap_err();
     assert!(error.hint().is_some(), "{error}");
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
     error.to_string()
 }
 
 fn apply(machine: &Machine, wanted: &Processors) {
-    let mut session = machine.session(&Fate::lives()).unwrap();
+    let mut session = machine.session(&CrashPoint::lives()).unwrap();
     wanted.apply(&mut session).unwrap();
 }
 
 fn revert(machine: &Machine) -> hosttune_core::Reverted {
-    let mut session = machine.session(&Fate::lives()).unwrap();
+    let mut session = machine.session(&CrashPoint::lives()).unwrap();
     session.revert().unwrap()
 }
 
@@ -47,11 +49,14 @@ fn a_driver_with_governors_of_its_own_has_no_others() {
         (Scaling::AmdActive, "amd-pstate-epp"),
     ] {
         let machine = Machine::new(scaling, 1);
-        let lack = lack(&machine, &Processors::new().governor(Governor::Schedutil));
-        assert_eq!(lack.kind, LackKind::ValueUnavailable);
-        assert!(lack.why.contains(name), "{lack}");
-        assert!(lack.why.contains("performance, powersave"), "{lack}");
-        assert!(lack.hint.unwrap().contains("passive"), "the way out");
+        let unsupported = unsupported(&machine, &Processors::new().governor(Governor::Schedutil));
+        assert_eq!(unsupported.kind, UnsupportedKind::ValueUnavailable);
+        assert!(unsupported.why.contains(name), "{unsupported}");
+        assert!(
+            unsupported.why.contains("performance, powersave"),
+            "{unsupported}"
+        );
+        assert!(unsupported.hint.unwrap().contains("passive"), "the way out");
         let wanted = Processors::new().governor(Governor::Schedutil).required();
         assert!(refused(&machine, &wanted).contains("schedutil"));
     }
@@ -67,18 +72,18 @@ fn what_is_mounted_read_only_is_not_applicable() {
             "1 0 0:1 / / rw - overlay overlay rw\n2 1 0:2 / /sys ro,nosuid - sysfs sysfs rw",
             Behaviour::takes_all(),
         );
-        let was = machine.picture();
+        let was = machine.snapshot();
         let wanted = Processors::new()
             .governor(Governor::Performance)
             .boost(false)
             .maximum(Frequency::megahertz(2000));
         let read_only = findings(&machine, &wanted).into_iter().filter(|finding| {
-            matches!(&finding.state, State::NotApplicable { lack } if lack.kind == LackKind::ReadOnly
-                && lack.why == "/sys is mounted read-only")
+            matches!(&finding.state, State::NotApplicable { unsupported } if unsupported.kind == UnsupportedKind::ReadOnly
+                && unsupported.why == "/sys is mounted read-only")
         });
         assert!(read_only.count() >= 3, "{scaling:?}");
         apply(&machine, &wanted);
-        assert_eq!(machine.picture(), was);
+        assert_eq!(machine.snapshot(), was);
     }
     let mut machine = Machine::new(Scaling::AmdActive, 1);
     machine.memory = machine.memory.file(
@@ -86,16 +91,16 @@ fn what_is_mounted_read_only_is_not_applicable() {
         "2 1 0:2 / /sys ro,nosuid - sysfs sysfs rw",
         Behaviour::takes_all(),
     );
-    let lack = lack(&machine, &Processors::new().mode(Mode::Passive));
-    assert_eq!(lack.kind, LackKind::ReadOnly);
+    let unsupported = unsupported(&machine, &Processors::new().mode(Mode::Passive));
+    assert_eq!(unsupported.kind, UnsupportedKind::ReadOnly);
 }
 
 #[test]
 fn a_governor_that_is_a_module_is_loaded_before_and_unloaded_after() {
     let machine = Machine::new(Scaling::Acpi, 2);
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = Processors::new().governor(Governor::Ondemand);
-    let session = machine.session(&Fate::lives()).unwrap();
+    let session = machine.session(&CrashPoint::lives()).unwrap();
     let plan = wanted.plan(&session).unwrap();
     let knobs: Vec<_> = plan
         .steps
@@ -122,8 +127,8 @@ fn a_governor_that_is_a_module_is_loaded_before_and_unloaded_after() {
     machine.memory.write(theirs, "performance").unwrap();
     machine.memory.write(theirs, "ondemand").unwrap();
     let reverted = revert(&machine);
-    assert!(reverted.left.is_empty(), "{reverted:#?}");
-    assert_eq!(machine.picture(), was);
+    assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
@@ -136,8 +141,11 @@ fn a_module_that_a_stranger_has_come_to_use_stays() {
     let theirs = "/sys/devices/system/cpu/cpufreq/policy1/scaling_governor";
     machine.memory.write(theirs, "ondemand").unwrap();
     let reverted = revert(&machine);
-    assert_eq!(reverted.left.len(), 1, "{reverted:#?}");
-    assert!(matches!(reverted.left[0].because, LeftBecause::InUse(_)));
+    assert_eq!(reverted.not_reverted.len(), 1, "{reverted:#?}");
+    assert!(matches!(
+        reverted.not_reverted[0].reason,
+        NotRevertedReason::InUse(_)
+    ));
     assert_eq!(machine.get("cpufreq/policy0/scaling_governor"), "schedutil");
     assert_eq!(machine.get("cpufreq/policy1/scaling_governor"), "ondemand");
 }
@@ -146,18 +154,21 @@ fn a_module_that_a_stranger_has_come_to_use_stays() {
 fn a_governor_that_nothing_brings_is_named_with_those_that_there_are() {
     let machine = Machine::new(Scaling::Acpi, 1);
     let absent = Processors::new().governor(Governor::from("interactive"));
-    let lack = lack(&machine, &absent);
-    assert_eq!(lack.kind, LackKind::ValueUnavailable);
-    assert!(lack.why.contains("performance, schedutil"), "{lack}");
-    assert_eq!(lack.module.as_deref(), Some("cpufreq_interactive"));
+    let unsupported = unsupported(&machine, &absent);
+    assert_eq!(unsupported.kind, UnsupportedKind::ValueUnavailable);
+    assert!(
+        unsupported.why.contains("performance, schedutil"),
+        "{unsupported}"
+    );
+    assert_eq!(unsupported.module.as_deref(), Some("cpufreq_interactive"));
     for name in ["", "a b", "performance\nx", "averyveryverylongname", "ä"] {
         let wanted = Processors::new().governor(Governor::from(name));
-        let lack = self::lack(&machine, &wanted);
+        let unsupported = self::unsupported(&machine, &wanted);
         assert!(
-            lack.why.contains("is not a governor name"),
-            "{name:?}: {lack}"
+            unsupported.why.contains("is not a governor name"),
+            "{name:?}: {unsupported}"
         );
-        assert!(lack.hint.unwrap().contains("schedutil"));
+        assert!(unsupported.hint.unwrap().contains("schedutil"));
     }
 }
 
@@ -169,12 +180,12 @@ fn the_preference_that_a_governor_moves_comes_back() {
             ("cpufreq/policy0/energy_performance_preference", "power"),
             ("cpufreq/policy1/energy_performance_preference", "77"),
         ]);
-        let was = machine.picture();
+        let was = machine.snapshot();
         apply(&machine, &Processors::new().governor(Governor::Performance));
         let preference = "cpufreq/policy1/energy_performance_preference";
         assert_eq!(machine.get(preference), "performance");
-        assert!(revert(&machine).left.is_empty());
-        assert_eq!(machine.picture(), was, "{scaling:?}");
+        assert!(revert(&machine).not_reverted.is_empty());
+        assert_eq!(machine.snapshot(), was, "{scaling:?}");
     }
 }
 
@@ -186,17 +197,17 @@ fn a_governor_that_holds_the_preference_is_said_and_cured() {
     for scaling in [Scaling::IntelActive, Scaling::AmdActive] {
         let machine = held(scaling);
         let power = Processors::new().energy_preference(EnergyPreference::Power);
-        let lack = lack(&machine, &power);
-        assert_eq!(lack.kind, LackKind::Managed, "{lack}");
-        assert!(lack.hint.unwrap().contains("powersave"));
-        let was = machine.picture();
+        let unsupported = unsupported(&machine, &power);
+        assert_eq!(unsupported.kind, UnsupportedKind::Managed, "{unsupported}");
+        assert!(unsupported.hint.unwrap().contains("powersave"));
+        let was = machine.snapshot();
         apply(&machine, &power.governor(Governor::Powersave));
         assert_eq!(
             machine.get("cpufreq/policy0/energy_performance_preference"),
             "power"
         );
-        assert!(revert(&machine).left.is_empty());
-        assert_eq!(machine.picture(), was, "{scaling:?}");
+        assert!(revert(&machine).not_reverted.is_empty());
+        assert_eq!(machine.snapshot(), was, "{scaling:?}");
     }
     let both = Processors::new()
         .governor(Governor::Performance)
@@ -208,10 +219,10 @@ fn a_governor_that_holds_the_preference_is_said_and_cured() {
 #[test]
 fn in_passive_mode_amd_pstate_has_no_preference() {
     let wanted = Processors::new().energy_preference(EnergyPreference::Power);
-    let amd = lack(&Machine::new(Scaling::AmdPassive, 1), &wanted);
-    assert_eq!(amd.kind, LackKind::Missing);
+    let amd = unsupported(&Machine::new(Scaling::AmdPassive, 1), &wanted);
+    assert_eq!(amd.kind, UnsupportedKind::Missing);
     assert!(amd.hint.unwrap().contains("to active"));
-    let acpi = lack(&Machine::new(Scaling::Acpi, 1), &wanted);
+    let acpi = unsupported(&Machine::new(Scaling::Acpi, 1), &wanted);
     assert!(acpi.why.contains("acpi-cpufreq"), "{acpi}");
     // intel_pstate has one in either mode, where the processor clocks itself (HWP).
     apply(&Machine::new(Scaling::IntelPassive, 1), &wanted);
@@ -220,14 +231,14 @@ fn in_passive_mode_amd_pstate_has_no_preference() {
 #[test]
 fn a_limit_is_rounded_as_the_kernel_does_it_and_that_is_said() {
     let machine = Machine::new(Scaling::Acpi, 1);
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = Processors::new()
         .minimum(Frequency::megahertz(900))
         .maximum(Frequency::megahertz(2500));
     apply(&machine, &wanted);
     assert_eq!(machine.get("cpufreq/policy0/scaling_min_freq"), "2000000");
     assert_eq!(machine.get("cpufreq/policy0/scaling_max_freq"), "2000000");
-    let session = machine.session(&Fate::lives()).unwrap();
+    let session = machine.session(&CrashPoint::lives()).unwrap();
     let report = wanted.verify(&session).unwrap();
     assert!(
         report.items.iter().all(|item| item.state == State::Rounded),
@@ -235,7 +246,7 @@ fn a_limit_is_rounded_as_the_kernel_does_it_and_that_is_said() {
     );
     drop(session);
     revert(&machine);
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
     apply(
         &machine,
         &Processors::new().maximum(Frequency::megahertz(9000)),
@@ -243,7 +254,7 @@ fn a_limit_is_rounded_as_the_kernel_does_it_and_that_is_said() {
     assert_eq!(machine.get("cpufreq/policy0/scaling_max_freq"), "3600000");
     revert(&machine);
     assert_eq!(
-        machine.picture(),
+        machine.snapshot(),
         was,
         "and nothing that is out of sight either"
     );
@@ -283,11 +294,11 @@ fn limits_pass_each_other_in_neither_direction() {
                 .minimum(Frequency::Kilohertz(*low))
                 .maximum(Frequency::Kilohertz(*high));
             apply(&machine, &to);
-            let was = machine.picture();
+            let was = machine.snapshot();
             let next = Processors::new()
                 .minimum(Frequency::Kilohertz(*to_low))
                 .maximum(Frequency::Kilohertz(*to_high));
-            let mut session = machine.session_of("other", &Fate::lives()).unwrap();
+            let mut session = machine.session_of("other", &CrashPoint::lives()).unwrap();
             next.apply(&mut session).unwrap();
             assert_eq!(
                 machine.get("cpufreq/policy0/scaling_min_freq"),
@@ -298,8 +309,8 @@ fn limits_pass_each_other_in_neither_direction() {
                 to_high.to_string()
             );
             let reverted = session.revert().unwrap();
-            assert!(reverted.left.is_empty(), "{reverted:#?}");
-            assert_eq!(machine.picture(), was);
+            assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
+            assert_eq!(machine.snapshot(), was);
         }
     }
 }
@@ -312,34 +323,34 @@ fn boost_that_overwrites_limits_gives_them_back() {
         tree.remove("/sys/devices/system/cpu/intel_pstate/no_turbo");
     });
     let machine = machine.having(&[("cpufreq/policy1/scaling_max_freq", "3000000")]);
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(&machine, &Processors::new().boost(false));
     assert_eq!(
         machine.get("cpufreq/policy1/scaling_max_freq"),
         "4000000",
         "overwritten"
     );
-    assert!(revert(&machine).left.is_empty());
-    assert_eq!(machine.picture(), was);
+    assert!(revert(&machine).not_reverted.is_empty());
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
 fn a_policy_that_had_no_boost_has_none_again() {
     let machine = Machine::new(Scaling::AmdActive, 3).having(&[("cpufreq/policy1/boost", "0")]);
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(&machine, &Processors::new().boost(false));
-    assert!(revert(&machine).left.is_empty());
-    assert_eq!(machine.picture(), was);
+    assert!(revert(&machine).not_reverted.is_empty());
+    assert_eq!(machine.snapshot(), was);
     assert_eq!(machine.get("cpufreq/policy1/boost"), "0");
 }
 
 #[test]
 fn modes_that_lead_nowhere_are_refused() {
     let guided = Processors::new().mode(Mode::Guided);
-    let intel = lack(&Machine::new(Scaling::IntelActive, 1), &guided);
+    let intel = unsupported(&Machine::new(Scaling::IntelActive, 1), &guided);
     assert!(intel.why.contains("active and passive"), "{intel}");
-    let acpi = lack(&Machine::new(Scaling::Acpi, 1), &guided);
-    assert_eq!(acpi.kind, LackKind::Missing);
+    let acpi = unsupported(&Machine::new(Scaling::Acpi, 1), &guided);
+    assert_eq!(acpi.kind, UnsupportedKind::Missing);
 }
 
 #[test]
@@ -348,9 +359,9 @@ fn policies_that_are_not_there_are_named() {
     let wanted = Processors::new()
         .policies([1, 7])
         .governor(Governor::Performance);
-    let lack = lack(&machine, &wanted);
-    assert!(lack.why.contains("policy7"), "{lack}");
-    assert_eq!(lack.hint.as_deref(), Some("existing policies: 0, 1"));
+    let unsupported = unsupported(&machine, &wanted);
+    assert!(unsupported.why.contains("policy7"), "{unsupported}");
+    assert_eq!(unsupported.hint.as_deref(), Some("existing policies: 0, 1"));
     apply(&machine, &wanted);
     assert_eq!(machine.get("cpufreq/policy0/scaling_governor"), "schedutil");
     assert_eq!(
@@ -367,10 +378,10 @@ fn each_policy_gets_back_its_own_governor() {
         ("cpufreq/policy1/scaling_governor", "ondemand"),
         ("cpufreq/ondemand/up_threshold", "60"),
     ]);
-    let was = machine.picture();
+    let was = machine.snapshot();
     apply(&machine, &Processors::new().governor(Governor::Performance));
-    assert!(revert(&machine).left.is_empty());
-    assert_eq!(machine.picture(), was);
+    assert!(revert(&machine).not_reverted.is_empty());
+    assert_eq!(machine.snapshot(), was);
     assert_eq!(machine.get("cpufreq/ondemand/up_threshold"), "60");
 }
 
@@ -380,7 +391,7 @@ fn an_error_names_what_is_wrong_and_the_way_out() {
     let wanted = Processors::new()
         .energy_preference(EnergyPreference::Power)
         .required();
-    let mut session = machine.session(&Fate::lives()).unwrap();
+    let mut session = machine.session(&CrashPoint::lives()).unwrap();
     let error = wanted.apply(&mut session).unwrap_err();
     assert!(matches!(error, Error::NotApplicable(_)), "{error}");
 }

@@ -1,13 +1,13 @@
 //! irqbalance, from what it leaves behind.
 
 use hosttune_core::Host;
-use hosttune_core::testing::{Behaviour, Fate, Memory};
+use hosttune_core::testing::{Behaviour, CrashPoint, Memory};
 use hosttune_cpu::irqbalance::Irqbalance;
 
 const UNIT: &str = "/sys/fs/cgroup/system.slice/irqbalance.service/cgroup.procs";
 
 fn running(memory: &Memory) -> Option<Irqbalance> {
-    let host = Host::new(memory.host(&Fate::lives()));
+    let host = Host::new(memory.host(&CrashPoint::lives()));
     Irqbalance::running(&host).unwrap()
 }
 

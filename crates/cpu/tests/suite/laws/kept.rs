@@ -238,7 +238,7 @@ fn on_a_machine_without_frequencies_nothing_is_planned() {
         .maximum(Frequency::Highest);
     laws::nothing_on_an_empty_host(&world, &wanted).unwrap();
     let session = world
-        .session(&hosttune_core::testing::Fate::lives())
+        .session(&hosttune_core::testing::CrashPoint::lives())
         .unwrap();
     let plan = hosttune_core::Tuning::plan(&wanted, &session).unwrap();
     assert_eq!(plan.findings.len(), 2, "{:#?}", plan.findings);

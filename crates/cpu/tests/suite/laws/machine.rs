@@ -4,7 +4,7 @@ use std::fmt;
 
 use hosttune_boot::Modules;
 use hosttune_boot::testing::MemoryModules;
-use hosttune_core::testing::{Fate, Memory, MemoryStore, Picture, World};
+use hosttune_core::testing::{CrashPoint, Memory, MemoryStore, Snapshot, World};
 use hosttune_core::{Error, Host, Session};
 use hosttune_cpu::testing::{GovernorModules, HIDDEN, Scaling};
 use proptest::prelude::ProptestConfig;
@@ -41,7 +41,7 @@ impl Machine {
 
     /// Until what was written shows.
     pub(crate) fn let_time_pass(&self) {
-        let host = Host::new(self.memory.host(&Fate::lives()));
+        let host = Host::new(self.memory.host(&CrashPoint::lives()));
         host.pause(std::time::Duration::from_millis(10));
     }
 
@@ -55,7 +55,7 @@ impl Machine {
 impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_map();
-        for (path, node) in self.memory.picture() {
+        for (path, node) in self.memory.snapshot() {
             if node != "directory" && (path.contains("/policy") || path.starts_with(HIDDEN)) {
                 shown.entry(&path, &node);
             }
@@ -73,21 +73,21 @@ impl World for Machine {
         }
     }
 
-    fn session_of(&self, owner: &str, fate: &Fate) -> Result<Session, Error> {
+    fn session_of(&self, owner: &str, crash_point: &CrashPoint) -> Result<Session, Error> {
         let modules = MemoryModules::new(self.memory.clone(), GovernorModules(self.memory.clone()));
-        let host = Host::new(self.memory.host(fate))
-            .plug(Modules::over(modules))
-            .gated(fate.clone());
-        let session = Session::new(host, owner, self.store.of(fate), "boot")?;
+        let host = Host::new(self.memory.host(crash_point))
+            .with_backend(Modules::over(modules))
+            .gated(crash_point.clone());
+        let session = Session::new(host, owner, self.store.of(crash_point), "boot")?;
         Ok(session.with(hosttune_cpu::knobs))
     }
 
-    fn picture(&self) -> Picture {
-        let mut picture = self.memory.picture();
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.memory.snapshot();
         if !self.sees_hidden {
-            picture.retain(|path, _| !path.starts_with(HIDDEN));
+            snapshot.retain(|path, _| !path.starts_with(HIDDEN));
         }
-        picture
+        snapshot
     }
 
     fn store(&self) -> &MemoryStore {

@@ -2,7 +2,7 @@
 
 use hosttune_core::Host;
 use hosttune_core::host::FileContent;
-use hosttune_core::testing::{Fate, Memory};
+use hosttune_core::testing::{CrashPoint, Memory};
 use hosttune_facts::Facts;
 use proptest::prelude::*;
 
@@ -77,7 +77,7 @@ fn places() -> Vec<String> {
     let machines = machines::all();
     let paths = machines
         .iter()
-        .flat_map(|(_, memory)| memory.picture().into_keys());
+        .flat_map(|(_, memory)| memory.snapshot().into_keys());
     let odd = [
         "/sys/block",
         "/sys/class/net",
@@ -100,7 +100,7 @@ fn places() -> Vec<String> {
 }
 
 fn check(memory: &Memory) {
-    let host = Host::new(memory.host(&Fate::lives()));
+    let host = Host::new(memory.host(&CrashPoint::lives()));
     let facts = Facts::with_identifiers(&host);
     assert_valid(&facts);
     let text = facts.to_string();
@@ -113,7 +113,7 @@ fn check(memory: &Memory) {
 
 #[test]
 fn what_is_nothing_has_no_facts() {
-    let facts = Facts::of(&Host::new(Memory::new().host(&Fate::lives())));
+    let facts = Facts::of(&Host::new(Memory::new().host(&CrashPoint::lives())));
     assert_valid(&facts);
     assert_eq!(
         (&facts.disks, &facts.nics, &facts.gpus),
@@ -143,11 +143,11 @@ proptest! {
 #[test]
 fn one_file_that_is_missing_leaves_the_others() {
     for (name, memory) in machines::all() {
-        let whole = Facts::of(&Host::new(memory.host(&Fate::lives())));
-        for path in memory.picture().into_keys() {
+        let whole = Facts::of(&Host::new(memory.host(&CrashPoint::lives())));
+        for path in memory.snapshot().into_keys() {
             let harmed = apply(memory.fork(), &path, &Harm::Gone);
             check(&harmed);
-            let facts = Facts::of(&Host::new(harmed.host(&Fate::lives())));
+            let facts = Facts::of(&Host::new(harmed.host(&CrashPoint::lives())));
             let same = [
                 facts.cpu == whole.cpu,
                 facts.memory == whole.memory,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hosttune_core::host::{Entry, FileContent, Fs, RootKind};
-use hosttune_core::testing::{Fate, Memory};
+use hosttune_core::testing::{CrashPoint, Memory};
 use hosttune_core::{Host, HostError, LinuxHost};
 
 /// What was looked at, in order.
@@ -30,7 +30,7 @@ impl Recorded {
     }
 
     pub(crate) fn of(memory: &Memory) -> Self {
-        Self::over(memory.host(&Fate::lives()))
+        Self::over(memory.host(&CrashPoint::lives()))
     }
 
     pub(crate) fn seen(&self) -> Seen {

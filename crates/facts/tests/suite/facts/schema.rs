@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hosttune_core::Host;
-use hosttune_core::testing::Fate;
+use hosttune_core::testing::CrashPoint;
 use hosttune_facts::{Container, Facts, Hypervisor, Microarchitecture};
 use serde_json::{Map, Value, json};
 
@@ -45,7 +45,7 @@ fn facts_keep_their_schema() {
     for (name, memory) in machines::all() {
         println!("{name}");
         assert_valid(&Facts::with_identifiers(&Host::new(
-            memory.host(&Fate::lives()),
+            memory.host(&CrashPoint::lives()),
         )));
     }
 }
@@ -56,7 +56,7 @@ fn the_schema_notices_every_change() {
     let validator = validator();
     let mut changes = 0;
     for (name, memory) in machines::all() {
-        let document = json!(Facts::of(&Host::new(memory.host(&Fate::lives()))));
+        let document = json!(Facts::of(&Host::new(memory.host(&CrashPoint::lives()))));
         let mut places = Vec::new();
         objects(&document, "", &mut places);
         let changed = |place: &str, change: &dyn Fn(&mut Map<String, Value>)| {

@@ -3,13 +3,13 @@
 use std::process::Command;
 
 use hosttune_core::Host;
-use hosttune_core::testing::{Fate, Memory};
+use hosttune_core::testing::{CrashPoint, Memory};
 use hosttune_facts::{Certainty, Distribution, Facts, Firmware, Form, Transport};
 
 use super::{machines, virtual_machines};
 
 fn facts(memory: &Memory) -> Facts {
-    Facts::of(&Host::new(memory.host(&Fate::lives())))
+    Facts::of(&Host::new(memory.host(&CrashPoint::lives())))
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn of_an_image_what_runs_is_unknown() {
 #[test]
 fn identifiers_are_told_only_when_they_are_asked_for() {
     let memory = machines::desktop();
-    let host = Host::new(memory.host(&Fate::lives()));
+    let host = Host::new(memory.host(&CrashPoint::lives()));
     let identified = serde_json::json!(Facts::with_identifiers(&host)).to_string();
     let anonymous = serde_json::json!(Facts::of(&host)).to_string();
     for identifier in ["52:54:00:aa:bb:01", "0a1b2c3d-1234-5678-9abc-0123456789ab"] {
@@ -130,7 +130,7 @@ fn identifiers_are_told_only_when_they_are_asked_for() {
 fn every_hypervisor_is_known_by_what_it_shows() {
     for (word, number, memory) in virtual_machines::hypervisors() {
         let found = facts(&memory).virtualisation.hypervisor.unwrap();
-        assert_eq!(found.word(), word, "{number}: {:#?}", memory.picture());
+        assert_eq!(found.word(), word, "{number}: {:#?}", memory.snapshot());
     }
 }
 
@@ -138,7 +138,7 @@ fn every_hypervisor_is_known_by_what_it_shows() {
 fn every_container_is_known_by_what_it_leaves() {
     for (word, number, memory) in virtual_machines::containers() {
         let found = facts(&memory).virtualisation.container.unwrap();
-        assert_eq!(found.word(), word, "{number}: {:#?}", memory.picture());
+        assert_eq!(found.word(), word, "{number}: {:#?}", memory.snapshot());
     }
 }
 

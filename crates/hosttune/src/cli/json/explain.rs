@@ -3,22 +3,22 @@
 use hosttune_core::Lifetime;
 use serde::Serialize;
 
-use super::super::explain::{Explanation, Known, Wish};
-use super::outcome::{OwedView, owed};
+use super::super::explain::{Explanation, Known, Request};
+use super::outcome::{PendingView, pending};
 use super::plan::{WhyView, detail, state};
 
 /// `explain.schema.json`.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct ExplainDocument<'a> {
     knob: &'a str,
-    wishes: Vec<WishView<'a>>,
-    owed: Vec<OwedView<'a>>,
+    requests: Vec<RequestView<'a>>,
+    pending: Vec<PendingView<'a>>,
     journal_unread: Option<&'a str>,
     catalogue: Option<KnownView<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct WishView<'a> {
+struct RequestView<'a> {
     part: &'a str,
     wanted: Option<&'a str>,
     seen: Option<&'a str>,
@@ -43,19 +43,19 @@ struct KnownView<'a> {
     documentation: Option<&'a str>,
 }
 
-impl<'a> WishView<'a> {
-    fn of(wish: &'a Wish) -> Self {
+impl<'a> RequestView<'a> {
+    fn of(request: &'a Request) -> Self {
         Self {
-            part: &wish.part,
-            wanted: wish.wanted.as_deref(),
-            seen: wish.seen.as_deref(),
-            state: wish.state.as_ref().map(state),
-            why: WhyView::of(&wish.why),
-            detail: wish.state.as_ref().and_then(detail),
-            hint: wish.hint.as_deref(),
-            lifetime: wish.lifetime,
-            requirement: wish.requirement,
-            means: wish.means,
+            part: &request.part,
+            wanted: request.wanted.as_deref(),
+            seen: request.seen.as_deref(),
+            state: request.state.as_ref().map(state),
+            why: WhyView::of(&request.why),
+            detail: request.state.as_ref().and_then(detail),
+            hint: request.hint.as_deref(),
+            lifetime: request.lifetime,
+            requirement: request.requirement,
+            means: request.means,
         }
     }
 }
@@ -78,8 +78,8 @@ impl<'a> KnownView<'a> {
 pub(in crate::cli) fn explained(explanation: &Explanation) -> ExplainDocument<'_> {
     ExplainDocument {
         knob: &explanation.knob,
-        wishes: explanation.wishes.iter().map(WishView::of).collect(),
-        owed: owed(&explanation.owed),
+        requests: explanation.requests.iter().map(RequestView::of).collect(),
+        pending: pending(&explanation.pending),
         journal_unread: explanation.journal_unread.as_deref(),
         catalogue: explanation.catalogue.as_ref().map(KnownView::of),
     }

@@ -1,6 +1,6 @@
 //! Changes made and pending reverts: the documents of `apply`, `revert` and `status`.
 
-use hosttune_core::{Applied, Error, Left, Owed, Reverted, Status, Undone};
+use hosttune_core::{Applied, Error, NotReverted, PendingRevert, Reverted, Status, Undone};
 use serde::Serialize;
 
 use super::super::failure::Failure;
@@ -14,7 +14,7 @@ enum Outcome {
     Applied,
     Reverted,
     NothingToDo,
-    Left,
+    NotReverted,
     Declined,
     RolledBack,
     RollbackIncomplete,
@@ -26,8 +26,8 @@ enum Outcome {
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct ApplyDocument<'a> {
     outcome: Outcome,
-    turned: Vec<StepView<'a>>,
-    left: Vec<LeftView<'a>>,
+    changed: Vec<StepView<'a>>,
+    not_reverted: Vec<NotRevertedView<'a>>,
     not_applicable: Vec<NotApplicable<'a>>,
     notes: Vec<String>,
     recovered: Option<PutBack<'a>>,
@@ -46,9 +46,9 @@ pub(in crate::cli) struct RevertDocument<'a> {
 
 #[derive(Debug, Default, Serialize)]
 struct PutBack<'a> {
-    turned: Vec<UndoneView<'a>>,
+    changed: Vec<UndoneView<'a>>,
     already: Vec<UndoneView<'a>>,
-    left: Vec<LeftView<'a>>,
+    not_reverted: Vec<NotRevertedView<'a>>,
     by_reboot: usize,
 }
 
@@ -62,7 +62,7 @@ struct UndoneView<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct LeftView<'a> {
+struct NotRevertedView<'a> {
     knob: &'a str,
     part: &'a str,
     ours: &'a str,
@@ -71,15 +71,15 @@ struct LeftView<'a> {
     because: String,
 }
 
-fn left(left: &[Left]) -> Vec<LeftView<'_>> {
+fn left(left: &[NotReverted]) -> Vec<NotRevertedView<'_>> {
     left.iter()
-        .map(|left| LeftView {
+        .map(|left| NotRevertedView {
             knob: &left.knob.text,
             part: &left.part,
             ours: &left.ours,
             original: &left.original,
             seen: &left.seen,
-            because: left.because.to_string(),
+            because: left.reason.to_string(),
         })
         .collect()
 }
@@ -102,9 +102,9 @@ impl<'a> PutBack<'a> {
                 .collect()
         };
         Self {
-            turned: undone(false),
+            changed: undone(false),
             already: undone(true),
-            left: left(&reverted.left),
+            not_reverted: left(&reverted.not_reverted),
             by_reboot: reverted.by_reboot,
         }
     }
@@ -118,16 +118,16 @@ pub(in crate::cli) fn applied(applied: &Applied) -> ApplyDocument<'_> {
             Outcome::RollbackIncomplete
         } else if applied.declined {
             Outcome::Declined
-        } else if applied.turned.is_empty() {
+        } else if applied.changed.is_empty() {
             Outcome::NothingToDo
         } else {
             Outcome::Applied
         },
-        turned: applied.turned.iter().map(StepView::of).collect(),
-        left: applied
+        changed: applied.changed.iter().map(StepView::of).collect(),
+        not_reverted: applied
             .recovered
             .as_ref()
-            .map_or_else(Vec::new, |recovered| left(&recovered.left)),
+            .map_or_else(Vec::new, |recovered| left(&recovered.not_reverted)),
         not_applicable: not_applicable(&applied.findings),
         notes: notes(&applied.notes, &applied.findings),
         recovered: applied.recovered.as_ref().map(PutBack::of),
@@ -146,10 +146,10 @@ pub(in crate::cli) fn apply_failed(failure: &Failure) -> ApplyDocument<'_> {
             (Outcome::RolledBack, Vec::new())
         }
         Some(Error::Unrecorded { reverted, .. }) if reverted.is_complete() => {
-            (Outcome::Unrecorded, left(&reverted.left))
+            (Outcome::Unrecorded, left(&reverted.not_reverted))
         }
         Some(Error::Unrecorded { reverted, .. }) => {
-            (Outcome::RollbackIncomplete, left(&reverted.left))
+            (Outcome::RollbackIncomplete, left(&reverted.not_reverted))
         }
         Some(Error::RollbackIncomplete { left: remains, .. }) => {
             (Outcome::RollbackIncomplete, left(remains))
@@ -158,8 +158,8 @@ pub(in crate::cli) fn apply_failed(failure: &Failure) -> ApplyDocument<'_> {
     };
     ApplyDocument {
         outcome,
-        turned: Vec::new(),
-        left: remains,
+        changed: Vec::new(),
+        not_reverted: remains,
         not_applicable: match error {
             Some(Error::NotApplicable(findings)) => not_applicable(findings),
             _ => Vec::new(),
@@ -187,8 +187,8 @@ pub(in crate::cli) fn reverted<'a>(
             Outcome::RollbackIncomplete
         } else if reverted.unrecorded.is_some() {
             Outcome::Unrecorded
-        } else if !reverted.left.is_empty() {
-            Outcome::Left
+        } else if !reverted.not_reverted.is_empty() {
+            Outcome::NotReverted
         } else if reverted.undone.is_empty() && reverted.by_reboot == 0 {
             Outcome::NothingToDo
         } else {
@@ -223,7 +223,7 @@ pub(in crate::cli) fn revert_failed(failure: &Failure) -> RevertDocument<'static
 /// `status.schema.json`.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct StatusDocument<'a> {
-    owed: Vec<OwedView<'a>>,
+    pending: Vec<PendingView<'a>>,
     open: Option<&'a str>,
     refused: &'a [String],
     by_reboot: usize,
@@ -231,7 +231,7 @@ pub(in crate::cli) struct StatusDocument<'a> {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct OwedView<'a> {
+pub(super) struct PendingView<'a> {
     knob: &'a str,
     part: &'a str,
     ours: &'a str,
@@ -240,15 +240,16 @@ pub(super) struct OwedView<'a> {
     is_ours: bool,
 }
 
-pub(super) fn owed(owed: &[Owed]) -> Vec<OwedView<'_>> {
-    owed.iter()
-        .map(|owed| OwedView {
-            knob: &owed.knob.text,
-            part: &owed.part,
-            ours: &owed.ours,
-            original: &owed.original,
-            seen: &owed.seen,
-            is_ours: owed.is_ours,
+pub(super) fn pending(pending: &[PendingRevert]) -> Vec<PendingView<'_>> {
+    pending
+        .iter()
+        .map(|pending| PendingView {
+            knob: &pending.knob.text,
+            part: &pending.part,
+            ours: &pending.ours,
+            original: &pending.original,
+            seen: &pending.seen,
+            is_ours: pending.is_ours,
         })
         .collect()
 }
@@ -256,7 +257,7 @@ pub(super) fn owed(owed: &[Owed]) -> Vec<OwedView<'_>> {
 /// The document of a status.
 pub(in crate::cli) fn standing<'a>(status: &'a Status, notes: &'a [String]) -> StatusDocument<'a> {
     StatusDocument {
-        owed: owed(&status.owed),
+        pending: pending(&status.pending),
         open: status.open.as_deref(),
         refused: &status.refused,
         by_reboot: status.by_reboot,

@@ -72,13 +72,13 @@ pub(super) fn not_applicable(findings: &[Finding]) -> Vec<NotApplicable<'_>> {
     findings
         .iter()
         .filter_map(|finding| match &finding.state {
-            State::NotApplicable { lack } => Some(NotApplicable {
+            State::NotApplicable { unsupported } => Some(NotApplicable {
                 knob: &finding.name,
                 part: &finding.part,
                 wanted: wanted(finding),
-                why: &lack.why,
-                hint: lack.hint.as_deref(),
-                module: lack.module.as_deref(),
+                why: &unsupported.why,
+                hint: unsupported.hint.as_deref(),
+                module: unsupported.module.as_deref(),
             }),
             _ => None,
         })
@@ -152,7 +152,7 @@ pub(super) fn state(state: &State) -> &'static str {
 /// The detail of a state beyond its name.
 pub(super) fn detail(state: &State) -> Option<String> {
     match state {
-        State::NotApplicable { lack } => Some(lack.why.clone()),
+        State::NotApplicable { unsupported } => Some(unsupported.why.clone()),
         State::Pending { until } => Some(until.to_string()),
         State::Overridden { by } => Some(by.clone()),
         State::Unverifiable { why } => Some(why.clone()),

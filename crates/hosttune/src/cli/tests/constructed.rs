@@ -3,11 +3,11 @@
 
 use hosttune_blockdev::DiskEvent;
 use hosttune_core::{
-    AnyKnob, Applied, Before, Cause, Error, Finding, HostError, Lack, LackKind, Left, LeftBecause,
-    Lifetime, Operation, Owed, Plan, Report, Requirement, Reverted, State, Status, Step,
-    StepFailure, Undone, When, Why,
+    AnyKnob, Applied, Before, Cause, Error, Finding, HostError, Lifetime, NotReverted,
+    NotRevertedReason, Operation, PendingRevert, Plan, Report, Requirement, Reverted, State,
+    Status, Step, StepFailure, Undone, Unsupported, UnsupportedKind, When, Why,
 };
-use hosttune_qos::{StoodBack, WatchEvent};
+use hosttune_qos::{WatchEvent, Yielded};
 use hosttune_sysctl::{Place, Standing};
 use serde_json::json;
 
@@ -32,7 +32,9 @@ fn step(name: &str, from: Option<&str>, to: &str) -> Step {
     Step {
         part: "network/receive".into(),
         knob: knob(name),
-        from: from.map_or(Before::Unsettled, |from| Before::Known(json!(from))),
+        from: from.map_or(Before::DependsOnEarlierStep, |from| {
+            Before::Known(json!(from))
+        }),
         to: json!(to),
         from_text: from.unwrap_or("(depends on an earlier step)").into(),
         to_text: to.into(),
@@ -40,7 +42,7 @@ fn step(name: &str, from: Option<&str>, to: &str) -> Step {
         lifetime: Lifetime::Boot,
         means: false,
         requirement: Requirement::Plain,
-        disturbs: Vec::new(),
+        side_effects: Vec::new(),
         identity: None,
     }
 }
@@ -61,14 +63,17 @@ fn finding(name: &str, state: State) -> Finding {
 }
 
 fn every_state() -> Vec<Finding> {
-    let lack = Lack::new(LackKind::ValueUnavailable, "this kernel offers reno, cubic")
-        .hint("modprobe tcp_bbr")
-        .module("tcp_bbr");
+    let unsupported = Unsupported::new(
+        UnsupportedKind::ValueUnavailable,
+        "this kernel offers reno, cubic",
+    )
+    .hint("modprobe tcp_bbr")
+    .module("tcp_bbr");
     let mut findings = vec![
         finding("a.matches", State::Matches),
         finding("a.drifted", State::Drifted),
         finding("a.rounded", State::Rounded),
-        finding("a.lacking", State::NotApplicable { lack }),
+        finding("a.lacking", State::NotApplicable { unsupported }),
         finding(
             "a.pending",
             State::Pending {
@@ -98,33 +103,33 @@ fn every_state() -> Vec<Finding> {
         ..finding(
             "radio",
             State::NotApplicable {
-                lack: Lack::new(LackKind::NoWire, "there is none"),
+                unsupported: Unsupported::new(UnsupportedKind::NoBackend, "there is none"),
             },
         )
     });
     findings
 }
 
-pub(super) fn every_left() -> Vec<Left> {
+pub(super) fn every_left() -> Vec<NotReverted> {
     [
-        LeftBecause::Theirs,
-        LeftBecause::Waits,
-        LeftBecause::InUse("its use count is 1".into()),
-        LeftBecause::Refused("Invalid argument (os error 22)".into()),
-        LeftBecause::NotTaken,
-        LeftBecause::Unreadable("gone".into()),
-        LeftBecause::Hidden("all processors of policy0 are offline".into()),
-        LeftBecause::Disturbed("x: refused".into()),
-        LeftBecause::Interrupted,
+        NotRevertedReason::Theirs,
+        NotRevertedReason::Waits,
+        NotRevertedReason::InUse("its use count is 1".into()),
+        NotRevertedReason::Refused("Invalid argument (os error 22)".into()),
+        NotRevertedReason::NotTaken,
+        NotRevertedReason::Unreadable("gone".into()),
+        NotRevertedReason::Hidden("all processors of policy0 are offline".into()),
+        NotRevertedReason::SideEffect("x: refused".into()),
+        NotRevertedReason::Interrupted,
     ]
     .into_iter()
-    .map(|because| Left {
+    .map(|reason| NotReverted {
         part: "memory".into(),
         knob: knob("vm.swappiness"),
         ours: "100".into(),
         original: "60".into(),
         seen: "10".into(),
-        because,
+        reason,
     })
     .collect()
 }
@@ -140,10 +145,10 @@ fn undone(already: bool) -> Undone {
     }
 }
 
-pub(super) fn reverted(left: Vec<Left>) -> Reverted {
+pub(super) fn reverted(left: Vec<NotReverted>) -> Reverted {
     Reverted {
         undone: vec![undone(false), undone(true)],
-        left,
+        not_reverted: left,
         by_reboot: 3,
         ..Reverted::default()
     }
@@ -193,7 +198,7 @@ fn everything_that_happens_while_watching() {
         WatchEvent::Applied(Applied::default()),
         WatchEvent::AsWanted,
         WatchEvent::NoDevice,
-        WatchEvent::StoodBack(StoodBack::Reverted),
+        WatchEvent::Yielded(Yielded::Reverted),
         WatchEvent::Failed(failed),
     ];
     let documents = happened.map(|event| check("watch", &watch::Happened::of_line("eth0", &event)));
@@ -203,12 +208,12 @@ fn everything_that_happens_while_watching() {
     );
     let failed = Error::from(HostError::malformed("the answer", "of 3 bytes"));
     let knobs = vec!["sda scheduler".to_owned()];
-    let lacking = vec!["sda scheduler: it has none".to_owned()];
+    let unsupported = vec!["sda scheduler: it has none".to_owned()];
     let happened = [
         DiskEvent::Applied(Applied::default()),
         DiskEvent::AsWanted,
         DiskEvent::Left { knobs },
-        DiskEvent::NotApplicable { lacking },
+        DiskEvent::NotApplicable { unsupported },
         DiskEvent::Failed(failed),
     ];
     let documents = happened.map(|event| check("watch", &watch::Happened::of_disk("sda", &event)));
@@ -288,7 +293,7 @@ fn a_report_with_every_state() {
 #[test]
 fn an_apply_in_every_outcome() {
     let mut applied = Applied {
-        turned: vec![step("vm.swappiness", Some("60"), "100")],
+        changed: vec![step("vm.swappiness", Some("60"), "100")],
         findings: every_state(),
         notes: vec!["a note".into()],
         recovered: Some(reverted(Vec::new())),
@@ -315,7 +320,7 @@ fn an_apply_in_every_outcome() {
     applied.recovered = Some(reverted(every_left()));
     let document = check("apply", &json::applied(&applied));
     assert_eq!(document["outcome"], "rollback-incomplete");
-    assert_eq!(document["left"].as_array().unwrap().len(), 9);
+    assert_eq!(document["not_reverted"].as_array().unwrap().len(), 9);
     applied = Applied {
         declined: true,
         ..Applied::default()
@@ -370,7 +375,7 @@ fn a_failed_apply_says_why_once_and_what_to_do() {
     let document = check("apply", &json::apply_failed(&failure));
     assert_eq!(document["outcome"], "rollback-incomplete");
     assert_eq!(document["error"]["exit_code"], 4);
-    assert_eq!(document["left"][0]["seen"], "10");
+    assert_eq!(document["not_reverted"][0]["seen"], "10");
     let failure = Failure::from(Error::Locked {
         holder: "process 7".into(),
     });
@@ -387,7 +392,7 @@ fn a_revert_in_every_outcome() {
     for (left, undone, outcome, exit) in [
         (Vec::new(), true, "reverted", Exit::Done),
         (Vec::new(), false, "nothing-to-do", Exit::Done),
-        (theirs, true, "left", Exit::Drift),
+        (theirs, true, "not-reverted", Exit::Drift),
         (every_left(), true, "rollback-incomplete", Exit::Incomplete),
     ] {
         let mut answer = reverted(left);
@@ -427,7 +432,7 @@ fn notes() -> Vec<String> {
 
 fn status() -> Status {
     Status {
-        owed: vec![Owed {
+        pending: vec![PendingRevert {
             part: "memory".into(),
             knob: knob("vm.swappiness"),
             ours: "100".into(),

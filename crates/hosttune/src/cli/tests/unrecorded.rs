@@ -1,6 +1,6 @@
 //! Unrecorded and interrupted runs, as text, as documents and as exit codes.
 
-use hosttune_core::{Cause, Error, LeftBecause, Reverted, StepFailure, Unrecorded};
+use hosttune_core::{Cause, Error, NotRevertedReason, Reverted, StepFailure, Unrecorded};
 
 use super::super::failure::Failure;
 use super::super::{json, text};
@@ -37,7 +37,7 @@ fn a_revert_that_could_not_be_recorded_lists_what_it_put_back() {
     assert!(failure.hint().unwrap().contains("gaming revert"));
     let document = check("revert", &json::reverted(&answer, &[], Some(&failure)));
     assert_eq!(document["outcome"], "unrecorded");
-    assert_eq!(document["turned"].as_array().unwrap().len(), 1);
+    assert_eq!(document["changed"].as_array().unwrap().len(), 1);
     assert_eq!(document["error"]["exit_code"], 5);
     let text = text::reverted(&page(), &answer, &[]);
     assert!(text.contains("1 reverted"), "{text}");
@@ -77,7 +77,10 @@ fn an_apply_that_could_not_be_recorded_was_taken_back() {
     });
     let document = check("apply", &json::apply_failed(&failure));
     assert_eq!(document["outcome"], "unrecorded");
-    assert_eq!(document["recovered"]["turned"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        document["recovered"]["changed"].as_array().unwrap().len(),
+        1
+    );
     assert!(failure.hint().unwrap().contains("free some space"));
 }
 
@@ -101,7 +104,7 @@ fn an_interrupted_run_says_how_far_it_is() {
     let left = every_left();
     let interrupted = left
         .into_iter()
-        .filter(|left| left.because == LeftBecause::Interrupted)
+        .filter(|left| left.reason == NotRevertedReason::Interrupted)
         .collect();
     let answer = reverted(interrupted);
     assert_eq!(Exit::of_reverted(&answer), Exit::Incomplete);

@@ -28,10 +28,10 @@ pub(in super::super) fn applied(page: &Page, applied: &Applied, shown: Option<&P
         .iter()
         .filter(|found| !known(found))
         .collect();
-    let turned = applied.turned.len();
+    let changed = applied.changed.len();
     text.push_str(&format!(
         "\nDone: {} made and read back.\n",
-        count(turned, "change", "changes")
+        count(changed, "change", "changes")
     ));
     let refused = news.len();
     if refused > 0 {
@@ -40,7 +40,7 @@ pub(in super::super) fn applied(page: &Page, applied: &Applied, shown: Option<&P
         ));
         text.push_str(&rows::render(page.look, &finding_sections(news)));
     }
-    let settled = planned.saturating_sub(turned + refused);
+    let settled = planned.saturating_sub(changed + refused);
     if settled > 0 {
         text.push_str(&format!(
             "{} already as wanted before the write.\n",

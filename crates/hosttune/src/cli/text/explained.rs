@@ -3,7 +3,7 @@
 use hosttune_core::{Lifetime, Requirement, State};
 
 use super::super::colour::{Role, visible};
-use super::super::explain::{Explanation, Wish};
+use super::super::explain::{Explanation, Request};
 use super::{Page, rows};
 
 /// The column at which the facts begin.
@@ -18,13 +18,13 @@ pub(in super::super) fn explained(page: &Page, explanation: &Explanation) -> Str
     if let Some(entry) = &explanation.catalogue {
         text.push_str(&format!("  {}\n", visible(&entry.meaning)));
     }
-    for wish in &explanation.wishes {
+    for request in &explanation.requests {
         text.push('\n');
-        text.push_str(&facts(page, wish_facts(wish)));
+        text.push_str(&facts(page, request_facts(request)));
     }
     let mut standing = Vec::new();
-    for owed in &explanation.owed {
-        let now = if owed.is_ours {
+    for pending in &explanation.pending {
+        let now = if pending.is_ours {
             "still in effect"
         } else {
             "no longer in effect"
@@ -33,9 +33,9 @@ pub(in super::super) fn explained(page: &Page, explanation: &Explanation) -> Str
             "recorded change",
             format!(
                 "{} {} {}, {now}",
-                owed.original,
+                pending.original,
                 page.look.arrow(),
-                owed.ours
+                pending.ours
             ),
         ));
     }
@@ -71,43 +71,43 @@ pub(in super::super) fn explained(page: &Page, explanation: &Explanation) -> Str
     text
 }
 
-fn wish_facts(wish: &Wish) -> Vec<(&'static str, String)> {
+fn request_facts(request: &Request) -> Vec<(&'static str, String)> {
     let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
-    let mut facts = vec![("wanted", or_unknown(&wish.wanted))];
-    facts.push(("seen", or_unknown(&wish.seen)));
-    if let Some(state) = &wish.state {
+    let mut facts = vec![("wanted", or_unknown(&request.wanted))];
+    facts.push(("seen", or_unknown(&request.seen)));
+    if let Some(state) = &request.state {
         facts.push(("state", state_in_words(state)));
     }
-    if !wish.part.is_empty() {
-        facts.push(("part", wish.part.clone()));
+    if !request.part.is_empty() {
+        facts.push(("part", request.part.clone()));
     }
-    match &wish.why.looks_wrong {
+    match &request.why.looks_wrong {
         Some(looks_wrong) => {
             facts.push(("may look wrong", looks_wrong.clone()));
-            facts.push(("intentional because", wish.why.text.clone()));
+            facts.push(("intentional because", request.why.text.clone()));
         }
-        None if !wish.why.text.is_empty() => facts.push(("why", wish.why.text.clone())),
+        None if !request.why.text.is_empty() => facts.push(("why", request.why.text.clone())),
         None => {}
     }
-    facts.extend(wish.why.source.clone().map(|source| ("source", source)));
-    facts.extend(wish.why.risk.clone().map(|risk| ("risk", risk)));
-    if let Some(lifetime) = wish.lifetime {
+    facts.extend(request.why.source.clone().map(|source| ("source", source)));
+    facts.extend(request.why.risk.clone().map(|risk| ("risk", risk)));
+    if let Some(lifetime) = request.lifetime {
         let lasts = match lifetime {
             Lifetime::Boot => "until the next boot or revert",
             Lifetime::Disk => "on disk, until revert",
         };
         facts.push(("lasts", lasts.to_owned()));
     }
-    if wish.means {
+    if request.means {
         facts.push(("role", "intermediate step for another setting".to_owned()));
     }
-    let if_lacking = match wish.requirement {
+    let if_unsupported = match request.requirement {
         Requirement::Plain => None,
         Requirement::Required => Some("an error"),
         Requirement::Optional => Some("not an error"),
     };
-    facts.extend(if_lacking.map(|fact| ("if not applicable", fact.to_owned())));
-    facts.extend(wish.hint.clone().map(|hint| ("try", hint)));
+    facts.extend(if_unsupported.map(|fact| ("if not applicable", fact.to_owned())));
+    facts.extend(request.hint.clone().map(|hint| ("try", hint)));
     facts
 }
 
@@ -116,7 +116,7 @@ fn state_in_words(state: &State) -> String {
         State::Matches => "as wanted".to_owned(),
         State::Drifted => "not as wanted".to_owned(),
         State::Rounded => "as wanted, rounded by the kernel".to_owned(),
-        State::NotApplicable { lack } => format!("not applicable: {lack}"),
+        State::NotApplicable { unsupported } => format!("not applicable: {unsupported}"),
         State::Pending { until } => format!("pending: takes effect after the next {until}"),
         State::Overridden { by } => format!("set, but overridden by {by}"),
         State::Unverifiable { why } => format!("unknown: {why}"),

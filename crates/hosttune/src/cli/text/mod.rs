@@ -149,9 +149,9 @@ fn finding_row(finding: &Finding) -> Row {
             Cell::Is(format!("is {}, wanted {wanted}", finding.seen_text)),
             "rounded by the kernel".to_owned(),
         ),
-        State::NotApplicable { lack } => (Cell::Is(wanted), lack.why.clone()),
+        State::NotApplicable { unsupported } => (Cell::Is(wanted), unsupported.why.clone()),
         State::Pending { until } => (
-            Cell::Turn(finding.seen_text.clone(), wanted),
+            Cell::Change(finding.seen_text.clone(), wanted),
             format!("takes effect after the next {until}"),
         ),
         State::Overridden { by } => (Cell::Is(wanted), format!("set, but overridden by {by}")),

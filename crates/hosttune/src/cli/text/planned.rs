@@ -68,7 +68,7 @@ pub(in super::super) fn planned(page: &Page, plan: &Plan, being_applied: bool) -
 fn step_row(step: &Step) -> Row {
     Row {
         name: step.knob.text.clone(),
-        cell: Cell::Turn(step.from_text.clone(), step.to_text.clone()),
+        cell: Cell::Change(step.from_text.clone(), step.to_text.clone()),
         reason: if step.means && step.why.text.is_empty() {
             "intermediate step".to_owned()
         } else {

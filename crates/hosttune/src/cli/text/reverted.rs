@@ -1,6 +1,6 @@
 //! The result of a revert: what was reverted, what was not, and why.
 
-use hosttune_core::{Left, LeftBecause, Reverted, Undone};
+use hosttune_core::{NotReverted, NotRevertedReason, Reverted, Undone};
 
 use super::super::colour::Role;
 use super::rows::{self, Cell, Row, Section};
@@ -35,8 +35,8 @@ pub(in super::super) fn reverted(page: &Page, reverted: &Reverted, notes: &[Stri
             reverted.by_reboot
         ));
     }
-    if !reverted.left.is_empty() {
-        says.push(format!("{} not reverted", reverted.left.len()));
+    if !reverted.not_reverted.is_empty() {
+        says.push(format!("{} not reverted", reverted.not_reverted.len()));
     }
     if reverted.unrecorded.is_some() {
         says.push("journal not cleared".to_owned());
@@ -58,7 +58,7 @@ pub(in super::super) fn reverted(page: &Page, reverted: &Reverted, notes: &[Stri
         text.push('\n');
         text.push_str(&rows::render(page.look, &sections));
     }
-    text.push_str(&left(page, &reverted.left));
+    text.push_str(&left(page, &reverted.not_reverted));
     text
 }
 
@@ -76,12 +76,12 @@ pub(in super::super) fn recovered(page: &Page, recovered: &Reverted) -> String {
     }
     let mut text = format!("\n{}.\n", page.look.paint(Role::Attention, &says));
     text.push_str(&page.notes(&recovered.notes));
-    text.push_str(&left(page, &recovered.left));
+    text.push_str(&left(page, &recovered.not_reverted));
     text
 }
 
 /// The changes that were not reverted, why, and what to type next.
-fn left(page: &Page, left: &[Left]) -> String {
+fn left(page: &Page, left: &[NotReverted]) -> String {
     if left.is_empty() {
         return String::new();
     }
@@ -90,7 +90,7 @@ fn left(page: &Page, left: &[Left]) -> String {
         rows: left.iter().map(left_row).collect(),
     };
     let mut text = format!("\n{}", rows::render(page.look, &[section]));
-    let theirs = |left: &Left| matches!(left.because, LeftBecause::Theirs);
+    let theirs = |left: &NotReverted| matches!(left.reason, NotRevertedReason::Theirs);
     if left.iter().any(theirs) {
         text.push_str(&format!(
             "\n{}\n",
@@ -100,7 +100,7 @@ fn left(page: &Page, left: &[Left]) -> String {
             )
         ));
     }
-    let interrupted = |left: &Left| matches!(left.because, LeftBecause::Interrupted);
+    let interrupted = |left: &NotReverted| matches!(left.reason, NotRevertedReason::Interrupted);
     if left.iter().any(interrupted) {
         text.push_str(&format!("\n{}\n", page.changing("Continue", "revert")));
     } else if !left.iter().all(theirs) {
@@ -112,14 +112,14 @@ fn left(page: &Page, left: &[Left]) -> String {
     text
 }
 
-fn left_row(left: &Left) -> Row {
+fn left_row(left: &NotReverted) -> Row {
     Row {
         name: left.knob.text.clone(),
         cell: Cell::Is(format!(
             "set to {}, original {}, now {}",
             left.ours, left.original, left.seen
         )),
-        reason: left.because.to_string(),
+        reason: left.reason.to_string(),
         hint: None,
     }
 }
@@ -132,7 +132,7 @@ fn undone_row(undone: &Undone) -> Row {
         let back = Cell::Is(undone.original.clone());
         (back, "already the original value, or gone".to_owned())
     } else {
-        let back = Cell::Turn(undone.ours.clone(), undone.original.clone());
+        let back = Cell::Change(undone.ours.clone(), undone.original.clone());
         (back, String::new())
     };
     Row {

@@ -20,7 +20,7 @@ pub(super) enum Cell {
     /// One value.
     Is(String),
     /// The old and the new value.
-    Turn(String, String),
+    Change(String, String),
 }
 
 /// One knob.
@@ -150,7 +150,7 @@ fn lines(look: Look, cell: &Cell) -> Vec<(String, String)> {
             let value = visible(value);
             vec![(value.clone(), value)]
         }
-        Cell::Turn(from, to) => {
+        Cell::Change(from, to) => {
             let (from, to) = (visible(from), visible(to));
             let painted = format!("{arrow} {}", look.paint(Role::Wanted, &to));
             let short = format!("{from} {arrow} {to}");
@@ -206,20 +206,20 @@ mod tests {
         ("sysctl".into(), row)
     }
 
-    fn turn(from: &str, to: &str) -> Cell {
-        Cell::Turn(from.into(), to.into())
+    fn change(from: &str, to: &str) -> Cell {
+        Cell::Change(from.into(), to.into())
     }
 
     #[test]
     fn columns_line_up_and_long_pairs_take_two_lines() {
         let sections = by_title([
-            row("vm.swappiness", turn("60", "100"), "zram is swap here"),
+            row("vm.swappiness", change("60", "100"), "zram is swap here"),
             row(
                 "net.ipv4.tcp_rmem",
-                turn("4096 131072 6291456", "4096 1048576 33554432"),
+                change("4096 131072 6291456", "4096 1048576 33554432"),
                 "room for a gigabit",
             ),
-            row("vm.dirty_ratio", turn("20", "10"), "less to wait for"),
+            row("vm.dirty_ratio", change("20", "10"), "less to wait for"),
         ]);
         assert_eq!(
             render(Look::plain(), &sections),
@@ -239,8 +239,8 @@ mod tests {
             "a.name.that.is.much.longer.than.the.column.for.names",
         ] {
             for cell in [
-                turn("1", "2"),
-                turn("a value of thirty characters..", "another"),
+                change("1", "2"),
+                change("a value of thirty characters..", "another"),
             ] {
                 for width in [60, 80, 100] {
                     let look = Look {
@@ -262,7 +262,7 @@ mod tests {
     fn what_a_host_shows_cannot_move_the_cursor() {
         let text = render(
             Look::plain(),
-            &by_title([row("x", turn("\u{1b}[2J", "1"), "")]),
+            &by_title([row("x", change("\u{1b}[2J", "1"), "")]),
         );
         assert!(!text.contains('\u{1b}'), "{text}");
     }

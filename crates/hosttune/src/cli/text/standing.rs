@@ -1,19 +1,24 @@
 //! Active changes and unfinished runs.
 
-use hosttune_core::{Owed, Status};
+use hosttune_core::{PendingRevert, Status};
 
 use super::rows::{self, Cell, Row};
 use super::{Page, count};
 
 /// The answer of `status`, also printed by `revert` before it prompts.
 pub(in super::super) fn standing(page: &Page, status: &Status, notes: &[String]) -> String {
-    let counted =
-        |wanted: fn(&Owed) -> bool| status.owed.iter().filter(|owed| wanted(owed)).count();
+    let counted = |wanted: fn(&PendingRevert) -> bool| {
+        status
+            .pending
+            .iter()
+            .filter(|pending| wanted(pending))
+            .count()
+    };
     let (back, theirs) = (counted(is_back), counted(is_theirs));
-    let absent = counted(|owed| owed.absent.is_some());
-    let mut says = vec![match status.owed.len() {
+    let absent = counted(|pending| pending.absent.is_some());
+    let mut says = vec![match status.pending.len() {
         0 => "no changes in effect".to_owned(),
-        owed => format!("{} active", count(owed, "change", "changes")),
+        pending => format!("{} active", count(pending, "change", "changes")),
     }];
     if theirs > 0 {
         says.push(format!("{theirs} set by another process since"));
@@ -33,9 +38,9 @@ pub(in super::super) fn standing(page: &Page, status: &Status, notes: &[String])
     }
     let sections = rows::by_title(
         status
-            .owed
+            .pending
             .iter()
-            .map(|owed| (owed.part.clone(), owed_row(owed))),
+            .map(|pending| (pending.part.clone(), pending_row(pending))),
     );
     if !sections.is_empty() {
         text.push('\n');
@@ -48,33 +53,33 @@ pub(in super::super) fn standing(page: &Page, status: &Status, notes: &[String])
         }
     }
     text.push_str(&page.notes(notes));
-    if !status.owed.is_empty() {
+    if !status.pending.is_empty() {
         text.push_str(&format!("\n{}\n", page.changing("Revert", "revert")));
     }
     text
 }
 
-fn is_back(owed: &Owed) -> bool {
-    !owed.is_ours && owed.absent.is_none() && owed.seen == owed.original
+fn is_back(pending: &PendingRevert) -> bool {
+    !pending.is_ours && pending.absent.is_none() && pending.seen == pending.original
 }
 
-fn is_theirs(owed: &Owed) -> bool {
-    !owed.is_ours && owed.absent.is_none() && owed.seen != owed.original
+fn is_theirs(pending: &PendingRevert) -> bool {
+    !pending.is_ours && pending.absent.is_none() && pending.seen != pending.original
 }
 
-fn owed_row(owed: &Owed) -> Row {
-    let reason = if let Some(absent) = &owed.absent {
+fn pending_row(pending: &PendingRevert) -> Row {
+    let reason = if let Some(absent) = &pending.absent {
         absent.clone()
-    } else if is_back(owed) {
+    } else if is_back(pending) {
         "already the original value".to_owned()
-    } else if is_theirs(owed) {
-        format!("is {} now: another process has set it since", owed.seen)
+    } else if is_theirs(pending) {
+        format!("is {} now: another process has set it since", pending.seen)
     } else {
         String::new()
     };
     Row {
-        name: owed.knob.text.clone(),
-        cell: Cell::Turn(owed.original.clone(), owed.ours.clone()),
+        name: pending.knob.text.clone(),
+        cell: Cell::Change(pending.original.clone(), pending.ours.clone()),
         reason,
         hint: None,
     }

@@ -1,7 +1,7 @@
 //! Pools of hugepages.
 
-use hosttune_core::testing::{Behaviour, Fate, Memory, World, laws};
-use hosttune_core::{Error, LackKind, State, Tuning};
+use hosttune_core::testing::{Behaviour, CrashPoint, Memory, World, laws};
+use hosttune_core::{Error, State, Tuning, UnsupportedKind};
 use hosttune_memory::hugepages::Hugepages;
 use hosttune_memory::testing::{PAGES_THAT_FIT, take_hugepages, with_hugepages};
 use proptest::option;
@@ -81,15 +81,15 @@ proptest! {
 fn too_few_are_given_back_and_told() {
     let machine = machine(1);
     machine.memory.write(file("nr_hugepages"), "3").unwrap();
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = Hugepages::of_size(2048, 400);
-    let mut session = machine.session(&Fate::lives()).unwrap();
+    let mut session = machine.session(&CrashPoint::lives()).unwrap();
     let applied = wanted.apply(&mut session).unwrap();
-    let State::NotApplicable { lack } = &applied.findings[0].state else {
+    let State::NotApplicable { unsupported } = &applied.findings[0].state else {
         panic!("{applied:#?}");
     };
-    assert!(lack.why.contains("150 of 400"), "{lack}");
-    assert_eq!(machine.picture(), was);
+    assert!(unsupported.why.contains("150 of 400"), "{unsupported}");
+    assert_eq!(machine.snapshot(), was);
     drop(session);
     machine.revert();
     let error = machine.refuses(&wanted.required());
@@ -99,10 +99,10 @@ fn too_few_are_given_back_and_told() {
 #[test]
 fn as_many_as_will_do_are_kept_and_said_to_be_rounded() {
     let machine = machine(1);
-    let was = machine.picture();
+    let was = machine.snapshot();
     let wanted = Hugepages::of_size(2048, 400).at_least(100).required();
     machine.apply(&wanted);
-    let session = machine.session(&Fate::lives()).unwrap();
+    let session = machine.session(&CrashPoint::lives()).unwrap();
     let report = wanted.verify(&session).unwrap();
     assert_eq!(report.items[0].state, State::Rounded);
     assert!(
@@ -111,23 +111,23 @@ fn as_many_as_will_do_are_kept_and_said_to_be_rounded() {
     );
     drop(session);
     machine.revert();
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 /// Pages in use go on as surplus: the pool is what it was, and what stays is told.
 #[test]
 fn what_is_in_use_when_it_is_taken_back_is_told() {
     let machine = machine(1);
-    let was = machine.picture();
+    let was = machine.snapshot();
     machine.apply(&Hugepages::of_size(2048, 64));
     take_hugepages(&machine.memory, 1, 5);
     let reverted = machine.revert();
-    assert!(reverted.left.is_empty(), "{reverted:#?}");
+    assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
     assert!(reverted.notes[0].contains("5 pages"), "{reverted:#?}");
     assert_eq!(machine.get(&file("nr_hugepages")), "5");
     assert_eq!(machine.get(&file("surplus_hugepages")), "5");
     take_hugepages(&machine.memory, 1, 0);
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
@@ -136,21 +136,24 @@ fn what_somebody_else_has_added_survives() {
     machine.apply(&Hugepages::of_size(2048, 64));
     machine.memory.write(file("nr_hugepages"), "80").unwrap();
     let reverted = machine.revert();
-    assert_eq!(reverted.left.len(), 1, "{reverted:#?}");
+    assert_eq!(reverted.not_reverted.len(), 1, "{reverted:#?}");
     assert_eq!(machine.get(&file("nr_hugepages")), "80");
 }
 
 #[test]
 fn what_cannot_be_had_is_said_beforehand() {
     let machine = machine(2);
-    let lack = machine.lack(&Hugepages::of_size(2048, 100_000));
-    assert!(lack.why.contains("exceed the total memory"), "{lack}");
-    assert!(lack.hint.unwrap().contains("512"));
-    let all = machine.lack(&Hugepages::of_size(2048, u64::MAX));
-    assert_eq!(all.kind, LackKind::ValueUnavailable);
-    let size = machine.lack(&Hugepages::of_size(16384, 1));
+    let unsupported = machine.unsupported(&Hugepages::of_size(2048, 100_000));
+    assert!(
+        unsupported.why.contains("exceed the total memory"),
+        "{unsupported}"
+    );
+    assert!(unsupported.hint.unwrap().contains("512"));
+    let all = machine.unsupported(&Hugepages::of_size(2048, u64::MAX));
+    assert_eq!(all.kind, UnsupportedKind::ValueUnavailable);
+    let size = machine.unsupported(&Hugepages::of_size(16384, 1));
     assert_eq!(size.hint.as_deref(), Some("available page sizes: 2 MiB"));
-    let node = machine.lack(&Hugepages::of_size(2048, 1).on_node(9));
+    let node = machine.unsupported(&Hugepages::of_size(2048, 1).on_node(9));
     assert!(node.why.contains("node 9 does not exist"), "{node}");
     let least = machine.refuses(&Hugepages::of_size(2048, 1).at_least(2));
     assert!(
@@ -170,17 +173,17 @@ fn pages_on_a_read_only_mount_are_not_applicable() {
         "1 0 0:1 / / rw - overlay overlay rw\n2 1 0:2 / /sys ro,nosuid - sysfs sysfs rw",
         Behaviour::takes_all(),
     );
-    let was = machine.picture();
+    let was = machine.snapshot();
     for wanted in [
         Hugepages::of_size(2048, 64),
         Hugepages::of_size(2048, 64).on_node(1),
     ] {
-        let lack = machine.lack(&wanted);
+        let unsupported = machine.unsupported(&wanted);
         assert_eq!(
-            (lack.kind, &*lack.why),
-            (LackKind::ReadOnly, "/sys is mounted read-only")
+            (unsupported.kind, &*unsupported.why),
+            (UnsupportedKind::ReadOnly, "/sys is mounted read-only")
         );
         machine.apply(&wanted);
-        assert_eq!(machine.picture(), was);
+        assert_eq!(machine.snapshot(), was);
     }
 }

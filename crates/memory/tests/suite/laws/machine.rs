@@ -5,8 +5,8 @@ use std::fmt;
 use hosttune_boot::Modules;
 use hosttune_boot::testing::MemoryModules;
 use hosttune_core::testing::laws::Death;
-use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment, Picture, World};
-use hosttune_core::{Error, Finding, Host, Lack, Reverted, Session, State, Tuning};
+use hosttune_core::testing::{CrashPoint, Memory, MemoryStore, Moment, Snapshot, World};
+use hosttune_core::{Error, Finding, Host, Reverted, Session, State, Tuning, Unsupported};
 use hosttune_memory::testing::MemoryZram;
 use hosttune_memory::zram::Zram;
 use proptest::prelude::*;
@@ -35,44 +35,44 @@ impl Machine {
     }
 
     pub(crate) fn apply(&self, wanted: &impl Tuning) {
-        let mut session = self.session(&Fate::lives()).unwrap();
+        let mut session = self.session(&CrashPoint::lives()).unwrap();
         wanted.apply(&mut session).unwrap();
     }
 
     pub(crate) fn revert(&self) -> Reverted {
-        let mut session = self.session(&Fate::lives()).unwrap();
+        let mut session = self.session(&CrashPoint::lives()).unwrap();
         session.revert().unwrap()
     }
 
     pub(crate) fn findings(&self, wanted: &impl Tuning) -> Vec<Finding> {
-        let session = self.session(&Fate::lives()).unwrap();
+        let session = self.session(&CrashPoint::lives()).unwrap();
         wanted.plan(&session).unwrap().findings
     }
 
     pub(crate) fn notes(&self, wanted: &impl Tuning) -> Vec<String> {
-        let session = self.session(&Fate::lives()).unwrap();
+        let session = self.session(&CrashPoint::lives()).unwrap();
         wanted.plan(&session).unwrap().notes
     }
 
     #[track_caller]
-    pub(crate) fn lack(&self, wanted: &impl Tuning) -> Lack {
+    pub(crate) fn unsupported(&self, wanted: &impl Tuning) -> Unsupported {
         let findings = self.findings(wanted);
-        let lack = |finding: &Finding| match &finding.state {
-            State::NotApplicable { lack } => Some(lack.clone()),
+        let unsupported = |finding: &Finding| match &finding.state {
+            State::NotApplicable { unsupported } => Some(unsupported.clone()),
             _ => None,
         };
-        let found = findings.iter().find_map(lack);
+        let found = findings.iter().find_map(unsupported);
         found.unwrap_or_else(|| panic!("{findings:#?}"))
     }
 
     /// An error, with everything as it was.
     #[track_caller]
     pub(crate) fn refuses(&self, wanted: &impl Tuning) -> Error {
-        let was = self.picture();
-        let mut session = self.session(&Fate::lives()).unwrap();
+        let was = self.snapshot();
+        let mut session = self.session(&CrashPoint::lives()).unwrap();
         let error = wanted.apply(&mut session).unwrap_err();
         assert!(error.hint().is_some(), "{error}");
-        assert_eq!(self.picture(), was);
+        assert_eq!(self.snapshot(), was);
         assert!(self.store.is_empty());
         error
     }
@@ -82,7 +82,7 @@ impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = ["/sys/block", "/sys/kernel", "/proc/swaps", "/proc/sys/vm"];
         let mut map = f.debug_map();
-        for (path, node) in self.memory.picture() {
+        for (path, node) in self.memory.snapshot() {
             if shown.iter().any(|start| path.starts_with(start)) && node != "directory" {
                 map.entry(&path, &node);
             }
@@ -99,27 +99,27 @@ impl World for Machine {
         }
     }
 
-    fn session_of(&self, owner: &str, fate: &Fate) -> Result<Session, Error> {
+    fn session_of(&self, owner: &str, crash_point: &CrashPoint) -> Result<Session, Error> {
         let modules = MemoryModules::new(self.memory.clone(), self.zram());
-        let host = Host::new(self.memory.host(fate))
-            .plug(Modules::over(modules))
-            .plug(Zram::over(self.zram()))
-            .gated(fate.clone());
-        let session = Session::new(host, owner, self.store.of(fate), "boot")?;
+        let host = Host::new(self.memory.host(crash_point))
+            .with_backend(Modules::over(modules))
+            .with_backend(Zram::over(self.zram()))
+            .gated(crash_point.clone());
+        let session = Session::new(host, owner, self.store.of(crash_point), "boot")?;
         Ok(session.with(hosttune_memory::knobs))
     }
 
-    fn picture(&self) -> Picture {
-        let mut picture = self.memory.picture();
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.memory.snapshot();
         // Once anybody has set it, this is not given back to nobody by any kernel.
-        picture.retain(|path, _| !path.ends_with("/user_min_free_kbytes"));
+        snapshot.retain(|path, _| !path.ends_with("/user_min_free_kbytes"));
         // Those of one priority take turns, whichever was first.
-        if let Some(swaps) = picture.get_mut("/proc/swaps") {
+        if let Some(swaps) = snapshot.get_mut("/proc/swaps") {
             let mut lines: Vec<&str> = swaps.lines().collect();
             lines.sort_unstable();
             *swaps = lines.join("\n");
         }
-        picture
+        snapshot
     }
 
     fn store(&self) -> &MemoryStore {

@@ -1,7 +1,7 @@
 //! Transparent hugepages.
 
 use hosttune_core::testing::{Memory, World, laws};
-use hosttune_core::{LackKind, Tuning};
+use hosttune_core::{Tuning, UnsupportedKind};
 use hosttune_memory::testing::with_transparent_hugepages;
 use hosttune_memory::transparent::{
     Defrag, Enabled, ShmemEnabled, SizeEnabled, TransparentHugepages,
@@ -89,12 +89,12 @@ fn what_switching_does_to_the_free_memory_is_taken_back() {
         .memory
         .write("/proc/sys/vm/min_free_kbytes", "3000")
         .unwrap();
-    let was = machine.picture();
+    let was = machine.snapshot();
     machine.apply(&TransparentHugepages::new().enabled(Enabled::Never));
     assert_eq!(machine.get("/proc/sys/vm/min_free_kbytes"), "3828");
-    assert!(machine.revert().left.is_empty());
+    assert!(machine.revert().not_reverted.is_empty());
     assert_eq!(machine.get("/proc/sys/vm/min_free_kbytes"), "3000");
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
@@ -114,18 +114,19 @@ fn everything_that_is_offered_is_applied() {
 #[test]
 fn what_is_not_offered_is_said_with_what_is() {
     let machine = machine(false);
-    let sizes = machine.lack(&TransparentHugepages::new().size(64, SizeEnabled::Always));
-    assert_eq!(sizes.kind, LackKind::Missing);
+    let sizes = machine.unsupported(&TransparentHugepages::new().size(64, SizeEnabled::Always));
+    assert_eq!(sizes.kind, UnsupportedKind::Missing);
     assert!(sizes.hint.unwrap().contains("6.8"));
-    let pages = machine.lack(&TransparentHugepages::new().khugepaged("pages_to_scan", 0));
+    let pages = machine.unsupported(&TransparentHugepages::new().khugepaged("pages_to_scan", 0));
     assert!(pages.why.contains("between 1 and"), "{pages}");
     for name in ["nothing", "../enabled", "", "a/b"] {
-        let lack = machine.lack(&TransparentHugepages::new().khugepaged(name, 1));
-        assert_eq!(lack.kind, LackKind::Missing, "{name}");
+        let unsupported = machine.unsupported(&TransparentHugepages::new().khugepaged(name, 1));
+        assert_eq!(unsupported.kind, UnsupportedKind::Missing, "{name}");
     }
     let newer = super::transparent::machine(true);
-    let lack = newer.lack(&TransparentHugepages::new().size(128, SizeEnabled::Always));
-    assert!(lack.hint.unwrap().contains("64kB"));
+    let unsupported =
+        newer.unsupported(&TransparentHugepages::new().size(128, SizeEnabled::Always));
+    assert!(unsupported.hint.unwrap().contains("64kB"));
     let wanted = TransparentHugepages::new()
         .enabled(Enabled::Madvise)
         .khugepaged("defrag", 2)
@@ -140,16 +141,16 @@ fn what_only_the_kernel_knows_is_an_error_of_its_own() {
     let wanted = TransparentHugepages::new()
         .enabled(Enabled::Never)
         .khugepaged("max_ptes_none", 512);
-    let was = machine.picture();
+    let was = machine.snapshot();
     let mut session = machine
-        .session(&hosttune_core::testing::Fate::lives())
+        .session(&hosttune_core::testing::CrashPoint::lives())
         .unwrap();
     let error = wanted.apply(&mut session).unwrap_err();
     assert!(
         matches!(error, hosttune_core::Error::RolledBack { .. }),
         "{error}"
     );
-    assert_eq!(machine.picture(), was);
+    assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
@@ -159,7 +160,7 @@ fn a_kernel_without_them_plans_nothing() {
     laws::nothing_on_an_empty_host(&empty, &wanted).unwrap();
     assert!(
         empty
-            .lack(&wanted)
+            .unsupported(&wanted)
             .hint
             .unwrap()
             .contains("CONFIG_TRANSPARENT")

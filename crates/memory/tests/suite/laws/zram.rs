@@ -3,8 +3,8 @@
 use hosttune_boot::ModuleLoader;
 use hosttune_boot::testing::MemoryModules;
 use hosttune_core::testing::laws::{self, Verb};
-use hosttune_core::testing::{Behaviour, Failure, Fate, Memory, Moment, World};
-use hosttune_core::{Error, Host, LackKind, LeftBecause, Session, Tuning};
+use hosttune_core::testing::{Behaviour, CrashPoint, Failure, Memory, Moment, World};
+use hosttune_core::{Error, Host, NotRevertedReason, Session, Tuning, UnsupportedKind};
 use hosttune_memory::swap::NoteUnlessZram;
 use hosttune_memory::testing::{ZramKernel, with_zram};
 use hosttune_memory::zram::{Size, SwapHeader, ZramSwap};
@@ -105,14 +105,14 @@ proptest! {
 }
 
 fn session(machine: &Machine) -> Session {
-    machine.session(&Fate::lives()).unwrap()
+    machine.session(&CrashPoint::lives()).unwrap()
 }
 
 #[test]
 fn it_is_set_up_in_order_and_taken_down_in_reverse() {
     for kernel in KERNELS {
         let machine = machine(kernel);
-        let was = machine.picture();
+        let was = machine.snapshot();
         let wanted = ZramSwap::new(Size::Percent(50)).limit(Size::Percent(25));
         let plan = wanted.plan(&session(&machine)).unwrap();
         let knobs: Vec<&str> = plan
@@ -147,8 +147,8 @@ fn it_is_set_up_in_order_and_taken_down_in_reverse() {
                 .get("/sys/block/zram0/mm_stat")
                 .contains("268435456")
         );
-        assert!(machine.revert().left.is_empty());
-        assert_eq!(machine.picture(), was);
+        assert!(machine.revert().not_reverted.is_empty());
+        assert_eq!(machine.snapshot(), was);
     }
 }
 
@@ -158,11 +158,11 @@ fn another_size_is_made_way_for_and_the_first_one_comes_back() {
         let machine = machine(kernel);
         let first = ZramSwap::new(Size::Percent(50));
         machine.apply(&first);
-        let was = machine.picture();
+        let was = machine.snapshot();
         let second = ZramSwap::new(Size::Percent(30))
             .algorithm("lz4")
             .priority(7);
-        let mut other = machine.session_of("other", &Fate::lives()).unwrap();
+        let mut other = machine.session_of("other", &CrashPoint::lives()).unwrap();
         second.apply(&mut other).unwrap();
         assert!(second.verify(&other).unwrap().is_as_wanted());
         assert!(
@@ -170,9 +170,9 @@ fn another_size_is_made_way_for_and_the_first_one_comes_back() {
                 .get("/sys/block/zram0/comp_algorithm")
                 .contains("[lz4]")
         );
-        assert!(other.revert().unwrap().left.is_empty());
-        assert_eq!(machine.picture(), was, "{kernel:?}");
-        assert!(machine.revert().left.is_empty());
+        assert!(other.revert().unwrap().not_reverted.is_empty());
+        assert_eq!(machine.snapshot(), was, "{kernel:?}");
+        assert!(machine.revert().not_reverted.is_empty());
     }
 }
 
@@ -184,24 +184,24 @@ fn what_is_somebody_elses_is_left_alone() {
             .zram()
             .somebodys(1 << 24, Some(&header("theirs", 4096)));
         assert_eq!(theirs.unwrap(), 0);
-        let was = machine.picture();
+        let was = machine.snapshot();
         let wanted = ZramSwap::new(Size::Percent(50));
-        let lack = machine.lack(&wanted);
-        assert_eq!(lack.kind, LackKind::Managed);
-        assert!(lack.why.contains("/dev/zram0"), "{lack}");
+        let unsupported = machine.unsupported(&wanted);
+        assert_eq!(unsupported.kind, UnsupportedKind::Managed);
+        assert!(unsupported.why.contains("/dev/zram0"), "{unsupported}");
         machine.refuses(&wanted.clone().required());
         // Who wants one beside it gets one of another number, and theirs is not touched.
         let theirs = |machine: &Machine| {
-            let mut picture = machine.picture();
-            picture.retain(|path, _| path.contains("zram0"));
-            picture
+            let mut snapshot = machine.snapshot();
+            snapshot.retain(|path, _| path.contains("zram0"));
+            snapshot
         };
         let before = theirs(&machine);
         machine.apply(&wanted.beside_others());
         assert_eq!(theirs(&machine), before);
         assert!(machine.get("/proc/swaps").contains("/dev/zram1"));
-        assert!(machine.revert().left.is_empty());
-        assert_eq!(machine.picture(), was);
+        assert!(machine.revert().not_reverted.is_empty());
+        assert_eq!(machine.snapshot(), was);
     }
 }
 
@@ -222,14 +222,14 @@ fn a_device_that_somebody_made_in_its_place_stays() {
             .somebodys(1 << 24, Some(&header("hosttune", 4096)))
             .unwrap();
         assert_eq!(number, 0);
-        let theirs = machine.picture();
+        let theirs = machine.snapshot();
         let reverted = machine.revert();
-        assert!(!reverted.left.is_empty());
+        assert!(!reverted.not_reverted.is_empty());
         assert!(
             machine.get("/proc/swaps").contains("/dev/zram0"),
             "{reverted:#?}"
         );
-        let mut now = machine.picture();
+        let mut now = machine.snapshot();
         // The modules are theirs to use; nothing of the device is touched.
         now.retain(|path, _| !path.starts_with("/sys/module"));
         assert!(
@@ -242,24 +242,24 @@ fn a_device_that_somebody_made_in_its_place_stays() {
 #[test]
 fn swap_that_does_not_fit_into_memory_is_left_as_in_use() {
     let machine = machine(ZramKernel::ByItself);
-    let was = machine.picture();
+    let was = machine.snapshot();
     machine.apply(&ZramSwap::new(Size::Percent(50)));
     machine.zram().swap_out(4096);
     let reverted = machine.revert();
     assert!(reverted.is_complete(), "{reverted:#?}");
     let swap = reverted
-        .left
+        .not_reverted
         .iter()
         .find(|left| left.knob.text == "zram0 as swap");
     assert!(
-        matches!(swap.unwrap().because, LeftBecause::InUse(_)),
+        matches!(swap.unwrap().reason, NotRevertedReason::InUse(_)),
         "{reverted:#?}"
     );
     assert!(machine.get("/proc/swaps").contains("/dev/zram0"));
     machine.zram().swap_out(0);
     let reverted = machine.revert();
-    assert!(reverted.left.is_empty(), "{reverted:#?}");
-    let mut now = machine.picture();
+    assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
+    let mut now = machine.snapshot();
     now.remove("/kept-by-the-kernel/swapped-out");
     assert_eq!(now, was);
 }
@@ -348,7 +348,7 @@ fn what_is_right_only_with_zram_is_noted_where_none_is_and_none_is_planned() {
 #[test]
 fn without_the_wire_it_is_said() {
     let machine = machine(ZramKernel::ByItself);
-    let host = Host::new(machine.memory.host(&Fate::lives()));
+    let host = Host::new(machine.memory.host(&CrashPoint::lives()));
     let session = Session::new(
         host,
         "laws",

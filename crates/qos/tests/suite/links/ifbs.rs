@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use hosttune_core::testing::{Fate, Moment};
+use hosttune_core::testing::{CrashPoint, Moment};
 use hosttune_core::{Error, Stop, Tuning};
 use hosttune_qos::netlink::{Filter, INGRESS_FILTERS, TrafficControl};
 use hosttune_qos::testing::Script;
@@ -14,19 +14,19 @@ use super::{Machine, shaper};
 #[test]
 fn each_device_has_an_ifb_of_its_own() {
     let machine = Machine::new();
-    let before = machine.kernel.picture();
+    let before = machine.kernel.snapshot();
     for device in ["w0", "x0"] {
         shaper(device).apply(&mut machine.session()).unwrap();
     }
     assert!(
         machine.is_shaped("w0", "ifb0"),
         "{:#?}",
-        machine.kernel.picture()
+        machine.kernel.snapshot()
     );
     assert!(
         machine.is_shaped("x0", "ifb-x0"),
         "{:#?}",
-        machine.kernel.picture()
+        machine.kernel.snapshot()
     );
     for device in ["w0", "x0"] {
         let plan = shaper(device).plan(&machine.session()).unwrap();
@@ -46,8 +46,8 @@ fn each_device_has_an_ifb_of_its_own() {
         plan.notes
     );
     let reverted = machine.session().revert().unwrap();
-    assert_eq!(reverted.left, []);
-    assert_eq!(machine.kernel.picture(), before);
+    assert_eq!(reverted.not_reverted, []);
+    assert_eq!(machine.kernel.snapshot(), before);
     assert!(machine.store.is_empty());
 }
 
@@ -55,23 +55,23 @@ fn each_device_has_an_ifb_of_its_own() {
 fn an_ifb_that_was_named_is_not_taken_from_another_device() {
     let machine = Machine::new();
     shaper("w0").apply(&mut machine.session()).unwrap();
-    let before = machine.kernel.picture();
+    let before = machine.kernel.snapshot();
     let named = shaper("x0").through("ifb0");
     let error = named.apply(&mut machine.session()).unwrap_err();
     assert!(error.to_string().contains("ifb0 belongs to w0"), "{error}");
     assert!(!named.verify(&machine.session()).unwrap().is_as_wanted());
-    assert_eq!(machine.kernel.picture(), before);
+    assert_eq!(machine.kernel.snapshot(), before);
     // Of another owner neither.
     let error = named.apply(&mut machine.session_of("other")).unwrap_err();
     assert!(error.to_string().contains("ifb0 belongs to w0"), "{error}");
-    assert_eq!(machine.kernel.picture(), before);
+    assert_eq!(machine.kernel.snapshot(), before);
 }
 
 /// The IFB that is free by now would be another one than that of its redirect.
 #[test]
 fn a_device_keeps_the_ifb_that_it_has() {
     let machine = Machine::new();
-    let before = machine.kernel.picture();
+    let before = machine.kernel.snapshot();
     for device in ["w0", "x0"] {
         shaper(device).apply(&mut machine.session()).unwrap();
     }
@@ -83,8 +83,8 @@ fn a_device_keeps_the_ifb_that_it_has() {
     shaper("w0").apply(&mut machine.session()).unwrap();
     assert!(machine.is_shaped("w0", "ifb0"));
     assert!(machine.is_shaped("x0", "ifb-x0"));
-    assert_eq!(machine.session().revert().unwrap().left, []);
-    let mut after = machine.kernel.picture();
+    assert_eq!(machine.session().revert().unwrap().not_reverted, []);
+    let mut after = machine.kernel.snapshot();
     // That packets were lost while the IFBs were gone shows for ever.
     after.remove("lost");
     assert_eq!(after, before);
@@ -98,7 +98,7 @@ fn an_ifb_of_another_program_is_left_alone() {
     assert!(
         machine.is_shaped("w0", "ifb-w0"),
         "{:#?}",
-        machine.kernel.picture()
+        machine.kernel.snapshot()
     );
     assert!(
         IfbLink::new("ifb0")
@@ -108,7 +108,7 @@ fn an_ifb_of_another_program_is_left_alone() {
     let plan = shaper("w0").plan(&machine.session()).unwrap();
     let note = "ifb0 is in use by another program; using ifb-w0".to_owned();
     assert!(plan.notes.contains(&note), "{:?}", plan.notes);
-    assert_eq!(machine.session().revert().unwrap().left, []);
+    assert_eq!(machine.session().revert().unwrap().not_reverted, []);
 }
 
 #[test]
@@ -142,14 +142,14 @@ fn two_watches_do_not_take_the_ifb_from_each_other() {
 /// A filter like ours of one device, at another: as two devices had that were shaped through one
 /// IFB.
 fn redirect_as(machine: &Machine, ours: &str, device: &str, to: &str) {
-    let mut wire = Netlink::over(machine.kernel.clone());
-    let [ours, device, to] = [ours, device, to].map(|name| wire.link(name).unwrap().unwrap());
-    let filters = wire.filters(ours.index, INGRESS_FILTERS).unwrap();
+    let mut backend = Netlink::over(machine.kernel.clone());
+    let [ours, device, to] = [ours, device, to].map(|name| backend.link(name).unwrap().unwrap());
+    let filters = backend.filters(ours.index, INGRESS_FILTERS).unwrap();
     let mirred = filters.iter().find_map(Filter::mirred).unwrap();
     let hook = TrafficControl::add_ingress(&device);
-    wire.change(&hook).unwrap();
+    backend.change(&hook).unwrap();
     let filter = Filter::redirect_with_matchall(&device, &to, &mirred.cookie);
-    wire.change(&filter).unwrap();
+    backend.change(&filter).unwrap();
 }
 
 #[test]
@@ -170,12 +170,12 @@ fn two_devices_that_share_an_ifb_are_separated() {
         for device in devices {
             let report = shaper(device).verify(&machine.session()).unwrap();
             assert!(report.is_as_wanted(), "{report:#?}");
-            let wire = Netlink::over(machine.kernel.clone());
-            let link = wire.link(device).unwrap().unwrap();
-            let filters = wire.filters(link.index, INGRESS_FILTERS).unwrap();
+            let backend = Netlink::over(machine.kernel.clone());
+            let link = backend.link(device).unwrap().unwrap();
+            let filters = backend.filters(link.index, INGRESS_FILTERS).unwrap();
             assert_eq!(filters.iter().filter_map(Filter::mirred).count(), 1);
         }
-        assert_eq!(machine.session().revert().unwrap().left, []);
+        assert_eq!(machine.session().revert().unwrap().not_reverted, []);
         assert_eq!(machine.shows("link", "ifb0"), None);
         assert_eq!(machine.shows("link", "ifb-x0"), None);
     }
@@ -187,13 +187,13 @@ fn a_device_that_cannot_be_separated_keeps_its_redirect() {
     let machine = Machine::new();
     shaper("w0").apply(&mut machine.session()).unwrap();
     redirect_as(&machine, "w0", "x0", "ifb0");
-    let before = machine.kernel.picture();
+    let before = machine.kernel.snapshot();
     let mut refused = 0;
     loop {
         let fork = machine.fork();
-        let fate = Fate::fails_at(refused, Moment::Before);
-        let applied = shaper("x0").apply(&mut fork.session_of_fate(&fate));
-        if fate.changes() <= refused {
+        let crash_point = CrashPoint::fails_at(refused, Moment::Before);
+        let applied = shaper("x0").apply(&mut fork.session_of_fate(&crash_point));
+        if crash_point.changes() <= refused {
             applied.unwrap();
             break;
         }
@@ -201,7 +201,7 @@ fn a_device_that_cannot_be_separated_keeps_its_redirect() {
             matches!(applied, Err(Error::RolledBack { .. })),
             "{applied:#?}"
         );
-        assert_eq!(fork.kernel.picture(), before, "change {refused}");
+        assert_eq!(fork.kernel.snapshot(), before, "change {refused}");
         refused += 1;
     }
     assert!(refused > 5, "{refused}");
@@ -216,8 +216,8 @@ fn a_device_that_comes_back_has_the_ifb_that_it_had() {
     }
     machine.kernel.rename("x0", "wan0");
     let ifbs = || {
-        let picture = machine.kernel.picture();
-        let links = picture.keys().filter(|what| what.starts_with("link ifb"));
+        let snapshot = machine.kernel.snapshot();
+        let links = snapshot.keys().filter(|what| what.starts_with("link ifb"));
         links.cloned().collect::<Vec<_>>()
     };
     let mut had = None;
@@ -243,7 +243,7 @@ fn an_ifb_that_was_deleted_is_not_taken_from_the_device_that_has_lost_it() {
     assert!(machine.is_shaped("x0", "ifb-x0"));
     shaper("w0").apply(&mut machine.session()).unwrap();
     assert!(machine.is_shaped("w0", "ifb0"));
-    assert_eq!(machine.session().revert().unwrap().left, []);
+    assert_eq!(machine.session().revert().unwrap().not_reverted, []);
 }
 
 /// The IFB was deleted, and another device has one of its name by now.
@@ -258,35 +258,37 @@ fn a_device_whose_ifb_another_one_has_gets_another_ifb() {
     assert!(machine.is_shaped("x0", "ifb0") && machine.is_shaped("w0", "ifb-w0"));
     let report = shaper("w0").verify(&machine.session()).unwrap();
     assert!(report.is_as_wanted(), "{report:#?}");
-    assert_eq!(machine.session().revert().unwrap().left, []);
+    assert_eq!(machine.session().revert().unwrap().not_reverted, []);
 }
 
 #[test]
 fn another_ifb_than_the_one_that_a_device_has_is_refused_and_named() {
     let machine = Machine::new();
     shaper("w0").apply(&mut machine.session()).unwrap();
-    let before = machine.kernel.picture();
+    let before = machine.kernel.snapshot();
     let named = shaper("w0").through("ifb9");
     let error = named.apply(&mut machine.session()).unwrap_err().to_string();
     assert!(
         error.contains("w0 is already redirected to ifb0"),
         "{error}"
     );
-    assert_eq!(machine.kernel.picture(), before);
+    assert_eq!(machine.kernel.snapshot(), before);
 }
 
 #[test]
 fn an_ifb_of_ours_that_was_renamed_is_deleted_by_a_revert() {
     let machine = Machine::new();
-    let before = machine.kernel.picture();
+    let before = machine.kernel.snapshot();
     shaper("w0").apply(&mut machine.session()).unwrap();
     machine.kernel.rename("ifb0", "foo");
-    let owed = machine.session().status().unwrap().owed;
-    let link = owed.iter().find(|owed| owed.knob.kind == "ifb-link");
+    let pending = machine.session().status().unwrap().pending;
+    let link = pending
+        .iter()
+        .find(|pending| pending.knob.kind == "ifb-link");
     let seen = &link.unwrap().seen;
     assert!(seen.contains("renamed to foo"), "{seen}");
-    assert_eq!(machine.session().revert().unwrap().left, []);
-    assert_eq!(machine.kernel.picture(), before);
+    assert_eq!(machine.session().revert().unwrap().not_reverted, []);
+    assert_eq!(machine.kernel.snapshot(), before);
     assert!(machine.store.is_empty());
 }
 
@@ -298,7 +300,7 @@ fn an_ifb_that_was_renamed_after_its_device_is_deleted_by_a_revert() {
     machine.kernel.rename("w0", "wan0");
     shaper("wan0").apply(&mut machine.session()).unwrap();
     machine.kernel.rename("ifb0", "foo");
-    assert_eq!(machine.session().revert().unwrap().left, []);
+    assert_eq!(machine.session().revert().unwrap().not_reverted, []);
     assert_eq!(machine.shows("link", "foo"), None);
     assert_eq!(machine.shows("link", "ifb0"), None);
     assert!(machine.store.is_empty());
@@ -307,7 +309,7 @@ fn an_ifb_that_was_renamed_after_its_device_is_deleted_by_a_revert() {
 #[test]
 fn a_device_whose_ifb_was_renamed_gets_another_one() {
     let machine = Machine::new();
-    let before = machine.kernel.picture();
+    let before = machine.kernel.snapshot();
     shaper("w0").apply(&mut machine.session()).unwrap();
     machine.kernel.rename("ifb0", "foo");
     let named = shaper("w0").through("ifb0");
@@ -323,6 +325,6 @@ fn a_device_whose_ifb_was_renamed_gets_another_one() {
     assert!(machine.is_shaped("w0", "ifb-w0"));
     let report = shaper("w0").verify(&machine.session()).unwrap();
     assert!(report.is_as_wanted(), "{report:#?}");
-    assert_eq!(machine.session().revert().unwrap().left, []);
-    assert_eq!(machine.kernel.picture(), before);
+    assert_eq!(machine.session().revert().unwrap().not_reverted, []);
+    assert_eq!(machine.kernel.snapshot(), before);
 }

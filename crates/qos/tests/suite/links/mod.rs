@@ -5,7 +5,7 @@ mod refused;
 mod renamed;
 mod routes;
 
-use hosttune_core::testing::{Fate, Memory, MemoryStore};
+use hosttune_core::testing::{CrashPoint, Memory, MemoryStore};
 use hosttune_core::{Host, Session};
 use hosttune_qos::testing::Kernel;
 use hosttune_qos::{Cake, Netlink, Rate, Shaper};
@@ -34,17 +34,19 @@ impl Machine {
     }
 
     fn session_of(&self, owner: &str) -> Session {
-        let fate = Fate::lives();
-        let host = Host::new(self.memory.host(&fate)).plug(Netlink::over(self.kernel.clone()));
-        let session = Session::new(host, owner, self.store.of(&fate), "boot").unwrap();
+        let crash_point = CrashPoint::lives();
+        let host = Host::new(self.memory.host(&crash_point))
+            .with_backend(Netlink::over(self.kernel.clone()));
+        let session = Session::new(host, owner, self.store.of(&crash_point), "boot").unwrap();
         session.with(hosttune_qos::knobs)
     }
 
     /// A process whose changes meet this fate.
-    fn session_of_fate(&self, fate: &Fate) -> Session {
-        let host = Host::new(self.memory.host(fate)).plug(Netlink::over(self.kernel.clone()));
-        let host = host.gated(fate.clone());
-        let session = Session::new(host, "router", self.store.of(fate), "boot").unwrap();
+    fn session_of_fate(&self, crash_point: &CrashPoint) -> Session {
+        let host = Host::new(self.memory.host(crash_point))
+            .with_backend(Netlink::over(self.kernel.clone()));
+        let host = host.gated(crash_point.clone());
+        let session = Session::new(host, "router", self.store.of(crash_point), "boot").unwrap();
         session.with(hosttune_qos::knobs)
     }
 
@@ -58,16 +60,16 @@ impl Machine {
 
     /// The line of the picture that says this of that link.
     fn shows(&self, what: &str, link: &str) -> Option<String> {
-        self.kernel.picture().remove(&format!("{what} {link}"))
+        self.kernel.snapshot().remove(&format!("{what} {link}"))
     }
 
     fn is_shaped(&self, device: &str, ifb: &str) -> bool {
-        let picture = self.kernel.picture();
+        let snapshot = self.kernel.snapshot();
         let is_cake = |link: &str| {
-            let root = picture.get(&format!("root {link}"));
+            let root = snapshot.get(&format!("root {link}"));
             root.is_some_and(|root| root.contains("cake"))
         };
-        let leads = picture.iter().any(|(key, value)| {
+        let leads = snapshot.iter().any(|(key, value)| {
             key.starts_with("filter") && key.contains(device) && (key.clone() + value).contains(ifb)
         });
         is_cake(device) && is_cake(ifb) && leads

@@ -13,14 +13,15 @@ use hosttune_qos::{Netlink, RootQdisc, WatchEvent};
 use super::{Machine, shaper};
 
 fn request(machine: &Machine, number: u16, words: [u32; 3], kind: &str) {
-    let mut wire = Netlink::over(machine.kernel.clone());
-    let link = wire.link("w0").unwrap().unwrap();
+    let mut backend = Netlink::over(machine.kernel.clone());
+    let link = backend.link("w0").unwrap().unwrap();
     let mut fixed = vec![0; 4];
     fixed.extend(link.index.to_ne_bytes());
     fixed.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
     let attributes = Attributes::new().with_text(TCA_KIND, kind);
     let flags = NLM_F_CREATE | NLM_F_EXCL;
-    wire.change(&Request::new(number, flags, fixed, attributes, "do", "w0"))
+    backend
+        .change(&Request::new(number, flags, fixed, attributes, "do", "w0"))
         .unwrap();
 }
 
@@ -135,11 +136,11 @@ fn a_watch_does_not_say_as_wanted_of_what_is_not_in_effect() {
 #[test]
 fn what_is_optional_is_left_out_where_a_part_of_it_is_refused() {
     let machine = Machine::new();
-    let mut wire = Netlink::over(machine.kernel.clone());
-    let link = wire.link("w0").unwrap().unwrap();
+    let mut backend = Netlink::over(machine.kernel.clone());
+    let link = backend.link("w0").unwrap().unwrap();
     let red = TrafficControl::replace(&link, TC_H_ROOT, "red", 0x1_0000, Some(&[1, 2, 3, 4]));
-    wire.change(&red).unwrap();
-    let before = machine.kernel.picture();
+    backend.change(&red).unwrap();
+    let before = machine.kernel.snapshot();
     let optional = shaper("w0").optional();
     let plan = optional.plan(&machine.session()).unwrap();
     assert!(plan.is_empty());
@@ -153,7 +154,7 @@ fn what_is_optional_is_left_out_where_a_part_of_it_is_refused() {
     let hint = finding.hint().unwrap();
     assert!(hint.contains("tc qdisc delete dev w0 root"), "{hint}");
     optional.apply(&mut machine.session()).unwrap();
-    assert_eq!(machine.kernel.picture(), before);
+    assert_eq!(machine.kernel.snapshot(), before);
     // Whoever named the device is refused.
     shaper("w0").plan(&machine.session()).unwrap_err();
 }
@@ -178,10 +179,10 @@ fn another_filter_of_our_priority_refuses_the_shaping_alone() {
 fn a_root_of_another_program_on_the_ifb_refuses_the_shaping_alone() {
     let machine = Machine::new();
     shaper("w0").apply(&mut machine.session()).unwrap();
-    let mut wire = Netlink::over(machine.kernel.clone());
-    let link = wire.link("ifb0").unwrap().unwrap();
+    let mut backend = Netlink::over(machine.kernel.clone());
+    let link = backend.link("ifb0").unwrap().unwrap();
     let red = TrafficControl::replace(&link, TC_H_ROOT, "red", 0x1_0000, Some(&[1, 2, 3, 4]));
-    wire.change(&red).unwrap();
+    backend.change(&red).unwrap();
     let plan = shaper("w0").optional().plan(&machine.session()).unwrap();
     assert!(plan.is_empty(), "{:#?}", plan.steps);
     let finding = plan.findings[0].to_string();
@@ -204,7 +205,7 @@ fn what_the_kernel_has_refused_is_left_out_of_the_next_plan() {
         },
         |_| true,
     );
-    assert_eq!(applied.unwrap().turned, []);
+    assert_eq!(applied.unwrap().changed, []);
     let plan = shaper.clone().optional().plan(&machine.session()).unwrap();
     assert!(plan.is_empty(), "{:#?}", plan.steps);
     assert_eq!(plan.findings.len(), 1, "{:#?}", plan.findings);

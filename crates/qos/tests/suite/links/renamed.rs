@@ -8,16 +8,16 @@ use super::{Machine, shaper};
 
 /// A root that another process has set.
 fn set_root(machine: &Machine, device: &str) {
-    let mut wire = Netlink::over(machine.kernel.clone());
-    let link = wire.link(device).unwrap().unwrap();
+    let mut backend = Netlink::over(machine.kernel.clone());
+    let link = backend.link(device).unwrap().unwrap();
     let limit = 77_u32.to_ne_bytes();
     let request = TrafficControl::replace(&link, TC_H_ROOT, "pfifo", 0x77_0000, Some(&limit));
-    wire.change(&request).unwrap();
+    backend.change(&request).unwrap();
 }
 
 fn reverts_wholly(machine: &Machine) {
     let reverted = machine.session().revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
     assert!(machine.store.is_empty());
 }
 
@@ -26,20 +26,21 @@ fn a_link_with_another_name_is_put_back_under_it() {
     let machine = Machine::new();
     set_root(&machine, "w0");
     machine.kernel.rename("w0", "wan0");
-    let before = machine.kernel.picture();
+    let before = machine.kernel.snapshot();
     machine.kernel.rename("wan0", "w0");
     shaper("w0").apply(&mut machine.session()).unwrap();
     machine.kernel.rename("w0", "wan0");
-    let owed = machine.session().status().unwrap().owed;
-    let named: Vec<_> = owed.iter().map(|owed| &*owed.knob.text).collect();
+    let pending = machine.session().status().unwrap().pending;
+    let named: Vec<_> = pending.iter().map(|pending| &*pending.knob.text).collect();
     assert!(named.contains(&"root qdisc of wan0"), "{named:?}");
     assert!(
-        owed.iter()
-            .all(|owed| owed.is_ours && owed.absent.is_none()),
-        "{owed:#?}"
+        pending
+            .iter()
+            .all(|pending| pending.is_ours && pending.absent.is_none()),
+        "{pending:#?}"
     );
     reverts_wholly(&machine);
-    assert_eq!(machine.kernel.picture(), before);
+    assert_eq!(machine.kernel.snapshot(), before);
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn a_stranger_that_takes_the_old_name_is_not_touched() {
     assert_eq!(machine.shows("root", "wan0").unwrap(), "default noqueue");
     assert_eq!(machine.shows("hook", "wan0"), None);
     assert_eq!(machine.shows("link", "ifb0"), None);
-    assert_eq!(machine.kernel.picture().get("lost"), None);
+    assert_eq!(machine.kernel.snapshot().get("lost"), None);
 }
 
 fn swap_names(machine: &Machine) {
@@ -70,21 +71,21 @@ fn two_links_that_swap_their_names_are_each_put_back() {
         let machine = Machine::new();
         set_root(&machine, "x0");
         swap_names(&machine);
-        let before = machine.kernel.picture();
+        let before = machine.kernel.snapshot();
         for device in ["w0", "x0"] {
             shaper(device).apply(&mut machine.session()).unwrap();
         }
         swap_names(&machine);
         for device in ["w0", "x0"].into_iter().filter(|_| again) {
             let applied = shaper(device).apply(&mut machine.session()).unwrap();
-            assert_eq!(applied.turned.len(), 1, "the alias alone: {applied:#?}");
+            assert_eq!(applied.changed.len(), 1, "the alias alone: {applied:#?}");
             let report = shaper(device).verify(&machine.session()).unwrap();
             assert!(report.is_as_wanted(), "{report:#?}");
         }
         assert!(machine.is_shaped("x0", "ifb0") && machine.is_shaped("w0", "ifb-x0"));
         reverts_wholly(&machine);
         swap_names(&machine);
-        assert_eq!(machine.kernel.picture(), before);
+        assert_eq!(machine.kernel.snapshot(), before);
     }
 }
 
@@ -92,14 +93,18 @@ fn two_links_that_swap_their_names_are_each_put_back() {
 #[test]
 fn a_renamed_link_keeps_the_ifb_that_was_named_after_it() {
     let machine = Machine::new();
-    let before = machine.kernel.picture();
+    let before = machine.kernel.snapshot();
     for device in ["w0", "x0"] {
         shaper(device).apply(&mut machine.session()).unwrap();
     }
     machine.kernel.rename("x0", "wan0");
     let applied = shaper("wan0").apply(&mut machine.session()).unwrap();
-    let turned: Vec<_> = applied.turned.iter().map(|step| &*step.knob.text).collect();
-    assert_eq!(turned, ["link ifb-x0"], "its alias alone");
+    let changed: Vec<_> = applied
+        .changed
+        .iter()
+        .map(|step| &*step.knob.text)
+        .collect();
+    assert_eq!(changed, ["link ifb-x0"], "its alias alone");
     assert!(machine.is_shaped("wan0", "ifb-x0"));
     // Also where no IFB is preferred.
     let mut default = shaper("wan0");
@@ -113,7 +118,7 @@ fn a_renamed_link_keeps_the_ifb_that_was_named_after_it() {
     }
     reverts_wholly(&machine);
     machine.kernel.rename("wan0", "x0");
-    assert_eq!(machine.kernel.picture(), before);
+    assert_eq!(machine.kernel.snapshot(), before);
 }
 
 #[test]
@@ -147,7 +152,7 @@ fn a_namesake_does_not_get_the_ifb_that_is_named_after_it() {
     machine.kernel.plug_in("x0", "veth");
     shaper("x0").apply(&mut machine.session()).unwrap();
     assert!(machine.is_shaped("wan0", "ifb-x0"));
-    let filter = machine.kernel.picture();
+    let filter = machine.kernel.snapshot();
     let leads = filter
         .iter()
         .find(|(key, _)| key.starts_with("filter x0"))
@@ -164,13 +169,17 @@ fn applied_again_under_the_new_name_it_goes_back_to_the_first_original() {
     let machine = Machine::new();
     set_root(&machine, "w0");
     machine.kernel.rename("w0", "wan0");
-    let before = machine.kernel.picture();
+    let before = machine.kernel.snapshot();
     machine.kernel.rename("wan0", "w0");
     shaper("w0").apply(&mut machine.session()).unwrap();
     machine.kernel.rename("w0", "wan0");
     let applied = shaper("wan0").apply(&mut machine.session()).unwrap();
-    let turned: Vec<_> = applied.turned.iter().map(|step| &*step.knob.text).collect();
-    assert_eq!(turned, ["link ifb0"], "its alias alone");
+    let changed: Vec<_> = applied
+        .changed
+        .iter()
+        .map(|step| &*step.knob.text)
+        .collect();
+    assert_eq!(changed, ["link ifb0"], "its alias alone");
     assert!(machine.is_shaped("wan0", "ifb0"));
     assert!(
         shaper("wan0")
@@ -181,7 +190,7 @@ fn applied_again_under_the_new_name_it_goes_back_to_the_first_original() {
     let other_rate = shaper("wan0").egress(hosttune_qos::Cake::default());
     other_rate.apply(&mut machine.session()).unwrap();
     reverts_wholly(&machine);
-    assert_eq!(machine.kernel.picture(), before);
+    assert_eq!(machine.kernel.snapshot(), before);
 }
 
 /// Another owner that works on the new name stands on the same link.
@@ -190,7 +199,7 @@ fn owners_that_know_a_link_by_two_names_end_at_the_first_original() {
     for older_first in [true, false] {
         let machine = Machine::new();
         machine.kernel.rename("w0", "wan0");
-        let before = machine.kernel.picture();
+        let before = machine.kernel.snapshot();
         machine.kernel.rename("wan0", "w0");
         shaper("w0").apply(&mut machine.session()).unwrap();
         machine.kernel.rename("w0", "wan0");
@@ -202,9 +211,9 @@ fn owners_that_know_a_link_by_two_names_end_at_the_first_original() {
         }
         for owner in owners {
             let reverted = machine.session_of(owner).revert().unwrap();
-            assert_eq!(reverted.left, [], "{owner} of {owners:?}");
+            assert_eq!(reverted.not_reverted, [], "{owner} of {owners:?}");
         }
-        assert_eq!(machine.kernel.picture(), before, "{owners:?}");
+        assert_eq!(machine.kernel.snapshot(), before, "{owners:?}");
         assert!(machine.store.is_empty());
     }
 }
@@ -227,10 +236,10 @@ fn a_stored_plan_is_not_carried_out_on_another_link_of_the_name() {
     let plan = shaper("w0").plan(&machine.session()).unwrap();
     machine.kernel.rename("w0", "wan0");
     machine.kernel.plug_in("w0", "veth");
-    let before = machine.kernel.picture();
+    let before = machine.kernel.snapshot();
     let error = machine.session().apply(&plan).unwrap_err();
     assert!(matches!(error, Error::Stale(_)), "{error}");
-    assert_eq!(machine.kernel.picture(), before);
+    assert_eq!(machine.kernel.snapshot(), before);
 }
 
 /// Who reverts in another network namespace finds another link of the same number there.
@@ -240,10 +249,10 @@ fn a_link_of_the_same_number_in_another_namespace_is_another_one() {
     let mut machine = Machine::new();
     machine.memory = machine.memory.link(NAMESPACE, "net:[1]");
     shaper("w0").apply(&mut machine.session()).unwrap();
-    let owed = machine.session().status().unwrap().owed;
-    let identities: Vec<_> = owed
+    let pending = machine.session().status().unwrap().pending;
+    let identities: Vec<_> = pending
         .iter()
-        .filter_map(|owed| owed.identity.clone())
+        .filter_map(|pending| pending.identity.clone())
         .collect();
     assert!(
         identities
@@ -256,12 +265,14 @@ fn a_link_of_the_same_number_in_another_namespace_is_another_one() {
     other.store = machine.store.clone();
     other.kernel.rename("w0", "lan0");
     set_root(&other, "lan0");
-    let before = other.kernel.picture();
-    let owed = other.session().status().unwrap().owed;
+    let before = other.kernel.snapshot();
+    let pending = other.session().status().unwrap().pending;
     assert!(
-        owed.iter().all(|owed| !owed.knob.text.contains("lan0")),
-        "{owed:#?}"
+        pending
+            .iter()
+            .all(|pending| !pending.knob.text.contains("lan0")),
+        "{pending:#?}"
     );
     other.session().revert().unwrap();
-    assert_eq!(other.kernel.picture(), before);
+    assert_eq!(other.kernel.snapshot(), before);
 }

@@ -79,7 +79,7 @@ fn a_watch_that_follows_the_default_route_says_that_it_has_moved_and_ends() {
         .run(&mut machine.session(), &mut script, &stop, |_| {})
         .unwrap();
     assert!(machine.is_shaped("x0", "ifb-x0"));
-    assert_eq!(machine.session().revert().unwrap().left, []);
+    assert_eq!(machine.session().revert().unwrap().not_reverted, []);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_route_that_changes_and_leads_out_of_the_same_device_is_no_move() {
 #[test]
 fn a_watch_of_the_default_route_waits_for_one_and_goes_from_device_to_device() {
     let machine = machine("");
-    let before = machine.kernel.picture();
+    let before = machine.kernel.snapshot();
     let mut script = Script::of(&machine.kernel);
     // The second time without a notice of the route.
     for (at, device) in [(5, "w0"), (15, "x0"), (25, "w0")] {
@@ -172,8 +172,8 @@ fn a_watch_of_the_default_route_waits_for_one_and_goes_from_device_to_device() {
         "the first device is as wanted when the route comes back"
     );
     assert!(machine.is_shaped("w0", "ifb0") && machine.is_shaped("x0", "ifb-x0"));
-    assert_eq!(machine.session().revert().unwrap().left, []);
-    assert_eq!(machine.kernel.picture(), before);
+    assert_eq!(machine.session().revert().unwrap().not_reverted, []);
+    assert_eq!(machine.kernel.snapshot(), before);
 }
 
 #[test]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::live::{session, snapshot};
 use super::traffic::Traffic;
-use crate::namespace::{tell, wire};
+use crate::namespace::{backend, tell};
 use hosttune_core::host::{Change, Gate};
-use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment};
+use hosttune_core::testing::{CrashPoint, Memory, MemoryStore, Moment};
 use hosttune_core::{Error, Host, HostError, LinuxHost, Session, Tuning};
 use hosttune_qos::cake::Overhead;
 use hosttune_qos::netlink::{TC_H_ROOT, TrafficControl};
@@ -118,7 +118,7 @@ fn refused(session: &mut Session, what: &str, shaper: &Shaper, why: &str) {
 
 fn nothing_is_owed(session: &Session, what: &str) {
     let status = session.status().unwrap();
-    assert!(status.owed.is_empty(), "{what}: {:#?}", status.owed);
+    assert!(status.pending.is_empty(), "{what}: {:#?}", status.pending);
     assert!(status.open.is_none(), "{what}: {:#?}", status.open);
 }
 
@@ -136,23 +136,27 @@ fn what_cannot_be_is_refused() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_over_the_double() {
+fn what_cannot_be_is_refused_over_the_fake() {
     let kernel = Kernel::new().link("wan", "", 4).link("ifb9", "ifb", 1);
-    let mut wire = Netlink::over(kernel.clone());
-    let wan = wire.link("wan").unwrap().unwrap();
-    wire.change(&wan.bring(true)).unwrap();
+    let mut backend = Netlink::over(kernel.clone());
+    let wan = backend.link("wan").unwrap().unwrap();
+    backend.change(&wan.bring(true)).unwrap();
     let red = TrafficControl::replace(&wan, TC_H_ROOT, "red", 0x1_0000, Some(&[1, 2, 3, 4]));
-    wire.change(&red).unwrap();
-    let was = kernel.picture();
+    backend.change(&red).unwrap();
+    let was = kernel.snapshot();
     for (what, shaper, why) in refusals() {
-        let (store, fate) = (MemoryStore::new(), Fate::lives());
-        let host = Host::new(Memory::new().directory("/sys/module/ifb").host(&fate))
-            .plug(Netlink::over(kernel.clone()))
-            .gated(fate.clone());
-        let session = Session::new(host, "qos-test", store.of(&fate), "boot").unwrap();
+        let (store, crash_point) = (MemoryStore::new(), CrashPoint::lives());
+        let host = Host::new(
+            Memory::new()
+                .directory("/sys/module/ifb")
+                .host(&crash_point),
+        )
+        .with_backend(Netlink::over(kernel.clone()))
+        .gated(crash_point.clone());
+        let session = Session::new(host, "qos-test", store.of(&crash_point), "boot").unwrap();
         refused(&mut session.with(hosttune_qos::knobs), what, &shaper, why);
-        assert_eq!(kernel.picture(), was, "{what}");
-        assert_eq!(fate.writes(), 0, "{what}: something was written");
+        assert_eq!(kernel.snapshot(), was, "{what}");
+        assert_eq!(crash_point.writes(), 0, "{what}: something was written");
     }
 }
 
@@ -236,7 +240,11 @@ fn without_a_carrier_it_is_shaped_all_the_same() {
     shaper().apply(&mut session).unwrap();
     assert!(shaper().verify(&session).unwrap().is_as_wanted());
     let reverted = shaper().revert(&mut session).unwrap();
-    assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
+    assert!(
+        reverted.not_reverted.is_empty(),
+        "{:#?}",
+        reverted.not_reverted
+    );
     before.is_still(&snapshot(), "taken back");
 
     shaper().apply(&mut session).unwrap();
@@ -293,29 +301,33 @@ fn without_the_capability_nothing_is_changed() {
     let shaped = snapshot();
     let unprivileged = std::thread::spawn(|| {
         may_not_change_links();
-        shaper().revert(&mut session()).unwrap().left
+        shaper().revert(&mut session()).unwrap().not_reverted
     });
     let left = unprivileged.join().unwrap();
     assert!(!left.is_empty(), "nobody was told");
     shaped.is_still(&snapshot(), "not taken back");
     traffic.all_arrive("not taken back");
     let reverted = shaper().revert(&mut privileged).unwrap();
-    assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
+    assert!(
+        reverted.not_reverted.is_empty(),
+        "{:#?}",
+        reverted.not_reverted
+    );
     before.is_still(&snapshot(), "taken back");
     traffic.all_arrive("taken back");
 }
 
 /// Takes the device `dsl` away before one of the changes.
 struct Vanishes {
-    wire: Netlink,
+    backend: Netlink,
     before: u64,
     changes: u64,
 }
 
 impl Vanishes {
-    fn before(before: u64, wire: Netlink) -> Self {
+    fn before(before: u64, backend: Netlink) -> Self {
         Self {
-            wire,
+            backend,
             before,
             changes: 0,
         }
@@ -325,8 +337,8 @@ impl Vanishes {
 impl Gate for Vanishes {
     fn before(&mut self, _: &Change<'_>) -> Result<(), HostError> {
         if self.changes == self.before {
-            let dsl = self.wire.link("dsl")?.unwrap();
-            self.wire.change(&dsl.delete())?;
+            let dsl = self.backend.link("dsl")?.unwrap();
+            self.backend.change(&dsl.delete())?;
         }
         self.changes += 1;
         Ok(())
@@ -334,18 +346,22 @@ impl Gate for Vanishes {
 }
 
 #[test]
-fn the_device_vanishes_over_the_double() {
+fn the_device_vanishes_over_the_fake() {
     let qdisc = || Qdisc::from(Cake::default().bandwidth(Rate::mbit(5)));
     let shaper = Shaper::new("dsl").egress(qdisc()).ingress(qdisc());
     let machine = || Kernel::new().link("wan", "", 4);
-    let was = machine().picture();
+    let was = machine().snapshot();
     for change in 0..=6 {
         let kernel = machine().link("dsl", "veth", 1);
-        let (store, fate) = (MemoryStore::new(), Fate::lives());
-        let host = Host::new(Memory::new().directory("/sys/module/ifb").host(&fate))
-            .plug(Netlink::over(kernel.clone()))
-            .gated(Vanishes::before(change, Netlink::over(kernel.clone())));
-        let session = Session::new(host, "qos-test", store.of(&fate), "boot").unwrap();
+        let (store, crash_point) = (MemoryStore::new(), CrashPoint::lives());
+        let host = Host::new(
+            Memory::new()
+                .directory("/sys/module/ifb")
+                .host(&crash_point),
+        )
+        .with_backend(Netlink::over(kernel.clone()))
+        .gated(Vanishes::before(change, Netlink::over(kernel.clone())));
+        let session = Session::new(host, "qos-test", store.of(&crash_point), "boot").unwrap();
         let mut session = session.with(hosttune_qos::knobs);
         match shaper.apply(&mut session) {
             // All there is to change had been.
@@ -356,7 +372,7 @@ fn the_device_vanishes_over_the_double() {
                     "{change}: {error:?}"
                 );
                 assert!(error.hint().is_some(), "{change}: {error:?}");
-                assert_eq!(kernel.picture(), was, "{change}");
+                assert_eq!(kernel.snapshot(), was, "{change}");
                 assert!(store.is_empty(), "{change}: a journal is left");
             }
         }
@@ -376,10 +392,11 @@ fn the_device_vanishes_before_any_of_the_changes() {
         let when = format!("before change {change}");
         plug_in_dsl();
         let host = Host::new(LinuxHost::at("/").unwrap())
-            .plug(wire())
-            .gated(Vanishes::before(change, wire()));
+            .with_backend(backend())
+            .gated(Vanishes::before(change, backend()));
         let store = MemoryStore::new();
-        let session = Session::new(host, "qos-test", store.of(&Fate::lives()), "boot").unwrap();
+        let session =
+            Session::new(host, "qos-test", store.of(&CrashPoint::lives()), "boot").unwrap();
         let mut session = session.with(hosttune_qos::knobs);
         match shaper_of("dsl").apply(&mut session) {
             Ok(_) => applied = true,
@@ -398,8 +415,12 @@ fn the_device_vanishes_before_any_of_the_changes() {
         if applied {
             assert!(change >= 6, "{when}: only so many changes?");
             tell("ip link del dsl");
-            let reverted = process(&store, &Fate::lives()).revert().unwrap();
-            assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
+            let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
+            assert!(
+                reverted.not_reverted.is_empty(),
+                "{:#?}",
+                reverted.not_reverted
+            );
             assert!(store.is_empty(), "a journal is left");
             before.is_still(&snapshot(), "taken back without the device");
             traffic.all_arrive("taken back without the device");
@@ -414,7 +435,7 @@ fn the_device_vanishes_at_any_time() {
     let mut outcomes = std::collections::BTreeMap::<&str, usize>::new();
     for round in 0..40_u64 {
         plug_in_dsl();
-        let mut other = wire();
+        let mut other = backend();
         let vanishing = std::thread::spawn(move || {
             let dsl = other.link("dsl").unwrap().unwrap();
             std::thread::sleep(Duration::from_micros(round * 700));
@@ -436,9 +457,9 @@ fn the_device_vanishes_at_any_time() {
         }
         let reverted = shaper_of("dsl").revert(&mut session).unwrap();
         assert!(
-            reverted.left.is_empty(),
+            reverted.not_reverted.is_empty(),
             "round {round}: {:#?}",
-            reverted.left
+            reverted.not_reverted
         );
         nothing_is_owed(&session, what);
         before.is_still(&snapshot(), format!("round {round}: taken back"));
@@ -449,11 +470,11 @@ fn the_device_vanishes_at_any_time() {
 }
 
 /// A process that may die, over this kernel.
-fn process(store: &MemoryStore, fate: &Fate) -> Session {
+fn process(store: &MemoryStore, crash_point: &CrashPoint) -> Session {
     let host = Host::new(LinuxHost::at("/").unwrap())
-        .plug(wire())
-        .gated(fate.clone());
-    let session = Session::new(host, "qos-test", store.of(fate), "boot").unwrap();
+        .with_backend(backend())
+        .gated(crash_point.clone());
+    let session = Session::new(host, "qos-test", store.of(crash_point), "boot").unwrap();
     session.with(hosttune_qos::knobs)
 }
 
@@ -468,21 +489,25 @@ fn packets_arrive_wherever_it_is_killed() {
             for write in 0.. {
                 let when = format!("{moment:?} write {write}, reverting {reverting}");
                 let store = MemoryStore::new();
-                let fate = Fate::dies_at(write, moment);
+                let crash_point = CrashPoint::dies_at(write, moment);
                 if reverting {
                     shaper()
-                        .apply(&mut process(&store, &Fate::lives()))
+                        .apply(&mut process(&store, &CrashPoint::lives()))
                         .unwrap();
-                    let _ = process(&store, &fate).revert();
+                    let _ = process(&store, &crash_point).revert();
                 } else {
-                    let _ = shaper().apply(&mut process(&store, &fate));
+                    let _ = shaper().apply(&mut process(&store, &crash_point));
                 }
                 traffic.all_arrive(&when);
-                let reverted = process(&store, &Fate::lives()).revert().unwrap();
-                assert!(reverted.left.is_empty(), "{when}: {:#?}", reverted.left);
+                let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
+                assert!(
+                    reverted.not_reverted.is_empty(),
+                    "{when}: {:#?}",
+                    reverted.not_reverted
+                );
                 traffic.all_arrive(format!("{when}, put right"));
                 before.is_still(&snapshot(), &when);
-                if !fate.is_dead() {
+                if !crash_point.is_dead() {
                     assert!(write > 6, "{when}: only so many writes?");
                     break;
                 }

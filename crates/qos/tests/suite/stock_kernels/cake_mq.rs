@@ -3,10 +3,11 @@
 
 use super::live::{session, snapshot};
 use super::traffic::{SENT, Traffic};
-use crate::namespace::{tell, wire};
+use crate::namespace::{backend, tell};
 use hosttune_core::{Error, Tuning};
 use hosttune_qos::netlink::{
-    Attributes, Link, NLM_F_CREATE, NLM_F_REPLACE, Request, TC_H_ROOT, TrafficControl, shown_handle,
+    Attributes, Link, NLM_F_CREATE, NLM_F_REPLACE, Request, TC_H_ROOT, TrafficControl,
+    format_handle,
 };
 use hosttune_qos::testing::Kernel;
 use hosttune_qos::{Cake, Netlink, Qdisc, Rate, Shaper};
@@ -38,10 +39,10 @@ fn said(error: &Error) -> String {
 
 /// As the tool is told what it does not know.
 fn put(kind: &str, handle: u32, options: &[u8]) {
-    let mut wire = wire();
-    let link = wire.link("wan").unwrap().unwrap();
+    let mut backend = backend();
+    let link = backend.link("wan").unwrap().unwrap();
     let request = TrafficControl::replace(&link, TC_H_ROOT, kind, handle, Some(options));
-    wire.change(&request).unwrap();
+    backend.change(&request).unwrap();
 }
 
 /// Whether this kernel has it; where not, that it says so and nothing is left of the attempt.
@@ -150,7 +151,11 @@ fn it_is_put_there_and_taken_back() {
         assert!(shaper().verify(&session).unwrap().is_as_wanted(), "{what}");
 
         let reverted = shaper().revert(&mut session).unwrap();
-        assert!(reverted.left.is_empty(), "{what}: {:#?}", reverted.left);
+        assert!(
+            reverted.not_reverted.is_empty(),
+            "{what}: {:#?}",
+            reverted.not_reverted
+        );
         before.is_still(&snapshot(), what);
         traffic.all_arrive(format!("{what}: taken back"));
         let _ = hosttune_test_machine::ask("tc qdisc del dev wan root");
@@ -159,8 +164,8 @@ fn it_is_put_there_and_taken_back() {
 
 /// Changes what stands at the root.
 fn put_same(kind: &str, options: &[u8]) {
-    let all = wire().qdiscs().unwrap();
-    let link = wire().link("wan").unwrap().unwrap();
+    let all = backend().qdiscs().unwrap();
+    let link = backend().link("wan").unwrap().unwrap();
     let root = all
         .iter()
         .find(|one| one.link == link.index && one.parent == TC_H_ROOT)
@@ -210,11 +215,11 @@ fn what_it_cannot_do_is_refused_beforehand() {
 }
 
 /// What both show at the roots of two devices, and under them.
-fn seen(wire: &Netlink) -> Vec<String> {
+fn seen(backend: &Netlink) -> Vec<String> {
     let mut all = Vec::new();
     for device in ["wan", "single"] {
-        let link = wire.link(device).unwrap().unwrap();
-        let mut shown: Vec<String> = wire
+        let link = backend.link(device).unwrap().unwrap();
+        let mut shown: Vec<String> = backend
             .qdiscs()
             .unwrap()
             .into_iter()
@@ -227,8 +232,8 @@ fn seen(wire: &Netlink) -> Vec<String> {
                 format!(
                     "{device} {} {} {} {options:?}",
                     one.kind,
-                    shown_handle(one.handle),
-                    shown_handle(one.parent)
+                    format_handle(one.handle),
+                    format_handle(one.parent)
                 )
             })
             .collect();
@@ -238,16 +243,16 @@ fn seen(wire: &Netlink) -> Vec<String> {
     all
 }
 
-fn the_double_answers_as_the_kernel_does() {
+fn the_fake_answers_as_the_kernel_does() {
     let traffic = Traffic::begin();
     if !is_there(&traffic) {
         return;
     }
     tell("ip link add single numtxqueues 1 type veth peer name single2; ip link set single up");
-    let double = Kernel::new()
+    let fake = Kernel::new()
         .link("wan", "veth", 4)
         .link("single", "veth", 1);
-    let (mut real, mut double) = (wire(), Netlink::over(double));
+    let (mut real, mut fake) = (backend(), Netlink::over(fake));
     let number = |number: u16, value: u32| {
         let options = Attributes::new().with(number, &value.to_ne_bytes());
         Some(options.into_bytes())
@@ -312,10 +317,10 @@ fn the_double_answers_as_the_kernel_does() {
     ];
     let mut wrong = Vec::new();
     for (what, step) in steps {
-        let answer = |wire: &mut Netlink| {
-            let link = |name: &str| wire.link(name).unwrap().unwrap();
+        let answer = |backend: &mut Netlink| {
+            let link = |name: &str| backend.link(name).unwrap().unwrap();
             let request = step(&link);
-            match wire.change(&request) {
+            match backend.change(&request) {
                 Ok(()) => "yes".to_owned(),
                 Err(error) => {
                     // The double has the words of older kernels.
@@ -325,14 +330,14 @@ fn the_double_answers_as_the_kernel_does() {
                 }
             }
         };
-        let (is, doubled) = (answer(&mut real), answer(&mut double));
+        let (is, doubled) = (answer(&mut real), answer(&mut fake));
         println!("{what}: {is}");
         if is != doubled {
             wrong.push(format!(
                 "{what}: the kernel says {is}, the double {doubled}"
             ));
         }
-        let (is, doubled) = (seen(&real), seen(&double));
+        let (is, doubled) = (seen(&real), seen(&fake));
         if is != doubled {
             wrong.push(format!(
                 "{what}: the kernel shows {is:#?}, the double {doubled:#?}"
@@ -344,6 +349,6 @@ fn the_double_answers_as_the_kernel_does() {
 
 inside_stock_kernels!(
     it_is_put_there_and_taken_back,
-    the_double_answers_as_the_kernel_does,
+    the_fake_answers_as_the_kernel_does,
     what_it_cannot_do_is_refused_beforehand,
 );

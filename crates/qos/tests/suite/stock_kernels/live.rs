@@ -3,7 +3,7 @@
 use hosttune_core::Session;
 use hosttune_test_machine::{Snapshot, Subtree};
 
-use crate::namespace::wire;
+use crate::namespace::backend;
 
 pub(crate) fn session() -> Session {
     session_of("qos-test")
@@ -13,7 +13,7 @@ pub(crate) fn session_of(owner: &str) -> Session {
     Session::live(owner)
         .unwrap()
         .with(hosttune_qos::knobs)
-        .plug(wire())
+        .with_backend(backend())
 }
 
 pub(crate) fn snapshot() -> Snapshot {

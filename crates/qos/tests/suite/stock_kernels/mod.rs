@@ -5,10 +5,10 @@
 
 mod bad_input;
 mod cake_mq;
-mod double;
+mod fake;
 mod live;
 mod others;
-mod passage;
+mod path_report;
 mod renamed;
 mod shaping;
 mod traffic;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hosttune_core::{Stop, Tuning};
-use hosttune_qos::netlink::{KernelMonitor, Monitor, Noticed, Subject};
+use hosttune_qos::netlink::{KernelMonitor, Monitor, Subject, WaitOutcome};
 use hosttune_qos::{Qdisc, Shaper};
 use hosttune_test_machine::inside_stock_kernels;
 
@@ -49,8 +49,8 @@ fn a_renamed_link_and_its_namesake_are_told_apart() {
         add(device);
         shaper(device).apply(&mut session("qos-test")).unwrap();
     }
-    for owed in session("qos-test").status().unwrap().owed {
-        if let Some(identity) = &owed.identity {
+    for pending in session("qos-test").status().unwrap().pending {
+        if let Some(identity) = &pending.identity {
             assert!(identity.contains(", in net:["), "{identity}");
         }
     }
@@ -67,8 +67,8 @@ fn a_renamed_link_and_its_namesake_are_told_apart() {
     }
     rename("ifb-x0", "foo");
     let reverted = session("qos-test").revert().unwrap();
-    assert_eq!(reverted.left, []);
-    assert!(session("qos-test").status().unwrap().owed.is_empty());
+    assert_eq!(reverted.not_reverted, []);
+    assert!(session("qos-test").status().unwrap().pending.is_empty());
     tell("ip link del w0; ip link del wan0; ip link del x0");
     clean.is_still(&snapshot(), "reverted");
 }
@@ -90,7 +90,7 @@ fn an_ifb_that_was_deleted_goes_back_to_its_device() {
         let leads = leads(device);
         assert!(leads.contains(&format!("to device {ifb})")), "{leads}");
     }
-    assert_eq!(session("qos-test").revert().unwrap().left, []);
+    assert_eq!(session("qos-test").revert().unwrap().not_reverted, []);
     before.is_still(&snapshot(), "reverted");
 }
 
@@ -98,7 +98,7 @@ fn an_ifb_that_was_deleted_goes_back_to_its_device() {
 fn subjects(monitor: &mut KernelMonitor, stop: &Stop) -> Vec<Subject> {
     let until = monitor.now() + Duration::from_secs(2);
     let mut all = Vec::new();
-    while let Noticed::Notices(notices) = monitor.wait(stop, Some(until)).unwrap() {
+    while let WaitOutcome::Notices(notices) = monitor.wait(stop, Some(until)).unwrap() {
         all.extend(notices.iter().map(|notice| notice.subject));
     }
     all

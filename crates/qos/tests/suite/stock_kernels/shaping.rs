@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::live::{session_of as session, snapshot};
-use crate::namespace::{enter, tell, wire};
-use hosttune_core::testing::{Fate, MemoryStore, Moment};
+use crate::namespace::{backend, enter, tell};
+use hosttune_core::testing::{CrashPoint, MemoryStore, Moment};
 use hosttune_core::{Error, Host, LinuxHost, Session, Tuning};
 use hosttune_qos::{Cake, Qdisc, RootQdisc, Shaper};
 use hosttune_test_machine::{ask, inside_stock_kernels};
@@ -96,7 +96,11 @@ fn applied_and_reverted(shaper: &Shaper, what: &str) {
         assert!(shown.contains(ours), "{what}: {shown}");
     }
     let reverted = shaper.revert(&mut session).unwrap();
-    let left: Vec<String> = reverted.left.iter().map(ToString::to_string).collect();
+    let left: Vec<String> = reverted
+        .not_reverted
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     before.is_still(&snapshot(), format!("{what}: reverted, left {left:?}"));
     assert!(left.is_empty(), "{what}: {left:?}");
 }
@@ -149,7 +153,11 @@ fn a_link_that_is_down_gets_nothing_that_it_did_not_have() {
     shaper().apply(&mut session).unwrap();
     assert!(shaper().verify(&session).unwrap().is_as_wanted());
     let reverted = shaper().revert(&mut session).unwrap();
-    assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
+    assert!(
+        reverted.not_reverted.is_empty(),
+        "{:#?}",
+        reverted.not_reverted
+    );
     up_and_down();
     before.is_still(&snapshot(), "up and down again");
 }
@@ -192,7 +200,11 @@ fn a_filter_that_takes_every_packet_first_is_told() {
         let report = shaper().verify(&session).unwrap();
         assert_eq!(report.is_as_wanted(), !takes_all, "{filter}: {report:#?}");
         let reverted = shaper().revert(&mut session).unwrap();
-        assert!(reverted.left.is_empty(), "{filter}: {:#?}", reverted.left);
+        assert!(
+            reverted.not_reverted.is_empty(),
+            "{filter}: {:#?}",
+            reverted.not_reverted
+        );
         before.is_still(&snapshot(), filter);
         tell("tc filter del dev wan ingress");
     }
@@ -206,8 +218,13 @@ fn a_filter_that_somebody_adds_keeps_our_hook() {
     shaper().apply(&mut session).unwrap();
     tell("tc filter add dev wan ingress protocol ip pref 9 u32 match ip dport 53 0xffff action ok");
     let reverted = shaper().revert(&mut session).unwrap();
-    assert_eq!(reverted.left.len(), 1, "{:#?}", reverted.left);
-    let left = reverted.left[0].to_string();
+    assert_eq!(
+        reverted.not_reverted.len(),
+        1,
+        "{:#?}",
+        reverted.not_reverted
+    );
+    let left = reverted.not_reverted[0].to_string();
     assert!(
         left.contains("filters of another program are attached to it"),
         "{left}"
@@ -217,7 +234,11 @@ fn a_filter_that_somebody_adds_keeps_our_hook() {
     assert!(!ask("ip link show ifb7").0);
     tell("tc filter del dev wan ingress pref 9 protocol ip");
     let reverted = shaper().revert(&mut session).unwrap();
-    assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
+    assert!(
+        reverted.not_reverted.is_empty(),
+        "{:#?}",
+        reverted.not_reverted
+    );
     before.is_still(&snapshot(), "nothing keeps the hook any more");
 }
 
@@ -268,7 +289,11 @@ fn what_cannot_be_put_back_is_refused() {
         consent.apply(&mut session).unwrap();
         assert!(consent.verify(&session).unwrap().is_as_wanted(), "{script}");
         let reverted = consent.revert(&mut session).unwrap();
-        assert!(reverted.left.is_empty(), "{script}: {:#?}", reverted.left);
+        assert!(
+            reverted.not_reverted.is_empty(),
+            "{script}: {:#?}",
+            reverted.not_reverted
+        );
         let left = tell("tc qdisc show dev wan; ip link show");
         assert!(left.contains("qdisc noqueue 0:"), "{script}: {left}");
         assert!(!left.contains("ifb7"), "{script}: {left}");
@@ -307,14 +332,23 @@ fn what_a_stranger_did_since_stays() {
     shaper().apply(&mut session).unwrap();
     tell("tc qdisc replace dev wan root handle 77: pfifo limit 9");
     let reverted = shaper().revert(&mut session).unwrap();
-    assert_eq!(reverted.left.len(), 1, "{:#?}", reverted.left);
+    assert_eq!(
+        reverted.not_reverted.len(),
+        1,
+        "{:#?}",
+        reverted.not_reverted
+    );
     let root = tell("tc qdisc show dev wan");
     assert!(
         root.contains("pfifo 77:") && !root.contains("ingress"),
         "{root}"
     );
     let reverted = shaper().revert(&mut session.force(true)).unwrap();
-    assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
+    assert!(
+        reverted.not_reverted.is_empty(),
+        "{:#?}",
+        reverted.not_reverted
+    );
     assert!(tell("tc qdisc show dev wan").contains("noqueue 0:"));
 }
 
@@ -332,7 +366,11 @@ fn a_redirect_that_leads_nowhere_is_taken_back() {
     assert!(shaper().verify(&session).unwrap().is_as_wanted());
     tell("ip link del ifb7");
     let reverted = shaper().revert(&mut session).unwrap();
-    assert!(reverted.left.is_empty(), "{:#?}", reverted.left);
+    assert!(
+        reverted.not_reverted.is_empty(),
+        "{:#?}",
+        reverted.not_reverted
+    );
     before.is_still(&snapshot(), "the IFB had gone");
 }
 
@@ -418,11 +456,11 @@ fn errors_say_what_the_kernel_says() {
 }
 
 /// A process that may die, over this kernel.
-fn process(store: &MemoryStore, fate: &Fate) -> Session {
+fn process(store: &MemoryStore, crash_point: &CrashPoint) -> Session {
     let host = Host::new(LinuxHost::at("/").unwrap())
-        .plug(wire())
-        .gated(fate.clone());
-    let session = Session::new(host, "qos-test", store.of(fate), "boot").unwrap();
+        .with_backend(backend())
+        .gated(crash_point.clone());
+    let session = Session::new(host, "qos-test", store.of(crash_point), "boot").unwrap();
     session.with(hosttune_qos::knobs)
 }
 
@@ -439,19 +477,23 @@ fn killed_at_every_message_then_reverted_is_as_it_was() {
             for write in 0.. {
                 let when = format!("{moment:?} write {write}, reverting {reverting}");
                 let store = MemoryStore::new();
-                let fate = Fate::dies_at(write, moment);
+                let crash_point = CrashPoint::dies_at(write, moment);
                 if reverting {
-                    let mut session = process(&store, &Fate::lives());
+                    let mut session = process(&store, &CrashPoint::lives());
                     shaper().apply(&mut session).unwrap();
-                    let _ = process(&store, &fate).revert();
+                    let _ = process(&store, &crash_point).revert();
                 } else {
-                    let _ = shaper().apply(&mut process(&store, &fate));
+                    let _ = shaper().apply(&mut process(&store, &crash_point));
                 }
-                let reverted = process(&store, &Fate::lives()).revert().unwrap();
-                assert!(reverted.left.is_empty(), "{when}: {:#?}", reverted.left);
+                let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
+                assert!(
+                    reverted.not_reverted.is_empty(),
+                    "{when}: {:#?}",
+                    reverted.not_reverted
+                );
                 before.is_still(&snapshot(), &when);
                 assert!(store.is_empty(), "{when}: a journal is left");
-                if !fate.is_dead() {
+                if !crash_point.is_dead() {
                     assert!(write > 6, "{when}: only so many writes?");
                     break;
                 }

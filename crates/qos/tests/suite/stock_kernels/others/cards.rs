@@ -2,13 +2,13 @@
 
 use std::str::FromStr;
 
-use hosttune_core::testing::{Fate, Memory, MemoryStore};
-use hosttune_core::{Error, Host, LackKind, LinuxHost, Session, State, Tuning};
+use hosttune_core::testing::{CrashPoint, Memory, MemoryStore};
+use hosttune_core::{Error, Host, LinuxHost, Session, State, Tuning, UnsupportedKind};
 use hosttune_qos::testing::Kernel;
 use hosttune_qos::{Cake, HardwareAddress, Netlink, Rate, RootState, Shaper};
 use hosttune_test_machine::inside_stock_kernels;
 
-use crate::namespace::{enter, tell, wire};
+use crate::namespace::{backend, enter, tell};
 
 const FIRST: &str = "52:54:00:00:00:01";
 const SECOND: &str = "52:54:00:00:00:02";
@@ -22,17 +22,21 @@ fn shaper(device: &str) -> Shaper {
 }
 
 /// Why it cannot be shaped, and what to do about it: an error, and a finding where that is as good.
-fn lacks(shaper: &Shaper, session: &Session) -> (LackKind, String, String) {
+fn unsupported(shaper: &Shaper, session: &Session) -> (UnsupportedKind, String, String) {
     let Err(Error::NotApplicable(findings)) = shaper.plan(session) else {
         panic!("it can be planned");
     };
     let plan = shaper.clone().optional().plan(session).unwrap();
     assert!(plan.steps.is_empty());
     assert_eq!(plan.findings[0].state, findings[0].state);
-    let State::NotApplicable { lack } = &findings[0].state else {
+    let State::NotApplicable { unsupported } = &findings[0].state else {
         panic!("{findings:?}");
     };
-    (lack.kind, lack.why.clone(), lack.hint.clone().unwrap())
+    (
+        unsupported.kind,
+        unsupported.why.clone(),
+        unsupported.hint.clone().unwrap(),
+    )
 }
 
 #[test]
@@ -41,12 +45,13 @@ fn another_card_of_the_name_is_not_shaped() {
         .card("eth0", address(SECOND).as_slice())
         .card("eth1", address(FIRST).as_slice())
         .link("veth0", "veth", 1);
-    let host = Host::new(Memory::new().host(&Fate::lives())).plug(Netlink::over(kernel.clone()));
+    let host = Host::new(Memory::new().host(&CrashPoint::lives()))
+        .with_backend(Netlink::over(kernel.clone()));
     let session = Session::new(host, "router", MemoryStore::new(), "boot").unwrap();
     let mut session = session.with(hosttune_qos::knobs);
     let wanted = shaper("eth0").permanent_address(address(FIRST));
-    let (kind, why, hint) = lacks(&wanted, &session);
-    assert_eq!(kind, LackKind::Other);
+    let (kind, why, hint) = unsupported(&wanted, &session);
+    assert_eq!(kind, UnsupportedKind::Other);
     assert_eq!(
         why,
         "eth0 is now a different card: its address is 52:54:00:00:00:02, not 52:54:00:00:00:01"
@@ -54,13 +59,13 @@ fn another_card_of_the_name_is_not_shaped() {
     assert!(hint.contains("permaddr"), "{hint}");
     assert_eq!(kernel.changes(), 0);
 
-    let (_, why, _) = lacks(&shaper("veth0").permanent_address(address(FIRST)), &session);
+    let (_, why, _) = unsupported(&shaper("veth0").permanent_address(address(FIRST)), &session);
     assert!(why.contains("veth0 has no permanent address"), "{why}");
-    let (_, why, hint) = lacks(&shaper("eth7").permanent_address(address(FIRST)), &session);
+    let (_, why, hint) = unsupported(&shaper("eth7").permanent_address(address(FIRST)), &session);
     assert_eq!(why, "there is no device eth7");
     assert_eq!(hint, "the card 52:54:00:00:00:01 is now named eth1");
     let nowhere = shaper("eth7").permanent_address(address("52:54:00:00:00:09"));
-    let (_, _, hint) = lacks(&nowhere, &session);
+    let (_, _, hint) = unsupported(&nowhere, &session);
     assert!(
         hint.contains("the card 52:54:00:00:00:09 is missing too"),
         "{hint}"
@@ -116,7 +121,8 @@ fn a_default_qdisc_that_is_another_by_now_is_said_on_the_way_back() {
     let kernel = Kernel::new();
     kernel.plug_in("wan", "");
     let session = || {
-        let host = Host::new(memory.host(&Fate::lives())).plug(Netlink::over(kernel.clone()));
+        let host = Host::new(memory.host(&CrashPoint::lives()))
+            .with_backend(Netlink::over(kernel.clone()));
         let store = MemoryStore::new();
         let session = Session::new(host, "router", store, "boot").unwrap();
         session.with(hosttune_qos::knobs)
@@ -130,14 +136,14 @@ fn a_default_qdisc_that_is_another_by_now_is_said_on_the_way_back() {
     memory.write(path, "pfifo_fast").unwrap();
     kernel.set_default_qdisc("pfifo_fast");
     let reverted = other.revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
     assert_eq!(
         reverted.notes,
         [
             "net.core.default_qdisc was fq_codel when wan was shaped and is pfifo_fast now: the root qdisc is the present default"
         ]
     );
-    assert_eq!(kernel.picture()["root wan"], "default pfifo_fast");
+    assert_eq!(kernel.snapshot()["root wan"], "default pfifo_fast");
 }
 
 #[test]
@@ -145,16 +151,17 @@ fn a_link_without_a_carrier_is_shaped_all_the_same() {
     let kernel = Kernel::new();
     kernel.plug_in("wan", "");
     kernel.set_carrier("wan", false);
-    let host = Host::new(Memory::new().host(&Fate::lives())).plug(Netlink::over(kernel.clone()));
+    let host = Host::new(Memory::new().host(&CrashPoint::lives()))
+        .with_backend(Netlink::over(kernel.clone()));
     let session = Session::new(host, "router", MemoryStore::new(), "boot").unwrap();
     let mut session = session.with(hosttune_qos::knobs);
     let applied = shaper("wan").apply(&mut session).unwrap();
-    assert_eq!(applied.turned.len(), 1);
+    assert_eq!(applied.changed.len(), 1);
     assert_eq!(applied.notes, ["wan has no carrier; it is shaped anyway"]);
 }
 
 fn live() -> Session {
-    let host = Host::new(LinuxHost::at("/").unwrap()).plug(wire());
+    let host = Host::new(LinuxHost::at("/").unwrap()).with_backend(backend());
     let session = Session::new(host, "cards-test", MemoryStore::new(), "boot").unwrap();
     session.with(hosttune_qos::knobs)
 }
@@ -162,8 +169,8 @@ fn live() -> Session {
 /// The cards of the machine, in the first network namespace: e1000e and virtio.
 fn cards_are_known_by_their_permanent_addresses() {
     tell("modprobe sch_cake");
-    let wire = wire();
-    let found = |text: &str| wire.link_of_card(&address(text)).unwrap();
+    let backend = backend();
+    let found = |text: &str| backend.link_of_card(&address(text)).unwrap();
     let e1000e = found(FIRST).unwrap();
     assert_eq!(e1000e.bus.as_deref(), Some("pci"));
     assert!(e1000e.bus_address.as_deref().unwrap().starts_with("0000:"));
@@ -186,10 +193,10 @@ fn cards_are_known_by_their_permanent_addresses() {
 
     let mut session = live();
     let meant = |device: &str, card| shaper(device).permanent_address(address(card));
-    let (_, _, hint) = lacks(&meant(name, FIRST), &session);
+    let (_, _, hint) = unsupported(&meant(name, FIRST), &session);
     assert_eq!(hint, format!("the card {FIRST} is now named wan9"));
-    let (kind, why, _) = lacks(&meant("wan9", SECOND), &session);
-    assert_eq!(kind, LackKind::Other);
+    let (kind, why, _) = unsupported(&meant("wan9", SECOND), &session);
+    assert_eq!(kind, UnsupportedKind::Other);
     assert_eq!(
         why,
         format!("wan9 is now a different card: its address is {FIRST}, not {SECOND}")
@@ -197,7 +204,7 @@ fn cards_are_known_by_their_permanent_addresses() {
     let right = meant("wan9", FIRST);
     right.apply(&mut session).unwrap();
     assert!(right.verify(&session).unwrap().is_as_wanted());
-    assert_eq!(right.revert(&mut session).unwrap().left, []);
+    assert_eq!(right.revert(&mut session).unwrap().not_reverted, []);
     tell(&format!(
         "ip link set wan9 address {FIRST}; ip link set wan9 name {name}"
     ));
@@ -206,15 +213,19 @@ fn cards_are_known_by_their_permanent_addresses() {
 /// Shown only in the first network namespace, and so only there it can be said.
 fn the_default_of_the_way_back_is_that_of_its_time() {
     tell("modprobe -a sch_cake sch_fq");
-    let wire = wire();
-    let name = wire.link_of_card(&address(SECOND)).unwrap().unwrap().name;
+    let backend = backend();
+    let name = backend
+        .link_of_card(&address(SECOND))
+        .unwrap()
+        .unwrap()
+        .name;
     let before = tell("sysctl -n net.core.default_qdisc");
     tell(&format!("ip link set {name} up"));
     let mut session = live();
     shaper(&name).apply(&mut session).unwrap();
     tell("sysctl -qw net.core.default_qdisc=fq");
     let reverted = session.revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
     let note = format!("net.core.default_qdisc was {}", before.trim_end());
     assert_eq!(reverted.notes.len(), 1, "{:?}", reverted.notes);
     assert!(reverted.notes[0].starts_with(&note), "{:?}", reverted.notes);
@@ -241,7 +252,7 @@ fn without_a_carrier_it_is_shaped_and_noted() {
     tell("ip link set peer up");
     let plan = shaper("wan").plan(&session).unwrap();
     assert!(plan.is_empty() && plan.notes.is_empty(), "{plan:?}");
-    assert_eq!(session.revert().unwrap().left, []);
+    assert_eq!(session.revert().unwrap().not_reverted, []);
 }
 
 inside_stock_kernels!(

@@ -5,8 +5,8 @@
 //! `/run/NetworkManager/devices`, profiles as in nm-settings-keyfile(5).
 
 use hosttune_core::host::FileContent;
-use hosttune_core::testing::{Fate, Memory, MemoryStore};
-use hosttune_core::{Error, Host, LackKind, Session, State, Tuning};
+use hosttune_core::testing::{CrashPoint, Memory, MemoryStore};
+use hosttune_core::{Error, Host, Session, State, Tuning, UnsupportedKind};
 use hosttune_qos::manager::{Manager, Program};
 use hosttune_qos::testing::Kernel;
 use hosttune_qos::{Cake, Netlink, Rate, Shaper};
@@ -78,7 +78,7 @@ fn memory() -> Memory {
 }
 
 fn managers(memory: &Memory) -> Vec<Manager> {
-    let host = Host::new(memory.host(&Fate::lives()));
+    let host = Host::new(memory.host(&CrashPoint::lives()));
     Manager::all_of(&host, "wan", 2).unwrap()
 }
 
@@ -91,7 +91,7 @@ fn one(memory: &Memory) -> Manager {
 fn session(memory: &Memory) -> Session {
     let kernel = Kernel::new();
     kernel.plug_in("wan", "veth");
-    let host = Host::new(memory.host(&Fate::lives())).plug(Netlink::over(kernel));
+    let host = Host::new(memory.host(&CrashPoint::lives())).with_backend(Netlink::over(kernel));
     let session = Session::new(host, "router", MemoryStore::new(), "boot").unwrap();
     session.with(hosttune_qos::knobs)
 }
@@ -106,24 +106,24 @@ fn is_refused(memory: &Memory, why: &str) {
     let Error::NotApplicable(findings) = &error else {
         panic!("{error}");
     };
-    let State::NotApplicable { lack } = &findings[0].state else {
+    let State::NotApplicable { unsupported } = &findings[0].state else {
         panic!("{findings:?}");
     };
-    assert_eq!(lack.kind, LackKind::Managed);
-    assert!(lack.why.contains(why), "{}", lack.why);
+    assert_eq!(unsupported.kind, UnsupportedKind::Managed);
+    assert!(unsupported.why.contains(why), "{}", unsupported.why);
     assert!(
         error.hint().unwrap().contains("remove that setting"),
         "{error}"
     );
 
     let applied = shaper().discard().apply(&mut session(memory)).unwrap();
-    assert_eq!(applied.turned.len(), 1);
+    assert_eq!(applied.changed.len(), 1);
     assert!(applied.notes[0].contains(why), "{:?}", applied.notes);
 }
 
 fn is_noted(memory: &Memory, note: &str) {
     let applied = shaper().apply(&mut session(memory)).unwrap();
-    assert_eq!(applied.turned.len(), 1);
+    assert_eq!(applied.changed.len(), 1);
     assert_eq!(applied.notes, [note]);
 }
 
@@ -147,7 +147,7 @@ fn networkd_without_a_qdisc_is_noted() {
         "systemd-networkd manages wan (/etc/systemd/network/10-wan.network) and sets no qdisc",
     );
     // Of another link.
-    let host = Host::new(memory.host(&Fate::lives()));
+    let host = Host::new(memory.host(&CrashPoint::lives()));
     assert_eq!(Manager::all_of(&host, "wan", 3).unwrap(), []);
 }
 

@@ -8,7 +8,7 @@ use hosttune_core::{Host, LinuxHost, Session, Tuning};
 use hosttune_qos::{Cake, Rate, Shaper};
 use hosttune_test_machine::inside_stock_kernels;
 
-use crate::namespace::{enter, tell, wire};
+use crate::namespace::{backend, enter, tell};
 
 /// EINVAL: the kernel knows no such place to attach to.
 const NO_TCX: &str = "no tcx: 22";
@@ -95,7 +95,7 @@ fn a_program_at_tcx_is_left_alone() {
         .through("ifb7")
         .egress(Cake::default().bandwidth(Rate::mbit(6)))
         .ingress(Cake::default().bandwidth(Rate::mbit(20)));
-    let host = Host::new(LinuxHost::at("/").unwrap()).plug(wire());
+    let host = Host::new(LinuxHost::at("/").unwrap()).with_backend(backend());
     let session = Session::new(host, "tcx-test", MemoryStore::new(), "boot").unwrap();
     let mut session = session.with(hosttune_qos::knobs);
     for (verdict, arrives) in [("next", true), ("pass", false)] {
@@ -116,7 +116,7 @@ fn a_program_at_tcx_is_left_alone() {
         assert!(shaper.verify(&session).unwrap().is_as_wanted());
         assert_eq!(program.ask("attached"), "1");
         let reverted = session.revert().unwrap();
-        assert_eq!(reverted.left, []);
+        assert_eq!(reverted.not_reverted, []);
         assert_eq!(program.ask("attached"), "1");
         assert!(program.sees() >= 10, "{verdict}: reverted");
     }

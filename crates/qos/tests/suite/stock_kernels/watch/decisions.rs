@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hosttune_qos::watch::{Action, Event, Pace, Standing, StoodBack, Watch};
+use hosttune_qos::watch::{Action, Event, RetryPolicy, Standing, Watch, Yielded};
 use proptest::prelude::*;
 
 use crate::cases;
@@ -91,7 +91,7 @@ impl Device {
             (_, Stands::Ours) => Standing::AsWanted,
             (_, Stands::Theirs) => Standing::Theirs("theirs".to_owned()),
             (_, Stands::Default) if self.reverted => Standing::Reverted,
-            (_, Stands::Default) => Standing::Lacking,
+            (_, Stands::Default) => Standing::Unsupported,
         }
     }
 }
@@ -101,17 +101,17 @@ struct Run {
     watch: Watch,
     device: Device,
     now: Duration,
-    pace: Pace,
+    retry_policy: RetryPolicy,
     looks: usize,
     applied: Vec<(u32, Duration)>,
-    said: Vec<(Option<u32>, StoodBack)>,
+    said: Vec<(Option<u32>, Yielded)>,
 }
 
 impl Run {
     fn new(link: Option<u32>) -> Self {
-        let pace = Pace::default();
+        let retry_policy = RetryPolicy::default();
         Self {
-            watch: Watch::new(pace, None),
+            watch: Watch::new(retry_policy, None),
             device: Device {
                 link,
                 next: 2,
@@ -122,7 +122,7 @@ impl Run {
                 touched: false,
             },
             now: Duration::ZERO,
-            pace,
+            retry_policy,
             looks: 0,
             applied: Vec::new(),
             said: Vec::new(),
@@ -146,7 +146,7 @@ impl Run {
                     self.now = until.unwrap_or(self.now);
                     return;
                 }
-                Action::Look => {
+                Action::ReadEpoch => {
                     self.looks += 1;
                     Event::Looked(self.device.link, self.device.standing())
                 }
@@ -170,8 +170,12 @@ impl Run {
         );
         self.applied.push((link, self.now));
         let of_link = self.applied.iter().filter(|(of, _)| *of == link);
-        let lately = of_link.filter(|(_, at)| *at + self.pace.within > self.now);
-        assert!(lately.count() <= self.pace.times, "{:?}", self.applied);
+        let lately = of_link.filter(|(_, at)| *at + self.retry_policy.within > self.now);
+        assert!(
+            lately.count() <= self.retry_policy.times,
+            "{:?}",
+            self.applied
+        );
         if std::mem::take(&mut self.device.fails) {
             return Event::Failed;
         }
@@ -234,7 +238,7 @@ proptest! {
         }
         // A new one that nobody else has touched is shaped, whatever was before.
         if device.link.is_some_and(|link| link > 1) && !device.touched && device.applicable {
-            let failing = matches!(stood_back, Some(StoodBack::Failing { .. }));
+            let failing = matches!(stood_back, Some(Yielded::Failing { .. }));
             prop_assert!(device.stands == Stands::Ours || failing, "{device:?}");
         }
         // Looks cost something too: never more than two for each thing that happened, and for
@@ -254,7 +258,7 @@ proptest! {
         }
         let flapped = run.now;
         run.go(None);
-        let most = usize::try_from(flapped.as_millis() / run.pace.at_most.as_millis()).unwrap() + 2;
+        let most = usize::try_from(flapped.as_millis() / run.retry_policy.at_most.as_millis()).unwrap() + 2;
         prop_assert!((2..=most).contains(&(run.looks - looks)), "{} looks", run.looks - looks);
         prop_assert_eq!(run.applied.len(), 1);
     }
@@ -271,10 +275,7 @@ fn theirs_on_a_link_that_ours_never_stood_on_is_what_an_apply_replaces() {
     run.happens(Duration::from_secs(5), Happens::TheirsGone);
     run.go(None);
     assert_eq!(run.applied.len(), 1);
-    assert_eq!(
-        run.said,
-        [(Some(1), StoodBack::Theirs("theirs".to_owned()))]
-    );
+    assert_eq!(run.said, [(Some(1), Yielded::Theirs("theirs".to_owned()))]);
     run.happens(Duration::from_secs(5), Happens::Replaced);
     run.go(None);
     assert_eq!(run.applied.len(), 2);
@@ -285,13 +286,13 @@ fn theirs_on_a_link_that_ours_never_stood_on_is_what_an_apply_replaces() {
 #[test]
 fn what_an_apply_before_has_left_is_known() {
     let mut run = Run::new(Some(1));
-    run.watch = Watch::new(run.pace, Some(1));
+    run.watch = Watch::new(run.retry_policy, Some(1));
     run.device.stands = Stands::Theirs;
     run.go(None);
     assert_eq!(run.applied, []);
     assert_eq!(run.said.len(), 1);
     let mut run = Run::new(Some(2));
-    run.watch = Watch::new(run.pace, Some(1));
+    run.watch = Watch::new(run.retry_policy, Some(1));
     run.device.stands = Stands::Theirs;
     run.go(None);
     assert_eq!(run.applied.len(), 1);
@@ -310,7 +311,7 @@ fn what_cannot_be_is_said_once_and_tried_when_it_can() {
     assert_eq!(run.applied.len(), 1);
     run.happens(Duration::from_secs(1), Happens::Reverted);
     run.go(None);
-    assert_eq!(run.said[1].1, StoodBack::Reverted);
+    assert_eq!(run.said[1].1, Yielded::Reverted);
     run.happens(Duration::from_secs(1), Happens::ByHand);
     run.go(None);
     assert_eq!(run.watch.stood_back(), None);
@@ -324,8 +325,8 @@ fn what_fails_is_tried_so_often_and_not_at_once() {
         run.go(Some(run.now + Duration::from_secs(2)));
     }
     run.go(None);
-    assert_eq!(run.applied.len(), run.pace.times);
-    assert!(matches!(run.said[0].1, StoodBack::Failing { times: 5, .. }));
+    assert_eq!(run.applied.len(), run.retry_policy.times);
+    assert!(matches!(run.said[0].1, Yielded::Failing { times: 5, .. }));
     let apart = run.applied.windows(2).map(|two| two[1].1 - two[0].1);
-    assert!(apart.min().unwrap() >= run.pace.retry);
+    assert!(apart.min().unwrap() >= run.retry_policy.retry);
 }

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use hosttune_core::Stop;
 use hosttune_core::host::{Change, Gate};
-use hosttune_core::testing::{Fate, MemoryStore, Moment};
+use hosttune_core::testing::{CrashPoint, MemoryStore, Moment};
 use hosttune_core::{Host, HostError, LinuxHost, Session, Tuning};
-use hosttune_qos::netlink::{KernelMonitor, Monitor, Noticed};
-use hosttune_qos::watch::Pace;
+use hosttune_qos::netlink::{KernelMonitor, Monitor, WaitOutcome};
+use hosttune_qos::watch::RetryPolicy;
 use hosttune_qos::{Cake, Qdisc, Shaper, WatchEvent};
 use hosttune_test_machine::inside_stock_kernels;
 
-use crate::namespace::{enter, tell, wire};
+use crate::namespace::{backend, enter, tell};
 
 /// Emulated, a kernel takes its time.
 const LONG: Duration = Duration::from_secs(300);
@@ -40,9 +40,9 @@ impl Writes {
 /// A process over this kernel.
 fn session(store: &MemoryStore, gate: impl Gate + 'static) -> Session {
     let host = Host::new(LinuxHost::at("/").unwrap())
-        .plug(wire())
+        .with_backend(backend())
         .gated(gate);
-    let session = Session::new(host, "watch-test", store.of(&Fate::lives()), "boot").unwrap();
+    let session = Session::new(host, "watch-test", store.of(&CrashPoint::lives()), "boot").unwrap();
     session.with(hosttune_qos::knobs)
 }
 
@@ -142,7 +142,7 @@ fn a_device_that_comes_back_is_shaped_once() {
     shaper()
         .apply(&mut session(&store, Writes::default()))
         .unwrap();
-    let number = || wire().link("wan").unwrap().unwrap().index;
+    let number = || backend().link("wan").unwrap().unwrap().index;
     let first = number();
     let said = watched(&store, &writes, |said| {
         said.until("as wanted");
@@ -172,9 +172,9 @@ fn a_device_that_comes_back_is_shaped_once() {
         2
     );
     let status = session(&store, Writes::default()).status().unwrap();
-    assert_eq!(status.owed.len(), 5, "{:#?}", status.owed);
+    assert_eq!(status.pending.len(), 5, "{:#?}", status.pending);
     let reverted = session(&store, Writes::default()).revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
     assert_eq!(there(), before);
     assert!(store.is_empty());
 }
@@ -260,11 +260,11 @@ fn whoever_keeps_taking_it_away_is_given_way_to() {
         .iter()
         .filter(|said| said.starts_with("applied") || said.starts_with("failed"))
         .count();
-    assert_eq!(tried, Pace::default().times, "{said:#?}");
+    assert_eq!(tried, RetryPolicy::default().times, "{said:#?}");
     let left = said.iter().filter(|said| said.starts_with("left")).count();
     assert_eq!(left, 1, "{said:#?}");
     let reverted = session(&store, Writes::default()).revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
 }
 
 /// It loses everything there, and comes back with the number that it had.
@@ -286,7 +286,7 @@ fn a_device_that_was_in_another_namespace_is_shaped_again() {
         assert!(is_shaped(&store));
     });
     let reverted = session(&store, Writes::default()).revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
     assert!(!there().contains("cake"), "{}", there());
     tell("ip netns del elsewhere");
 }
@@ -301,11 +301,11 @@ fn killed_while_watching_and_reverted_it_is_as_it_came() {
     for write in (0..).step_by(5) {
         add();
         let store = MemoryStore::new();
-        let fate = Fate::dies_at(write, Moment::After);
+        let crash_point = CrashPoint::dies_at(write, Moment::After);
         let host = Host::new(LinuxHost::at("/").unwrap())
-            .plug(wire())
-            .gated(fate.clone());
-        let dying = Session::new(host, "watch-test", store.of(&fate), "boot").unwrap();
+            .with_backend(backend())
+            .gated(crash_point.clone());
+        let dying = Session::new(host, "watch-test", store.of(&crash_point), "boot").unwrap();
         let mut dying = dying.with(hosttune_qos::knobs);
         let stop = Stop::new().unwrap();
         let mut applied = 0;
@@ -319,19 +319,19 @@ fn killed_while_watching_and_reverted_it_is_as_it_came() {
                         tell("ip link del wan");
                         add();
                     } else {
-                        stop.ask();
+                        stop.request();
                     }
                 }
-                WatchEvent::Failed(_) => stop.ask(),
+                WatchEvent::Failed(_) => stop.request(),
                 _ => {}
             });
         run.unwrap();
         let reverted = session(&store, Writes::default()).revert().unwrap();
-        assert_eq!(reverted.left, [], "{write}");
+        assert_eq!(reverted.not_reverted, [], "{write}");
         assert_eq!(there(), before, "{write}");
         assert!(store.is_empty(), "{write}");
         tell("ip link del wan");
-        if !fate.is_dead() {
+        if !crash_point.is_dead() {
             break;
         }
         deaths += 1;
@@ -349,25 +349,25 @@ fn what_was_lost_is_known_to_be_lost() {
         "for i in $(seq 2000); do echo link set wan alias number-$i; done >/tmp/batch; ip -batch /tmp/batch",
     );
     let noticed = monitor.wait(&stop, Some(LONG)).unwrap();
-    assert_eq!(noticed, Noticed::Lost);
+    assert_eq!(noticed, WaitOutcome::Lost);
     // What is told after that is heard again, once the rest has been read.
     let drained = (0..5000).any(|_| {
         let until = monitor.now() + Duration::from_millis(200);
-        monitor.wait(&stop, Some(until)).unwrap() == Noticed::Nothing
+        monitor.wait(&stop, Some(until)).unwrap() == WaitOutcome::Nothing
     });
     assert!(drained);
     tell("ip link set wan alias again");
     assert!(matches!(
         monitor.wait(&stop, Some(monitor.now() + LONG)).unwrap(),
-        Noticed::Notices(all) if all.iter().any(|one| one.name.as_deref() == Some("wan"))
+        WaitOutcome::Notices(all) if all.iter().any(|one| one.name.as_deref() == Some("wan"))
     ));
     // Whoever waits for ever is woken.
     let asks = stop.clone();
     let waker = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(300));
-        asks.ask();
+        asks.request();
     });
-    assert_eq!(monitor.wait(&stop, None).unwrap(), Noticed::Stopped);
+    assert_eq!(monitor.wait(&stop, None).unwrap(), WaitOutcome::Stopped);
     waker.join().unwrap();
 }
 
@@ -390,15 +390,15 @@ fn after_many_reconnects_the_journal_is_small_and_leads_back() {
         let longest = store.longest();
         assert!(longest < 64 * 1024 + 2 * once, "{number}: {longest} bytes");
     }
-    let owed = session(&store, Writes::default()).status().unwrap().owed;
+    let pending = session(&store, Writes::default()).status().unwrap().pending;
     println!(
         "one apply: {once} bytes; 20 reconnects: {} bytes in the end, {} steps owed",
         store.longest(),
-        owed.len()
+        pending.len()
     );
-    assert_eq!(owed.len(), 5);
+    assert_eq!(pending.len(), 5);
     let reverted = session(&store, Writes::default()).revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
     assert!(there().contains("qdisc noqueue 0: root"), "{}", there());
     assert!(store.is_empty());
 }

@@ -4,5 +4,5 @@
 //! clock; then on stock kernels, with the tools that people use.
 
 mod decisions;
-mod double;
+mod fake;
 mod kernel;

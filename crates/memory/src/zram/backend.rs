@@ -3,7 +3,7 @@
 use std::fmt;
 
 use hosttune_core::host::RootKind;
-use hosttune_core::{Host, HostError, Lack, LackKind};
+use hosttune_core::{Host, HostError, Unsupported, UnsupportedKind};
 
 use super::live::Kernel;
 
@@ -71,19 +71,21 @@ impl Zram {
 }
 
 /// Returns why zram is unsupported on a host, or `None` if it is supported.
-pub(super) fn lacks(host: &Host) -> Option<Lack> {
-    host.wire::<Zram>().err().map(|_| match host.root_kind() {
-        RootKind::Captured => Lack::new(
-            LackKind::NoWire,
-            "devices cannot be created in a captured tree",
-        )
-        .hint("run this on the live system instead"),
-        _ => Lack::new(
-            LackKind::NoWire,
-            "this program has no backend that creates zram devices",
-        )
-        .hint("add the backend Zram::live()"),
-    })
+pub(super) fn unsupported(host: &Host) -> Option<Unsupported> {
+    host.backend::<Zram>()
+        .err()
+        .map(|_| match host.root_kind() {
+            RootKind::Captured => Unsupported::new(
+                UnsupportedKind::NoBackend,
+                "devices cannot be created in a captured tree",
+            )
+            .hint("run this on the live system instead"),
+            _ => Unsupported::new(
+                UnsupportedKind::NoBackend,
+                "this program has no backend that creates zram devices",
+            )
+            .hint("add the backend Zram::live()"),
+        })
 }
 
 /// Returns the path of a device, for messages.

@@ -6,23 +6,23 @@ use serde_json::Value;
 
 use super::{Applied, Seen, Session};
 use crate::error::{Cause, Error, HostErrorKind, StepFailure};
-use crate::journal::{Entry, Knobs, Log, Place, Purpose, Record};
-use crate::knob::{AnyKnob, KnobKind, Lack, LackKind};
+use crate::journal::{Entry, JournalLocation, Knobs, Log, Purpose, Record};
+use crate::knob::{AnyKnob, KnobKind, Unsupported, UnsupportedKind};
 use crate::plan::{Before, Plan, Requirement, Step};
 use crate::report::Finding;
 use crate::stop::Stop;
 
 /// The outcome of one step.
-enum Turn {
-    Turned,
+enum StepOutcome {
+    Changed,
     /// The knob had the requested state already when the step was reached.
     Nothing,
-    Refused(Lack),
+    Refused(Unsupported),
 }
 
 impl Session {
     /// Applies a plan. The whole intent is in the journal before the first change.
-    pub(super) fn turn_all(&mut self, log: &mut Log, plan: Plan) -> Result<Applied, Error> {
+    pub(super) fn apply_steps(&mut self, log: &mut Log, plan: Plan) -> Result<Applied, Error> {
         let mut applied = Applied {
             findings: plan.findings,
             notes: plan.notes,
@@ -46,8 +46,8 @@ impl Session {
         self.forget_replaced(log)?;
         let apply = {
             let (registry, host) = (&self.registry, &self.host);
-            let (counts_as, shows) = (&registry.counts_as(), &registry.shows(host));
-            log.begin(&mut *self.store, steps, Knobs { counts_as, shows })?
+            let (satisfies, shows) = (&registry.satisfies(), &registry.shows(host));
+            log.begin(&mut *self.store, steps, Knobs { satisfies, shows })?
         };
         let entries: Vec<Entry> = log
             .entries
@@ -55,18 +55,22 @@ impl Session {
             .filter(|entry| entry.apply == apply)
             .cloned()
             .collect();
-        let place = entries.first().map_or(Place::Boot, |entry| entry.place);
+        let location = entries
+            .first()
+            .map_or(JournalLocation::Volatile, |entry| entry.location);
         for entry in entries.into_iter().skip(holds) {
             let id = entry.id;
             if self.is_stopped() {
                 let cause = cause(&entry.step, StepFailure::Interrupted);
                 return Err(self.roll_back(log, apply, id, cause));
             }
-            match self.turn_one(log, &entry) {
-                Ok(Turn::Turned) => applied.turned.push(entry.step),
-                Ok(Turn::Nothing) => {}
-                Ok(Turn::Refused(lack)) => {
-                    applied.findings.push(Finding::refused(&entry.step, lack));
+            match self.apply_step(log, &entry) {
+                Ok(StepOutcome::Changed) => applied.changed.push(entry.step),
+                Ok(StepOutcome::Nothing) => {}
+                Ok(StepOutcome::Refused(unsupported)) => {
+                    applied
+                        .findings
+                        .push(Finding::refused(&entry.step, unsupported));
                 }
                 Err(failure) => {
                     let cause = cause(&entry.step, failure);
@@ -74,10 +78,10 @@ impl Session {
                 }
             }
         }
-        if let Err(error) = log.done(&mut *self.store, place, apply) {
+        if let Err(error) = log.done(&mut *self.store, location, apply) {
             // If it cannot be recorded that the apply is finished, the next run would roll it back
             // although success was reported.
-            let last = applied.turned.last();
+            let last = applied.changed.last();
             let cause = Cause {
                 knob: last.map_or_else(String::new, |step| step.knob.text.clone()),
                 part: last.map_or_else(String::new, |step| step.part.clone()),
@@ -95,8 +99,9 @@ impl Session {
     /// A device that appears and disappears would otherwise leave steps behind that nobody can
     /// revert.
     fn forget_replaced(&mut self, log: &mut Log) -> Result<(), Error> {
-        for place in Place::ALL {
-            let replaced = |entry: &&Entry| entry.place == place && self.is_replaced(&entry.step);
+        for location in JournalLocation::ALL {
+            let replaced =
+                |entry: &&Entry| entry.location == location && self.is_replaced(&entry.step);
             let ids: Vec<u64> = log
                 .entries
                 .values()
@@ -104,7 +109,7 @@ impl Session {
                 .map(|entry| entry.id)
                 .collect();
             if !ids.is_empty() {
-                log.mark(&mut *self.store, place, Record::Undone { ids })?;
+                log.mark(&mut *self.store, location, Record::Undone { ids })?;
             }
         }
         Ok(())
@@ -112,7 +117,7 @@ impl Session {
 
     /// Whether the name in a step now belongs to another device than the one it changed.
     pub(super) fn is_replaced(&self, step: &Step) -> bool {
-        let Some(turned) = &step.identity else {
+        let Some(changed) = &step.identity else {
             return false;
         };
         let Ok(kind) = self.kind_or_malformed(&step.knob) else {
@@ -120,96 +125,101 @@ impl Session {
         };
         // If no device is there or its identity cannot be read, the state of the knob decides.
         let now = kind.identity(&step.knob, &self.host);
-        matches!(now, Ok(Some(now)) if !(kind.is_same_thing)(&now, turned))
+        matches!(now, Ok(Some(now)) if !(kind.is_same_thing)(&now, changed))
     }
 
-    fn turn_one(&mut self, log: &mut Log, entry: &Entry) -> Result<Turn, StepFailure> {
+    fn apply_step(&mut self, log: &mut Log, entry: &Entry) -> Result<StepOutcome, StepFailure> {
         let Entry {
-            id, place, step, ..
+            id, location, step, ..
         } = entry;
         let kind = self.kind(&step.knob)?;
         let mut from = step.from.known().cloned();
         let unsettled = step
-            .disturbs
+            .side_effects
             .iter()
-            .any(|kept| kept.state == Before::Unsettled);
+            .any(|kept| kept.state == Before::DependsOnEarlierStep);
         if from.is_none() || unsettled {
             let seen = kind
                 .read(&step.knob, &self.host)
                 .map_err(StepFailure::Unreadable)?;
             let seen = kind.original(&step.knob, &seen).unwrap_or(seen);
-            let disturbed = self.kept_now(step)?;
+            let affected = self.kept_now(step)?;
             let record = Record::From {
                 id: *id,
                 from: seen.clone(),
-                disturbed,
+                affected,
             };
-            self.mark(log, *place, record)?;
+            self.mark(log, *location, record)?;
             from = Some(seen);
         }
         let from = from.unwrap_or_default();
         let is_damaged = entry.is_hold()
             && kind
                 .read(&step.knob, &self.host)
-                .is_ok_and(|seen| !kind.counts_as(&step.knob, &seen, &step.to));
-        if kind.counts_as(&step.knob, &from, &step.to) && !is_damaged {
+                .is_ok_and(|seen| !kind.satisfies(&step.knob, &seen, &step.to));
+        if kind.satisfies(&step.knob, &from, &step.to) && !is_damaged {
             // The step that reset it left it as requested. Writing an equal value can have side
             // effects.
-            self.mark(log, *place, Record::Undone { ids: vec![*id] })?;
-            return Ok(Turn::Nothing);
+            self.mark(log, *location, Record::Undone { ids: vec![*id] })?;
+            return Ok(StepOutcome::Nothing);
         }
-        if let Err(error) = kind.turn(&step.knob, &mut self.host, &step.to) {
-            let lack = match error.kind() {
-                HostErrorKind::NotApplicable(lack) if step.requirement != Requirement::Required => {
-                    lack.clone()
+        if let Err(error) = kind.set(&step.knob, &mut self.host, &step.to) {
+            let unsupported = match error.kind() {
+                HostErrorKind::NotApplicable(unsupported)
+                    if step.requirement != Requirement::Required =>
+                {
+                    unsupported.clone()
                 }
                 _ => return Err(StepFailure::Refused(error)),
             };
             let seen = self.settled(&kind, &step.knob, |seen| *seen != from).ok();
             let gone = seen
                 .as_ref()
-                .is_some_and(|seen| kind.gone(&step.knob, seen));
+                .is_some_and(|seen| kind.is_gone(&step.knob, seen));
             if !gone && (step.means || seen != Some(from)) {
                 return Err(StepFailure::Refused(error));
             }
-            if gone || lack.kind == LackKind::Busy {
+            if gone || unsupported.kind == UnsupportedKind::Busy {
                 // The device may come back, or the change may succeed the next time.
-                self.mark(log, *place, Record::Undone { ids: vec![*id] })?;
-                return Ok(Turn::Refused(lack));
+                self.mark(log, *location, Record::Undone { ids: vec![*id] })?;
+                return Ok(StepOutcome::Refused(unsupported));
             }
             let record = Record::Refused {
                 id: *id,
-                lack: lack.clone(),
+                unsupported: unsupported.clone(),
             };
-            self.mark(log, *place, record)?;
-            return Ok(Turn::Refused(lack));
+            self.mark(log, *location, record)?;
+            return Ok(StepOutcome::Refused(unsupported));
         }
         let seen = self
             .settled(&kind, &step.knob, |seen| {
-                kind.counts_as(&step.knob, seen, &step.to)
+                kind.satisfies(&step.knob, seen, &step.to)
             })
             .map_err(StepFailure::Unreadable)?;
-        if kind.gone(&step.knob, &seen)
-            && !kind.gone(&step.knob, &step.to)
+        if kind.is_gone(&step.knob, &seen)
+            && !kind.is_gone(&step.knob, &step.to)
             && step.requirement != Requirement::Required
         {
             // The device disappeared after the change, and the change with it.
-            self.mark(log, *place, Record::Undone { ids: vec![*id] })?;
+            self.mark(log, *location, Record::Undone { ids: vec![*id] })?;
             let why = format!("{} is gone", step.knob);
-            return Ok(Turn::Refused(Lack::new(LackKind::Missing, why)));
+            return Ok(StepOutcome::Refused(Unsupported::new(
+                UnsupportedKind::Missing,
+                why,
+            )));
         }
-        let shown = if kind.counts_as(&step.knob, &seen, &step.to) {
+        let shown = if kind.satisfies(&step.knob, &seen, &step.to) {
             None
         } else {
             Some(self.rounded(log, entry, &kind, &from, seen)?)
         };
-        let after = self.disturbed_now(step)?;
-        let record = Record::Turned {
+        let after = self.affected_now(step)?;
+        let record = Record::Changed {
             id: *id,
             shown: shown.clone(),
             after,
         };
-        self.mark(log, *place, record)?;
+        self.mark(log, *location, record)?;
         match shown {
             Some(shown) if !kind.rounds(&step.knob, &shown, &step.to) => {
                 // The actual state is recorded so that it can be reverted.
@@ -217,7 +227,7 @@ impl Session {
                     seen: kind.show(&step.knob, &shown),
                 })
             }
-            _ => Ok(Turn::Turned),
+            _ => Ok(StepOutcome::Changed),
         }
     }
 
@@ -239,8 +249,8 @@ impl Session {
             seen: kind.show(&step.knob, seen),
         };
         if seen == *from && !log.is_rounded(&step.knob, &seen)
-            || kind.gone(&step.knob, &seen)
-            || kind.turn(&step.knob, &mut self.host, &step.to).is_err()
+            || kind.is_gone(&step.knob, &seen)
+            || kind.set(&step.knob, &mut self.host, &step.to).is_err()
         {
             return Err(not_taken(&seen));
         }
@@ -249,7 +259,7 @@ impl Session {
             .map_err(StepFailure::Unreadable)?;
         if again == seen {
             Ok(seen)
-        } else if kind.counts_as(&step.knob, &again, &step.to) {
+        } else if kind.satisfies(&step.knob, &again, &step.to) {
             Ok(again)
         } else {
             Err(not_taken(&again))
@@ -259,17 +269,19 @@ impl Session {
     /// The states of the knobs that the step resets: as planned, or as read now where the plan
     /// could not know them.
     fn kept_now(&self, step: &Step) -> Result<Vec<Value>, StepFailure> {
-        step.disturbs
+        step.side_effects
             .iter()
             .map(|kept| match &kept.state {
                 Before::Known(state) => Ok(state.clone()),
-                Before::Unsettled => self.now(&kept.knob).map_err(StepFailure::Unreadable),
+                Before::DependsOnEarlierStep => {
+                    self.now(&kept.knob).map_err(StepFailure::Unreadable)
+                }
             })
             .collect()
     }
 
-    fn disturbed_now(&self, step: &Step) -> Result<Vec<Value>, StepFailure> {
-        step.disturbs
+    fn affected_now(&self, step: &Step) -> Result<Vec<Value>, StepFailure> {
+        step.side_effects
             .iter()
             .map(|kept| self.now(&kept.knob).map_err(StepFailure::Unreadable))
             .collect()
@@ -295,8 +307,13 @@ impl Session {
         })
     }
 
-    fn mark(&mut self, log: &mut Log, place: Place, record: Record) -> Result<(), StepFailure> {
-        log.mark(&mut *self.store, place, record)
+    fn mark(
+        &mut self,
+        log: &mut Log,
+        location: JournalLocation,
+        record: Record,
+    ) -> Result<(), StepFailure> {
+        log.mark(&mut *self.store, location, record)
             .map_err(StepFailure::Journal)
     }
 
@@ -322,7 +339,7 @@ impl Session {
     }
 
     fn is_stopped(&self) -> bool {
-        self.stop.as_ref().is_some_and(Stop::is_asked)
+        self.stop.as_ref().is_some_and(Stop::is_requested)
     }
 
     /// Undoes the steps of a failed apply, at most those before `end`, and returns the error that
@@ -339,20 +356,22 @@ impl Session {
             .filter(|entry| entry.id < end)
             .map(|entry| entry.id)
             .collect();
-        let place = of_apply().next().map_or(Place::Boot, |entry| entry.place);
+        let location = of_apply()
+            .next()
+            .map_or(JournalLocation::Volatile, |entry| entry.location);
         // A journal that can no longer be written must not prevent the undo: the next run finds
         // these entries unchanged and the host already reverted.
-        let _ = log.mark(&mut *self.store, place, Record::Undone { ids: never });
+        let _ = log.mark(&mut *self.store, location, Record::Undone { ids: never });
         let _ = log.undo(&mut *self.store, Purpose::Rollback, ids.clone(), false);
         if let Some(last) = end.checked_sub(1) {
             self.await_late(log, last);
         }
         let mut reverted = self.undo(log, &ids, false, None);
         reverted.record(log.end(&mut *self.store));
-        if !reverted.left.is_empty() {
+        if !reverted.not_reverted.is_empty() {
             Error::RollbackIncomplete {
                 cause,
-                left: reverted.left,
+                left: reverted.not_reverted,
             }
         } else if reverted.unrecorded.is_some() {
             Error::Unrecorded {

@@ -13,7 +13,7 @@ use crate::zoned::HOST_MANAGED;
 /// Why our rules cannot be written as a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum OwnRulesError {
+pub enum GeneratedRulesError {
     /// udev's grammar cannot express it.
     #[error(transparent)]
     Unwritable(#[from] UnwritableError),
@@ -92,9 +92,9 @@ impl DiskRule {
 /// Rules of ours, to be written as a udev rules file.
 ///
 /// ```
-/// use hosttune_blockdev::udev::{Condition, DiskRule, OwnRules};
+/// use hosttune_blockdev::udev::{Condition, DiskRule, GeneratedRules};
 ///
-/// let rules = OwnRules::new("gaming").rule(
+/// let rules = GeneratedRules::new("gaming").rule(
 ///     DiskRule::new([Condition::below("nvme")])
 ///         .set("queue/nr_requests", "256")
 ///         .set("queue/scheduler", "none"),
@@ -103,10 +103,10 @@ impl DiskRule {
 /// let text = rules.to_text()?;
 /// assert!(text.contains(r#", SUBSYSTEMS=="nvme", "#));
 /// assert!(text.contains(r#", ATTR{queue/scheduler}="none""#));
-/// # Ok::<(), hosttune_blockdev::udev::OwnRulesError>(())
+/// # Ok::<(), hosttune_blockdev::udev::GeneratedRulesError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnRules {
+pub struct GeneratedRules {
     name: String,
     blocks: Vec<Block>,
     call: Option<Call>,
@@ -125,7 +125,7 @@ pub(super) enum Written {
     Rule(Rule),
 }
 
-impl OwnRules {
+impl GeneratedRules {
     /// Creates a file without rules; the name is part of the file name and identifies the owner.
     pub fn new(name: &str) -> Self {
         Self {
@@ -164,12 +164,12 @@ impl OwnRules {
     ///
     /// # Errors
     /// If the name cannot be part of a file name.
-    pub fn file_name(&self) -> Result<String, OwnRulesError> {
+    pub fn file_name(&self) -> Result<String, GeneratedRulesError> {
         let good = |character: char| {
             character.is_ascii_lowercase() || character.is_ascii_digit() || "-_".contains(character)
         };
         if !(1..=64).contains(&self.name.len()) || !self.name.chars().all(good) {
-            return Err(OwnRulesError::Name(self.name.clone()));
+            return Err(GeneratedRulesError::Name(self.name.clone()));
         }
         Ok(format!("61-hosttune-{}.rules", self.name))
     }
@@ -178,7 +178,7 @@ impl OwnRules {
     ///
     /// # Errors
     /// As [`file_name`](Self::file_name).
-    pub fn path(&self) -> Result<String, OwnRulesError> {
+    pub fn path(&self) -> Result<String, GeneratedRulesError> {
         Ok(format!("/etc/udev/rules.d/{}", self.file_name()?))
     }
 
@@ -186,7 +186,7 @@ impl OwnRules {
     ///
     /// # Errors
     /// If a rule cannot be written, or would not do what it is meant to do.
-    pub fn to_rules(&self) -> Result<Vec<Rule>, OwnRulesError> {
+    pub fn to_rules(&self) -> Result<Vec<Rule>, GeneratedRulesError> {
         let lines = self.lines(Guard::Active)?.into_iter();
         let rules = lines.filter_map(|line| match line {
             Written::Rule(rule) => Some(rule),
@@ -195,7 +195,7 @@ impl OwnRules {
         Ok(rules.collect())
     }
 
-    fn lines(&self, guard: Guard) -> Result<Vec<Written>, OwnRulesError> {
+    fn lines(&self, guard: Guard) -> Result<Vec<Written>, GeneratedRulesError> {
         let mut lines = Vec::new();
         for block in &self.blocks {
             match block {
@@ -219,17 +219,17 @@ impl OwnRules {
     ///
     /// # Errors
     /// As [`to_rules`](Self::to_rules) and [`file_name`](Self::file_name).
-    pub fn to_text(&self) -> Result<String, OwnRulesError> {
+    pub fn to_text(&self) -> Result<String, GeneratedRulesError> {
         self.text(Guard::Active)
     }
 
     /// Rules with the same result, for evaluation only: whether a scheduler is already active
     /// depends on what earlier rules have set, so the check for it would make the result uncertain.
-    pub(super) fn to_judge(&self) -> Result<String, OwnRulesError> {
+    pub(super) fn to_judge(&self) -> Result<String, GeneratedRulesError> {
         self.text(Guard::None)
     }
 
-    fn text(&self, guard: Guard) -> Result<String, OwnRulesError> {
+    fn text(&self, guard: Guard) -> Result<String, GeneratedRulesError> {
         let name = self.file_name()?;
         let mut text = format!(
             "# {name}: written by hosttune. Do not edit it; edit its source instead.\n\
@@ -281,12 +281,12 @@ fn one_line(comment: &str) -> String {
     plain.collect::<String>().trim_end().to_owned()
 }
 
-fn of_disks(rule: &DiskRule, guard: Guard) -> Result<Vec<Rule>, OwnRulesError> {
+fn of_disks(rule: &DiskRule, guard: Guard) -> Result<Vec<Rule>, GeneratedRulesError> {
     if rule.conditions.is_empty() {
-        return Err(OwnRulesError::NoCondition);
+        return Err(GeneratedRulesError::NoCondition);
     }
     if rule.attributes.is_empty() {
-        return Err(OwnRulesError::NothingSet);
+        return Err(GeneratedRulesError::NothingSet);
     }
     let mut conditions = of_events(rule.is_device_mapper);
     for condition in &rule.conditions {
@@ -300,7 +300,7 @@ pub(super) fn settings(
     conditions: &[Token],
     attributes: &[(String, String)],
     guard: Guard,
-) -> Result<Vec<Rule>, OwnRulesError> {
+) -> Result<Vec<Rule>, GeneratedRulesError> {
     let (scheduler, others): (Vec<_>, Vec<_>) = attributes
         .iter()
         .partition(|(attribute, _)| attribute == "queue/scheduler");
@@ -337,16 +337,16 @@ pub(super) fn settings(
     Ok(rules)
 }
 
-fn assignment(attribute: &str, value: &str) -> Result<Token, OwnRulesError> {
+fn assignment(attribute: &str, value: &str) -> Result<Token, GeneratedRulesError> {
     let mut segments = attribute.split('/');
     let strange = |segment: &str| segment.is_empty() || segment.starts_with('.');
     if attribute.contains(['$', '%', '*', '?', '[', '}', '\\'])
         || attribute.contains(char::is_control)
         || segments.any(strange)
     {
-        return Err(OwnRulesError::Attribute(attribute.to_owned()));
+        return Err(GeneratedRulesError::Attribute(attribute.to_owned()));
     }
-    let wrong = |why| OwnRulesError::Value {
+    let wrong = |why| GeneratedRulesError::Value {
         attribute: attribute.to_owned(),
         value: value.to_owned(),
         why,

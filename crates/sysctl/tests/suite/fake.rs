@@ -8,7 +8,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
-use hosttune_core::testing::{Fate, Memory};
+use hosttune_core::testing::{CrashPoint, Memory};
 use hosttune_core::{Host, HostErrorKind};
 use hosttune_sysctl::testing;
 
@@ -127,21 +127,21 @@ fn write(key: &str, text: &str) -> Result<(), i32> {
 }
 
 /// Everything that the double and the kernel both show beneath net.
-fn shown(double: &Memory) -> BTreeMap<String, (Option<String>, Option<String>)> {
+fn shown(fake: &Memory) -> BTreeMap<String, (Option<String>, Option<String>)> {
     let mut shown = BTreeMap::new();
-    for (path, node) in double.picture() {
+    for (path, node) in fake.snapshot() {
         if !path.starts_with("/proc/sys/net/") || node == "directory" || node.starts_with("0200") {
             continue;
         }
         let kernel = std::fs::read_to_string(&path).ok();
         let kernel = kernel.map(|text| text.strip_suffix('\n').unwrap_or(&text).to_owned());
-        shown.insert(path.clone(), (double.get(&path), kernel));
+        shown.insert(path.clone(), (fake.get(&path), kernel));
     }
     shown
 }
 
 #[test]
-fn the_double_answers_as_the_kernel_does() {
+fn the_fake_answers_as_the_kernel_does() {
     if !own_namespace::inside() {
         return;
     }
@@ -169,26 +169,26 @@ fn in_network_namespace() -> Memory {
 
 /// Where the double, set to what the kernel shows, answers other than the kernel.
 fn different() -> Vec<String> {
-    let mut double = testing::without_module(in_network_namespace(), "tcp_bbr");
+    let mut fake = testing::without_module(in_network_namespace(), "tcp_bbr");
     let buffer = std::fs::read_to_string(path("net/ipv4/tcp_rmem")).unwrap();
     if write("net/ipv4/tcp_rmem", "4095").is_err() {
-        double = testing::with_least_receive_buffer(double);
+        fake = testing::with_least_receive_buffer(fake);
     }
     write("net/ipv4/tcp_rmem", buffer.trim_end()).unwrap();
-    for (path, (_, kernel)) in shown(&double) {
-        double.change(|tree| tree.set(path, &kernel.unwrap()));
+    for (path, (_, kernel)) in shown(&fake) {
+        fake.change(|tree| tree.set(path, &kernel.unwrap()));
     }
     let mut wrong = Vec::new();
     for key in KEYS {
-        let base = double.get(path(key)).unwrap();
+        let base = fake.get(path(key)).unwrap();
         for text in TEXTS {
             // From a value of its own, so that nothing is hidden by what the last one left.
-            assert_eq!(write(key, &base), double.write(path(key), &base));
-            let (real, ours) = (write(key, text), double.write(path(key), text));
+            assert_eq!(write(key, &base), fake.write(path(key), &base));
+            let (real, ours) = (write(key, text), fake.write(path(key), text));
             if real != ours {
                 wrong.push(format!("{key} {text:?}: kernel {real:?}, double {ours:?}"));
             }
-            for (path, (ours, real)) in shown(&double) {
+            for (path, (ours, real)) in shown(&fake) {
                 if ours != real {
                     wrong.push(format!(
                         "{key} {text:?}: {path}: kernel {real:?}, double {ours:?}"
@@ -196,19 +196,19 @@ fn different() -> Vec<String> {
                 }
             }
         }
-        assert_eq!(write(key, &base), double.write(path(key), &base));
+        assert_eq!(write(key, &base), fake.write(path(key), &base));
     }
     wrong
 }
 
 #[test]
-fn the_double_shows_a_network_namespace_as_the_kernel_does() {
+fn the_fake_shows_a_network_namespace_as_the_kernel_does() {
     if !own_namespace::inside() {
         return;
     }
     use std::os::unix::fs::PermissionsExt;
-    let outside = testing::kernel().picture();
-    let inside = in_network_namespace().picture();
+    let outside = testing::kernel().snapshot();
+    let inside = in_network_namespace().snapshot();
     for (path, node) in outside {
         if !path.starts_with("/proc/sys/net/") || node == "directory" {
             continue;
@@ -226,17 +226,17 @@ fn the_double_shows_a_network_namespace_as_the_kernel_does() {
 type Measured = (&'static str, &'static str, Result<(), i32>, &'static str);
 
 fn check(beside: &str, measured: &[Measured]) {
-    let double = testing::kernel();
+    let fake = testing::kernel();
     for (key, text, answer, left) in measured {
-        assert_eq!(double.write(path(key), text), *answer, "{text:?} to {key}");
-        let mut shown = double.get(path(key)).unwrap();
+        assert_eq!(fake.write(path(key), text), *answer, "{text:?} to {key}");
+        let mut shown = fake.get(path(key)).unwrap();
         if !beside.is_empty() {
             let beside = if key.ends_with("_ratio") {
                 key.replace("_ratio", beside)
             } else {
                 key.replace(beside, "_ratio")
             };
-            shown = format!("{shown} {}", double.get(path(&beside)).unwrap());
+            shown = format!("{shown} {}", fake.get(path(&beside)).unwrap());
         }
         assert_eq!(shown, *left, "{text:?} to {key}");
     }
@@ -349,9 +349,9 @@ fn the_global_ranges_are_as_measured() {
         ("kernel/yama/ptrace_scope", 0, 3),
     ] {
         let number = |number: i64| -> Result<String, i32> {
-            let double = testing::kernel();
-            double.write(path(key), &number.to_string())?;
-            Ok(double.get(path(key)).unwrap())
+            let fake = testing::kernel();
+            fake.write(path(key), &number.to_string())?;
+            Ok(fake.get(path(key)).unwrap())
         };
         assert_eq!(number(least), Ok(least.to_string()), "{key}");
         assert_eq!(number(greatest), Ok(greatest.to_string()), "{key}");
@@ -391,12 +391,12 @@ fn the_words_of_the_initial_namespace_answer_as_measured() {
 
 #[test]
 fn a_module_is_loaded_by_its_value_and_stays() {
-    let double = testing::kernel();
+    let fake = testing::kernel();
     let control = path("net/ipv4/tcp_congestion_control");
     let available = path("net/ipv4/tcp_available_congestion_control");
-    double.write(&control, "bbr").unwrap();
-    double.write(&control, "cubic").unwrap();
-    assert_eq!(double.get(&available).unwrap(), "reno cubic bbr");
+    fake.write(&control, "bbr").unwrap();
+    fake.write(&control, "cubic").unwrap();
+    assert_eq!(fake.get(&available).unwrap(), "reno cubic bbr");
     let without = testing::without_module(testing::kernel(), "tcp_bbr");
     assert_eq!(without.write(&control, "bbr"), Err(ENOENT));
     assert_eq!(without.get(&available).unwrap(), "reno cubic");
@@ -408,13 +408,13 @@ fn a_module_is_loaded_by_its_value_and_stays() {
 
 #[test]
 fn what_is_not_allowed_cannot_be_set_in_another_network_namespace() {
-    let double = testing::in_network_namespace(testing::kernel());
+    let fake = testing::in_network_namespace(testing::kernel());
     let control = path("net/ipv4/tcp_congestion_control");
-    double.change(|tree| {
+    fake.change(|tree| {
         tree.set(path("net/ipv4/tcp_allowed_congestion_control"), "reno");
     });
-    assert_eq!(double.write(&control, "cubic"), Err(EPERM));
-    assert_eq!(double.write(&control, "reno"), Ok(()));
+    assert_eq!(fake.write(&control, "cubic"), Err(EPERM));
+    assert_eq!(fake.write(&control, "reno"), Ok(()));
 }
 
 #[test]
@@ -435,11 +435,11 @@ fn one_way_keys_refuse_the_way_back() {
 #[test]
 fn write_only_keys_cannot_be_read_and_keep_nothing() {
     for (key, text) in [("vm/drop_caches", "3"), ("net/ipv4/route/flush", "1")] {
-        let double = testing::kernel();
-        let was = double.picture();
-        double.write(path(key), text).unwrap();
-        assert_eq!(double.picture(), was);
-        let host = Host::new(double.host(&Fate::lives()));
+        let fake = testing::kernel();
+        let was = fake.snapshot();
+        fake.write(path(key), text).unwrap();
+        assert_eq!(fake.snapshot(), was);
+        let host = Host::new(fake.host(&CrashPoint::lives()));
         let error = host.read(path(key)).unwrap_err();
         assert_eq!(*error.kind(), HostErrorKind::Denied);
         assert!(Path::new(error.subject()).ends_with(key));
@@ -447,6 +447,6 @@ fn write_only_keys_cannot_be_read_and_keep_nothing() {
 }
 
 hosttune_test_machine::inside_stock_kernels!(
-    the_double_answers_as_the_kernel_does,
-    the_double_shows_a_network_namespace_as_the_kernel_does,
+    the_fake_answers_as_the_kernel_does,
+    the_fake_shows_a_network_namespace_as_the_kernel_does,
 );

@@ -43,7 +43,7 @@ impl Outcome {
 /// Rules that set an attribute to something other than the requested value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Fight {
+pub struct Conflict {
     /// The attribute, relative to the disk's directory.
     pub attribute: String,
     /// The requested value.
@@ -54,14 +54,14 @@ pub struct Fight {
     pub outcome: Outcome,
 }
 
-impl Fight {
+impl Conflict {
     /// Whether the conflict is certain.
     pub fn is_certain(&self) -> bool {
         matches!(self.outcome, Outcome::Set(_))
     }
 }
 
-impl fmt::Display for Fight {
+impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let actions: Vec<&str> = self.actions.iter().map(|action| action.name()).collect();
         let Self {
@@ -88,15 +88,15 @@ impl Evaluator {
 
     /// Finds the rules that would set these attributes to something other than these values.
     ///
-    /// `counts_as` tells whether the value that a rule writes satisfies the requested one: an
+    /// `satisfies` tells whether the value that a rule writes satisfies the requested one: an
     /// alias, or a value that the kernel rounds to the same.
     pub fn fights(
         &self,
         device: &Device<'_>,
         wanted: &[(&str, &str)],
-        counts_as: impl Fn(&str, &str, &str) -> bool,
-    ) -> Vec<Fight> {
-        let mut fights: Vec<Fight> = Vec::new();
+        satisfies: impl Fn(&str, &str, &str) -> bool,
+    ) -> Vec<Conflict> {
+        let mut fights: Vec<Conflict> = Vec::new();
         for action in [Action::Add, Action::Change] {
             let mut setters = self.setters(device, action);
             setters.extend(self.setters_by_partitions(device, action));
@@ -108,7 +108,7 @@ impl Evaluator {
                 let agrees = |setter: &Setter| {
                     let value = setter.value.as_deref();
                     value.is_some_and(|value| {
-                        value.trim() == wanted || counts_as(attribute, value, wanted)
+                        value.trim() == wanted || satisfies(attribute, value, wanted)
                     })
                 };
                 if outcome.setters().iter().all(agrees) {
@@ -119,7 +119,7 @@ impl Evaluator {
                     .find(|fight| fight.attribute == attribute && fight.outcome == outcome);
                 match same {
                     Some(fight) => fight.actions.push(action),
-                    None => fights.push(Fight {
+                    None => fights.push(Conflict {
                         attribute: attribute.to_owned(),
                         wanted: wanted.to_owned(),
                         actions: vec![action],

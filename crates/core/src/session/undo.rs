@@ -11,7 +11,7 @@ use super::{Reverted, Session};
 use crate::error::{HostError, HostErrorKind};
 use crate::journal::{Entry, Foreign, JournalError, Log, Record, Start};
 use crate::knob::{AnyKnob, Key, KnobKind, Lifetime};
-use crate::plan::{Before, Kept, Step};
+use crate::plan::{Before, SavedState, Step};
 use crate::stop::Stop;
 
 /// A step that was undone.
@@ -37,7 +37,7 @@ pub struct Undone {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum LeftBecause {
+pub enum NotRevertedReason {
     /// Another process, which is no owner, has changed it since.
     Theirs,
     /// A later step of the same knob, or of a knob that resets it, could not be undone.
@@ -53,12 +53,12 @@ pub enum LeftBecause {
     /// Its value is kept but hidden for now, and no other process has set it; holds why.
     Hidden(String),
     /// It was undone, but a knob that it resets was not; holds which.
-    Disturbed(String),
+    SideEffect(String),
     /// The revert was interrupted before this step.
     Interrupted,
 }
 
-impl fmt::Display for LeftBecause {
+impl fmt::Display for NotRevertedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Theirs => f.write_str("another process has set it since"),
@@ -68,7 +68,7 @@ impl fmt::Display for LeftBecause {
             Self::NotTaken => f.write_str("the write was accepted, but the host does not show it"),
             Self::Unreadable(why) => write!(f, "it could not be read: {why}"),
             Self::Hidden(why) => write!(f, "it cannot be reverted now: {why}"),
-            Self::Disturbed(why) => write!(f, "its side effects could not be reverted: {why}"),
+            Self::SideEffect(why) => write!(f, "its side effects could not be reverted: {why}"),
             Self::Interrupted => f.write_str("the revert was interrupted before this step"),
         }
     }
@@ -76,7 +76,7 @@ impl fmt::Display for LeftBecause {
 
 /// A step that was not undone. It stays in the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Left {
+pub struct NotReverted {
     /// The part that requested it.
     pub part: String,
     /// The knob.
@@ -88,15 +88,15 @@ pub struct Left {
     /// The value that the host shows, as printed.
     pub seen: String,
     /// Why it was not undone.
-    pub because: LeftBecause,
+    pub reason: NotRevertedReason,
 }
 
-impl fmt::Display for Left {
+impl fmt::Display for NotReverted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "{} (set to {}, original {}, now {}): {}",
-            self.knob, self.ours, self.original, self.seen, self.because
+            self.knob, self.ours, self.original, self.seen, self.reason
         )
     }
 }
@@ -105,7 +105,7 @@ impl fmt::Display for Left {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     /// The knob shows what we set, or a partial write of ours.
-    TurnBack,
+    PutBack,
     /// The step itself was undone, but its side effects may not have been.
     RestoreOnly,
     /// The knob shows its original value, or the step was never done.
@@ -143,14 +143,17 @@ fn judge<'v>(
             Verdict::Already
         };
     }
-    if seen == entry.left() || kind.counts_as(knob, seen, to) || kind.torn(knob, seen, from, to) {
-        return Verdict::TurnBack;
+    if seen == entry.left()
+        || kind.satisfies(knob, seen, to)
+        || kind.is_partial_write(knob, seen, from, to)
+    {
+        return Verdict::PutBack;
     }
     // A knob that is gone has no value to revert. One that shows an earlier original was reverted
     // further than this step.
-    if kind.gone(knob, seen)
-        || kind.counts_as(knob, seen, from)
-        || earlier.any(|v| kind.counts_as(knob, seen, v))
+    if kind.is_gone(knob, seen)
+        || kind.satisfies(knob, seen, from)
+        || earlier.any(|v| kind.satisfies(knob, seen, v))
     {
         return Verdict::Already;
     }
@@ -176,7 +179,7 @@ impl Session {
         force: bool,
         stop: Option<&Stop>,
     ) -> Reverted {
-        let is_stopped = || stop.is_some_and(Stop::is_asked);
+        let is_stopped = || stop.is_some_and(Stop::is_requested);
         let selected: HashSet<u64> = ids.iter().copied().collect();
         let mut waiting: HashSet<Key> = HashSet::new();
         // Steps that are left because another process has set the value, because it is hidden for
@@ -205,11 +208,11 @@ impl Session {
                 continue;
             };
             if selected.contains(&id) && is_stopped() {
-                let left = self.left(&entry.step, LeftBecause::Interrupted);
-                reverted.left.push(left);
+                let left = self.left(&entry.step, NotRevertedReason::Interrupted);
+                reverted.not_reverted.push(left);
                 continue;
             }
-            if selected.contains(&id) && self.is_ours_from_unknown(&entry) {
+            if selected.contains(&id) && self.applied_but_original_unknown(&entry) {
                 unknown.push(id);
                 continue;
             }
@@ -226,11 +229,11 @@ impl Session {
                         })
                     || entry
                         .step
-                        .disturbs
+                        .side_effects
                         .iter()
                         .any(|kept| left_of_ours.contains(&kept.knob.key())))
             {
-                Some(Err(LeftBecause::Waits))
+                Some(Err(NotRevertedReason::Waits))
             } else {
                 let means_for = passed.as_ref().filter(|(end, to)| {
                     entry.step.means
@@ -255,23 +258,23 @@ impl Session {
                     // If this mark is lost, the next run finds the entry again, already undone.
                     let record = Record::Undone { ids: vec![id] };
                     if log.entries.contains_key(&id)
-                        && log.mark(&mut *self.store, entry.place, record).is_err()
+                        && log.mark(&mut *self.store, entry.location, record).is_err()
                     {
                         log.entries.remove(&id);
                     }
                     let is_back = held_by.is_none() && !replaced;
-                    if let Some(remark) = self.remark(&entry.step).filter(|_| is_back) {
-                        reverted.note(remark);
+                    if let Some(revert_note) = self.revert_note(&entry.step).filter(|_| is_back) {
+                        reverted.note(revert_note);
                     }
                     let already = !matches!(done, Done::Back);
                     let undone = self.undone(&entry.step, already);
                     reverted.undone.push(Undone { held_by, ..undone });
                     continue;
                 }
-                Some(Err(because)) => {
-                    let holds_up_nothing = match because {
-                        LeftBecause::Theirs | LeftBecause::Hidden(_) => true,
-                        LeftBecause::Waits => {
+                Some(Err(reason)) => {
+                    let holds_up_nothing = match reason {
+                        NotRevertedReason::Theirs | NotRevertedReason::Hidden(_) => true,
+                        NotRevertedReason::Waits => {
                             let key = entry.key();
                             theirs.contains(&key) && !left_of_ours.contains(&key)
                         }
@@ -279,30 +282,30 @@ impl Session {
                     };
                     if holds_up_nothing {
                         theirs.insert(entry.key());
-                        let disturbs = entry.step.disturbs.iter();
-                        theirs.extend(disturbs.map(|kept| kept.knob.key()));
+                        let side_effects = entry.step.side_effects.iter();
+                        theirs.extend(side_effects.map(|kept| kept.knob.key()));
                     } else {
                         left_of_ours.insert(entry.key());
                         let now = log.entries.get(&id);
                         if now.is_some_and(|now| now.undoing.is_some()) {
                             // Its side effects are still to be reverted to what they were then.
-                            let disturbs = entry.step.disturbs.iter();
-                            left_of_ours.extend(disturbs.map(|kept| kept.knob.key()));
+                            let side_effects = entry.step.side_effects.iter();
+                            left_of_ours.extend(side_effects.map(|kept| kept.knob.key()));
                         }
                         if !entry.step.means {
                             ends_left.push(entry.clone());
                         }
                     }
-                    reverted.left.push(self.left(&entry.step, because));
+                    reverted.not_reverted.push(self.left(&entry.step, reason));
                 }
                 None => {
                     theirs.insert(entry.key());
-                    let disturbs = entry.step.disturbs.iter();
-                    theirs.extend(disturbs.map(|kept| kept.knob.key()));
+                    let side_effects = entry.step.side_effects.iter();
+                    theirs.extend(side_effects.map(|kept| kept.knob.key()));
                 }
             }
             waiting.insert(entry.key());
-            waiting.extend(entry.step.disturbs.iter().map(|kept| kept.knob.key()));
+            waiting.extend(entry.step.side_effects.iter().map(|kept| kept.knob.key()));
         }
         // The earliest first: each waits only for steps that are really left.
         for id in unknown.into_iter().rev() {
@@ -310,20 +313,20 @@ impl Session {
                 continue;
             };
             let resets = |earlier: &Entry| {
-                let mut disturbs = earlier.step.disturbs.iter();
-                disturbs.any(|kept| kept.knob == entry.step.knob)
+                let mut side_effects = earlier.step.side_effects.iter();
+                side_effects.any(|kept| kept.knob == entry.step.knob)
             };
             if is_stopped() {
-                let left = self.left(&entry.step, LeftBecause::Interrupted);
-                reverted.left.push(left);
+                let left = self.left(&entry.step, NotRevertedReason::Interrupted);
+                reverted.not_reverted.push(left);
             } else if log.entries.range(..id).any(|(_, earlier)| resets(earlier)) {
                 // It is undone together with the step that resets it, and that step is left.
                 reverted
-                    .left
-                    .push(self.left(&entry.step, LeftBecause::Waits));
+                    .not_reverted
+                    .push(self.left(&entry.step, NotRevertedReason::Waits));
             } else {
                 let record = Record::Undone { ids: vec![id] };
-                if log.mark(&mut *self.store, entry.place, record).is_err() {
+                if log.mark(&mut *self.store, entry.location, record).is_err() {
                     log.entries.remove(&id);
                 }
                 reverted.undone.push(self.undone(&entry.step, true));
@@ -333,7 +336,12 @@ impl Session {
     }
 
     /// All steps as left, for a journal that cannot be written.
-    pub(super) fn all_left(&self, log: &Log, ids: &[u64], error: &JournalError) -> Vec<Left> {
+    pub(super) fn all_left(
+        &self,
+        log: &Log,
+        ids: &[u64],
+        error: &JournalError,
+    ) -> Vec<NotReverted> {
         let entries = ids.iter().filter_map(|id| log.entries.get(id));
         entries
             .map(|entry| self.left(&entry.step, journal(error)))
@@ -341,12 +349,12 @@ impl Session {
     }
 
     /// Whether a step's knob shows what the step set although the original is unknown.
-    fn is_ours_from_unknown(&self, entry: &Entry) -> bool {
+    fn applied_but_original_unknown(&self, entry: &Entry) -> bool {
         let step = &entry.step;
-        step.from == Before::Unsettled
+        step.from == Before::DependsOnEarlierStep
             && self.kind_or_malformed(&step.knob).is_ok_and(|kind| {
                 kind.read(&step.knob, &self.host)
-                    .is_ok_and(|seen| kind.counts_as(&step.knob, &seen, &step.to))
+                    .is_ok_and(|seen| kind.satisfies(&step.knob, &seen, &step.to))
             })
     }
 
@@ -358,9 +366,9 @@ impl Session {
         entry: &Entry,
         to: Option<Foreign>,
         force: bool,
-    ) -> Result<Done, LeftBecause> {
+    ) -> Result<Done, NotRevertedReason> {
         let step = &entry.step;
-        if entry.is_hold() && step.disturbs.is_empty() {
+        if entry.is_hold() && step.side_effects.is_empty() {
             // It changed nothing; the step below keeps the value that its owner wants.
             return Ok(match log.below(&step.knob, entry.id) {
                 Some(below) => Done::Held(below),
@@ -389,8 +397,8 @@ impl Session {
         }
         // If undoing it would change what an interrupted run of another owner has set, that run is
         // undone first.
-        let mut disturbed = step.disturbs.iter();
-        let open = disturbed
+        let mut affected = step.side_effects.iter();
+        let open = affected
             .find_map(|kept| {
                 log.above(&kept.knob, entry.id)
                     .filter(|at| log.is_open(*at))
@@ -431,36 +439,36 @@ impl Session {
                 .retarget(&mut *self.store, entry.id, &step.knob, from)
                 .map_err(|error| journal(&error))?;
             if left_half && verdict == Verdict::Theirs {
-                verdict = Verdict::TurnBack;
+                verdict = Verdict::PutBack;
             }
         }
         // This also applies if an earlier original shows: the kernel may round our value to that.
         let is_back = step
             .from
             .known()
-            .is_none_or(|from| seen == *from || kind.counts_as(&step.knob, &seen, from));
+            .is_none_or(|from| seen == *from || kind.satisfies(&step.knob, &seen, from));
         if matches!(verdict, Verdict::Theirs | Verdict::Already)
             && !is_back
             && self.is_rounded_by_the_kernel(entry, &kind, &seen)
         {
-            verdict = Verdict::TurnBack;
+            verdict = Verdict::PutBack;
         }
         if verdict == Verdict::Theirs
             && let Some(why) = kind.hidden(&step.knob, &seen)
         {
-            return Err(LeftBecause::Hidden(why));
+            return Err(NotRevertedReason::Hidden(why));
         }
         match verdict {
             Verdict::Already => Ok(Done::Already),
-            Verdict::Theirs if !force => Err(LeftBecause::Theirs),
+            Verdict::Theirs if !force => Err(NotRevertedReason::Theirs),
             Verdict::RestoreOnly => {
                 let targets = entry.undoing.clone().unwrap_or_default();
                 let at = entry.undoing_at.unwrap_or(u64::MAX);
                 self.restore(log, (entry.id, at), step, &targets, entry.reset.as_deref())?;
                 Ok(Done::Back)
             }
-            Verdict::TurnBack | Verdict::Theirs => {
-                self.turn_back(log, entry, &kind)?;
+            Verdict::PutBack | Verdict::Theirs => {
+                self.put_back(log, entry, &kind)?;
                 Ok(Done::Back)
             }
         }
@@ -478,13 +486,13 @@ impl Session {
         seen: &Value,
     ) -> bool {
         let step = &entry.step;
-        if entry.turned
+        if entry.changed
             || step.lifetime != Lifetime::Boot
-            || !step.disturbs.is_empty()
+            || !step.side_effects.is_empty()
             || !kind.settle.is_zero()
-            || kind.gone(&step.knob, seen)
+            || kind.is_gone(&step.knob, seen)
             || kind.original(&step.knob, seen).as_ref() != Some(seen)
-            || kind.turn(&step.knob, &mut self.host, &step.to).is_err()
+            || kind.set(&step.knob, &mut self.host, &step.to).is_err()
         {
             return false;
         }
@@ -492,11 +500,16 @@ impl Session {
         if again.is_ok_and(|again| again == *seen) {
             return true;
         }
-        let _ = kind.turn(&step.knob, &mut self.host, seen);
+        let _ = kind.set(&step.knob, &mut self.host, seen);
         false
     }
 
-    fn pass_on(&mut self, log: &mut Log, entry: &Entry, to: Foreign) -> Result<Done, LeftBecause> {
+    fn pass_on(
+        &mut self,
+        log: &mut Log,
+        entry: &Entry,
+        to: Foreign,
+    ) -> Result<Done, NotRevertedReason> {
         log.pass_on(&mut *self.store, entry.id, to)
             .map_err(|error| journal(&error))?;
         Ok(Done::Held(to))
@@ -504,12 +517,16 @@ impl Session {
 
     /// Updates the steps on top of a step's side effects, of another owner or left by us, which
     /// stay: they now start from the state before both. Returns what each of them had started from.
-    fn pass_starts_on(&mut self, log: &mut Log, entry: &Entry) -> Result<Vec<Start>, LeftBecause> {
+    fn pass_starts_on(
+        &mut self,
+        log: &mut Log,
+        entry: &Entry,
+    ) -> Result<Vec<Start>, NotRevertedReason> {
         let (id, step) = (entry.id, &entry.step);
-        let states = step.disturbs.iter().map(|kept| kept.state.known());
+        let states = step.side_effects.iter().map(|kept| kept.state.known());
         let states: Vec<Option<&Value>> = states.collect();
         let mut passed = Vec::new();
-        for kept in &step.disturbs {
+        for kept in &step.side_effects {
             let above = log.next_about(&kept.knob, id + 1);
             let above = above.filter(|at| log.start_of(*at, &kept.knob).is_some());
             if let (Some(above), Before::Known(before)) = (above, &kept.state) {
@@ -522,36 +539,36 @@ impl Session {
         Ok(passed)
     }
 
-    fn turn_back(
+    fn put_back(
         &mut self,
         log: &mut Log,
         entry: &Entry,
         kind: &KnobKind,
-    ) -> Result<(), LeftBecause> {
-        let (id, place, step) = (entry.id, entry.place, &entry.step);
+    ) -> Result<(), NotRevertedReason> {
+        let (id, location, step) = (entry.id, entry.location, &entry.step);
         let Before::Known(from) = &step.from else {
             return Ok(());
         };
         let targets = self.targets(log, entry);
-        let disturbs = !targets.is_empty();
+        let side_effects = !targets.is_empty();
         let at = log.next();
         let passed = self.pass_starts_on(log, entry)?;
-        if disturbs {
+        if side_effects {
             // Once it is undone, the original states of its side effects can no longer be read.
             let record = Record::Undoing {
                 id,
                 targets: targets.clone(),
                 at: Some(at),
             };
-            log.mark(&mut *self.store, place, record)
+            log.mark(&mut *self.store, location, record)
                 .map_err(|error| journal(&error))?;
         }
-        let turned = kind.turn(&step.knob, &mut self.host, from);
+        let changed = kind.set(&step.knob, &mut self.host, from);
         // A device that disappeared in the meantime is no longer pending.
         let back = |seen: &Value| {
             seen == from
-                || kind.counts_as(&step.knob, seen, from)
-                || kind.gone(&step.knob, seen) && !kind.gone(&step.knob, from)
+                || kind.satisfies(&step.knob, seen, from)
+                || kind.is_gone(&step.knob, seen) && !kind.is_gone(&step.knob, from)
         };
         let seen = self.settled(kind, &step.knob, back);
         if let Err(error) = &seen {
@@ -560,30 +577,30 @@ impl Session {
             return Err(unreadable(error));
         }
         if !seen.as_ref().is_ok_and(back) {
-            if disturbs {
-                let _ = log.mark(&mut *self.store, place, Record::Kept { id });
+            if side_effects {
+                let _ = log.mark(&mut *self.store, location, Record::Kept { id });
             }
             // The step stays in effect, so the steps on top of it keep the states that they started
             // from.
             for start in passed {
                 let _ = log.reset_start(&mut *self.store, &start);
             }
-            return Err(match turned {
+            return Err(match changed {
                 Err(error) if *error.kind() == HostErrorKind::Busy => {
-                    LeftBecause::InUse(chain(&error))
+                    NotRevertedReason::InUse(chain(&error))
                 }
-                Err(error) => LeftBecause::Refused(chain(&error)),
-                Ok(()) => LeftBecause::NotTaken,
+                Err(error) => NotRevertedReason::Refused(chain(&error)),
+                Ok(()) => NotRevertedReason::NotTaken,
             });
         }
-        if disturbs {
+        if side_effects {
             let seen: Result<Vec<Value>, HostError> = step
-                .disturbs
+                .side_effects
                 .iter()
                 .map(|kept| self.now(&kept.knob))
                 .collect();
             if let Ok(seen) = seen {
-                let _ = log.mark(&mut *self.store, place, Record::Reset { id, seen });
+                let _ = log.mark(&mut *self.store, location, Record::Reset { id, seen });
             }
             self.restore(log, (id, at), step, &targets, None)?;
         }
@@ -599,14 +616,16 @@ impl Session {
         step: &Step,
         knob: &AnyKnob,
         states: &[Option<&Value>],
-    ) -> Vec<Kept> {
+    ) -> Vec<SavedState> {
         let Ok(kind) = self.kind_or_malformed(knob) else {
             return Vec::new();
         };
         let now = self.now(knob).unwrap_or_default();
-        let along = kind.disturbs(knob, &self.host, &now).unwrap_or_default();
+        let along = kind
+            .side_effects(knob, &self.host, &now)
+            .unwrap_or_default();
         let kept = |knob: AnyKnob| {
-            let number = step.disturbs.iter().position(|kept| kept.knob == knob);
+            let number = step.side_effects.iter().position(|kept| kept.knob == knob);
             let known = number.and_then(|number| *states.get(number)?).cloned();
             let other = log.next_about(&knob, between.0);
             let known = known.filter(|_| other.is_none_or(|other| !other.is_before(between.1)));
@@ -614,7 +633,7 @@ impl Session {
             let then = || log.next_about(&knob, between.1.id() + 1);
             let then = || log.start_of(then()?, &knob).cloned();
             let state = known.or_else(then).or_else(|| self.now(&knob).ok())?;
-            Some(Kept {
+            Some(SavedState {
                 knob,
                 state: Before::Known(state),
             })
@@ -627,18 +646,20 @@ impl Session {
     fn targets(&self, log: &Log, entry: &Entry) -> Vec<Value> {
         let ours = |knob: &AnyKnob| {
             let mut later = log.entries.range(entry.id + 1..);
-            later.any(|(_, later)| later.step.knob == *knob && self.is_ours_from_unknown(later))
+            later.any(|(_, later)| {
+                later.step.knob == *knob && self.applied_but_original_unknown(later)
+            })
         };
         let after = entry.after.as_deref().unwrap_or_default();
-        let disturbs = entry.step.disturbs.iter().enumerate();
-        disturbs
+        let side_effects = entry.step.side_effects.iter().enumerate();
+        side_effects
             .map(|(number, kept)| {
                 let now = self.now(&kept.knob);
                 // A device that is gone has no value to keep: whatever recreates it must find
                 // its previous state.
                 let gone = |now: &Value| {
                     let kind = self.kind_or_malformed(&kept.knob);
-                    kind.is_ok_and(|kind| kind.gone(&kept.knob, now))
+                    kind.is_ok_and(|kind| kind.is_gone(&kept.knob, now))
                 };
                 let is_held = log.above(&kept.knob, entry.id).is_some();
                 match (after.get(number), &kept.state, now) {
@@ -654,7 +675,7 @@ impl Session {
                     (_, Before::Known(before), _) => before.clone(),
                     // The state is recorded before the change; if that record is lost, keep at
                     // least the current state.
-                    (_, Before::Unsettled, now) => now.unwrap_or_default(),
+                    (_, Before::DependsOnEarlierStep, now) => now.unwrap_or_default(),
                 }
             })
             .collect()
@@ -670,12 +691,12 @@ impl Session {
         step: &Step,
         targets: &[Value],
         reset: Option<&[Value]>,
-    ) -> Result<(), LeftBecause> {
+    ) -> Result<(), NotRevertedReason> {
         // Knobs changed as a side effect of an earlier restore; no one requested their values.
         let mut moved: HashSet<Key> = HashSet::new();
-        for (number, (kept, target)) in step.disturbs.iter().zip(targets).enumerate() {
+        for (number, (kept, target)) in step.side_effects.iter().zip(targets).enumerate() {
             let knob = &kept.knob;
-            let failed = |why: String| LeftBecause::Disturbed(format!("{knob}: {why}"));
+            let failed = |why: String| NotRevertedReason::SideEffect(format!("{knob}: {why}"));
             let kind = self
                 .kind_or_malformed(knob)
                 .map_err(|error| failed(chain(&error)))?;
@@ -691,21 +712,25 @@ impl Session {
                 continue;
             }
             let target = held.as_ref().unwrap_or(target);
-            if kind.gone(knob, target) {
+            if kind.is_gone(knob, target) {
                 // It did not exist before, so there is no state to restore.
                 continue;
             }
             let now = match kind.read(knob, &self.host) {
-                Ok(now) if kind.gone(knob, &now) => continue,
+                Ok(now) if kind.is_gone(knob, &now) => continue,
                 Ok(now) => now,
                 Err(error) if *error.kind() == HostErrorKind::Gone => continue,
                 Err(error) => return Err(failed(chain(&error))),
             };
             let left = reset.and_then(|reset| reset.get(number));
             let theirs = !moved.contains(&knob.key())
-                && left.is_some_and(|left| now != *left && !kind.torn(knob, &now, left, target));
+                && left.is_some_and(|left| {
+                    now != *left && !kind.is_partial_write(knob, &now, left, target)
+                });
             if left.is_some_and(|left| left != target) {
-                let along = kind.disturbs(knob, &self.host, target).unwrap_or_default();
+                let along = kind
+                    .side_effects(knob, &self.host, target)
+                    .unwrap_or_default();
                 moved.extend(along.iter().map(AnyKnob::key));
             }
             if theirs {
@@ -718,13 +743,14 @@ impl Session {
             if now == *target {
                 continue;
             }
-            let turned = kind.turn(knob, &mut self.host, target);
+            let changed = kind.set(knob, &mut self.host, target);
             let seen = self.settled(&kind, knob, |seen| seen == target);
-            let back = |seen: &Value| kind.counts_as(knob, seen, target) || kind.gone(knob, seen);
+            let back =
+                |seen: &Value| kind.satisfies(knob, seen, target) || kind.is_gone(knob, seen);
             if !seen.as_ref().is_ok_and(back) {
-                return Err(failed(match turned {
+                return Err(failed(match changed {
                     Err(error) => chain(&error),
-                    Ok(()) => LeftBecause::NotTaken.to_string(),
+                    Ok(()) => NotRevertedReason::NotTaken.to_string(),
                 }));
             }
         }
@@ -732,9 +758,9 @@ impl Session {
     }
 
     /// The knob's note about the state that it was reverted to.
-    fn remark(&self, step: &Step) -> Option<String> {
+    fn revert_note(&self, step: &Step) -> Option<String> {
         let kind = self.kind_or_malformed(&step.knob).ok()?;
-        kind.remark(&step.knob, &self.host, step.from.known()?)
+        kind.revert_note(&step.knob, &self.host, step.from.known()?)
     }
 
     fn undone(&self, step: &Step, already: bool) -> Undone {
@@ -748,18 +774,18 @@ impl Session {
         }
     }
 
-    fn left(&self, step: &Step, because: LeftBecause) -> Left {
+    fn left(&self, step: &Step, reason: NotRevertedReason) -> NotReverted {
         let seen = self.kind_or_malformed(&step.knob).and_then(|kind| {
             kind.read(&step.knob, &self.host)
                 .map(|seen| kind.show(&step.knob, &seen))
         });
-        Left {
+        NotReverted {
             part: step.part.clone(),
             knob: step.knob.clone(),
             ours: step.to_text.clone(),
             original: self.original(step),
             seen: seen.unwrap_or_else(|error| error.to_string()),
-            because,
+            reason,
         }
     }
 
@@ -771,12 +797,12 @@ impl Session {
     }
 }
 
-fn unreadable(error: &HostError) -> LeftBecause {
-    LeftBecause::Unreadable(chain(error))
+fn unreadable(error: &HostError) -> NotRevertedReason {
+    NotRevertedReason::Unreadable(chain(error))
 }
 
-fn journal(error: &JournalError) -> LeftBecause {
-    LeftBecause::Refused(error.to_string())
+fn journal(error: &JournalError) -> NotRevertedReason {
+    NotRevertedReason::Refused(error.to_string())
 }
 
 /// An error with its source, where only text can be kept.

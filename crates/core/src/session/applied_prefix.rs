@@ -17,14 +17,14 @@ impl Session {
     /// A killed process leaves all marks it wrote, but a power cut or a damaged file system can
     /// lose marks. A missing mark alone therefore does not prove that a step was not done: the
     /// states of all knobs in doubt, taken together, determine how many steps were done.
-    pub(super) fn turned_by(&mut self, log: &mut Log, apply: u64) -> Result<Vec<u64>, Error> {
+    pub(super) fn applied_prefix(&mut self, log: &mut Log, apply: u64) -> Result<Vec<u64>, Error> {
         let entries: Vec<Entry> = log
             .entries
             .values()
             .filter(|entry| entry.apply == apply)
             .cloned()
             .collect();
-        let certain = entries.iter().take_while(|entry| entry.turned).count();
+        let certain = entries.iter().take_while(|entry| entry.changed).count();
         if let Some(entry) = entries.get(certain) {
             let kind = self.registry.find(&entry.step.knob.kind)?;
             let from = entry.step.from.known();
@@ -35,7 +35,11 @@ impl Session {
         if let Some(entry) = entries.first()
             && !never.is_empty()
         {
-            log.mark(&mut *self.store, entry.place, Record::Undone { ids: never })?;
+            log.mark(
+                &mut *self.store,
+                entry.location,
+                Record::Undone { ids: never },
+            )?;
         }
         Ok(entries[..position].iter().rev().map(|e| e.id).collect())
     }
@@ -68,8 +72,8 @@ impl Session {
                 // If a rounded value satisfies both the state before the step and the requested
                 // state, the step was done: the state before was read from the host and is shown
                 // unchanged if the step was not done.
-                let is_turned = from.known() == Some(*state) && kind.counts_as(knob, seen, to);
-                seen == *state || !is_turned && kind.counts_as(knob, seen, state)
+                let is_changed = from.known() == Some(*state) && kind.satisfies(knob, seen, to);
+                seen == *state || !is_changed && kind.satisfies(knob, seen, state)
             })
         };
         if let Some(position) = (certain..=entries.len()).find(explains) {
@@ -80,9 +84,9 @@ impl Session {
                 return true;
             };
             let Step { knob, from, to, .. } = &entry.step;
-            kind.counts_as(knob, seen, to)
+            kind.satisfies(knob, seen, to)
                 || from.known().is_some_and(|from| {
-                    kind.torn(knob, seen, from, to)
+                    kind.is_partial_write(knob, seen, from, to)
                         || seen != from && self.may_be_rounded(log, entry, kind, seen)
                 })
         });
@@ -119,7 +123,7 @@ fn states_at(entries: &[Entry], position: usize) -> HashMap<Key, Option<(&Entry,
     }
     for entry in &entries[..position] {
         states.insert(entry.key(), Some((entry, entry.left())));
-        for kept in &entry.step.disturbs {
+        for kept in &entry.step.side_effects {
             states.insert(kept.knob.key(), None);
         }
     }

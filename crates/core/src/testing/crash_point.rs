@@ -83,9 +83,9 @@ struct State {
 ///
 /// Clones share it: the host's gate and the journal's store of one process have one fate.
 #[derive(Debug, Clone, Default)]
-pub struct Fate(Arc<Mutex<State>>);
+pub struct CrashPoint(Arc<Mutex<State>>);
 
-impl Fate {
+impl CrashPoint {
     /// A process that never crashes and whose writes succeed.
     pub fn lives() -> Self {
         Self::default()
@@ -96,24 +96,24 @@ impl Fate {
     /// A crashed process changes nothing from then on. Its calls return errors because a test cannot stop
     /// its remaining code; whatever that code does has no effect.
     pub fn dies_at(write: u64, moment: Moment) -> Self {
-        let fate = Self::default();
-        fate.with(|state| state.dies = Some((write, moment)));
-        fate
+        let crash_point = Self::default();
+        crash_point.with(|state| state.dies = Some((write, moment)));
+        crash_point
     }
 
     /// A process whose `change`-th change of the host (from 0) fails once, before or after it took effect.
     /// Its journal works.
     pub fn fails_at(change: u64, moment: Moment) -> Self {
-        let fate = Self::default();
-        fate.with(|state| state.fails = Some((change, moment)));
-        fate
+        let crash_point = Self::default();
+        crash_point.with(|state| state.fails = Some((change, moment)));
+        crash_point
     }
 
     /// A process for which one call fails, or all calls from that one on.
     pub fn call_fails(failure: Failure) -> Self {
-        let fate = Self::default();
-        fate.with(|state| state.call_fails = Some(failure));
-        fate
+        let crash_point = Self::default();
+        crash_point.with(|state| state.call_fails = Some(failure));
+        crash_point
     }
 
     /// Number of calls made or attempted.
@@ -215,7 +215,7 @@ fn died() -> HostError {
     HostError::new(Operation::Write, "anything", HostErrorKind::Other).detail("the process died")
 }
 
-impl Gate for Fate {
+impl Gate for CrashPoint {
     fn before(&mut self, _: &Change<'_>) -> Result<(), HostError> {
         self.begin().map_err(refused)?;
         self.with(|state| {

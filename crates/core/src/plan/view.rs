@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::declared::{Declared, Role, Target};
 use super::planner::Refusal;
-use super::{Before, Kept};
+use super::{Before, SavedState};
 use crate::error::{HostError, HostErrorKind};
 use crate::host::Host;
-use crate::knob::{AnyKnob, Key, KnobKind, Lack, LackKind, Registry};
+use crate::knob::{AnyKnob, Key, KnobKind, Registry, Unsupported, UnsupportedKind};
 
 /// The outcome of one request.
 #[derive(Clone)]
@@ -19,9 +19,9 @@ pub(super) enum Outcome {
         from: Before,
         /// The state that the knob shows, if it differs from the one to revert to.
         damaged: Option<Value>,
-        disturbs: Vec<Kept>,
+        side_effects: Vec<SavedState>,
     },
-    Lacking(Option<Value>, Lack),
+    Unsupported(Option<Value>, Unsupported),
     Unreadable(HostError),
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Journalled {
 }
 
 /// The host as planning sees it. Each knob is read once.
-pub(crate) struct Sight<'a> {
+pub(crate) struct PlannedView<'a> {
     pub(crate) host: &'a Host,
     pub(crate) registry: &'a Registry,
     refusals: &'a [Refusal],
@@ -46,7 +46,7 @@ pub(crate) struct Sight<'a> {
     seen: HashMap<Key, Value>,
 }
 
-impl std::fmt::Debug for Sight<'_> {
+impl std::fmt::Debug for PlannedView<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sight")
             .field("read", &self.seen.len())
@@ -54,7 +54,7 @@ impl std::fmt::Debug for Sight<'_> {
     }
 }
 
-impl<'a> Sight<'a> {
+impl<'a> PlannedView<'a> {
     pub(crate) fn new(
         host: &'a Host,
         registry: &'a Registry,
@@ -106,14 +106,14 @@ impl<'a> Sight<'a> {
             return;
         };
         let outcome = self.evaluate(ahead, target, false);
-        if let Outcome::Step { disturbs, .. } = &outcome {
+        if let Outcome::Step { side_effects, .. } = &outcome {
             let before = &mut declared.ahead_before;
             let mut set = |key: Key, value| {
                 before.push((key.clone(), ahead.insert(key, value)));
             };
             set(target.key.clone(), Before::Known(target.to.clone()));
-            for kept in disturbs {
-                set(kept.knob.key(), Before::Unsettled);
+            for kept in side_effects {
+                set(kept.knob.key(), Before::DependsOnEarlierStep);
             }
         }
         declared.outcome = Some(outcome);
@@ -122,7 +122,7 @@ impl<'a> Sight<'a> {
     /// Whether `seen` is what the knob shows after the request.
     pub(super) fn is_as_wanted(&self, target: &Target, seen: &Value) -> bool {
         let rules = self.journalled.rounded.get(&target.key);
-        target.kind.counts_as(&target.knob, seen, &target.to)
+        target.kind.satisfies(&target.knob, seen, &target.to)
             || rules.is_some_and(|rules| {
                 rules
                     .iter()
@@ -138,7 +138,7 @@ impl<'a> Sight<'a> {
     ) -> Outcome {
         let Target { knob, kind, .. } = target;
         let mut current = match self.current(ahead, kind, knob) {
-            _ if cured => Before::Unsettled,
+            _ if cured => Before::DependsOnEarlierStep,
             Ok(current) => current,
             Err(error) => return unreadable(error),
         };
@@ -147,11 +147,11 @@ impl<'a> Sight<'a> {
         {
             return Outcome::AsWanted(seen.clone());
         }
-        if !cured && let Some(outcome) = self.lacking(target, current.known()) {
+        if !cured && let Some(outcome) = self.unsupported(target, current.known()) {
             if !self.is_cured_ahead(ahead, &outcome) {
                 return outcome;
             }
-            current = Before::Unsettled;
+            current = Before::DependsOnEarlierStep;
         }
         let mut damaged = None;
         if let Before::Known(seen) = &current
@@ -165,24 +165,27 @@ impl<'a> Sight<'a> {
                     "it is {}, a state that no revert could restore",
                     kind.show(knob, seen)
                 );
-                return Outcome::Lacking(Some(seen.clone()), Lack::new(LackKind::OneWay, why));
+                return Outcome::Unsupported(
+                    Some(seen.clone()),
+                    Unsupported::new(UnsupportedKind::OneWay, why),
+                );
             };
             if original != *seen {
                 damaged = Some(seen.clone());
                 current = Before::Known(original);
             }
         }
-        match self.disturbed(ahead, target) {
-            Ok(disturbs) => Outcome::Step {
+        match self.affected(ahead, target) {
+            Ok(side_effects) => Outcome::Step {
                 from: current,
                 damaged,
-                disturbs,
+                side_effects,
             },
             Err(error) => unreadable(error),
         }
     }
 
-    pub(super) fn lacking(&self, target: &Target, seen: Option<&Value>) -> Option<Outcome> {
+    pub(super) fn unsupported(&self, target: &Target, seen: Option<&Value>) -> Option<Outcome> {
         let Target {
             knob,
             kind,
@@ -190,55 +193,60 @@ impl<'a> Sight<'a> {
             to,
             ..
         } = target;
-        match kind.lacks(knob, self.host, to) {
-            Ok(Some(lack)) => Some(Outcome::Lacking(seen.cloned(), lack)),
+        match kind.unsupported(knob, self.host, to) {
+            Ok(Some(unsupported)) => Some(Outcome::Unsupported(seen.cloned(), unsupported)),
             Err(error) => Some(unreadable(error)),
             Ok(None) => self
                 .refusals
                 .iter()
                 .find(|refusal| refusal.key == *key && refusal.to == *to)
-                .map(|refusal| Outcome::Lacking(seen.cloned(), refusal.lack.clone())),
+                .map(|refusal| Outcome::Unsupported(seen.cloned(), refusal.unsupported.clone())),
         }
     }
 
     /// Whether an earlier step of the plan makes it supported. A later step is found once all
     /// requests are known, because that requires a search through all of them for each.
     fn is_cured_ahead(&self, ahead: &HashMap<Key, Before>, outcome: &Outcome) -> bool {
-        let Outcome::Lacking(_, lack) = outcome else {
+        let Outcome::Unsupported(_, unsupported) = outcome else {
             return false;
         };
-        let Some((cure, state)) = &lack.cure else {
+        let Some((cure, state)) = &unsupported.cure else {
             return false;
         };
         matches!(
             (ahead.get(&cure.key()), self.registry.find(&cure.kind)),
-            (Some(Before::Known(provided)), Ok(kind)) if kind.counts_as(cure, provided, state)
+            (Some(Before::Known(provided)), Ok(kind)) if kind.satisfies(cure, provided, state)
         )
     }
 
-    fn disturbed(
+    fn affected(
         &mut self,
         ahead: &HashMap<Key, Before>,
         target: &Target,
-    ) -> Result<Vec<Kept>, HostError> {
-        let mut disturbs = Vec::new();
-        for knob in target.kind.disturbs(&target.knob, self.host, &target.to)? {
+    ) -> Result<Vec<SavedState>, HostError> {
+        let mut side_effects = Vec::new();
+        for knob in target
+            .kind
+            .side_effects(&target.knob, self.host, &target.to)?
+        {
             let kind = self.registry.find(&knob.kind).map_err(|error| {
                 HostError::malformed(target.knob.text.clone(), error.to_string())
             })?;
             let state = match self.current(ahead, &kind, &knob)? {
                 Before::Known(seen) => Before::Known(kind.original(&knob, &seen).unwrap_or(seen)),
-                state @ Before::Unsettled => state,
+                state @ Before::DependsOnEarlierStep => state,
             };
-            disturbs.push(Kept { knob, state });
+            side_effects.push(SavedState { knob, state });
         }
-        Ok(disturbs)
+        Ok(side_effects)
     }
 }
 
 fn unreadable(error: HostError) -> Outcome {
     match error.kind() {
-        HostErrorKind::NotApplicable(lack) => Outcome::Lacking(None, lack.clone()),
+        HostErrorKind::NotApplicable(unsupported) => {
+            Outcome::Unsupported(None, unsupported.clone())
+        }
         _ => Outcome::Unreadable(error),
     }
 }

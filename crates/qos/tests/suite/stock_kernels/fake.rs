@@ -1,6 +1,6 @@
 //! The double of the kernel beside the kernel: the same messages, the same answers, the same to see.
 
-use crate::namespace::{enter, tell, wire};
+use crate::namespace::{backend, enter, tell};
 use hosttune_qos::Netlink;
 use hosttune_qos::netlink::*;
 use hosttune_qos::testing::Kernel;
@@ -13,11 +13,12 @@ fn is_chosen(handle: u32) -> bool {
     (0x8000_0000..0x9000_0000).contains(&handle)
 }
 
-fn name(wire: &Netlink, index: u32) -> String {
+fn name(backend: &Netlink, index: u32) -> String {
     ["wan", "peer", "lo", "ifb7"]
         .into_iter()
         .find(|name| {
-            wire.link(name)
+            backend
+                .link(name)
                 .unwrap()
                 .is_some_and(|link| link.index == index)
         })
@@ -26,10 +27,10 @@ fn name(wire: &Netlink, index: u32) -> String {
 }
 
 /// Everything there is to see of the two devices, but for what nobody has set.
-fn seen(wire: &Netlink) -> Vec<String> {
+fn seen(backend: &Netlink) -> Vec<String> {
     let mut all = Vec::new();
     for device in ["wan", "ifb7"] {
-        let Some(link) = wire.link(device).unwrap() else {
+        let Some(link) = backend.link(device).unwrap() else {
             all.push(format!("{device} absent"));
             continue;
         };
@@ -39,27 +40,27 @@ fn seen(wire: &Netlink) -> Vec<String> {
             link.is_up(),
             link.alias
         ));
-        for qdisc in wire.qdiscs().unwrap() {
+        for qdisc in backend.qdiscs().unwrap() {
             if qdisc.link != link.index {
                 continue;
             }
             let handle = match qdisc.handle {
                 chosen if is_chosen(chosen) => "chosen".to_owned(),
-                handle => shown_handle(handle),
+                handle => format_handle(handle),
             };
             let options = (qdisc.handle != 0).then(|| qdisc.options().map(hex));
-            let parent = shown_handle(qdisc.parent);
+            let parent = format_handle(qdisc.parent);
             all.push(format!(
                 "{device} qdisc {} {handle} {parent} {options:?}",
                 qdisc.kind
             ));
         }
         for parent in [INGRESS_FILTERS, EGRESS_FILTERS] {
-            for filter in wire.filters(link.index, parent).unwrap() {
+            for filter in backend.filters(link.index, parent).unwrap() {
                 let mirred = filter.mirred().map(|mirred| {
                     format!(
                         "to {} {} {}",
-                        name(wire, mirred.device),
+                        name(backend, mirred.device),
                         mirred.redirects,
                         hex(&mirred.cookie)
                     )
@@ -91,21 +92,21 @@ fn qdisc(
     flags: u16,
 ) -> Step {
     let (device, kind) = (device.to_owned(), kind.to_owned());
-    Box::new(move |wire| {
-        let link = wire.link(&device).unwrap().unwrap();
+    Box::new(move |backend| {
+        let link = backend.link(&device).unwrap().unwrap();
         TrafficControl::attach(&link, parent, &kind, handle, options.as_deref(), flags)
     })
 }
 
 fn of_link(device: &'static str, request: impl Fn(&Link) -> Request + 'static) -> Step {
-    Box::new(move |wire| request(&wire.link(device).unwrap().unwrap()))
+    Box::new(move |backend| request(&backend.link(device).unwrap().unwrap()))
 }
 
 fn redirect(kind: &'static str, priority: u32, protocol: u16) -> Step {
-    Box::new(move |wire| {
+    Box::new(move |backend| {
         let (from, to) = (
-            wire.link("wan").unwrap().unwrap(),
-            wire.link("ifb7").unwrap(),
+            backend.link("wan").unwrap().unwrap(),
+            backend.link("ifb7").unwrap(),
         );
         let to = to.unwrap_or_else(|| Link {
             index: 4711,
@@ -116,15 +117,15 @@ fn redirect(kind: &'static str, priority: u32, protocol: u16) -> Step {
             _ => Filter::redirect_with_matchall(&from, &to, COOKIE),
         };
         let info = priority << 16 | u32::from(protocol.to_be());
-        request.fixed[16..].copy_from_slice(&info.to_ne_bytes());
+        request.header[16..].copy_from_slice(&info.to_ne_bytes());
         request
     })
 }
 
 /// Deletes what this filter would be, with this handle.
 fn delete_filter(kind: &'static str, priority: u16, handle: u32) -> Step {
-    Box::new(move |wire| {
-        let link = wire.link("wan").unwrap().unwrap();
+    Box::new(move |backend| {
+        let link = backend.link("wan").unwrap().unwrap();
         let filter = Filter {
             link: link.index,
             handle,
@@ -360,17 +361,17 @@ fn hooks_and_filters() -> Vec<(&'static str, Step)> {
     ]
 }
 
-fn the_double_answers_as_the_kernel_does() {
+fn the_fake_answers_as_the_kernel_does() {
     let default = std::fs::read_to_string("/proc/sys/net/core/default_qdisc").unwrap();
     enter();
     tell("ip link add wan type veth peer name peer; ip link set wan up; ip link set peer up");
-    let mut real = wire();
-    let double = Kernel::new().link("peer", "veth", 1).link("wan", "veth", 1);
-    double.set_default_qdisc(default.trim());
-    let mut double = Netlink::over(double);
-    let up = double.link("wan").unwrap().unwrap().bring(true);
-    double.change(&up).unwrap();
-    assert_eq!(seen(&double), seen(&real), "at the beginning");
+    let mut real = backend();
+    let fake = Kernel::new().link("peer", "veth", 1).link("wan", "veth", 1);
+    fake.set_default_qdisc(default.trim());
+    let mut fake = Netlink::over(fake);
+    let up = fake.link("wan").unwrap().unwrap().bring(true);
+    fake.change(&up).unwrap();
+    assert_eq!(seen(&fake), seen(&real), "at the beginning");
 
     let mut wrong = Vec::new();
     for (what, step) in roots()
@@ -378,9 +379,9 @@ fn the_double_answers_as_the_kernel_does() {
         .chain(links())
         .chain(hooks_and_filters())
     {
-        let answer = |wire: &mut Netlink| {
-            let request = step(wire);
-            match wire.change(&request) {
+        let answer = |backend: &mut Netlink| {
+            let request = step(backend);
+            match backend.change(&request) {
                 Ok(()) => "yes".to_owned(),
                 Err(error) => format!(
                     "{:?} {:?} {:?}",
@@ -391,8 +392,8 @@ fn the_double_answers_as_the_kernel_does() {
             }
         };
         let (answers, shows) = (
-            (answer(&mut real), answer(&mut double)),
-            (seen(&real), seen(&double)),
+            (answer(&mut real), answer(&mut fake)),
+            (seen(&real), seen(&fake)),
         );
         if answers.0 != answers.1 {
             wrong.push(format!(
@@ -414,4 +415,4 @@ fn the_double_answers_as_the_kernel_does() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-inside_stock_kernels!(the_double_answers_as_the_kernel_does);
+inside_stock_kernels!(the_fake_answers_as_the_kernel_does);

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hosttune_core::Stop;
-use hosttune_core::journal::{JournalError, Place, Store};
-use hosttune_core::testing::{Fate, Memory, MemoryStore, Moment};
+use hosttune_core::journal::{JournalError, JournalLocation, Store};
+use hosttune_core::testing::{CrashPoint, Memory, MemoryStore, Moment};
 use hosttune_core::{Host, Session, Tuning};
 use hosttune_qos::netlink::{TC_H_ROOT, TrafficControl};
 use hosttune_qos::testing::{Kernel, Script};
-use hosttune_qos::{Cake, Netlink, Rate, Shaper, StoodBack, WatchEvent};
+use hosttune_qos::{Cake, Netlink, Rate, Shaper, WatchEvent, Yielded};
 
 struct Machine {
     kernel: Kernel,
@@ -30,16 +30,16 @@ impl Machine {
         }
     }
 
-    fn session(&self, fate: &Fate) -> Session {
-        let host = Host::new(self.memory.host(fate))
-            .plug(Netlink::over(self.kernel.clone()))
-            .gated(fate.clone());
-        let session = Session::new(host, "router", self.store.of(fate), "boot").unwrap();
+    fn session(&self, crash_point: &CrashPoint) -> Session {
+        let host = Host::new(self.memory.host(crash_point))
+            .with_backend(Netlink::over(self.kernel.clone()))
+            .gated(crash_point.clone());
+        let session = Session::new(host, "router", self.store.of(crash_point), "boot").unwrap();
         session.with(hosttune_qos::knobs)
     }
 
     fn living(&self) -> Session {
-        self.session(&Fate::lives())
+        self.session(&CrashPoint::lives())
     }
 
     /// What happened, in words, once the script is at its end.
@@ -68,18 +68,18 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 fn replace_root(kernel: &Kernel, kind: &'static str) {
-    let mut wire = Netlink::over(kernel.clone());
-    let link = wire.link("wan").unwrap().unwrap();
+    let mut backend = Netlink::over(kernel.clone());
+    let link = backend.link("wan").unwrap().unwrap();
     let limit = 77_u32.to_ne_bytes();
     let request = TrafficControl::replace(&link, TC_H_ROOT, kind, 0x77_0000, Some(&limit));
-    wire.change(&request).unwrap();
+    backend.change(&request).unwrap();
 }
 
 fn delete_root(kernel: &Kernel) {
-    let mut wire = Netlink::over(kernel.clone());
-    let link = wire.link("wan").unwrap().unwrap();
+    let mut backend = Netlink::over(kernel.clone());
+    let link = backend.link("wan").unwrap().unwrap();
     // Where there is none of anybody's, that is refused.
-    let _ = wire.change(&TrafficControl::delete(&link, TC_H_ROOT, 0));
+    let _ = backend.change(&TrafficControl::delete(&link, TC_H_ROOT, 0));
 }
 
 fn count(said: &[String], what: &str) -> usize {
@@ -97,9 +97,9 @@ fn a_device_that_comes_back_is_shaped_once() {
     assert_eq!(count(&said, "applied"), 2, "{said:#?}");
     assert_eq!(count(&said, "there is no such device"), 1, "{said:#?}");
     assert!(shaper().verify(&machine.living()).unwrap().is_as_wanted());
-    assert!(!machine.kernel.picture().contains_key("lost"));
+    assert!(!machine.kernel.snapshot().contains_key("lost"));
     let reverted = machine.living().revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
     assert!(machine.store.is_empty());
 }
 
@@ -152,7 +152,7 @@ fn what_somebody_else_has_set_is_left_and_said_once() {
         "{said:#?}"
     );
     assert_eq!(count(&said, "applied"), 1, "{said:#?}");
-    assert!(machine.kernel.picture()["root wan"].starts_with("pfifo 77:"));
+    assert!(machine.kernel.snapshot()["root wan"].starts_with("pfifo 77:"));
 
     // Started anew it stands back still; another device is shaped.
     let said = machine.watch(&shaper(), |script| {
@@ -251,27 +251,27 @@ fn after_two_hundred_reconnects_the_journal_is_small_and_leads_back() {
     replace_root(&machine.kernel, "pfifo");
     shaper().apply(&mut machine.living()).unwrap();
     let once = machine.store.longest();
-    let mut owed = Vec::new();
+    let mut pending = Vec::new();
     for number in 0..200 {
         machine.kernel.pull_out("wan");
         machine.kernel.plug_in("wan", "veth");
         let applied = shaper().apply(&mut machine.living()).unwrap();
         // The root, the hook and the redirect; the IFB has stayed.
-        assert_eq!(applied.turned.len(), 3, "{number}");
-        owed.push(machine.living().status().unwrap().owed.len());
+        assert_eq!(applied.changed.len(), 3, "{number}");
+        pending.push(machine.living().status().unwrap().pending.len());
         let longest = machine.store.longest();
         assert!(longest < 64 * 1024 + 2 * once, "{number}: {longest}");
     }
     println!(
         "one apply: {once} bytes; 200 reconnects: {} bytes in the end, {} steps owed",
         machine.store.longest(),
-        owed.last().unwrap()
+        pending.last().unwrap()
     );
-    assert!(owed.iter().all(|steps| *steps == 5), "{owed:?}");
+    assert!(pending.iter().all(|steps| *steps == 5), "{pending:?}");
     let reverted = machine.living().revert().unwrap();
-    assert_eq!(reverted.left, []);
+    assert_eq!(reverted.not_reverted, []);
     assert_eq!(reverted.undone.len(), 5);
-    assert_eq!(machine.kernel.picture()["root wan"], "default noqueue");
+    assert_eq!(machine.kernel.snapshot()["root wan"], "default noqueue");
     assert!(machine.store.is_empty());
 }
 
@@ -282,8 +282,8 @@ fn killed_anywhere_and_reverted_it_is_as_it_came() {
     for moment in [Moment::Before, Moment::Within, Moment::After] {
         for write in 0.. {
             let machine = Machine::new();
-            let fate = Fate::dies_at(write, moment);
-            let mut session = machine.session(&fate);
+            let crash_point = CrashPoint::dies_at(write, moment);
+            let mut session = machine.session(&crash_point);
             let stop = Stop::new().unwrap();
             let mut script = Script::of(&machine.kernel).at(seconds(5), |kernel| {
                 kernel.pull_out("wan");
@@ -294,23 +294,26 @@ fn killed_anywhere_and_reverted_it_is_as_it_came() {
                 .run(&mut session, &mut script, &stop, |event| {
                     if matches!(event, WatchEvent::Failed(_)) {
                         // A dead process hears nothing more.
-                        stop.ask();
+                        stop.request();
                     }
                 });
             run.unwrap();
             let reverted = machine.living().revert().unwrap();
-            assert_eq!(reverted.left, [], "{moment:?} {write}");
-            let mut picture = machine.kernel.picture();
-            picture.retain(|what, _| !what.contains(" lo"));
-            let there: Vec<&String> = picture.keys().collect();
+            assert_eq!(reverted.not_reverted, [], "{moment:?} {write}");
+            let mut snapshot = machine.kernel.snapshot();
+            snapshot.retain(|what, _| !what.contains(" lo"));
+            let there: Vec<&String> = snapshot.keys().collect();
             assert_eq!(
                 there,
                 ["link wan", "root wan"],
-                "{moment:?} {write}: {picture:#?}"
+                "{moment:?} {write}: {snapshot:#?}"
             );
-            assert_eq!(picture["root wan"], "default noqueue", "{moment:?} {write}");
+            assert_eq!(
+                snapshot["root wan"], "default noqueue",
+                "{moment:?} {write}"
+            );
             assert!(machine.store.is_empty(), "{moment:?} {write}");
-            if !fate.is_dead() {
+            if !crash_point.is_dead() {
                 break;
             }
             deaths += 1;
@@ -329,15 +332,15 @@ fn a_part_of_a_greater_tuning_is_named_so_in_the_journal() {
     let watcher = shaper.watcher().part("shaping");
     let run = watcher.run(&mut machine.living(), &mut script, &stop, |_| {});
     run.unwrap();
-    let owed = machine.living().status().unwrap().owed;
-    assert!(!owed.is_empty() && owed.iter().all(|owed| owed.part == "shaping"));
+    let pending = machine.living().status().unwrap().pending;
+    assert!(!pending.is_empty() && pending.iter().all(|pending| pending.part == "shaping"));
 }
 
 #[test]
 fn whoever_asks_to_stop_beforehand_sees_nothing_done() {
     let machine = Machine::new();
     let stop = Stop::new().unwrap();
-    stop.ask();
+    stop.request();
     let mut script = Script::of(&machine.kernel);
     let run = shaper()
         .watcher()
@@ -361,7 +364,7 @@ fn why_it_cannot_be_shaped_is_said_once() {
         said,
         [format!(
             "left as it is: {}",
-            StoodBack::NotApplicable(
+            Yielded::NotApplicable(
                 "wan has no permanent address, but the card 52:54:00:00:00:01 was requested"
                     .to_owned()
             )
@@ -378,18 +381,18 @@ struct Quicker {
 }
 
 impl Store for Quicker {
-    fn path(&self, place: Place, owner: &str) -> String {
+    fn path(&self, place: JournalLocation, owner: &str) -> String {
         self.store.path(place, owner)
     }
-    fn read(&self, place: Place, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
+    fn read(&self, place: JournalLocation, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
         self.store.read(place, owner)
     }
-    fn owners(&self, place: Place) -> Result<Vec<String>, JournalError> {
+    fn owners(&self, place: JournalLocation) -> Result<Vec<String>, JournalError> {
         self.store.owners(place)
     }
     fn write_at(
         &mut self,
-        place: Place,
+        place: JournalLocation,
         owner: &str,
         offset: u64,
         bytes: &[u8],
@@ -397,10 +400,15 @@ impl Store for Quicker {
     ) -> Result<(), JournalError> {
         self.store.write_at(place, owner, offset, bytes, sync)
     }
-    fn replace(&mut self, place: Place, owner: &str, bytes: &[u8]) -> Result<(), JournalError> {
+    fn replace(
+        &mut self,
+        place: JournalLocation,
+        owner: &str,
+        bytes: &[u8],
+    ) -> Result<(), JournalError> {
         self.store.replace(place, owner, bytes)
     }
-    fn remove(&mut self, place: Place, owner: &str) -> Result<(), JournalError> {
+    fn remove(&mut self, place: JournalLocation, owner: &str) -> Result<(), JournalError> {
         self.store.remove(place, owner)
     }
     fn lock(&mut self, note: &str) -> Result<(), JournalError> {
@@ -422,12 +430,12 @@ fn what_somebody_sets_after_the_look_is_left_too() {
     let machine = Machine::new();
     let armed = Arc::new(AtomicBool::new(false));
     let store = Quicker {
-        store: Box::new(machine.store.of(&Fate::lives())),
+        store: Box::new(machine.store.of(&CrashPoint::lives())),
         kernel: machine.kernel.clone(),
         armed: armed.clone(),
     };
-    let host =
-        Host::new(machine.memory.host(&Fate::lives())).plug(Netlink::over(machine.kernel.clone()));
+    let host = Host::new(machine.memory.host(&CrashPoint::lives()))
+        .with_backend(Netlink::over(machine.kernel.clone()));
     let session = Session::new(host, "router", store, "boot").unwrap();
     let mut session = session.with(hosttune_qos::knobs);
     let arm = armed.clone();
@@ -446,5 +454,5 @@ fn what_somebody_sets_after_the_look_is_left_too() {
     assert!(!armed.load(Ordering::SeqCst), "{said:#?}");
     assert_eq!(count(&said, "applied"), 1, "{said:#?}");
     assert!(said.last().unwrap().contains("pfifo 77:"), "{said:#?}");
-    assert!(machine.kernel.picture()["root wan"].starts_with("pfifo 77:"));
+    assert!(machine.kernel.snapshot()["root wan"].starts_with("pfifo 77:"));
 }

@@ -102,12 +102,15 @@ impl Shaper {
     /// # Errors
     /// If the host has no netlink backend, or if the kernel refuses a request.
     pub fn path(&self, session: &Session) -> Result<PathCounters, Error> {
-        let (wire, view) = (session.host().wire::<Netlink>()?, View::of(session.host())?);
+        let (backend, view) = (
+            session.host().backend::<Netlink>()?,
+            View::of(session.host())?,
+        );
         let chosen = self.with_ifb_chosen(session.host())?;
         let read = || -> Result<PathCounters, HostError> {
             let (Some(link), Some(first)) = (
-                wire.link(&self.device)?,
-                wire.link_statistics(&self.device)?,
+                backend.link(&self.device)?,
+                backend.link_statistics(&self.device)?,
             ) else {
                 return Ok(self.without_device());
             };
@@ -117,14 +120,14 @@ impl Shaper {
                 false => Ok(None),
             };
             let into = redirect(self.ingress.is_some())?;
-            let all = wire.qdiscs()?;
+            let all = backend.qdiscs()?;
             let out = redirect(into.is_some())?;
             let ifb = match self.ingress {
-                Some(_) => wire.link(&chosen.ifb)?,
+                Some(_) => backend.link(&chosen.ifb)?,
                 None => None,
             };
             let root = |index| standing_at_root(&all, index).map(RootCounters::of);
-            let Some(last) = wire.link_statistics(&self.device)? else {
+            let Some(last) = backend.link_statistics(&self.device)? else {
                 return Ok(self.without_device());
             };
             Ok(PathCounters {
@@ -163,7 +166,7 @@ impl Shaper {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum Station {
+pub enum PathPoint {
     /// The device.
     Device,
     /// The root qdisc of the device.
@@ -174,7 +177,7 @@ pub enum Station {
     Ifb,
 }
 
-impl fmt::Display for Station {
+impl fmt::Display for PathPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Device => "the device",
@@ -203,18 +206,18 @@ pub enum Verdict {
     /// A part of the path does not exist.
     Missing {
         /// The missing part.
-        station: Station,
+        point: PathPoint,
     },
     /// A part of the path was created or restarted its counters between the readings, so nothing
     /// can be said.
     Restarted {
         /// The part that restarted.
-        station: Station,
+        point: PathPoint,
     },
     /// The kernel does not report the counters of a part of the path.
     Untold {
         /// The part without counters.
-        station: Station,
+        point: PathPoint,
     },
 }
 
@@ -249,10 +252,10 @@ impl fmt::Display for Verdict {
             Self::Waits => f.write_str("packets are queued"),
             Self::Bypassed => f.write_str("packets are not shaped: they bypass the shaper"),
             Self::Lost => f.write_str("packets are lost"),
-            Self::Missing { station } => write!(f, "{station} is missing"),
-            Self::Restarted { station } => write!(f, "the counters of {station} restarted"),
-            Self::Untold { station } => {
-                write!(f, "the kernel does not report the counters of {station}")
+            Self::Missing { point } => write!(f, "{point} is missing"),
+            Self::Restarted { point } => write!(f, "the counters of {point} restarted"),
+            Self::Untold { point } => {
+                write!(f, "the kernel does not report the counters of {point}")
             }
         }
     }
@@ -261,7 +264,7 @@ impl fmt::Display for Verdict {
 /// Packets counted along the path between two readings. Only whether a count is above zero means
 /// something, because packets are merged and split on the way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Passage {
+pub struct PathReport {
     /// Packets that the device received, except those that arrived during a reading.
     pub received_packets: Option<u64>,
     /// Packets that the redirect took.
@@ -292,12 +295,12 @@ impl PathCounters {
     ///
     /// Some drivers read their hardware's counters only once a second. Two seconds between the
     /// readings, with traffic in between, make the result reliable.
-    pub fn until(&self, later: &Self) -> Passage {
+    pub fn until(&self, later: &Self) -> PathReport {
         let device = |count: fn(&LinkStatistics) -> Option<u64>| {
             let (earlier, later) = (self.device.as_ref()?, later.device.as_ref()?);
             more(count(&earlier.last), count(&later.first)).filter(|_| earlier.index == later.index)
         };
-        let mut passage = Passage {
+        let mut path_report = PathReport {
             received_packets: device(|link| link.received_packets),
             transmitted_packets: device(|link| link.transmitted_packets),
             redirected_packets: None,
@@ -311,11 +314,11 @@ impl PathCounters {
         let there = self.same_device(later);
         if let Some(egress) = &later.egress {
             let earlier = self.egress.as_ref().and_then(|egress| egress.root.as_ref());
-            let root = Leg::of(Station::Root, earlier, egress.root.as_ref());
-            passage.root_packets = root.as_ref().ok().map(|leg| leg.packets);
-            passage.root_drops = root.as_ref().ok().map(|leg| leg.drops);
-            let sent = passage.transmitted_packets;
-            passage.egress = Some(said(there.and_then(|()| {
+            let root = Leg::of(PathPoint::Root, earlier, egress.root.as_ref());
+            path_report.root_packets = root.as_ref().ok().map(|leg| leg.packets);
+            path_report.root_drops = root.as_ref().ok().map(|leg| leg.drops);
+            let sent = path_report.transmitted_packets;
+            path_report.egress = Some(said(there.and_then(|()| {
                 let root = root?;
                 Ok(match root.verdict() {
                     Some(verdict) => verdict,
@@ -331,31 +334,32 @@ impl PathCounters {
                 ingress.redirect.as_ref(),
             );
             let ifb = Leg::of(
-                Station::Ifb,
+                PathPoint::Ifb,
                 earlier.and_then(|ingress| ingress.ifb.as_ref()),
                 ingress.ifb.as_ref(),
             );
-            passage.redirected_packets = redirect.as_ref().ok().map(|taken| taken.at_most);
-            passage.ifb_packets = ifb.as_ref().ok().map(|leg| leg.packets);
-            passage.ifb_drops = ifb.as_ref().ok().map(|leg| leg.drops);
-            let received = passage.received_packets;
-            passage.ingress = Some(said(there.and_then(|()| arriving(received, redirect, ifb))));
+            path_report.redirected_packets = redirect.as_ref().ok().map(|taken| taken.at_most);
+            path_report.ifb_packets = ifb.as_ref().ok().map(|leg| leg.packets);
+            path_report.ifb_drops = ifb.as_ref().ok().map(|leg| leg.drops);
+            let received = path_report.received_packets;
+            path_report.ingress =
+                Some(said(there.and_then(|()| arriving(received, redirect, ifb))));
         }
-        passage
+        path_report
     }
 
     fn same_device(&self, later: &Self) -> Result<(), Verdict> {
-        let station = Station::Device;
+        let point = PathPoint::Device;
         match (&self.device, &later.device) {
-            (_, None) => Err(Verdict::Missing { station }),
+            (_, None) => Err(Verdict::Missing { point }),
             (Some(earlier), Some(later)) if earlier.index == later.index => Ok(()),
-            (_, Some(_)) => Err(Verdict::Restarted { station }),
+            (_, Some(_)) => Err(Verdict::Restarted { point }),
         }
     }
 }
 
 const UNTOLD_DEVICE: Verdict = Verdict::Untold {
-    station: Station::Device,
+    point: PathPoint::Device,
 };
 
 fn said(verdict: Result<Verdict, Verdict>) -> Verdict {
@@ -398,19 +402,19 @@ struct Leg {
 
 impl Leg {
     fn of(
-        station: Station,
+        point: PathPoint,
         earlier: Option<&RootCounters>,
         later: Option<&RootCounters>,
     ) -> Result<Self, Verdict> {
-        let later = later.ok_or(Verdict::Missing { station })?;
+        let later = later.ok_or(Verdict::Missing { point })?;
         let earlier = earlier
             .filter(|earlier| earlier.is_the_same(later))
-            .ok_or(Verdict::Restarted { station })?;
+            .ok_or(Verdict::Restarted { point })?;
         let (earlier, later) = (&earlier.counted, &later.counted);
         if later.packets.is_none() || later.drops.is_none() {
-            return Err(Verdict::Untold { station });
+            return Err(Verdict::Untold { point });
         }
-        let anew = Verdict::Restarted { station };
+        let anew = Verdict::Restarted { point };
         Ok(Self {
             packets: more(earlier.packets, later.packets).ok_or(anew)?,
             drops: more(earlier.drops, later.drops).ok_or(anew)?,
@@ -443,21 +447,21 @@ impl Taken {
         earlier: Option<&RedirectCounters>,
         later: Option<&RedirectCounters>,
     ) -> Result<Self, Verdict> {
-        let station = Station::Redirect;
-        let later = later.ok_or(Verdict::Missing { station })?;
-        let earlier = earlier.ok_or(Verdict::Restarted { station })?;
+        let point = PathPoint::Redirect;
+        let later = later.ok_or(Verdict::Missing { point })?;
+        let earlier = earlier.ok_or(Verdict::Restarted { point })?;
         if later.first.packets.is_none() || later.last.packets.is_none() {
-            return Err(Verdict::Untold { station });
+            return Err(Verdict::Untold { point });
         }
         let at_most = more(earlier.first.packets, later.last.packets);
         Ok(Self {
-            at_most: at_most.ok_or(Verdict::Restarted { station })?,
+            at_most: at_most.ok_or(Verdict::Restarted { point })?,
             at_least: more(earlier.last.packets, later.first.packets).unwrap_or_default(),
         })
     }
 }
 
-impl fmt::Display for Passage {
+impl fmt::Display for PathReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |count: Option<u64>| count.map_or("?".to_owned(), |count| count.to_string());
         let mut lines = Vec::new();

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::live::session;
 use super::traffic::{EXPEDITED, SENT, Traffic};
-use crate::namespace::{tell, wire};
+use crate::namespace::{backend, tell};
 use hosttune_core::{Session, Tuning};
 use hosttune_qos::netlink::{Filter, INGRESS_FILTERS, TrafficStatistics};
-use hosttune_qos::{Cake, PathCounters, Qdisc, Shaper, ShaperStatistics, Station, Verdict};
+use hosttune_qos::{Cake, PathCounters, PathPoint, Qdisc, Shaper, ShaperStatistics, Verdict};
 use hosttune_test_machine::{ask, inside_stock_kernels};
 use serde_json::Value;
 
@@ -43,9 +43,9 @@ fn while_sending(traffic: &Traffic, session: &Session) -> (PathCounters, PathCou
 
 #[track_caller]
 fn verdicts(readings: &(PathCounters, PathCounters)) -> (Verdict, Verdict) {
-    let passage = readings.0.until(&readings.1);
-    println!("{passage}");
-    (passage.egress.unwrap(), passage.ingress.unwrap())
+    let path_report = readings.0.until(&readings.1);
+    println!("{path_report}");
+    (path_report.egress.unwrap(), path_report.ingress.unwrap())
 }
 
 fn counters_advance_all_along() {
@@ -58,29 +58,32 @@ fn counters_advance_all_along() {
 
     let readings = while_sending(&traffic, &session);
     assert_eq!(verdicts(&readings), (Verdict::Flows, Verdict::Flows));
-    let passage = readings.0.until(&readings.1);
+    let path_report = readings.0.until(&readings.1);
     let sent = u64::try_from(SENT).unwrap();
     // Counted exactly, where nothing merges packets and nothing else is sent.
-    assert_eq!(passage.received_packets, Some(sent));
-    assert_eq!(passage.redirected_packets, Some(sent));
-    assert_eq!(passage.ifb_packets, Some(sent));
-    assert_eq!(passage.root_packets, Some(sent));
-    assert_eq!(passage.transmitted_packets, Some(sent));
-    assert_eq!((passage.ifb_drops, passage.root_drops), (Some(0), Some(0)));
+    assert_eq!(path_report.received_packets, Some(sent));
+    assert_eq!(path_report.redirected_packets, Some(sent));
+    assert_eq!(path_report.ifb_packets, Some(sent));
+    assert_eq!(path_report.root_packets, Some(sent));
+    assert_eq!(path_report.transmitted_packets, Some(sent));
+    assert_eq!(
+        (path_report.ifb_drops, path_report.root_drops),
+        (Some(0), Some(0))
+    );
 
     // Twice as far apart: what was counted in between is the same.
     let later = while_sending(&traffic, &session).1;
-    let passage = readings.0.until(&later);
-    assert_eq!(passage.redirected_packets, Some(2 * sent));
+    let path_report = readings.0.until(&later);
+    assert_eq!(path_report.redirected_packets, Some(2 * sent));
     shaper().revert(&mut session).unwrap();
     let readings = while_sending(&traffic, &session);
-    let missing = |station| Verdict::Missing { station };
+    let missing = |point| Verdict::Missing { point };
     assert_eq!(
         verdicts(&readings),
         (
             // What stands there now is the kernel's own, which counts nothing.
             Verdict::Bypassed,
-            missing(Station::Redirect)
+            missing(PathPoint::Redirect)
         )
     );
 }
@@ -128,11 +131,11 @@ fn what_is_lost_and_what_is_bypassed_is_told() {
     }
     // What leaves past the root.
     tell("tc qdisc replace dev wan root handle 77: pfifo");
-    let restarted = |station| Verdict::Restarted { station };
+    let restarted = |point| Verdict::Restarted { point };
     let before = readings.1.clone();
     traffic.arrive();
     let after = shaper().path(&session).unwrap();
-    assert_eq!(verdicts(&(before, after)).0, restarted(Station::Root));
+    assert_eq!(verdicts(&(before, after)).0, restarted(PathPoint::Root));
 
     tell("ip link del ifb7");
     let readings = while_sending(&traffic, &session);
@@ -147,14 +150,14 @@ fn what_is_lost_and_what_is_bypassed_is_told() {
     let again = shaper().path(&session).unwrap();
     let verdict = verdicts(&(readings.1, again)).1;
     assert!(
-        verdict == restarted(Station::Ifb) || verdict == restarted(Station::Redirect),
+        verdict == restarted(PathPoint::Ifb) || verdict == restarted(PathPoint::Redirect),
         "{verdict:?}"
     );
     traffic.all_arrive("applied again");
     let readings = while_sending(&traffic, &session);
     assert_eq!(verdicts(&readings), (Verdict::Flows, Verdict::Flows));
     let reverted = shaper().revert(&mut session.force(true)).unwrap();
-    assert_eq!(reverted.left, [], "{reverted:#?}");
+    assert_eq!(reverted.not_reverted, [], "{reverted:#?}");
     traffic.all_arrive("taken back");
 }
 
@@ -270,8 +273,8 @@ fn counters_are_those_that_tc_and_ip_show() {
         assert_eq!(sent[..3], [0, 0, 0], "{statistics}");
     }
 
-    let link = wire().link("wan").unwrap().unwrap();
-    let ours = wire().link_statistics("wan").unwrap().unwrap();
+    let link = backend().link("wan").unwrap().unwrap();
+    let ours = backend().link_statistics("wan").unwrap().unwrap();
     let shown = json("ip -s -j link show wan");
     let shown = &shown[0]["stats64"];
     let counter = |way: &str, name: &str| shown[way][name].as_u64();
@@ -287,7 +290,7 @@ fn counters_are_those_that_tc_and_ip_show() {
     assert_eq!(link.transmit_queues, Some(4));
     assert_eq!(link.longest_frame(), Some(1514));
 
-    let filters = wire().filters(link.index, INGRESS_FILTERS).unwrap();
+    let filters = backend().filters(link.index, INGRESS_FILTERS).unwrap();
     let ours = filters.iter().find_map(Filter::mirred_statistics).unwrap();
     assert_eq!(ours.packets, u64::try_from(SENT).ok());
     let shown = tell("tc -s filter show dev wan ingress");

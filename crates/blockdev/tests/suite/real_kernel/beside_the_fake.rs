@@ -28,7 +28,7 @@ fn linux() -> Linux {
 }
 
 /// As the disk comes up: without a scheduler, and with what nobody has set.
-fn double_of(disk: &Disk) -> Memory {
+fn fake_of(disk: &Disk) -> Memory {
     let queue = format!("/sys/block/{disk}/queue");
     let number = |file: &str| get(&format!("{queue}/{file}")).parse::<u64>().unwrap();
     let spec = MemoryDisk {
@@ -156,7 +156,7 @@ const NUMBERS: [&str; 9] = ["0", "1", "2", "5", "8", "100", "1000", "8500", "x"]
 /// To each disk.
 const WRITES: usize = 70;
 
-pub(crate) fn the_double_answers_as_the_kernel() {
+pub(crate) fn the_fake_answers_as_the_kernel() {
     with_all_disks();
     let mut writes = 0;
     for disk in scheduled() {
@@ -176,7 +176,7 @@ pub(crate) fn the_double_answers_as_the_kernel() {
         for scheduler in ["mq-deadline", "none"] {
             set(&format!("{queue}/scheduler"), scheduler).unwrap();
         }
-        let memory = double_of(&disk);
+        let memory = fake_of(&disk);
         let mut numbers = Numbers(7);
         let mut history = Vec::new();
         for _ in 0..drawn(WRITES, 3) {
