@@ -1,16 +1,16 @@
-//! Machines that several test programs share: one for each kernel, owned by a broker.
+//! Machines that several test programs share: one per kernel, owned by a broker.
 //!
-//! A start of the machine costs as much as ten tests, so all test programs of a run borrow the same ones
-//! and take turns. The broker is a process of its own, because test programs come and go: `scripts/test`
-//! starts it (the program `machines`), else the first test that needs a machine does. It ends with its
-//! last client, however that ended, and its machines end with it.
+//! A start of the machine costs as much as ten tests, so all test programs of a run borrow the same machines
+//! in turn. The broker is a separate process, because it has to outlive the test programs: `scripts/test`
+//! starts it (the program `machines`), or else the first test that needs a machine does. It exits when its
+//! last client has disconnected for whatever reason, and ends its machines.
 //!
 //! # Vocabulary
-//! - [`serve`]: is the broker.
-//! - [`Borrowed`]: a shared machine while a test has it; nobody else has it meanwhile.
-//! - [`hold`]: has machines started ahead of the first test, and kept.
+//! - [`serve`]: runs the broker.
+//! - [`Borrowed`]: exclusive use of a shared machine by one test.
+//! - [`hold`]: starts machines before the first test and keeps them running.
 //!
-//! A machine that was not given back, because its test failed or was killed, is not used again.
+//! A machine that is not given back, because its test failed or was killed, is not used again.
 
 mod client;
 mod lane;
@@ -27,15 +27,15 @@ pub use server::serve;
 
 use crate::inside::programs_directory;
 
-/// Set in the environment of a test program that is to be the broker instead of running its test.
+/// Environment variable that makes a test program run the broker instead of its test.
 pub(crate) const BROKER: &str = "HOSTTUNE_MACHINE_BROKER";
 
-/// Where the broker of this build directory is found: a socket, the lock that it holds, and what it said.
+/// The directory of this build directory's broker: its socket, the lock that it holds, and its log.
 #[derive(Debug)]
 struct Place {
     directory: PathBuf,
-    /// Kept open, since the path of a socket may have at most 107 bytes and a checkout's may be longer:
-    /// through this descriptor the path is always short.
+    /// Gives a short path to the socket through `/proc/self/fd`: a socket path has at most 107 bytes, and
+    /// the path of a checkout may be longer.
     open: File,
 }
 

@@ -1,4 +1,4 @@
-//! What a machine is to be like, and its start.
+//! The configuration of a machine, and its start.
 
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use crate::machine::{Machine, Started};
 use crate::qemu::{self, Log, QEMU};
 use crate::{Kernel, MachineError, log};
 
-/// How long a start may take, as a watchdog: ten times the longest that was seen, which was 28 seconds beside
-/// two other machines and a compiler.
+/// Watchdog for a start: ten times the longest start observed, 28 seconds while two other machines and a
+/// compiler were running.
 const START: Duration = Duration::from_secs(300);
 
-/// Names another number of seconds, for a machine that is slower than ours.
+/// Environment variable that overrides [`START`], in seconds, for a slower build machine.
 const START_SECONDS: &str = "HOSTTUNE_START_SECONDS";
 
 fn start_limit() -> Duration {
@@ -26,7 +26,7 @@ fn start_limit() -> Duration {
     seconds.map_or(START, Duration::from_secs)
 }
 
-/// A machine to be.
+/// Configures and starts a machine.
 #[derive(Debug, Clone)]
 pub struct Builder {
     kernel: Kernel,
@@ -42,12 +42,12 @@ pub struct Builder {
     is_tried_again: bool,
 }
 
-/// What the first serial port is.
+/// Destination of the first serial port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Console {
-    /// A file that is shown in errors.
+    /// A file, whose end is shown in errors.
     Log,
-    /// This process's own terminal too.
+    /// The same file and also this process's terminal.
     Terminal,
 }
 
@@ -68,21 +68,21 @@ impl Builder {
         }
     }
 
-    /// Adds to the kernel's command line.
+    /// Adds a parameter to the kernel command line.
     #[must_use]
     pub fn parameter(mut self, parameter: impl Into<String>) -> Self {
         self.parameters.push(parameter.into());
         self
     }
 
-    /// Shows the machine a directory of this one, read-only, at the same path.
+    /// Shares a directory of the build machine, read-only, at the same path.
     #[must_use]
     pub fn share(mut self, directory: impl Into<PathBuf>) -> Self {
         self.shares.push(directory.into());
         self
     }
 
-    /// Shares a directory and has its programs found by name.
+    /// Shares a directory and adds it to `PATH`.
     #[must_use]
     pub fn programs(mut self, directory: impl Into<PathBuf>) -> Self {
         let directory = directory.into();
@@ -90,63 +90,62 @@ impl Builder {
         self.share(directory)
     }
 
-    /// Has `/etc` and `/var` on this disk, and so as the machine before left them.
+    /// Puts `/etc` and `/var` on this disk, so that they are as the previous machine left them.
     #[must_use]
     pub fn state(mut self, disk: &StateDisk) -> Self {
         self.state = Some(disk.path());
         self
     }
 
-    /// Leaves out what is there to be tuned, disks and cards and frequencies, and starts in half of
-    /// the time.
+    /// Omits the tunable hardware (disks, cards, CPU frequencies), which halves the time of a start.
     #[must_use]
     pub fn without_devices(mut self) -> Self {
         self.devices = false;
         self
     }
 
-    /// Has the kernel's log, and a shell, on this process's terminal.
+    /// Connects the console to this process's terminal, for the kernel log and a shell.
     #[must_use]
     pub fn on_this_terminal(mut self) -> Self {
         self.console = Console::Terminal;
         self
     }
 
-    /// MiB of memory; 1024 if nothing is said.
+    /// Sets the memory size in MiB (default: 1024).
     #[must_use]
     pub fn memory(mut self, mebibytes: u32) -> Self {
         self.memory = mebibytes;
         self
     }
 
-    /// Does not start it a second time where it fails before its first command: for tests of that.
+    /// Disables the second attempt to start, for tests of a failing start.
     #[must_use]
     pub fn only_once(mut self) -> Self {
         self.is_tried_again = false;
         self
     }
 
-    /// How long it may take until it answers. If nothing is said: `HOSTTUNE_START_SECONDS` from the
-    /// environment, else five minutes.
+    /// Sets the time limit of a start. The default is `HOSTTUNE_START_SECONDS` from the environment, or else
+    /// five minutes.
     #[must_use]
     pub fn start_within(mut self, limit: Duration) -> Self {
         self.start = limit;
         self
     }
 
-    /// Starts it and waits until it takes commands.
+    /// Starts the machine and waits until it accepts commands.
     ///
-    /// A machine that panics or hangs before its first command is started once more, and a line on
-    /// standard error says so: about one start in a hundred does, at different places in the kernel,
-    /// and the emulation is to blame. What happens after the first command is never tried again.
+    /// If the machine panics or hangs before its first command, it is started once more, with a line on
+    /// standard error: this happens in about one start of a hundred, at various places in the kernel, because
+    /// of the emulation. Nothing is retried after the first command.
     ///
     /// # Errors
     ///
-    /// Where something is missing that `scripts/machine` gets, where the disk is full, and where the
-    /// machine panics, hangs, or comes up with another kernel or without some of its devices.
+    /// Fails if something is missing that `scripts/machine` fetches, if the disk is full, and if the machine
+    /// panics, hangs, or boots another kernel or without some of its devices.
     #[expect(
         clippy::print_stderr,
-        reason = "nobody is to think that it did not happen"
+        reason = "a repeated start must not go unnoticed"
     )]
     pub fn boot(self) -> Result<Machine, MachineError> {
         match self.clone().boot_once() {
@@ -168,7 +167,7 @@ impl Builder {
         let cpufreq = kernel::directory().join("cpufreq.aml");
         if !cpufreq.exists() {
             return Err(MachineError::NotFetched {
-                what: "the table with the processors' frequencies".to_owned(),
+                what: "the ACPI table with the CPU frequencies".to_owned(),
                 directory: kernel::directory(),
             });
         }
@@ -220,13 +219,13 @@ impl Builder {
                 console.path.display()
             ),
         };
-        // Their paths must be short, and a checkout's need not be.
+        // In the temporary directory, because the path of a socket must be short and a checkout's may be long.
         let sockets = tempfile::tempdir().map_err(file_error(&std::env::temp_dir(), "written"))?;
         let ports = ["port0", "port1"].map(|name| sockets.path().join(name));
-        // Listened at before QEMU is started, which connects to them: nothing has to be waited for.
+        // QEMU connects to these sockets, so they must listen before it starts. Then nothing has to wait.
         let mut listeners = Vec::new();
         for socket in &ports {
-            listeners.push(UnixListener::bind(socket).map_err(file_error(socket, "listened at"))?);
+            listeners.push(UnixListener::bind(socket).map_err(file_error(socket, "bound"))?);
         }
         let mut arguments = hardware::arguments(&Wanted {
             qemu: version,

@@ -1,10 +1,10 @@
-//! The proof that a test left a shared machine as it found it.
+//! Checks that a test left a shared machine as it found it.
 //!
-//! Compared is everything that snapshots see, and also mounts, swap, processes and the files in what is
-//! writable, with the moment before the first test of this machine. What a test may leave because nothing
-//! depends on it is tidied away first: modules that nothing uses, file systems of the kernel's mounted below
-//! `/sys` or for names of network namespaces, files in `/run` and `/tmp` but for hosttune's, and the empty directories and the lock that
-//! hosttune keeps.
+//! The state of the machine is compared with its state before the first test: everything in a snapshot, and
+//! also mounts, swap, processes and the files in writable directories. Some things that a test may leave,
+//! because nothing depends on them, are removed first: unused modules, kernel file systems mounted below
+//! `/sys`, the mount for names of network namespaces, files in `/run` and `/tmp` except hosttune's, and
+//! hosttune's lock and empty directories.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,15 +13,14 @@ use std::time::{Duration, Instant};
 
 use crate::snapshot::{Seen, Snapshot, Subtree};
 
-/// What the machine was like before its first test.
+/// File with the state of the machine before its first test.
 const BASELINE: &str = "/run/machine/baseline";
 
-/// How long it may take until what a test ended has really gone: a device that is removed, a process that
-/// was killed. As a watchdog: what is clean at once is not waited for.
+/// Watchdog for things that disappear with a delay after a test, such as a removed device or a killed process.
 const SETTLES: Duration = Duration::from_secs(20);
 
-/// Not the PCI devices: reading their configuration takes longer than all of this, and their drivers hold on to
-/// the disks and links, which are compared.
+/// Without the PCI devices: reading their configuration space takes longer than everything else, and changes of
+/// their drivers show in the disks and links.
 const COMPARED: [Subtree; 7] = [
     Subtree::Sysctls,
     Subtree::BlockDevices,
@@ -32,30 +31,30 @@ const COMPARED: [Subtree; 7] = [
     Subtree::Modules,
 ];
 
-/// How it begins what it says of a test that left something.
+/// Beginning of the message about a test that left something behind.
 pub(crate) const LEFT_BEHIND: &str = "the test left this behind in the machine";
 
-/// What of the machine is writable and lasts from one test to the next.
+/// The writable directories, which persist from one test to the next.
 const WRITABLE: [&str; 5] = ["/etc", "/root", "/run", "/tmp", "/var"];
 
-/// Is there in each of them on purpose, and changes.
+/// Paths of the harness, which are expected to change.
 const OURS: [&str; 1] = ["/run/machine"];
 
-/// Changes for good with the first use of something, whoever uses it, and is no setting.
+/// Files that change permanently when something is first used, and are not settings.
 const FOR_GOOD: &[(&str, &str)] = &[(
     "/sys/devices/system/cpu/hotplug/states",
-    "lists what the first swap or the first zram of a boot registers, and keeps it",
+    "permanently lists the states that the first swap or zram after boot registers",
 )];
 
-/// What a machine was like before its first test.
+/// The state of a machine before its first test.
 #[derive(Debug)]
 pub(crate) struct Clean(Snapshot);
 
 impl Clean {
-    /// Read where a test before this one has taken it, taken otherwise. Nothing where this is a test that has
-    /// started itself again, in other namespaces or with fewer rights: the one that started it looks.
+    /// Reads the state that an earlier test saved, or saves the current one. Returns `None` in a test that has
+    /// started itself again, in other namespaces or with fewer privileges: its parent makes the comparison.
     pub(crate) fn before_the_first_test() -> Option<Self> {
-        // By its name: a process with fewer rights may not see which file another one runs.
+        // By its name, because a process with fewer privileges may not read the executable of another one.
         let name = |pid: u32| stat(pid).map(|(name, ..)| name);
         let own = std::process::id();
         let is_started_by_itself = ancestors(own)
@@ -75,7 +74,7 @@ impl Clean {
         Self(baseline)
     }
 
-    /// Fails where a test left anything behind.
+    /// Panics if a test left anything behind.
     pub(crate) fn is_clean_again(&self) {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(100);
@@ -88,7 +87,7 @@ impl Clean {
             }
             assert!(begun.elapsed() < SETTLES, "{LEFT_BEHIND}: {left:#?}");
             std::thread::sleep(pause);
-            // A look costs half a second, so there are few.
+            // Each comparison costs half a second, so the pause is doubled.
             pause *= 2;
         }
     }
@@ -111,13 +110,13 @@ fn now() -> Snapshot {
     snapshot
 }
 
-/// Whether this differs from one moment to another for reasons that no later test knows of: the number of a card
-/// or a disk that went and came again, and the qdisc that the kernel gives a card when it first comes up.
+/// Whether a difference in this is of no consequence for later tests: the number of a card or disk that was
+/// removed and added again, and the qdisc that the kernel gives a card when it is first brought up.
 fn comes_anew(what: &str) -> bool {
     let mut words = what.split(' ');
     match words.next() {
         Some("link") => what.ends_with(" index") || what.ends_with(" qdisc"),
-        // A qdisc that somebody set has a handle of its own.
+        // A qdisc that was set explicitly has a handle.
         Some("qdisc") => words.nth(1) == Some("0:"),
         _ => {
             what.starts_with("/sys/block/")
@@ -132,7 +131,7 @@ fn mount_name(place: &str) -> String {
     format!("mount {place}")
 }
 
-/// The name of a process, its state and its parent.
+/// Returns name, state and parent of a process.
 fn stat(pid: u32) -> Option<(String, String, u32)> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (before, after) = text.rsplit_once(") ")?;
@@ -143,7 +142,7 @@ fn stat(pid: u32) -> Option<(String, String, u32)> {
     Some((name, state, parent))
 }
 
-/// A process and those that it was started by, but for the first of the machine.
+/// Returns a process and its ancestors, except process 1.
 fn ancestors(mut pid: u32) -> BTreeSet<u32> {
     let mut found = BTreeSet::new();
     while pid > 1 && found.insert(pid) {
@@ -152,7 +151,7 @@ fn ancestors(mut pid: u32) -> BTreeSet<u32> {
     found
 }
 
-/// Processes that are neither the kernel's, nor this one, nor what started it.
+/// Adds all processes except kernel threads, this process and its ancestors.
 fn processes(snapshot: &mut Snapshot) {
     let own = ancestors(std::process::id());
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -164,7 +163,7 @@ fn processes(snapshot: &mut Snapshot) {
         else {
             continue;
         };
-        // The kernel's own are children of process 2.
+        // Kernel threads are children of process 2.
         match stat(pid) {
             Some((name, state, parent))
                 if pid != 2 && parent != 2 && state != "Z" && !own.contains(&pid) =>
@@ -176,7 +175,7 @@ fn processes(snapshot: &mut Snapshot) {
     }
 }
 
-/// Names, and of regular files what they hold.
+/// Adds the names in a directory, and the contents of regular files.
 fn files(snapshot: &mut Snapshot, directory: &Path) {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     for entry in entries {
@@ -192,7 +191,7 @@ fn files(snapshot: &mut Snapshot, directory: &Path) {
         } else if kind.is_file() {
             Seen::Holds(std::fs::read(&path).unwrap_or_default())
         } else if kind.is_dir() {
-            // Not what is mounted there: a checkout may lie below /tmp, and mounts are compared by name.
+            // Does not cross mount points: a checkout may be below /tmp, and mounts are compared by name.
             if device(&path) == device(directory) {
                 files(snapshot, &path);
             }
@@ -212,7 +211,7 @@ fn device(path: &Path) -> Option<u64> {
 
 fn tidy(baseline: &Snapshot) {
     for directory in ["/run/hosttune", "/var/lib/hosttune"] {
-        // Journals are not removed: one that is left is something that a test left.
+        // Journals are not removed, because a remaining journal means that a test left something behind.
         let _ = std::fs::remove_file(Path::new(directory).join("lock"));
         let _ = std::fs::remove_dir(directory);
     }
@@ -226,7 +225,7 @@ fn tidy(baseline: &Snapshot) {
     for directory in ["/run", "/tmp"] {
         let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
         for path in entries.map(|entry| entry.path()) {
-            // The checkout that the machine sees may lie in there.
+            // The shared checkout may be mounted there.
             if device(&path) != device(Path::new(directory)) {
                 continue;
             }
@@ -240,11 +239,11 @@ fn tidy(baseline: &Snapshot) {
             let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
         }
     }
-    // What one needs another one may let go.
+    // Unloading a module can make another one unused.
     while unload_one(baseline) {}
 }
 
-/// Whether a module was unloaded that was not there before the first test.
+/// Unloads the unused modules that were not loaded before the first test. Returns whether it unloaded any.
 fn unload_one(baseline: &Snapshot) -> bool {
     let text = std::fs::read_to_string("/proc/modules").unwrap_or_default();
     let unused = text.lines().filter_map(|line| {

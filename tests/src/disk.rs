@@ -1,4 +1,4 @@
-//! The files behind the machine's disks.
+//! The image files of the machine's disks.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,24 +10,26 @@ use crate::MachineError;
 use crate::error::file_error;
 use crate::kernel;
 
-/// Makes a file of this many bytes that holds nothing yet.
+/// Creates an empty (sparse) file of this size, in bytes.
 pub(crate) fn make_disk(path: &Path, size: u64) -> Result<(), MachineError> {
     File::create(path)
         .and_then(|file| file.set_len(size))
         .map_err(file_error(path, "written"))
 }
 
-/// A disk that outlives machines: each that is started with it finds `/etc` and `/var` as the one
-/// before left them, or as what was flushed of them where that one's power was cut.
+/// A disk that outlives machines, with `/etc` and `/var`.
+///
+/// A machine that is started with it finds these directories as the previous machine left them, or, if its power
+/// was cut, with whatever had been flushed.
 #[derive(Debug)]
 pub struct StateDisk(TempDir);
 
 impl StateDisk {
-    /// Makes one, with a file system and nothing on it.
+    /// Creates a disk with an empty file system.
     ///
     /// # Errors
     ///
-    /// Where there is no room, or no `mke2fs`.
+    /// Fails if there is no space, or no `mke2fs`.
     pub fn make() -> Result<Self, MachineError> {
         const SIZE: u64 = 64 << 20;
         let directory = tempfile::Builder::new()
@@ -57,7 +59,7 @@ impl StateDisk {
         Ok(disk)
     }
 
-    /// The file behind it.
+    /// The image file.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.0.path().join("state")

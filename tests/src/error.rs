@@ -5,26 +5,26 @@ use std::time::Duration;
 
 use crate::Kernel;
 
-/// Why there is no machine, or no answer from it. Each says what to do.
+/// Why a machine is not available or does not answer. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MachineError {
-    /// What the machine boots with has not been fetched, or only half of it.
+    /// Something that the machine boots with has not been fetched, or only partly.
     #[error("{what} is not in {}: run scripts/machine", directory.display())]
     NotFetched {
-        /// What was looked for.
+        /// What is missing.
         what: String,
-        /// Where.
+        /// Where it was expected.
         directory: PathBuf,
     },
-    /// A program of the build machine that is needed does not start.
+    /// A required program of the build machine cannot be started.
     #[error("{program} cannot be started: install {package}, or run scripts/machine as root")]
     NoProgram {
         /// Its name.
         program: &'static str,
-        /// Debian's package that has it.
+        /// The Debian package that contains it.
         package: &'static str,
-        /// What the kernel said.
+        /// The error from the kernel.
         source: io::Error,
     },
     /// A program of the build machine failed.
@@ -34,79 +34,78 @@ pub enum MachineError {
         program: &'static str,
         /// How it ended.
         status: ExitStatus,
-        /// What it said on its standard error.
+        /// Its standard error.
         said: String,
     },
     /// A file on the build machine cannot be read or written.
     #[error("{} cannot be {operation}{}", path.display(), full(source))]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// "read", "written" and so on.
+        /// The failed operation as a participle: `"read"`, `"written"`.
         operation: &'static str,
-        /// What the kernel said.
+        /// The error from the kernel.
         source: io::Error,
     },
-    /// A file holds something else than it should.
+    /// A file has unexpected contents.
     #[error("{} is {problem}: remove {} and run scripts/machine", path.display(), directory.display())]
     Corrupt {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
-        /// What is fetched anew once it is gone.
+        /// The directory to remove, so that `scripts/machine` fetches it again.
         directory: PathBuf,
     },
-    /// The machine ended by itself: its kernel panicked, it was powered off, or QEMU refused to
-    /// start it.
+    /// The machine ended by itself: its kernel panicked, it was powered off, or QEMU rejected its arguments.
     #[error(
-        "the machine with Linux {kernel} ended {when} ({status}): {hint}; QEMU said:{}\nthe end of its console:{}",
+        "the machine with Linux {kernel} ended {when} ({status}): {hint}; QEMU printed:{}\nend of its console:{}",
         listed(said),
         listed(console)
     )]
     Ended {
-        /// What it ran.
+        /// Its kernel.
         kernel: Kernel,
-        /// What was going on.
+        /// During what.
         when: String,
-        /// How QEMU ended.
+        /// The exit status of QEMU.
         status: ExitStatus,
-        /// What to do.
+        /// The likely cause.
         hint: &'static str,
-        /// What QEMU said on its standard error.
+        /// The last lines of QEMU's standard error.
         said: String,
         /// The last lines on the first serial port.
         console: String,
     },
     /// The machine did not answer in time and was killed.
     #[error(
-        "the machine with Linux {kernel} did not finish {when} within {} s and was killed: if it only was slow, \
-         give it more time; the end of its console:{}",
+        "the machine with Linux {kernel} did not finish within {} s {when} and was killed: if it was only slow, \
+         raise the limit (HOSTTUNE_START_SECONDS for a start; scripts/vm has --time-limit); end of its console:{}",
         limit.as_secs(), listed(console)
     )]
     Hung {
-        /// What it ran.
+        /// Its kernel.
         kernel: Kernel,
-        /// What was going on.
+        /// During what.
         when: String,
-        /// How long it was waited for.
+        /// The time limit.
         limit: Duration,
         /// The last lines on the first serial port.
         console: String,
     },
-    /// The process that owns the shared machines has none to lend.
+    /// The process that owns the shared machines cannot lend one.
     #[error("no shared machine: {problem}")]
     Broker {
-        /// Why not.
+        /// The reason.
         problem: String,
     },
-    /// The machine came up, but not as it should.
+    /// The machine booted, but with another kernel or without some of its devices.
     #[error(
-        "the machine with Linux {kernel} is not as it should be: {problem}; the end of its console:{}",
+        "the machine with Linux {kernel} is not as expected: {problem}; end of its console:{}",
         listed(console)
     )]
     Unsupported {
-        /// What it runs, or should.
+        /// The kernel that it should run.
         kernel: Kernel,
         /// What is missing or different.
         problem: String,
@@ -126,14 +125,14 @@ fn listed(text: &str) -> String {
 fn full(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            ": free some room there (a kernel needs about 200 MB), or name another place in \
-             HOSTTUNE_MACHINE"
+            ": free some space there (a kernel needs about 200 MB), or set HOSTTUNE_MACHINE to \
+             another directory"
         }
         _ => "",
     }
 }
 
-/// Makes the error for a file of the build machine.
+/// Returns a function that makes the error for a file of the build machine.
 pub(crate) fn file_error(
     path: &Path,
     operation: &'static str,

@@ -1,20 +1,19 @@
-//! What the machine is made of: QEMU's arguments, and the paths that show that all of it is there.
+//! The hardware of the machine: QEMU's arguments, and the paths in sysfs by which all of it is found.
 
 use std::path::Path;
 
 use crate::image::Share;
 
-/// What a disk looks like to the kernel. The name that it gets differs from boot to boot;
-/// its serial number does not.
+/// A disk as the kernel sees it. Its name may differ from boot to boot; its serial number does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Disk {
-    /// Serial number, by which a test finds it.
+    /// The serial number, by which tests find the disk.
     pub serial: &'static str,
-    /// QEMU's device, without drive and serial number.
+    /// QEMU's `-device` argument, without drive and serial number.
     device: &'static str,
 }
 
-/// The disks that are there to be tuned. All are empty, 64 MiB, and gone with the machine.
+/// The disks that tests tune. All are empty, have 64 MiB, and are deleted with the machine.
 pub const DISKS: [Disk; 6] = [
     Disk {
         serial: "nvme-a",
@@ -42,45 +41,45 @@ pub const DISKS: [Disk; 6] = [
     },
 ];
 
-/// How large each of [`DISKS`] is, in bytes.
+/// Size of each of [`DISKS`], in bytes.
 pub(crate) const DISK_SIZE: u64 = 64 << 20;
 
-/// The serial number of the disk that holds `/etc` and `/var` for a machine whose power is cut.
+/// Serial number of the disk with `/etc` and `/var`, for a machine whose power is cut.
 pub(crate) const STATE_SERIAL: &str = "state";
 
-/// What differs from one machine to the next.
+/// The variable part of the hardware.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
-    /// `7` from "QEMU emulator version 7.2.9".
+    /// QEMU's major version: `7` for "QEMU emulator version 7.2.9".
     pub(crate) qemu: u32,
-    /// MiB.
+    /// In MiB.
     pub(crate) memory: u32,
     pub(crate) vmlinux: &'a Path,
     pub(crate) initramfs: &'a Path,
-    /// An ACPI table that gives the processors frequencies.
+    /// The ACPI table with the CPU frequencies.
     pub(crate) cpufreq: &'a Path,
-    /// Added to the kernel's command line.
+    /// Additional parameters for the kernel command line.
     pub(crate) parameters: &'a [String],
     pub(crate) shares: &'a [Share],
-    /// Where the files behind [`DISKS`] lie, each named by its serial number; nothing for a machine
-    /// without any of the devices that are there to be tuned.
+    /// The directory with the image files of [`DISKS`], named by serial number; `None` for a machine without
+    /// tunable hardware.
     pub(crate) disks: Option<&'a Path>,
     pub(crate) state: Option<&'a Path>,
-    /// QEMU's character device for the first serial port, without its id.
+    /// QEMU's character device for the first serial port, without its ID.
     pub(crate) console: &'a str,
-    /// Unix sockets that are listened at, for the second and third.
+    /// Listening Unix sockets for the second and third serial port.
     pub(crate) ports: [&'a Path; 2],
 }
 
-/// The kernel's command line. What guards against other programs on a real processor, and clears
-/// what nobody has asked to be cleared, is a seventh of the time here and says nothing about tuning.
+/// The kernel command line. CPU vulnerability mitigations and the clearing of allocated memory are disabled: they
+/// would take a seventh of the time here and are irrelevant to tuning.
 const LINE: &str = "console=ttyS0 panic=-1 intel_iommu=on no_timer_check random.trust_cpu=on quiet \
                     mitigations=off init_on_alloc=0";
 
-/// The machine's two processors run at once only where several machines have room to, as tests run on three
-/// kernels at a time. On less, each of them spins for another that is not running: two machines with two
-/// threads each took twice as long beside each other as one after the other. In one thread they take
-/// turns, and the one that would spin gives its turn away.
+/// Runs the machine's two CPUs in parallel only if the build machine has enough processors for several machines,
+/// because tests run on three kernels at a time. With fewer processors, a CPU would spin waiting for another one
+/// that is not running: two machines with two threads each took twice as long side by side as one after the
+/// other. In a single thread the CPUs take turns, and one that would spin yields.
 fn accelerator() -> &'static str {
     let processors = std::thread::available_parallelism();
     if processors.is_ok_and(|number| number.get() >= 6) {
@@ -90,9 +89,8 @@ fn accelerator() -> &'static str {
     }
 }
 
-/// Without the instructions that copy byte by byte where they are emulated, and that programs and the
-/// kernel prefer where they are there. Before version 8 `max` has features that its emulation
-/// gets wrong.
+/// Without ERMS and FSRM, because the emulation of these string instructions copies byte by byte, and programs
+/// and the kernel prefer them if the CPU has them. Before QEMU 8, `max` has features that are emulated wrongly.
 fn processor(qemu: u32) -> &'static str {
     if qemu >= 8 {
         "max,-erms,-fsrm"
@@ -101,10 +99,10 @@ fn processor(qemu: u32) -> &'static str {
     }
 }
 
-/// QEMU's arguments.
+/// Returns QEMU's arguments.
 ///
-/// Emulated even where there is /dev/kvm: on some build machines it opens and then stands still
-/// forever. `qboot` instead of SeaBIOS, and no option ROMs: together they are five seconds faster.
+/// The machine is emulated even if `/dev/kvm` exists: on some build machines it can be opened but then hangs
+/// forever. `qboot` instead of SeaBIOS, and no option ROMs, together save five seconds.
 pub(crate) fn arguments(wanted: &Wanted<'_>) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     let mut add = |option: &str, value: String| all.extend([option.to_owned(), value]);
@@ -162,7 +160,7 @@ pub(crate) fn arguments(wanted: &Wanted<'_>) -> Vec<String> {
     if let Some(disks) = wanted.disks {
         add_devices(&mut add, disks);
     }
-    // As a real disk is: what the guest has flushed is there after a power cut.
+    // Like a real disk: what the guest has flushed survives a power cut.
     let state = wanted.state.map(|file| {
         let drive = format!(
             "if=none,id={STATE_SERIAL},format=raw,cache=writeback,file={}",
@@ -183,10 +181,10 @@ pub(crate) fn arguments(wanted: &Wanted<'_>) -> Vec<String> {
     all
 }
 
-/// What is there to be tuned.
+/// Adds the tunable hardware.
 fn add_devices(add: &mut impl FnMut(&str, String), disks: &Path) {
     let device = |text: &str| ("-device", text.to_owned());
-    // Root ports, each an IOMMU group of its own with what is behind it.
+    // Root ports. Each forms an IOMMU group with the devices behind it.
     for (function, port) in ["display", "e1000e", "nvme-a", "nvme-b", "virtio-net", "usb"]
         .into_iter()
         .enumerate()
@@ -204,20 +202,20 @@ fn add_devices(add: &mut impl FnMut(&str, String), disks: &Path) {
             ),
         );
     }
-    // A graphics card as people pass it to a guest: display and audio are one group.
+    // Like a graphics card for passthrough: display and audio are in one IOMMU group.
     let fixed = [
         device("bochs-display,bus=port-display,addr=0.0,multifunction=on"),
         device("ich9-intel-hda,id=sound,bus=port-display,addr=0.1"),
         device("hda-output,bus=sound.0,audiodev=silence"),
         ("-audiodev", "none,id=silence".to_owned()),
-        // Two networks, each with two cards on it and nothing else.
+        // Two isolated networks with two cards each.
         ("-netdev", "hubport,id=net0,hubid=0".to_owned()),
         ("-netdev", "hubport,id=net1,hubid=0".to_owned()),
         ("-netdev", "hubport,id=net2,hubid=1".to_owned()),
         ("-netdev", "hubport,id=net3,hubid=1".to_owned()),
         device("e1000e,netdev=net0,bus=port-e1000e,mac=52:54:00:00:00:01,romfile="),
         device("virtio-net-pci,netdev=net1,bus=port-virtio-net,mac=52:54:00:00:00:02,romfile="),
-        // Behind a bridge without ACS two cards share a group.
+        // Behind a bridge without ACS, both cards are in one IOMMU group.
         device("pcie-pci-bridge,id=bridge,addr=0x11.0"),
         device("e1000,netdev=net2,bus=bridge,addr=1.0,mac=52:54:00:00:00:03,romfile="),
         device("e1000,netdev=net3,bus=bridge,addr=2.0,mac=52:54:00:00:00:04,romfile="),
@@ -230,7 +228,7 @@ fn add_devices(add: &mut impl FnMut(&str, String), disks: &Path) {
     }
     let drives = DISKS.iter().map(|disk| {
         let file = path(&disks.join(disk.serial));
-        // Never flushed: nobody reads it once the machine is gone.
+        // Never flushed, because the file is not read after the machine ends.
         let drive = format!(
             "if=none,id={},format=raw,cache=unsafe,file={file}",
             disk.serial
@@ -246,9 +244,9 @@ fn add_devices(add: &mut impl FnMut(&str, String), disks: &Path) {
     }
 }
 
-/// What exists once every driver has found its device.
+/// Returns the paths that exist when every driver is bound to its device.
 pub(crate) fn paths(devices: bool, state: bool) -> Vec<String> {
-    // The names of virtio disks are given in order.
+    // virtio disks are named in order.
     let of_state = state.then_some(if devices { "vdb" } else { "vda" });
     let of_state = of_state.map(|name| format!("/sys/block/{name}"));
     if !devices {
@@ -272,7 +270,7 @@ pub(crate) fn paths(devices: bool, state: bool) -> Vec<String> {
     all.chain(mouse).chain(frequency).collect()
 }
 
-/// As QEMU's options take it: a comma ends a value, two are one.
+/// Escapes a path for a QEMU option: a comma ends the value, and `,,` is a literal comma.
 fn path(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }

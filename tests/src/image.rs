@@ -1,8 +1,8 @@
-//! The initramfs: what brings the machine as far as the build machine's own programs.
+//! The initramfs, which boots the machine until it can use the programs of the build machine.
 //!
-//! Nothing of a distribution is packed. The build machine's `/usr` is shared with the test machine,
-//! read-only, so what is installed here (`tc`, `udevadm`, `modprobe`) is there too, and stays
-//! the same. Packed is what is needed before that, and an `/etc` and `/var` of its own.
+//! The initramfs contains no distribution. The build machine's `/usr` is shared with the test machine,
+//! read-only, so the programs installed here (`tc`, `udevadm`, `modprobe`) exist there in the same version. The
+//! initramfs contains only what is needed before that, and the machine's own `/etc` and `/var`.
 
 use std::fs;
 use std::io::Cursor;
@@ -13,33 +13,32 @@ use cpio::newc::{Builder, ModeFileType};
 use crate::MachineError;
 use crate::kernel::{Compression, Unpacked, read};
 
-/// A directory of the build machine that the test machine sees, at the same path unless said
-/// otherwise.
+/// A directory of the build machine that is shared with the test machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Share {
-    /// The name by which the guest asks for it.
+    /// The 9p mount tag.
     pub(crate) tag: String,
-    /// Where it is on the build machine.
+    /// The path on the build machine.
     pub(crate) from: PathBuf,
-    /// Where it is in the guest.
+    /// The path in the guest.
     pub(crate) at: PathBuf,
 }
 
-/// The tag of the build machine's `/usr`, which `guest/init` mounts by itself.
+/// Mount tag of the build machine's `/usr`, which `guest/init` mounts by itself.
 pub(crate) const USR: &str = "usr";
 
-/// What has to be loaded before `/usr` can be mounted.
+/// The modules that must be loaded before `/usr` can be mounted.
 const BEFORE_USR: [&str; 3] = ["virtio_pci", "9pnet_virtio", "9p"];
 
-/// What the guest's scripts are told.
+/// The configuration for the guest's scripts.
 #[derive(Debug, Clone)]
 pub(crate) struct Told<'a> {
     pub(crate) shares: &'a [Share],
-    /// Paths that exist once all drivers have found their devices.
+    /// Paths that exist when all drivers are bound to their devices.
     pub(crate) devices: &'a [String],
-    /// Whether drivers are loaded for what is found.
+    /// Whether to load the drivers of all devices.
     pub(crate) coldplug: bool,
-    /// Whether it has a disk for what a power cut leaves.
+    /// Whether the machine has the disk with `/etc` and `/var`, which survives a power cut.
     pub(crate) state: bool,
 }
 
@@ -68,7 +67,7 @@ impl Image {
     }
 }
 
-/// Makes the archive.
+/// Builds the cpio archive.
 pub(crate) fn image(kernel: &Unpacked, told: &Told<'_>) -> Result<Vec<u8>, MachineError> {
     let mut image = Image(Vec::new());
     for (path, mode) in [
@@ -104,14 +103,14 @@ pub(crate) fn image(kernel: &Unpacked, told: &Told<'_>) -> Result<Vec<u8>, Machi
     ] {
         image.link(path, to);
     }
-    // A directory of its own, as modules are not beneath the build machine's /usr, with all else
-    // of /usr/lib in it.
+    // A real directory, because the modules are not below the build machine's /usr. The other entries are
+    // links into /usr/lib.
     for (name, _) in links(Path::new("/usr/lib"))? {
         if name != "modules" {
             image.link(&format!("lib/{name}"), &format!("../usr/lib/{name}"));
         }
     }
-    // awk and others are reached only through here.
+    // Programs such as awk are links through this directory.
     for (name, to) in links(Path::new("/etc/alternatives"))? {
         if let Some(to) = to {
             image.link(&format!("etc/alternatives/{name}"), &to);
@@ -161,12 +160,12 @@ pub(crate) fn image(kernel: &Unpacked, told: &Told<'_>) -> Result<Vec<u8>, Machi
 
     cpio::write_cpio(image.0.into_iter(), Vec::new()).map_err(|source| MachineError::File {
         path: "initramfs".into(),
-        operation: "made",
+        operation: "built",
         source,
     })
 }
 
-/// The names in a directory of the build machine, and where those lead that are links.
+/// Returns the names in a directory of the build machine, sorted, with the targets of symlinks.
 fn links(directory: &Path) -> Result<Vec<(String, Option<String>)>, MachineError> {
     let failed = |source| MachineError::File {
         path: directory.to_owned(),
@@ -186,7 +185,7 @@ fn links(directory: &Path) -> Result<Vec<(String, Option<String>)>, MachineError
     Ok(found)
 }
 
-/// A static busybox: nothing to load libraries from is there yet.
+/// Returns the path of busybox, which is static because no libraries are available early at boot.
 fn find_busybox() -> Result<PathBuf, MachineError> {
     let places = ["/usr/bin/busybox", "/bin/busybox"];
     let found = places.iter().map(PathBuf::from).find(|path| path.exists());
@@ -197,13 +196,13 @@ fn find_busybox() -> Result<PathBuf, MachineError> {
     })
 }
 
-/// These modules and what they need, each behind what it needs, decompressed.
+/// Returns these modules and their dependencies, decompressed, in load order.
 fn modules(kernel: &Unpacked, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>, MachineError> {
     let directory = kernel.modules();
     let index = directory.join("modules.dep");
     let text = String::from_utf8_lossy(&read(&index)?).into_owned();
     let paths = load_order(&text, names);
-    // Whatever is not listed has to be built in, or the machine would come up without /usr.
+    // A module that is not listed must be built in, or the machine would boot without /usr.
     let builtin = directory.join("modules.builtin");
     let builtin = String::from_utf8_lossy(&read(&builtin)?).into_owned();
     for name in names {
@@ -211,7 +210,7 @@ fn modules(kernel: &Unpacked, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>, 
         if !paths.iter().any(|path| is_there(path)) && !builtin.lines().any(is_there) {
             return Err(MachineError::Corrupt {
                 path: index,
-                problem: format!("without {name}, which the machine needs to start"),
+                problem: format!("missing {name}, which the machine needs to start"),
                 directory,
             });
         }
@@ -232,13 +231,14 @@ fn modules(kernel: &Unpacked, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>, 
     paths.into_iter().map(load).collect()
 }
 
-/// `kernel/fs/9p/9p.ko.xz` is the module `9p`; a dash in a file's name is an underscore in the module's.
+/// Returns the name of the module in a file: `9p` for `kernel/fs/9p/9p.ko.xz`. A dash in the file name is an
+/// underscore in the name of the module.
 fn module_name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     file.split(".ko").next().unwrap_or(file).replace('-', "_")
 }
 
-/// The files of these modules by `modules.dep`, each behind all that it needs.
+/// Returns the files of these modules and of their dependencies from `modules.dep`, in load order.
 fn load_order<'a>(index: &'a str, names: &[&str]) -> Vec<&'a str> {
     let mut order: Vec<&str> = Vec::new();
     for name in names {
@@ -247,7 +247,7 @@ fn load_order<'a>(index: &'a str, names: &[&str]) -> Vec<&'a str> {
             .into_iter()
             .find(|(path, _)| module_name(path) == *name);
         let Some((path, needs)) = found else { continue };
-        // depmod lists what is needed with the last to be loaded first.
+        // depmod lists the dependencies in reverse load order.
         for needed in needs.split_whitespace().rev().chain([path]) {
             if !order.contains(&needed) {
                 order.push(needed);

@@ -1,4 +1,4 @@
-//! Tests that run inside of the machine: the test program starts itself again in there.
+//! Tests that run in the test machine: the test program starts itself again in the guest.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,52 +11,52 @@ use crate::kernel::Unpacked;
 use crate::shell::{quote, quoted};
 use crate::{Kernel, Machine, MachineError, Stream, log};
 
-/// Set inside of the machine, to the release of the kernel that it was started with.
+/// Environment variable that is set in the test machine, to the release of the kernel it was started with.
 const INSIDE: &str = "HOSTTUNE_TEST_MACHINE";
 
-/// How long one test may take in there, as a watchdog: ten times the longest that was seen beside a load.
+/// Watchdog for one test in the machine: ten times the longest observed under load.
 const TEST: Duration = Duration::from_secs(900);
 
-/// Set where no case is left to another kernel.
+/// Environment variable that makes each kernel try all cases, instead of sharing them out.
 pub(crate) const EVERY_CASE: &str = "HOSTTUNE_EVERY_CASE";
 
-/// Of these a test inside sees what the test program was started with.
+/// Environment variables that are passed on to a test in the machine.
 const PASSED_ON: [&str; 3] = ["PROPTEST_CASES", "RUST_BACKTRACE", EVERY_CASE];
 
-/// The name of the test that this thread runs, as `--exact` takes it.
+/// Returns the name of the test that this thread runs, as for `--exact`.
 ///
 /// # Panics
 ///
-/// In a thread without a name, which runs no test.
+/// Panics in a thread without a name, which is not a test.
 #[must_use]
 pub fn test_name() -> String {
     let thread = std::thread::current();
     let name = thread.name();
-    name.unwrap_or_else(|| panic!("a thread without a name runs no test"))
+    name.unwrap_or_else(|| panic!("a thread without a name is not a test"))
         .to_owned()
 }
 
-/// Whether this process runs inside of the test machine.
+/// Whether this process runs in the test machine.
 #[must_use]
 pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
-/// The release of the kernel in there, where this process runs inside.
+/// Returns the kernel release of the test machine, if this process runs in it.
 pub(crate) fn release() -> Option<String> {
     std::env::var(INSIDE).ok()
 }
 
-/// Runs the test of this name in the shared machine with this kernel; in there, runs `body` and then has it
-/// proven that nothing is left of it.
+/// Runs the test of this name in the shared machine with this kernel. In the machine, runs `body` and then checks
+/// that it left nothing behind.
 ///
-/// What [`inside_stock_kernels!`](crate::inside_stock_kernels) makes of a test. A machine in which
-/// a test failed, or left something, is not used again.
+/// [`inside_stock_kernels!`](crate::inside_stock_kernels) makes tests that call this. A machine in which a test
+/// failed or left something behind is not used again.
 ///
 /// # Panics
 ///
-/// Where the test fails, where it did not run at all, where it left something behind, where there is no
-/// machine, and where the kernel in there is not the one that is said to be there.
+/// Panics if the test fails, did not run at all, or left something behind, if no machine is available, and if
+/// the machine runs another kernel than expected.
 pub fn run(kernel: Kernel, test: &str, body: fn()) {
     be_the_broker_if_asked();
     if let Some(claimed) = std::env::var_os(INSIDE) {
@@ -64,17 +64,17 @@ pub fn run(kernel: Kernel, test: &str, body: fn()) {
         let release = release.trim();
         assert!(
             claimed == release && kernel.is_release(release),
-            "this is to be Linux {kernel}, {}, and it is {release}",
+            "expected Linux {kernel}, {}, but this is {release}",
             claimed.display()
         );
         let clean = Clean::before_the_first_test();
-        // In a thread of its own, since a thread that has entered a namespace does not come back.
+        // In a separate thread, because a thread that has entered a namespace does not leave it.
         let thread = std::thread::Builder::new().name(test.to_owned());
         let ended = thread.spawn(body).map(std::thread::JoinHandle::join);
         match ended {
             Ok(Ok(())) => {}
             Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            Err(error) => panic!("no thread can be started: {error}"),
+            Err(error) => panic!("cannot start a thread: {error}"),
         }
         write_line(&ran(test, release));
         if let Some(clean) = clean {
@@ -88,7 +88,7 @@ pub fn run(kernel: Kernel, test: &str, body: fn()) {
             let begun = Instant::now();
             let failed = in_machine(&mut machine, test)?;
             log::tested(kernel, begun.elapsed(), &name);
-            // After a failure it is not known what the machine is like: then it is replaced.
+            // After a failure the state of the machine is unknown, so it is replaced.
             if failed.is_none() {
                 machine.give_back();
             }
@@ -101,33 +101,35 @@ pub fn run(kernel: Kernel, test: &str, body: fn()) {
     }
 }
 
-/// Does not return in a process that was started to lend machines, in the name of a test that wants one.
+/// Runs the broker and exits, if this process was started as the broker in the name of a test.
 fn be_the_broker_if_asked() {
     if std::env::var_os(broker::BROKER).is_some() {
         let served = broker::serve();
-        served.unwrap_or_else(|error| panic!("no machine can be lent: {error}"));
+        served
+            .unwrap_or_else(|error| panic!("cannot run the broker of the test machines: {error}"));
         std::process::exit(0);
     }
 }
 
-/// This test program, running this test, is what can be the broker: no other program is sure to be built.
+/// Returns the command of the broker: this test program with this test, because no other program is certain to
+/// be built.
 fn same_test_as_broker(test: &str) -> Command {
     let mut command = Command::new(this_program());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
     command
 }
 
-/// The package whose test this is: several have a test of the same name.
+/// Returns the package of this test, because several packages have tests of the same name.
 fn package() -> String {
-    // Set by cargo, and by nextest too.
+    // Set by cargo and by nextest.
     std::env::var("CARGO_PKG_NAME").unwrap_or_default()
 }
 
-/// A shared machine for a test that stays out here: the test says by its name which it is.
+/// Borrows a shared machine for a test that runs on the build machine. `test` is the name of the calling test.
 ///
 /// # Panics
 ///
-/// Where there is none.
+/// Panics if no machine is available.
 #[must_use]
 pub fn borrow(kernel: Kernel, test: &str) -> Borrowed {
     be_the_broker_if_asked();
@@ -135,20 +137,20 @@ pub fn borrow(kernel: Kernel, test: &str) -> Borrowed {
     borrowed.unwrap_or_else(|error| panic!("{test}: {error}"))
 }
 
-/// [`run`] for a test that is named after the kernel, in this module.
+/// Calls [`run`] for a test that is named after the kernel, in this module.
 #[doc(hidden)]
 pub fn run_in_module(kernel: Kernel, module: &str, body: fn()) {
-    // As the test program names it: without the crate.
+    // The test program omits the name of the crate.
     let module = module.split_once("::").map_or(module, |(_, rest)| rest);
     run(kernel, &format!("{module}::{}", kernel.test_name()), body);
 }
 
 fn ran(test: &str, release: &str) -> String {
-    format!("{test} ran inside, on Linux {release}")
+    format!("{test} ran in the machine, on Linux {release}")
 }
 
-/// A machine to be that sees the workspace and the programs that were built in it. The reason says why a
-/// test cannot borrow a shared one.
+/// Returns the builder of a machine that sees the workspace and its built programs. The reason says why the test
+/// cannot borrow a shared machine.
 #[must_use]
 pub fn for_tests(kernel: Kernel, reason: &'static str) -> crate::Builder {
     let mut machine =
@@ -161,7 +163,8 @@ pub fn for_tests(kernel: Kernel, reason: &'static str) -> crate::Builder {
     machine.programs(programs_directory())
 }
 
-/// Where the programs of this build lie: `target/TARGET/PROFILE`. Test programs lie in `deps` below it.
+/// Returns the directory with the programs of this build, `target/TARGET/PROFILE`. Test programs are in its
+/// subdirectory `deps`.
 pub(crate) fn programs_directory() -> PathBuf {
     let program = this_program();
     let directory = program.parent().unwrap_or(Path::new("/"));
@@ -175,14 +178,15 @@ fn this_program() -> PathBuf {
     std::env::current_exe().unwrap_or_default()
 }
 
-/// What a shell in the machine runs one test of this test program by.
+/// Returns the shell command that runs one test of this test program in the machine.
 ///
-/// [`run`] does it with the tests that [`inside_stock_kernels!`](crate::inside_stock_kernels) makes; this is
-/// for a test that stays out here and has a part of itself run inside, where [`is_inside`] tells.
+/// [`run`] does this for the tests that [`inside_stock_kernels!`](crate::inside_stock_kernels) makes. This
+/// function is for a test that runs on the build machine and a part of which runs in the machine; [`is_inside`]
+/// tells them apart.
 ///
 /// # Panics
 ///
-/// Where the kernel is not there, and so no machine with it can be either.
+/// Panics if the kernel has not been fetched.
 #[must_use]
 pub fn command(test: &str, kernel: Kernel) -> String {
     let unpacked = Unpacked::find(kernel).unwrap_or_else(|error| panic!("{error}"));
@@ -191,7 +195,7 @@ pub fn command(test: &str, kernel: Kernel) -> String {
         .iter()
         .filter_map(|name| Some((*name, std::env::var(name).ok()?)));
     let mut text = format!("env --chdir={} ", quote(&directory.to_string_lossy()));
-    // Absolute, as what is shared has the same path in there.
+    // Absolute, because shared directories have the same path in the guest.
     let things = crate::kernel::directory();
     let things = things.canonicalize().unwrap_or(things);
     let things = ("HOSTTUNE_MACHINE", things.to_string_lossy().into_owned());
@@ -211,7 +215,7 @@ pub fn command(test: &str, kernel: Kernel) -> String {
     ])
 }
 
-/// What went wrong, if anything.
+/// Runs the test in the machine. Returns why it failed, if it did.
 fn in_machine(machine: &mut Borrowed, test: &str) -> Result<Option<String>, MachineError> {
     let text = command(test, machine.kernel());
     let mut lines = Prefixed::new(machine.kernel());
@@ -220,21 +224,21 @@ fn in_machine(machine: &mut Borrowed, test: &str) -> Result<Option<String>, Mach
     let has_run = output.text().contains(&ran(test, machine.release()));
     if output.code != 0 && has_run && output.error_text().contains(LEFT_BEHIND) {
         return Ok(Some(format!(
-            "what it tests holds, but on Linux {} it left something behind: see above",
+            "the test itself passed, but on Linux {} it left something behind: see above",
             machine.release()
         )));
     }
     if output.code != 0 {
         return Ok(Some(format!(
-            "failed inside, on Linux {} (exit code {}): see above",
+            "failed in the machine, on Linux {} (exit code {}): see above",
             machine.release(),
             output.code
         )));
     }
-    // A name that no test has is no failure to the test program.
+    // The test program succeeds if no test has this name.
     if !has_run {
         return Ok(Some(format!(
-            "did not run at all inside, on Linux {}; is {} the test's name?",
+            "did not run at all in the machine, on Linux {}; is {} the name of the test?",
             machine.release(),
             Path::new(test).display()
         )));
@@ -242,7 +246,7 @@ fn in_machine(machine: &mut Borrowed, test: &str) -> Result<Option<String>, Mach
     Ok(None)
 }
 
-/// Shows lines behind the kernel they come from, for the test's own output.
+/// Prints lines with the kernel as a prefix, as part of the test's output.
 struct Prefixed {
     kernel: Kernel,
     begun: [Vec<u8>; 2],
@@ -282,18 +286,18 @@ impl Drop for Prefixed {
 
 #[expect(
     clippy::print_stdout,
-    reason = "only what is printed so is kept for the test that it belongs to"
+    reason = "the test harness captures only output of the print macros"
 )]
 pub(crate) fn write_line(line: &str) {
     println!("{line}");
     let _ = std::io::stdout().flush();
 }
 
-/// Has each of these functions run inside of a machine with the oldest and one with the newest stock
-/// kernel, as a test each: `name::linux_6_1` and `name::newest`.
+/// Makes two tests of each of these functions, which run it in a machine with the oldest and the newest stock
+/// kernel: `name::linux_6_1` and `name::newest`.
 ///
-/// All tests of a run that run inside of one kernel share a machine and take turns. A test that leaves
-/// anything behind fails, and the machine is replaced.
+/// All tests of a run on one kernel share a machine and run one after another. A test that leaves anything
+/// behind fails, and the machine is replaced.
 ///
 /// ```
 /// fn swappiness_is_there() {
@@ -319,7 +323,8 @@ macro_rules! inside_stock_kernels {
     )+ };
 }
 
-/// The same on every stock kernel, `name::linux_6_12` too: for what is worth half as much time again.
+/// Like [`inside_stock_kernels!`](crate::inside_stock_kernels), but also on the kernel in between,
+/// `name::linux_6_12`: for tests that are worth half as much time again.
 #[macro_export]
 macro_rules! inside_every_kernel {
     ($($test:ident),+ $(,)?) => { $(
@@ -338,9 +343,9 @@ macro_rules! inside_every_kernel {
     )+ };
 }
 
-/// Has each of these functions run out here, with the oldest and with the newest stock kernel as
-/// its argument, as a test each: for tests that must have machines of their own, since they cut their
-/// power or look at how they end.
+/// Makes two tests of each of these functions, which call it on the build machine with the oldest and the newest
+/// stock kernel as argument: for tests that need their own machines, because they cut the power or examine
+/// how a machine ends.
 #[macro_export]
 macro_rules! with_stock_kernels {
     ($($test:ident),+ $(,)?) => { $(

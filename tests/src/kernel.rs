@@ -1,4 +1,4 @@
-//! The stock kernels, as `scripts/machine` has unpacked them.
+//! The stock kernels that `scripts/machine` has unpacked.
 
 use std::fmt;
 use std::fs;
@@ -12,19 +12,19 @@ use crate::MachineError;
 /// A stock Debian kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kernel {
-    /// Debian 12's own, an old long-term one.
+    /// The kernel of Debian 12, an old long-term kernel.
     Linux6_1,
-    /// The long-term one after it.
+    /// The next long-term kernel.
     Linux6_12,
-    /// The newest there is in Debian's backports; which one that is changes.
+    /// The newest kernel in Debian's backports, which changes over time.
     Newest,
 }
 
 impl Kernel {
-    /// All of them, the oldest first.
+    /// All kernels, the oldest first.
     pub const ALL: [Self; 3] = [Self::Linux6_1, Self::Linux6_12, Self::Newest];
 
-    /// As it is named on a command line.
+    /// Returns the name for command lines.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -34,7 +34,7 @@ impl Kernel {
         }
     }
 
-    /// As the tests are named that the macros make for it.
+    /// Returns the name of its tests, as the macros make them.
     #[must_use]
     pub fn test_name(self) -> &'static str {
         match self {
@@ -44,10 +44,10 @@ impl Kernel {
         }
     }
 
-    /// Whether a release (`uname -r`) can be this kernel's.
+    /// Whether a release (`uname -r`) can be that of this kernel.
     ///
-    /// The newest is any that is neither of the others: what it has to be exactly says the package
-    /// that was unpacked.
+    /// The newest kernel may have any release that belongs to neither of the others; its exact release is that of
+    /// the unpacked package.
     #[must_use]
     pub fn is_release(self, release: &str) -> bool {
         let of = |series: &str| {
@@ -76,12 +76,12 @@ impl FromStr for Kernel {
         let found = Self::ALL.into_iter().find(|kernel| kernel.name() == text);
         found.ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
-            format!("no kernel {text:?}; there are {names}")
+            format!("unknown kernel {text:?}: use one of {names}")
         })
     }
 }
 
-/// Where `scripts/machine` puts things: `HOSTTUNE_MACHINE`, or `target/machine` beside this crate.
+/// Returns the directory of `scripts/machine`: `HOSTTUNE_MACHINE`, or `target/machine` beside this crate.
 #[must_use]
 pub(crate) fn directory() -> PathBuf {
     std::env::var_os("HOSTTUNE_MACHINE").map_or_else(
@@ -98,11 +98,11 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, MachineError> {
     })
 }
 
-/// One kernel as it was unpacked.
+/// An unpacked kernel.
 #[derive(Debug, Clone)]
 pub(crate) struct Unpacked {
     directory: PathBuf,
-    /// What `uname -r` says of it.
+    /// The kernel release (`uname -r`).
     pub(crate) release: String,
 }
 
@@ -123,24 +123,24 @@ impl Unpacked {
         if !kernel.is_release(&release) {
             return Err(MachineError::Corrupt {
                 path: directory.join("release"),
-                problem: format!("{release:?} and not a release of Linux {kernel}"),
+                problem: format!("{release:?}, which is not a release of Linux {kernel}"),
                 directory,
             });
         }
         Ok(Self { directory, release })
     }
 
-    /// Where its modules are: what is `/lib/modules/RELEASE` on a machine that has it installed.
+    /// Returns the directory of its modules, which is `/lib/modules/RELEASE` where the kernel is installed.
     pub(crate) fn modules(&self) -> PathBuf {
         self.directory
             .join("root/usr/lib/modules")
             .join(&self.release)
     }
 
-    /// The kernel without the part that decompresses it, which is made where it is not there yet.
+    /// Returns the path of the decompressed kernel, and creates it if it does not exist.
     ///
-    /// QEMU starts an ELF file by its PVH entry; having the guest decompress it would take three
-    /// seconds under emulation.
+    /// QEMU starts an ELF file at its PVH entry point. Decompression in the guest would take three seconds under
+    /// emulation.
     pub(crate) fn vmlinux(&self) -> Result<PathBuf, MachineError> {
         let made = self.directory.join("vmlinux");
         if made.exists() {
@@ -154,12 +154,12 @@ impl Unpacked {
             directory: self.directory.clone(),
         };
         let (compression, payload) =
-            payload(&bytes).ok_or_else(|| corrupt("no x86 boot image that could be read"))?;
+            payload(&bytes).ok_or_else(|| corrupt("not a readable x86 boot image"))?;
         let elf = compression.undo(payload)?;
         if !elf.starts_with(b"\x7fELF") {
-            return Err(corrupt("a boot image that holds no ELF file"));
+            return Err(corrupt("a boot image without an ELF file"));
         }
-        // Several tests may come here at the same time: each makes its own, the last one stays.
+        // Several tests may do this at the same time: each writes its own file, and the last one remains.
         let written = |source| MachineError::File {
             path: made.clone(),
             operation: "written",
@@ -172,7 +172,7 @@ impl Unpacked {
     }
 }
 
-/// How something was made smaller.
+/// A compression format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
     Xz,
@@ -189,7 +189,7 @@ impl Compression {
         .find_map(|(magic, compression)| bytes.starts_with(magic).then_some(compression))
     }
 
-    /// Undoes it, with the program that distributions have for it.
+    /// Decompresses with the program of the format.
     pub(crate) fn undo(self, bytes: &[u8]) -> Result<Vec<u8>, MachineError> {
         let (program, package) = match self {
             Self::Xz => ("xz", "xz-utils"),
@@ -209,7 +209,7 @@ impl Compression {
             .map_err(no_program)?;
         let input = child.stdin.take();
         let output = std::thread::scope(|scope| {
-            // Where it ends early, how it ended says more than that its input was closed.
+            // If it exits early, its exit status says more than the failed write to its input.
             scope.spawn(move || input.map(|mut input| input.write_all(bytes)));
             child.wait_with_output()
         })
@@ -226,11 +226,10 @@ impl Compression {
     }
 }
 
-/// The compressed kernel inside of an x86 boot image (boot protocol 2.08 and newer, 2007).
+/// Returns the compressed kernel in an x86 boot image (boot protocol 2.08 and newer, 2007).
 ///
-/// The header is described in the kernel's Documentation/arch/x86/boot.rst. Behind the compressed
-/// bytes stand four that give the size of what they decompress to; `gzip` aside no format
-/// knows of them.
+/// The header is described in the kernel's `Documentation/arch/x86/boot.rst`. The last four bytes of the payload
+/// are the decompressed size, which is not part of any of the compression formats except `gzip`.
 fn payload(image: &[u8]) -> Option<(Compression, &[u8])> {
     const SETUP_SECTORS: usize = 0x1f1;
     const MAGIC: usize = 0x202;
@@ -245,7 +244,7 @@ fn payload(image: &[u8]) -> Option<(Compression, &[u8])> {
         return None;
     }
     let setup = match *image.get(SETUP_SECTORS)? {
-        // As the protocol has it, for the sake of boot loaders from 1995.
+        // The protocol defines 0 as 4, for compatibility with boot loaders from 1995.
         0 => 4,
         sectors => usize::from(sectors),
     };
@@ -276,7 +275,10 @@ mod tests {
             assert_eq!(kernel.to_string().parse(), Ok(kernel));
         }
         let refused = "6.2".parse::<Kernel>().unwrap_err();
-        assert_eq!(refused, "no kernel \"6.2\"; there are 6.1, 6.12, newest");
+        assert_eq!(
+            refused,
+            "unknown kernel \"6.2\": use one of 6.1, 6.12, newest"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A program killed at its first stop, at its second, and so on.
+//! Kills a program at its first stop, at its second, and so on.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,74 +10,71 @@ use crate::inside::write_line;
 use crate::share::{is_every_call, is_one_in};
 use crate::traced::{Stop, Traced};
 
-/// At which stops a program is killed.
+/// The stops at which a program is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum At {
-    /// Before and after each system call: every moment that anything outside can tell apart.
+    /// Before and after each system call: every moment that an observer outside can distinguish.
     EveryStop,
-    /// Before the first system call that can change something outside of the process, and after each.
+    /// Before the first system call that can change something outside of the process, and after each such call.
     ///
-    /// Before the next such call everything outside is as it was after the one before, as nothing was
-    /// changed in between. The exception is what a child of the program has changed meanwhile, and
-    /// there the program is killed before the call too. So this finds what
-    /// [`EveryStop`](Self::EveryStop) finds in a fraction of the time, as far as it is known which
-    /// calls those are; in between the program runs at full speed. It is for where each stop costs
-    /// much, as on an emulated processor.
+    /// Nothing changes between the end of one such call and the beginning of the next, so a kill before the next
+    /// call would find the same state. The exception is a change by a child of the program in between: then the
+    /// program is killed before the call too. So this finds what [`EveryStop`](Self::EveryStop) finds in a
+    /// fraction of the time, provided that the list of such calls is complete; in between the program runs at
+    /// full speed. It is for the test machine, where each stop is expensive because the processor is emulated.
     ///
-    /// Children are not killed: they come to their end before anything is looked at.
+    /// Children are not killed: they run to completion before anything is examined.
     EveryWrite,
 }
 
 impl At {
-    /// By how many stops one run may differ from another one of the same program.
+    /// Returns by how many stops two runs of the same program may differ.
     fn give(self) -> usize {
         match self {
-            // Memory is asked for a time more or less.
+            // The number of memory allocations varies.
             Self::EveryStop => 16,
             Self::EveryWrite => 0,
         }
     }
 }
 
-/// A program to be killed over and over.
+/// A program that is killed at many points, once per run.
 #[derive(Debug, Clone, Copy)]
 pub struct Kills<'a> {
-    /// Which one.
+    /// The path or name of the program.
     pub program: &'a str,
-    /// What it is started with.
+    /// Its arguments.
     pub arguments: &'a [&'a str],
-    /// Where it is killed.
+    /// The stops at which it is killed.
     pub at: At,
-    /// No more stops than this, and it was not the program that was traced.
+    /// A run with this many stops or fewer is an error: then it was not the program that was traced.
     pub believable: usize,
-    /// Each kernel of the check run takes one in so many moments, see [`is_one_in`]: 2 where together they take
-    /// all of them.
+    /// Each kernel of the check run tries one in this many moments, see [`is_one_in`]: with 2, the kernels together
+    /// try all of them.
     pub parts: u64,
 }
 
 impl Kills<'_> {
-    /// Starts the program over and over and kills it at its first stop, its second, and so on
-    /// until it comes to its end; the number of times it was killed.
+    /// Runs the program repeatedly and kills it at its first stop, its second, and so on, until a run completes.
+    /// Returns the number of kills.
     ///
-    /// Inside of the test machine the kernels divide the system calls among themselves, see
-    /// [`is_one_in`]. How many moments there are on this kernel, all of them, is printed in a line
-    /// `kill points: PROGRAM ARGUMENTS: NUMBER`.
+    /// In the test machine the kernels share out the system calls, see [`is_one_in`]. The total number of moments
+    /// on this kernel is printed in a line `kill points: PROGRAM ARGUMENTS: NUMBER`.
     ///
-    /// `before` and `after` are called around each run, the two that come to their end too; `after`
-    /// is told which run it was, for its messages.
+    /// `before` and `after` are called around each run, including the first and the last, which complete. `after`
+    /// gets a description of the run for its messages.
     ///
     /// # Panics
     ///
-    /// Where the program cannot be traced ([`Traced::available`] tells before), fails when nobody
-    /// kills it, makes fewer stops than believable, or is at its end long before it was the first
-    /// time.
+    /// Panics if the program cannot be traced (see [`Traced::available`]), fails although it is not killed, makes
+    /// no more stops than `believable`, or completes much earlier than in the first run.
     #[track_caller]
     pub fn each(mut self, before: impl FnMut(), after: impl FnMut(&str)) -> usize {
         if is_every_call() {
             self.at = At::EveryStop;
         }
-        // The program and who traces it take turns, and never run at the same time: on one processor
-        // the turn is handed over without waking another one, which costs most where both are emulated.
+        // The program and its tracer never run at the same time. On one processor the switch between them does
+        // not have to wake another processor, which is especially expensive under emulation.
         let _one = OneProcessor::take();
         self.one_after_the_other(before, after)
     }
@@ -96,7 +93,7 @@ impl Kills<'_> {
         ));
 
         let mut kills = 0;
-        // Before a call and after it are two stops: not the one here and the other there.
+        // The stops before and after a call belong to the same kernel's share.
         for call in (0..).filter(|call| is_one_in(self.parts, *call as u64)) {
             for side in [Side::Before, Side::After] {
                 if !whole.is_a_moment(self.at, call, side) {
@@ -111,12 +108,12 @@ impl Kills<'_> {
                 if let Stop::Ended(code) = stop {
                     assert_eq!(code, 0, "{self}");
                     let at = call * 2 + usize::from(side == Side::After);
-                    // A run that found half of its work done by another process already is shorter
-                    // by far, and says nothing about what comes later.
+                    // A run that is much shorter found half of its work already done by another process, and
+                    // tells nothing about the rest.
                     assert!(
                         at + self.at.give() >= whole.stops,
-                        "{self} made {} stops first and now not even {at}: does something \
-                         else change here what it changes? What sets sysctls can take turns with \
+                        "{self} made {} stops in the first run and now at most {at}: is another \
+                         process changing the same values? A process that sets sysctls can exclude \
                          these tests by holding flock(2) on /proc/sys",
                         whole.stops
                     );
@@ -134,7 +131,7 @@ impl Kills<'_> {
         kills
     }
 
-    /// Lets it come to its end, stop by stop.
+    /// Runs the program to completion, stop by stop.
     #[track_caller]
     fn whole_run(self) -> WholeRun {
         let mut traced = self.start();
@@ -171,18 +168,18 @@ impl Kills<'_> {
     }
 }
 
-/// What a run that came to its end made.
+/// The stops of a complete run.
 #[derive(Debug, Default)]
 struct WholeRun {
     stops: usize,
-    /// Of the calls that it stops at.
+    /// Number of calls at which it stopped.
     calls: usize,
-    /// Which of them came after a child had changed something.
+    /// The calls before which a child had changed something.
     after_a_child: BTreeSet<usize>,
 }
 
 impl WholeRun {
-    /// Whether everything outside may look otherwise there than at the stop before.
+    /// Whether the state outside may differ there from the state at the previous stop.
     fn is_a_moment(&self, at: At, call: usize, side: Side) -> bool {
         match (at, side) {
             (At::EveryStop, _) | (At::EveryWrite, Side::After) => true,
@@ -190,7 +187,7 @@ impl WholeRun {
         }
     }
 
-    /// How many such moments there are.
+    /// Returns the number of such moments.
     fn moments(&self, at: At) -> usize {
         match at {
             At::EveryStop => self.stops,
@@ -202,7 +199,7 @@ impl WholeRun {
     }
 }
 
-/// Of a system call.
+/// A side of a system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Before,
@@ -224,11 +221,11 @@ impl std::fmt::Display for Kills<'_> {
     }
 }
 
-/// Keeps this thread, and what it starts, on one processor for as long as it is held.
+/// Pins this thread, and processes that it starts, to one processor until it is dropped.
 struct OneProcessor(Option<CpuSet>);
 
 impl OneProcessor {
-    /// Nothing is kept where the kernel does not let it: that is only slower.
+    /// If the kernel does not allow it, nothing is pinned, which is only slower.
     fn take() -> Self {
         let this = Pid::from_raw(0);
         let all = sched_getaffinity(this).ok();

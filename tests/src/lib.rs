@@ -1,6 +1,5 @@
-//! What tests need that turn a real kernel's knobs: a machine of their own with a stock Debian
-//! kernel and the hardware that people tune, snapshots in which collateral changes show, and programs
-//! killed at every system call.
+//! The harness of tests that change settings of a real kernel: a machine with a stock Debian kernel and tunable
+//! hardware, snapshots that show unintended changes, and programs killed at every system call.
 //!
 //! ```no_run
 //! use hosttune_test_machine::{Kernel, Machine};
@@ -12,7 +11,7 @@
 //! # Ok::<(), hosttune_test_machine::MachineError>(())
 //! ```
 //!
-//! A test that is to run in there is a plain function, named once:
+//! A test that runs in the machine is a plain function, listed once:
 //!
 //! ```
 //! use hosttune_test_machine::{Snapshot, inside_stock_kernels};
@@ -21,30 +20,31 @@
 //!
 //! fn a_plan_changes_nothing() {
 //!     let before = Snapshot::of_everything();
-//!     // What is tested.
+//!     // The code under test.
 //!     before.is_still(&Snapshot::of_everything(), "after a plan");
 //! }
 //! # fn main() {}
 //! ```
 //!
-//! `cargo test` then has it twice, with the oldest and with the newest kernel, each in a machine of its
-//! own, where the test program starts itself again. It sees the build machine's `/usr` and the workspace,
-//! read-only and at the same paths; everything else is its own, and gone afterwards.
+//! `cargo test` then runs it twice, with the oldest and with the newest kernel. Each kernel has its own machine,
+//! in which the test program starts itself again. It sees the build machine's `/usr` and the workspace, read-only
+//! and at the same paths. Everything else belongs to the machine and is lost when it ends.
 //!
 //! # Vocabulary
-//! - [`Machine`]: runs commands and ends, by [`Machine::cut_power`] if need be; [`Builder`] is one to be.
-//! - [`Kernel`]: which stock kernel. `scripts/machine` unpacks them; nothing is fetched here.
-//! - [`Udev`] and [`Udevd`]: stock udev, for tests in there; [`tuned()`]: stock tuned, to be measured beside.
-//! - [`StateDisk`]: what machines leave to those after them: `/etc` and `/var`.
-//! - [`inside_stock_kernels!`], [`inside_every_kernel!`]: tests in there; [`with_stock_kernels!`]: tests
-//!   out here that start machines.
-//! - [`Snapshot`] of [`Subtree`]s: what the kernel shows, but for what moves by itself.
-//! - [`Traced`], [`Kills`]: a program stopped, and killed, at every system call, or at every one that
+//! - [`Machine`]: runs commands, and can lose its power ([`Machine::cut_power`]); [`Builder`] configures and
+//!   starts it.
+//! - [`Kernel`]: one of the stock kernels, which `scripts/machine` fetches and unpacks.
+//! - [`Udev`] and [`Udevd`]: stock udev, for tests in the machine; [`tuned()`]: stock tuned, for benchmarks.
+//! - [`StateDisk`]: `/etc` and `/var`, passed on from one machine to the next.
+//! - [`inside_stock_kernels!`], [`inside_every_kernel!`]: make tests that run in the machine;
+//!   [`with_stock_kernels!`]: makes tests that run on the build machine and start machines.
+//! - [`Snapshot`] of [`Subtree`]s: the state that the kernel shows, except values that change by themselves.
+//! - [`Traced`], [`Kills`]: a program that is stopped, or killed, at every system call, or at every one that
 //!   changes something.
-//! - [`is_shared_out`], [`is_one_in`], [`drawn`]: which of many cases this kernel has.
+//! - [`is_shared_out`], [`is_one_in`], [`drawn`]: select this kernel's share of many cases.
 #![expect(
     clippy::disallowed_methods,
-    reason = "this is what the crates are tested with: it starts the machine and reads the kernel by itself"
+    reason = "this is the test harness: it starts the machine and reads the kernel directly"
 )]
 
 pub mod broker;

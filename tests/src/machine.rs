@@ -1,4 +1,4 @@
-//! The machine while it runs: given commands, and ended the hard way.
+//! A running machine: runs commands, and ends by a power cut.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -16,17 +16,18 @@ use crate::serial::{Port, Stream};
 use crate::shell::{quote, quoted};
 use crate::{Builder, Kernel, MachineError};
 
-/// How long a command may take if nothing else is said.
+/// Default time limit of a command.
 const COMMAND: Duration = Duration::from_secs(300);
 
-/// A running machine. It ends with this value, as if its power were cut, and with this process
-/// however that ends.
+/// A running machine.
+///
+/// It ends when this value is dropped, as if its power were cut, and with this process, however that ends.
 #[derive(Debug)]
 pub struct Machine {
     kernel: Kernel,
     release: String,
     process: Child,
-    /// What QEMU was started with, until it has opened all of it.
+    /// QEMU's files and sockets, kept until QEMU has opened them.
     files: Option<(TempDir, TempDir)>,
     console: Log,
     said: Log,
@@ -39,17 +40,17 @@ pub struct Machine {
     start_took: Duration,
 }
 
-/// What is waited for while a command runs.
+/// An event while a command runs.
 #[derive(Debug)]
 enum Event {
     Printed(Stream, Vec<u8>),
-    /// A port was closed: QEMU has ended or is about to.
+    /// A port was closed: QEMU has exited or is about to.
     Closed,
-    /// Nobody waits for the command any more.
+    /// The client that waited for the command has disconnected.
     Interrupted,
 }
 
-/// Ends the command that a machine runs, and the machine with it, from another thread.
+/// Interrupts a running command from another thread, which also ends the machine.
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupter(Sender<Event>);
 
@@ -59,45 +60,45 @@ impl Interrupter {
     }
 }
 
-/// What became of a command.
+/// Exit code and output of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// Its exit code; 128 and the signal where one ended it, as a shell has it.
+    /// The exit code; after a signal 128 plus its number, as in a shell.
     pub code: i32,
-    /// Everything on its standard output.
+    /// Its whole standard output.
     pub stdout: Vec<u8>,
-    /// Everything on its standard error.
+    /// Its whole standard error.
     pub stderr: Vec<u8>,
 }
 
 impl Output {
-    /// Standard output as text.
+    /// Returns standard output as text.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// Standard error as text.
+    /// Returns standard error as text.
     #[must_use]
     pub fn error_text(&self) -> String {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 }
 
-/// What QEMU was started with.
+/// A started QEMU and its files and sockets.
 pub(crate) struct Started {
     pub(crate) process: Child,
     pub(crate) console: Log,
     pub(crate) said: Log,
-    /// For its second and third serial ports.
+    /// The sockets of the second and third serial port.
     pub(crate) listeners: Vec<UnixListener>,
     pub(crate) files: (TempDir, TempDir),
-    /// Where programs are found beside the usual places.
+    /// Directories that are prepended to `PATH`.
     pub(crate) path: Vec<PathBuf>,
 }
 
 impl Machine {
-    /// Waits until the guest takes commands.
+    /// Waits until the guest accepts commands.
     pub(crate) fn started(
         kernel: Kernel,
         release: String,
@@ -123,57 +124,57 @@ impl Machine {
         machine.connect(with.listeners, limit)?;
         machine.wait_until_ready(limit)?;
         machine.start_took = machine.started.elapsed();
-        // Everything is open by now, so nothing is left on the disk however this process ends.
+        // QEMU has opened all files, so they can be deleted. However this process ends, none is left behind.
         machine.files = None;
         Ok(machine)
     }
 
-    /// A machine of the caller's own with this kernel, which is still to be started.
+    /// Returns the builder of a separate machine with this kernel.
     ///
-    /// A start costs as much as ten tests, so most tests borrow a shared one, and this is for those that
-    /// cannot: `reason` says why, and is shown where starts are counted.
+    /// A start costs as much as ten tests, so most tests borrow a shared machine. This function is for tests that
+    /// cannot; `reason` says why, and is shown in the list of starts.
     #[must_use]
     pub fn own(kernel: Kernel, reason: &'static str) -> Builder {
         Builder::new(kernel, reason)
     }
 
-    /// What ends its command from another thread.
+    /// Returns a handle that interrupts a command from another thread.
     pub(crate) fn interrupter(&self) -> Interrupter {
         Interrupter(self.event_sender.clone())
     }
 
-    /// The kernel it was started with.
+    /// The kernel of the machine.
     #[must_use]
     pub fn kernel(&self) -> Kernel {
         self.kernel
     }
 
-    /// What `uname -r` says in it.
+    /// The kernel release, as `uname -r` prints it.
     #[must_use]
     pub fn release(&self) -> &str {
         &self.release
     }
 
-    /// How long it took from the start of QEMU to the first command being taken.
+    /// The time from the start of QEMU until the machine accepted commands.
     #[must_use]
     pub fn start_took(&self) -> Duration {
         self.start_took
     }
 
-    /// Runs a program with its arguments, five minutes at most.
+    /// Runs a program with its arguments, for at most five minutes.
     ///
     /// # Errors
     ///
-    /// Where the machine ends or hangs meanwhile. A program that fails is no error here.
+    /// Fails if the machine ends or hangs. The failure of the program is not an error.
     pub fn run<A: AsRef<str>>(&mut self, program: &[A]) -> Result<Output, MachineError> {
         self.program(program, COMMAND, &mut |_, _| {})
     }
 
-    /// The same with another limit, and shows what it prints while it runs.
+    /// Runs a program with another time limit, and passes its output to `show` as it arrives.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run); also where it takes longer than `limit`, which ends the machine.
+    /// As [`run`](Self::run). Also fails, and ends the machine, if the program takes longer than `limit`.
     pub fn program<A: AsRef<str>>(
         &mut self,
         program: &[A],
@@ -183,7 +184,7 @@ impl Machine {
         self.shell(&quoted(program), limit, show)
     }
 
-    /// Evaluates a text in a shell (`dash`), and shows what it prints while it does.
+    /// Runs a script in a shell (`dash`), and passes its output to `show` as it arrives.
     ///
     /// # Errors
     ///
@@ -206,7 +207,7 @@ impl Machine {
         } else {
             format!("PATH={}$PATH\n{text}", quote(&path))
         };
-        let doing = || format!("while it ran `{}`", first_line(&text));
+        let doing = || format!("while running `{}`", first_line(&text));
         let request = format!("{mark} {}\n{text}", text.len());
         let sent = match &mut self.input {
             Some(input) => input.write_all(request.as_bytes()).is_ok(),
@@ -233,18 +234,18 @@ impl Machine {
         }
     }
 
-    /// Ends it without warning, as a pulled plug does: what the guest has not flushed is lost.
+    /// Cuts the power: everything that the guest has not flushed is lost.
     pub fn cut_power(self) {
         drop(self);
     }
 
-    /// Ends it as a shutdown does, with all that was written on its disks.
+    /// Syncs the disks and powers off.
     ///
     /// # Errors
     ///
-    /// Where it does not end within a minute.
+    /// Fails if the machine does not end within a minute.
     pub fn power_off(mut self) -> Result<(), MachineError> {
-        // Nothing answers this: where it cannot even be sent, the machine has ended already.
+        // There is no answer. If the command cannot be sent, the machine has already ended.
         let command = "sync; /busybox poweroff -f";
         if let Some(input) = &mut self.input {
             let _ = input.write_all(format!("none {}\n{command}", command.len()).as_bytes());
@@ -253,14 +254,14 @@ impl Machine {
         let deadline = Instant::now() + limit;
         while self.process.try_wait().ok().flatten().is_none() {
             if Instant::now() > deadline {
-                return Err(self.hung("powering off", limit));
+                return Err(self.hung("while powering off", limit));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
 
-    /// The last lines on the first serial port.
+    /// Returns the last lines from the first serial port.
     #[must_use]
     pub fn console(&self) -> String {
         self.console.tail()
@@ -291,7 +292,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Waits for QEMU to connect, which it does before it starts anything, or to end.
+    /// Waits until QEMU connects, which it does before it starts the guest, or exits.
     fn accept(
         &mut self,
         listener: &UnixListener,
@@ -316,7 +317,7 @@ impl Machine {
                 return Err(self.ended("before it started"));
             }
             if self.started.elapsed() > limit {
-                return Err(self.hung("starting", limit));
+                return Err(self.hung("while starting", limit));
             }
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -327,7 +328,7 @@ impl Machine {
         let mut heard = String::new();
         let mut problems = Vec::new();
         loop {
-            let (stream, bytes) = self.event(deadline, limit, &|| "starting".to_owned())?;
+            let (stream, bytes) = self.event(deadline, limit, &|| "while starting".to_owned())?;
             if stream == Stream::Out {
                 heard.push_str(&String::from_utf8_lossy(&bytes));
             }
@@ -340,7 +341,7 @@ impl Machine {
                 let Some(ready) = ready else { continue };
                 let release = ready.split(' ').next().unwrap_or_default();
                 if release != self.release {
-                    problems.push(format!("it runs {release} and not {}", self.release));
+                    problems.push(format!("it runs {release} instead of {}", self.release));
                 }
                 if problems.is_empty() {
                     return Ok(());
@@ -366,7 +367,7 @@ impl Machine {
             Ok(Event::Interrupted) => {
                 self.kill();
                 Err(MachineError::Broker {
-                    problem: format!("its client ended {}", doing()),
+                    problem: format!("the client disconnected {}", doing()),
                 })
             }
             Err(RecvTimeoutError::Timeout) => Err(self.hung(&doing(), limit)),
@@ -374,7 +375,7 @@ impl Machine {
         }
     }
 
-    /// Both ports are closed, so QEMU has ended or is about to.
+    /// Returns the error for a machine whose ports are closed, so that QEMU has exited or is about to.
     fn ended(&mut self, when: &str) -> MachineError {
         let status = self.wait();
         let console = self.console();
@@ -382,11 +383,11 @@ impl Machine {
         let hint = if console.contains(PANIC) {
             "its kernel panicked"
         } else if said.contains("Cannot allocate memory") || status.code().is_none() {
-            "is there a gigabyte of memory left for it?"
+            "it was killed or ran out of memory; a machine needs about one gigabyte"
         } else if status.success() {
-            "something in it powered it off, or reset it"
+            "a program in it powered it off or reset it"
         } else {
-            "QEMU refused what it was given"
+            "QEMU rejected its arguments"
         };
         MachineError::Ended {
             kernel: self.kernel,
@@ -414,7 +415,7 @@ impl Machine {
     }
 
     fn wait(&mut self) -> ExitStatus {
-        // It has closed its ports and has nothing left to do; nothing is waited for forever.
+        // QEMU has closed its ports and should exit at once; this does not wait forever.
         for _ in 0..200 {
             if let Ok(Some(status)) = self.process.try_wait() {
                 return status;

@@ -1,8 +1,8 @@
-//! Keeps the machines that tests share running until its standard input ends: `scripts/test` starts it before
-//! it builds the tests, so that the machines have started when the first test wants one.
+//! Keeps the shared machines running until end of file on standard input. `scripts/test` starts this program
+//! before the tests, so that the machines are running when the first test needs one.
 #![expect(
     clippy::print_stderr,
-    reason = "a program says on its standard error why it cannot go on"
+    reason = "a program reports errors on standard error"
 )]
 
 use std::io::Read;
@@ -11,11 +11,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use hosttune_test_machine::{Kernel, broker};
 
-/// Keeps the machines that tests share running until its standard input ends.
+/// Keeps the shared test machines running until end of file on standard input.
 #[derive(Debug, Parser)]
 #[command(name = "machines")]
 struct Options {
-    /// Which kernels: 6.1, 6.12, newest. All of them if none is named.
+    /// Kernels to start: 6.1, 6.12, newest (default: all).
     kernels: Vec<Kernel>,
 }
 
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     };
     let broker = std::thread::spawn(broker::serve);
     let mut held = broker::hold(&kernels);
-    // Until the thread has its socket, or has ended because another process is the broker already.
+    // Until the thread listens on its socket, or returns because another process is the broker.
     while held.is_err() && !broker.is_finished() {
         std::thread::sleep(std::time::Duration::from_millis(5));
         held = broker::hold(&kernels);

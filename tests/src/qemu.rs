@@ -1,4 +1,4 @@
-//! QEMU, started so that it does not outlive this process, and what it writes.
+//! Starts QEMU so that it does not outlive this process, and reads its logs.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -11,7 +11,7 @@ use crate::error::file_error;
 
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
 
-/// The first number of QEMU's version.
+/// Returns QEMU's major version.
 pub(crate) fn version() -> Result<u32, MachineError> {
     let output = Command::new(QEMU)
         .arg("--version")
@@ -37,8 +37,9 @@ pub(crate) fn version() -> Result<u32, MachineError> {
 
 /// Starts a program that is killed when this process ends, however it ends.
 ///
-/// The kernel sends that signal when the *thread* that started the program ends, and a test's thread
-/// ends long before the machine that other tests go on to use: so one thread starts them all.
+/// The kernel sends the parent-death signal when the *thread* that started the program exits. The thread of a
+/// test exits long before a machine that other tests continue to use, so a single permanent thread starts all
+/// programs.
 pub(crate) fn launch(
     arguments: &[String],
     terminal: bool,
@@ -79,10 +80,10 @@ pub(crate) fn launch(
     })
 }
 
-/// How the kernel begins its last words.
+/// Beginning of the message of a kernel panic.
 pub(crate) const PANIC: &str = "Kernel panic";
 
-/// A file that QEMU writes to. It is read also when it has no name any more.
+/// A file that QEMU writes to. It stays readable after it was deleted.
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) path: PathBuf,
@@ -99,7 +100,7 @@ impl Log {
         })
     }
 
-    /// Its last lines.
+    /// Returns the last lines.
     pub(crate) fn tail(&self) -> String {
         const LINES: usize = 20;
         const BYTES: u64 = 16 << 10;
@@ -113,7 +114,7 @@ impl Log {
             .filter(|line| !line.trim().is_empty())
             .collect();
         let from = lines.len().saturating_sub(LINES);
-        // What a panic says first is what happened; behind it come registers and calls.
+        // The first line of a panic says what happened; registers and the call trace follow.
         let panic = lines[..from].iter().rposition(|line| line.contains(PANIC));
         let panic = panic.map(|at| format!("{}\n[...]\n", lines[at]));
         panic.unwrap_or_default() + &lines[from..].join("\n")

@@ -1,13 +1,12 @@
-//! Shell scripts: what else happens on a machine while something is tested on it.
+//! Runs shell scripts, with which tests act as other programs on the machine.
 
 use std::process::Command;
 
-/// Runs a script with `sh`: whether it worked, and what it printed on both streams, without blanks
-/// around it.
+/// Runs a script with `sh`. Returns whether it succeeded, and its trimmed output from both streams.
 ///
 /// # Panics
 ///
-/// Where there is no `sh`.
+/// Panics if `sh` cannot be started.
 pub fn ask(script: &str) -> (bool, String) {
     let output = Command::new("sh").args(["-c", script]).output();
     let output = output.unwrap_or_else(|error| panic!("sh: {error}"));
@@ -16,11 +15,11 @@ pub fn ask(script: &str) -> (bool, String) {
     (output.status.success(), said)
 }
 
-/// Runs a script with `sh`: what it printed.
+/// Runs a script with `sh`. Returns its trimmed output from both streams.
 ///
 /// # Panics
 ///
-/// Where it fails.
+/// Panics if the script fails.
 #[track_caller]
 pub fn tell(script: &str) -> String {
     let (worked, said) = ask(script);

@@ -1,6 +1,6 @@
-//! What comes out of the machine's serial ports, cut into what one command printed.
+//! Splits the data from the machine's serial ports into the output of commands.
 
-/// Where a command's bytes came out.
+/// An output stream of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// Its standard output.
@@ -9,10 +9,10 @@ pub enum Stream {
     Err,
 }
 
-/// Stands before the mark that ends a command: the record separator of ASCII, which texts do not have.
+/// Precedes the mark at the end of a command: the ASCII record separator, which does not occur in text.
 const BEFORE_MARK: char = '\x1e';
 
-/// What came out of one port since the command was sent.
+/// Data from one port since the command was sent.
 #[derive(Debug, Default)]
 pub(crate) struct Port {
     pub(crate) bytes: Vec<u8>,
@@ -21,9 +21,9 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// Takes more bytes; what cannot be part of the line that ends the command is shown.
+    /// Adds data. Passes everything to `show` that cannot be part of the line that ends the command.
     pub(crate) fn take(&mut self, bytes: &[u8], mark: &str, show: &mut dyn FnMut(&[u8])) {
-        // Searched again from where the line can have begun at the earliest.
+        // The search starts at the earliest position where the line can begin.
         let line = format!("{BEFORE_MARK}{mark} ");
         let from = self.bytes.len().saturating_sub(line.len() + 8);
         self.bytes.extend_from_slice(bytes);
@@ -38,7 +38,7 @@ impl Port {
                 }
                 at
             }
-            // Most often nothing is held back: programs do not print this character.
+            // Usually nothing is held back, because programs do not print this character.
             None => {
                 let begun = |length: &usize| self.bytes.ends_with(&line.as_bytes()[..*length]);
                 let longest = line.len().min(self.bytes.len());

@@ -1,27 +1,27 @@
-//! Cases of which there are many, each of which costs seconds on an emulated processor: the oldest and
-//! the newest stock kernel divide them between them.
+//! Shares out large numbers of cases, each of which takes seconds on an emulated processor, between the oldest
+//! and the newest stock kernel.
 //!
-//! What depends on the kernel is tried whole on each, over fewer moments. That every moment of a program
-//! is tried is what counts here, and it is: each on one of the two.
+//! Everything that depends on the kernel is tried on both kernels, at fewer moments. The important point is that
+//! every moment of a program is tried on at least one of them.
 
 use crate::Kernel;
 use crate::inside::{EVERY_CASE, release};
 
-/// Whether the case of this number is to be tried by this process.
+/// Whether this process tries the case with this number.
 ///
-/// Inside of the machine every second one is: the even ones on the oldest kernel and on the one in
-/// between, the odd ones on the newest. All are outside of the machine, and with `HOSTTUNE_EVERY_CASE`
-/// set, as `scripts/soak` does.
+/// In the machine, every second case is tried: the even ones on the oldest kernel and on the one in between, the
+/// odd ones on the newest. Outside of the machine, and if `HOSTTUNE_EVERY_CASE` is set (by `scripts/soak`), all
+/// cases are tried.
 #[must_use]
 pub fn is_shared_out(case: u64) -> bool {
     is_one_in(2, case)
 }
 
-/// Whether the case of this number is to be tried by this process, where each kernel takes one in `parts`.
+/// Whether this process tries the case with this number, if each kernel takes one in `parts`.
 ///
-/// With more than two parts the check run leaves some cases out, the same ones in every run: they are
-/// `scripts/soak`'s, which sets `HOSTTUNE_EVERY_CASE`. For what is composed of parts that are tried whole where
-/// they stand, and for cases that are drawn.
+/// With more than two parts, the check run omits some cases, the same ones in every run. Only `scripts/soak` tries
+/// them, which sets `HOSTTUNE_EVERY_CASE`. This is for operations whose components are all tried in their own
+/// tests, and for generated cases.
 #[must_use]
 pub fn is_one_in(parts: u64, case: u64) -> bool {
     let Some(release) = release() else {
@@ -31,7 +31,7 @@ pub fn is_one_in(parts: u64, case: u64) -> bool {
     is_every_case() || case % parts == u64::from(is_newest)
 }
 
-/// How many cases are drawn in this process: `cases`, and one in `parts` of them in the check run inside of the
+/// Returns how many cases this process generates: `cases`, or one in `parts` of them if the check run is in the
 /// machine.
 #[must_use]
 pub fn drawn(cases: usize, parts: usize) -> usize {
@@ -42,7 +42,7 @@ pub fn drawn(cases: usize, parts: usize) -> usize {
     }
 }
 
-/// The same for a test that stays outside of the machine and has one with this kernel.
+/// Like [`is_shared_out`], for a test that runs on the build machine and uses a machine with this kernel.
 #[must_use]
 pub fn is_shared_out_to(kernel: Kernel, case: u64) -> bool {
     is_every_case() || case % 2 == u64::from(kernel == Kernel::Newest)
@@ -52,8 +52,8 @@ fn is_every_case() -> bool {
     std::env::var_os(EVERY_CASE).is_some()
 }
 
-/// Whether a program is to be killed at every system call also where that takes hours:
-/// `HOSTTUNE_EVERY_CASE=calls`, as `scripts/soak --every-call` sets it.
+/// Whether to kill programs at every system call even if that takes hours: `HOSTTUNE_EVERY_CASE=calls`, which
+/// `scripts/soak --every-call` sets.
 pub(crate) fn is_every_call() -> bool {
     std::env::var_os(EVERY_CASE).is_some_and(|value| value == "calls")
 }

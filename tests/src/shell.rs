@@ -1,12 +1,12 @@
-//! Words for a shell.
+//! Quoting for the shell.
 
-/// A text as one word of a shell's.
+/// Quotes a text as a single word.
 #[must_use]
 pub(crate) fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// A program and its arguments as a shell takes them.
+/// Quotes a program and its arguments as a command line.
 pub(crate) fn quoted<A: AsRef<str>>(words: &[A]) -> String {
     let words: Vec<String> = words.iter().map(|word| quote(word.as_ref())).collect();
     words.join(" ")

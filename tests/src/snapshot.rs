@@ -1,10 +1,9 @@
-//! Whole subtrees of what the kernel shows, before and after, so that changes nobody asked for
-//! show as well.
+//! Snapshots of whole subtrees of kernel state, which are compared to detect unintended changes too.
 //!
-//! What changes by itself is left out by name, and each name has its reason beside it: of files in
-//! `snapshot/restless.rs`, of links and qdiscs in `snapshot/attributes.rs`. Everything else that
-//! can be read without an effect is compared byte for byte, and what cannot be read by the error
-//! number that the kernel answers with.
+//! Values that change by themselves are excluded by name, each with its reason: files in
+//! `snapshot/restless.rs`, attributes of links and qdiscs in `snapshot/attributes.rs`. Everything else that can
+//! be read without side effects is compared byte by byte. A value that cannot be read is compared by the error
+//! number.
 
 mod attributes;
 mod configuration_space;
@@ -18,14 +17,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A part of what the kernel shows.
+/// A part of the kernel state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subtree {
     /// `/proc/sys`, as the calling thread's namespaces see it.
     Sysctls,
-    /// `/sys/block`: each disk's own attributes, those of its queue and of its scheduler.
+    /// `/sys/block`: the attributes of each disk, of its queue and of its scheduler.
     BlockDevices,
-    /// `/sys/bus/pci`: each device with its configuration space, and which driver has which.
+    /// `/sys/bus/pci`: each device with its configuration space and its driver.
     PciDevices,
     /// `/sys/devices/system/cpu`.
     Processors,
@@ -33,14 +32,14 @@ pub enum Subtree {
     Memory,
     /// The network links of the calling thread's network namespace.
     Links,
-    /// Their qdiscs, classes and filters.
+    /// The qdiscs, classes and filters of these links.
     Qdiscs,
-    /// Which modules are loaded.
+    /// The loaded modules.
     Modules,
 }
 
 impl Subtree {
-    /// Every one there is.
+    /// All subtrees.
     pub const ALL: [Self; 8] = [
         Self::Sysctls,
         Self::BlockDevices,
@@ -52,9 +51,9 @@ impl Subtree {
         Self::Modules,
     ];
 
-    /// What is left out of it because it changes by itself or must not be read, each with its
-    /// reason: for files the patterns of their paths beneath the top, where a directory stands for
-    /// all that is in it; for links and qdiscs the attributes by their numbers.
+    /// Returns what is excluded because it changes by itself or must not be read, each with its reason. For files
+    /// these are patterns of paths below [`top`](Self::top), where a directory includes its contents; for links and
+    /// qdiscs, the numbers of attributes.
     #[must_use]
     pub fn restless(self) -> Vec<(String, &'static str)> {
         match self {
@@ -69,7 +68,7 @@ impl Subtree {
         }
     }
 
-    /// Where its files lie, for those that consist of files.
+    /// Returns the top directory or file of a subtree that consists of files.
     #[must_use]
     pub fn top(self) -> Option<&'static Path> {
         let path = match self {
@@ -85,16 +84,16 @@ impl Subtree {
     }
 }
 
-/// One thing as the kernel showed it.
+/// The state of one entry.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Seen {
-    /// It holds this.
+    /// The contents of a file or the value of an attribute.
     Holds(Vec<u8>),
-    /// It is a link that leads there.
+    /// The target of a symlink.
     LeadsTo(PathBuf),
-    /// It is there, and is this: a directory, or something that is not for reading.
+    /// Another kind of entry, in words: a directory, or something that is not read.
     Is(Cow<'static, str>),
-    /// The kernel does not show it, with this error number.
+    /// It cannot be read; the error number, if there is one.
     Refused(Option<i32>),
 }
 
@@ -116,14 +115,14 @@ impl fmt::Debug for Seen {
     }
 }
 
-/// What is not the same in two snapshots.
+/// An entry that differs between two snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference<'a> {
-    /// Its path, or for what is no file its name: `qdisc eth0 8001: root`.
+    /// Its path, or its name if it is not a file, such as `qdisc eth0 8001: root`.
     pub what: &'a str,
-    /// How the first snapshot has it.
+    /// Its state in the first snapshot; `None` if it is absent.
     pub was: Option<&'a Seen>,
-    /// How the second one has it.
+    /// Its state in the second snapshot; `None` if it is absent.
     pub is: Option<&'a Seen>,
 }
 
@@ -141,7 +140,7 @@ impl fmt::Display for Difference<'_> {
     }
 }
 
-/// Everything in some subtrees, or some files, at one moment.
+/// The state of some subtrees or files at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     seen: BTreeMap<String, Seen>,
@@ -149,7 +148,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Of every subtree. That this kernel has none of one is a value as well.
+    /// Takes a snapshot of all subtrees. A subtree that this kernel does not have is recorded as missing.
     ///
     /// # Panics
     ///
@@ -159,11 +158,11 @@ impl Snapshot {
         Self::of(&Subtree::ALL)
     }
 
-    /// Of these subtrees.
+    /// Takes a snapshot of these subtrees.
     ///
     /// # Panics
     ///
-    /// Where `/proc/sys` holds so little that it cannot be the kernel's.
+    /// Panics if `/proc/sys` has too few values to be the kernel's.
     #[must_use]
     pub fn of(subtrees: &[Subtree]) -> Self {
         let snapshot = Self::beneath(Path::new("/"), subtrees);
@@ -174,10 +173,10 @@ impl Snapshot {
         snapshot
     }
 
-    /// Of these subtrees where all files are looked for beneath another root, as in a tree made up
-    /// for it; they keep the names that they have beneath `/`.
+    /// Takes a snapshot of these subtrees with files below another root, such as a tree made for a test. The names
+    /// of the files are the same as below `/`.
     ///
-    /// Links and qdiscs, which are no files, are always the kernel's.
+    /// Links and qdiscs, which are not files, are always those of the kernel.
     #[must_use]
     pub fn beneath(root: &Path, subtrees: &[Subtree]) -> Self {
         let mut seen = BTreeMap::new();
@@ -199,7 +198,7 @@ impl Snapshot {
         }
     }
 
-    /// Of these files only, whatever they are: for the thousands of looks in between.
+    /// Takes a snapshot of these files only, for thousands of snapshots in quick succession.
     #[must_use]
     pub fn of_files(paths: &[PathBuf]) -> Self {
         let one = |path: &PathBuf| (path.display().to_string(), files::read(path));
@@ -209,12 +208,12 @@ impl Snapshot {
         }
     }
 
-    /// Leaves these out of every comparison with this snapshot, on either side: what is known to
-    /// change along, and why that is right. Each names one thing, and all that is beneath it.
+    /// Excludes entries from comparisons with this snapshot, on either side. `known` lists what is known to change
+    /// as well, and why that is right; a name includes everything below it.
     ///
     /// # Panics
     ///
-    /// Where a reason is missing.
+    /// Panics if a reason is empty.
     #[must_use]
     pub fn except(mut self, known: &[(&str, &str)]) -> Self {
         for (what, why) in known {
@@ -224,35 +223,35 @@ impl Snapshot {
         self
     }
 
-    /// Keeps one thing and all that is beneath it: for where the rest is somebody else's.
+    /// Keeps only one entry and everything below it, for a test that other programs may disturb.
     #[must_use]
     pub fn only(mut self, what: &str) -> Self {
         self.seen.retain(|one, _| is_beneath(what, one));
         self
     }
 
-    /// Keeps only what this holds of.
+    /// Keeps only the entries for which `is_kept` is true.
     pub(crate) fn retain(&mut self, mut is_kept: impl FnMut(&str) -> bool) {
         self.seen.retain(|what, _| is_kept(what));
     }
 
-    /// Adds something that no subtree has.
+    /// Adds an entry that belongs to no subtree.
     pub(crate) fn add(&mut self, what: &str, seen: Seen) {
         self.seen.insert(what.to_owned(), seen);
     }
 
-    /// How one thing was seen.
+    /// Returns the state of one entry.
     #[must_use]
     pub fn get(&self, what: &str) -> Option<&Seen> {
         self.seen.get(what)
     }
 
-    /// What was seen, by name and in order.
+    /// Iterates over the entries, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Seen)> {
         self.seen.iter().map(|(what, seen)| (what.as_str(), seen))
     }
 
-    /// What is not the same.
+    /// Returns the entries that differ.
     #[must_use]
     pub fn differences<'a>(&'a self, now: &'a Self) -> Vec<Difference<'a>> {
         let all: BTreeSet<&String> = self.seen.keys().chain(now.seen.keys()).collect();
@@ -272,24 +271,24 @@ impl Snapshot {
         excepted.any(|excepted| is_beneath(excepted, what))
     }
 
-    /// What is not the same, one line each.
+    /// Returns the differences as text, one line each.
     #[must_use]
     pub fn differs(&self, now: &Self) -> Vec<String> {
         let differences = self.differences(now);
         differences.iter().map(ToString::to_string).collect()
     }
 
-    /// How many things are not the same.
+    /// Returns the number of differences.
     #[must_use]
     pub fn distance(&self, now: &Self) -> usize {
         self.differences(now).len()
     }
 
-    /// Fails where anything is not the same.
+    /// Asserts that nothing differs.
     ///
     /// # Panics
     ///
-    /// There, naming each.
+    /// Panics with a list of all differences if there are any.
     #[track_caller]
     pub fn is_still(&self, now: &Self, when: impl fmt::Display) {
         let differs = self.differs(now);
@@ -297,8 +296,7 @@ impl Snapshot {
     }
 }
 
-/// Whether this is that one, a file in it if it is a directory, or a part of it if it is a link or
-/// a qdisc.
+/// Whether `what` is `one` itself, a file below it, or a part of it if it is a link or qdisc.
 fn is_beneath(one: &str, what: &str) -> bool {
     what.strip_prefix(one)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ' ']))

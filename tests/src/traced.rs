@@ -1,13 +1,13 @@
-//! A program run under `ptrace(2)` from one system call to the next, or from one that changes
-//! something to the next.
+//! Runs a program under `ptrace(2)` from one system call to the next, or from one that changes something to the
+//! next.
 //!
-//! It stops before each call and after it: in between the kernel does the whole call or, where
-//! the program is killed before, nothing of it. So killing at every stop is killing at every
-//! moment that anything outside of the program can tell apart.
+//! The program stops before and after each call. Between these stops the kernel executes the whole call, or
+//! nothing of it if the program is killed before. So a kill at every stop is a kill at every moment that an
+//! observer outside of the program can distinguish.
 
 #![expect(
     clippy::unwrap_used,
-    reason = "a trace that does what no trace does is no answer to any test"
+    reason = "if tracing itself misbehaves, the test has no result"
 )]
 
 mod calls;
@@ -23,69 +23,69 @@ use nix::unistd::Pid;
 
 use changes::Changes;
 
-/// A program that was started, and stands still between two steps.
+/// A program under trace, which is stopped between two steps.
 #[derive(Debug)]
 pub struct Traced {
     way: Way,
-    /// The most memory it ever had resident, in KiB; known once it has ended.
+    /// Peak resident memory in KiB; known when the program has exited.
     pub largest: Option<u64>,
 }
 
-/// How it gets from one stop to the next.
+/// The method of tracing.
 #[derive(Debug)]
 enum Way {
     EveryCall(EveryCall),
     Changes(Changes),
 }
 
-/// Where a step led.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     /// Before a system call.
     Enters,
     /// After a system call.
     Leaves,
-    /// It ended with this exit code.
+    /// The program exited with this code.
     Ended(i32),
 }
 
 impl Traced {
-    /// Starts a program that stops before and after every system call, and lets it come as far as
-    /// its own first instruction.
+    /// Starts a program that stops before and after every system call, and runs it up to its own first
+    /// instruction.
     ///
-    /// A shell waits for a line until the trace is set up and then becomes the program, so nothing
-    /// of the program itself runs unseen. Its environment names no language and
-    /// no directories of libraries: looking there is many calls.
+    /// A shell waits for a line until the trace is set up and then executes the program, so nothing of the
+    /// program itself runs untraced. Its environment sets no locale and no library directories, because searching
+    /// them takes many calls.
     ///
-    /// Only the program's first thread is traced. Its other threads and its children run on.
+    /// Only the first thread of the program is traced. Its other threads and its children run freely.
     ///
     /// # Errors
     ///
-    /// Why it cannot be traced, in one line: there is no shell, tracing is not allowed here, or
-    /// the program cannot be started.
+    /// Returns in one line why it cannot be traced: there is no shell, tracing is not permitted, or the program
+    /// cannot be started.
     ///
     /// # Panics
     ///
-    /// Where the kernel answers a step of the trace with what no kernel has answered yet.
+    /// Panics if the kernel gives an unexpected result for a step of the trace.
     pub fn start(program: &str, arguments: &[&str]) -> Result<Self, String> {
         let mut traced = Self {
             way: Way::EveryCall(EveryCall::start(program, arguments)?),
             largest: None,
         };
-        // The call that made it the program ends, as the first of its own.
+        // The first stop is the end of the call that executed the program.
         assert_eq!(traced.step(), Stop::Leaves);
         Ok(traced)
     }
 
-    /// Starts a program that stops before and after those system calls only that
+    /// Starts a program that stops only before and after system calls that
     /// [can change something](Self::can_change_something), and runs at full speed in between.
     ///
-    /// All of its threads are traced. Its children run on through such calls, and the step after
-    /// which the program has ended waits for the last of them, as [`kill`](Self::kill) does.
+    /// All of its threads are traced. Its children do not stop at such calls. The step in which the program exits
+    /// waits for the last of its children, as [`kill`](Self::kill) does.
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start), and where no seccomp filter can be set.
+    /// As [`start`](Self::start). Also fails if no seccomp filter can be set.
     pub fn start_at_changes(program: &str, arguments: &[&str]) -> Result<Self, String> {
         Ok(Self {
             way: Way::Changes(Changes::start(program, arguments)?),
@@ -93,17 +93,17 @@ impl Traced {
         })
     }
 
-    /// Whether anything can be traced here at all, in either way: a container may well forbid it.
+    /// Checks that both methods of tracing work here; a container may forbid them.
     ///
     /// # Errors
     ///
-    /// Why not, in one line.
+    /// Returns in one line why they do not work.
     pub fn available() -> Result<(), String> {
         Self::start("/bin/true", &[]).map(Self::kill)?;
         Self::start_at_changes("/bin/true", &[]).map(Self::kill)
     }
 
-    /// Its number, for a signal. Known of a program that stops at every call.
+    /// The process ID, for a signal. Known only for a program that stops at every call.
     pub fn process_id(&self) -> Option<i32> {
         match &self.way {
             Way::EveryCall(traced) => Some(traced.process.as_raw()),
@@ -111,17 +111,16 @@ impl Traced {
         }
     }
 
-    /// Lets it run to the next stop, or its own end.
+    /// Runs the program to its next stop, or until it exits.
     ///
     /// # Panics
     ///
-    /// Where it comes to anything else: it was killed by another process, or the trace was taken
-    /// away.
+    /// Panics if anything else happens: it was killed by another process, or the trace ended.
     pub fn step(&mut self) -> Stop {
         self.step_past(0)
     }
 
-    /// Lets it make this many of the calls that it stops at, and run to the stop behind them.
+    /// Skips this many of the calls that it stops at, and runs the program to the next stop after them.
     ///
     /// # Panics
     ///
@@ -144,11 +143,11 @@ impl Traced {
         }
     }
 
-    /// Ends it with the signal that nothing can be done about.
+    /// Kills the program with SIGKILL.
     ///
     /// # Panics
     ///
-    /// Where it ended otherwise.
+    /// Panics if it ended in another way.
     pub fn kill(self) {
         match self.way {
             Way::EveryCall(traced) => traced.kill(),
@@ -156,11 +155,11 @@ impl Traced {
         }
     }
 
-    /// The number of the system call that it stands in, as the kernel shows it; -1 in none.
+    /// The number of the current system call, as the kernel shows it; -1 if there is none.
     ///
     /// # Panics
     ///
-    /// Where the kernel does not show it, which it does whoever may trace.
+    /// Panics if the kernel does not show it, although any tracer may read it.
     pub fn call(&self) -> i64 {
         match &self.way {
             Way::EveryCall(traced) => traced.words().first().copied().unwrap_or(-1),
@@ -168,9 +167,9 @@ impl Traced {
         }
     }
 
-    /// Whether the system call that it stands in can change anything outside of the process.
+    /// Whether the current system call can change anything outside of the process.
     ///
-    /// It may ask for no change or be refused one: what is asked is whether it could.
+    /// The call may still request no change, or fail.
     ///
     /// # Panics
     ///
@@ -178,15 +177,14 @@ impl Traced {
     pub fn can_change_something(&self) -> bool {
         match &self.way {
             Way::EveryCall(traced) => traced.can_change_something(),
-            // It stops nowhere else.
+            // It stops only at such calls.
             Way::Changes(traced) => traced.call() != -1,
         }
     }
 
-    /// Whether a child of the program has made a call that can change something, since the stop
-    /// before this one.
+    /// Whether a child of the program has made a call that can change something since the previous stop.
     ///
-    /// Known of a program that was [started at changes](Self::start_at_changes) only.
+    /// Known only for a program that was started with [`start_at_changes`](Self::start_at_changes).
     pub fn has_child_changed_something(&self) -> bool {
         match &self.way {
             Way::EveryCall(_) => false,
@@ -194,9 +192,8 @@ impl Traced {
         }
     }
 
-    /// Whether it only looks whether a descriptor is open, as a program that was built with debug assertions
-    /// does before it closes each, and one that is released does not. Known of a program that stops at every
-    /// call.
+    /// Whether the current system call only checks that a descriptor is open. A program with debug assertions
+    /// does this before each close, a release build does not. Known only for a program that stops at every call.
     ///
     /// # Panics
     ///
@@ -212,8 +209,7 @@ impl Traced {
         }
     }
 
-    /// Whether the system call that it stands in sends rtnetlink a message to have something
-    /// changed.
+    /// Whether the current system call sends an rtnetlink message that requests a change.
     ///
     /// # Panics
     ///
@@ -226,7 +222,7 @@ impl Traced {
 /// A program that stops at every call; traced by the thread that started it.
 #[derive(Debug)]
 struct EveryCall {
-    /// Kept for its standard input only: it is waited for by its number.
+    /// Kept only for its standard input; `waitpid` uses the process ID.
     _child: Child,
     process: Pid,
     in_call: bool,
@@ -246,7 +242,7 @@ impl EveryCall {
             drop(input);
             let _ = child.kill();
             let _ = child.wait();
-            return Err(format!("nothing can be traced here: {errno}"));
+            return Err(format!("tracing is not possible here: {errno}"));
         }
         input.write_all(b"go\n").unwrap();
         drop(input);
@@ -284,7 +280,7 @@ impl EveryCall {
                 WaitStatus::Stopped(_, sent) => signal = Some(sent),
                 WaitStatus::PtraceEvent(.., Event::EXIT) => *largest = high_water(self.process),
                 WaitStatus::PtraceEvent(..) => {}
-                other => panic!("a traced program did what nobody asked of it: {other:?}"),
+                other => panic!("unexpected event of a traced program: {other:?}"),
             }
         }
     }
@@ -297,11 +293,11 @@ impl EveryCall {
                     assert_eq!(signal, Signal::SIGKILL);
                     return;
                 }
-                // The stop on the way out, which the signal ends as well.
+                // The stop at exit, which SIGKILL ends too.
                 WaitStatus::PtraceEvent(..) => {
                     let _ = ptrace::cont(self.process, None);
                 }
-                other => panic!("killed, and yet: {other:?}"),
+                other => panic!("unexpected event of a killed program: {other:?}"),
             }
         }
     }
@@ -318,11 +314,10 @@ impl EveryCall {
     }
 }
 
-/// Starts a shell that waits for a line and then becomes the program.
+/// Starts a shell that waits for a line and then executes the program.
 ///
-/// It says that it waits by closing its standard output: it would have to make a call that changes
-/// something to say anything else, which fails before it is traced where there is a filter for such
-/// calls.
+/// The shell closes its standard output to report that it waits. Any output would need a call that changes
+/// something, and with a filter such a call fails before the shell is traced.
 fn in_shell(program: &str, arguments: &[&str]) -> Result<Child, String> {
     let mut child = Command::new("/bin/sh")
         .args([
@@ -339,16 +334,15 @@ fn in_shell(program: &str, arguments: &[&str]) -> Result<Child, String> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("/bin/sh cannot be started: {error}"))?;
-    // Not before: the shell may still be on its way to becoming one, which would be taken for
-    // its becoming the program.
+    // Wait until the shell is running: otherwise its own exec could be taken for that of the program.
     let mut output = child.stdout.take().unwrap();
     output
         .read_to_end(&mut Vec::new())
-        .map_err(|error| format!("/bin/sh cannot be heard: {error}"))?;
+        .map_err(|error| format!("the output of /bin/sh cannot be read: {error}"))?;
     Ok(child)
 }
 
-/// The number of the system call that a thread stands in, and its arguments.
+/// Returns the number of the current system call of a thread, and its arguments.
 #[cfg(target_arch = "x86_64")]
 fn words(thread: Pid) -> Result<Vec<i64>, String> {
     let registers = ptrace::getregs(thread)
@@ -365,7 +359,7 @@ fn words(thread: Pid) -> Result<Vec<i64>, String> {
     Ok(words.map(u64::cast_signed).to_vec())
 }
 
-/// The same as text, which is the same on every processor, and slower.
+/// Returns the same from procfs, which is portable but slower.
 #[cfg(not(target_arch = "x86_64"))]
 fn words(thread: Pid) -> Result<Vec<i64>, String> {
     let path = format!("/proc/{thread}/syscall");
@@ -377,13 +371,13 @@ fn words(thread: Pid) -> Result<Vec<i64>, String> {
     Ok(text.split_whitespace().map_while(word).collect())
 }
 
-/// What lies in its memory at this address.
+/// Reads a word of its memory.
 fn memory(thread: Pid, address: i64) -> Option<i64> {
     let address = std::ptr::without_provenance_mut(usize::try_from(address).ok()?);
     ptrace::read(thread, address).ok()
 }
 
-/// The most memory it ever had resident, in KiB.
+/// Returns the peak resident memory of a process, in KiB.
 fn high_water(process: Pid) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status
@@ -392,7 +386,7 @@ fn high_water(process: Pid) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// The events by number, as `waitpid` reports them.
+/// Numbers of ptrace events, as `waitpid` reports them.
 struct Event;
 
 impl Event {

@@ -1,14 +1,14 @@
-//! tuned, as `scripts/machine` has unpacked it. It runs in the machine, never out here.
+//! tuned, as unpacked by `scripts/machine`. It runs only in the machine, never on the build machine.
 
 use std::path::PathBuf;
 
 use crate::{MachineError, kernel};
 
-/// Where tuned 2.20 is unpacked, with what it imports: `etc/tuned`, `usr/sbin/tuned`, and its
-/// modules below `usr/lib/python3/dist-packages`. The machines of tests see it at the same path.
+/// Returns the directory with tuned 2.20 and its imports: `etc/tuned`, `usr/sbin/tuned`, and modules below
+/// `usr/lib/python3/dist-packages`. It has the same path in the test machine.
 ///
 /// # Errors
-/// Where `scripts/machine` has not unpacked it.
+/// Fails if `scripts/machine` has not unpacked it.
 pub fn tuned() -> Result<PathBuf, MachineError> {
     let unpacked = directory();
     if unpacked.join("usr/sbin/tuned").exists() {
@@ -20,7 +20,7 @@ pub fn tuned() -> Result<PathBuf, MachineError> {
     })
 }
 
-/// Where it is unpacked, if it is.
+/// Returns the directory of tuned, which may not exist.
 pub(crate) fn directory() -> PathBuf {
     kernel::directory().join("tuned")
 }

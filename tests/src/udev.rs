@@ -1,27 +1,28 @@
-//! udev, as `scripts/machine` has unpacked it. It runs in the machine; out here only what reads is asked.
+//! udev, as unpacked by `scripts/machine`. It runs in the machine; on the build machine only its read-only
+//! commands are run.
 
 use std::path::PathBuf;
 
 use crate::MachineError;
 use crate::kernel;
 
-/// A version of udev: one program that is both `udevadm` and, by that name, `systemd-udevd`.
+/// A version of udev: one program that acts as `udevadm` or `systemd-udevd`, depending on its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Udev {
-    /// Debian 12's own, 252.
+    /// The version of Debian 12, 252.
     Bookworm,
-    /// That of its backports, 254, which has `udevadm verify`.
+    /// The version of its backports, 254, which has `udevadm verify`.
     Backports,
 }
 
 impl Udev {
-    /// Both, the older first.
+    /// Both versions, the older first.
     pub const ALL: [Self; 2] = [Self::Bookworm, Self::Backports];
 
-    /// Where it is unpacked, in here and in the machine.
+    /// Returns the directory where it is unpacked, which has the same path in the machine.
     ///
     /// # Errors
-    /// Where `scripts/machine` has not unpacked it.
+    /// Fails if `scripts/machine` has not unpacked it.
     pub fn directory(self) -> Result<PathBuf, MachineError> {
         let name = match self {
             Self::Bookworm => "bookworm",
@@ -32,12 +33,12 @@ impl Udev {
             return Ok(directory);
         }
         Err(MachineError::NotFetched {
-            what: format!("udev of {name}"),
+            what: format!("the udev of {name}"),
             directory,
         })
     }
 
-    /// The program.
+    /// Returns the path of `udevadm`.
     ///
     /// # Errors
     /// As [`directory`](Self::directory).
@@ -45,7 +46,7 @@ impl Udev {
         Ok(self.directory()?.join("bin/udevadm"))
     }
 
-    /// Its own rules.
+    /// Returns the directory of the rules that it ships.
     ///
     /// # Errors
     /// As [`directory`](Self::directory).
@@ -54,7 +55,7 @@ impl Udev {
     }
 }
 
-/// The directory that holds both.
+/// Returns the directory of both versions.
 pub(crate) fn all() -> PathBuf {
     kernel::directory().join("udev")
 }

@@ -1,8 +1,8 @@
-//! A stock systemd-udevd, started in the test machine and stopped again.
+//! Runs a stock systemd-udevd in the test machine.
 
 #![expect(
     clippy::unwrap_used,
-    reason = "a test whose udevd cannot be started has failed"
+    reason = "if udevd cannot be started, the test has failed"
 )]
 
 use std::fs::File;
@@ -14,11 +14,11 @@ use crate::script::{ask, tell};
 use crate::udev::Udev;
 use crate::wait_until;
 
-/// A running one; it ends with this.
+/// A running udevd, which ends when this is dropped.
 ///
 /// # Panics
 ///
-/// All of its functions do where something does not work: it is for tests.
+/// All functions panic on any failure, because they are for tests.
 #[derive(Debug)]
 pub struct Udevd {
     process: Child,
@@ -28,12 +28,12 @@ pub struct Udevd {
 const LOG: &str = "/run/udevd.log";
 
 impl Udevd {
-    /// Started with its own rules, those of device-mapper, and what is in `/run/udev/rules.d`; says
-    /// everything that it does.
+    /// Starts udevd with debug output and with the rules that it ships, those of device-mapper, and those in
+    /// `/run/udev/rules.d`.
     pub fn start(udev: Udev) -> Self {
         let directory = udev.directory().unwrap_or_else(|error| panic!("{error}"));
-        // Rules and the programs that they call are looked for at a fixed place, which the machine
-        // shares read-only. Not copied: the hardware database alone is ten megabytes.
+        // udev looks for rules and their helpers in a fixed directory, which is read-only in the machine. An
+        // overlay avoids a copy: the hardware database alone is ten megabytes.
         tell(&format!(
             "set -e; mkdir -p /run/udev/rules.d; modprobe overlay; \
              mount -t overlay -o lowerdir={}/lib/udev:/usr/lib/udev overlay /usr/lib/udev",
@@ -49,18 +49,18 @@ impl Udevd {
             .spawn()
             .unwrap();
         let started = Self { process, program };
-        wait_until("udevd can be asked", || {
+        wait_until("udevd accepts requests", || {
             std::path::Path::new("/run/udev/control").exists()
         });
         started
     }
 
-    /// `udevadm`, of the same version.
+    /// Runs `udevadm` of the same version.
     pub fn admin(&self, arguments: &str) -> String {
         tell(&format!("{} {arguments}", self.program.display()))
     }
 
-    /// Has an event done for these, again.
+    /// Triggers an event for these disks and waits until it is processed.
     pub fn trigger(&self, action: &str, disks: &[String]) {
         let names = disks.iter().map(|disk| format!("/sys/class/block/{disk}"));
         let names: Vec<String> = names.collect();
@@ -68,17 +68,17 @@ impl Udevd {
         self.admin("settle --timeout=1200");
     }
 
-    /// Has the rules read anew.
+    /// Reloads the rules.
     pub fn reload(&self) {
         self.admin("control --reload");
     }
 
-    /// What it has said.
+    /// Returns its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(LOG).unwrap()
     }
 
-    /// Forgets what it has said.
+    /// Clears its log.
     pub fn clear_log(&self) {
         File::options()
             .write(true)

@@ -1,21 +1,23 @@
-//! Waiting for what happens in the background.
+//! Waits for conditions that become true in the background.
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take, as a watchdog only: many times the longest that was seen on an emulated
-/// processor beside a load. Nothing that works comes near it.
+/// Watchdog for any wait: many times the longest observed on an emulated processor under load.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Waits until this holds.
+/// Waits until a condition holds; `what` describes it in the panic message.
 ///
 /// # Panics
 ///
-/// Where it does not within five minutes.
+/// Panics if it does not hold within five minutes.
 #[track_caller]
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
+        assert!(
+            begun.elapsed() < LIMIT,
+            "timed out after {LIMIT:?} waiting for: {what}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,4 +1,4 @@
-//! The side of those who borrow.
+//! The client side.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -15,10 +15,10 @@ use crate::error::file_error;
 use crate::shell::quoted;
 use crate::{Kernel, MachineError, Output, Stream};
 
-/// A shared machine, for as long as this value lasts.
+/// Exclusive use of a shared machine, for the lifetime of this value.
 ///
-/// Dropped without [`give_back`](Self::give_back) the machine ends and the next one who asks gets
-/// another.
+/// If it is dropped without [`give_back`](Self::give_back), the machine ends and the next borrower gets a new
+/// one.
 #[derive(Debug)]
 pub struct Borrowed {
     kernel: Kernel,
@@ -27,15 +27,15 @@ pub struct Borrowed {
     from: BufReader<UnixStream>,
 }
 
-/// Keeps shared machines running; they may end once this is dropped.
+/// Keeps shared machines running until it is dropped.
 #[derive(Debug)]
-pub struct Held(#[expect(dead_code, reason = "the connection is what holds them")] UnixStream);
+pub struct Held(#[expect(dead_code, reason = "the open connection holds the machines")] UnixStream);
 
-/// Has machines with these kernels started and kept, where a broker runs already.
+/// Requests the running broker to start machines with these kernels and to keep them.
 ///
 /// # Errors
 ///
-/// Where none runs, or another version of one.
+/// Fails if no broker is running, or one of another version.
 pub fn hold(kernels: &[Kernel]) -> Result<Held, MachineError> {
     let place = Place::open().map_err(unreachable_broker)?;
     let (mut to, _) =
@@ -46,15 +46,15 @@ pub fn hold(kernels: &[Kernel]) -> Result<Held, MachineError> {
 }
 
 impl Borrowed {
-    /// Borrows the machine with this kernel: waits for its turn, and where there is no broker yet,
-    /// starts one by this command.
+    /// Waits until the machine with this kernel is free and borrows it. If no broker is running yet, starts one
+    /// with the given command.
     ///
     /// # Errors
     ///
-    /// Where there is no machine to be had, with the reason.
+    /// Fails with the reason if no machine is available.
     pub fn borrow(kernel: Kernel, broker: &mut Command) -> Result<Self, MachineError> {
         let place = Place::open().map_err(unreachable_broker)?;
-        // As a watchdog only: each turn of the loop ends by itself.
+        // Only a watchdog: each iteration of the loop terminates.
         let begun = Instant::now();
         let (mut to, mut from) = loop {
             if let Some(connected) = connect(&place)? {
@@ -63,7 +63,7 @@ impl Borrowed {
             if begun.elapsed() > Duration::from_secs(60) {
                 let log = std::fs::read_to_string(place.log()).unwrap_or_default();
                 return Err(MachineError::Broker {
-                    problem: format!("none can be started; it said: {log}"),
+                    problem: format!("the broker does not start; its log: {log}"),
                 });
             }
             start(&place, broker).map_err(unreachable_broker)?;
@@ -81,32 +81,32 @@ impl Borrowed {
         }
     }
 
-    /// The kernel that it runs.
+    /// The kernel of the machine.
     #[must_use]
     pub fn kernel(&self) -> Kernel {
         self.kernel
     }
 
-    /// What `uname -r` says in it.
+    /// The kernel release, as `uname -r` prints it.
     #[must_use]
     pub fn release(&self) -> &str {
         &self.release
     }
 
-    /// Runs a program with its arguments, five minutes at most.
+    /// Runs a program with its arguments, for at most five minutes.
     ///
     /// # Errors
     ///
-    /// Where the machine ends or hangs meanwhile. A program that fails is no error here.
+    /// Fails if the machine ends or hangs. The failure of the program is not an error.
     pub fn run<A: AsRef<str>>(&mut self, program: &[A]) -> Result<Output, MachineError> {
         self.shell(&quoted(program), Duration::from_secs(300), &mut |_, _| {})
     }
 
-    /// Evaluates a text in the machine's shell (`dash`), and shows what it prints while it does.
+    /// Runs a script in the machine's shell (`dash`) and passes its output to `show` as it arrives.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run); also where it takes longer than `limit`, which ends the machine.
+    /// As [`run`](Self::run). Also fails, and ends the machine, if the script takes longer than `limit`.
     pub fn shell(
         &mut self,
         text: &str,
@@ -141,13 +141,13 @@ impl Borrowed {
         }
     }
 
-    /// Gives the machine back to be lent again: it is as it was.
+    /// Gives the machine back, unchanged, so that it can be lent again.
     pub fn give_back(mut self) {
         let _ = protocol::write(&mut self.to, GIVE_BACK, b"");
     }
 }
 
-/// A connection that was welcomed; nothing where no broker answers.
+/// Connects to the broker and reads its welcome. Returns `None` if no broker answers.
 fn connect(place: &Place) -> Result<Option<(UnixStream, BufReader<UnixStream>)>, MachineError> {
     let Ok(to) = UnixStream::connect(place.socket()) else {
         return Ok(None);
@@ -156,14 +156,17 @@ fn connect(place: &Place) -> Result<Option<(UnixStream, BufReader<UnixStream>)>,
     match protocol::read(&mut from) {
         Ok(Some(frame)) if frame.word == WELCOME => Ok(Some((to, from))),
         Ok(Some(_)) => Err(MachineError::Broker {
-            problem: "it is of another version: wait until the other run has ended".to_owned(),
+            problem:
+                "a broker of another version is running: wait until the other test run has ended"
+                    .to_owned(),
         }),
-        // It was about to end.
+        // The broker was about to exit.
         Ok(None) | Err(_) => Ok(None),
     }
 }
 
-/// Starts a broker that outlives this process, and waits until it can be asked or has found another.
+/// Starts a broker that outlives this process. Waits until it accepts connections, or exits because another one
+/// runs.
 fn start(place: &Place, broker: &mut Command) -> io::Result<()> {
     let log = File::options()
         .create(true)
@@ -171,8 +174,8 @@ fn start(place: &Place, broker: &mut Command) -> io::Result<()> {
         .open(place.log())?;
     let mut child = broker
         .env(BROKER, "1")
-        // Not of this process's group: an interrupt on the terminal is for the tests, and the broker ends
-        // with them.
+        // In its own process group, because Ctrl-C on the terminal is for the tests. The broker exits when
+        // they have ended.
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
@@ -193,12 +196,15 @@ fn refused(answer: Option<Frame>) -> MachineError {
     MachineError::Broker {
         problem: match answer {
             Some(frame) if frame.word == FAILED => frame.text(),
-            Some(frame) => format!("it answered {:?}", frame.word),
-            None => "it ended".to_owned(),
+            Some(frame) => format!("unexpected answer {:?} from the broker", frame.word),
+            None => "the broker exited".to_owned(),
         },
     }
 }
 
 fn unreachable_broker(source: io::Error) -> MachineError {
-    file_error(std::path::Path::new("the machines' broker"), "asked")(source)
+    file_error(
+        std::path::Path::new("the broker of the test machines"),
+        "reached",
+    )(source)
 }

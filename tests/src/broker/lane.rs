@@ -1,4 +1,4 @@
-//! The one shared machine with a kernel, and those who wait for it.
+//! The shared machine with one kernel, and the queue of its borrowers.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ pub(super) struct Lane {
 struct State {
     machine: Option<Machine>,
     is_lent: bool,
-    /// Those who wait, in the order in which they came.
+    /// Tickets of the waiting borrowers, in the order of their arrival.
     waiting: VecDeque<u64>,
     came: u64,
 }
@@ -32,7 +32,7 @@ impl Lane {
         }
     }
 
-    /// Waits for its turn and then for the machine, which is started where there is none.
+    /// Waits until the machine is free, and starts one if there is none.
     pub(super) fn borrow(&self) -> Result<Machine, MachineError> {
         let mut state = self.state();
         state.came += 1;
@@ -56,7 +56,7 @@ impl Lane {
         }
     }
 
-    /// Ends a loan, with the machine where it can be lent again.
+    /// Ends a loan. `machine` is the machine if it can be lent again.
     pub(super) fn give_back(&self, machine: Option<Machine>) {
         let mut state = self.state();
         state.machine = machine;

@@ -1,35 +1,35 @@
-//! What broker and clients say to each other: frames of a word, a length and so many bytes.
+//! The protocol between broker and clients. A frame is a word, a length in decimal, and that many bytes.
 
 use std::io::{self, BufRead, Write};
 
-/// First from the broker. Another one is from another version of this code.
+/// First frame from the broker. Its text is changed with the protocol, to detect another version.
 pub(super) const WELCOME: &str = "hosttune-machines-1";
 
-/// From a client: keep machines with these kernels for as long as this connection lasts.
+/// From a client: keep machines with these kernels running until this connection is closed.
 pub(super) const HOLD: &str = "hold";
-/// From a client: lend it the machine with this kernel.
+/// From a client: lend me the machine with this kernel.
 pub(super) const BORROW: &str = "borrow";
 /// From the broker: the machine is lent.
 pub(super) const LENT: &str = "lent";
-/// From a client: how many seconds the next command may take.
+/// From a client: time limit of the next command, in seconds.
 pub(super) const LIMIT: &str = "limit";
 /// From a client: a command for the machine's shell.
 pub(super) const SHELL: &str = "shell";
-/// From the broker: what the command printed.
+/// From the broker: standard output of the command.
 pub(super) const OUT: &str = "out";
-/// From the broker: what the command printed on its standard error.
+/// From the broker: standard error of the command.
 pub(super) const ERR: &str = "err";
 /// From the broker: the command's exit code.
 pub(super) const END: &str = "end";
-/// From the broker: why there is no machine any more.
+/// From the broker: why no machine is available any more.
 pub(super) const FAILED: &str = "failed";
-/// From a client: the machine is as it was and can be lent again.
+/// From a client: the machine is unchanged and can be lent again.
 pub(super) const GIVE_BACK: &str = "give-back";
 
-/// More than any command or test prints at once.
+/// Maximum length of a frame, in bytes; no command or test prints as much at once.
 const LARGEST: usize = 64 << 20;
 
-/// A word and what belongs to it.
+/// One message: a word and its payload.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) word: String,
@@ -48,7 +48,7 @@ pub(super) fn write(to: &mut impl Write, word: &str, bytes: &[u8]) -> io::Result
     to.write_all(&frame)
 }
 
-/// The next frame; nothing where the other end has closed the connection between two frames.
+/// Reads the next frame. Returns `None` if the peer closed the connection between two frames.
 pub(super) fn read(from: &mut impl BufRead) -> io::Result<Option<Frame>> {
     let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut line = String::new();
@@ -59,13 +59,13 @@ pub(super) fn read(from: &mut impl BufRead) -> io::Result<Option<Frame>> {
         .strip_suffix('\n')
         .and_then(|line| line.split_once(' '));
     let Some((word, length)) = header else {
-        return Err(invalid(format!("no frame begins with {line:?}")));
+        return Err(invalid(format!("invalid frame header {line:?}")));
     };
     let length: usize = length
         .parse()
         .ok()
         .filter(|length| *length <= LARGEST)
-        .ok_or_else(|| invalid(format!("no frame has a length of {length:?}")))?;
+        .ok_or_else(|| invalid(format!("invalid frame length {length:?}")))?;
     let mut bytes = vec![0; length];
     from.read_exact(&mut bytes)?;
     Ok(Some(Frame {

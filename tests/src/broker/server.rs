@@ -11,8 +11,8 @@ use super::protocol::{self, BORROW, END, ERR, FAILED, GIVE_BACK, HOLD, LENT, LIM
 use super::{Place, protocol::WELCOME};
 use crate::{Kernel, Machine, Stream};
 
-/// How long the broker waits for another client after its last one: between two test programs of one
-/// `cargo test` there is a moment in which nobody is connected.
+/// How long the broker waits for a new client after the last one disconnected: between two test programs of
+/// one `cargo test` no client is connected for a moment.
 const LINGER: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
@@ -22,12 +22,12 @@ struct Broker {
     changed: Condvar,
 }
 
-/// Is the broker of this build directory until its last client has gone; returns at once where there is
-/// one already.
+/// Runs the broker of this build directory until its last client has disconnected. Returns at once if one is
+/// already running.
 ///
 /// # Errors
 ///
-/// Where its directory beside the programs cannot be written.
+/// Fails if its directory beside the programs cannot be written.
 pub fn serve() -> io::Result<()> {
     let place = Place::open()?;
     let lock = File::options()
@@ -35,11 +35,11 @@ pub fn serve() -> io::Result<()> {
         .truncate(false)
         .write(true)
         .open(place.lock())?;
-    // Held for as long as this process lives. A second broker would lend other machines.
+    // Held until this process exits. A second broker would start and lend other machines.
     if lock.try_lock().is_err() {
         return Ok(());
     }
-    // Left by one that was killed: whoever holds the lock is the only one.
+    // May have been left behind by a broker that was killed; the holder of the lock is the only broker.
     let _ = std::fs::remove_file(place.socket());
     let listener = UnixListener::bind(place.socket())?;
     let broker = Arc::new(Broker {
@@ -59,8 +59,8 @@ pub fn serve() -> io::Result<()> {
         }
     });
     broker.wait_for_the_last_client();
-    // Before the lock is released: a client that connected in this moment sees the end of the connection
-    // before any welcome, and tries again.
+    // Before the lock is released: a client that connects at this moment sees the connection closed without a
+    // welcome, and tries again.
     let _ = std::fs::remove_file(place.socket());
     for lane in &broker.lanes {
         lane.give_back(None);
@@ -118,13 +118,13 @@ impl Broker {
                         let Ok(lane) = broker.lane(&kernel) else {
                             return;
                         };
-                        // Where it cannot be started, the first test that wants it says why.
+                        // If it cannot be started, the first test that borrows it reports why.
                         if let Ok(machine) = lane.borrow() {
                             lane.give_back(Some(machine));
                         }
                     });
                 }
-                // Until the client closes it.
+                // Until the client closes the connection.
                 while protocol::read(&mut from)?.is_some() {}
                 Ok(())
             }
@@ -145,7 +145,7 @@ impl Broker {
     }
 }
 
-/// Runs what the client sends in the machine; the machine, where the client gave it back.
+/// Runs the client's commands in the machine. Returns the machine if the client gave it back.
 fn lend(
     mut machine: Machine,
     client: &UnixStream,
@@ -153,8 +153,8 @@ fn lend(
 ) -> Option<Machine> {
     let mut to = client;
     protocol::write(&mut to, LENT, machine.release().as_bytes()).ok()?;
-    // What the client sends is read beside the command that runs, so that its end is noticed in the middle
-    // of one: nobody waits for a command whose client was killed.
+    // The connection is read while a command runs, so that the command is interrupted as soon as its client
+    // disconnects or is killed.
     let interrupt = machine.interrupter();
     std::thread::scope(|scope| {
         let (sender, frames) = std::sync::mpsc::channel();
@@ -201,7 +201,7 @@ fn lend(
                 _ => break,
             }
         }
-        // Ends the thread that reads.
+        // Makes the reading thread return.
         let _ = client.shutdown(std::net::Shutdown::Both);
         given_back.map(|()| machine)
     })

@@ -1,5 +1,5 @@
-//! What the kernel tells of links, qdiscs, classes and filters: attributes within attributes, as
-//! bytes by number, without those that move by themselves.
+//! Attributes of links, qdiscs, classes and filters: nested, as bytes by number, without those that change by
+//! themselves.
 
 use std::collections::BTreeMap;
 
@@ -7,25 +7,24 @@ use netlink_packet_core::{NlaBuffer, NlasIterator};
 
 use super::Seen;
 
-/// What becomes of an attribute; of all others the bytes are kept as they are.
+/// The treatment of an attribute. The bytes of all other attributes are kept unchanged.
 enum Treatment {
-    /// It is left out, for this reason.
+    /// Excluded, for this reason.
     Moves(&'static str),
-    /// So much of it is kept, as the rest moves for this reason.
+    /// Only this many bytes are kept; the rest changes by itself, for this reason.
     Begins(usize, &'static str),
-    /// It holds attributes of that sort.
+    /// Contains attributes of this sort.
     Holds(&'static str),
-    /// It holds attributes whose meaning depends on the kind that the attribute with this number
-    /// beside it names.
+    /// Contains attributes whose meaning depends on the kind, which is in the sibling attribute with this number.
     HoldsByKind(&'static str, u16),
 }
 
 use Treatment::{Begins, Holds, HoldsByKind, Moves};
 
-/// In place of a number, of a list whose items are numbered.
+/// Stands for any number, in a list with numbered items.
 const EACH: u16 = u16::MAX;
 
-/// By sort and number, which are those of `linux/if_link.h`, `linux/rtnetlink.h`,
+/// Treatments by sort and number. The numbers are from `linux/if_link.h`, `linux/rtnetlink.h`,
 /// `linux/pkt_sched.h`, `linux/pkt_cls.h` and `linux/tc_act`.
 const TREATMENTS: &[(&str, u16, Treatment)] = &[
     ("link", 7, Moves("counts packets")),
@@ -45,7 +44,7 @@ const TREATMENTS: &[(&str, u16, Treatment)] = &[
     (
         "inet6",
         5,
-        Moves("says when it was updated, and is drawn anew at random"),
+        Moves("contains the time of its update and random values"),
     ),
     ("inet6", 6, Moves("counts packets")),
     ("data of bridge", 16, Moves("is a timer")),
@@ -100,10 +99,10 @@ const TREATMENTS: &[(&str, u16, Treatment)] = &[
     ("action options of vlan", 1, Moves(SINCE)),
 ];
 
-const SYSCTLS: &str = "is in /proc/sys as well, where each value has a name";
-const SINCE: &str = "says how long ago it was used";
+const SYSCTLS: &str = "is also in /proc/sys, where each value has a name";
+const SINCE: &str = "contains the time since it was last used";
 
-/// Those a test is likely to see, by the names they have in `ip link`.
+/// Names of attributes that tests are likely to show, as in `ip link`.
 const NAMES: &[(&str, u16, &str)] = &[
     ("link", 1, "address"),
     ("link", 4, "mtu"),
@@ -140,7 +139,7 @@ fn name(sort: &str, number: u16) -> String {
         )
 }
 
-/// What is left out, and why, in the words of this file.
+/// Returns what is excluded and why, with the sorts of this file as names.
 pub(super) fn restless(link: bool) -> Vec<(String, &'static str)> {
     let of_links = ["link", "families", "inet6", "data of", "port of"];
     TREATMENTS
@@ -154,12 +153,12 @@ pub(super) fn restless(link: bool) -> Vec<(String, &'static str)> {
         .collect()
 }
 
-/// The attributes one after the other; those after one that is none are lost.
+/// Iterates over the attributes, up to the first malformed one.
 pub(super) fn all(bytes: &[u8]) -> impl Iterator<Item = NlaBuffer<&[u8]>> {
     NlasIterator::new(bytes).map_while(Result::ok)
 }
 
-/// The text that an attribute holds, up to its end mark.
+/// Returns the text of an attribute, up to its terminating zero.
 pub(super) fn text(bytes: &[u8], number: u16) -> Option<String> {
     let attribute = all(bytes).find(|attribute| attribute.kind() == number)?;
     let value = attribute.value();
@@ -167,7 +166,7 @@ pub(super) fn text(bytes: &[u8], number: u16) -> Option<String> {
     Some(String::from_utf8_lossy(&value[..end.unwrap_or(value.len())]).into_owned())
 }
 
-/// Puts each attribute beneath the name of what it belongs to.
+/// Adds each attribute below the name of its object.
 pub(super) fn put(seen: &mut BTreeMap<String, Seen>, what: &str, sort: &str, bytes: &[u8]) {
     for attribute in all(bytes) {
         let number = attribute.kind();
@@ -183,7 +182,7 @@ pub(super) fn put(seen: &mut BTreeMap<String, Seen>, what: &str, sort: &str, byt
             Some(HoldsByKind(inner, kind)) => {
                 let kind = text(bytes, *kind).unwrap_or_default();
                 let inner = format!("{inner} {kind}");
-                // The others may hold a structure instead.
+                // Other kinds may have a structure here instead.
                 if TREATMENTS.iter().any(|(of, ..)| *of == inner) {
                     put(seen, &named, &inner, value);
                 } else {
@@ -197,7 +196,7 @@ pub(super) fn put(seen: &mut BTreeMap<String, Seen>, what: &str, sort: &str, byt
     }
 }
 
-/// The name, or the first numbered one of it that nothing has.
+/// Returns the name, or the name with the first unused number.
 pub(super) fn unused(seen: &BTreeMap<String, Seen>, name: String) -> String {
     if !seen.contains_key(&name) {
         return name;
@@ -227,7 +226,7 @@ mod tests {
         bytes
     }
 
-    /// A filter of which every packet that it sees is counted, passed and dated.
+    /// A filter with packet counters, a verdict and the time of its last use.
     fn filter(class: u8, counted: u8, since: u8, verdict: u8) -> BTreeMap<String, Seen> {
         let action = [
             attribute(1, b"gact\0"),
@@ -262,21 +261,21 @@ mod tests {
         assert_ne!(filter(1, 2, 3, 5), was, "its verdict");
     }
 
-    /// None hides behind one that stands before it, or in what nothing holds.
+    /// No treatment is shadowed by an earlier one or belongs to a sort that is not nested anywhere.
     #[test]
     fn every_treatment_is_reached() {
         for (place, (sort, number, _)) in TREATMENTS.iter().enumerate() {
             let first = TREATMENTS
                 .iter()
                 .position(|(of, wanted, _)| of == sort && wanted == number);
-            assert_eq!(first, Some(place), "{sort} {number} is there twice");
+            assert_eq!(first, Some(place), "{sort} {number} is listed twice");
             let reached = ["link", "qdisc", "class", "filter"].contains(sort)
                 || TREATMENTS.iter().any(|(.., outer)| match outer {
                     Holds(inner) => inner == sort,
                     HoldsByKind(inner, _) => sort.starts_with(inner),
                     Moves(_) | Begins(..) => false,
                 });
-            assert!(reached, "nothing holds {sort}");
+            assert!(reached, "no attribute contains {sort}");
         }
     }
 }

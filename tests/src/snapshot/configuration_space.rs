@@ -1,27 +1,27 @@
-//! The configuration space of a PCI device, without what the device itself writes there.
+//! The configuration space of a PCI device, without the registers that the device itself changes.
 
 use std::path::Path;
 
 use super::{Seen, files};
 
-/// The part that every device has. Beyond lie the extended capabilities, whose error counters and
-/// logs say nothing about anybody's settings.
+/// Length of the part that every device has. After it come the extended capabilities, whose error counters and logs
+/// are not settings.
 const PLAIN: usize = 256;
 
-/// Where the list of capabilities begins, and whether there is one.
+/// Offset of the pointer to the capability list, and the status bit that says whether there is one.
 const FIRST: usize = 0x34;
 const STATUS: usize = 0x06;
 const HAS_LIST: u8 = 1 << 4;
 
-/// Kind of header, and what it says of a bridge.
+/// Offset of the header type, and its value for a bridge.
 const HEADER: usize = 0x0e;
 const BRIDGE: u8 = 1;
 
-/// Where it can be read without waking anything up, what it holds.
+/// Reads the configuration space, unless that could wake up the device.
 pub(super) fn seen(path: &Path) -> Seen {
     let control = files::read(&path.with_file_name("power").join("control"));
     if control == Seen::Holds(b"auto\n".to_vec()) {
-        return Seen::Is("the configuration space of a device that may be asleep".into());
+        return Seen::Is("the configuration space of a device that may be suspended".into());
     }
     match files::read(path) {
         Seen::Holds(bytes) => Seen::Holds(without_status(bytes)),
@@ -29,7 +29,7 @@ pub(super) fn seen(path: &Path) -> Seen {
     }
 }
 
-/// Its status registers hold what last happened, and are blanked.
+/// Blanks the status registers, which record past events.
 fn without_status(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.truncate(PLAIN);
     let mut blank = vec![(STATUS, 2)];
@@ -38,13 +38,13 @@ fn without_status(mut bytes: Vec<u8>) -> Vec<u8> {
         blank.push((0x1e, 2));
     }
     let mut capability = usize::from(at(FIRST));
-    // As many as fit: a broken device may well have a list that bites its tail.
+    // At most as many as fit, because the list of a broken device may be a loop.
     for _ in 0..PLAIN / 4 {
         if at(STATUS) & HAS_LIST == 0 || capability < 0x40 {
             break;
         }
-        // Power management, where a sleeping device says so; messages, whose target moves with the
-        // processor that an interrupt is sent to; PCI Express: device, link, slot, root, second link.
+        // Power management, which has the power state; MSI, whose target follows the CPU affinity of the
+        // interrupt; PCI Express: status of device, link, slot, root and second link.
         let registers: &[(usize, usize)] = match at(capability) {
             0x01 => &[(4, 2)],
             0x05 => &[(4, 12)],
@@ -84,7 +84,7 @@ mod tests {
     fn a_setting_shows_and_a_status_does_not() {
         let was = without_status(device());
         assert_eq!(was.len(), PLAIN);
-        // Latency timer, device control, link control, an expansion beyond any capability.
+        // Latency timer, device control, link control, and a byte outside of any capability.
         for setting in [0x0d, 0x58, 0x60, 0xf0] {
             let mut changed = device();
             changed[setting] ^= 1;

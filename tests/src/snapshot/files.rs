@@ -10,10 +10,10 @@ use glob::{MatchOptions, Pattern};
 
 use super::{Seen, Subtree, configuration_space, restless};
 
-/// More than any attribute holds; what is larger is a device's memory or somebody's log.
+/// Maximum size to read, in bytes. No attribute is larger; a larger file is a device's memory or a log.
 const LARGEST: u64 = 64 * 1024;
 
-/// What a file holds.
+/// Reads a file.
 pub(super) fn read(path: &Path) -> Seen {
     let refused = |error: std::io::Error| Seen::Refused(error.raw_os_error());
     let mut bytes = Vec::new();
@@ -23,8 +23,8 @@ pub(super) fn read(path: &Path) -> Seen {
     }
 }
 
-/// The links right beneath the top that lead to what the subtree is about. No others are followed:
-/// they lead back up, or to what is another subtree's.
+/// Returns the pattern of the symlinks to the devices of a subtree. No others are followed, because they lead
+/// back up or into another subtree.
 fn followed(subtree: Subtree) -> Option<&'static str> {
     match subtree {
         Subtree::BlockDevices => Some("*"),
@@ -46,10 +46,10 @@ fn pattern(text: &str) -> Pattern {
     Pattern::new(text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// What is left out.
+/// A pattern of excluded paths.
 struct Restless {
-    /// Its last name, where that is the same for all of them. It is compared first, as matching every
-    /// pattern against each of some thousand paths takes long on an emulated processor.
+    /// The last component, if it has no wildcards. It is compared first, because matching each pattern against
+    /// some thousand paths takes long on an emulated processor.
     name: Option<&'static str>,
     pattern: Pattern,
 }
@@ -72,16 +72,16 @@ impl Restless {
 
 struct Walk<'a> {
     subtree: Subtree,
-    /// Where it really lies.
+    /// The actual top directory.
     top: PathBuf,
-    /// What it is called.
+    /// The name of the top directory in the snapshot.
     called: &'a Path,
     device: u64,
     restless: Vec<Restless>,
     followed: Option<Pattern>,
 }
 
-/// Everything in one of the subtrees that are a directory.
+/// Adds everything in a subtree that is a directory.
 pub(super) fn subtree(subtree: Subtree, root: &Path, seen: &mut BTreeMap<String, Seen>) {
     let Some(called) = subtree.top() else {
         return;
@@ -117,11 +117,11 @@ impl Walk<'_> {
         });
     }
 
-    /// Calls for each entry with its path beneath the top, and with what looks at it.
+    /// Calls `found` for each entry, with its path below the top and a function that reads it.
     fn each(&self, found: &mut dyn FnMut(&Path, &dyn Fn() -> Seen)) {
         let mut ahead = vec![PathBuf::new()];
         while let Some(directory) = ahead.pop() {
-            // A device that goes takes its directory with it.
+            // The directory disappears with its device.
             let Ok(entries) = std::fs::read_dir(self.top.join(&directory)) else {
                 continue;
             };
@@ -130,8 +130,8 @@ impl Walk<'_> {
                 if self.restless.iter().any(|one| one.is(&within)) {
                     continue;
                 }
-                // Not what is mounted there, as binfmt_misc is: that is no part of the subtree, and
-                // an automount would be set off.
+                // Mount points such as binfmt_misc are skipped: they are not part of the subtree, and an
+                // automount would be triggered.
                 match entry.metadata() {
                     Ok(metadata) if metadata.dev() == self.device => {
                         found(&within, &|| self.one(&within, &metadata));
@@ -172,9 +172,9 @@ impl Walk<'_> {
         if !metadata.is_file() {
             return Seen::Is("neither a file nor a directory".into());
         }
-        // Root could open it all the same, and a driver might take that for being asked.
+        // Root could open it nevertheless, and a driver might react to that.
         if metadata.mode() & 0o444 == 0 {
-            return Seen::Is("a file that is not for reading".into());
+            return Seen::Is("a file without read permission".into());
         }
         if metadata.len() > LARGEST {
             return Seen::Is("a large file".into());
@@ -185,8 +185,8 @@ impl Walk<'_> {
         read(&path)
     }
 
-    /// What is attached to a device lies beneath it: the disk's partition, the bus behind a bridge,
-    /// the network card. Whether it is there is the device's own matter, and what it is like is not.
+    /// Whether a directory below a device is another device: a partition of the disk, the bus behind a bridge, the
+    /// network interface. Its presence is part of the device's state; its contents are not.
     fn is_device_of_its_own(&self, within: &Path) -> bool {
         let subsystem = self.top.join(within).join("subsystem");
         matches!(self.subtree, Subtree::BlockDevices | Subtree::PciDevices)
@@ -198,7 +198,7 @@ fn beneath(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// The modules by name: how often each is used changes by itself.
+/// Adds the modules by name only, because their use counts change by themselves.
 pub(super) fn modules(root: &Path, seen: &mut BTreeMap<String, Seen>) {
     let Some(called) = Subtree::Modules.top() else {
         return;

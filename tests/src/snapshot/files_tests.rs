@@ -1,4 +1,4 @@
-//! Whether the names that are left out are names of something, and nothing more than that.
+//! Checks that the excluded names exist and do not exclude settings.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ const FILES: [Subtree; 5] = [
     Subtree::Memory,
 ];
 
-/// Everything that a walk of the running kernel would come by if nothing were left out.
+/// Returns all names in a subtree of the running kernel, without any exclusion.
 fn all_names(subtree: Subtree) -> Vec<PathBuf> {
     let top = subtree.top().unwrap();
     let mut names = Vec::new();
@@ -34,7 +34,7 @@ fn all_names(subtree: Subtree) -> Vec<PathBuf> {
 #[test]
 #[expect(
     clippy::print_stderr,
-    reason = "which names cannot be checked here is for whoever reads the output"
+    reason = "the output shows the names that cannot be checked on this kernel"
 )]
 fn what_is_left_out_is_there_or_is_told() {
     let (mut here, mut told) = (0, 0);
@@ -47,22 +47,26 @@ fn what_is_left_out_is_there_or_is_told() {
                 here += 1;
             } else {
                 told += 1;
-                eprintln!("{subtree:?} has nothing here that is called {text}");
+                eprintln!("{subtree:?} has no file {text} on this kernel");
             }
         }
     }
-    // On any kernel: a sysctl is not lost between releases, nor are a disk's statistics.
-    assert!(here >= 20, "only {here} of {} are here", here + told);
+    // Holds on any kernel, because sysctls and disk statistics are not removed between releases.
+    assert!(
+        here >= 20,
+        "only {here} of {} exist on this kernel",
+        here + told
+    );
 }
 
-/// What somebody may want to set is not left out along with what counts.
+/// Patterns that exclude counters do not exclude settings too.
 #[test]
 fn what_can_be_set_is_left_out_only_by_name() {
     let by_name = [
-        // Sets it by writing, and the kernel sets it as well.
+        // Can be set, but the kernel changes them as well.
         "kernel/perf_event_max_sample_rate",
         "kernel/ns_last_pid",
-        // Set off by writing, and hold nothing.
+        // A write triggers an action; there is no value.
         "vm/stat_refresh",
     ];
     for subtree in FILES {
@@ -82,17 +86,17 @@ fn what_can_be_set_is_left_out_only_by_name() {
             let settable = std::fs::symlink_metadata(top.join(&name)).is_ok_and(|metadata| {
                 metadata.is_file() && metadata.mode() & 0o222 != 0 && metadata.mode() & 0o444 != 0
             });
-            // What watches memory just now is somebody's, who moves it; nothing here sets it.
+            // DAMON belongs to the program that monitors memory; hosttune sets nothing of it.
             let watched = matches!(subtree, Subtree::Memory) && name.starts_with("damon");
             let known = watched
                 || by_name.iter().any(|known| Path::new(known) == name)
-                // The device's own memory and what traces a disk: not settings.
+                // Not settings: the device's memory and the tracing of a disk.
                 || matches!(subtree, Subtree::BlockDevices if name.iter().nth(1) == Some("trace".as_ref()))
                 || matches!(subtree, Subtree::PciDevices if name.to_string_lossy().contains("/resource"))
                 || name.ends_with("rom") || name.ends_with("vpd");
             assert!(
                 !settable || known,
-                "{}: can be set",
+                "{} is excluded although it can be set",
                 top.join(name).display()
             );
         }

@@ -1,4 +1,4 @@
-//! Links, qdiscs, classes and filters, over rtnetlink.
+//! Reads links, qdiscs, classes and filters over rtnetlink.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -20,28 +20,28 @@ const RTM_GETTFILTER: u16 = 46;
 
 const IFLA_IFNAME: u16 = 3;
 const IFLA_EXT_MASK: u16 = 29;
-/// What is set for the functions of a card that machines are given, without what they count.
+/// Requests the settings of SR-IOV virtual functions without their statistics.
 const VIRTUAL_FUNCTIONS_WITHOUT_STATISTICS: u32 = 1 | 1 << 3;
 
 const TCA_KIND: u16 = 1;
 const TCA_DUMP_INVISIBLE: u16 = 10;
 
-/// `struct ifinfomsg` and `struct tcmsg`, which come before the attributes.
+/// Lengths of `struct ifinfomsg` and `struct tcmsg`, which precede the attributes.
 const LINK_HEADER: usize = 16;
 const TRAFFIC_HEADER: usize = 20;
 
-/// In place of a class: the device itself, and its two hooks.
+/// Special parents: the root of the device, ingress, and the two hooks of clsact.
 const ROOT: u32 = u32::MAX;
 const INGRESS: u32 = 0xffff_fff1;
 const HOOKS: [u32; 2] = [0xffff_fff2, 0xffff_fff3];
 
-/// The qdiscs whose classes are the flows that they see just now.
+/// Qdiscs whose classes are the current flows.
 const CLASSES_ARE_FLOWS: [&str; 5] = ["cake", "cake_mq", "fq_codel", "fq_pie", "sfq"];
 
-/// A dump that was changed under way is asked for again so often.
+/// Number of attempts for a dump with `NLM_F_DUMP_INTR`.
 const TRIES: usize = 100;
 
-/// A message as it lies on the wire.
+/// An unparsed message.
 #[derive(Debug)]
 struct Raw {
     number: u16,
@@ -78,7 +78,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    /// That of the calling thread's network namespace.
+    /// Connects to rtnetlink in the calling thread's network namespace.
     fn reached() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
@@ -86,7 +86,7 @@ impl Kernel {
         Ok(Self { socket })
     }
 
-    /// Everything that the kernel answers to one question, all of it from one moment.
+    /// Returns all answers to a dump request, from one consistent dump.
     fn asked(&self, number: u16, question: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         for _ in 0..TRIES {
             if let Some(answers) = self.asked_once(number, question)? {
@@ -96,7 +96,7 @@ impl Kernel {
         Err(io::ErrorKind::ResourceBusy.into())
     }
 
-    /// Nothing where it was changed while it answered.
+    /// Returns `None` if something changed during the dump.
     fn asked_once(&self, number: u16, question: &[u8]) -> io::Result<Option<Vec<Vec<u8>>>> {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | NLM_F_DUMP;
@@ -152,7 +152,7 @@ impl Kernel {
         }
         let answers = self.asked(number, &question)?;
         let all = answers.into_iter().filter_map(Traffic::read);
-        // Older kernels answer for every device.
+        // Older kernels ignore the index and answer for every device.
         Ok(all.filter(|one| index == 0 || one.index == index).collect())
     }
 }
@@ -220,7 +220,7 @@ impl Traffic {
     }
 }
 
-/// A handle, a class or what stands in place of one, as `tc` writes them.
+/// Formats a handle, a class or a special parent as `tc` does.
 fn shown(number: u32) -> String {
     match number {
         ROOT => "root".to_owned(),
@@ -234,7 +234,7 @@ fn refused(seen: &mut BTreeMap<String, Seen>, what: String, error: &io::Error) {
     seen.insert(what, Seen::Refused(error.raw_os_error()));
 }
 
-/// Every link, by its name.
+/// Adds every link by name.
 pub(super) fn links(seen: &mut BTreeMap<String, Seen>) {
     let links = match Kernel::reached().and_then(|kernel| kernel.links()) {
         Ok(links) => links,
@@ -254,8 +254,8 @@ pub(super) fn links(seen: &mut BTreeMap<String, Seen>) {
     }
 }
 
-/// Every qdisc with its classes and the filters at both, by the name of the link, the handle and
-/// the parent: the handle alone is 0 for all that nobody has set.
+/// Adds every qdisc with its classes and the filters of both, by the name of the link, the handle and the parent.
+/// The handle alone is not unique: it is 0 for all qdiscs that were not set explicitly.
 pub(super) fn qdiscs(seen: &mut BTreeMap<String, Seen>) {
     if let Err(error) = Kernel::reached().and_then(|kernel| all_qdiscs(&kernel, seen)) {
         refused(seen, "qdiscs".to_owned(), &error);
@@ -265,11 +265,11 @@ pub(super) fn qdiscs(seen: &mut BTreeMap<String, Seen>) {
 fn all_qdiscs(kernel: &Kernel, seen: &mut BTreeMap<String, Seen>) -> io::Result<()> {
     let qdiscs = kernel.traffic(RTM_GETQDISC, 0, 0)?;
     for Link { name, index, .. } in kernel.links()? {
-        // Where filters can be: at a qdisc, at a class, at a hook.
+        // Filters can be attached to a qdisc, a class or a hook.
         let mut parents = HOOKS.to_vec();
         for qdisc in qdiscs.iter().filter(|qdisc| qdisc.index == index) {
             let (handle, parent) = (shown(qdisc.handle), shown(qdisc.parent));
-            // The header's last word counts who holds it.
+            // The last word of the header is a reference count.
             qdisc.put(seen, format!("qdisc {name} {handle} {parent}"), "qdisc");
             parents.push(qdisc.handle);
         }
@@ -305,7 +305,7 @@ fn filters(
     index: u32,
     parent: u32,
 ) {
-    // Nobody can attach one to what has no handle, and 0 would ask for the root's.
+    // Filters cannot be attached to a qdisc without a handle, and 0 would request those of the root.
     if parent == 0 {
         return;
     }

@@ -1,8 +1,8 @@
-//! What changes by itself, is made anew by each read, or must not be read: paths beneath the top
-//! of a subtree, each with its reason.
+//! Files that change by themselves, are generated at each read, or must not be read: paths below the top of a
+//! subtree, each with its reason.
 //!
-//! Found by comparing snapshots a second apart, which every run does again; those that a quiet
-//! machine does not show come from the kernel's documentation.
+//! They were found by comparing snapshots taken a second apart, which every run repeats. Those that do not change
+//! on an idle machine are from the kernel's documentation.
 
 use super::Subtree;
 
@@ -20,16 +20,19 @@ pub(super) fn of(subtree: Subtree) -> Names {
 }
 
 const SYSCTLS: Names = &[
-    ("kernel/random/uuid", "another one at each read"),
-    ("kernel/random/entropy_avail", "moves with interrupts"),
-    ("kernel/ns_last_pid", "counts with every process started"),
+    ("kernel/random/uuid", "a new one at each read"),
+    ("kernel/random/entropy_avail", "changes with interrupts"),
+    (
+        "kernel/ns_last_pid",
+        "the last process ID, changes with every new process",
+    ),
     ("kernel/pty/nr", "counts the terminals in use"),
     (
         "kernel/perf_event_max_sample_rate",
-        "the kernel lowers it when sampling takes it too long",
+        "the kernel lowers it when sampling takes too long",
     ),
     ("kernel/hung_task_detect_count", "counts tasks found hung"),
-    ("fs/aio-nr", "counts requests under way"),
+    ("fs/aio-nr", "counts requests in flight"),
     ("fs/dentry-state", "counts the cache"),
     ("fs/file-nr", "counts open files"),
     ("fs/inode-nr", "counts the cache"),
@@ -38,77 +41,77 @@ const SYSCTLS: Names = &[
     ("net/netfilter/nf_conntrack_count", "counts connections"),
     (
         "net/core/netdev_rss_key",
-        "made when the first driver asks for it",
+        "generated when the first driver requests it",
     ),
     (
         "vm/stat_refresh",
-        "holds nothing, and makes the kernel work when read",
+        "has no value; a read makes the kernel update its statistics",
     ),
 ];
 
 const BLOCK_DEVICES: Names = &[
     ("*/stat", "counts requests"),
-    ("*/inflight", "counts requests under way"),
-    ("*/trace", "belongs to whoever traces the disk just now"),
+    ("*/inflight", "counts requests in flight"),
+    ("*/trace", "belongs to the program that is tracing the disk"),
     ("**/power/runtime_active_time", "counts time"),
     ("**/power/runtime_suspended_time", "counts time"),
-    ("**/power/runtime_status", "follows how the disk is used"),
-    ("*/mm_stat", "counts what a compressed disk holds"),
+    ("**/power/runtime_status", "follows the use of the disk"),
+    ("*/mm_stat", "counts the data in a zram device"),
     ("*/io_stat", "counts requests that failed"),
-    ("*/bd_stat", "counts what was written back"),
-    ("*/debug_stat", "counts what was compressed again"),
+    ("*/bd_stat", "counts pages written back"),
+    ("*/debug_stat", "counts recompressed pages"),
     ("*/bcache/stats_*", "counts requests"),
-    ("*/md/sync_completed", "follows how far a check has come"),
-    ("*/md/sync_speed", "follows how far a check has come"),
-    ("*/md/array_state", "turns clean and active with each write"),
+    ("*/md/sync_completed", "follows the progress of a check"),
+    ("*/md/sync_speed", "follows the progress of a check"),
     (
-        "*/md/reshape_position",
-        "follows how far a reshape has come",
+        "*/md/array_state",
+        "switches between clean and active with each write",
     ),
-    ("*/md/mismatch_cnt", "counts what a check found"),
-    ("*/md/stripe_cache_active", "counts requests under way"),
+    ("*/md/reshape_position", "follows the progress of a reshape"),
+    ("*/md/mismatch_cnt", "counts errors found by a check"),
+    ("*/md/stripe_cache_active", "counts requests in flight"),
 ];
 
 const PCI_DEVICES: Names = &[
-    ("devices/*/rom", "reading turns on the device's memory"),
+    ("devices/*/rom", "a read enables the device's ROM"),
     (
         "devices/*/resource?*",
-        "is the device's own memory, where reading has effects",
+        "the device's own memory, where a read has side effects",
     ),
     (
         "devices/*/vpd",
-        "asks the device itself, which may take seconds",
+        "queries the device, which may take seconds",
     ),
     ("devices/*/aer_*", "counts errors"),
     (
         "devices/*/current_link_speed",
-        "follows how the device is used",
+        "follows the use of the device",
     ),
     (
         "devices/*/current_link_width",
-        "follows how the device is used",
+        "follows the use of the device",
     ),
-    ("devices/*/power_state", "follows how the device is used"),
+    ("devices/*/power_state", "follows the use of the device"),
     ("devices/*/p2pmem", "counts memory in use"),
     ("devices/*/pools", "counts memory in use"),
-    ("devices/*/doe_*", "asks the device itself"),
+    ("devices/*/doe_*", "queries the device"),
     ("devices/**/power/runtime_active_time", "counts time"),
     ("devices/**/power/runtime_suspended_time", "counts time"),
     (
         "devices/**/power/runtime_active_kids",
-        "counts what is awake",
+        "counts active children",
     ),
     (
         "devices/**/power/runtime_usage",
-        "counts who keeps it awake",
+        "counts the users that keep it active",
     ),
     (
         "devices/**/power/runtime_status",
-        "follows how the device is used",
+        "follows the use of the device",
     ),
     ("devices/**/power/wakeup_*", "counts wake-ups"),
     ("devices/*/wakeup", "counts wake-ups"),
-    ("slots/*/cur_bus_speed", "follows how the device is used"),
+    ("slots/*/cur_bus_speed", "follows the use of the device"),
 ];
 
 const PROCESSORS: Names = &[
@@ -124,17 +127,17 @@ const PROCESSORS: Names = &[
     ("cpufreq/policy*/scaling_cur_freq", "follows the load"),
     (
         "cpufreq/policy*/cpuinfo_cur_freq",
-        "follows the load, and asks the hardware",
+        "follows the load, and queries the hardware",
     ),
     (
         "cpufreq/policy*/cpuinfo_avg_freq",
-        "follows the load, and waits for it",
+        "follows the load, and takes time to measure",
     ),
     ("cpufreq/policy*/stats", "counts time"),
     ("cpu*/acpi_cppc/feedback_ctrs", "counts"),
     (
         "intel_uncore_frequency/*/current_freq_khz",
-        "follows the load, and asks the hardware",
+        "follows the load, and queries the hardware",
     ),
 ];
 
@@ -156,12 +159,12 @@ const MEMORY: Names = &[
     ("transparent_hugepage/hugepages-*/stats", "counts"),
     ("transparent_hugepage/khugepaged/full_scans", "counts"),
     ("transparent_hugepage/khugepaged/pages_collapsed", "counts"),
-    ("page_idle", "reading walks all memory"),
+    ("page_idle", "a read walks all memory"),
     ("cma/*/alloc_pages_*", "counts"),
     ("cma/*/release_pages_success", "counts"),
     ("cma/*/available_pages", "counts pages in use"),
     (
         "damon/admin/kdamonds",
-        "belongs to whoever watches memory just now: regions move, and while they do it answers EBUSY",
+        "belongs to the program that monitors memory: regions change, and reads then fail with EBUSY",
     ),
 ];

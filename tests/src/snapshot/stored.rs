@@ -1,4 +1,4 @@
-//! A snapshot as bytes, so that one process can compare with what another one saw.
+//! Serialisation of snapshots, to compare with the snapshot of another process.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +13,7 @@ const REFUSED: u8 = 3;
 const REFUSED_WITHOUT_NUMBER: u8 = 4;
 
 impl Snapshot {
-    /// Everything that was seen; what is excepted is not part of it.
+    /// Serialises the entries, without the exclusions.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut add = |piece: &[u8]| {
@@ -48,7 +48,7 @@ impl Snapshot {
         bytes
     }
 
-    /// The same again; nothing where these are not such bytes.
+    /// Deserialises a snapshot. Returns `None` if the bytes are not one.
     pub(crate) fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
         let mut snapshot = Self::default();
         while !bytes.is_empty() {
@@ -98,7 +98,7 @@ mod tests {
         let again = Snapshot::from_bytes(&bytes).unwrap();
         assert_eq!(snapshot.differs(&again), [""; 0]);
         for length in 1..bytes.len() {
-            // Cut bytes are no snapshot, or one that lacks what was cut off; they never panic.
+            // Truncated bytes are no snapshot or an incomplete one, and never cause a panic.
             let cut = Snapshot::from_bytes(&bytes[..length]);
             assert!(cut.is_none_or(|cut| !cut.differs(&snapshot).is_empty()));
         }

@@ -1,7 +1,7 @@
-//! Which system calls change something that outlives the process that makes them.
+//! The system calls that change something that outlives the calling process.
 //!
-//! One list, used twice: [`can_change_something`] asks it at a stop, and [`filter`] has the kernel ask
-//! it, so that a program runs at full speed up to the calls that count.
+//! The list has two uses: [`can_change_something`] consults it at a stop, and [`filter`] compiles it for the
+//! kernel, so that a program runs at full speed between such calls.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,13 @@ use seccompiler::{
     SeccompFilter, SeccompRule,
 };
 
-/// Calls that change something outside of the process, or wait for it to reach the disk, whatever
-/// their arguments are.
+/// Calls that, with any arguments, change something outside of the process or wait until it is on disk.
 ///
-/// Memory, signal handling and the like are the process's own and end with it; so are the
-/// descriptors, and for everything outside closing one is the same as being killed. Memory that is
-/// shared with another process changes without any call; it is not seen here.
+/// Memory, signal handling and similar state belong to the process and end with it. So do the descriptors: to
+/// everything outside, closing one is the same as being killed. Memory shared with another process changes
+/// without a call and is not covered.
 const CHANGES: &[i64] = &[
-    // What a file holds.
+    // The contents of files.
     libc::SYS_write,
     libc::SYS_pwrite64,
     libc::SYS_writev,
@@ -34,7 +33,7 @@ const CHANGES: &[i64] = &[
     libc::SYS_fallocate,
     libc::SYS_io_submit,
     libc::SYS_io_uring_enter,
-    // Which files there are.
+    // Files and directories.
     libc::SYS_renameat2,
     libc::SYS_unlinkat,
     libc::SYS_mkdirat,
@@ -42,7 +41,7 @@ const CHANGES: &[i64] = &[
     libc::SYS_linkat,
     libc::SYS_symlinkat,
     libc::SYS_mq_unlink,
-    // What is known of a file.
+    // The metadata of files.
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
     SYS_FCHMODAT2,
@@ -60,16 +59,16 @@ const CHANGES: &[i64] = &[
     SYS_FILE_SETATTR,
     libc::SYS_quotactl,
     SYS_QUOTACTL_FD,
-    // What has reached the disk.
+    // Syncing to disk.
     libc::SYS_fsync,
     libc::SYS_fdatasync,
     libc::SYS_sync,
     libc::SYS_syncfs,
     libc::SYS_sync_file_range,
     libc::SYS_msync,
-    // Who may go on.
+    // Locks.
     libc::SYS_flock,
-    // What a driver, the network or another part of the kernel is told.
+    // Requests to drivers, to the network and to other parts of the kernel.
     libc::SYS_ioctl,
     libc::SYS_listen,
     libc::SYS_sendmsg,
@@ -99,7 +98,7 @@ const CHANGES: &[i64] = &[
     libc::SYS_add_key,
     libc::SYS_request_key,
     libc::SYS_keyctl,
-    // What processes share by a number instead of a descriptor.
+    // Objects that processes share by an ID instead of a descriptor.
     libc::SYS_mq_timedsend,
     libc::SYS_mq_timedreceive,
     libc::SYS_msgget,
@@ -112,7 +111,7 @@ const CHANGES: &[i64] = &[
     libc::SYS_semtimedop,
     libc::SYS_shmget,
     libc::SYS_shmctl,
-    // How another process runs.
+    // Other processes.
     libc::SYS_kill,
     libc::SYS_tkill,
     libc::SYS_tgkill,
@@ -163,7 +162,7 @@ const CHANGES: &[i64] = &[
     libc::SYS_renameat,
 ];
 
-// Not among the constants of every C library: these calls have a number and no name there.
+// Not every C library has constants for these calls.
 const SYS_QUOTACTL_FD: i64 = 443;
 const SYS_PROCESS_MRELEASE: i64 = 448;
 const SYS_FCHMODAT2: i64 = 452;
@@ -171,7 +170,7 @@ const SYS_SETXATTRAT: i64 = 463;
 const SYS_REMOVEXATTRAT: i64 = 466;
 const SYS_FILE_SETATTR: i64 = 469;
 
-/// Calls that change something with some arguments only.
+/// Calls that change something only with certain arguments.
 const SOMETIMES: &[(i64, With)] = &[
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_open, With::AnyBit(1, MAKES)),
@@ -180,12 +179,12 @@ const SOMETIMES: &[(i64, With)] = &[
     (libc::SYS_mq_open, With::AnyBit(1, MAKES)),
     (libc::SYS_openat2, With::Memory(opens_to_make)),
     (libc::SYS_fcntl, With::OneOf(1, LOCKS)),
-    // The tables of netfilter; every other option is the socket's own.
+    // The netfilter tables; all other options concern only the socket.
     (
         libc::SYS_setsockopt,
         With::OneOf(1, &[libc::IPPROTO_IP as u32, libc::IPPROTO_IPV6 as u32]),
     ),
-    // Reading and clearing the kernel's log, clearing it, and what of it the console shows.
+    // Reading and clearing the kernel log, clearing it, and the console log level.
     (libc::SYS_syslog, With::OneOf(0, &[4, 5, 6, 7, 8])),
     // Limits of another process; those of the process itself end with it.
     (libc::SYS_prlimit64, With::NoneZero(&[0, 2])),
@@ -194,23 +193,23 @@ const SOMETIMES: &[(i64, With)] = &[
     (libc::SYS_sendto, With::Memory(sends_a_change)),
 ];
 
-/// Reads the process's memory at an address, where it can.
+/// Reads a word of the process's memory, or returns `None`.
 type Word<'a> = dyn Fn(i64) -> Option<i64> + 'a;
 
-/// With which arguments a call changes something. The filter checks all of these but the last.
+/// The arguments with which a call changes something. The filter checks all of these except the last.
 #[derive(Debug, Clone, Copy)]
 enum With {
-    /// The argument at this place has any of these bits.
+    /// The argument at this index has any of these bits.
     AnyBit(u8, u32),
-    /// The lower 32 bits of the argument at this place are one of these.
+    /// The lower 32 bits of the argument at this index are one of these values.
     OneOf(u8, &'static [u32]),
-    /// None of the arguments at these places is zero.
+    /// None of the arguments at these indices is zero.
     NoneZero(&'static [u8]),
-    /// The process's memory has to be read, which no filter can do.
+    /// Depends on the process's memory, which a filter cannot read.
     Memory(fn(&[i64], &Word<'_>) -> bool),
 }
 
-/// The flags with which an opening may make or empty a file.
+/// Open flags that may create or truncate a file.
 const MAKES: u32 = (libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE & !libc::O_DIRECTORY) as u32;
 
 /// The commands of fcntl(2) that lock and unlock.
@@ -223,7 +222,7 @@ const LOCKS: &[u32] = &[
 
 /// Whether a call with these arguments can change anything outside of the process.
 ///
-/// `word` reads the process's memory, where some arguments lie. What cannot be read counts as a
+/// `word` reads the process's memory, to which some arguments point. If it cannot be read, the call counts as a
 /// change.
 pub(super) fn can_change_something(
     number: i64,
@@ -237,7 +236,7 @@ pub(super) fn can_change_something(
         return false;
     };
     let argument = |place: u8| arguments.get(usize::from(place)).copied();
-    // The kernel takes these arguments as numbers of 32 bits too.
+    // The kernel too uses only the lower 32 bits of these arguments.
     let lower = |place: u8| argument(place).map(|value| value as u32);
     match with {
         With::AnyBit(place, bits) => lower(*place).is_none_or(|value| value & bits != 0),
@@ -247,14 +246,14 @@ pub(super) fn can_change_something(
     }
 }
 
-/// The flags are the first field of the structure that the third argument points to.
+/// Whether `openat2` may create or truncate a file. The flags are the first field of the structure that the third
+/// argument points to.
 fn opens_to_make(arguments: &[i64], word: &Word<'_>) -> bool {
     let flags = arguments.get(2).and_then(|address| word(*address));
     flags.is_none_or(|flags| flags & i64::from(MAKES) != 0)
 }
 
-/// Whether the address is one that another process can see. The number of a netlink socket is the
-/// process's own.
+/// Whether other processes can see the address. The port ID of a netlink socket concerns only the process itself.
 fn is_not_netlink(arguments: &[i64], word: &Word<'_>) -> bool {
     let begin = arguments.get(1).and_then(|address| word(*address));
     begin.is_none_or(|begin| {
@@ -263,15 +262,15 @@ fn is_not_netlink(arguments: &[i64], word: &Word<'_>) -> bool {
     })
 }
 
-/// Whether this is anything but a question to rtnetlink.
+/// Whether this is anything other than a query to rtnetlink.
 fn sends_a_change(arguments: &[i64], word: &Word<'_>) -> bool {
     let begin = arguments.get(1).and_then(|address| word(*address));
     !begin.is_some_and(|begin| only_looks(begin.to_ne_bytes(), arguments.get(2).copied()))
 }
 
-/// Whether these are the first bytes of an rtnetlink message of this length that has nothing
-/// changed: its types come in fours from 16 on, of which the third is the one that looks. The
-/// length in it tells it from what else is sent.
+/// Whether these are the first bytes of an rtnetlink message of this length that only queries. The message types
+/// are in groups of four from 16 on, and the third of a group is the query. The length field distinguishes such
+/// a message from other data.
 fn only_looks(begin: [u8; 8], length: Option<i64>) -> bool {
     let [a, b, c, d, kind @ ..] = begin;
     let number = u16::from_ne_bytes([kind[0], kind[1]]);
@@ -280,14 +279,14 @@ fn only_looks(begin: [u8; 8], length: Option<i64>) -> bool {
         && number % 4 == 2
 }
 
-/// The same question as a program for the kernel, which stops the process for its tracer at calls
-/// that can change something, and lets it make every other call at full speed.
+/// Compiles the list to a seccomp filter, which stops the process for its tracer at calls that can change
+/// something, and lets all other calls run at full speed.
 ///
-/// It stops at more than that where only the process's memory tells. A program for another
-/// processor, such as one of 32 bits, is killed at its first call.
+/// If a call depends on the process's memory, the filter always stops at it. A program for another architecture,
+/// such as a 32-bit one, is killed at its first call.
 pub(super) fn filter() -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    // No rule is every call of that number.
+    // An empty list of rules matches every call with that number.
     rules.extend(CHANGES.iter().map(|number| (*number, Vec::new())));
     for (number, with) in SOMETIMES {
         rules.insert(*number, with.rules()?);
@@ -297,7 +296,7 @@ pub(super) fn filter() -> Result<BpfProgram, BackendError> {
 }
 
 impl With {
-    /// Rules of which any is enough, each of conditions that all have to hold.
+    /// Returns rules of which one must match; all conditions of a rule must hold.
     fn rules(self) -> Result<Vec<SeccompRule>, BackendError> {
         use SeccompCmpArgLen::{Dword, Qword};
         use SeccompCmpOp::{Eq, MaskedEq, Ne};
@@ -329,8 +328,8 @@ impl With {
 mod tests {
     use super::*;
 
-    /// The result of a filter for a call, by a small interpreter of the instructions that seccompiler
-    /// uses: load, mask, compare, jump and return.
+    /// Runs a filter on a call, with a small interpreter for the instructions that seccompiler uses: load, mask,
+    /// compare, jump and return.
     fn result(program: &BpfProgram, number: i64, arguments: &[i64]) -> u32 {
         // struct seccomp_data: number, architecture, instruction pointer, arguments.
         let mut data = [0u8; 64];
@@ -355,7 +354,7 @@ mod tests {
                     at += jump(value == step.k);
                 }
                 code if code == libc::BPF_RET | libc::BPF_K => return step.k,
-                other => panic!("an instruction that this test does not know: {other:#x}"),
+                other => panic!("an instruction unknown to this test: {other:#x}"),
             }
         }
     }
@@ -364,7 +363,7 @@ mod tests {
         match result(program, number, arguments) {
             libc::SECCOMP_RET_TRACE => true,
             libc::SECCOMP_RET_ALLOW => false,
-            other => panic!("neither stopped nor let through: {other:#x}"),
+            other => panic!("neither traced nor allowed: {other:#x}"),
         }
     }
 
@@ -377,8 +376,8 @@ mod tests {
             let arguments: Vec<Vec<i64>> = (0..u32::BITS)
                 .map(|bit| 1 << bit)
                 .chain([0, 5, 6, 7, 8, 9, 36, 37, 38, 41, u32::MAX])
-                // The same number wherever a call has its flags or its command; the upper half of
-                // the register is not part of it.
+                // The same value in every argument, because flags and commands are at different indices.
+                // The upper half of the register is ignored.
                 .flat_map(|value| [vec![i64::from(value); 6], vec![places(value); 6]])
                 .chain([vec![0, 3, 0x7000], vec![7, 3, 0], vec![7, 3, 0x7000]])
                 .collect();
@@ -390,7 +389,7 @@ mod tests {
                     "call {number} with {arguments:x?}"
                 );
                 changes += usize::from(unreadable);
-                // Looking at the memory makes it fewer, never more.
+                // Reading the memory can only rule out a change.
                 let looked = can_change_something(number, &arguments, |_| Some(0));
                 assert!(unreadable || !looked, "call {number} with {arguments:x?}");
             }
@@ -413,7 +412,8 @@ mod tests {
         let mut other = filter().unwrap();
         let here = result(&other, libc::SYS_getpid, &[]);
         assert_eq!(here, libc::SECCOMP_RET_ALLOW);
-        // The test's own data names the architecture that the program asks for in its second step.
+        // The interpreter takes the architecture from the second instruction. The inserted one makes that another
+        // instruction, so the architecture is wrong.
         other.insert(0, other[0].clone());
         assert_eq!(
             result(&other, libc::SYS_getpid, &[]),
@@ -441,7 +441,7 @@ mod tests {
             assert_eq!(asked(libc::SYS_openat, &arguments), wanted, "{flags:o}");
         }
         assert!(asked(libc::SYS_openat2, &[-100, 0x7000, 0x1000, 24]));
-        // Unreadable: it might.
+        // The flags cannot be read, so this counts as a change.
         assert!(asked(libc::SYS_openat2, &[-100, 0x7000, 0x2000, 24]));
     }
 
@@ -459,7 +459,7 @@ mod tests {
         assert!(!sent(libc::RTM_GETLINK, 36));
         assert!(sent(libc::RTM_NEWQDISC, 36));
         assert!(sent(libc::RTM_DELLINK, 36));
-        // Another length: it is no such message.
+        // With another length it is not such a message.
         assert!(sent(libc::RTM_GETQDISC, 40));
         assert!(can_change_something(
             libc::SYS_sendto,

@@ -1,19 +1,17 @@
-//! A program that runs at full speed from one call that changes something to the next.
+//! Runs a program at full speed from one call that changes something to the next.
 //!
-//! A seccomp filter, made of the list in [`calls`](super::calls), has the kernel stop the program for its
-//! tracer at these calls only. Three things follow from how the kernel does that:
+//! A seccomp filter, compiled from the list in [`calls`](super::calls), stops the program for its tracer only at
+//! these calls. This has three consequences:
 //!
-//! - The filter is inherited by every child, and where nobody traces it such a call fails with
-//!   `ENOSYS`. So the children are traced as well, and go on being traced until they have ended, also
-//!   after the program itself was killed.
-//! - A filter is set on a thread and stays. So a thread is made for it, which starts the shell that
-//!   becomes the program, and ends.
-//! - Which processes there will be is not known, so `waitpid(2)` has to wait for any. With `__WNOTHREAD`
-//!   it waits only for children and tracees of the calling thread. So a thread is made for that as well:
-//!   it takes no exit status that another part of the test waits for.
+//! - Every child inherits the filter, and such a call fails with `ENOSYS` in a process without a tracer. So the
+//!   children are traced too, until they exit, even after the program itself was killed.
+//! - A filter cannot be removed from a thread. So a new thread sets it, starts the shell that executes the
+//!   program, and exits.
+//! - The processes are not known in advance, so `waitpid(2)` has to wait for any. With `__WNOTHREAD` it waits only
+//!   for children and tracees of the calling thread. So tracing has its own thread, which does not consume an
+//!   exit status that another part of the test waits for.
 //!
-//! The kernel also wants `no_new_privs` for a filter: a program that is to gain privileges by being
-//! set-user-ID does not gain them here.
+//! The kernel also requires `no_new_privs` for a filter, so set-user-ID programs do not gain privileges here.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -29,8 +27,8 @@ use nix::unistd::Pid;
 
 use super::{Event, Stop, calls, high_water, in_shell, memory, words};
 
-/// The program, and the thread that traces it. Where this is dropped that thread ends, and the
-/// kernel kills what it traced.
+/// A handle of the thread that traces the program. When it is dropped, that thread exits, and the kernel kills
+/// the traced processes.
 #[derive(Debug)]
 pub(super) struct Changes {
     requests: Sender<Request>,
@@ -40,14 +38,14 @@ pub(super) struct Changes {
 
 #[derive(Debug)]
 enum Request {
-    /// Let this many calls pass and go on to the next stop.
+    /// Skip this many calls and continue to the next stop.
     Step {
         passing: usize,
     },
     Kill,
 }
 
-/// Where the program stands.
+/// The state of the program at a stop.
 #[derive(Debug, Clone, Copy)]
 struct Reply {
     stop: Stop,
@@ -71,7 +69,7 @@ impl Changes {
                     Err(reason) => drop(answers.send(Err(reason))),
                 }
             })
-            .map_err(|error| format!("no thread can be started: {error}"))?;
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
         let last = receive(&replies)?;
         Ok(Self {
             requests,
@@ -80,7 +78,7 @@ impl Changes {
         })
     }
 
-    /// Lets the program make this many calls that change something, and go on to the next stop.
+    /// Skips this many calls that change something, and continues to the next stop.
     pub(super) fn step(&mut self, passing: usize) -> Stop {
         self.ask(Request::Step { passing });
         self.last.stop
@@ -103,7 +101,7 @@ impl Changes {
     }
 
     fn ask(&mut self, request: Request) {
-        // Where the thread has ended there is an error to be received.
+        // If the thread has exited, receiving its reply gives the error.
         let _ = self.requests.send(request);
         self.last = receive(&self.replies).unwrap_or_else(|reason| panic!("{reason}"));
     }
@@ -111,17 +109,17 @@ impl Changes {
 
 fn receive(replies: &Receiver<Result<Reply, String>>) -> Result<Reply, String> {
     let reply = replies.recv();
-    reply.unwrap_or_else(|_| Err("the thread that traces has ended".to_owned()))
+    reply.unwrap_or_else(|_| Err("the tracing thread has exited".to_owned()))
 }
 
-/// The state of the thread that traces.
+/// The state of the tracing thread.
 struct Tracer {
-    /// Kept for its standard input only: it is waited for by its number.
+    /// Kept only for its standard input; `waitpid` uses the process ID.
     _child: Child,
     program: Pid,
-    /// The thread that stands still, and on which side of a call; none before the first stop.
+    /// The stopped thread and the side of its call; `None` before the first stop.
     held: Option<(Pid, Stop)>,
-    /// Threads that make a call whose end is a stop.
+    /// Threads in a call at whose end they stop.
     in_call: BTreeSet<Pid>,
     /// Processes other than the program, and their threads.
     others: BTreeSet<Pid>,
@@ -133,8 +131,7 @@ struct Tracer {
 }
 
 impl Tracer {
-    /// Starts the program under the filter and stops it where it is the program, before its own first
-    /// instruction.
+    /// Starts the program under the filter and stops it before its own first instruction.
     fn start(program: &str, arguments: &[&str]) -> Result<Self, String> {
         let mut child = filtered_shell(program, arguments)?;
         let process = Pid::from_raw(i32::try_from(child.id()).map_err(|error| error.to_string())?);
@@ -151,17 +148,17 @@ impl Tracer {
             drop(input);
             let _ = child.kill();
             let _ = child.wait();
-            return Err(format!("nothing can be traced here: {errno}"));
+            return Err(format!("tracing is not possible here: {errno}"));
         }
         input
             .ok_or("no pipe to the shell")?
             .write_all(b"go\n")
-            .map_err(|error| format!("/bin/sh cannot be told to go on: {error}"))?;
+            .map_err(|error| format!("cannot write to /bin/sh: {error}"))?;
         loop {
             match wait()? {
                 Some(WaitStatus::PtraceEvent(.., Event::EXEC)) => break,
                 Some(WaitStatus::Stopped(pid, signal)) => pass(ptrace::cont(pid, signal))?,
-                // Also a call of the shell that the filter stops at, as where it opens a file.
+                // Includes stops of the filter at calls of the shell, for example when it opens a file.
                 Some(WaitStatus::PtraceEvent(pid, ..)) => pass(ptrace::cont(pid, None))?,
                 other => return Err(format!("{program} was not started: {other:?}")),
             }
@@ -209,7 +206,7 @@ impl Tracer {
                 self.in_call.insert(thread);
                 self.go_on(thread, None)?;
             }
-            // The call that it stands before is the first one that passes.
+            // The call at which it is stopped is the first one to skip.
             Some((thread, Stop::Enters)) => {
                 passing -= 1;
                 self.go_on(thread, None)?;
@@ -231,15 +228,17 @@ impl Tracer {
         }
         match self.end {
             Some(WaitStatus::Exited(_, code)) => Ok(Stop::Ended(code)),
-            other => Err(format!("a traced program did not end by itself: {other:?}")),
+            other => Err(format!(
+                "a traced program did not exit by itself: {other:?}"
+            )),
         }
     }
 
-    /// Kills the program and lets its children come to their end.
+    /// Kills the program and lets its children run to completion.
     fn kill(&mut self) -> Result<Stop, String> {
         kill(self.program, Signal::SIGKILL)
             .map_err(|errno| format!("the program cannot be killed: {errno}"))?;
-        // The threads of the program are gone in whatever call they were.
+        // The kill ended all threads of the program, in any call.
         self.held = None;
         while let Some(status) = wait()? {
             if let Some((thread, _)) = self.handle(status)? {
@@ -248,12 +247,12 @@ impl Tracer {
         }
         match self.end {
             Some(WaitStatus::Signaled(_, Signal::SIGKILL, _)) => Ok(Stop::Ended(-1)),
-            other => Err(format!("the program was killed, and yet: {other:?}")),
+            other => Err(format!("the program was killed, but ended with {other:?}")),
         }
     }
 
-    /// Handles one event of any traced thread and lets the thread go on. The exceptions are threads of
-    /// the program on either side of a call that changes something: these are returned and stay stopped.
+    /// Handles one event of any traced thread and continues the thread. Threads of the program on either side of a
+    /// call that changes something are returned instead and stay stopped.
     fn handle(&mut self, status: WaitStatus) -> Result<Option<(Pid, Stop)>, String> {
         match status {
             WaitStatus::PtraceEvent(pid, _, Event::SECCOMP) => return self.before_a_call(pid),
@@ -265,7 +264,7 @@ impl Tracer {
                 self.go_on(pid, None)?;
             }
             WaitStatus::PtraceEvent(pid, _, Event::EXEC) => {
-                // A thread that executes another program has the process's number from then on.
+                // A thread that executes another program takes over the process ID.
                 if let Ok(thread) = ptrace::getevent(pid) {
                     let thread = Pid::from_raw(i32::try_from(thread).unwrap_or(0));
                     if thread != pid {
@@ -280,9 +279,9 @@ impl Tracer {
                 }
                 self.go_on(pid, None)?;
             }
-            // The first stop of a new child is here; it may come before or after the event of the call
-            // that made the child. So is the stop by a signal such as SIGSTOP, which does not last: nix
-            // has no PTRACE_LISTEN, the request that would leave the process stopped.
+            // Includes the first stop of a new child, before or after the event of the call that created the
+            // child, and stops by signals such as SIGSTOP. The latter do not last, because nix has no
+            // PTRACE_LISTEN, which would keep the process stopped.
             WaitStatus::PtraceEvent(pid, ..) => self.go_on(pid, None)?,
             WaitStatus::Stopped(pid, signal) => self.go_on(pid, Some(signal))?,
             WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..) => {
@@ -297,7 +296,7 @@ impl Tracer {
     }
 
     fn before_a_call(&mut self, pid: Pid) -> Result<Option<(Pid, Stop)>, String> {
-        // A thread that was killed in the meantime has no registers to read; its end is the next event.
+        // The registers of a killed thread cannot be read; its exit is the next event.
         let words = words(pid).unwrap_or_default();
         let changes = words.split_first().is_some_and(|(number, arguments)| {
             calls::can_change_something(*number, arguments, |address| memory(pid, address))
@@ -341,20 +340,20 @@ impl Tracer {
     }
 }
 
-/// The shell that becomes the program, under the filter, and waiting for its line.
+/// Starts the shell that executes the program, under the filter. It waits for a line.
 fn filtered_shell(program: &str, arguments: &[&str]) -> Result<Child, String> {
     let filter = calls::filter().map_err(|error| error.to_string())?;
     let filtered = || {
         seccompiler::apply_filter(&filter)
-            .map_err(|error| format!("no filter can be set here: {error}"))?;
-        // Nothing that the filter stops at from here to the end of the thread.
+            .map_err(|error| format!("a seccomp filter cannot be set here: {error}"))?;
+        // From here on, this thread must not make a call that the filter stops at.
         in_shell(program, arguments)
     };
     std::thread::scope(|scope| scope.spawn(filtered).join())
-        .map_err(|_| "the thread under the filter failed".to_owned())?
+        .map_err(|_| "the thread with the filter panicked".to_owned())?
 }
 
-/// The next event of any thread that this thread traces; `None` when no traced thread is left.
+/// Waits for the next event of any thread that this thread traces. Returns `None` when none is left.
 fn wait() -> Result<Option<WaitStatus>, String> {
     let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
     loop {
@@ -362,30 +361,33 @@ fn wait() -> Result<Option<WaitStatus>, String> {
             Ok(status) => return Ok(Some(status)),
             Err(Errno::ECHILD) => return Ok(None),
             Err(Errno::EINTR) => {}
-            // EINVAL: it was sent a real-time signal, for which nix has no name.
-            Err(errno) => return Err(format!("the trace cannot be waited for: {errno}")),
+            // EINVAL: a real-time signal, which nix cannot represent.
+            Err(errno) => return Err(format!("waitpid failed on a traced program: {errno}")),
         }
     }
 }
 
-/// Accepts that a thread that was killed cannot be resumed: its end is the next event.
+/// Ignores ESRCH: a killed thread cannot be resumed, and its exit is the next event.
 fn pass(outcome: Result<(), Errno>) -> Result<(), String> {
     match outcome {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(errno) => Err(format!("a traced program cannot go on: {errno}")),
+        Err(errno) => Err(format!("a traced program cannot be continued: {errno}")),
     }
 }
 
-/// Fails unless the stop is the one at the end of a call.
+/// Fails unless the stop is at the end of a call.
 ///
-/// Since Linux 4.8 the stop at the entry to a call comes before the one that a filter makes. So
-/// PTRACE_SYSCALL leads from there to the end of the same call; with an older kernel, to its entry.
+/// Since Linux 4.8 the stop at the entry of a call comes before the stop of a filter. So `PTRACE_SYSCALL` at the
+/// latter continues to the end of the same call; on an older kernel, to its entry.
 fn is_after_the_call(pid: Pid) -> Result<(), String> {
     #[cfg(target_env = "gnu")]
     if let Ok(info) = ptrace::syscall_info(pid)
         && info.op != nix::libc::PTRACE_SYSCALL_INFO_EXIT
     {
-        return Err(format!("no end of a system call: stop of kind {}", info.op));
+        return Err(format!(
+            "not the end of a system call: stop of kind {}",
+            info.op
+        ));
     }
     Ok(())
 }
