@@ -122,6 +122,12 @@ const MOST_RULES: usize = 16;
 /// Only then does no step change its place relative to others that it may depend on (a governor on
 /// its module) or that change with it (the huge pages of a node and of all nodes). An apply with
 /// intermediate steps or side effects is merged with the one before only if it repeats it exactly.
+///
+/// A revert must not pass through a state that no apply passed through, because the kernel may refuse
+/// it: with an upper frequency limit of 2 GHz it refuses a lower one of 2.4 GHz. So an apply that
+/// continues from where the earlier one ended is merged only if it changed the last knob and no
+/// other. Applies that both began from the same states may differ anywhere: a revert of the merged
+/// one is the later apply in reverse.
 pub(super) fn fold(entries: &mut BTreeMap<u64, Entry>, others: &[Log], knobs: Knobs<'_>) {
     let mut stay: Vec<Vec<u64>> = Vec::new();
     for apply in applies(entries) {
@@ -205,24 +211,32 @@ fn are_one(
     let begins_there = |first: &Entry, later: &Entry| {
         first.step.from == later.step.from && first.step.from.known().is_some()
     };
+    let continues = |first: &Entry, later: &Entry| {
+        follows(first, later, knobs) && !knobs.may_be_put_back(later)
+    };
     let all = |holds: &dyn Fn(&Entry, &Entry) -> bool| {
         pairs.iter().all(|(first, later)| holds(first, later))
     };
+    let both_plain = all(&|first, later| is_plain(first) && is_plain(later));
+    let only_last_differs = || {
+        let last = pairs.len() - 1;
+        let before = pairs.iter().take(last);
+        before
+            .map(|(first, later)| (first.left(), later.left()))
+            .all(|(one, two)| one == two)
+    };
     all(&is_same_thing)
         && all(&is_unaffected)
-        && (all(&|first, later| {
-            is_plain(first)
-                && is_plain(later)
-                && (begins_there(first, later)
-                    || follows(first, later, knobs) && !knobs.may_be_put_back(later))
-        }) || all(&|first, later| {
-            is_whole(first)
-                && is_whole(later)
-                && begins_there(first, later)
-                && first.step.to == later.step.to
-                && first.step.means == later.step.means
-                && first.step.side_effects == later.step.side_effects
-        }))
+        && (both_plain && all(&begins_there)
+            || both_plain && all(&continues) && only_last_differs()
+            || all(&|first, later| {
+                is_whole(first)
+                    && is_whole(later)
+                    && begins_there(first, later)
+                    && first.step.to == later.step.to
+                    && first.step.means == later.step.means
+                    && first.step.side_effects == later.step.side_effects
+            }))
 }
 
 impl Entry {

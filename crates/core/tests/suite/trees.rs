@@ -219,13 +219,13 @@ fn a_file_without_an_end_is_not_read() {
     let config = tree.path().join("x.conf");
     for (path, name) in [(&value(&tree), VALUE), (&config, "/x.conf")] {
         endless(path);
-        is_refused(&host(&tree).read(name).unwrap_err(), path, "longer than");
-        is_refused(&host(&tree).file(name).unwrap_err(), path, "longer than");
+        is_refused(&host(&tree).read(name).unwrap_err(), path, "larger than");
+        is_refused(&host(&tree).file(name).unwrap_err(), path, "larger than");
     }
     is_refused(
         &host(&tree).write_value(VALUE, b"1\n").unwrap_err(),
         &value(&tree),
-        "longer than",
+        "larger than",
     );
     // The kernel's own files say nothing of their length, or a page.
     let live = Host::new(LinuxHost::live().unwrap());
@@ -250,8 +250,8 @@ fn a_journal_and_a_lock_are_regular_files_of_one_name() {
 
     let second = tree.path().join("second");
     fs::hard_link(&journal, &second).unwrap();
-    assert!(untrusted(read()).contains("2 names"));
-    assert!(untrusted(write()).contains("2 names"));
+    assert!(untrusted(read()).contains("2 hard links"));
+    assert!(untrusted(write()).contains("2 hard links"));
     assert_eq!(fs::read(&second).unwrap(), b"one\n");
 
     fs::remove_file(&journal).unwrap();
@@ -262,7 +262,7 @@ fn a_journal_and_a_lock_are_regular_files_of_one_name() {
     fs::remove_file(&journal).unwrap();
     endless(&journal);
     fs::set_permissions(&journal, fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(untrusted(read()).contains("longer than"));
+    assert!(untrusted(read()).contains("larger than"));
 
     fs::remove_file(&journal).unwrap();
     let mut writing = store();

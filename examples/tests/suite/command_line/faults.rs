@@ -413,13 +413,14 @@ fn a_directory_made_for_our_file_is_ours() {
     }
 }
 
-/// Runs it where no file may become longer than this, or up to 511 bytes more: the units of ulimit.
+/// Runs the program with a limit on the size of files, in bytes. Not by `ulimit -f`, which counts in units of
+/// 512: how much room is left would then depend on the length of the journal.
 fn limited(tree: &Tree, longest: u64, typed: &[&str]) -> Ran {
-    let script = r#"trap "" XFSZ; ulimit -f "$1"; shift; exec "$@""#;
+    let script = r#"trap "" XFSZ; exec prlimit --fsize="$@""#;
     let mut command = Command::new("sh");
     command
         .args(["-c", script, "sh"])
-        .args([&longest.div_ceil(512).to_string(), GAMING, "--root"])
+        .args([&longest.to_string(), GAMING, "--root"])
         .arg(tree.root())
         .args(typed)
         .stdin(Stdio::null());
