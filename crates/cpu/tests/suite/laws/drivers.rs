@@ -42,6 +42,25 @@ fn revert(machine: &Machine) -> hosttune_core::Reverted {
     session.revert().unwrap()
 }
 
+/// The journal once merged the last two applies. The revert then had to raise the lower limit to 2.48 GHz under
+/// an upper limit of 2 GHz, which the kernel refuses.
+#[test]
+fn limits_set_three_times_are_reverted() {
+    let machine = Machine::new(Scaling::IntelPassive, 1);
+    let before = machine.snapshot();
+    let limits = |minimum, maximum| {
+        let limits = Processors::new().minimum(Frequency::Kilohertz(minimum));
+        limits.maximum(Frequency::Kilohertz(maximum))
+    };
+    apply(&machine, &limits(2_481_000, 3_000_000));
+    let lower = limits(700_000, 2_481_000);
+    apply(&machine, &lower.governor(Governor::Performance));
+    apply(&machine, &limits(801_000, 2_000_000));
+    let reverted = revert(&machine);
+    assert_eq!(reverted.not_reverted, []);
+    assert_eq!(machine.snapshot(), before);
+}
+
 #[test]
 fn a_driver_with_governors_of_its_own_has_no_others() {
     for (scaling, name) in [
