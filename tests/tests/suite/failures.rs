@@ -271,10 +271,7 @@ fn a_mirror_that_cannot_be_reached_is_told_in_a_line() {
         said.contains("cannot be fetched from http://127.0.0.1:9"),
         "{said}"
     );
-    assert!(
-        said.contains("set HOSTTUNE_DEBIAN_MIRROR"),
-        "{said}"
-    );
+    assert!(said.contains("set HOSTTUNE_DEBIAN_MIRROR"), "{said}");
 }
 
 #[test]
