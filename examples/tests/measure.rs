@@ -1,5 +1,4 @@
-//! `gaming measure`, both ends of it: over this machine's loopback, and over a bottleneck that
-//! `gaming apply` shapes.
+//! `gaming measure` and its responder: over loopback, and over a bottleneck that `gaming apply` shapes.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -23,18 +22,19 @@ use serde_json::Value;
 
 use bottleneck::{DOWNLOAD, SERVER, UPLOAD, in_srv, laid, taken_away, told};
 
-/// One kernel after the other, and nothing of this file beside it: it is time that is measured.
+/// Held by each test here: they measure time, so neither two tests nor two kernels may run at once.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// How often it is measured until it is valid, and until what was shaped is as short as promised: a
-/// processor that is emulated beside other work only ever makes a round trip longer.
+/// The maximum number of measurements until one is valid, and until shaping has lowered the round trips as
+/// promised. Retrying is sound: other work beside the emulated processor only makes round trips longer.
 const TRIES: usize = 4;
 
-/// By how much shorter 95 of a hundred round trips have to be; with both ways full, the mean: the one
-/// emulated processor then forwards, shapes and loads both, and it is its turns that 95 of a hundred see.
+/// The factor by which shaping must lower the 95th percentile of the round trips. With both directions loaded
+/// it applies to the mean: the one emulated processor then forwards, shapes and loads both directions, and
+/// its scheduling determines the 95th percentile.
 const TIMES_LOWER: f64 = 10.0;
 
-/// More jitter on the idle path, and it is the emulated processor that was away.
+/// With this much jitter on the idle path, the emulated processor was busy with other work.
 const JITTER_MILLISECONDS: f64 = 15.0;
 
 mod what_gaming_shapes_it_measures_ten_times_lower {
@@ -85,7 +85,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned()
 }
 
-/// A responder, ended with this value.
+/// A responder, killed on drop.
 struct Responding {
     child: Child,
     address: String,
@@ -108,7 +108,7 @@ impl Responding {
         Self { child, address }
     }
 
-    /// Ctrl-C ends it in order.
+    /// SIGINT ends it with exit code 0.
     fn interrupted(mut self) {
         interrupt(&self.child);
         assert_eq!(ended(&mut self.child), Some(0));
@@ -127,7 +127,7 @@ fn interrupt(child: &Child) {
     kill_process(pid, Signal::INT).unwrap();
 }
 
-/// The exit code, which comes at once.
+/// Waits for the end, at most 5 seconds, and returns the exit code.
 #[track_caller]
 fn ended(child: &mut Child) -> Option<i32> {
     let begun = Instant::now();
@@ -140,7 +140,7 @@ fn ended(child: &mut Child) -> Option<i32> {
     panic!("it does not end");
 }
 
-/// The document is what the schema of `docs/schemas` promises.
+/// Parses a document and checks it against the schema in `docs/schemas`.
 fn document(text: &str) -> Value {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -157,14 +157,14 @@ fn document(text: &str) -> Value {
     document
 }
 
-/// By how much 95 of a hundred round trips on the idle path exceed the median, in milliseconds.
+/// By how much the 95th percentile of the round trips on the idle path exceeds the median, in milliseconds.
 fn jitter(document: &Value) -> f64 {
     let idle = &document["measurement"]["phases"][0]["round_trip"];
     let of = |field: &str| idle[field].as_f64().unwrap();
     of("p95_milliseconds") - of("median_milliseconds")
 }
 
-/// Where nobody says what it carries there are figures and no grade.
+/// Without the configured rates there are figures but no grade.
 #[test]
 fn loopback_is_measured_and_gets_no_grade() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,7 +193,7 @@ fn loopback_is_measured_and_gets_no_grade() {
     assert!(phases[2]["upload_bits_per_second"].as_u64().unwrap() > 1_000_000);
     assert!(std::fs::read_to_string(&svg).unwrap().ends_with("</svg>\n"));
 
-    // Interrupted, it ends at once and leaves the files as they were.
+    // If interrupted, it ends at once and leaves the files unchanged.
     let again = [
         &measure[..],
         &["--before", &save, "--save", &save, "--json"],
@@ -219,7 +219,7 @@ fn loopback_is_measured_and_gets_no_grade() {
     assert!(said.contains("--respond"), "{said}");
 }
 
-/// For each phase under load, the best that was seen.
+/// The best factor of all measurements, for each phase under load.
 #[derive(Debug, Default)]
 struct Best(BTreeMap<String, f64>);
 
@@ -245,7 +245,7 @@ impl Best {
     }
 }
 
-/// The whole way: measured, shaped, measured again and compared, put back.
+/// The whole procedure: measure, shape, measure again and compare, revert.
 fn what_gaming_shapes_it_measures_ten_times_lower() {
     told("modprobe ifb numifbs=0; modprobe -a act_mirred cls_matchall sch_ingress");
     laid();
@@ -271,7 +271,7 @@ fn what_gaming_shapes_it_measures_ten_times_lower() {
             }
             busy += usize::from(is_busy);
         }
-        // A machine that was busy is no verdict on what is tested.
+        // On a busy machine the result says nothing about the program.
         assert!(busy > 0, "not valid {TRIES} times on a quiet path");
         None
     };

@@ -1,5 +1,5 @@
-// Gives the two processors of the test machine frequencies, so that acpi-cpufreq drives them:
-// an emulated processor has none, and without _PSS and _PCT no governor is there to be tuned.
+// Gives the two processors of the test machine frequencies, so that acpi-cpufreq drives them: an emulated
+// processor has none, and without _PSS and _PCT it has no governor that tests can set.
 DefinitionBlock ("cpufreq.aml", "SSDT", 2, "HOSTTN", "CPUFREQ", 1)
 {
     External (\_SB.CPUS.C000, DeviceObj)
@@ -7,7 +7,7 @@ DefinitionBlock ("cpufreq.aml", "SSDT", 2, "HOSTTN", "CPUFREQ", 1)
 
     Scope (\_SB.CPUS.C000)
     {
-        // Control and status: 16 bit I/O ports that nothing else of the machine answers at.
+        // Control and status: 16-bit I/O ports that no other device of the machine uses.
         Name (_PCT, Package () {
             ResourceTemplate () { Register (SystemIO, 16, 0, 0x0B00) },
             ResourceTemplate () { Register (SystemIO, 16, 0, 0x0B02) }

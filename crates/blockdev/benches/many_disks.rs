@@ -1,11 +1,13 @@
-//! A plan for 100, 1,000 and 10,000 disks of a captured tree: time, memory, and both per disk.
+//! Measures planning for captured trees of 100, 1,000 and 10,000 disks: time, memory, and time per disk.
 //!
-//! The limits are those of the largest: 1 second of processor time, which is what it takes on a machine
-//! that does nothing else; 64 MB resident; and that the time for one disk does not grow with their
-//! number. Only the first has a plan with nothing but a few steps; in the second each solid disk, a third,
-//! is switched, and all that hangs on a scheduler is kept: for that it is 1.5 seconds. Exit code 1 where one is broken.
+//! The limits are for 10,000 disks: 1 second of CPU time, which is the elapsed time on an otherwise idle
+//! machine; 64 MB resident; and a time per disk that is at most twice that of 1,000 disks. The plan has one
+//! step for each SATA SSD, a third of the disks. In `switched`, each of them also gets another scheduler, and
+//! everything that depends on the scheduler is saved; there the limit is 1.5 seconds. The exit code is 1 if a
+//! limit is exceeded.
 //!
-//! Each row is a process of its own: the peak of resident memory is a process's, and never falls.
+//! Each row is measured in separate processes, because the peak of resident memory is per process and never
+//! falls.
 
 #![expect(
     clippy::disallowed_methods,
@@ -25,11 +27,12 @@ const COUNTS: [usize; 3] = [100, 1_000, 10_000];
 const MOST_SECONDS: f64 = 1.0;
 const MOST_SWITCHED: f64 = 1.5;
 const MOST_MEGABYTES: f64 = 64.0;
-/// Whether the solid ones, a third, have to be switched; `missing` is a scheduler that no disk has.
+/// The scheduler requested for the SATA SSDs, a third of the disks: the active one, another one, or one that
+/// no disk has.
 const WANTED: [&str; 3] = ["as it is", "switched", "missing"];
-/// By how much the time for one disk may be more among 10,000 than among 1,000.
+/// How much longer one disk may take among 10,000 than among 1,000, as a factor.
 const MOST_GROWTH: f64 = 2.0;
-/// Runs of each, the fastest of which counts: the others have waited for somebody.
+/// Runs per row. The fastest one counts, because other processes have slowed down the others.
 const RUNS: usize = 3;
 
 fn main() -> ExitCode {
@@ -40,7 +43,7 @@ fn main() -> ExitCode {
         plan(Path::new(root), wanted);
         return ExitCode::SUCCESS;
     }
-    // `cargo test --benches` asks for nothing but that it runs.
+    // `cargo test --benches` only checks that it runs.
     let quick = arguments.iter().any(|word| word == "--test");
     let mut broken = Vec::new();
     println!(
@@ -91,7 +94,7 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(!broken.is_empty()))
 }
 
-/// The fastest of some runs: seconds of the plan, and the most memory that any process had.
+/// Returns the seconds of the fastest run, and the highest peak memory of all runs in MB.
 fn measure(tree: &Path, wanted: &str) -> (f64, f64) {
     let mut best = f64::MAX;
     let mut most: f64 = 0.0;
@@ -150,15 +153,15 @@ fn plan(root: &Path, wanted: &str) {
     println!("{seconds} {}", peak());
 }
 
-/// What this process has taken of the processor, in seconds.
+/// The CPU time of this process in seconds.
 fn processor_time() -> f64 {
-    // In ns, and of its one thread.
+    // In ns, of the main thread, which is the only one.
     let shown = std::fs::read_to_string("/proc/self/schedstat").unwrap();
     let time: f64 = shown.split_whitespace().next().unwrap().parse().unwrap();
     time / 1e9
 }
 
-/// The most memory that this process had resident, in MB.
+/// The peak resident memory of this process in MB.
 fn peak() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status
@@ -169,7 +172,7 @@ fn peak() -> f64 {
     kilobytes / 1024.0
 }
 
-/// A captured tree with so many disks: each third NVMe, solid, and rotating.
+/// Creates a captured tree of which one third each are NVMe disks, SATA SSDs and rotating disks.
 fn make(root: &Path, count: usize) {
     for directory in ["proc/sys", "sys/block", "sys/devices"] {
         std::fs::create_dir_all(root.join(directory)).unwrap();

@@ -1,4 +1,4 @@
-//! That the catalogue is consistent and agrees with the running kernel.
+//! The catalogue is consistent and agrees with the running kernel.
 
 use super::*;
 use crate::value::Value;

@@ -1,5 +1,5 @@
-//! The disks, processors and memory of the hosts, in stock kernels: as wanted, and exactly back,
-//! whenever they were killed.
+//! Disks, processors and memory under the host profiles on stock kernels: set as requested, and reverted
+//! exactly wherever the program was killed.
 
 use std::fmt;
 use std::path::Path;
@@ -59,7 +59,7 @@ fn document(program: &str, arguments: &[&str]) -> Value {
     serde_json::from_slice(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"))
 }
 
-/// The disk of the test machine that is behind a SATA port, and the port's host.
+/// The SATA disk of the test machine, and the SCSI host of its port.
 fn sata() -> (String, String) {
     let disk = tell(
         "for disk in /sys/block/sd*; do case $(readlink $disk) in */ata[0-9]*) basename $disk;; esac; done",
@@ -82,7 +82,7 @@ fn active(disk: &str) -> String {
     offered.split(['[', ']']).nth(1).unwrap().to_owned()
 }
 
-/// The paths of the NVMe namespaces, which have the requests, or the namespaces themselves.
+/// The NVMe devices with a request queue: with multipath the paths (`nvme0c0n1`), otherwise the namespaces.
 fn nvme() -> Vec<String> {
     let all = tell("ls /sys/block | grep ^nvme");
     let paths: Vec<String> = all
@@ -97,7 +97,7 @@ fn nvme() -> Vec<String> {
     }
 }
 
-/// Everything that these parts can change, and what it changes along.
+/// Everything that these parts can change, side effects included.
 fn there() -> Snapshot {
     Snapshot::of(&[
         Subtree::Sysctls,
@@ -108,7 +108,7 @@ fn there() -> Snapshot {
     ])
 }
 
-/// What the tests set before they begin, as the machine had it; given back when this is dropped.
+/// The original values of what the tests set before they begin; restored on drop.
 struct AsFound(Vec<(String, String)>);
 
 impl AsFound {
@@ -129,7 +129,7 @@ impl AsFound {
 impl Drop for AsFound {
     fn drop(&mut self) {
         for (path, chosen) in &self.0 {
-            // With another scheduler in between a disk forgets what it was tuned to.
+            // Switching to another scheduler in between resets the settings of the disk's queue.
             if path.ends_with("scheduler") {
                 let _ = std::fs::write(path, "none");
             }
@@ -138,8 +138,8 @@ impl Drop for AsFound {
     }
 }
 
-/// Something else than what is wanted, everywhere, on a kernel that has had swap before: 6.1 notes
-/// the first one of a boot for good (`swap_slots_cache` in `cpu/hotplug/states`).
+/// Sets everything to values other than the requested ones, after swap was used once: Linux 6.1 records the
+/// first swap of a boot permanently (`swap_slots_cache` in `cpu/hotplug/states`).
 #[must_use]
 fn untuned() -> AsFound {
     let as_found = AsFound::note();
@@ -186,7 +186,7 @@ fn gaming_tunes_disks_processors_and_memory_and_gives_them_back() {
     exits(0, GAMING, APPLY);
     is_tuned("applied");
     exits(0, GAMING, &[&["verify"], &APPLY[2..]].concat());
-    // Nothing is written where nothing changes.
+    // A second apply changes nothing.
     let tuned = there();
     let again = document(GAMING, APPLY);
     assert_eq!(again["outcome"], "nothing-to-do", "{again:#}");
@@ -205,7 +205,7 @@ fn killed(arguments: &[&str], first: impl Fn()) {
         arguments,
         at: At::EveryWrite,
         believable: 20,
-        // Each costs a second here, and disks, processors and memory are killed everywhere each for itself.
+        // Each kill costs a second here, and the crates for disks, processors and memory try every moment.
         parts: 12,
     };
     let kills = gaming.each(
@@ -266,40 +266,40 @@ fn a_disk_that_comes_is_tuned_while_it_is_watched_for() {
         });
         assert_eq!(active(&disk), "mq-deadline", "{:?}", said(&disk));
     }
-    // What an administrator sets by hand stays, whatever is told of the disk.
+    // A scheduler that the administrator sets stays, even after another event for the disk.
     tell(&format!(
         "echo none > /sys/block/{disk}/queue/scheduler; echo change > /sys/block/{disk}/uevent"
     ));
-    // Nothing is said of it, so nothing can be waited for: a slow machine lets a fault pass here, and fails
-    // nothing that works.
+    // The program prints nothing, so there is nothing to wait for. On a slow machine this may miss a fault,
+    // but it never fails without one.
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(active(&disk), "none");
     assert!(watch.try_wait().unwrap().is_none(), "it still watches");
     send(Signal::SIGTERM);
     assert_eq!(watch.wait().unwrap().code(), Some(0));
     println!("{disk}: {:?}", said(&disk));
-    // Which is what it was when it came.
+    // This is also the original scheduler of the hot-plugged disk.
     exits(0, GAMING, REVERT);
     assert_eq!(active(&disk), "none");
     assert!(!Path::new("/run/hosttune/gaming.journal").exists());
     give_back_default(&disk);
 }
 
-/// The scheduler that the kernel gives such a disk.
+/// Sets the kernel's default scheduler for such a disk.
 fn give_back_default(disk: &str) {
     tell(&format!(
         "echo mq-deadline > /sys/block/{disk}/queue/scheduler"
     ));
 }
 
-/// Takes the disk away, has it found again, and gives it another scheduler than the one that is wanted.
+/// Removes the disk, rescans for it, and sets a scheduler other than the requested one.
 ///
-/// Whoever tunes disks must not run meanwhile: had it looked at the disk before the other scheduler was
-/// set, it would rightly do nothing more.
+/// The program that tunes disks must not run meanwhile: if it read the disk before that scheduler is set, it
+/// would rightly do nothing more.
 fn come_again(disk: &str, host: &str) {
     tell(&format!("echo 1 > /sys/block/{disk}/device/delete"));
     tell(&format!("echo '- - -' > /sys/class/scsi_host/{host}/scan"));
-    // The disk is found in the background.
+    // The rescan is asynchronous.
     wait_until("the disk is there again", || {
         Path::new(&format!("/sys/block/{disk}/queue/scheduler")).exists()
     });
@@ -316,19 +316,19 @@ fn a_disk_that_comes_is_tuned_by_a_rule_of_udevs_that_calls_gaming() {
         let path = format!("/run/udev/rules.d/{}", own.file_name().unwrap());
         std::fs::write(path, own.to_text().unwrap()).unwrap();
         udevd.reload();
-        // All at once, of which one has to be set.
+        // Events for all disks at once; only one disk has to be set.
         tell(&format!("echo none > /sys/block/{disk}/queue/scheduler"));
         udevd.admin("trigger --action=add --subsystem-match=block");
         udevd.admin("settle --timeout=1200");
         assert_eq!(active(&disk), "mq-deadline", "{}", udevd.log());
-        // Events are kept until the disk is as it has to be found.
+        // udevd queues events until the disk has the other scheduler.
         udevd.admin("control --stop-exec-queue");
         come_again(&disk, &host);
         udevd.admin("control --start-exec-queue");
         udevd.admin("settle --timeout=1200");
         if active(&disk) != "mq-deadline" {
-            // udevd had taken the event up already when it was told to stop: gaming found the disk right then, and
-            // it was made otherwise behind that. What is told of it now comes after.
+            // udevd was already processing the event: gaming found the requested scheduler, and the other one
+            // was set after that. The new event comes after both.
             println!("told once more of {disk}");
             udevd.admin(&format!("trigger --action=add --sysname-match={disk}"));
         }
@@ -363,7 +363,7 @@ fn stages_are_applied_one_by_one_and_given_back_one_by_one() {
 fn what_does_not_fit_is_refused_whole() {
     let _as_found = untuned();
     let before = there();
-    // The machine has one GiB, and 12 are wanted of swap in memory.
+    // The machine has 1 GiB of memory, and 12 GiB of swap on zram are requested.
     let said = exits(3, SHOSHIN, &["apply", "--yes"]);
     assert!(
         said.contains("too large for") && said.contains("try:"),

@@ -1,6 +1,6 @@
-//! The host binaries from outside: on captured trees, on this kernel, and on stock kernels.
+//! Black-box tests of the host binaries: on captured trees, on this kernel, and on stock kernels.
 //!
-//! Where time is measured is a test program of its own, `measure`.
+//! Tests that measure time are in another test program, `measure`.
 
 #![expect(
     clippy::disallowed_methods,

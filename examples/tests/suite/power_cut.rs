@@ -1,5 +1,5 @@
-//! The power is cut while `gaming apply --persist` works, and the machine starts again on the same disk:
-//! the earlier boot's journal is recognised, and everything that the disk has of it goes back.
+//! A power cut during `gaming apply --persist`, then a boot from the same disk: the journal of the earlier
+//! boot is recognised, and every change that reached the disk is reverted.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ const GAMING: &str = env!("CARGO_BIN_EXE_gaming");
 
 const PERSIST: &[&str] = &["apply", "--yes", "--persist"];
 
-/// Told to this program inside of the machine: before or after which write `gaming` is to stand
-/// still, counted from its start; nothing to have them counted.
+/// The environment variable that tells this program, inside the machine, before or after which write to halt
+/// `gaming`, counted from its start. If empty, the program only counts them.
 const STAND_AT: &str = "HOSTTUNE_STAND_AT";
 
-/// In how many places of an apply the power is cut. Every cut is a start of the machine, so the two kernels
-/// divide them between themselves.
+/// At how many points of an apply the power is cut. Each cut takes a boot of the machine, so the two kernels
+/// share them out.
 const CUTS: usize = 4;
 
 fn power_is_cut_in_mid_apply(kernel: Kernel) {
@@ -78,7 +78,7 @@ fn power_is_cut_in_mid_apply(kernel: Kernel) {
         revert(&mut machine);
         before.is_still(&mut machine, &when);
     }
-    // Before its journal is on the disk there is nothing to recognise, and that comes early.
+    // Until the journal is on the disk there is nothing to recognise, but it gets there early.
     assert!(
         interrupted >= cuts.len() / 2,
         "a journal of an earlier boot was recognised only {interrupted} times"
@@ -102,7 +102,7 @@ fn what_was_persisted_is_set_at_the_next_boot(kernel: Kernel) {
     let before = On::the(&mut machine);
     let applied = gaming(&mut machine, PERSIST);
     assert_eq!(applied.code, 0, "{}", applied.error);
-    // Nobody flushed anything but gaming itself.
+    // Only gaming itself has flushed anything to the disk.
     machine.cut_power();
 
     let mut machine = start();
@@ -112,12 +112,12 @@ fn what_was_persisted_is_set_at_the_next_boot(kernel: Kernel) {
         "nobody has read the file yet: {}",
         verified.text
     );
-    // As every boot of a distribution does.
+    // Distributions run this at every boot.
     let loader = "/usr/lib/systemd/systemd-sysctl";
     let loaded = machine.shell(loader, Duration::from_secs(600), &mut |_, _| {});
     let loaded = loaded.unwrap();
     assert_eq!(loaded.code, 0, "{}", loaded.error_text());
-    // Of all that was wanted only what is for zram is not kept: the zram is gone.
+    // Only the setting for zram is not kept, because the zram device does not survive the reboot.
     let verified = gaming(
         &mut machine,
         &["verify", "--persist", "--only", "sysctl", "--json"],
@@ -141,7 +141,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 const UNTIL_IT_STANDS: &str = "until [ -e /run/standing ]; do sleep 0.05; done";
 
-/// What a machine shows: what is on its disk, and what its kernel is set to.
+/// The state of a machine: the files on its disk and the sysctls of its kernel.
 #[derive(Debug)]
 struct On {
     files: String,
@@ -150,10 +150,10 @@ struct On {
 
 impl On {
     fn the(machine: &mut Machine) -> Self {
-        // The lock says which process had it last, and the directory it is in stays.
+        // Without the lock, which names the last process that held it, and its directory, which stays.
         let files = "cd / && find etc/sysctl.d var/lib/hosttune ! -name lock -type f \
             -printf '%p %m %U %G\\n' -exec cat {} ';' 2>/dev/null; true";
-        // Not what counts or differs from boot to boot.
+        // No counters, and no values that differ between boots.
         let sysctls = "cd /proc/sys && cat vm/swappiness vm/dirty_* vm/compaction_proactiveness \
             kernel/split_lock_mitigate net/core/*mem_max net/core/default_qdisc \
             net/ipv4/tcp_*mem net/ipv4/tcp_congestion_control net/ipv4/tcp_allowed_congestion_control \
@@ -177,7 +177,7 @@ impl On {
     }
 }
 
-/// What a run of `gaming` in the machine said.
+/// The outcome of a run of `gaming` in the machine.
 #[derive(Debug)]
 struct Said {
     code: i32,
@@ -206,7 +206,7 @@ fn revert(machine: &mut Machine) {
     assert_eq!(reverted.code, 0, "{}{}", reverted.text, reverted.error);
 }
 
-/// What runs this very test in the machine, where it stands still with `gaming`.
+/// The command that runs this same test in the machine, where it halts `gaming`.
 fn itself(kernel: Kernel, at: &str) -> String {
     format!("{STAND_AT}={at} {}", inside::command(&test_name(), kernel))
 }
@@ -219,7 +219,7 @@ fn run_self(machine: &mut Machine, kernel: Kernel, at: &str) -> String {
     output.text()
 }
 
-/// Inside: lets `gaming` run to the stop that is asked for and keeps it there, or counts its stops.
+/// Inside the machine: lets `gaming` run to the requested stop and halts it there, or counts its stops.
 fn stand_still() {
     let at: Option<usize> = std::env::var(STAND_AT).ok().and_then(|at| at.parse().ok());
     let mut traced = Traced::start_at_changes(GAMING, PERSIST).unwrap();

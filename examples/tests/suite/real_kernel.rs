@@ -1,14 +1,11 @@
-//! The `gaming` binary on the running kernel: what it turns, and that all of it is put back, also
-//! where it is killed in the middle.
+//! `gaming` on the running kernel: what it changes, and that all of it is reverted, even after a kill.
 //!
-//! These tests are root's and set the machine's own sysctls. Everything else they have to
-//! themselves: `/run`, `/var/lib` and `/etc/sysctl.d` are private to each, so a journal that the
-//! machine has is neither read nor written. One test runs at a time, whatever is not as it was
-//! afterwards is put back, and having had to do that fails the test. Only killing the test itself
-//! with a signal leaves the machine tuned.
+//! These tests need root and set the machine's own sysctls. Everything else is private: each test has its own
+//! `/run`, `/var/lib` and `/etc/sysctl.d`, so it neither reads nor writes a journal of the machine. One test
+//! runs at a time. A sysctl that differs afterwards is restored, and the test fails. Only killing the test
+//! itself with a signal leaves the machine tuned.
 //!
-//! Where something cannot be had (root, namespaces, tracing) a test says so in one line that
-//! begins with `not run:`, and passes.
+//! If root, namespaces or tracing is missing, a test prints one line that begins with `not run:`, and passes.
 
 mod machine;
 
@@ -26,8 +23,8 @@ use machine::{
     json, listing, modules, names, never_seen, path_of,
 };
 
-// The rest is proven on the kernel that runs here, where a stop costs a hundredth of what it costs
-// under emulation.
+// The other tests run only on this machine's kernel, where a stop costs a hundredth of what it costs under
+// emulation.
 inside_every_kernel!(
     apply_verify_revert_leaves_every_sysctl_as_it_was,
     killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was,
@@ -49,25 +46,25 @@ const APPLY: &[&str] = &["apply", "--yes", "--only", SYSCTLS_ONLY];
 const REVERT: &[&str] = &["revert", "--yes"];
 const PERSIST: &[&str] = &["apply", "--yes", "--persist", "--only", SYSCTLS_ONLY];
 
-/// Fewer stops than this, and it was not the program that was traced: reading and writing one value
-/// alone are four.
+/// With no more stops than this, it was not the program that was traced: reading and writing a single value
+/// takes four.
 const STOPS: usize = 100;
 
-/// The same of stops at what changes something: the keys alone are that many.
+/// The same for stops at calls that change something: the keys alone take that many.
 const WRITES: usize = 20;
 
-/// What the kills of one program came upon.
+/// What was found after the kills of one program.
 struct Found {
-    /// How many keys an apply turns.
+    /// How many keys an apply changes.
     set_keys: usize,
-    /// How many were found turned, after any kill.
+    /// The numbers of changed keys found after the kills.
     changed: BTreeSet<usize>,
     /// What was found in the directory that `--persist` writes to: names, modes and sizes.
     persisted: BTreeSet<Vec<(PathBuf, u32, usize)>>,
 }
 
 impl Found {
-    /// Fails where the kills missed a moment between two keys.
+    /// Fails if the kills missed a moment between two keys.
     #[track_caller]
     fn every_number_of_keys(&self) {
         assert_eq!(
@@ -78,13 +75,13 @@ impl Found {
     }
 }
 
-/// Kills the program with these arguments at each of its stops; after each kill, and after the runs
-/// that come to their end, a revert leaves every key and every file as it was.
+/// Kills the program with these arguments at each of its stops. After each kill, and after each run that
+/// completes, a revert must restore every key and every file.
 ///
-/// `first` is done before each run, on a machine that has never seen the program. `then` is done
-/// after each, ahead of the revert; it is told how many keys an apply turns, and which run it was.
+/// `first` is called before each run, on a machine without journal directories. `then` is called after each
+/// run, before the revert, with the number of keys that an apply changes and a description of the run.
 ///
-/// Nothing where it cannot be run, which a line says.
+/// `None` if it cannot run; a line says why.
 fn killed(
     test: &str,
     arguments: &[&str],
@@ -143,7 +140,7 @@ fn killed(
     outcome
 }
 
-/// How many keys an apply turns on this kernel; they are turned and put back.
+/// Applies and reverts once, and returns how many keys that changed on this kernel.
 fn changed_by_apply() -> usize {
     let applied = json(&exits(0, &["apply", "--yes", "--json"], "a first apply"));
     let set_keys = names(&applied["changed"], "knob").len();
@@ -187,7 +184,7 @@ fn apply_verify_revert_leaves_every_sysctl_as_it_was() {
         exits(0, APPLY, "second");
         tuned.is_still(&Snapshot::of_everything(), "applied a second time");
         let without_lock = |mut files: std::collections::BTreeMap<_, _>| {
-            // It says which process had it last.
+            // It names the last process that held it.
             files.retain(|path: &PathBuf, _| !path.ends_with("lock"));
             files
         };
@@ -212,8 +209,8 @@ fn killed_at_any_system_call_of_apply_then_revert_is_as_it_was() {
     }
 }
 
-/// Where a stop costs much the program is killed at those calls alone that change something: which
-/// those are is right as long as every number of turned keys is found here as well.
+/// In the test machine a stop is expensive, so the program is killed only at calls that change something. The
+/// list of these calls is right if every number of changed keys is found here too.
 #[test]
 fn killed_before_and_after_any_write_of_apply_then_revert_is_as_it_was() {
     let test = &test_name();
@@ -253,8 +250,7 @@ fn killed_in_apply_then_applied_again_then_reverted_is_as_it_was() {
     killed(test, APPLY, At::EveryStop, || {}, again);
 }
 
-/// A file of somebody else's in the private `/etc/sysctl.d`, with a mode that nothing would give
-/// it by chance.
+/// Makes a file of another program in the private `/etc/sysctl.d`, with a mode that no file gets by chance.
 fn with_a_file_of_somebody_elses() {
     use std::os::unix::fs::PermissionsExt;
     let path = Path::new(PERSISTED).join("10-somebody.conf");
@@ -283,17 +279,17 @@ fn persisted_then_reverted_leaves_no_file_behind() {
 #[test]
 fn killed_at_any_system_call_of_a_persisting_apply_then_revert_leaves_no_file_behind() {
     let test = &test_name();
-    // Absent, made, filled, made readable, and in its place.
+    // The file is absent, created, filled, made readable, or renamed into place.
     killed_in_persisting_apply(test, At::EveryStop, 5);
 }
 
 fn killed_before_and_after_any_write_of_a_persisting_apply_then_revert_leaves_no_file_behind() {
     let test = &test_name();
-    // Made but not filled is not seen: nothing is written between the two.
+    // One state fewer: in the test machine each kernel tries only every second call, see `Kills::parts`.
     killed_in_persisting_apply(test, At::EveryWrite, 4);
 }
 
-/// Of the states of the folder, at least so many different ones are met.
+/// Fails unless the kills meet at least this many states of the directory.
 fn killed_in_persisting_apply(test: &str, at: At, states: usize) {
     if let Some(found) = killed(test, PERSIST, at, || {}, |_, _, _| {}) {
         assert!(found.persisted.len() >= states, "{:#?}", found.persisted);
@@ -403,7 +399,7 @@ fn where_sysctls_cannot_be_written_nothing_is_changed() {
             exits(0, &["plan"], "read-only");
             let applied = json(&exits(0, &["apply", "--yes", "--json"], "read-only"));
             assert_eq!(applied["outcome"], "nothing-to-do", "{applied:#}");
-            // Each key is said to be out of reach, and why: none was tried.
+            // Each key is reported as unsupported, with the reason, without an attempt to write it.
             let unsupported = applied["not_applicable"].as_array().unwrap();
             let plan = json(&exits(0, &["plan", "--json"], "read-only"));
             assert!(names(&plan["steps"], "knob").is_empty(), "{plan:#}");
@@ -419,7 +415,7 @@ fn where_sysctls_cannot_be_written_nothing_is_changed() {
         {
             let _read_only = ReadOnly::mounted();
             exits(0, APPLY, "read-only, and everything as wanted already");
-            // Nobody is told that it is put back where it is not.
+            // A revert that cannot write must not report success.
             exits(4, REVERT, "read-only");
             tuned.is_still(
                 &Snapshot::of_everything(),
@@ -437,7 +433,7 @@ fn in_another_network_namespace_what_is_there_is_changed_and_put_back() {
     alone(test, Network::New, |machine| {
         let plan = json(&exits(0, &["plan", "--json"], "in a new network namespace"));
         let not_applicable = names(&plan["not_applicable"], "knob");
-        // One that is absent there on every kernel, or shown read-only on newer ones.
+        // This key is absent there or, on newer kernels, read-only.
         assert!(
             not_applicable.contains(&"net.core.rmem_max".to_owned()),
             "{plan:#}"
@@ -463,7 +459,7 @@ fn in_another_network_namespace_what_is_there_is_changed_and_put_back() {
     });
 }
 
-/// What a plan says of this key: whether it is a step, does not apply here, or is neither.
+/// What a plan says about this key: whether it is a step, and why it is unsupported if it is.
 fn planned(plan: &serde_json::Value, key: &str) -> (bool, Option<String>) {
     let step = names(&plan["steps"], "knob").iter().any(|knob| knob == key);
     let unsupported = plan["not_applicable"].as_array().unwrap();
@@ -477,7 +473,7 @@ fn planned(plan: &serde_json::Value, key: &str) -> (bool, Option<String>) {
 const CONGESTION_CONTROL: &str = "net.ipv4.tcp_congestion_control";
 const DEFAULT_QDISC: &str = "net.core.default_qdisc";
 
-/// A stock kernel has neither `bbr` nor `fq` until somebody names them.
+/// A stock kernel loads `bbr` and `fq` only when they are named.
 fn modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it() {
     let test = &test_name();
     alone(test, Network::Machines, |machine| {
@@ -496,7 +492,7 @@ fn modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it() {
         assert_eq!(value(DEFAULT_QDISC), "fq\n");
 
         exits(0, REVERT, "applied");
-        // Whether anything uses them by now only the kernel knows, so they stay as they came.
+        // The modules stay loaded, because only the kernel knows whether anything uses them by now.
         let stays = before.differs(&Snapshot::of_everything());
         assert_eq!(
             stays.len(),
@@ -514,7 +510,7 @@ fn modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it() {
                 ),
             ])
             .is_still(&Snapshot::of_everything(), "after the revert");
-        // Nothing holds them.
+        // Nothing uses them.
         modules(false);
         before.is_still(&Snapshot::of_everything(), "unloaded again");
 
@@ -523,7 +519,7 @@ fn modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it() {
     });
 }
 
-/// As on a kernel that was built without them, or an image that was made without them.
+/// As on a kernel or an image that was built without the modules.
 fn without_the_modules_it_is_said_before_anything_is_changed() {
     let test = &test_name();
     alone(test, Network::Machines, |machine| {
@@ -537,7 +533,7 @@ fn without_the_modules_it_is_said_before_anything_is_changed() {
             let unsupported = unsupported.unwrap_or_else(|| panic!("{key} in {plan:#}"));
             assert!(unsupported.contains("module"), "{unsupported}");
         }
-        // Nothing was turned for the sake of what does not apply.
+        // With --strict an unsupported setting is an error, before anything is changed.
         exits(3, &["apply", "--yes", "--strict"], "strict");
         before.is_still(
             &Snapshot::of(&[Subtree::Sysctls, Subtree::Modules]),

@@ -1,4 +1,4 @@
-//! The line that `gaming` shapes: a card of the test machine with a provider at its other end.
+//! Shaping by `gaming`: a network card of the test machine with a fake provider at the other end.
 //!
 //! Everything here changes the network, so all of it runs in the test machine.
 
@@ -11,7 +11,7 @@ use hosttune_test_machine::{
 };
 use serde_json::Value;
 
-/// How long a datagram may take that is to come back.
+/// The maximum time until a datagram comes back.
 const WATCHDOG: Duration = Duration::from_secs(60);
 
 inside_stock_kernels!(
@@ -28,10 +28,10 @@ const GAMING: &str = env!("CARGO_BIN_EXE_gaming");
 const APPLY: &[&str] = &["apply", "--yes"];
 const REVERT: &[&str] = &["revert", "--yes"];
 
-/// What is killed: the parts that have to do with the line. Those of the others are in `hosts.rs`.
+/// The apply that is killed: only the parts that concern the network. The others are killed in `hosts.rs`.
 const APPLY_LINE: &[&str] = &["apply", "--yes", "--only", "qos", "--only", "sysctl"];
 
-/// What the kernel loads by itself where something is named that is in a module.
+/// The modules that the kernel loads by itself when an object that they provide is named.
 const MODULES: &str = "act_mirred cls_matchall cls_u32 sch_ingress sch_cake tcp_bbr sch_fq";
 
 fn gaming(arguments: &[&str]) -> Output {
@@ -67,7 +67,7 @@ fn knobs(document: &Value, list: &str) -> Vec<String> {
         .collect()
 }
 
-/// One card leads to the provider, whose own is in another network namespace.
+/// An uplink: a card connected to the provider's, which is in another network namespace.
 struct Line {
     /// Our card.
     device: String,
@@ -76,7 +76,7 @@ struct Line {
     socket: UdpSocket,
 }
 
-/// The card of the test machine with this hardware address: which name it has is up to the kernel.
+/// The name of the test machine's card with this hardware address; the kernel chooses the names.
 fn card(address: &str) -> String {
     tell(&format!(
         "cd /sys/class/net; grep -l {address} */address | cut -d/ -f1"
@@ -88,8 +88,8 @@ fn card(address: &str) -> String {
 impl Line {
     /// With all modules loaded, or with none of them.
     fn new(modules: bool) -> Self {
-        // The two cards that are on one network. Without IPv6, which goes on looking for routers and
-        // notes at the link how far it is.
+        // These two cards are on the same network. IPv6 is off because its router discovery records its
+        // progress in attributes of the link.
         let [device, provider] = ["52:54:00:00:00:02", "52:54:00:00:00:01"].map(card);
         tell(&format!("sysctl -qw net.ipv6.conf.{device}.disable_ipv6=1"));
         tell(&format!(
@@ -101,7 +101,7 @@ impl Line {
         tell(&format!(
             "ip addr add 192.0.2.2/24 dev {device}; ip link set {device} up"
         ));
-        // Until both have a carrier, which no neighbour is looked for before.
+        // The kernel resolves no neighbour before there is a carrier.
         tell(&format!(
             "for i in $(seq 100); do grep -q 1 /sys/class/net/{device}/carrier && exit 0; sleep 0.1; done; exit 1"
         ));
@@ -130,12 +130,12 @@ impl Line {
             provider,
             socket,
         };
-        // The first one waits until the neighbour is known.
+        // The first datagram waits until the neighbour is resolved.
         let _ = line.answered(1);
         line
     }
 
-    /// How many of so many datagrams come back.
+    /// Sends `asked` datagrams and returns how many come back.
     fn answered(&self, asked: u8) -> u8 {
         let mut buffer = [0; 16];
         let mut came = 0;
@@ -161,7 +161,7 @@ impl Drop for Line {
         let _ = ask(&format!(
             "ip route del default; ip addr flush dev {device}; ip link set {device} down; sysctl -qw net.ipv6.conf.{device}.disable_ipv6=0"
         ));
-        // A card goes back to where it came from with its namespace, which ends when nobody is in it.
+        // When the last process has left the namespace, it ends, and its card returns to the original one.
         let _ = ask("sleep 0.2; ip netns del provider");
         let _ = ask(&format!(
             "for i in $(seq 50); do ip link show {provider} && exit 0; sleep 0.1; done; exit 1"
@@ -175,14 +175,14 @@ fn load(modules: bool) {
         tell(&format!("modprobe -a {MODULES}"));
     } else {
         let _ = ask("modprobe -r ifb");
-        // One is in use by another as long as that is there.
+        // Twice, because some of the modules are used by others in the list.
         let _ = ask(&format!(
             "for i in {MODULES} {MODULES}; do modprobe -r $i; done"
         ));
     }
 }
 
-/// What is there, with names that tell whose it is.
+/// Everything that shaping can change.
 fn there() -> Snapshot {
     Snapshot::of(&[
         Subtree::Sysctls,
@@ -231,7 +231,7 @@ fn the_line_of_the_default_route_is_shaped_and_given_back() {
     assert!(!sent.contains("Sent 0 bytes"), "{sent}");
     assert!(!ask("ip link show ifb1").0, "nobody asked for a second one");
 
-    // Clean start, idempotent restart.
+    // A second apply changes nothing.
     let shaped = there();
     let again = document(0, APPLY);
     assert_eq!(knobs(&again, "changed"), Vec::<String>::new());
@@ -239,7 +239,7 @@ fn the_line_of_the_default_route_is_shaped_and_given_back() {
 
     exits(0, REVERT);
     line.carries("given back");
-    // Whether anything uses what naming them has loaded only the kernel knows.
+    // These modules, loaded by being named, stay: only the kernel knows whether anything uses them.
     let _ = ask("modprobe -ra tcp_bbr sch_fq");
     before.is_still(&there(), "given back");
 }
@@ -271,7 +271,7 @@ fn a_device_and_rates_can_be_named() {
         assert!(shown.contains(words), "{shown}");
     }
     line.carries("shaped");
-    // Other rates: what was shaped is shaped otherwise, and goes back to what it was first.
+    // Other rates replace the first ones, and a revert restores the original state.
     let slower = ["apply", "--yes", "--only", "qos", "--up", "20mbit"];
     exits(0, &slower);
     assert!(tell(&format!("tc qdisc show dev {device}")).contains("bandwidth 20Mbit"));
@@ -316,7 +316,7 @@ fn killed(arguments: &[&str], first: impl Fn()) {
         arguments,
         at: At::EveryWrite,
         believable: 20,
-        // The shaping is killed at every message by itself.
+        // The tests of the qos crate kill shaping at every message.
         parts: 4,
     };
     let kills = gaming.each(
@@ -325,7 +325,7 @@ fn killed(arguments: &[&str], first: impl Fn()) {
             first();
         },
         |when| {
-            // However far it came: nothing is sent to where it is lost.
+            // Wherever it was killed, no packet is redirected to an interface that drops it.
             line.carries(when);
             exits(0, REVERT);
             network_before.is_still(&network(), when);
@@ -344,7 +344,7 @@ fn killed_before_and_after_any_write_of_revert_then_revert_is_as_it_was() {
     killed(REVERT, || drop(exits(0, APPLY_LINE)));
 }
 
-/// A device that goes and comes back as another one, as a line that is dialled again does.
+/// A device that disappears and reappears as a new one, like the interface of a connection that is redialled.
 fn watched_a_device_that_comes_back_is_shaped_again() {
     load(true);
     tell("modprobe veth");
@@ -388,7 +388,7 @@ fn watched_a_device_that_comes_back_is_shaped_again() {
     }
     plug_in();
     wait_until("it is shaped", is_shaped);
-    // What somebody else puts there stays.
+    // A qdisc of another program stays.
     tell("tc qdisc replace dev wan0 root handle 9: pfifo limit 7");
     wait_until("it stands back", || {
         said().iter().any(|event| event == "left")

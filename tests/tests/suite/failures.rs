@@ -1,4 +1,4 @@
-//! What goes wrong is said in a line that says what to do, and no machine is left behind.
+//! A failure is reported in a line that says what to do, and no machine is left running.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,7 +13,7 @@ inside_every_kernel!(here_is_inside);
 
 const VM: &str = env!("CARGO_BIN_EXE_vm");
 
-/// The numbers of all processes whose command line says this.
+/// The IDs of all QEMU processes whose command line contains this.
 fn processes_with(text: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let found = entries.filter(|entry| {
@@ -26,7 +26,7 @@ fn processes_with(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Fails where a machine with this word on its kernel's command line is still there.
+/// Fails if a machine with this word on its kernel command line is still running after two minutes.
 #[track_caller]
 fn nothing_is_left_of(word: &str) {
     let deadline = Instant::now() + Duration::from_secs(120);
@@ -60,7 +60,7 @@ fn a_panic_is_told_with_the_end_of_the_console() {
     assert!(text.contains("its kernel panicked"), "{text}");
     assert!(text.contains("sysrq-trigger"), "while it ran what? {text}");
     nothing_is_left_of(word);
-    // And it stays told.
+    // Later commands report it too.
     assert!(matches!(
         machine.run(&["true"]),
         Err(MachineError::Ended { .. })
@@ -152,11 +152,11 @@ fn exit_codes_and_both_streams_come_through() {
         ("out".into(), "err".into())
     );
     assert_eq!(machine.run(&["no-such-program"]).unwrap().code, 127);
-    // One left behind in the background does not keep its command from ending.
+    // A process left in the background does not keep its command from ending.
     let output = machine.run(&["sh", "-c", "sleep 1000 & echo $!"]).unwrap();
     let left = output.text();
     assert_eq!(machine.run(&["kill", left.trim()]).unwrap().code, 0);
-    // Bytes are bytes, and a megabyte is whole.
+    // The streams are binary, and a megabyte arrives complete.
     let output = machine
         .run(&[
             "sh",
@@ -169,7 +169,7 @@ fn exit_codes_and_both_streams_come_through() {
     machine.give_back();
 }
 
-/// `scripts/vm`'s program with one thing different.
+/// Runs the program behind `scripts/vm` with one change.
 fn vm(change: impl FnOnce(&mut Command) -> &mut Command, arguments: &[&str]) -> Output {
     let mut command = Command::new(VM);
     command.args(arguments).stdin(Stdio::null());
@@ -221,7 +221,7 @@ fn an_unknown_kernel_is_told_with_those_that_there_are() {
     assert!(said.contains("use one of 6.1, 6.12, newest"), "{said}");
 }
 
-/// Where `scripts/machine` has put things.
+/// The directory that `scripts/machine` fills.
 fn fetched() -> PathBuf {
     std::env::var_os("HOSTTUNE_MACHINE").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/machine"),
@@ -234,7 +234,7 @@ fn where_the_disk_is_full_it_is_said_so() {
     let test = &test_name();
     let place = tempfile::tempdir().unwrap();
     let fetched = fetched().canonicalize().unwrap();
-    // Room for what has to be linked to, and not for a kernel.
+    // Room for the links, but not for a kernel.
     let script = "mount -t tmpfs -o size=20m,mode=755 tmpfs \"$1\" && \
         mkdir \"$1/linux-6.1\" && ln -s \"$2/cpufreq.aml\" \"$1/\" && \
         for name in release root vmlinuz; do ln -s \"$2/linux-6.1/$name\" \"$1/linux-6.1/\"; done && \
@@ -250,7 +250,7 @@ fn where_the_disk_is_full_it_is_said_so() {
 
 const FETCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/machine");
 
-/// `scripts/machine` with a place of its own and a mirror where nothing answers.
+/// Runs `scripts/machine` with its own directory and a mirror that does not answer.
 fn fetching(place: &Path) -> Output {
     Command::new(FETCH)
         .env("HOSTTUNE_MACHINE", place)
@@ -291,7 +291,7 @@ fn a_place_without_room_is_told_in_a_line_and_nothing_is_fetched() {
     assert!(!made.contains("linux") && !made.contains("apt"), "{made}");
 }
 
-/// Runs a shell script with mounts of its own; nothing where that cannot be had, which a line says.
+/// Runs a shell script in a mount namespace of its own. `None` if that is not permitted; a line says so.
 fn in_own_mounts(test: &str, script: &str, arguments: &[&Path]) -> Option<Output> {
     let output = Command::new("unshare")
         .args(["--mount", "--map-root-user", "sh", "-c", script, "sh"])
@@ -327,7 +327,7 @@ fn no_machine_outlives_the_program_that_started_it() {
     nothing_is_left_of(word);
 }
 
-/// Runs this program's own test `here_is_inside` for Linux 6.12 in a machine with Linux 6.1.
+/// Runs this program's own test `here_is_inside` for several kernels in a machine with Linux 6.1.
 #[test]
 fn a_test_in_a_machine_with_another_kernel_fails() {
     let mut machine = borrow(Kernel::Linux6_1, &test_name());
@@ -357,7 +357,7 @@ fn a_test_in_a_machine_with_another_kernel_fails() {
 
 fn here_is_inside() {
     assert!(hosttune_test_machine::inside::is_inside());
-    // What the build machine has is there, and cannot be changed from here.
+    // The build machine's files are there, read-only.
     assert!(Path::new(VM).exists());
     let refused = fs::write("/usr/hosttune", "").unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
@@ -393,14 +393,14 @@ fn what_the_guest_flushed_survives_a_power_cut_and_what_it_did_not_may_not() {
     assert_ne!(again.text(), boot.text());
     assert_eq!(machine.run(&["cat", "/etc/kept"]).unwrap().text(), "kept\n");
     assert_ne!(machine.run(&["cat", "/run/lost"]).unwrap().code, 0);
-    // The name may have come with the journal's commit; bytes that nobody flushed have not.
+    // The name may have reached the disk with a commit of the ext4 journal; unflushed bytes have not.
     assert_eq!(machine.run(&["cat", "/etc/lost"]).unwrap().text(), "");
     machine
         .run(&["sh", "-c", "echo written >/var/written"])
         .unwrap();
     machine.power_off().unwrap();
 
-    // What was written at last is there too, of which a third start would say no more than the disk does.
+    // The last write is on the disk too. A third boot would show no more than the disk itself.
     let read = Command::new("debugfs")
         .args(["-R", "cat /var/written"])
         .arg(disk.path())

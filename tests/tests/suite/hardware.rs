@@ -1,4 +1,4 @@
-//! The machine is what it is said to be, with each kernel.
+//! The hardware of the machine, as each kernel sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +17,7 @@ inside_every_kernel!(
     a_packet_goes_from_card_to_card,
 );
 
-/// The last part of where a link leads.
+/// The last component of a link's target; empty if there is no link.
 fn leads_to(link: impl AsRef<Path>) -> String {
     let to = fs::read_link(link.as_ref()).unwrap_or_default();
     to.file_name()
@@ -57,7 +57,7 @@ fn every_device_has_its_driver() {
     ] {
         assert_eq!(count(driver), devices, "{driver} among {drivers:?}");
     }
-    // A display driver names itself differently from kernel to kernel.
+    // The name of the display driver differs between kernels.
     assert_eq!(count("bochs-drm") + count("bochs"), 1, "{drivers:?}");
     let virtio: BTreeSet<String> = entries("/sys/bus/virtio/devices")
         .iter()
@@ -78,8 +78,8 @@ fn every_disk_is_found_by_its_serial_number() {
             .iter()
             .map(text)
             .find(|serial| !serial.is_empty());
-        // SCSI disks, and ATA's, which look like them, have it in a page of vital product data:
-        // four bytes, then the number.
+        // SCSI disks, and ATA disks, which look like them, have it in a page of vital product data: four
+        // bytes, then the number.
         let page = fs::read(disk.join("device/vpd_pg80")).unwrap_or_default();
         let page = page.get(4..).map(|serial| {
             let serial = serial.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -89,7 +89,7 @@ fn every_disk_is_found_by_its_serial_number() {
         let Some(serial) = serial.or(page) else {
             continue;
         };
-        // Half of a disk that is reached over several paths, and hidden.
+        // Skips the hidden paths of NVMe multipath disks, such as nvme0c0n1.
         if !name.contains('c') || !name.starts_with("nvme") {
             found.insert(serial, (name, rotational));
         }
@@ -102,7 +102,7 @@ fn every_disk_is_found_by_its_serial_number() {
             "nvme-a" | "nvme-b" => ("nvme", "0"),
             "scsi-rotational" => ("sd", "1"),
             "scsi-solid" | "ata" => ("sd", "0"),
-            // That of a virtio disk is not asked for: it always says that it turns.
+            // virtio disks always show as rotational: their driver does not ask the device.
             _ => ("vd", "1"),
         };
         assert!(name.starts_with(start), "{name} for {}", disk.serial);
@@ -141,7 +141,7 @@ fn cards_with_a_function_for_sound_and_those_without_acs_share_a_group() {
             cards.count() == 2
         });
     assert!(shared, "{groups:?}");
-    // Everything else that is passed to guests stands alone.
+    // Every other device that is passed to guests is alone in its group.
     for driver in ["e1000e", "nvme", "xhci_hcd"] {
         let alone = groups.iter().filter(|group| {
             group.len() == 1 && group.iter().all(|device| device.ends_with(driver))
@@ -150,7 +150,7 @@ fn cards_with_a_function_for_sound_and_those_without_acs_share_a_group() {
     }
 }
 
-/// All modules that the crates name or that a tuned host has. What is built in counts as loaded.
+/// All modules that the crates name or that a tuned host has. A built-in module counts as loaded.
 const MODULES: [&str; 43] = [
     "act_mirred",
     "bfq",
@@ -217,7 +217,7 @@ fn every_module_that_crates_name_can_be_loaded() {
         .collect();
     let before = loaded();
     for module in MODULES {
-        // Devices of its own would be seen by the tests that come after.
+        // Without devices, which later tests would see.
         let options: &[&str] = match module {
             "ifb" => &["numifbs=0"],
             "dummy" => &["numdummies=0"],
@@ -237,7 +237,7 @@ fn every_module_that_crates_name_can_be_loaded() {
             "{module} is not there after it was loaded"
         );
     }
-    // As they were found, the last ones first: each may stand on one before.
+    // Unloaded again, in several passes because some of them depend on others.
     for _ in 0..4 {
         for module in loaded().difference(&before) {
             let _ = Command::new("modprobe").args(["-r", "-q", module]).status();
@@ -284,7 +284,7 @@ fn a_packet_goes_from_card_to_card() {
         assert!(output.status.success(), "ip {arguments}: {said}");
         String::from_utf8(output.stdout).unwrap()
     };
-    // In a namespace of its own, or the kernel would see that both ends are its own.
+    // In another network namespace: within one, the kernel would deliver the packet without the cards.
     let (one, other) = (&of("e1000e")[0], &of("virtio_net")[0]);
     ip("netns add peer");
     ip(&format!("link set {other} netns peer"));
@@ -292,8 +292,8 @@ fn a_packet_goes_from_card_to_card() {
     ip(&format!("link set {one} up"));
     ip(&format!("-n peer addr add 192.0.2.2/24 dev {other}"));
     ip(&format!("-n peer link set {other} up"));
-    // The question goes to everybody on the network, and the answer comes back to one. Whether
-    // anything takes the datagram behind it does not matter.
+    // The ARP request is a broadcast, and the reply goes to one card. Whether anything receives the datagram
+    // itself does not matter.
     let mut neighbour = String::new();
     wait_until("the other card answers", || {
         let socket = UdpSocket::bind("192.0.2.1:0");
@@ -301,7 +301,7 @@ fn a_packet_goes_from_card_to_card() {
         neighbour = ip("neigh show 192.0.2.2");
         neighbour.contains("52:54:00:00:00:02")
     });
-    // Back, whatever became of it.
+    // Restores the network.
     ip(&format!("link set {one} down"));
     ip(&format!("addr flush dev {one}"));
     ip(&format!("-n peer link set {other} netns 1"));

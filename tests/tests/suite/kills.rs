@@ -1,5 +1,5 @@
-//! Programs killed while they change files: every state in between is met, at every stop as well as
-//! at the calls that change something; and both ways to step through a program find the same calls.
+//! Programs killed while they change files: kills at every stop and kills at the calls that change something
+//! both meet every intermediate state, and both ways to step through a program find the same calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,7 @@ use hosttune_test_machine::inside::test_name;
 use hosttune_test_machine::{At, Kills, Stop, Traced};
 use nix::libc;
 
-/// Sizes, the file's own and those of others, whose names are drawn at random.
+/// The size of the file, and the sizes of other files, whose names are random.
 type State = (Option<u64>, Vec<u64>);
 
 const FILE: &str = "file";
@@ -74,7 +74,7 @@ fn at_writes_alone_the_same_states_are_found_with_fewer_kills() {
     let (every, at_every_stop) = found(At::EveryStop);
     let (writes, at_writes) = found(At::EveryWrite);
     assert!(writes < every, "{writes} of {every}");
-    // Untouched, a new file beside it, that one filled, and in its place.
+    // Unchanged, a new file beside it, the new file filled, the new file renamed into place.
     let states = [
         (Some(4), vec![]),
         (Some(4), vec![0]),
@@ -86,7 +86,7 @@ fn at_writes_alone_the_same_states_are_found_with_fewer_kills() {
     println!("{test}: killed {every} and {writes} times");
 }
 
-/// Why these kills come to nothing; nothing where nothing can be traced, which a line says.
+/// Why these kills fail. `None` if programs cannot be traced here; a line says so.
 fn refused(test: &str, program: &str) -> Option<String> {
     if let Err(reason) = Traced::available() {
         println!("not run: {test}: {reason}");
@@ -122,7 +122,7 @@ fn a_program_that_fails_by_itself_is_not_killed() {
     }
 }
 
-/// Whether anything can be traced; a line says so where nothing can.
+/// Whether programs can be traced here; if not, a line says so.
 fn can_trace(test: &str) -> bool {
     let available = Traced::available();
     if let Err(reason) = &available {
@@ -131,7 +131,7 @@ fn can_trace(test: &str) -> bool {
     available.is_ok()
 }
 
-/// A shell that runs this in a directory.
+/// The arguments of a shell that runs this script in a directory.
 fn script(directory: &Path, text: &str) -> [String; 2] {
     [
         "-c".to_owned(),
@@ -139,8 +139,7 @@ fn script(directory: &Path, text: &str) -> [String; 2] {
     ]
 }
 
-/// Programs that change files in many ways, as scripts of a shell that becomes the program where
-/// there is only one command.
+/// Programs that change files in many ways, as shell scripts. A single command replaces the shell.
 const SCRIPTS: &[&str] = &[
     "exec mkdir -p one/two/three",
     "exec cp -a old copied",
@@ -239,7 +238,7 @@ fn files(directory: &Path) -> BTreeMap<PathBuf, Shown> {
     found
 }
 
-/// A call that is missing in the list shows here: a file is not the same before it and after it.
+/// Finds calls that are missing in the list: a file differs before and after such a call.
 #[test]
 fn what_changes_a_file_is_in_the_list_of_calls() {
     let test = &test_name();
@@ -249,7 +248,7 @@ fn what_changes_a_file_is_in_the_list_of_calls() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let mut changing = BTreeSet::new();
-    // Where a child works at the same time the change is none of the program's call.
+    // With a child running at the same time, a change need not come from the program's own call.
     for text in SCRIPTS.iter().filter(|text| text.starts_with("exec ")) {
         anew(directory);
         let arguments = script(directory, text);
@@ -305,7 +304,7 @@ fn a_child_is_not_killed_and_what_it_has_changed_is_a_moment_of_its_own() {
             found.insert(sizes);
         },
     );
-    // Each file made and filled by the program, before all of it, and after the child.
+    // Before everything, after the program creates and fills each of its two files, and after the child.
     assert_eq!(kills, 6);
     let expected: [&[(&str, u64)]; 6] = [
         &[("old", 4)],
@@ -322,7 +321,7 @@ fn a_child_is_not_killed_and_what_it_has_changed_is_a_moment_of_its_own() {
     assert_eq!(found, BTreeSet::from(expected));
 }
 
-/// The filter goes with a child, and where it is not traced any more its calls fail.
+/// A child inherits the seccomp filter; without a tracer its filtered calls would fail.
 #[test]
 fn a_child_whose_parent_was_killed_makes_its_calls_nevertheless() {
     let test = &test_name();
@@ -373,10 +372,10 @@ fn a_child_whose_parent_was_killed_makes_its_calls_nevertheless() {
     assert!(directory.join("made").is_dir());
 }
 
-/// Where the programs below work, told to them by `env`.
+/// The environment variable that gives the programs below their directory; set by `env`.
 const DIRECTORY: &str = "HOSTTUNE_TEST_DIRECTORY";
 
-/// Started by the tests that follow, as a program with threads: each makes a directory.
+/// Started by the tests below as a program with threads, each of which makes a directory.
 #[test]
 #[ignore = "a program that other tests trace"]
 fn makes_directories_in_threads() {
@@ -390,7 +389,7 @@ fn makes_directories_in_threads() {
     }
 }
 
-/// The same as a program of which a thread becomes another program.
+/// Started likewise, as a program of which a thread executes another program.
 #[test]
 #[ignore = "a program that other tests trace"]
 fn becomes_another_program_from_a_thread() {
@@ -406,7 +405,7 @@ fn becomes_another_program_from_a_thread() {
     panic!("{}", std::thread::spawn(becomes).join().unwrap());
 }
 
-/// This test program as one that has only this one test.
+/// The arguments of `env` that run only this test of this test program.
 fn this_program(directory: &Path, test: &str) -> [String; 5] {
     [
         format!("{DIRECTORY}={}", directory.display()),
@@ -512,7 +511,7 @@ fn a_program_that_is_not_there_is_not_started_in_either_way() {
     }
 }
 
-/// Both a signal that has a handler and one that stops a process are sent to it by itself.
+/// The program sends itself a signal that has a handler and one that stops it.
 #[test]
 fn signals_come_to_the_program_at_changes_too() {
     let test = &test_name();

@@ -1,4 +1,4 @@
-//! The test machine: what it is made of, how it fails, and what snapshots and kills find.
+//! Tests of the test machine: its hardware, its failures, and what snapshots and kills find.
 
 #![expect(
     clippy::disallowed_methods,

@@ -1,9 +1,7 @@
-//! Snapshots of the running kernel and of trees made up for it: what was changed shows, and what
-//! changes by itself does not.
+//! Snapshots of the running kernel and of fake trees show what was changed, but not what changes by itself.
 //!
-//! Nothing of the machine's is changed: links and their sysctls are those of a network namespace
-//! of a test's own. Where that cannot be had a test says so in one line that begins with
-//! `not run:`, and passes.
+//! Nothing of the machine itself is changed: links and their sysctls are in a network namespace of the test.
+//! If that is unavailable, a test prints one line that begins with `not run:`, and passes.
 
 use std::fs::File;
 use std::net::{TcpStream, UdpSocket};
@@ -16,9 +14,8 @@ use hosttune_test_machine::inside::test_name;
 use hosttune_test_machine::{Seen, Snapshot, Subtree};
 use nix::sched::{CloneFlags, unshare};
 
-/// Held while the machine is looked at, and while anything is done that it may load a module for:
-/// a namespace keeps links and sysctls to itself, not what makes them work. Others that set sysctls
-/// hold it too.
+/// Held while snapshots are compared, and during everything that may load a module: a namespace isolates
+/// links and sysctls, but not modules. Other tests that set sysctls hold it too.
 fn alone() -> File {
     let lock = File::open("/proc/sys").unwrap();
     lock.lock().unwrap();
@@ -45,7 +42,7 @@ fn in_own_network(test: &str, body: impl FnOnce() + Send) {
     }
 }
 
-/// A child sees the network of the thread that starts it.
+/// A child inherits the network namespace of the thread that starts it.
 fn command(program: &str, arguments: &[&str]) -> Result<(), String> {
     let output = Command::new(program)
         .args(arguments)
@@ -69,14 +66,14 @@ fn tc(arguments: &str) {
     command("tc", &arguments).unwrap();
 }
 
-/// Sends itself something, which every counter on the way counts.
+/// Sends packets over loopback, which all counters on the way count.
 fn traffic() {
     let to = UdpSocket::bind("127.0.0.1:0").unwrap();
     let from = UdpSocket::bind("127.0.0.1:0").unwrap();
     for _ in 0..100 {
         from.send_to(b"counted", to.local_addr().unwrap()).unwrap();
     }
-    // Nobody listens there, and being told so is traffic as well.
+    // Nothing listens there, and the refusal is traffic too.
     assert!(TcpStream::connect("127.0.0.1:1").is_err());
 }
 
@@ -160,7 +157,7 @@ fn what_is_set_of_a_link_or_a_qdisc_shows() {
 fn what_counts_by_itself_does_not_show() {
     let test = &test_name();
     in_own_network(test, || {
-        // To no class that there is: what no filter sends to another one is counted by itself.
+        // Class 30 does not exist: packets that no filter classifies have a counter of their own.
         tc("qdisc add dev lo root handle 1: htb default 30");
         tc("class add dev lo parent 1: classid 1:10 htb rate 1gbit");
         tc("class add dev lo parent 1: classid 1:20 htb rate 1gbit");
@@ -181,7 +178,7 @@ fn what_counts_by_itself_does_not_show() {
         let was = counted();
         traffic();
         assert_ne!(was, counted(), "nothing was sent");
-        // The time since a filter was used is told in hundredths of a second.
+        // The time since the last use of a filter is shown in hundredths of a second.
         std::thread::sleep(Duration::from_millis(50));
         before.is_still(&network(), "after some traffic");
 
@@ -259,7 +256,7 @@ fn a_sysctl_that_changes_others_along_shows_with_all_of_them() {
     });
 }
 
-/// A tree of files as the kernel would show them, each changed in turn.
+/// A fake tree of files as the kernel shows them.
 struct Tree {
     root: tempfile::TempDir,
 }
@@ -291,7 +288,7 @@ impl Tree {
         Snapshot::beneath(self.root.path(), &Subtree::ALL[..5])
     }
 
-    /// What shows of one change.
+    /// The paths that differ after a change.
     fn shows(&self, change: impl FnOnce(&Self)) -> Vec<String> {
         let before = self.seen();
         before.is_still(&self.seen(), "nothing was done");
@@ -438,7 +435,7 @@ fn what_is_bound_elsewhere_comes_or_goes_shows() {
     let partition =
         tree.shows(|tree| std::fs::remove_dir_all(tree.path(disk).join("sda1")).unwrap());
     assert_eq!(partition, ["/sys/block/sda/sda1"]);
-    // No longer the kernel's: followed is what /sys/block leads to, and nothing further.
+    // Only the links of /sys/block itself are followed; this one is compared by its target.
     let link = tree.shows(|tree| tree.link(&format!("{disk}/bdi"), "../../../../virtual/bdi/8:1"));
     assert_eq!(link, ["/sys/block/sda/bdi"]);
 }
@@ -468,7 +465,7 @@ fn a_subtree_that_is_not_there_is_a_value() {
     assert_eq!(nowhere.iter().count(), 5);
 }
 
-/// In the test machine, which has what there is to be turned.
+/// Only in the test machine, which has everything that is set here.
 fn what_is_changed_shows_and_nothing_else_does() {
     let pci_device = |driver: &str| {
         let directory = format!("/sys/bus/pci/drivers/{driver}");
@@ -484,7 +481,7 @@ fn what_is_changed_shows_and_nothing_else_does() {
         ("/proc/sys/vm/swappiness".to_owned(), "37", None),
         ("/sys/block/sda/queue/read_ahead_kb".to_owned(), "512", None),
         ("/sys/block/sda/queue/rq_affinity".to_owned(), "2", None),
-        // Shown as "(null)", which is no driver's name.
+        // An unset driver_override shows as "(null)", which is no driver's name; a newline unsets it.
         (
             format!("/sys/bus/pci/devices/{card}/driver_override"),
             "vfio-pci",

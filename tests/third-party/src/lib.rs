@@ -1,11 +1,11 @@
-//! Fan speeds: the example of a seventh subsystem, in somebody else's crate.
+//! Fan speeds: an example of a seventh subsystem, in a third-party crate.
 
 use std::fmt::{Display, Formatter, Result as Written};
 
 use hosttune_core::{AnyKnob, Error, Host, HostError, Knob, Planner, Registry, Tuning};
 use serde::{Deserialize, Serialize};
 
-/// The transport, a wire of the host: reads and sets a channel, in percent.
+/// The transport, a backend of the host: reads and sets a channel, in percent.
 pub struct Bus {
     pub get: Box<dyn Fn(u8) -> Result<u8, HostError> + Send>,
     pub set: Box<dyn FnMut(u8, u8) -> Result<(), HostError> + Send>,
@@ -40,12 +40,12 @@ impl Knob for FanSpeed {
     }
 }
 
-/// Makes the knob known to a session.
+/// Registers the knob with a session.
 pub fn knobs(registry: &mut Registry) {
     registry.add::<FanSpeed>();
 }
 
-/// These channels at these speeds.
+/// Sets channels to speeds in percent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Quiet(pub Vec<(u8, u8)>);
 

@@ -1,4 +1,4 @@
-//! The laws over a machine with such a bus; its controller is no kinder than hardware.
+//! The laws on a machine with a fake bus, whose controller is no kinder than hardware.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ struct Case(Speeds, MemoryStore);
 fn set(speeds: &Speeds, channel: u8, percent: u8) -> Result<(), HostError> {
     let mut speeds = speeds.lock().unwrap();
     match (percent - percent % 5, channel) {
-        // A fan is not stopped: EINVAL.
+        // The controller refuses to stop a fan, with EINVAL.
         (0, _) => return Err(HostError::from_errno(Operation::Backend, "the bus", 22)),
         (to, 0) if to != speeds[0] => (speeds[0], speeds[1]) = (to, 100),
         (to, _) => speeds[usize::from(channel)] = to,

@@ -1,4 +1,4 @@
-//! Stock udev and stock kernels: what rules really set, and what is told of disks that come.
+//! Stock udev on stock kernels: what rules really set, and which events are sent about hot-plugged disks.
 
 mod generated;
 mod listening;

@@ -1,4 +1,4 @@
-//! Disks: the laws over doubles of the kernel, udev's rules, disks that come, and stock kernels.
+//! Disks: the laws on fake disks, udev rules, hot-plugged disks, and stock kernels.
 
 #![expect(
     clippy::disallowed_methods,
@@ -15,7 +15,7 @@ mod uevent;
 
 use proptest::prelude::ProptestConfig;
 
-/// What a law is tried with: `PROPTEST_CASES` cases where that is set, and this many where not.
+/// The number of cases of a law: `PROPTEST_CASES` if that is set, otherwise `usual`.
 fn cases(usual: u32) -> ProptestConfig {
     let set = std::env::var("PROPTEST_CASES").ok();
     ProptestConfig {

@@ -1,5 +1,5 @@
-//! Disks of stock kernels: every one with every scheduler, byte for byte back, killed at every write,
-//! unplugged in between; and the double of the kernel beside the kernel.
+//! Disks on stock kernels: every disk with every scheduler is reverted exactly, killed at every write, or
+//! unplugged in between; and the fake is compared with the kernel.
 
 mod beside_the_fake;
 mod every_disk;

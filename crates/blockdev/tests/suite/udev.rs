@@ -1,4 +1,4 @@
-//! udev's rules, read, judged and written, without a udev.
+//! udev rules: parsed, evaluated and written, without udev.
 
 mod facts;
 mod judged;
@@ -9,7 +9,7 @@ mod stock;
 
 use hosttune_blockdev::udev::{Action, Device, Document, Outcome, RuleFiles};
 
-/// These rules in one file.
+/// These rules in a single file.
 fn rules(text: &str) -> RuleFiles {
     let document = Document::parse(text.as_bytes());
     for problem in document.problems() {
@@ -18,12 +18,12 @@ fn rules(text: &str) -> RuleFiles {
     RuleFiles::of([("/etc/udev/rules.d/60-x.rules", document)])
 }
 
-/// What they leave the scheduler of a disk at when it is added.
+/// What they set the scheduler of a disk to on `add`.
 fn scheduler(text: &str, device: &Device<'_>) -> Outcome {
     rules(text).outcome(device, Action::Add, "queue/scheduler")
 }
 
-/// The value that they set for certain.
+/// The value that they set with certainty.
 fn certain(text: &str, device: &Device<'_>) -> Option<String> {
     match scheduler(text, device) {
         Outcome::Set(setter) => setter.value,
@@ -32,7 +32,7 @@ fn certain(text: &str, device: &Device<'_>) -> Option<String> {
     }
 }
 
-/// Why it cannot be told.
+/// Why the result is uncertain.
 fn perhaps(text: &str, device: &Device<'_>) -> String {
     match scheduler(text, device) {
         Outcome::Perhaps(setters) => {

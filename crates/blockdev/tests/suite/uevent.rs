@@ -1,4 +1,4 @@
-//! Disks that come, without a kernel: messages as they are told, and which disk is looked at when.
+//! Events about hot-plugged disks, without a kernel: parsing messages, and which disk is handled when.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use hosttune_blockdev::uevent::{
 };
 use proptest::prelude::*;
 
-/// The form in which Linux 6.1 tells of a disk of null_blk.
+/// The message of Linux 6.1 about a null_blk disk.
 const NULL_BLK: &[u8] = b"add@/devices/virtual/block/nullb0\0ACTION=add\0\
 DEVPATH=/devices/virtual/block/nullb0\0SUBSYSTEM=block\0MAJOR=252\0MINOR=0\0\
 DEVNAME=nullb0\0DEVTYPE=disk\0DISKSEQ=17\0SEQNUM=1500\0";
@@ -48,7 +48,7 @@ fn what_has_no_value_or_is_not_text_is_passed_over() {
     assert_eq!(event.get("ID"), Some("\u{fffd}\u{fffd}"));
     assert_eq!(event.get("LAST"), Some("1"));
     assert_eq!(event.properties.len(), 6, "{:?}", event.properties);
-    // The name of a device may hold a slash, as a `!`.
+    // The name of a device may contain a slash, which is a `!` in its path.
     let event = Uevent::from_kernel(b"add@/devices/cciss!c0d0\0").unwrap();
     assert_eq!(event.kernel(), "cciss/c0d0");
     assert!(!event.is_disk());
@@ -74,9 +74,9 @@ fn what_names_no_device_is_no_event() {
     }
     let whole = udev_message(&[("ACTION", "add"), ("DEVPATH", "/devices/a")]);
     assert!(Uevent::from_udev(&whole).is_ok());
-    // The kernel's words from udev's side are none.
+    // A message in the kernel's format is not one of udev's.
     assert_eq!(Uevent::from_udev(NULL_BLK), Err(Malformed::Header));
-    // Another magic, and offsets that lead out.
+    // Another magic number, and offsets that point outside the message.
     for (at, byte) in [(8, 0), (16, 0xff), (17, 0xff), (19, 0xff), (23, 0xff)] {
         let mut torn = whole.clone();
         torn[at] = byte;
@@ -128,7 +128,7 @@ fn of_device_mapper_the_activation_counts_and_not_the_addition() {
     assert!(!brings("change", &[rules, ("DM_ACTIVATION", "1"), left]));
 }
 
-/// What is looked at, and when, over these events.
+/// What is handled, and when, after these events.
 fn looked_at(told: Vec<(u64, WaitOutcome)>) -> Vec<(u64, String)> {
     let mut monitor = ToldUevents::new(told.into_iter().map(|(at, heard)| (millis(at), heard)));
     let mut hotplug = Hotplug::new(RetryPolicy::default());
@@ -262,7 +262,7 @@ proptest! {
                 WaitOutcome::Lost => None,
                 _ => continue,
             };
-            // What removes it, or is another disk of its name, is as good.
+            // It need not be handled if it is removed, or replaced by another disk of its name.
             let goes = told[position + 1..].iter().any(|(later, heard)| {
                 let (Some((kernel, seq)), WaitOutcome::Events(events)) = (&wanted, heard) else { return false };
                 let other = events[0].kernel() == *kernel
@@ -274,12 +274,12 @@ proptest! {
                     Some((kernel, seq)) => names.split(' ').any(|name| name == format!("{kernel}#{seq}")),
                     None => false,
                 };
-                // A look at everything may itself be put off once, by as much.
+                // Handling all disks may itself be delayed once, by as much.
                 look >= at && *look <= at + 2 * at_most && (about || names == "everything")
             });
             prop_assert!(looked || goes, "{at}: {wanted:?}: {looks:?}");
         }
-        // And never more often than something was told.
+        // Nothing is handled more often than there were events.
         prop_assert!(looks.len() <= told.len());
     }
 

@@ -1,6 +1,6 @@
-//! The laws of the engine over modules, on the double of modprobe and the kernel's loader.
+//! The laws of the engine for modules, on fakes of modprobe and the kernel's module loader.
 //!
-//! The number of cases is `PROPTEST_CASES` where set, and what stands below where not.
+//! `PROPTEST_CASES` overrides the number of cases.
 
 use hosttune_boot::testing::{Beside, Described, MemoryModules, Nothing, with_modules};
 use hosttune_boot::{KernelModule, ModuleLoader, ModuleState, Modules};
@@ -91,7 +91,7 @@ impl Machine {
         MemoryModules::new(self.memory.clone(), Nothing)
     }
 
-    /// With these loaded by somebody before.
+    /// With these modules already loaded by another process.
     fn having(loaded: &[&str]) -> Self {
         let machine = Self::new();
         for module in loaded {
@@ -115,7 +115,7 @@ impl Machine {
     }
 }
 
-/// Wants modules with all that they need.
+/// Requests modules with their dependencies.
 #[derive(Debug, Clone)]
 struct Wanted(Vec<KernelModule>);
 
@@ -136,8 +136,8 @@ impl Tuning for Wanted {
     }
 }
 
-/// The same, and nothing of it where one of them cannot be read: what is loaded along with another module
-/// without its own step stays.
+/// The same, but all required, so that nothing is loaded if one of them cannot be read. A dependency without
+/// a step of its own would be loaded along with another module and would stay loaded.
 #[derive(Debug, Clone)]
 struct Required(Wanted);
 
@@ -246,7 +246,7 @@ fn on_an_empty_host_nothing_is_planned() {
     laws::nothing_on_an_empty_host(&machine, &Wanted::named(&NAMES)).unwrap();
 }
 
-/// What it needs is loaded before it, each a step of its own, and unloaded behind it.
+/// The dependencies are loaded before the module, each in a step of its own, and unloaded after it.
 #[test]
 fn what_is_needed_is_a_step_of_its_own() {
     let machine = Machine::new();
@@ -261,8 +261,8 @@ fn what_is_needed_is_a_step_of_its_own() {
     assert!(!machine.is_loaded("base"));
 }
 
-/// Somebody loads a module that needs one of ours: that one stays, which is said and is no
-/// failure, and once they are done the next revert takes it away.
+/// Another process loads a module that depends on one of ours. Ours stays, which is reported and is no
+/// failure. Once the other module is unloaded, the next revert unloads ours.
 #[test]
 fn what_somebody_uses_by_then_stays_until_they_do_not() {
     let machine = Machine::new();
@@ -292,7 +292,7 @@ fn what_somebody_uses_by_then_stays_until_they_do_not() {
     assert!(machine.store().is_empty());
 }
 
-/// The rest of a kernel in which somebody made a link.
+/// The rest of a kernel in which another process has created an interface.
 #[derive(Debug)]
 struct Linked;
 
@@ -302,7 +302,7 @@ impl Beside for Linked {
     }
 }
 
-/// The kernel does not count links, and would take them along.
+/// The kernel does not count the interfaces of a module, and would remove them when it is unloaded.
 #[test]
 fn links_keep_the_module_that_brought_them() {
     let machine = Machine::new();
@@ -318,7 +318,7 @@ fn links_keep_the_module_that_brought_them() {
     assert!(machine.is_loaded("ifb"));
 }
 
-/// The chain of an error, as a person reads it.
+/// The error and its sources, as printed.
 fn chain(error: &Error) -> String {
     let mut said = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -355,15 +355,15 @@ fn what_modprobe_does_not_load_is_an_error_that_says_why() {
         chain(&error)
     );
 
-    // One that the module does not know is passed over, by the kernel as well.
+    // A parameter that the module does not have is ignored, as by the kernel.
     let machine = Machine::new();
     let mut session = machine.session(&CrashPoint::lives()).unwrap();
     with("nonesuch=1").apply(&mut session).unwrap();
     assert!(machine.is_loaded("ifb"));
 }
 
-/// modprobe says that all is well, and so did nothing: to who required it that is an error, to
-/// others a finding.
+/// modprobe reports success and loads nothing. That is an error if the module is required, and a finding if
+/// not.
 #[test]
 fn what_is_blacklisted_is_not_loaded() {
     for line in ["blacklist ifb", "install ifb /bin/true"] {
@@ -393,7 +393,7 @@ fn what_cannot_be_loaded_is_said_before_anything_is_changed() {
     assert_eq!(nowhere.kind, UnsupportedKind::ValueUnavailable);
     assert_eq!(nowhere.module.as_deref(), Some("nowhere"));
     assert!(lack_of(&machine, "ifb", ModuleState::Loaded).is_none());
-    // There is no way back from what somebody else has loaded with what nobody knows.
+    // A module that another process has loaded cannot be restored: its parameters are not known.
     let loaded = Machine::having(&["ifb"]);
     let unload = lack_of(&loaded, "ifb", ModuleState::Absent).unwrap();
     assert_eq!(unload.kind, UnsupportedKind::OneWay);
@@ -415,7 +415,7 @@ fn what_cannot_be_loaded_is_said_before_anything_is_changed() {
     );
 }
 
-/// The double is no kinder than the kernel: it does not unload what is needed.
+/// Like the kernel, the fake does not unload a module that another one needs.
 #[test]
 fn the_fake_keeps_what_is_needed() {
     let machine = Machine::having(&["top"]);
@@ -426,8 +426,8 @@ fn the_fake_keeps_what_is_needed() {
     }
 }
 
-/// The same cases in every check run: so young a law finds something new now and then, and a change is not to be
-/// refused for what it has nothing to do with. Others are drawn where their number is set, as scripts/soak does.
+/// The same cases in every check run: the law is new and still finds bugs, and no change should fail for one
+/// that it did not cause. If the number of cases is set, as scripts/soak does, they are random.
 fn same_each_time(usual: u32) -> ProptestConfig {
     let mut config = cases(usual);
     if std::env::var_os("PROPTEST_CASES").is_none() {

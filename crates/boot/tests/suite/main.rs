@@ -1,4 +1,4 @@
-//! Modules: the laws over doubles of modprobe and the kernel's loader, and stock kernels.
+//! Modules: the laws on fakes of modprobe and the kernel's module loader, and stock kernels.
 
 #![expect(
     clippy::disallowed_methods,

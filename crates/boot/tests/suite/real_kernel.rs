@@ -1,4 +1,4 @@
-//! Modules of stock kernels: loaded, unloaded, kept, refused; and what the running kernel has.
+//! Modules of stock kernels: loaded, unloaded, in use, refused; and what the running kernel contains.
 
 use std::path::Path;
 use std::time::Instant;
@@ -15,9 +15,10 @@ fn live() -> Host {
     Host::new(LinuxHost::at("/").unwrap())
 }
 
-/// What a shaper needs, and one that needs others.
+/// Requests these modules with their dependencies.
 struct Wanted(&'static [&'static str]);
 
+/// The modules that a shaper needs.
 const SHAPER: Wanted = Wanted(&["ifb", "sch_cake", "act_mirred", "cls_matchall", "cls_u32"]);
 
 impl Tuning for Wanted {
@@ -40,7 +41,7 @@ fn snapshot() -> Snapshot {
     Snapshot::of(&[Subtree::Modules, Subtree::Links])
 }
 
-/// None of them is loaded.
+/// Unloads them all.
 fn none() {
     tell(
         "modprobe -qra ifb sch_cake sch_ingress cls_matchall cls_u32 act_mirred sch_tbf dummy bonding || true",
@@ -108,7 +109,7 @@ fn loaded_and_unloaded() {
     }
 }
 
-/// Our parameter stands behind those of modprobe.d, and the kernel takes the last.
+/// Our parameter follows those of modprobe.d, and the kernel uses the last one.
 fn what_modprobe_d_says_of_parameters_does_not_beat_ours() {
     none();
     tell("mkdir -p /run/modprobe.d && echo 'options ifb numifbs=3' >/run/modprobe.d/test.conf");
@@ -117,7 +118,7 @@ fn what_modprobe_d_says_of_parameters_does_not_beat_ours() {
     SHAPER.apply(&mut session).unwrap();
     let links = tell("ip -o link");
     SHAPER.revert(&mut session).unwrap();
-    // By itself it has its say.
+    // Without ours, the parameter of modprobe.d applies.
     tell("modprobe ifb");
     let said = tell("ip -o link");
     tell("rm /run/modprobe.d/test.conf; modprobe -r ifb");
@@ -126,7 +127,7 @@ fn what_modprobe_d_says_of_parameters_does_not_beat_ours() {
 }
 
 fn killed_before_and_after_every_write() {
-    // With one that another needs.
+    // With a module that depends on another one.
     let wanted = Wanted(&["ifb", "bonding"]);
     none();
     let before = snapshot();
@@ -160,7 +161,7 @@ fn killed_before_and_after_every_write() {
     }
 }
 
-/// The kernel counts what stands on a qdisc's module, and not the links of a link's.
+/// The kernel counts the users of a qdisc's or action's module, but not the interfaces of a link type's.
 fn what_somebody_uses_stays_until_they_do_not() {
     none();
     let before = snapshot();
@@ -210,7 +211,7 @@ fn what_somebody_uses_stays_until_they_do_not() {
             assert!(left[0].to_string().contains("theirs"), "{}", left[0]);
         }
         tell(end_it);
-        // What a namespace holds goes a moment after its name.
+        // The interfaces of a namespace are removed a moment after its name.
         wait_until(&format!("{use_it}: nobody uses it any more"), || {
             let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
             reverted.not_reverted.is_empty()
@@ -220,7 +221,7 @@ fn what_somebody_uses_stays_until_they_do_not() {
     }
 }
 
-/// What an administrator says in modprobe.d counts, also where they said it by a program.
+/// The administrator's modprobe.d files apply, including an install command.
 fn what_modprobe_d_refuses_is_an_error_and_everything_is_as_before() {
     none();
     let before = snapshot();
@@ -247,7 +248,7 @@ fn what_modprobe_d_refuses_is_an_error_and_everything_is_as_before() {
     }
 }
 
-/// A test program of its own, as one without the capability.
+/// Runs this test again in a process without the capability.
 fn without_the_capability_it_is_said_and_nothing_is_changed() {
     const WITHOUT: &str = "HOSTTUNE_TEST_WITHOUT_CAPABILITY";
     if std::env::var_os(WITHOUT).is_some() {
@@ -274,7 +275,7 @@ fn without_the_capability_it_is_said_and_nothing_is_changed() {
     before.is_still(&snapshot(), "refused");
 }
 
-/// Where there are lists they tell, loaded or not.
+/// If the lists of modules exist, they decide, whether or not a module is loaded.
 fn the_lists_of_stock_kernels_are_read() {
     none();
     let host = live();
@@ -302,8 +303,7 @@ inside_stock_kernels!(
     without_the_capability_it_is_said_and_nothing_is_changed,
 );
 
-/// Of the kernel that runs here, whichever it is: one that can have modules is not told by its
-/// symbols, and one that cannot is.
+/// On the running kernel, whichever it is: its symbols decide only if it has no module support.
 #[test]
 fn the_symbols_of_a_kernel_without_modules_tell() {
     let sought = [

@@ -1,7 +1,7 @@
-//! Journals and files on a real file system: who may write them, what is half there, what leads
-//! out.
+//! Journals and files on a real file system: who may write them, partial writes, and paths that lead
+//! out of the root.
 //!
-//! What this machine cannot show is printed as `not run:` with the reason, and passes.
+//! A test that cannot run on this machine prints `not run:` with the reason, and passes.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -16,7 +16,7 @@ use hosttune_core::{Error, HostErrorKind, LinuxHost, Planner, Session, Tuning};
 use tempfile::TempDir;
 
 const FOREIGN: u32 = 12345;
-/// The root that the child process is to lock; unset in every other process.
+/// Names the root that the child process is to lock; unset in every other process.
 const HOLD: &str = "HOSTTUNE_TEST_HOLD";
 /// The test that the child process runs.
 const HOLDER: &str = "directory::hold_the_lock_until_killed";
@@ -48,7 +48,7 @@ fn boot_journal(root: &TempDir) -> PathBuf {
     root.path().join("run/hosttune/us.journal")
 }
 
-/// Writes a first line where a journal goes, directories and all.
+/// Writes the first line of a journal, which also creates its directories.
 fn write_one(root: &TempDir) {
     store(root)
         .write_at(JournalLocation::Volatile, "us", 0, b"one\n", true)
@@ -63,7 +63,7 @@ fn set_mode(path: impl AsRef<Path>, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// One file of ours.
+/// A tuning that requests one file.
 struct OneFile;
 
 impl Tuning for OneFile {
@@ -110,7 +110,7 @@ fn a_file_is_reverted_by_another_process_byte_for_byte() {
     assert_eq!(mode(&path), 0o640);
 }
 
-/// What reading and writing this journal answer: the path and the reason of the refusal.
+/// The path and the reason of the error with which reading this journal is refused.
 fn untrusted(root: &TempDir) -> (String, String) {
     let read = store(root).read(JournalLocation::Volatile, "us");
     match &read {
@@ -201,7 +201,7 @@ fn a_directory_of_another_user_is_refused_and_the_user_is_said() {
     assert!(why.contains("12345"), "{why}");
 }
 
-/// Writing is refused as reading is: what is appended to, somebody else could change.
+/// Writing is refused like reading, because another user could change what we append to.
 #[test]
 fn a_journal_that_others_may_write_is_not_written_to() {
     let root = root();
@@ -277,7 +277,7 @@ fn the_lock_keeps_everybody_else_out_whatever_their_owner() {
     ));
 }
 
-/// A child has the lock's file open from its fork until it becomes another program.
+/// A child process keeps the lock's file open from its fork until it executes another program.
 #[test]
 fn the_lock_is_free_at_once_whatever_another_thread_starts() {
     let root = root();
@@ -377,7 +377,7 @@ fn a_symlink_that_leads_out_stays_inside() {
         host.create_directory(path).unwrap_err();
         host.remove(path).unwrap_err();
     }
-    // The same place beneath the root is what the links mean.
+    // The links resolve to the same path below the root.
     let inside = root.path().join(outside.path().strip_prefix("/").unwrap());
     fs::create_dir_all(&inside).unwrap();
     fs::write(inside.join("secret"), "inside\n").unwrap();
@@ -422,7 +422,7 @@ fn a_file_that_is_put_keeps_mode_and_attributes() {
     let before = host.file(path).unwrap().unwrap();
     host.put_file(path, &FileContent::new("ours")).unwrap();
     assert_eq!(mode(&real), 0o644);
-    // As a journal would keep it.
+    // Through JSON, as in a journal.
     let kept = serde_json::to_string(&before).unwrap();
     let kept: FileContent = serde_json::from_str(&kept).unwrap();
     host.put_file(path, &kept).unwrap();
@@ -450,7 +450,7 @@ fn a_file_that_is_put_keeps_its_owner() {
     assert_eq!(now.mode() & 0o7777, 0o2640);
 }
 
-/// A reader that has the file open keeps what it had: the name changes hands at once.
+/// A reader that has the file open keeps the old content: the name changes to the new file at once.
 #[test]
 fn a_file_is_replaced_and_not_written_over() {
     let root = root();
@@ -483,7 +483,7 @@ fn a_write_that_was_cut_short_is_seen_and_cleared_away() {
     leave(&root);
     host(&root).remove(path).unwrap();
     cleared(&root);
-    // Nothing but the leftover is there to remove.
+    // Only the leftover exists.
     leave(&root);
     host(&root).remove(path).unwrap();
     cleared(&root);

@@ -1,5 +1,5 @@
-//! An apply and a revert that are interrupted, and those whose journal cannot be written any more:
-//! what is done, what is left, and that both are told as they are.
+//! Applies and reverts that are interrupted, or whose journal cannot be written any more: what was done
+//! and what is left, and that both are reported correctly.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 const FILES: [&str; 3] = ["a.conf", "b.conf", "c.conf"];
 
-/// Three files of ours.
+/// A tuning that requests three files.
 struct Files;
 
 impl Tuning for Files {
@@ -31,17 +31,17 @@ impl Tuning for Files {
     }
 }
 
-/// What befalls a process at its changes.
+/// What happens to a process at its changes.
 #[derive(Debug, Clone)]
 struct CrashPoint {
     made: Arc<AtomicUsize>,
-    /// After this many changes somebody asks to stop.
+    /// A stop is requested after this many changes.
     stop_after: Option<usize>,
     stop: Stop,
-    /// After this many the file system of the journal is full.
+    /// The file system of the journal is full after this many changes.
     full_after: Option<usize>,
     full: Arc<AtomicBool>,
-    /// This change, from 0, is refused.
+    /// The number of the change, from 0, that is refused.
     refused: Option<usize>,
 }
 
@@ -158,7 +158,7 @@ fn session(root: &TempDir, crash_point: &CrashPoint) -> Session {
         .stopped_by(crash_point.stop.clone())
 }
 
-/// What each of the files holds.
+/// The content of each file; `None` if it does not exist.
 fn files(root: &TempDir) -> Vec<Option<String>> {
     let read = |name| fs::read_to_string(root.path().join("etc").join(name)).ok();
     FILES.into_iter().map(read).collect()
@@ -206,7 +206,7 @@ fn whoever_asks_before_the_first_step_or_after_the_last_changes_nothing() {
     }
     assert!(!is_journal_there(&root));
     assert_eq!(files(&root), original());
-    // All is done: there is nothing left to stop.
+    // All steps are done, so there is nothing left to stop.
     let crash_point = CrashPoint {
         stop_after: Some(FILES.len()),
         ..CrashPoint::none()
@@ -236,7 +236,7 @@ fn an_interrupted_revert_leaves_the_rest_and_says_so() {
             "{reverted:?}"
         );
         assert!(!reverted.is_complete());
-        // It is owed as any other change is, and no run has to be finished first.
+        // The rest is pending like any other change, and there is no unfinished run.
         let status = session(&root, &CrashPoint::none()).status().unwrap();
         assert_eq!(status.pending.len(), FILES.len() - after);
         assert_eq!(status.open, None);
@@ -249,7 +249,7 @@ fn an_interrupted_revert_leaves_the_rest_and_says_so() {
 
 #[test]
 fn an_undo_that_is_owed_is_not_interrupted() {
-    // What a failed apply did is taken back, whoever asks to stop meanwhile.
+    // A request to stop does not keep a failed apply from being undone.
     let root = root();
     let crash_point = CrashPoint {
         refused: Some(2),
@@ -283,7 +283,7 @@ fn a_revert_whose_last_record_cannot_be_written_tells_what_it_put_back() {
         assert!(unrecorded.hint.unwrap().contains("space"));
         assert_eq!(files(&root), original());
         assert!(is_journal_there(&root));
-        // The next finds it so, and clears the journal.
+        // The next revert finds this, and clears the journal.
         let again = session(&root, &CrashPoint::none()).revert().unwrap();
         assert!(
             again.undone.iter().all(|undone| undone.already),
@@ -293,7 +293,7 @@ fn a_revert_whose_last_record_cannot_be_written_tells_what_it_put_back() {
         assert_eq!(files(&root), original());
         assert!(!is_journal_there(&root));
     }
-    // Where not even the first can be written nothing is begun.
+    // If not even the first record can be written, nothing is started.
     let root = root();
     Files
         .apply(&mut session(&root, &CrashPoint::none()))
@@ -339,7 +339,7 @@ fn an_apply_whose_end_cannot_be_recorded_is_taken_back_and_says_both() {
 #[test]
 fn what_was_put_right_first_is_told_where_the_apply_cannot_begin() {
     let root = root();
-    // Interrupted in the harshest way: nothing is recorded after the first step.
+    // The harshest interruption: nothing is recorded after the first step.
     let crash_point = CrashPoint {
         full_after: Some(1),
         ..CrashPoint::none()

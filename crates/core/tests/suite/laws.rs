@@ -1,7 +1,7 @@
-//! The laws, over a machine that does everything the kernel does to whoever tunes it.
+//! The laws, on a machine with every kernel behaviour that a tuning has to cope with.
 //!
-//! The number of cases is `PROPTEST_CASES` where set (`scripts/soak` sets it), and what
-//! stands below where not.
+//! The number of cases is `PROPTEST_CASES` if it is set (`scripts/soak` sets it), and otherwise the
+//! number given below.
 
 use crate::motor::{MODES, motor, runs};
 use crate::owners::same_each_time;
@@ -69,7 +69,7 @@ proptest! {
         dial in prop::sample::select(vec!["a", "b", "c"]),
         set in 0..10_u8,
     ) {
-        // A value of ours counts as ours whoever wrote it: see docs/decisions/0004.
+        // A value that equals ours counts as ours, whoever wrote it: see docs/decisions/0004.
         prop_assume!(!wants.0.iter().any(|want| matches!(want, Want::Excursion(name, by, _) if *name == dial && *by == set)));
         laws::stranger_survives(&machine(), &wants, |machine: &Machine| {
             let path = format!("/sys/dial/{dial}");
@@ -152,14 +152,15 @@ proptest! {
 
     #[test]
     fn a_motor_is_as_the_last_finished_apply_left_it(
-        // From a mode without settings, what one apply does gives the next one more to do.
+        // Without `bare`: after a mode without settings, one apply makes more requests applicable for
+        // the next.
         finished in runs(&MODES[..2]), dying in runs(&MODES[..2]), deaths in deaths(),
     ) {
         laws::die_then_recover(&motor(40, 7), &finished, &dying, &deaths)?;
     }
 }
 
-/// Mostly what changes something.
+/// Mostly operations that change something.
 pub(crate) fn verb() -> impl Strategy<Value = usize> {
     prop::sample::select(vec![0, 0, 0, 0, 1, 1, 1, 1, 2, 3, 4])
 }

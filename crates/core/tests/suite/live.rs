@@ -1,6 +1,7 @@
-//! Values of the running kernel that are kept open, of things that go and come back under their name.
+//! Values of the running kernel whose files are kept open, of devices that disappear and come back
+//! under the same name.
 //!
-//! In a network namespace of its own: nothing of this machine is changed.
+//! Runs in its own network namespace: nothing on this machine is changed.
 
 use std::io::Write;
 use std::path::Path;
@@ -13,19 +14,20 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-/// One value of a device in each of the two trees that are kept open; the kernel answers whoever holds
-/// the first with ENOENT when the device has gone, and whoever holds the second with ENODEV.
+/// One value of a device from each of the two trees whose files are kept open. Once the device is gone,
+/// reading an open file of the first fails with ENOENT, and of the second with ENODEV.
 const VALUES: [(&str, Errno); 2] = [
     ("/proc/sys/net/ipv4/conf/tap/forwarding", Errno::ENOENT),
     ("/sys/class/net/tap/mtu", Errno::ENODEV),
 ];
 
-/// Runs a test in network and mount namespaces that end with it, `/sys` showing the former.
+/// Runs a test in its own network and mount namespaces, with a `/sys` that shows that network
+/// namespace.
 fn in_own_namespaces(test: &'static str, body: fn()) {
     let inside = move || {
         let own = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
         if let Err(errno) = unshare(own) {
-            // Only who is not root may not.
+            // Only a process without the necessary privileges may be refused.
             assert_eq!(errno, Errno::EPERM);
             let why = "not run: it takes the right to make namespaces";
             let _ = writeln!(std::io::stderr(), "{why}: {test}");
@@ -57,7 +59,7 @@ fn pull_out() {
     ip("link del tap");
 }
 
-/// What the values say. As a device comes, the first is what all that come have.
+/// What the values show. On a new device, the first is the default of all new devices.
 fn said(host: &LinuxHost) -> [String; 2] {
     VALUES.map(|(path, _)| {
         let bytes = host.read(Path::new(path)).unwrap();
@@ -77,12 +79,12 @@ fn what_has_gone_is_missing_and_what_comes_in_its_place_is_read_anew() {
         for round in 0..3 {
             plug_in();
             assert_eq!(said(&host), [default(), "1500".to_owned()], "{round}");
-            // The kernel works a value out anew for whoever has it open.
+            // The kernel computes the value anew for every read of an open file.
             ip("link set tap mtu 1400");
             assert_eq!(said(&host), [default(), "1400".to_owned()], "{round}");
             pull_out();
             for (path, _) in VALUES {
-                // Twice: the first finds the file that it holds gone, the second holds none.
+                // Twice: the first read finds that its open file is gone, the second has no open file.
                 for _ in 0..2 {
                     let error = host.read(Path::new(path)).unwrap_err();
                     assert_eq!(*error.kind(), HostErrorKind::Missing, "{path}, {round}");
@@ -92,7 +94,7 @@ fn what_has_gone_is_missing_and_what_comes_in_its_place_is_read_anew() {
     });
 }
 
-/// Between the two nobody looked: it is as if it had never gone.
+/// Nothing was read in between, so the disappearance went unnoticed.
 #[test]
 fn what_went_and_came_between_two_reads_is_read_anew() {
     in_own_namespaces("what_went_and_came_between_two_reads", || {
@@ -108,7 +110,7 @@ fn what_went_and_came_between_two_reads_is_read_anew() {
     });
 }
 
-/// What this is all for: that is what whoever holds one is told.
+/// The kernel behaviour that the other tests are about: reading an open file of a deleted device fails.
 #[test]
 fn whoever_holds_a_value_of_what_has_gone_is_told_so() {
     in_own_namespaces("whoever_holds_a_value", || {

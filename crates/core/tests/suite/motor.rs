@@ -1,4 +1,4 @@
-//! A motor: a mode makes its settings anew or has none, and one setting moves another.
+//! A simulated motor: a mode recreates its settings or has none, and one setting moves another.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub(crate) const MODE: &str = "/sys/motor/mode";
 pub(crate) const CEILING: &str = "/sys/motor/ceiling";
 pub(crate) const SPEED: &str = "/sys/motor/speed";
 
-/// How a motor runs. Whoever changes it finds the settings as the new mode makes them, or none.
+/// The mode of a motor. Changing it resets the settings to those of the new mode, or removes them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Mode;
 
@@ -41,8 +41,8 @@ impl Knob for Mode {
     }
 }
 
-/// A setting of a mode; `null` where the mode has none. The ceiling brings the speed down to half of
-/// itself.
+/// A setting of a mode; `null` if the mode does not have it. Setting the ceiling sets the speed to half
+/// of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Setting(pub(crate) String);
 
@@ -94,11 +94,11 @@ pub(crate) fn knobs(registry: &mut Registry) {
     registry.add::<Setting>();
 }
 
-/// What changing the mode does: the settings it makes anew, at 100, and those it takes away. In the
-/// mode `bare` there are none.
+/// What a change of the mode does: it recreates `settings` with the value 100 and removes the others.
+/// The mode `bare` has no settings.
 pub(crate) fn makes(settings: &'static [&'static str]) -> Behaviour {
     Behaviour::new(move |tree, path, value| {
-        // Writing the mode that it is in changes nothing.
+        // Writing the current mode again changes nothing.
         if tree.get(path).as_deref() == Some(value) {
             return Ok(());
         }
@@ -127,7 +127,7 @@ fn ceiling() -> Behaviour {
     })
 }
 
-/// Adds a motor whose settings somebody has made so.
+/// Adds a motor in the mode `slow` whose settings have been changed to these values.
 pub(crate) fn with_motor(memory: Memory, ceiling_at: &str, speed_at: &str) -> Memory {
     memory
         .file(MODE, "slow", makes(&[CEILING, SPEED]))
@@ -137,7 +137,7 @@ pub(crate) fn with_motor(memory: Memory, ceiling_at: &str, speed_at: &str) -> Me
 
 pub(crate) const MODES: [&str; 3] = ["slow", "fast", "bare"];
 
-/// What somebody may want of a motor, in some order.
+/// Requests to a motor, in any order.
 #[derive(Debug, Clone)]
 pub(crate) struct Runs(pub(crate) Vec<Want>);
 

@@ -8,7 +8,7 @@ use crate::laws::{cases, moment};
 use crate::motor::{MODES, Runs, motor, runs};
 use crate::toys::{Wants, machine, wants};
 
-/// What up to four owners do, the last of them being an index into those that there are.
+/// What two to four owners do, and the order in which they revert at the end.
 pub(crate) fn acts<T: std::fmt::Debug + Clone>(
     tuning: impl Strategy<Value = T> + Clone,
     dying: bool,
@@ -51,9 +51,9 @@ fn only_the_first_dies<T>(mut acts: Vec<Act<T>>) -> Vec<Act<T>> {
     acts
 }
 
-/// The check run draws the same cases each time: owners who die again and again on knobs that reset one
-/// another are more cases than it can look at, and a change is not to be refused for one that it has
-/// nothing to do with. Others are drawn where the number of cases is set, as `scripts/soak` does.
+/// A normal test run uses the same cases each time: owners that crash repeatedly on knobs that reset
+/// one another are more cases than it can cover, and a change must not be rejected for a case that it
+/// has nothing to do with. Other cases are drawn if their number is set, as `scripts/soak` does.
 pub(crate) fn same_each_time() -> ProptestConfig {
     let mut config = cases(20_000);
     if std::env::var_os("PROPTEST_CASES").is_none() {

@@ -1,4 +1,4 @@
-//! A kernel that rounds by a rule that nobody knows, and parts of ours that others damage.
+//! A kernel that rounds by an unknown rule, and changes of ours that other processes damage.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::toys::Dial;
 
 const VALUES: u8 = 12;
 
-/// What the kernel makes of each value: a value that it shows maps to itself.
+/// A rounding rule: what the kernel makes of each value. A value that the kernel shows maps to itself.
 fn rule() -> impl Strategy<Value = Vec<u8>> {
     let values = usize::from(VALUES);
     let shown = prop::collection::vec(any::<bool>(), values);
@@ -74,8 +74,8 @@ fn dials() -> impl Strategy<Value = Dials> {
     })
 }
 
-/// A link that others delete, and a redirect to it that is broken once its link has gone: a state
-/// that nobody can set.
+/// A link that other processes delete, and a redirect to it. Once the link is gone the redirect is
+/// `broken`, a state that cannot be set.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Path {
     Link,
@@ -165,7 +165,7 @@ impl Tuning for Shaped {
     }
 }
 
-/// What another process does to it.
+/// What another process does to the link, the redirect and the dial.
 #[derive(Debug, Clone, Copy)]
 enum Damage {
     DeletesTheLink,
@@ -202,7 +202,7 @@ proptest! {
     fn whatever_a_kernel_makes_of_it_is_reverted_wherever_one_dies(
         rule in rule(), tuning in dials(), deaths in deaths(),
     ) {
-        // A value that stays as it was is taken for one that the kernel ignores.
+        // A value that rounds to the present value, 0, cannot be told from one that the kernel ignores.
         let stays = |(_, to): &(&str, u8)| *to != 0 && rule[usize::from(*to)] == 0;
         prop_assume!(!tuning.0.iter().any(stays));
         laws::die_anywhere(&machine(&rule), &[tuning], &deaths)?;
@@ -236,8 +236,9 @@ proptest! {
     }
 }
 
-/// A walk on the running kernel found that what the kernel makes of a value was taken for somebody else's
-/// once it had been passed on, and for an earlier original where it was the same.
+/// A random walk on the running kernel found that a value rounded by the kernel was taken for another
+/// process's once it had been passed on to another owner, and for an earlier original if it was equal
+/// to that.
 #[test]
 fn one_who_died_at_a_value_that_is_rounded_is_put_back_for() {
     let mut rule: Vec<u8> = (0..VALUES).collect();
@@ -274,8 +275,8 @@ fn one_who_died_at_a_value_that_is_rounded_is_put_back_for() {
     }
 }
 
-/// Found by the same walk: what another owner passes on while a revert lies killed went back with a later
-/// one, and was told to be left.
+/// Found by the same walk: a step that another owner passed on while a revert was interrupted was
+/// reverted only by a later run, and was reported as not reverted.
 #[test]
 fn what_is_passed_on_to_a_killed_revert_goes_back_with_it() {
     let world = machine(&(0..VALUES).collect::<Vec<u8>>());

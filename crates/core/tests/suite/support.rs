@@ -1,4 +1,4 @@
-//! What these tests share: a machine, processes on it, and knobs that do not do as they are told.
+//! Shared by these tests: a machine, processes on it, and knobs that misbehave.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) const MOMENTS: [Moment; 3] = [Moment::Before, Moment::Within, Moment:
 pub(crate) const EBUSY: i32 = 16;
 pub(crate) const EINVAL: i32 = 22;
 
-/// Whoever the laws' sessions belong to, and so these.
+/// The owner of the laws' sessions, and so of the sessions here.
 pub(crate) const OWNER: &str = "laws";
 
 macro_rules! named {
@@ -42,7 +42,7 @@ fn set(host: &mut Host, path: &str, to: &str) -> Result<(), HostError> {
     host.write_value(path, format!("{to}\n").as_bytes())
 }
 
-/// Applies only where dial c is at 1.
+/// Supported only while dial c is at 1.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Needs;
 
@@ -64,7 +64,6 @@ impl Knob for Needs {
     }
 }
 
-/// Never applies.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct NeverSupported;
 
@@ -85,7 +84,7 @@ impl Knob for NeverSupported {
     }
 }
 
-/// Its state holds a note of the kernel's own after `;`, which nobody is shown.
+/// Its state ends with a note of the kernel after `;`, which is never shown to people.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Noted;
 
@@ -116,7 +115,7 @@ fn no_fuse(kind: UnsupportedKind, why: &str) -> HostError {
     HostError::not_applicable(Operation::Write, "/sys/fuse", Unsupported::new(kind, why))
 }
 
-/// Says only when it is turned that it does not apply, for good or just now.
+/// Reports only when it is set that it is unsupported, permanently or at the moment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Fuse;
 
@@ -152,7 +151,7 @@ impl Knob for Secret {
     }
 }
 
-/// Another type under the dials' name.
+/// Another type with the name of `Dial`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Impostor;
 
@@ -176,7 +175,7 @@ pub(crate) fn knobs(registry: &mut Registry) {
     registry.add::<Secret>();
 }
 
-/// The laws' machine and the files of the knobs above.
+/// The machine of the laws with the files of the knobs above.
 pub(crate) fn machine() -> Machine {
     let needs = Behaviour::new(|tree, path, value| {
         if tree.get("/sys/dial/c").as_deref() != Some("1") {
@@ -194,7 +193,7 @@ pub(crate) fn machine() -> Machine {
     Machine::new(memory, knobs)
 }
 
-/// A machine whose driver refuses vfio and binds it all the same, three milliseconds later.
+/// A machine whose driver refuses vfio and nevertheless binds it, 3 ms later.
 pub(crate) fn refuses_and_binds_late() -> Machine {
     let machine = machine();
     let binds = Behaviour::new(|tree, path, value| {
@@ -210,7 +209,7 @@ pub(crate) fn refuses_and_binds_late() -> Machine {
     machine
 }
 
-/// A process that lives.
+/// A process that does not crash.
 pub(crate) fn process(machine: &Machine) -> Session {
     machine.session(&CrashPoint::lives()).unwrap()
 }
@@ -223,12 +222,12 @@ pub(crate) fn get(machine: &Machine, path: &str) -> String {
     machine.memory().get(path).unwrap()
 }
 
-/// What a stranger does, as the kernel lets him.
+/// A write by another process, which the simulated kernel answers.
 pub(crate) fn write(machine: &Machine, path: &str, value: &str) {
     machine.memory().write(path, value).unwrap();
 }
 
-/// Changes how a file of a machine that is running answers writes.
+/// Changes how a file of a running machine answers writes.
 pub(crate) fn behave(machine: &Machine, path: &str, behaviour: Behaviour) {
     let _ = machine.memory().clone().behaving(path, behaviour);
 }
@@ -242,7 +241,7 @@ pub(crate) fn dials(wanted: &[(&'static str, u8)]) -> Wants {
     )
 }
 
-/// A tuning that cannot fail to be said.
+/// A tuning whose declaration cannot fail.
 pub(crate) struct Say<F>(F);
 
 pub(crate) fn say<F: Fn(&mut Planner<'_>)>(declare: F) -> Say<F> {
@@ -256,8 +255,8 @@ impl<F: Fn(&mut Planner<'_>)> Tuning for Say<F> {
     }
 }
 
-/// Lets a process die at every one of its writes, at every moment of it, each time on a machine
-/// made anew, and checks what is left. Answers how many writes there were.
+/// Lets a process crash at every one of its writes, at every moment of the write, each time on a new
+/// machine, and checks what is left. Returns how many writes there were.
 pub(crate) fn at_every_death(
     prepare: impl Fn() -> Machine,
     work: impl Fn(&mut Session),
@@ -280,7 +279,7 @@ pub(crate) fn at_every_death(
     }
 }
 
-/// A store that counts how often it was waited for.
+/// A store that counts how often the engine waits for the disk.
 #[derive(Debug, Clone)]
 pub(crate) struct Counting {
     pub(crate) store: MemoryStore,

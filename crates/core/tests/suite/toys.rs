@@ -1,4 +1,4 @@
-//! A machine with one of everything the kernel does to whoever tunes it.
+//! A machine with one of each kernel behaviour that a tuning has to cope with.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn set(host: &mut Host, path: &str, to: &str) -> Result<(), HostError> {
     host.write_value(path, format!("{to}\n").as_bytes())
 }
 
-/// A plain value; `round*` rounds down to a multiple of four with success.
+/// A plain value. The kernel rounds `round*` down to a multiple of four without an error.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Dial(pub(crate) String);
 
@@ -47,7 +47,7 @@ impl Knob for Dial {
     }
 }
 
-/// Three numbers; a refused write leaves the first of them.
+/// Three numbers; a refused write sets those before the invalid one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Vector;
 
@@ -121,7 +121,7 @@ impl Knob for Queue {
     }
 }
 
-/// A device's driver, `null` for none. It binds late.
+/// The driver of a device, `null` for none. It binds with a delay.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Driver;
 
@@ -143,7 +143,7 @@ impl Knob for Driver {
     }
 }
 
-/// Which driver alone may bind the device; empty for any.
+/// The only driver that may bind the device; empty for any.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Override;
 
@@ -181,7 +181,7 @@ fn scheduler(disk: u8) -> Behaviour {
             "bfq" => "256",
             _ => return Err(EINVAL),
         };
-        // Writing what is active already changes nothing, on the kernel as here.
+        // Writing the active scheduler again changes nothing, as in the kernel.
         if tree.get(path).as_deref() != Some(value) {
             tree.set(path, value);
             tree.set(format!("/sys/disk{disk}/depth"), depth);
@@ -248,7 +248,7 @@ pub(crate) fn memory() -> Memory {
     memory
 }
 
-/// One thing somebody may want of that machine.
+/// One request to that machine.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Want {
     Dial(&'static str, u8),
@@ -257,12 +257,12 @@ pub(crate) enum Want {
     Queue(u8, &'static str, u8),
     Passthrough,
     File(&'static str, Option<u8>),
-    /// There and back within one apply: a means that its own end takes back.
+    /// An intermediate step to the second value, then the third as the requested one, in one apply.
     Excursion(&'static str, u8, u8),
 }
 
 impl Want {
-    /// What two wants must not share.
+    /// Two requests of one apply must not have the same knob.
     fn knob(&self) -> String {
         match self {
             Self::Dial(name, _) | Self::Excursion(name, ..) => format!("dial {name}"),
@@ -321,7 +321,7 @@ impl Want {
     }
 }
 
-/// Wants for one apply, no knob twice.
+/// Requests for one apply, at most one for each knob.
 #[derive(Debug, Clone)]
 pub(crate) struct Wants(pub(crate) Vec<Want>);
 

@@ -1,5 +1,6 @@
-//! Values of a tree: replaced as a whole, with what belongs to them, and never written through
-//! another name. And what is no regular file, or has no end: never waited for.
+//! Values of a captured tree are replaced as a whole, keep their mode, owner and attributes, and are
+//! never written through another name. Whatever is not a regular file, or has no end, is rejected
+//! without blocking.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -27,7 +28,7 @@ fn value(tree: &TempDir) -> PathBuf {
     tree.path().join(&VALUE[1..])
 }
 
-/// Where its replacement is written.
+/// The path of its replacement file.
 fn leftover(tree: &TempDir) -> PathBuf {
     value(tree).with_file_name(".swappiness.hosttune-new")
 }
@@ -52,7 +53,7 @@ fn pipe(path: &Path) {
 /// Makes something at a path.
 type Make = fn(&Path);
 
-/// A file of a length that nobody could read, which takes no room.
+/// A sparse file of 60 GiB: too large to be read, without using disk space.
 fn endless(path: &Path) {
     fs::File::create(path).unwrap().set_len(60 << 30).unwrap();
 }
@@ -94,7 +95,8 @@ fn another_name_of_a_value_keeps_what_it_had() {
 
 #[test]
 fn what_an_interrupted_write_left_is_not_written_through() {
-    // Whoever can make a name in the tree could give a file outside that name.
+    // Anyone who can create names in the tree could make the name of the replacement lead to a file
+    // outside.
     let tree = tree();
     let outside = TempDir::new_in(tree.path().parent().unwrap()).unwrap();
     let victim = outside.path().join("victim");
@@ -117,7 +119,7 @@ fn what_an_interrupted_write_left_is_not_written_through() {
         assert_eq!(fs::read(&file).unwrap(), b"ours\n");
         fs::remove_file(file).unwrap();
     }
-    // What is in the way and nobody's leftover fails the write, and the value is what it was.
+    // A directory in that place is no leftover of ours: the write fails and the value is unchanged.
     fs::create_dir(leftover(&tree)).unwrap();
     host(&tree).write_value(VALUE, b"8\n").unwrap_err();
     assert_eq!(fs::read(value(&tree)).unwrap(), b"7\n");
@@ -145,7 +147,7 @@ fn a_link_is_followed_within_the_root_and_stays_a_link() {
         );
         assert!(value(&tree).is_symlink());
     }
-    // To a file outside, to itself, and to a directory.
+    // Links to a file outside, to the link itself and to a directory are refused.
     let deep =
         PathBuf::from("../../../../../../../../../..").join(victim.strip_prefix("/").unwrap());
     for target in [
@@ -203,7 +205,8 @@ fn a_pipe_a_socket_and_a_device_are_not_opened() {
             );
         }
     }
-    // A link of the tree leads into it, and one to where `/dev/null` is on a host is a mask.
+    // On the live host, because in a tree such a link resolves inside the tree. A link to `/dev/null`
+    // is a mask.
     let host = Host::new(LinuxHost::live().unwrap());
     let link = tree.path().join("mask");
     symlink("/dev/null", &link).unwrap();
@@ -227,7 +230,7 @@ fn a_file_without_an_end_is_not_read() {
         &value(&tree),
         "larger than",
     );
-    // The kernel's own files say nothing of their length, or a page.
+    // The kernel reports a length of 0 or of one page for its own files, whatever they contain.
     let live = Host::new(LinuxHost::live().unwrap());
     assert!(!live.read("/proc/self/maps").unwrap().is_empty());
 }
@@ -324,13 +327,13 @@ fn without_proc_nothing_is_begun_and_that_is_said() {
         let text = error.to_string();
         assert!(text.contains("/proc is not mounted"), "{text}");
         assert!(error.hint().unwrap().contains("mount -t proc"));
-        // The same of any file in it, and nothing of the kind about another.
+        // Any file in `/proc` gives the same message, a missing file elsewhere does not.
         let host = Host::new(LinuxHost::live().unwrap());
         let text = host.read("/proc/meminfo").unwrap_err().to_string();
         assert!(text.contains("/proc is not mounted"), "{text}");
         let text = host.read("/sys/kernel/nothing").unwrap_err().to_string();
         assert!(!text.contains("not mounted"), "{text}");
-        // A tree has its own, or none.
+        // A tree has its own `/proc`, or none.
         let tree = TempDir::new().unwrap();
         Session::at(tree.path(), "us").unwrap();
     };

@@ -1,4 +1,4 @@
-//! Frequency scaling: the laws over doubles of the kernel's drivers, and stock kernels.
+//! Frequency scaling: the laws on fakes of the kernel's drivers, and stock kernels.
 
 #![expect(
     clippy::disallowed_methods,

@@ -1,4 +1,4 @@
-//! Frequency scaling of stock kernels: acpi-cpufreq with two policies and every governor there is.
+//! Frequency scaling on stock kernels: acpi-cpufreq with two policies and all governors.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ fn get(file: &str) -> String {
     std::fs::read_to_string(path).unwrap().trim().to_owned()
 }
 
-/// A limit shows a moment after it was set, and within what the processor can.
+/// A limit is shown a moment after it was set, clamped to the range of the processor.
 fn set(file: &str, value: &str) {
     std::fs::write(format!("/sys/devices/system/cpu/{file}"), value).unwrap();
     if file.ends_with("_freq") {
@@ -39,7 +39,7 @@ fn snapshot() -> Snapshot {
     Snapshot::of(&[Subtree::Processors, Subtree::Modules])
 }
 
-/// As the machine boots, whatever an earlier test left.
+/// The state after boot, whatever an earlier test left.
 fn as_booted() {
     for policy in ["policy0", "policy1"] {
         set(&format!("cpufreq/{policy}/scaling_max_freq"), "2147483647");
@@ -60,7 +60,7 @@ fn every_governor_is_changed_and_taken_back() {
         policies[1].frequencies,
         [800_000, 2_000_000, 3_000_000, 3_600_000]
     );
-    // One policy is not like the other, and the governor was told something.
+    // The policies differ, and a tunable of the governor is set.
     set("cpufreq/policy1/scaling_governor", "performance");
     set("cpufreq/policy1/scaling_max_freq", "3000000");
     set("cpufreq/schedutil/rate_limit_us", "777");
@@ -98,7 +98,7 @@ fn every_governor_is_changed_and_taken_back() {
         assert!(store.is_empty());
     }
     assert_eq!(get("cpufreq/schedutil/rate_limit_us"), "777");
-    // By itself the kernel forgets it.
+    // Without a revert, the kernel loses it.
     for governor in ["performance", "schedutil"] {
         set("cpufreq/policy0/scaling_governor", governor);
     }
@@ -106,7 +106,7 @@ fn every_governor_is_changed_and_taken_back() {
     as_booted();
 }
 
-/// From any limits to any, as the doubles do it.
+/// From each pair of limits to each other, as on the fakes.
 fn limits_are_rounded_and_taken_back() {
     as_booted();
     let pairs = [(800, 800), (800, 3600), (2000, 2000), (3600, 3600)];
@@ -173,7 +173,8 @@ fn limits_are_rounded_and_taken_back() {
     assert!(report.items.iter().all(|item| item.state == State::Rounded));
     assert_eq!(get("cpufreq/policy0/scaling_min_freq"), "2000000");
     session.revert().unwrap();
-    // What was asked for out of sight is gone too: no limit comes back when another is lifted.
+    // The requests, which the kernel does not show, are reverted too: after the maximum is lowered and raised
+    // again, the minimum is still the original one.
     set("cpufreq/policy0/scaling_max_freq", "2000000");
     assert_eq!(get("cpufreq/policy0/scaling_min_freq"), "800000");
     set("cpufreq/policy0/scaling_max_freq", "3600000");
@@ -207,7 +208,8 @@ fn looked_at() -> Vec<PathBuf> {
     files
 }
 
-/// What a death after one write leaves is what one before the next write does.
+/// A crash after one write leaves the same state as a crash before the next one, so `Before` is tried only
+/// for the first write.
 fn killed_before_and_after_every_write() {
     as_booted();
     set("cpufreq/policy1/scaling_governor", "performance");
@@ -215,7 +217,7 @@ fn killed_before_and_after_every_write() {
     let rate_limit = get("cpufreq/schedutil/rate_limit_us");
     set("cpufreq/schedutil/rate_limit_us", "777");
     let before = snapshot();
-    // All of it at the end; in between what can be off at all.
+    // Everything is compared at the end, and after each crash only what can differ.
     let files = looked_at();
     let narrow = Snapshot::of_files(&files);
     for reverting in [false, true] {
@@ -281,8 +283,8 @@ fn a_strangers_change_survives() {
     as_booted();
 }
 
-/// What a policy is while its processors are offline is kept by the kernel and shown to nobody; it
-/// is neither lost nor taken for somebody else's when they are back.
+/// While the processors of a policy are offline, the kernel keeps its values but does not show them. They are
+/// not lost, and not taken for another process's values when the processors are online again.
 fn processors_go_offline_and_come_back() {
     as_booted();
     let before = snapshot();
@@ -328,7 +330,7 @@ fn processors_go_offline_and_come_back() {
     assert!(store.is_empty());
 }
 
-/// The driver is unloaded under it: what was turned went with the policies.
+/// The driver is unloaded after an apply: the changes are gone with the policies.
 fn a_driver_that_is_unloaded_took_everything_with_it() {
     as_booted();
     let before = snapshot();
@@ -400,7 +402,7 @@ fn bad_input_is_an_error_and_everything_is_as_before() {
     as_booted();
 }
 
-/// A program by that name, and the socket that it has.
+/// A program with this name, and a socket like that of irqbalance.
 fn irqbalance_is_found() {
     let host = Host::new(LinuxHost::at("/").unwrap());
     assert_eq!(Irqbalance::running(&host).unwrap(), None);
@@ -408,7 +410,7 @@ fn irqbalance_is_found() {
         "mkdir -p /run/irqbalance && cp /usr/bin/sleep /run/irqbalance/irqbalance && { /run/irqbalance/irqbalance 100 >/dev/null 2>&1 & echo $! >/run/irqbalance/pid; }",
     );
     let process: u32 = tell("cat /run/irqbalance/pid").parse().unwrap();
-    // Until it has become the program it is still the shell that started it.
+    // Before its exec, the process is still the shell that started it.
     wait_until("irqbalance is started", || {
         tell(&format!("cat /proc/{process}/comm")) == "irqbalance"
     });

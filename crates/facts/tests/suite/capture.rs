@@ -1,4 +1,4 @@
-//! A tree with what facts are read from and nothing else, taken from the machine that runs this.
+//! A tree with the sources of the facts and nothing else, captured from this machine.
 
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;
@@ -6,27 +6,27 @@ use std::path::{Component, Path, PathBuf};
 
 use hosttune_core::{Host, LinuxHost};
 
-/// Copies what `patterns` match beneath `/` into a directory, links as links.
+/// Copies what matches `patterns` under `/` into a directory, links as links.
 pub(crate) fn capture(patterns: &[&str], into: &Path) {
     for pattern in patterns {
         for found in glob::glob(pattern).unwrap() {
-            // A directory that may not be looked into holds nothing for this process.
+            // For this process, a directory that it may not read is empty.
             let Ok(found) = found else { continue };
             bring(&found, into);
         }
     }
 }
 
-/// A host over the tree beneath a directory.
+/// A host with this directory as its root.
 pub(crate) fn host_at(root: &Path) -> Host {
     Host::new(LinuxHost::at(root).unwrap())
 }
 
-/// Copies one path with all that leads to it.
+/// Copies one path with the directories and links on the way to it.
 fn bring(path: &Path, into: &Path) {
     let copy_of = |real: &Path| into.join(real.strip_prefix("/").unwrap());
     let mut real = PathBuf::from("/");
-    // What is still to be gone, the next name last.
+    // The names that are still to be resolved, the next one last.
     let mut left: Vec<OsString> = names(path);
     while let Some(name) = left.pop() {
         if name == ".." {

@@ -1,4 +1,4 @@
-//! What a capture tells that holds less than a machine, or of a machine that makes things up.
+//! Captures that lack files, and captures of guests that report a wrong processor.
 
 use hosttune_core::Host;
 use hosttune_core::testing::{Behaviour, CrashPoint, Memory};
@@ -32,7 +32,7 @@ fn the_banner_and_the_list_of_processors_are_used_where_nothing_else_is() {
     assert_eq!(version, "#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-2");
     assert_eq!(found.cpu.threads, Some(2));
     assert_eq!(found.cpu.cores, None);
-    // What says it better is believed.
+    // A better source takes precedence.
     let found = facts(&[
         ("/proc/version", BANNER),
         ("/proc/sys/kernel/osrelease", "6.2.0"),
@@ -41,7 +41,7 @@ fn the_banner_and_the_list_of_processors_are_used_where_nothing_else_is() {
     ]);
     assert_eq!(found.kernel.release.as_deref(), Some("6.2.0"));
     assert_eq!(found.cpu.threads, Some(4));
-    // One that numbers no processors tells no number of them.
+    // A list that does not number the processors gives no count.
     assert_eq!(facts(&[("/proc/cpuinfo", "cpu\t: x\n")]).cpu.threads, None);
 }
 
@@ -56,7 +56,7 @@ fn a_design_that_cannot_do_what_the_guest_can_is_not_named() {
         facts(&[("/proc/cpuinfo", &real)]).cpu.microarchitecture,
         Some(Microarchitecture::Tremont)
     );
-    // A guest that is told less than its processor can is still that processor.
+    // A guest that shows fewer flags than its processor has is still recognised.
     let less = GUEST.replace("134", "94").replace(" avx512f", "");
     assert_eq!(
         facts(&[("/proc/cpuinfo", &less)]).cpu.microarchitecture,

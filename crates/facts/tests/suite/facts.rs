@@ -1,4 +1,4 @@
-//! Facts of this machine, of machines that were made up, and of what no machine shows.
+//! Facts of this machine, of invented machines, and of input that no machine shows.
 
 mod bad_input;
 mod captured;

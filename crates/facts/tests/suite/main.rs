@@ -1,4 +1,4 @@
-//! Facts: of this machine, of machines that were made up, of captured trees, and of stock kernels.
+//! Facts of this machine, of invented machines, of captured trees, and of stock kernels.
 
 #![expect(
     clippy::disallowed_methods,

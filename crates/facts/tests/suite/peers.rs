@@ -1,4 +1,4 @@
-//! The same facts as other tools tell them on the machine that runs this.
+//! The facts agree with what other tools report on this machine.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -6,8 +6,8 @@ use std::process::Command;
 use hosttune_facts::{Container, Facts, Hypervisor, NicKind, Transport};
 use serde_json::Value;
 
-/// Runs a program; what it prints. `systemd-detect-virt` exits with 1 for "none", so that is no
-/// failure.
+/// Runs a program and returns its output. The exit status is ignored, because `systemd-detect-virt` exits
+/// with 1 for "none".
 fn ask(line: &str) -> String {
     let mut words = line.split(' ');
     let output = Command::new(words.next().unwrap()).args(words).output();
@@ -25,7 +25,7 @@ fn ask_json(line: &str) -> Value {
     serde_json::from_str(&ask(line)).unwrap()
 }
 
-/// Fails where any of them tells something else. The facts are those with identifiers.
+/// Fails if another tool reports something else. The facts must have identifiers.
 pub(crate) fn agree(facts: &Facts) {
     processors(facts);
     disks(facts);
@@ -75,7 +75,7 @@ fn processors(facts: &Facts) {
     let cores = number("Core(s) per socket:").zip(number("Socket(s):"));
     assert_eq!(cpu.cores, cores.map(|(cores, sockets)| cores * sockets));
     assert_eq!(facts.kernel.architecture, text("Architecture:"));
-    // The dynamic loader takes the level of what runs it from the processor itself.
+    // The dynamic loader determines the level from the processor itself.
     let said = ask("/lib64/ld-linux-x86-64.so.2 --help");
     let supported = said
         .lines()
@@ -91,7 +91,7 @@ fn processors(facts: &Facts) {
     );
 }
 
-/// `lscpu -J` has some fields beneath others, and each at one place.
+/// `lscpu -J` nests some fields in others; each occurs once.
 fn fields(value: &Value, into: &mut BTreeMap<String, String>) {
     for field in value.as_array().into_iter().flatten() {
         if let (Some(name), Some(data)) = (field["field"].as_str(), field["data"].as_str()) {
@@ -105,7 +105,7 @@ fn fields(value: &Value, into: &mut BTreeMap<String, String>) {
 fn disks(facts: &Facts) {
     let told = ask_json("lsblk -J -b -d -o NAME,SIZE,ROTA,RM,MODEL,TYPE,SUBSYSTEMS");
     let told = told["blockdevices"].as_array().unwrap();
-    // What has no bus at all is no hardware.
+    // A device without a bus is not hardware.
     let hardware =
         |one: &&Value| one["type"] == "disk" && one["size"] != 0 && one["subsystems"] != "block";
     let told: BTreeMap<&str, &Value> = told
@@ -129,7 +129,7 @@ fn disks(facts: &Facts) {
         let buses: Vec<&str> = told["subsystems"].as_str().unwrap().split(':').collect();
         let expected = match buses[1] {
             bus if bus.starts_with("nvme") => [Transport::Nvme; 2],
-            // lsblk knows ATA only by udev's database, which need not be there.
+            // lsblk recognises ATA only from udev's database, which may be missing.
             "scsi" => [Transport::Scsi, Transport::Sata],
             "virtio" => [Transport::Virtio; 2],
             other => panic!("{disk}: a bus {other}"),

@@ -1,4 +1,4 @@
-//! The facts of stock kernels, on hardware that is known.
+//! The facts of stock kernels on known hardware.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ inside_stock_kernels!(
     facts_are_those_of_the_hardware,
 );
 
-/// e1000e has a gigabit, as soon as it has agreed on it with the other end.
+/// e1000e shows 1000 Mbit/s once it has negotiated the speed with its link partner.
 fn a_card_tells_its_speed_while_it_is_up() {
     let host = capture::host_at(Path::new("/"));
     let card = || {
@@ -50,7 +50,7 @@ fn facts_are_those_of_the_hardware() {
     assert_eq!(Facts::with_identifiers(&captured), facts);
     let anonymous = Facts::of(&captured);
     assert_eq!(anonymous, Facts::of(&live));
-    // The cards have addresses of this beginning.
+    // The addresses of the cards start with this.
     assert!(serde_json::json!(facts).to_string().contains("52:54:00"));
     let text = format!("{anonymous}{}", serde_json::json!(anonymous));
     for identifier in ["52:54:00", "nvme-a", "scsi-rotational", "0123456789abcdef"] {
@@ -58,7 +58,7 @@ fn facts_are_those_of_the_hardware() {
     }
 }
 
-/// What the machine was started with.
+/// The hardware that the machine was started with.
 fn known(facts: &Facts) {
     assert_eq!(facts.virtualisation.hypervisor, Some(Hypervisor::Qemu));
     assert_eq!(facts.virtualisation.container, Some(Container::None));

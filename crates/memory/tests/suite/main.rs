@@ -1,4 +1,4 @@
-//! Memory: the laws over doubles of the kernel, and stock kernels.
+//! Memory: the laws on a fake kernel, and stock kernels.
 
 #![expect(
     clippy::disallowed_methods,

@@ -1,4 +1,4 @@
-//! Memory of stock kernels: transparent hugepages, hugepages, and swap on zram.
+//! Memory settings on stock kernels: transparent hugepages, hugepages, and swap on zram.
 
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,7 @@ fn alone() -> (MemoryStore, Session) {
 
 const SUBTREES: [Subtree; 3] = [Subtree::Memory, Subtree::BlockDevices, Subtree::Modules];
 
-/// What these tests change and everything that stands beside it.
+/// What these tests change, and the files around it.
 #[derive(Debug)]
 struct Whole(Snapshot, String, String);
 
@@ -68,7 +68,7 @@ fn is_newer() -> bool {
 
 fn transparent_hugepages_are_changed_and_taken_back() {
     let before = Whole::take();
-    // Below what the kernel recommends: it raises that when hugepages are switched on.
+    // Below the kernel's recommendation. Enabling hugepages raises it to that.
     set("/proc/sys/vm/min_free_kbytes", "3000");
     let lowered = Whole::take();
     let mut all = vec![
@@ -140,7 +140,7 @@ fn hugepages_are_set_aside_as_far_as_they_go() {
     some.apply(&mut session).unwrap();
     assert_eq!(get(&format!("{POOL}/nr_hugepages")), "16");
     assert!(some.verify(&session).unwrap().is_as_wanted());
-    // A stranger's more survives, and then it is taken back after all.
+    // A larger pool that another process has set survives. Once it is ours again, it is reverted.
     set(&format!("{POOL}/nr_hugepages"), "20");
     let reverted = session.revert().unwrap();
     assert_eq!(reverted.not_reverted.len(), 1, "{reverted:#?}");
@@ -149,7 +149,7 @@ fn hugepages_are_set_aside_as_far_as_they_go() {
     before.is_still("hugepages");
     assert!(store.is_empty());
 
-    // Half of the memory and a little more than there can be in one piece.
+    // All of the memory but one page: more than there is contiguous memory for.
     let total: u64 = tell("awk '/MemTotal/ {print $2}' /proc/meminfo")
         .parse()
         .unwrap();
@@ -193,7 +193,7 @@ fn hugepages_are_set_aside_as_far_as_they_go() {
     assert!(store.is_empty());
 }
 
-/// A program has some of them when they are taken back.
+/// A hugetlbfs file uses two of them during the revert.
 fn hugepages_in_use_are_told_and_go_with_their_users() {
     let before = Whole::take();
     let (store, mut session) = alone();
@@ -270,7 +270,7 @@ fn zram_is_set_up_and_taken_down() {
     }
 }
 
-/// Somebody stores something on it, and it is made another size and then this one again.
+/// The swap gets another size, and then its first one again.
 fn zram_in_use_is_changed_and_changed_back() {
     none();
     let before = Whole::take();
@@ -312,8 +312,8 @@ fn everything() -> Vec<Box<dyn Tuning>> {
     ]
 }
 
-/// What a death after one write leaves is what one before the next write does. That modules are
-/// loaded is no part of it: crates/boot has that killed.
+/// A crash after one write leaves the same state as a crash before the next one, so `Before` is tried only
+/// for the first write. Module loading is not included: crates/boot tests crashes during it.
 fn killed_before_and_after_every_write() {
     none();
     tell("modprobe zram num_devices=0; modprobe zstd");
@@ -374,7 +374,7 @@ fn a_zram_of_somebody_else_is_left_alone() {
     };
     assert_eq!(unsupported.kind, UnsupportedKind::Managed);
     theirs.is_still("refused");
-    // One beside it, of another number.
+    // Another device beside it, with its own number.
     let beside = swap().beside_others().required();
     beside.apply(&mut session).unwrap();
     assert!(get("/proc/swaps").contains("/dev/zram1"));
@@ -382,7 +382,7 @@ fn a_zram_of_somebody_else_is_left_alone() {
     theirs.is_still("one beside it, and gone");
     tell("swapoff /dev/zram0 && modprobe -r zram");
     before.is_still("theirs gone");
-    // One in the place of ours, with everything as ours but for the header.
+    // Another process replaces our device by one that differs only in the header.
     beside.apply(&mut session).unwrap();
     let size = get("/sys/block/zram0/disksize");
     tell(&format!(

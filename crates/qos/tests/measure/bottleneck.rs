@@ -1,5 +1,5 @@
-//! A path with a bottleneck, in three network namespaces: gw, where it is measured and shaped; isp,
-//! which carries little and queues much; srv, 20 ms away.
+//! A path with a bottleneck, in three network namespaces: gw, which measures and shapes; isp, which
+//! is slow and has long queues; and srv, 20 ms away.
 
 use std::process::Command;
 use std::thread::{self, JoinHandle};
@@ -7,14 +7,15 @@ use std::thread::{self, JoinHandle};
 /// The address of srv, where the responder is.
 pub(crate) const SERVER: &str = "10.9.1.2";
 
-/// What the line carries each way, in bits per second. No more than an emulated processor forwards
-/// and shapes with another program running beside it: above that it would be what is measured.
+/// Rates of the link in bits per second. An emulated processor can forward and shape this much
+/// while another program runs beside it; above that, the processor would be the bottleneck that is
+/// measured.
 pub(crate) const DOWNLOAD: u64 = 8_000_000;
 pub(crate) const UPLOAD: u64 = 3_000_000;
 
-/// A queue of 0.65 s each way, which is what many lines have. A burst is what passes
-/// in 40 ms: an emulated processor is away for as long, and what a smaller bucket loses then is lost
-/// to the line, which would be slower than it says.
+/// A queue of 0.65 s in each direction, as many links have. A burst is what passes in 40 ms,
+/// because an emulated processor can be away for that long: with a smaller bucket the link would
+/// lose that time and be slower than configured.
 const QUEUES: &str = "
     tc -n isp qdisc add dev gw root tbf rate 8mbit burst 40k limit 650000
     tc -n isp qdisc add dev srv root tbf rate 3mbit burst 15k limit 245000
@@ -42,22 +43,22 @@ const LINKS: &str = "
     ip netns exec isp sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
 ";
 
-/// Makes the path: the calling thread is in gw from here on, whose device is `wan`.
+/// Creates the path and moves the calling thread to gw, whose device is `wan`.
 pub(crate) fn laid() {
     told("modprobe -a sch_netem sch_tbf sch_cake");
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
     told(LINKS);
     told(&format!("set -e\n{QUEUES}"));
-    // Until the carriers and the addresses have settled.
+    // Wait until the carriers and the addresses have settled.
     thread::sleep(std::time::Duration::from_millis(500));
 }
 
-/// Takes away what does not end with the thread.
+/// Deletes what does not end with the thread.
 pub(crate) fn taken_away() {
     told("ip netns del isp; ip netns del srv");
 }
 
-/// Does something in srv, in a thread of its own.
+/// Runs `what` in srv, in a thread of its own.
 pub(crate) fn in_srv<T: Send + 'static>(
     what: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
@@ -68,7 +69,7 @@ pub(crate) fn in_srv<T: Send + 'static>(
     })
 }
 
-/// Runs a script and fails where it does; what it prints.
+/// Runs a script, panics if it fails, and returns its output.
 pub(crate) fn told(script: &str) -> String {
     let output = Command::new("sh").args(["-c", script]).output().unwrap();
     let said = [output.stdout, output.stderr].concat();

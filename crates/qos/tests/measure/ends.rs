@@ -1,5 +1,5 @@
-//! Ends that refuse, misbehave, or go away: an error each, in time, and nothing left of it; and what
-//! a responder can be made to do.
+//! Peers that refuse, misbehave or go away: each gives an error in time and leaves nothing behind.
+//! Also what clients can make a responder do.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -17,23 +17,23 @@ use hosttune_test_machine::wait_until;
 use crate::relay::{Path, Relay};
 use crate::{alone, beside_others, go_on};
 
-/// As short as a test may be in which nothing is graded.
+/// A test as short as possible, in which nothing is graded.
 fn brief(server: &impl ToString, bits_per_second: Option<u64>) -> LatencyTest {
     crate::short(server, bits_per_second)
         .phase(Duration::from_millis(300))
         .warm_up(Duration::from_millis(150))
 }
 
-/// The names of what runs in a thread of [`counted`]: a thread has the name of the one that made it,
-/// unless it has another.
+/// Names of the threads that belong to a call of [`counted`]. A thread inherits the name of the one
+/// that created it, unless it gets another.
 const COUNTED: [&str; 2] = ["counted", "responder"];
 
-/// How many threads there are of a test and of what it started. The test program has others, for tests
-/// that wait.
+/// Number of threads of a test and of what it started. The test program has others, for waiting
+/// tests.
 fn threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let names = tasks.filter_map(|task| {
-        // One that has ended meanwhile has none.
+        // A thread that has ended meanwhile has no name.
         std::fs::read_to_string(task.unwrap().path().join("comm")).ok()
     });
     names
@@ -41,13 +41,13 @@ fn threads() -> usize {
         .count()
 }
 
-/// Runs it in a thread whose own are counted, with nobody else.
+/// Runs `run` while no other test runs, in a thread whose child threads are counted.
 fn counted<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     let _turn = alone();
     thread::scope(|scope| {
         let named = thread::Builder::new().name("counted".to_owned());
         let ran = named.spawn_scoped(scope, || {
-            // The kernel takes a moment to forget one that was joined, of the test before this too.
+            // The kernel takes a moment to remove a joined thread, also one of the previous test.
             wait_until("no thread is left of an earlier test", || threads() == 1);
             let ran = run();
             wait_until("no thread is left", || threads() == 1);
@@ -57,8 +57,8 @@ fn counted<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Runs it with nobody else, and sees that it ends by itself and leaves no thread. On an idle machine it
-/// takes no longer than this; on a busy one it may take ten times as long.
+/// Runs `run` while no other test runs, and checks that it fails by itself and leaves no thread. It
+/// takes at most `seconds` on an idle machine, and may take ten times as long on a busy one.
 fn fails_within(
     seconds: u64,
     run: impl FnOnce() -> Result<Measurement, MeasureError> + Send,
@@ -79,8 +79,8 @@ fn timed(seconds: u64, run: impl FnOnce() -> Result<Measurement, MeasureError>) 
     error
 }
 
-/// Somebody who takes one connection, reads what is said, and answers this; a long time later it is
-/// over.
+/// A server that accepts one connection, reads the hello, sends `answer`, waits for `after`, and
+/// closes the connection.
 fn answering(answer: &'static [u8], after: Duration) -> (SocketAddr, thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -107,7 +107,8 @@ fn who_does_not_listen_refuses() {
 
 #[test]
 fn a_name_that_leads_nowhere_is_said() {
-    // How long a name takes is for the resolver to say; this one is never looked up elsewhere.
+    // The resolver decides how long a name takes. This one is reserved and never looked up on other
+    // hosts.
     for server in [
         "nonexistent.invalid:8585",
         "127.0.0.1",
@@ -254,7 +255,7 @@ fn limits_of_the_responder_are_told() {
     assert_eq!(allowed, Duration::from_secs(2));
 }
 
-/// As the documentation of the format has it.
+/// A message as the documentation of the format describes it.
 fn message(kind: u8, numbers: [u64; 3]) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes[..5].copy_from_slice(b"HTLL\x01");
@@ -277,7 +278,7 @@ fn begun(responder: SocketAddr) -> (TcpStream, u64) {
     )
 }
 
-/// What comes back for one datagram, if anything does.
+/// The answer to one datagram, if there is one.
 fn echo(from: &str, responder: SocketAddr, probe: &[u8]) -> Option<Vec<u8>> {
     let socket = UdpSocket::bind(from).unwrap();
     socket.connect(responder).unwrap();
@@ -317,7 +318,7 @@ fn only_a_sessions_own_probes_are_echoed_and_never_as_more() {
     ] {
         assert_eq!(echo(here, address, bytes), None, "{what}");
     }
-    // Somebody who has seen the token does not get another's packets, nor send them there.
+    // Another client that has seen the token cannot get the packets of this one, or redirect them.
     assert_eq!(echo("127.0.0.2:0", address, &probe), None);
     assert!(echo(here, address, &probe).is_some(), "it is still there");
     drop(control);
@@ -343,7 +344,7 @@ fn data_is_sent_only_within_a_session() {
     let mut data = [0; 100_000];
     download.read_exact(&mut data).unwrap();
     assert_eq!(data[..32], message(5, [0; 3]));
-    // Without the first connection all others end.
+    // When the first connection ends, all others end too.
     drop(control);
     download
         .set_read_timeout(Some(Duration::from_secs(5)))
@@ -413,7 +414,7 @@ fn ends_at_once() {
     thread::sleep(Duration::from_millis(50));
     assert_eq!(threads(), 1);
     assert!(TcpStream::connect(address).is_err());
-    // And the port is free again.
+    // The port is free again.
     let again = Responder::bind(address).unwrap();
     let error = Responder::bind(again.address()).unwrap_err();
     assert!(error.hint().is_some(), "{error:?}");

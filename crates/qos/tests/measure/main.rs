@@ -1,5 +1,5 @@
-//! Latency under load: over paths in this process, over ends that misbehave, and over a bottleneck
-//! that a real kernel makes, with CAKE and without.
+//! Latency under load: over paths in this process, with peers that misbehave, and over a bottleneck
+//! of a real kernel, with and without CAKE.
 
 #![expect(
     clippy::disallowed_methods,
@@ -21,23 +21,23 @@ use std::time::Duration;
 
 use hosttune_qos::measure::{Configured, LatencyTest, Progress};
 
-/// Threads are counted only while nobody else has any, and an emulated kernel is timed only while
-/// nothing else is to be done here.
+/// Threads are counted only while no other test has any, and an emulated kernel is timed only while
+/// nothing else runs here.
 static THREADS: RwLock<()> = RwLock::new(());
 
-/// Together with others.
+/// A guard for a test that may run beside others.
 fn beside_others() -> impl Drop {
     THREADS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// With nobody else.
+/// A guard for a test that must run alone.
 fn alone() -> impl Drop {
     THREADS.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is measured in this process is looked at up to three times: this machine may do something else
-/// just then, and that makes what is measured longer, fewer or lost, and never better. What is wrong with
-/// the product is wrong each time. Each failure is shown.
+/// Repeats a measurement in this process up to three times. This machine may be busy with something
+/// else, which makes results longer, fewer or lost, and never better. A defect of the product shows
+/// every time. Each failure is printed.
 fn in_one_of_three(look: impl Fn()) {
     for another in ["twice", "a third time"] {
         if panic::catch_unwind(AssertUnwindSafe(&look)).is_ok() {
@@ -52,7 +52,8 @@ fn go_on(_: &Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// A short test, over a line said to carry this each way: 300 probes to a phase.
+/// A short test over a link that is configured with this rate in each direction: 300 probes per
+/// phase.
 fn short(server: &impl ToString, bits_per_second: Option<u64>) -> LatencyTest {
     LatencyTest::new(server.to_string())
         .phase(Duration::from_millis(900))

@@ -1,4 +1,4 @@
-//! What is said of paths whose behaviour is known.
+//! Verdicts about paths with known behaviour.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn a_deep_queue_gets_an_f_and_no_queue_an_a() {
                 panic!("{result:?}")
             };
             assert_eq!((grades.mean, grades.p95), (Grade::F, Grade::F));
-            // The queue, and not more: what comes late counts with what it took.
+            // The delay of the queue and not more. Late answers count with the time that they took.
             let increase = result.increase.unwrap();
             assert!(
                 (440.0..800.0).contains(&increase.p95_milliseconds),
@@ -58,7 +58,7 @@ fn a_deep_queue_gets_an_f_and_no_queue_an_a() {
             let Some(Verdict::Graded(grades)) = &result.verdict else {
                 panic!("{result:?}")
             };
-            // This machine may be busy with something else: a queue it is not.
+            // This machine may be busy with something else, but that must not look like a queue.
             assert!(grades.mean < Grade::D, "{result:?}");
         }
         for phase in [&before, &after].map(|measurement| measurement.phase(Phase::Both).unwrap()) {
@@ -87,7 +87,7 @@ fn a_deep_queue_gets_an_f_and_no_queue_an_a() {
             assert!(phase.mean_times_lower.unwrap() > 3.0, "{phase:?}");
             assert!(phase.p95_times_lower.is_some(), "{phase:?}");
         }
-        // As a file.
+        // The measurement can be stored as JSON.
         let text = serde_json::to_string(&before).unwrap();
         assert_eq!(serde_json::from_str::<Measurement>(&text).unwrap(), before);
         let snapshot = chart(Some(&before), &after);
@@ -160,7 +160,7 @@ fn a_line_of_which_nobody_knows_what_it_carries_gets_no_grade() {
         for reason in reasons(&measurement) {
             assert!(matches!(reason, Ungraded::NoRate { .. }), "{reason}");
         }
-        // It was measured all the same.
+        // It was measured nevertheless.
         assert!(measurement.phases[1].increase.is_some());
         let compared = Comparison::between(&measurement, &measurement);
         assert!(

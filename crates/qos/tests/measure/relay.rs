@@ -1,4 +1,5 @@
-//! A path in this process: what a line with a queue does to what passes, without a kernel's help.
+//! A path in this process that treats traffic like a link with a queue, without help from the
+//! kernel.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -10,27 +11,27 @@ use std::time::{Duration, Instant};
 
 const LOOK: Duration = Duration::from_millis(20);
 
-/// More than this in [`RECENT`] is a load.
+/// More bytes than this within [`RECENT`] count as load.
 const LOAD: u64 = 20_000;
 const RECENT: Duration = Duration::from_millis(100);
 
-/// How the path is.
+/// Properties of the path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Path {
-    /// What it carries each way, in bits per second.
+    /// Rate in each direction, in bits per second.
     pub(crate) rate: u64,
-    /// What a probe waits while there is a load.
+    /// Delay of a probe under load.
     pub(crate) queue: Duration,
-    /// For how long the queue stays after the load.
+    /// How long the queue remains after the load.
     pub(crate) lingers: Duration,
-    /// Of a hundred probes lost while there is no load.
+    /// Percentage of probes that are lost without load.
     pub(crate) lost_idle: u64,
-    /// And while there is.
+    /// Percentage of probes that are lost under load.
     pub(crate) lost_loaded: u64,
 }
 
 impl Path {
-    /// One that carries this and delays nothing.
+    /// A path with this rate and no delay.
     pub(crate) fn of(rate: u64) -> Self {
         Self {
             rate,
@@ -121,7 +122,7 @@ impl State {
     }
 
     fn connections(&self, listener: &TcpListener, responder: SocketAddr) {
-        // One way each, shared by all connections.
+        // When each direction is free again, shared by all connections.
         let ways = [Mutex::new(Instant::now()), Mutex::new(Instant::now())];
         thread::scope(|scope| {
             for client in listener.incoming().map(Result::unwrap) {
@@ -141,7 +142,7 @@ impl State {
         });
     }
 
-    /// Carries at the rate of the path, and ends both ways with one.
+    /// Carries data at the rate of the path, and ends both directions when one ends.
     fn carry(&self, mut from: TcpStream, mut to: &TcpStream, way: &Mutex<Instant>) {
         let mut block = [0; 4096];
         while !self.is_over() {
@@ -181,7 +182,7 @@ impl State {
             thread::sleep(Duration::from_micros(200));
             while let Ok((length, from)) = probes.recv_from(&mut bytes) {
                 client = Some(from);
-                // Evenly over all of them, and the same in every run.
+                // Losses are spread evenly, and are the same in every run.
                 number = (number + 37) % 100;
                 let loaded = self.is_loaded();
                 let path = self.path;

@@ -1,4 +1,4 @@
-//! Over a bottleneck that the kernel makes: without CAKE, and with it.
+//! Over a bottleneck of a real kernel, without and with CAKE.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use hosttune_qos::{Cake, Netlink, Rate, Shaper};
 use crate::bottleneck::{DOWNLOAD, SERVER, UPLOAD, in_srv, laid, taken_away, told};
 use crate::go_on;
 
-/// 95 % of what the line carries upwards, 85 % of what it carries downwards: what the advice is.
+/// As advised: 95 % of the upload rate and 85 % of the download rate.
 const EGRESS: u64 = UPLOAD / 100 * 95;
 const INGRESS: u64 = DOWNLOAD / 100 * 85;
 
 const TRIES: usize = 4;
 
-/// By how much shorter 95 of a hundred round trips have to be.
+/// Factor by which the 95th percentile of the increase must become lower.
 const TIMES_LOWER: f64 = 10.0;
 
-/// On a path of 20 ms that nothing else uses, 95 of a hundred round trips take no longer than this
-/// above the median, or it is the processor that takes it.
+/// On an idle path of 20 ms that nothing else uses, the 95th percentile is no further above the
+/// median than this, unless the processor causes the delay.
 const JITTER_MILLISECONDS: f64 = 15.0;
 
-/// Not with others of this file: it is time that is measured. The line of a host is measured on both
-/// kernels, with the command.
+/// Not together with the other tests, because it measures time. Measuring a host's uplink with the
+/// `gaming` command is tested on both kernels.
 mod cake_keeps_round_trips_short {
     use hosttune_test_machine::{Kernel, inside};
 
@@ -46,10 +46,12 @@ fn cake(rate: u64) -> Cake {
     Cake::default().bandwidth(Rate::bits_per_second(rate).unwrap())
 }
 
-/// Measured until it is valid: by its own account, and with a processor that was there. One that is
-/// emulated beside other work goes away for a while, and then nothing is forwarded, shaped or answered.
+/// Measures until the result is valid: it is graded, and the processor was available. A processor
+/// that is emulated beside other work pauses now and then, and meanwhile nothing is forwarded,
+/// shaped or answered.
 ///
-/// Nothing where it never was, and the machine was busy: that is no verdict on what is tested.
+/// `None` if no result was valid because the machine was busy, which says nothing about the
+/// product.
 fn measured(what: &str, port: u16, carries: Configured) -> Option<Measurement> {
     let mut busy = 0;
     for _ in 0..TRIES {
@@ -92,7 +94,7 @@ fn measured_once(what: &str, port: u16, carries: Configured) -> Measurement {
     measurement
 }
 
-/// That there was a load is proven by what arrived at its end, with CAKE as without.
+/// What arrived at the far end proves the load, with and without CAKE.
 fn assert_loaded(what: &str, measurement: &Measurement) {
     assert!(measurement.is_graded(), "{what}: {:#?}", measurement.phases);
     for result in &measurement.phases {
@@ -117,7 +119,7 @@ fn assert_loaded(what: &str, measurement: &Measurement) {
     }
 }
 
-/// How many times lower p95 is with CAKE, in each phase under load, and at best until now.
+/// Compares p95 with and without CAKE in each phase under load, and keeps the best factor so far.
 fn compared(before: &Measurement, after: &Measurement, best: &mut BTreeMap<String, f64>) {
     let comparison = Comparison::between(before, after);
     assert_eq!(comparison.phases.len(), 3);
@@ -134,7 +136,7 @@ fn compared(before: &Measurement, after: &Measurement, best: &mut BTreeMap<Strin
     }
 }
 
-/// In every phase under load, at least ten times.
+/// p95 is at least ten times lower in every phase under load.
 fn cake_keeps_round_trips_short() {
     told("modprobe ifb numifbs=0; modprobe -a act_mirred cls_matchall sch_ingress");
     laid();
@@ -157,7 +159,8 @@ fn cake_keeps_round_trips_short() {
         .egress(cake(EGRESS).ack_filter())
         .ingress(cake(INGRESS).ingress());
     shaper.apply(&mut session).unwrap();
-    // As such a processor only ever makes a round trip longer, each phase is judged by the best of a few.
+    // A busy processor only ever makes round trips longer, so each phase counts with the best of a
+    // few runs.
     let mut best = BTreeMap::new();
     let mut after = None;
     for _ in 0..TRIES {

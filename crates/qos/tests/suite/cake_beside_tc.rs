@@ -1,9 +1,9 @@
-//! The options of CAKE beside the real `tc`, on stock kernels: what it takes is taken, what it sets
-//! is set, and what it shows is read.
+//! CAKE's options compared with the real `tc` on stock kernels: what `tc` accepts is accepted, what
+//! it sets is set, and what it shows is read.
 //!
-//! `tc` has one device and this program another. For each list of words, `tc` makes a new qdisc of
-//! it on its own, and the attributes that are made of the same words make one on the other; then
-//! the kernel is asked about both, and its answers are compared byte for byte.
+//! `tc` has one device and this program another. For each list of words, `tc` creates a new qdisc
+//! on its device, and the attributes made from the same words create one on the other. Then both
+//! are read from the kernel and compared byte for byte.
 
 mod kernel;
 mod tc;
@@ -31,7 +31,7 @@ inside_every_kernel!(
 /// `tc` has the first, this program the second.
 const DEVICES: [&str; 2] = ["tcs0", "ours0"];
 
-/// So many lists of words are compared.
+/// Number of lists of words that are compared.
 const LISTS: usize = 400;
 
 fn what_tc_sets_is_what_its_words_mean_here() {
@@ -58,7 +58,7 @@ fn what_tc_sets_is_what_its_words_mean_here() {
         assert_eq!(unknown, [], "{text}");
         assert_eq!(differences(&cake, &Seen::read(&options)), [], "{text}");
 
-        // What `tc` shows is rounded; where it is not, it is the value.
+        // Some values are rounded when `tc` shows them. The others are exact.
         assert!(
             line.ends_with(&cake.shown()),
             "{text}\nis shown as {line}\nand not as {}",
@@ -74,7 +74,7 @@ fn what_tc_sets_is_what_its_words_mean_here() {
         assert_eq!(unrounded, cake, "{text}");
         exact += usize::from(shown == cake);
 
-        // What is printed here is what `tc` makes the same of.
+        // `tc` makes the same qdisc from what is printed here.
         for printed in [cake.to_string(), format!("{cake:#}")] {
             assert_eq!(printed.parse(), Ok(cake.clone()));
             tc.made(DEVICES[0], &printed);
@@ -92,8 +92,8 @@ fn what_tc_sets_is_what_its_words_mean_here() {
     );
 }
 
-/// Whether this is why something is refused that `tc` takes; `words::REFUSED_HERE_ALONE` has an
-/// example of each.
+/// Whether this is a known reason to refuse something that `tc` accepts.
+/// `words::REFUSED_HERE_ALONE` has an example of each.
 fn is_known(problem: &Problem) -> bool {
     matches!(
         problem,
@@ -120,7 +120,7 @@ fn what_tc_refuses_is_refused_and_what_is_refused_beyond_that_is_known() {
     for text in words::mixed(LISTS) {
         let ours = text.parse::<Cake>();
         let options = match &ours {
-            // These end `tc` itself, wherever they stand.
+            // These make `tc` itself exit, wherever they are in the list.
             Err(error)
                 if matches!(
                     error.problem,
@@ -162,7 +162,7 @@ fn what_tc_refuses_is_refused_and_what_is_refused_beyond_that_is_known() {
     );
 }
 
-/// The kernel merges: `tc` could not take these back.
+/// The kernel merges options on a change, and `tc` could not unset these.
 fn whatever_it_was_before_all_of_it_is_set() {
     let devices = Devices::new(DEVICES);
     let mut kernel = Kernel::reached();
@@ -181,7 +181,7 @@ fn whatever_it_was_before_all_of_it_is_set() {
     let options = kernel.options(device).unwrap();
     assert_eq!(Cake::from_attributes(&options).unwrap().0, Cake::default());
 
-    // What only another program can set is told, not taken for something else.
+    // Values that only another program can set are reported, and not mistaken for others.
     for (number, value) in [
         (3_u16, 99_u32),
         (4, 77),
@@ -251,7 +251,8 @@ fn counters_of_a_new_qdisc_are_read_whole() {
     }
 }
 
-/// The loopback device, which leaves cutting to whoever comes after it, with the MTU of a card.
+/// The loopback device with the MTU of a card. It leaves splitting packets to whatever comes after
+/// it.
 struct Loopback;
 
 impl Loopback {
@@ -270,7 +271,7 @@ impl Drop for Loopback {
     }
 }
 
-/// Otherwise one could see in the counters whether packets are cut.
+/// If it were measured afterwards, the counters would show whether packets are split.
 fn the_longest_packet_is_measured_before_it_is_cut() {
     const BYTES: usize = 1 << 20;
     let _restored = Loopback;

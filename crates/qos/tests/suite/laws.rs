@@ -1,6 +1,6 @@
-//! The laws of the engine over shapers, on the double of the kernel.
+//! The engine's laws for shapers, on the fake kernel.
 //!
-//! The number of cases is `PROPTEST_CASES` where set, and what stands below where not.
+//! The number of cases is `PROPTEST_CASES` if that is set, and otherwise the one given below.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ use proptest::test_runner::RngSeed;
 
 use crate::cases;
 
-/// A machine that has links as well as files.
+/// A machine with links as well as files.
 #[derive(Debug, Clone)]
 struct Router {
     memory: Memory,
@@ -59,7 +59,7 @@ impl World for Router {
     }
 }
 
-/// The modules of a kernel that has all that it can have as modules.
+/// The modules of a kernel that has everything possible as a module.
 const MODULES: [Described; 8] = [
     Described {
         name: "ifb",
@@ -75,7 +75,7 @@ const MODULES: [Described; 8] = [
     Described::alone("sch_tbf"),
 ];
 const BUILT_IN: [&str; 2] = ["sch_fq_codel", "sch_prio"];
-/// What comes with them.
+/// The kinds that these modules provide.
 const MODULAR: [&str; 9] = [
     "ifb", "mirred", "matchall", "u32", "cake", "ingress", "clsact", "sfq", "tbf",
 ];
@@ -134,7 +134,7 @@ fn message(number: u16, link: &Link, words: [u32; 3], kind: &str) -> Request {
     )
 }
 
-/// A root that somebody has set before.
+/// A root that another process has set before.
 #[derive(Debug, Clone)]
 struct Before {
     kind: &'static str,
@@ -142,7 +142,7 @@ struct Before {
     options: Option<Vec<u8>>,
 }
 
-/// How the machine stands before anything is applied.
+/// State of the machine before anything is applied.
 #[derive(Debug, Clone, Default)]
 struct Start {
     up: bool,
@@ -151,12 +151,12 @@ struct Start {
     hook: Option<&'static str>,
     filter: bool,
     u32_only: bool,
-    /// Nothing is loaded but what is used.
+    /// Only modules that are in use are loaded.
     modular: bool,
 }
 
 impl Start {
-    /// The modules of what stands there already.
+    /// The modules that are in use.
     fn used(&self) -> Vec<String> {
         let root = self.root.as_ref().map(|root| format!("sch_{}", root.kind));
         let hook = self.hook.map(|_| "sch_ingress".to_owned());
@@ -182,7 +182,7 @@ impl Start {
                 store: MemoryStore::new(),
             };
             for module in self.used() {
-                // Not there where only u32 is.
+                // There is no cls_matchall if the kernel has only u32.
                 let _ = router.modules().load(&module, &[]);
             }
             router
@@ -197,7 +197,7 @@ impl Start {
             if self.up {
                 router.with(|link| link.bring(true), device);
             }
-            // Several queues has only one of them.
+            // Only `wan` has several queues.
             if let Some(root) = &self.root
                 && (!matches!(root.kind, "mq" | "cake_mq") || device == "wan")
             {
@@ -306,7 +306,7 @@ fn shaper() -> impl Strategy<Value = Shaper> {
             )),
         ]
     };
-    // Of several queues, which an IFB has not.
+    // cake_mq needs several queues, which an IFB does not have.
     let egress = prop_oneof![
         4 => qdisc(),
         1 => (1..3_u64).prop_map(|rate| Qdisc { kind: "cake_mq".to_owned(), ..cake(rate) }),
@@ -316,7 +316,7 @@ fn shaper() -> impl Strategy<Value = Shaper> {
         prop::option::of(egress),
         prop::option::of(qdisc()),
     )
-        // Only one of the devices has several queues.
+        // Only `wan` has several queues.
         .prop_filter("cake_mq needs several queues", |(device, egress, _)| {
             let several = egress
                 .as_ref()
@@ -375,8 +375,8 @@ proptest! {
         laws::failing_step(&start.machine(), &shaper, change, moment)?;
     }
 
-    /// On the device itself. One who attaches something to the IFB keeps it alive: that is
-    /// another test's.
+    /// A change on the device itself. What another process attaches to the IFB keeps the IFB, see
+    /// `a_strangers_root_on_our_ifb_keeps_it`.
     #[test]
     fn a_stranger_survives(start in start(), shaper in shaper(), alias: bool) {
         laws::stranger_survives(&start.machine(), &shaper, |router: &Router| {
@@ -425,7 +425,7 @@ proptest! {
     }
 }
 
-/// Shaped both ways from nothing, and then this happens.
+/// Shapes `wan` in both directions and then calls `stranger`. The snapshot is from before.
 fn shaped_and_then(stranger: impl FnOnce(&Router)) -> (Router, Snapshot, Shaper) {
     let router = Start::default().machine();
     let was = router.snapshot();
@@ -452,7 +452,7 @@ fn a_strangers_filter_keeps_our_hook_and_nothing_else() {
         was.len() + 2,
         "the hook and the filter: {now:#?}"
     );
-    // Forced or not: it is not ours to take away.
+    // Not even with force, because the filter is another program's.
     let left = shaper
         .revert(&mut session.force(true))
         .unwrap()
@@ -482,7 +482,7 @@ fn a_strangers_root_on_our_ifb_keeps_it() {
     assert_eq!(router.snapshot(), was);
 }
 
-/// Counts what is asked on the wire.
+/// Counts read requests to the kernel.
 #[derive(Debug, Clone)]
 struct Counted {
     kernel: Kernel,
@@ -524,7 +524,7 @@ fn it_takes_few_messages() {
     };
     let crash_point = CrashPoint::lives();
     shaper.apply(&mut process(&crash_point)).unwrap();
-    // Root, link, alias, root, hook, filter.
+    // The root of `wan`; the IFB, its alias and its root; the hook and the filter.
     assert_eq!(crash_point.changes(), 6);
     let applying = reads.swap(0, Ordering::Relaxed);
     assert!(applying <= 70, "{applying}");
@@ -543,14 +543,14 @@ fn it_takes_few_messages() {
     assert!(reverting <= 45, "{reverting}");
 }
 
-/// The double itself says so where packets are lost.
+/// The fake reports lost packets.
 #[test]
 fn a_link_that_goes_from_under_a_filter_is_seen() {
     let (router, ..) = shaped_and_then(|router| router.with(Link::delete, "ifb-wan"));
     assert!(router.snapshot().contains_key("lost"));
 }
 
-/// What the kernel takes and makes something else of is taken back at once.
+/// If the kernel accepts options but shows others, the change is reverted at once.
 #[test]
 fn options_that_are_shown_otherwise_leave_nothing_behind() {
     for before in [None, Some(("pfifo", 0x1_0000)), Some(("cake", 0x4854_0000))] {
@@ -578,7 +578,7 @@ fn options_that_are_shown_otherwise_leave_nothing_behind() {
     }
 }
 
-/// What is not loaded comes first, the IFB's without links of its own, and goes last.
+/// Missing modules are loaded first, ifb without links of its own, and unloaded last.
 #[test]
 fn modules_are_steps_of_the_plan() {
     let router = Start {
@@ -607,14 +607,14 @@ fn modules_are_steps_of_the_plan() {
     shaper.apply(&mut session).unwrap();
     assert!(!router.snapshot().contains_key("link ifb0"));
     assert!(shaper.verify(&session).unwrap().is_as_wanted());
-    // Six modules, root, link, alias, root, hook, filter.
+    // Six modules; the root of `wan`; the IFB, its alias and its root; the hook and the filter.
     assert_eq!(crash_point.changes(), 12);
     let reverted = shaper.revert(&mut session).unwrap();
     assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
     assert_eq!(router.snapshot(), was);
 }
 
-/// A root and a link of somebody else's keep the modules that they need, and nothing else.
+/// Another program's root and link keep the modules that they need, and nothing else.
 #[test]
 fn modules_that_somebody_uses_by_then_stay() {
     let router = Start {
@@ -660,8 +660,8 @@ fn modules_that_somebody_uses_by_then_stay() {
     assert!(router.store.is_empty());
 }
 
-/// Where nothing is plugged in that loads modules, none is planned, and links are not made that
-/// would bring others along.
+/// Without a backend that loads modules, no module is planned. Neither is an IFB, because creating
+/// one would load ifb with links of its own.
 #[test]
 fn without_a_loader_no_module_is_planned() {
     let router = Start {
@@ -681,7 +681,7 @@ fn without_a_loader_no_module_is_planned() {
     assert!(error.hint().unwrap().contains("numifbs=0"));
 }
 
-/// The lists say that there is no such module: nothing is even tried.
+/// The module lists do not contain the module, so nothing is tried.
 #[test]
 fn what_the_kernel_certainly_has_not_is_said_beforehand() {
     let mut router = Start::default().machine();
@@ -714,7 +714,7 @@ fn what_the_kernel_certainly_has_not_is_said_beforehand() {
     let error = ingress.plan(&session).unwrap_err();
     assert!(error.to_string().contains("sch_ingress"), "{error}");
 
-    // For who can do without it that is a finding, under strict as well.
+    // If the shaper is optional this is a finding, also with `strict`.
     let optional = shaper.optional();
     let applied = optional.apply(&mut session).unwrap();
     assert!(applied.changed.is_empty());
@@ -723,8 +723,8 @@ fn what_the_kernel_certainly_has_not_is_said_beforehand() {
     assert_eq!((crash_point.changes(), router.snapshot()), (0, was));
 }
 
-/// On a kernel without CAKE nothing is left half done, and the module's name is said, also where no
-/// list told beforehand.
+/// Without CAKE nothing is left half applied, and the error names the module even if no module list
+/// could tell beforehand.
 #[test]
 fn without_the_kind_everything_is_as_it_was() {
     let mut router = Start::default().machine();
@@ -756,8 +756,9 @@ proptest! {
     }
 }
 
-/// The same cases in every check run: so young a law finds something new now and then, and a change is not to be
-/// refused for what it has nothing to do with. Others are drawn where their number is set, as scripts/soak does.
+/// The same cases in every check run. This law is so new that it still finds something now and
+/// then, which must not block an unrelated change. If `PROPTEST_CASES` is set, as scripts/soak
+/// does, the cases differ.
 fn same_each_time(usual: u32) -> ProptestConfig {
     let mut config = cases(usual);
     if std::env::var_os("PROPTEST_CASES").is_none() {

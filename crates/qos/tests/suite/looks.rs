@@ -1,4 +1,4 @@
-//! What a plan asks of the kernel, and when it asks anew.
+//! What a plan requests from the kernel, and when it repeats a request.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use hosttune_qos::netlink::{Message, NetlinkError, Request, Rtnetlink};
 use hosttune_qos::testing::Kernel;
 use hosttune_qos::{Netlink, Qdisc, Shaper};
 
-/// The double, with what it was asked.
+/// The fake kernel with a record of the read requests.
 #[derive(Debug, Clone)]
 struct Asked {
     kernel: Kernel,
@@ -77,12 +77,12 @@ fn a_plan_and_a_report_ask_each_question_once_and_every_look_asks_anew() {
 
     shaper.apply(&mut session).unwrap();
     let applied = asked.take();
-    // What was turned is read back, so the same is asked before and after.
+    // Changes are read back, so the same requests are sent before and after them.
     assert!(applied.len() > planned.len());
     assert!(shaper.verify(&session).unwrap().is_as_wanted());
     once_each(&asked.take());
 
-    // Somebody else takes the root away between two looks.
+    // Another process deletes the root between two reads.
     let mut other = Netlink::over(asked.kernel.clone());
     let wan = other.link("wan").unwrap().unwrap();
     let roots = other.qdiscs().unwrap();

@@ -1,6 +1,6 @@
-//! Shaping: the laws over a double of the kernel, CAKE beside `tc`, and stock kernels.
+//! Shaping: the laws on a fake kernel, CAKE compared with `tc`, and stock kernels.
 //!
-//! Where time is measured is a test program of its own, `measure`.
+//! Tests that measure time are in a test program of their own, `measure`.
 
 #![expect(
     clippy::disallowed_methods,
@@ -19,7 +19,8 @@ mod stock_kernels;
 
 use proptest::prelude::ProptestConfig;
 
-/// What a law is tried with: `PROPTEST_CASES` cases where that is set, and this many where not.
+/// The configuration of a property test: `PROPTEST_CASES` cases if that is set, and otherwise
+/// `usual`.
 fn cases(usual: u32) -> ProptestConfig {
     let set = std::env::var("PROPTEST_CASES").ok();
     ProptestConfig {

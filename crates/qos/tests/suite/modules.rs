@@ -1,4 +1,5 @@
-//! Shaping on stock kernels of which nothing is loaded that it takes: modules come and go with it.
+//! Shaping on stock kernels that have not loaded any of the modules it needs: they are loaded and
+//! unloaded with it.
 
 use std::path::Path;
 
@@ -20,7 +21,7 @@ fn shaper() -> Shaper {
         .ingress(cake("bandwidth 20mbit diffserv4 ingress"))
 }
 
-/// A process that may die, and that has modules loaded.
+/// A process that may be killed, and that loads modules through a backend.
 fn process(store: &MemoryStore, crash_point: &CrashPoint) -> Session {
     let host = Host::new(LinuxHost::at("/").unwrap())
         .with_backend(backend())
@@ -30,8 +31,8 @@ fn process(store: &MemoryStore, crash_point: &CrashPoint) -> Session {
     session.with(hosttune_qos::knobs)
 }
 
-/// A device `wan` in the first network namespace, where a module that makes links makes them; and
-/// nothing is loaded of what shapes.
+/// Adds a device `wan` in the initial network namespace, because that is where a module creates its
+/// links. No module for shaping is loaded.
 fn device() {
     tell("ip link del wan 2>/dev/null; ip link add wan type veth peer name peer");
     tell("ip link set wan up && ip link set peer up");
@@ -106,7 +107,7 @@ fn modules_come_and_go_with_it() {
     assert!(store.is_empty());
 }
 
-/// Only what leaves is shaped: what is for what arrives is not loaded.
+/// Only egress is shaped, so no module for ingress is loaded.
 fn only_what_is_needed_is_loaded() {
     device();
     let before = snapshot();
@@ -119,12 +120,12 @@ fn only_what_is_needed_is_loaded() {
     before.is_still(&snapshot(), "reverted");
 }
 
-/// Of the moments each kernel of the check run takes one in so many: the shaping alone is killed at every
-/// message, and the modules alone at every write, where they stand.
+/// Each kernel of a check run is killed at one in this many writes. Shaping alone is killed at
+/// every message, and modules alone at every write, in their own tests.
 const PARTS: u64 = 4;
 
-/// At every message, module and write of the journal, of apply and of revert. What is after one is
-/// before the next, and each costs seconds here: so apply is killed before each, revert after each.
+/// At every message, module and journal write of apply and of revert. After one write is before the
+/// next, and each takes seconds here, so apply is killed before each and revert after each.
 fn killed_anywhere_then_reverted_is_as_it_was() {
     device();
     let before = snapshot();
@@ -174,7 +175,7 @@ fn a_module_that_modprobe_d_refuses_is_an_error_and_everything_is_as_before() {
     assert!(store.is_empty());
 }
 
-/// Its lists name nothing of it, and the kernel cannot load it either.
+/// The module lists do not contain them, and the kernel cannot load them either.
 fn a_kernel_without_them_is_told_beforehand() {
     device();
     let before = snapshot();
@@ -208,7 +209,7 @@ fn a_kernel_without_them_is_told_beforehand() {
     before.is_still(&snapshot(), "refused");
 }
 
-/// A test program of its own, as one without the capability.
+/// Runs this test again in a process without the capability.
 fn without_the_capability_it_is_said_and_nothing_is_changed() {
     const WITHOUT: &str = "HOSTTUNE_TEST_WITHOUT_CAPABILITY";
     if std::env::var_os(WITHOUT).is_some() {
@@ -233,7 +234,7 @@ fn without_the_capability_it_is_said_and_nothing_is_changed() {
     before.is_still(&snapshot(), "refused");
 }
 
-/// Where nothing is plugged in that loads modules, the kernel loads by itself what it may.
+/// Without a backend that loads modules, the kernel loads by itself what it can.
 fn without_a_loader_the_kernel_loads_by_itself() {
     device();
     let store = MemoryStore::new();
@@ -267,8 +268,8 @@ inside_stock_kernels!(
     without_the_capability_it_is_said_and_nothing_is_changed,
 );
 
-/// On the kernel that runs here, in a network namespace of the test's own: what its symbols say is
-/// built in is applied, and what they do not is said beforehand.
+/// On the running kernel, in a network namespace of its own. What the kernel's symbols show to be
+/// built in is applied, and anything else is reported beforehand.
 #[test]
 fn a_kernel_that_can_have_no_modules_is_asked_for_its_symbols() {
     if Path::new("/proc/modules").exists() {
@@ -280,7 +281,8 @@ fn a_kernel_that_can_have_no_modules_is_asked_for_its_symbols() {
         return;
     }
     tell("ip link set lo up; ip link add wan type veth peer name peer");
-    // Without IPv6, whose flags of a card change by themselves, on a busy machine later than here.
+    // IPv6 changes the flags of a link by itself, on a busy machine only after the snapshot, so it
+    // is disabled.
     tell(
         "for one in wan peer; do f=/proc/sys/net/ipv6/conf/$one/disable_ipv6; [ ! -e $f ] || echo 1 >$f; done",
     );

@@ -1,4 +1,4 @@
-//! A captured tree: ordinary files, which do for what we set as the kernel does.
+//! Captured trees: files are ordinary, but setting one key of a pair changes the other as in the kernel.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ fn set(key: &str, value: u64) -> SysctlSet {
     SysctlSet::new([Wanted::new(key, value)])
 }
 
-/// Setting one of the two sets the other to 0, and the way back does the same.
+/// Setting one of the two sets the other to 0, and so does reverting it.
 #[test]
 fn of_two_keys_that_exclude_each_other_the_other_is_set_to_zero() {
     for (key, value, other, original) in [

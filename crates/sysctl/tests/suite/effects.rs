@@ -1,5 +1,5 @@
-//! What a value does beside what is written: to devices that are there already, to addresses and
-//! routes, and after the next boot.
+//! Effects of a value beyond its own key: on existing devices, on addresses and routes, and after the next
+//! boot.
 
 use std::process::Command;
 
@@ -22,7 +22,7 @@ fn path(key: &str) -> String {
     format!("/proc/sys/{key}")
 }
 
-/// The notes of the plan, which are those of the report too.
+/// The notes of the plan. The report must have the same ones.
 fn notes(memory: Memory, wanted: Wanted) -> Vec<String> {
     let machine = machine(memory);
     let set = SysctlSet::new([wanted]);
@@ -43,7 +43,7 @@ fn device(memory: Memory, name: &str, flags: &str) -> Memory {
 #[test]
 fn devices_that_are_up_keep_their_qdisc_and_are_named() {
     let wanted = || Wanted::new("net.core.default_qdisc", "fq");
-    // Without devices there is nothing that it does not reach.
+    // Without devices there is none that keeps its qdisc.
     assert_eq!(notes(testing::kernel(), wanted()), Vec::<String>::new());
     let memory = device(testing::kernel(), "lo", "0x9");
     let memory = device(memory, "eth0", "0x1003");
@@ -57,7 +57,7 @@ fn devices_that_are_up_keep_their_qdisc_and_are_named() {
     });
     let told = notes(many, wanted());
     assert!(told[0].ends_with("veth07 and 3 more"), "{told:?}");
-    // A key that this namespace does not have reaches nothing, and is said to lack.
+    // A key that does not exist in this namespace affects nothing; it is reported as unsupported.
     let elsewhere = device(
         testing::in_network_namespace(testing::kernel()),
         "eth0",
@@ -82,7 +82,7 @@ fn with(keys: &[(&str, &str)]) -> Memory {
     })
 }
 
-/// Whether a device follows a new default cannot be read: one with an address does not.
+/// Whether a device follows a new default cannot be read. A device with an address does not.
 #[test]
 fn a_default_names_the_interfaces_that_show_something_else() {
     let ipv4 = with(&[
@@ -109,7 +109,7 @@ fn a_default_names_the_interfaces_that_show_something_else() {
     };
     let told = notes(ipv6(), Wanted::new("net.ipv6.conf.default.accept_ra", 0));
     assert!(told[0].ends_with(": eth0 (1)"), "{told:?}");
-    // So is it still when the default is as wanted.
+    // The note is also there if the default has the value already.
     let told = notes(ipv6(), Wanted::new("net.ipv6.conf.default.accept_ra", 1));
     assert!(told[0].ends_with(": wlan0 (0)"), "{told:?}");
     let forwarding = Wanted::new("net.ipv4.conf.default.forwarding", 1);
@@ -125,13 +125,13 @@ fn a_default_names_the_interfaces_that_show_something_else() {
         Wanted::new("net.ipv6.neigh.default.ucast_solicit", 4),
     );
     assert!(told[0].ends_with(": wlan0 (5)"), "{told:?}");
-    // A key of one interface, or of all, says nothing of others.
+    // A key of one interface, or of `all`, has no note about other interfaces.
     let own = Wanted::new("net.ipv4.conf.eth0.rp_filter", 2);
     let memory = with(&[("net/ipv4/conf/eth0/rp_filter", "1")]);
     assert_eq!(notes(memory, own), Vec::<String>::new());
 }
 
-/// What this page says of the kernel, on the one that runs here.
+/// The side effects that the tests in this file assume, on the running kernel.
 #[test]
 fn the_kernel_does_what_is_said_of_side_effects() {
     if !own_namespace::inside() {
@@ -146,13 +146,13 @@ fn the_kernel_does_what_is_said_of_side_effects() {
     let shows = |key: &str| told(&format!("cat /proc/sys/net/{key}")).trim().to_owned();
     let set = |key: &str, value: &str| std::fs::write(path(&format!("net/{key}")), value).unwrap();
     told("ip link set eth0 up; ip link set eth0.100 up; ip link set lo up");
-    // A default reaches a device until it is given an address.
+    // A device follows the default until it is given an address.
     told("ip address add 192.0.2.1/24 dev eth0");
     let rp_filter = |device: &str| format!("ipv4/conf/{device}/rp_filter");
     set(&rp_filter("default"), "2");
     assert_eq!(shows(&rp_filter("eth0.100")), "2");
     assert_ne!(shows(&rp_filter("eth0")), "2");
-    // An interface's IPv6 MTU leaves routes as they are, so nothing is lost by it.
+    // Changing the IPv6 MTU of an interface leaves its routes unchanged, so it needs no consent.
     told(
         "ip -6 route add 2001:db8::/64 dev eth0 mtu 1300; ip -6 route add 2001:db8:1::/64 dev eth0",
     );
@@ -162,7 +162,7 @@ fn the_kernel_does_what_is_said_of_side_effects() {
     assert_eq!(routes(), before);
     set("ipv6/conf/eth0/mtu", "1500");
     assert_eq!(routes(), before);
-    // How addresses are made, for all: each interface follows, and gets an address.
+    // `all/addr_gen_mode` also sets the mode of each interface, which then gets an address.
     let mode = |device: &str| format!("ipv6/conf/{device}/addr_gen_mode");
     set(&mode("eth0"), "1");
     let addresses = || {
@@ -179,7 +179,7 @@ fn the_kernel_does_what_is_said_of_side_effects() {
     wait_until("an address is made", || addresses() > had);
     set(&mode("all"), "0");
     assert!(addresses() > had, "the address is still there");
-    // Addresses and routes go with IPv6, and only a link-local address comes back.
+    // Disabling IPv6 removes addresses and routes; enabling it restores only a link-local address.
     told("ip -6 address add 2001:db8:2::1/64 dev eth0");
     set("ipv6/conf/eth0/disable_ipv6", "1");
     set("ipv6/conf/eth0/disable_ipv6", "0");
@@ -187,7 +187,7 @@ fn the_kernel_does_what_is_said_of_side_effects() {
     assert_eq!(told("ip -6 route show dev eth0 | grep 2001: || true"), "");
 }
 
-/// Keys with effects outside of `/proc/sys`, as they come up.
+/// Keys with side effects outside of `/proc/sys`, with their values after boot.
 fn with_side_effects() -> Memory {
     [
         ("net/ipv6/conf/all/disable_ipv6", "0"),
@@ -233,7 +233,7 @@ fn harm_beyond_the_value_needs_consent_by_name() {
             unsupported.hint.as_deref().unwrap().contains("consent"),
             "{key}"
         );
-        // The rest is done, and the next boot does not do it either.
+        // The other setting is applied, and the refused one is not kept for the next boot either.
         assert_eq!(machine.memory().get(path("vm/swappiness")).unwrap(), "70");
         let file = machine.memory().get(SysctlSet::file("gaming")).unwrap();
         assert!(
@@ -262,13 +262,13 @@ fn harm_beyond_the_value_needs_consent_by_name() {
 #[test]
 fn what_changes_nothing_that_is_there_needs_no_consent() {
     for (key, value) in [
-        // As it is.
+        // Already set.
         ("net.ipv6.conf.all.disable_ipv6", "0"),
         ("net.ipv6.conf.eth0.addr_gen_mode", "0"),
-        // No address is made or taken away, no route changed.
+        // No address is added or removed, and no route is changed.
         ("net.ipv6.conf.eth0.addr_gen_mode", "1"),
         ("net.ipv6.conf.eth0.mtu", "1400"),
-        // For interfaces that come later.
+        // Only for interfaces that are added later.
         ("net.ipv6.conf.default.disable_ipv6", "1"),
         ("net.ipv4.conf.default.forwarding", "1"),
     ] {
@@ -277,7 +277,7 @@ fn what_changes_nothing_that_is_there_needs_no_consent() {
         set.apply(&mut session(&machine)).unwrap();
         assert!(set.verify(&session(&machine)).unwrap().is_as_wanted());
     }
-    // The way back from 1 takes nothing away.
+    // Changing it from 1 to 0 removes nothing.
     let machine = machine(with_side_effects());
     machine
         .memory()
@@ -345,7 +345,7 @@ fn a_key_of_a_module_is_kept_with_its_module() {
     assert!(set.plan(&session(&machine)).unwrap().is_empty());
     session(&machine).revert().unwrap();
     assert_eq!(machine.snapshot(), was);
-    // A set that lasts until the next boot needs no module then.
+    // A set that is not persisted needs no module at the next boot.
     let set = SysctlSet::new([Wanted::new("net.netfilter.nf_conntrack_max", 1_048_576)]);
     set.apply(&mut session(&machine)).unwrap();
     assert_eq!(machine.memory().get(CONNTRACK), None);
@@ -369,7 +369,7 @@ fn a_key_that_is_not_there_is_said_not_to_hold() {
         set.apply(&mut session(&machine)).unwrap();
         assert_eq!(machine.memory().get(CONNTRACK), None);
     }
-    // What is loaded at boot already is there: whose file says so, and whether ours goes on saying it.
+    // No note if a modules-load.d file loads the module at boot. Comments and other suffixes do not count.
     for (file, text, is_told) in [
         ("/etc/modules-load.d/net.conf", "nf-conntrack\n", false),
         (
@@ -390,7 +390,7 @@ fn a_key_that_is_not_there_is_said_not_to_hold() {
             .any(|note| note.contains("is lost after a reboot"));
         assert_eq!(told, is_told, "{file} {text:?}: {:?}", plan.notes);
     }
-    // Nor on an image, where no module is loaded.
+    // On an image no module is loaded, so the value is lost as well.
     let machine = machine(Memory::new().directory("/etc"));
     let set = SysctlSet::new([Wanted::new("net.netfilter.nf_conntrack_max", 1)]);
     let plan = set.persisted_as("gaming").plan(&session(&machine)).unwrap();
@@ -401,7 +401,7 @@ fn a_key_that_is_not_there_is_said_not_to_hold() {
     );
 }
 
-/// Netfilter's core has keys beside conntrack's, and a module is loaded for the keys that are kept.
+/// Netfilter's core has keys besides those of conntrack. A module is loaded only for keys that are kept.
 #[test]
 fn no_module_is_loaded_for_what_does_not_need_it() {
     let set = |keys: &[&str]| {
@@ -426,7 +426,7 @@ fn no_module_is_loaded_for_what_does_not_need_it() {
         .apply(&mut session(&machine))
         .unwrap();
     assert!(machine.memory().get(CONNTRACK).is_some());
-    // It is not loaded now, and the file that we wrote has it loaded at boot: it goes on doing so.
+    // The module is not loaded now, but our file from an earlier apply loads it at boot and stays.
     let ours = machine.memory().get(CONNTRACK).unwrap();
     let memory = testing::kernel().file(CONNTRACK, &ours, Behaviour::takes_all());
     let unloaded = Machine::new(memory, hosttune_sysctl::knobs);
@@ -446,7 +446,7 @@ fn no_module_is_loaded_for_what_does_not_need_it() {
             .iter()
             .all(|step| !step.knob.text.contains("modules-load"))
     );
-    // A set without such a key does not go on loading it.
+    // A set without such a key stops loading it.
     set(&["net.netfilter.nf_log_all_netns"])
         .apply(&mut session(&machine))
         .unwrap();
@@ -455,7 +455,7 @@ fn no_module_is_loaded_for_what_does_not_need_it() {
     assert_eq!(machine.snapshot(), was);
 }
 
-/// What takes effect later is not done now, and needs no consent for now; kept, it is done at the boot.
+/// A deferred setting needs no consent now, because nothing is changed now. Kept, it is set at the next boot.
 #[test]
 fn what_is_deferred_is_not_kept_without_consent() {
     let machine = machine(with_side_effects());
@@ -478,7 +478,7 @@ fn what_is_deferred_is_not_kept_without_consent() {
     assert!(kept().contains(key), "{}", kept());
 }
 
-/// As containers have it: the files keep their mode, and writing is refused.
+/// The mounts of a container: the files keep their mode, but writes are refused.
 const CONTAINER: &str = "\
 700 600 0:50 / / rw,relatime - overlay overlay rw
 701 700 0:53 / /proc rw,nosuid - proc proc rw
@@ -498,7 +498,7 @@ fn what_is_mounted_read_only_is_said_and_the_rest_is_done() {
     let set = SysctlSet::new([
         Wanted::new("vm.swappiness", 100),
         Wanted::new("vm.dirty_ratio", 10),
-        // It is so already.
+        // Already set.
         Wanted::new("kernel.numa_balancing", 0),
         Wanted::new("net.core.somaxconn", 8192),
         Wanted::new("net.ipv4.tcp_mtu_probing", 1),
@@ -527,7 +527,7 @@ fn what_is_mounted_read_only_is_said_and_the_rest_is_done() {
     assert_eq!(machine.snapshot(), was);
 }
 
-/// What cannot be kept is said before anything is turned, and the rest is done.
+/// A file that cannot be written is reported before anything is changed, and the rest is applied.
 #[test]
 fn a_file_on_a_read_only_mount_is_not_written() {
     let root = "1 0 0:1 / / ro - overlay overlay ro\n2 1 0:2 / /proc rw - proc proc rw";

@@ -1,5 +1,5 @@
-//! The facts about the kernel's variables that a careful tool has to know, one test each, on the
-//! double of the kernel; and what the established tools do wrong.
+//! Facts about sysctls that a careful tool must know, one test each (`f`), on the simulated kernel, and
+//! mistakes of established tools (`t`).
 
 use hosttune_core::host::FileContent;
 use hosttune_core::testing::{Behaviour, CrashPoint, Machine, Memory, World};
@@ -25,7 +25,7 @@ fn get(machine: &Machine, key: &str) -> String {
 }
 
 fn set<const N: usize>(wanted: [(&str, &str); N]) -> SysctlSet {
-    // Forwarding is among them.
+    // Forwarding, which some tests set, needs this consent.
     SysctlSet::new(wanted.map(|(key, value)| Wanted::new(key, value).accept_side_effects()))
 }
 
@@ -37,7 +37,7 @@ fn unsupported<'f>(findings: &'f [Finding], name: &str) -> &'f Unsupported {
     }
 }
 
-/// The error and all that caused it, and the way out.
+/// The error, its sources and its hint.
 fn told(error: &Error) -> String {
     let mut told = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -48,7 +48,7 @@ fn told(error: &Error) -> String {
     format!("{told} [{}]", error.hint().unwrap_or_default())
 }
 
-/// Takes the set back in a new process, and expects the machine to be as it was.
+/// Reverts in a new session, as a new process would, and expects the original state.
 fn reverts_to(machine: &Machine, was: &hosttune_core::testing::Snapshot) {
     let reverted = session(machine).revert().unwrap();
     assert!(
@@ -62,7 +62,7 @@ fn reverts_to(machine: &Machine, was: &hosttune_core::testing::Snapshot) {
 
 #[test]
 fn f1_a_refused_vector_write_is_put_back_to_the_exact_value() {
-    // A kernel with a smaller limit than ours: it has set two fields when it refuses the third.
+    // A kernel with a smaller limit than the catalogue: it has set two fields when it refuses the third.
     let memory = testing::kernel().file(
         path("net/ipv4/tcp_rmem"),
         "4096\t131072\t6291456",
@@ -112,8 +112,8 @@ fn f1_also_for_a_key_that_nobody_has_described() {
     assert_eq!(machine.snapshot(), was);
 }
 
-/// The kernel reads numbers in base 0 and shows them in decimal, and vectors with tabs, whether
-/// or not somebody has described the key.
+/// The kernel parses numbers in base 0 and prints them in decimal, and vectors with tabs, also for keys that
+/// are not in the catalogue.
 #[test]
 fn f3_also_for_a_key_that_nobody_has_described() {
     for (shown, wanted, then) in [
@@ -137,7 +137,7 @@ fn f3_also_for_a_key_that_nobody_has_described() {
     }
 }
 
-/// What the kernel takes and does not do is put back to the exact value.
+/// If the kernel accepts a value and applies only a part of it, the exact original is restored.
 #[test]
 fn f2_also_for_a_key_that_nobody_has_described() {
     for (shown, wanted) in [
@@ -248,7 +248,7 @@ fn f4_a_value_without_its_module_is_named_and_the_rest_is_applied() {
     reverts_to(&machine, &was);
 }
 
-/// depmod lists the module, and the kernel does not load it all the same.
+/// depmod lists the module, but the kernel does not load it.
 #[test]
 fn f4_a_module_that_will_not_load_is_found_out_while_applying() {
     let machine = machine(testing::kernel());
@@ -332,7 +332,7 @@ fn f5_wanting_both_of_a_pair_is_a_conflict_that_names_both() {
     assert_eq!(machine.snapshot(), was);
 }
 
-/// The kernel takes `overcommit_kbytes = 0`, and then neither of the two is in force.
+/// The kernel accepts `overcommit_kbytes = 0`, and then neither of the two is in force.
 #[test]
 fn f5_both_of_the_overcommit_pair_can_be_zero() {
     let machine = machine(testing::kernel());
@@ -344,7 +344,7 @@ fn f5_both_of_the_overcommit_pair_can_be_zero() {
             assert!(wanted.plan(&session(&machine)).unwrap().is_empty());
             reverts_to(&machine, &was);
         }
-        // Or it is refused before anything was touched, with the key and a way out.
+        // Or it is refused before anything is changed, and the error names the key.
         Err(error) => {
             assert!(matches!(error, Error::Tuning { .. }), "{}", told(&error));
             assert!(told(&error).contains("vm.overcommit_kbytes"));
@@ -391,7 +391,7 @@ fn f6(kernel: Memory) {
     reverts_to(&machine, &was);
 }
 
-/// A word that the kernel has, and that only the initial namespace may choose (EPERM).
+/// A word that is available but that only the initial namespace may set (EPERM).
 #[test]
 fn f6_a_word_that_is_not_allowed_in_this_namespace_is_said_and_the_rest_applied() {
     let memory = testing::in_network_namespace(testing::kernel());
@@ -426,7 +426,7 @@ fn f7_write_only_keys_are_never_planned_kept_or_verified() {
         assert!(wanted.verify(&session(&machine)).unwrap().is_as_wanted());
         assert!(wanted.plan(&session(&machine).strict(true)).is_err());
     }
-    // Nor is one that nobody has described, and that the kernel does not let anybody read.
+    // Nor is a key that is not in the catalogue and whose mode does not allow reading.
     let memory = testing::kernel().file(path("vm/press_me"), "", Behaviour::takes_all());
     let machine = machine(memory.mode(path("vm/press_me"), 0o200));
     let plan = set([("vm.press_me", "1")])
@@ -453,7 +453,7 @@ fn f8_an_interface_with_a_dot_in_its_name_is_reached_in_every_spelling() {
         assert_eq!(get(&machine, "net/ipv4/conf/eth0/forwarding"), "0");
         reverts_to(&machine, &was);
     }
-    // With dots alone it names a directory that is not there, and that is no success.
+    // With dots alone it names a directory that does not exist, which is reported.
     let machine = machine(testing::kernel());
     let wanted = set([("net.ipv4.conf.eth0.100.forwarding", "1")]);
     let applied = wanted.apply(&mut session(&machine)).unwrap();
@@ -540,7 +540,7 @@ fn forwarding_goes_back_with_everything_that_it_reset() {
         ("net.ipv4.conf.all.accept_redirects", "1"),
     ]);
     wanted.apply(&mut session(&machine)).unwrap();
-    // Whatever the order in which they were wanted, what the one resets is set after it.
+    // In whatever order they are requested, a key that another one resets is set after it.
     assert_eq!(get(&machine, "net/ipv4/conf/eth0/forwarding"), "0");
     assert_eq!(get(&machine, "net/ipv4/conf/all/accept_redirects"), "1");
     assert_eq!(get(&machine, "net/ipv4/conf/eth0.100/forwarding"), "1");
@@ -614,20 +614,20 @@ fn a_value_without_a_way_back_needs_consent() {
         let consented = SysctlSet::new([Wanted::new(key, value).one_way()]);
         consented.apply(&mut session(&machine)).unwrap();
         assert_eq!(get(&machine, &key.replace('.', "/")), value);
-        // The kernel keeps it, and that is said and not passed over.
+        // The kernel keeps the value, and the revert reports that.
         let reverted = session(&machine).revert().unwrap();
         assert!(!reverted.is_complete());
         assert!(matches!(
             reverted.not_reverted[0].reason,
             NotRevertedReason::Refused(_)
         ));
-        // What is so already needs no consent, and nothing is written for it.
+        // A value that is already set needs no consent, and nothing is written.
         let crash_point = CrashPoint::lives();
         refused
             .apply(&mut machine.session(&crash_point).unwrap().strict(true))
             .unwrap();
         assert_eq!(crash_point.changes(), 0);
-        // A reboot takes it back, and then nothing is owed.
+        // A reboot resets it, and then nothing is pending.
         machine.power_cut(false);
         let reverted = session(&machine).revert().unwrap();
         assert!(reverted.not_reverted.is_empty());
@@ -699,7 +699,7 @@ fn t1_killed_after_apply_the_originals_come_back() {
         ("vm.dirty_bytes", "268435456"),
         ("net.ipv4.tcp_rmem", "4096 1048576 33554432"),
     ]);
-    // Each in a process of its own, none of which says goodbye.
+    // Three processes that are killed: their sessions are never dropped.
     for _ in 0..3 {
         std::mem::forget({
             let mut session = session(&machine);

@@ -1,7 +1,7 @@
-//! The double of the kernel against the kernel: what both answer to one table of values.
+//! The simulated kernel gives the same answers as the real one to a table of values.
 //!
-//! The keys of a network namespace are compared in one of their own. The global ones have no such
-//! place, so what Linux 6.18 answered for them stands here as a table.
+//! Keys that exist per network namespace are compared in a namespace of their own. Global keys cannot be, so
+//! the answers of Linux 6.18 are recorded here.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -19,7 +19,7 @@ const ENOENT: i32 = 2;
 const EINVAL: i32 = 22;
 const ERANGE: i32 = 34;
 
-/// What people write, and what they should not.
+/// Valid and invalid texts that people write.
 const TEXTS: [&str; 68] = [
     "7",
     "1",
@@ -113,10 +113,10 @@ fn path(key: &str) -> String {
     format!("/proc/sys/{key}")
 }
 
-/// One write, answered by the errno or not at all.
+/// Writes once, and returns the errno if that fails.
 fn write(key: &str, text: &str) -> Result<(), i32> {
     let mut file = OpenOptions::new().write(true).open(path(key)).unwrap();
-    // One write and no more: what the kernel leaves of it is not its value.
+    // Not `write_all`, which would write the rest that the kernel does not consume as a second value.
     match file.write(format!("{text}\n").as_bytes()) {
         Ok(taken) => {
             assert!(taken > 0);
@@ -126,7 +126,7 @@ fn write(key: &str, text: &str) -> Result<(), i32> {
     }
 }
 
-/// Everything that the double and the kernel both show beneath net.
+/// What the fake and the kernel show for every readable key of the fake under net.
 fn shown(fake: &Memory) -> BTreeMap<String, (Option<String>, Option<String>)> {
     let mut shown = BTreeMap::new();
     for (path, node) in fake.snapshot() {
@@ -145,10 +145,10 @@ fn the_fake_answers_as_the_kernel_does() {
     if !own_namespace::inside() {
         return;
     }
-    // An interface that was written does not follow `default` any more.
+    // After a write to it, an interface no longer follows `default`.
     write("net/ipv4/conf/eth0/accept_redirects", "1").unwrap();
-    // Which words are allowed is a matter of the whole machine, and somebody else may be at it
-    // right now. A difference that stays is one.
+    // The allowed words are shared by the whole machine, and another process may change them now. Only a
+    // difference that remains is a failure.
     let mut wrong = different();
     for _ in 0..2 {
         if !wrong.is_empty() {
@@ -158,7 +158,7 @@ fn the_fake_answers_as_the_kernel_does() {
     assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// The double of a kernel as new as this one.
+/// The fake of a kernel as new as the running one.
 fn in_network_namespace() -> Memory {
     if Path::new(&path("net/core/rmem_max")).exists() {
         testing::in_network_namespace(testing::kernel())
@@ -167,7 +167,7 @@ fn in_network_namespace() -> Memory {
     }
 }
 
-/// Where the double, set to what the kernel shows, answers other than the kernel.
+/// Sets the fake to what the kernel shows and lists where their answers differ.
 fn different() -> Vec<String> {
     let mut fake = testing::without_module(in_network_namespace(), "tcp_bbr");
     let buffer = std::fs::read_to_string(path("net/ipv4/tcp_rmem")).unwrap();
@@ -182,7 +182,7 @@ fn different() -> Vec<String> {
     for key in KEYS {
         let base = fake.get(path(key)).unwrap();
         for text in TEXTS {
-            // From a value of its own, so that nothing is hidden by what the last one left.
+            // Each text starts from the base value, so that what the previous one left hides nothing.
             assert_eq!(write(key, &base), fake.write(path(key), &base));
             let (real, ours) = (write(key, text), fake.write(path(key), text));
             if real != ours {
@@ -221,8 +221,8 @@ fn the_fake_shows_a_network_namespace_as_the_kernel_does() {
     }
 }
 
-/// What Linux 6.18 answered: to which key, what was written, the errno, and what the key and the
-/// one beside it showed afterwards. Each group begins at the double's own values.
+/// Measured on Linux 6.18: the key, the text written, the errno, and what the key and its partner showed
+/// afterwards. Each group starts from the initial values of the fake.
 type Measured = (&'static str, &'static str, Result<(), i32>, &'static str);
 
 fn check(beside: &str, measured: &[Measured]) {
@@ -294,7 +294,7 @@ fn the_background_pair_answers_as_measured() {
         &[
             (bytes, "0", Err(EINVAL), "0 10"),
             (bytes, "1", Ok(()), "1 0"),
-            // Unlike in the other pair, an equal ratio puts the bytes out of force.
+            // Unlike in the other pair, an equal ratio resets the bytes.
             (ratio, "0", Ok(()), "0 0"),
             (bytes, "8192", Ok(()), "8192 0"),
             (ratio, "101", Err(EINVAL), "0 8192"),
@@ -310,7 +310,7 @@ fn the_overcommit_pair_answers_as_measured() {
     check(
         "_kbytes",
         &[
-            // Taken, and neither is in force.
+            // Accepted, and then neither is in force.
             (kbytes, "0", Ok(()), "0 0"),
             (ratio, "50", Ok(()), "50 0"),
             (kbytes, "5", Ok(()), "5 0"),
@@ -330,7 +330,7 @@ fn the_overcommit_pair_answers_as_measured() {
 
 #[test]
 fn the_global_ranges_are_as_measured() {
-    // (key, the least that is taken, the greatest that is)
+    // (key, the least value that is accepted, the greatest)
     for (key, least, greatest) in [
         ("vm/swappiness", 0, 200),
         ("vm/compaction_proactiveness", 0, 100),
@@ -376,7 +376,7 @@ fn the_words_of_the_initial_namespace_answer_as_measured() {
             (allowed, "reno nosuch", Err(ENOENT), "reno cubic"),
             (allowed, "", Ok(()), ""),
             (allowed, "reno  cubic ", Ok(()), "reno"),
-            // What is set is allowed from then on, and stays so.
+            // A word that is set becomes allowed, and stays allowed.
             (control, "cubic", Ok(()), "cubic"),
             (allowed, "nosuch", Err(ENOENT), "reno cubic"),
             (qdisc, "pfifo", Ok(()), "pfifo"),
@@ -400,7 +400,7 @@ fn a_module_is_loaded_by_its_value_and_stays() {
     let without = testing::without_module(testing::kernel(), "tcp_bbr");
     assert_eq!(without.write(&control, "bbr"), Err(ENOENT));
     assert_eq!(without.get(&available).unwrap(), "reno cubic");
-    // Nothing is loaded once modules are locked out, however well it is listed.
+    // With `modules_disabled`, no module is loaded, whether or not it is listed.
     let locked = testing::kernel();
     locked.write(path("kernel/modules_disabled"), "1").unwrap();
     assert_eq!(locked.write(&control, "bbr"), Err(ENOENT));

@@ -1,6 +1,6 @@
-//! The laws of the engine over sets of sysctls, on the double of the kernel.
+//! The laws of the engine for sets of sysctls, on the simulated kernel.
 //!
-//! The number of cases is `PROPTEST_CASES` where set, and what stands below where not.
+//! `PROPTEST_CASES` overrides the number of cases.
 
 use std::sync::LazyLock;
 
@@ -24,9 +24,8 @@ fn cases(usual: u32) -> ProptestConfig {
     }
 }
 
-/// The machine, seen without what the kernel keeps by itself: a module that a value loaded stays
-/// loaded, and the list of what can be chosen stays longer. Nobody set that and nothing takes it
-/// back.
+/// The machine without the state that the kernel keeps by itself: a module that was loaded for a value stays
+/// loaded, and the list of available values stays longer. No step sets that, and no revert undoes it.
 #[derive(Debug, Clone)]
 struct Linux(Machine);
 
@@ -57,16 +56,16 @@ impl World for Linux {
 
 static KERNEL: LazyLock<Memory> = LazyLock::new(testing::kernel);
 
-/// How the machine stands before anything is applied.
+/// The machine before anything is applied.
 #[derive(Debug, Clone, Default)]
 struct Start {
-    /// Writes of an administrator, any of them.
+    /// Values that an administrator has written.
     written: Vec<(&'static str, &'static str)>,
-    /// Our file of an earlier life.
+    /// Our file from an earlier run.
     file: Option<FileContent>,
-    /// There is a directory for it.
+    /// Whether the directory for it exists.
     directory: bool,
-    /// A file of somebody else has the last word on some keys.
+    /// Whether a file of another program overrides some keys.
     who_sets: bool,
 }
 
@@ -124,7 +123,7 @@ fn start() -> impl Strategy<Value = Start> {
     })
 }
 
-/// A key or glob, the values it is wanted to have, and the knobs it stands for.
+/// A key or glob, the values to request for it, and the knobs that it covers.
 type Row = (
     &'static str,
     &'static [&'static str],
@@ -217,7 +216,7 @@ const OFFERED: &[Row] = &[
     ("net.ipv4.conf.*.accept_redirects", SWITCH, REDIRECTS),
 ];
 
-/// What no machine or not this one has, or what is not done unasked.
+/// What no machine has, what this one lacks, and what is not set without consent.
 const NOT_OFFERED: &[Row] = &[
     ("vm.laptop_mode", &["1"], &["missing"]),
     ("net.ipv4.conf.wlan*.forwarding", &["1"], &["glob"]),
@@ -245,7 +244,7 @@ fn sets_of(rows: Vec<Row>, persist: bool) -> impl Strategy<Value = SysctlSet> {
         let mut taken: Vec<&str> = Vec::new();
         let mut wanted = Vec::new();
         for ((key, _, knobs), value, how) in all {
-            // Two wishes for one knob are a conflict, which is another test's.
+            // Two requests for one knob are a conflict, which another test covers.
             if knobs.iter().any(|knob| taken.contains(knob)) {
                 continue;
             }
@@ -290,8 +289,7 @@ proptest! {
         laws::apply_then_verify(&start.machine(), &set)?;
     }
 
-    /// Where somebody else's file wins at the next boot, that is said of the file, and of
-    /// nothing else.
+    /// If a file of another program wins at the next boot, this is reported for our file and nothing else.
     #[test]
     fn apply_then_verify_says_who_wins_after_a_reboot(set in any_set()) {
         let start = Start { who_sets: true, ..Start::default() };
@@ -341,8 +339,8 @@ proptest! {
         laws::failing_step(&start.machine(), &set, change, moment)?;
     }
 
-    /// None of these values is one of ours, nor torn between two of them: a value of ours counts
-    /// as ours whoever wrote it.
+    /// None of these values is one that a set requests, or a partial write of one. Such a value counts as set
+    /// by the owner, whoever wrote it.
     #[test]
     fn a_stranger_survives(
         start in start(),
@@ -363,7 +361,7 @@ proptest! {
         })?;
     }
 
-    /// A pair is one knob: of the two files the stranger has written one and turned both.
+    /// A pair is one knob: the other process writes one of the two files and so changes both.
     #[test]
     fn a_stranger_in_a_pair_survives(
         start in start(),
@@ -391,7 +389,7 @@ proptest! {
 
     #[test]
     fn a_stranger_in_our_file_survives(start in start(), set in any_set()) {
-        // Where the directory is ours, theirs keeps it.
+        // If we had created the directory, their file would keep it from being removed.
         let start = Start { directory: true, ..start };
         let set = set.persisted_as("laws");
         laws::stranger_survives(&start.machine(), &set, |machine: &Linux| {
@@ -400,7 +398,7 @@ proptest! {
         })?;
     }
 
-    /// After a reboot the running kernel is as it comes up, and the file goes back byte for byte.
+    /// The reboot resets the running kernel, and the revert restores the file byte for byte.
     #[test]
     fn a_power_cut_takes_the_boot_and_keeps_the_way_back(
         start in start(), finished in any_set(), dying in any_set(), write in 0..40_u64,
@@ -456,7 +454,7 @@ proptest! {
     }
 }
 
-/// Both reset the redirects of all interfaces; the later one's way back lands and cannot be read.
+/// Both reset `conf.all.accept_redirects`. The undo of the later one takes effect but cannot be read back.
 #[test]
 fn two_steps_that_reset_one_key_go_back_one_after_the_other_whatever_fails() {
     let keys = [
@@ -483,8 +481,8 @@ fn two_steps_that_reset_one_key_go_back_one_after_the_other_whatever_fails() {
     }
 }
 
-/// The same cases in every check run: so young a law finds something new now and then, and a change is not to be
-/// refused for what it has nothing to do with. Others are drawn where their number is set, as scripts/soak does.
+/// The same cases in every check run: the law is new and still finds bugs, and no change should fail for one
+/// that it did not cause. If the number of cases is set, as scripts/soak does, they are random.
 fn same_each_time(usual: u32) -> ProptestConfig {
     let mut config = cases(usual);
     if std::env::var_os("PROPTEST_CASES").is_none() {

@@ -1,6 +1,5 @@
-//! The two programs that load sysctl.d files are asked what they make of a file, and must agree
-//! with us: systemd-sysctl and procps' `sysctl`, each in a network namespace of its own, where what
-//! they write concerns nobody.
+//! Our reading of sysctl.d files agrees with that of the two programs that load them: systemd-sysctl and
+//! procps' `sysctl`. Each runs in a network namespace of its own, so that no other process is affected.
 
 use std::fs;
 use std::io;
@@ -15,7 +14,7 @@ const SYSTEMD_SYSCTL: [&str; 2] = [
     "/lib/systemd/systemd-sysctl",
 ];
 
-/// A directory that stands for `/`.
+/// A directory that is used as `/`.
 struct Root(TempDir);
 
 impl Root {
@@ -66,7 +65,7 @@ impl Directories for Root {
     }
 }
 
-/// Runs a program; `None`, and a line that says so, where it does not exist.
+/// Runs a program. If it does not exist, this prints that and returns `None`.
 fn output(program: &str, arguments: &[&str]) -> Option<std::process::Output> {
     match Command::new(program).args(arguments).output() {
         Ok(output) => Some(output),
@@ -123,7 +122,7 @@ fn files_are_read_in_the_order_in_which_systemd_reads_them() {
         );
         return;
     }
-    // A line `# PATH` stands above each file; files that say nothing are left out on both sides.
+    // A line `# PATH` precedes each file. Empty files are left out on both sides.
     let prefix = format!("# {}", root.0.path().display());
     let mut theirs: Vec<String> = Vec::new();
     let mut current = String::new();
@@ -145,7 +144,7 @@ fn files_are_read_in_the_order_in_which_systemd_reads_them() {
     assert_eq!(ours.len(), 8, "{ours:?}");
 }
 
-/// Each sets net.ipv4.tcp_keepalive_intvl in some way, or seems to.
+/// Each text sets net.ipv4.tcp_keepalive_intvl in some way, or looks as if it did.
 const TEXTS: &[&str] = &[
     "net.ipv4.tcp_keepalive_intvl = 70\n",
     "net/ipv4/tcp_keepalive_intvl=70\nnet.ipv4.tcp_keepalive_intvl=71",
@@ -179,7 +178,7 @@ const TEXTS: &[&str] = &[
     "",
 ];
 
-/// Cases that systemd alone reads as we do, because we follow systemd there.
+/// Texts that only systemd reads as we do, because we follow systemd there.
 const SYSTEMD_TEXTS: &[&str] = &[
     "net.ipv4.tcp_fin_timeout = 60\rnet.ipv4.tcp_keepalive_intvl = 70\n",
     "net.ipv4.tcp_fin_timeout = 60\0net.ipv4.tcp_keepalive_intvl = 70\n",
@@ -197,7 +196,7 @@ fn compare(loader: Loader, program: &str, texts: &[&str]) {
     let root = Root::new();
     for text in texts {
         let file = root.file("/etc/sysctl.d/a.conf", text);
-        // The value that a new namespace has is not ours to assume.
+        // The value in a new namespace is read and not assumed.
         let script = r#"cat "$1"; $2 "$3" >/dev/null 2>&1; cat "$1""#;
         let path = file.display().to_string();
         let arguments = ["-n", "sh", "-c", script, "sh", &key.path(), program, &path];
@@ -208,7 +207,7 @@ fn compare(loader: Loader, program: &str, texts: &[&str]) {
         let (before, after) = shown.trim_end().split_once('\n').unwrap();
         let settings = Sources::collect(&root, loader).unwrap().who_sets(&key);
         let winner = settings.into_iter().find(Setting::is_winner);
-        // The kernel takes a comment after a number, and numbers in base 0.
+        // The kernel ignores a comment after a number, and parses numbers in base 0.
         let expected = match winner.and_then(|setting| setting.value).as_deref() {
             Some("0x46" | "70 # comment") => "70".to_owned(),
             Some(value) => value.to_owned(),

@@ -1,4 +1,4 @@
-//! Sysctls: the laws over a double of the kernel, the programs that load files, and this kernel.
+//! Sysctls: the laws on a simulated kernel, the programs that load sysctl.d files, and the running kernel.
 
 #![expect(
     clippy::disallowed_methods,

@@ -1,5 +1,5 @@
-//! Where each network variable exists, asked of the running kernel in a new network namespace, and
-//! what changing one changes along. Nothing outside of that namespace is written.
+//! The scope of each network variable and the side effects of changing one, on the running kernel in a new
+//! network namespace. Nothing outside of that namespace is written.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,8 +8,7 @@ use std::process::Command;
 use hosttune_sysctl::catalogue::{self, Access, Scope};
 use hosttune_sysctl::{Key, Value, ValueType};
 
-/// Runs a script in a new network namespace; `None`, and a line that says so, where none can be
-/// made.
+/// Runs a script in a new network namespace. If none can be created, it prints that and returns `None`.
 fn in_new_namespace(script: &str, arguments: &[String]) -> Option<String> {
     let output = Command::new("unshare")
         .args(["-n", "sh", "-c", script, "sh"])
@@ -59,7 +58,7 @@ fn every_network_variable_is_where_its_scope_says() {
     for (path, scope) in &paths {
         let writable = modes.get(path.as_str()).map(|mode| mode & 0o200 != 0);
         let seen = match writable {
-            // 6.1 does not show there what later kernels show for reading.
+            // Linux 6.1 hides there what later kernels show read-only.
             None if path.starts_with("/proc/sys/net/core/")
                 && *scope == Scope::ReadOnlyOutsideInitialNetworkNamespace =>
             {
@@ -78,7 +77,7 @@ fn every_network_variable_is_where_its_scope_says() {
     assert!(!paths.is_empty());
 }
 
-/// Prints every readable variable beneath net, a line `=`, sets one, and prints them again.
+/// Prints every readable variable under net and a line `=`, sets one, and prints them again.
 const CHANGE: &str = r#"
 show() { find /proc/sys/net -type f -perm -0400 -exec grep -H . {} + 2>/dev/null; true; }
 show; echo =; echo "$2" > "$1"; show
@@ -122,7 +121,7 @@ fn nothing_changes_along_that_the_catalogue_does_not_know_of() {
         known.extend(key.names().into_iter().map(Into::into));
         let unknown: Vec<&Key> = changed
             .iter()
-            // Counters and clocks go on by themselves.
+            // The counters and clocks in there change by themselves.
             .filter(|changed| !changed.path().contains("/netfilter/"))
             .filter(|changed| !known.iter().any(|pattern| pattern.matches(changed)))
             .collect();
@@ -162,7 +161,7 @@ fn a_refused_vector_write_leaves_a_torn_value() {
     );
 }
 
-/// Writes each `VALUE` to the key `$1`, and prints `VALUE|refused` or `VALUE|` and what it left.
+/// Writes each `VALUE` to the key `$1`, and prints `VALUE|refused`, or `VALUE|` and what the key shows then.
 const WRITE_EACH: &str = r#"
 key=$1; shift
 for value; do
@@ -195,9 +194,9 @@ fn both_ends_of_every_range_are_accepted_by_the_kernel() {
         let ValueType::Integer(range) = entry.value_type else {
             continue;
         };
-        // The range of tcp_ecn is that of newer kernels, ip_unprivileged_port_start must stay below
-        // the first port of ip_local_port_range, an interface's IPv6 MTU is at most its own, and a
-        // write-only key cannot be compared.
+        // The range of tcp_ecn is that of newer kernels, ip_unprivileged_port_start must be below the first
+        // port of ip_local_port_range, the IPv6 MTU of an interface is at most its link MTU, and a write-only
+        // key cannot be compared.
         let left_out = matches!(
             entry.key,
             "net.ipv4.tcp_ecn" | "net.ipv4.ip_unprivileged_port_start" | "net.ipv6.conf.*.mtu"
@@ -224,7 +223,7 @@ fn both_ends_of_every_range_are_accepted_by_the_kernel() {
 
 #[test]
 fn the_kernel_takes_in_silence_what_a_wanted_value_is_refused_for() {
-    // (key, text, what the kernel is left with)
+    // (key, text, what the key shows then)
     for (key, text, left) in [
         ("net.ipv4.tcp_fin_timeout", "5 6", "5"),
         ("net.ipv4.tcp_fin_timeout", "30 # comment", "30"),

@@ -1,16 +1,16 @@
-//! Runs a test again in network and mount namespaces of its own, where it may do as it likes.
+//! Runs a test again in network and mount namespaces of its own, where it affects no other process.
 
 use std::process::Command;
 
 use hosttune_test_machine::inside;
 
-/// Tells the second process that it is the second.
+/// Set for the second process, which is inside the namespaces.
 const INSIDE: &str = "HOSTTUNE_TEST_INSIDE";
 
 /// Whether this process is in namespaces of its own, with the interfaces `eth0` and `eth0.100`.
 ///
-/// Where it is not, the test is run again in a process that is, and must pass there. Where no
-/// namespaces can be made, a line says so.
+/// If not, it runs the test again in a process that is, where the test must pass. If no namespaces can be
+/// created, it prints that the test was not run.
 pub(crate) fn inside() -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;

@@ -1,5 +1,5 @@
-//! Sets of sysctls on the running kernel: applied, verified and taken back, in a network
-//! namespace of its own, where nothing that anybody else uses is turned.
+//! Sets of sysctls applied, verified and reverted on the running kernel, in a network namespace of their own,
+//! so that no other process is affected.
 
 use std::path::Path;
 use std::process::Command;
@@ -31,7 +31,7 @@ fn set<const N: usize>(wanted: [(&str, &str); N]) -> SysctlSet {
     SysctlSet::new(wanted.map(|(key, value)| Wanted::new(key, value).accept_side_effects()))
 }
 
-/// Every variable of this network: what lies beside is everybody's, and set by others meanwhile.
+/// Every variable under net. The others are shared, and other processes may set them meanwhile.
 fn network() -> Snapshot {
     let shown = Snapshot::of(&[Subtree::Sysctls]).only("/proc/sys/net");
     let count = shown.iter().count();
@@ -47,7 +47,7 @@ fn session(state: &Path) -> Session {
         .with(hosttune_sysctl::knobs)
 }
 
-/// Applies and verifies in one process's session and reverts in another's, as after a kill.
+/// Applies and verifies in one session per set, and reverts in another one, as after a kill.
 fn there_and_back(sets: &[SysctlSet], meanwhile: impl FnOnce()) {
     let state = tempfile::tempdir().unwrap();
     let was = network();
@@ -60,7 +60,7 @@ fn there_and_back(sets: &[SysctlSet], meanwhile: impl FnOnce()) {
         assert!(!applied.changed.is_empty());
         let report = set.verify(&session).unwrap();
         for item in &report.items {
-            // Of a key that nobody has described, a tab for a blank is the kernel's doing.
+            // For a key that is not in the catalogue, a tab for a blank counts as rounded by the kernel.
             let described = item
                 .name
                 .parse()
@@ -71,7 +71,7 @@ fn there_and_back(sets: &[SysctlSet], meanwhile: impl FnOnce()) {
             );
         }
         assert!(set.plan(&session).unwrap().is_empty());
-        // Nobody says goodbye after a kill.
+        // A killed process does not drop its session.
         std::mem::forget(session);
     }
     meanwhile();
@@ -164,7 +164,7 @@ fn what_default_copies_to_the_interfaces_goes_back() {
     if !own_namespace::inside() {
         return;
     }
-    // One that follows `default` no more, beside one that still does.
+    // After this write eth0 no longer follows `default`; eth0.100 still does.
     put("net/ipv4/conf/eth0/rp_filter", "1");
     there_and_back(&[set([("net.ipv4.conf.default.rp_filter", "2")])], || {
         assert_eq!(get("net/ipv4/conf/eth0/rp_filter"), "1");
@@ -188,7 +188,7 @@ fn what_the_kernel_refuses_leaves_everything_as_it_was() {
     }
     let state = tempfile::tempdir().unwrap();
     let was = network();
-    // In range each, and the wrong way round, which the kernel alone knows.
+    // Both ports are in range, but in the wrong order, which only the kernel checks.
     let wanted = set([
         ("net.ipv4.tcp_rmem", "5000 88888 99999"),
         ("net.ipv4.ip_local_port_range", "60000 50000"),
@@ -234,7 +234,7 @@ fn what_this_namespace_lacks_is_said() {
     same(&was);
 }
 
-/// A container sees /proc/sys mounted read-only. What is so already is no failure there.
+/// A container sees /proc/sys mounted read-only. A value that is already set is no failure there.
 #[test]
 fn an_equal_value_in_a_read_only_tree_is_success() {
     if !own_namespace::inside() {
@@ -271,8 +271,8 @@ fn an_equal_value_in_a_read_only_tree_is_success() {
     assert_eq!(get("net/ipv4/tcp_fastopen"), "3");
 }
 
-/// The kernel shows tabs where people write blanks, and decimal where they write 0x, also for the
-/// keys that the catalogue does not have.
+/// The kernel prints tabs for blanks and decimal for hexadecimal, also for keys that are not in the
+/// catalogue.
 #[test]
 fn keys_that_nobody_has_described_go_there_and_back() {
     if !own_namespace::inside() {
@@ -298,7 +298,7 @@ hosttune_test_machine::inside_every_kernel!(
     keys_that_nobody_has_described_go_there_and_back,
 );
 
-/// A container's mounts, in namespaces of our own: `/proc/sys` read-only, `/proc/sys/net` writable.
+/// The mounts of a container: `/proc/sys` read-only, `/proc/sys/net` writable.
 #[test]
 fn a_read_only_proc_sys_with_a_writable_net_is_set_as_far_as_it_goes() {
     if !own_namespace::inside() {

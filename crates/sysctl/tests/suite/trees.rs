@@ -1,4 +1,4 @@
-//! Keys that do not exist, sets of words, and files as loaders read them, on trees.
+//! Unknown and missing keys, sets of words, and sysctl.d files as the loaders read them, on captured trees.
 
 use std::path::PathBuf;
 
@@ -32,7 +32,7 @@ impl Tree {
         session.with(hosttune_sysctl::knobs)
     }
 
-    /// Who wins, and with what.
+    /// The file that wins, and its value.
     fn winner(&self, key: &str, loader: Loader) -> Option<(String, String)> {
         let host = Host::new(LinuxHost::at(self.0.path()).unwrap());
         let sources = Sources::collect(&OnHost::new(&host), loader).unwrap();
@@ -89,11 +89,11 @@ fn a_key_that_nobody_knows_is_an_error_with_the_nearest_one() {
 fn a_key_that_may_come_or_that_may_be_absent_is_no_error() {
     let tree = Tree::new();
     for wanted in [
-        // The catalogue knows it, this kernel lacks it.
+        // In the catalogue, but not in this kernel.
         Wanted::new("vm.laptop_mode", 1),
-        // The directory comes with a module.
+        // Its directory appears when a module is loaded.
         Wanted::new("fs.xfs.speculative_prealloc_lifetime", 300),
-        // Whoever says that it may be absent has thought of it.
+        // Unknown, but marked as optional: the caller expects that it may be absent.
         Wanted::new("vm.swapiness", 1).optional(),
     ] {
         let plan = SysctlSet::new([wanted]).plan(&tree.session()).unwrap();
@@ -130,7 +130,7 @@ fn a_set_of_words_is_set_where_each_is_offered() {
         let plan = set.plan(&tree.session()).unwrap();
         assert_eq!(plan.steps.len(), steps, "{words}: {:?}", plan.findings);
     }
-    // The word that is missing is named, and its module.
+    // The module of the missing word is named.
     let set = SysctlSet::new([Wanted::new(allowed, "reno vegas cubic")]);
     let plan = set.plan(&tree.session()).unwrap();
     let State::NotApplicable { unsupported } = &plan.findings[0].state else {
@@ -153,7 +153,7 @@ fn what_is_required_and_not_here_is_not_as_wanted() {
     assert!(verify(wanted()));
     assert!(verify(wanted().optional()));
     assert!(!verify(wanted().required()));
-    // And what cannot be read is no success, whoever wants it.
+    // A value that cannot be read is never a success, not even if it is optional.
     std::fs::remove_file(tree.at("proc/sys/vm/swappiness")).unwrap();
     std::os::unix::net::UnixListener::bind(tree.at("proc/sys/vm/swappiness")).unwrap();
     let wanted = || Wanted::new("vm.swappiness", 60);
@@ -173,7 +173,7 @@ fn one_odd_entry_does_not_take_the_answer_away() {
     for loader in [Loader::Systemd, Loader::Procps] {
         assert_eq!(tree.winner("vm.swappiness", loader), good);
     }
-    // A directory masks nothing, a link does, wherever it leads.
+    // A directory does not mask a lower file. A link does, wherever it points.
     tree.put("usr/lib/sysctl.d/20-b.conf", b"vm.swappiness = 31\n");
     tree.put("usr/lib/sysctl.d/40-d.conf", b"vm.swappiness = 32\n");
     let lower = wins("/usr/lib/sysctl.d/20-b.conf", "31");
@@ -241,7 +241,7 @@ fn a_capture_without_sysctls_is_a_capture() {
             "{unsupported:?}"
         );
     }
-    // An image has directories to mount on, with nothing in them.
+    // An image has empty mount points.
     let tree = Tree(TempDir::new().unwrap());
     for directory in ["proc", "sys", "etc"] {
         std::fs::create_dir(tree.at(directory)).unwrap();

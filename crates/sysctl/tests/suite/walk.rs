@@ -1,8 +1,9 @@
-//! A random walk on the running kernel, in a network namespace of its own: owners who apply, revert, are
-//! refused, lose their journal's end and die, and strangers who set what they like in between.
+//! A random walk on the running kernel, in a network namespace of its own: owners apply, revert, are refused,
+//! lose the end of their journal and die, and another process sets values in between.
 //!
-//! At each step what is told is compared with what the kernel shows, and at the end everything is what it
-//! was, or what a stranger made of it. `PROPTEST_CASES` says how many walks; `scripts/soak` does thousands.
+//! After each act its report is compared with what the kernel shows. At the end each key has its original
+//! value or one that the other process has set. `PROPTEST_CASES` is the number of walks; `scripts/soak` runs
+//! thousands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,8 +21,8 @@ use rustix::io::Errno;
 
 use crate::own_namespace;
 
-/// Keys that each network namespace has for itself, with values that the kernel takes: as they are, or made
-/// into others (a time in milliseconds becomes jiffies).
+/// Keys that exist per network namespace, with values that the kernel accepts, some of them rounded (a time
+/// in milliseconds becomes jiffies).
 const KEYS: [(&str, [&str; 3]); 7] = [
     ("net.ipv4.tcp_mtu_probing", ["0", "1", "2"]),
     ("net.ipv4.tcp_slow_start_after_idle", ["0", "1", "1"]),
@@ -56,13 +57,13 @@ fn shown() -> Vec<String> {
     (0..KEYS.len()).map(shows).collect()
 }
 
-/// What becomes of a process.
+/// What happens to a process.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum CrashPoint {
     Lives,
-    /// It makes so many changes and writes of its journal, and no more.
+    /// It dies after this number of changes and journal writes.
     DiesAfter(usize),
-    /// The change of this number, from 0, is refused.
+    /// The change with this number is refused. Changes and journal writes are counted from 0.
     Refused(usize),
 }
 
@@ -86,7 +87,7 @@ impl Process {
         self.dead.load(Ordering::SeqCst)
     }
 
-    /// Whether it may do the next thing; a process that is dead does nothing any more.
+    /// Whether it may make the next change or journal write. A dead process makes none.
     fn may(&self) -> bool {
         let made = self.made.fetch_add(1, Ordering::SeqCst);
         if self.crash_point == CrashPoint::DiesAfter(made) {
@@ -175,13 +176,13 @@ impl Store for Journals {
 
 #[derive(Debug, Clone)]
 enum Act {
-    /// An owner wants these values of these keys.
+    /// An owner requests a value for each of these keys.
     Apply(usize, BTreeMap<usize, usize>, CrashPoint),
     Revert(usize, CrashPoint),
-    /// Somebody else sets a key.
+    /// Another process sets a key.
     Stranger(usize, usize),
-    /// The end of an owner's journal is lost: so many bytes. Nobody else has done anything since: what
-    /// another owner has put back beneath it would look like its own.
+    /// An owner's journal loses this number of bytes at its end, right after the owner's last act: a value
+    /// that another owner reverted to in between would look as if this owner had set it.
     Cut(usize, usize),
 }
 
@@ -229,14 +230,14 @@ fn set(wants: &BTreeMap<usize, usize>) -> SysctlSet {
     )
 }
 
-/// What is known of a walk so far.
+/// The state of a walk so far.
 struct Walked {
-    /// What strangers have made each key show.
+    /// What each key showed after the other process had set it.
     theirs: Vec<BTreeSet<String>>,
     died: bool,
 }
 
-/// Does one thing, and sees that what is told of it is true.
+/// Performs one act and checks that its report is true.
 fn does(directory: &Path, act: &Act, walked: &mut Walked) -> Result<(), TestCaseError> {
     let before = shown();
     match act {
@@ -274,10 +275,11 @@ fn does(directory: &Path, act: &Act, walked: &mut Walked) -> Result<(), TestCase
                     }
                 }
                 Err(Error::RolledBack { .. }) => {
-                    // What an earlier process left open was put right before, whatever came of this one.
+                    // This apply first recovered what an earlier process left when it died, so the values may
+                    // differ.
                     prop_assert!(walked.died || shown() == before, "{before:?} {:?}", shown());
                 }
-                // The one refusal met a step of the way back, which was owed still and is told so.
+                // The one refusal hit an undo. That step is still pending and is reported.
                 Err(Error::RollbackIncomplete { left, .. }) => {
                     prop_assert!(matches!(crash_point, CrashPoint::Refused(_)) && !left.is_empty());
                     for left in &left {
@@ -306,19 +308,19 @@ fn key_of(text: &str) -> usize {
     KEYS.iter().position(|(key, _)| *key == text).unwrap()
 }
 
-/// Blanks for tabs.
+/// Compares the fields: the kernel prints tabs for blanks.
 fn same(one: &str, other: &str) -> bool {
     one.split_whitespace().eq(other.split_whitespace())
 }
 
-/// What is told to be back is, and what is told to be left was somebody else's, or was refused.
+/// What is reported as undone shows its original value; what is not was set by another process or refused.
 fn told_as_it_is(reverted: &hosttune_core::Reverted, lived: bool) -> Result<(), TestCaseError> {
     let left: BTreeSet<&str> = reverted
         .not_reverted
         .iter()
         .map(|left| &*left.knob.text)
         .collect();
-    // The first that is told of a key was put back last.
+    // Of several steps of a key, the one that was undone last is reported last.
     let mut last: BTreeMap<&str, &str> = BTreeMap::new();
     for undone in &reverted.undone {
         if undone.held_by.is_none() && !undone.already {
@@ -341,7 +343,7 @@ fn told_as_it_is(reverted: &hosttune_core::Reverted, lived: bool) -> Result<(), 
 }
 
 fn walks(acts: &[Act], order: &[usize], cut: Option<usize>) -> Result<(), TestCaseError> {
-    // Each walk begins where every other began.
+    // Each walk starts with the same values.
     let first: Vec<String> = (0..KEYS.len())
         .map(|key| KEYS[key].1[0].to_owned())
         .collect();
@@ -374,7 +376,7 @@ fn walks(acts: &[Act], order: &[usize], cut: Option<usize>) -> Result<(), TestCa
                         .map(|left| key_of(&left.knob.text)),
                 );
             }
-            // A journal that lost more than marks is refused, and is still there.
+            // A journal that lost more than marks is rejected and kept.
             Err(Error::Journal(error)) if cut.is_some() => {
                 unread = true;
                 let journal = directory
@@ -417,8 +419,8 @@ fn whatever_owners_and_strangers_do_nothing_is_lost_and_all_is_told() {
         return;
     }
     let set = std::env::var("PROPTEST_CASES").ok();
-    // The check run walks the same ways each time: a change is not to be refused for a way that nobody has
-    // walked before. Where the number is set, as scripts/soak does, they are others each time.
+    // The check run takes the same walks each time, so that no change fails it because of a walk that is new
+    // by chance. If the number is set, as scripts/soak does, the walks are random.
     let seed = match set {
         None => RngSeed::Fixed(13),
         Some(_) => RngSeed::Random,
@@ -427,7 +429,7 @@ fn whatever_owners_and_strangers_do_nothing_is_lost_and_all_is_told() {
         rng_seed: seed,
         cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(1_000),
         max_shrink_iters: 3_000,
-        // A walk that was found becomes a test of its own, and no file beside this one.
+        // A failing walk becomes a test of its own instead of an entry in a file of failures.
         failure_persistence: None,
         ..ProptestConfig::default()
     };

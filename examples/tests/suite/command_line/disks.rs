@@ -4,8 +4,7 @@ use std::process::{Command, Stdio};
 
 use super::tree::{GAMING, Ran, Tree, is_root, not_run};
 
-/// Runs a shell script in a mount namespace of its own, where its mounts are nobody else's.
-/// `None` where this machine does not let us.
+/// Runs a shell script in a mount namespace of its own. `None` if this machine does not permit it.
 fn with_mounts(test: &str, tree: &Tree, script: &str) -> Option<Ran> {
     if !is_root() {
         not_run(test, "it takes root to mount a small file system");
@@ -32,7 +31,7 @@ fn with_mounts(test: &str, tree: &Tree, script: &str) -> Option<Ran> {
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),
     };
-    // 77 is the script's own word for "cannot mount"; 1 is what unshare says for itself.
+    // The scripts exit with 77 if they cannot mount.
     if ran.exit == 77 || ran.err.starts_with("unshare:") {
         not_run(test, ran.err.trim());
         return None;
@@ -90,7 +89,7 @@ fn a_disk_that_is_full_by_now_does_not_keep_the_host_from_going_back() {
     let Some(ran) = with_mounts("a disk that is full by now", &tree, script) else {
         return;
     };
-    // 5: it was put back and the journal could not be cleared of it.
+    // 5: everything was reverted, but the journal could not be cleared.
     assert!([0, 3, 5].contains(&ran.exit), "{ran:?}");
     assert!(tree.snapshot() == before, "{ran:?}");
 }

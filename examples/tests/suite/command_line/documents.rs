@@ -1,10 +1,10 @@
-//! What programs read.
+//! Output for other programs: JSON documents, and standard output that cannot be written.
 
 use serde_json::Value;
 
 use super::tree::{Ran, Tree, not_run};
 
-/// The document is what the schema of `docs/schemas` promises.
+/// Fails unless the document conforms to its schema in `docs/schemas`.
 fn assert_keeps(schema: &str, ran: &Ran) {
     let path = format!(
         "{}/../docs/schemas/{schema}.schema.json",
@@ -19,7 +19,7 @@ fn assert_keeps(schema: &str, ran: &Ran) {
         .map(|error| format!("{}: {error}", error.instance_path()))
         .collect();
     assert!(errors.is_empty(), "{path}: {errors:#?}\n{document:#}");
-    // And the schema can say no.
+    // The schema rejects other documents.
     let mut other = document;
     other["unexpected"] = Value::Null;
     assert!(!validator.is_valid(&other), "{path}");
@@ -55,7 +55,7 @@ fn every_document_keeps_its_schema() {
     for (typed, schema) in verbs {
         assert_keeps(schema, &tree.gaming(&[typed, &["--json"]].concat()));
     }
-    // With a change of somebody else's, an interrupted run and a journal that is none.
+    // With a change by another process and an interrupted run, then with an invalid journal.
     tree.gaming(&["apply", "--yes"]);
     tree.show("vm/dirty_ratio", "33");
     let journal = std::fs::read_to_string(tree.journal()).unwrap();

@@ -1,5 +1,5 @@
-//! What goes wrong beside the program: killed and interrupted at any moment, files that are none,
-//! values that nobody may read, directories that were not there.
+//! Faults outside the program: kills and signals at any moment, files that are not regular, values that
+//! cannot be read, directories that do not exist.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -30,7 +30,7 @@ fn pipe(path: &Path) {
     rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
 }
 
-/// Takes no room on a disk.
+/// Makes a sparse file of 60 GiB, which takes no space on the disk.
 fn endless(path: &Path) {
     let _ = std::fs::remove_file(path);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -50,7 +50,7 @@ fn killed_at_any_moment_a_tree_goes_back_to_what_it_was() {
     std::fs::set_permissions(&value, std::fs::Permissions::from_mode(0o640)).unwrap();
     let before = tree.snapshot();
     let root = tree.root().to_str().unwrap();
-    // The directories of the journals are there from here on: making them is only the first run's.
+    // Only the first run creates the journal directories, which exist from here on.
     assert_eq!(tree.gaming(&["apply", "--yes", "--only", "memory"]).exit, 0);
     assert_eq!(tree.gaming(&["revert", "--yes"]).exit, 0);
     let kills = Kills {
@@ -76,7 +76,7 @@ fn killed_at_any_moment_a_tree_goes_back_to_what_it_was() {
     assert_eq!(std::fs::metadata(&value).unwrap().mode() & 0o7777, 0o640);
 }
 
-/// Starts it and lets it come to the renaming of this number, from 1.
+/// Starts the program and lets it run to the renaming with this number, counted from 1.
 fn at_renaming(arguments: &[&str], number: usize) -> Traced {
     let mut traced = Traced::start(GAMING, arguments).unwrap();
     let mut renamings = 0;
@@ -92,8 +92,8 @@ fn at_renaming(arguments: &[&str], number: usize) -> Traced {
     }
 }
 
-/// Sends a signal and lets the program run until its handler has returned; the call that it stands in
-/// is made before that.
+/// Sends a signal and lets the program run until its handler has returned. Before that, the program makes the
+/// call at which it is stopped.
 fn send(traced: &mut Traced, signal: Signal) {
     kill(Pid::from_raw(traced.process_id().unwrap()), signal).unwrap();
     loop {
@@ -105,7 +105,7 @@ fn send(traced: &mut Traced, signal: Signal) {
     }
 }
 
-/// Whether this process, and so each that it starts, ignores a signal: `nohup` and a shell's `&` do that.
+/// Whether this process, and so every child, ignores a signal, as after `nohup` or a shell's `&`.
 fn is_ignored(signal: Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -184,7 +184,7 @@ fn interrupted_a_revert_says_what_is_owed() {
     assert!(tree.snapshot() == before);
 }
 
-/// Runs it, and fails where it takes longer than any run does.
+/// Runs the program, and fails if it takes 300 seconds, which is longer than any run.
 fn soon(tree: &Tree, typed: &[&str]) -> Ran {
     let mut child = tree
         .command(typed)
@@ -228,14 +228,14 @@ fn what_is_no_regular_file_or_has_no_end_is_named_and_not_waited_for() {
                 soon(&tree, &["revert", "--yes"]).refused(3, path);
             }
         }
-        // A rule of udev's that cannot be read is a note: it hinders nothing.
+        // A udev rules file that cannot be read is reported in a note and prevents nothing.
         let tree = Tree::with_devices();
         make(&tree.at("etc/udev/rules.d/50-x.rules"));
         let ran = soon(&tree, &["plan", "--only", "blockdev"]);
         assert_eq!(ran.exit, 0, "{ran:?}");
         assert!(ran.out.contains("50-x.rules"), "{ran:?}");
 
-        // A value is one of many: it is unknown, and the others are set.
+        // A value that cannot be read is unknown; the others are set.
         let tree = Tree::new();
         make(&tree.at("proc/sys/vm/swappiness"));
         let verify = soon(&tree, &["verify"]);
@@ -279,7 +279,7 @@ fn a_value_that_nobody_may_read_is_unknown_and_no_success() {
     assert!(ran.out.contains("1 unknown"), "{ran:?}");
     assert!(ran.out.contains("rmem_max"), "{ran:?}");
     assert_eq!(tree.gaming(&["verify"]).exit, 0);
-    // Drift is said first.
+    // Drift takes precedence in the summary.
     tree.show("vm/swappiness", "1");
     let ran = tree.gaming_as_nobody(&["verify"]);
     assert!(ran.out.contains("NOT as wanted"), "{ran:?}");
@@ -299,7 +299,7 @@ fn without_root_the_running_system_is_refused_before_anything_else() {
     }
 }
 
-/// A rate that comes after another would win, and the first be lost.
+/// Of two rates, the later one would silently override the first.
 #[test]
 fn a_rate_is_given_once() {
     let tree = Tree::new();
@@ -372,10 +372,10 @@ fn an_unknown_name_is_an_error_with_the_nearest_one() {
     }
     let ran = tree.gaming(&["who-sets", "swapines", "--json"]);
     assert_eq!(ran.document()["error"]["exit_code"], 2);
-    // What a file sets is shown, whether or not this kernel has it.
+    // A key that a file sets is shown, whether or not this kernel has it.
     tree.put("etc/sysctl.d/50-x.conf", "vm.swapines = 1");
     assert_eq!(tree.gaming(&["who-sets", "vm.swapines"]).exit, 0);
-    // A key that is there is known, and one that the catalogue knows as well.
+    // A key is known if this kernel or the catalogue has it.
     tree.show("vm/of_this_kernel", "1");
     for key in ["vm.of_this_kernel", "vm.laptop_mode"] {
         assert_eq!(tree.gaming(&["who-sets", key]).exit, 0, "{key}");
@@ -400,7 +400,7 @@ fn a_directory_made_for_our_file_is_ours() {
         }
         let text = tree.gaming(&["status"]).out;
         assert!(!text.contains("another process"), "{text}");
-        // What another puts into it is not taken away.
+        // A file that another program puts there is not removed.
         tree.put(&format!("{made}/99-theirs"), "theirs");
         let ran = tree.gaming(&["revert", "--yes"]);
         assert_eq!(ran.exit, 1, "{ran:?}");
@@ -413,8 +413,8 @@ fn a_directory_made_for_our_file_is_ours() {
     }
 }
 
-/// Runs the program with a limit on the size of files, in bytes. Not by `ulimit -f`, which counts in units of
-/// 512: how much room is left would then depend on the length of the journal.
+/// Runs the program with a limit on the size of files, in bytes. `ulimit -f` counts in units of 512 bytes:
+/// the room left would then depend on the length of the journal.
 fn limited(tree: &Tree, longest: u64, typed: &[&str]) -> Ran {
     let script = r#"trap "" XFSZ; exec prlimit --fsize="$@""#;
     let mut command = Command::new("sh");
@@ -433,7 +433,7 @@ fn a_journal_that_has_no_room_for_the_end_hides_nothing() {
     let before = tree.snapshot();
     assert_eq!(tree.gaming(&["apply", "--yes"]).exit, 0);
     let length = std::fs::metadata(tree.journal()).unwrap().len();
-    // Room for the first record of a revert and not for all of its marks.
+    // Room for the first record of a revert, but not for all of its marks.
     let room = length + 200;
     let ran = limited(&tree, room, &["revert", "--yes", "--json"]);
     assert_eq!(ran.exit, 5, "{ran:?}");
@@ -444,14 +444,14 @@ fn a_journal_that_has_no_room_for_the_end_hides_nothing() {
     assert!(ran.err.contains("could not be cleared"), "{ran:?}");
     assert!(ran.err.contains("gaming.journal"), "{ran:?}");
     assert!(tree.snapshot() == before);
-    // The next one finds everything put back.
+    // The next revert finds everything reverted already.
     let ran = tree.gaming(&["revert", "--yes"]);
     assert_eq!(ran.exit, 0, "{ran:?}");
-    // How many of them the marks that had room tell of depends on how long those are.
+    // The number is not checked: it depends on how many marks had room.
     assert!(ran.out.contains("already reverted"), "{ran:?}");
     assert!(tree.snapshot() == before && !tree.journal().exists());
 
-    // An apply that has room for what it wants to do and not for having done it.
+    // An apply with room for the record of what it will do, but not for the one of what it has done.
     let ran = tree.gaming(&["apply", "--yes", "--only", "sysctl"]);
     assert_eq!(ran.exit, 0, "{ran:?}");
     let text = std::fs::read_to_string(tree.journal()).unwrap();

@@ -1,10 +1,10 @@
-//! Journals that are cut, damaged, newer, or not ours.
+//! Journals that are truncated, damaged, newer, or that others could have written.
 
 use std::os::unix::fs::PermissionsExt;
 
 use super::tree::{Snapshot, Tree, WANTED, is_root, not_run};
 
-/// A tree that is applied, and its journal.
+/// A tree after an apply, its snapshot before that, and its journal.
 pub(crate) fn applied() -> (Tree, Snapshot, Vec<u8>) {
     let tree = Tree::new();
     let before = tree.snapshot();
@@ -58,8 +58,7 @@ fn no_end_of_a_journal_makes_it_panic() {
         let ran = tree.gaming(&["revert", "--yes"]);
         match ran.exit {
             3 => ran.refused(3, "gaming.journal"),
-            // It reads as an interrupted run; what is known of that is put back, and nothing is
-            // made up.
+            // It reads as an interrupted run: only what the journal records is reverted.
             0 => {
                 for (key, before, after) in WANTED {
                     let words = |text: &str| -> Vec<String> {
@@ -100,7 +99,7 @@ fn a_damaged_journal_changes_nothing() {
     let ran = tree.gaming(&["revert", "--yes", "--json"]);
     assert_eq!(ran.document()["outcome"], "refused");
     assert_eq!(ran.document()["error"]["exit_code"], 3);
-    // Any one byte, anywhere: it may be noticed or be the end of an interrupted write.
+    // One damaged byte at any position: it may be detected, or taken for a partial write at the end.
     for at in (0..journal.len()).step_by(journal.len() / 60 + 1) {
         let mut damaged = journal.clone();
         damaged[at] ^= 0x80;

@@ -1,5 +1,5 @@
-//! The `gaming` binary from outside, on captured trees: what it says, what it changes, how it
-//! exits, and that nothing a host or a user can give it makes it panic or change half of it.
+//! Black-box tests of `gaming` on captured trees: its output, its changes and its exit codes, and that no
+//! input from a host or a user makes it panic or leave a partial change.
 
 mod disks;
 mod documents;

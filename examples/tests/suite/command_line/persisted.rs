@@ -1,10 +1,10 @@
-//! What `--persist` keeps for the next boot, and what it must not.
+//! What `--persist` keeps across reboots, and what it must not keep.
 
 use super::tree::Tree;
 
 const KEPT: &str = "etc/sysctl.d/60-hosttune-gaming.conf";
 
-/// The zram that swappiness is for is made by apply, and is gone after the next boot.
+/// The value of swappiness is for the zram device that apply creates, which does not survive a reboot.
 #[test]
 fn swappiness_for_zram_is_kept_only_where_zram_is() {
     let tree = Tree::new();
@@ -26,7 +26,7 @@ fn swappiness_for_zram_is_kept_only_where_zram_is() {
         0
     );
 
-    // Another program is told to make zram at each boot; that it is there as well makes it sure.
+    // It is kept only if another program certainly creates zram at boot: it is configured and installed.
     let generator = "usr/lib/systemd/system-generators/zram-generator";
     let shipped = "usr/lib/systemd/zram-generator.conf";
     let conf = "etc/systemd/zram-generator.conf";
@@ -36,7 +36,7 @@ fn swappiness_for_zram_is_kept_only_where_zram_is() {
         (removed, "ALGO=zstd\n", false),
         (shipped, "[zram0]\nzram-size = ram / 2\n", false),
         (generator, "", true),
-        // An empty file switches it off.
+        // An empty file in /etc overrides the one in /usr/lib.
         (conf, "", false),
         (conf, "[zram0]\nzram-size = ram / 2\n", true),
         (drop_in, "[zram0]\nzram-size = 0\n", false),

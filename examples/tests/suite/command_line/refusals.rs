@@ -1,4 +1,4 @@
-//! What is refused: wrong command lines, wrong roots, wrong rights, wrong values.
+//! Refusals: invalid command lines and roots, missing permissions, and invalid values.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -119,7 +119,7 @@ fn without_root_a_plan_is_shown_and_nothing_else_done() {
     ran.refused(3, "run/hosttune");
     assert!(ran.err.contains("root"), "{ran:?}");
     assert!(tree.snapshot() == before);
-    // And with a journal that is root's alone.
+    // The same with a journal that only root can read.
     tree.gaming(&["apply", "--yes"]);
     let applied = tree.snapshot();
     let ran = tree.gaming_as_nobody(&["plan"]);

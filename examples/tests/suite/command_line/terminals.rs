@@ -1,4 +1,4 @@
-//! Who is at work, who is asked, and in which colour.
+//! The lock, the confirmation at a terminal, and colour.
 
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -28,9 +28,9 @@ fn a_second_process_is_told_who_is_at_work() {
         .refused(3, "gaming");
     assert!(begun.elapsed() >= std::time::Duration::from_secs(1));
     assert!(tree.snapshot() == applied);
-    // Whoever may be asked something waits for nobody.
+    // --wait requires --yes.
     assert_eq!(tree.gaming(&["apply", "--wait", "1"]).exit, 2);
-    // Looking is not changing.
+    // Reading takes no lock.
     assert_eq!(tree.gaming(&["plan"]).exit, 0);
     assert_eq!(tree.gaming(&["verify"]).exit, 0);
     let waiting = tree
@@ -45,7 +45,7 @@ fn a_second_process_is_told_who_is_at_work() {
     assert_eq!(tree.gaming(&["revert", "--yes"]).exit, 0);
 }
 
-/// A terminal with somebody at it, and the program's end of it.
+/// A pseudoterminal: the user's end and the program's end.
 fn terminal() -> (std::fs::File, std::fs::File) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
@@ -113,7 +113,7 @@ fn colour_is_for_terminals_that_want_it() {
             .spawn()
             .unwrap();
         let mut shown = Vec::new();
-        // The terminal answers EIO once nobody holds its other end.
+        // Reading fails with EIO once the program's end is closed.
         let mut bytes = [0; 4096];
         while let Ok(count @ 1..) = ours.read(&mut bytes) {
             shown.extend_from_slice(&bytes[..count]);

@@ -1,4 +1,4 @@
-//! Captured trees, and the program run on them.
+//! Captured trees, and runs of the program on them.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 
 pub(crate) const GAMING: &str = env!("CARGO_BIN_EXE_gaming");
 
-/// A user who may do nothing.
+/// An unprivileged user.
 pub(crate) const NOBODY: u32 = 65534;
 
-/// What the kernel shows before, and what the profile makes of it (without its candidates).
+/// Sysctls of the profile (without its candidates): key, original value, requested value.
 pub(crate) const WANTED: [(&str, &str, &str); 18] = [
     ("net/core/default_qdisc", "pfifo_fast", "fq"),
     ("net/ipv4/tcp_congestion_control", "cubic", "bbr"),
@@ -43,7 +43,7 @@ pub(crate) const WANTED: [(&str, &str, &str); 18] = [
     ("kernel/numa_balancing", "1", "1"),
 ];
 
-/// What else the kernel shows.
+/// Other sysctls of the kernel, with their values.
 pub(crate) const BESIDES: [(&str, &str); 5] = [
     ("kernel/osrelease", "6.12.0-test"),
     (
@@ -58,7 +58,7 @@ pub(crate) const BESIDES: [(&str, &str); 5] = [
     ("vm/dirty_background_bytes", "0"),
 ];
 
-/// What the kernel shows of disks, processors and memory, and what the profile makes of it.
+/// Disks, processors and memory: name, original content, content after an apply.
 pub(crate) const DEVICES: [(&str, &str, &str); 6] = [
     (
         "nvme0n1/queue/scheduler",
@@ -84,7 +84,7 @@ pub(crate) const DEVICES: [(&str, &str, &str); 6] = [
     ),
 ];
 
-/// The file that shows it.
+/// The path of a name in [`DEVICES`].
 pub(crate) fn device(name: &str) -> String {
     match name.split_once('/') {
         Some((disk, file)) => format!("sys/devices/{}/{file}", place(disk)),
@@ -96,7 +96,7 @@ pub(crate) fn device(name: &str) -> String {
     }
 }
 
-/// Where a disk stands in the tree of devices.
+/// The path of a disk below `sys/devices`.
 pub(crate) fn place(disk: &str) -> String {
     match disk {
         "nvme0n1" => "pci0000:00/0000:01:00.0/nvme/nvme0/nvme0n1".to_owned(),
@@ -109,12 +109,11 @@ pub(crate) fn place(disk: &str) -> String {
     }
 }
 
-/// A captured tree.
 pub(crate) struct Tree {
     directory: tempfile::TempDir,
 }
 
-/// Everything in a tree but the journals: what it is, whose, and its bytes.
+/// Everything in a tree but the journals: mode, user, group, and bytes.
 pub(crate) type Snapshot = BTreeMap<PathBuf, (u32, u32, u32, Vec<u8>)>;
 
 impl Tree {
@@ -131,13 +130,13 @@ impl Tree {
         for (key, value) in BESIDES {
             tree.show(key, value);
         }
-        // Nobody reads along too, where a test lets nobody in.
+        // Some tests run the program as the user nobody, who must be able to read the tree.
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(tree.root(), open).unwrap();
         tree
     }
 
-    /// The same with two disks that do not rotate and one that does, two processors, and hugepages.
+    /// The same with two solid-state disks, one rotational disk, two processors, and hugepages.
     pub(crate) fn with_devices() -> Self {
         let tree = Self::new();
         std::fs::create_dir_all(tree.at("sys/block")).unwrap();
@@ -194,7 +193,7 @@ impl Tree {
         self.at("run/hosttune/gaming.journal")
     }
 
-    /// Makes the kernel show a value.
+    /// Sets the value of a sysctl in the tree.
     pub(crate) fn show(&self, key: &str, value: &str) {
         let path = self.at("proc/sys").join(key);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -205,7 +204,7 @@ impl Tree {
         std::fs::read_to_string(self.at("proc/sys").join(key)).unwrap()
     }
 
-    /// The same with one blank between the fields: the kernel prints tabs there.
+    /// The same with one space between the fields, where the kernel prints tabs.
     pub(crate) fn value(&self, key: &str) -> String {
         let fields = self.shows(key);
         fields.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -263,7 +262,7 @@ impl Tree {
     }
 }
 
-/// What a run left behind.
+/// The outcome of a run.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) exit: i32,
@@ -272,12 +271,12 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// Runs it. Whatever it was given, it ends by itself and with a documented code.
+    /// Runs the program. Whatever the input, it must exit by itself with a documented code.
     pub(crate) fn of(command: &mut Command) -> Self {
         Self::told(command.output().unwrap())
     }
 
-    /// What it left behind that ran.
+    /// The outcome of a run that has ended.
     pub(crate) fn told(output: std::process::Output) -> Self {
         let ran = Self {
             exit: output.status.code().unwrap_or(-1),
@@ -292,7 +291,7 @@ impl Ran {
         ran
     }
 
-    /// It was refused with this code, said so naming the thing, and showed a way out.
+    /// Fails unless it was refused with this exit code and a message that contains `named` and a hint.
     #[track_caller]
     pub(crate) fn refused(&self, exit: i32, named: &str) {
         assert_eq!(self.exit, exit, "{self:?}");
@@ -305,7 +304,7 @@ impl Ran {
     }
 }
 
-/// No test is left out silently.
+/// Prints why a test was not run: no test is skipped silently.
 pub(crate) fn not_run(test: &str, reason: &str) {
     let _ = writeln!(std::io::stderr(), "not run: {test}: {reason}");
 }
@@ -314,15 +313,15 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Runs a copy of the program that every user may start: the checkout may lie in a home that nobody
-/// else may enter.
+/// Runs a copy of the program that every user can start: the checkout may be in a home directory that other
+/// users cannot enter.
 pub(crate) fn run_as_nobody(typed: &[&str]) -> Ran {
     let directory = tempfile::tempdir().unwrap();
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(directory.path(), open).unwrap();
     let program = directory.path().join("gaming");
-    // By a program of its own: a file that this one writes can be open in a child that another test
-    // has just started, and is then too busy to be run.
+    // With cp: a file that this process writes may still be open in a child that another test has just
+    // started, and executing it would fail with ETXTBSY.
     let copied = Command::new("cp").arg(GAMING).arg(&program).status();
     assert!(copied.unwrap().success());
     let mut command = Command::new(&program);
@@ -335,7 +334,7 @@ pub(crate) fn run_as_nobody(typed: &[&str]) -> Ran {
     Ran::of(&mut command)
 }
 
-/// Whether this test can act as a user who may do nothing.
+/// Whether this test can run the program as an unprivileged user.
 pub(crate) fn can_be_nobody(test: &str) -> bool {
     if !is_root() {
         not_run(test, "it takes root to become another user");

@@ -1,4 +1,4 @@
-//! What each verb does, and that it goes back.
+//! What each command does, and that a revert restores everything.
 
 use serde_json::Value;
 use std::os::unix::fs::symlink;
@@ -115,7 +115,7 @@ fn disks_processors_and_memory_are_tuned_and_go_back() {
     assert!(tree.snapshot() == before);
 }
 
-/// As a rule of udev calls it for a disk that has come.
+/// A udev rule calls the program like this for a hot-plugged disk.
 #[test]
 fn one_disk_is_tuned_by_its_path() {
     let tree = Tree::with_devices();
@@ -259,7 +259,7 @@ fn explain_and_who_sets_answer() {
     assert_eq!(ran.document()["winner"]["line"], 2);
 }
 
-/// The kernel prints a tab between the numbers of a vector, and so does every captured tree.
+/// The kernel prints tabs between the numbers of a vector, so captured trees contain them.
 #[test]
 fn what_was_captured_with_tabs_goes_back_with_tabs() {
     let tree = Tree::new();

@@ -1,9 +1,8 @@
-//! The machine a test has to itself: its own mounts, a lock on the sysctls, and a way back.
+//! Exclusive use of the machine for one test: private mounts, a lock on the sysctls, a restore at the end.
 //!
-//! The values in `/proc/sys` are the machine's and cannot be had privately; everything else that
-//! `gaming` writes can. So a test takes a lock that it shares with every other process that runs
-//! this file, notes every value there and in the other subtrees of a snapshot, and puts back at
-//! the end whatever sysctl is not as it was.
+//! The sysctls belong to the whole machine; everything else that `gaming` writes can be made private. So a
+//! test takes a lock that all processes running this file share, takes a snapshot of the sysctls and of all
+//! other subtrees, and at the end restores every sysctl that differs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,18 +18,17 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
-/// The program.
 pub(crate) const GAMING: &str = env!("CARGO_BIN_EXE_gaming");
 
 const SYSCTLS: &str = "/proc/sys";
 
-/// Where a journal can be; both lie on file systems of the test's own.
+/// The directories of journals; both are on private file systems.
 pub(crate) const JOURNALS: [&str; 2] = ["/run/hosttune", "/var/lib/hosttune"];
 
-/// The directory that `--persist` writes to; a copy of the machine's.
+/// The directory that `--persist` writes to; a private copy of the machine's.
 pub(crate) const PERSISTED: &str = "/etc/sysctl.d";
 
-/// Puts every value back that is not as it was, and fails the test if it had to.
+/// Restores every sysctl that differs from before, and fails the test if anything differs.
 struct PutBack {
     before: Snapshot,
 }
@@ -38,7 +36,7 @@ struct PutBack {
 impl Drop for PutBack {
     fn drop(&mut self) {
         let mut found = Vec::new();
-        // More than once: some values change others along, and the next pass finds those.
+        // More than once, because writing a value can change others; the next pass finds those.
         for _ in 0..4 {
             let now = Snapshot::of_everything();
             let different = self.before.differences(&now);
@@ -47,12 +45,11 @@ impl Drop for PutBack {
             }
             for difference in different {
                 found.push(difference.to_string());
-                // Nothing else is set here, and what is not a sysctl may be written only by who
-                // knows what writing does.
+                // These tests set only sysctls, and writing any other file could have unknown side effects.
                 if let Some(Seen::Holds(value)) = difference.was
                     && Path::new(difference.what).starts_with(SYSCTLS)
                 {
-                    // What cannot be written is named again in the next pass.
+                    // If writing fails, the next pass reports the value again.
                     let _ = std::fs::write(difference.what, value);
                 }
             }
@@ -72,20 +69,20 @@ impl Drop for PutBack {
     }
 }
 
-/// What a test may use, once it has the machine to itself.
+/// The machine, during a test that has exclusive use of it.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    /// Everything that a snapshot holds, before.
+    /// Everything that a snapshot holds, before the test.
     pub(crate) before: Snapshot,
-    /// What `gaming` may turn here, and what is changed along with it.
+    /// The sysctls that `gaming` can set here, and those that change as a side effect.
     pub(crate) keys: Vec<PathBuf>,
-    /// The same before.
+    /// The values of `keys` before the test.
     pub(crate) keys_before: Snapshot,
 }
 
-/// Runs a test with the machine to itself, or says in one line why it cannot be run.
+/// Runs a test with exclusive use of the machine, or prints in one line why it cannot run.
 ///
-/// The namespaces are those of a thread made for the test, and end with it.
+/// The namespaces belong to a thread that is started for the test, and end with it.
 pub(crate) fn alone(test: &str, kind: Network, body: impl FnOnce(&Machine) + Send) {
     let outcome = std::thread::scope(|scope| scope.spawn(|| in_this_thread(kind, body)).join());
     match outcome {
@@ -95,12 +92,12 @@ pub(crate) fn alone(test: &str, kind: Network, body: impl FnOnce(&Machine) + Sen
     }
 }
 
-/// Which network a test sees.
+/// The network namespace of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Network {
     /// The machine's.
     Machines,
-    /// A new one with nothing in it.
+    /// A new, empty one.
     New,
 }
 
@@ -123,7 +120,7 @@ fn in_this_thread(network: Network, body: impl FnOnce(&Machine)) -> Result<(), S
     }
 
     let before = Snapshot::of_everything();
-    // Made before anything is written: whatever happens from here on, it is put back.
+    // Created before anything is written, so that everything is restored whatever happens.
     let put_back = PutBack { before };
     let keys = keys();
     let machine = Machine {
@@ -138,11 +135,11 @@ fn in_this_thread(network: Network, body: impl FnOnce(&Machine)) -> Result<(), S
     Ok(())
 }
 
-/// The modules that `gaming` has the kernel load by naming an algorithm or a qdisc. Who has them
-/// loaded before sees nothing of that.
+/// The modules that the kernel loads when `gaming` names a congestion control algorithm or a qdisc. If they
+/// are loaded in advance, no snapshot shows the loading.
 const MODULES: [&str; 2] = ["tcp_bbr", "sch_fq"];
 
-/// Loads or unloads them all, inside of the test machine, which has them.
+/// Loads or unloads all of them. Only for the test machine, which has them.
 pub(crate) fn modules(loaded: bool) {
     let what = if loaded { "-a" } else { "-ra" };
     let output = Command::new("modprobe").arg(what).args(MODULES).output();
@@ -154,7 +151,7 @@ pub(crate) fn modules(loaded: bool) {
     );
 }
 
-/// Keeps all modules from being found, by the test, by what it starts, and by the kernel.
+/// Hides all modules from the test, from the processes that it starts, and from the kernel.
 pub(crate) fn without_modules() -> WithoutModules {
     std::fs::write(MODPROBE, "/nowhere").unwrap();
     mount(
@@ -165,7 +162,7 @@ pub(crate) fn without_modules() -> WithoutModules {
         None::<&str>,
     )
     .unwrap();
-    // The list that a kernel with all its modules has, and that names none.
+    // The lists of modules are there as usual, but empty.
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let directory = Path::new("/lib/modules").join(release.trim());
     std::fs::create_dir(&directory).unwrap();
@@ -175,10 +172,10 @@ pub(crate) fn without_modules() -> WithoutModules {
     WithoutModules(())
 }
 
-/// What the kernel starts to have a module loaded.
+/// The sysctl with the program that the kernel runs to load a module.
 const MODPROBE: &str = "/proc/sys/kernel/modprobe";
 
-/// As long as this is held there are none.
+/// Hides the modules until it is dropped.
 #[derive(Debug)]
 pub(crate) struct WithoutModules(());
 
@@ -189,7 +186,7 @@ impl Drop for WithoutModules {
     }
 }
 
-/// Covers what `gaming` writes beside `/proc/sys`.
+/// Mounts private file systems over everything that `gaming` writes except `/proc/sys`.
 fn own_mounts() -> Result<tempfile::TempDir, String> {
     let none = None::<&str>;
     let failed = |what: &str| {
@@ -222,7 +219,7 @@ fn own_mounts() -> Result<tempfile::TempDir, String> {
     Ok(copy)
 }
 
-/// A container may well have a root that cannot set anything.
+/// Fails if nothing can be set, as even for root in some containers.
 fn writable() -> Result<(), String> {
     let path = "/proc/sys/vm/swappiness";
     std::fs::OpenOptions::new()
@@ -232,7 +229,7 @@ fn writable() -> Result<(), String> {
         .map_err(|error| format!("{path} cannot be written: {error}"))
 }
 
-/// The keys that the profile names, and those that change along with one of them.
+/// The keys of the profile, and those that change as a side effect.
 fn keys() -> Vec<PathBuf> {
     let plan = json(&run(&["plan", "--json", "--only", SYSCTLS_ONLY]));
     let of = |list: &str| -> Vec<String> {
@@ -254,12 +251,11 @@ fn keys() -> Vec<PathBuf> {
     keys.iter().map(|key| path_of(key)).collect()
 }
 
-/// The file behind a key without a dot in any of its segments.
+/// The file of a key. No segment of the key may contain a dot.
 pub(crate) fn path_of(key: &str) -> PathBuf {
     Path::new(SYSCTLS).join(key.replace('.', "/"))
 }
 
-/// Runs the program to its end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
     Command::new(GAMING)
         .args(arguments)
@@ -268,12 +264,11 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// The part of the profile that is turned here. The other one is the machine's line: no test of
-/// ours shapes the card of whoever runs it, whose machine may be reached through it.
+/// The part of the profile that is applied here. Not `qos`: no test shapes the network interface of the
+/// machine that runs it, which may be reachable only through that interface.
 pub(crate) const SYSCTLS_ONLY: &str = "sysctl";
 
-/// Runs the program over the sysctls and fails unless it exits with `code`; what it said on
-/// standard output.
+/// Runs the program on the sysctls only, and fails unless it exits with `code`.
 #[track_caller]
 pub(crate) fn exits(code: i32, arguments: &[&str], when: impl fmt::Display) -> Output {
     let mut arguments = arguments.to_vec();
@@ -313,10 +308,10 @@ pub(crate) fn names(list: &Value, field: &str) -> Vec<String> {
         .collect()
 }
 
-/// A file as it lies there: mode, user, group, and its bytes or where it leads.
+/// A file: mode, user, group, and its bytes or the target of the link.
 pub(crate) type Lying = (u32, u32, u32, Vec<u8>);
 
-/// Everything in a directory by name, hidden files too; nothing where there is no directory.
+/// Everything in a directory by path, including hidden files; empty if there is no directory.
 pub(crate) fn listing(directory: &str) -> BTreeMap<PathBuf, Lying> {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return BTreeMap::new();
@@ -338,8 +333,7 @@ pub(crate) fn listing(directory: &str) -> BTreeMap<PathBuf, Lying> {
 }
 
 impl Machine {
-    /// Fails where a key of the profile is not as it was, or where anything but the lock is left
-    /// of a journal.
+    /// Fails if a key of the profile differs from before, or if anything but the lock is left of a journal.
     #[track_caller]
     pub(crate) fn is_as_it_was(&self, when: impl fmt::Display) {
         self.keys_before
@@ -353,20 +347,20 @@ impl Machine {
         }
     }
 
-    /// The same of every value there is, here and in every other subtree.
+    /// The same for every value in every subtree of a snapshot.
     #[track_caller]
     pub(crate) fn is_wholly_as_it_was(&self, when: impl fmt::Display) {
         self.is_as_it_was(&when);
         self.before.is_still(&Snapshot::of_everything(), &when);
     }
 
-    /// How many keys of the profile are not as they were.
+    /// How many keys of the profile differ from before.
     pub(crate) fn changed(&self) -> usize {
         self.keys_before.distance(&Snapshot::of_files(&self.keys))
     }
 }
 
-/// As on a machine that has never seen the program: its directories are made anew as well.
+/// Removes the journal directories, as on a machine where the program has never run.
 pub(crate) fn never_seen() {
     for directory in JOURNALS {
         match std::fs::remove_dir_all(directory) {
@@ -378,12 +372,12 @@ pub(crate) fn never_seen() {
     }
 }
 
-/// `/proc/sys` mounted read-only for as long as this is held.
+/// Keeps `/proc/sys` mounted read-only until it is dropped.
 #[derive(Debug)]
 pub(crate) struct ReadOnly(());
 
 impl ReadOnly {
-    /// Mounts it so, in the namespace of this thread.
+    /// Mounts it read-only in the namespace of this thread.
     pub(crate) fn mounted() -> Self {
         let none = None::<&str>;
         mount(Some(SYSCTLS), SYSCTLS, none, MsFlags::MS_BIND, none).unwrap();
@@ -400,5 +394,5 @@ impl Drop for ReadOnly {
     }
 }
 
-/// Long enough for what changes by itself to do so.
+/// Long enough for values that change by themselves to show it.
 pub(crate) const A_WHILE: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What we say that rules will do is what udevd does, over hundreds of generated files.
+//! udevd does what the evaluator predicts, for hundreds of generated files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +10,13 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::{live, read, tell};
 
-/// For each version of udev on each kernel, each time others.
+/// Files per version of udev and per kernel, different ones for each.
 const FILES: usize = 75;
 
-/// Of these the check run takes one in so many.
+/// The check run uses one in this many of them.
 const PARTS: usize = 3;
 
-/// Something that a rule compares.
+/// A random match.
 fn any_match() -> impl Strategy<Value = String> {
     let fixed = proptest::sample::select(vec![
         "ACTION==\"add\"",
@@ -111,7 +111,7 @@ fn any_match() -> impl Strategy<Value = String> {
     fixed.prop_map(str::to_owned)
 }
 
-/// Something that a rule sets, the read-ahead apart.
+/// A random assignment, but none to the read-ahead.
 fn any_assignment() -> impl Strategy<Value = String> {
     proptest::sample::select(vec![
         "ENV{A}=\"1\"",
@@ -132,7 +132,7 @@ fn any_assignment() -> impl Strategy<Value = String> {
     .prop_map(str::to_owned)
 }
 
-/// What is wrong with lines, or strange.
+/// An invalid or unusual token.
 fn any_oddity() -> impl Strategy<Value = String> {
     proptest::sample::select(vec![
         "KERNEL=\"sda\"",
@@ -189,7 +189,7 @@ fn any_line() -> impl Strategy<Value = Line> {
     ]
 }
 
-/// A file, each of whose lines writes another number.
+/// Formats a file in which each line that sets the read-ahead writes another number.
 fn text(lines: &[Line], number: &mut u32) -> String {
     let mut text = String::new();
     for line in lines {
@@ -213,14 +213,14 @@ fn text(lines: &[Line], number: &mut u32) -> String {
     text
 }
 
-/// The rules of a file up to a line, for whoever looks why.
+/// The rules of a file up to a line, for failure messages.
 fn around(place: &Place) -> String {
     let text = std::fs::read_to_string(&place.file).unwrap();
     let lines: Vec<&str> = text.lines().take(place.line + 2).collect();
     lines.join("\n")
 }
 
-/// What was written to the read-ahead of each disk, as udevd says in its log.
+/// The values that were written to the read-ahead of each disk, according to udevd's log.
 fn written(log: &str) -> BTreeMap<String, Vec<String>> {
     let mut written: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in log.lines() {
@@ -238,7 +238,7 @@ fn written(log: &str) -> BTreeMap<String, Vec<String>> {
     written
 }
 
-/// The same in every run, and another one on every kernel.
+/// The same in every run, but different for each kernel series.
 fn seed() -> [u8; 32] {
     let mut seed = [7; 32];
     let release = read("/proc/sys/kernel/osrelease");
@@ -266,7 +266,7 @@ pub(super) fn what_is_judged_is_what_udevd_does() {
             .map(|disk| format!("/sys/class/block/{disk}/queue/read_ahead_kb"))
             .map(|path| (path.clone(), read(&path)))
             .collect();
-        // The database is made first, as it is when a machine has started.
+        // Creates udev's database first, as it exists on a machine that has booted.
         udevd.trigger("add", &disks);
 
         let mut number = 100_000;
@@ -275,7 +275,7 @@ pub(super) fn what_is_judged_is_what_udevd_does() {
                 .new_tree(&mut runner)
                 .unwrap()
                 .current();
-            // Some before the stock rules, some behind.
+            // Some come before the stock rules, some after them.
             let place = 5 + file * 90 / files;
             let path = format!("/run/udev/rules.d/{place:02}-x{file:03}.rules");
             std::fs::write(&path, text(&lines, &mut number)).unwrap();
@@ -352,7 +352,7 @@ pub(super) fn what_is_judged_is_what_udevd_does() {
     println!(
         "{yes} certainly set, {no} certainly not, {perhaps} perhaps; {outcomes} disks at what was said"
     );
-    // Not all of them is left open.
+    // A test in which most results are uncertain would show nothing.
     assert!(
         yes > 500 / PARTS && outcomes > 10 / PARTS && no > 5 * perhaps,
         "{yes} {no} {perhaps}"

@@ -1,4 +1,4 @@
-//! What is told of disks that come.
+//! Events about hot-plugged disks.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -14,10 +14,10 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sendto, soc
 
 use super::tell;
 
-/// Longer than anything here takes, in an emulation beside a compiler.
+/// Longer than anything here takes, even in an emulator on a machine that is compiling.
 const LONG: Duration = Duration::from_secs(300);
 
-/// Listens, and keeps what is not asked for yet.
+/// Receives events and queues those that are not asked for yet.
 struct Listener {
     uevents: Uevents,
     told: VecDeque<Uevent>,
@@ -31,7 +31,7 @@ impl Listener {
         }
     }
 
-    /// Waits until this is told; what is told before it is passed over.
+    /// Waits for a matching event and discards the events before it.
     fn hear(&mut self, wanted: impl Fn(&Uevent) -> bool) -> Uevent {
         let until = self.uevents.now() + LONG;
         let mut others = Vec::new();
@@ -54,7 +54,7 @@ fn is(action: UeventAction, kernel: &str) -> impl Fn(&Uevent) -> bool {
     move |event| event.is_disk() && event.action == action && event.kernel() == kernel
 }
 
-/// Runs until a disk is to be looked at.
+/// Waits until disks are due and returns their names.
 fn due(uevents: &mut Uevents) -> Vec<String> {
     let mut hotplug = Hotplug::new(RetryPolicy::default());
     let end = uevents.now() + LONG;
@@ -81,7 +81,7 @@ pub(super) fn disks_that_come_are_told_of() {
     let add = "set -e; cd /sys/kernel/config/nullb; mkdir nullb0; echo 8 > nullb0/size; echo 1 > nullb0/memory_backed; echo 1 > nullb0/power";
     let remove = "set -e; cd /sys/kernel/config/nullb; echo 0 > nullb0/power; rmdir nullb0";
 
-    // Without udev, the kernel alone tells.
+    // Without udev, only the kernel sends events.
     tell(add);
     let found = tell("ls /sys/block | grep ^nullb").trim().to_owned();
     assert_eq!(due(&mut kernel.uevents), std::slice::from_ref(&found));
@@ -101,7 +101,7 @@ pub(super) fn disks_that_come_are_told_of() {
         );
         udevd.reload();
         tell(add);
-        // When udev tells, its rules have been carried out, and what they found is told too.
+        // udev sends its event after it has run the rules, and includes the properties that they set.
         let event = behind.hear(is(UeventAction::Add, &found));
         let path = format!("/sys/block/{found}/queue/read_ahead_kb");
         assert_eq!(super::read(&path), "20");
@@ -115,7 +115,7 @@ pub(super) fn disks_that_come_are_told_of() {
         behind.hear(is(UeventAction::Remove, &found));
         kernel.hear(is(UeventAction::Remove, &found));
 
-        // Of device-mapper the activation brings it, for udev and for the kernel.
+        // A device-mapper device counts as new when it is activated, in events of udev and of the kernel.
         tell("modprobe dm-mod; dmsetup create told --table '0 2048 zero'");
         for uevents in [&mut behind, &mut kernel] {
             let event = uevents.hear(Uevent::is_device_mapper);
@@ -151,9 +151,9 @@ pub(super) fn what_is_lost_or_forged_is_known() {
         let to = SocketAddrNetlink::new(0, group);
         sendto(&forger, message, SendFlags::empty(), &to).unwrap();
     };
-    // A process is not the kernel, root though it is.
+    // A message of a process is not taken for the kernel's, even if the process is root.
     forge(1, b"add@/devices/forged\0SUBSYSTEM=block\0DEVTYPE=disk\0");
-    // And neither is the kernel udev.
+    // A root process that sends as udev counts as udev, but not for the listener to the kernel.
     let properties = [
         ("ACTION", "add"),
         ("DEVPATH", "/devices/told"),
@@ -166,7 +166,7 @@ pub(super) fn what_is_lost_or_forged_is_known() {
     tell("echo change > /sys/block/vda/uevent");
     let event = kernel.hear(|_| true);
     assert_eq!(event.kernel(), "vda");
-    // What cannot be read from whom it may come may have been about anything.
+    // A malformed message of an accepted sender may have been about any disk, so it counts as a loss.
     forge(2, b"nonsense");
     assert_eq!(
         udev.uevents
@@ -175,7 +175,7 @@ pub(super) fn what_is_lost_or_forged_is_known() {
         WaitOutcome::Lost
     );
 
-    // More than there is room for: said once, and what comes behind it is told.
+    // More events than the buffer holds: the loss is reported, and later events arrive.
     let mut narrow = Listener {
         uevents: Uevents::with_room(Sender::Kernel, 4096).unwrap(),
         told: VecDeque::new(),
@@ -200,7 +200,7 @@ pub(super) fn what_is_lost_or_forged_is_known() {
     narrow.hear(is(UeventAction::Change, "vda"));
     println!("of 200, {told} were told and {lost} times something was lost");
 
-    // Whoever asks to stop is heard before what is told.
+    // A request to stop takes precedence over pending events.
     let (reads, writes) = std::io::pipe().unwrap();
     tell("echo change > /sys/block/vda/uevent");
     rustix::io::write(&writes, b"x").unwrap();

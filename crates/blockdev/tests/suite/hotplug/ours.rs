@@ -1,4 +1,4 @@
-//! Rules of ours, carried out by a stock udevd.
+//! Generated rules, run by a stock udevd.
 
 use hosttune_blockdev::udev::{
     Action, Call, Condition, Device, DiskRule, Evaluator, GeneratedRules, Outcome, RuleFiles,
@@ -8,7 +8,7 @@ use hosttune_test_machine::{Udev, Udevd};
 
 use super::{ask, live, read, tell};
 
-/// What disks of this machine get, each found by something else.
+/// Settings for disks of this machine, each matched by another kind of condition.
 fn rules() -> GeneratedRules {
     GeneratedRules::new("test")
         .rule(
@@ -24,7 +24,7 @@ fn rules() -> GeneratedRules {
                 Condition::rotational(false),
                 Condition::bus("ata").negated(),
             ])
-            // Before the scheduler it would be lost.
+            // Named before the scheduler, but it has to be written after it, because a switch resets it.
             .set("queue/nr_requests", "48")
             .set("queue/scheduler", "mq-deadline")
             .set("queue/iosched/fifo_batch", "8"),
@@ -92,7 +92,7 @@ pub(super) fn udevd_sets_what_ours_say() {
         assert_eq!(at(&ata, "read_ahead_kb"), "256");
         assert_eq!(at("vda", "read_ahead_kb"), "64");
 
-        // It is what we say that it will do, over all the rules that there are.
+        // The evaluator predicts the same from all rules files of the machine.
         let host = live();
         let all = RuleFiles::read(&host).unwrap();
         let file = all.files().iter().find(|file| file.path == path).unwrap();
@@ -115,7 +115,7 @@ pub(super) fn udevd_sets_what_ours_say() {
             );
         }
 
-        // A second time it writes no scheduler: it is active.
+        // The second time, the scheduler is active and is not written.
         udevd.clear_log();
         udevd.trigger("add", &disks);
         let log = udevd.log();
@@ -125,18 +125,18 @@ pub(super) fn udevd_sets_what_ours_say() {
         device_mapper(&udevd);
         rendered(&udevd, &solid, &ata);
         for (path, value) in kept {
-            // Of a list the active one.
+            // Of a list, the active one.
             let active = value.split(['[', ']']).nth(1).unwrap_or(&value);
             tell(&format!("echo {active} > {path}"));
         }
     }
 }
 
-/// One that is activated is tuned then, and not when it is added.
+/// A device-mapper device is tuned when it is activated, not when it is added.
 fn device_mapper(udevd: &Udevd) {
     tell("modprobe dm-mod");
     udevd.clear_log();
-    // Since 5.15 it is added when its table is loaded; it is in use only when it is resumed.
+    // Since Linux 5.15 it is added when its table is loaded; it is in use only when it is resumed.
     tell("set -e; dmsetup create --notable -u TEST-1 ours; echo '0 2048 zero' | dmsetup load ours");
     udevd.admin("settle --timeout=60");
     let log = udevd.log();
@@ -159,7 +159,7 @@ fn device_mapper(udevd: &Udevd) {
     udevd.admin("settle --timeout=60");
 }
 
-/// Rules as a plan has them: each disk is taken by the first that it meets, and by no other.
+/// Rules of a plan, converted: each disk is matched only by the first one that it meets.
 fn rendered(udevd: &Udevd, solid: &str, ata: &str) {
     let rules = Rules::new([
         Rule::new("solid")
@@ -185,7 +185,7 @@ fn rendered(udevd: &Udevd, solid: &str, ata: &str) {
         "echo none > /sys/block/{solid}/queue/scheduler; echo mq-deadline > /sys/block/{ata}/queue/scheduler; \
          for disk in {solid} {ata} vda; do echo 32 > /sys/block/$disk/queue/read_ahead_kb; done"
     ));
-    // Who takes which, as a plan deals them.
+    // Which disk a plan assigns to which rule.
     let host = live();
     let taken: Vec<(String, String)> = Disk::all(&host)
         .unwrap()
@@ -217,7 +217,7 @@ fn rendered(udevd: &Udevd, solid: &str, ata: &str) {
     assert!(scheduler.contains("[none]"), "{scheduler} {log}");
     assert_eq!(at(ata, "read_ahead_kb"), "192", "{log}");
     assert_eq!(at("vda", "read_ahead_kb"), "96", "{log}");
-    // Nothing of it is left in udev's database, and nothing is wrong with it.
+    // Nothing of it is left in udev's database, and neither the parser nor udevd reports a problem.
     let database = tell("cat /run/udev/data/b*");
     assert!(
         database.contains("E:") && !database.contains("HOSTTUNE"),
@@ -274,7 +274,7 @@ pub(super) fn udevadm_finds_nothing_wrong_with_ours() {
         let text = own.to_text().unwrap();
         let (worked, said) = verify(&own.file_name().unwrap(), &text);
         assert!(worked && !said.contains("rules:"), "{text}: {said}");
-        // It does find something where something is wrong.
+        // `udevadm verify` does report an error if there is one.
         let (worked, said) = verify("wrong.rules", &text.replace("ACTION==", "ACTION="));
         assert!(!worked, "{said}");
     }

@@ -1,4 +1,4 @@
-//! Disks as they are read.
+//! Reading disks.
 
 use hosttune_blockdev::device::{DeviceError, find};
 use hosttune_blockdev::testing::Linux;
@@ -43,7 +43,7 @@ fn a_disk_is_read_with_all_that_the_kernel_shows() {
     assert_eq!(again, disks);
 }
 
-/// A file that is missing is a fact that is not known.
+/// A fact is unknown if its file is missing or malformed.
 #[test]
 fn what_is_missing_is_not_known() {
     let memory = memory(Linux::V6_1);
@@ -64,7 +64,7 @@ fn what_is_missing_is_not_known() {
         (None, None, &None, &None, None)
     );
     assert!(Disk::all(&host(&Memory::new())).unwrap().is_empty());
-    // What is not asked for is not read.
+    // Facts that are not requested are not read.
     let disks = Disk::survey(&host(&memory), Facts::default()).unwrap();
     assert!(
         disks

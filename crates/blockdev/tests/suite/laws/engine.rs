@@ -1,6 +1,6 @@
 //! The laws of the engine.
 //!
-//! The number of cases is `PROPTEST_CASES` where set, and what stands below where not.
+//! The number of cases is `PROPTEST_CASES` if that is set, otherwise the number below.
 
 use std::sync::LazyLock;
 
@@ -16,11 +16,11 @@ use crate::cases;
 
 static KERNELS: LazyLock<[Memory; 2]> = LazyLock::new(|| [Linux::V6_1, Linux::V7_2].map(memory));
 
-/// How the machine stands before anything is applied.
+/// The state of the machine before anything is applied.
 #[derive(Debug, Clone)]
 struct Start {
     newer: bool,
-    /// Writes of an administrator, any of them.
+    /// Some writes of an administrator.
     written: Vec<(&'static str, &'static str)>,
 }
 
@@ -28,7 +28,7 @@ impl Start {
     fn machine(&self) -> Seen {
         let memory = KERNELS[usize::from(self.newer)].fork();
         for (file, value) in &self.written {
-            // What the kernel refuses an administrator is as it was.
+            // A write that the kernel refuses changes nothing.
             let _ = memory.write(format!("/sys/block/{file}"), value);
         }
         Seen(Machine::new(memory, hosttune_blockdev::knobs))
@@ -149,7 +149,7 @@ fn rule() -> impl Strategy<Value = Rule> {
         prop::collection::vec(setting(), 0..4),
     )
         .prop_map(|(mut rule, scheduling, settings)| {
-            // Always something.
+            // A rule that sets nothing would be an error.
             rule = rule.queue(Attribute::RqAffinity, 0);
             for (attribute, value) in settings {
                 rule = rule.queue(attribute, value);
@@ -173,7 +173,7 @@ fn rules() -> impl Strategy<Value = Rules> {
     })
 }
 
-/// All that every disk of a machine takes, whatever its scheduler is.
+/// Settings that every disk of a machine supports with any scheduler.
 fn offered() -> impl Strategy<Value = Rules> {
     let settings = prop::sample::subsequence(
         vec![
@@ -202,8 +202,8 @@ fn offered() -> impl Strategy<Value = Rules> {
         })
 }
 
-/// Killed after `nr_requests` was put back and before `async_depth` was, which follows it: what it shows
-/// then is neither what the switch had left nor what it was.
+/// `async_depth` follows `nr_requests`. A revert that is killed after it restored `nr_requests` and before it
+/// restored `async_depth` leaves a depth that is neither the one after the switch nor the original one.
 #[test]
 fn what_is_moved_by_what_was_put_back_is_put_back_too() {
     let start = Start {
@@ -218,14 +218,14 @@ fn what_is_moved_by_what_was_put_back_is_put_back_too() {
         .scheduler(scheduler("none"))]);
     for write in 0..20 {
         for moment in [Moment::Before, Moment::Within, Moment::After] {
-            // An apply that lives, and a revert that does not.
+            // The apply completes, the revert is killed.
             let deaths = [(u64::MAX, Moment::Before), (write, moment)];
             laws::die_anywhere(&start.machine(), std::slice::from_ref(&rules), &deaths).unwrap();
         }
     }
 }
 
-/// The same of bfq's idling, which is one value in two units.
+/// The same for bfq's idling, which is a single value in two units.
 #[test]
 fn the_finer_of_two_units_is_put_back_after_the_coarser() {
     let start = Start {
@@ -302,7 +302,7 @@ proptest! {
         laws::failing_step(&start.machine(), &rules, change, moment)?;
     }
 
-    /// None of these values is one of ours.
+    /// No rule requests these values, though the kernel rounds a requested read-ahead of 5 to 4.
     #[test]
     fn a_stranger_survives(
         start in start(),
@@ -377,7 +377,8 @@ proptest! {
     }
 }
 
-/// 104 is what the kernel makes of 101 in jiffies, and as near to 100, from which it was turned.
+/// The kernel rounds 101 ms up to 104, in jiffies of 4 ms. 104 is near enough to the original 100 to pass for
+/// a rounding of that, too.
 #[test]
 fn what_was_rounded_goes_back_after_a_death() {
     let start = Start {
@@ -405,8 +406,9 @@ fn what_was_rounded_goes_back_after_a_death() {
     }
 }
 
-/// The same cases in every check run: so young a law finds something new now and then, and a change is not to be
-/// refused for what it has nothing to do with. Others are drawn where their number is set, as scripts/soak does.
+/// The check run uses a fixed seed: this law is new and still finds a failure now and then, and a change that
+/// has nothing to do with it must not be rejected for that. With `PROPTEST_CASES`, which scripts/soak sets,
+/// the cases are random.
 fn same_each_time(usual: u32) -> ProptestConfig {
     let mut config = cases(usual);
     if std::env::var_os("PROPTEST_CASES").is_none() {

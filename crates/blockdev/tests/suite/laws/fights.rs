@@ -1,4 +1,4 @@
-//! What a plan says of a host's own rules of udev.
+//! Notes of a plan about conflicts with the host's own udev rules.
 
 use hosttune_blockdev::testing::{Linux, MemoryDisk, with_disk};
 use hosttune_blockdev::udev::NoteFights;
@@ -85,7 +85,7 @@ fn what_comes_to_the_same_is_no_fight() {
         "KERNEL==\"nvme*\", ATTR{queue/scheduler}=\"none \"\n",
         "ATTR{queue/read_ahead_kb}=\"66\"\n",
         "ATTR{queue/iosched/fifo_batch}=\"8\"\n",
-        // Of what nothing is wanted, and of disks that no rule takes.
+        // Attributes that are not requested, and disks that no rule matches.
         "ATTR{queue/nomerges}=\"2\"\n",
         "KERNEL==\"loop*\", ATTR{queue/scheduler}=\"bfq\", ATTR{queue/read_ahead_kb}=\"4\"\n",
         // Never reached.
@@ -109,7 +109,7 @@ fn what_comes_to_the_same_is_no_fight() {
     );
 }
 
-/// Ways that do not say the name of the file.
+/// Other ways to set the read-ahead than by the file `queue/read_ahead_kb`.
 #[test]
 fn the_read_ahead_has_other_names() {
     for (text, says) in [
@@ -139,7 +139,8 @@ fn the_read_ahead_has_other_names() {
     }
 }
 
-/// The path has the requests, and no rule is ever carried out for it; the whole has the rest.
+/// The hidden path of a multipath namespace has the requests, and udev runs no rules for it; the namespace
+/// has the other attributes.
 #[test]
 fn a_hidden_path_is_nobody_s_to_fight_over() {
     let text =
@@ -178,7 +179,7 @@ fn what_cannot_be_read_is_one_note_and_what_is_no_rule_is_none() {
         notes_of(with(memory_with(), THEIRS, garbage.clone()), &rules()),
         Vec::<String>::new()
     );
-    // Also where something of it has to be understood, and the others still are.
+    // The same if the garbage mentions an attribute; other files are still evaluated.
     let mentioning = [garbage.as_slice(), b"\nscheduler\n\xff\xfe queue/x\n"].concat();
     let both = with(
         with(
@@ -206,8 +207,8 @@ fn what_cannot_be_read_is_one_note_and_what_is_no_rule_is_none() {
     assert_eq!(notes_of(Memory::new(), &rules()), Vec::<String>::new());
 }
 
-/// A host that does not meet the rules is not asked for its files at all; one that is asked for one
-/// disk hears of that one.
+/// If no disk matches, the rules files are not read. If the rules are limited to one disk, only its conflicts
+/// are noted.
 #[test]
 fn only_of_disks_that_a_rule_takes() {
     let unreadable = || with(memory(Linux::V7_2), THEIRS, "x").mode(THEIRS, 0o000);
@@ -222,14 +223,14 @@ fn only_of_disks_that_a_rule_takes() {
     );
     assert_eq!(one.len(), 1, "{one:?}");
     assert!(one[0].starts_with("sdb: "), "{one:?}");
-    // Persisted rules say it by themselves.
+    // Persisted rules add these notes by themselves.
     assert_eq!(
         notes_of(unreadable(), &rules().persisted_as("x")),
         Vec::<String>::new()
     );
 }
 
-/// A rule on partitions that writes one directory up.
+/// A rule for partitions that writes to the directory above, which is the disk's.
 #[test]
 fn a_partition_s_rule_is_judged_for_its_disk() {
     let sda = "/sys/devices/pci0000:00/0000:00:1f.2/ata1/host1/target1:0:0/1:0:0:0/block/sda";

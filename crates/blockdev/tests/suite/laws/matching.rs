@@ -1,4 +1,4 @@
-//! Which disk meets which rule, and what is said about it.
+//! Which disk matches which rule, and the notes about it.
 
 use hosttune_blockdev::testing::{Linux, MemoryDisk, with_disk};
 use hosttune_blockdev::{Attribute, DiskKind, Rule, Rules, Transport};
@@ -28,8 +28,8 @@ fn error(rules: &Rules) -> Error {
         .unwrap_err()
 }
 
-/// In the order of the names; loop, device-mapper and the whole of a multipath namespace have no
-/// scheduler to be set, the path has.
+/// Loop devices, device-mapper devices and the namespace of multipath NVMe have no scheduler that can be set;
+/// the path of the namespace has one.
 #[test]
 fn a_rule_takes_the_disks_that_meet_it_in_the_order_of_their_names() {
     let rules = Rules::new([
@@ -106,8 +106,8 @@ fn a_rule_that_matches_nothing_is_a_note() {
     );
 }
 
-/// Of a rule with one condition every disk that it does not take is missed by one: that is said where it
-/// takes none, as the condition may be wrong then.
+/// If a rule has only one condition, every other disk is skipped by one condition. These disks are noted only
+/// if the rule matches none, because the condition may be wrong then.
 #[test]
 fn what_one_condition_misses_is_said_where_it_takes_nothing() {
     let notes = |transport| {
@@ -124,7 +124,7 @@ fn what_one_condition_misses_is_said_where_it_takes_nothing() {
     );
 }
 
-/// What software makes is touched where it is asked for by its kind, and not by a name that fits.
+/// Virtual disks are changed only if the rule names their kind; a matching name is not enough.
 #[test]
 fn what_software_makes_is_not_touched_unasked() {
     let of = |rule: Rule| changed(&plan(&Rules::new([rule.queue(Attribute::ReadAheadKb, 64)])));
@@ -144,7 +144,7 @@ fn what_software_makes_is_not_touched_unasked() {
     );
 }
 
-/// Block devices that no list of names has: what counts is where they stand.
+/// Block devices whose names are in no list: their place in the device tree decides.
 fn no_disks() -> Vec<MemoryDisk> {
     let at = |name: &str, device: &str, diskseq| {
         let mut disk = MemoryDisk::scsi(name, "", false, diskseq);
@@ -193,7 +193,7 @@ fn a_rule_without_conditions_takes_disks_of_hardware_only() {
             "all: sdb nomerges"
         ]
     );
-    // A name that fits is not asking, and the plan says what was left out.
+    // A matching name is not enough, and the plan notes what was left out.
     let named = plan(Rule::new("zvols").kernel_name("zd*".parse().unwrap()));
     assert_eq!(changed(&named), Vec::<String>::new());
     assert!(
@@ -223,7 +223,7 @@ fn a_rule_without_conditions_takes_disks_of_hardware_only() {
     );
 }
 
-/// A tree that was captured with its links followed says nothing of the place.
+/// In a tree that was captured with its links followed, the place of a device is unknown.
 #[test]
 fn without_a_place_only_names_of_hardware_are_disks() {
     let disk = |memory: Memory, name: &str| {
@@ -249,7 +249,8 @@ fn without_a_place_only_names_of_hardware_are_disks() {
     );
 }
 
-/// The order of writes needs mq-deadline on kernels before 6.10; what hangs on it is done all the same.
+/// Kernels before 6.10 need mq-deadline to keep the order of writes. The disk's other settings are applied
+/// anyway.
 #[test]
 fn a_host_managed_disk_keeps_mq_deadline_on_old_kernels() {
     let zoned = |name: &str, zoned: &'static str, diskseq| {
@@ -382,7 +383,7 @@ fn rules_as_a_person_writes_them() {
     );
 }
 
-/// As in a container, where sysfs is mounted read-only: nothing of it is tried.
+/// As in a container, where sysfs is mounted read-only: nothing is planned.
 #[test]
 fn a_queue_on_a_read_only_mount_is_not_applicable() {
     let memory = memory(Linux::V7_2).file(

@@ -1,5 +1,4 @@
-//! What needs no real kernel: the laws of the engine over rules of disks on the double of the kernel,
-//! the rules themselves, and bad input.
+//! Tests that need no real kernel: the laws of the engine on fake disks, the rules themselves, and bad input.
 
 mod disks;
 mod engine;

@@ -1,4 +1,4 @@
-//! Rules that udev keeps for disks that come.
+//! Rules that udev applies to hot-plugged disks.
 
 use hosttune_blockdev::testing::Linux;
 use hosttune_blockdev::udev::Document;
@@ -29,7 +29,7 @@ fn machine(memory: Memory) -> Seen {
     Seen(Machine::new(memory, hosttune_blockdev::knobs))
 }
 
-/// The notes about what others have the last word on.
+/// The notes about other rules files that override ours.
 fn notes(rules: &Rules, machine: &Seen) -> Vec<String> {
     let report = rules
         .verify(&machine.session(&CrashPoint::lives()).unwrap())
@@ -121,7 +121,7 @@ fn on_an_image_there_is_the_file_and_nothing_else() {
     assert_eq!(world.snapshot(), was);
 }
 
-/// What is called for one disk that comes leaves the file as it is.
+/// A run for one hot-plugged disk leaves the file unchanged.
 #[test]
 fn for_one_disk_the_file_stays_as_it_is() {
     let world = machine(memory(Linux::V7_2).content(FILE, FileContent::new("# mine\n")));
@@ -137,7 +137,7 @@ fn for_one_disk_the_file_stays_as_it_is() {
 fn who_has_the_last_word_is_said_and_who_has_not_is_not() {
     let content =
         |memory: Memory, path: &str, text: &str| memory.content(path, FileContent::new(text));
-    // Before ours, and only when a disk comes: ours comes behind it.
+    // Before our file, and only on add: ours comes later and overrides it.
     let world = machine(content(
         memory(Linux::V7_2),
         "/etc/udev/rules.d/60-io.rules",
@@ -147,10 +147,10 @@ fn who_has_the_last_word_is_said_and_who_has_not_is_not() {
     rules()
         .apply(&mut world.session(&CrashPoint::lives()).unwrap())
         .unwrap();
-    // Nor once it is active.
+    // Nor is there a note once our file is active.
     assert_eq!(notes(&rules(), &world), Vec::<String>::new());
 
-    // On changes too, when ours does nothing.
+    // On change events too, for which ours does nothing.
     let world = machine(content(
         memory(Linux::V7_2),
         "/etc/udev/rules.d/60-io.rules",
@@ -163,14 +163,14 @@ fn who_has_the_last_word_is_said_and_who_has_not_is_not() {
         ]
     );
 
-    // Behind ours.
+    // After our file.
     let world = machine(content(
         memory(Linux::V7_2),
         "/etc/udev/rules.d/99-io.rules",
         "ACTION==\"add\", KERNEL==\"sda\", ATTR{queue/read_ahead_kb}=\"65\"\n\
          ACTION==\"add\", KERNEL==\"sda\", ATTR{queue/scheduler}=\"none\"\n",
     ));
-    // 65 KiB are rounded to what is wanted.
+    // 65 KiB are rounded to the requested 64.
     assert_eq!(
         notes(&rules(), &world),
         [
@@ -187,7 +187,7 @@ fn who_has_the_last_word_is_said_and_who_has_not_is_not() {
         |item| matches!(&item.state, State::Overridden { by } if by.contains("99-io.rules:2"))
     ));
 
-    // A file of ours that says something else is taken for what it will be.
+    // A file of ours with other contents is evaluated with the contents that it will get.
     let world = machine(content(
         memory(Linux::V7_2),
         FILE,

@@ -1,4 +1,4 @@
-//! What a disk or a kernel does not take, each with its own answer, and none in the way of the others.
+//! Requests that a disk or a kernel does not support: each is reported, and none prevents the others.
 
 use hosttune_blockdev::testing::{Linux, offer};
 use hosttune_blockdev::{Attribute, Rule, Rules, Transport};
@@ -50,7 +50,7 @@ fn a_scheduler_that_is_not_offered_is_told_with_those_that_are() {
     }
 }
 
-/// What tuned 2.20 fails its own verify by.
+/// This makes the verify of tuned 2.20 fail.
 #[test]
 fn an_alias_is_what_it_stands_for() {
     let machine = machine(Linux::V6_1);
@@ -73,7 +73,7 @@ fn an_alias_is_what_it_stands_for() {
     );
 }
 
-/// One disk without a scheduler file stops nobody: tuned up to 2.20 leaves the rest as it is.
+/// A disk without a `scheduler` file does not stop the others. tuned up to 2.20 leaves the others unchanged.
 #[test]
 fn a_bio_based_disk_is_told_and_stops_nobody() {
     for linux in [Linux::V6_1, Linux::V7_2] {
@@ -102,7 +102,7 @@ fn a_bio_based_disk_is_told_and_stops_nobody() {
                 "sdb scheduler"
             ]
         );
-        // Where it is required it is an error before anything is written.
+        // If it is required, it is an error before anything is written.
         let was = machine.snapshot();
         let error = rules
             .plan(&machine.session(&CrashPoint::lives()).unwrap().strict(true))
@@ -123,7 +123,7 @@ fn values_that_the_kernel_takes_for_something_else_are_refused() {
         (Attribute::MaxSectorsKb, 0, "at least one page"),
         (Attribute::AsyncDepth, 0, "async_depth 0"),
         (Attribute::WbtLatUsec, u64::MAX, "wbt_lat_usec must be"),
-        // Only known once it is tried.
+        // Known only after an attempt.
         (Attribute::NrRequests, 5000, "rejects 5000"),
         (Attribute::AsyncDepth, 5000, "exceed nr_requests"),
     ] {
@@ -176,8 +176,8 @@ fn what_is_rounded_is_reported_so() {
     }
 }
 
-/// A queue that is being made anew answers EBUSY: asked again, and if that does not help, told,
-/// while all others are turned; and it is not held against the disk the next time.
+/// A queue that is being recreated answers EBUSY or EAGAIN. The write is retried and then reported, all other
+/// disks are set, and the next plan tries this disk again.
 #[test]
 fn a_frozen_queue_is_told_and_tried_again_the_next_time() {
     let machine = machine(Linux::V7_2);
@@ -222,7 +222,7 @@ fn a_frozen_queue_is_told_and_tried_again_the_next_time() {
     }
 }
 
-/// The module is a step before all disks, and gone after the revert.
+/// The module is loaded before the disks that need it are set, and unloaded by the revert.
 #[test]
 fn the_module_of_a_scheduler_is_loaded_and_unloaded() {
     let was = with_modules(
@@ -282,7 +282,7 @@ fn the_module_of_a_scheduler_is_loaded_and_unloaded() {
     assert_eq!(after, before);
 }
 
-/// Without anything that loads modules it is a lack, with what to do, and no more is done.
+/// Without a module loader the scheduler is unsupported, with a hint about the module.
 #[test]
 fn without_a_loader_a_scheduler_that_is_a_module_is_lacking() {
     let machine = machine(Linux::V7_2);
@@ -307,7 +307,7 @@ fn without_a_loader_a_scheduler_that_is_a_module_is_lacking() {
     );
 }
 
-/// A kernel whose disks offer what is loaded.
+/// Makes the disks offer the schedulers whose modules are loaded.
 #[derive(Debug)]
 struct Offers(hosttune_core::testing::Memory);
 

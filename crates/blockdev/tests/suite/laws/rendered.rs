@@ -1,4 +1,4 @@
-//! Rules for disks as rules of udev: they set what a plan wants.
+//! Disk rules converted to udev rules set what a plan requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use super::support::{Seen, disks, host, memory, scheduler};
 use crate::cases;
 
-/// Every kind of disk at every kind of place.
+/// Disks of every kind in every kind of place.
 fn all_disks() -> Vec<MemoryDisk> {
     let at = |name: &str, device: &str, model: Option<&str>, rotational, diskseq| {
         let mut disk = MemoryDisk::scsi(name, "", rotational, diskseq);
@@ -125,7 +125,7 @@ static MACHINES: LazyLock<[Memory; 2]> = LazyLock::new(|| {
     })
 });
 
-/// What udev's own rules give before ours: links, and the activation of device-mapper.
+/// What udev's own rules do before ours: links, and the activation of device-mapper.
 fn before() -> Document {
     let text = "KERNEL==\"sda\", SYMLINK+=\"disk/by-id/ata-ROTATING\"\n\
         KERNEL==\"sdaa\", SYMLINK+=\"disk/by-id/usb-Stick\"\n\
@@ -147,7 +147,8 @@ fn files(all: &[GeneratedRules]) -> RuleFiles {
 
 type Settings = BTreeMap<String, String>;
 
-/// What a plan wants of each disk, as attributes; of disks that udev is not told of separately.
+/// The settings that a plan requests of each disk, and separately the attributes requested of hidden paths,
+/// for which udev has no events.
 fn wanted(memory: &Memory, rules: &Rules) -> (BTreeMap<String, Settings>, BTreeSet<String>) {
     let machine = Seen(Machine::new(memory.fork(), hosttune_blockdev::knobs));
     let report = rules
@@ -160,7 +161,7 @@ fn wanted(memory: &Memory, rules: &Rules) -> (BTreeMap<String, Settings>, BTreeS
         let attribute = match words.as_slice() {
             [_, last] => format!("queue/{last}"),
             [_, _, last] => format!("queue/iosched/{last}"),
-            // A module.
+            // Not a setting of a disk.
             _ => continue,
         };
         let value = item.wanted_text.split(' ').next().unwrap().to_owned();
@@ -220,7 +221,7 @@ fn sets_what_is_wanted(
         prop_assert_eq!(set(&evaluator, &file, &device, otherwise), Settings::new());
         let set = set(&evaluator, &file, &device, when);
         let mut expected = wanted.remove(disk.name.as_str()).unwrap_or_default();
-        // It is not set where it is active, and where there is nothing to set.
+        // The scheduler is not set if it is active or if the disk has none.
         let key = "queue/scheduler";
         let offered = Offered::of(&host, &disk.name).unwrap();
         let active = offered.as_ref().and_then(|offered| offered.active.as_ref());
@@ -357,7 +358,8 @@ fn any_rules() -> impl Strategy<Value = Rules> {
 proptest! {
     #![proptest_config(cases(256))]
 
-    /// On each disk that udev is told of, beside the file of another host which is as much as this.
+    /// For each disk that udev has events for, also next to the rules file of another program that uses this
+    /// crate.
     #[test]
     fn udev_sets_what_a_plan_wants(rules in any_rules(), newer: bool, other_first: bool) {
         let memory = &MACHINES[usize::from(newer)];
@@ -475,7 +477,7 @@ fn what_udev_cannot_do_is_an_error() {
     assert!(matches!(only, RenderError::Only { .. }), "{only:?}");
     let named = Rules::new([rule()]).to_udev("../x").unwrap_err();
     assert!(matches!(named, RenderError::File(_)), "{named:?}");
-    // One of several kinds is nothing to udev, the others are.
+    // udev has no events for paths; the other kind is converted.
     let both = Rules::new([rule().kind(DiskKind::Path).kind(DiskKind::Loop)]);
     let text = both.to_udev("x").unwrap().to_text().unwrap();
     assert!(text.contains("KERNEL==\"loop[0-9_]*\", "), "{text}");

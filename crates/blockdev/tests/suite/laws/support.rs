@@ -7,7 +7,7 @@ use hosttune_core::testing::{
 };
 use hosttune_core::{Error, Host, Session};
 
-/// The machine, seen without what the kernel does not show.
+/// The machine without the state that the kernel does not show.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen(pub(crate) Machine);
 
@@ -85,7 +85,7 @@ pub(crate) fn scheduler(name: &str) -> SchedulerName {
     name.parse().unwrap()
 }
 
-/// Wants something of every disk of its own.
+/// A rule that sets several attributes of every hardware disk.
 pub(crate) fn everywhere() -> Rule {
     Rule::new("everywhere")
         .scheduler(scheduler("bfq"))

@@ -1,4 +1,4 @@
-//! Disks that go while they are tuned, and others that come in their place.
+//! Disks that are unplugged while they are tuned, and other disks that take their names.
 
 use hosttune_blockdev::Rules;
 use hosttune_blockdev::testing::{Linux, MemoryDisk, unplug, with_disk};
@@ -52,7 +52,7 @@ fn session(memory: &Memory, store: &MemoryStore, gate: Option<Unplugs>) -> Sessi
         .with(hosttune_blockdev::knobs)
 }
 
-/// What all disks but one show.
+/// The files of all disks but one.
 fn without(memory: &Memory, disk: &MemoryDisk) -> std::collections::BTreeMap<String, String> {
     let mut snapshot = memory.snapshot();
     let device = format!("/sys/devices/{}", disk.device);
@@ -71,7 +71,7 @@ fn sda(linux: Linux) -> MemoryDisk {
         .unwrap()
 }
 
-/// Whenever it goes: the others get what is theirs, in the same order, and go back to what they were.
+/// At any time: the other disks get the same settings, in the same order, and are reverted.
 #[test]
 fn a_disk_that_goes_in_an_apply_neither_stops_nor_reorders_the_others() {
     let rules = Rules::new([everywhere()]);
@@ -132,7 +132,7 @@ fn a_disk_that_goes_in_an_apply_neither_stops_nor_reorders_the_others() {
     }
 }
 
-/// Also where it goes while all is turned back.
+/// Also during a revert.
 #[test]
 fn a_disk_that_goes_in_a_revert_is_gone_and_no_error() {
     let rules = Rules::new([everywhere()]);
@@ -164,7 +164,7 @@ fn a_disk_that_goes_in_a_revert_is_gone_and_no_error() {
     }
 }
 
-/// It has the name, and never was ours.
+/// It has the same name, but we never changed it.
 #[test]
 fn another_disk_under_the_same_name_is_not_touched() {
     for other_is_same_model in [false, true] {
@@ -180,7 +180,7 @@ fn another_disk_under_the_same_name_is_not_touched() {
         if !other_is_same_model {
             other.wwid = Some("naa.5000".to_owned());
         }
-        // With the very values that we had set.
+        // With exactly the values that we had set.
         let _ = with_disk(memory.clone(), Linux::V7_2, &other);
         for (file, value) in [
             ("scheduler", "bfq"),
@@ -212,7 +212,7 @@ fn another_disk_under_the_same_name_is_not_touched() {
     }
 }
 
-/// A disk that came back is as good as new: nothing is remembered against it.
+/// A disk that was plugged in again counts as new, whatever was recorded about it before.
 #[test]
 fn a_disk_that_comes_back_gets_its_own_again() {
     let memory = memory(Linux::V7_2);

@@ -1,4 +1,4 @@
-//! Disks that come while somebody watches.
+//! Disks that appear during a watch.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,7 +16,8 @@ use super::support::scheduler;
 
 type Step = Box<dyn FnMut() -> WaitOutcome>;
 
-/// What happens, each at its time, and is told of then; the end of it asks to stop.
+/// A monitor with a script: each step happens at its time and returns its event. The end of the script is a
+/// request to stop.
 #[derive(Default)]
 struct Script {
     now: Duration,
@@ -48,7 +49,7 @@ impl UeventMonitor for Script {
         until: Option<Duration>,
     ) -> Result<WaitOutcome, HostError> {
         let Some((at, _)) = self.ahead.front() else {
-            // What is due is still looked at.
+            // Disks that are due are still handled.
             let Some(until) = until else {
                 return Ok(WaitOutcome::Stopped);
             };
@@ -137,7 +138,7 @@ impl Machine {
         active.to_owned()
     }
 
-    /// What happened, `DISK WORD`, once the script is at its end.
+    /// Runs the script and returns what was reported, each as `DISK WORD`.
     fn watch(&self, script: Script) -> Vec<String> {
         self.watch_by(&rules(), script)
     }
@@ -188,7 +189,7 @@ fn a_disk_that_is_there_and_one_that_comes_are_tuned_once() {
     assert!(machine.store.is_empty());
 }
 
-/// udev says `change` whenever somebody who wrote to the disk closes it.
+/// udev sends `change` whenever a process closes a disk that it had opened for writing.
 #[test]
 fn what_an_administrator_has_set_stays_whatever_is_told() {
     let machine = Machine::new();
@@ -198,10 +199,10 @@ fn what_an_administrator_has_set_stays_whatever_is_told() {
         .at(10, || WaitOutcome::Lost);
     assert_eq!(machine.watch(script), ["sda applied"]);
     assert_eq!(machine.scheduler("sda"), "kyber");
-    // Also by one who begins to watch later.
+    // Also if the watch begins later.
     assert_eq!(machine.watch(Script::default()), ["sda left"]);
     assert_eq!(machine.scheduler("sda"), "kyber");
-    // And the same place with another disk is tuned.
+    // Another disk in the same place is tuned.
     let again = disk("sda", 9);
     let script = Script::default()
         .at(5, machine.pull_out(&sda))
@@ -247,7 +248,7 @@ fn somebody_at_work_is_waited_for() {
     assert_eq!(machine.watch(script), ["sda applied"]);
 }
 
-/// A disk that comes and goes all day leaves a journal of the disks that are there.
+/// If a disk is plugged in and out all day, the journal holds only the disks that are present.
 #[test]
 fn the_journal_does_not_grow_with_the_disks_that_have_gone() {
     let machine = Machine::new();
@@ -269,7 +270,7 @@ fn the_journal_does_not_grow_with_the_disks_that_have_gone() {
     assert!(machine.store.is_empty());
 }
 
-/// Every write, in a watch in which a disk comes.
+/// At every write of a watch during which a disk appears.
 #[test]
 fn killed_anywhere_and_reverted_it_is_as_it_came() {
     let mut deaths = 0;
@@ -284,7 +285,7 @@ fn killed_anywhere_and_reverted_it_is_as_it_came() {
                 .watcher()
                 .run(&mut session, &mut script, &stop, |_, event| {
                     if matches!(event, DiskEvent::Failed(_)) {
-                        // A dead process hears nothing more.
+                        // A crashed process receives no more events.
                         stop.request();
                     }
                 });

@@ -1,4 +1,4 @@
-//! The double of the kernel beside the kernel: the same writes to both, and what both show.
+//! The fake compared with the kernel: after the same writes, both show the same.
 
 use hosttune_blockdev::testing::{Linux, MemoryDisk, with_disk};
 use hosttune_blockdev::{Attribute, Disk, Transport};
@@ -27,7 +27,7 @@ fn linux() -> Linux {
     }
 }
 
-/// As the disk comes up: without a scheduler, and with what nobody has set.
+/// The disk in its initial state: without a scheduler, and with default values.
 fn fake_of(disk: &Disk) -> Memory {
     let queue = format!("/sys/block/{disk}/queue");
     let number = |file: &str| get(&format!("{queue}/{file}")).parse::<u64>().unwrap();
@@ -37,7 +37,7 @@ fn fake_of(disk: &Disk) -> Memory {
         max_hw_sectors_kb: number("max_hw_sectors_kb"),
         max_sectors_kb: number("max_sectors_kb"),
         read_ahead_kb: number("read_ahead_kb"),
-        // On a disk that rotates newer kernels show their own guess.
+        // On rotating disks, newer kernels show their own guess.
         optimal_io_kb: if disk.rotational == Some(true) {
             0
         } else {
@@ -59,7 +59,7 @@ fn fake_of(disk: &Disk) -> Memory {
         assert!(memory.get(&at).is_some(), "{at}");
         memory.change(|tree| tree.set(&at, &get(&path)));
     }
-    // Once somebody has set it, bfq leaves it as it is; that is not shown by itself.
+    // Once `wbt_lat_usec` has been set, bfq leaves it unchanged. No file shows that, so bfq is tried.
     if linux() >= Linux::V7_2 {
         set(&format!("{queue}/scheduler"), "bfq").unwrap();
         if get(&format!("{queue}/wbt_lat_usec")) != "0" {
@@ -68,7 +68,7 @@ fn fake_of(disk: &Disk) -> Memory {
         }
         set(&format!("{queue}/scheduler"), "none").unwrap();
     }
-    // What the kernel says first, the double says as well: the order of the modules is the kernel's.
+    // The fake lists the schedulers in the kernel's order, which depends on the order of the modules.
     let shown = get(&format!("{queue}/scheduler"));
     let names: Vec<&str> = shown
         .split_whitespace()
@@ -83,7 +83,7 @@ fn show(memory: &Memory, disk: &Disk, file: &str) -> Option<String> {
     memory.get(format!("/sys/devices/{device}/queue/{file}"))
 }
 
-/// A sequence that is the same in every run.
+/// Numbers that are the same in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -150,10 +150,10 @@ const VALUES: [&str; 30] = [
     "0x10",
 ];
 
-/// Of tunables only what no kernel reads by another base.
+/// For tunables, only numbers that all kernels parse in the same base.
 const NUMBERS: [&str; 9] = ["0", "1", "2", "5", "8", "100", "1000", "8500", "x"];
 
-/// To each disk.
+/// Writes per disk.
 const WRITES: usize = 70;
 
 pub(crate) fn the_fake_answers_as_the_kernel() {
@@ -172,7 +172,7 @@ pub(crate) fn the_fake_answers_as_the_kernel() {
                 ))
             })
             .collect();
-        // What nobody has set is what there is after a switch.
+        // A switch restores the defaults.
         for scheduler in ["mq-deadline", "none"] {
             set(&format!("{queue}/scheduler"), scheduler).unwrap();
         }
@@ -237,7 +237,7 @@ pub(crate) fn the_fake_answers_as_the_kernel() {
     assert!(writes > 4 * drawn(WRITES, 3), "{writes}");
 }
 
-/// The plan's prediction of each attribute, and what the kernel makes of it.
+/// The value that a plan predicts for each attribute, compared with what the kernel shows.
 pub(crate) fn attributes_make_of_values_what_is_predicted() {
     with_all_disks();
     let disks = scheduled();
@@ -247,7 +247,7 @@ pub(crate) fn attributes_make_of_values_what_is_predicted() {
         .unwrap();
     let queue = format!("/sys/block/{disk}/queue");
     let before = get(&format!("{queue}/scheduler"));
-    // A newer kernel raises it with other limits, and never lowers it again.
+    // Newer kernels raise the read-ahead along with other limits, and never lower it again.
     let read_ahead = get(&format!("{queue}/read_ahead_kb"));
     set(&format!("{queue}/scheduler"), "mq-deadline").unwrap();
     let most: u64 = get(&format!("{queue}/max_hw_sectors_kb")).parse().unwrap();
@@ -284,7 +284,7 @@ pub(crate) fn attributes_make_of_values_what_is_predicted() {
                 refused += 1;
                 continue;
             };
-            // Limits of the device are asked of it.
+            // The knob clamps to the limit of the device before it writes.
             let written = if attribute == Attribute::MaxSectorsKb {
                 value.min(most)
             } else {

@@ -1,4 +1,4 @@
-//! Every disk that there is, with every scheduler that it can have.
+//! Every disk with every scheduler that it supports.
 
 use hosttune_blockdev::{Attribute, Disk, DiskKind, Rule, Rules, Transport};
 use hosttune_core::testing::{CrashPoint, MemoryStore, Moment};
@@ -26,7 +26,7 @@ pub(crate) fn the_disks_of_the_machine_are_known() {
     };
     assert_eq!(of(Transport::Nvme, DiskKind::Disk).len(), 2);
     for head in of(Transport::Nvme, DiskKind::Disk) {
-        // QEMU's controllers are multipath to the kernel: the whole is bio-based, a hidden path is not.
+        // QEMU's controllers are multipath to the kernel: the namespace is bio-based, its hidden path is not.
         assert_eq!(head.bio_based, Some(true));
         assert_eq!(head.paths.len(), 1, "{head:?}");
         assert!(
@@ -37,7 +37,7 @@ pub(crate) fn the_disks_of_the_machine_are_known() {
     }
     assert_eq!(of(Transport::Nvme, DiskKind::Path).len(), 2);
     assert_eq!(of(Transport::Sata, DiskKind::Disk).len(), 1);
-    // Two of virtio-scsi, one of scsi_debug.
+    // Two from virtio-scsi, one from scsi_debug.
     let scsi = of(Transport::Scsi, DiskKind::Disk);
     assert_eq!(scsi.len(), 3);
     assert_eq!(
@@ -61,17 +61,17 @@ pub(crate) fn the_disks_of_the_machine_are_known() {
             .count()
             >= DISKS.len()
     );
-    // Never given twice.
+    // Sequence numbers are unique.
     let mut counts: Vec<u64> = disks.iter().map(|disk| disk.diskseq.unwrap()).collect();
     counts.sort_unstable();
     counts.dedup();
     assert_eq!(counts.len(), disks.len());
 }
 
-/// All disks at once, as people have them: what one scheduler resets is put back, to the byte.
+/// All disks at once, as on a user's machine: what a switch of the scheduler resets is restored exactly.
 pub(crate) fn every_disk_with_every_scheduler() {
     with_all_disks();
-    // Values of somebody, in what a switch resets.
+    // Values of an administrator, in attributes that a switch resets.
     let mut originals = Vec::new();
     for disk in scheduled() {
         let queue = format!("/sys/block/{disk}/queue");
@@ -84,10 +84,10 @@ pub(crate) fn every_disk_with_every_scheduler() {
             set(&format!("{queue}/iosched/fifo_batch"), "9").unwrap();
         }
     }
-    // The two with most of their own are the check run's.
+    // The check run takes the first two, which have the most tunables.
     let schedulers = ["bfq", "mq-deadline", "kyber", "none"];
     for scheduler in schedulers.into_iter().take(drawn(schedulers.len(), 2)) {
-        // null_blk is no hardware.
+        // null_blk does not count as hardware.
         let mut rule = Rule::new("all")
             .kind(DiskKind::Disk)
             .kind(DiskKind::Other)
@@ -141,7 +141,7 @@ pub(crate) fn every_disk_with_every_scheduler() {
         }
         let again = rules.plan(&session).unwrap();
         assert!(again.is_empty(), "{scheduler}: {:#?}", again.steps);
-        // Loop devices and zram are as they were.
+        // A loop device is not changed.
         assert!(get("/sys/block/loop0/queue/scheduler").contains("[none]"));
         let reverted = rules.revert(&mut session).unwrap();
         assert!(
@@ -158,8 +158,8 @@ pub(crate) fn every_disk_with_every_scheduler() {
     }
 }
 
-/// At every write of the host and of the journal, applying and reverting, on one disk of those whose
-/// switch resets most.
+/// At every write to the host and to the journal, during apply and revert, on one of the disks whose switch
+/// resets the most.
 pub(crate) fn killed_before_and_after_every_write() {
     with_all_disks();
     let disk = scheduled()
@@ -213,7 +213,7 @@ pub(crate) fn killed_before_and_after_every_write() {
     as_they_came();
 }
 
-/// The list of what can be chosen is longer while a module is loaded, and so on.
+/// While a module is loaded, each disk lists its scheduler as well. The revert unloads the modules.
 pub(crate) fn modules_come_and_go() {
     tell("modprobe -qr bfq; modprobe -qr kyber-iosched; true");
     let loaded = tell("cat /proc/modules");

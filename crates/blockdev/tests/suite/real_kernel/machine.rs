@@ -1,4 +1,4 @@
-//! The running machine, its disks, and processes of it.
+//! The test machine, its disks, and processes on it.
 
 use hosttune_blockdev::{Disk, DiskKind, SchedulerName};
 use hosttune_boot::Modules;
@@ -15,7 +15,7 @@ pub(crate) fn get(path: &str) -> String {
     std::fs::read_to_string(path).unwrap().trim_end().to_owned()
 }
 
-/// One `write(2)`; the errno of a refusal.
+/// Does a single `write(2)`; the error is its errno.
 pub(crate) fn set(path: &str, value: &str) -> Result<(), i32> {
     use std::io::Write;
     let file = std::fs::OpenOptions::new().write(true).open(path);
@@ -25,13 +25,13 @@ pub(crate) fn set(path: &str, value: &str) -> Result<(), i32> {
         .map_err(|error| error.raw_os_error().unwrap_or(0))
 }
 
-/// Has the modules loaded that bring more kinds of disks, and more schedulers.
+/// Loads the modules for more kinds of disks and more schedulers.
 pub(crate) fn with_all_disks() {
     tell("modprobe null_blk nr_devices=1; modprobe -a loop zram bfq kyber-iosched");
     scsi_debug();
 }
 
-/// A disk that can be unplugged and put in again: its name.
+/// Creates a disk that can be unplugged and plugged in again, and returns its name.
 pub(crate) fn scsi_debug() -> String {
     tell("modprobe scsi_debug dev_size_mb=8");
     let find = || {
@@ -49,14 +49,14 @@ pub(crate) fn host_of_scsi_debug() -> String {
     format!("/sys/class/scsi_host/{host}/scan")
 }
 
-/// Disks with requests: what has a scheduler to be chosen.
+/// Disks with requests, whose scheduler can be chosen.
 pub(crate) fn scheduled() -> Vec<Disk> {
     let disks = Disk::all(&live()).unwrap();
     let has = |disk: &Disk| disk.bio_based == Some(false) && disk.kind != DiskKind::Loop;
     disks.into_iter().filter(has).collect()
 }
 
-/// Has every disk forget what it was tuned to, as a switch of the scheduler makes it.
+/// Resets on every disk what a switch of the scheduler resets.
 pub(crate) fn as_they_came() {
     for disk in scheduled() {
         let scheduler = format!("/sys/block/{disk}/queue/scheduler");
@@ -71,7 +71,7 @@ pub(crate) fn snapshot() -> Snapshot {
     Snapshot::of(&[Subtree::BlockDevices])
 }
 
-/// Of the queues of these disks only, for the many looks in between.
+/// Only the queues of these disks, because it is called often.
 pub(crate) fn queues(disks: &[&str]) -> Snapshot {
     let mut files = Vec::new();
     for disk in disks {
@@ -79,7 +79,7 @@ pub(crate) fn queues(disks: &[&str]) -> Snapshot {
             format!("/sys/block/{disk}/queue"),
             format!("/sys/block/{disk}/queue/iosched"),
         ] {
-            // `none` has nothing of its own, and that is a value too.
+            // With `none` this directory is missing, which is a state too.
             files.push(directory.clone().into());
             let entries = std::fs::read_dir(&directory).into_iter().flatten();
             files.extend(entries.map(|entry| entry.unwrap().path()));

@@ -1,4 +1,4 @@
-//! Disks that go and come back, and strangers.
+//! Disks that are unplugged and plugged in again, and changes by other processes.
 
 use hosttune_blockdev::{Attribute, Rule, Rules, Transport};
 use hosttune_core::host::{Change, Gate};
@@ -58,13 +58,13 @@ fn gated(store: &MemoryStore, disk: &str, change: u64) -> Session {
     .with(hosttune_blockdev::knobs)
 }
 
-/// Puts the disk in again.
+/// Plugs the disk in again and returns its name.
 fn scan() -> String {
     set(&host_of_scsi_debug(), "- - -").unwrap();
     scsi_debug()
 }
 
-/// Puts it in again under the name that it had, which the kernel gives back a little after the disk.
+/// Plugs it in again under its old name, which the kernel frees a little later than the disk.
 fn scan_as(disk: &str) {
     wait_until(&format!("the name {disk} comes back"), || {
         let name = scan();
@@ -75,7 +75,7 @@ fn scan_as(disk: &str) {
     });
 }
 
-/// In the middle of an apply, and in the middle of a revert.
+/// During an apply, and during a revert.
 pub(crate) fn a_disk_is_unplugged_at_every_write() {
     with_all_disks();
     let mut disk = scsi_debug();
@@ -139,7 +139,7 @@ pub(crate) fn a_disk_is_unplugged_at_every_write() {
             was.is_still(&queues(&[other]), &when);
             assert!(store.is_empty(), "{when}: a journal is left");
             let name = scan();
-            // It may come back under another name; mostly it does not.
+            // It may come back under another name, though it rarely does.
             if name != disk {
                 println!("{disk} came back as {name}");
                 disk = name;
@@ -151,7 +151,7 @@ pub(crate) fn a_disk_is_unplugged_at_every_write() {
         .is_still(&snapshot(), "all other disks");
 }
 
-/// It has the name of the one that we had tuned, the values of it, and its serial number.
+/// It has the name, the values and the serial number of the disk that we tuned.
 pub(crate) fn a_disk_that_comes_back_is_another() {
     with_all_disks();
     let disk = scsi_debug();
@@ -161,7 +161,7 @@ pub(crate) fn a_disk_that_comes_back_is_another() {
     set(&format!("/sys/block/{disk}/device/delete"), "1").unwrap();
     assert!(rules().verify(&session).unwrap().is_as_wanted());
     scan_as(&disk);
-    // The process that has files of the one that has gone sees the one that has come.
+    // A process that has files of the old disk open sees the new one.
     let report = rules().verify(&session).unwrap();
     assert!(!report.is_as_wanted(), "{report:#?}");
     let applied = rules().apply(&mut session).unwrap();
@@ -173,7 +173,7 @@ pub(crate) fn a_disk_that_comes_back_is_another() {
             .all(|step| step.knob.text.starts_with(&disk))
     );
     assert!(rules().verify(&session).unwrap().is_as_wanted());
-    // And again, with our values as its own.
+    // Again, with our values set on the new disk.
     set(&format!("/sys/block/{disk}/device/delete"), "1").unwrap();
     scan_as(&disk);
     let queue = format!("/sys/block/{disk}/queue");
@@ -191,7 +191,7 @@ pub(crate) fn a_disk_that_comes_back_is_another() {
     set(&format!("{queue}/scheduler"), "mq-deadline").unwrap();
 }
 
-/// Also where it is one that the way back would reset.
+/// Even if the revert would reset it.
 pub(crate) fn a_strangers_change_survives() {
     with_all_disks();
     let disk = scheduled()
@@ -224,10 +224,10 @@ pub(crate) fn a_strangers_change_survives() {
                 (&depth, "it follows nr_requests"),
             ])
             .is_still(&now, file);
-        // What could not be put back is put back once the stranger's is.
+        // Reverts the rest, now that the other process's value is gone.
         process(&store, &CrashPoint::lives()).revert().unwrap();
     }
-    // The scheduler itself: then nothing that hangs on it is touched.
+    // If it was the scheduler, nothing that depends on it is touched.
     let store = MemoryStore::new();
     let was = get(&format!("{queue}/scheduler"));
     rules()

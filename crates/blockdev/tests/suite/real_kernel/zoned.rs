@@ -1,4 +1,4 @@
-//! A host-managed zoned disk, which null_blk can play.
+//! A host-managed zoned disk, emulated by null_blk.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::machine::{get, live, name, process, tell};
 
 const CONFIGURED: &str = "/sys/kernel/config/nullb/zoned";
 
-/// Made anew and taken away again, so that nothing else sees it.
+/// Created for one test and removed again, so that no other test sees it.
 struct Zoned(String);
 
 impl Zoned {
@@ -51,7 +51,7 @@ pub(crate) fn a_host_managed_disk_keeps_its_scheduler_where_the_order_of_writes_
     let keeps_order = (next(), next()) >= (6, 10);
     let store = MemoryStore::new();
     let mut session = process(&store, &CrashPoint::lives());
-    // By its place it is no hardware, so its kind is named.
+    // By its place it is not hardware, so the rule names its kind.
     let rules = Rules::new([Rule::new("zoned")
         .kind(DiskKind::Other)
         .kernel_name(disk.0.parse().unwrap())
@@ -65,7 +65,7 @@ pub(crate) fn a_host_managed_disk_keeps_its_scheduler_where_the_order_of_writes_
     assert_eq!(active.contains("[none]"), keeps_order, "{release}");
     session.revert().unwrap();
     assert!(get(&path).contains("[mq-deadline]"));
-    // Without naming its kind nothing is wanted of it.
+    // A rule that does not name its kind requests nothing of it.
     let all = Rules::new([Rule::new("all")
         .kernel_name(disk.0.parse().unwrap())
         .scheduler(name("none"))]);

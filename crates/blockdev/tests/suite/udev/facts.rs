@@ -1,4 +1,4 @@
-//! What people get wrong in rules for disks, each as a test.
+//! Common mistakes in udev rules for disks.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ fn one_letter_misses_the_27th_disk() {
     assert_eq!(certain(SD, &Device::disk("sdz")).as_deref(), Some("bfq"));
     assert_eq!(certain(SD, &Device::disk("sdaa")), None);
     assert_eq!(defects(SD), [Defect::Misses(vec!["sdaa", "sdzz"])]);
-    // One disk by name is meant so.
+    // A single disk by name is intended.
     assert_eq!(defects(&SD.replace("sd[a-z]", "sda")), []);
 }
 
@@ -61,12 +61,12 @@ fn a_star_hits_the_controller_and_partitions_too() {
         defects(text),
         [Defect::MatchesPartitions(vec!["sda1", "vda1"])]
     );
-    // Only disks have a queue to be compared.
+    // Only disks have a queue to compare.
     let text = "KERNEL==\"sd*\", ATTR{queue/rotational}==\"1\", ATTR{queue/scheduler}=\"bfq\"\n";
     assert_eq!(defects(text), []);
 }
 
-/// A partition has no queue: to name only partitions is to do nothing, with `DEVTYPE` as without it.
+/// A partition has no queue, so a rule that matches only partitions has no effect, with or without `DEVTYPE`.
 #[test]
 fn names_that_only_partitions_have_never_act() {
     for (pattern, examples) in [
@@ -94,7 +94,7 @@ fn names_that_only_partitions_have_never_act() {
             assert!(!note.contains("DEVTYPE"), "{note}");
         }
     }
-    // With disks among them they act, and so they do for the disk that a partition is on.
+    // Rules that also match disks have an effect, and so do rules that write to the disk of a partition.
     let text = "KERNEL==\"mmcblk[0-9]|mmcblk[0-9]p[0-9]\", ENV{DEVTYPE}==\"disk\", ATTR{queue/scheduler}=\"bfq\"\n";
     assert_eq!(defects(text), [Defect::Misses(vec!["mmcblk10"])]);
     let text = "KERNEL==\"sd[a-z]1\", ATTR{../queue/scheduler}=\"bfq\"\n";
@@ -157,7 +157,7 @@ fn a_property_of_an_import_is_not_there_before_it() {
     let early = "ENV{ID_BUS}==\"ata\", ATTR{queue/scheduler}=\"bfq\"\n";
     let import = "IMPORT{program}=\"ata_id --export $devnode\"\n";
     let known = Device::disk("sda").with_database([("ID_BUS", "ata")]);
-    // udev's database has it from the event before, and still no rule sees it here.
+    // udev's database has it from an earlier event, but no rule sees it here.
     assert_eq!(certain(early, &known), None);
     assert_eq!(
         certain(&format!("{import}{early}"), &known).as_deref(),
@@ -165,7 +165,7 @@ fn a_property_of_an_import_is_not_there_before_it() {
     );
     let unknown = Device::disk("sda");
     assert!(perhaps(&format!("{import}{early}"), &unknown).contains("ENV{ID_BUS}"));
-    // This is why ours does not stand in a file that begins with 60-hosttune.
+    // This is why the names of our files do not begin with `60-hosttune`.
     let own = GeneratedRules::new("x")
         .rule(DiskRule::new([Condition::bus("ata")]).set("queue/scheduler", "bfq"));
     assert!(own.file_name().unwrap().as_str() > "60-persistent-storage.rules");
@@ -184,7 +184,7 @@ fn device_mapper_is_tuned_when_it_is_activated_and_not_when_it_is_added() {
     let outcome = |text: &str, action| rules(text).outcome(&disk, action, "queue/read_ahead_kb");
     assert_eq!(outcome(&text, Action::Add), Outcome::Untouched);
     assert!(matches!(outcome(&text, Action::Change), Outcome::Set(_)));
-    // Not before its table is there, and not where its maker says so.
+    // Not before its table is loaded, and not if its creator has disabled other rules.
     let suspended = text.replace("ENV{DM_ACTIVATION}=\"1\", ", "");
     assert_eq!(outcome(&suspended, Action::Change), Outcome::Untouched);
     let disabled = format!("ENV{{DM_UDEV_DISABLE_OTHER_RULES_FLAG}}=\"1\"\n{text}");
@@ -216,7 +216,7 @@ fn a_fight_says_which_rule_on_which_event_and_what_it_sets() {
         fight.to_string(),
         "queue/scheduler is requested as none, but on change udev sets: /etc/udev/rules.d/60-x.rules:2: queue/scheduler = bfq"
     );
-    // Masked, or ours: the others are asked.
+    // Without this file, which may be masked or ours, there is no conflict.
     let others = found.without("/etc/udev/rules.d/60-x.rules");
     let evaluator = hosttune_blockdev::udev::Evaluator::new(&others);
     assert_eq!(
@@ -236,13 +236,13 @@ fn a_program_that_names_an_attribute_is_perhaps_and_comes_last() {
         .map(|setter| setter.value.as_deref())
         .collect();
     assert_eq!(values, [Some("none"), Some("bfq")]);
-    // One that is taken out of the list again is none.
+    // A program that is removed from the list again does not count.
     let cleared = format!("{text}RUN=\"/bin/true\"\n");
     assert_eq!(
         certain(&cleared, &Device::disk("sda")).as_deref(),
         Some("none")
     );
-    // Behind a final one no more are taken.
+    // After a final assignment no programs are added.
     let barred = format!("RUN:=\"/bin/true\"\n{text}");
     assert_eq!(
         certain(&barred, &Device::disk("sda")).as_deref(),

@@ -1,4 +1,4 @@
-//! How lines are carried out: order, jumps, parents, substitutions, and what cannot be told.
+//! How rules are evaluated: order, jumps, parents, substitutions, and what is uncertain.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +22,10 @@ fn the_last_assignment_wins() {
 
 #[test]
 fn tokens_are_carried_out_by_key_and_not_as_they_stand() {
-    // The property is set before the attribute, though it stands behind it.
+    // The property is set before the attribute, although it comes later in the line.
     let text = "ATTR{queue/scheduler}=\"$env{X}\", ENV{X}=\"bfq\"\n";
     assert_eq!(certain(text, &sda()).as_deref(), Some("bfq"));
-    // And compared before it is set.
+    // It is compared before it is set.
     let text = "ENV{X}=\"1\", ENV{X}==\"1\", ATTR{queue/scheduler}=\"bfq\"\n";
     assert_eq!(certain(text, &sda()), None);
 }
@@ -95,10 +95,10 @@ fn what_cannot_be_told_is_perhaps_and_says_why() {
         let said = perhaps(text, &sda());
         assert!(said.contains(why), "{text}: {said}");
     }
-    // What is certain does not depend on it.
+    // A certain assignment does not depend on an uncertain one.
     let text = "PROGRAM==\"/bin/x\", ENV{A}=\"1\"\nATTR{queue/scheduler}=\"bfq\"\n";
     assert_eq!(certain(text, &sda()).as_deref(), Some("bfq"));
-    // And a certain one behind it has the last word.
+    // A later one that is certain decides.
     let text =
         "PROGRAM==\"/bin/x\", ATTR{queue/scheduler}=\"bfq\"\nATTR{queue/scheduler}=\"none\"\n";
     assert_eq!(certain(text, &sda()).as_deref(), Some("none"));
@@ -152,10 +152,10 @@ fn one_and_the_same_parent_has_to_match() {
     for (condition, expected) in [
         ("SUBSYSTEMS==\"usb\", ATTRS{model}==\"A bridge\"", true),
         ("SUBSYSTEMS==\"scsi\", ATTRS{model}==\"A bridge\"", false),
-        // Blanks at the end of an attribute do not count, unless the value has some.
+        // Blanks at the end of an attribute are ignored, unless the compared value ends in one.
         ("ATTRS{model}==\"A disk\"", true),
         ("ATTRS{model}==\"A disk \"", false),
-        // Any parent that is another will do, the disk itself too.
+        // Any level will do, including the disk itself.
         ("SUBSYSTEMS!=\"usb\"", true),
         ("KERNELS==\"usb*\", DRIVERS==\"\"", true),
         ("KERNELS==\"usb2\"", false),
@@ -163,7 +163,7 @@ fn one_and_the_same_parent_has_to_match() {
         let found = certain(&format!("{condition}{set}"), &disk);
         assert_eq!(found.is_some(), expected, "{condition}");
     }
-    // What was matched is where a substitution looks too.
+    // Substitutions use the level that matched.
     let text = "SUBSYSTEMS==\"scsi\", ATTR{queue/scheduler}=\"%b\"\n";
     assert_eq!(certain(text, &disk).as_deref(), Some("0:0:0:0"));
     let text = "SUBSYSTEMS==\"scsi\", ATTR{queue/scheduler}=\"$attr{model}\"\n";
@@ -254,10 +254,10 @@ fn what_a_rule_has_written_is_what_the_next_compares() {
         ),
     ]);
     let disk = Device::disk("sda").with_attributes(&files);
-    // Or the list, if the kernel refused it.
+    // What was written, or the list if the kernel refused the write.
     let text = "ATTR{queue/scheduler}=\"bfq\"\nATTR{queue/scheduler}==\"bfq\", ATTR{queue/scheduler}=\"kyber\"\n";
     assert!(perhaps(text, &disk).contains("an earlier rule writes"));
-    // A new scheduler resets what hangs on it.
+    // A switch of the scheduler resets what depends on it.
     let text = "ATTR{queue/scheduler}=\"bfq\"\nATTR{queue/nr_requests}==\"64\", ATTR{queue/scheduler}=\"kyber\"\n";
     assert!(perhaps(text, &disk).contains("resets queue/nr_requests"));
 }
@@ -283,16 +283,16 @@ fn comments_and_ends_of_lines_are_as_udevd_has_them() {
         (1, 3)
     );
     assert_eq!(certain(text, &sda()).as_deref(), Some("bfq"));
-    // A comment does not continue.
+    // A comment cannot be continued.
     let text = "# a comment \\\nATTR{queue/scheduler}=\"bfq\"\n";
     assert_eq!(certain(text, &sda()).as_deref(), Some("bfq"));
-    // No comment behind a rule.
+    // A comment cannot follow a rule.
     let text = "ATTR{queue/scheduler}=\"bfq\" # comment\n";
     assert!(matches!(
         Document::parse(text.as_bytes()).lines()[0].content,
         Content::Broken(_)
     ));
-    // A line that is too long ends the file for udevd.
+    // udevd stops reading a file at a line that is too long.
     let text = format!(
         "ATTR{{queue/scheduler}}=\"none\"\n#{}\nATTR{{queue/scheduler}}=\"bfq\"\n",
         "x".repeat(17000)
@@ -304,7 +304,7 @@ fn comments_and_ends_of_lines_are_as_udevd_has_them() {
         (problems[0].line, &problems[0].kind),
         (2, &ProblemKind::Unread)
     );
-    // What is not UTF-8 is kept, said, and not taken for certain.
+    // What is not UTF-8 is preserved, and makes the result uncertain.
     let bytes = b"KERNEL==\"\xff\", ATTR{queue/scheduler}=\"bfq\"\n";
     let document = Document::parse(bytes);
     assert_eq!(document.to_bytes(), bytes);
@@ -313,7 +313,8 @@ fn comments_and_ends_of_lines_are_as_udevd_has_them() {
     assert!(matches!(outcome, Outcome::Perhaps(_)));
 }
 
-/// The kernel announces a disk and then its partitions, and in their events rules reach the disk.
+/// The kernel announces a disk and then its partitions. Rules that run for the partitions can write to the
+/// disk.
 #[test]
 fn a_partition_s_rule_writes_to_its_disk() {
     let disk = || sda().with_partition("sda1").with_partition("sda2");
@@ -330,10 +331,10 @@ fn a_partition_s_rule_writes_to_its_disk() {
             "{told}"
         );
     }
-    // It comes after what the disk's own event sets, wherever it stands.
+    // It takes effect after the disk's own event, wherever the line is.
     let text = "KERNEL==\"sda1\", ATTR{../queue/scheduler}=\"bfq\"\nKERNEL==\"sda\", ATTR{queue/scheduler}=\"none\"\n";
     assert_eq!(certain(text, &disk()).as_deref(), Some("bfq"));
-    // A partition has no queue of its own, nor has a disk one above it.
+    // A partition has no queue of its own, and the directory above a disk has none.
     for text in [
         "KERNEL==\"sda1\", ATTR{queue/scheduler}=\"bfq\"\n",
         "KERNEL==\"sda\", ATTR{../queue/scheduler}=\"bfq\"\n",
@@ -342,7 +343,7 @@ fn a_partition_s_rule_writes_to_its_disk() {
     ] {
         assert_eq!(scheduler(text, &disk()), Outcome::Untouched, "{text}");
     }
-    // What a program does is open, as for a disk.
+    // The effect of a program is uncertain, as for a disk.
     for text in [
         "KERNEL==\"sda1\", RUN+=\"/bin/sh -c 'echo bfq >/sys$devpath/../queue/scheduler'\"\n",
         "KERNEL==\"sda1\", RUN+=\"/bin/sh -c 'echo bfq >/sys/block/sda/queue/scheduler'\"\n",
@@ -353,7 +354,7 @@ fn a_partition_s_rule_writes_to_its_disk() {
     }
 }
 
-/// udevd handles the events of partitions side by side.
+/// udevd handles the events of partitions concurrently.
 #[test]
 fn which_partition_is_last_cannot_be_told() {
     let disk = || sda().with_partition("sda1").with_partition("sda2");
@@ -363,7 +364,7 @@ fn which_partition_is_last_cannot_be_told() {
         told.contains("different values in an unknown order"),
         "{told}"
     );
-    // Both end alike, whatever each of them sets before.
+    // Both end with the same value, whatever each of them sets before.
     let alike = "KERNEL==\"sda1\", ATTR{../queue/scheduler}=\"none\"\nKERNEL==\"sd?[12]\", ATTR{../queue/scheduler}=\"bfq\"\n";
     assert_eq!(certain(alike, &disk()).as_deref(), Some("bfq"));
 }

@@ -1,4 +1,4 @@
-//! Any text stays what it is, and any rule that can be written is read as what it was.
+//! Any text is preserved, and any rule that can be written is parsed as it was.
 
 use hosttune_blockdev::udev::{Content, Document, Key, Operator, Pattern, Rule, Token, Value};
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ fn any_key() -> impl Strategy<Value = Key> {
     ]
 }
 
-/// What values and attributes are hard to write with.
+/// Text that is hard to quote in values and attributes.
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         2 => "[a-z0-9_*?|/.\\[\\]-]{0,12}",
@@ -64,7 +64,7 @@ proptest! {
     fn any_text_stays_what_it_is(bytes in any_bytes()) {
         let document = Document::parse(&bytes);
         prop_assert_eq!(document.to_bytes(), bytes);
-        // Every line is where it says it is, and they follow on one another.
+        // Line numbers increase without overlap.
         let mut next = 1;
         for line in document.lines() {
             prop_assert!(line.number >= next && line.last >= line.number);

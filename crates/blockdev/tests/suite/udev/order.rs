@@ -1,4 +1,4 @@
-//! Which files count, and in which order.
+//! Which files udev reads, and in which order.
 
 use hosttune_blockdev::udev::RuleFiles;
 use hosttune_core::Host;
@@ -50,7 +50,7 @@ fn files_are_merged_by_name_and_the_highest_masks() {
             ),
             ("/etc/udev/rules.d/60-a.rules", None),
             ("/run/udev/rules.d/70-c.rules", None),
-            // As bytes, not as numbers.
+            // In the order of bytes, not of numbers.
             ("/etc/udev/rules.d/9-last.rules", None),
         ]
     );

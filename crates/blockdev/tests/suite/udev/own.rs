@@ -1,4 +1,4 @@
-//! Rules of ours.
+//! Generated rules.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ fn the_scheduler_is_set_first_and_not_where_it_is_active() {
         [&["queue/scheduler"], &others[..]].concat()
     );
     assert_eq!(set(&sysfs("none [bfq]")), others);
-    // The order of writes needs mq-deadline there, on some kernel that reads the file.
+    // Some kernel that reads the file may need mq-deadline there, to keep the order of writes.
     assert_eq!(set(&of_kind("host-managed", "[mq-deadline] bfq")), others);
     assert_eq!(
         set(&of_kind("host-aware", "[mq-deadline] bfq")).len(),
@@ -142,7 +142,7 @@ fn what_cannot_be_written_is_refused() {
 }
 
 proptest! {
-    /// Whatever text a disk's model is: the rule is for that one, and for no other.
+    /// Whatever characters a disk's model has, the rule matches it and no other.
     #[test]
     fn a_condition_matches_what_it_was_made_from(model in "\\PC{1,20}", other in "\\PC{1,20}", value in "[ -~]{1,20}") {
         let own = GeneratedRules::new("x").rule(

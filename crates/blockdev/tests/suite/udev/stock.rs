@@ -1,4 +1,4 @@
-//! The rules that Debian ships: all understood, none changed.
+//! The rules that Debian ships: all are parsed, and none is changed.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ fn stock() -> Vec<(String, Vec<u8>)> {
     for udev in Udev::ALL {
         let directory = udev.rules().unwrap_or_else(|error| panic!("{error}"));
         let found = files(&directory);
-        // As many as Debian 12 and its backports have; fewer means that they were not looked at.
+        // As many as Debian 12 and its backports have; if there are fewer, they were not found.
         assert!(
             found.len() >= 30,
             "{}: {}",
@@ -52,7 +52,7 @@ fn every_stock_rule_is_understood_and_stays_as_it_is() {
             if let Content::Rule(rule) = &line.content {
                 rules += 1;
                 tokens += rule.tokens.len();
-                // What it was read as is written and read as the same again.
+                // A rule that is written and parsed again is the same.
                 let text = rule
                     .to_text()
                     .unwrap_or_else(|error| panic!("{path}:{}: {error}", line.number));

@@ -1,4 +1,4 @@
-//! Turning: what is written down before, what is taken back when a step fails, stored plans.
+//! Apply: what is recorded before a change, what is undone if a step fails, and stored plans.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn the_whole_intent_is_in_the_journal_before_the_first_turn() {
         Want::Queue(0, "depth", 1),
         Want::Passthrough,
     ]);
-    // Write 0 is the journal's, write 1 would be the first turn.
+    // Write 0 goes to the journal, write 1 would be the first change.
     let crash_point = CrashPoint::dies_at(1, Moment::Before);
     let mut session = machine.session(&crash_point).unwrap();
     let plan = tuning.plan(&session).unwrap();
@@ -129,7 +129,7 @@ fn a_write_that_is_accepted_and_does_not_show_is_a_failed_step() {
 fn a_rollback_that_cannot_finish_is_another_error_and_the_next_revert_finishes_it() {
     let machine = machine();
     let was = machine.snapshot();
-    // It goes up and not down.
+    // It can be raised, but not set back to 0.
     behave(&machine, "/sys/dial/a", Behaviour::integer(1..=9));
     behave(&machine, "/sys/dial/b", Behaviour::refuses(EINVAL));
     let error = dials(&[("c", 5), ("a", 5), ("b", 5)])
@@ -174,7 +174,7 @@ fn a_refused_turn_that_lands_late_is_waited_for_and_put_back() {
         .apply(&mut process(&machine))
         .unwrap_err();
     assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
-    // Whatever was still under way has landed by now.
+    // Any delayed change has taken effect by then.
     process(&machine).host().pause(Duration::from_secs(1));
     assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
@@ -267,8 +267,8 @@ fn a_stored_plan_is_stale_where_the_host_moved_and_nothing_is_changed() {
     assert!(machine.store().is_empty());
 }
 
-/// The plan says what the scheduler's queue is put back to; where that is no longer so, the
-/// revert would bring back a value that somebody has replaced since.
+/// The plan contains the state that the scheduler's queue is restored to. If the queue has changed
+/// since, the revert would restore a value that another process has replaced.
 #[test]
 fn a_stored_plan_is_stale_where_what_a_step_resets_has_moved() {
     let machine = machine();
@@ -284,7 +284,7 @@ fn a_stored_plan_is_stale_where_what_a_step_resets_has_moved() {
     }
 }
 
-/// Can be turned only to what dial a shows.
+/// Can be set only to what dial a shows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Follower;
 
@@ -317,7 +317,7 @@ impl Knob for Follower {
     }
 }
 
-/// A plan may be told again what it has read; whoever turns is told what is.
+/// A plan may reuse what it has read; a change must read the current state.
 #[test]
 fn what_a_turn_reads_is_what_the_steps_before_it_have_left() {
     let machine = machine();
@@ -332,12 +332,12 @@ fn what_a_turn_reads_is_what_the_steps_before_it_have_left() {
     assert_eq!(plan.steps.len(), 2);
     follows().apply(&plan).unwrap();
     assert_eq!(memory.get("/sys/secret").as_deref(), Some("5"));
-    // The way back goes the other way round, so that the follower would be turned to 0 first.
+    // The revert runs in reverse order and sets the follower to 0 first, so dial a must show 0.
     memory.write("/sys/dial/a", "0").unwrap();
     follows().revert().unwrap();
     assert_eq!(machine.snapshot(), was);
 
-    // By a plan that is reviewed, and that somebody else changes what it has read under.
+    // With a plan that is reviewed, while another process changes the host.
     let applied = follows().apply_reviewed(
         |at| tuning.declare(at),
         |_| memory.write("/sys/dial/b", "3").is_ok(),

@@ -1,4 +1,4 @@
-//! What cannot be turned just now, and can be later.
+//! Knobs that are busy: they cannot be set now, but can be later.
 
 use hosttune_core::error::StepFailure;
 use hosttune_core::testing::{Behaviour, CrashPoint, Machine, World};
@@ -48,7 +48,7 @@ fn what_was_busy_is_a_step_again_in_the_next_plan_and_changed_by_the_next_apply(
     );
     assert!(process(&machine).status().unwrap().refused.is_empty());
 
-    // Still busy: it is tried, and nothing else.
+    // Still busy: one change is attempted, and nothing else.
     let crash_point = CrashPoint::lives();
     let mut session = machine.session(&crash_point).unwrap();
     let applied = fuse_and_dial().apply(&mut session).unwrap();
@@ -107,7 +107,7 @@ fn a_required_step_that_is_busy_takes_all_back_and_is_not_remembered() {
     assert_eq!(tuning.plan(&process(&machine)).unwrap().steps.len(), 3);
 }
 
-/// The end that it leads to cannot be reached then.
+/// The state that it leads to cannot be reached without it.
 #[test]
 fn a_means_that_is_busy_takes_all_back() {
     let machine = refusing(EBUSY);
@@ -123,7 +123,7 @@ fn a_means_that_is_busy_takes_all_back() {
     assert!(machine.store().is_empty());
 }
 
-/// What landed all the same is no refusal.
+/// A change that took effect in spite of EBUSY was not refused.
 #[test]
 fn what_is_busy_and_has_landed_takes_all_back() {
     let machine = machine();
@@ -153,6 +153,6 @@ fn whoever_dies_over_a_busy_step_leaves_nothing_that_is_not_put_back() {
             assert!(machine.store().is_empty(), "{death}");
         },
     );
-    // The intent, two turns and what became of each, and the end.
+    // The intent, two changes with a record of the result of each, and the end.
     assert_eq!(writes, 6);
 }

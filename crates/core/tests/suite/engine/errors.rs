@@ -1,4 +1,4 @@
-//! What errors say: each says what happened here, and leaves the rest to its source.
+//! Error messages: each describes its own level and leaves the rest to its source.
 
 use hosttune_core::error::{HostError, HostErrorKind, Operation, StaleStep, StepFailure};
 use hosttune_core::journal::JournalError;

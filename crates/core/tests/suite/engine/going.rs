@@ -1,5 +1,5 @@
-//! Things that go while they are turned, or while they are put back: a disk that is pulled out, a
-//! processor that is taken offline.
+//! Devices that disappear while they are changed or reverted: a disk that is unplugged, a CPU that is
+//! taken offline.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use crate::toys::{self, Dial};
 const VALUE: &str = "/sys/plug/value";
 const ENODEV: i32 = 19;
 
-/// Something that is plugged in; `null` while it is not.
+/// A device that can be unplugged; its state is `null` then.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Plug;
 
@@ -73,7 +73,7 @@ fn machine() -> Machine {
     )
 }
 
-/// How it goes when it is written to: the writer is told, or it has gone when it is read again.
+/// How the device disappears on a write: with an error, or unnoticed until it is read again.
 #[derive(Debug, Clone, Copy)]
 enum Goes {
     Refusing,
@@ -121,7 +121,7 @@ fn required() -> impl Tuning {
     })
 }
 
-/// All there is to see but the thing.
+/// The complete visible state except that of the device.
 fn others(machine: &Machine) -> Snapshot {
     let mut snapshot = machine.snapshot();
     snapshot.remove(VALUE);
@@ -204,7 +204,7 @@ fn whoever_dies_while_a_thing_goes_leaves_nothing_that_is_not_put_back() {
     for goes in WAYS {
         let prepare = || goes.machine();
         let writes = at_every_death(prepare, |session| drop(plain().apply(session)), is_put_back);
-        // The intent, three turns and what became of each, and the end.
+        // The intent, three changes with a record of the result of each, and the end.
         assert_eq!(writes, 8, "{goes:?}");
         let writes = at_every_death(
             prepare,
@@ -244,7 +244,7 @@ fn whoever_dies_while_it_goes_on_the_way_back_leaves_nothing_that_is_not_put_bac
     }
 }
 
-/// What refuses and is still there is owed, as ever.
+/// A device that refuses but is still there stays pending.
 #[test]
 fn what_refuses_on_the_way_back_and_stays_is_owed_still() {
     let machine = machine();

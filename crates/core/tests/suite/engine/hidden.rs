@@ -1,4 +1,4 @@
-//! Values that are kept and not shown for a while, as those of a processor that is offline.
+//! Values that are kept but not shown for a while, as those of a CPU that is offline.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::toys;
 
 const VALUE: &str = "/sys/sleeper/value";
 
-/// Something that shows `asleep` for a while, and what it was set to when it wakes up.
+/// Shows `asleep` for a while, and after waking up the value that it was set to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Sleeper;
 

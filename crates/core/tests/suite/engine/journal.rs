@@ -1,4 +1,4 @@
-//! The journal itself: damaged, of another program, of another release, lost and found.
+//! The journal itself: damaged, written by another program or release, lost, or back after its removal.
 
 use hosttune_core::journal::{JournalError, JournalLocation};
 use hosttune_core::testing::{CrashPoint, Machine, Moment, World};
@@ -11,14 +11,14 @@ fn bytes(machine: &Machine, place: JournalLocation) -> Vec<u8> {
     machine.store().bytes(place, OWNER).unwrap()
 }
 
-/// Where a line begins and ends, its newline excluded.
+/// The byte range of a line (counted from 1), without its newline.
 fn line(bytes: &[u8], number: usize) -> std::ops::Range<usize> {
     let ends: Vec<usize> = (0..bytes.len()).filter(|i| bytes[*i] == b'\n').collect();
     let start = if number == 1 { 0 } else { ends[number - 2] + 1 };
     start..ends[number - 1]
 }
 
-/// Every verb refuses the journal for this line, and nothing is changed.
+/// Every operation rejects the journal because of this line, and changes nothing.
 fn is_damaged_at(machine: &Machine, wanted: usize) {
     let was = machine.snapshot();
     let before = bytes(machine, JournalLocation::Volatile);
@@ -57,7 +57,7 @@ fn an_unreadable_line_of_what_is_owed_is_damage_that_names_file_and_line() {
     let machine = machine();
     apply(&machine, &dials(&[("a", 5)]));
     apply(&machine, &dials(&[("b", 5)]));
-    // The header, what is owed of the first, the second intent; then its mark and its end.
+    // The header, the pending steps of the first apply, and the second intent; its mark and its end follow.
     for number in [1, 2, 3] {
         let machine = machine.fork();
         damage(&machine, number);
@@ -65,8 +65,8 @@ fn an_unreadable_line_of_what_is_owed_is_damage_that_names_file_and_line() {
     }
 }
 
-/// The engine waits for an intent before it makes a mark: marks behind an intent that cannot be
-/// read say that it was whole once, and that something was turned on its account.
+/// The engine waits for an intent to be durable before it writes a mark: marks behind an unreadable
+/// intent prove that it was complete once, and that something was changed.
 #[test]
 fn an_unreadable_intent_with_its_marks_behind_it_is_damage() {
     let machine = machine();
@@ -83,7 +83,7 @@ fn an_unreadable_header_is_damage() {
     is_damaged_at(&machine, 1);
 }
 
-/// Marks are not waited for, and a power cut may keep a later one without an earlier.
+/// The engine does not wait for marks, so a power cut may keep a later one and lose an earlier one.
 #[test]
 fn an_unreadable_mark_is_passed_over_and_all_is_put_back() {
     let machine = machine();
@@ -127,7 +127,7 @@ fn a_journal_of_a_later_format_is_refused_naming_who_wrote_it() {
     assert_eq!((*version, program.as_str()), (3, "gaming 9.0"));
 }
 
-/// A session of a program that knows no knobs but the engine's own.
+/// A session of a program that knows only the engine's own knob types.
 fn ignorant(machine: &Machine) -> Session {
     let host = hosttune_core::Host::new(machine.memory().host(&CrashPoint::lives()));
     Session::new(host, OWNER, machine.store().clone(), &machine.boot()).unwrap()
@@ -183,7 +183,7 @@ fn an_unknown_knob_that_is_only_disturbed_is_refused_too() {
     );
 }
 
-/// A removal that a power cut took back: the file is there again, and nothing is owed.
+/// A power cut has undone the removal: the file is there again, and nothing in it is pending.
 fn reappears(journal: &[u8], place: JournalLocation, machine: &Machine) {
     let was = machine.snapshot();
     machine.store().set_bytes(place, OWNER, journal);
@@ -259,7 +259,7 @@ fn a_forgotten_kind_of_knob_does_not_keep_another_owner_from_working() {
     assert!(machine.store().is_empty());
 }
 
-/// A file is put in its place whole: where nothing of it can be read, something was written there.
+/// A journal is put in place as a whole, so one in which nothing is readable was complete once.
 #[test]
 fn a_journal_of_nothing_whole_is_damage() {
     for left in [&b""[..], b"e6f85dd4 {\"rec", &[0; 400]] {
@@ -271,7 +271,7 @@ fn a_journal_of_nothing_whole_is_damage() {
     }
 }
 
-/// Wherever the end is lost: what was changed is put back, or the revert says that it cannot tell.
+/// Wherever the end is cut off, all changes are reverted or the revert reports that it cannot tell.
 #[test]
 fn a_finished_journal_that_is_cut_is_never_taken_for_nothing_changed() {
     let finished = machine();
@@ -301,7 +301,7 @@ fn a_finished_journal_that_is_cut_is_never_taken_for_nothing_changed() {
     }
 }
 
-/// The intent's line is gone, and the marks about its steps are whole.
+/// The line of the intent is missing, and the marks of its steps are complete.
 #[test]
 fn a_journal_that_has_lost_its_intent_is_damage() {
     let machine = machine();

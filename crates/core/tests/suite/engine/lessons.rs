@@ -1,4 +1,4 @@
-//! What the laws taught: each was a fault of the engine once, or of the one before it.
+//! Found by the laws: each was once a bug of this engine or of the one before it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::{
 };
 use crate::toys::{Dial, Driver, Override, Vector, Want, Wants};
 
-/// A device that no driver has: its state is `null`, which is known, and is gone back to.
+/// A device without a driver: its state is `null`, which is a known state and is restored.
 #[test]
 fn a_null_state_is_not_unknown() {
     let unbound = || {
@@ -41,7 +41,7 @@ fn a_null_state_is_not_unknown() {
     );
 }
 
-/// The scheduler is as it was and its queue is not: that is not done.
+/// If the scheduler has its original value but its queue has not, the step is not undone yet.
 #[test]
 fn a_half_undone_scheduler_does_not_read_as_done() {
     let was = machine().snapshot();
@@ -107,7 +107,7 @@ fn a_refused_step_is_remembered_and_not_tried_again_in_this_boot() {
     assert!(machine.store().is_empty());
 }
 
-/// A rollback that spared a stranger's value must leave the step for a revert to find.
+/// If a rollback leaves a value of another process alone, a later revert must still find the step.
 #[test]
 fn a_spared_step_is_remembered() {
     let machine = machine();
@@ -125,7 +125,7 @@ fn a_spared_step_is_remembered() {
     assert!(machine.store().is_empty());
 }
 
-/// Whoever looks right after the refusal sees nothing, and a moment later the device is bound.
+/// A read right after the refusal shows no change, and a moment later the device is bound.
 #[test]
 fn a_refused_bind_that_lands_late_is_put_back_at_every_death() {
     let was = machine().snapshot();
@@ -148,7 +148,7 @@ fn a_refused_bind_that_lands_late_is_put_back_at_every_death() {
 fn when_a_step_is_left_the_earlier_steps_of_its_knob_are_still_owed() {
     let machine = machine();
     let was = machine.snapshot();
-    // Of two parts, so that they do not become one.
+    // In two parts, so that the two steps are not merged.
     apply(&machine, &("low", dials(&[("a", 3)])));
     apply(&machine, &("high", dials(&[("a", 5)])));
     write(&machine, "/sys/dial/a", "7");
@@ -255,7 +255,7 @@ fn where_a_disturber_cannot_be_undone_its_dependants_earlier_steps_wait() {
     assert!(machine.store().is_empty());
 }
 
-/// The steps that a plan moved behind their cure are undone before it.
+/// A step that the plan moved behind its cure is undone before the cure.
 #[test]
 fn a_wish_before_its_cure_is_taken_back_at_every_death() {
     let was = machine().snapshot();

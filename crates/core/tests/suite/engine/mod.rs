@@ -1,7 +1,7 @@
-//! What the engine owes, one test for each promise.
+//! The promises of the engine, one test for each.
 //!
-//! The laws next door find what nobody thought of; these tests say what was thought of, each
-//! under its name, so that a broken promise is read off the list. They run on the laws' machine.
+//! The laws (`laws.rs`) find cases that nobody thought of. These tests name the known ones, so that the
+//! list of failed tests says which promise is broken. They run on the machine of the laws.
 
 mod applying;
 mod busy;

@@ -1,4 +1,4 @@
-//! What a plan says, and what makes one impossible.
+//! What a plan contains, and what makes planning fail.
 
 use std::cell::Cell;
 use std::fmt;
@@ -136,7 +136,7 @@ fn a_lack_that_a_later_step_cures_becomes_a_step_behind_it() {
     }));
 }
 
-/// The planner says what the earlier steps leave, of what they cure too.
+/// The planner shows the state that the earlier steps leave, also of a knob that they cure.
 #[test]
 fn what_an_earlier_step_cures_is_seen_ahead_as_it_will_be() {
     struct Asks;
@@ -165,7 +165,7 @@ fn a_step_that_does_not_provide_what_is_lacking_cures_nothing() {
         );
         assert!(plan.steps.iter().all(|step| step.knob.text != "needs"));
     };
-    // To another state, later, or away again before it is needed.
+    // The step sets another state, is deferred, or its state is changed again before it is needed.
     unsupported(&say(|at| {
         at.want(&Dial("c".into()), &"2".into());
         at.want(&Needs, &"5".into());
@@ -183,11 +183,11 @@ fn a_step_that_does_not_provide_what_is_lacking_cures_nothing() {
 }
 
 thread_local! {
-    /// How often a slot was asked what it lacks.
+    /// How often `unsupported` was called on any slot.
     static ASKED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// One of many that apply only where dial c is at 1.
+/// One of many that are supported only while dial c is at 1.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Slot(usize);
 

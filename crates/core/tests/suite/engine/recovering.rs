@@ -1,4 +1,4 @@
-//! After a death: what the next process finds, and what it does about it.
+//! After a crash: what the next process finds, and what it does about it.
 
 use hosttune_core::testing::{CrashPoint, Moment, World};
 use hosttune_core::{Reverted, Tuning};
@@ -11,7 +11,7 @@ fn an_interrupted_apply_is_rolled_back_to_the_last_finished_one_by_the_next_run(
     let machine = machine();
     apply(&machine, &dials(&[("a", 3)]));
     let was = machine.snapshot();
-    // The intent, the turn of a, its mark, the turn of b.
+    // The intent, the change of a, its mark, the change of b.
     let crash_point = CrashPoint::dies_at(3, Moment::After);
     dials(&[("a", 5), ("b", 5)])
         .apply(&mut machine.session(&crash_point).unwrap())
@@ -87,7 +87,7 @@ fn an_earlier_boots_record_turns_no_knob_of_the_boot_and_puts_files_back() {
         &Wants(vec![Want::Dial("a", 5), Want::File("b", Some(1))]),
     );
     machine.power_cut(false);
-    // What the new boot set by itself, even if it is just what we had set.
+    // Set by the new boot itself, even if it equals the value that we had set.
     write(&machine, "/sys/dial/a", "5");
     assert_eq!(process(&machine).status().unwrap().by_reboot, 1);
     let reverted = process(&machine).revert().unwrap();

@@ -1,4 +1,4 @@
-//! Things that get another name while what was set of them is in effect.
+//! Devices that get another name while changes of them are in effect.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ fn serial(name: &str) -> String {
     format!("/sys/port/{name}/serial")
 }
 
-/// The serial number of what has this name, if anything has.
+/// The serial number of the device with this name, if there is one.
 fn serial_of(host: &Host, name: &str) -> Result<Option<String>, HostError> {
     let serial = host.read_text(serial(name))?;
     Ok(Some(serial.trim_end().to_owned()).filter(|serial| serial != "none"))
@@ -30,8 +30,8 @@ fn first_word(identity: &str) -> &str {
     identity.split(' ').next().unwrap_or_default()
 }
 
-/// Something with a serial number, by a name that can change. What is behind the first word of the
-/// serial number only some versions know.
+/// A device with a serial number, under a name that can change. Only some versions know what follows
+/// the first word of the serial number.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Port(String);
 
@@ -69,11 +69,11 @@ impl Knob for Port {
     }
 }
 
-/// The same, of a kind whose things keep their names.
+/// The same for a type whose devices keep their names.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Socket(String);
 
-/// How often any of them was asked which one it is.
+/// How often the identity of any socket was read.
 static ASKED: AtomicUsize = AtomicUsize::new(0);
 
 impl fmt::Display for Socket {
@@ -106,7 +106,7 @@ fn knobs(registry: &mut Registry) {
     registry.add::<Socket>();
 }
 
-/// Which has one thing, `a`, whose value is rounded down to a multiple of 4.
+/// With one device, `a`, whose value is rounded down to a multiple of 4.
 fn machine() -> Machine {
     let mut memory = toys::memory();
     for (name, number) in NAMES.into_iter().zip(["1", "none"]) {
@@ -117,7 +117,7 @@ fn machine() -> Machine {
     Machine::new(memory, knobs)
 }
 
-/// `a` is `b` by now, and another thing is `a` where one is said.
+/// Renames `a` to `b`. `other` is the serial number of the device that is named `a` now, or `none`.
 fn rename(machine: &Machine, other: &str) {
     let was = get(machine, &value("a"));
     write(machine, &value("b"), &was);
@@ -132,7 +132,7 @@ fn port(name: &'static str, to: &'static str) -> impl Tuning {
     })
 }
 
-/// What the kernel makes of 7 only the journal knows.
+/// Only the journal knows that the kernel rounds 7 to 4.
 #[test]
 fn a_plan_and_a_report_know_a_thing_by_its_new_name_as_an_apply_does() {
     for other in ["none", "2"] {

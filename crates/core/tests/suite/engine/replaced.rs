@@ -1,4 +1,4 @@
-//! Things that go and others that come in their place, under the same name.
+//! Devices that disappear, and others that take their place under the same name.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ const VALUE: &str = "/sys/plug/value";
 const SERIAL: &str = "/sys/plug/serial";
 const DEFAULT: &str = "/sys/plug/default";
 
-/// Something that is plugged in, with a serial number of its own. What it is put back to is
-/// whatever the default is by then.
+/// A device that is plugged in, with its own serial number. Its original value is whatever the default
+/// is at the time of the revert.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Plugged;
 
@@ -63,7 +63,7 @@ fn ours() -> impl Tuning {
     })
 }
 
-/// Another one in its place, which shows this.
+/// Replaces the device by another one, which shows this value.
 fn plug_in(machine: &Machine, serial: usize, shows: &str) {
     write(machine, SERIAL, &serial.to_string());
     write(machine, VALUE, shows);
@@ -94,7 +94,7 @@ fn what_has_been_replaced_two_hundred_times_is_owed_once_and_put_back_as_it_came
     assert!(machine.store().is_empty());
 }
 
-/// By chance, or because somebody else tunes it the same way: it was never ours.
+/// By chance, or because another program sets the same value: it was never ours.
 #[test]
 fn another_one_that_shows_our_value_is_left_as_it_is() {
     let machine = machine();
@@ -142,14 +142,14 @@ fn where_the_way_back_leads_elsewhere_a_revert_says_so_once() {
     write(&machine, DEFAULT, "other");
     let reverted = process(&machine).revert().unwrap();
     assert_eq!(reverted.notes, ["the default is other now"]);
-    // Of one that has gone there is nothing to say.
+    // For a device that is gone there is no note.
     ours().apply(&mut process(&machine)).unwrap();
     plug_in(&machine, 2, "free");
     let reverted = process(&machine).revert().unwrap();
     assert!(reverted.notes.is_empty(), "{:?}", reverted.notes);
 }
 
-/// The field is not there where it is not needed: journals and plans are as they were.
+/// A knob without an identity has no such field, so its journals and plans are as before.
 #[test]
 fn what_is_known_by_its_name_is_written_as_before() {
     let machine = machine();

@@ -1,5 +1,4 @@
-//! What becomes of a wish that does not apply: plain, required, optional or deferred, strict or
-//! not.
+//! What happens to an unsupported request: plain, required, optional or deferred, strict or not.
 
 use hosttune_core::State;
 use hosttune_core::testing::World;
@@ -16,8 +15,8 @@ enum Wanted {
     Deferred,
 }
 
-/// Plans and applies one such wish beside one that applies; answers how the wish stands, or
-/// nothing where it was an error.
+/// Plans and applies one such request beside a supported one; returns its state, or `None` if it was an
+/// error.
 fn outcome(wanted: Wanted, strict: bool) -> Option<State> {
     let machine = machine();
     let was = machine.snapshot();

@@ -1,4 +1,5 @@
-//! What a knob resets is put back with it: where it has gone meanwhile, and where one moves another.
+//! What a knob resets is restored with it: also if it is gone by then, and if one such knob moves
+//! another.
 
 use std::cell::Cell;
 
@@ -19,7 +20,7 @@ fn knobs(registry: &mut Registry) {
     motor::knobs(registry);
 }
 
-/// The laws' motor, and something that refuses.
+/// The motor of the laws, and a fuse that refuses.
 fn machine(ceiling_at: &str, speed_at: &str) -> Machine {
     let memory = toys::memory().file("/sys/fuse", "0", Behaviour::refuses(EINVAL));
     Machine::new(with_motor(memory, ceiling_at, speed_at), knobs)
@@ -41,8 +42,8 @@ fn setting(machine: &Machine, path: &str) -> Option<String> {
     machine.memory().get(path)
 }
 
-/// The ceiling is put back first and brings the speed to 20, which is neither what the mode left nor
-/// what it was.
+/// The ceiling is restored first and sets the speed to 20, which is neither the value of the mode nor
+/// the original.
 #[test]
 fn what_an_earlier_restore_has_moved_is_put_back_by_whoever_finishes() {
     let was = machine("40", "7").snapshot();
@@ -59,7 +60,7 @@ fn what_an_earlier_restore_has_moved_is_put_back_by_whoever_finishes() {
             assert!(machine.store().is_empty(), "{death}");
         },
     );
-    // After the one write, within it, and before the next.
+    // After the write of the ceiling, within it, and before the next write.
     assert_eq!(between.get(), 3);
 }
 
@@ -83,7 +84,7 @@ fn what_an_earlier_restore_has_moved_is_put_back_by_a_rollback_too() {
     );
 }
 
-/// Where the ceiling is as the mode made it, nothing moves the speed: who moved it is a stranger.
+/// The ceiling is as the mode made it, so restoring it moves no speed: another process moved it.
 #[test]
 fn a_strangers_setting_survives_where_no_restore_can_have_moved_it() {
     let survived = Cell::new(0);
@@ -119,7 +120,7 @@ fn a_setting_that_its_mode_has_no_more_is_passed_over() {
     assert_eq!(reverted.not_reverted, []);
     assert_eq!(setting(&machine, CEILING).as_deref(), Some("40"));
     assert_eq!(setting(&machine, SPEED), None);
-    // The mode and the ceiling: what is not there is not written to.
+    // The mode and the ceiling: a setting that does not exist is not written.
     assert_eq!(crash_point.changes(), 2);
     assert!(machine.store().is_empty());
 }
@@ -149,7 +150,7 @@ fn a_setting_that_goes_while_it_is_put_back_is_passed_over() {
     }
 }
 
-/// What makes it anew is to find what it was.
+/// Reverting the mode creates the setting again, which must then get its original value.
 #[test]
 fn a_setting_that_has_gone_and_is_made_anew_by_the_way_back_is_what_it_was() {
     let was = machine("40", "7").snapshot();
@@ -168,7 +169,7 @@ fn a_setting_that_has_gone_and_is_made_anew_by_the_way_back_is_what_it_was() {
     at_every_death(prepare, |session| drop(session.revert()), is_put_back);
 }
 
-/// Somebody else uses it by now, say: there is nothing that it could be put back to.
+/// For example because another process uses it by now: there is no original value to restore.
 #[test]
 fn a_setting_that_was_not_there_before_and_stays_is_left_as_it_is() {
     let prepare = || {

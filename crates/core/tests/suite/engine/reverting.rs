@@ -1,4 +1,4 @@
-//! The way back: three ways per step, and what waits for what.
+//! Revert: the three outcomes of a step, and which step waits for which.
 
 use hosttune_core::testing::{Behaviour, World};
 use hosttune_core::{NotRevertedReason, Reverted, Selection, Tuning};
@@ -6,7 +6,7 @@ use hosttune_core::{NotRevertedReason, Reverted, Selection, Tuning};
 use crate::support::{EINVAL, apply, behave, dials, get, machine, process, write};
 use crate::toys::{Want, Wants};
 
-/// What was left, and why.
+/// What was not reverted, and why.
 fn left(reverted: &Reverted) -> Vec<(&str, &NotRevertedReason)> {
     reverted
         .not_reverted

@@ -1,4 +1,4 @@
-//! Several owners on one knob: ours is what the journal says, and not what the value looks like.
+//! Several owners of one knob: the journals decide whose a value is, not what it looks like.
 
 use hosttune_core::testing::{CrashPoint, Machine, World};
 use hosttune_core::{Session, Tuning};
@@ -19,7 +19,7 @@ fn revert(machine: &Machine, owner: &str) {
     assert_eq!(reverted.not_reverted, [], "{owner}");
 }
 
-/// What the newer owner set looks like the older one's original.
+/// The newer owner's value equals the older one's original.
 #[test]
 fn the_older_reverts_first_from_a_value_that_looks_like_its_original() {
     let machine = machine();
@@ -70,7 +70,8 @@ fn both_hold_what_both_want_and_the_last_puts_it_back() {
     }
 }
 
-/// An unbound device, an override and a bind: the owner that wants the end gets the way back whole.
+/// An unbind, a `driver_override` and a bind: the owner that still requests the result takes over the
+/// revert of all three.
 #[test]
 fn what_leads_to_an_end_goes_where_the_end_goes() {
     for order in [["first", "second"], ["second", "first"]] {
@@ -88,7 +89,7 @@ fn what_leads_to_an_end_goes_where_the_end_goes() {
     }
 }
 
-/// Putting the scheduler back resets the depth that another owner has set since.
+/// Reverting the scheduler resets the depth, which another owner has set since.
 #[test]
 fn what_another_owner_set_on_what_ours_resets_stays_until_that_owner_reverts() {
     for order in [["first", "second"], ["second", "first"]] {
@@ -120,7 +121,7 @@ fn what_anothers_step_has_reset_since_is_put_back_with_that_step() {
     assert!(machine.store().is_empty());
 }
 
-/// Three owners, the middle one goes first; then the others in either order.
+/// Of three owners the middle one reverts first, then the others in either order.
 #[test]
 fn whoever_stands_between_two_owners_goes_without_a_trace() {
     for order in [["a", "c"], ["c", "a"]] {
@@ -140,7 +141,7 @@ fn whoever_stands_between_two_owners_goes_without_a_trace() {
     }
 }
 
-/// Killed at every write of the older owner's revert; then both revert, whichever comes first.
+/// The older owner is killed at every write of its revert; then both revert, in either order.
 #[test]
 fn a_death_while_the_older_reverts_loses_no_original() {
     let first = Wants(vec![
@@ -182,8 +183,8 @@ fn a_death_while_the_older_reverts_loses_no_original() {
     }
 }
 
-/// What another owner's journal holds cannot be known where it cannot be read: then values decide, as
-/// for anybody else's change, and it is said.
+/// If another owner's journal cannot be read, the values decide, as for any other process's change, and
+/// a note says so.
 #[test]
 fn another_owners_journal_that_cannot_be_read_is_said_and_stops_nobody() {
     use hosttune_core::journal::JournalLocation;
@@ -201,7 +202,8 @@ fn another_owners_journal_that_cannot_be_read_is_said_and_stops_nobody() {
     assert_eq!(get(&machine, "/sys/dial/a"), "0");
 }
 
-/// The same with two parts of one owner: the one that resets the other's knob goes first.
+/// The same as with two owners, for two parts of one: the part whose step resets the other's knob is
+/// reverted first.
 #[test]
 fn a_part_that_stands_on_what_another_part_resets_ends_at_the_first_original() {
     use hosttune_core::Selection;
@@ -223,7 +225,8 @@ fn a_part_that_stands_on_what_another_part_resets_ends_at_the_first_original() {
     assert!(machine.store().is_empty());
 }
 
-/// A thousand applies there and back: the journal stays small, and each knob is put back once.
+/// A thousand applies that keep changing the value: the journal stays small, and each knob is reverted
+/// once.
 #[test]
 fn a_thousand_applies_are_put_back_in_one_step() {
     let machine = machine();
@@ -247,7 +250,8 @@ fn a_thousand_applies_are_put_back_in_one_step() {
     assert_eq!(machine.snapshot(), was);
 }
 
-/// Found by the law: the older one's revert has reset the motor on the way, and is killed.
+/// Found by the law about owners that crash: the older owner's revert is killed after it has reset the
+/// motor.
 #[test]
 fn the_older_is_killed_while_it_turns_a_mode_back_that_the_newer_stands_on() {
     use crate::motor::{Runs, motor};

@@ -1,4 +1,4 @@
-//! Somebody else changes the host too.
+//! Other processes change the host too.
 
 use hosttune_core::testing::{CrashPoint, Moment, World};
 use hosttune_core::{NotRevertedReason, Tuning};
@@ -6,7 +6,7 @@ use hosttune_core::{NotRevertedReason, Tuning};
 use crate::support::{apply, dials, get, machine, process, write};
 use crate::toys::{Want, Wants};
 
-/// Nobody can tell who wrote a value: what shows our value is ours.
+/// The kernel does not tell who wrote a value: one that equals ours counts as ours.
 #[test]
 fn a_stranger_who_sets_exactly_our_value_counts_as_us() {
     let machine = machine();
@@ -67,7 +67,7 @@ fn a_stranger_on_a_dependant_survives_where_we_had_set_it_too() {
 
 const ROUNDS: usize = 2_000;
 
-/// What the stranger sets before each of our applies; never our own 5.
+/// What the other process sets before each of our applies; never our own 5.
 fn theirs(round: usize) -> String {
     ["6", "7", "8", "9"][round % 4].to_owned()
 }
@@ -121,7 +121,8 @@ fn a_tuning_that_wavers_does_not_grow_the_journal_and_goes_back_to_the_first_ori
     assert!(machine.store().is_empty());
 }
 
-/// What the kernel shows is then never what was asked for: the applies still follow on one another.
+/// Here the kernel never shows the requested value; the applies must still be seen to follow one
+/// another.
 #[test]
 fn a_tuning_that_wavers_between_rounded_values_goes_back_to_the_first_original_too() {
     let machine = machine();

@@ -1,4 +1,5 @@
-//! Calls that fail, once or from then on: what the law of truth has found, each at every call.
+//! Calls that fail, once or from then on: the cases that law 16 (`told_as_it_is`) has found, each at
+//! every call.
 
 use hosttune_core::Tuning;
 use hosttune_core::testing::laws::{self, Verb};
@@ -8,7 +9,7 @@ use crate::motor::{CEILING, Runs, SPEED, Want as Motor, motor};
 use crate::support::OWNER;
 use crate::toys::{Want, Wants, machine};
 
-/// Whichever call of a revert fails, and however.
+/// Lets every call of a revert fail, in every way.
 fn whatever_fails_at_reverting<T: Tuning>(world: &Machine, applied: &[T]) {
     for call in 0..60 {
         for kind in 0..Failure::KINDS {
@@ -19,7 +20,7 @@ fn whatever_fails_at_reverting<T: Tuning>(world: &Machine, applied: &[T]) {
     }
 }
 
-/// The scheduler was turned back, which reset the depth; that it was could not be read.
+/// The scheduler was reverted, which reset the depth, but the scheduler could not be read afterwards.
 #[test]
 fn what_was_changed_back_and_cannot_be_read_is_not_taken_for_what_stands() {
     let depth = || Want::Queue(0, "depth", 0);
@@ -28,8 +29,8 @@ fn what_was_changed_back_and_cannot_be_read_is_not_taken_for_what_stands() {
     whatever_fails_at_reverting(&machine(), &[first, second]);
 }
 
-/// What the ceiling moves was not put back; the mode, put back before it, would take with it what that is
-/// to be put back to.
+/// The speed, which the ceiling moves, was not reverted. Reverting the mode before it would destroy the
+/// state that the speed is to be reverted to.
 #[test]
 fn what_resets_a_knob_waits_for_a_step_of_it_that_is_left() {
     let first = Runs(vec![Motor::Mode("fast")]);
@@ -37,8 +38,8 @@ fn what_resets_a_knob_waits_for_a_step_of_it_that_is_left() {
     whatever_fails_at_reverting(&motor(40, 7), &[first, second]);
 }
 
-/// The ceiling and the speed show what was wanted of them by chance, as the mode has made them; what they were
-/// turned from was not written down any more.
+/// The ceiling and the speed already show the requested 100, because the mode sets them to it, and
+/// their original values did not reach the journal any more.
 #[test]
 fn steps_that_nobody_knows_the_start_of_do_not_wait_for_each_other() {
     let wanted = [(CEILING, 100), (SPEED, 100)].map(|(path, to)| Motor::Setting(path, to));
@@ -53,7 +54,8 @@ fn steps_that_nobody_knows_the_start_of_do_not_wait_for_each_other() {
     }
 }
 
-/// The speed that one owner left half reset is nobody's: the other one does not begin before it is put back.
+/// A speed that an interrupted revert of one owner has reset belongs to nobody, so another owner does
+/// not start before it is restored.
 #[test]
 fn another_owners_interrupted_revert_is_finished_before_anything_is_begun() {
     let mut finished = 0;
@@ -90,7 +92,7 @@ fn another_owners_interrupted_revert_is_finished_before_anything_is_begun() {
     assert!(finished > 5, "{finished}");
 }
 
-/// Whose knobs this program does not know is left to those who do.
+/// A run with knob types that this program does not know is left to a program that knows them.
 #[test]
 fn what_this_program_does_not_know_is_left_to_its_owner() {
     let machine = motor(40, 7);
@@ -111,7 +113,8 @@ fn what_this_program_does_not_know_is_left_to_its_owner() {
     assert!(of("other").status().unwrap().open.is_some());
 }
 
-/// Whatever fails of the process that was to finish another one's revert: it is still that one's to finish.
+/// Whichever call fails in the process that is to finish another owner's revert, that owner can still
+/// finish it.
 #[test]
 fn what_cannot_be_finished_for_another_owner_is_left_to_it() {
     for call in 0..40 {

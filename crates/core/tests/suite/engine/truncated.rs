@@ -1,4 +1,4 @@
-//! A journal that lost its end: at every length there is.
+//! A journal that lost its end, cut at every possible length.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use hosttune_core::testing::{CrashPoint, Machine, Moment, World};
 use crate::support::{OWNER, apply, dials, get, machine, process, records};
 use crate::toys::{Want, Wants};
 
-/// The knobs that the whole records of a journal name.
+/// The knobs that the complete records of a journal name.
 fn named(bytes: &[u8]) -> BTreeSet<String> {
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
     records(&bytes[..whole])
@@ -20,8 +20,8 @@ fn named(bytes: &[u8]) -> BTreeSet<String> {
         .collect()
 }
 
-/// Cuts the journal of finished applies at every length, all steps standing, and reverts: what a
-/// record still names is put back, or the revert says that it could not.
+/// Cuts the journal of finished applies, all in effect, at every length and reverts: what a record
+/// still names is reverted, or the revert reports that it could not.
 fn cut_anywhere(applies: &[Wants], place: JournalLocation) {
     let machine = machine();
     let was = machine.snapshot();
@@ -57,7 +57,7 @@ fn cut_anywhere(applies: &[Wants], place: JournalLocation) {
                     broken.push(format!("{length}: changed without knowing anything"));
                 }
             }
-            // What is left is said, and is an answer.
+            // A revert that reports what is left is correct as well.
             Ok(_) => {}
         }
     }
@@ -121,8 +121,8 @@ fn a_journal_of_two_applies_of_the_same_knobs_cut_anywhere_gives_all_back_or_say
     cut_second(&first, &second);
 }
 
-/// As above, where the second intent may be cut away whole: then its knobs show what no record
-/// names, and count as somebody else's.
+/// As `cut_anywhere`, but the cut may remove the second intent completely. Its knobs then show values
+/// that no record names, and these count as another process's.
 fn cut_second(first: &Wants, second: &Wants) {
     let machine = machine();
     let was = machine.snapshot();
@@ -152,13 +152,14 @@ fn cut_second(first: &Wants, second: &Wants) {
         let cut = machine.fork();
         cut.store()
             .set_bytes(JournalLocation::Volatile, OWNER, &whole[..length]);
-        // No panic; what the second apply left is not known.
+        // Only that it does not panic: what the second apply changed is unknown.
         drop(process(&cut).revert());
     }
 }
 
-/// Two owners, of whom the newer one wants what was there first. It is killed anywhere while it reverts, and
-/// then its journal's end is cut anywhere: before the revert, what it says and what shows are one again.
+/// Two owners, of whom the newer one requests the original value. Its revert is killed at every write,
+/// and then the end of its journal is cut at every length back to where the revert began: before the
+/// revert, the journal and the host agree.
 fn a_killed_revert_cut_anywhere(then: impl Fn(&Machine), first: [&str; 2]) {
     let machine = machine();
     let was = machine.snapshot();

@@ -1,4 +1,4 @@
-//! How a wish stands, each answer once.
+//! The states that verify reports for a request, each once.
 
 use hosttune_core::testing::Machine;
 use hosttune_core::{Finding, State};
@@ -11,7 +11,7 @@ fn dial(name: &str) -> Dial {
     Dial(name.to_owned())
 }
 
-/// How one wish stands on a machine.
+/// What verify reports for a single request.
 fn stands(machine: &Machine, request: impl Fn(&mut Planner<'_>)) -> Finding {
     let report = say(request).verify(&process(machine)).unwrap();
     assert_eq!(report.items.len(), 1);

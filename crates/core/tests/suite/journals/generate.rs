@@ -1,4 +1,4 @@
-//! How the cases came to be: each is what the release of its day wrote.
+//! Generates the cases. Each was written by the release of its time.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use super::{After, Before, FILES, OWNER, folder, reverted};
 use crate::support::{self, Fuse, dials, get, say, write};
 use crate::toys::{Dial, Want, Wants};
 
-/// Does something to a machine that leaves a journal; answers whether all of it goes back.
+/// Changes a machine so that a journal is left; returns whether a revert undoes all of it.
 type Make = fn(&Machine) -> bool;
 
 const CASES: [(&str, Make); 12] = [
@@ -57,7 +57,7 @@ fn two_applies(machine: &Machine) -> bool {
     true
 }
 
-/// Died after a turn whose mark it did not come to write, a finished apply beneath.
+/// Killed after a change and before its mark, on top of a finished apply.
 fn interrupted_apply(machine: &Machine) -> bool {
     apply(machine, &dials(&[("a", 3)]));
     let crash_point = CrashPoint::dies_at(8, Moment::After);
@@ -66,7 +66,8 @@ fn interrupted_apply(machine: &Machine) -> bool {
     true
 }
 
-/// Died between turning the scheduler back and putting back what that resets.
+/// Killed during the revert of a scheduler: the depth that it resets is restored, the weight is not
+/// yet.
 fn interrupted_revert(machine: &Machine) -> bool {
     apply(
         machine,
@@ -116,7 +117,7 @@ fn half_written_file(machine: &Machine) -> bool {
     true
 }
 
-/// The boot's own `a` is what we had set; only the file is owed.
+/// The new boot sets `a` by itself to the value that we had set. Only the file is still pending.
 fn earlier_boot(machine: &Machine) -> bool {
     apply(
         machine,
@@ -138,7 +139,7 @@ fn refused(machine: &Machine) -> bool {
     true
 }
 
-/// Rewritten under a timer, against somebody who sets the dial as often as we do.
+/// Applied repeatedly, as by a timer, while another process sets the dial just as often.
 fn rewritten(machine: &Machine) -> bool {
     let wants = dials(&[("a", 5), ("b", 5)]);
     apply(machine, &wants);
@@ -154,7 +155,7 @@ fn apply_as(machine: &Machine, owner: &str, tuning: &impl Tuning) {
     tuning.apply(&mut session).unwrap();
 }
 
-/// An older owner has reverted: its steps are this one's to put back.
+/// An older owner has reverted and passed its steps on to this one.
 fn passed_on(machine: &Machine) -> bool {
     apply_as(
         machine,
@@ -178,7 +179,8 @@ fn passed_on(machine: &Machine) -> bool {
     true
 }
 
-/// Held for another owner that has gone from the machine without a revert: nothing is owed.
+/// Holds a value that another owner set. That owner is gone from the machine without a revert, so
+/// nothing is pending for it.
 fn held(machine: &Machine) -> bool {
     let wants = vec![Want::Dial("a", 5), Want::Dial("b", 5)];
     apply_as(machine, "older", &dials(&[("a", 5)]));
@@ -186,7 +188,7 @@ fn held(machine: &Machine) -> bool {
     false
 }
 
-/// What the kernel made of a value by a rule that is not the knob's.
+/// A value rounded by the kernel by a rule that the knob does not know.
 fn rounded(machine: &Machine) -> bool {
     let clamps = Behaviour::new(|tree, path, value| {
         let number: u32 = value.trim().parse().map_err(|_| support::EINVAL)?;
@@ -218,7 +220,7 @@ fn write_the_cases_that_are_not_there() {
             .filter_map(|(place, _)| Some((*place, machine.store().bytes(*place, OWNER)?)))
             .collect();
         let after: After = reverted(&before, &journals);
-        // What the case set up beside the knobs is not in the picture before it.
+        // `/etc/a` is set up by the case and is not in the snapshot before it.
         let strange = |path: &&String| goes_back && path.as_str() != "/etc/a";
         for path in was.keys().filter(strange) {
             assert_eq!(after.files.get(path), was.get(path), "{name}");

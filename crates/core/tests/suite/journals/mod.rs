@@ -1,8 +1,8 @@
-//! Every journal that a release has ever written still reverts.
+//! Every journal that a release has ever written can still be reverted.
 //!
-//! Each folder beneath `v1` is one case, as data: the machine as a process left it, its journal,
-//! and the machine after a revert. The code knows no case by name; how one is added stands in
-//! `README.md`.
+//! Each folder below `v1`, `v2` and so on is one case, as data: the machine as a process left it, its
+//! journal, and the machine after a revert. The tests know no case by name; `README.md` says how to add
+//! one.
 
 mod generate;
 
@@ -18,10 +18,10 @@ use serde_json::from_slice;
 
 use crate::support;
 
-/// Whose journals these are.
+/// The owner of these journals.
 const OWNER: &str = "golden";
 
-/// A journal's name in a case's folder.
+/// The name of a journal in the folder of a case.
 const FILES: [(JournalLocation, &str); 2] = [
     (JournalLocation::Volatile, "boot.journal"),
     (JournalLocation::Persistent, "disk.journal"),
@@ -32,16 +32,16 @@ const FILES: [(JournalLocation, &str); 2] = [
 struct Before {
     /// The id of the boot in which the revert runs.
     boot: String,
-    /// The machine, a line for each path: mode, user, group and content; or `directory`.
+    /// The machine, one line for each path: mode, user, group and content; or `directory`.
     files: Snapshot,
 }
 
 /// `expected.json`.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct After {
-    /// The knobs that are not put back, as printed.
+    /// The knobs that are not reverted, as printed.
     left: Vec<String>,
-    /// How many turns a reboot had taken back.
+    /// How many changes a reboot had undone.
     by_reboot: usize,
     /// Whether a journal remains.
     journal_remains: bool,
@@ -61,7 +61,7 @@ fn cases(format: u32) -> Vec<PathBuf> {
     cases
 }
 
-/// The machine of a picture, whose files answer writes as the laws' machine does.
+/// The machine of a snapshot. Its files answer writes like those of the laws' machine.
 fn memory(snapshot: &Snapshot) -> Memory {
     let mut memory = support::machine().memory().clone();
     for path in memory.snapshot().into_keys() {
@@ -85,7 +85,7 @@ fn memory(snapshot: &Snapshot) -> Memory {
     memory
 }
 
-/// Reverts a journal on a machine, and says what became of both.
+/// Reverts the journals on the machine, and returns what is left of both.
 fn reverted(before: &Before, journals: &[(JournalLocation, Vec<u8>)]) -> After {
     let (memory, store) = (memory(&before.files), MemoryStore::new());
     for (place, bytes) in journals {
@@ -126,7 +126,7 @@ fn every_journal_ever_written_still_reverts() {
     assert!(run >= 20, "cases are missing: {run} were run");
 }
 
-/// The other half: a case whose machine a revert would not change shows nothing.
+/// A case in which the revert changes nothing would show nothing.
 #[test]
 fn every_case_has_something_to_put_back() {
     for case in (1..=FORMAT).flat_map(cases) {

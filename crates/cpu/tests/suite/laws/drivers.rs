@@ -1,4 +1,4 @@
-//! What each driver does not offer, or resets, and what is said of it.
+//! What each driver does not support, or resets, and what is reported about it.
 
 use hosttune_core::testing::{Behaviour, CrashPoint, World};
 use hosttune_core::{
@@ -42,8 +42,8 @@ fn revert(machine: &Machine) -> hosttune_core::Reverted {
     session.revert().unwrap()
 }
 
-/// The journal once merged the last two applies. The revert then had to raise the lower limit to 2.48 GHz under
-/// an upper limit of 2 GHz, which the kernel refuses.
+/// The journal once merged the last two applies. The revert then had to raise the lower limit to 2.48 GHz
+/// under an upper limit of 2 GHz, which the kernel refuses.
 #[test]
 fn limits_set_three_times_are_reverted() {
     let machine = Machine::new(Scaling::IntelPassive, 1);
@@ -81,7 +81,7 @@ fn a_driver_with_governors_of_its_own_has_no_others() {
     }
 }
 
-/// As in a container, where sysfs is mounted read-only: nothing of it is tried.
+/// As in a container, where sysfs is mounted read-only: nothing is attempted.
 #[test]
 fn what_is_mounted_read_only_is_not_applicable() {
     for scaling in [Scaling::AmdActive, Scaling::Acpi, Scaling::IntelActive] {
@@ -141,7 +141,7 @@ fn a_governor_that_is_a_module_is_loaded_before_and_unloaded_after() {
             .get("cpufreq/policy0/scaling_available_governors")
             .contains("ondemand")
     );
-    // Somebody uses it by now: it stays, and that is said.
+    // Another process changes it and sets it to our value again, so it is reverted.
     let theirs = "/sys/devices/system/cpu/cpufreq/policy1/scaling_governor";
     machine.memory.write(theirs, "performance").unwrap();
     machine.memory.write(theirs, "ondemand").unwrap();
@@ -191,7 +191,7 @@ fn a_governor_that_nothing_brings_is_named_with_those_that_there_are() {
     }
 }
 
-/// `amd_pstate` leaves the preference at performance when its governor is left.
+/// `amd_pstate` leaves the preference at performance when another governor is selected.
 #[test]
 fn the_preference_that_a_governor_moves_comes_back() {
     for scaling in [Scaling::IntelActive, Scaling::AmdActive] {
@@ -243,7 +243,7 @@ fn in_passive_mode_amd_pstate_has_no_preference() {
     assert!(amd.hint.unwrap().contains("to active"));
     let acpi = unsupported(&Machine::new(Scaling::Acpi, 1), &wanted);
     assert!(acpi.why.contains("acpi-cpufreq"), "{acpi}");
-    // intel_pstate has one in either mode, where the processor clocks itself (HWP).
+    // intel_pstate has one in both modes if the processor controls its own frequency (HWP).
     apply(&Machine::new(Scaling::IntelPassive, 1), &wanted);
 }
 
@@ -287,17 +287,17 @@ fn a_minimum_above_the_maximum_is_refused() {
         .minimum(Frequency::megahertz(3000))
         .maximum(Frequency::megahertz(2000));
     assert!(refused(&machine, &wanted).contains("above the maximum"));
-    // The other one is somebody else's, and on one policy only.
+    // The other limit was set by another process, and only on one policy.
     let wanted = Processors::new().minimum(Frequency::megahertz(3000));
     assert!(refused(&machine, &wanted).contains("2000000 kHz"));
-    // Out of what there is of frequencies between the two.
+    // The table has no frequency between the two.
     let wanted = Processors::new()
         .minimum(Frequency::megahertz(2100))
         .maximum(Frequency::megahertz(2200));
     assert!(refused(&machine, &wanted).contains("above the maximum"));
 }
 
-/// Both ways, from any limits to any: whichever is turned first never meets the other.
+/// From any limits to any others: the one that is set first never conflicts with the other.
 #[test]
 fn limits_pass_each_other_in_neither_direction() {
     let table = [800_000, 2_000_000, 3_000_000, 3_600_000];
@@ -389,7 +389,6 @@ fn policies_that_are_not_there_are_named() {
     );
 }
 
-/// Each policy gets back what it had, and no policy what all of them should have.
 #[test]
 fn each_policy_gets_back_its_own_governor() {
     let machine = Machine::new(Scaling::Acpi, 3).having(&[

@@ -1,4 +1,4 @@
-//! irqbalance, from what it leaves behind.
+//! Detecting irqbalance by the files that it leaves.
 
 use hosttune_core::Host;
 use hosttune_core::testing::{Behaviour, CrashPoint, Memory};

@@ -10,7 +10,7 @@ use proptest::test_runner::RngSeed;
 
 use super::machine::{Machine, cases};
 
-/// What somebody may have set before, so that no policy is like the other.
+/// Values that an administrator may have set, so that the policies differ.
 const BEFORE: [&[(&str, &str)]; 4] = [
     &[],
     &[
@@ -70,12 +70,12 @@ fn preference() -> impl Strategy<Value = EnergyPreference> {
     ]
 }
 
-/// Limits that never meet, whatever was before: both are said.
+/// Limits that never conflict with the original ones, because both are set.
 fn limits() -> impl Strategy<Value = (Frequency, Frequency)> {
     prop_oneof![
         Just((Frequency::Lowest, Frequency::Highest)),
         Just((Frequency::Highest, Frequency::Highest)),
-        // Between two frequencies of the table nothing fits.
+        // Each range contains a frequency of the table.
         (700u32..=2000, 2000u32..6000)
             .prop_map(|(low, high)| (Frequency::megahertz(low), Frequency::megahertz(high))),
         (2001u32..=3000, 3000u32..6000)
@@ -103,7 +103,8 @@ prop_compose! {
         {
             wanted = wanted.energy_preference(preference);
         }
-        // Boost moves the end that limits are rounded to: one of the two at a time.
+        // Boost changes the highest frequency, to which limits are rounded, so only one of the two is
+        // requested.
         match (limits, boost) {
             (Some((minimum, maximum)), None) => wanted = wanted.minimum(minimum).maximum(maximum),
             (_, Some(boost)) => wanted = wanted.boost(boost),
@@ -195,7 +196,7 @@ proptest! {
                 let path = format!("/sys/devices/system/cpu/cpufreq/policy{policy}/{file}");
                 world.memory.write(path, value).unwrap();
             };
-            // Below our minimum it would take that along.
+            // A maximum below our minimum would lower the minimum as well.
             let minimum = world.get(&format!("cpufreq/policy{policy}/scaling_min_freq"));
             let maximum = world.get(&format!("cpufreq/policy{policy}/scaling_max_freq"));
             if maximum == "2000000" {
@@ -210,7 +211,6 @@ proptest! {
     }
 }
 
-/// What the kernel has of everything is turned, and shows.
 #[test]
 fn what_the_kernel_offers_is_applied() {
     for scaling in Scaling::ALL {
@@ -244,8 +244,9 @@ fn on_a_machine_without_frequencies_nothing_is_planned() {
     assert_eq!(plan.findings.len(), 2, "{:#?}", plan.findings);
 }
 
-/// The same cases in every check run: so young a law finds something new now and then, and a change is not to be
-/// refused for what it has nothing to do with. Others are drawn where their number is set, as scripts/soak does.
+/// The check run uses a fixed seed: this law is new and still finds a failure now and then, and a change that
+/// has nothing to do with it must not be rejected for that. With `PROPTEST_CASES`, which scripts/soak sets,
+/// the cases are random.
 fn same_each_time(usual: u32) -> ProptestConfig {
     let mut config = cases(usual);
     if std::env::var_os("PROPTEST_CASES").is_none() {

@@ -1,4 +1,4 @@
-//! A machine in memory whose processors are scaled.
+//! A fake machine with frequency scaling.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use proptest::prelude::ProptestConfig;
 pub(crate) struct Machine {
     pub(crate) memory: Memory,
     store: MemoryStore,
-    /// Whether what the kernel keeps out of sight counts as well.
+    /// Whether a snapshot includes state that the kernel does not show.
     sees_hidden: bool,
 }
 
@@ -22,13 +22,13 @@ impl Machine {
         Self {
             memory: hosttune_cpu::testing::machine(scaling, policies),
             store: MemoryStore::new(),
-            // What amd_pstate starts with as the minimum cannot be asked for again: it is shown as
-            // the lowest efficient frequency, and that is what it is put back to.
+            // The initial minimum of amd_pstate cannot be requested again: it is shown as the lowest
+            // efficient frequency, and the revert requests that.
             sees_hidden: scaling == Scaling::Acpi,
         }
     }
 
-    /// As somebody has set it before.
+    /// With values that an administrator has set before.
     pub(crate) fn having(self, values: &[(&str, &str)]) -> Self {
         for (file, value) in values {
             let path = format!("/sys/devices/system/cpu/{file}");
@@ -39,7 +39,7 @@ impl Machine {
         self
     }
 
-    /// Until what was written shows.
+    /// Waits until written values are shown.
     pub(crate) fn let_time_pass(&self) {
         let host = Host::new(self.memory.host(&CrashPoint::lives()));
         host.pause(std::time::Duration::from_millis(10));
@@ -51,7 +51,7 @@ impl Machine {
     }
 }
 
-/// What a failed law is printed with: what somebody may want to set again by hand.
+/// Printed when a law fails: the values with which to reproduce it by hand.
 impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_map();

@@ -1,7 +1,7 @@
-//! Frequency scaling over doubles of the kernel's drivers: the laws of the engine, what each driver
-//! does not offer, and bad input.
+//! Frequency scaling on fakes of the kernel's drivers: the laws of the engine, what each driver does not
+//! support, and bad input.
 //!
-//! The number of cases is `PROPTEST_CASES` where set, and what stands below where not.
+//! The number of cases is `PROPTEST_CASES` if that is set, otherwise the number at each test.
 
 mod drivers;
 mod irqbalance;

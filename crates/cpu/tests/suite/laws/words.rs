@@ -1,4 +1,4 @@
-//! What tunings are as text, and the words that drivers use.
+//! Tunings as text, and the words that drivers use.
 
 use hosttune_core::testing::laws;
 use hosttune_cpu::{EnergyPreference, Frequency, Governor, Processors};

@@ -1,4 +1,4 @@
-//! Any bytes in any of the files, files where directories are, links that lead nowhere.
+//! Any bytes in any file, files in place of directories, and dangling links.
 
 use hosttune_core::Host;
 use hosttune_core::host::FileContent;
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::machines;
 use super::schema::assert_valid;
 
-/// What becomes of one path.
+/// What is done to one path.
 #[derive(Debug, Clone)]
 enum Harm {
     Bytes(Vec<u8>),
@@ -21,7 +21,7 @@ enum Harm {
 
 fn harm() -> impl Strategy<Value = Harm> {
     let text = "[ -~\t\n\0é\u{1b}]{0,40}".prop_map(String::into_bytes);
-    // What values look like, with numbers that are too large for anything.
+    // Texts that look like values, with numbers that are too large.
     let like = prop::sample::select(vec![
         "0",
         "1",
@@ -72,7 +72,7 @@ fn apply(memory: Memory, path: &str, harm: &Harm) -> Memory {
     }
 }
 
-/// Every path of every machine, and one in each listed directory that nobody expects.
+/// Every path of every machine, and unexpected names in each listed directory.
 fn places() -> Vec<String> {
     let machines = machines::all();
     let paths = machines
@@ -139,7 +139,7 @@ proptest! {
     }
 }
 
-/// One file at a time: the other facts stay, but for those that are read from it as well.
+/// One file is removed at a time. Only the facts that are read from it change.
 #[test]
 fn one_file_that_is_missing_leaves_the_others() {
     for (name, memory) in machines::all() {
@@ -161,7 +161,7 @@ fn one_file_that_is_missing_leaves_the_others() {
                 facts.machine == whole.machine,
             ];
             let others = same.iter().filter(|same| !**same).count();
-            // /proc/cpuinfo tells of processor, kernel, firmware and hypervisor.
+            // The most come from /proc/cpuinfo: processor, kernel, firmware and hypervisor.
             assert!(others <= 4, "{name}: without {path} {others} are others");
         }
     }

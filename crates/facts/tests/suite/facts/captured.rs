@@ -1,4 +1,4 @@
-//! This machine, live and as a tree, beside what other tools say of it.
+//! This machine, live and captured, compared with what other tools report.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ fn other_tools_say_the_same() {
     peers::agree(&Facts::with_identifiers(&host_at(Path::new("/"))));
 }
 
-/// Wherever a machine has something else, another path is taken; none leads out of the list.
+/// What is read depends on the machine, but on all of them it is in the list of sources.
 #[test]
 fn nothing_is_looked_at_that_is_no_source() {
     let patterns: Vec<glob::Pattern> = Facts::sources()
@@ -56,7 +56,7 @@ fn nothing_is_looked_at_that_is_no_source() {
             assert!(!matching.is_empty(), "{} is no source", path.display());
             matching.into_iter().for_each(|place| used[place] = true);
         }
-        // Of some directories the names are all that counts.
+        // Of some directories only the names are used: listing them uses the pattern.
         for (pattern, used) in patterns.iter().zip(&mut used) {
             *used |= pattern
                 .as_str()
@@ -70,7 +70,7 @@ fn nothing_is_looked_at_that_is_no_source() {
     for (_, memory) in machines::all() {
         look(Recorded::of(&memory));
     }
-    // A pattern that nothing ever uses would be a file carried along for nothing.
+    // A pattern that is never used would only add files to each capture.
     let unused: Vec<&str> = patterns
         .iter()
         .zip(&used)

@@ -1,14 +1,14 @@
-//! Machines that were made up, in the forms that kernel, firmware and distributions write.
+//! Invented machines, with files in the format in which kernel, firmware and distributions write them.
 
 use hosttune_core::host::FileContent;
 use hosttune_core::testing::{Behaviour, Memory};
 
 use super::virtual_machines;
 
-/// Paths with what stands there.
+/// Paths with their content.
 pub(crate) type Files = Vec<(&'static str, &'static str)>;
 
-/// Every one, by name.
+/// All machines, by name.
 pub(crate) fn all() -> Vec<(String, Memory)> {
     let mut all = vec![
         ("gaming desktop".to_owned(), desktop()),
@@ -32,7 +32,7 @@ pub(crate) fn files(memory: Memory, files: &[(&str, &str)]) -> Memory {
     files.iter().fold(memory, add)
 }
 
-/// A device with its files, and the link to it that a class or a bus has.
+/// A device with its files, and the link to it from its class or bus.
 fn device(memory: Memory, link: &str, target: &str, fields: &[(&str, &str)]) -> Memory {
     let directory = std::path::Path::new(link).parent().unwrap();
     let real = directory.join(target);
@@ -63,7 +63,7 @@ pub(crate) fn cpuinfo(vendor: &str, numbers: [u32; 3], name: &str, flags: &str) 
     (0..2).map(processor).collect()
 }
 
-/// A processor of so many cores with two threads each; core 0 has the threads 0 and `cores`.
+/// A processor with this number of cores and two threads each; core 0 has the threads 0 and `cores`.
 fn topology(memory: Memory, cores: u32, names: [&str; 2]) -> Memory {
     let cpu = "/sys/devices/system/cpu";
     let last = cores * 2 - 1;
@@ -236,7 +236,7 @@ pub(crate) fn desktop() -> Memory {
             ("device/type", "0"),
         ],
     );
-    // A card reader without a card, a Blu-ray drive with a disc, and what software makes.
+    // A card reader without a card, a Blu-ray drive with a disc, and virtual disks.
     let memory = disk(
         memory,
         "sdc",
@@ -444,7 +444,7 @@ pub(crate) fn laptop() -> Memory {
     )
 }
 
-/// Linux 5.2, whose topology has other names and which has no `kernel.arch`.
+/// Linux 5.2, whose topology files have other names and which has no `kernel.arch`.
 pub(crate) fn older_kernel() -> Memory {
     let info = cpuinfo(
         "GenuineIntel",
@@ -472,7 +472,7 @@ pub(crate) fn older_kernel() -> Memory {
     topology(memory, 2, ["thread_siblings_list", "core_siblings_list"])
 }
 
-/// A system that has not booted: what is in /proc and /sys of a running one is unknown.
+/// A system that is not running, so what /proc and /sys would show is unknown.
 pub(crate) fn image() -> Memory {
     files(
         Memory::new(),

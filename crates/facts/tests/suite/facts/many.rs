@@ -10,7 +10,7 @@ use hosttune_facts::Facts;
 
 use super::recorded::Recorded;
 
-/// Files, links and directories that are found in a constant time each.
+/// Files, links and directories, each found in constant time.
 #[derive(Debug, Default)]
 struct Shelf {
     files: HashMap<PathBuf, String>,
@@ -125,7 +125,7 @@ impl Fs for Shelf {
     fn pause(&self, _: Duration) {}
 }
 
-/// How many looks it takes.
+/// The number of file system accesses that all facts take.
 fn looks(disks: u32, processors: u32) -> usize {
     let host = Recorded::over(Shelf::of(disks, processors));
     let seen = host.seen();
@@ -145,6 +145,6 @@ fn each_disk_and_each_core_costs_the_same() {
     let few = looks(10, 4);
     assert_eq!(looks(100, 4) - few, 90 * 7);
     assert_eq!(looks(10_000, 4) - few, 9_990 * 7);
-    // A look for each core, and none for its second thread.
+    // One access for each core, and none for its second thread.
     assert_eq!(looks(10, 1_000) - few, 498);
 }

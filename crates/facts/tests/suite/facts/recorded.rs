@@ -1,4 +1,4 @@
-//! A host whose every look is written down.
+//! A host that records each file system access.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use hosttune_core::host::{Entry, FileContent, Fs, RootKind};
 use hosttune_core::testing::{CrashPoint, Memory};
 use hosttune_core::{Host, HostError, LinuxHost};
 
-/// What was looked at, in order.
+/// The paths that were accessed, in order.
 pub(crate) type Seen = Arc<Mutex<Vec<PathBuf>>>;
 
 #[derive(Debug)]

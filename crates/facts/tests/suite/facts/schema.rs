@@ -1,4 +1,4 @@
-//! What `--json` prints keeps its schema, and the schema can say no.
+//! The output of `--json` conforms to its schema, and the schema rejects other documents.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ fn validator() -> jsonschema::Validator {
     jsonschema::draft202012::new(&schema).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Fails where the document breaks a promise.
+/// Fails if the document does not conform to the schema or does not parse back to the facts.
 pub(crate) fn assert_valid(facts: &Facts) {
     thread_local! {
         static VALIDATOR: jsonschema::Validator = validator();
@@ -50,7 +50,7 @@ fn facts_keep_their_schema() {
     }
 }
 
-/// No field can be taken away, misspelt, or given another type or a word of nobody's.
+/// No field can be removed, misspelt, or given another type or an unknown word.
 #[test]
 fn the_schema_notices_every_change() {
     let validator = validator();
@@ -128,7 +128,7 @@ fn objects(value: &Value, place: &str, into: &mut Vec<String>) {
     }
 }
 
-/// A name that is added to the one and forgotten in the other is found here.
+/// Finds a name that is in the code and not in the schema, or the other way round.
 #[test]
 fn the_schema_has_every_word_and_no_other() {
     let schema = schema();

@@ -1,4 +1,4 @@
-//! What is told of machines that were made up.
+//! The facts of invented machines.
 
 use std::process::Command;
 
@@ -38,7 +38,7 @@ boot            EFI, no secure boot, systemd-boot 259-2-arch
     assert!(facts.has_nvidia() && !facts.is_virtual() && !facts.is_laptop());
     assert_eq!(facts.kernel.parameter("mitigations"), Some("off"));
     assert_eq!(facts.boot.loader.unwrap().certainty, Certainty::Said);
-    // "System manufacturer" is nobody.
+    // "System manufacturer" is a placeholder.
     assert_eq!(facts.machine.manufacturer, None);
 }
 
@@ -52,7 +52,7 @@ fn a_laptop_is_one() {
         (facts.boot.firmware, facts.boot.secure_boot),
         (Some(Firmware::Efi), Some(true))
     );
-    // GRUB reads boot loader entries too.
+    // GRUB reads boot loader entries too, so they do not indicate systemd-boot.
     let loader = facts.boot.loader.unwrap();
     assert_eq!(
         (&*loader.name, loader.certainty),
@@ -105,7 +105,7 @@ fn of_an_image_what_runs_is_unknown() {
         ("systemd-boot", Certainty::Installed)
     );
     assert_eq!(facts.virtualisation.hypervisor, None);
-    // The file may come from the container that the image was built in.
+    // `/.dockerenv` may come from the container that the image was built in.
     assert_eq!(facts.virtualisation.container, None);
     assert_eq!(
         (facts.cpu.threads, facts.disks, facts.boot.firmware),
@@ -142,7 +142,7 @@ fn every_container_is_known_by_what_it_leaves() {
     }
 }
 
-/// os-release(5) is what a shell reads.
+/// os-release(5) defines the file as what a shell reads.
 #[test]
 fn a_shell_reads_the_same_distribution() {
     for value in [

@@ -1,10 +1,10 @@
-//! Systems between which and the hardware something stands, in each way that it shows.
+//! Virtual machines and containers, one for each way to recognise them.
 
 use hosttune_core::testing::Memory;
 
 use super::machines::{Files, SKYLAKE_FLAGS, cpuinfo, files};
 
-/// A machine for each way that a hypervisor shows, with its word and a number.
+/// A machine for each way to recognise a hypervisor, with the expected word and a number.
 pub(crate) fn hypervisors() -> Vec<(&'static str, usize, Memory)> {
     let hardware = cpuinfo("GenuineIntel", [6, 143, 8], "Xeon", SKYLAKE_FLAGS);
     let guest = cpuinfo(
@@ -121,7 +121,7 @@ pub(crate) fn hypervisors() -> Vec<(&'static str, usize, Memory)> {
                 "xen,xen-4.17\0xen,xen\0",
             )],
         ),
-        // The domain that manages the others, by its features and by its capabilities.
+        // Xen's dom0, recognised by its features and by its capabilities.
         (
             "none",
             &hardware,
@@ -168,7 +168,7 @@ pub(crate) fn hypervisors() -> Vec<(&'static str, usize, Memory)> {
     machines.into_iter().enumerate().map(make).collect()
 }
 
-/// A system for each way that a container shows, with its word and a number.
+/// A system for each way to recognise a container, with the expected word and a number.
 pub(crate) fn containers() -> Vec<(&'static str, usize, Memory)> {
     const RELEASE: (&str, &str) = ("/proc/sys/kernel/osrelease", "6.12.0");
     let systems: Vec<(&str, Files)> = vec![
@@ -179,7 +179,7 @@ pub(crate) fn containers() -> Vec<(&'static str, usize, Memory)> {
                 ("/proc/1/environ", "HOME=/\0container=\0TERM=linux"),
             ],
         ),
-        // The root of all control groups has no type.
+        // The root cgroup has no `cgroup.type`.
         (
             "none",
             vec![RELEASE, ("/sys/fs/cgroup/cgroup.events", "populated 1")],

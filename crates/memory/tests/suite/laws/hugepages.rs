@@ -40,7 +40,7 @@ prop_compose! {
         node in any::<bool>(),
         least in any::<bool>(),
     ) -> Hugepages {
-        // More than there is contiguous memory for only where fewer will do.
+        // More pages than there is contiguous memory for, only if fewer are enough.
         let mut wanted = if least {
             Hugepages::of_size(2048, pages + more).at_least(pages.min(PAGES_THAT_FIT))
         } else {
@@ -76,7 +76,8 @@ proptest! {
     }
 }
 
-/// Fewer than asked for, with success: told, put back, and an error where it is required.
+/// The write succeeds, but allocates fewer pages: this is reported and reverted, and is an error if the
+/// setting is required.
 #[test]
 fn too_few_are_given_back_and_told() {
     let machine = machine(1);
@@ -114,7 +115,7 @@ fn as_many_as_will_do_are_kept_and_said_to_be_rounded() {
     assert_eq!(machine.snapshot(), was);
 }
 
-/// Pages in use go on as surplus: the pool is what it was, and what stays is told.
+/// Pages in use become surplus: the pool is reverted, and a note tells how many pages remain.
 #[test]
 fn what_is_in_use_when_it_is_taken_back_is_told() {
     let machine = machine(1);
@@ -164,7 +165,7 @@ fn what_cannot_be_had_is_said_beforehand() {
     laws::nothing_on_an_empty_host(&empty, &Hugepages::of_size(2048, 1)).unwrap();
 }
 
-/// As in a container, where sysfs is mounted read-only: nothing of it is tried.
+/// As in a container, where sysfs is mounted read-only: nothing is attempted.
 #[test]
 fn pages_on_a_read_only_mount_are_not_applicable() {
     let mut machine = machine(2);

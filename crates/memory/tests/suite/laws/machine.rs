@@ -1,4 +1,4 @@
-//! A machine in memory.
+//! A fake machine.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(memory: Memory) -> Self {
         Self {
-            // What a running system has: a root without it is an image.
+            // Every running system has it; a root without it is an image.
             memory: memory.directory("/proc/sys"),
             store: MemoryStore::new(),
         }
@@ -65,7 +65,7 @@ impl Machine {
         found.unwrap_or_else(|| panic!("{findings:#?}"))
     }
 
-    /// An error, with everything as it was.
+    /// Returns the error of an apply that changes nothing.
     #[track_caller]
     pub(crate) fn refuses(&self, wanted: &impl Tuning) -> Error {
         let was = self.snapshot();
@@ -111,9 +111,9 @@ impl World for Machine {
 
     fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.memory.snapshot();
-        // Once anybody has set it, this is not given back to nobody by any kernel.
+        // The kernel remembers that a user has set `min_free_kbytes`, and nothing can undo that.
         snapshot.retain(|path, _| !path.ends_with("/user_min_free_kbytes"));
-        // Those of one priority take turns, whichever was first.
+        // Swap areas of equal priority are used in turn, so their order does not matter.
         if let Some(swaps) = snapshot.get_mut("/proc/swaps") {
             let mut lines: Vec<&str> = swaps.lines().collect();
             lines.sort_unstable();

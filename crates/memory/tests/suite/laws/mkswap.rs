@@ -1,4 +1,4 @@
-//! A swap header beside the one that mkswap writes.
+//! The swap header compared with the one that mkswap writes.
 
 use std::process::Command;
 

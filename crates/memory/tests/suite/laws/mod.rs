@@ -1,6 +1,6 @@
-//! Memory over doubles of the kernel: the laws of the engine, and bad input.
+//! Memory settings on a fake kernel: the laws of the engine, and bad input.
 //!
-//! The number of cases is `PROPTEST_CASES` where set, and what stands below where not.
+//! The number of cases is `PROPTEST_CASES` if that is set, otherwise the number at each test.
 
 mod hugepages;
 mod machine;

@@ -134,7 +134,8 @@ fn what_is_not_offered_is_said_with_what_is() {
     machine.refuses(&wanted);
 }
 
-/// 511 is the most where pages are 4 KiB; the kernel says so, and nothing is half done.
+/// With pages of 4 KiB the maximum is 511. Only the kernel knows that; when it refuses, the other change is
+/// rolled back.
 #[test]
 fn what_only_the_kernel_knows_is_an_error_of_its_own() {
     let machine = machine(false);

@@ -21,7 +21,7 @@ fn machine(kernel: ZramKernel) -> Machine {
     Machine::new(with_zram(Memory::new(), kernel))
 }
 
-/// With the module loaded by somebody, who has these devices.
+/// Another process has loaded the module and created these devices.
 fn having(kernel: ZramKernel, devices: &[Option<u64>]) -> Machine {
     let machine = machine(kernel);
     let mut modules = MemoryModules::new(machine.memory.clone(), machine.zram());
@@ -190,7 +190,7 @@ fn what_is_somebody_elses_is_left_alone() {
         assert_eq!(unsupported.kind, UnsupportedKind::Managed);
         assert!(unsupported.why.contains("/dev/zram0"), "{unsupported}");
         machine.refuses(&wanted.clone().required());
-        // Who wants one beside it gets one of another number, and theirs is not touched.
+        // With `beside_others`, a device with another number is created, and theirs is not touched.
         let theirs = |machine: &Machine| {
             let mut snapshot = machine.snapshot();
             snapshot.retain(|path, _| path.contains("zram0"));
@@ -205,7 +205,7 @@ fn what_is_somebody_elses_is_left_alone() {
     }
 }
 
-/// Somebody takes ours down and makes their own in its place.
+/// Another process removes our device and creates its own in its place.
 #[test]
 fn a_device_that_somebody_made_in_its_place_stays() {
     for kernel in KERNELS {
@@ -230,7 +230,7 @@ fn a_device_that_somebody_made_in_its_place_stays() {
             "{reverted:#?}"
         );
         let mut now = machine.snapshot();
-        // The modules are theirs to use; nothing of the device is touched.
+        // Modules are left out, because the other process may use them. Nothing of the device is touched.
         now.retain(|path, _| !path.starts_with("/sys/module"));
         assert!(
             now.iter()
@@ -297,7 +297,7 @@ fn bad_input_is_refused() {
         let error = machine.refuses(&wanted);
         assert!(error.to_string().contains(why), "{error}");
     }
-    // Only the kernel knows what it compresses with, and only once the device is there.
+    // The kernel shows which algorithms it supports only once the device exists.
     let error = machine.refuses(&ZramSwap::new(Size::Percent(50)).algorithm("brotli"));
     assert!(matches!(error, Error::RolledBack { .. }));
     assert!(
@@ -393,7 +393,7 @@ fn swap_that_is_used_before_ours_is_said_in_plan_and_verify() {
         planned
     };
     assert_eq!(notes(&[], 100), Vec::<String>::new());
-    // What the kernel gives by itself is below ours.
+    // Priorities that the kernel assigns by itself are below ours.
     assert_eq!(notes(&[("/dev/sda2", -2)], 0), Vec::<String>::new());
     assert_eq!(notes(&[("/dev/sda2", 99)], 100), Vec::<String>::new());
     assert_eq!(
@@ -408,8 +408,9 @@ fn swap_that_is_used_before_ours_is_said_in_plan_and_verify() {
     assert!(highest[0].contains("swapon -p"), "{highest:?}");
 }
 
-/// The same cases in every check run: so young a law finds something new now and then, and a change is not to be
-/// refused for what it has nothing to do with. Others are drawn where their number is set, as scripts/soak does.
+/// The check run uses a fixed seed: this law is new and still finds a failure now and then, and a change that
+/// has nothing to do with it must not be rejected for that. With `PROPTEST_CASES`, which scripts/soak sets,
+/// the cases are random.
 fn same_each_time(usual: u32) -> ProptestConfig {
     let mut config = cases(usual);
     if std::env::var_os("PROPTEST_CASES").is_none() {
@@ -421,8 +422,9 @@ fn same_each_time(usual: u32) -> ProptestConfig {
 proptest! {
     #![proptest_config(same_each_time(2000))]
 
-    /// After one apply at most: of two, a device that was swap with another size, whose swap cannot be read while
-    /// it is put back, goes before that, and it is said to be left although nothing of it is there.
+    /// After at most one apply. After two with different sizes, if the swap cannot be read during the revert,
+    /// the device is removed first, and the swap is then reported as not reverted although it no longer
+    /// exists.
     #[test]
     fn what_is_said_is_what_the_host_shows(
         world in world(), applied in proptest::collection::vec(tuning(), 0..2), tuning in tuning(),

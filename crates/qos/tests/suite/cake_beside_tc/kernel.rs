@@ -1,4 +1,5 @@
-//! The kernel over rtnetlink, with as little between as there can be: what is compared are bytes.
+//! The kernel over rtnetlink, with as little code in between as possible, because bytes are
+//! compared.
 
 use std::io;
 use std::process::Command;
@@ -18,10 +19,10 @@ const TCA_OPTIONS: u16 = 2;
 const TCA_STATS2: u16 = 7;
 const TCA_STATS_APP: u16 = 4;
 const ROOT: u32 = u32::MAX;
-/// `struct nlmsghdr` and `struct tcmsg`.
+/// Length of `struct nlmsghdr` and `struct tcmsg`.
 const HEADERS: usize = 16 + 20;
 
-/// Devices that lead nowhere, for as long as this lives.
+/// Dummy devices, which are deleted on drop.
 pub(crate) struct Devices {
     names: [&'static str; 2],
     numbers: [u32; 2],
@@ -73,15 +74,15 @@ impl Kernel {
         Self { socket }
     }
 
-    /// Makes a new CAKE with these options.
+    /// Creates a new CAKE with these options.
     #[track_caller]
     pub(crate) fn make(&mut self, device: u32, options: &[u8]) {
-        // Of another kind, so that nothing is kept of what was there.
+        // A qdisc of another kind in between, so that nothing of the previous one is kept.
         self.set(device, b"pfifo\0", &[]);
         self.set(device, b"cake\0", options);
     }
 
-    /// Changes what is there, or makes one.
+    /// Changes the existing qdisc, or creates one.
     #[track_caller]
     pub(crate) fn change(&mut self, device: u32, options: &[u8]) {
         self.set(device, b"cake\0", options);
@@ -118,7 +119,7 @@ impl Kernel {
         })
     }
 
-    /// What is answered, from `struct tcmsg` on.
+    /// The answers, each from `struct tcmsg` on.
     #[track_caller]
     fn ask(
         &mut self,
@@ -175,7 +176,7 @@ fn attribute(bytes: &mut Vec<u8>, number: u16, payload: &[u8]) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
-/// The payload of one attribute, walked by somebody else's code.
+/// The payload of one attribute, found by a library's parser instead of our own.
 fn inner(attributes: &[u8], number: u16) -> Option<Vec<u8>> {
     NlasIterator::new(attributes)
         .filter_map(Result::ok)

@@ -1,9 +1,9 @@
-//! The real `tc`, held open: a start of it takes longer than a hundred of its commands.
+//! The real `tc`, kept running because starting it takes longer than a hundred of its commands.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// `tc` that takes commands, one a line, and goes on after one that fails.
+/// A `tc` that reads one command per line and continues after a failed one.
 pub(crate) struct Tc {
     child: Child,
     commands: Option<ChildStdin>,
@@ -26,7 +26,7 @@ impl Tc {
         }
     }
 
-    /// Makes a new CAKE of these words and gives the line that is then shown.
+    /// Creates a new CAKE from these words and returns the line that is shown for it.
     pub(crate) fn made(&mut self, device: &str, words: &str) -> String {
         let line = self.try_to_make(device, words);
         assert!(
@@ -36,13 +36,13 @@ impl Tc {
         line
     }
 
-    /// Whatever was there before is gone, also where the words are refused.
+    /// The previous qdisc is gone afterwards, even if the words are refused.
     pub(crate) fn try_to_make(&mut self, device: &str, words: &str) -> String {
-        // Of another kind, so that nothing of it is kept; deleting it would have `tc` fail where
-        // there is none.
+        // A qdisc of another kind in between, so that nothing of the previous one is kept. Deleting
+        // would fail if there is none.
         self.say(&format!("qdisc replace dev {device} root pfifo"));
         self.say(&format!("qdisc replace dev {device} root cake {words}"));
-        // Not `root`: `tc` remembers that from one line to the next, and ends where it is said twice.
+        // Without `root`: `tc` remembers it from line to line, and exits if it is given twice.
         self.say(&format!("qdisc show dev {device}"));
         let mut line = String::new();
         self.shown.read_line(&mut line).unwrap();
@@ -61,7 +61,7 @@ impl Drop for Tc {
     }
 }
 
-/// Whether `tc` takes the words in a process of its own.
+/// Whether `tc` accepts the words, in a process of its own.
 pub(crate) fn takes_alone(device: &str, words: &str) -> bool {
     Command::new("tc")
         .args(["qdisc", "replace", "dev", device, "root", "cake"])
@@ -72,7 +72,7 @@ pub(crate) fn takes_alone(device: &str, words: &str) -> bool {
         .success()
 }
 
-/// Takes the root qdisc away, if there is one.
+/// Deletes the root qdisc, if there is one.
 pub(crate) fn deleted(device: &str) {
     let _ = Command::new("tc")
         .args(["qdisc", "delete", "dev", device, "root"])

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// Numbers that look as if they came by chance (splitmix64).
+/// Pseudo-random numbers (splitmix64).
 struct Chance(u64);
 
 impl Chance {
@@ -18,7 +18,7 @@ impl Chance {
         of[self.below(of.len())]
     }
 
-    /// Of up to this many digits, each length as likely.
+    /// A number of up to this many digits, every length equally likely.
     fn number(&mut self, digits: u32) -> usize {
         let digits = 1 + self.below(digits as usize);
         self.below(10_usize.pow(u32::try_from(digits).unwrap()))
@@ -90,7 +90,7 @@ const RATE_UNITS: &[&str] = &[
     "MiBps",
 ];
 
-/// Lists that mean something to both, none of them of more than `tc` can add up to.
+/// Lists that both accept. In none of them do the overheads add up to more than `tc` allows.
 pub(crate) fn lists(count: usize) -> Vec<String> {
     let mut chance = Chance(20_260_101);
     let mut lists: Vec<String> = ALONE
@@ -112,7 +112,7 @@ pub(crate) fn lists(count: usize) -> Vec<String> {
                 let _ = write!(text, " {}", chance.one(ALONE));
             }
         }
-        // What a list adds up to is not at issue here.
+        // Sums above the limit are not tested here.
         if text.parse::<hosttune_qos::Cake>().is_ok() {
             lists.push(text.trim().to_owned());
         }
@@ -165,7 +165,7 @@ fn valued(chance: &mut Chance) -> String {
     }
 }
 
-/// What has been got wrong by somebody.
+/// Lists that some implementation has got wrong.
 const TRAPS: &[&str] = &[
     "overhead 22 ethernet",
     "ethernet overhead 22",
@@ -214,7 +214,7 @@ const TRAPS: &[&str] = &[
     "",
 ];
 
-/// Words of which some are none, or none for `tc`, or none here.
+/// Words that are invalid, some for both, some only for `tc`, some only here.
 const ODD: &[&str] = &[
     "bandwidth 100mbps",
     "bandwidth 5KBps",
@@ -306,38 +306,39 @@ pub(crate) fn mixed(count: usize) -> Vec<String> {
     lists
 }
 
-/// Numbers that C's functions take and nobody means.
+/// Numbers that C's functions accept and nobody means.
 pub(crate) fn is_known(text: &str) -> bool {
     ["0x10", " inf", " nan", "4294967296"]
         .iter()
         .any(|number| text.contains(number))
 }
 
-/// What `tc` takes, does something else than it says, and is therefore refused here.
+/// What `tc` accepts, although its effect differs from its meaning, and what is therefore refused
+/// here.
 pub(crate) const REFUSED_HERE_ALONE: &[&str] = &[
-    // Eight times what most who write it mean.
+    // Eight times what most people mean by it.
     "bandwidth 100mbps",
     "bandwidth 5KBps",
-    // No limit at all, which is said otherwise.
+    // No limit at all, for which the word is `unlimited`.
     "bandwidth 0",
     "bandwidth 7bit",
-    // Whatever the processor makes of them when they are cut to an integer.
+    // The result depends on how the processor converts them to an integer.
     "bandwidth 1e30",
     "bandwidth inf",
     "bandwidth nan",
     "rtt -1ms",
     "rtt 5000s",
     "rtt inf",
-    // Cut to 32 bits, and so zero.
+    // Truncated to 32 bits, and therefore zero.
     "overhead 4294967296",
     "mpu 4294967296",
-    // Numbers that nobody writes so.
+    // Nobody writes these numbers in hexadecimal.
     "bandwidth 0x10mbit",
     "rtt 0x10",
     "memlimit 0x10",
-    // A target of 1 µs, and no time.
+    // Sets the target to 1 µs, but not the round-trip time.
     "rtt 0",
-    // The words for links may add up to more than the value may be.
+    // The overheads of link-layer keywords can add up to more than the maximum.
     "overhead 250 docsis",
     "ethernet ethernet ethernet ethernet ethernet ethernet ethernet",
 ];

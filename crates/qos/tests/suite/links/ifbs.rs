@@ -61,13 +61,13 @@ fn an_ifb_that_was_named_is_not_taken_from_another_device() {
     assert!(error.to_string().contains("ifb0 belongs to w0"), "{error}");
     assert!(!named.verify(&machine.session()).unwrap().is_as_wanted());
     assert_eq!(machine.kernel.snapshot(), before);
-    // Of another owner neither.
+    // Not for another owner either.
     let error = named.apply(&mut machine.session_of("other")).unwrap_err();
     assert!(error.to_string().contains("ifb0 belongs to w0"), "{error}");
     assert_eq!(machine.kernel.snapshot(), before);
 }
 
-/// The IFB that is free by now would be another one than that of its redirect.
+/// The preferred IFB is free by now, but the device's redirect leads to another one.
 #[test]
 fn a_device_keeps_the_ifb_that_it_has() {
     let machine = Machine::new();
@@ -85,7 +85,7 @@ fn a_device_keeps_the_ifb_that_it_has() {
     assert!(machine.is_shaped("x0", "ifb-x0"));
     assert_eq!(machine.session().revert().unwrap().not_reverted, []);
     let mut after = machine.kernel.snapshot();
-    // That packets were lost while the IFBs were gone shows for ever.
+    // The fake shows for ever that packets were lost while the IFBs were gone.
     after.remove("lost");
     assert_eq!(after, before);
 }
@@ -139,7 +139,7 @@ fn two_watches_do_not_take_the_ifb_from_each_other() {
     assert!(machine.is_shaped("w0", "ifb0") && machine.is_shaped("x0", "ifb-x0"));
 }
 
-/// A filter like ours of one device, at another: as two devices had that were shaped through one
+/// Gives `device` a redirect like that of `ours`, as two devices have that were shaped through one
 /// IFB.
 fn redirect_as(machine: &Machine, ours: &str, device: &str, to: &str) {
     let mut backend = Netlink::over(machine.kernel.clone());
@@ -181,7 +181,7 @@ fn two_devices_that_share_an_ifb_are_separated() {
     }
 }
 
-/// Whichever change of it is refused: without a redirect the device would be shaped by nothing.
+/// Whichever change the kernel refuses: without a redirect the device would not be shaped at all.
 #[test]
 fn a_device_that_cannot_be_separated_keeps_its_redirect() {
     let machine = Machine::new();
@@ -207,7 +207,7 @@ fn a_device_that_cannot_be_separated_keeps_its_redirect() {
     assert!(refused > 5, "{refused}");
 }
 
-/// A link that is plugged in again has another number, and not another IFB each time.
+/// A link that is plugged in again has another index, but must not get another IFB each time.
 #[test]
 fn a_device_that_comes_back_has_the_ifb_that_it_had() {
     let machine = Machine::new();
@@ -246,7 +246,7 @@ fn an_ifb_that_was_deleted_is_not_taken_from_the_device_that_has_lost_it() {
     assert_eq!(machine.session().revert().unwrap().not_reverted, []);
 }
 
-/// The IFB was deleted, and another device has one of its name by now.
+/// The device's IFB was deleted, and another device has an IFB of that name now.
 #[test]
 fn a_device_whose_ifb_another_one_has_gets_another_ifb() {
     let machine = Machine::new();
@@ -292,7 +292,7 @@ fn an_ifb_of_ours_that_was_renamed_is_deleted_by_a_revert() {
     assert!(machine.store.is_empty());
 }
 
-/// The last of two steps of the link set its alias only.
+/// The second of the two steps for the IFB set only its alias.
 #[test]
 fn an_ifb_that_was_renamed_after_its_device_is_deleted_by_a_revert() {
     let machine = Machine::new();

@@ -1,4 +1,4 @@
-//! Which link is meant: links that share an IFB, change their names, or take the name of another.
+//! Which link is meant: links that share an IFB, are renamed, or get the name of another one.
 
 mod ifbs;
 mod refused;
@@ -41,7 +41,7 @@ impl Machine {
         session.with(hosttune_qos::knobs)
     }
 
-    /// A process whose changes meet this fate.
+    /// A process that meets this crash point.
     fn session_of_fate(&self, crash_point: &CrashPoint) -> Session {
         let host = Host::new(self.memory.host(crash_point))
             .with_backend(Netlink::over(self.kernel.clone()));
@@ -58,7 +58,7 @@ impl Machine {
         }
     }
 
-    /// The line of the picture that says this of that link.
+    /// The value of this property of the link in the snapshot.
     fn shows(&self, what: &str, link: &str) -> Option<String> {
         self.kernel.snapshot().remove(&format!("{what} {link}"))
     }

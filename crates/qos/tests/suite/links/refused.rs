@@ -1,4 +1,4 @@
-//! A device that cannot be shaped, and one that is shaped without effect.
+//! Devices that cannot be shaped, and devices on which the shaping has no effect.
 
 use std::cell::RefCell;
 
@@ -25,7 +25,7 @@ fn request(machine: &Machine, number: u16, words: [u32; 3], kind: &str) {
         .unwrap();
 }
 
-/// A filter of another program, of packets of this protocol in network byte order.
+/// Adds another program's filter for packets of this protocol, which is in network byte order.
 fn filter(machine: &Machine, priority: u32, protocol: u16) {
     let info = priority << 16 | u32::from(protocol);
     request(
@@ -69,7 +69,7 @@ fn a_filter_that_takes_every_packet_first_is_said_to_keep_it_from_taking_effect(
         "{:?}",
         plan.notes
     );
-    // Behind the redirect it takes nothing from it.
+    // After the redirect, a filter takes no packets from it.
     let machine = Machine::new();
     shaper("w0").apply(&mut machine.session()).unwrap();
     filter(&machine, 0xfff0, ALL);
@@ -132,7 +132,7 @@ fn a_watch_does_not_say_as_wanted_of_what_is_not_in_effect() {
     );
 }
 
-/// A root that could not be put back, on a device that nobody named.
+/// The device has a root that could not be restored, and nobody named the device.
 #[test]
 fn what_is_optional_is_left_out_where_a_part_of_it_is_refused() {
     let machine = Machine::new();
@@ -155,7 +155,7 @@ fn what_is_optional_is_left_out_where_a_part_of_it_is_refused() {
     assert!(hint.contains("tc qdisc delete dev w0 root"), "{hint}");
     optional.apply(&mut machine.session()).unwrap();
     assert_eq!(machine.kernel.snapshot(), before);
-    // Whoever named the device is refused.
+    // If the device was named, it is an error.
     shaper("w0").plan(&machine.session()).unwrap_err();
 }
 
@@ -174,7 +174,6 @@ fn another_filter_of_our_priority_refuses_the_shaping_alone() {
     shaper("w0").plan(&machine.session()).unwrap_err();
 }
 
-/// A queueing discipline of another program on the IFB of ours.
 #[test]
 fn a_root_of_another_program_on_the_ifb_refuses_the_shaping_alone() {
     let machine = Machine::new();
@@ -190,7 +189,7 @@ fn a_root_of_another_program_on_the_ifb_refuses_the_shaping_alone() {
     shaper("w0").plan(&machine.session()).unwrap_err();
 }
 
-/// Only the kernel's own answer tells, which the journal remembers.
+/// Only the kernel's own answer shows this, and the journal remembers it.
 #[test]
 fn what_the_kernel_has_refused_is_left_out_of_the_next_plan() {
     let mut machine = Machine::new();

@@ -1,4 +1,4 @@
-//! A link that was shaped and has another name by now, and others that took its name.
+//! Links that are renamed after they were shaped, and other links that get their names.
 
 use hosttune_core::{Error, Tuning};
 use hosttune_qos::Netlink;
@@ -6,7 +6,7 @@ use hosttune_qos::netlink::{TC_H_ROOT, TrafficControl};
 
 use super::{Machine, shaper};
 
-/// A root that another process has set.
+/// Sets a root as another process does.
 fn set_root(machine: &Machine, device: &str) {
     let mut backend = Netlink::over(machine.kernel.clone());
     let link = backend.link(device).unwrap().unwrap();
@@ -89,7 +89,7 @@ fn two_links_that_swap_their_names_are_each_put_back() {
     }
 }
 
-/// Neither of the names that its IFB usually has is the one that it has.
+/// Its IFB has neither of the names that it would usually have.
 #[test]
 fn a_renamed_link_keeps_the_ifb_that_was_named_after_it() {
     let machine = Machine::new();
@@ -106,7 +106,7 @@ fn a_renamed_link_keeps_the_ifb_that_was_named_after_it() {
         .collect();
     assert_eq!(changed, ["link ifb-x0"], "its alias alone");
     assert!(machine.is_shaped("wan0", "ifb-x0"));
-    // Also where no IFB is preferred.
+    // Also if no IFB is preferred.
     let mut default = shaper("wan0");
     default.ifb = hosttune_qos::Shaper::ifb_for("wan0");
     default.prefers_ifb = false;
@@ -141,7 +141,7 @@ fn a_namesake_of_a_renamed_link_gets_an_ifb_of_its_own() {
     }
 }
 
-/// The one that is named after the namesake belongs to the renamed link, too.
+/// The IFB with that name already belongs to the renamed link.
 #[test]
 fn a_namesake_does_not_get_the_ifb_that_is_named_after_it() {
     let machine = Machine::new();
@@ -163,7 +163,7 @@ fn a_namesake_does_not_get_the_ifb_that_is_named_after_it() {
     reverts_wholly(&machine);
 }
 
-/// Its IFB is the one that its redirect leads to, whose alias still has the old name.
+/// The IFB is found by the redirect, because its alias still has the old name.
 #[test]
 fn applied_again_under_the_new_name_it_goes_back_to_the_first_original() {
     let machine = Machine::new();
@@ -193,7 +193,7 @@ fn applied_again_under_the_new_name_it_goes_back_to_the_first_original() {
     assert_eq!(machine.kernel.snapshot(), before);
 }
 
-/// Another owner that works on the new name stands on the same link.
+/// The other owner uses the new name, but for the same link.
 #[test]
 fn owners_that_know_a_link_by_two_names_end_at_the_first_original() {
     for older_first in [true, false] {
@@ -242,7 +242,7 @@ fn a_stored_plan_is_not_carried_out_on_another_link_of_the_name() {
     assert_eq!(machine.kernel.snapshot(), before);
 }
 
-/// Who reverts in another network namespace finds another link of the same number there.
+/// In another network namespace, a revert finds another link with the same index.
 #[test]
 fn a_link_of_the_same_number_in_another_namespace_is_another_one() {
     const NAMESPACE: &str = "/proc/thread-self/ns/net";

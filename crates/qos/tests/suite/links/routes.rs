@@ -1,4 +1,4 @@
-//! A device that was chosen by the default route, which moves.
+//! A device that was chosen by the default route, which then moves to another one.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn leads_out_of(device: &str) -> String {
     }
 }
 
-/// What a watch of `w0` says while the route goes from device to device.
+/// The events of a watch of `w0` while the route moves to one device after another.
 fn watch(machine: &Machine, follows: bool, devices: &'static [&'static str]) -> Vec<String> {
     let mut script = Script::of(&machine.kernel);
     for (at, device) in (5..).zip(devices) {
@@ -71,7 +71,7 @@ fn a_watch_that_follows_the_default_route_says_that_it_has_moved_and_ends() {
         "it ends there: {said:#?}"
     );
     assert!(machine.is_shaped("w0", "ifb0"));
-    // On to the next device, which gets an IFB of its own.
+    // The next device gets an IFB of its own.
     let next = shaper("w0").for_device("x0");
     let mut script = Script::of(&machine.kernel);
     let stop = Stop::new().unwrap();
@@ -104,8 +104,8 @@ fn a_route_that_moved_before_anybody_listened_is_noticed() {
     assert!(moved(&said));
 }
 
-/// IPv4 tells nothing of routes that go with a link: only the link's own notice comes, and before
-/// they have gone.
+/// IPv4 sends no notification of routes that disappear with a link. Only the link's own arrives,
+/// before the routes are gone.
 #[test]
 fn a_route_that_goes_with_its_link_is_noticed_once_that_has_settled() {
     type Doing = fn(&hosttune_qos::testing::Kernel);
@@ -127,7 +127,6 @@ fn a_route_that_goes_with_its_link_is_noticed_once_that_has_settled() {
     }
 }
 
-/// A notice that says nothing new is no reason to end.
 #[test]
 fn a_route_that_changes_and_leads_out_of_the_same_device_is_no_move() {
     let machine = machine("w0");
@@ -140,7 +139,7 @@ fn a_watch_of_the_default_route_waits_for_one_and_goes_from_device_to_device() {
     let machine = machine("");
     let before = machine.kernel.snapshot();
     let mut script = Script::of(&machine.kernel);
-    // The second time without a notice of the route.
+    // The second move comes without a notification of the route.
     for (at, device) in [(5, "w0"), (15, "x0"), (25, "w0")] {
         let memory = machine.memory.clone();
         script = script.at(Duration::from_secs(at), move |kernel| {

@@ -1,5 +1,5 @@
-//! What cannot be had, and what breaks off half-way: each a typed error with a way out, nothing half
-//! done, and packets that arrive both ways after it.
+//! Unsupported requests and interrupted runs: each gives a typed error with a hint and leaves
+//! nothing half applied, and packets still arrive in both directions.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use hosttune_test_machine::inside_stock_kernels;
 
 const EPERM: i32 = 1;
 
-/// CAKE where this kernel has it, else a token bucket of so many bytes a second.
+/// CAKE if this kernel has it, otherwise a token bucket of `rate` bytes per second.
 fn shaped(cake: &str, rate: u64) -> Qdisc {
     if Path::new("/sys/module/sch_cake").exists() {
         Qdisc::from(&cake.parse::<Cake>().unwrap())
@@ -39,8 +39,8 @@ fn shaper() -> Shaper {
     shaper_of("wan")
 }
 
-/// What is refused before anything is changed, wherever there are the devices `wan` and `lo` and
-/// the IFB `ifb9`, and why. `wan` has a root `red`, of which no way back is known.
+/// What is refused before anything is changed, and why, on any host with the devices `wan` and `lo`
+/// and the IFB `ifb9`. `wan` has the root `red`, which cannot be restored.
 fn refusals() -> Vec<(&'static str, Shaper, &'static str)> {
     let limited = || Qdisc::from(Cake::default().bandwidth(Rate::mbit(5)));
     let tbf = Qdisc::tbf(0, 20_000, 100_000);
@@ -101,7 +101,7 @@ fn refusals() -> Vec<(&'static str, Shaper, &'static str)> {
     ]
 }
 
-/// Planned and applied in this session: the same refusal.
+/// Planning and applying are refused for the same reason.
 fn refused(session: &mut Session, what: &str, shaper: &Shaper, why: &str) {
     let planned = shaper.plan(session).unwrap_err();
     let applied = shaper.apply(session).unwrap_err();
@@ -160,7 +160,7 @@ fn what_cannot_be_is_refused_over_the_fake() {
     }
 }
 
-/// These never come as far as a kernel.
+/// These never reach a kernel.
 #[test]
 fn what_cannot_be_said_is_refused() {
     for (text, why) in [
@@ -183,7 +183,7 @@ fn what_cannot_be_said_is_refused() {
     assert!(error.contains("write 100mbit or 800mbit"), "{error}");
 }
 
-/// What only the kernel can refuse: all that was done before is undone.
+/// If only the kernel can refuse something, all earlier changes are undone.
 fn what_the_kernel_refuses_is_undone() {
     let traffic = Traffic::begin();
     let before = snapshot();
@@ -192,7 +192,7 @@ fn what_the_kernel_refuses_is_undone() {
         ..shaper()
     };
 
-    // What no module brings is known before anything is tried.
+    // A kind that no module provides is known before anything is tried.
     let (mut unknown, what) = (session(), "no such kind");
     let shaper = ingress(Qdisc::new("nonesuch", Vec::new()));
     let error = shaper.apply(&mut unknown).unwrap_err();
@@ -231,7 +231,7 @@ fn what_the_kernel_refuses_is_undone() {
     }
 }
 
-/// It is shaped as any other, and what is sent once there is a carrier arrives.
+/// The device is shaped like any other, and packets arrive once there is a carrier.
 fn without_a_carrier_it_is_shaped_all_the_same() {
     let traffic = Traffic::begin();
     traffic.pull_out();
@@ -255,7 +255,7 @@ fn without_a_carrier_it_is_shaped_all_the_same() {
     traffic.all_arrive("taken back");
 }
 
-/// Everything but the one capability.
+/// Drops CAP_NET_ADMIN and keeps all other capabilities.
 fn may_not_change_links() {
     use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
     let mut sets = capabilities(None).unwrap();
@@ -272,11 +272,11 @@ fn may_not_change_links() {
 fn without_the_capability_nothing_is_changed() {
     let traffic = Traffic::begin();
     let before = snapshot();
-    // A thread has its own capabilities, and this one's network namespace.
+    // The thread has its own capabilities and shares this one's network namespace.
     let unprivileged = std::thread::spawn(|| {
         may_not_change_links();
         let mut session = session();
-        // Looking is free.
+        // Reading needs no capability.
         assert!(!shaper().plan(&session).unwrap().steps.is_empty());
         assert!(!shaper().verify(&session).unwrap().is_as_wanted());
         let error = shaper().apply(&mut session).unwrap_err();
@@ -295,7 +295,7 @@ fn without_the_capability_nothing_is_changed() {
     before.is_still(&snapshot(), "refused");
     traffic.all_arrive("refused");
 
-    // Applied by one who may, and one who may not wants to take it back.
+    // Applied with the capability, and reverted without it.
     let mut privileged = session();
     shaper().apply(&mut privileged).unwrap();
     let shaped = snapshot();
@@ -317,7 +317,7 @@ fn without_the_capability_nothing_is_changed() {
     traffic.all_arrive("taken back");
 }
 
-/// Takes the device `dsl` away before one of the changes.
+/// Deletes the device `dsl` before one of the changes.
 struct Vanishes {
     backend: Netlink,
     before: u64,
@@ -364,7 +364,7 @@ fn the_device_vanishes_over_the_fake() {
         let session = Session::new(host, "qos-test", store.of(&crash_point), "boot").unwrap();
         let mut session = session.with(hosttune_qos::knobs);
         match shaper.apply(&mut session) {
-            // All there is to change had been.
+            // There were only six changes, and all had been made.
             Ok(_) => assert_eq!(change, 6),
             Err(error) => {
                 assert!(
@@ -379,7 +379,7 @@ fn the_device_vanishes_over_the_fake() {
     }
 }
 
-/// A second device, as one that is plugged in.
+/// Adds a second device, as if it was plugged in.
 fn plug_in_dsl() {
     tell("ip link add dsl type veth peer name modem && ip link set dsl up && ip link set modem up");
 }
@@ -469,7 +469,7 @@ fn the_device_vanishes_at_any_time() {
     assert!(outcomes.len() > 1, "always at the same time: {outcomes:?}");
 }
 
-/// A process that may die, over this kernel.
+/// A process that may be killed, on this kernel.
 fn process(store: &MemoryStore, crash_point: &CrashPoint) -> Session {
     let host = Host::new(LinuxHost::at("/").unwrap())
         .with_backend(backend())
@@ -478,8 +478,8 @@ fn process(store: &MemoryStore, crash_point: &CrashPoint) -> Session {
     session.with(hosttune_qos::knobs)
 }
 
-/// Before and after every message and every write of the journal, of apply and of revert: packets
-/// arrive before anybody puts it right, and after.
+/// Killed before and after every message and journal write of apply and of revert. Packets arrive
+/// before the next process recovers, and after.
 fn packets_arrive_wherever_it_is_killed() {
     let traffic = Traffic::begin();
     let before = snapshot();

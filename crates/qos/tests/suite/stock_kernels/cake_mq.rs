@@ -1,5 +1,5 @@
-//! CAKE on every queue of a device: asked for, read back, taken back, and refused beforehand where
-//! the kernel would refuse it without a word.
+//! CAKE on every queue of a device: set, read back, reverted, and refused beforehand where the
+//! kernel would refuse it without a reason.
 
 use super::live::{session, snapshot};
 use super::traffic::{SENT, Traffic};
@@ -26,7 +26,7 @@ fn shaper() -> Shaper {
         .ingress(Cake::default().bandwidth(Rate::mbit(20)).ingress())
 }
 
-/// The chain of causes, in words.
+/// The error with the chain of its causes.
 fn said(error: &Error) -> String {
     let mut said = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -37,7 +37,7 @@ fn said(error: &Error) -> String {
     said
 }
 
-/// As the tool is told what it does not know.
+/// Sets the root over netlink, because `tc` does not know cake_mq.
 fn put(kind: &str, handle: u32, options: &[u8]) {
     let mut backend = backend();
     let link = backend.link("wan").unwrap().unwrap();
@@ -45,7 +45,8 @@ fn put(kind: &str, handle: u32, options: &[u8]) {
     backend.change(&request).unwrap();
 }
 
-/// Whether this kernel has it; where not, that it says so and nothing is left of the attempt.
+/// Whether this kernel has cake_mq. If not, checks that the error says so and that nothing of the
+/// attempt is left.
 fn is_there(traffic: &Traffic) -> bool {
     let before = snapshot();
     let mut session = session();
@@ -135,7 +136,7 @@ fn it_is_put_there_and_taken_back() {
             .sum();
         assert_eq!(u64::from(packets), sent, "{what}");
 
-        // Another option is seen, and a plan would put it right.
+        // Another option is noticed, and a plan would correct it.
         put_same(
             "cake_mq",
             &Cake {
@@ -162,7 +163,7 @@ fn it_is_put_there_and_taken_back() {
     }
 }
 
-/// Changes what stands at the root.
+/// Changes the present root.
 fn put_same(kind: &str, options: &[u8]) {
     let all = backend().qdiscs().unwrap();
     let link = backend().link("wan").unwrap().unwrap();
@@ -214,7 +215,7 @@ fn what_it_cannot_do_is_refused_beforehand() {
     }
 }
 
-/// What both show at the roots of two devices, and under them.
+/// What a backend shows at the roots of the two devices and below them.
 fn seen(backend: &Netlink) -> Vec<String> {
     let mut all = Vec::new();
     for device in ["wan", "single"] {
@@ -323,7 +324,7 @@ fn the_fake_answers_as_the_kernel_does() {
             match backend.change(&request) {
                 Ok(()) => "yes".to_owned(),
                 Err(error) => {
-                    // The double has the words of older kernels.
+                    // The fake has the messages of older kernels.
                     let text = error.text().unwrap_or_default();
                     let text = text.trim_end_matches(": must match existing qdisc");
                     format!("{:?} {text}", error.errno())

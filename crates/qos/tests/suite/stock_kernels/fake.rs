@@ -1,4 +1,5 @@
-//! The double of the kernel beside the kernel: the same messages, the same answers, the same to see.
+//! The fake kernel compared with the real one: the same requests get the same answers and have the
+//! same visible effects.
 
 use crate::namespace::{backend, enter, tell};
 use hosttune_qos::Netlink;
@@ -8,7 +9,7 @@ use hosttune_test_machine::inside_stock_kernels;
 
 const COOKIE: &[u8] = b"hosttune01234567";
 
-/// Handles that the kernel chooses begin there and go on from what it chose for anybody before.
+/// Handles that the kernel chooses start here and continue from the last one that it chose.
 fn is_chosen(handle: u32) -> bool {
     (0x8000_0000..0x9000_0000).contains(&handle)
 }
@@ -26,7 +27,8 @@ fn name(backend: &Netlink, index: u32) -> String {
         .to_owned()
 }
 
-/// Everything there is to see of the two devices, but for what nobody has set.
+/// All visible state of the two devices, except the options of default qdiscs and the handles that
+/// the kernel chose.
 fn seen(backend: &Netlink) -> Vec<String> {
     let mut all = Vec::new();
     for device in ["wan", "ifb7"] {
@@ -122,7 +124,7 @@ fn redirect(kind: &'static str, priority: u32, protocol: u16) -> Step {
     })
 }
 
-/// Deletes what this filter would be, with this handle.
+/// Deletes the filter with these properties and this handle.
 fn delete_filter(kind: &'static str, priority: u16, handle: u32) -> Step {
     Box::new(move |backend| {
         let link = backend.link("wan").unwrap().unwrap();
@@ -140,7 +142,7 @@ fn delete_filter(kind: &'static str, priority: u16, handle: u32) -> Step {
     })
 }
 
-/// What newer kernels say in other words than the double, which has those of 6.1 and 6.12.
+/// Messages that newer kernels have reworded. The fake has those of 6.1 and 6.12.
 const REWORDED: [(&str, &str); 2] = [
     (
         "Invalid qdisc name: must match existing qdisc",

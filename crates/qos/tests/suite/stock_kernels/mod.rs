@@ -1,7 +1,7 @@
-//! Shaping on stock kernels: everything that a machine can have run after one another in it, which is
-//! started once for all of them.
+//! Shaping on stock kernels: all tests that can run one after another in one machine, which is
+//! started once for them.
 //!
-//! What wants a machine in which no module is loaded yet is in `modules`.
+//! Tests that need a machine with no modules loaded yet are in `modules`.
 
 mod bad_input;
 mod cake_mq;

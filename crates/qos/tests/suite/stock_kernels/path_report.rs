@@ -1,5 +1,5 @@
-//! Whether packets take the way that was made for them, and what is counted on it, on stock kernels
-//! and beside what `tc` and `ip` show.
+//! Whether packets take the intended path, and what is counted on it, on stock kernels and compared
+//! with what `tc` and `ip` show.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn has_cake() -> bool {
     Path::new("/sys/module/sch_cake").exists()
 }
 
-/// CAKE where this kernel has it, else a token bucket of so many bytes a second.
+/// CAKE if this kernel has it, otherwise a token bucket of `rate` bytes per second.
 fn shaped(cake: &str, rate: u64) -> Qdisc {
     if has_cake() {
         Qdisc::from(&cake.parse::<Cake>().unwrap())
@@ -34,7 +34,7 @@ fn shaper() -> Shaper {
         .ingress(shaped("bandwidth 20mbit diffserv4 ingress", 2_500_000))
 }
 
-/// Readings before and after packets were sent both ways.
+/// Counters before and after packets were sent in both directions.
 fn while_sending(traffic: &Traffic, session: &Session) -> (PathCounters, PathCounters) {
     let earlier = shaper().path(session).unwrap();
     traffic.arrive();
@@ -60,7 +60,7 @@ fn counters_advance_all_along() {
     assert_eq!(verdicts(&readings), (Verdict::Flows, Verdict::Flows));
     let path_report = readings.0.until(&readings.1);
     let sent = u64::try_from(SENT).unwrap();
-    // Counted exactly, where nothing merges packets and nothing else is sent.
+    // The counts are exact, because nothing merges packets and nothing else is sent.
     assert_eq!(path_report.received_packets, Some(sent));
     assert_eq!(path_report.redirected_packets, Some(sent));
     assert_eq!(path_report.ifb_packets, Some(sent));
@@ -71,7 +71,7 @@ fn counters_advance_all_along() {
         (Some(0), Some(0))
     );
 
-    // Twice as far apart: what was counted in between is the same.
+    // Over two rounds of packets the counts add up.
     let later = while_sending(&traffic, &session).1;
     let path_report = readings.0.until(&later);
     assert_eq!(path_report.redirected_packets, Some(2 * sent));
@@ -81,7 +81,7 @@ fn counters_advance_all_along() {
     assert_eq!(
         verdicts(&readings),
         (
-            // What stands there now is the kernel's own, which counts nothing.
+            // The root is the kernel's default again, which counts nothing.
             Verdict::Bypassed,
             missing(PathPoint::Redirect)
         )
@@ -120,7 +120,7 @@ fn what_is_lost_and_what_is_bypassed_is_told() {
     let readings = while_sending(&traffic, &session);
     assert_eq!(verdicts(&readings), (Verdict::Flows, Verdict::Flows));
 
-    // Whether they are let through or dropped, they do not come to the redirect.
+    // Accepted or dropped, the packets do not reach the redirect.
     for action in ["ok", "drop"] {
         tell(&format!(
             "tc filter add dev wan ingress protocol all pref 1 matchall action {action}"
@@ -129,7 +129,7 @@ fn what_is_lost_and_what_is_bypassed_is_told() {
         assert_eq!(verdicts(&readings), (Verdict::Flows, Verdict::Bypassed));
         tell("tc filter del dev wan ingress protocol all pref 1");
     }
-    // What leaves past the root.
+    // Sent packets bypass our root.
     tell("tc qdisc replace dev wan root handle 77: pfifo");
     let restarted = |point| Verdict::Restarted { point };
     let before = readings.1.clone();
@@ -161,7 +161,7 @@ fn what_is_lost_and_what_is_bypassed_is_told() {
     traffic.all_arrive("taken back");
 }
 
-/// The objects in what `tc -j` or `ip -j` prints.
+/// The objects that `tc -j` or `ip -j` prints.
 fn json(command: &str) -> Vec<Value> {
     let printed = tell(command);
     serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{command}: {error}: {printed}"))
@@ -263,7 +263,7 @@ fn counters_are_those_that_tc_and_ip_show() {
             assert_eq!(tin.longest_packet_bytes.map(u64::from), word("max_pkt_len"));
             assert_eq!(tin.flow_quantum_bytes.map(u64::from), word("flow_quantum"));
         }
-        // Voice, and nothing but voice.
+        // All packets are in the voice tin, and none in the others.
         let sent: Vec<u64> = cake
             .tins
             .iter()
@@ -309,7 +309,7 @@ fn counters_are_those_that_tc_and_ip_show() {
     assert!(nothing.egress.is_some_and(|root| root.root.cake.is_none()));
 }
 
-/// `tc` has names for tins by how many there are.
+/// The names that `tc` has for tins depend on their number.
 fn tins_are_called_what_tc_calls_them() {
     let _traffic = Traffic::begin();
     if !has_cake() {
@@ -342,8 +342,8 @@ fn tins_are_called_what_tc_calls_them() {
     }
 }
 
-/// What the counters of one that stands say is noted when it is planned and verified; drops that
-/// are part of ordinary work are not.
+/// What the counters of an active qdisc show is noted by plan and verify. Drops that are part of
+/// normal operation are not.
 fn what_deserves_a_look_is_noted() {
     let traffic = Traffic::begin();
     if !has_cake() {
@@ -364,7 +364,7 @@ fn what_deserves_a_look_is_noted() {
     traffic.all_arrive("shaped");
     let ordinary = shaper.verify(&session).unwrap().notes;
     assert_eq!(ordinary, Vec::<String>::new());
-    // More at once than leaves within a round trip.
+    // More packets at once than can leave within a round trip.
     traffic.burst(40, 1400);
     std::thread::sleep(Duration::from_millis(700));
     let report = shaper.verify(&session).unwrap();
@@ -376,7 +376,7 @@ fn what_deserves_a_look_is_noted() {
     let plan = shaper.plan(&session).unwrap();
     assert!(plan.steps.is_empty());
     assert_eq!(plan.notes, report.notes);
-    // Of what is not there as wanted, nothing is noted.
+    // Nothing is noted about a qdisc that is not as wanted.
     let other = Shaper::new("wan").egress(shaped("bandwidth 6mbit", 750_000));
     assert!(
         !other

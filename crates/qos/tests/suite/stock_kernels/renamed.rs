@@ -1,4 +1,4 @@
-//! Links that get other names, and default routes that move, on stock kernels.
+//! Renamed links and moving default routes, on stock kernels.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ fn a_renamed_link_and_its_namesake_are_told_apart() {
     clean.is_still(&snapshot(), "reverted");
 }
 
-/// Somebody deletes it, and another device would have taken it.
+/// Another program deletes the IFB, whose name the other device must not take.
 fn an_ifb_that_was_deleted_goes_back_to_its_device() {
     enter();
     for device in ["w0", "x0"] {
@@ -94,7 +94,7 @@ fn an_ifb_that_was_deleted_goes_back_to_its_device() {
     before.is_still(&snapshot(), "reverted");
 }
 
-/// All that is told by now.
+/// The subjects of all notifications within two seconds.
 fn subjects(monitor: &mut KernelMonitor, stop: &Stop) -> Vec<Subject> {
     let until = monitor.now() + Duration::from_secs(2);
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! Shaping on stock kernels: applied, verified and taken back, and everything as it was.
+//! Shaping on stock kernels: applied, verified and reverted, with everything as it was.
 
 use std::net::UdpSocket;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn device() {
     tell(
         "ip link add wan numtxqueues 4 type veth peer name peer && ip link set wan up && ip link set peer up",
     );
-    // Until the carrier and the addresses of both have settled.
+    // Wait until the carrier and the addresses of both have settled.
     tell("ip -6 addr flush dev wan; ip -6 addr flush dev peer; sleep 0.3");
 }
 
@@ -24,7 +24,7 @@ fn has_cake() -> bool {
     Path::new("/sys/module/sch_cake").exists()
 }
 
-/// CAKE where this kernel has it, else a token bucket of so many bytes a second.
+/// CAKE if this kernel has it, otherwise a token bucket of `rate` bytes per second.
 fn shaped(cake: &str, rate: u64) -> Qdisc {
     if has_cake() {
         Qdisc::from(&cake.parse::<Cake>().unwrap())
@@ -43,7 +43,7 @@ fn shaper() -> Shaper {
         .ingress(shaped("bandwidth 20mbit diffserv4 ingress nat", 2_500_000))
 }
 
-/// What stood at the root of `wan` before, as `tc` is told it.
+/// Roots that `wan` has before it is shaped, as arguments of `tc`.
 const BEFORE: [(&str, &str); 22] = [
     ("the default", ""),
     ("fq_codel", "root fq_codel"),
@@ -113,7 +113,7 @@ fn every_root_comes_back_as_it_was() {
         if !before.is_empty() {
             let (worked, said) = ask(&format!("tc qdisc replace dev wan {before}"));
             if !worked {
-                // Built without it; of the others every stock kernel has its own.
+                // Only CAKE may be missing: every stock kernel has the other kinds.
                 assert!(
                     before.contains("root") && before.contains("cake") && !has_cake(),
                     "{what}: {said}"
@@ -144,8 +144,8 @@ fn a_link_that_is_down_gets_nothing_that_it_did_not_have() {
     enter();
     tell("ip link add wan type veth peer name peer");
     applied_and_reverted(&shaper(), "never up");
-    // Taken down it goes on showing its default; once that was replaced it shows none until it is
-    // up again, as one that was never up.
+    // A link that was set down still shows its default root. Once that was replaced, it shows none
+    // until it is up again, like a link that was never up.
     let up_and_down = || tell("ip link set wan up; ip link set wan down; sleep 0.2");
     up_and_down();
     let before = snapshot();
@@ -174,7 +174,7 @@ fn somebodys_clsact_and_filter_stay() {
     applied_and_reverted(&shaper(), "ingress");
 }
 
-/// Shaped all the same, and said not to be in effect.
+/// It is shaped anyway, and reported as not in effect.
 fn a_filter_that_takes_every_packet_first_is_told() {
     enter();
     device();
@@ -242,7 +242,7 @@ fn a_filter_that_somebody_adds_keeps_our_hook() {
     before.is_still(&snapshot(), "nothing keeps the hook any more");
 }
 
-/// Before anything is touched, and with the reason.
+/// Before anything is changed, and with the reason.
 fn what_cannot_be_put_back_is_refused() {
     enter();
     device();
@@ -352,7 +352,8 @@ fn what_a_stranger_did_since_stays() {
     assert!(tell("tc qdisc show dev wan").contains("noqueue 0:"));
 }
 
-/// The IFB goes under the filter: what arrives is lost until somebody takes the filter away.
+/// The IFB is deleted while the filter still leads to it: received packets are lost until the
+/// filter is removed.
 fn a_redirect_that_leads_nowhere_is_taken_back() {
     enter();
     device();
@@ -374,7 +375,7 @@ fn a_redirect_that_leads_nowhere_is_taken_back() {
     before.is_still(&snapshot(), "the IFB had gone");
 }
 
-/// Ten datagrams there and back, each answered from the other namespace.
+/// How many of ten datagrams are answered from the other namespace.
 fn answered(socket: &UdpSocket) -> usize {
     let mut buffer = [0; 16];
     let mut asked = |number: u8| {
@@ -384,7 +385,7 @@ fn answered(socket: &UdpSocket) -> usize {
     (0..10).filter(|number| asked(*number)).count()
 }
 
-/// Counted in packets: none is lost on the way through, and all of them are seen by the IFB.
+/// No packet is lost on the way, and the IFB counts all of them.
 fn what_arrives_goes_through_the_ifb() {
     enter();
     tell("ip netns add other; ip link add wan type veth peer name peer netns other");
@@ -422,7 +423,7 @@ fn what_arrives_goes_through_the_ifb() {
     tell("ip netns del other");
 }
 
-/// Where no list tells what this kernel has, its own answer does.
+/// Without module lists, the kernel's own answer shows what it has.
 fn errors_say_what_the_kernel_says() {
     enter();
     device();
@@ -455,7 +456,7 @@ fn errors_say_what_the_kernel_says() {
     assert_eq!(root.device(), "wan");
 }
 
-/// A process that may die, over this kernel.
+/// A process that may be killed, on this kernel.
 fn process(store: &MemoryStore, crash_point: &CrashPoint) -> Session {
     let host = Host::new(LinuxHost::at("/").unwrap())
         .with_backend(backend())
@@ -464,7 +465,7 @@ fn process(store: &MemoryStore, crash_point: &CrashPoint) -> Session {
     session.with(hosttune_qos::knobs)
 }
 
-/// Before and after every message and every write of the journal, of apply and of revert.
+/// Before and after every message and journal write of apply and of revert.
 fn killed_at_every_message_then_reverted_is_as_it_was() {
     enter();
     device();

@@ -1,4 +1,5 @@
-//! A device `wan` whose other end is in a network namespace of its own, and packets both ways.
+//! A device `wan` whose other end is in a network namespace of its own, and packets in both
+//! directions.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::mpsc::{Sender, channel};
@@ -6,10 +7,10 @@ use std::time::Duration;
 
 use crate::namespace::{enter, tell};
 
-/// So long is waited for a packet that is to arrive, as a watchdog only.
+/// How long to wait for a packet that must arrive. This is only a watchdog.
 const WATCHDOG: Duration = Duration::from_secs(60);
 
-/// So long is waited for a packet that may well be lost: each that is takes that long.
+/// How long to wait for a packet that may be lost. Each lost one takes this long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 const HERE: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
@@ -17,15 +18,15 @@ const THERE: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 2);
 const HERE_LINK: &str = "02:00:00:00:07:01";
 const THERE_LINK: &str = "02:00:00:00:07:02";
 
-/// So many packets are sent each way.
+/// Number of packets that are sent in each direction.
 pub(crate) const SENT: usize = 10;
 
-/// `tc`'s mark of what is waited for: expedited forwarding.
+/// The type-of-service byte for expedited forwarding.
 pub(crate) const EXPEDITED: u8 = 0xb8;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Both ends of the link; the other one goes when this is dropped, and `wan` with it.
+/// Both ends of the link. On drop the other end is deleted, and `wan` with it.
 pub(crate) struct Traffic {
     jobs: Sender<Job>,
     here: UdpSocket,
@@ -33,7 +34,7 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// In a new network namespace from here on. No packet goes anywhere that the test does not send.
+    /// Moves the calling thread to a new network namespace, in which only the test sends packets.
     pub(crate) fn begin() -> Self {
         enter();
         let (jobs, to_do) = channel::<Job>();
@@ -78,7 +79,7 @@ impl Traffic {
         traffic
     }
 
-    /// The ends know each other's address, so that nothing is sent to find it out.
+    /// Sets each other's address on both ends, so that no packets are sent to resolve it.
     fn introduce(&self) {
         tell(&format!(
             "ip neigh replace {THERE} lladdr {THERE_LINK} nud permanent dev wan
@@ -89,13 +90,13 @@ impl Traffic {
         ));
     }
 
-    /// Takes the carrier away from `wan`, and whatever it is sent.
+    /// Removes the carrier of `wan`. Packets that are sent to it are lost.
     pub(crate) fn pull_out(&self) {
         self.tell_other("ip link set peer down");
         tell("until ip link show wan | grep -q NO-CARRIER; do sleep 0.05; done; sleep 0.1");
     }
 
-    /// Gives it back.
+    /// Restores the carrier.
     pub(crate) fn plug_in(&self) {
         self.tell_other("ip link set peer up");
         self.introduce();
@@ -107,15 +108,16 @@ impl Traffic {
         run(&self.jobs, move || tell(&script))
     }
 
-    /// How many arrive of those that are sent from here, and of those that are sent from there.
+    /// Sends packets in both directions and returns how many arrive: of those from here, and of those
+    /// from the other side.
     pub(crate) fn arrive(&self) -> (usize, usize) {
         (sent(&self.here, &self.there), sent(&self.there, &self.here))
     }
 
-    /// Sends packets both ways.
+    /// Sends packets in both directions.
     ///
     /// # Panics
-    /// Where one is lost.
+    /// If one is lost.
     #[track_caller]
     pub(crate) fn all_arrive(&self, when: impl std::fmt::Display) {
         for socket in [&self.here, &self.there] {
@@ -127,14 +129,14 @@ impl Traffic {
         }
     }
 
-    /// Sends so many of so many bytes from here, and waits for none.
+    /// Sends this many packets of this length from here, without waiting for any.
     pub(crate) fn burst(&self, packets: usize, length: usize) {
         for _ in 0..packets {
             self.here.send(&vec![0; length]).unwrap();
         }
     }
 
-    /// The sockets of both ends, to mark what they send.
+    /// Sets the type-of-service byte of what both ends send.
     pub(crate) fn mark(&self, service: u8) {
         for socket in [&self.here, &self.there] {
             rustix::net::sockopt::set_ip_tos(socket, service).unwrap();
@@ -155,7 +157,7 @@ fn socket(address: Ipv4Addr) -> UdpSocket {
     socket
 }
 
-/// The first one that is lost ends it: the others would each be waited for.
+/// Stops at the first lost packet, because each further one would be waited for.
 fn sent(from: &UdpSocket, to: &UdpSocket) -> usize {
     let mut received = [0; 64];
     (0..SENT)
@@ -164,7 +166,7 @@ fn sent(from: &UdpSocket, to: &UdpSocket) -> usize {
             from.send(&packet).is_ok()
                 && loop {
                     match to.recv(&mut received) {
-                        // One that was late in a count before.
+                        // A late packet of an earlier call.
                         Ok(length) if received[..length] != packet => {}
                         received => break received.is_ok(),
                     }

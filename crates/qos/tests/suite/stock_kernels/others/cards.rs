@@ -1,4 +1,5 @@
-//! Which card it is, whatever its name is now; and what the first network namespace shows.
+//! The identity of a card, whatever its name is now; and what only the initial network namespace
+//! shows.
 
 use std::str::FromStr;
 
@@ -21,7 +22,8 @@ fn shaper(device: &str) -> Shaper {
     Shaper::new(device).egress(Cake::default().bandwidth(Rate::mbit(6)))
 }
 
-/// Why it cannot be shaped, and what to do about it: an error, and a finding where that is as good.
+/// Why it cannot be shaped, and what to do about it: an error if the shaper is required, and the
+/// same as a finding if it is optional.
 fn unsupported(shaper: &Shaper, session: &Session) -> (UnsupportedKind, String, String) {
     let Err(Error::NotApplicable(findings)) = shaper.plan(session) else {
         panic!("it can be planned");
@@ -85,7 +87,7 @@ fn a_shaper_is_the_same_written_and_read() {
         "{text}"
     );
     assert_eq!(serde_json::from_str::<Shaper>(&text).unwrap(), with);
-    // One of an earlier version.
+    // As an earlier version wrote it.
     let without = serde_json::to_string(&shaper("eth0")).unwrap();
     assert!(!without.contains("permanent"), "{without}");
     assert!(serde_json::from_str::<Shaper>(&without.replace("eth0", "eth1")).is_ok());
@@ -99,7 +101,7 @@ fn a_shaper_is_the_same_written_and_read() {
     );
 }
 
-/// A journal of an earlier version says less.
+/// A journal of an earlier version does not contain `default_qdisc`.
 #[test]
 fn a_default_root_of_an_earlier_journal_is_still_one() {
     let earlier: RootState = serde_json::from_str(r#"{"default":{"shows":"fq_codel"}}"#).unwrap();
@@ -166,7 +168,7 @@ fn live() -> Session {
     session.with(hosttune_qos::knobs)
 }
 
-/// The cards of the machine, in the first network namespace: e1000e and virtio.
+/// The machine's cards, in the initial network namespace: e1000e and virtio.
 fn cards_are_known_by_their_permanent_addresses() {
     tell("modprobe sch_cake");
     let backend = backend();
@@ -178,7 +180,7 @@ fn cards_are_known_by_their_permanent_addresses() {
     assert_eq!(virtio.bus.as_deref(), Some("virtio"));
     assert_eq!(found("52:54:00:00:00:09"), None);
 
-    // Under another name, and with another address than it came with.
+    // With another name and another address than the permanent one.
     let name = &e1000e.name;
     tell(&format!(
         "ip link set {name} down; ip link set {name} address 02:00:00:00:00:07"
@@ -210,7 +212,8 @@ fn cards_are_known_by_their_permanent_addresses() {
     ));
 }
 
-/// Shown only in the first network namespace, and so only there it can be said.
+/// `net.core.default_qdisc` is visible only in the initial network namespace, so only there can the
+/// revert note it.
 fn the_default_of_the_way_back_is_that_of_its_time() {
     tell("modprobe -a sch_cake sch_fq");
     let backend = backend();
@@ -235,7 +238,7 @@ fn the_default_of_the_way_back_is_that_of_its_time() {
         "sysctl -qw net.core.default_qdisc={}",
         before.trim_end()
     ));
-    // It gets its own default back when it has none.
+    // Without a root, the card gets its default again.
     tell(&format!(
         "ip link set {name} down; tc qdisc replace dev {name} root pfifo; tc qdisc del dev {name} root"
     ));

@@ -1,8 +1,8 @@
-//! Who else manages the device, from the files that they leave.
+//! Other programs that manage the device, recognised by the files that they write.
 //!
-//! The forms: what systemd-networkd keeps of a link since version 254 (its own library reads the
-//! same keys), sections as in systemd.network(5); what `NetworkManager` keeps of a device in
-//! `/run/NetworkManager/devices`, profiles as in nm-settings-keyfile(5).
+//! The formats: systemd-networkd's state of a link since version 254 (its own library reads the
+//! same keys), with sections as in systemd.network(5); `NetworkManager`'s state of a device in
+//! `/run/NetworkManager/devices`, with profiles as in nm-settings-keyfile(5).
 
 use hosttune_core::host::FileContent;
 use hosttune_core::testing::{CrashPoint, Memory, MemoryStore};
@@ -100,7 +100,7 @@ fn shaper() -> Shaper {
     Shaper::new("wan").egress(Cake::default().bandwidth(Rate::mbit(6)))
 }
 
-/// Refused with the reason, and shaped with a note where somebody consents.
+/// Refused with the reason, and shaped with a note if the user consents.
 fn is_refused(memory: &Memory, why: &str) {
     let error = shaper().apply(&mut session(memory)).unwrap_err();
     let Error::NotApplicable(findings) = &error else {
@@ -146,7 +146,7 @@ fn networkd_without_a_qdisc_is_noted() {
         &memory,
         "systemd-networkd manages wan (/etc/systemd/network/10-wan.network) and sets no qdisc",
     );
-    // Of another link.
+    // Another link is not managed.
     let host = Host::new(memory.host(&CrashPoint::lives()));
     assert_eq!(Manager::all_of(&host, "wan", 3).unwrap(), []);
 }
@@ -172,7 +172,7 @@ fn networkd_with_any_kind_of_qdisc_is_refused() {
             &format!("[{section}] in {NETWORK_FILE}"),
         );
     }
-    // In one of the files beside it, of which one has a blank in its name and one a colon.
+    // In a drop-in file. One of them has a space in its name, and one a colon.
     is_refused(
         &with(DROP_IN, "[CAKE]\nBandwidth=20M\n"),
         &format!("[CAKE] in {DROP_IN}"),
@@ -181,7 +181,7 @@ fn networkd_with_any_kind_of_qdisc_is_refused() {
     is_refused(&with(blank, " [PIE] \n"), &format!("[PIE] in {blank}"));
     let colon = "/etc/systemd/network/10-wan.network.d/c:d.conf";
     is_refused(&with(colon, "[HeavyHitterFilter]"), &format!("in {colon}"));
-    // Classes stand under something, and no other section is one.
+    // Classes are below a qdisc, and the other sections configure none.
     for section in ["HierarchyTokenBucketClass", "Network", "cake", "CAKE2"] {
         let memory = with(NETWORK_FILE, &format!("[{section}]\n"));
         assert_eq!(one(&memory).sets, None, "{section}");
@@ -201,7 +201,7 @@ fn what_networkd_does_not_manage_is_nobodys() {
         let memory = file(memory(), "/run/systemd/netif/links/2", state);
         assert_eq!(managers(&memory), [], "{state:?}");
     }
-    // The file has gone since.
+    // The file no longer exists.
     let memory = file(memory(), "/run/systemd/netif/links/2", NETWORKD);
     assert_eq!(one(&memory).sets, None);
 }
@@ -218,7 +218,7 @@ fn network_manager_is_noted_and_refused_by_its_profile() {
         let other = format!("{directory}/system-connections/other.nmconnection");
         let shaped = "[tc]\nqdisc.root=cake\n";
         let memory = file(device.fork(), &path, PROFILE);
-        // Another profile's setting is none of this device's.
+        // A setting in another profile does not apply to this device.
         let elsewhere = PROFILE.replace("8a2d", "9a2d") + shaped;
         let memory = file(memory, &other, &elsewhere);
         is_noted(
@@ -248,7 +248,7 @@ fn what_network_manager_leaves_alone_is_nobodys() {
     }
 }
 
-/// Whoever is not root plans too.
+/// Planning is possible without root.
 #[test]
 fn profiles_that_only_root_may_read_are_said_to_be_unread() {
     let path = "/etc/NetworkManager/system-connections/wan.nmconnection";

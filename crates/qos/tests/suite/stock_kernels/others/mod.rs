@@ -1,4 +1,4 @@
-//! Beside others: who else manages the device, which card it is, what netlink does not show.
+//! Other programs that manage the device, the identity of the card, and what netlink does not show.
 
 mod cards;
 mod managers;

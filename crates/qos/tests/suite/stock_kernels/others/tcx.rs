@@ -1,4 +1,4 @@
-//! A program at what arrives, which netlink does not show.
+//! A BPF program on ingress, which netlink does not show.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -10,7 +10,7 @@ use hosttune_test_machine::inside_stock_kernels;
 
 use crate::namespace::{backend, enter, tell};
 
-/// EINVAL: the kernel knows no such place to attach to.
+/// EINVAL: the kernel does not know this attach type.
 const NO_TCX: &str = "no tcx: 22";
 
 struct Program {
@@ -20,7 +20,7 @@ struct Program {
 }
 
 impl Program {
-    /// `None` where this kernel has no tcx.
+    /// `None` if this kernel has no tcx.
     fn attach(device: &str, verdict: &str) -> Option<Self> {
         let mut child = Command::new("/usr/bin/python3")
             .arg(concat!(
@@ -64,7 +64,7 @@ impl Program {
         self.ask("count").parse().unwrap()
     }
 
-    /// Ten frames arrive at `wan`: how many the program saw.
+    /// Sends ten frames to `wan` and returns how many the program saw.
     fn sees(&mut self) -> u64 {
         let before = self.count();
         assert_eq!(self.ask("send peer"), "sent");
@@ -86,7 +86,7 @@ fn through_the_ifb() -> u64 {
     words.nth(1).unwrap().parse().unwrap()
 }
 
-/// Left alone by every verb; and where it ends the chain, only the counters show it.
+/// No operation changes it. If it ends the chain, only the counters show that.
 fn a_program_at_tcx_is_left_alone() {
     enter();
     tell("ip link add wan type veth peer name peer");
@@ -112,7 +112,7 @@ fn a_program_at_tcx_is_left_alone() {
         let came = through_the_ifb() - before;
         assert_eq!(came >= 10, arrives, "{verdict}: {came} came to the IFB");
         assert!(arrives || came == 0, "{verdict}: {came} came to the IFB");
-        // What stands where is as wanted all the same.
+        // The configuration is as wanted nevertheless.
         assert!(shaper.verify(&session).unwrap().is_as_wanted());
         assert_eq!(program.ask("attached"), "1");
         let reverted = session.revert().unwrap();

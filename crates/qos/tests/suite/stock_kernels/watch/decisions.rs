@@ -1,4 +1,4 @@
-//! The decisions alone, over a device that is not even there.
+//! The decisions alone, for a simulated device.
 
 use std::time::Duration;
 
@@ -7,25 +7,25 @@ use proptest::prelude::*;
 
 use crate::cases;
 
-/// What happens to the device, or is about to.
+/// What happens to the device, now or at the next apply.
 #[derive(Debug, Clone, Copy)]
 enum Happens {
-    /// Another one comes in its place.
+    /// Another device takes its place.
     Replaced,
     Pulled,
-    /// What is ours is taken away.
+    /// What we set is removed.
     TakenAway,
-    /// Somebody sets his own in its place.
+    /// Another process sets its own in place of ours.
     Theirs,
-    /// Somebody takes his own away.
+    /// The other process removes its own.
     TheirsGone,
-    /// Something that is no concern of anybody's.
+    /// A change that is irrelevant to everybody.
     Nothing,
     /// The next apply fails.
     Fails,
     /// It can or cannot be shaped from now on.
     Applicable(bool),
-    /// Somebody applies by hand.
+    /// The user applies explicitly.
     ByHand,
     Reverted,
 }
@@ -45,7 +45,7 @@ struct Device {
     reverted: bool,
     applicable: bool,
     fails: bool,
-    /// Whether anybody but us has done anything to this very link.
+    /// Whether anybody else has changed this link.
     touched: bool,
 }
 
@@ -96,7 +96,7 @@ impl Device {
     }
 }
 
-/// One who watches, and what was seen of it.
+/// A watch, with a record of what it did.
 struct Run {
     watch: Watch,
     device: Device,
@@ -129,7 +129,7 @@ impl Run {
         }
     }
 
-    /// Until nothing is to be done before `until`, or ever where that is `None`.
+    /// Runs until there is nothing to do before `until`, or nothing at all if that is `None`.
     fn go(&mut self, until: Option<Duration>) {
         self.go_on(Event::Nothing, until);
     }
@@ -212,8 +212,9 @@ fn happens() -> impl Strategy<Value = Happens> {
 proptest! {
     #![proptest_config(cases(4_000))]
 
-    /// Never more often than the limit, never while nothing has changed, never against theirs (all
-    /// three where it applies); in the end everything is as wanted, or the person was told why not.
+    /// An apply never comes more often than the limit allows, never without a change, and never
+    /// against another process; `Run::apply` checks all three. In the end everything is as wanted,
+    /// or the user was told why not.
     #[test]
     fn whatever_happens_it_comes_to_rest_as_wanted_or_with_a_reason(
         steps in prop::collection::vec((0_u64..700_000, happens()), 0..60),
@@ -221,7 +222,7 @@ proptest! {
     ) {
         let mut run = Run::new(Some(1));
         for (after, what) in steps {
-            // Days, or a device that flaps.
+            // Half a day in total at most, or a device that flaps.
             let after = if quick { after / 2000 } else { after };
             run.happens(Duration::from_millis(after), what);
         }
@@ -236,17 +237,16 @@ proptest! {
             let told = (device.link, stood_back.unwrap().clone());
             prop_assert!(run.said.contains(&told), "{told:?}");
         }
-        // A new one that nobody else has touched is shaped, whatever was before.
+        // A new device that nobody else has changed is shaped, whatever happened before.
         if device.link.is_some_and(|link| link > 1) && !device.touched && device.applicable {
             let failing = matches!(stood_back, Some(Yielded::Failing { .. }));
             prop_assert!(device.stands == Stands::Ours || failing, "{device:?}");
         }
-        // Looks cost something too: never more than two for each thing that happened, and for
-        // what it did itself.
+        // Checks cost something too: at most two for each event, and one for each apply.
         prop_assert!(run.looks <= 2 * (60 + 1) + run.applied.len(), "{}", run.looks);
     }
 
-    /// A device that flaps for ever is looked at once in a while, and settles.
+    /// A device that keeps flapping is checked now and then, and settles.
     #[test]
     fn it_is_looked_at_after_a_while_although_it_goes_on_changing(pause in 1_u64..299) {
         let mut run = Run::new(Some(1));
@@ -282,7 +282,7 @@ fn theirs_on_a_link_that_ours_never_stood_on_is_what_an_apply_replaces() {
     assert_eq!(run.watch.stood_back(), None);
 }
 
-/// A watch that is started anew, by a service manager for one, knows from the journal.
+/// A watch that was restarted, for example by a service manager, knows it from the journal.
 #[test]
 fn what_an_apply_before_has_left_is_known() {
     let mut run = Run::new(Some(1));

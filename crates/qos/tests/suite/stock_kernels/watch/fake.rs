@@ -1,4 +1,4 @@
-//! Over the double of the kernel, with its own clock.
+//! On the fake kernel, with a simulated clock.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Machine {
         self.session(&CrashPoint::lives())
     }
 
-    /// What happened, in words, once the script is at its end.
+    /// The events as text, after the script has ended.
     fn watch(&self, shaper: &Shaper, script: impl FnOnce(Script) -> Script) -> Vec<String> {
         let said = RefCell::new(Vec::new());
         let mut script = script(Script::of(&self.kernel));
@@ -78,7 +78,7 @@ fn replace_root(kernel: &Kernel, kind: &'static str) {
 fn delete_root(kernel: &Kernel) {
     let mut backend = Netlink::over(kernel.clone());
     let link = backend.link("wan").unwrap().unwrap();
-    // Where there is none of anybody's, that is refused.
+    // This is refused if there is no explicit root.
     let _ = backend.change(&TrafficControl::delete(&link, TC_H_ROOT, 0));
 }
 
@@ -103,7 +103,7 @@ fn a_device_that_comes_back_is_shaped_once() {
     assert!(machine.store.is_empty());
 }
 
-/// Pulled and plugged in before anybody has looked.
+/// Unplugged and plugged in again before it is checked.
 #[test]
 fn a_device_that_is_another_one_at_once_is_shaped_once() {
     let machine = Machine::new();
@@ -154,7 +154,7 @@ fn what_somebody_else_has_set_is_left_and_said_once() {
     assert_eq!(count(&said, "applied"), 1, "{said:#?}");
     assert!(machine.kernel.snapshot()["root wan"].starts_with("pfifo 77:"));
 
-    // Started anew it stands back still; another device is shaped.
+    // A restarted watch still leaves it alone. A new device is shaped.
     let said = machine.watch(&shaper(), |script| {
         script.at(seconds(5), |kernel| {
             kernel.pull_out("wan");
@@ -166,7 +166,7 @@ fn what_somebody_else_has_set_is_left_and_said_once() {
     assert!(shaper().verify(&machine.living()).unwrap().is_as_wanted());
 }
 
-/// The same process, over the same link, with other rates: that is no stranger's root.
+/// The same owner, on the same link, with other rates: the root is not another process's.
 #[test]
 fn what_an_earlier_version_has_set_is_replaced() {
     let machine = Machine::new();
@@ -220,7 +220,7 @@ fn what_was_lost_is_made_up_for_by_looking() {
     let machine = Machine::new();
     let said = machine.watch(&shaper(), |script| {
         script.room(1).at(seconds(5), |kernel| {
-            // More than there is room for, and of others besides.
+            // More notifications than there is room for, most of them about other links.
             for number in 0..50 {
                 kernel.plug_in(&format!("other{number}"), "veth");
             }
@@ -244,7 +244,7 @@ fn what_happens_to_others_is_not_even_looked_at() {
     assert_eq!(said, ["as wanted"]);
 }
 
-/// The former state of what is there now, and never of one that has gone.
+/// The journal has the original state of the present device, and never of one that is gone.
 #[test]
 fn after_two_hundred_reconnects_the_journal_is_small_and_leads_back() {
     let machine = Machine::new();
@@ -256,7 +256,7 @@ fn after_two_hundred_reconnects_the_journal_is_small_and_leads_back() {
         machine.kernel.pull_out("wan");
         machine.kernel.plug_in("wan", "veth");
         let applied = shaper().apply(&mut machine.living()).unwrap();
-        // The root, the hook and the redirect; the IFB has stayed.
+        // The root, the hook and the redirect. The IFB has stayed.
         assert_eq!(applied.changed.len(), 3, "{number}");
         pending.push(machine.living().status().unwrap().pending.len());
         let longest = machine.store.longest();
@@ -275,7 +275,7 @@ fn after_two_hundred_reconnects_the_journal_is_small_and_leads_back() {
     assert!(machine.store.is_empty());
 }
 
-/// Every message and every write of the journal, in a watch that sees the device replaced.
+/// At every message and journal write of a watch during which the device is replaced.
 #[test]
 fn killed_anywhere_and_reverted_it_is_as_it_came() {
     let mut deaths = 0;
@@ -293,7 +293,7 @@ fn killed_anywhere_and_reverted_it_is_as_it_came() {
                 .watcher()
                 .run(&mut session, &mut script, &stop, |event| {
                     if matches!(event, WatchEvent::Failed(_)) {
-                        // A dead process hears nothing more.
+                        // A dead process receives no more events.
                         stop.request();
                     }
                 });
@@ -372,7 +372,8 @@ fn why_it_cannot_be_shaped_is_said_once() {
     );
 }
 
-/// Somebody is quicker: between the look at a device and the lock under which it is shaped.
+/// Another process is faster: it sets a root between the check of a device and the lock under which
+/// the device is shaped.
 #[derive(Debug)]
 struct Quicker {
     store: Box<dyn Store>,

@@ -1,4 +1,4 @@
-//! On stock kernels, with the tools that people use.
+//! On stock kernels, with the usual tools.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use hosttune_test_machine::inside_stock_kernels;
 
 use crate::namespace::{backend, enter, tell};
 
-/// Emulated, a kernel takes its time.
+/// An emulated kernel may be slow.
 const LONG: Duration = Duration::from_secs(300);
 
-/// Counts what is written to the kernel.
+/// Counts writes to the kernel.
 #[derive(Debug, Clone, Default)]
 struct Writes(Arc<AtomicUsize>);
 
@@ -37,7 +37,7 @@ impl Writes {
     }
 }
 
-/// A process over this kernel.
+/// A process on this kernel.
 fn session(store: &MemoryStore, gate: impl Gate + 'static) -> Session {
     let host = Host::new(LinuxHost::at("/").unwrap())
         .with_backend(backend())
@@ -60,7 +60,7 @@ fn shaper() -> Shaper {
         .ingress(shaped("bandwidth 20mbit diffserv4 ingress"))
 }
 
-/// What is there of a device, however it is numbered.
+/// What `tc` and `ip` show of `wan` and its IFB, without the index of `wan`.
 fn there() -> String {
     tell("tc qdisc show dev wan; tc filter show dev wan ingress; ip link show ifb7 2>&1 || true")
 }
@@ -71,14 +71,14 @@ fn is_shaped(store: &MemoryStore) -> bool {
     report.is_as_wanted() && there().contains("mirred")
 }
 
-/// What is said, in words.
+/// The events of a watch as text.
 struct Said {
     said: Receiver<String>,
     all: Vec<String>,
 }
 
 impl Said {
-    /// Until something is said that begins so.
+    /// Waits for an event that begins like this.
     fn until(&mut self, begins: &str) {
         let started = Instant::now();
         while let Some(left) = LONG.checked_sub(started.elapsed()) {
@@ -94,7 +94,7 @@ impl Said {
         panic!("'{begins}' is never said: {:#?}", self.all);
     }
 
-    /// Until nothing has been said for so long.
+    /// Waits until there has been no event for this long.
     fn quiet(&mut self, time: Duration) {
         while let Ok(said) = self.said.recv_timeout(time) {
             self.all.push(said);
@@ -107,7 +107,7 @@ impl Said {
     }
 }
 
-/// Watches in a thread of its own, in the namespace of the calling one, while `act` does things.
+/// Watches in a thread of its own, in the namespace of the calling thread, while `act` runs.
 fn watched(store: &MemoryStore, writes: &Writes, act: impl FnOnce(&mut Said)) -> Vec<String> {
     let (say, said) = channel();
     let mut said = Said {
@@ -127,7 +127,7 @@ fn watched(store: &MemoryStore, writes: &Writes, act: impl FnOnce(&mut Said)) ->
             told.unwrap();
         });
         act(&mut said);
-        // As a process does that ends.
+        // As if the process ended.
         drop(hang_up);
     });
     said.quiet(Duration::from_millis(10));
@@ -156,7 +156,7 @@ fn a_device_that_comes_back_is_shaped_once() {
         assert_ne!(number(), first);
         assert!(is_shaped(&store));
 
-        // So quickly that nobody sees it gone.
+        // So quickly that it is never seen to be missing.
         tell(
             "ip link del wan; ip link add wan type veth peer name peer; ip link set peer up; ip link set wan up",
         );
@@ -224,7 +224,7 @@ fn what_somebody_else_has_set_is_left_and_said_once() {
         assert_eq!(said.count("left as it is"), 1, "{:#?}", said.all);
         assert_eq!(writes.count(), applied);
         assert!(there().contains("limit 10p"), "{}", there());
-        // Another device is another matter.
+        // A new device is shaped again.
         tell("ip link del wan");
         add();
         said.until("applied");
@@ -233,7 +233,7 @@ fn what_somebody_else_has_set_is_left_and_said_once() {
     session(&store, Writes::default()).revert().unwrap();
 }
 
-/// Another process, every tenth of a second.
+/// Another process deletes the root every tenth of a second.
 fn whoever_keeps_taking_it_away_is_given_way_to() {
     enter();
     add();
@@ -255,7 +255,7 @@ fn whoever_keeps_taking_it_away_is_given_way_to() {
         tell("rm /tmp/takes-away");
         taking.wait().unwrap();
     });
-    // Taken away before it was even read back, an apply is rolled back.
+    // If the root is deleted before it is read back, the apply is rolled back.
     let tried = said
         .iter()
         .filter(|said| said.starts_with("applied") || said.starts_with("failed"))
@@ -267,7 +267,7 @@ fn whoever_keeps_taking_it_away_is_given_way_to() {
     assert_eq!(reverted.not_reverted, []);
 }
 
-/// It loses everything there, and comes back with the number that it had.
+/// It loses everything there, and comes back with the same index.
 fn a_device_that_was_in_another_namespace_is_shaped_again() {
     enter();
     tell("ip netns add elsewhere");
@@ -291,7 +291,7 @@ fn a_device_that_was_in_another_namespace_is_shaped_again() {
     tell("ip netns del elsewhere");
 }
 
-/// At writes here and there of a watch that sees the device replaced.
+/// At every fifth write of a watch during which the device is replaced.
 fn killed_while_watching_and_reverted_it_is_as_it_came() {
     enter();
     add();
@@ -339,7 +339,7 @@ fn killed_while_watching_and_reverted_it_is_as_it_came() {
     assert!(deaths >= 4, "{deaths}");
 }
 
-/// More is told than a socket has room for.
+/// There are more notifications than a socket has room for.
 fn what_was_lost_is_known_to_be_lost() {
     enter();
     add();
@@ -350,7 +350,7 @@ fn what_was_lost_is_known_to_be_lost() {
     );
     let noticed = monitor.wait(&stop, Some(LONG)).unwrap();
     assert_eq!(noticed, WaitOutcome::Lost);
-    // What is told after that is heard again, once the rest has been read.
+    // Later notifications are received again, once the pending ones have been read.
     let drained = (0..5000).any(|_| {
         let until = monitor.now() + Duration::from_millis(200);
         monitor.wait(&stop, Some(until)).unwrap() == WaitOutcome::Nothing
@@ -361,7 +361,7 @@ fn what_was_lost_is_known_to_be_lost() {
         monitor.wait(&stop, Some(monitor.now() + LONG)).unwrap(),
         WaitOutcome::Notices(all) if all.iter().any(|one| one.name.as_deref() == Some("wan"))
     ));
-    // Whoever waits for ever is woken.
+    // A wait without a deadline ends on request.
     let asks = stop.clone();
     let waker = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(300));
@@ -371,7 +371,7 @@ fn what_was_lost_is_known_to_be_lost() {
     waker.join().unwrap();
 }
 
-/// How much the journal grows, and what is put back of the last of them.
+/// How much the journal grows, and that the last device is reverted to its own original.
 fn after_many_reconnects_the_journal_is_small_and_leads_back() {
     enter();
     add();

@@ -1,7 +1,8 @@
-//! Shaping that stays while the device comes and goes, beside others that manage it too.
+//! Shaping that persists while the device is unplugged and plugged in, beside other programs that
+//! manage it.
 //!
-//! The decisions alone, for every order of things; then over the double of the kernel, with its own
-//! clock; then on stock kernels, with the tools that people use.
+//! First the decisions alone, for any order of events; then on the fake kernel, with a simulated
+//! clock; then on stock kernels, with the usual tools.
 
 mod decisions;
 mod fake;
