@@ -58,7 +58,7 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
     /// The engine compares first and does not write an equal value again.
     ///
     /// # Errors
-    /// If the host refuses. A part may have been applied: see [`torn`](Self::is_partial_write).
+    /// If the host refuses. A part may have been applied: see [`is_partial_write`](Self::is_partial_write).
     fn set(&self, host: &mut Host, to: &Self::State) -> Result<(), HostError>;
 
     /// Whether `seen` satisfies a request for `wanted`: rounding and aliases are decided here.
@@ -106,7 +106,7 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
     }
 
     /// The state to which a change from `seen` is reverted: `seen` itself, unless
-    /// [`turn`](Self::set) refuses to set it. Then it is the state before the damage, if that can
+    /// [`set`](Self::set) refuses to set it. Then it is the state before the damage, if that can
     /// be derived from `seen`, and `None` if it cannot.
     ///
     /// Asked when a step is planned: a state that cannot be set is never an original.

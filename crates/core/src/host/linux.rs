@@ -51,10 +51,10 @@ const OF_A_KERNEL: [&str; 7] = [
 ];
 
 impl LinuxHost {
+    /// The running system.
+    ///
     /// # Errors
     /// If `/` cannot be opened.
-    /// # Errors
-    /// Where `/` cannot be opened.
     pub fn live() -> Result<Self, HostError> {
         Self::open(Path::new("/"), Some(RootKind::Live))
     }

@@ -23,8 +23,9 @@ use crate::selection::Selection;
 use crate::stop::Stop;
 
 use journal::cut_note;
-pub use outcome::{Applied, PendingRevert, Reverted, Status, Unrecorded};
-pub use undo::{NotReverted, NotRevertedReason, Undone};
+pub use outcome::{
+    Applied, NotReverted, NotRevertedReason, PendingRevert, Reverted, Status, Undone, Unrecorded,
+};
 
 /// Host, owner, knob types and journal, with the options for plan, apply, verify and revert.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NotReverted, NotRevertedReason, Undone};
+use crate::error::HostError;
 use crate::journal::JournalError;
 use crate::knob::AnyKnob;
 use crate::plan::Step;
@@ -26,6 +26,106 @@ pub struct Applied {
     /// The review declined the plan; nothing was changed.
     #[serde(default)]
     pub declined: bool,
+}
+
+/// A step that was undone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Undone {
+    /// The part that requested it.
+    pub part: String,
+    /// The knob.
+    pub knob: AnyKnob,
+    /// The value that we had set, as printed.
+    pub ours: String,
+    /// The original value, which it has again, as printed.
+    pub original: String,
+    /// Whether nothing was written: it had its original value already, the device is gone, or
+    /// another owner wants the current value.
+    pub already: bool,
+    /// The owner that wants the current value and will revert to the original instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<String>,
+    /// The value of another process that a forced revert replaced, as printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<String>,
+}
+
+/// Why a step was not undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum NotRevertedReason {
+    /// Another process, which is no owner, has changed it since.
+    Theirs,
+    /// A later step of the same knob, or of a knob that resets it, could not be undone.
+    Waits,
+    /// It is in use and not taken away from its users; holds who uses it or how.
+    InUse(String),
+    /// The change was refused; holds why.
+    Refused(String),
+    /// The write was accepted and the host shows something else.
+    NotTaken,
+    /// It could not be read; holds why.
+    Unreadable(String),
+    /// Its value is kept but hidden for now, and no other process has set it; holds why.
+    Hidden(String),
+    /// It was undone, but a knob that it resets was not; holds which.
+    SideEffect(String),
+    /// The revert was interrupted before this step.
+    Interrupted,
+}
+
+impl NotRevertedReason {
+    pub(super) fn unreadable(error: &HostError) -> Self {
+        Self::Unreadable(with_source(error))
+    }
+
+    pub(super) fn journal(error: &JournalError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+impl fmt::Display for NotRevertedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Theirs => f.write_str("another process has set it since"),
+            Self::Waits => f.write_str("it depends on a later step that could not be reverted"),
+            Self::InUse(why) => write!(f, "it is in use: {why}"),
+            Self::Refused(why) => write!(f, "the change was refused: {why}"),
+            Self::NotTaken => f.write_str("the write was accepted, but the host does not show it"),
+            Self::Unreadable(why) => write!(f, "it could not be read: {why}"),
+            Self::Hidden(why) => write!(f, "it cannot be reverted now: {why}"),
+            Self::SideEffect(why) => write!(f, "its side effects could not be reverted: {why}"),
+            Self::Interrupted => f.write_str("the revert was interrupted before this step"),
+        }
+    }
+}
+
+/// A step that was not undone. It stays in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotReverted {
+    /// The part that requested it.
+    pub part: String,
+    /// The knob.
+    pub knob: AnyKnob,
+    /// The value that we had set, as printed.
+    pub ours: String,
+    /// The original value, as printed.
+    pub original: String,
+    /// The value that the host shows, as printed.
+    pub seen: String,
+    /// Why it was not undone.
+    pub reason: NotRevertedReason,
+}
+
+impl fmt::Display for NotReverted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} (set to {}, original {}, now {}): {}",
+            self.knob, self.ours, self.original, self.seen, self.reason
+        )
+    }
 }
 
 /// The result of a revert or a recovery.
@@ -57,12 +157,8 @@ pub struct Unrecorded {
 
 impl Unrecorded {
     pub(crate) fn of(error: &JournalError) -> Self {
-        let why = match std::error::Error::source(error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        };
         Self {
-            why,
+            why: with_source(error),
             hint: error.hint(),
         }
     }
@@ -152,5 +248,13 @@ impl fmt::Display for PendingRevert {
             write!(f, ", now {}", self.seen)?;
         }
         Ok(())
+    }
+}
+
+/// An error with its source, where only text can be kept.
+pub(super) fn with_source(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }

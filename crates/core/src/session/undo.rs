@@ -1,163 +1,34 @@
 //! Undo: a value that is still ours goes back to the original; one that another process has set
 //! stays.
 
-use std::collections::HashSet;
-use std::fmt;
+mod side_effects;
+mod verdict;
+mod waiting;
 
-use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+
 use serde_json::Value;
 
-use super::{Reverted, Session};
+use self::verdict::{Verdict, judge};
+use self::waiting::Waiting;
+use super::outcome::with_source;
+use super::{NotReverted, NotRevertedReason, Reverted, Session, Undone};
 use crate::error::{HostError, HostErrorKind};
-use crate::journal::{Entry, Foreign, JournalError, Log, Record, Start};
-use crate::knob::{AnyKnob, Key, KnobKind, Lifetime};
-use crate::plan::{Before, SavedState, Step};
+use crate::journal::{Entry, Foreign, JournalError, Log, Record};
+use crate::knob::{KnobKind, Lifetime};
+use crate::plan::{Before, Step};
 use crate::stop::Stop;
-
-/// A step that was undone.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Undone {
-    /// The part that requested it.
-    pub part: String,
-    /// The knob.
-    pub knob: AnyKnob,
-    /// The value that we had set, as printed.
-    pub ours: String,
-    /// The original value, which it has again, as printed.
-    pub original: String,
-    /// Whether nothing was written: it had its original value already, the device is gone, or
-    /// another owner wants the current value.
-    pub already: bool,
-    /// The owner that wants the current value and will revert to the original instead.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held_by: Option<String>,
-}
-
-/// Why a step was not undone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum NotRevertedReason {
-    /// Another process, which is no owner, has changed it since.
-    Theirs,
-    /// A later step of the same knob, or of a knob that resets it, could not be undone.
-    Waits,
-    /// It is in use and not taken away from its users; holds who uses it or how.
-    InUse(String),
-    /// The change was refused; holds why.
-    Refused(String),
-    /// The write was accepted and the host shows something else.
-    NotTaken,
-    /// It could not be read; holds why.
-    Unreadable(String),
-    /// Its value is kept but hidden for now, and no other process has set it; holds why.
-    Hidden(String),
-    /// It was undone, but a knob that it resets was not; holds which.
-    SideEffect(String),
-    /// The revert was interrupted before this step.
-    Interrupted,
-}
-
-impl fmt::Display for NotRevertedReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Theirs => f.write_str("another process has set it since"),
-            Self::Waits => f.write_str("it depends on a later step that could not be reverted"),
-            Self::InUse(why) => write!(f, "it is in use: {why}"),
-            Self::Refused(why) => write!(f, "the change was refused: {why}"),
-            Self::NotTaken => f.write_str("the write was accepted, but the host does not show it"),
-            Self::Unreadable(why) => write!(f, "it could not be read: {why}"),
-            Self::Hidden(why) => write!(f, "it cannot be reverted now: {why}"),
-            Self::SideEffect(why) => write!(f, "its side effects could not be reverted: {why}"),
-            Self::Interrupted => f.write_str("the revert was interrupted before this step"),
-        }
-    }
-}
-
-/// A step that was not undone. It stays in the journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NotReverted {
-    /// The part that requested it.
-    pub part: String,
-    /// The knob.
-    pub knob: AnyKnob,
-    /// The value that we had set, as printed.
-    pub ours: String,
-    /// The original value, as printed.
-    pub original: String,
-    /// The value that the host shows, as printed.
-    pub seen: String,
-    /// Why it was not undone.
-    pub reason: NotRevertedReason,
-}
-
-impl fmt::Display for NotReverted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} (set to {}, original {}, now {}): {}",
-            self.knob, self.ours, self.original, self.seen, self.reason
-        )
-    }
-}
-
-/// What to do about a step, judged by what its knob shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// The knob shows what we set, or a partial write of ours.
-    PutBack,
-    /// The step itself was undone, but its side effects may not have been.
-    RestoreOnly,
-    /// The knob shows its original value, or the step was never done.
-    Already,
-    /// The knob shows a value that another process has set.
-    Theirs,
-}
 
 /// How a step was completed that is then no longer pending.
 enum Done {
     /// It was undone.
     Back,
+    /// It was undone, and the value of another process was replaced: that value, as printed.
+    Replaced(String),
     /// Nothing had to be written.
     Already,
     /// The knob keeps the value that another owner wants.
     Held(Foreign),
-}
-
-/// Decides without changing anything. `earlier` are the originals of this knob's earlier steps.
-fn judge<'v>(
-    kind: &KnobKind,
-    entry: &Entry,
-    seen: &Value,
-    mut earlier: impl Iterator<Item = &'v Value>,
-) -> Verdict {
-    let Step { knob, from, to, .. } = &entry.step;
-    let Before::Known(from) = from else {
-        // The state before a step is recorded before the step is done.
-        return Verdict::Already;
-    };
-    if seen == from {
-        return if entry.undoing.is_some() {
-            Verdict::RestoreOnly
-        } else {
-            Verdict::Already
-        };
-    }
-    if seen == entry.left()
-        || kind.satisfies(knob, seen, to)
-        || kind.is_partial_write(knob, seen, from, to)
-    {
-        return Verdict::PutBack;
-    }
-    // A knob that is gone has no value to revert. One that shows an earlier original was reverted
-    // further than this step.
-    if kind.is_gone(knob, seen)
-        || kind.satisfies(knob, seen, from)
-        || earlier.any(|v| kind.satisfies(knob, seen, v))
-    {
-        return Verdict::Already;
-    }
-    Verdict::Theirs
 }
 
 impl Session {
@@ -181,18 +52,7 @@ impl Session {
     ) -> Reverted {
         let is_stopped = || stop.is_some_and(Stop::is_requested);
         let selected: HashSet<u64> = ids.iter().copied().collect();
-        let mut waiting: HashSet<Key> = HashSet::new();
-        // Steps that are left because another process has set the value, because it is hidden for
-        // now or because it was not selected, and our steps below those.
-        let mut theirs: HashSet<Key> = HashSet::new();
-        // The other steps of this owner that are left. A step that resets such a knob waits as
-        // well: undoing it first would destroy the state that the step which is left is to be
-        // reverted to.
-        let mut left_of_ours: HashSet<Key> = HashSet::new();
-        // Applies and parts with a step that is left. Their intermediate steps wait, because
-        // undoing that step may need them once more: a device goes back through the algorithm that
-        // it had before.
-        let mut ends_left: Vec<Entry> = Vec::new();
+        let mut waiting = Waiting::default();
         let mut reverted = Reverted {
             by_reboot: log.dropped,
             ..Reverted::default()
@@ -221,18 +81,7 @@ impl Session {
                 None
             } else if replaced {
                 Some(Ok(Done::Already))
-            } else if !force
-                && (waiting.contains(&entry.key())
-                    || entry.step.means
-                        && ends_left.iter().any(|left| {
-                            left.is_of_apply_of(&entry) && left.step.part == entry.step.part
-                        })
-                    || entry
-                        .step
-                        .side_effects
-                        .iter()
-                        .any(|kept| left_of_ours.contains(&kept.knob.key())))
-            {
+            } else if !force && waiting.has_to_wait(&entry) {
                 Some(Err(NotRevertedReason::Waits))
             } else {
                 let means_for = passed.as_ref().filter(|(end, to)| {
@@ -248,12 +97,12 @@ impl Session {
                 Some(Ok(done)) => {
                     let held_by = match &done {
                         Done::Held(by) => Some(log.owner_of(*by).to_owned()),
-                        Done::Back | Done::Already => None,
+                        Done::Back | Done::Replaced(_) | Done::Already => None,
                     };
-                    match done {
-                        Done::Held(to) => passed = Some((entry.clone(), to)),
-                        Done::Back | Done::Already if !entry.step.means => passed = None,
-                        Done::Back | Done::Already => {}
+                    match &done {
+                        Done::Held(to) => passed = Some((entry.clone(), *to)),
+                        _ if !entry.step.means => passed = None,
+                        _ => {}
                     }
                     // If this mark is lost, the next run finds the entry again, already undone.
                     let record = Record::Undone { ids: vec![id] };
@@ -266,46 +115,26 @@ impl Session {
                     if let Some(revert_note) = self.revert_note(&entry.step).filter(|_| is_back) {
                         reverted.note(revert_note);
                     }
-                    let already = !matches!(done, Done::Back);
-                    let undone = self.undone(&entry.step, already);
-                    reverted.undone.push(Undone { held_by, ..undone });
+                    let already = matches!(done, Done::Already | Done::Held(_));
+                    let replaced = match done {
+                        Done::Replaced(value) => Some(value),
+                        _ => None,
+                    };
+                    reverted.undone.push(Undone {
+                        held_by,
+                        replaced,
+                        ..self.undone(&entry.step, already)
+                    });
                     continue;
                 }
                 Some(Err(reason)) => {
-                    let holds_up_nothing = match reason {
-                        NotRevertedReason::Theirs | NotRevertedReason::Hidden(_) => true,
-                        NotRevertedReason::Waits => {
-                            let key = entry.key();
-                            theirs.contains(&key) && !left_of_ours.contains(&key)
-                        }
-                        _ => false,
-                    };
-                    if holds_up_nothing {
-                        theirs.insert(entry.key());
-                        let side_effects = entry.step.side_effects.iter();
-                        theirs.extend(side_effects.map(|kept| kept.knob.key()));
-                    } else {
-                        left_of_ours.insert(entry.key());
-                        let now = log.entries.get(&id);
-                        if now.is_some_and(|now| now.undoing.is_some()) {
-                            // Its side effects are still to be reverted to what they were then.
-                            let side_effects = entry.step.side_effects.iter();
-                            left_of_ours.extend(side_effects.map(|kept| kept.knob.key()));
-                        }
-                        if !entry.step.means {
-                            ends_left.push(entry.clone());
-                        }
-                    }
+                    let now = log.entries.get(&id);
+                    let is_half_undone = now.is_some_and(|now| now.undoing.is_some());
+                    waiting.left(&entry, &reason, is_half_undone);
                     reverted.not_reverted.push(self.left(&entry.step, reason));
                 }
-                None => {
-                    theirs.insert(entry.key());
-                    let side_effects = entry.step.side_effects.iter();
-                    theirs.extend(side_effects.map(|kept| kept.knob.key()));
-                }
+                None => waiting.not_selected(&entry),
             }
-            waiting.insert(entry.key());
-            waiting.extend(entry.step.side_effects.iter().map(|kept| kept.knob.key()));
         }
         // The earliest first: each waits only for steps that are really left.
         for id in unknown.into_iter().rev() {
@@ -344,7 +173,7 @@ impl Session {
     ) -> Vec<NotReverted> {
         let entries = ids.iter().filter_map(|id| log.entries.get(id));
         entries
-            .map(|entry| self.left(&entry.step, journal(error)))
+            .map(|entry| self.left(&entry.step, NotRevertedReason::journal(error)))
             .collect()
     }
 
@@ -377,7 +206,7 @@ impl Session {
         }
         let kind = self
             .kind_or_malformed(&step.knob)
-            .map_err(|error| unreadable(&error))?;
+            .map_err(|error| NotRevertedReason::unreadable(&error))?;
         let above = log.above(&step.knob, entry.id);
         let then = above.and_then(|above| log.start_of(above, &step.knob));
         if let Some(then) = then
@@ -410,7 +239,7 @@ impl Session {
         let seen = match kind.read(&step.knob, &self.host) {
             Ok(seen) => seen,
             Err(error) if *error.kind() == HostErrorKind::Gone => return Ok(Done::Already),
-            Err(error) => return Err(unreadable(&error)),
+            Err(error) => return Err(NotRevertedReason::unreadable(&error)),
         };
         if entry.is_hold() {
             // A step below was reverted to the very state that this step set.
@@ -437,7 +266,7 @@ impl Session {
         if let Before::Known(from) = &step.from {
             let left_half = log
                 .retarget(&mut *self.store, entry.id, &step.knob, from)
-                .map_err(|error| journal(&error))?;
+                .map_err(|error| NotRevertedReason::journal(&error))?;
             if left_half && verdict == Verdict::Theirs {
                 verdict = Verdict::PutBack;
             }
@@ -467,9 +296,13 @@ impl Session {
                 self.restore(log, (entry.id, at), step, &targets, entry.reset.as_deref())?;
                 Ok(Done::Back)
             }
-            Verdict::PutBack | Verdict::Theirs => {
+            Verdict::PutBack => {
                 self.put_back(log, entry, &kind)?;
                 Ok(Done::Back)
+            }
+            Verdict::Theirs => {
+                self.put_back(log, entry, &kind)?;
+                Ok(Done::Replaced(kind.show(&step.knob, &seen)))
             }
         }
     }
@@ -511,32 +344,8 @@ impl Session {
         to: Foreign,
     ) -> Result<Done, NotRevertedReason> {
         log.pass_on(&mut *self.store, entry.id, to)
-            .map_err(|error| journal(&error))?;
+            .map_err(|error| NotRevertedReason::journal(&error))?;
         Ok(Done::Held(to))
-    }
-
-    /// Updates the steps on top of a step's side effects, of another owner or left by us, which
-    /// stay: they now start from the state before both. Returns what each of them had started from.
-    fn pass_starts_on(
-        &mut self,
-        log: &mut Log,
-        entry: &Entry,
-    ) -> Result<Vec<Start>, NotRevertedReason> {
-        let (id, step) = (entry.id, &entry.step);
-        let states = step.side_effects.iter().map(|kept| kept.state.known());
-        let states: Vec<Option<&Value>> = states.collect();
-        let mut passed = Vec::new();
-        for kept in &step.side_effects {
-            let above = log.next_about(&kept.knob, id + 1);
-            let above = above.filter(|at| log.start_of(*at, &kept.knob).is_some());
-            if let (Some(above), Before::Known(before)) = (above, &kept.state) {
-                passed.extend(log.start(above, &kept.knob));
-                let along = self.moves_along(log, (id + 1, above), step, &kept.knob, &states);
-                log.set_start(&mut *self.store, above, &kept.knob, before, along)
-                    .map_err(|error| journal(&error))?;
-            }
-        }
-        Ok(passed)
     }
 
     fn put_back(
@@ -561,7 +370,7 @@ impl Session {
                 at: Some(at),
             };
             log.mark(&mut *self.store, location, record)
-                .map_err(|error| journal(&error))?;
+                .map_err(|error| NotRevertedReason::journal(&error))?;
         }
         let changed = kind.set(&step.knob, &mut self.host, from);
         // A device that disappeared in the meantime is no longer pending.
@@ -574,7 +383,7 @@ impl Session {
         if let Err(error) = &seen {
             // Whether it was undone is unknown. As after a kill at this point, the next revert
             // checks, and finds the states for the side effects in the journal.
-            return Err(unreadable(error));
+            return Err(NotRevertedReason::unreadable(error));
         }
         if !seen.as_ref().is_ok_and(back) {
             if side_effects {
@@ -587,9 +396,9 @@ impl Session {
             }
             return Err(match changed {
                 Err(error) if *error.kind() == HostErrorKind::Busy => {
-                    NotRevertedReason::InUse(chain(&error))
+                    NotRevertedReason::InUse(with_source(&error))
                 }
-                Err(error) => NotRevertedReason::Refused(chain(&error)),
+                Err(error) => NotRevertedReason::Refused(with_source(&error)),
                 Ok(()) => NotRevertedReason::NotTaken,
             });
         }
@@ -603,156 +412,6 @@ impl Session {
                 let _ = log.mark(&mut *self.store, location, Record::Reset { id, seen });
             }
             self.restore(log, (id, at), step, &targets, None)?;
-        }
-        Ok(())
-    }
-
-    /// The side effects of a knob that is itself a side effect, and the states to restore them to:
-    /// those recorded by the step, unless another owner's change is in `between`.
-    fn moves_along(
-        &self,
-        log: &Log,
-        between: (u64, Foreign),
-        step: &Step,
-        knob: &AnyKnob,
-        states: &[Option<&Value>],
-    ) -> Vec<SavedState> {
-        let Ok(kind) = self.kind_or_malformed(knob) else {
-            return Vec::new();
-        };
-        let now = self.now(knob).unwrap_or_default();
-        let along = kind
-            .side_effects(knob, &self.host, &now)
-            .unwrap_or_default();
-        let kept = |knob: AnyKnob| {
-            let number = step.side_effects.iter().position(|kept| kept.knob == knob);
-            let known = number.and_then(|number| *states.get(number)?).cloned();
-            let other = log.next_about(&knob, between.0);
-            let known = known.filter(|_| other.is_none_or(|other| !other.is_before(between.1)));
-            // The state when the other owner first changed the knob.
-            let then = || log.next_about(&knob, between.1.id() + 1);
-            let then = || log.start_of(then()?, &knob).cloned();
-            let state = known.or_else(then).or_else(|| self.now(&knob).ok())?;
-            Some(SavedState {
-                knob,
-                state: Before::Known(state),
-            })
-        };
-        along.into_iter().filter_map(kept).collect()
-    }
-
-    /// The states to restore the side effects to: those before the step, or those that another
-    /// process has set since.
-    fn targets(&self, log: &Log, entry: &Entry) -> Vec<Value> {
-        let ours = |knob: &AnyKnob| {
-            let mut later = log.entries.range(entry.id + 1..);
-            later.any(|(_, later)| {
-                later.step.knob == *knob && self.applied_but_original_unknown(later)
-            })
-        };
-        let after = entry.after.as_deref().unwrap_or_default();
-        let side_effects = entry.step.side_effects.iter().enumerate();
-        side_effects
-            .map(|(number, kept)| {
-                let now = self.now(&kept.knob);
-                // A device that is gone has no value to keep: whatever recreates it must find
-                // its previous state.
-                let gone = |now: &Value| {
-                    let kind = self.kind_or_malformed(&kept.knob);
-                    kind.is_ok_and(|kind| kind.is_gone(&kept.knob, now))
-                };
-                let is_held = log.above(&kept.knob, entry.id).is_some();
-                match (after.get(number), &kept.state, now) {
-                    (_, _, Ok(now)) if is_held && !gone(&now) => now,
-                    (Some(after), _, Ok(now))
-                        if now != *after
-                            && !gone(&now)
-                            && !ours(&kept.knob)
-                            && !log.is_half_reset(entry.id, &kept.knob) =>
-                    {
-                        now
-                    }
-                    (_, Before::Known(before), _) => before.clone(),
-                    // The state is recorded before the change; if that record is lost, keep at
-                    // least the current state.
-                    (_, Before::DependsOnEarlierStep, now) => now.unwrap_or_default(),
-                }
-            })
-            .collect()
-    }
-
-    /// Restores the side effects, in order. If the states that undoing the step left behind are
-    /// known, a knob that now shows something else was set by another process. What another owner
-    /// has changed since, in an entry from `at` on, stays, and that owner will revert it.
-    fn restore(
-        &mut self,
-        log: &mut Log,
-        (id, at): (u64, u64),
-        step: &Step,
-        targets: &[Value],
-        reset: Option<&[Value]>,
-    ) -> Result<(), NotRevertedReason> {
-        // Knobs changed as a side effect of an earlier restore; no one requested their values.
-        let mut moved: HashSet<Key> = HashSet::new();
-        for (number, (kept, target)) in step.side_effects.iter().zip(targets).enumerate() {
-            let knob = &kept.knob;
-            let failed = |why: String| NotRevertedReason::SideEffect(format!("{knob}: {why}"));
-            let kind = self
-                .kind_or_malformed(knob)
-                .map_err(|error| failed(chain(&error)))?;
-            if let Some(since) = log.above(knob, at) {
-                let states: Vec<Option<&Value>> = targets.iter().map(Some).collect();
-                let along = self.moves_along(log, (at, since), step, knob, &states);
-                log.set_start(&mut *self.store, since, knob, target, along)
-                    .map_err(|error| failed(error.to_string()))?;
-            }
-            // The value that the other owner wants may have been changed just now as a side effect.
-            let held = log.last_of_others(knob, at).cloned();
-            if log.above(knob, at).is_some() && held.is_none() {
-                continue;
-            }
-            let target = held.as_ref().unwrap_or(target);
-            if kind.is_gone(knob, target) {
-                // It did not exist before, so there is no state to restore.
-                continue;
-            }
-            let now = match kind.read(knob, &self.host) {
-                Ok(now) if kind.is_gone(knob, &now) => continue,
-                Ok(now) => now,
-                Err(error) if *error.kind() == HostErrorKind::Gone => continue,
-                Err(error) => return Err(failed(chain(&error))),
-            };
-            let left = reset.and_then(|reset| reset.get(number));
-            let theirs = !moved.contains(&knob.key())
-                && left.is_some_and(|left| {
-                    now != *left && !kind.is_partial_write(knob, &now, left, target)
-                });
-            if left.is_some_and(|left| left != target) {
-                let along = kind
-                    .side_effects(knob, &self.host, target)
-                    .unwrap_or_default();
-                moved.extend(along.iter().map(AnyKnob::key));
-            }
-            if theirs {
-                continue;
-            }
-            // This is done even if the state shows already: another owner's half-done reset would
-            // change it again.
-            log.retarget(&mut *self.store, id, knob, target)
-                .map_err(|error| failed(error.to_string()))?;
-            if now == *target {
-                continue;
-            }
-            let changed = kind.set(knob, &mut self.host, target);
-            let seen = self.settled(&kind, knob, |seen| seen == target);
-            let back =
-                |seen: &Value| kind.satisfies(knob, seen, target) || kind.is_gone(knob, seen);
-            if !seen.as_ref().is_ok_and(back) {
-                return Err(failed(match changed {
-                    Err(error) => chain(&error),
-                    Ok(()) => NotRevertedReason::NotTaken.to_string(),
-                }));
-            }
         }
         Ok(())
     }
@@ -771,6 +430,7 @@ impl Session {
             original: self.original(step),
             already,
             held_by: None,
+            replaced: None,
         }
     }
 
@@ -794,21 +454,5 @@ impl Session {
             (Before::Known(from), Ok(kind)) => kind.show(&step.knob, from),
             _ => step.from_text.clone(),
         }
-    }
-}
-
-fn unreadable(error: &HostError) -> NotRevertedReason {
-    NotRevertedReason::Unreadable(chain(error))
-}
-
-fn journal(error: &JournalError) -> NotRevertedReason {
-    NotRevertedReason::Refused(error.to_string())
-}
-
-/// An error with its source, where only text can be kept.
-fn chain(error: &HostError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }

@@ -204,9 +204,16 @@ fn what_somebody_else_has_set_is_left_unless_forced() {
     let ran = tree.gaming(&["revert", "--yes"]);
     assert_eq!(ran.exit, 1);
     assert!(ran.out.contains("revert --force"), "{ran:?}");
-    let ran = tree.gaming(&["revert", "--yes", "--force"]);
+    let ran = tree.gaming(&["revert", "--yes", "--force", "--json"]);
     assert_eq!(ran.exit, 0, "{ran:?}");
+    assert_eq!(ran.document()["changed"][0]["replaced"], "7");
     assert!(tree.snapshot() == before);
+    // The value that was there, and not the one that gaming had set.
+    tree.gaming(&["apply", "--yes"]);
+    tree.show("vm/swappiness", "7");
+    let ran = tree.gaming(&["revert", "--yes", "--force"]);
+    let swappiness = ran.out.lines().find(|line| line.contains("vm.swappiness"));
+    assert!(swappiness.unwrap().contains("7 → 60"), "{ran:?}");
 }
 
 #[test]

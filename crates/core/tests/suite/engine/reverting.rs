@@ -69,6 +69,11 @@ fn force_takes_what_is_theirs() {
     write(&machine, "/sys/dial/a", "7");
     let reverted = process(&machine).force(true).revert().unwrap();
     assert_eq!(left(&reverted), []);
+    let replaced = reverted.undone.iter();
+    let replaced: Vec<_> = replaced
+        .filter_map(|undone| undone.replaced.as_deref())
+        .collect();
+    assert_eq!(replaced, ["7"], "the value that was there is named");
     assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }

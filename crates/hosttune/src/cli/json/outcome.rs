@@ -59,6 +59,7 @@ struct UndoneView<'a> {
     from: &'a str,
     to: &'a str,
     held_by: Option<&'a str>,
+    replaced: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -98,6 +99,7 @@ impl<'a> PutBack<'a> {
                     from: &undone.ours,
                     to: &undone.original,
                     held_by: undone.held_by.as_deref(),
+                    replaced: undone.replaced.as_deref(),
                 })
                 .collect()
         };

@@ -142,6 +142,7 @@ fn undone(already: bool) -> Undone {
         original: "20".into(),
         already,
         held_by: None,
+        replaced: None,
     }
 }
 

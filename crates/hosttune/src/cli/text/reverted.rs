@@ -132,8 +132,12 @@ fn undone_row(undone: &Undone) -> Row {
         let back = Cell::Is(undone.original.clone());
         (back, "already the original value, or gone".to_owned())
     } else {
-        let back = Cell::Change(undone.ours.clone(), undone.original.clone());
-        (back, String::new())
+        let (replaced, reason) = match &undone.replaced {
+            Some(theirs) => (theirs, format!("was set to {} here", undone.ours)),
+            None => (&undone.ours, String::new()),
+        };
+        let back = Cell::Change(replaced.clone(), undone.original.clone());
+        (back, reason)
     };
     Row {
         name: undone.knob.text.clone(),

@@ -1,0 +1,188 @@
+//! The side effects of a step: the knobs that it reset, which are restored after the step is undone.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use crate::error::HostErrorKind;
+use crate::journal::{Entry, Foreign, Log, Start};
+use crate::knob::{AnyKnob, Key};
+use crate::plan::{Before, SavedState, Step};
+use crate::session::outcome::with_source;
+use crate::session::{NotRevertedReason, Session};
+
+impl Session {
+    /// The states to restore the side effects to: those before the step, or those that another
+    /// process has set since.
+    pub(super) fn targets(&self, log: &Log, entry: &Entry) -> Vec<Value> {
+        let ours = |knob: &AnyKnob| {
+            let mut later = log.entries.range(entry.id + 1..);
+            later.any(|(_, later)| {
+                later.step.knob == *knob && self.applied_but_original_unknown(later)
+            })
+        };
+        let after = entry.after.as_deref().unwrap_or_default();
+        let side_effects = entry.step.side_effects.iter().enumerate();
+        side_effects
+            .map(|(number, kept)| {
+                let now = self.now(&kept.knob);
+                // A device that is gone has no value to keep: whatever recreates it must find
+                // its previous state.
+                let gone = |now: &Value| {
+                    let kind = self.kind_or_malformed(&kept.knob);
+                    kind.is_ok_and(|kind| kind.is_gone(&kept.knob, now))
+                };
+                let is_held = log.above(&kept.knob, entry.id).is_some();
+                match (after.get(number), &kept.state, now) {
+                    (_, _, Ok(now)) if is_held && !gone(&now) => now,
+                    (Some(after), _, Ok(now))
+                        if now != *after
+                            && !gone(&now)
+                            && !ours(&kept.knob)
+                            && !log.is_half_reset(entry.id, &kept.knob) =>
+                    {
+                        now
+                    }
+                    (_, Before::Known(before), _) => before.clone(),
+                    // The state is recorded before the change; if that record is lost, keep at
+                    // least the current state.
+                    (_, Before::DependsOnEarlierStep, now) => now.unwrap_or_default(),
+                }
+            })
+            .collect()
+    }
+
+    /// Restores the side effects, in order. If the states that undoing the step left behind are
+    /// known, a knob that now shows something else was set by another process. What another owner
+    /// has changed since, in an entry from `at` on, stays, and that owner will revert it.
+    pub(super) fn restore(
+        &mut self,
+        log: &mut Log,
+        (id, at): (u64, u64),
+        step: &Step,
+        targets: &[Value],
+        reset: Option<&[Value]>,
+    ) -> Result<(), NotRevertedReason> {
+        // Knobs changed as a side effect of an earlier restore; no one requested their values.
+        let mut moved: HashSet<Key> = HashSet::new();
+        for (number, (kept, target)) in step.side_effects.iter().zip(targets).enumerate() {
+            let knob = &kept.knob;
+            let failed = |why: String| NotRevertedReason::SideEffect(format!("{knob}: {why}"));
+            let kind = self
+                .kind_or_malformed(knob)
+                .map_err(|error| failed(with_source(&error)))?;
+            if let Some(since) = log.above(knob, at) {
+                let states: Vec<Option<&Value>> = targets.iter().map(Some).collect();
+                let along = self.moves_along(log, (at, since), step, knob, &states);
+                log.set_start(&mut *self.store, since, knob, target, along)
+                    .map_err(|error| failed(error.to_string()))?;
+            }
+            // The value that the other owner wants may have been changed just now as a side effect.
+            let held = log.last_of_others(knob, at).cloned();
+            if log.above(knob, at).is_some() && held.is_none() {
+                continue;
+            }
+            let target = held.as_ref().unwrap_or(target);
+            if kind.is_gone(knob, target) {
+                // It did not exist before, so there is no state to restore.
+                continue;
+            }
+            let now = match kind.read(knob, &self.host) {
+                Ok(now) if kind.is_gone(knob, &now) => continue,
+                Ok(now) => now,
+                Err(error) if *error.kind() == HostErrorKind::Gone => continue,
+                Err(error) => return Err(failed(with_source(&error))),
+            };
+            let left = reset.and_then(|reset| reset.get(number));
+            let theirs = !moved.contains(&knob.key())
+                && left.is_some_and(|left| {
+                    now != *left && !kind.is_partial_write(knob, &now, left, target)
+                });
+            if left.is_some_and(|left| left != target) {
+                let along = kind
+                    .side_effects(knob, &self.host, target)
+                    .unwrap_or_default();
+                moved.extend(along.iter().map(AnyKnob::key));
+            }
+            if theirs {
+                continue;
+            }
+            // This is done even if the state shows already: another owner's half-done reset would
+            // change it again.
+            log.retarget(&mut *self.store, id, knob, target)
+                .map_err(|error| failed(error.to_string()))?;
+            if now == *target {
+                continue;
+            }
+            let changed = kind.set(knob, &mut self.host, target);
+            let seen = self.settled(&kind, knob, |seen| seen == target);
+            let back =
+                |seen: &Value| kind.satisfies(knob, seen, target) || kind.is_gone(knob, seen);
+            if !seen.as_ref().is_ok_and(back) {
+                return Err(failed(match changed {
+                    Err(error) => with_source(&error),
+                    Ok(()) => NotRevertedReason::NotTaken.to_string(),
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Updates the steps on top of a step's side effects, of another owner or left by us, which
+    /// stay: they now start from the state before both. Returns what each of them had started from.
+    pub(super) fn pass_starts_on(
+        &mut self,
+        log: &mut Log,
+        entry: &Entry,
+    ) -> Result<Vec<Start>, NotRevertedReason> {
+        let (id, step) = (entry.id, &entry.step);
+        let states = step.side_effects.iter().map(|kept| kept.state.known());
+        let states: Vec<Option<&Value>> = states.collect();
+        let mut passed = Vec::new();
+        for kept in &step.side_effects {
+            let above = log.next_about(&kept.knob, id + 1);
+            let above = above.filter(|at| log.start_of(*at, &kept.knob).is_some());
+            if let (Some(above), Before::Known(before)) = (above, &kept.state) {
+                passed.extend(log.start(above, &kept.knob));
+                let along = self.moves_along(log, (id + 1, above), step, &kept.knob, &states);
+                log.set_start(&mut *self.store, above, &kept.knob, before, along)
+                    .map_err(|error| NotRevertedReason::journal(&error))?;
+            }
+        }
+        Ok(passed)
+    }
+
+    /// The side effects of a knob that is itself a side effect, and the states to restore them to:
+    /// those recorded by the step, unless another owner's change is in `between`.
+    fn moves_along(
+        &self,
+        log: &Log,
+        between: (u64, Foreign),
+        step: &Step,
+        knob: &AnyKnob,
+        states: &[Option<&Value>],
+    ) -> Vec<SavedState> {
+        let Ok(kind) = self.kind_or_malformed(knob) else {
+            return Vec::new();
+        };
+        let now = self.now(knob).unwrap_or_default();
+        let along = kind
+            .side_effects(knob, &self.host, &now)
+            .unwrap_or_default();
+        let kept = |knob: AnyKnob| {
+            let number = step.side_effects.iter().position(|kept| kept.knob == knob);
+            let known = number.and_then(|number| *states.get(number)?).cloned();
+            let other = log.next_about(&knob, between.0);
+            let known = known.filter(|_| other.is_none_or(|other| !other.is_before(between.1)));
+            // The state when the other owner first changed the knob.
+            let then = || log.next_about(&knob, between.1.id() + 1);
+            let then = || log.start_of(then()?, &knob).cloned();
+            let state = known.or_else(then).or_else(|| self.now(&knob).ok())?;
+            Some(SavedState {
+                knob,
+                state: Before::Known(state),
+            })
+        };
+        along.into_iter().filter_map(kept).collect()
+    }
+}

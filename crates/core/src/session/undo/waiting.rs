@@ -1,0 +1,72 @@
+//! Which steps wait for steps that are left.
+
+use std::collections::HashSet;
+
+use crate::journal::Entry;
+use crate::knob::Key;
+use crate::session::NotRevertedReason;
+
+/// The steps that a revert has left so far, and what waits for them.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// The knobs of steps that are left, and the knobs that those steps reset.
+    knobs: HashSet<Key>,
+    /// The knobs of steps that are left because another process has set the value, because it is
+    /// hidden for now or because they were not selected, and of our steps below those.
+    theirs: HashSet<Key>,
+    /// The knobs of the other steps of this owner that are left. A step that resets such a knob
+    /// waits as well: undoing it first would destroy the state that the step which is left is to
+    /// be reverted to.
+    ours: HashSet<Key>,
+    /// The steps that are left and are not intermediate. The intermediate steps of the same apply
+    /// and part wait, because undoing such a step may need them once more: a device goes back
+    /// through the algorithm that it had before.
+    ends: Vec<Entry>,
+}
+
+impl Waiting {
+    /// Whether a step waits for a step that is left.
+    pub(super) fn has_to_wait(&self, entry: &Entry) -> bool {
+        let is_for = |end: &Entry| end.is_of_apply_of(entry) && end.step.part == entry.step.part;
+        let mut side_effects = entry.step.side_effects.iter();
+        self.knobs.contains(&entry.key())
+            || entry.step.means && self.ends.iter().any(is_for)
+            || side_effects.any(|kept| self.ours.contains(&kept.knob.key()))
+    }
+
+    /// Records a step that is left. One that is half undone still has to restore its side effects.
+    pub(super) fn left(&mut self, entry: &Entry, reason: &NotRevertedReason, is_half_undone: bool) {
+        let blocks_nothing = match reason {
+            NotRevertedReason::Theirs | NotRevertedReason::Hidden(_) => true,
+            NotRevertedReason::Waits => {
+                let key = entry.key();
+                self.theirs.contains(&key) && !self.ours.contains(&key)
+            }
+            _ => false,
+        };
+        if blocks_nothing {
+            self.theirs.extend(knobs(entry));
+        } else {
+            self.ours.insert(entry.key());
+            if is_half_undone {
+                self.ours.extend(knobs(entry));
+            }
+            if !entry.step.means {
+                self.ends.push(entry.clone());
+            }
+        }
+        self.knobs.extend(knobs(entry));
+    }
+
+    /// Records a step that is not selected for this revert.
+    pub(super) fn not_selected(&mut self, entry: &Entry) {
+        self.theirs.extend(knobs(entry));
+        self.knobs.extend(knobs(entry));
+    }
+}
+
+/// A step's knob and the knobs that it resets.
+fn knobs(entry: &Entry) -> impl Iterator<Item = Key> {
+    let side_effects = entry.step.side_effects.iter();
+    std::iter::once(entry.key()).chain(side_effects.map(|kept| kept.knob.key()))
+}
