@@ -8,7 +8,8 @@ use crate::session::{Applied, Reverted, Session};
 /// A set of requests for a host.
 ///
 /// [`declare`](Self::declare) is the only method to implement: it declares the requests, given what
-/// the host shows. Plan, apply, verify and revert are provided.
+/// the host shows. Plan, apply, verify and revert are provided. Tuples of up to eight tunings, vectors
+/// and references are tunings too; a pair of a name and a tuning is a [part](Planner::part).
 pub trait Tuning {
     /// Declares the requests.
     ///
@@ -68,6 +69,30 @@ impl<T: Tuning> Tuning for Vec<T> {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         self.iter().try_for_each(|tuning| tuning.declare(at))
     }
+}
+
+/// Tuples of tunings of different types, declared in their order.
+macro_rules! tuples {
+    ($(($($name:ident)+),)+) => { $(
+        impl<$($name: Tuning),+> Tuning for ($($name,)+) {
+            #[expect(non_snake_case, reason = "each variable is named after its type")]
+            fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+                let ($($name,)+) = self;
+                $($name.declare(at)?;)+
+                Ok(())
+            }
+        }
+    )+ };
+}
+
+tuples! {
+    (A B),
+    (A B C),
+    (A B C D),
+    (A B C D E),
+    (A B C D E F),
+    (A B C D E F G),
+    (A B C D E F G H),
 }
 
 /// A tuning with a name: a part.

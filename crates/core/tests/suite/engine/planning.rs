@@ -33,6 +33,15 @@ fn a_plan_shows_where_each_step_starts_and_ends() {
 }
 
 #[test]
+fn tuples_are_tunings_and_a_named_one_is_a_part() {
+    let tuning = (dials(&[("a", 5)]), ("named", dials(&[("b", 6)])), ());
+    let plan = tuning.plan(&process(&machine())).unwrap();
+    let steps = plan.steps.iter();
+    let steps: Vec<_> = steps.map(|step| (&*step.part, &*step.to_text)).collect();
+    assert_eq!(steps, [("", "5"), ("named", "6")]);
+}
+
+#[test]
 fn a_knob_type_that_was_not_registered_fails_at_plan() {
     let machine = machine();
     let host = Host::new(machine.memory().host(&CrashPoint::lives()));

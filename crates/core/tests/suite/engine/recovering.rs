@@ -1,5 +1,7 @@
 //! After a crash: what the next process finds, and what it does about it.
 
+use std::cell::Cell;
+
 use hosttune_core::testing::{CrashPoint, Moment, World};
 use hosttune_core::{Reverted, Tuning};
 
@@ -52,6 +54,7 @@ fn an_apply_with_nothing_to_do_still_puts_right_what_was_left_open() {
 #[test]
 fn an_interrupted_revert_is_finished_by_the_next_run_whatever_that_is() {
     let was = machine().snapshot();
+    let interrupted = Cell::new(0);
     at_every_death(
         || {
             let machine = machine();
@@ -61,11 +64,17 @@ fn an_interrupted_revert_is_finished_by_the_next_run_whatever_that_is() {
         |session| drop(session.revert()),
         |machine, death| {
             if process(machine).status().unwrap().open.is_some() {
+                interrupted.set(interrupted.get() + 1);
                 process(machine).recover().unwrap();
                 assert_eq!(machine.snapshot(), was, "{death}");
                 assert!(machine.store().is_empty(), "{death}");
             }
         },
+    );
+    assert!(
+        interrupted.get() >= 6,
+        "{} were interrupted",
+        interrupted.get()
     );
 }
 

@@ -38,6 +38,10 @@ fn cut_anywhere(applies: &[Wants], place: JournalLocation) {
         let named = named(&whole[..length]);
         let reverted = process(&cut).revert();
         let is = cut.snapshot();
+        if length == whole.len() {
+            let complete = reverted.as_ref().unwrap();
+            assert!(complete.not_reverted.is_empty() && is == was, "uncut");
+        }
         match reverted {
             Err(_) => {
                 if is != ours && is != was {
@@ -142,9 +146,10 @@ fn cut_second(first: &Wants, second: &Wants) {
         let cut = machine.fork();
         cut.store()
             .set_bytes(JournalLocation::Volatile, OWNER, &whole[..length]);
-        if let Ok(reverted) = process(&cut).revert()
-            && reverted.not_reverted.is_empty()
-        {
+        let reverted = process(&cut).revert();
+        let is_complete = reverted.is_ok_and(|reverted| reverted.not_reverted.is_empty());
+        assert!(is_complete || length < whole.len(), "uncut");
+        if is_complete {
             assert_eq!(cut.snapshot(), was, "cut at {length} of {}", whole.len());
         }
     }
