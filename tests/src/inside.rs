@@ -21,7 +21,12 @@ const TEST: Duration = Duration::from_secs(900);
 pub(crate) const EVERY_CASE: &str = "HOSTTUNE_EVERY_CASE";
 
 /// Environment variables that are passed on to a test in the machine.
-const PASSED_ON: [&str; 3] = ["PROPTEST_CASES", "RUST_BACKTRACE", EVERY_CASE];
+const PASSED_ON: [&str; 4] = [
+    "PROPTEST_CASES",
+    "PROPTEST_RNG_SEED",
+    "RUST_BACKTRACE",
+    EVERY_CASE,
+];
 
 /// Returns the name of the test that this thread runs, as for `--exact`.
 ///

@@ -13,7 +13,6 @@ use hosttune_core::{
     UnsupportedKind,
 };
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 fn cases(usual: u32) -> ProptestConfig {
     let set = std::env::var("PROPTEST_CASES").ok();
@@ -426,18 +425,8 @@ fn the_fake_keeps_what_is_needed() {
     }
 }
 
-/// The same cases in every check run: the law is new and still finds bugs, and no change should fail for one
-/// that it did not cause. If the number of cases is set, as scripts/soak does, they are random.
-fn same_each_time(usual: u32) -> ProptestConfig {
-    let mut config = cases(usual);
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.rng_seed = RngSeed::Fixed(16);
-    }
-    config
-}
-
 proptest! {
-    #![proptest_config(same_each_time(2000))]
+    #![proptest_config(cases(2000))]
 
     #[test]
     fn what_is_said_is_what_the_host_shows(

@@ -2,7 +2,6 @@
 
 use hosttune_core::testing::laws::{self, Act};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use crate::laws::{cases, moment};
 use crate::motor::{MODES, Runs, motor, runs};
@@ -51,19 +50,8 @@ fn only_the_first_dies<T>(mut acts: Vec<Act<T>>) -> Vec<Act<T>> {
     acts
 }
 
-/// A normal test run uses the same cases each time: owners that crash repeatedly on knobs that reset
-/// one another are more cases than it can cover, and a change must not be rejected for a case that it
-/// has nothing to do with. Other cases are drawn if their number is set, as `scripts/soak` does.
-pub(crate) fn same_each_time() -> ProptestConfig {
-    let mut config = cases(20_000);
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.rng_seed = RngSeed::Fixed(13);
-    }
-    config
-}
-
 proptest! {
-    #![proptest_config(same_each_time())]
+    #![proptest_config(cases(20_000))]
 
     #[test]
     fn owners_end_at_the_first_original((acts, last) in acts(dials(), false)) {

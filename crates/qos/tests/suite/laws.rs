@@ -18,7 +18,6 @@ use hosttune_qos::netlink::{
 use hosttune_qos::testing::Kernel;
 use hosttune_qos::{Netlink, Qdisc, Shaper};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use crate::cases;
 
@@ -756,19 +755,8 @@ proptest! {
     }
 }
 
-/// The same cases in every check run. This law is so new that it still finds something now and
-/// then, which must not block an unrelated change. If `PROPTEST_CASES` is set, as scripts/soak
-/// does, the cases differ.
-fn same_each_time(usual: u32) -> ProptestConfig {
-    let mut config = cases(usual);
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.rng_seed = RngSeed::Fixed(16);
-    }
-    config
-}
-
 proptest! {
-    #![proptest_config(same_each_time(2000))]
+    #![proptest_config(cases(2000))]
 
     #[test]
     fn what_is_said_is_what_the_host_shows(

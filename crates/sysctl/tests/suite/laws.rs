@@ -12,7 +12,6 @@ use hosttune_core::testing::{
 use hosttune_core::{Error, Session, State, Tuning};
 use hosttune_sysctl::{SysctlSet, Wanted, testing};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 fn cases(usual: u32) -> ProptestConfig {
     let set = std::env::var("PROPTEST_CASES").ok();
@@ -481,18 +480,8 @@ fn two_steps_that_reset_one_key_go_back_one_after_the_other_whatever_fails() {
     }
 }
 
-/// The same cases in every check run: the law is new and still finds bugs, and no change should fail for one
-/// that it did not cause. If the number of cases is set, as scripts/soak does, they are random.
-fn same_each_time(usual: u32) -> ProptestConfig {
-    let mut config = cases(usual);
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.rng_seed = RngSeed::Fixed(16);
-    }
-    config
-}
-
 proptest! {
-    #![proptest_config(same_each_time(2000))]
+    #![proptest_config(cases(2000))]
 
     #[test]
     fn what_is_said_is_what_the_host_shows(

@@ -9,7 +9,6 @@ use hosttune_blockdev::{Attribute, Conditions, DiskKind, Rule, Rules, SchedulerN
 use hosttune_core::testing::laws::{self, Death, Verb};
 use hosttune_core::testing::{Failure, Machine, Memory, Moment};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::support::{Seen, memory, scheduler};
 use crate::cases;
@@ -406,19 +405,8 @@ fn what_was_rounded_goes_back_after_a_death() {
     }
 }
 
-/// The check run uses a fixed seed: this law is new and still finds a failure now and then, and a change that
-/// has nothing to do with it must not be rejected for that. With `PROPTEST_CASES`, which scripts/soak sets,
-/// the cases are random.
-fn same_each_time(usual: u32) -> ProptestConfig {
-    let mut config = cases(usual);
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.rng_seed = RngSeed::Fixed(16);
-    }
-    config
-}
-
 proptest! {
-    #![proptest_config(same_each_time(400))]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn what_is_said_is_what_the_host_shows(

@@ -55,7 +55,7 @@ fn a_rule_takes_the_disks_that_meet_it_in_the_order_of_their_names() {
         [
             "rule nvme matches nvme0n1, nvme1n1",
             "rule solid matches sdb",
-            "rule solid skipped sda: rotational is true",
+            "rule solid skipped sda: rotational is true, not false",
         ]
     );
 }
@@ -100,7 +100,7 @@ fn a_rule_that_matches_nothing_is_a_note() {
     assert!(
         plan.notes
             .iter()
-            .any(|note| note.contains("skipped sda: transport is sata")),
+            .any(|note| note.contains("skipped sda: transport is sata, not usb")),
         "{:?}",
         plan.notes
     );
@@ -119,7 +119,7 @@ fn what_one_condition_misses_is_said_where_it_takes_nothing() {
         notes(Transport::Mmc),
         [
             "rule one matches no disk",
-            "rule one skipped nvme0n1, nvme1n1, sda, sdb: transport of nvme0n1 is nvme",
+            "rule one skipped nvme0n1, nvme1n1, sda, sdb: transport of nvme0n1 is nvme, not mmc",
         ]
     );
 }
@@ -199,10 +199,10 @@ fn a_rule_without_conditions_takes_disks_of_hardware_only() {
     assert!(
         named
             .notes
-            .contains(&"rule zvols skipped zd0: kind of zd0 is other".to_owned())
+            .contains(&"rule zvols skipped zd0: kind of zd0 is other, not disk".to_owned())
             || named
                 .notes
-                .contains(&"rule zvols skipped zd0: kind is other".to_owned()),
+                .contains(&"rule zvols skipped zd0: kind is other, not disk".to_owned()),
         "{:#?}",
         named.notes
     );

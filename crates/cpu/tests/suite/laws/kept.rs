@@ -6,7 +6,6 @@ use hosttune_cpu::testing::Scaling;
 use hosttune_cpu::{EnergyPreference, Frequency, Governor, Mode, Processors};
 use proptest::option;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::machine::{Machine, cases};
 
@@ -244,19 +243,8 @@ fn on_a_machine_without_frequencies_nothing_is_planned() {
     assert_eq!(plan.findings.len(), 2, "{:#?}", plan.findings);
 }
 
-/// The check run uses a fixed seed: this law is new and still finds a failure now and then, and a change that
-/// has nothing to do with it must not be rejected for that. With `PROPTEST_CASES`, which scripts/soak sets,
-/// the cases are random.
-fn same_each_time(usual: u32) -> ProptestConfig {
-    let mut config = cases(usual);
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.rng_seed = RngSeed::Fixed(16);
-    }
-    config
-}
-
 proptest! {
-    #![proptest_config(same_each_time(2000))]
+    #![proptest_config(cases(2000))]
 
     #[test]
     fn what_is_said_is_what_the_host_shows(

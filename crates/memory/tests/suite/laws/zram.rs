@@ -11,7 +11,6 @@ use hosttune_memory::zram::{Size, SwapHeader, ZramSwap};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use proptest::test_runner::RngSeed;
 
 use super::machine::{Machine, cases, deaths, holds};
 
@@ -408,19 +407,8 @@ fn swap_that_is_used_before_ours_is_said_in_plan_and_verify() {
     assert!(highest[0].contains("swapon -p"), "{highest:?}");
 }
 
-/// The check run uses a fixed seed: this law is new and still finds a failure now and then, and a change that
-/// has nothing to do with it must not be rejected for that. With `PROPTEST_CASES`, which scripts/soak sets,
-/// the cases are random.
-fn same_each_time(usual: u32) -> ProptestConfig {
-    let mut config = cases(usual);
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.rng_seed = RngSeed::Fixed(16);
-    }
-    config
-}
-
 proptest! {
-    #![proptest_config(same_each_time(2000))]
+    #![proptest_config(cases(2000))]
 
     /// After at most one apply. After two with different sizes, if the swap cannot be read during the revert,
     /// the device is removed first, and the swap is then reported as not reverted although it no longer
