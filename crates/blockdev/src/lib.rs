@@ -2,9 +2,7 @@
 //! disk can do; every change can be reverted exactly.
 //!
 //! ```no_run
-//! use hosttune_blockdev::{Attribute, Rule, Rules, Transport};
-//! use hosttune_boot::Modules;
-//! use hosttune_core::{Session, Tuning};
+//! use hosttune_blockdev::{Attribute, Modules, Rule, Rules, Session, Transport, Tuning};
 //!
 //! let rules = Rules::new([
 //!     Rule::new("nvme")
@@ -75,6 +73,10 @@ pub use watch::{DiskEvent, DiskWatcher};
 
 #[doc(inline)]
 pub use hosttune_facts::Transport;
+
+// One dependency is enough for a program that uses only this crate.
+pub use hosttune_boot::Modules;
+pub use hosttune_core::{Error, Session, Tuning};
 
 /// Registers this crate's knobs with a session, and the kernel module knob that a scheduler may
 /// need.

@@ -245,6 +245,29 @@ impl Conditions {
         }
     }
 
+    /// What a condition requires, as text: `sata or nvme`, `100 bytes or more`.
+    pub(crate) fn required(&self, condition: Condition) -> String {
+        let any = |names: Vec<String>| names.join(" or ");
+        let pattern = |glob: &Option<Glob>| glob.as_ref().map_or_else(String::new, Glob::to_string);
+        match condition {
+            Condition::Kind if self.kind.is_empty() => DiskKind::Disk.to_string(),
+            Condition::Kind => any(self.kind.iter().map(DiskKind::to_string).collect()),
+            Condition::Transport => any(self.transport.iter().map(Transport::to_string).collect()),
+            Condition::Rotational => self
+                .rotational
+                .map_or_else(String::new, |is| is.to_string()),
+            Condition::Size => match (self.size_at_least, self.size_at_most) {
+                (Some(least), Some(most)) => format!("from {least} to {most} bytes"),
+                (Some(least), None) => format!("{least} bytes or more"),
+                (None, Some(most)) => format!("{most} bytes or less"),
+                (None, None) => String::new(),
+            },
+            Condition::Model => pattern(&self.model),
+            Condition::ById => pattern(&self.by_id),
+            Condition::Name => pattern(&self.name),
+        }
+    }
+
     /// What the disk has for a condition, as text.
     pub(crate) fn seen(disk: &Disk, condition: Condition) -> String {
         let known = |seen: Option<String>| seen.unwrap_or_else(|| "unknown".to_owned());

@@ -168,7 +168,8 @@ impl Rules {
 }
 
 impl Tally {
-    fn note(&self, at: &mut Planner<'_>, rule: &str, conditions: usize) {
+    fn note(&self, at: &mut Planner<'_>, rule: &Rule) {
+        let (conditions, rule) = (&rule.disks, &rule.name);
         if self.taken.count == 0 {
             at.note(format!("rule {rule} matches no disk"));
         } else {
@@ -179,16 +180,17 @@ impl Tally {
         let missed = self
             .missed
             .iter()
-            .filter(|_| self.taken.count == 0 || conditions > 1);
+            .filter(|_| self.taken.count == 0 || conditions.stated() > 1);
         for (condition, missed) in missed {
             let of_first = match missed.names.first.as_slice() {
                 [first, _, ..] => format!("{condition} of {first}"),
                 _ => condition.to_string(),
             };
             at.note(format!(
-                "rule {rule} skipped {}: {of_first} is {}",
+                "rule {rule} skipped {}: {of_first} is {}, not {}",
                 missed.names.text(),
-                missed.shown
+                missed.shown,
+                conditions.required(*condition)
             ));
         }
         if self.elsewhere.count > 0 {
@@ -294,8 +296,7 @@ struct Noted<'r> {
 
 impl Tuning for Noted<'_> {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
-        let conditions = self.rule.disks.stated();
-        self.tally.note(at, &self.rule.name, conditions);
+        self.tally.note(at, self.rule);
         Ok(())
     }
 }
