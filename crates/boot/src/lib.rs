@@ -50,6 +50,9 @@ pub use kernel_module::{KernelModule, ModuleState};
 pub use module::Availability;
 pub use modules::{ModuleLoader, Modules};
 
+// One dependency is enough for a program that uses only this crate.
+pub use hosttune_core::{Error, Session, Tuning};
+
 /// Registers the knob types of this crate with a session.
 pub fn knobs(registry: &mut hosttune_core::Registry) {
     registry.add::<KernelModule>();

@@ -1,9 +1,7 @@
 //! CPU frequency scaling: governors, energy-performance preference, frequency limits and boost.
 //!
 //! ```no_run
-//! use hosttune_boot::Modules;
-//! use hosttune_core::{Session, Tuning};
-//! use hosttune_cpu::{EnergyPreference, Frequency, Governor, Processors};
+//! use hosttune_cpu::{EnergyPreference, Frequency, Governor, Modules, Processors, Session, Tuning};
 //!
 //! let fast = Processors::new()
 //!     .governor(Governor::Performance)
@@ -19,7 +17,7 @@
 //! }
 //! fast.apply(&mut session)?; // all policies or none
 //! fast.revert(&mut session)?; // each policy to its own original values
-//! # Ok::<(), hosttune_core::Error>(())
+//! # Ok::<(), hosttune_cpu::Error>(())
 //! ```
 //!
 //! # Vocabulary
@@ -56,6 +54,10 @@ pub use policy::{Driver, Policy, PolicyNumber};
 pub use preference::{EnergyPreference, PolicyPreference};
 pub use processors::Processors;
 pub use tunable::{GovernorTunable, TunableState};
+
+// One dependency is enough for a program that uses only this crate.
+pub use hosttune_boot::Modules;
+pub use hosttune_core::{Error, Session, Tuning};
 
 /// Registers this crate's knob types, and the kernel module knob for governors that are modules.
 pub fn knobs(registry: &mut hosttune_core::Registry) {

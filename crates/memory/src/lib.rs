@@ -1,8 +1,7 @@
 //! Memory: transparent hugepages, hugepages, and swap that is compressed and stays in memory (zram).
 //!
 //! ```no_run
-//! use hosttune_boot::Modules;
-//! use hosttune_core::{Session, Tuning};
+//! use hosttune_memory::{Modules, Session, Tuning};
 //! use hosttune_memory::transparent::{Enabled, TransparentHugepages};
 //! use hosttune_memory::zram::{Size, Zram, ZramSwap};
 //!
@@ -16,7 +15,7 @@
 //! swap.apply(&mut session)?; // device, algorithm, size, header, swapon
 //! pages.apply(&mut session)?;
 //! swap.revert(&mut session)?; // swapoff first; nothing is left behind
-//! # Ok::<(), hosttune_core::Error>(())
+//! # Ok::<(), hosttune_memory::Error>(())
 //! ```
 //!
 //! # Vocabulary
@@ -34,6 +33,10 @@ pub mod testing;
 mod total;
 pub mod transparent;
 pub mod zram;
+
+// One dependency is enough for a program that uses only this crate.
+pub use hosttune_boot::Modules;
+pub use hosttune_core::{Error, Session, Tuning};
 
 /// Registers this crate's knob types, the kernel module knob for zram, and the sysctl knob for the keys
 /// that change with transparent hugepages.

@@ -2,9 +2,7 @@
 //! reverted exactly.
 //!
 //! ```no_run
-//! use hosttune_boot::Modules;
-//! use hosttune_core::{Session, Tuning};
-//! use hosttune_qos::{Cake, Netlink, Rate, Shaper};
+//! use hosttune_qos::{Cake, Modules, Netlink, Rate, Session, Shaper, Tuning};
 //!
 //! let shaper = Shaper::new("eth0")
 //!     .egress(&Cake::default().bandwidth(Rate::mbit(38)).diffserv4().ack_filter())
@@ -17,7 +15,7 @@
 //! shaper.apply(&mut session)?; // all of it, or nothing
 //! assert!(shaper.verify(&session)?.is_as_wanted());
 //! shaper.revert(&mut session)?; // restores everything that nobody else has changed since
-//! # Ok::<(), hosttune_core::Error>(())
+//! # Ok::<(), hosttune_qos::Error>(())
 //! ```
 //!
 //! Options are set with methods or parsed from `tc`'s words, and are compared one by one with those
@@ -103,6 +101,10 @@ pub use route::default_device;
 pub use shaper::Shaper;
 pub use statistics::{QueueStatistics, RootStatistics, ShaperStatistics};
 pub use watch::{WatchEvent, Yielded};
+
+// One dependency is enough for a program that uses only this crate.
+pub use hosttune_boot::Modules;
+pub use hosttune_core::{Error, Session, Tuning};
 
 /// Registers this crate's kinds of knob with a session, and the modules of [`hosttune_boot`].
 pub fn knobs(registry: &mut hosttune_core::Registry) {

@@ -1,8 +1,7 @@
 //! Kernel variables (sysctls): typed, planned, set, verified, and reverted exactly.
 //!
 //! ```no_run
-//! use hosttune_core::{Session, Tuning};
-//! use hosttune_sysctl::{SysctlSet, Wanted};
+//! use hosttune_sysctl::{Session, SysctlSet, Tuning, Wanted};
 //!
 //! let set = SysctlSet::new([
 //!     Wanted::new("vm.swappiness", 100).why("zram is swap here"),
@@ -16,7 +15,7 @@
 //! set.apply(&mut session)?; // all of it, or nothing
 //! assert!(set.verify(&session)?.is_as_wanted());
 //! set.revert(&mut session)?; // restores the originals, except where others have changed values since
-//! # Ok::<(), hosttune_core::Error>(())
+//! # Ok::<(), hosttune_sysctl::Error>(())
 //! ```
 //!
 //! # Vocabulary
@@ -57,6 +56,9 @@ pub use sources::{
     SourcesError, Standing,
 };
 pub use value::{IntegerRange, Unit, Value, ValueError, ValueType};
+
+// One dependency is enough for a program that uses only this crate.
+pub use hosttune_core::{Error, Session, Tuning};
 
 /// Registers the knob types of this crate with a session.
 pub fn knobs(registry: &mut hosttune_core::Registry) {
