@@ -14,10 +14,13 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  success, or everything is as wanted
   1  drift: verify found a setting that is not as wanted, plan --exit-code found
-     something to do, revert kept a value that another process has set since,
-     measure found a path that is not gradable; or a value could not be read
+     something to do, revert kept a value that another process has set since or
+     still uses, measure found a path that is not gradable; or verify, plan
+     --exit-code or apply met a value that could not be read
   2  usage: the command line is wrong or names something unknown
-  3  refused or rolled back: nothing was changed; measure: nothing could be measured
+  3  refused, declined or rolled back: nothing was changed (also without the
+     permission, or while another run holds the lock); measure: nothing could be
+     measured
   4  rollback or revert incomplete: some settings have neither the wanted nor the
      original value; they stay in the journal, see status
   5  everything was reverted, but the journal could not be cleared
@@ -26,7 +29,7 @@ The default command is plan. It does not need root and changes nothing.";
 
 /// The parsed command line.
 #[derive(Debug, Parser)]
-#[command(disable_help_subcommand = true, after_help = EXIT_CODES)]
+#[command(after_help = EXIT_CODES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) global: Global,

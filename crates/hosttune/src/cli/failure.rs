@@ -73,6 +73,9 @@ impl From<SourcesError<HostError>> for Failure {
     }
 }
 
+/// The most names that are listed where one of them is probably meant.
+const SHORT_LIST: usize = 8;
+
 impl Failure {
     /// Whether another run holds the lock.
     pub(super) fn is_locked(&self) -> bool {
@@ -111,10 +114,11 @@ impl Failure {
             Some(nearest) => format!("unknown {what} '{name}'; nearest: {nearest}"),
             None => format!("unknown {what} '{name}'"),
         };
-        let hint = if known.is_empty() {
-            format!("this profile has no {what}; omit it")
-        } else {
-            format!("one of: {}", known.join(", "))
+        let hint = match nearest {
+            _ if known.is_empty() => format!("this profile has no {what}; omit it"),
+            // A long list would hide the name that was probably meant.
+            Some(nearest) if known.len() > SHORT_LIST => format!("use {nearest}"),
+            _ => format!("one of: {}", known.join(", ")),
         };
         Self::usage(message, hint)
     }

@@ -15,7 +15,7 @@ const NAME: &str = "hosttune";
 
 /// Query any host; to tune one, use a host binary such as gaming
 #[derive(Debug, Parser)]
-#[command(name = NAME, bin_name = NAME, version, disable_help_subcommand = true)]
+#[command(name = NAME, bin_name = NAME, version)]
 struct Arguments {
     /// Print one JSON document instead of text (schemas: docs/schemas)
     #[arg(long, global = true)]
