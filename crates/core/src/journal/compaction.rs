@@ -116,6 +116,9 @@ pub(super) fn superseded(
 /// apply.
 const MOST_RULES: usize = 16;
 
+/// The number of applies from which on those that continue from each other are merged.
+const MOST_APPLIES: usize = 16;
+
 /// Merges two applies if the later one set the same knobs as the end of the earlier one, in the
 /// same order, each from the state that the earlier one left or started from.
 ///
@@ -123,11 +126,13 @@ const MOST_RULES: usize = 16;
 /// its module) or that change with it (the huge pages of a node and of all nodes). An apply with
 /// intermediate steps or side effects is merged with the one before only if it repeats it exactly.
 ///
-/// A revert must not pass through a state that no apply passed through, because the kernel may refuse
-/// it: with an upper frequency limit of 2 GHz it refuses a lower one of 2.4 GHz. So an apply that
-/// continues from where the earlier one ended is merged only if it changed the last knob and no
+/// A revert should not pass through a state that no apply passed through, because the kernel may
+/// refuse it: with an upper frequency limit of 2 GHz it refuses a lower one of 2.4 GHz. So an apply
+/// that continues from where the earlier one ended is merged only if it changed the last knob and no
 /// other. Applies that both began from the same states may differ anywhere: a revert of the merged
-/// one is the later apply in reverse.
+/// one is the later apply in reverse. If there are more than [`MOST_APPLIES`], an apply is merged
+/// with the one before in any case, since the journal must not grow without end, and a revert tries
+/// again what was refused once the other steps are undone.
 pub(super) fn fold(entries: &mut BTreeMap<u64, Entry>, others: &[Log], knobs: Knobs<'_>) {
     let mut stay: Vec<Vec<u64>> = Vec::new();
     for apply in applies(entries) {
@@ -136,7 +141,8 @@ pub(super) fn fold(entries: &mut BTreeMap<u64, Entry>, others: &[Log], knobs: Kn
             .and_then(|last| last.get(last.len().checked_sub(apply.len())?..));
         let pairs = last.map(|last| last.iter().copied().zip(apply.iter().copied()).collect());
         let pairs: Vec<(u64, u64)> = pairs.unwrap_or_default();
-        if pairs.is_empty() || !are_one(entries, others, &pairs, knobs) {
+        let is_long = stay.len() >= MOST_APPLIES;
+        if pairs.is_empty() || !are_one(entries, others, &pairs, is_long, knobs) {
             stay.push(apply);
             continue;
         }
@@ -179,11 +185,12 @@ fn is_plain(entry: &Entry) -> bool {
 }
 
 /// Whether two applies can be merged; `pairs` has each entry of the earlier one with that of the
-/// later one.
+/// later one. In a long journal the later one may have changed several knobs.
 fn are_one(
     entries: &BTreeMap<u64, Entry>,
     others: &[Log],
     pairs: &[(u64, u64)],
+    is_long: bool,
     knobs: Knobs<'_>,
 ) -> bool {
     let reset = affected(entries);
@@ -228,7 +235,7 @@ fn are_one(
     all(&is_same_thing)
         && all(&is_unaffected)
         && (both_plain && all(&begins_there)
-            || both_plain && all(&continues) && only_last_differs()
+            || both_plain && all(&continues) && (is_long || only_last_differs())
             || all(&|first, later| {
                 is_whole(first)
                     && is_whole(later)

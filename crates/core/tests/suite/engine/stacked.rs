@@ -250,6 +250,21 @@ fn a_thousand_applies_are_put_back_in_one_step() {
     assert_eq!(machine.snapshot(), was);
 }
 
+/// The same if every apply changes several knobs.
+#[test]
+fn a_thousand_applies_of_several_knobs_keep_the_journal_small() {
+    let machine = machine();
+    let was = machine.snapshot();
+    for round in 0..1_000 {
+        let value = [5, 8, 7][round % 3];
+        apply(&machine, "owner", &dials(&[("a", value), ("b", value)]));
+        assert!(machine.store().longest() < 16_384, "round {round}");
+    }
+    let reverted = of(&machine, "owner").revert().unwrap();
+    assert_eq!(reverted.not_reverted, []);
+    assert_eq!(machine.snapshot(), was);
+}
+
 /// Found by the law about owners that crash: the older owner's revert is killed after it has reset the
 /// motor.
 #[test]

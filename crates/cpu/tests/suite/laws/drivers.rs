@@ -61,6 +61,28 @@ fn limits_set_three_times_are_reverted() {
     assert_eq!(machine.snapshot(), before);
 }
 
+/// So many applies are merged in the journal, and what the kernel refuses at first is set once the other limit
+/// has been reverted.
+#[test]
+fn limits_set_many_times_are_reverted() {
+    let machine = Machine::new(Scaling::IntelPassive, 1);
+    let before = machine.snapshot();
+    for round in 0..40 {
+        let (minimum, maximum) = [
+            (2_481_000, 3_000_000),
+            (800_000, 2_481_000),
+            (801_000, 2_000_000),
+        ][round % 3];
+        let limits = Processors::new().minimum(Frequency::Kilohertz(minimum));
+        apply(&machine, &limits.maximum(Frequency::Kilohertz(maximum)));
+        let mut session = machine.fork().session(&CrashPoint::lives()).unwrap();
+        let reverted = session.revert().unwrap();
+        assert_eq!(reverted.not_reverted, [], "after {round}");
+    }
+    assert_eq!(revert(&machine).not_reverted, []);
+    assert_eq!(machine.snapshot(), before);
+}
+
 #[test]
 fn a_driver_with_governors_of_its_own_has_no_others() {
     for (scaling, name) in [
