@@ -116,9 +116,6 @@ pub(super) fn superseded(
 /// apply.
 const MOST_RULES: usize = 16;
 
-/// The number of applies from which on those that continue from each other are merged.
-const MOST_APPLIES: usize = 16;
-
 /// Merges two applies if the later one set the same knobs as the end of the earlier one, in the
 /// same order, each from the state that the earlier one left or started from.
 ///
@@ -126,27 +123,35 @@ const MOST_APPLIES: usize = 16;
 /// its module) or that change with it (the huge pages of a node and of all nodes). An apply with
 /// intermediate steps or side effects is merged with the one before only if it repeats it exactly.
 ///
-/// A revert should not pass through a state that no apply passed through, because the kernel may
-/// refuse it: with an upper frequency limit of 2 GHz it refuses a lower one of 2.4 GHz. So an apply
-/// that continues from where the earlier one ended is merged only if it changed the last knob and no
+/// A revert must not pass through a state that no apply passed through, because the kernel may refuse
+/// it: with an upper frequency limit of 2 GHz it refuses a lower one of 2.4 GHz. So an apply that
+/// continues from where the earlier one ended is merged only if it changed the last knob and no
 /// other. Applies that both began from the same states may differ anywhere: a revert of the merged
-/// one is the later apply in reverse. If there are more than [`MOST_APPLIES`], an apply is merged
-/// with the one before in any case, since the journal must not grow without end, and a revert tries
-/// again what was refused once the other steps are undone.
+/// one is the later apply in reverse.
+///
+/// An apply that sets again what an earlier one had set, with nothing but our own changes of the same
+/// knobs in between, is dropped with these: a timer that switches between profiles does not make the
+/// journal grow, and what remains is reverted as if they had not been.
 pub(super) fn fold(entries: &mut BTreeMap<u64, Entry>, others: &[Log], knobs: Knobs<'_>) {
     let mut stay: Vec<Vec<u64>> = Vec::new();
     for apply in applies(entries) {
-        let last = stay
-            .last()
-            .and_then(|last| last.get(last.len().checked_sub(apply.len())?..));
-        let pairs = last.map(|last| last.iter().copied().zip(apply.iter().copied()).collect());
-        let pairs: Vec<(u64, u64)> = pairs.unwrap_or_default();
-        let is_long = stay.len() >= MOST_APPLIES;
-        if pairs.is_empty() || !are_one(entries, others, &pairs, is_long, knobs) {
+        let together = stay.last().and_then(|last| pairs(entries, last, &apply));
+        let together = together
+            .filter(|pairs| !pairs.is_empty() && are_one(pairs, others, &affected(entries), knobs));
+        let Some(together) = together else {
             stay.push(apply);
+            if let Some(earlier) = repeated(entries, others, &stay, knobs) {
+                for id in stay.drain(earlier + 1..).flatten() {
+                    entries.remove(&id);
+                }
+            }
             continue;
-        }
-        for (into, from) in pairs {
+        };
+        let together: Vec<(u64, u64)> = together
+            .iter()
+            .map(|(first, later)| (first.id, later.id))
+            .collect();
+        for (into, from) in together {
             if let Some(later) = entries.remove(&from)
                 && let Some(first) = entries.get_mut(&into)
             {
@@ -184,37 +189,94 @@ fn is_plain(entry: &Entry) -> bool {
     is_whole(entry) && entry.step.side_effects.is_empty() && !entry.step.means
 }
 
-/// Whether two applies can be merged; `pairs` has each entry of the earlier one with that of the
-/// later one. In a long journal the later one may have changed several knobs.
-fn are_one(
+/// The place among the applies of an earlier one that the last one repeats, if all applies since then
+/// can be dropped.
+fn repeated(
     entries: &BTreeMap<u64, Entry>,
     others: &[Log],
-    pairs: &[(u64, u64)],
-    is_long: bool,
+    applies: &[Vec<u64>],
+    knobs: Knobs<'_>,
+) -> Option<usize> {
+    let reset = affected(entries);
+    let (last, before) = applies.split_last()?;
+    let in_effect = |entry: &Entry| {
+        let seen = (knobs.shows)(&entry.step.knob);
+        seen.is_some_and(|seen| {
+            seen == *entry.left() || knobs.satisfies(&entry.step.knob, &seen, &entry.step.to)
+        })
+    };
+    // The last apply may have been undone by a revert that was killed before it recorded that.
+    if !last.iter().filter_map(|id| entries.get(id)).all(in_effect) {
+        return None;
+    }
+    for (place, earlier) in before.iter().enumerate().rev() {
+        let next = &applies[place + 1];
+        if next.len() != last.len() {
+            return None;
+        }
+        let steps = pairs(entries, earlier, next)?;
+        let is_chain = steps.iter().all(|(one, two)| {
+            is_plain(one) && is_plain(two) && is_same_thing(one, two) && follows(one, two, knobs)
+        });
+        if !is_chain {
+            return None;
+        }
+        let is_again = pairs(entries, earlier, last)?.iter().all(|(one, two)| {
+            one.step.to == two.step.to
+                && one.left() == two.left()
+                && is_unaffected(one, two, others, &reset)
+        });
+        if is_again {
+            return Some(place);
+        }
+    }
+    None
+}
+
+/// The entries of the end of an apply, each with the entry of a later apply in the same place.
+fn pairs<'e>(
+    entries: &'e BTreeMap<u64, Entry>,
+    earlier: &[u64],
+    later: &[u64],
+) -> Option<Vec<(&'e Entry, &'e Entry)>> {
+    let end = earlier.get(earlier.len().checked_sub(later.len())?..)?;
+    let pairs = end.iter().zip(later);
+    pairs
+        .map(|(earlier, later)| Some((entries.get(earlier)?, entries.get(later)?)))
+        .collect()
+}
+
+/// Whether two entries are about the same knob of the same device, for the same part.
+fn is_same_thing(first: &Entry, later: &Entry) -> bool {
+    first.key() == later.key()
+        && first.step.part == later.step.part
+        && first.step.identity == later.step.identity
+        && (&first.boot, first.location) == (&later.boot, later.location)
+}
+
+/// Whether neither another owner nor a reset of ours has changed the knob between two entries.
+fn is_unaffected(
+    first: &Entry,
+    later: &Entry,
+    others: &[Log],
+    reset: &HashMap<Key, Vec<u64>>,
+) -> bool {
+    let between = |id: &u64| (first.id..later.id).contains(id);
+    let mut foreign = foreign(others, &later.step.knob);
+    !foreign.any(|(_, foreign)| between(&foreign.id))
+        && !reset
+            .get(&later.key())
+            .is_some_and(|ids| ids.iter().any(between))
+}
+
+/// Whether two applies can be merged, given each entry of the end of the earlier one with that of the
+/// later one.
+fn are_one(
+    pairs: &[(&Entry, &Entry)],
+    others: &[Log],
+    reset: &HashMap<Key, Vec<u64>>,
     knobs: Knobs<'_>,
 ) -> bool {
-    let reset = affected(entries);
-    let known: Option<Vec<(&Entry, &Entry)>> = pairs
-        .iter()
-        .map(|(first, later)| Some((entries.get(first)?, entries.get(later)?)))
-        .collect();
-    let Some(pairs) = known else {
-        return false;
-    };
-    let is_same_thing = |first: &Entry, later: &Entry| {
-        first.key() == later.key()
-            && first.step.part == later.step.part
-            && first.step.identity == later.step.identity
-            && (&first.boot, first.location) == (&later.boot, later.location)
-    };
-    let is_unaffected = |first: &Entry, later: &Entry| {
-        let between = |id: &u64| (first.id..later.id).contains(id);
-        let mut foreign = foreign(others, &later.step.knob);
-        !foreign.any(|(_, foreign)| between(&foreign.id))
-            && !reset
-                .get(&later.key())
-                .is_some_and(|ids| ids.iter().any(between))
-    };
     let begins_there = |first: &Entry, later: &Entry| {
         first.step.from == later.step.from && first.step.from.known().is_some()
     };
@@ -224,18 +286,19 @@ fn are_one(
     let all = |holds: &dyn Fn(&Entry, &Entry) -> bool| {
         pairs.iter().all(|(first, later)| holds(first, later))
     };
-    let both_plain = all(&|first, later| is_plain(first) && is_plain(later));
     let only_last_differs = || {
-        let last = pairs.len() - 1;
-        let before = pairs.iter().take(last);
-        before
-            .map(|(first, later)| (first.left(), later.left()))
-            .all(|(one, two)| one == two)
+        let but_last = pairs.split_last().map_or(pairs, |(_, before)| before);
+        but_last
+            .iter()
+            .all(|(first, later)| first.left() == later.left())
     };
+    let both_plain = all(&|first, later| is_plain(first) && is_plain(later));
     all(&is_same_thing)
-        && all(&is_unaffected)
+        && all(&|first, later| is_unaffected(first, later, others, reset))
         && (both_plain && all(&begins_there)
-            || both_plain && all(&continues) && (is_long || only_last_differs())
+            || both_plain
+                && all(&|first, later| begins_there(first, later) || continues(first, later))
+                && only_last_differs()
             || all(&|first, later| {
                 is_whole(first)
                     && is_whole(later)

@@ -318,7 +318,8 @@ impl Session {
             if !ids.is_empty() {
                 match log.undo(&mut *session.store, Purpose::Revert, ids.clone(), force) {
                     Ok(()) => {
-                        session.undo_all(&mut log, &ids, force, &mut reverted);
+                        let stop = session.stop.clone();
+                        reverted.join(session.undo(&mut log, &ids, force, stop.as_ref()));
                         reverted.record(log.end(&mut *session.store));
                     }
                     Err(error)

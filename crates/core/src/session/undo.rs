@@ -164,30 +164,6 @@ impl Session {
         reverted
     }
 
-    /// Undoes the entries `ids`, and once more what the host refused if others were undone since.
-    ///
-    /// The kernel may refuse a value only because of another knob that is undone later: a lower
-    /// limit above the upper limit. Applies that the journal has merged can come to this.
-    pub(super) fn undo_all(
-        &mut self,
-        log: &mut Log,
-        ids: &[u64],
-        force: bool,
-        reverted: &mut Reverted,
-    ) {
-        let stop = self.stop.clone();
-        loop {
-            let pass = self.undo(log, ids, force, stop.as_ref());
-            let mut left = pass.not_reverted.iter();
-            let is_refused = left.any(|left| matches!(left.reason, NotRevertedReason::Refused(_)));
-            let is_again = is_refused && pass.undone.iter().any(|undone| !undone.already);
-            reverted.join(pass);
-            if !is_again {
-                break;
-            }
-        }
-    }
-
     /// All steps as left, for a journal that cannot be written.
     pub(super) fn all_left(
         &self,
@@ -325,8 +301,19 @@ impl Session {
                 Ok(Done::Back)
             }
             Verdict::Theirs => {
+                // A value from a later step, of any owner, is ours and not from another process.
+                let is_ours = {
+                    let mut later = log.since(entry);
+                    later.any(|later| {
+                        *later.left() == seen || kind.satisfies(&step.knob, &seen, &later.step.to)
+                    })
+                };
                 self.put_back(log, entry, &kind)?;
-                Ok(Done::Replaced(kind.show(&step.knob, &seen)))
+                Ok(if is_ours {
+                    Done::Back
+                } else {
+                    Done::Replaced(kind.show(&step.knob, &seen))
+                })
             }
         }
     }

@@ -61,8 +61,7 @@ fn limits_set_three_times_are_reverted() {
     assert_eq!(machine.snapshot(), before);
 }
 
-/// So many applies are merged in the journal, and what the kernel refuses at first is set once the other limit
-/// has been reverted.
+/// The journal drops what was set between two equal applies, and each revert repeats a path that applies took.
 #[test]
 fn limits_set_many_times_are_reverted() {
     let machine = Machine::new(Scaling::IntelPassive, 1);
