@@ -205,10 +205,6 @@ fn repeated(
             seen == *entry.left() || knobs.satisfies(&entry.step.knob, &seen, &entry.step.to)
         })
     };
-    // The last apply may have been undone by a revert that was killed before it recorded that.
-    if !last.iter().filter_map(|id| entries.get(id)).all(in_effect) {
-        return None;
-    }
     for (place, earlier) in before.iter().enumerate().rev() {
         let next = &applies[place + 1];
         if next.len() != last.len() {
@@ -227,7 +223,10 @@ fn repeated(
                 && is_unaffected(one, two, others, &reset)
         });
         if is_again {
-            return Some(place);
+            // The last apply may have been undone by a revert that was killed before it recorded
+            // that. Only now are the knobs read.
+            let mut entries = last.iter().filter_map(|id| entries.get(id));
+            return entries.all(in_effect).then_some(place);
         }
     }
     None

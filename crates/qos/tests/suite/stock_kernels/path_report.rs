@@ -143,7 +143,7 @@ fn what_is_lost_and_what_is_bypassed_is_told() {
     let report = shaper().verify(&session).unwrap();
     assert!(!report.is_as_wanted());
     assert!(
-        report.notes.iter().any(|note| note.contains("is lost")),
+        report.notes.iter().any(|note| note.contains("are lost")),
         "{report:#?}"
     );
     shaper().apply(&mut session).unwrap();
