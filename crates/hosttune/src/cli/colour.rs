@@ -1,7 +1,6 @@
 //! Text style of a stream: colour, arrow and width, determined once from the environment.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
 use std::os::fd::AsFd;
 
 /// The default and the maximum text width, in columns.
@@ -44,10 +43,9 @@ impl Look {
         }
     }
 
-    /// The style for a stream of this process.
-    pub(super) fn of(stream: &(impl IsTerminal + AsFd)) -> Self {
+    /// The style for a stream of this process, given whether that is a terminal.
+    pub(super) fn of(stream: &impl AsFd, terminal: bool) -> Self {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let terminal = stream.is_terminal();
         let width = terminal
             .then(|| rustix::termios::tcgetwinsize(stream).ok())
             .flatten()

@@ -30,14 +30,17 @@ pub(super) struct Streams {
 impl Streams {
     /// The streams of this process.
     pub(super) fn of_process() -> Self {
+        // Each question is a system call.
+        let (out_is_terminal, err_is_terminal) =
+            (io::stdout().is_terminal(), io::stderr().is_terminal());
         Self {
             out: Box::new(io::stdout()),
             err: Box::new(io::stderr()),
             answers: Box::new(io::BufReader::new(io::stdin())),
-            can_ask: io::stdin().is_terminal() && io::stderr().is_terminal(),
-            shows_progress: io::stderr().is_terminal(),
-            look: Look::of(&io::stdout()),
-            err_look: Look::of(&io::stderr()),
+            can_ask: err_is_terminal && io::stdin().is_terminal(),
+            shows_progress: err_is_terminal,
+            look: Look::of(&io::stdout(), out_is_terminal),
+            err_look: Look::of(&io::stderr(), err_is_terminal),
             closed: false,
             broken: None,
         }
