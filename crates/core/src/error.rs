@@ -77,6 +77,14 @@ pub enum HostErrorKind {
     Other,
 }
 
+impl HostErrorKind {
+    /// Whether the error says that the object does not exist. Any other failed read leaves its state
+    /// unknown.
+    pub(crate) fn is_absence(&self) -> bool {
+        matches!(self, Self::Missing | Self::Gone | Self::NotApplicable(_))
+    }
+}
+
 /// A failed operation on the host.
 ///
 /// Boxed, because every read returns this error type and most reads succeed.

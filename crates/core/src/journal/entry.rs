@@ -94,6 +94,11 @@ impl Entry {
         self.giver.as_ref().map_or(0, |giver| giver.times)
     }
 
+    /// Whether it is an intermediate step for the end of the same apply and part.
+    pub(crate) fn is_means_for(&self, end: &Self) -> bool {
+        self.step.means && self.step.part == end.step.part && self.is_of_apply_of(end)
+    }
+
     /// Whether both entries belong to the same apply.
     pub(crate) fn is_of_apply_of(&self, other: &Self) -> bool {
         (self.apply, &self.giver) == (other.apply, &other.giver)

@@ -59,6 +59,8 @@ struct File {
     version: u32,
     /// The interrupted run: an apply is in the file that records it, an undo in either of them.
     open: Option<Open>,
+    /// Whether it still has entries that are no longer pending, because a mark could not be written.
+    behind: bool,
 }
 
 /// The content of an owner's journal.
@@ -179,6 +181,7 @@ impl Log {
             program: parsed.program,
             version: parsed.version,
             open: None,
+            behind: false,
         };
         for record in parsed.records {
             self.fold(location, record);
@@ -401,6 +404,23 @@ impl Log {
         self.append(store, location, record, false)
     }
 
+    /// Marks entries as no longer pending. If the mark cannot be written, the next run finds them
+    /// again, undone already.
+    pub(crate) fn undone(
+        &mut self,
+        store: &mut dyn Store,
+        location: JournalLocation,
+        ids: Vec<u64>,
+    ) {
+        let record = Record::Undone { ids: ids.clone() };
+        if self.mark(store, location, record).is_err() {
+            self.file(location).behind = true;
+            for id in ids {
+                self.entries.remove(&id);
+            }
+        }
+    }
+
     /// Marks an apply as finished. On a disk this waits: a power cut must not undo a success that
     /// was reported.
     pub(crate) fn done(
@@ -443,7 +463,15 @@ impl Log {
     pub(crate) fn end(&mut self, store: &mut dyn Store) -> Result<(), JournalError> {
         // The interrupted apply or undo may be recorded in either file.
         for location in JournalLocation::ALL {
-            if self.file(location).exists {
+            let file = self.file(location);
+            if file.behind {
+                // With an end after them, the entries that it still has would count as pending.
+                let open = file.open.take();
+                if let Err(error) = self.write_whole(store, location, None) {
+                    self.file(location).open = open;
+                    return Err(error);
+                }
+            } else if file.exists {
                 self.append(
                     store,
                     location,
@@ -573,6 +601,7 @@ impl Log {
         let program = self.writer.program.clone();
         let file = self.file(location);
         file.program = program;
+        file.behind = false;
         file.version = FORMAT;
         file.exists = true;
         file.length = whole.len() as u64;

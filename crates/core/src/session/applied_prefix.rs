@@ -52,13 +52,24 @@ impl Session {
     fn position(&mut self, log: &Log, entries: &[Entry], certain: usize) -> Result<usize, Error> {
         // The candidates differ only in the knobs of the steps in doubt.
         let mut seen: HashMap<Key, (KnobKind, Option<Value>)> = HashMap::new();
-        for entry in &entries[certain..] {
+        // The number of steps up to the last one whose knob cannot be read for now. They may have been
+        // done, and a journal that forgets them could never revert them.
+        let mut unreadable = 0;
+        for (number, entry) in (certain..).zip(&entries[certain..]) {
             let kind = self.registry.find(&entry.step.knob.kind)?;
             let state = match log.above(&entry.step.knob, entry.id) {
                 // Another owner has changed it since: that owner's step records what it showed
                 // then.
                 Some(at) => log.start_of(at, &entry.step.knob).cloned(),
-                None => kind.read(&entry.step.knob, &self.host).ok(),
+                None => match kind.read(&entry.step.knob, &self.host) {
+                    Ok(state) => Some(state),
+                    Err(error) => {
+                        if !error.kind().is_absence() {
+                            unreadable = number + 1;
+                        }
+                        None
+                    }
+                },
             };
             seen.insert(entry.key(), (kind, state));
         }
@@ -76,7 +87,7 @@ impl Session {
                 seen == *state || !is_changed && kind.satisfies(knob, seen, state)
             })
         };
-        if let Some(position) = (certain..=entries.len()).find(explains) {
+        if let Some(position) = (certain.max(unreadable)..=entries.len()).find(explains) {
             return Ok(position);
         }
         let last = entries[certain..].iter().rposition(|entry| {
@@ -96,7 +107,8 @@ impl Session {
             seen.get(&entry.key())
                 .is_some_and(|(_, seen)| seen.as_ref() != entry.step.from.known())
         });
-        Ok(certain + last.map_or(usize::from(making), |last| last + 1))
+        let position = certain + last.map_or(usize::from(making), |last| last + 1);
+        Ok(position.max(unreadable))
     }
 
     /// Whether a value may be the kernel's rounding of ours. If another owner has changed the knob

@@ -361,7 +361,7 @@ impl Session {
             .map_or(JournalLocation::Volatile, |entry| entry.location);
         // A journal that can no longer be written must not prevent the undo: the next run finds
         // these entries unchanged and the host already reverted.
-        let _ = log.mark(&mut *self.store, location, Record::Undone { ids: never });
+        log.undone(&mut *self.store, location, never);
         let _ = log.undo(&mut *self.store, Purpose::Rollback, ids.clone(), false);
         if let Some(last) = end.checked_sub(1) {
             self.await_late(log, last);

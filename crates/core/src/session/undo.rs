@@ -14,7 +14,7 @@ use self::waiting::Waiting;
 use super::outcome::with_source;
 use super::{NotReverted, NotRevertedReason, Reverted, Session, Undone};
 use crate::error::{HostError, HostErrorKind};
-use crate::journal::{Entry, Foreign, JournalError, Log, Record};
+use crate::journal::{Entry, Foreign, JournalError, JournalLocation, Log, Record};
 use crate::knob::{KnobKind, Lifetime};
 use crate::plan::{Before, Step};
 use crate::stop::Stop;
@@ -62,6 +62,9 @@ impl Session {
         let mut unknown: Vec<u64> = Vec::new();
         // The apply whose last end was passed on, and the owner it was passed to.
         let mut passed: Option<(Entry, Foreign)> = None;
+        // The end of which an intermediate step could not be passed on. The steps before that one must
+        // not be passed on either: their new owner could not undo them without it.
+        let mut stranded: Option<Entry> = None;
         let all: Vec<u64> = log.entries.keys().rev().copied().collect();
         for id in all {
             let Some(entry) = log.entries.get(&id).cloned() else {
@@ -83,15 +86,18 @@ impl Session {
                 Some(Ok(Done::Already))
             } else if !force && waiting.has_to_wait(&entry) {
                 Some(Err(NotRevertedReason::Waits))
+            } else if stranded.as_ref().is_some_and(|end| entry.is_means_for(end)) {
+                Some(Err(NotRevertedReason::Waits))
             } else {
-                let means_for = passed.as_ref().filter(|(end, to)| {
-                    entry.step.means
-                        && entry.is_of_apply_of(end)
-                        && entry.step.part == end.step.part
-                        && log.is_known_to(*to, &entry)
-                });
+                let means_for = passed
+                    .as_ref()
+                    .filter(|(end, to)| entry.is_means_for(end) && log.is_known_to(*to, &entry));
                 let to = means_for.map(|(_, to)| *to);
-                Some(self.undo_one(log, &entry, to, force))
+                let outcome = self.undo_one(log, &entry, to, force);
+                if outcome.is_err() && to.is_some() {
+                    stranded = passed.take().map(|(end, _)| end);
+                }
+                Some(outcome)
             };
             match outcome {
                 Some(Ok(done)) => {
@@ -104,12 +110,14 @@ impl Session {
                         _ if !entry.step.means => passed = None,
                         _ => {}
                     }
-                    // If this mark is lost, the next run finds the entry again, already undone.
-                    let record = Record::Undone { ids: vec![id] };
-                    if log.entries.contains_key(&id)
-                        && log.mark(&mut *self.store, entry.location, record).is_err()
-                    {
-                        log.entries.remove(&id);
+                    if log.entries.contains_key(&id) {
+                        log.undone(&mut *self.store, entry.location, vec![id]);
+                    }
+                    if force && matches!(done, Done::Back | Done::Replaced(_)) {
+                        let superseded = self.drop_later_steps(log, &entry, &selected);
+                        reverted
+                            .not_reverted
+                            .retain(|left| !superseded || left.knob != entry.step.knob);
                     }
                     let is_back = held_by.is_none() && !replaced;
                     if let Some(revert_note) = self.revert_note(&entry.step).filter(|_| is_back) {
@@ -154,14 +162,25 @@ impl Session {
                     .not_reverted
                     .push(self.left(&entry.step, NotRevertedReason::Waits));
             } else {
-                let record = Record::Undone { ids: vec![id] };
-                if log.mark(&mut *self.store, entry.location, record).is_err() {
-                    log.entries.remove(&id);
-                }
+                log.undone(&mut *self.store, entry.location, vec![id]);
                 reverted.undone.push(self.undone(&entry.step, true));
             }
         }
         reverted
+    }
+
+    /// Drops the later steps of a knob that has just been forced back to the state before an earlier
+    /// one: undoing them another time would set a value between. Returns whether there were any.
+    fn drop_later_steps(&mut self, log: &mut Log, entry: &Entry, selected: &HashSet<u64>) -> bool {
+        let later = log.entries.range(entry.id + 1..);
+        let later: Vec<(u64, JournalLocation)> = later
+            .filter(|(id, later)| selected.contains(id) && later.step.knob == entry.step.knob)
+            .map(|(id, later)| (*id, later.location))
+            .collect();
+        for (id, location) in &later {
+            log.undone(&mut *self.store, *location, vec![*id]);
+        }
+        !later.is_empty()
     }
 
     /// All steps as left, for a journal that cannot be written.
@@ -380,8 +399,10 @@ impl Session {
                 targets: targets.clone(),
                 at: Some(at),
             };
-            log.mark(&mut *self.store, location, record)
-                .map_err(|error| NotRevertedReason::journal(&error))?;
+            if let Err(error) = log.mark(&mut *self.store, location, record) {
+                self.reset_starts(log, &passed);
+                return Err(NotRevertedReason::journal(&error));
+            }
         }
         let changed = kind.set(&step.knob, &mut self.host, from);
         // A device that disappeared in the meantime is no longer pending.
@@ -400,11 +421,7 @@ impl Session {
             if side_effects {
                 let _ = log.mark(&mut *self.store, location, Record::Kept { id });
             }
-            // The step stays in effect, so the steps on top of it keep the states that they started
-            // from.
-            for start in passed {
-                let _ = log.reset_start(&mut *self.store, &start);
-            }
+            self.reset_starts(log, &passed);
             return Err(match changed {
                 Err(error) if *error.kind() == HostErrorKind::Busy => {
                     NotRevertedReason::InUse(with_source(&error))

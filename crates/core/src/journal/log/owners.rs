@@ -1,6 +1,6 @@
 //! The journals of several owners: whose step is on top of whose, and passing entries on.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use serde_json::Value;
 
@@ -327,6 +327,26 @@ impl Log {
         })
     }
 
+    /// Changes this log and writes the file. If that fails, the log is as before, so that the rest of
+    /// the undo does not rely on a change that no journal records.
+    fn rewrite(
+        &mut self,
+        store: &mut dyn Store,
+        location: JournalLocation,
+        change: impl FnOnce(&mut Self),
+    ) -> Result<(), JournalError> {
+        let (entries, next) = (self.entries.clone(), self.next);
+        let open = self.file(location).open.clone();
+        change(self);
+        let written = self.write_whole(store, location, None);
+        if written.is_err() {
+            self.entries = entries;
+            self.next = next;
+            self.file(location).open = open;
+        }
+        written
+    }
+
     /// Updates the state to restore for a knob in the undos that others began, of steps that reset
     /// it, and were killed in before they restored it. Returns whether there is one: then the knob
     /// shows a leftover of that undo.
@@ -339,29 +359,35 @@ impl Log {
     ) -> Result<bool, JournalError> {
         let mut found = false;
         for other in &mut self.others {
-            let mut places = BTreeSet::new();
-            for half in other.entries.values_mut() {
-                let existed = half.undoing_at.is_some_and(|at| id < at);
-                let mut side_effects = half.step.side_effects.iter();
-                let number = side_effects.position(|kept| kept.knob == *knob);
-                let targets = half.undoing.as_mut().filter(|_| existed);
-                if let (Some(number), Some(targets)) = (number, targets)
-                    && let Some(target) = targets.get_mut(number)
-                {
+            // By ID, with the number of the knob among the entry's side effects.
+            let halves: Vec<(u64, usize)> = other
+                .entries
+                .values()
+                .filter(|half| half.undoing_at.is_some_and(|at| id < at))
+                .filter_map(|half| {
+                    let mut side_effects = half.step.side_effects.iter();
+                    let number = side_effects.position(|kept| kept.knob == *knob)?;
+                    let target = half.undoing.as_ref()?.get(number)?;
                     found = true;
-                    if target != to {
-                        target.clone_from(to);
-                        places.insert(half.location == JournalLocation::Persistent);
-                    }
+                    (target != to).then_some((half.id, number))
+                })
+                .collect();
+            for location in JournalLocation::ALL {
+                let here = |log: &Self, id: &u64| log.entries[id].location == location;
+                let of_place: Vec<&(u64, usize)> =
+                    halves.iter().filter(|(id, _)| here(other, id)).collect();
+                if of_place.is_empty() {
+                    continue;
                 }
-            }
-            for disk in places {
-                let location = if disk {
-                    JournalLocation::Persistent
-                } else {
-                    JournalLocation::Volatile
-                };
-                other.write_whole(store, location, None)?;
+                other.rewrite(store, location, |other| {
+                    for (id, number) in of_place {
+                        other.change(*id, |half| {
+                            if let Some(targets) = &mut half.undoing {
+                                targets[*number].clone_from(to);
+                            }
+                        });
+                    }
+                })?;
             }
         }
         Ok(found)
@@ -401,24 +427,19 @@ impl Log {
             ..entry
         };
         let next = self.next;
-        let other = self.of_mut(to);
-        other.entries.insert(id, given);
-        other.next = other.next.max(next);
-        // A killed revert must include the entries that it receives meanwhile; otherwise the steps
-        // below would wait for them.
-        if let Some(Open::Undoing { ids, .. }) = &mut other.file(location).open
-            && ids.contains(&to.id)
-        {
-            ids.push(id);
-        }
-        other.write_whole(store, location, None)?;
+        self.of_mut(to).rewrite(store, location, |other| {
+            other.entries.insert(id, given);
+            other.next = other.next.max(next);
+            // A killed revert must include the entries that it receives meanwhile; otherwise the
+            // steps below would wait for them.
+            if let Some(Open::Undoing { ids, .. }) = &mut other.file(location).open
+                && ids.contains(&to.id)
+            {
+                ids.push(id);
+            }
+        })?;
         // If this mark is lost, the next run finds the entry in both journals.
-        if self
-            .mark(store, location, Record::Undone { ids: vec![id] })
-            .is_err()
-        {
-            self.entries.remove(&id);
-        }
+        self.undone(store, location, vec![id]);
         Ok(())
     }
 
@@ -433,30 +454,45 @@ impl Log {
         to: &Value,
         side_effects: Vec<SavedState>,
     ) -> Result<(), JournalError> {
-        let other = self.of_mut(at);
-        let Some(entry) = other.entries.get_mut(&at.id) else {
+        let Some(entry) = self.of(at).entries.get(&at.id) else {
             return Ok(());
         };
+        let held = entry.is_hold() && entry.step.side_effects.is_empty();
+        self.write_start(store, at, knob, to, held.then_some(side_effects))
+    }
+
+    fn write_start(
+        &mut self,
+        store: &mut dyn Store,
+        at: Foreign,
+        knob: &AnyKnob,
+        to: &Value,
+        side_effects: Option<Vec<SavedState>>,
+    ) -> Result<(), JournalError> {
+        let other = self.of_mut(at);
         let to = Before::Known(to.clone());
+        let Some(entry) = other.entries.get(&at.id) else {
+            return Ok(());
+        };
         if entry.start_of(knob).is_none_or(|start| *start == to) {
             return Ok(());
         }
-        let held = entry.is_hold() && entry.step.side_effects.is_empty();
-        if entry.step.knob == *knob {
-            entry.step.from = to;
-            if held {
-                entry.step.side_effects = side_effects;
-            }
-        } else if let Some(kept) = entry
-            .step
-            .side_effects
-            .iter_mut()
-            .find(|kept| kept.knob == *knob)
-        {
-            kept.state = to;
-        }
         let location = entry.location;
-        other.write_whole(store, location, None)
+        other.rewrite(store, location, |other| {
+            other.change(at.id, |entry| {
+                let step = &mut entry.step;
+                if step.knob == *knob {
+                    step.from = to;
+                    if let Some(side_effects) = side_effects {
+                        step.side_effects = side_effects;
+                    }
+                } else if let Some(kept) =
+                    step.side_effects.iter_mut().find(|kept| kept.knob == *knob)
+                {
+                    kept.state = to;
+                }
+            });
+        })
     }
 
     /// The state that a step started from, for [`reset_start`](Self::reset_start).
@@ -476,11 +512,7 @@ impl Log {
         store: &mut dyn Store,
         start: &Start,
     ) -> Result<(), JournalError> {
-        if let Some(entry) = self.of_mut(start.at).entries.get_mut(&start.at.id)
-            && start.holds
-        {
-            entry.step.side_effects.clear();
-        }
-        self.set_start(store, start.at, &start.knob, &start.state, Vec::new())
+        let side_effects = start.holds.then(Vec::new);
+        self.write_start(store, start.at, &start.knob, &start.state, side_effects)
     }
 }

@@ -145,11 +145,23 @@ impl Session {
             if let (Some(above), Before::Known(before)) = (above, &kept.state) {
                 passed.extend(log.start(above, &kept.knob));
                 let along = self.moves_along(log, (id + 1, above), step, &kept.knob, &states);
-                log.set_start(&mut *self.store, above, &kept.knob, before, along)
-                    .map_err(|error| NotRevertedReason::journal(&error))?;
+                let set = log.set_start(&mut *self.store, above, &kept.knob, before, along);
+                if let Err(error) = set {
+                    self.reset_starts(log, &passed);
+                    return Err(NotRevertedReason::journal(&error));
+                }
             }
         }
         Ok(passed)
+    }
+
+    /// Undoes [`pass_starts_on`](Self::pass_starts_on) for a step that stays in effect: the steps on
+    /// top of it started from the states that it left.
+    pub(super) fn reset_starts(&mut self, log: &mut Log, passed: &[Start]) {
+        for start in passed {
+            // If this cannot be recorded either, their owner reverts further than this step.
+            let _ = log.reset_start(&mut *self.store, start);
+        }
     }
 
     /// The side effects of a knob that is itself a side effect, and the states to restore them to:

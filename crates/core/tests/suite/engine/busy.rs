@@ -5,7 +5,7 @@ use hosttune_core::testing::{Behaviour, CrashPoint, Machine, World};
 use hosttune_core::{Error, State, Tuning, UnsupportedKind};
 
 use crate::support::{
-    EBUSY, EINVAL, Fuse, apply, at_every_death, behave, get, machine, process, say,
+    EBUSY, EINVAL, Fuse, apply, at_every_death, behave, dials, get, machine, process, say,
 };
 use crate::toys::Dial;
 
@@ -61,7 +61,7 @@ fn what_was_busy_is_a_step_again_in_the_next_plan_and_changed_by_the_next_apply(
     assert!(plan.findings.iter().all(|f| f.state == State::Matches));
     apply(&machine, &fuse_and_dial());
     assert_eq!(get(&machine, "/sys/fuse"), "5");
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
@@ -155,4 +155,26 @@ fn whoever_dies_over_a_busy_step_leaves_nothing_that_is_not_put_back() {
     );
     // The intent, two changes with a record of the result of each, and the end.
     assert_eq!(writes, 6);
+}
+
+/// Two applies of two knobs each are not merged, and the kernel refuses the value between them.
+#[test]
+fn a_forced_revert_past_a_refused_step_ends_at_the_first_original() {
+    let machine = machine();
+    let was = machine.snapshot();
+    apply(&machine, &dials(&[("a", 5), ("b", 5)]));
+    apply(&machine, &dials(&[("a", 7), ("b", 7)]));
+    let path = "/sys/dial/a";
+    let not_5 = Behaviour::new(|tree, path, value| {
+        if value.trim() == "5" {
+            return Err(EBUSY);
+        }
+        tree.set(path, value.trim());
+        Ok(())
+    });
+    behave(&machine, path, not_5);
+    let reverted = process(&machine).force(true).revert().unwrap();
+    assert_eq!(reverted.not_reverted, [], "{reverted:?}");
+    assert_eq!(machine.snapshot(), was);
+    assert!(machine.store().is_empty());
 }
