@@ -129,6 +129,7 @@ impl fmt::Display for Finding {
 }
 
 /// The result of verify.
+#[must_use = "it tells whether the host is as requested: check is_as_wanted(), or print it"]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The owner of the requests.
@@ -144,5 +145,19 @@ impl Report {
     /// unsupported here, and nothing is unknown because it could not be read.
     pub fn is_as_wanted(&self) -> bool {
         !self.items.iter().any(Finding::is_failure)
+    }
+}
+
+/// A line for each request that verify fails because of, or one that says that there is none.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut failures = self.items.iter().filter(|item| item.is_failure());
+        match failures.next() {
+            None => f.write_str("as wanted"),
+            Some(first) => {
+                write!(f, "{first}")?;
+                failures.try_for_each(|failure| write!(f, "\n{failure}"))
+            }
+        }
     }
 }

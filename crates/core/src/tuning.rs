@@ -43,13 +43,18 @@ pub trait Tuning {
         session.verify(|at| self.declare(at))
     }
 
-    /// Reverts everything that the session's owner has changed, whatever tuning it was for.
+    /// Reverts what the session's owner has changed for this tuning: everything that was done for its
+    /// named parts, also with other options then, and the knobs that it declares now.
+    ///
+    /// What the owner has changed besides is in [`Reverted::remaining`] and stays in effect;
+    /// [`Session::revert`] reverts that too. A tuning without named parts is known only by the knobs
+    /// that it declares: one that declares others than it did when it was applied leaves those behind.
     ///
     /// # Errors
-    /// If the journal cannot be used or another process holds the lock. Changes that could not be
-    /// reverted are in [`Reverted::not_reverted`].
+    /// If the tuning cannot be declared for this host, the journal cannot be used, or another process
+    /// holds the lock. Changes that could not be reverted are in [`Reverted::not_reverted`].
     fn revert(&self, session: &mut Session) -> Result<Reverted, Error> {
-        session.revert()
+        session.revert_declared(|at| self.declare(at))
     }
 }
 

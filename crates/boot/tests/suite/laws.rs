@@ -213,7 +213,7 @@ proptest! {
         let wanted = Wanted(vec![KernelModule::new(name).parameter(parameter)]);
         let mut session = machine.session(&CrashPoint::lives())?;
         let _ = wanted.apply(&mut session);
-        wanted.revert(&mut session)?;
+        assert!(wanted.revert(&mut session)?.is_complete());
         prop_assert_eq!(machine.snapshot(), was);
     }
 }
@@ -254,7 +254,7 @@ fn what_is_needed_is_a_step_of_its_own() {
     let plan = wanted.plan(&session).unwrap();
     let steps: Vec<_> = plan.steps.iter().map(|step| &step.knob.text).collect();
     assert_eq!(steps, ["module base", "module middle", "module top"]);
-    wanted.apply(&mut session).unwrap();
+    let _ = wanted.apply(&mut session).unwrap();
     let reverted = wanted.revert(&mut session).unwrap();
     assert_eq!(reverted.undone.len(), 3);
     assert!(!machine.is_loaded("base"));
@@ -268,7 +268,7 @@ fn what_somebody_uses_by_then_stays_until_they_do_not() {
     let was = machine.snapshot();
     let wanted = Wanted::named(&["top"]);
     let mut session = machine.session(&CrashPoint::lives()).unwrap();
-    wanted.apply(&mut session).unwrap();
+    let _ = wanted.apply(&mut session).unwrap();
     machine.modules().load("other_top", &[]).unwrap();
 
     let reverted = wanted.revert(&mut session).unwrap();
@@ -307,7 +307,7 @@ fn links_keep_the_module_that_brought_them() {
     let machine = Machine::new();
     let wanted = Wanted::named(&["ifb"]);
     let mut session = machine.session(&CrashPoint::lives()).unwrap();
-    wanted.apply(&mut session).unwrap();
+    let _ = wanted.apply(&mut session).unwrap();
     let linked = MemoryModules::new(machine.memory.clone(), Linked);
     let mut session = session.with_backend(Modules::over(linked));
     let reverted = wanted.revert(&mut session).unwrap();
@@ -357,7 +357,7 @@ fn what_modprobe_does_not_load_is_an_error_that_says_why() {
     // A parameter that the module does not have is ignored, as by the kernel.
     let machine = Machine::new();
     let mut session = machine.session(&CrashPoint::lives()).unwrap();
-    with("nonesuch=1").apply(&mut session).unwrap();
+    let _ = with("nonesuch=1").apply(&mut session).unwrap();
     assert!(machine.is_loaded("ifb"));
 }
 

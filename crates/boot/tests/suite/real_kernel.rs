@@ -86,7 +86,7 @@ fn loaded_and_unloaded() {
                 .collect::<Vec<_>>()
         );
         assert!(plan.steps.len() >= wanted.0.len());
-        wanted.apply(&mut session).unwrap();
+        let _ = wanted.apply(&mut session).unwrap();
         assert!(wanted.verify(&session).unwrap().is_as_wanted());
         assert!(wanted.plan(&session).unwrap().steps.is_empty());
         for module in wanted.0 {
@@ -115,9 +115,9 @@ fn what_modprobe_d_says_of_parameters_does_not_beat_ours() {
     tell("mkdir -p /run/modprobe.d && echo 'options ifb numifbs=3' >/run/modprobe.d/test.conf");
     let store = MemoryStore::new();
     let mut session = process(&store, &CrashPoint::lives());
-    SHAPER.apply(&mut session).unwrap();
+    let _ = SHAPER.apply(&mut session).unwrap();
     let links = tell("ip -o link");
-    SHAPER.revert(&mut session).unwrap();
+    assert!(SHAPER.revert(&mut session).unwrap().is_complete());
     // Without ours, the parameter of modprobe.d applies.
     tell("modprobe ifb");
     let said = tell("ip -o link");
@@ -139,7 +139,7 @@ fn killed_before_and_after_every_write() {
                 let crash_point = CrashPoint::dies_at(write, moment);
                 if reverting {
                     let mut session = process(&store, &CrashPoint::lives());
-                    wanted.apply(&mut session).unwrap();
+                    let _ = wanted.apply(&mut session).unwrap();
                     let _ = process(&store, &crash_point).revert();
                 } else {
                     let _ = wanted.apply(&mut process(&store, &crash_point));
@@ -188,7 +188,7 @@ fn what_somebody_uses_stays_until_they_do_not() {
             "module act_mirred",
         ),
     ] {
-        SHAPER
+        let _ = SHAPER
             .apply(&mut process(&store, &CrashPoint::lives()))
             .unwrap();
         tell(use_it);

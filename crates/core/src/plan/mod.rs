@@ -11,8 +11,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(crate) use planner::Refusal;
 pub use planner::{Planner, Request};
+pub(crate) use planner::{Refusal, Scope};
 pub(crate) use view::Journalled;
 
 use crate::knob::{AnyKnob, Lifetime};
@@ -184,6 +184,7 @@ pub struct Step {
 }
 
 /// Ordered steps, and the findings about the other requests.
+#[must_use = "a plan changes nothing: pass it to Session::apply, or print it"]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The owner of the plan.

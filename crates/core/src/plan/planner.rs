@@ -1,12 +1,12 @@
 //! Where a tuning declares its requests and sees the host as the earlier steps will leave it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
 use super::declared::{Declared, Role};
 use super::view::{Journalled, Outcome, PlannedView};
-use super::{Before, Plan, Requirement, When, Why};
+use super::{Before, Plan, Requirement, Step, When, Why};
 use super::{arrange, findings};
 use crate::error::{Error, HostError};
 use crate::host::{Host, ReadGuard};
@@ -23,6 +23,23 @@ pub(crate) struct Refusal {
     pub(crate) unsupported: Unsupported,
 }
 
+/// The parts and knobs that a tuning declares.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    /// The names of its parts, without those within another part.
+    parts: Vec<String>,
+    knobs: HashSet<Key>,
+}
+
+impl Scope {
+    /// Whether a journalled step belongs to the tuning: it was for one of its parts, whatever was
+    /// declared there then, or changed a knob that the tuning declares.
+    pub(crate) fn has(&self, step: &Step) -> bool {
+        let part = step.part.split('/').next().unwrap_or_default();
+        self.parts.iter().any(|name| name == part) || self.knobs.contains(&step.knob.key())
+    }
+}
+
 /// Collects requests and shows the host as it will be after them.
 #[derive(Debug)]
 pub struct Planner<'a> {
@@ -35,6 +52,8 @@ pub struct Planner<'a> {
     part: Vec<String>,
     /// The names of all parts so far, each once.
     parts: Vec<String>,
+    /// The names of those that are not within another part.
+    outermost: Vec<String>,
     declared: Vec<Declared>,
     notes: Vec<String>,
     /// Declaring a request cannot return an error; an error that makes the plan impossible is kept
@@ -59,6 +78,7 @@ impl<'a> Planner<'a> {
             strict,
             part: Vec::new(),
             parts: Vec::new(),
+            outermost: Vec::new(),
             declared: Vec::new(),
             notes: Vec::new(),
             failure: None,
@@ -150,6 +170,9 @@ impl<'a> Planner<'a> {
         if !self.parts.iter().any(|known| known == name) {
             self.parts.push(name.to_owned());
         }
+        if self.part.is_empty() {
+            self.outermost.push(name.to_owned());
+        }
         self.part.push(name.to_owned());
         if let Err(error) = tuning.declare(self) {
             self.failure.get_or_insert(error);
@@ -213,6 +236,17 @@ impl<'a> Planner<'a> {
 
     pub(crate) fn into_parts(self) -> Result<Vec<String>, Error> {
         self.failure.map_or(Ok(self.parts), Err)
+    }
+
+    /// What was declared, for reverting it.
+    pub(crate) fn into_scope(self) -> Result<Scope, Error> {
+        let knobs = self.declared.into_iter();
+        let knobs = knobs.filter_map(|declared| Some(declared.target?.key));
+        let scope = Scope {
+            parts: self.outermost,
+            knobs: knobs.collect(),
+        };
+        self.failure.map_or(Ok(scope), Err)
     }
 
     pub(crate) fn into_plan(mut self, owner: &str) -> Result<Plan, Error> {

@@ -16,8 +16,8 @@ use serde_json::Value;
 use crate::error::{Error, HostErrorKind, StaleStep};
 use crate::host::{Host, LinuxHost};
 use crate::journal::{DirectoryStore, Entry, Knobs, Log, Purpose, Store};
-use crate::knob::Registry;
-use crate::plan::{Before, Journalled, Plan, Planner, Refusal, Step};
+use crate::knob::{AnyKnob, Registry};
+use crate::plan::{Before, Journalled, Plan, Planner, Refusal, Scope, Step};
 use crate::report::{Finding, Report, State};
 use crate::selection::Selection;
 use crate::stop::Stop;
@@ -128,30 +128,26 @@ impl Session {
     }
 
     /// Whether an unsupported setting is an error even if it is not required.
-    #[must_use]
-    pub fn strict(mut self, strict: bool) -> Self {
+    pub fn strict(&mut self, strict: bool) -> &mut Self {
         self.strict = strict;
         self
     }
 
     /// Whether a revert also reverts values that others have changed since.
-    #[must_use]
-    pub fn force(mut self, force: bool) -> Self {
+    pub fn force(&mut self, force: bool) -> &mut Self {
         self.force = force;
         self
     }
 
     /// Selects the parts that plan, apply, verify and revert work on.
-    #[must_use]
-    pub fn only(mut self, only: Selection) -> Self {
+    pub fn only(&mut self, only: Selection) -> &mut Self {
         self.only = only;
         self
     }
 
     /// Makes apply and revert stop after the current step once `stop` is requested: an apply undoes
     /// its completed steps, a revert leaves the remaining ones unreverted.
-    #[must_use]
-    pub fn stopped_by(mut self, stop: Stop) -> Self {
+    pub fn stopped_by(&mut self, stop: Stop) -> &mut Self {
         self.stop = Some(stop);
         self
     }
@@ -299,6 +295,31 @@ impl Session {
     /// # Errors
     /// As [`Tuning::revert`](crate::Tuning::revert).
     pub fn revert(&mut self) -> Result<Reverted, Error> {
+        self.revert_scope(|_, _| Ok(None))
+    }
+
+    /// Reverts what this owner has changed for the requests that `declare` makes: all that was done
+    /// for its named parts, and the knobs that it declares, with the intermediate steps for them.
+    ///
+    /// # Errors
+    /// As [`Tuning::revert`](crate::Tuning::revert).
+    pub fn revert_declared(
+        &mut self,
+        declare: impl FnOnce(&mut Planner<'_>) -> Result<(), Error>,
+    ) -> Result<Reverted, Error> {
+        self.revert_scope(|session, log| {
+            let (refusals, journalled) = (refusals(log), log.journalled());
+            let mut planner = session.planner(&refusals, &journalled);
+            declare(&mut planner)?;
+            planner.into_scope().map(Some)
+        })
+    }
+
+    /// Reverts what is in a scope and in the selected parts; no scope is everything.
+    fn revert_scope(
+        &mut self,
+        scope: impl FnOnce(&Self, &Log) -> Result<Option<Scope>, Error>,
+    ) -> Result<Reverted, Error> {
         self.locked(|session| {
             let mut log = session.load_settled()?;
             let mut reverted = session.finish_open(&mut log)?.unwrap_or_default();
@@ -307,13 +328,34 @@ impl Session {
                 let (satisfies, shows) = (&registry.satisfies(), &registry.shows(host));
                 log.shorten(&mut *session.store, Knobs { satisfies, shows });
             }
-            let ids: Vec<u64> = log
+            let scope = scope(session, &log)?;
+            let is_selected = |entry: &Entry| {
+                let step = &entry.step;
+                let entries = || log.entries.values().filter(|end| !end.step.means);
+                session.only.admits_part(&step.part)
+                    && scope.as_ref().is_none_or(|scope| {
+                        scope.has(step)
+                            || step.means
+                                && entries().any(|end| {
+                                    end.is_of_apply_of(entry)
+                                        && end.step.part == step.part
+                                        && scope.has(&end.step)
+                                })
+                    })
+            };
+            let (selected, others): (Vec<&Entry>, Vec<&Entry>) = log
                 .entries
                 .values()
                 .rev()
-                .filter(|entry| session.only.admits_part(&entry.step.part))
-                .map(|entry| entry.id)
-                .collect();
+                .partition(|entry| is_selected(entry));
+            let ids: Vec<u64> = selected.iter().map(|entry| entry.id).collect();
+            let mut remaining: Vec<AnyKnob> = Vec::new();
+            for other in others.into_iter().rev() {
+                if !remaining.contains(&other.step.knob) {
+                    remaining.push(other.step.knob.clone());
+                }
+            }
+            reverted.remaining = remaining;
             let force = session.force;
             if !ids.is_empty() {
                 match log.undo(&mut *session.store, Purpose::Revert, ids.clone(), force) {
@@ -335,7 +377,7 @@ impl Session {
                     }
                 }
             }
-            if session.only.is_all() {
+            if session.only.is_all() && scope.is_none() {
                 // Refusals by the kernel were remembered for the settings that are reverted now.
                 log.refused.clear();
             }

@@ -7,10 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::error::HostError;
 use crate::journal::JournalError;
 use crate::knob::AnyKnob;
-use crate::plan::Step;
-use crate::report::Finding;
+use crate::plan::{Requirement, Step};
+use crate::report::{Finding, State};
 
 /// The result of an apply.
+///
+/// An apply that fails is an error, and nothing is changed then. One that succeeds can still have
+/// requests that are not in effect: [`is_complete`](Self::is_complete) tells, and its `Display` names
+/// them.
+#[must_use = "some requests may not be in effect: check is_complete(), or print it"]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Applied {
     /// The changes made and verified, in order.
@@ -26,6 +31,36 @@ pub struct Applied {
     /// The review declined the plan; nothing was changed.
     #[serde(default)]
     pub declined: bool,
+}
+
+impl Applied {
+    /// Whether all requests are in effect: none is unsupported here, refused by the kernel, waiting
+    /// for a reboot or a reload, overridden or unreadable. Optional requests do not count.
+    pub fn is_complete(&self) -> bool {
+        !self.declined && self.not_in_effect().next().is_none()
+    }
+
+    /// The requests that are not in effect, without optional ones.
+    fn not_in_effect(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| {
+            finding.requirement != Requirement::Optional
+                && !matches!(finding.state, State::Matches | State::Rounded)
+        })
+    }
+}
+
+/// A line with the number of changes, and one for each request that is not in effect.
+impl fmt::Display for Applied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.declined, self.changed.len()) {
+            (true, _) => f.write_str("declined, nothing changed")?,
+            (false, 0) => f.write_str("nothing to change")?,
+            (false, 1) => f.write_str("1 change")?,
+            (false, changes) => write!(f, "{changes} changes")?,
+        }
+        self.not_in_effect()
+            .try_for_each(|finding| write!(f, "\nnot in effect: {finding}"))
+    }
 }
 
 /// A step that was undone.
@@ -129,12 +164,17 @@ impl fmt::Display for NotReverted {
 }
 
 /// The result of a revert or a recovery.
+#[must_use = "some changes may not be reverted: check is_complete(), or print it"]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reverted {
     /// The steps that were undone, in the order in which they were.
     pub undone: Vec<Undone>,
     /// The steps that were not undone, and why. They stay in the journal.
     pub not_reverted: Vec<NotReverted>,
+    /// The knobs that this owner has changed besides and that were not selected. Their changes stay in
+    /// effect and in the journal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remaining: Vec<AnyKnob>,
     /// How many changes a reboot had undone already.
     pub by_reboot: usize,
     /// Notes for people.
@@ -201,6 +241,24 @@ impl Reverted {
         for note in later.notes {
             self.note(note);
         }
+    }
+}
+
+/// A line with the number of reverted changes, and one for each that was not reverted.
+impl fmt::Display for Reverted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.undone.len() {
+            0 => f.write_str("nothing reverted")?,
+            1 => f.write_str("1 change reverted")?,
+            changes => write!(f, "{changes} changes reverted")?,
+        }
+        for left in &self.not_reverted {
+            write!(f, "\nnot reverted: {left}")?;
+        }
+        if let Some(unrecorded) = &self.unrecorded {
+            write!(f, "\nthe journal was not updated: {}", unrecorded.why)?;
+        }
+        Ok(())
     }
 }
 

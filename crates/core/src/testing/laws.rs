@@ -7,7 +7,7 @@ mod truth;
 
 use std::fmt;
 
-use super::{CrashPoint, Moment, Snapshot, World};
+use super::{CrashPoint, Failure, Moment, Snapshot, World};
 use crate::error::{Error, StepFailure};
 use crate::knob::Lifetime;
 use crate::report::State;
@@ -79,7 +79,7 @@ pub fn apply_then_verify<W: World>(world: &W, tuning: &impl Tuning) -> Result<()
     let mut session = world
         .session(&CrashPoint::lives())
         .map_err(failed(LAW, "open"))?;
-    tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
+    let _ = tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
     let report = tuning.verify(&session).map_err(failed(LAW, "verify"))?;
     match report.items.iter().find(|item| item.state.is_drift()) {
         None => Ok(()),
@@ -96,7 +96,7 @@ pub fn apply_then_plan<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), 
     let world = world.fork();
     let crash_point = CrashPoint::lives();
     let mut session = world.session(&crash_point).map_err(failed(LAW, "open"))?;
-    tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
+    let _ = tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
     let plan = tuning.plan(&session).map_err(failed(LAW, "plan"))?;
     if let Some(step) = plan.steps.first() {
         return Err(broken(
@@ -105,7 +105,7 @@ pub fn apply_then_plan<W: World>(world: &W, tuning: &impl Tuning) -> Result<(), 
         ));
     }
     let before = crash_point.writes();
-    tuning
+    let _ = tuning
         .apply(&mut session)
         .map_err(failed(LAW, "apply again"))?;
     if crash_point.writes() == before {
@@ -128,7 +128,7 @@ pub fn apply_then_revert<W: World>(world: &W, tunings: &[impl Tuning]) -> Result
         let mut session = world
             .session(&CrashPoint::lives())
             .map_err(failed(LAW, "open"))?;
-        tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
+        let _ = tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
     }
     let mut session = world
         .session(&CrashPoint::lives())
@@ -174,13 +174,13 @@ pub fn die_anywhere<W: World>(
         let mut session = world.session(&mine).map_err(failed(LAW, "open"))?;
         let applied = tuning.apply(&mut session);
         if !mine.is_dead() {
-            applied.map_err(failed(LAW, "apply"))?;
+            let _ = applied.map_err(failed(LAW, "apply"))?;
         } else if number % 2 == 0 {
             let mine = crash_point();
             let mut session = world.session(&mine).map_err(failed(LAW, "open"))?;
             let reverted = session.revert();
             if !mine.is_dead() {
-                reverted.map_err(failed(LAW, "revert"))?;
+                let _ = reverted.map_err(failed(LAW, "revert"))?;
             }
         }
     }
@@ -220,7 +220,7 @@ pub fn die_then_recover<W: World>(
     let mut session = world
         .session(&CrashPoint::lives())
         .map_err(failed(LAW, "open"))?;
-    finished.apply(&mut session).map_err(failed(LAW, "apply"))?;
+    let _ = finished.apply(&mut session).map_err(failed(LAW, "apply"))?;
     let was = world.snapshot();
     let mut died = false;
     for (number, (write, moment)) in deaths.iter().enumerate() {
@@ -241,7 +241,7 @@ pub fn die_then_recover<W: World>(
     let mut session = world
         .session(&CrashPoint::lives())
         .map_err(failed(LAW, "open"))?;
-    session.recover().map_err(failed(LAW, "recover"))?;
+    let _ = session.recover().map_err(failed(LAW, "recover"))?;
     let is = world.snapshot();
     // A crash after the apply's last record leaves a finished apply.
     if died && is != was {
@@ -250,7 +250,7 @@ pub fn die_then_recover<W: World>(
             same(LAW, &was, &is)?;
         }
     }
-    session.revert().map_err(failed(LAW, "revert"))?;
+    let _ = session.revert().map_err(failed(LAW, "revert"))?;
     same(LAW, &first, &world.snapshot())
 }
 
@@ -270,11 +270,11 @@ pub fn stranger_survives<W: World>(
     let mut session = world
         .session(&CrashPoint::lives())
         .map_err(failed(LAW, "open"))?;
-    tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
+    let _ = tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
     let ours = world.snapshot();
     stranger(&world);
     let theirs = world.snapshot();
-    session.revert().map_err(failed(LAW, "revert"))?;
+    let _ = session.revert().map_err(failed(LAW, "revert"))?;
     let mut wanted = was;
     for (key, value) in &theirs {
         if ours.get(key) != Some(value) {
@@ -327,8 +327,8 @@ pub fn plan_writes_nothing<W: World>(world: &W, tuning: &impl Tuning) -> Result<
     let was = world.snapshot();
     let crash_point = CrashPoint::lives();
     let session = world.session(&crash_point).map_err(failed(LAW, "open"))?;
-    tuning.plan(&session).map_err(failed(LAW, "plan"))?;
-    tuning.verify(&session).map_err(failed(LAW, "verify"))?;
+    let _ = tuning.plan(&session).map_err(failed(LAW, "plan"))?;
+    let _ = tuning.verify(&session).map_err(failed(LAW, "verify"))?;
     if crash_point.writes() != 0 || !world.store().is_empty() {
         return Err(broken(LAW, format!("{} writes", crash_point.writes())));
     }
@@ -403,7 +403,7 @@ pub fn what_is_offered_is_applied<W: World>(world: &W, tuning: &impl Tuning) -> 
     let mut session = world
         .session(&CrashPoint::lives())
         .map_err(failed(LAW, "open"))?;
-    tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
+    let _ = tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
     let report = tuning.verify(&session).map_err(failed(LAW, "verify"))?;
     match report
         .items
@@ -422,12 +422,21 @@ pub struct Act<T> {
     pub owner: usize,
     /// The tuning to apply; `None` reverts.
     pub applies: Option<T>,
-    /// The crash, if any.
-    pub death: Option<Death>,
+    /// What goes wrong meanwhile, if anything does.
+    pub fault: Option<Fault>,
 }
 
-/// Law 13: any number of owners apply, revert and crash in any order. When all of them have reverted, in
-/// any order, the host is in its original state.
+/// What goes wrong in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is killed.
+    Dies(Death),
+    /// One of its calls fails, or all calls from that one on.
+    Fails(Failure),
+}
+
+/// Law 13: any number of owners apply and revert in any order, are killed, or have calls that fail. When
+/// all of them have reverted, in any order, the host is in its original state.
 ///
 /// `last` is the order of the final reverts, with every owner once.
 ///
@@ -443,9 +452,11 @@ pub fn owners_in_any_order<W: World>(
     let was = world.snapshot();
     let name = |owner: usize| format!("owner-{owner}");
     for act in acts {
-        let crash_point = act.death.map_or_else(CrashPoint::lives, |(write, moment)| {
-            CrashPoint::dies_at(write, moment)
-        });
+        let crash_point = match act.fault {
+            None => CrashPoint::lives(),
+            Some(Fault::Dies((write, moment))) => CrashPoint::dies_at(write, moment),
+            Some(Fault::Fails(failure)) => CrashPoint::call_fails(failure),
+        };
         let mut session = world
             .session_of(&name(act.owner), &crash_point)
             .map_err(failed(LAW, "open"))?;
@@ -457,7 +468,9 @@ pub fn owners_in_any_order<W: World>(
             },
             None => session.revert().map(drop),
         };
-        if !crash_point.is_dead() {
+        if act.fault.is_none()
+            || matches!(act.fault, Some(Fault::Dies(_))) && !crash_point.is_dead()
+        {
             done.map_err(failed(LAW, "apply or revert"))?;
         }
     }
@@ -491,7 +504,7 @@ pub fn rounded_by_any_rule<W: World>(world: &W, tunings: &[impl Tuning]) -> Resu
         let mut session = world
             .session(&CrashPoint::lives())
             .map_err(failed(LAW, "open"))?;
-        match tuning.apply(&mut session) {
+        let _ = match tuning.apply(&mut session) {
             Err(Error::RolledBack { cause })
                 if matches!(cause.failure, StepFailure::NotTaken { .. }) =>
             {
@@ -536,12 +549,12 @@ pub fn damaged_and_repaired<W: World>(
     let mut session = world
         .session(&CrashPoint::lives())
         .map_err(failed(LAW, "open"))?;
-    tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
+    let _ = tuning.apply(&mut session).map_err(failed(LAW, "apply"))?;
     damage(&world);
     let mut session = world
         .session(&CrashPoint::lives())
         .map_err(failed(LAW, "open"))?;
-    tuning
+    let _ = tuning
         .apply(&mut session)
         .map_err(failed(LAW, "apply again"))?;
     let mut session = world

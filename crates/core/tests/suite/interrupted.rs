@@ -153,9 +153,9 @@ fn session(root: &TempDir, crash_point: &CrashPoint) -> Session {
     let store = DirectoryStore::system(&host).unwrap();
     let store = Filling(store, Arc::clone(&crash_point.full));
     let host = Host::new(host).gated(crash_point.clone());
-    Session::new(host, "us", store, "")
-        .unwrap()
-        .stopped_by(crash_point.stop.clone())
+    let mut session = Session::new(host, "us", store, "").unwrap();
+    session.stopped_by(crash_point.stop.clone());
+    session
 }
 
 /// The content of each file; `None` if it does not exist.
@@ -219,7 +219,7 @@ fn whoever_asks_before_the_first_step_or_after_the_last_changes_nothing() {
 fn an_interrupted_revert_leaves_the_rest_and_says_so() {
     for after in 1..FILES.len() {
         let root = root();
-        Files
+        let _ = Files
             .apply(&mut session(&root, &CrashPoint::none()))
             .unwrap();
         let crash_point = CrashPoint {
@@ -268,7 +268,7 @@ fn an_undo_that_is_owed_is_not_interrupted() {
 fn a_revert_whose_last_record_cannot_be_written_tells_what_it_put_back() {
     for after in 1..=FILES.len() {
         let root = root();
-        Files
+        let _ = Files
             .apply(&mut session(&root, &CrashPoint::none()))
             .unwrap();
         let crash_point = CrashPoint {
@@ -295,7 +295,7 @@ fn a_revert_whose_last_record_cannot_be_written_tells_what_it_put_back() {
     }
     // If not even the first record can be written, nothing is started.
     let root = root();
-    Files
+    let _ = Files
         .apply(&mut session(&root, &CrashPoint::none()))
         .unwrap();
     let crash_point = CrashPoint::none();

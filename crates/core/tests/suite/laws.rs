@@ -115,7 +115,7 @@ proptest! {
         use hosttune_core::testing::CrashPoint;
         let machine = machine();
         let was = machine.snapshot();
-        finished.apply(&mut machine.session(&CrashPoint::lives())?)?;
+        let _ = finished.apply(&mut machine.session(&CrashPoint::lives())?)?;
         let crash_point = CrashPoint::dies_at(write, moment);
         let _ = dying.apply(&mut machine.session(&crash_point)?);
         machine.power_cut(zeros);

@@ -284,7 +284,7 @@ fn what_is_passed_on_to_a_killed_revert_goes_back_with_it() {
     let was = world.snapshot();
     for (owner, to) in [("one", 4), ("two", 0), ("one", 0)] {
         let mut session = world.session_of(owner, &CrashPoint::lives()).unwrap();
-        Dials(vec![("y", to)]).apply(&mut session).unwrap();
+        let _ = Dials(vec![("y", to)]).apply(&mut session).unwrap();
     }
     let dies = CrashPoint::dies_at(0, Moment::After);
     let killed = world.session_of("one", &dies).unwrap().revert();

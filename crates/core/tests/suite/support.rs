@@ -215,7 +215,7 @@ pub(crate) fn process(machine: &Machine) -> Session {
 }
 
 pub(crate) fn apply(machine: &Machine, tuning: &impl Tuning) {
-    tuning.apply(&mut process(machine)).unwrap();
+    let _ = tuning.apply(&mut process(machine)).unwrap();
 }
 
 pub(crate) fn get(machine: &Machine, path: &str) -> String {

@@ -79,7 +79,7 @@ fn every_governor_is_changed_and_taken_back() {
         let plan = wanted.plan(&session).unwrap();
         before.is_still(&snapshot(), "planned");
         assert!(!plan.steps.is_empty(), "{governor}");
-        wanted.apply(&mut session).unwrap();
+        let _ = wanted.apply(&mut session).unwrap();
         for policy in ["policy0", "policy1"] {
             assert_eq!(
                 get(&format!("cpufreq/{policy}/scaling_governor")),
@@ -125,14 +125,14 @@ fn limits_are_rounded_and_taken_back() {
                 .maximum(Frequency::megahertz(high))
         };
         let theirs = MemoryStore::new();
-        limits(low, high)
+        let _ = limits(low, high)
             .apply(&mut process(&theirs, &CrashPoint::lives()))
             .unwrap();
         let before = Snapshot::of_files(&files);
         for (to_low, to_high) in pairs {
             let ours = MemoryStore::new();
             let mut session = process(&ours, &CrashPoint::lives());
-            limits(to_low, to_high).apply(&mut session).unwrap();
+            let _ = limits(to_low, to_high).apply(&mut session).unwrap();
             assert_eq!(
                 get("cpufreq/policy1/scaling_min_freq"),
                 format!("{to_low}000")
@@ -160,7 +160,7 @@ fn limits_are_rounded_and_taken_back() {
     let odd = Processors::new()
         .minimum(Frequency::megahertz(900))
         .maximum(Frequency::megahertz(9999));
-    odd.apply(&mut session).unwrap();
+    let _ = odd.apply(&mut session).unwrap();
     let report = odd.verify(&session).unwrap();
     println!(
         "{:#?}",
@@ -172,7 +172,7 @@ fn limits_are_rounded_and_taken_back() {
     );
     assert!(report.items.iter().all(|item| item.state == State::Rounded));
     assert_eq!(get("cpufreq/policy0/scaling_min_freq"), "2000000");
-    session.revert().unwrap();
+    assert!(session.revert().unwrap().is_complete());
     // The requests, which the kernel does not show, are reverted too: after the maximum is lowered and raised
     // again, the minimum is still the original one.
     set("cpufreq/policy0/scaling_max_freq", "2000000");
@@ -228,7 +228,7 @@ fn killed_before_and_after_every_write() {
             let store = MemoryStore::new();
             let crash_point = CrashPoint::dies_at(write, moment);
             if reverting {
-                everything()
+                let _ = everything()
                     .apply(&mut process(&store, &CrashPoint::lives()))
                     .unwrap();
                 let _ = process(&store, &crash_point).revert();
@@ -257,7 +257,7 @@ fn killed_before_and_after_every_write() {
 fn a_strangers_change_survives() {
     as_booted();
     let store = MemoryStore::new();
-    everything()
+    let _ = everything()
         .apply(&mut process(&store, &CrashPoint::lives()))
         .unwrap();
     set("cpufreq/policy0/scaling_governor", "performance");
@@ -292,7 +292,7 @@ fn processors_go_offline_and_come_back() {
     let wanted = Processors::new()
         .governor(Governor::Performance)
         .maximum(Frequency::megahertz(2000));
-    wanted
+    let _ = wanted
         .apply(&mut process(&store, &CrashPoint::lives()))
         .unwrap();
     set("cpu1/online", "0");
@@ -335,7 +335,7 @@ fn a_driver_that_is_unloaded_took_everything_with_it() {
     as_booted();
     let before = snapshot();
     let store = MemoryStore::new();
-    Processors::new()
+    let _ = Processors::new()
         .governor(Governor::Performance)
         .apply(&mut process(&store, &CrashPoint::lives()))
         .unwrap();

@@ -98,7 +98,7 @@ fn transparent_hugepages_are_changed_and_taken_back() {
     for wanted in all {
         let (store, mut session) = alone();
         let wanted = wanted.required();
-        wanted.apply(&mut session).unwrap();
+        let _ = wanted.apply(&mut session).unwrap();
         assert!(wanted.verify(&session).unwrap().is_as_wanted());
         assert!(wanted.plan(&session).unwrap().steps.is_empty());
         println!("min_free_kbytes {}", get("/proc/sys/vm/min_free_kbytes"));
@@ -137,7 +137,7 @@ fn hugepages_are_set_aside_as_far_as_they_go() {
     let before = Whole::take();
     let (store, mut session) = alone();
     let some = Hugepages::of_size(2048, 16).overcommit(3).required();
-    some.apply(&mut session).unwrap();
+    let _ = some.apply(&mut session).unwrap();
     assert_eq!(get(&format!("{POOL}/nr_hugepages")), "16");
     assert!(some.verify(&session).unwrap().is_as_wanted());
     // A larger pool that another process has set survives. Once it is ours again, it is reverted.
@@ -171,14 +171,14 @@ fn hugepages_are_set_aside_as_far_as_they_go() {
     before.is_still("too few are given back");
     drop(session);
     let mut session = process(&store, &CrashPoint::lives());
-    session.revert().unwrap();
+    assert!(session.revert().unwrap().is_complete());
     let least = Hugepages::of_size(2048, most).at_least(8).required();
-    least.apply(&mut session).unwrap();
+    let _ = least.apply(&mut session).unwrap();
     let report = least.verify(&session).unwrap();
     println!("{}", report.items[0]);
     assert_eq!(report.items[0].state, State::Rounded);
     assert!(least.plan(&session).unwrap().steps.is_empty());
-    session.revert().unwrap();
+    assert!(session.revert().unwrap().is_complete());
     before.is_still("at least");
 
     let error = Hugepages::of_size(2048, 1 << 20)
@@ -197,7 +197,7 @@ fn hugepages_are_set_aside_as_far_as_they_go() {
 fn hugepages_in_use_are_told_and_go_with_their_users() {
     let before = Whole::take();
     let (store, mut session) = alone();
-    Hugepages::of_size(2048, 8)
+    let _ = Hugepages::of_size(2048, 8)
         .on_node(0)
         .apply(&mut session)
         .unwrap();
@@ -249,7 +249,7 @@ fn zram_is_set_up_and_taken_down() {
                 .map(|step| &step.knob.text)
                 .collect::<Vec<_>>()
         );
-        wanted.apply(&mut session).unwrap();
+        let _ = wanted.apply(&mut session).unwrap();
         println!(
             "{}\n{}",
             get("/proc/swaps"),
@@ -275,14 +275,14 @@ fn zram_in_use_is_changed_and_changed_back() {
     none();
     let before = Whole::take();
     let (_theirs, mut session) = alone();
-    swap().apply(&mut session).unwrap();
+    let _ = swap().apply(&mut session).unwrap();
     let first = Whole::take();
     let (_ours, mut other) = alone();
     let second = ZramSwap::new(Size::Percent(20))
         .algorithm("lz4")
         .priority(3)
         .required();
-    second.apply(&mut other).unwrap();
+    let _ = second.apply(&mut other).unwrap();
     assert!(get("/proc/swaps").contains("\t3"), "{}", get("/proc/swaps"));
     assert!(get("/sys/block/zram0/comp_algorithm").contains("[lz4]"));
     assert!(other.revert().unwrap().not_reverted.is_empty());
@@ -330,7 +330,7 @@ fn killed_before_and_after_every_write() {
             let store = MemoryStore::new();
             let crash_point = CrashPoint::dies_at(write, moment);
             if reverting {
-                everything()
+                let _ = everything()
                     .apply(&mut process(&store, &CrashPoint::lives()))
                     .unwrap();
                 let _ = process(&store, &crash_point).revert();
@@ -376,14 +376,14 @@ fn a_zram_of_somebody_else_is_left_alone() {
     theirs.is_still("refused");
     // Another device beside it, with its own number.
     let beside = swap().beside_others().required();
-    beside.apply(&mut session).unwrap();
+    let _ = beside.apply(&mut session).unwrap();
     assert!(get("/proc/swaps").contains("/dev/zram1"));
     assert!(session.revert().unwrap().not_reverted.is_empty());
     theirs.is_still("one beside it, and gone");
     tell("swapoff /dev/zram0 && modprobe -r zram");
     before.is_still("theirs gone");
     // Another process replaces our device by one that differs only in the header.
-    beside.apply(&mut session).unwrap();
+    let _ = beside.apply(&mut session).unwrap();
     let size = get("/sys/block/zram0/disksize");
     tell(&format!(
         "swapoff /dev/zram0; echo 1 >/sys/block/zram0/reset; echo zstd >/sys/block/zram0/comp_algorithm; echo {size} >/sys/block/zram0/disksize; mkswap -L hosttune /dev/zram0; swapon -p 100 /dev/zram0"

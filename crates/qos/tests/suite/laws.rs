@@ -418,7 +418,7 @@ proptest! {
                 prop_assert!(error.hint().is_some(), "no way out: {error}");
             }
             let _ = shaper.apply(&mut session);
-            shaper.revert(&mut session)?;
+            assert!(shaper.revert(&mut session)?.is_complete());
         }
         prop_assert_eq!(router.snapshot(), was);
     }
@@ -431,7 +431,7 @@ fn shaped_and_then(stranger: impl FnOnce(&Router)) -> (Router, Snapshot, Shaper)
     let shaper = Shaper::new("wan")
         .egress(cake(1_000_000))
         .ingress(cake(4_000_000));
-    shaper
+    let _ = shaper
         .apply(&mut router.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     stranger(&router);
@@ -522,7 +522,7 @@ fn it_takes_few_messages() {
             .with_backend(Netlink::over(counted))
     };
     let crash_point = CrashPoint::lives();
-    shaper.apply(&mut process(&crash_point)).unwrap();
+    let _ = shaper.apply(&mut process(&crash_point)).unwrap();
     // The root of `wan`; the IFB, its alias and its root; the hook and the filter.
     assert_eq!(crash_point.changes(), 6);
     let applying = reads.swap(0, Ordering::Relaxed);
@@ -536,7 +536,12 @@ fn it_takes_few_messages() {
     let verifying = reads.swap(0, Ordering::Relaxed);
     assert!(verifying <= 15, "{verifying}");
     let crash_point = CrashPoint::lives();
-    shaper.revert(&mut process(&crash_point)).unwrap();
+    assert!(
+        shaper
+            .revert(&mut process(&crash_point))
+            .unwrap()
+            .is_complete()
+    );
     assert_eq!(crash_point.changes(), 5);
     let reverting = reads.swap(0, Ordering::Relaxed);
     assert!(reverting <= 45, "{reverting}");
@@ -603,7 +608,7 @@ fn modules_are_steps_of_the_plan() {
     ];
     assert_eq!(steps[..6], modules);
     assert_eq!(steps.len(), 11, "{steps:?}");
-    shaper.apply(&mut session).unwrap();
+    let _ = shaper.apply(&mut session).unwrap();
     assert!(!router.snapshot().contains_key("link ifb0"));
     assert!(shaper.verify(&session).unwrap().is_as_wanted());
     // Six modules; the root of `wan`; the IFB, its alias and its root; the hook and the filter.
@@ -624,7 +629,7 @@ fn modules_that_somebody_uses_by_then_stay() {
     let was = router.snapshot();
     let shaper = Shaper::new("wan").ingress(cake(4_000_000));
     let mut session = router.session(&CrashPoint::lives()).unwrap();
-    shaper.apply(&mut session).unwrap();
+    let _ = shaper.apply(&mut session).unwrap();
     let theirs = Before {
         kind: "cake",
         handle: 0x99_0000,

@@ -77,9 +77,9 @@ fn modules_come_and_go_with_it() {
     let store = MemoryStore::new();
     let crash_point = CrashPoint::lives();
     let mut session = process(&store, &crash_point);
-    shaper().plan(&session).unwrap();
+    let _ = shaper().plan(&session).unwrap();
     before.is_still(&snapshot(), "planned");
-    shaper().apply(&mut session).unwrap();
+    let _ = shaper().apply(&mut session).unwrap();
     assert!(shaper().verify(&session).unwrap().is_as_wanted());
     assert!(shaper().plan(&session).unwrap().steps.is_empty());
     let wanted = [
@@ -93,7 +93,7 @@ fn modules_come_and_go_with_it() {
     let links = tell("ip -o link show type ifb");
     assert_eq!(links.lines().count(), 1, "{links}");
     let writes = crash_point.writes();
-    shaper().apply(&mut session).unwrap();
+    let _ = shaper().apply(&mut session).unwrap();
     assert_eq!(crash_point.writes(), writes, "a second apply writes");
     let reverted = shaper()
         .revert(&mut process(&store, &CrashPoint::lives()))
@@ -114,9 +114,9 @@ fn only_what_is_needed_is_loaded() {
     let store = MemoryStore::new();
     let mut session = process(&store, &CrashPoint::lives());
     let egress = Shaper::new("wan").egress(Qdisc::tbf(750_000, 20_000, 100_000));
-    egress.apply(&mut session).unwrap();
+    let _ = egress.apply(&mut session).unwrap();
     assert_eq!(loaded(), ["sch_tbf"]);
-    egress.revert(&mut session).unwrap();
+    assert!(egress.revert(&mut session).unwrap().is_complete());
     before.is_still(&snapshot(), "reverted");
 }
 
@@ -136,7 +136,7 @@ fn killed_anywhere_then_reverted_is_as_it_was() {
             let crash_point = CrashPoint::dies_at(write, moment);
             if reverting {
                 let mut session = process(&store, &CrashPoint::lives());
-                shaper().apply(&mut session).unwrap();
+                let _ = shaper().apply(&mut session).unwrap();
                 let _ = process(&store, &crash_point).revert();
             } else {
                 let _ = shaper().apply(&mut process(&store, &crash_point));
@@ -248,9 +248,9 @@ fn without_a_loader_the_kernel_loads_by_itself() {
     let egress = Shaper::new("wan").egress(cake("bandwidth 6mbit"));
     let plan = egress.plan(&session).unwrap();
     assert_eq!(plan.steps.len(), 1, "{:#?}", plan.steps);
-    egress.apply(&mut session).unwrap();
+    let _ = egress.apply(&mut session).unwrap();
     assert_eq!(loaded(), ["sch_cake"]);
-    egress.revert(&mut session).unwrap();
+    assert!(egress.revert(&mut session).unwrap().is_complete());
     before.is_still(
         &Snapshot::of(&[Subtree::Links, Subtree::Qdiscs]),
         "reverted, and the module stays",
@@ -317,7 +317,7 @@ fn a_kernel_that_can_have_no_modules_is_asked_for_its_symbols() {
     let all = all.into_iter().all(has) && (has("mall_classify") || has("u32_classify"));
     assert_eq!(shaper.plan(&session).is_ok(), all);
     if all {
-        shaper.apply(&mut session).unwrap();
+        let _ = shaper.apply(&mut session).unwrap();
         assert!(shaper.verify(&session).unwrap().is_as_wanted());
         let reverted = shaper.revert(&mut session).unwrap();
         assert!(

@@ -64,7 +64,7 @@ fn of_two_keys_that_exclude_each_other_the_other_is_set_to_zero() {
         let file = key.replace('.', "/");
         let tree = Tree::new(&[(&file, "0"), (other, original)]);
         let tuning = set(key, value);
-        tuning.apply(&mut tree.session()).unwrap();
+        let _ = tuning.apply(&mut tree.session()).unwrap();
         assert_eq!(tree.get(&file), format!("{value}\n"), "{key}");
         assert_eq!(tree.get(other), "0\n", "{key}");
         assert!(tuning.verify(&tree.session()).unwrap().is_as_wanted());

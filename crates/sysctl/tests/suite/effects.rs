@@ -240,7 +240,7 @@ fn harm_beyond_the_value_needs_consent_by_name() {
             !file.contains(key) && file.contains("vm.swappiness"),
             "{file}"
         );
-        session(&machine).revert().unwrap();
+        assert!(session(&machine).revert().unwrap().is_complete());
         assert_eq!(machine.snapshot(), was, "{key}");
         assert!(refused.apply(&mut session(&machine).strict(true)).is_err());
 
@@ -253,8 +253,8 @@ fn harm_beyond_the_value_needs_consent_by_name() {
             "{key}: {:?}",
             plan.notes
         );
-        consented.apply(&mut session(&machine)).unwrap();
-        session(&machine).revert().unwrap();
+        let _ = consented.apply(&mut session(&machine)).unwrap();
+        assert!(session(&machine).revert().unwrap().is_complete());
         assert_eq!(machine.snapshot(), was, "{key}");
     }
 }
@@ -274,7 +274,7 @@ fn what_changes_nothing_that_is_there_needs_no_consent() {
     ] {
         let machine = machine(with_side_effects());
         let set = SysctlSet::new([Wanted::new(key, value).required()]);
-        set.apply(&mut session(&machine)).unwrap();
+        let _ = set.apply(&mut session(&machine)).unwrap();
         assert!(set.verify(&session(&machine)).unwrap().is_as_wanted());
     }
     // Changing it from 1 to 0 removes nothing.
@@ -284,7 +284,7 @@ fn what_changes_nothing_that_is_there_needs_no_consent() {
         .write(path("net/ipv6/conf/eth0/disable_ipv6"), "1")
         .unwrap();
     let off = Wanted::new("net.ipv6.conf.eth0.disable_ipv6", 0).required();
-    SysctlSet::new([off]).apply(&mut session(&machine)).unwrap();
+    let _ = SysctlSet::new([off]).apply(&mut session(&machine)).unwrap();
 }
 
 #[test]
@@ -337,17 +337,17 @@ fn a_key_of_a_module_is_kept_with_its_module() {
         Wanted::new("net.bridge.bridge-nf-call-iptables", 1),
     ])
     .persisted_as("gaming");
-    set.apply(&mut session(&machine)).unwrap();
+    let _ = set.apply(&mut session(&machine)).unwrap();
     let file = machine.memory().get(CONNTRACK).unwrap();
     let modules: Vec<&str> = file.lines().filter(|line| !line.starts_with('#')).collect();
     assert_eq!(modules, ["nf_conntrack", "br_netfilter"], "{file}");
     assert!(set.verify(&session(&machine)).unwrap().is_as_wanted());
     assert!(set.plan(&session(&machine)).unwrap().is_empty());
-    session(&machine).revert().unwrap();
+    assert!(session(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
     // A set that is not persisted needs no module at the next boot.
     let set = SysctlSet::new([Wanted::new("net.netfilter.nf_conntrack_max", 1_048_576)]);
-    set.apply(&mut session(&machine)).unwrap();
+    let _ = set.apply(&mut session(&machine)).unwrap();
     assert_eq!(machine.memory().get(CONNTRACK), None);
 }
 
@@ -366,7 +366,7 @@ fn a_key_that_is_not_there_is_said_not_to_hold() {
             told.contains("is lost after a reboot") && told.contains(module),
             "{told}"
         );
-        set.apply(&mut session(&machine)).unwrap();
+        let _ = set.apply(&mut session(&machine)).unwrap();
         assert_eq!(machine.memory().get(CONNTRACK), None);
     }
     // No note if a modules-load.d file loads the module at boot. Comments and other suffixes do not count.
@@ -418,11 +418,11 @@ fn no_module_is_loaded_for_what_does_not_need_it() {
         "net/netfilter/nf_conntrack_buckets",
     ));
     let was = machine.snapshot();
-    set(&["net.netfilter.nf_log_all_netns"])
+    let _ = set(&["net.netfilter.nf_log_all_netns"])
         .apply(&mut session(&machine))
         .unwrap();
     assert_eq!(machine.memory().get(CONNTRACK), None);
-    set(&["net.netfilter.nf_conntrack_max"])
+    let _ = set(&["net.netfilter.nf_conntrack_max"])
         .apply(&mut session(&machine))
         .unwrap();
     assert!(machine.memory().get(CONNTRACK).is_some());
@@ -447,11 +447,11 @@ fn no_module_is_loaded_for_what_does_not_need_it() {
             .all(|step| !step.knob.text.contains("modules-load"))
     );
     // A set without such a key stops loading it.
-    set(&["net.netfilter.nf_log_all_netns"])
+    let _ = set(&["net.netfilter.nf_log_all_netns"])
         .apply(&mut session(&machine))
         .unwrap();
     assert_eq!(machine.memory().get(CONNTRACK), None);
-    session(&machine).revert().unwrap();
+    assert!(session(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
 }
 
@@ -462,7 +462,7 @@ fn what_is_deferred_is_not_kept_without_consent() {
     let later =
         |wanted: Wanted| SysctlSet::new([wanted.deferred(When::Reboot)]).persisted_as("gaming");
     let key = "net.ipv6.conf.all.disable_ipv6";
-    later(Wanted::new(key, 1))
+    let _ = later(Wanted::new(key, 1))
         .apply(&mut session(&machine))
         .unwrap();
     let kept = || {
@@ -472,7 +472,7 @@ fn what_is_deferred_is_not_kept_without_consent() {
             .unwrap_or_default()
     };
     assert!(!kept().contains(key), "{}", kept());
-    later(Wanted::new(key, 1).accept_side_effects())
+    let _ = later(Wanted::new(key, 1).accept_side_effects())
         .apply(&mut session(&machine))
         .unwrap();
     assert!(kept().contains(key), "{}", kept());
@@ -523,7 +523,7 @@ fn what_is_mounted_read_only_is_said_and_the_rest_is_done() {
     let report = set.verify(&session(&machine)).unwrap();
     assert!(report.is_as_wanted(), "{:?}", report.items);
     assert!(set.apply(&mut session(&machine).strict(true)).is_err());
-    session(&machine).revert().unwrap();
+    assert!(session(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
 }
 

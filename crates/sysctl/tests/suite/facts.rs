@@ -127,7 +127,7 @@ fn f3_also_for_a_key_that_nobody_has_described() {
         let machine = machine(memory);
         let was = machine.snapshot();
         let wanted = set([("net.x.key", wanted)]);
-        wanted
+        let _ = wanted
             .apply(&mut session(&machine))
             .unwrap_or_else(|error| panic!("{wanted:?}: {}", told(&error)));
         assert_eq!(get(&machine, "net/x/key"), then);
@@ -280,11 +280,11 @@ fn f4_a_module_that_will_not_load_is_found_out_while_applying() {
 fn f4_a_word_that_is_set_is_allowed_from_then_on_until_it_is_taken_back() {
     let machine = machine(testing::kernel());
     let allowed = "net/ipv4/tcp_allowed_congestion_control";
-    set([("net.ipv4.tcp_congestion_control", "bbr")])
+    let _ = set([("net.ipv4.tcp_congestion_control", "bbr")])
         .apply(&mut session(&machine))
         .unwrap();
     assert_eq!(get(&machine, allowed), "reno cubic bbr");
-    session(&machine).revert().unwrap();
+    assert!(session(&machine).revert().unwrap().is_complete());
     assert_eq!(get(&machine, "net/ipv4/tcp_congestion_control"), "cubic");
     assert_eq!(get(&machine, allowed), "reno cubic");
 }
@@ -485,7 +485,7 @@ fn f9_a_missing_key_is_said_and_is_an_error_where_it_is_required() {
         assert_eq!(machine.snapshot(), was);
     }
     let optional = SysctlSet::new([Wanted::new("vm.laptop_mode", 1).optional()]);
-    optional.apply(&mut session(&machine)).unwrap();
+    let _ = optional.apply(&mut session(&machine)).unwrap();
 }
 
 #[test]
@@ -503,7 +503,7 @@ fn f14_a_glob_becomes_the_keys_that_it_stands_for() {
         names,
         ["vm.vfs_cache_pressure", "vm.vfs_cache_pressure_denom"]
     );
-    wanted.apply(&mut session(&machine)).unwrap();
+    let _ = wanted.apply(&mut session(&machine)).unwrap();
     reverts_to(&machine, &was);
 
     let wanted = set([("net.ipv4.conf.*.accept_redirects", "0")]);
@@ -539,7 +539,7 @@ fn forwarding_goes_back_with_everything_that_it_reset() {
         ("net.ipv4.ip_forward", "1"),
         ("net.ipv4.conf.all.accept_redirects", "1"),
     ]);
-    wanted.apply(&mut session(&machine)).unwrap();
+    let _ = wanted.apply(&mut session(&machine)).unwrap();
     // In whatever order they are requested, a key that another one resets is set after it.
     assert_eq!(get(&machine, "net/ipv4/conf/eth0/forwarding"), "0");
     assert_eq!(get(&machine, "net/ipv4/conf/all/accept_redirects"), "1");
@@ -572,7 +572,7 @@ fn a_value_is_one_write() {
     ] {
         let crash_point = CrashPoint::lives();
         let mut session = machine.session(&crash_point).unwrap();
-        set([(key, value)]).apply(&mut session).unwrap();
+        let _ = set([(key, value)]).apply(&mut session).unwrap();
         assert_eq!(crash_point.changes(), 1, "{key}");
     }
 }
@@ -583,7 +583,7 @@ fn an_equal_value_on_a_read_only_key_is_success_and_another_is_said() {
     let machine = machine(memory);
     let crash_point = CrashPoint::lives();
     let equal = set([("vm.swappiness", "60")]);
-    equal
+    let _ = equal
         .apply(&mut machine.session(&crash_point).unwrap().strict(true))
         .unwrap();
     assert_eq!(crash_point.writes(), 0);
@@ -612,7 +612,7 @@ fn a_value_without_a_way_back_needs_consent() {
         assert!(refused.apply(&mut session(&machine).strict(true)).is_err());
 
         let consented = SysctlSet::new([Wanted::new(key, value).one_way()]);
-        consented.apply(&mut session(&machine)).unwrap();
+        let _ = consented.apply(&mut session(&machine)).unwrap();
         assert_eq!(get(&machine, &key.replace('.', "/")), value);
         // The kernel keeps the value, and the revert reports that.
         let reverted = session(&machine).revert().unwrap();
@@ -623,7 +623,7 @@ fn a_value_without_a_way_back_needs_consent() {
         ));
         // A value that is already set needs no consent, and nothing is written.
         let crash_point = CrashPoint::lives();
-        refused
+        let _ = refused
             .apply(&mut machine.session(&crash_point).unwrap().strict(true))
             .unwrap();
         assert_eq!(crash_point.changes(), 0);
@@ -684,7 +684,7 @@ fn on_an_image_only_the_file_is_written() {
     let machine = machine(Memory::new().directory("/etc"));
     let was = machine.snapshot();
     let wanted = set([("vm.swappiness", "100")]).persisted_as("gaming");
-    wanted.apply(&mut session(&machine)).unwrap();
+    let _ = wanted.apply(&mut session(&machine)).unwrap();
     assert!(machine.memory().get(SysctlSet::file("gaming")).is_some());
     assert!(!machine.snapshot().contains_key("/proc/sys"));
     reverts_to(&machine, &was);
@@ -703,7 +703,7 @@ fn t1_killed_after_apply_the_originals_come_back() {
     for _ in 0..3 {
         std::mem::forget({
             let mut session = session(&machine);
-            wanted.apply(&mut session).unwrap();
+            let _ = wanted.apply(&mut session).unwrap();
             session
         });
     }
@@ -714,7 +714,7 @@ fn t1_killed_after_apply_the_originals_come_back() {
 fn t2_a_rollback_leaves_no_bytes_behind() {
     let machine = machine(testing::kernel());
     let was = machine.snapshot();
-    set([("vm.dirty_bytes", "268435456")])
+    let _ = set([("vm.dirty_bytes", "268435456")])
         .apply(&mut session(&machine))
         .unwrap();
     reverts_to(&machine, &was);
@@ -758,7 +758,7 @@ fn t3_a_bad_value_a_missing_key_and_a_missing_module_are_never_plain_success() {
 #[test]
 fn t4_what_somebody_else_has_set_since_survives_and_is_said() {
     let machine = machine(testing::kernel());
-    set([("vm.swappiness", "100"), ("vm.dirty_bytes", "268435456")])
+    let _ = set([("vm.swappiness", "100"), ("vm.dirty_bytes", "268435456")])
         .apply(&mut session(&machine))
         .unwrap();
     machine.memory().write(path("vm/swappiness"), "77").unwrap();

@@ -293,7 +293,7 @@ proptest! {
     fn apply_then_verify_says_who_wins_after_a_reboot(set in any_set()) {
         let start = Start { who_sets: true, ..Start::default() };
         let machine = start.machine();
-        set.apply(&mut machine.session(&CrashPoint::lives())?)?;
+        let _ = set.apply(&mut machine.session(&CrashPoint::lives())?)?;
         let report = set.verify(&machine.session(&CrashPoint::lives())?)?;
         for item in &report.items {
             let beaten = matches!(item.state, State::Overridden { .. });
@@ -376,13 +376,13 @@ proptest! {
     ) {
         let machine = start.machine();
         let mut wanted = machine.snapshot();
-        set.apply(&mut machine.session(&CrashPoint::lives())?)?;
+        let _ = set.apply(&mut machine.session(&CrashPoint::lives())?)?;
         machine.0.memory().write(format!("/proc/sys/{}", pair[key]), value).unwrap();
         let theirs = machine.snapshot();
         for file in pair.map(|file| format!("/proc/sys/{file}")) {
             wanted.insert(file.clone(), theirs[&file].clone());
         }
-        machine.session(&CrashPoint::lives())?.revert()?;
+        assert!(machine.session(&CrashPoint::lives())?.revert()?.is_complete());
         prop_assert_eq!(machine.snapshot(), wanted);
     }
 
@@ -406,7 +406,7 @@ proptest! {
         let finished = if persist { finished.persisted_as("laws") } else { finished };
         let machine = start.machine();
         let was = machine.snapshot();
-        finished.apply(&mut machine.session(&CrashPoint::lives())?)?;
+        let _ = finished.apply(&mut machine.session(&CrashPoint::lives())?)?;
         let crash_point = CrashPoint::dies_at(write, moment);
         let _ = dying.apply(&mut machine.session(&crash_point)?);
         machine.0.power_cut(zeros);

@@ -54,7 +54,7 @@ fn there_and_back(sets: &[SysctlSet], meanwhile: impl FnOnce()) {
     for set in sets {
         let mut session = session(state.path());
         let before = network();
-        set.plan(&session).unwrap();
+        let _ = set.plan(&session).unwrap();
         same(&before);
         let applied = set.apply(&mut session).unwrap();
         assert!(!applied.changed.is_empty());
@@ -254,7 +254,7 @@ fn an_equal_value_in_a_read_only_tree_is_success() {
     }
     let state = tempfile::tempdir().unwrap();
     let equal = set([("net.ipv4.tcp_fastopen", "0x3")]);
-    equal
+    let _ = equal
         .apply(&mut session(state.path()).strict(true))
         .unwrap();
     let other = set([("net.ipv4.tcp_fastopen", "1")]);
@@ -266,7 +266,8 @@ fn an_equal_value_in_a_read_only_tree_is_success() {
         (unsupported.kind, &*unsupported.why),
         (UnsupportedKind::ReadOnly, "/proc/sys is mounted read-only")
     );
-    let strict = &mut session(state.path()).strict(true);
+    let strict = &mut session(state.path());
+    strict.strict(true);
     assert!(other.apply(strict).is_err());
     assert_eq!(get("net/ipv4/tcp_fastopen"), "3");
 }

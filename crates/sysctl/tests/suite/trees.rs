@@ -138,7 +138,7 @@ fn a_set_of_words_is_set_where_each_is_offered() {
     };
     assert_eq!(unsupported.module.as_deref(), Some("tcp_vegas"));
     let set = SysctlSet::new([Wanted::new(allowed, "reno cubic bbr")]);
-    set.apply(&mut tree.session()).unwrap();
+    let _ = set.apply(&mut tree.session()).unwrap();
     assert!(set.verify(&tree.session()).unwrap().is_as_wanted());
 }
 

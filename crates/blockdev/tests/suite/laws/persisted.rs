@@ -84,7 +84,7 @@ fn the_file_and_every_directory_above_it() {
         .filter(|text| text.starts_with('/'))
         .collect();
     assert_eq!(files, ["/etc", "/etc/udev", "/etc/udev/rules.d", FILE]);
-    rules()
+    let _ = rules()
         .apply(&mut world.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     let text = world.0.memory().get(FILE).unwrap();
@@ -92,11 +92,14 @@ fn the_file_and_every_directory_above_it() {
     assert_eq!(text.trim_end(), own.trim_end());
     assert_eq!(Document::parse(text.as_bytes()).problems(), []);
     assert_eq!(notes(&rules(), &world), Vec::<String>::new());
-    world
-        .session(&CrashPoint::lives())
-        .unwrap()
-        .revert()
-        .unwrap();
+    assert!(
+        world
+            .session(&CrashPoint::lives())
+            .unwrap()
+            .revert()
+            .unwrap()
+            .is_complete()
+    );
     assert!(!world.snapshot().contains_key("/etc"));
 }
 
@@ -108,16 +111,19 @@ fn on_an_image_there_is_the_file_and_nothing_else() {
         .plan(&world.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     assert_eq!(plan.notes, Vec::<String>::new());
-    rules()
+    let _ = rules()
         .apply(&mut world.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     assert!(world.0.memory().get(FILE).unwrap().contains("kyber"));
     assert!(!world.snapshot().keys().any(|path| path.starts_with("/sys")));
-    world
-        .session(&CrashPoint::lives())
-        .unwrap()
-        .revert()
-        .unwrap();
+    assert!(
+        world
+            .session(&CrashPoint::lives())
+            .unwrap()
+            .revert()
+            .unwrap()
+            .is_complete()
+    );
     assert_eq!(world.snapshot(), was);
 }
 
@@ -144,7 +150,7 @@ fn who_has_the_last_word_is_said_and_who_has_not_is_not() {
         "ACTION==\"add\", KERNEL==\"sd*\", ATTR{queue/scheduler}=\"none\"\n",
     ));
     assert_eq!(notes(&rules(), &world), Vec::<String>::new());
-    rules()
+    let _ = rules()
         .apply(&mut world.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     // Nor is there a note once our file is active.
@@ -177,7 +183,7 @@ fn who_has_the_last_word_is_said_and_who_has_not_is_not() {
             "after a reboot, on sda: queue/scheduler is requested as bfq, but on add udev sets: /etc/udev/rules.d/99-io.rules:2: queue/scheduler = none"
         ]
     );
-    rules()
+    let _ = rules()
         .apply(&mut world.session(&CrashPoint::lives()).unwrap())
         .unwrap();
     let report = rules()

@@ -12,7 +12,7 @@ use super::support::{Seen, machine, memory, scheduler};
 fn findings(machine: &Seen, rules: &Rules) -> Vec<Finding> {
     let mut session = machine.session(&CrashPoint::lives()).unwrap();
     let applied = rules.apply(&mut session).unwrap();
-    session.revert().unwrap();
+    assert!(session.revert().unwrap().is_complete());
     applied.findings
 }
 
@@ -64,7 +64,7 @@ fn an_alias_is_what_it_stands_for() {
         .memory()
         .write("/sys/block/sda/queue/scheduler", "none")
         .unwrap();
-    rules.apply(&mut session).unwrap();
+    let _ = rules.apply(&mut session).unwrap();
     assert!(rules.verify(&session).unwrap().is_as_wanted());
     let report = rules.verify(&session).unwrap();
     assert!(
@@ -154,7 +154,7 @@ fn what_is_rounded_is_reported_so() {
             .tunable("read_expire", 101)
             .tunable("front_merges", 7)]);
         let mut session = machine.session(&CrashPoint::lives()).unwrap();
-        rules.apply(&mut session).unwrap();
+        let _ = rules.apply(&mut session).unwrap();
         let report = rules.verify(&session).unwrap();
         let rounded: Vec<(&str, &str)> = report
             .items
@@ -270,10 +270,10 @@ fn the_module_of_a_scheduler_is_loaded_and_unloaded() {
             "sdb bfq low_latency",
         ]
     );
-    rules.apply(&mut session).unwrap();
+    let _ = rules.apply(&mut session).unwrap();
     assert!(rules.verify(&session).unwrap().is_as_wanted());
     assert!(rules.plan(&session).unwrap().is_empty());
-    rules.revert(&mut session).unwrap();
+    assert!(rules.revert(&mut session).unwrap().is_complete());
     let mut after = was.snapshot();
     let mut before = before;
     for snapshot in [&mut before, &mut after] {

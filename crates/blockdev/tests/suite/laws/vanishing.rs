@@ -143,7 +143,7 @@ fn a_disk_that_goes_in_a_revert_is_gone_and_no_error() {
                 let memory = memory(linux);
                 let was = without(&memory, &gone);
                 let store = MemoryStore::new();
-                rules.apply(&mut session(&memory, &store, None)).unwrap();
+                let _ = rules.apply(&mut session(&memory, &store, None)).unwrap();
                 let gate = Unplugs {
                     memory: memory.clone(),
                     disk: gone.clone(),
@@ -171,7 +171,7 @@ fn another_disk_under_the_same_name_is_not_touched() {
         let machine = machine(Linux::V7_2);
         let memory = machine.0.memory();
         let rules = Rules::new([everywhere()]);
-        rules
+        let _ = rules
             .apply(&mut machine.session(&CrashPoint::lives()).unwrap())
             .unwrap();
         let mut other = sda(Linux::V7_2);
@@ -220,7 +220,7 @@ fn a_disk_that_comes_back_gets_its_own_again() {
     let rules = Rules::new([everywhere()]);
     let gone = sda(Linux::V7_2);
     let mut session = machine.session(&CrashPoint::lives()).unwrap();
-    rules.apply(&mut session).unwrap();
+    let _ = rules.apply(&mut session).unwrap();
     unplug(machine.0.memory(), &gone);
     let report = rules.verify(&session).unwrap();
     assert!(report.is_as_wanted());

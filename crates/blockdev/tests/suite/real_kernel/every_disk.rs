@@ -185,7 +185,7 @@ pub(crate) fn killed_before_and_after_every_write() {
                 let store = MemoryStore::new();
                 let crash_point = CrashPoint::dies_at(write, moment);
                 if reverting {
-                    rules
+                    let _ = rules
                         .apply(&mut process(&store, &CrashPoint::lives()))
                         .unwrap();
                     let _ = process(&store, &crash_point).revert();
@@ -233,7 +233,7 @@ pub(crate) fn modules_come_and_go() {
     ]);
     let store = MemoryStore::new();
     let mut session = process(&store, &CrashPoint::lives());
-    rules.apply(&mut session).unwrap();
+    let _ = rules.apply(&mut session).unwrap();
     assert!(rules.verify(&session).unwrap().is_as_wanted());
     assert!(rules.plan(&session).unwrap().is_empty());
     let reverted = rules.revert(&mut session).unwrap();

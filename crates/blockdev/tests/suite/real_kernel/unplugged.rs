@@ -90,7 +90,12 @@ pub(crate) fn a_disk_is_unplugged_at_every_write() {
         .apply(&mut process(&store, &CrashPoint::lives()))
         .unwrap();
     let changes = applied.changed.len() as u64;
-    process(&store, &CrashPoint::lives()).revert().unwrap();
+    assert!(
+        process(&store, &CrashPoint::lives())
+            .revert()
+            .unwrap()
+            .is_complete()
+    );
     assert!(changes >= 6);
     let others: Vec<_> = applied
         .changed
@@ -104,7 +109,7 @@ pub(crate) fn a_disk_is_unplugged_at_every_write() {
             let was = queues(&[other]);
             let store = MemoryStore::new();
             if reverting {
-                rules()
+                let _ = rules()
                     .apply(&mut process(&store, &CrashPoint::lives()))
                     .unwrap();
             } else {
@@ -157,7 +162,7 @@ pub(crate) fn a_disk_that_comes_back_is_another() {
     let disk = scsi_debug();
     let store = MemoryStore::new();
     let mut session = process(&store, &CrashPoint::lives());
-    rules().apply(&mut session).unwrap();
+    let _ = rules().apply(&mut session).unwrap();
     set(&format!("/sys/block/{disk}/device/delete"), "1").unwrap();
     assert!(rules().verify(&session).unwrap().is_as_wanted());
     scan_as(&disk);
@@ -208,7 +213,7 @@ pub(crate) fn a_strangers_change_survives() {
         let original = get(&path);
         let before = snapshot();
         let store = MemoryStore::new();
-        rules()
+        let _ = rules()
             .apply(&mut process(&store, &CrashPoint::lives()))
             .unwrap();
         set(&path, value).unwrap();
@@ -225,12 +230,17 @@ pub(crate) fn a_strangers_change_survives() {
             ])
             .is_still(&now, file);
         // Reverts the rest, now that the other process's value is gone.
-        process(&store, &CrashPoint::lives()).revert().unwrap();
+        assert!(
+            process(&store, &CrashPoint::lives())
+                .revert()
+                .unwrap()
+                .is_complete()
+        );
     }
     // If it was the scheduler, nothing that depends on it is touched.
     let store = MemoryStore::new();
     let was = get(&format!("{queue}/scheduler"));
-    rules()
+    let _ = rules()
         .apply(&mut process(&store, &CrashPoint::lives()))
         .unwrap();
     set(&format!("{queue}/scheduler"), "kyber").unwrap();
@@ -242,6 +252,11 @@ pub(crate) fn a_strangers_change_survives() {
     assert_eq!(reverted.not_reverted.len(), 1, "{reverted:#?}");
     let active = was.split(['[', ']']).nth(1).unwrap();
     set(&format!("{queue}/scheduler"), active).unwrap();
-    process(&store, &CrashPoint::lives()).revert().unwrap();
+    assert!(
+        process(&store, &CrashPoint::lives())
+            .revert()
+            .unwrap()
+            .is_complete()
+    );
     assert!(store.is_empty());
 }

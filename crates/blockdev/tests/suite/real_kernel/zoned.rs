@@ -60,10 +60,10 @@ pub(crate) fn a_host_managed_disk_keeps_its_scheduler_where_the_order_of_writes_
     let text = format!("{plan:?}");
     assert_eq!(plan.is_empty(), !keeps_order, "{release}: {text}");
     assert_eq!(text.contains("host-managed zoned disk"), !keeps_order);
-    rules.apply(&mut session).unwrap();
+    let _ = rules.apply(&mut session).unwrap();
     let active = get(&path);
     assert_eq!(active.contains("[none]"), keeps_order, "{release}");
-    session.revert().unwrap();
+    assert!(session.revert().unwrap().is_complete());
     assert!(get(&path).contains("[mq-deadline]"));
     // A rule that does not name its kind requests nothing of it.
     let all = Rules::new([Rule::new("all")

@@ -59,7 +59,7 @@ fn syncs(tuning: &impl Tuning) -> usize {
     let mut session = Session::new(host, OWNER, store.clone(), &machine.boot())
         .unwrap()
         .with(crate::support::knobs);
-    tuning.apply(&mut session).unwrap();
+    let _ = tuning.apply(&mut session).unwrap();
     store.syncs.load(Ordering::Relaxed)
 }
 
@@ -144,7 +144,7 @@ fn a_rollback_that_cannot_finish_is_another_error_and_the_next_revert_finishes_i
     assert!(matches!(left[0].reason, NotRevertedReason::Refused(_)));
     assert_eq!(get(&machine, "/sys/dial/c"), "0");
     behave(&machine, "/sys/dial/a", Behaviour::integer(0..=9));
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
@@ -241,7 +241,7 @@ fn a_stored_plan_is_applied_and_reverted() {
     let applied = process(&machine).apply(&plan).unwrap();
     assert_eq!(applied.changed.len(), plan.steps.len());
     assert!(tuning.plan(&process(&machine)).unwrap().is_empty());
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
 }
 
@@ -325,11 +325,11 @@ fn what_a_turn_reads_is_what_the_steps_before_it_have_left() {
     let follows = || process(&machine).with(Registry::add::<Follower>);
     let plan = tuning.plan(&follows()).unwrap();
     assert_eq!(plan.steps.len(), 2);
-    follows().apply(&plan).unwrap();
+    let _ = follows().apply(&plan).unwrap();
     assert_eq!(memory.get("/sys/secret").as_deref(), Some("5"));
     // The revert runs in reverse order and sets the follower to 0 first, so dial a must show 0.
     memory.write("/sys/dial/a", "0").unwrap();
-    follows().revert().unwrap();
+    assert!(follows().revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
 
     // With a plan that is reviewed, while another process changes the host.

@@ -174,7 +174,7 @@ fn what_went_and_comes_back_is_a_step_again() {
         assert_eq!(plan.steps.len(), 1, "{goes:?}");
         apply(&machine, &plain());
         assert_eq!(get(&machine, VALUE), "ours", "{goes:?}");
-        process(&machine).revert().unwrap();
+        assert!(process(&machine).revert().unwrap().is_complete());
         assert_eq!(get(&machine, VALUE), "came", "{goes:?}");
         assert_eq!(others(&machine), others(&self::machine()), "{goes:?}");
         assert!(machine.store().is_empty(), "{goes:?}");

@@ -46,7 +46,7 @@ fn asleep() -> Machine {
     let ours = say(|at| {
         at.want(&Sleeper, &"ours".to_owned());
     });
-    ours.apply(&mut process(&machine)).unwrap();
+    let _ = ours.apply(&mut process(&machine)).unwrap();
     write(&machine, VALUE, "asleep");
     machine
 }
@@ -77,7 +77,7 @@ fn what_is_hidden_for_now_is_nobody_elses_and_is_owed() {
 #[test]
 fn what_another_process_has_set_meanwhile_is_theirs() {
     let machine = asleep();
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     write(&machine, VALUE, "theirs");
     let reverted = process(&machine).revert().unwrap();
     assert_eq!(reverted.not_reverted[0].reason, NotRevertedReason::Theirs);
@@ -86,7 +86,7 @@ fn what_another_process_has_set_meanwhile_is_theirs() {
 #[test]
 fn what_woke_up_with_its_original_is_back_already() {
     let machine = asleep();
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     write(&machine, VALUE, "free");
     let reverted = process(&machine).revert().unwrap();
     assert_eq!(reverted.not_reverted, []);

@@ -137,7 +137,7 @@ fn ignorant(machine: &Machine) -> Session {
 fn a_journal_with_an_unknown_knob_is_refused_whole_naming_who_wrote_it() {
     let machine = machine();
     let tuning = Wants(vec![Want::File("b", Some(1)), Want::Dial("a", 5)]);
-    tuning
+    let _ = tuning
         .apply(&mut process(&machine).program("gaming 0.1.0"))
         .unwrap();
     let ours = machine.snapshot();
@@ -210,7 +210,7 @@ fn a_journal_that_reappears_after_the_revert_finds_all_as_it_was_and_goes() {
         let was = machine.snapshot();
         apply(&machine, &Wants(wants));
         let finished = bytes(&machine, place);
-        process(&machine).revert().unwrap();
+        assert!(process(&machine).revert().unwrap().is_complete());
         assert_eq!(machine.snapshot(), was);
         reappears(&finished, place, &machine);
     }
@@ -225,7 +225,15 @@ fn a_journal_whose_removal_never_came_finds_all_as_it_was_and_goes() {
         &Wants(vec![Want::Scheduler(0, "bfq"), Want::Passthrough]),
     );
     let count = CrashPoint::lives();
-    machine.fork().session(&count).unwrap().revert().unwrap();
+    assert!(
+        machine
+            .fork()
+            .session(&count)
+            .unwrap()
+            .revert()
+            .unwrap()
+            .is_complete()
+    );
     let crash_point = CrashPoint::dies_at(count.writes() - 1, Moment::Before);
     let reverted = machine.session(&crash_point).unwrap().revert().unwrap();
     assert!(reverted.unrecorded.is_some(), "{reverted:?}");
@@ -252,10 +260,10 @@ fn a_forgotten_kind_of_knob_does_not_keep_another_owner_from_working() {
     apply(&machine, &dials(&[("a", 5)]));
     let host = hosttune_core::Host::new(machine.memory().host(&CrashPoint::lives()));
     let mut other = Session::new(host, "other", machine.store().clone(), &machine.boot()).unwrap();
-    other.revert().unwrap();
+    assert!(other.revert().unwrap().is_complete());
     assert_eq!(get(&machine, "/sys/dial/a"), "5");
     let mut session = ignorant(&machine).with(knobs);
-    session.revert().unwrap();
+    assert!(session.revert().unwrap().is_complete());
     assert!(machine.store().is_empty());
 }
 

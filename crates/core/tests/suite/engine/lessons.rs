@@ -77,7 +77,7 @@ fn a_torn_vector_is_neither_from_nor_to_and_still_ours_after_a_death() {
         .apply(&mut machine.session(&crash_point).unwrap())
         .unwrap_err();
     assert_eq!(get(&machine, "/sys/vector"), "11\t20\t30");
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
@@ -99,11 +99,11 @@ fn a_refused_step_is_remembered_and_not_tried_again_in_this_boot() {
         State::NotApplicable { .. }
     ));
     let crash_point = CrashPoint::lives();
-    tuning
+    let _ = tuning
         .apply(&mut machine.session(&crash_point).unwrap())
         .unwrap();
     assert_eq!(crash_point.writes(), 0);
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert!(machine.store().is_empty());
 }
 
@@ -120,7 +120,7 @@ fn a_spared_step_is_remembered() {
     let recovered = process(&machine).recover().unwrap();
     assert_eq!(recovered.not_reverted[0].reason, NotRevertedReason::Theirs);
     write(&machine, "/sys/dial/a", "5");
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
@@ -164,7 +164,7 @@ fn when_a_step_is_left_the_earlier_steps_of_its_knob_are_still_owed() {
     );
     assert_eq!(process(&machine).status().unwrap().pending.len(), 2);
     write(&machine, "/sys/dial/a", "5");
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
@@ -186,7 +186,7 @@ fn what_was_kept_for_a_disturbed_knob_goes_stale_on_a_retry() {
         tree.set("/sys/disk0/weight", "100");
     });
     behave(&machine, "/sys/disk0/scheduler", resets);
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(get(&machine, "/sys/disk0/scheduler"), "mq");
     assert_eq!(get(&machine, "/sys/disk0/depth"), "400");
     assert_eq!(get(&machine, "/sys/disk0/weight"), "33");
@@ -217,7 +217,7 @@ fn recovery_of_several_applies_loses_no_knob() {
         prepare,
         |session| drop(dying.apply(session)),
         |machine, death| {
-            process(machine).recover().unwrap();
+            let _ = process(machine).recover().unwrap();
             let is = machine.snapshot();
             if !dying.plan(&process(machine)).unwrap().is_empty() {
                 assert_eq!(is, finished, "{death}");
@@ -250,7 +250,7 @@ fn where_a_disturber_cannot_be_undone_its_dependants_earlier_steps_wait() {
         tree.set("/sys/disk0/weight", "100");
     });
     behave(&machine, "/sys/disk0/scheduler", resets);
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }

@@ -27,30 +27,33 @@ fn a_second_session_gets_an_error_at_once_that_names_who_holds_the_lock() {
             .program(format!("{owner} 1.2.3"))
     };
     let (wants, mut second) = (dials(&[("a", 5)]), session("second"));
-    session("first")
-        .apply_reviewed(
-            |at| wants.declare(at),
-            |_| {
-                for error in [
-                    wants.apply(&mut second).unwrap_err(),
-                    second.revert().unwrap_err(),
-                    second.recover().unwrap_err(),
-                ] {
-                    let Error::Locked { holder } = &error else {
-                        panic!("{error:?}");
-                    };
-                    let process = format!("process {}", std::process::id());
-                    assert!(holder.contains(&process), "{holder}");
-                    assert!(holder.contains("first 1.2.3"), "{holder}");
-                }
-                // Planning and verifying need no lock.
-                wants.plan(&second).unwrap();
-                wants.verify(&second).unwrap();
-                true
-            },
-        )
-        .unwrap();
-    session("second").revert().unwrap();
+    assert!(
+        session("first")
+            .apply_reviewed(
+                |at| wants.declare(at),
+                |_| {
+                    for error in [
+                        wants.apply(&mut second).unwrap_err(),
+                        second.revert().unwrap_err(),
+                        second.recover().unwrap_err(),
+                    ] {
+                        let Error::Locked { holder } = &error else {
+                            panic!("{error:?}");
+                        };
+                        let process = format!("process {}", std::process::id());
+                        assert!(holder.contains(&process), "{holder}");
+                        assert!(holder.contains("first 1.2.3"), "{holder}");
+                    }
+                    // Planning and verifying need no lock.
+                    let _ = wants.plan(&second).unwrap();
+                    let _ = wants.verify(&second).unwrap();
+                    true
+                },
+            )
+            .unwrap()
+            .is_complete()
+    );
+    assert!(session("second").revert().unwrap().is_complete());
     assert_eq!(get(&machine, "/sys/dial/a"), "5");
 }
 
@@ -68,16 +71,16 @@ fn an_owner_whose_name_cannot_name_a_journal_is_refused() {
 fn owners_stack_the_newer_reverts_and_then_the_older() {
     let machine = machine();
     let was = machine.snapshot();
-    dials(&[("a", 3), ("b", 3)])
+    let _ = dials(&[("a", 3), ("b", 3)])
         .apply(&mut of(&machine, "older"))
         .unwrap();
     let between = machine.snapshot();
-    dials(&[("a", 5)])
+    let _ = dials(&[("a", 5)])
         .apply(&mut of(&machine, "newer"))
         .unwrap();
-    of(&machine, "newer").revert().unwrap();
+    assert!(of(&machine, "newer").revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), between);
-    of(&machine, "older").revert().unwrap();
+    assert!(of(&machine, "older").revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
@@ -86,10 +89,10 @@ fn owners_stack_the_newer_reverts_and_then_the_older() {
 fn the_older_owner_passes_on_what_the_newer_set_and_has_nothing_left() {
     let machine = machine();
     let was = machine.snapshot();
-    dials(&[("a", 3), ("b", 3)])
+    let _ = dials(&[("a", 3), ("b", 3)])
         .apply(&mut of(&machine, "older"))
         .unwrap();
-    dials(&[("a", 5)])
+    let _ = dials(&[("a", 5)])
         .apply(&mut of(&machine, "newer"))
         .unwrap();
     let reverted = of(&machine, "older").revert().unwrap();
@@ -97,7 +100,7 @@ fn the_older_owner_passes_on_what_the_newer_set_and_has_nothing_left() {
     assert_eq!(get(&machine, "/sys/dial/a"), "5");
     assert_eq!(get(&machine, "/sys/dial/b"), "0");
     assert_eq!(of(&machine, "older").status().unwrap().pending, []);
-    of(&machine, "newer").revert().unwrap();
+    assert!(of(&machine, "newer").revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
@@ -110,9 +113,9 @@ fn an_owner_does_not_put_right_what_another_left_open() {
         .apply(&mut machine.session_of("dead", &crash_point).unwrap())
         .unwrap_err();
     apply(&machine, &dials(&[("b", 5)]));
-    of(&machine, OWNER).revert().unwrap();
+    assert!(of(&machine, OWNER).revert().unwrap().is_complete());
     assert_eq!(get(&machine, "/sys/dial/a"), "5");
-    of(&machine, "dead").recover().unwrap();
+    let _ = of(&machine, "dead").recover().unwrap();
     assert_eq!(get(&machine, "/sys/dial/a"), "0");
     assert!(machine.store().is_empty());
 }

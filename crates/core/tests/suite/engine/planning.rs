@@ -159,7 +159,7 @@ fn what_an_earlier_step_cures_is_seen_ahead_as_it_will_be() {
             Ok(())
         }
     }
-    Asks.plan(&process(&machine())).unwrap();
+    let _ = Asks.plan(&process(&machine())).unwrap();
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn cured(tuning: &impl Tuning) {
     assert_eq!(get(&machine, "/sys/needs"), "5");
     let report = tuning.verify(&process(&machine)).unwrap();
     assert!(report.is_as_wanted());
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
 }
 
@@ -262,7 +262,7 @@ fn why_is_in_the_plan_in_the_report_and_in_the_journal() {
     });
     let mut session = process(&machine);
     assert_eq!(tuning.plan(&session).unwrap().steps[0].why, why);
-    tuning.apply(&mut session).unwrap();
+    let _ = tuning.apply(&mut session).unwrap();
     assert_eq!(tuning.verify(&session).unwrap().items[0].why, why);
     let bytes = machine
         .store()
@@ -289,7 +289,7 @@ fn a_plan_is_provisional_and_says_why_while_an_apply_is_open() {
     let why = both.plan(&session).unwrap().provisional.unwrap();
     assert!(why.contains("apply was interrupted"), "{why}");
     assert_eq!(session.status().unwrap().open, Some(why));
-    process(&machine).recover().unwrap();
+    let _ = process(&machine).recover().unwrap();
     assert_eq!(both.plan(&process(&machine)).unwrap().provisional, None);
 }
 

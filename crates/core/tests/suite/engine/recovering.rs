@@ -46,7 +46,7 @@ fn an_apply_with_nothing_to_do_still_puts_right_what_was_left_open() {
     dials(&[("a", 5), ("b", 5)])
         .apply(&mut machine.session(&crash_point).unwrap())
         .unwrap_err();
-    ().apply(&mut process(&machine)).unwrap();
+    let _ = ().apply(&mut process(&machine)).unwrap();
     assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
@@ -65,7 +65,7 @@ fn an_interrupted_revert_is_finished_by_the_next_run_whatever_that_is() {
         |machine, death| {
             if process(machine).status().unwrap().open.is_some() {
                 interrupted.set(interrupted.get() + 1);
-                process(machine).recover().unwrap();
+                let _ = process(machine).recover().unwrap();
                 assert_eq!(machine.snapshot(), was, "{death}");
                 assert!(machine.store().is_empty(), "{death}");
             }
@@ -122,7 +122,7 @@ fn an_apply_that_a_reboot_interrupted_is_put_right_by_the_next_run() {
         "an earlier apply was interrupted in an earlier boot: what it did of the one step not \
          undone by the reboot will be rolled back first"
     );
-    process(&machine).recover().unwrap();
+    let _ = process(&machine).recover().unwrap();
     assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
@@ -174,7 +174,7 @@ fn power_is_cut_while_reverting(zeros: bool) {
         |session| drop(session.revert()),
         |machine, death| {
             machine.power_cut(zeros);
-            process(machine).revert().unwrap();
+            assert!(process(machine).revert().unwrap().is_complete());
             assert_eq!(machine.snapshot(), was, "{death}");
             assert!(machine.store().is_empty(), "{death}");
         },
@@ -200,7 +200,7 @@ fn a_stranger_between_a_death_and_the_recovery_survives() {
     assert_eq!(recovered.not_reverted.len(), 1);
     assert_eq!(get(&machine, "/sys/dial/b"), "7");
     write(&machine, "/sys/dial/b", "0");
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }

@@ -137,7 +137,7 @@ fn port(name: &'static str, to: &'static str) -> impl Tuning {
 fn a_plan_and_a_report_know_a_thing_by_its_new_name_as_an_apply_does() {
     for other in ["none", "2"] {
         let machine = machine();
-        port("a", "7").apply(&mut process(&machine)).unwrap();
+        let _ = port("a", "7").apply(&mut process(&machine)).unwrap();
         assert_eq!(get(&machine, &value("a")), "4");
         rename(&machine, other);
         let plan = port("b", "7").plan(&process(&machine)).unwrap();
@@ -161,9 +161,9 @@ fn a_kind_whose_things_keep_their_names_is_not_asked_for_new_ones() {
     let socket = say(|at| {
         at.want(&Socket("a".to_owned()), &"8".to_owned());
     });
-    socket.apply(&mut process(&machine)).unwrap();
+    let _ = socket.apply(&mut process(&machine)).unwrap();
     ASKED.store(0, Ordering::Relaxed);
-    socket.verify(&process(&machine)).unwrap();
+    let _ = socket.verify(&process(&machine)).unwrap();
     assert_eq!(ASKED.load(Ordering::Relaxed), 0);
     rename(&machine, "none");
     let pending = process(&machine).status().unwrap().pending;
@@ -174,7 +174,7 @@ fn a_kind_whose_things_keep_their_names_is_not_asked_for_new_ones() {
 #[test]
 fn an_identity_that_an_earlier_version_wrote_down_is_of_the_same_thing() {
     let machine = machine();
-    port("a", "8").apply(&mut process(&machine)).unwrap();
+    let _ = port("a", "8").apply(&mut process(&machine)).unwrap();
     write(&machine, &serial("a"), "1 with more");
     let pending = process(&machine).status().unwrap().pending;
     assert!(

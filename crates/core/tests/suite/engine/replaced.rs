@@ -72,7 +72,7 @@ fn plug_in(machine: &Machine, serial: usize, shows: &str) {
 #[test]
 fn what_has_been_replaced_two_hundred_times_is_owed_once_and_put_back_as_it_came() {
     let machine = machine();
-    ours().apply(&mut process(&machine)).unwrap();
+    let _ = ours().apply(&mut process(&machine)).unwrap();
     for serial in 2..=200 {
         plug_in(&machine, serial, &format!("came {serial}"));
         let applied = ours().apply(&mut process(&machine)).unwrap();
@@ -98,7 +98,7 @@ fn what_has_been_replaced_two_hundred_times_is_owed_once_and_put_back_as_it_came
 #[test]
 fn another_one_that_shows_our_value_is_left_as_it_is() {
     let machine = machine();
-    ours().apply(&mut process(&machine)).unwrap();
+    let _ = ours().apply(&mut process(&machine)).unwrap();
     plug_in(&machine, 2, "ours");
     let reverted = process(&machine).force(true).revert().unwrap();
     assert_eq!(reverted.not_reverted, []);
@@ -109,9 +109,9 @@ fn another_one_that_shows_our_value_is_left_as_it_is() {
 #[test]
 fn while_nothing_is_there_the_knob_itself_says_how_it_stands() {
     let machine = machine();
-    ours().apply(&mut process(&machine)).unwrap();
+    let _ = ours().apply(&mut process(&machine)).unwrap();
     write(&machine, SERIAL, "none");
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(get(&machine, VALUE), "free");
 }
 
@@ -119,7 +119,7 @@ fn while_nothing_is_there_the_knob_itself_says_how_it_stands() {
 fn a_process_that_dies_in_between_leaves_nothing_that_is_not_put_back() {
     for write in 0.. {
         let machine = machine();
-        ours().apply(&mut process(&machine)).unwrap();
+        let _ = ours().apply(&mut process(&machine)).unwrap();
         plug_in(&machine, 2, "came 2");
         let crash_point = CrashPoint::dies_at(write, hosttune_core::testing::Moment::Within);
         let mut session: Session = machine.session(&crash_point).unwrap();
@@ -138,12 +138,12 @@ fn a_process_that_dies_in_between_leaves_nothing_that_is_not_put_back() {
 #[test]
 fn where_the_way_back_leads_elsewhere_a_revert_says_so_once() {
     let machine = machine();
-    ours().apply(&mut process(&machine)).unwrap();
+    let _ = ours().apply(&mut process(&machine)).unwrap();
     write(&machine, DEFAULT, "other");
     let reverted = process(&machine).revert().unwrap();
     assert_eq!(reverted.notes, ["the default is other now"]);
     // For a device that is gone there is no note.
-    ours().apply(&mut process(&machine)).unwrap();
+    let _ = ours().apply(&mut process(&machine)).unwrap();
     plug_in(&machine, 2, "free");
     let reverted = process(&machine).revert().unwrap();
     assert!(reverted.notes.is_empty(), "{:?}", reverted.notes);
@@ -153,7 +153,7 @@ fn where_the_way_back_leads_elsewhere_a_revert_says_so_once() {
 #[test]
 fn what_is_known_by_its_name_is_written_as_before() {
     let machine = machine();
-    ours().apply(&mut process(&machine)).unwrap();
+    let _ = ours().apply(&mut process(&machine)).unwrap();
     let bytes = machine
         .store()
         .bytes(

@@ -104,7 +104,7 @@ fn what_a_step_disturbed_is_put_back_after_it() {
     let was = machine.snapshot();
     apply(&machine, &Wants(vec![Want::Scheduler(0, "bfq")]));
     assert_eq!(get(&machine, "/sys/disk0/depth"), "256");
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(get(&machine, "/sys/disk0/depth"), "77");
     assert_eq!(machine.snapshot(), was);
 }
@@ -143,14 +143,15 @@ fn reverting_a_part_leaves_the_other_parts() {
     let was = machine.snapshot();
     let parts = vec![("games", dials(&[("a", 5)])), ("quiet", dials(&[("b", 5)]))];
     apply(&machine, &parts);
-    let mut session = process(&machine).only(Selection::only(["games"]));
+    let mut session = process(&machine);
+    session.only(Selection::only(["games"]));
     let reverted = session.revert().unwrap();
     assert_eq!(reverted.undone.len(), 1);
     assert_eq!(left(&reverted), []);
     assert_eq!(get(&machine, "/sys/dial/a"), "0");
     assert_eq!(get(&machine, "/sys/dial/b"), "5");
     assert_eq!(process(&machine).status().unwrap().pending.len(), 1);
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
 }
 
@@ -160,12 +161,13 @@ fn reverting_a_part_leaves_what_a_later_part_stands_on() {
     let was = machine.snapshot();
     apply(&machine, &("games", dials(&[("a", 5), ("b", 5)])));
     apply(&machine, &("quiet", dials(&[("a", 2)])));
-    let mut session = process(&machine).only(Selection::only(["games"]));
+    let mut session = process(&machine);
+    session.only(Selection::only(["games"]));
     let reverted = session.revert().unwrap();
     assert_eq!(left(&reverted), [("a", &NotRevertedReason::Waits)]);
     assert_eq!(get(&machine, "/sys/dial/a"), "2");
     assert_eq!(get(&machine, "/sys/dial/b"), "0");
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
@@ -179,22 +181,91 @@ fn reverting_a_part_leaves_what_another_parts_step_resets() {
         &("games", Wants(vec![Want::Queue(0, "depth", 1)])),
     );
     apply(&machine, &("quiet", Wants(vec![Want::Scheduler(0, "bfq")])));
-    let mut session = process(&machine).only(Selection::only(["games"]));
+    let mut session = process(&machine);
+    session.only(Selection::only(["games"]));
     let reverted = session.revert().unwrap();
     assert_eq!(
         left(&reverted),
         [("disk 0 depth", &NotRevertedReason::Waits)]
     );
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
 }
 
 #[test]
-fn the_tunings_own_revert_is_the_owners() {
+fn a_tuning_reverts_the_knobs_that_it_declares_and_names_the_others() {
     let machine = machine();
     let was = machine.snapshot();
+    let (a, b) = (dials(&[("a", 5)]), dials(&[("b", 5)]));
+    apply(&machine, &a);
+    apply(&machine, &b);
+    let reverted = a.revert(&mut process(&machine)).unwrap();
+    assert_eq!(reverted.undone.len(), 1);
+    let remaining: Vec<&str> = reverted.remaining.iter().map(|k| k.text.as_str()).collect();
+    assert_eq!(remaining, ["b"]);
+    assert_eq!(get(&machine, "/sys/dial/a"), "0");
+    assert_eq!(get(&machine, "/sys/dial/b"), "5");
+
+    let reverted = ().revert(&mut process(&machine)).unwrap();
+    assert_eq!(reverted.undone, []);
+    assert_eq!(get(&machine, "/sys/dial/b"), "5");
+
+    let reverted = b.revert(&mut process(&machine)).unwrap();
+    assert_eq!(reverted.remaining, []);
+    assert_eq!(machine.snapshot(), was);
+    assert!(machine.store().is_empty());
+}
+
+/// The part's name in the journal decides, not what the part declares now.
+#[test]
+fn a_named_tuning_reverts_what_it_declared_with_other_options() {
+    let machine = machine();
+    let was = machine.snapshot();
+    apply(&machine, &("games", dials(&[("a", 5), ("b", 5)])));
+    apply(&machine, &("quiet", ("games", dials(&[("c", 5)]))));
+    let now = ("games", dials(&[("b", 5)]));
+    let reverted = now.revert(&mut process(&machine)).unwrap();
+    assert_eq!(reverted.undone.len(), 2, "{reverted:?}");
+    assert_eq!(get(&machine, "/sys/dial/a"), "0");
+    // A part of the same name within another part is another one.
+    assert_eq!(reverted.remaining[0].text, "c");
+    assert!(
+        ("quiet", ())
+            .revert(&mut process(&machine))
+            .unwrap()
+            .is_complete()
+    );
+    assert_eq!(machine.snapshot(), was);
+    assert!(machine.store().is_empty());
+}
+
+/// An unbind, a `driver_override` and a bind; only the result is checked by verify.
+#[test]
+fn a_tuning_reverts_the_intermediate_steps_for_its_knobs() {
+    let machine = machine();
+    let was = machine.snapshot();
+    let wants = Wants(vec![Want::Passthrough]);
+    apply(&machine, &wants);
     apply(&machine, &dials(&[("a", 5)]));
-    ().revert(&mut process(&machine)).unwrap();
+    let reverted = wants.revert(&mut process(&machine)).unwrap();
+    assert_eq!(left(&reverted), []);
+    assert_eq!(reverted.remaining.len(), 1);
+    assert!(process(&machine).revert().unwrap().is_complete());
+    assert_eq!(machine.snapshot(), was);
+}
+
+/// A step that another tuning's change rests on waits for that one.
+#[test]
+fn a_tuning_does_not_revert_what_another_rests_on() {
+    let machine = machine();
+    let was = machine.snapshot();
+    let older = dials(&[("a", 5), ("b", 5)]);
+    apply(&machine, &("older", older.clone()));
+    apply(&machine, &("newer", dials(&[("a", 7)])));
+    let reverted = ("older", ()).revert(&mut process(&machine)).unwrap();
+    assert_eq!(left(&reverted), [("a", &NotRevertedReason::Waits)]);
+    assert_eq!(get(&machine, "/sys/dial/a"), "7");
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
 }
 

@@ -11,7 +11,7 @@ fn of(machine: &Machine, owner: &str) -> Session {
 }
 
 fn apply(machine: &Machine, owner: &str, wants: &Wants) {
-    wants.apply(&mut of(machine, owner)).unwrap();
+    let _ = wants.apply(&mut of(machine, owner)).unwrap();
 }
 
 fn revert(machine: &Machine, owner: &str) {
@@ -214,9 +214,10 @@ fn a_part_that_stands_on_what_another_part_resets_ends_at_the_first_original() {
         ("quiet", Wants(vec![Want::Queue(0, "depth", 1)])),
     ];
     for part in &parts {
-        part.apply(&mut of(&machine, "owner")).unwrap();
+        let _ = part.apply(&mut of(&machine, "owner")).unwrap();
     }
-    let mut session = of(&machine, "owner").only(Selection::only(["games"]));
+    let mut session = of(&machine, "owner");
+    session.only(Selection::only(["games"]));
     assert_eq!(session.revert().unwrap().not_reverted, []);
     assert_eq!(get(&machine, "/sys/disk0/scheduler"), "mq");
     assert_eq!(get(&machine, "/sys/disk0/depth"), "5");
@@ -276,9 +277,9 @@ fn the_older_is_killed_while_it_turns_a_mode_back_that_the_newer_stands_on() {
                 let machine = motor(40, 7);
                 let was = machine.snapshot();
                 let apply = |owner: &str, runs: Runs| runs.apply(&mut of(&machine, owner)).unwrap();
-                apply("older", Runs::of(Some("fast"), Some(40)));
-                apply("older", Runs::of(Some("slow"), None));
-                apply("newer", Runs::of(None, Some(0)));
+                let _ = apply("older", Runs::of(Some("fast"), Some(40)));
+                let _ = apply("older", Runs::of(Some("slow"), None));
+                let _ = apply("newer", Runs::of(None, Some(0)));
                 let crash_point = CrashPoint::dies_at(write, moment);
                 let _ = machine.session_of("older", &crash_point).unwrap().revert();
                 for owner in order {

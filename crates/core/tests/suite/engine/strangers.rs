@@ -28,7 +28,7 @@ fn a_stranger_who_sets_exactly_our_value_after_a_death_counts_as_us() {
         .apply(&mut machine.session(&crash_point).unwrap())
         .unwrap_err();
     write(&machine, "/sys/dial/a", "5");
-    process(&machine).recover().unwrap();
+    let _ = process(&machine).recover().unwrap();
     assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
@@ -88,7 +88,8 @@ fn a_journal_under_a_timer_does_not_grow_and_keeps_the_strangers_last_value() {
     assert_eq!(get(&machine, "/sys/dial/b"), "0");
     assert!(reverted.is_complete(), "{:?}", reverted.not_reverted);
 
-    let mut session = process(&was).force(true);
+    let mut session = process(&was);
+    session.force(true);
     let reverted = session.revert().unwrap();
     assert_eq!(reverted.not_reverted, []);
     assert_eq!(get(&was, "/sys/dial/a"), "0");
@@ -113,10 +114,10 @@ fn a_tuning_that_wavers_does_not_grow_the_journal_and_goes_back_to_the_first_ori
     let was = machine.snapshot();
     for round in 0..ROUNDS {
         let to = [3, 5, 8][round % 3];
-        dials(&[("a", to)]).apply(&mut process(&machine)).unwrap();
+        let _ = dials(&[("a", to)]).apply(&mut process(&machine)).unwrap();
         assert!(machine.store().longest() < 128 * 1024, "round {round}");
     }
-    process(&machine).revert().unwrap();
+    assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
     assert!(machine.store().is_empty());
 }
@@ -130,7 +131,7 @@ fn a_tuning_that_wavers_between_rounded_values_goes_back_to_the_first_original_t
     for round in 0..ROUNDS {
         let to = [5, 13, 18][round % 3];
         let wants = dials(&[("round", to)]);
-        wants.apply(&mut process(&machine)).unwrap();
+        let _ = wants.apply(&mut process(&machine)).unwrap();
         assert!(machine.store().longest() < 128 * 1024, "round {round}");
     }
     let reverted = process(&machine).revert().unwrap();

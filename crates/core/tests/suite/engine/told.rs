@@ -64,7 +64,7 @@ fn another_owners_interrupted_revert_is_finished_before_anything_is_begun() {
             let machine = motor(40, 7);
             let was = machine.snapshot();
             let of = |owner: &str| machine.session_of(owner, &CrashPoint::lives()).unwrap();
-            Runs(vec![Motor::Setting(CEILING, 0)])
+            let _ = Runs(vec![Motor::Setting(CEILING, 0)])
                 .apply(&mut of("other"))
                 .unwrap();
             let crash_point = CrashPoint::dies_at(write, moment);
@@ -97,7 +97,7 @@ fn another_owners_interrupted_revert_is_finished_before_anything_is_begun() {
 fn what_this_program_does_not_know_is_left_to_its_owner() {
     let machine = motor(40, 7);
     let of = |owner: &str| machine.session_of(owner, &CrashPoint::lives()).unwrap();
-    Runs(vec![Motor::Setting(CEILING, 0)])
+    let _ = Runs(vec![Motor::Setting(CEILING, 0)])
         .apply(&mut of("other"))
         .unwrap();
     let crash_point = CrashPoint::dies_at(2, Moment::After);
@@ -122,7 +122,7 @@ fn what_cannot_be_finished_for_another_owner_is_left_to_it() {
             let machine = motor(40, 7);
             let was = machine.snapshot();
             let of = |owner: &str| machine.session_of(owner, &CrashPoint::lives()).unwrap();
-            Runs(vec![Motor::Mode("fast"), Motor::Setting(CEILING, 0)])
+            let _ = Runs(vec![Motor::Mode("fast"), Motor::Setting(CEILING, 0)])
                 .apply(&mut of("other"))
                 .unwrap();
             let crash_point = CrashPoint::dies_at(3, Moment::After);

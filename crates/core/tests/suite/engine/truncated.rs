@@ -176,7 +176,7 @@ fn a_killed_revert_cut_anywhere(then: impl Fn(&Machine), first: [&str; 2]) {
     let original: u8 = get(&machine, "/sys/dial/a").parse().unwrap();
     let apply = |owner: &str, to: u8| {
         let wants = dials(&[("a", to), ("b", to)]);
-        wants.apply(&mut of(&machine, owner, &lives)).unwrap();
+        let _ = wants.apply(&mut of(&machine, owner, &lives)).unwrap();
     };
     apply("older", 5);
     apply("newer", original);
@@ -187,7 +187,7 @@ fn a_killed_revert_cut_anywhere(then: impl Fn(&Machine), first: [&str; 2]) {
         .len();
     let whole = machine.fork();
     let all = CrashPoint::lives();
-    of(&whole, "newer", &all).revert().unwrap();
+    assert!(of(&whole, "newer", &all).revert().unwrap().is_complete());
     let mut killed = 0;
     for write in 0..all.writes() {
         let dead = machine.fork();
@@ -225,11 +225,11 @@ fn a_killed_revert_cut_anywhere_is_finished_when_the_owner_beneath_reverts_first
 fn a_killed_revert_cut_anywhere_is_gone_on_from_by_an_apply() {
     let applies = |machine: &Machine| {
         let mut session = machine.session_of("newer", &CrashPoint::lives()).unwrap();
-        dials(&[("a", 7)]).apply(&mut session).unwrap();
+        let _ = dials(&[("a", 7)]).apply(&mut session).unwrap();
     };
     let beneath_first = |machine: &Machine| {
         let mut session = machine.session_of("older", &CrashPoint::lives()).unwrap();
-        session.revert().unwrap();
+        assert!(session.revert().unwrap().is_complete());
         applies(machine);
     };
     a_killed_revert_cut_anywhere(applies, ["older", "newer"]);

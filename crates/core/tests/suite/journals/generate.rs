@@ -31,7 +31,7 @@ const CASES: [(&str, Make); 12] = [
 
 fn apply(machine: &Machine, tuning: &impl Tuning) {
     let mut session = machine.session_of(OWNER, &CrashPoint::lives()).unwrap();
-    tuning.apply(&mut session).unwrap();
+    let _ = tuning.apply(&mut session).unwrap();
 }
 
 fn many() -> Wants {
@@ -152,7 +152,7 @@ fn rewritten(machine: &Machine) -> bool {
 
 fn apply_as(machine: &Machine, owner: &str, tuning: &impl Tuning) {
     let mut session = machine.session_of(owner, &CrashPoint::lives()).unwrap();
-    tuning.apply(&mut session).unwrap();
+    let _ = tuning.apply(&mut session).unwrap();
 }
 
 /// An older owner has reverted and passed its steps on to this one.
@@ -175,7 +175,7 @@ fn passed_on(machine: &Machine) -> bool {
         ]),
     );
     let mut older = machine.session_of("older", &CrashPoint::lives()).unwrap();
-    older.revert().unwrap();
+    assert!(older.revert().unwrap().is_complete());
     true
 }
 

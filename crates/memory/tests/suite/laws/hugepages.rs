@@ -92,7 +92,7 @@ fn too_few_are_given_back_and_told() {
     assert!(unsupported.why.contains("150 of 400"), "{unsupported}");
     assert_eq!(machine.snapshot(), was);
     drop(session);
-    machine.revert();
+    assert!(machine.revert().is_complete());
     let error = machine.refuses(&wanted.required());
     assert!(matches!(error, Error::RolledBack { .. }), "{error}");
 }
@@ -111,7 +111,7 @@ fn as_many_as_will_do_are_kept_and_said_to_be_rounded() {
         "{report:#?}"
     );
     drop(session);
-    machine.revert();
+    assert!(machine.revert().is_complete());
     assert_eq!(machine.snapshot(), was);
 }
 

@@ -36,7 +36,7 @@ impl Machine {
 
     pub(crate) fn apply(&self, wanted: &impl Tuning) {
         let mut session = self.session(&CrashPoint::lives()).unwrap();
-        wanted.apply(&mut session).unwrap();
+        let _ = wanted.apply(&mut session).unwrap();
     }
 
     pub(crate) fn revert(&self) -> Reverted {

@@ -162,7 +162,7 @@ fn another_size_is_made_way_for_and_the_first_one_comes_back() {
             .algorithm("lz4")
             .priority(7);
         let mut other = machine.session_of("other", &CrashPoint::lives()).unwrap();
-        second.apply(&mut other).unwrap();
+        let _ = second.apply(&mut other).unwrap();
         assert!(second.verify(&other).unwrap().is_as_wanted());
         assert!(
             machine

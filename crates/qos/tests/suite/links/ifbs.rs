@@ -16,7 +16,7 @@ fn each_device_has_an_ifb_of_its_own() {
     let machine = Machine::new();
     let before = machine.kernel.snapshot();
     for device in ["w0", "x0"] {
-        shaper(device).apply(&mut machine.session()).unwrap();
+        let _ = shaper(device).apply(&mut machine.session()).unwrap();
     }
     assert!(
         machine.is_shaped("w0", "ifb0"),
@@ -54,7 +54,7 @@ fn each_device_has_an_ifb_of_its_own() {
 #[test]
 fn an_ifb_that_was_named_is_not_taken_from_another_device() {
     let machine = Machine::new();
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     let before = machine.kernel.snapshot();
     let named = shaper("x0").through("ifb0");
     let error = named.apply(&mut machine.session()).unwrap_err();
@@ -73,14 +73,14 @@ fn a_device_keeps_the_ifb_that_it_has() {
     let machine = Machine::new();
     let before = machine.kernel.snapshot();
     for device in ["w0", "x0"] {
-        shaper(device).apply(&mut machine.session()).unwrap();
+        let _ = shaper(device).apply(&mut machine.session()).unwrap();
     }
     machine.kernel.pull_out("ifb0");
     let plan = shaper("x0").plan(&machine.session()).unwrap();
     assert!(plan.is_empty(), "{:#?}", plan.steps);
     machine.kernel.pull_out("ifb-x0");
-    shaper("x0").apply(&mut machine.session()).unwrap();
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("x0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     assert!(machine.is_shaped("w0", "ifb0"));
     assert!(machine.is_shaped("x0", "ifb-x0"));
     assert_eq!(machine.session().revert().unwrap().not_reverted, []);
@@ -94,7 +94,7 @@ fn a_device_keeps_the_ifb_that_it_has() {
 fn an_ifb_of_another_program_is_left_alone() {
     let machine = Machine::new();
     machine.kernel.plug_in("ifb0", "ifb");
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     assert!(
         machine.is_shaped("w0", "ifb-w0"),
         "{:#?}",
@@ -156,14 +156,14 @@ fn redirect_as(machine: &Machine, ours: &str, device: &str, to: &str) {
 fn two_devices_that_share_an_ifb_are_separated() {
     for shared_first in [true, false] {
         let machine = Machine::new();
-        shaper("w0").apply(&mut machine.session()).unwrap();
+        let _ = shaper("w0").apply(&mut machine.session()).unwrap();
         redirect_as(&machine, "w0", "x0", "ifb0");
         let mut devices = ["x0", "w0"];
         if !shared_first {
             devices.reverse();
         }
         for device in devices {
-            shaper(device).apply(&mut machine.session()).unwrap();
+            let _ = shaper(device).apply(&mut machine.session()).unwrap();
         }
         assert!(machine.is_shaped("w0", "ifb0"));
         assert!(machine.is_shaped("x0", "ifb-x0"));
@@ -185,7 +185,7 @@ fn two_devices_that_share_an_ifb_are_separated() {
 #[test]
 fn a_device_that_cannot_be_separated_keeps_its_redirect() {
     let machine = Machine::new();
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     redirect_as(&machine, "w0", "x0", "ifb0");
     let before = machine.kernel.snapshot();
     let mut refused = 0;
@@ -194,7 +194,7 @@ fn a_device_that_cannot_be_separated_keeps_its_redirect() {
         let crash_point = CrashPoint::fails_at(refused, Moment::Before);
         let applied = shaper("x0").apply(&mut fork.session_of_fate(&crash_point));
         if crash_point.changes() <= refused {
-            applied.unwrap();
+            let _ = applied.unwrap();
             break;
         }
         assert!(
@@ -212,7 +212,7 @@ fn a_device_that_cannot_be_separated_keeps_its_redirect() {
 fn a_device_that_comes_back_has_the_ifb_that_it_had() {
     let machine = Machine::new();
     for device in ["w0", "x0"] {
-        shaper(device).apply(&mut machine.session()).unwrap();
+        let _ = shaper(device).apply(&mut machine.session()).unwrap();
     }
     machine.kernel.rename("x0", "wan0");
     let ifbs = || {
@@ -223,7 +223,7 @@ fn a_device_that_comes_back_has_the_ifb_that_it_had() {
     let mut had = None;
     for _ in 0..3 {
         machine.kernel.plug_in("x0", "veth");
-        shaper("x0").apply(&mut machine.session()).unwrap();
+        let _ = shaper("x0").apply(&mut machine.session()).unwrap();
         let has = ifbs();
         assert_eq!(has.len(), 3, "{has:?}");
         assert_eq!(*had.get_or_insert(has.clone()), has);
@@ -234,14 +234,14 @@ fn a_device_that_comes_back_has_the_ifb_that_it_had() {
 #[test]
 fn an_ifb_that_was_deleted_is_not_taken_from_the_device_that_has_lost_it() {
     let machine = Machine::new();
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     machine.kernel.pull_out("ifb0");
     let named = shaper("x0").through("ifb0");
     let error = named.apply(&mut machine.session()).unwrap_err();
     assert!(error.to_string().contains("ifb0 belongs to w0"), "{error}");
-    shaper("x0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("x0").apply(&mut machine.session()).unwrap();
     assert!(machine.is_shaped("x0", "ifb-x0"));
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     assert!(machine.is_shaped("w0", "ifb0"));
     assert_eq!(machine.session().revert().unwrap().not_reverted, []);
 }
@@ -250,11 +250,11 @@ fn an_ifb_that_was_deleted_is_not_taken_from_the_device_that_has_lost_it() {
 #[test]
 fn a_device_whose_ifb_another_one_has_gets_another_ifb() {
     let machine = Machine::new();
-    shaper("x0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("x0").apply(&mut machine.session()).unwrap();
     machine.kernel.plug_in("gone", "ifb");
     redirect_as(&machine, "x0", "w0", "gone");
     machine.kernel.pull_out("gone");
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     assert!(machine.is_shaped("x0", "ifb0") && machine.is_shaped("w0", "ifb-w0"));
     let report = shaper("w0").verify(&machine.session()).unwrap();
     assert!(report.is_as_wanted(), "{report:#?}");
@@ -264,7 +264,7 @@ fn a_device_whose_ifb_another_one_has_gets_another_ifb() {
 #[test]
 fn another_ifb_than_the_one_that_a_device_has_is_refused_and_named() {
     let machine = Machine::new();
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     let before = machine.kernel.snapshot();
     let named = shaper("w0").through("ifb9");
     let error = named.apply(&mut machine.session()).unwrap_err().to_string();
@@ -279,7 +279,7 @@ fn another_ifb_than_the_one_that_a_device_has_is_refused_and_named() {
 fn an_ifb_of_ours_that_was_renamed_is_deleted_by_a_revert() {
     let machine = Machine::new();
     let before = machine.kernel.snapshot();
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     machine.kernel.rename("ifb0", "foo");
     let pending = machine.session().status().unwrap().pending;
     let link = pending
@@ -296,9 +296,9 @@ fn an_ifb_of_ours_that_was_renamed_is_deleted_by_a_revert() {
 #[test]
 fn an_ifb_that_was_renamed_after_its_device_is_deleted_by_a_revert() {
     let machine = Machine::new();
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     machine.kernel.rename("w0", "wan0");
-    shaper("wan0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("wan0").apply(&mut machine.session()).unwrap();
     machine.kernel.rename("ifb0", "foo");
     assert_eq!(machine.session().revert().unwrap().not_reverted, []);
     assert_eq!(machine.shows("link", "foo"), None);
@@ -310,7 +310,7 @@ fn an_ifb_that_was_renamed_after_its_device_is_deleted_by_a_revert() {
 fn a_device_whose_ifb_was_renamed_gets_another_one() {
     let machine = Machine::new();
     let before = machine.kernel.snapshot();
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     machine.kernel.rename("ifb0", "foo");
     let named = shaper("w0").through("ifb0");
     let Err(Error::NotApplicable(findings)) = named.apply(&mut machine.session()) else {
@@ -321,7 +321,7 @@ fn a_device_whose_ifb_was_renamed_gets_another_one() {
         hint.as_deref(),
         Some("rename it back: ip link set foo name ifb0")
     );
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     assert!(machine.is_shaped("w0", "ifb-w0"));
     let report = shaper("w0").verify(&machine.session()).unwrap();
     assert!(report.is_as_wanted(), "{report:#?}");

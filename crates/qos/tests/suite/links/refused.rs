@@ -43,7 +43,7 @@ const IP: u16 = 0x800_u16.to_be();
 #[test]
 fn a_filter_that_takes_every_packet_first_is_said_to_keep_it_from_taking_effect() {
     let machine = Machine::new();
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     assert!(
         shaper("w0")
             .verify(&machine.session())
@@ -71,7 +71,7 @@ fn a_filter_that_takes_every_packet_first_is_said_to_keep_it_from_taking_effect(
     );
     // After the redirect, a filter takes no packets from it.
     let machine = Machine::new();
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     filter(&machine, 0xfff0, ALL);
     assert!(
         shaper("w0")
@@ -98,7 +98,7 @@ fn a_filter_before_the_redirect_that_takes_some_packets_is_noted() {
             .any(|note| note.contains("comes before the redirect"))
     };
     assert!(noted(&plan.notes), "{:?}", plan.notes);
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     let report = shaper("w0").verify(&machine.session()).unwrap();
     assert!(report.is_as_wanted() && noted(&report.notes), "{report:#?}");
 }
@@ -153,7 +153,7 @@ fn what_is_optional_is_left_out_where_a_part_of_it_is_refused() {
     );
     let hint = finding.hint().unwrap();
     assert!(hint.contains("tc qdisc delete dev w0 root"), "{hint}");
-    optional.apply(&mut machine.session()).unwrap();
+    let _ = optional.apply(&mut machine.session()).unwrap();
     assert_eq!(machine.kernel.snapshot(), before);
     // If the device was named, it is an error.
     shaper("w0").plan(&machine.session()).unwrap_err();
@@ -177,7 +177,7 @@ fn another_filter_of_our_priority_refuses_the_shaping_alone() {
 #[test]
 fn a_root_of_another_program_on_the_ifb_refuses_the_shaping_alone() {
     let machine = Machine::new();
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     let mut backend = Netlink::over(machine.kernel.clone());
     let link = backend.link("ifb0").unwrap().unwrap();
     let red = TrafficControl::replace(&link, TC_H_ROOT, "red", 0x1_0000, Some(&[1, 2, 3, 4]));

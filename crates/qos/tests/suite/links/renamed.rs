@@ -28,7 +28,7 @@ fn a_link_with_another_name_is_put_back_under_it() {
     machine.kernel.rename("w0", "wan0");
     let before = machine.kernel.snapshot();
     machine.kernel.rename("wan0", "w0");
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     machine.kernel.rename("w0", "wan0");
     let pending = machine.session().status().unwrap().pending;
     let named: Vec<_> = pending.iter().map(|pending| &*pending.knob.text).collect();
@@ -46,7 +46,7 @@ fn a_link_with_another_name_is_put_back_under_it() {
 #[test]
 fn a_stranger_that_takes_the_old_name_is_not_touched() {
     let machine = Machine::new();
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     machine.kernel.rename("w0", "wan0");
     machine.kernel.plug_in("w0", "veth");
     set_root(&machine, "w0");
@@ -73,7 +73,7 @@ fn two_links_that_swap_their_names_are_each_put_back() {
         swap_names(&machine);
         let before = machine.kernel.snapshot();
         for device in ["w0", "x0"] {
-            shaper(device).apply(&mut machine.session()).unwrap();
+            let _ = shaper(device).apply(&mut machine.session()).unwrap();
         }
         swap_names(&machine);
         for device in ["w0", "x0"].into_iter().filter(|_| again) {
@@ -95,7 +95,7 @@ fn a_renamed_link_keeps_the_ifb_that_was_named_after_it() {
     let machine = Machine::new();
     let before = machine.kernel.snapshot();
     for device in ["w0", "x0"] {
-        shaper(device).apply(&mut machine.session()).unwrap();
+        let _ = shaper(device).apply(&mut machine.session()).unwrap();
     }
     machine.kernel.rename("x0", "wan0");
     let applied = shaper("wan0").apply(&mut machine.session()).unwrap();
@@ -124,13 +124,13 @@ fn a_renamed_link_keeps_the_ifb_that_was_named_after_it() {
 #[test]
 fn a_namesake_of_a_renamed_link_gets_an_ifb_of_its_own() {
     let machine = Machine::new();
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     machine.kernel.rename("w0", "wan0");
     machine.kernel.plug_in("w0", "veth");
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     assert!(machine.is_shaped("wan0", "ifb0") && machine.is_shaped("w0", "ifb-w0"));
     for device in ["wan0", "w0"] {
-        shaper(device).apply(&mut machine.session()).unwrap();
+        let _ = shaper(device).apply(&mut machine.session()).unwrap();
         let report = shaper(device).verify(&machine.session()).unwrap();
         assert!(report.is_as_wanted(), "{report:#?}");
     }
@@ -146,11 +146,11 @@ fn a_namesake_of_a_renamed_link_gets_an_ifb_of_its_own() {
 fn a_namesake_does_not_get_the_ifb_that_is_named_after_it() {
     let machine = Machine::new();
     for device in ["w0", "x0"] {
-        shaper(device).apply(&mut machine.session()).unwrap();
+        let _ = shaper(device).apply(&mut machine.session()).unwrap();
     }
     machine.kernel.rename("x0", "wan0");
     machine.kernel.plug_in("x0", "veth");
-    shaper("x0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("x0").apply(&mut machine.session()).unwrap();
     assert!(machine.is_shaped("wan0", "ifb-x0"));
     let filter = machine.kernel.snapshot();
     let leads = filter
@@ -171,7 +171,7 @@ fn applied_again_under_the_new_name_it_goes_back_to_the_first_original() {
     machine.kernel.rename("w0", "wan0");
     let before = machine.kernel.snapshot();
     machine.kernel.rename("wan0", "w0");
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     machine.kernel.rename("w0", "wan0");
     let applied = shaper("wan0").apply(&mut machine.session()).unwrap();
     let changed: Vec<_> = applied
@@ -188,7 +188,7 @@ fn applied_again_under_the_new_name_it_goes_back_to_the_first_original() {
             .is_as_wanted()
     );
     let other_rate = shaper("wan0").egress(hosttune_qos::Cake::default());
-    other_rate.apply(&mut machine.session()).unwrap();
+    let _ = other_rate.apply(&mut machine.session()).unwrap();
     reverts_wholly(&machine);
     assert_eq!(machine.kernel.snapshot(), before);
 }
@@ -201,10 +201,10 @@ fn owners_that_know_a_link_by_two_names_end_at_the_first_original() {
         machine.kernel.rename("w0", "wan0");
         let before = machine.kernel.snapshot();
         machine.kernel.rename("wan0", "w0");
-        shaper("w0").apply(&mut machine.session()).unwrap();
+        let _ = shaper("w0").apply(&mut machine.session()).unwrap();
         machine.kernel.rename("w0", "wan0");
         let faster = shaper("wan0").egress(hosttune_qos::Cake::default());
-        faster.apply(&mut machine.session_of("other")).unwrap();
+        let _ = faster.apply(&mut machine.session_of("other")).unwrap();
         let mut owners = ["router", "other"];
         if !older_first {
             owners.reverse();
@@ -221,7 +221,7 @@ fn owners_that_know_a_link_by_two_names_end_at_the_first_original() {
 #[test]
 fn a_link_made_anew_under_another_name_is_another_one() {
     let machine = Machine::new();
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     machine.kernel.pull_out("w0");
     machine.kernel.plug_in("wan0", "veth");
     let stranger = machine.shows("root", "wan0");
@@ -248,7 +248,7 @@ fn a_link_of_the_same_number_in_another_namespace_is_another_one() {
     const NAMESPACE: &str = "/proc/thread-self/ns/net";
     let mut machine = Machine::new();
     machine.memory = machine.memory.link(NAMESPACE, "net:[1]");
-    shaper("w0").apply(&mut machine.session()).unwrap();
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
     let pending = machine.session().status().unwrap().pending;
     let identities: Vec<_> = pending
         .iter()
@@ -273,6 +273,6 @@ fn a_link_of_the_same_number_in_another_namespace_is_another_one() {
             .all(|pending| !pending.knob.text.contains("lan0")),
         "{pending:#?}"
     );
-    other.session().revert().unwrap();
+    assert!(other.session().revert().unwrap().is_complete());
     assert_eq!(other.kernel.snapshot(), before);
 }

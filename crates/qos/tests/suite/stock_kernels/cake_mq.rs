@@ -109,7 +109,7 @@ fn it_is_put_there_and_taken_back() {
         make();
         let before = snapshot();
         let mut session = session();
-        shaper().apply(&mut session).unwrap();
+        let _ = shaper().apply(&mut session).unwrap();
         let report = shaper().verify(&session).unwrap();
         assert!(report.is_as_wanted(), "{what}: {report:#?}");
         let again = shaper().plan(&session).unwrap();

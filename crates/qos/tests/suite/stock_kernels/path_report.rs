@@ -51,7 +51,7 @@ fn verdicts(readings: &(PathCounters, PathCounters)) -> (Verdict, Verdict) {
 fn counters_advance_all_along() {
     let traffic = Traffic::begin();
     let mut session = session();
-    shaper().apply(&mut session).unwrap();
+    let _ = shaper().apply(&mut session).unwrap();
     let nothing = shaper().path(&session).unwrap();
     let nothing = (nothing.clone(), nothing);
     assert_eq!(verdicts(&nothing), (Verdict::Idle, Verdict::Idle));
@@ -75,7 +75,7 @@ fn counters_advance_all_along() {
     let later = while_sending(&traffic, &session).1;
     let path_report = readings.0.until(&later);
     assert_eq!(path_report.redirected_packets, Some(2 * sent));
-    shaper().revert(&mut session).unwrap();
+    assert!(shaper().revert(&mut session).unwrap().is_complete());
     let readings = while_sending(&traffic, &session);
     let missing = |point| Verdict::Missing { point };
     assert_eq!(
@@ -91,7 +91,7 @@ fn counters_advance_all_along() {
 fn what_is_lost_and_what_is_bypassed_is_told() {
     let traffic = Traffic::begin();
     let mut session = session();
-    shaper().apply(&mut session).unwrap();
+    let _ = shaper().apply(&mut session).unwrap();
 
     tell("ip link set ifb7 down");
     let readings = while_sending(&traffic, &session);
@@ -114,7 +114,7 @@ fn what_is_lost_and_what_is_bypassed_is_told() {
             .starts_with("all packets received on wan are lost: they are redirected to ifb7")),
         "{report:#?}"
     );
-    shaper().apply(&mut session).unwrap();
+    let _ = shaper().apply(&mut session).unwrap();
     traffic.all_arrive("applied again");
     assert!(shaper().verify(&session).unwrap().is_as_wanted());
     let readings = while_sending(&traffic, &session);
@@ -146,7 +146,7 @@ fn what_is_lost_and_what_is_bypassed_is_told() {
         report.notes.iter().any(|note| note.contains("are lost")),
         "{report:#?}"
     );
-    shaper().apply(&mut session).unwrap();
+    let _ = shaper().apply(&mut session).unwrap();
     let again = shaper().path(&session).unwrap();
     let verdict = verdicts(&(readings.1, again)).1;
     assert!(
@@ -194,7 +194,7 @@ fn same(shown: &Value, ours: &TrafficStatistics) {
 fn counters_are_those_that_tc_and_ip_show() {
     let traffic = Traffic::begin();
     let mut session = session();
-    shaper().apply(&mut session).unwrap();
+    let _ = shaper().apply(&mut session).unwrap();
     traffic.mark(EXPEDITED);
     traffic.all_arrive("shaped");
     let statistics = shaper().statistics(&session).unwrap();
@@ -303,7 +303,7 @@ fn counters_are_those_that_tc_and_ip_show() {
         serde_json::from_str::<ShaperStatistics>(&text).unwrap(),
         statistics
     );
-    shaper().revert(&mut session).unwrap();
+    assert!(shaper().revert(&mut session).unwrap().is_complete());
     let nothing = shaper().statistics(&session).unwrap();
     assert_eq!(nothing.ingress, None);
     assert!(nothing.egress.is_some_and(|root| root.root.cake.is_none()));
@@ -349,17 +349,17 @@ fn what_deserves_a_look_is_noted() {
     if !has_cake() {
         println!("this kernel has no CAKE: nothing else tells how it is");
         let mut session = session();
-        shaper().apply(&mut session).unwrap();
+        let _ = shaper().apply(&mut session).unwrap();
         assert_eq!(
             shaper().verify(&session).unwrap().notes,
             Vec::<String>::new()
         );
-        shaper().revert(&mut session).unwrap();
+        assert!(shaper().revert(&mut session).unwrap().is_complete());
         return;
     }
     let mut session = session();
     let shaper = Shaper::new("wan").egress(shaped("bandwidth 1mbit besteffort rtt 1ms", 125_000));
-    shaper.apply(&mut session).unwrap();
+    let _ = shaper.apply(&mut session).unwrap();
     assert_eq!(shaper.verify(&session).unwrap().notes, Vec::<String>::new());
     traffic.all_arrive("shaped");
     let ordinary = shaper.verify(&session).unwrap().notes;
@@ -386,7 +386,7 @@ fn what_deserves_a_look_is_noted() {
             .iter()
             .any(|note| note.contains("packets wait"))
     );
-    shaper.revert(&mut session).unwrap();
+    assert!(shaper.revert(&mut session).unwrap().is_complete());
 }
 
 inside_stock_kernels!(

@@ -47,7 +47,7 @@ fn a_renamed_link_and_its_namesake_are_told_apart() {
     let clean = snapshot();
     for device in ["w0", "x0"] {
         add(device);
-        shaper(device).apply(&mut session("qos-test")).unwrap();
+        let _ = shaper(device).apply(&mut session("qos-test")).unwrap();
     }
     for pending in session("qos-test").status().unwrap().pending {
         if let Some(identity) = &pending.identity {
@@ -58,7 +58,7 @@ fn a_renamed_link_and_its_namesake_are_told_apart() {
     tell("ip link set p-w0 down; ip link set p-w0 name p-wan0; ip link set p-wan0 up");
     add("w0");
     for device in ["w0", "wan0", "x0"] {
-        shaper(device).apply(&mut session("qos-test")).unwrap();
+        let _ = shaper(device).apply(&mut session("qos-test")).unwrap();
     }
     for (device, ifb) in [("wan0", "ifb0"), ("w0", "ifb-w0"), ("x0", "ifb-x0")] {
         is_as_wanted(device);
@@ -80,10 +80,10 @@ fn an_ifb_that_was_deleted_goes_back_to_its_device() {
         add(device);
     }
     let before = snapshot();
-    shaper("w0").apply(&mut session("qos-test")).unwrap();
+    let _ = shaper("w0").apply(&mut session("qos-test")).unwrap();
     tell("ip link del ifb0");
     for device in ["x0", "w0"] {
-        shaper(device).apply(&mut session("qos-test")).unwrap();
+        let _ = shaper(device).apply(&mut session("qos-test")).unwrap();
     }
     for (device, ifb) in [("w0", "ifb0"), ("x0", "ifb-x0")] {
         is_as_wanted(device);

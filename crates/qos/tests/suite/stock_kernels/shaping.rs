@@ -81,7 +81,7 @@ fn applied_and_reverted(shaper: &Shaper, what: &str) {
     let planned = shaper.plan(&session).unwrap();
     assert!(!planned.steps.is_empty(), "{what}");
     before.is_still(&snapshot(), format!("{what}: planned"));
-    shaper.apply(&mut session).unwrap();
+    let _ = shaper.apply(&mut session).unwrap();
     let report = shaper.verify(&session).unwrap();
     assert!(report.is_as_wanted(), "{what}: {report:#?}");
     let again = shaper.plan(&session).unwrap();
@@ -150,7 +150,7 @@ fn a_link_that_is_down_gets_nothing_that_it_did_not_have() {
     up_and_down();
     let before = snapshot();
     let mut session = session("qos-test");
-    shaper().apply(&mut session).unwrap();
+    let _ = shaper().apply(&mut session).unwrap();
     assert!(shaper().verify(&session).unwrap().is_as_wanted());
     let reverted = shaper().revert(&mut session).unwrap();
     assert!(
@@ -196,7 +196,7 @@ fn a_filter_that_takes_every_packet_first_is_told() {
         tell(&format!("tc filter add dev wan ingress {filter}"));
         let before = snapshot();
         let mut session = session("qos-test");
-        shaper().apply(&mut session).unwrap();
+        let _ = shaper().apply(&mut session).unwrap();
         let report = shaper().verify(&session).unwrap();
         assert_eq!(report.is_as_wanted(), !takes_all, "{filter}: {report:#?}");
         let reverted = shaper().revert(&mut session).unwrap();
@@ -215,7 +215,7 @@ fn a_filter_that_somebody_adds_keeps_our_hook() {
     device();
     let before = snapshot();
     let mut session = session("qos-test");
-    shaper().apply(&mut session).unwrap();
+    let _ = shaper().apply(&mut session).unwrap();
     tell("tc filter add dev wan ingress protocol ip pref 9 u32 match ip dport 53 0xffff action ok");
     let reverted = shaper().revert(&mut session).unwrap();
     assert_eq!(
@@ -286,7 +286,7 @@ fn what_cannot_be_put_back_is_refused() {
         before.is_still(&snapshot(), script);
 
         let consent = shaper().discard();
-        consent.apply(&mut session).unwrap();
+        let _ = consent.apply(&mut session).unwrap();
         assert!(consent.verify(&session).unwrap().is_as_wanted(), "{script}");
         let reverted = consent.revert(&mut session).unwrap();
         assert!(
@@ -329,7 +329,7 @@ fn what_a_stranger_did_since_stays() {
     enter();
     device();
     let mut session = session("qos-test");
-    shaper().apply(&mut session).unwrap();
+    let _ = shaper().apply(&mut session).unwrap();
     tell("tc qdisc replace dev wan root handle 77: pfifo limit 9");
     let reverted = shaper().revert(&mut session).unwrap();
     assert_eq!(
@@ -359,11 +359,11 @@ fn a_redirect_that_leads_nowhere_is_taken_back() {
     device();
     let before = snapshot();
     let mut session = session("qos-test");
-    shaper().apply(&mut session).unwrap();
+    let _ = shaper().apply(&mut session).unwrap();
     tell("ip link del ifb7");
     let report = shaper().verify(&session).unwrap();
     assert!(!report.is_as_wanted());
-    shaper().apply(&mut session).unwrap();
+    let _ = shaper().apply(&mut session).unwrap();
     assert!(shaper().verify(&session).unwrap().is_as_wanted());
     tell("ip link del ifb7");
     let reverted = shaper().revert(&mut session).unwrap();
@@ -412,13 +412,13 @@ fn what_arrives_goes_through_the_ifb() {
     assert_eq!(answered(&socket), 10, "before");
 
     let mut session = session("qos-test");
-    shaper().apply(&mut session).unwrap();
+    let _ = shaper().apply(&mut session).unwrap();
     assert_eq!(answered(&socket), 10, "shaped");
     let seen = tell("tc -s qdisc show dev ifb7");
     let mut words = seen.split_whitespace().skip_while(|word| *word != "bytes");
     let packets: u32 = words.nth(1).unwrap().parse().unwrap();
     assert!(packets >= 10, "{seen}");
-    shaper().revert(&mut session).unwrap();
+    assert!(shaper().revert(&mut session).unwrap().is_complete());
     assert_eq!(answered(&socket), 10, "taken back");
     tell("ip netns del other");
 }
@@ -481,7 +481,7 @@ fn killed_at_every_message_then_reverted_is_as_it_was() {
                 let crash_point = CrashPoint::dies_at(write, moment);
                 if reverting {
                     let mut session = process(&store, &CrashPoint::lives());
-                    shaper().apply(&mut session).unwrap();
+                    let _ = shaper().apply(&mut session).unwrap();
                     let _ = process(&store, &crash_point).revert();
                 } else {
                     let _ = shaper().apply(&mut process(&store, &crash_point));

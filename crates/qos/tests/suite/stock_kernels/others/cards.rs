@@ -74,7 +74,7 @@ fn another_card_of_the_name_is_not_shaped() {
     );
 
     let right = shaper("eth1").permanent_address(address(FIRST));
-    right.apply(&mut session).unwrap();
+    let _ = right.apply(&mut session).unwrap();
     assert!(right.verify(&session).unwrap().is_as_wanted());
 }
 
@@ -130,11 +130,11 @@ fn a_default_qdisc_that_is_another_by_now_is_said_on_the_way_back() {
         session.with(hosttune_qos::knobs)
     };
     let mut same = session();
-    shaper("wan").apply(&mut same).unwrap();
+    let _ = shaper("wan").apply(&mut same).unwrap();
     assert_eq!(same.revert().unwrap().notes, Vec::<String>::new());
 
     let mut other = session();
-    shaper("wan").apply(&mut other).unwrap();
+    let _ = shaper("wan").apply(&mut other).unwrap();
     memory.write(path, "pfifo_fast").unwrap();
     kernel.set_default_qdisc("pfifo_fast");
     let reverted = other.revert().unwrap();
@@ -204,7 +204,7 @@ fn cards_are_known_by_their_permanent_addresses() {
         format!("wan9 is now a different card: its address is {FIRST}, not {SECOND}")
     );
     let right = meant("wan9", FIRST);
-    right.apply(&mut session).unwrap();
+    let _ = right.apply(&mut session).unwrap();
     assert!(right.verify(&session).unwrap().is_as_wanted());
     assert_eq!(right.revert(&mut session).unwrap().not_reverted, []);
     tell(&format!(
@@ -225,7 +225,7 @@ fn the_default_of_the_way_back_is_that_of_its_time() {
     let before = tell("sysctl -n net.core.default_qdisc");
     tell(&format!("ip link set {name} up"));
     let mut session = live();
-    shaper(&name).apply(&mut session).unwrap();
+    let _ = shaper(&name).apply(&mut session).unwrap();
     tell("sysctl -qw net.core.default_qdisc=fq");
     let reverted = session.revert().unwrap();
     assert_eq!(reverted.not_reverted, []);

@@ -106,7 +106,7 @@ fn a_program_at_tcx_is_left_alone() {
             return;
         };
         assert!(program.sees() >= 10);
-        shaper.apply(&mut session).unwrap();
+        let _ = shaper.apply(&mut session).unwrap();
         let before = through_the_ifb();
         assert!(program.sees() >= 10, "{verdict}: shaped");
         let came = through_the_ifb() - before;

@@ -139,7 +139,7 @@ fn a_device_that_comes_back_is_shaped_once() {
     add();
     let before = there();
     let (store, writes) = (MemoryStore::new(), Writes::default());
-    shaper()
+    let _ = shaper()
         .apply(&mut session(&store, Writes::default()))
         .unwrap();
     let number = || backend().link("wan").unwrap().unwrap().index;
@@ -183,7 +183,7 @@ fn flaps_and_other_sizes_write_nothing() {
     enter();
     add();
     let (store, writes) = (MemoryStore::new(), Writes::default());
-    shaper()
+    let _ = shaper()
         .apply(&mut session(&store, Writes::default()))
         .unwrap();
     let (shown, journal) = (there(), store.longest());
@@ -206,7 +206,12 @@ fn flaps_and_other_sizes_write_nothing() {
     assert_eq!(writes.count(), 0);
     assert_eq!(store.longest(), journal);
     assert_eq!(there(), shown);
-    session(&store, Writes::default()).revert().unwrap();
+    assert!(
+        session(&store, Writes::default())
+            .revert()
+            .unwrap()
+            .is_complete()
+    );
 }
 
 fn what_somebody_else_has_set_is_left_and_said_once() {
@@ -230,7 +235,12 @@ fn what_somebody_else_has_set_is_left_and_said_once() {
         said.until("applied");
         assert!(is_shaped(&store));
     });
-    session(&store, Writes::default()).revert().unwrap();
+    assert!(
+        session(&store, Writes::default())
+            .revert()
+            .unwrap()
+            .is_complete()
+    );
 }
 
 /// Another process deletes the root every tenth of a second.
@@ -377,14 +387,14 @@ fn after_many_reconnects_the_journal_is_small_and_leads_back() {
     add();
     tell("tc qdisc replace dev wan root handle 12: pfifo limit 77");
     let store = MemoryStore::new();
-    shaper()
+    let _ = shaper()
         .apply(&mut session(&store, Writes::default()))
         .unwrap();
     let once = store.longest();
     for number in 0..20 {
         tell("ip link del wan");
         add();
-        shaper()
+        let _ = shaper()
             .apply(&mut session(&store, Writes::default()))
             .unwrap();
         let longest = store.longest();
