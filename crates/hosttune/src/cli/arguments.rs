@@ -47,14 +47,14 @@ pub(super) struct Global {
     /// Work on the tree beneath DIR: a captured tree (with proc or sys) or an image
     #[arg(long, value_name = "DIR")]
     pub(super) root: Option<PathBuf>,
-    /// Limit the command to this part of the profile and the parts in it (repeatable)
-    #[arg(long, value_name = "NAME")]
+    /// Limit the command to these parts of the profile and the parts in them
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub(super) only: Vec<String>,
     /// Fail if a setting does not apply here
     #[arg(long)]
     pub(super) strict: bool,
-    /// Also enable an optional part (repeatable)
-    #[arg(long, value_name = "NAME")]
+    /// Also enable optional parts
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub(super) with: Vec<String>,
     /// Keep settings across reboots
     #[arg(long)]
@@ -75,16 +75,20 @@ pub(super) enum Command {
     },
     /// Show the plan, ask for confirmation, and apply it: all of it or nothing
     Apply {
+        /// Only show the plan, as the command plan does
+        #[arg(long, short = 'n', hide = true)]
+        dry_run: bool,
         /// Do not ask for confirmation
         #[arg(long, short)]
         yes: bool,
-        /// Wait up to SECONDS for the lock (default: fail at once)
+        /// Wait up to SECONDS for the lock (default: fail at once); needs --yes
         #[arg(long, value_name = "SECONDS", requires = "yes", value_parser = clap::value_parser!(u16))]
         wait: Option<u16>,
     },
     /// Check every setting; exit 1 on drift
     Verify,
     /// Revert everything that this program changed
+    #[command(alias = "undo")]
     Revert {
         /// Do not ask for confirmation
         #[arg(long, short)]
@@ -133,7 +137,7 @@ pub(super) fn parse(
             with.hide(true)
         } else {
             with.help(format!(
-                "Also enable an optional part (repeatable): {}",
+                "Also enable optional parts: {}",
                 profile.candidates().join(", ")
             ))
         }
@@ -142,15 +146,16 @@ pub(super) fn parse(
     // the values given before the command if there are any after it.
     let command = command
         .mut_subcommands(|command| {
-            let without = without(command.get_name());
+            let name = command.get_name().to_owned();
             let command = Global::augment_args(command).mut_arg("with", candidates);
-            if without.is_empty() {
+            let none = |argument: Arg| argument.hide(true);
+            let command = unused(&name)
+                .iter()
+                .fold(command, |command, option| command.mut_arg(option, none));
+            if has_settings(&name) {
                 command.args(settings.iter().map(argument))
             } else {
-                let none = |argument: Arg| argument.hide(true);
-                without
-                    .iter()
-                    .fold(command, |command, option| command.mut_arg(option, none))
+                command
             }
         })
         .mut_arg("with", candidates)
@@ -160,23 +165,32 @@ pub(super) fn parse(
     parsed.global.set = set(settings, &matches);
     if let Some((name, after)) = matches.subcommand() {
         let mut global = Global::from_arg_matches(after)?;
-        if without(name).is_empty() {
+        if has_settings(name) {
             global.set = set(settings, after);
         }
         parsed.global.merge(global)?;
+        parsed.global.need_all_used(name)?;
     }
     Ok(parsed)
 }
 
-/// The global options that do not apply to this command. If there are any, the command does not use
-/// the profile, and the profile's own options do not apply either; `measure` has options of the same
-/// names.
-fn without(command: &str) -> &'static [&'static str] {
+/// The options of every command that have no effect on this one.
+fn unused(command: &str) -> &'static [&'static str] {
     match command {
-        "facts" => &["only", "strict", "with", "persist"],
+        "explain" => &["strict"],
+        "revert" | "status" => &["strict", "with", "persist"],
+        "facts" | "who-sets" => &["only", "strict", "with", "persist"],
         "measure" => &["root", "only", "strict", "with", "persist"],
         _ => &[],
     }
+}
+
+/// Whether the profile's own options apply to a command. `measure` has options of the same names.
+fn has_settings(command: &str) -> bool {
+    !matches!(
+        command,
+        "revert" | "status" | "facts" | "who-sets" | "measure"
+    )
 }
 
 /// Converts a profile's option into one of clap's.
@@ -223,26 +237,56 @@ impl Global {
         Ok(())
     }
 
+    /// Refuses an option that has no effect on this command.
+    fn need_all_used(&self, command: &str) -> Result<(), clap::Error> {
+        if command == "measure" {
+            // It has its own check, with hints for the options that it shares names with.
+            return Ok(());
+        }
+        let given = [
+            ("root", self.root.is_some()),
+            ("only", !self.only.is_empty()),
+            ("strict", self.strict),
+            ("with", !self.with.is_empty()),
+            ("persist", self.persist),
+        ];
+        let given = given
+            .iter()
+            .filter(|(_, given)| *given)
+            .map(|(name, _)| *name);
+        let mut ignored = given.filter(|name| unused(command).contains(name));
+        let setting = self.set.keys().map(String::as_str).next();
+        let setting = setting.filter(|_| !has_settings(command));
+        match ignored.next().or(setting) {
+            Some(option) => Err(clap::Error::raw(
+                clap::error::ErrorKind::ArgumentConflict,
+                format!("--{option} has no effect on {command}: omit it\n"),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// The command line of another command for the same host and options, for the user to copy.
     pub(super) fn invocation(&self, name: &str, command: &str) -> String {
+        let uses = |option: &str| !unused(command).contains(&option);
         let mut words = vec![name.to_owned()];
-        if let Some(root) = &self.root {
+        if let Some(root) = self.root.as_ref().filter(|_| uses("root")) {
             words.push("--root".to_owned());
             words.push(quoted(&root.display().to_string()));
         }
-        for (option, names) in [("--only", &self.only), ("--with", &self.with)] {
-            for name in names {
-                words.push(option.to_owned());
-                words.push(quoted(name));
+        for (option, names) in [("only", &self.only), ("with", &self.with)] {
+            if !names.is_empty() && uses(option) {
+                words.push(format!("--{option}"));
+                words.push(quoted(&names.join(",")));
             }
         }
-        for (name, value) in &self.set {
+        for (name, value) in self.set.iter().filter(|_| has_settings(command)) {
             words.push(format!("--{name}"));
             words.push(quoted(value));
         }
-        for (option, set) in [("--strict", self.strict), ("--persist", self.persist)] {
-            if set {
-                words.push(option.to_owned());
+        for (option, set) in [("strict", self.strict), ("persist", self.persist)] {
+            if set && uses(option) {
+                words.push(format!("--{option}"));
             }
         }
         words.push(command.to_owned());
@@ -281,6 +325,10 @@ mod tests {
         assert_eq!(
             global.invocation("gaming", "apply"),
             "gaming --root '/mnt/my tree' --with candidates --device 'wan 0' --strict apply"
+        );
+        assert_eq!(
+            global.invocation("gaming", "revert"),
+            "gaming --root '/mnt/my tree' revert"
         );
         assert_eq!(quoted("it's"), r"'it'\''s'");
         assert_eq!(quoted(""), "''");

@@ -114,7 +114,8 @@ impl Run<'_> {
         self.check_candidates()?;
         match command {
             Command::Plan { exit_code } => self.plan(*exit_code),
-            Command::Apply { yes, wait } => self.apply(*yes, wait.unwrap_or(0)),
+            Command::Apply { dry_run: true, .. } => self.plan(false),
+            Command::Apply { yes, wait, .. } => self.apply(*yes, wait.unwrap_or(0)),
             Command::Verify => self.verify(),
             Command::Revert { yes, force } => self.revert(*yes, *force),
             Command::Watch { yes } => self.watch(*yes),
@@ -178,7 +179,8 @@ impl Run<'_> {
     }
 
     fn try_apply(&mut self, yes: bool, ending: &Ending) -> Result<Exit, Failure> {
-        let session = self.session()?.stopped_by(ending.stop());
+        let mut session = self.session()?;
+        session.stopped_by(ending.stop());
         let tuning = self.tuning(&session)?;
         let mut session = self.narrowed(session, &*tuning)?;
         let page = self.page(&session);
@@ -276,7 +278,8 @@ impl Run<'_> {
 
     fn try_revert(&mut self, yes: bool, force: bool) -> Result<Exit, Failure> {
         let ending = self.ending("revert")?;
-        let session = self.session()?.force(force).stopped_by(ending.stop());
+        let mut session = self.session()?;
+        session.force(force).stopped_by(ending.stop());
         let status = session.status()?;
         let mut session = self.narrowed_to_pending(session, &status)?;
         let page = self.page(&session);
@@ -409,10 +412,11 @@ impl Run<'_> {
             RootKind::Live => self.profile.with_backend(session),
             _ => session,
         };
-        Ok(session
+        let mut session = session
             .with(|registry| self.profile.register(registry))
-            .program(format!("{name} {}", self.profile.version()))
-            .strict(self.global.strict))
+            .program(format!("{name} {}", self.profile.version()));
+        session.strict(self.global.strict);
+        Ok(session)
     }
 
     fn tuning(&self, session: &Session) -> Result<Box<dyn Tuning>, Failure> {
@@ -450,7 +454,7 @@ impl Run<'_> {
 
     fn narrow(
         &self,
-        session: Session,
+        mut session: Session,
         mut known: Vec<String>,
         status: &Status,
     ) -> Result<Session, Failure> {
@@ -462,7 +466,8 @@ impl Run<'_> {
                 return Err(Failure::unknown("part", name, &known));
             }
         }
-        Ok(session.only(Selection::only(self.global.only.iter().cloned())))
+        session.only(Selection::only(self.global.only.iter().cloned()));
+        Ok(session)
     }
 
     /// The part of the status that `--only` selects.

@@ -369,6 +369,61 @@ fn only_and_with_choose() {
 }
 
 #[test]
+fn an_option_without_effect_is_refused_before_and_after_the_command() {
+    let root = image();
+    for (command, option) in [
+        ("revert", "--persist"),
+        ("revert", "--strict"),
+        ("status", "--with=farewell"),
+        ("status", "--persist"),
+        ("explain", "--strict"),
+        ("who-sets", "--only=greeting"),
+        ("facts", "--persist"),
+    ] {
+        let value = ["radio"].into_iter();
+        let value: Vec<&str> = value
+            .filter(|_| ["explain", "who-sets"].contains(&command))
+            .collect();
+        for typed in [
+            [&[option, command][..], &value].concat(),
+            [&[command, option][..], &value].concat(),
+        ] {
+            let ran = greeter(root.path(), &typed);
+            assert_eq!(ran.exit, Exit::Usage, "{typed:?}: {ran:?}");
+            let name = option.split('=').next().unwrap();
+            let told = format!("{name} has no effect on {command}: omit it");
+            assert!(ran.err.contains(&told), "{typed:?}: {}", ran.err);
+        }
+        let help = greeter(root.path(), &[command, "--help"]).out;
+        let name = option.split('=').next().unwrap();
+        assert!(!help.contains(name), "{command}: {help}");
+    }
+}
+
+#[test]
+fn several_names_are_separated_by_commas() {
+    let root = image();
+    let both = greeter(root.path(), &["plan", "--json", "--only", "radio,greeting"]);
+    let document = both.document();
+    assert_eq!(document["steps"].as_array().unwrap().len(), 1);
+    assert_eq!(document["not_applicable"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn words_of_other_tools_are_understood() {
+    let root = image();
+    let planned = greeter(root.path(), &["plan"]).out;
+    for typed in [["apply", "--dry-run"], ["apply", "-n"]] {
+        assert_eq!(greeter(root.path(), &typed).out, planned, "{typed:?}");
+    }
+    assert_eq!(motd(&root), None);
+    greeter(root.path(), &["apply", "--yes"]);
+    let ran = greeter(root.path(), &["undo", "--yes"]);
+    assert_eq!(ran.exit, Exit::Done, "{ran:?}");
+    assert_eq!(motd(&root), None);
+}
+
+#[test]
 fn strict_makes_a_lack_an_error() {
     let root = image();
     let ran = greeter(root.path(), &["--strict", "apply", "--yes"]);

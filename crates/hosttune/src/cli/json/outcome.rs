@@ -40,6 +40,7 @@ pub(in crate::cli) struct RevertDocument<'a> {
     outcome: Outcome,
     #[serde(flatten)]
     put_back: PutBack<'a>,
+    remaining: Vec<&'a str>,
     notes: &'a [String],
     error: Option<ErrorView>,
 }
@@ -197,6 +198,11 @@ pub(in crate::cli) fn reverted<'a>(
             Outcome::Reverted
         },
         put_back: PutBack::of(reverted),
+        remaining: reverted
+            .remaining
+            .iter()
+            .map(|knob| knob.text.as_str())
+            .collect(),
         notes,
         error: unrecorded.map(ErrorView::of),
     }
@@ -207,6 +213,7 @@ pub(in crate::cli) fn revert_declined() -> RevertDocument<'static> {
     RevertDocument {
         outcome: Outcome::Declined,
         put_back: PutBack::default(),
+        remaining: Vec::new(),
         notes: &[],
         error: None,
     }
@@ -217,6 +224,7 @@ pub(in crate::cli) fn revert_failed(failure: &Failure) -> RevertDocument<'static
     RevertDocument {
         outcome: Outcome::Refused,
         put_back: PutBack::default(),
+        remaining: Vec::new(),
         notes: &[],
         error: Some(ErrorView::of(failure)),
     }
