@@ -53,7 +53,6 @@
 //! of the IFB stop while those of the device advance. A redirect that is itself offloaded to the
 //! hardware is noted.
 
-mod attribute;
 mod bytes;
 pub mod cake;
 mod circumstances;

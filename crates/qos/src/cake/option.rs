@@ -8,7 +8,7 @@ use super::{
     AckFilter, Bandwidth, Cake, Diffserv, Direction, FlowMode, Framing, MarkMask, MemoryLimit,
     RoundTripTime,
 };
-use crate::attribute;
+use hosttune_netlink::attribute;
 
 /// One of the 17 attributes in `TCA_OPTIONS` of a CAKE qdisc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

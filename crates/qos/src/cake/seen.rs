@@ -8,7 +8,7 @@ use super::{
     AckFilter, Bandwidth, Cake, CakeOption, Diffserv, Direction, FlowMode, Framing, MarkMask,
     MemoryLimit, MinimumPacket, Overhead, RoundTripTime,
 };
-use crate::attribute::Attributes;
+use hosttune_netlink::attribute::Attributes;
 
 /// An unknown attribute: one with a number that this program has no option for, or with a size other
 /// than that of its option.

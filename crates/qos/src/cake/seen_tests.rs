@@ -1,7 +1,7 @@
 //! Reading and writing attributes, including those of older and newer kernels.
 
 use super::*;
-use crate::attribute;
+use hosttune_netlink::attribute;
 use crate::cake::any_cake::any_cake;
 use crate::cake::differences;
 use proptest::prelude::*;

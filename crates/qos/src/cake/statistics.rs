@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Unknown;
-use crate::attribute::{Attribute, Attributes};
+use hosttune_netlink::attribute::{Attribute, Attributes};
 
 /// Declares a structure of optional counters that is read from numbered attributes.
 macro_rules! counters {

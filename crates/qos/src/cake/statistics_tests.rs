@@ -1,7 +1,7 @@
 //! Counters are read whatever else is shown, and the symptoms are derived from them.
 
 use super::*;
-use crate::attribute;
+use hosttune_netlink::attribute;
 use crate::cake::{Cake, Symptom, TinName};
 use proptest::prelude::*;
 

@@ -1,9 +1,11 @@
 //! Filters, and the one that redirects all received packets to another device.
 
-use super::attributes::{Attributes, attributes, find, word};
-use super::numbers::*;
+use hosttune_netlink::numbers::*;
+use hosttune_netlink::{Attributes, Request, attributes, find, word};
+
+use super::traffic_numbers::*;
 use super::traffic::header;
-use super::{Link, Request, TrafficControl};
+use super::{Link, TrafficControl};
 
 /// Our priority. It comes after those that the kernel chooses, of which the first is 49152.
 pub const PRIORITY: u16 = 49374;

@@ -1,8 +1,8 @@
 //! Links: looking them up, creating them, setting an alias, bringing them up, deleting them.
 
-use super::attributes::{Attributes, find};
-use super::numbers::*;
-use super::{Message, NetlinkError, Request};
+use hosttune_netlink::numbers::*;
+use hosttune_netlink::{Attributes, Message, NetlinkError, Request, find};
+
 use crate::hardware_address::HardwareAddress;
 
 /// The size of the fixed part, `struct ifinfomsg`.

@@ -1,10 +1,12 @@
 //! Qdiscs and classes, whose options are kept as raw bytes.
 
+use hosttune_netlink::numbers::*;
 #[cfg(feature = "testing")]
-use super::attributes::word;
-use super::attributes::{Attributes, find};
-use super::numbers::*;
-use super::{Link, Message, Request};
+use hosttune_netlink::word;
+use hosttune_netlink::{Attributes, Message, Request, find};
+
+use super::Link;
+use super::traffic_numbers::*;
 
 /// The size of the fixed part, `struct tcmsg`.
 const FIXED: usize = 20;

@@ -1,4 +1,5 @@
-//! Constants of the kernel's interface, under their names there.
+//! Constants of `linux/netlink.h`, `linux/rtnetlink.h`, `linux/if_link.h` and `linux/if.h`, and error
+//! numbers, under their names there.
 #![expect(missing_docs, reason = "the kernel's headers document them")]
 
 pub const NLM_F_REQUEST: u16 = 0x1;
@@ -63,19 +64,6 @@ pub const TCA_STATS2: u16 = 7;
 pub const TCA_STAB: u16 = 8;
 pub const TCA_INGRESS_BLOCK: u16 = 13;
 pub const TCA_EGRESS_BLOCK: u16 = 14;
-pub const TCA_STATS_RATE_EST: u16 = 2;
-pub const TCA_STATS_RATE_EST64: u16 = 5;
-
-pub const TCA_ACT_STATS: u16 = 4;
-
-pub const TC_H_ROOT: u32 = 0xffff_ffff;
-pub const TC_H_INGRESS: u32 = 0xffff_fff1;
-/// The handle of an ingress hook.
-pub const INGRESS_HANDLE: u32 = 0xffff_0000;
-/// The parent of ingress filters, for both kinds of hook.
-pub const INGRESS_FILTERS: u32 = 0xffff_fff2;
-/// The parent of the egress filters of `clsact`.
-pub const EGRESS_FILTERS: u32 = 0xffff_fff3;
 
 pub const EPERM: i32 = 1;
 pub const ENOENT: i32 = 2;

@@ -47,7 +47,7 @@ impl NetlinkError {
     }
 
     /// The answer is malformed.
-    pub(super) fn malformed(request: &Request, what: &str) -> Self {
+    pub fn malformed(request: &Request, what: &str) -> Self {
         Self(Box::new(Body {
             text: Some(what.to_owned()),
             ..Self::about(request)

@@ -120,13 +120,14 @@ pub struct Message {
 }
 
 impl Message {
-    pub(super) fn word(&self, at: usize) -> Option<u32> {
+    /// The four-byte number at this offset in the payload.
+    pub fn word(&self, at: usize) -> Option<u32> {
         word(&self.payload, at)
     }
 }
 
 /// The kind that a request names.
-pub(super) fn kind_of(request: &Request) -> Option<String> {
+pub(crate) fn kind_of(request: &Request) -> Option<String> {
     match request.number {
         RTM_NEWLINK..=RTM_SETLINK => {
             let info = find(&request.attributes, IFLA_LINKINFO)?;

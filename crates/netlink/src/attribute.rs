@@ -17,26 +17,26 @@ const NUMBER: u16 = 0x3fff;
 
 /// A netlink attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Attribute<'bytes> {
+pub struct Attribute<'bytes> {
     /// The number, without flags.
-    pub(crate) number: u16,
+    pub number: u16,
     /// The bytes after the header, without the padding.
-    pub(crate) payload: &'bytes [u8],
+    pub payload: &'bytes [u8],
 }
 
 impl Attribute<'_> {
     /// The payload as a `u32`, if it has that size.
-    pub(crate) fn u32(&self) -> Option<u32> {
+    pub fn u32(&self) -> Option<u32> {
         self.payload.try_into().ok().map(u32::from_ne_bytes)
     }
 
     /// The payload as an `i32`, if it has that size.
-    pub(crate) fn i32(&self) -> Option<i32> {
+    pub fn i32(&self) -> Option<i32> {
         self.payload.try_into().ok().map(i32::from_ne_bytes)
     }
 
     /// The payload as a `u64`, if it has that size.
-    pub(crate) fn u64(&self) -> Option<u64> {
+    pub fn u64(&self) -> Option<u64> {
         self.payload.try_into().ok().map(u64::from_ne_bytes)
     }
 }
@@ -44,18 +44,18 @@ impl Attribute<'_> {
 /// Iterates over attributes and stops at the first malformed one; [`Attributes::rest`] then returns
 /// the remaining bytes.
 #[derive(Clone, Debug)]
-pub(crate) struct Attributes<'bytes> {
+pub struct Attributes<'bytes> {
     rest: &'bytes [u8],
 }
 
 impl<'bytes> Attributes<'bytes> {
-    pub(crate) fn new(bytes: &'bytes [u8]) -> Self {
+    pub fn new(bytes: &'bytes [u8]) -> Self {
         Self { rest: bytes }
     }
 
     /// The bytes that were not read. After the last attribute they are empty unless the data is
     /// malformed.
-    pub(crate) fn rest(&self) -> &'bytes [u8] {
+    pub fn rest(&self) -> &'bytes [u8] {
         self.rest
     }
 }
@@ -82,7 +82,7 @@ impl<'bytes> Iterator for Attributes<'bytes> {
 ///
 /// If the payload is longer than an attribute can be (65,531 bytes). Only payloads of a fixed size
 /// are written here.
-pub(crate) fn push(bytes: &mut Vec<u8>, number: u16, payload: &[u8]) {
+pub fn push(bytes: &mut Vec<u8>, number: u16, payload: &[u8]) {
     let length = u16::try_from(HEADER + payload.len())
         .unwrap_or_else(|_| panic!("{} bytes are too long for an attribute", payload.len()));
     bytes.extend_from_slice(&length.to_ne_bytes());

@@ -224,7 +224,7 @@ fn read(mut bytes: &[u8]) -> Option<Vec<Notice>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netlink::{Attributes, Request};
+    use crate::{Attributes, Request};
 
     fn message(number: u16, length: usize, index: u32, name: Option<&str>) -> Vec<u8> {
         let mut header = vec![0; length];

@@ -78,7 +78,8 @@ pub fn find(bytes: &[u8], number: u16) -> Option<Attribute<'_>> {
     attributes(bytes).find(|attribute| attribute.number == number)
 }
 
-pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
+/// The four-byte number at this offset in bytes, or `None` if the bytes end before it does.
+pub fn word(bytes: &[u8], at: usize) -> Option<u32> {
     let word = bytes.get(at..at.checked_add(4)?)?;
     Some(u32::from_ne_bytes(word.try_into().ok()?))
 }

@@ -63,7 +63,7 @@ impl Acknowledgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netlink::Attributes;
+    use crate::Attributes;
 
     fn answer(number: u16, flags: u16, code: i32, echoed: &[u8], said: Attributes) -> Vec<u8> {
         let mut bytes = vec![0; 4];
