@@ -2,7 +2,7 @@
 
 use netlink_packet_core::NetlinkBuffer;
 
-use super::attributes::{attributes, word};
+use super::attributes::{attributes, u32_at};
 use super::numbers::*;
 
 const NLMSGERR_ATTR_MSG: u16 = 1;
@@ -40,7 +40,7 @@ impl Acknowledgement {
             _ if flags & NLM_F_CAPPED != 0 => 20 + NLMSG_HEADER,
             // The answer contains the whole request.
             _ => {
-                let echoed = usize::try_from(word(message, 20)?).ok()?;
+                let echoed = usize::try_from(u32_at(message, 20)?).ok()?;
                 20_usize.checked_add(echoed.checked_next_multiple_of(4)?)?
             }
         };
@@ -48,10 +48,10 @@ impl Acknowledgement {
             match attribute.number {
                 NLMSGERR_ATTR_MSG => read.text = Some(attribute.text()),
                 NLMSGERR_ATTR_OFFS => {
-                    read.offset = attribute.word().and_then(|at| usize::try_from(at).ok());
+                    read.offset = attribute.u32().and_then(|at| usize::try_from(at).ok());
                 }
                 NLMSGERR_ATTR_MISS_TYPE => {
-                    read.missing = attribute.word().and_then(|at| u16::try_from(at).ok());
+                    read.missing = attribute.u32().and_then(|at| u16::try_from(at).ok());
                 }
                 _ => {}
             }

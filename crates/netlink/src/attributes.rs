@@ -1,6 +1,6 @@
 //! Writing and reading sequences of netlink attributes.
 
-use crate::attribute;
+use crate::attribute::{Attribute, AttributeIter, push_attribute};
 
 /// Attributes to send.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,8 +17,7 @@ impl Attributes {
     /// A value longer than 65,531 bytes does not fit an attribute and is cut off there.
     #[must_use]
     pub fn with(mut self, number: u16, value: &[u8]) -> Self {
-        let longest = usize::from(u16::MAX) - 4;
-        attribute::push(&mut self.0, number, &value[..value.len().min(longest)]);
+        push_attribute(&mut self.0, number, value);
         self
     }
 
@@ -42,35 +41,9 @@ impl Attributes {
     }
 }
 
-/// A received attribute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attribute<'b> {
-    /// The number, without the two flag bits at the top.
-    pub number: u16,
-    /// The value.
-    pub value: &'b [u8],
-}
-
-impl Attribute<'_> {
-    /// The value as a string, up to the null byte.
-    pub fn text(&self) -> String {
-        let end = self.value.iter().position(|byte| *byte == 0);
-        let text = &self.value[..end.unwrap_or(self.value.len())];
-        String::from_utf8_lossy(text).into_owned()
-    }
-
-    /// The value as a number, if it has four bytes.
-    pub fn word(&self) -> Option<u32> {
-        Some(u32::from_ne_bytes(self.value.try_into().ok()?))
-    }
-}
-
 /// The attributes in sequence, up to the first malformed one.
-pub fn attributes(bytes: &[u8]) -> impl Iterator<Item = Attribute<'_>> {
-    attribute::Attributes::new(bytes).map(|attribute| Attribute {
-        number: attribute.number,
-        value: attribute.payload,
-    })
+pub fn attributes(bytes: &[u8]) -> AttributeIter<'_> {
+    AttributeIter::new(bytes)
 }
 
 /// The first attribute with this number.
@@ -79,7 +52,7 @@ pub fn find(bytes: &[u8], number: u16) -> Option<Attribute<'_>> {
 }
 
 /// The four-byte number at this offset in bytes, or `None` if the bytes end before it does.
-pub fn word(bytes: &[u8], at: usize) -> Option<u32> {
+pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     let word = bytes.get(at..at.checked_add(4)?)?;
     Some(u32::from_ne_bytes(word.try_into().ok()?))
 }

@@ -35,7 +35,7 @@
 //! - [`numbers`]: constants of the kernel's headers.
 
 mod acknowledgement;
-pub mod attribute;
+mod attribute;
 mod attributes;
 mod error;
 mod monitor;
@@ -45,7 +45,8 @@ mod rtnetlink;
 mod socket;
 
 pub use acknowledgement::Acknowledgement;
-pub use attributes::{Attribute, Attributes, attributes, find, word};
+pub use attribute::{Attribute, AttributeIter, push_attribute};
+pub use attributes::{Attributes, attributes, find, u32_at};
 pub use error::NetlinkError;
 pub use monitor::{KernelMonitor, Monitor, Notice, Subject, WaitOutcome};
 pub use request::{Message, Request};

@@ -12,7 +12,7 @@ use netlink_sys::{Socket, SocketAddr};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::attributes::{find, word};
+use super::attributes::{find, u32_at};
 use super::numbers::*;
 
 /// The size of the largest chunk that the kernel sends.
@@ -213,7 +213,7 @@ fn read(mut bytes: &[u8]) -> Option<Vec<Notice>> {
             subject,
             index: match subject {
                 Subject::Route => 0,
-                _ => word(payload, INDEX)?,
+                _ => u32_at(payload, INDEX)?,
             },
             name,
         });

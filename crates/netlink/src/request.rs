@@ -1,6 +1,6 @@
 //! Messages to send, and received ones.
 
-use super::attributes::{attributes, word};
+use super::attributes::{attributes, u32_at};
 use super::numbers::*;
 use super::{Attributes, find};
 
@@ -121,8 +121,8 @@ pub struct Message {
 
 impl Message {
     /// The four-byte number at this offset in the payload.
-    pub fn word(&self, at: usize) -> Option<u32> {
-        word(&self.payload, at)
+    pub fn u32_at(&self, at: usize) -> Option<u32> {
+        u32_at(&self.payload, at)
     }
 }
 

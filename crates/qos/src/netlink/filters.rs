@@ -1,7 +1,7 @@
 //! Filters, and the one that redirects all received packets to another device.
 
 use hosttune_netlink::numbers::*;
-use hosttune_netlink::{Attributes, Request, attributes, find, word};
+use hosttune_netlink::{Attributes, Request, attributes, find, u32_at};
 
 use super::traffic_numbers::*;
 use super::traffic::header;
@@ -93,7 +93,7 @@ impl Filter {
 
     pub(super) fn of(shown: TrafficControl) -> Self {
         let options = shown.options().unwrap_or_default().to_vec();
-        let chain = find(&shown.attributes, TCA_CHAIN).and_then(|chain| chain.word());
+        let chain = find(&shown.attributes, TCA_CHAIN).and_then(|chain| chain.u32());
         let (priority, protocol) = (shown.info >> 16, shown.info & 0xffff);
         Self {
             link: shown.link,
@@ -151,7 +151,7 @@ impl Filter {
             _ => return false,
         };
         find(&self.options, flags)
-            .and_then(|flags| flags.word())
+            .and_then(|flags| flags.u32())
             .is_some_and(|flags| flags & TCA_CLS_FLAGS_IN_HW != 0)
     }
 
@@ -175,7 +175,7 @@ impl Filter {
             return false;
         };
         let key = selector.unwrap_or_default();
-        let is_zero = |at| word(key, at) == Some(0);
+        let is_zero = |at| u32_at(key, at) == Some(0);
         flags & TERMINAL != 0
             && is_zero(16)
             && is_zero(24)
@@ -195,7 +195,7 @@ impl Filter {
                 "matchall" => TCA_MATCHALL_FLAGS,
                 _ => TCA_U32_FLAGS,
             };
-            let flags = find(&self.options, flags).and_then(|flags| flags.word());
+            let flags = find(&self.options, flags).and_then(|flags| flags.u32());
             flags.is_some_and(|flags| flags & TCA_CLS_FLAGS_SKIP_SW != 0)
         };
         let verdict = self.actions().map(|actions| actions.map(verdict));
@@ -290,7 +290,7 @@ fn verdict(actions: &[u8]) -> Option<u32> {
         }
         // Both kinds have their parameters in attribute 2, which begins with `tc_gen`.
         let options = find(action.value, TCA_ACT_OPTIONS)?.value;
-        let said = word(find(options, TCA_MIRRED_PARMS)?.value, ANSWER)?;
+        let said = u32_at(find(options, TCA_MIRRED_PARMS)?.value, ANSWER)?;
         let is_random = kind == "gact" && find(options, TCA_GACT_PROB).is_some();
         if is_random || said >> 28 == TC_ACT_JUMP {
             return None;
@@ -311,8 +311,8 @@ fn mirred(actions: &[u8]) -> Option<Mirred> {
     let options = find(action, TCA_ACT_OPTIONS)?.value;
     let parameters = find(options, TCA_MIRRED_PARMS)?.value;
     Some(Mirred {
-        device: word(parameters, IFINDEX)?,
-        redirects: word(parameters, EACTION)? == TCA_EGRESS_REDIR,
+        device: u32_at(parameters, IFINDEX)?,
+        redirects: u32_at(parameters, EACTION)? == TCA_EGRESS_REDIR,
         cookie: find(action, TCA_ACT_COOKIE).map_or_else(Vec::new, |cookie| cookie.value.to_vec()),
     })
 }

@@ -95,16 +95,16 @@ impl Link {
         let read = || {
             Some(Self {
                 name: bytes(IFLA_IFNAME)?.text(),
-                index: message.word(4)?,
-                flags: message.word(8)?,
+                index: message.u32_at(4)?,
+                flags: message.u32_at(8)?,
                 address: bytes(IFLA_ADDRESS).map_or_else(Vec::new, |at| at.value.to_vec()),
                 kind: bytes(IFLA_LINKINFO)
                     .and_then(|info| Some(find(info.value, IFLA_INFO_KIND)?.text()))
                     .unwrap_or_default(),
                 alias: bytes(IFLA_IFALIAS).map(|alias| alias.text()),
                 hardware: hardware(&message.payload)?,
-                mtu: bytes(IFLA_MTU).and_then(|mtu| mtu.word()),
-                transmit_queues: bytes(IFLA_NUM_TX_QUEUES).and_then(|count| count.word()),
+                mtu: bytes(IFLA_MTU).and_then(|mtu| mtu.u32()),
+                transmit_queues: bytes(IFLA_NUM_TX_QUEUES).and_then(|count| count.u32()),
                 permanent_address: bytes(IFLA_PERM_ADDRESS)
                     .and_then(|address| HardwareAddress::new(address.value)),
                 bus: bytes(IFLA_PARENT_DEV_BUS_NAME).map(|bus| bus.text()),

@@ -2,7 +2,7 @@
 
 use hosttune_netlink::numbers::*;
 #[cfg(feature = "testing")]
-use hosttune_netlink::word;
+use hosttune_netlink::u32_at;
 use hosttune_netlink::{Attributes, Message, Request, find};
 
 use super::Link;
@@ -35,10 +35,10 @@ impl TrafficControl {
     pub(super) fn read(message: &Message) -> Option<Self> {
         let attributes = message.payload.get(FIXED..)?;
         Some(Self {
-            link: message.word(4)?,
-            handle: message.word(8)?,
-            parent: message.word(12)?,
-            info: message.word(16)?,
+            link: message.u32_at(4)?,
+            handle: message.u32_at(8)?,
+            parent: message.u32_at(12)?,
+            info: message.u32_at(16)?,
             kind: find(attributes, TCA_KIND)?.text(),
             attributes: attributes.to_vec(),
         })
@@ -159,10 +159,10 @@ pub(crate) fn header(link: u32, handle: u32, parent: u32, info: u32) -> Vec<u8> 
 #[cfg(feature = "testing")]
 pub(crate) fn words(header: &[u8]) -> Option<[u32; 4]> {
     Some([
-        word(header, 4)?,
-        word(header, 8)?,
-        word(header, 12)?,
-        word(header, 16)?,
+        u32_at(header, 4)?,
+        u32_at(header, 8)?,
+        u32_at(header, 12)?,
+        u32_at(header, 16)?,
     ])
 }
 
