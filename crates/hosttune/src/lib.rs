@@ -52,6 +52,7 @@
 //! * [`facts`]: the host's hardware, kernel and distribution.
 //! * [`memory`]: swap on zram, transparent hugepages, hugepages.
 //! * [`sysctl`]: keys and values, `sysctl.d` files, sets of variables.
+//! * [`udev_rules`]: udev rules, parsed, evaluated and written.
 //! * [`qos`]: CAKE as the root qdisc of a device and, through an IFB, for its ingress; latency under load.
 //! * [`cli`] (feature `cli`): the command line that every host binary shares.
 
@@ -66,6 +67,7 @@ pub use hosttune_facts as facts;
 pub use hosttune_memory as memory;
 pub use hosttune_qos as qos;
 pub use hosttune_sysctl as sysctl;
+pub use hosttune_udev_rules as udev_rules;
 
 #[cfg(feature = "cli")]
 pub mod cli;

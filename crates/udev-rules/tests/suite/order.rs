@@ -1,9 +1,9 @@
 //! Which files udev reads, and in which order.
 
-use hosttune_blockdev::udev::RuleFiles;
 use hosttune_core::Host;
 use hosttune_core::host::FileContent;
 use hosttune_core::testing::{CrashPoint, Memory};
+use hosttune_udev_rules::RuleFiles;
 
 fn file(memory: Memory, path: &str, text: &str) -> Memory {
     memory.content(path, FileContent::new(text))

@@ -84,7 +84,10 @@ impl RuleFiles {
     ///
     /// `instead` gives the path and the contents of one file, which replace an existing file of
     /// that path; its contents are not searched.
-    pub(super) fn mentioning(
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn mentioning(
         host: &Host,
         texts: &[&str],
         instead: Option<(&str, &str)>,

@@ -70,7 +70,7 @@ impl Pattern {
     }
 
     /// The alternatives that contain pattern characters.
-    pub(super) fn globs(&self) -> impl Iterator<Item = &str> {
+    pub fn globs(&self) -> impl Iterator<Item = &str> {
         let alternatives = match &self.form {
             Form::Any {
                 alternatives,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Known, Pattern, Token, Truth};
-use crate::udev::token::Operator;
+use crate::token::Operator;
 
 /// A set of names assigned to a device.
 #[derive(Debug, Clone, Default)]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use hosttune_blockdev::udev::{
+use hosttune_udev_rules::{
     Action, Content, Device, Document, Level, Outcome, Problem, ProblemKind,
 };
 
-use super::{certain, perhaps, rules, scheduler};
+use crate::outcomes::{certain, perhaps, rules, scheduler};
 
 fn sda() -> Device<'static> {
     Device::disk("sda")
@@ -308,7 +308,7 @@ fn comments_and_ends_of_lines_are_as_udevd_has_them() {
     let bytes = b"KERNEL==\"\xff\", ATTR{queue/scheduler}=\"bfq\"\n";
     let document = Document::parse(bytes);
     assert_eq!(document.to_bytes(), bytes);
-    let files = hosttune_blockdev::udev::RuleFiles::of([("/x.rules", document)]);
+    let files = hosttune_udev_rules::RuleFiles::of([("/x.rules", document)]);
     let outcome = files.outcome(&sda(), Action::Add, "queue/scheduler");
     assert!(matches!(outcome, Outcome::Perhaps(_)));
 }
