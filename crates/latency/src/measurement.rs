@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::phase::{Direction, Phase};
 use super::round_trips::{RoundTripStatistics, milliseconds};
 use super::verdict::{Verdict, judge};
-use crate::Rate;
 
 /// Latency under load between this host and a responder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,14 +40,6 @@ pub struct Configured {
 }
 
 impl Configured {
-    /// The given rates.
-    pub fn new(download: Option<Rate>, upload: Option<Rate>) -> Self {
-        Self {
-            download_bits_per_second: download.map(Rate::as_bits_per_second),
-            upload_bits_per_second: upload.map(Rate::as_bits_per_second),
-        }
-    }
-
     /// The rate of a direction, in bits per second.
     pub fn rate(self, direction: Direction) -> Option<u64> {
         match direction {

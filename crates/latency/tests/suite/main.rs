@@ -19,7 +19,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use hosttune_qos::measure::{Configured, LatencyTest, Progress};
+use hosttune_latency::{Configured, LatencyTest, Progress};
 
 /// Threads are counted only while no other test has any, and an emulated kernel is timed only while
 /// nothing else runs here.

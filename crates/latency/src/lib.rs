@@ -8,12 +8,14 @@
 //! ```no_run
 //! use std::ops::ControlFlow;
 //!
-//! use hosttune_qos::Rate;
-//! use hosttune_qos::measure::{Comparison, Configured, LatencyTest, Phase};
+//! use hosttune_latency::{Comparison, Configured, LatencyTest, Phase};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // At the other end of the link: Responder::bind("0.0.0.0:8585")?
-//! let line = Configured::new(Some(Rate::mbit(100)), Some(Rate::mbit(40)));
+//! let line = Configured {
+//!     download_bits_per_second: Some(100_000_000),
+//!     upload_bits_per_second: Some(40_000_000),
+//! };
 //! let test = LatencyTest::new("server.example:8585").configured(line);
 //! let before = test.run(&mut |_| ControlFlow::Continue(()))?;
 //! // Shape the link here.

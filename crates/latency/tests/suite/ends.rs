@@ -8,9 +8,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hosttune_qos::measure::{
-    LatencyTest, Limits, MeasureError, Measurement, Phase, Responder, Stage,
-};
+use hosttune_latency::{LatencyTest, Limits, MeasureError, Measurement, Phase, Responder, Stage};
 
 use hosttune_test_machine::wait_until;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hosttune_core::{Session, Tuning};
-use hosttune_qos::measure::{
+use hosttune_latency::{
     Comparison, Configured, LEAST_LOAD_BESIDE_PERCENT, LEAST_LOAD_PERCENT, LatencyTest,
     Measurement, Phase, Responder,
 };

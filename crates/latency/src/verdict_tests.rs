@@ -8,7 +8,7 @@ use super::{
     Configured, FEWEST_SAMPLES, Grade, Grades, Increase, Measurement, Phase, PhaseResult, Probe,
     RoundTripStatistics, Ungraded, Verdict, advice, chart, judge,
 };
-use crate::measure::{Advice, Direction};
+use crate::{Advice, Direction};
 
 const RATE: u64 = 10_000_000;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hosttune_qos::measure::{
+use hosttune_latency::{
     Comparison, Grade, Measurement, Phase, Responder, Ungraded, Verdict, chart,
 };
 
