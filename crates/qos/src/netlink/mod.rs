@@ -6,6 +6,8 @@
 
 mod filters;
 mod links;
+#[cfg(test)]
+mod requests_tests;
 mod statistics;
 mod traffic;
 mod traffic_numbers;
