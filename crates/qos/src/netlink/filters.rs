@@ -1,10 +1,16 @@
 //! Filters, and the one that redirects all received packets to another device.
 
 use hosttune_netlink::numbers::*;
-use hosttune_netlink::{Attributes, Request, attributes, find, u32_at};
+use hosttune_netlink::{Request, attributes, find, u32_at};
+use netlink_packet_core::DefaultNla;
+use netlink_packet_route::tc::{
+    TcAction, TcActionAttribute, TcActionMirrorOption, TcActionType, TcAttribute,
+    TcFilterMatchAllOption, TcFilterU32Option, TcMirror, TcMirrorActionType, TcOption, TcU32Key,
+    TcU32Selector, TcU32SelectorFlags,
+};
 
+use super::emitted::{bytes, text, traffic_header, traffic_request, value};
 use super::traffic_numbers::*;
-use super::traffic::header;
 use super::{Link, TrafficControl};
 
 /// Our priority. It comes after those that the kernel chooses, of which the first is 49152.
@@ -42,7 +48,6 @@ const TCA_MIRRED_PARMS: u16 = 2;
 /// The second verdict of `gact`, which a share of the packets gets.
 const TCA_GACT_PROB: u16 = 3;
 const TCA_EGRESS_REDIR: u32 = 1;
-const TC_ACT_STOLEN: u32 = 4;
 const TC_ACT_PIPE: u32 = 3;
 /// `TC_ACT_JUMP` in the upper four bits: jump to another of the actions.
 const TC_ACT_JUMP: u32 = 1;
@@ -210,63 +215,72 @@ impl Filter {
 
     /// Redirects everything received on `from` to `to`, with the classifier `matchall`.
     pub fn redirect_with_matchall(from: &Link, to: &Link, cookie: &[u8]) -> Request {
-        let options = Attributes::new().with_nested(TCA_MATCHALL_ACT, &actions(to.index, cookie));
-        redirect(from, &to.name, "matchall", 1, &options)
+        let action = TcFilterMatchAllOption::Action(actions(to.index, cookie));
+        let options = vec![TcOption::MatchAll(action)];
+        redirect(from, &to.name, "matchall", 1, options)
     }
 
     /// The same with the classifier `u32`. With handle zero the kernel adds another one each time,
     /// whatever the flags: check first whether it exists.
     pub fn redirect_with_u32(from: &Link, to: &Link, cookie: &[u8]) -> Request {
-        let mut selector = vec![TERMINAL, 0, 1];
+        let mut selector = TcU32Selector::default();
+        selector.flags = TcU32SelectorFlags::Terminal;
         // A single key with a mask of zero.
-        selector.resize(16 + 16, 0);
-        let options = Attributes::new()
-            .with(TCA_U32_SEL, &selector)
-            .with_nested(TCA_U32_ACT, &actions(to.index, cookie));
-        redirect(from, &to.name, "u32", 0, &options)
+        selector.nkeys = 1;
+        selector.keys = vec![TcU32Key::default()];
+        let options = [
+            TcFilterU32Option::Selector(selector),
+            TcFilterU32Option::Action(actions(to.index, cookie)),
+        ];
+        let options = options.map(TcOption::U32).to_vec();
+        redirect(from, &to.name, "u32", 0, options)
     }
 
     /// Deletes this filter, and no other of its priority.
     pub fn delete(&self, link: &Link) -> Request {
         let info = u32::from(self.priority) << 16 | u32::from(self.protocol);
-        Request::new(
+        traffic_request(
             RTM_DELTFILTER,
             0,
-            header(self.link, self.handle, self.parent, info),
-            Attributes::new().with_text(TCA_KIND, &self.kind),
+            &traffic_header(self.link, self.handle, self.parent, info),
+            &[TcAttribute::Kind(text(&self.kind))],
             "delete the filter",
             &link.name,
         )
     }
 }
 
-fn redirect(from: &Link, to: &str, kind: &str, handle: u32, options: &Attributes) -> Request {
+fn redirect(from: &Link, to: &str, kind: &str, handle: u32, options: Vec<TcOption>) -> Request {
     let info = u32::from(PRIORITY) << 16 | u32::from(EVERY_PROTOCOL);
-    let attributes = Attributes::new()
-        .with_text(TCA_KIND, kind)
-        .with_nested(TCA_OPTIONS, options);
-    Request::new(
+    traffic_request(
         RTM_NEWTFILTER,
         NLM_F_CREATE | NLM_F_EXCL,
-        header(from.index, handle, INGRESS_FILTERS, info),
-        attributes,
-        format!("redirect received packets to {to}"),
+        &traffic_header(from.index, handle, INGRESS_FILTERS, info),
+        &[
+            TcAttribute::Kind(kind.to_owned()),
+            TcAttribute::Options(options),
+        ],
+        &format!("redirect received packets to {to}"),
         &from.name,
     )
 }
 
 /// A single action that sends the packet itself out through that device.
-fn actions(device: u32, cookie: &[u8]) -> Attributes {
-    let mut parameters = Vec::new();
-    for word in [0, 0, TC_ACT_STOLEN, 0, 0, TCA_EGRESS_REDIR, device] {
-        parameters.extend(word.to_ne_bytes());
-    }
-    let options = Attributes::new().with(TCA_MIRRED_PARMS, &parameters);
-    let action = Attributes::new()
-        .with_text(TCA_ACT_KIND, "mirred")
-        .with_nested(TCA_ACT_OPTIONS, &options)
-        .with(TCA_ACT_COOKIE, cookie);
-    Attributes::new().with_nested(1, &action)
+fn actions(device: u32, cookie: &[u8]) -> Vec<TcAction> {
+    let mut redirect = TcMirror::default();
+    redirect.generic.action = TcActionType::Stolen;
+    redirect.eaction = TcMirrorActionType::EgressRedir;
+    redirect.ifindex = device;
+    let parameters = bytes(&TcActionMirrorOption::Parms(redirect));
+    let mut action = TcAction::default();
+    action.attributes = vec![
+        TcActionAttribute::Kind("mirred".to_owned()),
+        // Not `TcActionAttribute::Options`, which sets the flag of nested attributes: the kernel
+        // shows actions without it.
+        TcActionAttribute::Other(DefaultNla::new(TCA_ACT_OPTIONS, parameters)),
+        TcActionAttribute::Cookie(value(cookie)),
+    ];
+    vec![action]
 }
 
 /// Which packets a filter keeps from the filters after it.
@@ -319,7 +333,11 @@ fn mirred(actions: &[u8]) -> Option<Mirred> {
 
 #[cfg(test)]
 mod tests {
+    use hosttune_netlink::Attributes;
+
     use super::*;
+
+    const TC_ACT_STOLEN: u32 = 4;
 
     fn filter(kind: &str, options: Attributes) -> Filter {
         Filter {

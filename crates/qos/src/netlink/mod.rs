@@ -4,6 +4,7 @@
 //! a crate that parses the options of kinds it does not know and writes them again would change
 //! them.
 
+mod emitted;
 mod filters;
 mod links;
 #[cfg(test)]
@@ -31,8 +32,8 @@ pub use links::Link;
 pub use statistics::{LinkStatistics, TrafficStatistics};
 #[cfg(feature = "testing")]
 pub(crate) use traffic::words as traffic_words;
-pub use traffic_numbers::*;
 pub use traffic::{Class, TrafficControl, format_handle};
+pub use traffic_numbers::*;
 pub use view::View;
 
 /// The netlink backend of a host.
