@@ -6,7 +6,7 @@
     reason = "a black-box test starts the program, looks at what it did, and fails where it cannot"
 )]
 
-#[path = "../../crates/qos/tests/measure/bottleneck.rs"]
+#[path = "../../crates/latency/tests/suite/bottleneck.rs"]
 mod bottleneck;
 
 use std::collections::BTreeMap;

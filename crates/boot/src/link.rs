@@ -9,30 +9,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use hosttune_core::{HostError, HostErrorKind, Operation};
-use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr};
+use hosttune_netlink::numbers::{IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, RTM_GETLINK};
+use hosttune_netlink::{Attributes, KernelSocket, NetlinkError, Request, Rtnetlink, find};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-const RTM_NEWLINK: u16 = 16;
-const RTM_GETLINK: u16 = 18;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLM_F_REQUEST: u16 = 1;
-const NLM_F_DUMP: u16 = 0x300;
-const NLM_F_DUMP_INTR: u16 = 0x10;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_INFO_KIND: u16 = 1;
-/// The bits of an attribute's type field that contain its number.
-const NUMBER: u16 = 0x3fff;
-/// `struct nlmsghdr`.
-const HEADER: usize = 16;
-/// `struct ifinfomsg`.
+/// The size of the fixed part, `struct ifinfomsg`.
 const FIXED: usize = 16;
-/// The largest message of a dump that the kernel sends.
-const RECEIVED_AT_ONCE: usize = 32 * 1024;
-/// The number of attempts if a dump is interrupted by changes (`NLM_F_DUMP_INTR`).
-const TRIES: usize = 10;
 
 /// The interfaces of these types: each is its name, and the namespace if it is not in this one.
 pub(crate) fn of_kinds(kinds: &[String]) -> Result<Vec<String>, HostError> {
@@ -138,120 +120,39 @@ fn enter(path: &Path) -> io::Result<()> {
 
 /// The names of the interfaces of these types in this thread's namespace.
 fn here(kinds: &[String]) -> io::Result<Vec<String>> {
-    for _ in 0..TRIES {
-        if let Some(links) = list(kinds)? {
-            return Ok(links);
-        }
-    }
-    Err(io::Error::other(
-        "the interfaces changed during every attempt to list them",
-    ))
-}
-
-/// Like [`here`], but `None` if the interfaces changed while they were listed.
-fn list(kinds: &[String]) -> io::Result<Option<Vec<String>>> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    let mut request = Vec::new();
-    request.extend(u32::try_from(HEADER + FIXED).unwrap_or(0).to_ne_bytes());
-    request.extend(RTM_GETLINK.to_ne_bytes());
-    request.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    request.resize(HEADER + FIXED, 0);
-    socket.send(&request, 0)?;
+    let all = Request::new(
+        RTM_GETLINK,
+        0,
+        vec![0; FIXED],
+        Attributes::new(),
+        "list the links",
+        "",
+    );
+    let listed = KernelSocket::on_demand().dump(&all).map_err(of_kernel)?;
     let mut found = Vec::new();
-    let mut whole = true;
-    loop {
-        let mut received = Vec::with_capacity(RECEIVED_AT_ONCE);
-        match socket.recv(&mut received, 0) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            other => other?,
-        };
-        let mut rest = received.as_slice();
-        while let Some((message, behind)) = message(rest) {
-            rest = behind;
-            whole &= message.flags & NLM_F_DUMP_INTR == 0;
-            match message.number {
-                NLMSG_DONE => return Ok(whole.then_some(found)),
-                NLMSG_ERROR => {
-                    let code = message
-                        .payload
-                        .get(..4)
-                        .and_then(|code| code.try_into().ok());
-                    let code = code.map_or(0, i32::from_ne_bytes);
-                    return Err(io::Error::from_raw_os_error(-code));
-                }
-                RTM_NEWLINK => {
-                    let attributes = message.payload.get(FIXED..).unwrap_or_default();
-                    let kind = attribute(attributes, IFLA_LINKINFO)
-                        .and_then(|info| attribute(info, IFLA_INFO_KIND))
-                        .map(text);
-                    if kind.is_some_and(|kind| kinds.contains(&kind)) {
-                        let name = attribute(attributes, IFLA_IFNAME).map(text);
-                        found.push(name.unwrap_or_default());
-                    }
-                }
-                _ => {}
-            }
+    for link in &listed {
+        let attributes = link.payload.get(FIXED..).unwrap_or_default();
+        let kind = find(attributes, IFLA_LINKINFO)
+            .and_then(|info| find(info.value, IFLA_INFO_KIND))
+            .map(|kind| kind.text());
+        if kind.is_some_and(|kind| kinds.contains(&kind)) {
+            let name = find(attributes, IFLA_IFNAME).map(|name| name.text());
+            found.push(name.unwrap_or_default());
         }
     }
+    Ok(found)
 }
 
-struct Message<'m> {
-    number: u16,
-    flags: u16,
-    payload: &'m [u8],
-}
-
-/// The first message and the bytes after it.
-fn message(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
-    let half = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-    let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
-    let length = usize::try_from(length).ok()?;
-    let message = Message {
-        number: half(4)?,
-        flags: half(6)?,
-        payload: bytes.get(HEADER..length)?,
-    };
-    let behind = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    Some((message, behind))
-}
-
-/// The value of the first attribute with this number.
-fn attribute(mut bytes: &[u8], number: u16) -> Option<&[u8]> {
-    loop {
-        let half = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-        let (length, this) = (usize::from(half(0)?), half(2)? & NUMBER);
-        let value = bytes.get(4..length)?;
-        if this == number {
-            return Some(value);
-        }
-        bytes = bytes.get(length.next_multiple_of(4)..)?;
+fn of_kernel(error: NetlinkError) -> io::Error {
+    match error.errno() {
+        Some(errno) => io::Error::from_raw_os_error(errno),
+        None => io::Error::other(error),
     }
-}
-
-fn text(bytes: &[u8]) -> String {
-    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn attributes_that_are_torn_end_the_list() {
-        // IFLA_MTU 1500, IFLA_IFNAME "ifb0"
-        let bytes = [
-            8, 0, 4, 0, 0xdc, 5, 0, 0, 9, 0, 3, 0, b'i', b'f', b'b', b'0', 0,
-        ];
-        assert_eq!(attribute(&bytes, IFLA_IFNAME).map(text).unwrap(), "ifb0");
-        for end in 0..bytes.len() {
-            assert!(attribute(&bytes[..end], IFLA_IFNAME).is_none(), "{end}");
-        }
-        assert!(attribute(&[0, 0, 3, 0], IFLA_IFNAME).is_none());
-        assert!(message(&[3, 0, 0, 0, 0, 0, 0, 0]).is_none());
-    }
 
     #[test]
     fn a_namespace_that_is_mounted_is_found() {

@@ -82,7 +82,8 @@ impl Lists {
         let Some(directory) = list::directory(host)? else {
             return Ok(None);
         };
-        let read = |list| Ok(list::read(host, &directory, list)?.unwrap_or_default());
+        let read =
+            |list| Ok::<_, HostError>(list::read(host, &directory, list)?.unwrap_or_default());
         Ok(Some(Self {
             built_in: read(list::BUILT_IN)?,
             loadable: read(list::DEPENDENCIES)?,

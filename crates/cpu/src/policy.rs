@@ -166,9 +166,11 @@ impl Policy {
         let list = |name| {
             let text = text(name)?;
             let words = text.value().map(|text| text.split_whitespace());
-            Ok(words
-                .map(|words| words.map(str::to_owned).collect::<Vec<_>>())
-                .unwrap_or_default())
+            Ok::<_, HostError>(
+                words
+                    .map(|words| words.map(str::to_owned).collect::<Vec<_>>())
+                    .unwrap_or_default(),
+            )
         };
         let mut frequencies = Vec::new();
         // The second file lists the frequencies above the nominal one, which exist while boost is on.

@@ -50,9 +50,12 @@
 //! * [`boot`]: kernel modules: which ones exist, loading and unloading them.
 //! * [`cpu`]: governors, preferences, frequency limits and boost, per policy.
 //! * [`facts`]: the host's hardware, kernel and distribution.
+//! * [`latency`]: latency under load, measured between two hosts.
 //! * [`memory`]: swap on zram, transparent hugepages, hugepages.
+//! * [`netlink`]: rtnetlink as bytes: requests, dumps, errors, notifications.
+//! * [`qos`]: CAKE as the root qdisc of a device and, through an IFB, for its ingress.
 //! * [`sysctl`]: keys and values, `sysctl.d` files, sets of variables.
-//! * [`qos`]: CAKE as the root qdisc of a device and, through an IFB, for its ingress; latency under load.
+//! * [`udev_rules`]: udev rules, parsed, evaluated and written.
 //! * [`cli`] (feature `cli`): the command line that every host binary shares.
 
 mod beside_zram;
@@ -63,9 +66,12 @@ pub use hosttune_boot as boot;
 pub use hosttune_core::*;
 pub use hosttune_cpu as cpu;
 pub use hosttune_facts as facts;
+pub use hosttune_latency as latency;
 pub use hosttune_memory as memory;
+pub use hosttune_netlink as netlink;
 pub use hosttune_qos as qos;
 pub use hosttune_sysctl as sysctl;
+pub use hosttune_udev_rules as udev_rules;
 
 #[cfg(feature = "cli")]
 pub mod cli;

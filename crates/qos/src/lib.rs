@@ -43,7 +43,6 @@
 //! - [`PathCounters`]: two of them, from [`Shaper::path`], tell whether packets pass through the
 //!   shaper.
 //! - [`manager`]: other programs that manage a device and would replace its queueing disciplines.
-//! - [`measure`]: latency under load, to see whether shaping helps.
 //!
 //! # What netlink does not show
 //! A program attached to `tcx` (Linux 6.6, `bpf(2)` only) runs before any filter. If it ends the
@@ -53,7 +52,6 @@
 //! of the IFB stop while those of the device advance. A redirect that is itself offloaded to the
 //! hardware is noted.
 
-mod attribute;
 mod bytes;
 pub mod cake;
 mod circumstances;
@@ -67,7 +65,6 @@ mod kernel_part;
 mod link;
 mod link_identity;
 pub mod manager;
-pub mod measure;
 pub mod netlink;
 mod path_report;
 mod qdisc;

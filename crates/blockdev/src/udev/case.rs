@@ -1,9 +1,9 @@
 //! Alternatives of which each disk takes the first that matches.
 
+use hosttune_udev_rules::{Key, Operator, Rule, Token};
+
 use super::condition::Condition;
 use super::generated::{GeneratedRulesError, Guard, Written, of_events, settings};
-use super::rule::Rule;
-use super::token::{Key, Operator, Token};
 
 /// The property that holds which case a disk takes. udevd neither passes on nor stores properties
 /// that begin with a dot, so it disappears with the event; a value from another file of ours is

@@ -1,7 +1,6 @@
 //! Conditions that a disk has to meet for a rule of ours.
 
-use super::pattern::Pattern;
-use super::token::{Key, Operator, Token, UnwritableError};
+use hosttune_udev_rules::{Key, Operator, Pattern, Token, UnwritableError};
 
 /// A condition on a disk.
 ///

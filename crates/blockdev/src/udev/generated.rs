@@ -2,12 +2,11 @@
 
 use std::fmt::Write;
 
+use hosttune_udev_rules::{Key, Operator, Pattern, Rule, Token, UnwritableError};
+
 use super::call::Call;
 use super::case::{self, Case};
 use super::condition::Condition;
-use super::pattern::Pattern;
-use super::rule::Rule;
-use super::token::{Key, Operator, Token, UnwritableError};
 use crate::zoned::HOST_MANAGED;
 
 /// Why our rules cannot be written as a file.

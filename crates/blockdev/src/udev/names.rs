@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use super::files::{Place, RuleFiles};
-use super::pattern::Pattern;
-use super::rule::Rule;
-use super::token::{Key, Operator};
+use hosttune_udev_rules::{Key, Operator, Pattern, Place, Rule, RuleFiles, Value};
 
 /// A remark on a rule that sets a queue attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,11 +109,11 @@ const FAMILIES: [Family; 5] = [
     },
 ];
 
-impl RuleFiles {
+impl Note {
     /// Reports suspicious names in rules that set queue attributes.
-    pub fn notes(&self) -> Vec<Note> {
+    pub fn of(files: &RuleFiles) -> Vec<Self> {
         let mut notes = Vec::new();
-        for file in self.read_by_udev() {
+        for file in files.read_by_udev() {
             for (line, rule) in file.document.rules() {
                 let place = || Place {
                     file: file.path.clone(),
@@ -124,7 +121,7 @@ impl RuleFiles {
                 };
                 if !rule.is_left_out() && sets_queue(rule) {
                     for (pattern, defect) in defects(rule) {
-                        notes.push(Note {
+                        notes.push(Self {
                             place: place(),
                             pattern,
                             defect,
@@ -267,9 +264,13 @@ fn defects(rule: &Rule) -> Vec<(String, Defect)> {
             let meant = |family: &&Family| {
                 let mut usual = family.usual.iter();
                 usual.any(|name| {
-                    pattern
-                        .globs()
-                        .any(|glob| super::fnmatch::matches(glob, name, value.case_insensitive))
+                    pattern.globs().any(|glob| {
+                        let alone = Value {
+                            text: glob.to_owned(),
+                            ..value.clone()
+                        };
+                        Pattern::new(&alone).matches(name)
+                    })
                 })
             };
             let missed = FAMILIES

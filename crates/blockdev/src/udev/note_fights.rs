@@ -3,9 +3,10 @@
 use std::borrow::Borrow;
 
 use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Tuning};
+use hosttune_udev_rules::{Device, Evaluator, RuleFiles};
 
+use super::GeneratedRules;
 use super::settings::{self, Setting};
-use super::{Device, Evaluator, GeneratedRules, RuleFiles};
 use crate::disk::Disk;
 use crate::rule::Rule;
 use crate::rules::{Names, Rules};

@@ -197,8 +197,7 @@ mod tests {
 
     use super::{Subject, translate};
     use crate::Glob;
-    use crate::udev::pattern::Pattern;
-    use crate::udev::token::Value;
+    use crate::udev::{Pattern, Value};
 
     fn matches(translated: &super::Translated, text: &str) -> bool {
         let text_of = if translated.is_pattern {

@@ -1,44 +1,8 @@
-//! udev rules: parsed, evaluated and written, without udev.
+//! udev rules for disks: common mistakes in them, and the generated ones.
 
 mod facts;
-mod judged;
-mod laws;
-mod order;
+#[path = "../../../udev-rules/tests/suite/outcomes.rs"]
+mod outcomes;
 mod own;
-mod stock;
 
-use hosttune_blockdev::udev::{Action, Device, Document, Outcome, RuleFiles};
-
-/// These rules in a single file.
-fn rules(text: &str) -> RuleFiles {
-    let document = Document::parse(text.as_bytes());
-    for problem in document.problems() {
-        println!("{problem}");
-    }
-    RuleFiles::of([("/etc/udev/rules.d/60-x.rules", document)])
-}
-
-/// What they set the scheduler of a disk to on `add`.
-fn scheduler(text: &str, device: &Device<'_>) -> Outcome {
-    rules(text).outcome(device, Action::Add, "queue/scheduler")
-}
-
-/// The value that they set with certainty.
-fn certain(text: &str, device: &Device<'_>) -> Option<String> {
-    match scheduler(text, device) {
-        Outcome::Set(setter) => setter.value,
-        Outcome::Untouched => None,
-        Outcome::Perhaps(setters) => panic!("{text}: not certain: {setters:?}"),
-    }
-}
-
-/// Why the result is uncertain.
-fn perhaps(text: &str, device: &Device<'_>) -> String {
-    match scheduler(text, device) {
-        Outcome::Perhaps(setters) => {
-            let all: Vec<String> = setters.iter().map(ToString::to_string).collect();
-            all.join(", ")
-        }
-        other => panic!("{text}: told: {other:?}"),
-    }
-}
+use outcomes::{certain, perhaps, rules, scheduler};

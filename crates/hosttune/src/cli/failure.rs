@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 
 use hosttune_core::{Error, HostError, Unrecorded};
-use hosttune_qos::measure::{MeasureError, ResponderError};
+use hosttune_latency::{MeasureError, ResponderError};
 use hosttune_sysctl::SourcesError;
 
 use super::exit::Exit;

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use hosttune_qos::Rate;
-use hosttune_qos::measure::{
+use hosttune_latency::{
     Comparison, Configured, LatencyTest, MeasureError, Measurement, Progress, Responder, Stage,
     advice, chart,
 };
+use hosttune_qos::Rate;
 use serde::{Deserialize, Serialize};
 
 use super::arguments::Global;
@@ -214,7 +214,10 @@ fn measured(
     let test = LatencyTest::new(arguments.server.clone().unwrap_or_default())
         .phase(Duration::from_secs(arguments.seconds.into()))
         .flows(arguments.flows)
-        .configured(Configured::new(arguments.down, arguments.up));
+        .configured(Configured {
+            download_bits_per_second: arguments.down.map(Rate::as_bits_per_second),
+            upload_bits_per_second: arguments.up.map(Rate::as_bits_per_second),
+        });
     let mut told: Option<Instant> = None;
     let measured = test.run(&mut |progress| {
         if streams.shows_progress && told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
@@ -251,7 +254,7 @@ fn line(progress: &Progress) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hosttune_qos::measure::Phase;
+    use hosttune_latency::Phase;
 
     #[test]
     fn progress_fits_a_narrow_terminal() {

@@ -1,8 +1,8 @@
 //! Sources that set a sysctl besides the files of sysctl.d: udev rules, ufw, a systemd credential.
 
-use hosttune_blockdev::udev::{self, RuleFiles};
 use hosttune_core::{Host, HostError, HostErrorKind};
 use hosttune_sysctl::{Document, Key, KeyPattern, Place};
+use hosttune_udev_rules::{self as udev, RuleFiles};
 
 /// A line that sets a key, and the program that applies it.
 #[derive(Debug)]

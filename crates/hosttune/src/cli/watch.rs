@@ -8,7 +8,7 @@ use std::thread;
 use hosttune_blockdev::uevent::{self, Uevents};
 use hosttune_blockdev::{DiskEvent, Rules};
 use hosttune_core::{Error, Selection, Session, Stop};
-use hosttune_qos::netlink::KernelMonitor;
+use hosttune_netlink::KernelMonitor;
 use hosttune_qos::{Shaper, WatchEvent};
 use serde::Serialize;
 

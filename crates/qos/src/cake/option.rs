@@ -2,13 +2,13 @@
 
 use std::fmt;
 
+use hosttune_netlink::push_attribute;
 use serde::{Deserialize, Serialize};
 
 use super::{
     AckFilter, Bandwidth, Cake, Diffserv, Direction, FlowMode, Framing, MarkMask, MemoryLimit,
     RoundTripTime,
 };
-use crate::attribute;
 
 /// One of the 17 attributes in `TCA_OPTIONS` of a CAKE qdisc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -213,12 +213,12 @@ impl Cake {
             }
             let value = self.value(option);
             if option.size() == 8 {
-                attribute::push(&mut bytes, option.number(), &value.to_ne_bytes());
+                push_attribute(&mut bytes, option.number(), &value.to_ne_bytes());
             } else {
                 // Truncating two's complement keeps sign and value: every value fits its attribute.
                 let [a, b, c, d, ..] = value.to_le_bytes();
                 let half = u32::from_le_bytes([a, b, c, d]);
-                attribute::push(&mut bytes, option.number(), &half.to_ne_bytes());
+                push_attribute(&mut bytes, option.number(), &half.to_ne_bytes());
             }
         }
         bytes

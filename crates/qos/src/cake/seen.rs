@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use hosttune_netlink::AttributeIter;
 use serde::{Deserialize, Serialize};
 
 use super::{
     AckFilter, Bandwidth, Cake, CakeOption, Diffserv, Direction, FlowMode, Framing, MarkMask,
     MemoryLimit, MinimumPacket, Overhead, RoundTripTime,
 };
-use crate::attribute::Attributes;
 
 /// An unknown attribute: one with a number that this program has no option for, or with a size other
 /// than that of its option.
@@ -41,7 +41,7 @@ impl Seen {
     /// Reads the payload of `TCA_OPTIONS`. Accepts any bytes.
     pub fn read(options: &[u8]) -> Self {
         let mut seen = Self::default();
-        let mut walk = Attributes::new(options);
+        let mut walk = AttributeIter::new(options);
         for attribute in walk.by_ref() {
             let option = CakeOption::from_number(attribute.number);
             let value = match option {
@@ -60,7 +60,7 @@ impl Seen {
                 }
                 _ => seen.unknown.push(Unknown {
                     number: attribute.number,
-                    bytes: attribute.payload.to_vec(),
+                    bytes: attribute.value.to_vec(),
                 }),
             }
         }

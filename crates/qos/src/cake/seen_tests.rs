@@ -1,28 +1,28 @@
 //! Reading and writing attributes, including those of older and newer kernels.
 
 use super::*;
-use crate::attribute;
 use crate::cake::any_cake::any_cake;
 use crate::cake::differences;
+use hosttune_netlink::{attributes, push_attribute};
 use proptest::prelude::*;
 
 fn changed(option: CakeOption, value: u32) -> Seen {
     let mut bytes = Cake::default().to_attributes();
-    attribute::push(&mut bytes, option.number(), &value.to_ne_bytes());
+    push_attribute(&mut bytes, option.number(), &value.to_ne_bytes());
     Seen::read(&bytes)
 }
 
 #[test]
 fn every_attribute_is_sent_and_raw_by_presence() {
     let raw = Cake::default().to_attributes();
-    let numbers: Vec<u16> = Attributes::new(&raw).map(|found| found.number).collect();
+    let numbers: Vec<u16> = attributes(&raw).map(|found| found.number).collect();
     assert_eq!(numbers, (2..=18).collect::<Vec<u16>>());
     assert_eq!(raw.len(), 12 + 16 * 8);
     let cooked = Cake::default()
         .overhead(Overhead::default())
         .to_attributes();
-    assert!(Attributes::new(&cooked).all(|found| found.number != 12));
-    assert_eq!(Attributes::new(&cooked).count(), 16);
+    assert!(attributes(&cooked).all(|found| found.number != 12));
+    assert_eq!(attributes(&cooked).count(), 16);
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn values_are_native_and_a_negative_overhead_is_signed() {
     let cake: Cake = "bandwidth 8bit overhead -64".parse().unwrap();
     let bytes = cake.to_attributes();
     let value = |number| {
-        Attributes::new(&bytes)
+        attributes(&bytes)
             .find(|found| found.number == number)
             .unwrap()
     };
@@ -41,17 +41,15 @@ fn values_are_native_and_a_negative_overhead_is_signed() {
 #[test]
 fn the_target_is_sent_with_the_time() {
     let bytes = "rtt 30ms".parse::<Cake>().unwrap().to_attributes();
-    let target = Attributes::new(&bytes)
-        .find(|found| found.number == 8)
-        .unwrap();
+    let target = attributes(&bytes).find(|found| found.number == 8).unwrap();
     assert_eq!(target.u32(), Some(1500));
 }
 
 #[test]
 fn attributes_of_a_newer_kernel_break_nothing() {
     let mut bytes = Cake::default().to_attributes();
-    attribute::push(&mut bytes, 19, &[1, 2, 3]);
-    attribute::push(&mut bytes, 1, &[]);
+    push_attribute(&mut bytes, 19, &[1, 2, 3]);
+    push_attribute(&mut bytes, 1, &[]);
     assert_eq!(
         Cake::from_attributes(&bytes),
         Ok((
@@ -67,10 +65,10 @@ fn attributes_of_a_newer_kernel_break_nothing() {
 #[test]
 fn an_attribute_of_another_size_is_missing_and_the_others_are_not() {
     let mut bytes = Vec::new();
-    attribute::push(&mut bytes, 13, &[0; 8]);
-    for found in Attributes::new(&Cake::default().to_attributes()) {
+    push_attribute(&mut bytes, 13, &[0; 8]);
+    for found in attributes(&Cake::default().to_attributes()) {
         if found.number != 13 {
-            attribute::push(&mut bytes, found.number, found.payload);
+            push_attribute(&mut bytes, found.number, found.value);
         }
     }
     let seen = Seen::read(&bytes);

@@ -1,9 +1,9 @@
 //! Counters of a CAKE qdisc.
 
+use hosttune_netlink::{Attribute, AttributeIter, attributes};
 use serde::{Deserialize, Serialize};
 
 use super::Unknown;
-use crate::attribute::{Attribute, Attributes};
 
 /// Declares a structure of optional counters that is read from numbered attributes.
 macro_rules! counters {
@@ -142,8 +142,8 @@ impl Statistics {
         let unknown = each(application, |attribute| {
             if attribute.number == TINS {
                 // The kernel lists the tins in order without gaps.
-                for tin in Attributes::new(attribute.payload) {
-                    statistics.tins.push(Tin::read(tin.payload));
+                for tin in attributes(attribute.value) {
+                    statistics.tins.push(Tin::read(tin.value));
                 }
                 return true;
             }
@@ -165,12 +165,12 @@ impl Tin {
 /// Passes each attribute to `take` and returns those that it did not take.
 fn each(bytes: &[u8], mut take: impl FnMut(&Attribute<'_>) -> bool) -> Vec<Unknown> {
     let mut unknown = Vec::new();
-    let mut walk = Attributes::new(bytes);
+    let mut walk = AttributeIter::new(bytes);
     for attribute in walk.by_ref() {
         if attribute.number != PADDING && !take(&attribute) {
             unknown.push(Unknown {
                 number: attribute.number,
-                bytes: attribute.payload.to_vec(),
+                bytes: attribute.value.to_vec(),
             });
         }
     }

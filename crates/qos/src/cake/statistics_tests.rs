@@ -1,17 +1,17 @@
 //! Counters are read whatever else is shown, and the symptoms are derived from them.
 
 use super::*;
-use crate::attribute;
 use crate::cake::{Cake, Symptom, TinName};
+use hosttune_netlink::push_attribute;
 use proptest::prelude::*;
 
 fn counter(bytes: &mut Vec<u8>, number: u16, value: u32) {
-    attribute::push(bytes, number, &value.to_ne_bytes());
+    push_attribute(bytes, number, &value.to_ne_bytes());
 }
 
 fn told() -> Vec<u8> {
     let mut tin = Vec::new();
-    attribute::push(&mut tin, 12, &2_500_000_u64.to_ne_bytes());
+    push_attribute(&mut tin, 12, &2_500_000_u64.to_ne_bytes());
     for (number, value) in [
         (2, 1000),
         (4, 3),
@@ -23,16 +23,16 @@ fn told() -> Vec<u8> {
         counter(&mut tin, number, value);
     }
     let mut tins = Vec::new();
-    attribute::push(&mut tins, 1, &tin);
-    attribute::push(&mut tins, 2, &[]);
+    push_attribute(&mut tins, 1, &tin);
+    push_attribute(&mut tins, 2, &[]);
     let mut bytes = Vec::new();
-    attribute::push(&mut bytes, 1, &[]);
-    attribute::push(&mut bytes, 2, &125_000_u64.to_ne_bytes());
+    push_attribute(&mut bytes, 1, &[]);
+    push_attribute(&mut bytes, 2, &125_000_u64.to_ne_bytes());
     counter(&mut bytes, 3, 4096);
     counter(&mut bytes, 4, 4096);
-    attribute::push(&mut bytes, 11, &(-5_i32).to_ne_bytes());
-    attribute::push(&mut bytes, 5, &[1, 2]);
-    attribute::push(&mut bytes, TINS, &tins);
+    push_attribute(&mut bytes, 11, &(-5_i32).to_ne_bytes());
+    push_attribute(&mut bytes, 5, &[1, 2]);
+    push_attribute(&mut bytes, TINS, &tins);
     bytes
 }
 

@@ -1,9 +1,17 @@
 //! Filters, and the one that redirects all received packets to another device.
 
-use super::attributes::{Attributes, attributes, find, word};
-use super::numbers::*;
-use super::traffic::header;
-use super::{Link, Request, TrafficControl};
+use hosttune_netlink::numbers::*;
+use hosttune_netlink::{Request, attributes, find, u32_at};
+use netlink_packet_core::DefaultNla;
+use netlink_packet_route::tc::{
+    TcAction, TcActionAttribute, TcActionMirrorOption, TcActionType, TcAttribute,
+    TcFilterMatchAllOption, TcFilterU32Option, TcMirror, TcMirrorActionType, TcOption, TcU32Key,
+    TcU32Selector, TcU32SelectorFlags,
+};
+
+use super::emitted::{bytes, text, traffic_header, traffic_request, value};
+use super::traffic_numbers::*;
+use super::{Link, TrafficControl};
 
 /// Our priority. It comes after those that the kernel chooses, of which the first is 49152.
 pub const PRIORITY: u16 = 49374;
@@ -40,7 +48,6 @@ const TCA_MIRRED_PARMS: u16 = 2;
 /// The second verdict of `gact`, which a share of the packets gets.
 const TCA_GACT_PROB: u16 = 3;
 const TCA_EGRESS_REDIR: u32 = 1;
-const TC_ACT_STOLEN: u32 = 4;
 const TC_ACT_PIPE: u32 = 3;
 /// `TC_ACT_JUMP` in the upper four bits: jump to another of the actions.
 const TC_ACT_JUMP: u32 = 1;
@@ -91,7 +98,7 @@ impl Filter {
 
     pub(super) fn of(shown: TrafficControl) -> Self {
         let options = shown.options().unwrap_or_default().to_vec();
-        let chain = find(&shown.attributes, TCA_CHAIN).and_then(|chain| chain.word());
+        let chain = find(&shown.attributes, TCA_CHAIN).and_then(|chain| chain.u32());
         let (priority, protocol) = (shown.info >> 16, shown.info & 0xffff);
         Self {
             link: shown.link,
@@ -149,7 +156,7 @@ impl Filter {
             _ => return false,
         };
         find(&self.options, flags)
-            .and_then(|flags| flags.word())
+            .and_then(|flags| flags.u32())
             .is_some_and(|flags| flags & TCA_CLS_FLAGS_IN_HW != 0)
     }
 
@@ -173,7 +180,7 @@ impl Filter {
             return false;
         };
         let key = selector.unwrap_or_default();
-        let is_zero = |at| word(key, at) == Some(0);
+        let is_zero = |at| u32_at(key, at) == Some(0);
         flags & TERMINAL != 0
             && is_zero(16)
             && is_zero(24)
@@ -193,7 +200,7 @@ impl Filter {
                 "matchall" => TCA_MATCHALL_FLAGS,
                 _ => TCA_U32_FLAGS,
             };
-            let flags = find(&self.options, flags).and_then(|flags| flags.word());
+            let flags = find(&self.options, flags).and_then(|flags| flags.u32());
             flags.is_some_and(|flags| flags & TCA_CLS_FLAGS_SKIP_SW != 0)
         };
         let verdict = self.actions().map(|actions| actions.map(verdict));
@@ -208,63 +215,72 @@ impl Filter {
 
     /// Redirects everything received on `from` to `to`, with the classifier `matchall`.
     pub fn redirect_with_matchall(from: &Link, to: &Link, cookie: &[u8]) -> Request {
-        let options = Attributes::new().with_nested(TCA_MATCHALL_ACT, &actions(to.index, cookie));
-        redirect(from, &to.name, "matchall", 1, &options)
+        let action = TcFilterMatchAllOption::Action(actions(to.index, cookie));
+        let options = vec![TcOption::MatchAll(action)];
+        redirect(from, &to.name, "matchall", 1, options)
     }
 
     /// The same with the classifier `u32`. With handle zero the kernel adds another one each time,
     /// whatever the flags: check first whether it exists.
     pub fn redirect_with_u32(from: &Link, to: &Link, cookie: &[u8]) -> Request {
-        let mut selector = vec![TERMINAL, 0, 1];
+        let mut selector = TcU32Selector::default();
+        selector.flags = TcU32SelectorFlags::Terminal;
         // A single key with a mask of zero.
-        selector.resize(16 + 16, 0);
-        let options = Attributes::new()
-            .with(TCA_U32_SEL, &selector)
-            .with_nested(TCA_U32_ACT, &actions(to.index, cookie));
-        redirect(from, &to.name, "u32", 0, &options)
+        selector.nkeys = 1;
+        selector.keys = vec![TcU32Key::default()];
+        let options = [
+            TcFilterU32Option::Selector(selector),
+            TcFilterU32Option::Action(actions(to.index, cookie)),
+        ];
+        let options = options.map(TcOption::U32).to_vec();
+        redirect(from, &to.name, "u32", 0, options)
     }
 
     /// Deletes this filter, and no other of its priority.
     pub fn delete(&self, link: &Link) -> Request {
         let info = u32::from(self.priority) << 16 | u32::from(self.protocol);
-        Request::new(
+        traffic_request(
             RTM_DELTFILTER,
             0,
-            header(self.link, self.handle, self.parent, info),
-            Attributes::new().with_text(TCA_KIND, &self.kind),
+            &traffic_header(self.link, self.handle, self.parent, info),
+            &[TcAttribute::Kind(text(&self.kind))],
             "delete the filter",
             &link.name,
         )
     }
 }
 
-fn redirect(from: &Link, to: &str, kind: &str, handle: u32, options: &Attributes) -> Request {
+fn redirect(from: &Link, to: &str, kind: &str, handle: u32, options: Vec<TcOption>) -> Request {
     let info = u32::from(PRIORITY) << 16 | u32::from(EVERY_PROTOCOL);
-    let attributes = Attributes::new()
-        .with_text(TCA_KIND, kind)
-        .with_nested(TCA_OPTIONS, options);
-    Request::new(
+    traffic_request(
         RTM_NEWTFILTER,
         NLM_F_CREATE | NLM_F_EXCL,
-        header(from.index, handle, INGRESS_FILTERS, info),
-        attributes,
-        format!("redirect received packets to {to}"),
+        &traffic_header(from.index, handle, INGRESS_FILTERS, info),
+        &[
+            TcAttribute::Kind(kind.to_owned()),
+            TcAttribute::Options(options),
+        ],
+        &format!("redirect received packets to {to}"),
         &from.name,
     )
 }
 
 /// A single action that sends the packet itself out through that device.
-fn actions(device: u32, cookie: &[u8]) -> Attributes {
-    let mut parameters = Vec::new();
-    for word in [0, 0, TC_ACT_STOLEN, 0, 0, TCA_EGRESS_REDIR, device] {
-        parameters.extend(word.to_ne_bytes());
-    }
-    let options = Attributes::new().with(TCA_MIRRED_PARMS, &parameters);
-    let action = Attributes::new()
-        .with_text(TCA_ACT_KIND, "mirred")
-        .with_nested(TCA_ACT_OPTIONS, &options)
-        .with(TCA_ACT_COOKIE, cookie);
-    Attributes::new().with_nested(1, &action)
+fn actions(device: u32, cookie: &[u8]) -> Vec<TcAction> {
+    let mut redirect = TcMirror::default();
+    redirect.generic.action = TcActionType::Stolen;
+    redirect.eaction = TcMirrorActionType::EgressRedir;
+    redirect.ifindex = device;
+    let parameters = bytes(&TcActionMirrorOption::Parms(redirect));
+    let mut action = TcAction::default();
+    action.attributes = vec![
+        TcActionAttribute::Kind("mirred".to_owned()),
+        // Not `TcActionAttribute::Options`, which sets the flag of nested attributes: the kernel
+        // shows actions without it.
+        TcActionAttribute::Other(DefaultNla::new(TCA_ACT_OPTIONS, parameters)),
+        TcActionAttribute::Cookie(value(cookie)),
+    ];
+    vec![action]
 }
 
 /// Which packets a filter keeps from the filters after it.
@@ -288,7 +304,7 @@ fn verdict(actions: &[u8]) -> Option<u32> {
         }
         // Both kinds have their parameters in attribute 2, which begins with `tc_gen`.
         let options = find(action.value, TCA_ACT_OPTIONS)?.value;
-        let said = word(find(options, TCA_MIRRED_PARMS)?.value, ANSWER)?;
+        let said = u32_at(find(options, TCA_MIRRED_PARMS)?.value, ANSWER)?;
         let is_random = kind == "gact" && find(options, TCA_GACT_PROB).is_some();
         if is_random || said >> 28 == TC_ACT_JUMP {
             return None;
@@ -309,15 +325,19 @@ fn mirred(actions: &[u8]) -> Option<Mirred> {
     let options = find(action, TCA_ACT_OPTIONS)?.value;
     let parameters = find(options, TCA_MIRRED_PARMS)?.value;
     Some(Mirred {
-        device: word(parameters, IFINDEX)?,
-        redirects: word(parameters, EACTION)? == TCA_EGRESS_REDIR,
+        device: u32_at(parameters, IFINDEX)?,
+        redirects: u32_at(parameters, EACTION)? == TCA_EGRESS_REDIR,
         cookie: find(action, TCA_ACT_COOKIE).map_or_else(Vec::new, |cookie| cookie.value.to_vec()),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use hosttune_netlink::Attributes;
+
     use super::*;
+
+    const TC_ACT_STOLEN: u32 = 4;
 
     fn filter(kind: &str, options: Attributes) -> Filter {
         Filter {

@@ -1,8 +1,11 @@
 //! Links: looking them up, creating them, setting an alias, bringing them up, deleting them.
 
-use super::attributes::{Attributes, find};
-use super::numbers::*;
-use super::{Message, NetlinkError, Request};
+use hosttune_netlink::numbers::*;
+use hosttune_netlink::{Message, NetlinkError, Request, find};
+use netlink_packet_core::DefaultNla;
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkHeader, LinkInfo};
+
+use super::emitted::{link_header, link_request, text, value};
 use crate::hardware_address::HardwareAddress;
 
 /// The size of the fixed part, `struct ifinfomsg`.
@@ -44,46 +47,39 @@ pub struct Link {
 
 impl Link {
     pub(super) fn look_for(name: &str) -> Request {
-        let attributes = Attributes::new().with_text(IFLA_IFNAME, name);
-        Request::new(
+        link_request(
             RTM_GETLINK,
             0,
-            header(0, 0, 0),
-            attributes,
+            &LinkHeader::default(),
+            &[LinkAttribute::IfName(text(name))],
             "look up the link",
             name,
         )
     }
 
     pub(super) fn look_for_number(index: u32) -> Request {
-        Request::new(
+        let none = LinkFlags::empty();
+        link_request(
             RTM_GETLINK,
             0,
-            header(index, 0, 0),
-            Attributes::new(),
+            &link_header(index, none, none),
+            &[],
             "look up the link",
-            format!("index {index}"),
+            &format!("index {index}"),
         )
     }
 
     pub(super) fn list() -> Request {
-        Request::new(
-            RTM_GETLINK,
-            0,
-            header(0, 0, 0),
-            Attributes::new(),
-            "list the links",
-            "",
-        )
+        let every = LinkHeader::default();
+        link_request(RTM_GETLINK, 0, &every, &[], "list the links", "")
     }
 
     pub(super) fn list_of_kind(kind: &str) -> Request {
-        let info = Attributes::new().with_text(IFLA_INFO_KIND, kind);
-        Request::new(
+        link_request(
             RTM_GETLINK,
             0,
-            header(0, 0, 0),
-            Attributes::new().with_nested(IFLA_LINKINFO, &info),
+            &LinkHeader::default(),
+            &[of_kind(kind)],
             "list the links of type",
             kind,
         )
@@ -95,16 +91,16 @@ impl Link {
         let read = || {
             Some(Self {
                 name: bytes(IFLA_IFNAME)?.text(),
-                index: message.word(4)?,
-                flags: message.word(8)?,
+                index: message.u32_at(4)?,
+                flags: message.u32_at(8)?,
                 address: bytes(IFLA_ADDRESS).map_or_else(Vec::new, |at| at.value.to_vec()),
                 kind: bytes(IFLA_LINKINFO)
                     .and_then(|info| Some(find(info.value, IFLA_INFO_KIND)?.text()))
                     .unwrap_or_default(),
                 alias: bytes(IFLA_IFALIAS).map(|alias| alias.text()),
                 hardware: hardware(&message.payload)?,
-                mtu: bytes(IFLA_MTU).and_then(|mtu| mtu.word()),
-                transmit_queues: bytes(IFLA_NUM_TX_QUEUES).and_then(|count| count.word()),
+                mtu: bytes(IFLA_MTU).and_then(|mtu| mtu.u32()),
+                transmit_queues: bytes(IFLA_NUM_TX_QUEUES).and_then(|count| count.u32()),
                 permanent_address: bytes(IFLA_PERM_ADDRESS)
                     .and_then(|address| HardwareAddress::new(address.value)),
                 bus: bytes(IFLA_PARENT_DEV_BUS_NAME).map(|bus| bus.text()),
@@ -139,16 +135,15 @@ impl Link {
 
     /// Creates an IFB and brings it up, with a single message.
     pub fn create_ifb(name: &str, address: &[u8]) -> Request {
-        let info = Attributes::new().with_text(IFLA_INFO_KIND, "ifb");
-        let attributes = Attributes::new()
-            .with_text(IFLA_IFNAME, name)
-            .with(IFLA_ADDRESS, address)
-            .with_nested(IFLA_LINKINFO, &info);
-        Request::new(
+        link_request(
             RTM_NEWLINK,
             NLM_F_CREATE | NLM_F_EXCL,
-            header(0, IFF_UP, IFF_UP),
-            attributes,
+            &link_header(0, LinkFlags::Up, LinkFlags::Up),
+            &[
+                LinkAttribute::IfName(text(name)),
+                LinkAttribute::Address(value(address)),
+                of_kind("ifb"),
+            ],
             "create the IFB",
             name,
         )
@@ -156,54 +151,52 @@ impl Link {
 
     /// Sets the alias. The kernel ignores an alias in the message that creates a link.
     pub fn note(&self, alias: &str) -> Request {
-        // Without a null byte, which the kernel would store.
-        let attributes = Attributes::new().with(IFLA_IFALIAS, alias.as_bytes());
-        let header = header(self.index, 0, 0);
-        Request::new(
+        // Without the null byte of `LinkAttribute::IfAlias`, which the kernel would store.
+        let alias = DefaultNla::new(IFLA_IFALIAS, value(alias.as_bytes()));
+        self.request(
             RTM_SETLINK,
-            0,
-            header,
-            attributes,
+            LinkFlags::empty(),
+            LinkFlags::empty(),
+            &[LinkAttribute::Other(alias)],
             "set the alias",
-            &self.name,
         )
     }
 
     /// Brings the link up or takes it down.
     pub fn bring(&self, up: bool) -> Request {
         let (flags, doing) = if up {
-            (IFF_UP, "bring up")
+            (LinkFlags::Up, "bring up")
         } else {
-            (0, "take down")
+            (LinkFlags::empty(), "take down")
         };
-        let header = header(self.index, flags, IFF_UP);
-        Request::new(RTM_SETLINK, 0, header, Attributes::new(), doing, &self.name)
+        self.request(RTM_SETLINK, flags, LinkFlags::Up, &[], doing)
     }
 
     /// Deletes the link and everything attached to it.
     pub fn delete(&self) -> Request {
-        let header = header(self.index, 0, 0);
-        Request::new(
-            RTM_DELLINK,
-            0,
-            header,
-            Attributes::new(),
-            "delete the link",
-            &self.name,
-        )
+        let none = LinkFlags::empty();
+        self.request(RTM_DELLINK, none, none, &[], "delete the link")
     }
+
+    fn request(
+        &self,
+        number: u16,
+        flags: LinkFlags,
+        change: LinkFlags,
+        attributes: &[LinkAttribute],
+        doing: &str,
+    ) -> Request {
+        let header = link_header(self.index, flags, change);
+        link_request(number, 0, &header, attributes, doing, &self.name)
+    }
+}
+
+fn of_kind(kind: &str) -> LinkAttribute {
+    LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::from(text(kind).as_str()))])
 }
 
 /// `ifi_type` in the fixed part.
 fn hardware(payload: &[u8]) -> Option<u16> {
     let bytes = payload.get(2..4)?;
     Some(u16::from_ne_bytes(bytes.try_into().ok()?))
-}
-
-fn header(index: u32, flags: u32, change: u32) -> Vec<u8> {
-    let mut header = vec![0; 4];
-    for word in [index, flags, change] {
-        header.extend(word.to_ne_bytes());
-    }
-    header
 }

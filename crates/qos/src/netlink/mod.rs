@@ -4,63 +4,37 @@
 //! a crate that parses the options of kinds it does not know and writes them again would change
 //! them.
 
-mod acknowledgement;
-mod attributes;
-mod error;
+mod emitted;
 mod filters;
 mod links;
-mod monitor;
-mod numbers;
-mod request;
-mod socket;
+#[cfg(test)]
+mod requests_tests;
 mod statistics;
 mod traffic;
+mod traffic_numbers;
 mod view;
 
 use std::cell::{OnceCell, RefCell};
-use std::fmt;
 
 use view::Answers;
 
 use crate::hardware_address::HardwareAddress;
 
-pub use acknowledgement::Acknowledgement;
-pub use attributes::{Attribute, Attributes, attributes, find};
-pub use error::NetlinkError;
 pub(crate) use filters::COOKIE;
 pub(crate) use filters::Keeps;
 pub use filters::{Filter, Mirred, PRIORITY};
+pub use hosttune_netlink::numbers::*;
+pub use hosttune_netlink::{
+    Acknowledgement, Attribute, Attributes, KernelMonitor, KernelSocket, Message, Monitor,
+    NetlinkError, Notice, Request, Rtnetlink, Subject, WaitOutcome, attributes, find,
+};
 pub use links::Link;
-pub use monitor::{KernelMonitor, Monitor, Notice, Subject, WaitOutcome};
-pub use numbers::*;
-pub use request::{Message, Request};
-pub use socket::KernelSocket;
 pub use statistics::{LinkStatistics, TrafficStatistics};
 #[cfg(feature = "testing")]
 pub(crate) use traffic::words as traffic_words;
 pub use traffic::{Class, TrafficControl, format_handle};
+pub use traffic_numbers::*;
 pub use view::View;
-
-/// Something that answers rtnetlink requests: the kernel, or a fake of it.
-pub trait Rtnetlink: fmt::Debug + Send {
-    /// Returns all answers to a dump request, consistent as of one moment.
-    ///
-    /// # Errors
-    /// If the kernel reports an error.
-    fn dump(&self, request: &Request) -> Result<Vec<Message>, NetlinkError>;
-
-    /// Returns the single answer to a get request.
-    ///
-    /// # Errors
-    /// If the kernel reports an error: ENODEV if there is no such link.
-    fn get(&self, request: &Request) -> Result<Message, NetlinkError>;
-
-    /// Sends a request that changes something.
-    ///
-    /// # Errors
-    /// If the kernel reports an error; nothing was changed in that case.
-    fn change(&mut self, request: &Request) -> Result<(), NetlinkError>;
-}
 
 /// The netlink backend of a host.
 ///

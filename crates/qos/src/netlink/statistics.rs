@@ -1,10 +1,11 @@
 //! Counters of the kernel: of qdiscs, actions and links.
 
+use hosttune_netlink::numbers::*;
+use hosttune_netlink::{Message, attributes, find};
 use serde::{Deserialize, Serialize};
 
-use super::attributes::{attributes, find};
-use super::numbers::*;
-use super::{Filter, Message, TrafficControl};
+use super::traffic_numbers::*;
+use super::{Filter, TrafficControl};
 use crate::cake;
 
 const TCA_STATS_BASIC: u16 = 1;

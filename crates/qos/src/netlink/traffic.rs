@@ -1,10 +1,14 @@
 //! Qdiscs and classes, whose options are kept as raw bytes.
 
+use hosttune_netlink::numbers::*;
 #[cfg(feature = "testing")]
-use super::attributes::word;
-use super::attributes::{Attributes, find};
-use super::numbers::*;
-use super::{Link, Message, Request};
+use hosttune_netlink::u32_at;
+use hosttune_netlink::{Attributes, Message, Request, find};
+use netlink_packet_route::tc::TcAttribute;
+
+use super::Link;
+use super::emitted::{bytes, traffic_header, traffic_request};
+use super::traffic_numbers::*;
 
 /// The size of the fixed part, `struct tcmsg`.
 const FIXED: usize = 20;
@@ -33,10 +37,10 @@ impl TrafficControl {
     pub(super) fn read(message: &Message) -> Option<Self> {
         let attributes = message.payload.get(FIXED..)?;
         Some(Self {
-            link: message.word(4)?,
-            handle: message.word(8)?,
-            parent: message.word(12)?,
-            info: message.word(16)?,
+            link: message.u32_at(4)?,
+            handle: message.u32_at(8)?,
+            parent: message.u32_at(12)?,
+            info: message.u32_at(16)?,
             kind: find(attributes, TCA_KIND)?.text(),
             attributes: attributes.to_vec(),
         })
@@ -72,8 +76,8 @@ impl TrafficControl {
     }
 
     pub(super) fn list(number: u16, link: u32, parent: u32, doing: &str, name: &str) -> Request {
-        let header = header(link, 0, parent, 0);
-        Request::new(number, 0, header, Attributes::new(), doing, name)
+        let header = traffic_header(link, 0, parent, 0);
+        traffic_request(number, 0, &header, &[], doing, name)
     }
 
     /// Replaces what is attached to `parent` by a qdisc of this kind, handle and options, or changes
@@ -97,13 +101,13 @@ impl TrafficControl {
 
     /// Adds an ingress hook. Never replaces an existing one, whose filters would be deleted with it.
     pub fn add_ingress(link: &Link) -> Request {
-        Self::attach(
-            link,
-            TC_H_INGRESS,
-            "ingress",
-            INGRESS_HANDLE,
-            None,
+        traffic_request(
+            RTM_NEWQDISC,
             NLM_F_CREATE | NLM_F_EXCL,
+            &traffic_header(link.index, INGRESS_HANDLE, TC_H_INGRESS, 0),
+            &[TcAttribute::Kind("ingress".to_owned())],
+            "attach the qdisc ingress",
+            &link.name,
         )
     }
 
@@ -124,7 +128,7 @@ impl TrafficControl {
         Request::new(
             RTM_NEWQDISC,
             flags,
-            header(link.index, handle, parent, 0),
+            bytes(&traffic_header(link.index, handle, parent, 0)),
             attributes,
             format!("attach the qdisc {kind}"),
             &link.name,
@@ -133,34 +137,25 @@ impl TrafficControl {
 
     /// Deletes the qdisc with this handle below this parent.
     pub fn delete(link: &Link, parent: u32, handle: u32) -> Request {
-        Request::new(
+        traffic_request(
             RTM_DELQDISC,
             0,
-            header(link.index, handle, parent, 0),
-            Attributes::new(),
+            &traffic_header(link.index, handle, parent, 0),
+            &[],
             "delete the qdisc",
             &link.name,
         )
     }
 }
 
-/// The fixed part of a traffic control request.
-pub(crate) fn header(link: u32, handle: u32, parent: u32, info: u32) -> Vec<u8> {
-    let mut header = vec![0; 4];
-    for word in [link, handle, parent, info] {
-        header.extend(word.to_ne_bytes());
-    }
-    header
-}
-
 /// The numbers in a fixed part: link, handle, parent, and `tcm_info`.
 #[cfg(feature = "testing")]
 pub(crate) fn words(header: &[u8]) -> Option<[u32; 4]> {
     Some([
-        word(header, 4)?,
-        word(header, 8)?,
-        word(header, 12)?,
-        word(header, 16)?,
+        u32_at(header, 4)?,
+        u32_at(header, 8)?,
+        u32_at(header, 12)?,
+        u32_at(header, 16)?,
     ])
 }
 

@@ -116,7 +116,7 @@ pub(super) fn cake_mq_lacks(link: &Link, wanted: Option<&Bytes>) -> Option<Unsup
 
 /// Whether these options of CAKE let the kernel estimate the bandwidth.
 fn autorate(options: &[u8]) -> bool {
-    find(options, TCA_CAKE_AUTORATE).is_some_and(|on| on.word().unwrap_or(0) != 0)
+    find(options, TCA_CAKE_AUTORATE).is_some_and(|on| on.u32().unwrap_or(0) != 0)
 }
 
 /// Whether requesting `wanted` results in the options that were seen.
@@ -151,7 +151,7 @@ pub(super) fn alike(kind: &str, seen: Option<&Bytes>, wanted: Option<&Bytes>) ->
         if is_cake && wanted.number == TCA_CAKE_RAW || seen.value == wanted.value {
             return true;
         }
-        match (seen.word(), wanted.word()) {
+        match (seen.u32(), wanted.u32()) {
             (Some(seen), Some(wanted_time)) if times(kind).contains(&wanted.number) => {
                 seen.abs_diff(wanted_time) <= MICROSECONDS
             }

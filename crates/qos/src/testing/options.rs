@@ -80,7 +80,7 @@ pub(super) fn given(
 }
 
 fn value(of: Option<Attribute<'_>>, otherwise: u32) -> u32 {
-    of.and_then(|attribute| attribute.word())
+    of.and_then(|attribute| attribute.u32())
         .unwrap_or(otherwise)
 }
 
@@ -109,7 +109,7 @@ fn fq_codel(was: Option<&[u8]>, options: &[u8]) -> Vec<u8> {
     let before = was.unwrap_or_default();
     let mut shown = Attributes::new();
     for (number, default) in FQ_CODEL {
-        let asked = find(options, number).and_then(|asked| asked.word());
+        let asked = find(options, number).and_then(|asked| asked.u32());
         let kept = match asked {
             Some(asked) if matches!(number, 1 | 3) => {
                 let kept = (u64::from(asked) * 1000) >> 10;

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use hosttune_blockdev::udev::{
-    Action, Condition, Conflict, Defect, Device, DiskRule, GeneratedRules, Outcome, ProblemKind,
+    Action, Condition, Conflict, Defect, Device, DiskRule, Document, GeneratedRules, Note, Outcome,
+    ProblemKind, RuleFiles,
 };
+use hosttune_test_machine::Udev;
 
 use super::{certain, perhaps, rules, scheduler};
 
@@ -13,8 +15,7 @@ const NVME: &str =
 const SD: &str = "ACTION==\"add|change\", KERNEL==\"sd[a-z]\", ATTR{queue/scheduler}=\"bfq\"\n";
 
 fn defects(text: &str) -> Vec<Defect> {
-    rules(text)
-        .notes()
+    Note::of(&rules(text))
         .into_iter()
         .map(|note| note.defect)
         .collect()
@@ -86,7 +87,7 @@ fn names_that_only_partitions_have_never_act() {
             let text = format!("KERNEL==\"{pattern}\"{rest}, ATTR{{queue/scheduler}}=\"bfq\"\n");
             let examples = examples.map(str::to_owned).to_vec();
             assert_eq!(defects(&text), [Defect::OnlyPartitions(examples)], "{text}");
-            let note = rules(&text).notes()[0].to_string();
+            let note = Note::of(&rules(&text))[0].to_string();
             assert!(
                 note.contains("only partitions") && note.contains("no effect"),
                 "{note}"
@@ -118,6 +119,24 @@ fn names_that_only_partitions_have_never_act() {
     assert_eq!(defects(text), [Defect::OnlyPartitions(only)]);
     let text = "KERNEL==\"mtdblock[0-9]\", ATTR{queue/scheduler}=\"none\"\n";
     assert_eq!(defects(text), []);
+}
+
+/// The rules that Debian ships set no queue attribute by a name.
+#[test]
+fn no_stock_rule_is_noted() {
+    for udev in Udev::ALL {
+        let directory = udev.rules().unwrap_or_else(|error| panic!("{error}"));
+        let paths = std::fs::read_dir(&directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|end| end == "rules"));
+        let found = RuleFiles::of(paths.map(|path| {
+            let document = Document::parse(&std::fs::read(&path).unwrap());
+            (path.display().to_string(), document)
+        }));
+        assert!(found.files().len() >= 30, "{}", directory.display());
+        assert_eq!(Note::of(&found), []);
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! `measure` without a network: wrong command lines, and every verdict as text and as a document.
 
-use hosttune_qos::measure::{
+use hosttune_latency::{
     Comparison, Configured, Grade, Grades, Increase, Measurement, Phase, PhaseResult, Probe,
     RoundTripStatistics, Ungraded, Verdict,
 };
-use hosttune_qos::measure::{Direction, advice, chart};
+use hosttune_latency::{Direction, advice, chart};
 use serde_json::json;
 
 use super::super::colour::Look;

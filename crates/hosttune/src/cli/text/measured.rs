@@ -1,6 +1,6 @@
 //! Latency under load as a table, with an explanation.
 
-use hosttune_qos::measure::{Phase, PhaseResult, Verdict};
+use hosttune_latency::{Phase, PhaseResult, Verdict};
 
 use super::super::colour::{Look, Role, visible};
 use super::super::measure::MeasureDocument;
@@ -40,7 +40,7 @@ pub(in super::super) fn measured(look: Look, name: &str, document: &MeasureDocum
     if let Some(comparison) = document.comparison {
         text.push('\n');
         let compared = comparison.phases.iter().map(|phase| {
-            let p95 = |increase: Option<hosttune_qos::measure::Increase>| {
+            let p95 = |increase: Option<hosttune_latency::Increase>| {
                 increase.map_or("?".to_owned(), |increase| signed(increase.p95_milliseconds))
             };
             let (before, after) = (p95(phase.before), p95(phase.after));
@@ -68,7 +68,7 @@ pub(in super::super) fn measured(look: Look, name: &str, document: &MeasureDocum
 }
 
 /// The worst grade of any phase, and the phase.
-fn worst(phases: &[PhaseResult]) -> Option<(hosttune_qos::measure::Grade, Phase)> {
+fn worst(phases: &[PhaseResult]) -> Option<(hosttune_latency::Grade, Phase)> {
     let graded = phases.iter().filter_map(|result| match &result.verdict {
         Some(Verdict::Graded(grades)) => Some((grades.p95.max(grades.mean), result.phase)),
         _ => None,
@@ -109,13 +109,13 @@ fn table(look: Look, phases: &[PhaseResult]) -> String {
 
 fn cells(result: &PhaseResult) -> Vec<String> {
     let none = || "-".to_owned();
-    let took = |of: fn(&hosttune_qos::measure::RoundTripStatistics) -> f64| {
+    let took = |of: fn(&hosttune_latency::RoundTripStatistics) -> f64| {
         result
             .round_trip
             .as_ref()
             .map_or_else(none, |took| format!("{:.1}", of(took)))
     };
-    let increase = |of: fn(&hosttune_qos::measure::Increase) -> f64| {
+    let increase = |of: fn(&hosttune_latency::Increase) -> f64| {
         result
             .increase
             .as_ref()
