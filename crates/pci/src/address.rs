@@ -88,7 +88,9 @@ pub enum NotAnAddress {
     #[error("'{0}' has no domain: write it in full, such as 0000:{0}")]
     NoDomain(String),
     /// A part is not made of hexadecimal digits, or has the wrong number of them.
-    #[error("'{text}' is not a PCI address: {part} '{seen}' must be {wanted}; write it like 0000:0d:00.1")]
+    #[error(
+        "'{text}' is not a PCI address: {part} '{seen}' must be {wanted}; write it like 0000:0d:00.1"
+    )]
     Part {
         /// The whole text.
         text: String,
@@ -166,7 +168,15 @@ impl Written {
                 })
         };
         let domain = domain
-            .map(|domain| number("the domain", domain, 4..=8, u32::MAX, "4 to 8 hexadecimal digits"))
+            .map(|domain| {
+                number(
+                    "the domain",
+                    domain,
+                    4..=8,
+                    u32::MAX,
+                    "4 to 8 hexadecimal digits",
+                )
+            })
             .transpose()?;
         let bus = number("the bus", bus, 2..=2, 0xff, "2 hexadecimal digits")?;
         let device = number(

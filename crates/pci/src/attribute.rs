@@ -39,12 +39,14 @@ pub(crate) fn link_name(
     address: Address,
     name: &str,
 ) -> Result<Option<String>, HostError> {
-    Ok(match host.entry(address.file(name))?.map(|entry| entry.kind) {
-        Some(EntryKind::Link(target)) => target
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned()),
-        _ => None,
-    })
+    Ok(
+        match host.entry(address.file(name))?.map(|entry| entry.kind) {
+            Some(EntryKind::Link(target)) => target
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned()),
+            _ => None,
+        },
+    )
 }
 
 /// Whether an error means that there is no such file, also because its device has just vanished.

@@ -115,7 +115,12 @@ impl Device {
     #[must_use]
     pub fn identity(&self) -> String {
         let subsystem = self.subsystem.map(|ids| format!(" subsystem {ids}"));
-        format!("{} {}{}", self.slot, self.ids, subsystem.unwrap_or_default())
+        format!(
+            "{} {}{}",
+            self.slot,
+            self.ids,
+            subsystem.unwrap_or_default()
+        )
     }
 
     /// Reads the configuration space, unless that would wake the device.

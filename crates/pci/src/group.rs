@@ -127,8 +127,7 @@ impl ReservedRegion {
     pub fn parse(text: &str) -> Vec<Self> {
         let line = |line: &str| {
             let mut words = line.split_whitespace();
-            let mut number =
-                || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+            let mut number = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
             let (start, end) = (number()?, number()?);
             Some(Self {
                 start,

@@ -124,7 +124,9 @@ impl FromStr for Ids {
 
 /// The error for a text that is not a pair of ids.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a pair of PCI ids; write vendor and device with four hexadecimal digits each, such as 10de:2684")]
+#[error(
+    "'{0}' is not a pair of PCI ids; write vendor and device with four hexadecimal digits each, such as 10de:2684"
+)]
 pub struct NotIds(String);
 
 impl TryFrom<String> for Ids {

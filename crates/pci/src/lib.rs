@@ -48,9 +48,7 @@ pub use class::{Class, NotAClass};
 pub use config_space::{Acs, ConfigSpace};
 pub use device::{ConfigReading, Device, driver, driver_override};
 pub use devices::{Devices, NotFound};
-pub use group::{
-    Groups, Iommu, ReservedRegion, ViabilityRule, is_vfio_driver, reserved_regions,
-};
+pub use group::{Groups, Iommu, ReservedRegion, ViabilityRule, is_vfio_driver, reserved_regions};
 pub use id::{Ids, NotAPciId, NotIds, PciId};
 pub use names::Names;
 pub use power::PowerState;

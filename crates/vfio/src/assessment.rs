@@ -97,9 +97,11 @@ pub(crate) fn decide(view: &View, lend: &Lend) -> Assessment {
     }
     judge_groups(view, &mut found);
     refuse_only_gpu(view, &mut found);
-    found
-        .refusals
-        .retain(|refusal| refusal.consent.is_none_or(|consent| !lend.has_consent(consent)));
+    found.refusals.retain(|refusal| {
+        refusal
+            .consent
+            .is_none_or(|consent| !lend.has_consent(consent))
+    });
     found.verdicts.sort_by_key(|verdict| verdict.address);
     let verdicts = found.verdicts.iter().map(ToString::to_string);
     found.notes = verdicts.chain(found.notes.iter().cloned()).collect();
@@ -131,7 +133,9 @@ fn select(view: &View, lend: &Lend, found: &mut Assessment) {
     }
     for device in &selected {
         found.lent.push((*device).clone());
-        found.verdicts.push(verdict(device, Role::Lent, "it is selected"));
+        found
+            .verdicts
+            .push(verdict(device, Role::Lent, "it is selected"));
     }
     if !lend.takes_companions() {
         return;
@@ -153,7 +157,11 @@ fn select(view: &View, lend: &Lend, found: &mut Assessment) {
                     separate += 1;
                     // It may be selected by a later selector or be judged with its group.
                     taken.remove(&other.address);
-                    if !found.verdicts.iter().any(|known| known.address == other.address) {
+                    if !found
+                        .verdicts
+                        .iter()
+                        .any(|known| known.address == other.address)
+                    {
                         found.verdicts.push(verdict(other, Role::Stays, why));
                     }
                 }
@@ -217,7 +225,10 @@ fn refuse_impossible(view: &View, device: &Device, found: &mut Assessment) {
         Some(Sriov::Physical { provided, .. }) if *provided > 0 && !is_lent(device) => refuse(
             UnsupportedKind::Busy,
             format!("it provides {provided} virtual functions, which vanish with its driver"),
-            format!("lend one of them instead, or remove them: echo 0 > {}", address.file("sriov_numvfs")),
+            format!(
+                "lend one of them instead, or remove them: echo 0 > {}",
+                address.file("sriov_numvfs")
+            ),
         ),
         Some(Sriov::Virtual { of }) if found.lent.iter().any(|lent| lent.address == *of) => {
             found.refusals.push(Refusal::new(
@@ -233,7 +244,9 @@ fn refuse_impossible(view: &View, device: &Device, found: &mut Assessment) {
         let why = format!(
             "firmware uses memory with IOMMU group {group} (a direct reserved region): the kernel gives it to no virtual machine"
         );
-        found.refusals.push(Refusal::unless(address, Consent::ReservedRegion, why));
+        found
+            .refusals
+            .push(Refusal::unless(address, Consent::ReservedRegion, why));
     }
 }
 
@@ -256,7 +269,9 @@ fn refuse_used(device: &Device, used: &Used, found: &mut Assessment) {
         } else {
             let why = format!("it is in use by {holder}");
             let hint = "close that program; it is never killed";
-            found.refusals.push(Refusal::new(address, UnsupportedKind::Busy, why, hint));
+            found
+                .refusals
+                .push(Refusal::new(address, UnsupportedKind::Busy, why, hint));
         }
     }
     if used.holders.is_partial {
@@ -265,10 +280,14 @@ fn refuse_used(device: &Device, used: &Used, found: &mut Assessment) {
         ));
     }
     for interface in &used.interfaces {
-        let InterfaceUse { has_default_route, .. } = interface;
+        let InterfaceUse {
+            has_default_route, ..
+        } = interface;
         if *has_default_route {
             let why = format!("the default route leads through its interface {interface}");
-            found.refusals.push(Refusal::unless(address, Consent::DefaultRoute, why));
+            found
+                .refusals
+                .push(Refusal::unless(address, Consent::DefaultRoute, why));
         } else {
             let why = format!(
                 "its interface {interface} is up: addresses and routes on it are lost, and no revert sets them again"
@@ -281,25 +300,36 @@ fn refuse_used(device: &Device, used: &Used, found: &mut Assessment) {
     for disk in &used.disks {
         if disk.is_vital() {
             let why = format!("the running system needs it: {disk}");
-            found.refusals.push(Refusal::unless(address, Consent::VitalDisk, why));
+            found
+                .refusals
+                .push(Refusal::unless(address, Consent::VitalDisk, why));
         } else {
             let hint = match disk {
                 DiskUse::Mounted { at, .. } => format!("unmount it: umount {at}"),
                 _ => "take it out of use first".to_owned(),
             };
             let why = format!("its disk is in use: {disk}");
-            found.refusals.push(Refusal::new(address, UnsupportedKind::Busy, why, hint));
+            found
+                .refusals
+                .push(Refusal::new(address, UnsupportedKind::Busy, why, hint));
         }
     }
 }
 
 /// The other members of the groups.
 fn judge_groups(view: &View, found: &mut Assessment) {
-    let groups: BTreeSet<u32> = found.lent.iter().filter_map(|device| device.group).collect();
+    let groups: BTreeSet<u32> = found
+        .lent
+        .iter()
+        .filter_map(|device| device.group)
+        .collect();
     let lent: BTreeSet<Address> = found.lent.iter().map(|device| device.address).collect();
     for group in groups {
         for address in view.groups.members(group) {
-            let Some(member) = view.devices.get(*address).filter(|_| !lent.contains(address))
+            let Some(member) = view
+                .devices
+                .get(*address)
+                .filter(|_| !lent.contains(address))
             else {
                 continue;
             };
@@ -329,21 +359,28 @@ fn judge_groups(view: &View, found: &mut Assessment) {
 
 /// A display that the host loses, if it has no other to show anything on.
 fn refuse_only_gpu(view: &View, found: &mut Assessment) {
-    let leaves = |device: &&Device| {
-        device.class.is_display() && device.driver.is_some() && !is_lent(device)
-    };
+    let leaves =
+        |device: &&Device| device.class.is_display() && device.driver.is_some() && !is_lent(device);
     let leaving: Vec<&Device> = found.lent.iter().filter(leaves).collect();
     let Some(first) = leaving.first() else {
         return;
     };
     let is_lent = |address: &Address| found.lent.iter().any(|device| device.address == *address);
-    let stay = view.connectors.iter().filter(|(address, _)| !is_lent(address));
+    let stay = view
+        .connectors
+        .iter()
+        .filter(|(address, _)| !is_lent(address));
     let (mut outputs, mut monitors) = (0, 0);
     for (_, connectors) in stay {
         outputs += connectors.total;
         monitors += connectors.connected;
     }
-    let of = |device: &&Device| view.connectors.get(&device.address).copied().unwrap_or_default();
+    let of = |device: &&Device| {
+        view.connectors
+            .get(&device.address)
+            .copied()
+            .unwrap_or_default()
+    };
     let loses_monitor = leaving.iter().any(|device| of(device).connected > 0);
     let why = if outputs == 0 {
         "it is the only display controller with a driver: the host has no screen while it is lent, and a framebuffer of the firmware comes back only with the next boot"

@@ -63,7 +63,11 @@ impl BoundDriver {
             )
             .detail(format!(
                 "{} in use by {holder}{}",
-                if holders.len() == 1 { "it is" } else { "its files are" },
+                if holders.len() == 1 {
+                    "it is"
+                } else {
+                    "its files are"
+                },
                 others(holders.len())
             ))
             .with_hint(hint));

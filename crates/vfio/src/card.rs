@@ -34,7 +34,9 @@ pub(crate) fn others<'a>(
         };
         Membership::Separate(separate)
     };
-    let others = in_slot.iter().filter(|other| other.address != selected.address);
+    let others = in_slot
+        .iter()
+        .filter(|other| other.address != selected.address);
     others.map(|other| (*other, belongs(other))).collect()
 }
 

@@ -114,14 +114,18 @@ impl Lend {
         Why::new(self.why.as_deref().unwrap_or("lent to a virtual machine"))
     }
 
-    fn load_modules(at: &mut Planner<'_>) -> Result<(), Error> {
+    /// Requests the modules. Where nothing is to be bound, only those that are loaded: so that a
+    /// revert of another owner, who has loaded them, does not unload them.
+    fn request_modules(at: &mut Planner<'_>, binds: bool) -> Result<(), Error> {
         for name in MODULES {
-            if module::find(at.host(), name)? != Availability::Loadable {
+            if module::find(at.host(), name)? == Availability::Absent {
                 continue;
             }
             for module in KernelModule::new(name).with_dependencies(at.host())? {
-                at.intermediate(&module, &ModuleState::Loaded)
-                    .why("required by vfio-pci");
+                if binds || at.now(&module)? == ModuleState::Loaded {
+                    at.intermediate(&module, &ModuleState::Loaded)
+                        .why("required by vfio-pci");
+                }
             }
         }
         Ok(())
@@ -153,8 +157,8 @@ impl Tuning for Lend {
                 waiting.push((device.address, binding));
             }
         }
-        if !waiting.is_empty() {
-            Self::load_modules(at)?;
+        if !assessment.lent.is_empty() {
+            Self::request_modules(at, !waiting.is_empty())?;
         }
         for (address, binding) in &waiting {
             let Binding::Driver(driver) = binding else {

@@ -78,11 +78,19 @@ impl Selector {
         let ids = differs("ids", self.ids.to_string(), device.ids.to_string());
         let subsystem = || {
             let wanted = self.subsystem?.to_string();
-            let is = device.subsystem.map_or_else(|| "none".to_owned(), |ids| ids.to_string());
+            let is = device
+                .subsystem
+                .map_or_else(|| "none".to_owned(), |ids| ids.to_string());
             differs("subsystem ids", wanted, is)
         };
         let class = || differs("class", self.class?.to_string(), device.class.to_string());
-        let slot = || differs("slot", self.slot.as_ref()?.to_string(), device.slot.to_string());
+        let slot = || {
+            differs(
+                "slot",
+                self.slot.as_ref()?.to_string(),
+                device.slot.to_string(),
+            )
+        };
         ids.or_else(subsystem).or_else(class).or_else(slot)
     }
 

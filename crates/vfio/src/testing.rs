@@ -52,7 +52,11 @@ impl Machine {
             .directory("/proc/sys")
             .directory("/sys/class/block")
             .file("/proc/self/mountinfo", "", Behaviour::takes_all())
-            .file("/proc/swaps", "Filename\tType\tSize\tUsed\tPriority", Behaviour::takes_all());
+            .file(
+                "/proc/swaps",
+                "Filename\tType\tSize\tUsed\tPriority",
+                Behaviour::takes_all(),
+            );
         Self::over(Bus::new(with_modules(memory, &MODULES, &[])).with_iommu())
     }
 
@@ -80,7 +84,11 @@ impl Machine {
             .with_driver("e1000e", &["8086:10d3"])
             .with_driver("nvme", &["144d:a80a"])
             .with_driver("i915", &["8086:4680"])
-            .with(Function::new("0000:00:01.0", "8086:1901", "060400").bridge().group(1))
+            .with(
+                Function::new("0000:00:01.0", "8086:1901", "060400")
+                    .bridge()
+                    .group(1),
+            )
             .with(
                 Function::new("0000:01:00.0", "10de:2684", "030000")
                     .below(&["0000:00:01.0"])
@@ -94,8 +102,16 @@ impl Machine {
                     .below(&["0000:00:01.0"])
                     .subsystem("1043:889d")
                     .group(1)
-                    .while_bound("snd_hda_intel", "sound/card0/controlC0/uevent", "DEVNAME=snd/controlC0")
-                    .while_bound("snd_hda_intel", "sound/card0/pcmC0D3p/uevent", "DEVNAME=snd/pcmC0D3p"),
+                    .while_bound(
+                        "snd_hda_intel",
+                        "sound/card0/controlC0/uevent",
+                        "DEVNAME=snd/controlC0",
+                    )
+                    .while_bound(
+                        "snd_hda_intel",
+                        "sound/card0/pcmC0D3p/uevent",
+                        "DEVNAME=snd/pcmC0D3p",
+                    ),
             )
             .with(
                 Function::new("0000:02:00.0", "8086:10d3", "020000")
@@ -136,7 +152,11 @@ impl Machine {
     /// The same machine with one more file.
     #[must_use]
     pub fn with_file(self, path: &str, value: &str) -> Self {
-        let _ = self.bus.memory().clone().file(path, value, Behaviour::takes_all());
+        let _ = self
+            .bus
+            .memory()
+            .clone()
+            .file(path, value, Behaviour::takes_all());
         self
     }
 

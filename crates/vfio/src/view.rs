@@ -69,7 +69,9 @@ impl View {
                 continue;
             };
             if let Some(group) = device.group
-                && reserved_regions(host, group)?.iter().any(|region| region.blocks())
+                && reserved_regions(host, group)?
+                    .iter()
+                    .any(|region| region.blocks())
             {
                 view.blocked.insert(group);
             }
@@ -77,7 +79,11 @@ impl View {
                 view.used.insert(address, used(host, device)?);
             }
         }
-        for device in view.devices.iter().filter(|device| device.class.is_display()) {
+        for device in view
+            .devices
+            .iter()
+            .filter(|device| device.class.is_display())
+        {
             let connectors = usage::connectors(host, device.address)?;
             view.connectors.insert(device.address, connectors);
         }

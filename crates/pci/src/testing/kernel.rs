@@ -55,6 +55,8 @@ pub enum Fault {
 pub(super) struct Kernel {
     functions: BTreeMap<Address, Function>,
     drivers: BTreeMap<String, Vec<Ids>>,
+    /// The bound drivers, which the links show.
+    bound: BTreeMap<Address, String>,
     pub(super) faults: Vec<Fault>,
     pub(super) owned: BTreeSet<u32>,
     late: Vec<(Duration, Address, String)>,
@@ -95,12 +97,24 @@ impl Kernel {
         let all = Behaviour::takes_all;
         let mut memory = memory
             .clone()
-            .file(format!("{base}/vendor"), &format!("0x{}", function.ids.vendor), all())
-            .file(format!("{base}/device"), &format!("0x{}", function.ids.device), all())
+            .file(
+                format!("{base}/vendor"),
+                &format!("0x{}", function.ids.vendor),
+                all(),
+            )
+            .file(
+                format!("{base}/device"),
+                &format!("0x{}", function.ids.device),
+                all(),
+            )
             .file(format!("{base}/class"), &function.class, all())
             .file(format!("{base}/driver_override"), "(null)", all())
             .file(format!("{base}/power_state"), "D0", all())
-            .file(format!("{base}/d3cold_allowed"), "1", Behaviour::integer(0..=1))
+            .file(
+                format!("{base}/d3cold_allowed"),
+                "1",
+                Behaviour::integer(0..=1),
+            )
             .file(
                 format!("{base}/power/control"),
                 "on",
@@ -139,7 +153,7 @@ impl Kernel {
         let Some(function) = self.functions.get(&address).cloned() else {
             return;
         };
-        if let Some(driver) = self.driver_of(memory, address) {
+        if let Some(driver) = self.driver_of(address) {
             self.detach(memory, address, &driver);
         }
         let base = real_directory(&function);
@@ -148,7 +162,9 @@ impl Kernel {
         paths.retain(|path| *path == base || path.starts_with(&below));
         paths.push(address.directory());
         if let Some(group) = function.group {
-            paths.push(format!("/sys/kernel/iommu_groups/{group}/devices/{address}"));
+            paths.push(format!(
+                "/sys/kernel/iommu_groups/{group}/devices/{address}"
+            ));
         }
         remove(memory, paths);
         self.functions.remove(&address);
@@ -170,7 +186,7 @@ impl Kernel {
     pub(super) fn unregister(&mut self, memory: &Memory, name: &str) {
         let addresses: Vec<Address> = self.functions.keys().copied().collect();
         for address in addresses {
-            if self.driver_of(memory, address).as_deref() == Some(name) {
+            if self.driver_of(address).as_deref() == Some(name) {
                 self.detach(memory, address, name);
             }
         }
@@ -181,12 +197,9 @@ impl Kernel {
         remove(memory, files.into_iter().chain([directory]));
     }
 
-    /// The driver link of a function, as the kernel shows it.
-    fn driver_of(&self, memory: &Memory, address: Address) -> Option<String> {
-        let function = self.functions.get(&address)?;
-        let shown = memory.snapshot();
-        let link = shown.get(&format!("{}/driver", real_directory(function)))?;
-        link.rsplit('/').next().map(str::to_owned)
+    /// The driver that is bound to a function.
+    fn driver_of(&self, address: Address) -> Option<String> {
+        self.bound.get(&address).cloned()
     }
 
     fn override_of(&self, memory: &Memory, address: Address) -> Option<String> {
@@ -212,7 +225,7 @@ impl Kernel {
     fn attach(&mut self, memory: &Memory, address: Address) {
         let drivers: Vec<String> = self.drivers.keys().cloned().collect();
         for driver in drivers {
-            if self.driver_of(memory, address).is_none() && self.matches(memory, address, &driver) {
+            if self.driver_of(address).is_none() && self.matches(memory, address, &driver) {
                 let _ = self.probe(memory, address, &driver);
             }
         }
@@ -222,7 +235,7 @@ impl Kernel {
     fn attach_driver(&mut self, memory: &Memory, driver: &str) {
         let addresses: Vec<Address> = self.functions.keys().copied().collect();
         for address in addresses {
-            if self.driver_of(memory, address).is_none() && self.matches(memory, address, driver) {
+            if self.driver_of(address).is_none() && self.matches(memory, address, driver) {
                 let _ = self.probe(memory, address, driver);
             }
         }
@@ -245,7 +258,8 @@ impl Kernel {
                     driver: by,
                     delay,
                 } if *at == address && by == driver => {
-                    self.late.push((self.now + *delay, address, driver.to_owned()));
+                    self.late
+                        .push((self.now + *delay, address, driver.to_owned()));
                     return Err(EAGAIN);
                 }
                 _ => {}
@@ -255,14 +269,19 @@ impl Kernel {
         if is_vfio && (function.is_bridge || function.group.is_none()) {
             return Err(EINVAL);
         }
-        if !is_vfio && function.group.is_some_and(|group| self.owned.contains(&group)) {
+        if !is_vfio
+            && function
+                .group
+                .is_some_and(|group| self.owned.contains(&group))
+        {
             return Err(EBUSY);
         }
-        self.bound(memory, &function, driver);
+        self.make_bound(memory, &function, driver);
         Ok(())
     }
 
-    fn bound(&self, memory: &Memory, function: &Function, driver: &str) {
+    fn make_bound(&mut self, memory: &Memory, function: &Function, driver: &str) {
+        self.bound.insert(function.address, driver.to_owned());
         let base = real_directory(function);
         let of_driver = format!("/sys/bus/pci/drivers/{driver}");
         let mut files = memory
@@ -282,10 +301,11 @@ impl Kernel {
     }
 
     /// `device_driver_detach`.
-    fn detach(&self, memory: &Memory, address: Address, driver: &str) {
+    fn detach(&mut self, memory: &Memory, address: Address, driver: &str) {
         let Some(function) = self.functions.get(&address) else {
             return;
         };
+        self.bound.remove(&address);
         let base = real_directory(function);
         let of_driver = format!("/sys/bus/pci/drivers/{driver}");
         let mut paths = vec![format!("{base}/driver"), format!("{of_driver}/{address}")];
@@ -301,8 +321,11 @@ impl Kernel {
                     !self.owned.contains(&group),
                     "the kernel would wait for ever: group {group} is open while {address} is unbound"
                 );
-                let others = self.functions.values().filter(|other| other.group == Some(group));
-                let mut others = others.map(|other| self.driver_of(memory, other.address));
+                let others = self
+                    .functions
+                    .values()
+                    .filter(|other| other.group == Some(group));
+                let mut others = others.map(|other| self.driver_of(other.address));
                 if !others.any(|driver| driver.is_some_and(|name| is_vfio_driver(&name))) {
                     remove(memory, [format!("/dev/vfio/{group}")]);
                 }
@@ -327,7 +350,7 @@ impl Kernel {
             }
             ["sys", "bus", "pci", "devices", address, "driver", "unbind"] => {
                 let address = address.parse().map_err(|_| ENOENT)?;
-                let driver = self.driver_of(memory, address).ok_or(ENOENT)?;
+                let driver = self.driver_of(address).ok_or(ENOENT)?;
                 self.of_driver(memory, &driver, "unbind", value)
             }
             ["sys", "bus", "pci", "devices", address, "driver_override"] => {
@@ -365,14 +388,14 @@ impl Kernel {
                 if !self.matches(memory, address, driver) {
                     return Err(ENODEV);
                 }
-                if self.driver_of(memory, address).is_some() {
+                if self.driver_of(address).is_some() {
                     return Err(EBUSY);
                 }
                 self.probe(memory, address, driver)
             }
             "unbind" => {
                 let address = self.known(value)?;
-                if self.driver_of(memory, address).as_deref() != Some(driver) {
+                if self.driver_of(address).as_deref() != Some(driver) {
                     return Err(ENODEV);
                 }
                 for fault in &self.faults {
@@ -388,7 +411,9 @@ impl Kernel {
             "new_id" => {
                 let mut words = value.split_whitespace();
                 let mut id = || words.next()?.parse().ok();
-                let ids = id().zip(id()).map(|(vendor, device)| Ids { vendor, device });
+                let ids = id()
+                    .zip(id())
+                    .map(|(vendor, device)| Ids { vendor, device });
                 let ids = ids.ok_or(EINVAL)?;
                 let known = self.drivers.entry(driver.to_owned()).or_default();
                 if known.contains(&ids) {
@@ -402,10 +427,13 @@ impl Kernel {
         }
     }
 
-    pub(super) fn open(&mut self, memory: &Memory, group: u32) -> Result<(), i32> {
-        let members = self.functions.values().filter(|one| one.group == Some(group));
+    pub(super) fn open(&mut self, group: u32) -> Result<(), i32> {
+        let members = self
+            .functions
+            .values()
+            .filter(|one| one.group == Some(group));
         let drivers: Vec<_> = members
-            .filter_map(|one| self.driver_of(memory, one.address))
+            .filter_map(|one| self.driver_of(one.address))
             .collect();
         if !drivers.iter().any(|driver| is_vfio_driver(driver)) {
             return Err(ENOENT);
@@ -423,15 +451,20 @@ impl Kernel {
     pub(super) fn pass_time(&mut self, memory: &Memory, time: Duration) {
         self.now += time;
         let now = self.now;
-        let due: Vec<_> = self.late.iter().filter(|late| late.0 <= now).cloned().collect();
+        let due: Vec<_> = self
+            .late
+            .iter()
+            .filter(|late| late.0 <= now)
+            .cloned()
+            .collect();
         self.late.retain(|late| late.0 > now);
         for (_, address, driver) in due {
-            let unbound = self.driver_of(memory, address).is_none();
+            let unbound = self.driver_of(address).is_none();
             if unbound
                 && self.matches(memory, address, &driver)
-                && let Some(function) = self.functions.get(&address)
+                && let Some(function) = self.functions.get(&address).cloned()
             {
-                self.bound(memory, function, &driver);
+                self.make_bound(memory, &function, &driver);
             }
         }
     }

@@ -130,7 +130,7 @@ impl Bus {
     /// # Errors
     /// EPERM if a member has a driver that does not allow that, ENOENT without such a group.
     pub fn open_group(&self, group: u32) -> Result<(), i32> {
-        self.kernel().open(&self.memory, group)
+        self.kernel().open(group)
     }
 
     /// Closes a group.

@@ -11,16 +11,27 @@ fn error(text: &str) -> NotAnAddress {
 fn a_domain_may_have_more_than_four_digits() {
     let address: Address = "10000:e1:00.0".parse().unwrap();
     assert_eq!(
-        (address.domain(), address.bus(), address.device(), address.function()),
+        (
+            address.domain(),
+            address.bus(),
+            address.device(),
+            address.function()
+        ),
         (0x10000, 0xe1, 0, 0)
     );
     assert_eq!(address.to_string(), "10000:e1:00.0");
-    assert_eq!("0000:0D:1F.7".parse::<Address>().unwrap().to_string(), "0000:0d:1f.7");
+    assert_eq!(
+        "0000:0D:1F.7".parse::<Address>().unwrap().to_string(),
+        "0000:0d:1f.7"
+    );
 }
 
 #[test]
 fn the_error_says_which_part_is_wrong() {
-    assert_eq!(error("0000:00:1f"), NotAnAddress::NoFunction("0000:00:1f".into()));
+    assert_eq!(
+        error("0000:00:1f"),
+        NotAnAddress::NoFunction("0000:00:1f".into())
+    );
     assert!(error("0000:00:1f").to_string().contains("0000:00:1f.0"));
     assert_eq!(error("0d:00.1"), NotAnAddress::NoDomain("0d:00.1".into()));
     assert!(error("0d:00.1").to_string().contains("0000:0d:00.1"));

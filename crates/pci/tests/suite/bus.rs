@@ -53,7 +53,10 @@ fn an_override_decides_who_binds() {
     // Nothing is written: the kernel does not see it.
     bus.write(OVERRIDE, "").unwrap();
     let host = Host::new(bus.host(&CrashPoint::lives()));
-    assert_eq!(driver_override(&host, address()).unwrap().as_deref(), Some("vfio-pci"));
+    assert_eq!(
+        driver_override(&host, address()).unwrap().as_deref(),
+        Some("vfio-pci")
+    );
     bus.write(OVERRIDE, "\n").unwrap();
     assert_eq!(driver_override(&host, address()).unwrap(), None);
     assert_eq!(bus.write(OVERRIDE, &"x".repeat(4095)), Err(22));
@@ -91,7 +94,10 @@ fn vfio_changes_the_power_control_and_a_driver_its_files() {
     let bus = bus();
     let real = "/sys/devices/pci0000:00/0000:01:00.0";
     let get = |name: &str| bus.memory().get(format!("{real}/{name}"));
-    assert_eq!(get("drm/card0/uevent").as_deref(), Some("DEVNAME=dri/card0"));
+    assert_eq!(
+        get("drm/card0/uevent").as_deref(),
+        Some("DEVNAME=dri/card0")
+    );
     write(&bus, "nouveau/unbind", GPU).unwrap();
     assert_eq!(get("drm/card0/uevent"), None);
     bus.write(OVERRIDE, "vfio-pci\n").unwrap();
@@ -127,11 +133,19 @@ fn a_bus_fails_as_it_is_told() {
     let bus = bus();
     write(&bus, "nouveau/unbind", GPU).unwrap();
     let (address, driver) = (address(), "nouveau".to_owned());
-    bus.fail(Fault::BindRefused { address, driver: driver.clone(), errno: 5 });
+    bus.fail(Fault::BindRefused {
+        address,
+        driver: driver.clone(),
+        errno: 5,
+    });
     assert_eq!(write(&bus, "nouveau/bind", GPU), Err(5));
     bus.repair();
     let delay = Duration::from_millis(300);
-    bus.fail(Fault::BindLate { address, driver, delay });
+    bus.fail(Fault::BindLate {
+        address,
+        driver,
+        delay,
+    });
     assert_eq!(write(&bus, "nouveau/bind", GPU), Err(11));
     let host = Host::new(bus.host(&CrashPoint::lives()));
     host.pause(Duration::from_millis(299));
@@ -147,7 +161,10 @@ fn a_copy_is_independent() {
     let bus = bus();
     let copy = bus.fork();
     write(&copy, "nouveau/unbind", GPU).unwrap();
-    assert_eq!((bound(&bus).as_deref(), bound(&copy)), (Some("nouveau"), None));
+    assert_eq!(
+        (bound(&bus).as_deref(), bound(&copy)),
+        (Some("nouveau"), None)
+    );
     copy.unplug(address());
     assert_eq!(copy.write(OVERRIDE, "x\n"), Err(2));
     bus.unregister("nouveau");

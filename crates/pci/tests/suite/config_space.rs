@@ -32,13 +32,25 @@ fn capabilities_are_found_in_the_list() {
     // The uppermost bit says that there are several functions.
     assert_eq!(space.header_type, 1);
     assert_eq!(space.serial_number, Some(0x2122_2324_2526_2728));
-    assert_eq!(space.acs, Some(Acs { capability: 0x5f, control: 0x1d }));
+    assert_eq!(
+        space.acs,
+        Some(Acs {
+            capability: 0x5f,
+            control: 0x1d
+        })
+    );
     assert!(space.acs.unwrap().isolates() && space.is_complete);
 }
 
 #[test]
 fn a_port_isolates_if_what_it_has_is_on() {
-    let acs = |capability, control| Acs { capability, control }.isolates();
+    let acs = |capability, control| {
+        Acs {
+            capability,
+            control,
+        }
+        .isolates()
+    };
     assert!(!acs(0x1d, 0) && !acs(0x1d, 0x1c) && acs(0x1d, 0x1d));
     // What a port does not have is not missing.
     assert!(acs(0x01, 0x01) && acs(0, 0) && !acs(0x05, 0x01));

@@ -51,7 +51,10 @@ fn a_device_is_read() {
         device.identity(),
         "pci0000:00/01.0/00.0 10de:2684 subsystem 1043:889d"
     );
-    assert_eq!(device.describe(), "VGA controller [10de:2684] at 0000:01:00.0");
+    assert_eq!(
+        device.describe(),
+        "VGA controller [10de:2684] at 0000:01:00.0"
+    );
     assert_eq!(
         ResetMethod::of(&host, at(GPU)).unwrap().unwrap(),
         [ResetMethod::Flr, ResetMethod::Bus]
@@ -65,7 +68,12 @@ fn a_device_is_read() {
 /// Counted in calls: not even a read whose result is thrown away.
 #[test]
 fn a_sleeping_device_is_not_woken() {
-    for (state, is_read) in [("D0", true), ("D3hot", false), ("D3cold", false), ("unknown", false)] {
+    for (state, is_read) in [
+        ("D0", true),
+        ("D3hot", false),
+        ("D3cold", false),
+        ("unknown", false),
+    ] {
         let function = Function::new(GPU, "10de:2684", "030000")
             .file("power_state", state)
             .file("config", &"\u{1}".repeat(64));
@@ -89,7 +97,10 @@ fn a_dead_device_does_not_answer() {
     let bus = bus();
     let host = host(&bus);
     let device = Device::read(&host, at(GPU)).unwrap().unwrap();
-    assert_eq!(device.config_space(&host).unwrap(), ConfigReading::Unavailable);
+    assert_eq!(
+        device.config_space(&host).unwrap(),
+        ConfigReading::Unavailable
+    );
     let real = "/sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/config";
     let mut content = hosttune_core::host::FileContent::new(vec![0xff; 64]);
     content.mode = 0o644;
@@ -107,8 +118,14 @@ fn a_short_address_is_found_if_it_is_unique() {
     let ambiguous = devices.find("01:00.0").unwrap_err();
     assert!(matches!(ambiguous, NotFound::Ambiguous { .. }));
     let shown = ambiguous.to_string();
-    assert!(shown.contains(GPU) && shown.contains("10000:01:00.0"), "{shown}");
-    assert!(matches!(devices.find("05:00.0"), Err(NotFound::None { .. })));
+    assert!(
+        shown.contains(GPU) && shown.contains("10000:01:00.0"),
+        "{shown}"
+    );
+    assert!(matches!(
+        devices.find("05:00.0"),
+        Err(NotFound::None { .. })
+    ));
     assert!(matches!(devices.find("01:00"), Err(NotFound::Text(_))));
 }
 
@@ -125,7 +142,10 @@ fn groups_and_the_two_rules_of_viability() {
         device.driver = driver.map(str::to_owned);
         rule.admits(&device)
     };
-    let (port, gpu) = (devices.get(at(PORT)).unwrap(), devices.get(at(GPU)).unwrap());
+    let (port, gpu) = (
+        devices.get(at(PORT)).unwrap(),
+        devices.get(at(GPU)).unwrap(),
+    );
     for (driver, newer, of_bridge, older) in [
         (None, true, true, true),
         (Some("vfio-pci"), true, true, true),
@@ -134,9 +154,21 @@ fn groups_and_the_two_rules_of_viability() {
         (Some("shpchp"), false, true, false),
         (Some("nouveau"), false, true, false),
     ] {
-        assert_eq!(admits(ViabilityRule::ManagedDma, gpu, driver), newer, "{driver:?}");
-        assert_eq!(admits(ViabilityRule::Bridges, port, driver), of_bridge, "{driver:?}");
-        assert_eq!(admits(ViabilityRule::Bridges, gpu, driver), older, "{driver:?}");
+        assert_eq!(
+            admits(ViabilityRule::ManagedDma, gpu, driver),
+            newer,
+            "{driver:?}"
+        );
+        assert_eq!(
+            admits(ViabilityRule::Bridges, port, driver),
+            of_bridge,
+            "{driver:?}"
+        );
+        assert_eq!(
+            admits(ViabilityRule::Bridges, gpu, driver),
+            older,
+            "{driver:?}"
+        );
     }
     assert_eq!(reserved_regions(&host(&bus), 1).unwrap(), []);
 }
@@ -169,15 +201,23 @@ fn virtual_functions_name_their_physical_one() {
         )
         .with(Function::new("0000:03:10.0", "8086:10ca", "020000"));
     let files = bus.memory().clone();
-    let _ = files.link("/sys/devices/pci0000:00/0000:03:10.0/physfn", "../0000:03:00.0");
+    let _ = files.link(
+        "/sys/devices/pci0000:00/0000:03:10.0/physfn",
+        "../0000:03:00.0",
+    );
     let host = host(&bus);
     assert_eq!(
         Sriov::read(&host, at("0000:03:00.0")).unwrap(),
-        Sriov::Physical { total: 7, provided: 2 }
+        Sriov::Physical {
+            total: 7,
+            provided: 2
+        }
     );
     assert_eq!(
         Sriov::read(&host, at("0000:03:10.0")).unwrap(),
-        Sriov::Virtual { of: at("0000:03:00.0") }
+        Sriov::Virtual {
+            of: at("0000:03:00.0")
+        }
     );
     let none = Bus::new(Memory::new()).with(Function::new(GPU, "10de:2684", "030000"));
     let host = Host::new(none.host(&CrashPoint::lives()));
@@ -189,7 +229,11 @@ fn what_is_malformed_is_named_and_what_is_absent_is_nothing() {
     let empty = Host::new(Memory::new().host(&CrashPoint::lives()));
     assert_eq!(Devices::read(&empty).unwrap().iter().count(), 0);
     let bus = bus();
-    bus.write("/sys/bus/pci/devices/0000:01:00.0/class", "rubbish").unwrap();
+    bus.write("/sys/bus/pci/devices/0000:01:00.0/class", "rubbish")
+        .unwrap();
     let error = Devices::read(&host(&bus)).unwrap_err().to_string();
-    assert!(error.contains("0000:01:00.0/class") && error.contains("030000"), "{error}");
+    assert!(
+        error.contains("0000:01:00.0/class") && error.contains("030000"),
+        "{error}"
+    );
 }

@@ -10,7 +10,15 @@ fn ids_are_two_numbers() {
     let ids: Ids = "10de:2684".parse().unwrap();
     assert_eq!((ids.vendor, ids.device), (PciId::NVIDIA, PciId(0x2684)));
     assert_eq!(ids.to_string(), "10de:2684");
-    for text in ["", "10de", "10de:", "10de:268", "10de:2684:1", "10de 2684", "*:2684"] {
+    for text in [
+        "",
+        "10de",
+        "10de:",
+        "10de:268",
+        "10de:2684:1",
+        "10de 2684",
+        "*:2684",
+    ] {
         let error = text.parse::<Ids>().unwrap_err().to_string();
         assert!(error.contains("10de:2684"), "{error}");
     }
@@ -70,17 +78,32 @@ fn the_rule_follows_the_release() {
     let rule = ViabilityRule::of_release;
     assert_eq!(rule("5.18.19-generic\n"), Some(ViabilityRule::Bridges));
     assert_eq!(rule("5.19.0"), Some(ViabilityRule::ManagedDma));
-    assert_eq!(rule("6.12.117+deb12-amd64"), Some(ViabilityRule::ManagedDma));
+    assert_eq!(
+        rule("6.12.117+deb12-amd64"),
+        Some(ViabilityRule::ManagedDma)
+    );
     assert_eq!(rule("7.3-rc1"), Some(ViabilityRule::ManagedDma));
     assert_eq!(rule(""), None);
 }
 
 #[test]
 fn drivers_of_vfio_are_told_by_their_names() {
-    for name in ["vfio-pci", "mlx5_vfio_pci", "nvgrace-gpu-vfio-pci", "vfio_pci"] {
+    for name in [
+        "vfio-pci",
+        "mlx5_vfio_pci",
+        "nvgrace-gpu-vfio-pci",
+        "vfio_pci",
+    ] {
         assert!(is_vfio_driver(name), "{name}");
     }
-    for name in ["", "vfio", "pci-stub", "pcieport", "novfio-pciport", "xvfio-pci"] {
+    for name in [
+        "",
+        "vfio",
+        "pci-stub",
+        "pcieport",
+        "novfio-pciport",
+        "xvfio-pci",
+    ] {
         assert!(!is_vfio_driver(name), "{name}");
     }
 }
@@ -100,7 +123,16 @@ fn a_direct_region_blocks_and_a_relaxable_one_does_not() {
 
 #[test]
 fn words_of_the_kernel_are_kept() {
-    for word in ["device_specific", "acpi", "flr", "af_flr", "pm", "bus", "cxl_bus", "new"] {
+    for word in [
+        "device_specific",
+        "acpi",
+        "flr",
+        "af_flr",
+        "pm",
+        "bus",
+        "cxl_bus",
+        "new",
+    ] {
         assert_eq!(ResetMethod::from(word.to_owned()).as_str(), word);
     }
     assert_eq!(PowerState::parse("D3cold\n"), PowerState::D3cold);

@@ -61,7 +61,10 @@ impl fmt::Display for DiskUse {
             Self::Swap { disk } => write!(f, "{disk} is swap"),
             Self::PartOf { disk, whole } => write!(f, "{disk} is part of {whole}"),
             Self::PerhapsZfs { disk } => {
-                write!(f, "{disk} may be part of a ZFS pool, which the kernel does not show")
+                write!(
+                    f,
+                    "{disk} may be part of a ZFS pool, which the kernel does not show"
+                )
             }
         }
     }
@@ -158,13 +161,19 @@ fn own_disks(
             continue;
         };
         for subsystem in list(host, "/sys/class/nvme-subsystem")? {
-            if host.exists(format!("/sys/class/nvme-subsystem/{subsystem}/{controller}"))? {
+            if host.exists(format!(
+                "/sys/class/nvme-subsystem/{subsystem}/{controller}"
+            ))? {
                 above.push(format!("/{subsystem}/"));
             }
         }
     }
     let own = |block: &&Block| above.iter().any(|above| block.target.contains(above));
-    Ok(blocks.iter().filter(own).map(|block| block.name.clone()).collect())
+    Ok(blocks
+        .iter()
+        .filter(own)
+        .map(|block| block.name.clone())
+        .collect())
 }
 
 /// A btrfs file system of several disks shows one of them in the list of mounts, so the others are

@@ -16,7 +16,10 @@ pub(crate) struct Connectors {
 pub(crate) fn connectors(host: &Host, address: Address) -> Result<Connectors, HostError> {
     let drm = address.file("drm");
     let mut found = Connectors::default();
-    for card in list(host, &drm)?.iter().filter(|name| name.starts_with("card")) {
+    for card in list(host, &drm)?
+        .iter()
+        .filter(|name| name.starts_with("card"))
+    {
         let directory = format!("{drm}/{card}");
         for connector in list(host, &directory)? {
             if !connector.starts_with(&format!("{card}-")) {

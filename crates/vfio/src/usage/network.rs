@@ -38,7 +38,10 @@ const ROUTE_IS_UP: u32 = 1;
 const ROUTE_REJECTS: u32 = 0x200;
 
 /// The interfaces of a device that are up.
-pub(crate) fn interface_uses(host: &Host, address: Address) -> Result<Vec<InterfaceUse>, HostError> {
+pub(crate) fn interface_uses(
+    host: &Host,
+    address: Address,
+) -> Result<Vec<InterfaceUse>, HostError> {
     let mut names: Vec<String> = Vec::new();
     for directory in directories(host, address)? {
         let mut parts = directory.rsplit('/');
@@ -57,7 +60,10 @@ pub(crate) fn interface_uses(host: &Host, address: Address) -> Result<Vec<Interf
             Some(routed) => routed,
             none => none.insert(default_routes(host)?),
         };
-        let has_default_route = above.iter().chain([&name]).any(|name| routed.contains(name));
+        let has_default_route = above
+            .iter()
+            .chain([&name])
+            .any(|name| routed.contains(name));
         uses.push(InterfaceUse {
             name,
             above,

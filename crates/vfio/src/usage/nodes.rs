@@ -66,7 +66,9 @@ pub(super) fn nodes(host: &Host, address: Address) -> Result<Vec<String>, HostEr
         Some("nvidia") => {
             let information = format!("/proc/driver/nvidia/gpus/{address}/information");
             let minor = host.read_text(information).ok().and_then(|text| {
-                let line = text.lines().find(|line| line.starts_with("Device Minor:"))?;
+                let line = text
+                    .lines()
+                    .find(|line| line.starts_with("Device Minor:"))?;
                 line.rsplit(':').next()?.trim().parse::<u32>().ok()
             });
             found.extend(minor.map(|minor| format!("/dev/nvidia{minor}")));

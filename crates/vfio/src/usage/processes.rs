@@ -83,8 +83,12 @@ pub(crate) fn holders(host: &Host, address: Address) -> Result<Holders, HostErro
             if !nodes.contains(&*target) || is_known(&holders, process, &target) {
                 continue;
             }
-            let name = host.read(format!("/proc/{process}/comm")).unwrap_or_default();
-            let name = String::from_utf8_lossy(&name).trim().replace(char::is_control, "?");
+            let name = host
+                .read(format!("/proc/{process}/comm"))
+                .unwrap_or_default();
+            let name = String::from_utf8_lossy(&name)
+                .trim()
+                .replace(char::is_control, "?");
             holders.found.push(Holder {
                 process,
                 lets_go: lets_go(&name, &target),

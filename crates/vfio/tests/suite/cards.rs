@@ -1,7 +1,7 @@
 //! Which functions belong to a card, and what stays with the host.
 
-use hosttune_pci::testing::{Bus, Function};
 use hosttune_core::testing::Memory;
+use hosttune_pci::testing::{Bus, Function};
 use hosttune_vfio::testing::Machine;
 use hosttune_vfio::{Consent, Lend, Role};
 
@@ -11,7 +11,9 @@ use crate::support::{AUDIO, GPU, assess, at, lend_gpu, lent, nic, refused, role}
 #[test]
 fn all_functions_of_a_card_are_lent() {
     let of_card = |function: &str, ids: &str, class: &str| {
-        Function::new(&format!("0000:01:00.{function}"), ids, class).below(&["0000:00:01.0"]).group(1)
+        Function::new(&format!("0000:01:00.{function}"), ids, class)
+            .below(&["0000:00:01.0"])
+            .group(1)
     };
     let machine = Machine::desktop()
         .with(of_card("2", "10de:1ad8", "0c0330"))
@@ -19,7 +21,12 @@ fn all_functions_of_a_card_are_lent() {
     let assessment = assess(&machine, &lend_gpu());
     assert_eq!(
         lent(&assessment),
-        ["0000:01:00.1", "0000:01:00.2", "0000:01:00.3", "0000:01:00.0"]
+        [
+            "0000:01:00.1",
+            "0000:01:00.2",
+            "0000:01:00.3",
+            "0000:01:00.0"
+        ]
     );
     assert_eq!(
         role(&assessment, AUDIO).unwrap(),
@@ -41,7 +48,9 @@ fn all_functions_of_a_card_are_lent() {
 fn of_a_processor_only_display_and_its_audio_are_lent() {
     let function = |number: u32, ids: &str, class: &str| {
         let address = format!("0000:0e:00.{number}");
-        Function::new(&address, ids, class).below(&["0000:00:08.1"]).group(20 + number)
+        Function::new(&address, ids, class)
+            .below(&["0000:00:08.1"])
+            .group(20 + number)
     };
     let machine = Machine::new()
         .with(function(0, "1002:164e", "030000"))
@@ -76,21 +85,43 @@ fn functions_on_the_root_bus_are_no_card() {
 fn virtual_functions_are_lent_one_by_one() {
     let function = |address: &str, ids: &str| {
         let group = 30 + u32::from(address.as_bytes()[11]);
-        Function::new(address, ids, "020000").below(&["0000:00:03.0"]).group(group)
+        Function::new(address, ids, "020000")
+            .below(&["0000:00:03.0"])
+            .group(group)
     };
     let machine = Machine::new()
-        .with(function("0000:03:00.0", "8086:10c9").file("sriov_totalvfs", "7").file("sriov_numvfs", "2"))
+        .with(
+            function("0000:03:00.0", "8086:10c9")
+                .file("sriov_totalvfs", "7")
+                .file("sriov_numvfs", "2"),
+        )
         .with(function("0000:03:10.0", "8086:10ca"))
         .with(function("0000:03:10.2", "8086:10ca"))
-        .with_link("/sys/devices/pci0000:00/0000:00:03.0/0000:03:10.0/physfn", "../0000:03:00.0")
-        .with_link("/sys/devices/pci0000:00/0000:00:03.0/0000:03:10.2/physfn", "../0000:03:00.0");
+        .with_link(
+            "/sys/devices/pci0000:00/0000:00:03.0/0000:03:10.0/physfn",
+            "../0000:03:00.0",
+        )
+        .with_link(
+            "/sys/devices/pci0000:00/0000:00:03.0/0000:03:10.2/physfn",
+            "../0000:03:00.0",
+        );
     let first = at("0000:03:10.0", "8086:10ca");
     let assessment = assess(&machine, &Lend::new([first.clone()]));
-    assert_eq!((lent(&assessment), assessment.refusals.len()), (vec!["0000:03:10.0".to_owned()], 0));
+    assert_eq!(
+        (lent(&assessment), assessment.refusals.len()),
+        (vec!["0000:03:10.0".to_owned()], 0)
+    );
     let physical = at("0000:03:00.0", "8086:10c9");
     let both = refused(&machine, &Lend::new([first, physical]));
-    assert!(both.iter().any(|line| line.contains("physical function 0000:03:00.0 is lent as well")), "{both:?}");
-    assert!(both.iter().any(|line| line.contains("2 virtual functions")), "{both:?}");
+    assert!(
+        both.iter()
+            .any(|line| line.contains("physical function 0000:03:00.0 is lent as well")),
+        "{both:?}"
+    );
+    assert!(
+        both.iter().any(|line| line.contains("2 virtual functions")),
+        "{both:?}"
+    );
 }
 
 /// The rule of older kernels counts bridges as no obstacle, whatever their driver is.
@@ -101,8 +132,16 @@ fn the_rule_of_the_kernel_decides_about_the_group() {
             .with_file("/proc/sys/kernel/osrelease", release)
             .with_file("/lib/modules/5.10.0/modules.dep", "kernel/vfio-pci.ko:");
         Machine::over(machine.bus().fork())
-            .with(Function::new("0000:00:01.0", "8086:1901", "060400").bridge().group(1))
-            .with(Function::new("0000:01:00.0", "8086:10d3", "020000").below(&["0000:00:01.0"]).group(1))
+            .with(
+                Function::new("0000:00:01.0", "8086:1901", "060400")
+                    .bridge()
+                    .group(1),
+            )
+            .with(
+                Function::new("0000:01:00.0", "8086:10d3", "020000")
+                    .below(&["0000:00:01.0"])
+                    .group(1),
+            )
             .bus()
             .fork()
             .with_driver(port, &["8086:1901"])
@@ -119,7 +158,9 @@ fn the_rule_of_the_kernel_decides_about_the_group() {
 fn a_busy_member_of_the_group_refuses_the_lend() {
     let bridge = "0000:04:00.0";
     let nic = |device: &str, ids: &str| {
-        Function::new(&format!("0000:05:{device}.0"), ids, "020000").below(&[bridge]).group(7)
+        Function::new(&format!("0000:05:{device}.0"), ids, "020000")
+            .below(&[bridge])
+            .group(7)
     };
     let machine = Machine::over(
         Bus::new(Memory::new().directory("/proc/sys"))
@@ -131,7 +172,10 @@ fn a_busy_member_of_the_group_refuses_the_lend() {
     let first = at("0000:05:01.0", "8086:100e");
     let second = at("0000:05:02.0", "8086:100e");
     let one = refused(&machine, &Lend::new([first.clone()]));
-    assert!(one[0].contains("0000:05:02.0: it is in IOMMU group 7"), "{one:?}");
+    assert!(
+        one[0].contains("0000:05:02.0: it is in IOMMU group 7"),
+        "{one:?}"
+    );
     assert!(one[0].contains("with driver e1000"), "{one:?}");
     assert_eq!(refused(&machine, &Lend::new([first, second])), [""; 0]);
 }

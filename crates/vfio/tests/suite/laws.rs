@@ -49,7 +49,8 @@ fn having(machine: Machine, address: &str, before: Before) -> Machine {
         Before::Bound => {}
         Before::Unbound => bus.write(&file("driver/unbind"), address).unwrap(),
         Before::Overridden(name) => {
-            bus.write(&file("driver_override"), &format!("{name}\n")).unwrap();
+            bus.write(&file("driver_override"), &format!("{name}\n"))
+                .unwrap();
         }
         Before::KeptUnbound => {
             bus.write(&file("driver/unbind"), address).unwrap();
@@ -75,7 +76,11 @@ prop_compose! {
 }
 
 fn moment() -> impl Strategy<Value = Moment> {
-    prop_oneof![Just(Moment::Before), Just(Moment::Within), Just(Moment::After)]
+    prop_oneof![
+        Just(Moment::Before),
+        Just(Moment::Within),
+        Just(Moment::After)
+    ]
 }
 
 fn deaths(most: usize) -> impl Strategy<Value = Vec<(u64, Moment)>> {
@@ -83,7 +88,7 @@ fn deaths(most: usize) -> impl Strategy<Value = Vec<(u64, Moment)>> {
 }
 
 proptest! {
-    #![proptest_config(cases(200))]
+    #![proptest_config(cases(120))]
 
     #[test]
     fn what_is_applied_is_verified_planned_once_and_reverted(machine in machine(), lends in prop::collection::vec(lend(), 1..3)) {
@@ -144,9 +149,17 @@ fn an_override_of_another_process_survives() {
     let file = format!("/sys/bus/pci/devices/{NIC}/driver_override");
     machine.bus().write(&file, "other\n").unwrap();
     let reverted = session.revert().unwrap();
-    let said: Vec<String> = reverted.not_reverted.iter().map(ToString::to_string).collect();
+    let said: Vec<String> = reverted
+        .not_reverted
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     println!("{said:#?}");
-    assert!(said.iter().any(|line| line.contains("driver_override allows only other")), "{said:?}");
+    assert!(
+        said.iter()
+            .any(|line| line.contains("driver_override allows only other")),
+        "{said:?}"
+    );
     assert_eq!(driver(&machine, NIC), None);
     machine.bus().write(&file, "\n").unwrap();
     assert!(session.revert().unwrap().not_reverted.is_empty());
@@ -182,7 +195,11 @@ fn killed_at_every_write() {
 
 #[test]
 fn on_a_host_without_devices_nothing_is_planned() {
-    let error = lend_gpu().plan(&Machine::new().session(&hosttune_core::testing::CrashPoint::lives()).unwrap());
+    let error = lend_gpu().plan(
+        &Machine::new()
+            .session(&hosttune_core::testing::CrashPoint::lives())
+            .unwrap(),
+    );
     let error = error.unwrap_err().to_string();
     assert!(error.contains("no PCI device at 0000:01:00.0"), "{error}");
     laws::nothing_on_an_empty_host(&Machine::new(), &Lend::new([])).unwrap();
@@ -215,7 +232,13 @@ fn audio_is_unbound_first_and_bound_last() {
     assert_eq!(driver(&machine, GPU).as_deref(), Some("vfio-pci"));
     assert_eq!(machine.bus().open_group(1), Ok(()));
     machine.bus().close_group(1);
-    let undone: Vec<String> = session.revert().unwrap().undone.iter().map(|undone| undone.knob.text.clone()).collect();
+    let undone: Vec<String> = session
+        .revert()
+        .unwrap()
+        .undone
+        .iter()
+        .map(|undone| undone.knob.text.clone())
+        .collect();
     let place = |text: &str| undone.iter().rposition(|knob| knob == text).unwrap();
     // The last undone step of each function binds its original driver.
     assert!(place("0000:01:00.0 driver") < place("0000:01:00.1 driver"));

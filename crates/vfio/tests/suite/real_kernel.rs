@@ -39,7 +39,9 @@ fn host() -> Host {
 }
 
 fn process(store: &MemoryStore, crash_point: &CrashPoint) -> Session {
-    let host = host().with_backend(Modules::live()).gated(crash_point.clone());
+    let host = host()
+        .with_backend(Modules::live())
+        .gated(crash_point.clone());
     let session = Session::new(host, "vfio-test", store.of(crash_point), "boot").unwrap();
     session.with(hosttune_vfio::knobs)
 }
@@ -51,7 +53,13 @@ fn bindings() -> BTreeMap<String, String> {
         let address = device.address;
         let link = std::fs::read_link(address.file("driver")).unwrap_or_default();
         seen.insert(format!("{address} driver"), link.display().to_string());
-        for name in ["driver_override", "power/control", "d3cold_allowed", "reset_method", "enable"] {
+        for name in [
+            "driver_override",
+            "power/control",
+            "d3cold_allowed",
+            "reset_method",
+            "enable",
+        ] {
             let value = std::fs::read_to_string(address.file(name)).unwrap_or_default();
             seen.insert(format!("{address} {name}"), value);
         }
@@ -71,13 +79,20 @@ fn is_still(before: &BTreeMap<String, String>, when: &str) {
         .filter(|(key, value)| now.get(*key) != Some(value))
         .map(|(key, value)| format!("{key}: was {value:?}, is {:?}", now.get(key)))
         .collect();
-    assert!(changed.is_empty() && now.len() == before.len(), "{when}: {changed:#?}");
+    assert!(
+        changed.is_empty() && now.len() == before.len(),
+        "{when}: {changed:#?}"
+    );
 }
 
 fn with_driver(name: &str) -> Device {
     let devices = Devices::read(&host()).unwrap();
-    let found = devices.iter().find(|device| device.driver.as_deref() == Some(name));
-    found.unwrap_or_else(|| panic!("no device has the driver {name}")).clone()
+    let found = devices
+        .iter()
+        .find(|device| device.driver.as_deref() == Some(name));
+    found
+        .unwrap_or_else(|| panic!("no device has the driver {name}"))
+        .clone()
 }
 
 fn selector(device: &Device) -> Selector {
@@ -134,15 +149,27 @@ fn the_fake_answers_as_the_kernel() {
     .enumerate()
     {
         let of_kernel = std::fs::write(&file, value).map_err(|error| error.raw_os_error().unwrap());
-        assert_eq!(fake.write(&file, value), of_kernel, "write {number}: {value:?} to {file}");
+        assert_eq!(
+            fake.write(&file, value),
+            of_kernel,
+            "write {number}: {value:?} to {file}"
+        );
         let shown = |host: &Host| {
             let at = real.address;
             let driver = hosttune_pci::driver(host, at).unwrap();
             let only = hosttune_pci::driver_override(host, at).unwrap();
-            (driver, only, host.read_text(at.file("power/control")).unwrap())
+            (
+                driver,
+                only,
+                host.read_text(at.file("power/control")).unwrap(),
+            )
         };
         let fake = Host::new(fake.host(&CrashPoint::lives()));
-        assert_eq!(shown(&fake), shown(&host()), "write {number}: {value:?} to {file}");
+        assert_eq!(
+            shown(&fake),
+            shown(&host()),
+            "write {number}: {value:?} to {file}"
+        );
     }
     tell("modprobe -r vfio-pci vfio_iommu_type1 || modprobe -r vfio-pci");
     is_still(&before, "the fake compared");
@@ -164,7 +191,12 @@ fn a_network_card_is_lent_and_comes_back() {
     let mut session = process(&store, &CrashPoint::lives());
     let refused = lend.apply(&mut session).unwrap_err();
     assert!(matches!(refused, Error::NotApplicable(_)), "{refused:?}");
-    assert!(refused.to_string().contains(&format!("its interface {name} is up")), "{refused}");
+    assert!(
+        refused
+            .to_string()
+            .contains(&format!("its interface {name} is up")),
+        "{refused}"
+    );
     is_still(&before, "refused");
 
     let lend = lend.consent(Consent::NetworkConfiguration);
@@ -174,9 +206,17 @@ fn a_network_card_is_lent_and_comes_back() {
     assert_eq!(interface(nic.address), None);
     let node = format!("/dev/vfio/{}", nic.group.unwrap());
     // The kernel makes the file; without udev it is there all the same, by devtmpfs.
-    let open = std::fs::OpenOptions::new().read(true).write(true).open(&node).unwrap();
+    let open = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&node)
+        .unwrap();
     let reverted = session.revert().unwrap();
-    let said: Vec<String> = reverted.not_reverted.iter().map(ToString::to_string).collect();
+    let said: Vec<String> = reverted
+        .not_reverted
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert!(said.iter().any(|line| line.contains(&node)), "{said:?}");
     drop(open);
     let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
@@ -194,13 +234,21 @@ fn a_network_card_is_lent_and_comes_back() {
 fn a_display_and_its_audio_survive_a_kill_at_every_write() {
     let audio = with_driver("snd_hda_intel");
     let devices = Devices::read(&host()).unwrap();
-    let display = devices.in_slot_of(audio.address).find(|device| device.class.is_display());
+    let display = devices
+        .in_slot_of(audio.address)
+        .find(|device| device.class.is_display());
     let display = display.unwrap();
     let lend = Lend::new([selector(display)]);
     let assessment = Assessment::of(&host(), &lend).unwrap();
     println!("{:#?}", assessment.notes);
     assert_eq!(assessment.lent.len(), 2);
-    assert!(assessment.refusals.iter().all(|refusal| refusal.consent == Some(Consent::OnlyGpu)), "{assessment:#?}");
+    assert!(
+        assessment
+            .refusals
+            .iter()
+            .all(|refusal| refusal.consent == Some(Consent::OnlyGpu)),
+        "{assessment:#?}"
+    );
     assert!(!assessment.refusals.is_empty(), "it is the only display");
     let lend = lend.consent(Consent::OnlyGpu).keep_powered();
     let before = bindings();
@@ -212,13 +260,18 @@ fn a_display_and_its_audio_survive_a_kill_at_every_write() {
             let store = MemoryStore::new();
             let crash_point = CrashPoint::dies_at(write, Moment::After);
             if reverting {
-                lend.apply(&mut process(&store, &CrashPoint::lives())).unwrap();
+                lend.apply(&mut process(&store, &CrashPoint::lives()))
+                    .unwrap();
                 let _ = process(&store, &crash_point).revert();
             } else {
                 let _ = lend.apply(&mut process(&store, &crash_point));
             }
             let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
-            assert!(reverted.not_reverted.is_empty(), "{when}: {:#?}", reverted.not_reverted);
+            assert!(
+                reverted.not_reverted.is_empty(),
+                "{when}: {:#?}",
+                reverted.not_reverted
+            );
             is_still(&before, &when);
             assert!(store.is_empty(), "{when}: a journal is left");
             if !crash_point.is_dead() {
@@ -228,7 +281,11 @@ fn a_display_and_its_audio_survive_a_kill_at_every_write() {
             writes += 1;
         }
     }
-    assert_eq!(ask("cat /proc/fb").1, framebuffer, "the console's framebuffer is back");
+    assert_eq!(
+        ask("cat /proc/fb").1,
+        framebuffer,
+        "the console's framebuffer is back"
+    );
     println!("killed at {writes} writes");
     println!("a display and its audio: done");
 }

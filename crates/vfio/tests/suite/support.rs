@@ -56,15 +56,26 @@ pub(crate) fn refused(machine: &Machine, lend: &Lend) -> Vec<String> {
         let hint = refusal.unsupported.hint.as_deref().unwrap_or_default();
         assert!(!hint.is_empty(), "no hint: {refusal}");
     }
-    assessment.refusals.iter().map(ToString::to_string).collect()
+    assessment
+        .refusals
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 pub(crate) fn lent(assessment: &Assessment) -> Vec<String> {
-    assessment.lent.iter().map(|device| device.address.to_string()).collect()
+    assessment
+        .lent
+        .iter()
+        .map(|device| device.address.to_string())
+        .collect()
 }
 
 pub(crate) fn role(assessment: &Assessment, address: &str) -> Option<(Role, String)> {
     let address: Address = address.parse().unwrap();
-    let verdict = assessment.verdicts.iter().find(|verdict| verdict.address == address)?;
+    let verdict = assessment
+        .verdicts
+        .iter()
+        .find(|verdict| verdict.address == address)?;
     Some((verdict.role, verdict.why.clone()))
 }
