@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hosttune_core::testing::{Behaviour, Memory};
 
+use super::fault::Fault;
 use super::function::Function;
 use crate::address::Address;
 use crate::group::is_vfio_driver;
@@ -20,36 +21,6 @@ const ENODEV: i32 = 19;
 const EINVAL: i32 = 22;
 /// `driver_set_override` refuses this length and more.
 const LONGEST_OVERRIDE: usize = 4096 - 1;
-
-/// A way in which the bus fails.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// A driver refuses to bind a function.
-    BindRefused {
-        /// The function.
-        address: Address,
-        /// The driver.
-        driver: String,
-        /// Its answer.
-        errno: i32,
-    },
-    /// A driver defers its probe: the write fails with EAGAIN, and the driver is bound later.
-    BindLate {
-        /// The function.
-        address: Address,
-        /// The driver.
-        driver: String,
-        /// How much later.
-        delay: Duration,
-    },
-    /// Unbinding a function fails.
-    UnbindRefused {
-        /// The function.
-        address: Address,
-        /// The kernel's answer.
-        errno: i32,
-    },
-}
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Kernel {

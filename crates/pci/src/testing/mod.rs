@@ -7,6 +7,7 @@
 //! `power/control`. All that the kernel shows is in the files of the machine; the rest is in the
 //! `Bus` and copied with it.
 
+mod fault;
 mod function;
 mod host;
 mod kernel;
@@ -19,9 +20,9 @@ use hosttune_core::testing::{Behaviour, CrashPoint, Memory};
 use crate::address::Address;
 use crate::id::Ids;
 
+pub use fault::Fault;
 pub use function::Function;
 pub use host::BusHost;
-pub use kernel::Fault;
 
 use kernel::Kernel;
 

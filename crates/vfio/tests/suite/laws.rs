@@ -64,12 +64,17 @@ fn having(machine: Machine, address: &str, before: Before) -> Machine {
 prop_compose! {
     fn machine()(states in prop::array::uniform4(before())) -> Machine {
         let devices = [GPU, AUDIO, NIC, NVME].into_iter().zip(states);
-        devices.fold(Machine::desktop(), |machine, (address, before)| having(machine, address, before))
+        devices.fold(Machine::desktop(), |machine, (address, before)| {
+            having(machine, address, before)
+        })
     }
 }
 
 prop_compose! {
-    fn lend()(which in prop::sample::subsequence(vec![gpu(), nic(), nvme()], 1..=3), powered: bool) -> Lend {
+    fn lend()(
+        which in prop::sample::subsequence(vec![gpu(), nic(), nvme()], 1..=3),
+        powered: bool,
+    ) -> Lend {
         let lend = Lend::new(which).consent(Consent::OnlyGpu);
         if powered { lend.keep_powered() } else { lend }
     }
@@ -83,57 +88,89 @@ fn moment() -> impl Strategy<Value = Moment> {
     ]
 }
 
+prop_compose! {
+    fn act()(
+        owner in 0..2_usize,
+        applies in prop::option::of(lend()),
+        death in prop::option::of((0..40_u64, moment())),
+    ) -> Act<Lend> {
+        Act { owner, applies, death }
+    }
+}
+
 fn deaths(most: usize) -> impl Strategy<Value = Vec<(u64, Moment)>> {
     prop::collection::vec((0..40_u64, moment()), 0..most)
 }
 
 proptest! {
-    #![proptest_config(cases(120))]
+    #![proptest_config(cases(40))]
 
     #[test]
-    fn what_is_applied_is_verified_planned_once_and_reverted(machine in machine(), lends in prop::collection::vec(lend(), 1..3)) {
+    fn what_is_applied_is_verified_planned_once_and_reverted(
+        machine in machine(),
+        lends in prop::collection::vec(lend(), 1..3),
+    ) {
         laws::apply_then_verify(&machine, &lends[0])?;
         laws::apply_then_plan(&machine, &lends[0])?;
         laws::what_is_offered_is_applied(&machine, &lends[0])?;
         laws::plan_writes_nothing(&machine, &lends[0])?;
         laws::apply_then_revert(&machine, &lends)?;
     }
+}
+
+proptest! {
+    #![proptest_config(cases(100))]
 
     #[test]
-    fn a_crash_at_any_write_is_reverted(machine in machine(), lends in prop::collection::vec(lend(), 1..3), deaths in deaths(4)) {
+    fn a_crash_at_any_write_is_reverted(
+        machine in machine(),
+        lends in prop::collection::vec(lend(), 1..3),
+        deaths in deaths(4),
+    ) {
         laws::die_anywhere(&machine, &lends, &deaths)?;
     }
 
     #[test]
-    fn a_crashed_apply_is_rolled_back(machine in machine(), first in lend(), second in lend(), deaths in deaths(4)) {
+    fn a_crashed_apply_is_rolled_back(
+        machine in machine(),
+        first in lend(),
+        second in lend(),
+        deaths in deaths(4),
+    ) {
         laws::die_then_recover(&machine, &first, &second, &deaths)?;
     }
 
     #[test]
-    fn a_failed_step_leaves_everything_as_it_was(machine in machine(), lend in lend(), change in 0..30_u64, moment in moment()) {
+    fn a_failed_step_leaves_everything_as_it_was(
+        machine in machine(),
+        lend in lend(),
+        change in 0..30_u64,
+        moment in moment(),
+    ) {
         laws::failing_step(&machine, &lend, change, moment)?;
     }
 
     #[test]
     fn owners_revert_in_any_order(
         machine in machine(),
-        acts in prop::collection::vec((0..2_usize, prop::option::of(lend()), prop::option::of((0..40_u64, moment()))), 0..4),
+        acts in prop::collection::vec(act(), 0..4),
         first in 0..2_usize,
     ) {
-        let acts: Vec<Act<Lend>> = acts
-            .into_iter()
-            .map(|(owner, applies, death)| Act { owner, applies, death })
-            .collect();
         laws::owners_in_any_order(&machine, &acts, &[first, 1 - first])?;
     }
 
     #[test]
-    fn another_process_keeps_what_it_has_set(machine in machine(), which in prop::sample::subsequence(vec![gpu(), nic()], 1..=2), address in prop::sample::select(vec![GPU, NIC]), lifted: bool) {
+    fn another_process_keeps_what_it_has_set(
+        machine in machine(),
+        which in prop::sample::subsequence(vec![gpu(), nic()], 1..=2),
+        address in prop::sample::select(vec![GPU, NIC]),
+        kept_awake: bool,
+    ) {
         let lend = Lend::new(which).consent(Consent::OnlyGpu);
         laws::stranger_survives(&machine, &lend, |machine| {
             let file = |name: &str| format!("/sys/bus/pci/devices/{address}/{name}");
             machine.bus().write(&file("d3cold_allowed"), "0").unwrap();
-            if lifted {
+            if kept_awake {
                 machine.bus().write(&file("power/control"), "on").unwrap();
             }
         })?;
