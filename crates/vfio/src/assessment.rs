@@ -126,7 +126,7 @@ fn select(view: &View, lend: &Lend, found: &mut Assessment) {
             }
             Err(unsupported) => found.refusals.push(Refusal {
                 subject: selector.to_string(),
-                unsupported,
+                unsupported: *unsupported,
                 consent: None,
             }),
         }

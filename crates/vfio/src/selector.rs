@@ -98,7 +98,9 @@ impl Selector {
     ///
     /// # Errors
     /// If no device, another one or several are there.
-    pub fn select(&self, devices: &Devices) -> Result<Address, Unsupported> {
+    pub fn select(&self, devices: &Devices) -> Result<Address, Box<Unsupported>> {
+        let refused =
+            |kind, why: String, hint: String| Err(Box::new(Unsupported::new(kind, why).hint(hint)));
         let matching: Vec<Address> = devices
             .iter()
             .filter(|device| self.differs(device).is_none())
@@ -107,16 +109,16 @@ impl Selector {
         let Some(address) = self.address else {
             return match matching[..] {
                 [only] => Ok(only),
-                [] => Err(Unsupported::new(
+                [] => refused(
                     UnsupportedKind::Missing,
                     format!("no PCI device matches {self}"),
-                )
-                .hint("lspci -Dnn lists the devices with their ids")),
-                _ => Err(Unsupported::new(
+                    "lspci -Dnn lists the devices with their ids".to_owned(),
+                ),
+                _ => refused(
                     UnsupportedKind::Other,
                     format!("several PCI devices match {self}: {}", list(&matching)),
-                )
-                .hint("select one of them by its address, or by its slot")),
+                    "select one of them by its address, or by its slot".to_owned(),
+                ),
             };
         };
         let elsewhere = || match matching[..] {
@@ -124,18 +126,18 @@ impl Selector {
             _ => format!("it is at {} now: select that address", list(&matching)),
         };
         match devices.get(address) {
-            None => Err(Unsupported::new(
+            None => refused(
                 UnsupportedKind::Missing,
                 format!("there is no PCI device at {address}"),
-            )
-            .hint(elsewhere())),
+                elsewhere(),
+            ),
             Some(device) => match self.differs(device) {
                 None => Ok(address),
-                Some((wanted, is)) => Err(Unsupported::new(
+                Some((wanted, is)) => refused(
                     UnsupportedKind::Other,
                     format!("another device is at {address}: wanted {wanted}, found {is}"),
-                )
-                .hint(elsewhere())),
+                    elsewhere(),
+                ),
             },
         }
     }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use hosttune_boot::module::{self, Availability};
 use hosttune_core::{Host, HostError};
 use hosttune_pci::{
-    Address, ConfigReading, Device, Devices, Groups, Iommu, Sriov, ViabilityRule, is_vfio_driver,
-    reserved_regions,
+    Address, ConfigReading, Device, Devices, Groups, Iommu, ReservedRegion, Sriov, ViabilityRule,
+    is_vfio_driver, reserved_regions,
 };
 
 use crate::lend::Lend;
@@ -71,7 +71,7 @@ impl View {
             if let Some(group) = device.group
                 && reserved_regions(host, group)?
                     .iter()
-                    .any(|region| region.blocks())
+                    .any(ReservedRegion::blocks)
             {
                 view.blocked.insert(group);
             }

@@ -78,7 +78,7 @@ impl Bus {
         self
     }
 
-    /// Plugs a function in. It is not bound: see [`Function::driver`].
+    /// Plugs a function in. A registered driver that matches it binds it.
     #[must_use]
     pub fn with(self, function: Function) -> Self {
         self.kernel().plug(&self.memory, function);
