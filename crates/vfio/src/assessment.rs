@@ -142,7 +142,7 @@ fn select(view: &View, lend: &Lend, found: &mut Assessment) {
     }
     for device in selected {
         let sriov = view.sriov.get(&device.address).unwrap_or(&Sriov::None);
-        let mut separate = 0;
+        let mut is_whole = true;
         for (other, membership) in card::others(device, sriov, &view.devices) {
             if !taken.insert(other.address) {
                 continue;
@@ -150,11 +150,15 @@ fn select(view: &View, lend: &Lend, found: &mut Assessment) {
             match membership {
                 Membership::SameCard => {
                     let why = format!("it is the same card as {}", device.address);
+                    // Another selected function may have left it to the host.
+                    found
+                        .verdicts
+                        .retain(|known| known.address != other.address);
                     found.verdicts.push(verdict(other, Role::Lent, why));
                     found.lent.push(other.clone());
                 }
                 Membership::Separate(why) => {
-                    separate += 1;
+                    is_whole = false;
                     // It may be selected by a later selector or be judged with its group.
                     taken.remove(&other.address);
                     if !found
@@ -167,9 +171,9 @@ fn select(view: &View, lend: &Lend, found: &mut Assessment) {
                 }
             }
         }
-        if separate > 0 {
+        if !is_whole {
             found.notes.push(format!(
-                "{} cannot be reset with its bus, because {separate} other functions in its slot stay with the host",
+                "{} cannot be reset with its bus, because functions in its slot stay with the host",
                 device.address
             ));
         }

@@ -66,6 +66,15 @@ fn of_a_processor_only_display_and_its_audio_are_lent() {
     }
     let notes = assessment.notes.join("\n");
     assert!(notes.contains("cannot be reset with its bus"), "{notes}");
+    // The USB controller as well: the audio function has one verdict, by the display.
+    let usb = at("0000:0e:00.3", "1022:15b6");
+    let assessment = assess(&machine, &Lend::new([usb, at("0000:0e:00.0", "1002:164e")]));
+    let of_audio = assessment
+        .verdicts
+        .iter()
+        .filter(|one| one.what.contains("1002:1640"));
+    let roles: Vec<Role> = of_audio.map(|one| one.role).collect();
+    assert_eq!(roles, [Role::Lent]);
 }
 
 #[test]
