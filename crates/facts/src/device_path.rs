@@ -3,6 +3,8 @@
 //! The links in `/sys/block` and `/sys/class/net` contain that path, so a single readlink gives the
 //! transport and the address without opening anything along the path.
 
+use hosttune_pci::Address;
+
 /// The components of a device's path, from the root of the device tree.
 #[derive(Debug)]
 pub(crate) struct DevicePath<'a>(Vec<&'a str>);
@@ -39,27 +41,8 @@ fn is_numbered(name: &str, word: &str) -> bool {
         .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Matches `0000:03:00.0`. A domain may have more than four digits (VMD has `10000:e1:00.0`).
-pub(crate) fn is_pci_address(name: &str) -> bool {
-    let is_hex = |text: &str, least: usize| {
-        text.len() >= least && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
-    let mut parts = name.split([':', '.']);
-    let parts = [
-        parts.next(),
-        parts.next(),
-        parts.next(),
-        parts.next(),
-        parts.next(),
-    ];
-    let [Some(domain), Some(bus), Some(device), Some(function), None] = parts else {
-        return false;
-    };
-    is_hex(domain, 4)
-        && is_hex(bus, 2)
-        && is_hex(device, 2)
-        && is_hex(function, 1)
-        && name.len() == domain.len() + 8
+fn is_pci_address(name: &str) -> bool {
+    name.parse::<Address>().is_ok()
 }
 
 /// Matches `1-1:1.0`, and `1-1.4.2:1.0` behind hubs.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use hosttune_core::Host;
+use hosttune_pci::PciId;
 use serde::{Deserialize, Serialize};
 
 use crate::boot::Boot;
@@ -14,7 +15,6 @@ use crate::kernel::Kernel;
 use crate::machine::{Form, Machine};
 use crate::memory::Memory;
 use crate::nic::{Nic, NicKind};
-use crate::pci::PciId;
 use crate::privacy::Privacy;
 use crate::source::Source;
 use crate::virtualisation::{Container, Hypervisor, Virtualisation};

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
+use hosttune_pci::{Address, Class, PciId};
 use serde::{Deserialize, Serialize};
 
-use crate::device_path::is_pci_address;
-use crate::pci::PciId;
 use crate::source::{Source, plain};
 
 const DIRECTORY: &str = "/sys/bus/pci/devices";
@@ -47,15 +46,15 @@ pub struct Gpu {
 impl Gpu {
     /// Returns all controllers by address, or `None` if the kernel shows no PCI bus.
     pub(crate) fn all(source: Source<'_>) -> Option<Vec<Self>> {
-        let addresses = source.names(DIRECTORY)?;
-        let at = |address: &String| Self::at(source, address);
-        Some(addresses.iter().filter_map(at).collect())
+        let names = source.names(DIRECTORY)?;
+        let at = |name: &String| Self::at(source, name);
+        Some(names.iter().filter_map(at).collect())
     }
 
-    fn at(source: Source<'_>, address: &str) -> Option<Self> {
-        let file = |name: &str| format!("{DIRECTORY}/{address}/{name}");
-        let class = source.value(file("class"))?;
-        if !is_pci_address(address) || !class.starts_with("0x03") {
+    fn at(source: Source<'_>, name: &str) -> Option<Self> {
+        let address: Address = name.parse().ok()?;
+        let file = |name: &str| address.file(name);
+        if !source.number::<Class>(file("class"))?.is_display() {
             return None;
         }
         let vendor_id = source.number::<PciId>(file("vendor"));
@@ -65,7 +64,7 @@ impl Gpu {
             _ => None,
         };
         Some(Self {
-            bus_address: address.to_owned(),
+            bus_address: address.to_string(),
             vendor_id,
             vendor: vendor_id.and_then(PciId::vendor_name).map(str::to_owned),
             device_id: source.number(file("device")),

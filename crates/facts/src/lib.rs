@@ -45,7 +45,6 @@ mod memory;
 mod microarchitecture;
 mod nic;
 mod number_list;
-mod pci;
 mod privacy;
 mod source;
 mod transport;
@@ -63,7 +62,9 @@ pub use machine::{Form, Machine};
 pub use memory::Memory;
 pub use microarchitecture::Microarchitecture;
 pub use nic::{Nic, NicKind};
-pub use pci::{NotAPciId, PciId};
 pub use transport::Transport;
 pub use virtualisation::{Container, Hypervisor, Virtualisation};
 pub use x86_64_level::X86_64Level;
+
+// Types of the values above.
+pub use hosttune_pci::{NotAPciId, PciId};

@@ -1,9 +1,11 @@
-//! PCI vendor and device ids.
+//! Vendor and device ids.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::address::printable;
 
 /// A PCI vendor or device id. Its text is four hexadecimal digits, as printed by `lspci -n`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -91,6 +93,63 @@ impl fmt::Display for PciId {
 }
 
 impl fmt::Debug for PciId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A vendor id with a device id, as in `lspci -nn`: `10de:2684`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Ids {
+    /// The vendor.
+    pub vendor: PciId,
+    /// The device; its meaning depends on the vendor.
+    pub device: PciId,
+}
+
+impl FromStr for Ids {
+    type Err = NotIds;
+
+    fn from_str(text: &str) -> Result<Self, NotIds> {
+        let ids = text.split_once(':').and_then(|(vendor, device)| {
+            Some(Self {
+                vendor: vendor.parse().ok()?,
+                device: device.parse().ok()?,
+            })
+        });
+        ids.ok_or_else(|| NotIds(printable(text)))
+    }
+}
+
+/// The error for a text that is not a pair of ids.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{0}' is not a pair of PCI ids; write vendor and device with four hexadecimal digits each, such as 10de:2684"
+)]
+pub struct NotIds(String);
+
+impl TryFrom<String> for Ids {
+    type Error = NotIds;
+
+    fn try_from(text: String) -> Result<Self, NotIds> {
+        text.parse()
+    }
+}
+
+impl From<Ids> for String {
+    fn from(ids: Ids) -> Self {
+        ids.to_string()
+    }
+}
+
+impl fmt::Display for Ids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.vendor, self.device)
+    }
+}
+
+impl fmt::Debug for Ids {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

@@ -1,0 +1,77 @@
+//! The files of a host whose PCI bus is fake.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hosttune_core::host::{Entry, FileContent, Fs, RootKind};
+use hosttune_core::testing::MemoryHost;
+use hosttune_core::{HostError, Operation};
+
+use super::Bus;
+
+/// The files of a machine in memory for one process. Writes go to the [`Bus`].
+#[derive(Debug)]
+pub struct BusHost {
+    bus: Bus,
+    files: MemoryHost,
+}
+
+impl BusHost {
+    pub(super) fn new(bus: Bus, files: MemoryHost) -> Self {
+        Self { bus, files }
+    }
+}
+
+impl Fs for BusHost {
+    fn root_kind(&self) -> RootKind {
+        self.files.root_kind()
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>, HostError> {
+        self.files.read(path)
+    }
+
+    fn list(&self, directory: &Path) -> Result<Vec<String>, HostError> {
+        self.files.list(directory)
+    }
+
+    fn entry(&self, path: &Path) -> Result<Option<Entry>, HostError> {
+        self.files.entry(path)
+    }
+
+    fn file(&self, path: &Path) -> Result<Option<FileContent>, HostError> {
+        self.files.file(path)
+    }
+
+    fn half_written(&self, path: &Path) -> Result<bool, HostError> {
+        self.files.half_written(path)
+    }
+
+    fn write_value(&mut self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+        let (shown, text) = (path.display().to_string(), String::from_utf8_lossy(bytes));
+        self.bus.write(&shown, &text).map_err(|errno| {
+            HostError::from_errno(Operation::Write, shown.clone(), errno).wanted(text.trim_end())
+        })
+    }
+
+    fn put_file(&mut self, path: &Path, content: &FileContent) -> Result<(), HostError> {
+        self.files.put_file(path, content)
+    }
+
+    fn create_directory(&mut self, path: &Path) -> Result<(), HostError> {
+        self.files.create_directory(path)
+    }
+
+    fn remove(&mut self, path: &Path) -> Result<(), HostError> {
+        self.files.remove(path)
+    }
+
+    fn leftovers(&mut self) -> Vec<PathBuf> {
+        self.files.leftovers()
+    }
+
+    fn pause(&self, time: Duration) {
+        self.files.pause(time);
+        self.bus.pass_time(time);
+    }
+}

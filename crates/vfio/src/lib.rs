@@ -1,0 +1,61 @@
+//! PCI devices lent to a virtual machine through vfio-pci, and handed back.
+//!
+//! ```no_run
+//! use hosttune_boot::Modules;
+//! use hosttune_vfio::{Consent, Error, Lend, Selector, Session, Tuning};
+//!
+//! // The graphics card of a guest, with its audio function and whatever else is on the card.
+//! let gpu = Selector::at("0000:0d:00.0".parse()?, "10de:2684".parse()?);
+//! let lend = Lend::new([gpu]).consent(Consent::OnlyGpu).why("the guest's graphics card");
+//!
+//! let mut session = Session::live("toaster")?
+//!     .with(hosttune_vfio::knobs)
+//!     .with_backend(Modules::live());
+//! for note in &lend.plan(&session)?.notes {
+//!     println!("{note}"); // each function of the card and its IOMMU group, with a verdict
+//! }
+//! lend.apply(&mut session)?; // all of it, or an error and nothing
+//! // … the guest runs …
+//! lend.revert(&mut session)?; // the original drivers, as they were
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Vocabulary
+//! - [`Lend`]: the tuning. [`Selector`]: which device is meant, so that no other is taken.
+//! - [`Assessment`]: what a lend takes and leaves, with a [`Verdict`] for each function, and each
+//!   [`Refusal`]. [`Consent`]: a consequence that the user accepts.
+//! - [`BoundDriver`], [`DriverOverride`], [`DeviceAttribute`]: the knobs.
+
+mod assessment;
+mod bound_driver;
+mod card;
+mod device_attribute;
+mod driver_override;
+mod lend;
+mod refusal;
+mod running;
+mod selector;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod usage;
+mod view;
+
+pub use assessment::{Assessment, Role, Verdict};
+pub use bound_driver::{Binding, BoundDriver};
+pub use device_attribute::{AttributeFile, AttributeState, DeviceAttribute};
+pub use driver_override::{DriverOverride, Override};
+pub use lend::Lend;
+pub use refusal::{Consent, Refusal};
+pub use selector::Selector;
+pub use usage::{DiskUse, Holder, InterfaceUse};
+
+// One dependency is enough for a program that uses only this crate.
+pub use hosttune_core::{Error, Session, Tuning};
+
+/// Registers the knob types of this crate and of those that it uses with a session.
+pub fn knobs(registry: &mut hosttune_core::Registry) {
+    hosttune_boot::knobs(registry);
+    registry.add::<DriverOverride>();
+    registry.add::<BoundDriver>();
+    registry.add::<DeviceAttribute>();
+}

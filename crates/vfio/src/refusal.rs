@@ -1,0 +1,93 @@
+//! Why a device is not lent, and what a user can consent to.
+
+use std::fmt;
+
+use hosttune_core::{Unsupported, UnsupportedKind};
+use serde::{Deserialize, Serialize};
+
+/// A consequence of a lend that no revert undoes, and that the user accepts.
+///
+/// Each covers exactly one reason of refusal; what is not listed here cannot be consented to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Consent {
+    /// The disk that holds the root file system, `/boot`, `/usr`, `/var` or swap, or may be part of
+    /// a ZFS pool.
+    VitalDisk,
+    /// The network card with a default route.
+    DefaultRoute,
+    /// A network card whose interface is up: addresses, routes and names set on it are lost.
+    NetworkConfiguration,
+    /// The only display controller, or the only one with a monitor.
+    OnlyGpu,
+    /// Firmware uses memory with the device (an RMRR), so the kernel binds it but gives it to no
+    /// virtual machine.
+    ReservedRegion,
+}
+
+impl Consent {
+    /// The word in a configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::VitalDisk => "vital-disk",
+            Self::DefaultRoute => "default-route",
+            Self::NetworkConfiguration => "network-configuration",
+            Self::OnlyGpu => "only-gpu",
+            Self::ReservedRegion => "reserved-region",
+        }
+    }
+}
+
+impl fmt::Display for Consent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a device is not lent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The device, or the selector that selects none.
+    pub subject: String,
+    /// The reason.
+    pub unsupported: Unsupported,
+    /// The consent that lifts it, if there is one.
+    pub consent: Option<Consent>,
+}
+
+impl Refusal {
+    pub(crate) fn new(
+        subject: impl fmt::Display,
+        kind: UnsupportedKind,
+        why: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self {
+            subject: subject.to_string(),
+            unsupported: Unsupported::new(kind, why).hint(hint),
+            consent: None,
+        }
+    }
+
+    /// A refusal that this consent lifts.
+    pub(crate) fn unless(
+        subject: impl fmt::Display,
+        consent: Consent,
+        why: impl Into<String>,
+    ) -> Self {
+        let hint = format!("if that is intended, consent to {consent}");
+        Self {
+            consent: Some(consent),
+            ..Self::new(subject, UnsupportedKind::SideEffects, why, hint)
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.subject, self.unsupported)
+    }
+}

@@ -1,0 +1,58 @@
+//! What all knobs of this crate need: a running kernel and the device.
+
+use hosttune_core::host::RootKind;
+use hosttune_core::{Host, HostError, Operation, Unsupported, UnsupportedKind};
+use hosttune_pci::Address;
+
+/// Why no attribute of a device can be set on this host, or `None`.
+pub(crate) fn unsupported(host: &Host, address: Address) -> Result<Option<Unsupported>, HostError> {
+    if host.root_kind() != RootKind::Live {
+        return Ok(Some(
+            Unsupported::new(
+                UnsupportedKind::NotRunning,
+                "drivers are bound by a running kernel, and this is a tree of files",
+            )
+            .hint("run it on the running system"),
+        ));
+    }
+    Ok((!host.exists(address.directory())?).then(|| missing(address)))
+}
+
+/// The reason for an address without a device.
+pub(crate) fn missing(address: Address) -> Unsupported {
+    Unsupported::new(
+        UnsupportedKind::Missing,
+        format!("there is no PCI device at {address}"),
+    )
+    .hint("lspci -D lists the devices; addresses change when cards are added or moved")
+}
+
+/// The error for setting the state of a device that does not exist.
+pub(crate) fn no_device(address: Address) -> HostError {
+    HostError::not_applicable(Operation::Write, address.directory(), missing(address))
+}
+
+/// The longest name that `driver_override` accepts with its newline: a page without two bytes.
+const LONGEST_NAME: usize = 4096 - 2;
+
+/// Why a text cannot be the name of a driver, or `None` if it can.
+pub(crate) fn not_a_driver(name: &str) -> Option<Unsupported> {
+    let usable = (1..=LONGEST_NAME).contains(&name.len())
+        && !matches!(name, "." | "..")
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'/');
+    (!usable).then(|| {
+        Unsupported::new(
+            UnsupportedKind::ValueUnavailable,
+            format!("'{}' is not the name of a driver", name.escape_debug()),
+        )
+        .hint("write it as in /sys/bus/pci/drivers, such as vfio-pci")
+    })
+}
+
+/// The identity of the device at an address, for the journal.
+pub(crate) fn identity(host: &Host, address: Address) -> Result<Option<String>, HostError> {
+    let device = hosttune_pci::Device::read(host, address)?;
+    Ok(device.map(|device| device.identity()))
+}

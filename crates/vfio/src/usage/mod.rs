@@ -1,0 +1,32 @@
+//! What uses a device now: processes, interfaces, disks, a monitor.
+//!
+//! All of it is read from files. What the kernel does not show there is listed in the
+//! documentation of [`Lend`](crate::Lend).
+
+mod disks;
+mod display;
+mod network;
+mod nodes;
+mod processes;
+
+use hosttune_core::{Host, HostError};
+use hosttune_pci::Address;
+
+pub use disks::DiskUse;
+pub use network::InterfaceUse;
+pub use processes::Holder;
+
+pub(crate) use disks::disk_uses;
+pub(crate) use display::{Connectors, connectors};
+pub(crate) use network::interface_uses;
+pub(crate) use processes::{Holders, holders};
+
+/// The processes that would make unbinding wait for ever.
+///
+/// # Errors
+/// Any error from the host.
+pub(crate) fn blocking_holders(host: &Host, address: Address) -> Result<Vec<Holder>, HostError> {
+    let mut found = holders(host, address)?.found;
+    found.retain(|holder| !holder.lets_go);
+    Ok(found)
+}

@@ -1,0 +1,88 @@
+//! The files under `/dev` that belong to a device.
+
+use hosttune_core::host::EntryKind;
+use hosttune_core::{Host, HostError, HostErrorKind};
+use hosttune_pci::{Address, Device, is_vfio_driver};
+
+/// Directories below a device are nested deeply only for USB: controller, root hub, hubs, device,
+/// interface, class, name.
+const DEEPEST: usize = 24;
+
+/// Directories without devices in them.
+const WITHOUT_DEVICES: [&str; 4] = ["power", "msi_irqs", "queue", "statistics"];
+
+/// The directories below a device, itself first, without those of PCI functions behind a bridge.
+pub(super) fn directories(host: &Host, address: Address) -> Result<Vec<String>, HostError> {
+    let mut found = Vec::new();
+    let mut left = vec![(address.directory(), 0)];
+    while let Some((directory, depth)) = left.pop() {
+        let names = match host.list(&directory) {
+            Ok(names) => names,
+            Err(error) if is_absent(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        for name in names {
+            if depth == DEEPEST
+                || WITHOUT_DEVICES.contains(&name.as_str())
+                || name.parse::<Address>().is_ok()
+            {
+                continue;
+            }
+            let path = format!("{directory}/{name}");
+            let entry = host.entry(&path)?;
+            if entry.is_some_and(|entry| entry.kind == EntryKind::Directory) {
+                left.push((path, depth + 1));
+            }
+        }
+        found.push(directory);
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// The files under `/dev` through which a device is used.
+pub(super) fn nodes(host: &Host, address: Address) -> Result<Vec<String>, HostError> {
+    let mut found = Vec::new();
+    for directory in directories(host, address)? {
+        let uevent = match host.read_text(format!("{directory}/uevent")) {
+            Ok(text) => text,
+            Err(error) if is_absent(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        let name = uevent
+            .lines()
+            .find_map(|line| line.strip_prefix("DEVNAME="));
+        // Since Linux 3.5 the name has no `/dev/`.
+        found.extend(name.map(|name| format!("/dev/{}", name.trim_start_matches("/dev/"))));
+    }
+    let Some(device) = Device::read(host, address)? else {
+        return Ok(found);
+    };
+    match device.driver.as_deref() {
+        Some(driver) if is_vfio_driver(driver) => {
+            found.extend(device.group.map(|group| format!("/dev/vfio/{group}")));
+        }
+        // NVIDIA's own nodes are not below the device; all but the first are shared by all cards.
+        Some("nvidia") => {
+            let information = format!("/proc/driver/nvidia/gpus/{address}/information");
+            let minor = host.read_text(information).ok().and_then(|text| {
+                let line = text
+                    .lines()
+                    .find(|line| line.starts_with("Device Minor:"))?;
+                line.rsplit(':').next()?.trim().parse::<u32>().ok()
+            });
+            found.extend(minor.map(|minor| format!("/dev/nvidia{minor}")));
+            let shared = ["nvidiactl", "nvidia-modeset", "nvidia-uvm"];
+            found.extend(shared.map(|name| format!("/dev/{name}")));
+        }
+        // Shared by all cards of AMD.
+        Some("amdgpu") => found.push("/dev/kfd".to_owned()),
+        _ => {}
+    }
+    Ok(found)
+}
+
+pub(super) fn is_absent(error: &HostError) -> bool {
+    matches!(error.kind(), HostErrorKind::Missing | HostErrorKind::Gone)
+        || error.is_not_a_directory()
+}

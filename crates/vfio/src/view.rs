@@ -1,0 +1,123 @@
+//! Everything that is read of the host before it is decided what is lent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hosttune_boot::module::{self, Availability};
+use hosttune_core::{Host, HostError};
+use hosttune_pci::{
+    Address, ConfigReading, Device, Devices, Groups, Iommu, ReservedRegion, Sriov, ViabilityRule,
+    is_vfio_driver, reserved_regions,
+};
+
+use crate::lend::Lend;
+use crate::usage::{self, Connectors, DiskUse, Holders, InterfaceUse};
+
+/// What is known of one selected device.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Used {
+    pub(crate) does_not_answer: bool,
+    pub(crate) holders: Holders,
+    pub(crate) interfaces: Vec<InterfaceUse>,
+    pub(crate) disks: Vec<DiskUse>,
+}
+
+/// Everything that the decision needs.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) devices: Devices,
+    pub(crate) groups: Groups,
+    pub(crate) rule: ViabilityRule,
+    pub(crate) iommu: Iommu,
+    pub(crate) driver: Availability,
+    /// Of the devices in the slots of selected ones.
+    pub(crate) sriov: BTreeMap<Address, Sriov>,
+    /// Of the same devices, except those that a VFIO driver has already.
+    pub(crate) used: BTreeMap<Address, Used>,
+    /// The groups of the same devices that have a region which blocks them.
+    pub(crate) blocked: BTreeSet<u32>,
+    /// Of all display controllers.
+    pub(crate) connectors: BTreeMap<Address, Connectors>,
+}
+
+impl View {
+    pub(crate) fn read(host: &Host, lend: &Lend) -> Result<Self, HostError> {
+        let devices = Devices::read(host)?;
+        let mut near: BTreeSet<Address> = BTreeSet::new();
+        for selector in lend.selectors() {
+            if let Ok(address) = selector.select(&devices) {
+                if lend.takes_companions() {
+                    near.extend(devices.in_slot_of(address).map(|device| device.address));
+                } else {
+                    near.insert(address);
+                }
+            }
+        }
+        let mut view = Self {
+            groups: Groups::of(&devices),
+            rule: ViabilityRule::of_host(host)?,
+            iommu: Iommu::of_host(host)?,
+            driver: driver(host)?,
+            sriov: BTreeMap::new(),
+            used: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+            connectors: BTreeMap::new(),
+            devices,
+        };
+        for address in near {
+            view.sriov.insert(address, Sriov::read(host, address)?);
+            let Some(device) = view.devices.get(address) else {
+                continue;
+            };
+            if let Some(group) = device.group
+                && reserved_regions(host, group)?
+                    .iter()
+                    .any(ReservedRegion::blocks)
+            {
+                view.blocked.insert(group);
+            }
+            if !is_lent(device) {
+                view.used.insert(address, used(host, device)?);
+            }
+        }
+        for device in view
+            .devices
+            .iter()
+            .filter(|device| device.class.is_display())
+        {
+            let connectors = usage::connectors(host, device.address)?;
+            view.connectors.insert(device.address, connectors);
+        }
+        Ok(view)
+    }
+}
+
+/// Whether a VFIO driver is bound.
+pub(crate) fn is_lent(device: &Device) -> bool {
+    device.driver.as_deref().is_some_and(is_vfio_driver)
+}
+
+/// Whether the kernel has vfio-pci.
+fn driver(host: &Host) -> Result<Availability, HostError> {
+    if host.exists("/sys/bus/pci/drivers/vfio-pci")? {
+        return Ok(Availability::Present);
+    }
+    module::find(host, "vfio_pci")
+}
+
+fn used(host: &Host, device: &Device) -> Result<Used, HostError> {
+    let address = device.address;
+    let does_not_answer = device.config_space(host)? == ConfigReading::NoAnswer;
+    if device.has_bus_below {
+        // It is refused whatever uses it.
+        return Ok(Used {
+            does_not_answer,
+            ..Used::default()
+        });
+    }
+    Ok(Used {
+        does_not_answer,
+        holders: usage::holders(host, address)?,
+        interfaces: usage::interface_uses(host, address)?,
+        disks: usage::disk_uses(host, address)?,
+    })
+}

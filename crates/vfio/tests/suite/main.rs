@@ -1,0 +1,16 @@
+//! Lending devices: the laws on a fake bus, each refusal, and stock kernels.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests look at the host past everything that they test, say what they found, and fail where they cannot go on"
+)]
+
+mod cards;
+mod failures;
+mod laws;
+mod real_kernel;
+mod refusals;
+mod selecting;
+mod support;

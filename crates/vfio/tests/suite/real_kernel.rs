@@ -1,0 +1,306 @@
+//! Devices of a stock kernel with an Intel IOMMU: really bound to vfio-pci, opened, and handed back.
+//!
+//! The tests have a machine of their own for each kernel, because a network interface that comes
+//! back has another number, which the shared machine would report as left behind.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hosttune_boot::Modules;
+use hosttune_core::testing::{CrashPoint, Memory, MemoryStore, Moment};
+use hosttune_core::{Error, Host, LinuxHost, Session, Tuning};
+use hosttune_pci::testing::{Bus, Function};
+use hosttune_pci::{Address, Device, Devices};
+use hosttune_test_machine::inside::{self, for_tests, is_inside, test_name};
+use hosttune_test_machine::{Kernel, Stream, ask, is_one_in, tell, wait_until, with_stock_kernels};
+use hosttune_vfio::{Assessment, Consent, Lend, Selector};
+
+with_stock_kernels!(devices_are_lent_and_come_back);
+
+fn devices_are_lent_and_come_back(kernel: Kernel) {
+    if is_inside() {
+        the_fake_answers_as_the_kernel();
+        a_network_card_is_lent_and_comes_back();
+        a_display_and_its_audio_survive_a_kill_at_every_write();
+        return;
+    }
+    let reason = "an interface that comes back has another number";
+    let mut machine = for_tests(kernel, reason).boot().unwrap();
+    let command = inside::command(&test_name(), kernel);
+    let mut show = |_: Stream, bytes: &[u8]| print!("{}", String::from_utf8_lossy(bytes));
+    let output = machine.shell(&command, Duration::from_secs(300), &mut show);
+    let output = output.unwrap();
+    assert_eq!(output.code, 0);
+    assert!(output.text().contains("a display and its audio: done"));
+}
+
+fn host() -> Host {
+    Host::new(LinuxHost::live().unwrap())
+}
+
+fn process(store: &MemoryStore, crash_point: &CrashPoint) -> Session {
+    let host = host()
+        .with_backend(Modules::live())
+        .gated(crash_point.clone());
+    let session = Session::new(host, "vfio-test", store.of(crash_point), "boot").unwrap();
+    session.with(hosttune_vfio::knobs)
+}
+
+/// What a lend changes of every device, and the loaded modules of VFIO.
+fn bindings() -> BTreeMap<String, String> {
+    let mut seen = BTreeMap::new();
+    for device in &Devices::read(&host()).unwrap() {
+        let address = device.address;
+        let link = std::fs::read_link(address.file("driver")).unwrap_or_default();
+        seen.insert(format!("{address} driver"), link.display().to_string());
+        for name in [
+            "driver_override",
+            "power/control",
+            "d3cold_allowed",
+            "reset_method",
+            "enable",
+        ] {
+            let value = std::fs::read_to_string(address.file(name)).unwrap_or_default();
+            seen.insert(format!("{address} {name}"), value);
+        }
+    }
+    let modules = std::fs::read_to_string("/proc/modules").unwrap();
+    let names = modules.lines().filter_map(|line| line.split(' ').next());
+    let vfio = names.filter(|name| name.starts_with("vfio"));
+    seen.insert("modules".to_owned(), vfio.collect::<Vec<_>>().join(" "));
+    seen
+}
+
+#[track_caller]
+fn is_still(before: &BTreeMap<String, String>, when: &str) {
+    let now = bindings();
+    let changed: Vec<_> = before
+        .iter()
+        .filter(|(key, value)| now.get(*key) != Some(value))
+        .map(|(key, value)| format!("{key}: was {value:?}, is {:?}", now.get(key)))
+        .collect();
+    assert!(
+        changed.is_empty() && now.len() == before.len(),
+        "{when}: {changed:#?}"
+    );
+}
+
+/// vfio_virqfd is a module of its own before Linux 6.2, and modprobe leaves it.
+fn unload_modules() {
+    for module in ["vfio_pci", "vfio_iommu_type1", "vfio_virqfd"] {
+        let _ = ask(&format!("modprobe -rq {module}"));
+    }
+}
+
+fn with_driver(name: &str) -> Device {
+    let devices = Devices::read(&host()).unwrap();
+    let found = devices
+        .iter()
+        .find(|device| device.driver.as_deref() == Some(name));
+    found
+        .unwrap_or_else(|| panic!("no device has the driver {name}"))
+        .clone()
+}
+
+fn selector(device: &Device) -> Selector {
+    Selector::at(device.address, device.ids)
+}
+
+fn interface(address: Address) -> Option<String> {
+    host().list(address.file("net")).ok()?.first().cloned()
+}
+
+/// The errors of the kernel for the same writes as on the fake, in the same order.
+fn the_fake_answers_as_the_kernel() {
+    println!("the fake");
+    let before = bindings();
+    let real = with_driver("e1000");
+    let (address, ids) = (real.address.to_string(), real.ids.to_string());
+    tell("modprobe vfio-pci");
+    let function = Function::new(&address, &ids, "020000").group(1);
+    let fake = Bus::new(Memory::new())
+        .with_driver("e1000", &[&ids])
+        .with_driver("vfio-pci", &[])
+        .with(function);
+    let of_device = |name: &str| format!("/sys/bus/pci/devices/{address}/{name}");
+    let of_driver = |name: &str| format!("/sys/bus/pci/drivers/{name}");
+    let probe = "/sys/bus/pci/drivers_probe".to_owned();
+    let long = "x".repeat(4095);
+    let nowhere = "0000:ff:1f.7";
+    for (number, (file, value)) in [
+        (of_device("driver_override"), long.as_str()),
+        (of_driver("vfio-pci/unbind"), &address),
+        (of_driver("vfio-pci/bind"), &address),
+        (of_driver("e1000/bind"), &address),
+        (of_device("driver_override"), "vfio-pci\n"),
+        (of_driver("e1000/bind"), &address),
+        (of_driver("vfio-pci/bind"), &address),
+        (probe.clone(), &address),
+        (of_driver("e1000/unbind"), nowhere),
+        (of_driver("e1000/unbind"), &address),
+        (of_driver("e1000/unbind"), &address),
+        (of_driver("e1000/bind"), &address),
+        (probe.clone(), nowhere),
+        (probe.clone(), &address),
+        (of_driver("vfio-pci/bind"), &address),
+        (of_driver("vfio-pci/unbind"), &address),
+        (of_driver("vfio-pci/bind"), &format!("{address}\n")),
+        (of_device("driver_override"), "\n"),
+        (of_driver("vfio-pci/unbind"), &address),
+        (of_device("driver_override"), "none\n"),
+        (probe.clone(), &address),
+        (of_driver("e1000/bind"), &address),
+        (of_device("driver_override"), "\n"),
+        (of_driver("e1000/bind"), &address),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let of_kernel = std::fs::write(&file, value).map_err(|error| error.raw_os_error().unwrap());
+        assert_eq!(
+            fake.write(&file, value),
+            of_kernel,
+            "write {number}: {value:?} to {file}"
+        );
+        let shown = |host: &Host| {
+            let at = real.address;
+            let driver = hosttune_pci::driver(host, at).unwrap();
+            let only = hosttune_pci::driver_override(host, at).unwrap();
+            (
+                driver,
+                only,
+                host.read_text(at.file("power/control")).unwrap(),
+            )
+        };
+        let fake = Host::new(fake.host(&CrashPoint::lives()));
+        assert_eq!(
+            shown(&fake),
+            shown(&host()),
+            "write {number}: {value:?} to {file}"
+        );
+    }
+    unload_modules();
+    is_still(&before, "the fake compared");
+    println!("the fake: done");
+}
+
+/// The interface works again, and while the group is open nothing is taken away.
+fn a_network_card_is_lent_and_comes_back() {
+    println!("a network card");
+    let nic = with_driver("e1000e");
+    let name = interface(nic.address).unwrap();
+    let carrier = |name: &str| {
+        std::fs::read_to_string(format!("/sys/class/net/{name}/carrier")).unwrap_or_default()
+    };
+    tell(&format!("ip link set {name} up"));
+    wait_until("the link is up", || carrier(&name) == "1\n");
+    let before = bindings();
+    let lend = Lend::new([selector(&nic)]);
+    let store = MemoryStore::new();
+    let mut session = process(&store, &CrashPoint::lives());
+    let refused = lend.apply(&mut session).unwrap_err();
+    assert!(matches!(refused, Error::NotApplicable(_)), "{refused:?}");
+    assert!(
+        refused
+            .to_string()
+            .contains(&format!("its interface {name} is up")),
+        "{refused}"
+    );
+    is_still(&before, "refused");
+
+    let lend = lend.consent(Consent::NetworkConfiguration);
+    lend.apply(&mut session).unwrap();
+    assert!(lend.verify(&session).unwrap().is_as_wanted());
+    assert!(lend.plan(&session).unwrap().is_empty());
+    assert_eq!(interface(nic.address), None);
+    let node = format!("/dev/vfio/{}", nic.group.unwrap());
+    // The kernel makes the file; without udev it is there all the same, by devtmpfs.
+    let open = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&node)
+        .unwrap();
+    let reverted = session.revert().unwrap();
+    let said: Vec<String> = reverted
+        .not_reverted
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(said.iter().any(|line| line.contains(&node)), "{said:?}");
+    drop(open);
+    let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
+    assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
+    assert!(store.is_empty());
+    is_still(&before, "handed back");
+    let again = interface(nic.address).unwrap();
+    tell(&format!("ip link set {again} up"));
+    wait_until("the link is up again", || carrier(&again) == "1\n");
+    tell(&format!("ip link set {again} down"));
+    println!("a network card: done");
+}
+
+/// A crash after one write leaves the same state as a crash before the next one.
+fn a_display_and_its_audio_survive_a_kill_at_every_write() {
+    let audio = with_driver("snd_hda_intel");
+    let devices = Devices::read(&host()).unwrap();
+    let display = devices
+        .in_slot_of(audio.address)
+        .find(|device| device.class.is_display());
+    let display = display.unwrap();
+    let lend = Lend::new([selector(display)]);
+    let assessment = Assessment::of(&host(), &lend).unwrap();
+    println!("{:#?}", assessment.notes);
+    assert_eq!(assessment.lent.len(), 2);
+    assert!(
+        assessment
+            .refusals
+            .iter()
+            .all(|refusal| refusal.consent == Some(Consent::OnlyGpu)),
+        "{assessment:#?}"
+    );
+    assert!(!assessment.refusals.is_empty(), "it is the only display");
+    let lend = lend.consent(Consent::OnlyGpu).keep_powered();
+    // The modules are loaded and unloaded in the other test; here that would take most of the time.
+    tell("modprobe -a vfio-pci vfio_iommu_type1");
+    let before = bindings();
+    let framebuffer = ask("cat /proc/fb").1;
+    let mut kills = 0;
+    for reverting in [false, true] {
+        for write in 0.. {
+            let when = format!("write {write}, reverting {reverting}");
+            let store = MemoryStore::new();
+            if !is_one_in(2, write) {
+                continue;
+            }
+            let crash_point = CrashPoint::dies_at(write, Moment::After);
+            if reverting {
+                lend.apply(&mut process(&store, &CrashPoint::lives()))
+                    .unwrap();
+                let _ = process(&store, &crash_point).revert();
+            } else {
+                let _ = lend.apply(&mut process(&store, &crash_point));
+            }
+            let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
+            assert!(
+                reverted.not_reverted.is_empty(),
+                "{when}: {:#?}",
+                reverted.not_reverted
+            );
+            is_still(&before, &when);
+            assert!(store.is_empty(), "{when}: a journal is left");
+            if !crash_point.is_dead() {
+                assert!(write > 8, "{when}: only so many writes?");
+                break;
+            }
+            kills += 1;
+        }
+    }
+    assert_eq!(
+        ask("cat /proc/fb").1,
+        framebuffer,
+        "the console's framebuffer is back"
+    );
+    unload_modules();
+    println!("killed {kills} times");
+    println!("a display and its audio: done");
+}
