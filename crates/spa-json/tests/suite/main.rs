@@ -1,0 +1,7 @@
+//! The tests of `hosttune-spa-json`.
+
+mod dump;
+mod laws;
+mod oracle;
+mod reading;
+mod types;
