@@ -195,7 +195,10 @@ impl<'de> de::SeqAccess<'de> for Elements<'de> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Self::Error> {
-        self.0.next().map(|value| seed.deserialize(value)).transpose()
+        self.0
+            .next()
+            .map(|value| seed.deserialize(value))
+            .transpose()
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -218,7 +221,10 @@ impl<'de> Entries<'de> {
         let entries = entries.iter().enumerate();
         let counting = entries.filter(|(index, entry)| last.get(entry.key.as_str()) == Some(index));
         Self {
-            entries: counting.map(|(_, entry)| entry).collect::<Vec<_>>().into_iter(),
+            entries: counting
+                .map(|(_, entry)| entry)
+                .collect::<Vec<_>>()
+                .into_iter(),
             value: None,
         }
     }

@@ -52,7 +52,11 @@ impl Lines {
     /// The position of a byte offset. An offset after the end counts as in the last line.
     pub fn position(&self, offset: usize) -> Position {
         let line = self.starts.partition_point(|start| *start <= offset);
-        let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or(0);
+        let start = self
+            .starts
+            .get(line.saturating_sub(1))
+            .copied()
+            .unwrap_or(0);
         Position {
             line,
             column: offset - start + 1,

@@ -41,6 +41,9 @@ pub struct Reading {
     pub top_level: TopLevel,
     /// The fault at which reading ended. [`Dialect::Checked`] then drops the value too.
     pub error: Option<Error>,
+    /// Whether the last value of the outermost object or array is itself an object or an array that
+    /// is not closed.
+    pub is_cut: bool,
     /// What is dropped besides.
     pub remarks: Vec<Remark>,
 }
@@ -55,8 +58,10 @@ impl Reading {
             frames: Vec::new(),
             remarks: Vec::new(),
             last_dropped: 0,
+            is_cut: false,
         };
         let (value, top_level, fault) = reader.run();
+        let is_cut = reader.is_cut;
         let mut remarks = reader.remarks;
         remarks.sort_by_key(|(offset, _)| *offset);
         // Positions are looked up only if there are any: most texts have no fault.
@@ -68,6 +73,7 @@ impl Reading {
         Self {
             value,
             top_level,
+            is_cut,
             error: fault.map(|(reason, offset)| Error {
                 reason,
                 offset,
@@ -135,6 +141,7 @@ struct Reader<'t> {
     remarks: Vec<(usize, RemarkKind)>,
     /// Where the last token began that was dropped with a bracket in the place of a key.
     last_dropped: usize,
+    is_cut: bool,
 }
 
 impl Reader<'_> {
@@ -143,6 +150,10 @@ impl Reader<'_> {
         let top_level = match self.lexer.next() {
             Err(fault) => return (nothing, TopLevel::Nothing, Some(fault)),
             Ok(Token::End) => return (nothing, TopLevel::Nothing, None),
+            Ok(Token::Stray(at)) => {
+                self.remark(at, RemarkKind::AfterEnd { malformed: false });
+                return (nothing, TopLevel::Nothing, None);
+            }
             Ok(Token::Open { is_array, at }) => {
                 self.frames.push(match is_array {
                     true => Frame::Array {
@@ -151,7 +162,11 @@ impl Reader<'_> {
                     },
                     false => Frame::object(at),
                 });
-                if is_array { TopLevel::Array } else { TopLevel::Braces }
+                if is_array {
+                    TopLevel::Array
+                } else {
+                    TopLevel::Braces
+                }
             }
             Ok(_) => {
                 // The same token again, as the first key.
@@ -279,6 +294,7 @@ impl Reader<'_> {
 
     /// Ends all objects and arrays that are open where reading ends.
     fn unwind(&mut self, end: usize) -> Value {
+        self.is_cut = self.frames.len() > 1;
         loop {
             if let Some(value) = self.close(end) {
                 return value;
@@ -293,8 +309,14 @@ impl Reader<'_> {
     fn attach(&mut self, span: Span, data: Option<Data>) {
         let data = match data {
             Some(data) => data,
-            None if scalar::is_string(span.of(self.text)) => Data::String(self.text(span)),
-            None => Data::Word(self.text(span)),
+            None => match span.of(self.text) {
+                token if scalar::is_string(token) => Data::String(self.text(span)),
+                // A comment at the end that the lenient parser takes for a token can begin with a
+                // bracket that was dropped: it is an object or an array to it, in which nothing is.
+                [b'[', ..] => Data::Array(Vec::new()),
+                [b'{', ..] => Data::Object(Vec::new()),
+                _ => Data::Word(self.text(span)),
+            },
         };
         let value = Value { data, span };
         let key_span = match self.frames.last_mut() {
@@ -344,7 +366,10 @@ impl Reader<'_> {
         // A linear search is enough for few entries, and costs no allocation.
         if entries.len() < 16 {
             for (index, entry) in entries.iter().enumerate() {
-                if entries[index + 1..].iter().any(|later| later.key == entry.key) {
+                if entries[index + 1..]
+                    .iter()
+                    .any(|later| later.key == entry.key)
+                {
                     let key = entry.key.clone();
                     self.remark(entry.key_span.start, RemarkKind::Repeated { key });
                 }

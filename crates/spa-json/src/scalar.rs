@@ -99,7 +99,11 @@ pub(crate) fn integer(word: &str) -> Option<i64> {
         [b'0', _, ..] => (8, &digits[1..]),
         _ => (10, digits),
     };
-    if digits.is_empty() || !digits.bytes().all(|digit| char::from(digit).is_digit(radix)) {
+    if digits.is_empty()
+        || !digits
+            .bytes()
+            .all(|digit| char::from(digit).is_digit(radix))
+    {
         return None;
     }
     let magnitude = i128::from_str_radix(digits, radix).unwrap_or(i128::MAX);

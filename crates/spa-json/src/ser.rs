@@ -48,9 +48,12 @@ fn word(text: impl ToString) -> Value {
 
 fn float(number: f64) -> Result<Value, SerializeError> {
     if number.is_finite() {
-        Ok(word(number))
+        // Unlike `Display`, this uses an exponent where that is shorter.
+        Ok(word(format!("{number:?}")))
     } else {
-        Err(SerializeError(format!("{number} cannot be written as JSON")))
+        Err(SerializeError(format!(
+            "{number} cannot be written as JSON"
+        )))
     }
 }
 
@@ -122,7 +125,10 @@ impl ser::Serializer for Serializer {
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Result<Value, SerializeError> {
-        Ok(value.iter().map(|byte| u64::from(*byte).into()).collect())
+        Ok(value
+            .iter()
+            .map(|byte| Value::from(u64::from(*byte)))
+            .collect())
     }
 
     fn serialize_none(self) -> Result<Value, SerializeError> {
@@ -176,11 +182,7 @@ impl ser::Serializer for Serializer {
         Ok(Sequence::of(None))
     }
 
-    fn serialize_tuple_struct(
-        self,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Sequence, SerializeError> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Sequence, SerializeError> {
         Ok(Sequence::of(None))
     }
 
@@ -262,7 +264,8 @@ impl Map {
         key: &'static str,
         value: &T,
     ) -> Result<(), SerializeError> {
-        self.entries.push(Entry::new(key, value.serialize(Serializer)?));
+        self.entries
+            .push(Entry::new(key, value.serialize(Serializer)?));
         Ok(())
     }
 
@@ -316,7 +319,8 @@ impl ser::SerializeMap for Map {
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), SerializeError> {
         let key = std::mem::take(&mut self.key);
-        self.entries.push(Entry::new(key, value.serialize(Serializer)?));
+        self.entries
+            .push(Entry::new(key, value.serialize(Serializer)?));
         Ok(())
     }
 

@@ -74,7 +74,7 @@ fn number_or_name(value: &Value, word: &str) -> Option<String> {
     if let Some(number) = value.as_i64() {
         return Some(number.to_string());
     }
-    float.map(|number| number.to_string())
+    float.map(|number| format!("{number:?}"))
 }
 
 fn list<T>(
@@ -125,7 +125,9 @@ fn quote(string: &str, text: &mut String) {
             '\0'..='\u{1f}' | '\u{7f}' => {
                 text.push_str("\\u00");
                 let code = u32::from(character);
-                text.extend([code >> 4, code & 15].map(|digit| char::from_digit(digit, 16).unwrap_or('0')));
+                text.extend(
+                    [code >> 4, code & 15].map(|digit| char::from_digit(digit, 16).unwrap_or('0')),
+                );
             }
             other => text.push(other),
         }

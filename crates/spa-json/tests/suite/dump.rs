@@ -57,10 +57,18 @@ impl Dump<'_> {
         }
         let mut count = entries.len();
         // The older program prints a key before it finds that the value is missing.
-        let after = entries.last().map_or(span.start, |last| last.value.span.end);
+        // A comment at the end of the text is such a key, together with a closing bracket before it:
+        // that bracket is not part of what it closes.
+        let content_end = |span: Span| {
+            let last = span.of(self.text).last();
+            span.end - usize::from(matches!(last, Some(b'}' | b']')))
+        };
+        let after = entries
+            .last()
+            .map_or(span.start, |last| content_end(last.value.span));
         let missing = self.reading.remarks.iter().find(|remark| {
             matches!(remark.kind, RemarkKind::NoValue { .. })
-                && (after..span.end.max(after + 1)).contains(&remark.offset)
+                && (after..content_end(span)).contains(&remark.offset)
         });
         if self.dialect == Dialect::Lenient
             && let Some(remark) = missing

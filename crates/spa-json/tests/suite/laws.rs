@@ -37,7 +37,11 @@ fn text() -> impl Strategy<Value = Value> {
 fn is_same(ours: &Value, json: &serde_json::Value) -> bool {
     match (&ours.data, json) {
         (Data::Array(ours), serde_json::Value::Array(json)) => {
-            ours.len() == json.len() && ours.iter().zip(json).all(|(ours, json)| is_same(ours, json))
+            ours.len() == json.len()
+                && ours
+                    .iter()
+                    .zip(json)
+                    .all(|(ours, json)| is_same(ours, json))
         }
         (Data::Object(_), serde_json::Value::Object(json)) => json
             .iter()
@@ -127,7 +131,11 @@ fn brackets_are_read_up_to_the_limit_and_refused_beyond_it() {
         assert_eq!(error.reason, hosttune_spa_json::Reason::TooDeep);
         assert_eq!(error.offset, MAX_DEPTH);
         // However many there are, the stack does not grow with them.
-        assert!(Reading::of("[".repeat(1_000_000).as_bytes(), dialect).error.is_some());
+        assert!(
+            Reading::of("[".repeat(1_000_000).as_bytes(), dialect)
+                .error
+                .is_some()
+        );
     }
 }
 

@@ -29,7 +29,9 @@ fn dialect(version: PipeWire) -> Dialect {
     reason = "this is the program that the crate is compared with"
 )]
 fn spa_json_dump(version: PipeWire, file: &Path) -> Dumped {
-    let program = version.program("spa-json-dump").expect("run scripts/machine");
+    let program = version
+        .program("spa-json-dump")
+        .expect("run scripts/machine");
     let output = Command::new(program)
         .arg(file)
         .output()
@@ -104,13 +106,67 @@ fn compare_text(text: &[u8]) -> Result<(), TestCaseError> {
 /// Pieces of texts: whole tokens, halves of them, and everything that has a meaning of its own.
 fn piece() -> impl Strategy<Value = &'static [u8]> {
     let pieces: Vec<&'static [u8]> = vec![
-        b"{", b"}", b"[", b"]", b"=", b":", b",", b" ", b"\n", b"\r", b"\t", b"\0", b"#", b"#c\n", b"\"",
-        b"\\", b"a", b"b", b"-1", b"12", b"0x40", b"010", b"08", b"+3", b".5", b"5.", b"1e3", b"1e", b"-",
-        b"null", b"true", b"false", b"a.b", b"a{", b"a\"b", b"a#b", b"{}", b"[]", b"\"\"", b"\"x y\"",
-        b"\"\\\"\"", b"\"\\u00e9\"", b"\"\\u12\"", b"\"\\ud83d\\ude00\"", b"\"\\udbff\\udfff\"",
-        b"\"\\ud83d\"", b"\"\\ude00\"", b"\"\\u0000x\"", b"\"\\q\"", b"\"\\n\\/\"", b"\xc3\xa9",
-        b"\"\xc3\xa9\"", b"\"\xc3\"", b"\"\xff\"", b"\"\x7f\"", b"\x7f", b"\x01", b"\"\x01\"", b"k = ",
-        b"k : [", b"\"k\": {",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b"=",
+        b":",
+        b",",
+        b" ",
+        b"\n",
+        b"\r",
+        b"\t",
+        b"\0",
+        b"#",
+        b"#c\n",
+        b"\"",
+        b"\\",
+        b"a",
+        b"b",
+        b"-1",
+        b"12",
+        b"0x40",
+        b"010",
+        b"08",
+        b"+3",
+        b".5",
+        b"5.",
+        b"1e3",
+        b"1e",
+        b"-",
+        b"null",
+        b"true",
+        b"false",
+        b"a.b",
+        b"a{",
+        b"a\"b",
+        b"a#b",
+        b"{}",
+        b"[]",
+        b"\"\"",
+        b"\"x y\"",
+        b"\"\\\"\"",
+        b"\"\\u00e9\"",
+        b"\"\\u12\"",
+        b"\"\\ud83d\\ude00\"",
+        b"\"\\udbff\\udfff\"",
+        b"\"\\ud83d\"",
+        b"\"\\ude00\"",
+        b"\"\\u0000x\"",
+        b"\"\\q\"",
+        b"\"\\n\\/\"",
+        b"\xc3\xa9",
+        b"\"\xc3\xa9\"",
+        b"\"\xc3\"",
+        b"\"\xff\"",
+        b"\"\x7f\"",
+        b"\x7f",
+        b"\x01",
+        b"\"\x01\"",
+        b"k = ",
+        b"k : [",
+        b"\"k\": {",
     ];
     prop::sample::select(pieces)
 }
@@ -161,8 +217,13 @@ fn lines() -> impl Strategy<Value = Vec<String>> {
 
 /// Such a text with one piece put into it.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
-    (lines(), piece(), any::<prop::sample::Index>(), any::<bool>()).prop_map(
-        |(lines, piece, at, in_braces)| {
+    (
+        lines(),
+        piece(),
+        any::<prop::sample::Index>(),
+        any::<bool>(),
+    )
+        .prop_map(|(lines, piece, at, in_braces)| {
             let mut text = lines.join("\n").into_bytes();
             if in_braces {
                 text.insert(0, b'{');
@@ -171,8 +232,7 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
             let at = at.index(text.len() + 1);
             text.splice(at..at, piece.iter().copied());
             text
-        },
-    )
+        })
 }
 
 proptest! {
@@ -192,11 +252,17 @@ proptest! {
 /// All configuration files of the packages, which have the suffix `.conf` or, where they are only
 /// examples, another one after it.
 fn shipped(version: PipeWire) -> Vec<PathBuf> {
-    let share = version.directory().expect("run scripts/machine").join("usr/share");
+    let share = version
+        .directory()
+        .expect("run scripts/machine")
+        .join("usr/share");
     let mut directories = vec![share.join("pipewire"), share.join("wireplumber")];
     let mut files = Vec::new();
     while let Some(directory) = directories.pop() {
-        #[expect(clippy::disallowed_methods, reason = "these are files of the test bench")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "these are files of the test bench"
+        )]
         let Ok(entries) = std::fs::read_dir(&directory) else {
             continue;
         };
@@ -219,7 +285,10 @@ fn all_shipped_configuration_is_read_as_pipewire_reads_it() {
         let files = shipped(version);
         assert!(files.len() >= 10, "{version:?} ships {} files", files.len());
         for file in files {
-            #[expect(clippy::disallowed_methods, reason = "this is a file of the test bench")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "this is a file of the test bench"
+            )]
             let text = std::fs::read(&file).expect("a shipped file is read");
             // The other version's parser reads it too, and must agree as well.
             for version in PipeWire::ALL {

@@ -27,7 +27,10 @@ fn separators_quotes_and_outer_braces_are_optional() {
     ];
     for text in texts {
         let value = checked(text).value;
-        let last = value.get("c").and_then(|c| c.get("d")).and_then(Value::as_text);
+        let last = value
+            .get("c")
+            .and_then(|c| c.get("d"))
+            .and_then(Value::as_text);
         assert_eq!(last, Some("e f"), "{text}");
         let b = value.get("b").and_then(Value::as_array).expect("an array");
         assert_eq!(b[1].as_text(), Some("x"), "{text}");
@@ -60,7 +63,9 @@ fn an_error_says_what_the_daemon_drops() {
         error.to_string(),
         "line 2, column 18: an array is closed with '}' instead of ']'; PipeWire drops the whole text"
     );
-    let error = lenient("a = 1 b = \"x\ty\"").error.expect("a tab in a string");
+    let error = lenient("a = 1 b = \"x\ty\"")
+        .error
+        .expect("a tab in a string");
     assert_eq!(
         error.to_string(),
         "line 1, column 13: a byte that is not allowed here; PipeWire keeps what is before it and \
@@ -72,7 +77,10 @@ fn an_error_says_what_the_daemon_drops() {
 fn up_to_1_0_what_is_before_a_fault_counts() {
     let reading = lenient("a = { b = 1 c = \"\\q\" d = 2 } e = 3");
     assert_eq!(reading.value.to_json(), r#"{ "a": { "b": 1 } }"#);
-    assert_eq!(reading.error.map(|error| error.reason), Some(Reason::InvalidEscape));
+    assert_eq!(
+        reading.error.map(|error| error.reason),
+        Some(Reason::InvalidEscape)
+    );
     // Brackets that do not fit are no fault, and a semicolon is part of a word.
     let reading = lenient("a = [ 1 } b = 64; c = [ 2 = 3 ]");
     assert_eq!(reading.error, None);
@@ -114,7 +122,9 @@ fn repeated_keys_are_kept_in_order_and_the_last_counts() {
         reading.remarks[0].to_string(),
         "line 1, column 1: 'a' is dropped: the same key follows in this object"
     );
-    let many: String = (0..40).map(|number| format!("k{} = 1\n", number % 20)).collect();
+    let many: String = (0..40)
+        .map(|number| format!("k{} = 1\n", number % 20))
+        .collect();
     let remarks = checked(&many).remarks;
     assert_eq!(remarks.len(), 20);
     assert_eq!(remarks[19].position.line, 20);
@@ -193,7 +203,12 @@ fn a_key_that_is_too_long_is_dropped_with_its_value() {
     // Up to 1.0 the rest of its object is dropped too.
     let reading = lenient(&text);
     assert_eq!(reading.value.to_json(), r#"{ "x": { "a": 1 }, "c": 3 }"#);
-    assert!(reading.remarks.iter().any(|remark| remark.kind == RemarkKind::KeyTooLong));
+    assert!(
+        reading
+            .remarks
+            .iter()
+            .any(|remark| remark.kind == RemarkKind::KeyTooLong)
+    );
     let fits = format!("{} = 1", "k".repeat(1023));
     assert_eq!(checked(&fits).value.as_object().map(<[_]>::len), Some(1));
 }
@@ -217,6 +232,9 @@ fn text_that_is_not_utf_8_is_said_to_be_so() {
     assert_eq!(reading.error, None);
     assert!(reading.remarks.is_empty());
     let reading = Reading::of(b"a = \xe9", Dialect::Lenient);
-    assert_eq!(reading.value.get("a").and_then(Value::as_text), Some("\u{fffd}"));
+    assert_eq!(
+        reading.value.get("a").and_then(Value::as_text),
+        Some("\u{fffd}")
+    );
     assert_eq!(reading.remarks[0].kind, RemarkKind::NotUtf8);
 }

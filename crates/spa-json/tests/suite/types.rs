@@ -50,19 +50,28 @@ fn a_module_of_a_configuration_file_is_read() {
 #[test]
 fn the_last_of_repeated_keys_counts() {
     let map: BTreeMap<String, u32> = from_str("a = 1 b = 2 a = 3").expect("it fits");
-    assert_eq!(map, BTreeMap::from([("a".to_owned(), 3), ("b".to_owned(), 2)]));
+    assert_eq!(
+        map,
+        BTreeMap::from([("a".to_owned(), 3), ("b".to_owned(), 2)])
+    );
 }
 
 #[test]
 fn an_error_has_the_place_of_the_value() {
-    let message = |text: &str| from_str::<Module>(text).expect_err("it does not fit").to_string();
+    let message = |text: &str| {
+        from_str::<Module>(text)
+            .expect_err("it does not fit")
+            .to_string()
+    };
     assert_eq!(
         message("name = x\npriority = high\n"),
         "line 2, column 12: invalid type: string \"high\", expected i32"
     );
     assert!(message("name = x\nprio = 1\n").starts_with("line 2, column 1: unknown field `prio`"));
     assert!(message("priority = 1").starts_with("line 1, column 1: missing field `name`"));
-    assert!(message("name = x flags = [ never ]").starts_with("line 1, column 20: unknown variant"));
+    assert!(
+        message("name = x flags = [ never ]").starts_with("line 1, column 20: unknown variant")
+    );
     let error = from_str::<Module>("name = [ x = y ]").expect_err("a fault");
     assert!(matches!(error, DeserializeError::Syntax(_)), "{error:?}");
 }
