@@ -1,0 +1,493 @@
+//! Settings that are kept in a configuration file of their own.
+
+use std::path::{Path, PathBuf};
+
+use hosttune_core::file::{ConfigFile, Directory, DirectoryState, FileState};
+use hosttune_core::host::{EntryKind, FileContent};
+use hosttune_core::{Error, Host, Planner, Tuning, Unsupported, UnsupportedKind, When, Why};
+use hosttune_spa_json::{Entry, Value};
+
+use crate::effective::{Clock, Forced};
+use crate::frames::SampleRate;
+use crate::loaded::LoadedProperty;
+use crate::merge::{ConfigFiles, Environment, Layer, Merged, Properties};
+use crate::runtime::PipeWire;
+use crate::settings::{ClockSettings, PulseSettings};
+use crate::version::Version;
+
+/// The main file whose first line names the installed version.
+const SHIPPED: &str = "/usr/share/pipewire/pipewire.conf";
+
+/// Where the file is, and so for whom it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `/etc/pipewire`: for all users.
+    System,
+    /// The configuration directory of one user, who must be the one who runs this.
+    User {
+        /// The user ID.
+        uid: u32,
+        /// The group ID.
+        gid: u32,
+    },
+}
+
+/// Clock settings that are kept in drop-ins of PipeWire's configuration, until they are reverted.
+///
+/// The daemon reads them when it starts, so they are pending until each user's daemon is restarted.
+/// No file of anybody else is changed, and no daemon is restarted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockDropIn {
+    host: String,
+    place: Place,
+    environment: Environment,
+    clock: ClockSettings,
+    pulse: PulseSettings,
+    version: Option<Version>,
+    vm: Option<String>,
+    why: Why,
+}
+
+impl ClockDropIn {
+    /// Settings for all users, in `/etc/pipewire/pipewire.conf.d/92-HOST-latency.conf`.
+    pub fn system(host: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            place: Place::System,
+            environment: Environment::default(),
+            clock: ClockSettings::default(),
+            pulse: PulseSettings::default(),
+            version: None,
+            vm: None,
+            why: Why::default(),
+        }
+    }
+
+    /// Settings for the user who runs this, in `92-HOST-latency-user.conf` of the directory that the
+    /// daemon reads in this environment.
+    ///
+    /// The name is another than that of the file for all users, because many versions of PipeWire
+    /// read only one of two files with the same name.
+    pub fn user(host: impl Into<String>, environment: Environment, uid: u32, gid: u32) -> Self {
+        Self {
+            place: Place::User { uid, gid },
+            environment,
+            ..Self::system(host)
+        }
+    }
+
+    /// Requests settings of the daemon's clock.
+    #[must_use]
+    pub fn clock(mut self, clock: ClockSettings) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Requests settings for PulseAudio programs.
+    #[must_use]
+    pub fn pulse(mut self, pulse: PulseSettings) -> Self {
+        self.pulse = pulse;
+        self
+    }
+
+    /// Sets the version of PipeWire. Otherwise it is read in the configuration that it ships.
+    #[must_use]
+    pub fn version(mut self, version: Version) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    /// Sets the name of the virtual machine as the daemon knows it (`cpu.vm.name`), for rules that
+    /// apply only there. Otherwise it is asked of the daemon, if one runs.
+    #[must_use]
+    pub fn vm(mut self, name: impl Into<String>) -> Self {
+        self.vm = Some(name.into());
+        self
+    }
+
+    /// Sets the reason.
+    #[must_use]
+    pub fn why(mut self, why: impl Into<Why>) -> Self {
+        self.why = why.into();
+        self
+    }
+
+    /// The name of the file.
+    pub fn file_name(&self) -> String {
+        match self.place {
+            Place::System => format!("92-{}-latency.conf", self.host),
+            Place::User { .. } => format!("92-{}-latency-user.conf", self.host),
+        }
+    }
+
+    fn check(&self, version: Option<Version>) -> Result<(), Error> {
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        };
+        if !is_name(&self.host) {
+            return Err(Error::tuning(
+                format!("'{}' cannot be part of a file name", self.host),
+                "use a-z, 0-9 and '-'",
+            ));
+        }
+        self.clock
+            .check(version)
+            .and_then(|()| self.pulse.check())
+            .map_err(|error| Error::tuning(error.to_string(), "use a value that PipeWire keeps"))
+    }
+
+    /// The layer that the file is in.
+    fn layer(&self) -> Layer {
+        match self.place {
+            _ if self.environment.config_dir.is_some() => Layer::Only,
+            Place::System => Layer::System,
+            Place::User { .. } => Layer::User,
+        }
+    }
+
+    /// Why no file can be written for this user by this process.
+    fn unsupported(&self) -> Option<Unsupported> {
+        let Place::User { uid, .. } = self.place else {
+            return None;
+        };
+        let process = FileContent::new("").uid;
+        (uid != process).then(|| {
+            Unsupported::new(
+                UnsupportedKind::Other,
+                format!("it belongs to the user {uid}, and this process runs as the user {process}"),
+            )
+            .hint(format!("run the same command as the user {uid}"))
+        })
+    }
+
+    /// Declares the file for one daemon.
+    fn declare_file(&self, at: &mut Planner<'_>, daemon: &Daemon<'_>) -> Result<(), Error> {
+        let files = ConfigFiles::collect(at.host(), &self.environment, daemon.main)?;
+        let Some(directory) = files.directory(self.layer()).map(Path::to_owned) else {
+            return Ok(());
+        };
+        let path = directory.join(self.file_name());
+        let file = ConfigFile::new(&path)?;
+        let now = at.now(&file)?;
+        if daemon.entries.is_empty() {
+            // An earlier version of this tuning may have written it.
+            if now != FileState::Absent {
+                at.want(&file, &FileState::Absent)
+                    .why("nothing is requested here any more");
+            }
+            return Ok(());
+        }
+        if let Some(unsupported) = self.unsupported() {
+            at.skip(&path.display().to_string(), unsupported)
+                .why(self.why.clone());
+            return Ok(());
+        }
+        if let Some(unsupported) = declare_directories(at, &directory)? {
+            at.skip(&path.display().to_string(), unsupported)
+                .why(self.why.clone());
+            return Ok(());
+        }
+        let bytes = render(&self.host, daemon.section, &daemon.entries).into_bytes();
+        let merged = daemon.version.map(|version| {
+            let files = files.with_file(&path, &bytes);
+            Merged::of(version, &files)
+        });
+        let vm = self.vm.clone().or_else(|| vm_name(at.host()));
+        let judged = merged.map(|merged| {
+            let properties = merged.properties(daemon.section, vm.as_deref());
+            Judged::of(&path, daemon, &merged, properties)
+        });
+        for note in judged.iter().flat_map(|judged| &judged.notes) {
+            at.note(note.clone());
+        }
+        let overridden = judged.as_ref().and_then(|judged| judged.overridden.clone());
+        if let Some(by) = &overridden {
+            at.note(format!("after a restart of PipeWire, overridden by {by}"));
+        }
+        let content = match now {
+            // An existing file keeps its mode, owner and label; only its content is ours.
+            FileState::Present(present) => FileContent { bytes, ..present },
+            FileState::Absent | FileState::HalfWritten(_) => match self.place {
+                Place::System => FileContent::new(bytes),
+                Place::User { uid, gid } => FileContent {
+                    uid,
+                    gid,
+                    ..FileContent::new(bytes)
+                },
+            },
+        };
+        at.want(&file, &FileState::Present(content))
+            .why(self.why.clone())
+            .overridden_by(overridden);
+        if let Some(judged) = &judged {
+            expect_loaded(at, daemon, &judged.properties);
+        }
+        Ok(())
+    }
+}
+
+impl Tuning for ClockDropIn {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        if !at.is_selected() {
+            return Ok(());
+        }
+        self.check(self.version)?;
+        let shipped = at.host().file(SHIPPED)?;
+        let Some(shipped) = shipped else {
+            let unsupported = Unsupported::new(
+                UnsupportedKind::Missing,
+                format!("PipeWire is not installed: there is no {SHIPPED}"),
+            )
+            .hint("install PipeWire");
+            at.skip("PipeWire's clock settings", unsupported)
+                .why(self.why.clone());
+            return Ok(());
+        };
+        let version = self
+            .version
+            .or_else(|| Version::of_config_file(&shipped.bytes));
+        self.check(version)?;
+        if version.is_none() {
+            at.note(format!(
+                "{SHIPPED} names no version of PipeWire: whether another file overrides these settings was not checked"
+            ));
+        }
+        let daemons = [
+            Daemon {
+                main: "pipewire.conf",
+                section: "context.properties",
+                entries: self.clock.entries(),
+                version,
+            },
+            Daemon {
+                main: "pipewire-pulse.conf",
+                section: "pulse.properties",
+                entries: self.pulse.entries(),
+                version,
+            },
+        ];
+        for daemon in &daemons {
+            self.declare_file(at, daemon)?;
+        }
+        if daemons.iter().any(|daemon| !daemon.entries.is_empty()) {
+            at.note(
+                "PipeWire reads these files when it starts: each user restarts it with 'systemctl --user restart pipewire.service', which interrupts sound",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What is requested of one daemon.
+struct Daemon<'d> {
+    main: &'d str,
+    section: &'d str,
+    entries: Vec<Entry>,
+    version: Option<Version>,
+}
+
+/// What becomes of the requested settings when all files are merged.
+struct Judged {
+    properties: Properties,
+    /// What wins over the file.
+    overridden: Option<String>,
+    notes: Vec<String>,
+}
+
+impl Judged {
+    fn of(path: &Path, daemon: &Daemon<'_>, merged: &Merged, properties: Properties) -> Self {
+        let version = merged.version();
+        let mut notes = Vec::new();
+        let mut overridden = Vec::new();
+        if let Some(failure) = &merged.failure {
+            notes.push(format!(
+                "PipeWire {version} does not start with {}: {failure}",
+                daemon.main
+            ));
+        }
+        for dropped in &merged.dropped {
+            if dropped.path == path {
+                overridden.push(dropped.what.clone());
+            } else {
+                notes.push(format!("without effect: {dropped}"));
+            }
+        }
+        // A value that another file sets is harmless if it is clamped to the same.
+        let wanted = Clock::loaded(version, |key| {
+            let entry = daemon.entries.iter().find(|entry| entry.key == key);
+            let ours = entry.and_then(|entry| entry.value.as_text());
+            ours.or_else(|| properties.get(key))
+        });
+        let loaded = Clock::loaded(version, |key| properties.get(key));
+        for entry in &daemon.entries {
+            let property = properties.property(&entry.key);
+            let is_same = match daemon.section {
+                "context.properties" => is_same_clock(&entry.key, &wanted, &loaded, &properties, entry),
+                _ => property.map(|property| property.value.as_str()) == entry.value.as_text(),
+            };
+            match property {
+                Some(property) if !is_same && property.origin.path != path => {
+                    let (origin, key, value) = (&property.origin, &property.key, &property.value);
+                    overridden.push(format!("{origin}, which sets {key} = {value}"));
+                }
+                Some(property) if property.origin.path != path && property.value != text(&entry.value) => {
+                    let (origin, key, value) = (&property.origin, &property.key, &property.value);
+                    notes.push(format!(
+                        "{origin} sets {key} = {value}, which has no effect: PipeWire limits it to the value that is requested"
+                    ));
+                }
+                _ => {}
+            }
+        }
+        for rule in &properties.undetermined {
+            let keys: Vec<&str> = daemon.entries.iter().map(|entry| entry.key.as_str()).collect();
+            if rule.keys.iter().any(|key| keys.contains(&key.as_str())) {
+                notes.push(format!(
+                    "{} may set {}: whether it applies depends on a regular expression, which was not evaluated",
+                    rule.origin,
+                    rule.keys.join(", ")
+                ));
+            }
+        }
+        if daemon.section == "context.properties" {
+            notes.extend(effects(version, &loaded));
+        }
+        Self {
+            properties,
+            overridden: (!overridden.is_empty()).then(|| overridden.join("; ")),
+            notes,
+        }
+    }
+}
+
+/// Whether a setting is in effect although its text may be another.
+fn is_same_clock(
+    key: &str,
+    wanted: &Clock,
+    loaded: &Clock,
+    properties: &Properties,
+    entry: &Entry,
+) -> bool {
+    match key {
+        "default.clock.rate" => wanted.rate == loaded.rate,
+        "default.clock.allowed-rates" => properties.get(key) == Some(text(&entry.value).as_str()),
+        "default.clock.quantum" => wanted.quantum == loaded.quantum,
+        "default.clock.min-quantum" => wanted.min_quantum == loaded.min_quantum,
+        "default.clock.max-quantum" => wanted.max_quantum == loaded.max_quantum,
+        "default.clock.quantum-limit" => wanted.limit == loaded.limit,
+        "default.clock.quantum-floor" => wanted.floor == loaded.floor,
+        _ => wanted.power_of_two == loaded.power_of_two,
+    }
+}
+
+/// A value as the text that a property has.
+fn text(value: &Value) -> String {
+    value.as_text().map_or_else(|| value.to_json(), str::to_owned)
+}
+
+/// What graphs will run with.
+fn effects(version: Version, clock: &Clock) -> Vec<String> {
+    let rates = [clock.rate, SampleRate(44_100)];
+    let mut effects: Vec<String> = Vec::new();
+    for rate in rates {
+        let period = clock.running(version, Forced::default(), rate, None);
+        let effect = format!("with PipeWire {version} a graph runs with {period}");
+        let effect = match rate == clock.rate {
+            true => format!("{effect}, unless a program asks for another quantum from {} to {}", clock.min_quantum.0, clock.max_quantum.0),
+            false => format!("{effect}, if its device has that rate"),
+        };
+        if !effects.contains(&effect) {
+            effects.push(effect);
+        }
+    }
+    effects.dedup();
+    if clock.min_quantum == clock.max_quantum {
+        effects[0] = effects[0].replace(
+            &format!(
+                ", unless a program asks for another quantum from {} to {}",
+                clock.min_quantum.0, clock.max_quantum.0
+            ),
+            ", whatever programs ask for",
+        );
+    }
+    effects
+}
+
+/// Declares the directories that do not exist yet; returns why they cannot be used, if they cannot.
+fn declare_directories(
+    at: &mut Planner<'_>,
+    directory: &Path,
+) -> Result<Option<Unsupported>, Error> {
+    let parents: Vec<PathBuf> = directory.ancestors().map(Path::to_owned).collect();
+    for parent in parents.iter().rev().skip(1) {
+        match at.host().entry(parent)?.map(|entry| entry.kind) {
+            Some(EntryKind::Directory) => {}
+            // Only PipeWire's own directories: a home may be anywhere.
+            Some(EntryKind::Link(target)) if parent.starts_with("/etc/pipewire") || parent == directory => {
+                return Ok(Some(
+                    Unsupported::new(
+                        UnsupportedKind::Managed,
+                        format!(
+                            "{} is a symlink to {}: another program manages it",
+                            parent.display(),
+                            target.display()
+                        ),
+                    )
+                    .hint("set it in the configuration of the program that made the link"),
+                ));
+            }
+            Some(EntryKind::Link(_)) => {}
+            Some(_) => {
+                return Ok(Some(Unsupported::new(
+                    UnsupportedKind::Other,
+                    format!("{} is not a directory", parent.display()),
+                )));
+            }
+            None => {
+                let directory = Directory::new(parent)?;
+                if at.now(&directory)? == DirectoryState::Absent {
+                    at.intermediate(&directory, &DirectoryState::Empty)
+                        .why("required by the configuration file");
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The text of a file: strict JSON, which every version reads, below a comment.
+fn render(host: &str, section: &str, entries: &[Entry]) -> String {
+    let properties: Value = entries.iter().cloned().collect();
+    let document: Value = [Entry::new(section, properties)].into_iter().collect();
+    format!(
+        "# Written by hosttune for '{host}'. Use the revert command of the program that wrote it to remove it.\n{}\n",
+        document.to_pretty_json()
+    )
+}
+
+/// The name of the virtual machine as the running daemon knows it; `None` also if none can be asked.
+fn vm_name(host: &Host) -> Option<String> {
+    let daemon = host.backend::<PipeWire>().ok()?;
+    let view = daemon.view(host.look()).ok()??;
+    view.core.property("cpu.vm.name").map(str::to_owned)
+}
+
+/// Expects the running daemon to load what the files have, at its next restart.
+fn expect_loaded(at: &mut Planner<'_>, daemon: &Daemon<'_>, properties: &Properties) {
+    let is_running = |host: &Host| {
+        let pipewire = host.backend::<PipeWire>().ok()?;
+        pipewire.view(host.look()).ok()?
+    };
+    // Only the daemon itself can be asked, not the server for PulseAudio programs.
+    if daemon.section != "context.properties" || is_running(at.host()).is_none() {
+        return;
+    }
+    for entry in &daemon.entries {
+        let wanted = properties.get(&entry.key).map(str::to_owned);
+        at.expect(&LoadedProperty::new(&entry.key), &wanted, When::Reload)
+            .why("what the files say when all are merged; the running daemon has read them when it started");
+    }
+}
