@@ -157,7 +157,9 @@ impl ClockDropIn {
         (uid != process).then(|| {
             Unsupported::new(
                 UnsupportedKind::Other,
-                format!("it belongs to the user {uid}, and this process runs as the user {process}"),
+                format!(
+                    "it belongs to the user {uid}, and this process runs as the user {process}"
+                ),
             )
             .hint(format!("run the same command as the user {uid}"))
         })
@@ -325,7 +327,9 @@ impl Judged {
         for entry in &daemon.entries {
             let property = properties.property(&entry.key);
             let is_same = match daemon.section {
-                "context.properties" => is_same_clock(&entry.key, &wanted, &loaded, &properties, entry),
+                "context.properties" => {
+                    is_same_clock(&entry.key, &wanted, &loaded, &properties, entry)
+                }
                 _ => property.map(|property| property.value.as_str()) == entry.value.as_text(),
             };
             match property {
@@ -333,7 +337,9 @@ impl Judged {
                     let (origin, key, value) = (&property.origin, &property.key, &property.value);
                     overridden.push(format!("{origin}, which sets {key} = {value}"));
                 }
-                Some(property) if property.origin.path != path && property.value != text(&entry.value) => {
+                Some(property)
+                    if property.origin.path != path && property.value != text(&entry.value) =>
+                {
                     let (origin, key, value) = (&property.origin, &property.key, &property.value);
                     notes.push(format!(
                         "{origin} sets {key} = {value}, which has no effect: PipeWire limits it to the value that is requested"
@@ -343,7 +349,11 @@ impl Judged {
             }
         }
         for rule in &properties.undetermined {
-            let keys: Vec<&str> = daemon.entries.iter().map(|entry| entry.key.as_str()).collect();
+            let keys: Vec<&str> = daemon
+                .entries
+                .iter()
+                .map(|entry| entry.key.as_str())
+                .collect();
             if rule.keys.iter().any(|key| keys.contains(&key.as_str())) {
                 notes.push(format!(
                     "{} may set {}: whether it applies depends on a regular expression, which was not evaluated",
@@ -385,7 +395,9 @@ fn is_same_clock(
 
 /// A value as the text that a property has.
 fn text(value: &Value) -> String {
-    value.as_text().map_or_else(|| value.to_json(), str::to_owned)
+    value
+        .as_text()
+        .map_or_else(|| value.to_json(), str::to_owned)
 }
 
 /// What graphs will run with.
@@ -396,7 +408,10 @@ fn effects(version: Version, clock: &Clock) -> Vec<String> {
         let period = clock.running(version, Forced::default(), rate, None);
         let effect = format!("with PipeWire {version} a graph runs with {period}");
         let effect = match rate == clock.rate {
-            true => format!("{effect}, unless a program asks for another quantum from {} to {}", clock.min_quantum.0, clock.max_quantum.0),
+            true => format!(
+                "{effect}, unless a program asks for another quantum from {} to {}",
+                clock.min_quantum.0, clock.max_quantum.0
+            ),
             false => format!("{effect}, if its device has that rate"),
         };
         if !effects.contains(&effect) {
@@ -426,7 +441,9 @@ fn declare_directories(
         match at.host().entry(parent)?.map(|entry| entry.kind) {
             Some(EntryKind::Directory) => {}
             // Only PipeWire's own directories: a home may be anywhere.
-            Some(EntryKind::Link(target)) if parent.starts_with("/etc/pipewire") || parent == directory => {
+            Some(EntryKind::Link(target))
+                if parent.starts_with("/etc/pipewire") || parent == directory =>
+            {
                 return Ok(Some(
                     Unsupported::new(
                         UnsupportedKind::Managed,

@@ -59,9 +59,8 @@ impl Clock {
     /// A number that is none is what `atoi` makes of it: 0, or the digits at its beginning.
     pub fn loaded<'p>(version: Version, property: impl Fn(&str) -> Option<&'p str>) -> Self {
         // The value is an int that is stored without its sign, so -1 is the largest number.
-        let number = |key, default| {
-            property(key).map_or(default, |text| atoi(text).cast_unsigned())
-        };
+        let number =
+            |key, default| property(key).map_or(default, |text| atoi(text).cast_unsigned());
         let rate = number("default.clock.rate", DEFAULT_RATE);
         let allowed = property("default.clock.allowed-rates");
         let has_floor = version >= FLOOR_SINCE;

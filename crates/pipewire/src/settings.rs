@@ -326,20 +326,18 @@ fn list(rates: &[SampleRate]) -> String {
 
 /// A text that is not a plain decimal number.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is not a number of {unit}: use decimal digits, {low} to {high}; PipeWire would silently read {read}")]
+#[error(
+    "'{text}' is not a number of {unit}: use decimal digits, {low} to {high}; PipeWire would silently read {read}"
+)]
 pub struct NumberError {
     text: String,
     unit: &'static str,
     low: u32,
     high: u32,
-    read: i32,
+    read: u32,
 }
 
-fn number(
-    text: &str,
-    range: RangeInclusive<u32>,
-    unit: &'static str,
-) -> Result<u32, NumberError> {
+fn number(text: &str, range: RangeInclusive<u32>, unit: &'static str) -> Result<u32, NumberError> {
     let is_decimal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse().ok().filter(|number| range.contains(number));
     match number {
@@ -350,7 +348,7 @@ fn number(
             unit,
             low: *range.start(),
             high: *range.end(),
-            read: crate::effective::atoi(text),
+            read: crate::effective::atoi(text).cast_unsigned(),
         }),
     }
 }

@@ -63,7 +63,10 @@ impl Environment {
     /// The user's directories, in the order in which they are looked at: the first that has what is
     /// looked for counts.
     fn user_directories(&self) -> Vec<PathBuf> {
-        let own = self.xdg_config_home.as_ref().map(|own| own.join("pipewire"));
+        let own = self
+            .xdg_config_home
+            .as_ref()
+            .map(|own| own.join("pipewire"));
         let home = self.home.as_ref().map(|home| home.join(".config/pipewire"));
         own.into_iter().chain(home).collect()
     }
@@ -113,7 +116,8 @@ impl Environment {
             (Layer::System, vec![self.below(Path::new(SYSTEM), &name)]),
             (
                 Layer::User,
-                user.map(|directory| self.below(&directory, &name)).collect(),
+                user.map(|directory| self.below(&directory, &name))
+                    .collect(),
             ),
         ]
     }

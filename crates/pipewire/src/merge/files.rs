@@ -46,11 +46,7 @@ impl ConfigFiles {
     ///
     /// # Errors
     /// Any error from the host, except for files that do not exist or that this program may not read.
-    pub fn collect(
-        host: &Host,
-        environment: &Environment,
-        main: &str,
-    ) -> Result<Self, HostError> {
+    pub fn collect(host: &Host, environment: &Environment, main: &str) -> Result<Self, HostError> {
         let mut files = Self::default();
         let mut name = main;
         for candidate in environment.config_name.as_deref().into_iter().chain([main]) {
@@ -99,7 +95,9 @@ impl ConfigFiles {
                 path: path.to_owned(),
                 bytes: bytes.to_owned(),
             });
-            directory.files.sort_by(|one, other| one.path.cmp(&other.path));
+            directory
+                .files
+                .sort_by(|one, other| one.path.cmp(&other.path));
         }
         self
     }
@@ -115,7 +113,8 @@ impl ConfigFiles {
             Ok(names) => names,
             Err(error) if *error.kind() == HostErrorKind::Missing => return Ok(Vec::new()),
             Err(error) if *error.kind() == HostErrorKind::Denied || error.is_not_a_directory() => {
-                self.unreadable.push((directory.to_owned(), error.to_string()));
+                self.unreadable
+                    .push((directory.to_owned(), error.to_string()));
                 return Ok(Vec::new());
             }
             Err(error) => return Err(error),

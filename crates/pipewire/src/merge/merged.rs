@@ -187,13 +187,10 @@ impl Merged {
     ///
     /// `"qemu"` is a name; which one it is does not matter up to 1.1.80.
     pub fn properties(&self, section: &str, vm: Option<&str>) -> Properties {
-        let mut set = Dictionary::new();
         let dialect = self.version.dialect();
         let is_context = section == "context.properties";
         let vm_name = vm.filter(|_| self.version >= RULES_SINCE);
-        for (_, source) in self.sections(section) {
-            set.update(source, dialect, |place| (place, How::Section));
-        }
+        let mut set = self.merge(section);
         let mut undetermined = Vec::new();
         if self.version >= RULES_SINCE {
             self.apply_rules(section, is_context, vm_name, &mut set, &mut undetermined);
@@ -209,16 +206,37 @@ impl Merged {
             };
             set.update(source, dialect, |place| (place, How::VmOverrides));
         }
-        let items = set.items.into_iter();
-        let properties = items.map(|item| Property {
-            key: item.key,
-            value: String::from_utf8_lossy(&item.text).into_owned(),
-            origin: self.origin(item.origin.0, item.origin.1),
-        });
         Properties {
-            properties: properties.collect(),
+            properties: self.shown(set),
             undetermined,
         }
+    }
+
+    /// The properties of a section without its rules, and with `vm.overrides` as a property: what
+    /// `pw-config merge SECTION` prints.
+    pub fn section(&self, section: &str) -> Vec<Property> {
+        self.shown(self.merge(section))
+    }
+
+    fn merge(&self, section: &str) -> Dictionary<(Place, How)> {
+        let mut set = Dictionary::new();
+        for source in self.sections(section) {
+            set.update(source, self.version.dialect(), |place| {
+                (place, How::Section)
+            });
+        }
+        set
+    }
+
+    fn shown(&self, set: Dictionary<(Place, How)>) -> Vec<Property> {
+        let items = set.items.into_iter();
+        items
+            .map(|item| Property {
+                key: item.key,
+                value: String::from_utf8_lossy(&item.text).into_owned(),
+                origin: self.origin(item.origin.0, item.origin.1),
+            })
+            .collect()
     }
 
     /// Applies the rules of a section. Those of `context.properties` see what the rules before them
@@ -236,7 +254,7 @@ impl Merged {
             true => Vec::new(),
             false => self.properties("context.properties", vm_name).properties,
         };
-        for (_, source) in self.sections(&format!("{section}.rules")) {
+        for source in self.sections(&format!("{section}.rules")) {
             let reading = Reading::of(source.text, dialect);
             for rule in rules::rules(&reading.value) {
                 let outcome = rule.outcome(|key| {
@@ -276,7 +294,7 @@ impl Merged {
 
     /// The texts of a section in the order in which they are read: the main file's by its name, the
     /// drop-ins' by the end of their names.
-    fn sections(&self, section: &str) -> impl Iterator<Item = (&str, Source<'_>)> {
+    fn sections(&self, section: &str) -> impl Iterator<Item = Source<'_>> {
         let items = self.conf.items.iter().enumerate();
         items
             .filter(move |(index, item)| {
@@ -286,13 +304,10 @@ impl Merged {
                     item.key.ends_with(section)
                 }
             })
-            .map(|(_, item)| {
-                let source = Source {
-                    text: &item.text,
-                    place: item.origin,
-                    is_literal: item.is_literal,
-                };
-                (item.key.as_str(), source)
+            .map(|(_, item)| Source {
+                text: &item.text,
+                place: item.origin,
+                is_literal: item.is_literal,
             })
     }
 
@@ -356,17 +371,23 @@ impl Merged {
             line: Some(line),
             what,
         };
-        for remark in &reading.remarks {
+        // What a file that is dropped has besides its fault does not matter.
+        let is_dropped = reading
+            .error
+            .is_some_and(|error| error.dialect == Dialect::Checked);
+        for remark in reading.remarks.iter().filter(|_| !is_dropped) {
             // Of keys deep inside only those of the outermost object matter to everything.
             if let RemarkKind::Repeated { key } = &remark.kind
                 && reading.value.get(key).is_none()
             {
                 continue;
             }
-            self.dropped.push(drop(remark.position.line, remark.to_string()));
+            self.dropped
+                .push(drop(remark.position.line, remark.to_string()));
         }
         if let Some(error) = &reading.error {
-            self.dropped.push(drop(error.position.line, error.to_string()));
+            self.dropped
+                .push(drop(error.position.line, error.to_string()));
         }
     }
 

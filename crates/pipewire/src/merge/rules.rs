@@ -98,7 +98,10 @@ fn one(pattern: &Value, property: Option<&str>) -> Outcome {
     }
     let is_null = may_be_null && text == "null";
     // After a modifier a string is decoded once more, so that `"!\"null\""` is the text `null`.
-    let decoded = match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+    let decoded = match text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+    {
         Some(inner) if may_be_null && !inner.contains(['"', '\\']) => inner,
         _ => text,
     };
