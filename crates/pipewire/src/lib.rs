@@ -64,5 +64,5 @@ pub use hosttune_core::{Error, Session, Tuning};
 /// Registers this crate's knob types.
 pub fn knobs(registry: &mut hosttune_core::Registry) {
     registry.add::<LoadedProperty>();
-    registry.add::<runtime::RuntimeSetting>();
+    runtime::knobs(registry);
 }
