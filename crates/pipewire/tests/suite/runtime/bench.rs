@@ -5,11 +5,6 @@
 //! shipped configuration, because the programs look for that in directories that belong to an
 //! installed PipeWire.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a test makes the directories that its daemon works in, and starts that"
-)]
-
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
