@@ -148,6 +148,17 @@ impl ClockDropIn {
         }
     }
 
+    /// The topmost directory that is made if it does not exist: a home is not.
+    fn base(&self, directory: &Path) -> PathBuf {
+        let environment = &self.environment;
+        let home = environment.home.as_ref().map(|home| home.join(".config"));
+        let own = [&environment.config_dir, &environment.xdg_config_home, &home];
+        let mut bases = own.into_iter().flatten();
+        let base = bases.find(|base| directory.starts_with(base));
+        base.cloned()
+            .unwrap_or_else(|| PathBuf::from("/etc/pipewire"))
+    }
+
     /// Why no file can be written for this user by this process.
     fn unsupported(&self) -> Option<Unsupported> {
         let Place::User { uid, .. } = self.place else {
@@ -187,7 +198,7 @@ impl ClockDropIn {
                 .why(self.why.clone());
             return Ok(());
         }
-        if let Some(unsupported) = declare_directories(at, &directory)? {
+        if let Some(unsupported) = declare_directories(at, &self.base(&directory), &directory)? {
             at.skip(&path.display().to_string(), unsupported)
                 .why(self.why.clone());
             return Ok(());
@@ -431,44 +442,49 @@ fn effects(version: Version, clock: &Clock) -> Vec<String> {
     effects
 }
 
-/// Declares the directories that do not exist yet; returns why they cannot be used, if they cannot.
+/// Declares the directories that do not exist yet, below `base` only; returns why they cannot be
+/// used, if they cannot.
 fn declare_directories(
     at: &mut Planner<'_>,
+    base: &Path,
     directory: &Path,
 ) -> Result<Option<Unsupported>, Error> {
-    let parents: Vec<PathBuf> = directory.ancestors().map(Path::to_owned).collect();
-    for parent in parents.iter().rev().skip(1) {
+    let parents: Vec<&Path> = directory.ancestors().collect();
+    for parent in parents.into_iter().rev().skip(1) {
+        let shown = parent.display();
+        let is_ours = parent.starts_with(base);
         match at.host().entry(parent)?.map(|entry| entry.kind) {
             Some(EntryKind::Directory) => {}
-            // Only PipeWire's own directories: a home may be anywhere.
-            Some(EntryKind::Link(target))
-                if parent.starts_with("/etc/pipewire") || parent == directory =>
-            {
+            Some(EntryKind::Link(target)) if is_ours => {
+                let target = target.display();
                 return Ok(Some(
                     Unsupported::new(
                         UnsupportedKind::Managed,
-                        format!(
-                            "{} is a symlink to {}: another program manages it",
-                            parent.display(),
-                            target.display()
-                        ),
+                        format!("{shown} is a symlink to {target}: another program manages it"),
                     )
                     .hint("set it in the configuration of the program that made the link"),
                 ));
             }
+            // A home may be anywhere.
             Some(EntryKind::Link(_)) => {}
             Some(_) => {
                 return Ok(Some(Unsupported::new(
                     UnsupportedKind::Other,
-                    format!("{} is not a directory", parent.display()),
+                    format!("{shown} is not a directory"),
                 )));
             }
-            None => {
+            None if is_ours => {
                 let directory = Directory::new(parent)?;
                 if at.now(&directory)? == DirectoryState::Absent {
                     at.intermediate(&directory, &DirectoryState::Empty)
                         .why("required by the configuration file");
                 }
+            }
+            None => {
+                return Ok(Some(Unsupported::new(
+                    UnsupportedKind::Missing,
+                    format!("there is no directory {shown}"),
+                )));
             }
         }
     }

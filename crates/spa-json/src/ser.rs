@@ -42,8 +42,8 @@ impl ser::Error for SerializeError {
 
 struct Serializer;
 
-fn word(text: impl ToString) -> Value {
-    Data::Word(text.to_string()).into()
+fn word(text: String) -> Value {
+    Data::Word(text).into()
 }
 
 fn float(number: f64) -> Result<Value, SerializeError> {
@@ -73,39 +73,39 @@ impl ser::Serializer for Serializer {
     type SerializeStructVariant = Map;
 
     fn serialize_bool(self, value: bool) -> Result<Value, SerializeError> {
-        Ok(word(value))
+        Ok(word(value.to_string()))
     }
 
     fn serialize_i8(self, value: i8) -> Result<Value, SerializeError> {
-        Ok(word(value))
+        Ok(word(value.to_string()))
     }
 
     fn serialize_i16(self, value: i16) -> Result<Value, SerializeError> {
-        Ok(word(value))
+        Ok(word(value.to_string()))
     }
 
     fn serialize_i32(self, value: i32) -> Result<Value, SerializeError> {
-        Ok(word(value))
+        Ok(word(value.to_string()))
     }
 
     fn serialize_i64(self, value: i64) -> Result<Value, SerializeError> {
-        Ok(word(value))
+        Ok(word(value.to_string()))
     }
 
     fn serialize_u8(self, value: u8) -> Result<Value, SerializeError> {
-        Ok(word(value))
+        Ok(word(value.to_string()))
     }
 
     fn serialize_u16(self, value: u16) -> Result<Value, SerializeError> {
-        Ok(word(value))
+        Ok(word(value.to_string()))
     }
 
     fn serialize_u32(self, value: u32) -> Result<Value, SerializeError> {
-        Ok(word(value))
+        Ok(word(value.to_string()))
     }
 
     fn serialize_u64(self, value: u64) -> Result<Value, SerializeError> {
-        Ok(word(value))
+        Ok(word(value.to_string()))
     }
 
     fn serialize_f32(self, value: f32) -> Result<Value, SerializeError> {

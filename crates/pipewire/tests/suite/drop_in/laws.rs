@@ -200,7 +200,7 @@ fn another_programs_change_of_the_file_survives() {
         "/etc/pipewire/pipewire-pulse.conf.d",
     ]
     .iter()
-    .fold(host(), |memory, directory| memory.directory(directory));
+    .fold(host(), Memory::directory);
     let machine = machine(memory);
     laws::stranger_survives(&machine, &system(64), |machine| {
         machine.memory().change(|tree| tree.set(FILE, "theirs"));

@@ -20,11 +20,13 @@ fn fixed(quantum: u32) -> ClockDropIn {
 
 fn session(memory: &Memory) -> Session {
     let machine = machine(memory.clone());
-    machine.session(&CrashPoint::lives()).unwrap()
+    machine
+        .session(&CrashPoint::lives())
+        .expect("the session is opened")
 }
 
 fn notes(memory: &Memory, tuning: &ClockDropIn) -> Vec<String> {
-    tuning.plan(&session(memory)).unwrap().notes
+    tuning.plan(&session(memory)).expect("it is planned").notes
 }
 
 #[test]
@@ -124,7 +126,7 @@ fn values_that_pipewire_would_change_are_refused_before_anything_is_written() {
 /// The host with another file.
 fn with(memory: Memory, path: &str, text: &str) -> Memory {
     let mut directory = String::new();
-    let (parents, _) = path.rsplit_once('/').unwrap();
+    let (parents, _) = path.rsplit_once('/').expect("an absolute path");
     let mut memory = memory;
     for name in parents.split('/').skip(1) {
         directory = format!("{directory}/{name}");
@@ -135,8 +137,8 @@ fn with(memory: Memory, path: &str, text: &str) -> Memory {
 
 fn overridden(memory: &Memory, tuning: &ClockDropIn) -> Option<String> {
     let mut session = session(memory);
-    tuning.apply(&mut session).unwrap();
-    let report = tuning.verify(&session).unwrap();
+    tuning.apply(&mut session).expect("it is applied");
+    let report = tuning.verify(&session).expect("it is verified");
     let by = report.items.iter().find_map(|item| match &item.state {
         State::Overridden { by } => Some(by.clone()),
         _ => None,
@@ -288,6 +290,14 @@ fn a_users_file_has_another_name_and_is_written_only_by_the_user() {
         "{}",
         last.knob
     );
+    // A home that does not exist is not made.
+    let nobody = user(uid, Environment::of_home("/home/nobody"));
+    let plan = nobody
+        .plan(&machine(host()).session(&CrashPoint::lives()).unwrap())
+        .unwrap();
+    assert!(plan.is_empty());
+    let finding = plan.findings[0].to_string();
+    assert!(finding.contains("there is no directory /home"), "{finding}");
     // Root does not write in another user's home.
     let plan = user(uid + 1, home)
         .plan(&machine(host()).session(&CrashPoint::lives()).unwrap())
@@ -353,9 +363,9 @@ fn states(memory: &Memory, loaded: &[(&str, &str)], tuning: &ClockDropIn) -> Vec
         .with_backend(PipeWire::over(Started(properties.collect())));
     let store = hosttune_core::testing::MemoryStore::new().of(&CrashPoint::lives());
     let session = Session::new(host, "gaming", store, "boot")
-        .unwrap()
+        .expect("the session is opened")
         .with(hosttune_pipewire::knobs);
-    let report = tuning.verify(&session).unwrap();
+    let report = tuning.verify(&session).expect("it is verified");
     report
         .items
         .iter()
