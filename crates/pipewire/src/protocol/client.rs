@@ -42,6 +42,8 @@ pub struct Client {
     /// By object, subject and key.
     properties: BTreeMap<(u32, u32, String), Property>,
     cycles: Vec<DriverCycle>,
+    /// The messages of the profiler that these are from.
+    profiles: usize,
     nodes: BTreeMap<u32, NodeInfo>,
     errors: Vec<(u32, i32, String)>,
     syncs: i32,
@@ -83,6 +85,7 @@ impl Client {
             next_object: REGISTRY + 1,
             properties: BTreeMap::new(),
             cycles: Vec::new(),
+            profiles: 0,
             nodes: BTreeMap::new(),
             errors: Vec::new(),
             syncs: 0,
@@ -215,7 +218,8 @@ impl Client {
         self.nodes.get(&global)
     }
 
-    /// The cycles of all drivers until `enough` returns true, at most for `time`.
+    /// The last cycle of each driver, until `enough` returns true for the number of messages from
+    /// the profiler so far, at most for `time`.
     ///
     /// The profiler has to be bound. While it is, every driver measures each of its cycles, so it
     /// should be [released](Self::destroy) soon.
@@ -225,11 +229,12 @@ impl Client {
     pub fn cycles(
         &mut self,
         time: Duration,
-        mut enough: impl FnMut(&[DriverCycle]) -> bool,
+        mut enough: impl FnMut(usize) -> bool,
     ) -> Result<Vec<DriverCycle>, ProtocolError> {
         let until = Instant::now() + time;
         self.cycles.clear();
-        while Instant::now() < until && !enough(&self.cycles) {
+        self.profiles = 0;
+        while Instant::now() < until && !enough(self.profiles) {
             // To ask again whether it is enough, although nothing arrives.
             let soon = (Instant::now() + Duration::from_millis(20)).min(until);
             if let Some(frame) = self.connection.receive(soon)? {
@@ -288,6 +293,7 @@ impl Client {
                 at_most(self.properties.len(), "65536 values of metadata")?;
             }
             Event::Profile(cycles) => {
+                self.profiles = self.profiles.saturating_add(1);
                 // Only the last cycle of each driver is of interest.
                 for cycle in cycles {
                     match self.cycles.iter_mut().find(|known| known.id == cycle.id) {

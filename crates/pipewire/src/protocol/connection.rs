@@ -1,7 +1,6 @@
 //! The socket: whole messages out and in, each within a deadline.
 
-use std::io::{self, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,8 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags,
-    SocketType, connect, recvmsg, send, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv,
+    send, socket_with,
 };
 
 use super::ProtocolError;
@@ -21,9 +20,6 @@ const HEADER: usize = 16;
 const LARGEST: u32 = 0x00ff_ffff;
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
-/// The most file descriptors that the kernel passes with one message (`SCM_MAX_FD`). There is room
-/// for all of them, so that all of them are closed.
-const MOST_DESCRIPTORS: usize = 253;
 /// How long to wait before connecting again while the queue of the socket is full.
 const QUEUE_FULL: Duration = Duration::from_millis(10);
 
@@ -164,23 +160,16 @@ impl Connection {
         })
     }
 
-    /// Reads what there is, at most one chunk. Received file descriptors are closed.
+    /// Reads what there is, at most one chunk. The kernel closes file descriptors that come with it,
+    /// because no room is given for them.
     fn fill(&mut self) -> Result<usize, Errno> {
         let before = self.inbox.len();
         self.inbox.resize(before + CHUNK, 0);
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
-        let mut descriptors = RecvAncillaryBuffer::new(&mut space);
         let room = self.inbox.get_mut(before..).unwrap_or_default();
-        let received = recvmsg(
-            &self.socket,
-            &mut [IoSliceMut::new(room)],
-            &mut descriptors,
-            RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
-        );
-        descriptors.drain().for_each(drop);
-        let bytes = received.as_ref().map_or(0, |received| received.bytes);
-        self.inbox.truncate(before + bytes);
-        received.map(|received| received.bytes)
+        let received = recv(&self.socket, room, RecvFlags::DONTWAIT);
+        let bytes = received.map(|(bytes, _)| bytes);
+        self.inbox.truncate(before + bytes.unwrap_or(0));
+        bytes
     }
 
     fn wait(

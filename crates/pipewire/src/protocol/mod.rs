@@ -3,8 +3,8 @@
 //! A connection is a stream of messages: a header with the id of an object, an opcode and a size,
 //! then a [POD](pod) that contains the arguments. Reading them ([`Event::decode`]) is apart from
 //! the socket ([`Connection`]), so that it can be tested with any bytes. What the daemon sends is
-//! not trusted: a message is at most 16 MiB, lists in it have a limit, and file descriptors that
-//! come with it are closed, because no object that is used here needs one.
+//! not trusted: a message is at most 16 MiB, lists in it have a limit, and file descriptors are not
+//! received, because no object that is used here needs one.
 //!
 //! There is no thread and no C library. Every call has a deadline, after which it fails: a daemon
 //! that is stopped, or that waits for its session manager, would otherwise block the caller.

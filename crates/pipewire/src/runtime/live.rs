@@ -21,7 +21,8 @@ const SUBJECT: u32 = 0;
 /// How long to wait for more drivers after the first: longer than one cycle at the default limit of
 /// the quantum, 8192 frames at 44.1 kHz (186 ms).
 const OTHER_DRIVERS: Duration = Duration::from_millis(250);
-/// The first version whose profiler sends each cycle at once; earlier ones send them once a second.
+/// The first version whose profiler sends each cycle at once. Earlier ones send the first cycle, and
+/// then those of all drivers together: once a second, or when there are 16 KiB of them.
 const AT_ONCE: Version = Version::new(0, 3, 75);
 
 /// A client, and the metadata `settings` as it is bound there.
@@ -227,13 +228,14 @@ fn drivers(
     client.sync()?;
     let version = client.core().version.parse::<Version>();
     let sends_at_once = version.is_ok_and(|version| version >= AT_ONCE);
+    let messages_needed = if sends_at_once { 1 } else { 2 };
     let mut first: Option<Instant> = None;
-    let cycles = client.cycles(wait, |cycles| {
-        if cycles.is_empty() {
+    let cycles = client.cycles(wait, |messages| {
+        if messages == 0 {
             return false;
         }
         let first = first.get_or_insert_with(Instant::now);
-        sends_at_once && first.elapsed() >= OTHER_DRIVERS
+        messages >= messages_needed && first.elapsed() >= OTHER_DRIVERS
     })?;
     client.destroy(profiler)?;
     let nodes = of_kind(client, ObjectKind::Node);

@@ -22,6 +22,7 @@ pub(super) struct Bench {
     directory: tempfile::TempDir,
     stock: Stock,
     daemon: Option<Child>,
+    player: Option<Child>,
     others: Vec<Child>,
 }
 
@@ -73,6 +74,7 @@ impl Bench {
             directory,
             stock,
             daemon: None,
+            player: None,
             others: Vec::new(),
         };
         let configuration = bench.path("config/pipewire");
@@ -176,11 +178,32 @@ impl Bench {
         self.others.push(self.spawn("dbus-daemon", &arguments));
         until("the session bus", || bus.exists());
         self.others.push(self.spawn("wireplumber", &[]));
-        let silence = self.path("silence.wav");
-        fs::write(&silence, wav(30)).unwrap();
-        let silence = silence.display().to_string();
-        let arguments = ["--latency", "256", silence.as_str()];
-        self.others.push(self.spawn("pw-play", &arguments));
+        fs::write(self.path("silence.wav"), wav(60)).unwrap();
+        self.keep_playing();
+    }
+
+    /// Starts the player, again if it has ended: WirePlumber 0.4 refuses one that starts before it
+    /// knows the sink.
+    pub(super) fn keep_playing(&mut self) {
+        let has_ended = match &mut self.player {
+            Some(player) => player.try_wait().unwrap().is_some(),
+            None => true,
+        };
+        if has_ended {
+            let silence = self.path("silence.wav").display().to_string();
+            let arguments = ["--latency", "256", silence.as_str()];
+            self.player = Some(self.spawn("pw-play", &arguments));
+        }
+    }
+
+    /// Starts a second program that plays, whose node forces a quantum.
+    pub(super) fn play_forcing(&mut self, quantum: &str) {
+        let silence = self.path("silence.wav").display().to_string();
+        let mut command = self.command("setpriv");
+        command.args(["--pdeathsig", "KILL", "pw-play", &silence]);
+        command.env("PIPEWIRE_QUANTUM", quantum);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.others.push(command.spawn().unwrap());
     }
 
     /// What one of PipeWire's own programs prints.
@@ -208,7 +231,8 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        for child in self.others.iter_mut().chain(self.daemon.iter_mut()) {
+        let all = self.player.iter_mut().chain(&mut self.others);
+        for child in all.chain(&mut self.daemon) {
             let _ = child.kill();
             let _ = child.wait();
         }

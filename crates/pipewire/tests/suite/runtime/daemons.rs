@@ -7,7 +7,7 @@ use hosttune_core::{Host, HostErrorKind, Session, Tuning};
 use hosttune_pipewire::daemon::{DaemonState, Remote};
 use hosttune_pipewire::runtime::testing::MemoryDaemon;
 use hosttune_pipewire::runtime::{
-    self, Daemon, DaemonView, NativeDaemon, PipeWire, RuntimeSettings, grade,
+    self, Daemon, DaemonView, NativeDaemon, PipeWire, RuntimeSettings, SettingKey, grade,
 };
 use hosttune_pipewire::{Frames, SampleRate};
 use hosttune_test_machine::PipeWire as Stock;
@@ -275,22 +275,22 @@ const DEFAULTS: [(&str, &str); 4] = [
 ];
 
 fn running(daemon: &dyn Daemon) -> Option<u64> {
-    // Longer than a cycle of 8192 frames.
-    let drivers = daemon.drivers(Duration::from_millis(200)).unwrap()?;
+    let drivers = daemon.drivers(grade::LONGEST_WAIT).unwrap()?;
     let sink = drivers
         .into_iter()
         .find(|driver| driver.cycle.name == "test-sink")?;
     Some(sink.cycle.duration)
 }
 
-/// Runs the table on a daemon that plays, beside the fake.
-fn table(name: &str, stock: Stock, differs: &[(usize, u64)]) {
-    let Some(mut bench) = Bench::start(name, stock) else {
-        return;
-    };
+/// Runs the table on a daemon that plays, beside the fake, and returns that daemon.
+fn table(name: &str, stock: Stock, differs: &[(usize, u64)]) -> Option<Bench> {
+    let mut bench = Bench::start(name, stock)?;
     bench.play();
     let mut daemon = NativeDaemon::new(bench.remote());
-    until("the player", || running(&daemon) == Some(256));
+    until("the player", || {
+        bench.keep_playing();
+        running(&daemon) == Some(256)
+    });
     let version = daemon.view().unwrap().unwrap().core.version;
     let fake = MemoryDaemon::new("1.4.2").playing("test-sink", Some(256));
     let mut fake = fake.for_process(&alive());
@@ -343,16 +343,69 @@ fn table(name: &str, stock: Stock, differs: &[(usize, u64)]) {
     );
     process.revert().unwrap();
     until("the quantum as before", || running(&daemon) == Some(256));
+
     assert!(bench.log("pipewire").lines().count() < 100);
+    Some(bench)
 }
 
 #[test]
 fn each_setting_has_the_effect_that_was_measured_on_1_4() {
-    table(
-        "each_setting_has_the_effect_that_was_measured_on_1_4",
-        Stock::Backports,
-        &[],
+    let name = "each_setting_has_the_effect_that_was_measured_on_1_4";
+    let Some(mut bench) = table(name, Stock::Backports, &[]) else {
+        return;
+    };
+    // A program whose node forces another quantum is named. On 0.3.65 PIPEWIRE_QUANTUM only asks for it.
+    let daemon = NativeDaemon::new(bench.remote());
+    let store = MemoryStore::new();
+    let mut process = session(&bench, &store, &alive());
+    bench.play_forcing("128/48000");
+    until("the quantum of the second player", || {
+        running(&daemon) == Some(128)
+    });
+    let settings = RuntimeSettings {
+        force_quantum: None,
+        ..all_64()
+    };
+    settings.apply(&mut process).unwrap();
+    let grades = grade::verify(&host(&bench), &settings).unwrap();
+    let max = &grades.keys[1];
+    assert_eq!(max.key, SettingKey::MaxQuantum);
+    let said = max.to_string();
+    assert!(
+        said.contains("64 is accepted and not in effect: test-sink runs 128 frames")
+            && said.contains("(node.force-quantum = 128)"),
+        "{said}"
     );
+    process.revert().unwrap();
+}
+
+#[test]
+fn a_daemon_that_is_stopped_is_told_in_time() {
+    let Some(bench) = Bench::start("a_daemon_that_is_stopped_is_told_in_time", Stock::Backports)
+    else {
+        return;
+    };
+    let daemon = NativeDaemon::new(bench.remote());
+    let core = daemon.view().unwrap().unwrap().core;
+    let id = core.property("application.process.id").unwrap();
+    let id = rustix::process::Pid::from_raw(id.parse().unwrap()).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::STOP).unwrap();
+    let began = std::time::Instant::now();
+    let error = daemon.view().unwrap_err();
+    rustix::process::kill_process(id, rustix::process::Signal::CONT).unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(*error.kind(), HostErrorKind::Busy, "{error}");
+    assert!(
+        error.to_string().contains("did not answer within 2000 ms"),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("systemctl --user status"));
+    // Afterwards it is asked as before.
+    assert_eq!(daemon.view().unwrap().unwrap().core.cookie, core.cookie);
 }
 
 #[test]
