@@ -41,6 +41,7 @@ pub mod daemon;
 mod drop_in;
 mod effective;
 mod frames;
+mod judged;
 mod loaded;
 pub mod merge;
 pub mod profiler;

@@ -21,8 +21,10 @@ mod dictionary;
 mod environment;
 mod files;
 mod merged;
+mod property;
 mod rules;
 
 pub use environment::{Environment, Layer};
 pub use files::{ConfigFiles, ConfigText, DropIns};
-pub use merged::{Dropped, How, Merged, Origin, Properties, Property, Undetermined};
+pub use merged::{Dropped, Merged};
+pub use property::{How, Origin, Properties, Property, Undetermined};

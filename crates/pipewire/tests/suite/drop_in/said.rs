@@ -178,6 +178,49 @@ fn a_file_that_wins_is_named_with_its_line() {
 }
 
 #[test]
+fn a_limit_that_changes_a_requested_value_is_named() {
+    let only = |quantum| {
+        ClockDropIn::system("gaming").clock(ClockSettings {
+            quantum: Some(Frames(quantum)),
+            ..ClockSettings::default()
+        })
+    };
+    // By another file, with a key that was not requested.
+    let other = "/etc/pipewire/pipewire.conf.d/10-other.conf";
+    let text = "context.properties = { default.clock.max-quantum = 32 }\n";
+    assert_eq!(
+        overridden(&with(host(), other, text), &only(64)),
+        Some(format!(
+            "{other}:1, which sets default.clock.max-quantum = 32"
+        ))
+    );
+    // By a default.
+    assert_eq!(
+        overridden(&host(), &only(16)),
+        Some("PipeWire's default of default.clock.min-quantum".to_owned())
+    );
+    assert_eq!(overridden(&host(), &only(64)), None);
+    // By a file that unsets it.
+    let other = "/etc/pipewire/pipewire.conf.d/99-other.conf";
+    let text = "context.properties = { default.clock.max-quantum = null }\n";
+    assert_eq!(
+        overridden(&with(host(), other, text), &fixed(64)),
+        Some("another file, which unsets default.clock.max-quantum".to_owned())
+    );
+    // The allowed rates are a list.
+    let rates = ClockDropIn::system("gaming").clock(ClockSettings {
+        allowed_rates: Some(vec![SampleRate(44_100), SampleRate(48_000)]),
+        ..ClockSettings::default()
+    });
+    assert_eq!(overridden(&host(), &rates), None);
+    let text = "context.properties = { default.clock.rate = 96000 }\n";
+    assert_eq!(
+        overridden(&with(host(), other, text), &rates),
+        Some(format!("{other}:1, which sets default.clock.rate = 96000"))
+    );
+}
+
+#[test]
 fn a_file_of_the_same_name_that_hides_ours_is_named() {
     let other = "/usr/share/pipewire/pipewire.conf.d/92-gaming-latency.conf";
     let by = overridden(&with(host(), other, "x = { }\n"), &fixed(64)).expect("it hides ours");
@@ -199,7 +242,7 @@ fn the_rule_for_virtual_machines_has_no_effect_on_a_fixed_quantum() {
     assert_eq!(
         notes[0],
         format!(
-            "{SHIPPED}:8 (a rule) sets default.clock.min-quantum = 1024, which has no effect: PipeWire limits it to the value that is requested"
+            "{SHIPPED}:8 (a rule) sets default.clock.min-quantum = 1024, which has no effect on the value that is requested"
         )
     );
     // Without a maximum it wins.
