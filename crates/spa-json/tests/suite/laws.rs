@@ -58,7 +58,7 @@ fn is_same(ours: &Value, json: &serde_json::Value) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(crate::cases(1000))]
 
     #[test]
     fn a_value_is_the_same_after_it_was_written_and_read(value in text()) {

@@ -99,7 +99,7 @@ fn flag() -> impl Strategy<Value = Flag> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(crate::cases(500))]
 
     #[test]
     fn a_type_is_the_same_after_it_was_written_and_read(
