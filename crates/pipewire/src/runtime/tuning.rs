@@ -204,12 +204,21 @@ impl Later<'_> {
         if let Some(why) = why {
             return Some(of_kind(UnsupportedKind::ValueUnavailable)(why));
         }
-        // The revert writes the present value while the limits are those of this request.
+        // A revert writes the present value, and the limits of that moment may be ours or another
+        // program's. Only 0 is never ignored.
         let present = shown(at, key).as_deref().and_then(number)?;
-        let why = self.ignored(at, key, present)?;
-        Some(of_kind(UnsupportedKind::OneWay)(format!(
-            "it is {present}, which a revert could not restore: {why}"
-        )))
+        let check = match key {
+            SettingKey::ForceQuantum => "settings.check-quantum",
+            SettingKey::ForceRate => "settings.check-rate",
+            _ => return None,
+        };
+        let is_safe = present == 0 || present == wanted || !self.is_true(check);
+        (!is_safe).then(|| {
+            of_kind(UnsupportedKind::OneWay)(format!(
+                "it is {present}, which this daemon might ignore on revert, because its {check} is true"
+            ))
+            .hint("revert what has set it first, or set it to 0")
+        })
     }
 
     fn is_true(&self, property: &str) -> bool {
