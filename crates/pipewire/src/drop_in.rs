@@ -305,6 +305,12 @@ fn declare_directories(
         let shown = parent.display();
         let is_ours = parent.starts_with(base);
         match at.host().entry(parent)?.map(|entry| entry.kind) {
+            // One that exists is declared too: another program with a journal may have made it, and
+            // must not remove it while our file is in it.
+            Some(EntryKind::Directory) | None if is_ours => {
+                at.intermediate(&Directory::new(parent)?, &DirectoryState::Empty)
+                    .why("required by the configuration file");
+            }
             Some(EntryKind::Directory) => {}
             Some(EntryKind::Link(target)) if is_ours => {
                 let target = target.display();
@@ -323,13 +329,6 @@ fn declare_directories(
                     UnsupportedKind::Other,
                     format!("{shown} is not a directory"),
                 )));
-            }
-            None if is_ours => {
-                let directory = Directory::new(parent)?;
-                if at.now(&directory)? == DirectoryState::Absent {
-                    at.intermediate(&directory, &DirectoryState::Empty)
-                        .why("required by the configuration file");
-                }
             }
             None => {
                 return Ok(Some(Unsupported::new(
