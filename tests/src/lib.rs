@@ -34,7 +34,8 @@
 //! - [`Machine`]: runs commands, and can lose its power ([`Machine::cut_power`]); [`Builder`] configures and
 //!   starts it.
 //! - [`Kernel`]: one of the stock kernels, which `scripts/machine` fetches and unpacks.
-//! - [`Udev`] and [`Udevd`]: stock udev, for tests in the machine; [`tuned()`]: stock tuned, for benchmarks.
+//! - [`Udev`] and [`Udevd`]: stock udev, for tests in the machine; [`tuned()`]: stock tuned, for benchmarks;
+//!   [`PipeWire`]: two stock versions of it with WirePlumber.
 //! - [`StateDisk`]: `/etc` and `/var`, passed on from one machine to the next.
 //! - [`inside_stock_kernels!`], [`inside_every_kernel!`]: make tests that run in the machine;
 //!   [`with_stock_kernels!`]: makes tests that run on the build machine and start machines.
@@ -59,6 +60,7 @@ mod kernel;
 mod kills;
 mod log;
 mod machine;
+mod pipewire;
 mod qemu;
 mod script;
 mod serial;
@@ -78,6 +80,7 @@ pub use hardware::{DISKS, Disk};
 pub use kernel::Kernel;
 pub use kills::{At, Kills};
 pub use machine::{Machine, Output};
+pub use pipewire::PipeWire;
 pub use script::{ask, tell};
 pub use serial::Stream;
 pub use share::{drawn, is_one_in, is_shared_out, is_shared_out_to};
