@@ -37,7 +37,9 @@
 //!   value that a loaded module has.
 //! - [`modprobe_d`]: reading and writing modprobe.d, and who sets an option.
 //! - [`command_line`]: reading and changing the kernel command line.
+//! - [`boot_loader`]: which boot loader a host has, and parameters kept in its configuration.
 
+pub mod boot_loader;
 pub mod command_line;
 mod configuration;
 mod initramfs;
@@ -68,4 +70,5 @@ pub use hosttune_core::{Error, Session, Tuning};
 pub fn knobs(registry: &mut hosttune_core::Registry) {
     registry.add::<KernelModule>();
     registry.add::<ModuleParameter>();
+    registry.add::<boot_loader::BootedSetting>();
 }

@@ -259,8 +259,12 @@ impl Tuning for ModuleOptions {
             }
             let when = takes_effect(at.host(), &option.module)?;
             let knob = ModuleParameter::new(&option.module, &option.parameter);
-            let wanted = ParameterState::Value(option.value.clone());
-            option.on(at.expect(&knob, &wanted, when));
+            // The kernel's spelling of the same value, such as Y for 1, is not a rounded value.
+            let wanted = match at.now(&knob) {
+                Ok(ParameterState::Value(seen)) if is_same_value(&seen, &option.value) => seen,
+                _ => option.value.clone(),
+            };
+            option.on(at.expect(&knob, &ParameterState::Value(wanted), when));
         }
         Ok(())
     }

@@ -22,6 +22,9 @@ use crate::modules::ModuleLoader;
 /// The kernel release of the machine.
 pub const RELEASE: &str = "6.12.0-double";
 
+/// The file of modprobe.d that is read for each load.
+pub const LOCAL: &str = "/etc/modprobe.d/local.conf";
+
 /// The rest of the kernel, apart from the module loader.
 pub trait Beside: fmt::Debug + Send {
     /// The use count of a module, without the modules that depend on it.
@@ -58,6 +61,7 @@ impl Beside for Nothing {}
 pub struct MemoryModules<B> {
     memory: Memory,
     beside: B,
+    reads_all_files: bool,
 }
 
 /// A module of a machine in memory.
@@ -125,7 +129,11 @@ pub fn with_modules(memory: Memory, modules: &[Described], built_in: &[&str]) ->
 impl<B: Beside> MemoryModules<B> {
     /// Creates the loader from the files of a machine and the rest of its kernel.
     pub fn new(memory: Memory, beside: B) -> Self {
-        Self { memory, beside }
+        Self {
+            memory,
+            beside,
+            reads_all_files: false,
+        }
     }
 
     fn is_loaded(&self, module: &str) -> bool {
@@ -139,9 +147,26 @@ impl<B: Beside> MemoryModules<B> {
         list::line_of(&text, module).map(str::to_owned)
     }
 
+    /// Reads all files of modprobe.d and the kernel command line for each load, and not only the
+    /// file [`LOCAL`]. That takes several times as long as the rest of a load.
+    #[must_use]
+    pub fn reading_all_files(mut self) -> Self {
+        self.reads_all_files = true;
+        self
+    }
+
     /// The administrator's configuration, as modprobe reads it.
     fn configuration(&self) -> Result<ModprobeConfiguration, HostError> {
-        ModprobeConfiguration::read(&Host::new(self.memory.host(&CrashPoint::lives())))
+        if self.reads_all_files {
+            let host = Host::new(self.memory.host(&CrashPoint::lives()));
+            return ModprobeConfiguration::read(&host);
+        }
+        Ok(self
+            .memory
+            .get(LOCAL)
+            .map_or_else(ModprobeConfiguration::default, |text| {
+                ModprobeConfiguration::of_file(LOCAL, &text)
+            }))
     }
 
     /// The loaded modules that depend on this one.
@@ -160,11 +185,15 @@ impl<B: Beside> MemoryModules<B> {
         names.filter(|name| self.is_loaded(name)).collect()
     }
 
-    fn insert(&mut self, module: &str, parameters: &[String]) -> Result<(), HostError> {
+    fn insert(
+        &mut self,
+        configuration: &ModprobeConfiguration,
+        module: &str,
+        parameters: &[String],
+    ) -> Result<(), HostError> {
         if self.is_loaded(module) {
             return Ok(());
         }
-        let configuration = self.configuration()?;
         if let Some((_, command)) = configuration.install_command(module) {
             return match command {
                 "/bin/true" => Ok(()),
@@ -217,7 +246,8 @@ impl<B: Beside> ModuleLoader for MemoryModules<B> {
             );
             return Err(refused(module, &said));
         };
-        if self.configuration()?.blacklisted_by(module).is_some() {
+        let configuration = self.configuration()?;
+        if configuration.blacklisted_by(module).is_some() {
             return Ok(());
         }
         if self
@@ -234,9 +264,9 @@ impl<B: Beside> ModuleLoader for MemoryModules<B> {
         for needed in needs.split_whitespace().rev() {
             let name = needed.rsplit('/').next().unwrap_or_default();
             let name = name.split('.').next().unwrap_or_default();
-            self.insert(&canonical(name), &[])?;
+            self.insert(&configuration, &canonical(name), &[])?;
         }
-        self.insert(module, parameters)
+        self.insert(&configuration, module, parameters)
     }
 
     fn unload(&mut self, module: &str) -> Result<(), HostError> {

@@ -10,6 +10,9 @@ use super::parameter;
 /// `COMMAND_LINE_SIZE` is 2048 with the terminating NUL. What is longer is cut without a message.
 pub const LONGEST_LINE: usize = 2047;
 
+/// The file with the command line that the running kernel got.
+pub const RUNNING_LINE: &str = "/proc/cmdline";
+
 /// Why a command line cannot be changed as requested.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

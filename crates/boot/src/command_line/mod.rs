@@ -22,6 +22,6 @@ mod setting;
 
 pub use argument::Argument;
 pub(crate) use argument::{is_unbalanced, ranges, same_name, written};
-pub use line::{KernelCommandLine, LONGEST_LINE, LineError};
+pub use line::{KernelCommandLine, LONGEST_LINE, LineError, RUNNING_LINE};
 pub use parameter::{adds_up, each_counts};
 pub use setting::CommandLineSetting;

@@ -5,13 +5,12 @@ use std::fmt;
 use hosttune_core::{Host, HostError, HostErrorKind};
 
 use super::directories::{ConfigurationFile, Overlay, files};
+#[cfg(feature = "testing")]
+use super::document::Document;
 use super::kernel_arguments;
 use super::name_pattern::{canonical, matches};
 use super::statement::Statement;
-use crate::command_line::{Argument, ranges, same_name};
-
-/// The command line of the running kernel.
-const COMMAND_LINE: &str = "/proc/cmdline";
+use crate::command_line::{Argument, RUNNING_LINE, ranges, same_name};
 
 /// Where a setting comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -75,6 +74,19 @@ pub struct ModprobeConfiguration {
 }
 
 impl ModprobeConfiguration {
+    /// The configuration of one file alone.
+    #[cfg(feature = "testing")]
+    pub(crate) fn of_file(path: &str, text: &str) -> Self {
+        Self {
+            files: vec![ConfigurationFile {
+                path: path.to_owned(),
+                document: Document::parse(text),
+                masks: Vec::new(),
+            }],
+            command_line: Vec::new(),
+        }
+    }
+
     /// Reads the files and the command line of a host.
     ///
     /// # Errors
@@ -92,7 +104,7 @@ impl ModprobeConfiguration {
     }
 
     fn read_with(host: &Host, overlay: Option<Overlay<'_>>) -> Result<Self, HostError> {
-        let command_line = match host.read(COMMAND_LINE) {
+        let command_line = match host.read(RUNNING_LINE) {
             Ok(line) => kernel_arguments::statements(&line),
             // An image has no command line.
             Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),

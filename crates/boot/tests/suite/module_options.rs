@@ -45,7 +45,7 @@ fn session(machine: &Machine) -> Session {
 
 /// Unloads and loads a module, as a reboot does.
 fn reload(machine: &Machine, module: &str) {
-    let mut modules = MemoryModules::new(machine.memory().clone(), Nothing);
+    let mut modules = MemoryModules::new(machine.memory().clone(), Nothing).reading_all_files();
     modules.unload(module).unwrap();
     modules.load(module, &[]).unwrap();
 }
