@@ -64,7 +64,7 @@ fn every_parameter_is_set_and_reverted() {
     assert!(set > 400, "{set}");
 }
 
-fn world() -> impl Strategy<Value = (Machine, Driver)> {
+fn world() -> impl Strategy<Value = Machine> {
     let foreign = prop_oneof![
         Just(None),
         Just(Some(("vendor.conf", "options nvidia NVreg_EnableMSI=0\n"))),
@@ -88,26 +88,21 @@ fn world() -> impl Strategy<Value = (Machine, Driver)> {
             if is_loaded {
                 driver.load(&memory);
             }
-            (machine(memory), driver)
+            machine(memory)
         },
     )
 }
 
 fn wanted() -> impl Strategy<Value = NvidiaParameters> {
-    let one = (0..PARAMETERS.len(), 0..2u32);
     let registry = prop_oneof![Just(""), Just("A=1"), Just("EnableMSI=1;B=2")];
-    (
-        prop::collection::btree_map(0..PARAMETERS.len(), 0..2u32, 0..4),
-        registry,
-        one,
-    )
-        .prop_map(|(chosen, registry, _)| {
-            let settings = chosen.into_iter().filter_map(|(place, value)| {
-                let known = &PARAMETERS[place];
-                (known.name != "RegistryDwords").then(|| setting(known, value.to_string()))
-            });
-            NvidiaParameters::new("laws", settings).registry(dwords(registry))
-        })
+    let chosen = prop::collection::btree_map(0..PARAMETERS.len(), 0..2u32, 0..4);
+    (chosen, registry).prop_map(|(chosen, registry)| {
+        let settings = chosen.into_iter().filter_map(|(place, value)| {
+            let known = &PARAMETERS[place];
+            (known.name != "RegistryDwords").then(|| setting(known, value.to_string()))
+        });
+        NvidiaParameters::new("laws", settings).registry(dwords(registry))
+    })
 }
 
 fn deaths() -> impl Strategy<Value = Vec<Death>> {
@@ -123,7 +118,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn the_laws_hold((world, _) in world(), first in wanted(), second in wanted(), deaths in deaths()) {
+    fn the_laws_hold(world in world(), first in wanted(), second in wanted(), deaths in deaths()) {
         laws::apply_then_plan(&world, &first)?;
         laws::plan_writes_nothing(&world, &first)?;
         laws::apply_then_revert(&world, &[&first, &second])?;
@@ -133,7 +128,7 @@ proptest! {
 
     #[test]
     fn failures_are_told_and_undone(
-        (world, _) in world(), wanted in wanted(), change in 0u64..2, call in 0u64..80,
+        world in world(), wanted in wanted(), change in 0u64..2, call in 0u64..80,
         kind in 0..Failure::KINDS, verb in 0..4usize
     ) {
         laws::failing_step(&world, &wanted, change, Moment::Within)?;
@@ -148,7 +143,7 @@ proptest! {
     }
 
     #[test]
-    fn another_process_keeps_what_it_wrote((world, _) in world(), wanted in wanted(), ours in any::<bool>()) {
+    fn another_process_keeps_what_it_wrote(world in world(), wanted in wanted(), ours in any::<bool>()) {
         let path = if ours { FILE } else { "/etc/modprobe.d/other.conf" };
         laws::stranger_survives(&world, &wanted, |world| {
             let text = FileContent::new("options nvidia NVreg_EnableMSI=0\n");
