@@ -6,7 +6,7 @@
 
 use hosttune_core::{Host, HostError, HostErrorKind};
 
-use crate::command_line::{CommandLineSetting, KernelCommandLine, LineError};
+use crate::command_line::{CommandLineSetting, KernelCommandLine, LineError, each_counts};
 
 /// The variable for normal entries. Entries for recovery do not have it, so that they stay a way
 /// back.
@@ -64,6 +64,55 @@ pub(super) fn objection(setting: &CommandLineSetting) -> Option<String> {
     }
 }
 
+/// The file and line of another program's that meets a setting already, so that it must not be added
+/// once more: a second `console=` would become the one that the system uses.
+///
+/// Only assignments of plain text are understood, each for itself; what a shell would compute is
+/// not. What is missed here is added a second time at most.
+///
+/// # Errors
+/// If a file cannot be read.
+pub(super) fn already_set(
+    host: &Host,
+    own: &str,
+    setting: &CommandLineSetting,
+) -> Result<Option<String>, HostError> {
+    let mut files = vec!["/etc/default/grub".to_owned()];
+    match host.list(DIRECTORY) {
+        Err(error) if *error.kind() == HostErrorKind::Missing => {}
+        names => files.extend(
+            names?
+                .iter()
+                .filter(|name| name.ends_with(".cfg"))
+                .map(|name| format!("{DIRECTORY}/{name}")),
+        ),
+    }
+    let mut set = None;
+    for file in files.iter().filter(|file| *file != own) {
+        let bytes = match host.read(file) {
+            Err(error) if *error.kind() == HostErrorKind::Missing => continue,
+            bytes => bytes?,
+        };
+        for (number, text) in String::from_utf8_lossy(&bytes).lines().enumerate() {
+            let Some((name, value)) = text.trim().split_once('=') else {
+                continue;
+            };
+            if name != VARIABLE && name != "GRUB_CMDLINE_LINUX" {
+                continue;
+            }
+            let line = KernelCommandLine::parse(value.trim_matches(['"', '\'']));
+            let is_new_line = name == VARIABLE && !keeps_earlier(value);
+            let is_other_value = line.has(setting.name()) && !each_counts(setting.name());
+            if setting.is_met(&line) {
+                set = Some(format!("{file}:{}", number + 1));
+            } else if is_new_line || is_other_value {
+                set = None;
+            }
+        }
+    }
+    Ok(set)
+}
+
 /// The text of the file: the parameters are added to whatever the files before it have set.
 ///
 /// # Errors
@@ -111,12 +160,15 @@ pub(super) fn overridden_by(host: &Host, path: &str) -> Result<Option<String>, H
             let Some(value) = line.trim_start().strip_prefix(VARIABLE) else {
                 continue;
             };
-            let keeps = value.contains(&format!("${VARIABLE}"))
-                || value.contains(&format!("${{{VARIABLE}}}"));
-            if value.starts_with('=') && !keeps {
+            if value.starts_with('=') && !keeps_earlier(value) {
                 overridden = Some(format!("{other}:{}: {}", number + 1, line.trim()));
             }
         }
     }
     Ok(overridden)
+}
+
+/// Whether a value contains what the files before it have set.
+fn keeps_earlier(value: &str) -> bool {
+    value.contains(&format!("${VARIABLE}")) || value.contains(&format!("${{{VARIABLE}}}"))
 }

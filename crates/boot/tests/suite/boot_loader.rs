@@ -245,6 +245,45 @@ fn grub_gets_the_parameters_behind_those_of_other_files() {
     assert_eq!(generated(machine.memory()), "quiet splash");
 }
 
+/// A second `console=` would become the one that the system uses.
+#[test]
+fn what_another_file_sets_already_is_not_added() {
+    let cloud = "GRUB_CMDLINE_LINUX_DEFAULT=\"console=ttyS0 console=tty0 a=1\"\n";
+    let machine = machine(put(debian(), "/etc/default/grub.d/50-cloud.cfg", cloud));
+    let console = CommandLineSetting::occurs("console", "ttyS0");
+    let plan = parameters(vec![console.clone(), equals("a", "1")]).plan(&session(&machine));
+    let plan = plan.unwrap();
+    assert!(plan.steps.is_empty(), "{:?}", plan.steps);
+    let place = "/etc/default/grub.d/50-cloud.cfg:1";
+    assert_eq!(
+        plan.notes,
+        [
+            format!("console=ttyS0 is set in {place}"),
+            format!("a=1 is set in {place}")
+        ]
+    );
+    // A later file that keeps the line and adds another console does not take this one away.
+    let more = "GRUB_CMDLINE_LINUX_DEFAULT=\"$GRUB_CMDLINE_LINUX_DEFAULT console=tty1\"\n";
+    let path = "/etc/default/grub.d/60-more.cfg";
+    let _ = put(machine.memory().clone(), path, more);
+    let again = parameters(vec![console.clone()])
+        .plan(&session(&machine))
+        .unwrap();
+    assert!(again.steps.is_empty());
+    machine.memory().change(|tree| tree.remove(path));
+    // Another value, and what that file drops from the line before it, are added.
+    let wanted = parameters(vec![
+        console,
+        equals("a", "2"),
+        CommandLineSetting::present("quiet"),
+    ]);
+    wanted.apply(&mut session(&machine)).unwrap();
+    assert_eq!(
+        generated(machine.memory()),
+        "console=ttyS0 console=tty0 a=1 a=2 quiet"
+    );
+}
+
 #[test]
 fn a_later_file_that_sets_the_line_anew_overrides() {
     for (text, is_overridden) in [
