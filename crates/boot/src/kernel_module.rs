@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::list;
 use crate::modprobe::named;
-use crate::module::{Availability, canonical, find, is_built_in, of_loaded};
+use crate::module::{Availability, canonical, find, is_built_in_if_not_loaded, of_loaded};
 use crate::modules::Modules;
 
 /// A kernel module and the parameters with which it is loaded.
@@ -239,7 +239,7 @@ impl Knob for KernelModule {
         Ok(
             if host.exists(format!("{}/initstate", of_loaded(&self.name)))? {
                 ModuleState::Loaded
-            } else if is_built_in(host, &self.name)? {
+            } else if is_built_in_if_not_loaded(host, &self.name)? {
                 ModuleState::BuiltIn
             } else {
                 ModuleState::Absent

@@ -202,11 +202,48 @@ fn is_no_answer(error: &HostError) -> bool {
 }
 
 /// Whether a module that is not loaded is built in, as far as that can be determined.
-pub(crate) fn is_built_in(host: &Host, name: &str) -> Result<bool, HostError> {
+pub(crate) fn is_built_in_if_not_loaded(host: &Host, name: &str) -> Result<bool, HostError> {
     // A built-in module has a directory there only if it has parameters or a version.
     if host.exists(of_loaded(name))? {
         return Ok(true);
     }
+    is_listed_as_built_in(host, name)
+}
+
+/// Whether the running kernel contains a module, so that nothing in modprobe.d acts on it: its
+/// parameters are set as `module.parameter=value` on the kernel command line. False if that cannot
+/// be determined.
+///
+/// # Errors
+/// When the list of built-in modules exists but cannot be read.
+pub fn is_built_in(host: &Host, name: &str) -> Result<bool, HostError> {
+    // A module that was loaded has this file, and one that is built in has not.
+    let shown = of_loaded(name);
+    if host.exists(&shown)? {
+        return Ok(!host.exists(format!("{shown}/initstate"))?);
+    }
+    is_listed_as_built_in(host, name)
+}
+
+/// The file of a loadable module of the running kernel, as an absolute path; `None` if the kernel has
+/// no such module or the host has no list of modules.
+///
+/// # Errors
+/// When the list exists but cannot be read.
+pub fn file_of(host: &Host, name: &str) -> Result<Option<String>, HostError> {
+    let Some(directory) = list::directory(host)? else {
+        return Ok(None);
+    };
+    let needed = list::read(host, &directory, list::DEPENDENCIES)?.unwrap_or_default();
+    let line = list::line_of(&needed, name);
+    let path = line.and_then(|line| line.split(':').next());
+    Ok(path.map(|path| match path.strip_prefix('/') {
+        Some(_) => path.to_owned(),
+        None => format!("{directory}/{path}"),
+    }))
+}
+
+fn is_listed_as_built_in(host: &Host, name: &str) -> Result<bool, HostError> {
     let Some(directory) = list::directory(host)? else {
         return Ok(false);
     };

@@ -1,24 +1,29 @@
 //! A fake of modprobe and of the kernel's module loader, for a machine in memory.
 //!
-//! [`MemoryModules`] behaves like modprobe and the kernel: it loads dependencies first, ignores
-//! unknown parameters and rejects values that it cannot parse, skips modules that modprobe.d
-//! blacklists and reports success, runs `install` lines, does not unload modules that are in use,
-//! and removes the interfaces of an unloaded module. The loaded modules are in `/sys/module` and
+//! [`MemoryModules`] behaves like modprobe and the kernel: it loads dependencies first, passes the
+//! options of modprobe.d before those of the caller, ignores unknown parameters and rejects values
+//! that it cannot parse, skips modules that modprobe.d blacklists and reports success, runs
+//! `install` lines, does not unload modules that are in use, and removes the interfaces of an
+//! unloaded module. The loaded modules and the values of their parameters are in `/sys/module` and
 //! nowhere else, so a copy of the files is a copy of the machine.
 
 use std::fmt;
 
-use hosttune_core::HostError;
-use hosttune_core::testing::{Behaviour, Memory};
+use hosttune_core::testing::{Behaviour, CrashPoint, Memory};
+use hosttune_core::{Host, HostError};
 use rustix::io::Errno;
 
 use crate::list;
 use crate::modprobe::{not_unloaded, refused};
+use crate::modprobe_d::ModprobeConfiguration;
 use crate::module::{canonical, of_loaded};
 use crate::modules::ModuleLoader;
 
 /// The kernel release of the machine.
 pub const RELEASE: &str = "6.12.0-double";
+
+/// The file of modprobe.d that is read for each load.
+pub const LOCAL: &str = "/etc/modprobe.d/local.conf";
 
 /// The rest of the kernel, apart from the module loader.
 pub trait Beside: fmt::Debug + Send {
@@ -56,6 +61,7 @@ impl Beside for Nothing {}
 pub struct MemoryModules<B> {
     memory: Memory,
     beside: B,
+    reads_all_files: bool,
 }
 
 /// A module of a machine in memory.
@@ -123,7 +129,11 @@ pub fn with_modules(memory: Memory, modules: &[Described], built_in: &[&str]) ->
 impl<B: Beside> MemoryModules<B> {
     /// Creates the loader from the files of a machine and the rest of its kernel.
     pub fn new(memory: Memory, beside: B) -> Self {
-        Self { memory, beside }
+        Self {
+            memory,
+            beside,
+            reads_all_files: false,
+        }
     }
 
     fn is_loaded(&self, module: &str) -> bool {
@@ -137,14 +147,26 @@ impl<B: Beside> MemoryModules<B> {
         list::line_of(&text, module).map(str::to_owned)
     }
 
-    /// The words after the name of a module in the administrator's configuration.
-    fn says(&self, word: &str, module: &str) -> Option<String> {
-        let said = self.memory.get("/etc/modprobe.d/local.conf")?;
-        said.lines().find_map(|line| {
-            let mut words = line.splitn(3, ' ');
-            (words.next() == Some(word) && words.next().map(canonical).as_deref() == Some(module))
-                .then(|| words.next().unwrap_or_default().to_owned())
-        })
+    /// Reads all files of modprobe.d and the kernel command line for each load, and not only the
+    /// file [`LOCAL`]. That takes several times as long as the rest of a load.
+    #[must_use]
+    pub fn reading_all_files(mut self) -> Self {
+        self.reads_all_files = true;
+        self
+    }
+
+    /// The administrator's configuration, as modprobe reads it.
+    fn configuration(&self) -> Result<ModprobeConfiguration, HostError> {
+        if self.reads_all_files {
+            let host = Host::new(self.memory.host(&CrashPoint::lives()));
+            return ModprobeConfiguration::read(&host);
+        }
+        Ok(self
+            .memory
+            .get(LOCAL)
+            .map_or_else(ModprobeConfiguration::default, |text| {
+                ModprobeConfiguration::of_file(LOCAL, &text)
+            }))
     }
 
     /// The loaded modules that depend on this one.
@@ -163,12 +185,17 @@ impl<B: Beside> MemoryModules<B> {
         names.filter(|name| self.is_loaded(name)).collect()
     }
 
-    fn insert(&mut self, module: &str, parameters: &[String]) -> Result<(), HostError> {
+    fn insert(
+        &mut self,
+        configuration: &ModprobeConfiguration,
+        module: &str,
+        parameters: &[String],
+    ) -> Result<(), HostError> {
         if self.is_loaded(module) {
             return Ok(());
         }
-        if let Some(command) = self.says("install", module) {
-            return match command.as_str() {
+        if let Some((_, command)) = configuration.install_command(module) {
+            return match command {
                 "/bin/true" => Ok(()),
                 _ => Err(refused(
                     module,
@@ -180,16 +207,26 @@ impl<B: Beside> MemoryModules<B> {
             };
         }
         let known = self.memory.get(of_release(&format!("parameters/{module}")));
-        for parameter in parameters {
+        let known = known.unwrap_or_default();
+        let configured = configuration.options_of(module).into_iter();
+        let mut given: Vec<(String, String)> = configured
+            .map(|option| (option.parameter, option.value.unwrap_or_default()))
+            .collect();
+        given.extend(parameters.iter().map(|parameter| {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let knows = known
-                .as_deref()
-                .is_some_and(|known| known.split(' ').any(|one| one == name));
-            if knows && value.parse::<i64>().is_err() {
-                let said =
-                    format!("modprobe: ERROR: could not insert '{module}': Invalid argument");
-                return Err(refused(module, &said));
-            }
+            (name.to_owned(), value.to_owned())
+        }));
+        given.retain(|(name, _)| known.split(' ').any(|one| one == canonical(name)));
+        if given.iter().any(|(_, value)| value.parse::<i64>().is_err()) {
+            let said = format!("modprobe: ERROR: could not insert '{module}': Invalid argument");
+            return Err(refused(module, &said));
+        }
+        // The kernel shows every parameter, those that were not given with their defaults.
+        let defaults = known.split(' ').filter(|name| !name.is_empty());
+        let defaults = defaults.map(|name| (name.to_owned(), "0".to_owned()));
+        for (name, value) in defaults.chain(given) {
+            let shown = format!("{}/parameters/{}", of_loaded(module), canonical(&name));
+            self.memory.change(|tree| tree.set(shown, &value));
         }
         let state = format!("{}/initstate", of_loaded(module));
         self.memory.change(|tree| tree.set(state, "live"));
@@ -209,7 +246,8 @@ impl<B: Beside> ModuleLoader for MemoryModules<B> {
             );
             return Err(refused(module, &said));
         };
-        if self.says("blacklist", module).is_some() {
+        let configuration = self.configuration()?;
+        if configuration.blacklisted_by(module).is_some() {
             return Ok(());
         }
         if self
@@ -226,9 +264,9 @@ impl<B: Beside> ModuleLoader for MemoryModules<B> {
         for needed in needs.split_whitespace().rev() {
             let name = needed.rsplit('/').next().unwrap_or_default();
             let name = name.split('.').next().unwrap_or_default();
-            self.insert(&canonical(name), &[])?;
+            self.insert(&configuration, &canonical(name), &[])?;
         }
-        self.insert(module, parameters)
+        self.insert(&configuration, module, parameters)
     }
 
     fn unload(&mut self, module: &str) -> Result<(), HostError> {
@@ -239,7 +277,12 @@ impl<B: Beside> ModuleLoader for MemoryModules<B> {
             return Err(not_unloaded(module, Errno::AGAIN));
         }
         let directory = of_loaded(module);
+        let parameters = self.memory.get(of_release(&format!("parameters/{module}")));
         self.memory.change(|tree| {
+            for name in parameters.as_deref().unwrap_or_default().split(' ') {
+                tree.remove(format!("{directory}/parameters/{name}"));
+            }
+            tree.remove(format!("{directory}/parameters"));
             tree.remove(format!("{directory}/initstate"));
             tree.remove(&directory);
         });

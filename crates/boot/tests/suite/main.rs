@@ -1,4 +1,5 @@
-//! Modules: the laws on fakes of modprobe and the kernel's module loader, and stock kernels.
+//! The kernel command line, modprobe.d and modules: the laws on fakes of modprobe and the kernel's module
+//! loader, the installed modprobe, and stock kernels.
 
 #![expect(
     clippy::disallowed_methods,
@@ -7,5 +8,9 @@
     reason = "tests look at the host past everything that they test, say what they found, and fail where they cannot go on"
 )]
 
+mod boot_loader;
+mod command_line;
 mod laws;
+mod modprobe_d;
+mod module_options;
 mod real_kernel;

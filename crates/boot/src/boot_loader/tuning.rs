@@ -1,0 +1,348 @@
+//! Requested parameters of the kernel command line.
+
+use hosttune_core::file::{ConfigFile, Directory, DirectoryState, FileState};
+use hosttune_core::host::{FileContent, RootKind};
+use hosttune_core::{
+    Error, Planner, Request, Requirement, Tuning, Unsupported, UnsupportedKind, When, Why,
+};
+use serde::{Deserialize, Serialize};
+
+use super::booted::BootedSetting;
+use super::detection::{BootLoader, Detection, detect};
+use super::grub;
+use crate::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE};
+use crate::module::canonical;
+
+/// The file from which kernel-install takes the line. Creating it would lose what kernel-install
+/// takes from elsewhere without it, `root=` included, so it is only changed where it is.
+const KERNEL_INSTALL: &str = "/etc/kernel/cmdline";
+
+/// A requested setting of the kernel command line, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootSetting {
+    /// The setting.
+    pub setting: CommandLineSetting,
+    /// The reason.
+    #[serde(default)]
+    pub why: Why,
+    /// Whether it is an error if the request does not apply.
+    #[serde(default)]
+    pub requirement: Requirement,
+}
+
+impl BootSetting {
+    /// Requests a setting.
+    pub fn new(setting: CommandLineSetting) -> Self {
+        Self {
+            setting,
+            why: Why::default(),
+            requirement: Requirement::Plain,
+        }
+    }
+
+    /// Sets the reason.
+    #[must_use]
+    pub fn why(mut self, why: impl Into<Why>) -> Self {
+        self.why = why.into();
+        self
+    }
+
+    /// Makes it an error if the request does not apply.
+    #[must_use]
+    pub fn required(mut self) -> Self {
+        self.requirement = Requirement::Required;
+        self
+    }
+
+    /// Never makes it an error, even in strict mode, if the request does not apply.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.requirement = Requirement::Optional;
+        self
+    }
+
+    fn on<'p, 'a>(&self, request: Request<'p, 'a>) -> Request<'p, 'a> {
+        let request = request.why(self.why.clone());
+        match self.requirement {
+            Requirement::Plain => request,
+            Requirement::Required => request.required(),
+            Requirement::Optional => request.optional(),
+        }
+    }
+}
+
+/// Settings of the kernel command line, kept in the configuration of the boot loader.
+///
+/// With GRUB they are in a file of our own in `/etc/default/grub.d`, which adds parameters to those
+/// of the other files; with kernel-install they are changed in `/etc/kernel/cmdline`. Another loader,
+/// and a host on which two fit, is reported and not changed. The command that generates the loader's
+/// own files is named in a note and never run. Verify compares with `/proc/cmdline`.
+///
+/// ```
+/// use hosttune_boot::boot_loader::{BootParameters, BootSetting};
+/// use hosttune_boot::command_line::CommandLineSetting;
+///
+/// let parameters = BootParameters::new("gaming", [
+///     BootSetting::new(CommandLineSetting::equals("nmi_watchdog", "0"))
+///         .why("the watchdog takes a performance counter and wakes each processor"),
+/// ]);
+/// # let _ = parameters;
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootParameters {
+    /// The name in the file's name: lower-case letters, digits, `-` and `_`.
+    pub name: String,
+    /// The settings, in order.
+    pub settings: Vec<BootSetting>,
+}
+
+impl BootParameters {
+    /// Requests settings, in the file with this name.
+    pub fn new(name: impl Into<String>, settings: impl IntoIterator<Item = BootSetting>) -> Self {
+        Self {
+            name: name.into(),
+            settings: settings.into_iter().collect(),
+        }
+    }
+
+    /// The path of our file for GRUB.
+    pub fn grub_file(name: &str) -> String {
+        grub::file(name)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let plain = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
+        };
+        if self.name.is_empty() || !self.name.bytes().all(plain) {
+            return Err(Error::tuning(
+                format!("{:?} cannot name a file of the boot loader", self.name),
+                "use lower-case letters, digits, '-' and '_'",
+            ));
+        }
+        for (place, one) in self.settings.iter().enumerate() {
+            let CommandLineSetting::Equals { name, value } = &one.setting else {
+                continue;
+            };
+            for earlier in &self.settings[..place] {
+                if let CommandLineSetting::Equals {
+                    name: of,
+                    value: other,
+                } = &earlier.setting
+                    && canonical(of) == canonical(name)
+                    && other != value
+                {
+                    return Err(Error::tuning(
+                        format!("{name} is requested as {other} and as {value}"),
+                        "remove one of the two",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the line as it will be: the loader adds to what its files contain, so the line of the
+    /// running kernel is the nearest to it.
+    fn check_final_length(&self, at: &Planner<'_>) -> Result<(), Error> {
+        let Ok(line) = at.host().read(RUNNING_LINE) else {
+            // An image, or a captured tree without it.
+            return Ok(());
+        };
+        let mut line = KernelCommandLine::parse(line);
+        for one in &self.settings {
+            // What cannot be written is reported where it is written.
+            let _ = one.setting.apply(&mut line);
+        }
+        line.check_length().map_err(|error| {
+            Error::tuning(
+                error.to_string(),
+                "remove parameters from the profile or the boot loader",
+            )
+        })
+    }
+
+    fn skip_all(&self, at: &mut Planner<'_>, unsupported: &Unsupported) {
+        for one in &self.settings {
+            let what = format!("kernel parameter {}", one.setting);
+            one.on(at.skip(&what, unsupported.clone()));
+        }
+    }
+
+    fn declare_grub(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        if grub::reads_directory(at.host())? != Some(true) {
+            let unsupported = Unsupported::new(
+                UnsupportedKind::Other,
+                format!("grub-mkconfig of this host does not read {}", grub::DIRECTORY),
+            )
+            .hint("add the parameters to the boot loader manually: to GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, or with grubby where it is installed");
+            self.skip_all(at, &unsupported);
+            return Ok(());
+        }
+        let path = grub::file(&self.name);
+        let mut kept: Vec<&BootSetting> = Vec::new();
+        let mut expected: Vec<&BootSetting> = Vec::new();
+        for one in &self.settings {
+            match grub::objection(&one.setting) {
+                Some(why) if !is_booted(at, one) => {
+                    let what = format!("kernel parameter {}", one.setting);
+                    let unsupported = Unsupported::new(UnsupportedKind::Other, why)
+                        .hint("change it there, run update-grub and reboot");
+                    one.on(at.skip(&what, unsupported));
+                    continue;
+                }
+                Some(_) => {}
+                None => match grub::already_set(at.host(), &path, &one.setting)? {
+                    Some(place) => at.note(format!("{} is set in {place}", one.setting)),
+                    None => kept.push(one),
+                },
+            }
+            expected.push(one);
+        }
+        let file = ConfigFile::new(&path)?;
+        if kept.is_empty() {
+            // The file of an earlier set would still add what is no longer requested.
+            at.want(&file, &FileState::Absent)
+                .why("no kernel parameters are to be added");
+            for one in expected {
+                expect(at, one);
+            }
+            return Ok(());
+        }
+        let settings: Vec<&CommandLineSetting> = kept.iter().map(|one| &one.setting).collect();
+        let text = grub::render(&self.name, &settings)
+            .map_err(|error| Error::tuning(error, "correct the parameter in the profile"))?;
+        let directory = Directory::new(grub::DIRECTORY)?;
+        if at.now(&directory)? == DirectoryState::Absent {
+            at.intermediate(&directory, &DirectoryState::Empty)
+                .why("required by the file for GRUB");
+        }
+        let overridden = grub::overridden_by(at.host(), &path)?;
+        let content = content(at, &file, text.into_bytes())?;
+        at.want(&file, &FileState::Present(content))
+            .why("adds the parameters when grub.cfg is generated")
+            .overridden_by(overridden.clone());
+        at.note("grub.cfg is not generated by this program: run update-grub (grub-mkconfig -o /boot/grub/grub.cfg), then reboot");
+        if overridden.is_none() {
+            for one in expected {
+                expect(at, one);
+            }
+        }
+        Ok(())
+    }
+
+    fn declare_kernel_install(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        let file = ConfigFile::new(KERNEL_INSTALL)?;
+        let FileState::Present(present) = at.now(&file)? else {
+            let unsupported = Unsupported::new(
+                UnsupportedKind::Missing,
+                format!("{KERNEL_INSTALL} is not there, and a new one would have to repeat the whole line: without root= the host would not boot"),
+            )
+            .hint(format!("write the line of {RUNNING_LINE} to {KERNEL_INSTALL}, without BOOT_IMAGE= and initrd=, then run this again"));
+            self.skip_all(at, &unsupported);
+            return Ok(());
+        };
+        // kernel-install reads line ends as blanks; the one at the end stays where it is.
+        let before = KernelCommandLine::parse(present.bytes.clone());
+        let mut after = before.clone();
+        for one in &self.settings {
+            one.setting
+                .apply(&mut after)
+                .and_then(|()| before.check_root(&after))
+                .and_then(|()| after.check_length())
+                .map_err(|error| {
+                    Error::tuning(
+                        format!(
+                            "{KERNEL_INSTALL} cannot be changed for {}: {error}",
+                            one.setting
+                        ),
+                        "correct the file or the profile",
+                    )
+                })?;
+        }
+        let wanted = content(at, &file, after.bytes().to_vec())?;
+        at.want(&file, &FileState::Present(wanted))
+            .why("kernel-install takes the line of new entries from it");
+        at.note("existing entries are not changed by this program: run kernel-install add for each kernel (sdbootutil update-all-entries on openSUSE), then reboot");
+        for one in &self.settings {
+            expect(at, one);
+        }
+        Ok(())
+    }
+}
+
+impl Tuning for BootParameters {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        if !at.is_selected() {
+            return Ok(());
+        }
+        self.check()?;
+        let loader = match detect(at.host())? {
+            Detection::Found(candidate) => candidate.loader,
+            Detection::Several(candidates) => {
+                let all: Vec<String> = candidates.iter().map(ToString::to_string).collect();
+                let unsupported = Unsupported::new(
+                    UnsupportedKind::Other,
+                    format!("more than one boot loader fits: {}", all.join("; ")),
+                )
+                .hint("change the one that boots this host manually, or remove the files of the other");
+                self.skip_all(at, &unsupported);
+                return Ok(());
+            }
+            Detection::None => {
+                let unsupported =
+                    Unsupported::new(UnsupportedKind::Other, "no known boot loader was found")
+                        .hint("add the parameters to the kernel command line manually");
+                self.skip_all(at, &unsupported);
+                return Ok(());
+            }
+        };
+        self.check_final_length(at)?;
+        match loader {
+            BootLoader::Grub => self.declare_grub(at),
+            BootLoader::KernelInstall => self.declare_kernel_install(at),
+            BootLoader::Limine | BootLoader::Ostree | BootLoader::NixOs => {
+                let hint = match loader {
+                    BootLoader::NixOs => {
+                        "add them to boot.kernelParams in the configuration of NixOS"
+                    }
+                    BootLoader::Ostree => "run rpm-ostree kargs --append-if-missing=PARAMETER",
+                    _ => {
+                        "add them to cmdline: in limine.conf, and run limine-update if its hash is enrolled"
+                    }
+                };
+                let unsupported = Unsupported::new(
+                    UnsupportedKind::Managed,
+                    format!("the kernel command line belongs to {loader}"),
+                )
+                .hint(hint);
+                self.skip_all(at, &unsupported);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whether the running kernel was booted with the setting.
+fn is_booted(at: &mut Planner<'_>, one: &BootSetting) -> bool {
+    let booted = at.now(&BootedSetting::new(one.setting.clone()));
+    booted.is_ok_and(|booted| booted.is_met)
+}
+
+fn expect(at: &mut Planner<'_>, one: &BootSetting) {
+    if at.host().root_kind() != RootKind::Image {
+        let knob = BootedSetting::new(one.setting.clone());
+        let met = knob.met();
+        one.on(at.expect(&knob, &met, When::Reboot));
+    }
+}
+
+/// The content of a file with other bytes: an existing file keeps its mode, owner and label.
+fn content(at: &mut Planner<'_>, file: &ConfigFile, bytes: Vec<u8>) -> Result<FileContent, Error> {
+    Ok(match at.now(file)? {
+        FileState::Present(present) => FileContent { bytes, ..present },
+        FileState::Absent | FileState::HalfWritten(_) => FileContent::new(bytes),
+    })
+}

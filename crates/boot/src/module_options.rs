@@ -1,0 +1,401 @@
+//! Options of modules that are kept across reboots, in a modprobe.d file of our own.
+
+use std::path::Path;
+
+use hosttune_core::file::{ConfigFile, Directory, DirectoryState, FileState};
+use hosttune_core::host::{FileContent, RootKind};
+use hosttune_core::{
+    Error, Host, HostError, HostErrorKind, Planner, Request, Requirement, Tuning, Unsupported,
+    UnsupportedKind, When, Why,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::initramfs;
+use crate::modprobe_d::{Document, Entry, ModprobeConfiguration, SetOption, Source};
+use crate::module::{Availability, canonical, find, is_built_in, of_loaded};
+use crate::module_parameter::{ModuleParameter, ParameterState, is_same_value};
+
+const DIRECTORY: &str = "/etc/modprobe.d";
+
+/// Where the value of a parameter in the running kernel is checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LiveValue {
+    /// In `/sys/module/MODULE/parameters`.
+    #[default]
+    Sysfs,
+    /// By another knob, which knows where the driver shows it.
+    Elsewhere,
+}
+
+/// A requested value of one parameter of a module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleOption {
+    /// The module, as its file is named; `-` and `_` are the same.
+    pub module: String,
+    /// The parameter.
+    pub parameter: String,
+    /// The value, as text in one line without quotes.
+    pub value: String,
+    /// The reason for the value.
+    #[serde(default)]
+    pub why: Why,
+    /// Whether it is an error if the request does not apply.
+    #[serde(default)]
+    pub requirement: Requirement,
+    /// Where the value in the running kernel is checked.
+    #[serde(default)]
+    pub live: LiveValue,
+}
+
+impl ModuleOption {
+    /// Requests a value.
+    pub fn new(
+        module: impl Into<String>,
+        parameter: impl Into<String>,
+        value: impl std::fmt::Display,
+    ) -> Self {
+        Self {
+            module: module.into(),
+            parameter: parameter.into(),
+            value: value.to_string(),
+            why: Why::default(),
+            requirement: Requirement::Plain,
+            live: LiveValue::Sysfs,
+        }
+    }
+
+    /// Sets the reason for the value.
+    #[must_use]
+    pub fn why(mut self, why: impl Into<Why>) -> Self {
+        self.why = why.into();
+        self
+    }
+
+    /// Makes it an error if the request does not apply.
+    #[must_use]
+    pub fn required(mut self) -> Self {
+        self.requirement = Requirement::Required;
+        self
+    }
+
+    /// Never makes it an error, even in strict mode, if the request does not apply.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.requirement = Requirement::Optional;
+        self
+    }
+
+    /// Leaves checking the value in the running kernel to another knob.
+    #[must_use]
+    pub fn checked_elsewhere(mut self) -> Self {
+        self.live = LiveValue::Elsewhere;
+        self
+    }
+
+    fn text(&self) -> String {
+        format!("{} {}={}", self.module, self.parameter, self.value)
+    }
+
+    fn is_same_parameter(&self, other: &Self) -> bool {
+        canonical(&self.module) == canonical(&other.module)
+            && canonical(&self.parameter) == canonical(&other.parameter)
+    }
+
+    fn on<'p, 'a>(&self, request: Request<'p, 'a>) -> Request<'p, 'a> {
+        let request = request.why(self.why.clone());
+        match self.requirement {
+            Requirement::Plain => request,
+            Requirement::Required => request.required(),
+            Requirement::Optional => request.optional(),
+        }
+    }
+}
+
+/// Options of modules that are kept across reboots, in `/etc/modprobe.d/zz-hosttune-NAME.conf`.
+///
+/// Nothing is loaded or unloaded. The file takes effect when a module is loaded the next time; until
+/// then verify reports the value in the running kernel as pending. An option for which another file
+/// or the kernel command line wins is reported as overridden, with the place.
+///
+/// An option of a module that is built into the kernel is not written: modprobe.d does not act on
+/// it.
+///
+/// ```
+/// use hosttune_boot::{ModuleOption, ModuleOptions};
+///
+/// let options = ModuleOptions::new("toaster", [
+///     ModuleOption::new("kvm", "ignore_msrs", 1).why("guests read registers that KVM does not know"),
+/// ]);
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleOptions {
+    /// The name in the file's name: lower-case letters, digits, `-` and `_`.
+    pub name: String,
+    /// The requested options, in order.
+    pub options: Vec<ModuleOption>,
+    /// What else overrides an option: something that the module itself reads after its options.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_overridden: Vec<String>,
+}
+
+impl ModuleOptions {
+    /// Options in the file with this name.
+    pub fn new(name: impl Into<String>, options: impl IntoIterator<Item = ModuleOption>) -> Self {
+        Self {
+            name: name.into(),
+            options: options.into_iter().collect(),
+            also_overridden: Vec::new(),
+        }
+    }
+
+    /// Names what overrides an option although this file wins over all others, for verify.
+    #[must_use]
+    pub fn also_overridden(mut self, by: impl IntoIterator<Item = String>) -> Self {
+        self.also_overridden.extend(by);
+        self
+    }
+
+    /// The path of the file with this name.
+    ///
+    /// Files are read by base name over all directories and the last value wins. Vendors' files begin
+    /// with a letter (`nvidia.conf`, `cachyos.conf`), so this one must sort behind letters.
+    pub fn file(name: &str) -> String {
+        format!("{DIRECTORY}/zz-hosttune-{name}.conf")
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let plain = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
+        };
+        if self.name.is_empty() || !self.name.bytes().all(plain) {
+            return Err(Error::tuning(
+                format!("{:?} cannot name a modprobe.d file", self.name),
+                "use lower-case letters, digits, '-' and '_'",
+            ));
+        }
+        for (place, option) in self.options.iter().enumerate() {
+            let earlier = self.options[..place]
+                .iter()
+                .find(|earlier| earlier.is_same_parameter(option));
+            if let Some(earlier) = earlier
+                && earlier.value != option.value
+            {
+                return Err(Error::tuning(
+                    format!(
+                        "{} {} is requested as {} and as {}",
+                        option.module, option.parameter, earlier.value, option.value
+                    ),
+                    "remove one of the two; a list is one value with commas",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Tuning for ModuleOptions {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        if !at.is_selected() {
+            return Ok(());
+        }
+        self.check()?;
+        let mut kept: Vec<&ModuleOption> = Vec::new();
+        for option in &self.options {
+            match unsupported(at.host(), option)? {
+                Some(unsupported) => {
+                    option.on(at.skip(&option.text(), unsupported));
+                }
+                None if kept.iter().any(|known| known.is_same_parameter(option)) => {}
+                None => kept.push(option),
+            }
+        }
+        let path = Self::file(&self.name);
+        let file = ConfigFile::new(&path)?;
+        if kept.is_empty() {
+            // The file of an earlier set would still set what is no longer requested.
+            at.want(&file, &FileState::Absent)
+                .why("no options of modules are kept across reboots");
+            return Ok(());
+        }
+        let bytes = render(&self.name, &kept)?;
+        for directory in missing(at, Path::new(&path))? {
+            at.intermediate(&directory, &DirectoryState::Empty)
+                .why("required by the modprobe.d file");
+        }
+        let configuration = ModprobeConfiguration::read_as_if(at.host(), &path, Some(&bytes))?;
+        let overridden: Vec<(&ModuleOption, SetOption)> = kept
+            .iter()
+            .filter_map(|option| Some((*option, overriding(&configuration, &path, option)?)))
+            .collect();
+        let mut by: Vec<String> = overridden
+            .iter()
+            .map(|(option, set)| format!("{} {set}", option.module))
+            .collect();
+        by.extend(self.also_overridden.iter().cloned());
+        for by in &by {
+            at.note(format!("overridden by {by}"));
+        }
+        note_install_lines(at, &configuration, &kept);
+        note_initramfs(at, &kept)?;
+        // An existing file keeps its mode, owner and label; only its contents are ours.
+        let content = match at.now(&file)? {
+            FileState::Present(present) => FileContent { bytes, ..present },
+            FileState::Absent | FileState::HalfWritten(_) => FileContent::new(bytes),
+        };
+        at.want(&file, &FileState::Present(content))
+            .why("sets the options when the modules are loaded")
+            .overridden_by((!by.is_empty()).then(|| by.join("; ")));
+        if at.host().root_kind() == RootKind::Image {
+            return Ok(());
+        }
+        for option in kept {
+            let is_overridden = overridden.iter().any(|(other, _)| *other == option);
+            if option.live == LiveValue::Elsewhere || is_overridden {
+                continue;
+            }
+            let when = takes_effect(at.host(), &option.module)?;
+            let knob = ModuleParameter::new(&option.module, &option.parameter);
+            // The kernel's spelling of the same value, such as Y for 1, is not a rounded value.
+            let wanted = match at.now(&knob) {
+                Ok(ParameterState::Value(seen)) if is_same_value(&seen, &option.value) => seen,
+                _ => option.value.clone(),
+            };
+            option.on(at.expect(&knob, &ParameterState::Value(wanted), when));
+        }
+        Ok(())
+    }
+}
+
+/// Why an option cannot act on this host.
+fn unsupported(host: &Host, option: &ModuleOption) -> Result<Option<Unsupported>, HostError> {
+    if host.root_kind() == RootKind::Image {
+        return Ok(None);
+    }
+    let ModuleOption {
+        module,
+        parameter,
+        value,
+        ..
+    } = option;
+    if is_built_in(host, module)? {
+        return Ok(Some(
+            Unsupported::new(
+                UnsupportedKind::ValueUnavailable,
+                format!("{module} is built into this kernel, and modprobe.d does not act on it"),
+            )
+            .hint(format!(
+                "put {module}.{parameter}={value} on the kernel command line"
+            ))
+            .module(module),
+        ));
+    }
+    if find(host, module)? == Availability::Absent {
+        return Ok(Some(
+            Unsupported::new(
+                UnsupportedKind::ValueUnavailable,
+                format!("the module {module} is not available"),
+            )
+            .hint(format!("install a kernel or a package that has {module}"))
+            .module(module),
+        ));
+    }
+    Ok(None)
+}
+
+/// When a file that is written now takes effect: a module that is in use is not reloaded before the
+/// next boot.
+///
+/// # Errors
+/// Any error from the host.
+pub fn takes_effect(host: &Host, module: &str) -> Result<When, HostError> {
+    let directory = of_loaded(module);
+    let count = match host.read_text(format!("{directory}/refcnt")) {
+        Ok(count) => count.trim().parse().unwrap_or(0),
+        Err(error) if *error.kind() == HostErrorKind::Missing => 0_i64,
+        Err(error) => return Err(error),
+    };
+    Ok(if count == 0 {
+        When::Reload
+    } else {
+        When::Reboot
+    })
+}
+
+/// What wins over an option of the file at `path`, if it sets something else.
+fn overriding(
+    configuration: &ModprobeConfiguration,
+    path: &str,
+    option: &ModuleOption,
+) -> Option<SetOption> {
+    let winner = configuration.winner(&option.module, &option.parameter)?;
+    let is_ours = matches!(&winner.source, Source::File { path: of, .. } if of == path);
+    // A parameter without a value is a truth value that is set.
+    let theirs = winner.value.as_deref().unwrap_or("Y");
+    (!is_ours && !is_same_value(theirs, &option.value)).then_some(winner)
+}
+
+fn note_install_lines(
+    at: &mut Planner<'_>,
+    configuration: &ModprobeConfiguration,
+    kept: &[&ModuleOption],
+) {
+    for option in kept {
+        if let Some((source, command)) = configuration.install_command(&option.module) {
+            at.note(format!(
+                "{source} runs '{command}' instead of loading {}: the options act only if that command loads it with modprobe",
+                option.module
+            ));
+        }
+    }
+}
+
+fn note_initramfs(at: &mut Planner<'_>, kept: &[&ModuleOption]) -> Result<(), Error> {
+    let Some(command) = initramfs::rebuild_command(at.host())? else {
+        return Ok(());
+    };
+    let mut modules: Vec<&str> = kept.iter().map(|option| option.module.as_str()).collect();
+    modules.dedup();
+    at.note(format!(
+        "the initramfs has its own copy of modprobe.d, which is not checked: if it loads {}, rebuild it with {command}",
+        modules.join(" or ")
+    ));
+    Ok(())
+}
+
+/// The text of the file, with each option below its reason.
+fn render(name: &str, kept: &[&ModuleOption]) -> Result<Vec<u8>, Error> {
+    let header = format!(
+        "Written by hosttune for '{name}'. Use the revert command of the program that wrote it to remove it.\nThe last file in the order of names wins: see modprobe.d(5)."
+    );
+    let entries: Vec<Entry> = kept
+        .iter()
+        .map(|option| Entry {
+            module: option.module.clone(),
+            parameter: option.parameter.clone(),
+            value: option.value.clone(),
+            comment: Some(option.why.text.clone()).filter(|why| !why.is_empty()),
+        })
+        .collect();
+    Document::render(&header, &entries)
+        .map(|document| document.bytes())
+        .map_err(|error| Error::tuning(error.to_string(), "correct the option in the profile"))
+}
+
+/// The missing directories above a path, topmost first.
+fn missing(at: &mut Planner<'_>, path: &Path) -> Result<Vec<Directory>, Error> {
+    let mut missing = Vec::new();
+    let parents = path.ancestors().skip(1);
+    for parent in parents.filter(|parent| *parent != Path::new("/")) {
+        let directory = Directory::new(parent)?;
+        if at.now(&directory)? != DirectoryState::Absent {
+            break;
+        }
+        missing.push(directory);
+    }
+    missing.reverse();
+    Ok(missing)
+}

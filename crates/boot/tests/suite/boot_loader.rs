@@ -1,0 +1,422 @@
+//! Boot loaders: detection with evidence, and parameters in their configuration.
+//!
+//! The trees are written here after the layouts of Debian, Arch, Fedora, openSUSE and NixOS. The text for
+//! GRUB is read by the shell of this machine as grub-mkconfig reads it; no boot loader takes part.
+
+use std::fs;
+use std::process::Command;
+
+use hosttune_boot::boot_loader::{BootLoader, BootParameters, BootSetting, Detection, detect};
+use hosttune_boot::command_line::CommandLineSetting;
+use hosttune_core::host::FileContent;
+use hosttune_core::testing::laws::{self, Death};
+use hosttune_core::testing::{CrashPoint, Machine, Memory, Moment, World};
+use hosttune_core::{Error, Host, Session, State, Tuning, When};
+use proptest::prelude::*;
+
+const OURS: &str = "/etc/default/grub.d/zz-hosttune-laws.cfg";
+const LINE: &str = "BOOT_IMAGE=/vmlinuz root=UUID=1 ro quiet";
+
+fn put(memory: Memory, path: &str, text: impl Into<Vec<u8>>) -> Memory {
+    memory.content(path, FileContent::new(text))
+}
+
+/// Debian with GRUB.
+fn debian() -> Memory {
+    let memory = put(Memory::new(), "/proc/cmdline", format!("{LINE}\n"));
+    let memory = memory.directory("/proc/sys");
+    let memory = put(memory, "/boot/grub/grub.cfg", "### BEGIN\n");
+    let memory = put(
+        memory,
+        "/etc/default/grub",
+        "GRUB_TIMEOUT=5\nGRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\n",
+    );
+    put(
+        memory,
+        "/usr/sbin/grub-mkconfig",
+        "#!/bin/sh\nfor x in ${sysconfdir}/default/grub.d/*.cfg ; do\n",
+    )
+}
+
+/// systemd-boot with kernel-install.
+fn systemd_boot() -> Memory {
+    let memory = put(Memory::new(), "/proc/cmdline", "root=UUID=1 ro quiet\n");
+    let memory = memory.directory("/proc/sys");
+    put(memory, "/etc/kernel/cmdline", "root=UUID=1 ro quiet\n")
+}
+
+fn efi(memory: Memory, name: &str) -> Memory {
+    let mut bytes = vec![6, 0, 0, 0];
+    bytes.extend(name.encode_utf16().flat_map(u16::to_le_bytes));
+    bytes.extend([0, 0]);
+    let path = "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+    put(memory, path, bytes)
+}
+
+fn machine(memory: Memory) -> Machine {
+    Machine::new(memory, hosttune_boot::knobs)
+}
+
+fn session(machine: &Machine) -> Session {
+    machine.session(&CrashPoint::lives()).unwrap()
+}
+
+fn parameters(settings: Vec<CommandLineSetting>) -> BootParameters {
+    let settings = settings.into_iter();
+    BootParameters::new(
+        "laws",
+        settings.map(|one| BootSetting::new(one).why("tested")),
+    )
+}
+
+fn equals(name: &str, value: &str) -> CommandLineSetting {
+    CommandLineSetting::equals(name, value)
+}
+
+fn found(memory: &Memory) -> Detection {
+    detect(&Host::new(memory.host(&CrashPoint::lives()))).unwrap()
+}
+
+#[test]
+fn what_booted_decides_and_then_the_files() {
+    let loader = |memory: &Memory| match found(memory) {
+        Detection::Found(candidate) => candidate.loader,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(loader(&debian()), BootLoader::Grub);
+    assert_eq!(loader(&systemd_boot()), BootLoader::KernelInstall);
+    // Debian with systemd-boot keeps GRUB's files.
+    let both = put(systemd_boot(), "/boot/grub/grub.cfg", "");
+    assert_eq!(
+        loader(&efi(both, "systemd-boot 254.26-1")),
+        BootLoader::KernelInstall
+    );
+    let limine = put(Memory::new(), "/proc/cmdline", "root=UUID=1\n");
+    assert_eq!(loader(&efi(limine, "Limine 9.3.4")), BootLoader::Limine);
+    let limine = put(Memory::new(), "/boot/limine.conf", "timeout: 3\n");
+    assert_eq!(loader(&limine), BootLoader::Limine);
+    assert_eq!(loader(&put(debian(), "/etc/NIXOS", "")), BootLoader::NixOs);
+    assert_eq!(
+        loader(&put(debian(), "/run/ostree-booted", "")),
+        BootLoader::Ostree
+    );
+    assert_eq!(found(&Memory::new()), Detection::None);
+}
+
+#[test]
+fn where_two_fit_none_is_changed_and_both_are_named() {
+    let files = put(systemd_boot(), "/boot/grub/grub.cfg", "");
+    let told = efi(debian(), "systemd-boot 254");
+    for (memory, first, second) in [
+        (
+            files,
+            "/boot/grub/grub.cfg is there",
+            "/etc/kernel/cmdline is there",
+        ),
+        (
+            told,
+            "LoaderInfo is 'systemd-boot 254'",
+            "BOOT_IMAGE=/vmlinuz in /proc/cmdline",
+        ),
+    ] {
+        let machine = machine(memory);
+        let wanted = parameters(vec![equals("nmi_watchdog", "0")]);
+        let plan = wanted.plan(&session(&machine)).unwrap();
+        assert!(plan.steps.is_empty());
+        let said = plan.findings[0].to_string();
+        assert!(said.contains(first) && said.contains(second), "{said}");
+    }
+}
+
+#[test]
+fn a_loader_that_is_not_written_says_where_the_line_is_changed() {
+    let arch = put(
+        debian(),
+        "/usr/sbin/grub-mkconfig",
+        "#!/bin/sh\n. /etc/default/grub\n",
+    );
+    for (memory, hint) in [
+        (put(debian(), "/etc/NIXOS", ""), "boot.kernelParams"),
+        (put(debian(), "/run/ostree-booted", ""), "rpm-ostree kargs"),
+        (put(Memory::new(), "/boot/limine.conf", ""), "limine.conf"),
+        (arch, "GRUB_CMDLINE_LINUX_DEFAULT"),
+        (Memory::new(), "manually"),
+    ] {
+        let machine = machine(memory);
+        let wanted = parameters(vec![equals("nmi_watchdog", "0")]);
+        let plan = wanted.plan(&session(&machine)).unwrap();
+        assert!(plan.steps.is_empty());
+        let said = plan.findings[0].hint().unwrap();
+        assert!(said.contains(hint), "{said}");
+    }
+    // A file that is not there is not created, because root= would be lost.
+    let memory = systemd_boot();
+    memory.change(|tree| tree.remove("/etc/kernel/cmdline"));
+    let machine = machine(efi(memory, "systemd-boot 257"));
+    let plan = parameters(vec![equals("a", "b")])
+        .plan(&session(&machine))
+        .unwrap();
+    assert!(plan.steps.is_empty());
+    assert!(
+        plan.findings[0].to_string().contains("without root="),
+        "{}",
+        plan.findings[0]
+    );
+}
+
+/// The line that grub-mkconfig would use, by the shell of this machine.
+fn generated(memory: &Memory) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let mut script = String::new();
+    for (path, content) in memory.snapshot() {
+        if path.starts_with("/etc/default/grub") && path != "/etc/default/grub.d" {
+            let name = path.rsplit('/').next().unwrap();
+            let text = content
+                .split_once(' ')
+                .and_then(|(_, rest)| rest.split_once(' '));
+            let file = directory.path().join(name);
+            fs::write(&file, text.unwrap().1).unwrap();
+            script.push_str(&format!(". {}\n", file.display()));
+        }
+    }
+    script.push_str("printf %s \"$GRUB_CMDLINE_LINUX_DEFAULT\"");
+    let output = Command::new("/bin/sh")
+        .args(["-euc", &script])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn grub_gets_the_parameters_behind_those_of_other_files() {
+    let machine = machine(debian());
+    let wanted = parameters(vec![
+        equals("nmi_watchdog", "0"),
+        CommandLineSetting::present("skew_tick"),
+        CommandLineSetting::HugePages {
+            size: "1G".into(),
+            pages: 4,
+        },
+    ]);
+    wanted.apply(&mut session(&machine)).unwrap();
+    assert!(
+        machine
+            .memory()
+            .get(OURS)
+            .unwrap()
+            .starts_with("# Written by hosttune for 'laws'")
+    );
+    assert_eq!(
+        generated(machine.memory()),
+        "quiet nmi_watchdog=0 skew_tick hugepagesz=1G hugepages=4"
+    );
+    let report = wanted.verify(&session(&machine)).unwrap();
+    assert_eq!(report.items[0].state, State::Matches);
+    let until = When::Reboot;
+    assert_eq!(report.items[1].state, State::Pending { until });
+    assert_eq!(report.items[1].seen_text, "without nmi_watchdog");
+    assert!(
+        report.notes[0].contains("run update-grub"),
+        "{:?}",
+        report.notes
+    );
+    // The next boot with the generated line.
+    let line = format!(
+        "BOOT_IMAGE=/vmlinuz root=UUID=1 ro {}\n",
+        generated(machine.memory())
+    );
+    machine
+        .memory()
+        .change(|tree| tree.set("/proc/cmdline", line.trim_end()));
+    let report = wanted.verify(&session(&machine)).unwrap();
+    assert!(
+        report.items.iter().all(|item| item.state == State::Matches),
+        "{report:#?}"
+    );
+    // What others write meanwhile stays.
+    machine.memory().change(|tree| {
+        tree.set(
+            "/etc/default/grub",
+            "GRUB_CMDLINE_LINUX_DEFAULT='quiet splash'",
+        );
+    });
+    session(&machine).revert().unwrap();
+    assert_eq!(generated(machine.memory()), "quiet splash");
+}
+
+/// A second `console=` would become the one that the system uses.
+#[test]
+fn what_another_file_sets_already_is_not_added() {
+    let cloud = "GRUB_CMDLINE_LINUX_DEFAULT=\"console=ttyS0 console=tty0 a=1\"\n";
+    let machine = machine(put(debian(), "/etc/default/grub.d/50-cloud.cfg", cloud));
+    let console = CommandLineSetting::occurs("console", "ttyS0");
+    let plan = parameters(vec![console.clone(), equals("a", "1")]).plan(&session(&machine));
+    let plan = plan.unwrap();
+    assert!(plan.steps.is_empty(), "{:?}", plan.steps);
+    let place = "/etc/default/grub.d/50-cloud.cfg:1";
+    assert_eq!(
+        plan.notes,
+        [
+            format!("console=ttyS0 is set in {place}"),
+            format!("a=1 is set in {place}")
+        ]
+    );
+    // A later file that keeps the line and adds another console does not take this one away.
+    let more = "GRUB_CMDLINE_LINUX_DEFAULT=\"$GRUB_CMDLINE_LINUX_DEFAULT console=tty1\"\n";
+    let path = "/etc/default/grub.d/60-more.cfg";
+    let _ = put(machine.memory().clone(), path, more);
+    let again = parameters(vec![console.clone()])
+        .plan(&session(&machine))
+        .unwrap();
+    assert!(again.steps.is_empty());
+    machine.memory().change(|tree| tree.remove(path));
+    // Another value, and what that file drops from the line before it, are added.
+    let wanted = parameters(vec![
+        console,
+        equals("a", "2"),
+        CommandLineSetting::present("quiet"),
+    ]);
+    wanted.apply(&mut session(&machine)).unwrap();
+    assert_eq!(
+        generated(machine.memory()),
+        "console=ttyS0 console=tty0 a=1 a=2 quiet"
+    );
+}
+
+#[test]
+fn a_later_file_that_sets_the_line_anew_overrides() {
+    for (text, is_overridden) in [
+        ("GRUB_CMDLINE_LINUX_DEFAULT=\"console=ttyS0\"\n", true),
+        ("# GRUB_CMDLINE_LINUX_DEFAULT=\"x\"\n", false),
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT=\"${GRUB_CMDLINE_LINUX_DEFAULT} x\"\n",
+            false,
+        ),
+        ("GRUB_TIMEOUT=0\n", false),
+    ] {
+        let machine = machine(put(debian(), "/etc/default/grub.d/zzz.cfg", text));
+        let wanted = parameters(vec![equals("nmi_watchdog", "0")]);
+        wanted.apply(&mut session(&machine)).unwrap();
+        let report = wanted.verify(&session(&machine)).unwrap();
+        let overridden = matches!(&report.items[0].state, State::Overridden { by }
+            if by == "/etc/default/grub.d/zzz.cfg:1: GRUB_CMDLINE_LINUX_DEFAULT=\"console=ttyS0\"");
+        assert_eq!(overridden, is_overridden, "{text}");
+        assert_eq!(
+            generated(machine.memory()).contains("nmi_watchdog=0"),
+            !is_overridden
+        );
+    }
+}
+
+#[test]
+fn what_grub_would_act_on_and_what_cannot_be_added_is_refused() {
+    let machine = machine(debian());
+    for value in [
+        "a;b", "$HOME", "`id`", "a|b", "a b", "a\\b", "it's", "a(b)", "{a}",
+    ] {
+        let wanted = parameters(vec![equals("dyndbg", value)]);
+        let error = wanted.plan(&session(&machine)).unwrap_err();
+        assert!(matches!(error, Error::Tuning { .. }), "{error}");
+    }
+    for setting in [
+        CommandLineSetting::absent("quiet"),
+        CommandLineSetting::contains("isolcpus", "4"),
+    ] {
+        let plan = parameters(vec![setting]).plan(&session(&machine)).unwrap();
+        assert!(plan.steps.is_empty());
+        assert!(
+            plan.findings[0].to_string().contains("/etc/default/grub"),
+            "{}",
+            plan.findings[0]
+        );
+    }
+    // What is met already is not refused.
+    let plan = parameters(vec![CommandLineSetting::absent("splash")]);
+    let report = plan.verify(&session(&machine)).unwrap();
+    assert_eq!(report.items[0].state, State::Matches);
+    let twice = parameters(vec![equals("a-b", "1"), equals("a_b", "2")]);
+    let error = twice.plan(&session(&machine)).unwrap_err().to_string();
+    assert_eq!(error, "a_b is requested as 1 and as 2");
+    let long = parameters(vec![equals("a", &"b".repeat(2040))]);
+    let error = long.plan(&session(&machine)).unwrap_err().to_string();
+    assert!(error.contains("2047"), "{error}");
+}
+
+#[test]
+fn kernel_install_gets_a_changed_line_and_keeps_its_root() {
+    let machine = machine(systemd_boot());
+    let wanted = parameters(vec![
+        equals("nmi_watchdog", "0"),
+        CommandLineSetting::absent("quiet"),
+    ]);
+    wanted.apply(&mut session(&machine)).unwrap();
+    let text = machine.memory().get("/etc/kernel/cmdline").unwrap();
+    assert_eq!(text, "root=UUID=1 ro nmi_watchdog=0");
+    let report = wanted.verify(&session(&machine)).unwrap();
+    let until = When::Reboot;
+    assert_eq!(report.items[1].state, State::Pending { until });
+    session(&machine).revert().unwrap();
+    let text = machine.memory().get("/etc/kernel/cmdline").unwrap();
+    assert_eq!(text, "root=UUID=1 ro quiet");
+    let lost = parameters(vec![CommandLineSetting::absent("root")]);
+    let error = lost.plan(&session(&machine)).unwrap_err().to_string();
+    assert!(error.contains("would lose root=UUID=1"), "{error}");
+    // A foreign edit is kept and reported.
+    wanted.apply(&mut session(&machine)).unwrap();
+    machine
+        .memory()
+        .change(|tree| tree.set("/etc/kernel/cmdline", "root=UUID=2"));
+    let reverted = session(&machine).revert().unwrap();
+    assert_eq!(reverted.not_reverted.len(), 1);
+    assert_eq!(
+        machine.memory().get("/etc/kernel/cmdline").unwrap(),
+        "root=UUID=2"
+    );
+}
+
+fn wanted() -> impl Strategy<Value = BootParameters> {
+    let one = prop_oneof![
+        Just(equals("nmi_watchdog", "0")),
+        Just(equals("mitigations", "off")),
+        Just(CommandLineSetting::present("skew_tick")),
+        Just(CommandLineSetting::absent("quiet")),
+        Just(CommandLineSetting::contains(
+            "modprobe.blacklist",
+            "nouveau"
+        )),
+        Just(CommandLineSetting::occurs("console", "ttyS0")),
+    ];
+    prop::collection::vec(one, 0..4).prop_map(parameters)
+}
+
+fn deaths() -> impl Strategy<Value = Vec<Death>> {
+    let moment = prop_oneof![
+        Just(Moment::Before),
+        Just(Moment::Within),
+        Just(Moment::After)
+    ];
+    prop::collection::vec((0u64..10, moment), 0..4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn the_laws_hold(
+        is_grub in any::<bool>(), has_directory in any::<bool>(), first in wanted(), second in wanted(),
+        deaths in deaths(), change in 0u64..3
+    ) {
+        let mut memory = if is_grub { debian() } else { systemd_boot() };
+        if has_directory {
+            memory = memory.directory("/etc/default/grub.d");
+        }
+        let world = machine(memory);
+        laws::apply_then_plan(&world, &first)?;
+        laws::plan_writes_nothing(&world, &first)?;
+        laws::apply_then_revert(&world, &[&first, &second])?;
+        laws::die_anywhere(&world, &[&first, &second], &deaths)?;
+        laws::die_then_recover(&world, &first, &second, &deaths)?;
+        laws::failing_step(&world, &first, change, Moment::Within)?;
+    }
+}
