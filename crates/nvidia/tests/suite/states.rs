@@ -61,7 +61,7 @@ fn a_value_is_pending_until_the_driver_is_loaded_again() {
         ]);
         let live = "InitializeSystemMemoryAllocations of the loaded NVIDIA driver";
         let drm = "nvidia_drm modeset of the loaded module";
-        wanted.apply(&mut session(&machine)).unwrap();
+        let _ = wanted.apply(&mut session(&machine)).unwrap();
         let report = wanted.verify(&session(&machine)).unwrap();
         assert_eq!(state(&report, FILE), &State::Matches, "{version}");
         let until = When::Reboot;
@@ -71,7 +71,7 @@ fn a_value_is_pending_until_the_driver_is_loaded_again() {
         let report = wanted.verify(&session(&machine)).unwrap();
         assert_eq!(state(&report, live), &State::Matches, "{version} {kind}");
         assert_eq!(state(&report, drm), &State::Matches, "{version} {kind}");
-        session(&machine).revert().unwrap();
+        assert!(session(&machine).revert().unwrap().is_complete());
         driver.load(machine.memory());
         assert!(!host(machine.memory()).exists(FILE).unwrap());
         let values = loaded_parameters(&host(machine.memory())).unwrap().unwrap();
@@ -88,7 +88,7 @@ fn options_are_written_for_the_names_of_the_files() {
         (NVIDIA, "InitializeSystemMemoryAllocations", "0"),
         (DRM, "modeset", "1"),
     ]);
-    wanted.apply(&mut session(&machine)).unwrap();
+    let _ = wanted.apply(&mut session(&machine)).unwrap();
     let text = machine.memory().get(FILE).unwrap();
     assert!(
         text.contains("options nvidia-current NVreg_InitializeSystemMemoryAllocations=0\n"),
@@ -113,7 +113,7 @@ fn all_bits_set_is_written_as_minus_one() {
     let driver = open("595.45.04");
     let machine = on(driver, memory);
     let wanted = wanted(&[(NVIDIA, "ResmanDebugLevel", "4294967295")]);
-    wanted.apply(&mut session(&machine)).unwrap();
+    let _ = wanted.apply(&mut session(&machine)).unwrap();
     let text = machine.memory().get(FILE).unwrap();
     assert!(text.ends_with("NVreg_ResmanDebugLevel=-1"), "{text}");
     driver.load(machine.memory());
@@ -302,7 +302,7 @@ fn what_wins_over_the_file_is_named() {
     ] {
         let driver = open("595.45.04");
         let machine = on(driver, bare().content(path, FileContent::new(text)));
-        wanted.apply(&mut session(&machine)).unwrap();
+        let _ = wanted.apply(&mut session(&machine)).unwrap();
         driver.load(machine.memory());
         let report = wanted.verify(&session(&machine)).unwrap();
         let State::Overridden { by: said } = state(&report, FILE) else {
@@ -324,7 +324,7 @@ fn dwords_are_merged_into_one_text() {
     let driver = open("595.45.04");
     let machine = on(driver, memory);
     let ours = wanted(&[]).registry(dwords("Both=3;PowerMizerEnable=1;A=1,B=2"));
-    ours.apply(&mut session(&machine)).unwrap();
+    let _ = ours.apply(&mut session(&machine)).unwrap();
     let text = machine.memory().get(FILE).unwrap();
     assert!(
         text.ends_with("options nvidia NVreg_RegistryDwords=Theirs=1;Both=3;PowerMizerEnable=1"),
@@ -349,13 +349,13 @@ fn dwords_are_merged_into_one_text() {
 fn a_parameter_that_the_driver_does_not_show_is_unknown() {
     let machine = with(open("595.45.04"));
     let hidden = wanted(&[(NVIDIA, "EnableNonblockingOpen", "0")]);
-    hidden.apply(&mut session(&machine)).unwrap();
+    let _ = hidden.apply(&mut session(&machine)).unwrap();
     let report = hidden.verify(&session(&machine)).unwrap();
     note(&report, "does not show NVreg_EnableNonblockingOpen");
     assert_eq!(report.items.len(), 1, "only the file");
     // It is shown under another name.
     let admin = wanted(&[(NVIDIA, "RestrictProfilingToAdminUsers", "0")]);
-    admin.apply(&mut session(&machine)).unwrap();
+    let _ = admin.apply(&mut session(&machine)).unwrap();
     open("595.45.04").load(machine.memory());
     let report = admin.verify(&session(&machine)).unwrap();
     assert_eq!(report.items[1].state, State::Matches, "{report:#?}");
