@@ -145,8 +145,8 @@ impl Bench {
             "--fork",
         ]);
         command.args(["--kill-child", program]).args(arguments);
-        let log = fs::File::create(self.path(&format!("{program}.log"))).unwrap();
-        command.stdout(Stdio::null()).stderr(log).spawn().unwrap()
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
     }
 
     pub(super) fn start_daemon(&mut self) {
@@ -222,10 +222,6 @@ impl Bench {
             .collect();
         lines.sort();
         lines
-    }
-
-    pub(super) fn log(&self, program: &str) -> String {
-        fs::read_to_string(self.path(&format!("{program}.log"))).unwrap_or_default()
     }
 }
 

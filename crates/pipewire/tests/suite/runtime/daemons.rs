@@ -344,7 +344,6 @@ fn table(name: &str, stock: Stock, differs: &[(usize, u64)]) -> Option<Bench> {
     process.revert().unwrap();
     until("the quantum as before", || running(&daemon) == Some(256));
 
-    assert!(bench.log("pipewire").lines().count() < 100);
     Some(bench)
 }
 
