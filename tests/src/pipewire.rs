@@ -60,11 +60,20 @@ impl PipeWire {
             Self::Backports => "wireplumber-0.5",
         };
         Ok(vec![
-            ("LD_LIBRARY_PATH", format!("{libraries}:{libraries}/pipewire-0.3")),
+            (
+                "LD_LIBRARY_PATH",
+                format!("{libraries}:{libraries}/pipewire-0.3"),
+            ),
             ("SPA_PLUGIN_DIR", format!("{libraries}/spa-0.2")),
             ("PIPEWIRE_MODULE_DIR", format!("{libraries}/pipewire-0.3")),
-            ("WIREPLUMBER_MODULE_DIR", format!("{libraries}/{wireplumber}")),
-            ("PATH", format!("{directory}/usr/bin:/usr/bin:/bin:/usr/sbin:/sbin")),
+            (
+                "WIREPLUMBER_MODULE_DIR",
+                format!("{libraries}/{wireplumber}"),
+            ),
+            (
+                "PATH",
+                format!("{directory}/usr/bin:/usr/bin:/bin:/usr/sbin:/sbin"),
+            ),
         ])
     }
 }

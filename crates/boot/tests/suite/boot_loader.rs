@@ -199,7 +199,7 @@ fn grub_gets_the_parameters_behind_those_of_other_files() {
             pages: 4,
         },
     ]);
-    wanted.apply(&mut session(&machine)).unwrap();
+    let _ = wanted.apply(&mut session(&machine)).unwrap();
     assert!(
         machine
             .memory()
@@ -241,7 +241,7 @@ fn grub_gets_the_parameters_behind_those_of_other_files() {
             "GRUB_CMDLINE_LINUX_DEFAULT='quiet splash'",
         );
     });
-    session(&machine).revert().unwrap();
+    assert!(session(&machine).revert().unwrap().is_complete());
     assert_eq!(generated(machine.memory()), "quiet splash");
 }
 
@@ -277,7 +277,7 @@ fn what_another_file_sets_already_is_not_added() {
         equals("a", "2"),
         CommandLineSetting::present("quiet"),
     ]);
-    wanted.apply(&mut session(&machine)).unwrap();
+    let _ = wanted.apply(&mut session(&machine)).unwrap();
     assert_eq!(
         generated(machine.memory()),
         "console=ttyS0 console=tty0 a=1 a=2 quiet"
@@ -297,7 +297,7 @@ fn a_later_file_that_sets_the_line_anew_overrides() {
     ] {
         let machine = machine(put(debian(), "/etc/default/grub.d/zzz.cfg", text));
         let wanted = parameters(vec![equals("nmi_watchdog", "0")]);
-        wanted.apply(&mut session(&machine)).unwrap();
+        let _ = wanted.apply(&mut session(&machine)).unwrap();
         let report = wanted.verify(&session(&machine)).unwrap();
         let overridden = matches!(&report.items[0].state, State::Overridden { by }
             if by == "/etc/default/grub.d/zzz.cfg:1: GRUB_CMDLINE_LINUX_DEFAULT=\"console=ttyS0\"");
@@ -350,20 +350,20 @@ fn kernel_install_gets_a_changed_line_and_keeps_its_root() {
         equals("nmi_watchdog", "0"),
         CommandLineSetting::absent("quiet"),
     ]);
-    wanted.apply(&mut session(&machine)).unwrap();
+    let _ = wanted.apply(&mut session(&machine)).unwrap();
     let text = machine.memory().get("/etc/kernel/cmdline").unwrap();
     assert_eq!(text, "root=UUID=1 ro nmi_watchdog=0");
     let report = wanted.verify(&session(&machine)).unwrap();
     let until = When::Reboot;
     assert_eq!(report.items[1].state, State::Pending { until });
-    session(&machine).revert().unwrap();
+    assert!(session(&machine).revert().unwrap().is_complete());
     let text = machine.memory().get("/etc/kernel/cmdline").unwrap();
     assert_eq!(text, "root=UUID=1 ro quiet");
     let lost = parameters(vec![CommandLineSetting::absent("root")]);
     let error = lost.plan(&session(&machine)).unwrap_err().to_string();
     assert!(error.contains("would lose root=UUID=1"), "{error}");
     // A foreign edit is kept and reported.
-    wanted.apply(&mut session(&machine)).unwrap();
+    let _ = wanted.apply(&mut session(&machine)).unwrap();
     machine
         .memory()
         .change(|tree| tree.set("/etc/kernel/cmdline", "root=UUID=2"));

@@ -71,7 +71,7 @@ fn a_value_is_pending_until_the_module_is_reloaded() {
     let wanted = options(&[("kvm", "ignore_msrs", "1")]);
     let drifted = verified(&machine, &wanted);
     assert_eq!(drifted[0], (FILE.into(), State::Drifted));
-    wanted.apply(&mut session(&machine)).unwrap();
+    let _ = wanted.apply(&mut session(&machine)).unwrap();
     let text = machine.memory().get(FILE).unwrap();
     assert!(
         text.ends_with("\n# tested\noptions kvm ignore_msrs=1"),
@@ -86,7 +86,7 @@ fn a_value_is_pending_until_the_module_is_reloaded() {
     assert_eq!(matches[1], (LIVE.into(), State::Matches));
 
     let other = options(&[("kvm", "ignore_msrs", "0")]);
-    other.apply(&mut session(&machine)).unwrap();
+    let _ = other.apply(&mut session(&machine)).unwrap();
     let until = When::Reload;
     assert_eq!(
         verified(&machine, &other)[1],
@@ -104,7 +104,7 @@ fn a_value_is_pending_until_the_module_is_reloaded() {
         (LIVE.into(), State::Pending { until })
     );
     used("0");
-    session(&machine).revert().unwrap();
+    assert!(session(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.memory().get(FILE), None);
     machine
         .memory()
@@ -129,7 +129,7 @@ fn a_value_that_is_not_shown_is_unknown_and_neither_set_nor_unset() {
     ] {
         let machine = machine(memory());
         let wanted = options(&[("kvm", "ignore_msrs", "1")]);
-        wanted.apply(&mut session(&machine)).unwrap();
+        let _ = wanted.apply(&mut session(&machine)).unwrap();
         reload(&machine, "kvm");
         hide(machine.memory().clone());
         let states = verified(&machine, &wanted);
@@ -144,7 +144,7 @@ fn a_value_that_is_not_shown_is_unknown_and_neither_set_nor_unset() {
 fn a_module_that_is_not_loaded_is_pending() {
     let machine = machine(memory());
     let wanted = options(&[("kvm", "ignore_msrs", "1")]);
-    wanted.apply(&mut session(&machine)).unwrap();
+    let _ = wanted.apply(&mut session(&machine)).unwrap();
     let report = wanted.verify(&session(&machine)).unwrap();
     assert_eq!(report.items[1].seen_text, "not loaded");
     assert!(matches!(report.items[1].state, State::Pending { .. }));
@@ -166,7 +166,7 @@ fn what_wins_is_named_with_its_line() {
     ] {
         let machine = machine(with_file(memory(), path, text));
         let wanted = options(&[("kvm", "ignore_msrs", "1")]);
-        wanted.apply(&mut session(&machine)).unwrap();
+        let _ = wanted.apply(&mut session(&machine)).unwrap();
         reload(&machine, "snd_hda_intel");
         let report = wanted.verify(&session(&machine)).unwrap();
         assert_eq!(
@@ -197,7 +197,7 @@ fn what_wins_is_named_with_its_line() {
     ] {
         let machine = machine(with_file(memory(), path, text));
         let wanted = options(&[("kvm", "ignore_msrs", "1")]);
-        wanted.apply(&mut session(&machine)).unwrap();
+        let _ = wanted.apply(&mut session(&machine)).unwrap();
         assert_eq!(verified(&machine, &wanted)[0].1, State::Matches, "{text}");
     }
 }
@@ -211,9 +211,9 @@ fn an_option_that_cannot_act_is_not_written() {
         assert_eq!(plan.findings[0].name, format!("{module} x=1"));
         let said = plan.findings[0].hint().unwrap();
         assert!(said.contains(hint), "{said}");
-        wanted.apply(&mut session(&machine)).unwrap();
+        let _ = wanted.apply(&mut session(&machine)).unwrap();
         assert!(!machine.memory().get(FILE).unwrap().contains(module));
-        session(&machine).revert().unwrap();
+        assert!(session(&machine).revert().unwrap().is_complete());
     }
     let mut required = options(&[("part", "x", "1")]);
     required.options[0].requirement = Requirement::Required;
@@ -225,9 +225,9 @@ fn an_option_that_cannot_act_is_not_written() {
 fn without_options_the_file_of_an_earlier_set_is_removed() {
     let old = "options kvm ignore_msrs=1\n";
     let machine = machine(with_file(memory(), FILE, old));
-    options(&[]).apply(&mut session(&machine)).unwrap();
+    let _ = options(&[]).apply(&mut session(&machine)).unwrap();
     assert_eq!(machine.memory().get(FILE), None);
-    session(&machine).revert().unwrap();
+    assert!(session(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.memory().get(FILE).unwrap(), old.trim_end());
 }
 
@@ -275,7 +275,7 @@ fn install_lines_and_the_initramfs_are_noted() {
 fn in_an_image_only_the_file_is_planned() {
     let image = machine(Memory::new().directory("/etc"));
     let wanted = options(&[("kvm", "ignore_msrs", "1")]);
-    wanted.apply(&mut session(&image)).unwrap();
+    let _ = wanted.apply(&mut session(&image)).unwrap();
     assert_eq!(verified(&image, &wanted), [(FILE.into(), State::Matches)]);
     laws::nothing_on_an_empty_host(&image, &wanted).unwrap();
 }

@@ -331,16 +331,21 @@ impl Session {
             let scope = scope(session, &log)?;
             let is_selected = |entry: &Entry| {
                 let step = &entry.step;
-                let entries = || log.entries.values().filter(|end| !end.step.means);
                 session.only.admits_part(&step.part)
                     && scope.as_ref().is_none_or(|scope| {
+                        // An intermediate step goes with the ends that it is for. If those are
+                        // reverted already, it was left by such a revert.
+                        let mut ends = log
+                            .entries
+                            .values()
+                            .filter(|end| step.means && !end.step.means && entry.is_means_for(end));
+                        let first = ends.next();
                         scope.has(step)
-                            || step.means
-                                && entries().any(|end| {
-                                    end.is_of_apply_of(entry)
-                                        && end.step.part == step.part
-                                        && scope.has(&end.step)
-                                })
+                            || step.means && first.is_none()
+                            || first
+                                .into_iter()
+                                .chain(ends)
+                                .any(|end| scope.has(&end.step))
                     })
             };
             let (selected, others): (Vec<&Entry>, Vec<&Entry>) = log

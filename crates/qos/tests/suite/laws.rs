@@ -418,7 +418,7 @@ proptest! {
                 prop_assert!(error.hint().is_some(), "no way out: {error}");
             }
             let _ = shaper.apply(&mut session);
-            assert!(shaper.revert(&mut session)?.is_complete());
+            assert!(session.revert()?.is_complete());
         }
         prop_assert_eq!(router.snapshot(), was);
     }
@@ -536,12 +536,7 @@ fn it_takes_few_messages() {
     let verifying = reads.swap(0, Ordering::Relaxed);
     assert!(verifying <= 15, "{verifying}");
     let crash_point = CrashPoint::lives();
-    assert!(
-        shaper
-            .revert(&mut process(&crash_point))
-            .unwrap()
-            .is_complete()
-    );
+    assert!(process(&crash_point).revert().unwrap().is_complete());
     assert_eq!(crash_point.changes(), 5);
     let reverting = reads.swap(0, Ordering::Relaxed);
     assert!(reverting <= 45, "{reverting}");

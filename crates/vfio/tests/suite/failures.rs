@@ -85,7 +85,7 @@ fn a_driver_that_binds_late_is_waited_for() {
 fn an_original_driver_that_refuses_is_tried_again() {
     let machine = Machine::desktop();
     let before = machine.snapshot();
-    lend_gpu().apply(&mut session(&machine)).unwrap();
+    let _ = lend_gpu().apply(&mut session(&machine)).unwrap();
     machine.bus().fail(refuses(GPU, "nouveau", 5));
     let reverted = session(&machine).revert().unwrap();
     assert!(!reverted.not_reverted.is_empty());
@@ -112,7 +112,7 @@ fn an_original_driver_that_refuses_is_tried_again() {
 fn what_a_virtual_machine_uses_is_not_taken_away() {
     let machine = Machine::desktop();
     let before = machine.snapshot();
-    lend_gpu().apply(&mut session(&machine)).unwrap();
+    let _ = lend_gpu().apply(&mut session(&machine)).unwrap();
     machine.bus().open_group(1).unwrap();
     machine
         .bus()
@@ -173,7 +173,7 @@ fn a_program_that_comes_later_keeps_the_card() {
 #[test]
 fn a_card_that_was_unplugged_is_nothing_to_revert() {
     let machine = Machine::desktop();
-    Lend::new([nic()]).apply(&mut session(&machine)).unwrap();
+    let _ = Lend::new([nic()]).apply(&mut session(&machine)).unwrap();
     machine.bus().unplug(address(NIC));
     let reverted = session(&machine).revert().unwrap();
     assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
@@ -184,7 +184,7 @@ fn a_card_that_was_unplugged_is_nothing_to_revert() {
 #[test]
 fn another_card_at_the_address_is_left_alone() {
     let machine = Machine::desktop();
-    Lend::new([nic()]).apply(&mut session(&machine)).unwrap();
+    let _ = Lend::new([nic()]).apply(&mut session(&machine)).unwrap();
     machine.bus().unplug(address(NIC));
     let machine = machine.with(
         Function::new(NIC, "8086:1533", "020000")
@@ -198,7 +198,7 @@ fn another_card_at_the_address_is_left_alone() {
             "vfio-pci\n",
         )
         .unwrap();
-    session(&machine).revert().unwrap();
+    assert!(session(&machine).revert().unwrap().is_complete());
     let now = DriverOverride(address(NIC)).read(&host(&machine)).unwrap();
     assert_eq!(now, Override::Only("vfio-pci".into()));
 }
@@ -338,7 +338,7 @@ fn a_built_in_driver_needs_no_module() {
     let machine = Machine::over(bus);
     let plan = Lend::new([nic()]).plan(&session(&machine)).unwrap();
     assert_eq!(plan.steps.len(), 3, "{plan:#?}");
-    Lend::new([nic()]).apply(&mut session(&machine)).unwrap();
+    let _ = Lend::new([nic()]).apply(&mut session(&machine)).unwrap();
     assert_eq!(driver(&machine, NIC).as_deref(), Some("vfio-pci"));
     assert!(session(&machine).revert().unwrap().not_reverted.is_empty());
     assert_eq!(driver(&machine, NIC).as_deref(), Some("e1000e"));

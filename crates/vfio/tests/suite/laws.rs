@@ -94,7 +94,7 @@ prop_compose! {
         applies in prop::option::of(lend()),
         death in prop::option::of((0..40_u64, moment())),
     ) -> Act<Lend> {
-        Act { owner, applies, death }
+        Act { owner, applies, fault: death.map(laws::Fault::Dies) }
     }
 }
 
@@ -182,7 +182,7 @@ proptest! {
 fn an_override_of_another_process_survives() {
     let machine = Machine::desktop();
     let mut session = crate::support::session(&machine);
-    Lend::new([nic()]).apply(&mut session).unwrap();
+    let _ = Lend::new([nic()]).apply(&mut session).unwrap();
     let file = format!("/sys/bus/pci/devices/{NIC}/driver_override");
     machine.bus().write(&file, "other\n").unwrap();
     let reverted = session.revert().unwrap();
@@ -265,7 +265,7 @@ fn audio_is_unbound_first_and_bound_last() {
             "0000:01:00.1 driver: no driver → vfio-pci",
         ]
     );
-    lend_gpu().apply(&mut session).unwrap();
+    let _ = lend_gpu().apply(&mut session).unwrap();
     assert_eq!(driver(&machine, GPU).as_deref(), Some("vfio-pci"));
     assert_eq!(machine.bus().open_group(1), Ok(()));
     machine.bus().close_group(1);

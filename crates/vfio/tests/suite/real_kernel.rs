@@ -209,7 +209,7 @@ fn a_network_card_is_lent_and_comes_back() {
     is_still(&before, "refused");
 
     let lend = lend.consent(Consent::NetworkConfiguration);
-    lend.apply(&mut session).unwrap();
+    let _ = lend.apply(&mut session).unwrap();
     assert!(lend.verify(&session).unwrap().is_as_wanted());
     assert!(lend.plan(&session).unwrap().is_empty());
     assert_eq!(interface(nic.address), None);
@@ -274,7 +274,8 @@ fn a_display_and_its_audio_survive_a_kill_at_every_write() {
             }
             let crash_point = CrashPoint::dies_at(write, Moment::After);
             if reverting {
-                lend.apply(&mut process(&store, &CrashPoint::lives()))
+                let _ = lend
+                    .apply(&mut process(&store, &CrashPoint::lives()))
                     .unwrap();
                 let _ = process(&store, &crash_point).revert();
             } else {

@@ -354,7 +354,7 @@ fn a_sleeping_device_is_lent() {
             .group(2)
             .file("power_state", "D3cold"),
     );
-    Lend::new([nic()]).apply(&mut session(&machine)).unwrap();
+    let _ = Lend::new([nic()]).apply(&mut session(&machine)).unwrap();
     assert_eq!(driver(&machine, NIC).as_deref(), Some("vfio-pci"));
 }
 

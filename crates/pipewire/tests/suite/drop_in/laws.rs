@@ -171,7 +171,7 @@ proptest! {
     ) {
         let acts: Vec<Act<ClockDropIn>> = acts
             .into_iter()
-            .map(|(owner, applies)| Act { owner, applies, death: None })
+            .map(|(owner, applies)| Act { owner, applies, fault: None })
             .collect();
         let last = if is_turned { [1, 0] } else { [0, 1] };
         laws::owners_in_any_order(&machine(host()), &acts, &last)?;

@@ -34,7 +34,7 @@ fn the_file_is_strict_json_below_a_comment() {
     let memory = host();
     let mut session = session(&memory);
     let tuning = fixed(64).pulse(PulseSettings::fixed(SampleRate(48000), Frames(64)));
-    tuning.apply(&mut session).unwrap();
+    let _ = tuning.apply(&mut session).unwrap();
     assert_eq!(
         memory.get(FILE).unwrap(),
         "# Written by hosttune for 'gaming'. Use the revert command of the program that wrote it to remove it.
@@ -137,7 +137,7 @@ fn with(memory: Memory, path: &str, text: &str) -> Memory {
 
 fn overridden(memory: &Memory, tuning: &ClockDropIn) -> Option<String> {
     let mut session = session(memory);
-    tuning.apply(&mut session).expect("it is applied");
+    let _ = tuning.apply(&mut session).expect("it is applied");
     let report = tuning.verify(&session).expect("it is verified");
     let by = report.items.iter().find_map(|item| match &item.state {
         State::Overridden { by } => Some(by.clone()),
@@ -285,7 +285,8 @@ fn a_host_without_pipewire_gets_no_file() {
             .to_string()
             .contains("PipeWire is not installed")
     );
-    let mut strict = session(&memory).strict(true);
+    let mut strict = session(&memory);
+    strict.strict(true);
     assert!(matches!(
         fixed(64).apply(&mut strict),
         Err(Error::NotApplicable(_))
@@ -314,7 +315,7 @@ fn a_users_file_has_another_name_and_is_written_only_by_the_user() {
     let memory = host();
     let mut session = session(&memory);
     let home = Environment::of_home("/root");
-    user(uid, home.clone()).apply(&mut session).unwrap();
+    let _ = user(uid, home.clone()).apply(&mut session).unwrap();
     let path = "/root/.config/pipewire/pipewire.conf.d/92-gaming-latency-user.conf";
     let shown = &memory.snapshot()[path];
     assert!(shown.starts_with(&format!("0644 {uid}:7 ")), "{shown}");
@@ -363,10 +364,10 @@ fn a_users_file_has_another_name_and_is_written_only_by_the_user() {
 fn a_setting_that_is_no_longer_requested_takes_its_file_away() {
     let memory = host();
     let mut session = session(&memory);
-    fixed(64).apply(&mut session).unwrap();
-    ClockDropIn::system("gaming").apply(&mut session).unwrap();
+    let _ = fixed(64).apply(&mut session).unwrap();
+    let _ = ClockDropIn::system("gaming").apply(&mut session).unwrap();
     assert_eq!(memory.get(FILE), None);
-    session.revert().unwrap();
+    assert!(session.revert().unwrap().is_complete());
     assert_eq!(memory.get("/etc/pipewire/pipewire.conf.d"), None);
 }
 
@@ -426,7 +427,7 @@ fn states(memory: &Memory, loaded: &[(&str, &str)], tuning: &ClockDropIn) -> Vec
 #[test]
 fn settings_are_pending_until_the_daemon_has_loaded_them() {
     let memory = host();
-    fixed(64).apply(&mut session(&memory)).unwrap();
+    let _ = fixed(64).apply(&mut session(&memory)).unwrap();
     let rate = ("default.clock.rate", "48000");
     let old = [
         rate,

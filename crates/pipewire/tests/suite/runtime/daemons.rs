@@ -122,7 +122,7 @@ fn apply_and_revert_leave_the_metadata_as_pw_metadata_had_it() {
         let store = MemoryStore::new();
         let settings = all_64();
         let mut first = session(&bench, &store, &alive());
-        settings.apply(&mut first).unwrap();
+        let _ = settings.apply(&mut first).unwrap();
         assert!(settings.verify(&first).unwrap().is_as_wanted());
         assert!(settings.plan(&first).unwrap().steps.is_empty());
         let set_now = bench.metadata();
@@ -161,7 +161,7 @@ fn killed_at_every_write_the_next_process_reverts() {
             let crash_point = CrashPoint::dies_at(write, moment);
             let applied = settings.apply(&mut session(&bench, &store, &crash_point));
             if !crash_point.is_dead() {
-                applied.unwrap();
+                let _ = applied.unwrap();
             }
             let reverted = session(&bench, &store, &alive()).revert().unwrap();
             assert!(
@@ -193,7 +193,7 @@ fn a_restarted_daemon_is_another_and_its_values_are_not_ours() {
         let store = MemoryStore::new();
         let settings = all_64();
         let mut process = session(&bench, &store, &alive());
-        settings.apply(&mut process).unwrap();
+        let _ = settings.apply(&mut process).unwrap();
         // Killed while this process is connected to it.
         bench.kill_daemon();
         let report = settings.verify(&process).unwrap();
@@ -332,7 +332,7 @@ fn table(name: &str, stock: Stock, differs: &[(usize, u64)]) -> Option<Bench> {
     };
     let store = MemoryStore::new();
     let mut process = session(&bench, &store, &alive());
-    settings.apply(&mut process).unwrap();
+    let _ = settings.apply(&mut process).unwrap();
     until("the forced quantum", || running(&daemon) == Some(64));
     let grades = grade::verify(&host(&bench), &settings).unwrap();
     assert!(grades.is_effective(), "{version}: {grades:?}");
@@ -341,7 +341,7 @@ fn table(name: &str, stock: Stock, differs: &[(usize, u64)]) -> Option<Bench> {
         said.contains("is in effect: test-sink runs 64 frames at 48000 Hz (1.33 ms)"),
         "{said}"
     );
-    process.revert().unwrap();
+    assert!(process.revert().unwrap().is_complete());
     until("the quantum as before", || running(&daemon) == Some(256));
 
     Some(bench)
@@ -365,7 +365,7 @@ fn each_setting_has_the_effect_that_was_measured_on_1_4() {
         force_quantum: None,
         ..all_64()
     };
-    settings.apply(&mut process).unwrap();
+    let _ = settings.apply(&mut process).unwrap();
     let grades = grade::verify(&host(&bench), &settings).unwrap();
     let max = &grades.keys[1];
     assert_eq!(max.key, SettingKey::MaxQuantum);
@@ -375,7 +375,7 @@ fn each_setting_has_the_effect_that_was_measured_on_1_4() {
             && said.contains("(node.force-quantum = 128)"),
         "{said}"
     );
-    process.revert().unwrap();
+    assert!(process.revert().unwrap().is_complete());
 }
 
 #[test]
@@ -424,7 +424,7 @@ fn nothing_that_runs_cannot_be_verified() {
     };
     let store = MemoryStore::new();
     let mut process = session(&bench, &store, &alive());
-    all_64().apply(&mut process).unwrap();
+    let _ = all_64().apply(&mut process).unwrap();
     let began = std::time::Instant::now();
     let grades = grade::verify(&host(&bench), &all_64()).unwrap();
     assert!(!grades.is_effective());

@@ -10,7 +10,7 @@ use super::laws::Machine;
 
 fn applied(machine: &Machine, settings: &RuntimeSettings) -> (Report, GradeReport) {
     let mut session = machine.open();
-    settings.apply(&mut session).unwrap();
+    let _ = settings.apply(&mut session).unwrap();
     let report = settings.verify(&session).unwrap();
     let host = machine.host(&CrashPoint::lives());
     (report, grade::verify(&host, settings).unwrap())

@@ -185,7 +185,7 @@ proptest! {
         // A value that another hides, such as a forced one of another program, is told, and counts
         // as a failure of verify.
         let mut session = machine.open();
-        settings.apply(&mut session).unwrap();
+        let _ = settings.apply(&mut session).unwrap();
         for item in settings.verify(&session).unwrap().items {
             prop_assert!(item.state != State::Drifted, "{item}");
         }
@@ -264,7 +264,11 @@ proptest! {
     ) {
         let acts: Vec<Act<RuntimeSettings>> = acts
             .into_iter()
-            .map(|(owner, applies, death)| Act { owner, applies, death })
+            .map(|(owner, applies, death)| Act {
+                owner,
+                applies,
+                fault: death.map(laws::Fault::Dies),
+            })
             .collect();
         laws::owners_in_any_order(&machine, &acts, &last)?;
     }
@@ -341,9 +345,9 @@ fn a_key_that_was_absent_is_absent_again() {
         ..RuntimeSettings::default()
     };
     let mut session = machine.open();
-    settings.apply(&mut session).unwrap();
+    let _ = settings.apply(&mut session).unwrap();
     assert_ne!(machine.snapshot(), was);
-    session.revert().unwrap();
+    assert!(session.revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
 }
 
