@@ -22,8 +22,8 @@
 //! for note in &plan.notes {
 //!     println!("{note}"); // which disk matches which rule, and near misses
 //! }
-//! rules.apply(&mut session)?; // writes only what differs
-//! rules.revert(&mut session)?; // also restores what switching the scheduler had reset
+//! println!("{}", rules.apply(&mut session)?); // writes only what differs
+//! println!("{}", rules.revert(&mut session)?); // also restores what switching the scheduler had reset
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

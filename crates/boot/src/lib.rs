@@ -21,8 +21,8 @@
 //! let mut session = Session::live("router")?
 //!     .with(hosttune_boot::knobs)
 //!     .with_backend(Modules::live());
-//! Ifb.apply(&mut session)?; // modprobe, once per boot
-//! Ifb.revert(&mut session)?; // unloads it, unless it is in use
+//! println!("{}", Ifb.apply(&mut session)?); // modprobe, once per boot
+//! println!("{}", Ifb.revert(&mut session)?); // unloads it, unless it is in use
 //! # Ok::<(), hosttune_core::Error>(())
 //! ```
 //!

@@ -22,9 +22,9 @@
 //! // Session::live("motd") is the running system; this is a tree below a directory.
 //! let mut session = Session::at(root.path(), "motd")?;
 //! assert_eq!(Motd.plan(&session)?.steps.len(), 1); // reads, writes nothing
-//! Motd.apply(&mut session)?; // all of it, or nothing
+//! println!("{}", Motd.apply(&mut session)?); // all of it, or nothing
 //! assert!(Motd.verify(&session)?.is_as_wanted());
-//! Motd.revert(&mut session)?; // the original values, except where others have changed them since
+//! println!("{}", Motd.revert(&mut session)?); // the original values, except where others have changed them since
 //! assert_eq!(Motd.plan(&session)?.steps.len(), 1);
 //! # Ok::<(), Error>(())
 //! ```

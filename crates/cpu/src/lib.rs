@@ -15,8 +15,8 @@
 //! for step in &fast.plan(&session)?.steps {
 //!     println!("{}: {} → {}", step.knob, step.from_text, step.to_text);
 //! }
-//! fast.apply(&mut session)?; // all policies or none
-//! fast.revert(&mut session)?; // each policy to its own original values
+//! println!("{}", fast.apply(&mut session)?); // all policies or none
+//! println!("{}", fast.revert(&mut session)?); // each policy to its own original values
 //! # Ok::<(), hosttune_cpu::Error>(())
 //! ```
 //!

@@ -22,11 +22,11 @@
 //! let plan = wanted.plan(&session)?; // needs no root and changes nothing
 //! assert_eq!((&*plan.steps[0].from_text, &*plan.steps[0].to_text), ("60", "100"));
 //!
-//! wanted.apply(&mut session)?; // all of it or nothing, journalled before it is written
+//! println!("{}", wanted.apply(&mut session)?); // all of it or nothing, journalled before it is written
 //! assert!(wanted.verify(&session)?.is_as_wanted());
 //! assert_eq!(std::fs::read_to_string(&swappiness)?, "100\n");
 //!
-//! wanted.revert(&mut session)?; // also from another process, and after a kill -9
+//! println!("{}", wanted.revert(&mut session)?); // also from another process, and after a kill -9
 //! assert_eq!(std::fs::read_to_string(&swappiness)?, "60\n");
 //! # Ok(())
 //! # }

@@ -12,9 +12,9 @@
 //!     .with(hosttune_memory::knobs)
 //!     .with_backend(Modules::live()) // zram is a module
 //!     .with_backend(Zram::live());
-//! swap.apply(&mut session)?; // device, algorithm, size, header, swapon
-//! pages.apply(&mut session)?;
-//! swap.revert(&mut session)?; // swapoff first; nothing is left behind
+//! println!("{}", swap.apply(&mut session)?); // device, algorithm, size, header, swapon
+//! println!("{}", pages.apply(&mut session)?);
+//! println!("{}", swap.revert(&mut session)?); // swapoff first; nothing is left behind
 //! # Ok::<(), hosttune_memory::Error>(())
 //! ```
 //!

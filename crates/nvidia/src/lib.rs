@@ -11,7 +11,7 @@
 //! let parameters = NvidiaParameters::new("desk", [
 //!     NvidiaSetting::new(DriverModule::Drm, "modeset", 1).why("Wayland needs it"),
 //! ]);
-//! parameters.apply(&mut session)?; // writes a modprobe.d file, loads and unloads nothing
+//! println!("{}", parameters.apply(&mut session)?); // writes a modprobe.d file, loads and unloads nothing
 //! for item in parameters.verify(&session)?.items {
 //!     println!("{item}"); // pending until the driver is loaded again
 //! }

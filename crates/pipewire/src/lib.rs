@@ -20,8 +20,8 @@
 //! let mut session = Session::at(root.path(), "gaming")?.with(hosttune_pipewire::knobs);
 //! let plan = latency.plan(&session)?;
 //! assert!(plan.notes[0].contains("64 frames at 48 kHz: 1.33 ms"), "{:?}", plan.notes);
-//! latency.apply(&mut session)?; // /etc/pipewire/pipewire.conf.d/92-gaming-latency.conf
-//! latency.revert(&mut session)?; // gone, with the directories that it needed
+//! println!("{}", latency.apply(&mut session)?); // /etc/pipewire/pipewire.conf.d/92-gaming-latency.conf
+//! println!("{}", latency.revert(&mut session)?); // gone, with the directories that it needed
 //! # Ok::<(), hosttune_pipewire::Error>(())
 //! ```
 //!

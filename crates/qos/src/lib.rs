@@ -12,9 +12,9 @@
 //!     .with_backend(Netlink::open()?)
 //!     .with_backend(Modules::live());
 //! session.recover()?; // in case an earlier run was killed half-way
-//! shaper.apply(&mut session)?; // all of it, or nothing
+//! println!("{}", shaper.apply(&mut session)?); // all of it, or nothing
 //! assert!(shaper.verify(&session)?.is_as_wanted());
-//! shaper.revert(&mut session)?; // restores everything that nobody else has changed since
+//! println!("{}", shaper.revert(&mut session)?); // restores everything that nobody else has changed since
 //! # Ok::<(), hosttune_qos::Error>(())
 //! ```
 //!

@@ -12,9 +12,9 @@
 //! for step in &set.plan(&session)?.steps {
 //!     println!("{}: {} → {}", step.knob, step.from_text, step.to_text);
 //! }
-//! set.apply(&mut session)?; // all of it, or nothing
+//! println!("{}", set.apply(&mut session)?); // all of it, or nothing
 //! assert!(set.verify(&session)?.is_as_wanted());
-//! set.revert(&mut session)?; // restores the originals, except where others have changed values since
+//! println!("{}", set.revert(&mut session)?); // restores the originals, except where others have changed values since
 //! # Ok::<(), hosttune_sysctl::Error>(())
 //! ```
 //!

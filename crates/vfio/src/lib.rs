@@ -14,9 +14,9 @@
 //! for note in &lend.plan(&session)?.notes {
 //!     println!("{note}"); // each function of the card and its IOMMU group, with a verdict
 //! }
-//! lend.apply(&mut session)?; // all of it, or an error and nothing
+//! println!("{}", lend.apply(&mut session)?); // all of it, or an error and nothing
 //! // … the guest runs …
-//! lend.revert(&mut session)?; // the original drivers, as they were
+//! println!("{}", lend.revert(&mut session)?); // the original drivers, as they were
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

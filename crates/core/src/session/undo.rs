@@ -84,9 +84,9 @@ impl Session {
                 None
             } else if replaced {
                 Some(Ok(Done::Already))
-            } else if !force && waiting.has_to_wait(&entry) {
-                Some(Err(NotRevertedReason::Waits))
-            } else if stranded.as_ref().is_some_and(|end| entry.is_means_for(end)) {
+            } else if !force && waiting.has_to_wait(&entry)
+                || stranded.as_ref().is_some_and(|end| entry.is_means_for(end))
+            {
                 Some(Err(NotRevertedReason::Waits))
             } else {
                 let means_for = passed

@@ -2,8 +2,7 @@
 
 #![expect(
     clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "tests say what they could not run, and fail where they cannot go on"
+    reason = "tests say what they could not run"
 )]
 
 mod running_kernel;

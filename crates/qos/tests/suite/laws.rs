@@ -452,10 +452,7 @@ fn a_strangers_filter_keeps_our_hook_and_nothing_else() {
         "the hook and the filter: {now:#?}"
     );
     // Not even with force, because the filter is another program's.
-    let left = shaper
-        .revert(&mut session.force(true))
-        .unwrap()
-        .not_reverted;
+    let left = shaper.revert(session.force(true)).unwrap().not_reverted;
     assert_eq!(left.len(), 1, "{left:#?}");
     assert_eq!(router.snapshot(), now);
 }
@@ -473,10 +470,7 @@ fn a_strangers_root_on_our_ifb_keeps_it() {
     assert_eq!(left.len(), 2, "{left:#?}");
     assert!(router.snapshot()["root ifb-wan"].starts_with("pfifo 99:"));
     assert!(!router.snapshot().contains_key("lost"));
-    let left = shaper
-        .revert(&mut session.force(true))
-        .unwrap()
-        .not_reverted;
+    let left = shaper.revert(session.force(true)).unwrap().not_reverted;
     assert!(left.is_empty(), "{left:#?}");
     assert_eq!(router.snapshot(), was);
 }
@@ -718,7 +712,7 @@ fn what_the_kernel_certainly_has_not_is_said_beforehand() {
     let applied = optional.apply(&mut session).unwrap();
     assert!(applied.changed.is_empty());
     assert_eq!(applied.findings.len(), 1, "{applied:#?}");
-    assert!(optional.plan(&session.strict(true)).is_ok());
+    assert!(optional.plan(session.strict(true)).is_ok());
     assert_eq!((crash_point.changes(), router.snapshot()), (0, was));
 }
 

@@ -242,7 +242,7 @@ fn harm_beyond_the_value_needs_consent_by_name() {
         );
         assert!(session(&machine).revert().unwrap().is_complete());
         assert_eq!(machine.snapshot(), was, "{key}");
-        assert!(refused.apply(&mut session(&machine).strict(true)).is_err());
+        assert!(refused.apply(session(&machine).strict(true)).is_err());
 
         let consented = SysctlSet::new([Wanted::new(key, value).accept_side_effects()]);
         let plan: Plan = consented.plan(&session(&machine)).unwrap();
@@ -522,7 +522,7 @@ fn what_is_mounted_read_only_is_said_and_the_rest_is_done() {
     }
     let report = set.verify(&session(&machine)).unwrap();
     assert!(report.is_as_wanted(), "{:?}", report.items);
-    assert!(set.apply(&mut session(&machine).strict(true)).is_err());
+    assert!(set.apply(session(&machine).strict(true)).is_err());
     assert!(session(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
 }

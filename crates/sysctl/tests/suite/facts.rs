@@ -225,9 +225,7 @@ fn f4_a_value_without_its_module_is_named_and_the_rest_is_applied() {
         ("net.ipv4.tcp_congestion_control", "bbr"),
         ("vm.swappiness", "100"),
     ]);
-    let error = wanted
-        .apply(&mut session(&machine).strict(true))
-        .unwrap_err();
+    let error = wanted.apply(session(&machine).strict(true)).unwrap_err();
     assert!(matches!(error, Error::NotApplicable(_)), "{error:?}");
     assert!(told(&error).contains("tcp_bbr"), "{}", told(&error));
     assert_eq!(machine.snapshot(), was);
@@ -263,7 +261,7 @@ fn f4_a_module_that_will_not_load_is_found_out_while_applying() {
         ("vm.compaction_proactiveness", "0"),
     ]);
     assert!(matches!(
-        wanted.apply(&mut session(&machine).strict(true)),
+        wanted.apply(session(&machine).strict(true)),
         Err(Error::RolledBack { .. } | Error::NotApplicable(_))
     ));
     assert_eq!(machine.snapshot(), was);
@@ -424,7 +422,7 @@ fn f7_write_only_keys_are_never_planned_kept_or_verified() {
             UnsupportedKind::WriteOnly
         );
         assert!(wanted.verify(&session(&machine)).unwrap().is_as_wanted());
-        assert!(wanted.plan(&session(&machine).strict(true)).is_err());
+        assert!(wanted.plan(session(&machine).strict(true)).is_err());
     }
     // Nor is a key that is not in the catalogue and whose mode does not allow reading.
     let memory = testing::kernel().file(path("vm/press_me"), "", Behaviour::takes_all());
@@ -478,7 +476,7 @@ fn f9_a_missing_key_is_said_and_is_an_error_where_it_is_required() {
     ]);
     for result in [
         required.apply(&mut session(&machine)),
-        wanted.apply(&mut session(&machine).strict(true)),
+        wanted.apply(session(&machine).strict(true)),
     ] {
         let error = result.unwrap_err();
         assert!(told(&error).contains("vm.laptop_mode"), "{}", told(&error));
@@ -584,7 +582,7 @@ fn an_equal_value_on_a_read_only_key_is_success_and_another_is_said() {
     let crash_point = CrashPoint::lives();
     let equal = set([("vm.swappiness", "60")]);
     let _ = equal
-        .apply(&mut machine.session(&crash_point).unwrap().strict(true))
+        .apply(machine.session(&crash_point).unwrap().strict(true))
         .unwrap();
     assert_eq!(crash_point.writes(), 0);
     let other = set([("vm.swappiness", "100")]);
@@ -609,7 +607,7 @@ fn a_value_without_a_way_back_needs_consent() {
         assert_eq!(unsupported.kind, UnsupportedKind::OneWay);
         assert!(unsupported.hint.as_deref().unwrap().contains("consent"));
         assert_eq!(machine.snapshot(), was);
-        assert!(refused.apply(&mut session(&machine).strict(true)).is_err());
+        assert!(refused.apply(session(&machine).strict(true)).is_err());
 
         let consented = SysctlSet::new([Wanted::new(key, value).one_way()]);
         let _ = consented.apply(&mut session(&machine)).unwrap();
@@ -624,7 +622,7 @@ fn a_value_without_a_way_back_needs_consent() {
         // A value that is already set needs no consent, and nothing is written.
         let crash_point = CrashPoint::lives();
         let _ = refused
-            .apply(&mut machine.session(&crash_point).unwrap().strict(true))
+            .apply(machine.session(&crash_point).unwrap().strict(true))
             .unwrap();
         assert_eq!(crash_point.changes(), 0);
         // A reboot resets it, and then nothing is pending.
@@ -746,7 +744,7 @@ fn t3_a_bad_value_a_missing_key_and_a_missing_module_are_never_plain_success() {
     for finding in &applied.findings {
         assert!(matches!(finding.state, State::NotApplicable { .. }));
     }
-    let error = rest.apply(&mut session(&machine).strict(true)).unwrap_err();
+    let error = rest.apply(session(&machine).strict(true)).unwrap_err();
     let told = told(&error);
     assert!(
         told.contains("vm.laptop_mode") && told.contains("tcp_bbr"),

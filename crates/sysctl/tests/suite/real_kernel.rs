@@ -254,9 +254,7 @@ fn an_equal_value_in_a_read_only_tree_is_success() {
     }
     let state = tempfile::tempdir().unwrap();
     let equal = set([("net.ipv4.tcp_fastopen", "0x3")]);
-    let _ = equal
-        .apply(&mut session(state.path()).strict(true))
-        .unwrap();
+    let _ = equal.apply(session(state.path()).strict(true)).unwrap();
     let other = set([("net.ipv4.tcp_fastopen", "1")]);
     let applied = other.apply(&mut session(state.path())).unwrap();
     let State::NotApplicable { unsupported } = &applied.findings[0].state else {

@@ -105,7 +105,7 @@ fn a_bio_based_disk_is_told_and_stops_nobody() {
         // If it is required, it is an error before anything is written.
         let was = machine.snapshot();
         let error = rules
-            .plan(&machine.session(&CrashPoint::lives()).unwrap().strict(true))
+            .plan(machine.session(&CrashPoint::lives()).unwrap().strict(true))
             .unwrap_err();
         assert!(matches!(error, Error::NotApplicable(_)), "{error}");
         assert_eq!(machine.snapshot(), was);

@@ -30,8 +30,8 @@ fn outcome(wanted: Wanted, strict: bool) -> Option<State> {
             Wanted::Deferred => request.deferred(When::Reboot),
         };
     });
-    let plan = tuning.plan(&process(&machine).strict(strict));
-    let applied = tuning.apply(&mut process(&machine).strict(strict));
+    let plan = tuning.plan(process(&machine).strict(strict));
+    let applied = tuning.apply(process(&machine).strict(strict));
     match (plan, applied) {
         (Ok(plan), Ok(applied)) => {
             assert_eq!(plan.findings, applied.findings);

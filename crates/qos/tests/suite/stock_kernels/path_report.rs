@@ -156,7 +156,7 @@ fn what_is_lost_and_what_is_bypassed_is_told() {
     traffic.all_arrive("applied again");
     let readings = while_sending(&traffic, &session);
     assert_eq!(verdicts(&readings), (Verdict::Flows, Verdict::Flows));
-    let reverted = shaper().revert(&mut session.force(true)).unwrap();
+    let reverted = shaper().revert(session.force(true)).unwrap();
     assert_eq!(reverted.not_reverted, [], "{reverted:#?}");
     traffic.all_arrive("taken back");
 }

@@ -343,7 +343,7 @@ fn what_a_stranger_did_since_stays() {
         root.contains("pfifo 77:") && !root.contains("ingress"),
         "{root}"
     );
-    let reverted = shaper().revert(&mut session.force(true)).unwrap();
+    let reverted = shaper().revert(session.force(true)).unwrap();
     assert!(
         reverted.not_reverted.is_empty(),
         "{:#?}",
