@@ -15,7 +15,7 @@ use hosttune_pipewire::daemon::{DaemonState, Remote};
 use hosttune_test_machine::PipeWire as Stock;
 
 /// How long a program may take to be ready on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A private daemon, and what runs with it.
 pub(super) struct Bench {

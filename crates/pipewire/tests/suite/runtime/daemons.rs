@@ -393,7 +393,7 @@ fn a_daemon_that_is_stopped_is_told_in_time() {
     let error = daemon.view().unwrap_err();
     rustix::process::kill_process(id, rustix::process::Signal::CONT).unwrap();
     assert!(
-        began.elapsed() < Duration::from_secs(4),
+        began.elapsed() < Duration::from_secs(30),
         "{:?}",
         began.elapsed()
     );
@@ -436,7 +436,7 @@ fn nothing_that_runs_cannot_be_verified() {
         );
     }
     assert!(
-        began.elapsed() < Duration::from_millis(1500),
+        began.elapsed() < Duration::from_secs(30),
         "{:?}",
         began.elapsed()
     );
