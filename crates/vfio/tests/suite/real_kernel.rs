@@ -27,10 +27,11 @@ fn devices_are_lent_and_come_back(kernel: Kernel) {
     let reason = "an interface that comes back has another number";
     let mut machine = for_tests(kernel, reason).boot().unwrap();
     let command = inside::command(&test_name(), kernel);
-    let mut show = |_: Stream, bytes: &[u8]| print!("{}", String::from_utf8_lossy(bytes));
+    // Its output has the lines of a test program of its own: printed, it would be counted as one.
+    let mut show = |_: Stream, _: &[u8]| {};
     let output = machine.shell(&command, Duration::from_secs(300), &mut show);
     let output = output.unwrap();
-    assert_eq!(output.code, 0);
+    assert_eq!(output.code, 0, "{}", output.text());
     assert!(output.text().contains("a display and its audio: done"));
 }
 
