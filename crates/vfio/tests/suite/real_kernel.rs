@@ -29,7 +29,7 @@ fn devices_are_lent_and_come_back(kernel: Kernel) {
     let command = inside::command(&test_name(), kernel);
     // Its output has the lines of a test program of its own: printed, it would be counted as one.
     let mut show = |_: Stream, _: &[u8]| {};
-    let output = machine.shell(&command, Duration::from_secs(300), &mut show);
+    let output = machine.shell(&command, Duration::from_secs(1_200), &mut show);
     let output = output.unwrap();
     assert_eq!(output.code, 0, "{}", output.text());
     assert!(output.text().contains("a display and its audio: done"));
