@@ -244,7 +244,6 @@ impl Global {
             return Ok(());
         }
         let given = [
-            ("root", self.root.is_some()),
             ("only", !self.only.is_empty()),
             ("strict", self.strict),
             ("with", !self.with.is_empty()),
@@ -270,7 +269,7 @@ impl Global {
     pub(super) fn invocation(&self, name: &str, command: &str) -> String {
         let uses = |option: &str| !unused(command).contains(&option);
         let mut words = vec![name.to_owned()];
-        if let Some(root) = self.root.as_ref().filter(|_| uses("root")) {
+        if let Some(root) = &self.root {
             words.push("--root".to_owned());
             words.push(quoted(&root.display().to_string()));
         }

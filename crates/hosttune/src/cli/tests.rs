@@ -362,6 +362,10 @@ fn only_and_with_choose() {
     // Revert takes the part from the journal, whatever options are given now.
     let ran = greeter(root.path(), &["revert", "--yes", "--only", "farewell"]);
     assert_eq!(ran.exit, Exit::Done, "{ran:?}");
+    assert!(
+        ran.out.contains("1 other change still in effect"),
+        "{ran:?}"
+    );
     assert!(!root.path().join("etc/goodbye").exists());
     assert!(motd(&root).is_some());
     let status = greeter(root.path(), &["status", "--json", "--only", "radio"]).document();

@@ -41,21 +41,19 @@ pub(in super::super) fn reverted(page: &Page, reverted: &Reverted, notes: &[Stri
     if reverted.unrecorded.is_some() {
         says.push("journal not cleared".to_owned());
     }
-    let remaining = (!reverted.remaining.is_empty()).then(|| {
-        let others = count(reverted.remaining.len(), "other change", "other changes");
-        format!("{others} still in effect")
-    });
-    if says.is_empty() {
-        let nothing = ["nothing to revert".to_owned()]
-            .into_iter()
-            .chain(remaining);
-        let mut text = page.headline(&nothing.collect::<Vec<_>>().join(", "));
-        text.push_str(&page.notes(notes));
-        return text;
+    let is_nothing = says.is_empty();
+    if is_nothing {
+        says.push("nothing to revert".to_owned());
     }
-    says.extend(remaining);
+    if !reverted.remaining.is_empty() {
+        let others = count(reverted.remaining.len(), "other change", "other changes");
+        says.push(format!("{others} still in effect"));
+    }
     let mut text = page.headline(&says.join(", "));
     text.push_str(&page.notes(notes));
+    if is_nothing {
+        return text;
+    }
     let sections = rows::by_title(
         reverted
             .undone
