@@ -335,9 +335,10 @@ fn missing(host: &Host, entry: Option<&CatalogueEntry>) -> Result<Unsupported, H
         )
         .hint(format!("load it first: modprobe {module}"))
         .module(module),
-        (_, Some((major, minor))) => {
-            unsupported.hint(format!("it requires Linux {major}.{minor} or later"))
-        }
+        (_, Some((major, minor))) => Unsupported::new(
+            UnsupportedKind::Missing,
+            format!("this kernel has no such key; Linux has had it since {major}.{minor}"),
+        ),
         _ => unsupported,
     })
 }
