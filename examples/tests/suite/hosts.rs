@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hosttune::blockdev::udev::{Call, GeneratedRules};
 use hosttune_test_machine::{
-    At, Kills, Snapshot, Subtree, Udev, Udevd, inside_stock_kernels, tell, wait_until,
+    At, Kills, Snapshot, Subtree, Udev, Udevd, drawn, inside_stock_kernels, tell, wait_until,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -310,7 +310,8 @@ fn come_again(disk: &str, host: &str) {
 fn a_disk_that_comes_is_tuned_by_a_rule_of_udevs_that_calls_gaming() {
     tell("modprobe -a mq-deadline bfq");
     let (disk, host) = sata();
-    for udev in Udev::ALL {
+    // What calls gaming does not matter to it, so the check run takes one version.
+    for udev in Udev::ALL.into_iter().take(drawn(Udev::ALL.len(), 2)) {
         let udevd = Udevd::start(udev);
         let own = GeneratedRules::new("gaming").call(Call::apply(GAMING));
         let path = format!("/run/udev/rules.d/{}", own.file_name().unwrap());

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 
 use hosttune_test_machine::inside::test_name;
 use hosttune_test_machine::{
-    At, Kills, Snapshot, Subtree, Traced, inside_every_kernel, inside_stock_kernels,
+    At, Kills, Snapshot, Subtree, Traced, drawn, inside_every_kernel, inside_stock_kernels,
 };
 
 use machine::{
@@ -356,7 +356,7 @@ fn ten_applies_at_once_are_one_apply() {
     alone(test, Network::Machines, |machine| {
         let set_keys = changed_by_apply();
         let mut refused = 0;
-        for round in 0..20 {
+        for round in 0..drawn(20, 4) {
             never_seen();
             let children: Vec<_> = (0..10)
                 .map(|_| {

@@ -732,7 +732,7 @@ fn without_the_kind_everything_is_as_it_was() {
 }
 
 proptest! {
-    #![proptest_config(cases(10_000))]
+    #![proptest_config(cases(4_000))]
 
     #[test]
     fn die_anywhere(

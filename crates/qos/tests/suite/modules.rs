@@ -122,7 +122,7 @@ fn only_what_is_needed_is_loaded() {
 
 /// Each kernel of a check run is killed at one in this many writes. Shaping alone is killed at
 /// every message, and modules alone at every write, in their own tests.
-const PARTS: u64 = 4;
+const PARTS: u64 = 8;
 
 /// At every message, module and journal write of apply and of revert. After one write is before the
 /// next, and each takes seconds here, so apply is killed before each and revert after each.

@@ -419,7 +419,7 @@ fn whatever_owners_and_strangers_do_nothing_is_lost_and_all_is_told() {
     }
     let set = std::env::var("PROPTEST_CASES").ok();
     let config = ProptestConfig {
-        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(1_000),
+        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(500),
         max_shrink_iters: 3_000,
         // A failing walk becomes a test of its own instead of an entry in a file of failures.
         failure_persistence: None,
