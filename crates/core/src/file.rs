@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{HostError, HostErrorKind, Operation};
-use crate::host::{EntryKind, FileContent, Host, host_path};
+use crate::host::{EntryKind, FileContent, Host, HostError, HostErrorKind, Operation, host_path};
 use crate::knob::{Knob, Lifetime, Registry, Unsupported, UnsupportedKind};
 
 /// Registers the knob types of this module; every session has them.

@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::{Error, HostError};
-use crate::host::Host;
+use crate::error::Error;
+use crate::host::{Host, HostError};
 
 /// How long a change lasts if nobody reverts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -62,8 +62,8 @@ mod stop;
 pub mod testing;
 mod tuning;
 
-pub use error::{Cause, Error, HostError, HostErrorKind, Operation, StaleStep, StepFailure};
-pub use host::{Host, LinuxHost};
+pub use error::{Cause, Error, StaleStep, StepFailure};
+pub use host::{Host, HostError, HostErrorKind, LinuxHost, Operation};
 pub use knob::{AnyKnob, Knob, Lifetime, Registry, Unsupported, UnsupportedKind};
 pub use plan::{Before, Plan, Planner, Request, Requirement, SavedState, Step, When, Why};
 pub use report::{Finding, Report, State};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::HostError;
+use super::error::HostError;
 
 /// The kind of a host's root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::choice;
+use super::error::{HostError, HostErrorKind, Operation};
 use super::fs::{Entry, EntryKind, FileContent, Fs, RootKind};
 use super::regular::{
     self, LARGEST_FILE, LARGEST_VALUE, READING, Unread, read_all, read_value, read_value_checked,
@@ -22,7 +23,6 @@ use super::regular::{
 use super::replacement::{
     Leftovers, TreeValue, attributes, is_replacement, replace, replacement_of,
 };
-use crate::error::{HostError, HostErrorKind, Operation};
 
 /// The files below a root directory of a Linux machine.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 //! Reading takes `&Host`, changing takes `&mut Host`: a plan that writes does not compile.
 
 mod choice;
+mod error;
 mod fs;
 pub(crate) mod linux;
 mod mounts;
@@ -18,12 +19,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use error::{HostError, HostErrorKind, Operation};
 pub use fs::{AttributeValue, Entry, EntryKind, FileContent, Fs, RootKind};
 pub use linux::LinuxHost;
 pub use mounts::unescaped_path;
 
+pub(crate) use self::error::hint;
 use self::mounts::Mounts;
-use crate::error::{HostError, Operation};
 use crate::knob::{Unsupported, UnsupportedKind};
 
 /// A change that is about to be made to the host, as the [`Gate`] sees it.
@@ -234,10 +236,7 @@ impl Host {
         let mounts = match self.fs.read(Path::new(mounts::LIST)) {
             Ok(list) => Mounts::parse(&String::from_utf8_lossy(&list)),
             Err(error)
-                if matches!(
-                    error.kind(),
-                    crate::HostErrorKind::Missing | crate::HostErrorKind::Denied
-                ) =>
+                if matches!(error.kind(), HostErrorKind::Missing | HostErrorKind::Denied) =>
             {
                 Mounts::default()
             }
@@ -397,7 +396,7 @@ impl Host {
     pub fn boot_id(&self) -> Result<String, HostError> {
         match self.read_text(Path::new("/proc/sys/kernel/random/boot_id")) {
             Ok(text) => Ok(text.trim().to_owned()),
-            Err(error) if *error.kind() == crate::HostErrorKind::Missing => Ok(String::new()),
+            Err(error) if *error.kind() == HostErrorKind::Missing => Ok(String::new()),
             Err(error) => Err(error),
         }
     }
@@ -468,7 +467,7 @@ pub fn host_path(path: impl Into<PathBuf>) -> Result<PathBuf, HostError> {
         Err(HostError::new(
             Operation::Read,
             path.display().to_string(),
-            crate::HostErrorKind::OutsideRoot,
+            HostErrorKind::OutsideRoot,
         )
         .with_hint("give an absolute path without '..'"))
     }

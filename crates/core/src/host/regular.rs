@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::error::{HostError, HostErrorKind, Operation};
+use super::error::{HostError, HostErrorKind, Operation};
 
 /// The maximum size in bytes of a value under `/proc/sys` or `/sys`. An attribute of sysfs fits
 /// into a page, and the longest sysctls are 64 KiB.

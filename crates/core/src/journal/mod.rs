@@ -6,7 +6,7 @@
 //! changes that are still to be reverted. An entry is pending until it is marked undone: forgetting
 //! takes a record, remembering takes none.
 
-use crate::error::hint;
+use crate::host::hint;
 
 mod compaction;
 mod directory;

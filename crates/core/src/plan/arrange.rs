@@ -9,7 +9,8 @@ use super::declared::{Declared, Role, Target};
 use super::findings::found;
 use super::view::{Outcome, PlannedView};
 use super::{Before, Requirement, SavedState, Step};
-use crate::error::{Error, HostErrorKind};
+use crate::error::Error;
+use crate::host::HostErrorKind;
 use crate::knob::{Key, Unsupported};
 use crate::report::{Finding, State};
 

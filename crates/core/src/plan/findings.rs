@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::declared::{Declared, Role, Target};
 use super::view::{Outcome, PlannedView};
-use crate::error::{HostError, HostErrorKind};
+use crate::host::{HostError, HostErrorKind};
 use crate::report::{Finding, State};
 
 /// The result of planning a request.

@@ -7,8 +7,7 @@ use serde_json::Value;
 use super::declared::{Declared, Role, Target};
 use super::planner::Refusal;
 use super::{Before, SavedState};
-use crate::error::{HostError, HostErrorKind};
-use crate::host::Host;
+use crate::host::{Host, HostError, HostErrorKind};
 use crate::knob::{AnyKnob, Key, KnobKind, Registry, Unsupported, UnsupportedKind};
 
 /// The outcome of one request.

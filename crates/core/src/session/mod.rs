@@ -13,8 +13,8 @@ mod undo;
 
 use serde_json::Value;
 
-use crate::error::{Error, HostErrorKind, StaleStep};
-use crate::host::{Host, LinuxHost};
+use crate::error::{Error, StaleStep};
+use crate::host::{Host, HostErrorKind, LinuxHost};
 use crate::journal::{DirectoryStore, Entry, Knobs, Log, Purpose, Store};
 use crate::knob::{AnyKnob, Registry};
 use crate::plan::{Before, Journalled, Plan, Planner, Refusal, Scope, Step};
@@ -602,4 +602,4 @@ fn user_directories() -> (String, String) {
 }
 
 /// The state that a knob shows, or why it could not be read; for undo.
-pub(crate) type Seen = Result<Value, crate::error::HostError>;
+pub(crate) type Seen = Result<Value, crate::host::HostError>;

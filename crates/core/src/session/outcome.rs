@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::HostError;
+use crate::host::HostError;
 use crate::journal::JournalError;
 use crate::knob::AnyKnob;
 use crate::plan::{Requirement, Step};

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Applied, Seen, Session};
-use crate::error::{Cause, Error, HostErrorKind, StepFailure};
+use crate::error::{Cause, Error, StepFailure};
+use crate::host::HostErrorKind;
 use crate::journal::{Entry, JournalLocation, Knobs, Log, Purpose, Record};
 use crate::knob::{AnyKnob, KnobKind, Unsupported, UnsupportedKind};
 use crate::plan::{Before, Plan, Requirement, Step};
@@ -301,9 +302,9 @@ impl Session {
     pub(super) fn kind_or_malformed(
         &self,
         knob: &AnyKnob,
-    ) -> Result<KnobKind, crate::error::HostError> {
+    ) -> Result<KnobKind, crate::host::HostError> {
         self.registry.find(&knob.kind).map_err(|error| {
-            crate::error::HostError::malformed(knob.text.clone(), error.to_string())
+            crate::host::HostError::malformed(knob.text.clone(), error.to_string())
         })
     }
 

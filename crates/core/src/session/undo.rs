@@ -13,7 +13,7 @@ use self::verdict::{Verdict, judge};
 use self::waiting::Waiting;
 use super::outcome::with_source;
 use super::{NotReverted, NotRevertedReason, Reverted, Session, Undone};
-use crate::error::{HostError, HostErrorKind};
+use crate::host::{HostError, HostErrorKind};
 use crate::journal::{Entry, Foreign, JournalError, JournalLocation, Log, Record};
 use crate::knob::{KnobKind, Lifetime};
 use crate::plan::{Before, Step};

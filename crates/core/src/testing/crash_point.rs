@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::io::Errno;
 
-use crate::error::{HostError, HostErrorKind, Operation};
-use crate::host::{Change, Gate};
+use crate::host::{Change, Gate, HostError, HostErrorKind, Operation};
 
 /// The point of a write at which it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,8 +8,7 @@ use std::time::Duration;
 use super::behaviour::Behaviour;
 use super::crash_point::CrashPoint;
 use super::tree::{Node, Tree};
-use crate::error::{HostError, Operation};
-use crate::host::{Entry, EntryKind, FileContent, Fs, Host, RootKind};
+use crate::host::{Entry, EntryKind, FileContent, Fs, Host, HostError, Operation, RootKind};
 
 const ENOENT: i32 = 2;
 const EACCES: i32 = 13;

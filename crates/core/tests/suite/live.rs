@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-use hosttune_core::error::HostErrorKind;
+use hosttune_core::host::HostErrorKind;
 use hosttune_core::host::{EntryKind, Fs};
 use hosttune_core::{Host, LinuxHost};
 use nix::errno::Errno;

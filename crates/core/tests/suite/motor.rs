@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hosttune_core::error::Operation;
+use hosttune_core::host::Operation;
 use hosttune_core::testing::{Behaviour, Machine, Memory};
 use hosttune_core::{
     AnyKnob, Error, Host, HostError, HostErrorKind, Knob, Planner, Registry, Tuning, Unsupported,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use hosttune_core::testing::{Behaviour, CrashPoint, Machine, Memory, Moment, World, laws};
 use hosttune_core::{
-    Error, Host, HostError, HostErrorKind, Knob, Planner, Registry, Tuning, error::Operation,
+    Error, Host, HostError, HostErrorKind, Knob, Operation, Planner, Registry, Tuning,
 };
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};

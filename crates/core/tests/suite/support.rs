@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hosttune_core::error::Operation;
+use hosttune_core::host::Operation;
 use hosttune_core::journal::{JournalError, JournalLocation, Store};
 use hosttune_core::testing::{Behaviour, CrashPoint, Machine, MemoryStore, Moment, World};
 use hosttune_core::{

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use crate::error::HostErrorKind;
+use crate::host::HostErrorKind;
 use crate::journal::{Entry, Foreign, Log, Start};
 use crate::knob::{AnyKnob, Key};
 use crate::plan::{Before, SavedState, Step};

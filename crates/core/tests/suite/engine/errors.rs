@@ -1,6 +1,7 @@
 //! Error messages: each describes its own level and leaves the rest to its source.
 
-use hosttune_core::error::{HostError, HostErrorKind, Operation, StaleStep, StepFailure};
+use hosttune_core::error::{StaleStep, StepFailure};
+use hosttune_core::host::{HostError, HostErrorKind, Operation};
 use hosttune_core::journal::JournalError;
 use hosttune_core::testing::{Behaviour, World};
 use hosttune_core::{

@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use hosttune_core::error::{Operation, StepFailure};
+use hosttune_core::error::StepFailure;
+use hosttune_core::host::Operation;
 use hosttune_core::testing::{Behaviour, Machine, Snapshot, World};
 use hosttune_core::{
     Error, Host, HostError, HostErrorKind, Knob, Registry, State, Tuning, Unsupported,
