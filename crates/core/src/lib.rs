@@ -50,6 +50,7 @@
 
 pub mod error;
 pub mod file;
+pub mod fnmatch;
 pub mod host;
 pub mod journal;
 mod knob;

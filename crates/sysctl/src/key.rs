@@ -15,6 +15,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use hosttune_core::fnmatch;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -128,7 +129,7 @@ impl Key {
     {
         let slashed = join(segments)?;
         check(&slashed, &slashed)?;
-        if glob::is_glob(&slashed) {
+        if fnmatch::is_pattern(&slashed) {
             return Err(KeyError::Pattern { key: slashed });
         }
         Ok(Self { slashed })
@@ -197,7 +198,7 @@ impl FromStr for Key {
     /// Parses the dotted or the slashed form; the first separator decides which one it is.
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let slashed = to_slashed(text)?;
-        if glob::is_glob(&slashed) {
+        if fnmatch::is_pattern(&slashed) {
             return Err(KeyError::Pattern {
                 key: text.to_owned(),
             });
@@ -284,7 +285,7 @@ impl KeyPattern {
 
     /// Whether the pattern contains a `*`, `?` or `[`. Otherwise it names one key literally.
     pub fn is_glob(&self) -> bool {
-        glob::is_glob(&self.slashed)
+        fnmatch::is_pattern(&self.slashed)
     }
 
     /// The key that this names, unless it is a glob.

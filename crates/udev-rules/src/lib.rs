@@ -47,7 +47,6 @@ mod conflict;
 mod device;
 mod evaluation;
 mod files;
-mod fnmatch;
 mod pattern;
 mod problem;
 mod properties;

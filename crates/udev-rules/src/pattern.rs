@@ -1,6 +1,7 @@
 //! Values in comparisons.
 
-use super::fnmatch;
+use hosttune_core::fnmatch;
+
 use super::token::{UnwritableError, Value};
 
 /// A value as used in a comparison: alternatives separated by `|`, with shell patterns.
@@ -57,8 +58,10 @@ impl Pattern {
             } => {
                 (*or_empty && text.is_empty())
                     || alternatives.iter().any(|alternative| {
-                        if *are_globs {
-                            fnmatch::matches(alternative, text, self.folds_case)
+                        if *are_globs && self.folds_case {
+                            fnmatch::matches_any_case(alternative, text)
+                        } else if *are_globs {
+                            fnmatch::matches(alternative, text)
                         } else if self.folds_case {
                             alternative.eq_ignore_ascii_case(text)
                         } else {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use hosttune_core::fnmatch;
+
+use super::Device;
 use super::evaluation::Action;
-use super::{Device, fnmatch};
 
 /// What is known of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,10 +76,10 @@ impl Names {
     fn hold(&self, name: &str) -> bool {
         match self {
             Self::One(one) => one == name,
-            Self::Like(pattern) => fnmatch::matches(pattern, name, false),
+            Self::Like(pattern) => fnmatch::matches(pattern, name),
             Self::Matching(patterns) | Self::Perhaps(patterns) => {
                 let mut patterns = patterns.iter();
-                patterns.any(|pattern| fnmatch::matches(pattern, name, false))
+                patterns.any(|pattern| fnmatch::matches(pattern, name))
             }
         }
     }

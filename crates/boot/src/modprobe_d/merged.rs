@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use hosttune_core::{Host, HostError, HostErrorKind};
+use hosttune_core::{Host, HostError, HostErrorKind, fnmatch};
 
 use super::directories::{ConfigurationFile, Overlay, files};
 #[cfg(feature = "testing")]
 use super::document::Document;
 use super::kernel_arguments;
-use super::name_pattern::{canonical, matches};
+use super::name_pattern::canonical;
 use super::statement::Statement;
 use crate::command_line::{Argument, RUNNING_LINE, ranges, same_name};
 
@@ -228,5 +228,6 @@ impl ModprobeConfiguration {
 }
 
 fn is_match(pattern: &str, module: &str) -> bool {
-    canonical(module.as_bytes()).is_some_and(|name| matches(pattern.as_bytes(), &name))
+    canonical(module.as_bytes())
+        .is_some_and(|name| fnmatch::matches_bytes(pattern.as_bytes(), &name))
 }

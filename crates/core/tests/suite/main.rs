@@ -8,6 +8,7 @@
 
 mod directory;
 mod engine;
+mod fnmatch;
 mod interrupted;
 mod journals;
 mod laws;
