@@ -61,8 +61,8 @@ pub use device::{Attributes, Device, Level};
 pub use evaluation::{Action, Certainty, Evaluator, How, Setter};
 pub use files::{Place, RuleFile, RuleFiles};
 pub use pattern::Pattern;
-pub use problem::{Problem, ProblemKind};
-pub use rule::{Rule, SyntaxError};
+pub use problem::{Problem, ProblemKind, SyntaxError};
+pub use rule::Rule;
 pub use text::{Content, Document, Line};
 pub use token::{Key, Operator, Token, UnwritableError, Value};
 

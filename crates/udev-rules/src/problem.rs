@@ -2,8 +2,17 @@
 
 use std::fmt;
 
-use super::rule::SyntaxError;
 use super::token::{Key, Operator, Token};
+
+/// Why a line is not a rule. udevd ignores such a line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}, at {at:?}")]
+pub struct SyntaxError {
+    /// The problem.
+    pub problem: &'static str,
+    /// The text from the position of the error on, at most 40 characters.
+    pub at: String,
+}
 
 /// Something in a file that its author is unlikely to have intended.
 #[derive(Debug, Clone, PartialEq, Eq)]

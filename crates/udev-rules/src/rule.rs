@@ -1,23 +1,13 @@
 //! One rule: a line of a file with its continuations joined.
 
 use super::token::{Key, Operator, Token, UnwritableError, Value};
-use super::{Problem, ProblemKind, quoting};
+use super::{Problem, ProblemKind, SyntaxError, quoting};
 
 /// A rule: conditions, and assignments for when all of them match.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rule {
     /// The tokens as written. udevd evaluates them in a different order, by key.
     pub tokens: Vec<Token>,
-}
-
-/// Why a line is not a rule. udevd ignores such a line.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{problem}, at {at:?}")]
-pub struct SyntaxError {
-    /// The problem.
-    pub problem: &'static str,
-    /// The text from the position of the error on, at most 40 characters.
-    pub at: String,
 }
 
 impl Rule {

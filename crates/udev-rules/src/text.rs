@@ -1,6 +1,7 @@
 //! The text of one rules file, preserved byte for byte.
 
-use super::rule::{Rule, SyntaxError};
+use super::SyntaxError;
+use super::rule::Rule;
 use super::token::UnwritableError;
 use super::{Problem, ProblemKind};
 
