@@ -461,6 +461,10 @@ impl Log {
 
     /// Marks an undo as finished; removes a journal with nothing pending.
     pub(crate) fn end(&mut self, store: &mut dyn Store) -> Result<(), JournalError> {
+        if self.holds_nothing() {
+            // Unlike a record of the end, this needs no room on a full disk.
+            return self.remove_files(store);
+        }
         // The interrupted apply or undo may be recorded in either file.
         for location in JournalLocation::ALL {
             let file = self.file(location);
@@ -493,9 +497,18 @@ impl Log {
 
     /// Removes the files if nothing is pending, interrupted or remembered.
     pub(crate) fn clear_if_empty(&mut self, store: &mut dyn Store) -> Result<(), JournalError> {
-        if !self.entries.is_empty() || !self.refused.is_empty() || self.open().is_some() {
-            return Ok(());
+        if self.holds_nothing() && self.open().is_none() {
+            return self.remove_files(store);
         }
+        Ok(())
+    }
+
+    /// Whether nothing is pending or remembered.
+    fn holds_nothing(&self) -> bool {
+        self.entries.is_empty() && self.refused.is_empty()
+    }
+
+    fn remove_files(&mut self, store: &mut dyn Store) -> Result<(), JournalError> {
         for location in JournalLocation::ALL {
             if self.file(location).exists {
                 store.remove(location, &self.owner)?;

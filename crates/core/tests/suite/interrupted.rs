@@ -38,9 +38,11 @@ struct CrashPoint {
     /// A stop is requested after this many changes.
     stop_after: Option<usize>,
     stop: Stop,
-    /// The file system of the journal is full after this many changes.
-    full_after: Option<usize>,
-    full: Arc<AtomicBool>,
+    /// The file system of the journal is full, or read-only, after this many changes.
+    fails_after: Option<usize>,
+    fails: Arc<AtomicBool>,
+    /// `NOSPC`: the journal can still be removed. `ROFS`: it cannot, as after an error of the disk.
+    errno: Errno,
     /// The number of the change, from 0, that is refused.
     refused: Option<usize>,
 }
@@ -51,8 +53,9 @@ impl CrashPoint {
             made: Arc::default(),
             stop_after: None,
             stop: Stop::new().unwrap(),
-            full_after: None,
-            full: Arc::default(),
+            fails_after: None,
+            fails: Arc::default(),
+            errno: Errno::NOSPC,
             refused: None,
         }
     }
@@ -73,31 +76,37 @@ impl Gate for CrashPoint {
         if self.stop_after == Some(made) {
             self.stop.request();
         }
-        if self.full_after == Some(made) {
-            self.full.store(true, Ordering::SeqCst);
+        if self.fails_after == Some(made) {
+            self.fails.store(true, Ordering::SeqCst);
         }
         Ok(())
     }
 }
 
-/// A store on a file system that fills up.
+/// A store on a file system that fills up or becomes read-only.
 #[derive(Debug)]
-struct Filling(DirectoryStore, Arc<AtomicBool>);
+struct Failing(DirectoryStore, CrashPoint);
 
-impl Filling {
-    fn room(&self, place: JournalLocation, owner: &str) -> Result<(), JournalError> {
-        if self.1.load(Ordering::SeqCst) {
+impl Failing {
+    fn check(
+        &self,
+        operation: &'static str,
+        place: JournalLocation,
+        owner: &str,
+    ) -> Result<(), JournalError> {
+        let fails = self.1.fails.load(Ordering::SeqCst);
+        if fails && (operation == "write" || self.1.errno == Errno::ROFS) {
             return Err(JournalError::Failed {
-                operation: "write",
+                operation,
                 path: self.path(place, owner),
-                errno: Errno::NOSPC,
+                errno: self.1.errno,
             });
         }
         Ok(())
     }
 }
 
-impl Store for Filling {
+impl Store for Failing {
     fn path(&self, place: JournalLocation, owner: &str) -> String {
         self.0.path(place, owner)
     }
@@ -115,7 +124,7 @@ impl Store for Filling {
         bytes: &[u8],
         sync: bool,
     ) -> Result<(), JournalError> {
-        self.room(place, owner)?;
+        self.check("write", place, owner)?;
         self.0.write_at(place, owner, offset, bytes, sync)
     }
     fn replace(
@@ -124,10 +133,11 @@ impl Store for Filling {
         owner: &str,
         bytes: &[u8],
     ) -> Result<(), JournalError> {
-        self.room(place, owner)?;
+        self.check("write", place, owner)?;
         self.0.replace(place, owner, bytes)
     }
     fn remove(&mut self, place: JournalLocation, owner: &str) -> Result<(), JournalError> {
+        self.check("remove", place, owner)?;
         self.0.remove(place, owner)
     }
     fn lock(&mut self, note: &str) -> Result<(), JournalError> {
@@ -151,7 +161,7 @@ fn root() -> TempDir {
 fn session(root: &TempDir, crash_point: &CrashPoint) -> Session {
     let host = LinuxHost::at(root.path()).unwrap();
     let store = DirectoryStore::system(&host).unwrap();
-    let store = Filling(store, Arc::clone(&crash_point.full));
+    let store = Failing(store, crash_point.clone());
     let host = Host::new(host).gated(crash_point.clone());
     let mut session = Session::new(host, "us", store, "").unwrap();
     session.stopped_by(crash_point.stop.clone());
@@ -265,6 +275,25 @@ fn an_undo_that_is_owed_is_not_interrupted() {
 }
 
 #[test]
+fn a_revert_on_a_full_disk_removes_the_journal() {
+    for after in 1..=FILES.len() {
+        let root = root();
+        let _ = Files
+            .apply(&mut session(&root, &CrashPoint::none()))
+            .unwrap();
+        let crash_point = CrashPoint {
+            fails_after: Some(after),
+            ..CrashPoint::none()
+        };
+        let reverted = session(&root, &crash_point).revert().unwrap();
+        assert!(reverted.is_complete(), "{reverted:?}");
+        assert_eq!(reverted.undone.len(), FILES.len(), "{reverted:?}");
+        assert_eq!(files(&root), original());
+        assert!(!is_journal_there(&root));
+    }
+}
+
+#[test]
 fn a_revert_whose_last_record_cannot_be_written_tells_what_it_put_back() {
     for after in 1..=FILES.len() {
         let root = root();
@@ -272,7 +301,8 @@ fn a_revert_whose_last_record_cannot_be_written_tells_what_it_put_back() {
             .apply(&mut session(&root, &CrashPoint::none()))
             .unwrap();
         let crash_point = CrashPoint {
-            full_after: Some(after),
+            fails_after: Some(after),
+            errno: Errno::ROFS,
             ..CrashPoint::none()
         };
         let reverted = session(&root, &crash_point).revert().unwrap();
@@ -280,7 +310,7 @@ fn a_revert_whose_last_record_cannot_be_written_tells_what_it_put_back() {
         assert_eq!(reverted.not_reverted, []);
         let unrecorded = reverted.unrecorded.unwrap();
         assert!(unrecorded.why.contains("us.journal"), "{unrecorded:?}");
-        assert!(unrecorded.hint.unwrap().contains("space"));
+        assert!(unrecorded.hint.unwrap().contains("read-only"));
         assert_eq!(files(&root), original());
         assert!(is_journal_there(&root));
         // The next revert finds this, and clears the journal.
@@ -299,7 +329,7 @@ fn a_revert_whose_last_record_cannot_be_written_tells_what_it_put_back() {
         .apply(&mut session(&root, &CrashPoint::none()))
         .unwrap();
     let crash_point = CrashPoint::none();
-    crash_point.full.store(true, Ordering::SeqCst);
+    crash_point.fails.store(true, Ordering::SeqCst);
     let applied = files(&root);
     match session(&root, &crash_point).revert() {
         Err(Error::Journal(_)) => {}
@@ -310,10 +340,11 @@ fn a_revert_whose_last_record_cannot_be_written_tells_what_it_put_back() {
 
 #[test]
 fn an_apply_whose_end_cannot_be_recorded_is_taken_back_and_says_both() {
-    for (full_after, refused) in [(1, None), (3, None), (3, Some(2))] {
+    for (fails_after, refused) in [(1, None), (3, None), (3, Some(2))] {
         let root = root();
         let crash_point = CrashPoint {
-            full_after: Some(full_after),
+            fails_after: Some(fails_after),
+            errno: Errno::ROFS,
             refused,
             ..CrashPoint::none()
         };
@@ -325,7 +356,7 @@ fn an_apply_whose_end_cannot_be_recorded_is_taken_back_and_says_both() {
                 assert!(reverted.unrecorded.is_some());
                 assert_eq!(reverted.not_reverted, []);
             }
-            other => panic!("{full_after}: {other:?}"),
+            other => panic!("{fails_after}: {other:?}"),
         }
         assert_eq!(files(&root), original());
         assert!(is_journal_there(&root));
@@ -341,7 +372,8 @@ fn what_was_put_right_first_is_told_where_the_apply_cannot_begin() {
     let root = root();
     // The harshest interruption: nothing is recorded after the first step.
     let crash_point = CrashPoint {
-        full_after: Some(1),
+        fails_after: Some(1),
+        errno: Errno::ROFS,
         ..CrashPoint::none()
     };
     Files.apply(&mut session(&root, &crash_point)).unwrap_err();
@@ -349,7 +381,8 @@ fn what_was_put_right_first_is_told_where_the_apply_cannot_begin() {
     fs::write(&path, "ours\n").unwrap();
     for revert in [false, true] {
         let crash_point = CrashPoint {
-            full_after: Some(1),
+            fails_after: Some(1),
+            errno: Errno::ROFS,
             ..CrashPoint::none()
         };
         let mut session = session(&root, &crash_point);

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use super::tree::{GAMING, Ran, Tree, is_root, not_run};
+use super::tree::{GAMING, Ran, Tree, WANTED, is_root, not_run};
 
 /// Runs a shell script in a mount namespace of its own. `None` if this machine does not permit it.
 fn with_mounts(test: &str, tree: &Tree, script: &str) -> Option<Ran> {
@@ -74,23 +74,55 @@ fn a_full_disk_leaves_the_host_as_it_was() {
     );
 }
 
+/// How many records of the revert still fit into the last page of the journal depends on its length, so trees of
+/// different sizes are tried.
 #[test]
 fn a_disk_that_is_full_by_now_does_not_keep_the_host_from_going_back() {
+    for without in 0..WANTED.len() - 2 {
+        let tree = Tree::new();
+        for (key, ..) in &WANTED[..without] {
+            std::fs::remove_file(tree.at(&format!("proc/sys/{key}"))).unwrap();
+        }
+        let before = tree.snapshot();
+        let script = "mount -t tmpfs -o size=1m,mode=755 tmpfs \"$ROOT/run\" || exit 77\n\
+             \"$GAMING\" --root \"$ROOT\" apply --yes >&2 || exit 4\n\
+             cat /dev/zero > \"$ROOT/run/ballast\" 2> /dev/null\n\
+             \"$GAMING\" --root \"$ROOT\" revert --yes || exit $?\n\
+             test ! -e \"$ROOT/run/hosttune/gaming.journal\"";
+        let Some(ran) = with_mounts("a disk that is full by now", &tree, script) else {
+            return;
+        };
+        assert_eq!(ran.exit, 0, "without {without}: {ran:?}");
+        assert!(tree.snapshot() == before, "without {without}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_journal_that_cannot_be_removed_is_told_and_has_its_own_exit_code() {
     let tree = Tree::new();
     let before = tree.snapshot();
-    let script = "mount -t tmpfs -o size=1m,mode=755 tmpfs \"$ROOT/run\" || exit 77\n\
+    // A mount point cannot be removed, but the file is written to as before.
+    let script = "JOURNAL=\"$ROOT/run/hosttune/gaming.journal\"\n\
          \"$GAMING\" --root \"$ROOT\" apply --yes >&2 || exit 4\n\
-         cat /dev/zero > \"$ROOT/run/ballast\" 2> /dev/null\n\
+         mount --bind \"$JOURNAL\" \"$JOURNAL\" || exit 77\n\
          \"$GAMING\" --root \"$ROOT\" revert --yes; CODE=$?\n\
-         test $CODE = 0 && exit 0\n\
-         rm \"$ROOT/run/ballast\"\n\
-         \"$GAMING\" --root \"$ROOT\" revert --yes || exit 4\n\
+         cat \"$ROOT/proc/sys/vm/swappiness\"\n\
+         umount \"$JOURNAL\" || exit 4\n\
+         test -e \"$JOURNAL\" || exit 4\n\
+         \"$GAMING\" --root \"$ROOT\" revert --yes >&2 || exit 4\n\
+         test ! -e \"$JOURNAL\" || exit 4\n\
          exit $CODE";
-    let Some(ran) = with_mounts("a disk that is full by now", &tree, script) else {
+    let Some(ran) = with_mounts("a journal that cannot be removed", &tree, script) else {
         return;
     };
-    // 5: everything was reverted, but the journal could not be cleared.
-    assert!([0, 3, 5].contains(&ran.exit), "{ran:?}");
+    assert_eq!(ran.exit, 5, "{ran:?}");
+    assert!(ran.out.ends_with("\n60\n"), "{ran:?}");
+    assert!(
+        ran.err
+            .contains("the journal could not be cleared: cannot remove"),
+        "{ran:?}"
+    );
+    assert!(ran.err.contains("nothing is left to revert"), "{ran:?}");
     assert!(tree.snapshot() == before, "{ran:?}");
 }
 
