@@ -24,6 +24,7 @@
 //! - [`Lend`]: the tuning. [`Selector`]: which device is meant, so that no other is taken.
 //! - [`Assessment`]: what a lend takes and leaves, with a [`Verdict`] for each function, and each
 //!   [`Refusal`]. [`Consent`]: a consequence that the user accepts.
+//! - [`survey`]: what uses each device now, as a [`DeviceUse`].
 //! - [`BoundDriver`], [`DriverOverride`], [`DeviceAttribute`]: the knobs.
 
 mod assessment;
@@ -47,7 +48,7 @@ pub use driver_override::{DriverOverride, Override};
 pub use lend::Lend;
 pub use refusal::{Consent, Refusal};
 pub use selector::Selector;
-pub use usage::{DiskUse, Holder, InterfaceUse};
+pub use usage::{DeviceUse, DiskUse, Holder, InterfaceUse, survey};
 
 // One dependency is enough for a program that uses only this crate.
 pub use hosttune_core::{Error, Session, Tuning};
