@@ -50,12 +50,15 @@
 //! * [`boot`]: kernel modules: which ones exist, loading and unloading them.
 //! * [`cpu`]: governors, preferences, frequency limits and boost, per policy.
 //! * [`facts`]: the host's hardware, kernel and distribution.
+//! * [`guest`]: the guest's side of lent devices: libvirt XML, QEMU arguments, shared memory.
 //! * [`latency`]: latency under load, measured between two hosts.
 //! * [`memory`]: swap on zram, transparent hugepages, hugepages.
 //! * [`netlink`]: rtnetlink as bytes: requests, dumps, errors, notifications.
+//! * [`pci`]: PCI devices, their topology and IOMMU groups.
 //! * [`qos`]: CAKE as the root qdisc of a device and, through an IFB, for its ingress.
 //! * [`sysctl`]: keys and values, `sysctl.d` files, sets of variables.
 //! * [`udev_rules`]: udev rules, parsed, evaluated and written.
+//! * [`vfio`]: devices lent to a virtual machine.
 //! * [`cli`] (feature `cli`): the command line that every host binary shares.
 
 mod beside_zram;
@@ -66,12 +69,15 @@ pub use hosttune_boot as boot;
 pub use hosttune_core::*;
 pub use hosttune_cpu as cpu;
 pub use hosttune_facts as facts;
+pub use hosttune_guest as guest;
 pub use hosttune_latency as latency;
 pub use hosttune_memory as memory;
 pub use hosttune_netlink as netlink;
+pub use hosttune_pci as pci;
 pub use hosttune_qos as qos;
 pub use hosttune_sysctl as sysctl;
 pub use hosttune_udev_rules as udev_rules;
+pub use hosttune_vfio as vfio;
 
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -13,7 +13,7 @@ use crate::refusal::Consent;
 use crate::selector::Selector;
 
 /// The driver that gives devices to user space.
-const VFIO_PCI: &str = "vfio-pci";
+pub(crate) const VFIO_PCI: &str = "vfio-pci";
 /// Its module, and the one for the mappings of memory. The kernel loads the second one by itself
 /// when a virtual machine starts, and then the first could not be unloaded by a revert.
 const MODULES: [&str; 2] = ["vfio_pci", "vfio_iommu_type1"];

@@ -21,12 +21,14 @@
 //! ```
 //!
 //! # Vocabulary
-//! - [`Lend`]: the tuning. [`Selector`]: which device is meant, so that no other is taken.
+//! - [`Lend`]: the tuning; [`LendAtBoot`]: the same from each boot on. [`Selector`]: which device is meant, so that no other is taken.
 //! - [`Assessment`]: what a lend takes and leaves, with a [`Verdict`] for each function, and each
 //!   [`Refusal`]. [`Consent`]: a consequence that the user accepts.
+//! - [`survey`]: what uses each device now, as a [`DeviceUse`].
 //! - [`BoundDriver`], [`DriverOverride`], [`DeviceAttribute`]: the knobs.
 
 mod assessment;
+mod at_boot;
 mod bound_driver;
 mod card;
 mod device_attribute;
@@ -41,13 +43,14 @@ mod usage;
 mod view;
 
 pub use assessment::{Assessment, Role, Verdict};
+pub use at_boot::LendAtBoot;
 pub use bound_driver::{Binding, BoundDriver};
 pub use device_attribute::{AttributeFile, AttributeState, DeviceAttribute};
 pub use driver_override::{DriverOverride, Override};
 pub use lend::Lend;
 pub use refusal::{Consent, Refusal};
 pub use selector::Selector;
-pub use usage::{DiskUse, Holder, InterfaceUse};
+pub use usage::{DeviceUse, DiskUse, Holder, InterfaceUse, survey};
 
 // One dependency is enough for a program that uses only this crate.
 pub use hosttune_core::{Error, Session, Tuning};

@@ -78,7 +78,7 @@ impl Refusal {
         consent: Consent,
         why: impl Into<String>,
     ) -> Self {
-        let hint = format!("if that is intended, consent to {consent}");
+        let hint = format!("if that is intended, consent to {consent}: --consent {consent}");
         Self {
             consent: Some(consent),
             ..Self::new(subject, UnsupportedKind::SideEffects, why, hint)

@@ -12,6 +12,7 @@
 
 mod command_line;
 mod hosts;
+mod lending;
 mod power_cut;
 mod real_kernel;
 mod shaping;

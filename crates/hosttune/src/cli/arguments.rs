@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::facts::FactsArguments;
+use super::guest::{GuestArguments, LoanArguments};
 use super::measure::MeasureArguments;
 use super::{HostProfile, Setting};
 
@@ -119,6 +120,12 @@ pub(super) enum Command {
     Facts(FactsArguments),
     /// Measure latency under load against a responder, or run one; changes nothing
     Measure(MeasureArguments),
+    /// Lend a guest its devices without asking: apply --yes for its part, for scripts
+    Lend(LoanArguments),
+    /// Take a guest's devices back without asking: revert --yes for its part, for scripts
+    Return(LoanArguments),
+    /// Show the guest's side: libvirt XML, QEMU arguments, hook; changes nothing
+    Guest(GuestArguments),
 }
 
 /// Parses a command line.
@@ -160,6 +167,12 @@ pub(super) fn parse(
         })
         .mut_arg("with", candidates)
         .args(settings.iter().map(argument));
+    let command = match profile.guests().is_empty() {
+        true => COMMANDS_FOR_GUESTS.iter().fold(command, |command, name| {
+            command.mut_subcommand(name, |command| command.hide(true))
+        }),
+        false => command,
+    };
     let matches = command.try_get_matches_from(arguments)?;
     let mut parsed = Arguments::from_arg_matches(&matches)?;
     parsed.global.set = set(settings, &matches);
@@ -174,12 +187,16 @@ pub(super) fn parse(
     Ok(parsed)
 }
 
+/// The commands of profiles that lend devices to a guest.
+const COMMANDS_FOR_GUESTS: [&str; 3] = ["lend", "return", "guest"];
+
 /// The options of every command that have no effect on this one.
 fn unused(command: &str) -> &'static [&'static str] {
     match command {
         "explain" => &["strict"],
         "revert" | "status" => &["strict", "with", "persist"],
-        "facts" | "who-sets" => &["only", "strict", "with", "persist"],
+        "lend" => &["only", "persist"],
+        "facts" | "who-sets" | "return" | "guest" => &["only", "strict", "with", "persist"],
         "measure" => &["root", "only", "strict", "with", "persist"],
         _ => &[],
     }
@@ -189,7 +206,7 @@ fn unused(command: &str) -> &'static [&'static str] {
 fn has_settings(command: &str) -> bool {
     !matches!(
         command,
-        "revert" | "status" | "facts" | "who-sets" | "measure"
+        "revert" | "status" | "facts" | "who-sets" | "measure" | "return"
     )
 }
 

@@ -9,7 +9,10 @@
 //! `watch`, `facts`, `measure`. `plan`, `verify`, `status`, `explain`, `who-sets` and `facts` change
 //! nothing and write nothing. `measure` measures latency under load; it changes nothing and writes only
 //! the report files named on its command line. `facts` is also a command of the program `hosttune`,
-//! which has no profile.
+//! which has no profile; `pci` is one of that program alone.
+//!
+//! A profile that lends devices to a virtual machine also has `lend` (`apply --yes` for the guest's
+//! part), `return` (`revert --yes` for it) and `guest`, which prints the guest's side.
 //!
 //! # Exit codes
 //! The exit codes are a stable interface and the same for every command; [`Exit`] names them.
@@ -41,10 +44,12 @@ mod exit;
 mod explain;
 mod facts;
 mod failure;
+mod guest;
 mod interruption;
 mod json;
 mod measure;
 mod other_writers;
+mod pci;
 mod rate;
 mod report_file;
 mod run;
@@ -61,6 +66,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use hosttune_core::{Error, Host, Registry, Session, Tuning};
+use hosttune_guest::Guest;
 
 pub use cake::{cake, typed_rate};
 pub use exit::Exit;
@@ -122,6 +128,24 @@ pub trait HostProfile {
     fn watched(&self, host: &Host, options: &Options) -> Result<Vec<Watched>, Error> {
         let _ = (host, options);
         Ok(Vec::new())
+    }
+
+    /// The virtual machines that the profile lends devices to; none by default. Each is the name of the
+    /// part of the tuning that lends its devices, so that `lend` and `return` can be limited to it.
+    fn guests(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What one of the guests is given, for the command `guest`.
+    ///
+    /// # Errors
+    /// If this host or these options do not determine its devices.
+    fn guest(&self, name: &str, host: &Host, options: &Options) -> Result<Guest, Error> {
+        let _ = (host, options);
+        Err(Error::tuning(
+            format!("nothing is known of the guest {name}"),
+            "omit it",
+        ))
     }
 }
 

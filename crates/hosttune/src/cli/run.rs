@@ -12,9 +12,10 @@ use super::ask::ask;
 use super::ending::Ending;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::guest::{GuestArguments, LoanArguments};
 use super::streams::Streams;
 use super::text::{self, Page};
-use super::{HostProfile, Options, explain, facts, json, measure, watch, who_sets};
+use super::{HostProfile, Options, explain, facts, guest, json, measure, watch, who_sets};
 
 /// Runs the command line given by the arguments; the first one is the program's name.
 pub(super) fn run(
@@ -33,7 +34,10 @@ pub(super) fn run(
         global: parsed.global,
         streams,
     };
-    let changes = matches!(command, Command::Apply { .. } | Command::Revert { .. });
+    let changes = matches!(
+        command,
+        Command::Apply { .. } | Command::Revert { .. } | Command::Lend(_) | Command::Return(_)
+    );
     let outcome = run.command(&command);
     let as_json = run.global.json;
     answered(profile.name(), outcome, as_json, changes, streams)
@@ -117,7 +121,7 @@ impl Run<'_> {
             Command::Apply { dry_run: true, .. } => self.plan(false),
             Command::Apply { yes, wait, .. } => self.apply(*yes, wait.unwrap_or(0)),
             Command::Verify => self.verify(),
-            Command::Revert { yes, force } => self.revert(*yes, *force),
+            Command::Revert { yes, force } => self.revert(*yes, *force, 0),
             Command::Watch { yes } => self.watch(*yes),
             Command::Status => self.status(),
             Command::Explain { knob } => self.explain(knob),
@@ -130,6 +134,9 @@ impl Run<'_> {
                 let name = self.profile.name();
                 measure::measure(arguments, &self.global, name, self.streams)
             }
+            Command::Lend(arguments) => self.lend(arguments),
+            Command::Return(arguments) => self.hand_back(arguments),
+            Command::Guest(arguments) => self.guest(arguments),
         }
     }
 
@@ -263,9 +270,18 @@ impl Run<'_> {
         Ok(if fails { Exit::Drift } else { Exit::Done })
     }
 
-    fn revert(&mut self, yes: bool, force: bool) -> Result<Exit, Failure> {
+    fn revert(&mut self, yes: bool, force: bool, wait: u16) -> Result<Exit, Failure> {
         self.need_an_answer(yes, "revert")?;
-        match self.try_revert(yes, force) {
+        let begun = Instant::now();
+        let mut outcome = self.try_revert(yes, force);
+        // Nothing has been shown or asked with --yes before the lock is held.
+        while matches!(&outcome, Err(failure) if failure.is_locked())
+            && begun.elapsed() < Duration::from_secs(wait.into())
+        {
+            std::thread::sleep(AGAIN);
+            outcome = self.try_revert(yes, force);
+        }
+        match outcome {
             Err(failure) if self.global.json && failure.exit() != Exit::Usage => {
                 let name = self.profile.name();
                 self.streams.fail(name, &failure, false);
@@ -371,6 +387,35 @@ impl Run<'_> {
         Ok(Exit::Done)
     }
 
+    /// `lend`: the part of the guest is applied without a question.
+    fn lend(&mut self, arguments: &LoanArguments) -> Result<Exit, Failure> {
+        let name = guest::chosen(self.profile, arguments.guest.as_deref())?;
+        self.need_root("lend")?;
+        self.global.only = vec![name.to_owned()];
+        self.apply(true, guest::WAIT)
+    }
+
+    /// `return`: the part of the guest is reverted without a question.
+    fn hand_back(&mut self, arguments: &LoanArguments) -> Result<Exit, Failure> {
+        let name = guest::chosen(self.profile, arguments.guest.as_deref())?;
+        self.need_root("return")?;
+        self.global.only = vec![name.to_owned()];
+        self.revert(true, false, guest::WAIT)
+    }
+
+    fn guest(&mut self, arguments: &GuestArguments) -> Result<Exit, Failure> {
+        let session = self.session()?;
+        let options = self.options(&session);
+        guest::guest(
+            arguments,
+            self.profile,
+            &self.global,
+            session.host(),
+            &options,
+            self.streams,
+        )
+    }
+
     fn explain(&mut self, knob: &str) -> Result<Exit, Failure> {
         let session = self.session()?;
         let tuning = self.tuning(&session)?;
@@ -439,7 +484,10 @@ impl Run<'_> {
             return Ok(session);
         }
         let tuning = self.tuning(&session)?;
-        let known = session.parts(|at| tuning.declare(at)).unwrap_or_default();
+        let mut known = session.parts(|at| tuning.declare(at)).unwrap_or_default();
+        for guest in self.profile.guests() {
+            add_names(&mut known, guest);
+        }
         self.narrow(session, known, status)
     }
 

@@ -6,7 +6,9 @@
 
 mod asked;
 mod constructed;
+mod guests;
 mod measured;
+mod pci;
 mod schema;
 mod unrecorded;
 

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 use super::exit::Exit;
 use super::facts::{self, FactsArguments};
+use super::pci;
 use super::run::{answered, misunderstood};
 use super::streams::Streams;
 
@@ -31,6 +32,8 @@ struct Arguments {
 enum Question {
     /// Show the hardware, kernel and distribution of the host; changes nothing
     Facts(FactsArguments),
+    /// Show the PCI devices by IOMMU group: ids, driver, resets, what uses them; changes nothing
+    Pci,
 }
 
 /// Runs the program `hosttune`; called from its `main`.
@@ -46,7 +49,10 @@ pub(super) fn ask(arguments: impl IntoIterator<Item = OsString>, streams: &mut S
         Ok(parsed) => parsed,
         Err(error) => return misunderstood(&error, &arguments, streams),
     };
-    let Question::Facts(asked) = parsed.question;
-    let outcome = facts::facts(&asked, parsed.root.as_deref(), parsed.json, streams);
+    let root = parsed.root.as_deref();
+    let outcome = match parsed.question {
+        Question::Facts(asked) => facts::facts(&asked, root, parsed.json, streams),
+        Question::Pci => pci::pci(root, parsed.json, streams),
+    };
     answered(NAME, outcome, parsed.json, false, streams)
 }

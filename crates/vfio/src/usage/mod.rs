@@ -8,6 +8,7 @@ mod display;
 mod network;
 mod nodes;
 mod processes;
+mod survey;
 
 use hosttune_core::{Host, HostError};
 use hosttune_pci::Address;
@@ -15,11 +16,12 @@ use hosttune_pci::Address;
 pub use disks::DiskUse;
 pub use network::InterfaceUse;
 pub use processes::Holder;
+pub use survey::{DeviceUse, survey};
 
 pub(crate) use disks::disk_uses;
 pub(crate) use display::{Connectors, connectors};
 pub(crate) use network::interface_uses;
-pub(crate) use processes::{Holders, holders};
+pub(crate) use processes::{Holders, holders, holders_of_all};
 
 /// The processes that would make unbinding wait for ever.
 ///

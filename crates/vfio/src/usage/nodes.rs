@@ -64,14 +64,7 @@ pub(super) fn nodes(host: &Host, address: Address) -> Result<Vec<String>, HostEr
         }
         // NVIDIA's own nodes are not below the device; all but the first are shared by all cards.
         Some("nvidia") => {
-            let information = format!("/proc/driver/nvidia/gpus/{address}/information");
-            let minor = host.read_text(information).ok().and_then(|text| {
-                let line = text
-                    .lines()
-                    .find(|line| line.starts_with("Device Minor:"))?;
-                line.rsplit(':').next()?.trim().parse::<u32>().ok()
-            });
-            found.extend(minor.map(|minor| format!("/dev/nvidia{minor}")));
+            found.extend(nvidia_nodes(host, address)?);
             let shared = ["nvidiactl", "nvidia-modeset", "nvidia-uvm"];
             found.extend(shared.map(|name| format!("/dev/{name}")));
         }
@@ -80,6 +73,40 @@ pub(super) fn nodes(host: &Host, address: Address) -> Result<Vec<String>, HostEr
         _ => {}
     }
     Ok(found)
+}
+
+/// The node of one card of NVIDIA's driver, from the driver's own file. Reading that file wakes a
+/// suspended card: where the card may be suspended, it is any of the nodes.
+fn nvidia_nodes(host: &Host, address: Address) -> Result<Vec<String>, HostError> {
+    let status = match host.read_text(address.file("power/runtime_status")) {
+        Ok(status) => status,
+        Err(error) if is_absent(&error) => String::new(),
+        Err(error) => return Err(error),
+    };
+    if status.trim() == "active" {
+        let information = format!("/proc/driver/nvidia/gpus/{address}/information");
+        let minor = host.read_text(information).ok().and_then(|text| {
+            let line = text
+                .lines()
+                .find(|line| line.starts_with("Device Minor:"))?;
+            line.rsplit(':').next()?.trim().parse::<u32>().ok()
+        });
+        if let Some(minor) = minor {
+            return Ok(vec![format!("/dev/nvidia{minor}")]);
+        }
+    }
+    let names = match host.list("/dev") {
+        Ok(names) => names,
+        Err(error) if is_absent(&error) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let is_card = |name: &&String| {
+        name.strip_prefix("nvidia").is_some_and(|minor| {
+            !minor.is_empty() && minor.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    let cards = names.iter().filter(is_card);
+    Ok(cards.map(|name| format!("/dev/{name}")).collect())
 }
 
 pub(super) fn is_absent(error: &HostError) -> bool {

@@ -1,6 +1,6 @@
 //! Processes that have files of a device open.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use hosttune_core::host::EntryKind;
@@ -50,14 +50,33 @@ const SOUND_SERVERS: [&str; 5] = [
 /// Looks through the open files of all processes. A device node that is reached by another path
 /// than udev's, such as in a container's own `/dev`, is not found.
 pub(crate) fn holders(host: &Host, address: Address) -> Result<Holders, HostError> {
-    let nodes: HashSet<String> = nodes(host, address)?.into_iter().collect();
-    let mut holders = Holders::default();
-    if nodes.is_empty() {
-        return Ok(holders);
+    let mut of_all = holders_of_all(host, [address])?;
+    Ok(of_all.remove(&address).unwrap_or_default())
+}
+
+/// The same for several devices, with one look at the processes. A node that devices share counts
+/// for each of them.
+pub(crate) fn holders_of_all(
+    host: &Host,
+    addresses: impl IntoIterator<Item = Address>,
+) -> Result<BTreeMap<Address, Holders>, HostError> {
+    let mut owners: HashMap<String, Vec<Address>> = HashMap::new();
+    let mut found: BTreeMap<Address, Holders> = BTreeMap::new();
+    for address in addresses {
+        let nodes: BTreeSet<String> = nodes(host, address)?.into_iter().collect();
+        if !nodes.is_empty() {
+            found.insert(address, Holders::default());
+        }
+        for node in nodes {
+            owners.entry(node).or_default().push(address);
+        }
+    }
+    if owners.is_empty() {
+        return Ok(found);
     }
     let names = match host.list("/proc") {
         Ok(names) => names,
-        Err(error) if is_absent(&error) => return Ok(holders),
+        Err(error) if is_absent(&error) => return Ok(found),
         Err(error) => return Err(error),
     };
     for process in names.iter().filter_map(|name| name.parse::<u32>().ok()) {
@@ -65,44 +84,47 @@ pub(crate) fn holders(host: &Host, address: Address) -> Result<Holders, HostErro
         let files = match host.list(&directory) {
             Ok(files) => files,
             Err(error) if *error.kind() == HostErrorKind::Denied => {
-                holders.is_partial = true;
+                for holders in found.values_mut() {
+                    holders.is_partial = true;
+                }
                 continue;
             }
             // It has ended (ENOENT, ESRCH).
             Err(_) => continue,
         };
+        let mut open: BTreeSet<String> = BTreeSet::new();
         for file in files {
             // A file may be closed while the list is read.
-            let Ok(Some(entry)) = host.entry(format!("{directory}/{file}")) else {
-                continue;
-            };
-            let EntryKind::Link(target) = entry.kind else {
-                continue;
-            };
-            let target = target.to_string_lossy();
-            if !nodes.contains(&*target) || is_known(&holders, process, &target) {
-                continue;
+            if let Ok(Some(entry)) = host.entry(format!("{directory}/{file}"))
+                && let EntryKind::Link(target) = entry.kind
+            {
+                let target = target.to_string_lossy();
+                if owners.contains_key(&*target) {
+                    open.insert(target.into_owned());
+                }
             }
-            let name = host
-                .read(format!("/proc/{process}/comm"))
-                .unwrap_or_default();
-            let name = String::from_utf8_lossy(&name)
-                .trim()
-                .replace(char::is_control, "?");
-            holders.found.push(Holder {
-                process,
-                lets_go: lets_go(&name, &target),
-                name,
-                file: target.into_owned(),
-            });
+        }
+        if open.is_empty() {
+            continue;
+        }
+        let name = host
+            .read(format!("/proc/{process}/comm"))
+            .unwrap_or_default();
+        let name = String::from_utf8_lossy(&name)
+            .trim()
+            .replace(char::is_control, "?");
+        for file in open {
+            for address in owners.get(&file).into_iter().flatten() {
+                found.entry(*address).or_default().found.push(Holder {
+                    process,
+                    lets_go: lets_go(&name, &file),
+                    name: name.clone(),
+                    file: file.clone(),
+                });
+            }
         }
     }
-    Ok(holders)
-}
-
-fn is_known(holders: &Holders, process: u32, file: &str) -> bool {
-    let found = &mut holders.found.iter();
-    found.any(|holder| holder.process == process && holder.file == file)
+    Ok(found)
 }
 
 fn lets_go(name: &str, file: &str) -> bool {

@@ -7,6 +7,7 @@
     reason = "tests look at the host past everything that they test, say what they found, and fail where they cannot go on"
 )]
 
+mod at_boot;
 mod cards;
 mod failures;
 mod laws;

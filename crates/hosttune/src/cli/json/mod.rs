@@ -5,7 +5,9 @@
 
 mod error;
 mod explain;
+mod guest;
 mod outcome;
+mod pci;
 mod plan;
 mod who_sets;
 
@@ -13,9 +15,11 @@ use serde::Serialize;
 
 pub(super) use error::failed;
 pub(super) use explain::explained;
+pub(super) use guest::guest;
 pub(super) use outcome::{
     applied, apply_failed, revert_declined, revert_failed, reverted, standing,
 };
+pub(super) use pci::bus;
 pub(super) use plan::{planned, verified};
 pub(super) use who_sets::who_sets;
 

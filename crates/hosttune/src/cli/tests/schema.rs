@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// The schemas by the name of the command.
-const SCHEMAS: [(&str, &str); 11] = [
+const SCHEMAS: [(&str, &str); 13] = [
     (
         "plan",
         include_str!("../../../../../docs/schemas/plan.schema.json"),
@@ -43,6 +43,14 @@ const SCHEMAS: [(&str, &str); 11] = [
     (
         "facts",
         include_str!("../../../../../docs/schemas/facts.schema.json"),
+    ),
+    (
+        "pci",
+        include_str!("../../../../../docs/schemas/pci.schema.json"),
+    ),
+    (
+        "guest",
+        include_str!("../../../../../docs/schemas/guest.schema.json"),
     ),
     (
         "error",

@@ -3,6 +3,7 @@
 //! The first line is a summary, the details follow, and the last lines say what to type next.
 
 mod applied;
+mod bus;
 mod explained;
 mod measured;
 mod planned;
@@ -13,6 +14,7 @@ mod verified;
 mod who_sets;
 
 pub(super) use applied::applied;
+pub(super) use bus::bus;
 pub(super) use explained::explained;
 pub(super) use measured::measured;
 pub(super) use planned::planned;

@@ -1,0 +1,88 @@
+//! The guest as libvirt's domain XML (formatdomain).
+
+use std::fmt::Write as _;
+
+use crate::guest::Guest;
+
+/// A whole domain: cores, memory, lent devices, shared memory. Disks, network, TPM and screen are
+/// not in it, because the host's side does not decide them.
+///
+/// The devices have `managed='no'`: libvirt neither unbinds them from their drivers nor binds them
+/// again, and refuses to start the guest if they are not lent.
+#[must_use]
+pub fn domain(guest: &Guest) -> String {
+    let (name, cores, memory) = (guest.name(), guest.cores(), guest.mebibytes());
+    let mut xml = format!(
+        "\
+<!-- The host's side of the guest. Disks, network, TPM and screen are not in it: copy what is
+     missing from here into the guest's own definition (virsh edit {name}). The numbers in the
+     second <address> of a <hostdev> and of its <controller> must be free there. -->
+<domain type='kvm'>
+  <name>{name}</name>
+  <memory unit='MiB'>{memory}</memory>
+  <vcpu placement='static'>{cores}</vcpu>
+  <os firmware='efi'>
+    <type arch='x86_64' machine='q35'>hvm</type>
+  </os>
+  <features>
+    <acpi/>
+    <apic/>
+    <hyperv mode='custom'>
+      <relaxed state='on'/>
+      <vapic state='on'/>
+      <spinlocks state='on' retries='8191'/>
+    </hyperv>
+  </features>
+  <cpu mode='host-passthrough' check='none'>
+    <topology sockets='1' dies='1' cores='{cores}' threads='1'/>
+  </cpu>
+  <clock offset='localtime'/>
+  <devices>
+    <controller type='pci' index='0' model='pcie-root'/>
+"
+    );
+    let cards = guest.cards();
+    for port in 1..=cards.len() {
+        let _ = writeln!(
+            xml,
+            "    <controller type='pci' index='{port}' model='pcie-root-port'/>"
+        );
+    }
+    for (port, card) in (1..).zip(&cards) {
+        for placed in card {
+            let of_host = placed.host;
+            let (domain, bus) = (of_host.domain(), of_host.bus());
+            let (slot, function) = (of_host.device(), of_host.function());
+            let in_guest = placed.function;
+            let multifunction = match placed.is_multifunction {
+                true => " multifunction='on'",
+                false => "",
+            };
+            let _ = write!(
+                xml,
+                "    <hostdev mode='subsystem' type='pci' managed='no'>
+      <driver name='vfio'/>
+      <source>
+        <address domain='0x{domain:04x}' bus='0x{bus:02x}' slot='0x{slot:02x}' function='0x{function:x}'/>
+      </source>
+      <address type='pci' domain='0x0000' bus='0x{port:02x}' slot='0x00' function='0x{in_guest:x}'{multifunction}/>
+    </hostdev>
+"
+            );
+        }
+    }
+    if let Some(memory) = guest.shared() {
+        let (name, size) = (memory.name(), memory.mebibytes());
+        let _ = write!(
+            xml,
+            "    <shmem name='{name}'>
+      <model type='ivshmem-plain'/>
+      <size unit='M'>{size}</size>
+    </shmem>
+"
+        );
+    }
+    // A balloon cannot take memory back that a device writes to.
+    xml.push_str("    <memballoon model='none'/>\n  </devices>\n</domain>\n");
+    xml
+}

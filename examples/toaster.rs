@@ -1,0 +1,199 @@
+//! `toaster`: a workstation with an AMD processor that lends its NVIDIA graphics card, with the audio
+//! output on it, to the guest `windows11`.
+//!
+//! `toaster lend` before the guest starts and `toaster return` after it has ended; `toaster guest --hook`
+//! prints the script with which libvirt does both.
+
+use hosttune::boot::Modules;
+use hosttune::cli::{self, HostProfile, Options, Setting};
+use hosttune::facts::Facts;
+use hosttune::guest::{Guest, LookingGlass, Name, Resolution, SharedMemory, Version};
+use hosttune::host::RootKind;
+use hosttune::pci::{Address, Ids};
+use hosttune::vfio::{self, Assessment, Consent, Lend, LendAtBoot, Selector};
+use hosttune::{Error, Host, Planner, Registry, Session, Tuning};
+
+const GUEST: &str = "windows11";
+const CORES: u32 = 8;
+/// In MiB.
+const MEMORY: u64 = 16_384;
+/// A GeForce RTX 4090. The audio output is another function of the same card and needs no mention.
+const GPU: &str = "10de:2684";
+const SCREEN: &str = "3840x2160";
+const GLASS: &str = "b7";
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "gpu",
+        value: "IDS[@ADDRESS]",
+        help: "The graphics card of the guest, by its ids and, if several cards have them, its address \
+               [default: 10de:2684]",
+        check: |text| selector(text).map(drop),
+    },
+    Setting {
+        name: "consent",
+        value: "NAME,…",
+        help: "Accept consequences that the plan names: only-gpu, default-route, network-configuration, \
+               vital-disk, reserved-region",
+        check: |text| consents(text).map(drop),
+    },
+    Setting {
+        name: "screen",
+        value: "WxH",
+        help: "The largest resolution of the guest's screen in Looking Glass [default: 3840x2160]",
+        check: |text| resolution(text).map(drop),
+    },
+    Setting {
+        name: "looking-glass",
+        value: "VERSION",
+        help: "What the guest runs: b7, b7-hdr, idd (the indirect display driver) [default: b7]",
+        check: |text| version(text).map(drop),
+    },
+];
+
+fn selector(text: &str) -> Result<Selector, String> {
+    let (ids, address) = match text.split_once('@') {
+        Some((ids, address)) => (ids, Some(address)),
+        None => (text, None),
+    };
+    let ids: Ids = ids.parse().map_err(|error| format!("{error}"))?;
+    let Some(address) = address else {
+        return Ok(Selector::unique(ids));
+    };
+    let address: Address = address.parse().map_err(|error| format!("{error}"))?;
+    Ok(Selector::at(address, ids))
+}
+
+fn consents(text: &str) -> Result<Vec<Consent>, String> {
+    let known = [
+        Consent::OnlyGpu,
+        Consent::DefaultRoute,
+        Consent::NetworkConfiguration,
+        Consent::VitalDisk,
+        Consent::ReservedRegion,
+    ];
+    let consent = |name: &str| {
+        let found = known.into_iter().find(|consent| consent.as_str() == name);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|consent| consent.as_str()).collect();
+            format!("there is no consent '{name}'; one of: {}", names.join(", "))
+        })
+    };
+    text.split(',').map(consent).collect()
+}
+
+fn resolution(text: &str) -> Result<Resolution, String> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+fn version(text: &str) -> Result<Version, String> {
+    match text {
+        "b7" => Ok(Version::B7 { hdr: false }),
+        "b7-hdr" => Ok(Version::B7 { hdr: true }),
+        "idd" => Ok(Version::Idd),
+        _ => Err("one of: b7, b7-hdr, idd".to_owned()),
+    }
+}
+
+/// A value of the command line, which has already been checked, or the default.
+fn value<T>(
+    options: &Options,
+    name: &str,
+    default: &str,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<T, Error> {
+    let text = options.setting(name).unwrap_or(default);
+    parse(text).map_err(|why| Error::tuning(why, format!("omit --{name}")))
+}
+
+fn lend(options: &Options) -> Result<Lend, Error> {
+    let gpu = value(options, "gpu", GPU, selector)?;
+    let consented = match options.setting("consent") {
+        Some(_) => value(options, "consent", "", consents)?,
+        None => Vec::new(),
+    };
+    let lend = Lend::new([gpu]).why("the graphics card of the guest windows11");
+    Ok(consented.into_iter().fold(lend, Lend::consent))
+}
+
+struct Toaster;
+
+impl HostProfile for Toaster {
+    fn name(&self) -> &'static str {
+        "toaster"
+    }
+
+    fn about(&self) -> &'static str {
+        "A workstation that lends its NVIDIA graphics card to the guest windows11"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        vfio::knobs(registry);
+    }
+
+    fn with_backend(&self, session: Session) -> Session {
+        session.with_backend(Modules::live())
+    }
+
+    fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {
+        let lend = lend(options)?;
+        let mut parts = vec![Box::new(OtherMachine) as Box<dyn Tuning>];
+        // Not in the guest's part: the rule stays when the guest returns the card.
+        if options.persist {
+            parts.push(Box::new((
+                "boot",
+                LendAtBoot::new(lend.clone(), self.name()),
+            )));
+        }
+        parts.push(Box::new((GUEST, lend)));
+        Ok(Box::new(parts))
+    }
+
+    fn guests(&self) -> &'static [&'static str] {
+        &[GUEST]
+    }
+
+    fn guest(&self, name: &str, host: &Host, options: &Options) -> Result<Guest, Error> {
+        let assessment = Assessment::of(host, &lend(options)?)?;
+        if let ([], [refusal, ..]) = (&assessment.lent[..], &assessment.refusals[..]) {
+            let hint = refusal.unsupported.hint.clone().unwrap_or_default();
+            return Err(Error::tuning(refusal.to_string(), hint));
+        }
+        let name =
+            Name::new(name).map_err(|error| Error::tuning(error.to_string(), "rename it"))?;
+        let glass = LookingGlass::new(
+            value(options, "screen", SCREEN, resolution)?,
+            value(options, "looking-glass", GLASS, version)?,
+        );
+        Ok(Guest::new(name, CORES, MEMORY)
+            .devices(assessment.lent.iter().map(|device| device.address))
+            .shared_memory(SharedMemory::looking_glass(glass)))
+    }
+}
+
+/// Adds a note if this is not the machine that the profile was written for. It requests nothing.
+struct OtherMachine;
+
+impl Tuning for OtherMachine {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        if at.host().root_kind() == RootKind::Image {
+            return Ok(());
+        }
+        let cpu = Facts::of(at.host()).cpu;
+        if cpu.vendor_id.as_deref() != Some("AuthenticAMD") {
+            let seen = cpu.model_name.as_deref().unwrap_or("an unknown CPU");
+            at.note(format!(
+                "this profile is for an AMD processor, but this host has {seen}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    cli::main(&Toaster)
+}
