@@ -14,4 +14,5 @@ mod command_line;
 mod hosts;
 mod power_cut;
 mod real_kernel;
+mod runs;
 mod shaping;

@@ -8,6 +8,7 @@ use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcom
 
 use super::facts::FactsArguments;
 use super::measure::MeasureArguments;
+use super::run_command::{RunArguments, StartArguments};
 use super::{HostProfile, Setting};
 
 const EXIT_CODES: &str = "\
@@ -24,6 +25,8 @@ Exit codes:
   4  rollback or revert incomplete: some settings have neither the wanted nor the
      original value; they stay in the journal, see status
   5  everything was reverted, but the journal could not be cleared
+  run exits as its command does; 127: the command was not found, 126: it is not
+  executable, 125: it was not started for another reason
 
 The default command is plan. It does not need root and changes nothing.";
 
@@ -103,7 +106,18 @@ pub(super) enum Command {
         #[arg(long, short)]
         yes: bool,
     },
-    /// Show active changes and unfinished runs
+    /// Run a command while the host is tuned; revert when it ends, however it ends
+    Run(RunArguments),
+    /// Become the command of a run; started by run
+    #[command(hide = true)]
+    RunStart(StartArguments),
+    /// Revert when a run is killed; started by run
+    #[command(hide = true)]
+    RunWatchdog {
+        /// The process to watch
+        runner: i32,
+    },
+    /// Show active changes, unfinished runs and commands that run tuned
     Status,
     /// Show everything known about one setting of this profile
     Explain {
@@ -179,6 +193,8 @@ fn unused(command: &str) -> &'static [&'static str] {
     match command {
         "explain" => &["strict"],
         "revert" | "status" => &["strict", "with", "persist"],
+        "run" => &["persist"],
+        "run-start" | "run-watchdog" => &["only", "strict", "with", "persist"],
         "facts" | "who-sets" => &["only", "strict", "with", "persist"],
         "measure" => &["root", "only", "strict", "with", "persist"],
         _ => &[],
@@ -189,7 +205,7 @@ fn unused(command: &str) -> &'static [&'static str] {
 fn has_settings(command: &str) -> bool {
     !matches!(
         command,
-        "revert" | "status" | "facts" | "who-sets" | "measure"
+        "revert" | "status" | "facts" | "who-sets" | "measure" | "run-start" | "run-watchdog"
     )
 }
 

@@ -7,6 +7,7 @@ mod error;
 mod explain;
 mod outcome;
 mod plan;
+mod run;
 mod who_sets;
 
 use serde::Serialize;
@@ -17,6 +18,7 @@ pub(super) use outcome::{
     applied, apply_failed, revert_declined, revert_failed, reverted, standing,
 };
 pub(super) use plan::{planned, verified};
+pub(super) use run::run_explained;
 pub(super) use who_sets::who_sets;
 
 /// One document on one line, for a command that prints several.

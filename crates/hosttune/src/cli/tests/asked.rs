@@ -8,7 +8,7 @@ use super::{Ran, Sink, Streams, greeter};
 use crate::cli::exit::Exit;
 use crate::cli::tool::ask;
 
-fn hosttune(typed: &[&str]) -> Ran {
+pub(super) fn hosttune(typed: &[&str]) -> Ran {
     let (out, err) = (Sink::default(), Sink::default());
     let mut streams = Streams::over(Box::new(out.clone()), Box::new(err.clone()), None);
     let typed = ["hosttune"].iter().chain(typed).map(OsString::from);
