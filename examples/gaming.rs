@@ -3,7 +3,7 @@
 use hosttune::blockdev::udev::NoteFights;
 use hosttune::blockdev::{self, Rule, Rules, SchedulerName, Transport};
 use hosttune::boot::Modules;
-use hosttune::cli::{self, HostProfile, Options, Setting, Watched};
+use hosttune::cli::{self, HostProfile, Options, RunSettings, Setting, Watched};
 use hosttune::cpu::irqbalance::NoteIrqbalance;
 use hosttune::cpu::{self, Governor, Processors};
 use hosttune::host::RootKind;
@@ -237,6 +237,11 @@ impl HostProfile for Gaming {
             .with_backend(Netlink::on_demand())
             .with_backend(Modules::live())
             .with_backend(Zram::live())
+    }
+
+    fn run_settings(&self) -> RunSettings {
+        // What GameMode's renice=10 means.
+        RunSettings::new().nice(-10)
     }
 
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {

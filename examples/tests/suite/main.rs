@@ -15,4 +15,5 @@ mod hosts;
 mod lending;
 mod power_cut;
 mod real_kernel;
+mod runs;
 mod shaping;

@@ -8,9 +8,9 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::{JournalError, JournalLocation, Store};
-use crate::host::LinuxHost;
 use crate::host::linux::{open_beneath, write_all};
 use crate::host::regular::{self, LARGEST_FILE, READING, Unread, read_all};
+use crate::host::{Fs, LinuxHost, RootKind};
 
 const LOCK: &str = "lock";
 
@@ -29,6 +29,15 @@ pub struct DirectoryStore {
     lock: Option<OwnedFd>,
     /// The effective user ID of this process.
     us: u32,
+    names: Names,
+}
+
+/// How the files of a store are named.
+#[derive(Debug, Clone, Copy)]
+struct Names {
+    /// What follows the owner in a file's name.
+    suffix: &'static str,
+    lock: &'static str,
 }
 
 impl DirectoryStore {
@@ -58,7 +67,34 @@ impl DirectoryStore {
             files: HashMap::new(),
             lock: None,
             us: rustix::process::geteuid().as_raw(),
+            names: Names {
+                suffix: SUFFIX,
+                lock: LOCK,
+            },
         })
+    }
+
+    /// A store for other files beside the journals: they have their own suffix and lock, and the
+    /// same rules for who may have written them. `suffix` begins with a dot and is not `.journal`,
+    /// and `lock` is not `lock`.
+    #[must_use]
+    pub fn beside_journals(mut self, suffix: &'static str, lock: &'static str) -> Self {
+        self.names = Names { suffix, lock };
+        self
+    }
+
+    /// The directories of this process's user: those of [`system`](Self::system) for root and for
+    /// any tree, otherwise `$XDG_RUNTIME_DIR/hosttune` and `$XDG_STATE_HOME/hosttune`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of_user(host: &LinuxHost) -> Result<Self, JournalError> {
+        if rustix::process::geteuid().is_root() || host.root_kind() != RootKind::Live {
+            Self::system(host)
+        } else {
+            let (boot, disk) = user_directories();
+            Self::new(host, boot, disk)
+        }
     }
 
     /// `/run/hosttune` and `/var/lib/hosttune` below the host's root.
@@ -213,20 +249,34 @@ impl DirectoryStore {
     }
 
     fn file_path(&self, location: JournalLocation, owner: &str) -> PathBuf {
-        self.beneath(location).join(name(owner))
+        self.beneath(location).join(self.name(owner))
+    }
+
+    fn name(&self, owner: &str) -> String {
+        format!("{owner}{}", self.names.suffix)
+    }
+
+    /// The name of a file's replacement while it is written.
+    fn new_name(&self, owner: &str) -> String {
+        format!(".{}.new", self.name(owner))
     }
 }
 
+/// The journal directories of a user's own session, by the XDG Base Directory Specification.
+fn user_directories() -> (String, String) {
+    let set = |name| {
+        std::env::var(name)
+            .ok()
+            .filter(|path| path.starts_with('/'))
+    };
+    let uid = rustix::process::geteuid().as_raw();
+    let home = set("HOME").unwrap_or_else(|| "/nonexistent".to_owned());
+    let boot = set("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/run/user/{uid}"));
+    let disk = set("XDG_STATE_HOME").unwrap_or_else(|| format!("{home}/.local/state"));
+    (format!("{boot}/hosttune"), format!("{disk}/hosttune"))
+}
+
 const SUFFIX: &str = ".journal";
-
-fn name(owner: &str) -> String {
-    format!("{owner}{SUFFIX}")
-}
-
-/// The name of a file's replacement while it is written.
-fn new_name(owner: &str) -> String {
-    format!(".{}.new", name(owner))
-}
 
 impl Store for DirectoryStore {
     fn path(&self, location: JournalLocation, owner: &str) -> String {
@@ -251,13 +301,13 @@ impl Store for DirectoryStore {
             },
         };
         let flags = READING | OFlags::NOFOLLOW;
-        let open = match rustix::fs::openat(directory, name(owner), flags, Mode::empty()) {
+        let open = match rustix::fs::openat(directory, self.name(owner), flags, Mode::empty()) {
             Ok(open) => open,
             Err(Errno::NOENT) => {
                 // A process that was killed while it wrote its first intent has left a file that
                 // nothing else would remove. Under the lock no other process is writing one.
                 if self.lock.is_some() {
-                    let _ = rustix::fs::unlinkat(directory, new_name(owner), AtFlags::empty());
+                    let _ = rustix::fs::unlinkat(directory, self.new_name(owner), AtFlags::empty());
                 }
                 return Ok(None);
             }
@@ -292,7 +342,7 @@ impl Store for DirectoryStore {
         for entry in rustix::fs::Dir::read_from(directory).map_err(&fail)? {
             let entry = entry.map_err(&fail)?;
             let owner = entry.file_name().to_str().ok();
-            let owner = owner.and_then(|name| name.strip_suffix(SUFFIX));
+            let owner = owner.and_then(|name| name.strip_suffix(self.names.suffix));
             // The name of an unfinished replacement begins with a dot.
             owners.extend(
                 owner
@@ -317,13 +367,13 @@ impl Store for DirectoryStore {
         let key = (location, owner.to_owned());
         let mut created = false;
         if !self.files.contains_key(&key) {
+            let name = self.name(owner);
             let directory = self.directory(location)?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             // Do not wait for the reader of a pipe: it was a file when it was read.
             let flags = flags | OFlags::NONBLOCK;
-            let open =
-                rustix::fs::openat(directory, name(owner), flags, Mode::from_raw_mode(0o600))
-                    .map_err(&fail)?;
+            let open = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))
+                .map_err(&fail)?;
             self.trust_file(&open, &path)?;
             // Anything after the last complete line is the rest of an interrupted write.
             rustix::fs::ftruncate(&open, offset).map_err(&fail)?;
@@ -363,7 +413,7 @@ impl Store for DirectoryStore {
         let path = self.file_path(location, owner);
         let fail = self.fail("rewrite", &path);
         self.files.remove(&(location, owner.to_owned()));
-        let new = new_name(owner);
+        let (name, new) = (self.name(owner), self.new_name(owner));
         let directory = self.directory(location)?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -380,7 +430,7 @@ impl Store for DirectoryStore {
             };
             write_all(&open, bytes)?;
             rustix::fs::fdatasync(&open)?;
-            rustix::fs::renameat(directory, &new, directory, name(owner))?;
+            rustix::fs::renameat(directory, &new, directory, name)?;
             Ok(open)
         })()
         .map_err(&fail)?;
@@ -397,13 +447,14 @@ impl Store for DirectoryStore {
         let path = self.file_path(location, owner);
         let fail = self.fail("remove", &path);
         self.files.remove(&(location, owner.to_owned()));
+        let (name, new) = (self.name(owner), self.new_name(owner));
         let directory = self.directory(location)?;
-        match rustix::fs::unlinkat(directory, name(owner), AtFlags::empty()) {
+        match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(fail(errno)),
         }
         // A process that was killed in `replace` may have left it; nothing reads it.
-        let _ = rustix::fs::unlinkat(directory, new_name(owner), AtFlags::empty());
+        let _ = rustix::fs::unlinkat(directory, new, AtFlags::empty());
         if location == JournalLocation::Persistent {
             rustix::fs::fsync(self.directory(location)?).map_err(&fail)?;
         }
@@ -411,12 +462,13 @@ impl Store for DirectoryStore {
     }
 
     fn lock(&mut self, note: &str) -> Result<(), JournalError> {
-        let path = self.boot.join(LOCK);
+        let path = self.boot.join(self.names.lock);
         let fail = self.fail("lock", &path);
+        let lock = self.names.lock;
         let directory = self.directory(JournalLocation::Volatile)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let flags = flags | OFlags::NONBLOCK;
-        let open = rustix::fs::openat(directory, LOCK, flags, Mode::from_raw_mode(0o600))
+        let open = rustix::fs::openat(directory, lock, flags, Mode::from_raw_mode(0o600))
             .map_err(&fail)?;
         self.trust_file(&open, &path)?;
         match rustix::fs::flock(&open, FlockOperation::NonBlockingLockExclusive) {
@@ -451,7 +503,7 @@ impl Store for DirectoryStore {
         }
         let directory = self.existing(JournalLocation::Volatile).ok()??;
         let flags = READING | OFlags::NOFOLLOW;
-        let open = rustix::fs::openat(&directory, LOCK, flags, Mode::empty()).ok()?;
+        let open = rustix::fs::openat(&directory, self.names.lock, flags, Mode::empty()).ok()?;
         match rustix::fs::flock(&open, FlockOperation::NonBlockingLockShared) {
             Err(Errno::AGAIN) => Some(holder(&open)),
             _ => None,

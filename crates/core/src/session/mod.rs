@@ -53,12 +53,7 @@ impl Session {
         let host = LinuxHost::live()?;
         // Without `/proc` the boot ID is unknown, and no kernel setting can be changed.
         host.need_proc()?;
-        let store = if rustix::process::geteuid().is_root() {
-            DirectoryStore::system(&host)?
-        } else {
-            let (boot, disk) = user_directories();
-            DirectoryStore::new(&host, boot, disk)?
-        };
+        let store = DirectoryStore::of_user(&host)?;
         Self::over(host, owner, store)
     }
 
@@ -585,20 +580,6 @@ impl Finding {
             requirement: step.requirement,
         }
     }
-}
-
-/// The journal directories of a user's own session, by the XDG Base Directory Specification.
-fn user_directories() -> (String, String) {
-    let set = |name| {
-        std::env::var(name)
-            .ok()
-            .filter(|path| path.starts_with('/'))
-    };
-    let uid = rustix::process::geteuid().as_raw();
-    let home = set("HOME").unwrap_or_else(|| "/nonexistent".to_owned());
-    let boot = set("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/run/user/{uid}"));
-    let disk = set("XDG_STATE_HOME").unwrap_or_else(|| format!("{home}/.local/state"));
-    (format!("{boot}/hosttune"), format!("{disk}/hosttune"))
 }
 
 /// The state that a knob shows, or why it could not be read; for undo.

@@ -9,6 +9,7 @@ use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcom
 use super::facts::FactsArguments;
 use super::guest::{GuestArguments, LoanArguments};
 use super::measure::MeasureArguments;
+use super::run_command::{RunArguments, StartArguments};
 use super::{HostProfile, Setting};
 
 const EXIT_CODES: &str = "\
@@ -25,6 +26,8 @@ Exit codes:
   4  rollback or revert incomplete: some settings have neither the wanted nor the
      original value; they stay in the journal, see status
   5  everything was reverted, but the journal could not be cleared
+  run exits as its command does; 127: the command was not found, 126: it is not
+  executable, 125: it was not started for another reason
 
 The default command is plan. It does not need root and changes nothing.";
 
@@ -104,7 +107,18 @@ pub(super) enum Command {
         #[arg(long, short)]
         yes: bool,
     },
-    /// Show active changes and unfinished runs
+    /// Run a command while the host is tuned; revert when it ends, however it ends
+    Run(RunArguments),
+    /// Become the command of a run; started by run
+    #[command(hide = true)]
+    RunStart(StartArguments),
+    /// Revert when a run is killed; started by run
+    #[command(hide = true)]
+    RunWatchdog {
+        /// The process to watch
+        runner: i32,
+    },
+    /// Show active changes, unfinished runs and commands that run tuned
     Status,
     /// Show everything known about one setting of this profile
     Explain {
@@ -195,8 +209,11 @@ fn unused(command: &str) -> &'static [&'static str] {
     match command {
         "explain" => &["strict"],
         "revert" | "status" => &["strict", "with", "persist"],
+        "run" => &["persist"],
         "lend" => &["only", "persist"],
-        "facts" | "who-sets" | "return" | "guest" => &["only", "strict", "with", "persist"],
+        "run-start" | "run-watchdog" | "facts" | "who-sets" | "return" | "guest" => {
+            &["only", "strict", "with", "persist"]
+        }
         "measure" => &["root", "only", "strict", "with", "persist"],
         _ => &[],
     }
@@ -206,7 +223,14 @@ fn unused(command: &str) -> &'static [&'static str] {
 fn has_settings(command: &str) -> bool {
     !matches!(
         command,
-        "revert" | "status" | "facts" | "who-sets" | "measure" | "return"
+        "revert"
+            | "status"
+            | "facts"
+            | "who-sets"
+            | "measure"
+            | "return"
+            | "run-start"
+            | "run-watchdog"
     )
 }
 

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 
 use hosttune_core::{Error, HostError, Unrecorded};
 use hosttune_latency::{MeasureError, ResponderError};
+use hosttune_run::RunFileError;
 use hosttune_sysctl::SourcesError;
 
 use super::exit::Exit;
@@ -53,6 +54,23 @@ pub(super) enum Failure {
     /// Signals cannot be received: the process has no file descriptor left.
     #[error("cannot wait for termination signals")]
     Signals(#[source] std::io::Error),
+    /// The records of the commands that run tuned.
+    #[error(transparent)]
+    Runs(#[from] RunFileError),
+    /// A process could not be started or watched.
+    #[error("cannot start or watch a process")]
+    Process(#[source] std::io::Error),
+    /// The process that reverts when a run is killed could not be started.
+    #[error("cannot start the watchdog, without which a run that is killed would not be reverted")]
+    Watchdog(#[source] std::io::Error),
+    /// Units cannot be removed while systemd starts them at boot.
+    #[error("{unit} is enabled")]
+    StillEnabled {
+        /// The unit.
+        unit: String,
+        /// The root that was given.
+        root: Option<std::path::PathBuf>,
+    },
     /// A file that was named for a report cannot be used.
     #[error(transparent)]
     ReportFile(#[from] ReportFileError),
@@ -79,7 +97,11 @@ const SHORT_LIST: usize = 8;
 impl Failure {
     /// Whether another run holds the lock.
     pub(super) fn is_locked(&self) -> bool {
-        matches!(self, Self::Engine(error) if matches!(**error, Error::Locked { .. }))
+        match self {
+            Self::Engine(error) => matches!(**error, Error::Locked { .. }),
+            Self::Runs(error) => error.is_locked(),
+            _ => false,
+        }
     }
 
     /// A mistake in the command line, and what to type instead.
@@ -134,6 +156,10 @@ impl Failure {
             | Self::Measure(_)
             | Self::Responder(_)
             | Self::Signals(_)
+            | Self::Runs(_)
+            | Self::Process(_)
+            | Self::Watchdog(_)
+            | Self::StillEnabled { .. }
             | Self::ReportFile(_)
             | Self::NeedsRoot { .. }
             | Self::Json(_) => Exit::Refused,
@@ -154,7 +180,16 @@ impl Failure {
             },
             Self::Measure(error) => error.hint(),
             Self::Responder(error) => error.hint().map(str::to_owned),
-            Self::Signals(_) | Self::ReportFile(_) | Self::Json(_) => None,
+            Self::Runs(error) => error.hint(),
+            Self::StillEnabled { unit, root } => Some(match root {
+                Some(root) => format!("systemctl --root {} disable {unit}", root.display()),
+                None => format!("systemctl disable {unit}, which reverts nothing"),
+            }),
+            Self::Signals(_)
+            | Self::Process(_)
+            | Self::Watchdog(_)
+            | Self::ReportFile(_)
+            | Self::Json(_) => None,
         }
     }
 

@@ -6,7 +6,7 @@
 //!
 //! # Commands
 //! `plan` (the default), `apply`, `verify`, `revert`, `status`, `explain KNOB`, `who-sets KEY`,
-//! `watch`, `facts`, `measure`. `plan`, `verify`, `status`, `explain`, `who-sets` and `facts` change
+//! `watch`, `run`, `facts`, `measure`. `plan`, `verify`, `status`, `explain`, `who-sets` and `facts` change
 //! nothing and write nothing. `measure` measures latency under load; it changes nothing and writes only
 //! the report files named on its command line. `facts` is also a command of the program `hosttune`,
 //! which has no profile; `pci` is one of that program alone.
@@ -26,6 +26,8 @@
 //! | 4 | rollback or revert incomplete, or ended by a second signal: some settings have neither the wanted nor the original value; they stay in the journal |
 //! | 5 | everything was reverted, but the journal could not be cleared |
 //!
+//! `run` exits as its command does; its own failures are 125, 126 and 127, as with `env(1)`.
+//!
 //! A termination signal (SIGINT, SIGTERM, SIGHUP) stops `apply` and `revert` at the end of a step.
 //! `apply` then rolls back its changes and exits 3; `revert` leaves the remaining changes in place and
 //! exits 4. A second signal ends the program at once, with exit code 4.
@@ -37,6 +39,7 @@
 
 mod arguments;
 mod ask;
+mod boot_units;
 mod cake;
 mod colour;
 mod ending;
@@ -53,6 +56,9 @@ mod pci;
 mod rate;
 mod report_file;
 mod run;
+mod run_command;
+mod run_explained;
+mod run_shared;
 mod streams;
 mod text;
 mod tool;
@@ -71,6 +77,7 @@ use hosttune_guest::Guest;
 pub use cake::{cake, typed_rate};
 pub use exit::Exit;
 pub use rate::rate;
+pub use run_command::RunSettings;
 pub use tool::tool;
 pub use watch::Watched;
 
@@ -112,6 +119,11 @@ pub trait HostProfile {
     /// A missing backend is not an error: the settings that need it are reported as not applicable.
     fn with_backend(&self, session: Session) -> Session {
         session
+    }
+
+    /// What `run` sets on the command that it runs, unless its options say otherwise; nothing by default.
+    fn run_settings(&self) -> RunSettings {
+        RunSettings::default()
     }
 
     /// The requested settings.

@@ -15,7 +15,9 @@ use super::failure::Failure;
 use super::guest::{GuestArguments, LoanArguments};
 use super::streams::Streams;
 use super::text::{self, Page};
-use super::{HostProfile, Options, explain, facts, guest, json, measure, watch, who_sets};
+use super::{
+    HostProfile, Options, explain, facts, guest, json, measure, run_command, watch, who_sets,
+};
 
 /// Runs the command line given by the arguments; the first one is the program's name.
 pub(super) fn run(
@@ -107,15 +109,21 @@ pub(super) fn misunderstood(
 /// milliseconds.
 const AGAIN: Duration = Duration::from_millis(50);
 
-struct Run<'a> {
-    profile: &'a dyn HostProfile,
-    global: Global,
-    streams: &'a mut Streams,
+pub(super) struct Run<'a> {
+    pub(super) profile: &'a dyn HostProfile,
+    pub(super) global: Global,
+    pub(super) streams: &'a mut Streams,
 }
 
 impl Run<'_> {
     fn command(&mut self, command: &Command) -> Result<Exit, Failure> {
         self.check_candidates()?;
+        if matches!(
+            command,
+            Command::Apply { dry_run: false, .. } | Command::Revert { .. } | Command::Watch { .. }
+        ) {
+            self.revert_killed_runs(false);
+        }
         match command {
             Command::Plan { exit_code } => self.plan(*exit_code),
             Command::Apply { dry_run: true, .. } => self.plan(false),
@@ -123,6 +131,9 @@ impl Run<'_> {
             Command::Verify => self.verify(),
             Command::Revert { yes, force } => self.revert(*yes, *force, 0),
             Command::Watch { yes } => self.watch(*yes),
+            Command::Run(arguments) => self.run_command(arguments),
+            Command::RunStart(arguments) => run_command::start(self.profile.name(), arguments),
+            Command::RunWatchdog { runner } => self.watch_over_run(*runner),
             Command::Status => self.status(),
             Command::Explain { knob } => self.explain(knob),
             Command::WhoSets { key } => self.who_sets(key),
@@ -304,7 +315,7 @@ impl Run<'_> {
         let something = !status.pending.is_empty() || status.open.is_some();
         if something && !yes {
             if !self.global.json {
-                let text = text::standing(&page, &status, &notes);
+                let text = text::standing(&page, &status, &notes, 0);
                 self.streams.print(&text);
             }
             let question = match status.pending.len() {
@@ -337,6 +348,9 @@ impl Run<'_> {
         if let Some(failure) = &unrecorded {
             self.streams.fail(self.profile.name(), failure, false);
         }
+        // What a run has changed may have been kept by what was reverted just now.
+        self.revert_killed_runs(force);
+        self.say_what_runs_hold();
         Ok(exit)
     }
 
@@ -378,10 +392,14 @@ impl Run<'_> {
         let session = self.narrowed_to_pending(session, &status)?;
         let status = self.selected(status);
         let notes = whose_journal(&session);
+        let runs = self.runs()?;
         if self.global.json {
-            self.streams.document(&json::standing(&status, &notes))?;
+            let document = json::standing(&status, &notes, &runs);
+            self.streams.document(&document)?;
         } else {
-            let text = text::standing(&self.page(&session), &status, &notes);
+            let page = self.page(&session);
+            let held = runs.status.pending.len();
+            let text = text::standing(&page, &status, &notes, held) + &text::runs(&page, &runs);
             self.streams.print(&text);
         }
         Ok(Exit::Done)
@@ -447,11 +465,16 @@ impl Run<'_> {
     }
 
     /// A session without `--only` applied.
-    fn session(&self) -> Result<Session, Failure> {
+    pub(super) fn session(&self) -> Result<Session, Failure> {
+        self.session_of(self.profile.name())
+    }
+
+    /// The same with the journal of another owner.
+    pub(super) fn session_of(&self, owner: &str) -> Result<Session, Failure> {
         let name = self.profile.name();
         let session = match &self.global.root {
-            Some(root) if root != Path::new("/") => Session::at(root, name)?,
-            Some(_) | None => Session::live(name)?,
+            Some(root) if root != Path::new("/") => Session::at(root, owner)?,
+            Some(_) | None => Session::live(owner)?,
         };
         let session = match session.host().root_kind() {
             RootKind::Live => self.profile.with_backend(session),
@@ -464,7 +487,7 @@ impl Run<'_> {
         Ok(session)
     }
 
-    fn tuning(&self, session: &Session) -> Result<Box<dyn Tuning>, Failure> {
+    pub(super) fn tuning(&self, session: &Session) -> Result<Box<dyn Tuning>, Failure> {
         Ok(self.profile.tuning(&self.options(session))?)
     }
 
@@ -492,7 +515,11 @@ impl Run<'_> {
     }
 
     /// The session with `--only` applied; its names are checked against the tuning's parts.
-    fn narrowed(&self, session: Session, tuning: &dyn Tuning) -> Result<Session, Failure> {
+    pub(super) fn narrowed(
+        &self,
+        session: Session,
+        tuning: &dyn Tuning,
+    ) -> Result<Session, Failure> {
         if self.global.only.is_empty() {
             return Ok(session);
         }
@@ -554,7 +581,7 @@ impl Run<'_> {
 
     /// Fails early, before a plan is shown or a write is tried, if the process lacks the privileges for
     /// the running system. A tree may be changed by its owner.
-    fn need_root(&self, command: &str) -> Result<(), Failure> {
+    pub(super) fn need_root(&self, command: &str) -> Result<(), Failure> {
         let is_live = self
             .global
             .root
@@ -573,12 +600,12 @@ impl Run<'_> {
         })
     }
 
-    fn ending(&self, verb: &'static str) -> Result<Ending, Failure> {
+    pub(super) fn ending(&self, verb: &'static str) -> Result<Ending, Failure> {
         let revert = self.global.invocation(self.profile.name(), "revert");
         Ending::taken(verb, self.profile.name(), revert).map_err(Failure::Signals)
     }
 
-    fn page(&self, session: &Session) -> Page {
+    pub(super) fn page(&self, session: &Session) -> Page {
         Page {
             look: self.streams.look,
             name: self.profile.name(),

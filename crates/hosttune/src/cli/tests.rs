@@ -5,6 +5,7 @@
 )]
 
 mod asked;
+mod boot_units;
 mod constructed;
 mod guests;
 mod measured;

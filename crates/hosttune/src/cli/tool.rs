@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use super::boot_units::{self, InstallArguments, UninstallArguments};
 use super::exit::Exit;
 use super::facts::{self, FactsArguments};
 use super::pci;
@@ -14,14 +15,14 @@ use super::streams::Streams;
 
 const NAME: &str = "hosttune";
 
-/// Query any host; to tune one, use a host binary such as gaming
+/// Query any host, and have one tuned at boot; to tune one, use a host binary such as gaming
 #[derive(Debug, Parser)]
 #[command(name = NAME, bin_name = NAME, version)]
 struct Arguments {
     /// Print one JSON document instead of text (schemas: docs/schemas)
     #[arg(long, global = true)]
     json: bool,
-    /// Read the tree beneath DIR: a captured tree (with proc and sys) or an image
+    /// Work on the tree beneath DIR: a captured tree (with proc and sys) or an image
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
     #[command(subcommand)]
@@ -34,6 +35,10 @@ enum Question {
     Facts(FactsArguments),
     /// Show the PCI devices by IOMMU group: ids, driver, resets, what uses them; changes nothing
     Pci,
+    /// Write systemd units that apply a host at boot; stopping them reverts nothing
+    InstallUnits(InstallArguments),
+    /// Remove these units; what they have applied stays until the host program reverts it
+    UninstallUnits(UninstallArguments),
 }
 
 /// Runs the program `hosttune`; called from its `main`.
@@ -49,10 +54,13 @@ pub(super) fn ask(arguments: impl IntoIterator<Item = OsString>, streams: &mut S
         Ok(parsed) => parsed,
         Err(error) => return misunderstood(&error, &arguments, streams),
     };
-    let root = parsed.root.as_deref();
-    let outcome = match parsed.question {
-        Question::Facts(asked) => facts::facts(&asked, root, parsed.json, streams),
-        Question::Pci => pci::pci(root, parsed.json, streams),
+    let (root, json) = (parsed.root.as_deref(), parsed.json);
+    let changes = !matches!(parsed.question, Question::Facts(_) | Question::Pci);
+    let outcome = match &parsed.question {
+        Question::Facts(asked) => facts::facts(asked, root, json, streams),
+        Question::Pci => pci::pci(root, json, streams),
+        Question::InstallUnits(asked) => boot_units::install(asked, root, json, streams),
+        Question::UninstallUnits(asked) => boot_units::uninstall(asked, root, json, streams),
     };
-    answered(NAME, outcome, parsed.json, false, streams)
+    answered(NAME, outcome, json, changes, streams)
 }

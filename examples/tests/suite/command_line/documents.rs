@@ -55,6 +55,13 @@ fn every_document_keeps_its_schema() {
     for (typed, schema) in verbs {
         assert_keeps(schema, &tree.gaming(&[typed, &["--json"]].concat()));
     }
+    // What follows the command is the command's.
+    for typed in [
+        &["--json", "run", "--explain", "true"][..],
+        &["run", "--explain", "--json", "/nonexistent"],
+    ] {
+        assert_keeps("run", &tree.gaming(typed));
+    }
     // With a change by another process and an interrupted run, then with an invalid journal.
     tree.gaming(&["apply", "--yes"]);
     tree.show("vm/dirty_ratio", "33");

@@ -7,6 +7,7 @@ mod faults;
 mod journals;
 mod persisted;
 mod refusals;
+mod run;
 mod terminals;
 mod tree;
 mod verbs;

@@ -46,7 +46,7 @@ fn a_second_process_is_told_who_is_at_work() {
 }
 
 /// A pseudoterminal: the user's end and the program's end.
-fn terminal() -> (std::fs::File, std::fs::File) {
+pub(super) fn terminal() -> (std::fs::File, std::fs::File) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&ours).unwrap();

@@ -9,6 +9,7 @@ mod guest;
 mod outcome;
 mod pci;
 mod plan;
+mod run;
 mod who_sets;
 
 use serde::Serialize;
@@ -21,6 +22,7 @@ pub(super) use outcome::{
 };
 pub(super) use pci::bus;
 pub(super) use plan::{planned, verified};
+pub(super) use run::run_explained;
 pub(super) use who_sets::who_sets;
 
 /// One document on one line, for a command that prints several.

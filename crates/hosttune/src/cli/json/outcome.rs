@@ -1,9 +1,11 @@
 //! Changes made and pending reverts: the documents of `apply`, `revert` and `status`.
 
 use hosttune_core::{Applied, Error, NotReverted, PendingRevert, Reverted, Status, Undone};
+use hosttune_run::RunRecord;
 use serde::Serialize;
 
 use super::super::failure::Failure;
+use super::super::run_shared::Runs;
 use super::error::ErrorView;
 use super::plan::{NotApplicable, StepView, not_applicable, notes};
 
@@ -238,6 +240,17 @@ pub(in crate::cli) struct StatusDocument<'a> {
     refused: &'a [String],
     by_reboot: usize,
     notes: &'a [String],
+    runs: Vec<RunView<'a>>,
+    run_pending: Vec<PendingView<'a>>,
+}
+
+/// A command that runs tuned.
+#[derive(Debug, Serialize)]
+struct RunView<'a> {
+    command: &'a str,
+    pid: i32,
+    runner: i32,
+    watchdog: Option<i32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -265,12 +278,24 @@ pub(super) fn pending(pending: &[PendingRevert]) -> Vec<PendingView<'_>> {
 }
 
 /// The document of a status.
-pub(in crate::cli) fn standing<'a>(status: &'a Status, notes: &'a [String]) -> StatusDocument<'a> {
+pub(in crate::cli) fn standing<'a>(
+    status: &'a Status,
+    notes: &'a [String],
+    runs: &'a Runs,
+) -> StatusDocument<'a> {
+    let view = |run: &'a RunRecord| RunView {
+        command: &run.command,
+        pid: run.command_pid,
+        runner: run.runner.pid,
+        watchdog: run.watchdog.as_ref().map(|watchdog| watchdog.pid),
+    };
     StatusDocument {
         pending: pending(&status.pending),
         open: status.open.as_deref(),
         refused: &status.refused,
         by_reboot: status.by_reboot,
         notes,
+        runs: runs.active.0.iter().map(view).collect(),
+        run_pending: pending(&runs.status.pending),
     }
 }

@@ -8,6 +8,7 @@ use hosttune_core::{
     Status, Step, StepFailure, Undone, Unsupported, UnsupportedKind, When, Why,
 };
 use hosttune_qos::{WatchEvent, Yielded};
+use hosttune_run::{ProcessId, RunRecord, RunRecords};
 use hosttune_sysctl::{Place, Standing};
 use serde_json::json;
 
@@ -15,6 +16,7 @@ use super::super::arguments::Global;
 use super::super::colour::Look;
 use super::super::failure::Failure;
 use super::super::other_writers::OtherWriter;
+use super::super::run_shared::Runs;
 use super::super::text::{self, Page};
 use super::super::{explain, json, watch};
 use super::schema::{assert_notices_every_change, assert_valid};
@@ -449,11 +451,60 @@ fn status() -> Status {
     }
 }
 
+fn runs() -> Runs {
+    let process = |pid| ProcessId {
+        pid,
+        start_ticks: 7,
+        boot: "b".into(),
+    };
+    let run = |pid, watchdog: Option<i32>| RunRecord {
+        runner: process(pid),
+        watchdog: watchdog.map(process),
+        command_pid: pid + 1,
+        command: "game --fast".into(),
+    };
+    Runs {
+        active: RunRecords(vec![run(40, Some(50)), run(60, None)]),
+        status: status(),
+    }
+}
+
+#[test]
+fn the_commands_that_run_tuned() {
+    let text = text::runs(&page(), &runs());
+    for line in [
+        "41        game --fast  (runner 40, watchdog 50)",
+        "(runner 60, no watchdog)",
+        "1 change held by them until the last one ends",
+        "60 → 100",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(!text.contains("Revert: "), "{text}");
+    let ended = Runs {
+        active: RunRecords::default(),
+        ..runs()
+    };
+    let text = text::runs(&page(), &ended);
+    for line in [
+        "1 change left by runs that have ended",
+        "Revert: gaming revert",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert_eq!(text::runs(&page(), &Runs::default()), "");
+}
+
 #[test]
 fn a_status_with_everything() {
     let status = status();
-    check("status", &json::standing(&status, &notes()));
-    let text = text::standing(&page(), &status, &notes());
+    check("status", &json::standing(&status, &notes(), &runs()));
+    let text = text::standing(&page(), &Status::default(), &[], 3);
+    assert!(
+        text.contains("no changes by apply, 3 by commands that run tuned"),
+        "{text}"
+    );
+    let text = text::standing(&page(), &status, &notes(), 0);
     for line in [
         "1 change active",
         "2 undone by a reboot",

@@ -5,8 +5,14 @@ use hosttune_core::{PendingRevert, Status};
 use super::rows::{self, Cell, Row};
 use super::{Page, count};
 
-/// The answer of `status`, also printed by `revert` before it prompts.
-pub(in super::super) fn standing(page: &Page, status: &Status, notes: &[String]) -> String {
+/// The answer of `status`, also printed by `revert` before it prompts. `held` is the number of changes that
+/// commands hold which run tuned.
+pub(in super::super) fn standing(
+    page: &Page,
+    status: &Status,
+    notes: &[String],
+    held: usize,
+) -> String {
     let counted = |wanted: fn(&PendingRevert) -> bool| {
         status
             .pending
@@ -17,9 +23,13 @@ pub(in super::super) fn standing(page: &Page, status: &Status, notes: &[String])
     let (back, theirs) = (counted(is_back), counted(is_theirs));
     let absent = counted(|pending| pending.absent.is_some());
     let mut says = vec![match status.pending.len() {
+        0 if held > 0 => "no changes by apply".to_owned(),
         0 => "no changes in effect".to_owned(),
         pending => format!("{} active", count(pending, "change", "changes")),
     }];
+    if held > 0 {
+        says.push(format!("{held} by commands that run tuned"));
+    }
     if theirs > 0 {
         says.push(format!("{theirs} set by another process since"));
     }

@@ -1,0 +1,266 @@
+//! `install-units` and `uninstall-units` of the program `hosttune`: what tunes a host at boot.
+//!
+//! The units are files like any other: they are journalled, and uninstalling reverts exactly. Enabling them is
+//! systemd's (`systemctl enable`).
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use hosttune_core::file::{ConfigFile, FileState};
+use hosttune_core::host::{EntryKind, FileContent};
+use hosttune_core::{Error, Host, Planner, Session, Tuning};
+use hosttune_run::units::{Unit, Units};
+
+use super::colour::visible;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::json;
+use super::streams::Streams;
+
+/// Where units of the administrator are.
+const DIRECTORY: &str = "/etc/systemd/system";
+
+/// Where a host program is looked for.
+const PROGRAMS: [&str; 4] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
+
+/// The arguments of `install-units`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct InstallArguments {
+    /// The host program: gaming
+    host: String,
+    /// Its file (default: the first in /usr/local/sbin, /usr/local/bin, /usr/sbin, /usr/bin)
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+    /// Also write a unit that keeps hot-plugged devices tuned, for a host with the command watch
+    #[arg(long)]
+    watch: bool,
+    /// Options for the host program: -- --only cpu,memory
+    #[arg(last = true, value_name = "OPTIONS")]
+    options: Vec<String>,
+}
+
+/// The arguments of `uninstall-units`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct UninstallArguments {
+    /// The host program: gaming
+    host: String,
+}
+
+/// The units as files.
+struct Files(Vec<Unit>);
+
+impl Tuning for Files {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        for unit in &self.0 {
+            let file = ConfigFile::new(format!("{DIRECTORY}/{}", unit.name))?;
+            let wanted = FileState::Present(FileContent::new(unit.text.clone()));
+            at.want(&file, &wanted)
+                .why("tunes the host at boot, once it is enabled");
+        }
+        Ok(())
+    }
+}
+
+fn session(host: &str, root: Option<&Path>) -> Result<Session, Failure> {
+    let owner = format!("{host}.units");
+    let session = match root {
+        Some(root) if root != Path::new("/") => Session::at(root, &owner)?,
+        _ => Session::live(&owner)?,
+    };
+    Ok(session.program(concat!("hosttune ", env!("CARGO_PKG_VERSION"))))
+}
+
+/// Writes the units.
+pub(super) fn install(
+    arguments: &InstallArguments,
+    root: Option<&Path>,
+    as_json: bool,
+    streams: &mut Streams,
+) -> Result<Exit, Failure> {
+    let wrong = |error: hosttune_run::units::UnitsError| {
+        Failure::usage(error.to_string(), "run with --help to see the arguments")
+    };
+    // The name is checked before it is a part of a path.
+    Units::new(&arguments.host, Path::new("/"), &[]).map_err(wrong)?;
+    let mut session = session(&arguments.host, root)?;
+    let program = program(arguments, session.host(), root)?;
+    let units = Units::new(&arguments.host, &program, &arguments.options).map_err(wrong)?;
+    let mut files = vec![units.apply()];
+    if arguments.watch {
+        files.push(units.watch());
+    }
+    let names: Vec<String> = files.iter().map(|unit| unit.name.clone()).collect();
+    let applied = Files(files).apply(&mut session)?;
+    if as_json {
+        streams.document(&json::applied(&applied))?;
+        return Ok(Exit::Done);
+    }
+    let mut text = String::new();
+    for step in &applied.changed {
+        text.push_str(&format!("wrote {}\n", visible(&step.knob.text)));
+    }
+    if applied.changed.is_empty() {
+        text.push_str("nothing to do: the units are there already\n");
+    }
+    let systemctl = match root {
+        Some(root) => format!("systemctl --root {} enable", root.display()),
+        None => "systemctl daemon-reload; systemctl enable --now".to_owned(),
+    };
+    text.push_str(&format!(
+        "To tune the host at boot: {systemctl} {}\n",
+        names.join(" ")
+    ));
+    streams.print(&text);
+    Ok(Exit::Done)
+}
+
+/// Removes the units, or restores what was in their place.
+pub(super) fn uninstall(
+    arguments: &UninstallArguments,
+    root: Option<&Path>,
+    as_json: bool,
+    streams: &mut Streams,
+) -> Result<Exit, Failure> {
+    let units = Units::new(&arguments.host, Path::new("/"), &[])
+        .map_err(|error| Failure::usage(error.to_string(), "name a host program: gaming"))?;
+    let mut session = session(&arguments.host, root)?;
+    for unit in [units.apply(), units.watch()] {
+        let link = format!("{DIRECTORY}/multi-user.target.wants/{}", unit.name);
+        // Without its unit it would point to nothing, and systemd would complain at each boot.
+        if session.host().entry(&link).map_err(Error::from)?.is_some() {
+            return Err(Failure::StillEnabled {
+                unit: unit.name,
+                root: root.map(Path::to_owned),
+            });
+        }
+    }
+    let reverted = session.revert()?;
+    if as_json {
+        streams.document(&json::reverted(&reverted, &reverted.notes, None))?;
+    } else if reverted.undone.is_empty() && reverted.not_reverted.is_empty() {
+        streams.print("nothing to do: there are no units of this program\n");
+    } else {
+        let mut text = String::new();
+        for undone in &reverted.undone {
+            text.push_str(&format!("removed {}\n", visible(&undone.knob.text)));
+        }
+        for left in &reverted.not_reverted {
+            text.push_str(&format!("not removed: {}\n", visible(&left.to_string())));
+        }
+        text.push_str(&format!(
+            "What was applied at boot stays: {} revert\n",
+            arguments.host
+        ));
+        streams.print(&text);
+    }
+    Ok(Exit::of_reverted(&reverted))
+}
+
+/// The host program, which root will execute at each boot: only root may be able to change it.
+fn program(
+    arguments: &InstallArguments,
+    host: &Host,
+    root: Option<&Path>,
+) -> Result<PathBuf, Failure> {
+    let found = match &arguments.program {
+        Some(program) => Some(program.clone()),
+        None => {
+            let candidates = PROGRAMS
+                .iter()
+                .map(|place| Path::new(place).join(&arguments.host));
+            let is_there = |path: &PathBuf| matches!(host.entry(path), Ok(Some(_)));
+            candidates.into_iter().find(is_there)
+        }
+    };
+    let Some(path) = found else {
+        return Err(Failure::usage(
+            format!(
+                "there is no program {} in {}",
+                arguments.host,
+                PROGRAMS.join(", ")
+            ),
+            format!(
+                "install it (cargo install --locked --path examples --root /usr/local), or name it: \
+                 --program /path/to/{}",
+                arguments.host
+            ),
+        ));
+    };
+    if !path.is_absolute() {
+        return Err(Failure::usage(
+            format!("'{}' is not an absolute path", path.display()),
+            "systemd starts programs by their absolute path",
+        ));
+    }
+    let mut place = PathBuf::new();
+    let components: Vec<_> = path.components().collect();
+    for component in &components {
+        place.push(component);
+        let why = match host.entry(&place).map_err(Error::from)? {
+            None => Some("it does not exist".to_owned()),
+            Some(entry) if place == path && matches!(entry.kind, EntryKind::Link(_)) => {
+                Some("it is a symlink: name the file that it leads to".to_owned())
+            }
+            Some(entry) => untrusted(&entry.kind, entry.mode, owner(root, &place)),
+        };
+        if let Some(why) = why {
+            return Err(Failure::usage(
+                format!(
+                    "root cannot start {} at boot: {}: {why}",
+                    path.display(),
+                    place.display()
+                ),
+                "install the program where only root can change it, such as /usr/local/bin",
+            ));
+        }
+    }
+    Ok(path)
+}
+
+/// Why an entry on the path of the program cannot be trusted.
+fn untrusted(kind: &EntryKind, mode: u32, owner: Option<u32>) -> Option<String> {
+    // The mode of a link says nothing. Only links to directories come here, such as /bin.
+    if matches!(kind, EntryKind::Link(_)) {
+        return None;
+    }
+    // A tree can be that of the user who works on it.
+    let us = rustix::process::geteuid().as_raw();
+    match owner {
+        Some(owner) if owner == 0 || owner == us => {}
+        Some(owner) => return Some(format!("it belongs to user {owner}")),
+        None => return Some("it cannot be read".to_owned()),
+    }
+    // Others may add files to a sticky directory, and cannot replace those of root in it.
+    let is_sticky = *kind == EntryKind::Directory && mode & 0o1000 != 0;
+    (mode & 0o022 != 0 && !is_sticky).then(|| format!("others can write to it (mode {mode:04o})"))
+}
+
+fn owner(root: Option<&Path>, path: &Path) -> Option<u32> {
+    let root = root.unwrap_or(Path::new("/"));
+    let path = root.join(path.strip_prefix("/").unwrap_or(path));
+    rustix::fs::lstat(path).ok().map(|stat| stat.st_uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_others_can_change_is_not_trusted() {
+        let of = |kind: EntryKind, mode, owner| untrusted(&kind, mode, owner);
+        assert_eq!(of(EntryKind::File, 0o755, Some(0)), None);
+        assert_eq!(of(EntryKind::Directory, 0o1777, Some(0)), None);
+        for (kind, mode, owner) in [
+            (EntryKind::File, 0o755, Some(u32::MAX)),
+            (EntryKind::File, 0o775, Some(0)),
+            (EntryKind::File, 0o1757, Some(0)),
+            (EntryKind::Directory, 0o777, Some(0)),
+            (EntryKind::File, 0o755, None),
+        ] {
+            assert!(
+                of(kind.clone(), mode, owner).is_some(),
+                "{kind:?} {mode:o} {owner:?}"
+            );
+        }
+    }
+}

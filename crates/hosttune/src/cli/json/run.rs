@@ -1,0 +1,25 @@
+//! What a run would do: the document of `run --explain`.
+
+use hosttune_core::Plan;
+use serde::Serialize;
+
+use super::super::run_explained::ExplainedCommand;
+use super::plan::{PlanDocument, planned};
+
+/// `run.schema.json`.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct RunDocument<'a> {
+    command: &'a ExplainedCommand,
+    plan: PlanDocument<'a>,
+}
+
+/// The document of an explained run.
+pub(in crate::cli) fn run_explained<'a>(
+    command: &'a ExplainedCommand,
+    plan: &'a Plan,
+) -> RunDocument<'a> {
+    RunDocument {
+        command,
+        plan: planned(plan),
+    }
+}

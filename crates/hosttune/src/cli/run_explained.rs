@@ -1,0 +1,160 @@
+//! `run --explain`: what would happen, without changing anything.
+
+use std::ffi::OsStr;
+
+use hosttune_core::host::RootKind;
+use hosttune_run::Ended;
+use hosttune_run::priority::NiceScope;
+use hosttune_run::starter::{Start, StartReport, Starter};
+use serde::Serialize;
+
+use super::colour::visible;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::run::Run;
+use super::run_command::{RunArguments, shown};
+use super::{json, text};
+
+/// What would be run, and how: a part of `run.schema.json`.
+#[derive(Debug, Serialize)]
+pub(super) struct ExplainedCommand {
+    /// The command as it was typed.
+    typed: String,
+    /// The file, or `null` if there is none that can be executed.
+    path: Option<String>,
+    /// Why there is none.
+    problem: Option<String>,
+    /// The exit code if the command cannot be started.
+    exit_code: Option<u8>,
+    /// As whom it runs, or `null` for the user of this process.
+    user: Option<String>,
+    nice: Option<i32>,
+    /// Against which processes the nice value counts.
+    nice_counts: Option<String>,
+    environment: Vec<Variable>,
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Variable {
+    name: String,
+    /// `null` if it is removed.
+    value: Option<String>,
+}
+
+impl Run<'_> {
+    pub(super) fn explain_run(
+        &mut self,
+        arguments: &RunArguments,
+        start: &Start,
+    ) -> Result<Exit, Failure> {
+        let session = self.session_of(&self.run_owner())?;
+        if session.host().root_kind() == RootKind::Image {
+            return Err(Failure::usage(
+                "run needs a running kernel, and --root names an image",
+                "omit --root",
+            ));
+        }
+        let tuning = self.tuning(&session)?;
+        let session = self.narrowed(session, &*tuning)?;
+        let plan = tuning.plan(&session)?;
+        let command = self.explained_command(arguments, start)?;
+        let exit = match &command.problem {
+            None => Exit::Done,
+            Some(_) => Exit::Refused,
+        };
+        if self.global.json {
+            self.streams
+                .document(&json::run_explained(&command, &plan))?;
+            return Ok(exit);
+        }
+        let text = lines(&command) + "\n" + &text::planned(&self.page(&session), &plan, true);
+        self.streams.print(&text);
+        Ok(exit)
+    }
+
+    /// The command as the starter finds it, with the identity that it will have.
+    fn explained_command(
+        &self,
+        arguments: &RunArguments,
+        start: &Start,
+    ) -> Result<ExplainedCommand, Failure> {
+        let name = OsStr::new(self.profile.name());
+        let hidden = ["run-start".into()];
+        let mut starter =
+            Starter::spawn(name, &hidden, start, &arguments.command).map_err(Failure::Process)?;
+        let report = starter.report();
+        starter.dismiss();
+        let (path, problem, status, mut notes) = match report.map_err(Failure::Process)? {
+            StartReport::Found { path, notes } => {
+                (Some(path.display().to_string()), None, None, notes)
+            }
+            StartReport::Failed { status, why } => (None, Some(why), Some(status), Vec::new()),
+        };
+        let has = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        if start.account.is_some() && !has("DISPLAY") && !has("WAYLAND_DISPLAY") {
+            notes.push(
+                "neither DISPLAY nor WAYLAND_DISPLAY is set, so it can open no window: \
+                 sudo --preserve-env=DISPLAY,WAYLAND_DISPLAY,XAUTHORITY keeps them"
+                    .to_owned(),
+            );
+        }
+        Ok(ExplainedCommand {
+            typed: shown(&arguments.command),
+            path,
+            problem,
+            exit_code: status,
+            user: start.account.as_ref().map(|account| account.name.clone()),
+            nice: start.nice,
+            nice_counts: start.nice.map(|_| NiceScope::of_this_process().to_string()),
+            environment: start
+                .environment
+                .iter()
+                .map(|(name, value)| Variable {
+                    name: name.clone(),
+                    value: value.clone(),
+                })
+                .collect(),
+            notes,
+        })
+    }
+}
+
+fn lines(command: &ExplainedCommand) -> String {
+    let mut text = format!("command: {}\n", visible(&command.typed));
+    let mut line = |label: &str, value: &str| {
+        text.push_str(&format!("  {label:<12} {}\n", visible(value)));
+    };
+    match (&command.path, &command.problem) {
+        (Some(path), _) => line("file", path),
+        (None, Some(problem)) => line(
+            "cannot start",
+            &format!(
+                "{problem} (exit code {})",
+                command.exit_code.unwrap_or(Ended::NOT_STARTED.status())
+            ),
+        ),
+        (None, None) => {}
+    }
+    if let Some(user) = &command.user {
+        line("user", user);
+    }
+    if let (Some(nice), Some(counts)) = (command.nice, &command.nice_counts) {
+        line("nice", &format!("{nice}, which counts {counts}"));
+        line("I/O priority", "follows the nice value");
+    }
+    for variable in &command.environment {
+        match &variable.value {
+            Some(value) => line("environment", &format!("{}={value}", variable.name)),
+            None => line("environment", &format!("without {}", variable.name)),
+        }
+    }
+    for note in &command.notes {
+        line("note", note);
+    }
+    line(
+        "at its end",
+        "everything below is reverted, when no other run needs it",
+    );
+    text
+}

@@ -1,0 +1,292 @@
+//! What the runs of a host share: the records, the journal, and who reverts.
+
+use std::time::{Duration, Instant};
+
+use hosttune_core::{Applied, LinuxHost, Reverted, Session, Status};
+use hosttune_run::membership::{self, Remaining, Shared};
+use hosttune_run::{ProcessId, RunFile, RunRecord, RunRecords};
+
+use super::ending::Ending;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::run::Run;
+
+/// The interval between two tries while another process changes the host.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// How long the end of a run waits for another process that changes the host. After that the watchdog
+/// waits instead.
+pub(super) const WAIT_AT_THE_END: Duration = Duration::from_secs(30);
+
+/// The records and the journal of a host's runs.
+///
+/// The runs have a journal of their own, as the owner `NAME.run`: what `apply` has set stays when a run
+/// ends, and what a run has set stays when `revert` is called. The engine keeps a value that both want.
+pub(super) struct TunedRuns<'a> {
+    run: &'a Run<'a>,
+    file: RunFile,
+    boot: String,
+    force: bool,
+    wait: Duration,
+    /// The result of the last revert.
+    pub(super) reverted: Option<Reverted>,
+}
+
+impl<'a> TunedRuns<'a> {
+    fn of(run: &'a Run<'a>, wait: Duration) -> Result<Self, Failure> {
+        Ok(Self {
+            run,
+            file: run.run_file()?,
+            boot: hosttune_run::boot_id().map_err(Failure::Process)?,
+            force: false,
+            wait,
+            reverted: None,
+        })
+    }
+
+    fn session(&self) -> Result<Session, Failure> {
+        self.run.session_of(&self.run.run_owner())
+    }
+
+    fn status(&self) -> Result<Status, Failure> {
+        Ok(self.session()?.status()?)
+    }
+
+    /// Does something under the lock of the records.
+    fn locked<T>(
+        &mut self,
+        is_stopped: impl Fn() -> bool,
+        work: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let note = format!("process {}, {}", std::process::id(), self.run.run_owner());
+        self.file.lock(&note, self.wait, is_stopped)?;
+        let done = work(self);
+        self.file.unlock();
+        done
+    }
+}
+
+/// Repeats `change` while another process changes the host.
+fn unless_locked<T>(
+    wait: Duration,
+    is_stopped: impl Fn() -> bool,
+    mut change: impl FnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let begun = Instant::now();
+    loop {
+        match change() {
+            Err(failure) if failure.is_locked() && begun.elapsed() < wait && !is_stopped() => {
+                std::thread::sleep(AGAIN);
+            }
+            other => return other,
+        }
+    }
+}
+
+impl Shared for TunedRuns<'_> {
+    type Error = Failure;
+
+    fn records(&self) -> Result<Option<RunRecords>, Failure> {
+        Ok(self.file.read()?)
+    }
+
+    fn set_records(&mut self, records: Option<&RunRecords>) -> Result<(), Failure> {
+        Ok(self.file.write(records)?)
+    }
+
+    fn is_alive(&self, process: &ProcessId) -> bool {
+        process.is_alive(&self.boot)
+    }
+
+    fn has_pending(&self) -> Result<bool, Failure> {
+        let status = self.status()?;
+        Ok(!status.pending.is_empty() || status.open.is_some())
+    }
+
+    fn revert(&mut self) -> Result<bool, Failure> {
+        let reverted = unless_locked(
+            self.wait,
+            || false,
+            || {
+                let mut session = self.session()?;
+                session.force(self.force);
+                Ok(session.revert()?)
+            },
+        )?;
+        self.reverted = Some(reverted);
+        Ok(!self.has_pending()?)
+    }
+}
+
+/// The runs of a host and what they hold, for `status`.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    /// Those whose runner is alive.
+    pub(super) active: RunRecords,
+    /// The changes that are reverted when the last of them ends.
+    pub(super) status: Status,
+}
+
+impl Run<'_> {
+    /// The owner of the runs' journal.
+    pub(super) fn run_owner(&self) -> String {
+        format!("{}.run", self.profile.name())
+    }
+
+    fn run_file(&self) -> Result<RunFile, Failure> {
+        let host = match &self.global.root {
+            Some(root) => LinuxHost::at(root),
+            None => LinuxHost::live(),
+        };
+        let host = host.map_err(hosttune_core::Error::from)?;
+        Ok(RunFile::new(&host, &self.run_owner())?)
+    }
+
+    /// Adds a run and applies the host for it.
+    pub(super) fn enter_run(
+        &self,
+        record: &RunRecord,
+        wait: Duration,
+        ending: &Ending,
+    ) -> Result<Applied, Failure> {
+        let stop = ending.stop();
+        let is_stopped = || stop.is_requested();
+        let mut runs = TunedRuns::of(self, wait)?;
+        runs.locked(is_stopped, |runs| {
+            membership::enter(runs, record, |runs| {
+                unless_locked(wait, is_stopped, || {
+                    let mut session = runs.session()?;
+                    session.stopped_by(ending.stop());
+                    let tuning = self.tuning(&session)?;
+                    let mut session = self.narrowed(session, &*tuning)?;
+                    Ok(session.apply_reviewed(|at| tuning.declare(at), |_| true)?)
+                })
+            })
+        })
+    }
+
+    /// Removes a run, or with `None` those that were killed, and reverts if no other is left.
+    pub(super) fn leave_run(
+        &self,
+        runner: Option<&ProcessId>,
+        wait: Duration,
+        force: bool,
+    ) -> Result<(Remaining, Option<Reverted>), Failure> {
+        let mut runs = TunedRuns::of(self, wait)?;
+        runs.force = force;
+        let remaining = runs.locked(|| false, |runs| membership::leave(runs, runner))?;
+        Ok((remaining, runs.reverted))
+    }
+
+    /// Records another watchdog of a run.
+    pub(super) fn change_watchdog(
+        &self,
+        runner: &ProcessId,
+        watchdog: &ProcessId,
+    ) -> Result<(), Failure> {
+        let mut runs = TunedRuns::of(self, Duration::from_secs(1))?;
+        runs.locked(
+            || false,
+            |runs| {
+                let mut records = runs.records()?.unwrap_or_default();
+                for run in records.0.iter_mut().filter(|run| run.runner == *runner) {
+                    run.watchdog = Some(watchdog.clone());
+                }
+                runs.set_records(Some(&records))
+            },
+        )
+    }
+
+    /// Reverts what killed runs have left, before a command that changes the host. A failure is said and
+    /// does not stop the command; the next one tries again.
+    pub(super) fn revert_killed_runs(&mut self, force: bool) {
+        match self.try_revert_killed_runs(force) {
+            Ok(Some(reverted)) if !reverted.undone.is_empty() => {
+                let name = self.profile.name();
+                self.streams.complain(&format!(
+                    "{name}: left by a run that was killed: {reverted}\n"
+                ));
+            }
+            // A run that begins or ends right now looks after it.
+            Err(failure) if failure.is_locked() => {}
+            Err(failure) => self.streams.fail(self.profile.name(), &failure, false),
+            Ok(_) => {}
+        }
+    }
+
+    fn try_revert_killed_runs(&self, force: bool) -> Result<Option<Reverted>, Failure> {
+        let file = self.run_file()?;
+        let Some(records) = file.read()? else {
+            // The records end with the boot. A journal that does not is looked for by itself.
+            if !file.has_persistent_journal()? {
+                return Ok(None);
+            }
+            return Ok(self.leave_run(None, Duration::ZERO, force)?.1);
+        };
+        let boot = hosttune_run::boot_id().map_err(Failure::Process)?;
+        if !records.alive(|runner| runner.is_alive(&boot)).0.is_empty() {
+            return Ok(None);
+        }
+        Ok(self.leave_run(None, Duration::ZERO, force)?.1)
+    }
+
+    /// Says after a revert what commands that still run keep changed.
+    pub(super) fn say_what_runs_hold(&mut self) {
+        let Ok(runs) = self.runs() else { return };
+        if runs.active.0.is_empty() {
+            return;
+        }
+        let name = self.profile.name();
+        self.streams.complain(&format!(
+            "{name}: {} kept until a command that runs tuned has ended: {}\n",
+            super::text::count(runs.status.pending.len(), "change is", "changes are"),
+            self.global.invocation(name, "status"),
+        ));
+    }
+
+    /// The runs and what they hold. Only reads.
+    pub(super) fn runs(&self) -> Result<Runs, Failure> {
+        let file = self.run_file()?;
+        let records = match file.read() {
+            Ok(Some(records)) => records,
+            Ok(None) if file.has_persistent_journal().unwrap_or(false) => RunRecords::default(),
+            // The notes of the status say whose journal a user sees.
+            Ok(None) => return Ok(Runs::default()),
+            Err(failure) if failure.is_denied() => return Ok(Runs::default()),
+            Err(failure) => return Err(failure.into()),
+        };
+        let boot = hosttune_run::boot_id().map_err(Failure::Process)?;
+        Ok(Runs {
+            active: records.alive(|runner| runner.is_alive(&boot)),
+            status: self.session_of(&self.run_owner())?.status()?,
+        })
+    }
+
+    /// The hidden command that watches over a run.
+    pub(super) fn watch_over_run(&mut self, runner: i32) -> Result<Exit, Failure> {
+        let is_live = self.global.root.is_none();
+        if is_live {
+            // Nothing is read relative to it, and a file system that is in use cannot be unmounted.
+            let _ = rustix::process::chdir("/");
+        }
+        let watched = hosttune_run::watchdog::watch(runner, is_live).map_err(Failure::Process)?;
+        if watched == hosttune_run::watchdog::Watched::Dismissed {
+            return Ok(Exit::Done);
+        }
+        loop {
+            match self.leave_run(None, WAIT_AT_THE_END, false) {
+                Ok((_, Some(reverted))) => {
+                    let name = self.profile.name();
+                    self.streams.complain(&format!(
+                        "{name}: the process {runner} of a run was killed: {reverted}\n"
+                    ));
+                    return Ok(Exit::of_reverted(&reverted));
+                }
+                Ok((_, None)) => return Ok(Exit::Done),
+                // Another process asks its user, for example. It will end at some time.
+                Err(failure) if failure.is_locked() => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+}

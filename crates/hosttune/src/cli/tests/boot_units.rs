@@ -1,0 +1,121 @@
+//! `install-units` and `uninstall-units` on an image.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use super::asked::hosttune;
+use super::schema::assert_valid;
+use crate::cli::exit::Exit;
+
+const UNIT: &str = "etc/systemd/system/hosttune-gaming.service";
+
+/// An image with a program that only its owner can change.
+fn image() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for directory in [
+        "etc/systemd/system/multi-user.target.wants",
+        "usr/bin",
+        "opt/open",
+    ] {
+        std::fs::create_dir_all(root.path().join(directory)).unwrap();
+    }
+    for directory in ["usr", "usr/bin", "opt"] {
+        mode(&root.path().join(directory), 0o755);
+    }
+    for program in ["usr/bin/gaming", "opt/open/gaming"] {
+        std::fs::write(root.path().join(program), "").unwrap();
+        mode(&root.path().join(program), 0o755);
+    }
+    mode(&root.path().join("opt/open"), 0o777);
+    root
+}
+
+fn mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn units_are_written_once_and_removed() {
+    let image = image();
+    let root = image.path().to_str().unwrap();
+    let install = [
+        "install-units",
+        "gaming",
+        "--watch",
+        "--root",
+        root,
+        "--",
+        "--only",
+        "cpu",
+    ];
+    let ran = hosttune(&install);
+    assert_eq!(ran.exit, Exit::Done, "{ran:?}");
+    assert!(ran.out.contains("systemctl --root"), "{ran:?}");
+    let unit = std::fs::read_to_string(image.path().join(UNIT)).unwrap();
+    assert!(
+        unit.contains("ExecStart=/usr/bin/gaming --only cpu apply --yes"),
+        "{unit}"
+    );
+    assert!(
+        image
+            .path()
+            .join("etc/systemd/system/hosttune-gaming-watch.service")
+            .exists()
+    );
+    assert!(hosttune(&install).out.contains("nothing to do"));
+    // Other options change the unit, and removing it removes all of it.
+    let ran = hosttune(&["--json", "install-units", "gaming", "--root", root]);
+    assert_valid("apply", &ran.document());
+    // Enabled, it is not removed.
+    let link = image
+        .path()
+        .join("etc/systemd/system/multi-user.target.wants/hosttune-gaming.service");
+    symlink("../hosttune-gaming.service", &link).unwrap();
+    let ran = hosttune(&["uninstall-units", "gaming", "--root", root]);
+    assert_eq!(ran.exit, Exit::Refused, "{ran:?}");
+    assert!(ran.err.contains("systemctl --root"), "{ran:?}");
+    assert!(image.path().join(UNIT).exists());
+    std::fs::remove_file(link).unwrap();
+    let ran = hosttune(&["uninstall-units", "gaming", "--root", root, "--json"]);
+    assert_eq!(ran.exit, Exit::Done, "{ran:?}");
+    assert_valid("revert", &ran.document());
+    assert!(!image.path().join(UNIT).exists());
+    let ran = hosttune(&["uninstall-units", "gaming", "--root", root]);
+    assert!(
+        ran.exit == Exit::Done && ran.out.contains("nothing to do"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn root_starts_only_what_others_cannot_change() {
+    let image = image();
+    let root = image.path().to_str().unwrap();
+    symlink("gaming", image.path().join("usr/bin/link")).unwrap();
+    let cases: [(&[&str], &str); 6] = [
+        (
+            &["gaming", "--program", "/opt/open/gaming"],
+            "others can write to it",
+        ),
+        (&["gaming", "--program", "/usr/bin/link"], "it is a symlink"),
+        (
+            &["gaming", "--program", "/usr/bin/none"],
+            "it does not exist",
+        ),
+        (&["gaming", "--program", "gaming"], "not an absolute path"),
+        (&["nothing"], "there is no program nothing"),
+        (&["../gaming"], "is not the name of a host program"),
+    ];
+    for (typed, why) in cases {
+        let ran = hosttune(&[&["install-units", "--root", root], typed].concat());
+        assert_eq!(ran.exit, Exit::Usage, "{ran:?}");
+        assert!(
+            ran.err.contains(why) && ran.err.contains("  try: "),
+            "{why}: {ran:?}"
+        );
+    }
+    let line = "a\nExecStop=/bin/b";
+    let ran = hosttune(&["install-units", "gaming", "--root", root, "--", line]);
+    assert_eq!(ran.exit, Exit::Usage, "{ran:?}");
+    assert!(!image.path().join("var").exists(), "a journal was begun");
+}

@@ -1,0 +1,139 @@
+//! The records of runs: who holds the tuning.
+
+use serde::{Deserialize, Serialize};
+
+use crate::process::ProcessId;
+
+/// The version of the records' format.
+const FORMAT: u32 = 1;
+
+/// One run: the process that reverts when it ends, and what it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The process that waits for the command. The run lasts as long as it.
+    pub runner: ProcessId,
+    /// The process that reverts if the runner is killed.
+    pub watchdog: Option<ProcessId>,
+    /// The process that becomes the command.
+    pub command_pid: i32,
+    /// The command as it was typed, for people.
+    pub command: String,
+}
+
+/// The records of one owner's runs, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunRecords(pub Vec<RunRecord>);
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    format: u32,
+    runs: Vec<RunRecord>,
+}
+
+/// The records cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnreadableRecords {
+    /// It is not what this program writes.
+    #[error("not a list of runs: {0}")]
+    Malformed(String),
+    /// A newer release wrote it.
+    #[error("format {0}, and this program reads format {FORMAT}")]
+    Newer(u32),
+}
+
+impl RunRecords {
+    /// Parses the content of a file. An empty one has no runs.
+    ///
+    /// # Errors
+    /// If it is damaged or of a newer format. It is replaced as a whole, so it is never half-written.
+    pub fn parse(bytes: &[u8]) -> Result<Self, UnreadableRecords> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
+        let malformed = |error: serde_json::Error| UnreadableRecords::Malformed(error.to_string());
+        let head: Head = serde_json::from_slice(bytes).map_err(malformed)?;
+        if head.format != FORMAT {
+            return Err(UnreadableRecords::Newer(head.format));
+        }
+        let file: File = serde_json::from_slice(bytes).map_err(malformed)?;
+        Ok(Self(file.runs))
+    }
+
+    /// The content of a file.
+    ///
+    /// # Errors
+    /// None that can occur: the types have an encoding.
+    pub fn format(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut bytes = serde_json::to_vec(&File {
+            format: FORMAT,
+            runs: self.0.clone(),
+        })?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// The runs whose runner is alive.
+    #[must_use]
+    pub fn alive(&self, is_alive: impl Fn(&ProcessId) -> bool) -> Self {
+        let alive = self.0.iter().filter(|run| is_alive(&run.runner));
+        Self(alive.cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn process() -> impl Strategy<Value = ProcessId> {
+        (1..i32::MAX, any::<u64>(), "[0-9a-f-]{0,36}").prop_map(|(pid, start_ticks, boot)| {
+            ProcessId {
+                pid,
+                start_ticks,
+                boot,
+            }
+        })
+    }
+
+    fn records() -> impl Strategy<Value = RunRecords> {
+        let run = (
+            process(),
+            proptest::option::of(process()),
+            any::<i32>(),
+            ".{0,40}",
+        );
+        let run = run.prop_map(|(runner, watchdog, command_pid, command)| RunRecord {
+            runner,
+            watchdog,
+            command_pid,
+            command,
+        });
+        proptest::collection::vec(run, 0..4).prop_map(RunRecords)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(records in records()) {
+            let bytes = records.format().unwrap();
+            prop_assert_eq!(RunRecords::parse(&bytes), Ok(records));
+        }
+
+        #[test]
+        fn any_bytes_are_records_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = RunRecords::parse(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_not_taken_for_no_runs() {
+        let newer = br#"{"format": 2, "holds": []}"#;
+        assert_eq!(RunRecords::parse(newer), Err(UnreadableRecords::Newer(2)));
+        assert!(RunRecords::parse(b"{}").is_err());
+        assert_eq!(RunRecords::parse(b""), Ok(RunRecords::default()));
+    }
+}

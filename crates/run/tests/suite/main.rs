@@ -1,0 +1,10 @@
+//! Tests of the units against the tools of systemd.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests run the tools that they compare with, say what they found, and fail where they cannot go on"
+)]
+
+mod units;

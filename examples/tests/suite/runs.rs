@@ -1,0 +1,191 @@
+//! Commands that run tuned on stock kernels: reverted exactly whichever of their processes is killed, and when
+//! the whole control group of the caller is.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels, tell, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+inside_stock_kernels!(
+    killed_at_random_moments_everything_is_as_it_was,
+    the_callers_control_group_is_killed_and_the_watchdog_is_not_in_it,
+);
+
+const GAMING: &str = env!("CARGO_BIN_EXE_gaming");
+
+/// What a run tunes here: both kinds are set in a moment.
+const ONLY: &str = "sysctl,cpu";
+
+/// A sysctl that the host changes.
+const SHOWS: &str = "/proc/sys/vm/swappiness";
+
+/// How many rounds of kills; each takes part of a second under emulation.
+const ROUNDS: u64 = 24;
+
+fn there() -> Snapshot {
+    Snapshot::of(&[Subtree::Sysctls, Subtree::Processors])
+}
+
+fn shown() -> String {
+    std::fs::read_to_string(SHOWS).unwrap().trim().to_owned()
+}
+
+fn run(command: &[&str]) -> Command {
+    let mut run = Command::new(GAMING);
+    run.args(["run", "--only", ONLY, "--wait", "60", "--"])
+        .args(command)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    run
+}
+
+fn status() -> Value {
+    let output = Command::new(GAMING)
+        .args(["status", "--json"])
+        .output()
+        .unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The processes of all runs: runner, watchdog and command of each.
+fn processes() -> Vec<[Option<Pid>; 3]> {
+    let of = |value: &Value| Pid::from_raw(i32::try_from(value.as_i64()?).ok()?);
+    let status = status();
+    let runs = status["runs"].as_array().unwrap();
+    runs.iter()
+        .map(|run| [of(&run["runner"]), of(&run["watchdog"]), of(&run["pid"])])
+        .collect()
+}
+
+fn kill(process: Option<Pid>) {
+    if let Some(process) = process {
+        let _ = kill_process(process, Signal::KILL);
+    }
+}
+
+/// Numbers that look random and are the same in each run (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// One to three runs, of which some process is killed at some moment. Where a watchdog is left, it reverts by
+/// itself; otherwise the next command does.
+fn killed_at_random_moments_everything_is_as_it_was() {
+    let (before, original) = (there(), shown());
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut killed_while_tuned = 0;
+    for round in 0..ROUNDS {
+        let count = 1 + random.below(3);
+        let mut runs: Vec<Child> = (0..count)
+            .map(|_| run(&["sleep", "0.3"]).spawn().unwrap())
+            .collect();
+        // From the first instruction to after the command has started.
+        std::thread::sleep(Duration::from_millis(random.below(450)));
+        let was_tuned = shown() != original;
+        let kind = random.below(5);
+        for run in &runs {
+            let runner = Pid::from_raw(i32::try_from(run.id()).unwrap());
+            match kind {
+                0 | 1 => kill(runner),
+                // One of several, and the others go on.
+                2 => {
+                    kill(runner);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        if kind >= 3 {
+            for [runner, watchdog, command] in processes() {
+                match kind {
+                    // The command alone: the run ends as it does.
+                    3 => kill(command),
+                    // All at once; stopped first, so that nobody is replaced meanwhile.
+                    _ => {
+                        if let Some(runner) = runner {
+                            let _ = kill_process(runner, Signal::STOP);
+                        }
+                        [watchdog, runner, command].into_iter().for_each(kill);
+                    }
+                }
+            }
+        }
+        killed_while_tuned += u32::from(was_tuned);
+        for run in &mut runs {
+            run.wait().unwrap();
+        }
+        let needs_a_command = kind == 4;
+        if needs_a_command {
+            let output = Command::new(GAMING)
+                .args(["revert", "--yes"])
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+        } else {
+            let begun = Instant::now();
+            while shown() != original && begun.elapsed() < Duration::from_secs(30) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        wait_until("the records are removed", || {
+            !Path::new("/run/hosttune/gaming.run.runs").exists()
+        });
+        let differs = before.differs(&there());
+        assert!(
+            differs.is_empty(),
+            "round {round}, kind {kind}, {count} runs: {differs:#?}"
+        );
+    }
+    assert!(killed_while_tuned >= 5, "{killed_while_tuned} of {ROUNDS}");
+}
+
+/// As a logout or `systemctl stop` of a scope does it. The watchdog reverts without a further command.
+fn the_callers_control_group_is_killed_and_the_watchdog_is_not_in_it() {
+    let (before, original) = (there(), shown());
+    let mount = "/run/hosttune-test-cgroup";
+    tell(&format!(
+        "mkdir -p {mount} && mount -t cgroup2 none {mount} && mkdir {mount}/caller"
+    ));
+    let script = format!("echo 0 >{mount}/caller/cgroup.procs && exec \"$@\"");
+    let inner = run(&["sleep", "100"]);
+    let mut caller = Command::new("sh");
+    caller
+        .args(["-c", &script, "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    let mut caller = caller.stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the command runs tuned", || {
+        shown() != original && processes().len() == 1
+    });
+    let [runner, watchdog, command] = processes()[0];
+    let inside = std::fs::read_to_string(format!("{mount}/caller/cgroup.procs")).unwrap();
+    let is_inside = |process: Option<Pid>| {
+        let pid = process.unwrap().as_raw_pid().to_string();
+        inside.lines().any(|line| line == pid)
+    };
+    assert!(is_inside(runner) && is_inside(command), "{inside}");
+    assert!(!is_inside(watchdog), "{inside}");
+    std::fs::write(format!("{mount}/caller/cgroup.kill"), "1").unwrap();
+    caller.wait().unwrap();
+    wait_until("the watchdog has reverted", || shown() == original);
+    wait_until("the records are removed", || {
+        !Path::new("/run/hosttune/gaming.run.runs").exists()
+    });
+    wait_until("the group is empty", || {
+        std::fs::remove_dir(format!("{mount}/caller")).is_ok()
+    });
+    tell(&format!("umount {mount} && rmdir {mount}"));
+    let differs = before.differs(&there());
+    assert!(differs.is_empty(), "{differs:#?}");
+}
