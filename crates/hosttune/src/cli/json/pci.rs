@@ -1,6 +1,6 @@
 //! The document of `pci`.
 
-use hosttune_pci::{Address, Device, Iommu, PowerState, Sriov};
+use hosttune_pci::{Address, Device, Iommu, PowerState, ResetMethod, Sriov};
 use hosttune_vfio::DeviceUse;
 use serde::Serialize;
 
@@ -111,8 +111,7 @@ impl<'a> DeviceView<'a> {
             slot: device.slot.as_str(),
             behind: &device.parents,
             power: (device.power != PowerState::Unknown).then(|| device.power.to_string()),
-            reset_methods: resets
-                .map(|methods| methods.iter().map(|method| method.as_str()).collect()),
+            reset_methods: resets.map(|methods| methods.iter().map(ResetMethod::as_str).collect()),
             virtual_functions: match sriov {
                 Some(Sriov::Physical { total, provided }) => Some(VirtualFunctions {
                     total: *total,

@@ -1,6 +1,6 @@
 //! The text output of `pci`.
 
-use hosttune_pci::{Device, Sriov};
+use hosttune_pci::{Device, ResetMethod, Sriov};
 
 use super::super::colour::{Look, Role, visible};
 use super::super::pci::{Bus, Details, Group};
@@ -134,7 +134,7 @@ fn facts(device: &Device, details: Option<&Details>) -> String {
             None => "resets unknown".to_owned(),
             Some(methods) if methods.is_empty() => "no reset of its own".to_owned(),
             Some(methods) => {
-                let words: Vec<&str> = methods.iter().map(|method| method.as_str()).collect();
+                let words: Vec<&str> = methods.iter().map(ResetMethod::as_str).collect();
                 format!("reset {}", words.join(" "))
             }
         });
