@@ -25,6 +25,23 @@ const SHOWS: &str = "/proc/sys/vm/swappiness";
 /// How many rounds of kills; each takes part of a second under emulation.
 const ROUNDS: u64 = 24;
 
+/// The modules that the kernel loads when their names are written, and that a revert leaves loaded: they are
+/// loaded before the test and unloaded after it.
+struct Modules;
+
+impl Modules {
+    fn load() -> Self {
+        tell("modprobe -a tcp_bbr sch_fq");
+        Self
+    }
+}
+
+impl Drop for Modules {
+    fn drop(&mut self) {
+        tell("modprobe -ra tcp_bbr sch_fq");
+    }
+}
+
 fn there() -> Snapshot {
     Snapshot::of(&[Subtree::Sysctls, Subtree::Processors])
 }
@@ -82,6 +99,7 @@ impl Random {
 /// One to three runs, of which some process is killed at some moment. Where a watchdog is left, it reverts by
 /// itself; otherwise the next command does.
 fn killed_at_random_moments_everything_is_as_it_was() {
+    let _modules = Modules::load();
     let (before, original) = (there(), shown());
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut killed_while_tuned = 0;
@@ -152,6 +170,7 @@ fn killed_at_random_moments_everything_is_as_it_was() {
 
 /// As a logout or `systemctl stop` of a scope does it. The watchdog reverts without a further command.
 fn the_callers_control_group_is_killed_and_the_watchdog_is_not_in_it() {
+    let _modules = Modules::load();
     let (before, original) = (there(), shown());
     let mount = "/run/hosttune-test-cgroup";
     tell(&format!(
