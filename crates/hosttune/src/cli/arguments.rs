@@ -59,6 +59,9 @@ pub(super) struct Global {
     /// Keep settings across reboots
     #[arg(long)]
     pub(super) persist: bool,
+    /// Only what belongs to the user who runs this; not for root
+    #[arg(long)]
+    pub(super) user: bool,
     /// Values of the profile's own options, by name.
     #[arg(skip)]
     pub(super) set: BTreeMap<String, String>,
@@ -86,7 +89,11 @@ pub(super) enum Command {
         wait: Option<u16>,
     },
     /// Check every setting; exit 1 on drift
-    Verify,
+    Verify {
+        /// With --user: play silence for a moment if no sound device runs, to see what it runs with
+        #[arg(long)]
+        probe: bool,
+    },
     /// Revert everything that this program changed
     #[command(alias = "undo")]
     Revert {
@@ -149,6 +156,13 @@ pub(super) fn parse(
             let name = command.get_name().to_owned();
             let command = Global::augment_args(command).mut_arg("with", candidates);
             let none = |argument: Arg| argument.hide(true);
+            let command = if profile.has_user_settings() {
+                command
+            } else if name == "verify" {
+                command.mut_arg("user", none).mut_arg("probe", none)
+            } else {
+                command.mut_arg("user", none)
+            };
             let command = unused(&name)
                 .iter()
                 .fold(command, |command, option| command.mut_arg(option, none));
@@ -159,6 +173,7 @@ pub(super) fn parse(
             }
         })
         .mut_arg("with", candidates)
+        .mut_arg("user", |user| user.hide(!profile.has_user_settings()))
         .args(settings.iter().map(argument));
     let matches = command.try_get_matches_from(arguments)?;
     let mut parsed = Arguments::from_arg_matches(&matches)?;
@@ -179,8 +194,9 @@ fn unused(command: &str) -> &'static [&'static str] {
     match command {
         "explain" => &["strict"],
         "revert" | "status" => &["strict", "with", "persist"],
-        "facts" | "who-sets" => &["only", "strict", "with", "persist"],
-        "measure" => &["root", "only", "strict", "with", "persist"],
+        "watch" => &["user"],
+        "facts" | "who-sets" => &["only", "strict", "with", "persist", "user"],
+        "measure" => &["root", "only", "strict", "with", "persist", "user"],
         _ => &[],
     }
 }
@@ -231,6 +247,7 @@ impl Global {
         self.json |= after.json;
         self.strict |= after.strict;
         self.persist |= after.persist;
+        self.user |= after.user;
         self.only.extend(after.only);
         self.with.extend(after.with);
         self.set.extend(after.set);
@@ -248,6 +265,7 @@ impl Global {
             ("strict", self.strict),
             ("with", !self.with.is_empty()),
             ("persist", self.persist),
+            ("user", self.user),
         ];
         let given = given
             .iter()
@@ -283,7 +301,12 @@ impl Global {
             words.push(format!("--{name}"));
             words.push(quoted(value));
         }
-        for (option, set) in [("strict", self.strict), ("persist", self.persist)] {
+        let options = [
+            ("strict", self.strict),
+            ("persist", self.persist),
+            ("user", self.user),
+        ];
+        for (option, set) in options {
             if set && uses(option) {
                 words.push(format!("--{option}"));
             }
