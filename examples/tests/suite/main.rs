@@ -15,3 +15,4 @@ mod hosts;
 mod power_cut;
 mod real_kernel;
 mod shaping;
+mod sound;
