@@ -12,7 +12,7 @@ const WHAT: &str = "kernel parameters";
 const NEEDS_PERSIST: &str =
     "kernel parameters are read at boot, and are kept in a file: gaming plan --persist shows them";
 
-const SECURITY: &str = "mitigations=off is a security trade-off: code that runs here, in a browser too, can read what other programs and the kernel have in memory; without the part boot it is not set";
+const SECURITY: &str = "mitigations=off is a security trade-off: code that runs here, in a browser too, can read what other programs and the kernel have in memory; to leave it out, name the other parts with --only";
 
 /// Parameters of the kernel command line.
 pub(crate) struct CommandLine {

@@ -13,7 +13,7 @@ const WHAT: &str = "NVIDIA driver parameters";
 
 const NEEDS_PERSIST: &str = "the parameters of the NVIDIA driver are read when it is loaded, and are kept in a file: gaming plan --persist shows them";
 
-const SECURITY: &str = "NVreg_InitializeSystemMemoryAllocations=0 is a security trade-off: a program that uses the GPU can see what others left in memory; without the part nvidia it is not set";
+const SECURITY: &str = "NVreg_InitializeSystemMemoryAllocations=0 is a security trade-off: a program that uses the GPU can see what others left in memory; to leave it out, name the other parts with --only";
 
 /// The parameters of the driver, where there is a card and a driver for it.
 pub(crate) struct Driver {

@@ -6,7 +6,9 @@
 
 mod bench;
 
-use hosttune_test_machine::{At, Kills, PipeWire as Stock, Traced};
+use hosttune_test_machine::{At, Kills, PipeWire as Stock, Stop, Traced};
+use nix::libc::SYS_sendto;
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::command_line::tree::{Ran, not_run};
@@ -201,6 +203,82 @@ fn killed_at_any_write_the_daemon_gets_its_values_back() {
         },
     );
     assert!(killed > 20, "{killed}");
+    let kills = Kills {
+        arguments: &["revert", "--yes"],
+        ..kills
+    };
+    let killed = kills.each(
+        || assert_eq!(bench.gaming(&["apply", "--user", "--yes"]).exit, 0),
+        |run| {
+            let ran = bench.gaming(&["revert", "--yes"]);
+            assert_eq!(ran.exit, 0, "{run}: {ran:?}");
+            assert_eq!(bench.metadata(), was, "{run}");
+        },
+    );
+    assert!(killed > 20, "{killed}");
+}
+
+#[test]
+fn a_daemon_that_ends_or_stops_in_the_middle_is_an_error_and_nothing_is_left() {
+    let name = "a_daemon_that_ends_or_stops_in_the_middle_is_an_error_and_nothing_is_left";
+    if let Err(reason) = Traced::available() {
+        return not_run(name, &reason);
+    }
+    let Some(mut bench) = Bench::start(name, Stock::Backports) else {
+        return;
+    };
+    let was = bench.metadata();
+    let program = bench.script();
+    let typed = ["apply", "--user", "--yes"];
+    let messages = at_message(program.to_str().unwrap(), &typed, usize::MAX).1;
+    assert_eq!(bench.gaming(&["revert", "--yes"]).exit, 0);
+    assert!(messages > 5, "{messages}");
+    // Before the last of its messages: some values are set, and some are not.
+    let (traced, _) = at_message(program.to_str().unwrap(), &typed, messages - 1);
+    bench.kill_daemon();
+    let mut traced = traced.unwrap();
+    let exit = loop {
+        if let Stop::Ended(code) = traced.step() {
+            break code;
+        }
+    };
+    assert_eq!(
+        exit, 3,
+        "rolled back: the values have ended with the daemon"
+    );
+    bench.start_daemon();
+    assert_eq!(bench.gaming(&["revert", "--yes"]).exit, 0);
+    assert_eq!(bench.metadata(), was);
+
+    // One that is stopped does not answer.
+    bench.signal_daemon(Signal::STOP);
+    for typed in [&["verify", "--user"][..], &["apply", "--user", "--yes"]] {
+        let ran = bench.gaming(typed);
+        assert_eq!(ran.exit, 1, "{ran:?}");
+        assert!(words(&ran.out).contains("did not answer"), "{ran:?}");
+    }
+    bench.signal_daemon(Signal::CONT);
+    assert_eq!(bench.metadata(), was);
+}
+
+/// Runs a program to its message with this number, counted from 1. Returns it, unless it has ended,
+/// and how many messages it has sent.
+fn at_message(program: &str, typed: &[&str], number: usize) -> (Option<Traced>, usize) {
+    let mut traced = Traced::start(program, typed).unwrap();
+    let mut messages = 0;
+    loop {
+        match traced.step() {
+            Stop::Enters if traced.call() == SYS_sendto => messages += 1,
+            Stop::Ended(code) => {
+                assert_eq!(code, 0);
+                return (None, messages);
+            }
+            Stop::Enters | Stop::Leaves => {}
+        }
+        if messages == number {
+            return (Some(traced), messages);
+        }
+    }
 }
 
 #[test]

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use hosttune_test_machine::PipeWire as Stock;
 
+use rustix::process::Signal;
+
 use crate::command_line::tree::{GAMING, Ran, is_root, not_run};
 
 /// How long a program may take to be ready on a busy machine.
@@ -163,6 +165,12 @@ impl Bench {
             std::os::unix::net::UnixStream::connect(&socket).is_ok()
         });
         self.until("the settings", || self.metadata().len() > 5);
+    }
+
+    pub(super) fn signal_daemon(&self, signal: Signal) {
+        let id = self.daemon.as_ref().unwrap().id();
+        let id = rustix::process::Pid::from_raw(id.try_into().unwrap()).unwrap();
+        rustix::process::kill_process(id, signal).unwrap();
     }
 
     pub(super) fn kill_daemon(&mut self) {
