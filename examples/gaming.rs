@@ -1,5 +1,12 @@
 //! `gaming`: a Zen 4 desktop with an NVIDIA card, a gigabit uplink, and swap on zram.
 
+#[path = "gaming/boot.rs"]
+mod boot;
+#[path = "gaming/nvidia.rs"]
+mod nvidia;
+#[path = "gaming/pipewire.rs"]
+mod pipewire;
+
 use hosttune::blockdev::udev::NoteFights;
 use hosttune::blockdev::{self, Rule, Rules, SchedulerName, Transport};
 use hosttune::boot::Modules;
@@ -14,7 +21,7 @@ use hosttune::memory::zram::{Size, Zram, ZramSwap};
 use hosttune::qos::{self, Cake, Netlink, Rate, Shaper};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
 use hosttune::{
-    BesideZram, Error, Host, Note, Planner, Registry, Session, Tuning, Unsupported,
+    BesideZram, Error, Host, Note, Planner, Registry, Report, Session, Tuning, Unsupported,
     UnsupportedKind, Why,
 };
 
@@ -217,7 +224,11 @@ impl HostProfile for Gaming {
     }
 
     fn candidates(&self) -> &'static [&'static str] {
-        &["candidates"]
+        &["candidates", nvidia::PRESERVE]
+    }
+
+    fn has_user_settings(&self) -> bool {
+        true
     }
 
     fn settings(&self) -> &'static [Setting] {
@@ -230,13 +241,16 @@ impl HostProfile for Gaming {
         blockdev::knobs(registry);
         cpu::knobs(registry);
         memory::knobs(registry);
+        hosttune::nvidia::knobs(registry);
+        hosttune::pipewire::knobs(registry);
     }
 
     fn with_backend(&self, session: Session) -> Session {
-        session
+        let session = session
             .with_backend(Netlink::on_demand())
             .with_backend(Modules::live())
-            .with_backend(Zram::live())
+            .with_backend(Zram::live());
+        pipewire::with_daemon(session)
     }
 
     fn run_settings(&self) -> RunSettings {
@@ -245,6 +259,10 @@ impl HostProfile for Gaming {
     }
 
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {
+        let latency = pipewire::Latency::of(options)?;
+        if options.user {
+            return Ok(Box::new(("pipewire", latency)));
+        }
         let mut set = SysctlSet::new(sysctls());
         if options.has("candidates") {
             set.wanted.extend(candidates());
@@ -275,6 +293,9 @@ impl HostProfile for Gaming {
             Box::new(("cpu", NoteIrqbalance)),
             Box::new(("memory", swap())),
             Box::new(("memory", pages())),
+            Box::new(("nvidia", nvidia::Driver::of(options))),
+            Box::new(("pipewire", latency)),
+            Box::new(("boot", boot::CommandLine::of(options))),
             // This note depends on the swap request and comes after it.
             Box::new((
                 "sysctl",
@@ -283,6 +304,10 @@ impl HostProfile for Gaming {
                 },
             )),
         ]))
+    }
+
+    fn refine(&self, host: &Host, options: &Options, probe: bool, report: &mut Report) {
+        pipewire::refine(host, options, probe, report);
     }
 
     fn watched(&self, host: &Host, options: &Options) -> Result<Vec<Watched>, Error> {

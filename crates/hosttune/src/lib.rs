@@ -47,15 +47,18 @@
 //! # Modules
 //! * The root of this crate re-exports [`hosttune_core`]: host, knobs, plans, sessions, errors.
 //! * [`blockdev`]: disks matched by their properties, their I/O schedulers and queues.
-//! * [`boot`]: kernel modules: which ones exist, loading and unloading them.
+//! * [`boot`]: kernel modules, their options, and the kernel command line.
 //! * [`cpu`]: governors, preferences, frequency limits and boost, per policy.
 //! * [`facts`]: the host's hardware, kernel and distribution.
 //! * [`guest`]: the guest's side of lent devices: libvirt XML, QEMU arguments, shared memory.
 //! * [`latency`]: latency under load, measured between two hosts.
 //! * [`memory`]: swap on zram, transparent hugepages, hugepages.
 //! * [`netlink`]: rtnetlink as bytes: requests, dumps, errors, notifications.
+//! * [`nvidia`]: parameters of the NVIDIA driver, and which driver is right for a card.
 //! * [`pci`]: PCI devices, their topology and IOMMU groups.
+//! * [`pipewire`]: PipeWire's quantum and rate, in its configuration and in the running daemon.
 //! * [`qos`]: CAKE as the root qdisc of a device and, through an IFB, for its ingress.
+//! * [`spa_json`]: PipeWire's configuration language.
 //! * [`sysctl`]: keys and values, `sysctl.d` files, sets of variables.
 //! * [`udev_rules`]: udev rules, parsed, evaluated and written.
 //! * [`vfio`]: devices lent to a virtual machine.
@@ -73,8 +76,11 @@ pub use hosttune_guest as guest;
 pub use hosttune_latency as latency;
 pub use hosttune_memory as memory;
 pub use hosttune_netlink as netlink;
+pub use hosttune_nvidia as nvidia;
 pub use hosttune_pci as pci;
+pub use hosttune_pipewire as pipewire;
 pub use hosttune_qos as qos;
+pub use hosttune_spa_json as spa_json;
 pub use hosttune_sysctl as sysctl;
 pub use hosttune_udev_rules as udev_rules;
 pub use hosttune_vfio as vfio;

@@ -93,6 +93,9 @@ pub struct Parameter {
     pub only: Option<ModuleKind>,
     /// Its name in `/proc/driver/nvidia/params`; `None` if it is not there.
     pub shown: Option<&'static str>,
+    /// What the driver's own choice (all bits set) amounts to on every host; `None` if that depends on
+    /// the host or is not known.
+    pub automatic: Option<u32>,
     /// What it risks, or why it has no effect.
     pub caution: Option<&'static str>,
 }
@@ -139,6 +142,11 @@ impl Parameter {
         self
     }
 
+    const fn automatic_is(mut self, value: u32) -> Self {
+        self.automatic = Some(value);
+        self
+    }
+
     const fn hidden(mut self) -> Self {
         self.shown = None;
         self
@@ -165,6 +173,7 @@ const fn number(name: &'static str) -> Parameter {
         until: None,
         only: None,
         shown: Some(name),
+        automatic: None,
         caution: None,
     }
 }
@@ -208,6 +217,7 @@ pub const PARAMETERS: &[Parameter] = &[
     number("UsePageAttributeTable")
         .values(Values::SwitchOrAutomatic)
         .default(AUTOMATIC)
+        .automatic_is(1)
         .until(610)
         .caution("the default already uses the kernel's page attribute table"),
     switch("EnableMSI", ON),

@@ -141,14 +141,25 @@ impl Tuning for NvidiaParameters {
             at.note(format!("the driver drops '{pair}' of RegistryDwords: only ';' separates, and a pair has one '='"));
         }
         let mut options = Vec::new();
+        let mut is_chosen_by_itself = Vec::new();
         for one in &accepted {
-            if let Some(default) = is_default(one, &driver, &others) {
-                at.note(format!(
-                    "{} {} is the default of the installed driver ({default}): it is not written",
-                    one.setting.module,
-                    one.setting.option()
-                ));
-                continue;
+            let (module, option) = (one.setting.module, one.setting.option());
+            match redundant(one, &driver, &others) {
+                Some(Redundant::Default(default)) => {
+                    at.note(format!(
+                        "{module} {option} is the default of the installed driver ({default}): it is not written"
+                    ));
+                    continue;
+                }
+                Some(Redundant::Automatic) => {
+                    at.note(format!(
+                        "{module} {option}={} is what the installed driver chooses by itself (-1): it is not written",
+                        one.value
+                    ));
+                    is_chosen_by_itself.push(option);
+                    continue;
+                }
+                None => {}
             }
             let mut option = ModuleOption::new(
                 driver.option_name(one.setting.module),
@@ -177,12 +188,13 @@ impl Tuning for NvidiaParameters {
             return Ok(());
         }
         for one in &accepted {
-            if overridden
-                .iter()
-                .any(|(option, _)| *option == one.setting.option())
+            let option = one.setting.option();
+            if overridden.iter().any(|(known, _)| *known == option)
+                || is_chosen_by_itself.contains(&option)
                 || is_beaten(one, &path, &driver, &others)
             {
-                // The file is reported as overridden; the value is not expected to change.
+                // The value is not expected to change: the file is reported as overridden, or the driver
+                // shows its choice and not what that amounts to.
                 continue;
             }
             expect(at, one)?;
@@ -209,12 +221,21 @@ impl NvidiaParameters {
     }
 }
 
-/// The default, if the value is the installed driver's default and nothing else sets the parameter.
-fn is_default(
+/// Why a value need not be written.
+enum Redundant {
+    /// It is the default.
+    Default(String),
+    /// The default leaves the choice to the driver, and this is what it chooses.
+    Automatic,
+}
+
+/// What the value is to the installed driver's default, if nothing else sets the parameter and the
+/// value changes nothing.
+fn redundant(
     one: &Accepted<'_>,
     driver: &InstalledDriver,
     others: &ModprobeConfiguration,
-) -> Option<String> {
+) -> Option<Redundant> {
     let option = one.setting.option();
     if others
         .winner(&driver.option_name(one.setting.module), &option)
@@ -226,7 +247,12 @@ fn is_default(
         .module(one.setting.module)?
         .described_default(&option);
     let default = described.or_else(|| one.known?.default_in(driver.branch()))?;
-    (number::parse(&one.value)? == default).then(|| number::to_option(default))
+    let value = number::parse(&one.value)?;
+    if value == default {
+        return Some(Redundant::Default(number::to_option(default)));
+    }
+    let automatic = one.known?.automatic;
+    (default == u32::MAX && automatic == Some(value)).then_some(Redundant::Automatic)
 }
 
 /// Whether the kernel command line, or a file behind ours, sets something else.

@@ -33,6 +33,7 @@
 //! - [`ClockDropIn`]: the tuning that survives restarts, in a file of its own.
 //! - [`runtime`]: the tuning of the running daemon, which ends with it, and what is in effect there.
 //! - [`protocol`], [`profiler`], [`daemon`]: how the running daemon is found and asked.
+//! - [`users`]: for whom it may run.
 //!
 //! A quantum is the number of frames that a graph processes in one cycle. It is not the latency of a
 //! device, which has buffers of its own.
@@ -48,6 +49,7 @@ pub mod profiler;
 pub mod protocol;
 pub mod runtime;
 mod settings;
+pub mod users;
 mod version;
 
 pub use drop_in::{ClockDropIn, Place};

@@ -17,3 +17,4 @@ mod power_cut;
 mod real_kernel;
 mod runs;
 mod shaping;
+mod sound;

@@ -63,6 +63,9 @@ pub(super) struct Global {
     /// Keep settings across reboots
     #[arg(long)]
     pub(super) persist: bool,
+    /// Only what belongs to the user who runs this; not for root
+    #[arg(long)]
+    pub(super) user: bool,
     /// Values of the profile's own options, by name.
     #[arg(skip)]
     pub(super) set: BTreeMap<String, String>,
@@ -90,7 +93,11 @@ pub(super) enum Command {
         wait: Option<u16>,
     },
     /// Check every setting; exit 1 on drift
-    Verify,
+    Verify {
+        /// With --user: play silence for a moment if no sound device runs, to see what it runs with
+        #[arg(long)]
+        probe: bool,
+    },
     /// Revert everything that this program changed
     #[command(alias = "undo")]
     Revert {
@@ -170,6 +177,13 @@ pub(super) fn parse(
             let name = command.get_name().to_owned();
             let command = Global::augment_args(command).mut_arg("with", candidates);
             let none = |argument: Arg| argument.hide(true);
+            let command = if profile.has_user_settings() {
+                command
+            } else if name == "verify" {
+                command.mut_arg("user", none).mut_arg("probe", none)
+            } else {
+                command.mut_arg("user", none)
+            };
             let command = unused(&name)
                 .iter()
                 .fold(command, |command, option| command.mut_arg(option, none));
@@ -180,6 +194,7 @@ pub(super) fn parse(
             }
         })
         .mut_arg("with", candidates)
+        .mut_arg("user", |user| user.hide(!profile.has_user_settings()))
         .args(settings.iter().map(argument));
     let command = match profile.guests().is_empty() {
         true => COMMANDS_FOR_GUESTS.iter().fold(command, |command, name| {
@@ -209,12 +224,13 @@ fn unused(command: &str) -> &'static [&'static str] {
     match command {
         "explain" => &["strict"],
         "revert" | "status" => &["strict", "with", "persist"],
-        "run" => &["persist"],
-        "lend" => &["only", "persist"],
+        "watch" => &["user"],
+        "run" => &["persist", "user"],
+        "lend" => &["only", "persist", "user"],
         "run-start" | "run-watchdog" | "facts" | "who-sets" | "return" | "guest" => {
-            &["only", "strict", "with", "persist"]
+            &["only", "strict", "with", "persist", "user"]
         }
-        "measure" => &["root", "only", "strict", "with", "persist"],
+        "measure" => &["root", "only", "strict", "with", "persist", "user"],
         _ => &[],
     }
 }
@@ -272,6 +288,7 @@ impl Global {
         self.json |= after.json;
         self.strict |= after.strict;
         self.persist |= after.persist;
+        self.user |= after.user;
         self.only.extend(after.only);
         self.with.extend(after.with);
         self.set.extend(after.set);
@@ -289,6 +306,7 @@ impl Global {
             ("strict", self.strict),
             ("with", !self.with.is_empty()),
             ("persist", self.persist),
+            ("user", self.user),
         ];
         let given = given
             .iter()
@@ -324,7 +342,12 @@ impl Global {
             words.push(format!("--{name}"));
             words.push(quoted(value));
         }
-        for (option, set) in [("strict", self.strict), ("persist", self.persist)] {
+        let options = [
+            ("strict", self.strict),
+            ("persist", self.persist),
+            ("user", self.user),
+        ];
+        for (option, set) in options {
             if set && uses(option) {
                 words.push(format!("--{option}"));
             }

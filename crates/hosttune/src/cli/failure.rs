@@ -29,6 +29,12 @@ pub(super) enum Failure {
         /// What to type instead.
         hint: String,
     },
+    /// The command is for a user other than root.
+    #[error("--user is for the settings of one user, and root is another")]
+    NotAsRoot {
+        /// What to type instead.
+        hint: String,
+    },
     /// The engine refused, rolled back, or could not roll back.
     #[error(transparent)]
     Engine(Box<Error>),
@@ -162,6 +168,7 @@ impl Failure {
             | Self::StillEnabled { .. }
             | Self::ReportFile(_)
             | Self::NeedsRoot { .. }
+            | Self::NotAsRoot { .. }
             | Self::Json(_) => Exit::Refused,
         }
     }
@@ -169,7 +176,9 @@ impl Failure {
     /// What to do about it.
     pub(super) fn hint(&self) -> Option<String> {
         match self {
-            Self::Usage { hint, .. } | Self::NeedsRoot { hint, .. } => Some(hint.clone()),
+            Self::Usage { hint, .. } | Self::NeedsRoot { hint, .. } | Self::NotAsRoot { hint } => {
+                Some(hint.clone())
+            }
             Self::Engine(error) => error.hint(),
             Self::Unrecorded { hint, .. } => hint.clone(),
             Self::Sources(error) => match &**error {

@@ -62,6 +62,7 @@ mod run_shared;
 mod streams;
 mod text;
 mod tool;
+mod user;
 mod watch;
 mod who_sets;
 
@@ -71,7 +72,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use hosttune_core::{Error, Host, Registry, Session, Tuning};
+use hosttune_core::{Error, Host, Registry, Report, Session, Tuning};
 use hosttune_guest::Guest;
 
 pub use cake::{cake, typed_rate};
@@ -105,6 +106,12 @@ pub trait HostProfile {
         true
     }
 
+    /// Whether the profile has settings that belong to the user who runs it, which `--user` selects.
+    /// Without any, `--user` is refused.
+    fn has_user_settings(&self) -> bool {
+        false
+    }
+
     /// The profile's own command-line options, as `--NAME VALUE`.
     fn settings(&self) -> &'static [Setting] {
         &[]
@@ -131,6 +138,15 @@ pub trait HostProfile {
     /// # Errors
     /// If these options do not yield a tuning.
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error>;
+
+    /// Refines the report of `verify` by what takes too long for a plan, such as what running devices
+    /// show. With `probe` (`verify --probe`) a device may be made to run for a moment. By default
+    /// nothing is refined.
+    ///
+    /// What cannot be determined is a state of the report, and not an error.
+    fn refine(&self, host: &Host, options: &Options, probe: bool, report: &mut Report) {
+        let _ = (host, options, probe, report);
+    }
 
     /// The parts of the tuning that `watch` applies again when their device appears or reappears; none
     /// by default.
@@ -181,6 +197,9 @@ pub struct Options {
     /// Whether settings are also kept across reboots. Always true for an image, where only persistent
     /// settings have an effect.
     pub persist: bool,
+    /// Whether only the settings of the user who runs the program are requested. Never true for root,
+    /// for a tree, or for a profile without [such settings](HostProfile::has_user_settings).
+    pub user: bool,
     /// The optional parts that were enabled; all of them are among the profile's candidates.
     pub with: Vec<String>,
     /// The values of the profile's own options, by name; each has passed the option's check.

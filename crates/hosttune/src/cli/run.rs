@@ -16,7 +16,7 @@ use super::guest::{GuestArguments, LoanArguments};
 use super::streams::Streams;
 use super::text::{self, Page};
 use super::{
-    HostProfile, Options, explain, facts, guest, json, measure, run_command, watch, who_sets,
+    HostProfile, Options, explain, facts, guest, json, measure, run_command, user, watch, who_sets,
 };
 
 /// Runs the command line given by the arguments; the first one is the program's name.
@@ -118,17 +118,24 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     fn command(&mut self, command: &Command) -> Result<Exit, Failure> {
         self.check_candidates()?;
-        if matches!(
-            command,
-            Command::Apply { dry_run: false, .. } | Command::Revert { .. } | Command::Watch { .. }
-        ) {
+        let is_root = rustix::process::geteuid().is_root();
+        user::check(self.profile, &self.global, command, is_root)?;
+        // What runs have changed belongs to root.
+        if !self.global.user
+            && matches!(
+                command,
+                Command::Apply { dry_run: false, .. }
+                    | Command::Revert { .. }
+                    | Command::Watch { .. }
+            )
+        {
             self.revert_killed_runs(false);
         }
         match command {
             Command::Plan { exit_code } => self.plan(*exit_code),
             Command::Apply { dry_run: true, .. } => self.plan(false),
             Command::Apply { yes, wait, .. } => self.apply(*yes, wait.unwrap_or(0)),
-            Command::Verify => self.verify(),
+            Command::Verify { probe } => self.verify(*probe),
             Command::Revert { yes, force } => self.revert(*yes, *force, 0),
             Command::Watch { yes } => self.watch(*yes),
             Command::Run(arguments) => self.run_command(arguments),
@@ -266,11 +273,14 @@ impl Run<'_> {
         })
     }
 
-    fn verify(&mut self) -> Result<Exit, Failure> {
+    fn verify(&mut self, probe: bool) -> Result<Exit, Failure> {
         let session = self.session()?;
         let tuning = self.tuning(&session)?;
         let session = self.narrowed(session, &*tuning)?;
-        let report = tuning.verify(&session)?;
+        let mut report = tuning.verify(&session)?;
+        let options = self.options(&session);
+        self.profile
+            .refine(session.host(), &options, probe, &mut report);
         let fails = !report.is_as_wanted();
         if self.global.json {
             self.streams.document(&json::verified(&report))?;
@@ -495,6 +505,7 @@ impl Run<'_> {
         let is_image = session.host().root_kind() == RootKind::Image;
         Options {
             persist: self.global.persist || is_image,
+            user: self.global.user,
             with: self.global.with.clone(),
             set: self.global.set.clone(),
         }
@@ -587,7 +598,7 @@ impl Run<'_> {
             .root
             .as_deref()
             .is_none_or(|root| root == Path::new("/"));
-        if !is_live || !self.profile.needs_root() || may_change() {
+        if !is_live || self.global.user || !self.profile.needs_root() || may_change() {
             return Ok(());
         }
         let name = self.profile.name();

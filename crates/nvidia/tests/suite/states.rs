@@ -157,6 +157,29 @@ fn a_default_is_the_one_that_the_module_describes() {
 }
 
 #[test]
+fn what_the_driver_chooses_by_itself_is_not_written() {
+    let name = "NVreg_UsePageAttributeTable";
+    let of = |value| wanted(&[(NVIDIA, name, value)]);
+    let machine = with(open("580.95.05"));
+    let plan = of("1").plan(&session(&machine)).unwrap();
+    assert!(plan.steps.is_empty(), "{plan:?}");
+    let said = plan.notes.join("\n");
+    assert!(
+        said.contains("what the installed driver chooses by itself (-1)"),
+        "{said}"
+    );
+    let report = of("1").verify(&session(&machine)).unwrap();
+    assert!(report.is_as_wanted(), "{report:?}");
+    // Switching it off changes something, and so does 1 where a file switches it off.
+    assert_eq!(of("0").plan(&session(&machine)).unwrap().steps.len(), 1);
+    let _ = machine.memory().clone().content(
+        "/etc/modprobe.d/nvidia.conf",
+        FileContent::new("options nvidia NVreg_UsePageAttributeTable=0\n"),
+    );
+    assert_eq!(of("1").plan(&session(&machine)).unwrap().steps.len(), 1);
+}
+
+#[test]
 fn what_a_branch_or_kind_does_not_have_is_skipped_with_the_reason() {
     for (driver, name, value, why) in [
         (

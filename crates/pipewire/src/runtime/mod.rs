@@ -7,13 +7,15 @@
 //!
 //! The metadata repeats every value that is written to it, sensible or not, so it shows that a
 //! value was accepted and not that it is in effect. What is in effect is shown by the drivers that
-//! run: see [`verify`](grade::verify).
+//! run: see [`verify`](grade::verify), and [`probe`] for devices that do not run.
 
 pub mod grade;
 mod key;
 mod live;
 mod pipewire;
+pub mod probe;
 mod rates;
+mod refined;
 mod setting;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -97,8 +97,9 @@ pub trait Daemon: fmt::Debug + Send {
 #[derive(Debug)]
 pub struct PipeWire {
     daemon: Box<dyn Daemon>,
-    /// The last view, and the read epoch that it is of.
-    last: RefCell<Option<(ReadEpoch, Option<DaemonView>)>>,
+    /// The last view, and the read epoch that it is of. An error too: a daemon that is stopped would
+    /// let every setting wait for its answer.
+    last: RefCell<Option<(ReadEpoch, Result<Option<DaemonView>, HostError>)>>,
 }
 
 impl PipeWire {
@@ -126,11 +127,11 @@ impl PipeWire {
         if let Some((known, view)) = self.last.borrow().as_ref()
             && Some(*known) == epoch
         {
-            return Ok(view.clone());
+            return view.clone();
         }
-        let view = self.daemon.view()?;
+        let view = self.daemon.view();
         *self.last.borrow_mut() = epoch.map(|epoch| (epoch, view.clone()));
-        Ok(view)
+        view
     }
 
     pub(crate) fn set(

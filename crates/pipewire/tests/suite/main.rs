@@ -8,6 +8,7 @@ mod merge;
 mod protocol;
 mod runtime;
 mod settings;
+mod users;
 
 use proptest::prelude::ProptestConfig;
 

@@ -11,4 +11,5 @@ mod bench;
 mod daemons;
 mod grades;
 mod laws;
+mod refined;
 mod refused;

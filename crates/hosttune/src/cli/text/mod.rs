@@ -58,7 +58,11 @@ impl Page {
 
     /// The same for a command that changes the host, with a label that names the privileges it needs.
     fn changing(&self, label: &str, command: &str) -> String {
-        let rights = if self.is_root { "" } else { ", as root" };
+        let rights = if self.is_root || self.global.user {
+            ""
+        } else {
+            ", as root"
+        };
         format!("{label}{rights}: {}", self.command(command))
     }
 
