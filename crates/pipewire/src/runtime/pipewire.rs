@@ -91,6 +91,9 @@ pub trait Daemon: fmt::Debug + Send {
     fn drivers(&self, wait: Duration) -> Result<Option<Vec<RunningDriver>>, HostError>;
 }
 
+/// What a daemon answers; `None` if none runs.
+type Answer = Result<Option<DaemonView>, HostError>;
+
 /// The backend of a host for the user's PipeWire daemon.
 ///
 /// Without it this crate asks no daemon and changes none.
@@ -99,7 +102,7 @@ pub struct PipeWire {
     daemon: Box<dyn Daemon>,
     /// The last view, and the read epoch that it is of. An error too: a daemon that is stopped would
     /// let every setting wait for its answer.
-    last: RefCell<Option<(ReadEpoch, Result<Option<DaemonView>, HostError>)>>,
+    last: RefCell<Option<(ReadEpoch, Answer)>>,
 }
 
 impl PipeWire {
@@ -123,7 +126,7 @@ impl PipeWire {
     }
 
     /// What the daemon shows; within a read epoch the same answer is given again.
-    pub(crate) fn view(&self, epoch: Option<ReadEpoch>) -> Result<Option<DaemonView>, HostError> {
+    pub(crate) fn view(&self, epoch: Option<ReadEpoch>) -> Answer {
         if let Some((known, view)) = self.last.borrow().as_ref()
             && Some(*known) == epoch
         {
