@@ -1,5 +1,7 @@
 //! The document of `pci`.
 
+use std::fmt::Display;
+
 use hosttune_pci::{Address, Device, Iommu, PowerState, ResetMethod, Sriov};
 use hosttune_vfio::DeviceUse;
 use serde::Serialize;
@@ -60,7 +62,7 @@ struct UseView {
 }
 
 impl UseView {
-    fn new(kind: &'static str, text: impl ToString) -> Self {
+    fn new(kind: &'static str, text: &dyn Display) -> Self {
         Self {
             kind,
             text: text.to_string(),
@@ -71,7 +73,7 @@ impl UseView {
     fn all_of(used: &DeviceUse) -> Vec<Self> {
         let mut uses = Vec::new();
         if used.monitors > 0 {
-            uses.push(Self::new("monitor", used.monitors));
+            uses.push(Self::new("monitor", &used.monitors));
         }
         for interface in &used.interfaces {
             let kind = match interface.has_default_route {
