@@ -32,7 +32,7 @@ pub fn matches(pattern: &str, text: &str) -> bool {
     })
 }
 
-/// As [`matches`], without regard to the case of letters (`FNM_CASEFOLD`). A class such as
+/// As [`matches()`], without regard to the case of letters (`FNM_CASEFOLD`). A class such as
 /// `[[:upper:]]` still is about the letter as it stands in the text.
 #[must_use]
 pub fn matches_any_case(pattern: &str, text: &str) -> bool {
@@ -46,7 +46,7 @@ pub fn matches_any_case(pattern: &str, text: &str) -> bool {
     })
 }
 
-/// As [`matches`], for bytes that need not be UTF-8, as in the C locale.
+/// As [`matches()`], for bytes that need not be UTF-8, as in the C locale.
 #[must_use]
 pub fn matches_bytes(pattern: &[u8], text: &[u8]) -> bool {
     let characters =

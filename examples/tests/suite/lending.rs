@@ -234,7 +234,7 @@ fn a_card_is_lent_to_the_guest_and_comes_back() {
             kills += 1;
         }
         let _ = exits(0, given);
-        before.is_still(&there(), &format!("killed at stop {number}"));
+        before.is_still(&there(), format!("killed at stop {number}"));
         if let Some(code) = ended {
             assert_eq!(code, 0, "stop {number}");
             break;

@@ -23,7 +23,7 @@ fn run(tree: &Tree, options: &[&str], command: &[&str]) -> Command {
     tree.command(&typed)
 }
 
-fn shell<'a>(script: &'a str) -> [&'a str; 3] {
+fn shell(script: &str) -> [&str; 3] {
     ["sh", "-c", script]
 }
 
