@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hosttune::blockdev::udev::{Call, GeneratedRules};
 use hosttune_test_machine::{
-    At, Kills, Snapshot, Subtree, Udev, Udevd, drawn, inside_stock_kernels, tell, wait_until,
+    At, Kills, Snapshot, Subtree, Udev, Udevd, ask, drawn, inside_stock_kernels, tell, wait_until,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -299,11 +299,11 @@ fn give_back_default(disk: &str) {
 fn come_again(disk: &str, host: &str) {
     tell(&format!("echo 1 > /sys/block/{disk}/device/delete"));
     tell(&format!("echo '- - -' > /sys/class/scsi_host/{host}/scan"));
-    // The rescan is asynchronous.
+    // The rescan is asynchronous, and the file of the scheduler is there before it accepts a value.
+    let scheduler = format!("/sys/block/{disk}/queue/scheduler");
     wait_until("the disk is there again", || {
-        Path::new(&format!("/sys/block/{disk}/queue/scheduler")).exists()
+        Path::new(&scheduler).exists() && ask(&format!("echo none > {scheduler}")).0
     });
-    tell(&format!("echo none > /sys/block/{disk}/queue/scheduler"));
     assert_eq!(active(disk), "none");
 }
 

@@ -39,7 +39,10 @@ pub(crate) fn scsi_debug() -> String {
         let is = |disk: &&Disk| disk.model.as_deref() == Some("scsi_debug");
         disks.iter().find(is).map(|disk| disk.name.to_string())
     };
-    wait_until("scsi_debug has a disk", || find().is_some());
+    // sysfs shows a queue before it accepts a value.
+    wait_until("scsi_debug has a disk", || {
+        find().is_some_and(|disk| switches_and_returns(&disk))
+    });
     find().unwrap()
 }
 
@@ -59,12 +62,19 @@ pub(crate) fn scheduled() -> Vec<Disk> {
 /// Resets on every disk what a switch of the scheduler resets.
 pub(crate) fn as_they_came() {
     for disk in scheduled() {
-        let scheduler = format!("/sys/block/{disk}/queue/scheduler");
-        let active = get(&scheduler);
-        let active = active.split(['[', ']']).nth(1).unwrap();
-        set(&scheduler, "none").unwrap();
-        set(&scheduler, active).unwrap();
+        assert!(switches_and_returns(disk.name.as_str()), "{disk}");
     }
+}
+
+/// Switches to no scheduler and back to the active one; whether the kernel accepted both.
+fn switches_and_returns(disk: &str) -> bool {
+    let scheduler = format!("/sys/block/{disk}/queue/scheduler");
+    // The disk itself is shown before its queue.
+    let shown = std::fs::read_to_string(&scheduler).unwrap_or_default();
+    let Some(active) = shown.split(['[', ']']).nth(1) else {
+        return false;
+    };
+    set(&scheduler, "none").is_ok() && set(&scheduler, active).is_ok()
 }
 
 pub(crate) fn snapshot() -> Snapshot {
