@@ -1,6 +1,8 @@
 //! PipeWire and WirePlumber, as unpacked by `scripts/machine`.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use crate::MachineError;
 use crate::kernel;
@@ -76,4 +78,30 @@ impl PipeWire {
             ),
         ])
     }
+}
+
+/// Writes a WAV file of five hours of silence (16 bits, mono, 48 kHz), so that a program that plays it does not end
+/// before a test does. The samples are a hole in the file.
+///
+/// # Errors
+/// Fails if the file cannot be written.
+pub fn write_silence(path: &Path) -> io::Result<()> {
+    const RATE: u32 = 48_000;
+    const BYTES_PER_SAMPLE: u16 = 2;
+    let size = 5 * 3600 * RATE * u32::from(BYTES_PER_SAMPLE);
+    let mut header = b"RIFF".to_vec();
+    header.extend((36 + size).to_le_bytes());
+    header.extend(b"WAVEfmt ");
+    header.extend(16_u32.to_le_bytes());
+    // PCM, one channel.
+    header.extend([1, 0, 1, 0]);
+    header.extend(RATE.to_le_bytes());
+    header.extend((RATE * u32::from(BYTES_PER_SAMPLE)).to_le_bytes());
+    header.extend(BYTES_PER_SAMPLE.to_le_bytes());
+    header.extend((8 * BYTES_PER_SAMPLE).to_le_bytes());
+    header.extend(b"data");
+    header.extend(size.to_le_bytes());
+    let mut file = File::create(path)?;
+    file.write_all(&header)?;
+    file.set_len(header.len() as u64 + u64::from(size))
 }

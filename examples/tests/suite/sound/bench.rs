@@ -8,14 +8,14 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hosttune_test_machine::PipeWire as Stock;
+use hosttune_test_machine::{PipeWire as Stock, write_silence};
 
 use rustix::process::Signal;
 
 use crate::command_line::tree::{GAMING, Ran, is_root, not_run};
 
 /// How long a program may take to be ready on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Mounts the shipped configuration (`$0`) at its usual place and becomes a user who is not root.
 const INSIDE: &str = "mount -t tmpfs none /usr/share && cp -a \"$0\"/usr/share/pipewire \"$0\"/usr/share/wireplumber /usr/share && \
@@ -207,10 +207,10 @@ impl Bench {
         self.until("the session manager", known);
     }
 
-    /// Starts a program that plays a minute of silence, and whose node forces a quantum.
+    /// Starts a program that plays silence, and whose node forces a quantum.
     pub(super) fn play_forcing(&mut self, quantum: &str) {
         let silence = self.at("silence.wav");
-        std::fs::write(&silence, wav(60)).unwrap();
+        write_silence(&silence).unwrap();
         let arguments = ["pw-play", silence.to_str().unwrap()];
         self.others
             .push(self.spawn(&[("PIPEWIRE_QUANTUM", quantum)], &arguments));
@@ -242,18 +242,4 @@ impl Drop for Bench {
             let _ = child.wait();
         }
     }
-}
-
-/// Seconds of silence: 16 bits, mono, 48 kHz.
-fn wav(seconds: u32) -> Vec<u8> {
-    let size = seconds * 48_000 * 2;
-    let mut bytes = b"RIFF".to_vec();
-    bytes.extend((36 + size).to_le_bytes());
-    bytes.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
-    bytes.extend(48_000_u32.to_le_bytes());
-    bytes.extend(96_000_u32.to_le_bytes());
-    bytes.extend(b"\x02\0\x10\0data");
-    bytes.extend(size.to_le_bytes());
-    bytes.resize(bytes.len() + usize::try_from(size).unwrap(), 0);
-    bytes
 }

@@ -12,10 +12,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hosttune_pipewire::daemon::{DaemonState, Remote};
-use hosttune_test_machine::PipeWire as Stock;
+use hosttune_test_machine::{PipeWire as Stock, write_silence};
 
 /// How long a program may take to be ready on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A private daemon, and what runs with it.
 pub(super) struct Bench {
@@ -178,7 +178,7 @@ impl Bench {
         self.others.push(self.spawn("dbus-daemon", &arguments));
         until("the session bus", || bus.exists());
         self.others.push(self.spawn("wireplumber", &[]));
-        fs::write(self.path("silence.wav"), wav(60)).unwrap();
+        write_silence(&self.path("silence.wav")).unwrap();
         self.keep_playing();
     }
 
@@ -233,21 +233,4 @@ impl Drop for Bench {
             let _ = child.wait();
         }
     }
-}
-
-/// Seconds of silence: 16 bits, mono, 48 kHz.
-fn wav(seconds: u32) -> Vec<u8> {
-    let size = seconds * 48_000 * 2;
-    let mut bytes = b"RIFF".to_vec();
-    bytes.extend((36 + size).to_le_bytes());
-    bytes.extend(b"WAVEfmt ");
-    bytes.extend(16_u32.to_le_bytes());
-    bytes.extend([1, 0, 1, 0]);
-    bytes.extend(48_000_u32.to_le_bytes());
-    bytes.extend(96_000_u32.to_le_bytes());
-    bytes.extend([2, 0, 16, 0]);
-    bytes.extend(b"data");
-    bytes.extend(size.to_le_bytes());
-    bytes.resize(bytes.len() + usize::try_from(size).unwrap(), 0);
-    bytes
 }
