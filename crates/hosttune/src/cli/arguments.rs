@@ -5,9 +5,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 
 use super::facts::FactsArguments;
 use super::guest::{GuestArguments, LoanArguments};
+use super::manual::ManualArguments;
 use super::measure::MeasureArguments;
 use super::run_command::{RunArguments, StartArguments};
 use super::{HostProfile, Setting};
@@ -147,13 +149,17 @@ pub(super) enum Command {
     Return(LoanArguments),
     /// Show the guest's side: libvirt XML, QEMU arguments, hook; changes nothing
     Guest(GuestArguments),
+    /// Print a script that completes this command line in a shell; changes nothing
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page of a command, for man; changes nothing
+    Manual(ManualArguments),
 }
 
-/// Parses a command line.
-pub(super) fn parse(
-    profile: &dyn HostProfile,
-    arguments: impl IntoIterator<Item = OsString>,
-) -> Result<Arguments, clap::Error> {
+/// The command line of a profile, with its name, its options and the commands that it has.
+pub(super) fn command(profile: &dyn HostProfile) -> clap::Command {
     let command = Arguments::command()
         .name(profile.name())
         .bin_name(profile.name())
@@ -196,13 +202,21 @@ pub(super) fn parse(
         .mut_arg("with", candidates)
         .mut_arg("user", |user| user.hide(!profile.has_user_settings()))
         .args(settings.iter().map(argument));
-    let command = match profile.guests().is_empty() {
+    match profile.guests().is_empty() {
         true => COMMANDS_FOR_GUESTS.iter().fold(command, |command, name| {
             command.mut_subcommand(name, |command| command.hide(true))
         }),
         false => command,
-    };
-    let matches = command.try_get_matches_from(arguments)?;
+    }
+}
+
+/// Parses a command line.
+pub(super) fn parse(
+    profile: &dyn HostProfile,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Arguments, clap::Error> {
+    let settings = profile.settings();
+    let matches = command(profile).try_get_matches_from(arguments)?;
     let mut parsed = Arguments::from_arg_matches(&matches)?;
     parsed.global.set = set(settings, &matches);
     if let Some((name, after)) = matches.subcommand() {
@@ -231,6 +245,7 @@ fn unused(command: &str) -> &'static [&'static str] {
             &["only", "strict", "with", "persist", "user"]
         }
         "measure" => &["root", "only", "strict", "with", "persist", "user"],
+        "completions" | "manual" => &["json", "root", "only", "strict", "with", "persist", "user"],
         _ => &[],
     }
 }
@@ -247,6 +262,8 @@ fn has_settings(command: &str) -> bool {
             | "return"
             | "run-start"
             | "run-watchdog"
+            | "completions"
+            | "manual"
     )
 }
 
@@ -302,6 +319,8 @@ impl Global {
             return Ok(());
         }
         let given = [
+            ("json", self.json),
+            ("root", self.root.is_some()),
             ("only", !self.only.is_empty()),
             ("strict", self.strict),
             ("with", !self.with.is_empty()),

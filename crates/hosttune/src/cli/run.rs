@@ -1,11 +1,10 @@
 //! Runs commands: from the command line to the exit code.
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hosttune_core::host::RootKind;
-use hosttune_core::{Applied, Finding, Plan, Selection, Session, State, Status, Tuning};
+use hosttune_core::{Applied, Finding, Plan, Session, State, Status, Tuning};
 
 use super::arguments::{self, Command, Global};
 use super::ask::ask;
@@ -16,7 +15,7 @@ use super::guest::{GuestArguments, LoanArguments};
 use super::streams::Streams;
 use super::text::{self, Page};
 use super::{
-    HostProfile, Options, explain, facts, guest, json, measure, run_command, user, watch, who_sets,
+    HostProfile, explain, facts, guest, json, manual, measure, run_command, user, watch, who_sets,
 };
 
 /// Runs the command line given by the arguments; the first one is the program's name.
@@ -155,6 +154,10 @@ impl Run<'_> {
             Command::Lend(arguments) => self.lend(arguments),
             Command::Return(arguments) => self.hand_back(arguments),
             Command::Guest(arguments) => self.guest(arguments),
+            Command::Completions { shell } => {
+                manual::completions(*shell, self.profile, self.streams)
+            }
+            Command::Manual(asked) => manual::manual(asked, self.profile, self.streams),
         }
     }
 
@@ -474,143 +477,6 @@ impl Run<'_> {
         Ok(Exit::Done)
     }
 
-    /// A session without `--only` applied.
-    pub(super) fn session(&self) -> Result<Session, Failure> {
-        self.session_of(self.profile.name())
-    }
-
-    /// The same with the journal of another owner.
-    pub(super) fn session_of(&self, owner: &str) -> Result<Session, Failure> {
-        let name = self.profile.name();
-        let session = match &self.global.root {
-            Some(root) if root != Path::new("/") => Session::at(root, owner)?,
-            Some(_) | None => Session::live(owner)?,
-        };
-        let session = match session.host().root_kind() {
-            RootKind::Live => self.profile.with_backend(session),
-            _ => session,
-        };
-        let mut session = session
-            .with(|registry| self.profile.register(registry))
-            .program(format!("{name} {}", self.profile.version()));
-        session.strict(self.global.strict);
-        Ok(session)
-    }
-
-    pub(super) fn tuning(&self, session: &Session) -> Result<Box<dyn Tuning>, Failure> {
-        Ok(self.profile.tuning(&self.options(session))?)
-    }
-
-    fn options(&self, session: &Session) -> Options {
-        let is_image = session.host().root_kind() == RootKind::Image;
-        Options {
-            persist: self.global.persist || is_image,
-            user: self.global.user,
-            with: self.global.with.clone(),
-            set: self.global.set.clone(),
-        }
-    }
-
-    /// The session with `--only` applied, for commands that work on the journal. The names of the
-    /// profile's parts are accepted in addition to those in the journal.
-    fn narrowed_to_pending(&self, session: Session, status: &Status) -> Result<Session, Failure> {
-        if self.global.only.is_empty() {
-            return Ok(session);
-        }
-        let tuning = self.tuning(&session)?;
-        let mut known = session.parts(|at| tuning.declare(at)).unwrap_or_default();
-        for guest in self.profile.guests() {
-            add_names(&mut known, guest);
-        }
-        self.narrow(session, known, status)
-    }
-
-    /// The session with `--only` applied; its names are checked against the tuning's parts.
-    pub(super) fn narrowed(
-        &self,
-        session: Session,
-        tuning: &dyn Tuning,
-    ) -> Result<Session, Failure> {
-        if self.global.only.is_empty() {
-            return Ok(session);
-        }
-        let known = session.parts(|at| tuning.declare(at))?;
-        self.narrow(session, known, &Status::default())
-    }
-
-    fn narrow(
-        &self,
-        mut session: Session,
-        mut known: Vec<String>,
-        status: &Status,
-    ) -> Result<Session, Failure> {
-        for pending in &status.pending {
-            add_names(&mut known, &pending.part);
-        }
-        for name in &self.global.only {
-            if !known.contains(name) {
-                return Err(Failure::unknown("part", name, &known));
-            }
-        }
-        session.only(Selection::only(self.global.only.iter().cloned()));
-        Ok(session)
-    }
-
-    /// The part of the status that `--only` selects.
-    fn selected(&self, mut status: Status) -> Status {
-        let selection = Selection::only(self.global.only.iter().cloned());
-        status
-            .pending
-            .retain(|pending| selection.admits(&pending.part.split('/').collect::<Vec<_>>()));
-        status
-    }
-
-    fn check_candidates(&self) -> Result<(), Failure> {
-        let known = self.profile.candidates();
-        for name in &self.global.with {
-            if !known.contains(&name.as_str()) {
-                let known: Vec<String> = known.iter().map(|&name| name.to_owned()).collect();
-                return Err(Failure::unknown("optional part", name, &known));
-            }
-        }
-        Ok(())
-    }
-
-    /// Without a terminal for the prompt, `--yes` is required.
-    fn need_an_answer(&self, yes: bool, command: &str) -> Result<(), Failure> {
-        if yes || self.streams.can_ask {
-            return Ok(());
-        }
-        Err(Failure::usage(
-            format!("{command} needs confirmation and this is not a terminal: use --yes"),
-            format!(
-                "{} --yes",
-                self.global.invocation(self.profile.name(), command)
-            ),
-        ))
-    }
-
-    /// Fails early, before a plan is shown or a write is tried, if the process lacks the privileges for
-    /// the running system. A tree may be changed by its owner.
-    pub(super) fn need_root(&self, command: &str) -> Result<(), Failure> {
-        let is_live = self
-            .global
-            .root
-            .as_deref()
-            .is_none_or(|root| root == Path::new("/"));
-        if !is_live || self.global.user || !self.profile.needs_root() || may_change() {
-            return Ok(());
-        }
-        let name = self.profile.name();
-        Err(Failure::NeedsRoot {
-            command: command.to_owned(),
-            hint: format!(
-                "run it as root: sudo {}",
-                self.global.invocation(name, command)
-            ),
-        })
-    }
-
     pub(super) fn ending(&self, verb: &'static str) -> Result<Ending, Failure> {
         let revert = self.global.invocation(self.profile.name(), "revert");
         Ending::taken(verb, self.profile.name(), revert).map_err(Failure::Signals)
@@ -637,20 +503,6 @@ fn whose_journal(session: &Session) -> Vec<String> {
         "this is the journal of user {}; the changes made by root are in root's journal, which only root can read",
         user.as_raw()
     )]
-}
-
-/// Whether this process is root or has any capability.
-fn may_change() -> bool {
-    rustix::process::geteuid().is_root()
-        || rustix::thread::capabilities(None).is_ok_and(|sets| !sets.effective.is_empty())
-}
-
-fn add_names(names: &mut Vec<String>, part: &str) {
-    for name in part.split('/').filter(|name| !name.is_empty()) {
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
-        }
-    }
 }
 
 /// Whether the value could not be read.

@@ -84,6 +84,8 @@ impl Command {
             Self::Lend(_) => "lend",
             Self::Return(_) => "return",
             Self::Guest(_) => "guest",
+            Self::Completions { .. } => "completions",
+            Self::Manual(_) => "manual",
         }
     }
 }
