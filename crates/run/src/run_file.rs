@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use hosttune_core::LinuxHost;
 use hosttune_core::journal::{DirectoryStore, JournalError, JournalLocation, Store};
+use rustix::fs::Access;
 
 use crate::record::{RunRecords, UnreadableRecords};
 
@@ -77,6 +78,21 @@ impl RunFile {
             store: DirectoryStore::of_user(host)?.beside_journals(".runs", "runs.lock"),
             journals: DirectoryStore::of_user(host)?,
             owner: owner.to_owned(),
+        })
+    }
+
+    /// Whether root may have anything of an owner's runs on the running system: records, or a journal of
+    /// changes that outlast the boot. Two system calls, for the many commands before which nobody ran
+    /// anything; what this finds has to be opened, and trusted or not, as usual.
+    pub fn may_exist(owner: &str) -> bool {
+        let [boot, disk] = DirectoryStore::SYSTEM;
+        let names = [
+            format!("{boot}/{owner}.runs"),
+            format!("{disk}/{owner}.journal"),
+        ];
+        names.iter().any(|name| {
+            let found = rustix::fs::access(name.as_str(), Access::EXISTS);
+            found != Err(rustix::io::Errno::NOENT)
         })
     }
 

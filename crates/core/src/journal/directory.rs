@@ -97,12 +97,16 @@ impl DirectoryStore {
         }
     }
 
+    /// The directories of [`system`](Self::system): until the next boot, and across boots.
+    pub const SYSTEM: [&str; 2] = ["/run/hosttune", "/var/lib/hosttune"];
+
     /// `/run/hosttune` and `/var/lib/hosttune` below the host's root.
     ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn system(host: &LinuxHost) -> Result<Self, JournalError> {
-        Self::new(host, "/run/hosttune", "/var/lib/hosttune")
+        let [boot, disk] = Self::SYSTEM;
+        Self::new(host, boot, disk)
     }
 
     fn beneath(&self, location: JournalLocation) -> &Path {

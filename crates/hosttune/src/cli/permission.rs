@@ -28,7 +28,12 @@ impl Run<'_> {
             .root
             .as_deref()
             .is_none_or(|root| root == Path::new("/"));
-        if !is_live || self.global.user || !self.profile.needs_root() || may_change() {
+        if !is_live
+            || self.global.user
+            || !self.profile.needs_root()
+            || self.is_root
+            || has_capabilities()
+        {
             return Ok(());
         }
         let name = self.profile.name();
@@ -42,8 +47,7 @@ impl Run<'_> {
     }
 }
 
-/// Whether this process is root or has any capability.
-fn may_change() -> bool {
-    rustix::process::geteuid().is_root()
-        || rustix::thread::capabilities(None).is_ok_and(|sets| !sets.effective.is_empty())
+/// Whether this process has any capability.
+fn has_capabilities() -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|sets| !sets.effective.is_empty())
 }

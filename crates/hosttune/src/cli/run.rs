@@ -33,6 +33,7 @@ pub(super) fn run(
     let mut run = Run {
         profile,
         global: parsed.global,
+        is_root: rustix::process::geteuid().is_root(),
         streams,
     };
     let changes = matches!(
@@ -111,14 +112,15 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub(super) struct Run<'a> {
     pub(super) profile: &'a dyn HostProfile,
     pub(super) global: Global,
+    /// Whether the effective user is root.
+    pub(super) is_root: bool,
     pub(super) streams: &'a mut Streams,
 }
 
 impl Run<'_> {
     fn command(&mut self, command: &Command) -> Result<Exit, Failure> {
         self.check_candidates()?;
-        let is_root = rustix::process::geteuid().is_root();
-        user::check(self.profile, &self.global, command, is_root)?;
+        user::check(self.profile, &self.global, command, self.is_root)?;
         // What runs have changed belongs to root.
         if !self.global.user
             && matches!(
@@ -488,7 +490,7 @@ impl Run<'_> {
             name: self.profile.name(),
             machine: text::machine(session.host(), &self.global),
             global: self.global.clone(),
-            is_root: rustix::process::geteuid().is_root(),
+            is_root: self.is_root,
         }
     }
 }

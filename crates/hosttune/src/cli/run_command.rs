@@ -143,7 +143,7 @@ impl Run<'_> {
     /// As whom the command runs; `None` for the user of this process.
     fn account(&self, arguments: &RunArguments) -> Result<Option<Account>, Failure> {
         let variable = |name: &str| std::env::var(name).ok();
-        let is_root = rustix::process::geteuid().is_root();
+        let is_root = self.is_root;
         let who = match &arguments.account {
             Some(who) => who.clone(),
             None => match invoker(variable).filter(|_| is_root) {

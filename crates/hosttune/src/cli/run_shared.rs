@@ -215,6 +215,10 @@ impl Run<'_> {
     }
 
     fn try_revert_killed_runs(&self, force: bool) -> Result<Option<Reverted>, Failure> {
+        let is_live = self.global.root.is_none() && self.is_root;
+        if is_live && !RunFile::may_exist(&self.run_owner()) {
+            return Ok(None);
+        }
         let file = self.run_file()?;
         let Some(records) = file.read()? else {
             // The records end with the boot. A journal that does not is looked for by itself.
