@@ -560,11 +560,14 @@ fn a_terminal_interrupts_stops_and_continues_the_command() {
             .all(|process| state(*process) != Some('T'))
     });
     assert!(is_tuned(&tree));
-    // Stopped by another process, the command alone is stopped.
-    kill_process(command, Signal::STOP).unwrap();
-    until("the command is stopped", || state(command) == Some('T'));
+    // Stopped by another process, the command alone is stopped. More than once, because the runner may only now
+    // get to continue it after the shell has continued both.
+    until("the command is stopped", || {
+        kill_process(command, Signal::STOP).unwrap();
+        state(command) == Some('T')
+    });
     std::thread::sleep(Duration::from_millis(50));
-    assert_eq!(state(runner), Some('S'));
+    assert_ne!(state(runner), Some('T'));
     kill_process(command, Signal::CONT).unwrap();
     // Ctrl-\ ends the command, and the run with it.
     ours.write_all(b"\x1c").unwrap();
