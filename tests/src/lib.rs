@@ -80,7 +80,7 @@ pub use hardware::{DISKS, Disk};
 pub use kernel::Kernel;
 pub use kills::{At, Kills};
 pub use machine::{Machine, Output};
-pub use pipewire::{PipeWire, write_silence};
+pub use pipewire::{PipeWire, play_again_and_again, write_silence};
 pub use script::{ask, tell};
 pub use serial::Stream;
 pub use share::{drawn, is_one_in, is_shared_out, is_shared_out_to};

@@ -80,6 +80,20 @@ impl PipeWire {
     }
 }
 
+/// Returns the words of a command that plays a file with `pw-play`, and plays it again whenever that ends, until the
+/// command is killed. The `pw-play` of 0.3.65 crashes now and then on a busy machine (in
+/// `libspa-audioconvert`, when the quantum changes to or from 32 frames).
+///
+/// `options` are options of `pw-play`.
+#[must_use]
+pub fn play_again_and_again(options: &[&str], file: &Path) -> Vec<String> {
+    const SCRIPT: &str = "while :; do setpriv --pdeathsig KILL pw-play \"$@\"; sleep 0.1; done";
+    let mut words: Vec<String> = ["sh", "-c", SCRIPT, "sh"].map(str::to_owned).to_vec();
+    words.extend(options.iter().map(|option| (*option).to_owned()));
+    words.push(file.display().to_string());
+    words
+}
+
 /// Writes a WAV file of five hours of silence (16 bits, mono, 48 kHz), so that a program that plays it does not end
 /// before a test does. The samples are a hole in the file.
 ///

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hosttune_test_machine::{PipeWire as Stock, write_silence};
+use hosttune_test_machine::{PipeWire as Stock, play_again_and_again, write_silence};
 
 use rustix::process::Signal;
 
@@ -211,9 +211,10 @@ impl Bench {
     pub(super) fn play_forcing(&mut self, quantum: &str) {
         let silence = self.at("silence.wav");
         write_silence(&silence).unwrap();
-        let arguments = ["pw-play", silence.to_str().unwrap()];
+        let words = play_again_and_again(&[], &silence);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         self.others
-            .push(self.spawn(&[("PIPEWIRE_QUANTUM", quantum)], &arguments));
+            .push(self.spawn(&[("PIPEWIRE_QUANTUM", quantum)], &words));
     }
 
     /// What a program prints.

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hosttune_pipewire::daemon::{DaemonState, Remote};
-use hosttune_test_machine::{PipeWire as Stock, write_silence};
+use hosttune_test_machine::{PipeWire as Stock, play_again_and_again, write_silence};
 
 /// How long a program may take to be ready on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -22,7 +22,6 @@ pub(super) struct Bench {
     directory: tempfile::TempDir,
     stock: Stock,
     daemon: Option<Child>,
-    player: Option<Child>,
     others: Vec<Child>,
 }
 
@@ -74,7 +73,6 @@ impl Bench {
             directory,
             stock,
             daemon: None,
-            player: None,
             others: Vec::new(),
         };
         let configuration = bench.path("config/pipewire");
@@ -178,29 +176,19 @@ impl Bench {
         self.others.push(self.spawn("dbus-daemon", &arguments));
         until("the session bus", || bus.exists());
         self.others.push(self.spawn("wireplumber", &[]));
-        write_silence(&self.path("silence.wav")).unwrap();
-        self.keep_playing();
-    }
-
-    /// Starts the player, again if it has ended: WirePlumber 0.4 refuses one that starts before it
-    /// knows the sink.
-    pub(super) fn keep_playing(&mut self) {
-        let has_ended = match &mut self.player {
-            Some(player) => player.try_wait().unwrap().is_some(),
-            None => true,
-        };
-        if has_ended {
-            let silence = self.path("silence.wav").display().to_string();
-            let arguments = ["--latency", "256", silence.as_str()];
-            self.player = Some(self.spawn("pw-play", &arguments));
-        }
+        let silence = self.path("silence.wav");
+        write_silence(&silence).unwrap();
+        // WirePlumber 0.4 refuses a program that starts before it knows the sink: that ends, and starts again.
+        let words = play_again_and_again(&["--latency", "256"], &silence);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.others.push(self.spawn(words[0], &words[1..]));
     }
 
     /// Starts a second program that plays, whose node forces a quantum.
     pub(super) fn play_forcing(&mut self, quantum: &str) {
-        let silence = self.path("silence.wav").display().to_string();
+        let words = play_again_and_again(&[], &self.path("silence.wav"));
         let mut command = self.command("setpriv");
-        command.args(["--pdeathsig", "KILL", "pw-play", &silence]);
+        command.args(["--pdeathsig", "KILL"]).args(words);
         command.env("PIPEWIRE_QUANTUM", quantum);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         self.others.push(command.spawn().unwrap());
@@ -227,8 +215,7 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        let all = self.player.iter_mut().chain(&mut self.others);
-        for child in all.chain(&mut self.daemon) {
+        for child in self.others.iter_mut().chain(&mut self.daemon) {
             let _ = child.kill();
             let _ = child.wait();
         }

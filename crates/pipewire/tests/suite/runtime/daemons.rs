@@ -287,10 +287,7 @@ fn table(name: &str, stock: Stock, differs: &[(usize, u64)]) -> Option<Bench> {
     let mut bench = Bench::start(name, stock)?;
     bench.play();
     let mut daemon = NativeDaemon::new(bench.remote());
-    until("the player", || {
-        bench.keep_playing();
-        running(&daemon) == Some(256)
-    });
+    until("the player", || running(&daemon) == Some(256));
     let version = daemon.view().unwrap().unwrap().core.version;
     let fake = MemoryDaemon::new("1.4.2").playing("test-sink", Some(256));
     let mut fake = fake.for_process(&alive());
@@ -307,23 +304,19 @@ fn table(name: &str, stock: Stock, differs: &[(usize, u64)]) -> Option<Bench> {
         }
         let known = differs.iter().find(|(row, _)| *row == number);
         let real = known.map_or(*expected, |(_, real)| *real);
-        let mut seen = None;
         until(&format!("{version}: {set:?}, wanted {real}"), || {
-            seen = running(&daemon);
-            seen == Some(real)
+            running(&daemon) == Some(real)
         });
         assert_eq!(running(&fake), Some(*expected), "the fake: {set:?}");
     }
     // As pw-top sees it, where that can print a table.
-    let top = bench.run("pw-top", &["-b", "-n", "2"]);
-    if !top.is_empty() {
-        let line = top
-            .lines()
-            .rfind(|line| line.contains("test-sink"))
-            .unwrap();
-        let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        assert_eq!(words[..4], ["R", words[1], "256", "48000"], "{line}");
-    }
+    until("the quantum in pw-top", || {
+        let top = bench.run("pw-top", &["-b", "-n", "2"]);
+        let of_the_sink = top.lines().rfind(|line| line.contains("test-sink"));
+        let words: Vec<&str> = of_the_sink.unwrap_or("").split_ascii_whitespace().collect();
+        let runs = matches!(words[..], ["R", _, "256", "48000", ..]);
+        top.is_empty() || runs
+    });
 
     // The grades of a real driver.
     let settings = RuntimeSettings {
@@ -333,14 +326,12 @@ fn table(name: &str, stock: Stock, differs: &[(usize, u64)]) -> Option<Bench> {
     let store = MemoryStore::new();
     let mut process = session(&bench, &store, &alive());
     let _ = settings.apply(&mut process).unwrap();
-    until("the forced quantum", || running(&daemon) == Some(64));
-    let grades = grade::verify(&host(&bench), &settings).unwrap();
-    assert!(grades.is_effective(), "{version}: {grades:?}");
-    let said = grades.keys[0].to_string();
-    assert!(
-        said.contains("is in effect: test-sink runs 64 frames at 48000 Hz (1.33 ms)"),
-        "{said}"
-    );
+    // Until it is: the player of 0.3.65 may crash at any moment, and then nothing runs for a while.
+    let effect = "is in effect: test-sink runs 64 frames at 48000 Hz (1.33 ms)";
+    until(&format!("{version}: the forced quantum"), || {
+        let grades = grade::verify(&host(&bench), &settings).unwrap();
+        grades.is_effective() && grades.keys[0].to_string().contains(effect)
+    });
     assert!(process.revert().unwrap().is_complete());
     until("the quantum as before", || running(&daemon) == Some(256));
 
@@ -366,15 +357,14 @@ fn each_setting_has_the_effect_that_was_measured_on_1_4() {
         ..all_64()
     };
     let _ = settings.apply(&mut process).unwrap();
-    let grades = grade::verify(&host(&bench), &settings).unwrap();
-    let max = &grades.keys[1];
-    assert_eq!(max.key, SettingKey::MaxQuantum);
-    let said = max.to_string();
-    assert!(
+    until("the grade of what is overridden", || {
+        let grades = grade::verify(&host(&bench), &settings).unwrap();
+        let max = &grades.keys[1];
+        assert_eq!(max.key, SettingKey::MaxQuantum);
+        let said = max.to_string();
         said.contains("64 is accepted and not in effect: test-sink runs 128 frames")
-            && said.contains("(node.force-quantum = 128)"),
-        "{said}"
-    );
+            && said.contains("(node.force-quantum = 128)")
+    });
     assert!(process.revert().unwrap().is_complete());
 }
 
