@@ -19,8 +19,8 @@ use hosttune_test_machine::{
 };
 
 use machine::{
-    A_WHILE, GAMING, JOURNALS, Machine, Network, PERSISTED, ReadOnly, SYSCTLS_ONLY, alone, exits,
-    json, listing, modules, names, never_seen, path_of,
+    A_WHILE, GAMING, JOURNALS, Machine, Network, PERSISTED, ReadOnly, SYSCTLS_ONLY, alone,
+    everything, exits, json, listing, modules, names, never_seen, path_of,
 };
 
 // The other tests run only on this machine's kernel, where a stop costs a hundredth of what it costs under
@@ -157,7 +157,7 @@ fn apply_verify_revert_leaves_every_sysctl_as_it_was() {
     let test = &test_name();
     alone(test, Network::Machines, |machine| {
         std::thread::sleep(A_WHILE);
-        let later = Snapshot::of_everything();
+        let later = everything();
         machine.before.is_still(
             &later,
             "a second later, and nothing was done: it changes by itself",
@@ -179,10 +179,10 @@ fn apply_verify_revert_leaves_every_sysctl_as_it_was() {
         exits(0, &["plan", "--exit-code"], "applied");
         let journal = listing(JOURNALS[0]);
         assert!(journal.keys().any(|path| path.ends_with("gaming.journal")));
-        let tuned = Snapshot::of_everything();
+        let tuned = everything();
 
         exits(0, APPLY, "second");
-        tuned.is_still(&Snapshot::of_everything(), "applied a second time");
+        tuned.is_still(&everything(), "applied a second time");
         let without_lock = |mut files: std::collections::BTreeMap<_, _>| {
             // It names the last process that held it.
             files.retain(|path: &PathBuf, _| !path.ends_with("lock"));
@@ -411,16 +411,13 @@ fn where_sysctls_cannot_be_written_nothing_is_changed() {
             machine.is_wholly_as_it_was("after an apply that could do nothing");
         }
         exits(0, APPLY, "writable again");
-        let tuned = Snapshot::of_everything();
+        let tuned = everything();
         {
             let _read_only = ReadOnly::mounted();
             exits(0, APPLY, "read-only, and everything as wanted already");
             // A revert that cannot write must not report success.
             exits(4, REVERT, "read-only");
-            tuned.is_still(
-                &Snapshot::of_everything(),
-                "after a revert that was refused",
-            );
+            tuned.is_still(&everything(), "after a revert that was refused");
         }
         exits(0, REVERT, "writable again");
         machine.is_wholly_as_it_was("after the revert");
@@ -478,12 +475,12 @@ fn modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it() {
     let test = &test_name();
     alone(test, Network::Machines, |machine| {
         modules(false);
-        let before = Snapshot::of_everything();
+        let before = everything();
         let plan = json(&exits(0, &["plan", "--json"], "not loaded"));
         for key in [CONGESTION_CONTROL, DEFAULT_QDISC] {
             assert_eq!(planned(&plan, key), (true, None), "{key} in {plan:#}");
         }
-        before.is_still(&Snapshot::of_everything(), "a plan loads nothing");
+        before.is_still(&everything(), "a plan loads nothing");
 
         exits(0, APPLY, "not loaded");
         exits(0, &["verify"], "applied");
@@ -493,7 +490,7 @@ fn modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it() {
 
         exits(0, REVERT, "applied");
         // The modules stay loaded, because only the kernel knows whether anything uses them by now.
-        let stays = before.differs(&Snapshot::of_everything());
+        let stays = before.differs(&everything());
         assert_eq!(
             stays.len(),
             3,
@@ -509,10 +506,10 @@ fn modules_that_were_not_loaded_are_and_nothing_else_is_left_of_it() {
                     "lists what is loaded",
                 ),
             ])
-            .is_still(&Snapshot::of_everything(), "after the revert");
+            .is_still(&everything(), "after the revert");
         // Nothing uses them.
         modules(false);
-        before.is_still(&Snapshot::of_everything(), "unloaded again");
+        before.is_still(&everything(), "unloaded again");
 
         modules(true);
         machine.is_wholly_as_it_was("loaded as at the beginning");

@@ -28,6 +28,24 @@ pub(crate) const JOURNALS: [&str; 2] = ["/run/hosttune", "/var/lib/hosttune"];
 /// The directory that `--persist` writes to; a private copy of the machine's.
 pub(crate) const PERSISTED: &str = "/etc/sysctl.d";
 
+/// A snapshot of every subtree. Outside of the test machine, other programs may set up loop devices meanwhile.
+pub(crate) fn everything() -> Snapshot {
+    let snapshot = Snapshot::of_everything();
+    if is_inside() {
+        return snapshot;
+    }
+    let mut loops: Vec<String> = snapshot
+        .iter()
+        .filter_map(|(what, _)| what.strip_prefix("/sys/block/loop"))
+        .filter_map(|rest| rest.split('/').next())
+        .map(|number| format!("/sys/block/loop{number}"))
+        .collect();
+    loops.dedup();
+    let why = "belongs to the program that sets it up";
+    let loops: Vec<(&str, &str)> = loops.iter().map(|name| (name.as_str(), why)).collect();
+    snapshot.except(&loops)
+}
+
 /// Restores every sysctl that differs from before, and fails the test if anything differs.
 struct PutBack {
     before: Snapshot,
@@ -38,7 +56,7 @@ impl Drop for PutBack {
         let mut found = Vec::new();
         // More than once, because writing a value can change others; the next pass finds those.
         for _ in 0..4 {
-            let now = Snapshot::of_everything();
+            let now = everything();
             let different = self.before.differences(&now);
             if different.is_empty() {
                 break;
@@ -57,7 +75,7 @@ impl Drop for PutBack {
         if found.is_empty() {
             return;
         }
-        let left = self.before.differs(&Snapshot::of_everything());
+        let left = self.before.differs(&everything());
         let text = format!(
             "the test left values changed and put them back: {found:#?}\nstill not as they were: {left:#?}"
         );
@@ -119,7 +137,7 @@ fn in_this_thread(network: Network, body: impl FnOnce(&Machine)) -> Result<(), S
         modules(true);
     }
 
-    let before = Snapshot::of_everything();
+    let before = everything();
     // Created before anything is written, so that everything is restored whatever happens.
     let put_back = PutBack { before };
     let keys = keys();
@@ -351,7 +369,7 @@ impl Machine {
     #[track_caller]
     pub(crate) fn is_wholly_as_it_was(&self, when: impl fmt::Display) {
         self.is_as_it_was(&when);
-        self.before.is_still(&Snapshot::of_everything(), &when);
+        self.before.is_still(&everything(), &when);
     }
 
     /// How many keys of the profile differ from before.
