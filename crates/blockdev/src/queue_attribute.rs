@@ -4,6 +4,7 @@ use std::fmt;
 
 use hosttune_core::{
     AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+    attribute,
 };
 use serde::{Deserialize, Serialize};
 
@@ -231,10 +232,7 @@ impl Knob for QueueAttribute {
     fn set(&self, host: &mut Host, to: &AttributeState) -> Result<(), HostError> {
         let path = self.path();
         let Some(wanted) = to.value() else {
-            return Err(
-                HostError::new(Operation::Write, path, HostErrorKind::Refused)
-                    .detail("an attribute cannot be removed"),
-            );
+            return Err(attribute::no_value(path, "an attribute cannot be removed"));
         };
         let refuse =
             |unsupported| HostError::not_applicable(Operation::Write, path.clone(), unsupported);

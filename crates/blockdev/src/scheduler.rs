@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hosttune_boot::{KernelModule, ModuleState};
 use hosttune_core::{
-    AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+    AnyKnob, Host, HostError, HostErrorKind, Knob, Unsupported, UnsupportedKind, attribute,
 };
 use serde::{Deserialize, Serialize};
 
@@ -291,10 +291,10 @@ impl Knob for Scheduler {
     fn set(&self, host: &mut Host, to: &SchedulerState) -> Result<(), HostError> {
         let path = self.disk.queue("scheduler");
         let SchedulerState::Active(name) = to else {
-            return Err(
-                HostError::new(Operation::Write, path, HostErrorKind::Refused)
-                    .detail("whether a disk exists or is bio-based cannot be set"),
-            );
+            return Err(attribute::no_value(
+                path,
+                "whether a disk exists or is bio-based cannot be set",
+            ));
         };
         write::value(host, &self.disk, &path, name.as_str(), |host| {
             let offered = Offered::of(host, &self.disk).ok().flatten()?;

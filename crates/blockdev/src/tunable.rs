@@ -4,6 +4,7 @@ use std::fmt;
 
 use hosttune_core::{
     AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+    attribute,
 };
 use serde::{Deserialize, Serialize};
 
@@ -293,10 +294,7 @@ impl Knob for SchedulerTunable {
     fn set(&self, host: &mut Host, to: &TunableState) -> Result<(), HostError> {
         let path = self.path();
         let TunableState::Value(text) = to else {
-            return Err(
-                HostError::new(Operation::Write, path, HostErrorKind::Refused)
-                    .detail("a tunable cannot be removed"),
-            );
+            return Err(attribute::no_value(path, "a tunable cannot be removed"));
         };
         let active = Scheduler::new(&self.disk).active(host)?;
         if active.as_ref() != Some(&self.scheduler) || !self.is_name() {

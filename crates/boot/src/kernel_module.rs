@@ -151,10 +151,7 @@ impl KernelModule {
         let name = canonical(&self.name);
         // Holders and interfaces are checked first: a module that is held by another does not become
         // unused by waiting, and the kernel does not count interfaces as uses.
-        let holders = match host.list(format!("{}/holders", of_loaded(&name))) {
-            Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),
-            holders => holders?,
-        };
+        let holders = host.list_if_there(format!("{}/holders", of_loaded(&name)))?;
         if !holders.is_empty() {
             return Err(self.used(&format!("required by {}", holders.join(", "))));
         }

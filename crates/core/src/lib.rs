@@ -48,6 +48,7 @@
 //! functions, and a fake machine in memory that is as strict as the kernel, for the knobs of other
 //! crates.
 
+pub mod attribute;
 pub mod error;
 pub mod file;
 pub mod fnmatch;

@@ -1,6 +1,6 @@
 //! An attribute of a policy, which may be missing or temporarily unavailable.
 
-use hosttune_core::{Host, HostError, HostErrorKind, Operation, Unsupported, UnsupportedKind};
+use hosttune_core::{Host, HostError, HostErrorKind, Unsupported, UnsupportedKind, attribute};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::PolicyNumber;
@@ -50,14 +50,11 @@ pub(crate) fn read(
     policy: PolicyNumber,
     name: &str,
 ) -> Result<Attribute<String>, HostError> {
-    match host.read_text(policy.file(name)) {
-        Ok(text) => Ok(Attribute::Value(text.trim().to_owned())),
-        Err(error) => match error.kind() {
-            // ENODEV: the policy was removed during the read.
-            HostErrorKind::Missing | HostErrorKind::Gone => Ok(Attribute::Missing),
-            HostErrorKind::Busy => Ok(Attribute::Offline),
-            _ => Err(error),
-        },
+    match attribute::read(host, policy.file(name)) {
+        Ok(Some(text)) => Ok(Attribute::Value(text)),
+        Ok(None) => Ok(Attribute::Missing),
+        Err(error) if *error.kind() == HostErrorKind::Busy => Ok(Attribute::Offline),
+        Err(error) => Err(error),
     }
 }
 
@@ -71,13 +68,11 @@ pub(crate) fn unsupported(
     Ok(match read(host, policy, name)? {
         Attribute::Missing => Some(missing()),
         Attribute::Offline => Some(offline(policy)),
-        Attribute::Value(_) => match host.entry(policy.file(name))? {
-            Some(entry) if !entry.owner_may_write() => Some(Unsupported::new(
-                UnsupportedKind::ReadOnly,
-                "this driver makes the attribute read-only",
-            )),
-            _ => host.read_only_mount(policy.file(name))?,
-        },
+        Attribute::Value(_) => attribute::unwritable(
+            host,
+            policy.file(name),
+            "this driver makes the attribute read-only",
+        )?,
     })
 }
 
@@ -92,6 +87,8 @@ pub(crate) fn offline(policy: PolicyNumber) -> Unsupported {
 
 /// The error for a write of a state that is not a value.
 pub(crate) fn no_value(policy: PolicyNumber, name: &str) -> HostError {
-    HostError::new(Operation::Write, policy.file(name), HostErrorKind::Refused)
-        .detail("a write can neither remove an attribute nor take its processors offline")
+    attribute::no_value(
+        policy.file(name),
+        "a write can neither remove an attribute nor take its processors offline",
+    )
 }

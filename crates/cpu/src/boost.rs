@@ -3,7 +3,7 @@
 use std::fmt;
 
 use hosttune_core::{
-    AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+    AnyKnob, Host, HostError, HostErrorKind, Knob, Unsupported, UnsupportedKind, attribute,
 };
 use serde::{Deserialize, Serialize};
 
@@ -114,10 +114,10 @@ impl Knob for Boost {
     fn set(&self, host: &mut Host, to: &BoostState) -> Result<(), HostError> {
         let on = match to {
             BoostState::Missing => {
-                return Err(
-                    HostError::new(Operation::Remove, self.path(), HostErrorKind::Refused)
-                        .detail("a boost control cannot be removed"),
-                );
+                return Err(attribute::no_value(
+                    self.path(),
+                    "a boost control cannot be removed",
+                ));
             }
             BoostState::Off => false,
             BoostState::On => true,
@@ -140,16 +140,13 @@ impl Knob for Boost {
         if *to == BoostState::Missing {
             return Ok(None);
         }
-        let path = self.path();
         Ok(match self.read(host)? {
             BoostState::Missing => Some(nothing_switches_it()),
-            _ => match host.entry(&path)? {
-                Some(entry) if !entry.owner_may_write() => Some(Unsupported::new(
-                    UnsupportedKind::ReadOnly,
-                    "this processor or its firmware does not allow boost to be switched",
-                )),
-                _ => host.read_only_mount(&path)?,
-            },
+            _ => attribute::unwritable(
+                host,
+                self.path(),
+                "this processor or its firmware does not allow boost to be switched",
+            )?,
         })
     }
 

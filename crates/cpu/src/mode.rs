@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use hosttune_core::{
-    AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
-};
+use hosttune_core::{AnyKnob, Host, HostError, Knob, Unsupported, UnsupportedKind, attribute};
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::Attribute;
@@ -105,14 +103,10 @@ impl Knob for DriverMode {
     type State = ModeState;
 
     fn read(&self, host: &Host) -> Result<ModeState, HostError> {
-        let text = match host.read_text(self.path()) {
-            Ok(text) => text,
-            Err(error) if *error.kind() == HostErrorKind::Missing => {
-                return Ok(ModeState::Missing);
-            }
-            Err(error) => return Err(error),
+        let Some(text) = attribute::read(host, self.path())? else {
+            return Ok(ModeState::Missing);
         };
-        Ok(match text.trim() {
+        Ok(match text.as_str() {
             "active" => ModeState::Is(Mode::Active),
             "passive" => ModeState::Is(Mode::Passive),
             "guided" => ModeState::Is(Mode::Guided),
@@ -126,12 +120,10 @@ impl Knob for DriverMode {
                 host.write_value(self.path(), format!("{mode}\n").as_bytes())?;
                 come_to_rest(host)
             }
-            ModeState::Missing | ModeState::Idle(_) => Err(HostError::new(
-                Operation::Remove,
+            ModeState::Missing | ModeState::Idle(_) => Err(attribute::no_value(
                 self.path(),
-                HostErrorKind::Refused,
-            )
-            .detail("a driver cannot be set to a mode in which it controls no processor")),
+                "a driver cannot be set to a mode in which it controls no processor",
+            )),
         }
     }
 

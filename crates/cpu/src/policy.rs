@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hosttune_core::{Host, HostError, HostErrorKind};
+use hosttune_core::{Host, HostError};
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::{self, Attribute};
@@ -22,11 +22,7 @@ impl PolicyNumber {
     /// # Errors
     /// Returns the error of the host if they cannot be listed. A kernel without frequency scaling has none.
     pub fn all(host: &Host) -> Result<Vec<Self>, HostError> {
-        let names = match host.list(CPUFREQ) {
-            Ok(names) => names,
-            Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),
-            Err(error) => return Err(error),
-        };
+        let names = host.list_if_there(CPUFREQ)?;
         let number = |name: &String| name.strip_prefix("policy")?.parse().ok().map(Self);
         let mut numbers: Vec<Self> = names.iter().filter_map(number).collect();
         numbers.sort();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hosttune_core::{Host, HostError, HostErrorKind, Knob};
+use hosttune_core::{Host, HostError, HostErrorKind, Knob, attribute};
 use serde::{Deserialize, Serialize};
 
 use crate::governor::Governor;
@@ -107,15 +107,10 @@ impl Knob for GovernorTunable {
     type State = TunableState;
 
     fn read(&self, host: &Host) -> Result<TunableState, HostError> {
-        match host.read_text(self.path()) {
-            Ok(text) if text.trim() == UNSUPPORTED => Ok(TunableState::Missing),
-            Ok(text) => Ok(TunableState::Value(text.trim().to_owned())),
-            // ENODEV: the directory name still exists, but the governor is no longer in use.
-            Err(error) if matches!(error.kind(), HostErrorKind::Missing | HostErrorKind::Gone) => {
-                Ok(TunableState::Missing)
-            }
-            Err(error) => Err(error),
-        }
+        // Gone: the directory name still exists, but the governor is no longer in use.
+        let text = attribute::read(host, self.path())?;
+        let value = text.filter(|text| text != UNSUPPORTED);
+        Ok(value.map_or(TunableState::Missing, TunableState::Value))
     }
 
     fn set(&self, host: &mut Host, to: &TunableState) -> Result<(), HostError> {

@@ -5,8 +5,8 @@ mod overcommit;
 use std::fmt;
 
 use hosttune_core::{
-    Error, Host, HostError, HostErrorKind, Knob, Operation, Planner, Requirement, Tuning,
-    Unsupported, UnsupportedKind, Why,
+    Error, Host, HostError, Knob, Operation, Planner, Requirement, Tuning, Unsupported,
+    UnsupportedKind, Why, attribute,
 };
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +86,7 @@ impl Pool {
     }
 
     fn number(&self, host: &Host, file: &str) -> Result<Option<u64>, HostError> {
-        number(host, &format!("{}/{file}", self.path()))
+        attribute::read_number(host, format!("{}/{file}", self.path()))
     }
 
     /// Returns the number of persistent pages, or `None` if the pool does not exist.
@@ -119,11 +119,7 @@ impl Pool {
         if self.node.is_some() {
             return Ok(Vec::new());
         }
-        let names = match host.list(NODES) {
-            Ok(names) => names,
-            Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),
-            Err(error) => return Err(error),
-        };
+        let names = host.list_if_there(NODES)?;
         let node = |name: &String| name.strip_prefix("node")?.parse().ok();
         let mut numbers: Vec<u32> = names.iter().filter_map(node).collect();
         numbers.sort_unstable();
@@ -141,20 +137,6 @@ impl Pool {
             Some(node) => total::of_file(host, &format!("{NODES}/node{node}/meminfo")),
             None => total::of_host(host),
         }
-    }
-}
-
-fn number(host: &Host, path: &str) -> Result<Option<u64>, HostError> {
-    match host.read_text(path) {
-        Ok(text) => match text.trim().parse() {
-            Ok(number) => Ok(Some(number)),
-            Err(_) => Err(HostError::malformed(
-                path,
-                format!("'{}' is not a number", text.trim()),
-            )),
-        },
-        Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),
-        Err(error) => Err(error),
     }
 }
 
@@ -201,10 +183,10 @@ impl Knob for Pool {
             nodes,
         } = to
         else {
-            return Err(
-                HostError::new(Operation::Remove, file, HostErrorKind::Refused)
-                    .detail("a pool cannot be removed, only emptied"),
-            );
+            return Err(attribute::no_value(
+                file,
+                "a pool cannot be removed, only emptied",
+            ));
         };
         if !nodes.is_empty() {
             return self.deal_out(host, nodes);
@@ -332,11 +314,7 @@ fn missing(host: &Host, pool: &Pool) -> Result<Unsupported, HostError> {
         Some(node) => format!("{NODES}/node{node}/hugepages"),
         None => DIRECTORY.to_owned(),
     };
-    let names = match host.list(&directory) {
-        Ok(names) => names,
-        Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),
-        Err(error) => return Err(error),
-    };
+    let names = host.list_if_there(&directory)?;
     let sizes: Vec<String> = names
         .iter()
         .filter_map(|name| {

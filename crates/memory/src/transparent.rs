@@ -6,8 +6,8 @@ use std::fmt;
 
 use hosttune_core::host::RootKind;
 use hosttune_core::{
-    AnyKnob, Error, Host, HostError, HostErrorKind, Knob, Operation, Planner, Request, Requirement,
-    Tuning, Unsupported, UnsupportedKind, Why,
+    AnyKnob, Error, Host, HostError, Knob, Planner, Request, Requirement, Tuning, Unsupported,
+    UnsupportedKind, Why, attribute,
 };
 use hosttune_sysctl::Key;
 use serde::{Deserialize, Serialize};
@@ -110,17 +110,12 @@ impl Knob for Setting {
         if !self.is_usable() {
             return Ok(SettingState::Missing);
         }
-        let text = match host.read_text(self.path()) {
-            Ok(text) => text,
-            Err(error) if *error.kind() == HostErrorKind::Missing => {
-                return Ok(SettingState::Missing);
-            }
-            Err(error) => return Err(error),
+        let Some(text) = attribute::read(host, self.path())? else {
+            return Ok(SettingState::Missing);
         };
-        let text = text.trim();
-        Ok(SettingState::of(match choices(text) {
+        Ok(SettingState::of(match choices(&text) {
             Some((_, chosen)) => chosen,
-            None => text,
+            None => &text,
         }))
     }
 
@@ -129,12 +124,10 @@ impl Knob for Setting {
             SettingState::Value(value) => {
                 host.write_value(self.path(), format!("{value}\n").as_bytes())
             }
-            SettingState::Missing => {
-                Err(
-                    HostError::new(Operation::Remove, self.path(), HostErrorKind::Refused)
-                        .detail("a setting cannot be removed"),
-                )
-            }
+            SettingState::Missing => Err(attribute::no_value(
+                self.path(),
+                "a setting cannot be removed",
+            )),
         }
     }
 
@@ -149,14 +142,8 @@ impl Knob for Setting {
         if self.read(host)? == SettingState::Missing {
             return Ok(Some(missing(host, self)?));
         }
-        let entry = host.entry(self.path())?;
-        if entry.is_some_and(|entry| !entry.owner_may_write()) {
-            return Ok(Some(Unsupported::new(
-                UnsupportedKind::ReadOnly,
-                "this kernel makes it read-only",
-            )));
-        }
-        if let Some(unsupported) = host.read_only_mount(self.path())? {
+        let read_only = "this kernel makes it read-only";
+        if let Some(unsupported) = attribute::unwritable(host, self.path(), read_only)? {
             return Ok(Some(unsupported));
         }
         let text = host.read_text(self.path())?;

@@ -64,7 +64,7 @@ impl Gpu {
 /// If a directory or file exists and cannot be read.
 pub fn gpus(host: &Host) -> Result<Vec<Gpu>, HostError> {
     let mut found = Vec::new();
-    for address in listed(host, DEVICES)? {
+    for address in host.list_if_there(DEVICES)? {
         let of_device = format!("{DEVICES}/{address}");
         if hexadecimal(host, &format!("{of_device}/vendor"))? != Some(0x10de) {
             continue;
@@ -105,7 +105,8 @@ fn facts(
     address: &str,
     is_asleep: Option<bool>,
 ) -> Result<impl Fn(&str) -> Fact + use<>, HostError> {
-    let is_used = listed(host, OF_DRIVER)?
+    let is_used = host
+        .list_if_there(OF_DRIVER)?
         .iter()
         .any(|known| known == address);
     let is_awake = is_asleep == Some(false);
@@ -130,13 +131,6 @@ pub fn information(text: &str) -> BTreeMap<String, String> {
     lines
         .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
         .collect()
-}
-
-fn listed(host: &Host, directory: &str) -> Result<Vec<String>, HostError> {
-    match host.list(directory) {
-        Err(error) if *error.kind() == HostErrorKind::Missing => Ok(Vec::new()),
-        other => other,
-    }
 }
 
 /// The text of a file; `None` if it does not exist.

@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use hosttune_core::host::EntryKind;
-use hosttune_core::{Host, HostError, HostErrorKind};
+use hosttune_core::{Host, HostError};
 
 use crate::sources::{Content, Directories};
 
@@ -40,10 +40,7 @@ impl Directories for OnHost<'_> {
     type Error = HostError;
 
     fn names(&self, directory: &str) -> Result<Vec<String>, HostError> {
-        let mut names = match self.host.list(directory) {
-            Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),
-            other => other?,
-        };
+        let mut names = self.host.list_if_there(directory)?;
         // Loaders skip a directory with such a name.
         let mut failure = None;
         names.retain(|name| {

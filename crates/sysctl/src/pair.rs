@@ -8,12 +8,12 @@
 use std::fmt;
 
 use hosttune_core::host::RootKind;
-use hosttune_core::{Host, HostError, HostErrorKind, Knob, Operation, Unsupported};
+use hosttune_core::{Host, HostError, Knob, Unsupported, attribute};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue;
 use crate::key::Key;
-use crate::plain::{read, unsupported, write};
+use crate::plain::{NOT_REMOVED, read, unsupported, write};
 use crate::value::Value;
 
 /// Two keys that exclude each other: a relative one, and an absolute one that is in force whenever
@@ -97,12 +97,7 @@ impl Knob for SysctlPair {
 
     fn set(&self, host: &mut Host, to: &PairState) -> Result<(), HostError> {
         let Some((key, value)) = self.in_force(to) else {
-            return Err(HostError::new(
-                Operation::Remove,
-                self.relative.path(),
-                HostErrorKind::Refused,
-            )
-            .detail("a kernel variable cannot be removed"));
+            return Err(attribute::no_value(self.relative.path(), NOT_REMOVED));
         };
         if *key == self.relative && value.as_integer() == Some(0) {
             // While the absolute key is in force the relative one reads 0 already, and the kernel

@@ -5,6 +5,7 @@ use std::fmt;
 use hosttune_boot::module::{self, Availability};
 use hosttune_core::{
     AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+    attribute,
 };
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,9 @@ impl fmt::Display for Sysctl {
     }
 }
 
+/// Why no state without a value can be set.
+pub(crate) const NOT_REMOVED: &str = "a kernel variable cannot be removed";
+
 impl Knob for Sysctl {
     const NAME: &'static str = "sysctl";
     type State = SysctlState;
@@ -68,12 +72,7 @@ impl Knob for Sysctl {
     fn set(&self, host: &mut Host, to: &SysctlState) -> Result<(), HostError> {
         match to {
             SysctlState::Value(value) => write(host, &self.0, value),
-            SysctlState::Missing => {
-                Err(
-                    HostError::new(Operation::Remove, self.0.path(), HostErrorKind::Refused)
-                        .detail("a kernel variable cannot be removed"),
-                )
-            }
+            SysctlState::Missing => Err(attribute::no_value(self.0.path(), NOT_REMOVED)),
         }
     }
 

@@ -5,7 +5,7 @@
 //! requested value while every device in use has a different one, and a device that was added in
 //! the meantime keeps the value after a revert.
 
-use hosttune_core::{Host, HostError, HostErrorKind};
+use hosttune_core::{Host, HostError};
 
 use crate::key::Key;
 use crate::plain::read;
@@ -62,7 +62,7 @@ pub(crate) fn note(host: &Host, key: &Key, value: &Value) -> Result<Option<Strin
 /// A device that is down but was up before keeps its qdisc too; it cannot be distinguished from one
 /// that was never up.
 fn up(host: &Host) -> Result<Vec<String>, HostError> {
-    let mut names = names(host, DEVICES)?;
+    let mut names = host.list_if_there(DEVICES)?;
     names.retain(|name| name != "lo" && is_up(host, name));
     if names.len() <= NAMED {
         return Ok(names);
@@ -104,7 +104,7 @@ fn with_another(
     variable: &str,
 ) -> Result<Vec<String>, HostError> {
     let mut devices = Vec::new();
-    for name in names(host, &format!("/proc/sys/net/{}", directory.join("/")))? {
+    for name in host.list_if_there(format!("/proc/sys/net/{}", directory.join("/")))? {
         if ["all", "default", "lo"].contains(&name.as_str()) {
             continue;
         }
@@ -118,13 +118,6 @@ fn with_another(
         }
     }
     Ok(devices)
-}
-
-fn names(host: &Host, directory: &str) -> Result<Vec<String>, HostError> {
-    match host.list(directory) {
-        Err(error) if *error.kind() == HostErrorKind::Missing => Ok(Vec::new()),
-        other => other,
-    }
 }
 
 fn listed(devices: &[String]) -> String {

@@ -68,10 +68,7 @@ impl Attributes for Host {
     }
 
     fn names(&self, directory: &str) -> Result<Vec<String>, HostError> {
-        match self.list(directory) {
-            Err(error) if *error.kind() == HostErrorKind::Missing => Ok(Vec::new()),
-            other => other,
-        }
+        self.list_if_there(directory)
     }
 }
 

@@ -84,11 +84,7 @@ fn names(
     directory: &str,
     overlay: Option<Overlay<'_>>,
 ) -> Result<Vec<String>, HostError> {
-    let mut names = match host.list(directory) {
-        Ok(names) => names,
-        Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),
-        Err(error) => return Err(error),
-    };
+    let mut names = host.list_if_there(directory)?;
     if let Some(Overlay { path, .. }) = overlay
         && let Some((parent, name)) = path.rsplit_once('/')
         && parent == directory

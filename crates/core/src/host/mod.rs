@@ -257,6 +257,17 @@ impl Host {
         self.fs.list(directory.as_ref())
     }
 
+    /// As [`list`](Self::list); empty if there is no such directory.
+    ///
+    /// # Errors
+    /// Any other error from the host.
+    pub fn list_if_there(&self, path: impl AsRef<Path>) -> Result<Vec<String>, HostError> {
+        match self.list(path) {
+            Err(error) if *error.kind() == HostErrorKind::Missing => Ok(Vec::new()),
+            listed => listed,
+        }
+    }
+
     /// The entry at a path, without following a symlink; `None` if the path does not exist.
     ///
     /// # Errors

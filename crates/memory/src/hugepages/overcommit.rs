@@ -3,11 +3,11 @@
 use std::fmt;
 
 use hosttune_core::{
-    Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+    Host, HostError, HostErrorKind, Knob, Unsupported, UnsupportedKind, attribute,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{DIRECTORY, Pool, missing, number, size};
+use super::{DIRECTORY, Pool, missing, size};
 
 /// Maximum number of surplus pages of one size, in KiB, that the kernel may allocate beyond the pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,15 +41,13 @@ impl Knob for Overcommit {
     type State = OvercommitState;
 
     fn read(&self, host: &Host) -> Result<OvercommitState, HostError> {
-        Ok(number(host, &self.path())?.map_or(OvercommitState::Missing, OvercommitState::Pages))
+        Ok(attribute::read_number(host, self.path())?
+            .map_or(OvercommitState::Missing, OvercommitState::Pages))
     }
 
     fn set(&self, host: &mut Host, to: &OvercommitState) -> Result<(), HostError> {
         let OvercommitState::Pages(pages) = to else {
-            return Err(
-                HostError::new(Operation::Remove, self.path(), HostErrorKind::Refused)
-                    .detail("it cannot be removed"),
-            );
+            return Err(attribute::no_value(self.path(), "it cannot be removed"));
         };
         let written = host.write_value(self.path(), format!("{pages}\n").as_bytes());
         written.map_err(|error| match error.kind() {

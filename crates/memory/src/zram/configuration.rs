@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use hosttune_core::{
-    Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+    Host, HostError, HostErrorKind, Knob, Unsupported, UnsupportedKind, attribute,
 };
 use serde::{Deserialize, Serialize};
 
@@ -130,10 +130,10 @@ impl Knob for Configuration {
             size,
         } = to
         else {
-            return Err(
-                HostError::new(Operation::Remove, node(self.0), HostErrorKind::Refused)
-                    .detail("the configuration can only be removed with the device"),
-            );
+            return Err(attribute::no_value(
+                node(self.0),
+                "the configuration can only be removed with the device",
+            ));
         };
         if let ConfigurationState::Is { size: 1.., .. } = self.read(host)? {
             self.reset(host)?;

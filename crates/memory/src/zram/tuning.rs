@@ -294,11 +294,7 @@ enum Choice {
 
 /// Returns the numbers of the existing devices.
 fn numbers(host: &Host) -> Result<Vec<u32>, HostError> {
-    let names = match host.list("/sys/block") {
-        Ok(names) => names,
-        Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),
-        Err(error) => return Err(error),
-    };
+    let names = host.list_if_there("/sys/block")?;
     let number = |name: &String| name.strip_prefix("zram")?.parse().ok();
     let mut numbers: Vec<u32> = names.iter().filter_map(number).collect();
     numbers.sort_unstable();
