@@ -42,15 +42,20 @@
 //!   and [`Shaper::watch`] keeps a hot-plugged device shaped.
 //! - [`PathCounters`]: two of them, from [`Shaper::path`], tell whether packets pass through the
 //!   shaper.
+//! - [`sqm`]: what an `/etc/config/sqm` of OpenWrt sets up, in the words of this crate.
 //! - [`manager`]: other programs that manage a device and would replace its queueing disciplines.
 //!
 //! # What netlink does not show
 //! A program attached to `tcx` (Linux 6.6, `bpf(2)` only) runs before any filter. If it ends the
-//! chain, incoming packets never reach the redirect. A filter that is offloaded to the hardware sees
-//! its packets before this kernel does. Neither is touched, and neither shows in a plan or in
-//! `verify`, which compare configuration. Packets that bypass the shaper show in the counters: those
-//! of the IFB stop while those of the device advance. A redirect that is itself offloaded to the
-//! hardware is noted.
+//! chain, incoming packets never reach the redirect. It is never touched. With the feature `bpf`, a
+//! plan and `verify` ask for such programs and judge by the counters: if packets arrive and none
+//! reaches the redirect within a second, the redirect is overridden, and the programs are named; if
+//! none arrives, that is said to be unknown. [`IngressPrograms`] is what they ask.
+//!
+//! A filter that is offloaded to the hardware sees its packets before this kernel does, and shows
+//! neither in a plan nor in `verify`. [`Shaper::path`] tells it by the counters: those of the IFB
+//! stop while those of the device advance. A redirect that is itself offloaded to the hardware is
+//! noted.
 
 mod bytes;
 pub mod cake;
@@ -61,6 +66,7 @@ mod health;
 mod ifb_choice;
 mod ifb_owner;
 mod ingress;
+mod ingress_programs;
 mod kernel_part;
 mod link;
 mod link_identity;
@@ -74,6 +80,7 @@ mod redirect;
 mod root_qdisc;
 mod route;
 mod shaper;
+pub mod sqm;
 mod statistics;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -83,6 +90,7 @@ pub use bytes::Bytes;
 pub use cake::{Cake, CakeOption, LinkLayer, RoundTripTime, Seen, TextError, differences};
 pub use hardware_address::{HardwareAddress, NotAnAddress};
 pub use ingress::{HookState, IngressHook};
+pub use ingress_programs::{IngressProgram, IngressPrograms};
 pub use link::{IfbLink, LinkState};
 pub use netlink::Netlink;
 pub use path_report::{

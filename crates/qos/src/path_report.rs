@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use hosttune_core::{Error, HostError, Session};
+use hosttune_core::{Error, Host, HostError, Session};
 use serde::{Deserialize, Serialize};
 
 use crate::netlink::{LinkStatistics, Netlink, TrafficControl, TrafficStatistics, View};
@@ -102,52 +102,51 @@ impl Shaper {
     /// # Errors
     /// If the host has no netlink backend, or if the kernel refuses a request.
     pub fn path(&self, session: &Session) -> Result<PathCounters, Error> {
-        let (backend, view) = (
-            session.host().backend::<Netlink>()?,
-            View::of(session.host())?,
-        );
         let chosen = self.with_ifb_chosen(session.host())?;
-        let read = || -> Result<PathCounters, HostError> {
-            let (Some(link), Some(first)) = (
-                backend.link(&self.device)?,
-                backend.link_statistics(&self.device)?,
-            ) else {
-                return Ok(self.without_device());
-            };
-            let ours = Redirect::new(&self.device, &chosen.ifb);
-            let redirect = |shaped: bool| match shaped {
-                true => ours.counted(view, &link),
-                false => Ok(None),
-            };
-            let into = redirect(self.ingress.is_some())?;
-            let all = backend.qdiscs()?;
-            let out = redirect(into.is_some())?;
-            let ifb = match self.ingress {
-                Some(_) => backend.link(&chosen.ifb)?,
-                None => None,
-            };
-            let root = |index| standing_at_root(&all, index).map(RootCounters::of);
-            let Some(last) = backend.link_statistics(&self.device)? else {
-                return Ok(self.without_device());
-            };
-            Ok(PathCounters {
-                egress: self.egress.as_ref().map(|_| EgressCounters {
-                    root: root(link.index),
-                }),
-                ingress: self.ingress.as_ref().map(|_| IngressCounters {
-                    redirect: into
-                        .zip(out)
-                        .map(|((to, first), (_, last))| RedirectCounters { to, first, last }),
-                    ifb: ifb.and_then(|ifb| root(ifb.index)),
-                }),
-                device: Some(DeviceCounters {
-                    index: link.index,
-                    first,
-                    last,
-                }),
-            })
+        Ok(chosen.path_now(session.host())?)
+    }
+
+    /// The same, where the IFB is already chosen.
+    pub(crate) fn path_now(&self, host: &Host) -> Result<PathCounters, HostError> {
+        let (backend, view) = (host.backend::<Netlink>()?, View::fresh(host)?);
+        let (Some(link), Some(first)) = (
+            backend.link(&self.device)?,
+            backend.link_statistics(&self.device)?,
+        ) else {
+            return Ok(self.without_device());
         };
-        Ok(read()?)
+        let ours = Redirect::new(&self.device, &self.ifb);
+        let redirect = |shaped: bool| match shaped {
+            true => ours.counted(view, &link),
+            false => Ok(None),
+        };
+        let into = redirect(self.ingress.is_some())?;
+        let all = backend.qdiscs()?;
+        let out = redirect(into.is_some())?;
+        let ifb = match self.ingress {
+            Some(_) => backend.link(&self.ifb)?,
+            None => None,
+        };
+        let root = |index| standing_at_root(&all, index).map(RootCounters::of);
+        let Some(last) = backend.link_statistics(&self.device)? else {
+            return Ok(self.without_device());
+        };
+        Ok(PathCounters {
+            egress: self.egress.as_ref().map(|_| EgressCounters {
+                root: root(link.index),
+            }),
+            ingress: self.ingress.as_ref().map(|_| IngressCounters {
+                redirect: into
+                    .zip(out)
+                    .map(|((to, first), (_, last))| RedirectCounters { to, first, last }),
+                ifb: ifb.and_then(|ifb| root(ifb.index)),
+            }),
+            device: Some(DeviceCounters {
+                index: link.index,
+                first,
+                last,
+            }),
+        })
     }
 
     fn without_device(&self) -> PathCounters {

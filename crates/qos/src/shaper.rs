@@ -8,6 +8,7 @@ use crate::circumstances;
 use crate::hardware_address::HardwareAddress;
 use crate::ifb_choice;
 use crate::ingress::{HookState, IngressHook};
+use crate::ingress_programs::Before;
 use crate::kernel_part::Parts;
 use crate::link::{IfbLink, unusable_name};
 use crate::netlink::{LONGEST_NAME, View};
@@ -291,12 +292,36 @@ impl Shaper {
                 "{filter} comes before the redirect: packets that it takes are not shaped"
             ));
         }
-        let takes_all = earlier.takes_all;
+        let takes_all = match earlier.takes_all {
+            Some(filter) => Some(filter),
+            None => self.program_that_takes_all(at)?,
+        };
         at.want(&redirect, &RedirectState::Present)
             .why("sends incoming packets through the IFB")
             .required()
             .overridden_by(takes_all.map(|filter| format!("{filter}, which takes every packet")));
         Ok(())
+    }
+}
+
+impl Shaper {
+    /// The BPF program that takes every packet before the redirect, if there is one; notes what is
+    /// known of such programs.
+    fn program_that_takes_all(&self, at: &mut Planner<'_>) -> Result<Option<String>, Error> {
+        let device = &self.device;
+        Ok(match self.programs_before(at.host())? {
+            Before::Nothing => None,
+            Before::Untold(note) => {
+                at.note(note);
+                None
+            }
+            Before::TakesAll(who) => {
+                at.note(format!(
+                    "not in effect: {who} takes every packet before the redirect, so ingress is not shaped; see bpftool net show dev {device}"
+                ));
+                Some(who)
+            }
+        })
     }
 }
 

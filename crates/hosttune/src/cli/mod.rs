@@ -48,6 +48,7 @@ mod explain;
 mod facts;
 mod failure;
 mod guest;
+mod import;
 mod interruption;
 mod json;
 mod manual;

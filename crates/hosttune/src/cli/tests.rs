@@ -8,6 +8,7 @@ mod asked;
 mod boot_units;
 mod constructed;
 mod guests;
+mod import;
 mod manual;
 mod measured;
 mod pci;

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use super::boot_units::{self, InstallArguments, UninstallArguments};
 use super::exit::Exit;
 use super::facts::{self, FactsArguments};
+use super::import::{self, ImportArguments};
 use super::pci;
 use super::run::{answered, misunderstood};
 use super::streams::Streams;
@@ -35,6 +36,8 @@ enum Question {
     Facts(FactsArguments),
     /// Show the PCI devices by IOMMU group: ids, driver, resets, what uses them; changes nothing
     Pci,
+    /// Print the command that sets up what the configuration of another program does; changes nothing
+    Import(ImportArguments),
     /// Write systemd units that apply a host at boot; stopping them reverts nothing
     InstallUnits(InstallArguments),
     /// Remove these units; what they have applied stays until the host program reverts it
@@ -55,10 +58,14 @@ pub(super) fn ask(arguments: impl IntoIterator<Item = OsString>, streams: &mut S
         Err(error) => return misunderstood(&error, &arguments, streams),
     };
     let (root, json) = (parsed.root.as_deref(), parsed.json);
-    let changes = !matches!(parsed.question, Question::Facts(_) | Question::Pci);
+    let changes = !matches!(
+        parsed.question,
+        Question::Facts(_) | Question::Pci | Question::Import(_)
+    );
     let outcome = match &parsed.question {
         Question::Facts(asked) => facts::facts(asked, root, json, streams),
         Question::Pci => pci::pci(root, json, streams),
+        Question::Import(asked) => import::import(asked, root, json, streams),
         Question::InstallUnits(asked) => boot_units::install(asked, root, json, streams),
         Question::UninstallUnits(asked) => boot_units::uninstall(asked, root, json, streams),
     };

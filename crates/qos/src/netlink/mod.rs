@@ -19,6 +19,7 @@ use std::cell::{OnceCell, RefCell};
 use view::Answers;
 
 use crate::hardware_address::HardwareAddress;
+use crate::ingress_programs::{IngressProgram, IngressPrograms, Unknown};
 
 pub(crate) use filters::COOKIE;
 pub(crate) use filters::Keeps;
@@ -51,6 +52,7 @@ pub struct Netlink {
     answers: RefCell<Answers>,
     /// The network namespace, determined once: a socket stays in the one where it was opened.
     pub(crate) namespace: OnceCell<Option<String>>,
+    programs: Box<dyn IngressPrograms>,
 }
 
 impl Netlink {
@@ -59,7 +61,7 @@ impl Netlink {
     /// # Errors
     /// If the socket cannot be opened.
     pub fn open() -> Result<Self, hosttune_core::HostError> {
-        Ok(Self::over(KernelSocket::open()?))
+        Ok(Self::of_kernel(KernelSocket::open()?))
     }
 
     /// Like [`open`](Self::open), but opened by the first request, for a program that may not make
@@ -68,16 +70,37 @@ impl Netlink {
     /// If it cannot be opened then, that request fails. The network namespace is that of the thread
     /// that makes the request.
     pub fn on_demand() -> Self {
-        Self::over(KernelSocket::on_demand())
+        Self::of_kernel(KernelSocket::on_demand())
     }
 
-    /// A backend that uses any other implementation.
+    fn of_kernel(socket: KernelSocket) -> Self {
+        let backend = Self::over(socket);
+        #[cfg(feature = "bpf")]
+        let backend = backend.with_ingress_programs(crate::ingress_programs::KernelPrograms);
+        backend
+    }
+
+    /// A backend that uses any other implementation. It does not know which programs are attached
+    /// to devices.
     pub fn over(rtnetlink: impl Rtnetlink + 'static) -> Self {
         Self {
             rtnetlink: Box::new(rtnetlink),
             answers: RefCell::default(),
             namespace: OnceCell::new(),
+            programs: Box::new(Unknown),
         }
+    }
+
+    /// The same backend with another source of the programs that are attached to devices.
+    #[must_use]
+    pub fn with_ingress_programs(self, programs: impl IngressPrograms + 'static) -> Self {
+        let programs = Box::new(programs);
+        Self { programs, ..self }
+    }
+
+    /// The programs at `tcx` of a device, as [`IngressPrograms::at`].
+    pub fn ingress_programs(&self, device: &str) -> Option<Vec<IngressProgram>> {
+        self.programs.at(device)
     }
 
     /// Changes something with a single message.

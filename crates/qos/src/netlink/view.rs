@@ -51,6 +51,18 @@ impl<'a> View<'a> {
         })
     }
 
+    /// A view in which every answer is fresh, in a read epoch too: for counters.
+    ///
+    /// # Errors
+    /// `NotApplicable` if the host has none.
+    pub(crate) fn fresh(host: &'a Host) -> Result<Self, HostError> {
+        let backend = host.backend::<Netlink>()?;
+        Ok(Self {
+            backend,
+            look: None,
+        })
+    }
+
     fn once<T: Clone>(
         self,
         kept: impl Fn(&Answers) -> Option<&T>,

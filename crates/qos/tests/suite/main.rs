@@ -15,6 +15,7 @@ mod links;
 mod looks;
 mod modules;
 mod namespace;
+mod sqm;
 mod stock_kernels;
 
 use proptest::prelude::ProptestConfig;

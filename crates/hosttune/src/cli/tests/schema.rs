@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// The schemas by the name of the command.
-const SCHEMAS: [(&str, &str); 13] = [
+const SCHEMAS: [(&str, &str); 14] = [
     (
         "plan",
         include_str!("../../../../../docs/schemas/plan.schema.json"),
@@ -43,6 +43,10 @@ const SCHEMAS: [(&str, &str); 13] = [
     (
         "facts",
         include_str!("../../../../../docs/schemas/facts.schema.json"),
+    ),
+    (
+        "import",
+        include_str!("../../../../../docs/schemas/import.schema.json"),
     ),
     (
         "pci",

@@ -8,7 +8,7 @@ use hosttune_qos::netlink::{
     RTM_NEWTFILTER, Request, TC_H_INGRESS, TC_H_ROOT, TCA_KIND, TrafficControl,
 };
 use hosttune_qos::testing::Script;
-use hosttune_qos::{Netlink, RootQdisc, WatchEvent};
+use hosttune_qos::{IngressProgram, IngressPrograms, Netlink, RootQdisc, WatchEvent};
 
 use super::{Machine, shaper};
 
@@ -33,6 +33,47 @@ fn filter(machine: &Machine, priority: u32, protocol: u16) {
         RTM_NEWTFILTER,
         [1, INGRESS_FILTERS, info],
         "matchall",
+    );
+}
+
+/// The same programs at every device.
+#[derive(Debug)]
+struct Programs(Option<Vec<IngressProgram>>);
+
+impl IngressPrograms for Programs {
+    fn at(&self, _: &str) -> Option<Vec<IngressProgram>> {
+        self.0.clone()
+    }
+}
+
+#[test]
+fn a_program_that_netlink_does_not_show_is_named_and_what_it_does_is_unknown() {
+    let machine = Machine::new();
+    let programs = |names: &[&str]| {
+        let named = names.iter().zip(7..).map(|(name, id)| IngressProgram {
+            id,
+            name: (*name).to_owned(),
+        });
+        let programs = Programs(Some(named.collect()));
+        let backend = Netlink::over(machine.kernel.clone()).with_ingress_programs(programs);
+        machine.session().with_backend(backend)
+    };
+    let told = |names: &[&str]| -> Vec<String> {
+        let plan = shaper("w0").plan(&programs(names)).unwrap();
+        let about = plan.notes.into_iter();
+        about.filter(|note| note.contains("tcx")).collect()
+    };
+    assert_eq!(told(&[]), [""; 0]);
+    // There is no redirect yet that it could come before.
+    assert_eq!(told(&["count"]), [""; 0]);
+    let _ = shaper("w0").apply(&mut programs(&["count"])).unwrap();
+    // The double counts no packets.
+    let after = told(&["count", ""]);
+    assert!(
+        after[0].starts_with(
+            "one of the BPF programs count (id 7), id 8 at tcx of w0 runs before the redirect: whether packets still reach it is unknown"
+        ) && after.len() == 1,
+        "{after:?}"
     );
 }
 

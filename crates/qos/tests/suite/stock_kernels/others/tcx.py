@@ -4,7 +4,8 @@
 
 It counts packets, and hands them on to the next (`next`) or ends the chain there (`pass`). What is
 asked on standard input is answered in a line: `count` with the packets so far, `attached` with how
-many programs are attached there, `send DEVICE` after ten frames have left through that device.
+many programs are attached there, `send DEVICE` after ten frames have left through that device. After
+`flow DEVICE` ten frames leave every 20 ms until the program ends or is asked to `rest`.
 Where the kernel has no tcx, the only line is `no tcx: ERRNO`.
 """
 
@@ -13,6 +14,7 @@ import os
 import socket
 import struct
 import sys
+import threading
 
 BPF = 321  # the number of bpf(2) on x86_64
 MAP_CREATE, MAP_LOOKUP_ELEM, PROG_LOAD, PROG_QUERY, LINK_CREATE = 0, 1, 5, 16, 28
@@ -79,7 +81,14 @@ def send(device):
             raw.send(b"\xff" * 6 + b"\x02" * 6 + b"\x88\xb5" + bytes(50))
 
 
+def flow(device, ends):
+    while not ends.wait(0.02):
+        send(device)
+
+
 def main():
+    ends = threading.Event()
+    flowing = None
     name, verdict = sys.argv[1:]
     device = socket.if_nametoindex(name)
     counter, _ = bpf(MAP_CREATE, struct.pack("<IIII", ARRAY, 4, 8, 1))
@@ -89,11 +98,13 @@ def main():
     loaded, _ = bpf(
         PROG_LOAD,
         struct.pack(
-            "<IIQQ",
+            "<IIQQIIQII16s",
             SCHED_CLS,
             len(code) // 8,
             ctypes.addressof(instructions),
             ctypes.addressof(license),
+            *(0, 0, 0, 0, 0),  # no log, no version of the kernel, no flags
+            b"counting",
         ),
     )
     try:
@@ -108,6 +119,15 @@ def main():
             print(count(counter), flush=True)
         elif asked == "attached":
             print(attached(device), flush=True)
+        elif asked == "flow":
+            ends.clear()
+            flowing = threading.Thread(target=flow, args=(*words, ends), daemon=True)
+            flowing.start()
+            print("flows", flush=True)
+        elif asked == "rest":
+            ends.set()
+            flowing.join()
+            print("rests", flush=True)
         else:
             send(*words)
             print("sent", flush=True)

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use hosttune_core::testing::MemoryStore;
-use hosttune_core::{Host, LinuxHost, Session, Tuning};
+use hosttune_core::{Host, LinuxHost, Session, State, Tuning};
 use hosttune_qos::{Cake, Rate, Shaper};
 use hosttune_test_machine::inside_stock_kernels;
 
@@ -86,7 +86,7 @@ fn through_the_ifb() -> u64 {
     words.nth(1).unwrap().parse().unwrap()
 }
 
-/// No operation changes it. If it ends the chain, only the counters show that.
+/// No operation changes it. If it ends the chain, the counters show that and it is named.
 fn a_program_at_tcx_is_left_alone() {
     enter();
     tell("ip link add wan type veth peer name peer");
@@ -112,8 +112,38 @@ fn a_program_at_tcx_is_left_alone() {
         let came = through_the_ifb() - before;
         assert_eq!(came >= 10, arrives, "{verdict}: {came} came to the IFB");
         assert!(arrives || came == 0, "{verdict}: {came} came to the IFB");
-        // The configuration is as wanted nevertheless.
-        assert!(shaper.verify(&session).unwrap().is_as_wanted());
+        // Without packets nothing can be told, and that is said.
+        let plan = shaper.plan(&session).unwrap();
+        assert!(plan.is_empty(), "{plan:?}");
+        let unknown = plan.notes.iter().find(|note| note.contains("is unknown"));
+        let unknown = unknown.unwrap_or_else(|| panic!("{:?}", plan.notes));
+        assert!(
+            unknown.contains("the BPF program counting (id ") && unknown.contains("at tcx of wan"),
+            "{unknown}"
+        );
+        // While they arrive, the counters tell.
+        assert_eq!(program.ask("flow peer"), "flows");
+        let report = shaper.verify(&session).unwrap();
+        assert_eq!(report.is_as_wanted(), arrives, "{verdict}: {report:?}");
+        let overridden = report
+            .items
+            .iter()
+            .find_map(|finding| match &finding.state {
+                State::Overridden { by } => Some(by.clone()),
+                _ => None,
+            });
+        assert_eq!(overridden.is_none(), arrives, "{verdict}: {overridden:?}");
+        assert!(
+            overridden
+                .is_none_or(|by| by.contains("counting") && by.contains("takes every packet"))
+        );
+        let plan = shaper.plan(&session).unwrap();
+        let told = plan
+            .notes
+            .iter()
+            .any(|note| note.starts_with("not in effect: "));
+        assert_eq!(told, !arrives, "{verdict}: {:?}", plan.notes);
+        assert_eq!(program.ask("rest"), "rests");
         assert_eq!(program.ask("attached"), "1");
         let reverted = session.revert().unwrap();
         assert_eq!(reverted.not_reverted, []);
