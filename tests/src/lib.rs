@@ -42,6 +42,7 @@
 //! - [`Snapshot`] of [`Subtree`]s: the state that the kernel shows, except values that change by themselves.
 //! - [`Traced`], [`Kills`]: a program that is stopped, or killed, at every system call, or at every one that
 //!   changes something.
+//! - [`cases()`]: how many cases a property test runs.
 //! - [`is_shared_out`], [`is_one_in`], [`drawn`]: select this kernel's share of many cases.
 #![expect(
     clippy::disallowed_methods,
@@ -50,6 +51,7 @@
 
 pub mod broker;
 mod builder;
+mod cases;
 mod clean;
 mod disk;
 mod error;
@@ -74,6 +76,7 @@ mod udevd;
 mod wait;
 
 pub use builder::Builder;
+pub use cases::cases;
 pub use disk::StateDisk;
 pub use error::MachineError;
 pub use hardware::{DISKS, Disk};

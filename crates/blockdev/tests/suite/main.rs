@@ -13,15 +13,4 @@ mod real_kernel;
 mod udev;
 mod uevent;
 
-use proptest::prelude::ProptestConfig;
-
-/// The number of cases of a law: `PROPTEST_CASES` if that is set, otherwise `usual`.
-fn cases(usual: u32) -> ProptestConfig {
-    let set = std::env::var("PROPTEST_CASES").ok();
-    ProptestConfig {
-        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
-        max_shrink_iters: 5_000,
-        max_global_rejects: u32::MAX,
-        ..ProptestConfig::default()
-    }
-}
+use hosttune_test_machine::cases;

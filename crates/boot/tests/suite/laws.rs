@@ -12,15 +12,8 @@ use hosttune_core::{
     Error, Host, HostErrorKind, Knob, NotRevertedReason, Planner, Session, State, Tuning,
     UnsupportedKind,
 };
+use hosttune_test_machine::cases;
 use proptest::prelude::*;
-
-fn cases(usual: u32) -> ProptestConfig {
-    let set = std::env::var("PROPTEST_CASES").ok();
-    ProptestConfig {
-        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
-        ..ProptestConfig::default()
-    }
-}
 
 const MODULES: [Described; 5] = [
     Described {

@@ -7,17 +7,8 @@ use crate::motor::{MODES, motor, runs};
 use crate::toys::{Want, machine, wants};
 use hosttune_core::testing::laws::{self, Death, Verb};
 use hosttune_core::testing::{Failure, Machine, Moment, World};
+pub(crate) use hosttune_test_machine::cases;
 use proptest::prelude::*;
-
-pub(crate) fn cases(usual: u32) -> ProptestConfig {
-    let set = std::env::var("PROPTEST_CASES").ok();
-    ProptestConfig {
-        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
-        max_shrink_iters: 20_000,
-        max_global_rejects: u32::MAX,
-        ..ProptestConfig::default()
-    }
-}
 
 pub(crate) fn moment() -> impl Strategy<Value = Moment> {
     prop::sample::select(vec![Moment::Before, Moment::Within, Moment::After])

@@ -18,16 +18,4 @@ mod namespace;
 mod sqm;
 mod stock_kernels;
 
-use proptest::prelude::ProptestConfig;
-
-/// The configuration of a property test: `PROPTEST_CASES` cases if that is set, and otherwise
-/// `usual`.
-fn cases(usual: u32) -> ProptestConfig {
-    let set = std::env::var("PROPTEST_CASES").ok();
-    ProptestConfig {
-        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
-        max_shrink_iters: 20_000,
-        max_global_rejects: u32::MAX,
-        ..ProptestConfig::default()
-    }
-}
+use hosttune_test_machine::cases;

@@ -11,17 +11,8 @@ use hosttune_core::testing::{
 };
 use hosttune_core::{Error, Session, State, Tuning};
 use hosttune_sysctl::{SysctlSet, Wanted, testing};
+use hosttune_test_machine::cases;
 use proptest::prelude::*;
-
-fn cases(usual: u32) -> ProptestConfig {
-    let set = std::env::var("PROPTEST_CASES").ok();
-    ProptestConfig {
-        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
-        max_shrink_iters: 20_000,
-        max_global_rejects: u32::MAX,
-        ..ProptestConfig::default()
-    }
-}
 
 /// The machine without the state that the kernel keeps by itself: a module that was loaded for a value stays
 /// loaded, and the list of available values stays longer. No step sets that, and no revert undoes it.

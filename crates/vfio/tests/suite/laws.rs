@@ -5,19 +5,12 @@
 use hosttune_core::Tuning;
 use hosttune_core::testing::laws::{self, Act};
 use hosttune_core::testing::{Moment, World};
+use hosttune_test_machine::cases;
 use hosttune_vfio::testing::Machine;
 use hosttune_vfio::{Consent, Lend};
 use proptest::prelude::*;
 
 use crate::support::{AUDIO, GPU, NIC, NVME, driver, gpu, lend_gpu, nic, nvme};
-
-fn cases(usual: u32) -> ProptestConfig {
-    let set = std::env::var("PROPTEST_CASES").ok();
-    ProptestConfig {
-        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
-        ..ProptestConfig::default()
-    }
-}
 
 /// What an administrator has done to a device before.
 #[derive(Debug, Clone, Copy)]

@@ -7,7 +7,7 @@ use hosttune_boot::testing::MemoryModules;
 use hosttune_core::testing::{CrashPoint, Memory, MemoryStore, Snapshot, World};
 use hosttune_core::{Error, Host, Session};
 use hosttune_cpu::testing::{GovernorModules, HIDDEN, Scaling};
-use proptest::prelude::ProptestConfig;
+pub(crate) use hosttune_test_machine::cases;
 
 #[derive(Clone)]
 pub(crate) struct Machine {
@@ -92,13 +92,5 @@ impl World for Machine {
 
     fn store(&self) -> &MemoryStore {
         &self.store
-    }
-}
-
-pub(crate) fn cases(usual: u32) -> ProptestConfig {
-    let set = std::env::var("PROPTEST_CASES").ok();
-    ProptestConfig {
-        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
-        ..ProptestConfig::default()
     }
 }

@@ -9,6 +9,7 @@ use hosttune_core::testing::{CrashPoint, Memory, MemoryStore, Moment, Snapshot, 
 use hosttune_core::{Error, Finding, Host, Reverted, Session, State, Tuning, Unsupported};
 use hosttune_memory::testing::MemoryZram;
 use hosttune_memory::zram::Zram;
+pub(crate) use hosttune_test_machine::cases;
 use proptest::prelude::*;
 
 #[derive(Clone)]
@@ -124,14 +125,6 @@ impl World for Machine {
 
     fn store(&self) -> &MemoryStore {
         &self.store
-    }
-}
-
-pub(crate) fn cases(usual: u32) -> ProptestConfig {
-    let set = std::env::var("PROPTEST_CASES").ok();
-    ProptestConfig {
-        cases: set.and_then(|cases| cases.parse().ok()).unwrap_or(usual),
-        ..ProptestConfig::default()
     }
 }
 
