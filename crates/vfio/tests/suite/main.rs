@@ -14,4 +14,5 @@ mod laws;
 mod real_kernel;
 mod refusals;
 mod selecting;
+mod stuck;
 mod support;
