@@ -34,6 +34,7 @@ mod card;
 mod device_attribute;
 mod driver_override;
 mod lend;
+mod own_settings;
 mod refusal;
 mod running;
 mod selector;

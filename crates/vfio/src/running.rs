@@ -35,14 +35,14 @@ const HANGS: &str = "a change of its driver hangs in the kernel";
 const WHAT_HELPS: &str =
     "end what still uses it and try again; if it still hangs then, only a reboot brings it back";
 
-/// An error if an earlier change of the device hangs: most of its files would hang too, and its
+/// An error if an earlier change of the device hangs, after a moment of waiting for it: most of its files would hang too, and its
 /// `driver` link shows what the change has not finished.
 pub(crate) fn refuse_stuck(
     host: &Host,
     address: Address,
     operation: Operation,
 ) -> Result<(), HostError> {
-    if !hosttune_pci::is_stuck(host, address)? {
+    if host.child_ends(hosttune_pci::guard(address))? {
         return Ok(());
     }
     Err(

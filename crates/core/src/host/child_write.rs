@@ -9,12 +9,14 @@
 //! on a file of the device, the *guard*, which it inherits as its standard input: the lock ends
 //! with the child, and in no other way.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -33,6 +35,9 @@ const PROGRAMS: [&str; 3] = [
 /// How long a write may take before it counts as hanging. The slowest drivers wait for their
 /// hardware for half a minute when they are unbound.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a child of a killed process is waited for before its device counts as stuck.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a child may take to end after SIGKILL if it does not hang in the kernel.
 const END: Duration = Duration::from_secs(2);
@@ -198,22 +203,43 @@ fn error_of(said: &str) -> Option<Errno> {
     known.map(|(_, errno)| *errno)
 }
 
-/// The guards of writes of this process that hang.
+/// The guards of writes that hang, as far as this process knows: none is waited for twice.
 #[derive(Debug, Default)]
-pub(super) struct Hanging(Vec<PathBuf>);
+pub(super) struct Hanging(Mutex<HashSet<PathBuf>>);
 
 impl Hanging {
-    pub(super) fn add(&mut self, guard: PathBuf) {
-        self.0.push(guard);
+    pub(super) fn add(&self, guard: &Path) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(guard.to_owned());
     }
 
-    /// How long to wait for a guard: not once more for a write that hangs already.
-    pub(super) fn patience(&self, guard: &std::path::Path, limit: Duration) -> Duration {
-        if self.0.iter().any(|known| known == guard) {
+    /// How long to wait for a guard before a write.
+    pub(super) fn patience(&self, guard: &Path, limit: Duration) -> Duration {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(guard) {
             Duration::ZERO
         } else {
             limit
         }
+    }
+
+    /// Waits until no process holds a guard. False if one still does.
+    pub(super) fn ends(
+        &self,
+        guard: &Path,
+        open: impl AsFd,
+        limit: Duration,
+    ) -> Result<bool, Errno> {
+        let patience = self.patience(guard, limit.min(PATIENCE));
+        let started = Instant::now();
+        while is_locked(&open)? {
+            if started.elapsed() >= patience {
+                self.add(guard);
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(true)
     }
 }
 
@@ -302,7 +328,21 @@ mod tests {
         let other = guard(&directory);
         assert!(is_locked(&other).unwrap());
         assert!(!lock(&other, Duration::from_millis(20)).unwrap());
+        let (hanging, path) = (Hanging::default(), Path::new("/guard"));
+        let ends = |limit| {
+            hanging
+                .ends(path, &other, Duration::from_millis(limit))
+                .unwrap()
+        };
+        assert!(!ends(20));
+        assert_eq!(
+            hanging.patience(path, LIMIT),
+            Duration::ZERO,
+            "not once more"
+        );
+        assert!(!ends(u64::MAX));
         drop(held);
+        assert!(ends(0));
         assert!(lock(&other, LIMIT).unwrap());
     }
 }

@@ -164,6 +164,15 @@ pub trait Fs: Debug + Send {
         Ok(false)
     }
 
+    /// Waits for a moment until no write in a child with this guard is left unfinished; false if
+    /// one is still unfinished then.
+    ///
+    /// # Errors
+    /// Any error from the file system.
+    fn child_ends(&self, guard: &Path) -> Result<bool, HostError> {
+        Ok(!self.child_is_writing(guard)?)
+    }
+
     /// Creates or atomically replaces a file, durably.
     ///
     /// # Errors

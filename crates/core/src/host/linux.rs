@@ -571,7 +571,7 @@ impl Fs for LinuxHost {
                 self.limit.as_secs()
             ))),
             Outcome::Hangs => {
-                self.hanging.add(guard.to_owned());
+                self.hanging.add(guard);
                 Err(stuck(format!(
                     "it hangs in the kernel since {} seconds",
                     self.limit.as_secs()
@@ -589,6 +589,19 @@ impl Fs for LinuxHost {
             Ok(open) => child_write::is_locked(open).map_err(self.fail(Operation::Read, guard)),
             // Only root may open it, and without the device there is none.
             Err(_) => Ok(false),
+        }
+    }
+
+    fn child_ends(&self, guard: &Path) -> Result<bool, HostError> {
+        if self.kind != RootKind::Live {
+            return Ok(true);
+        }
+        match self.resolve(guard, WRITING, Mode::empty()) {
+            Ok(open) => self
+                .hanging
+                .ends(guard, open, self.limit)
+                .map_err(self.fail(Operation::Read, guard)),
+            Err(_) => Ok(true),
         }
     }
 

@@ -368,6 +368,16 @@ impl Host {
         self.fs.child_is_writing(guard.as_ref())
     }
 
+    /// Waits until no [write in a child](Self::write_value_in_child) with this guard is left
+    /// unfinished, for at most ten seconds and not twice for one that hangs: a process that was
+    /// killed leaves a child behind that is about to finish. False if one is still unfinished then.
+    ///
+    /// # Errors
+    /// Any error from the host.
+    pub fn child_ends(&self, guard: impl AsRef<Path>) -> Result<bool, HostError> {
+        self.fs.child_ends(guard.as_ref())
+    }
+
     /// Creates or atomically replaces a file, durably.
     ///
     /// # Errors

@@ -16,3 +16,4 @@ mod refusals;
 mod selecting;
 mod stuck;
 mod support;
+mod tuned;
