@@ -8,6 +8,7 @@
 )]
 
 mod at_boot;
+mod at_boot_ids;
 mod cards;
 mod failures;
 mod laws;

@@ -32,7 +32,8 @@ fn devices_are_lent_and_come_back(kernel: Kernel) {
     let mut show = |_: Stream, _: &[u8]| {};
     let output = machine.shell(&command, Duration::from_secs(1_200), &mut show);
     let output = output.unwrap();
-    assert_eq!(output.code, 0, "{}", output.text());
+    let said = output.text() + &output.error_text();
+    assert_eq!(output.code, 0, "{said}");
     assert!(output.text().contains("an unbind that hangs: done"));
 }
 
