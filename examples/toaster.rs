@@ -10,7 +10,7 @@ use hosttune::facts::Facts;
 use hosttune::guest::{Guest, LookingGlass, Name, Resolution, SharedMemory, Version};
 use hosttune::host::RootKind;
 use hosttune::pci::{Address, Ids};
-use hosttune::vfio::{self, Assessment, Consent, Lend, LendAtBoot, Selector};
+use hosttune::vfio::{self, Assessment, Consent, Lend, LendAtBoot, LendAtBootByIds, Selector};
 use hosttune::{Error, Host, Planner, Registry, Session, Tuning};
 
 const GUEST: &str = "windows11";
@@ -36,6 +36,13 @@ const SETTINGS: &[Setting] = &[
         help: "Accept consequences that the plan names: only-gpu, default-route, network-configuration, \
                vital-disk, reserved-region",
         check: |text| consents(text).map(drop),
+    },
+    Setting {
+        name: "at-boot",
+        value: "HOW",
+        help: "How --persist lends the card from boot on: rule (a udev rule for its slot), ids (vfio-pci.ids= \
+               on the kernel command line) [default: rule]",
+        check: |text| at_boot(text).map(drop),
     },
     Setting {
         name: "screen",
@@ -80,6 +87,20 @@ fn consents(text: &str) -> Result<Vec<Consent>, String> {
         })
     };
     text.split(',').map(consent).collect()
+}
+
+/// How the card is lent from boot on.
+enum AtBoot {
+    Rule,
+    Ids,
+}
+
+fn at_boot(text: &str) -> Result<AtBoot, String> {
+    match text {
+        "rule" => Ok(AtBoot::Rule),
+        "ids" => Ok(AtBoot::Ids),
+        _ => Err("one of: rule, ids".to_owned()),
+    }
 }
 
 fn resolution(text: &str) -> Result<Resolution, String> {
@@ -144,10 +165,12 @@ impl HostProfile for Toaster {
         let mut parts = vec![Box::new(OtherMachine) as Box<dyn Tuning>];
         // Not in the guest's part: the rule stays when the guest returns the card.
         if options.persist {
-            parts.push(Box::new((
-                "boot",
-                LendAtBoot::new(lend.clone(), self.name()),
-            )));
+            let (lend, name) = (lend.clone(), self.name());
+            let tuning: Box<dyn Tuning> = match value(options, "at-boot", "rule", at_boot)? {
+                AtBoot::Rule => Box::new(LendAtBoot::new(lend, name)),
+                AtBoot::Ids => Box::new(LendAtBootByIds::new(lend, name)),
+            };
+            parts.push(Box::new(("boot", tuning)));
         }
         parts.push(Box::new((GUEST, lend)));
         Ok(Box::new(parts))

@@ -11,6 +11,7 @@ use crate::config_space::ConfigSpace;
 use crate::id::{Ids, PciId};
 use crate::power::PowerState;
 use crate::slot_path::SlotPath;
+use crate::stuck::is_stuck;
 
 /// A PCI function, as sysfs shows it. Reading it does not wake a sleeping device: everything here
 /// is kept by the kernel.
@@ -39,6 +40,10 @@ pub struct Device {
     pub power: PowerState,
     /// Whether it is a PCI or CardBus bridge, so that it has buses below it.
     pub has_bus_below: bool,
+    /// Whether a change of its driver hangs in the kernel: see [`is_stuck`]. `driver` and
+    /// `driver_override` are not known then.
+    #[serde(default)]
+    pub is_stuck: bool,
 }
 
 impl Device {
@@ -83,6 +88,7 @@ impl Device {
             // Bridges and devices without the register show zeros.
             .filter(|(vendor, _)| *vendor != PciId(0))
             .map(|(vendor, device)| Ids { vendor, device });
+        let is_stuck = is_stuck(host, address)?;
         let group = link_name(host, address, "iommu_group")?;
         let group = group.map(|number| {
             number.parse::<u32>().map_err(|_| {
@@ -98,13 +104,18 @@ impl Device {
             subsystem,
             class,
             driver: driver(host, address)?,
-            driver_override: driver_override(host, address)?,
+            driver_override: match is_stuck {
+                // Reading it would hang too.
+                true => None,
+                false => driver_override(host, address)?,
+            },
             group: group.transpose()?,
             slot,
             parents,
             power: text(host, address, "power_state")?
                 .map_or(PowerState::Unknown, |word| PowerState::parse(&word)),
             has_bus_below: host.exists(address.file("secondary_bus_number"))?,
+            is_stuck,
         }))
     }
 
@@ -177,6 +188,8 @@ pub fn driver(host: &Host, address: Address) -> Result<Option<String>, HostError
 }
 
 /// The driver that `driver_override` allows. The kernel shows `(null)` if there is none.
+///
+/// The read takes the lock of the device: it hangs while the device [is stuck](crate::is_stuck).
 ///
 /// # Errors
 /// Any error from the host.

@@ -25,6 +25,7 @@
 //! - [`ConfigReading`]: its configuration space, unless reading it would wake the device.
 //! - [`Groups`]: what the IOMMU keeps apart; [`ViabilityRule`]: when the kernel gives a group to
 //!   user space. [`Iommu`]: why there are no groups.
+//! - [`is_stuck`]: whether a change of its driver hangs in the kernel.
 //! - [`Sriov`], [`ResetMethod`], [`Names`]: read on request, one function at a time.
 
 mod address;
@@ -39,6 +40,7 @@ mod names;
 mod power;
 mod reset;
 mod slot_path;
+mod stuck;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod virtual_functions;
@@ -54,4 +56,5 @@ pub use names::Names;
 pub use power::PowerState;
 pub use reset::ResetMethod;
 pub use slot_path::SlotPath;
+pub use stuck::{guard, is_stuck};
 pub use virtual_functions::Sriov;

@@ -10,6 +10,7 @@ use hosttune_pci::{Address, Device, Iommu, Sriov};
 use crate::card::{self, Membership};
 use crate::lend::Lend;
 use crate::refusal::{Consent, Refusal};
+use crate::running;
 use crate::usage::{DiskUse, InterfaceUse};
 use crate::view::{Used, View, is_lent};
 
@@ -209,6 +210,14 @@ fn refuse_without_vfio(view: &View, found: &mut Assessment) {
 /// What no consent lifts, and what the kernel refuses.
 fn refuse_impossible(view: &View, device: &Device, found: &mut Assessment) {
     let address = device.address;
+    if device.is_stuck {
+        found.refusals.push(Refusal {
+            subject: address.to_string(),
+            unsupported: running::stuck_reason(address),
+            consent: None,
+        });
+        return;
+    }
     let mut refuse = |kind, why: String, hint: String| {
         found.refusals.push(Refusal::new(address, kind, why, hint));
     };

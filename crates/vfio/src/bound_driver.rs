@@ -21,7 +21,10 @@ use crate::usage;
 ///
 /// Before it unbinds, `set` looks for processes that have files of the device open, and refuses if
 /// there are any: some drivers wait for these files to be closed, for ever, and vfio-pci waits for
-/// the virtual machine.
+/// the virtual machine. A driver that does not return all the same makes the device *stuck*: the
+/// write is given up after a time limit, and reading and setting fail with
+/// [`Stuck`](HostErrorKind::Stuck) until the driver returns. A device that does not answer any more
+/// is stuck too: no driver is bound to it, because that could hang.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BoundDriver(pub Address);
@@ -72,10 +75,8 @@ impl BoundDriver {
             ))
             .with_hint(hint));
         }
-        host.write_value(
-            format!("/sys/bus/pci/drivers/{driver}/unbind"),
-            address.to_string().as_bytes(),
-        )
+        let file = format!("/sys/bus/pci/drivers/{driver}/unbind");
+        running::write(host, address, &file, address.to_string().as_bytes())
     }
 
     /// Binds through the driver's own `bind` and not through `drivers_probe`, which asks all
@@ -83,8 +84,18 @@ impl BoundDriver {
     /// nvidia, another one than before would be bound.
     fn bind(&self, host: &mut Host, driver: &str) -> Result<(), HostError> {
         let address = self.0;
+        if !self.answers(host)? {
+            return Err(HostError::new(
+                Operation::Write,
+                format!("the binding of {address} to {driver}"),
+                HostErrorKind::Stuck,
+            )
+            .detail("the device does not answer: its configuration space reads as all ones")
+            .with_hint("only switching the machine off and on may bring it back"));
+        }
         let file = format!("/sys/bus/pci/drivers/{driver}/bind");
-        let refused = match host.write_value(file, address.to_string().as_bytes()) {
+        let bytes = address.to_string();
+        let refused = match running::write(host, address, &file, bytes.as_bytes()) {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -109,6 +120,21 @@ impl BoundDriver {
             ),
             _ => refused,
         })
+    }
+}
+
+impl BoundDriver {
+    /// Whether the device answers. The kernel's state of a device without a driver is unknown, so
+    /// it is asked in any state: the driver is about to wake it.
+    fn answers(&self, host: &Host) -> Result<bool, HostError> {
+        let all_ones = |bytes: &[u8]| bytes.len() >= 4 && bytes[..4] == [0xff; 4];
+        match host.read(self.0.file("config")) {
+            Ok(bytes) => Ok(!all_ones(&bytes)),
+            Err(error) if matches!(error.kind(), HostErrorKind::Missing | HostErrorKind::Gone) => {
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -137,6 +163,7 @@ impl Knob for BoundDriver {
         if !host.exists(self.0.directory())? {
             return Ok(Binding::NoDevice);
         }
+        running::refuse_stuck(host, self.0, Operation::Read)?;
         let driver = hosttune_pci::driver(host, self.0)?;
         Ok(driver.map_or(Binding::Unbound, Binding::Driver))
     }

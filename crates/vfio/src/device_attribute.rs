@@ -94,7 +94,8 @@ impl Knob for DeviceAttribute {
     fn set(&self, host: &mut Host, to: &AttributeState) -> Result<(), HostError> {
         match to {
             AttributeState::Value(value) => {
-                host.write_value(self.path(), format!("{value}\n").as_bytes())
+                let bytes = format!("{value}\n");
+                running::write(host, self.address, &self.path(), bytes.as_bytes())
             }
             AttributeState::Missing => Err(running::no_device(self.address)),
         }

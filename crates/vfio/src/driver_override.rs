@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hosttune_core::{Host, HostError, Knob, Unsupported};
+use hosttune_core::{Host, HostError, Knob, Operation, Unsupported};
 use hosttune_pci::Address;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,7 @@ impl Knob for DriverOverride {
         if !host.exists(self.0.directory())? {
             return Ok(Override::NoDevice);
         }
+        running::refuse_stuck(host, self.0, Operation::Read)?;
         let only = hosttune_pci::driver_override(host, self.0)?;
         Ok(only.map_or(Override::Any, Override::Only))
     }
@@ -55,7 +56,7 @@ impl Knob for DriverOverride {
             Override::Only(name) => format!("{name}\n"),
             Override::NoDevice => return Err(running::no_device(self.0)),
         };
-        host.write_value(self.0.file(FILE), value.as_bytes())
+        running::write(host, self.0, &self.0.file(FILE), value.as_bytes())
     }
 
     fn unsupported(&self, host: &Host, to: &Override) -> Result<Option<Unsupported>, HostError> {

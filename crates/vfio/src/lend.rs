@@ -3,14 +3,18 @@
 use hosttune_boot::module::{self, Availability};
 use hosttune_boot::{KernelModule, ModuleState};
 use hosttune_core::{Error, Planner, Tuning, Why};
+use hosttune_pci::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::assessment::Assessment;
 use crate::bound_driver::{Binding, BoundDriver};
 use crate::device_attribute::{AttributeFile, AttributeState, DeviceAttribute};
 use crate::driver_override::{DriverOverride, Override};
+use crate::own_settings;
 use crate::refusal::Consent;
 use crate::selector::Selector;
+use crate::usage;
+use crate::view::is_lent;
 
 /// The driver that gives devices to user space.
 pub(crate) const VFIO_PCI: &str = "vfio-pci";
@@ -23,6 +27,10 @@ const MODULES: [&str; 2] = ["vfio_pci", "vfio_iommu_type1"];
 /// A selected device is lent with the rest of its card. If anything speaks against it, nothing is
 /// changed and the plan names each reason; reasons that a user may accept name their [`Consent`].
 /// No process is killed, no device is reset, and no driver is forced.
+///
+/// Settings that a journal of any owner holds on an interface or a disk of a lent device would be
+/// lost, so they keep it from being lent: the plan names owner, settings and the commands that
+/// revert them before and apply them after.
 ///
 /// # What no revert brings back
 /// - Addresses, routes and other settings of a network interface: see
@@ -132,6 +140,28 @@ impl Lend {
     }
 }
 
+impl Lend {
+    /// Refuses devices with settings on them that a journal holds. Returns whether there are any.
+    fn refuse_tuned(&self, at: &mut Planner<'_>, lent: &[Device]) -> Result<bool, Error> {
+        let changes = at.changes_in_effect();
+        let mut is_refused = false;
+        if changes.is_empty() {
+            return Ok(false);
+        }
+        for device in lent.iter().filter(|device| !is_lent(device)) {
+            let mut names = usage::interface_names(at.host(), device.address)?;
+            names.extend(usage::disk_names(at.host(), device.address)?);
+            for unsupported in own_settings::reasons(device.address, &names, changes) {
+                is_refused = true;
+                at.skip(&device.address.to_string(), unsupported)
+                    .required()
+                    .why(self.reason());
+            }
+        }
+        Ok(is_refused)
+    }
+}
+
 impl Tuning for Lend {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         if !at.is_selected() {
@@ -147,6 +177,9 @@ impl Tuning for Lend {
                     .required()
                     .why(self.reason());
             }
+            return Ok(());
+        }
+        if self.refuse_tuned(at, &assessment.lent)? {
             return Ok(());
         }
         let vfio = Binding::driver(VFIO_PCI);

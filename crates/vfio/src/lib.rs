@@ -21,7 +21,8 @@
 //! ```
 //!
 //! # Vocabulary
-//! - [`Lend`]: the tuning; [`LendAtBoot`]: the same from each boot on. [`Selector`]: which device is meant, so that no other is taken.
+//! - [`Lend`]: the tuning; [`LendAtBoot`]: the same from each boot on, by a udev
+//!   rule; [`LendAtBootByIds`]: by the kernel command line. [`Selector`]: which device is meant, so that no other is taken.
 //! - [`Assessment`]: what a lend takes and leaves, with a [`Verdict`] for each function, and each
 //!   [`Refusal`]. [`Consent`]: a consequence that the user accepts.
 //! - [`survey`]: what uses each device now, as a [`DeviceUse`].
@@ -29,11 +30,13 @@
 
 mod assessment;
 mod at_boot;
+mod at_boot_ids;
 mod bound_driver;
 mod card;
 mod device_attribute;
 mod driver_override;
 mod lend;
+mod own_settings;
 mod refusal;
 mod running;
 mod selector;
@@ -44,6 +47,7 @@ mod view;
 
 pub use assessment::{Assessment, Role, Verdict};
 pub use at_boot::LendAtBoot;
+pub use at_boot_ids::LendAtBootByIds;
 pub use bound_driver::{Binding, BoundDriver};
 pub use device_attribute::{AttributeFile, AttributeState, DeviceAttribute};
 pub use driver_override::{DriverOverride, Override};

@@ -1,7 +1,7 @@
 //! What all knobs of this crate need: a running kernel and the device.
 
 use hosttune_core::host::RootKind;
-use hosttune_core::{Host, HostError, Operation, Unsupported, UnsupportedKind};
+use hosttune_core::{Host, HostError, HostErrorKind, Operation, Unsupported, UnsupportedKind};
 use hosttune_pci::Address;
 
 /// Why no attribute of a device can be set on this host, or `None`.
@@ -15,7 +15,51 @@ pub(crate) fn unsupported(host: &Host, address: Address) -> Result<Option<Unsupp
             .hint("run it on the running system"),
         ));
     }
-    Ok((!host.exists(address.directory())?).then(|| missing(address)))
+    if !host.exists(address.directory())? {
+        return Ok(Some(missing(address)));
+    }
+    let is_stuck = hosttune_pci::is_stuck(host, address)?;
+    Ok(is_stuck.then(|| stuck_reason(address)))
+}
+
+/// The reason for a device whose driver does not return from an earlier change.
+pub(crate) fn stuck_reason(address: Address) -> Unsupported {
+    Unsupported::new(
+        UnsupportedKind::Busy,
+        format!("{address} is stuck: {HANGS}"),
+    )
+    .hint(WHAT_HELPS)
+}
+
+const HANGS: &str = "a change of its driver hangs in the kernel";
+const WHAT_HELPS: &str =
+    "end what still uses it and try again; if it still hangs then, only a reboot brings it back";
+
+/// An error if an earlier change of the device hangs, after a moment of waiting for it: most of its files would hang too, and its
+/// `driver` link shows what the change has not finished.
+pub(crate) fn refuse_stuck(
+    host: &Host,
+    address: Address,
+    operation: Operation,
+) -> Result<(), HostError> {
+    if host.child_ends(hosttune_pci::guard(address))? {
+        return Ok(());
+    }
+    Err(
+        HostError::new(operation, address.directory(), HostErrorKind::Stuck)
+            .detail(HANGS)
+            .with_hint(WHAT_HELPS),
+    )
+}
+
+/// Writes to a file for which the kernel takes the lock of the device, in a child process.
+pub(crate) fn write(
+    host: &mut Host,
+    address: Address,
+    path: &str,
+    bytes: &[u8],
+) -> Result<(), HostError> {
+    host.write_value_in_child(path, bytes, hosttune_pci::guard(address))
 }
 
 /// The reason for an address without a device.

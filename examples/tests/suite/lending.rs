@@ -3,15 +3,17 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use hosttune_test_machine::{
-    Snapshot, Stop, Subtree, Traced, Udev, Udevd, ask, inside_stock_kernels, tell,
+    Snapshot, Stop, Subtree, Traced, Udev, Udevd, ask, drawn, inside_stock_kernels, tell,
 };
 use serde_json::Value;
 
 inside_stock_kernels!(
     a_card_is_lent_to_the_guest_and_comes_back,
     udev_lends_the_card_by_the_rule,
+    loans_killed_at_random_moments_all_come_back,
 );
 
 const TOASTER: &str = env!("CARGO_BIN_EXE_toaster");
@@ -288,4 +290,92 @@ fn udev_lends_the_card_by_the_rule() {
     }
     drop(udevd);
     before.is_still(&there(), "without the rule");
+}
+
+/// How many loans scripts/soak makes; each takes seconds under emulation.
+const LOANS: usize = 50;
+
+/// Numbers that look random and are the same in each run (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// The console is on the framebuffer of the display's own driver.
+fn console() -> String {
+    let consoles = ask("grep -l 'frame buffer' /sys/class/vtconsole/*/name").1;
+    ask("cat /proc/fb").1 + &consoles
+}
+
+/// The program is killed between its first instruction and its end, on the way out or on the way back, and
+/// the next one hands the card back. While it is lent, the group is opened as a virtual machine does.
+fn loans_killed_at_random_moments_all_come_back() {
+    let [display, audio] = card();
+    let (before, shown) = (there(), console());
+    assert!(!shown.trim().is_empty(), "no framebuffer console");
+    let gpu = format!("1234:1111@{display}");
+    let lend = ["lend", "--gpu", &gpu, "--consent", "only-gpu", "windows11"];
+    let given = ["return", "windows11"];
+    let start = |arguments: &[&str]| {
+        let mut program = Command::new(TOASTER);
+        program
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    // How long an undisturbed loan and return take here.
+    let begun = std::time::Instant::now();
+    let _ = exits(0, &lend);
+    let lent_within = begun.elapsed();
+    let begun = std::time::Instant::now();
+    let _ = exits(0, &given);
+    let returned_within = begun.elapsed();
+    before.is_still(&there(), "after the first loan");
+
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let (mut killed, mut lent, mut back) = (0, 0, 0);
+    let loans = drawn(LOANS, 10);
+    for loan in 0..loans {
+        let is_returning = loan % 2 == 1;
+        if is_returning {
+            let _ = exits(0, &lend);
+            let group = std::fs::read_link(format!("/sys/bus/pci/devices/{audio}/iommu_group"));
+            let group = group.unwrap().file_name().unwrap().to_owned();
+            let node = Path::new("/dev/vfio").join(group);
+            let open = std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(node);
+            drop(open.unwrap());
+            lent += 1;
+        }
+        let within = if is_returning {
+            returned_within
+        } else {
+            lent_within
+        };
+        let most = u64::try_from(within.as_micros()).unwrap_or(u64::MAX).max(1);
+        let mut program = start(if is_returning { &given[..] } else { &lend });
+        std::thread::sleep(Duration::from_micros(random.below(most)));
+        if program.try_wait().unwrap().is_none() {
+            program.kill().unwrap();
+            killed += 1;
+        }
+        program.wait().unwrap();
+        let said = exits(0, &given);
+        before.is_still(&there(), format!("loan {loan}: {said}"));
+        assert_eq!(console(), shown, "loan {loan}");
+        back += 1;
+    }
+    println!("{back} of {loans} loans came back, {killed} killed, {lent} of them lent before");
+    assert!(killed > 0 && back == loans, "{killed} killed");
 }

@@ -62,6 +62,9 @@ pub enum HostErrorKind {
     Busy,
     /// The device was there and is gone (ENODEV, ENXIO).
     Gone,
+    /// The device does not come back from a change: a write hangs in the kernel, or the hardware
+    /// does not answer any more.
+    Stuck,
     /// The path leads outside the root through a symlink or `..`.
     OutsideRoot,
     /// The content does not have the expected form.

@@ -139,6 +139,40 @@ pub trait Fs: Debug + Send {
     /// Any error from the file system; a part of a kernel value may have been written.
     fn write_value(&mut self, path: &Path, bytes: &[u8]) -> Result<(), HostError>;
 
+    /// Writes a value to an existing file in a child process with a time limit: see
+    /// [`Host::write_value_in_child`](super::Host::write_value_in_child). In a file system that
+    /// cannot hang it is an ordinary write.
+    ///
+    /// # Errors
+    /// As [`write_value`](Self::write_value), and `Stuck` if the write hangs.
+    fn write_value_in_child(
+        &mut self,
+        path: &Path,
+        bytes: &[u8],
+        guard: &Path,
+    ) -> Result<(), HostError> {
+        let _ = guard;
+        self.write_value(path, bytes)
+    }
+
+    /// Whether a write in a child with this guard is not finished.
+    ///
+    /// # Errors
+    /// Any error from the file system.
+    fn child_is_writing(&self, guard: &Path) -> Result<bool, HostError> {
+        let _ = guard;
+        Ok(false)
+    }
+
+    /// Waits for a moment until no write in a child with this guard is left unfinished; false if
+    /// one is still unfinished then.
+    ///
+    /// # Errors
+    /// Any error from the file system.
+    fn child_ends(&self, guard: &Path) -> Result<bool, HostError> {
+        Ok(!self.child_is_writing(guard)?)
+    }
+
     /// Creates or atomically replaces a file, durably.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
+use super::child_write::{self, Hanging, Outcome};
 use super::choice;
 use super::error::{HostError, HostErrorKind, Operation};
 use super::fs::{Entry, EntryKind, FileContent, Fs, RootKind};
@@ -33,10 +34,22 @@ pub struct LinuxHost {
     /// Pseudo-files kept open: see [`read_live`](Self::read_live).
     open: Mutex<HashMap<PathBuf, OwnedFd>>,
     leftovers: Leftovers,
+    /// How long a child may write: see [`child_write`].
+    limit: Duration,
+    hanging: Hanging,
 }
 
 /// How many pseudo-files are kept open at most; a process may have 1024 files open.
 const KEPT_OPEN: usize = 256;
+
+/// How kernel files are opened to be written.
+const WRITING: OFlags = OFlags::WRONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+/// The hint for a write that hangs.
+const STUCK: &str = "end what still uses the device and revert again; if it still hangs then, only a reboot brings the device back";
 
 /// A captured tree has at least one of these. Not `/sys/kernel`, because images keep debugging
 /// information for eBPF there.
@@ -88,6 +101,8 @@ impl LinuxHost {
             kind: RootKind::Captured,
             open: Mutex::default(),
             leftovers: Leftovers::default(),
+            limit: child_write::LIMIT,
+            hanging: Hanging::default(),
         };
         host.kind = match kind {
             Some(kind) => kind,
@@ -95,6 +110,13 @@ impl LinuxHost {
             None => RootKind::Image,
         };
         Ok(host)
+    }
+
+    /// Sets how long a [write by a child](Fs::write_value_in_child) may take; by default 60 seconds.
+    #[must_use]
+    pub fn write_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
     }
 
     /// The directory that all paths are below.
@@ -478,8 +500,7 @@ impl Fs for LinuxHost {
             return self.write_captured(path, bytes);
         }
         let fail = self.fail(Operation::Write, path);
-        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let open = self.resolve(path, flags, Mode::empty()).map_err(&fail)?;
+        let open = self.resolve(path, WRITING, Mode::empty()).map_err(&fail)?;
         let kept = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         // A file that was read as a value has been checked.
         if !kept.contains_key(path) {
@@ -502,6 +523,85 @@ impl Fs for LinuxHost {
                     );
                 }
             }
+        }
+    }
+
+    fn write_value_in_child(
+        &mut self,
+        path: &Path,
+        bytes: &[u8],
+        guard: &Path,
+    ) -> Result<(), HostError> {
+        if self.kind != RootKind::Live {
+            return self.write_captured(path, bytes);
+        }
+        let fail = self.fail(Operation::Write, path);
+        let wanted = String::from_utf8_lossy(bytes).trim_end().to_owned();
+        let stuck = |detail: String| {
+            HostError::new(
+                Operation::Write,
+                path.display().to_string(),
+                HostErrorKind::Stuck,
+            )
+            .wanted(wanted.clone())
+            .detail(detail)
+            .with_hint(STUCK)
+        };
+        let open = |path: &Path| self.resolve(path, WRITING, Mode::empty());
+        let file = open(path).map_err(&fail)?;
+        let held = open(guard).map_err(self.fail(Operation::Write, guard))?;
+        let patience = self.hanging.patience(guard, self.limit);
+        if !child_write::lock(&held, patience).map_err(&fail)? {
+            return Err(stuck(
+                "an earlier change of this device still hangs in the kernel".into(),
+            ));
+        }
+        match child_write::write(file, held, bytes, self.limit) {
+            Outcome::Written => Ok(()),
+            Outcome::Refused(errno) => Err(fail(errno).wanted(wanted)),
+            Outcome::Failed(said) => Err(HostError::new(
+                Operation::Write,
+                path.display().to_string(),
+                HostErrorKind::Other,
+            )
+            .wanted(wanted)
+            .detail(said)),
+            Outcome::TookTooLong => Err(stuck(format!(
+                "it was not finished within {} seconds",
+                self.limit.as_secs()
+            ))),
+            Outcome::Hangs => {
+                self.hanging.add(guard);
+                Err(stuck(format!(
+                    "it hangs in the kernel since {} seconds",
+                    self.limit.as_secs()
+                )))
+            }
+            Outcome::NoProgram => self.write_value(path, bytes),
+        }
+    }
+
+    fn child_is_writing(&self, guard: &Path) -> Result<bool, HostError> {
+        if self.kind != RootKind::Live {
+            return Ok(false);
+        }
+        match self.resolve(guard, WRITING, Mode::empty()) {
+            Ok(open) => child_write::is_locked(open).map_err(self.fail(Operation::Read, guard)),
+            // Only root may open it, and without the device there is none.
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn child_ends(&self, guard: &Path) -> Result<bool, HostError> {
+        if self.kind != RootKind::Live {
+            return Ok(true);
+        }
+        match self.resolve(guard, WRITING, Mode::empty()) {
+            Ok(open) => self
+                .hanging
+                .ends(guard, open, self.limit)
+                .map_err(self.fail(Operation::Read, guard)),
+            Err(_) => Ok(true),
         }
     }
 

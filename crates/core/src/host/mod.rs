@@ -4,6 +4,7 @@
 //! therefore one concrete type with backends added to it, and not a type parameter of everything.
 //! Reading takes `&Host`, changing takes `&mut Host`: a plan that writes does not compile.
 
+mod child_write;
 mod choice;
 mod error;
 mod fs;
@@ -345,6 +346,47 @@ impl Host {
         pass(gate, &Change::Value { path, bytes }, || {
             fs.write_value(path, bytes)
         })
+    }
+
+    /// Writes a value to an existing file, in a child process with a time limit: for files whose
+    /// driver may never return from the write.
+    ///
+    /// `guard` is a file of the same device that only root can open, such as a PCI function's
+    /// `remove`; it is locked and never written. While the write hangs,
+    /// [`child_is_writing`](Self::child_is_writing) is true for it, also in other processes.
+    ///
+    /// # Errors
+    /// `Stuck` if the write or an earlier one with this guard hangs: it may still take effect. Any
+    /// error from the host.
+    pub fn write_value_in_child(
+        &mut self,
+        path: impl AsRef<Path>,
+        bytes: &[u8],
+        guard: impl AsRef<Path>,
+    ) -> Result<(), HostError> {
+        let (path, guard, Self { fs, gate, .. }) = (path.as_ref(), guard.as_ref(), self);
+        pass(gate, &Change::Value { path, bytes }, || {
+            fs.write_value_in_child(path, bytes, guard)
+        })
+    }
+
+    /// Whether a [write in a child](Self::write_value_in_child) with this guard is not finished: it
+    /// hangs, or its parent was killed a moment ago. False if this process may not open the guard.
+    ///
+    /// # Errors
+    /// Any error from the host.
+    pub fn child_is_writing(&self, guard: impl AsRef<Path>) -> Result<bool, HostError> {
+        self.fs.child_is_writing(guard.as_ref())
+    }
+
+    /// Waits until no [write in a child](Self::write_value_in_child) with this guard is left
+    /// unfinished, for at most ten seconds and not twice for one that hangs: a process that was
+    /// killed leaves a child behind that is about to finish. False if one is still unfinished then.
+    ///
+    /// # Errors
+    /// Any error from the host.
+    pub fn child_ends(&self, guard: impl AsRef<Path>) -> Result<bool, HostError> {
+        self.fs.child_ends(guard.as_ref())
     }
 
     /// Creates or atomically replaces a file, durably.

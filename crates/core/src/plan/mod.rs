@@ -3,6 +3,7 @@
 mod arrange;
 mod declared;
 mod findings;
+mod owned;
 mod planner;
 mod view;
 
@@ -11,6 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use owned::OwnedChange;
 pub use planner::{Planner, Request};
 pub(crate) use planner::{Refusal, Scope};
 pub(crate) use view::Journalled;

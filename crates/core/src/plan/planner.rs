@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::declared::{Declared, Role};
 use super::view::{Journalled, Outcome, PlannedView};
-use super::{Before, Plan, Requirement, Step, When, Why};
+use super::{Before, OwnedChange, Plan, Requirement, Step, When, Why};
 use super::{arrange, findings};
 use crate::error::Error;
 use crate::host::{Host, HostError, ReadGuard};
@@ -88,6 +88,12 @@ impl<'a> Planner<'a> {
     /// The host, for facts other than knobs.
     pub fn host(&self) -> &'a Host {
         self.view.host
+    }
+
+    /// The changes that are in effect according to the journals of all owners that can be read,
+    /// oldest first: for a tuning that would take away what other settings are made on.
+    pub fn changes_in_effect(&self) -> &'a [OwnedChange] {
+        &self.view.journalled.changes
     }
 
     /// Whether requests declared here are selected, that is, not in a part excluded by `--only`.

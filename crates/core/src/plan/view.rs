@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
+use super::OwnedChange;
 use super::declared::{Declared, Role, Target};
 use super::planner::Refusal;
 use super::{Before, SavedState};
@@ -34,6 +35,8 @@ pub(crate) struct Journalled {
     /// Roundings by the kernel that are not covered by a rule of the knob: pairs of the requested
     /// state and the state it showed.
     pub(crate) rounded: HashMap<Key, Vec<(Value, Value)>>,
+    /// What is in effect, in the order in which it was changed.
+    pub(crate) changes: Vec<OwnedChange>,
 }
 
 /// The host as planning sees it. Each knob is read once.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::HostError;
+use crate::host::{HostError, HostErrorKind};
 use crate::journal::JournalError;
 use crate::knob::AnyKnob;
 use crate::plan::{Requirement, Step};
@@ -108,11 +108,22 @@ pub enum NotRevertedReason {
     SideEffect(String),
     /// The revert was interrupted before this step.
     Interrupted,
+    /// A change of it hangs in the kernel, or its hardware does not answer; holds what was seen.
+    /// The next revert tries again.
+    Stuck(String),
 }
 
 impl NotRevertedReason {
     pub(super) fn unreadable(error: &HostError) -> Self {
-        Self::Unreadable(with_source(error))
+        match error.kind() {
+            HostErrorKind::Stuck => Self::stuck(error),
+            _ => Self::Unreadable(with_source(error)),
+        }
+    }
+
+    pub(super) fn stuck(error: &HostError) -> Self {
+        let hint = error.hint().map(|hint| format!("; {hint}"));
+        Self::Stuck(with_source(error) + &hint.unwrap_or_default())
     }
 
     pub(super) fn journal(error: &JournalError) -> Self {
@@ -132,6 +143,7 @@ impl fmt::Display for NotRevertedReason {
             Self::Hidden(why) => write!(f, "it cannot be reverted now: {why}"),
             Self::SideEffect(why) => write!(f, "its side effects could not be reverted: {why}"),
             Self::Interrupted => f.write_str("the revert was interrupted before this step"),
+            Self::Stuck(why) => write!(f, "it is stuck: {why}"),
         }
     }
 }

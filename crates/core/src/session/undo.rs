@@ -426,6 +426,9 @@ impl Session {
                 Err(error) if *error.kind() == HostErrorKind::Busy => {
                     NotRevertedReason::InUse(with_source(&error))
                 }
+                Err(error) if *error.kind() == HostErrorKind::Stuck => {
+                    NotRevertedReason::stuck(&error)
+                }
                 Err(error) => NotRevertedReason::Refused(with_source(&error)),
                 Ok(()) => NotRevertedReason::NotTaken,
             });

@@ -32,4 +32,18 @@ pub enum Fault {
         /// The kernel's answer.
         errno: i32,
     },
+    /// A driver does not return when it is asked to bind a function, until
+    /// [`release`](super::Bus::release).
+    BindHangs {
+        /// The function.
+        address: Address,
+        /// The driver.
+        driver: String,
+    },
+    /// The driver of a function does not return when it is asked to release it, until
+    /// [`release`](super::Bus::release).
+    UnbindHangs {
+        /// The function.
+        address: Address,
+    },
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use hosttune_core::host::{Entry, FileContent, Fs, RootKind};
 use hosttune_core::testing::MemoryHost;
-use hosttune_core::{HostError, Operation};
+use hosttune_core::{HostError, HostErrorKind, Operation};
 
 use super::Bus;
+use super::kernel::HANGS;
+use crate::address::Address;
 
 /// The files of a machine in memory for one process. Writes go to the [`Bus`].
 #[derive(Debug)]
@@ -20,6 +22,29 @@ impl BusHost {
     pub(super) fn new(bus: Bus, files: MemoryHost) -> Self {
         Self { bus, files }
     }
+
+    fn written(&mut self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+        let (shown, text) = (path.display().to_string(), String::from_utf8_lossy(bytes));
+        self.bus.write(&shown, &text).map_err(|errno| match errno {
+            HANGS => stuck(path),
+            errno => HostError::from_errno(Operation::Write, shown.clone(), errno)
+                .wanted(text.trim_end()),
+        })
+    }
+
+    /// Whether a file belongs to a function with a change that does not return.
+    fn hangs(&self, file: &Path) -> bool {
+        let names = file.iter().filter_map(|name| name.to_str());
+        let mut addresses = names.filter_map(|name| name.parse::<Address>().ok());
+        addresses.any(|address| self.bus.hangs(address))
+    }
+}
+
+fn stuck(path: &Path) -> HostError {
+    let shown = path.display().to_string();
+    HostError::new(Operation::Write, shown, HostErrorKind::Stuck)
+        .detail("it hangs in the kernel")
+        .with_hint("end what uses the device, then run it again")
 }
 
 impl Fs for BusHost {
@@ -28,6 +53,11 @@ impl Fs for BusHost {
     }
 
     fn read(&self, path: &Path) -> Result<Vec<u8>, HostError> {
+        assert!(
+            !path.ends_with("driver_override") || !self.hangs(path),
+            "the kernel would wait for ever: {} is read",
+            path.display()
+        );
         self.files.read(path)
     }
 
@@ -48,10 +78,29 @@ impl Fs for BusHost {
     }
 
     fn write_value(&mut self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
-        let (shown, text) = (path.display().to_string(), String::from_utf8_lossy(bytes));
-        self.bus.write(&shown, &text).map_err(|errno| {
-            HostError::from_errno(Operation::Write, shown.clone(), errno).wanted(text.trim_end())
-        })
+        let written = self.written(path, bytes);
+        assert!(
+            !matches!(&written, Err(error) if *error.kind() == HostErrorKind::Stuck),
+            "the kernel would wait for ever: {} is written",
+            path.display()
+        );
+        written
+    }
+
+    fn write_value_in_child(
+        &mut self,
+        path: &Path,
+        bytes: &[u8],
+        guard: &Path,
+    ) -> Result<(), HostError> {
+        if self.hangs(guard) {
+            return Err(stuck(path));
+        }
+        self.written(path, bytes)
+    }
+
+    fn child_is_writing(&self, guard: &Path) -> Result<bool, HostError> {
+        Ok(self.hangs(guard))
     }
 
     fn put_file(&mut self, path: &Path, content: &FileContent) -> Result<(), HostError> {

@@ -19,6 +19,8 @@ const EBUSY: i32 = 16;
 const EEXIST: i32 = 17;
 const ENODEV: i32 = 19;
 const EINVAL: i32 = 22;
+/// Not an answer: the kernel does not return.
+pub(super) const HANGS: i32 = i32::MIN;
 /// `driver_set_override` refuses this length and more.
 const LONGEST_OVERRIDE: usize = 4096 - 1;
 
@@ -30,8 +32,19 @@ pub(super) struct Kernel {
     bound: BTreeMap<Address, String>,
     pub(super) faults: Vec<Fault>,
     pub(super) owned: BTreeSet<u32>,
+    /// The functions whose lock is held by a change that does not return.
+    pub(super) hanging: BTreeMap<Address, Hanging>,
     late: Vec<(Duration, Address, String)>,
     now: Duration,
+}
+
+/// A change that does not return.
+#[derive(Debug, Clone)]
+pub(super) enum Hanging {
+    /// `really_probe`, after it has made the links.
+    Bind(String),
+    /// `__device_release_driver`, after it has removed the links.
+    Unbind(String),
 }
 
 fn real_directory(function: &Function) -> String {
@@ -233,6 +246,15 @@ impl Kernel {
                         .push((self.now + *delay, address, driver.to_owned()));
                     return Err(EAGAIN);
                 }
+                Fault::BindHangs {
+                    address: at,
+                    driver: by,
+                } if *at == address && by == driver => {
+                    let hanging = Hanging::Bind(driver.to_owned());
+                    self.hanging.insert(address, hanging);
+                    self.link(memory, &function, driver);
+                    return Err(HANGS);
+                }
                 _ => {}
             }
         }
@@ -251,14 +273,21 @@ impl Kernel {
         Ok(())
     }
 
-    fn make_bound(&mut self, memory: &Memory, function: &Function, driver: &str) {
+    /// `driver_sysfs_add`.
+    fn link(&mut self, memory: &Memory, function: &Function, driver: &str) {
         self.bound.insert(function.address, driver.to_owned());
         let base = real_directory(function);
         let of_driver = format!("/sys/bus/pci/drivers/{driver}");
-        let mut files = memory
+        let _ = memory
             .clone()
             .link(format!("{base}/driver"), &of_driver)
             .link(format!("{of_driver}/{}", function.address), &base);
+    }
+
+    fn make_bound(&mut self, memory: &Memory, function: &Function, driver: &str) {
+        self.link(memory, function, driver);
+        let base = real_directory(function);
+        let mut files = memory.clone();
         for (_, name, value) in function.of_driver.iter().filter(|(by, ..)| by == driver) {
             files = files.file(format!("{base}/{name}"), value, Behaviour::takes_all());
         }
@@ -269,6 +298,39 @@ impl Kernel {
                 let _ = files.file(format!("/dev/vfio/{group}"), "", Behaviour::takes_all());
             }
         }
+    }
+
+    /// `driver_sysfs_remove`.
+    fn unlink(&self, memory: &Memory, address: Address, driver: &str) {
+        if let Some(function) = self.functions.get(&address) {
+            let base = real_directory(function);
+            let of_driver = format!("/sys/bus/pci/drivers/{driver}/{address}");
+            remove(memory, [format!("{base}/driver"), of_driver]);
+        }
+    }
+
+    /// Lets a change return that hangs.
+    pub(super) fn release(&mut self, memory: &Memory, address: Address) {
+        match self.hanging.remove(&address) {
+            Some(Hanging::Unbind(driver)) => self.detach(memory, address, &driver),
+            Some(Hanging::Bind(driver)) => {
+                if let Some(function) = self.functions.get(&address).cloned() {
+                    self.make_bound(memory, &function, &driver);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Whether a write needs the lock of a function that is held.
+    fn waits_for_lock(&self, parts: &[&str], value: &str) -> bool {
+        let address = match parts {
+            ["sys", "bus", "pci", "devices", address, ..] => address.parse().ok(),
+            ["sys", "bus", "pci", "drivers_probe"]
+            | ["sys", "bus", "pci", "drivers", _, "bind" | "unbind"] => value.parse().ok(),
+            _ => None,
+        };
+        address.is_some_and(|address| self.hanging.contains_key(&address))
     }
 
     /// `device_driver_detach`.
@@ -307,6 +369,9 @@ impl Kernel {
     pub(super) fn write(&mut self, memory: &Memory, path: &str, bytes: &str) -> Result<(), i32> {
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         let value = bytes.strip_suffix('\n').unwrap_or(bytes);
+        if self.waits_for_lock(&parts, value) {
+            return Err(HANGS);
+        }
         match parts[..] {
             ["sys", "bus", "pci", "drivers_probe"] => {
                 let address = self.known(value)?;
@@ -370,10 +435,17 @@ impl Kernel {
                     return Err(ENODEV);
                 }
                 for fault in &self.faults {
-                    if let Fault::UnbindRefused { address: at, errno } = fault
-                        && *at == address
-                    {
-                        return Err(*errno);
+                    match fault {
+                        Fault::UnbindRefused { address: at, errno } if *at == address => {
+                            return Err(*errno);
+                        }
+                        Fault::UnbindHangs { address: at } if *at == address => {
+                            let hanging = Hanging::Unbind(driver.to_owned());
+                            self.hanging.insert(address, hanging);
+                            self.unlink(memory, address, driver);
+                            return Err(HANGS);
+                        }
+                        _ => {}
                     }
                 }
                 self.detach(memory, address, driver);

@@ -107,7 +107,7 @@ impl Bus {
     /// Writes to a file, as another process would.
     ///
     /// # Errors
-    /// Returns the errno that the kernel answers with.
+    /// Returns the errno that the kernel answers with; `i32::MIN` if the write does not return.
     pub fn write(&self, path: &str, bytes: &str) -> Result<(), i32> {
         if bytes.is_empty() {
             // write(2) of nothing does not reach the kernel's handler.
@@ -119,6 +119,18 @@ impl Bus {
     /// Makes the bus fail in this way from now on.
     pub fn fail(&self, fault: Fault) {
         self.kernel().faults.push(fault);
+    }
+
+    /// Lets a change of a function return that hangs, as closing the file does for which its driver
+    /// waits.
+    pub fn release(&self, address: Address) {
+        self.kernel().release(&self.memory, address);
+    }
+
+    /// Whether a change of a function does not return.
+    #[must_use]
+    pub fn hangs(&self, address: Address) -> bool {
+        self.kernel().hanging.contains_key(&address)
     }
 
     /// Ends all faults.

@@ -79,14 +79,7 @@ struct Block {
 
 /// The uses of the disks of a device.
 pub(crate) fn disk_uses(host: &Host, address: Address) -> Result<Vec<DiskUse>, HostError> {
-    let mut blocks = Vec::new();
-    for name in list(host, BLOCK)? {
-        let entry = host.entry(format!("{BLOCK}/{name}"))?;
-        if let Some(EntryKind::Link(target)) = entry.map(|entry| entry.kind) {
-            let target = target.to_string_lossy().into_owned();
-            blocks.push(Block { name, target });
-        }
-    }
+    let blocks = all_blocks(host)?;
     let own = own_disks(host, address, &blocks)?;
     if own.is_empty() {
         return Ok(Vec::new());
@@ -143,6 +136,23 @@ pub(crate) fn disk_uses(host: &Host, address: Address) -> Result<Vec<DiskUse>, H
         uses.extend(own.into_iter().map(|disk| DiskUse::PerhapsZfs { disk }));
     }
     Ok(uses)
+}
+
+/// The names of the disks of a device, partitions too.
+pub(crate) fn disk_names(host: &Host, address: Address) -> Result<BTreeSet<String>, HostError> {
+    own_disks(host, address, &all_blocks(host)?)
+}
+
+fn all_blocks(host: &Host) -> Result<Vec<Block>, HostError> {
+    let mut blocks = Vec::new();
+    for name in list(host, BLOCK)? {
+        let entry = host.entry(format!("{BLOCK}/{name}"))?;
+        if let Some(EntryKind::Link(target)) = entry.map(|entry| entry.kind) {
+            let target = target.to_string_lossy().into_owned();
+            blocks.push(Block { name, target });
+        }
+    }
+    Ok(blocks)
 }
 
 /// The block devices of a PCI device, partitions too.

@@ -18,9 +18,9 @@ pub use network::InterfaceUse;
 pub use processes::Holder;
 pub use survey::{DeviceUse, survey};
 
-pub(crate) use disks::disk_uses;
+pub(crate) use disks::{disk_names, disk_uses};
 pub(crate) use display::{Connectors, connectors};
-pub(crate) use network::interface_uses;
+pub(crate) use network::{interface_names, interface_uses};
 pub(crate) use processes::{Holders, holders, holders_of_all};
 
 /// The processes that would make unbinding wait for ever.

@@ -42,13 +42,7 @@ pub(crate) fn interface_uses(
     host: &Host,
     address: Address,
 ) -> Result<Vec<InterfaceUse>, HostError> {
-    let mut names: Vec<String> = Vec::new();
-    for directory in directories(host, address)? {
-        let mut parts = directory.rsplit('/');
-        if let (Some(name), Some("net")) = (parts.next(), parts.next()) {
-            names.push(name.to_owned());
-        }
-    }
+    let names = interfaces(host, address)?;
     let mut uses = Vec::new();
     let mut routed = None;
     for name in names {
@@ -71,6 +65,36 @@ pub(crate) fn interface_uses(
         });
     }
     Ok(uses)
+}
+
+/// The names of the interfaces of a device, whether they are up or not.
+fn interfaces(host: &Host, address: Address) -> Result<Vec<String>, HostError> {
+    let mut names: Vec<String> = Vec::new();
+    for directory in directories(host, address)? {
+        let mut parts = directory.rsplit('/');
+        if let (Some(name), Some("net")) = (parts.next(), parts.next()) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// The names of the interfaces of a device and of those that vanish with them, such as VLANs.
+pub(crate) fn interface_names(
+    host: &Host,
+    address: Address,
+) -> Result<BTreeSet<String>, HostError> {
+    let mut found = BTreeSet::new();
+    for name in interfaces(host, address)? {
+        for upper in all_above(host, &name)? {
+            // A bridge or a bond stays without it.
+            if host.exists(format!("/proc/net/vlan/{upper}"))? {
+                found.insert(upper);
+            }
+        }
+        found.insert(name);
+    }
+    Ok(found)
 }
 
 fn text(host: &Host, path: &str) -> Result<String, HostError> {

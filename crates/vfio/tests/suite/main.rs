@@ -8,10 +8,13 @@
 )]
 
 mod at_boot;
+mod at_boot_ids;
 mod cards;
 mod failures;
 mod laws;
 mod real_kernel;
 mod refusals;
 mod selecting;
+mod stuck;
 mod support;
+mod tuned;

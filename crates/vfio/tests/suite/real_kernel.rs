@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hosttune_boot::Modules;
 use hosttune_core::testing::{CrashPoint, Memory, MemoryStore, Moment};
-use hosttune_core::{Error, Host, LinuxHost, Session, Tuning};
+use hosttune_core::{Error, Host, LinuxHost, NotReverted, NotRevertedReason, Session, Tuning};
 use hosttune_pci::testing::{Bus, Function};
 use hosttune_pci::{Address, Device, Devices};
 use hosttune_test_machine::inside::{self, for_tests, is_inside, test_name};
@@ -22,6 +22,7 @@ fn devices_are_lent_and_come_back(kernel: Kernel) {
         the_fake_answers_as_the_kernel();
         a_network_card_is_lent_and_comes_back();
         a_display_and_its_audio_survive_a_kill_at_every_write();
+        an_unbind_that_hangs_is_stuck_until_it_returns();
         return;
     }
     let reason = "an interface that comes back has another number";
@@ -31,8 +32,9 @@ fn devices_are_lent_and_come_back(kernel: Kernel) {
     let mut show = |_: Stream, _: &[u8]| {};
     let output = machine.shell(&command, Duration::from_secs(1_200), &mut show);
     let output = output.unwrap();
-    assert_eq!(output.code, 0, "{}", output.text());
-    assert!(output.text().contains("a display and its audio: done"));
+    let said = output.text() + &output.error_text();
+    assert_eq!(output.code, 0, "{said}");
+    assert!(output.text().contains("an unbind that hangs: done"));
 }
 
 fn host() -> Host {
@@ -305,4 +307,79 @@ fn a_display_and_its_audio_survive_a_kill_at_every_write() {
     unload_modules();
     println!("killed {kills} times");
     println!("a display and its audio: done");
+}
+
+/// A sound server that does not close its control node, as one that is stopped: snd_hda_intel waits
+/// for it in the kernel.
+fn an_unbind_that_hangs_is_stuck_until_it_returns() {
+    println!("an unbind that hangs");
+    let audio = with_driver("snd_hda_intel");
+    let devices = Devices::read(&host()).unwrap();
+    let display = devices
+        .in_slot_of(audio.address)
+        .find(|device| device.class.is_display());
+    let lend = Lend::new([selector(display.unwrap())]).consent(Consent::OnlyGpu);
+    tell("modprobe -a vfio-pci vfio_iommu_type1");
+    let before = bindings();
+    // Its name is that of a server that closes the node when a card goes away, so it is no reason to
+    // refuse.
+    let server = "/tmp/wireplumber";
+    std::fs::copy("/usr/bin/sleep", server).unwrap();
+    let node = std::fs::File::open("/dev/snd/controlC0").unwrap();
+    let mut server = std::process::Command::new(server)
+        .arg("infinity")
+        .stdin(node)
+        .spawn()
+        .unwrap();
+
+    let store = MemoryStore::new();
+    // The child has to start and to reach its write within this time.
+    let limit = Duration::from_secs(10);
+    let impatient = Host::new(LinuxHost::live().unwrap().write_limit(limit));
+    let session = Session::new(
+        impatient.with_backend(Modules::live()),
+        "vfio-test",
+        store.of(&CrashPoint::lives()),
+        "boot",
+    );
+    let mut session = session.unwrap().with(hosttune_vfio::knobs);
+    let error = lend.apply(&mut session).unwrap_err();
+    let is_stuck = |left: &NotReverted| matches!(left.reason, NotRevertedReason::Stuck(_));
+    match &error {
+        Error::RollbackIncomplete { left, .. } => assert!(left.iter().any(is_stuck), "{error}"),
+        other => panic!("{other}"),
+    }
+    println!("said: {error}");
+    drop(session);
+
+    // Another process sees it too, and none of these waits.
+    let mut session = process(&store, &CrashPoint::lives());
+    let seen = Devices::read(&host()).unwrap();
+    assert!(seen.get(audio.address).unwrap().is_stuck);
+    let refused = Assessment::of(&host(), &lend).unwrap().refusals;
+    let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
+    assert!(
+        refused.iter().any(|line| line.contains("is stuck")),
+        "{refused:?}"
+    );
+    let pending = session.status().unwrap().pending;
+    assert!(
+        pending.iter().any(|pending| pending.absent.is_some()),
+        "{pending:#?}"
+    );
+    let reverted = session.revert().unwrap();
+    assert!(reverted.not_reverted.iter().any(is_stuck), "{reverted:#?}");
+
+    server.kill().unwrap();
+    server.wait().unwrap();
+    std::fs::remove_file("/tmp/wireplumber").unwrap();
+    wait_until("the driver returns", || {
+        !hosttune_pci::is_stuck(&host(), audio.address).unwrap()
+    });
+    let reverted = process(&store, &CrashPoint::lives()).revert().unwrap();
+    assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
+    assert!(store.is_empty());
+    is_still(&before, "returned");
+    unload_modules();
+    println!("an unbind that hangs: done");
 }

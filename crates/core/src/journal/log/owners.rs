@@ -8,7 +8,7 @@ use super::{Log, Open};
 use crate::journal::entry::{Entry, Giver};
 use crate::journal::{JournalError, JournalLocation, Record, Store};
 use crate::knob::{AnyKnob, Key};
-use crate::plan::{Before, Journalled, SavedState, Step};
+use crate::plan::{Before, Journalled, OwnedChange, SavedState, Step};
 
 /// An entry of another owner's journal, or a remaining one of this owner's.
 #[derive(Debug, Clone, Copy)]
@@ -286,7 +286,15 @@ impl Log {
                 rounded.entry(entry.key()).or_default().extend(rules);
             }
         }
+        let logs = std::iter::once(self).chain(&self.others);
+        let mut changes: Vec<(u64, OwnedChange)> = Vec::new();
+        for log in logs {
+            let steps = log.entries.values().filter(|entry| !entry.is_hold());
+            changes.extend(steps.map(|entry| (entry.id, OwnedChange::of(&log.owner, &entry.step))));
+        }
+        changes.sort_by_key(|(id, _)| *id);
         Journalled {
+            changes: changes.into_iter().map(|(_, change)| change).collect(),
             rounded,
             of_others: last.into_keys().collect(),
             last: left

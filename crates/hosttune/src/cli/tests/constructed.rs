@@ -123,6 +123,7 @@ pub(super) fn every_left() -> Vec<NotReverted> {
         NotRevertedReason::Hidden("all processors of policy0 are offline".into()),
         NotRevertedReason::SideEffect("x: refused".into()),
         NotRevertedReason::Interrupted,
+        NotRevertedReason::Stuck("cannot write unbind: it hangs in the kernel".into()),
     ]
     .into_iter()
     .map(|reason| NotReverted {

@@ -114,6 +114,7 @@ fn one(look: Look, text: &mut String, bus: &Bus, device: &Device) {
 /// Driver, power, resets and place of a device.
 fn facts(device: &Device, details: Option<&Details>) -> String {
     let mut facts = vec![match &device.driver {
+        _ if device.is_stuck => "stuck: a change of its driver hangs in the kernel".to_owned(),
         Some(driver) => format!("driver {driver}"),
         None => "no driver".to_owned(),
     }];

@@ -1,0 +1,39 @@
+//! What the journals say is in effect, for a tuning that has to know it.
+
+use serde::{Deserialize, Serialize};
+
+use super::Step;
+use crate::knob::AnyKnob;
+
+/// A change that is in effect according to a journal, of this owner or another one.
+///
+/// The knob is data: its type need not be registered with the session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct OwnedChange {
+    /// The owner of the journal.
+    pub owner: String,
+    /// The part of the owner's tuning that requested it, with the parts around it: `qos/uplink`.
+    pub part: String,
+    /// The knob.
+    pub knob: AnyKnob,
+    /// Whether it is only an intermediate step for another change.
+    pub is_intermediate: bool,
+}
+
+impl OwnedChange {
+    pub(crate) fn of(owner: &str, step: &Step) -> Self {
+        Self {
+            owner: owner.to_owned(),
+            part: step.part.clone(),
+            knob: step.knob.clone(),
+            is_intermediate: step.means,
+        }
+    }
+
+    /// The outermost part, as `--only` takes it; empty if the tuning has no parts.
+    #[must_use]
+    pub fn outermost_part(&self) -> &str {
+        self.part.split('/').next().unwrap_or_default()
+    }
+}
