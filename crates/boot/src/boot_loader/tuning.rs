@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::booted::BootedSetting;
 use super::detection::{BootLoader, Detection, detect};
 use super::grub;
+use crate::boot_once::{TRIAL, TrialOf};
 use crate::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE};
 use crate::module::canonical;
 
@@ -96,6 +97,9 @@ pub struct BootParameters {
     pub name: String,
     /// The settings, in order.
     pub settings: Vec<BootSetting>,
+    /// Whether they are only tried, in the next boot, and not kept.
+    #[serde(default)]
+    pub is_trial: bool,
 }
 
 impl BootParameters {
@@ -104,7 +108,19 @@ impl BootParameters {
         Self {
             name: name.into(),
             settings: settings.into_iter().collect(),
+            is_trial: false,
         }
+    }
+
+    /// Tries the settings in the next boot, and only in that one, instead of keeping them: see
+    /// [`boot_once`](crate::boot_once).
+    ///
+    /// This is a part of its own, `trial`, so that it can be reverted by itself. Where it is not
+    /// possible the plan fails, because the settings would be kept untried.
+    #[must_use]
+    pub fn trial(mut self, is_trial: bool) -> Self {
+        self.is_trial = is_trial;
+        self
     }
 
     /// The path of our file for GRUB.
@@ -169,6 +185,45 @@ impl BootParameters {
             let what = format!("kernel parameter {}", one.setting);
             one.on(at.skip(&what, unsupported.clone()));
         }
+    }
+
+    fn declare_trial(&self, at: &mut Planner<'_>, loader: BootLoader) -> Result<(), Error> {
+        if loader != BootLoader::Grub {
+            let unsupported = Unsupported::new(
+                UnsupportedKind::Other,
+                format!("a trial is made only with GRUB, and this host has {loader}"),
+            )
+            .hint(
+                "apply without --try-boot, and keep a way to choose the old line in the boot menu",
+            );
+            at.skip("trial of the kernel parameters", unsupported)
+                .required();
+            return Ok(());
+        }
+        let path = grub::file(&self.name);
+        let mut tried = Vec::new();
+        for one in &self.settings {
+            match grub::objection(&one.setting) {
+                Some(why) if !is_booted(at, one) => {
+                    let what = format!("kernel parameter {}", one.setting);
+                    let unsupported = Unsupported::new(UnsupportedKind::Other, why)
+                        .hint("change it there, run update-grub and reboot");
+                    one.on(at.skip(&what, unsupported));
+                }
+                Some(_) => {}
+                None => tried.push(&one.setting),
+            }
+        }
+        // The characters are checked as for the file that keeps the parameters.
+        grub::render(&self.name, &tried)
+            .map_err(|error| Error::tuning(error, "correct the parameter in the profile"))?;
+        let trial = TrialOf {
+            name: &self.name,
+            settings: &tried,
+            kept_in: &path,
+        };
+        at.part(TRIAL, &trial);
+        Ok(())
     }
 
     fn declare_grub(&self, at: &mut Planner<'_>) -> Result<(), Error> {
@@ -300,6 +355,9 @@ impl Tuning for BootParameters {
             }
         };
         self.check_final_length(at)?;
+        if self.is_trial {
+            return self.declare_trial(at, loader);
+        }
         match loader {
             BootLoader::Grub => self.declare_grub(at),
             BootLoader::KernelInstall => self.declare_kernel_install(at),

@@ -9,6 +9,7 @@
 )]
 
 mod boot_loader;
+mod boot_once;
 mod command_line;
 mod laws;
 mod modprobe_d;
