@@ -3,14 +3,15 @@
 use hosttune_core::file::{ConfigFile, Directory, DirectoryState, FileState};
 use hosttune_core::host::{FileContent, RootKind};
 use hosttune_core::{
-    Error, Planner, Request, Requirement, Tuning, Unsupported, UnsupportedKind, When, Why,
+    Error, Host, HostError, Planner, Request, Requirement, Tuning, Unsupported, UnsupportedKind,
+    When, Why,
 };
 use serde::{Deserialize, Serialize};
 
 use super::booted::BootedSetting;
 use super::detection::{BootLoader, Detection, detect};
 use super::grub;
-use crate::boot_once::{TRIAL, TrialOf};
+use crate::boot_once::{TRIAL, Trial, TrialOf, TrialState, described, leaks};
 use crate::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE};
 use crate::module::canonical;
 
@@ -61,6 +62,11 @@ impl BootSetting {
     pub fn optional(mut self) -> Self {
         self.requirement = Requirement::Optional;
         self
+    }
+
+    /// Whether the setting can be kept with GRUB, in a file that only adds parameters.
+    pub fn can_be_kept(&self) -> bool {
+        grub::objection(&self.setting).is_none()
     }
 
     fn on<'p, 'a>(&self, request: Request<'p, 'a>) -> Request<'p, 'a> {
@@ -121,6 +127,13 @@ impl BootParameters {
     pub fn trial(mut self, is_trial: bool) -> Self {
         self.is_trial = is_trial;
         self
+    }
+
+    /// The parameters that a trial tries, as [`Trial`] names them. What GRUB's file of our own cannot
+    /// keep is not tried.
+    pub fn tried(&self) -> String {
+        let settings = self.settings.iter().map(|one| &one.setting);
+        described(settings.filter(|setting| grub::objection(setting).is_none()))
     }
 
     /// The path of our file for GRUB.
@@ -193,9 +206,16 @@ impl BootParameters {
                 UnsupportedKind::Other,
                 format!("a trial is made only with GRUB, and this host has {loader}"),
             )
-            .hint(
-                "apply without --try-boot, and keep a way to choose the old line in the boot menu",
-            );
+            .hint(match loader {
+                BootLoader::KernelInstall => "copy the entry in loader/entries to a file of another name, add the parameters and panic=10 to its options, and start it once: bootctl set-oneshot NAME.conf",
+                _ => "apply without --try-boot, and keep a way to choose the old line in the boot menu",
+            });
+            at.skip("trial of the kernel parameters", unsupported)
+                .required();
+            return Ok(());
+        }
+        if let Some(unsupported) = unread_directory(at.host())? {
+            // What is tried could not be kept.
             at.skip("trial of the kernel parameters", unsupported)
                 .required();
             return Ok(());
@@ -227,14 +247,14 @@ impl BootParameters {
     }
 
     fn declare_grub(&self, at: &mut Planner<'_>) -> Result<(), Error> {
-        if grub::reads_directory(at.host())? != Some(true) {
-            let unsupported = Unsupported::new(
-                UnsupportedKind::Other,
-                format!("grub-mkconfig of this host does not read {}", grub::DIRECTORY),
-            )
-            .hint("add the parameters to the boot loader manually: to GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, or with grubby where it is installed");
+        if let Some(unsupported) = unread_directory(at.host())? {
             self.skip_all(at, &unsupported);
             return Ok(());
+        }
+        if let Some(trial) = Trial::of(at.host(), &self.name)?
+            && trial.state != TrialState::Running
+        {
+            at.note(trial.to_string());
         }
         let path = grub::file(&self.name);
         let mut kept: Vec<&BootSetting> = Vec::new();
@@ -355,6 +375,9 @@ impl Tuning for BootParameters {
             }
         };
         self.check_final_length(at)?;
+        for leak in leaks(at.host())? {
+            at.note(leak.to_string());
+        }
         if self.is_trial {
             return self.declare_trial(at, loader);
         }
@@ -381,6 +404,19 @@ impl Tuning for BootParameters {
             }
         }
     }
+}
+
+/// Why the file for GRUB would have no effect.
+fn unread_directory(host: &Host) -> Result<Option<Unsupported>, HostError> {
+    if grub::reads_directory(host)? == Some(true) {
+        return Ok(None);
+    }
+    let unsupported = Unsupported::new(
+        UnsupportedKind::Other,
+        format!("grub-mkconfig of this host does not read {}", grub::DIRECTORY),
+    )
+    .hint("add the parameters to the boot loader manually: to GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, or with grubby where it is installed");
+    Ok(Some(unsupported))
 }
 
 /// Whether the running kernel was booted with the setting.

@@ -52,7 +52,7 @@ impl Menu {
         let once = has("set default=\"${next_entry}\"");
         let emptied = has("set next_entry=");
         let saved = has("save_env next_entry");
-        let defaults = lines.iter().filter_map(|line| {
+        let mut defaults = lines.iter().filter_map(|line| {
             let value = line.trim().strip_prefix("set default=\"")?;
             value.strip_suffix('"')
         });
@@ -63,8 +63,7 @@ impl Menu {
         Self {
             entries,
             default: defaults
-                .filter(|value| *value != "${next_entry}")
-                .last()
+                .rfind(|value| *value != "${next_entry}")
                 .map(str::to_owned),
             starts_once: matches!((once, emptied, saved), (Some(once), Some(emptied), Some(saved))
                 if once < emptied && emptied < saved),
@@ -73,6 +72,15 @@ impl Menu {
                 .iter()
                 .any(|line| line.split_whitespace().next() == Some("blscfg")),
         }
+    }
+
+    /// Whether an entry that is added at a line is before another, so that a default that is a number
+    /// would become another entry.
+    pub(super) fn is_moved_by_an_entry_at(&self, line: usize) -> bool {
+        let starts_with_digit =
+            |name: &String| name.starts_with(|letter: char| letter.is_ascii_digit());
+        let is_number = self.default.as_ref().is_some_and(starts_with_digit);
+        is_number && self.entries.iter().any(|entry| entry.line > line)
     }
 
     /// The entry that is started if none was chosen for one boot. `saved` is the variable

@@ -17,6 +17,8 @@ struct Mount {
     device: String,
     point: String,
     file_system: String,
+    /// Whether the file system keeps a copy of the data in its journal.
+    journals_data: bool,
 }
 
 /// Why GRUB cannot write a file in this directory, or why that is not known; `None` if it can.
@@ -42,6 +44,13 @@ pub(super) fn objection(host: &Host, directory: &str) -> Result<Option<String>, 
             "{directory} is on {}, in which GRUB cannot write (it can in {})",
             mount.file_system,
             WRITABLE.join(", ")
+        )));
+    }
+    if mount.journals_data {
+        // After a crash the kernel would write the choice again that GRUB has cleared.
+        return Ok(Some(format!(
+            "{directory} is on {} with data=journal, which can undo what GRUB writes",
+            mount.file_system
         )));
     }
     let link = format!("/sys/dev/block/{}", mount.device);
@@ -82,11 +91,14 @@ fn parsed(line: &str) -> Option<Mount> {
     let mut fields = line.split(' ');
     let device = fields.nth(2)?.to_owned();
     let point = unescaped_path(fields.nth(1)?);
-    let file_system = fields.skip_while(|field| *field != "-").nth(1)?.to_owned();
+    let mut behind = fields.skip_while(|field| *field != "-").skip(1);
+    let file_system = behind.next()?.to_owned();
+    let options = behind.nth(1).unwrap_or_default();
     Some(Mount {
         device,
         point,
         file_system,
+        journals_data: options.split(',').any(|option| option == "data=journal"),
     })
 }
 

@@ -22,6 +22,7 @@
 //! - [`EnvironmentBlock`]: the variables that GRUB and the running system share; [`GrubVariable`] is one
 //!   of them as a knob.
 //! - [`MarkedBlock`]: lines of ours in a file of other programs, as a knob.
+//! - [`BootMode`]: an entry beside the normal one, which stays.
 //! - [`Trial`]: what became of the entry.
 
 mod coverage;
@@ -33,6 +34,7 @@ mod grub_variable;
 mod grub_word;
 mod leaked;
 mod marked_block;
+mod mode;
 mod trial;
 mod trial_entry;
 mod trial_state;
@@ -42,6 +44,8 @@ pub use file_part::FilePart;
 pub use grub_variable::GrubVariable;
 pub use leaked::{Leak, leaks};
 pub use marked_block::{MarkedBlock, MarkedBlockError};
+pub use mode::BootMode;
 pub use trial::TRIAL;
 pub(crate) use trial::TrialOf;
+pub(crate) use trial_entry::described;
 pub use trial_state::{Trial, TrialState, running_mark};

@@ -173,7 +173,7 @@ impl TrialOf<'_> {
         let generator = generator(host)?;
         let facts = TrialFacts::new(&boot, self.settings.iter().copied());
         Ok(self.written(host, entry, &facts, generator)?.map(|(text, mut notes)| {
-            notes.push(format!("trial {} is started once by the next boot; the boot after that has the old line unless you run {} confirm", facts.id, self.name));
+            notes.push(format!("trial {} is started once by the next boot (restart with reboot, not with the switch: GRUB reads the disk without the journal of its file system); the boot after that has the old line unless you run {} confirm", facts.id, self.name));
             Prepared { directory, text, notes }
         }))
     }
@@ -249,10 +249,8 @@ fn other_kernel(host: &Host, linux: &LinuxCommand) -> Result<Option<String>, Hos
 fn objection(menu: &Menu, text: &str, path: &str) -> Option<Refusal> {
     if menu.reads_entries && menu.entries.is_empty() {
         return Some(Refusal::new(
-            format!(
-                "{path} takes its entries from loader/entries at boot, which is not supported yet"
-            ),
-            WITHOUT_TRIAL,
+            format!("{path} takes its entries from loader/entries at boot, where no trial is made"),
+            "copy the entry there to a file of another name, add the parameters and panic=10 to its options, and start it once: grub2-reboot NAME-WITHOUT-CONF",
         ));
     }
     if !menu.starts_once {
@@ -275,22 +273,13 @@ fn objection(menu: &Menu, text: &str, path: &str) -> Option<Refusal> {
             WITHOUT_TRIAL,
         ));
     }
-    // An entry that is added before another moves the number of that one.
-    let is_number = menu
-        .default
-        .as_ref()
-        .is_some_and(|name| name.starts_with(|letter: char| letter.is_ascii_digit()));
-    let moves = menu.entries.iter().find(|entry| entry.line > custom);
-    match moves {
-        Some(entry) if is_number => Some(Refusal::new(
-            format!(
-                "the default entry is a number, and the trial would be before the entry '{}'",
-                entry.title
-            ),
+    if menu.is_moved_by_an_entry_at(custom) {
+        return Some(Refusal::new(
+            "the default entry is a number, and the trial would be before other entries",
             "name the default entry by its id: GRUB_DEFAULT in /etc/default/grub, then update-grub",
-        )),
-        _ => None,
+        ));
     }
+    None
 }
 
 impl Tuning for TrialOf<'_> {

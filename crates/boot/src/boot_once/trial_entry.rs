@@ -27,11 +27,10 @@ impl TrialFacts {
         settings: impl IntoIterator<Item = &'a CommandLineSetting>,
     ) -> Self {
         let id = boot.chars().filter(char::is_ascii_alphanumeric).take(12);
-        let parameters = settings.into_iter().map(ToString::to_string);
         Self {
             id: id.collect(),
             boot: boot.to_owned(),
-            parameters: parameters.collect::<Vec<_>>().join(", "),
+            parameters: described(settings),
         }
     }
 
@@ -54,6 +53,12 @@ impl TrialFacts {
             parameters: comment("# parameters:")?,
         })
     }
+}
+
+/// Settings in one line, for people and for comparing.
+pub(crate) fn described<'a>(settings: impl IntoIterator<Item = &'a CommandLineSetting>) -> String {
+    let settings = settings.into_iter().map(ToString::to_string);
+    settings.collect::<Vec<_>>().join(", ")
 }
 
 /// What makes a trial return by itself: a kernel that panics restarts, and so does an initramfs that

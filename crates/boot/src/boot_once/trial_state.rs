@@ -60,7 +60,8 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Reads what became of the trial of a program; `None` if there is none.
+    /// Reads what became of the trial of a program; `None` if there is none, or if this user cannot
+    /// read it.
     ///
     /// # Errors
     /// Any error from the host.
@@ -68,12 +69,15 @@ impl Trial {
         let Some(directory) = grub_directory(host)? else {
             return Ok(None);
         };
-        let entry = block(&directory, name).read(host)?;
+        let entry = match block(directory, name).read(host) {
+            Err(error) if *error.kind() == HostErrorKind::Denied => return Ok(None),
+            entry => entry?,
+        };
         let Some(facts) = entry.text().and_then(TrialFacts::parse) else {
             return Ok(None);
         };
         let variable = GrubVariable {
-            block: environment_block(&directory),
+            block: environment_block(directory),
             name: "next_entry".to_owned(),
         };
         let next = variable.read(host)?;
