@@ -10,6 +10,7 @@ mod pipewire;
 use hosttune::blockdev::udev::NoteFights;
 use hosttune::blockdev::{self, Rule, Rules, SchedulerName, Transport};
 use hosttune::boot::Modules;
+use hosttune::boot::boot_loader::BootParameters;
 use hosttune::cli::{self, HostProfile, Options, RunSettings, Setting, Watched};
 use hosttune::cpu::irqbalance::NoteIrqbalance;
 use hosttune::cpu::{self, Governor, Processors};
@@ -295,7 +296,7 @@ impl HostProfile for Gaming {
             Box::new(("memory", pages())),
             Box::new(("nvidia", nvidia::Driver::of(options))),
             Box::new(("pipewire", latency)),
-            Box::new(("boot", boot::CommandLine::of(options))),
+            Box::new((boot::PART, boot::CommandLine::of(options))),
             // This note depends on the swap request and comes after it.
             Box::new((
                 "sysctl",
@@ -304,6 +305,10 @@ impl HostProfile for Gaming {
                 },
             )),
         ]))
+    }
+
+    fn boot_parameters(&self, options: &Options) -> Option<(&'static str, BootParameters)> {
+        Some((boot::PART, boot::CommandLine::of(options).parameters()))
     }
 
     fn refine(&self, host: &Host, options: &Options, probe: bool, report: &mut Report) {

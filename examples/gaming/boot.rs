@@ -7,6 +7,9 @@ use hosttune::{Error, Planner, Tuning, Unsupported, UnsupportedKind, Why};
 
 const PARAMETERS: &str = "https://docs.kernel.org/admin-guide/kernel-parameters.html";
 
+/// The name of the part.
+pub(crate) const PART: &str = "boot";
+
 const WHAT: &str = "kernel parameters";
 
 const NEEDS_PERSIST: &str =
@@ -18,6 +21,7 @@ const SECURITY: &str = "mitigations=off is a security trade-off: code that runs 
 pub(crate) struct CommandLine {
     persist: bool,
     candidates: bool,
+    is_trial: bool,
 }
 
 impl CommandLine {
@@ -25,7 +29,12 @@ impl CommandLine {
         Self {
             persist: options.persist,
             candidates: options.has("candidates"),
+            is_trial: options.try_boot,
         }
+    }
+
+    pub(crate) fn parameters(&self) -> BootParameters {
+        BootParameters::new("gaming", self.settings()).trial(self.is_trial)
     }
 
     fn settings(&self) -> Vec<BootSetting> {
@@ -73,10 +82,15 @@ impl Tuning for CommandLine {
             let unsupported =
                 Unsupported::new(UnsupportedKind::Other, "no known boot loader was found")
                     .hint("add the parameters to the kernel command line manually");
-            at.skip(WHAT, unsupported).optional();
+            let request = at.skip(WHAT, unsupported);
+            match self.is_trial {
+                // Without the trial there would be nothing that the option asks for.
+                true => request.required(),
+                false => request.optional(),
+            };
             return Ok(());
         }
-        BootParameters::new("gaming", self.settings()).declare(at)?;
+        self.parameters().declare(at)?;
         at.note(SECURITY);
         Ok(())
     }

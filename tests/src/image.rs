@@ -186,7 +186,7 @@ fn links(directory: &Path) -> Result<Vec<(String, Option<String>)>, MachineError
 }
 
 /// Returns the path of busybox, which is static because no libraries are available early at boot.
-fn find_busybox() -> Result<PathBuf, MachineError> {
+pub(crate) fn find_busybox() -> Result<PathBuf, MachineError> {
     let places = ["/usr/bin/busybox", "/bin/busybox"];
     let found = places.iter().map(PathBuf::from).find(|path| path.exists());
     found.ok_or_else(|| MachineError::NoProgram {

@@ -2,15 +2,47 @@
 
 use hosttune_core::{Host, HostError};
 
-/// A file that only the configuration of one program has, and the command that rebuilds every
-/// image. mkinitcpio and dracut can be installed beside another one without being used, so their
-/// configuration files are the evidence and not the programs.
-const PROGRAMS: [(&str, &str); 4] = [
-    ("/etc/initramfs-tools", "update-initramfs -u -k all"),
-    ("/etc/mkinitcpio.conf", "mkinitcpio -P"),
-    ("/etc/dracut.conf.d", "dracut --regenerate-all --force"),
-    ("/etc/dracut.conf", "dracut --regenerate-all --force"),
+/// A program that builds initramfs images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InitramfsGenerator {
+    InitramfsTools,
+    Mkinitcpio,
+    Dracut,
+}
+
+impl InitramfsGenerator {
+    /// The command that rebuilds every image.
+    fn rebuild_command(self) -> &'static str {
+        match self {
+            Self::InitramfsTools => "update-initramfs -u -k all",
+            Self::Mkinitcpio => "mkinitcpio -P",
+            Self::Dracut => "dracut --regenerate-all --force",
+        }
+    }
+}
+
+/// A file that only the configuration of one program has. mkinitcpio and dracut can be installed
+/// beside another one without being used, so their configuration files are the evidence and not the
+/// programs.
+const PROGRAMS: [(&str, InitramfsGenerator); 4] = [
+    ("/etc/initramfs-tools", InitramfsGenerator::InitramfsTools),
+    ("/etc/mkinitcpio.conf", InitramfsGenerator::Mkinitcpio),
+    ("/etc/dracut.conf.d", InitramfsGenerator::Dracut),
+    ("/etc/dracut.conf", InitramfsGenerator::Dracut),
 ];
+
+/// The program that builds the initramfs; `None` if no such program is known here.
+///
+/// # Errors
+/// Any error from the host.
+pub(crate) fn generator(host: &Host) -> Result<Option<InitramfsGenerator>, HostError> {
+    for (evidence, generator) in PROGRAMS {
+        if host.exists(evidence)? {
+            return Ok(Some(generator));
+        }
+    }
+    Ok(None)
+}
 
 /// The command that rebuilds the initramfs, which has its own copy of modprobe.d; `None` if no
 /// program that builds one is known here.
@@ -18,10 +50,5 @@ const PROGRAMS: [(&str, &str); 4] = [
 /// # Errors
 /// Any error from the host.
 pub fn rebuild_command(host: &Host) -> Result<Option<&'static str>, HostError> {
-    for (evidence, command) in PROGRAMS {
-        if host.exists(evidence)? {
-            return Ok(Some(command));
-        }
-    }
-    Ok(None)
+    Ok(generator(host)?.map(InitramfsGenerator::rebuild_command))
 }

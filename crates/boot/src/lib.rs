@@ -38,8 +38,10 @@
 //! - [`modprobe_d`]: reading and writing modprobe.d, and who sets an option.
 //! - [`command_line`]: reading and changing the kernel command line.
 //! - [`boot_loader`]: which boot loader a host has, and parameters kept in its configuration.
+//! - [`boot_once`]: parameters that are tried in one boot before they are kept.
 
 pub mod boot_loader;
+pub mod boot_once;
 pub mod command_line;
 mod configuration;
 mod initramfs;
@@ -71,4 +73,6 @@ pub fn knobs(registry: &mut hosttune_core::Registry) {
     registry.add::<KernelModule>();
     registry.add::<ModuleParameter>();
     registry.add::<boot_loader::BootedSetting>();
+    registry.add::<boot_once::GrubVariable>();
+    registry.add::<boot_once::MarkedBlock>();
 }

@@ -117,7 +117,7 @@ pub(super) fn already_set(
 ///
 /// # Errors
 /// If a parameter cannot be written, with the reason.
-pub(super) fn render(name: &str, settings: &[&CommandLineSetting]) -> Result<String, String> {
+pub(crate) fn render(name: &str, settings: &[&CommandLineSetting]) -> Result<String, String> {
     let mut line = KernelCommandLine::default();
     for setting in settings {
         setting

@@ -6,9 +6,12 @@
 
 mod booted;
 mod detection;
+mod entry;
 mod grub;
 mod tuning;
 
 pub use booted::{Booted, BootedSetting};
 pub use detection::{BootLoader, Candidate, Detection, detect};
+pub use entry::LoaderEntry;
+pub(crate) use grub::render as check_for_grub;
 pub use tuning::{BootParameters, BootSetting};

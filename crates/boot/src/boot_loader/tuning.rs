@@ -3,13 +3,15 @@
 use hosttune_core::file::{ConfigFile, Directory, DirectoryState, FileState};
 use hosttune_core::host::{FileContent, RootKind};
 use hosttune_core::{
-    Error, Planner, Request, Requirement, Tuning, Unsupported, UnsupportedKind, When, Why,
+    Error, Host, HostError, Planner, Request, Requirement, Tuning, Unsupported, UnsupportedKind,
+    When, Why,
 };
 use serde::{Deserialize, Serialize};
 
 use super::booted::BootedSetting;
 use super::detection::{BootLoader, Detection, detect};
 use super::grub;
+use crate::boot_once::{TRIAL, Trial, TrialOf, TrialState, described, leaks};
 use crate::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE};
 use crate::module::canonical;
 
@@ -62,6 +64,11 @@ impl BootSetting {
         self
     }
 
+    /// Whether the setting can be kept with GRUB, in a file that only adds parameters.
+    pub fn can_be_kept(&self) -> bool {
+        grub::objection(&self.setting).is_none()
+    }
+
     fn on<'p, 'a>(&self, request: Request<'p, 'a>) -> Request<'p, 'a> {
         let request = request.why(self.why.clone());
         match self.requirement {
@@ -96,6 +103,9 @@ pub struct BootParameters {
     pub name: String,
     /// The settings, in order.
     pub settings: Vec<BootSetting>,
+    /// Whether they are only tried, in the next boot, and not kept.
+    #[serde(default)]
+    pub is_trial: bool,
 }
 
 impl BootParameters {
@@ -104,7 +114,26 @@ impl BootParameters {
         Self {
             name: name.into(),
             settings: settings.into_iter().collect(),
+            is_trial: false,
         }
+    }
+
+    /// Tries the settings in the next boot, and only in that one, instead of keeping them: see
+    /// [`boot_once`](crate::boot_once).
+    ///
+    /// This is a part of its own, `trial`, so that it can be reverted by itself. Where it is not
+    /// possible the plan fails, because the settings would be kept untried.
+    #[must_use]
+    pub fn trial(mut self, is_trial: bool) -> Self {
+        self.is_trial = is_trial;
+        self
+    }
+
+    /// The parameters that a trial tries, as [`Trial`] names them. What GRUB's file of our own cannot
+    /// keep is not tried.
+    pub fn tried(&self) -> String {
+        let settings = self.settings.iter().map(|one| &one.setting);
+        described(settings.filter(|setting| grub::objection(setting).is_none()))
     }
 
     /// The path of our file for GRUB.
@@ -171,15 +200,61 @@ impl BootParameters {
         }
     }
 
-    fn declare_grub(&self, at: &mut Planner<'_>) -> Result<(), Error> {
-        if grub::reads_directory(at.host())? != Some(true) {
+    fn declare_trial(&self, at: &mut Planner<'_>, loader: BootLoader) -> Result<(), Error> {
+        if loader != BootLoader::Grub {
             let unsupported = Unsupported::new(
                 UnsupportedKind::Other,
-                format!("grub-mkconfig of this host does not read {}", grub::DIRECTORY),
+                format!("a trial is made only with GRUB, and this host has {loader}"),
             )
-            .hint("add the parameters to the boot loader manually: to GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, or with grubby where it is installed");
+            .hint(match loader {
+                BootLoader::KernelInstall => "copy the entry in loader/entries to a file of another name, add the parameters and panic=10 to its options, and start it once: bootctl set-oneshot NAME.conf",
+                _ => "apply without --try-boot, and keep a way to choose the old line in the boot menu",
+            });
+            at.skip("trial of the kernel parameters", unsupported)
+                .required();
+            return Ok(());
+        }
+        if let Some(unsupported) = unread_directory(at.host())? {
+            // What is tried could not be kept.
+            at.skip("trial of the kernel parameters", unsupported)
+                .required();
+            return Ok(());
+        }
+        let path = grub::file(&self.name);
+        let mut tried = Vec::new();
+        for one in &self.settings {
+            match grub::objection(&one.setting) {
+                Some(why) if !is_booted(at, one) => {
+                    let what = format!("kernel parameter {}", one.setting);
+                    let unsupported = Unsupported::new(UnsupportedKind::Other, why)
+                        .hint("change it there, run update-grub and reboot");
+                    one.on(at.skip(&what, unsupported));
+                }
+                Some(_) => {}
+                None => tried.push(&one.setting),
+            }
+        }
+        // The characters are checked as for the file that keeps the parameters.
+        grub::render(&self.name, &tried)
+            .map_err(|error| Error::tuning(error, "correct the parameter in the profile"))?;
+        let trial = TrialOf {
+            name: &self.name,
+            settings: &tried,
+            kept_in: &path,
+        };
+        at.part(TRIAL, &trial);
+        Ok(())
+    }
+
+    fn declare_grub(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        if let Some(unsupported) = unread_directory(at.host())? {
             self.skip_all(at, &unsupported);
             return Ok(());
+        }
+        if let Some(trial) = Trial::of(at.host(), &self.name)?
+            && trial.state != TrialState::Running
+        {
+            at.note(trial.to_string());
         }
         let path = grub::file(&self.name);
         let mut kept: Vec<&BootSetting> = Vec::new();
@@ -300,6 +375,12 @@ impl Tuning for BootParameters {
             }
         };
         self.check_final_length(at)?;
+        for leak in leaks(at.host())? {
+            at.note(leak.to_string());
+        }
+        if self.is_trial {
+            return self.declare_trial(at, loader);
+        }
         match loader {
             BootLoader::Grub => self.declare_grub(at),
             BootLoader::KernelInstall => self.declare_kernel_install(at),
@@ -323,6 +404,19 @@ impl Tuning for BootParameters {
             }
         }
     }
+}
+
+/// Why the file for GRUB would have no effect.
+fn unread_directory(host: &Host) -> Result<Option<Unsupported>, HostError> {
+    if grub::reads_directory(host)? == Some(true) {
+        return Ok(None);
+    }
+    let unsupported = Unsupported::new(
+        UnsupportedKind::Other,
+        format!("grub-mkconfig of this host does not read {}", grub::DIRECTORY),
+    )
+    .hint("add the parameters to the boot loader manually: to GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, or with grubby where it is installed");
+    Ok(Some(unsupported))
 }
 
 /// Whether the running kernel was booted with the setting.

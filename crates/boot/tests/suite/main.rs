@@ -9,8 +9,11 @@
 )]
 
 mod boot_loader;
+mod boot_modes;
+mod boot_once;
 mod command_line;
 mod laws;
 mod modprobe_d;
 mod module_options;
+mod real_grub;
 mod real_kernel;

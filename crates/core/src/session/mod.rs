@@ -447,7 +447,12 @@ impl Session {
         let is_ours = |seen: &Value| {
             let mut since = log.since(entry);
             since.any(|later| {
-                later.left() == seen || kind.satisfies(&step.knob, seen, &later.step.to)
+                let Step { knob, from, to, .. } = &later.step;
+                let is_partial_write = match from {
+                    Before::Known(from) => kind.is_partial_write(knob, seen, from, to),
+                    Before::DependsOnEarlierStep => false,
+                };
+                later.left() == seen || kind.satisfies(knob, seen, to) || is_partial_write
             })
         };
         Ok(PendingRevert {

@@ -12,7 +12,7 @@ use super::guest::{GuestArguments, LoanArguments};
 use super::manual::ManualArguments;
 use super::measure::MeasureArguments;
 use super::run_command::{RunArguments, StartArguments};
-use super::{HostProfile, Setting};
+use super::{HostProfile, Options, Setting};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -65,6 +65,9 @@ pub(super) struct Global {
     /// Keep settings across reboots
     #[arg(long)]
     pub(super) persist: bool,
+    /// With --persist: try the kernel parameters in the next boot only; confirm keeps them
+    #[arg(long)]
+    pub(super) try_boot: bool,
     /// Only what belongs to the user who runs this; not for root
     #[arg(long)]
     pub(super) user: bool,
@@ -109,6 +112,12 @@ pub(super) enum Command {
         /// Also revert values that others have changed since
         #[arg(long)]
         force: bool,
+    },
+    /// Keep the kernel parameters that this boot tries (apply --persist --try-boot)
+    Confirm {
+        /// Do not ask for confirmation
+        #[arg(long, short)]
+        yes: bool,
     },
     /// Re-apply when devices appear, until interrupted
     Watch {
@@ -176,6 +185,7 @@ pub(super) fn command(profile: &dyn HostProfile) -> clap::Command {
             ))
         }
     };
+    let has_trials = profile.boot_parameters(&Options::default()).is_some();
     // These options are accepted before and after the command. clap's `global` is not used: it drops
     // the values given before the command if there are any after it.
     let command = command
@@ -190,6 +200,11 @@ pub(super) fn command(profile: &dyn HostProfile) -> clap::Command {
             } else {
                 command.mut_arg("user", none)
             };
+            let command = if has_trials {
+                command
+            } else {
+                command.mut_arg("try_boot", none)
+            };
             let command = unused(&name)
                 .iter()
                 .fold(command, |command, option| command.mut_arg(option, none));
@@ -200,8 +215,13 @@ pub(super) fn command(profile: &dyn HostProfile) -> clap::Command {
             }
         })
         .mut_arg("with", candidates)
+        .mut_arg("try_boot", |argument| argument.hide(!has_trials))
         .mut_arg("user", |user| user.hide(!profile.has_user_settings()))
         .args(settings.iter().map(argument));
+    let command = match has_trials {
+        true => command,
+        false => command.mut_subcommand("confirm", |command| command.hide(true)),
+    };
     match profile.guests().is_empty() {
         true => COMMANDS_FOR_GUESTS.iter().fold(command, |command, name| {
             command.mut_subcommand(name, |command| command.hide(true))
@@ -236,16 +256,22 @@ const COMMANDS_FOR_GUESTS: [&str; 3] = ["lend", "return", "guest"];
 /// The options of every command that have no effect on this one.
 fn unused(command: &str) -> &'static [&'static str] {
     match command {
-        "explain" => &["strict"],
-        "revert" | "status" => &["strict", "with", "persist"],
-        "watch" => &["user"],
-        "run" => &["persist", "user"],
-        "lend" => &["only", "persist", "user"],
+        "verify" => &["try_boot"],
+        "explain" => &["strict", "try_boot"],
+        "confirm" => &["only", "persist", "try_boot", "user"],
+        "revert" | "status" => &["strict", "with", "persist", "try_boot"],
+        "watch" => &["try_boot", "user"],
+        "run" => &["persist", "try_boot", "user"],
+        "lend" => &["only", "persist", "try_boot", "user"],
         "run-start" | "run-watchdog" | "facts" | "who-sets" | "return" | "guest" => {
-            &["only", "strict", "with", "persist", "user"]
+            &["only", "strict", "with", "persist", "try_boot", "user"]
         }
-        "measure" => &["root", "only", "strict", "with", "persist", "user"],
-        "completions" | "manual" => &["json", "root", "only", "strict", "with", "persist", "user"],
+        "measure" => &[
+            "root", "only", "strict", "with", "persist", "try_boot", "user",
+        ],
+        "completions" | "manual" => &[
+            "json", "root", "only", "strict", "with", "persist", "try_boot", "user",
+        ],
         _ => &[],
     }
 }
@@ -305,6 +331,7 @@ impl Global {
         self.json |= after.json;
         self.strict |= after.strict;
         self.persist |= after.persist;
+        self.try_boot |= after.try_boot;
         self.user |= after.user;
         self.only.extend(after.only);
         self.with.extend(after.with);
@@ -325,6 +352,7 @@ impl Global {
             ("strict", self.strict),
             ("with", !self.with.is_empty()),
             ("persist", self.persist),
+            ("try_boot", self.try_boot),
             ("user", self.user),
         ];
         let given = given
@@ -337,7 +365,14 @@ impl Global {
         match ignored.next().or(setting) {
             Some(option) => Err(clap::Error::raw(
                 clap::error::ErrorKind::ArgumentConflict,
-                format!("--{option} has no effect on {command}: omit it\n"),
+                format!(
+                    "--{} has no effect on {command}: omit it\n",
+                    option.replace('_', "-")
+                ),
+            )),
+            None if self.try_boot && !self.persist => Err(clap::Error::raw(
+                clap::error::ErrorKind::MissingRequiredArgument,
+                "--try-boot tries what --persist keeps: add --persist\n",
             )),
             None => Ok(()),
         }
@@ -364,11 +399,12 @@ impl Global {
         let options = [
             ("strict", self.strict),
             ("persist", self.persist),
+            ("try_boot", self.try_boot),
             ("user", self.user),
         ];
         for (option, set) in options {
             if set && uses(option) {
-                words.push(format!("--{option}"));
+                words.push(format!("--{}", option.replace('_', "-")));
             }
         }
         words.push(command.to_owned());

@@ -69,6 +69,14 @@ pub(super) enum Failure {
     /// The process that reverts when a run is killed could not be started.
     #[error("cannot start the watchdog, without which a run that is killed would not be reverted")]
     Watchdog(#[source] std::io::Error),
+    /// No trial of kernel parameters runs that could be kept.
+    #[error("{why}")]
+    NoTrial {
+        /// What became of it.
+        why: String,
+        /// What to type instead.
+        hint: String,
+    },
     /// Units cannot be removed while systemd starts them at boot.
     #[error("{unit} is enabled")]
     StillEnabled {
@@ -165,6 +173,7 @@ impl Failure {
             | Self::Runs(_)
             | Self::Process(_)
             | Self::Watchdog(_)
+            | Self::NoTrial { .. }
             | Self::StillEnabled { .. }
             | Self::ReportFile(_)
             | Self::NeedsRoot { .. }
@@ -176,9 +185,10 @@ impl Failure {
     /// What to do about it.
     pub(super) fn hint(&self) -> Option<String> {
         match self {
-            Self::Usage { hint, .. } | Self::NeedsRoot { hint, .. } | Self::NotAsRoot { hint } => {
-                Some(hint.clone())
-            }
+            Self::Usage { hint, .. }
+            | Self::NeedsRoot { hint, .. }
+            | Self::NotAsRoot { hint }
+            | Self::NoTrial { hint, .. } => Some(hint.clone()),
             Self::Engine(error) => error.hint(),
             Self::Unrecorded { hint, .. } => hint.clone(),
             Self::Sources(error) => match &**error {

@@ -6,7 +6,7 @@
 //!
 //! # Commands
 //! `plan` (the default), `apply`, `verify`, `revert`, `status`, `explain KNOB`, `who-sets KEY`,
-//! `watch`, `run`, `facts`, `measure`. `plan`, `verify`, `status`, `explain`, `who-sets` and `facts` change
+//! `watch`, `run`, `facts`, `measure`. A profile with kernel parameters also has `confirm`. `plan`, `verify`, `status`, `explain`, `who-sets` and `facts` change
 //! nothing and write nothing. `measure` measures latency under load; it changes nothing and writes only
 //! the report files named on its command line. `facts` is also a command of the program `hosttune`,
 //! which has no profile; `pci` is one of that program alone.
@@ -42,6 +42,7 @@ mod ask;
 mod boot_units;
 mod cake;
 mod colour;
+mod confirm;
 mod ending;
 mod exit;
 mod explain;
@@ -76,6 +77,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use hosttune_boot::boot_loader::BootParameters;
 use hosttune_core::{Error, Host, Registry, Report, Session, Tuning};
 use hosttune_guest::Guest;
 
@@ -162,6 +164,13 @@ pub trait HostProfile {
         Ok(Vec::new())
     }
 
+    /// The kernel parameters of the profile, with the name of their part; none by default. With some,
+    /// `--try-boot` tries them in one boot, and `confirm` keeps what was tried.
+    fn boot_parameters(&self, options: &Options) -> Option<(&'static str, BootParameters)> {
+        let _ = options;
+        None
+    }
+
     /// The virtual machines that the profile lends devices to; none by default. Each is the name of the
     /// part of the tuning that lends its devices, so that `lend` and `return` can be limited to it.
     fn guests(&self) -> &'static [&'static str] {
@@ -201,6 +210,9 @@ pub struct Options {
     /// Whether settings are also kept across reboots. Always true for an image, where only persistent
     /// settings have an effect.
     pub persist: bool,
+    /// Whether kernel parameters are only tried in the next boot. Never true without
+    /// [`persist`](Self::persist).
+    pub try_boot: bool,
     /// Whether only the settings of the user who runs the program are requested. Never true for root,
     /// for a tree, or for a profile without [such settings](HostProfile::has_user_settings).
     pub user: bool,

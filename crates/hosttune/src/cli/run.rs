@@ -15,7 +15,8 @@ use super::guest::{GuestArguments, LoanArguments};
 use super::streams::Streams;
 use super::text::{self, Page};
 use super::{
-    HostProfile, explain, facts, guest, json, manual, measure, run_command, user, watch, who_sets,
+    HostProfile, confirm, explain, facts, guest, json, manual, measure, run_command, user, watch,
+    who_sets,
 };
 
 /// Runs the command line given by the arguments; the first one is the program's name.
@@ -38,7 +39,11 @@ pub(super) fn run(
     };
     let changes = matches!(
         command,
-        Command::Apply { .. } | Command::Revert { .. } | Command::Lend(_) | Command::Return(_)
+        Command::Apply { .. }
+            | Command::Confirm { .. }
+            | Command::Revert { .. }
+            | Command::Lend(_)
+            | Command::Return(_)
     );
     let outcome = run.command(&command);
     let as_json = run.global.json;
@@ -126,6 +131,7 @@ impl Run<'_> {
             && matches!(
                 command,
                 Command::Apply { dry_run: false, .. }
+                    | Command::Confirm { .. }
                     | Command::Revert { .. }
                     | Command::Watch { .. }
             )
@@ -138,6 +144,7 @@ impl Run<'_> {
             Command::Apply { yes, wait, .. } => self.apply(*yes, wait.unwrap_or(0)),
             Command::Verify { probe } => self.verify(*probe),
             Command::Revert { yes, force } => self.revert(*yes, *force, 0),
+            Command::Confirm { yes } => self.confirm(*yes),
             Command::Watch { yes } => self.watch(*yes),
             Command::Run(arguments) => self.run_command(arguments),
             Command::RunStart(arguments) => run_command::start(self.profile.name(), arguments),
@@ -255,7 +262,7 @@ impl Run<'_> {
         self.tell_applied(&page, &applied, shown.as_ref())
     }
 
-    fn tell_applied(
+    pub(super) fn tell_applied(
         &mut self,
         page: &Page,
         applied: &Applied,
@@ -327,6 +334,7 @@ impl Run<'_> {
         let page = self.page(&session);
         let status = self.selected(status);
         let notes = whose_journal(&session);
+        let had_trial = confirm::is_pending(&status);
         let something = !status.pending.is_empty() || status.open.is_some();
         if something && !yes {
             if !self.global.json {
@@ -347,7 +355,12 @@ impl Run<'_> {
             }
         }
         let reverted = ending.at_work(|| session.revert())?;
-        let notes = [notes, reverted.notes.clone()].concat();
+        let notes = [
+            notes,
+            reverted.notes.clone(),
+            confirm::after_revert(&session, had_trial)?,
+        ]
+        .concat();
         let exit = Exit::of_reverted(&reverted);
         let unrecorded = reverted.unrecorded.as_ref().map(|unrecorded| {
             let again = self.global.invocation(self.profile.name(), "revert");
@@ -406,10 +419,15 @@ impl Run<'_> {
         let status = session.status()?;
         let session = self.narrowed_to_pending(session, &status)?;
         let status = self.selected(status);
-        let notes = whose_journal(&session);
+        let trial = self.trial(&session, &status)?;
+        let notes = [
+            whose_journal(&session),
+            confirm::notes(&session, trial.as_ref())?,
+        ]
+        .concat();
         let runs = self.runs()?;
         if self.global.json {
-            let document = json::standing(&status, &notes, &runs);
+            let document = json::standing(&status, &notes, &runs, trial.as_ref());
             self.streams.document(&document)?;
         } else {
             let page = self.page(&session);

@@ -41,6 +41,7 @@ impl Run<'_> {
         let is_image = session.host().root_kind() == RootKind::Image;
         Options {
             persist: self.global.persist || is_image,
+            try_boot: self.global.try_boot,
             user: self.global.user,
             with: self.global.with.clone(),
             set: self.global.set.clone(),

@@ -72,6 +72,7 @@ impl Command {
             Self::Apply { .. } => "apply",
             Self::Verify { .. } => "verify",
             Self::Revert { .. } => "revert",
+            Self::Confirm { .. } => "confirm",
             Self::Watch { .. } => "watch",
             Self::Status => "status",
             Self::Explain { .. } => "explain",

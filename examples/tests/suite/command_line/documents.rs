@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::tree::{Ran, Tree, not_run};
 
 /// Fails unless the document conforms to its schema in `docs/schemas`.
-fn assert_keeps(schema: &str, ran: &Ran) {
+pub(super) fn assert_keeps(schema: &str, ran: &Ran) {
     let path = format!(
         "{}/../docs/schemas/{schema}.schema.json",
         env!("CARGO_MANIFEST_DIR")

@@ -1,6 +1,7 @@
 //! Black-box tests of `gaming` on captured trees: its output, its changes and its exit codes, and that no
 //! input from a host or a user makes it panic or leave a partial change.
 
+mod boot;
 mod disks;
 mod documents;
 mod faults;

@@ -299,6 +299,13 @@ impl Ran {
         assert!(self.err.contains("  try: "), "no way out: {self:?}");
     }
 
+    /// Fails unless the command line was refused with a message that contains `named`.
+    #[track_caller]
+    pub(crate) fn refused_usage(&self, named: &str) {
+        assert_eq!(self.exit, 2, "{self:?}");
+        assert!(self.err.contains(named), "'{named}' is not named: {self:?}");
+    }
+
     pub(crate) fn document(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }

@@ -1,5 +1,6 @@
 //! Changes made and pending reverts: the documents of `apply`, `revert` and `status`.
 
+use hosttune_boot::boot_once::Trial;
 use hosttune_core::{Applied, Error, NotReverted, PendingRevert, Reverted, Status, Undone};
 use hosttune_run::RunRecord;
 use serde::Serialize;
@@ -242,6 +243,17 @@ pub(in crate::cli) struct StatusDocument<'a> {
     notes: &'a [String],
     runs: Vec<RunView<'a>>,
     run_pending: Vec<PendingView<'a>>,
+    trial: Option<TrialView<'a>>,
+}
+
+/// A trial of kernel parameters.
+#[derive(Debug, Serialize)]
+struct TrialView<'a> {
+    id: &'a str,
+    parameters: &'a str,
+    state: &'static str,
+    is_chosen: bool,
+    crashes: &'a [String],
 }
 
 /// A command that runs tuned.
@@ -282,6 +294,7 @@ pub(in crate::cli) fn standing<'a>(
     status: &'a Status,
     notes: &'a [String],
     runs: &'a Runs,
+    trial: Option<&'a Trial>,
 ) -> StatusDocument<'a> {
     let view = |run: &'a RunRecord| RunView {
         command: &run.command,
@@ -297,5 +310,12 @@ pub(in crate::cli) fn standing<'a>(
         notes,
         runs: runs.active.0.iter().map(view).collect(),
         run_pending: pending(&runs.status.pending),
+        trial: trial.map(|trial| TrialView {
+            id: &trial.id,
+            parameters: &trial.parameters,
+            state: trial.state.as_str(),
+            is_chosen: trial.is_chosen,
+            crashes: &trial.crashes,
+        }),
     }
 }

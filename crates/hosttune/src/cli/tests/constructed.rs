@@ -499,7 +499,7 @@ fn the_commands_that_run_tuned() {
 #[test]
 fn a_status_with_everything() {
     let status = status();
-    check("status", &json::standing(&status, &notes(), &runs()));
+    check("status", &json::standing(&status, &notes(), &runs(), None));
     let text = text::standing(&page(), &Status::default(), &[], 3);
     assert!(
         text.contains("no changes by apply, 3 by commands that run tuned"),

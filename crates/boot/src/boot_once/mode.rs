@@ -1,0 +1,323 @@
+//! Modes: boot entries with other kernel parameters, beside the normal one.
+
+use hosttune_core::file::{ConfigFile, FileState};
+use hosttune_core::host::{FileContent, RootKind};
+use hosttune_core::{
+    Error, Host, HostError, HostErrorKind, Planner, Tuning, Unsupported, UnsupportedKind,
+};
+use serde::{Deserialize, Serialize};
+
+use super::environment_block::EnvironmentBlock;
+use super::file_part::FilePart;
+use super::grub_menu::Menu;
+use super::marked_block::MarkedBlock;
+use super::trial::{environment_block, grub_directory};
+use super::trial_entry::{LinuxCommand, changed_line, copied, described};
+use crate::boot_loader::{BootLoader, BootSetting, Detection, LoaderEntry, detect};
+use crate::command_line::CommandLineSetting;
+
+/// Where entry files are: on the boot partition, which is mounted in one of these places.
+const ENTRIES: [&str; 3] = [
+    "/boot/loader/entries",
+    "/efi/loader/entries",
+    "/boot/efi/loader/entries",
+];
+
+/// An entry in the boot menu with other kernel parameters, beside the normal one, which stays the
+/// default: for a host that is booted in different ways, such as for its own desktop and for a guest.
+///
+/// With GRUB it is a copy of the default entry in `custom.cfg`. Where entries are files
+/// (systemd-boot, GRUB on Fedora) it is a copy of the file of the running kernel, with a name that is
+/// sorted last. After a new kernel was installed, the copy is out of date: verify reports it, and
+/// another apply renews it.
+///
+/// ```
+/// use hosttune_boot::boot_loader::BootSetting;
+/// use hosttune_boot::boot_once::BootMode;
+/// use hosttune_boot::command_line::CommandLineSetting;
+///
+/// let mode = BootMode::new("toaster", "guests", [
+///     BootSetting::new(CommandLineSetting::equals("iommu", "pt")).why("direct access of devices"),
+/// ]);
+/// assert_eq!(mode.id(), "hosttune-toaster-guests");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootMode {
+    /// The program.
+    pub name: String,
+    /// The mode: lower-case letters, digits, `-` and `_`.
+    pub mode: String,
+    /// What its line has, in addition to that of the normal entry or instead of it.
+    pub settings: Vec<BootSetting>,
+}
+
+/// Why a mode cannot be added.
+type Refusal = Unsupported;
+
+fn refusal(why: impl Into<String>, hint: impl Into<String>) -> Refusal {
+    Unsupported::new(UnsupportedKind::Other, why).hint(hint)
+}
+
+impl BootMode {
+    /// A mode of a program.
+    pub fn new(
+        name: impl Into<String>,
+        mode: impl Into<String>,
+        settings: impl IntoIterator<Item = BootSetting>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            mode: mode.into(),
+            settings: settings.into_iter().collect(),
+        }
+    }
+
+    /// The id of the entry in GRUB's menu.
+    pub fn id(&self) -> String {
+        format!("hosttune-{}-{}", self.name, self.mode)
+    }
+
+    /// The name of the entry file. GRUB sorts by it, downwards.
+    fn file_name(&self) -> String {
+        format!("0-{}.conf", self.id())
+    }
+
+    fn title(&self, of: &str) -> String {
+        format!("{of}, {} mode of {}", self.mode, self.name)
+    }
+
+    fn tried(&self) -> Vec<&CommandLineSetting> {
+        self.settings.iter().map(|one| &one.setting).collect()
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let plain = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
+        };
+        for name in [&self.name, &self.mode] {
+            if name.is_empty() || !name.bytes().all(plain) {
+                return Err(Error::tuning(
+                    format!("{name:?} cannot name a boot entry"),
+                    "use lower-case letters, digits, '-' and '_'",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The text of the entry for GRUB.
+    fn grub_text(&self, host: &Host, directory: &str) -> Result<Result<String, Refusal>, Error> {
+        let path = format!("{directory}/grub.cfg");
+        let bytes = host.read(&path)?;
+        let menu = Menu::parse(&String::from_utf8_lossy(&bytes));
+        let Some(custom) = menu.reads_custom else {
+            return Ok(Err(refusal(
+                format!("{path} does not read custom.cfg"),
+                "make /etc/grub.d/41_custom executable, then run update-grub",
+            )));
+        };
+        if menu.is_moved_by_an_entry_at(custom) {
+            return Ok(Err(refusal(
+                "the default entry is a number, and the mode would be before other entries",
+                "name the default entry by its id: GRUB_DEFAULT in /etc/default/grub, then update-grub",
+            )));
+        }
+        let saved = match host.read(environment_block(directory)) {
+            Err(error) if *error.kind() == HostErrorKind::Missing => None,
+            bytes => EnvironmentBlock::parse(&bytes?)
+                .ok()
+                .and_then(|block| block.get("saved_entry")),
+        };
+        let saved = saved.map(|saved| String::from_utf8_lossy(&saved).into_owned());
+        let entry = match menu.default_entry(saved.as_deref()) {
+            Ok(entry) => entry,
+            Err(why) => {
+                return Ok(Err(refusal(
+                    why.0,
+                    "choose an entry of the menu: grub-set-default",
+                )));
+            }
+        };
+        let Some(linux) = LinuxCommand::of(entry) else {
+            return Ok(Err(refusal(
+                format!(
+                    "the default entry '{}' does not start Linux by one command",
+                    entry.title
+                ),
+                "add an entry manually to custom.cfg",
+            )));
+        };
+        Ok(match changed_line(&linux.line, self.tried()) {
+            Ok(line) => Ok(copied(
+                entry,
+                &linux,
+                &self.title(&entry.title),
+                &self.id(),
+                &line,
+            )),
+            Err(error) => Err(refusal(error.to_string(), "correct the profile")),
+        })
+    }
+
+    fn declare_grub(&self, at: &mut Planner<'_>, directory: &str) -> Result<(), Error> {
+        crate::boot_loader::check_for_grub(&self.name, &self.tried())
+            .map_err(|error| Error::tuning(error, "correct the parameter in the profile"))?;
+        let text = match self.grub_text(at.host(), directory)? {
+            Ok(text) => text,
+            Err(unsupported) => {
+                at.skip(&self.what(), unsupported);
+                return Ok(());
+            }
+        };
+        let block = MarkedBlock {
+            file: format!("{directory}/custom.cfg"),
+            name: format!("{} mode {}", self.name, self.mode),
+        };
+        at.want(&block, &FilePart::Present(text)).why(self.why());
+        at.note(format!(
+            "to start this mode once: grub-reboot {} (grub2-reboot on Fedora), then reboot",
+            self.id()
+        ));
+        Ok(())
+    }
+
+    /// The entry files of the running kernel, without those of ours.
+    fn of_running_kernel(
+        host: &Host,
+        directory: &str,
+    ) -> Result<Vec<(String, LoaderEntry)>, HostError> {
+        let release = host.read_text("/proc/sys/kernel/osrelease")?;
+        let mut found = Vec::new();
+        for name in host.list(directory)? {
+            if !name.ends_with(".conf") || name.starts_with("0-hosttune-") {
+                continue;
+            }
+            let bytes = host.read(format!("{directory}/{name}"))?;
+            let entry = LoaderEntry::parse(&String::from_utf8_lossy(&bytes));
+            if entry.last("version") == Some(release.trim()) {
+                found.push((name, entry));
+            }
+        }
+        Ok(found)
+    }
+
+    fn declare_entry(&self, at: &mut Planner<'_>, directory: &str) -> Result<(), Error> {
+        let mut found = Self::of_running_kernel(at.host(), directory)?;
+        let (name, mut entry) = match (found.pop(), found.is_empty()) {
+            (Some(one), true) => one,
+            (None, _) => {
+                let unsupported = refusal(
+                    format!("no entry in {directory} has the version of the running kernel"),
+                    "add an entry manually",
+                );
+                at.skip(&self.what(), unsupported);
+                return Ok(());
+            }
+            (Some((last, _)), false) => {
+                let names: Vec<&str> = found.iter().map(|(name, _)| &**name).collect();
+                let unsupported = refusal(
+                    format!(
+                        "several entries have the version of the running kernel: {}, {last}",
+                        names.join(", ")
+                    ),
+                    "remove all but one of them, or add an entry manually",
+                );
+                at.skip(&self.what(), unsupported);
+                return Ok(());
+            }
+        };
+        let before = entry.line();
+        if before.to_string().contains('$') {
+            let unsupported = refusal(
+                format!("{name} takes its options from a variable of GRUB"),
+                "add an entry manually, or run grubby --update-kernel=ALL first",
+            );
+            at.skip(&self.what(), unsupported);
+            return Ok(());
+        }
+        let line = changed_line(&before, self.tried()).map_err(|error| {
+            Error::tuning(
+                format!("the line of {directory}/{name} cannot be changed: {error}"),
+                "correct the profile",
+            )
+        })?;
+        let title = self.title(entry.last("title").unwrap_or("Linux"));
+        entry.set("title", &title);
+        // systemd-boot sorts by this key, upwards.
+        entry.set("sort-key", "zz-hosttune");
+        entry.set("options", &line.to_string());
+        let file = ConfigFile::new(format!("{directory}/{}", self.file_name()))?;
+        let content = match at.now(&file)? {
+            FileState::Present(present) => FileContent {
+                bytes: entry.text().into_bytes(),
+                ..present
+            },
+            FileState::Absent | FileState::HalfWritten(_) => FileContent::new(entry.text()),
+        };
+        at.want(&file, &FileState::Present(content)).why(self.why());
+        at.note(format!(
+            "to start this mode once: systemctl reboot --boot-loader-entry={} (with GRUB: grub2-reboot {}, then reboot)",
+            self.file_name(),
+            self.file_name().trim_end_matches(".conf")
+        ));
+        Ok(())
+    }
+
+    fn what(&self) -> String {
+        format!("boot entry for the mode {}", self.mode)
+    }
+
+    fn why(&self) -> String {
+        format!(
+            "an entry beside the normal one, with {}",
+            described(self.tried())
+        )
+    }
+}
+
+impl Tuning for BootMode {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        if !at.is_selected() {
+            return Ok(());
+        }
+        self.check()?;
+        if at.host().root_kind() == RootKind::Image {
+            at.note("modes are skipped: an image does not tell which kernel and loader start it");
+            return Ok(());
+        }
+        let loader = match detect(at.host())? {
+            Detection::Found(candidate) => Some(candidate.loader),
+            Detection::Several(_) | Detection::None => None,
+        };
+        let mut entries = None;
+        for directory in ENTRIES {
+            if entries.is_none() && at.host().exists(directory)? {
+                entries = Some(directory);
+            }
+        }
+        let grub = match loader {
+            Some(BootLoader::Grub) => grub_directory(at.host())?,
+            _ => None,
+        };
+        match (loader, grub, entries) {
+            (Some(BootLoader::Grub), Some(directory), entries) => {
+                let bytes = at.host().read(format!("{directory}/grub.cfg"))?;
+                let menu = Menu::parse(&String::from_utf8_lossy(&bytes));
+                match entries {
+                    Some(entries) if menu.reads_entries => self.declare_entry(at, entries),
+                    _ => self.declare_grub(at, directory),
+                }
+            }
+            (Some(BootLoader::KernelInstall), _, Some(entries)) => self.declare_entry(at, entries),
+            _ => {
+                let unsupported = refusal(
+                    "neither GRUB nor a loader with files in loader/entries was found for certain",
+                    "add an entry manually",
+                );
+                at.skip(&self.what(), unsupported);
+                Ok(())
+            }
+        }
+    }
+}

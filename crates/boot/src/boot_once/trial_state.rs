@@ -1,0 +1,244 @@
+//! What became of a trial.
+
+use std::fmt;
+
+use hosttune_core::{Host, HostError, HostErrorKind, Knob};
+
+use super::file_part::FilePart;
+use super::grub_variable::GrubVariable;
+use super::trial::{block, environment_block, grub_directory};
+use super::trial_entry::{MARK, TrialFacts, entry_id};
+use crate::command_line::{KernelCommandLine, RUNNING_LINE};
+
+/// What is known of a trial, from the line of the running kernel and the files of the loader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrialState {
+    /// It is started by the next boot.
+    Waiting,
+    /// The running kernel has the line that is tried.
+    Running,
+    /// The loader has started it, or was to, and the machine runs another line: the trial crashed,
+    /// or a person chose another entry in the menu.
+    Failed,
+    /// The machine was started again, and the loader did not take the entry.
+    Ignored,
+    /// Another program has chosen another entry for the next boot, or none.
+    Replaced,
+}
+
+impl TrialState {
+    /// The name, for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Failed => "failed",
+            Self::Ignored => "ignored",
+            Self::Replaced => "replaced",
+        }
+    }
+}
+
+/// A trial of kernel parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trial {
+    /// The program that tries them.
+    pub name: String,
+    /// The value of the mark `hosttune.trial=` on the line that is tried.
+    pub id: String,
+    /// The parameters that are tried.
+    pub parameters: String,
+    /// What became of it.
+    pub state: TrialState,
+    /// Whether the loader will start it at the next boot. If it runs and this is true, the loader could
+    /// not clear its choice, and would start it again and again.
+    pub is_chosen: bool,
+    /// Where the last messages of kernels that crashed are.
+    pub crashes: Vec<String>,
+}
+
+impl Trial {
+    /// Reads what became of the trial of a program; `None` if there is none, or if this user cannot
+    /// read it.
+    ///
+    /// # Errors
+    /// Any error from the host.
+    pub fn of(host: &Host, name: &str) -> Result<Option<Self>, HostError> {
+        let Some(directory) = grub_directory(host)? else {
+            return Ok(None);
+        };
+        let entry = match block(directory, name).read(host) {
+            Err(error) if *error.kind() == HostErrorKind::Denied => return Ok(None),
+            entry => entry?,
+        };
+        let Some(facts) = entry.text().and_then(TrialFacts::parse) else {
+            return Ok(None);
+        };
+        let variable = GrubVariable {
+            block: environment_block(directory),
+            name: "next_entry".to_owned(),
+        };
+        let next = variable.read(host)?;
+        let state = decide(
+            &facts,
+            mark(host)?.as_deref(),
+            &host.boot_id()?,
+            &next,
+            name,
+        );
+        let crashes = match state {
+            TrialState::Failed => crashes(host)?,
+            _ => Vec::new(),
+        };
+        Ok(Some(Self {
+            name: name.to_owned(),
+            id: facts.id,
+            parameters: facts.parameters,
+            state,
+            is_chosen: next.text() == Some(&*entry_id(name)),
+            crashes,
+        }))
+    }
+}
+
+/// The mark on the line of the running kernel.
+///
+/// # Errors
+/// Any error from the host.
+pub fn running_mark(host: &Host) -> Result<Option<String>, HostError> {
+    mark(host)
+}
+
+fn mark(host: &Host) -> Result<Option<String>, HostError> {
+    let line = match host.read(RUNNING_LINE) {
+        Err(error) if *error.kind() == HostErrorKind::Missing => return Ok(None),
+        line => KernelCommandLine::parse(line?),
+    };
+    let value = line.last(MARK).and_then(|argument| {
+        let value = argument.value()?;
+        Some(value.into_owned())
+    });
+    Ok(value)
+}
+
+fn decide(
+    facts: &TrialFacts,
+    mark: Option<&str>,
+    boot: &str,
+    next: &FilePart,
+    name: &str,
+) -> TrialState {
+    let is_chosen = next.text() == Some(&*entry_id(name));
+    if mark == Some(&*facts.id) {
+        return TrialState::Running;
+    }
+    match (boot == facts.boot, is_chosen, next.text()) {
+        (true, true, _) => TrialState::Waiting,
+        (false, true, _) => TrialState::Ignored,
+        // GRUB empties the variable before it starts the entry.
+        (false, false, None | Some("")) => TrialState::Failed,
+        (true, false, _) | (false, false, Some(_)) => TrialState::Replaced,
+    }
+}
+
+/// Where firmware and systemd keep the last messages of a kernel that crashed.
+fn crashes(host: &Host) -> Result<Vec<String>, HostError> {
+    let mut found = Vec::new();
+    for directory in ["/sys/fs/pstore", "/var/lib/systemd/pstore"] {
+        let names = match host.list(directory) {
+            Err(error)
+                if matches!(error.kind(), HostErrorKind::Missing | HostErrorKind::Denied) =>
+            {
+                continue;
+            }
+            names => names?,
+        };
+        if !names.is_empty() {
+            found.push(directory.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+impl fmt::Display for Trial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, id, .. } = self;
+        write!(f, "trial {id} of {}: ", self.parameters)?;
+        match self.state {
+            TrialState::Waiting => write!(
+                f,
+                "not booted yet; the next boot starts it once (to cancel it: {name} revert --only trial)"
+            ),
+            TrialState::Running => {
+                write!(
+                    f,
+                    "it runs; the next boot has the old line again, unless you keep it: {name} confirm"
+                )?;
+                if self.is_chosen {
+                    write!(
+                        f,
+                        "; GRUB could not clear its choice and would start it again: confirm or revert it before the next boot"
+                    )?;
+                }
+                Ok(())
+            }
+            TrialState::Failed => {
+                write!(
+                    f,
+                    "it failed: the loader took the entry, and the machine runs the old line again (or another entry was chosen in the menu)"
+                )?;
+                match self.crashes.as_slice() {
+                    [] => write!(f, "; there are no messages of a crash in /sys/fs/pstore")?,
+                    places => write!(f, "; messages of a crash: {}", places.join(", "))?,
+                }
+                write!(f, "; to remove it: {name} revert --only trial")
+            }
+            TrialState::Ignored => write!(
+                f,
+                "the loader ignored it: this host was started again and the entry is still chosen; another loader or another GRUB starts this host; to remove it: {name} revert --only trial"
+            ),
+            TrialState::Replaced => write!(
+                f,
+                "it is not started by the next boot: another program has chosen another entry; to choose it again: {name} apply --persist --try-boot"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_the_boot_and_the_variable_tell_what_became_of_it() {
+        let facts = TrialFacts {
+            id: "1".to_owned(),
+            boot: "first".to_owned(),
+            parameters: String::new(),
+        };
+        let ours = || FilePart::Present(entry_id("gaming"));
+        let other = || FilePart::Present("gnulinux".to_owned());
+        let empty = || FilePart::Present(String::new());
+        for (mark, boot, next, state) in [
+            (None, "first", ours(), TrialState::Waiting),
+            (None, "first", empty(), TrialState::Replaced),
+            (None, "first", FilePart::NoFile, TrialState::Replaced),
+            (None, "second", ours(), TrialState::Ignored),
+            (None, "second", empty(), TrialState::Failed),
+            (None, "second", FilePart::Absent, TrialState::Failed),
+            (None, "second", other(), TrialState::Replaced),
+            (Some("1"), "second", empty(), TrialState::Running),
+            (Some("1"), "second", ours(), TrialState::Running),
+            // The mark of an earlier trial.
+            (Some("0"), "second", empty(), TrialState::Failed),
+        ] {
+            assert_eq!(
+                decide(&facts, mark, boot, &next, "gaming"),
+                state,
+                "{mark:?} {boot} {next:?}"
+            );
+        }
+    }
+}
