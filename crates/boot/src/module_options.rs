@@ -1,9 +1,7 @@
 //! Options of modules that are kept across reboots, in a modprobe.d file of our own.
 
-use std::path::Path;
-
-use hosttune_core::file::{ConfigFile, Directory, DirectoryState, FileState};
-use hosttune_core::host::{FileContent, RootKind};
+use hosttune_core::file::{ConfigFile, FileState};
+use hosttune_core::host::RootKind;
 use hosttune_core::{
     Error, Host, HostError, HostErrorKind, Planner, Request, Requirement, Tuning, Unsupported,
     UnsupportedKind, When, Why,
@@ -222,10 +220,6 @@ impl Tuning for ModuleOptions {
             return Ok(());
         }
         let bytes = render(&self.name, &kept)?;
-        for directory in missing(at, Path::new(&path))? {
-            at.intermediate(&directory, &DirectoryState::Empty)
-                .why("required by the modprobe.d file");
-        }
         let configuration = ModprobeConfiguration::read_as_if(at.host(), &path, Some(&bytes))?;
         let overridden: Vec<(&ModuleOption, SetOption)> = kept
             .iter()
@@ -241,12 +235,7 @@ impl Tuning for ModuleOptions {
         }
         note_install_lines(at, &configuration, &kept);
         note_initramfs(at, &kept)?;
-        // An existing file keeps its mode, owner and label; only its contents are ours.
-        let content = match at.now(&file)? {
-            FileState::Present(present) => FileContent { bytes, ..present },
-            FileState::Absent | FileState::HalfWritten(_) => FileContent::new(bytes),
-        };
-        at.want(&file, &FileState::Present(content))
+        at.want_file(&file, bytes, "required by the modprobe.d file")?
             .why("sets the options when the modules are loaded")
             .overridden_by((!by.is_empty()).then(|| by.join("; ")));
         if at.host().root_kind() == RootKind::Image {
@@ -383,19 +372,4 @@ fn render(name: &str, kept: &[&ModuleOption]) -> Result<Vec<u8>, Error> {
     Document::render(&header, &entries)
         .map(|document| document.bytes())
         .map_err(|error| Error::tuning(error.to_string(), "correct the option in the profile"))
-}
-
-/// The missing directories above a path, topmost first.
-fn missing(at: &mut Planner<'_>, path: &Path) -> Result<Vec<Directory>, Error> {
-    let mut missing = Vec::new();
-    let parents = path.ancestors().skip(1);
-    for parent in parents.filter(|parent| *parent != Path::new("/")) {
-        let directory = Directory::new(parent)?;
-        if at.now(&directory)? != DirectoryState::Absent {
-            break;
-        }
-        missing.push(directory);
-    }
-    missing.reverse();
-    Ok(missing)
 }

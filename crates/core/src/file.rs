@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::host::{EntryKind, FileContent, Host, HostError, HostErrorKind, Operation, host_path};
 use crate::knob::{Knob, Lifetime, Registry, Unsupported, UnsupportedKind};
+use crate::plan::{Planner, Request};
 
 /// Registers the knob types of this module; every session has them.
 pub fn knobs(registry: &mut Registry) {
@@ -163,6 +165,39 @@ impl Directory {
 impl fmt::Display for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.display())
+    }
+}
+
+impl<'a> Planner<'a> {
+    /// Requests a file with these contents. The missing directories above it are intermediate steps,
+    /// with this reason. An existing file keeps its mode, owner and label; only its contents are ours.
+    ///
+    /// # Errors
+    /// Any error from the host.
+    pub fn want_file(
+        &mut self,
+        file: &ConfigFile,
+        bytes: Vec<u8>,
+        directories_for: &str,
+    ) -> Result<Request<'_, 'a>, Error> {
+        let mut missing = Vec::new();
+        let parents = file.0.ancestors().skip(1);
+        for parent in parents.filter(|parent| *parent != Path::new("/")) {
+            let directory = Directory::new(parent)?;
+            if self.now(&directory)? != DirectoryState::Absent {
+                break;
+            }
+            missing.push(directory);
+        }
+        for directory in missing.iter().rev() {
+            self.intermediate(directory, &DirectoryState::Empty)
+                .why(directories_for);
+        }
+        let content = match self.now(file)? {
+            FileState::Present(present) => FileContent { bytes, ..present },
+            FileState::Absent | FileState::HalfWritten(_) => FileContent::new(bytes),
+        };
+        Ok(self.want(file, &FileState::Present(content)))
     }
 }
 

@@ -7,8 +7,7 @@
 use std::collections::BTreeSet;
 
 use hosttune_boot::module::{self, Availability};
-use hosttune_core::file::{ConfigFile, Directory, DirectoryState, FileState};
-use hosttune_core::host::FileContent;
+use hosttune_core::file::{ConfigFile, FileState};
 use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner};
 
 use crate::catalogue::{self, Need};
@@ -123,17 +122,8 @@ pub(crate) fn declare<'k>(
         }
         return Ok(());
     }
-    let directory = Directory::new(DIRECTORY)?;
-    if at.now(&directory)? == DirectoryState::Absent {
-        at.intermediate(&directory, &DirectoryState::Empty)
-            .why("required by the modules-load.d file");
-    }
     let bytes = text(name, &modules).into_bytes();
-    let content = match at.now(&file)? {
-        FileState::Present(present) => FileContent { bytes, ..present },
-        FileState::Absent | FileState::HalfWritten(_) => FileContent::new(bytes),
-    };
-    at.want(&file, &FileState::Present(content))
+    at.want_file(&file, bytes, "required by the modules-load.d file")?
         .why("loads the modules before sysctls are set at boot");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A set of requested sysctls, as plain data.
 
-use hosttune_core::file::{ConfigFile, Directory, DirectoryState, FileState};
-use hosttune_core::host::{FileContent, RootKind};
+use hosttune_core::file::{ConfigFile, FileState};
+use hosttune_core::host::RootKind;
 use hosttune_core::{
     Error, Host, Planner, Request, Requirement, Tuning, Unsupported, UnsupportedKind, When, Why,
 };
@@ -233,21 +233,11 @@ impl SysctlSet {
             return Ok(());
         }
         let bytes = render(name, resolved)?;
-        let directory = Directory::new(DIRECTORY)?;
-        if at.now(&directory)? == DirectoryState::Absent {
-            at.intermediate(&directory, &DirectoryState::Empty)
-                .why("required by the sysctl.d file");
-        }
         let beaten = beaten(at.host(), &path, &bytes, resolved)?;
         for by in &beaten {
             at.note(format!("after a reboot, overridden by {by}"));
         }
-        // An existing file keeps its mode, owner and label; only its contents are ours.
-        let content = match at.now(&file)? {
-            FileState::Present(present) => FileContent { bytes, ..present },
-            FileState::Absent | FileState::HalfWritten(_) => FileContent::new(bytes),
-        };
-        at.want(&file, &FileState::Present(content))
+        at.want_file(&file, bytes, "required by the sysctl.d file")?
             .why("keeps the values across reboots")
             .overridden_by((!beaten.is_empty()).then(|| beaten.join("; ")));
         Ok(())

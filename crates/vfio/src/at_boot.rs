@@ -1,9 +1,7 @@
 //! Devices that are lent from boot on, by a udev rule of their own.
 
-use std::path::{Path, PathBuf};
-
-use hosttune_core::file::{ConfigFile, Directory, DirectoryState, FileState};
-use hosttune_core::host::{EntryKind, FileContent, RootKind};
+use hosttune_core::file::ConfigFile;
+use hosttune_core::host::{EntryKind, RootKind};
 use hosttune_core::{Error, Host, HostError, Planner, Tuning, Unsupported, UnsupportedKind};
 use hosttune_pci::{Address, Device};
 use hosttune_udev_rules::{Key, Operator, Rule, Token, UnwritableError};
@@ -189,36 +187,11 @@ impl Tuning for LendAtBoot {
             None => "if the initramfs loads the driver of a lent device, it binds before the rule: check with verify after the reboot".to_owned(),
         });
         let file = ConfigFile::new(&path)?;
-        for directory in missing(at, Path::new(&path))? {
-            at.intermediate(&directory, &DirectoryState::Empty)
-                .why("required by the rules file");
-        }
-        let bytes = text.into_bytes();
-        // An existing file keeps its mode, owner and label; only its contents are ours.
-        let content = match at.now(&file)? {
-            FileState::Present(present) => FileContent { bytes, ..present },
-            FileState::Absent | FileState::HalfWritten(_) => FileContent::new(bytes),
-        };
-        at.want(&file, &FileState::Present(content))
+        at.want_file(&file, text.into_bytes(), "required by the rules file")?
             .required()
             .why("binds the devices to vfio-pci at each boot");
         Ok(())
     }
-}
-
-/// The missing directories above a path, topmost first.
-fn missing(at: &mut Planner<'_>, path: &Path) -> Result<Vec<Directory>, Error> {
-    let mut missing = Vec::new();
-    let parents = path.ancestors().skip(1);
-    for parent in parents.filter(|parent| *parent != Path::new("/")) {
-        let directory = Directory::new(PathBuf::from(parent))?;
-        if at.now(&directory)? != DirectoryState::Absent {
-            break;
-        }
-        missing.push(directory);
-    }
-    missing.reverse();
-    Ok(missing)
 }
 
 #[cfg(test)]
