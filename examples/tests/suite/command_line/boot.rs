@@ -323,3 +323,25 @@ fn killed_at_any_write_a_confirmation_can_be_repeated() {
     assert!(killed > 20, "{killed}");
     done(tree.gaming(&["revert", "--yes"]));
 }
+
+#[test]
+fn toaster_has_a_boot_entry_for_its_guest() {
+    let tree = debian();
+    let before = tree.snapshot();
+    let toaster = |typed: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_toaster"));
+        command.arg("--root").arg(tree.root()).args(typed);
+        done(Ran::of(&mut command))
+    };
+    let typed = ["--persist", "--with", "vfio-mode", "--only", "vfio-mode"];
+    toaster(&[&["apply", "--yes"], &typed[..]].concat());
+    let text = read(&tree, CUSTOM);
+    assert!(
+        text.contains("ro  quiet iommu=pt hugepagesz=2M hugepages=8192\n"),
+        "{text}"
+    );
+    let told = toaster(&[&["plan", "--json"], &typed[..]].concat());
+    assert!(told.contains("grub-reboot hosttune-toaster-vfio"), "{told}");
+    toaster(&["revert", "--yes"]);
+    assert!(tree.snapshot() == before);
+}
