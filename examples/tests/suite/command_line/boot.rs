@@ -161,6 +161,15 @@ fn a_trial_is_kept_only_in_the_boot_that_tries_it() {
         .refused_usage("--persist");
     tree.gaming(&["revert", "--yes", "--try-boot"])
         .refused_usage("--try-boot has no effect");
+    let others = [
+        "apply",
+        "--yes",
+        "--persist",
+        "--try-boot",
+        "--only",
+        "sysctl",
+    ];
+    tree.gaming(&others).refused(2, "--only does not name boot");
     tree.gaming(&["confirm"]).refused(2, "--yes");
     tree.gaming(&["confirm", "--yes"])
         .refused(3, "no kernel parameters are tried");
@@ -248,6 +257,27 @@ fn where_grub_could_not_end_a_trial_nothing_is_applied() {
     assert!(tree.snapshot() == before);
     let none = Tree::new();
     none.gaming(&TRY).refused(3, "no known boot loader");
+}
+
+/// A person has written into the lines of the trial.
+#[test]
+fn a_damaged_entry_is_told_and_left() {
+    let tree = debian();
+    done(tree.gaming(&TRY));
+    let damaged = read(&tree, CUSTOM).replace("# END hosttune gaming trial\n", "");
+    std::fs::write(tree.at(CUSTOM), &damaged).unwrap();
+    let told = tree.gaming(&["status", "--json"]);
+    assert_eq!(told.exit, 0, "{told:?}");
+    let notes = told.document()["notes"].to_string();
+    assert!(notes.contains("the trial cannot be read"), "{notes}");
+    let reverted = tree.gaming(&["revert", "--yes"]);
+    assert_ne!(reverted.exit, 0, "{reverted:?}");
+    // It is not started any more, and the lines are left.
+    assert_eq!(read(&tree, CUSTOM), damaged);
+    assert!(!tree.at(BLOCK).exists());
+    std::fs::write(tree.at(CUSTOM), damaged + "# END hosttune gaming trial\n").unwrap();
+    done(tree.gaming(&["revert", "--yes"]));
+    assert!(!tree.at(CUSTOM).exists());
 }
 
 fn can_trace(test: &str) -> bool {
