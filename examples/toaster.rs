@@ -5,13 +5,16 @@
 //! prints the script with which libvirt does both.
 
 use hosttune::boot::Modules;
+use hosttune::boot::boot_loader::BootSetting;
+use hosttune::boot::boot_once::BootMode;
+use hosttune::boot::command_line::CommandLineSetting;
 use hosttune::cli::{self, HostProfile, Options, Setting};
 use hosttune::facts::Facts;
 use hosttune::guest::{Guest, LookingGlass, Name, Resolution, SharedMemory, Version};
 use hosttune::host::RootKind;
 use hosttune::pci::{Address, Ids};
 use hosttune::vfio::{self, Assessment, Consent, Lend, LendAtBoot, LendAtBootByIds, Selector};
-use hosttune::{Error, Host, Planner, Registry, Session, Tuning};
+use hosttune::{Error, Host, Note, Planner, Registry, Session, Tuning};
 
 const GUEST: &str = "windows11";
 const CORES: u32 = 8;
@@ -20,7 +23,11 @@ const MEMORY: u64 = 16_384;
 /// A GeForce RTX 4090. The audio output is another function of the same card and needs no mention.
 const GPU: &str = "10de:2684";
 const SCREEN: &str = "3840x2160";
+const NEEDS_PERSIST: &str = "a boot entry is kept in a file: toaster plan --persist shows it";
 const GLASS: &str = "b7";
+
+/// An optional part: a boot entry beside the normal one, with memory set aside for the guest.
+const VFIO_MODE: &str = "vfio-mode";
 
 const SETTINGS: &[Setting] = &[
     Setting {
@@ -137,6 +144,23 @@ fn lend(options: &Options) -> Result<Lend, Error> {
     Ok(consented.into_iter().fold(lend, Lend::consent))
 }
 
+/// The boot entry for the guest. The normal entry stays the default and keeps all memory for the host.
+fn vfio_mode(name: &str) -> BootMode {
+    BootMode::new(
+        name,
+        "vfio",
+        [
+            BootSetting::new(CommandLineSetting::equals("iommu", "pt"))
+                .why("devices of the host are not translated, which costs the guest nothing"),
+            BootSetting::new(CommandLineSetting::HugePages {
+                size: "2M".to_owned(),
+                pages: MEMORY / 2,
+            })
+            .why("the memory of the guest, set aside before it is fragmented"),
+        ],
+    )
+}
+
 struct Toaster;
 
 impl HostProfile for Toaster {
@@ -146,6 +170,10 @@ impl HostProfile for Toaster {
 
     fn about(&self) -> &'static str {
         "A workstation that lends its NVIDIA graphics card to the guest windows11"
+    }
+
+    fn candidates(&self) -> &'static [&'static str] {
+        &[VFIO_MODE]
     }
 
     fn settings(&self) -> &'static [Setting] {
@@ -163,6 +191,12 @@ impl HostProfile for Toaster {
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {
         let lend = lend(options)?;
         let mut parts = vec![Box::new(OtherMachine) as Box<dyn Tuning>];
+        if options.has(VFIO_MODE) {
+            parts.push(match options.persist {
+                true => Box::new((VFIO_MODE, vfio_mode(self.name()))) as Box<dyn Tuning>,
+                false => Box::new((VFIO_MODE, Note(NEEDS_PERSIST.to_owned()))),
+            });
+        }
         // Not in the guest's part: the rule stays when the guest returns the card.
         if options.persist {
             let (lend, name) = (lend.clone(), self.name());

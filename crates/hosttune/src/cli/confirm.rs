@@ -5,12 +5,36 @@ use hosttune_boot::boot_loader::BootParameters;
 use hosttune_boot::boot_once::{TRIAL, Trial, TrialState, leaks, running_mark};
 use hosttune_core::{Error, Plan, Selection, Session, Status, Tuning};
 
+use super::arguments::Global;
 use super::ask::ask;
 use super::colour::visible;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::run::Run;
-use super::text;
+use super::{HostProfile, Options, text};
+
+/// Refuses `--try-boot` where it has no effect.
+pub(super) fn check(profile: &dyn HostProfile, global: &Global) -> Result<(), Failure> {
+    if !global.try_boot {
+        return Ok(());
+    }
+    let Some((part, _)) = profile.boot_parameters(&Options::default()) else {
+        return Err(Failure::usage(
+            format!(
+                "--try-boot has no effect: {} has no kernel parameters",
+                profile.name()
+            ),
+            "omit it",
+        ));
+    };
+    if !global.only.is_empty() && !global.only.iter().any(|name| name == part) {
+        return Err(Failure::usage(
+            format!("--try-boot has no effect: --only does not name {part}"),
+            format!("add {part} to --only, or omit --try-boot"),
+        ));
+    }
+    Ok(())
+}
 
 /// Whether the journal has a change that belongs to a trial.
 pub(super) fn is_pending(status: &Status) -> bool {
@@ -47,16 +71,19 @@ pub(super) fn after_revert(session: &Session, had_trial: bool) -> Result<Vec<Str
 }
 
 impl Run<'_> {
-    /// The trial of this profile, if the journal has one.
+    /// The trial of this profile, if the journal has one; a file of it that is damaged is a note.
     pub(super) fn trial(
         &self,
         session: &Session,
         status: &Status,
-    ) -> Result<Option<Trial>, Failure> {
+    ) -> (Option<Trial>, Option<String>) {
         if !is_pending(status) {
-            return Ok(None);
+            return (None, None);
         }
-        Ok(Trial::of(session.host(), self.profile.name()).map_err(Error::from)?)
+        match Trial::of(session.host(), self.profile.name()) {
+            Ok(trial) => (trial, None),
+            Err(error) => (None, Some(format!("the trial cannot be read: {error}"))),
+        }
     }
 
     /// Keeps what is tried, then removes the entry of the trial. Killed between the two, it is repeated:
@@ -68,7 +95,7 @@ impl Run<'_> {
         let ending = self.ending("confirm")?;
         let mut session = self.session()?;
         session.stopped_by(ending.stop());
-        let options = super::Options {
+        let options = Options {
             persist: true,
             try_boot: false,
             ..self.options(&session)

@@ -125,6 +125,7 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     fn command(&mut self, command: &Command) -> Result<Exit, Failure> {
         self.check_candidates()?;
+        confirm::check(self.profile, &self.global)?;
         user::check(self.profile, &self.global, command, self.is_root)?;
         // What runs have changed belongs to root.
         if !self.global.user
@@ -419,10 +420,11 @@ impl Run<'_> {
         let status = session.status()?;
         let session = self.narrowed_to_pending(session, &status)?;
         let status = self.selected(status);
-        let trial = self.trial(&session, &status)?;
+        let (trial, unreadable) = self.trial(&session, &status);
         let notes = [
             whose_journal(&session),
             confirm::notes(&session, trial.as_ref())?,
+            unreadable.into_iter().collect(),
         ]
         .concat();
         let runs = self.runs()?;

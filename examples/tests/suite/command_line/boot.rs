@@ -161,6 +161,15 @@ fn a_trial_is_kept_only_in_the_boot_that_tries_it() {
         .refused_usage("--persist");
     tree.gaming(&["revert", "--yes", "--try-boot"])
         .refused_usage("--try-boot has no effect");
+    let others = [
+        "apply",
+        "--yes",
+        "--persist",
+        "--try-boot",
+        "--only",
+        "sysctl",
+    ];
+    tree.gaming(&others).refused(2, "--only does not name boot");
     tree.gaming(&["confirm"]).refused(2, "--yes");
     tree.gaming(&["confirm", "--yes"])
         .refused(3, "no kernel parameters are tried");
@@ -250,6 +259,27 @@ fn where_grub_could_not_end_a_trial_nothing_is_applied() {
     none.gaming(&TRY).refused(3, "no known boot loader");
 }
 
+/// A person has written into the lines of the trial.
+#[test]
+fn a_damaged_entry_is_told_and_left() {
+    let tree = debian();
+    done(tree.gaming(&TRY));
+    let damaged = read(&tree, CUSTOM).replace("# END hosttune gaming trial\n", "");
+    std::fs::write(tree.at(CUSTOM), &damaged).unwrap();
+    let told = tree.gaming(&["status", "--json"]);
+    assert_eq!(told.exit, 0, "{told:?}");
+    let notes = told.document()["notes"].to_string();
+    assert!(notes.contains("the trial cannot be read"), "{notes}");
+    let reverted = tree.gaming(&["revert", "--yes"]);
+    assert_ne!(reverted.exit, 0, "{reverted:?}");
+    // It is not started any more, and the lines are left.
+    assert_eq!(read(&tree, CUSTOM), damaged);
+    assert!(!tree.at(BLOCK).exists());
+    std::fs::write(tree.at(CUSTOM), damaged + "# END hosttune gaming trial\n").unwrap();
+    done(tree.gaming(&["revert", "--yes"]));
+    assert!(!tree.at(CUSTOM).exists());
+}
+
 fn can_trace(test: &str) -> bool {
     let available = Traced::available();
     if let Err(reason) = &available {
@@ -322,4 +352,26 @@ fn killed_at_any_write_a_confirmation_can_be_repeated() {
     );
     assert!(killed > 20, "{killed}");
     done(tree.gaming(&["revert", "--yes"]));
+}
+
+#[test]
+fn toaster_has_a_boot_entry_for_its_guest() {
+    let tree = debian();
+    let before = tree.snapshot();
+    let toaster = |typed: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_toaster"));
+        command.arg("--root").arg(tree.root()).args(typed);
+        done(Ran::of(&mut command))
+    };
+    let typed = ["--persist", "--with", "vfio-mode", "--only", "vfio-mode"];
+    toaster(&[&["apply", "--yes"], &typed[..]].concat());
+    let text = read(&tree, CUSTOM);
+    assert!(
+        text.contains("ro  quiet iommu=pt hugepagesz=2M hugepages=8192\n"),
+        "{text}"
+    );
+    let told = toaster(&[&["plan", "--json"], &typed[..]].concat());
+    assert!(told.contains("grub-reboot hosttune-toaster-vfio"), "{told}");
+    toaster(&["revert", "--yes"]);
+    assert!(tree.snapshot() == before);
 }

@@ -210,7 +210,15 @@ impl Tree {
         fields.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
+    /// What is in the tree, without the journals. A file that is removed meanwhile, by a process that the test
+    /// waits for, is left out.
     pub(crate) fn snapshot(&self) -> Snapshot {
+        fn there<T>(seen: std::io::Result<T>) -> Option<T> {
+            match seen {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                seen => Some(seen.unwrap()),
+            }
+        }
         let mut found = Snapshot::new();
         let mut ahead = vec![self.root().to_owned()];
         while let Some(path) = ahead.pop() {
@@ -219,20 +227,23 @@ impl Tree {
             {
                 continue;
             }
-            let metadata = std::fs::symlink_metadata(&path).unwrap();
+            let Some(metadata) = there(std::fs::symlink_metadata(&path)) else {
+                continue;
+            };
             let bytes = if metadata.is_dir() {
-                for entry in std::fs::read_dir(&path).unwrap() {
+                let Some(entries) = there(std::fs::read_dir(&path)) else {
+                    continue;
+                };
+                for entry in entries {
                     ahead.push(entry.unwrap().path());
                 }
-                Vec::new()
+                Some(Vec::new())
             } else if metadata.is_symlink() {
-                std::fs::read_link(&path)
-                    .unwrap()
-                    .into_os_string()
-                    .into_encoded_bytes()
+                there(std::fs::read_link(&path)).map(|to| to.into_os_string().into_encoded_bytes())
             } else {
-                std::fs::read(&path).unwrap()
+                there(std::fs::read(&path))
             };
+            let Some(bytes) = bytes else { continue };
             found.insert(
                 inner,
                 (metadata.mode(), metadata.uid(), metadata.gid(), bytes),
