@@ -111,7 +111,10 @@ pub(super) fn is_locked(guard: impl AsFd) -> Result<bool, Errno> {
 /// Has a child write `bytes` to `file` with one `write(2)`, for at most `limit`. The child gets the
 /// locked `guard`.
 pub(super) fn write(file: OwnedFd, guard: OwnedFd, bytes: &[u8], limit: Duration) -> Outcome {
-    let mut child = match started(file, guard, bytes) {
+    let started = started(&file, &guard, bytes);
+    // From here on only the child holds the guard.
+    drop((file, guard));
+    let mut child = match started {
         Ok(Some(child)) => child,
         Ok(None) => return Outcome::NoProgram,
         Err(error) => return Outcome::Failed(error.to_string()),
@@ -148,7 +151,7 @@ pub(super) fn write(file: OwnedFd, guard: OwnedFd, bytes: &[u8], limit: Duration
     }
 }
 
-fn started(file: OwnedFd, guard: OwnedFd, bytes: &[u8]) -> std::io::Result<Option<Child>> {
+fn started(file: &OwnedFd, guard: &OwnedFd, bytes: &[u8]) -> std::io::Result<Option<Child>> {
     for program in PROGRAMS {
         #[expect(
             clippy::disallowed_methods,
