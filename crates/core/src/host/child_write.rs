@@ -40,7 +40,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a child may take to end after SIGKILL if it does not hang in the kernel.
-const END: Duration = Duration::from_secs(2);
+const END: Duration = Duration::from_secs(10);
 
 /// The messages for error numbers of glibc and, where they differ, musl, in the locale of an empty
 /// environment.
