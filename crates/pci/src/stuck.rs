@@ -2,8 +2,8 @@
 //!
 //! While a driver is bound or unbound, the kernel holds the lock of the device (`device_lock`), and
 //! some drivers never return: snd_hda_intel waits until its files are closed, vfio-pci for the
-//! virtual machine. Whoever needs the lock then hangs too, also for *reading* `driver_override`
-//! (`driver_override_show`, Linux 4.14). The `driver` link is no help: the kernel removes it before
+//! virtual machine. Whoever needs the lock then hangs too, also for *reading* `driver_override`,
+//! `uevent` (measured on Linux 6.1) and `sriov_numvfs` of the device. The `driver` link is no help: the kernel removes it before
 //! it asks the driver to release the device, and makes it before it asks the driver to bind.
 
 use hosttune_core::{Host, HostError};

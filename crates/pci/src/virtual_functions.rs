@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::attribute::{link_name, parsed};
+use crate::stuck::is_stuck;
 
 /// The part of a function in SR-IOV.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +28,8 @@ pub enum Sriov {
 }
 
 impl Sriov {
-    /// Reads the part of a function.
+    /// Reads the part of a function; `None` also for one that [is stuck](crate::is_stuck), of which
+    /// the kernel does not tell it.
     ///
     /// # Errors
     /// If a file exists and cannot be read or understood.
@@ -37,6 +39,9 @@ impl Sriov {
                 HostError::malformed(address.file("physfn"), error.to_string())
             })?;
             return Ok(Self::Virtual { of });
+        }
+        if is_stuck(host, address)? {
+            return Ok(Self::None);
         }
         let total = parsed::<u32>(host, address, "sriov_totalvfs")?;
         let Some(total) = total.filter(|total| *total > 0) else {

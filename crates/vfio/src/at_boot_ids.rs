@@ -48,22 +48,23 @@ impl LendAtBootByIds {
 }
 
 /// The ids of the lent devices, each once, or why they do not select these devices alone.
-fn unique_ids(lent: &[Device], all: &Devices) -> Result<Vec<Ids>, Unsupported> {
+fn unique_ids(lent: &[Device], all: &Devices) -> Result<Vec<Ids>, Box<Unsupported>> {
     let mut ids: Vec<Ids> = Vec::new();
     for device in lent {
         let mut others = all.iter().filter(|other| {
             other.ids == device.ids && lent.iter().all(|lent| lent.address != other.address)
         });
         if let Some(other) = others.next() {
-            return Err(Unsupported::new(
+            let unsupported = Unsupported::new(
                 UnsupportedKind::Other,
                 format!(
                     "{} has the same ids as {}, and {PARAMETER} would take both",
                     other.describe(),
                     device.address
                 ),
-            )
-            .hint("use the udev rule, which matches by slot: --at-boot rule"));
+            );
+            let hint = "use the udev rule, which matches by slot: --at-boot rule";
+            return Err(Box::new(unsupported.hint(hint)));
         }
         if !ids.contains(&device.ids) {
             ids.push(device.ids);
@@ -143,7 +144,7 @@ impl Tuning for LendAtBootByIds {
         let ids = match unique_ids(&assessment.lent, &Devices::read(at.host())?) {
             Ok(ids) => ids,
             Err(unsupported) => {
-                refuse(at, unsupported);
+                refuse(at, *unsupported);
                 return Ok(());
             }
         };

@@ -64,10 +64,14 @@ impl View {
             devices,
         };
         for address in near {
-            view.sriov.insert(address, Sriov::read(host, address)?);
             let Some(device) = view.devices.get(address) else {
                 continue;
             };
+            if device.is_stuck {
+                // It is refused whatever else is known, and more of it could not be read.
+                continue;
+            }
+            view.sriov.insert(address, Sriov::read(host, address)?);
             if let Some(group) = device.group
                 && reserved_regions(host, group)?
                     .iter()
@@ -82,7 +86,7 @@ impl View {
         for device in view
             .devices
             .iter()
-            .filter(|device| device.class.is_display())
+            .filter(|device| device.class.is_display() && !device.is_stuck)
         {
             let connectors = usage::connectors(host, device.address)?;
             view.connectors.insert(device.address, connectors);

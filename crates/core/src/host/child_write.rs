@@ -40,7 +40,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a child may take to end after SIGKILL if it does not hang in the kernel.
-const END: Duration = Duration::from_secs(2);
+const END: Duration = Duration::from_secs(10);
 
 /// The messages for error numbers of glibc and, where they differ, musl, in the locale of an empty
 /// environment.
@@ -111,7 +111,10 @@ pub(super) fn is_locked(guard: impl AsFd) -> Result<bool, Errno> {
 /// Has a child write `bytes` to `file` with one `write(2)`, for at most `limit`. The child gets the
 /// locked `guard`.
 pub(super) fn write(file: OwnedFd, guard: OwnedFd, bytes: &[u8], limit: Duration) -> Outcome {
-    let mut child = match started(file, guard, bytes) {
+    let started = started(&file, &guard, bytes);
+    // From here on only the child holds the guard.
+    drop((file, guard));
+    let mut child = match started {
         Ok(Some(child)) => child,
         Ok(None) => return Outcome::NoProgram,
         Err(error) => return Outcome::Failed(error.to_string()),
@@ -148,7 +151,7 @@ pub(super) fn write(file: OwnedFd, guard: OwnedFd, bytes: &[u8], limit: Duration
     }
 }
 
-fn started(file: OwnedFd, guard: OwnedFd, bytes: &[u8]) -> std::io::Result<Option<Child>> {
+fn started(file: &OwnedFd, guard: &OwnedFd, bytes: &[u8]) -> std::io::Result<Option<Child>> {
     for program in PROGRAMS {
         #[expect(
             clippy::disallowed_methods,

@@ -18,6 +18,9 @@ pub struct BusHost {
     files: MemoryHost,
 }
 
+/// The attributes for which the kernel takes the lock of the device also when they are read.
+const LOCKED: [&str; 3] = ["driver_override", "uevent", "sriov_numvfs"];
+
 impl BusHost {
     pub(super) fn new(bus: Bus, files: MemoryHost) -> Self {
         Self { bus, files }
@@ -54,7 +57,7 @@ impl Fs for BusHost {
 
     fn read(&self, path: &Path) -> Result<Vec<u8>, HostError> {
         assert!(
-            !path.ends_with("driver_override") || !self.hangs(path),
+            !LOCKED.iter().any(|name| path.ends_with(name)) || !self.hangs(path),
             "the kernel would wait for ever: {} is read",
             path.display()
         );

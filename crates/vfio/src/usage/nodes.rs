@@ -43,6 +43,10 @@ pub(super) fn directories(host: &Host, address: Address) -> Result<Vec<String>, 
 /// The files under `/dev` through which a device is used.
 pub(super) fn nodes(host: &Host, address: Address) -> Result<Vec<String>, HostError> {
     let mut found = Vec::new();
+    if hosttune_pci::is_stuck(host, address)? {
+        // Some of these files could not be read, and it is neither lent nor unbound.
+        return Ok(found);
+    }
     for directory in directories(host, address)? {
         let uevent = match host.read_text(format!("{directory}/uevent")) {
             Ok(text) => text,

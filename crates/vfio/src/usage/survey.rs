@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hosttune_core::{Host, HostError};
-use hosttune_pci::{Address, Devices};
+use hosttune_pci::{Address, Device, Devices};
 
 use super::{DiskUse, Holder, InterfaceUse, connectors, disk_uses, holders_of_all, interface_uses};
 
@@ -34,14 +34,16 @@ impl DeviceUse {
     }
 }
 
-/// What uses each of these devices. A bridge is used by what is behind it, so it has no entry.
+/// What uses each of these devices. A bridge is used by what is behind it, so it has no entry, and
+/// of a device that [is stuck](hosttune_pci::is_stuck) it cannot be read.
 ///
 /// It wakes no sleeping device: all of it is kept by the kernel.
 ///
 /// # Errors
 /// If a file exists and cannot be read or understood.
 pub fn survey(host: &Host, devices: &Devices) -> Result<BTreeMap<Address, DeviceUse>, HostError> {
-    let ends = devices.iter().filter(|device| !device.has_bus_below);
+    let is_shown = |device: &&Device| !device.has_bus_below && !device.is_stuck;
+    let ends = devices.iter().filter(is_shown);
     let mut holders = holders_of_all(host, ends.clone().map(|device| device.address))?;
     let mut found = BTreeMap::new();
     for device in ends {

@@ -64,7 +64,7 @@ fn machine() -> Machine {
 
 fn other(machine: &Machine, owner: &str) -> Session {
     let session = machine.session_of(owner, &CrashPoint::lives()).unwrap();
-    session.with(|registry| registry.add::<Limit>())
+    session.with(hosttune_core::Registry::add::<Limit>)
 }
 
 #[track_caller]
