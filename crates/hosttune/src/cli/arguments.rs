@@ -127,6 +127,12 @@ pub(super) enum Command {
         /// The process to watch
         runner: i32,
     },
+    /// Hold the host tuned for a user's command; started by hosttuned
+    #[command(hide = true)]
+    RunHold,
+    /// Revert what killed runs have left; started by hosttuned
+    #[command(hide = true)]
+    RunRecover,
     /// Show active changes, unfinished runs and commands that run tuned
     Status,
     /// Show everything known about one setting of this profile
@@ -241,9 +247,8 @@ fn unused(command: &str) -> &'static [&'static str] {
         "watch" => &["user"],
         "run" => &["persist", "user"],
         "lend" => &["only", "persist", "user"],
-        "run-start" | "run-watchdog" | "facts" | "who-sets" | "return" | "guest" => {
-            &["only", "strict", "with", "persist", "user"]
-        }
+        "run-start" | "run-watchdog" | "run-hold" | "run-recover" | "facts" | "who-sets"
+        | "return" | "guest" => &["only", "strict", "with", "persist", "user"],
         "measure" => &["root", "only", "strict", "with", "persist", "user"],
         "completions" | "manual" => &["json", "root", "only", "strict", "with", "persist", "user"],
         _ => &[],
@@ -262,6 +267,8 @@ fn has_settings(command: &str) -> bool {
             | "return"
             | "run-start"
             | "run-watchdog"
+            | "run-hold"
+            | "run-recover"
             | "completions"
             | "manual"
     )

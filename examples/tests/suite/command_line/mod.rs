@@ -4,6 +4,7 @@
 mod disks;
 mod documents;
 mod faults;
+mod helped;
 mod journals;
 mod nvidia;
 mod persisted;
