@@ -42,7 +42,8 @@ impl Run<'_> {
         }
     }
 
-    fn request(&self, arguments: &RunArguments, start: &Start) -> Request {
+    /// What the helper is asked for.
+    pub(super) fn request(&self, arguments: &RunArguments, start: &Start) -> Request {
         let mut request = Request::new(self.profile.name(), &shown(&arguments.command))
             .only(self.global.only.iter().cloned());
         request.with.clone_from(&self.global.with);

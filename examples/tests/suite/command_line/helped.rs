@@ -596,6 +596,32 @@ fn without_a_helper_the_command_runs_and_what_to_type_is_said() {
     assert!(said.contains("no helper listens"), "{said}");
 }
 
+#[test]
+fn explain_tells_which_way_it_will_go() {
+    let helped = Helped::start();
+    let explained = |helped: &Helped, options: &[&str]| {
+        let options = [&["--explain", "--json"], options].concat();
+        let (code, out, said) = helped.ran(&options, &["true"]);
+        assert_eq!(code, 0, "{said}");
+        serde_json::from_str::<Value>(&out).unwrap()
+    };
+    let document = explained(&helped, &[]);
+    assert_eq!(document["command"]["tuned_by"], "helper", "{document}");
+    let document = explained(&helped, &["--only", "qos"]);
+    assert_eq!(document["command"]["tuned_by"], Value::Null, "{document}");
+    let log = helped.log();
+    assert!(!log.contains("begins"), "{log}");
+    let tree = &helped.tree;
+    let ran = tree.gaming(&["run", "--explain", "--json", "--", "true"]);
+    assert_eq!(ran.document()["command"]["tuned_by"], "this-process");
+    std::fs::remove_file(helped.socket()).unwrap();
+    let (_, out, _) = helped.ran(&["--explain"], &["true"]);
+    assert!(
+        out.contains("tuned by     nothing") && out.contains("there is no helper"),
+        "{out}"
+    );
+}
+
 /// What a plain command line does with the commands that only the helper starts.
 #[test]
 fn the_commands_of_the_helper_do_nothing_for_others() {
