@@ -35,7 +35,7 @@ enum Question {
     Facts(FactsArguments),
     /// Show the PCI devices by IOMMU group: ids, driver, resets, what uses them; changes nothing
     Pci,
-    /// Write systemd units that apply a host at boot; stopping them reverts nothing
+    /// Write systemd units that apply a host at boot, and for users without root; stopping them reverts nothing
     InstallUnits(InstallArguments),
     /// Remove these units; what they have applied stays until the host program reverts it
     UninstallUnits(UninstallArguments),
