@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 
 use crate::peer::Peer;
@@ -92,6 +92,19 @@ impl Lease {
         (&self.connection).write_all(&answer.format())
     }
 
+    /// Whether the lease has ended, without waiting.
+    pub fn has_ended(&self) -> bool {
+        let mut one = [PollFd::new(
+            &self.connection,
+            PollFlags::IN | PollFlags::RDHUP,
+        )];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        matches!(poll(&mut one, Some(&now)), Ok(1))
+    }
+
     /// Sleeps until the lease has ended or another descriptor is readable. There is no timer.
     ///
     /// # Errors
@@ -129,7 +142,9 @@ mod tests {
     #[test]
     fn a_lease_ends_with_the_client_or_with_what_it_sends() {
         let (lease, theirs) = pair();
+        assert!(!lease.has_ended());
         drop(theirs);
+        assert!(lease.has_ended());
         assert_eq!(lease.wait(None).unwrap(), Wake::Ended);
         let (lease, theirs) = pair();
         theirs.shutdown(Shutdown::Write).unwrap();

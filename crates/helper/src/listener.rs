@@ -101,11 +101,11 @@ pub fn listen(path: &Path, group: Option<u32>) -> Result<Listening, ListenError>
         None,
     )
     .map_err(fail("make the socket"))?;
-    // Nobody may connect until it has its group.
-    let before = rustix::process::umask(Mode::from_raw_mode(0o777));
-    let bound = rustix::net::bind(&socket, &address);
-    rustix::process::umask(before);
-    bound.map_err(fail("make the socket"))?;
+    // Nobody may connect until it has its group: the file gets the mode of the socket (`unix_bind_bsd` in
+    // net/unix/af_unix.c, since 2.6). A umask would be that of all threads.
+    rustix::fs::fchmod(&socket, Mode::empty())
+        .and_then(|()| rustix::net::bind(&socket, &address))
+        .map_err(fail("make the socket"))?;
     if let Some(group) = group {
         let group = Some(Gid::from_raw(group));
         rustix::fs::chownat(CWD, path, None, group, AtFlags::SYMLINK_NOFOLLOW)

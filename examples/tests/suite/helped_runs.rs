@@ -27,7 +27,7 @@ const HOSTS: &str = "/opt/hosttune-test/hosts";
 const SOCKET: &str = "/run/hosttune/run.sock";
 
 /// A group that the machine has, and two users.
-const GROUP: (&str, u32) = ("games", 60);
+const GROUP: (&str, u32) = ("nogroup", 65534);
 const MEMBERS: [u32; 2] = [4001, 4002];
 
 /// A sysctl that the host changes.
@@ -51,9 +51,7 @@ impl Helped {
     fn start() -> Self {
         tell(&format!(
             "set -e; modprobe -a tcp_bbr sch_fq; mkdir -p {HOSTS}; cp {GAMING} {HOSTS}/gaming; \
-             chmod -R go-w /opt/hosttune-test; rm -rf /run/hosttune; \
-             grep -q '^{0}:' /etc/group || echo '{0}:x:{1}:' >>/etc/group",
-            GROUP.0, GROUP.1
+             chmod -R go-w /opt/hosttune-test; rm -rf /run/hosttune"
         ));
         let helped = Self {
             helper: Self::helper(),
@@ -135,10 +133,22 @@ fn send(process: Option<Pid>, signal: Signal) {
     }
 }
 
+/// Whether there is a process that the helper has started, or one that such a process has.
+fn has_leases() -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap();
+    processes.filter_map(Result::ok).any(|process| {
+        let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        command
+            .split(|&byte| byte == 0)
+            .any(|word| [&b"run-hold"[..], b"run-watchdog", b"run-recover"].contains(&word))
+    })
+}
+
 #[track_caller]
 fn is_as_before(before: &Snapshot, original: &str, what: &str) {
+    // A lease whose client was killed before it began still begins, and ends.
     wait_until("everything is reverted", || {
-        shown() == original && !Path::new("/run/hosttune/gaming.run.runs").exists()
+        !has_leases() && shown() == original && !Path::new("/run/hosttune/gaming.run.runs").exists()
     });
     let differs = before.differs(&there());
     assert!(differs.is_empty(), "{what}: {differs:#?}");
@@ -313,7 +323,7 @@ fn kills(rounds: u64, seed: u64) {
 }
 
 fn a_helper_and_its_leases_killed_at_random_moments() {
-    kills(10, 0x9e37_79b9_7f4a_7c15);
+    kills(5, 0x9e37_79b9_7f4a_7c15);
 }
 
 fn two_hundred_rounds_of_kills_around_the_helper() {

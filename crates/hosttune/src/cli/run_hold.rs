@@ -61,6 +61,14 @@ impl Run<'_> {
 
     /// The same for an admitted request. An error means that nothing was tuned.
     fn hold(&mut self, lease: &Lease, request: &Request) -> Result<Exit, Failure> {
+        // Executed by its descriptor, it is named by a number.
+        if let Ok(name) = std::ffi::CString::new(self.profile.name()) {
+            let _ = rustix::thread::set_name(&name);
+        }
+        // A client that was killed meanwhile has nothing tuned for it.
+        if lease.has_ended() {
+            return Ok(Exit::Refused);
+        }
         let ending = self.ending("run")?;
         let runner = ProcessId::own().map_err(Failure::Process)?;
         let mut watchdog = self.start_watchdog(&runner)?;

@@ -596,6 +596,42 @@ fn without_a_helper_the_command_runs_and_what_to_type_is_said() {
     assert!(said.contains("no helper listens"), "{said}");
 }
 
+/// As systemd starts it, with `StandardInput=socket`.
+#[test]
+fn a_socket_on_standard_input_is_used() {
+    let helped = Helped::start();
+    let socket = helped.place.path().join("given.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let start = |stdin: Stdio| {
+        let mut command = Command::new(HOSTTUNED);
+        command
+            .arg("--hosts")
+            .arg(helped.hosts())
+            .arg("--root")
+            .arg(helped.tree.root())
+            .env("LISTEN_FDS", "1")
+            .stdin(stdin)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let mut helper = start(std::os::fd::OwnedFd::from(listener).into());
+    let mut run = Command::new(GAMING);
+    run.args(["run", "--wait", "300", "--require", "--helper"])
+        .arg(&socket)
+        .args(["--", "true"]);
+    let output = run.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    helper.kill().unwrap();
+    helper.wait().unwrap();
+    // Otherwise it says what the unit needs.
+    let refused = start(Stdio::null()).wait_with_output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(3), "{said}");
+    assert!(said.contains("add StandardInput=socket"), "{said}");
+    helped.is_as_before();
+}
+
 #[test]
 fn explain_tells_which_way_it_will_go() {
     let helped = Helped::start();
