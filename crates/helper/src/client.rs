@@ -7,9 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::protocol::{Answer, LONGEST, Left, Outcome, Refusal, Request, Tuned};
 
@@ -116,10 +118,9 @@ impl Connection {
             }
         }
         // Who has called listen(2). It learns the command line, and what it says is believed.
-        let user = sockopt::socket_peercred(&socket)
-            .map_err(fail)?
-            .uid
-            .as_raw();
+        let user = getsockopt(&socket, PeerCredentials)
+            .map_err(|errno| fail(Errno::from_raw_os_error(errno as i32)))?
+            .uid();
         let us = rustix::process::geteuid().as_raw();
         if ![0, us, OVERFLOW].contains(&user) {
             return Err(Unavailable::NotRoots {

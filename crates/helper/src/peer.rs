@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::sys::socket::{getsockopt, sockopt::PeerPidfd};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::{PeerCredentials, PeerPidfd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, getpriority_process, pidfd_open, setpriority_process};
 
@@ -17,7 +18,7 @@ use rustix::process::{Pid, PidfdFlags, getpriority_process, pidfd_open, setprior
 pub struct Peer {
     /// The effective user ID, in this process's user namespace.
     pub uid: u32,
-    /// The process ID, in this process's namespace.
+    /// The process ID, in this process's namespace; 0 if the process is in none that this one sees.
     pub pid: i32,
     pidfd: Option<OwnedFd>,
 }
@@ -28,20 +29,22 @@ impl Peer {
     /// # Errors
     /// If it is not such a socket.
     pub fn of(socket: &impl AsFd) -> io::Result<Self> {
-        let credentials = rustix::net::sockopt::socket_peercred(socket)?;
+        // A client that is in a PID namespace beside or above this one has the process ID 0.
+        let credentials = getsockopt(socket, PeerCredentials)?;
+        let pid = Pid::from_raw(credentials.pid()).filter(|_| credentials.pid() > 0);
         let pidfd = match getsockopt(socket, PeerPidfd) {
             Ok(pidfd) => Some(pidfd),
             // Before 6.5 there is no such option. The process may have ended and its number may be another's
             // already, which gets the nice value then if it is one of the same user.
             Err(nix::errno::Errno::ENOPROTOOPT) => {
-                pidfd_open(credentials.pid, PidfdFlags::empty()).ok()
+                pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
             }
             // EINVAL: it has ended and was reaped. EACCES: a security module's policy.
             Err(_) => None,
         };
         Ok(Self {
-            uid: credentials.uid.as_raw(),
-            pid: credentials.pid.as_raw_pid(),
+            uid: credentials.uid(),
+            pid: credentials.pid(),
             pidfd,
         })
     }
@@ -68,7 +71,9 @@ impl Peer {
         let ended = || io::Error::other("the process that connected has ended");
         let pid = Pid::from_raw(self.pid)
             .filter(|_| self.pid > 0)
-            .ok_or_else(ended)?;
+            .ok_or_else(|| {
+                io::Error::other("the process that connected is in another PID namespace")
+            })?;
         if !self.is_alive() {
             return Err(ended());
         }

@@ -99,7 +99,8 @@ impl HelperUnits {
 /// modules of sysctls, `CAP_NET_ADMIN` for net sysctls, `CAP_SYS_NICE` for the nice value of the command.
 const HARDENING: &str = "\
 # Not ProtectKernelTunables=, ProtectKernelModules=, PrivateDevices= or PrivateNetwork=: they make /proc/sys,
-# /sys, modules or the network of the host unreachable, the last one without an error.
+# /sys, modules or the network of the host unreachable, the last one without an error. Not RestrictSUIDSGID=: it
+# takes openat2(2) away, with which every file is opened.
 CapabilityBoundingSet=CAP_NET_ADMIN CAP_SYS_MODULE CAP_SYS_NICE
 ProtectSystem=strict
 RuntimeDirectory=hosttune
@@ -110,6 +111,7 @@ StateDirectory=hosttune
 StateDirectoryMode=0700
 ProtectHome=yes
 PrivateTmp=yes
+PrivateMounts=yes
 ProtectControlGroups=yes
 ProtectClock=yes
 ProtectHostname=yes
@@ -120,7 +122,6 @@ LockPersonality=yes
 MemoryDenyWriteExecute=yes
 RestrictNamespaces=yes
 RestrictRealtime=yes
-RestrictSUIDSGID=yes
 RestrictAddressFamilies=AF_UNIX AF_NETLINK
 IPAddressDeny=any
 KeyringMode=private

@@ -163,7 +163,8 @@ fn has_control(text: &str) -> bool {
 /// `ProtectControlGroups=` is free.
 const HARDENING: &str = "\
 # Not ProtectKernelTunables=, ProtectKernelModules=, PrivateDevices= or PrivateNetwork=: they make /proc/sys,
-# /sys, modules, zram or the network of the host unreachable, the last one without an error.
+# /sys, modules, zram or the network of the host unreachable, the last one without an error. Not
+# RestrictSUIDSGID=: it takes openat2(2) away, with which every file is opened.
 ProtectSystem=strict
 RuntimeDirectory=hosttune
 # Users pass through it to the socket of the helper.
@@ -174,6 +175,8 @@ StateDirectory=hosttune
 StateDirectoryMode=0700
 ReadWritePaths=-/etc/sysctl.d -/etc/udev/rules.d -/etc/modules-load.d
 ProtectHome=yes
+PrivateTmp=yes
+PrivateMounts=yes
 ProtectControlGroups=yes
 ProtectClock=yes
 ProtectHostname=yes
@@ -183,7 +186,6 @@ LockPersonality=yes
 MemoryDenyWriteExecute=yes
 RestrictNamespaces=yes
 RestrictRealtime=yes
-RestrictSUIDSGID=yes
 RestrictAddressFamilies=AF_UNIX AF_NETLINK
 SystemCallArchitectures=native
 SystemCallFilter=@system-service @module @swap

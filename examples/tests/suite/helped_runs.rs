@@ -192,6 +192,21 @@ fn users_of_the_group_have_what_is_open_and_nobody_else_has() {
     assert_eq!(lower.stdout, b"0\n", "{lower:?}");
     let said = String::from_utf8(lower.stderr).unwrap();
     assert!(said.contains("opens nice values down to -10"), "{said}");
+    // A client in a PID namespace of its own, such as Flatpak's, does not see the process that listens.
+    let inside = Command::new("unshare")
+        .args([
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            GAMING,
+            "run",
+            "--require",
+        ])
+        .args(["--helper", SOCKET, "--wait", "300", "--", "cat", SHOWS])
+        .output()
+        .unwrap();
+    assert_eq!(inside.stdout, b"100\n", "{inside:?}");
+    is_as_before(&before, &original, "after a run in a PID namespace");
     // Another user: not tuned, and told what to type.
     let outside = run(4003, "--clear-groups", &[], &["cat", SHOWS])
         .stdout(Stdio::piped())
