@@ -11,7 +11,7 @@ use hosttune::blockdev::udev::NoteFights;
 use hosttune::blockdev::{self, Rule, Rules, SchedulerName, Transport};
 use hosttune::boot::Modules;
 use hosttune::boot::boot_loader::BootParameters;
-use hosttune::cli::{self, HostProfile, Options, RunSettings, Setting, Watched};
+use hosttune::cli::{self, HostProfile, OpenToUsers, Options, RunSettings, Setting, Watched};
 use hosttune::cpu::irqbalance::NoteIrqbalance;
 use hosttune::cpu::{self, Governor, Processors};
 use hosttune::host::RootKind;
@@ -257,6 +257,12 @@ impl HostProfile for Gaming {
     fn run_settings(&self) -> RunSettings {
         // What GameMode's renice=10 means.
         RunSettings::new().nice(-10)
+    }
+
+    fn open_to_users(&self) -> OpenToUsers {
+        // Both are set in milliseconds and need no knowledge of the machine. The members of the group may have
+        // kernel.split_lock_mitigate off while they play, which the plan calls a trade-off. The rest is root's.
+        OpenToUsers::parts(["sysctl", "cpu"]).nice(-10)
     }
 
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {

@@ -11,7 +11,7 @@
 //! - [`watchdog`]: a process that outlives a killed runner and reverts at once.
 //! - [`priority`]: whether a nice value has an effect against the rest of the host.
 //! - [`account`]: as whom the command runs.
-//! - [`units`]: what tunes the host at boot.
+//! - [`units`]: what tunes the host at boot; [`helper_units`]: what tunes it for users without root.
 //!
 //! ```
 //! use hosttune_run::supervision::{Action, ChildChange, Event, Supervisor};
@@ -30,6 +30,7 @@
 pub mod account;
 pub mod cgroup;
 mod ended;
+pub mod helper_units;
 pub mod membership;
 pub mod priority;
 mod process;

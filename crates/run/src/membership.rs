@@ -196,6 +196,7 @@ mod tests {
             watchdog: None,
             command_pid: 0,
             command: String::new(),
+            user: None,
         }
     }
 

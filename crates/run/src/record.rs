@@ -18,6 +18,9 @@ pub struct RunRecord {
     pub command_pid: i32,
     /// The command as it was typed, for people.
     pub command: String,
+    /// The user for whom a helper runs the host program; `None` if root has started the run itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
 }
 
 /// The records of one owner's runs, oldest first.
@@ -106,12 +109,14 @@ mod tests {
             proptest::option::of(process()),
             any::<i32>(),
             ".{0,40}",
+            proptest::option::of(any::<u32>()),
         );
-        let run = run.prop_map(|(runner, watchdog, command_pid, command)| RunRecord {
+        let run = run.prop_map(|(runner, watchdog, command_pid, command, user)| RunRecord {
             runner,
             watchdog,
             command_pid,
             command,
+            user,
         });
         proptest::collection::vec(run, 0..4).prop_map(RunRecords)
     }

@@ -1,6 +1,6 @@
 //! Signals that are read instead of delivered, while a command runs.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -80,15 +80,20 @@ impl HeldSignals {
         }))
     }
 
-    /// Sleeps until a signal arrives.
+    /// Sleeps until a signal arrives, or until the other descriptor can be read or has ended. Whether the other
+    /// one was it.
     ///
     /// # Errors
     /// If the kernel refuses to wait.
-    pub fn wait(&self) -> std::io::Result<()> {
-        let mut one = [PollFd::from_borrowed_fd(self.read.as_fd(), PollFlags::IN)];
-        match poll(&mut one, None) {
+    pub fn wait(&self, other: Option<BorrowedFd<'_>>) -> std::io::Result<bool> {
+        let mut ready = vec![PollFd::from_borrowed_fd(self.read.as_fd(), PollFlags::IN)];
+        ready.extend(other.map(|other| PollFd::from_borrowed_fd(other, PollFlags::IN)));
+        match poll(&mut ready, None) {
+            Ok(_) => Ok(ready
+                .get(1)
+                .is_some_and(|other| !other.revents().is_empty())),
             // A handler has run: the caller looks again.
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(rustix::io::Errno::INTR) => Ok(false),
             Err(errno) => Err(errno.into()),
         }
     }

@@ -285,6 +285,12 @@ fn prepared(start: &Start, command: &[OsString]) -> StartReport {
             why: format!("cannot run as {}: {error}", account.name),
         };
     }
+    find(command, notes)
+}
+
+/// Finds the command as this process, with the identity that it has now, would execute it. `notes` are a part of
+/// the report.
+pub fn find(command: &[OsString], notes: Vec<String>) -> StartReport {
     let Some(name) = command.first() else {
         return StartReport::Failed {
             status: Ended::NOT_STARTED.status(),

@@ -6,6 +6,8 @@
 //! (`sigaction(2)`). A signal that a process sends to the whole group cannot be told from one to the
 //! runner alone, and reaches the command twice.
 
+use std::os::fd::BorrowedFd;
+
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 use signal_hook::consts::{SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU};
 
@@ -119,8 +121,23 @@ fn stops_a_job(signal: i32) -> bool {
     matches!(signal, SIGTSTP | SIGTTIN | SIGTTOU)
 }
 
-/// Waits until the command has ended, and passes signals and stops on. `others` is called whenever a child
-/// process has changed its state, for those that are not the command.
+/// What a runner looks after beside its command.
+pub trait Beside {
+    /// A child process has changed its state, or a signal has arrived: looks after children that are not the
+    /// command.
+    fn on_child(&mut self) {}
+
+    /// A descriptor whose data or end [`on_ready`](Self::on_ready) looks after; `None` if there is none now.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// The descriptor can be read or has ended.
+    fn on_ready(&mut self) {}
+}
+
+/// Waits until the command has ended, and passes signals and stops on. `beside` is asked to look after what is not
+/// the command.
 ///
 /// It sleeps until something happens, without a timer.
 ///
@@ -129,7 +146,7 @@ fn stops_a_job(signal: i32) -> bool {
 pub fn supervise(
     command: Pid,
     signals: &HeldSignals,
-    mut others: impl FnMut(),
+    beside: &mut impl Beside,
 ) -> std::io::Result<Ended> {
     let mut supervisor = Supervisor::default();
     let mut events = Vec::new();
@@ -147,7 +164,7 @@ pub fn supervise(
                 break;
             }
         }
-        others();
+        beside.on_child();
         let is_idle = events.is_empty();
         let mut ahead = std::collections::VecDeque::from(std::mem::take(&mut events));
         while let Some(event) = ahead.pop_front() {
@@ -167,8 +184,8 @@ pub fn supervise(
                 }
             }
         }
-        if is_idle {
-            signals.wait()?;
+        if is_idle && signals.wait(beside.descriptor())? {
+            beside.on_ready();
         }
     }
 }

@@ -56,15 +56,8 @@ impl Units {
         if !is_name {
             return Err(UnitsError::Name(profile.to_owned()));
         }
-        let shown = program.display().to_string();
-        let mut components = program.components();
-        if !program.is_absolute() || components.any(|part| part == std::path::Component::ParentDir)
-        {
-            return Err(UnitsError::Path(shown));
-        }
-        let has_control = |text: &str| text.chars().any(char::is_control);
-        let words = std::iter::once(&shown).chain(arguments);
-        if let Some(word) = words.into_iter().find(|word| has_control(word)) {
+        check_program(program)?;
+        if let Some(word) = arguments.iter().find(|word| has_control(word)) {
             return Err(UnitsError::Control(word.clone()));
         }
         Ok(Self {
@@ -146,6 +139,23 @@ impl Units {
     }
 }
 
+/// The path of a program, if it can be in a unit.
+pub(crate) fn check_program(program: &Path) -> Result<String, UnitsError> {
+    let shown = program.display().to_string();
+    let mut components = program.components();
+    if !program.is_absolute() || components.any(|part| part == std::path::Component::ParentDir) {
+        return Err(UnitsError::Path(shown));
+    }
+    if has_control(&shown) {
+        return Err(UnitsError::Control(shown));
+    }
+    Ok(shown)
+}
+
+fn has_control(text: &str) -> bool {
+    text.chars().any(char::is_control)
+}
+
 /// What the units may not do. Not there, because nothing would be left to do or it would be done in the
 /// wrong place: `ProtectKernelTunables=` and `PrivateDevices=` (read-only `/proc/sys` and `/sys`, no
 /// `/dev/zram0`), `ProtectKernelModules=` (no modprobe), `PrivateNetwork=` (net sysctls and qdiscs would be
@@ -153,16 +163,20 @@ impl Units {
 /// `ProtectControlGroups=` is free.
 const HARDENING: &str = "\
 # Not ProtectKernelTunables=, ProtectKernelModules=, PrivateDevices= or PrivateNetwork=: they make /proc/sys,
-# /sys, modules, zram or the network of the host unreachable, the last one without an error.
+# /sys, modules, zram or the network of the host unreachable, the last one without an error. Not
+# RestrictSUIDSGID=: it takes openat2(2) away, with which every file is opened.
 ProtectSystem=strict
 RuntimeDirectory=hosttune
-RuntimeDirectoryMode=0700
+# Users pass through it to the socket of the helper.
+RuntimeDirectoryMode=0711
 # The journal in it is what a revert needs.
 RuntimeDirectoryPreserve=yes
 StateDirectory=hosttune
 StateDirectoryMode=0700
 ReadWritePaths=-/etc/sysctl.d -/etc/udev/rules.d -/etc/modules-load.d
 ProtectHome=yes
+PrivateTmp=yes
+PrivateMounts=yes
 ProtectControlGroups=yes
 ProtectClock=yes
 ProtectHostname=yes
@@ -172,7 +186,6 @@ LockPersonality=yes
 MemoryDenyWriteExecute=yes
 RestrictNamespaces=yes
 RestrictRealtime=yes
-RestrictSUIDSGID=yes
 RestrictAddressFamilies=AF_UNIX AF_NETLINK
 SystemCallArchitectures=native
 SystemCallFilter=@system-service @module @swap
@@ -181,7 +194,7 @@ UMask=0077
 ";
 
 /// A word of `ExecStart=` that systemd takes as it is (`systemd.service(5)`, "Command lines").
-struct Quoted<'a>(&'a str);
+pub(crate) struct Quoted<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -97,6 +97,16 @@ impl Watchdog {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// A descriptor that can be read once it has ended.
+    ///
+    /// # Errors
+    /// If it has ended and was reaped, or no descriptor is left.
+    pub fn ended(&self) -> io::Result<OwnedFd> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::other("the watchdog has no number"))?;
+        Ok(pidfd_open(pid, PidfdFlags::empty())?)
+    }
+
     /// Ends it without a revert.
     pub fn dismiss(mut self) {
         if let Some(mut stdin) = self.child.stdin.take() {

@@ -11,6 +11,7 @@
 )]
 
 mod command_line;
+mod helped_runs;
 mod hosts;
 mod lending;
 mod power_cut;

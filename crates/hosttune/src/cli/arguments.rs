@@ -136,6 +136,12 @@ pub(super) enum Command {
         /// The process to watch
         runner: i32,
     },
+    /// Hold the host tuned for a user's command; started by hosttuned
+    #[command(hide = true)]
+    RunHold,
+    /// Revert what killed runs have left; started by hosttuned
+    #[command(hide = true)]
+    RunRecover,
     /// Show active changes, unfinished runs and commands that run tuned
     Status,
     /// Show everything known about one setting of this profile
@@ -263,9 +269,8 @@ fn unused(command: &str) -> &'static [&'static str] {
         "watch" => &["try_boot", "user"],
         "run" => &["persist", "try_boot", "user"],
         "lend" => &["only", "persist", "try_boot", "user"],
-        "run-start" | "run-watchdog" | "facts" | "who-sets" | "return" | "guest" => {
-            &["only", "strict", "with", "persist", "try_boot", "user"]
-        }
+        "run-start" | "run-watchdog" | "run-hold" | "run-recover" | "facts" | "who-sets"
+        | "return" | "guest" => &["only", "strict", "with", "persist", "try_boot", "user"],
         "measure" => &[
             "root", "only", "strict", "with", "persist", "try_boot", "user",
         ],
@@ -288,6 +293,8 @@ fn has_settings(command: &str) -> bool {
             | "return"
             | "run-start"
             | "run-watchdog"
+            | "run-hold"
+            | "run-recover"
             | "completions"
             | "manual"
     )

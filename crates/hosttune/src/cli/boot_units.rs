@@ -1,4 +1,5 @@
-//! `install-units` and `uninstall-units` of the program `hosttune`: what tunes a host at boot.
+//! `install-units` and `uninstall-units` of the program `hosttune`: what tunes a host at boot, and for users
+//! without root.
 //!
 //! The units are files like any other: they are journalled, and uninstalling reverts exactly. Enabling them is
 //! systemd's (`systemctl enable`).
@@ -6,9 +7,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use hosttune_core::file::{ConfigFile, FileState};
+use hosttune_core::file::{ConfigFile, Directory, DirectoryState, FileState};
 use hosttune_core::host::{EntryKind, FileContent};
 use hosttune_core::{Error, Host, Planner, Session, Tuning};
+use hosttune_helper::Installed;
+use hosttune_run::helper_units::HelperUnits;
 use hosttune_run::units::{Unit, Units};
 
 use super::colour::visible;
@@ -19,6 +22,12 @@ use super::streams::Streams;
 
 /// Where units of the administrator are.
 const DIRECTORY: &str = "/etc/systemd/system";
+
+/// Where groups of the administrator are.
+const GROUPS: &str = "/etc/sysusers.d";
+
+/// The name of the helper's program.
+const HELPER: &str = "hosttuned";
 
 /// Where a host program is looked for.
 const PROGRAMS: [&str; 4] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
@@ -31,6 +40,9 @@ pub(super) struct InstallArguments {
     /// Its file (default: the first in /usr/local/sbin, /usr/local/bin, /usr/sbin, /usr/bin)
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
+    /// The helper's file, for its socket and service (default: hosttuned, looked for in the same places)
+    #[arg(long, value_name = "FILE")]
+    helper: Option<PathBuf>,
     /// Also write a unit that keeps hot-plugged devices tuned, for a host with the command watch
     #[arg(long)]
     watch: bool,
@@ -47,15 +59,31 @@ pub(super) struct UninstallArguments {
 }
 
 /// The units as files.
-struct Files(Vec<Unit>);
+struct Files {
+    units: Vec<Unit>,
+    group: Option<Unit>,
+}
 
 impl Tuning for Files {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
-        for unit in &self.0 {
+        for unit in &self.units {
             let file = ConfigFile::new(format!("{DIRECTORY}/{}", unit.name))?;
             let wanted = FileState::Present(FileContent::new(unit.text.clone()));
             at.want(&file, &wanted)
-                .why("tunes the host at boot, once it is enabled");
+                .why(if unit.name.starts_with(HELPER) {
+                    "tunes the host while commands of users run, once it is enabled"
+                } else {
+                    "tunes the host at boot, once it is enabled"
+                });
+        }
+        if let Some(group) = &self.group {
+            let directory = Directory::new(GROUPS)?;
+            at.intermediate(&directory, &DirectoryState::Empty)
+                .why("holds the file of the group");
+            let file = ConfigFile::new(format!("{GROUPS}/{}", group.name))?;
+            let wanted = FileState::Present(FileContent::new(group.text.clone()));
+            at.want(&file, &wanted)
+                .why("the group whose members may connect to the helper");
         }
         Ok(())
     }
@@ -83,14 +111,30 @@ pub(super) fn install(
     // The name is checked before it is a part of a path.
     Units::new(&arguments.host, Path::new("/"), &[]).map_err(wrong)?;
     let mut session = session(&arguments.host, root)?;
-    let program = program(arguments, session.host(), root)?;
+    let program = program(
+        &arguments.host,
+        arguments.program.as_deref(),
+        session.host(),
+        root,
+    )?;
+    let helper = helper(arguments, session.host(), root)?;
     let units = Units::new(&arguments.host, &program, &arguments.options).map_err(wrong)?;
     let mut files = vec![units.apply()];
     if arguments.watch {
         files.push(units.watch());
     }
     let names: Vec<String> = files.iter().map(|unit| unit.name.clone()).collect();
-    let applied = Files(files).apply(&mut session)?;
+    let mut group = None;
+    if let Some(helper) = &helper {
+        let units = HelperUnits::new(helper).map_err(wrong)?;
+        files.extend([units.socket(), units.service()]);
+        group = Some(units.group());
+    }
+    let files = Files {
+        units: files,
+        group,
+    };
+    let applied = files.apply(&mut session)?;
     if as_json {
         streams.document(&json::applied(&applied))?;
         return Ok(Exit::Done);
@@ -110,8 +154,44 @@ pub(super) fn install(
         "To tune the host at boot: {systemctl} {}\n",
         names.join(" ")
     ));
+    text.push_str(&match helper {
+        Some(_) => for_users(&arguments.host, &program, root, &systemctl),
+        None => format!(
+            "Not for users without root: there is no program {HELPER} in {}\n",
+            PROGRAMS.join(", ")
+        ),
+    });
     streams.print(&text);
     Ok(Exit::Done)
+}
+
+/// What to type so that users without root can have the host tuned.
+fn for_users(host: &str, program: &Path, root: Option<&Path>, systemctl: &str) -> String {
+    let (shown, sysusers) = match root {
+        Some(root) => (
+            root.display().to_string(),
+            format!("systemd-sysusers --root={}", root.display()),
+        ),
+        None => (String::new(), "systemd-sysusers".to_owned()),
+    };
+    let mut steps = Vec::new();
+    let hosts = hosttune_helper::HOSTS;
+    let below = |path: &str| format!("{shown}{path}");
+    if Installed::new(below(hosts)).open(host).is_err() {
+        steps.push(format!(
+            "install -D -o root -g root -m 0755 {} {}",
+            below(&program.display().to_string()),
+            below(&format!("{hosts}/{host}"))
+        ));
+    }
+    steps.push(sysusers);
+    steps.push(format!("{systemctl} {HELPER}.socket"));
+    let mut text = "To tune it while commands of users run:\n".to_owned();
+    for step in steps {
+        text.push_str(&format!("  {step}\n"));
+    }
+    text.push_str("  usermod -aG hosttune USER          # who logs in again after that\n");
+    text
 }
 
 /// Removes the units, or restores what was in their place.
@@ -124,12 +204,26 @@ pub(super) fn uninstall(
     let units = Units::new(&arguments.host, Path::new("/"), &[])
         .map_err(|error| Failure::usage(error.to_string(), "name a host program: gaming"))?;
     let mut session = session(&arguments.host, root)?;
-    for unit in [units.apply(), units.watch()] {
-        let link = format!("{DIRECTORY}/multi-user.target.wants/{}", unit.name);
+    let written = session.status()?;
+    let is_written = |name: &str| {
+        let mut pending = written.pending.iter();
+        pending.any(|pending| pending.knob.text.ends_with(&format!("/{name}")))
+    };
+    let mut enabled = vec![
+        (units.apply().name, "multi-user.target.wants"),
+        (units.watch().name, "multi-user.target.wants"),
+    ];
+    // Another host can have the same socket enabled.
+    let socket = format!("{HELPER}.socket");
+    if is_written(&socket) {
+        enabled.push((socket, "sockets.target.wants"));
+    }
+    for (unit, wants) in enabled {
+        let link = format!("{DIRECTORY}/{wants}/{unit}");
         // Without its unit it would point to nothing, and systemd would complain at each boot.
         if session.host().entry(&link).map_err(Error::from)?.is_some() {
             return Err(Failure::StillEnabled {
-                unit: unit.name,
+                unit,
                 root: root.map(Path::to_owned),
             });
         }
@@ -156,33 +250,42 @@ pub(super) fn uninstall(
     Ok(Exit::of_reverted(&reverted))
 }
 
-/// The host program, which root will execute at each boot: only root may be able to change it.
-fn program(
+/// The helper's program; `None` if it is not installed and was not named.
+fn helper(
     arguments: &InstallArguments,
     host: &Host,
     root: Option<&Path>,
+) -> Result<Option<PathBuf>, Failure> {
+    let named = arguments.helper.as_deref();
+    if named.is_none() && found(HELPER, host).is_none() {
+        return Ok(None);
+    }
+    program(HELPER, named, host, root).map(Some)
+}
+
+/// The first program of a name in the usual places.
+fn found(name: &str, host: &Host) -> Option<PathBuf> {
+    let mut candidates = PROGRAMS.iter().map(|place| Path::new(place).join(name));
+    candidates.find(|path| matches!(host.entry(path), Ok(Some(_))))
+}
+
+/// A program that root will start by itself: only root may be able to change it.
+fn program(
+    name: &str,
+    named: Option<&Path>,
+    host: &Host,
+    root: Option<&Path>,
 ) -> Result<PathBuf, Failure> {
-    let found = match &arguments.program {
-        Some(program) => Some(program.clone()),
-        None => {
-            let candidates = PROGRAMS
-                .iter()
-                .map(|place| Path::new(place).join(&arguments.host));
-            let is_there = |path: &PathBuf| matches!(host.entry(path), Ok(Some(_)));
-            candidates.into_iter().find(is_there)
-        }
+    let found = match named {
+        Some(program) => Some(program.to_owned()),
+        None => found(name, host),
     };
     let Some(path) = found else {
         return Err(Failure::usage(
-            format!(
-                "there is no program {} in {}",
-                arguments.host,
-                PROGRAMS.join(", ")
-            ),
+            format!("there is no program {name} in {}", PROGRAMS.join(", ")),
             format!(
                 "install it (cargo install --locked --path examples --root /usr/local), or name it: \
-                 --program /path/to/{}",
-                arguments.host
+                 --program /path/to/{name}"
             ),
         ));
     };

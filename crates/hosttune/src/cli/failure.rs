@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 
 use hosttune_core::{Error, HostError, Unrecorded};
+use hosttune_helper::client::Unavailable;
+use hosttune_helper::lease::NoLease;
 use hosttune_latency::{MeasureError, ResponderError};
 use hosttune_run::RunFileError;
 use hosttune_sysctl::SourcesError;
@@ -77,6 +79,18 @@ pub(super) enum Failure {
         /// What to type instead.
         hint: String,
     },
+    /// The helper does not tune the host.
+    #[error("{why}")]
+    Helper {
+        /// Why.
+        #[source]
+        why: Unavailable,
+        /// What to type.
+        hint: Option<String>,
+    },
+    /// The command that holds a lease was not started by the helper.
+    #[error(transparent)]
+    Lease(#[from] NoLease),
     /// Units cannot be removed while systemd starts them at boot.
     #[error("{unit} is enabled")]
     StillEnabled {
@@ -174,6 +188,8 @@ impl Failure {
             | Self::Process(_)
             | Self::Watchdog(_)
             | Self::NoTrial { .. }
+            | Self::Helper { .. }
+            | Self::Lease(_)
             | Self::StillEnabled { .. }
             | Self::ReportFile(_)
             | Self::NeedsRoot { .. }
@@ -200,6 +216,7 @@ impl Failure {
             Self::Measure(error) => error.hint(),
             Self::Responder(error) => error.hint().map(str::to_owned),
             Self::Runs(error) => error.hint(),
+            Self::Helper { hint, .. } => hint.clone(),
             Self::StillEnabled { unit, root } => Some(match root {
                 Some(root) => format!("systemctl --root {} disable {unit}", root.display()),
                 None => format!("systemctl disable {unit}, which reverts nothing"),
@@ -207,6 +224,7 @@ impl Failure {
             Self::Signals(_)
             | Self::Process(_)
             | Self::Watchdog(_)
+            | Self::Lease(_)
             | Self::ReportFile(_)
             | Self::Json(_) => None,
         }

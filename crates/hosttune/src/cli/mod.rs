@@ -49,11 +49,14 @@ mod explain;
 mod facts;
 mod failure;
 mod guest;
+mod helper_hint;
+mod helper_program;
 mod import;
 mod interruption;
 mod json;
 mod manual;
 mod measure;
+mod open_to_users;
 mod other_writers;
 mod pci;
 mod permission;
@@ -62,6 +65,8 @@ mod report_file;
 mod run;
 mod run_command;
 mod run_explained;
+mod run_helped;
+mod run_hold;
 mod run_shared;
 mod session;
 mod streams;
@@ -83,6 +88,8 @@ use hosttune_guest::Guest;
 
 pub use cake::{cake, typed_rate};
 pub use exit::Exit;
+pub use helper_program::helper;
+pub use open_to_users::OpenToUsers;
 pub use rate::rate;
 pub use run_command::RunSettings;
 pub use tool::tool;
@@ -137,6 +144,11 @@ pub trait HostProfile {
     /// What `run` sets on the command that it runs, unless its options say otherwise; nothing by default.
     fn run_settings(&self) -> RunSettings {
         RunSettings::default()
+    }
+
+    /// What users without root may have the helper `hosttuned` apply while their command runs; nothing by default.
+    fn open_to_users(&self) -> OpenToUsers {
+        OpenToUsers::nothing()
     }
 
     /// The requested settings.

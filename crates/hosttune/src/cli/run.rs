@@ -150,6 +150,8 @@ impl Run<'_> {
             Command::Run(arguments) => self.run_command(arguments),
             Command::RunStart(arguments) => run_command::start(self.profile.name(), arguments),
             Command::RunWatchdog { runner } => self.watch_over_run(*runner),
+            Command::RunHold => self.hold_run(),
+            Command::RunRecover => self.recover_runs(),
             Command::Status => self.status(),
             Command::Explain { knob } => self.explain(knob),
             Command::WhoSets { key } => self.who_sets(key),

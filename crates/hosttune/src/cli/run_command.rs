@@ -1,6 +1,8 @@
 //! `run`: a command that runs while the host is tuned.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, value_parser};
@@ -10,7 +12,7 @@ use hosttune_run::account::{Account, invoker};
 use hosttune_run::membership::Remaining;
 use hosttune_run::signals::{HeldSignals, expect_children};
 use hosttune_run::starter::{self, NotStarted, Start, StartReport, Starter};
-use hosttune_run::supervision::supervise;
+use hosttune_run::supervision::{Beside, supervise};
 use hosttune_run::watchdog::Watchdog;
 use hosttune_run::{Ended, ProcessId, RunRecord};
 
@@ -19,6 +21,7 @@ use super::ending::Ending;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::run::Run;
+use super::run_helped::TunedBy;
 use super::run_shared::WAIT_AT_THE_END;
 
 /// How many times a watchdog that was killed is replaced during one run.
@@ -42,7 +45,10 @@ pub(super) struct RunArguments {
     /// Request this latency from PipeWire for the command alone: 256/48000 (PIPEWIRE_LATENCY)
     #[arg(long, value_name = "FRAMES/RATE", value_parser = latency)]
     pub(super) latency: Option<String>,
-    /// Wait up to SECONDS for other processes that change the host
+    /// Have the helper at SOCKET tune the host (default without root: /run/hosttune/run.sock)
+    #[arg(long, value_name = "SOCKET")]
+    pub(super) helper: Option<PathBuf>,
+    /// Wait up to SECONDS for other processes that change the host, and for the helper
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     pub(super) wait: u16,
     /// The command and its arguments
@@ -192,7 +198,11 @@ impl Run<'_> {
     }
 
     fn run_tuned(&mut self, arguments: &RunArguments, start: &Start) -> Ended {
-        match self.try_run_tuned(arguments, start) {
+        let ran = match self.tuned_by(arguments) {
+            TunedBy::ThisProcess => self.try_run_tuned(arguments, start),
+            TunedBy::Helper(socket) => self.try_run_helped(&socket, arguments, start),
+        };
+        match ran {
             Ok(ended) => ended,
             Err(failure) => {
                 let name = self.profile.name();
@@ -295,6 +305,7 @@ impl Run<'_> {
             watchdog: Some(process),
             command_pid: starter.pid().as_raw_pid(),
             command: shown(&arguments.command),
+            user: None,
         };
         let wait = Duration::from_secs(arguments.wait.into());
         ending.at_work(|| {
@@ -320,22 +331,10 @@ impl Run<'_> {
         let pid = starter.pid();
         // If it has died, its end is seen below.
         let _ = starter.go();
-        let mut replaced = 0;
-        supervise(pid, signals, || {
-            if replaced < WATCHDOGS && watchdog.has_died() {
-                replaced += 1;
-                if let Ok(mut new) = self.start_watchdog(runner)
-                    && let Ok((process, _)) = new.ready(&runner.boot)
-                {
-                    // Without the record, status does not show it.
-                    let _ = self.change_watchdog(runner, &process);
-                    *watchdog = new;
-                }
-            }
-        })
+        supervise(pid, signals, &mut KeptWatchdog::of(self, runner, watchdog))
     }
 
-    fn start_watchdog(&self, runner: &ProcessId) -> Result<Watchdog, Failure> {
+    pub(super) fn start_watchdog(&self, runner: &ProcessId) -> Result<Watchdog, Failure> {
         let mut arguments = self.hidden("run-watchdog");
         arguments.push(runner.pid.to_string().into());
         let name = OsStr::new(self.profile.name());
@@ -352,7 +351,7 @@ impl Run<'_> {
         arguments
     }
 
-    fn say(&mut self, text: &str) {
+    pub(super) fn say(&mut self, text: &str) {
         let name = self.profile.name();
         self.streams
             .complain(&format!("{name}: {}\n", visible(text)));
@@ -409,6 +408,53 @@ impl Run<'_> {
                 }
             }
         }
+    }
+}
+
+/// The watchdog of a run, which is replaced if it dies.
+pub(super) struct KeptWatchdog<'a> {
+    run: &'a Run<'a>,
+    runner: &'a ProcessId,
+    watchdog: &'a mut Watchdog,
+    replaced: u32,
+}
+
+impl<'a> KeptWatchdog<'a> {
+    pub(super) fn of(run: &'a Run<'a>, runner: &'a ProcessId, watchdog: &'a mut Watchdog) -> Self {
+        Self {
+            run,
+            runner,
+            watchdog,
+            replaced: 0,
+        }
+    }
+
+    /// A descriptor that can be read once it has ended; `None` if it has ended for good.
+    pub(super) fn ended(&mut self) -> Option<OwnedFd> {
+        if self.watchdog.has_died() {
+            self.replace_if_dead();
+        }
+        self.watchdog.ended().ok()
+    }
+
+    /// Starts another one if it has died.
+    pub(super) fn replace_if_dead(&mut self) {
+        if self.replaced < WATCHDOGS && self.watchdog.has_died() {
+            self.replaced += 1;
+            if let Ok(mut new) = self.run.start_watchdog(self.runner)
+                && let Ok((process, _)) = new.ready(&self.runner.boot)
+            {
+                // Without the record, status does not show it.
+                let _ = self.run.change_watchdog(self.runner, &process);
+                *self.watchdog = new;
+            }
+        }
+    }
+}
+
+impl Beside for KeptWatchdog<'_> {
+    fn on_child(&mut self) {
+        self.replace_if_dead();
     }
 }
 

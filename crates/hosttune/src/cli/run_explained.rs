@@ -1,8 +1,10 @@
 //! `run --explain`: what would happen, without changing anything.
 
 use std::ffi::OsStr;
+use std::time::{Duration, Instant};
 
 use hosttune_core::host::RootKind;
+use hosttune_helper::client::Connection;
 use hosttune_run::Ended;
 use hosttune_run::priority::NiceScope;
 use hosttune_run::starter::{Start, StartReport, Starter};
@@ -13,6 +15,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::run::Run;
 use super::run_command::{RunArguments, shown};
+use super::run_helped::TunedBy;
 use super::{json, text};
 
 /// What would be run, and how: a part of `run.schema.json`.
@@ -32,8 +35,20 @@ pub(super) struct ExplainedCommand {
     /// Against which processes the nice value counts.
     nice_counts: Option<String>,
     environment: Vec<Variable>,
+    /// Who would tune the host, or `null` if the command would run without the tuning; a note says why.
+    tuned_by: Option<&'static str>,
     notes: Vec<String>,
 }
+
+/// Who would tune the host for a run.
+struct Way {
+    tuned_by: Option<&'static str>,
+    nice: Option<i32>,
+    notes: Vec<String>,
+}
+
+/// How long it may take to connect to the helper when only the way is explained.
+const ANSWERS: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Serialize)]
 struct Variable {
@@ -55,10 +70,16 @@ impl Run<'_> {
                 "omit --root",
             ));
         }
+        let by = self.explained_way(arguments, start);
+        if let TunedBy::Helper(_) = self.tuned_by(arguments)
+            && self.global.only.is_empty()
+        {
+            self.global.only = self.profile.open_to_users().part_names();
+        }
         let tuning = self.tuning(&session)?;
         let session = self.narrowed(session, &*tuning)?;
         let plan = tuning.plan(&session)?;
-        let command = self.explained_command(arguments, start)?;
+        let command = self.explained_command(arguments, start, by)?;
         let exit = match &command.problem {
             None => Exit::Done,
             Some(_) => Exit::Refused,
@@ -73,16 +94,65 @@ impl Run<'_> {
         Ok(exit)
     }
 
+    /// Who would tune the host, and what is to be said about it.
+    fn explained_way(&self, arguments: &RunArguments, start: &Start) -> Way {
+        let TunedBy::Helper(socket) = self.tuned_by(arguments) else {
+            return Way {
+                tuned_by: Some("this-process"),
+                nice: start.nice,
+                notes: Vec::new(),
+            };
+        };
+        let (name, open) = (self.profile.name(), self.profile.open_to_users());
+        let mut way = Way {
+            tuned_by: Some("helper"),
+            nice: start.nice,
+            notes: Vec::new(),
+        };
+        let request = self.request(arguments, start);
+        if let Some(nice) = request.nice
+            && let Err(why) = open.admit_nice(name, nice)
+        {
+            way.nice = None;
+            way.notes.push(why);
+        }
+        let untuned = match open.admit(name, &request, self.profile.settings()) {
+            Err(not) => Some((not.why, Some(not.hint))),
+            Ok(_) => {
+                let until = Instant::now() + ANSWERS;
+                let failure = Connection::open(&socket, until).map_err(|why| self.unavailable(why));
+                failure.err().map(|why| (why.to_string(), why.hint()))
+            }
+        };
+        if let Some((why, hint)) = untuned {
+            way.tuned_by = None;
+            if request.nice.is_some() {
+                way.nice = None;
+            }
+            way.notes
+                .push(format!("the command would run without the tuning: {why}"));
+            way.notes.extend(hint.map(|hint| format!("try: {hint}")));
+        }
+        way
+    }
+
     /// The command as the starter finds it, with the identity that it will have.
     fn explained_command(
         &self,
         arguments: &RunArguments,
         start: &Start,
+        way: Way,
     ) -> Result<ExplainedCommand, Failure> {
         let name = OsStr::new(self.profile.name());
         let hidden = ["run-start".into()];
+        let is_helped = way.tuned_by != Some("this-process");
+        // Without root it could not set the value, which the helper sets.
+        let own = Start {
+            nice: way.nice.filter(|_| !is_helped),
+            ..start.clone()
+        };
         let mut starter =
-            Starter::spawn(name, &hidden, start, &arguments.command).map_err(Failure::Process)?;
+            Starter::spawn(name, &hidden, &own, &arguments.command).map_err(Failure::Process)?;
         let report = starter.report();
         starter.dismiss();
         let (path, problem, status, mut notes) = match report.map_err(Failure::Process)? {
@@ -105,8 +175,8 @@ impl Run<'_> {
             problem,
             exit_code: status,
             user: start.account.as_ref().map(|account| account.name.clone()),
-            nice: start.nice,
-            nice_counts: start.nice.map(|_| NiceScope::of_this_process().to_string()),
+            nice: way.nice,
+            nice_counts: way.nice.map(|_| NiceScope::of_this_process().to_string()),
             environment: start
                 .environment
                 .iter()
@@ -115,7 +185,8 @@ impl Run<'_> {
                     value: value.clone(),
                 })
                 .collect(),
-            notes,
+            tuned_by: way.tuned_by,
+            notes: [notes, way.notes].concat(),
         })
     }
 }
@@ -149,6 +220,7 @@ fn lines(command: &ExplainedCommand) -> String {
             None => line("environment", &format!("without {}", variable.name)),
         }
     }
+    line("tuned by", command.tuned_by.unwrap_or("nothing"));
     for note in &command.notes {
         line("note", note);
     }

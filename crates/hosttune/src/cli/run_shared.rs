@@ -200,7 +200,7 @@ impl Run<'_> {
     /// Reverts what killed runs have left, before a command that changes the host. A failure is said and
     /// does not stop the command; the next one tries again.
     pub(super) fn revert_killed_runs(&mut self, force: bool) {
-        match self.try_revert_killed_runs(force) {
+        match self.try_revert_killed_runs(force, Duration::ZERO) {
             Ok(Some(reverted)) if !reverted.undone.is_empty() => {
                 let name = self.profile.name();
                 self.streams.complain(&format!(
@@ -214,7 +214,12 @@ impl Run<'_> {
         }
     }
 
-    fn try_revert_killed_runs(&self, force: bool) -> Result<Option<Reverted>, Failure> {
+    /// What killed runs have left, reverted; `None` if there is nothing, or other runs hold it.
+    pub(super) fn try_revert_killed_runs(
+        &self,
+        force: bool,
+        wait: Duration,
+    ) -> Result<Option<Reverted>, Failure> {
         let is_live = self.global.root.is_none() && self.is_root;
         if is_live && !RunFile::may_exist(&self.run_owner()) {
             return Ok(None);
@@ -225,13 +230,13 @@ impl Run<'_> {
             if !file.has_persistent_journal()? {
                 return Ok(None);
             }
-            return Ok(self.leave_run(None, Duration::ZERO, force)?.1);
+            return Ok(self.leave_run(None, wait, force)?.1);
         };
         let boot = hosttune_run::boot_id().map_err(Failure::Process)?;
         if !records.alive(|runner| runner.is_alive(&boot)).0.is_empty() {
             return Ok(None);
         }
-        Ok(self.leave_run(None, Duration::ZERO, force)?.1)
+        Ok(self.leave_run(None, wait, force)?.1)
     }
 
     /// Says after a revert what commands that still run keep changed.

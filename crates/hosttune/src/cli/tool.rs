@@ -38,7 +38,7 @@ enum Question {
     Pci,
     /// Print the command that sets up what the configuration of another program does; changes nothing
     Import(ImportArguments),
-    /// Write systemd units that apply a host at boot; stopping them reverts nothing
+    /// Write systemd units that apply a host at boot, and for users without root; stopping them reverts nothing
     InstallUnits(InstallArguments),
     /// Remove these units; what they have applied stays until the host program reverts it
     UninstallUnits(UninstallArguments),

@@ -82,6 +82,8 @@ impl Command {
             Self::Run(_) => "run",
             Self::RunStart(_) => "run-start",
             Self::RunWatchdog { .. } => "run-watchdog",
+            Self::RunHold => "run-hold",
+            Self::RunRecover => "run-recover",
             Self::Lend(_) => "lend",
             Self::Return(_) => "return",
             Self::Guest(_) => "guest",

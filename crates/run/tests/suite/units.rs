@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use hosttune_run::helper_units::HelperUnits;
 use hosttune_run::units::{Unit, Units};
 
 /// Words with everything that systemd would act on.
@@ -26,7 +27,13 @@ fn written(test: &str) -> Option<(tempfile::TempDir, Vec<Unit>)> {
     let options: Vec<String> = OPTIONS.iter().map(ToString::to_string).collect();
     let units = Units::new("gaming", Path::new("/usr/bin/env"), &options).unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let units = vec![units.apply(), units.watch()];
+    let helper = HelperUnits::new(Path::new("/usr/bin/env")).unwrap();
+    let units = vec![
+        units.apply(),
+        units.watch(),
+        helper.service(),
+        helper.socket(),
+    ];
     for unit in &units {
         std::fs::write(directory.path().join(&unit.name), &unit.text).unwrap();
     }
@@ -79,14 +86,19 @@ fn the_units_are_hardened() {
     let Some((directory, units)) = written("units::the_units_are_hardened") else {
         return;
     };
-    for unit in &units {
+    for unit in units.iter().filter(|unit| unit.name.ends_with(".service")) {
         let path = directory.path().join(&unit.name);
+        // Users reach the helper, so it may do less.
+        let threshold = match unit.name.as_str() {
+            "hosttuned.service" => "--threshold=29",
+            _ => "--threshold=40",
+        };
         // In tenths: the tool fails if the exposure is above.
         let output = analyze(&[
             "security",
             "--offline=yes",
             "--no-pager",
-            "--threshold=40",
+            threshold,
             path.to_str().unwrap(),
         ]);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -5,6 +5,7 @@ mod boot;
 mod disks;
 mod documents;
 mod faults;
+mod helped;
 mod journals;
 mod nvidia;
 mod persisted;

@@ -263,6 +263,7 @@ struct RunView<'a> {
     pid: i32,
     runner: i32,
     watchdog: Option<i32>,
+    user: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -301,6 +302,7 @@ pub(in crate::cli) fn standing<'a>(
         pid: run.command_pid,
         runner: run.runner.pid,
         watchdog: run.watchdog.as_ref().map(|watchdog| watchdog.pid),
+        user: run.user,
     };
     StatusDocument {
         pending: pending(&status.pending),

@@ -119,3 +119,82 @@ fn root_starts_only_what_others_cannot_change() {
     assert_eq!(ran.exit, Exit::Usage, "{ran:?}");
     assert!(!image.path().join("var").exists(), "a journal was begun");
 }
+
+/// With the helper installed, its socket, its service and its group are written and removed with the others.
+#[test]
+fn the_helper_has_its_units() {
+    let image = image();
+    let root = image.path().to_str().unwrap();
+    let at = |path: &str| image.path().join(path);
+    let (socket, service, group) = (
+        at("etc/systemd/system/hosttuned.socket"),
+        at("etc/systemd/system/hosttuned.service"),
+        at("etc/sysusers.d/hosttune.conf"),
+    );
+    let install = ["install-units", "gaming", "--root", root];
+    let ran = hosttune(&install);
+    assert!(ran.out.contains("there is no program hosttuned"), "{ran:?}");
+    assert!(!socket.exists());
+    std::fs::write(at("usr/bin/hosttuned"), "").unwrap();
+    mode(&at("usr/bin/hosttuned"), 0o755);
+    let ran = hosttune(&install);
+    assert_eq!(ran.exit, Exit::Done, "{ran:?}");
+    for typed in [
+        "install -D -o root -g root -m 0755",
+        "/usr/lib/hosttune/hosts/gaming",
+        "systemd-sysusers --root=",
+        "enable hosttuned.socket",
+        "usermod -aG hosttune",
+    ] {
+        assert!(ran.out.contains(typed), "{typed}: {ran:?}");
+    }
+    let text = std::fs::read_to_string(&socket).unwrap();
+    for line in [
+        format!("ListenStream={}", hosttune_helper::SOCKET),
+        format!("SocketGroup={}", hosttune_helper::GROUP),
+    ] {
+        assert!(text.lines().any(|own| own == line), "{line}: {text}");
+    }
+    let text = std::fs::read_to_string(&service).unwrap();
+    assert!(text.contains("ExecStart=/usr/bin/hosttuned\n"), "{text}");
+    let line = format!("g {} - -", hosttune_helper::GROUP);
+    assert!(std::fs::read_to_string(&group).unwrap().contains(&line));
+    // Enabled, it is not removed.
+    std::fs::create_dir(at("etc/systemd/system/sockets.target.wants")).unwrap();
+    let link = at("etc/systemd/system/sockets.target.wants/hosttuned.socket");
+    symlink("../hosttuned.socket", &link).unwrap();
+    let uninstall = ["uninstall-units", "gaming", "--root", root];
+    let ran = hosttune(&uninstall);
+    assert_eq!(ran.exit, Exit::Refused, "{ran:?}");
+    assert!(ran.err.contains("disable hosttuned.socket"), "{ran:?}");
+    std::fs::remove_file(link).unwrap();
+    let ran = hosttune(&uninstall);
+    assert_eq!(ran.exit, Exit::Done, "{ran:?}");
+    for path in [&socket, &service, &group] {
+        assert!(!path.exists(), "{}", path.display());
+    }
+    assert!(!at("etc/sysusers.d").exists());
+}
+
+#[test]
+fn a_helper_that_others_can_change_gets_no_unit() {
+    let image = image();
+    let root = image.path().to_str().unwrap();
+    std::fs::write(image.path().join("opt/open/hosttuned"), "").unwrap();
+    let ran = hosttune(&[
+        "install-units",
+        "gaming",
+        "--root",
+        root,
+        "--helper",
+        "/opt/open/hosttuned",
+    ]);
+    assert_eq!(ran.exit, Exit::Usage, "{ran:?}");
+    assert!(ran.err.contains("others can write to it"), "{ran:?}");
+    assert!(
+        !image
+            .path()
+            .join("etc/systemd/system/hosttune-gaming.service")
+            .exists()
+    );
+}

@@ -463,6 +463,7 @@ fn runs() -> Runs {
         watchdog: watchdog.map(process),
         command_pid: pid + 1,
         command: "game --fast".into(),
+        user: watchdog.map(|_| 1000),
     };
     Runs {
         active: RunRecords(vec![run(40, Some(50)), run(60, None)]),
@@ -474,7 +475,7 @@ fn runs() -> Runs {
 fn the_commands_that_run_tuned() {
     let text = text::runs(&page(), &runs());
     for line in [
-        "41        game --fast  (runner 40, watchdog 50)",
+        "41        game --fast  (runner 40, watchdog 50, for user 1000)",
         "(runner 60, no watchdog)",
         "1 change held by them until the last one ends",
         "60 → 100",

@@ -14,8 +14,12 @@ pub(in super::super) fn runs(page: &Page, runs: &Runs) -> String {
             Some(watchdog) => format!("watchdog {}", watchdog.pid),
             None => "no watchdog".to_owned(),
         };
+        let user = match run.user {
+            Some(user) => format!(", for user {user}"),
+            None => String::new(),
+        };
         text.push_str(&format!(
-            "    {:<9} {}  (runner {}, {watchdog})\n",
+            "    {:<9} {}  (runner {}, {watchdog}{user})\n",
             run.command_pid,
             visible(&run.command),
             run.runner.pid

@@ -1,0 +1,272 @@
+//! Connecting to the helper, asking it, and holding a lease.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::protocol::{Answer, LONGEST, Left, Outcome, Refusal, Request, Tuned};
+
+/// The interval between two tries while the helper's backlog is full.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// How a user namespace shows a user that it does not map, such as root in a sandbox
+/// (`/proc/sys/kernel/overflowuid`).
+const OVERFLOW: u32 = 65534;
+
+/// Why the helper does not tune the host.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// There is no socket.
+    #[error("there is no helper: {} does not exist", .0.display())]
+    Missing(PathBuf),
+    /// This user may not connect.
+    #[error("permission denied: {}", .0.display())]
+    Denied(PathBuf),
+    /// Nobody listens on the socket.
+    #[error("no helper listens on {}", .0.display())]
+    NobodyListens(PathBuf),
+    /// Who listens is neither root nor this user.
+    #[error("{} belongs to user {user}, not to root", path.display())]
+    NotRoots {
+        /// The socket.
+        path: PathBuf,
+        /// Who listens on it.
+        user: u32,
+    },
+    /// It did not answer in time.
+    #[error("the helper did not answer in {0} s")]
+    Late(u64),
+    /// It closed the connection without an answer.
+    #[error("the helper closed the connection without an answer")]
+    Closed,
+    /// What it said is not an answer.
+    #[error("the helper's answer cannot be read: {0}")]
+    Garbled(String),
+    /// It refused.
+    #[error("the helper refused: {}", .0.why)]
+    Refused(Refusal),
+    /// The connection cannot be used.
+    #[error("cannot use {}", path.display())]
+    Failed {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        why: io::Error,
+    },
+}
+
+/// A connection to the helper, closed when this process executes another program or ends.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    path: PathBuf,
+    received: Vec<u8>,
+}
+
+/// What has arrived on a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Arrived {
+    /// Nothing yet.
+    Nothing,
+    /// An answer.
+    Answer(Outcome),
+    /// The other side has closed it.
+    End,
+}
+
+impl Connection {
+    /// Connects. While the backlog of the socket is full it tries again until `until`; it never blocks longer.
+    ///
+    /// # Errors
+    /// If nobody whom to trust listens there, or this user may not connect.
+    pub fn open(path: &Path, until: Instant) -> Result<Self, Unavailable> {
+        let begun = Instant::now();
+        let fail = |errno: Errno| match errno {
+            Errno::NOENT | Errno::NOTDIR => Unavailable::Missing(path.to_owned()),
+            Errno::ACCESS | Errno::PERM => Unavailable::Denied(path.to_owned()),
+            Errno::CONNREFUSED => Unavailable::NobodyListens(path.to_owned()),
+            errno => Unavailable::Failed {
+                path: path.to_owned(),
+                why: errno.into(),
+            },
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+            .map_err(fail)?;
+        let address = SocketAddrUnix::new(path).map_err(fail)?;
+        loop {
+            match rustix::net::connect(&socket, &address) {
+                Ok(()) => break,
+                Err(Errno::AGAIN | Errno::INTR) if Instant::now() < until => {
+                    std::thread::sleep(AGAIN);
+                }
+                Err(Errno::AGAIN | Errno::INTR) => {
+                    return Err(Unavailable::Late(begun.elapsed().as_secs()));
+                }
+                Err(errno) => return Err(fail(errno)),
+            }
+        }
+        // Who has called listen(2). It learns the command line, and what it says is believed.
+        let user = getsockopt(&socket, PeerCredentials)
+            .map_err(|errno| fail(Errno::from_raw_os_error(errno as i32)))?
+            .uid();
+        let us = rustix::process::geteuid().as_raw();
+        if ![0, us, OVERFLOW].contains(&user) {
+            return Err(Unavailable::NotRoots {
+                path: path.to_owned(),
+                user,
+            });
+        }
+        Ok(Self {
+            stream: socket.into(),
+            path: path.to_owned(),
+            received: Vec::new(),
+        })
+    }
+
+    /// Sends a request. It fits into the buffer of a new connection, so it does not wait.
+    ///
+    /// # Errors
+    /// If the helper has closed the connection, or the request is longer than a line can be.
+    pub fn send(&self, request: &Request) -> Result<(), Unavailable> {
+        let line = request.format();
+        if line.len() > LONGEST {
+            return Err(self.failed(io::Error::other(format!(
+                "the request has {} bytes, and at most {LONGEST} are accepted",
+                line.len()
+            ))));
+        }
+        (&self.stream)
+            .write_all(&line)
+            .map_err(|error| self.failed(error))
+    }
+
+    /// Sends a request and waits for the answer until `until`.
+    ///
+    /// # Errors
+    /// If there is none by then, or it is a refusal.
+    pub fn ask(&mut self, request: &Request, until: Instant) -> Result<Tuned, Unavailable> {
+        let begun = Instant::now();
+        self.send(request)?;
+        loop {
+            match self.arrived()? {
+                Arrived::Answer(outcome) => return Self::granted(outcome),
+                Arrived::End => return Err(Unavailable::Closed),
+                Arrived::Nothing => {}
+            }
+            if !self.wait(until)? {
+                return Err(Unavailable::Late(begun.elapsed().as_secs()));
+            }
+        }
+    }
+
+    /// The answer to a request, as a grant or the reason why there is none.
+    ///
+    /// # Errors
+    /// If it is not [`Outcome::Tuned`].
+    pub fn granted(outcome: Outcome) -> Result<Tuned, Unavailable> {
+        match outcome {
+            Outcome::Tuned(tuned) => Ok(tuned),
+            Outcome::Refused(refusal) => Err(Unavailable::Refused(refusal)),
+            Outcome::Left(_) => Err(Unavailable::Garbled(
+                "the lease has ended before it began".to_owned(),
+            )),
+        }
+    }
+
+    /// What has arrived, without waiting.
+    ///
+    /// # Errors
+    /// If it is not an answer, or the connection cannot be read.
+    pub fn arrived(&mut self) -> Result<Arrived, Unavailable> {
+        loop {
+            if let Some(end) = self.received.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.received.drain(..=end).collect();
+                let answer = Answer::parse(&line).map_err(Unavailable::Garbled)?;
+                return Ok(Arrived::Answer(answer.outcome));
+            }
+            if self.received.len() > LONGEST {
+                return Err(Unavailable::Garbled("it has no end".to_owned()));
+            }
+            let mut bytes = [0; LONGEST];
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Ok(Arrived::End),
+                Ok(count) => self.received.extend_from_slice(&bytes[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Arrived::Nothing);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The other side had not read everything when it closed the connection.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Ok(Arrived::End);
+                }
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+    }
+
+    /// Ends the lease and waits until everything is reverted, at most until `until`. `None` if the helper's side
+    /// did not say what became of it, for example because it was killed: its watchdog reverts then.
+    ///
+    /// # Errors
+    /// If it takes longer than that; it is reverted nevertheless.
+    pub fn release(mut self, until: Instant) -> Result<Option<Left>, Unavailable> {
+        let begun = Instant::now();
+        let _ = self.stream.shutdown(Shutdown::Write);
+        let mut left = None;
+        loop {
+            match self.arrived()? {
+                Arrived::Answer(Outcome::Left(said)) => left = Some(said),
+                Arrived::Answer(_) => {}
+                Arrived::End => return Ok(left),
+                Arrived::Nothing => {
+                    if !self.wait(until)? {
+                        return Err(Unavailable::Late(begun.elapsed().as_secs()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until something arrives; `false` if nothing has by `until`.
+    fn wait(&self, until: Instant) -> Result<bool, Unavailable> {
+        loop {
+            let rest = until.saturating_duration_since(Instant::now());
+            let limit = Timespec {
+                tv_sec: i64::try_from(rest.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: rest.subsec_nanos().into(),
+            };
+            let mut one = [PollFd::new(&self.stream, PollFlags::IN)];
+            match poll(&mut one, Some(&limit)) {
+                Ok(0) if Instant::now() >= until => return Ok(false),
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(true),
+                Err(errno) => return Err(self.failed(errno.into())),
+            }
+        }
+    }
+
+    fn failed(&self, why: io::Error) -> Unavailable {
+        Unavailable::Failed {
+            path: self.path.clone(),
+            why,
+        }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}

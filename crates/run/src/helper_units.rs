@@ -1,0 +1,156 @@
+//! Units of the helper that tunes the host for users without root, as text: a socket, the service that it starts,
+//! and the group whose members may connect (`systemd.socket(5)`, `sysusers.d(5)`).
+
+use std::path::Path;
+
+use crate::units::{Quoted, Unit, UnitsError, check_program};
+
+/// The units of the helper.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HelperUnits {
+    program: String,
+}
+
+impl HelperUnits {
+    /// The units for the helper that is this program.
+    ///
+    /// # Errors
+    /// If the path cannot be in a unit.
+    pub fn new(program: &Path) -> Result<Self, UnitsError> {
+        Ok(Self {
+            program: check_program(program)?,
+        })
+    }
+
+    /// The socket. The kernel checks the group, so nobody outside of it reaches the helper.
+    pub fn socket(&self) -> Unit {
+        Unit {
+            name: "hosttuned.socket".to_owned(),
+            text: "# Written by hosttune install-units; hosttune uninstall-units removes it.\n\
+                   [Unit]\n\
+                   Description=Tune this host while commands of users run\n\
+                   Documentation=https://github.com/hosttune/hosttune\n\
+                   \n\
+                   [Socket]\n\
+                   ListenStream=/run/hosttune/run.sock\n\
+                   SocketMode=0660\n\
+                   SocketGroup=hosttune\n\
+                   DirectoryMode=0711\n\
+                   # The directory of the journals may be there already, closed to others. They may pass through\n\
+                   # it to the socket; what else is in it only root can read.\n\
+                   ExecStartPost=/bin/chmod 0711 /run/hosttune\n\
+                   Backlog=128\n\
+                   # A limit would shut everybody out after some kills of the helper, until root restarts the socket.\n\
+                   TriggerLimitIntervalSec=0\n\
+                   RemoveOnStop=yes\n\
+                   \n\
+                   [Install]\n\
+                   WantedBy=sockets.target\n"
+                .to_owned(),
+        }
+    }
+
+    /// The service. Stopping or upgrading it ends no lease, so it untunes nothing.
+    pub fn service(&self) -> Unit {
+        let start = Quoted(&self.program);
+        Unit {
+            name: "hosttuned.service".to_owned(),
+            text: format!(
+                "# Written by hosttune install-units; hosttune uninstall-units removes it.\n\
+                 [Unit]\n\
+                 Description=Tune this host while commands of users run\n\
+                 Documentation=https://github.com/hosttune/hosttune\n\
+                 Requires=hosttuned.socket\n\
+                 After=hosttuned.socket\n\
+                 # Killed, it is started again, and reverts what is left of killed leases.\n\
+                 StartLimitIntervalSec=0\n\
+                 \n\
+                 [Service]\n\
+                 Type=exec\n\
+                 ExecStart={start}\n\
+                 StandardInput=socket\n\
+                 StandardOutput=journal\n\
+                 StandardError=journal\n\
+                 Restart=on-failure\n\
+                 RestartSec=500ms\n\
+                 # A lease is a process of the host program, and goes on without the helper.\n\
+                 KillMode=process\n\
+                 OOMPolicy=continue\n\
+                 OOMScoreAdjust=-900\n\
+                 TasksMax=512\n\
+                 {HARDENING}"
+            ),
+        }
+    }
+
+    /// The group, as a file for `/etc/sysusers.d`.
+    pub fn group(&self) -> Unit {
+        Unit {
+            name: "hosttune.conf".to_owned(),
+            text: "# Written by hosttune install-units; hosttune uninstall-units removes it, and the group stays.\n\
+                   # Members may have the host tuned while their commands run.\n\
+                   g hosttune - -\n"
+                .to_owned(),
+        }
+    }
+}
+
+/// What the helper and the host programs that it starts may not do. `@module` and `CAP_SYS_MODULE` are for the
+/// modules of sysctls, `CAP_NET_ADMIN` for net sysctls, `CAP_SYS_NICE` for the nice value of the command.
+const HARDENING: &str = "\
+# Not ProtectKernelTunables=, ProtectKernelModules=, PrivateDevices= or PrivateNetwork=: they make /proc/sys,
+# /sys, modules or the network of the host unreachable, the last one without an error. Not RestrictSUIDSGID=: it
+# takes openat2(2) away, with which every file is opened.
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_SYS_MODULE CAP_SYS_NICE
+ProtectSystem=strict
+RuntimeDirectory=hosttune
+RuntimeDirectoryMode=0711
+# The journal in it is what a revert needs, and the socket is in it.
+RuntimeDirectoryPreserve=yes
+StateDirectory=hosttune
+StateDirectoryMode=0700
+ProtectHome=yes
+PrivateTmp=yes
+PrivateMounts=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+DevicePolicy=closed
+NoNewPrivileges=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictAddressFamilies=AF_UNIX AF_NETLINK
+IPAddressDeny=any
+KeyringMode=private
+SystemCallArchitectures=native
+SystemCallFilter=@system-service @module
+UMask=0077
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_shuts_everybody_out_and_stopping_ends_no_lease() {
+        let units = HelperUnits::new(Path::new("/usr/local/bin/hosttuned")).unwrap();
+        let (socket, service) = (units.socket().text, units.service().text);
+        let has = |text: &str, line: &str| text.lines().any(|own| own == line);
+        assert!(has(&socket, "TriggerLimitIntervalSec=0"));
+        assert!(has(&service, "StartLimitIntervalSec=0"));
+        assert!(has(&service, "KillMode=process"));
+        assert!(has(&service, "ExecStart=/usr/local/bin/hosttuned"));
+        assert!(!service.contains("ExecStop"));
+        assert!(!service.contains("PrivateNetwork=yes"));
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_in_a_unit_is_refused() {
+        for path in ["hosttuned", "/usr/../x", "/a\nExecStop=/b"] {
+            assert!(HelperUnits::new(Path::new(path)).is_err(), "{path}");
+        }
+    }
+}
