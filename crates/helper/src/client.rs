@@ -72,6 +72,12 @@ pub struct Connection {
     stream: UnixStream,
     path: PathBuf,
     received: Vec<u8>,
+    since: Instant,
+}
+
+/// The time since then in whole seconds, rounded.
+fn seconds(begun: Instant) -> u64 {
+    (begun.elapsed() + Duration::from_millis(500)).as_secs()
 }
 
 /// What has arrived on a connection.
@@ -112,7 +118,7 @@ impl Connection {
                     std::thread::sleep(AGAIN);
                 }
                 Err(Errno::AGAIN | Errno::INTR) => {
-                    return Err(Unavailable::Late(begun.elapsed().as_secs()));
+                    return Err(Unavailable::Late(seconds(begun)));
                 }
                 Err(errno) => return Err(fail(errno)),
             }
@@ -132,6 +138,7 @@ impl Connection {
             stream: socket.into(),
             path: path.to_owned(),
             received: Vec::new(),
+            since: begun,
         })
     }
 
@@ -157,7 +164,6 @@ impl Connection {
     /// # Errors
     /// If there is none by then, or it is a refusal.
     pub fn ask(&mut self, request: &Request, until: Instant) -> Result<Tuned, Unavailable> {
-        let begun = Instant::now();
         self.send(request)?;
         loop {
             match self.arrived()? {
@@ -166,7 +172,7 @@ impl Connection {
                 Arrived::Nothing => {}
             }
             if !self.wait(until)? {
-                return Err(Unavailable::Late(begun.elapsed().as_secs()));
+                return Err(Unavailable::Late(seconds(self.since)));
             }
         }
     }
@@ -232,7 +238,7 @@ impl Connection {
                 Arrived::End => return Ok(left),
                 Arrived::Nothing => {
                     if !self.wait(until)? {
-                        return Err(Unavailable::Late(begun.elapsed().as_secs()));
+                        return Err(Unavailable::Late(seconds(begun)));
                     }
                 }
             }

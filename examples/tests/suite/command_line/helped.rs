@@ -183,7 +183,9 @@ impl Helped {
     fn waiting(&self, name: &str) -> Waiting {
         let end = self.place.path().join(name);
         let begun = self.place.path().join(format!("{name}.begun"));
-        let script = "touch \"$2\"; while ! [ -e \"$1\" ]; do sleep 0.02; done; exit 7";
+        // It also ends with the directory: a test may end before this has seen the file.
+        let script =
+            "touch \"$2\"; while [ -e \"$2\" ] && ! [ -e \"$1\" ]; do sleep 0.02; done; exit 7";
         let words = [
             "sh",
             "-c",

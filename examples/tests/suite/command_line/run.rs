@@ -18,9 +18,18 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// A file of the tree that shows whether it is tuned, and its content then.
 const SHOWS: (&str, &str) = ("vm/swappiness", "100");
 
+/// A run. A shell that has started these tests in the background has them ignore some signals, and a run passes that
+/// on as any program does; so the run is started with their defaults.
 fn run(tree: &Tree, options: &[&str], command: &[&str]) -> Command {
-    let typed = [&["run"], options, &["--"], command].concat();
-    tree.command(&typed)
+    let run = tree.command(&[&["run"], options, &["--"], command].concat());
+    let mut reset = Command::new("env");
+    reset.args(["--default-signal=INT,QUIT", super::tree::GAMING]);
+    reset.args(run.get_args());
+    for (name, value) in run.get_envs() {
+        reset.env(name, value.unwrap_or_default());
+    }
+    reset.stdin(Stdio::null());
+    reset
 }
 
 fn shell(script: &str) -> [&str; 3] {
@@ -86,7 +95,8 @@ impl Waiting {
             directory.join(name),
             directory.join(format!("{name}.begun")),
         );
-        let script = "touch \"$2\"; while ! [ -e \"$1\" ]; do sleep 0.02; done";
+        // It also ends with the directory: a test may end before this has seen the file.
+        let script = "touch \"$2\"; while [ -e \"$2\" ] && ! [ -e \"$1\" ]; do sleep 0.02; done";
         let (shown, shown_begun) = (file.to_str().unwrap(), begun.to_str().unwrap());
         let child = run(
             tree,
@@ -515,8 +525,16 @@ fn a_terminal_interrupts_stops_and_continues_the_command() {
     let script = format!(
         "set -m; trap : INT; {program} --root {root} run -- sh -c '{inner}'; echo stopped:$?; fg; echo ended:$?"
     );
-    let mut shell = Command::new("setsid")
-        .args(["--ctty", "--wait", "bash", "--norc", "-c", &script])
+    // A shell that has started these tests in the background has them ignore these signals, and no shell can
+    // trap a signal that was ignored when it started.
+    let mut shell = Command::new("env")
+        .args([
+            "--default-signal=INT,QUIT,TSTP",
+            "setsid",
+            "--ctty",
+            "--wait",
+        ])
+        .args(["bash", "--norc", "-c", &script])
         .env("TERM", "dumb")
         .stdin(theirs.try_clone().unwrap())
         .stdout(theirs.try_clone().unwrap())
@@ -581,8 +599,8 @@ fn the_command_gets_its_priority_and_nothing_else_of_ours() {
     let tree = Tree::with_devices();
     let own = rustix::process::getpriority_process(None).unwrap();
     let script = "nice; ls /proc/self/fd | wc -l; grep -E 'SigBlk|SigIgn' /proc/self/status";
-    let bare = Command::new("sh")
-        .args(["-c", script])
+    let bare = Command::new("env")
+        .args(["--default-signal=INT,QUIT", "sh", "-c", script])
         .stdin(Stdio::null())
         .output()
         .unwrap();

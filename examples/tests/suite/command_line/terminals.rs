@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 
 use super::journals::applied;
@@ -55,6 +56,8 @@ pub(super) fn terminal() -> (std::fs::File, std::fs::File) {
     let theirs = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
+        // Not the terminal of these tests, which would hang them up at its end.
+        .custom_flags(rustix::fs::OFlags::NOCTTY.bits().cast_signed())
         .open(name.to_str().unwrap())
         .unwrap();
     (std::fs::File::from(ours), theirs)
