@@ -120,11 +120,11 @@ impl Shaper {
             Some(link) => Redirect::new(device, &self.ifb).counted(view, &link)?,
             None => None,
         };
-        if redirect.is_none() {
+        let Some((_, redirected)) = redirect else {
             return Ok(Before::Nothing);
-        }
+        };
         let Some(programs) = host.backend::<Netlink>()?.ingress_programs(device) else {
-            return self.without_asking(host);
+            return self.without_asking(host, redirected.packets);
         };
         if programs.is_empty() {
             return Ok(Before::Nothing);
@@ -161,18 +161,17 @@ impl Shaper {
         })
     }
 
-    /// What one reading of the counters tells where the programs cannot be asked for.
-    fn without_asking(&self, host: &Host) -> Result<Before, HostError> {
-        let now = self.path_now(host)?;
-        let taken = now
-            .ingress
-            .and_then(|one| one.redirect)
-            .and_then(|one| one.last.packets);
-        let received = now.device.and_then(|one| one.last.received_packets);
-        Ok(match (received, taken) {
-            (Some(1..), Some(0)) => Before::Untold(format!(
-                "no packet has reached the redirect at {} yet: whether a BPF program at tcx takes them is unknown, because only root may ask",
-                self.device
+    /// What the counters that a plan has read anyway tell, where the programs cannot be asked for;
+    /// `redirected` is what the redirect has taken.
+    fn without_asking(&self, host: &Host, redirected: Option<u64>) -> Result<Before, HostError> {
+        if redirected != Some(0) {
+            return Ok(Before::Nothing);
+        }
+        let device = &self.device;
+        let counted = host.backend::<Netlink>()?.link_statistics(device)?;
+        Ok(match counted.and_then(|counted| counted.received_packets) {
+            Some(1..) => Before::Untold(format!(
+                "no packet has reached the redirect at {device} yet: whether a BPF program at tcx takes them is unknown, because only root may ask"
             )),
             _ => Before::Nothing,
         })
