@@ -43,6 +43,7 @@
 //! - [`Traced`], [`Kills`]: a program that is stopped, or killed, at every system call, or at every one that
 //!   changes something.
 //! - [`cases()`]: how many cases a property test runs.
+//! - [`Random`]: moments and choices that are the same in each run.
 //! - [`is_shared_out`], [`is_one_in`], [`drawn`]: select this kernel's share of many cases.
 #![expect(
     clippy::disallowed_methods,
@@ -65,6 +66,7 @@ mod log;
 mod machine;
 mod pipewire;
 mod qemu;
+mod random;
 mod script;
 mod serial;
 mod share;
@@ -86,6 +88,7 @@ pub use kernel::Kernel;
 pub use kills::{At, Kills};
 pub use machine::{Machine, Output};
 pub use pipewire::{PipeWire, play_again_and_again, write_silence};
+pub use random::Random;
 pub use script::{ask, tell};
 pub use serial::Stream;
 pub use share::{drawn, is_one_in, is_shared_out, is_shared_out_to};

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels, tell, wait_until};
+use hosttune_test_machine::{Random, Snapshot, Subtree, inside_stock_kernels, tell, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -239,18 +239,6 @@ fn users_of_the_group_have_what_is_open_and_nobody_else_has() {
     drop(helped);
 }
 
-/// Numbers that look random and are the same in each run (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
 /// What is killed in a round.
 const KINDS: u64 = 7;
 
@@ -259,7 +247,7 @@ const KINDS: u64 = 7;
 fn kills(rounds: u64, seed: u64) {
     let mut helped = Helped::start();
     let (before, original) = (there(), shown());
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut killed_while_tuned = 0;
     for round in 0..rounds {
         let count = 1 + random.below(5);

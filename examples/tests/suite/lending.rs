@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use hosttune_test_machine::{
-    Snapshot, Stop, Subtree, Traced, Udev, Udevd, ask, drawn, inside_stock_kernels, tell,
+    Random, Snapshot, Stop, Subtree, Traced, Udev, Udevd, ask, drawn, inside_stock_kernels, tell,
 };
 use serde_json::Value;
 
@@ -295,18 +295,6 @@ fn udev_lends_the_card_by_the_rule() {
 /// How many loans scripts/soak makes; each takes seconds under emulation.
 const LOANS: usize = 50;
 
-/// Numbers that look random and are the same in each run (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
 /// The console is on the framebuffer of the display's own driver.
 fn console() -> String {
     let consoles = ask("grep -l 'frame buffer' /sys/class/vtconsole/*/name").1;
@@ -341,7 +329,7 @@ fn loans_killed_at_random_moments_all_come_back() {
     let returned_within = begun.elapsed();
     before.is_still(&there(), "after the first loan");
 
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(0x9e37_79b9_7f4a_7c15);
     let (mut killed, mut lent, mut back) = (0, 0, 0);
     let loans = drawn(LOANS, 10);
     for loan in 0..loans {

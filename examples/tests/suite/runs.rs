@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels, tell, wait_until};
+use hosttune_test_machine::{Random, Snapshot, Subtree, inside_stock_kernels, tell, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -84,24 +84,12 @@ fn kill(process: Option<Pid>) {
     }
 }
 
-/// Numbers that look random and are the same in each run (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
 /// One to three runs, of which some process is killed at some moment. Where a watchdog is left, it reverts by
 /// itself; otherwise the next command does.
 fn killed_at_random_moments_everything_is_as_it_was() {
     let _prepared = Prepared::load();
     let (before, original) = (there(), shown());
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(0x9e37_79b9_7f4a_7c15);
     let mut killed_while_tuned = 0;
     for round in 0..ROUNDS {
         let count = 1 + random.below(3);
