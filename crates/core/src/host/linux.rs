@@ -4,6 +4,9 @@
 //! `RESOLVE_IN_ROOT` (Linux 5.6), so an absolute symlink inside a captured tree
 //! or an image points into that tree, and nothing leads out of it.
 
+mod by_child;
+mod child_write;
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +17,6 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::child_write::{self, Hanging, Outcome};
 use super::choice;
 use super::error::{HostError, HostErrorKind, Operation};
 use super::fs::{Entry, EntryKind, FileContent, Fs, RootKind};
@@ -24,6 +26,8 @@ use super::regular::{
 use super::replacement::{
     Leftovers, TreeValue, attributes, is_replacement, replace, replacement_of,
 };
+
+use child_write::Hanging;
 
 /// The files below a root directory of a Linux machine.
 #[derive(Debug)]
@@ -47,9 +51,6 @@ const WRITING: OFlags = OFlags::WRONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
-
-/// The hint for a write that hangs.
-const STUCK: &str = "end what still uses the device and revert again; if it still hangs then, only a reboot brings the device back";
 
 /// A captured tree has at least one of these. Not `/sys/kernel`, because images keep debugging
 /// information for eBPF there.
@@ -532,77 +533,15 @@ impl Fs for LinuxHost {
         bytes: &[u8],
         guard: &Path,
     ) -> Result<(), HostError> {
-        if self.kind != RootKind::Live {
-            return self.write_captured(path, bytes);
-        }
-        let fail = self.fail(Operation::Write, path);
-        let wanted = String::from_utf8_lossy(bytes).trim_end().to_owned();
-        let stuck = |detail: String| {
-            HostError::new(
-                Operation::Write,
-                path.display().to_string(),
-                HostErrorKind::Stuck,
-            )
-            .wanted(wanted.clone())
-            .detail(detail)
-            .with_hint(STUCK)
-        };
-        let open = |path: &Path| self.resolve(path, WRITING, Mode::empty());
-        let file = open(path).map_err(&fail)?;
-        let held = open(guard).map_err(self.fail(Operation::Write, guard))?;
-        let patience = self.hanging.patience(guard, self.limit);
-        if !child_write::lock(&held, patience).map_err(&fail)? {
-            return Err(stuck(
-                "an earlier change of this device still hangs in the kernel".into(),
-            ));
-        }
-        match child_write::write(file, held, bytes, self.limit) {
-            Outcome::Written => Ok(()),
-            Outcome::Refused(errno) => Err(fail(errno).wanted(wanted)),
-            Outcome::Failed(said) => Err(HostError::new(
-                Operation::Write,
-                path.display().to_string(),
-                HostErrorKind::Other,
-            )
-            .wanted(wanted)
-            .detail(said)),
-            Outcome::TookTooLong => Err(stuck(format!(
-                "it was not finished within {} seconds",
-                self.limit.as_secs()
-            ))),
-            Outcome::Hangs => {
-                self.hanging.add(guard);
-                Err(stuck(format!(
-                    "it hangs in the kernel since {} seconds",
-                    self.limit.as_secs()
-                )))
-            }
-            Outcome::NoProgram => self.write_value(path, bytes),
-        }
+        self.write_by_child(path, bytes, guard)
     }
 
     fn child_is_writing(&self, guard: &Path) -> Result<bool, HostError> {
-        if self.kind != RootKind::Live {
-            return Ok(false);
-        }
-        match self.resolve(guard, WRITING, Mode::empty()) {
-            Ok(open) => child_write::is_locked(open).map_err(self.fail(Operation::Read, guard)),
-            // Only root may open it, and without the device there is none.
-            Err(_) => Ok(false),
-        }
+        self.is_written_by_child(guard)
     }
 
     fn child_ends(&self, guard: &Path) -> Result<bool, HostError> {
-        if self.kind != RootKind::Live {
-            return Ok(true);
-        }
-        match self.resolve(guard, WRITING, Mode::empty()) {
-            Ok(open) => self
-                .hanging
-                .ends(guard, open, self.limit)
-                .map_err(self.fail(Operation::Read, guard)),
-            Err(_) => Ok(true),
-        }
+        self.is_left_by_child(guard)
     }
 
     fn put_file(&mut self, path: &Path, content: &FileContent) -> Result<(), HostError> {

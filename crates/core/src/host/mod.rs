@@ -4,7 +4,6 @@
 //! therefore one concrete type with backends added to it, and not a type parameter of everything.
 //! Reading takes `&Host`, changing takes `&mut Host`: a plan that writes does not compile.
 
-mod child_write;
 mod choice;
 mod error;
 mod fs;
