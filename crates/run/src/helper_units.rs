@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::units::{Quoted, Unit, UnitsError, check_program};
+use crate::units::{HARDENING_OF_ALL, Quoted, Unit, UnitsError, check_program};
 
 /// The units of the helper.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl HelperUnits {
                  OOMPolicy=continue\n\
                  OOMScoreAdjust=-900\n\
                  TasksMax=512\n\
-                 {HARDENING}"
+                 {HARDENING_OF_ALL}{HARDENING}"
             ),
         }
     }
@@ -95,39 +95,14 @@ impl HelperUnits {
     }
 }
 
-/// What the helper and the host programs that it starts may not do. `@module` and `CAP_SYS_MODULE` are for the
+/// What else the helper and the host programs that it starts may not do. `@module` and `CAP_SYS_MODULE` are for the
 /// modules of sysctls, `CAP_NET_ADMIN` for net sysctls, `CAP_SYS_NICE` for the nice value of the command.
 const HARDENING: &str = "\
-# Not ProtectKernelTunables=, ProtectKernelModules=, PrivateDevices= or PrivateNetwork=: they make /proc/sys,
-# /sys, modules or the network of the host unreachable, the last one without an error. Not RestrictSUIDSGID=: it
-# takes openat2(2) away, with which every file is opened.
 CapabilityBoundingSet=CAP_NET_ADMIN CAP_SYS_MODULE CAP_SYS_NICE
-ProtectSystem=strict
-RuntimeDirectory=hosttune
-RuntimeDirectoryMode=0711
-# The journal in it is what a revert needs, and the socket is in it.
-RuntimeDirectoryPreserve=yes
-StateDirectory=hosttune
-StateDirectoryMode=0700
-ProtectHome=yes
-PrivateTmp=yes
-PrivateMounts=yes
-ProtectControlGroups=yes
-ProtectClock=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
 DevicePolicy=closed
-NoNewPrivileges=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictAddressFamilies=AF_UNIX AF_NETLINK
 IPAddressDeny=any
 KeyringMode=private
-SystemCallArchitectures=native
 SystemCallFilter=@system-service @module
-UMask=0077
 ";
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl Units {
                  SuccessExitStatus=1\n\
                  # No ExecStop=: stopping or upgrading this unit reverts nothing. To revert: {profile} revert\n\
                  TimeoutStartSec=5min\n\
-                 {HARDENING}\n\
+                 {HARDENING_OF_ALL}{HARDENING}\n\
                  [Install]\n\
                  WantedBy=multi-user.target\n"
             ),
@@ -119,7 +119,7 @@ impl Units {
                  # It leaves the devices tuned when it is stopped.\n\
                  Restart=on-failure\n\
                  RestartSec=5s\n\
-                 {HARDENING}\n\
+                 {HARDENING_OF_ALL}{HARDENING}\n\
                  [Install]\n\
                  WantedBy=multi-user.target\n"
             ),
@@ -156,12 +156,11 @@ fn has_control(text: &str) -> bool {
     text.chars().any(char::is_control)
 }
 
-/// What the units may not do. Not there, because nothing would be left to do or it would be done in the
-/// wrong place: `ProtectKernelTunables=` and `PrivateDevices=` (read-only `/proc/sys` and `/sys`, no
-/// `/dev/zram0`), `ProtectKernelModules=` (no modprobe), `PrivateNetwork=` (net sysctls and qdiscs would be
-/// set in an empty network namespace), `ProtectSystem=strict` without the two directories,
-/// `ProtectControlGroups=` is free.
-const HARDENING: &str = "\
+/// What no unit may do, the helper's neither. Not there, because nothing would be left to do or it would
+/// be done in the wrong place: `ProtectKernelTunables=` and `PrivateDevices=` (read-only `/proc/sys` and
+/// `/sys`, no `/dev/zram0`), `ProtectKernelModules=` (no modprobe), `PrivateNetwork=` (net sysctls and
+/// qdiscs would be set in an empty network namespace).
+pub(crate) const HARDENING_OF_ALL: &str = "\
 # Not ProtectKernelTunables=, ProtectKernelModules=, PrivateDevices= or PrivateNetwork=: they make /proc/sys,
 # /sys, modules, zram or the network of the host unreachable, the last one without an error. Not
 # RestrictSUIDSGID=: it takes openat2(2) away, with which every file is opened.
@@ -173,7 +172,6 @@ RuntimeDirectoryMode=0711
 RuntimeDirectoryPreserve=yes
 StateDirectory=hosttune
 StateDirectoryMode=0700
-ReadWritePaths=-/etc/sysctl.d -/etc/udev/rules.d -/etc/modules-load.d
 ProtectHome=yes
 PrivateTmp=yes
 PrivateMounts=yes
@@ -188,9 +186,14 @@ RestrictNamespaces=yes
 RestrictRealtime=yes
 RestrictAddressFamilies=AF_UNIX AF_NETLINK
 SystemCallArchitectures=native
+UMask=0077
+";
+
+/// What else the units of a host may not do.
+const HARDENING: &str = "\
+ReadWritePaths=-/etc/sysctl.d -/etc/udev/rules.d -/etc/modules-load.d
 SystemCallFilter=@system-service @module @swap
 CapabilityBoundingSet=CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_MODULE CAP_SYS_NICE CAP_SYS_RESOURCE CAP_DAC_OVERRIDE CAP_IPC_LOCK
-UMask=0077
 ";
 
 /// A word of `ExecStart=` that systemd takes as it is (`systemd.service(5)`, "Command lines").

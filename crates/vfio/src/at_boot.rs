@@ -134,39 +134,53 @@ fn too_late(host: &Host, device: &Device) -> Result<Option<Unsupported>, HostErr
     ))
 }
 
+/// The devices to lend from boot on; `None` if they cannot be lent, which is then in the plan under
+/// the name `what`.
+pub(crate) fn lent_at_boot(
+    at: &mut Planner<'_>,
+    lend: &Lend,
+    what: &str,
+) -> Result<Option<Vec<Device>>, Error> {
+    if at.host().root_kind() == RootKind::Image {
+        let unsupported = Unsupported::new(
+            UnsupportedKind::NotRunning,
+            "which devices there are is known only on the machine itself",
+        );
+        refuse(at, what, unsupported.hint("run it on the running system"));
+        return Ok(None);
+    }
+    let assessment = Assessment::of(at.host(), lend)?;
+    if assessment.refusals.is_empty() {
+        return Ok(Some(assessment.lent));
+    }
+    let unsupported = Unsupported::new(UnsupportedKind::Other, "lending its devices is refused");
+    refuse(at, what, unsupported.hint("plan names each reason"));
+    Ok(None)
+}
+
+/// Puts into the plan why devices cannot be lent from boot on.
+pub(crate) fn refuse(at: &mut Planner<'_>, what: &str, unsupported: Unsupported) {
+    at.skip(what, unsupported)
+        .required()
+        .why("lends the devices from boot on");
+}
+
 impl Tuning for LendAtBoot {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         if !at.is_selected() {
             return Ok(());
         }
         let path = self.path()?;
-        let refuse = |at: &mut Planner<'_>, unsupported: Unsupported| {
-            at.skip(&path, unsupported)
-                .required()
-                .why("lends the devices from boot on");
+        let Some(lent) = lent_at_boot(at, &self.lend, &path)? else {
+            return Ok(());
         };
-        if at.host().root_kind() == RootKind::Image {
-            let unsupported = Unsupported::new(
-                UnsupportedKind::NotRunning,
-                "which devices there are is known only on the machine itself",
-            );
-            refuse(at, unsupported.hint("run it on the running system"));
-            return Ok(());
-        }
-        let assessment = Assessment::of(at.host(), &self.lend)?;
-        if !assessment.refusals.is_empty() {
-            let unsupported =
-                Unsupported::new(UnsupportedKind::Other, "lending its devices is refused");
-            refuse(at, unsupported.hint("plan names each reason"));
-            return Ok(());
-        }
         let mut text = format!(
             "# Written by hosttune for {}: binds devices to vfio-pci at boot. Reverted by the same program.\n",
             self.name
         );
-        for device in &assessment.lent {
+        for device in &lent {
             if let Some(unsupported) = too_late(at.host(), device)? {
-                refuse(at, unsupported);
+                refuse(at, &path, unsupported);
                 return Ok(());
             }
             let Some(devpath) = devpath(at.host(), device)? else {

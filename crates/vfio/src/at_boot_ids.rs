@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use hosttune_boot::boot_loader::{BootParameters, BootSetting};
 use hosttune_boot::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE};
 use hosttune_boot::module;
-use hosttune_core::host::RootKind;
 use hosttune_core::{Error, Host, Planner, Tuning, Unsupported, UnsupportedKind};
 use hosttune_pci::{Device, Devices, Ids};
 
-use crate::assessment::Assessment;
+use crate::at_boot::{lent_at_boot, refuse};
 use crate::lend::Lend;
 use crate::view::is_lent;
 
@@ -117,34 +116,17 @@ impl Tuning for LendAtBootByIds {
         if !at.is_selected() {
             return Ok(());
         }
-        let refuse = |at: &mut Planner<'_>, unsupported: Unsupported| {
-            at.skip(PARAMETER, unsupported)
-                .required()
-                .why("lends the devices from boot on");
+        let Some(lent) = lent_at_boot(at, &self.lend, PARAMETER)? else {
+            return Ok(());
         };
-        if at.host().root_kind() == RootKind::Image {
-            let unsupported = Unsupported::new(
-                UnsupportedKind::NotRunning,
-                "which devices there are is known only on the machine itself",
-            );
-            refuse(at, unsupported.hint("run it on the running system"));
-            return Ok(());
-        }
-        let assessment = Assessment::of(at.host(), &self.lend)?;
-        if !assessment.refusals.is_empty() {
-            let unsupported =
-                Unsupported::new(UnsupportedKind::Other, "lending its devices is refused");
-            refuse(at, unsupported.hint("plan names each reason"));
-            return Ok(());
-        }
         if let Some(unsupported) = too_late(at.host())? {
-            refuse(at, unsupported);
+            refuse(at, PARAMETER, unsupported);
             return Ok(());
         }
-        let ids = match unique_ids(&assessment.lent, &Devices::read(at.host())?) {
+        let ids = match unique_ids(&lent, &Devices::read(at.host())?) {
             Ok(ids) => ids,
             Err(unsupported) => {
-                refuse(at, *unsupported);
+                refuse(at, PARAMETER, *unsupported);
                 return Ok(());
             }
         };
@@ -160,11 +142,12 @@ impl Tuning for LendAtBootByIds {
             );
             refuse(
                 at,
+                PARAMETER,
                 unsupported.hint("remove it from the configuration of the boot loader and reboot, or add the ids there"),
             );
             return Ok(());
         }
-        let built_in = with_built_in_drivers(at.host(), &assessment.lent)?;
+        let built_in = with_built_in_drivers(at.host(), &lent)?;
         at.note(if built_in.is_empty() {
             "vfio-pci is built in and comes before all modules, also before those of the initramfs: it need not be rebuilt".to_owned()
         } else {

@@ -223,15 +223,8 @@ impl BootParameters {
         let path = grub::file(&self.name);
         let mut tried = Vec::new();
         for one in &self.settings {
-            match grub::objection(&one.setting) {
-                Some(why) if !is_booted(at, one) => {
-                    let what = format!("kernel parameter {}", one.setting);
-                    let unsupported = Unsupported::new(UnsupportedKind::Other, why)
-                        .hint("change it there, run update-grub and reboot");
-                    one.on(at.skip(&what, unsupported));
-                }
-                Some(_) => {}
-                None => tried.push(&one.setting),
+            if fits_grub(at, one) == Fit::Fits {
+                tried.push(&one.setting);
             }
         }
         // The characters are checked as for the file that keeps the parameters.
@@ -260,16 +253,10 @@ impl BootParameters {
         let mut kept: Vec<&BootSetting> = Vec::new();
         let mut expected: Vec<&BootSetting> = Vec::new();
         for one in &self.settings {
-            match grub::objection(&one.setting) {
-                Some(why) if !is_booted(at, one) => {
-                    let what = format!("kernel parameter {}", one.setting);
-                    let unsupported = Unsupported::new(UnsupportedKind::Other, why)
-                        .hint("change it there, run update-grub and reboot");
-                    one.on(at.skip(&what, unsupported));
-                    continue;
-                }
-                Some(_) => {}
-                None => match grub::already_set(at.host(), &path, &one.setting)? {
+            match fits_grub(at, one) {
+                Fit::Skipped => continue,
+                Fit::Booted => {}
+                Fit::Fits => match grub::already_set(at.host(), &path, &one.setting)? {
                     Some(place) => at.note(format!("{} is set in {place}", one.setting)),
                     None => kept.push(one),
                 },
@@ -411,6 +398,32 @@ fn unread_directory(host: &Host) -> Result<Option<Unsupported>, HostError> {
     )
     .hint("add the parameters to the boot loader manually: to GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, or with grubby where it is installed");
     Ok(Some(unsupported))
+}
+
+/// Whether GRUB's files can have a setting.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// They can.
+    Fits,
+    /// They cannot, and the running kernel was booted with it nevertheless.
+    Booted,
+    /// They cannot; the plan says why.
+    Skipped,
+}
+
+/// Finds out whether GRUB's files can have a setting, and puts into the plan why not.
+fn fits_grub(at: &mut Planner<'_>, one: &BootSetting) -> Fit {
+    let Some(why) = grub::objection(&one.setting) else {
+        return Fit::Fits;
+    };
+    if is_booted(at, one) {
+        return Fit::Booted;
+    }
+    let what = format!("kernel parameter {}", one.setting);
+    let unsupported = Unsupported::new(UnsupportedKind::Other, why)
+        .hint("change it there, run update-grub and reboot");
+    one.on(at.skip(&what, unsupported));
+    Fit::Skipped
 }
 
 /// Whether the running kernel was booted with the setting.
