@@ -149,7 +149,7 @@ fn what_is_wrong_is_told_with_line_and_option() {
 proptest! {
     #![proptest_config(cases(2_000))]
 
-    /// Whatever the options are: an error, or words that CAKE takes.
+    /// Whatever the options are: words that end with theirs, or an error at a line of the file.
     #[test]
     fn what_is_read_is_understood_by_cake(
         options in proptest::collection::vec(
@@ -173,10 +173,26 @@ proptest! {
         for (name, value) in &options {
             text.push_str(&format!("option {name} '{value}'\n"));
         }
-        if let Ok(queues) = sqm::read(&text) {
-            for words in [&queues[0].cake_up, &queues[0].cake_down] {
-                prop_assert!(words.parse::<Cake>().is_ok(), "{words}");
+        let last = |name: &str| {
+            let mut of_name = options.iter().rev().filter(|(option, _)| option == &name);
+            of_name.next().map_or("", |(_, value)| value.trim())
+        };
+        match sqm::read(&text) {
+            Ok(queues) => {
+                let queue = &queues[0];
+                let is_cake = !last("script").contains("simple");
+                for (words, more) in [(&queue.cake_up, "eqdisc_opts"), (&queue.cake_down, "iqdisc_opts")] {
+                    prop_assert!(words.parse::<Cake>().is_ok(), "{words}");
+                    let more: Vec<&str> = last(more).split_whitespace().collect();
+                    prop_assert!(!is_cake || words.ends_with(&more.join(" ")), "{words}");
+                }
+                let is_shaped = last("upload").parse::<u64>().map_or(true, |kbit| kbit > 0);
+                prop_assert_eq!(queue.upload.is_some(), is_shaped);
             }
+            Err(SqmError::Option { line, .. }) => {
+                prop_assert!((1..=text.lines().count()).contains(&line), "{line}");
+            }
+            Err(error) => prop_assert!(false, "{error}"),
         }
     }
 }
