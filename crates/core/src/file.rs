@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::host::{EntryKind, FileContent, Host, HostError, HostErrorKind, Operation, host_path};
-use crate::knob::{Knob, Lifetime, Registry, Unsupported, UnsupportedKind};
+use crate::knob::{Knob, Lifetime};
 use crate::plan::{Planner, Request};
+use crate::registry::Registry;
+use crate::unsupported::{Unsupported, UnsupportedKind};
 
 /// Registers the knob types of this module; every session has them.
 pub fn knobs(registry: &mut Registry) {

@@ -48,6 +48,7 @@
 //! functions, and a fake machine in memory that is as strict as the kernel, for the knobs of other
 //! crates.
 
+mod any_knob;
 pub mod attribute;
 pub mod error;
 pub mod file;
@@ -55,7 +56,9 @@ pub mod fnmatch;
 pub mod host;
 pub mod journal;
 mod knob;
+mod knob_kind;
 mod plan;
+mod registry;
 mod report;
 mod selection;
 mod session;
@@ -63,13 +66,16 @@ mod stop;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tuning;
+mod unsupported;
 
+pub use any_knob::AnyKnob;
 pub use error::{Cause, Error, StaleStep, StepFailure};
 pub use host::{Host, HostError, HostErrorKind, LinuxHost, Operation};
-pub use knob::{AnyKnob, Knob, Lifetime, Registry, Unsupported, UnsupportedKind};
+pub use knob::{Knob, Lifetime};
 pub use plan::{
     Before, OwnedChange, Plan, Planner, Request, Requirement, SavedState, Step, When, Why,
 };
+pub use registry::Registry;
 pub use report::{Finding, Report, State};
 pub use selection::Selection;
 pub use session::{
@@ -78,3 +84,4 @@ pub use session::{
 };
 pub use stop::Stop;
 pub use tuning::{Note, Tuning};
+pub use unsupported::{Unsupported, UnsupportedKind};

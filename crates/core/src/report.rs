@@ -5,8 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::knob::{AnyKnob, Unsupported};
+use crate::any_knob::AnyKnob;
 use crate::plan::{Requirement, When, Why};
+use crate::unsupported::Unsupported;
 
 /// The state of one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::fmt;
 
 use rustix::io::Errno;
 
-use crate::knob::Unsupported;
+use crate::unsupported::Unsupported;
 
 /// The operation that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

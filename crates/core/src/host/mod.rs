@@ -26,7 +26,7 @@ pub use mounts::unescaped_path;
 
 pub(crate) use self::error::hint;
 use self::mounts::Mounts;
-use crate::knob::{Unsupported, UnsupportedKind};
+use crate::unsupported::{Unsupported, UnsupportedKind};
 
 /// A change that is about to be made to the host, as the [`Gate`] sees it.
 #[derive(Debug)]

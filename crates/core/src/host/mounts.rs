@@ -4,7 +4,7 @@
 //! keep their mode, and root's write fails only when it is attempted, after other steps of the
 //! plan.
 
-use crate::knob::{Unsupported, UnsupportedKind};
+use crate::unsupported::{Unsupported, UnsupportedKind};
 
 /// Where the kernel lists the mounts that this process sees.
 pub(super) const LIST: &str = "/proc/self/mountinfo";

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::entry::Entry;
 use super::log::{Log, foreign};
-use crate::knob::{AnyKnob, Key};
+use crate::any_knob::{AnyKnob, Key};
 
 /// What the knobs' crates and the host say about knobs.
 #[derive(Clone, Copy)]

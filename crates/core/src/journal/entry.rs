@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::JournalLocation;
-use crate::knob::{AnyKnob, Key};
+use crate::any_knob::{AnyKnob, Key};
 use crate::plan::{Before, Step};
 
 /// A step that was done, or may have been, and is to be reverted.

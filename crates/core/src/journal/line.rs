@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::entry::Entry;
 use super::log::{Open, Purpose};
 use super::{FORMAT, JournalError};
-use crate::knob::Unsupported;
 use crate::plan::Step;
+use crate::unsupported::Unsupported;
 
 /// A record. The names are a file format: see `tests/journals`.
 #[derive(Debug, Clone, Serialize, Deserialize)]

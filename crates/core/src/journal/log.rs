@@ -13,8 +13,9 @@ use super::compaction::{Knobs, fold, superseded};
 use super::entry::Entry;
 use super::line::{self, Parsed, Record};
 use super::{FORMAT, JournalError, JournalLocation, Store};
-use crate::knob::{Lifetime, Unsupported};
+use crate::knob::Lifetime;
 use crate::plan::{Before, Step};
+use crate::unsupported::Unsupported;
 
 /// The purpose of an undo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

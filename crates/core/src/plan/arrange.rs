@@ -9,10 +9,11 @@ use super::declared::{Declared, Role, Target};
 use super::findings::found;
 use super::view::{Outcome, PlannedView};
 use super::{Before, Requirement, SavedState, Step};
+use crate::any_knob::Key;
 use crate::error::Error;
 use crate::host::HostErrorKind;
-use crate::knob::{Key, Unsupported};
 use crate::report::{Finding, State};
+use crate::unsupported::Unsupported;
 
 /// The first two requests for different states of one knob, intermediate steps aside.
 pub(crate) fn conflict(declared: &[Declared]) -> Option<Error> {
@@ -299,7 +300,7 @@ fn step(
         from_text,
         to_text: target.to_text.clone(),
         why: request.why.clone(),
-        lifetime: target.kind.lifetime,
+        lifetime: target.kind.lifetime(),
         means: matches!(request.role, Role::Means),
         requirement: request.requirement,
         side_effects,

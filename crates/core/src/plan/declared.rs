@@ -4,8 +4,10 @@ use serde_json::Value;
 
 use super::view::Outcome;
 use super::{Before, Requirement, When, Why};
-use crate::knob::{AnyKnob, Key, KnobKind, Unsupported, show_value};
+use crate::any_knob::{AnyKnob, Key, show_value};
+use crate::knob_kind::KnobKind;
 use crate::report::{Finding, State};
+use crate::unsupported::Unsupported;
 
 /// The role of a request in its tuning.
 #[derive(Debug, Clone)]
@@ -20,7 +22,7 @@ pub(crate) enum Role {
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) knob: AnyKnob,
-    pub(crate) kind: KnobKind,
+    pub(crate) kind: &'static dyn KnobKind,
     pub(crate) key: Key,
     pub(crate) to: Value,
     pub(crate) to_text: String,
@@ -57,7 +59,7 @@ impl Declared {
     pub(crate) fn new(
         part: String,
         knob: AnyKnob,
-        kind: KnobKind,
+        kind: &'static dyn KnobKind,
         to: Value,
         to_text: String,
         role: Role,

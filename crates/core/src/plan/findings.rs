@@ -49,7 +49,7 @@ fn seen_now(view: &mut PlannedView<'_>, request: &Declared) -> Finding {
         (_, Some(target)) => target,
         (_, None) => return request.finding(None, State::Drifted),
     };
-    let seen = match view.read(&target.kind, &target.knob, &target.key) {
+    let seen = match view.read(target.kind, &target.knob, &target.key) {
         Ok(seen) => seen,
         Err(error) => {
             let state = match error.kind() {

@@ -17,7 +17,8 @@ pub use planner::{Planner, Request};
 pub(crate) use planner::{Refusal, Scope};
 pub(crate) use view::Journalled;
 
-use crate::knob::{AnyKnob, Lifetime};
+use crate::any_knob::AnyKnob;
+use crate::knob::Lifetime;
 use crate::report::Finding;
 
 /// Why a setting is requested.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Step;
-use crate::knob::AnyKnob;
+use crate::any_knob::AnyKnob;
 
 /// A change that is in effect according to a journal, of this owner or another one.
 ///

@@ -8,12 +8,15 @@ use super::declared::{Declared, Role};
 use super::view::{Journalled, Outcome, PlannedView};
 use super::{Before, OwnedChange, Plan, Requirement, Step, When, Why};
 use super::{arrange, findings};
+use crate::any_knob::{AnyKnob, Key};
 use crate::error::Error;
 use crate::host::{Host, HostError, ReadGuard};
-use crate::knob::{AnyKnob, Key, Knob, Registry, Unsupported};
+use crate::knob::Knob;
+use crate::registry::Registry;
 use crate::report::Report;
 use crate::selection::Selection;
 use crate::tuning::Tuning;
+use crate::unsupported::Unsupported;
 
 /// A request that this kernel refused earlier in this boot, from the journal.
 #[derive(Debug, Clone)]
@@ -110,7 +113,7 @@ impl<'a> Planner<'a> {
     pub fn now<K: Knob>(&mut self, knob: &K) -> Result<K::State, Error> {
         let kind = self.view.registry.kind_of::<K>()?;
         let knob = AnyKnob::of(knob);
-        let state = match self.view.current(&self.ahead, &kind, &knob)? {
+        let state = match self.view.current(&self.ahead, kind, &knob)? {
             Before::Known(state) => state,
             Before::DependsOnEarlierStep => {
                 return Err(Error::DependsOnEarlierStep { knob: knob.text });

@@ -8,8 +8,11 @@ use super::OwnedChange;
 use super::declared::{Declared, Role, Target};
 use super::planner::Refusal;
 use super::{Before, SavedState};
+use crate::any_knob::{AnyKnob, Key};
 use crate::host::{Host, HostError, HostErrorKind};
-use crate::knob::{AnyKnob, Key, KnobKind, Registry, Unsupported, UnsupportedKind};
+use crate::knob_kind::KnobKind;
+use crate::registry::Registry;
+use crate::unsupported::{Unsupported, UnsupportedKind};
 
 /// The outcome of one request.
 #[derive(Clone)]
@@ -75,7 +78,7 @@ impl<'a> PlannedView<'a> {
     /// What the host shows now.
     pub(super) fn read(
         &mut self,
-        kind: &KnobKind,
+        kind: &dyn KnobKind,
         knob: &AnyKnob,
         key: &Key,
     ) -> Result<Value, HostError> {
@@ -91,7 +94,7 @@ impl<'a> PlannedView<'a> {
     pub(crate) fn current(
         &mut self,
         ahead: &HashMap<Key, Before>,
-        kind: &KnobKind,
+        kind: &dyn KnobKind,
         knob: &AnyKnob,
     ) -> Result<Before, HostError> {
         let key = knob.key();
@@ -139,7 +142,7 @@ impl<'a> PlannedView<'a> {
         cured: bool,
     ) -> Outcome {
         let Target { knob, kind, .. } = target;
-        let mut current = match self.current(ahead, kind, knob) {
+        let mut current = match self.current(ahead, *kind, knob) {
             _ if cured => Before::DependsOnEarlierStep,
             Ok(current) => current,
             Err(error) => return unreadable(error),
@@ -234,7 +237,7 @@ impl<'a> PlannedView<'a> {
             let kind = self.registry.find(&knob.kind).map_err(|error| {
                 HostError::malformed(target.knob.text.clone(), error.to_string())
             })?;
-            let state = match self.current(ahead, &kind, &knob)? {
+            let state = match self.current(ahead, kind, &knob)? {
                 Before::Known(seen) => Before::Known(kind.original(&knob, &seen).unwrap_or(seen)),
                 state @ Before::DependsOnEarlierStep => state,
             };

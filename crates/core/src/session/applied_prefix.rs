@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::Session;
+use crate::any_knob::Key;
 use crate::error::Error;
 use crate::journal::{Entry, Log, Record};
-use crate::knob::{Key, KnobKind};
+use crate::knob_kind::KnobKind;
 use crate::plan::Step;
 
 impl Session {
@@ -28,7 +29,7 @@ impl Session {
         if let Some(entry) = entries.get(certain) {
             let kind = self.registry.find(&entry.step.knob.kind)?;
             let from = entry.step.from.known();
-            let _ = self.settled(&kind, &entry.step.knob, |seen| Some(seen) != from);
+            let _ = self.settled(kind, &entry.step.knob, |seen| Some(seen) != from);
         }
         let position = self.position(log, &entries, certain)?;
         let never: Vec<u64> = entries[position..].iter().map(|entry| entry.id).collect();
@@ -51,7 +52,7 @@ impl Session {
     /// its value is still ours.
     fn position(&mut self, log: &Log, entries: &[Entry], certain: usize) -> Result<usize, Error> {
         // The candidates differ only in the knobs of the steps in doubt.
-        let mut seen: HashMap<Key, (KnobKind, Option<Value>)> = HashMap::new();
+        let mut seen: HashMap<Key, (&'static dyn KnobKind, Option<Value>)> = HashMap::new();
         // The number of steps up to the last one whose knob cannot be read for now. They may have been
         // done, and a journal that forgets them could never revert them.
         let mut unreadable = 0;
@@ -98,7 +99,7 @@ impl Session {
             kind.satisfies(knob, seen, to)
                 || from.known().is_some_and(|from| {
                     kind.is_partial_write(knob, seen, from, to)
-                        || seen != from && self.may_be_rounded(log, entry, kind, seen)
+                        || seen != from && self.may_be_rounded(log, entry, *kind, seen)
                 })
         });
         // The step after the last mark may have been done, whatever another process has made of its
@@ -113,7 +114,13 @@ impl Session {
 
     /// Whether a value may be the kernel's rounding of ours. If another owner has changed the knob
     /// since, the knob's own rule decides.
-    fn may_be_rounded(&mut self, log: &Log, entry: &Entry, kind: &KnobKind, seen: &Value) -> bool {
+    fn may_be_rounded(
+        &mut self,
+        log: &Log,
+        entry: &Entry,
+        kind: &dyn KnobKind,
+        seen: &Value,
+    ) -> bool {
         let Step { knob, to, .. } = &entry.step;
         match log.above(knob, entry.id) {
             Some(_) => kind.rounds(knob, seen, to),

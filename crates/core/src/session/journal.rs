@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::{Reverted, Session};
+use crate::any_knob::AnyKnob;
 use crate::error::{Error, plural};
 use crate::journal::{Entry, JournalError, Log, NoStore, Open, Purpose, Writer};
-use crate::knob::AnyKnob;
 
 impl Session {
     fn writer(&self) -> Writer {
@@ -136,11 +136,11 @@ impl Session {
                 continue;
             };
             let kind = match self.registry.find(&step.knob.kind) {
-                Ok(kind) if kind.can_be_renamed => kind,
+                Ok(kind) if kind.can_be_renamed() => kind,
                 _ => continue,
             };
             let now = kind.identity(&step.knob, &self.host);
-            if matches!(&now, Ok(Some(now)) if (kind.is_same_thing)(now, identity)) {
+            if matches!(&now, Ok(Some(now)) if kind.is_same_thing(now, identity)) {
                 continue;
             }
             if let Ok(Some(renamed)) = kind.renamed(&step.knob, &self.host, identity) {

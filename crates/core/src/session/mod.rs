@@ -13,11 +13,12 @@ mod undo;
 
 use serde_json::Value;
 
+use crate::any_knob::AnyKnob;
 use crate::error::{Error, StaleStep};
 use crate::host::{Host, HostErrorKind, LinuxHost};
 use crate::journal::{DirectoryStore, Entry, Knobs, Log, Purpose, Store};
-use crate::knob::{AnyKnob, Registry};
 use crate::plan::{Before, Journalled, Plan, Planner, Refusal, Scope, Step};
+use crate::registry::Registry;
 use crate::report::{Finding, Report, State};
 use crate::selection::Selection;
 use crate::stop::Stop;
@@ -524,10 +525,10 @@ impl Session {
                 // A knob that cannot be renamed is identified by its name; some identities hold
                 // only within one boot.
                 if *knob == step.knob
-                    && kind.can_be_renamed
+                    && kind.can_be_renamed()
                     && let Some(planned) = &step.identity
                     && let Some(now) = kind.identity(knob, &self.host)?
-                    && !(kind.is_same_thing)(&now, planned)
+                    && !kind.is_same_thing(&now, planned)
                 {
                     stale.push(StaleStep {
                         knob: knob.text.clone(),
@@ -571,7 +572,7 @@ fn refusals(log: &Log) -> Vec<Refusal> {
 
 impl Finding {
     /// A step that turned out to be unsupported when it was tried.
-    fn refused(step: &Step, unsupported: crate::knob::Unsupported) -> Self {
+    fn refused(step: &Step, unsupported: crate::unsupported::Unsupported) -> Self {
         Self {
             part: step.part.clone(),
             knob: Some(step.knob.clone()),

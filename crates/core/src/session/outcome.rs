@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::any_knob::AnyKnob;
 use crate::host::{HostError, HostErrorKind};
 use crate::journal::JournalError;
-use crate::knob::AnyKnob;
 use crate::plan::{Requirement, Step};
 use crate::report::{Finding, State};
 

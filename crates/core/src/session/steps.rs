@@ -5,13 +5,15 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Applied, Seen, Session};
+use crate::any_knob::AnyKnob;
 use crate::error::{Cause, Error, StepFailure};
 use crate::host::HostErrorKind;
 use crate::journal::{Entry, JournalLocation, Knobs, Log, Purpose, Record};
-use crate::knob::{AnyKnob, KnobKind, Unsupported, UnsupportedKind};
+use crate::knob_kind::KnobKind;
 use crate::plan::{Before, Plan, Requirement, Step};
 use crate::report::Finding;
 use crate::stop::Stop;
+use crate::unsupported::{Unsupported, UnsupportedKind};
 
 /// The outcome of one step.
 enum StepOutcome {
@@ -126,7 +128,7 @@ impl Session {
         };
         // If no device is there or its identity cannot be read, the state of the knob decides.
         let now = kind.identity(&step.knob, &self.host);
-        matches!(now, Ok(Some(now)) if !(kind.is_same_thing)(&now, changed))
+        matches!(now, Ok(Some(now)) if !kind.is_same_thing(&now, changed))
     }
 
     fn apply_step(&mut self, log: &mut Log, entry: &Entry) -> Result<StepOutcome, StepFailure> {
@@ -173,7 +175,7 @@ impl Session {
                 }
                 _ => return Err(StepFailure::Refused(error)),
             };
-            let seen = self.settled(&kind, &step.knob, |seen| *seen != from).ok();
+            let seen = self.settled(kind, &step.knob, |seen| *seen != from).ok();
             let gone = seen
                 .as_ref()
                 .is_some_and(|seen| kind.is_gone(&step.knob, seen));
@@ -193,7 +195,7 @@ impl Session {
             return Ok(StepOutcome::Refused(unsupported));
         }
         let seen = self
-            .settled(&kind, &step.knob, |seen| {
+            .settled(kind, &step.knob, |seen| {
                 kind.satisfies(&step.knob, seen, &step.to)
             })
             .map_err(StepFailure::Unreadable)?;
@@ -212,7 +214,7 @@ impl Session {
         let shown = if kind.satisfies(&step.knob, &seen, &step.to) {
             None
         } else {
-            Some(self.rounded(log, entry, &kind, &from, seen)?)
+            Some(self.rounded(log, entry, kind, &from, seen)?)
         };
         let after = self.affected_now(step)?;
         let record = Record::Changed {
@@ -241,7 +243,7 @@ impl Session {
         &mut self,
         log: &Log,
         entry: &Entry,
-        kind: &KnobKind,
+        kind: &dyn KnobKind,
         from: &Value,
         seen: Value,
     ) -> Result<Value, StepFailure> {
@@ -292,7 +294,7 @@ impl Session {
         self.kind_or_malformed(knob)?.read(knob, &self.host)
     }
 
-    fn kind(&self, knob: &AnyKnob) -> Result<KnobKind, StepFailure> {
+    fn kind(&self, knob: &AnyKnob) -> Result<&'static dyn KnobKind, StepFailure> {
         self.kind_or_malformed(knob)
             .map_err(StepFailure::Unreadable)
     }
@@ -302,7 +304,7 @@ impl Session {
     pub(super) fn kind_or_malformed(
         &self,
         knob: &AnyKnob,
-    ) -> Result<KnobKind, crate::host::HostError> {
+    ) -> Result<&'static dyn KnobKind, crate::host::HostError> {
         self.registry.find(&knob.kind).map_err(|error| {
             crate::host::HostError::malformed(knob.text.clone(), error.to_string())
         })
@@ -321,7 +323,7 @@ impl Session {
     /// Reads a knob until `there` holds or the kernel's settle time has passed.
     pub(super) fn settled(
         &self,
-        kind: &KnobKind,
+        kind: &dyn KnobKind,
         knob: &AnyKnob,
         there: impl Fn(&Value) -> bool,
     ) -> Seen {
@@ -329,10 +331,10 @@ impl Session {
         let mut pause = Duration::from_millis(1);
         loop {
             let seen = kind.read(knob, &self.host);
-            if seen.as_ref().is_ok_and(&there) || waited >= kind.settle {
+            if seen.as_ref().is_ok_and(&there) || waited >= kind.settle() {
                 return seen;
             }
-            let next = pause.min(kind.settle.saturating_sub(waited));
+            let next = pause.min(kind.settle().saturating_sub(waited));
             self.host.pause(next);
             waited += next;
             pause *= 2;
@@ -393,10 +395,10 @@ impl Session {
     fn await_late(&self, log: &Log, failed: u64) {
         if let Some(entry) = log.entries.get(&failed)
             && let Ok(kind) = self.kind_or_malformed(&entry.step.knob)
-            && !kind.settle.is_zero()
+            && !kind.settle().is_zero()
         {
             let from = entry.step.from.known().cloned();
-            let _ = self.settled(&kind, &entry.step.knob, |seen| Some(seen) != from.as_ref());
+            let _ = self.settled(kind, &entry.step.knob, |seen| Some(seen) != from.as_ref());
         }
     }
 }

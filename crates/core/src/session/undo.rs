@@ -15,7 +15,8 @@ use super::outcome::with_source;
 use super::{NotReverted, NotRevertedReason, Reverted, Session, Undone};
 use crate::host::{HostError, HostErrorKind};
 use crate::journal::{Entry, Foreign, JournalError, JournalLocation, Log, Record};
-use crate::knob::{KnobKind, Lifetime};
+use crate::knob::Lifetime;
+use crate::knob_kind::KnobKind;
 use crate::plan::{Before, Step};
 use crate::stop::Stop;
 
@@ -274,14 +275,14 @@ impl Session {
             .filter(|(_, earlier)| earlier.step.knob == step.knob)
             .filter(
                 |(_, earlier)| match (&earlier.step.identity, &step.identity) {
-                    (Some(earlier), Some(identity)) => (kind.is_same_thing)(earlier, identity),
+                    (Some(earlier), Some(identity)) => kind.is_same_thing(earlier, identity),
                     // The device did not exist yet when that step was planned.
                     _ => true,
                 },
             )
             .filter_map(|(_, earlier)| earlier.step.from.known().cloned())
             .collect();
-        let mut verdict = judge(&kind, entry, &seen, earlier.iter());
+        let mut verdict = judge(kind, entry, &seen, earlier.iter());
         if let Before::Known(from) = &step.from {
             let left_half = log
                 .retarget(&mut *self.store, entry.id, &step.knob, from)
@@ -297,7 +298,7 @@ impl Session {
             .is_none_or(|from| seen == *from || kind.satisfies(&step.knob, &seen, from));
         if matches!(verdict, Verdict::Theirs | Verdict::Already)
             && !is_back
-            && self.is_rounded_by_the_kernel(entry, &kind, &seen)
+            && self.is_rounded_by_the_kernel(entry, kind, &seen)
         {
             verdict = Verdict::PutBack;
         }
@@ -316,7 +317,7 @@ impl Session {
                 Ok(Done::Back)
             }
             Verdict::PutBack => {
-                self.put_back(log, entry, &kind)?;
+                self.put_back(log, entry, kind)?;
                 Ok(Done::Back)
             }
             Verdict::Theirs => {
@@ -327,7 +328,7 @@ impl Session {
                         *later.left() == seen || kind.satisfies(&step.knob, &seen, &later.step.to)
                     })
                 };
-                self.put_back(log, entry, &kind)?;
+                self.put_back(log, entry, kind)?;
                 Ok(if is_ours {
                     Done::Back
                 } else {
@@ -345,14 +346,14 @@ impl Session {
     pub(super) fn is_rounded_by_the_kernel(
         &mut self,
         entry: &Entry,
-        kind: &KnobKind,
+        kind: &dyn KnobKind,
         seen: &Value,
     ) -> bool {
         let step = &entry.step;
         if entry.changed
             || step.lifetime != Lifetime::Boot
             || !step.side_effects.is_empty()
-            || !kind.settle.is_zero()
+            || !kind.settle().is_zero()
             || kind.is_gone(&step.knob, seen)
             || kind.original(&step.knob, seen).as_ref() != Some(seen)
             || kind.set(&step.knob, &mut self.host, &step.to).is_err()
@@ -382,7 +383,7 @@ impl Session {
         &mut self,
         log: &mut Log,
         entry: &Entry,
-        kind: &KnobKind,
+        kind: &dyn KnobKind,
     ) -> Result<(), NotRevertedReason> {
         let (id, location, step) = (entry.id, entry.location, &entry.step);
         let Before::Known(from) = &step.from else {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{CrashPoint, Memory, MemoryStore};
 use crate::error::Error;
 use crate::host::Host;
-use crate::knob::Registry;
+use crate::registry::Registry;
 use crate::session::Session;
 
 /// The complete visible state of a machine: one entry per object.

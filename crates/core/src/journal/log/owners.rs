@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::{Log, Open};
+use crate::any_knob::{AnyKnob, Key};
 use crate::journal::entry::{Entry, Giver};
 use crate::journal::{JournalError, JournalLocation, Record, Store};
-use crate::knob::{AnyKnob, Key};
 use crate::plan::{Before, Journalled, OwnedChange, SavedState, Step};
 
 /// An entry of another owner's journal, or a remaining one of this owner's.

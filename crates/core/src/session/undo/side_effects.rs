@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use crate::any_knob::{AnyKnob, Key};
 use crate::host::HostErrorKind;
 use crate::journal::{Entry, Foreign, Log, Start};
-use crate::knob::{AnyKnob, Key};
 use crate::plan::{Before, SavedState, Step};
 use crate::session::outcome::with_source;
 use crate::session::{NotRevertedReason, Session};
@@ -115,7 +115,7 @@ impl Session {
                 continue;
             }
             let changed = kind.set(knob, &mut self.host, target);
-            let seen = self.settled(&kind, knob, |seen| seen == target);
+            let seen = self.settled(kind, knob, |seen| seen == target);
             let back =
                 |seen: &Value| kind.satisfies(knob, seen, target) || kind.is_gone(knob, seen);
             if !seen.as_ref().is_ok_and(back) {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::journal::Entry;
-use crate::knob::KnobKind;
+use crate::knob_kind::KnobKind;
 use crate::plan::{Before, Step};
 
 /// What to do about a step, judged by what its knob shows.
@@ -21,7 +21,7 @@ pub(super) enum Verdict {
 
 /// Decides without changing anything. `earlier` are the originals of this knob's earlier steps.
 pub(super) fn judge<'v>(
-    kind: &KnobKind,
+    kind: &dyn KnobKind,
     entry: &Entry,
     seen: &Value,
     mut earlier: impl Iterator<Item = &'v Value>,

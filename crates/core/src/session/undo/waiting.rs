@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use crate::any_knob::Key;
 use crate::journal::Entry;
-use crate::knob::Key;
 use crate::session::NotRevertedReason;
 
 /// The steps that a revert has left so far, and what waits for them.
