@@ -137,16 +137,7 @@ impl Processors {
     }
 
     fn on(&self, request: Request<'_, '_>) {
-        let request = request.why(self.why.clone());
-        match self.requirement {
-            Requirement::Plain => {}
-            Requirement::Required => {
-                request.required();
-            }
-            Requirement::Optional => {
-                request.optional();
-            }
-        }
+        request.why(self.why.clone()).requirement(self.requirement);
     }
 
     fn check(&self) -> Result<(), Error> {

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 pub use overcommit::{Overcommit, OvercommitState};
 
 use crate::total;
-use crate::transparent::require;
 
 const DIRECTORY: &str = "/sys/kernel/mm/hugepages";
 const NODES: &str = "/sys/devices/system/node";
@@ -452,10 +451,12 @@ impl Tuning for Hugepages {
             at_least: self.at_least,
             nodes: Vec::new(),
         };
-        require(at.want(&pool, &to).why(self.why.clone()), self.requirement);
+        at.want(&pool, &to)
+            .why(self.why.clone())
+            .requirement(self.requirement);
         if let Some(pages) = self.overcommit {
             let request = at.want(&Overcommit(self.size), &OvercommitState::Pages(pages));
-            require(request.why(self.why.clone()), self.requirement);
+            request.why(self.why.clone()).requirement(self.requirement);
         }
         Ok(())
     }

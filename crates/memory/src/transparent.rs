@@ -6,7 +6,7 @@ use std::fmt;
 
 use hosttune_core::host::RootKind;
 use hosttune_core::{
-    AnyKnob, Error, Host, HostError, Knob, Planner, Request, Requirement, Tuning, Unsupported,
+    AnyKnob, Error, Host, HostError, Knob, Planner, Requirement, Tuning, Unsupported,
     UnsupportedKind, Why, attribute,
 };
 use hosttune_sysctl::Key;
@@ -435,30 +435,15 @@ impl Tuning for TransparentHugepages {
                 "an image has no running kernel",
             )
             .hint("run this on the live system instead");
-            require(
-                at.skip("transparent hugepages", unsupported),
-                self.requirement,
-            );
+            at.skip("transparent hugepages", unsupported)
+                .requirement(self.requirement);
             return Ok(());
         }
         for (setting, to) in self.settings() {
             let request = at.want(&setting, &to).why(self.why.clone());
-            require(request, self.requirement);
+            request.requirement(self.requirement);
         }
         Ok(())
-    }
-}
-
-/// Applies a requirement to a request.
-pub(crate) fn require(request: Request<'_, '_>, requirement: Requirement) {
-    match requirement {
-        Requirement::Plain => {}
-        Requirement::Required => {
-            request.required();
-        }
-        Requirement::Optional => {
-            request.optional();
-        }
     }
 }
 

@@ -80,11 +80,6 @@ impl NvidiaSetting {
     }
 
     pub(crate) fn on<'p, 'a>(&self, request: Request<'p, 'a>) -> Request<'p, 'a> {
-        let request = request.why(self.why.clone());
-        match self.requirement {
-            Requirement::Plain => request,
-            Requirement::Required => request.required(),
-            Requirement::Optional => request.optional(),
-        }
+        request.why(self.why.clone()).requirement(self.requirement)
     }
 }

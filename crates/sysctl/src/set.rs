@@ -121,12 +121,7 @@ impl Wanted {
     }
 
     fn on<'p, 'a>(&self, request: Request<'p, 'a>) -> Request<'p, 'a> {
-        let request = request.why(self.why.clone());
-        let request = match self.requirement {
-            Requirement::Plain => request,
-            Requirement::Required => request.required(),
-            Requirement::Optional => request.optional(),
-        };
+        let request = request.why(self.why.clone()).requirement(self.requirement);
         match self.deferred {
             Some(when) => request.deferred(when),
             None => request,

@@ -320,7 +320,7 @@ impl Request<'_, '_> {
         reason = "the request is declared already"
     )]
     pub fn required(self) -> Self {
-        self.change(|declared| declared.requirement = Requirement::Required)
+        self.requirement(Requirement::Required)
     }
 
     /// Keeps the plan from failing if the request is unsupported, even under strict.
@@ -329,7 +329,16 @@ impl Request<'_, '_> {
         reason = "the request is declared already"
     )]
     pub fn optional(self) -> Self {
-        self.change(|declared| declared.requirement = Requirement::Optional)
+        self.requirement(Requirement::Optional)
+    }
+
+    /// Sets how the request is treated if it is unsupported.
+    #[expect(
+        clippy::return_self_not_must_use,
+        reason = "the request is declared already"
+    )]
+    pub fn requirement(self, requirement: Requirement) -> Self {
+        self.change(|declared| declared.requirement = requirement)
     }
 
     /// Defers the change: it is not made now, and verify reports it as pending until the host shows

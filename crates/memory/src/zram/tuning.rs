@@ -17,7 +17,6 @@ use super::others::Other;
 use super::swap::{Swap, SwapState, is_ours};
 use crate::swap::Area;
 use crate::total;
-use crate::transparent::require;
 
 /// Largest size of a device, in percent of memory. The kernel's documentation sees little point in more
 /// than twice the memory, since compression saves about half
@@ -255,7 +254,9 @@ impl ZramSwap {
                 continue;
             }
             let request = at.intermediate(&module, &ModuleState::Loaded);
-            require(request.why("required by zram"), self.requirement);
+            request
+                .why("required by zram")
+                .requirement(self.requirement);
         }
         Ok(())
     }
@@ -392,12 +393,13 @@ impl Tuning for ZramSwap {
                 "an image has no running kernel",
             )
             .hint("run this on the live system instead");
-            require(at.skip("swap on zram", unsupported), self.requirement);
+            at.skip("swap on zram", unsupported)
+                .requirement(self.requirement);
             return Ok(());
         }
         if let Some(unsupported) = unsupported(at.host()) {
             let skipped = at.skip("swap on zram", unsupported).why(self.why.clone());
-            require(skipped, self.requirement);
+            skipped.requirement(self.requirement);
             return Ok(());
         }
         let memory = total::of_host(at.host())?;
@@ -416,10 +418,9 @@ impl Tuning for ZramSwap {
                     format!("{} is already in use as swap by another program", area.path),
                 )
                 .hint("configure or disable it in that program, or set beside-others to add a second one");
-                require(
-                    at.skip("swap on zram", unsupported).why(self.why.clone()),
-                    self.requirement,
-                );
+                at.skip("swap on zram", unsupported)
+                    .why(self.why.clone())
+                    .requirement(self.requirement);
                 return Ok(());
             }
         };
@@ -428,28 +429,21 @@ impl Tuning for ZramSwap {
         }
         self.declare_modules(at)?;
         let (device, swap) = (Device(number), Swap(number));
-        require(
-            at.want(&device, &DeviceState::Present)
-                .why("the device for the swap"),
-            self.requirement,
-        );
+        at.want(&device, &DeviceState::Present)
+            .why("the device for the swap")
+            .requirement(self.requirement);
         let header = SwapHeader::ours(at.host(), number, &self.label, pages)?;
         let header = HeaderState::Swap(header);
         self.make_way(at, number, &configuration, &header);
-        require(
-            at.want(&Configuration(number), &configuration)
-                .why("algorithm and size, which can be set only once"),
-            self.requirement,
-        );
-        require(
-            at.want(&Header(number), &header).why("required by swapon"),
-            self.requirement,
-        );
-        require(
-            at.want(&swap, &SwapState::On(i32::from(self.priority)))
-                .why(self.why.clone()),
-            self.requirement,
-        );
+        at.want(&Configuration(number), &configuration)
+            .why("algorithm and size, which can be set only once")
+            .requirement(self.requirement);
+        at.want(&Header(number), &header)
+            .why("required by swapon")
+            .requirement(self.requirement);
+        at.want(&swap, &SwapState::On(i32::from(self.priority)))
+            .why(self.why.clone())
+            .requirement(self.requirement);
         Ok(())
     }
 }

@@ -333,11 +333,7 @@ impl Tuning for RuntimeSettings {
                 }
             };
             let request = request.overridden_by(hidden_by).why(self.why.clone());
-            match self.requirement {
-                Requirement::Plain => request,
-                Requirement::Required => request.required(),
-                Requirement::Optional => request.optional(),
-            };
+            request.requirement(self.requirement);
         }
         let Some(view) = view else { return Ok(()) };
         at.note("these settings end with the PipeWire daemon: after its next start its configuration applies");
