@@ -40,6 +40,18 @@
 //! - [`DiskWatcher`]: tunes disks as they are hot-plugged.
 //! - [`udev`]: evaluates udev rules and writes [`Rules`] as udev rules; [`uevent`]: receives events
 //!   about hot-plugged disks.
+//!
+//! # First kernel version
+//! | Feature | Linux |
+//! | --- | --- |
+//! | [`Attribute::WbtLatUsec`] | 4.10 |
+//! | mq-deadline | 4.11 |
+//! | bfq, kyber | 4.12 |
+//! | only multi-queue schedulers: `cfq` and `deadline` are gone | 5.0 |
+//! | the sequence number of a disk, by which another of the same name is told apart | 5.15 |
+//! | a value above the limit of a device is clamped and no longer refused | 6.9 |
+//! | zoned disks keep the order of writes with every scheduler | 6.10 |
+//! | [`Attribute::AsyncDepth`]; before, a tunable of the scheduler | 7.0 |
 
 mod attribute;
 pub mod device;

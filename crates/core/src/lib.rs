@@ -47,6 +47,12 @@
 //! process has changed since is kept and reported. The [`testing`] feature has these guarantees as
 //! functions, and a fake machine in memory that is as strict as the kernel, for the knobs of other
 //! crates.
+//!
+//! # First kernel version
+//! | Feature | Linux |
+//! | --- | --- |
+//! | `pidfd_open`, for waiting for the child that makes a write which can hang | 5.3 |
+//! | every file is opened by `openat2`, which cannot leave the root | 5.6 |
 
 mod any_knob;
 pub mod attribute;

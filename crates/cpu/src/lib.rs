@@ -31,6 +31,15 @@
 //! What the driver does not support is reported before anything is changed. In active mode, `intel_pstate`
 //! and `amd_pstate` have two governors of their own and none of the kernel's; in passive mode they have the
 //! kernel's governors only.
+//!
+//! # First kernel version
+//! | Feature | Linux |
+//! | --- | --- |
+//! | schedutil | 4.7 |
+//! | `amd_pstate`, passive mode only | 5.17 |
+//! | `amd_pstate`: active mode, and switching modes | 6.3 |
+//! | `amd_pstate`: guided mode | 6.4 |
+//! | a change of boost keeps the upper frequency limit (6.1 overwrites it, 7.2 does not) | after 6.1 |
 
 mod attribute;
 mod boost;

@@ -25,6 +25,15 @@
 //! - [`zram`]: a device, its configuration, its swap header and its use as swap are four knobs, set in
 //!   that order and reverted in the opposite one; [`zram::ZramSwap`] is the tuning.
 //! - [`swap`]: the active swap areas.
+//!
+//! # First kernel version
+//! | Feature | Linux |
+//! | --- | --- |
+//! | hugepage pools, transparent hugepages | 2.6.38 |
+//! | zram as a stable driver | 3.14 |
+//! | zram devices added and removed one at a time (`/sys/class/zram-control`) | 4.2 |
+//! | transparent hugepages of other sizes than 2 MiB | 6.8 |
+//! | zram compresses itself; before, the crypto API and its modules do | 6.12 |
 
 pub mod hugepages;
 pub mod swap;

@@ -33,6 +33,11 @@
 //! - [`Monitor`]: reports changes of links, traffic control and routes; [`KernelMonitor`] is the
 //!   running kernel's.
 //! - [`numbers`]: constants of the kernel's headers.
+//!
+//! # First kernel version
+//! | Feature | Linux |
+//! | --- | --- |
+//! | the kernel's own text in errors (extended acknowledgements) | 4.12 |
 
 mod acknowledgement;
 mod attribute;

@@ -27,6 +27,15 @@
 //!   user space. [`Iommu`]: why there are no groups.
 //! - [`is_stuck`]: whether a change of its driver hangs in the kernel.
 //! - [`Sriov`], [`ResetMethod`], [`Names`]: read on request, one function at a time.
+//!
+//! # First kernel version
+//! | Feature | Linux |
+//! | --- | --- |
+//! | IOMMU groups in sysfs | 3.6 |
+//! | `driver_override` | 3.16 |
+//! | the power state without waking the device (`power_state`) | 5.11 |
+//! | the ways to reset a function (`reset_method`) | 5.15 |
+//! | drivers that manage DMA themselves decide whether a group is viable | 5.19 |
 
 mod address;
 mod attribute;

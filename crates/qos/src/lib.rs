@@ -56,6 +56,19 @@
 //! neither in a plan nor in `verify`. [`Shaper::path`] tells it by the counters: those of the IFB
 //! stop while those of the device advance. A redirect that is itself offloaded to the hardware is
 //! noted.
+//!
+//! # First kernel version
+//! | Feature | Linux |
+//! | --- | --- |
+//! | ifb, the hook for incoming packets, redirection by `u32` | 2.6 |
+//! | redirection by `matchall`; without it, `u32` is used | 4.8 |
+//! | the kernel's own text in errors | 4.12 |
+//! | CAKE | 4.19 |
+//! | [`cake::CakeOption::Mark`] (`fwmark` in `tc`) | 5.1 |
+//! | the permanent address of a link, by which one that was made anew is recognised | 5.6 |
+//! | the bus and the address of a link's hardware | 5.14 |
+//! | programs at `tcx`, and asking for them | 6.6 |
+//! | `cake_mq`, a shaper for each queue: told apart, not set up | 7.0 |
 
 mod bytes;
 pub mod cake;

@@ -27,6 +27,16 @@
 //!   [`Refusal`]. [`Consent`]: a consequence that the user accepts.
 //! - [`survey`]: what uses each device now, as a [`DeviceUse`].
 //! - [`BoundDriver`], [`DriverOverride`], [`DeviceAttribute`]: the knobs.
+//!
+//! # First kernel version
+//! | Feature | Linux |
+//! | --- | --- |
+//! | vfio-pci, one device node for each IOMMU group | 3.6 |
+//! | binding one device and not all of its ids (`driver_override`) | 3.16 |
+//! | the ways to reset a function, recorded and never forced | 5.15 |
+//! | a group is viable although a bridge in it has a driver without DMA of its own | 5.19 |
+//!
+//! Devices are lent through their group, not through iommufd (Linux 6.2).
 
 mod assessment;
 mod at_boot;
