@@ -196,7 +196,9 @@ impl State {
                     queue.push_back((Instant::now() + wait, bytes[..length].to_vec()));
                 }
             }
-            while let Some((_, probe)) = queue.pop_front_if(|(due, _)| *due <= Instant::now()) {
+            while queue.front().is_some_and(|(due, _)| *due <= Instant::now())
+                && let Some((_, probe)) = queue.pop_front()
+            {
                 let _ = upstream.send(&probe);
             }
             while let Ok(length) = upstream.recv(&mut bytes) {

@@ -85,5 +85,6 @@ pub(super) fn value(bytes: &[u8]) -> Vec<u8> {
 
 /// A text that is sent with a null byte after it.
 pub(super) fn text(text: &str) -> String {
-    text[..text.floor_char_boundary(LONGEST)].to_owned()
+    let end = (0..=LONGEST.min(text.len())).rfind(|&end| text.is_char_boundary(end));
+    text[..end.unwrap_or(0)].to_owned()
 }

@@ -111,8 +111,8 @@ const ALLOWED: &str = "net/ipv4/tcp_allowed_congestion_control";
 /// characters.
 fn word(value: &str) -> &str {
     let end = value.find(['\n', '\0']).unwrap_or(value.len());
-    let end = end.min(value.floor_char_boundary(15));
-    &value[..end]
+    let end = (0..=end.min(15)).rfind(|&end| value.is_char_boundary(end));
+    &value[..end.unwrap_or(0)]
 }
 
 fn words(tree: &Tree, name: &str) -> Vec<String> {

@@ -16,6 +16,7 @@ use hosttune_test_machine::inside::is_inside;
 use hosttune_test_machine::{Seen, Snapshot};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use rustix::fs::FlockOperation;
 use serde_json::Value;
 
 pub(crate) const GAMING: &str = env!("CARGO_BIN_EXE_gaming");
@@ -124,7 +125,7 @@ fn in_this_thread(network: Network, body: impl FnOnce(&Machine)) -> Result<(), S
         return Err("it needs root".to_owned());
     }
     let lock = File::open(SYSCTLS).map_err(|error| format!("{SYSCTLS} is not here: {error}"))?;
-    lock.lock()
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive)
         .map_err(|error| format!("{SYSCTLS} cannot be locked: {error}"))?;
     let namespaces = match network {
         Network::Machines => CloneFlags::CLONE_NEWNS,
