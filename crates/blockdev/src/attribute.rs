@@ -40,6 +40,7 @@ pub enum Attribute {
 
 /// A value that an attribute does not accept, and a suggestion.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Refused {
     /// Why it is refused.
     pub why: String,

@@ -119,6 +119,7 @@ impl fmt::Display for SchedulerName {
 
 /// The contents of a scheduler file: `none [mq-deadline] bfq`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Offered {
     /// The name in brackets. Without one nothing can be selected: a bio-based disk shows `none`.
     pub active: Option<SchedulerName>,

@@ -64,6 +64,7 @@ impl State {
 
 /// A request and its state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Finding {
     /// The part of the tuning that requests it, names joined by `/`.
     pub part: String,
@@ -132,6 +133,7 @@ impl fmt::Display for Finding {
 /// The result of verify.
 #[must_use = "it tells whether the host is as requested: check is_as_wanted(), or print it"]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Report {
     /// The owner of the requests.
     pub owner: String,

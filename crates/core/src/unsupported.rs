@@ -42,6 +42,7 @@ pub enum UnsupportedKind {
 
 /// Why a request is unsupported on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Unsupported {
     /// The kind of reason, for programs.
     pub kind: UnsupportedKind,

@@ -28,6 +28,7 @@ const PID_FILES: [&str; 2] = ["/run/irqbalance.pid", "/run/irqbalance/irqbalance
 
 /// A running irqbalance.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Irqbalance {
     /// Its process id.
     pub process: u32,

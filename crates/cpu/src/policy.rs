@@ -126,6 +126,7 @@ impl Driver {
 
 /// A policy and the properties that stay the same while its driver runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Policy {
     /// Its number.
     pub number: PolicyNumber,

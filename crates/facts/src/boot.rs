@@ -58,6 +58,7 @@ pub(crate) const SOURCES: &[&str] = &[
 
 /// The firmware and the boot loader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Boot {
     /// The firmware; unknown for an image or if a hypervisor loaded the kernel without firmware.
     pub firmware: Option<Firmware>,
@@ -80,6 +81,7 @@ pub enum Firmware {
 
 /// A boot loader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Loader {
     /// Its name: `systemd-boot`, `GRUB`.
     pub name: String,

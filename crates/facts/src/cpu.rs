@@ -32,6 +32,7 @@ pub(crate) const SOURCES: &[&str] = &[
 
 /// The processors. If they differ, the values are those of the first online one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Cpu {
     /// The vendor as the processor reports it: `GenuineIntel`, `AuthenticAMD`. Only on x86, as are the
     /// numbers.

@@ -34,6 +34,7 @@ const TYPE_ROM: u32 = 5;
 /// Not counted are devices on top of other disks, memory or files (dm, md, zram, loop), optical drives,
 /// drives without a medium, and the individual paths that NVMe multipath hides behind one disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Disk {
     /// The kernel's name, such as `nvme0n1`. It may belong to another disk after the next boot.
     pub name: String,

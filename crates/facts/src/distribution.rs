@@ -15,6 +15,7 @@ pub(crate) const SOURCES: &[&str] = &FILES;
 
 /// The distribution. Missing fields have the defaults of os-release(5).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Distribution {
     /// Machine-readable name: `debian`; `linux` if missing.
     pub id: String,

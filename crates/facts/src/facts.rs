@@ -24,6 +24,7 @@ use crate::virtualisation::{Container, Hypervisor, Virtualisation};
 /// An unknown fact is `None`, in JSON `null`; an empty list means that there are none. The JSON follows
 /// `docs/schemas/facts.schema.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Facts {
     /// The processors.
     pub cpu: Cpu,

@@ -26,6 +26,7 @@ pub(crate) const SOURCES: &[&str] = &[
 
 /// A PCI display controller: base class 03 of the PCI Code and ID Assignment Specification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Gpu {
     /// Its address, such as `0000:01:00.0`.
     pub bus_address: String,

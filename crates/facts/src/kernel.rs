@@ -21,6 +21,7 @@ pub(crate) const SOURCES: &[&str] = &[COMMAND_LINE, BANNER, RELEASE, VERSION, AR
 
 /// The running kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Kernel {
     /// The release as printed by `uname -r`: `6.12.43+deb13-amd64`.
     pub release: Option<String>,

@@ -49,6 +49,7 @@ const PLACEHOLDERS: [&str; 14] = [
 
 /// Manufacturer, product and form of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Machine {
     /// Its manufacturer.
     pub manufacturer: Option<String>,

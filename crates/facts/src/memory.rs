@@ -15,6 +15,7 @@ pub(crate) const SOURCES: &[&str] = &[FILE, HUGE_PAGES, "/sys/kernel/mm/hugepage
 
 /// The amount of memory. All sizes are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Memory {
     /// Memory that the kernel can use (`MemTotal`), which is less than the installed memory.
     pub total_bytes: Option<u64>,

@@ -24,6 +24,7 @@ pub(crate) const SOURCES: &[&str] = &[
 
 /// A network interface of the network namespace whose `/sys` was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Nic {
     /// Its name, such as `eth0`.
     pub name: String,

@@ -216,6 +216,7 @@ pub struct Tuned {
 
 /// Why a host is not tuned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Refusal {
     /// The reason, for programs.
     pub code: RefusalCode,
@@ -246,6 +247,7 @@ pub enum RefusalCode {
 
 /// What became of the tuning at the end of a lease.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Left {
     /// The number of other runs that still hold the tuning.
     pub others: usize,

@@ -12,6 +12,7 @@ const RESOLUTION_MILLISECONDS: f64 = 1.0;
 /// How the latency under load has changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Comparison {
     /// The phases under load that both measurements contain.
     pub phases: Vec<ComparedPhase>,
@@ -20,6 +21,7 @@ pub struct Comparison {
 /// A phase of two measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct ComparedPhase {
     /// The load of the path.
     pub phase: Phase,

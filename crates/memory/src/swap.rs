@@ -8,6 +8,7 @@ pub const LIST: &str = "/proc/swaps";
 
 /// A device or file in use as swap.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Area {
     /// Its path as passed to `swapon(2)`.
     pub path: String,

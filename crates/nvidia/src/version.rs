@@ -57,6 +57,7 @@ impl fmt::Display for ModuleKind {
 
 /// The driver that is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LoadedDriver {
     /// Its version.
     pub version: DriverVersion,

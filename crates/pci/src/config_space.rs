@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A process that is not root reads only the first 64 bytes, and a conventional PCI function has
 /// 256: what lies behind the bytes that were read is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ConfigSpace {
     /// The layout of the header: 0 for a device, 1 for a PCI bridge, 2 for a CardBus bridge.
     pub header_type: u8,

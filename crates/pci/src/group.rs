@@ -111,6 +111,7 @@ pub fn is_vfio_driver(name: &str) -> bool {
 
 /// A range of addresses that the IOMMU must map in a group, from `reserved_regions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ReservedRegion {
     /// The first address.
     pub start: u64,

@@ -21,6 +21,7 @@ const MOST_CYCLES: usize = 64 * 1024;
 
 /// A cycle of a driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DriverCycle {
     /// The id of the driver's node.
     pub id: u32,

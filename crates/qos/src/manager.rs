@@ -78,6 +78,7 @@ impl fmt::Display for Program {
 
 /// A program that manages a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Manager {
     /// The program.
     pub program: Program,

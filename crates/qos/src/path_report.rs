@@ -21,6 +21,7 @@ use crate::shaper::Shaper;
 /// readings if the later one counted it on the way in and the earlier one had not yet counted it on
 /// the way out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PathCounters {
     /// Counters of the device; `None` where there is no such device.
     pub device: Option<DeviceCounters>,
@@ -32,6 +33,7 @@ pub struct PathCounters {
 
 /// Counters of the device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct DeviceCounters {
     /// Interface index; another device of the same name has another one.
     pub index: u32,
@@ -43,6 +45,7 @@ pub struct DeviceCounters {
 
 /// Counters of egress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct EgressCounters {
     /// Counters of the device's root qdisc; `None` where the kernel shows none.
     pub root: Option<RootCounters>,
@@ -50,6 +53,7 @@ pub struct EgressCounters {
 
 /// Counters of ingress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct IngressCounters {
     /// Counters of our redirect; `None` where there is none, or more than one.
     pub redirect: Option<RedirectCounters>,
@@ -59,6 +63,7 @@ pub struct IngressCounters {
 
 /// Counters of the filter that sends incoming packets through the IFB.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RedirectCounters {
     /// Interface index of the device that it leads to; zero where that device is gone.
     pub to: u32,
@@ -70,6 +75,7 @@ pub struct RedirectCounters {
 
 /// Counters of a root qdisc.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RootCounters {
     /// Interface index of its device.
     pub link: u32,
@@ -263,6 +269,7 @@ impl fmt::Display for Verdict {
 /// Packets counted along the path between two readings. Only whether a count is above zero means
 /// something, because packets are merged and split on the way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PathReport {
     /// Packets that the device received, except those that arrived during a reading.
     pub received_packets: Option<u64>,

@@ -15,6 +15,7 @@ use crate::shaper::Shaper;
 /// In JSON the name of each number has its unit. [`Display`](fmt::Display) formats a short table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct ShaperStatistics {
     /// Root of the device; `None` where egress is not shaped, or the kernel shows no root.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,6 +27,7 @@ pub struct ShaperStatistics {
 
 /// Counters of a root qdisc.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RootStatistics {
     /// Device that it is attached to.
     pub device: String,
@@ -40,6 +42,7 @@ pub struct RootStatistics {
 
 /// Counters of one queueing discipline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct QueueStatistics {
     /// Its kind, as `tc` names it.
     pub kind: String,

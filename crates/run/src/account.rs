@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// An account of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Account {
     /// The name.
     pub name: String,

@@ -30,6 +30,7 @@ const FROM_KERNEL: i32 = 1;
 
 /// A signal that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReceivedSignal {
     /// Its number.
     pub number: i32,

@@ -182,6 +182,7 @@ pub(crate) fn this_program(name: &OsStr) -> Command {
 
 /// Why a starter did not become the command.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NotStarted {
     /// How to end.
     pub ended: Ended,

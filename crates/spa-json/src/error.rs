@@ -54,6 +54,7 @@ impl fmt::Display for Reason {
 
 /// A fault at which PipeWire stops reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Error {
     /// What is wrong.
     pub reason: Reason,
@@ -79,6 +80,7 @@ impl std::error::Error for Error {}
 
 /// Something that PipeWire silently drops or changes although it is no fault to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Remark {
     /// What it is.
     pub kind: RemarkKind,

@@ -34,6 +34,7 @@ pub enum TopLevel {
 
 /// What a PipeWire version reads in a text, and what it drops of it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Reading {
     /// What is read up to the end or the fault; an empty object if that is nothing.
     pub value: Value,

@@ -156,6 +156,7 @@ pub enum EditError {
 
 /// One assignment of a generated file, for [`Document::render`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Entry {
     /// The key.
     pub key: Key,

@@ -78,6 +78,7 @@ impl fmt::Display for Unit {
 
 /// The numbers that the kernel accepts for a key, both bounds included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct IntegerRange {
     /// The smallest accepted number.
     pub minimum: i128,

@@ -7,6 +7,7 @@ use super::token::{Key, Operator, Token};
 /// Why a line is not a rule. udevd ignores such a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}, at {at:?}")]
+#[non_exhaustive]
 pub struct SyntaxError {
     /// The problem.
     pub problem: &'static str,

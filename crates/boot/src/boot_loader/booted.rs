@@ -20,6 +20,7 @@ pub struct BootedSetting(CommandLineSetting);
 /// What the command line of the running kernel has of a setting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Booted {
     /// Whether the setting is met.
     pub is_met: bool,

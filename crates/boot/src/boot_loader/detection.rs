@@ -37,6 +37,7 @@ impl fmt::Display for BootLoader {
 
 /// A loader, and what on the host speaks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Candidate {
     /// The loader.
     pub loader: BootLoader,

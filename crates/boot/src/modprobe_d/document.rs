@@ -9,6 +9,7 @@ use crate::command_line::{Argument, is_unbalanced, ranges, written};
 
 /// Something in a file that its author is unlikely to have intended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Problem {
     /// The line, counted from 1; the first one of several that are joined.
     pub line: usize,

@@ -23,6 +23,7 @@ use crate::report::Finding;
 
 /// Why a setting is requested.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Why {
     /// The reason, in one line.
     pub text: String,
@@ -144,6 +145,7 @@ impl Before {
 
 /// A side effect of a step: a knob that it resets, and the state saved from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SavedState {
     /// The knob that the step resets.
     pub knob: AnyKnob,
@@ -153,6 +155,7 @@ pub struct SavedState {
 
 /// A change of one knob.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Step {
     /// The part of the tuning that requests it, names joined by `/`.
     pub part: String,
@@ -189,6 +192,7 @@ pub struct Step {
 /// Ordered steps, and the findings about the other requests.
 #[must_use = "a plan changes nothing: pass it to Session::apply, or print it"]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Plan {
     /// The owner of the plan.
     pub owner: String,

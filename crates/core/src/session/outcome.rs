@@ -17,6 +17,7 @@ use crate::report::{Finding, State};
 /// them.
 #[must_use = "some requests may not be in effect: check is_complete(), or print it"]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Applied {
     /// The changes made and verified, in order.
     pub changed: Vec<Step>,
@@ -34,6 +35,14 @@ pub struct Applied {
 }
 
 impl Applied {
+    /// The outcome of a caller that was declined before it called the engine.
+    pub fn declined() -> Self {
+        Self {
+            declined: true,
+            ..Self::default()
+        }
+    }
+
     /// Whether all requests are in effect: none is unsupported here, refused by the kernel, waiting
     /// for a reboot or a reload, overridden or unreadable. Optional requests do not count.
     pub fn is_complete(&self) -> bool {
@@ -65,6 +74,7 @@ impl fmt::Display for Applied {
 
 /// A step that was undone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Undone {
     /// The part that requested it.
     pub part: String,
@@ -150,6 +160,7 @@ impl fmt::Display for NotRevertedReason {
 
 /// A step that was not undone. It stays in the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct NotReverted {
     /// The part that requested it.
     pub part: String,
@@ -178,6 +189,7 @@ impl fmt::Display for NotReverted {
 /// The result of a revert or a recovery.
 #[must_use = "some changes may not be reverted: check is_complete(), or print it"]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Reverted {
     /// The steps that were undone, in the order in which they were.
     pub undone: Vec<Undone>,
@@ -276,6 +288,7 @@ impl fmt::Display for Reverted {
 
 /// A change that is not reverted yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PendingRevert {
     /// The part that requested it.
     pub part: String,
@@ -300,6 +313,7 @@ pub struct PendingRevert {
 
 /// The changes in the journal and what the host shows for them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Status {
     /// The changes that a revert would undo, oldest first.
     pub pending: Vec<PendingRevert>,

@@ -18,6 +18,7 @@ pub use truth::{Verb, told_as_it_is};
 /// A law that does not hold, with the evidence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the law '{law}' is broken: {shown}")]
+#[non_exhaustive]
 pub struct Broken {
     /// Name of the law.
     pub law: &'static str,

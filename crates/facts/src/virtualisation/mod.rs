@@ -18,6 +18,7 @@ pub(crate) const SOURCES: [&[&str]; 2] = [container::SOURCES, hypervisor::SOURCE
 
 /// The virtual machine and container that a system runs in, with the words of `systemd-detect-virt`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Virtualisation {
     /// The hypervisor; [`Hypervisor::None`] for hardware. Unknown for an image.
     pub hypervisor: Option<Hypervisor>,

@@ -238,11 +238,7 @@ impl Run<'_> {
                 format!("First: {open}. Continue?")
             };
             if self.streams.is_closed() || !ask(self.streams, &question) {
-                let declined = Applied {
-                    declined: true,
-                    ..Applied::default()
-                };
-                return self.tell_applied(&page, &declined, None);
+                return self.tell_applied(&page, &Applied::declined(), None);
             }
         }
         let streams = &mut *self.streams;

@@ -26,6 +26,7 @@ impl fmt::Display for Program {
 
 /// A program that is configured to create devices at boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Other {
     /// The program.
     pub program: Program,

@@ -40,6 +40,7 @@ const SECTIONS: [&str; 12] = [
 
 /// Something in the files that has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Dropped {
     /// The file.
     pub path: PathBuf,

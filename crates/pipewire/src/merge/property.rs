@@ -16,6 +16,7 @@ pub enum How {
 
 /// Where a property was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Origin {
     /// The file.
     pub path: PathBuf,
@@ -38,6 +39,7 @@ impl fmt::Display for Origin {
 
 /// A property and where it was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Property {
     /// The key.
     pub key: String,
@@ -49,6 +51,7 @@ pub struct Property {
 
 /// A rule of which it is not known whether it applies, because it has a regular expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Undetermined {
     /// Where it is.
     pub origin: Origin,
@@ -58,6 +61,7 @@ pub struct Undetermined {
 
 /// The properties of a section.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Properties {
     /// The properties, each key once.
     pub properties: Vec<Property>,

@@ -65,6 +65,7 @@ impl CoreInfo {
 
 /// An object that the daemon offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Global {
     /// Its id.
     pub id: u32,
@@ -93,6 +94,7 @@ impl Global {
 
 /// What a node says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct NodeInfo {
     /// Its id.
     pub id: u32,

@@ -50,6 +50,7 @@ pub enum Grade {
 /// The grade of one setting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub struct KeyGrade {
     /// The setting.
     pub key: SettingKey,
@@ -66,6 +67,7 @@ pub struct KeyGrade {
 /// The grades of all requested settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub struct GradeReport {
     /// The version of the daemon; `None` if none runs.
     pub version: Option<String>,

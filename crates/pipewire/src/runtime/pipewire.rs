@@ -56,6 +56,7 @@ impl DaemonView {
 
 /// A driver that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RunningDriver {
     /// Its last cycle.
     pub cycle: DriverCycle,

@@ -20,6 +20,7 @@ const SECONDS: u32 = 10;
 
 /// The grades of settings while something plays.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Probed {
     /// The grades.
     pub grades: GradeReport,

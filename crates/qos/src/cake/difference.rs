@@ -8,6 +8,7 @@ use super::{Cake, CakeOption, Seen};
 
 /// An option that differs from the requested value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Difference {
     /// The option.
     pub option: CakeOption,

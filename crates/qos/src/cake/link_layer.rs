@@ -9,6 +9,7 @@ use super::choice::Framing;
 /// A number of bytes that is out of range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{number} is outside of {least}..={most} bytes")]
+#[non_exhaustive]
 pub struct BytesError {
     /// The number.
     pub number: i64,

@@ -13,6 +13,7 @@ use super::{
 /// An unknown attribute: one with a number that this program has no option for, or with a size other
 /// than that of its option.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Unknown {
     /// The number of the attribute, or 0 for trailing bytes that are not an attribute.
     pub number: u16,
@@ -26,6 +27,7 @@ pub struct Unknown {
 /// newer kernel may have options that are unknown here. Neither keeps the rest from being read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Seen {
     /// The value of each option that was shown. `Raw` is 1 or absent. A bandwidth of 2⁶³ bytes per
     /// second or more is among the unknown attributes.
@@ -149,6 +151,7 @@ fn set(cake: &mut Cake, option: CakeOption, value: i64) -> Option<()> {
 
 /// An option whose value cannot be expressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Inexpressible {
     /// The option.
     pub option: CakeOption,
@@ -162,6 +165,7 @@ pub struct Inexpressible {
     "the kernel shows CAKE options that cannot be expressed: {}; the qdisc was not set with tc, or this kernel version is unknown here",
     listed(options)
 )]
+#[non_exhaustive]
 pub struct NotExpressible {
     /// The options that cannot be expressed.
     pub options: Vec<Inexpressible>,

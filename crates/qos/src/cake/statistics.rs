@@ -121,6 +121,7 @@ counters! {
 /// The counters of a CAKE qdisc, in total and by tin.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Statistics {
     /// The counters of the whole qdisc.
     #[serde(flatten)]

@@ -15,6 +15,7 @@ use crate::quantity::QuantityError;
 /// Why a text is not a list of CAKE options.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` at byte {offset}: {problem}")]
+#[non_exhaustive]
 pub struct TextError {
     /// The offset of the word, in bytes.
     pub offset: usize,

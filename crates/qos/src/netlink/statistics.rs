@@ -18,6 +18,7 @@ const TCA_STATS_PKT64: u16 = 8;
 /// A counter that the kernel does not show, or not in the expected size, is `None` and not zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct TrafficStatistics {
     /// Bytes sent, with the lengths that the kernel sees.
     pub bytes: Option<u64>,
@@ -113,6 +114,7 @@ impl Filter {
 /// hardware once a second, so counters can be that old.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct LinkStatistics {
     /// Packets received.
     pub received_packets: Option<u64>,

@@ -18,6 +18,7 @@ pub type Class = TrafficControl;
 
 /// A qdisc, a class or a filter as the kernel shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TrafficControl {
     /// The index of its link.
     pub link: u32,

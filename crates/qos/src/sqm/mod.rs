@@ -40,6 +40,7 @@ const DEFAULT_DOWNLOAD: &str = "14698";
 
 /// What one section of `/etc/config/sqm` sets up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SqmQueue {
     /// Name of the section; `None` if it has none.
     pub name: Option<String>,

@@ -23,6 +23,7 @@ impl Section {
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
+#[non_exhaustive]
 pub struct UciError {
     /// Line number, from one.
     pub line: usize,

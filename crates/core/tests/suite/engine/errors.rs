@@ -81,14 +81,16 @@ fn cause(failure: StepFailure) -> Box<Cause> {
 
 fn errors() -> Vec<Error> {
     let text = str::to_owned;
-    let left = NotReverted {
-        part: text("games"),
-        knob: AnyKnob::of(&Dial("b".into())),
-        ours: text("5"),
-        original: text("0"),
-        seen: text("7"),
-        reason: NotRevertedReason::Theirs,
-    };
+    // As a program reads it in a report: only the engine makes one.
+    let left: NotReverted = serde_json::from_value(serde_json::json!({
+        "part": "games",
+        "knob": AnyKnob::of(&Dial("b".into())),
+        "ours": "5",
+        "original": "0",
+        "seen": "7",
+        "reason": NotRevertedReason::Theirs,
+    }))
+    .unwrap();
     let mut failures = vec![StepFailure::NotTaken { seen: text("7") }];
     for error in host_errors() {
         failures.push(StepFailure::Refused(error.clone()));

@@ -10,7 +10,8 @@ use hosttune_core::{
 use hosttune_qos::{WatchEvent, Yielded};
 use hosttune_run::{ProcessId, RunRecord, RunRecords};
 use hosttune_sysctl::{Place, Standing};
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::super::arguments::Global;
 use super::super::colour::Look;
@@ -22,6 +23,11 @@ use super::super::{explain, json, watch};
 use super::schema::{assert_notices_every_change, assert_valid};
 use crate::cli::exit::Exit;
 
+/// A value that only the engine makes, as a program reads it that stored it.
+fn stored<T: DeserializeOwned>(document: Value) -> T {
+    serde_json::from_value(document).unwrap()
+}
+
 fn knob(text: &str) -> AnyKnob {
     AnyKnob {
         kind: "sysctl".into(),
@@ -31,37 +37,37 @@ fn knob(text: &str) -> AnyKnob {
 }
 
 fn step(name: &str, from: Option<&str>, to: &str) -> Step {
-    Step {
-        part: "network/receive".into(),
-        knob: knob(name),
-        from: from.map_or(Before::DependsOnEarlierStep, |from| {
-            Before::Known(json!(from))
-        }),
-        to: json!(to),
-        from_text: from.unwrap_or("(depends on an earlier step)").into(),
-        to_text: to.into(),
-        why: Why::new("room for a gigabit at 250 ms").looks_wrong("that is a lot"),
-        lifetime: Lifetime::Boot,
-        means: false,
-        requirement: Requirement::Plain,
-        side_effects: Vec::new(),
-        identity: None,
-    }
+    let before = from.map_or(Before::DependsOnEarlierStep, |from| {
+        Before::Known(json!(from))
+    });
+    stored(json!({
+        "part": "network/receive",
+        "knob": knob(name),
+        "from": before,
+        "to": to,
+        "from_text": from.unwrap_or("(depends on an earlier step)"),
+        "to_text": to,
+        "why": Why::new("room for a gigabit at 250 ms").looks_wrong("that is a lot"),
+        "lifetime": Lifetime::Boot,
+        "means": false,
+        "requirement": Requirement::Plain,
+    }))
 }
 
 fn finding(name: &str, state: State) -> Finding {
-    Finding {
-        part: "memory".into(),
-        knob: Some(knob(name)),
-        name: name.into(),
-        wanted: Some(json!("100")),
-        wanted_text: "100".into(),
-        seen: Some(json!("60")),
-        seen_text: "60".into(),
-        state,
-        why: Why::new("zram is swap here"),
-        requirement: Requirement::Plain,
-    }
+    let state = serde_json::to_value(state).unwrap();
+    stored(json!({
+        "part": "memory",
+        "knob": knob(name),
+        "name": name,
+        "wanted": "100",
+        "wanted_text": "100",
+        "seen": "60",
+        "seen_text": "60",
+        "state": state,
+        "why": Why::new("zram is swap here"),
+        "requirement": Requirement::Plain,
+    }))
 }
 
 fn every_state() -> Vec<Finding> {
@@ -96,19 +102,12 @@ fn every_state() -> Vec<Finding> {
         ),
     ];
     // A finding that was skipped by name has neither a knob nor values.
-    findings.push(Finding {
-        knob: None,
-        wanted: None,
-        wanted_text: String::new(),
-        seen: None,
-        seen_text: String::new(),
-        ..finding(
-            "radio",
-            State::NotApplicable {
-                unsupported: Unsupported::new(UnsupportedKind::NoBackend, "there is none"),
-            },
-        )
-    });
+    let unsupported = Unsupported::new(UnsupportedKind::NoBackend, "there is none");
+    let mut skipped = finding("radio", State::NotApplicable { unsupported });
+    (skipped.knob, skipped.wanted, skipped.seen) = (None, None, None);
+    skipped.wanted_text.clear();
+    skipped.seen_text.clear();
+    findings.push(skipped);
     findings
 }
 
@@ -126,55 +125,58 @@ pub(super) fn every_left() -> Vec<NotReverted> {
         NotRevertedReason::Stuck("cannot write unbind: it hangs in the kernel".into()),
     ]
     .into_iter()
-    .map(|reason| NotReverted {
-        part: "memory".into(),
-        knob: knob("vm.swappiness"),
-        ours: "100".into(),
-        original: "60".into(),
-        seen: "10".into(),
-        reason,
+    .map(|reason| {
+        stored(json!({
+            "part": "memory",
+            "knob": knob("vm.swappiness"),
+            "ours": "100",
+            "original": "60",
+            "seen": "10",
+            "reason": reason,
+        }))
     })
     .collect()
 }
 
 fn undone(already: bool) -> Undone {
-    Undone {
-        part: "memory".into(),
-        knob: knob("vm.dirty_ratio"),
-        ours: "10".into(),
-        original: "20".into(),
-        already,
-        held_by: None,
-        replaced: None,
-    }
+    stored(json!({
+        "part": "memory",
+        "knob": knob("vm.dirty_ratio"),
+        "ours": "10",
+        "original": "20",
+        "already": already,
+    }))
 }
 
 pub(super) fn reverted(left: Vec<NotReverted>) -> Reverted {
-    Reverted {
-        undone: vec![undone(false), undone(true)],
-        not_reverted: left,
-        by_reboot: 3,
-        ..Reverted::default()
-    }
+    let mut reverted = Reverted::default();
+    reverted.undone = vec![undone(false), undone(true)];
+    reverted.not_reverted = left;
+    reverted.by_reboot = 3;
+    reverted
 }
 
 fn plan() -> Plan {
-    Plan {
-        owner: "gaming".into(),
-        steps: vec![
-            step("vm.swappiness", Some("60"), "100"),
-            step(
-                "net.ipv4.tcp_rmem",
-                Some("4096 131072 6291456"),
-                "4096 1048576 33554432",
-            ),
-            step("net.ipv4.tcp_congestion_control", None, "bbr"),
-        ],
-        findings: every_state(),
-        notes: vec!["a note".into()],
-        holds: Vec::new(),
-        provisional: Some("an earlier apply was interrupted".into()),
-    }
+    let steps = [
+        step("vm.swappiness", Some("60"), "100"),
+        step(
+            "net.ipv4.tcp_rmem",
+            Some("4096 131072 6291456"),
+            "4096 1048576 33554432",
+        ),
+        step("net.ipv4.tcp_congestion_control", None, "bbr"),
+    ];
+    stored(json!({
+        "owner": "gaming",
+        "steps": steps,
+        "findings": every_state(),
+        "notes": ["a note"],
+        "provisional": "an earlier apply was interrupted",
+    }))
+}
+
+fn report(items: &[Finding], notes: &[String]) -> Report {
+    stored(json!({ "owner": "gaming", "items": items, "notes": notes }))
 }
 
 pub(super) fn page() -> Page {
@@ -188,7 +190,7 @@ pub(super) fn page() -> Page {
 }
 
 /// Checks that the document is valid and that changed documents are not.
-pub(super) fn check(schema: &str, document: &impl serde::Serialize) -> serde_json::Value {
+pub(super) fn check(schema: &str, document: &impl serde::Serialize) -> Value {
     let document = serde_json::to_value(document).unwrap();
     assert_valid(schema, &document);
     assert_notices_every_change(schema, &document);
@@ -256,11 +258,7 @@ fn a_plan_with_everything() {
 
 #[test]
 fn a_report_with_every_state() {
-    let report = Report {
-        owner: "gaming".into(),
-        items: every_state(),
-        notes: vec!["a note".into()],
-    };
+    let report = report(&every_state(), &notes());
     let document = check("verify", &json::verified(&report));
     let states: Vec<&str> = document["items"]
         .as_array()
@@ -296,23 +294,16 @@ fn a_report_with_every_state() {
 
 #[test]
 fn an_apply_in_every_outcome() {
-    let mut applied = Applied {
-        changed: vec![step("vm.swappiness", Some("60"), "100")],
-        findings: every_state(),
-        notes: vec!["a note".into()],
-        recovered: Some(reverted(Vec::new())),
-        declined: false,
-    };
+    let mut applied = Applied::default();
+    applied.changed = vec![step("vm.swappiness", Some("60"), "100")];
+    applied.findings = every_state();
+    applied.notes = notes();
+    applied.recovered = Some(reverted(Vec::new()));
     let document = check("apply", &json::applied(&applied));
     assert_eq!(document["outcome"], "applied");
-    let text = text::applied(
-        &page(),
-        &applied,
-        Some(&Plan {
-            findings: Vec::new(),
-            ..plan()
-        }),
-    );
+    let mut reviewed = plan();
+    reviewed.findings.clear();
+    let text = text::applied(&page(), &applied, Some(&reviewed));
     for line in [
         "An interrupted run was recovered first: 2 changes reverted, 3 undone by an earlier reboot",
         "Done: 1 change made and read back.",
@@ -325,10 +316,7 @@ fn an_apply_in_every_outcome() {
     let document = check("apply", &json::applied(&applied));
     assert_eq!(document["outcome"], "rollback-incomplete");
     assert_eq!(document["not_reverted"].as_array().unwrap().len(), 10);
-    applied = Applied {
-        declined: true,
-        ..Applied::default()
-    };
+    applied = Applied::declined();
     assert_eq!(
         check("apply", &json::applied(&applied))["outcome"],
         "declined"
@@ -435,21 +423,20 @@ fn notes() -> Vec<String> {
 }
 
 fn status() -> Status {
-    Status {
-        pending: vec![PendingRevert {
-            part: "memory".into(),
-            knob: knob("vm.swappiness"),
-            ours: "100".into(),
-            original: "60".into(),
-            seen: "10".into(),
-            is_ours: false,
-            absent: None,
-            identity: None,
-        }],
-        open: Some("an earlier revert was interrupted".into()),
-        refused: vec!["net.x: no".into()],
-        by_reboot: 2,
-    }
+    let pending: PendingRevert = stored(json!({
+        "part": "memory",
+        "knob": knob("vm.swappiness"),
+        "ours": "100",
+        "original": "60",
+        "seen": "10",
+        "is_ours": false,
+    }));
+    let mut status = Status::default();
+    status.pending = vec![pending];
+    status.open = Some("an earlier revert was interrupted".into());
+    status.refused = vec!["net.x: no".into()];
+    status.by_reboot = 2;
+    status
 }
 
 fn runs() -> Runs {
@@ -522,11 +509,7 @@ fn a_status_with_everything() {
 
 #[test]
 fn an_explanation_of_a_sysctl() {
-    let report = Report {
-        owner: "gaming".into(),
-        items: vec![finding("vm.swappiness", State::Drifted)],
-        notes: Vec::new(),
-    };
+    let report = report(&[finding("vm.swappiness", State::Drifted)], &[]);
     let plan = plan();
     let answer = explain::explain("vm/swappiness", &report, Some(&plan), Ok(status())).unwrap();
     check("explain", &json::explained(&answer));

@@ -23,12 +23,14 @@ fn cause(failure: StepFailure) -> Option<Box<Cause>> {
     }))
 }
 
+fn without_record(mut answer: Reverted) -> Reverted {
+    answer.unrecorded = full();
+    answer
+}
+
 #[test]
 fn a_revert_that_could_not_be_recorded_lists_what_it_put_back() {
-    let answer = Reverted {
-        unrecorded: full(),
-        ..reverted(Vec::new())
-    };
+    let answer = without_record(reverted(Vec::new()));
     let exit = Exit::of_reverted(&answer);
     assert_eq!((exit, exit.code()), (Exit::Unrecorded, 5));
     let failure = Failure::unrecorded(&full().unwrap(), exit, "gaming revert");
@@ -44,19 +46,13 @@ fn a_revert_that_could_not_be_recorded_lists_what_it_put_back() {
     assert!(text.contains("journal not cleared"), "{text}");
 
     // The worse outcome is reported.
-    let answer = Reverted {
-        unrecorded: full(),
-        ..reverted(every_left())
-    };
+    let answer = without_record(reverted(every_left()));
     assert_eq!(Exit::of_reverted(&answer), Exit::Incomplete);
 }
 
 #[test]
 fn an_apply_that_could_not_be_recorded_was_taken_back() {
-    let taken_back = Box::new(Reverted {
-        unrecorded: full(),
-        ..reverted(Vec::new())
-    });
+    let taken_back = Box::new(without_record(reverted(Vec::new())));
     let failure = Failure::from(Error::Unrecorded {
         cause: cause(StepFailure::NotTaken { seen: "60".into() }),
         reverted: taken_back.clone(),
