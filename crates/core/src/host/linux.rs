@@ -8,7 +8,7 @@ mod by_child;
 mod child_write;
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -352,6 +352,10 @@ pub(crate) fn open_beneath(
     }
 }
 
+fn text_of(target: &CStr) -> String {
+    String::from_utf8_lossy(target.to_bytes()).into_owned()
+}
+
 fn entry_of(mode: u32, link: Option<String>) -> Entry {
     let kind = match (FileType::from_raw_mode(mode), link) {
         (FileType::RegularFile, _) => EntryKind::File,
@@ -429,18 +433,28 @@ impl Fs for LinuxHost {
     fn entry(&self, path: &Path) -> Result<Option<Entry>, HostError> {
         let fail = self.fail(Operation::Read, path);
         if self.kind == RootKind::Live {
-            // Nothing leads out of "/": one system call instead of three, unless it is a link. The
-            // path is used even if the file is kept open, because a deleted file looks unchanged
-            // through its descriptor.
+            // Nothing leads out of "/": one system call instead of four, or two for a link. The path
+            // is used even if the file is kept open, because a deleted file looks unchanged through
+            // its descriptor.
             let flags = AtFlags::SYMLINK_NOFOLLOW;
-            match rustix::fs::statx(&self.root, path, flags, StatxFlags::TYPE | StatxFlags::MODE) {
-                Ok(stat)
-                    if FileType::from_raw_mode(u32::from(stat.stx_mode)) != FileType::Symlink =>
-                {
-                    return Ok(Some(entry_of(u32::from(stat.stx_mode), None)));
-                }
-                Ok(_) => {}
+            let mode = match rustix::fs::statx(
+                &self.root,
+                path,
+                flags,
+                StatxFlags::TYPE | StatxFlags::MODE,
+            ) {
+                Ok(stat) => u32::from(stat.stx_mode),
                 Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+                Err(errno) => return Err(fail(errno)),
+            };
+            if FileType::from_raw_mode(mode) != FileType::Symlink {
+                return Ok(Some(entry_of(mode, None)));
+            }
+            match rustix::fs::readlinkat(&self.root, path, Vec::new()) {
+                Ok(target) => return Ok(Some(entry_of(mode, Some(text_of(&target))))),
+                Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+                // It has been replaced since, by what is no link: both are asked of one descriptor.
+                Err(Errno::INVAL) => {}
                 Err(errno) => return Err(fail(errno)),
             }
         }
@@ -461,7 +475,7 @@ impl Fs for LinuxHost {
         let link = match FileType::from_raw_mode(mode) {
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(&open, c"", Vec::new()).map_err(&fail)?;
-                Some(String::from_utf8_lossy(target.as_bytes()).into_owned())
+                Some(text_of(&target))
             }
             _ => None,
         };

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use hosttune_core::host::EntryKind;
 use hosttune_core::journal::{DirectoryStore, JournalError, JournalLocation, Store};
 use hosttune_core::{Host, HostError, HostErrorKind, LinuxHost, Operation, Session};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -214,6 +215,28 @@ fn a_pipe_a_socket_and_a_device_are_not_opened() {
     fs::remove_file(&link).unwrap();
     symlink("/dev/zero", &link).unwrap();
     is_refused(&host.read(&link).unwrap_err(), &link, "a device");
+}
+
+/// A link is not followed, whether or not anything is where it leads. The live host and a tree take
+/// different ways to it.
+#[test]
+fn a_link_is_shown_with_its_target() {
+    let tree = tree();
+    let live = Host::new(LinuxHost::live().unwrap());
+    for target in ["x.conf", "/dev/null", "not there"] {
+        symlink(target, tree.path().join("link")).unwrap();
+        let wanted = EntryKind::Link(target.into());
+        for entry in [
+            live.entry(tree.path().join("link")).unwrap(),
+            host(&tree).entry("/link").unwrap(),
+        ] {
+            let entry = entry.unwrap();
+            assert_eq!((&entry.kind, entry.mode), (&wanted, 0o777));
+        }
+        fs::remove_file(tree.path().join("link")).unwrap();
+        assert_eq!(live.entry(tree.path().join("link")).unwrap(), None);
+        assert_eq!(host(&tree).entry("/link").unwrap(), None);
+    }
 }
 
 #[test]
