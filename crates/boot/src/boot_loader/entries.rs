@@ -179,10 +179,14 @@ fn is_of_this_system(
     machine: Option<&str>,
     running: &KernelCommandLine,
 ) -> bool {
-    let is_other_machine = matches!(
-        (entry.last("machine-id"), machine),
-        (Some(of), Some(machine)) if !machine.is_empty() && of != machine
-    );
+    let (is_this_machine, is_other_machine) = match (entry.last("machine-id"), machine) {
+        (Some(of), Some(machine)) if !machine.is_empty() => (of == machine, of != machine),
+        _ => (false, false),
+    };
+    // Without root= on the line, which is found by its partition type then, the id has to tell.
+    if is_other_machine || !(is_this_machine || line.has("root")) {
+        return false;
+    }
     let is_same = |name| {
         let value = |line: &KernelCommandLine| {
             line.last(name)
@@ -190,7 +194,7 @@ fn is_of_this_system(
         };
         value(line) == value(running)
     };
-    !is_other_machine && ["root", "rootflags", "ostree"].into_iter().all(is_same)
+    ["root", "rootflags", "ostree"].into_iter().all(is_same)
 }
 
 /// The settings by the parameters that they are about, in order.

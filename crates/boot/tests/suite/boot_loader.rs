@@ -399,12 +399,14 @@ fn with_entries(memory: Memory) -> Memory {
     let memory = put(memory, "/etc/machine-id", "1a\n");
     let memory = put(memory, "/boot/loader/loader.conf", "timeout 3\n");
     let rescue = entry("UUID=1", "1a", "0-rescue-1a");
+    let unnamed = "title x\noptions quiet\nlinux /x\n".to_owned();
     let snapshot = entry("UUID=1", "1a", "6.12.0").replace("ro ", "rootflags=subvol=s/1 ro ");
     [
         ("1a-6.12.0.conf", entry("UUID=1", "1a", "6.12.0")),
         ("1a-6.13.0+3.conf", entry("UUID=1", "1a", "6.13.0")),
         ("2b-6.12.0.conf", entry("UUID=1", "2b", "6.12.0")),
         ("other.conf", entry("UUID=9", "1a", "6.12.0")),
+        ("unnamed.conf", unnamed),
         ("rescue.conf", rescue),
         ("snapshot.conf", snapshot),
         (
@@ -449,7 +451,7 @@ fn the_entries_of_this_system_are_changed_and_no_others() {
     assert_eq!(changed.count(), 3);
     let plan = wanted.plan(&session(&machine)).unwrap();
     assert!(plan.is_empty(), "{:?}", plan.steps);
-    let said = "2b-6.12.0.conf, other.conf, rescue.conf, snapshot.conf";
+    let said = "2b-6.12.0.conf, other.conf, rescue.conf, snapshot.conf, unnamed.conf";
     assert!(
         plan.notes.iter().any(|note| note.ends_with(said)),
         "{:?}",
