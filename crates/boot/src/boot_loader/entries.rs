@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Unsupported, UnsupportedKind};
 
 use super::entry::LoaderEntry;
+use super::limine;
 use super::line_parameter::{LineParameter, Occurrences, without_counters};
 use super::occurrence::{LineIn, requested};
 use super::tuning::BootSetting;
@@ -46,11 +47,72 @@ struct LineFile {
     line: LineIn,
 }
 
+/// Which loader's entries are changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entries {
+    /// Files that GRUB reads (Fedora).
+    Grub,
+    /// Files that systemd-boot reads.
+    KernelInstall,
+    /// Limine's configuration.
+    Limine,
+}
+
 /// What is changed, and what is said of the rest.
 #[derive(Debug, Default)]
 struct Found {
     files: Vec<LineFile>,
     notes: Vec<String>,
+}
+
+impl Found {
+    /// Names the entries that are kept as they are.
+    fn kept(&mut self, others: &[String]) {
+        if !others.is_empty() {
+            self.notes.push(format!(
+                "entries that are kept as they are, because they are of another system, a snapshot or a rescue entry: {}",
+                others.join(", ")
+            ));
+        }
+    }
+}
+
+/// Why nothing is changed, or the entries of Limine.
+fn of_limine(host: &Host) -> Result<Result<Found, Unsupported>, HostError> {
+    let file = match limine::configuration(host) {
+        Err(error) if *error.kind() == HostErrorKind::Denied => {
+            return Ok(Err(only_root("the boot partition")));
+        }
+        file => match file? {
+            Ok(file) => file,
+            Err(unsupported) => return Ok(Err(unsupported)),
+        },
+    };
+    let text = host.read_text(file)?;
+    let running = KernelCommandLine::parse(optional(host, RUNNING_LINE)?.unwrap_or_default());
+    let mut found = Found::default();
+    let mut others = Vec::new();
+    for entry in limine::entries(&text) {
+        let line = LineIn::Limine {
+            entry: entry.path.clone(),
+        };
+        let of_it = line.line(&text);
+        let is_of_this_system = of_it.has("root") && has_same_root(&of_it, &running);
+        match is_of_this_system && !limine::has_macro(&of_it) {
+            true => found.files.push(LineFile {
+                path: file.to_owned(),
+                line,
+            }),
+            false => others.push(entry.path),
+        }
+    }
+    if found.files.is_empty() {
+        let why = format!("no entry in {file} has the root= of the running kernel");
+        return Ok(Err(Unsupported::new(UnsupportedKind::Missing, why)
+            .hint("add them to cmdline: in limine.conf manually")));
+    }
+    found.kept(&others);
+    Ok(Ok(found))
 }
 
 /// Why nothing is changed, or the files.
@@ -128,12 +190,7 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
             format!("mount the boot partition if it is not mounted; or write the line of {RUNNING_LINE} to {KERNEL_INSTALL}, without BOOT_IMAGE= and initrd=; then run this again"),
         )));
     }
-    if !others.is_empty() {
-        found.notes.push(format!(
-            "entries that are kept as they are, because they are of another system, a snapshot or a rescue entry: {}",
-            others.join(", ")
-        ));
-    }
+    found.kept(&others);
     found
         .notes
         .extend(note(host, has_line, !found.files.is_empty())?);
@@ -187,6 +244,11 @@ fn is_of_this_system(
     if is_other_machine || !(is_this_machine || line.has("root")) {
         return false;
     }
+    has_same_root(line, running)
+}
+
+/// Whether two lines name the same root file system.
+fn has_same_root(line: &KernelCommandLine, running: &KernelCommandLine) -> bool {
     let is_same = |name| {
         let value = |line: &KernelCommandLine| {
             line.last(name)
@@ -229,9 +291,14 @@ fn groups(settings: &[BootSetting]) -> Vec<(Vec<String>, Vec<&BootSetting>)> {
 pub(super) fn declare(
     at: &mut Planner<'_>,
     settings: &[BootSetting],
-    is_grub: bool,
+    of: Entries,
 ) -> Result<Result<(), Unsupported>, Error> {
-    let found = match files(at.host(), is_grub)? {
+    let found = match of {
+        Entries::Limine => of_limine(at.host())?,
+        Entries::Grub => files(at.host(), true)?,
+        Entries::KernelInstall => files(at.host(), false)?,
+    };
+    let found = match found {
         Ok(found) => found,
         Err(unsupported) => return Ok(Err(unsupported)),
     };
@@ -241,7 +308,7 @@ pub(super) fn declare(
         for (names, of_it) in groups(settings) {
             let knob = LineParameter {
                 file: file.path.clone(),
-                line: file.line,
+                line: file.line.clone(),
                 names: names.clone(),
             };
             let refused = |error: &dyn std::fmt::Display| {
@@ -296,12 +363,12 @@ fn check(
         // The knob reports it.
         return Ok(());
     };
-    if super::occurrence::objection(file.line, &text).is_some() {
+    if super::occurrence::objection(&file.line, &text).is_some() {
         return Ok(());
     }
     let mut after = text.clone();
     for (names, wanted) in changed {
-        after = super::occurrence::replaced(file.line, &after, names, wanted.all());
+        after = super::occurrence::replaced(&file.line, &after, names, wanted.all());
     }
     let (before, after) = (file.line.line(&text), file.line.line(&after));
     before
@@ -313,7 +380,7 @@ fn check(
 fn path_of(host: &Host, file: &LineFile) -> Result<String, HostError> {
     LineParameter {
         file: file.path.clone(),
-        line: file.line,
+        line: file.line.clone(),
         names: Vec::new(),
     }
     .path(host)

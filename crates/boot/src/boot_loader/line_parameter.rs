@@ -104,7 +104,11 @@ pub(super) fn without_counters(name: &str) -> String {
 
 impl fmt::Display for LineParameter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}", self.names.join(" and "), self.file)
+        write!(f, "{} in {}", self.names.join(" and "), self.file)?;
+        match &self.line {
+            LineIn::Limine { entry } => write!(f, " {entry}"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -117,7 +121,7 @@ impl Knob for LineParameter {
         let Some((_, text)) = self.content(host)? else {
             return Ok(Occurrences::NoFile);
         };
-        let found = occurrence::occurrences(self.line, &text, &self.names);
+        let found = occurrence::occurrences(&self.line, &text, &self.names);
         Ok(match host.half_written(self.path(host)?)? {
             true => Occurrences::HalfWritten(found),
             false => Occurrences::Of(found),
@@ -133,11 +137,11 @@ impl Knob for LineParameter {
                 HostErrorKind::Missing,
             ));
         };
-        if let Some(why) = occurrence::objection(self.line, &text) {
+        if let Some(why) = occurrence::objection(&self.line, &text) {
             return Err(HostError::malformed(path, why)
                 .with_hint("correct its kernel command line, then run this again"));
         }
-        let text = occurrence::replaced(self.line, &text, &self.names, to.all());
+        let text = occurrence::replaced(&self.line, &text, &self.names, to.all());
         let content = FileContent {
             bytes: text.into_bytes(),
             ..content
@@ -165,7 +169,7 @@ impl Knob for LineParameter {
                 format!("{path} is not there"),
             )));
         };
-        Ok(occurrence::objection(self.line, &text).map(|why| {
+        Ok(occurrence::objection(&self.line, &text).map(|why| {
             Unsupported::new(UnsupportedKind::Other, why)
                 .hint(format!("correct the kernel command line in {path}"))
         }))

@@ -1,7 +1,7 @@
 //! Boot loaders: which one a host has, and parameters kept in its configuration.
 //!
 //! [`BootParameters`] writes for GRUB where its generator reads `/etc/default/grub.d`; and it changes the
-//! entry files of systemd-boot and of GRUB on Fedora, with `/etc/kernel/cmdline`. The generators are named
+//! entry files of systemd-boot and of GRUB on Fedora, with `/etc/kernel/cmdline`, and `limine.conf`. The generators are named
 //! and never run, so a change is pending until they are run and the host is rebooted. [`BootedSetting`] is the verdict.
 
 mod booted;
@@ -9,6 +9,7 @@ mod detection;
 mod entries;
 mod entry;
 mod grub;
+mod limine;
 mod line_parameter;
 mod occurrence;
 mod tuning;

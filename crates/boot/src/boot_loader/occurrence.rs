@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::limine;
 use crate::command_line::{
     Argument, CommandLineSetting, KernelCommandLine, LineError, is_unbalanced, ranges,
 };
 
 /// Where a text contains the kernel command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LineIn {
@@ -17,6 +18,11 @@ pub enum LineIn {
     WholeFile,
     /// The values of all `options` of an entry of the Boot Loader Specification.
     Entry,
+    /// The value of `cmdline` of one entry of `limine.conf`.
+    Limine {
+        /// The titles that lead to the entry, each behind a slash.
+        entry: String,
+    },
 }
 
 /// One occurrence of a parameter: as it is written, and where.
@@ -47,12 +53,16 @@ pub struct Place {
 
 impl LineIn {
     /// The ranges of the text that are the line.
-    pub(super) fn ranges(self, text: &str) -> Vec<Range<usize>> {
-        if self == Self::WholeFile {
-            return vec![Range {
-                start: 0,
-                end: text.len(),
-            }];
+    pub(super) fn ranges(&self, text: &str) -> Vec<Range<usize>> {
+        match self {
+            Self::WholeFile => {
+                return vec![Range {
+                    start: 0,
+                    end: text.len(),
+                }];
+            }
+            Self::Limine { entry } => return limine::range(text, entry).into_iter().collect(),
+            Self::Entry => {}
         }
         let mut found = Vec::new();
         let mut offset = 0;
@@ -75,15 +85,17 @@ impl LineIn {
     }
 
     /// Where an argument goes in a part without any: behind the blank that ends a key.
-    fn first(self, part: &Range<usize>) -> usize {
+    fn first(&self, part: &Range<usize>) -> usize {
         match self {
             Self::WholeFile => part.start,
             Self::Entry => part.start + 1,
+            // A blank behind the colon is usual and not needed.
+            Self::Limine { .. } => part.start + usize::from(!part.is_empty()),
         }
     }
 
     /// The line, with one blank between its parts.
-    pub(super) fn line(self, text: &str) -> KernelCommandLine {
+    pub(super) fn line(&self, text: &str) -> KernelCommandLine {
         let parts: Vec<&str> = self
             .ranges(text)
             .into_iter()
@@ -94,10 +106,10 @@ impl LineIn {
 }
 
 /// Why a text cannot be changed.
-pub(super) fn objection(at: LineIn, text: &str) -> Option<&'static str> {
+pub(super) fn objection(at: &LineIn, text: &str) -> Option<&'static str> {
     let parts = at.ranges(text);
     if parts.is_empty() {
-        return Some("it has no options");
+        return Some("it has no kernel command line, or several entries have the same titles");
     }
     for part in parts {
         if text[part.clone()].contains('\0') {
@@ -120,7 +132,7 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn of(at: LineIn, text: &str) -> Self {
+    fn of(at: &LineIn, text: &str) -> Self {
         let part = |part: Range<usize>| {
             let inner = ranges(&text.as_bytes()[part.clone()]);
             let inner = inner.map(|range| range.start + part.start..range.end + part.start);
@@ -170,7 +182,7 @@ fn slice(text: &str, range: Range<usize>) -> &str {
 }
 
 /// The occurrences of the parameters in a text, in order.
-pub(super) fn occurrences(at: LineIn, text: &str, names: &[String]) -> Vec<Occurrence> {
+pub(super) fn occurrences(at: &LineIn, text: &str, names: &[String]) -> Vec<Occurrence> {
     let all = Arguments::of(at, text);
     let found = all.named(text, names).into_iter();
     found
@@ -208,7 +220,7 @@ pub(super) fn occurrences(at: LineIn, text: &str, names: &[String]) -> Vec<Occur
 /// The text with these occurrences of the parameters instead of those that it has. Everything else stays
 /// as it is, byte for byte. If these occurrences were read from a text which differs only in them, the
 /// result is that text.
-pub(super) fn replaced(at: LineIn, text: &str, names: &[String], wanted: &[Occurrence]) -> String {
+pub(super) fn replaced(at: &LineIn, text: &str, names: &[String], wanted: &[Occurrence]) -> String {
     let mut text = text.to_owned();
     let present = Arguments::of(at, &text).named(&text, names).len();
     // From the end, so that the places of the others stay as they were found.
@@ -225,7 +237,7 @@ pub(super) fn replaced(at: LineIn, text: &str, names: &[String], wanted: &[Occur
 }
 
 /// Gives the occurrence with this number another text.
-fn replace(at: LineIn, text: &mut String, names: &[String], number: usize, to: &str) {
+fn replace(at: &LineIn, text: &mut String, names: &[String], number: usize, to: &str) {
     let all = Arguments::of(at, text);
     let (part, index) = all.named(text, names)[number];
     text.replace_range(all.parts[part].1[index].clone(), to);
@@ -233,7 +245,7 @@ fn replace(at: LineIn, text: &mut String, names: &[String], number: usize, to: &
 
 /// Removes the occurrence with this number, with the blanks before it, or for the first argument with
 /// those behind it.
-fn cut(at: LineIn, text: &mut String, names: &[String], number: usize) {
+fn cut(at: &LineIn, text: &mut String, names: &[String], number: usize) {
     let all = Arguments::of(at, text);
     let (part, index) = all.named(text, names)[number];
     let arguments = &all.parts[part].1;
@@ -247,7 +259,7 @@ fn cut(at: LineIn, text: &mut String, names: &[String], number: usize) {
 }
 
 /// Puts an argument where it was, or behind the others if that place is not there any more.
-fn insert(at: LineIn, text: &mut String, one: &Occurrence) {
+fn insert(at: &LineIn, text: &mut String, one: &Occurrence) {
     let all = Arguments::of(at, text);
     let Some(place) = &one.place else {
         return append(at, &all, text, &one.text);
@@ -284,7 +296,7 @@ fn insert(at: LineIn, text: &mut String, one: &Occurrence) {
 }
 
 /// Adds an argument behind the kernel's own.
-fn append(at: LineIn, all: &Arguments, text: &mut String, added: &str) {
+fn append(at: &LineIn, all: &Arguments, text: &mut String, added: &str) {
     let (number, count) = all.end(text);
     let Some((part, arguments)) = all.parts.get(number) else {
         return;
@@ -336,7 +348,18 @@ mod tests {
         let entry = format!(
             "(title x\n|# options a\n)?options {line}\n(linux /a\noptions\t{line}\r?\n)?(options {line})?"
         );
+        let limine = format!(
+            "timeout: 3\n/x\n//y\n  protocol: linux\n  cmdline:( {line})?\r?\n(/z\nprotocol: linux\ncmdline: {line}\n)?"
+        );
         prop_oneof![
+            proptest::string::string_regex(&limine)
+                .unwrap()
+                .prop_map(|text| (
+                    LineIn::Limine {
+                        entry: "/x/y".to_owned()
+                    },
+                    text
+                )),
             proptest::string::string_regex(&whole)
                 .unwrap()
                 .prop_map(|text| (LineIn::WholeFile, text)),
@@ -361,24 +384,24 @@ mod tests {
         #[test]
         fn a_change_is_made_and_taken_back_byte_for_byte((at, text) in texts(), setting in settings()) {
             let names = vec![setting.name().to_owned()];
-            let seen = occurrences(at, &text, &names);
+            let seen = occurrences(&at, &text, &names);
             let wanted = requested(&seen, [&setting]).unwrap();
-            let changed = replaced(at, &text, &names, &wanted);
+            let changed = replaced(&at, &text, &names, &wanted);
             prop_assert!(setting.is_met(&at.line(&changed)), "{changed:?}");
-            prop_assert_eq!(replaced(at, &changed, &names, &seen), text);
+            prop_assert_eq!(replaced(&at, &changed, &names, &seen), text);
         }
 
         #[test]
         fn other_arguments_stay((at, text) in texts(), setting in settings(), other in "(x|y=1|z)") {
             let names = vec![setting.name().to_owned()];
-            let seen = occurrences(at, &text, &names);
+            let seen = occurrences(&at, &text, &names);
             let wanted = requested(&seen, [&setting]).unwrap();
-            let mut changed = replaced(at, &text, &names, &wanted);
+            let mut changed = replaced(&at, &text, &names, &wanted);
             // Another program adds something of its own.
-            append(at, &Arguments::of(at, &changed), &mut changed, &other);
-            let back = replaced(at, &changed, &names, &seen);
+            append(&at, &Arguments::of(&at, &changed), &mut changed, &other);
+            let back = replaced(&at, &changed, &names, &seen);
             let words = |text: &str| {
-                let all = Arguments::of(at, text);
+                let all = Arguments::of(&at, text);
                 let parts = all.parts.iter().flat_map(|(_, all)| all);
                 let mut words: Vec<String> = parts.map(|range| text[range.clone()].to_owned()).collect();
                 words.sort();
@@ -392,9 +415,10 @@ mod tests {
 
         #[test]
         fn any_text_is_read(text in "[ab \"=\n\t-]{0,30}", names in Just(names())) {
-            for at in [LineIn::WholeFile, LineIn::Entry] {
-                let seen = occurrences(at, &text, &names);
-                prop_assert_eq!(replaced(at, &text, &names, &seen), text.clone());
+            let entry = String::new();
+            for at in [LineIn::WholeFile, LineIn::Entry, LineIn::Limine { entry }] {
+                let seen = occurrences(&at, &text, &names);
+                prop_assert_eq!(replaced(&at, &text, &names, &seen), text.clone());
             }
         }
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::booted::BootedSetting;
 use super::detection::{BootLoader, Candidate, Detection, detect};
+use super::entries::Entries;
 use super::{entries, grub};
 use crate::boot_once::{
     TRIAL, Trial, TrialInEntries, TrialOf, TrialState, described, leaks, reads_entries,
@@ -82,6 +83,7 @@ impl BootSetting {
 /// With GRUB they are in a file of our own in `/etc/default/grub.d`, which adds parameters to those
 /// of the other files. Where entries are files in `loader/entries` (systemd-boot, GRUB on Fedora) they are
 /// changed in those of this system, and in `/etc/kernel/cmdline`, from which kernel-install makes new ones.
+/// With Limine they are changed in the entries of this system in `limine.conf`.
 /// Another loader, and a host on which two fit, is reported and not changed. The command that generates
 /// the loader's own files is named in a note and never run. Verify compares with `/proc/cmdline`.
 ///
@@ -313,16 +315,16 @@ impl BootParameters {
     }
 
     /// Changes the files with entries, and the one from which new entries are made.
-    fn declare_entries(&self, at: &mut Planner<'_>, is_grub: bool) -> Result<(), Error> {
+    fn declare_entries(&self, at: &mut Planner<'_>, of: Entries) -> Result<(), Error> {
         if let Some(trial) = Trial::of(at.host(), &self.name)?
             && trial.state != TrialState::Running
         {
             at.note(trial.to_string());
         }
-        match entries::declare(at, &self.settings, is_grub)? {
+        match entries::declare(at, &self.settings, of)? {
             Err(unsupported) => self.skip_all(at, &unsupported),
             Ok(()) => {
-                if is_grub {
+                if of == Entries::Grub {
                     at.note("grub2-mkconfig --update-bls-cmdline would write the line of /etc/default/grub to the entries again, without the parameters");
                 }
                 at.note("the parameters are in effect after a reboot");
@@ -369,18 +371,18 @@ impl Tuning for BootParameters {
             return self.declare_trial(at, loader);
         }
         match loader {
-            BootLoader::Grub if reads_entries(at.host())? => self.declare_entries(at, true),
+            BootLoader::Grub if reads_entries(at.host())? => {
+                self.declare_entries(at, Entries::Grub)
+            }
             BootLoader::Grub => self.declare_grub(at),
-            BootLoader::KernelInstall => self.declare_entries(at, false),
-            BootLoader::Limine | BootLoader::Ostree | BootLoader::NixOs => {
+            BootLoader::KernelInstall => self.declare_entries(at, Entries::KernelInstall),
+            BootLoader::Limine => self.declare_entries(at, Entries::Limine),
+            BootLoader::Ostree | BootLoader::NixOs => {
                 let hint = match loader {
                     BootLoader::NixOs => {
                         "add them to boot.kernelParams in the configuration of NixOS"
                     }
-                    BootLoader::Ostree => "run rpm-ostree kargs --append-if-missing=PARAMETER",
-                    _ => {
-                        "add them to cmdline: in limine.conf, and run limine-update if its hash is enrolled"
-                    }
+                    _ => "run rpm-ostree kargs --append-if-missing=PARAMETER",
                 };
                 let unsupported = Unsupported::new(
                     UnsupportedKind::Managed,

@@ -139,6 +139,19 @@ fn a_loader_that_is_not_written_says_where_the_line_is_changed() {
         (put(debian(), "/etc/NIXOS", ""), "boot.kernelParams"),
         (put(debian(), "/run/ostree-booted", ""), "rpm-ostree kargs"),
         (put(Memory::new(), "/boot/limine.conf", ""), "limine.conf"),
+        (
+            put(limine(), "/etc/default/limine", ""),
+            "KERNEL_CMDLINE[default]",
+        ),
+        (
+            put(limine(), EXECUTABLE, executable('7')),
+            "limine enroll-config",
+        ),
+        (put(limine(), EXECUTABLE, "MZ"), "mount the boot partition"),
+        (
+            put(limine(), "/boot/limine/limine.conf", ""),
+            "all but the one",
+        ),
         (arch, "GRUB_CMDLINE_LINUX_DEFAULT"),
         (Memory::new(), "manually"),
     ] {
@@ -385,6 +398,55 @@ fn kernel_install_gets_a_changed_line_and_keeps_its_root() {
     assert_eq!(machine.memory().get("/etc/kernel/cmdline").unwrap(), edited);
 }
 
+const LIMINE: &str = "/boot/limine.conf";
+const EXECUTABLE: &str = "/boot/EFI/BOOT/BOOTX64.EFI";
+const OF_LIMINE: &str = "timeout: 3\n\n/+Arch Linux\n//linux\n    protocol: linux\n    path: boot():/vmlinuz-linux\n    cmdline: root=UUID=1 ro  quiet\n//snapshot\n    protocol: linux\n    cmdline: root=UUID=1 rootflags=subvol=s ro\n/Other\n    protocol: linux\n    cmdline: root=UUID=2 ro\n/Windows\n    protocol: efi\n    path: boot():/EFI/Microsoft/Boot/bootmgfw.efi\n";
+
+/// An executable of Limine, with these digits for the hash of its configuration.
+fn executable(digit: char) -> String {
+    let digits: String = [digit; 128].iter().collect();
+    format!("MZ\u{1}++CONFIG_B2SUM_SIGNATURE++{digits}\u{1}")
+}
+
+/// Limine, whose entries are written by hand.
+fn limine() -> Memory {
+    let memory = put(Memory::new(), "/proc/cmdline", "root=UUID=1 ro quiet\n");
+    let memory = put(memory.directory("/proc/sys"), EXECUTABLE, executable('0'));
+    put(memory, LIMINE, OF_LIMINE)
+}
+
+#[test]
+fn the_entries_of_this_system_are_changed_in_limines_configuration() {
+    let machine = machine(limine());
+    let wanted = parameters(vec![
+        equals("mitigations", "off"),
+        CommandLineSetting::absent("quiet"),
+    ]);
+    let _ = wanted.apply(&mut session(&machine)).unwrap();
+    let line = "root=UUID=1 ro mitigations=off\n";
+    let expected = OF_LIMINE.replace("root=UUID=1 ro  quiet\n", line);
+    let text = || machine.memory().get(LIMINE).unwrap();
+    assert_eq!(text(), expected.trim_end());
+    let plan = wanted.plan(&session(&machine)).unwrap();
+    assert!(plan.is_empty());
+    let kept = "/Arch Linux/snapshot, /Other";
+    assert!(
+        plan.notes.iter().any(|note| note.ends_with(kept)),
+        "{:?}",
+        plan.notes
+    );
+    // Another entry is added before ours, and another parameter.
+    let edited = text().replace(
+        "/+Arch",
+        "/New\n    protocol: linux\n    cmdline: root=UUID=1 mitigations=off\n\n/+Arch",
+    );
+    let edited = edited.replace("ro mitigations", "ro splash mitigations");
+    let _ = put(machine.memory().clone(), LIMINE, edited.clone() + "\n");
+    assert!(session(&machine).revert().unwrap().is_complete());
+    let back = edited.replace("ro splash mitigations=off", "ro  quiet splash");
+    assert_eq!(text(), back);
+}
+
 const ENTRIES: &str = "/boot/loader/entries";
 
 /// An entry of a system with this root file system and machine id, as kernel-install writes it.
@@ -601,12 +663,13 @@ proptest! {
 
     #[test]
     fn the_laws_hold(
-        loader in 0..3, has_directory in any::<bool>(), first in wanted(), second in wanted(),
+        loader in 0..4, has_directory in any::<bool>(), first in wanted(), second in wanted(),
         deaths in deaths(), change in 0u64..3
     ) {
         let mut memory = match loader {
             0 => debian(),
             1 => systemd_boot(),
+            2 => limine(),
             _ => with_entries(systemd_boot()),
         };
         if has_directory {
