@@ -47,7 +47,7 @@ impl NextBoot {
             Self::Grub(variable) => variable.read(host)?,
             Self::Efi(variable) => match variable.read(host)? {
                 EfiValue::Absent | EfiValue::Empty => FilePart::Absent,
-                value => FilePart::Present(variable.show(&value)),
+                value @ EfiValue::Present(_) => FilePart::Present(variable.show(&value)),
             },
         })
     }

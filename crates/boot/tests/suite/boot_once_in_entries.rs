@@ -6,7 +6,7 @@
 use hosttune_boot::boot_once::{EfiValue, EfiVariable, Trial, TrialState, leaks};
 use hosttune_boot::command_line::{CommandLineSetting, KernelCommandLine};
 use hosttune_core::testing::laws;
-use hosttune_core::testing::{Machine, Memory, Moment, World};
+use hosttune_core::testing::{Machine, Memory, Moment};
 use hosttune_core::{Error, Knob, Selection, Tuning};
 use proptest::prelude::*;
 
