@@ -210,6 +210,10 @@ impl HostProfile for Toaster {
         Ok(Box::new(parts))
     }
 
+    fn boot_modes(&self, _: &Options) -> Vec<(&'static str, BootMode)> {
+        vec![(VFIO_MODE, vfio_mode(self.name()))]
+    }
+
     fn guests(&self) -> &'static [&'static str] {
         &[GUEST]
     }

@@ -51,13 +51,13 @@ const PARTITION: u64 = 1 << 20;
 const SECTOR: u64 = 512;
 
 /// The program that the kernel starts: it prints the line that it was booted with, restarts the machine if that is
-/// the line of a trial, and switches it off otherwise.
+/// the line of a trial or has `test.restart=1`, and switches it off otherwise.
 const INIT: &str = "#!/busybox sh
 /busybox mount -t proc proc /proc
 line=$(/busybox cat /proc/cmdline)
 echo \"booted with: $line\" >/dev/console
 case \" $line \" in
-*' hosttune.trial='*) /busybox reboot -f ;;
+*' hosttune.trial='* | *' test.restart=1 '*) /busybox reboot -f ;;
 *) /busybox poweroff -f ;;
 esac
 ";
@@ -69,7 +69,7 @@ pub struct GrubDisk(TempDir);
 impl GrubDisk {
     /// Makes a disk whose file system has this UUID and a copy of a directory as `/boot`, with GRUB's modules, a
     /// stock kernel of this name, and an initramfs whose init prints the kernel command line as `booted with: …`,
-    /// restarts the machine if there is `hosttune.trial=` on it, and switches it off otherwise.
+    /// restarts the machine if there is `hosttune.trial=` or `test.restart=1` on it, and switches it off otherwise.
     ///
     /// # Errors
     /// Fails if something is not unpacked, a program is missing, or there is no space.

@@ -73,6 +73,8 @@ pub fn knobs(registry: &mut hosttune_core::Registry) {
     registry.add::<KernelModule>();
     registry.add::<ModuleParameter>();
     registry.add::<boot_loader::BootedSetting>();
+    registry.add::<boot_loader::LineParameter>();
+    registry.add::<boot_once::EfiVariable>();
     registry.add::<boot_once::GrubVariable>();
     registry.add::<boot_once::MarkedBlock>();
 }

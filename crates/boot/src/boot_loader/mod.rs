@@ -1,17 +1,24 @@
 //! Boot loaders: which one a host has, and parameters kept in its configuration.
 //!
-//! [`BootParameters`] writes for GRUB where its generator reads `/etc/default/grub.d`, and for
-//! kernel-install where `/etc/kernel/cmdline` is there. The generators are named and never run, so a
-//! change is pending until they are run and the host is rebooted. [`BootedSetting`] is the verdict.
+//! [`BootParameters`] writes for GRUB where its generator reads `/etc/default/grub.d`; and it changes the
+//! entry files of systemd-boot and of GRUB on Fedora, with `/etc/kernel/cmdline`, and `limine.conf`. The generators are named
+//! and never run, so a change is pending until they are run and the host is rebooted. [`BootedSetting`] is the verdict.
 
 mod booted;
 mod detection;
+mod entries;
 mod entry;
 mod grub;
+mod limine;
+mod line_parameter;
+mod occurrence;
 mod tuning;
 
 pub use booted::{Booted, BootedSetting};
 pub use detection::{BootLoader, Candidate, Detection, detect};
+pub(crate) use entries::{ENTRIES, only_root};
 pub use entry::LoaderEntry;
 pub(crate) use grub::render as check_for_grub;
+pub use line_parameter::{LineParameter, Occurrences};
+pub use occurrence::{LineIn, Occurrence, Place};
 pub use tuning::{BootParameters, BootSetting};

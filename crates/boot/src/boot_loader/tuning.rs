@@ -1,7 +1,7 @@
 //! Requested parameters of the kernel command line.
 
 use hosttune_core::file::{ConfigFile, FileState};
-use hosttune_core::host::{FileContent, RootKind};
+use hosttune_core::host::RootKind;
 use hosttune_core::{
     Error, Host, HostError, Planner, Request, Requirement, Tuning, Unsupported, UnsupportedKind,
     When, Why,
@@ -9,15 +9,14 @@ use hosttune_core::{
 use serde::{Deserialize, Serialize};
 
 use super::booted::BootedSetting;
-use super::detection::{BootLoader, Detection, detect};
-use super::grub;
-use crate::boot_once::{TRIAL, Trial, TrialOf, TrialState, described, leaks};
+use super::detection::{BootLoader, Candidate, Detection, detect};
+use super::entries::Entries;
+use super::{entries, grub};
+use crate::boot_once::{
+    TRIAL, Trial, TrialInEntries, TrialOf, TrialState, described, leaks, reads_entries,
+};
 use crate::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE};
 use crate::module::canonical;
-
-/// The file from which kernel-install takes the line. Creating it would lose what kernel-install
-/// takes from elsewhere without it, `root=` included, so it is only changed where it is.
-const KERNEL_INSTALL: &str = "/etc/kernel/cmdline";
 
 /// A requested setting of the kernel command line, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +68,7 @@ impl BootSetting {
         grub::objection(&self.setting).is_none()
     }
 
-    fn on<'p, 'a>(&self, request: Request<'p, 'a>) -> Request<'p, 'a> {
+    pub(super) fn on<'p, 'a>(&self, request: Request<'p, 'a>) -> Request<'p, 'a> {
         request.why(self.why.clone()).requirement(self.requirement)
     }
 }
@@ -77,9 +76,11 @@ impl BootSetting {
 /// Settings of the kernel command line, kept in the configuration of the boot loader.
 ///
 /// With GRUB they are in a file of our own in `/etc/default/grub.d`, which adds parameters to those
-/// of the other files; with kernel-install they are changed in `/etc/kernel/cmdline`. Another loader,
-/// and a host on which two fit, is reported and not changed. The command that generates the loader's
-/// own files is named in a note and never run. Verify compares with `/proc/cmdline`.
+/// of the other files. Where entries are files in `loader/entries` (systemd-boot, GRUB on Fedora) they are
+/// changed in those of this system, and in `/etc/kernel/cmdline`, from which kernel-install makes new ones.
+/// With Limine they are changed in the entries of this system in `limine.conf`.
+/// Another loader, and a host on which two fit, is reported and not changed. The command that generates
+/// the loader's own files is named in a note and never run. Verify compares with `/proc/cmdline`.
 ///
 /// ```
 /// use hosttune_boot::boot_loader::{BootParameters, BootSetting};
@@ -124,11 +125,24 @@ impl BootParameters {
         self
     }
 
-    /// The parameters that a trial tries, as [`Trial`] names them. What GRUB's file of our own cannot
-    /// keep is not tried.
-    pub fn tried(&self) -> String {
+    /// The parameters that a trial on this host tries, as [`Trial`] names them. What GRUB's file of our
+    /// own cannot keep is not tried.
+    ///
+    /// # Errors
+    /// Any error from the host.
+    pub fn tried(&self, host: &Host) -> Result<String, HostError> {
+        let is_grub = matches!(
+            detect(host)?,
+            Detection::Found(Candidate {
+                loader: BootLoader::Grub,
+                ..
+            })
+        );
+        let only_adds = is_grub && !reads_entries(host)?;
         let settings = self.settings.iter().map(|one| &one.setting);
-        described(settings.filter(|setting| grub::objection(setting).is_none()))
+        Ok(described(settings.filter(|setting| {
+            !only_adds || grub::objection(setting).is_none()
+        })))
     }
 
     /// The path of our file for GRUB.
@@ -196,17 +210,28 @@ impl BootParameters {
     }
 
     fn declare_trial(&self, at: &mut Planner<'_>, loader: BootLoader) -> Result<(), Error> {
-        if loader != BootLoader::Grub {
-            let unsupported = Unsupported::new(
-                UnsupportedKind::Other,
-                format!("a trial is made only with GRUB, and this host has {loader}"),
-            )
-            .hint(match loader {
-                BootLoader::KernelInstall => "copy the entry in loader/entries to a file of another name, add the parameters and panic=10 to its options, and start it once: bootctl set-oneshot NAME.conf",
-                _ => "apply without --try-boot, and keep a way to choose the old line in the boot menu",
-            });
-            at.skip("trial of the kernel parameters", unsupported)
-                .required();
+        let in_entries = match loader {
+            BootLoader::Grub => reads_entries(at.host())?,
+            BootLoader::KernelInstall => true,
+            _ => {
+                let unsupported = Unsupported::new(
+                    UnsupportedKind::Other,
+                    format!("a trial is made only with GRUB and systemd-boot, and this host has {loader}"),
+                )
+                .hint("apply without --try-boot, and keep a way to choose the old line in the boot menu");
+                at.skip("trial of the kernel parameters", unsupported)
+                    .required();
+                return Ok(());
+            }
+        };
+        if in_entries {
+            let settings: Vec<&CommandLineSetting> =
+                self.settings.iter().map(|one| &one.setting).collect();
+            let trial = TrialInEntries {
+                name: &self.name,
+                settings: &settings,
+            };
+            at.part(TRIAL, &trial);
             return Ok(());
         }
         if let Some(unsupported) = unread_directory(at.host())? {
@@ -284,41 +309,24 @@ impl BootParameters {
         Ok(())
     }
 
-    fn declare_kernel_install(&self, at: &mut Planner<'_>) -> Result<(), Error> {
-        let file = ConfigFile::new(KERNEL_INSTALL)?;
-        let FileState::Present(present) = at.now(&file)? else {
-            let unsupported = Unsupported::new(
-                UnsupportedKind::Missing,
-                format!("{KERNEL_INSTALL} is not there, and a new one would have to repeat the whole line: without root= the host would not boot"),
-            )
-            .hint(format!("write the line of {RUNNING_LINE} to {KERNEL_INSTALL}, without BOOT_IMAGE= and initrd=, then run this again"));
-            self.skip_all(at, &unsupported);
-            return Ok(());
-        };
-        // kernel-install reads line ends as blanks; the one at the end stays where it is.
-        let before = KernelCommandLine::parse(present.bytes.clone());
-        let mut after = before.clone();
-        for one in &self.settings {
-            one.setting
-                .apply(&mut after)
-                .and_then(|()| before.check_root(&after))
-                .and_then(|()| after.check_length())
-                .map_err(|error| {
-                    Error::tuning(
-                        format!(
-                            "{KERNEL_INSTALL} cannot be changed for {}: {error}",
-                            one.setting
-                        ),
-                        "correct the file or the profile",
-                    )
-                })?;
+    /// Changes the files with entries, and the one from which new entries are made.
+    fn declare_entries(&self, at: &mut Planner<'_>, of: Entries) -> Result<(), Error> {
+        if let Some(trial) = Trial::of(at.host(), &self.name)?
+            && trial.state != TrialState::Running
+        {
+            at.note(trial.to_string());
         }
-        let wanted = content(at, &file, after.bytes().to_vec())?;
-        at.want(&file, &FileState::Present(wanted))
-            .why("kernel-install takes the line of new entries from it");
-        at.note("existing entries are not changed by this program: run kernel-install add for each kernel (sdbootutil update-all-entries on openSUSE), then reboot");
-        for one in &self.settings {
-            expect(at, one);
+        match entries::declare(at, &self.settings, of)? {
+            Err(unsupported) => self.skip_all(at, &unsupported),
+            Ok(()) => {
+                if of == Entries::Grub {
+                    at.note("grub2-mkconfig --update-bls-cmdline would write the line of /etc/default/grub to the entries again, without the parameters");
+                }
+                at.note("the parameters are in effect after a reboot");
+                for one in &self.settings {
+                    expect(at, one);
+                }
+            }
         }
         Ok(())
     }
@@ -358,17 +366,18 @@ impl Tuning for BootParameters {
             return self.declare_trial(at, loader);
         }
         match loader {
+            BootLoader::Grub if reads_entries(at.host())? => {
+                self.declare_entries(at, Entries::Grub)
+            }
             BootLoader::Grub => self.declare_grub(at),
-            BootLoader::KernelInstall => self.declare_kernel_install(at),
-            BootLoader::Limine | BootLoader::Ostree | BootLoader::NixOs => {
+            BootLoader::KernelInstall => self.declare_entries(at, Entries::KernelInstall),
+            BootLoader::Limine => self.declare_entries(at, Entries::Limine),
+            BootLoader::Ostree | BootLoader::NixOs => {
                 let hint = match loader {
                     BootLoader::NixOs => {
                         "add them to boot.kernelParams in the configuration of NixOS"
                     }
-                    BootLoader::Ostree => "run rpm-ostree kargs --append-if-missing=PARAMETER",
-                    _ => {
-                        "add them to cmdline: in limine.conf, and run limine-update if its hash is enrolled"
-                    }
+                    _ => "run rpm-ostree kargs --append-if-missing=PARAMETER",
                 };
                 let unsupported = Unsupported::new(
                     UnsupportedKind::Managed,
@@ -433,12 +442,4 @@ fn expect(at: &mut Planner<'_>, one: &BootSetting) {
         let met = knob.met();
         one.on(at.expect(&knob, &met, When::Reboot));
     }
-}
-
-/// The content of a file with other bytes: an existing file keeps its mode, owner and label.
-fn content(at: &mut Planner<'_>, file: &ConfigFile, bytes: Vec<u8>) -> Result<FileContent, Error> {
-    Ok(match at.now(file)? {
-        FileState::Present(present) => FileContent { bytes, ..present },
-        FileState::Absent | FileState::HalfWritten(_) => FileContent::new(bytes),
-    })
 }

@@ -59,7 +59,8 @@ pub fn leaks(host: &Host) -> Result<Vec<Leak>, HostError> {
         if let Some(names) = readable(host.list(directory))? {
             let read = names
                 .iter()
-                .filter(|name| name.ends_with(".conf") || name.ends_with(".cfg"));
+                .filter(|name| name.ends_with(".conf") || name.ends_with(".cfg"))
+                .filter(|name| !name.starts_with("0-hosttune-trial-"));
             files.extend(read.map(|name| format!("{directory}/{name}")));
         }
     }

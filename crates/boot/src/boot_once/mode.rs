@@ -13,15 +13,10 @@ use super::grub_menu::Menu;
 use super::marked_block::MarkedBlock;
 use super::trial::{environment_block, grub_directory};
 use super::trial_entry::{LinuxCommand, changed_line, copied, described};
-use crate::boot_loader::{BootLoader, BootSetting, Detection, LoaderEntry, detect};
+use crate::boot_loader::{
+    BootLoader, BootSetting, Detection, ENTRIES, LoaderEntry, detect, only_root,
+};
 use crate::command_line::CommandLineSetting;
-
-/// Where entry files are: on the boot partition, which is mounted in one of these places.
-const ENTRIES: [&str; 3] = [
-    "/boot/loader/entries",
-    "/efi/loader/entries",
-    "/boot/efi/loader/entries",
-];
 
 /// An entry in the boot menu with other kernel parameters, beside the normal one, which stays the
 /// default: for a host that is booted in different ways, such as for its own desktop and for a guest.
@@ -52,10 +47,26 @@ pub struct BootMode {
     pub settings: Vec<BootSetting>,
 }
 
-/// Why a mode cannot be added.
-type Refusal = Unsupported;
+/// Why a mode cannot be added or started.
+pub(super) type Refusal = Unsupported;
 
-fn refusal(why: impl Into<String>, hint: impl Into<String>) -> Refusal {
+/// Where the entry of a mode is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ModePlace {
+    /// In `custom.cfg` in this directory, beside `grub.cfg`.
+    Grub(&'static str),
+    /// A file in this directory, which GRUB reads; `grub.cfg` is in the other one.
+    GrubEntries {
+        /// The directory of `grub.cfg`.
+        grub: &'static str,
+        /// The directory of the entry files.
+        entries: &'static str,
+    },
+    /// A file in this directory, which systemd-boot reads.
+    Entries(&'static str),
+}
+
+pub(super) fn refusal(why: impl Into<String>, hint: impl Into<String>) -> Refusal {
     Unsupported::new(UnsupportedKind::Other, why).hint(hint)
 }
 
@@ -79,7 +90,7 @@ impl BootMode {
     }
 
     /// The name of the entry file. GRUB sorts by it, downwards.
-    fn file_name(&self) -> String {
+    pub(super) fn file_name(&self) -> String {
         format!("0-{}.conf", self.id())
     }
 
@@ -87,11 +98,16 @@ impl BootMode {
         format!("{of}, {} mode of {}", self.mode, self.name)
     }
 
+    /// What its line has, in addition to that of the normal entry or instead of it, in one line.
+    pub fn parameters(&self) -> String {
+        described(self.tried())
+    }
+
     fn tried(&self) -> Vec<&CommandLineSetting> {
         self.settings.iter().map(|one| &one.setting).collect()
     }
 
-    fn check(&self) -> Result<(), Error> {
+    pub(super) fn check(&self) -> Result<(), Error> {
         let plain = |byte: u8| {
             byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
         };
@@ -106,8 +122,50 @@ impl BootMode {
         Ok(())
     }
 
+    /// The block of `custom.cfg` with the entry for GRUB.
+    pub(super) fn block(&self, directory: &str) -> MarkedBlock {
+        MarkedBlock {
+            file: format!("{directory}/custom.cfg"),
+            name: format!("{} mode {}", self.name, self.mode),
+        }
+    }
+
+    /// Where the entry of the mode belongs on this host; `None` if that is not known.
+    pub(super) fn place(host: &Host) -> Result<Option<ModePlace>, HostError> {
+        let loader = match detect(host)? {
+            Detection::Found(candidate) => Some(candidate.loader),
+            Detection::Several(_) | Detection::None => None,
+        };
+        let mut entries = None;
+        for directory in ENTRIES {
+            if entries.is_none() && host.exists(directory)? {
+                entries = Some(directory);
+            }
+        }
+        Ok(match loader {
+            Some(BootLoader::Grub) => match (grub_directory(host)?, entries) {
+                (Some(grub), Some(entries)) => {
+                    let bytes = host.read(format!("{grub}/grub.cfg"))?;
+                    let menu = Menu::parse(&String::from_utf8_lossy(&bytes));
+                    Some(match menu.reads_entries {
+                        true => ModePlace::GrubEntries { grub, entries },
+                        false => ModePlace::Grub(grub),
+                    })
+                }
+                (Some(grub), None) => Some(ModePlace::Grub(grub)),
+                (None, _) => None,
+            },
+            Some(BootLoader::KernelInstall) => entries.map(ModePlace::Entries),
+            _ => None,
+        })
+    }
+
     /// The text of the entry for GRUB.
-    fn grub_text(&self, host: &Host, directory: &str) -> Result<Result<String, Refusal>, Error> {
+    pub(super) fn grub_text(
+        &self,
+        host: &Host,
+        directory: &str,
+    ) -> Result<Result<String, Refusal>, Error> {
         let path = format!("{directory}/grub.cfg");
         let bytes = host.read(&path)?;
         let menu = Menu::parse(&String::from_utf8_lossy(&bytes));
@@ -170,11 +228,8 @@ impl BootMode {
                 return Ok(());
             }
         };
-        let block = MarkedBlock {
-            file: format!("{directory}/custom.cfg"),
-            name: format!("{} mode {}", self.name, self.mode),
-        };
-        at.want(&block, &FilePart::Present(text)).why(self.why());
+        at.want(&self.block(directory), &FilePart::Present(text))
+            .why(self.why());
         at.note(format!(
             "to start this mode once: grub-reboot {} (grub2-reboot on Fedora), then reboot",
             self.id()
@@ -202,40 +257,51 @@ impl BootMode {
         Ok(found)
     }
 
-    fn declare_entry(&self, at: &mut Planner<'_>, directory: &str) -> Result<(), Error> {
-        let mut found = Self::of_running_kernel(at.host(), directory)?;
-        let (name, mut entry) = match (found.pop(), found.is_empty()) {
+    /// The entry file of the running kernel, with its name.
+    pub(super) fn entry_of_running_kernel(
+        host: &Host,
+        directory: &str,
+    ) -> Result<Result<(String, LoaderEntry), Refusal>, HostError> {
+        let mut found = Self::of_running_kernel(host, directory)?;
+        let (name, entry) = match (found.pop(), found.is_empty()) {
             (Some(one), true) => one,
             (None, _) => {
-                let unsupported = refusal(
+                return Ok(Err(refusal(
                     format!("no entry in {directory} has the version of the running kernel"),
                     "add an entry manually",
-                );
-                at.skip(&self.what(), unsupported);
-                return Ok(());
+                )));
             }
             (Some((last, _)), false) => {
                 let names: Vec<&str> = found.iter().map(|(name, _)| &**name).collect();
-                let unsupported = refusal(
+                return Ok(Err(refusal(
                     format!(
                         "several entries have the version of the running kernel: {}, {last}",
                         names.join(", ")
                     ),
                     "remove all but one of them, or add an entry manually",
-                );
-                at.skip(&self.what(), unsupported);
-                return Ok(());
+                )));
             }
         };
-        let before = entry.line();
-        if before.to_string().contains('$') {
-            let unsupported = refusal(
+        if entry.line().to_string().contains('$') {
+            return Ok(Err(refusal(
                 format!("{name} takes its options from a variable of GRUB"),
                 "add an entry manually, or run grubby --update-kernel=ALL first",
-            );
-            at.skip(&self.what(), unsupported);
-            return Ok(());
+            )));
         }
+        Ok(Ok((name, entry)))
+    }
+
+    /// The text of the entry file, and the file that it is a copy of.
+    pub(super) fn entry_text(
+        &self,
+        host: &Host,
+        directory: &str,
+    ) -> Result<Result<(String, String), Refusal>, Error> {
+        let (name, mut entry) = match Self::entry_of_running_kernel(host, directory)? {
+            Ok(found) => found,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let before = entry.line();
         let line = changed_line(&before, self.tried()).map_err(|error| {
             Error::tuning(
                 format!("the line of {directory}/{name} cannot be changed: {error}"),
@@ -247,13 +313,26 @@ impl BootMode {
         // systemd-boot sorts by this key, upwards.
         entry.set("sort-key", "zz-hosttune");
         entry.set("options", &line.to_string());
+        Ok(Ok((entry.text(), format!("{directory}/{name}"))))
+    }
+
+    fn declare_entry(&self, at: &mut Planner<'_>, directory: &str) -> Result<(), Error> {
+        let (text, copied) = match self.entry_text(at.host(), directory)? {
+            Ok(entry) => entry,
+            Err(unsupported) => {
+                at.skip(&self.what(), unsupported);
+                return Ok(());
+            }
+        };
         let file = ConfigFile::new(format!("{directory}/{}", self.file_name()))?;
-        let content = match at.now(&file)? {
-            FileState::Present(present) => FileContent {
-                bytes: entry.text().into_bytes(),
-                ..present
-            },
-            FileState::Absent | FileState::HalfWritten(_) => FileContent::new(entry.text()),
+        let beside = match at.now(&file)? {
+            FileState::Present(present) => Some(present),
+            // A boot partition with FAT gives all files the same mode and owner, whatever is asked for.
+            FileState::Absent | FileState::HalfWritten(_) => at.host().file(copied)?,
+        };
+        let content = FileContent {
+            bytes: text.into_bytes(),
+            ..beside.unwrap_or_else(|| FileContent::new(Vec::new()))
         };
         at.want(&file, &FileState::Present(content)).why(self.why());
         at.note(format!(
@@ -264,7 +343,7 @@ impl BootMode {
         Ok(())
     }
 
-    fn what(&self) -> String {
+    pub(super) fn what(&self) -> String {
         format!("boot entry for the mode {}", self.mode)
     }
 
@@ -286,38 +365,30 @@ impl Tuning for BootMode {
             at.note("modes are skipped: an image does not tell which kernel and loader start it");
             return Ok(());
         }
-        let loader = match detect(at.host())? {
-            Detection::Found(candidate) => Some(candidate.loader),
-            Detection::Several(_) | Detection::None => None,
-        };
-        let mut entries = None;
-        for directory in ENTRIES {
-            if entries.is_none() && at.host().exists(directory)? {
-                entries = Some(directory);
+        let place = match Self::place(at.host()) {
+            Err(error) if *error.kind() == HostErrorKind::Denied => {
+                at.skip(&self.what(), only_root("/boot"));
+                return Ok(());
             }
-        }
-        let grub = match loader {
-            Some(BootLoader::Grub) => grub_directory(at.host())?,
-            _ => None,
+            place => place?,
         };
-        match (loader, grub, entries) {
-            (Some(BootLoader::Grub), Some(directory), entries) => {
-                let bytes = at.host().read(format!("{directory}/grub.cfg"))?;
-                let menu = Menu::parse(&String::from_utf8_lossy(&bytes));
-                match entries {
-                    Some(entries) if menu.reads_entries => self.declare_entry(at, entries),
-                    _ => self.declare_grub(at, directory),
-                }
+        match place {
+            Some(ModePlace::Grub(directory)) => self.declare_grub(at, directory),
+            Some(ModePlace::GrubEntries { entries, .. } | ModePlace::Entries(entries)) => {
+                self.declare_entry(at, entries)
             }
-            (Some(BootLoader::KernelInstall), _, Some(entries)) => self.declare_entry(at, entries),
-            _ => {
-                let unsupported = refusal(
-                    "neither GRUB nor a loader with files in loader/entries was found for certain",
-                    "add an entry manually",
-                );
-                at.skip(&self.what(), unsupported);
+            None => {
+                at.skip(&self.what(), no_place());
                 Ok(())
             }
         }
     }
+}
+
+/// Why a mode is not added where its place is not known.
+pub(super) fn no_place() -> Refusal {
+    refusal(
+        "neither GRUB nor a loader with files in loader/entries was found for certain",
+        "add an entry manually",
+    )
 }

@@ -32,6 +32,23 @@ pub(super) fn grub_directory(host: &Host) -> Result<Option<&'static str>, HostEr
     Ok(None)
 }
 
+/// Whether GRUB takes its entries from `loader/entries` at boot.
+///
+/// # Errors
+/// Any error from the host, except that this user cannot read the menu.
+pub(crate) fn reads_entries(host: &Host) -> Result<bool, HostError> {
+    let Some(directory) = grub_directory(host)? else {
+        return Ok(false);
+    };
+    match host.read(format!("{directory}/grub.cfg")) {
+        Err(error) if *error.kind() == HostErrorKind::Denied => Ok(false),
+        bytes => {
+            let menu = Menu::parse(&String::from_utf8_lossy(&bytes?));
+            Ok(menu.reads_entries && menu.entries.is_empty())
+        }
+    }
+}
+
 /// The entry of a program's trial in the file that GRUB reads beside the generated menu.
 pub(super) fn block(directory: &str, name: &str) -> MarkedBlock {
     MarkedBlock {
@@ -82,7 +99,7 @@ struct Prepared {
     notes: Vec<String>,
 }
 
-const WITHOUT_TRIAL: &str =
+pub(super) const WITHOUT_TRIAL: &str =
     "apply without --try-boot, and keep a way to choose the old line in the boot menu";
 
 impl TrialOf<'_> {

@@ -34,7 +34,7 @@ impl TrialFacts {
         }
     }
 
-    fn comments(&self, name: &str) -> String {
+    pub(super) fn comments(&self, name: &str) -> String {
         format!(
             "# An entry that is started once. '{name} confirm' and '{name} revert' remove it.\n# trial: {}\n# made in boot: {}\n# parameters: {}\n",
             self.id, self.boot, self.parameters

@@ -5,9 +5,11 @@ use std::fmt;
 use hosttune_core::{Host, HostError, HostErrorKind, Knob};
 
 use super::file_part::FilePart;
-use super::grub_variable::GrubVariable;
-use super::trial::{block, environment_block, grub_directory};
+use super::mode::{BootMode, ModePlace};
+use super::next_boot::NextBoot;
+use super::trial::{block, grub_directory};
 use super::trial_entry::{MARK, TrialFacts, entry_id};
+use super::trial_in_entries::file_name;
 use crate::command_line::{KernelCommandLine, RUNNING_LINE};
 
 /// What is known of a trial, from the line of the running kernel and the files of the loader.
@@ -66,21 +68,13 @@ impl Trial {
     /// # Errors
     /// Any error from the host.
     pub fn of(host: &Host, name: &str) -> Result<Option<Self>, HostError> {
-        let Some(directory) = grub_directory(host)? else {
-            return Ok(None);
-        };
-        let entry = match block(directory, name).read(host) {
+        let found = match found(host, name) {
             Err(error) if *error.kind() == HostErrorKind::Denied => return Ok(None),
-            entry => entry?,
+            found => found?,
         };
-        let Some(facts) = entry.text().and_then(TrialFacts::parse) else {
+        let Some((facts, next)) = found else {
             return Ok(None);
         };
-        let variable = GrubVariable {
-            block: environment_block(directory),
-            name: "next_entry".to_owned(),
-        };
-        let next = variable.read(host)?;
         let state = decide(
             &facts,
             mark(host)?.as_deref(),
@@ -101,6 +95,42 @@ impl Trial {
             crashes,
         }))
     }
+}
+
+/// The entry of a trial, and what the loader starts at the next boot; where entries are files, that of the
+/// trial has its id from GRUB's menu here.
+fn found(host: &Host, name: &str) -> Result<Option<(TrialFacts, FilePart)>, HostError> {
+    if let Some(directory) = grub_directory(host)? {
+        let entry = block(directory, name).read(host)?;
+        if let Some(facts) = entry.text().and_then(TrialFacts::parse) {
+            let next = NextBoot::of(ModePlace::Grub(directory)).read(host)?;
+            return Ok(Some((facts, next)));
+        }
+    }
+    let place = BootMode::place(host)?;
+    let Some(
+        place @ (ModePlace::GrubEntries {
+            entries: directory, ..
+        }
+        | ModePlace::Entries(directory)),
+    ) = place
+    else {
+        return Ok(None);
+    };
+    let file = file_name(name);
+    let text = match host.read(format!("{directory}/{file}")) {
+        Err(error) if *error.kind() == HostErrorKind::Missing => return Ok(None),
+        text => text?,
+    };
+    let Some(facts) = TrialFacts::parse(&String::from_utf8_lossy(&text)) else {
+        return Ok(None);
+    };
+    let next = NextBoot::of(place);
+    let chosen = match next.read(host)? {
+        FilePart::Present(id) if id == next.id_of_file(&file) => FilePart::Present(entry_id(name)),
+        chosen => chosen,
+    };
+    Ok(Some((facts, chosen)))
 }
 
 /// The mark on the line of the running kernel.
@@ -179,7 +209,7 @@ impl fmt::Display for Trial {
                 if self.is_chosen {
                     write!(
                         f,
-                        "; GRUB could not clear its choice and would start it again: confirm or revert it before the next boot"
+                        "; the loader could not clear its choice and would start it again: confirm or revert it before the next boot"
                     )?;
                 }
                 Ok(())
@@ -187,7 +217,7 @@ impl fmt::Display for Trial {
             TrialState::Failed => {
                 write!(
                     f,
-                    "it failed: the loader took the entry, and the machine runs the old line again (or another entry was chosen in the menu)"
+                    "it failed: the loader took the entry, and the machine runs the old line again (or another entry was chosen in the menu, or the firmware lost systemd-boot's choice)"
                 )?;
                 match self.crashes.as_slice() {
                     [] => write!(f, "; there are no messages of a crash in /sys/fs/pstore")?,

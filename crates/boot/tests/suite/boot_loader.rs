@@ -139,6 +139,19 @@ fn a_loader_that_is_not_written_says_where_the_line_is_changed() {
         (put(debian(), "/etc/NIXOS", ""), "boot.kernelParams"),
         (put(debian(), "/run/ostree-booted", ""), "rpm-ostree kargs"),
         (put(Memory::new(), "/boot/limine.conf", ""), "limine.conf"),
+        (
+            put(limine(), "/etc/default/limine", ""),
+            "KERNEL_CMDLINE[default]",
+        ),
+        (
+            put(limine(), EXECUTABLE, executable('7')),
+            "limine enroll-config",
+        ),
+        (put(limine(), EXECUTABLE, "MZ"), "mount the boot partition"),
+        (
+            put(limine(), "/boot/limine/limine.conf", ""),
+            "all but the one",
+        ),
         (arch, "GRUB_CMDLINE_LINUX_DEFAULT"),
         (Memory::new(), "manually"),
     ] {
@@ -355,24 +368,270 @@ fn kernel_install_gets_a_changed_line_and_keeps_its_root() {
     assert_eq!(text, "root=UUID=1 ro nmi_watchdog=0");
     let report = wanted.verify(&session(&machine)).unwrap();
     let until = When::Reboot;
-    assert_eq!(report.items[1].state, State::Pending { until });
+    assert_eq!(report.items[2].state, State::Pending { until });
     assert!(session(&machine).revert().unwrap().is_complete());
     let text = machine.memory().get("/etc/kernel/cmdline").unwrap();
     assert_eq!(text, "root=UUID=1 ro quiet");
     let lost = parameters(vec![CommandLineSetting::absent("root")]);
     let error = lost.plan(&session(&machine)).unwrap_err().to_string();
     assert!(error.contains("would lose root=UUID=1"), "{error}");
-    // A foreign edit is kept and reported.
+    // What another program has changed beside ours is kept.
     let _ = wanted.apply(&mut session(&machine)).unwrap();
+    let edited = "root=UUID=2 splash ro nmi_watchdog=0 x";
     machine
         .memory()
-        .change(|tree| tree.set("/etc/kernel/cmdline", "root=UUID=2"));
-    let reverted = session(&machine).revert().unwrap();
-    assert_eq!(reverted.not_reverted.len(), 1);
+        .change(|tree| tree.set("/etc/kernel/cmdline", edited));
+    assert!(session(&machine).revert().unwrap().is_complete());
     assert_eq!(
         machine.memory().get("/etc/kernel/cmdline").unwrap(),
-        "root=UUID=2"
+        "root=UUID=2 splash ro quiet x"
     );
+    // And so is another value of ours, which is reported.
+    let again = parameters(vec![equals("nmi_watchdog", "0")]);
+    let _ = again.apply(&mut session(&machine)).unwrap();
+    let edited = "root=UUID=2 nmi_watchdog=1";
+    machine
+        .memory()
+        .change(|tree| tree.set("/etc/kernel/cmdline", edited));
+    let reverted = session(&machine).revert().unwrap();
+    assert_eq!(reverted.not_reverted.len(), 1);
+    assert_eq!(machine.memory().get("/etc/kernel/cmdline").unwrap(), edited);
+}
+
+const LIMINE: &str = "/boot/limine.conf";
+const EXECUTABLE: &str = "/boot/EFI/BOOT/BOOTX64.EFI";
+const OF_LIMINE: &str = "timeout: 3\n\n/+Arch Linux\n//linux\n    protocol: linux\n    path: boot():/vmlinuz-linux\n    cmdline: root=UUID=1 ro  quiet\n//snapshot\n    protocol: linux\n    cmdline: root=UUID=1 rootflags=subvol=s ro\n/Other\n    protocol: linux\n    cmdline: root=UUID=2 ro\n/Windows\n    protocol: efi\n    path: boot():/EFI/Microsoft/Boot/bootmgfw.efi\n";
+
+/// An executable of Limine, with these digits for the hash of its configuration.
+fn executable(digit: char) -> String {
+    let digits: String = [digit; 128].iter().collect();
+    format!("MZ\u{1}++CONFIG_B2SUM_SIGNATURE++{digits}\u{1}")
+}
+
+/// Limine, whose entries are written by hand.
+fn limine() -> Memory {
+    let memory = put(Memory::new(), "/proc/cmdline", "root=UUID=1 ro quiet\n");
+    let memory = put(memory.directory("/proc/sys"), EXECUTABLE, executable('0'));
+    put(memory, LIMINE, OF_LIMINE)
+}
+
+#[test]
+fn the_entries_of_this_system_are_changed_in_limines_configuration() {
+    let machine = machine(limine());
+    let wanted = parameters(vec![
+        equals("mitigations", "off"),
+        CommandLineSetting::absent("quiet"),
+    ]);
+    let _ = wanted.apply(&mut session(&machine)).unwrap();
+    let line = "root=UUID=1 ro mitigations=off\n";
+    let expected = OF_LIMINE.replace("root=UUID=1 ro  quiet\n", line);
+    let text = || machine.memory().get(LIMINE).unwrap();
+    assert_eq!(text(), expected.trim_end());
+    let plan = wanted.plan(&session(&machine)).unwrap();
+    assert!(plan.is_empty());
+    let kept = "/Arch Linux/snapshot, /Other";
+    assert!(
+        plan.notes.iter().any(|note| note.ends_with(kept)),
+        "{:?}",
+        plan.notes
+    );
+    // Another entry is added before ours, and another parameter.
+    let edited = text().replace(
+        "/+Arch",
+        "/New\n    protocol: linux\n    cmdline: root=UUID=1 mitigations=off\n\n/+Arch",
+    );
+    let edited = edited.replace("ro mitigations", "ro splash mitigations");
+    let _ = put(machine.memory().clone(), LIMINE, edited.clone() + "\n");
+    assert!(session(&machine).revert().unwrap().is_complete());
+    let back = edited.replace("ro splash mitigations=off", "ro  quiet splash");
+    assert_eq!(text(), back);
+}
+
+const ENTRIES: &str = "/boot/loader/entries";
+
+/// An entry of a system with this root file system and machine id, as kernel-install writes it.
+fn entry(root: &str, id: &str, version: &str) -> String {
+    format!(
+        "title      Arch Linux\nversion    {version}\nmachine-id {id}\noptions    root={root} ro  quiet\nlinux      /{id}/{version}/linux\ninitrd     /{id}/{version}/initrd\n"
+    )
+}
+
+/// systemd-boot with two kernels, and entries that are not of this system or are to stay as they are.
+fn with_entries(memory: Memory) -> Memory {
+    let memory = put(memory, "/etc/machine-id", "1a\n");
+    let memory = put(memory, "/boot/loader/loader.conf", "timeout 3\n");
+    let rescue = entry("UUID=1", "1a", "0-rescue-1a");
+    let unnamed = "title x\noptions quiet\nlinux /x\n".to_owned();
+    let snapshot = entry("UUID=1", "1a", "6.12.0").replace("ro ", "rootflags=subvol=s/1 ro ");
+    [
+        ("1a-6.12.0.conf", entry("UUID=1", "1a", "6.12.0")),
+        ("1a-6.13.0+3.conf", entry("UUID=1", "1a", "6.13.0")),
+        ("2b-6.12.0.conf", entry("UUID=1", "2b", "6.12.0")),
+        ("other.conf", entry("UUID=9", "1a", "6.12.0")),
+        ("unnamed.conf", unnamed),
+        ("rescue.conf", rescue),
+        ("snapshot.conf", snapshot),
+        (
+            "tool.conf",
+            "title Memory test\nefi /memtest.efi\n".to_owned(),
+        ),
+        ("README", "options root=UUID=1\n".to_owned()),
+    ]
+    .into_iter()
+    .fold(memory, |memory, (name, text)| {
+        put(memory, &format!("{ENTRIES}/{name}"), text)
+    })
+}
+
+fn options(machine: &Machine, name: &str) -> Option<String> {
+    let text = machine.memory().get(format!("{ENTRIES}/{name}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("options"));
+    line.map(|line| line.trim_start().to_owned())
+}
+
+#[test]
+fn the_entries_of_this_system_are_changed_and_no_others() {
+    let machine = machine(with_entries(systemd_boot()));
+    let before = machine.memory().snapshot();
+    let wanted = parameters(vec![
+        equals("nmi_watchdog", "0"),
+        CommandLineSetting::absent("quiet"),
+        CommandLineSetting::HugePages {
+            size: "2M".to_owned(),
+            pages: 8,
+        },
+    ]);
+    let _ = wanted.apply(&mut session(&machine)).unwrap();
+    let line = "root=UUID=1 ro nmi_watchdog=0 hugepagesz=2M hugepages=8";
+    assert_eq!(options(&machine, "1a-6.12.0.conf").unwrap(), line);
+    assert_eq!(options(&machine, "1a-6.13.0+3.conf").unwrap(), line);
+    assert_eq!(machine.memory().get("/etc/kernel/cmdline").unwrap(), line);
+    let after = machine.memory().snapshot();
+    let changed = after
+        .iter()
+        .filter(|(path, text)| before.get(*path) != Some(text));
+    assert_eq!(changed.count(), 3);
+    let plan = wanted.plan(&session(&machine)).unwrap();
+    assert!(plan.is_empty(), "{:?}", plan.steps);
+    let said = "2b-6.12.0.conf, other.conf, rescue.conf, snapshot.conf, unnamed.conf";
+    assert!(
+        plan.notes.iter().any(|note| note.ends_with(said)),
+        "{:?}",
+        plan.notes
+    );
+
+    // The loader counts a boot, a kernel is removed, and another program adds a parameter.
+    let counted = machine
+        .memory()
+        .get(format!("{ENTRIES}/1a-6.13.0+3.conf"))
+        .unwrap();
+    machine.memory().change(|tree| {
+        tree.remove(format!("{ENTRIES}/1a-6.13.0+3.conf"));
+        tree.remove(format!("{ENTRIES}/1a-6.12.0.conf"));
+    });
+    let counted = counted.replace("hugepages=8", "splash hugepages=8 x");
+    let renamed = format!("{ENTRIES}/1a-6.13.0+2-1.conf");
+    let _ = put(machine.memory().clone(), &renamed, counted + "\n");
+    let reverted = session(&machine).revert().unwrap();
+    assert!(reverted.is_complete(), "{:?}", reverted.not_reverted);
+    let back = options(&machine, "1a-6.13.0+2-1.conf").unwrap();
+    assert_eq!(back, "root=UUID=1 ro  quiet splash x");
+    assert_eq!(
+        machine.memory().get("/etc/kernel/cmdline").unwrap(),
+        "root=UUID=1 ro quiet"
+    );
+}
+
+#[test]
+fn entries_are_enough_and_fedoras_grub_reads_them() {
+    // Without /etc/kernel/cmdline.
+    let memory = put(Memory::new(), "/proc/cmdline", "root=UUID=1 ro quiet\n");
+    let machine_of_entries = machine(with_entries(memory.directory("/proc/sys")));
+    let wanted = parameters(vec![equals("mitigations", "off")]);
+    let plan = wanted.plan(&session(&machine_of_entries)).unwrap();
+    assert_eq!(plan.steps.len(), 2);
+    let said = "made with the line of the running kernel";
+    assert!(plan.notes.iter().any(|note| note.contains(said)));
+    assert!(
+        !machine_of_entries
+            .memory()
+            .snapshot()
+            .contains_key("/etc/kernel/cmdline")
+    );
+
+    // Fedora: GRUB, and its menu has no entries of its own.
+    let memory = put(
+        with_entries(systemd_boot()),
+        "/proc/cmdline",
+        "BOOT_IMAGE=(hd0,gpt2)/vmlinuz root=UUID=1 ro quiet\n",
+    );
+    let memory = put(
+        memory,
+        "/boot/grub2/grub.cfg",
+        "set default=\"${saved_entry}\"\ninsmod blscfg\nblscfg\n",
+    );
+    let fedora = machine(memory);
+    let before = fedora.memory().snapshot();
+    let _ = wanted.apply(&mut session(&fedora)).unwrap();
+    assert_eq!(
+        options(&fedora, "1a-6.12.0.conf").unwrap(),
+        "root=UUID=1 ro  quiet mitigations=off"
+    );
+    let plan = wanted.plan(&session(&fedora)).unwrap();
+    assert!(
+        plan.notes
+            .iter()
+            .any(|note| note.contains("--update-bls-cmdline"))
+    );
+    assert!(session(&fedora).revert().unwrap().is_complete());
+    assert!(fedora.memory().snapshot() == before);
+}
+
+#[test]
+fn what_writes_the_entries_itself_is_not_worked_against() {
+    let variable = entry("UUID=1", "1a", "6.12.0").replace("root=UUID=1", "$kernelopts");
+    let unclosed = entry("UUID=1", "1a", "6.12.0").replace("quiet", "a=\"b");
+    for (path, text, said) in [
+        ("/etc/sdboot-manage.conf", "", "sdboot-manage gen"),
+        (
+            "/etc/kernelstub/configuration",
+            "{}",
+            "kernelstub --add-options",
+        ),
+        (
+            "/boot/loader/entries/1a-6.12.0.conf",
+            &*variable,
+            "grubby --update-kernel=ALL",
+        ),
+        (
+            "/boot/loader/entries/1a-6.12.0.conf",
+            &*unclosed,
+            "a quote that is not closed",
+        ),
+    ] {
+        let machine = machine(put(with_entries(systemd_boot()), path, text));
+        let wanted = parameters(vec![equals("nmi_watchdog", "0")]);
+        let plan = wanted.plan(&session(&machine)).unwrap();
+        let found: Vec<String> = plan
+            .findings
+            .iter()
+            .map(|finding| format!("{finding} {}", finding.hint().unwrap_or_default()))
+            .collect();
+        assert!(
+            found.iter().any(|finding| finding.contains(said)),
+            "{said}: {found:?}"
+        );
+    }
+    // A root file system is not lost, and a line that would be cut is not written.
+    let machine = machine(with_entries(systemd_boot()));
+    let lost = parameters(vec![CommandLineSetting::absent("root")]);
+    let error = lost.plan(&session(&machine)).unwrap_err().to_string();
+    assert!(error.contains("would lose root=UUID=1"), "{error}");
+    let long = format!("root=UUID=1 ro a={}", "b".repeat(2020));
+    let _ = put(machine.memory().clone(), "/etc/kernel/cmdline", long);
+    let wanted = parameters(vec![equals("nmi_watchdog", "0")]);
+    let error = wanted.plan(&session(&machine)).unwrap_err().to_string();
+    assert!(error.contains("2047"), "{error}");
 }
 
 fn wanted() -> impl Strategy<Value = BootParameters> {
@@ -404,10 +663,15 @@ proptest! {
 
     #[test]
     fn the_laws_hold(
-        is_grub in any::<bool>(), has_directory in any::<bool>(), first in wanted(), second in wanted(),
+        loader in 0..4, has_directory in any::<bool>(), first in wanted(), second in wanted(),
         deaths in deaths(), change in 0u64..3
     ) {
-        let mut memory = if is_grub { debian() } else { systemd_boot() };
+        let mut memory = match loader {
+            0 => debian(),
+            1 => systemd_boot(),
+            2 => limine(),
+            _ => with_entries(systemd_boot()),
+        };
         if has_directory {
             memory = memory.directory("/etc/default/grub.d");
         }

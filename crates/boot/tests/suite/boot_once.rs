@@ -17,7 +17,7 @@ use proptest::prelude::*;
 pub(crate) const MENU: &str = include_str!("../grub/debian-12.cfg");
 const CAPTURED: &[u8] = include_bytes!("../grub/next-entry.grubenv");
 pub(crate) const CUSTOM: &str = "/boot/grub/custom.cfg";
-const BLOCK: &str = "/boot/grub/grubenv";
+pub(crate) const BLOCK: &str = "/boot/grub/grubenv";
 const KEPT: &str = "/etc/default/grub.d/zz-hosttune-laws.cfg";
 const LINE: &str = "BOOT_IMAGE=/boot/vmlinuz-6.12.0-1-amd64 root=UUID=0a3e1f52-5a0c-4bb3-9f7e-6a3d1c0b7e11 ro quiet";
 const ENTRY: &str = "hosttune-trial-laws";
@@ -135,7 +135,7 @@ fn restart(machine: &Machine) {
 
 /// Starts the machine again as GRUB's generated script does: with the entry of `next_entry`, which is
 /// emptied, or the first.
-fn boot(machine: &Machine) {
+pub(crate) fn boot(machine: &Machine) {
     restart(machine);
     let memory = machine.memory();
     let mut line = LINE.to_owned();
@@ -393,12 +393,10 @@ fn where_a_trial_would_not_end_it_is_refused() {
         assert!(!hint.is_empty(), "{seen}");
     }
     // Another loader.
-    let memory = put(Memory::new(), "/etc/kernel/cmdline", "root=UUID=1 ro\n");
-    let (seen, hint) = refusal(put(memory, "/proc/cmdline", "root=UUID=1 ro\n"));
-    assert!(
-        seen.contains("only with GRUB") && hint.contains("bootctl set-oneshot"),
-        "{seen}"
-    );
+    let limine = Memory::new().directory("/proc/sys");
+    let (seen, hint) = refusal(put(limine, "/boot/limine.conf", ""));
+    assert!(seen.contains("only with GRUB and systemd-boot"), "{seen}");
+    assert!(hint.contains("without --try-boot"), "{hint}");
 }
 
 #[test]

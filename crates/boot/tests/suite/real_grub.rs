@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use hosttune_boot::boot_loader::{BootParameters, BootSetting};
-use hosttune_boot::boot_once::{EnvironmentBlock, Trial, TrialState};
+use hosttune_boot::boot_once::{
+    BOOT_ONCE, BootMode, EnvironmentBlock, ModeOnce, Trial, TrialState,
+};
 use hosttune_boot::command_line::CommandLineSetting;
 use hosttune_core::{Session, Tuning};
 use hosttune_test_machine::{GrubDisk, Kernel, grub, grub_program};
@@ -85,12 +87,18 @@ fn state(root: &Path) -> TrialState {
     Trial::of(session.host(), "real").unwrap().unwrap().state
 }
 
-/// Tries a setting on GRUB. Returns the lines of the boots that came to their init, and what the machine said.
+/// Tries a setting on GRUB, as [`started`].
 fn tried(root: &Path, setting: CommandLineSetting) -> (Vec<String>, String) {
     tree(root);
     let parameters = BootParameters::new("real", [BootSetting::new(setting)]).trial(true);
     let _ = parameters.apply(&mut session(root)).unwrap();
     assert_eq!(state(root), TrialState::Waiting);
+    started(root)
+}
+
+/// Starts GRUB on the tree's `/boot`. Returns the lines of the boots that came to their init, and what the machine
+/// said.
+fn started(root: &Path) -> (Vec<String>, String) {
     let disk =
         GrubDisk::make(&root.join("boot"), UUID, Kernel::Linux6_12, VMLINUZ, INITRD).unwrap();
     let said = disk.boot(LIMIT).unwrap();
@@ -159,6 +167,33 @@ fn a_trial_that_boots_is_booted_once() {
     assert_eq!(state(root), TrialState::Running);
     start(root, &booted[1], "third");
     assert_eq!(state(root), TrialState::Failed);
+}
+
+#[test]
+fn a_mode_that_is_started_once_is_followed_by_the_normal_entry() {
+    if !is_unpacked("a_mode_that_is_started_once_is_followed_by_the_normal_entry") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    tree(root);
+    let settings = [("iommu", "pt"), ("test.restart", "1")];
+    let setting = |(name, value)| BootSetting::new(CommandLineSetting::equals(name, value));
+    let mode = BootMode::new("real", "guests", settings.map(setting));
+    let _ = mode.apply(&mut session(root)).unwrap();
+    let once = (BOOT_ONCE, ModeOnce::new(mode.clone(), "real apply"));
+    let _ = once.apply(&mut session(root)).unwrap();
+    let is_next = |root: &Path| mode.state(session(root).host()).unwrap().is_next;
+    assert_eq!(is_next(root), Some(true));
+    let (booted, _) = started(root);
+    assert_eq!(booted.len(), 2, "{booted:?}");
+    assert!(booted[0].contains("iommu=pt test.restart=1"), "{booted:?}");
+    assert!(!booted[1].contains("iommu"), "{booted:?}");
+    assert_eq!(is_next(root), Some(false));
+    assert!(session(root).revert().unwrap().is_complete());
+    assert!(
+        !root.join("boot/grub/custom.cfg").exists() && !root.join("boot/grub/grubenv").exists()
+    );
 }
 
 /// What `grub-editenv` and `grub-script-check` make of what is written here.

@@ -179,6 +179,23 @@ pub trait Fs: Debug + Send {
     /// Any error from the file system; the file is then unchanged.
     fn put_file(&mut self, path: &Path, content: &FileContent) -> Result<(), HostError>;
 
+    /// Sets a variable of the firmware, a file of efivarfs, which cannot be renamed and is written with one
+    /// `write(2)`. In a file system that is not the running system's it is an ordinary file.
+    ///
+    /// # Errors
+    /// Any error from the file system or the firmware.
+    fn put_firmware_variable(&mut self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+        self.put_file(path, &FileContent::new(bytes))
+    }
+
+    /// Removes a variable of the firmware.
+    ///
+    /// # Errors
+    /// Any error from the file system or the firmware.
+    fn remove_firmware_variable(&mut self, path: &Path) -> Result<(), HostError> {
+        self.remove(path)
+    }
+
     /// Creates one directory with mode 0755.
     ///
     /// # Errors

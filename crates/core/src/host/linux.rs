@@ -6,6 +6,7 @@
 
 mod by_child;
 mod child_write;
+mod firmware_variable;
 
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
@@ -566,6 +567,22 @@ impl Fs for LinuxHost {
             Some(parent) => self.sync_directory(parent).map_err(&fail),
             None => Ok(()),
         }
+    }
+
+    fn put_firmware_variable(&mut self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+        if self.kind != RootKind::Live {
+            return self.put_file(path, &FileContent::new(bytes));
+        }
+        let (directory, name) = self.parent(Operation::Write, path)?;
+        firmware_variable::write(&directory, name, bytes).map_err(self.fail(Operation::Write, path))
+    }
+
+    fn remove_firmware_variable(&mut self, path: &Path) -> Result<(), HostError> {
+        if self.kind != RootKind::Live {
+            return self.remove(path);
+        }
+        let (directory, name) = self.parent(Operation::Remove, path)?;
+        firmware_variable::remove(&directory, name).map_err(self.fail(Operation::Remove, path))
     }
 
     fn create_directory(&mut self, path: &Path) -> Result<(), HostError> {

@@ -403,6 +403,33 @@ impl Host {
         })
     }
 
+    /// Sets a variable of the firmware: a file in `/sys/firmware/efi/efivars`, whose first four bytes are
+    /// its attributes. The flag with which the kernel protects such files is taken off for the change.
+    ///
+    /// # Errors
+    /// Any error from the host; the variable is then unchanged.
+    pub fn put_firmware_variable(
+        &mut self,
+        path: impl AsRef<Path>,
+        bytes: &[u8],
+    ) -> Result<(), HostError> {
+        let (path, Self { fs, gate, .. }) = (path.as_ref(), self);
+        pass(gate, &Change::Value { path, bytes }, || {
+            fs.put_firmware_variable(path, bytes)
+        })
+    }
+
+    /// Removes a variable of the firmware.
+    ///
+    /// # Errors
+    /// Any error from the host.
+    pub fn remove_firmware_variable(&mut self, path: impl AsRef<Path>) -> Result<(), HostError> {
+        let (path, Self { fs, gate, .. }) = (path.as_ref(), self);
+        pass(gate, &Change::Removal { path }, || {
+            fs.remove_firmware_variable(path)
+        })
+    }
+
     /// Creates one directory with mode 0755.
     ///
     /// # Errors

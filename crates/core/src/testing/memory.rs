@@ -305,6 +305,27 @@ impl Fs for MemoryHost {
         Ok(())
     }
 
+    /// The firmware changes a variable as a whole. A process that is killed before it has written leaves
+    /// an empty file, as efivarfs does before Linux 6.14.
+    fn put_firmware_variable(&mut self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+        let mut tree = self.memory.tree();
+        if path.parent().and_then(|parent| tree.nodes.get(parent)) != Some(&Node::Directory) {
+            return Err(fail(Operation::Write, path, ENOENT));
+        }
+        if self.crash_point.is_refused() {
+            return Ok(());
+        }
+        let is_new = !tree.nodes.contains_key(path);
+        let bytes = match self.crash_point.is_cut_short() {
+            true if is_new => &[],
+            true => return Ok(()),
+            false => bytes,
+        };
+        tree.nodes
+            .insert(path.to_owned(), Node::File(FileContent::new(bytes)));
+        Ok(())
+    }
+
     fn create_directory(&mut self, path: &Path) -> Result<(), HostError> {
         let mut tree = self.memory.tree();
         if tree.nodes.contains_key(path) {

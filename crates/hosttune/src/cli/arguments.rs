@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::boot::{self, BootArguments};
 use super::facts::FactsArguments;
 use super::guest::{GuestArguments, LoanArguments};
 use super::manual::ManualArguments;
@@ -119,6 +120,8 @@ pub(super) enum Command {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Start a mode, which is a boot entry of this profile, at the next boot only; or show the modes
+    Boot(BootArguments),
     /// Re-apply when devices appear, until interrupted
     Watch {
         /// Do not ask for confirmation
@@ -228,6 +231,10 @@ pub(super) fn command(profile: &dyn HostProfile) -> clap::Command {
         true => command,
         false => command.mut_subcommand("confirm", |command| command.hide(true)),
     };
+    let command = match boot::has_modes(profile) {
+        true => command,
+        false => command.mut_subcommand("boot", |command| command.hide(true)),
+    };
     match profile.guests().is_empty() {
         true => COMMANDS_FOR_GUESTS.iter().fold(command, |command, name| {
             command.mut_subcommand(name, |command| command.hide(true))
@@ -264,6 +271,7 @@ fn unused(command: &str) -> &'static [&'static str] {
     match command {
         "verify" => &["try_boot"],
         "explain" => &["strict", "try_boot"],
+        "boot" => &["only", "strict", "persist", "try_boot", "user"],
         "confirm" => &["only", "persist", "try_boot", "user"],
         "revert" | "status" => &["strict", "with", "persist", "try_boot"],
         "watch" => &["try_boot", "user"],

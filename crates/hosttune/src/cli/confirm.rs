@@ -168,7 +168,7 @@ fn running(session: &Session, name: &str, parameters: &BootParameters) -> Result
             },
         });
     }
-    let wanted = parameters.tried();
+    let wanted = parameters.tried(session.host()).map_err(Error::from)?;
     if trial.parameters != wanted {
         return Err(Failure::NoTrial {
             why: format!(

@@ -6,7 +6,8 @@
 //!
 //! # Commands
 //! `plan` (the default), `apply`, `verify`, `revert`, `status`, `explain KNOB`, `who-sets KEY`,
-//! `watch`, `run`, `facts`, `measure`. A profile with kernel parameters also has `confirm`. `plan`, `verify`, `status`, `explain`, `who-sets` and `facts` change
+//! `watch`, `run`, `facts`, `measure`. A profile with kernel parameters also has `confirm`; one
+//! with boot modes has `boot MODE --once` and `boot --list`. `plan`, `verify`, `status`, `explain`, `who-sets` and `facts` change
 //! nothing and write nothing. `measure` measures latency under load; it changes nothing and writes only
 //! the report files named on its command line. `facts` is also a command of the program `hosttune`,
 //! which has no profile; `pci` is one of that program alone.
@@ -39,6 +40,7 @@
 
 mod arguments;
 mod ask;
+mod boot;
 mod boot_units;
 mod cake;
 mod colour;
@@ -83,6 +85,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use hosttune_boot::boot_loader::BootParameters;
+use hosttune_boot::boot_once::BootMode;
 use hosttune_core::{Error, Host, Registry, Report, Session, Tuning};
 use hosttune_guest::Guest;
 
@@ -181,6 +184,13 @@ pub trait HostProfile {
     fn boot_parameters(&self, options: &Options) -> Option<(&'static str, BootParameters)> {
         let _ = options;
         None
+    }
+
+    /// The boot entries of the profile beside the normal one, each with the name of the part of the tuning
+    /// that adds it; none by default. `boot MODE --once` starts one of them at the next boot only.
+    fn boot_modes(&self, options: &Options) -> Vec<(&'static str, BootMode)> {
+        let _ = options;
+        Vec::new()
     }
 
     /// The virtual machines that the profile lends devices to; none by default. Each is the name of the

@@ -44,7 +44,7 @@ pub(super) fn run(
             | Command::Revert { .. }
             | Command::Lend(_)
             | Command::Return(_)
-    );
+    ) || matches!(&command, Command::Boot(arguments) if arguments.changes());
     let outcome = run.command(&command);
     let as_json = run.global.json;
     answered(profile.name(), outcome, as_json, changes, streams)
@@ -146,6 +146,7 @@ impl Run<'_> {
             Command::Verify { probe } => self.verify(*probe),
             Command::Revert { yes, force } => self.revert(*yes, *force, 0),
             Command::Confirm { yes } => self.confirm(*yes),
+            Command::Boot(arguments) => self.boot(arguments),
             Command::Watch { yes } => self.watch(*yes),
             Command::Run(arguments) => self.run_command(arguments),
             Command::RunStart(arguments) => run_command::start(self.profile.name(), arguments),
@@ -222,7 +223,18 @@ impl Run<'_> {
         let mut session = self.session()?;
         session.stopped_by(ending.stop());
         let tuning = self.tuning(&session)?;
-        let mut session = self.narrowed(session, &*tuning)?;
+        let session = self.narrowed(session, &*tuning)?;
+        self.apply_to(session, &*tuning, yes, ending)
+    }
+
+    /// Shows the plan of a tuning, asks, and applies it.
+    pub(super) fn apply_to(
+        &mut self,
+        mut session: Session,
+        tuning: &dyn Tuning,
+        yes: bool,
+        ending: &Ending,
+    ) -> Result<Exit, Failure> {
         let page = self.page(&session);
         let as_text = !self.global.json;
         if !yes
@@ -302,7 +314,7 @@ impl Run<'_> {
         Ok(if fails { Exit::Drift } else { Exit::Done })
     }
 
-    fn revert(&mut self, yes: bool, force: bool, wait: u16) -> Result<Exit, Failure> {
+    pub(super) fn revert(&mut self, yes: bool, force: bool, wait: u16) -> Result<Exit, Failure> {
         self.need_an_answer(yes, "revert")?;
         let begun = Instant::now();
         let mut outcome = self.try_revert(yes, force);

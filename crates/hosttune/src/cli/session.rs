@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use hosttune_boot::boot_once::BOOT_ONCE;
 use hosttune_core::host::RootKind;
 use hosttune_core::{Selection, Session, Status, Tuning};
 
 use super::Options;
+use super::boot;
 use super::failure::Failure;
 use super::run::Run;
 
@@ -60,6 +62,9 @@ impl Run<'_> {
         }
         let tuning = self.tuning(&session)?;
         let mut known = session.parts(|at| tuning.declare(at)).unwrap_or_default();
+        if boot::has_modes(self.profile) {
+            add_names(&mut known, BOOT_ONCE);
+        }
         for guest in self.profile.guests() {
             add_names(&mut known, guest);
         }

@@ -73,6 +73,7 @@ impl Command {
             Self::Verify { .. } => "verify",
             Self::Revert { .. } => "revert",
             Self::Confirm { .. } => "confirm",
+            Self::Boot(_) => "boot",
             Self::Watch { .. } => "watch",
             Self::Status => "status",
             Self::Explain { .. } => "explain",

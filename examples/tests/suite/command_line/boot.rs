@@ -17,6 +17,7 @@ const CUSTOM: &str = "boot/grub/custom.cfg";
 const BLOCK: &str = "boot/grub/grubenv";
 const FIRST_BOOT: &str = "7c9d9d1e-9a6c-4d0b-8a4e-0123456789ab";
 const LINE: &str = "BOOT_IMAGE=/boot/vmlinuz-6.12.0-1-amd64 root=UUID=0a3e1f52-5a0c-4bb3-9f7e-6a3d1c0b7e11 ro quiet";
+const TOASTER: &str = env!("CARGO_BIN_EXE_toaster");
 const TRY: [&str; 6] = [
     "apply",
     "--yes",
@@ -354,24 +355,117 @@ fn killed_at_any_write_a_confirmation_can_be_repeated() {
     done(tree.gaming(&["revert", "--yes"]));
 }
 
+const MODE: [&str; 5] = ["--persist", "--with", "vfio-mode", "--only", "vfio-mode"];
+
+fn toaster(tree: &Tree, typed: &[&str]) -> Ran {
+    let mut command = std::process::Command::new(TOASTER);
+    command.arg("--root").arg(tree.root()).args(typed);
+    Ran::of(&mut command)
+}
+
 #[test]
 fn toaster_has_a_boot_entry_for_its_guest() {
     let tree = debian();
     let before = tree.snapshot();
-    let toaster = |typed: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_toaster"));
-        command.arg("--root").arg(tree.root()).args(typed);
-        done(Ran::of(&mut command))
-    };
-    let typed = ["--persist", "--with", "vfio-mode", "--only", "vfio-mode"];
-    toaster(&[&["apply", "--yes"], &typed[..]].concat());
+    done(toaster(&tree, &[&["apply", "--yes"], &MODE[..]].concat()));
     let text = read(&tree, CUSTOM);
     assert!(
         text.contains("ro  quiet iommu=pt hugepagesz=2M hugepages=8192\n"),
         "{text}"
     );
-    let told = toaster(&[&["plan", "--json"], &typed[..]].concat());
+    let told = done(toaster(&tree, &[&["plan", "--json"], &MODE[..]].concat()));
     assert!(told.contains("grub-reboot hosttune-toaster-vfio"), "{told}");
-    toaster(&["revert", "--yes"]);
+    done(toaster(&tree, &["revert", "--yes"]));
     assert!(tree.snapshot() == before);
+}
+
+#[test]
+fn toaster_starts_its_mode_once() {
+    let tree = debian();
+    let before = tree.snapshot();
+    let listed = |tree: &Tree| {
+        let listed = toaster(tree, &["boot", "--list", "--json"]);
+        assert_keeps("boot", &listed);
+        let mode = listed.document()["modes"][0].clone();
+        let told = (
+            mode["state"].clone(),
+            mode["is_next"].clone(),
+            mode["is_met"].clone(),
+        );
+        serde_json::to_string(&told).unwrap()
+    };
+    assert_eq!(listed(&tree), r#"["absent",false,false]"#);
+    let told = done(toaster(&tree, &["boot"]));
+    let adds = "toaster --root";
+    assert!(
+        told.contains("to add it: ") && told.contains(adds),
+        "{told}"
+    );
+    toaster(&tree, &["boot", "vfio", "--once", "--yes"]).refused(3, "no entry for the mode vfio");
+    done(toaster(&tree, &[&["apply", "--yes"], &MODE[..]].concat()));
+    let added = tree.snapshot();
+    assert_eq!(listed(&tree), r#"["current",false,false]"#);
+    toaster(&tree, &["boot", "vfio"]).refused(2, "needs --once");
+    toaster(&tree, &["boot", "vfoi", "--once", "--yes"]).refused(2, "nearest: vfio");
+    toaster(&tree, &["boot", "vfio", "--once"]).refused(2, "use --yes");
+    toaster(&tree, &["boot", "--once"]).refused_usage("MODE");
+    toaster(&tree, &["boot", "--list", "--cancel"]).refused_usage("--list");
+    tree.gaming(&["boot"])
+        .refused(2, "gaming has no boot modes");
+    assert!(tree.snapshot() == added);
+
+    let told = done(toaster(&tree, &["boot", "vfio", "--once", "--yes"]));
+    assert!(told.contains("starts the mode vfio once"), "{told}");
+    assert_eq!(listed(&tree), r#"["current",true,false]"#);
+    let again = done(toaster(
+        &tree,
+        &["boot", "vfio", "--once", "--yes", "--json"],
+    ));
+    assert!(again.contains("\"changed\": []"), "{again}");
+    done(toaster(&tree, &["boot", "--cancel", "--yes"]));
+    assert!(tree.snapshot() == added);
+    // There is nothing to take back, and that is no failure.
+    done(toaster(&tree, &["boot", "--cancel", "--yes"]));
+
+    done(toaster(&tree, &["boot", "vfio", "--once", "--yes"]));
+    boot(&tree, 2);
+    assert_eq!(listed(&tree), r#"["current",false,true]"#);
+    boot(&tree, 3);
+    assert_eq!(listed(&tree), r#"["current",false,false]"#);
+    done(toaster(&tree, &["boot", "--cancel", "--yes"]));
+    tree.put("proc/cmdline", LINE);
+    tree.put("proc/sys/kernel/random/boot_id", FIRST_BOOT);
+    assert!(tree.snapshot() == added);
+    done(toaster(&tree, &["revert", "--yes"]));
+    assert!(tree.snapshot() == before);
+}
+
+#[test]
+fn killed_at_any_write_the_start_of_a_mode_goes_back() {
+    if !can_trace("killed in a start of a mode") {
+        return;
+    }
+    let tree = debian();
+    done(toaster(&tree, &[&["apply", "--yes"], &MODE[..]].concat()));
+    done(toaster(&tree, &["boot", "vfio", "--once", "--yes"]));
+    done(toaster(&tree, &["boot", "--cancel", "--yes"]));
+    let before = tree.snapshot();
+    let root = tree.root().to_str().unwrap();
+    let kills = Kills {
+        program: TOASTER,
+        arguments: &["--root", root, "boot", "vfio", "--once", "--yes"],
+        at: At::EveryWrite,
+        believable: 10,
+        parts: 1,
+    };
+    let killed = kills.each(
+        || assert!(tree.snapshot() == before),
+        |run| {
+            let reverted = toaster(&tree, &["boot", "--cancel", "--yes"]);
+            assert_eq!(reverted.exit, 0, "{run}: {reverted:?}");
+            assert!(tree.snapshot() == before, "{run}");
+        },
+    );
+    assert!(killed > 10, "{killed}");
+    done(toaster(&tree, &["revert", "--yes"]));
 }

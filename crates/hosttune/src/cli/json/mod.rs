@@ -3,6 +3,7 @@
 //! The documents have their own types instead of the engine's, so that the engine can change while the
 //! documents stay the same. A field is never omitted: an unknown value is `null`.
 
+mod boot;
 mod error;
 mod explain;
 mod guest;
@@ -14,6 +15,7 @@ mod who_sets;
 
 use serde::Serialize;
 
+pub(super) use boot::boot_modes;
 pub(super) use error::failed;
 pub(super) use explain::explained;
 pub(super) use guest::guest;

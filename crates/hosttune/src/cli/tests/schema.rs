@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// The schemas by the name of the command.
-const SCHEMAS: [(&str, &str); 14] = [
+const SCHEMAS: [(&str, &str); 15] = [
     (
         "plan",
         include_str!("../../../../../docs/schemas/plan.schema.json"),
@@ -55,6 +55,10 @@ const SCHEMAS: [(&str, &str); 14] = [
     (
         "guest",
         include_str!("../../../../../docs/schemas/guest.schema.json"),
+    ),
+    (
+        "boot",
+        include_str!("../../../../../docs/schemas/boot.schema.json"),
     ),
     (
         "error",
