@@ -68,7 +68,8 @@ pub use error::{Cause, Error, StaleStep, StepFailure};
 pub use host::{Host, HostError, HostErrorKind, LinuxHost, Operation};
 pub use knob::{AnyKnob, Knob, Lifetime, Registry, Unsupported, UnsupportedKind};
 pub use plan::{
-    Before, OwnedChange, Plan, Planner, Request, Requirement, SavedState, Step, When, Why,
+    Before, DeviceLink, OwnedChange, Plan, Planner, Request, Requirement, SavedState, Step, When,
+    Why,
 };
 pub use report::{Finding, Report, State};
 pub use selection::Selection;
