@@ -13,6 +13,7 @@ use std::fmt;
 use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Tuning};
 
 use crate::guest::Guest;
+use crate::shared_memory::SharedMemory;
 
 /// `CAP_SYS_RESOURCE`, which raises limits.
 const CAP_SYS_RESOURCE: u32 = 24;
@@ -70,7 +71,7 @@ impl MemoryLock {
     /// # Errors
     /// If a file exists and cannot be read, except for lack of permission.
     pub fn of(host: &Host, guest: &Guest) -> Result<Self, HostError> {
-        let shared = guest.shared().map_or(0, |memory| memory.mebibytes());
+        let shared = guest.shared().map_or(0, SharedMemory::mebibytes);
         let needed = guest.mebibytes().saturating_add(shared);
         Ok(match libvirt(host)? {
             Some((process, name)) => Self {

@@ -10,7 +10,7 @@ use super::{EINVAL, answering, meminfo, number};
 /// Number of pages of 2 MiB that contiguous memory exists for, on each node.
 pub const PAGES_THAT_FIT: u64 = 150;
 /// The same after compaction.
-pub const PAGES_THAT_FIT_COMPACTED: u64 = 300;
+pub const PAGES_THAT_FIT_COMPACTED: u64 = 220;
 
 /// Which nodes were compacted. No file shows it, so a revert need not restore it.
 type Compacted = Arc<Vec<AtomicBool>>;

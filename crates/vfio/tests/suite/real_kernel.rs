@@ -277,7 +277,7 @@ fn own_settings_are_there_again_after_a_loan() {
     let another = ["none", "mq-deadline"]
         .into_iter()
         .find(|another| !original.contains(&format!("[{another}]")));
-    let qos = Shaper::new(&name).egress(&Cake::default().bandwidth(Rate::mbit(38)));
+    let qos = Shaper::new(&name).egress(Cake::default().bandwidth(Rate::mbit(38)));
     let disks = Rules::new([Rule::new("disk")
         .transport(Transport::Nvme)
         .scheduler(another.unwrap().parse().unwrap())]);
