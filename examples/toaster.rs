@@ -10,9 +10,12 @@ use hosttune::boot::boot_once::BootMode;
 use hosttune::boot::command_line::CommandLineSetting;
 use hosttune::cli::{self, HostProfile, Options, Setting};
 use hosttune::facts::Facts;
-use hosttune::guest::{Guest, LookingGlass, Name, Resolution, SharedMemory, Version};
+use hosttune::guest::{
+    Guest, HugePages, LookingGlass, Name, NoteMemoryLock, Resolution, SharedMemory, Version,
+};
 use hosttune::host::RootKind;
-use hosttune::pci::{Address, Ids};
+use hosttune::memory::{self, hugepages::Hugepages};
+use hosttune::pci::{self, Address, Ids};
 use hosttune::vfio::{self, Assessment, Consent, Lend, LendAtBoot, LendAtBootByIds, Selector};
 use hosttune::{Error, Host, Note, Planner, Registry, Session, Tuning};
 
@@ -25,6 +28,11 @@ const GPU: &str = "10de:2684";
 const SCREEN: &str = "3840x2160";
 const NEEDS_PERSIST: &str = "a boot entry is kept in a file: toaster plan --persist shows it";
 const GLASS: &str = "b7";
+
+/// An optional part: the guest's memory from huge pages, while it is lent its devices.
+const HUGE_PAGES: &str = "huge-pages";
+/// In KiB.
+const PAGE: u64 = 2_048;
 
 /// An optional part: a boot entry beside the normal one, with memory set aside for the guest.
 const VFIO_MODE: &str = "vfio-mode";
@@ -40,8 +48,8 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "consent",
         value: "NAME,…",
-        help: "Accept consequences that the plan names: only-gpu, default-route, network-configuration, \
-               vital-disk, reserved-region",
+        help: "Accept consequences that the plan names: only-gpu, console, firmware-framebuffer, \
+               default-route, network-configuration, vital-disk, reserved-region",
         check: |text| consents(text).map(drop),
     },
     Setting {
@@ -79,13 +87,7 @@ fn selector(text: &str) -> Result<Selector, String> {
 }
 
 fn consents(text: &str) -> Result<Vec<Consent>, String> {
-    let known = [
-        Consent::OnlyGpu,
-        Consent::DefaultRoute,
-        Consent::NetworkConfiguration,
-        Consent::VitalDisk,
-        Consent::ReservedRegion,
-    ];
+    let known = Consent::ALL;
     let consent = |name: &str| {
         let found = known.into_iter().find(|consent| consent.as_str() == name);
         found.ok_or_else(|| {
@@ -173,7 +175,7 @@ impl HostProfile for Toaster {
     }
 
     fn candidates(&self) -> &'static [&'static str] {
-        &[VFIO_MODE]
+        &[VFIO_MODE, HUGE_PAGES]
     }
 
     fn settings(&self) -> &'static [Setting] {
@@ -182,6 +184,7 @@ impl HostProfile for Toaster {
 
     fn register(&self, registry: &mut Registry) {
         vfio::knobs(registry);
+        memory::knobs(registry);
     }
 
     fn with_backend(&self, session: Session) -> Session {
@@ -206,7 +209,13 @@ impl HostProfile for Toaster {
             };
             parts.push(Box::new(("boot", tuning)));
         }
-        parts.push(Box::new((GUEST, lend)));
+        parts.push(Box::new((
+            GUEST,
+            Loan {
+                lend,
+                huge_pages: options.has(HUGE_PAGES),
+            },
+        )));
         Ok(Box::new(parts))
     }
 
@@ -230,9 +239,54 @@ impl HostProfile for Toaster {
             value(options, "screen", SCREEN, resolution)?,
             value(options, "looking-glass", GLASS, version)?,
         );
-        Ok(Guest::new(name, CORES, MEMORY)
+        let guest = Guest::new(name, CORES, MEMORY)
             .devices(assessment.lent.iter().map(|device| device.address))
-            .shared_memory(SharedMemory::looking_glass(glass)))
+            .shared_memory(SharedMemory::looking_glass(glass));
+        if !options.has(HUGE_PAGES) {
+            return Ok(guest);
+        }
+        let node = node(host, &assessment)?;
+        Ok(guest.huge_pages(HugePages { size: PAGE, node }))
+    }
+}
+
+/// The node that the lent devices are attached to, on a host with several.
+fn node(host: &Host, assessment: &Assessment) -> Result<Option<u32>, Error> {
+    if !host.exists("/sys/devices/system/node/node1")? {
+        return Ok(None);
+    }
+    for device in &assessment.lent {
+        if let Some(node) = pci::numa_node(host, device.address)? {
+            return Ok(Some(node));
+        }
+    }
+    Ok(None)
+}
+
+/// What the guest is given while it runs: memory first, because that is what can be missing.
+struct Loan {
+    lend: Lend,
+    huge_pages: bool,
+}
+
+impl Tuning for Loan {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        if !at.is_selected() {
+            return Ok(());
+        }
+        if let Ok(name) = Name::new(GUEST) {
+            NoteMemoryLock(Guest::new(name, CORES, MEMORY)).declare(at)?;
+        }
+        if self.huge_pages {
+            let assessment = Assessment::of(at.host(), &self.lend)?;
+            let mut pages = Hugepages::of_size(PAGE, MEMORY * 1024 / PAGE)
+                .compact_first()
+                .why("the guest's memory: fewer entries in the page tables of guest and IOMMU")
+                .required();
+            pages.node = node(at.host(), &assessment)?;
+            pages.declare(at)?;
+        }
+        self.lend.declare(at)
     }
 }
 

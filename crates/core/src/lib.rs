@@ -79,7 +79,8 @@ pub use error::{Cause, Error, StaleStep, StepFailure};
 pub use host::{Host, HostError, HostErrorKind, LinuxHost, Operation};
 pub use knob::{Knob, Lifetime};
 pub use plan::{
-    Before, OwnedChange, Plan, Planner, Request, Requirement, SavedState, Step, When, Why,
+    Before, DeviceLink, OwnedChange, Plan, Planner, Request, Requirement, SavedState, Step, When,
+    Why,
 };
 pub use registry::Registry;
 pub use report::{Finding, Report, State};

@@ -26,6 +26,7 @@
 //! - [`PolicyGovernor`], [`PolicyPreference`], [`FrequencyLimit`], [`GovernorTunable`]: its knobs.
 //! - [`Boost`], [`DriverMode`]: switched for all policies, or per policy.
 //! - [`Processors`]: the tuning.
+//! - [`kept_free`]: processors without interrupts and without the tasks of others.
 //! - [`irqbalance`]: whether irqbalance is running and which settings it would overwrite.
 //!
 //! What the driver does not support is reported before anything is changed. In active mode, `intel_pstate`
@@ -46,6 +47,7 @@ mod boost;
 mod frequency;
 mod governor;
 pub mod irqbalance;
+pub mod kept_free;
 mod mode;
 mod policy;
 mod preference;
@@ -77,4 +79,8 @@ pub fn knobs(registry: &mut hosttune_core::Registry) {
     registry.add::<GovernorTunable>();
     registry.add::<Boost>();
     registry.add::<DriverMode>();
+    registry.add::<kept_free::Controller>();
+    registry.add::<kept_free::CpusetProcessors>();
+    registry.add::<kept_free::Partition>();
+    registry.add::<kept_free::InterruptAffinity>();
 }

@@ -59,6 +59,7 @@ pub struct Guest {
     mebibytes: u64,
     devices: Vec<Address>,
     shared_memory: Option<SharedMemory>,
+    huge_pages: Option<HugePages>,
 }
 
 impl Guest {
@@ -71,6 +72,7 @@ impl Guest {
             mebibytes,
             devices: Vec::new(),
             shared_memory: None,
+            huge_pages: None,
         }
     }
 
@@ -87,6 +89,13 @@ impl Guest {
     #[must_use]
     pub fn shared_memory(mut self, memory: SharedMemory) -> Self {
         self.shared_memory = Some(memory);
+        self
+    }
+
+    /// Takes its memory from the host's pool of huge pages.
+    #[must_use]
+    pub fn huge_pages(mut self, pages: HugePages) -> Self {
+        self.huge_pages = Some(pages);
         self
     }
 
@@ -120,6 +129,12 @@ impl Guest {
         self.shared_memory.as_ref()
     }
 
+    /// The huge pages that it has its memory from.
+    #[must_use]
+    pub fn pages(&self) -> Option<HugePages> {
+        self.huge_pages
+    }
+
     /// The functions by the slot of the host that they are in. Functions of one card are functions
     /// of one card in the guest as well: some drivers look for the rest of their card there.
     pub(crate) fn cards(&self) -> Vec<Vec<Placed>> {
@@ -143,6 +158,15 @@ impl Guest {
         };
         cards.into_values().map(card).collect()
     }
+}
+
+/// Huge pages of the host, which have to be in a pool before the guest starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HugePages {
+    /// The size of a page, in KiB.
+    pub size: u64,
+    /// The NUMA node that they are on; `None` if any will do.
+    pub node: Option<u32>,
 }
 
 /// A function of the host with its place in the guest.

@@ -22,16 +22,19 @@
 //! # Vocabulary
 //! - [`Guest`]: name, cores, memory, devices, shared memory.
 //! - [`LookingGlass`]: how large the shared memory of a guest without a monitor must be.
+//! - [`MemoryLock`]: whether the process that starts it may lock its memory.
 //! - [`libvirt`], [`qemu`], [`hook`], [`tmpfiles`]: the texts.
 
 mod guest;
 pub mod hook;
 pub mod libvirt;
 mod looking_glass;
+mod memory_lock;
 pub mod qemu;
 mod shared_memory;
 pub mod tmpfiles;
 
-pub use guest::{Guest, Name, NotAName};
+pub use guest::{Guest, HugePages, Name, NotAName};
 pub use looking_glass::{LookingGlass, NotAResolution, Resolution, Version};
+pub use memory_lock::{MemoryLock, NoteMemoryLock, Starter, Verdict};
 pub use shared_memory::{FileState, SharedMemory};

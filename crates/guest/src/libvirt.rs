@@ -2,7 +2,25 @@
 
 use std::fmt::Write as _;
 
-use crate::guest::Guest;
+use crate::guest::{Guest, HugePages};
+
+/// Memory from huge pages. Where they are on one node, the guest's memory must be there too: without
+/// `numatune` it would be taken from any node, and the guest would not start.
+fn memory_backing(pages: HugePages) -> String {
+    let HugePages { size, node } = pages;
+    let node = node.map(|node| {
+        format!("  <numatune>\n    <memory mode='strict' nodeset='{node}'/>\n  </numatune>\n")
+    });
+    format!(
+        "  <memoryBacking>
+    <hugepages>
+      <page size='{size}' unit='KiB'/>
+    </hugepages>
+  </memoryBacking>
+{}",
+        node.unwrap_or_default()
+    )
+}
 
 /// A whole domain: cores, memory, lent devices, shared memory. Disks, network, TPM and screen are
 /// not in it, because the host's side does not decide them.
@@ -12,6 +30,7 @@ use crate::guest::Guest;
 #[must_use]
 pub fn domain(guest: &Guest) -> String {
     let (name, cores, memory) = (guest.name(), guest.cores(), guest.mebibytes());
+    let pages = guest.pages().map(memory_backing).unwrap_or_default();
     let mut xml = format!(
         "\
 <!-- The host's side of the guest. Disks, network, TPM and screen are not in it: copy what is
@@ -20,7 +39,7 @@ pub fn domain(guest: &Guest) -> String {
 <domain type='kvm'>
   <name>{name}</name>
   <memory unit='MiB'>{memory}</memory>
-  <vcpu placement='static'>{cores}</vcpu>
+{pages}  <vcpu placement='static'>{cores}</vcpu>
   <os firmware='efi'>
     <type arch='x86_64' machine='q35'>hvm</type>
   </os>

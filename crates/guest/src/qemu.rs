@@ -13,7 +13,24 @@ pub fn arguments(guest: &Guest) -> Vec<String> {
         arguments.push(value);
     };
     add("-name", guest.name().to_string());
-    add("-machine", "q35".to_owned());
+    match guest.pages() {
+        None => add("-machine", "q35".to_owned()),
+        Some(pages) => {
+            let node = pages
+                .node
+                .map(|node| format!(",host-nodes={node},policy=bind"));
+            add(
+                "-object",
+                format!(
+                    "memory-backend-memfd,id=ram,size={}M,hugetlb=on,hugetlbsize={}K,prealloc=on{}",
+                    guest.mebibytes(),
+                    pages.size,
+                    node.unwrap_or_default()
+                ),
+            );
+            add("-machine", "q35,memory-backend=ram".to_owned());
+        }
+    }
     add("-accel", "kvm".to_owned());
     add(
         "-cpu",

@@ -47,6 +47,9 @@ pub enum PoolState {
         /// For a request: the number of pages that is enough.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at_least: Option<u64>,
+        /// For a request: compact memory first if the pool grows.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        compact: bool,
         /// Pages on each node if there are several; empty if the distribution does not matter.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         nodes: Vec<u64>,
@@ -59,6 +62,7 @@ impl PoolState {
         Self::Pages {
             pages,
             at_least: None,
+            compact: false,
             nodes: Vec::new(),
         }
     }
@@ -131,6 +135,20 @@ impl Pool {
             .collect())
     }
 
+    /// Has the kernel move pages together, so that it finds contiguous memory. Nothing shows it and there
+    /// is nothing to revert. Page cache is not dropped: that costs every program its files, and memory that
+    /// cannot be moved stays where it is. A kernel without CONFIG_COMPACTION has no such file.
+    fn compact(&self, host: &mut Host) -> Result<(), HostError> {
+        let file = match self.node {
+            Some(node) => format!("{NODES}/node{node}/compact"),
+            None => "/proc/sys/vm/compact_memory".to_owned(),
+        };
+        if host.exists(&file)? {
+            host.write_value(file, b"1\n")?;
+        }
+        Ok(())
+    }
+
     fn memory(&self, host: &Host) -> Result<u64, HostError> {
         match self.node {
             Some(node) => total::of_file(host, &format!("{NODES}/node{node}/meminfo")),
@@ -179,6 +197,7 @@ impl Knob for Pool {
         let PoolState::Pages {
             pages,
             at_least,
+            compact,
             nodes,
         } = to
         else {
@@ -191,6 +210,9 @@ impl Knob for Pool {
             return self.deal_out(host, nodes);
         }
         let before = self.read(host)?;
+        if *compact && before.count().is_some_and(|now| now < *pages) {
+            self.compact(host)?;
+        }
         host.write_value(&file, format!("{pages}\n").as_bytes())?;
         let now = self.read(host)?.count().unwrap_or(0);
         if now >= *pages || at_least.is_some_and(|least| now >= least) {
@@ -230,6 +252,7 @@ impl Knob for Pool {
                     pages,
                     at_least,
                     nodes,
+                    ..
                 },
             ) => {
                 (nodes.is_empty() || nodes == lie)
@@ -357,6 +380,9 @@ pub struct Hugepages {
     /// applicable, or fails if it is required. A pool that already has enough pages matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least: Option<u64>,
+    /// Whether memory is compacted first if the pool grows.
+    #[serde(default)]
+    pub compact: bool,
     /// The node; `None` for the whole machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<u32>,
@@ -378,6 +404,7 @@ impl Hugepages {
             size,
             pages,
             at_least: None,
+            compact: false,
             node: None,
             overcommit: None,
             why: Why::default(),
@@ -389,6 +416,14 @@ impl Hugepages {
     #[must_use]
     pub fn at_least(mut self, pages: u64) -> Self {
         self.at_least = Some(pages);
+        self
+    }
+
+    /// Compacts memory before the pool grows: on a host that has run for a while, contiguous memory is
+    /// rare. It takes up to seconds.
+    #[must_use]
+    pub fn compact_first(mut self) -> Self {
+        self.compact = true;
         self
     }
 
@@ -449,6 +484,7 @@ impl Tuning for Hugepages {
         let to = PoolState::Pages {
             pages: self.pages,
             at_least: self.at_least,
+            compact: self.compact,
             nodes: Vec::new(),
         };
         at.want(&pool, &to)

@@ -1,5 +1,7 @@
 //! What a lend takes, what it leaves, and why it is refused: decided without changing anything.
 
+mod console;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -27,6 +29,8 @@ pub struct Assessment {
     pub refusals: Vec<Refusal>,
     /// What a user should know before consenting to the plan.
     pub notes: Vec<String>,
+    /// Whether the text console ends with the devices, so that fbcon is unbound before.
+    pub(crate) ends_console: bool,
 }
 
 /// What happens to one function, and why.
@@ -83,6 +87,7 @@ pub(crate) fn decide(view: &View, lend: &Lend) -> Assessment {
         verdicts: Vec::new(),
         refusals: Vec::new(),
         notes: Vec::new(),
+        ends_console: false,
     };
     select(view, lend, &mut found);
     let rank = |device: &Device| (card::unbind_rank(device), device.address);
@@ -98,6 +103,7 @@ pub(crate) fn decide(view: &View, lend: &Lend) -> Assessment {
     }
     judge_groups(view, &mut found);
     refuse_only_gpu(view, &mut found);
+    console::refuse(view, &mut found);
     found.refusals.retain(|refusal| {
         refusal
             .consent
@@ -281,7 +287,7 @@ fn refuse_used(device: &Device, used: &Used, found: &mut Assessment) {
             ));
         } else {
             let why = format!("it is in use by {holder}");
-            let hint = "close that program; it is never killed";
+            let hint = holder.runs_in.hint();
             found
                 .refusals
                 .push(Refusal::new(address, UnsupportedKind::Busy, why, hint));

@@ -1,13 +1,16 @@
 //! The tuning that lends devices.
 
+use std::collections::BTreeMap;
+
 use hosttune_boot::module::{self, Availability};
 use hosttune_boot::{KernelModule, ModuleState};
-use hosttune_core::{Error, Planner, Tuning, Why};
-use hosttune_pci::Device;
+use hosttune_core::{AnyKnob, DeviceLink, Error, Planner, Tuning, Why};
+use hosttune_pci::{Address, Device};
 use serde::{Deserialize, Serialize};
 
 use crate::assessment::Assessment;
 use crate::bound_driver::{Binding, BoundDriver};
+use crate::console_driver::{ConsoleBinding, ConsoleDriver};
 use crate::device_attribute::{AttributeFile, AttributeState, DeviceAttribute};
 use crate::driver_override::{DriverOverride, Override};
 use crate::own_settings;
@@ -28,15 +31,20 @@ const MODULES: [&str; 2] = ["vfio_pci", "vfio_iommu_type1"];
 /// changed and the plan names each reason; reasons that a user may accept name their [`Consent`].
 /// No process is killed, no device is reset, and no driver is forced.
 ///
-/// Settings that a journal of any owner holds on an interface or a disk of a lent device would be
-/// lost, so they keep it from being lent: the plan names owner, settings and the commands that
-/// revert them before and apply them after.
+/// Settings on an interface or a disk of a lent device end with its driver. Those of this owner are
+/// set again when the device is returned, by the same revert. Those of another owner keep it from
+/// being lent: the plan names owner, settings and the commands that revert them before and apply
+/// them after. So do settings on a VLAN, which does not come back with the interface below it.
 ///
 /// # What no revert brings back
 /// - Addresses, routes and other settings of a network interface: see
 ///   [`Consent::NetworkConfiguration`].
 /// - A framebuffer of the firmware (efifb, simpledrm) that vfio-pci removes: it comes back with the
-///   next boot. The console comes back only where the native driver has one.
+///   next boot. See [`Consent::FirmwareFramebuffer`].
+/// - The text console, where the device's own driver makes no framebuffer: NVIDIA's with `fbdev=0`.
+///   Otherwise fbcon is unbound before the loan and bound after it: see [`Consent::Console`].
+/// - Consoles that were mapped to one of several framebuffers: the kernel moves them to another.
+/// - The session of a user on the screen, and whatever runs in it.
 /// - A device that does not survive its reset. It stays in the journal until it answers.
 ///
 /// # What is not seen
@@ -140,25 +148,43 @@ impl Lend {
     }
 }
 
+/// What is set on each lent device by this owner, and is to be set again.
+type Settings = BTreeMap<Address, Vec<(AnyKnob, DeviceLink)>>;
+
 impl Lend {
-    /// Refuses devices with settings on them that a journal holds. Returns whether there are any.
-    fn refuse_tuned(&self, at: &mut Planner<'_>, lent: &[Device]) -> Result<bool, Error> {
+    /// The settings of this owner on the devices. `None` if there are settings on them that would be
+    /// lost: the devices are refused.
+    fn settings(&self, at: &mut Planner<'_>, lent: &[Device]) -> Result<Option<Settings>, Error> {
         let changes = at.changes_in_effect();
+        let own = changes.iter().filter(|change| change.is_own);
+        let own: Vec<AnyKnob> = own
+            .map(|change| change.knob.clone())
+            .chain(at.requested())
+            .collect();
+        let mut settings = Settings::new();
         let mut is_refused = false;
-        if changes.is_empty() {
-            return Ok(false);
+        if changes.is_empty() && own.is_empty() {
+            return Ok(Some(settings));
         }
         for device in lent.iter().filter(|device| !is_lent(device)) {
-            let mut names = usage::interface_names(at.host(), device.address)?;
-            names.extend(usage::disk_names(at.host(), device.address)?);
-            for unsupported in own_settings::reasons(device.address, &names, changes) {
+            let address = device.address;
+            let mut names = usage::interface_names(at.host(), address)?;
+            names.extend(usage::disk_names(at.host(), address)?);
+            let kept = own_settings::kept(at.host(), address, &names, own.iter().cloned())?;
+            for unsupported in own_settings::reasons(address, &names, &kept.lost, changes) {
                 is_refused = true;
-                at.skip(&device.address.to_string(), unsupported)
+                at.skip(&address.to_string(), unsupported)
                     .required()
                     .why(self.reason());
             }
+            for (knob, _) in &kept.knobs {
+                at.note(format!(
+                    "{knob} ends with the driver of {address} and is set again when the device is returned"
+                ));
+            }
+            settings.insert(address, kept.knobs);
         }
-        Ok(is_refused)
+        Ok((!is_refused).then_some(settings))
     }
 }
 
@@ -179,9 +205,9 @@ impl Tuning for Lend {
             }
             return Ok(());
         }
-        if self.refuse_tuned(at, &assessment.lent)? {
+        let Some(mut settings) = self.settings(at, &assessment.lent)? else {
             return Ok(());
-        }
+        };
         let vfio = Binding::driver(VFIO_PCI);
         let mut waiting = Vec::new();
         for device in &assessment.lent {
@@ -192,6 +218,11 @@ impl Tuning for Lend {
         }
         if !assessment.lent.is_empty() {
             Self::request_modules(at, !waiting.is_empty())?;
+        }
+        if assessment.ends_console {
+            // Before any device leaves its driver; so it is undone when all have theirs again.
+            at.intermediate(&ConsoleDriver::framebuffer(), &ConsoleBinding::Unbound)
+                .why("fbcon holds the driver of the framebuffer on which it draws");
         }
         for (address, binding) in &waiting {
             let Binding::Driver(driver) = binding else {
@@ -206,7 +237,8 @@ impl Tuning for Lend {
                     .why("the override keeps the original driver from being bound again");
             }
             at.intermediate(&BoundDriver(*address), &Binding::Unbound)
-                .why("vfio-pci binds only a device without a driver");
+                .why("vfio-pci binds only a device without a driver")
+                .takes_away(settings.remove(address).unwrap_or_default());
         }
         // A revert undoes the steps in the opposite order, so the override is lifted before the
         // original driver is bound, which it would keep from binding.

@@ -26,7 +26,7 @@
 //! - [`Assessment`]: what a lend takes and leaves, with a [`Verdict`] for each function, and each
 //!   [`Refusal`]. [`Consent`]: a consequence that the user accepts.
 //! - [`survey`]: what uses each device now, as a [`DeviceUse`].
-//! - [`BoundDriver`], [`DriverOverride`], [`DeviceAttribute`]: the knobs.
+//! - [`BoundDriver`], [`DriverOverride`], [`DeviceAttribute`], [`ConsoleDriver`]: the knobs.
 //!
 //! # First kernel version
 //! | Feature | Linux |
@@ -43,6 +43,7 @@ mod at_boot;
 mod at_boot_ids;
 mod bound_driver;
 mod card;
+mod console_driver;
 mod device_attribute;
 mod driver_override;
 mod lend;
@@ -59,12 +60,13 @@ pub use assessment::{Assessment, Role, Verdict};
 pub use at_boot::LendAtBoot;
 pub use at_boot_ids::LendAtBootByIds;
 pub use bound_driver::{Binding, BoundDriver};
+pub use console_driver::{ConsoleBinding, ConsoleDriver};
 pub use device_attribute::{AttributeFile, AttributeState, DeviceAttribute};
 pub use driver_override::{DriverOverride, Override};
 pub use lend::Lend;
 pub use refusal::{Consent, Refusal};
 pub use selector::Selector;
-pub use usage::{DeviceUse, DiskUse, Holder, InterfaceUse, survey};
+pub use usage::{DeviceUse, DiskUse, Holder, InterfaceUse, RunsIn, survey};
 
 // One dependency is enough for a program that uses only this crate.
 pub use hosttune_core::{Error, Session, Tuning};
@@ -75,4 +77,5 @@ pub fn knobs(registry: &mut hosttune_core::Registry) {
     registry.add::<DriverOverride>();
     registry.add::<BoundDriver>();
     registry.add::<DeviceAttribute>();
+    registry.add::<ConsoleDriver>();
 }

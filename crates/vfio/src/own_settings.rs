@@ -2,29 +2,98 @@
 //! scheduler and queue attributes.
 //!
 //! They are lost with the driver. The interface that comes back is another one with the same name,
-//! so no revert sets them again, and the journal would name a device that no longer exists. They
-//! are therefore reverted before a loan and applied after it, by the program that has set them:
-//! only that program knows its knob types and its profile.
+//! so no revert sets them again, and the journal would name a device that no longer exists.
+//!
+//! Settings of the owner that lends are saved with the step that unbinds the driver, and set again
+//! when that step is undone ([`kept`]). Those of another owner are reverted before a loan and
+//! applied after it by the program that has set them ([`reasons`]): only that program knows its knob
+//! types and its profile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hosttune_core::{OwnedChange, Unsupported, UnsupportedKind};
+use hosttune_core::host::EntryKind;
+use hosttune_core::{
+    AnyKnob, DeviceLink, Host, HostError, OwnedChange, Unsupported, UnsupportedKind,
+};
 use hosttune_pci::Address;
 use serde_json::Value;
+
+/// The settings of this owner on a device, in the order in which they are made, each with the link to
+/// the interface or disk that it is on.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) knobs: Vec<(AnyKnob, DeviceLink)>,
+    /// The names whose links lead elsewhere, such as VLANs: they do not come back with the driver.
+    pub(crate) lost: BTreeSet<String>,
+}
+
+/// Those of `knobs` that are about the interfaces and disks `names` of a device.
+pub(crate) fn kept(
+    host: &Host,
+    address: Address,
+    names: &BTreeSet<String>,
+    knobs: impl IntoIterator<Item = AnyKnob>,
+) -> Result<Kept, HostError> {
+    let mut links: BTreeMap<&String, DeviceLink> = BTreeMap::new();
+    let mut kept = Kept::default();
+    for name in names {
+        match link(host, address, name)? {
+            Some(link) => drop(links.insert(name, link)),
+            None => drop(kept.lost.insert(name.clone())),
+        }
+    }
+    for knob in knobs {
+        let mut on = links.iter();
+        let is_on = |(name, _): &(&&String, &DeviceLink)| {
+            is_about(&knob.id, &BTreeSet::from([(**name).clone()]))
+        };
+        if let Some((_, link)) = on.find(is_on)
+            && !kept.knobs.iter().any(|(known, _)| *known == knob)
+        {
+            kept.knobs.push((knob, link.clone()));
+        }
+    }
+    Ok(kept)
+}
+
+/// The link of an interface or a disk of a device. With multipath the disk of an NVMe controller is
+/// below the subsystem that the controller belongs to, and not below the controller.
+fn link(host: &Host, address: Address, name: &str) -> Result<Option<DeviceLink>, HostError> {
+    for class in ["net", "block"] {
+        let link = format!("/sys/class/{class}/{name}");
+        let Some(EntryKind::Link(target)) = host.entry(&link)?.map(|entry| entry.kind) else {
+            continue;
+        };
+        let target = target.to_string_lossy();
+        let of_device = format!("/{address}/");
+        let subsystem = target
+            .split_once("/nvme-subsystem/")
+            .and_then(|(_, below)| below.split('/').next());
+        let through = match subsystem {
+            _ if target.contains(&of_device) => of_device,
+            Some(subsystem) => format!("/{subsystem}/"),
+            None => continue,
+        };
+        return Ok(Some(DeviceLink { link, through }));
+    }
+    Ok(None)
+}
 
 /// How many settings of one part are named.
 const NAMED: usize = 4;
 
 /// Why a device cannot be lent while these changes are in effect: one reason for each owner and
-/// part. `names` are the interfaces and disks of the device.
+/// part. `names` are the interfaces and disks of the device; `lost` those of them for which this
+/// owner's own changes count too.
 pub(crate) fn reasons(
     address: Address,
     names: &BTreeSet<String>,
+    lost: &BTreeSet<String>,
     changes: &[OwnedChange],
 ) -> Vec<Unsupported> {
     let mut found: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for change in changes.iter().filter(|change| !change.is_intermediate) {
-        if is_about(&change.knob.id, names) {
+        if is_about(&change.knob.id, if change.is_own { lost } else { names }) {
             let of_part = found
                 .entry((&change.owner, change.outermost_part()))
                 .or_default();

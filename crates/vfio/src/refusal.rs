@@ -21,12 +21,29 @@ pub enum Consent {
     NetworkConfiguration,
     /// The only display controller, or the only one with a monitor.
     OnlyGpu,
+    /// The only framebuffer on which the text console is drawn: fbcon is unbound while the device is
+    /// lent, and bound again after its driver has come back.
+    Console,
+    /// The framebuffer that the firmware has left. vfio-pci removes it when it binds the device, and
+    /// only the next boot makes another.
+    FirmwareFramebuffer,
     /// Firmware uses memory with the device (an RMRR), so the kernel binds it but gives it to no
     /// virtual machine.
     ReservedRegion,
 }
 
 impl Consent {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::VitalDisk,
+        Self::DefaultRoute,
+        Self::NetworkConfiguration,
+        Self::OnlyGpu,
+        Self::Console,
+        Self::FirmwareFramebuffer,
+        Self::ReservedRegion,
+    ];
+
     /// The word in a configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -35,6 +52,8 @@ impl Consent {
             Self::DefaultRoute => "default-route",
             Self::NetworkConfiguration => "network-configuration",
             Self::OnlyGpu => "only-gpu",
+            Self::Console => "console",
+            Self::FirmwareFramebuffer => "firmware-framebuffer",
             Self::ReservedRegion => "reserved-region",
         }
     }

@@ -10,7 +10,7 @@ use hosttune_pci::{
 };
 
 use crate::lend::Lend;
-use crate::usage::{self, Connectors, DiskUse, Holders, InterfaceUse};
+use crate::usage::{self, Connectors, Consoles, DiskUse, Holders, InterfaceUse};
 
 /// What is known of one selected device.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +37,7 @@ pub(crate) struct View {
     pub(crate) blocked: BTreeSet<u32>,
     /// Of all display controllers.
     pub(crate) connectors: BTreeMap<Address, Connectors>,
+    pub(crate) consoles: Consoles,
 }
 
 impl View {
@@ -61,6 +62,7 @@ impl View {
             used: BTreeMap::new(),
             blocked: BTreeSet::new(),
             connectors: BTreeMap::new(),
+            consoles: Consoles::default(),
             devices,
         };
         for address in near {
@@ -83,11 +85,10 @@ impl View {
                 view.used.insert(address, used(host, device)?);
             }
         }
-        for device in view
-            .devices
-            .iter()
-            .filter(|device| device.class.is_display() && !device.is_stuck)
-        {
+        let all = view.devices.iter();
+        let displays = all.filter(|device| device.class.is_display() && !device.is_stuck);
+        view.consoles = Consoles::read(host, displays.clone())?;
+        for device in displays {
             let connectors = usage::connectors(host, device.address)?;
             view.connectors.insert(device.address, connectors);
         }

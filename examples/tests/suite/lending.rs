@@ -16,6 +16,9 @@ inside_stock_kernels!(
     loans_killed_at_random_moments_all_come_back,
 );
 
+/// The display of the test machine is its only one, and the text console is drawn on it.
+const CONSENT: &str = "only-gpu,console";
+
 const TOASTER: &str = env!("CARGO_BIN_EXE_toaster");
 
 fn toaster(arguments: &[&str]) -> Output {
@@ -203,13 +206,13 @@ fn a_card_is_lent_to_the_guest_and_comes_back() {
     assert!(said.contains("consent to only-gpu"), "{said}");
     before.is_still(&there(), "after a refusal");
 
-    let lend = ["lend", "--gpu", &gpu, "--consent", "only-gpu", "windows11"];
+    let lend = ["lend", "--gpu", &gpu, "--consent", CONSENT, "windows11"];
     let given = &["return", "windows11"];
     let _ = exits(0, &lend);
     assert_eq!([driver(&display), driver(&audio)], ["vfio-pci", "vfio-pci"]);
     let said = exits(0, &lend);
     assert!(said.contains("nothing to do"), "{said}");
-    let _ = exits(0, &["verify", "--gpu", &gpu, "--consent", "only-gpu"]);
+    let _ = exits(0, &["verify", "--gpu", &gpu, "--consent", CONSENT]);
     let said = exits(0, &["guest", "--gpu", &gpu, "--qemu"]);
     assert!(said.contains(&format!("vfio-pci,host={audio}")), "{said}");
     let _ = exits(0, given);
@@ -253,7 +256,7 @@ fn udev_lends_the_card_by_the_rule() {
     let udevd = Udevd::start(Udev::Backports);
     let before = there();
     let gpu = format!("1234:1111@{display}");
-    let options = ["--persist", "--gpu", &gpu, "--consent", "only-gpu"];
+    let options = ["--persist", "--gpu", &gpu, "--consent", CONSENT];
     let apply = ["apply", "--yes", "--only", "boot"];
     let _ = exits(0, &[&apply[..], &options].concat());
     before.is_still(&there(), "with the rule");
@@ -274,7 +277,7 @@ fn udev_lends_the_card_by_the_rule() {
         "{log}"
     );
     let _ = exits(0, &[&["verify"][..], &options].concat());
-    let said = exits(0, &["lend", "--gpu", &gpu, "--consent", "only-gpu"]);
+    let said = exits(0, &["lend", "--gpu", &gpu, "--consent", CONSENT]);
     assert!(said.contains("nothing to do"), "{said}");
     let _ = exits(0, &["revert", "--yes"]);
     assert!(!Path::new("/etc/udev/rules.d/61-hosttune-toaster.rules").exists());
@@ -308,7 +311,7 @@ fn loans_killed_at_random_moments_all_come_back() {
     let (before, shown) = (there(), console());
     assert!(!shown.trim().is_empty(), "no framebuffer console");
     let gpu = format!("1234:1111@{display}");
-    let lend = ["lend", "--gpu", &gpu, "--consent", "only-gpu", "windows11"];
+    let lend = ["lend", "--gpu", &gpu, "--consent", CONSENT, "windows11"];
     let given = ["return", "windows11"];
     let start = |arguments: &[&str]| {
         let mut program = Command::new(TOASTER);

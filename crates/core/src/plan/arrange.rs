@@ -105,13 +105,9 @@ pub(crate) fn arrange(
         ) = (&outcome, &request.target)
         {
             let identity = target.kind.identity(&target.knob, view.host)?;
-            let mut step = step(
-                request,
-                target,
-                from.clone(),
-                side_effects.clone(),
-                identity,
-            );
+            let reset = side_effects.iter().chain(&request.taken_away);
+            let reset: Vec<SavedState> = reset.cloned().collect();
+            let mut step = step(request, target, from.clone(), reset, identity);
             if let Some(damaged) = damaged {
                 step.from_text = target.kind.show(&target.knob, damaged);
             }

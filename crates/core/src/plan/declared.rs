@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::view::Outcome;
-use super::{Before, Requirement, When, Why};
+use super::{Before, Requirement, SavedState, When, Why};
 use crate::any_knob::{AnyKnob, Key, show_value};
 use crate::knob_kind::KnobKind;
 use crate::report::{Finding, State};
@@ -37,6 +37,8 @@ pub(crate) struct Declared {
     pub(crate) why: Why,
     pub(crate) requirement: Requirement,
     pub(crate) overridden: Option<String>,
+    /// The knobs on devices that the step takes away, with their states.
+    pub(super) taken_away: Vec<SavedState>,
     /// What the planner knew about the knobs that this request changes, before the request.
     pub(crate) ahead_before: Vec<(Key, Option<Before>)>,
     /// Its outcome at the point of declaration.
@@ -78,6 +80,7 @@ impl Declared {
             why: Why::default(),
             requirement: Requirement::Plain,
             overridden: None,
+            taken_away: Vec::new(),
             ahead_before: Vec::new(),
             outcome: None,
             cured: false,
@@ -93,6 +96,7 @@ impl Declared {
             why: Why::default(),
             requirement: Requirement::Plain,
             overridden: None,
+            taken_away: Vec::new(),
             ahead_before: Vec::new(),
             outcome: None,
             cured: false,

@@ -2,6 +2,7 @@
 
 mod arrange;
 mod declared;
+mod device_link;
 mod findings;
 mod owned;
 mod planner;
@@ -12,6 +13,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use device_link::DeviceLink;
 pub use owned::OwnedChange;
 pub use planner::{Planner, Request};
 pub(crate) use planner::{Refusal, Scope};
@@ -151,6 +153,10 @@ pub struct SavedState {
     pub knob: AnyKnob,
     /// The state to restore after the step is undone.
     pub state: Before,
+    /// The device that the knob is on, if the step takes that device away: the state is restored
+    /// once the device is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceLink>,
 }
 
 /// A change of one knob.

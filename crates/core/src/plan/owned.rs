@@ -17,16 +17,20 @@ pub struct OwnedChange {
     pub part: String,
     /// The knob.
     pub knob: AnyKnob,
+    /// Whether the owner is that of this session.
+    #[serde(default)]
+    pub is_own: bool,
     /// Whether it is only an intermediate step for another change.
     pub is_intermediate: bool,
 }
 
 impl OwnedChange {
-    pub(crate) fn of(owner: &str, step: &Step) -> Self {
+    pub(crate) fn of(owner: &str, is_own: bool, step: &Step) -> Self {
         Self {
             owner: owner.to_owned(),
             part: step.part.clone(),
             knob: step.knob.clone(),
+            is_own,
             is_intermediate: step.means,
         }
     }

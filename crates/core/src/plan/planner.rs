@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::declared::{Declared, Role};
 use super::view::{Journalled, Outcome, PlannedView};
-use super::{Before, OwnedChange, Plan, Requirement, Step, When, Why};
+use super::{Before, DeviceLink, OwnedChange, Plan, Requirement, Step, When, Why};
 use super::{arrange, findings};
 use crate::any_knob::{AnyKnob, Key};
 use crate::error::Error;
@@ -97,6 +97,21 @@ impl<'a> Planner<'a> {
     /// oldest first: for a tuning that would take away what other settings are made on.
     pub fn changes_in_effect(&self) -> &'a [OwnedChange] {
         &self.view.journalled.changes
+    }
+
+    /// The knobs that have been requested so far and that the host has or will have as requested,
+    /// each once: the settings of this tuning on something that a later request takes away.
+    pub fn requested(&self) -> Vec<AnyKnob> {
+        let mut found: Vec<AnyKnob> = Vec::new();
+        for request in &self.declared {
+            if let (Some(target), Some(Outcome::AsWanted(_) | Outcome::Step { .. })) =
+                (&request.target, &request.outcome)
+                && !found.contains(&target.knob)
+            {
+                found.push(target.knob.clone());
+            }
+        }
+        found
     }
 
     /// Whether requests declared here are selected, that is, not in a part excluded by `--only`.
@@ -356,6 +371,32 @@ impl Request<'_, '_> {
                     Some(before) => self.planner.ahead.insert(key, before),
                     None => self.planner.ahead.remove(&key),
                 };
+            }
+        }
+        self
+    }
+
+    /// Names knobs on devices that the step takes away, in the order in which they are set. Their
+    /// states are saved before the step and restored after it is undone, once each device is back
+    /// under its name; the changes of this owner that are in effect on them then count for the
+    /// device as it came back.
+    ///
+    /// A device that does not come back under its name within half a minute is named in a note.
+    #[expect(
+        clippy::return_self_not_must_use,
+        reason = "the request is declared already"
+    )]
+    pub fn takes_away(self, knobs: impl IntoIterator<Item = (AnyKnob, DeviceLink)>) -> Self {
+        let Some(index) = self.index else {
+            return self;
+        };
+        for (knob, device) in knobs {
+            let Planner { view, ahead, .. } = &mut *self.planner;
+            match view.taken_away(ahead, knob, device) {
+                Ok(saved) => self.planner.declared[index].taken_away.extend(saved),
+                Err(error) => {
+                    self.planner.failure.get_or_insert(error);
+                }
             }
         }
         self

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::OwnedChange;
 use super::declared::{Declared, Role, Target};
 use super::planner::Refusal;
 use super::{Before, SavedState};
+use super::{DeviceLink, OwnedChange};
 use crate::any_knob::{AnyKnob, Key};
+use crate::error::Error;
 use crate::host::{Host, HostError, HostErrorKind};
 use crate::knob_kind::KnobKind;
 use crate::registry::Registry;
@@ -224,6 +225,29 @@ impl<'a> PlannedView<'a> {
         )
     }
 
+    /// The state of a knob that a step takes away with its device, to be restored with it. `None` if
+    /// the knob has none.
+    pub(super) fn taken_away(
+        &mut self,
+        ahead: &HashMap<Key, Before>,
+        knob: AnyKnob,
+        device: DeviceLink,
+    ) -> Result<Option<SavedState>, Error> {
+        let kind = self.registry.find(&knob.kind)?;
+        let state = match self.current(ahead, &kind, &knob) {
+            Ok(Before::Known(seen)) if kind.is_gone(&knob, &seen) => return Ok(None),
+            Ok(Before::Known(seen)) => Before::Known(kind.original(&knob, &seen).unwrap_or(seen)),
+            Ok(state @ Before::DependsOnEarlierStep) => state,
+            Err(error) if error.kind().is_absence() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Some(SavedState {
+            knob,
+            state,
+            device: Some(device),
+        }))
+    }
+
     fn affected(
         &mut self,
         ahead: &HashMap<Key, Before>,
@@ -241,7 +265,11 @@ impl<'a> PlannedView<'a> {
                 Before::Known(seen) => Before::Known(kind.original(&knob, &seen).unwrap_or(seen)),
                 state @ Before::DependsOnEarlierStep => state,
             };
-            side_effects.push(SavedState { knob, state });
+            side_effects.push(SavedState {
+                knob,
+                state,
+                device: None,
+            });
         }
         Ok(side_effects)
     }

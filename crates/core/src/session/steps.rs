@@ -286,7 +286,11 @@ impl Session {
     fn affected_now(&self, step: &Step) -> Result<Vec<Value>, StepFailure> {
         step.side_effects
             .iter()
-            .map(|kept| self.now(&kept.knob).map_err(StepFailure::Unreadable))
+            .map(|kept| match self.now(&kept.knob) {
+                // The step has taken the device away.
+                Err(error) if kept.device.is_some() && error.kind().is_absence() => Ok(Value::Null),
+                seen => seen.map_err(StepFailure::Unreadable),
+            })
             .collect()
     }
 

@@ -9,10 +9,12 @@
 //! leaves it changed is not complete.
 
 mod governors;
+mod kept_free;
 mod limits;
 mod modes;
 mod preferences;
 
+pub use kept_free::{GROUP, MANAGED, MOVABLE, with_kept_free};
 pub use modes::with_overwriting_boost;
 
 use hosttune_boot::testing::{Beside, Described, with_modules};

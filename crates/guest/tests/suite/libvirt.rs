@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use hosttune_guest::libvirt::domain;
+use hosttune_guest::{HugePages, qemu};
 
 use crate::support::{has, windows};
 
@@ -49,6 +50,33 @@ fn a_domain_has_the_devices_as_one_card() {
     assert!(xml.contains(wanted), "{xml}");
 }
 
+#[test]
+fn huge_pages_are_taken_from_the_node_that_has_them() {
+    let pages = HugePages {
+        size: 2048,
+        node: None,
+    };
+    let xml = domain(&windows().huge_pages(pages));
+    assert!(xml.contains("<page size='2048' unit='KiB'/>"), "{xml}");
+    assert!(!xml.contains("numatune"), "{xml}");
+    let pages = HugePages {
+        size: 1_048_576,
+        node: Some(1),
+    };
+    let guest = windows().huge_pages(pages);
+    let xml = domain(&guest);
+    assert!(xml.contains("<memory mode='strict' nodeset='1'/>"), "{xml}");
+    assert!(roxmltree::Document::parse(&xml).is_ok());
+    let line = qemu::command_line(&guest);
+    assert!(
+        line.contains(
+            "size=16384M,hugetlb=on,hugetlbsize=1048576K,prealloc=on,host-nodes=1,policy=bind"
+        ),
+        "{line}"
+    );
+    assert!(line.contains("-machine q35,memory-backend=ram"), "{line}");
+}
+
 /// `libvirt0` of Debian has the schema, `libxml2-utils` the program.
 #[test]
 fn a_domain_is_valid_by_the_schema_of_libvirt() {
@@ -65,12 +93,18 @@ fn a_domain_is_valid_by_the_schema_of_libvirt() {
     }
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("domain.xml");
-    std::fs::write(&file, domain(&windows())).unwrap();
-    let output = Command::new("xmllint")
-        .args(["--noout", "--relaxng"])
-        .args([&schema, &file])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let pages = HugePages {
+        size: 2048,
+        node: Some(0),
+    };
+    for guest in [windows(), windows().huge_pages(pages)] {
+        std::fs::write(&file, domain(&guest)).unwrap();
+        let output = Command::new("xmllint")
+            .args(["--noout", "--relaxng"])
+            .args([&schema, &file])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+    }
 }

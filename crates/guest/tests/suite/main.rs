@@ -11,5 +11,6 @@ mod hook;
 mod laws;
 mod libvirt;
 mod looking_glass;
+mod memory_lock;
 mod qemu;
 mod support;

@@ -1,5 +1,5 @@
 //! `pci`: the PCI devices by IOMMU group. It changes nothing, wakes no sleeping device, and needs
-//! root only to see which programs of other users hold a device.
+//! root only to see which programs of other users hold a device, and which device is stuck.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,6 +24,17 @@ pub(super) struct Bus {
     pub(super) iommu: Iommu,
     pub(super) names: Names,
     pub(super) details: BTreeMap<Address, Details>,
+    pub(super) stuck: StuckDevices,
+}
+
+/// Whether it is known which devices are stuck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StuckDevices {
+    Known,
+    /// Only root can open the file that is locked while a change hangs.
+    NeedRoot,
+    /// Nothing hangs in a tree of files.
+    NotRunning,
 }
 
 /// One IOMMU group.
@@ -49,7 +60,7 @@ pub(super) struct Details {
 
 impl Bus {
     /// Reads the bus of a host.
-    pub(super) fn read(host: &Host) -> Result<Self, HostError> {
+    pub(super) fn read(host: &Host, stuck: StuckDevices) -> Result<Self, HostError> {
         let devices = Devices::read(host)?;
         let rule = ViabilityRule::of_host(host)?;
         let mut groups = Vec::new();
@@ -85,6 +96,7 @@ impl Bus {
             groups,
             details,
             devices,
+            stuck,
         })
     }
 
@@ -107,7 +119,12 @@ pub(super) fn pci(
     streams: &mut Streams,
 ) -> Result<Exit, Failure> {
     let host = LinuxHost::at(root.unwrap_or(Path::new("/"))).map_err(Error::from)?;
-    let bus = Bus::read(&Host::new(host)).map_err(Error::from)?;
+    let stuck = match root {
+        Some(_) => StuckDevices::NotRunning,
+        None if rustix::process::geteuid().is_root() => StuckDevices::Known,
+        None => StuckDevices::NeedRoot,
+    };
+    let bus = Bus::read(&Host::new(host), stuck).map_err(Error::from)?;
     if as_json {
         streams.document(&json::bus(&bus))?;
     } else {

@@ -1,11 +1,55 @@
 //! Pools of hugepages on a machine with fragmented memory.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use hosttune_core::testing::{Memory, Tree};
 
 use super::{EINVAL, answering, meminfo, number};
 
 /// Number of pages of 2 MiB that contiguous memory exists for, on each node.
 pub const PAGES_THAT_FIT: u64 = 150;
+/// The same after compaction.
+pub const PAGES_THAT_FIT_COMPACTED: u64 = 220;
+
+/// Which nodes were compacted. No file shows it, so a revert need not restore it.
+type Compacted = Arc<Vec<AtomicBool>>;
+
+/// How many pages fit on a node.
+fn fit(compacted: &Compacted, node: u32) -> u64 {
+    let node = usize::try_from(node)
+        .ok()
+        .and_then(|node| compacted.get(node));
+    match node.is_some_and(|node| node.load(Ordering::Relaxed)) {
+        true => PAGES_THAT_FIT_COMPACTED,
+        false => PAGES_THAT_FIT,
+    }
+}
+
+/// A file that compacts these nodes; only writable, and since Linux 5.18 only by 1.
+fn with_compaction(
+    memory: Memory,
+    path: &str,
+    compacted: &Compacted,
+    nodes: std::ops::Range<u32>,
+) -> Memory {
+    let compacted = Arc::clone(compacted);
+    let compact = answering(move |_, value| {
+        if value.trim() != "1" {
+            return Err(EINVAL);
+        }
+        for node in nodes.clone() {
+            let node = usize::try_from(node)
+                .ok()
+                .and_then(|node| compacted.get(node));
+            if let Some(node) = node {
+                node.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    });
+    memory.file(path, "", compact).mode(path, 0o200)
+}
 
 const NODES: &str = "/sys/devices/system/node";
 
@@ -20,7 +64,10 @@ fn pool(node: Option<u32>) -> String {
 #[must_use]
 pub fn with_hugepages(memory: Memory, nodes: u32) -> Memory {
     let all = hosttune_core::testing::Behaviour::takes_all;
-    let mut memory = memory.file("/proc/meminfo", &meminfo(), all());
+    let compacted: Compacted = Arc::new((0..nodes).map(|_| AtomicBool::new(false)).collect());
+    let memory = memory.file("/proc/meminfo", &meminfo(), all());
+    let path = "/proc/sys/vm/compact_memory";
+    let mut memory = with_compaction(memory, path, &compacted, 0..nodes);
     let over_all = (0..nodes).map(Some).collect::<Vec<_>>();
     for node in over_all.iter().copied().chain([None]) {
         let directory = pool(node);
@@ -32,15 +79,18 @@ pub fn with_hugepages(memory: Memory, nodes: u32) -> Memory {
         ] {
             memory = memory.file(format!("{directory}/{file}"), "0", all());
         }
+        let of_pool = Arc::clone(&compacted);
         let set = answering(move |tree, value| {
             let count: u64 = value.trim().parse().map_err(|_| EINVAL)?;
-            set(tree, node, nodes, count);
+            set(tree, node, nodes, count, &of_pool);
             Ok(())
         });
         memory = memory.behaving(format!("{directory}/nr_hugepages"), set);
         if let Some(node) = node {
             let text = format!("Node {node} {}", meminfo());
             memory = memory.file(format!("{NODES}/node{node}/meminfo"), &text, all());
+            let path = format!("{NODES}/node{node}/compact");
+            memory = with_compaction(memory, &path, &compacted, node..node + 1);
         }
     }
     let overcommit = answering(|tree, value| {
@@ -75,11 +125,11 @@ fn counts(tree: &Tree, node: u32) -> Counts {
 
 /// `set_max_huge_pages`: grows the pool as far as contiguous memory allows, or shrinks it and turns pages
 /// in use into surplus.
-fn set_node(tree: &mut Tree, node: u32, count: u64) {
+fn set_node(tree: &mut Tree, node: u32, count: u64, compacted: &Compacted) {
     let now = counts(tree, node);
     // Surplus pages become persistent again before new pages are allocated.
     let least = now.used.min(now.all);
-    let all = count.max(least).min(PAGES_THAT_FIT.max(now.all));
+    let all = count.max(least).min(fit(compacted, node).max(now.all));
     let persistent = count.min(all);
     show(
         tree,
@@ -103,23 +153,23 @@ fn show(tree: &mut Tree, node: u32, counts: &Counts) {
 }
 
 /// Distributes the whole machine's pages evenly and skips full nodes.
-fn set(tree: &mut Tree, node: Option<u32>, nodes: u32, count: u64) {
+fn set(tree: &mut Tree, node: Option<u32>, nodes: u32, count: u64, compacted: &Compacted) {
     match node {
-        Some(node) => set_node(tree, node, count),
+        Some(node) => set_node(tree, node, count, compacted),
         None => {
             let mut left = count;
             for node in 0..nodes {
                 let share = left.div_ceil(u64::from(nodes - node));
-                let share = share.min(PAGES_THAT_FIT);
-                set_node(tree, node, share);
+                let share = share.min(fit(compacted, node));
+                set_node(tree, node, share, compacted);
                 left -= share;
             }
             // The first nodes take what the last ones could not.
             for node in 0..nodes {
                 let now = counts(tree, node);
-                let more = left.min(PAGES_THAT_FIT.saturating_sub(now.all));
+                let more = left.min(fit(compacted, node).saturating_sub(now.all));
                 if more > 0 {
-                    set_node(tree, node, now.all + more);
+                    set_node(tree, node, now.all + more, compacted);
                     left -= more;
                 }
             }

@@ -9,7 +9,7 @@ mod hugepages;
 mod transparent;
 mod zram;
 
-pub use hugepages::{PAGES_THAT_FIT, take_hugepages, with_hugepages};
+pub use hugepages::{PAGES_THAT_FIT, PAGES_THAT_FIT_COMPACTED, take_hugepages, with_hugepages};
 pub use transparent::with_transparent_hugepages;
 pub use zram::{MemoryZram, ZramKernel, with_zram};
 

@@ -17,6 +17,8 @@ pub struct Function {
     pub(super) files: Vec<(String, String)>,
     /// Files that exist while a driver is bound: driver, name, value.
     pub(super) of_driver: Vec<(String, String, String)>,
+    /// Links to directories of it that exist while a driver is bound: driver, directory, link.
+    pub(super) links: Vec<(String, String, String)>,
 }
 
 impl Function {
@@ -42,6 +44,7 @@ impl Function {
             is_bridge: false,
             files: Vec::new(),
             of_driver: Vec::new(),
+            links: Vec::new(),
         }
     }
 
@@ -96,7 +99,19 @@ impl Function {
         self
     }
 
-    /// Adds a file that exists while this driver is bound, such as `net/eth0/flags`.
+    /// Adds a link to a directory of it that exists while this driver is bound: `/sys/class/net/eth0`
+    /// to `net/eth0`.
+    #[must_use]
+    pub fn linked_while_bound(mut self, driver: &str, directory: &str, link: &str) -> Self {
+        let link = (driver.to_owned(), directory.to_owned(), link.to_owned());
+        self.links.push(link);
+        self
+    }
+
+    /// Adds a file that exists while this driver is bound, such as `net/eth0/flags`, or with its whole
+    /// path one that the driver makes elsewhere. The text
+    /// `{instance}` in its value becomes a number that is another one each time a driver is bound, as
+    /// the kernel numbers interfaces.
     #[must_use]
     pub fn while_bound(mut self, driver: &str, name: &str, value: &str) -> Self {
         self.of_driver

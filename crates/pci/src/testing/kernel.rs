@@ -35,6 +35,8 @@ pub(super) struct Kernel {
     /// The functions whose lock is held by a change that does not return.
     pub(super) hanging: BTreeMap<Address, Hanging>,
     late: Vec<(Duration, Address, String)>,
+    /// How often a driver was bound.
+    instances: u64,
     now: Duration,
 }
 
@@ -63,6 +65,14 @@ fn with_directories(base: &str, name: &str) -> Vec<String> {
         path.clone()
     });
     parts.collect()
+}
+
+/// The path of a file of a function: its own, or one elsewhere.
+fn place(base: &str, name: &str) -> String {
+    match name.starts_with('/') {
+        true => name.to_owned(),
+        false => format!("{base}/{name}"),
+    }
 }
 
 fn remove(memory: &Memory, paths: impl IntoIterator<Item = String>) {
@@ -288,8 +298,15 @@ impl Kernel {
         self.link(memory, function, driver);
         let base = real_directory(function);
         let mut files = memory.clone();
+        self.instances += 1;
+        let instance = self.instances.to_string();
         for (_, name, value) in function.of_driver.iter().filter(|(by, ..)| by == driver) {
-            files = files.file(format!("{base}/{name}"), value, Behaviour::takes_all());
+            let value = value.replace("{instance}", &instance);
+            files = files.file(place(&base, name), &value, Behaviour::takes_all());
+        }
+        for (_, directory, link) in function.links.iter().filter(|(by, ..)| by == driver) {
+            let target = format!("../..{}/{directory}", base.trim_start_matches("/sys"));
+            files = files.link(link, target);
         }
         if is_vfio_driver(driver) {
             // vfio_pci_core_register_device: pm_runtime_allow.
@@ -343,8 +360,13 @@ impl Kernel {
         let of_driver = format!("/sys/bus/pci/drivers/{driver}");
         let mut paths = vec![format!("{base}/driver"), format!("{of_driver}/{address}")];
         for (_, name, _) in function.of_driver.iter().filter(|(by, ..)| by == driver) {
-            paths.extend(with_directories(&base, name));
+            match name.starts_with('/') {
+                true => paths.push(name.clone()),
+                false => paths.extend(with_directories(&base, name)),
+            }
         }
+        let links = function.links.iter().filter(|(by, ..)| by == driver);
+        paths.extend(links.map(|(_, _, link)| link.clone()));
         remove(memory, paths);
         if is_vfio_driver(driver) {
             // vfio_pci_core_unregister_device: pm_runtime_forbid.

@@ -3,11 +3,13 @@
 //! All of it is read from files. What the kernel does not show there is listed in the
 //! documentation of [`Lend`](crate::Lend).
 
+mod console;
 mod disks;
 mod display;
 mod network;
 mod nodes;
 mod processes;
+mod runs_in;
 mod survey;
 
 use hosttune_core::{Host, HostError};
@@ -16,8 +18,10 @@ use hosttune_pci::Address;
 pub use disks::DiskUse;
 pub use network::InterfaceUse;
 pub use processes::Holder;
+pub use runs_in::RunsIn;
 pub use survey::{DeviceUse, survey};
 
+pub(crate) use console::Consoles;
 pub(crate) use disks::{disk_names, disk_uses};
 pub(crate) use display::{Connectors, connectors};
 pub(crate) use network::{interface_names, interface_uses};

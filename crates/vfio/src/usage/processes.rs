@@ -8,6 +8,7 @@ use hosttune_core::{Host, HostError, HostErrorKind};
 use hosttune_pci::Address;
 
 use super::nodes::{is_absent, nodes};
+use super::runs_in::RunsIn;
 
 /// A process that has a file of a device open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Holder {
     pub file: String,
     /// Whether it closes the file by itself when the device is unplugged.
     pub lets_go: bool,
+    /// What it belongs to.
+    pub runs_in: RunsIn,
 }
 
 impl fmt::Display for Holder {
@@ -113,11 +116,13 @@ pub(crate) fn holders_of_all(
         let name = String::from_utf8_lossy(&name)
             .trim()
             .replace(char::is_control, "?");
+        let runs_in = RunsIn::of(host, process, &name)?;
         for file in open {
             for address in owners.get(&file).into_iter().flatten() {
                 found.entry(*address).or_default().found.push(Holder {
                     process,
                     lets_go: lets_go(&name, &file),
+                    runs_in: runs_in.clone(),
                     name: name.clone(),
                     file: file.clone(),
                 });

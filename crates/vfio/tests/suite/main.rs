@@ -10,8 +10,10 @@
 mod at_boot;
 mod at_boot_ids;
 mod cards;
+mod console;
 mod failures;
 mod laws;
+mod own_settings;
 mod real_kernel;
 mod refusals;
 mod selecting;

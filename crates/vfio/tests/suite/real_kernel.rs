@@ -6,11 +6,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hosttune_blockdev::{Rule, Rules, Transport};
 use hosttune_boot::Modules;
 use hosttune_core::testing::{CrashPoint, Memory, MemoryStore, Moment};
-use hosttune_core::{Error, Host, LinuxHost, NotReverted, NotRevertedReason, Session, Tuning};
+use hosttune_core::{
+    Error, Host, LinuxHost, NotReverted, NotRevertedReason, Planner, Selection, Session, Tuning,
+};
 use hosttune_pci::testing::{Bus, Function};
 use hosttune_pci::{Address, Device, Devices};
+use hosttune_qos::{Cake, Netlink, Rate, Shaper};
 use hosttune_test_machine::inside::{self, for_tests, is_inside, test_name};
 use hosttune_test_machine::{Kernel, Stream, ask, is_one_in, tell, wait_until, with_stock_kernels};
 use hosttune_vfio::{Assessment, Consent, Lend, Selector};
@@ -22,6 +26,7 @@ fn devices_are_lent_and_come_back(kernel: Kernel) {
         the_fake_answers_as_the_kernel();
         a_network_card_is_lent_and_comes_back();
         a_display_and_its_audio_survive_a_kill_at_every_write();
+        own_settings_are_there_again_after_a_loan();
         an_unbind_that_hangs_is_stuck_until_it_returns();
         return;
     }
@@ -242,6 +247,128 @@ fn a_network_card_is_lent_and_comes_back() {
     println!("a network card: done");
 }
 
+/// The framebuffers, and each console driver with whether it draws consoles, by name: its number is
+/// free to change.
+fn console() -> String {
+    let mut shown = vec![ask("cat /proc/fb").1];
+    for entry in host().list("/sys/class/vtconsole").unwrap() {
+        let read = |file: &str| {
+            let path = format!("/sys/class/vtconsole/{entry}/{file}");
+            std::fs::read_to_string(path).unwrap_or_default()
+        };
+        shown.push(format!("{}: {}", read("name").trim(), read("bind").trim()));
+    }
+    shown.sort();
+    shown.join("\n")
+}
+
+/// CAKE on an interface and the scheduler of a disk: they end with the drivers, and a return sets them
+/// again, on the interface that has another number and on the disk that appears a moment later.
+fn own_settings_are_there_again_after_a_loan() {
+    println!("own settings");
+    let (nic, nvme) = (with_driver("e1000e"), with_driver("nvme"));
+    let name = interface(nic.address).unwrap();
+    let disk = disk_at(nvme.address).unwrap();
+    let file = format!("/sys/block/{disk}/queue/scheduler");
+    tell("modprobe -a vfio-pci vfio_iommu_type1");
+    let before = bindings();
+    let scheduler = || std::fs::read_to_string(&file).unwrap_or_default();
+    let original = scheduler();
+    let another = ["none", "mq-deadline"]
+        .into_iter()
+        .find(|another| !original.contains(&format!("[{another}]")));
+    let qos = Shaper::new(&name).egress(Cake::default().bandwidth(Rate::mbit(38)));
+    let disks = Rules::new([Rule::new("disk")
+        .transport(Transport::Nvme)
+        .scheduler(another.unwrap().parse().unwrap())]);
+    let settings = Parts(vec![("qos", Box::new(qos)), ("disks", Box::new(disks))]);
+    let lend = Lend::new([selector(&nic), selector(&nvme)]).consent(Consent::NetworkConfiguration);
+    let loan = Parts(vec![("guest", Box::new(lend))]);
+    let store = MemoryStore::new();
+    let program = |crash_point: &CrashPoint| {
+        process(&store, crash_point)
+            .with(hosttune_qos::knobs)
+            .with(hosttune_blockdev::knobs)
+            .with_backend(Netlink::open().unwrap())
+    };
+    let session = || program(&CrashPoint::lives());
+    let _ = settings.apply(&mut session()).unwrap();
+    let set = scheduler();
+    assert_ne!(set, original);
+    let hand_back = |crash_point: &CrashPoint| {
+        let mut session = program(crash_point);
+        session.only(Selection::only(["guest"])).revert()
+    };
+    let is_set = |when: &str| {
+        assert_eq!(scheduler(), set, "{when}");
+        let report = settings.verify(&session()).unwrap();
+        assert!(report.is_as_wanted(), "{when}: {report}");
+        assert!(settings.plan(&session()).unwrap().is_empty(), "{when}");
+        is_still(&before, when);
+    };
+    let _ = loan.apply(&mut session()).unwrap();
+    assert_eq!(interface(nic.address), None);
+    assert_eq!(disk_at(nvme.address), None);
+    let reverted = hand_back(&CrashPoint::lives()).unwrap();
+    assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
+    assert_eq!(reverted.notes, Vec::<String>::new());
+    is_set("handed back");
+    let mut kills = 0;
+    for returning in [false, true] {
+        for write in 1.. {
+            let when = format!("write {write}, returning {returning}");
+            if !is_one_in(13, write) {
+                continue;
+            }
+            let crash_point = CrashPoint::dies_at(write, Moment::After);
+            if returning {
+                let _ = loan.apply(&mut session()).unwrap();
+                let _ = hand_back(&crash_point);
+            } else {
+                let _ = loan.apply(&mut program(&crash_point));
+            }
+            let reverted = hand_back(&CrashPoint::lives()).unwrap();
+            assert!(reverted.not_reverted.is_empty(), "{when}: {reverted:#?}");
+            is_set(&when);
+            if !crash_point.is_dead() {
+                break;
+            }
+            kills += 1;
+        }
+    }
+    // All at once, while the devices are lent.
+    let _ = loan.apply(&mut session()).unwrap();
+    let reverted = session().revert().unwrap();
+    assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
+    assert_eq!(scheduler(), original);
+    assert!(store.is_empty());
+    is_still(&before, "reverted");
+    unload_modules();
+    println!("own settings: killed {kills} times, done");
+}
+
+/// Tunings as the named parts of a profile.
+struct Parts(Vec<(&'static str, Box<dyn Tuning>)>);
+
+impl Tuning for Parts {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        for (name, tuning) in &self.0 {
+            at.part(name, tuning);
+        }
+        Ok(())
+    }
+}
+
+/// The disk of an NVMe controller.
+fn disk_at(address: Address) -> Option<String> {
+    let names = host().list("/sys/class/block").unwrap();
+    let is_below = |name: &&String| {
+        let link = std::fs::read_link(format!("/sys/class/block/{name}")).unwrap_or_default();
+        link.to_string_lossy().contains(&format!("/{address}/"))
+    };
+    names.iter().find(is_below).cloned()
+}
+
 /// A crash after one write leaves the same state as a crash before the next one.
 fn a_display_and_its_audio_survive_a_kill_at_every_write() {
     let audio = with_driver("snd_hda_intel");
@@ -258,15 +385,43 @@ fn a_display_and_its_audio_survive_a_kill_at_every_write() {
         assessment
             .refusals
             .iter()
-            .all(|refusal| refusal.consent == Some(Consent::OnlyGpu)),
+            .all(|refusal| matches!(refusal.consent, Some(Consent::OnlyGpu | Consent::Console))),
         "{assessment:#?}"
     );
     assert!(!assessment.refusals.is_empty(), "it is the only display");
-    let lend = lend.consent(Consent::OnlyGpu).keep_powered();
+    let lend = lend
+        .consent(Consent::OnlyGpu)
+        .consent(Consent::Console)
+        .keep_powered();
     // The modules are loaded and unloaded in the other test; here that would take most of the time.
     tell("modprobe -a vfio-pci vfio_iommu_type1");
     let before = bindings();
-    let framebuffer = ask("cat /proc/fb").1;
+    let console = console();
+    let has_fbcon = console.contains("frame buffer device: 1");
+    println!("the console:\n{console}");
+    assert_eq!(
+        assessment
+            .refusals
+            .iter()
+            .any(|refusal| refusal.consent == Some(Consent::Console)),
+        has_fbcon
+    );
+    if has_fbcon {
+        let store = MemoryStore::new();
+        let mut session = process(&store, &CrashPoint::lives());
+        let plan = lend.plan(&session).unwrap();
+        let detached = "console driver 'frame buffer device'";
+        assert!(
+            plan.steps.iter().any(|step| step.knob.text == detached),
+            "{plan:#?}"
+        );
+        let _ = lend.apply(&mut session).unwrap();
+        let lent = self::console();
+        assert!(!lent.contains("frame buffer device: 1"), "{lent}");
+        assert!(lent.contains("dummy device: 1"), "{lent}");
+        let reverted = session.revert().unwrap();
+        assert!(reverted.notes.is_empty(), "{reverted:#?}");
+    }
     let mut kills = 0;
     for reverting in [false, true] {
         for write in 0.. {
@@ -291,6 +446,7 @@ fn a_display_and_its_audio_survive_a_kill_at_every_write() {
                 reverted.not_reverted
             );
             is_still(&before, &when);
+            assert_eq!(self::console(), console, "{when}: the console");
             assert!(store.is_empty(), "{when}: a journal is left");
             if !crash_point.is_dead() {
                 assert!(write > 8, "{when}: only so many writes?");
@@ -299,11 +455,6 @@ fn a_display_and_its_audio_survive_a_kill_at_every_write() {
             kills += 1;
         }
     }
-    assert_eq!(
-        ask("cat /proc/fb").1,
-        framebuffer,
-        "the console's framebuffer is back"
-    );
     unload_modules();
     println!("killed {kills} times");
     println!("a display and its audio: done");
@@ -318,7 +469,9 @@ fn an_unbind_that_hangs_is_stuck_until_it_returns() {
     let display = devices
         .in_slot_of(audio.address)
         .find(|device| device.class.is_display());
-    let lend = Lend::new([selector(display.unwrap())]).consent(Consent::OnlyGpu);
+    let lend = Lend::new([selector(display.unwrap())])
+        .consent(Consent::OnlyGpu)
+        .consent(Consent::Console);
     tell("modprobe -a vfio-pci vfio_iommu_type1");
     let before = bindings();
     // Its name is that of a server that closes the node when a card goes away, so it is no reason to

@@ -106,20 +106,23 @@ fn what_another_owner_has_set_on_an_interface_keeps_it_from_being_lent() {
     assert_eq!(machine.snapshot(), before);
 }
 
+/// Nothing brings a VLAN back when the interface below it returns.
 #[test]
-fn what_this_owner_has_set_on_a_disk_keeps_it_from_being_lent() {
-    let machine = machine();
+fn what_this_owner_has_set_on_a_vlan_keeps_its_interface_from_being_lent() {
+    let machine = machine()
+        .with_file("/sys/class/net/eth0/upper_eth0.5/flags", "0x1002")
+        .with_file("/proc/net/vlan/eth0.5", "");
     let owner = session(&machine).owner().to_owned();
     let mut own = other(&machine, &owner);
-    let _ = ("disks", Limited("nvme0n1")).apply(&mut own).unwrap();
-    let error = Lend::new([nvme()]).plan(&own).unwrap_err();
+    let _ = ("qos", Limited("eth0.5")).apply(&mut own).unwrap();
+    let error = Lend::new([nic()]).plan(&own).unwrap_err();
     assert!(
         error.to_string().contains(&format!("{owner} has tuned it")),
         "{error}"
     );
     let hint = error.hint().unwrap();
     assert!(
-        hint.contains(&format!("{owner} revert --only disks;")),
+        hint.contains(&format!("{owner} revert --only qos;")),
         "{hint}"
     );
 }

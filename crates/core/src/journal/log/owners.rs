@@ -290,7 +290,9 @@ impl Log {
         let mut changes: Vec<(u64, OwnedChange)> = Vec::new();
         for log in logs {
             let steps = log.entries.values().filter(|entry| !entry.is_hold());
-            changes.extend(steps.map(|entry| (entry.id, OwnedChange::of(&log.owner, &entry.step))));
+            let is_own = std::ptr::eq(log, self);
+            let change = |entry: &Entry| OwnedChange::of(&log.owner, is_own, &entry.step);
+            changes.extend(steps.map(|entry| (entry.id, change(entry))));
         }
         changes.sort_by_key(|(id, _)| *id);
         Journalled {
@@ -399,6 +401,38 @@ impl Log {
             }
         }
         Ok(found)
+    }
+
+    /// Updates the identity of the device in this owner's entries about a knob below `id`: the
+    /// device that they changed was taken away by entry `id` and has come back as another instance.
+    pub(crate) fn set_identity(
+        &mut self,
+        store: &mut dyn Store,
+        id: u64,
+        knob: &AnyKnob,
+        identity: &str,
+    ) -> Result<(), JournalError> {
+        for location in JournalLocation::ALL {
+            let ids: Vec<u64> = self
+                .entries
+                .range(..id)
+                .map(|(_, entry)| entry)
+                .filter(|entry| entry.location == location && entry.step.knob == *knob)
+                .filter(|entry| {
+                    let known = entry.step.identity.as_deref();
+                    known.is_some_and(|known| known != identity)
+                })
+                .map(|entry| entry.id)
+                .collect();
+            if !ids.is_empty() {
+                self.rewrite(store, location, |log| {
+                    for id in ids {
+                        log.change(id, |entry| entry.step.identity = Some(identity.to_owned()));
+                    }
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Another owner's last entry about a knob below `id`, if any.

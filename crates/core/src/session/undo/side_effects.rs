@@ -1,15 +1,20 @@
 //! The side effects of a step: the knobs that it reset, which are restored after the step is undone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::any_knob::{AnyKnob, Key};
-use crate::host::HostErrorKind;
+use crate::host::{HostError, HostErrorKind};
 use crate::journal::{Entry, Foreign, Log, Start};
-use crate::plan::{Before, SavedState, Step};
+use crate::plan::{Before, DeviceLink, SavedState, Step};
 use crate::session::outcome::with_source;
 use crate::session::{NotRevertedReason, Session};
+
+/// How long a device may take to be there again, with its name, after its driver was bound: an NVMe
+/// disk appears when the controller has been asked for its namespaces.
+const DEVICES_RETURN: Duration = Duration::from_secs(30);
 
 impl Session {
     /// The states to restore the side effects to: those before the step, or those that another
@@ -36,7 +41,9 @@ impl Session {
                 match (after.get(number), &kept.state, now) {
                     (_, _, Ok(now)) if is_held && !gone(&now) => now,
                     (Some(after), _, Ok(now))
-                        if now != *after
+                        // A device that was taken away shows nothing; another has its name.
+                        if kept.device.is_none()
+                            && now != *after
                             && !gone(&now)
                             && !ours(&kept.knob)
                             && !log.is_half_reset(entry.id, &kept.knob) =>
@@ -65,6 +72,7 @@ impl Session {
     ) -> Result<(), NotRevertedReason> {
         // Knobs changed as a side effect of an earlier restore; no one requested their values.
         let mut moved: HashSet<Key> = HashSet::new();
+        let mut returned: HashMap<&DeviceLink, bool> = HashMap::new();
         for (number, (kept, target)) in step.side_effects.iter().zip(targets).enumerate() {
             let knob = &kept.knob;
             let failed = |why: String| NotRevertedReason::SideEffect(format!("{knob}: {why}"));
@@ -87,6 +95,28 @@ impl Session {
                 // It did not exist before, so there is no state to restore.
                 continue;
             }
+            if let Some(device) = &kept.device {
+                let is_back = match returned.get(device) {
+                    Some(is_back) => *is_back,
+                    None => self
+                        .comes_back(device)
+                        .map_err(|error| failed(with_source(&error)))?,
+                };
+                returned.insert(device, is_back);
+                if !is_back {
+                    log.notes.push(format!(
+                        "{knob} is not set to {} again: {} does not lead to the device any more",
+                        kind.show(knob, target),
+                        device.link
+                    ));
+                    continue;
+                }
+                let identity = kind.identity(knob, &self.host);
+                if let Some(identity) = identity.map_err(|error| failed(with_source(&error)))? {
+                    log.set_identity(&mut *self.store, id, knob, &identity)
+                        .map_err(|error| failed(error.to_string()))?;
+                }
+            }
             let now = match kind.read(knob, &self.host) {
                 Ok(now) if kind.is_gone(knob, &now) => continue,
                 Ok(now) => now,
@@ -94,9 +124,13 @@ impl Session {
                 Err(error) => return Err(failed(with_source(&error))),
             };
             let left = reset.and_then(|reset| reset.get(number));
+            let is_absent = |left: &Value| left.is_null() || kind.is_gone(knob, left);
             let theirs = !moved.contains(&knob.key())
                 && left.is_some_and(|left| {
-                    now != *left && !kind.is_partial_write(knob, &now, left, target)
+                    // What was gone then has appeared since, with the kernel's own state.
+                    now != *left
+                        && !is_absent(left)
+                        && !kind.is_partial_write(knob, &now, left, target)
                 });
             if left.is_some_and(|left| left != target) {
                 let along = kind
@@ -128,6 +162,24 @@ impl Session {
         Ok(())
     }
 
+    /// Waits for a device that an undone step has brought back: its driver makes the interface or the
+    /// disk on its own time, and udev names it. Returns whether it is there.
+    fn comes_back(&self, device: &DeviceLink) -> Result<bool, HostError> {
+        let mut waited = Duration::ZERO;
+        let mut pause = Duration::from_millis(10);
+        loop {
+            if device.is_there(&self.host)? {
+                return Ok(true);
+            }
+            if waited >= DEVICES_RETURN {
+                return Ok(false);
+            }
+            self.host.pause(pause);
+            waited += pause;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
     /// Updates the steps on top of a step's side effects, of another owner or left by us, which
     /// stay: they now start from the state before both. Returns what each of them had started from.
     pub(super) fn pass_starts_on(
@@ -142,6 +194,10 @@ impl Session {
         for kept in &step.side_effects {
             let above = log.next_about(&kept.knob, id + 1);
             let above = above.filter(|at| log.start_of(*at, &kept.knob).is_some());
+            if kept.device.is_some() {
+                // What was changed meanwhile is another device with its name.
+                continue;
+            }
             if let (Some(above), Before::Known(before)) = (above, &kept.state) {
                 passed.extend(log.start(above, &kept.knob));
                 let along = self.moves_along(log, (id + 1, above), step, &kept.knob, &states);
@@ -193,6 +249,7 @@ impl Session {
             Some(SavedState {
                 knob,
                 state: Before::Known(state),
+                device: None,
             })
         };
         along.into_iter().filter_map(kept).collect()

@@ -28,6 +28,14 @@ impl Machine {
         }
     }
 
+    /// The same machine with more files.
+    pub(crate) fn with(self, more: impl FnOnce(Memory) -> Memory) -> Self {
+        Self {
+            memory: more(self.memory),
+            ..self
+        }
+    }
+
     /// With values that an administrator has set before.
     pub(crate) fn having(self, values: &[(&str, &str)]) -> Self {
         for (file, value) in values {

@@ -6,5 +6,6 @@
 mod drivers;
 mod irqbalance;
 mod kept;
+mod kept_free;
 mod machine;
 mod words;

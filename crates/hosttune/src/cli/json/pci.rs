@@ -6,7 +6,7 @@ use hosttune_pci::{Address, Device, Iommu, PowerState, ResetMethod, Sriov};
 use hosttune_vfio::DeviceUse;
 use serde::Serialize;
 
-use super::super::pci::{Bus, Details, Group};
+use super::super::pci::{Bus, Details, Group, StuckDevices};
 
 /// `pci.schema.json`.
 #[derive(Debug, Serialize)]
@@ -37,6 +37,7 @@ struct DeviceView<'a> {
     name: Option<&'a str>,
     driver: Option<&'a str>,
     driver_override: Option<&'a str>,
+    is_stuck: Option<bool>,
     group: Option<u32>,
     slot: &'a str,
     behind: &'a [Address],
@@ -109,6 +110,7 @@ impl<'a> DeviceView<'a> {
             name: bus.names.device(device.ids),
             driver: device.driver.as_deref(),
             driver_override: device.driver_override.as_deref(),
+            is_stuck: (bus.stuck == StuckDevices::Known).then_some(device.is_stuck),
             group: device.group,
             slot: device.slot.as_str(),
             behind: &device.parents,

@@ -4,11 +4,18 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use hosttune_core::Host;
+use hosttune_core::testing::{CrashPoint, Memory};
+use hosttune_pci::Address;
+use hosttune_pci::testing::{Bus as FakeBus, Fault, Function as FakeFunction};
 use serde_json::{Value, json};
 
 use super::asked::hosttune;
 use super::schema::{assert_notices_every_change, assert_valid};
+use crate::cli::colour::Look;
 use crate::cli::exit::Exit;
+use crate::cli::pci::{Bus, StuckDevices};
+use crate::cli::{json as documents, text as texts};
 
 fn write(root: &Path, path: &str, content: &str) {
     let path = root.join(path.trim_start_matches('/'));
@@ -153,6 +160,40 @@ fn the_same_devices_as_a_document() {
     let nic = of(&document, "0000:00:03.0");
     assert_eq!(nic["virtual_functions"], json!({"total": 7, "provided": 0}));
     assert_eq!(of(&document, "0000:01:00.1")["driver"], Value::Null);
+    assert_eq!(
+        nic["is_stuck"],
+        Value::Null,
+        "a tree of files tells nothing"
+    );
+}
+
+/// A bus in memory with one device that hangs, as it is shown to root, to a user, and of a captured
+/// tree.
+#[test]
+fn a_stuck_device_is_shown_to_root_and_a_user_is_told_what_is_missing() {
+    let nic = FakeFunction::new("0000:00:03.0", "8086:10d3", "020000")
+        .group(2)
+        .file("remove", "");
+    let bus = FakeBus::new(Memory::new().directory("/proc/sys"))
+        .with_driver("e1000e", &["8086:10d3"])
+        .with(nic);
+    let address: Address = "0000:00:03.0".parse().unwrap();
+    bus.fail(Fault::UnbindHangs { address });
+    let unbind = "/sys/bus/pci/drivers/e1000e/unbind";
+    assert!(bus.write(unbind, "0000:00:03.0").is_err());
+    let host = Host::new(bus.host(&CrashPoint::lives()));
+    for (stuck, value, says) in [
+        (StuckDevices::Known, json!(true), false),
+        (StuckDevices::NeedRoot, Value::Null, true),
+        (StuckDevices::NotRunning, Value::Null, false),
+    ] {
+        let bus = Bus::read(&host, stuck).unwrap();
+        let document = serde_json::to_value(documents::bus(&bus)).unwrap();
+        assert_valid("pci", &document);
+        assert_eq!(of(&document, "0000:00:03.0")["is_stuck"], value);
+        let text = texts::bus(Look::plain(), &bus);
+        assert_eq!(text.contains("only root can see them"), says, "{text}");
+    }
 }
 
 #[test]

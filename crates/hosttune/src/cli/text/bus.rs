@@ -3,7 +3,7 @@
 use hosttune_pci::{Device, ResetMethod, Sriov};
 
 use super::super::colour::{Look, Role, visible};
-use super::super::pci::{Bus, Details, Group};
+use super::super::pci::{Bus, Details, Group, StuckDevices};
 use super::{count, rows};
 
 /// The text of a bus: the groups by number, and the devices without one at the end.
@@ -51,6 +51,11 @@ pub(in crate::cli) fn bus(look: Look, bus: &Bus) -> String {
     if bus.is_partial() {
         text.push('\n');
         let says = "programs of other users are not shown: run it as root to see all of them";
+        attention(look, &mut text, says);
+    }
+    if bus.stuck == StuckDevices::NeedRoot && devices > 0 {
+        text.push('\n');
+        let says = "devices whose driver hangs in the kernel are not shown as stuck: only root can see them";
         attention(look, &mut text, says);
     }
     text

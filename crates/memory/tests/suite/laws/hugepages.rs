@@ -3,7 +3,9 @@
 use hosttune_core::testing::{Behaviour, CrashPoint, Memory, World, laws};
 use hosttune_core::{Error, State, Tuning, UnsupportedKind};
 use hosttune_memory::hugepages::Hugepages;
-use hosttune_memory::testing::{PAGES_THAT_FIT, take_hugepages, with_hugepages};
+use hosttune_memory::testing::{
+    PAGES_THAT_FIT, PAGES_THAT_FIT_COMPACTED, take_hugepages, with_hugepages,
+};
 use proptest::option;
 use proptest::prelude::*;
 
@@ -39,6 +41,7 @@ prop_compose! {
         more in 0u64..400,
         node in any::<bool>(),
         least in any::<bool>(),
+        compact in any::<bool>(),
     ) -> Hugepages {
         // More pages than there is contiguous memory for, only if fewer are enough.
         let mut wanted = if least {
@@ -50,6 +53,7 @@ prop_compose! {
             wanted = wanted.on_node(0);
         }
         wanted.overcommit = over;
+        wanted.compact = compact;
         wanted
     }
 }
@@ -73,6 +77,35 @@ proptest! {
         holds(laws::die_anywhere(&world, &wanted, &deaths))?;
         holds(laws::die_then_recover(&world, &wanted[0], wanted.last().unwrap(), &deaths))?;
         holds(laws::failing_step(&world, &wanted[0], change, hosttune_core::testing::Moment::Before))?;
+    }
+}
+
+/// Memory that is compacted first has room for more pages; all of them or none, and a revert frees them.
+#[test]
+fn compaction_makes_room() {
+    for node in [None, Some(1)] {
+        let machine = machine(2);
+        let was = machine.snapshot();
+        let pages = match node {
+            Some(_) => PAGES_THAT_FIT_COMPACTED,
+            None => 2 * PAGES_THAT_FIT_COMPACTED,
+        };
+        let mut wanted = Hugepages::of_size(2048, pages).required();
+        wanted.node = node;
+        let mut session = machine.session(&CrashPoint::lives()).unwrap();
+        assert!(wanted.apply(&mut session).is_err(), "fragmented");
+        assert_eq!(machine.snapshot(), was);
+        let wanted = wanted.compact_first();
+        let _ = wanted.apply(&mut session).unwrap();
+        assert!(wanted.verify(&session).unwrap().is_as_wanted());
+        assert!(wanted.plan(&session).unwrap().is_empty());
+        assert!(session.revert().unwrap().not_reverted.is_empty());
+        assert_eq!(machine.snapshot(), was);
+        let too_many = Hugepages::of_size(2048, pages + 1);
+        let mut too_many = too_many.compact_first().required();
+        too_many.node = node;
+        assert!(too_many.apply(&mut session).is_err());
+        assert_eq!(machine.snapshot(), was);
     }
 }
 
