@@ -234,7 +234,7 @@ impl<'a> PlannedView<'a> {
         device: DeviceLink,
     ) -> Result<Option<SavedState>, Error> {
         let kind = self.registry.find(&knob.kind)?;
-        let state = match self.current(ahead, &kind, &knob) {
+        let state = match self.current(ahead, kind, &knob) {
             Ok(Before::Known(seen)) if kind.is_gone(&knob, &seen) => return Ok(None),
             Ok(Before::Known(seen)) => Before::Known(kind.original(&knob, &seen).unwrap_or(seen)),
             Ok(state @ Before::DependsOnEarlierStep) => state,
