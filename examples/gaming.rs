@@ -2,6 +2,8 @@
 
 #[path = "gaming/boot.rs"]
 mod boot;
+#[path = "gaming/irqbalance.rs"]
+mod irqbalance;
 #[path = "gaming/nvidia.rs"]
 mod nvidia;
 #[path = "gaming/pipewire.rs"]
@@ -12,7 +14,6 @@ use hosttune::blockdev::{self, Rule, Rules, SchedulerName, Transport};
 use hosttune::boot::Modules;
 use hosttune::boot::boot_loader::BootParameters;
 use hosttune::cli::{self, HostProfile, OpenToUsers, Options, RunSettings, Setting, Watched};
-use hosttune::cpu::irqbalance::NoteIrqbalance;
 use hosttune::cpu::{self, Governor, Processors};
 use hosttune::host::RootKind;
 use hosttune::memory;
@@ -20,6 +21,7 @@ use hosttune::memory::swap::NoteUnlessZram;
 use hosttune::memory::transparent::{Enabled, TransparentHugepages};
 use hosttune::memory::zram::{Size, Zram, ZramSwap};
 use hosttune::qos::{self, Cake, Netlink, Rate, Shaper};
+use hosttune::service::{self, Services};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
 use hosttune::{
     BesideZram, Error, Host, Note, Planner, Registry, Report, Session, Tuning, Unsupported,
@@ -225,7 +227,7 @@ impl HostProfile for Gaming {
     }
 
     fn candidates(&self) -> &'static [&'static str] {
-        &["candidates", nvidia::PRESERVE]
+        &["candidates", nvidia::PRESERVE, irqbalance::STOP]
     }
 
     fn has_user_settings(&self) -> bool {
@@ -244,13 +246,15 @@ impl HostProfile for Gaming {
         memory::knobs(registry);
         hosttune::nvidia::knobs(registry);
         hosttune::pipewire::knobs(registry);
+        service::knobs(registry);
     }
 
     fn with_backend(&self, session: Session) -> Session {
         let session = session
             .with_backend(Netlink::on_demand())
             .with_backend(Modules::live())
-            .with_backend(Zram::live());
+            .with_backend(Zram::live())
+            .with_backend(Services::live());
         pipewire::with_daemon(session)
     }
 
@@ -297,7 +301,7 @@ impl HostProfile for Gaming {
             Box::new(("blockdev", disks(options))),
             Box::new(("blockdev", NoteFights(disks(options)))),
             Box::new(("cpu", processors())),
-            Box::new(("cpu", NoteIrqbalance)),
+            Box::new(("cpu", irqbalance::tuning(options))),
             Box::new(("memory", swap())),
             Box::new(("memory", pages())),
             Box::new(("nvidia", nvidia::Driver::of(options))),

@@ -36,6 +36,7 @@ pub struct Builder {
     path: Vec<PathBuf>,
     state: Option<PathBuf>,
     devices: bool,
+    systemd: bool,
     console: Console,
     memory: u32,
     start: Duration,
@@ -61,6 +62,7 @@ impl Builder {
             path: Vec::new(),
             state: None,
             devices: true,
+            systemd: false,
             console: Console::Log,
             memory: 1024,
             start: start_limit(),
@@ -102,6 +104,14 @@ impl Builder {
     pub fn without_devices(mut self) -> Self {
         self.devices = false;
         self
+    }
+
+    /// Makes the build machine's systemd the init, with its message bus. Commands are accepted when its
+    /// `multi-user.target` is reached, and `/usr` is writable: the changes are on the state disk, if there is one.
+    #[must_use]
+    pub fn systemd(mut self) -> Self {
+        self.systemd = true;
+        self.parameter("systemd.unit=machine.target")
     }
 
     /// Connects the console to this process's terminal, for the kernel log and a shell.
@@ -202,6 +212,7 @@ impl Builder {
             devices: &devices,
             coldplug: self.devices,
             state: self.state.is_some(),
+            systemd: self.systemd,
         };
         let initramfs = directory.path().join("initramfs");
         std::fs::write(&initramfs, image(&unpacked, &told)?)

@@ -25,19 +25,27 @@ pub(crate) fn make_disk(path: &Path, size: u64) -> Result<(), MachineError> {
 pub struct StateDisk(TempDir);
 
 impl StateDisk {
-    /// Creates a disk with an empty file system.
+    /// Creates a disk of 64 MiB with an empty file system.
     ///
     /// # Errors
     ///
     /// Fails if there is no space, or no `mke2fs`.
     pub fn make() -> Result<Self, MachineError> {
-        const SIZE: u64 = 64 << 20;
+        Self::of_size(64 << 20)
+    }
+
+    /// Creates a disk of this size, in bytes, with an empty file system. It occupies only what is written to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`make`](Self::make).
+    pub fn of_size(size: u64) -> Result<Self, MachineError> {
         let directory = tempfile::Builder::new()
             .prefix("state-")
             .tempdir_in(kernel::directory())
             .map_err(file_error(&kernel::directory(), "written"))?;
         let disk = Self(directory);
-        make_disk(&disk.path(), SIZE)?;
+        make_disk(&disk.path(), size)?;
         let no_program = |source| MachineError::NoProgram {
             program: "mke2fs",
             package: "e2fsprogs",

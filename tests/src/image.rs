@@ -40,6 +40,8 @@ pub(crate) struct Told<'a> {
     pub(crate) coldplug: bool,
     /// Whether the machine has the disk with `/etc` and `/var`, which survives a power cut.
     pub(crate) state: bool,
+    /// Whether the build machine's systemd is its init.
+    pub(crate) systemd: bool,
 }
 
 struct Image(Vec<(Builder, Cursor<Vec<u8>>)>);
@@ -134,6 +136,8 @@ pub(crate) fn image(kernel: &Unpacked, told: &Told<'_>) -> Result<Vec<u8>, Machi
     }
     image.file("init", 0o755, include_str!("../guest/init"));
     image.file("session", 0o755, include_str!("../guest/session"));
+    image.file("systemd", 0o755, include_str!("../guest/systemd"));
+    image.file("commands", 0o755, include_str!("../guest/commands"));
     let busybox = find_busybox()?;
     image.file("busybox", 0o755, read(&busybox)?);
     for (position, (name, bytes)) in modules(kernel, &BEFORE_USR)?.into_iter().enumerate() {
@@ -152,10 +156,11 @@ pub(crate) fn image(kernel: &Unpacked, told: &Told<'_>) -> Result<Vec<u8>, Machi
     image.file("devices", 0o644, devices);
     let yes = |told: bool| if told { "yes" } else { "no" };
     let (coldplug, state) = (yes(told.coldplug), yes(told.state));
+    let init = if told.systemd { "systemd" } else { "session" };
     image.file(
         "machine",
         0o644,
-        format!("coldplug={coldplug}\nstate={state}\n"),
+        format!("coldplug={coldplug}\nstate={state}\ninit={init}\n"),
     );
 
     cpio::write_cpio(image.0.into_iter(), Vec::new()).map_err(|source| MachineError::File {

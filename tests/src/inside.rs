@@ -9,7 +9,7 @@ use crate::broker::{self, Borrowed};
 use crate::clean::{Clean, LEFT_BEHIND};
 use crate::kernel::Unpacked;
 use crate::shell::{quote, quoted};
-use crate::{Kernel, Machine, MachineError, Stream, log};
+use crate::{Kernel, Machine, MachineError, Output, Stream, log};
 
 /// Environment variable that is set in the test machine, to the release of the kernel it was started with.
 const INSIDE: &str = "HOSTTUNE_TEST_MACHINE";
@@ -226,29 +226,62 @@ fn in_machine(machine: &mut Borrowed, test: &str) -> Result<Option<String>, Mach
     let mut lines = Prefixed::new(machine.kernel());
     let output = machine.shell(&text, TEST, &mut |stream, bytes| lines.show(stream, bytes))?;
     drop(lines);
-    let has_run = output.text().contains(&ran(test, machine.release()));
+    Ok(failure(&output, test, machine.release()))
+}
+
+/// Runs a part of a test in its own machine: the test program starts itself again there, with these environment
+/// variables, which tell it which part. In the machine, the test calls [`part_ran`] when that part has passed.
+///
+/// # Panics
+///
+/// Panics if the part fails or did not run, and if the machine ends or hangs.
+pub fn run_part(machine: &mut Machine, test: &str, variables: &[(&str, &str)]) {
+    let kernel = machine.kernel();
+    let set = variables
+        .iter()
+        .map(|(name, value)| format!("{name}={} ", quote(value)));
+    // In front of `env`, whose options come first.
+    let text = set.collect::<String>() + &command(test, kernel);
+    let mut lines = Prefixed::new(kernel);
+    let output = machine.shell(&text, TEST, &mut |stream, bytes| lines.show(stream, bytes));
+    drop(lines);
+    let output = output.unwrap_or_else(|error| panic!("{test} {variables:?}: {error}"));
+    if let Some(failed) = failure(&output, test, machine.release()) {
+        panic!("{test} {variables:?}: {failed}");
+    }
+}
+
+/// Says in the machine that the part of a test has passed that [`run_part`] was called for.
+///
+/// # Panics
+///
+/// Panics outside of the machine.
+pub fn part_ran(test: &str) {
+    let release = release().unwrap_or_else(|| panic!("{test}: this is not the test machine"));
+    write_line(&ran(test, &release));
+}
+
+/// Returns why a test failed in the machine, if it did.
+fn failure(output: &Output, test: &str, release: &str) -> Option<String> {
+    let has_run = output.text().contains(&ran(test, release));
     if output.code != 0 && has_run && output.error_text().contains(LEFT_BEHIND) {
-        return Ok(Some(format!(
-            "the test itself passed, but on Linux {} it left something behind: see above",
-            machine.release()
-        )));
+        return Some(format!(
+            "the test itself passed, but on Linux {release} it left something behind: see above"
+        ));
     }
     if output.code != 0 {
-        return Ok(Some(format!(
-            "failed in the machine, on Linux {} (exit code {}): see above",
-            machine.release(),
+        return Some(format!(
+            "failed in the machine, on Linux {release} (exit code {}): see above",
             output.code
-        )));
+        ));
     }
     // The test program succeeds if no test has this name.
     if !has_run {
-        return Ok(Some(format!(
-            "did not run at all in the machine, on Linux {}; is {} the name of the test?",
-            machine.release(),
-            Path::new(test).display()
-        )));
+        return Some(format!(
+            "did not run at all in the machine, on Linux {release}; is {test} the name of the test?"
+        ));
     }
-    Ok(None)
+    None
 }
 
 /// Prints lines with the kernel as a prefix, as part of the test's output.

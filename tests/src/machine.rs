@@ -239,22 +239,22 @@ impl Machine {
         drop(self);
     }
 
-    /// Syncs the disks and powers off.
+    /// Syncs the disks and powers off. systemd stops its units before, if it is the init.
     ///
     /// # Errors
     ///
-    /// Fails if the machine does not end within a minute.
+    /// Fails if the machine does not end within five minutes.
     pub fn power_off(mut self) -> Result<(), MachineError> {
         // There is no answer. If the command cannot be sent, the machine has already ended.
-        let command = "sync; /busybox poweroff -f";
+        let command = "sync; [ -S /run/systemd/private ] || exec /busybox poweroff -f; \
+                       exec systemctl --no-block poweroff";
         if let Some(input) = &mut self.input {
             let _ = input.write_all(format!("none {}\n{command}", command.len()).as_bytes());
         }
-        let limit = Duration::from_secs(60);
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + COMMAND;
         while self.process.try_wait().ok().flatten().is_none() {
             if Instant::now() > deadline {
-                return Err(self.hung("while powering off", limit));
+                return Err(self.hung("while powering off", COMMAND));
             }
             std::thread::sleep(Duration::from_millis(20));
         }

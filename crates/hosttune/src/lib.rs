@@ -58,6 +58,7 @@
 //! * [`pci`]: PCI devices, their topology and IOMMU groups.
 //! * [`pipewire`]: PipeWire's quantum and rate, in its configuration and in the running daemon.
 //! * [`qos`]: CAKE as the root qdisc of a device and, through an IFB, for its ingress.
+//! * [`service`]: services of systemd that are stopped for a time.
 //! * [`spa_json`]: PipeWire's configuration language.
 //! * [`sysctl`]: keys and values, `sysctl.d` files, sets of variables.
 //! * [`udev_rules`]: udev rules, parsed, evaluated and written.
@@ -80,6 +81,7 @@ pub use hosttune_nvidia as nvidia;
 pub use hosttune_pci as pci;
 pub use hosttune_pipewire as pipewire;
 pub use hosttune_qos as qos;
+pub use hosttune_service as service;
 pub use hosttune_spa_json as spa_json;
 pub use hosttune_sysctl as sysctl;
 pub use hosttune_udev_rules as udev_rules;

@@ -10,8 +10,11 @@ pub const LIST: &str = "/proc/swaps";
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Area {
-    /// Its path as passed to `swapon(2)`.
+    /// Its path as passed to `swapon(2)`. If the mount that it was reached by has gone, as that of a unit with mounts
+    /// of its own after the unit has ended, the kernel shows it from that mount on: `/zram0` for `/dev/zram0`.
     pub path: String,
+    /// Whether it is a device and not a file.
+    pub is_device: bool,
     /// Its size in KiB, without the header.
     pub size: u64,
     /// The used part in KiB.
@@ -36,7 +39,9 @@ impl Area {
 
     /// Returns the number of the zram device, if it is one.
     pub fn zram(&self) -> Option<u32> {
-        let name = self.path.strip_prefix("/dev/")?;
+        let from_a_mount_that_has_gone = || self.path.strip_prefix('/').filter(|_| self.is_device);
+        let name = self.path.strip_prefix("/dev/");
+        let name = name.or_else(from_a_mount_that_has_gone)?;
         // `swapon` accepts any path of a device; udev also creates this one for zram.
         let name = name.strip_prefix("block/").unwrap_or(name);
         name.strip_prefix("zram")?.parse().ok()
@@ -48,9 +53,9 @@ fn parse(text: &str) -> Vec<Area> {
     let line = |line: &str| {
         let mut fields = line.split_whitespace();
         let path = unescaped_path(fields.next()?);
-        let mut fields = fields.skip(1);
         Some(Area {
             path,
+            is_device: fields.next()? == "partition",
             size: fields.next()?.parse().ok()?,
             used: fields.next()?.parse().ok()?,
             priority: fields.next()?.parse().ok()?,
@@ -106,6 +111,11 @@ mod tests {
         );
         assert_eq!(areas[1].path, "/swap file");
         assert_eq!((areas[1].zram(), areas[1].priority), (None, -2));
+        // What a unit of systemd with mounts of its own has switched on, after it has ended; Linux 7.3.
+        let text = "/zram0                                  partition\t491516\t\t0\t\t100\n\
+            /zram1                                  file\t\t491516\t\t0\t\t100\n";
+        let areas = parse(text);
+        assert_eq!((areas[0].zram(), areas[1].zram()), (Some(0), None));
         assert!(parse("").is_empty());
         assert!(parse("/dev/zram1 partition x y z\n").is_empty());
     }

@@ -10,6 +10,7 @@
 //! - [`supervision`]: signals, stops and the end of the command.
 //! - [`watchdog`]: a process that outlives a killed runner and reverts at once.
 //! - [`priority`]: whether a nice value has an effect against the rest of the host.
+//! - [`weight`]: the weight of the command's control group, if it has one to itself.
 //! - [`account`]: as whom the command runs.
 //! - [`units`]: what tunes the host at boot; [`helper_units`]: what tunes it for users without root.
 //!
@@ -41,6 +42,7 @@ pub mod starter;
 pub mod supervision;
 pub mod units;
 pub mod watchdog;
+pub mod weight;
 
 pub use ended::Ended;
 pub use process::{ProcessId, boot_id};

@@ -76,6 +76,7 @@ pub(crate) fn own_kernel(path: &str) -> std::io::Result<String> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) state: char,
+    pub(crate) parent: i32,
     pub(crate) start_ticks: u64,
 }
 
@@ -90,9 +91,14 @@ impl Stat {
         let fields = text.get(text.rfind(')')? + 1..)?;
         let mut fields = fields.split_ascii_whitespace();
         let state = fields.next()?.chars().next()?;
-        // The state is field 3; field 22 is 18 fields behind the next one.
-        let start_ticks = fields.nth(18)?.parse().ok()?;
-        Some(Self { state, start_ticks })
+        // The state is field 3 and the parent field 4; field 22 is 17 fields behind the next one.
+        let parent = fields.next()?.parse().ok()?;
+        let start_ticks = fields.nth(17)?.parse().ok()?;
+        Some(Self {
+            state,
+            parent,
+            start_ticks,
+        })
     }
 
     /// Whether it is a zombie or dead. A process whose first thread has ended while others run is shown
@@ -118,7 +124,8 @@ mod tests {
     #[test]
     fn fields_are_counted_behind_the_name() {
         let stat = Stat::parse(LINE).unwrap();
-        assert_eq!((stat.state, stat.start_ticks), ('T', 987_654));
+        let fields = (stat.state, stat.parent, stat.start_ticks);
+        assert_eq!(fields, ('T', 1, 987_654));
         assert!(stat.is_stopped() && !stat.has_ended());
         for broken in ["", "1 (x", "1 (x) S", "1 (x) S 1 2 3"] {
             assert_eq!(Stat::parse(broken), None, "{broken}");

@@ -78,8 +78,9 @@ impl Units {
                  [Unit]\n\
                  Description=Tune this host: {profile}\n\
                  Documentation=https://github.com/hosttune/hosttune\n\
-                 # Its values come after those of sysctl.d and of udev's rules for the devices of the boot.\n\
-                 After=systemd-sysctl.service systemd-modules-load.service systemd-udev-trigger.service\n\
+                 # Its values come after those of sysctl.d and of udev's rules for the devices of the boot. A service\n\
+                 # that it may stop is started before.\n\
+                 After=systemd-sysctl.service systemd-modules-load.service systemd-udev-trigger.service irqbalance.service\n\
                  Before=multi-user.target\n\
                  ConditionPathIsReadWrite=/proc/sys\n\
                  \n\

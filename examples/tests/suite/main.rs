@@ -19,3 +19,4 @@ mod real_kernel;
 mod runs;
 mod shaping;
 mod sound;
+mod systemd;

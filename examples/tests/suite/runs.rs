@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use hosttune_run::weight::weight_of_nice;
 use hosttune_test_machine::{Random, Snapshot, Subtree, inside_stock_kernels, tell, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -12,6 +13,7 @@ use serde_json::Value;
 inside_stock_kernels!(
     killed_at_random_moments_everything_is_as_it_was,
     the_callers_control_group_is_killed_and_the_watchdog_is_not_in_it,
+    a_control_group_of_its_own_gets_the_weight_of_the_nice_value,
 );
 
 const GAMING: &str = env!("CARGO_BIN_EXE_gaming");
@@ -202,4 +204,90 @@ fn the_callers_control_group_is_killed_and_the_watchdog_is_not_in_it() {
     tell(&format!("umount {mount} && rmdir {mount}"));
     let differs = before.differs(&there());
     assert!(differs.is_empty(), "{differs:#?}");
+}
+
+/// In a control group with the controller: nice counts only within it, so it gets the weight; a group that is shared
+/// keeps its weight; and in the root the session counts.
+fn a_control_group_of_its_own_gets_the_weight_of_the_nice_value() {
+    let _prepared = Prepared::load();
+    let mount = "/run/hosttune-test-cgroup";
+    let group = format!("{mount}/game");
+    tell(&format!(
+        "mkdir -p {mount} && mount -t cgroup2 none {mount} && echo +cpu >{mount}/cgroup.subtree_control && mkdir {group}"
+    ));
+    let weight = || std::fs::read_to_string(format!("{group}/cpu.weight")).unwrap();
+    // The kernel's own table. Weights below 4 are too coarse to be told apart.
+    for nice in -20..=14 {
+        let (file, shown) = (
+            format!("{group}/cpu.weight"),
+            format!("{group}/cpu.weight.nice"),
+        );
+        std::fs::write(&file, weight_of_nice(nice).to_string()).unwrap();
+        let shown = std::fs::read_to_string(shown).unwrap();
+        assert_eq!(shown.trim(), nice.to_string());
+    }
+    std::fs::write(format!("{group}/cpu.weight"), "150").unwrap();
+    let (before, original) = (there(), weight());
+    let inside = |script: &str| {
+        let script = format!("echo 0 >{group}/cgroup.procs && {script}");
+        let inner = run(&["sleep", "100"]);
+        let mut caller = Command::new("sh");
+        caller.args(["-c", &script, "sh"]).arg(inner.get_program());
+        caller.args(inner.get_args()).stderr(Stdio::null());
+        caller.spawn().unwrap()
+    };
+    let of_run = |name: &str| status()["runs"][0][name].clone();
+    let ends = |mut caller: Child| {
+        kill(processes()[0][2]);
+        caller.wait().unwrap();
+        wait_until("the records are removed", || {
+            !Path::new("/run/hosttune/gaming.run.runs").exists()
+        });
+        assert_eq!(weight(), original);
+        let differs = before.differs(&there());
+        assert!(differs.is_empty(), "{differs:#?}");
+    };
+    // The process has the nice value before the weight is set, and becomes the command after that.
+    let is_running = || {
+        wait_until("the command runs", || {
+            let pid = processes().first().and_then(|run| run[2]);
+            let comm =
+                pid.map(|pid| std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_pid())));
+            comm.is_some_and(|comm| comm.is_ok_and(|comm| comm.trim() == "sleep"))
+        });
+        assert_eq!(of_run("nice"), -10);
+    };
+
+    let caller = inside("exec \"$@\"");
+    is_running();
+    assert_eq!(weight(), "932\n");
+    assert_eq!(of_run("weight"), 932);
+    let counts = of_run("nice_counts");
+    assert!(counts.as_str().unwrap().contains("/game"), "{counts}");
+    ends(caller);
+
+    // The shell is a process of the group, and not one of the run.
+    let caller = inside("\"$@\"; true");
+    is_running();
+    assert_eq!(weight(), original);
+    ends(caller);
+
+    // In the root, the session is a group, unless the kernel was told otherwise.
+    let autogroup = "/proc/sys/kernel/sched_autogroup_enabled";
+    let was = std::fs::read_to_string(autogroup).unwrap();
+    for (value, word) in [("1", "of its session"), ("0", "against all processes")] {
+        std::fs::write(autogroup, value).unwrap();
+        let mut runner = run(&["sleep", "100"]);
+        let runner = runner.spawn().unwrap();
+        is_running();
+        let counts = of_run("nice_counts");
+        assert!(counts.as_str().unwrap().contains(word), "{counts}");
+        assert_eq!(of_run("weight"), Value::Null);
+        std::fs::write(autogroup, &was).unwrap();
+        ends(runner);
+    }
+    wait_until("the group is empty", || std::fs::remove_dir(&group).is_ok());
+    tell(&format!(
+        "echo -cpu >{mount}/cgroup.subtree_control && umount {mount} && rmdir {mount}"
+    ));
 }

@@ -14,7 +14,8 @@ const REFUSED_WITHOUT_NUMBER: u8 = 4;
 
 impl Snapshot {
     /// Serialises the entries, without the exclusions.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut add = |piece: &[u8]| {
             bytes.extend_from_slice(&(piece.len() as u64).to_le_bytes());
@@ -49,7 +50,8 @@ impl Snapshot {
     }
 
     /// Deserialises a snapshot. Returns `None` if the bytes are not one.
-    pub(crate) fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
         let mut snapshot = Self::default();
         while !bytes.is_empty() {
             let what = std::str::from_utf8(piece(&mut bytes)?).ok()?.to_owned();

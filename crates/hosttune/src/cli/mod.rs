@@ -95,7 +95,7 @@ pub use helper_program::helper;
 pub use open_to_users::OpenToUsers;
 pub use rate::rate;
 pub use run_command::RunSettings;
-pub use tool::tool;
+pub use tool::{tool, tool_with};
 pub use watch::Watched;
 
 /// The definition of a host binary: a name, the kinds of knob it sets, and the requested settings.

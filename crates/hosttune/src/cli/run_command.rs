@@ -14,6 +14,7 @@ use hosttune_run::signals::{HeldSignals, expect_children};
 use hosttune_run::starter::{self, NotStarted, Start, StartReport, Starter};
 use hosttune_run::supervision::{Beside, supervise};
 use hosttune_run::watchdog::Watchdog;
+use hosttune_run::weight::{CommandGroup, CommandWeight};
 use hosttune_run::{Ended, ProcessId, RunRecord};
 
 use super::colour::visible;
@@ -256,7 +257,8 @@ impl Run<'_> {
                 return Err(Failure::Process(error));
             }
         }
-        let entered = self.entered(arguments, &runner, &starter, &mut watchdog, &ending);
+        let nice = start.nice;
+        let entered = self.entered(arguments, nice, &runner, &starter, &mut watchdog, &ending);
         let (applied, signals) = match entered {
             Ok(entered) => entered,
             Err(failure) => {
@@ -294,12 +296,18 @@ impl Run<'_> {
     fn entered(
         &self,
         arguments: &RunArguments,
+        nice: Option<i32>,
         runner: &ProcessId,
         starter: &Starter,
         watchdog: &mut Watchdog,
         ending: &Ending,
     ) -> Result<(Applied, HeldSignals), Failure> {
         let (process, _) = watchdog.ready(&runner.boot).map_err(Failure::Watchdog)?;
+        let children = [starter.pid().as_raw_pid(), process.pid];
+        let weight = nice.and_then(|nice| match self.command_group(&children) {
+            CommandGroup::Own(group) => Some(CommandWeight { group, nice }),
+            CommandGroup::NotOwn(_) => None,
+        });
         let record = RunRecord {
             runner: runner.clone(),
             watchdog: Some(process),
@@ -309,7 +317,7 @@ impl Run<'_> {
         };
         let wait = Duration::from_secs(arguments.wait.into());
         ending.at_work(|| {
-            let applied = self.enter_run(&record, wait, ending)?;
+            let applied = self.enter_run(&record, weight.as_ref(), wait, ending)?;
             match HeldSignals::hold() {
                 Ok(signals) => Ok((applied, signals)),
                 Err(error) => {
@@ -318,6 +326,14 @@ impl Run<'_> {
                 }
             }
         })
+    }
+
+    /// Whether the command has a control group to itself. `children` are the processes of the run.
+    pub(super) fn command_group(&self, children: &[i32]) -> CommandGroup {
+        match self.global.root {
+            Some(_) => CommandGroup::NotOwn("--root names a tree".to_owned()),
+            None => CommandGroup::of_this_process(children),
+        }
     }
 
     /// Lets the command start, and waits until it has ended. A watchdog that dies meanwhile is replaced.

@@ -8,6 +8,7 @@ use hosttune_helper::client::Connection;
 use hosttune_run::Ended;
 use hosttune_run::priority::NiceScope;
 use hosttune_run::starter::{Start, StartReport, Starter};
+use hosttune_run::weight::{CommandGroup, weight_of_nice};
 use serde::Serialize;
 
 use super::colour::visible;
@@ -34,6 +35,10 @@ pub(super) struct ExplainedCommand {
     nice: Option<i32>,
     /// Against which processes the nice value counts.
     nice_counts: Option<String>,
+    /// The `cpu.weight` that its control group is given for the nice value.
+    weight: Option<u16>,
+    /// Against which control groups the weight counts, or why it is not set.
+    weight_counts: Option<String>,
     environment: Vec<Variable>,
     /// Who would tune the host, or `null` if the command would run without the tuning; a note says why.
     tuned_by: Option<&'static str>,
@@ -154,6 +159,24 @@ impl Run<'_> {
         let mut starter =
             Starter::spawn(name, &hidden, &own, &arguments.command).map_err(Failure::Process)?;
         let report = starter.report();
+        let pid = starter.pid().as_raw_pid();
+        let (weight, weight_counts) = match (way.nice, is_helped) {
+            (None, _) => (None, None),
+            (Some(_), true) => {
+                let why = "not set: only a run that root starts sets it";
+                (None, Some(why.to_owned()))
+            }
+            (Some(nice), false) => match self.command_group(&[pid]) {
+                CommandGroup::Own(group) => {
+                    let counts = format!(
+                        "counts against the control groups beside {}",
+                        group.directory
+                    );
+                    (Some(weight_of_nice(nice)), Some(counts))
+                }
+                CommandGroup::NotOwn(why) => (None, Some(format!("not set: {why}"))),
+            },
+        };
         starter.dismiss();
         let (path, problem, status, mut notes) = match report.map_err(Failure::Process)? {
             StartReport::Found { path, notes } => {
@@ -177,6 +200,8 @@ impl Run<'_> {
             user: start.account.as_ref().map(|account| account.name.clone()),
             nice: way.nice,
             nice_counts: way.nice.map(|_| NiceScope::of_this_process().to_string()),
+            weight,
+            weight_counts,
             environment: start
                 .environment
                 .iter()
@@ -213,6 +238,11 @@ fn lines(command: &ExplainedCommand) -> String {
     if let (Some(nice), Some(counts)) = (command.nice, &command.nice_counts) {
         line("nice", &format!("{nice}, which counts {counts}"));
         line("I/O priority", "follows the nice value");
+    }
+    match (command.weight, &command.weight_counts) {
+        (Some(weight), Some(counts)) => line("cpu.weight", &format!("{weight}, which {counts}")),
+        (None, Some(why)) => line("cpu.weight", why),
+        (_, None) => {}
     }
     for variable in &command.environment {
         match &variable.value {

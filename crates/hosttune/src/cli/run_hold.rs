@@ -84,7 +84,7 @@ impl Run<'_> {
                     user: Some(lease.peer.uid),
                 };
                 let wait = Duration::from_secs(request.wait.into());
-                ending.at_work(|| self.enter_run(&record, wait, &ending))
+                ending.at_work(|| self.enter_run(&record, None, wait, &ending))
             });
         let applied = match entered {
             Ok(applied) => applied,

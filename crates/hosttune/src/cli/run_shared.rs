@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use hosttune_core::{Applied, LinuxHost, Reverted, Session, Status};
+use hosttune_core::{Applied, LinuxHost, Reverted, Session, Status, Tuning};
 use hosttune_run::membership::{self, Remaining, Shared};
+use hosttune_run::priority::ProcessorShare;
+use hosttune_run::weight::CommandWeight;
 use hosttune_run::{ProcessId, RunFile, RunRecord, RunRecords};
 
 use super::ending::Ending;
@@ -123,8 +125,19 @@ impl Shared for TunedRuns<'_> {
 pub(super) struct Runs {
     /// Those whose runner is alive.
     pub(super) active: RunRecords,
+    /// What decides about the processor time of the command of each; `None` if its process is not seen.
+    pub(super) shares: Vec<Option<ProcessorShare>>,
     /// The changes that are reverted when the last of them ends.
     pub(super) status: Status,
+}
+
+impl Runs {
+    /// The runs, each with what decides about its processor time.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&RunRecord, Option<&ProcessorShare>)> {
+        let mut shares = self.shares.iter();
+        let runs = self.active.0.iter();
+        runs.map(move |run| (run, shares.next().and_then(Option::as_ref)))
+    }
 }
 
 impl Run<'_> {
@@ -142,10 +155,11 @@ impl Run<'_> {
         Ok(RunFile::new(&host, &self.run_owner())?)
     }
 
-    /// Adds a run and applies the host for it.
+    /// Adds a run and applies the host for it, and then the weight of the command's control group.
     pub(super) fn enter_run(
         &self,
         record: &RunRecord,
+        weight: Option<&CommandWeight>,
         wait: Duration,
         ending: &Ending,
     ) -> Result<Applied, Failure> {
@@ -154,13 +168,26 @@ impl Run<'_> {
         let mut runs = TunedRuns::of(self, wait)?;
         runs.locked(is_stopped, |runs| {
             membership::enter(runs, record, |runs| {
-                unless_locked(wait, is_stopped, || {
+                let mut applied = unless_locked(wait, is_stopped, || {
                     let mut session = runs.session()?;
                     session.stopped_by(ending.stop());
                     let tuning = self.tuning(&session)?;
                     let mut session = self.narrowed(session, &*tuning)?;
                     Ok(session.apply_reviewed(|at| tuning.declare(at), |_| true)?)
-                })
+                })?;
+                if let Some(weight) = weight {
+                    // By itself: --only limits the host and not what is the command's own.
+                    let weighed =
+                        unless_locked(wait, is_stopped, || Ok(weight.apply(&mut runs.session()?)?));
+                    match weighed {
+                        Ok(weighed) => {
+                            applied.changed.extend(weighed.changed);
+                            applied.findings.extend(weighed.findings);
+                        }
+                        Err(failure) => applied.notes.push(failure.to_string()),
+                    }
+                }
+                Ok(applied)
             })
         })
     }
@@ -265,8 +292,11 @@ impl Run<'_> {
             Err(failure) => return Err(failure.into()),
         };
         let boot = hosttune_run::boot_id().map_err(Failure::Process)?;
+        let active = records.alive(|runner| runner.is_alive(&boot));
+        let commands = active.0.iter().map(|run| run.command_pid);
         Ok(Runs {
-            active: records.alive(|runner| runner.is_alive(&boot)),
+            shares: commands.map(ProcessorShare::of).collect(),
+            active,
             status: self.session_of(&self.run_owner())?.status()?,
         })
     }

@@ -30,6 +30,7 @@ impl Run<'_> {
         };
         let mut session = session
             .with(|registry| self.profile.register(registry))
+            .with(hosttune_run::weight::knobs)
             .program(format!("{name} {}", self.profile.version()));
         session.strict(self.global.strict);
         Ok(session)

@@ -46,8 +46,12 @@ enum Question {
 
 /// Runs the program `hosttune`; called from its `main`.
 pub fn tool() -> ExitCode {
-    let mut streams = Streams::of_process();
-    ask(std::env::args_os(), &mut streams).into()
+    tool_with(std::env::args_os()).into()
+}
+
+/// Runs the program `hosttune` with these arguments in this process; the first one is the program's name.
+pub fn tool_with(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    ask(arguments, &mut Streams::of_process())
 }
 
 /// Runs the command line given by the arguments; the first one is the program's name.

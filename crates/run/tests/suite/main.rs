@@ -1,4 +1,4 @@
-//! Tests of the units against the tools of systemd.
+//! Tests of the units against the tools of systemd, and of the weight of control groups by the laws of the engine.
 
 #![expect(
     clippy::disallowed_methods,
@@ -8,3 +8,4 @@
 )]
 
 mod units;
+mod weight;

@@ -3,6 +3,7 @@
 use hosttune_boot::boot_once::Trial;
 use hosttune_core::{Applied, Error, NotReverted, PendingRevert, Reverted, Status, Undone};
 use hosttune_run::RunRecord;
+use hosttune_run::priority::ProcessorShare;
 use serde::Serialize;
 
 use super::super::failure::Failure;
@@ -264,6 +265,9 @@ struct RunView<'a> {
     runner: i32,
     watchdog: Option<i32>,
     user: Option<u32>,
+    nice: Option<i32>,
+    nice_counts: Option<String>,
+    weight: Option<u16>,
 }
 
 #[derive(Debug, Serialize)]
@@ -297,12 +301,15 @@ pub(in crate::cli) fn standing<'a>(
     runs: &'a Runs,
     trial: Option<&'a Trial>,
 ) -> StatusDocument<'a> {
-    let view = |run: &'a RunRecord| RunView {
+    let view = |(run, share): (&'a RunRecord, Option<&ProcessorShare>)| RunView {
         command: &run.command,
         pid: run.command_pid,
         runner: run.runner.pid,
         watchdog: run.watchdog.as_ref().map(|watchdog| watchdog.pid),
         user: run.user,
+        nice: share.map(|share| share.nice),
+        nice_counts: share.map(|share| share.scope.to_string()),
+        weight: share.and_then(|share| share.weight),
     };
     StatusDocument {
         pending: pending(&status.pending),
@@ -310,7 +317,7 @@ pub(in crate::cli) fn standing<'a>(
         refused: &status.refused,
         by_reboot: status.by_reboot,
         notes,
-        runs: runs.active.0.iter().map(view).collect(),
+        runs: runs.each().map(view).collect(),
         run_pending: pending(&runs.status.pending),
         trial: trial.map(|trial| TrialView {
             id: &trial.id,

@@ -8,6 +8,7 @@ use hosttune_core::{
     Status, Step, StepFailure, Undone, Unsupported, UnsupportedKind, When, Why,
 };
 use hosttune_qos::{WatchEvent, Yielded};
+use hosttune_run::priority::{NiceScope, ProcessorShare};
 use hosttune_run::{ProcessId, RunRecord, RunRecords};
 use hosttune_sysctl::{Place, Standing};
 use serde::de::DeserializeOwned;
@@ -454,6 +455,15 @@ fn runs() -> Runs {
     };
     Runs {
         active: RunRecords(vec![run(40, Some(50)), run(60, None)]),
+        shares: vec![
+            Some(ProcessorShare {
+                nice: -10,
+                scope: NiceScope::Session,
+                weight: None,
+                session_nice: Some(0),
+            }),
+            None,
+        ],
         status: status(),
     }
 }
@@ -463,6 +473,8 @@ fn the_commands_that_run_tuned() {
     let text = text::runs(&page(), &runs());
     for line in [
         "41        game --fast  (runner 40, watchdog 50, for user 1000)",
+        "nice -10 counts only against processes of its session",
+        "that session counts with nice 0 against others",
         "(runner 60, no watchdog)",
         "1 change held by them until the last one ends",
         "60 → 100",

@@ -9,7 +9,7 @@ pub(in super::super) fn runs(page: &Page, runs: &Runs) -> String {
     if !runs.active.0.is_empty() {
         text.push_str("\n  commands that run tuned\n");
     }
-    for run in &runs.active.0 {
+    for (run, share) in runs.each() {
         let watchdog = match &run.watchdog {
             Some(watchdog) => format!("watchdog {}", watchdog.pid),
             None => "no watchdog".to_owned(),
@@ -24,6 +24,9 @@ pub(in super::super) fn runs(page: &Page, runs: &Runs) -> String {
             visible(&run.command),
             run.runner.pid
         ));
+        if let Some(share) = share {
+            text.push_str(&format!("              {}\n", visible(&share.to_string())));
+        }
     }
     let pending = &runs.status.pending;
     if !pending.is_empty() {
