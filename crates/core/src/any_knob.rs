@@ -8,7 +8,7 @@ use serde_json::Value;
 /// A knob of any registered type, as data, in plans and journals.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AnyKnob {
-    /// [`Knob::NAME`] of its type.
+    /// [`Knob::NAME`](crate::Knob::NAME) of its type.
     pub kind: String,
     /// The value that names the knob, as JSON.
     pub id: Value,

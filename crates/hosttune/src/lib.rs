@@ -65,17 +65,16 @@
 //! * [`vfio`]: devices lent to a virtual machine.
 //! * [`cli`] (feature `cli`): the command line that every host binary shares.
 
-mod beside_zram;
-
-pub use beside_zram::BesideZram;
 pub use hosttune_blockdev as blockdev;
 pub use hosttune_boot as boot;
+#[cfg(feature = "cli")]
+pub use hosttune_cli as cli;
 pub use hosttune_core::*;
 pub use hosttune_cpu as cpu;
 pub use hosttune_facts as facts;
 pub use hosttune_guest as guest;
 pub use hosttune_latency as latency;
-pub use hosttune_memory as memory;
+pub use hosttune_memory::{self as memory, BesideZram};
 pub use hosttune_netlink as netlink;
 pub use hosttune_nvidia as nvidia;
 pub use hosttune_pci as pci;
@@ -86,9 +85,6 @@ pub use hosttune_spa_json as spa_json;
 pub use hosttune_sysctl as sysctl;
 pub use hosttune_udev_rules as udev_rules;
 pub use hosttune_vfio as vfio;
-
-#[cfg(feature = "cli")]
-pub mod cli;
 
 /// Compiles the example program of the README.
 #[cfg(doctest)]

@@ -35,6 +35,7 @@
 //! | transparent hugepages of other sizes than 2 MiB | 6.8 |
 //! | zram compresses itself; before, the crypto API and its modules do | 6.12 |
 
+mod beside_zram;
 pub mod hugepages;
 pub mod swap;
 #[cfg(feature = "testing")]
@@ -42,6 +43,8 @@ pub mod testing;
 mod total;
 pub mod transparent;
 pub mod zram;
+
+pub use beside_zram::BesideZram;
 
 // One dependency is enough for a program that uses only this crate.
 pub use hosttune_boot::Modules;

@@ -64,7 +64,7 @@
 //! | redirection by `matchall`; without it, `u32` is used | 4.8 |
 //! | the kernel's own text in errors | 4.12 |
 //! | CAKE | 4.19 |
-//! | [`cake::CakeOption::Mark`] (`fwmark` in `tc`) | 5.1 |
+//! | [`cake::CakeOption::Fwmark`] (`fwmark` in `tc`) | 5.1 |
 //! | the permanent address of a link, by which one that was made anew is recognised | 5.6 |
 //! | the bus and the address of a link's hardware | 5.14 |
 //! | programs at `tcx`, and asking for them | 6.6 |

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use super::asked::hosttune;
 use super::schema::{assert_notices_every_change, assert_valid};
-use crate::cli::colour::Look;
-use crate::cli::exit::Exit;
-use crate::cli::pci::{Bus, StuckDevices};
-use crate::cli::{json as documents, text as texts};
+use crate::colour::Look;
+use crate::exit::Exit;
+use crate::pci::{Bus, StuckDevices};
+use crate::{json as documents, text as texts};
 
 fn write(root: &Path, path: &str, content: &str) {
     let path = root.join(path.trim_start_matches('/'));

@@ -12,7 +12,7 @@ use super::super::measure::MeasureDocument;
 use super::super::text;
 use super::schema::{assert_notices_every_change, assert_valid};
 use super::{greeter, image};
-use crate::cli::exit::Exit;
+use crate::exit::Exit;
 
 fn took(milliseconds: f64) -> Option<RoundTripStatistics> {
     Some(RoundTripStatistics {

@@ -6,63 +6,63 @@ use serde_json::{Value, json};
 const SCHEMAS: [(&str, &str); 15] = [
     (
         "plan",
-        include_str!("../../../../../docs/schemas/plan.schema.json"),
+        include_str!("../../../../docs/schemas/plan.schema.json"),
     ),
     (
         "verify",
-        include_str!("../../../../../docs/schemas/verify.schema.json"),
+        include_str!("../../../../docs/schemas/verify.schema.json"),
     ),
     (
         "apply",
-        include_str!("../../../../../docs/schemas/apply.schema.json"),
+        include_str!("../../../../docs/schemas/apply.schema.json"),
     ),
     (
         "revert",
-        include_str!("../../../../../docs/schemas/revert.schema.json"),
+        include_str!("../../../../docs/schemas/revert.schema.json"),
     ),
     (
         "status",
-        include_str!("../../../../../docs/schemas/status.schema.json"),
+        include_str!("../../../../docs/schemas/status.schema.json"),
     ),
     (
         "explain",
-        include_str!("../../../../../docs/schemas/explain.schema.json"),
+        include_str!("../../../../docs/schemas/explain.schema.json"),
     ),
     (
         "who-sets",
-        include_str!("../../../../../docs/schemas/who-sets.schema.json"),
+        include_str!("../../../../docs/schemas/who-sets.schema.json"),
     ),
     (
         "measure",
-        include_str!("../../../../../docs/schemas/measure.schema.json"),
+        include_str!("../../../../docs/schemas/measure.schema.json"),
     ),
     (
         "watch",
-        include_str!("../../../../../docs/schemas/watch.schema.json"),
+        include_str!("../../../../docs/schemas/watch.schema.json"),
     ),
     (
         "facts",
-        include_str!("../../../../../docs/schemas/facts.schema.json"),
+        include_str!("../../../../docs/schemas/facts.schema.json"),
     ),
     (
         "import",
-        include_str!("../../../../../docs/schemas/import.schema.json"),
+        include_str!("../../../../docs/schemas/import.schema.json"),
     ),
     (
         "pci",
-        include_str!("../../../../../docs/schemas/pci.schema.json"),
+        include_str!("../../../../docs/schemas/pci.schema.json"),
     ),
     (
         "guest",
-        include_str!("../../../../../docs/schemas/guest.schema.json"),
+        include_str!("../../../../docs/schemas/guest.schema.json"),
     ),
     (
         "boot",
-        include_str!("../../../../../docs/schemas/boot.schema.json"),
+        include_str!("../../../../docs/schemas/boot.schema.json"),
     ),
     (
         "error",
-        include_str!("../../../../../docs/schemas/error.schema.json"),
+        include_str!("../../../../docs/schemas/error.schema.json"),
     ),
 ];
 

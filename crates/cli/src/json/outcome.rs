@@ -28,7 +28,7 @@ enum Outcome {
 
 /// `apply.schema.json`.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct ApplyDocument<'a> {
+pub(crate) struct ApplyDocument<'a> {
     outcome: Outcome,
     changed: Vec<StepView<'a>>,
     not_reverted: Vec<NotRevertedView<'a>>,
@@ -40,7 +40,7 @@ pub(in crate::cli) struct ApplyDocument<'a> {
 
 /// `revert.schema.json`.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct RevertDocument<'a> {
+pub(crate) struct RevertDocument<'a> {
     outcome: Outcome,
     #[serde(flatten)]
     put_back: PutBack<'a>,
@@ -118,7 +118,7 @@ impl<'a> PutBack<'a> {
 }
 
 /// The document of a completed apply.
-pub(in crate::cli) fn applied(applied: &Applied) -> ApplyDocument<'_> {
+pub(crate) fn applied(applied: &Applied) -> ApplyDocument<'_> {
     let recovered_all = applied.recovered.as_ref().is_none_or(Reverted::is_complete);
     ApplyDocument {
         outcome: if !recovered_all {
@@ -143,7 +143,7 @@ pub(in crate::cli) fn applied(applied: &Applied) -> ApplyDocument<'_> {
 }
 
 /// The document of an apply that failed.
-pub(in crate::cli) fn apply_failed(failure: &Failure) -> ApplyDocument<'_> {
+pub(crate) fn apply_failed(failure: &Failure) -> ApplyDocument<'_> {
     let error = match failure {
         Failure::Engine(error) => Some(&**error),
         _ => None,
@@ -184,7 +184,7 @@ pub(in crate::cli) fn apply_failed(failure: &Failure) -> ApplyDocument<'_> {
 }
 
 /// The document of a completed revert.
-pub(in crate::cli) fn reverted<'a>(
+pub(crate) fn reverted<'a>(
     reverted: &'a Reverted,
     notes: &'a [String],
     unrecorded: Option<&Failure>,
@@ -213,7 +213,7 @@ pub(in crate::cli) fn reverted<'a>(
 }
 
 /// The document of a revert that was declined at the prompt.
-pub(in crate::cli) fn revert_declined() -> RevertDocument<'static> {
+pub(crate) fn revert_declined() -> RevertDocument<'static> {
     RevertDocument {
         outcome: Outcome::Declined,
         put_back: PutBack::default(),
@@ -224,7 +224,7 @@ pub(in crate::cli) fn revert_declined() -> RevertDocument<'static> {
 }
 
 /// The document of a revert that failed.
-pub(in crate::cli) fn revert_failed(failure: &Failure) -> RevertDocument<'static> {
+pub(crate) fn revert_failed(failure: &Failure) -> RevertDocument<'static> {
     RevertDocument {
         outcome: Outcome::Refused,
         put_back: PutBack::default(),
@@ -236,7 +236,7 @@ pub(in crate::cli) fn revert_failed(failure: &Failure) -> RevertDocument<'static
 
 /// `status.schema.json`.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct StatusDocument<'a> {
+pub(crate) struct StatusDocument<'a> {
     pending: Vec<PendingView<'a>>,
     open: Option<&'a str>,
     refused: &'a [String],
@@ -295,7 +295,7 @@ pub(super) fn pending(pending: &[PendingRevert]) -> Vec<PendingView<'_>> {
 }
 
 /// The document of a status.
-pub(in crate::cli) fn standing<'a>(
+pub(crate) fn standing<'a>(
     status: &'a Status,
     notes: &'a [String],
     runs: &'a Runs,

@@ -7,7 +7,7 @@ use super::super::who_sets::WhoSets;
 
 /// `who-sets.schema.json`.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct WhoSetsDocument<'a> {
+pub(crate) struct WhoSetsDocument<'a> {
     key: &'a str,
     seen: Option<&'a str>,
     winner: Option<PlaceView<'a>>,
@@ -81,7 +81,7 @@ impl<'a> SettingView<'a> {
 }
 
 /// The document of an answer.
-pub(in crate::cli) fn who_sets(answer: &WhoSets) -> WhoSetsDocument<'_> {
+pub(crate) fn who_sets(answer: &WhoSets) -> WhoSetsDocument<'_> {
     WhoSetsDocument {
         key: &answer.key,
         seen: answer.seen.as_deref(),

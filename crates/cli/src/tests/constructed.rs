@@ -22,7 +22,7 @@ use super::super::run_shared::Runs;
 use super::super::text::{self, Page};
 use super::super::{explain, json, watch};
 use super::schema::{assert_notices_every_change, assert_valid};
-use crate::cli::exit::Exit;
+use crate::exit::Exit;
 
 /// A value that only the engine makes, as a program reads it that stored it.
 fn stored<T: DeserializeOwned>(document: Value) -> T {

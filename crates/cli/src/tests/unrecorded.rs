@@ -5,7 +5,7 @@ use hosttune_core::{Cause, Error, NotRevertedReason, Reverted, StepFailure, Unre
 use super::super::failure::Failure;
 use super::super::{json, text};
 use super::constructed::{check, every_left, page, reverted};
-use crate::cli::exit::Exit;
+use crate::exit::Exit;
 
 fn full() -> Option<Unrecorded> {
     Some(Unrecorded {

@@ -8,7 +8,7 @@ use super::super::guest::Texts;
 
 /// `guest.schema.json`.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct GuestDocument<'a> {
+pub(crate) struct GuestDocument<'a> {
     name: &'a str,
     cores: u32,
     memory_mib: u64,
@@ -28,7 +28,7 @@ struct SharedView<'a> {
 }
 
 /// The document of a guest.
-pub(in crate::cli) fn guest<'a>(guest: &'a Guest, texts: &'a Texts) -> GuestDocument<'a> {
+pub(crate) fn guest<'a>(guest: &'a Guest, texts: &'a Texts) -> GuestDocument<'a> {
     let shared = guest.shared().map(|memory| SharedView {
         path: memory.path(),
         size_mib: memory.mebibytes(),

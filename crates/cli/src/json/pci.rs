@@ -10,7 +10,7 @@ use super::super::pci::{Bus, Details, Group, StuckDevices};
 
 /// `pci.schema.json`.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct BusDocument<'a> {
+pub(crate) struct BusDocument<'a> {
     iommu: Iommu,
     iommu_hint: Option<&'static str>,
     groups: Vec<GroupView<'a>>,
@@ -133,7 +133,7 @@ impl<'a> DeviceView<'a> {
 }
 
 /// The document of a bus.
-pub(in crate::cli) fn bus(bus: &Bus) -> BusDocument<'_> {
+pub(crate) fn bus(bus: &Bus) -> BusDocument<'_> {
     BusDocument {
         iommu: bus.iommu,
         iommu_hint: bus.iommu.hint(),

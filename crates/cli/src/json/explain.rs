@@ -9,7 +9,7 @@ use super::plan::{WhyView, detail, state};
 
 /// `explain.schema.json`.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct ExplainDocument<'a> {
+pub(crate) struct ExplainDocument<'a> {
     knob: &'a str,
     requests: Vec<RequestView<'a>>,
     pending: Vec<PendingView<'a>>,
@@ -75,7 +75,7 @@ impl<'a> KnownView<'a> {
 }
 
 /// The document of an explanation.
-pub(in crate::cli) fn explained(explanation: &Explanation) -> ExplainDocument<'_> {
+pub(crate) fn explained(explanation: &Explanation) -> ExplainDocument<'_> {
     ExplainDocument {
         knob: &explanation.knob,
         requests: explanation.requests.iter().map(RequestView::of).collect(),

@@ -1,8 +1,9 @@
 //! Sysctls that are meant only for swap on zram.
 
 use hosttune_core::{Error, Planner, Tuning};
-use hosttune_memory::zram::Other;
 use hosttune_sysctl::SysctlSet;
+
+use crate::zram::Other;
 
 /// A set of sysctls, some of which are meant only for swap on zram, such as `vm.swappiness` of 100.
 ///

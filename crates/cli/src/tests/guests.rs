@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::schema::{assert_notices_every_change, assert_valid};
 use super::{File, Ran, Sink, Streams, greeter, image, run};
-use crate::cli::exit::Exit;
-use crate::cli::{HostProfile, Options, Setting};
+use crate::exit::Exit;
+use crate::{HostProfile, Options, Setting};
 
 #[derive(Debug)]
 struct Lender;

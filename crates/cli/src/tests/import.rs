@@ -4,7 +4,7 @@ use std::fs;
 
 use super::asked::hosttune;
 use super::schema::{assert_notices_every_change, assert_valid};
-use crate::cli::exit::Exit;
+use crate::exit::Exit;
 
 const FILE: &str = "config queue 'line'
     option enabled '1'

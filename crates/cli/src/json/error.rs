@@ -6,7 +6,7 @@ use super::super::failure::Failure;
 
 /// `error.schema.json`.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct ErrorDocument {
+pub(crate) struct ErrorDocument {
     error: ErrorView,
 }
 
@@ -30,7 +30,7 @@ impl ErrorView {
 }
 
 /// The document of a failure that has no other document.
-pub(in crate::cli) fn failed(failure: &Failure) -> ErrorDocument {
+pub(crate) fn failed(failure: &Failure) -> ErrorDocument {
     ErrorDocument {
         error: ErrorView::of(failure),
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::asked::hosttune;
 use super::schema::assert_valid;
-use crate::cli::exit::Exit;
+use crate::exit::Exit;
 
 const UNIT: &str = "etc/systemd/system/hosttune-gaming.service";
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// `plan.schema.json`.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct PlanDocument<'a> {
+pub(crate) struct PlanDocument<'a> {
     steps: Vec<StepView<'a>>,
     not_applicable: Vec<NotApplicable<'a>>,
     as_wanted: Vec<&'a str>,
@@ -106,7 +106,7 @@ pub(super) fn notes(notes: &[String], findings: &[Finding]) -> Vec<String> {
 }
 
 /// The document of a plan.
-pub(in crate::cli) fn planned(plan: &Plan) -> PlanDocument<'_> {
+pub(crate) fn planned(plan: &Plan) -> PlanDocument<'_> {
     PlanDocument {
         steps: plan.steps.iter().map(StepView::of).collect(),
         not_applicable: not_applicable(&plan.findings),
@@ -123,7 +123,7 @@ pub(in crate::cli) fn planned(plan: &Plan) -> PlanDocument<'_> {
 
 /// `verify.schema.json`.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct VerifyDocument<'a> {
+pub(crate) struct VerifyDocument<'a> {
     items: Vec<ItemView<'a>>,
     notes: &'a [String],
 }
@@ -161,7 +161,7 @@ pub(super) fn detail(state: &State) -> Option<String> {
 }
 
 /// The document of a report.
-pub(in crate::cli) fn verified(report: &Report) -> VerifyDocument<'_> {
+pub(crate) fn verified(report: &Report) -> VerifyDocument<'_> {
     VerifyDocument {
         items: report
             .items

@@ -8,16 +8,13 @@ use super::plan::{PlanDocument, planned};
 
 /// `run.schema.json`.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct RunDocument<'a> {
+pub(crate) struct RunDocument<'a> {
     command: &'a ExplainedCommand,
     plan: PlanDocument<'a>,
 }
 
 /// The document of an explained run.
-pub(in crate::cli) fn run_explained<'a>(
-    command: &'a ExplainedCommand,
-    plan: &'a Plan,
-) -> RunDocument<'a> {
+pub(crate) fn run_explained<'a>(command: &'a ExplainedCommand, plan: &'a Plan) -> RunDocument<'a> {
     RunDocument {
         command,
         plan: planned(plan),

@@ -7,7 +7,7 @@ use super::super::pci::{Bus, Details, Group, StuckDevices};
 use super::{count, rows};
 
 /// The text of a bus: the groups by number, and the devices without one at the end.
-pub(in crate::cli) fn bus(look: Look, bus: &Bus) -> String {
+pub(crate) fn bus(look: Look, bus: &Bus) -> String {
     let devices = bus.devices.iter().count();
     let says = match (devices, bus.groups.len()) {
         (0, _) => "no PCI devices".to_owned(),

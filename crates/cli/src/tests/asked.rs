@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::schema::assert_valid;
 use super::{Ran, Sink, Streams, greeter};
-use crate::cli::exit::Exit;
-use crate::cli::tool::ask;
+use crate::exit::Exit;
+use crate::tool::ask;
 
 pub(super) fn hosttune(typed: &[&str]) -> Ran {
     let (out, err) = (Sink::default(), Sink::default());

@@ -260,8 +260,8 @@ impl Options {
 /// code.
 ///
 /// ```no_run
-/// use hosttune::cli::{HostProfile, Options};
-/// use hosttune::{Error, Registry, Tuning};
+/// use hosttune_cli::{HostProfile, Options};
+/// use hosttune_core::{Error, Registry, Tuning};
 ///
 /// struct Quiet;
 ///
@@ -279,7 +279,7 @@ impl Options {
 /// }
 ///
 /// fn main() -> std::process::ExitCode {
-///     hosttune::cli::main(&Quiet)
+///     hosttune_cli::main(&Quiet)
 /// }
 /// ```
 pub fn main(profile: &dyn HostProfile) -> ExitCode {
