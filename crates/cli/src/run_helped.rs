@@ -102,7 +102,6 @@ impl Run<'_> {
         let request = self.request(arguments, start);
         // A signal ends this process here, and with it the connection.
         let (connection, tuned) = self.asked(socket, arguments, &request)?;
-        let signals = HeldSignals::hold().map_err(Failure::Signals)?;
         self.say_tuned(&tuned);
         let start = Start {
             // The command inherits it from this process, on which the helper has set it.
@@ -116,7 +115,19 @@ impl Run<'_> {
             name: self.profile.name(),
             asked_again: 0,
         };
-        let ended = self.started(&start, arguments, &signals, &mut kept);
+        // Before the signals are held, because the command inherits which are blocked.
+        let name = OsStr::new(self.profile.name());
+        let hidden = ["run-start".into()];
+        let starter =
+            Starter::spawn(name, &hidden, &start, &arguments.command).map_err(Failure::Process)?;
+        let signals = match HeldSignals::hold() {
+            Ok(signals) => signals,
+            Err(error) => {
+                starter.dismiss();
+                return Err(Failure::Signals(error));
+            }
+        };
+        let ended = self.started(starter, &signals, &mut kept);
         let left = ending.at_work(|| {
             drop(signals);
             let until = Instant::now() + WAIT_AT_THE_END;
@@ -131,18 +142,13 @@ impl Run<'_> {
         ended
     }
 
-    /// Starts the command and waits until it has ended.
+    /// Lets the command start and waits until it has ended.
     fn started(
         &mut self,
-        start: &Start,
-        arguments: &RunArguments,
+        mut starter: Starter,
         signals: &HeldSignals,
         kept: &mut KeptLease<'_>,
     ) -> Result<Ended, Failure> {
-        let name = OsStr::new(self.profile.name());
-        let hidden = ["run-start".into()];
-        let mut starter =
-            Starter::spawn(name, &hidden, start, &arguments.command).map_err(Failure::Process)?;
         match starter.report() {
             Ok(StartReport::Found { notes, .. }) => {
                 for note in notes {

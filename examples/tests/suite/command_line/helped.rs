@@ -673,3 +673,17 @@ fn the_commands_of_the_helper_do_nothing_for_others() {
     assert_eq!(ran.exit, 0, "{ran:?}");
     assert!(tree.snapshot() == before);
 }
+
+/// Otherwise Ctrl-C would not end it.
+#[test]
+fn the_command_has_the_signal_mask_of_the_caller() {
+    let helped = Helped::start();
+    let blocked = ["grep", "SigBlk", "/proc/self/status"];
+    let (code, out, said) = helped.ran(&["--require"], &blocked);
+    assert_eq!(code, 0, "{said}");
+    let bare = Command::new(blocked[0])
+        .args(&blocked[1..])
+        .output()
+        .unwrap();
+    assert_eq!(out.as_bytes(), bare.stdout);
+}

@@ -172,6 +172,7 @@ pub(super) fn is_started_again_after_a_kill() {
     assert!(run.is_running());
     // All of the unit, and the client before that: nobody asks again, and systemd starts what reverts.
     run.kill();
+    is_as_before(&before, &original, "after the client was killed");
     let mut run = Tuned::start(&original);
     let restarts = |text: String| text.parse::<u64>().unwrap();
     let so_far = restarts(property(HELPER, "NRestarts"));
