@@ -347,13 +347,18 @@ impl Request<'_, '_> {
         self.requirement(Requirement::Optional)
     }
 
-    /// Sets how the request is treated if it is unsupported.
+    /// Sets how the request is treated if it is unsupported. [`Requirement::Plain`] leaves that to the
+    /// session, which may be strict, and to what was set before.
     #[expect(
         clippy::return_self_not_must_use,
         reason = "the request is declared already"
     )]
     pub fn requirement(self, requirement: Requirement) -> Self {
-        self.change(|declared| declared.requirement = requirement)
+        self.change(|declared| {
+            if requirement != Requirement::Plain {
+                declared.requirement = requirement;
+            }
+        })
     }
 
     /// Defers the change: it is not made now, and verify reports it as pending until the host shows

@@ -1,8 +1,8 @@
 //! What happens to an unsupported request: plain, required, optional or deferred, strict or not.
 
-use hosttune_core::State;
 use hosttune_core::testing::World;
 use hosttune_core::{Error, Tuning, Unsupported, UnsupportedKind, When};
+use hosttune_core::{Requirement, State};
 
 use crate::support::{NeverSupported, machine, process, say};
 use crate::toys::Dial;
@@ -24,7 +24,8 @@ fn outcome(wanted: Wanted, strict: bool) -> Option<State> {
         at.want(&Dial("a".into()), &"5".into());
         let request = at.want(&NeverSupported, &"5".into());
         match wanted {
-            Wanted::Plain => request,
+            // As a tuning does whose own requirement is the default.
+            Wanted::Plain => request.requirement(Requirement::Plain),
             Wanted::Required => request.required(),
             Wanted::Optional => request.optional(),
             Wanted::Deferred => request.deferred(When::Reboot),
