@@ -88,6 +88,14 @@ impl Knob for Controller {
             Some(list) if has(&list) => {
                 host.read_only_mount(self.file("cgroup.subtree_control"))?
             }
+            Some(_) if !self.0.is_empty() => {
+                let parent = self.0.rsplit_once('/').map_or("", |(parent, _)| parent);
+                let unsupported = Unsupported::new(
+                    UnsupportedKind::Missing,
+                    format!("/{} does not have the controller {NAME}", self.0),
+                );
+                Some(unsupported.cured_by(&Self(parent.to_owned()), &ControllerState::Enabled))
+            }
             Some(_) => Some(
                 Unsupported::new(
                     UnsupportedKind::Missing,

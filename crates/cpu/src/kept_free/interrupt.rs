@@ -12,7 +12,7 @@ use super::list::ProcessorList;
 /// The processors that an interrupt may go to: `/proc/irq/N/smp_affinity_list` (since Linux 2.6.30).
 ///
 /// The kernel spreads the interrupts of queues over the processors itself (managed interrupts, such as
-/// those of NVMe) and answers EIO to a change: that is unsupported, and the boot parameter
+/// those of NVMe) and answers EIO to a change, or EPERM (seen on Linux 7.3): that is unsupported, and the boot parameter
 /// `isolcpus=managed_irq` is the only way to keep them away.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -28,6 +28,7 @@ pub enum AffinityState {
     Processors(ProcessorList),
 }
 
+const EPERM: i32 = 1;
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
@@ -66,7 +67,8 @@ impl Knob for InterruptAffinity {
         let written = host.write_value(self.path(), format!("{list}\n").as_bytes());
         written.map_err(|error| {
             let unsupported = match error.errno() {
-                Some(EIO) => Unsupported::new(
+                // Whoever may not write the file at all gets EACCES.
+                Some(EIO | EPERM) => Unsupported::new(
                     UnsupportedKind::Managed,
                     "the kernel assigns this interrupt itself: it belongs to a queue or to one processor",
                 )

@@ -73,10 +73,16 @@ impl KeptFree {
     }
 
     fn request_partition(&self, at: &mut Planner<'_>, group: &str) {
-        let parent = group.rsplit_once('/').map_or("", |(parent, _)| parent);
-        at.want(&Controller(parent.to_owned()), &ControllerState::Enabled)
+        // A group has what its parent gives to its children, from the root on.
+        let ends = group.match_indices('/').map(|(end, _)| end);
+        for end in std::iter::once(0).chain(ends) {
+            at.want(
+                &Controller(group[..end].to_owned()),
+                &ControllerState::Enabled,
+            )
             .required()
             .why("the control group needs the controller of processors");
+        }
         let processors = CpusetState::Processors(self.processors.clone());
         at.want(&CpusetProcessors(group.to_owned()), &processors)
             .required()

@@ -8,6 +8,7 @@ use hosttune_core::testing::{Behaviour, Memory, Tree};
 use super::EINVAL;
 use crate::kept_free::ProcessorList;
 
+const EPERM: i32 = 1;
 const EIO: i32 = 5;
 const ENOENT: i32 = 2;
 const EBUSY: i32 = 16;
@@ -58,9 +59,11 @@ pub fn with_kept_free(memory: Memory) -> Memory {
         });
         memory = memory.file(file, affinity, set);
     }
-    for (number, affinity) in MANAGED.into_iter().zip(["0-3", "4-7"]) {
+    // The answers of Linux 6.1 and 7.3.
+    let refused = [("0-3", EIO), ("4-7", EPERM)];
+    for (number, (affinity, errno)) in MANAGED.into_iter().zip(refused) {
         let file = format!("/proc/irq/{number}/smp_affinity_list");
-        memory = memory.file(file, affinity, Behaviour::refuses(EIO));
+        memory = memory.file(file, affinity, Behaviour::refuses(errno));
     }
     memory
 }
