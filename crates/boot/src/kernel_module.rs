@@ -232,6 +232,9 @@ impl Knob for KernelModule {
     type State = ModuleState;
 
     fn read(&self, host: &Host) -> Result<ModuleState, HostError> {
+        if let Ok(modules) = host.backend::<Modules>() {
+            modules.wait_for_loads()?;
+        }
         // Only modules that were loaded have `initstate`; built-in ones do not.
         Ok(
             if host.exists(format!("{}/initstate", of_loaded(&self.name)))? {

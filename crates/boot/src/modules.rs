@@ -28,6 +28,15 @@ pub trait ModuleLoader: fmt::Debug + Send {
     /// # Errors
     /// When not all of them can be listed.
     fn links(&self, kinds: &[String]) -> Result<Vec<String>, HostError>;
+
+    /// Waits until nothing loads modules any more that an earlier program has started and left at
+    /// work when it was killed. What is read before that is not yet what that program has done.
+    ///
+    /// # Errors
+    /// `Busy` if it does not end.
+    fn wait_for_loads(&self) -> Result<(), HostError> {
+        Ok(())
+    }
 }
 
 /// The backend of a host that loads and unloads modules.
@@ -44,7 +53,7 @@ impl Modules {
     /// blacklisted there is not loaded, just as the kernel would not load it automatically.
     #[must_use]
     pub fn live() -> Self {
-        Self::over(Modprobe)
+        Self::over(Modprobe::default())
     }
 
     /// A backend that uses any other loader.
@@ -75,5 +84,13 @@ impl Modules {
     /// The same.
     pub fn links(&self, kinds: &[String]) -> Result<Vec<String>, HostError> {
         self.0.links(kinds)
+    }
+
+    /// See [`ModuleLoader::wait_for_loads`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn wait_for_loads(&self) -> Result<(), HostError> {
+        self.0.wait_for_loads()
     }
 }
