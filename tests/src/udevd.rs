@@ -93,10 +93,15 @@ impl Udevd {
     }
 
     /// Triggers an event for these disks and waits until it is processed.
+    ///
+    /// Seen once: `udevadm settle` returned and udevd had logged nothing of a disk, as if it had been asked before
+    /// it had received the event. The second call comes after it has answered the first, so it knows of all.
+    /// `udevadm trigger --settle` is no way: it waits for ever for some of these disks.
     pub fn trigger(&self, action: &str, disks: &[String]) {
         let names = disks.iter().map(|disk| format!("/sys/class/block/{disk}"));
         let names: Vec<String> = names.collect();
         self.admin(&format!("trigger --action={action} {}", names.join(" ")));
+        self.admin("settle --timeout=1200");
         self.admin("settle --timeout=1200");
     }
 
