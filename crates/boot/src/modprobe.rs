@@ -1,15 +1,16 @@
 //! Loads modules of the running kernel with modprobe, and unloads them with `delete_module(2)`.
 
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::sync::OnceLock;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hosttune_core::{HostError, HostErrorKind, Operation, Unsupported, UnsupportedKind};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use hosttune_core::{
+    HostError, HostErrorKind, Operation, Unsupported, UnsupportedKind, child_guard,
+};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::link;
@@ -52,73 +53,26 @@ const ERRORS: [(&str, Errno); 10] = [
     ("Unknown symbol in module", Errno::NOENT),
 ];
 
-/// The directory of the journals. Each modprobe has it as standard input, with a lock that ends when
-/// modprobe does. A program that was killed leaves its modprobe at work; whoever recovers waits for
-/// it, and so does not take the modules before the load for those after it.
-///
-/// It is the directory because that is there already: a file would be one more to leave behind.
-const GUARD: &str = "/run/hosttune";
-
-/// How long a modprobe of an earlier program is waited for. Drivers may ask their hardware for as long
-/// while they are loaded.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// modprobe, and whether those of earlier programs have ended. That is asked once: what comes later
 /// has taken the lock of the journals, which only one program has at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Modprobe(OnceLock<()>);
 
-/// Takes the guard. `None` if there is none, as for a user who is not root.
-fn locked(
-    directory: &str,
-    kind: FlockOperation,
-    patience: Duration,
-) -> Result<Option<OwnedFd>, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let Ok(guard) = rustix::fs::open(directory, flags, Mode::empty()) else {
-        return Ok(None);
-    };
-    let begun = Instant::now();
-    loop {
-        match flock(&guard, kind) {
-            Ok(()) => return Ok(Some(guard)),
-            Err(Errno::INTR) => {}
-            Err(Errno::WOULDBLOCK) if begun.elapsed() < patience => {
-                thread::sleep(Duration::from_millis(5));
-            }
-            Err(errno) => return Err(errno),
-        }
-    }
-}
-
 impl ModuleLoader for Modprobe {
     fn wait_for_loads(&self) -> Result<(), HostError> {
         if self.0.get().is_none() {
-            let kind = FlockOperation::NonBlockingLockShared;
-            if let Err(Errno::WOULDBLOCK) = locked(GUARD, kind, PATIENCE) {
-                return Err(
-                    HostError::new(Operation::Load, "kernel modules", HostErrorKind::Busy)
-                        .detail("a modprobe that an earlier run has started is still at work")
-                        .with_hint(
-                            "see fuser -v /run/hosttune, and run this again when it has ended",
-                        ),
-                );
-            }
+            child_guard::wait("kernel modules")?;
             let _ = self.0.set(());
         }
         Ok(())
     }
 
     fn load(&mut self, module: &str, parameters: &[String]) -> Result<(), HostError> {
-        // Those of earlier programs have ended. What else can hold it is what an `install` line has started
-        // and left, which keeps nothing from being loaded.
-        let kind = FlockOperation::NonBlockingLockExclusive;
-        let guard = locked(GUARD, kind, Duration::ZERO).unwrap_or(None);
         #[expect(
             clippy::disallowed_methods,
             reason = "the only child process: only modprobe knows the configuration in modprobe.d and how each distribution compresses and signs its modules; it is started at most once per module and boot"
         )]
-        let start = |program, input: Option<OwnedFd>| {
+        let start = |program| {
             std::process::Command::new(program)
                 // Ctrl-C signals the foreground process group. In its own group, modprobe finishes
                 // loading the module, and the caller stops after that.
@@ -127,13 +81,12 @@ impl ModuleLoader for Modprobe {
                 .envs(ENVIRONMENT)
                 .args(["--use-blacklist", "--", module])
                 .args(parameters)
-                .stdin(input.map_or_else(Stdio::null, Stdio::from))
+                .stdin(child_guard::stdin())
                 .stdout(Stdio::null())
                 .output()
         };
         for program in PROGRAMS {
-            let input = guard.as_ref().and_then(|guard| guard.try_clone().ok());
-            match start(program, input) {
+            match start(program) {
                 Ok(output) if output.status.success() => return Ok(()),
                 Ok(output) => {
                     return Err(refused(module, &String::from_utf8_lossy(&output.stderr)));
@@ -256,47 +209,6 @@ pub(crate) fn refused(module: &str, said: &str) -> HostError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a program that goes on without the one that started it"
-    )]
-    fn a_load_that_goes_on_is_waited_for() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().to_str().unwrap();
-        let look = |patience| {
-            let kind = FlockOperation::NonBlockingLockShared;
-            locked(path, kind, patience).map(|guard| guard.is_some())
-        };
-        assert_eq!(look(Duration::ZERO), Ok(true));
-        let guard = locked(
-            path,
-            FlockOperation::NonBlockingLockExclusive,
-            Duration::ZERO,
-        );
-        let mut goes_on = std::process::Command::new("sleep")
-            .arg("100000")
-            .stdin(guard.unwrap().unwrap())
-            .spawn()
-            .unwrap();
-        assert_eq!(look(Duration::from_millis(20)), Err(Errno::WOULDBLOCK));
-        let ends = thread::spawn(move || {
-            goes_on.kill().unwrap();
-            goes_on.wait().unwrap();
-        });
-        assert_eq!(look(PATIENCE), Ok(true));
-        ends.join().unwrap();
-        assert_eq!(
-            locked(
-                "/not there",
-                FlockOperation::NonBlockingLockShared,
-                PATIENCE
-            )
-            .map(|guard| guard.is_some()),
-            Ok(false)
-        );
-    }
 
     #[test]
     fn what_modprobe_says_is_told_apart() {

@@ -1,12 +1,11 @@
 //! systemd through `systemctl`, which talks to it by D-Bus over a socket of its own, without a message bus.
 
-use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
-use hosttune_core::{HostError, HostErrorKind, Operation, Unsupported, UnsupportedKind};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use hosttune_core::{
+    HostError, HostErrorKind, Operation, Unsupported, UnsupportedKind, child_guard,
+};
 use rustix::io::Errno;
 
 use crate::{ServiceManager, ServiceState};
@@ -19,23 +18,12 @@ const PROGRAMS: [&str; 3] = [
     "/run/current-system/sw/bin/systemctl",
 ];
 
-/// Held by a `systemctl` that starts or stops a unit, for as long as it runs. It is beside the journals, where only
-/// root can open it. A program that was killed leaves its `systemctl` at work; whoever looks at the unit next waits
-/// for it, and so does not take the state before the change for the one after it.
-const GUARD: &str = "/run/hosttune/services.lock";
-
-/// How long another `systemctl` is waited for. systemd kills a service that does not stop after 90 seconds, unless its
-/// unit says otherwise (`TimeoutStopSec=`, `systemd.service(5)`).
-const PATIENCE: Duration = Duration::from_secs(150);
-
 #[derive(Debug)]
 pub(crate) struct Systemctl;
 
 impl ServiceManager for Systemctl {
     fn state(&self, unit: &str) -> Result<ServiceState, HostError> {
-        // A look makes no file.
-        let flags = OFlags::RDONLY;
-        let _guard = locked(unit, flags, FlockOperation::NonBlockingLockShared)?;
+        child_guard::wait(&named(unit))?;
         let properties = "--property=LoadState,ActiveState";
         let output = started(unit, &["show", properties, "--", unit], Stdio::null())?;
         state_of(&String::from_utf8_lossy(&output.stdout))
@@ -56,44 +44,8 @@ fn named(unit: &str) -> String {
 }
 
 fn change(verb: &str, unit: &str) -> Result<(), HostError> {
-    // The child inherits the lock as its standard input, and it ends with the child.
-    let flags = OFlags::CREATE | OFlags::RDWR;
-    let guard = match locked(unit, flags, FlockOperation::NonBlockingLockExclusive)? {
-        Some(guard) => Stdio::from(guard),
-        None => Stdio::null(),
-    };
-    started(unit, &["--no-ask-password", verb, "--", unit], guard).map(drop)
-}
-
-/// Takes the guard; `None` if there is none, or no directory for it, as for a user who is not root.
-fn locked(unit: &str, flags: OFlags, kind: FlockOperation) -> Result<Option<OwnedFd>, HostError> {
-    let failed = |errno: Errno| {
-        HostError::from_errno(Operation::Backend, GUARD.to_owned(), errno.raw_os_error())
-    };
-    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let guard = match rustix::fs::open(GUARD, flags, Mode::RUSR | Mode::WUSR) {
-        Ok(guard) => guard,
-        Err(Errno::NOENT | Errno::ACCESS | Errno::ROFS) => return Ok(None),
-        Err(errno) => return Err(failed(errno)),
-    };
-    let begun = Instant::now();
-    loop {
-        match flock(&guard, kind) {
-            Ok(()) => return Ok(Some(guard)),
-            Err(Errno::INTR) => {}
-            Err(Errno::WOULDBLOCK) if begun.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(Errno::WOULDBLOCK) => {
-                return Err(
-                    HostError::new(Operation::Backend, named(unit), HostErrorKind::Busy)
-                        .detail("another systemctl is still starting or stopping a service")
-                        .with_hint("see systemctl list-jobs, and run this again when it has ended"),
-                );
-            }
-            Err(errno) => return Err(failed(errno)),
-        }
-    }
+    let arguments = ["--no-ask-password", verb, "--", unit];
+    started(unit, &arguments, child_guard::stdin()).map(drop)
 }
 
 /// The output of a systemctl that succeeded.
