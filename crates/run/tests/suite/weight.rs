@@ -71,24 +71,20 @@ fn deaths() -> impl Strategy<Value = Vec<Death>> {
     proptest::collection::vec((0u64..24, moment), 1..4)
 }
 
-fn holds(law: Result<(), impl std::fmt::Display>) -> Result<(), TestCaseError> {
-    law.map_err(|broken| TestCaseError::fail(broken.to_string()))
-}
-
 proptest! {
     #[test]
     fn apply_verify_plan_and_revert((world, wanted) in world()) {
         for wanted in &wanted {
-            holds(laws::apply_then_verify(&world, wanted))?;
-            holds(laws::apply_then_plan(&world, wanted))?;
-            holds(laws::plan_writes_nothing(&world, wanted))?;
+            laws::apply_then_verify(&world, wanted)?;
+            laws::apply_then_plan(&world, wanted)?;
+            laws::plan_writes_nothing(&world, wanted)?;
         }
-        holds(laws::apply_then_revert(&world, &wanted))?;
+        laws::apply_then_revert(&world, &wanted)?;
     }
 
     #[test]
     fn dying_anywhere((world, wanted) in world(), deaths in deaths()) {
-        holds(laws::die_anywhere(&world, &wanted, &deaths))?;
+        laws::die_anywhere(&world, &wanted, &deaths)?;
     }
 
     #[test]
@@ -96,9 +92,9 @@ proptest! {
         let world = machine(weights);
         let file = format!("{}/cpu.weight", GROUPS[0]);
         let other = if weight_of_nice(nice) == 777 { 778 } else { 777 };
-        holds(laws::stranger_survives(&world, &weight(0, nice), |world| {
+        laws::stranger_survives(&world, &weight(0, nice), |world| {
             world.memory().write(&file, &other.to_string()).unwrap();
-        }))?;
+        })?;
     }
 
     #[test]
@@ -108,7 +104,7 @@ proptest! {
     ) {
         let (tuning, applied) = wanted.split_last().unwrap();
         let failure = Failure::of_kind(call, kind);
-        holds(laws::told_as_it_is(&world, applied, &Verb::of_kind(verb, tuning.clone()), failure))?;
+        laws::told_as_it_is(&world, applied, &Verb::of_kind(verb, tuning.clone()), failure)?;
     }
 }
 

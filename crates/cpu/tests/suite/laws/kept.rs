@@ -131,38 +131,34 @@ fn deaths() -> impl Strategy<Value = Vec<Death>> {
     proptest::collection::vec((0u64..24, moment), 1..4)
 }
 
-fn holds(law: Result<(), impl std::fmt::Display>) -> Result<(), TestCaseError> {
-    law.map_err(|broken| TestCaseError::fail(broken.to_string()))
-}
-
 proptest! {
     #![proptest_config(cases(300))]
 
     #[test]
     fn apply_verify_plan_and_revert((world, wanted) in world()) {
         for wanted in &wanted {
-            holds(laws::apply_then_verify(&world, wanted))?;
-            holds(laws::apply_then_plan(&world, wanted))?;
-            holds(laws::plan_writes_nothing(&world, wanted))?;
+            laws::apply_then_verify(&world, wanted)?;
+            laws::apply_then_plan(&world, wanted)?;
+            laws::plan_writes_nothing(&world, wanted)?;
         }
-        holds(laws::apply_then_revert(&world, &wanted))?;
+        laws::apply_then_revert(&world, &wanted)?;
     }
 
     #[test]
     fn dying_anywhere((world, wanted) in world(), deaths in deaths()) {
-        holds(laws::die_anywhere(&world, &wanted, &deaths))?;
+        laws::die_anywhere(&world, &wanted, &deaths)?;
     }
 
     #[test]
     fn dying_and_recovering((world, wanted) in world(), deaths in deaths()) {
         let last = wanted.last().unwrap();
-        holds(laws::die_then_recover(&world, &wanted[0], last, &deaths))?;
+        laws::die_then_recover(&world, &wanted[0], last, &deaths)?;
     }
 
     #[test]
     fn a_step_that_fails((world, wanted) in world(), change in 0u64..12, after in any::<bool>()) {
         let moment = if after { Moment::After } else { Moment::Before };
-        holds(laws::failing_step(&world, &wanted[0], change, moment))?;
+        laws::failing_step(&world, &wanted[0], change, moment)?;
     }
 
     #[test]
@@ -181,16 +177,16 @@ proptest! {
         if to == Mode::Active && governor == Governor::Powersave {
             wanted = wanted.energy_preference(EnergyPreference::Power);
         }
-        holds(laws::apply_then_verify(&world, &wanted))?;
-        holds(laws::what_is_offered_is_applied(&world, &wanted))?;
-        holds(laws::apply_then_plan(&world, &wanted))?;
-        holds(laws::apply_then_revert(&world, &[&wanted, &wanted]))?;
-        holds(laws::die_anywhere(&world, &[wanted], &deaths))?;
+        laws::apply_then_verify(&world, &wanted)?;
+        laws::what_is_offered_is_applied(&world, &wanted)?;
+        laws::apply_then_plan(&world, &wanted)?;
+        laws::apply_then_revert(&world, &[&wanted, &wanted])?;
+        laws::die_anywhere(&world, &[wanted], &deaths)?;
     }
 
     #[test]
     fn a_strangers_change((world, wanted) in world(), policy in 0u32..3) {
-        holds(laws::stranger_survives(&world, &wanted[0], |world| {
+        laws::stranger_survives(&world, &wanted[0], |world| {
             let set = |file: &str, value: &str| {
                 let path = format!("/sys/devices/system/cpu/cpufreq/policy{policy}/{file}");
                 world.memory.write(path, value).unwrap();
@@ -206,7 +202,7 @@ proptest! {
                 set("scaling_min_freq", "1800000");
             }
             world.let_time_pass();
-        }))?;
+        })?;
     }
 }
 
@@ -253,6 +249,6 @@ proptest! {
     ) {
         let (tuning, applied) = wanted.split_last().unwrap();
         let failure = Failure::of_kind(call, kind);
-        holds(laws::told_as_it_is(&world, applied, &Verb::of_kind(verb, tuning.clone()), failure))?;
+        laws::told_as_it_is(&world, applied, &Verb::of_kind(verb, tuning.clone()), failure)?;
     }
 }

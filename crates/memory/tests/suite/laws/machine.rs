@@ -136,7 +136,3 @@ pub(crate) fn deaths() -> impl Strategy<Value = Vec<Death>> {
     ];
     proptest::collection::vec((0u64..30, moment), 1..4)
 }
-
-pub(crate) fn holds(law: Result<(), impl fmt::Display>) -> Result<(), TestCaseError> {
-    law.map_err(|broken| TestCaseError::fail(broken.to_string()))
-}

@@ -10,7 +10,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::machine::{Machine, cases, deaths, holds};
+use super::machine::{Machine, cases, deaths};
 
 const DIRECTORY: &str = "/sys/kernel/mm/transparent_hugepage";
 
@@ -68,17 +68,17 @@ proptest! {
         change in 0u64..8,
     ) {
         for wanted in &wanted {
-            holds(laws::apply_then_verify(&world, wanted))?;
-            holds(laws::apply_then_plan(&world, wanted))?;
-            holds(laws::plan_writes_nothing(&world, wanted))?;
+            laws::apply_then_verify(&world, wanted)?;
+            laws::apply_then_plan(&world, wanted)?;
+            laws::plan_writes_nothing(&world, wanted)?;
         }
-        holds(laws::apply_then_revert(&world, &wanted))?;
-        holds(laws::die_anywhere(&world, &wanted, &deaths))?;
-        holds(laws::die_then_recover(&world, &wanted[0], wanted.last().unwrap(), &deaths))?;
-        holds(laws::failing_step(&world, &wanted[0], change, hosttune_core::testing::Moment::After))?;
-        holds(laws::stranger_survives(&world, &wanted[0], |world| {
+        laws::apply_then_revert(&world, &wanted)?;
+        laws::die_anywhere(&world, &wanted, &deaths)?;
+        laws::die_then_recover(&world, &wanted[0], wanted.last().unwrap(), &deaths)?;
+        laws::failing_step(&world, &wanted[0], change, hosttune_core::testing::Moment::After)?;
+        laws::stranger_survives(&world, &wanted[0], |world| {
             world.memory.write(format!("{DIRECTORY}/khugepaged/max_ptes_none"), "7").unwrap();
-        }))?;
+        })?;
     }
 }
 

@@ -12,7 +12,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::machine::{Machine, cases, deaths, holds};
+use super::machine::{Machine, cases, deaths};
 
 const KERNELS: [ZramKernel; 2] = [ZramKernel::WithCrypto, ZramKernel::ByItself];
 
@@ -81,14 +81,14 @@ proptest! {
         after in any::<bool>(),
     ) {
         for wanted in &wanted {
-            holds(laws::apply_then_verify(&world, wanted))?;
-            holds(laws::apply_then_plan(&world, wanted))?;
-            holds(laws::plan_writes_nothing(&world, wanted))?;
-            holds(laws::what_is_offered_is_applied(&world, wanted))?;
+            laws::apply_then_verify(&world, wanted)?;
+            laws::apply_then_plan(&world, wanted)?;
+            laws::plan_writes_nothing(&world, wanted)?;
+            laws::what_is_offered_is_applied(&world, wanted)?;
             let moment = if after { Moment::After } else { Moment::Before };
-            holds(laws::failing_step(&world, wanted, change, moment))?;
+            laws::failing_step(&world, wanted, change, moment)?;
         }
-        holds(laws::apply_then_revert(&world, &wanted))?;
+        laws::apply_then_revert(&world, &wanted)?;
     }
 
     #[test]
@@ -97,9 +97,9 @@ proptest! {
         wanted in proptest::collection::vec(tuning(), 1..4),
         deaths in deaths(),
     ) {
-        holds(laws::die_anywhere(&world, &wanted, &deaths))?;
+        laws::die_anywhere(&world, &wanted, &deaths)?;
         let last = wanted.last().unwrap();
-        holds(laws::die_then_recover(&world, &wanted[0], last, &deaths))?;
+        laws::die_then_recover(&world, &wanted[0], last, &deaths)?;
     }
 }
 
@@ -419,6 +419,6 @@ proptest! {
         verb in 0..Verb::<()>::KINDS, (call, kind) in (0..150_u64, 0..Failure::KINDS),
     ) {
         let verb = Verb::of_kind(verb, tuning);
-        holds(laws::told_as_it_is(&world, &applied, &verb, Failure::of_kind(call, kind)))?;
+        laws::told_as_it_is(&world, &applied, &verb, Failure::of_kind(call, kind))?;
     }
 }
