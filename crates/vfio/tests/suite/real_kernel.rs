@@ -429,7 +429,7 @@ fn a_display_and_its_audio_survive_a_kill_at_every_write() {
         for write in 0.. {
             let when = format!("write {write}, reverting {reverting}");
             let store = MemoryStore::new();
-            if !is_one_in(2, write) {
+            if !is_one_in(4, write) {
                 continue;
             }
             let crash_point = CrashPoint::dies_at(write, Moment::After);

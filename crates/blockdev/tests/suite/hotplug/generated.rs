@@ -14,7 +14,7 @@ use super::{live, read, tell};
 const FILES: usize = 75;
 
 /// The check run uses one in this many of them.
-const PARTS: usize = 3;
+const PARTS: usize = 5;
 
 /// A random match.
 fn any_match() -> impl Strategy<Value = String> {

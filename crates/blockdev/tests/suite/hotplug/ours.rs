@@ -4,7 +4,7 @@ use hosttune_blockdev::udev::{
     Action, Call, Condition, Device, DiskRule, Evaluator, GeneratedRules, Outcome, RuleFiles,
 };
 use hosttune_blockdev::{Attribute, Disk, Rule, Rules, Standing, Transport};
-use hosttune_test_machine::{Udev, Udevd};
+use hosttune_test_machine::{Udev, Udevd, drawn};
 
 use super::{ask, live, read, tell};
 
@@ -53,7 +53,8 @@ fn disk(serial: &str) -> String {
 }
 
 pub(super) fn udevd_sets_what_ours_say() {
-    for udev in Udev::ALL {
+    // The check run takes the first; what_is_judged_is_what_udevd_does takes both.
+    for udev in Udev::ALL.into_iter().take(drawn(Udev::ALL.len(), 2)) {
         let udevd = Udevd::start(udev);
         let (solid, ata) = (disk("scsi-solid"), disk("ata"));
         let at =
