@@ -118,7 +118,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(8_000))]
+    #![proptest_config(cases(20_000))]
 
     #[test]
     fn die_anywhere(tunings in prop::collection::vec(wants(), 1..4), deaths in deaths()) {
@@ -156,7 +156,7 @@ pub(crate) fn verb() -> impl Strategy<Value = usize> {
 }
 
 proptest! {
-    #![proptest_config(cases(8_000))]
+    #![proptest_config(cases(20_000))]
 
     #[test]
     fn what_is_said_is_what_the_host_shows(

@@ -78,7 +78,7 @@ fn only_the_first_dies<T>(mut acts: Vec<Act<T>>) -> Vec<Act<T>> {
 }
 
 proptest! {
-    #![proptest_config(cases(8_000))]
+    #![proptest_config(cases(20_000))]
 
     #[test]
     fn owners_end_at_the_first_original((acts, last) in acts(dials(), false)) {

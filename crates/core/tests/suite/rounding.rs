@@ -190,7 +190,7 @@ fn damage(machine: &Machine, damage: Damage) {
 }
 
 proptest! {
-    #![proptest_config(cases(8_000))]
+    #![proptest_config(cases(20_000))]
 
     #[test]
     fn whatever_a_kernel_makes_of_it_is_reverted_exactly(
