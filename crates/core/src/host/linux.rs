@@ -5,8 +5,10 @@
 //! or an image points into that tree, and nothing leads out of it.
 
 mod by_child;
+mod captured;
 mod child_write;
 mod firmware_variable;
+mod reading;
 
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
@@ -18,15 +20,10 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::choice;
 use super::error::{HostError, HostErrorKind, Operation};
 use super::fs::{Entry, EntryKind, FileContent, Fs, RootKind};
-use super::regular::{
-    self, LARGEST_FILE, LARGEST_VALUE, READING, Unread, read_all, read_value, read_value_checked,
-};
-use super::replacement::{
-    Leftovers, TreeValue, attributes, is_replacement, replace, replacement_of,
-};
+use super::regular::{self, LARGEST_FILE, Unread, read_all};
+use super::replacement::{Leftovers, attributes, is_replacement, replace, replacement_of};
 
 use child_write::Hanging;
 
@@ -170,133 +167,6 @@ impl LinuxHost {
             return open_live(path, flags, mode);
         }
         open_beneath(&self.root, path, flags, mode)
-    }
-
-    /// Reads a value of the running kernel.
-    ///
-    /// A knob is read when it is planned and again after each change, and opening a file costs more
-    /// than reading it. The kernel computes the value anew for every read at offset 0, and for a
-    /// file that is gone returns ENOENT or ENODEV. The name may belong to another file by then (a
-    /// disk that came back, the tunables of a governor that is in use again), so the path is opened
-    /// again.
-    fn read_live(&self, path: &Path) -> Result<Vec<u8>, Unread> {
-        let mut kept = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = kept.get(path) {
-            match read_value(open) {
-                Err(Unread::Errno(Errno::NODEV | Errno::NOENT | Errno::NXIO)) => kept.remove(path),
-                other => return other,
-            };
-        }
-        let open = self.resolve(path, READING, Mode::empty())?;
-        let value = read_value_checked(&open)?;
-        if kept.len() < KEPT_OPEN {
-            kept.insert(path.to_owned(), open);
-        }
-        Ok(value)
-    }
-
-    /// If a file is missing under `/proc` or `/sys` because nothing is mounted there, adds that to
-    /// the error.
-    fn unless_mounted(&self, path: &Path, error: HostError) -> HostError {
-        let mounts = [
-            ("/proc", "/proc/self", "proc"),
-            ("/sys", "/sys/kernel", "sysfs"),
-        ];
-        let of_path = mounts.into_iter().find(|(root, ..)| path.starts_with(root));
-        match of_path {
-            Some((root, always, kind))
-                if self.kind == RootKind::Live
-                    && matches!(self.entry(Path::new(always)), Ok(None)) =>
-            {
-                error
-                    .detail(format!("{root} is not mounted"))
-                    .with_hint(format!("mount it: mount -t {kind} {kind} {root}"))
-            }
-            _ => error,
-        }
-    }
-
-    /// Opens a file for reading; `None` for a mask, which is not opened.
-    ///
-    /// Opening a device can have effects, so the file type is checked before opening, and checked
-    /// again on the open file. Under the live `/proc` it is checked only afterwards: what
-    /// containers mount over a kernel file there is `/dev/null`.
-    fn open_to_read(&self, path: &Path, most: u64) -> Result<Option<OwnedFd>, Unread> {
-        if self.kind == RootKind::Live && path.starts_with("/proc") {
-            let open = self.resolve(path, READING, Mode::empty())?;
-            let stat = rustix::fs::fstat(&open)?;
-            if regular::is_mask(&stat) {
-                return Ok(None);
-            }
-            regular::check(&stat)?;
-            return Ok(Some(open));
-        }
-        let stat = if self.kind == RootKind::Live {
-            // Nothing leads out of "/", so no descriptor is needed for the check.
-            rustix::fs::stat(path)?
-        } else {
-            let there = self.resolve(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-            rustix::fs::fstat(there)?
-        };
-        if regular::is_mask(&stat) {
-            return Ok(None);
-        }
-        regular::check(&stat)?;
-        let open = self.resolve(path, READING, Mode::empty())?;
-        regular::checked(open, most).map(Some)
-    }
-
-    fn read_plain(&self, path: &Path) -> Result<Vec<u8>, Unread> {
-        match self.open_to_read(path, LARGEST_FILE)? {
-            Some(open) => read_all(open, LARGEST_FILE),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// Reads a value of a tree.
-    fn read_captured(&self, path: &Path) -> Result<Vec<u8>, Unread> {
-        if self
-            .tree_value(path)
-            .is_ok_and(|value| value.has_leftover())
-        {
-            self.leftovers.saw(path);
-        }
-        match self.open_to_read(path, LARGEST_VALUE)? {
-            // A captured value is shorter than the buffer, and a regular file returns all of it.
-            Some(open) => read_value(open),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// Locates a value of a tree.
-    fn tree_value(&self, path: &Path) -> Result<TreeValue, Errno> {
-        TreeValue::find(path, |directory| {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            self.resolve(directory, flags, Mode::empty())
-        })
-    }
-
-    /// Writes a value of a tree: a regular file, which is replaced as a whole.
-    fn write_captured(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
-        let fail = self.fail(Operation::Write, path);
-        let wanted = || String::from_utf8_lossy(bytes).trim_end().to_owned();
-        let value = self.tree_value(path).map_err(&fail)?;
-        let old = value
-            .content()
-            .map_err(|unread| unread.into_error(Operation::Write, self.shown(path)))?;
-        let chosen = if self.kind == RootKind::Captured && path.starts_with("/sys") {
-            choice::moved(&old.bytes, bytes)
-        } else {
-            None
-        };
-        let bytes = match chosen {
-            None => bytes.to_owned(),
-            Some(Ok(list)) => list,
-            Some(Err(choice::NotOffered)) => return Err(fail(Errno::INVAL).wanted(wanted())),
-        };
-        value
-            .replace(&FileContent { bytes, ..old })
-            .map_err(|errno| fail(errno).wanted(wanted()))
     }
 
     /// The directory of `path`, and its last component.

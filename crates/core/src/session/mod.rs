@@ -8,16 +8,17 @@
 mod applied_prefix;
 mod journal;
 mod outcome;
+mod revert;
+mod status;
 mod steps;
 mod undo;
 
 use serde_json::Value;
 
-use crate::any_knob::AnyKnob;
 use crate::error::{Error, StaleStep};
-use crate::host::{Host, HostErrorKind, LinuxHost};
-use crate::journal::{DirectoryStore, Entry, Knobs, Log, Purpose, Store};
-use crate::plan::{Before, Journalled, Plan, Planner, Refusal, Scope, Step};
+use crate::host::{Host, LinuxHost};
+use crate::journal::{DirectoryStore, Log, Store};
+use crate::plan::{Before, Journalled, Plan, Planner, Refusal, Step};
 use crate::registry::Registry;
 use crate::report::{Finding, Report, State};
 use crate::selection::Selection;
@@ -283,206 +284,6 @@ impl Session {
                 recovered,
                 ..applied
             })
-        })
-    }
-
-    /// Reverts everything that this owner has changed, or only the selected parts.
-    ///
-    /// # Errors
-    /// As [`Tuning::revert`](crate::Tuning::revert).
-    pub fn revert(&mut self) -> Result<Reverted, Error> {
-        self.revert_scope(|_, _| Ok(None))
-    }
-
-    /// Reverts what this owner has changed for the requests that `declare` makes: all that was done
-    /// for its named parts, and the knobs that it declares, with the intermediate steps for them.
-    ///
-    /// # Errors
-    /// As [`Tuning::revert`](crate::Tuning::revert).
-    pub fn revert_declared(
-        &mut self,
-        declare: impl FnOnce(&mut Planner<'_>) -> Result<(), Error>,
-    ) -> Result<Reverted, Error> {
-        self.revert_scope(|session, log| {
-            let (refusals, journalled) = (refusals(log), log.journalled());
-            let mut planner = session.planner(&refusals, &journalled);
-            declare(&mut planner)?;
-            planner.into_scope().map(Some)
-        })
-    }
-
-    /// Reverts what is in a scope and in the selected parts; no scope is everything.
-    fn revert_scope(
-        &mut self,
-        scope: impl FnOnce(&Self, &Log) -> Result<Option<Scope>, Error>,
-    ) -> Result<Reverted, Error> {
-        self.locked(|session| {
-            let mut log = session.load_settled()?;
-            let mut reverted = session.finish_open(&mut log)?.unwrap_or_default();
-            {
-                let (registry, host) = (&session.registry, &session.host);
-                let (satisfies, shows) = (&registry.satisfies(), &registry.shows(host));
-                log.shorten(&mut *session.store, Knobs { satisfies, shows });
-            }
-            let scope = scope(session, &log)?;
-            let is_selected = |entry: &Entry| {
-                let step = &entry.step;
-                session.only.admits_part(&step.part)
-                    && scope.as_ref().is_none_or(|scope| {
-                        // An intermediate step goes with the ends that it is for. If those are
-                        // reverted already, it was left by such a revert.
-                        let mut ends = log
-                            .entries
-                            .values()
-                            .filter(|end| step.means && !end.step.means && entry.is_means_for(end));
-                        let first = ends.next();
-                        scope.has(step)
-                            || step.means && first.is_none()
-                            || first
-                                .into_iter()
-                                .chain(ends)
-                                .any(|end| scope.has(&end.step))
-                    })
-            };
-            let (selected, others): (Vec<&Entry>, Vec<&Entry>) = log
-                .entries
-                .values()
-                .rev()
-                .partition(|entry| is_selected(entry));
-            let ids: Vec<u64> = selected.iter().map(|entry| entry.id).collect();
-            let mut remaining: Vec<AnyKnob> = Vec::new();
-            for other in others.into_iter().rev() {
-                if !remaining.contains(&other.step.knob) {
-                    remaining.push(other.step.knob.clone());
-                }
-            }
-            reverted.remaining = remaining;
-            let force = session.force;
-            if !ids.is_empty() {
-                match log.undo(&mut *session.store, Purpose::Revert, ids.clone(), force) {
-                    Ok(()) => {
-                        let stop = session.stop.clone();
-                        reverted.join(session.undo(&mut log, &ids, force, stop.as_ref()));
-                        reverted.record(log.end(&mut *session.store));
-                    }
-                    Err(error)
-                        if reverted.undone.is_empty() && reverted.not_reverted.is_empty() =>
-                    {
-                        return Err(error.into());
-                    }
-                    // An interrupted run was recovered before this error, and the caller must learn
-                    // of it.
-                    Err(error) => {
-                        reverted.not_reverted = session.all_left(&log, &ids, &error);
-                        reverted.record(Err(error));
-                    }
-                }
-            }
-            if session.only.is_all() && scope.is_none() {
-                // Refusals by the kernel were remembered for the settings that are reverted now.
-                log.refused.clear();
-            }
-            if reverted.unrecorded.is_none() {
-                reverted.record(log.clear_if_empty(&mut *session.store));
-            }
-            reverted.by_reboot = log.dropped;
-            reverted.notes.extend(log.notes);
-            Ok(reverted)
-        })
-    }
-
-    /// Recovers an interrupted run: rolls back an interrupted apply, or finishes an interrupted
-    /// revert. Does nothing if no run was interrupted.
-    ///
-    /// # Errors
-    /// If the journal cannot be used or another process holds the lock.
-    pub fn recover(&mut self) -> Result<Reverted, Error> {
-        self.locked(|session| {
-            let mut log = session.load_settled()?;
-            let mut recovered = session.finish_open(&mut log)?.unwrap_or_default();
-            if recovered.unrecorded.is_none() {
-                recovered.record(log.clear_if_empty(&mut *session.store));
-            }
-            recovered.notes.extend(log.notes);
-            Ok(Reverted {
-                by_reboot: log.dropped,
-                ..recovered
-            })
-        })
-    }
-
-    /// The changes in the journal and what the host shows for them. Only reads.
-    ///
-    /// # Errors
-    /// If the journal cannot be used.
-    pub fn status(&self) -> Result<Status, Error> {
-        let _look = self.host.begin_read();
-        let mut log = self.load()?;
-        self.follow_renamed(&mut log);
-        let pending = log
-            .entries
-            .values()
-            .map(|entry| self.pending(&log, entry))
-            .collect::<Result<_, _>>()?;
-        Ok(Status {
-            pending,
-            open: self.provisional(&log)?,
-            refused: log
-                .refused
-                .iter()
-                .map(|refused| format!("{}: {}", refused.step.knob, refused.unsupported))
-                .collect(),
-            by_reboot: log.dropped,
-        })
-    }
-
-    fn pending(&self, log: &Log, entry: &Entry) -> Result<PendingRevert, Error> {
-        let step = &entry.step;
-        let kind = self.registry.find(&step.knob.kind)?;
-        let seen = kind.read(&step.knob, &self.host);
-        // The value that it has after all owners have reverted: if this step only holds the value
-        // of another owner's step below it, that owner's original comes first.
-        let first = log.first_start(&step.knob).filter(|_| entry.is_hold());
-        let from = first.unwrap_or(&step.from);
-        // A value from a later step, of any owner, is ours and not from another process.
-        let is_ours = |seen: &Value| {
-            let mut since = log.since(entry);
-            since.any(|later| {
-                let Step { knob, from, to, .. } = &later.step;
-                let is_partial_write = match from {
-                    Before::Known(from) => kind.is_partial_write(knob, seen, from, to),
-                    Before::DependsOnEarlierStep => false,
-                };
-                later.left() == seen || kind.satisfies(knob, seen, to) || is_partial_write
-            })
-        };
-        Ok(PendingRevert {
-            part: step.part.clone(),
-            knob: step.knob.clone(),
-            identity: step.identity.clone(),
-            ours: step.to_text.clone(),
-            original: match from {
-                Before::Known(state) => kind.show(&step.knob, state),
-                Before::DependsOnEarlierStep => step.from_text.clone(),
-            },
-            is_ours: seen.as_ref().is_ok_and(is_ours),
-            absent: match &seen {
-                Err(error) if *error.kind() == HostErrorKind::Gone => {
-                    Some("it no longer exists".to_owned())
-                }
-                Err(error) => Some(format!("it cannot be read: {error}")),
-                Ok(_) if self.is_replaced(step) => {
-                    Some("another device has its name now".to_owned())
-                }
-                Ok(seen) if kind.is_gone(&step.knob, seen) => {
-                    Some("it no longer exists".to_owned())
-                }
-                Ok(seen) => kind.hidden(&step.knob, seen),
-            },
-            seen: seen.map_or_else(
-                |error| error.to_string(),
-                |seen| kind.show(&step.knob, &seen),
-            ),
         })
     }
 

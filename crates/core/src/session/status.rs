@@ -1,0 +1,86 @@
+//! What a journal holds, and what the host shows for it.
+
+use serde_json::Value;
+
+use super::{PendingRevert, Session, Status};
+use crate::error::Error;
+use crate::host::HostErrorKind;
+use crate::journal::{Entry, Log};
+use crate::plan::{Before, Step};
+
+impl Session {
+    /// The changes in the journal and what the host shows for them. Only reads.
+    ///
+    /// # Errors
+    /// If the journal cannot be used.
+    pub fn status(&self) -> Result<Status, Error> {
+        let _look = self.host.begin_read();
+        let mut log = self.load()?;
+        self.follow_renamed(&mut log);
+        let pending = log
+            .entries
+            .values()
+            .map(|entry| self.pending(&log, entry))
+            .collect::<Result<_, _>>()?;
+        Ok(Status {
+            pending,
+            open: self.provisional(&log)?,
+            refused: log
+                .refused
+                .iter()
+                .map(|refused| format!("{}: {}", refused.step.knob, refused.unsupported))
+                .collect(),
+            by_reboot: log.dropped,
+        })
+    }
+
+    fn pending(&self, log: &Log, entry: &Entry) -> Result<PendingRevert, Error> {
+        let step = &entry.step;
+        let kind = self.registry.find(&step.knob.kind)?;
+        let seen = kind.read(&step.knob, &self.host);
+        // The value that it has after all owners have reverted: if this step only holds the value
+        // of another owner's step below it, that owner's original comes first.
+        let first = log.first_start(&step.knob).filter(|_| entry.is_hold());
+        let from = first.unwrap_or(&step.from);
+        // A value from a later step, of any owner, is ours and not from another process.
+        let is_ours = |seen: &Value| {
+            let mut since = log.since(entry);
+            since.any(|later| {
+                let Step { knob, from, to, .. } = &later.step;
+                let is_partial_write = match from {
+                    Before::Known(from) => kind.is_partial_write(knob, seen, from, to),
+                    Before::DependsOnEarlierStep => false,
+                };
+                later.left() == seen || kind.satisfies(knob, seen, to) || is_partial_write
+            })
+        };
+        Ok(PendingRevert {
+            part: step.part.clone(),
+            knob: step.knob.clone(),
+            identity: step.identity.clone(),
+            ours: step.to_text.clone(),
+            original: match from {
+                Before::Known(state) => kind.show(&step.knob, state),
+                Before::DependsOnEarlierStep => step.from_text.clone(),
+            },
+            is_ours: seen.as_ref().is_ok_and(is_ours),
+            absent: match &seen {
+                Err(error) if *error.kind() == HostErrorKind::Gone => {
+                    Some("it no longer exists".to_owned())
+                }
+                Err(error) => Some(format!("it cannot be read: {error}")),
+                Ok(_) if self.is_replaced(step) => {
+                    Some("another device has its name now".to_owned())
+                }
+                Ok(seen) if kind.is_gone(&step.knob, seen) => {
+                    Some("it no longer exists".to_owned())
+                }
+                Ok(seen) => kind.hidden(&step.knob, seen),
+            },
+            seen: seen.map_or_else(
+                |error| error.to_string(),
+                |seen| kind.show(&step.knob, &seen),
+            ),
+        })
+    }
+}
