@@ -278,6 +278,7 @@ pub(super) struct PendingView<'a> {
     original: &'a str,
     seen: &'a str,
     is_ours: bool,
+    replaced: Option<&'a str>,
 }
 
 pub(super) fn pending(pending: &[PendingRevert]) -> Vec<PendingView<'_>> {
@@ -290,6 +291,7 @@ pub(super) fn pending(pending: &[PendingRevert]) -> Vec<PendingView<'_>> {
             original: &pending.original,
             seen: &pending.seen,
             is_ours: pending.is_ours,
+            replaced: pending.replaced.as_deref(),
         })
         .collect()
 }

@@ -432,8 +432,17 @@ fn status() -> Status {
         "seen": "10",
         "is_ours": false,
     }));
+    let first: PendingRevert = stored(json!({
+        "part": "memory",
+        "knob": knob("vm.swappiness"),
+        "ours": "100",
+        "original": "70",
+        "seen": "100",
+        "is_ours": true,
+        "replaced": "60",
+    }));
     let mut status = Status::default();
-    status.pending = vec![pending];
+    status.pending = vec![first, pending];
     status.open = Some("an earlier revert was interrupted".into());
     status.refused = vec!["net.x: no".into()];
     status.by_reboot = 2;
@@ -476,7 +485,7 @@ fn the_commands_that_run_tuned() {
         "nice -10 counts only against processes of its session",
         "that session counts with nice 0 against others",
         "(runner 60, no watchdog)",
-        "1 change held by them until the last one ends",
+        "2 changes held by them until the last one ends",
         "60 → 100",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
@@ -488,7 +497,7 @@ fn the_commands_that_run_tuned() {
     };
     let text = text::runs(&page(), &ended);
     for line in [
-        "1 change left by runs that have ended",
+        "2 changes left by runs that have ended",
         "Revert: gaming revert",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
@@ -510,6 +519,8 @@ fn a_status_with_everything() {
         "1 change active",
         "2 undone by a reboot",
         "an earlier revert was interrupted",
+        "70 → 100",
+        "another process set 60 before the last apply",
         "60 → 100",
         "is 10 now",
         "refused by this kernel",

@@ -22,10 +22,11 @@ pub(in super::super) fn standing(
     };
     let (back, theirs) = (counted(is_back), counted(is_theirs));
     let absent = counted(|pending| pending.absent.is_some());
-    let mut says = vec![match status.pending.len() {
+    let active = counted(|pending| pending.replaced.is_none());
+    let mut says = vec![match active {
         0 if held > 0 => "no changes by apply".to_owned(),
         0 => "no changes in effect".to_owned(),
-        pending => format!("{} active", count(pending, "change", "changes")),
+        active => format!("{} active", count(active, "change", "changes")),
     }];
     if held > 0 {
         says.push(format!("{held} by commands that run tuned"));
@@ -80,6 +81,8 @@ fn is_theirs(pending: &PendingRevert) -> bool {
 fn pending_row(pending: &PendingRevert) -> Row {
     let reason = if let Some(absent) = &pending.absent {
         absent.clone()
+    } else if let Some(theirs) = &pending.replaced {
+        format!("another process set {theirs} before the last apply: a revert goes back to that")
     } else if is_back(pending) {
         "already the original value".to_owned()
     } else if is_theirs(pending) {

@@ -302,6 +302,10 @@ pub struct PendingRevert {
     pub seen: String,
     /// Whether the host still shows the value that we set.
     pub is_ours: bool,
+    /// The value of another process that the next apply of this owner replaced. A revert goes back
+    /// to that value and leaves it, unless it is forced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<String>,
     /// Why the host shows no value that anyone could have set: the device is gone or cannot be
     /// read.
     #[serde(default, skip_serializing_if = "Option::is_none")]

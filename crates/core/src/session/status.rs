@@ -20,6 +20,7 @@ impl Session {
         let pending = log
             .entries
             .values()
+            .filter(|entry| !log.is_repeated(entry))
             .map(|entry| self.pending(&log, entry))
             .collect::<Result<_, _>>()?;
         Ok(Status {
@@ -64,6 +65,13 @@ impl Session {
                 Before::DependsOnEarlierStep => step.from_text.clone(),
             },
             is_ours: seen.as_ref().is_ok_and(is_ours),
+            replaced: log
+                .replaced_after(entry, |left| {
+                    let (knob, to) = (&step.knob, &step.to);
+                    let partial = |from| kind.is_partial_write(knob, left, from, to);
+                    kind.satisfies(knob, left, to) || step.from.known().is_some_and(partial)
+                })
+                .map(|theirs| kind.show(&step.knob, theirs)),
             absent: match &seen {
                 Err(error) if *error.kind() == HostErrorKind::Gone => {
                     Some("it no longer exists".to_owned())

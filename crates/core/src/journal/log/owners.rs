@@ -329,6 +329,37 @@ impl Log {
         all.filter(|later| later.id >= entry.id && later.step.knob == entry.step.knob)
     }
 
+    /// This owner's next entry that changes the same knob, if nobody's step reset the knob meanwhile.
+    fn next_own(&self, entry: &Entry) -> Option<&Entry> {
+        let mut later = self.entries.range(entry.id + 1..).map(|(_, later)| later);
+        let next = later.find(|later| later.step.knob == entry.step.knob)?;
+        let between = |other: &&Entry| entry.id < other.id && other.id < next.id;
+        let mut all = self.all().filter(between);
+        all.all(|other| other.start_of(&entry.step.knob).is_none())
+            .then_some(next)
+    }
+
+    /// Whether this owner's next entry about the knob goes back to the same state, so that nothing
+    /// is left to undo for this one: somebody had set the original again before.
+    pub(crate) fn is_repeated(&self, entry: &Entry) -> bool {
+        let from = entry.step.from.known();
+        from.is_some()
+            && self
+                .next_own(entry)
+                .is_some_and(|next| next.step.from.known() == from)
+    }
+
+    /// The value of another process that this owner's next entry about the knob started from.
+    /// `is_ours` tells whether a value is what this entry left.
+    pub(crate) fn replaced_after(
+        &self,
+        entry: &Entry,
+        is_ours: impl FnOnce(&Value) -> bool,
+    ) -> Option<&Value> {
+        let theirs = self.next_own(entry)?.step.from.known()?;
+        (theirs != entry.left() && !is_ours(theirs)).then_some(theirs)
+    }
+
     /// Whether a process was killed, after entry `id`, while undoing a step that resets the knob.
     /// The state that the knob shows was then requested by no one.
     pub(crate) fn is_half_reset(&self, id: u64, knob: &AnyKnob) -> bool {

@@ -6,6 +6,66 @@ use hosttune_core::{NotRevertedReason, Tuning};
 use crate::support::{apply, dials, get, machine, process, write};
 use crate::toys::{Want, Wants};
 
+/// What `status` says of a knob that another process set between two applies is what a revert does.
+#[test]
+fn a_value_that_another_process_set_between_two_applies_is_told_as_replaced() {
+    let machine = machine();
+    let original = get(&machine, "/sys/dial/a");
+    let pending = || {
+        let status = process(&machine).status().unwrap();
+        let shown = |pending: hosttune_core::PendingRevert| (pending.original, pending.replaced);
+        status.pending.into_iter().map(shown).collect::<Vec<_>>()
+    };
+    apply(&machine, &dials(&[("a", 5)]));
+    assert_eq!(pending(), [(original.clone(), None)]);
+    write(&machine, "/sys/dial/a", "7");
+    apply(&machine, &dials(&[("a", 5)]));
+    let first = (original.clone(), Some("7".to_owned()));
+    assert_eq!(pending(), [first.clone(), ("7".to_owned(), None)]);
+    let reverted = process(&machine).revert().unwrap();
+    assert_eq!(get(&machine, "/sys/dial/a"), "7");
+    assert_eq!(reverted.not_reverted.len(), 1);
+    // The original is still known, and nothing is left that replaces anything.
+    assert_eq!(pending(), [(original, None)]);
+}
+
+#[test]
+fn a_knob_that_another_process_put_back_between_two_applies_is_told_once() {
+    let machine = machine();
+    let original = get(&machine, "/sys/dial/a");
+    apply(&machine, &dials(&[("a", 5)]));
+    write(&machine, "/sys/dial/a", &original);
+    apply(&machine, &dials(&[("a", 5)]));
+    let status = process(&machine).status().unwrap();
+    assert_eq!(status.pending.len(), 1, "{:#?}", status.pending);
+    let reverted = process(&machine).revert().unwrap();
+    assert!(reverted.not_reverted.is_empty());
+    assert_eq!(get(&machine, "/sys/dial/a"), original);
+    assert!(machine.store().is_empty());
+}
+
+/// A step that resets a knob is ours: the value that it left is nobody else's.
+#[test]
+fn a_value_that_a_step_of_ours_reset_is_not_told_as_replaced() {
+    let machine = machine();
+    apply(&machine, &Wants(vec![Want::Queue(0, "depth", 1)]));
+    apply(&machine, &Wants(vec![Want::Scheduler(0, "bfq")]));
+    apply(
+        &machine,
+        &Wants(vec![Want::Scheduler(0, "bfq"), Want::Queue(0, "depth", 1)]),
+    );
+    let status = process(&machine).status().unwrap();
+    let replaced: Vec<_> = status
+        .pending
+        .iter()
+        .map(|pending| &pending.replaced)
+        .collect();
+    assert!(
+        replaced.iter().all(|replaced| replaced.is_none()),
+        "{replaced:?}"
+    );
+}
+
 /// The kernel does not tell who wrote a value: one that equals ours counts as ours.
 #[test]
 fn a_stranger_who_sets_exactly_our_value_counts_as_us() {
