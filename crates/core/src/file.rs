@@ -142,7 +142,11 @@ impl Knob for ConfigFile {
             FileState::Present(content) => {
                 let lines = content.bytes.split_inclusive(|byte| *byte == b'\n').count();
                 let noun = if lines == 1 { "line" } else { "lines" };
-                format!("{lines} {noun}, {} bytes", content.bytes.len())
+                let bytes = content.bytes.len();
+                match content.mode {
+                    FileContent::USUAL_MODE => format!("{lines} {noun}, {bytes} bytes"),
+                    mode => format!("{lines} {noun}, {bytes} bytes, mode {mode:04o}"),
+                }
             }
             FileState::HalfWritten(_) => "half written".to_owned(),
         }

@@ -123,7 +123,9 @@ fn left_row(left: &NotReverted) -> Row {
         name: left.knob.text.clone(),
         cell: Cell::Is(format!(
             "set to {}, original {}, now {}",
-            left.ours, left.original, left.seen
+            left.ours,
+            left.original,
+            left.now()
         )),
         reason: left.reason.to_string(),
         hint: None,

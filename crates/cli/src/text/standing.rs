@@ -86,7 +86,14 @@ fn pending_row(pending: &PendingRevert) -> Row {
     } else if is_back(pending) {
         "already the original value".to_owned()
     } else if is_theirs(pending) {
-        format!("is {} now: another process has set it since", pending.seen)
+        let seen = &pending.seen;
+        // Of a file only the size is printed.
+        let seen = if *seen == pending.ours {
+            "other content"
+        } else {
+            seen
+        };
+        format!("is {seen} now: another process has set it since")
     } else {
         String::new()
     };

@@ -80,11 +80,14 @@ pub struct FileContent {
 pub struct AttributeValue(#[serde(with = "bytes_as_text")] pub Vec<u8>);
 
 impl FileContent {
+    /// The mode of a file that everyone may read.
+    pub(crate) const USUAL_MODE: u32 = 0o644;
+
     /// A file with mode 0644 that belongs to the user and group of this process.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self {
             bytes: bytes.into(),
-            mode: 0o644,
+            mode: Self::USUAL_MODE,
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
             attributes: Vec::new(),

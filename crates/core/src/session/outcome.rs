@@ -181,8 +181,25 @@ impl fmt::Display for NotReverted {
         write!(
             f,
             "{} (set to {}, original {}, now {}): {}",
-            self.knob, self.ours, self.original, self.seen, self.reason
+            self.knob,
+            self.ours,
+            self.original,
+            self.now(),
+            self.reason
         )
+    }
+}
+
+impl NotReverted {
+    /// What the host shows, for people: of a file only the size is printed, which may be that of
+    /// ours although another process has changed it.
+    #[must_use]
+    pub fn now(&self) -> &str {
+        if self.reason == NotRevertedReason::Theirs && self.seen == self.ours {
+            "other content"
+        } else {
+            &self.seen
+        }
     }
 }
 

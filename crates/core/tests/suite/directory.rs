@@ -110,6 +110,29 @@ fn a_file_is_reverted_by_another_process_byte_for_byte() {
     assert_eq!(mode(&path), 0o640);
 }
 
+#[test]
+fn what_another_process_changed_of_a_file_is_told_also_where_its_size_is_the_same() {
+    let root = root();
+    let path = root.path().join("etc/x.conf");
+    let session = || Session::at(root.path(), "us").unwrap();
+    let left = || {
+        let reverted = session().revert().unwrap();
+        reverted.not_reverted[0].to_string()
+    };
+    let _ = OneFile.apply(&mut session()).unwrap();
+    fs::write(&path, "them\n").unwrap();
+    let told = left();
+    assert!(told.contains("set to 1 line, 5 bytes"), "{told}");
+    assert!(told.contains("now other content"), "{told}");
+    fs::write(&path, "ours\n").unwrap();
+    set_mode(&path, 0o600);
+    let told = left();
+    assert!(told.contains("now 1 line, 5 bytes, mode 0600"), "{told}");
+    set_mode(&path, 0o644);
+    assert!(session().revert().unwrap().is_complete());
+    assert!(!path.exists());
+}
+
 /// The path and the reason of the error with which reading this journal is refused.
 fn untrusted(root: &TempDir) -> (String, String) {
     let read = store(root).read(JournalLocation::Volatile, "us");
