@@ -258,6 +258,37 @@ fn grub_gets_the_parameters_behind_those_of_other_files() {
     assert_eq!(generated(machine.memory()), "quiet splash");
 }
 
+/// GRUB without update-grub, or a loader that takes another entry: a verify that called it pending
+/// in every boot could never fail.
+#[test]
+fn a_parameter_that_a_reboot_did_not_bring_is_no_longer_pending() {
+    for files in [debian(), systemd_boot()] {
+        let machine = machine(files);
+        let first = parameters(vec![equals("nmi_watchdog", "0")]);
+        let state = |tuning: &BootParameters| {
+            let report = tuning.verify(&session(&machine)).unwrap();
+            let item = report.items.last().unwrap();
+            (item.state.clone(), item.is_failure())
+        };
+        let until = When::Reboot;
+        assert_eq!(state(&first), (State::Pending { until }, false));
+        let _ = first.apply(&mut session(&machine)).unwrap();
+        assert_eq!(state(&first), (State::Pending { until }, false));
+        machine.power_cut(false);
+        let (missed, is_failure) = state(&first);
+        assert!(is_failure, "{missed:?}");
+        assert!(matches!(missed, State::Overridden { .. }), "{missed:?}");
+        // What is changed in this boot waits for the next one.
+        let more = parameters(vec![
+            equals("nmi_watchdog", "0"),
+            CommandLineSetting::present("skew_tick"),
+        ]);
+        let _ = more.apply(&mut session(&machine)).unwrap();
+        assert_eq!(state(&more), (State::Pending { until }, false));
+        assert!(session(&machine).revert().unwrap().is_complete());
+    }
+}
+
 /// A second `console=` would become the one that the system uses.
 #[test]
 fn what_another_file_sets_already_is_not_added() {

@@ -2,9 +2,12 @@
 
 use serde_json::Value;
 
+use super::When;
 use super::declared::{Declared, Role, Target};
+use super::owned::OwnedChange;
 use super::view::{Outcome, PlannedView};
 use crate::host::{HostError, HostErrorKind};
+use crate::knob::Lifetime;
 use crate::report::{Finding, State};
 
 /// The result of planning a request.
@@ -64,7 +67,13 @@ fn seen_now(view: &mut PlannedView<'_>, request: &Declared) -> Finding {
     let state = if view.is_as_wanted(target, &seen) {
         as_wanted(request, &seen)
     } else if let Role::Expected(until) = request.role {
-        State::Pending { until }
+        if until == When::Reboot && is_rebooted(view, request) {
+            State::Overridden {
+                by: "what was booted: the system has been restarted since the change".to_owned(),
+            }
+        } else {
+            State::Pending { until }
+        }
     } else {
         match view.unsupported(target, Some(&seen)) {
             Some(Outcome::Unsupported(_, unsupported)) => State::NotApplicable { unsupported },
@@ -73,6 +82,16 @@ fn seen_now(view: &mut PlannedView<'_>, request: &Declared) -> Finding {
         }
     };
     request.finding(Some(&seen), state)
+}
+
+/// Whether the system was restarted after all changes that this part has made on disk. What they
+/// were made for should be in effect then.
+fn is_rebooted(view: &PlannedView<'_>, request: &Declared) -> bool {
+    let made = |change: &&OwnedChange| {
+        change.is_own && change.lifetime == Lifetime::Disk && change.part == request.part
+    };
+    let mut made = view.journalled.changes.iter().filter(made).peekable();
+    made.peek().is_some() && made.all(|change| !change.is_of_this_boot)
 }
 
 fn as_wanted(request: &Declared, seen: &Value) -> State {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Step;
 use crate::any_knob::AnyKnob;
+use crate::knob::Lifetime;
 
 /// A change that is in effect according to a journal, of this owner or another one.
 ///
@@ -22,16 +23,22 @@ pub struct OwnedChange {
     pub is_own: bool,
     /// Whether it is only an intermediate step for another change.
     pub is_intermediate: bool,
+    /// How long it lasts.
+    pub lifetime: Lifetime,
+    /// Whether it was made since the system was booted. Only a change on disk can be older.
+    pub is_of_this_boot: bool,
 }
 
 impl OwnedChange {
-    pub(crate) fn of(owner: &str, is_own: bool, step: &Step) -> Self {
+    pub(crate) fn of(owner: &str, is_own: bool, step: &Step, is_of_this_boot: bool) -> Self {
         Self {
             owner: owner.to_owned(),
             part: step.part.clone(),
             knob: step.knob.clone(),
             is_own,
             is_intermediate: step.means,
+            lifetime: step.lifetime,
+            is_of_this_boot,
         }
     }
 

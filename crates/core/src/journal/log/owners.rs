@@ -293,7 +293,9 @@ impl Log {
         for log in logs {
             let steps = log.entries.values().filter(|entry| !entry.is_hold());
             let is_own = std::ptr::eq(log, self);
-            let change = |entry: &Entry| OwnedChange::of(&log.owner, is_own, &entry.step);
+            let change = |entry: &Entry| {
+                OwnedChange::of(&log.owner, is_own, &entry.step, entry.boot == log.boot)
+            };
             changes.extend(steps.map(|entry| (entry.id, change(entry))));
         }
         changes.sort_by_key(|(id, _)| *id);
