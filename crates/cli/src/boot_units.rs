@@ -58,6 +58,12 @@ pub(super) struct UninstallArguments {
     host: String,
 }
 
+/// The end of the name under which the units of a host are journalled.
+const UNITS_OWNER: &str = ".units";
+
+/// How a file that did not exist is printed.
+const ABSENT: &str = "absent";
+
 /// The units as files.
 struct Files {
     units: Vec<Unit>,
@@ -69,7 +75,9 @@ impl Tuning for Files {
         for unit in &self.units {
             let file = ConfigFile::new(format!("{DIRECTORY}/{}", unit.name))?;
             let wanted = FileState::Present(FileContent::new(unit.text.clone()));
+            // A unit that could not be written, because it is masked, must not be named as one to enable.
             at.want(&file, &wanted)
+                .required()
                 .why(if unit.name.starts_with(HELPER) {
                     "tunes the host while commands of users run, once it is enabled"
                 } else {
@@ -83,6 +91,7 @@ impl Tuning for Files {
             let file = ConfigFile::new(format!("{GROUPS}/{}", group.name))?;
             let wanted = FileState::Present(FileContent::new(group.text.clone()));
             at.want(&file, &wanted)
+                .required()
                 .why("the group whose members may connect to the helper");
         }
         Ok(())
@@ -90,7 +99,7 @@ impl Tuning for Files {
 }
 
 fn session(host: &str, root: Option<&Path>) -> Result<Session, Failure> {
-    let owner = format!("{host}.units");
+    let owner = format!("{host}{UNITS_OWNER}");
     let session = match root {
         Some(root) if root != Path::new("/") => Session::at(root, &owner)?,
         _ => Session::live(&owner)?,
@@ -235,8 +244,21 @@ pub(super) fn uninstall(
         streams.print("nothing to do: there are no units of this program\n");
     } else {
         let mut text = String::new();
-        for undone in &reverted.undone {
-            text.push_str(&format!("removed {}\n", visible(&undone.knob.text)));
+        for (at, undone) in reverted.undone.iter().enumerate() {
+            // After two installs with different options a unit is reverted in two steps.
+            let mut later = reverted.undone[at + 1..].iter();
+            if later.any(|later| later.knob == undone.knob) {
+                continue;
+            }
+            let unit = visible(&undone.knob.text);
+            text.push_str(&match &undone.held_by {
+                Some(owner) => {
+                    let host = owner.strip_suffix(UNITS_OWNER).unwrap_or(owner);
+                    format!("kept {unit} for {}\n", visible(host))
+                }
+                None if undone.original == ABSENT => format!("removed {unit}\n"),
+                None => format!("put back {unit}: {}\n", visible(&undone.original)),
+            });
         }
         for left in &reverted.not_reverted {
             text.push_str(&format!("not removed: {}\n", visible(&left.to_string())));

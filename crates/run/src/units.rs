@@ -29,7 +29,16 @@ pub enum UnitsError {
     /// A line break would begin another line of the unit.
     #[error("'{0}' has a control character")]
     Control(String),
+    /// The unit gives the command itself, and applies for one boot at a time.
+    #[error(
+        "'{0}' is no option for a unit: it applies at each boot, with options such as --only cpu,memory"
+    )]
+    Option(String),
 }
+
+/// Options of `apply` that no unit has: what is kept in files needs no unit, which may not write most
+/// of them, and each boot would begin another trial.
+const NEVER: [&str; 2] = ["--persist", "--try-boot"];
 
 /// One unit: a file name and a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +68,11 @@ impl Units {
         check_program(program)?;
         if let Some(word) = arguments.iter().find(|word| has_control(word)) {
             return Err(UnitsError::Control(word.clone()));
+        }
+        let first = arguments.first().filter(|word| !word.starts_with('-'));
+        let never = |word: &&String| NEVER.contains(&word.as_str());
+        if let Some(word) = first.or_else(|| arguments.iter().find(never)) {
+            return Err(UnitsError::Option(word.clone()));
         }
         Ok(Self {
             profile: profile.to_owned(),

@@ -87,6 +87,48 @@ fn units_are_written_once_and_removed() {
     );
 }
 
+/// What is said of a unit is what has become of it.
+#[test]
+fn a_unit_that_another_host_needs_is_kept_and_one_of_somebody_elses_put_back() {
+    let image = image();
+    let root = image.path().to_str().unwrap();
+    let at = |path: &str| image.path().join(path);
+    for program in ["usr/bin/hosttuned", "usr/bin/shoshin"] {
+        std::fs::write(at(program), "").unwrap();
+        mode(&at(program), 0o755);
+    }
+    std::fs::write(at(UNIT), "theirs").unwrap();
+    for host in ["gaming", "shoshin"] {
+        let ran = hosttune(&["install-units", host, "--root", root]);
+        assert_eq!(ran.exit, Exit::Done, "{ran:?}");
+    }
+    let socket = "/etc/systemd/system/hosttuned.socket";
+    let ran = hosttune(&["uninstall-units", "gaming", "--root", root]);
+    assert_eq!(ran.exit, Exit::Done, "{ran:?}");
+    assert!(
+        ran.out.contains(&format!("kept {socket} for shoshin")),
+        "{ran:?}"
+    );
+    assert!(ran.out.contains(&format!("put back /{UNIT}")), "{ran:?}");
+    assert!(at(&socket[1..]).exists());
+    assert_eq!(std::fs::read_to_string(at(UNIT)).unwrap(), "theirs");
+    let ran = hosttune(&["uninstall-units", "shoshin", "--root", root]);
+    assert!(ran.out.contains(&format!("removed {socket}")), "{ran:?}");
+    assert!(!at(&socket[1..]).exists());
+}
+
+/// To enable it would fail.
+#[test]
+fn a_masked_unit_is_not_taken_for_written() {
+    let image = image();
+    let root = image.path().to_str().unwrap();
+    symlink("/dev/null", image.path().join(UNIT)).unwrap();
+    let ran = hosttune(&["install-units", "gaming", "--root", root]);
+    assert_eq!(ran.exit, Exit::Refused, "{ran:?}");
+    assert!(ran.err.contains("symlink to /dev/null"), "{ran:?}");
+    assert!(!ran.out.contains("enable"), "{ran:?}");
+}
+
 #[test]
 fn root_starts_only_what_others_cannot_change() {
     let image = image();
@@ -114,7 +156,17 @@ fn root_starts_only_what_others_cannot_change() {
             "{why}: {ran:?}"
         );
     }
-    let line = "a\nExecStop=/bin/b";
+    for options in [
+        &["--persist"][..],
+        &["revert"],
+        &["--only", "cpu", "--try-boot"],
+    ] {
+        let typed = [&["install-units", "gaming", "--root", root, "--"], options].concat();
+        let ran = hosttune(&typed);
+        assert_eq!(ran.exit, Exit::Usage, "{ran:?}");
+        assert!(ran.err.contains("no option for a unit"), "{ran:?}");
+    }
+    let line = "--only=a\nExecStop=/bin/b";
     let ran = hosttune(&["install-units", "gaming", "--root", root, "--", line]);
     assert_eq!(ran.exit, Exit::Usage, "{ran:?}");
     assert!(!image.path().join("var").exists(), "a journal was begun");
