@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -111,24 +111,20 @@ fn made(arguments: &Arguments, is_root: bool) -> Result<std::os::unix::net::Unix
             if let Some(source) = std::error::Error::source(&error) {
                 why.push_str(&format!(": {source}"));
             }
-            Err((why, hint(&error, &arguments.socket)))
+            Err((why, hint(&error)))
         }
     }
 }
 
-fn hint(error: &ListenError, socket: &Path) -> Option<String> {
-    let shown = socket.display();
+fn hint(error: &ListenError) -> Option<String> {
     match error {
         ListenError::Taken(_) => {
             Some("systemctl stop hosttuned.socket hosttuned.service".to_owned())
         }
-        ListenError::NotASocket(_) => Some(format!("rm {shown}")),
-        ListenError::Directory(_) => {
-            let directory = socket.parent().unwrap_or(Path::new("/")).display();
-            Some(format!(
-                "chown root:root {directory}; chmod 0711 {directory}"
-            ))
-        }
+        // What it is and whose is not known here, so nothing is to be removed or changed.
+        ListenError::NotASocket(_) | ListenError::Directory(_) => Some(format!(
+            "choose a place in a directory that only root can write: --socket {SOCKET}"
+        )),
         _ => None,
     }
 }

@@ -96,6 +96,10 @@ pub(super) fn misunderstood(
     let text = error.render().to_string();
     if !error.use_stderr() {
         streams.print(&text);
+        if let Some(error) = streams.broken() {
+            streams.complain(&format!("cannot write the output: {error}\n"));
+            return Exit::Refused;
+        }
         return Exit::Done;
     }
     streams.complain(&text);

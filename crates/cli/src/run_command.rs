@@ -123,7 +123,14 @@ impl Run<'_> {
                 "omit it, or add --explain",
             ));
         }
-        let start = self.start_of(arguments)?;
+        let start = match self.start_of(arguments) {
+            Err(failure) if !arguments.explain => {
+                // An exit code of this program's own would be taken for one of the command's.
+                self.streams.fail(self.profile.name(), &failure, false);
+                Ended::NOT_STARTED.end_process()
+            }
+            start => start?,
+        };
         if arguments.explain {
             return self.explain_run(arguments, &start);
         }

@@ -262,10 +262,14 @@ impl<W: Write> Server<W> {
                             path.display()
                         ),
                     ),
-                    NotStarted::Host(NotExecuted::Untrusted { path, .. }) => (
+                    NotStarted::Host(NotExecuted::Untrusted {
+                        path: untrusted, ..
+                    }) => (
                         RefusalCode::UntrustedHost,
+                        // Others may have changed what is there, so it is not to be trusted by a chmod.
                         format!(
-                            "root repairs it: chown root:root {0}; chmod go-w {0}",
+                            "root finds out who could write {}, and installs it again: install -D -o root -g root -m 0755 $(command -v {host}) {}",
+                            untrusted.display(),
                             path.display()
                         ),
                     ),

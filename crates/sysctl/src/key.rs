@@ -89,7 +89,7 @@ pub enum KeyError {
     },
     /// The text is a pattern where a single key is expected.
     #[error(
-        "`{key}` is a pattern, not a single sysctl key; expand it into keys first (KeyPattern::expand)"
+        "`{key}` is a pattern, not a single sysctl key; `sysctl -a` lists the keys, and a program expands it with `KeyPattern::expand`"
     )]
     Pattern {
         /// The whole text.

@@ -99,11 +99,16 @@ fn a_reader_that_goes_away_is_no_reason_to_complain() {
         not_run("an answer that cannot be written", "there is no /dev/full");
         return;
     };
-    let output = tree.command(&["plan"]).stdout(full).output().unwrap();
-    assert_eq!(output.status.code(), Some(3));
-    assert!(
-        String::from_utf8(output.stderr)
-            .unwrap()
-            .contains("No space left")
-    );
+    for typed in [
+        &["plan"][..],
+        &["--version"],
+        &["--help"],
+        &["help", "plan"],
+    ] {
+        let full = full.try_clone().unwrap();
+        let output = tree.command(typed).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{typed:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("No space left"), "{typed:?}: {said}");
+    }
 }

@@ -170,6 +170,13 @@ fn a_command_that_cannot_start_is_known_before_anything_changes() {
         let (output, said) = of(run(&tree, &["--explain"], &[command]));
         assert_eq!(output.status.code(), Some(3), "{command}: {said}");
     }
+    // Not one of this program's own exit codes: a game's launcher would take it for the command's.
+    let (output, said) = of(run(&tree, &["--as", "no-such-user"], &["true"]));
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert!(
+        said.contains("no-such-user") && said.contains("try: "),
+        "{said}"
+    );
     assert!(!tree.at("run/hosttune").exists(), "a journal was begun");
     std::fs::remove_file(file).unwrap();
     nothing_is_left(&tree, &before);
@@ -628,11 +635,7 @@ fn the_command_gets_its_priority_and_nothing_else_of_ours() {
     let latency = ["--latency", "256/48000"];
     let (output, _) = of(run(&tree, &latency, &shell("echo $PIPEWIRE_LATENCY")));
     assert_eq!(output.stdout, b"256/48000\n");
-    for wrong in [
-        ["--latency", "fast"],
-        ["--nice", "-21"],
-        ["--as", "no-such-user"],
-    ] {
+    for wrong in [["--latency", "fast"], ["--nice", "-21"]] {
         let (output, said) = of(run(&tree, &wrong, &["true"]));
         assert_eq!(output.status.code(), Some(2), "{said}");
     }
