@@ -341,9 +341,14 @@ impl Log {
             .then_some(next)
     }
 
-    /// Whether this owner's next entry about the knob goes back to the same state, so that nothing
-    /// is left to undo for this one: somebody had set the original again before.
+    /// Whether another entry of this owner tells the same: an earlier one, if this one only holds
+    /// the knob and the change was passed on to this owner; or the next one, if it goes back to the
+    /// same state, because somebody had set the original again before.
     pub(crate) fn is_repeated(&self, entry: &Entry) -> bool {
+        let mut earlier = self.entries.range(..entry.id).map(|(_, earlier)| earlier);
+        if entry.is_hold() && earlier.any(|earlier| earlier.step.knob == entry.step.knob) {
+            return true;
+        }
         let from = entry.step.from.known();
         from.is_some()
             && self

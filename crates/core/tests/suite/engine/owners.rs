@@ -105,6 +105,27 @@ fn the_older_owner_passes_on_what_the_newer_set_and_has_nothing_left() {
     assert!(machine.store().is_empty());
 }
 
+/// The newer owner only holds what the older has set; then the change is passed on to it.
+#[test]
+fn what_was_held_and_then_passed_on_is_told_once() {
+    let machine = machine();
+    let was = machine.snapshot();
+    let wanted = dials(&[("a", 3), ("b", 3)]);
+    let _ = wanted.apply(&mut of(&machine, "older")).unwrap();
+    let _ = wanted.apply(&mut of(&machine, "newer")).unwrap();
+    assert!(of(&machine, "older").revert().unwrap().is_complete());
+    let pending = of(&machine, "newer").status().unwrap().pending;
+    let told: Vec<_> = pending
+        .iter()
+        .map(|pending| (&*pending.knob.text, &*pending.original, &*pending.ours))
+        .collect();
+    assert_eq!(told, [("a", "0", "3"), ("b", "0", "3")]);
+    let reverted = of(&machine, "newer").revert().unwrap();
+    assert_eq!(reverted.undone.len(), 2);
+    assert_eq!(machine.snapshot(), was);
+    assert!(machine.store().is_empty());
+}
+
 #[test]
 fn an_owner_does_not_put_right_what_another_left_open() {
     let machine = machine();
