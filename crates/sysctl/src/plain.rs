@@ -406,6 +406,20 @@ pub(crate) fn only_trying_tells(
     Ok(None)
 }
 
+/// The modules that the kernel will load when the value is set. It loads them for everyone, so they
+/// are not steps of ours, and a revert leaves them.
+pub(crate) fn loads(host: &Host, key: &Key, value: &Value) -> Result<Vec<String>, HostError> {
+    let mut modules = Vec::new();
+    for word in words(key, value) {
+        if let Some(module) = module_for(key, word)
+            && module::find(host, &module)? == Availability::Loadable
+        {
+            modules.push(module);
+        }
+    }
+    Ok(modules)
+}
+
 fn module_for(key: &Key, word: &str) -> Option<String> {
     catalogue::find(key)?.needs?.module_for(word)
 }

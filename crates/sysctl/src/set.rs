@@ -15,7 +15,7 @@ use crate::modules_load;
 use crate::nearest::unknown;
 use crate::on_host::OnHost;
 use crate::pair::SysctlPair;
-use crate::plain::{Sysctl, SysctlState, only_trying_tells};
+use crate::plain::{Sysctl, SysctlState, loads, only_trying_tells};
 use crate::reach;
 use crate::sources::{Loader, Sources};
 use crate::value::Value;
@@ -290,6 +290,14 @@ fn declare(at: &mut Planner<'_>, one: &Resolved<'_>) -> Result<(), Error> {
     }
     if let Some(note) = reach::note(at.host(), key, value)? {
         at.note(note);
+    }
+    let exists = || crate::plain::read(at.host(), key).is_ok_and(|seen| seen.is_some());
+    if wanted.deferred.is_none() && !shows(at.host(), key, value) && exists() {
+        for module in loads(at.host(), key, value)? {
+            at.note(format!(
+                "the kernel loads the module {module} for {key} = {value}, and it stays loaded after a revert (modprobe -r {module} unloads it)"
+            ));
+        }
     }
     let request = match SysctlPair::of(key) {
         Some(pair) => {

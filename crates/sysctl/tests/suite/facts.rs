@@ -217,6 +217,27 @@ fn f3_another_spelling_of_the_value_that_is_set_plans_nothing() {
     }
 }
 
+/// The kernel loads it for everyone, and no step of ours unloads it again.
+#[test]
+fn a_module_that_setting_a_value_loads_is_told_before() {
+    let machine = machine(testing::kernel());
+    let wanted = set([
+        ("net.ipv4.tcp_congestion_control", "bbr"),
+        ("vm.swappiness", "100"),
+    ]);
+    let notes = || wanted.plan(&session(&machine)).unwrap().notes;
+    let told: Vec<String> = notes();
+    let about = |note: &&String| note.contains("loads the module");
+    let found: Vec<&String> = told.iter().filter(about).collect();
+    assert_eq!(found.len(), 1, "{told:?}");
+    assert!(
+        found[0].contains("tcp_bbr") && found[0].contains("after a revert"),
+        "{found:?}"
+    );
+    let _ = wanted.apply(&mut session(&machine)).unwrap();
+    assert!(!notes().iter().any(|note| about(&note)));
+}
+
 #[test]
 fn f4_a_value_without_its_module_is_named_and_the_rest_is_applied() {
     let machine = machine(testing::without_module(testing::kernel(), "tcp_bbr"));
