@@ -141,7 +141,7 @@ impl Run<'_> {
                     | Command::Watch { .. }
             )
         {
-            self.revert_killed_runs(false);
+            self.revert_killed_runs();
         }
         match command {
             Command::Plan { exit_code } => self.plan(*exit_code),

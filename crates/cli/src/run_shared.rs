@@ -226,8 +226,8 @@ impl Run<'_> {
 
     /// Reverts what killed runs have left, before a command that changes the host. A failure is said and
     /// does not stop the command; the next one tries again.
-    pub(super) fn revert_killed_runs(&mut self, force: bool) {
-        match self.try_revert_killed_runs(force, Duration::ZERO) {
+    pub(super) fn revert_killed_runs(&mut self) {
+        match self.try_revert_killed_runs(false, Duration::ZERO) {
             Ok(Some(reverted)) if !reverted.undone.is_empty() => {
                 let name = self.profile.name();
                 self.streams.complain(&format!(
@@ -260,10 +260,11 @@ impl Run<'_> {
                 }
                 notes
             }
-            // A run that begins or ends right now looks after it.
-            Err(failure) if failure.is_locked() => Vec::new(),
             Err(failure) => {
-                self.streams.fail(self.profile.name(), &failure, false);
+                // A run that begins or ends right now looks after it.
+                if !failure.is_locked() {
+                    self.streams.fail(self.profile.name(), &failure, false);
+                }
                 Vec::new()
             }
             Ok(None) => Vec::new(),
