@@ -17,7 +17,7 @@ use super::boot_once::{
 
 const MENU_FILE: &str = "/boot/grub/grub.cfg";
 
-fn guests() -> BootMode {
+pub(crate) fn guests() -> BootMode {
     let settings = [
         CommandLineSetting::equals("iommu", "pt"),
         CommandLineSetting::HugePages {
@@ -28,12 +28,12 @@ fn guests() -> BootMode {
     BootMode::new("laws", "guests", settings.map(BootSetting::new))
 }
 
-const ENTRIES: &str = "/boot/loader/entries";
-const ENTRY_FILE: &str = "/boot/loader/entries/0-hosttune-laws-guests.conf";
+pub(crate) const ENTRIES: &str = "/boot/loader/entries";
+const ENTRY_FILE: &str = "/boot/loader/entries/a--hosttune-laws-guests.conf";
 pub(crate) const FEDORA: &str = "title Fedora Linux (6.12.0) 41\nversion 6.12.0\nlinux /vmlinuz-6.12.0\ninitrd /initramfs-6.12.0.img\noptions root=UUID=1 ro\noptions quiet\ngrub_users $grub_users\n";
 
 /// systemd-boot with the entry of the running kernel and of an older one.
-fn entries() -> Memory {
+pub(crate) fn entries() -> Memory {
     let memory = put(Memory::new(), "/proc/cmdline", "root=UUID=1 ro quiet\n");
     let memory = put(memory, "/proc/sys/kernel/osrelease", "6.12.0\n");
     let memory = put(memory, "/boot/loader/loader.conf", "");
@@ -78,12 +78,12 @@ fn a_mode_is_a_file_beside_the_entry_of_the_running_kernel() {
     let before = files(&machine);
     let plan = guests().plan(&session(&machine)).unwrap();
     let said = &plan.notes[0];
-    let typed = "--boot-loader-entry=0-hosttune-laws-guests.conf";
+    let typed = "--boot-loader-entry=a--hosttune-laws-guests.conf";
     assert!(said.contains(typed), "{said}");
     let _ = guests().apply(&mut session(&machine)).unwrap();
     assert_eq!(
         machine.memory().get(ENTRY_FILE).unwrap(),
-        "title Fedora Linux (6.12.0) 41, guests mode of laws\nversion 6.12.0\nlinux /vmlinuz-6.12.0\ninitrd /initramfs-6.12.0.img\noptions root=UUID=1 ro quiet iommu=pt hugepagesz=2M hugepages=8192\ngrub_users $grub_users\nsort-key zz-hosttune"
+        "title Fedora Linux (6.12.0) 41, guests mode of laws\nversion 6.12.0\nlinux /vmlinuz-6.12.0\ninitrd /initramfs-6.12.0.img\noptions root=UUID=1 ro quiet iommu=pt hugepagesz=2M hugepages=8192\ngrub_users $grub_users"
     );
     assert!(guests().plan(&session(&machine)).unwrap().is_empty());
     assert!(session(&machine).revert().unwrap().is_complete());
@@ -143,7 +143,7 @@ proptest! {
     }
 }
 
-fn once() -> (&'static str, ModeOnce) {
+pub(crate) fn once() -> (&'static str, ModeOnce) {
     (BOOT_ONCE, ModeOnce::new(guests(), "laws apply --persist"))
 }
 
@@ -254,13 +254,12 @@ fn an_entry_of_an_older_kernel_is_told() {
     assert_eq!(next(&machine).as_deref(), Some("gnulinux"));
 }
 
-/// Fedora: GRUB, whose menu has no entries of its own.
+/// What Fedora's generated menu has behind the entries, which are files.
+pub(crate) const FEDORA_MENU: &str = include_str!("../grub/fedora-41.cfg");
+
+/// Fedora: GRUB, whose menu has no kernels of its own.
 pub(crate) fn fedora() -> Memory {
-    let menu = format!(
-        "{}insmod blscfg\nblscfg\n",
-        MENU.split("### BEGIN /etc/grub.d/10_linux").next().unwrap()
-    );
-    let memory = put(entries(), "/boot/grub2/grub.cfg", menu);
+    let memory = put(entries(), "/boot/grub2/grub.cfg", FEDORA_MENU);
     let memory = put(
         memory,
         "/proc/cmdline",
@@ -287,7 +286,7 @@ fn a_mode_in_a_file_is_started_once_by_grub() {
         name: "next_entry".to_owned(),
     };
     let next = block.read(session(&machine).host()).unwrap();
-    assert_eq!(next.text(), Some("0-hosttune-laws-guests"));
+    assert_eq!(next.text(), Some("~hosttune-laws-guests"));
     let state = guests().state(session(&machine).host()).unwrap();
     assert_eq!(
         (state.entry, state.is_next),
@@ -330,7 +329,7 @@ fn systemd_boot_starts_a_mode_once_by_a_variable_of_the_firmware() {
         let value = EfiVariable::one_shot()
             .read(session(&machine).host())
             .unwrap();
-        assert_eq!(value, EfiValue::of_text("0-hosttune-laws-guests.conf"));
+        assert_eq!(value, EfiValue::of_text("a--hosttune-laws-guests.conf"));
         let state = guests().state(session(&machine).host()).unwrap();
         assert_eq!(
             (state.entry, state.is_next),
