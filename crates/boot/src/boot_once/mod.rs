@@ -50,6 +50,7 @@ mod trial_entry;
 mod trial_in_entries;
 mod trial_state;
 mod version_order;
+mod watchdog;
 
 pub use efi_variable::{EfiValue, EfiVariable};
 pub(crate) use entry_file::is_ours;

@@ -13,7 +13,7 @@ use super::trial_entry::{LinuxCommand, TrialFacts, changed_line, entry_id, retur
 use super::trial_state::{Trial, TrialState};
 use super::{coverage, default_entry, grub_storage};
 use crate::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE};
-use crate::initramfs::{InitramfsGenerator, generator};
+use crate::initramfs::{InitramfsGenerator, installed_generator};
 
 /// The name of the part in plans, in `--only` and in the journal.
 pub const TRIAL: &str = "trial";
@@ -174,7 +174,7 @@ impl TrialOf<'_> {
                 "mount /proc",
             )));
         }
-        let generator = generator(host)?;
+        let generator = installed_generator(host)?;
         let facts = TrialFacts::new(&boot, self.settings.iter().copied());
         Ok(self.written(host, entry, &facts, generator)?.map(|(text, mut notes)| {
             notes.push(format!("trial {} is started once by the next boot (restart with reboot, not with the switch: GRUB reads the disk without the journal of its file system); the boot after that has the old line unless you run {} confirm", facts.id, self.name));

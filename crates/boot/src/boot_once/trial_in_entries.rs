@@ -11,7 +11,7 @@ use super::trial_entry::{TrialFacts, changed_line, entry_id, return_settings};
 use super::trial_state::{Trial, TrialState};
 use super::{coverage, default_entry};
 use crate::command_line::CommandLineSetting;
-use crate::initramfs::generator;
+use crate::initramfs::installed_generator;
 
 /// The name of the file of a program's trial, which the loader of this place sorts last.
 pub(super) fn file_name(place: ModePlace, name: &str) -> String {
@@ -99,7 +99,7 @@ impl TrialInEntries<'_> {
                 "mount /proc",
             )));
         }
-        let generator = generator(host)?;
+        let generator = installed_generator(host)?;
         let facts = TrialFacts::new(&boot, self.settings.iter().copied());
         let returns = return_settings(generator, &facts.id);
         let all = self.settings.iter().copied().chain(&returns);
