@@ -31,20 +31,21 @@ pub(super) fn grub_directory(host: &Host) -> Result<Option<&'static str>, HostEr
     Ok(None)
 }
 
-/// Whether GRUB takes its entries from `loader/entries` at boot.
+/// Whether GRUB takes its entries from `loader/entries` at boot; `None` if this user cannot read the menu.
 ///
 /// # Errors
-/// Any error from the host, except that this user cannot read the menu.
-pub(crate) fn reads_entries(host: &Host) -> Result<bool, HostError> {
-    let Some(directory) = grub_directory(host)? else {
-        return Ok(false);
+/// Any other error from the host.
+pub(crate) fn reads_entries(host: &Host) -> Result<Option<bool>, HostError> {
+    let menu = || -> Result<Option<Menu>, HostError> {
+        let Some(directory) = grub_directory(host)? else {
+            return Ok(None);
+        };
+        let bytes = host.read(format!("{directory}/grub.cfg"))?;
+        Ok(Some(Menu::parse(&String::from_utf8_lossy(&bytes))))
     };
-    match host.read(format!("{directory}/grub.cfg")) {
-        Err(error) if *error.kind() == HostErrorKind::Denied => Ok(false),
-        bytes => {
-            let menu = Menu::parse(&String::from_utf8_lossy(&bytes?));
-            Ok(menu.reads_entries.is_some())
-        }
+    match menu() {
+        Err(error) if *error.kind() == HostErrorKind::Denied => Ok(None),
+        menu => Ok(Some(menu?.is_some_and(|menu| menu.reads_entries.is_some()))),
     }
 }
 
@@ -251,12 +252,6 @@ fn other_kernel(host: &Host, linux: &LinuxCommand) -> Result<Option<String>, Hos
 
 /// What the menu lacks for a trial.
 fn objection(menu: &Menu, text: &str, path: &str) -> Option<Refusal> {
-    if menu.reads_entries.is_some() {
-        return Some(refusal(
-            format!("{path} takes its entries from loader/entries at boot, where no trial is made"),
-            "copy the entry there to a file of another name, add the parameters and panic=10 to its options, and start it once: grub2-reboot NAME-WITHOUT-CONF",
-        ));
-    }
     if !menu.starts_once {
         return Some(refusal(
             format!("{path} does not start next_entry for one boot"),
