@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hosttune_core::host::EntryKind;
 use hosttune_core::{Host, HostError};
 
 use super::coverage::text;
@@ -26,13 +27,24 @@ pub(super) fn armed(host: &Host) -> Result<Option<String>, HostError> {
     }
     let mut found = None;
     for file in files(host)? {
-        // What is masked by a link to /dev/null or cannot be read sets nothing.
-        let text = text(host, &file)?.unwrap_or_default();
+        // What is masked or cannot be read sets nothing.
+        let text = match is_masked(host, &file)? {
+            true => continue,
+            false => text(host, &file)?.unwrap_or_default(),
+        };
         if let Some(value) = last_value(&text) {
             found = is_time(value).then(|| format!("RuntimeWatchdogSec={value} in {file}"));
         }
     }
     Ok(found)
+}
+
+/// Whether a file is a link to `/dev/null`.
+fn is_masked(host: &Host, file: &str) -> Result<bool, HostError> {
+    let entry = host.entry(file)?;
+    Ok(entry.is_some_and(
+        |entry| matches!(entry.kind, EntryKind::Link(target) if target == *"/dev/null"),
+    ))
 }
 
 /// The files that are read, in order: `system.conf`, then the drop-ins of all directories by their names. Of
