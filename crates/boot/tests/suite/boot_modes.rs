@@ -6,13 +6,13 @@ use hosttune_boot::boot_once::{
     ModeOnce,
 };
 use hosttune_boot::command_line::CommandLineSetting;
-use hosttune_core::testing::laws;
+use hosttune_core::testing::laws::{self, Act, Fault};
 use hosttune_core::testing::{Memory, Moment};
 use hosttune_core::{Error, Knob, Selection, Tuning};
 use proptest::prelude::*;
 
 use super::boot_once::{
-    BLOCK, CUSTOM, MENU, boot, deaths, debian, files, machine, put, session, tried,
+    BLOCK, CUSTOM, MENU, boot, deaths, debian, files, machine, moment, put, session, tried,
 };
 
 const MENU_FILE: &str = "/boot/grub/grub.cfg";
@@ -140,6 +140,53 @@ proptest! {
         laws::die_anywhere(&world, &[&first, &second], &deaths)?;
         laws::die_then_recover(&world, &first, &second, &deaths)?;
         laws::failing_step(&world, &first, change, Moment::Within)?;
+    }
+}
+
+fn act() -> impl Strategy<Value = Act<BootMode>> {
+    let fault = prop::option::of((0u64..10, moment()).prop_map(Fault::Dies));
+    (0usize..3, any::<bool>(), fault).prop_map(|(owner, applies, fault)| Act {
+        owner,
+        applies: applies.then(|| of_owner(owner)),
+        fault,
+    })
+}
+
+fn of_owner(owner: usize) -> BootMode {
+    let quiet = BootSetting::new(CommandLineSetting::present("quiet"));
+    BootMode::new(format!("owner-{owner}"), "quiet", [quiet])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// They share `custom.cfg`, and the last one removes a file that the first one has created.
+    #[test]
+    fn modes_of_several_programs_go_in_any_order(
+        custom in prop::option::of("(set a=b\n){0,2}(x)?"),
+        acts in prop::collection::vec(act(), 0..8),
+        last in Just(vec![0usize, 1, 2]).prop_shuffle()
+    ) {
+        let mut memory = debian();
+        if let Some(custom) = custom {
+            memory = put(memory, CUSTOM, custom);
+        }
+        laws::owners_in_any_order(&machine(memory), &acts, &last)?;
+    }
+}
+
+#[test]
+fn the_last_program_removes_the_file_that_the_first_one_created() {
+    for last in [[0, 1], [1, 0]] {
+        let act = |owner| Act {
+            owner,
+            applies: Some(of_owner(owner)),
+            fault: None,
+        };
+        let acts = [act(0), act(1)];
+        laws::owners_in_any_order(&machine(debian()), &acts, &last).unwrap();
+        let empty = put(debian(), CUSTOM, "");
+        laws::owners_in_any_order(&machine(empty), &acts, &last).unwrap();
     }
 }
 

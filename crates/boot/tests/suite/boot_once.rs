@@ -634,6 +634,18 @@ fn the_block_is_what_grubs_own_program_writes() {
     }
 }
 
+#[test]
+fn a_mark_without_a_line_before_it_takes_nothing_away() {
+    let block = MarkedBlock {
+        file: CUSTOM.to_owned(),
+        name: "x".to_owned(),
+    };
+    for mark in [" (the line before had no end)", " (the file is new)"] {
+        let text = format!("# BEGIN hosttune x{mark}\na\n# END hosttune x\n");
+        assert_eq!(block.replace(text.as_bytes(), None).unwrap(), b"");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -693,13 +705,16 @@ proptest! {
     }
 }
 
-pub(crate) fn deaths() -> impl Strategy<Value = Vec<Death>> {
-    let moment = prop_oneof![
+pub(crate) fn moment() -> impl Strategy<Value = Moment> {
+    prop_oneof![
         Just(Moment::Before),
         Just(Moment::Within),
         Just(Moment::After)
-    ];
-    prop::collection::vec((0u64..10, moment), 0..4)
+    ]
+}
+
+pub(crate) fn deaths() -> impl Strategy<Value = Vec<Death>> {
+    prop::collection::vec((0u64..10, moment()), 0..4)
 }
 
 /// A trial, or the same parameters kept.
