@@ -9,6 +9,7 @@ use super::limine;
 use super::line_parameter::{LineParameter, Occurrences, without_counters};
 use super::occurrence::{LineIn, requested};
 use super::tuning::BootSetting;
+use crate::boot_once::is_ours;
 use crate::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE};
 use crate::module::canonical;
 
@@ -145,7 +146,7 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
             names => names?,
         };
         for name in names {
-            if !name.ends_with(".conf") || name.starts_with("0-hosttune-") {
+            if !name.ends_with(".conf") || is_ours(&name) {
                 continue;
             }
             let path = format!("{directory}/{name}");

@@ -9,6 +9,7 @@ use hosttune_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::entry::counters;
 use super::occurrence::{self, LineIn, Occurrence};
 
 /// All occurrences of one parameter, or of parameters that belong together, in a file that contains a
@@ -86,20 +87,7 @@ impl LineParameter {
 
 /// The name of an entry file without the counters of its boots: `a+3-0.conf` is `a.conf`.
 pub(super) fn without_counters(name: &str) -> String {
-    let Some((stem, counters)) = name
-        .strip_suffix(".conf")
-        .and_then(|name| name.rsplit_once('+'))
-    else {
-        return name.to_owned();
-    };
-    let mut numbers = counters.split('-');
-    let is_counter = counters.split('-').count() <= 2
-        && numbers
-            .all(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
-    match is_counter {
-        true => format!("{stem}.conf"),
-        false => name.to_owned(),
-    }
+    counters(name).map_or_else(|| name.to_owned(), |(name, _)| name)
 }
 
 impl fmt::Display for LineParameter {

@@ -18,6 +18,7 @@ pub use booted::{Booted, BootedSetting};
 pub use detection::{BootLoader, Candidate, Detection, detect};
 pub(crate) use entries::{ENTRIES, only_root};
 pub use entry::LoaderEntry;
+pub(crate) use entry::counters;
 pub(crate) use grub::render as check_for_grub;
 pub use line_parameter::{LineParameter, Occurrences};
 pub use occurrence::{LineIn, Occurrence, Place};

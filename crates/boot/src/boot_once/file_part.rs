@@ -85,25 +85,30 @@ pub(super) fn read(
     })
 }
 
-/// Writes a file with other bytes, or removes it if it has none left and is to be as before it was
-/// created. A new file can be read by root alone: kernel command lines can contain passwords.
+/// What becomes of a file.
+pub(super) enum Written {
+    /// It has these bytes, and is created with them.
+    Bytes(Vec<u8>),
+    /// It is removed, if it is there.
+    Removed,
+}
+
+/// Writes a file with other bytes, or removes it. A new file can be read by root alone: kernel command lines can contain passwords.
 pub(super) fn write(
     host: &mut Host,
     path: &str,
-    to: &FilePart,
-    change: impl FnOnce(Option<&[u8]>) -> Result<Option<Vec<u8>>, HostError>,
+    change: impl FnOnce(Option<&[u8]>) -> Result<Written, HostError>,
 ) -> Result<(), HostError> {
     let present = host.file(path)?;
-    let bytes = change(present.as_ref().map(|content| &content.bytes[..]))?;
-    match (bytes, present) {
-        (None, _) if *to == FilePart::NoFile => host.remove(path),
-        (bytes, present) => {
+    match change(present.as_ref().map(|content| &content.bytes[..]))? {
+        Written::Removed => host.remove(path),
+        Written::Bytes(bytes) => {
             let new = FileContent {
                 mode: 0o600,
                 ..FileContent::new(Vec::new())
             };
             let content = FileContent {
-                bytes: bytes.unwrap_or_default(),
+                bytes,
                 ..present.unwrap_or(new)
             };
             host.put_file(path, &content)

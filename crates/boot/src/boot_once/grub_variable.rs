@@ -6,7 +6,7 @@ use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lifetime, Operation, U
 use serde::{Deserialize, Serialize};
 
 use super::environment_block::EnvironmentBlock;
-use super::file_part::{self, FilePart};
+use super::file_part::{self, FilePart, Written};
 
 /// One variable of a GRUB environment block (`grubenv`), which GRUB can change at each boot.
 ///
@@ -32,7 +32,7 @@ impl GrubVariable {
         })
     }
 
-    fn changed(&self, present: Option<&[u8]>, to: &FilePart) -> Result<Option<Vec<u8>>, HostError> {
+    fn changed(&self, present: Option<&[u8]>, to: &FilePart) -> Result<Written, HostError> {
         let mut block = match present {
             Some(bytes) => self.parsed(bytes)?,
             None => EnvironmentBlock::new(),
@@ -48,7 +48,10 @@ impl GrubVariable {
             }
         }
         let is_ours_alone = *to == FilePart::NoFile && block == EnvironmentBlock::new();
-        Ok((!is_ours_alone).then(|| block.bytes()))
+        Ok(match is_ours_alone {
+            true => Written::Removed,
+            false => Written::Bytes(block.bytes()),
+        })
     }
 }
 
@@ -72,7 +75,7 @@ impl Knob for GrubVariable {
     }
 
     fn set(&self, host: &mut Host, to: &FilePart) -> Result<(), HostError> {
-        file_part::write(host, &self.block, to, |present| self.changed(present, to))
+        file_part::write(host, &self.block, |present| self.changed(present, to))
     }
 
     fn satisfies(&self, seen: &FilePart, wanted: &FilePart) -> bool {

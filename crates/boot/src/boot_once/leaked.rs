@@ -8,6 +8,7 @@ use std::fmt;
 
 use hosttune_core::{Host, HostError, HostErrorKind};
 
+use super::entry_file::is_ours;
 use super::trial_entry::MARK;
 
 /// A file with the mark of a trial, in which it does not belong.
@@ -60,7 +61,7 @@ pub fn leaks(host: &Host) -> Result<Vec<Leak>, HostError> {
             let read = names
                 .iter()
                 .filter(|name| name.ends_with(".conf") || name.ends_with(".cfg"))
-                .filter(|name| !name.starts_with("0-hosttune-trial-"));
+                .filter(|name| !is_ours(name));
             files.extend(read.map(|name| format!("{directory}/{name}")));
         }
     }

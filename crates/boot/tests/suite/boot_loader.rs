@@ -590,7 +590,7 @@ fn entries_are_enough_and_fedoras_grub_reads_them() {
             .contains_key("/etc/kernel/cmdline")
     );
 
-    // Fedora: GRUB, and its menu has no entries of its own.
+    // Fedora: GRUB, and its menu has no kernels of its own, but Windows and the firmware's settings.
     let memory = put(
         with_entries(systemd_boot()),
         "/proc/cmdline",
@@ -599,9 +599,11 @@ fn entries_are_enough_and_fedoras_grub_reads_them() {
     let memory = put(
         memory,
         "/boot/grub2/grub.cfg",
-        "set default=\"${saved_entry}\"\ninsmod blscfg\nblscfg\n",
+        super::boot_modes::FEDORA_MENU,
     );
-    let fedora = machine(memory);
+    // Whether its generator reads the directory or not: it does not write the entries.
+    let generator = "for x in ${sysconfdir}/default/grub.d/*.cfg ; do\n";
+    let fedora = machine(put(memory, "/usr/sbin/grub2-mkconfig", generator));
     let before = fedora.memory().snapshot();
     let _ = wanted.apply(&mut session(&fedora)).unwrap();
     assert_eq!(
