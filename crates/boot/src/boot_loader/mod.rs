@@ -8,6 +8,7 @@ mod booted;
 mod detection;
 mod entries;
 mod entry;
+mod entry_identity;
 mod grub;
 mod limine;
 mod line_parameter;

@@ -15,14 +15,14 @@ use hosttune_core::{Error, Host, Session, State, Tuning, When};
 use proptest::prelude::*;
 
 const OURS: &str = "/etc/default/grub.d/zz-hosttune-laws.cfg";
-const LINE: &str = "BOOT_IMAGE=/vmlinuz root=UUID=1 ro quiet";
+pub(crate) const LINE: &str = "BOOT_IMAGE=/vmlinuz root=UUID=1 ro quiet";
 
-fn put(memory: Memory, path: &str, text: impl Into<Vec<u8>>) -> Memory {
+pub(crate) fn put(memory: Memory, path: &str, text: impl Into<Vec<u8>>) -> Memory {
     memory.content(path, FileContent::new(text))
 }
 
 /// Debian with GRUB.
-fn debian() -> Memory {
+pub(crate) fn debian() -> Memory {
     let memory = put(Memory::new(), "/proc/cmdline", format!("{LINE}\n"));
     let memory = memory.directory("/proc/sys");
     let memory = put(memory, "/boot/grub/grub.cfg", "### BEGIN\n");
@@ -39,13 +39,13 @@ fn debian() -> Memory {
 }
 
 /// systemd-boot with kernel-install.
-fn systemd_boot() -> Memory {
+pub(crate) fn systemd_boot() -> Memory {
     let memory = put(Memory::new(), "/proc/cmdline", "root=UUID=1 ro quiet\n");
     let memory = memory.directory("/proc/sys");
     put(memory, "/etc/kernel/cmdline", "root=UUID=1 ro quiet\n")
 }
 
-fn efi(memory: Memory, name: &str) -> Memory {
+pub(crate) fn efi(memory: Memory, name: &str) -> Memory {
     let mut bytes = vec![6, 0, 0, 0];
     bytes.extend(name.encode_utf16().flat_map(u16::to_le_bytes));
     bytes.extend([0, 0]);
@@ -53,15 +53,15 @@ fn efi(memory: Memory, name: &str) -> Memory {
     put(memory, path, bytes)
 }
 
-fn machine(memory: Memory) -> Machine {
+pub(crate) fn machine(memory: Memory) -> Machine {
     Machine::new(memory, hosttune_boot::knobs)
 }
 
-fn session(machine: &Machine) -> Session {
+pub(crate) fn session(machine: &Machine) -> Session {
     machine.session(&CrashPoint::lives()).unwrap()
 }
 
-fn parameters(settings: Vec<CommandLineSetting>) -> BootParameters {
+pub(crate) fn parameters(settings: Vec<CommandLineSetting>) -> BootParameters {
     let settings = settings.into_iter();
     BootParameters::new(
         "laws",
@@ -69,7 +69,7 @@ fn parameters(settings: Vec<CommandLineSetting>) -> BootParameters {
     )
 }
 
-fn equals(name: &str, value: &str) -> CommandLineSetting {
+pub(crate) fn equals(name: &str, value: &str) -> CommandLineSetting {
     CommandLineSetting::equals(name, value)
 }
 
@@ -398,7 +398,7 @@ fn kernel_install_gets_a_changed_line_and_keeps_its_root() {
     assert_eq!(machine.memory().get("/etc/kernel/cmdline").unwrap(), edited);
 }
 
-const LIMINE: &str = "/boot/limine.conf";
+pub(crate) const LIMINE: &str = "/boot/limine.conf";
 const EXECUTABLE: &str = "/boot/EFI/BOOT/BOOTX64.EFI";
 const OF_LIMINE: &str = "timeout: 3\n\n/+Arch Linux\n//linux\n    protocol: linux\n    path: boot():/vmlinuz-linux\n    cmdline: root=UUID=1 ro  quiet\n//snapshot\n    protocol: linux\n    cmdline: root=UUID=1 rootflags=subvol=s ro\n/Other\n    protocol: linux\n    cmdline: root=UUID=2 ro\n/Windows\n    protocol: efi\n    path: boot():/EFI/Microsoft/Boot/bootmgfw.efi\n";
 
@@ -409,7 +409,7 @@ fn executable(digit: char) -> String {
 }
 
 /// Limine, whose entries are written by hand.
-fn limine() -> Memory {
+pub(crate) fn limine() -> Memory {
     let memory = put(Memory::new(), "/proc/cmdline", "root=UUID=1 ro quiet\n");
     let memory = put(memory.directory("/proc/sys"), EXECUTABLE, executable('0'));
     put(memory, LIMINE, OF_LIMINE)
@@ -447,17 +447,17 @@ fn the_entries_of_this_system_are_changed_in_limines_configuration() {
     assert_eq!(text(), back);
 }
 
-const ENTRIES: &str = "/boot/loader/entries";
+pub(crate) const ENTRIES: &str = "/boot/loader/entries";
 
 /// An entry of a system with this root file system and machine id, as kernel-install writes it.
-fn entry(root: &str, id: &str, version: &str) -> String {
+pub(crate) fn entry(root: &str, id: &str, version: &str) -> String {
     format!(
         "title      Arch Linux\nversion    {version}\nmachine-id {id}\noptions    root={root} ro  quiet\nlinux      /{id}/{version}/linux\ninitrd     /{id}/{version}/initrd\n"
     )
 }
 
 /// systemd-boot with two kernels, and entries that are not of this system or are to stay as they are.
-fn with_entries(memory: Memory) -> Memory {
+pub(crate) fn with_entries(memory: Memory) -> Memory {
     let memory = put(memory, "/etc/machine-id", "1a\n");
     let memory = put(memory, "/boot/loader/loader.conf", "timeout 3\n");
     let rescue = entry("UUID=1", "1a", "0-rescue-1a");
@@ -483,7 +483,7 @@ fn with_entries(memory: Memory) -> Memory {
     })
 }
 
-fn options(machine: &Machine, name: &str) -> Option<String> {
+pub(crate) fn options(machine: &Machine, name: &str) -> Option<String> {
     let text = machine.memory().get(format!("{ENTRIES}/{name}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("options"));
     line.map(|line| line.trim_start().to_owned())
