@@ -10,6 +10,7 @@ mod entries;
 mod entry;
 mod entry_identity;
 mod grub;
+mod grub_defaults;
 mod limine;
 mod line_parameter;
 mod occurrence;

@@ -177,8 +177,17 @@ fn a_loader_that_is_not_written_says_where_the_line_is_changed() {
     );
 }
 
-/// The line that grub-mkconfig would use, by the shell of this machine.
+/// What grub-mkconfig would use for normal entries, by the shell of this machine.
 fn generated(memory: &Memory) -> String {
+    shell(memory, "$GRUB_CMDLINE_LINUX_DEFAULT")
+}
+
+/// The whole line of a normal entry.
+fn generated_whole(memory: &Memory) -> String {
+    shell(memory, "$GRUB_CMDLINE_LINUX $GRUB_CMDLINE_LINUX_DEFAULT")
+}
+
+fn shell(memory: &Memory, shown: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let mut script = String::new();
     for (path, content) in memory.snapshot() {
@@ -192,9 +201,10 @@ fn generated(memory: &Memory) -> String {
             script.push_str(&format!(". {}\n", file.display()));
         }
     }
-    script.push_str("printf %s \"$GRUB_CMDLINE_LINUX_DEFAULT\"");
+    script.push_str(&format!("printf %s \"{shown}\""));
     let output = Command::new("/bin/sh")
-        .args(["-euc", &script])
+        .env_clear()
+        .args(["-ec", &script])
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -297,10 +307,99 @@ fn what_another_file_sets_already_is_not_added() {
     );
 }
 
+/// What the shell would not set is added, and what it sets is not; with the shell of this machine.
+#[test]
+fn only_what_a_shell_sets_counts_as_set() {
+    let file = "/etc/default/grub";
+    for (text, later, is_set) in [
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT='quiet mitigations=off'",
+            "",
+            true,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\nGRUB_CMDLINE_LINUX=\"mitigations=off\"",
+            "",
+            true,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT='quiet' # was: mitigations=off",
+            "",
+            false,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT=quiet # mitigations=off",
+            "",
+            false,
+        ),
+        // The variable for all entries comes first on the line, and the last word counts.
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT=\"mitigations=auto\"\nGRUB_CMDLINE_LINUX=\"mitigations=off\"",
+            "",
+            false,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX=\"mitigations=off\"",
+            "GRUB_CMDLINE_LINUX=\"console=tty1\"",
+            false,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX=\"mitigations=off\"\nGRUB_CMDLINE_LINUX=\"\"",
+            "",
+            false,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX=\"mitigations=off\"",
+            "GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX a\"",
+            true,
+        ),
+        (
+            "if false; then\nGRUB_CMDLINE_LINUX=\"mitigations=off\"\nfi",
+            "",
+            false,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"; GRUB_X=\"mitigations=off\"",
+            "",
+            false,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT=\"mitigations=off\"\nexport GRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"",
+            "",
+            false,
+        ),
+    ] {
+        let memory = put(debian(), file, format!("{text}\n"));
+        let later = format!("{later}\n");
+        let machine = machine(put(memory, "/etc/default/grub.d/50-later.cfg", later));
+        let wanted = parameters(vec![equals("mitigations", "off")]);
+        let plan = wanted.plan(&session(&machine)).unwrap();
+        assert_eq!(plan.steps.is_empty(), is_set, "{text}: {:?}", plan.notes);
+        let _ = wanted.apply(&mut session(&machine)).unwrap();
+        let line = generated_whole(machine.memory());
+        let value = line
+            .split(' ')
+            .rfind(|word| word.starts_with("mitigations="));
+        assert_eq!(value, Some("mitigations=off"), "{text}: {line}");
+    }
+}
+
 #[test]
 fn a_later_file_that_sets_the_line_anew_overrides() {
     for (text, is_overridden) in [
         ("GRUB_CMDLINE_LINUX_DEFAULT=\"console=ttyS0\"\n", true),
+        (
+            "export GRUB_CMDLINE_LINUX_DEFAULT=\"console=ttyS0\"\n",
+            true,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT=\"console=ttyS0\" # not $GRUB_CMDLINE_LINUX_DEFAULT\n",
+            true,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT='$GRUB_CMDLINE_LINUX_DEFAULT console=ttyS0'\n",
+            true,
+        ),
         ("# GRUB_CMDLINE_LINUX_DEFAULT=\"x\"\n", false),
         (
             "GRUB_CMDLINE_LINUX_DEFAULT=\"${GRUB_CMDLINE_LINUX_DEFAULT} x\"\n",
@@ -313,7 +412,7 @@ fn a_later_file_that_sets_the_line_anew_overrides() {
         let _ = wanted.apply(&mut session(&machine)).unwrap();
         let report = wanted.verify(&session(&machine)).unwrap();
         let overridden = matches!(&report.items[0].state, State::Overridden { by }
-            if by == "/etc/default/grub.d/zzz.cfg:1: GRUB_CMDLINE_LINUX_DEFAULT=\"console=ttyS0\"");
+            if *by == format!("/etc/default/grub.d/zzz.cfg:1: {}", text.trim()));
         assert_eq!(overridden, is_overridden, "{text}");
         assert_eq!(
             generated(machine.memory()).contains("nmi_watchdog=0"),
