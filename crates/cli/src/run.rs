@@ -370,6 +370,7 @@ impl Run<'_> {
             notes,
             reverted.notes.clone(),
             confirm::after_revert(&session, had_trial)?,
+            self.left_in_the_loader(&session),
         ]
         .concat();
         let exit = Exit::of_reverted(&reverted);
@@ -434,6 +435,7 @@ impl Run<'_> {
         let notes = [
             whose_journal(&session),
             confirm::notes(&session, trial.as_ref())?,
+            self.left_in_the_loader(&session),
             unreadable.into_iter().collect(),
         ]
         .concat();

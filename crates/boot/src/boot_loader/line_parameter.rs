@@ -5,7 +5,8 @@ use std::fmt;
 use hosttune_core::file::{ConfigFile, FileState};
 use hosttune_core::host::FileContent;
 use hosttune_core::{
-    Host, HostError, HostErrorKind, Knob, Lifetime, Operation, Unsupported, UnsupportedKind,
+    AnyKnob, Host, HostError, HostErrorKind, Knob, Lifetime, Operation, Unsupported,
+    UnsupportedKind,
 };
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +59,12 @@ impl Occurrences {
 }
 
 impl LineParameter {
+    /// The knob in a journal, if it is one of this type.
+    pub(super) fn of(knob: &AnyKnob) -> Option<Self> {
+        let id = (knob.kind == Self::NAME).then(|| knob.id.clone())?;
+        serde_json::from_value(id).ok()
+    }
+
     /// The file as it is called now.
     pub(super) fn path(&self, host: &Host) -> Result<String, HostError> {
         let (true, Some((directory, name))) =
@@ -126,7 +133,7 @@ impl LineParameter {
     }
 
     /// The file and the entry in it.
-    fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         match &self.line {
             LineIn::Limine { entry } => format!("{} {entry}", self.file),
             _ => self.file.clone(),

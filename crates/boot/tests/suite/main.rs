@@ -9,6 +9,7 @@
 )]
 
 mod boot_files_away;
+mod boot_leftovers;
 mod boot_loader;
 mod boot_modes;
 mod boot_once;
