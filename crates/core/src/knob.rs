@@ -129,6 +129,25 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
         None
     }
 
+    /// Why it cannot be told what became of a change to `to`: what was changed is not here now, and may
+    /// come back, as a file of a file system that is not mounted. `None` if the state that the knob shows
+    /// tells it. `identity` is the [`identity`](Self::identity) at the time of the change.
+    ///
+    /// Asked before a revert. The step is then left and stays in the journal, unless the user forces
+    /// the revert: then it is given up.
+    ///
+    /// # Errors
+    /// If the host does not provide the information.
+    fn out_of_reach(
+        &self,
+        host: &Host,
+        identity: Option<&str>,
+        to: &Self::State,
+    ) -> Result<Option<String>, HostError> {
+        let _ = (host, identity, to);
+        Ok(None)
+    }
+
     /// The identity of the device instance behind this name, for telling it from another that has
     /// the same name later, such as a device that was unplugged and plugged in again. `None` if the
     /// name is enough or no device is there.

@@ -57,6 +57,14 @@ pub(crate) trait KnobKind: Send + Sync {
 
     fn hidden(&self, knob: &AnyKnob, seen: &Value) -> Option<String>;
 
+    fn out_of_reach(
+        &self,
+        knob: &AnyKnob,
+        host: &Host,
+        identity: Option<&str>,
+        to: &Value,
+    ) -> Result<Option<String>, HostError>;
+
     fn identity(&self, knob: &AnyKnob, host: &Host) -> Result<Option<String>, HostError>;
 
     fn renamed(
@@ -171,6 +179,16 @@ impl<K: Knob> KnobKind for OfType<K> {
 
     fn hidden(&self, knob: &AnyKnob, seen: &Value) -> Option<String> {
         typed::<K>(knob).ok()?.hidden(&state::<K>(seen).ok()?)
+    }
+
+    fn out_of_reach(
+        &self,
+        knob: &AnyKnob,
+        host: &Host,
+        identity: Option<&str>,
+        to: &Value,
+    ) -> Result<Option<String>, HostError> {
+        typed::<K>(knob)?.out_of_reach(host, identity, &state::<K>(to)?)
     }
 
     fn identity(&self, knob: &AnyKnob, host: &Host) -> Result<Option<String>, HostError> {

@@ -43,9 +43,20 @@ const FRONT_ENDS: [(&str, &str, &str); 2] = [
 
 /// A file with a line that is changed.
 #[derive(Debug)]
-struct LineFile {
-    path: String,
-    line: LineIn,
+pub(super) struct LineFile {
+    pub(super) path: String,
+    pub(super) line: LineIn,
+}
+
+impl LineFile {
+    /// The knob for parameters in the line.
+    pub(super) fn parameter(&self, names: Vec<String>) -> LineParameter {
+        LineParameter {
+            file: self.path.clone(),
+            line: self.line.clone(),
+            names,
+        }
+    }
 }
 
 /// Which loader's entries are changed.
@@ -287,6 +298,19 @@ fn groups(settings: &[BootSetting]) -> Vec<(Vec<String>, Vec<&BootSetting>)> {
     found
 }
 
+fn find(host: &Host, of: Entries) -> Result<Result<Found, Unsupported>, HostError> {
+    match of {
+        Entries::Limine => of_limine(host),
+        Entries::Grub => files(host, true),
+        Entries::KernelInstall => files(host, false),
+    }
+}
+
+/// The files with lines of this system; `None` if they are not changed here.
+pub(super) fn of_this_system(host: &Host, of: Entries) -> Result<Option<Vec<LineFile>>, HostError> {
+    Ok(find(host, of)?.ok().map(|found| found.files))
+}
+
 /// Declares the settings in every file. False if nothing can be changed; then all of them are skipped
 /// with the reason.
 pub(super) fn declare(
@@ -294,12 +318,7 @@ pub(super) fn declare(
     settings: &[BootSetting],
     of: Entries,
 ) -> Result<Result<(), Unsupported>, Error> {
-    let found = match of {
-        Entries::Limine => of_limine(at.host())?,
-        Entries::Grub => files(at.host(), true)?,
-        Entries::KernelInstall => files(at.host(), false)?,
-    };
-    let found = match found {
+    let found = match find(at.host(), of)? {
         Ok(found) => found,
         Err(unsupported) => return Ok(Err(unsupported)),
     };
@@ -307,11 +326,7 @@ pub(super) fn declare(
         // What the knobs before have added to this line.
         let mut lines: BTreeMap<Vec<String>, Occurrences> = BTreeMap::new();
         for (names, of_it) in groups(settings) {
-            let knob = LineParameter {
-                file: file.path.clone(),
-                line: file.line.clone(),
-                names: names.clone(),
-            };
+            let knob = file.parameter(names.clone());
             let refused = |error: &dyn std::fmt::Display| {
                 let all: Vec<String> = of_it.iter().map(|one| one.setting.to_string()).collect();
                 Error::tuning(
@@ -355,7 +370,11 @@ fn check(
     file: &LineFile,
     changed: &BTreeMap<Vec<String>, Occurrences>,
 ) -> Result<(), Checked> {
-    let bytes = match host.file(path_of(host, file).map_err(Checked::Host)?) {
+    let bytes = match host.file(
+        file.parameter(Vec::new())
+            .path(host)
+            .map_err(Checked::Host)?,
+    ) {
         Ok(Some(content)) => content.bytes,
         Ok(None) => return Ok(()),
         Err(error) => return Err(Checked::Host(error)),
@@ -376,15 +395,6 @@ fn check(
         .check_root(&after)
         .and_then(|()| after.check_length())
         .map_err(Checked::Line)
-}
-
-fn path_of(host: &Host, file: &LineFile) -> Result<String, HostError> {
-    LineParameter {
-        file: file.path.clone(),
-        line: file.line.clone(),
-        names: Vec::new(),
-    }
-    .path(host)
 }
 
 fn optional(host: &Host, path: &str) -> Result<Option<Vec<u8>>, HostError> {

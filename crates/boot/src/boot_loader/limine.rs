@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::command_line::KernelCommandLine;
 
 /// Where Limine finds its configuration, with the boot partition mounted in one of the usual places.
-const CONFIGURATIONS: [&str; 10] = [
+pub(super) const CONFIGURATIONS: [&str; 10] = [
     "/boot/limine/limine.conf",
     "/boot/limine.conf",
     "/boot/EFI/BOOT/limine.conf",
@@ -53,6 +53,8 @@ pub(super) struct LimineEntry {
     pub(super) path: String,
     /// Where its kernel command line is in the text, with the blanks before it.
     pub(super) line: Vec<Range<usize>>,
+    /// Its other lines, as `key: value`.
+    pub(super) others: Vec<String>,
 }
 
 /// The entries that start Linux, in order.
@@ -74,6 +76,7 @@ pub(super) fn entries(text: &str) -> Vec<LimineEntry> {
             let entry = LimineEntry {
                 path,
                 line: Vec::new(),
+                others: Vec::new(),
             };
             found.push((entry, false));
         } else if let Some((key, value)) = line.split_once(':')
@@ -82,10 +85,15 @@ pub(super) fn entries(text: &str) -> Vec<LimineEntry> {
         {
             let end = start + content.len();
             match key.trim().to_ascii_lowercase().as_str() {
+                "cmdline" | "kernel_cmdline" => {
+                    entry.line.push(from + key.len() + 1..end);
+                    continue;
+                }
                 "protocol" => *is_linux = value.trim() == "linux",
-                "cmdline" | "kernel_cmdline" => entry.line.push(from + key.len() + 1..end),
                 _ => {}
             }
+            let key = key.trim().to_ascii_lowercase();
+            entry.others.push(format!("{key}: {}", value.trim()));
         }
     }
     let linux = found.into_iter().filter(|(_, is_linux)| *is_linux);
@@ -103,6 +111,12 @@ pub(super) fn range(text: &str, path: &str) -> Option<Range<usize>> {
         },
         _ => None,
     }
+}
+
+/// How many entries have these titles.
+pub(super) fn count(text: &str, path: &str) -> usize {
+    let all = entries(text);
+    all.iter().filter(|entry| entry.path == path).count()
 }
 
 /// The configuration, or why it is not changed.

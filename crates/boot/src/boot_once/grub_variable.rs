@@ -95,6 +95,24 @@ impl Knob for GrubVariable {
         is_used_up || seen.is_partial_write(from, to)
     }
 
+    fn out_of_reach(
+        &self,
+        host: &Host,
+        identity: Option<&str>,
+        _: &FilePart,
+    ) -> Result<Option<String>, HostError> {
+        file_part::out_of_reach(host, &self.block, identity)
+    }
+
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        file_part::identity(host, &self.block)
+    }
+
+    /// What is on another file system is out of reach, and not another file.
+    fn is_same_thing(_: &str, _: &str) -> bool {
+        true
+    }
+
     fn show(&self, state: &FilePart) -> String {
         state.show(|text| match text {
             "" => "empty".to_owned(),

@@ -249,6 +249,24 @@ impl Knob for MarkedBlock {
         seen.is_partial_write(from, to)
     }
 
+    fn out_of_reach(
+        &self,
+        host: &Host,
+        identity: Option<&str>,
+        _: &FilePart,
+    ) -> Result<Option<String>, HostError> {
+        file_part::out_of_reach(host, &self.file, identity)
+    }
+
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        file_part::identity(host, &self.file)
+    }
+
+    /// What is on another file system is out of reach, and not another file.
+    fn is_same_thing(_: &str, _: &str) -> bool {
+        true
+    }
+
     fn show(&self, state: &FilePart) -> String {
         state.show(|text| match text.lines().count() {
             1 => "1 line".to_owned(),

@@ -16,7 +16,7 @@ use super::boot_once::{deaths, files, machine, put, session, tried};
 const TRIAL_FILE: &str = "/boot/loader/entries/a--hosttune-trial-laws.conf";
 const NORMAL: &str = "/boot/loader/entries/a-6.12.0.conf";
 
-fn systemd_boot() -> Memory {
+pub(crate) fn systemd_boot() -> Memory {
     put(
         with_features(8),
         "/proc/sys/kernel/random/boot_id",

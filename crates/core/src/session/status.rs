@@ -55,6 +55,10 @@ impl Session {
                 later.left() == seen || kind.satisfies(knob, seen, to) || is_partial_write
             })
         };
+        // What cannot be asked is told by the state.
+        let out_of_reach = kind
+            .out_of_reach(&step.knob, &self.host, step.identity.as_deref(), &step.to)
+            .unwrap_or_default();
         Ok(PendingRevert {
             part: step.part.clone(),
             knob: step.knob.clone(),
@@ -73,6 +77,7 @@ impl Session {
                 })
                 .map(|theirs| kind.show(&step.knob, theirs)),
             absent: match &seen {
+                _ if out_of_reach.is_some() => out_of_reach,
                 Err(error) if *error.kind() == HostErrorKind::Gone => {
                     Some("it no longer exists".to_owned())
                 }

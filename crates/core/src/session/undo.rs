@@ -28,6 +28,8 @@ enum Done {
     Replaced(String),
     /// Nothing had to be written.
     Already,
+    /// What was changed is not here now, and the user does not wait for it: why that cannot be told.
+    GivenUp(String),
     /// The knob keeps the value that another owner wants.
     Held(Foreign),
 }
@@ -104,7 +106,7 @@ impl Session {
                 Some(Ok(done)) => {
                     let held_by = match &done {
                         Done::Held(by) => Some(log.owner_of(*by).to_owned()),
-                        Done::Back | Done::Replaced(_) | Done::Already => None,
+                        Done::Back | Done::Replaced(_) | Done::Already | Done::GivenUp(_) => None,
                     };
                     match &done {
                         Done::Held(to) => passed = Some((entry.clone(), *to)),
@@ -120,11 +122,15 @@ impl Session {
                             .not_reverted
                             .retain(|left| !superseded || left.knob != entry.step.knob);
                     }
-                    let is_back = held_by.is_none() && !replaced;
+                    if let Done::GivenUp(why) = &done {
+                        reverted.note(format!("{} is given up: {why}", entry.step.knob));
+                    }
+                    let is_given_up = matches!(done, Done::GivenUp(_));
+                    let is_back = held_by.is_none() && !replaced && !is_given_up;
                     if let Some(revert_note) = self.revert_note(&entry.step).filter(|_| is_back) {
                         reverted.note(revert_note);
                     }
-                    let already = matches!(done, Done::Already | Done::Held(_));
+                    let already = matches!(done, Done::Already | Done::GivenUp(_) | Done::Held(_));
                     let replaced = match done {
                         Done::Replaced(value) => Some(value),
                         _ => None,
@@ -255,6 +261,12 @@ impl Session {
             .filter(|at| log.is_known_to(*at, entry));
         if let Some(to) = open {
             return self.pass_on(log, entry, to);
+        }
+        match kind.out_of_reach(&step.knob, &self.host, step.identity.as_deref(), &step.to) {
+            Ok(None) => {}
+            Ok(Some(why)) if force => return Ok(Done::GivenUp(why)),
+            Ok(Some(why)) => return Err(NotRevertedReason::Hidden(why)),
+            Err(error) => return Err(NotRevertedReason::unreadable(&error)),
         }
         let seen = match kind.read(&step.knob, &self.host) {
             Ok(seen) => seen,

@@ -514,3 +514,38 @@ fn killed_at_any_write_the_start_of_a_mode_goes_back() {
     assert!(killed > 10, "{killed}");
     done(toaster(&tree, &["revert", "--yes"]));
 }
+
+#[test]
+fn what_a_revert_cannot_take_back_is_said_until_it_is_done() {
+    let tree = debian();
+    let typed = ["apply", "--yes", "--persist", "--only", "boot"];
+    let _ = done(tree.gaming(&typed));
+    // update-grub
+    let menu = MENU.replace(" ro  quiet", " ro  quiet mitigations=off");
+    tree.put("boot/grub/grub.cfg", menu.trim_end());
+    for arguments in [&["revert", "--yes"][..], &["status"]] {
+        let told = done(tree.gaming(arguments));
+        let expected = "/boot/grub/grub.cfg still has mitigations=off: run update-grub";
+        assert!(told.contains(expected), "{told}");
+    }
+    tree.put("boot/grub/grub.cfg", MENU.trim_end());
+    let told = done(tree.gaming(&["status"]));
+    assert!(!told.contains("still has"), "{told}");
+}
+
+#[test]
+fn a_boot_partition_that_is_not_mounted_is_incomplete_and_kept() {
+    let tree = debian();
+    let _ = done(tree.gaming(&TRY));
+    let block = std::fs::read(tree.at(BLOCK)).unwrap();
+    std::fs::rename(tree.at("boot"), tree.at("boot.away")).unwrap();
+    std::fs::create_dir(tree.at("boot")).unwrap();
+    let ran = tree.gaming(&["revert", "--yes"]);
+    assert_eq!(ran.exit, 1, "{ran:?}");
+    assert!(ran.out.contains("it cannot be reverted now"), "{ran:?}");
+    std::fs::remove_dir(tree.at("boot")).unwrap();
+    std::fs::rename(tree.at("boot.away"), tree.at("boot")).unwrap();
+    assert_eq!(std::fs::read(tree.at(BLOCK)).unwrap(), block);
+    let _ = done(tree.gaming(&["revert", "--yes"]));
+    assert!(!tree.at(BLOCK).exists());
+}
