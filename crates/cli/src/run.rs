@@ -365,9 +365,12 @@ impl Run<'_> {
                 return Ok(Exit::Refused);
             }
         }
-        let reverted = ending.at_work(|| session.revert())?;
+        let mut reverted = ending.at_work(|| session.revert())?;
+        // What a run has changed may have been kept by what was reverted just now.
+        let by_runs = self.reverted_of_killed_runs(force, &mut reverted);
         let notes = [
             notes,
+            by_runs,
             reverted.notes.clone(),
             confirm::after_revert(&session, had_trial)?,
         ]
@@ -387,8 +390,6 @@ impl Run<'_> {
         if let Some(failure) = &unrecorded {
             self.streams.fail(self.profile.name(), failure, false);
         }
-        // What a run has changed may have been kept by what was reverted just now.
-        self.revert_killed_runs(force);
         self.say_what_runs_hold();
         Ok(exit)
     }

@@ -241,6 +241,35 @@ impl Run<'_> {
         }
     }
 
+    /// Reverts what killed runs have left and adds it to the result of a revert. Returns notes about it.
+    pub(super) fn reverted_of_killed_runs(
+        &mut self,
+        force: bool,
+        reverted: &mut Reverted,
+    ) -> Vec<String> {
+        match self.try_revert_killed_runs(force, Duration::ZERO) {
+            Ok(Some(left)) => {
+                let changes = left.undone.len() + left.not_reverted.len();
+                reverted.undone.extend(left.undone);
+                reverted.not_reverted.extend(left.not_reverted);
+                reverted.unrecorded = reverted.unrecorded.take().or(left.unrecorded);
+                let mut notes = left.notes;
+                if changes > 0 {
+                    let changes = count(changes, "change", "changes");
+                    notes.push(format!("{changes} of these by runs that have ended"));
+                }
+                notes
+            }
+            // A run that begins or ends right now looks after it.
+            Err(failure) if failure.is_locked() => Vec::new(),
+            Err(failure) => {
+                self.streams.fail(self.profile.name(), &failure, false);
+                Vec::new()
+            }
+            Ok(None) => Vec::new(),
+        }
+    }
+
     /// What killed runs have left, reverted; `None` if there is nothing, or other runs hold it.
     pub(super) fn try_revert_killed_runs(
         &self,

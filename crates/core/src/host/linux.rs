@@ -458,7 +458,10 @@ impl Fs for LinuxHost {
     fn create_directory(&mut self, path: &Path) -> Result<(), HostError> {
         let fail = self.fail(Operation::Create, path);
         let (parent, name) = self.parent(Operation::Create, path)?;
-        rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)).map_err(&fail)?;
+        let mode = Mode::from_raw_mode(0o755);
+        rustix::fs::mkdirat(&parent, name, mode).map_err(&fail)?;
+        // As for a file, whatever the umask is: other programs read what is in it.
+        rustix::fs::chmodat(&parent, name, mode, AtFlags::empty()).map_err(&fail)?;
         match path.parent() {
             Some(parent) => self.sync_directory(parent).map_err(&fail),
             None => Ok(()),
