@@ -255,7 +255,7 @@ impl Run<'_> {
                 reverted.unrecorded = reverted.unrecorded.take().or(left.unrecorded);
                 let mut notes = left.notes;
                 if changes > 0 {
-                    let changes = count(changes, "change", "changes");
+                    let changes = super::text::count(changes, "change", "changes");
                     notes.push(format!("{changes} of these by runs that have ended"));
                 }
                 notes

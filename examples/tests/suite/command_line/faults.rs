@@ -413,6 +413,24 @@ fn a_directory_made_for_our_file_is_ours() {
     }
 }
 
+/// Other programs read what is in it, for example PipeWire as a user.
+#[test]
+fn a_directory_made_for_our_file_can_be_read_by_everyone_whatever_the_umask() {
+    let tree = Tree::with_devices();
+    let made = tree.at("etc/sysctl.d");
+    let _ = std::fs::remove_dir_all(&made);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "umask 077; exec \"$@\"", "sh", GAMING, "--root"])
+        .arg(tree.root())
+        .args(["apply", "--yes", "--persist", "--only", "sysctl"])
+        .stdin(Stdio::null());
+    assert_eq!(Ran::of(&mut command).exit, 0);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&made), 0o755);
+    assert_eq!(mode(&made.join("60-hosttune-gaming.conf")), 0o644);
+}
+
 /// Runs the program with a limit on the size of files, in bytes. `ulimit -f` counts in units of 512 bytes:
 /// the room left would then depend on the length of the journal.
 fn limited(tree: &Tree, longest: u64, typed: &[&str]) -> Ran {
