@@ -1,6 +1,6 @@
 //! Other programs use our IFB: a revert leaves what they stand on.
 
-use hosttune_core::{NotRevertedReason, Reverted, Tuning};
+use hosttune_core::{NotRevertedReason, Reverted, State, Tuning};
 use hosttune_qos::netlink::{
     Filter, NLM_F_CREATE, NLM_F_REPLACE, Request, TC_H_ROOT, TrafficControl,
 };
@@ -198,4 +198,32 @@ fn an_ifb_of_ours_is_found_although_another_program_has_its_name() {
         assert_eq!(machine.kernel.snapshot().get("lost"), None);
         assert!(machine.store.is_empty());
     }
+}
+
+/// An apply makes the IFB again, and with it all that needs it.
+#[test]
+fn what_an_apply_repairs_is_drift() {
+    let machine = shaped();
+    machine.kernel.pull_out("ifb0");
+    let gone = shaper("w0").verify(&machine.session()).unwrap();
+    let states: Vec<_> = gone
+        .items
+        .iter()
+        .map(|item| (&item.knob, &item.state))
+        .collect();
+    let drifted = states.iter().filter(|(_, state)| **state == State::Drifted);
+    assert_eq!(drifted.count(), 3, "{states:#?}");
+    assert!(
+        states
+            .iter()
+            .all(|(_, state)| matches!(state, State::Drifted | State::Matches)),
+        "{states:#?}"
+    );
+    let _ = shaper("w0").apply(&mut machine.session()).unwrap();
+    assert!(
+        shaper("w0")
+            .verify(&machine.session())
+            .unwrap()
+            .is_as_wanted()
+    );
 }
