@@ -95,6 +95,20 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
         Ok(Vec::new())
     }
 
+    /// The knobs whose values are lost for good when this one is set to `to`: what is stored on a
+    /// device that is removed, or attached to it.
+    ///
+    /// Unlike the values of [`side_effects`](Self::side_effects), they cannot be restored. If a
+    /// revert leaves one of them, because another process has set it or for any other reason, this
+    /// knob is left as well unless the revert is forced.
+    ///
+    /// # Errors
+    /// If the host does not provide the information.
+    fn destroys(&self, host: &Host, to: &Self::State) -> Result<Vec<AnyKnob>, HostError> {
+        let _ = (host, to);
+        Ok(Vec::new())
+    }
+
     /// Whether `seen` is what an interrupted change from `from` to `to` leaves behind.
     ///
     /// Such a partial write is ours to revert. A state that is not recognised here is taken for

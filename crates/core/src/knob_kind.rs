@@ -49,6 +49,8 @@ pub(crate) trait KnobKind: Send + Sync {
         to: &Value,
     ) -> Result<Vec<AnyKnob>, HostError>;
 
+    fn destroys(&self, knob: &AnyKnob, host: &Host, to: &Value) -> Result<Vec<AnyKnob>, HostError>;
+
     fn is_partial_write(&self, knob: &AnyKnob, seen: &Value, from: &Value, to: &Value) -> bool;
 
     fn original(&self, knob: &AnyKnob, seen: &Value) -> Option<Value>;
@@ -151,6 +153,10 @@ impl<K: Knob> KnobKind for OfType<K> {
         to: &Value,
     ) -> Result<Vec<AnyKnob>, HostError> {
         typed::<K>(knob)?.side_effects(host, &state::<K>(to)?)
+    }
+
+    fn destroys(&self, knob: &AnyKnob, host: &Host, to: &Value) -> Result<Vec<AnyKnob>, HostError> {
+        typed::<K>(knob)?.destroys(host, &state::<K>(to)?)
     }
 
     fn is_partial_write(&self, knob: &AnyKnob, seen: &Value, from: &Value, to: &Value) -> bool {

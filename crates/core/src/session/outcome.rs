@@ -104,6 +104,8 @@ pub enum NotRevertedReason {
     Theirs,
     /// A later step of the same knob, or of a knob that resets it, could not be undone.
     Waits,
+    /// Undoing it would destroy the value of another knob that could not be reverted; holds which.
+    WaitsFor(String),
     /// It is in use and not taken away from its users; holds who uses it or how.
     InUse(String),
     /// The change was refused; holds why.
@@ -146,6 +148,10 @@ impl fmt::Display for NotRevertedReason {
         match self {
             Self::Theirs => f.write_str("another process has set it since"),
             Self::Waits => f.write_str("it depends on a later step that could not be reverted"),
+            Self::WaitsFor(knob) => write!(
+                f,
+                "it waits for {knob}, which could not be reverted and would be destroyed"
+            ),
             Self::InUse(why) => write!(f, "it is in use: {why}"),
             Self::Refused(why) => write!(f, "the change was refused: {why}"),
             Self::NotTaken => f.write_str("the write was accepted, but the host does not show it"),
@@ -257,6 +263,7 @@ impl Reverted {
                     | NotRevertedReason::InUse(_)
                     | NotRevertedReason::Hidden(_)
                     | NotRevertedReason::Waits
+                    | NotRevertedReason::WaitsFor(_)
             )
         })
     }

@@ -87,6 +87,11 @@ impl Session {
                 None
             } else if replaced {
                 Some(Ok(Done::Already))
+            } else if let Some(left) = waiting
+                .what_is_destroyed(&self.destroyed(&entry.step))
+                .filter(|_| !force)
+            {
+                Some(Err(NotRevertedReason::WaitsFor(left)))
             } else if !force && waiting.has_to_wait(&entry)
                 || stranded.as_ref().is_some_and(|end| entry.is_means_for(end))
             {

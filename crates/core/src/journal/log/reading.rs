@@ -143,7 +143,15 @@ impl Log {
                     kept.state = Before::Known(state);
                 }
             }),
-            Record::Changed { id, shown, after } => self.change(id, |entry| {
+            Record::Changed {
+                id,
+                shown,
+                after,
+                identity,
+            } => self.change(id, |entry| {
+                if identity.is_some() {
+                    entry.step.identity = identity;
+                }
                 entry.changed = true;
                 entry.shown = shown;
                 entry.after = Some(after);

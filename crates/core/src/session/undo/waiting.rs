@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use crate::any_knob::Key;
+use crate::any_knob::{AnyKnob, Key};
 use crate::journal::Entry;
-use crate::session::NotRevertedReason;
+use crate::plan::Step;
+use crate::session::{NotRevertedReason, Session};
 
 /// The steps that a revert has left so far, and what waits for them.
 #[derive(Debug, Default)]
@@ -32,6 +33,16 @@ impl Waiting {
         self.knobs.contains(&entry.key())
             || entry.step.means && self.ends.iter().any(is_for)
             || side_effects.any(|kept| self.ours.contains(&kept.knob.key()))
+    }
+
+    /// Which of the knobs that undoing a step would destroy is left, by its name.
+    ///
+    /// Whoever set the value: one that was left on purpose is lost as well.
+    pub(super) fn what_is_destroyed(&self, destroyed: &[AnyKnob]) -> Option<String> {
+        let left = destroyed
+            .iter()
+            .find(|knob| self.knobs.contains(&knob.key()))?;
+        Some(left.text.clone())
     }
 
     /// Records a step that is left. One that is half undone still has to restore its side effects.
@@ -62,6 +73,27 @@ impl Waiting {
     pub(super) fn not_selected(&mut self, entry: &Entry) {
         self.theirs.extend(knobs(entry));
         self.knobs.extend(knobs(entry));
+    }
+}
+
+impl Session {
+    /// The knobs that undoing a step destroys, without those that are gone already.
+    pub(super) fn destroyed(&self, step: &Step) -> Vec<AnyKnob> {
+        let (Ok(kind), Some(from)) = (self.kind_or_malformed(&step.knob), step.from.known()) else {
+            return Vec::new();
+        };
+        // Where it cannot be told, the knob itself cannot be read or set either.
+        let mut all = kind
+            .destroys(&step.knob, &self.host, from)
+            .unwrap_or_default();
+        all.retain(|knob| {
+            let gone = self.kind_or_malformed(knob).and_then(|kind| {
+                let seen = kind.read(knob, &self.host)?;
+                Ok(kind.is_gone(knob, &seen))
+            });
+            !gone.is_ok_and(|gone| gone)
+        });
+        all
     }
 }
 
