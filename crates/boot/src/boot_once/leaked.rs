@@ -9,6 +9,7 @@ use std::fmt;
 use hosttune_core::{Host, HostError, HostErrorKind};
 
 use super::trial_entry::MARK;
+use crate::boot_loader::is_file;
 
 /// A file with the mark of a trial, in which it does not belong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,9 @@ pub fn leaks(host: &Host) -> Result<Vec<Leak>, HostError> {
     }
     let mut found = Vec::new();
     for file in files {
+        if !is_file(host, &file)? {
+            continue;
+        }
         let Some(bytes) = readable(host.read(&file))? else {
             continue;
         };
