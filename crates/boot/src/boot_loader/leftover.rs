@@ -56,7 +56,7 @@ pub fn leftovers<'k>(
 ) -> Result<Vec<Leftover>, HostError> {
     let pending: Vec<LineParameter> = pending
         .into_iter()
-        .filter_map(|knob| LineParameter::of(knob))
+        .filter_map(LineParameter::of)
         .collect();
     let settings = parameters.settings.iter().map(|one| &one.setting);
     let settings: Vec<&CommandLineSetting> = settings
