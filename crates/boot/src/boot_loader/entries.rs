@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Unsupported, UnsupportedKind};
 
+use hosttune_core::host::EntryKind;
+
 use super::entry::LoaderEntry;
 use super::limine;
 use super::line_parameter::{LineParameter, Occurrences, without_counters};
-use super::occurrence::{LineIn, requested};
+use super::occurrence::{LONGEST_READ, LineIn, requested};
 use super::tuning::BootSetting;
 use crate::boot_once::is_ours;
-use crate::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE};
+use crate::command_line::{CommandLineSetting, KernelCommandLine, LONGEST_LINE, RUNNING_LINE};
 use crate::module::canonical;
 
 /// The file from which kernel-install takes the line of new entries. Creating it would lose what
@@ -100,7 +102,11 @@ fn of_limine(host: &Host) -> Result<Result<Found, Unsupported>, HostError> {
             Err(unsupported) => return Ok(Err(unsupported)),
         },
     };
-    let text = host.read_text(file)?;
+    let Ok(text) = String::from_utf8(host.read(file)?) else {
+        let why = format!("{file} is not UTF-8 text");
+        return Ok(Err(Unsupported::new(UnsupportedKind::Other, why)
+            .hint("save it as UTF-8, or add them to cmdline: in it manually")));
+    };
     let running = KernelCommandLine::parse(optional(host, RUNNING_LINE)?.unwrap_or_default());
     let mut found = Found::default();
     let mut others = Vec::new();
@@ -161,10 +167,15 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
                 continue;
             }
             let path = format!("{directory}/{name}");
+            if !is_file(host, &path)? {
+                // A loader does not read it either.
+                continue;
+            }
             let Some(bytes) = optional(host, &path)? else {
                 continue;
             };
-            let entry = LoaderEntry::parse(&String::from_utf8_lossy(&bytes));
+            let text = String::from_utf8_lossy(&bytes);
+            let entry = LoaderEntry::parse(&text);
             if entry.last("linux").is_none() || entry.last("options").is_none() {
                 continue;
             }
@@ -184,7 +195,14 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
                 .last("version")
                 .unwrap_or_default()
                 .starts_with("0-rescue");
-            match is_of_this_system(&entry, &line, machine.as_deref(), &running) && !is_rescue {
+            let is_ours = is_of_this_system(&entry, &line, machine.as_deref(), &running);
+            if is_ours && !is_rescue && std::str::from_utf8(&bytes).is_err() {
+                found.notes.push(format!(
+                    "{path} is kept as it is, because it is not UTF-8 text: save it as UTF-8, then run this again"
+                ));
+                continue;
+            }
+            match is_ours && !is_rescue {
                 true => found.files.push(LineFile {
                     path: format!("{directory}/{}", without_counters(&name)),
                     line: LineIn::Entry,
@@ -214,6 +232,39 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
         });
     }
     Ok(Ok(found))
+}
+
+/// Whether it is a file, and not a directory, a socket or the like.
+pub(crate) fn is_file(host: &Host, path: &str) -> Result<bool, HostError> {
+    let kind = host.entry(path)?.map(|entry| entry.kind);
+    Ok(matches!(kind, Some(EntryKind::File | EntryKind::Link(_))))
+}
+
+/// A line that is much longer than the kernel reads: to find parameters in it would take long.
+fn too_long(host: &Host, files: &[LineFile]) -> Result<Option<Unsupported>, HostError> {
+    for file in files {
+        let path = file.parameter(Vec::new()).path(host)?;
+        let Some(text) = optional(host, &path)? else {
+            continue;
+        };
+        let text = String::from_utf8_lossy(&text);
+        let length: usize = file
+            .line
+            .ranges(&text)
+            .into_iter()
+            .map(|part| part.len())
+            .sum();
+        if length > LONGEST_READ {
+            let why = format!(
+                "{path} has a kernel command line of {length} bytes, and the kernel reads {LONGEST_LINE}"
+            );
+            return Ok(Some(
+                Unsupported::new(UnsupportedKind::Other, why)
+                    .hint("correct it, then run this again"),
+            ));
+        }
+    }
+    Ok(None)
 }
 
 /// Why a plan of a user who may not read the boot partition has nothing of it.
@@ -322,6 +373,9 @@ pub(super) fn declare(
         Ok(found) => found,
         Err(unsupported) => return Ok(Err(unsupported)),
     };
+    if let Some(unsupported) = too_long(at.host(), &found.files)? {
+        return Ok(Err(unsupported));
+    }
     for file in &found.files {
         // What the knobs before have added to this line.
         let mut lines: BTreeMap<Vec<String>, Occurrences> = BTreeMap::new();

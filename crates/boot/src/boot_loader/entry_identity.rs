@@ -4,7 +4,7 @@ use hosttune_core::host::FileSystem;
 use hosttune_core::{Host, HostError, HostErrorKind};
 use serde::{Deserialize, Serialize};
 
-use super::entries::ENTRIES;
+use super::entries::{ENTRIES, is_file};
 use super::limine;
 use super::line_parameter::without_counters;
 use super::occurrence::LineIn;
@@ -163,6 +163,9 @@ fn found_entry(file: String, line: LineIn, text: &str) -> Option<FoundEntry> {
 }
 
 fn text(host: &Host, path: &str) -> Result<Option<String>, HostError> {
+    if !is_file(host, path)? {
+        return Ok(None);
+    }
     let bytes = readable(host.read(path))?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }

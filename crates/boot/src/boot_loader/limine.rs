@@ -7,6 +7,7 @@ use hosttune_core::{Host, HostError, HostErrorKind, Unsupported, UnsupportedKind
 
 use std::ops::Range;
 
+use super::entries::is_file;
 use crate::command_line::KernelCommandLine;
 
 /// Where Limine finds its configuration, with the boot partition mounted in one of the usual places.
@@ -165,7 +166,10 @@ pub(super) fn configuration(host: &Host) -> Result<Result<&'static str, Unsuppor
                 continue;
             }
             let path = format!("{directory}/{name}");
-            match enrolled(&host.read(&path)?) {
+            let Some(bytes) = executable(host, &path)? else {
+                continue;
+            };
+            match enrolled(&bytes) {
                 None => {}
                 Some(false) => is_found = true,
                 Some(true) => {
@@ -188,6 +192,19 @@ pub(super) fn configuration(host: &Host) -> Result<Result<&'static str, Unsuppor
         )));
     }
     Ok(Ok(file))
+}
+
+/// The bytes of an executable; `None` if it cannot be one of Limine, which has less than 2 MiB: it is no
+/// file, or is larger than any file that is read here, as a unified kernel image can be.
+fn executable(host: &Host, path: &str) -> Result<Option<Vec<u8>>, HostError> {
+    if !is_file(host, path)? {
+        return Ok(None);
+    }
+    match host.read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if *error.kind() == HostErrorKind::Malformed => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a hash is enrolled in an executable; `None` if it is not one of Limine.

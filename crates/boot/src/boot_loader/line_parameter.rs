@@ -182,6 +182,13 @@ impl Knob for LineParameter {
                 _ => return Err(self.ambiguous(entry)),
             }
         }
+        let parts = self.line.ranges(&text).into_iter();
+        let length: usize = parts.map(|part| part.len()).sum();
+        if length > occurrence::LONGEST_READ {
+            let why = format!("its kernel command line has {length} bytes");
+            return Err(HostError::malformed(self.path(host)?, why)
+                .with_hint("correct it, then run this again"));
+        }
         let found = occurrence::occurrences(&self.line, &text, &self.names);
         Ok(match host.half_written(self.path(host)?)? {
             true => Occurrences::HalfWritten(found),

@@ -19,7 +19,7 @@ mod tuning;
 
 pub use booted::{Booted, BootedSetting};
 pub use detection::{BootLoader, Candidate, Detection, detect};
-pub(crate) use entries::{ENTRIES, only_root};
+pub(crate) use entries::{ENTRIES, is_file, only_root};
 pub use entry::LoaderEntry;
 pub(crate) use entry::counters;
 pub(crate) use grub::render as check_for_grub;

@@ -50,7 +50,7 @@ pub(super) struct NoDefault(pub(super) String);
 impl Menu {
     pub(super) fn parse(text: &str) -> Self {
         let lines: Vec<&str> = text.lines().collect();
-        let (entries, _) = entries(&lines, 0, false);
+        let (entries, _) = entries(&lines, 0, 0);
         let has = |command: &str| lines.iter().position(|line| line.trim() == command);
         let once = has("set default=\"${next_entry}\"");
         let emptied = has("set next_entry=");
@@ -141,14 +141,17 @@ pub(super) fn path(name: &str) -> Vec<String> {
     parts
 }
 
-/// The entries from a line on, up to the `}` that closes what they are in.
-fn entries(lines: &[&str], from: usize, is_inner: bool) -> (Vec<MenuEntry>, usize) {
+/// How deep submenus are read; grub-mkconfig writes one level.
+const DEEPEST: usize = 16;
+
+/// The entries from a line on, up to the `}` that closes what they are in, which is so many submenus.
+fn entries(lines: &[&str], from: usize, depth: usize) -> (Vec<MenuEntry>, usize) {
     let mut found = Vec::new();
     let mut at = from;
     let mut conditions = 0_usize;
     while at < lines.len() {
         let line = lines[at].trim();
-        if is_inner && line == "}" {
+        if depth > 0 && line == "}" {
             break;
         }
         match line.split_whitespace().next() {
@@ -165,7 +168,10 @@ fn entries(lines: &[&str], from: usize, is_inner: bool) -> (Vec<MenuEntry>, usiz
             continue;
         };
         let end = if entry.entries.is_some() {
-            let (inner, end) = entries(lines, at + 1, true);
+            let (inner, end) = match depth {
+                DEEPEST.. => (Vec::new(), closing(lines, at + 1)),
+                depth => entries(lines, at + 1, depth + 1),
+            };
             entry.entries = Some(inner);
             end
         } else {

@@ -10,6 +10,7 @@ use hosttune_core::{Host, HostError, HostErrorKind};
 
 use super::entry_file::is_ours;
 use super::trial_entry::MARK;
+use crate::boot_loader::is_file;
 
 /// A file with the mark of a trial, in which it does not belong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +68,9 @@ pub fn leaks(host: &Host) -> Result<Vec<Leak>, HostError> {
     }
     let mut found = Vec::new();
     for file in files {
+        if !is_file(host, &file)? {
+            continue;
+        }
         let Some(bytes) = readable(host.read(&file))? else {
             continue;
         };

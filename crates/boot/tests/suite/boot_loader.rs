@@ -766,6 +766,57 @@ fn what_writes_the_entries_itself_is_not_worked_against() {
     assert!(error.contains("2047"), "{error}");
 }
 
+/// One odd file does not take the rest of the plan away.
+#[test]
+fn odd_files_are_named_or_left_alone() {
+    let latin = entry("UUID=1", "1a", "6.14.0").replace("Arch", "Arch\u{1}");
+    let latin: Vec<u8> = latin
+        .bytes()
+        .map(|byte| if byte == 1 { 0xe8 } else { byte })
+        .collect();
+    let memory = put(
+        with_entries(systemd_boot()),
+        &format!("{ENTRIES}/latin.conf"),
+        latin,
+    );
+    let memory = memory.directory(format!("{ENTRIES}/directory.conf"));
+    let with_odd = machine(memory);
+    let wanted = parameters(vec![equals("mitigations", "off")]);
+    let plan = wanted.plan(&session(&with_odd)).unwrap();
+    assert_eq!(plan.steps.len(), 3);
+    let said = "latin.conf is kept as it is, because it is not UTF-8 text";
+    assert!(
+        plan.notes.iter().any(|note| note.contains(said)),
+        "{:?}",
+        plan.notes
+    );
+
+    let memory = limine().directory("/boot/EFI/BOOT/odd.efi");
+    let plan = wanted.plan(&session(&machine(memory))).unwrap();
+    assert_eq!(plan.steps.len(), 1);
+    let text = [OF_LIMINE.as_bytes(), b"# caf\xe9\n"].concat();
+    let plan = wanted
+        .plan(&session(&machine(put(limine(), LIMINE, text))))
+        .unwrap();
+    assert!(plan.findings[0].to_string().contains("is not UTF-8 text"));
+
+    // Longer than the kernel reads: said at once, and not searched.
+    let long = format!("root=UUID=1 rw {}", "mitigations=auto ".repeat(20_000));
+    let memory = put(systemd_boot(), "/etc/kernel/cmdline", long);
+    let plan = wanted.plan(&session(&machine(memory))).unwrap();
+    assert!(plan.steps.is_empty());
+    let said = plan.findings[0].to_string();
+    assert!(said.contains("the kernel reads 2047"), "{said}");
+
+    let deep = "submenu 'a' {\n".repeat(20_000);
+    let plan = wanted.plan(&session(&machine(put(
+        debian(),
+        "/boot/grub/grub.cfg",
+        deep,
+    ))));
+    assert!(!plan.unwrap().steps.is_empty());
+}
+
 fn wanted() -> impl Strategy<Value = BootParameters> {
     let one = prop_oneof![
         Just(equals("nmi_watchdog", "0")),
