@@ -54,10 +54,7 @@ pub fn leftovers<'k>(
     parameters: &BootParameters,
     pending: impl IntoIterator<Item = &'k AnyKnob>,
 ) -> Result<Vec<Leftover>, HostError> {
-    let pending: Vec<LineParameter> = pending
-        .into_iter()
-        .filter_map(|knob| LineParameter::of(knob))
-        .collect();
+    let pending: Vec<LineParameter> = pending.into_iter().filter_map(LineParameter::of).collect();
     let settings = parameters.settings.iter().map(|one| &one.setting);
     let settings: Vec<&CommandLineSetting> = settings
         .filter(|setting| !matches!(setting, CommandLineSetting::Absent { .. }))
