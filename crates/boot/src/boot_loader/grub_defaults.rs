@@ -333,6 +333,10 @@ mod tests {
     }
 
     /// What the shell of this machine makes of a file.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the shell is what the reader is compared with"
+    )]
     fn computed(text: &str) -> Option<String> {
         let script = format!(
             "{{ {text}\n}} >/dev/null\nprintf '%s %s' \"$GRUB_CMDLINE_LINUX\" \"$GRUB_CMDLINE_LINUX_DEFAULT\""
