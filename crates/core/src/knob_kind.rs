@@ -55,6 +55,8 @@ pub(crate) trait KnobKind: Send + Sync {
 
     fn is_gone(&self, knob: &AnyKnob, seen: &Value) -> bool;
 
+    fn is_of_network_namespace(&self, knob: &AnyKnob) -> bool;
+
     fn hidden(&self, knob: &AnyKnob, seen: &Value) -> Option<String>;
 
     fn identity(&self, knob: &AnyKnob, host: &Host) -> Result<Option<String>, HostError>;
@@ -167,6 +169,10 @@ impl<K: Knob> KnobKind for OfType<K> {
             (Ok(knob), Ok(seen)) => knob.is_gone(&seen),
             _ => false,
         }
+    }
+
+    fn is_of_network_namespace(&self, knob: &AnyKnob) -> bool {
+        typed::<K>(knob).is_ok_and(|knob| knob.is_of_network_namespace())
     }
 
     fn hidden(&self, knob: &AnyKnob, seen: &Value) -> Option<String> {

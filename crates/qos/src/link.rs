@@ -284,6 +284,10 @@ impl Knob for IfbLink {
     const NAME: &'static str = "ifb-link";
     type State = LinkState;
 
+    fn is_of_network_namespace(&self) -> bool {
+        true
+    }
+
     fn read(&self, host: &Host) -> Result<LinkState, HostError> {
         let named = View::of(host)?.link(&self.name)?;
         let (link, renamed_to) = match named {

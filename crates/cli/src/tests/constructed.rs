@@ -123,6 +123,9 @@ pub(super) fn every_left() -> Vec<NotReverted> {
         NotRevertedReason::Hidden("all processors of policy0 are offline".into()),
         NotRevertedReason::SideEffect("x: refused".into()),
         NotRevertedReason::Interrupted,
+        NotRevertedReason::AnotherNetworkNamespace(
+            "it belongs to another network namespace (net:[4026532240]): run this there".into(),
+        ),
         NotRevertedReason::Stuck("cannot write unbind: it hangs in the kernel".into()),
     ]
     .into_iter()
@@ -316,7 +319,7 @@ fn an_apply_in_every_outcome() {
     applied.recovered = Some(reverted(every_left()));
     let document = check("apply", &json::applied(&applied));
     assert_eq!(document["outcome"], "rollback-incomplete");
-    assert_eq!(document["not_reverted"].as_array().unwrap().len(), 10);
+    assert_eq!(document["not_reverted"].as_array().unwrap().len(), 11);
     applied = Applied::declined();
     assert_eq!(
         check("apply", &json::applied(&applied))["outcome"],
@@ -401,7 +404,7 @@ fn a_revert_in_every_outcome() {
     }
     let text = text::reverted(&page(), &reverted(every_left()), &notes());
     for line in [
-        "1 reverted, 1 already reverted, 3 undone by an earlier reboot, 10 not reverted",
+        "1 reverted, 1 already reverted, 3 undone by an earlier reboot, 11 not reverted",
         "set to 100, original 60, now 10",
         "another process has set it since",
         "it is in use: its use count is 1",
@@ -461,6 +464,7 @@ fn runs() -> Runs {
         command_pid: pid + 1,
         command: "game --fast".into(),
         user: watchdog.map(|_| 1000),
+        network_namespace: None,
     };
     Runs {
         active: RunRecords(vec![run(40, Some(50)), run(60, None)]),

@@ -66,8 +66,21 @@ impl Session {
         // The end of which an intermediate step could not be passed on. The steps before that one must
         // not be passed on either: their new owner could not undo them without it.
         let mut stranded: Option<Entry> = None;
-        let all: Vec<u64> = log.entries.keys().rev().copied().collect();
-        for id in all {
+        let mut all: Vec<u64> = log
+            .entries
+            .keys()
+            .chain(log.elsewhere.keys())
+            .copied()
+            .collect();
+        all.sort_unstable();
+        for id in all.into_iter().rev() {
+            if let Some(entry) = log.elsewhere.get(&id) {
+                waiting.elsewhere(entry);
+                if selected.contains(&id) {
+                    reverted.not_reverted.push(self.left_elsewhere(&entry.step));
+                }
+                continue;
+            }
             let Some(entry) = log.entries.get(&id).cloned() else {
                 continue;
             };
@@ -191,7 +204,10 @@ impl Session {
         ids: &[u64],
         error: &JournalError,
     ) -> Vec<NotReverted> {
-        let entries = ids.iter().filter_map(|id| log.entries.get(id));
+        let entries = ids.iter().filter_map(|id| {
+            let elsewhere = || log.elsewhere.get(id);
+            log.entries.get(id).or_else(elsewhere)
+        });
         entries
             .map(|entry| self.left(&entry.step, NotRevertedReason::journal(error)))
             .collect()
@@ -481,7 +497,7 @@ impl Session {
         }
     }
 
-    fn original(&self, step: &Step) -> String {
+    pub(super) fn original(&self, step: &Step) -> String {
         match (&step.from, self.kind_or_malformed(&step.knob)) {
             (Before::Known(from), Ok(kind)) => kind.show(&step.knob, from),
             _ => step.from_text.clone(),

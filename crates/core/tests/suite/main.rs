@@ -14,6 +14,7 @@ mod journals;
 mod laws;
 mod live;
 mod motor;
+mod network_namespaces;
 mod owners;
 mod rounding;
 mod support;
