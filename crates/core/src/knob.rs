@@ -122,6 +122,14 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
         false
     }
 
+    /// The knobs that must exist for this one, such as the directories above a file.
+    ///
+    /// If one of them cannot be reverted because it is in use, and another owner has a later change of
+    /// this knob, it stays for that owner, who reverts it instead.
+    fn rests_on(&self) -> Vec<AnyKnob> {
+        Vec::new()
+    }
+
     /// Whether the knob is one per network namespace: the same name in another namespace is another
     /// knob, or none.
     ///

@@ -13,6 +13,7 @@ use self::verdict::{Verdict, judge};
 use self::waiting::Waiting;
 use super::outcome::with_source;
 use super::{NotReverted, NotRevertedReason, Reverted, Session, Undone};
+use crate::any_knob::AnyKnob;
 use crate::host::{HostError, HostErrorKind};
 use crate::journal::{Entry, Foreign, JournalError, JournalLocation, Log, Record};
 use crate::knob::Lifetime;
@@ -332,10 +333,14 @@ impl Session {
                 self.restore(log, (entry.id, at), step, &targets, entry.reset.as_deref())?;
                 Ok(Done::Back)
             }
-            Verdict::PutBack => {
-                self.put_back(log, entry, kind)?;
-                Ok(Done::Back)
-            }
+            Verdict::PutBack => match self.put_back(log, entry, kind) {
+                Ok(()) => Ok(Done::Back),
+                Err(NotRevertedReason::InUse(why)) => match self.in_use_by(log, entry) {
+                    Some(to) => self.pass_on(log, entry, to),
+                    None => Err(NotRevertedReason::InUse(why)),
+                },
+                Err(reason) => Err(reason),
+            },
             Verdict::Theirs => {
                 // A value from a later step, of any owner, is ours and not from another process.
                 let is_ours = {
@@ -352,6 +357,16 @@ impl Session {
                 })
             }
         }
+    }
+
+    /// The other owner's change that needs what a step made, such as a file in a directory.
+    fn in_use_by(&self, log: &Log, entry: &Entry) -> Option<Foreign> {
+        let rests = |knob: &AnyKnob| {
+            let kind = self.registry.find(&knob.kind);
+            kind.is_ok_and(|kind| kind.rests_on(knob).contains(&entry.step.knob))
+        };
+        log.resting(entry.id, rests)
+            .filter(|to| log.is_known_to(*to, entry))
     }
 
     /// Whether an unexpected value is the kernel's rounding of ours.
