@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::any_knob::AnyKnob;
 use crate::error::Error;
 use crate::host::{
     EntryKind, FileContent, FileSystem, Host, HostError, HostErrorKind, Operation, host_path,
@@ -68,6 +69,15 @@ impl Knob for ConfigFile {
     const NAME: &'static str = "file";
     const LIFETIME: Lifetime = Lifetime::Disk;
     type State = FileState;
+
+    /// The directories above it.
+    fn rests_on(&self) -> Vec<AnyKnob> {
+        let above = self.0.ancestors().skip(1);
+        above
+            .filter(|directory| *directory != Path::new("/"))
+            .map(|directory| AnyKnob::of(&Directory(directory.to_owned())))
+            .collect()
+    }
 
     fn read(&self, host: &Host) -> Result<FileState, HostError> {
         let content = host.file(&self.0)?;
@@ -273,7 +283,16 @@ impl Knob for Directory {
                         some => error.detail(format!("it holds {first} and {} more", some - 1)),
                     });
                 }
-                host.remove(&self.0)
+                host.remove(&self.0).map_err(|error| {
+                    if error.is_not_empty() {
+                        // A listing leaves these out.
+                        error
+                            .with_kind(HostErrorKind::Busy)
+                            .detail("it holds an unfinished file of a program that was killed")
+                    } else {
+                        error
+                    }
+                })
             }
             DirectoryState::Empty => host.create_directory(&self.0),
             DirectoryState::Used => Ok(()),

@@ -136,6 +136,23 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
         false
     }
 
+    /// The knobs that must exist for this one, such as the directories above a file.
+    ///
+    /// If one of them cannot be reverted because it is in use, and another owner has a later change of
+    /// this knob, it stays for that owner, who reverts it instead.
+    fn rests_on(&self) -> Vec<AnyKnob> {
+        Vec::new()
+    }
+
+    /// Whether the knob is one per network namespace: the same name in another namespace is another
+    /// knob, or none.
+    ///
+    /// The namespace in which it is set is recorded, and it is reverted only there. `Host` backends
+    /// must act in the network namespace of the calling thread.
+    fn is_of_network_namespace(&self) -> bool {
+        false
+    }
+
     /// Why `seen` does not tell who set the knob last: its value is kept but hidden, as that of a
     /// CPU that is offline. It cannot be reverted in that state, and no other process has set it.
     fn hidden(&self, seen: &Self::State) -> Option<String> {

@@ -57,6 +57,10 @@ pub(crate) trait KnobKind: Send + Sync {
 
     fn is_gone(&self, knob: &AnyKnob, seen: &Value) -> bool;
 
+    fn rests_on(&self, knob: &AnyKnob) -> Vec<AnyKnob>;
+
+    fn is_of_network_namespace(&self, knob: &AnyKnob) -> bool;
+
     fn hidden(&self, knob: &AnyKnob, seen: &Value) -> Option<String>;
 
     fn out_of_reach(
@@ -181,6 +185,14 @@ impl<K: Knob> KnobKind for OfType<K> {
             (Ok(knob), Ok(seen)) => knob.is_gone(&seen),
             _ => false,
         }
+    }
+
+    fn rests_on(&self, knob: &AnyKnob) -> Vec<AnyKnob> {
+        typed::<K>(knob).map_or_else(|_| Vec::new(), |knob| knob.rests_on())
+    }
+
+    fn is_of_network_namespace(&self, knob: &AnyKnob) -> bool {
+        typed::<K>(knob).is_ok_and(|knob| knob.is_of_network_namespace())
     }
 
     fn hidden(&self, knob: &AnyKnob, seen: &Value) -> Option<String> {

@@ -266,6 +266,10 @@ impl Knob for IfbLink {
     const NAME: &'static str = "ifb-link";
     type State = LinkState;
 
+    fn is_of_network_namespace(&self) -> bool {
+        true
+    }
+
     fn read(&self, host: &Host) -> Result<LinkState, HostError> {
         let named = View::of(host)?.link(&self.name)?;
         let is_named = named.as_ref().is_some_and(|link| self.is_ours(link));

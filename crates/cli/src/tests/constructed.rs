@@ -124,6 +124,9 @@ pub(super) fn every_left() -> Vec<NotReverted> {
         NotRevertedReason::Hidden("all processors of policy0 are offline".into()),
         NotRevertedReason::SideEffect("x: refused".into()),
         NotRevertedReason::Interrupted,
+        NotRevertedReason::AnotherNetworkNamespace(
+            "it belongs to another network namespace (net:[4026532240]): run this there".into(),
+        ),
         NotRevertedReason::Stuck("cannot write unbind: it hangs in the kernel".into()),
     ]
     .into_iter()
@@ -317,7 +320,7 @@ fn an_apply_in_every_outcome() {
     applied.recovered = Some(reverted(every_left()));
     let document = check("apply", &json::applied(&applied));
     assert_eq!(document["outcome"], "rollback-incomplete");
-    assert_eq!(document["not_reverted"].as_array().unwrap().len(), 10);
+    assert_eq!(document["not_reverted"].as_array().unwrap().len(), 11);
     applied = Applied::declined();
     assert_eq!(
         check("apply", &json::applied(&applied))["outcome"],
@@ -463,6 +466,7 @@ fn runs() -> Runs {
         command_pid: pid + 1,
         command: "game --fast".into(),
         user: watchdog.map(|_| 1000),
+        network_namespace: None,
     };
     Runs {
         active: RunRecords(vec![run(40, Some(50)), run(60, None)]),

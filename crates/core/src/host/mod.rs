@@ -10,6 +10,7 @@ mod file_system;
 mod fs;
 pub(crate) mod linux;
 mod mounts;
+mod network_namespace;
 pub(crate) mod regular;
 mod replacement;
 
@@ -28,6 +29,7 @@ pub use mounts::unescaped_path;
 
 pub(crate) use self::error::hint;
 use self::mounts::Mounts;
+pub(crate) use self::network_namespace::Whereabouts;
 use crate::unsupported::{Unsupported, UnsupportedKind};
 
 /// A change that is about to be made to the host, as the [`Gate`] sees it.

@@ -123,6 +123,9 @@ pub enum NotRevertedReason {
     /// A change of it hangs in the kernel, or its hardware does not answer; holds what was seen.
     /// The next revert tries again.
     Stuck(String),
+    /// It was set in another network namespace, which this process is not in; holds which, and how
+    /// it is entered.
+    AnotherNetworkNamespace(String),
 }
 
 impl NotRevertedReason {
@@ -160,6 +163,7 @@ impl fmt::Display for NotRevertedReason {
             Self::SideEffect(why) => write!(f, "its side effects could not be reverted: {why}"),
             Self::Interrupted => f.write_str("the revert was interrupted before this step"),
             Self::Stuck(why) => write!(f, "it is stuck: {why}"),
+            Self::AnotherNetworkNamespace(which) => f.write_str(which),
         }
     }
 }
@@ -254,7 +258,7 @@ impl Unrecorded {
 impl Reverted {
     /// Whether everything was reverted that should be. Steps do not count here that are left on
     /// purpose: those whose value another process has changed since, that are in use, whose value
-    /// is hidden for now, or that wait for such a step.
+    /// is hidden for now, that belong to another network namespace, or that wait for such a step.
     pub fn is_complete(&self) -> bool {
         self.not_reverted.iter().all(|left| {
             matches!(
@@ -262,6 +266,7 @@ impl Reverted {
                 NotRevertedReason::Theirs
                     | NotRevertedReason::InUse(_)
                     | NotRevertedReason::Hidden(_)
+                    | NotRevertedReason::AnotherNetworkNamespace(_)
                     | NotRevertedReason::Waits
                     | NotRevertedReason::WaitsFor(_)
             )
@@ -337,6 +342,9 @@ pub struct PendingRevert {
     /// The identity of the device behind the knob's name at the time of the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+    /// The network namespace that it belongs to, if this process is in another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_namespace: Option<String>,
 }
 
 /// The changes in the journal and what the host shows for them.

@@ -22,9 +22,11 @@ impl Session {
             .values()
             .filter(|entry| !log.is_repeated(entry))
             .map(|entry| self.pending(&log, entry))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        let elsewhere = log.elsewhere.values();
+        let elsewhere = elsewhere.map(|entry| self.pending_elsewhere(&entry.step));
         Ok(Status {
-            pending,
+            pending: pending.into_iter().chain(elsewhere).collect(),
             open: self.provisional(&log)?,
             refused: log
                 .refused
@@ -63,6 +65,7 @@ impl Session {
             part: step.part.clone(),
             knob: step.knob.clone(),
             identity: step.identity.clone(),
+            network_namespace: None,
             ours: step.to_text.clone(),
             original: match from {
                 Before::Known(state) => kind.show(&step.knob, state),

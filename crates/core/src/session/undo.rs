@@ -13,6 +13,7 @@ use self::verdict::{Verdict, judge};
 use self::waiting::Waiting;
 use super::outcome::with_source;
 use super::{NotReverted, NotRevertedReason, Reverted, Session, Undone};
+use crate::any_knob::AnyKnob;
 use crate::host::{HostError, HostErrorKind};
 use crate::journal::{Entry, Foreign, JournalError, JournalLocation, Log, Record};
 use crate::knob::Lifetime;
@@ -68,8 +69,21 @@ impl Session {
         // The end of which an intermediate step could not be passed on. The steps before that one must
         // not be passed on either: their new owner could not undo them without it.
         let mut stranded: Option<Entry> = None;
-        let all: Vec<u64> = log.entries.keys().rev().copied().collect();
-        for id in all {
+        let mut all: Vec<u64> = log
+            .entries
+            .keys()
+            .chain(log.elsewhere.keys())
+            .copied()
+            .collect();
+        all.sort_unstable();
+        for id in all.into_iter().rev() {
+            if let Some(entry) = log.elsewhere.get(&id) {
+                waiting.elsewhere(entry);
+                if selected.contains(&id) {
+                    reverted.not_reverted.push(self.left_elsewhere(&entry.step));
+                }
+                continue;
+            }
             let Some(entry) = log.entries.get(&id).cloned() else {
                 continue;
             };
@@ -202,7 +216,10 @@ impl Session {
         ids: &[u64],
         error: &JournalError,
     ) -> Vec<NotReverted> {
-        let entries = ids.iter().filter_map(|id| log.entries.get(id));
+        let entries = ids.iter().filter_map(|id| {
+            let elsewhere = || log.elsewhere.get(id);
+            log.entries.get(id).or_else(elsewhere)
+        });
         entries
             .map(|entry| self.left(&entry.step, NotRevertedReason::journal(error)))
             .collect()
@@ -333,10 +350,14 @@ impl Session {
                 self.restore(log, (entry.id, at), step, &targets, entry.reset.as_deref())?;
                 Ok(Done::Back)
             }
-            Verdict::PutBack => {
-                self.put_back(log, entry, kind)?;
-                Ok(Done::Back)
-            }
+            Verdict::PutBack => match self.put_back(log, entry, kind) {
+                Ok(()) => Ok(Done::Back),
+                Err(NotRevertedReason::InUse(why)) => match self.in_use_by(log, entry) {
+                    Some(to) => self.pass_on(log, entry, to),
+                    None => Err(NotRevertedReason::InUse(why)),
+                },
+                Err(reason) => Err(reason),
+            },
             Verdict::Theirs => {
                 // A value from a later step, of any owner, is ours and not from another process.
                 let is_ours = {
@@ -353,6 +374,16 @@ impl Session {
                 })
             }
         }
+    }
+
+    /// The other owner's change that needs what a step made, such as a file in a directory.
+    fn in_use_by(&self, log: &Log, entry: &Entry) -> Option<Foreign> {
+        let rests = |knob: &AnyKnob| {
+            let kind = self.registry.find(&knob.kind);
+            kind.is_ok_and(|kind| kind.rests_on(knob).contains(&entry.step.knob))
+        };
+        log.resting(entry.id, rests)
+            .filter(|to| log.is_known_to(*to, entry))
     }
 
     /// Whether an unexpected value is the kernel's rounding of ours.
@@ -498,7 +529,7 @@ impl Session {
         }
     }
 
-    fn original(&self, step: &Step) -> String {
+    pub(super) fn original(&self, step: &Step) -> String {
         match (&step.from, self.kind_or_malformed(&step.knob)) {
             (Before::Known(from), Ok(kind)) => kind.show(&step.knob, from),
             _ => step.from_text.clone(),

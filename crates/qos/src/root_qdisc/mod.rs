@@ -383,6 +383,10 @@ impl Knob for RootQdisc {
         *seen == RootState::NoDevice
     }
 
+    fn is_of_network_namespace(&self) -> bool {
+        true
+    }
+
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
         link_identity(host, &self.device)
     }

@@ -69,6 +69,14 @@ impl Waiting {
         self.knobs.extend(knobs(entry));
     }
 
+    /// Records a step of another network namespace. Its knob is another one than the knob of that name
+    /// here, but the intermediate steps for it wait.
+    pub(super) fn elsewhere(&mut self, entry: &Entry) {
+        if !entry.step.means {
+            self.ends.push(entry.clone());
+        }
+    }
+
     /// Records a step that is not selected for this revert.
     pub(super) fn not_selected(&mut self, entry: &Entry) {
         self.theirs.extend(knobs(entry));
