@@ -165,6 +165,18 @@ impl KernelModule {
                 )));
             }
         }
+        // Nor does it count disks that are not open. Only zram has devices without hardware behind
+        // them, whose data is lost with them.
+        if name == "zram" {
+            let mut disks = host.list_if_there("/sys/block")?;
+            disks.retain(|disk| disk.starts_with("zram"));
+            if !disks.is_empty() {
+                return Err(self.used(&format!(
+                    "unloading it would remove these devices: {}",
+                    disks.join(", ")
+                )));
+            }
+        }
         let unloaded = host.change::<Modules, ()>(|modules| modules.unload(&name));
         unloaded.map_err(|error| {
             if *error.kind() != HostErrorKind::Busy || error.errno() != Some(EAGAIN) {

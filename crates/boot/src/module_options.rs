@@ -216,14 +216,12 @@ impl Tuning for ModuleOptions {
         }
         let bytes = render(&self.name, &kept)?;
         let configuration = ModprobeConfiguration::read_as_if(at.host(), &path, Some(&bytes))?;
-        let overridden: Vec<(&ModuleOption, SetOption)> = kept
+        let overridden: Vec<(&ModuleOption, String)> = kept
             .iter()
             .filter_map(|option| Some((*option, overriding(&configuration, &path, option)?)))
             .collect();
-        let mut by: Vec<String> = overridden
-            .iter()
-            .map(|(option, set)| format!("{} {set}", option.module))
-            .collect();
+        let mut by: Vec<String> = overridden.iter().map(|(_, by)| by.clone()).collect();
+        by.dedup();
         by.extend(self.also_overridden.iter().cloned());
         for by in &by {
             at.note(format!("overridden by {by}"));
@@ -309,17 +307,33 @@ pub fn takes_effect(host: &Host, module: &str) -> Result<When, HostError> {
     })
 }
 
-/// What wins over an option of the file at `path`, if it sets something else.
+/// What wins over an option of the file at `path`, if it sets something else, or has a quote that is not
+/// closed: modprobe joins the options of all files, and the kernel then reads ours as a part of that value.
 fn overriding(
     configuration: &ModprobeConfiguration,
     path: &str,
     option: &ModuleOption,
-) -> Option<SetOption> {
-    let winner = configuration.winner(&option.module, &option.parameter)?;
+) -> Option<String> {
+    let module = &option.module;
+    let Some(winner) = configuration.winner(module, &option.parameter) else {
+        let ours = format!("{}=", option.parameter);
+        let options = configuration.options_of(module).into_iter();
+        let mut taking = options.filter(|set: &SetOption| {
+            let value = set.value.as_deref().unwrap_or_default();
+            value.contains(&ours)
+        });
+        let place = taking.next().map_or_else(
+            || "another file".to_owned(),
+            |set| format!("{} in {}", set.parameter, set.source),
+        );
+        return Some(format!(
+            "{module} {place}: a quote that is not closed takes the options of later files into its value"
+        ));
+    };
     let is_ours = matches!(&winner.source, Source::File { path: of, .. } if of == path);
     // A parameter without a value is a truth value that is set.
     let theirs = winner.value.as_deref().unwrap_or("Y");
-    (!is_ours && !is_same_value(theirs, &option.value)).then_some(winner)
+    (!is_ours && !is_same_value(theirs, &option.value)).then(|| format!("{module} {winner}"))
 }
 
 fn note_install_lines(

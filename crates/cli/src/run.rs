@@ -377,6 +377,7 @@ impl Run<'_> {
             by_runs,
             reverted.notes.clone(),
             confirm::after_revert(&session, had_trial)?,
+            self.left_in_the_loader(&session),
         ]
         .concat();
         let exit = Exit::of_reverted(&reverted);
@@ -439,6 +440,7 @@ impl Run<'_> {
         let notes = [
             whose_journal(&session),
             confirm::notes(&session, trial.as_ref())?,
+            self.left_in_the_loader(&session),
             unreadable.into_iter().collect(),
         ]
         .concat();

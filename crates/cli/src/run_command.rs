@@ -321,6 +321,7 @@ impl Run<'_> {
             command_pid: starter.pid().as_raw_pid(),
             command: shown(&arguments.command),
             user: None,
+            network_namespace: self.network_namespace()?,
         };
         let wait = Duration::from_secs(arguments.wait.into());
         ending.at_work(|| {

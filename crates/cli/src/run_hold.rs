@@ -82,6 +82,7 @@ impl Run<'_> {
                     command_pid: lease.peer.pid,
                     command: request.command.clone(),
                     user: Some(lease.peer.uid),
+                    network_namespace: self.network_namespace()?,
                 };
                 let wait = Duration::from_secs(request.wait.into());
                 ending.at_work(|| self.enter_run(&record, None, wait, &ending))

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hosttune_core::{Applied, LinuxHost, Reverted, Session, Status, Tuning};
+use hosttune_core::{Applied, Host, LinuxHost, Reverted, Session, Status, Tuning};
 use hosttune_run::membership::{self, Remaining, Shared};
 use hosttune_run::priority::ProcessorShare;
 use hosttune_run::weight::CommandWeight;
@@ -105,6 +105,20 @@ impl Shared for TunedRuns<'_> {
         Ok(!status.pending.is_empty() || status.open.is_some())
     }
 
+    fn network_namespace(&self) -> Result<Option<String>, Failure> {
+        self.run.network_namespace()
+    }
+
+    fn revert_network_namespace(&mut self) -> Result<(), Failure> {
+        let reverted = unless_locked(
+            self.wait,
+            || false,
+            || Ok(self.session()?.revert_network_namespace()?),
+        )?;
+        self.reverted = Some(reverted);
+        Ok(())
+    }
+
     fn revert(&mut self) -> Result<bool, Failure> {
         let reverted = unless_locked(
             self.wait,
@@ -144,6 +158,18 @@ impl Run<'_> {
     /// The owner of the runs' journal.
     pub(super) fn run_owner(&self) -> String {
         format!("{}.run", self.profile.name())
+    }
+
+    /// The network namespace of this process, for the record of a run.
+    pub(super) fn network_namespace(&self) -> Result<Option<String>, Failure> {
+        let host = match &self.global.root {
+            Some(root) => LinuxHost::at(root),
+            None => LinuxHost::live(),
+        };
+        let host = Host::new(host.map_err(hosttune_core::Error::from)?);
+        Ok(host
+            .network_namespace()
+            .map_err(hosttune_core::Error::from)?)
     }
 
     fn run_file(&self) -> Result<RunFile, Failure> {
@@ -290,8 +316,15 @@ impl Run<'_> {
             return Ok(self.leave_run(None, wait, force)?.1);
         };
         let boot = hosttune_run::boot_id().map_err(Failure::Process)?;
-        if !records.alive(|runner| runner.is_alive(&boot)).0.is_empty() {
-            return Ok(None);
+        let active = records.alive(|runner| runner.is_alive(&boot));
+        if !active.0.is_empty() {
+            // Those of other network namespaces do not hold what belongs to this one.
+            let here = self.network_namespace()?;
+            let is_other =
+                |run: &RunRecord| run.network_namespace.is_some() && run.network_namespace != here;
+            if here.is_none() || !active.0.iter().all(is_other) {
+                return Ok(None);
+            }
         }
         Ok(self.leave_run(None, wait, force)?.1)
     }

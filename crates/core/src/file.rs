@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::any_knob::AnyKnob;
 use crate::error::Error;
-use crate::host::{EntryKind, FileContent, Host, HostError, HostErrorKind, Operation, host_path};
+use crate::host::{
+    EntryKind, FileContent, FileSystem, Host, HostError, HostErrorKind, Operation, host_path,
+};
 use crate::knob::{Knob, Lifetime};
 use crate::plan::{Planner, Request};
 use crate::registry::Registry;
@@ -66,6 +69,15 @@ impl Knob for ConfigFile {
     const NAME: &'static str = "file";
     const LIFETIME: Lifetime = Lifetime::Disk;
     type State = FileState;
+
+    /// The directories above it.
+    fn rests_on(&self) -> Vec<AnyKnob> {
+        let above = self.0.ancestors().skip(1);
+        above
+            .filter(|directory| *directory != Path::new("/"))
+            .map(|directory| AnyKnob::of(&Directory(directory.to_owned())))
+            .collect()
+    }
 
     fn read(&self, host: &Host) -> Result<FileState, HostError> {
         let content = host.file(&self.0)?;
@@ -134,6 +146,32 @@ impl Knob for ConfigFile {
         };
         let now = now.clone().map_or(FileState::Absent, FileState::Present);
         now == *from || self.satisfies(&now, to)
+    }
+
+    /// A file on another file system than that of `/`, such as the boot partition, is not there while
+    /// that one is not mounted.
+    fn out_of_reach(
+        &self,
+        host: &Host,
+        identity: Option<&str>,
+        _: &FileState,
+    ) -> Result<Option<String>, HostError> {
+        match identity.and_then(|text| serde_json::from_str::<FileSystem>(text).ok()) {
+            Some(was) => was.why_away(host, &self.to_string()),
+            None => Ok(None),
+        }
+    }
+
+    /// The file system, if it is not that of `/`.
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        let file_system = host.file_system(&self.0)?;
+        let mounted = file_system.filter(|known| known.mount_point != "/");
+        Ok(mounted.and_then(|known| serde_json::to_string(&known).ok()))
+    }
+
+    /// What is on another file system is [out of reach](Knob::out_of_reach), and not another file.
+    fn is_same_thing(_: &str, _: &str) -> bool {
+        true
     }
 
     fn show(&self, state: &FileState) -> String {
@@ -245,7 +283,16 @@ impl Knob for Directory {
                         some => error.detail(format!("it holds {first} and {} more", some - 1)),
                     });
                 }
-                host.remove(&self.0)
+                host.remove(&self.0).map_err(|error| {
+                    if error.is_not_empty() {
+                        // A listing leaves these out.
+                        error
+                            .with_kind(HostErrorKind::Busy)
+                            .detail("it holds an unfinished file of a program that was killed")
+                    } else {
+                        error
+                    }
+                })
             }
             DirectoryState::Empty => host.create_directory(&self.0),
             DirectoryState::Used => Ok(()),

@@ -95,6 +95,20 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
         Ok(Vec::new())
     }
 
+    /// The knobs whose values are lost for good when this one is set to `to`: what is stored on a
+    /// device that is removed, or attached to it.
+    ///
+    /// Unlike the values of [`side_effects`](Self::side_effects), they cannot be restored. If a
+    /// revert leaves one of them, because another process has set it or for any other reason, this
+    /// knob is left as well unless the revert is forced.
+    ///
+    /// # Errors
+    /// If the host does not provide the information.
+    fn destroys(&self, host: &Host, to: &Self::State) -> Result<Vec<AnyKnob>, HostError> {
+        let _ = (host, to);
+        Ok(Vec::new())
+    }
+
     /// Whether `seen` is what an interrupted change from `from` to `to` leaves behind.
     ///
     /// Such a partial write is ours to revert. A state that is not recognised here is taken for
@@ -122,11 +136,47 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
         false
     }
 
+    /// The knobs that must exist for this one, such as the directories above a file.
+    ///
+    /// If one of them cannot be reverted because it is in use, and another owner has a later change of
+    /// this knob, it stays for that owner, who reverts it instead.
+    fn rests_on(&self) -> Vec<AnyKnob> {
+        Vec::new()
+    }
+
+    /// Whether the knob is one per network namespace: the same name in another namespace is another
+    /// knob, or none.
+    ///
+    /// The namespace in which it is set is recorded, and it is reverted only there. `Host` backends
+    /// must act in the network namespace of the calling thread.
+    fn is_of_network_namespace(&self) -> bool {
+        false
+    }
+
     /// Why `seen` does not tell who set the knob last: its value is kept but hidden, as that of a
     /// CPU that is offline. It cannot be reverted in that state, and no other process has set it.
     fn hidden(&self, seen: &Self::State) -> Option<String> {
         let _ = seen;
         None
+    }
+
+    /// Why it cannot be told what became of a change to `to`: what was changed is not here now, and may
+    /// come back, as a file of a file system that is not mounted. `None` if the state that the knob shows
+    /// tells it. `identity` is the [`identity`](Self::identity) at the time of the change.
+    ///
+    /// Asked before a revert. The step is then left and stays in the journal, unless the user forces
+    /// the revert: then it is given up.
+    ///
+    /// # Errors
+    /// If the host does not provide the information.
+    fn out_of_reach(
+        &self,
+        host: &Host,
+        identity: Option<&str>,
+        to: &Self::State,
+    ) -> Result<Option<String>, HostError> {
+        let _ = (host, identity, to);
+        Ok(None)
     }
 
     /// The identity of the device instance behind this name, for telling it from another that has

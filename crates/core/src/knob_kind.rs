@@ -49,13 +49,27 @@ pub(crate) trait KnobKind: Send + Sync {
         to: &Value,
     ) -> Result<Vec<AnyKnob>, HostError>;
 
+    fn destroys(&self, knob: &AnyKnob, host: &Host, to: &Value) -> Result<Vec<AnyKnob>, HostError>;
+
     fn is_partial_write(&self, knob: &AnyKnob, seen: &Value, from: &Value, to: &Value) -> bool;
 
     fn original(&self, knob: &AnyKnob, seen: &Value) -> Option<Value>;
 
     fn is_gone(&self, knob: &AnyKnob, seen: &Value) -> bool;
 
+    fn rests_on(&self, knob: &AnyKnob) -> Vec<AnyKnob>;
+
+    fn is_of_network_namespace(&self, knob: &AnyKnob) -> bool;
+
     fn hidden(&self, knob: &AnyKnob, seen: &Value) -> Option<String>;
+
+    fn out_of_reach(
+        &self,
+        knob: &AnyKnob,
+        host: &Host,
+        identity: Option<&str>,
+        to: &Value,
+    ) -> Result<Option<String>, HostError>;
 
     fn identity(&self, knob: &AnyKnob, host: &Host) -> Result<Option<String>, HostError>;
 
@@ -145,6 +159,10 @@ impl<K: Knob> KnobKind for OfType<K> {
         typed::<K>(knob)?.side_effects(host, &state::<K>(to)?)
     }
 
+    fn destroys(&self, knob: &AnyKnob, host: &Host, to: &Value) -> Result<Vec<AnyKnob>, HostError> {
+        typed::<K>(knob)?.destroys(host, &state::<K>(to)?)
+    }
+
     fn is_partial_write(&self, knob: &AnyKnob, seen: &Value, from: &Value, to: &Value) -> bool {
         let is_partial_write = || -> Result<bool, HostError> {
             let (knob, seen) = (typed::<K>(knob)?, state::<K>(seen)?);
@@ -169,8 +187,26 @@ impl<K: Knob> KnobKind for OfType<K> {
         }
     }
 
+    fn rests_on(&self, knob: &AnyKnob) -> Vec<AnyKnob> {
+        typed::<K>(knob).map_or_else(|_| Vec::new(), |knob| knob.rests_on())
+    }
+
+    fn is_of_network_namespace(&self, knob: &AnyKnob) -> bool {
+        typed::<K>(knob).is_ok_and(|knob| knob.is_of_network_namespace())
+    }
+
     fn hidden(&self, knob: &AnyKnob, seen: &Value) -> Option<String> {
         typed::<K>(knob).ok()?.hidden(&state::<K>(seen).ok()?)
+    }
+
+    fn out_of_reach(
+        &self,
+        knob: &AnyKnob,
+        host: &Host,
+        identity: Option<&str>,
+        to: &Value,
+    ) -> Result<Option<String>, HostError> {
+        typed::<K>(knob)?.out_of_reach(host, identity, &state::<K>(to)?)
     }
 
     fn identity(&self, knob: &AnyKnob, host: &Host) -> Result<Option<String>, HostError> {

@@ -163,6 +163,10 @@ impl Knob for IngressHook {
         })
     }
 
+    fn is_of_network_namespace(&self) -> bool {
+        true
+    }
+
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
         link_identity(host, &self.device)
     }

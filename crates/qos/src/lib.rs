@@ -78,6 +78,7 @@ mod hardware_address;
 mod health;
 mod ifb_choice;
 mod ifb_owner;
+mod ifb_users;
 mod ingress;
 mod ingress_programs;
 mod kernel_part;

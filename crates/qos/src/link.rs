@@ -10,11 +10,11 @@ use hosttune_core::{
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
+use crate::ifb_users::what_uses;
 use crate::kernel_part::ifb_module;
-use crate::netlink::{
-    EGRESS_FILTERS, Filter, INGRESS_FILTERS, INGRESS_HANDLE, LONGEST_NAME, Link, Netlink, View,
-};
-use crate::root_qdisc::{RootQdisc, is_our_handle};
+use crate::link_identity::{is_same_link, link_identity};
+use crate::netlink::{LONGEST_NAME, Link, Netlink, View};
+use crate::root_qdisc::RootQdisc;
 
 /// The prefix of the alias of every link of ours.
 const ALIAS: &str = "hosttune";
@@ -57,6 +57,9 @@ pub enum LinkState {
         /// Its present name, if another process has renamed it. Only set for an IFB of ours.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         renamed_to: Option<String>,
+        /// Whether it was renamed and a link of another program has its name now.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        name_taken: bool,
     },
     /// The link is of another kind, which is empty for a device that is not virtual.
     Other {
@@ -94,8 +97,8 @@ impl IfbLink {
             .and_then(|link| Some(noted_device(link.alias.as_deref()?)?.to_owned())))
     }
 
-    /// The link of ours that used to have this name, if no link has the name any more. It is found
-    /// by its address.
+    /// The link of ours that used to have this name and has another one now. It is found by its
+    /// address.
     fn renamed_link(&self, host: &Host) -> Result<Option<Link>, HostError> {
         let ifbs = View::of(host)?.ifbs()?;
         Ok(ifbs.into_iter().find(|link| self.is_ours(link)))
@@ -106,6 +109,14 @@ impl IfbLink {
         match View::of(host)?.link(&self.name)? {
             Some(link) => Ok(Some(link)),
             None => self.renamed_link(host),
+        }
+    }
+
+    /// The link of ours, whatever its name is and whoever has this one now.
+    fn found_ours(&self, host: &Host) -> Result<Option<Link>, HostError> {
+        match View::of(host)?.link(&self.name)? {
+            Some(link) if self.is_ours(&link) => Ok(Some(link)),
+            _ => self.renamed_link(host),
         }
     }
 
@@ -142,6 +153,7 @@ impl IfbLink {
             up: true,
             alias: Some(alias),
             renamed_to: None,
+            name_taken: false,
         }
     }
 
@@ -169,11 +181,8 @@ impl IfbLink {
 
     /// Deletes the link, unless something still uses it.
     fn delete(&self, host: &mut Host) -> Result<(), HostError> {
-        let link = self.found(host)?.ok_or_else(|| self.vanished())?;
-        if !self.is_ours(&link) {
-            return Err(self.refused(self.foreign(&link)));
-        }
-        if let Some(why) = in_use(host, &link)? {
+        let link = self.found_ours(host)?.ok_or_else(|| self.vanished())?;
+        if let Some(why) = what_uses(host, &link)? {
             return Err(
                 HostError::new(Operation::Backend, &self.name, HostErrorKind::Busy)
                     .detail(why)
@@ -212,33 +221,6 @@ impl IfbLink {
             self.name
         ))
     }
-}
-
-/// What would be lost if the link were deleted, if anything.
-fn in_use(host: &Host, link: &Link) -> Result<Option<String>, HostError> {
-    let backend = View::of(host)?;
-    for qdisc in backend.qdiscs()? {
-        if qdisc.link == link.index {
-            if qdisc.handle != 0 && !is_our_handle(qdisc.handle) {
-                return Ok(Some(format!(
-                    "another program's qdisc {} is attached to it",
-                    qdisc.kind
-                )));
-            }
-            continue;
-        }
-        if qdisc.handle != INGRESS_HANDLE {
-            continue;
-        }
-        for parent in [INGRESS_FILTERS, EGRESS_FILTERS] {
-            let filters = backend.filters(qdisc.link, parent)?;
-            let mut mirred = filters.iter().filter_map(Filter::mirred);
-            if mirred.any(|mirred| mirred.device == link.index) {
-                return Ok(Some("a filter still sends packets to it".to_owned()));
-            }
-        }
-    }
-    Ok(None)
 }
 
 pub(crate) fn change(host: &mut Host, request: &crate::netlink::Request) -> Result<(), HostError> {
@@ -284,16 +266,20 @@ impl Knob for IfbLink {
     const NAME: &'static str = "ifb-link";
     type State = LinkState;
 
+    fn is_of_network_namespace(&self) -> bool {
+        true
+    }
+
     fn read(&self, host: &Host) -> Result<LinkState, HostError> {
         let named = View::of(host)?.link(&self.name)?;
-        let (link, renamed_to) = match named {
-            Some(link) => (Some(link), None),
-            None => {
-                let link = self.renamed_link(host)?;
-                let name = link.as_ref().map(|link| link.name.clone());
-                (link, name)
-            }
+        let is_named = named.as_ref().is_some_and(|link| self.is_ours(link));
+        let ours = match is_named {
+            true => None,
+            false => self.renamed_link(host)?,
         };
+        let renamed_to = ours.as_ref().map(|link| link.name.clone());
+        let name_taken = ours.is_some() && named.is_some();
+        let link = ours.or(named);
         Ok(match link {
             None => LinkState::Absent,
             Some(link) if link.kind == "ifb" => LinkState::Ifb {
@@ -301,6 +287,7 @@ impl Knob for IfbLink {
                 address: link.address.into(),
                 alias: link.alias,
                 renamed_to,
+                name_taken,
             },
             Some(link) => LinkState::Other { kind: link.kind },
         })
@@ -340,9 +327,13 @@ impl Knob for IfbLink {
     }
 
     /// An IFB of ours that another process has taken down loses all packets sent through it. Its
-    /// original is absence: taking it down again would not be a revert.
+    /// original is absence: taking it down again would not be a revert. So is that of one whose
+    /// name another link has.
     fn original(&self, seen: &LinkState) -> Option<LinkState> {
         Some(match seen {
+            LinkState::Ifb {
+                name_taken: true, ..
+            } => LinkState::Absent,
             LinkState::Ifb {
                 up: false,
                 alias: Some(alias),
@@ -354,6 +345,12 @@ impl Knob for IfbLink {
 
     fn satisfies(&self, seen: &LinkState, wanted: &LinkState) -> bool {
         match (seen, wanted) {
+            (
+                LinkState::Ifb {
+                    name_taken: true, ..
+                },
+                _,
+            ) => false,
             (
                 LinkState::Ifb {
                     address, up, alias, ..
@@ -375,13 +372,21 @@ impl Knob for IfbLink {
         }
     }
 
-    /// The link is created and its alias not set yet.
+    /// The link is created and its alias not set yet. One whose name another link has is ours all
+    /// the same.
     fn is_partial_write(&self, seen: &LinkState, _: &LinkState, _: &LinkState) -> bool {
+        if let LinkState::Ifb {
+            name_taken: true, ..
+        } = seen
+        {
+            return true;
+        }
         let created = LinkState::Ifb {
             address: self.address(),
             up: true,
             alias: None,
             renamed_to: None,
+            name_taken: false,
         };
         *seen == created
     }
@@ -421,6 +426,36 @@ impl Knob for IfbLink {
             .module("ifb")
             .cured_by(&ifb_module(), &ModuleState::Loaded)
         }))
+    }
+
+    /// Another link has the name: ours was deleted, and everything on it with it.
+    fn is_gone(&self, seen: &LinkState) -> bool {
+        match seen {
+            LinkState::Absent => false,
+            LinkState::Ifb { address, .. } => *address != self.address(),
+            LinkState::Other { .. } => true,
+        }
+    }
+
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        match self.found_ours(host)? {
+            Some(ours) => link_identity(host, &ours.name),
+            None => link_identity(host, &self.name),
+        }
+    }
+
+    fn is_same_thing(identity: &str, other: &str) -> bool {
+        is_same_link(identity, other)
+    }
+
+    /// With the IFB, what is set on it is deleted.
+    fn destroys(&self, host: &Host, to: &LinkState) -> Result<Vec<AnyKnob>, HostError> {
+        let ours = match to {
+            LinkState::Absent => self.found_ours(host)?,
+            _ => None,
+        };
+        let root = |link: Link| AnyKnob::of(&RootQdisc::new(link.name));
+        Ok(ours.into_iter().map(root).collect())
     }
 
     /// The IFB's own root qdisc is created and deleted with it.

@@ -338,6 +338,10 @@ impl Knob for Redirect {
         }
     }
 
+    fn is_of_network_namespace(&self) -> bool {
+        true
+    }
+
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
         link_identity(host, &self.device)
     }

@@ -344,6 +344,7 @@ impl Watcher<'_> {
         };
         pending
             .iter()
+            .filter(|pending| pending.network_namespace.is_none())
             .rfind(|pending| pending.knob == root || is_redirect(&pending.knob))
     }
 }

@@ -32,6 +32,18 @@ pub trait Shared {
     /// If the journal cannot be read.
     fn has_pending(&self) -> Result<bool, Self::Error>;
 
+    /// The network namespace of this process, if known.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn network_namespace(&self) -> Result<Option<String>, Self::Error>;
+
+    /// Reverts what the journal has of the network namespace of this process.
+    ///
+    /// # Errors
+    /// If nothing could be reverted.
+    fn revert_network_namespace(&mut self) -> Result<(), Self::Error>;
+
     /// Reverts everything in that journal; whether nothing is left in it.
     ///
     /// # Errors
@@ -79,6 +91,8 @@ pub fn enter<S: Shared, T>(
 /// Removes a run and the runs whose runner was killed, and reverts if no other is left. Without `runner`
 /// only those that were killed.
 ///
+/// If others are left, but none in this network namespace, what belongs to this namespace is reverted.
+///
 /// The records are removed after the revert, so that a revert that is killed is found.
 ///
 /// # Errors
@@ -86,6 +100,13 @@ pub fn enter<S: Shared, T>(
 pub fn leave<S: Shared>(shared: &mut S, runner: Option<&ProcessId>) -> Result<Remaining, S::Error> {
     let others = alive(shared, runner)?;
     if !others.0.is_empty() {
+        // The others cannot revert what only this network namespace shows.
+        let here = shared.network_namespace()?;
+        let is_other =
+            |run: &RunRecord| run.network_namespace.is_some() && run.network_namespace != here;
+        if here.is_some() && others.0.iter().all(is_other) && shared.has_pending()? {
+            shared.revert_network_namespace()?;
+        }
         shared.set_records(Some(&others))?;
         return Ok(Remaining::Held(others.0.len()));
     }
@@ -112,6 +133,7 @@ mod tests {
 
     const ORIGINAL: u8 = 60;
     const TUNED: u8 = 100;
+    const NAMESPACES: [&str; 2] = ["net:[1]", "net:[2]"];
 
     /// A host with one value, its journal and the records. Each change of them can be the one before which
     /// the process is killed.
@@ -119,6 +141,11 @@ mod tests {
     struct Fake {
         value: u8,
         is_pending: bool,
+        /// The value of each network namespace, and whether the journal has its original.
+        local: [u8; 2],
+        is_local_pending: [bool; 2],
+        /// The namespace of this process.
+        here: usize,
         records: Option<RunRecords>,
         alive: Vec<i32>,
         /// How many more changes this process makes before it is killed.
@@ -146,17 +173,20 @@ mod tests {
 
         /// As the engine: the intent is journalled before the value changes.
         fn apply(&mut self) -> Result<(), Failed> {
-            if self.value == TUNED {
+            if self.value == TUNED && self.local[self.here] == TUNED {
                 return Ok(());
             }
+            let was_pending = (self.is_pending, self.is_local_pending[self.here]);
             self.change()?;
             self.is_pending = true;
+            self.is_local_pending[self.here] = true;
             self.change()?;
             if self.fails {
-                self.is_pending = false;
+                (self.is_pending, self.is_local_pending[self.here]) = was_pending;
                 return Err(Failed::Refused);
             }
             self.value = TUNED;
+            self.local[self.here] = TUNED;
             Ok(())
         }
     }
@@ -175,18 +205,29 @@ mod tests {
             self.alive.contains(&process.pid)
         }
         fn has_pending(&self) -> Result<bool, Failed> {
-            Ok(self.is_pending)
+            Ok(self.is_pending || self.is_local_pending.contains(&true))
+        }
+        fn network_namespace(&self) -> Result<Option<String>, Failed> {
+            Ok(Some(NAMESPACES[self.here].to_owned()))
+        }
+        fn revert_network_namespace(&mut self) -> Result<(), Failed> {
+            self.change()?;
+            self.local[self.here] = ORIGINAL;
+            self.change()?;
+            self.is_local_pending[self.here] = false;
+            Ok(())
         }
         fn revert(&mut self) -> Result<bool, Failed> {
+            self.revert_network_namespace()?;
             self.change()?;
             self.value = ORIGINAL;
             self.change()?;
             self.is_pending = false;
-            Ok(true)
+            Ok(!self.has_pending()?)
         }
     }
 
-    fn run(pid: i32) -> RunRecord {
+    fn run(pid: i32, namespace: usize) -> RunRecord {
         RunRecord {
             runner: ProcessId {
                 pid,
@@ -197,13 +238,18 @@ mod tests {
             command_pid: 0,
             command: String::new(),
             user: None,
+            network_namespace: Some(NAMESPACES[namespace].to_owned()),
         }
     }
 
     #[derive(Debug, Clone, Copy)]
     enum Act {
-        /// A run begins, and is killed before the change of this number, if any.
-        Begin { killed_at: Option<u32>, fails: bool },
+        /// A run begins in a namespace, and is killed before the change of this number, if any.
+        Begin {
+            namespace: usize,
+            killed_at: Option<u32>,
+            fails: bool,
+        },
         /// A run ends by itself, or is killed meanwhile.
         End {
             which: usize,
@@ -212,66 +258,102 @@ mod tests {
         /// A run is killed while its command runs.
         Kill { which: usize },
         /// A watchdog or a later command looks after what was killed; it can be killed too.
-        LookAfter { killed_at: Option<u32> },
+        LookAfter {
+            namespace: usize,
+            killed_at: Option<u32>,
+        },
     }
 
     fn act() -> impl Strategy<Value = Act> {
-        let killed = || proptest::option::weighted(0.4, 0..7_u32);
+        let killed = || proptest::option::weighted(0.4, 0..9_u32);
+        let namespace = || 0..NAMESPACES.len();
         prop_oneof![
-            3 => (killed(), proptest::bool::weighted(0.2))
-                .prop_map(|(killed_at, fails)| Act::Begin { killed_at, fails }),
+            3 => (namespace(), killed(), proptest::bool::weighted(0.2)).prop_map(
+                |(namespace, killed_at, fails)| Act::Begin { namespace, killed_at, fails }
+            ),
             3 => (any::<usize>(), killed()).prop_map(|(which, killed_at)| Act::End { which, killed_at }),
             1 => any::<usize>().prop_map(|which| Act::Kill { which }),
-            2 => killed().prop_map(|killed_at| Act::LookAfter { killed_at }),
+            2 => (namespace(), killed())
+                .prop_map(|(namespace, killed_at)| Act::LookAfter { namespace, killed_at }),
         ]
     }
 
     proptest! {
-        /// While a run lasts the host is tuned, and after all have ended, however they did, one look is
-        /// enough for everything to be as it was.
+        /// While a run lasts, the host and its namespace are tuned. After all have ended, however they
+        /// did, one look in each namespace is enough for everything to be as it was.
         #[test]
-        fn tuned_as_long_as_any_run_lasts(acts in proptest::collection::vec(act(), 0..30)) {
-            let mut fake = Fake { value: ORIGINAL, ..Fake::default() };
+        fn tuned_as_long_as_any_run_lasts(
+            acts in proptest::collection::vec(act(), 0..30),
+            last in 0..NAMESPACES.len(),
+        ) {
+            let mut fake = Fake { value: ORIGINAL, local: [ORIGINAL; 2], ..Fake::default() };
+            let mut runs: Vec<(i32, usize)> = Vec::new();
             let mut next = 1;
             for act in acts {
                 match act {
-                    Act::Begin { killed_at, fails } => {
+                    Act::Begin { namespace, killed_at, fails } => {
                         let pid = next;
                         next += 1;
                         fake.alive.push(pid);
+                        runs.push((pid, namespace));
                         fake.budget = killed_at;
                         fake.fails = fails;
-                        if enter(&mut fake, &run(pid), Fake::apply).is_err() {
+                        fake.here = namespace;
+                        if enter(&mut fake, &run(pid, namespace), Fake::apply).is_err() {
                             fake.alive.retain(|&alive| alive != pid);
                         }
                         fake.fails = false;
                     }
                     Act::End { which, killed_at } if !fake.alive.is_empty() => {
                         let pid = fake.alive[which % fake.alive.len()];
+                        let (_, namespace) = runs[(pid - 1) as usize];
                         fake.budget = killed_at;
-                        let _ = leave(&mut fake, Some(&run(pid).runner));
+                        fake.here = namespace;
+                        let _ = leave(&mut fake, Some(&run(pid, namespace).runner));
                         fake.alive.retain(|&alive| alive != pid);
                     }
                     Act::Kill { which } if !fake.alive.is_empty() => {
                         let pid = fake.alive[which % fake.alive.len()];
                         fake.alive.retain(|&alive| alive != pid);
                     }
-                    Act::LookAfter { killed_at } => {
+                    Act::LookAfter { namespace, killed_at } => {
                         fake.budget = killed_at;
+                        fake.here = namespace;
                         let _ = leave(&mut fake, None);
                     }
                     Act::End { .. } | Act::Kill { .. } => {}
                 }
                 fake.budget = None;
-                prop_assert!(fake.alive.is_empty() || fake.value == TUNED, "{fake:?} after {act:?}");
+                let alive = || runs.iter().filter(|(pid, _)| fake.alive.contains(pid));
+                prop_assert!(alive().next().is_none() || fake.value == TUNED, "{fake:?} after {act:?}");
                 let records = fake.records.clone().unwrap_or_default();
-                for alive in &fake.alive {
-                    prop_assert!(records.0.iter().any(|run| run.runner.pid == *alive), "{fake:?}");
+                for (pid, namespace) in alive() {
+                    prop_assert_eq!(fake.local[*namespace], TUNED, "{:?} after {:?}", fake, act);
+                    prop_assert!(records.0.iter().any(|run| run.runner.pid == *pid), "{fake:?}");
                 }
             }
             fake.alive.clear();
+            fake.here = last;
+            prop_assert!(leave(&mut fake, None).is_ok());
+            prop_assert_eq!((fake.value, fake.local[last]), (ORIGINAL, ORIGINAL));
+            fake.here = 1 - last;
             prop_assert_eq!(leave(&mut fake, None), Ok(Remaining::Nothing));
-            prop_assert_eq!((fake.value, fake.is_pending, fake.records), (ORIGINAL, false, None));
+            prop_assert_eq!((fake.value, fake.local, fake.is_pending), (ORIGINAL, [ORIGINAL; 2], false));
+            prop_assert_eq!(fake.records, None);
+        }
+
+        /// The last run of a namespace reverts what belongs to it, although others still run elsewhere.
+        #[test]
+        fn the_last_run_of_a_namespace_reverts_it(first in 0..NAMESPACES.len()) {
+            let mut fake = Fake { value: ORIGINAL, local: [ORIGINAL; 2], alive: vec![1, 2], ..Fake::default() };
+            for (pid, namespace) in [(1, 0), (2, 1)] {
+                fake.here = namespace;
+                enter(&mut fake, &run(pid, namespace), Fake::apply).unwrap();
+            }
+            fake.here = first;
+            let pid = [1, 2][first];
+            prop_assert_eq!(leave(&mut fake, Some(&run(pid, first).runner)), Ok(Remaining::Held(1)));
+            prop_assert_eq!((fake.value, fake.local[first], fake.local[1 - first]), (TUNED, ORIGINAL, TUNED));
         }
     }
 
@@ -291,6 +373,12 @@ mod tests {
             }
             fn has_pending(&self) -> Result<bool, Failed> {
                 self.0.has_pending()
+            }
+            fn network_namespace(&self) -> Result<Option<String>, Failed> {
+                self.0.network_namespace()
+            }
+            fn revert_network_namespace(&mut self) -> Result<(), Failed> {
+                self.0.revert_network_namespace()
             }
             fn revert(&mut self) -> Result<bool, Failed> {
                 Ok(false)

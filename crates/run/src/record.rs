@@ -21,6 +21,10 @@ pub struct RunRecord {
     /// The user for whom a helper runs the host program; `None` if root has started the run itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<u32>,
+    /// The network namespace of the runner, as `net:[4026531840]`: what it tunes there is reverted when
+    /// the last run of that namespace ends. `None` if it is not known, as in records of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_namespace: Option<String>,
 }
 
 /// The records of one owner's runs, oldest first.
@@ -110,14 +114,18 @@ mod tests {
             any::<i32>(),
             ".{0,40}",
             proptest::option::of(any::<u32>()),
+            proptest::option::of("net:\\[[0-9]{1,10}\\]"),
         );
-        let run = run.prop_map(|(runner, watchdog, command_pid, command, user)| RunRecord {
-            runner,
-            watchdog,
-            command_pid,
-            command,
-            user,
-        });
+        let run = run.prop_map(
+            |(runner, watchdog, command_pid, command, user, network_namespace)| RunRecord {
+                runner,
+                watchdog,
+                command_pid,
+                command,
+                user,
+                network_namespace,
+            },
+        );
         proptest::collection::vec(run, 0..4).prop_map(RunRecords)
     }
 

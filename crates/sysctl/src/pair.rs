@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue;
 use crate::key::Key;
-use crate::plain::{NOT_REMOVED, read, unsupported, write};
+use crate::plain::{NOT_REMOVED, is_of_network_namespace, read, unsupported, write};
 use crate::value::Value;
 
 /// Two keys that exclude each other: a relative one, and an absolute one that is in force whenever
@@ -132,6 +132,10 @@ impl Knob for SysctlPair {
         let empty = |value: &Value| value.text().is_empty();
         (*from == zero || *to == zero) && *seen == PairState::Relative(Value::integer(DETOUR))
             || self.in_force(seen).is_some_and(|(_, value)| empty(value))
+    }
+
+    fn is_of_network_namespace(&self) -> bool {
+        is_of_network_namespace(&self.relative)
     }
 
     fn is_gone(&self, seen: &PairState) -> bool {

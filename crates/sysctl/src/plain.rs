@@ -134,6 +134,10 @@ impl Knob for Sysctl {
         }
     }
 
+    fn is_of_network_namespace(&self) -> bool {
+        is_of_network_namespace(&self.0)
+    }
+
     /// The module was unloaded or the interface removed; a new one starts from its own default.
     fn is_gone(&self, seen: &SysctlState) -> bool {
         *seen == SysctlState::Missing
@@ -145,6 +149,14 @@ impl Knob for Sysctl {
             SysctlState::Value(value) => value.text().to_owned(),
         }
     }
+}
+
+/// Whether a key is not the same, or not there, in every network namespace. `/proc/sys/net` shows the
+/// keys of the namespace of the reader; a key in it that the catalogue does not know is taken for one
+/// per namespace.
+pub(crate) fn is_of_network_namespace(key: &Key) -> bool {
+    key.slashed().starts_with("net/")
+        && catalogue::find(key).is_none_or(|entry| entry.scope != Scope::Global)
 }
 
 /// The value of a key; `None` if the key does not exist.

@@ -14,6 +14,7 @@ mod command_line;
 mod helped_runs;
 mod hosts;
 mod lending;
+mod network_namespaces;
 mod power_cut;
 mod real_kernel;
 mod runs;

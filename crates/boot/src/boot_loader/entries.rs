@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Unsupported, UnsupportedKind};
 
+use hosttune_core::host::EntryKind;
+
 use super::entry::LoaderEntry;
 use super::limine;
 use super::line_parameter::{LineParameter, Occurrences, without_counters};
-use super::occurrence::{LineIn, requested};
+use super::occurrence::{LONGEST_READ, LineIn, requested};
 use super::tuning::BootSetting;
-use crate::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE};
+use crate::boot_once::is_ours;
+use crate::command_line::{CommandLineSetting, KernelCommandLine, LONGEST_LINE, RUNNING_LINE};
 use crate::module::canonical;
 
 /// The file from which kernel-install takes the line of new entries. Creating it would lose what
@@ -42,9 +45,20 @@ const FRONT_ENDS: [(&str, &str, &str); 2] = [
 
 /// A file with a line that is changed.
 #[derive(Debug)]
-struct LineFile {
-    path: String,
-    line: LineIn,
+pub(super) struct LineFile {
+    pub(super) path: String,
+    pub(super) line: LineIn,
+}
+
+impl LineFile {
+    /// The knob for parameters in the line.
+    pub(super) fn parameter(&self, names: Vec<String>) -> LineParameter {
+        LineParameter {
+            file: self.path.clone(),
+            line: self.line.clone(),
+            names,
+        }
+    }
 }
 
 /// Which loader's entries are changed.
@@ -88,7 +102,11 @@ fn of_limine(host: &Host) -> Result<Result<Found, Unsupported>, HostError> {
             Err(unsupported) => return Ok(Err(unsupported)),
         },
     };
-    let text = host.read_text(file)?;
+    let Ok(text) = String::from_utf8(host.read(file)?) else {
+        let why = format!("{file} is not UTF-8 text");
+        return Ok(Err(Unsupported::new(UnsupportedKind::Other, why)
+            .hint("save it as UTF-8, or add them to cmdline: in it manually")));
+    };
     let running = KernelCommandLine::parse(optional(host, RUNNING_LINE)?.unwrap_or_default());
     let mut found = Found::default();
     let mut others = Vec::new();
@@ -145,14 +163,19 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
             names => names?,
         };
         for name in names {
-            if !name.ends_with(".conf") || name.starts_with("0-hosttune-") {
+            if !name.ends_with(".conf") || is_ours(&name) {
                 continue;
             }
             let path = format!("{directory}/{name}");
+            if !is_file(host, &path)? {
+                // A loader does not read it either.
+                continue;
+            }
             let Some(bytes) = optional(host, &path)? else {
                 continue;
             };
-            let entry = LoaderEntry::parse(&String::from_utf8_lossy(&bytes));
+            let text = String::from_utf8_lossy(&bytes);
+            let entry = LoaderEntry::parse(&text);
             if entry.last("linux").is_none() || entry.last("options").is_none() {
                 continue;
             }
@@ -172,7 +195,14 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
                 .last("version")
                 .unwrap_or_default()
                 .starts_with("0-rescue");
-            match is_of_this_system(&entry, &line, machine.as_deref(), &running) && !is_rescue {
+            let is_ours = is_of_this_system(&entry, &line, machine.as_deref(), &running);
+            if is_ours && !is_rescue && std::str::from_utf8(&bytes).is_err() {
+                found.notes.push(format!(
+                    "{path} is kept as it is, because it is not UTF-8 text: save it as UTF-8, then run this again"
+                ));
+                continue;
+            }
+            match is_ours && !is_rescue {
                 true => found.files.push(LineFile {
                     path: format!("{directory}/{}", without_counters(&name)),
                     line: LineIn::Entry,
@@ -202,6 +232,39 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
         });
     }
     Ok(Ok(found))
+}
+
+/// Whether it is a file, and not a directory, a socket or the like.
+pub(crate) fn is_file(host: &Host, path: &str) -> Result<bool, HostError> {
+    let kind = host.entry(path)?.map(|entry| entry.kind);
+    Ok(matches!(kind, Some(EntryKind::File | EntryKind::Link(_))))
+}
+
+/// A line that is much longer than the kernel reads: to find parameters in it would take long.
+fn too_long(host: &Host, files: &[LineFile]) -> Result<Option<Unsupported>, HostError> {
+    for file in files {
+        let path = file.parameter(Vec::new()).path(host)?;
+        let Some(text) = optional(host, &path)? else {
+            continue;
+        };
+        let text = String::from_utf8_lossy(&text);
+        let length: usize = file
+            .line
+            .ranges(&text)
+            .into_iter()
+            .map(|part| part.len())
+            .sum();
+        if length > LONGEST_READ {
+            let why = format!(
+                "{path} has a kernel command line of {length} bytes, and the kernel reads {LONGEST_LINE}"
+            );
+            return Ok(Some(
+                Unsupported::new(UnsupportedKind::Other, why)
+                    .hint("correct it, then run this again"),
+            ));
+        }
+    }
+    Ok(None)
 }
 
 /// Why a plan of a user who may not read the boot partition has nothing of it.
@@ -286,6 +349,19 @@ fn groups(settings: &[BootSetting]) -> Vec<(Vec<String>, Vec<&BootSetting>)> {
     found
 }
 
+fn find(host: &Host, of: Entries) -> Result<Result<Found, Unsupported>, HostError> {
+    match of {
+        Entries::Limine => of_limine(host),
+        Entries::Grub => files(host, true),
+        Entries::KernelInstall => files(host, false),
+    }
+}
+
+/// The files with lines of this system; `None` if they are not changed here.
+pub(super) fn of_this_system(host: &Host, of: Entries) -> Result<Option<Vec<LineFile>>, HostError> {
+    Ok(find(host, of)?.ok().map(|found| found.files))
+}
+
 /// Declares the settings in every file. False if nothing can be changed; then all of them are skipped
 /// with the reason.
 pub(super) fn declare(
@@ -293,24 +369,18 @@ pub(super) fn declare(
     settings: &[BootSetting],
     of: Entries,
 ) -> Result<Result<(), Unsupported>, Error> {
-    let found = match of {
-        Entries::Limine => of_limine(at.host())?,
-        Entries::Grub => files(at.host(), true)?,
-        Entries::KernelInstall => files(at.host(), false)?,
-    };
-    let found = match found {
+    let found = match find(at.host(), of)? {
         Ok(found) => found,
         Err(unsupported) => return Ok(Err(unsupported)),
     };
+    if let Some(unsupported) = too_long(at.host(), &found.files)? {
+        return Ok(Err(unsupported));
+    }
     for file in &found.files {
         // What the knobs before have added to this line.
         let mut lines: BTreeMap<Vec<String>, Occurrences> = BTreeMap::new();
         for (names, of_it) in groups(settings) {
-            let knob = LineParameter {
-                file: file.path.clone(),
-                line: file.line.clone(),
-                names: names.clone(),
-            };
+            let knob = file.parameter(names.clone());
             let refused = |error: &dyn std::fmt::Display| {
                 let all: Vec<String> = of_it.iter().map(|one| one.setting.to_string()).collect();
                 Error::tuning(
@@ -354,7 +424,11 @@ fn check(
     file: &LineFile,
     changed: &BTreeMap<Vec<String>, Occurrences>,
 ) -> Result<(), Checked> {
-    let bytes = match host.file(path_of(host, file).map_err(Checked::Host)?) {
+    let bytes = match host.file(
+        file.parameter(Vec::new())
+            .path(host)
+            .map_err(Checked::Host)?,
+    ) {
         Ok(Some(content)) => content.bytes,
         Ok(None) => return Ok(()),
         Err(error) => return Err(Checked::Host(error)),
@@ -375,15 +449,6 @@ fn check(
         .check_root(&after)
         .and_then(|()| after.check_length())
         .map_err(Checked::Line)
-}
-
-fn path_of(host: &Host, file: &LineFile) -> Result<String, HostError> {
-    LineParameter {
-        file: file.path.clone(),
-        line: file.line.clone(),
-        names: Vec::new(),
-    }
-    .path(host)
 }
 
 fn optional(host: &Host, path: &str) -> Result<Option<Vec<u8>>, HostError> {

@@ -54,6 +54,11 @@ impl LoaderEntry {
         KernelCommandLine::parse(self.all("options").collect::<Vec<_>>().join(" "))
     }
 
+    /// Removes every line with a key.
+    pub fn remove(&mut self, key: &str) {
+        self.lines.retain(|line| value(line, key).is_none());
+    }
+
     /// Gives a key one value: in the place of its first line, without the others, or in a new last
     /// line.
     pub fn set(&mut self, key: &str, to: &str) {
@@ -92,6 +97,20 @@ fn value<'l>(line: &'l str, key: &str) -> Option<&'l str> {
     }
 }
 
+/// The name of an entry file without the counters of its boots, and how often it is tried still:
+/// `a+3-0.conf` is `a.conf`, three times. `None` if nothing is counted.
+pub(crate) fn counters(name: &str) -> Option<(String, u64)> {
+    let (stem, counters) = name.strip_suffix(".conf")?.rsplit_once('+')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (left, done) = match counters.split_once('-') {
+        Some((left, done)) => (left, Some(done)),
+        None => (counters, None),
+    };
+    let are_counters = is_number(left) && done.is_none_or(is_number);
+    // A number that is too large is not 0.
+    are_counters.then(|| (format!("{stem}.conf"), left.parse().unwrap_or(u64::MAX)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +131,9 @@ mod tests {
             prop_assert_eq!(again.text(), changed.text());
             let line = changed.line().to_string();
             prop_assert_eq!(line, to);
+            changed.remove("options");
+            prop_assert_eq!(changed.last("options"), None);
+            prop_assert!(changed.all("title").eq(entry.all("title")));
         }
     }
 }

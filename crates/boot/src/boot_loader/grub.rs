@@ -6,11 +6,12 @@
 
 use hosttune_core::{Host, HostError, HostErrorKind};
 
-use crate::command_line::{CommandLineSetting, KernelCommandLine, LineError, each_counts};
+use super::grub_defaults::{Defaults, NORMAL_ENTRIES};
+use crate::command_line::{CommandLineSetting, KernelCommandLine, LineError};
 
 /// The variable for normal entries. Entries for recovery do not have it, so that they stay a way
 /// back.
-pub(super) const VARIABLE: &str = "GRUB_CMDLINE_LINUX_DEFAULT";
+const VARIABLE: &str = NORMAL_ENTRIES;
 
 /// The directory of our file.
 pub(super) const DIRECTORY: &str = "/etc/default/grub.d";
@@ -67,8 +68,7 @@ pub(super) fn objection(setting: &CommandLineSetting) -> Option<String> {
 /// The file and line of another program's that meets a setting already, so that it must not be added
 /// once more: a second `console=` would become the one that the system uses.
 ///
-/// Only assignments of plain text are understood, each for itself; what a shell would compute is
-/// not. What is missed here is added a second time at most.
+/// Only what is certain without a shell counts. What is missed here is added a second time at most.
 ///
 /// # Errors
 /// If a file cannot be read.
@@ -77,40 +77,40 @@ pub(super) fn already_set(
     own: &str,
     setting: &CommandLineSetting,
 ) -> Result<Option<String>, HostError> {
-    let mut files = vec!["/etc/default/grub".to_owned()];
-    match host.list(DIRECTORY) {
-        Err(error) if *error.kind() == HostErrorKind::Missing => {}
-        names => files.extend(
-            names?
-                .iter()
-                .filter(|name| name.ends_with(".cfg"))
-                .map(|name| format!("{DIRECTORY}/{name}")),
-        ),
-    }
+    let mut defaults = Defaults::default();
     let mut set = None;
-    for file in files.iter().filter(|file| *file != own) {
-        let bytes = match host.read(file) {
-            Err(error) if *error.kind() == HostErrorKind::Missing => continue,
-            bytes => bytes?,
+    let first = "/etc/default/grub".to_owned();
+    for file in std::iter::once(first).chain(files(host)?) {
+        let Some(text) = text(host, &file)?.filter(|_| file != own) else {
+            continue;
         };
-        for (number, text) in String::from_utf8_lossy(&bytes).lines().enumerate() {
-            let Some((name, value)) = text.trim().split_once('=') else {
-                continue;
-            };
-            if name != VARIABLE && name != "GRUB_CMDLINE_LINUX" {
-                continue;
+        defaults.read(&text, |number, now| {
+            let is_met = |line: String| setting.is_met(&KernelCommandLine::parse(line));
+            match now.line().is_some_and(is_met) {
+                true => {
+                    set.get_or_insert_with(|| format!("{file}:{number}"));
+                }
+                false => set = None,
             }
-            let line = KernelCommandLine::parse(value.trim_matches(['"', '\'']));
-            let is_new_line = name == VARIABLE && !keeps_earlier(value);
-            let is_other_value = line.has(setting.name()) && !each_counts(setting.name());
-            if setting.is_met(&line) {
-                set = Some(format!("{file}:{}", number + 1));
-            } else if is_new_line || is_other_value {
-                set = None;
-            }
-        }
+        });
     }
     Ok(set)
+}
+
+/// The files of the directory that are read, in order.
+fn files(host: &Host) -> Result<Vec<String>, HostError> {
+    let names = host.list_if_there(DIRECTORY)?.into_iter();
+    Ok(names
+        .filter(|name| name.ends_with(".cfg"))
+        .map(|name| format!("{DIRECTORY}/{name}"))
+        .collect())
+}
+
+fn text(host: &Host, file: &str) -> Result<Option<String>, HostError> {
+    match host.read(file) {
+        Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),
+        bytes => Ok(Some(String::from_utf8_lossy(&bytes?).into_owned())),
+    }
 }
 
 /// The text of the file: the parameters are added to whatever the files before it have set.
@@ -137,38 +137,32 @@ pub(crate) fn render(name: &str, settings: &[&CommandLineSetting]) -> Result<Str
     ))
 }
 
-/// The file and line behind ours that sets the variable anew, so that ours has no effect.
+/// The file and line behind ours that sets the variable anew, so that ours has no effect. A line of which
+/// that is not certain is not named.
 ///
 /// # Errors
 /// If a file cannot be read.
 pub(super) fn overridden_by(host: &Host, path: &str) -> Result<Option<String>, HostError> {
-    let names = match host.list(DIRECTORY) {
-        Err(error) if *error.kind() == HostErrorKind::Missing => return Ok(None),
-        names => names?,
-    };
+    // No file contains it.
+    const OURS: &str = "\0";
+    let mut defaults = Defaults::with_normal(OURS);
     let mut overridden = None;
-    for name in names.iter().filter(|name| name.ends_with(".cfg")) {
-        let other = format!("{DIRECTORY}/{name}");
-        if other.as_str() <= path {
+    let mut was_kept = true;
+    for file in files(host)?.iter().filter(|file| file.as_str() > path) {
+        let Some(text) = text(host, file)? else {
             continue;
-        }
-        let bytes = match host.read(&other) {
-            Err(error) if *error.kind() == HostErrorKind::Missing => continue,
-            bytes => bytes?,
         };
-        for (number, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
-            let Some(value) = line.trim_start().strip_prefix(VARIABLE) else {
-                continue;
-            };
-            if value.starts_with('=') && !keeps_earlier(value) {
-                overridden = Some(format!("{other}:{}: {}", number + 1, line.trim()));
+        let lines: Vec<&str> = text.split('\n').collect();
+        defaults.read(&text, |number, now| {
+            let is_kept = now.normal().is_none_or(|value| value.contains(OURS));
+            if was_kept && !is_kept {
+                let line = lines.get(number - 1).map_or("", |line| line.trim());
+                overridden = Some(format!("{file}:{number}: {line}"));
+            } else if is_kept {
+                overridden = None;
             }
-        }
+            was_kept = is_kept;
+        });
     }
     Ok(overridden)
-}
-
-/// Whether a value contains what the files before it have set.
-fn keeps_earlier(value: &str) -> bool {
-    value.contains(&format!("${VARIABLE}")) || value.contains(&format!("${{{VARIABLE}}}"))
 }

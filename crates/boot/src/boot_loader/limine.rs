@@ -7,10 +7,11 @@ use hosttune_core::{Host, HostError, HostErrorKind, Unsupported, UnsupportedKind
 
 use std::ops::Range;
 
+use super::entries::is_file;
 use crate::command_line::KernelCommandLine;
 
 /// Where Limine finds its configuration, with the boot partition mounted in one of the usual places.
-const CONFIGURATIONS: [&str; 10] = [
+pub(super) const CONFIGURATIONS: [&str; 10] = [
     "/boot/limine/limine.conf",
     "/boot/limine.conf",
     "/boot/EFI/BOOT/limine.conf",
@@ -53,6 +54,8 @@ pub(super) struct LimineEntry {
     pub(super) path: String,
     /// Where its kernel command line is in the text, with the blanks before it.
     pub(super) line: Vec<Range<usize>>,
+    /// Its other lines, as `key: value`.
+    pub(super) others: Vec<String>,
 }
 
 /// The entries that start Linux, in order.
@@ -74,6 +77,7 @@ pub(super) fn entries(text: &str) -> Vec<LimineEntry> {
             let entry = LimineEntry {
                 path,
                 line: Vec::new(),
+                others: Vec::new(),
             };
             found.push((entry, false));
         } else if let Some((key, value)) = line.split_once(':')
@@ -82,10 +86,15 @@ pub(super) fn entries(text: &str) -> Vec<LimineEntry> {
         {
             let end = start + content.len();
             match key.trim().to_ascii_lowercase().as_str() {
+                "cmdline" | "kernel_cmdline" => {
+                    entry.line.push(from + key.len() + 1..end);
+                    continue;
+                }
                 "protocol" => *is_linux = value.trim() == "linux",
-                "cmdline" | "kernel_cmdline" => entry.line.push(from + key.len() + 1..end),
                 _ => {}
             }
+            let key = key.trim().to_ascii_lowercase();
+            entry.others.push(format!("{key}: {}", value.trim()));
         }
     }
     let linux = found.into_iter().filter(|(_, is_linux)| *is_linux);
@@ -103,6 +112,12 @@ pub(super) fn range(text: &str, path: &str) -> Option<Range<usize>> {
         },
         _ => None,
     }
+}
+
+/// How many entries have these titles.
+pub(super) fn count(text: &str, path: &str) -> usize {
+    let all = entries(text);
+    all.iter().filter(|entry| entry.path == path).count()
 }
 
 /// The configuration, or why it is not changed.
@@ -151,7 +166,10 @@ pub(super) fn configuration(host: &Host) -> Result<Result<&'static str, Unsuppor
                 continue;
             }
             let path = format!("{directory}/{name}");
-            match enrolled(&host.read(&path)?) {
+            let Some(bytes) = executable(host, &path)? else {
+                continue;
+            };
+            match enrolled(&bytes) {
                 None => {}
                 Some(false) => is_found = true,
                 Some(true) => {
@@ -174,6 +192,19 @@ pub(super) fn configuration(host: &Host) -> Result<Result<&'static str, Unsuppor
         )));
     }
     Ok(Ok(file))
+}
+
+/// The bytes of an executable; `None` if it cannot be one of Limine, which has less than 2 MiB: it is no
+/// file, or is larger than any file that is read here, as a unified kernel image can be.
+fn executable(host: &Host, path: &str) -> Result<Option<Vec<u8>>, HostError> {
+    if !is_file(host, path)? {
+        return Ok(None);
+    }
+    match host.read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if *error.kind() == HostErrorKind::Malformed => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a hash is enrolled in an executable; `None` if it is not one of Limine.

@@ -5,10 +5,14 @@ use std::fmt;
 use hosttune_core::file::{ConfigFile, FileState};
 use hosttune_core::host::FileContent;
 use hosttune_core::{
-    Host, HostError, HostErrorKind, Knob, Lifetime, Operation, Unsupported, UnsupportedKind,
+    AnyKnob, Host, HostError, HostErrorKind, Knob, Lifetime, Operation, Unsupported,
+    UnsupportedKind,
 };
 use serde::{Deserialize, Serialize};
 
+use super::entry::counters;
+use super::entry_identity::{self, EntryIdentity};
+use super::limine;
 use super::occurrence::{self, LineIn, Occurrence};
 
 /// All occurrences of one parameter, or of parameters that belong together, in a file that contains a
@@ -32,7 +36,7 @@ pub struct LineParameter {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Occurrences {
-    /// There is no file.
+    /// There is no file, or no such entry in it.
     NoFile,
     /// These, in order; none if the parameter does not occur.
     Of(Vec<Occurrence>),
@@ -56,6 +60,12 @@ impl Occurrences {
 }
 
 impl LineParameter {
+    /// The knob in a journal, if it is one of this type.
+    pub(super) fn of(knob: &AnyKnob) -> Option<Self> {
+        let id = (knob.kind == Self::NAME).then(|| knob.id.clone())?;
+        serde_json::from_value(id).ok()
+    }
+
     /// The file as it is called now.
     pub(super) fn path(&self, host: &Host) -> Result<String, HostError> {
         let (true, Some((directory, name))) =
@@ -69,6 +79,66 @@ impl LineParameter {
         let names = host.list_if_there(directory)?;
         let counted = names.iter().find(|found| without_counters(found) == name);
         Ok(counted.map_or_else(|| self.file.clone(), |found| format!("{directory}/{found}")))
+    }
+
+    fn ambiguous(&self, entry: &str) -> HostError {
+        let why = format!("several entries have the titles {entry}");
+        HostError::malformed(self.file.clone(), why)
+            .with_hint("give them different titles, then run this again")
+    }
+
+    /// Why it cannot be told what became of an entry that is not there; `None` if it is certain that it
+    /// was removed.
+    fn absence(
+        &self,
+        host: &Host,
+        identity: Option<&EntryIdentity>,
+        to: &Occurrences,
+    ) -> Result<Option<String>, HostError> {
+        let place = match (&self.line, self.file.rsplit_once('/')) {
+            (LineIn::Entry, Some((directory, _))) => directory,
+            _ => &*self.file,
+        };
+        let all = entry_identity::all(host, &self.line)?;
+        let is_here = |file: &str| {
+            file.strip_prefix(place)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if !all.iter().any(|entry| is_here(&entry.file)) {
+            return Ok(Some(format!(
+                "{self} is not there, and neither is any other entry in {place}: if the boot partition is not mounted, mount it; then revert again"
+            )));
+        }
+        let may_be_it = all.iter().find(|entry| {
+            let has_change = || {
+                let seen = occurrence::occurrences(&entry.line, &entry.text, &self.names);
+                seen.iter().map(|one| &*one.text).eq(to.texts())
+            };
+            identity.is_some_and(|identity| identity.may_be(&entry.identity)) && has_change()
+        });
+        Ok(may_be_it.map(|entry| {
+            let other = Self {
+                file: entry.file.clone(),
+                line: entry.line.clone(),
+                names: Vec::new(),
+            };
+            let change = match to.all() {
+                [] => format!("is without {} too", self.names.join(" and ")),
+                _ => format!("has {} too", self.show(to)),
+            };
+            format!(
+                "{self} is not there, and {} {change} and may be the same entry with another name: correct it manually, or give it the old name; then revert again",
+                other.place(),
+            )
+        }))
+    }
+
+    /// The file and the entry in it.
+    pub(super) fn place(&self) -> String {
+        match &self.line {
+            LineIn::Limine { entry } => format!("{} {entry}", self.file),
+            _ => self.file.clone(),
+        }
     }
 
     /// The file's content and text.
@@ -86,41 +156,39 @@ impl LineParameter {
 
 /// The name of an entry file without the counters of its boots: `a+3-0.conf` is `a.conf`.
 pub(super) fn without_counters(name: &str) -> String {
-    let Some((stem, counters)) = name
-        .strip_suffix(".conf")
-        .and_then(|name| name.rsplit_once('+'))
-    else {
-        return name.to_owned();
-    };
-    let mut numbers = counters.split('-');
-    let is_counter = counters.split('-').count() <= 2
-        && numbers
-            .all(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
-    match is_counter {
-        true => format!("{stem}.conf"),
-        false => name.to_owned(),
-    }
+    counters(name).map_or_else(|| name.to_owned(), |(name, _)| name)
 }
 
 impl fmt::Display for LineParameter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}", self.names.join(" and "), self.file)?;
-        match &self.line {
-            LineIn::Limine { entry } => write!(f, " {entry}"),
-            _ => Ok(()),
-        }
+        write!(f, "{} in {}", self.names.join(" and "), self.place())
     }
 }
 
 impl Knob for LineParameter {
     const NAME: &'static str = "line-parameter";
     const LIFETIME: Lifetime = Lifetime::Disk;
+    const CAN_BE_RENAMED: bool = true;
     type State = Occurrences;
 
     fn read(&self, host: &Host) -> Result<Occurrences, HostError> {
         let Some((_, text)) = self.content(host)? else {
             return Ok(Occurrences::NoFile);
         };
+        if let LineIn::Limine { entry } = &self.line {
+            match limine::count(&text, entry) {
+                0 => return Ok(Occurrences::NoFile),
+                1 => {}
+                _ => return Err(self.ambiguous(entry)),
+            }
+        }
+        let parts = self.line.ranges(&text).into_iter();
+        let length: usize = parts.map(|part| part.len()).sum();
+        if length > occurrence::LONGEST_READ {
+            let why = format!("its kernel command line has {length} bytes");
+            return Err(HostError::malformed(self.path(host)?, why)
+                .with_hint("correct it, then run this again"));
+        }
         let found = occurrence::occurrences(&self.line, &text, &self.names);
         Ok(match host.half_written(self.path(host)?)? {
             true => Occurrences::HalfWritten(found),
@@ -192,9 +260,92 @@ impl Knob for LineParameter {
         *seen == Occurrences::NoFile
     }
 
+    /// Without an entry there is nothing that is read. An entry that is there, but on another file system
+    /// than when it was changed, is not the one that was changed.
+    fn out_of_reach(
+        &self,
+        host: &Host,
+        identity: Option<&str>,
+        to: &Occurrences,
+    ) -> Result<Option<String>, HostError> {
+        if self.line == LineIn::WholeFile {
+            return Ok(None);
+        }
+        let identity = identity.and_then(EntryIdentity::parse);
+        let was_on = identity.as_ref().and_then(|was| was.file_system.as_ref());
+        if let Some(was) = was_on
+            && let Some(why) = was.why_away(host, &self.file)?
+        {
+            return Ok(Some(why));
+        }
+        match self.read(host) {
+            Ok(Occurrences::NoFile) => self.absence(host, identity.as_ref(), to),
+            // What cannot be read is reported where it is read.
+            _ => Ok(None),
+        }
+    }
+
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        if self.line == LineIn::WholeFile {
+            return Ok(None);
+        }
+        let Some((_, text)) = self.content(host)? else {
+            return Ok(None);
+        };
+        let Some(mut identity) = entry_identity::identity(&self.line, &text) else {
+            return Ok(None);
+        };
+        identity.file_system = host.file_system(&self.file)?;
+        Ok(identity.text())
+    }
+
+    /// An entry that has the name is the one that has it, whatever was edited in it.
+    fn is_same_thing(_: &str, _: &str) -> bool {
+        true
+    }
+
+    /// The one entry that is the same but for its name.
+    fn renamed(&self, host: &Host, identity: &str) -> Result<Option<Self>, HostError> {
+        let Some(identity) = EntryIdentity::parse(identity) else {
+            return Ok(None);
+        };
+        let was_on = identity.file_system.as_ref();
+        let mut found = Vec::new();
+        for entry in entry_identity::all(host, &self.line)? {
+            let is_away = match was_on {
+                Some(was) => was.why_away(host, &entry.file)?.is_some(),
+                None => false,
+            };
+            if entry.identity.is_same(&identity) && !is_away {
+                found.push(entry);
+            }
+        }
+        Ok(match found.pop() {
+            Some(one) if found.is_empty() => Some(Self {
+                file: one.file,
+                line: one.line,
+                names: self.names.clone(),
+            }),
+            _ => None,
+        })
+    }
+
+    fn revert_note(&self, host: &Host, _: &Occurrences) -> Option<String> {
+        let is_absent = self
+            .read(host)
+            .is_ok_and(|seen| seen == Occurrences::NoFile);
+        is_absent.then(|| match &self.line {
+            LineIn::WholeFile => format!("{} was removed since", self.file),
+            _ => format!(
+                "the entry {} was removed since, and no other entry is the same",
+                self.place()
+            ),
+        })
+    }
+
     fn show(&self, state: &Occurrences) -> String {
         match state {
-            Occurrences::NoFile => "no file".to_owned(),
+            Occurrences::NoFile => "no such entry".to_owned(),
             Occurrences::HalfWritten(_) => "half written".to_owned(),
             Occurrences::Of(all) if all.is_empty() => "absent".to_owned(),
             Occurrences::Of(_) => state.texts().collect::<Vec<_>>().join(" "),

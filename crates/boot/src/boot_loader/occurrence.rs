@@ -9,6 +9,10 @@ use crate::command_line::{
     Argument, CommandLineSetting, KernelCommandLine, LineError, is_unbalanced, ranges,
 };
 
+/// The longest line in which parameters are looked for, in bytes: four times what the kernel reads. Every
+/// occurrence is found anew in the whole line.
+pub(super) const LONGEST_READ: usize = 4 * 2048;
+
 /// Where a text contains the kernel command line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

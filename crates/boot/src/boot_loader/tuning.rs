@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::booted::BootedSetting;
 use super::detection::{BootLoader, Candidate, Detection, detect};
-use super::entries::Entries;
+use super::entries::{Entries, only_root};
 use super::{entries, grub};
 use crate::boot_once::{
     TRIAL, Trial, TrialInEntries, TrialOf, TrialState, described, leaks, reads_entries,
@@ -138,7 +138,7 @@ impl BootParameters {
                 ..
             })
         );
-        let only_adds = is_grub && !reads_entries(host)?;
+        let only_adds = is_grub && reads_entries(host)? != Some(true);
         let settings = self.settings.iter().map(|one| &one.setting);
         Ok(described(settings.filter(|setting| {
             !only_adds || grub::objection(setting).is_none()
@@ -211,7 +211,14 @@ impl BootParameters {
 
     fn declare_trial(&self, at: &mut Planner<'_>, loader: BootLoader) -> Result<(), Error> {
         let in_entries = match loader {
-            BootLoader::Grub => reads_entries(at.host())?,
+            BootLoader::Grub => match reads_entries(at.host())? {
+                Some(in_entries) => in_entries,
+                None => {
+                    at.skip("trial of the kernel parameters", only_root("/boot"))
+                        .required();
+                    return Ok(());
+                }
+            },
             BootLoader::KernelInstall => true,
             _ => {
                 let unsupported = Unsupported::new(
@@ -366,10 +373,16 @@ impl Tuning for BootParameters {
             return self.declare_trial(at, loader);
         }
         match loader {
-            BootLoader::Grub if reads_entries(at.host())? => {
-                self.declare_entries(at, Entries::Grub)
-            }
-            BootLoader::Grub => self.declare_grub(at),
+            BootLoader::Grub => match reads_entries(at.host())? {
+                Some(true) => self.declare_entries(at, Entries::Grub),
+                Some(false) => self.declare_grub(at),
+                // A generator that reads our file makes entries of its own in the menu: Debian's does.
+                None if unread_directory(at.host())?.is_none() => self.declare_grub(at),
+                None => {
+                    self.skip_all(at, &only_root("/boot"));
+                    Ok(())
+                }
+            },
             BootLoader::KernelInstall => self.declare_entries(at, Entries::KernelInstall),
             BootLoader::Limine => self.declare_entries(at, Entries::Limine),
             BootLoader::Ostree | BootLoader::NixOs => {

@@ -2,15 +2,8 @@
 
 use hosttune_core::{Host, HostError, HostErrorKind};
 
+use super::watchdog;
 use crate::initramfs::InitramfsGenerator;
-
-/// Where systemd reads `RuntimeWatchdogSec=`: the file, and the directories of drop-ins.
-const SYSTEM_CONF: &str = "/etc/systemd/system.conf";
-const DROP_INS: [&str; 3] = [
-    "/usr/lib/systemd/system.conf.d",
-    "/run/systemd/system.conf.d",
-    "/etc/systemd/system.conf.d",
-];
 
 /// Notes for the plan of a trial.
 ///
@@ -23,7 +16,7 @@ pub(super) fn notes(
     let mut notes = vec![
         "a kernel that panics on the trial restarts after 10 seconds, with the old line".to_owned(),
     ];
-    notes.push(match watchdog(host)? {
+    notes.push(match watchdog::armed(host)? {
         Some(place) => format!(
             "a trial that hangs is reset by the watchdog ({place}) once systemd has started; before that nothing resets it"
         ),
@@ -56,33 +49,6 @@ pub(super) fn notes(
     Ok(notes)
 }
 
-/// The file in which systemd is told to arm a hardware watchdog, where there is one.
-fn watchdog(host: &Host) -> Result<Option<String>, HostError> {
-    if list(host, "/sys/class/watchdog")?.is_empty() {
-        return Ok(None);
-    }
-    let mut files = vec![SYSTEM_CONF.to_owned()];
-    for directory in DROP_INS {
-        let names = list(host, directory)?;
-        let conf = names.iter().filter(|name| name.ends_with(".conf"));
-        files.extend(conf.map(|name| format!("{directory}/{name}")));
-    }
-    let mut armed = None;
-    for file in files {
-        let Some(text) = text(host, &file)? else {
-            continue;
-        };
-        for line in text.lines() {
-            let Some(value) = line.trim().strip_prefix("RuntimeWatchdogSec=") else {
-                continue;
-            };
-            let is_off = matches!(value.trim(), "" | "0" | "off");
-            armed = (!is_off).then(|| format!("RuntimeWatchdogSec={} in {file}", value.trim()));
-        }
-    }
-    Ok(armed)
-}
-
 /// The evidence that a disk is unlocked by a TPM.
 fn tpm(host: &Host) -> Result<Option<String>, HostError> {
     let table = text(host, "/etc/crypttab")?.unwrap_or_default();
@@ -96,15 +62,8 @@ fn tpm(host: &Host) -> Result<Option<String>, HostError> {
     Ok(has_clevis.then(|| "clevis is installed".to_owned()))
 }
 
-fn list(host: &Host, directory: &str) -> Result<Vec<String>, HostError> {
-    match host.list(directory) {
-        Err(error) if *error.kind() == HostErrorKind::Missing => Ok(Vec::new()),
-        names => names,
-    }
-}
-
 /// The text of a file; `None` if it does not exist or cannot be read by this user.
-fn text(host: &Host, file: &str) -> Result<Option<String>, HostError> {
+pub(super) fn text(host: &Host, file: &str) -> Result<Option<String>, HostError> {
     match host.read(file) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if matches!(error.kind(), HostErrorKind::Missing | HostErrorKind::Denied) => {

@@ -173,6 +173,21 @@ impl Knob for EfiVariable {
         is_used_up || *seen == EfiValue::Empty
     }
 
+    /// The variables are not there while efivarfs is not mounted.
+    fn out_of_reach(
+        &self,
+        host: &Host,
+        _: Option<&str>,
+        _: &EfiValue,
+    ) -> Result<Option<String>, HostError> {
+        if !host.list_if_there(DIRECTORY)?.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(format!(
+            "there are no variables in {DIRECTORY}: mount -t efivarfs efivarfs {DIRECTORY}, then revert again"
+        )))
+    }
+
     fn show(&self, state: &EfiValue) -> String {
         match state {
             EfiValue::Absent => "absent".to_owned(),

@@ -1,7 +1,7 @@
 //! The state of one part of a file that other programs write too.
 
 use hosttune_core::file::{ConfigFile, FileState};
-use hosttune_core::host::FileContent;
+use hosttune_core::host::{FileContent, FileSystem};
 use hosttune_core::{Host, HostError, Knob, Unsupported};
 use serde::{Deserialize, Serialize};
 
@@ -85,30 +85,65 @@ pub(super) fn read(
     })
 }
 
-/// Writes a file with other bytes, or removes it if it has none left and is to be as before it was
-/// created. A new file can be read by root alone: kernel command lines can contain passwords.
+/// What becomes of a file.
+pub(super) enum Written {
+    /// It has these bytes, and is created with them.
+    Bytes(Vec<u8>),
+    /// It is removed, if it is there.
+    Removed,
+}
+
+/// Writes a file with other bytes, or removes it. A new file can be read by root alone: kernel command lines can contain passwords.
 pub(super) fn write(
     host: &mut Host,
     path: &str,
-    to: &FilePart,
-    change: impl FnOnce(Option<&[u8]>) -> Result<Option<Vec<u8>>, HostError>,
+    change: impl FnOnce(Option<&[u8]>) -> Result<Written, HostError>,
 ) -> Result<(), HostError> {
     let present = host.file(path)?;
-    let bytes = change(present.as_ref().map(|content| &content.bytes[..]))?;
-    match (bytes, present) {
-        (None, _) if *to == FilePart::NoFile => host.remove(path),
-        (bytes, present) => {
+    match change(present.as_ref().map(|content| &content.bytes[..]))? {
+        Written::Removed => host.remove(path),
+        Written::Bytes(bytes) => {
             let new = FileContent {
                 mode: 0o600,
                 ..FileContent::new(Vec::new())
             };
             let content = FileContent {
-                bytes: bytes.unwrap_or_default(),
+                bytes,
                 ..present.unwrap_or(new)
             };
             host.put_file(path, &content)
         }
     }
+}
+
+/// The file system of the file, as its identity in the journal.
+pub(super) fn identity(host: &Host, path: &str) -> Result<Option<String>, HostError> {
+    let file_system = host.file_system(path)?;
+    Ok(file_system.and_then(|known| serde_json::to_string(&known).ok()))
+}
+
+/// Why it cannot be told what became of a part: the file system with the file is not mounted. The
+/// directory of a file of a boot loader always has other files.
+pub(super) fn out_of_reach(
+    host: &Host,
+    path: &str,
+    identity: Option<&str>,
+) -> Result<Option<String>, HostError> {
+    let was = identity.and_then(|text| serde_json::from_str::<FileSystem>(text).ok());
+    if let Some(was) = was
+        && let Some(why) = was.why_away(host, path)?
+    {
+        return Ok(Some(why));
+    }
+    let Some((directory, _)) = path.rsplit_once('/') else {
+        return Ok(None);
+    };
+    if host.exists(path)? || !host.list_if_there(directory)?.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(format!(
+        "{path} is not there, and neither is any other file in {directory}: if the boot partition is not mounted, mount it; then revert again"
+    )))
 }
 
 /// Why the file cannot be changed: a symlink or a read-only mount.

@@ -18,6 +18,8 @@ pub(super) struct MenuEntry {
     pub(super) entries: Option<Vec<Self>>,
     /// The number of its first line, from 0.
     pub(super) line: usize,
+    /// Whether it is within an `if`, so that the menu may not have it.
+    pub(super) is_conditional: bool,
 }
 
 impl MenuEntry {
@@ -36,8 +38,9 @@ pub(super) struct Menu {
     pub(super) starts_once: bool,
     /// The line that reads `custom.cfg`, from 0.
     pub(super) reads_custom: Option<usize>,
-    /// Whether entries are read from `loader/entries` at boot.
-    pub(super) reads_entries: bool,
+    /// The line, from 0, that reads entries from `loader/entries` at boot. The generated menu can have entries
+    /// beside it, such as the firmware's settings or another system.
+    pub(super) reads_entries: Option<usize>,
 }
 
 /// Why the entry that is started cannot be determined.
@@ -47,7 +50,7 @@ pub(super) struct NoDefault(pub(super) String);
 impl Menu {
     pub(super) fn parse(text: &str) -> Self {
         let lines: Vec<&str> = text.lines().collect();
-        let (entries, _) = entries(&lines, 0, false);
+        let (entries, _) = entries(&lines, 0, 0);
         let has = |command: &str| lines.iter().position(|line| line.trim() == command);
         let once = has("set default=\"${next_entry}\"");
         let emptied = has("set next_entry=");
@@ -70,30 +73,26 @@ impl Menu {
             reads_custom,
             reads_entries: lines
                 .iter()
-                .any(|line| line.split_whitespace().next() == Some("blscfg")),
+                .position(|line| line.split_whitespace().next() == Some("blscfg")),
         }
     }
 
-    /// Whether an entry that is added at a line is before another, so that a default that is a number
-    /// would become another entry.
-    pub(super) fn is_moved_by_an_entry_at(&self, line: usize) -> bool {
-        let starts_with_digit =
-            |name: &String| name.starts_with(|letter: char| letter.is_ascii_digit());
-        let is_number = self.default.as_ref().is_some_and(starts_with_digit);
-        is_number && self.entries.iter().any(|entry| entry.line > line)
+    /// The value of `default` where no entry was chosen for one boot. `saved` is the variable `saved_entry` of
+    /// the environment block.
+    pub(super) fn default_value<'m>(&'m self, saved: Option<&'m str>) -> &'m str {
+        match self.default.as_deref() {
+            Some("${saved_entry}") => saved.unwrap_or_default(),
+            default => default.unwrap_or_default(),
+        }
     }
 
-    /// The entry that is started if none was chosen for one boot. `saved` is the variable
-    /// `saved_entry` of the environment block.
+    /// The entry that is started if none was chosen for one boot. `saved` is as in
+    /// [`default_value`](Self::default_value).
     ///
     /// # Errors
     /// If nothing in the menu has the name or the number.
     pub(super) fn default_entry(&self, saved: Option<&str>) -> Result<&MenuEntry, NoDefault> {
-        let name = match self.default.as_deref() {
-            Some("${saved_entry}") => saved.unwrap_or_default(),
-            Some(name) => name,
-            None => "",
-        };
+        let name = self.default_value(saved);
         // GRUB starts the first entry if none is named.
         let name = if name.is_empty() { "0" } else { name };
         if name.contains('$') {
@@ -129,7 +128,7 @@ impl Menu {
 const NO_ENTRIES: &Vec<MenuEntry> = &Vec::new();
 
 /// The parts of `submenu>entry`; `>>` is a `>` in a name.
-fn path(name: &str) -> Vec<String> {
+pub(super) fn path(name: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut letters = name.chars().peekable();
     while let Some(letter) = letters.next() {
@@ -142,14 +141,23 @@ fn path(name: &str) -> Vec<String> {
     parts
 }
 
-/// The entries from a line on, up to the `}` that closes what they are in.
-fn entries(lines: &[&str], from: usize, is_inner: bool) -> (Vec<MenuEntry>, usize) {
+/// How deep submenus are read; grub-mkconfig writes one level.
+const DEEPEST: usize = 16;
+
+/// The entries from a line on, up to the `}` that closes what they are in, which is so many submenus.
+fn entries(lines: &[&str], from: usize, depth: usize) -> (Vec<MenuEntry>, usize) {
     let mut found = Vec::new();
     let mut at = from;
+    let mut conditions = 0_usize;
     while at < lines.len() {
         let line = lines[at].trim();
-        if is_inner && line == "}" {
+        if depth > 0 && line == "}" {
             break;
+        }
+        match line.split_whitespace().next() {
+            Some("if") => conditions += 1,
+            Some("fi") => conditions = conditions.saturating_sub(1),
+            _ => {}
         }
         let Some(mut entry) = header(line, at) else {
             // A function is skipped: what it contains is run only when it is called.
@@ -160,7 +168,10 @@ fn entries(lines: &[&str], from: usize, is_inner: bool) -> (Vec<MenuEntry>, usiz
             continue;
         };
         let end = if entry.entries.is_some() {
-            let (inner, end) = entries(lines, at + 1, true);
+            let (inner, end) = match depth {
+                DEEPEST.. => (Vec::new(), closing(lines, at + 1)),
+                depth => entries(lines, at + 1, depth + 1),
+            };
             entry.entries = Some(inner);
             end
         } else {
@@ -171,6 +182,7 @@ fn entries(lines: &[&str], from: usize, is_inner: bool) -> (Vec<MenuEntry>, usiz
                 .collect();
             end
         };
+        entry.is_conditional = conditions > 0;
         found.push(entry);
         at = end + 1;
     }
@@ -215,5 +227,6 @@ fn header(line: &str, number: usize) -> Option<MenuEntry> {
         body: Vec::new(),
         entries: (kind.raw == "submenu").then(Vec::new),
         line: number,
+        is_conditional: false,
     })
 }

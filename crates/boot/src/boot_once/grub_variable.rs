@@ -6,7 +6,7 @@ use hosttune_core::{Host, HostError, HostErrorKind, Knob, Lifetime, Operation, U
 use serde::{Deserialize, Serialize};
 
 use super::environment_block::EnvironmentBlock;
-use super::file_part::{self, FilePart};
+use super::file_part::{self, FilePart, Written};
 
 /// One variable of a GRUB environment block (`grubenv`), which GRUB can change at each boot.
 ///
@@ -32,7 +32,7 @@ impl GrubVariable {
         })
     }
 
-    fn changed(&self, present: Option<&[u8]>, to: &FilePart) -> Result<Option<Vec<u8>>, HostError> {
+    fn changed(&self, present: Option<&[u8]>, to: &FilePart) -> Result<Written, HostError> {
         let mut block = match present {
             Some(bytes) => self.parsed(bytes)?,
             None => EnvironmentBlock::new(),
@@ -48,7 +48,10 @@ impl GrubVariable {
             }
         }
         let is_ours_alone = *to == FilePart::NoFile && block == EnvironmentBlock::new();
-        Ok((!is_ours_alone).then(|| block.bytes()))
+        Ok(match is_ours_alone {
+            true => Written::Removed,
+            false => Written::Bytes(block.bytes()),
+        })
     }
 }
 
@@ -72,7 +75,7 @@ impl Knob for GrubVariable {
     }
 
     fn set(&self, host: &mut Host, to: &FilePart) -> Result<(), HostError> {
-        file_part::write(host, &self.block, to, |present| self.changed(present, to))
+        file_part::write(host, &self.block, |present| self.changed(present, to))
     }
 
     fn satisfies(&self, seen: &FilePart, wanted: &FilePart) -> bool {
@@ -90,6 +93,24 @@ impl Knob for GrubVariable {
     fn is_partial_write(&self, seen: &FilePart, from: &FilePart, to: &FilePart) -> bool {
         let is_used_up = seen.text() == Some("") && matches!(to, FilePart::Present(_));
         is_used_up || seen.is_partial_write(from, to)
+    }
+
+    fn out_of_reach(
+        &self,
+        host: &Host,
+        identity: Option<&str>,
+        _: &FilePart,
+    ) -> Result<Option<String>, HostError> {
+        file_part::out_of_reach(host, &self.block, identity)
+    }
+
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        file_part::identity(host, &self.block)
+    }
+
+    /// What is on another file system is out of reach, and not another file.
+    fn is_same_thing(_: &str, _: &str) -> bool {
+        true
     }
 
     fn show(&self, state: &FilePart) -> String {

@@ -8,7 +8,9 @@ use std::fmt;
 
 use hosttune_core::{Host, HostError, HostErrorKind};
 
+use super::entry_file::is_ours;
 use super::trial_entry::MARK;
+use crate::boot_loader::is_file;
 
 /// A file with the mark of a trial, in which it does not belong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,12 +62,15 @@ pub fn leaks(host: &Host) -> Result<Vec<Leak>, HostError> {
             let read = names
                 .iter()
                 .filter(|name| name.ends_with(".conf") || name.ends_with(".cfg"))
-                .filter(|name| !name.starts_with("0-hosttune-trial-"));
+                .filter(|name| !is_ours(name));
             files.extend(read.map(|name| format!("{directory}/{name}")));
         }
     }
     let mut found = Vec::new();
     for file in files {
+        if !is_file(host, &file)? {
+            continue;
+        }
         let Some(bytes) = readable(host.read(&file))? else {
             continue;
         };

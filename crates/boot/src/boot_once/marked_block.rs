@@ -6,11 +6,16 @@ use hosttune_core::{Host, HostError, Knob, Lifetime, Unsupported};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::file_part::{self, FilePart};
+use super::file_part::{self, FilePart, Written};
 
 /// What the first line of a block ends with if the line before it had no line feed, which a revert
-/// takes away again.
+/// takes away again. A block that follows takes the mark over when this one is taken out.
 const ADDED_LINE_FEED: &str = " (the line before had no end)";
+
+/// What the first line of a block ends with if it was the first in a new file. The file is removed with the last
+/// block that is left in it: a block of another program that was added later does not know that there was no
+/// file, so it takes the mark over when this block is taken out.
+const IN_NEW_FILE: &str = " (the file is new)";
 
 /// A block of lines between two comments, in a file in which `#` begins a comment, such as GRUB's
 /// `custom.cfg`. It is appended; a revert takes out exactly these lines, whatever was written around
@@ -55,6 +60,7 @@ struct Place {
     /// Behind its last comment.
     end: usize,
     has_added_line_feed: bool,
+    is_in_new_file: bool,
 }
 
 impl MarkedBlock {
@@ -78,7 +84,7 @@ impl MarkedBlock {
             };
             let text = text.trim_end_matches(['\r', '\n']);
             let suffix = text.strip_prefix(&self.begin());
-            if let Some(suffix @ ("" | ADDED_LINE_FEED)) = suffix {
+            if let Some(suffix @ ("" | ADDED_LINE_FEED | IN_NEW_FILE)) = suffix {
                 if open.is_some() || closed.is_some() {
                     return Err(MarkedBlockError::Twice {
                         name: self.name.clone(),
@@ -90,6 +96,7 @@ impl MarkedBlock {
                     text: offset..offset,
                     end: offset,
                     has_added_line_feed: suffix == ADDED_LINE_FEED,
+                    is_in_new_file: suffix == IN_NEW_FILE,
                 };
                 open = Some((place, number + 1));
             } else if text == self.end()
@@ -123,6 +130,16 @@ impl MarkedBlock {
     /// # Errors
     /// As [`find`](Self::find).
     pub fn replace(&self, bytes: &[u8], text: Option<&str>) -> Result<Vec<u8>, MarkedBlockError> {
+        self.replaced(bytes, text, "")
+    }
+
+    /// The same; a new block in a file without bytes has this at the end of its first line.
+    fn replaced(
+        &self,
+        bytes: &[u8],
+        text: Option<&str>,
+        first: &str,
+    ) -> Result<Vec<u8>, MarkedBlockError> {
         let place = self.place(bytes)?;
         Ok(match (place, text) {
             (None, None) => bytes.to_vec(),
@@ -133,14 +150,22 @@ impl MarkedBlock {
             ]
             .concat(),
             (Some(place), None) => {
-                // What another program wrote behind the block needs the line feed.
-                let takes_line_feed = place.has_added_line_feed && place.end == bytes.len();
-                let start = place.start - usize::from(takes_line_feed);
-                [&bytes[..start], &bytes[place.end..]].concat()
+                let (before, behind) = (&bytes[..place.start], &bytes[place.end..]);
+                match (place.has_added_line_feed, place.is_in_new_file) {
+                    (true, _) if behind.is_empty() => {
+                        before.strip_suffix(b"\n").unwrap_or(before).to_vec()
+                    }
+                    // What another program wrote behind the block needs the line feed, and only a block can
+                    // take it away later.
+                    (true, _) => [before, &marked(behind, ADDED_LINE_FEED, 1)].concat(),
+                    (false, true) => marked(&[before, behind].concat(), IN_NEW_FILE, usize::MAX),
+                    (false, false) => [before, behind].concat(),
+                }
             }
             (None, Some(text)) => {
                 let is_whole = bytes.is_empty() || bytes.ends_with(b"\n");
                 let (before, suffix) = match is_whole {
+                    true if bytes.is_empty() => ("", first),
                     true => ("", ""),
                     false => ("\n", ADDED_LINE_FEED),
                 };
@@ -154,6 +179,21 @@ impl MarkedBlock {
         HostError::malformed(self.file.clone(), error.to_string())
             .with_hint("remove the lines of the block, or restore those that are missing")
     }
+}
+
+/// The bytes with a mark at the first line that begins a block and has no mark, among so many lines.
+fn marked(bytes: &[u8], mark: &str, lines: usize) -> Vec<u8> {
+    let is_unmarked = |line: &[u8]| {
+        line.starts_with(b"# BEGIN hosttune ") && line.ends_with(b"\n") && !line.ends_with(b")\n")
+    };
+    let mut end = 0;
+    for line in bytes.split_inclusive(|byte| *byte == b'\n').take(lines) {
+        end += line.len();
+        if is_unmarked(line) {
+            return [&bytes[..end - 1], mark.as_bytes(), &bytes[end - 1..]].concat();
+        }
+    }
+    bytes.to_vec()
 }
 
 impl fmt::Display for MarkedBlock {
@@ -174,11 +214,22 @@ impl Knob for MarkedBlock {
     }
 
     fn set(&self, host: &mut Host, to: &FilePart) -> Result<(), HostError> {
-        file_part::write(host, &self.file, to, |present| {
+        file_part::write(host, &self.file, |present| {
+            let malformed = |error| self.malformed(&error);
+            let first = match present {
+                None => IN_NEW_FILE,
+                Some(_) => "",
+            };
+            let present = present.unwrap_or_default();
+            let place = self.place(present).map_err(malformed)?;
+            let is_in_new_file = place.is_some_and(|place| place.is_in_new_file);
             let bytes = self
-                .replace(present.unwrap_or_default(), to.text())
-                .map_err(|error| self.malformed(&error))?;
-            Ok((!bytes.is_empty()).then_some(bytes))
+                .replaced(present, to.text(), first)
+                .map_err(malformed)?;
+            Ok(match bytes.is_empty() {
+                true if is_in_new_file || *to == FilePart::NoFile => Written::Removed,
+                _ => Written::Bytes(bytes),
+            })
         })
     }
 
@@ -196,6 +247,24 @@ impl Knob for MarkedBlock {
 
     fn is_partial_write(&self, seen: &FilePart, from: &FilePart, to: &FilePart) -> bool {
         seen.is_partial_write(from, to)
+    }
+
+    fn out_of_reach(
+        &self,
+        host: &Host,
+        identity: Option<&str>,
+        _: &FilePart,
+    ) -> Result<Option<String>, HostError> {
+        file_part::out_of_reach(host, &self.file, identity)
+    }
+
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        file_part::identity(host, &self.file)
+    }
+
+    /// What is on another file system is out of reach, and not another file.
+    fn is_same_thing(_: &str, _: &str) -> bool {
+        true
     }
 
     fn show(&self, state: &FilePart) -> String {

@@ -28,9 +28,12 @@
 //! - [`Trial`]: what became of the entry.
 
 mod coverage;
+mod default_entry;
 mod efi_variable;
+mod entry_file;
 mod environment_block;
 mod file_part;
+mod grub_default;
 mod grub_menu;
 mod grub_storage;
 mod grub_variable;
@@ -41,12 +44,16 @@ mod mode;
 mod mode_once;
 mod mode_state;
 mod next_boot;
+mod systemd_menu;
 mod trial;
 mod trial_entry;
 mod trial_in_entries;
 mod trial_state;
+mod version_order;
+mod watchdog;
 
 pub use efi_variable::{EfiValue, EfiVariable};
+pub(crate) use entry_file::is_ours;
 pub use environment_block::{BLOCK_LENGTH, EnvironmentBlock, EnvironmentBlockError};
 pub use file_part::FilePart;
 pub use grub_variable::GrubVariable;

@@ -7,11 +7,12 @@ use hosttune_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::environment_block::EnvironmentBlock;
+use super::default_entry;
+use super::entry_file::is_ours;
 use super::file_part::FilePart;
 use super::grub_menu::Menu;
 use super::marked_block::MarkedBlock;
-use super::trial::{environment_block, grub_directory};
+use super::trial::grub_directory;
 use super::trial_entry::{LinuxCommand, changed_line, copied, described};
 use crate::boot_loader::{
     BootLoader, BootSetting, Detection, ENTRIES, LoaderEntry, detect, only_root,
@@ -89,9 +90,9 @@ impl BootMode {
         format!("hosttune-{}-{}", self.name, self.mode)
     }
 
-    /// The name of the entry file. GRUB sorts by it, downwards.
-    pub(super) fn file_name(&self) -> String {
-        format!("0-{}.conf", self.id())
+    /// The name of the entry file, which the loader of this place sorts last.
+    pub(super) fn file_name(&self, place: ModePlace) -> String {
+        default_entry::file_name(place, &self.id())
     }
 
     fn title(&self, of: &str) -> String {
@@ -148,8 +149,8 @@ impl BootMode {
                     let bytes = host.read(format!("{grub}/grub.cfg"))?;
                     let menu = Menu::parse(&String::from_utf8_lossy(&bytes));
                     Some(match menu.reads_entries {
-                        true => ModePlace::GrubEntries { grub, entries },
-                        false => ModePlace::Grub(grub),
+                        Some(_) => ModePlace::GrubEntries { grub, entries },
+                        None => ModePlace::Grub(grub),
                     })
                 }
                 (Some(grub), None) => Some(ModePlace::Grub(grub)),
@@ -169,25 +170,13 @@ impl BootMode {
         let path = format!("{directory}/grub.cfg");
         let bytes = host.read(&path)?;
         let menu = Menu::parse(&String::from_utf8_lossy(&bytes));
-        let Some(custom) = menu.reads_custom else {
+        if menu.reads_custom.is_none() {
             return Ok(Err(refusal(
                 format!("{path} does not read custom.cfg"),
                 "make /etc/grub.d/41_custom executable, then run update-grub",
             )));
-        };
-        if menu.is_moved_by_an_entry_at(custom) {
-            return Ok(Err(refusal(
-                "the default entry is a number, and the mode would be before other entries",
-                "name the default entry by its id: GRUB_DEFAULT in /etc/default/grub, then update-grub",
-            )));
         }
-        let saved = match host.read(environment_block(directory)) {
-            Err(error) if *error.kind() == HostErrorKind::Missing => None,
-            bytes => EnvironmentBlock::parse(&bytes?)
-                .ok()
-                .and_then(|block| block.get("saved_entry")),
-        };
-        let saved = saved.map(|saved| String::from_utf8_lossy(&saved).into_owned());
+        let saved = default_entry::saved_entry(host, directory)?;
         let entry = match menu.default_entry(saved.as_deref()) {
             Ok(entry) => entry,
             Err(why) => {
@@ -245,7 +234,7 @@ impl BootMode {
         let release = host.read_text("/proc/sys/kernel/osrelease")?;
         let mut found = Vec::new();
         for name in host.list(directory)? {
-            if !name.ends_with(".conf") || name.starts_with("0-hosttune-") {
+            if !name.ends_with(".conf") || is_ours(&name) {
                 continue;
             }
             let bytes = host.read(format!("{directory}/{name}"))?;
@@ -310,13 +299,18 @@ impl BootMode {
         })?;
         let title = self.title(entry.last("title").unwrap_or("Linux"));
         entry.set("title", &title);
-        // systemd-boot sorts by this key, upwards.
-        entry.set("sort-key", "zz-hosttune");
+        // systemd-boot sorts entries without this key behind those with it.
+        entry.remove("sort-key");
         entry.set("options", &line.to_string());
         Ok(Ok((entry.text(), format!("{directory}/{name}"))))
     }
 
-    fn declare_entry(&self, at: &mut Planner<'_>, directory: &str) -> Result<(), Error> {
+    fn declare_entry(
+        &self,
+        at: &mut Planner<'_>,
+        place: ModePlace,
+        directory: &str,
+    ) -> Result<(), Error> {
         let (text, copied) = match self.entry_text(at.host(), directory)? {
             Ok(entry) => entry,
             Err(unsupported) => {
@@ -324,7 +318,8 @@ impl BootMode {
                 return Ok(());
             }
         };
-        let file = ConfigFile::new(format!("{directory}/{}", self.file_name()))?;
+        let name = self.file_name(place);
+        let file = ConfigFile::new(format!("{directory}/{name}"))?;
         let beside = match at.now(&file)? {
             FileState::Present(present) => Some(present),
             // A boot partition with FAT gives all files the same mode and owner, whatever is asked for.
@@ -335,11 +330,15 @@ impl BootMode {
             ..beside.unwrap_or_else(|| FileContent::new(Vec::new()))
         };
         at.want(&file, &FileState::Present(content)).why(self.why());
-        at.note(format!(
-            "to start this mode once: systemctl reboot --boot-loader-entry={} (with GRUB: grub2-reboot {}, then reboot)",
-            self.file_name(),
-            self.file_name().trim_end_matches(".conf")
-        ));
+        at.note(match place {
+            ModePlace::Entries(_) => {
+                format!("to start this mode once: systemctl reboot --boot-loader-entry={name}")
+            }
+            ModePlace::Grub(_) | ModePlace::GrubEntries { .. } => format!(
+                "to start this mode once: grub2-reboot '{}', then reboot",
+                name.trim_end_matches(".conf")
+            ),
+        });
         Ok(())
     }
 
@@ -372,14 +371,18 @@ impl Tuning for BootMode {
             }
             place => place?,
         };
+        let Some(place) = place else {
+            at.skip(&self.what(), no_place());
+            return Ok(());
+        };
+        if let Some(refusal) = default_entry::objection(at.host(), place, &self.id())? {
+            at.skip(&self.what(), refusal);
+            return Ok(());
+        }
         match place {
-            Some(ModePlace::Grub(directory)) => self.declare_grub(at, directory),
-            Some(ModePlace::GrubEntries { entries, .. } | ModePlace::Entries(entries)) => {
-                self.declare_entry(at, entries)
-            }
-            None => {
-                at.skip(&self.what(), no_place());
-                Ok(())
+            ModePlace::Grub(directory) => self.declare_grub(at, directory),
+            ModePlace::GrubEntries { entries, .. } | ModePlace::Entries(entries) => {
+                self.declare_entry(at, place, entries)
             }
         }
     }

@@ -3,6 +3,7 @@
 use hosttune_core::host::RootKind;
 use hosttune_core::{Error, Host, Planner, Tuning};
 
+use super::default_entry;
 use super::mode::{BootMode, ModePlace, Refusal, no_place, refusal};
 use super::mode_state::EntryState;
 use super::next_boot::NextBoot;
@@ -57,8 +58,11 @@ impl ModeOnce {
         let next = NextBoot::of(place);
         let id = match place {
             ModePlace::Grub(_) => self.mode.id(),
-            _ => next.id_of_file(&self.mode.file_name()),
+            _ => next.id_of_file(&self.mode.file_name(place)),
         };
+        if let Some(refusal) = default_entry::objection(host, place, &self.mode.id())? {
+            return Ok(Err(refusal));
+        }
         if let Some(refusal) = next.objection(host, place, &id, &self.mode.name)? {
             return Ok(Err(refusal));
         }

@@ -89,8 +89,8 @@ impl BootMode {
                 (compared(present.text(), wanted.as_deref()), self.id())
             }
             ModePlace::GrubEntries { entries, .. } | ModePlace::Entries(entries) => (
-                self.file_state(host, entries)?,
-                next.id_of_file(&self.file_name()),
+                self.file_state(host, place, entries)?,
+                next.id_of_file(&self.file_name(place)),
             ),
         };
         // What cannot be parsed is reported when a choice is made.
@@ -101,8 +101,13 @@ impl BootMode {
         Ok(Some((entry, is_next)))
     }
 
-    fn file_state(&self, host: &Host, directory: &str) -> Result<EntryState, Error> {
-        let file = ConfigFile::new(format!("{directory}/{}", self.file_name()))?;
+    fn file_state(
+        &self,
+        host: &Host,
+        place: ModePlace,
+        directory: &str,
+    ) -> Result<EntryState, Error> {
+        let file = ConfigFile::new(format!("{directory}/{}", self.file_name(place)))?;
         let present = match file.read(host)? {
             FileState::Present(present) | FileState::HalfWritten(Some(present)) => Some(present),
             FileState::Absent | FileState::HalfWritten(None) => None,

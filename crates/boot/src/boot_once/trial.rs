@@ -1,20 +1,19 @@
 //! A trial as a tuning: an entry beside the default one, and GRUB's choice of it for one boot.
 
 use hosttune_core::host::RootKind;
-use hosttune_core::{
-    Error, Host, HostError, HostErrorKind, Planner, Tuning, Unsupported, UnsupportedKind,
-};
+use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Tuning};
 
 use super::environment_block::EnvironmentBlock;
 use super::file_part::FilePart;
 use super::grub_menu::{Menu, MenuEntry};
 use super::grub_variable::GrubVariable;
 use super::marked_block::MarkedBlock;
+use super::mode::{ModePlace, Refusal, refusal};
 use super::trial_entry::{LinuxCommand, TrialFacts, changed_line, entry_id, return_settings, text};
 use super::trial_state::{Trial, TrialState};
-use super::{coverage, grub_storage};
+use super::{coverage, default_entry, grub_storage};
 use crate::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE};
-use crate::initramfs::{InitramfsGenerator, generator};
+use crate::initramfs::{InitramfsGenerator, installed_generator};
 
 /// The name of the part in plans, in `--only` and in the journal.
 pub const TRIAL: &str = "trial";
@@ -32,20 +31,21 @@ pub(super) fn grub_directory(host: &Host) -> Result<Option<&'static str>, HostEr
     Ok(None)
 }
 
-/// Whether GRUB takes its entries from `loader/entries` at boot.
+/// Whether GRUB takes its entries from `loader/entries` at boot; `None` if this user cannot read the menu.
 ///
 /// # Errors
-/// Any error from the host, except that this user cannot read the menu.
-pub(crate) fn reads_entries(host: &Host) -> Result<bool, HostError> {
-    let Some(directory) = grub_directory(host)? else {
-        return Ok(false);
+/// Any other error from the host.
+pub(crate) fn reads_entries(host: &Host) -> Result<Option<bool>, HostError> {
+    let menu = || -> Result<Option<Menu>, HostError> {
+        let Some(directory) = grub_directory(host)? else {
+            return Ok(None);
+        };
+        let bytes = host.read(format!("{directory}/grub.cfg"))?;
+        Ok(Some(Menu::parse(&String::from_utf8_lossy(&bytes))))
     };
-    match host.read(format!("{directory}/grub.cfg")) {
-        Err(error) if *error.kind() == HostErrorKind::Denied => Ok(false),
-        bytes => {
-            let menu = Menu::parse(&String::from_utf8_lossy(&bytes?));
-            Ok(menu.reads_entries && menu.entries.is_empty())
-        }
+    match menu() {
+        Err(error) if *error.kind() == HostErrorKind::Denied => Ok(None),
+        menu => Ok(Some(menu?.is_some_and(|menu| menu.reads_entries.is_some()))),
     }
 }
 
@@ -76,22 +76,6 @@ pub(crate) struct TrialOf<'a> {
     pub(crate) kept_in: &'a str,
 }
 
-/// Why nothing can be tried on a host.
-#[derive(Debug, PartialEq, Eq)]
-struct Refusal {
-    why: String,
-    hint: String,
-}
-
-impl Refusal {
-    fn new(why: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            why: why.into(),
-            hint: hint.into(),
-        }
-    }
-}
-
 /// What is written for a trial.
 struct Prepared {
     directory: &'static str,
@@ -105,13 +89,13 @@ pub(super) const WITHOUT_TRIAL: &str =
 impl TrialOf<'_> {
     fn prepare(&self, host: &Host) -> Result<Result<Prepared, Refusal>, Error> {
         if host.root_kind() == RootKind::Image {
-            return Ok(Err(Refusal::new(
+            return Ok(Err(refusal(
                 "an image is not running, so nothing can be confirmed in it",
                 "omit --try-boot",
             )));
         }
         let Some(directory) = grub_directory(host)? else {
-            return Ok(Err(Refusal::new(
+            return Ok(Err(refusal(
                 "there is no grub.cfg in /boot/grub or /boot/grub2",
                 "mount /boot, or run update-grub",
             )));
@@ -119,7 +103,7 @@ impl TrialOf<'_> {
         if let Some(trial) = Trial::of(host, self.name)?
             && trial.state == TrialState::Running
         {
-            return Ok(Err(Refusal::new(
+            return Ok(Err(refusal(
                 format!("trial {} is running", trial.id),
                 format!(
                     "keep it: {name} confirm; or cancel it: {name} revert --only trial",
@@ -128,7 +112,7 @@ impl TrialOf<'_> {
             )));
         }
         if host.exists(self.kept_in)? {
-            return Ok(Err(Refusal::new(
+            return Ok(Err(refusal(
                 format!(
                     "{} is there: the next update-grub makes its parameters the default, tried or not",
                     self.kept_in
@@ -139,7 +123,7 @@ impl TrialOf<'_> {
         let path = format!("{directory}/grub.cfg");
         let bytes = match host.read(&path) {
             Err(error) if *error.kind() == HostErrorKind::Denied => {
-                return Ok(Err(Refusal::new(
+                return Ok(Err(refusal(
                     format!("only root can read {path}"),
                     "run this as root",
                 )));
@@ -153,7 +137,7 @@ impl TrialOf<'_> {
             bytes => match EnvironmentBlock::parse(&bytes?) {
                 Ok(block) => block.get("saved_entry"),
                 Err(error) => {
-                    return Ok(Err(Refusal::new(
+                    return Ok(Err(refusal(
                         format!("{block_path} cannot be used: {error}"),
                         format!("make a new one: grub-editenv {block_path} create"),
                     )));
@@ -165,16 +149,20 @@ impl TrialOf<'_> {
         if let Some(refusal) = objection(&menu, &text, &path) {
             return Ok(Err(refusal));
         }
+        let place = ModePlace::Grub(directory);
+        if let Some(refusal) = default_entry::objection(host, place, &entry_id(self.name))? {
+            return Ok(Err(refusal));
+        }
         if let Some(why) = grub_storage::objection(host, directory)? {
             let why = format!(
                 "GRUB could not end the trial, which would stay the default for ever: {why}"
             );
-            return Ok(Err(Refusal::new(why, WITHOUT_TRIAL)));
+            return Ok(Err(refusal(why, WITHOUT_TRIAL)));
         }
         let entry = match menu.default_entry(saved.as_deref()) {
             Ok(entry) => entry,
             Err(why) => {
-                return Ok(Err(Refusal::new(
+                return Ok(Err(refusal(
                     why.0,
                     "choose an entry of the menu: grub-set-default, or GRUB_DEFAULT in /etc/default/grub and update-grub",
                 )));
@@ -182,12 +170,12 @@ impl TrialOf<'_> {
         };
         let boot = host.boot_id()?;
         if boot.is_empty() {
-            return Ok(Err(Refusal::new(
+            return Ok(Err(refusal(
                 "the running boot has no id, so that nothing would tell whether the trial was booted",
                 "mount /proc",
             )));
         }
-        let generator = generator(host)?;
+        let generator = installed_generator(host)?;
         let facts = TrialFacts::new(&boot, self.settings.iter().copied());
         Ok(self.written(host, entry, &facts, generator)?.map(|(text, mut notes)| {
             notes.push(format!("trial {} is started once by the next boot (restart with reboot, not with the switch: GRUB reads the disk without the journal of its file system); the boot after that has the old line unless you run {} confirm", facts.id, self.name));
@@ -204,7 +192,7 @@ impl TrialOf<'_> {
         generator: Option<InitramfsGenerator>,
     ) -> Result<Result<(String, Vec<String>), Refusal>, Error> {
         let Some(linux) = LinuxCommand::of(entry) else {
-            return Ok(Err(Refusal::new(
+            return Ok(Err(refusal(
                 format!(
                     "the default entry '{}' does not start Linux by one command",
                     entry.title
@@ -217,7 +205,7 @@ impl TrialOf<'_> {
             .iter()
             .all(|setting| setting.is_met(&linux.line))
         {
-            return Ok(Err(Refusal::new(
+            return Ok(Err(refusal(
                 format!(
                     "there is nothing to try: the default entry '{}' has all of the parameters",
                     entry.title
@@ -230,7 +218,7 @@ impl TrialOf<'_> {
         let line = match changed_line(&linux.line, all) {
             Ok(line) => line,
             Err(error) => {
-                return Ok(Err(Refusal::new(
+                return Ok(Err(refusal(
                     format!("the line of '{}' cannot be changed: {error}", entry.title),
                     "correct the profile, or the configuration of GRUB",
                 )));
@@ -264,36 +252,24 @@ fn other_kernel(host: &Host, linux: &LinuxCommand) -> Result<Option<String>, Hos
 
 /// What the menu lacks for a trial.
 fn objection(menu: &Menu, text: &str, path: &str) -> Option<Refusal> {
-    if menu.reads_entries && menu.entries.is_empty() {
-        return Some(Refusal::new(
-            format!("{path} takes its entries from loader/entries at boot, where no trial is made"),
-            "copy the entry there to a file of another name, add the parameters and panic=10 to its options, and start it once: grub2-reboot NAME-WITHOUT-CONF",
-        ));
-    }
     if !menu.starts_once {
-        return Some(Refusal::new(
+        return Some(refusal(
             format!("{path} does not start next_entry for one boot"),
             "generate it with grub-mkconfig: update-grub",
         ));
     }
-    let Some(custom) = menu.reads_custom else {
-        return Some(Refusal::new(
+    if menu.reads_custom.is_none() {
+        return Some(refusal(
             format!("{path} does not read custom.cfg"),
             "make /etc/grub.d/41_custom executable, then run update-grub",
         ));
-    };
+    }
     if text.contains("GRUB lacks write support") {
-        return Some(Refusal::new(
+        return Some(refusal(
             format!(
                 "GRUB could not end the trial, which would stay the default for ever: {path} says that GRUB lacks write support"
             ),
             WITHOUT_TRIAL,
-        ));
-    }
-    if menu.is_moved_by_an_entry_at(custom) {
-        return Some(Refusal::new(
-            "the default entry is a number, and the trial would be before other entries",
-            "name the default entry by its id: GRUB_DEFAULT in /etc/default/grub, then update-grub",
         ));
     }
     None
@@ -303,8 +279,7 @@ impl Tuning for TrialOf<'_> {
     fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         let prepared = match self.prepare(at.host())? {
             Ok(prepared) => prepared,
-            Err(Refusal { why, hint }) => {
-                let unsupported = Unsupported::new(UnsupportedKind::Other, why).hint(hint);
+            Err(unsupported) => {
                 // Without the trial, the parameters would be kept untried.
                 at.skip("trial of the kernel parameters", unsupported)
                     .required();

@@ -4,18 +4,18 @@ use hosttune_core::file::{ConfigFile, FileState};
 use hosttune_core::host::{FileContent, RootKind};
 use hosttune_core::{Error, Host, Planner, Tuning};
 
-use super::coverage;
 use super::mode::{BootMode, ModePlace, Refusal, refusal};
 use super::next_boot::NextBoot;
 use super::trial::WITHOUT_TRIAL;
 use super::trial_entry::{TrialFacts, changed_line, entry_id, return_settings};
 use super::trial_state::{Trial, TrialState};
+use super::{coverage, default_entry};
 use crate::command_line::CommandLineSetting;
-use crate::initramfs::generator;
+use crate::initramfs::installed_generator;
 
-/// The name of the file of a program's trial. GRUB sorts by it, downwards.
-pub(super) fn file_name(name: &str) -> String {
-    format!("0-{}.conf", entry_id(name))
+/// The name of the file of a program's trial, which the loader of this place sorts last.
+pub(super) fn file_name(place: ModePlace, name: &str) -> String {
+    default_entry::file_name(place, &entry_id(name))
 }
 
 /// Settings that the next boot has and no other, where entries are files.
@@ -33,6 +33,8 @@ pub(crate) struct TrialInEntries<'a> {
 struct Prepared {
     next: NextBoot,
     directory: &'static str,
+    /// The name of the new file.
+    file: String,
     text: String,
     /// The entry that is copied.
     copied: String,
@@ -72,8 +74,11 @@ impl TrialInEntries<'_> {
             )));
         }
         let next = NextBoot::of(place);
-        let id = next.id_of_file(&file_name(self.name));
+        let id = next.id_of_file(&file_name(place, self.name));
         if let Some(refusal) = next.objection(host, place, &id, self.name)? {
+            return Ok(Err(refusal));
+        }
+        if let Some(refusal) = default_entry::objection(host, place, &entry_id(self.name))? {
             return Ok(Err(refusal));
         }
         let (name, mut entry) = match BootMode::entry_of_running_kernel(host, directory)? {
@@ -94,7 +99,7 @@ impl TrialInEntries<'_> {
                 "mount /proc",
             )));
         }
-        let generator = generator(host)?;
+        let generator = installed_generator(host)?;
         let facts = TrialFacts::new(&boot, self.settings.iter().copied());
         let returns = return_settings(generator, &facts.id);
         let all = self.settings.iter().copied().chain(&returns);
@@ -113,8 +118,8 @@ impl TrialInEntries<'_> {
             self.name
         );
         entry.set("title", &title);
-        // systemd-boot sorts by this key, upwards.
-        entry.set("sort-key", "zz-hosttune");
+        // systemd-boot sorts entries without this key behind those with it.
+        entry.remove("sort-key");
         entry.set("options", &line.to_string());
         let mut notes = coverage::notes(host, generator)?;
         notes.push(format!(
@@ -126,6 +131,7 @@ impl TrialInEntries<'_> {
         Ok(Ok(Prepared {
             next,
             directory,
+            file: file_name(place, self.name),
             text: facts.comments(self.name) + &entry.text(),
             copied: format!("{directory}/{name}"),
             notes,
@@ -144,7 +150,7 @@ impl Tuning for TrialInEntries<'_> {
                 return Ok(());
             }
         };
-        let name = file_name(self.name);
+        let name = prepared.file;
         let file = ConfigFile::new(format!("{}/{name}", prepared.directory))?;
         let beside = match at.now(&file)? {
             FileState::Present(present) => Some(present),

@@ -117,7 +117,7 @@ fn found(host: &Host, name: &str) -> Result<Option<(TrialFacts, FilePart)>, Host
     else {
         return Ok(None);
     };
-    let file = file_name(name);
+    let file = file_name(place, name);
     let text = match host.read(format!("{directory}/{file}")) {
         Err(error) if *error.kind() == HostErrorKind::Missing => return Ok(None),
         text => text?,

@@ -15,14 +15,14 @@ use hosttune_core::{Error, Host, Session, State, Tuning, When};
 use proptest::prelude::*;
 
 const OURS: &str = "/etc/default/grub.d/zz-hosttune-laws.cfg";
-const LINE: &str = "BOOT_IMAGE=/vmlinuz root=UUID=1 ro quiet";
+pub(crate) const LINE: &str = "BOOT_IMAGE=/vmlinuz root=UUID=1 ro quiet";
 
-fn put(memory: Memory, path: &str, text: impl Into<Vec<u8>>) -> Memory {
+pub(crate) fn put(memory: Memory, path: &str, text: impl Into<Vec<u8>>) -> Memory {
     memory.content(path, FileContent::new(text))
 }
 
 /// Debian with GRUB.
-fn debian() -> Memory {
+pub(crate) fn debian() -> Memory {
     let memory = put(Memory::new(), "/proc/cmdline", format!("{LINE}\n"));
     let memory = memory.directory("/proc/sys");
     let memory = put(memory, "/boot/grub/grub.cfg", "### BEGIN\n");
@@ -39,13 +39,13 @@ fn debian() -> Memory {
 }
 
 /// systemd-boot with kernel-install.
-fn systemd_boot() -> Memory {
+pub(crate) fn systemd_boot() -> Memory {
     let memory = put(Memory::new(), "/proc/cmdline", "root=UUID=1 ro quiet\n");
     let memory = memory.directory("/proc/sys");
     put(memory, "/etc/kernel/cmdline", "root=UUID=1 ro quiet\n")
 }
 
-fn efi(memory: Memory, name: &str) -> Memory {
+pub(crate) fn efi(memory: Memory, name: &str) -> Memory {
     let mut bytes = vec![6, 0, 0, 0];
     bytes.extend(name.encode_utf16().flat_map(u16::to_le_bytes));
     bytes.extend([0, 0]);
@@ -53,15 +53,15 @@ fn efi(memory: Memory, name: &str) -> Memory {
     put(memory, path, bytes)
 }
 
-fn machine(memory: Memory) -> Machine {
+pub(crate) fn machine(memory: Memory) -> Machine {
     Machine::new(memory, hosttune_boot::knobs)
 }
 
-fn session(machine: &Machine) -> Session {
+pub(crate) fn session(machine: &Machine) -> Session {
     machine.session(&CrashPoint::lives()).unwrap()
 }
 
-fn parameters(settings: Vec<CommandLineSetting>) -> BootParameters {
+pub(crate) fn parameters(settings: Vec<CommandLineSetting>) -> BootParameters {
     let settings = settings.into_iter();
     BootParameters::new(
         "laws",
@@ -69,7 +69,7 @@ fn parameters(settings: Vec<CommandLineSetting>) -> BootParameters {
     )
 }
 
-fn equals(name: &str, value: &str) -> CommandLineSetting {
+pub(crate) fn equals(name: &str, value: &str) -> CommandLineSetting {
     CommandLineSetting::equals(name, value)
 }
 
@@ -177,8 +177,17 @@ fn a_loader_that_is_not_written_says_where_the_line_is_changed() {
     );
 }
 
-/// The line that grub-mkconfig would use, by the shell of this machine.
+/// What grub-mkconfig would use for normal entries, by the shell of this machine.
 fn generated(memory: &Memory) -> String {
+    shell(memory, "$GRUB_CMDLINE_LINUX_DEFAULT")
+}
+
+/// The whole line of a normal entry.
+fn generated_whole(memory: &Memory) -> String {
+    shell(memory, "$GRUB_CMDLINE_LINUX $GRUB_CMDLINE_LINUX_DEFAULT")
+}
+
+fn shell(memory: &Memory, shown: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let mut script = String::new();
     for (path, content) in memory.snapshot() {
@@ -192,9 +201,10 @@ fn generated(memory: &Memory) -> String {
             script.push_str(&format!(". {}\n", file.display()));
         }
     }
-    script.push_str("printf %s \"$GRUB_CMDLINE_LINUX_DEFAULT\"");
+    script.push_str(&format!("printf %s \"{shown}\""));
     let output = Command::new("/bin/sh")
-        .args(["-euc", &script])
+        .env_clear()
+        .args(["-ec", &script])
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -328,10 +338,99 @@ fn what_another_file_sets_already_is_not_added() {
     );
 }
 
+/// What the shell would not set is added, and what it sets is not; with the shell of this machine.
+#[test]
+fn only_what_a_shell_sets_counts_as_set() {
+    let file = "/etc/default/grub";
+    for (text, later, is_set) in [
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT='quiet mitigations=off'",
+            "",
+            true,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\nGRUB_CMDLINE_LINUX=\"mitigations=off\"",
+            "",
+            true,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT='quiet' # was: mitigations=off",
+            "",
+            false,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT=quiet # mitigations=off",
+            "",
+            false,
+        ),
+        // The variable for all entries comes first on the line, and the last word counts.
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT=\"mitigations=auto\"\nGRUB_CMDLINE_LINUX=\"mitigations=off\"",
+            "",
+            false,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX=\"mitigations=off\"",
+            "GRUB_CMDLINE_LINUX=\"console=tty1\"",
+            false,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX=\"mitigations=off\"\nGRUB_CMDLINE_LINUX=\"\"",
+            "",
+            false,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX=\"mitigations=off\"",
+            "GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX a\"",
+            true,
+        ),
+        (
+            "if false; then\nGRUB_CMDLINE_LINUX=\"mitigations=off\"\nfi",
+            "",
+            false,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"; GRUB_X=\"mitigations=off\"",
+            "",
+            false,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT=\"mitigations=off\"\nexport GRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"",
+            "",
+            false,
+        ),
+    ] {
+        let memory = put(debian(), file, format!("{text}\n"));
+        let later = format!("{later}\n");
+        let machine = machine(put(memory, "/etc/default/grub.d/50-later.cfg", later));
+        let wanted = parameters(vec![equals("mitigations", "off")]);
+        let plan = wanted.plan(&session(&machine)).unwrap();
+        assert_eq!(plan.steps.is_empty(), is_set, "{text}: {:?}", plan.notes);
+        let _ = wanted.apply(&mut session(&machine)).unwrap();
+        let line = generated_whole(machine.memory());
+        let value = line
+            .split(' ')
+            .rfind(|word| word.starts_with("mitigations="));
+        assert_eq!(value, Some("mitigations=off"), "{text}: {line}");
+    }
+}
+
 #[test]
 fn a_later_file_that_sets_the_line_anew_overrides() {
     for (text, is_overridden) in [
         ("GRUB_CMDLINE_LINUX_DEFAULT=\"console=ttyS0\"\n", true),
+        (
+            "export GRUB_CMDLINE_LINUX_DEFAULT=\"console=ttyS0\"\n",
+            true,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT=\"console=ttyS0\" # not $GRUB_CMDLINE_LINUX_DEFAULT\n",
+            true,
+        ),
+        (
+            "GRUB_CMDLINE_LINUX_DEFAULT='$GRUB_CMDLINE_LINUX_DEFAULT console=ttyS0'\n",
+            true,
+        ),
         ("# GRUB_CMDLINE_LINUX_DEFAULT=\"x\"\n", false),
         (
             "GRUB_CMDLINE_LINUX_DEFAULT=\"${GRUB_CMDLINE_LINUX_DEFAULT} x\"\n",
@@ -344,7 +443,7 @@ fn a_later_file_that_sets_the_line_anew_overrides() {
         let _ = wanted.apply(&mut session(&machine)).unwrap();
         let report = wanted.verify(&session(&machine)).unwrap();
         let overridden = matches!(&report.items[0].state, State::Overridden { by }
-            if by == "/etc/default/grub.d/zzz.cfg:1: GRUB_CMDLINE_LINUX_DEFAULT=\"console=ttyS0\"");
+            if *by == format!("/etc/default/grub.d/zzz.cfg:1: {}", text.trim()));
         assert_eq!(overridden, is_overridden, "{text}");
         assert_eq!(
             generated(machine.memory()).contains("nmi_watchdog=0"),
@@ -429,7 +528,7 @@ fn kernel_install_gets_a_changed_line_and_keeps_its_root() {
     assert_eq!(machine.memory().get("/etc/kernel/cmdline").unwrap(), edited);
 }
 
-const LIMINE: &str = "/boot/limine.conf";
+pub(crate) const LIMINE: &str = "/boot/limine.conf";
 const EXECUTABLE: &str = "/boot/EFI/BOOT/BOOTX64.EFI";
 const OF_LIMINE: &str = "timeout: 3\n\n/+Arch Linux\n//linux\n    protocol: linux\n    path: boot():/vmlinuz-linux\n    cmdline: root=UUID=1 ro  quiet\n//snapshot\n    protocol: linux\n    cmdline: root=UUID=1 rootflags=subvol=s ro\n/Other\n    protocol: linux\n    cmdline: root=UUID=2 ro\n/Windows\n    protocol: efi\n    path: boot():/EFI/Microsoft/Boot/bootmgfw.efi\n";
 
@@ -440,7 +539,7 @@ fn executable(digit: char) -> String {
 }
 
 /// Limine, whose entries are written by hand.
-fn limine() -> Memory {
+pub(crate) fn limine() -> Memory {
     let memory = put(Memory::new(), "/proc/cmdline", "root=UUID=1 ro quiet\n");
     let memory = put(memory.directory("/proc/sys"), EXECUTABLE, executable('0'));
     put(memory, LIMINE, OF_LIMINE)
@@ -478,17 +577,17 @@ fn the_entries_of_this_system_are_changed_in_limines_configuration() {
     assert_eq!(text(), back);
 }
 
-const ENTRIES: &str = "/boot/loader/entries";
+pub(crate) const ENTRIES: &str = "/boot/loader/entries";
 
 /// An entry of a system with this root file system and machine id, as kernel-install writes it.
-fn entry(root: &str, id: &str, version: &str) -> String {
+pub(crate) fn entry(root: &str, id: &str, version: &str) -> String {
     format!(
         "title      Arch Linux\nversion    {version}\nmachine-id {id}\noptions    root={root} ro  quiet\nlinux      /{id}/{version}/linux\ninitrd     /{id}/{version}/initrd\n"
     )
 }
 
 /// systemd-boot with two kernels, and entries that are not of this system or are to stay as they are.
-fn with_entries(memory: Memory) -> Memory {
+pub(crate) fn with_entries(memory: Memory) -> Memory {
     let memory = put(memory, "/etc/machine-id", "1a\n");
     let memory = put(memory, "/boot/loader/loader.conf", "timeout 3\n");
     let rescue = entry("UUID=1", "1a", "0-rescue-1a");
@@ -514,7 +613,7 @@ fn with_entries(memory: Memory) -> Memory {
     })
 }
 
-fn options(machine: &Machine, name: &str) -> Option<String> {
+pub(crate) fn options(machine: &Machine, name: &str) -> Option<String> {
     let text = machine.memory().get(format!("{ENTRIES}/{name}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("options"));
     line.map(|line| line.trim_start().to_owned())
@@ -590,7 +689,7 @@ fn entries_are_enough_and_fedoras_grub_reads_them() {
             .contains_key("/etc/kernel/cmdline")
     );
 
-    // Fedora: GRUB, and its menu has no entries of its own.
+    // Fedora: GRUB, and its menu has no kernels of its own, but Windows and the firmware's settings.
     let memory = put(
         with_entries(systemd_boot()),
         "/proc/cmdline",
@@ -599,9 +698,11 @@ fn entries_are_enough_and_fedoras_grub_reads_them() {
     let memory = put(
         memory,
         "/boot/grub2/grub.cfg",
-        "set default=\"${saved_entry}\"\ninsmod blscfg\nblscfg\n",
+        super::boot_modes::FEDORA_MENU,
     );
-    let fedora = machine(memory);
+    // Whether its generator reads the directory or not: it does not write the entries.
+    let generator = "for x in ${sysconfdir}/default/grub.d/*.cfg ; do\n";
+    let fedora = machine(put(memory, "/usr/sbin/grub2-mkconfig", generator));
     let before = fedora.memory().snapshot();
     let _ = wanted.apply(&mut session(&fedora)).unwrap();
     assert_eq!(
@@ -663,6 +764,57 @@ fn what_writes_the_entries_itself_is_not_worked_against() {
     let wanted = parameters(vec![equals("nmi_watchdog", "0")]);
     let error = wanted.plan(&session(&machine)).unwrap_err().to_string();
     assert!(error.contains("2047"), "{error}");
+}
+
+/// One odd file does not take the rest of the plan away.
+#[test]
+fn odd_files_are_named_or_left_alone() {
+    let latin = entry("UUID=1", "1a", "6.14.0").replace("Arch", "Arch\u{1}");
+    let latin: Vec<u8> = latin
+        .bytes()
+        .map(|byte| if byte == 1 { 0xe8 } else { byte })
+        .collect();
+    let memory = put(
+        with_entries(systemd_boot()),
+        &format!("{ENTRIES}/latin.conf"),
+        latin,
+    );
+    let memory = memory.directory(format!("{ENTRIES}/directory.conf"));
+    let with_odd = machine(memory);
+    let wanted = parameters(vec![equals("mitigations", "off")]);
+    let plan = wanted.plan(&session(&with_odd)).unwrap();
+    assert_eq!(plan.steps.len(), 3);
+    let said = "latin.conf is kept as it is, because it is not UTF-8 text";
+    assert!(
+        plan.notes.iter().any(|note| note.contains(said)),
+        "{:?}",
+        plan.notes
+    );
+
+    let memory = limine().directory("/boot/EFI/BOOT/odd.efi");
+    let plan = wanted.plan(&session(&machine(memory))).unwrap();
+    assert_eq!(plan.steps.len(), 1);
+    let text = [OF_LIMINE.as_bytes(), b"# caf\xe9\n"].concat();
+    let plan = wanted
+        .plan(&session(&machine(put(limine(), LIMINE, text))))
+        .unwrap();
+    assert!(plan.findings[0].to_string().contains("is not UTF-8 text"));
+
+    // Longer than the kernel reads: said at once, and not searched.
+    let long = format!("root=UUID=1 rw {}", "mitigations=auto ".repeat(20_000));
+    let memory = put(systemd_boot(), "/etc/kernel/cmdline", long);
+    let plan = wanted.plan(&session(&machine(memory))).unwrap();
+    assert!(plan.steps.is_empty());
+    let said = plan.findings[0].to_string();
+    assert!(said.contains("the kernel reads 2047"), "{said}");
+
+    let deep = "submenu 'a' {\n".repeat(20_000);
+    let plan = wanted.plan(&session(&machine(put(
+        debian(),
+        "/boot/grub/grub.cfg",
+        deep,
+    ))));
+    assert!(!plan.unwrap().steps.is_empty());
 }
 
 fn wanted() -> impl Strategy<Value = BootParameters> {

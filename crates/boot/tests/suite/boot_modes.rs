@@ -6,18 +6,18 @@ use hosttune_boot::boot_once::{
     ModeOnce,
 };
 use hosttune_boot::command_line::CommandLineSetting;
-use hosttune_core::testing::laws;
+use hosttune_core::testing::laws::{self, Act, Fault};
 use hosttune_core::testing::{Memory, Moment};
 use hosttune_core::{Error, Knob, Selection, Tuning};
 use proptest::prelude::*;
 
 use super::boot_once::{
-    BLOCK, CUSTOM, MENU, boot, deaths, debian, files, machine, put, session, tried,
+    BLOCK, CUSTOM, MENU, boot, deaths, debian, files, machine, moment, put, session, tried,
 };
 
 const MENU_FILE: &str = "/boot/grub/grub.cfg";
 
-fn guests() -> BootMode {
+pub(crate) fn guests() -> BootMode {
     let settings = [
         CommandLineSetting::equals("iommu", "pt"),
         CommandLineSetting::HugePages {
@@ -28,12 +28,12 @@ fn guests() -> BootMode {
     BootMode::new("laws", "guests", settings.map(BootSetting::new))
 }
 
-const ENTRIES: &str = "/boot/loader/entries";
-const ENTRY_FILE: &str = "/boot/loader/entries/0-hosttune-laws-guests.conf";
+pub(crate) const ENTRIES: &str = "/boot/loader/entries";
+const ENTRY_FILE: &str = "/boot/loader/entries/a--hosttune-laws-guests.conf";
 pub(crate) const FEDORA: &str = "title Fedora Linux (6.12.0) 41\nversion 6.12.0\nlinux /vmlinuz-6.12.0\ninitrd /initramfs-6.12.0.img\noptions root=UUID=1 ro\noptions quiet\ngrub_users $grub_users\n";
 
 /// systemd-boot with the entry of the running kernel and of an older one.
-fn entries() -> Memory {
+pub(crate) fn entries() -> Memory {
     let memory = put(Memory::new(), "/proc/cmdline", "root=UUID=1 ro quiet\n");
     let memory = put(memory, "/proc/sys/kernel/osrelease", "6.12.0\n");
     let memory = put(memory, "/boot/loader/loader.conf", "");
@@ -78,12 +78,12 @@ fn a_mode_is_a_file_beside_the_entry_of_the_running_kernel() {
     let before = files(&machine);
     let plan = guests().plan(&session(&machine)).unwrap();
     let said = &plan.notes[0];
-    let typed = "--boot-loader-entry=0-hosttune-laws-guests.conf";
+    let typed = "--boot-loader-entry=a--hosttune-laws-guests.conf";
     assert!(said.contains(typed), "{said}");
     let _ = guests().apply(&mut session(&machine)).unwrap();
     assert_eq!(
         machine.memory().get(ENTRY_FILE).unwrap(),
-        "title Fedora Linux (6.12.0) 41, guests mode of laws\nversion 6.12.0\nlinux /vmlinuz-6.12.0\ninitrd /initramfs-6.12.0.img\noptions root=UUID=1 ro quiet iommu=pt hugepagesz=2M hugepages=8192\ngrub_users $grub_users\nsort-key zz-hosttune"
+        "title Fedora Linux (6.12.0) 41, guests mode of laws\nversion 6.12.0\nlinux /vmlinuz-6.12.0\ninitrd /initramfs-6.12.0.img\noptions root=UUID=1 ro quiet iommu=pt hugepagesz=2M hugepages=8192\ngrub_users $grub_users"
     );
     assert!(guests().plan(&session(&machine)).unwrap().is_empty());
     assert!(session(&machine).revert().unwrap().is_complete());
@@ -143,7 +143,54 @@ proptest! {
     }
 }
 
-fn once() -> (&'static str, ModeOnce) {
+fn act() -> impl Strategy<Value = Act<BootMode>> {
+    let fault = prop::option::of((0u64..10, moment()).prop_map(Fault::Dies));
+    (0usize..3, any::<bool>(), fault).prop_map(|(owner, applies, fault)| Act {
+        owner,
+        applies: applies.then(|| of_owner(owner)),
+        fault,
+    })
+}
+
+fn of_owner(owner: usize) -> BootMode {
+    let quiet = BootSetting::new(CommandLineSetting::present("quiet"));
+    BootMode::new(format!("owner-{owner}"), "quiet", [quiet])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// They share `custom.cfg`, and the last one removes a file that the first one has created.
+    #[test]
+    fn modes_of_several_programs_go_in_any_order(
+        custom in prop::option::of("(set a=b\n){0,2}(x)?"),
+        acts in prop::collection::vec(act(), 0..8),
+        last in Just(vec![0usize, 1, 2]).prop_shuffle()
+    ) {
+        let mut memory = debian();
+        if let Some(custom) = custom {
+            memory = put(memory, CUSTOM, custom);
+        }
+        laws::owners_in_any_order(&machine(memory), &acts, &last)?;
+    }
+}
+
+#[test]
+fn the_last_program_removes_the_file_that_the_first_one_created() {
+    for last in [[0, 1], [1, 0]] {
+        let act = |owner| Act {
+            owner,
+            applies: Some(of_owner(owner)),
+            fault: None,
+        };
+        let acts = [act(0), act(1)];
+        laws::owners_in_any_order(&machine(debian()), &acts, &last).unwrap();
+        let empty = put(debian(), CUSTOM, "");
+        laws::owners_in_any_order(&machine(empty), &acts, &last).unwrap();
+    }
+}
+
+pub(crate) fn once() -> (&'static str, ModeOnce) {
     (BOOT_ONCE, ModeOnce::new(guests(), "laws apply --persist"))
 }
 
@@ -254,13 +301,12 @@ fn an_entry_of_an_older_kernel_is_told() {
     assert_eq!(next(&machine).as_deref(), Some("gnulinux"));
 }
 
-/// Fedora: GRUB, whose menu has no entries of its own.
+/// What Fedora's generated menu has behind the entries, which are files.
+pub(crate) const FEDORA_MENU: &str = include_str!("../grub/fedora-41.cfg");
+
+/// Fedora: GRUB, whose menu has no kernels of its own.
 pub(crate) fn fedora() -> Memory {
-    let menu = format!(
-        "{}insmod blscfg\nblscfg\n",
-        MENU.split("### BEGIN /etc/grub.d/10_linux").next().unwrap()
-    );
-    let memory = put(entries(), "/boot/grub2/grub.cfg", menu);
+    let memory = put(entries(), "/boot/grub2/grub.cfg", FEDORA_MENU);
     let memory = put(
         memory,
         "/proc/cmdline",
@@ -287,7 +333,7 @@ fn a_mode_in_a_file_is_started_once_by_grub() {
         name: "next_entry".to_owned(),
     };
     let next = block.read(session(&machine).host()).unwrap();
-    assert_eq!(next.text(), Some("0-hosttune-laws-guests"));
+    assert_eq!(next.text(), Some("~hosttune-laws-guests"));
     let state = guests().state(session(&machine).host()).unwrap();
     assert_eq!(
         (state.entry, state.is_next),
@@ -330,7 +376,7 @@ fn systemd_boot_starts_a_mode_once_by_a_variable_of_the_firmware() {
         let value = EfiVariable::one_shot()
             .read(session(&machine).host())
             .unwrap();
-        assert_eq!(value, EfiValue::of_text("0-hosttune-laws-guests.conf"));
+        assert_eq!(value, EfiValue::of_text("a--hosttune-laws-guests.conf"));
         let state = guests().state(session(&machine).host()).unwrap();
         assert_eq!(
             (state.entry, state.is_next),

@@ -49,6 +49,10 @@ pub(crate) fn debian() -> Memory {
             "GRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\n",
         ),
         (
+            "/usr/sbin/update-initramfs",
+            "#!/bin/sh\nmkinitramfs -o \"$1\"\n",
+        ),
+        (
             "/usr/sbin/grub-mkconfig",
             "#!/bin/sh\nfor x in ${sysconfdir}/default/grub.d/*.cfg ; do\n",
         ),
@@ -332,7 +336,8 @@ fn where_a_trial_would_not_end_it_is_refused() {
     let numbered = put(
         debian(),
         "/boot/grub/grub.cfg",
-        format!("{MENU}menuentry 'Windows' {{\n\tchainloader +1\n}}\n"),
+        format!("{MENU}menuentry 'Windows' {{\n\tchainloader +1\n}}\n")
+            .replace("set default=\"0\"", "set default=\"2\""),
     );
     let memory = debian();
     memory.change(|tree| tree.remove("/proc/self/mountinfo"));
@@ -353,7 +358,7 @@ fn where_a_trial_would_not_end_it_is_refused() {
             "does not start next_entry for one boot",
         ),
         (without("source"), "does not read custom.cfg"),
-        (numbered, "before other entries"),
+        (numbered, "GRUB may take the new entry for it"),
         (saved, "'gone' is not in the menu"),
         (
             put(
@@ -446,8 +451,10 @@ fn the_default_entry_is_copied_wherever_it_is() {
 #[test]
 fn dracut_gets_what_makes_its_shell_restart() {
     let memory = debian();
-    memory.change(|tree| tree.remove("/etc/initramfs-tools"));
+    // initramfs-tools was removed and not purged.
+    memory.change(|tree| tree.remove("/usr/sbin/update-initramfs"));
     let memory = memory.directory("/etc/dracut.conf.d");
+    let memory = put(memory, "/usr/bin/dracut", "#!/bin/bash\n");
     let memory = put(
         memory,
         "/etc/crypttab",
@@ -478,6 +485,72 @@ fn dracut_gets_what_makes_its_shell_restart() {
             .contains("rd.shell=0 rd.emergency=reboot panic=10"),
         "{line}"
     );
+}
+
+fn notes(memory: Memory) -> String {
+    let notes = tried().plan(&session(&machine(memory))).unwrap().notes;
+    notes.join("\n")
+}
+
+#[test]
+fn a_generator_that_is_not_installed_covers_nothing() {
+    let memory = debian();
+    memory.change(|tree| tree.remove("/usr/sbin/update-initramfs"));
+    let of_none = notes(memory);
+    assert!(
+        of_none.contains("is not covered: the initramfs"),
+        "{of_none}"
+    );
+    // The command of this name that calls dracut.
+    let of_dracut = put(
+        debian(),
+        "/usr/sbin/update-initramfs",
+        "#!/bin/sh\nexec dracut\n",
+    );
+    let of_dracut = put(of_dracut, "/usr/bin/dracut", "").directory("/etc/dracut.conf.d");
+    let of_dracut = notes(of_dracut);
+    assert!(of_dracut.contains("rd.shell=0"), "{of_dracut}");
+}
+
+#[test]
+fn the_watchdog_is_what_systemd_reads() {
+    let etc = "/etc/systemd/system.conf";
+    let drop_in = "/etc/systemd/system.conf.d/10-a.conf";
+    let vendor = "/usr/lib/systemd/system.conf.d/90-b.conf";
+    let same = "/usr/lib/systemd/system.conf.d/10-a.conf";
+    for (files, armed) in [
+        (&[(etc, "30")][..], Some(etc)),
+        (&[(etc, "0s")], None),
+        (&[(etc, "no")], None),
+        (&[(drop_in, "30"), (vendor, "off")], None),
+        (&[(vendor, "30"), (drop_in, "off")], Some(vendor)),
+        (&[(same, "30"), (drop_in, "")], None),
+        (&[(etc, "1"), (drop_in, " 2min")], Some(drop_in)),
+        (
+            &[
+                ("/usr/lib/systemd/system.conf", "30"),
+                ("/run/systemd/system.conf", "0"),
+            ],
+            None,
+        ),
+    ] {
+        let mut memory = debian().directory("/sys/class/watchdog/watchdog0");
+        for (file, value) in files {
+            let text = format!("[Manager]\nRuntimeWatchdogSec ={value}\n");
+            memory = put(memory, file, text);
+        }
+        let notes = notes(memory);
+        match armed {
+            Some(file) => assert!(notes.contains(&format!(" in {file})")), "{files:?}"),
+            None => assert!(notes.contains("nothing resets a trial"), "{files:?}"),
+        }
+    }
+    // The drop-in of the vendor is masked.
+    let masked = debian()
+        .directory("/sys/class/watchdog/watchdog0")
+        .link(drop_in, "/dev/null");
+    let masked = put(masked, same, "[Manager]\nRuntimeWatchdogSec=30\n");
+    assert!(notes(masked).contains("nothing resets a trial"));
 }
 
 #[test]
@@ -561,6 +634,18 @@ fn the_block_is_what_grubs_own_program_writes() {
     }
 }
 
+#[test]
+fn a_mark_without_a_line_before_it_takes_nothing_away() {
+    let block = MarkedBlock {
+        file: CUSTOM.to_owned(),
+        name: "x".to_owned(),
+    };
+    for mark in [" (the line before had no end)", " (the file is new)"] {
+        let text = format!("# BEGIN hosttune x{mark}\na\n# END hosttune x\n");
+        assert_eq!(block.replace(text.as_bytes(), None).unwrap(), b"");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -620,13 +705,16 @@ proptest! {
     }
 }
 
-pub(crate) fn deaths() -> impl Strategy<Value = Vec<Death>> {
-    let moment = prop_oneof![
+pub(crate) fn moment() -> impl Strategy<Value = Moment> {
+    prop_oneof![
         Just(Moment::Before),
         Just(Moment::Within),
         Just(Moment::After)
-    ];
-    prop::collection::vec((0u64..10, moment), 0..4)
+    ]
+}
+
+pub(crate) fn deaths() -> impl Strategy<Value = Vec<Death>> {
+    prop::collection::vec((0u64..10, moment()), 0..4)
 }
 
 /// A trial, or the same parameters kept.

@@ -8,6 +8,9 @@
     reason = "tests look at the host past everything that they test, say what they found, and fail where they cannot go on"
 )]
 
+mod boot_default;
+mod boot_files_away;
+mod boot_leftovers;
 mod boot_loader;
 mod boot_modes;
 mod boot_once;

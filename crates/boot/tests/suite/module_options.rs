@@ -180,6 +180,21 @@ fn what_wins_is_named_with_its_line() {
             report.notes
         );
     }
+    // The quote takes our option into its value, whatever order the files have.
+    for text in [
+        "options kvm halt_poll_ns=\"1\n",
+        "options kvm halt_poll_ns=\"1 x\noptions kvm a=\"b\n",
+    ] {
+        let machine = machine(with_file(memory(), "/etc/modprobe.d/a.conf", text));
+        let wanted = options(&[("kvm", "ignore_msrs", "1"), ("kvm", "halt_poll_ns", "5")]);
+        let closed = text.matches('"').count() == 2;
+        let _ = wanted.apply(&mut session(&machine)).unwrap();
+        let report = wanted.verify(&session(&machine)).unwrap();
+        let by = "kvm halt_poll_ns in /etc/modprobe.d/a.conf:1: a quote that is not closed takes the options of later files into its value";
+        let is_overridden =
+            matches!(&report.items[0].state, State::Overridden { by: seen } if seen.contains(by));
+        assert_eq!(is_overridden, !closed, "{report:#?}");
+    }
     // The same value, an earlier file, and another module's option override nothing.
     for (path, text) in [
         (

@@ -117,12 +117,16 @@ pub(super) fn every_left() -> Vec<NotReverted> {
         NotRevertedReason::Theirs,
         NotRevertedReason::Waits,
         NotRevertedReason::InUse("its use count is 1".into()),
+        NotRevertedReason::WaitsFor("zram0 swap header".into()),
         NotRevertedReason::Refused("Invalid argument (os error 22)".into()),
         NotRevertedReason::NotTaken,
         NotRevertedReason::Unreadable("gone".into()),
         NotRevertedReason::Hidden("all processors of policy0 are offline".into()),
         NotRevertedReason::SideEffect("x: refused".into()),
         NotRevertedReason::Interrupted,
+        NotRevertedReason::AnotherNetworkNamespace(
+            "it belongs to another network namespace (net:[4026532240]): run this there".into(),
+        ),
         NotRevertedReason::Stuck("cannot write unbind: it hangs in the kernel".into()),
     ]
     .into_iter()
@@ -316,7 +320,7 @@ fn an_apply_in_every_outcome() {
     applied.recovered = Some(reverted(every_left()));
     let document = check("apply", &json::applied(&applied));
     assert_eq!(document["outcome"], "rollback-incomplete");
-    assert_eq!(document["not_reverted"].as_array().unwrap().len(), 10);
+    assert_eq!(document["not_reverted"].as_array().unwrap().len(), 11);
     applied = Applied::declined();
     assert_eq!(
         check("apply", &json::applied(&applied))["outcome"],
@@ -381,7 +385,7 @@ fn a_failed_apply_says_why_once_and_what_to_do() {
 
 #[test]
 fn a_revert_in_every_outcome() {
-    let theirs = every_left().into_iter().take(3).collect::<Vec<_>>();
+    let theirs = every_left().into_iter().take(4).collect::<Vec<_>>();
     for (left, undone, outcome, exit) in [
         (Vec::new(), true, "reverted", Exit::Done),
         (Vec::new(), false, "nothing-to-do", Exit::Done),
@@ -401,16 +405,17 @@ fn a_revert_in_every_outcome() {
     }
     let text = text::reverted(&page(), &reverted(every_left()), &notes());
     for line in [
-        "1 reverted, 1 already reverted, 3 undone by an earlier reboot, 10 not reverted",
+        "1 reverted, 1 already reverted, 3 undone by an earlier reboot, 11 not reverted",
         "set to 100, original 60, now 10",
         "another process has set it since",
         "it is in use: its use count is 1",
+        "it waits for zram0 swap header, which could not be reverted and would be destroyed",
         "gaming revert --force",
         "Continue: gaming revert",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
-    let stuck = every_left().into_iter().take(5).collect();
+    let stuck = every_left().into_iter().take(6).collect();
     let text = text::reverted(&page(), &reverted(stuck), &notes());
     let line = "Resolve the remaining conflicts, then run: gaming revert";
     assert!(text.contains(line), "{text}");
@@ -461,6 +466,7 @@ fn runs() -> Runs {
         command_pid: pid + 1,
         command: "game --fast".into(),
         user: watchdog.map(|_| 1000),
+        network_namespace: None,
     };
     Runs {
         active: RunRecords(vec![run(40, Some(50)), run(60, None)]),

@@ -21,7 +21,8 @@ pub(in super::super) fn standing(
             .count()
     };
     let (back, theirs) = (counted(is_back), counted(is_theirs));
-    let absent = counted(|pending| pending.absent.is_some());
+    let elsewhere = counted(|pending| pending.network_namespace.is_some());
+    let absent = counted(|pending| pending.absent.is_some()) - elsewhere;
     let active = counted(|pending| pending.replaced.is_none());
     let mut says = vec![match active {
         0 if held > 0 => "no changes by apply".to_owned(),
@@ -33,6 +34,9 @@ pub(in super::super) fn standing(
     }
     if theirs > 0 {
         says.push(format!("{theirs} set by another process since"));
+    }
+    if elsewhere > 0 {
+        says.push(format!("{elsewhere} in another network namespace"));
     }
     if absent > 0 {
         says.push(format!("{absent} gone or unreadable"));

@@ -204,6 +204,11 @@ impl HostError {
         self.0.errno == Some(Errno::NOTDIR)
     }
 
+    /// Whether a directory was not removed because it is not empty (ENOTEMPTY).
+    pub(crate) fn is_not_empty(&self) -> bool {
+        self.0.errno == Some(Errno::NOTEMPTY)
+    }
+
     /// The errno, if the kernel returned one.
     pub fn errno(&self) -> Option<i32> {
         self.0.errno.map(Errno::raw_os_error)

@@ -6,9 +6,11 @@
 
 mod choice;
 mod error;
+mod file_system;
 mod fs;
 pub(crate) mod linux;
 mod mounts;
+mod network_namespace;
 pub(crate) mod regular;
 mod replacement;
 
@@ -20,12 +22,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::{HostError, HostErrorKind, Operation};
+pub use file_system::FileSystem;
 pub use fs::{AttributeValue, Entry, EntryKind, FileContent, Fs, RootKind};
 pub use linux::LinuxHost;
 pub use mounts::unescaped_path;
 
 pub(crate) use self::error::hint;
 use self::mounts::Mounts;
+pub(crate) use self::network_namespace::Whereabouts;
 use crate::unsupported::{Unsupported, UnsupportedKind};
 
 /// A change that is about to be made to the host, as the [`Gate`] sees it.
@@ -230,8 +234,57 @@ impl Host {
             return Ok(None);
         }
         let path = path.as_ref().to_string_lossy();
+        self.with_mounts(|mounts| mounts.unsupported(&path))
+    }
+
+    /// The file system that a path is on; `None` if the list of mounts does not tell, and in a system
+    /// image. Links in the path are not resolved.
+    ///
+    /// # Errors
+    /// If the list of mounts exists and cannot be read.
+    pub fn file_system(&self, path: impl AsRef<Path>) -> Result<Option<FileSystem>, HostError> {
+        if self.root_kind() == RootKind::Image {
+            return Ok(None);
+        }
+        let path = path.as_ref().to_string_lossy();
+        let mount = self.with_mounts(|mounts| {
+            let (point, device, source) = mounts.mount(&path)?;
+            Some((point.to_owned(), device.to_owned(), source.to_owned()))
+        })?;
+        let Some((mount_point, device, source)) = mount else {
+            return Ok(None);
+        };
+        Ok(Some(FileSystem {
+            mount_point,
+            uuid: self.file_system_uuid(&device, &source),
+        }))
+    }
+
+    /// What udev has found on a device. A file system of several devices (btrfs) has a number of its
+    /// own, and its source is one of them.
+    fn file_system_uuid(&self, device: &str, source: &str) -> Option<String> {
+        let text = |path: String| {
+            let bytes = self.fs.read(Path::new(&path)).ok()?;
+            Some(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let device = match (device.starts_with("0:"), source.strip_prefix("/dev/")) {
+            (false, _) => device.to_owned(),
+            (true, Some(name)) if !name.contains('/') => {
+                text(format!("/sys/class/block/{name}/dev"))?
+            }
+            (true, _) => return None,
+        };
+        let found = text(format!("/run/udev/data/b{}", device.trim()))?;
+        let uuid = found
+            .lines()
+            .find_map(|line| line.strip_prefix("E:ID_FS_UUID="))?;
+        Some(uuid.to_owned())
+    }
+
+    /// Asks the list of mounts, which is empty if it cannot be read.
+    fn with_mounts<T>(&self, ask: impl FnOnce(&Mounts) -> T) -> Result<T, HostError> {
         if let Some(known) = self.mounts.borrow().as_ref() {
-            return Ok(known.unsupported(&path));
+            return Ok(ask(known));
         }
         let mounts = match self.fs.read(Path::new(mounts::LIST)) {
             Ok(list) => Mounts::parse(&String::from_utf8_lossy(&list)),
@@ -242,11 +295,11 @@ impl Host {
             }
             Err(error) => return Err(error),
         };
-        let unsupported = mounts.unsupported(&path);
+        let answer = ask(&mounts);
         if self.read_epoch.get().is_some() {
             self.mounts.replace(Some(mounts));
         }
-        Ok(unsupported)
+        Ok(answer)
     }
 
     /// The names in a directory, sorted.

@@ -18,6 +18,9 @@ struct Mount {
     id: String,
     parent: String,
     point: String,
+    /// `MAJOR:MINOR`; the major number is 0 for a file system that is not on one block device.
+    device: String,
+    source: String,
     is_read_only: bool,
 }
 
@@ -57,6 +60,12 @@ impl Mounts {
         Some(current)
     }
 
+    /// Where the file system of a path is mounted, its device as `MAJOR:MINOR`, and its source.
+    pub(super) fn mount(&self, path: &str) -> Option<(&str, &str, &str)> {
+        let mount = self.of(path)?;
+        Some((&mount.point, &mount.device, &mount.source))
+    }
+
     /// Why a path cannot be written, if its mount is read-only.
     pub(super) fn unsupported(&self, path: &str) -> Option<Unsupported> {
         let mount = self.of(path).filter(|mount| mount.is_read_only)?;
@@ -71,11 +80,14 @@ impl Mount {
         let mut fields = line.split(' ');
         let id = fields.next()?.to_owned();
         let parent = fields.next()?.to_owned();
-        let point = unescaped_path(fields.nth(2)?);
+        let device = fields.next()?.to_owned();
+        let point = unescaped_path(fields.nth(1)?);
         let options = fields.next()?;
         // Optional fields end with a dash; the type, the source and the file system's own options
         // follow.
-        let of_file_system = fields.skip_while(|field| *field != "-").nth(3)?;
+        let mut fields = fields.skip_while(|field| *field != "-");
+        let source = unescaped_path(fields.nth(2)?);
+        let of_file_system = fields.next()?;
         let is_read_only = [options, of_file_system]
             .iter()
             .any(|options| options.split(',').any(|option| option == "ro"));
@@ -83,6 +95,8 @@ impl Mount {
             id,
             parent,
             point,
+            device,
+            source,
             is_read_only,
         })
     }

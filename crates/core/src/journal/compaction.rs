@@ -44,6 +44,7 @@ impl Knobs<'_> {
 /// that is not another process's change.
 fn follows(last: &Entry, next: &Entry, knobs: Knobs<'_>) -> bool {
     last.step.identity == next.step.identity
+        && last.step.network_namespace == next.step.network_namespace
         && next.step.from.known().is_some_and(|from| {
             from == last.left() || knobs.satisfies(&next.step.knob, from, &last.step.to)
         })
@@ -250,6 +251,7 @@ fn is_same_thing(first: &Entry, later: &Entry) -> bool {
     first.key() == later.key()
         && first.step.part == later.step.part
         && first.step.identity == later.step.identity
+        && first.step.network_namespace == later.step.network_namespace
         && (&first.boot, first.location) == (&later.boot, later.location)
 }
 

@@ -51,6 +51,9 @@ pub(crate) enum Record {
         shown: Option<Value>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         after: Vec<Value>,
+        /// The identity of the device, if it did not exist yet when the step was planned.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        identity: Option<String>,
     },
     /// The kernel refused a step that is not required. It is not tried again in this boot.
     Refused {

@@ -69,6 +69,11 @@ pub(crate) struct Log {
     owner: String,
     writer: Writer,
     boot: String,
+    /// The network namespace of this process, if known.
+    namespace: Option<String>,
+    /// The entries of this owner in other network namespaces. Nothing here reads or changes their
+    /// knobs: the same knobs in this namespace are others.
+    pub(crate) elsewhere: BTreeMap<u64, Entry>,
     /// By ID, which is the order in which they were done.
     pub(crate) entries: BTreeMap<u64, Entry>,
     pub(crate) refused: Vec<Refused>,
@@ -131,6 +136,6 @@ impl Log {
 
     /// Whether nothing is pending or remembered.
     fn holds_nothing(&self) -> bool {
-        self.entries.is_empty() && self.refused.is_empty()
+        self.entries.is_empty() && self.elsewhere.is_empty() && self.refused.is_empty()
     }
 }

@@ -108,6 +108,7 @@ pub(crate) fn arrange(
             let reset = side_effects.iter().chain(&request.taken_away);
             let reset: Vec<SavedState> = reset.cloned().collect();
             let mut step = step(request, target, from.clone(), reset, identity);
+            step.network_namespace = view.network_namespace(target, &step.side_effects)?;
             if let Some(damaged) = damaged {
                 step.from_text = target.kind.show(&target.knob, damaged);
             }
@@ -184,6 +185,7 @@ fn holds(
         holds.push(Step {
             to: seen.clone(),
             to_text: step.from_text.clone(),
+            network_namespace: view.network_namespace(target, &[])?,
             ..step
         });
     }
@@ -301,5 +303,6 @@ fn step(
         requirement: request.requirement,
         side_effects,
         identity,
+        network_namespace: None,
     }
 }

@@ -76,6 +76,12 @@ fn seen_now(view: &mut PlannedView<'_>, request: &Declared) -> Finding {
         }
     } else {
         match view.unsupported(target, Some(&seen)) {
+            // Another request makes it supported again: an apply sets both.
+            Some(Outcome::Unsupported(..))
+                if matches!(request.outcome, Some(Outcome::Step { .. })) =>
+            {
+                State::Drifted
+            }
             Some(Outcome::Unsupported(_, unsupported)) => State::NotApplicable { unsupported },
             Some(Outcome::Unreadable(error)) => unverifiable(&error),
             _ => State::Drifted,

@@ -193,6 +193,11 @@ pub struct Step {
     /// [`Knob::identity`](crate::Knob::identity).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+    /// The network namespace that the knob or a side effect belongs to, as `net:[4026531840]`;
+    /// `None` for other knobs, and in journals and plans of earlier releases. See
+    /// [`Knob::is_of_network_namespace`](crate::Knob::is_of_network_namespace).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_namespace: Option<String>,
 }
 
 /// Ordered steps, and the findings about the other requests.

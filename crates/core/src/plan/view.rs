@@ -76,6 +76,25 @@ impl<'a> PlannedView<'a> {
         }
     }
 
+    /// The network namespace that a step belongs to, if its knob or a side effect is one per
+    /// namespace.
+    pub(super) fn network_namespace(
+        &self,
+        target: &Target,
+        side_effects: &[SavedState],
+    ) -> Result<Option<String>, HostError> {
+        let is_of_it = target.kind.is_of_network_namespace(&target.knob)
+            || side_effects.iter().any(|saved| {
+                let kind = self.registry.find(&saved.knob.kind);
+                kind.is_ok_and(|kind| kind.is_of_network_namespace(&saved.knob))
+            });
+        if is_of_it {
+            self.host.network_namespace()
+        } else {
+            Ok(None)
+        }
+    }
+
     /// What the host shows now.
     pub(super) fn read(
         &mut self,

@@ -18,7 +18,7 @@ impl Session {
     /// The journal, checked to contain only knob types that this program knows.
     pub(super) fn load(&self) -> Result<Log, Error> {
         let writer = Some(self.writer());
-        let log = Log::load(&*self.store, &self.owner, writer, &self.boot)?;
+        let mut log = self.read_log(&*self.store, writer)?;
         if let Some((entry, knob)) = self.unknown(&log) {
             return Err(Error::Journal(JournalError::UnknownKnob {
                 path: self.store.path(entry.location, &self.owner),
@@ -26,12 +26,14 @@ impl Session {
                 program: log.program_of(entry.location).to_owned(),
             }));
         }
+        self.forget_gone_namespaces(&mut log);
         Ok(log)
     }
 
     /// The first knob in a journal whose type this program does not know.
     fn unknown<'l>(&self, log: &'l Log) -> Option<(&'l Entry, &'l AnyKnob)> {
-        let mut knobs = log.entries.values().flat_map(|entry| {
+        let entries = log.entries.values().chain(log.elsewhere.values());
+        let mut knobs = entries.flat_map(|entry| {
             let affected = entry.step.side_effects.iter().map(|kept| &kept.knob);
             let knobs = std::iter::once(&entry.step.knob).chain(affected);
             knobs.map(move |knob| (entry, knob))
@@ -98,7 +100,7 @@ impl Session {
     /// If this process cannot undo all of it, for example because it lacks the privileges or the
     /// backends, the undo stays open, and its owner's next run tries again.
     fn finish_own_undo(&mut self) -> Result<Reverted, Error> {
-        let log = Log::load(&*self.store, &self.owner, None, &self.boot)?;
+        let log = self.read_log(&*self.store, None)?;
         let mut log = self.settled_among_the_others(log)?;
         let Some(Open::Undoing { ids, force }) = log.open().cloned() else {
             return Ok(Reverted::default());
@@ -154,7 +156,7 @@ impl Session {
     pub(super) fn peek(&self) -> Result<(Log, Option<String>), Error> {
         match self.load() {
             Err(Error::Journal(JournalError::Denied { path, .. })) => {
-                let nothing = Log::load(&NoStore, &self.owner, None, &self.boot)?;
+                let nothing = self.read_log(&NoStore, None)?;
                 let note = format!(
                     "cannot tell whether an earlier run was interrupted: only root can read {path}"
                 );
@@ -239,7 +241,10 @@ impl Session {
         let (ids, force) = match log.open().cloned() {
             None => return Ok(None),
             Some(Open::Applying { apply }) => {
-                let ids = self.applied_prefix(log, apply)?;
+                let mut ids = self.applied_prefix(log, apply)?;
+                let elsewhere = log.elsewhere.values();
+                let of_apply = elsewhere.filter(|entry| entry.apply == apply);
+                ids.extend(of_apply.map(|entry| entry.id));
                 log.undo(&mut *self.store, Purpose::Rollback, ids.clone(), false)?;
                 (ids, false)
             }

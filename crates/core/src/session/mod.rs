@@ -7,6 +7,7 @@
 
 mod applied_prefix;
 mod journal;
+mod network_namespace;
 mod outcome;
 mod revert;
 mod status;
@@ -312,7 +313,18 @@ impl Session {
     fn refuse_stale(&self, plan: &Plan) -> Result<(), Error> {
         let mut stale = Vec::new();
         let mut moved = std::collections::HashSet::new();
+        let here = self.host.network_namespace()?;
         for step in &plan.steps {
+            if let (Some(planned), Some(here)) = (&step.network_namespace, &here)
+                && planned != here
+            {
+                stale.push(StaleStep {
+                    knob: step.knob.text.clone(),
+                    planned: planned.clone(),
+                    seen: here.clone(),
+                });
+                continue;
+            }
             let affected = step
                 .side_effects
                 .iter()
@@ -361,8 +373,9 @@ impl Session {
 }
 
 fn refusals(log: &Log) -> Vec<Refusal> {
-    log.refused
-        .iter()
+    let refused = log.refused.iter();
+    refused
+        .filter(|refused| log.is_here(&refused.step))
         .map(|refused| Refusal {
             key: refused.step.knob.key(),
             to: refused.step.to.clone(),

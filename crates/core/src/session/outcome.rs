@@ -104,6 +104,8 @@ pub enum NotRevertedReason {
     Theirs,
     /// A later step of the same knob, or of a knob that resets it, could not be undone.
     Waits,
+    /// Undoing it would destroy the value of another knob that could not be reverted; holds which.
+    WaitsFor(String),
     /// It is in use and not taken away from its users; holds who uses it or how.
     InUse(String),
     /// The change was refused; holds why.
@@ -121,6 +123,9 @@ pub enum NotRevertedReason {
     /// A change of it hangs in the kernel, or its hardware does not answer; holds what was seen.
     /// The next revert tries again.
     Stuck(String),
+    /// It was set in another network namespace, which this process is not in; holds which, and how
+    /// it is entered.
+    AnotherNetworkNamespace(String),
 }
 
 impl NotRevertedReason {
@@ -146,6 +151,10 @@ impl fmt::Display for NotRevertedReason {
         match self {
             Self::Theirs => f.write_str("another process has set it since"),
             Self::Waits => f.write_str("it depends on a later step that could not be reverted"),
+            Self::WaitsFor(knob) => write!(
+                f,
+                "it waits for {knob}, which could not be reverted and would be destroyed"
+            ),
             Self::InUse(why) => write!(f, "it is in use: {why}"),
             Self::Refused(why) => write!(f, "the change was refused: {why}"),
             Self::NotTaken => f.write_str("the write was accepted, but the host does not show it"),
@@ -154,6 +163,7 @@ impl fmt::Display for NotRevertedReason {
             Self::SideEffect(why) => write!(f, "its side effects could not be reverted: {why}"),
             Self::Interrupted => f.write_str("the revert was interrupted before this step"),
             Self::Stuck(why) => write!(f, "it is stuck: {why}"),
+            Self::AnotherNetworkNamespace(which) => f.write_str(which),
         }
     }
 }
@@ -248,7 +258,7 @@ impl Unrecorded {
 impl Reverted {
     /// Whether everything was reverted that should be. Steps do not count here that are left on
     /// purpose: those whose value another process has changed since, that are in use, whose value
-    /// is hidden for now, or that wait for such a step.
+    /// is hidden for now, that belong to another network namespace, or that wait for such a step.
     pub fn is_complete(&self) -> bool {
         self.not_reverted.iter().all(|left| {
             matches!(
@@ -256,7 +266,9 @@ impl Reverted {
                 NotRevertedReason::Theirs
                     | NotRevertedReason::InUse(_)
                     | NotRevertedReason::Hidden(_)
+                    | NotRevertedReason::AnotherNetworkNamespace(_)
                     | NotRevertedReason::Waits
+                    | NotRevertedReason::WaitsFor(_)
             )
         })
     }
@@ -330,6 +342,9 @@ pub struct PendingRevert {
     /// The identity of the device behind the knob's name at the time of the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+    /// The network namespace that it belongs to, if this process is in another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_namespace: Option<String>,
 }
 
 /// The changes in the journal and what the host shows for them.

@@ -12,7 +12,19 @@ impl Session {
     /// # Errors
     /// As [`Tuning::revert`](crate::Tuning::revert).
     pub fn revert(&mut self) -> Result<Reverted, Error> {
-        self.revert_scope(|_, _| Ok(None))
+        self.revert_scope(|_, _| Ok(None), |_| true)
+    }
+
+    /// Reverts what this owner has changed in the network namespace of this thread, and nothing that
+    /// belongs to the whole machine. See
+    /// [`Knob::is_of_network_namespace`](crate::Knob::is_of_network_namespace).
+    ///
+    /// # Errors
+    /// As [`Tuning::revert`](crate::Tuning::revert).
+    pub fn revert_network_namespace(&mut self) -> Result<Reverted, Error> {
+        let here = self.host.network_namespace()?;
+        let is_here = |entry: &Entry| here.is_some() && entry.step.network_namespace == here;
+        self.revert_scope(|_, _| Ok(None), is_here)
     }
 
     /// Reverts what this owner has changed for the requests that `declare` makes: all that was done
@@ -24,18 +36,20 @@ impl Session {
         &mut self,
         declare: impl FnOnce(&mut Planner<'_>) -> Result<(), Error>,
     ) -> Result<Reverted, Error> {
-        self.revert_scope(|session, log| {
+        let scope = |session: &Self, log: &Log| {
             let (refusals, journalled) = (refusals(log), log.journalled());
             let mut planner = session.planner(&refusals, &journalled);
             declare(&mut planner)?;
             planner.into_scope().map(Some)
-        })
+        };
+        self.revert_scope(scope, |_| true)
     }
 
-    /// Reverts what is in a scope and in the selected parts; no scope is everything.
+    /// Reverts what is in a scope, in the selected parts and admitted; no scope is everything.
     fn revert_scope(
         &mut self,
         scope: impl FnOnce(&Self, &Log) -> Result<Option<Scope>, Error>,
+        admits: impl Fn(&Entry) -> bool,
     ) -> Result<Reverted, Error> {
         self.locked(|session| {
             let mut log = session.load_settled()?;
@@ -49,12 +63,14 @@ impl Session {
             let is_selected = |entry: &Entry| {
                 let step = &entry.step;
                 session.only.admits_part(&step.part)
+                    && admits(entry)
                     && scope.as_ref().is_none_or(|scope| {
                         // An intermediate step goes with the ends that it is for. If those are
                         // reverted already, it was left by such a revert.
                         let mut ends = log
                             .entries
                             .values()
+                            .chain(log.elsewhere.values())
                             .filter(|end| step.means && !end.step.means && entry.is_means_for(end));
                         let first = ends.next();
                         scope.has(step)
@@ -69,6 +85,7 @@ impl Session {
                 .entries
                 .values()
                 .rev()
+                .chain(log.elsewhere.values().rev())
                 .partition(|entry| is_selected(entry));
             let ids: Vec<u64> = selected.iter().map(|entry| entry.id).collect();
             let mut remaining: Vec<AnyKnob> = Vec::new();

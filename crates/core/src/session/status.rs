@@ -22,9 +22,11 @@ impl Session {
             .values()
             .filter(|entry| !log.is_repeated(entry))
             .map(|entry| self.pending(&log, entry))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        let elsewhere = log.elsewhere.values();
+        let elsewhere = elsewhere.map(|entry| self.pending_elsewhere(&entry.step));
         Ok(Status {
-            pending,
+            pending: pending.into_iter().chain(elsewhere).collect(),
             open: self.provisional(&log)?,
             refused: log
                 .refused
@@ -55,10 +57,15 @@ impl Session {
                 later.left() == seen || kind.satisfies(knob, seen, to) || is_partial_write
             })
         };
+        // What cannot be asked is told by the state.
+        let out_of_reach = kind
+            .out_of_reach(&step.knob, &self.host, step.identity.as_deref(), &step.to)
+            .unwrap_or_default();
         Ok(PendingRevert {
             part: step.part.clone(),
             knob: step.knob.clone(),
             identity: step.identity.clone(),
+            network_namespace: None,
             ours: step.to_text.clone(),
             original: match from {
                 Before::Known(state) => kind.show(&step.knob, state),
@@ -73,6 +80,7 @@ impl Session {
                 })
                 .map(|theirs| kind.show(&step.knob, theirs)),
             absent: match &seen {
+                _ if out_of_reach.is_some() => out_of_reach,
                 Err(error) if *error.kind() == HostErrorKind::Gone => {
                     Some("it no longer exists".to_owned())
                 }

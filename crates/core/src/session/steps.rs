@@ -217,10 +217,17 @@ impl Session {
             Some(self.rounded(log, entry, kind, &from, seen)?)
         };
         let after = self.affected_now(step)?;
+        // A device that an earlier step of this apply has made has an identity only now. Whoever
+        // makes another one of its name later must not be taken for it.
+        let identity = match &step.identity {
+            Some(_) => None,
+            None => kind.identity(&step.knob, &self.host).ok().flatten(),
+        };
         let record = Record::Changed {
             id: *id,
             shown: shown.clone(),
             after,
+            identity,
         };
         self.mark(log, *location, record)?;
         match shown {

@@ -13,6 +13,7 @@ use self::verdict::{Verdict, judge};
 use self::waiting::Waiting;
 use super::outcome::with_source;
 use super::{NotReverted, NotRevertedReason, Reverted, Session, Undone};
+use crate::any_knob::AnyKnob;
 use crate::host::{HostError, HostErrorKind};
 use crate::journal::{Entry, Foreign, JournalError, JournalLocation, Log, Record};
 use crate::knob::Lifetime;
@@ -28,6 +29,8 @@ enum Done {
     Replaced(String),
     /// Nothing had to be written.
     Already,
+    /// What was changed is not here now, and the user does not wait for it: why that cannot be told.
+    GivenUp(String),
     /// The knob keeps the value that another owner wants.
     Held(Foreign),
 }
@@ -66,8 +69,21 @@ impl Session {
         // The end of which an intermediate step could not be passed on. The steps before that one must
         // not be passed on either: their new owner could not undo them without it.
         let mut stranded: Option<Entry> = None;
-        let all: Vec<u64> = log.entries.keys().rev().copied().collect();
-        for id in all {
+        let mut all: Vec<u64> = log
+            .entries
+            .keys()
+            .chain(log.elsewhere.keys())
+            .copied()
+            .collect();
+        all.sort_unstable();
+        for id in all.into_iter().rev() {
+            if let Some(entry) = log.elsewhere.get(&id) {
+                waiting.elsewhere(entry);
+                if selected.contains(&id) {
+                    reverted.not_reverted.push(self.left_elsewhere(&entry.step));
+                }
+                continue;
+            }
             let Some(entry) = log.entries.get(&id).cloned() else {
                 continue;
             };
@@ -85,6 +101,11 @@ impl Session {
                 None
             } else if replaced {
                 Some(Ok(Done::Already))
+            } else if let Some(left) = waiting
+                .what_is_destroyed(&self.destroyed(&entry.step))
+                .filter(|_| !force)
+            {
+                Some(Err(NotRevertedReason::WaitsFor(left)))
             } else if !force && waiting.has_to_wait(&entry)
                 || stranded.as_ref().is_some_and(|end| entry.is_means_for(end))
             {
@@ -104,7 +125,7 @@ impl Session {
                 Some(Ok(done)) => {
                     let held_by = match &done {
                         Done::Held(by) => Some(log.owner_of(*by).to_owned()),
-                        Done::Back | Done::Replaced(_) | Done::Already => None,
+                        Done::Back | Done::Replaced(_) | Done::Already | Done::GivenUp(_) => None,
                     };
                     match &done {
                         Done::Held(to) => passed = Some((entry.clone(), *to)),
@@ -120,11 +141,15 @@ impl Session {
                             .not_reverted
                             .retain(|left| !superseded || left.knob != entry.step.knob);
                     }
-                    let is_back = held_by.is_none() && !replaced;
+                    if let Done::GivenUp(why) = &done {
+                        reverted.note(format!("{} is given up: {why}", entry.step.knob));
+                    }
+                    let is_given_up = matches!(done, Done::GivenUp(_));
+                    let is_back = held_by.is_none() && !replaced && !is_given_up;
                     if let Some(revert_note) = self.revert_note(&entry.step).filter(|_| is_back) {
                         reverted.note(revert_note);
                     }
-                    let already = matches!(done, Done::Already | Done::Held(_));
+                    let already = matches!(done, Done::Already | Done::GivenUp(_) | Done::Held(_));
                     let replaced = match done {
                         Done::Replaced(value) => Some(value),
                         _ => None,
@@ -191,7 +216,10 @@ impl Session {
         ids: &[u64],
         error: &JournalError,
     ) -> Vec<NotReverted> {
-        let entries = ids.iter().filter_map(|id| log.entries.get(id));
+        let entries = ids.iter().filter_map(|id| {
+            let elsewhere = || log.elsewhere.get(id);
+            log.entries.get(id).or_else(elsewhere)
+        });
         entries
             .map(|entry| self.left(&entry.step, NotRevertedReason::journal(error)))
             .collect()
@@ -256,6 +284,12 @@ impl Session {
         if let Some(to) = open {
             return self.pass_on(log, entry, to);
         }
+        match kind.out_of_reach(&step.knob, &self.host, step.identity.as_deref(), &step.to) {
+            Ok(None) => {}
+            Ok(Some(why)) if force => return Ok(Done::GivenUp(why)),
+            Ok(Some(why)) => return Err(NotRevertedReason::Hidden(why)),
+            Err(error) => return Err(NotRevertedReason::unreadable(&error)),
+        }
         let seen = match kind.read(&step.knob, &self.host) {
             Ok(seen) => seen,
             Err(error) if *error.kind() == HostErrorKind::Gone => return Ok(Done::Already),
@@ -316,10 +350,14 @@ impl Session {
                 self.restore(log, (entry.id, at), step, &targets, entry.reset.as_deref())?;
                 Ok(Done::Back)
             }
-            Verdict::PutBack => {
-                self.put_back(log, entry, kind)?;
-                Ok(Done::Back)
-            }
+            Verdict::PutBack => match self.put_back(log, entry, kind) {
+                Ok(()) => Ok(Done::Back),
+                Err(NotRevertedReason::InUse(why)) => match self.in_use_by(log, entry) {
+                    Some(to) => self.pass_on(log, entry, to),
+                    None => Err(NotRevertedReason::InUse(why)),
+                },
+                Err(reason) => Err(reason),
+            },
             Verdict::Theirs => {
                 // A value from a later step, of any owner, is ours and not from another process.
                 let is_ours = {
@@ -336,6 +374,16 @@ impl Session {
                 })
             }
         }
+    }
+
+    /// The other owner's change that needs what a step made, such as a file in a directory.
+    fn in_use_by(&self, log: &Log, entry: &Entry) -> Option<Foreign> {
+        let rests = |knob: &AnyKnob| {
+            let kind = self.registry.find(&knob.kind);
+            kind.is_ok_and(|kind| kind.rests_on(knob).contains(&entry.step.knob))
+        };
+        log.resting(entry.id, rests)
+            .filter(|to| log.is_known_to(*to, entry))
     }
 
     /// Whether an unexpected value is the kernel's rounding of ours.
@@ -481,7 +529,7 @@ impl Session {
         }
     }
 
-    fn original(&self, step: &Step) -> String {
+    pub(super) fn original(&self, step: &Step) -> String {
         match (&step.from, self.kind_or_malformed(&step.knob)) {
             (Before::Known(from), Ok(kind)) => kind.show(&step.knob, from),
             _ => step.from_text.clone(),

@@ -3,6 +3,7 @@
 //! Each takes the [`World`] in its initial state and returns [`Broken`] if the law does not hold. Inside
 //! `proptest!`, `laws::die_anywhere(..)?` is enough. The world is copied, not changed.
 
+mod network_namespaces;
 mod truth;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use crate::knob::Lifetime;
 use crate::report::State;
 use crate::tuning::Tuning;
 
+pub use network_namespaces::owners_in_network_namespaces;
 pub use truth::{Verb, told_as_it_is};
 
 /// A law that does not hold, with the evidence.
@@ -427,6 +429,34 @@ pub struct Act<T> {
     pub fault: Option<Fault>,
 }
 
+impl<T: Tuning> Act<T> {
+    /// Starts a process of this owner that does it. Only what goes wrong may make it fail.
+    fn done_in(&self, world: &impl World, owner: &str, law: &'static str) -> Result<(), Broken> {
+        let crash_point = match self.fault {
+            None => CrashPoint::lives(),
+            Some(Fault::Dies((write, moment))) => CrashPoint::dies_at(write, moment),
+            Some(Fault::Fails(failure)) => CrashPoint::call_fails(failure),
+        };
+        let mut session = world
+            .session_of(owner, &crash_point)
+            .map_err(failed(law, "open"))?;
+        let done = match &self.applies {
+            Some(tuning) => match tuning.apply(&mut session) {
+                // A crashed apply of another owner may block this one.
+                Err(Error::RolledBack { .. }) => Ok(()),
+                other => other.map(drop),
+            },
+            None => session.revert().map(drop),
+        };
+        if self.fault.is_none()
+            || matches!(self.fault, Some(Fault::Dies(_))) && !crash_point.is_dead()
+        {
+            done.map_err(failed(law, "apply or revert"))?;
+        }
+        Ok(())
+    }
+}
+
 /// What goes wrong in a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -453,27 +483,7 @@ pub fn owners_in_any_order<W: World>(
     let was = world.snapshot();
     let name = |owner: usize| format!("owner-{owner}");
     for act in acts {
-        let crash_point = match act.fault {
-            None => CrashPoint::lives(),
-            Some(Fault::Dies((write, moment))) => CrashPoint::dies_at(write, moment),
-            Some(Fault::Fails(failure)) => CrashPoint::call_fails(failure),
-        };
-        let mut session = world
-            .session_of(&name(act.owner), &crash_point)
-            .map_err(failed(LAW, "open"))?;
-        let done = match &act.applies {
-            Some(tuning) => match tuning.apply(&mut session) {
-                // A crashed apply of another owner may block this one.
-                Err(Error::RolledBack { .. }) => Ok(()),
-                other => other.map(drop),
-            },
-            None => session.revert().map(drop),
-        };
-        if act.fault.is_none()
-            || matches!(act.fault, Some(Fault::Dies(_))) && !crash_point.is_dead()
-        {
-            done.map_err(failed(LAW, "apply or revert"))?;
-        }
+        act.done_in(&world, &name(act.owner), LAW)?;
     }
     for owner in last {
         let mut session = world

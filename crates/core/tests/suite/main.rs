@@ -6,6 +6,7 @@
     reason = "tests look at the host past everything that they test, and fail where they cannot go on"
 )]
 
+mod directories;
 mod directory;
 mod engine;
 mod fnmatch;
@@ -14,6 +15,7 @@ mod journals;
 mod laws;
 mod live;
 mod motor;
+mod network_namespaces;
 mod owners;
 mod rounding;
 mod support;

@@ -36,7 +36,7 @@ fn failing<T: std::fmt::Debug + Clone>(
     acts_with(tuning, Some(failure.boxed()))
 }
 
-fn acts_with<T: std::fmt::Debug + Clone>(
+pub(crate) fn acts_with<T: std::fmt::Debug + Clone>(
     tuning: impl Strategy<Value = T> + Clone,
     fault: Option<BoxedStrategy<Fault>>,
 ) -> impl Strategy<Value = (Vec<Act<T>>, Vec<usize>)> {

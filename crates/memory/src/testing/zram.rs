@@ -93,6 +93,11 @@ fn node(number: u32) -> String {
     format!("/dev/zram{number}")
 }
 
+/// Where the simulated machine keeps what is on a device after its first page.
+fn after_first_page(number: u32) -> String {
+    format!("/kept-by-the-kernel/zram{number}-after-first-page")
+}
+
 fn is_there(tree: &Tree, number: u32) -> bool {
     tree.get(file(number, "disksize")).is_some()
 }
@@ -237,6 +242,7 @@ fn blank(tree: &mut Tree, at: u32) {
     tree.set(file(at, "disksize"), "0");
     tree.set(file(at, "initstate"), "0");
     tree.set(node(at), "");
+    tree.remove(after_first_page(at));
     if kernel == ZramKernel::ByItself {
         tree.set(file(at, "comp_algorithm"), &kernel.shown(kernel.default()));
     }
@@ -267,6 +273,7 @@ fn remove(tree: &mut Tree, at: u32) {
     }
     tree.remove(format!("/sys/block/zram{at}"));
     tree.remove(node(at));
+    tree.remove(after_first_page(at));
 }
 
 /// The devices of a simulated machine, and the zram side of the module loader.
@@ -292,6 +299,12 @@ impl MemoryZram {
             self.swap_on(number, 5)?;
         }
         Ok(number)
+    }
+
+    /// Writes data after the first page, as another process.
+    pub fn write_after_first_page(&self, number: u32, data: &str) {
+        self.0
+            .change(|tree| tree.set(after_first_page(number), data));
     }
 
     /// Makes programs swap out this many KiB that do not fit into memory.
@@ -335,6 +348,21 @@ impl ZramDevices for MemoryZram {
             page.resize(usize::try_from(PAGE).unwrap_or_default(), 0);
             Ok(page)
         })
+    }
+
+    fn has_data_after_first_page(&self, number: u32) -> Result<bool, HostError> {
+        self.0.change(|tree| {
+            if !is_there(tree, number) {
+                return Err(Self::refused(Operation::Read, number, 2));
+            }
+            Ok(tree.get(after_first_page(number)).is_some())
+        })
+    }
+
+    fn erase(&mut self, number: u32) -> Result<(), HostError> {
+        self.write_first_page(number, &[])?;
+        self.0.change(|tree| tree.remove(after_first_page(number)));
+        Ok(())
     }
 
     fn write_first_page(&mut self, number: u32, page: &[u8]) -> Result<(), HostError> {

@@ -24,10 +24,24 @@ pub trait ZramDevices: fmt::Debug + Send {
     /// Returns the kernel's error; `Missing` if the device does not exist.
     fn first_page(&self, number: u32) -> Result<Vec<u8>, HostError>;
 
-    /// Writes the first page of a device and waits until it is on the device.
+    /// Whether the device has data after its first page where programs look for file systems: in
+    /// the first 128 KiB. That of btrfs begins at 64 KiB, and has nothing in front.
     ///
     /// # Errors
     /// Returns the kernel's error.
+    fn has_data_after_first_page(&self, number: u32) -> Result<bool, HostError>;
+
+    /// Writes zeros over the first 128 KiB of a device and waits until they are on the device.
+    ///
+    /// # Errors
+    /// As [`write_first_page`](Self::write_first_page).
+    fn erase(&mut self, number: u32) -> Result<(), HostError>;
+
+    /// Writes the first page of a device and waits until it is on the device.
+    ///
+    /// # Errors
+    /// Returns the kernel's error; `Busy` if the device is mounted, in use as swap, or part of
+    /// another device.
     fn write_first_page(&mut self, number: u32, page: &[u8]) -> Result<(), HostError>;
 
     /// Makes a device swap with this priority.

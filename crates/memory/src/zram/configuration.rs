@@ -4,12 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use hosttune_core::{
-    Host, HostError, HostErrorKind, Knob, Unsupported, UnsupportedKind, attribute,
+    AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
+    attribute,
 };
 use serde::{Deserialize, Serialize};
 
 use super::backend::{file, node};
 use super::device::no_device;
+use super::header::{Header, HeaderState};
+use super::swap::is_ours;
 use crate::total;
 
 /// The algorithm, the limit and the size of a device, by its number.
@@ -44,6 +47,24 @@ const GRACE: Duration = Duration::from_secs(2);
 impl Configuration {
     fn write(self, host: &mut Host, name: &str, value: &str) -> Result<(), HostError> {
         host.write_value(file(self.0, name), format!("{value}\n").as_bytes())
+    }
+
+    /// Refuses to discard what another process has put on the device.
+    fn check_data(self, host: &Host) -> Result<(), HostError> {
+        match Header(self.0).read(host)? {
+            HeaderState::Missing | HeaderState::Blank => Ok(()),
+            HeaderState::Swap(header) if is_ours(host, self.0, &header)? => Ok(()),
+            HeaderState::Swap(_) | HeaderState::Other => {
+                Err(
+                    HostError::new(Operation::Write, file(self.0, "reset"), HostErrorKind::Busy)
+                        .detail("another process has put data on the device, which would be lost")
+                        .with_hint(format!(
+                            "if it is not needed, remove it: blkdiscard {}",
+                            node(self.0)
+                        )),
+                )
+            }
+        }
     }
 
     /// Discards all data on the device. The kernel refuses this while the device is open and changes
@@ -136,6 +157,7 @@ impl Knob for Configuration {
             ));
         };
         if let ConfigurationState::Is { size: 1.., .. } = self.read(host)? {
+            self.check_data(host)?;
             self.reset(host)?;
         }
         if let ConfigurationState::Is {
@@ -194,6 +216,11 @@ impl Knob for Configuration {
         } else {
             Some(not_offered(algorithm, &offered))
         })
+    }
+
+    /// A size is set only on a device without one, and a reset discards all data.
+    fn destroys(&self, _: &Host, _: &ConfigurationState) -> Result<Vec<AnyKnob>, HostError> {
+        Ok(vec![AnyKnob::of(&Header(self.0))])
     }
 
     /// A device without a size is between two configurations.

@@ -150,6 +150,16 @@ impl Knob for Device {
         ])
     }
 
+    fn destroys(&self, _: &Host, to: &DeviceState) -> Result<Vec<AnyKnob>, HostError> {
+        Ok(match to {
+            DeviceState::Absent => vec![
+                AnyKnob::of(&Header(self.0)),
+                AnyKnob::of(&Configuration(self.0)),
+            ],
+            DeviceState::Present => Vec::new(),
+        })
+    }
+
     fn show(&self, state: &DeviceState) -> String {
         match state {
             DeviceState::Absent => "absent",

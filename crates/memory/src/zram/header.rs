@@ -106,7 +106,7 @@ pub struct Header(pub u32);
 pub enum HeaderState {
     /// The device does not exist.
     Missing,
-    /// Only zeros, or the device has no size yet.
+    /// Only zeros here and where other programs have their first block, or the device has no size yet.
     Blank,
     /// A swap header.
     Swap(SwapHeader),
@@ -143,7 +143,10 @@ impl Knob for Header {
             Err(error) => return Err(error),
         };
         Ok(if page.iter().all(|byte| *byte == 0) {
-            HeaderState::Blank
+            match zram.devices().has_data_after_first_page(self.0)? {
+                true => HeaderState::Other,
+                false => HeaderState::Blank,
+            }
         } else {
             SwapHeader::of_page(&page).map_or(HeaderState::Other, HeaderState::Swap)
         })
@@ -157,9 +160,13 @@ impl Knob for Header {
             return Err(self.refused(HostErrorKind::Busy, "it is in use as swap"));
         }
         let page_size = host.backend::<Zram>()?.devices().page_size();
+        let number = self.0;
         let page = match to {
             HeaderState::Swap(header) => header.to_page(page_size),
-            HeaderState::Blank => vec![0; page_size],
+            // Pages that were swapped out here can still be on the device.
+            HeaderState::Blank => {
+                return host.change::<Zram, ()>(|zram| zram.devices_mut().erase(number));
+            }
             HeaderState::Missing | HeaderState::Other => {
                 return Err(self.refused(
                     HostErrorKind::Refused,
@@ -167,7 +174,6 @@ impl Knob for Header {
                 ));
             }
         };
-        let number = self.0;
         host.change::<Zram, ()>(|zram| zram.devices_mut().write_first_page(number, &page))
     }
 

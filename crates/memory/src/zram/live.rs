@@ -6,15 +6,19 @@
 )]
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::process::{Command, Stdio};
 
 use hosttune_core::{HostError, HostErrorKind, Operation, Unsupported, UnsupportedKind};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::backend::{ZramDevices, node};
+use super::backend::{ZramDevices, file, node};
 
 const HOT_ADD: &str = "/sys/class/zram-control/hot_add";
+
+/// Length of the beginning of a device in which file systems have their first block.
+const BEGINNING: usize = 128 << 10;
 
 /// Directories of the programs. PATH is not used, because the caller may have set it.
 const DIRECTORIES: [&str; 3] = ["/sbin", "/usr/sbin", "/run/current-system/sw/bin"];
@@ -61,15 +65,34 @@ impl ZramDevices for Kernel {
         read().map_err(|error| failed(Operation::Read, &node, &error))
     }
 
-    fn write_first_page(&mut self, number: u32, page: &[u8]) -> Result<(), HostError> {
+    fn has_data_after_first_page(&self, number: u32) -> Result<bool, HostError> {
         let node = node(number);
-        let write = || -> std::io::Result<()> {
-            let device = OpenOptions::new().write(true).open(&node)?;
-            device.write_all_at(page, 0)?;
-            // swapon reads the device itself and not what is still in the page cache.
-            device.sync_all()
+        let read = || -> std::io::Result<bool> {
+            let mut rest = vec![0; BEGINNING - self.page_size()];
+            let at = u64::try_from(self.page_size()).unwrap_or_default();
+            let device = File::open(&node)?;
+            let mut length = 0;
+            while length < rest.len() {
+                let after = at + u64::try_from(length).unwrap_or_default();
+                match device.read_at(&mut rest[length..], after)? {
+                    0 => break,
+                    count => length += count,
+                }
+            }
+            Ok(rest[..length].iter().any(|byte| *byte != 0))
         };
-        write().map_err(|error| failed(Operation::Write, &node, &error))
+        read().map_err(|error| failed(Operation::Read, &node, &error))
+    }
+
+    fn erase(&mut self, number: u32) -> Result<(), HostError> {
+        let size = std::fs::read_to_string(file(number, "disksize"))
+            .map_err(|error| failed(Operation::Read, &node(number), &error))?;
+        let size = size.trim().parse().unwrap_or(BEGINNING);
+        write(number, &vec![0; size.min(BEGINNING)])
+    }
+
+    fn write_first_page(&mut self, number: u32, page: &[u8]) -> Result<(), HostError> {
+        write(number, page)
     }
 
     fn swap_on(&mut self, number: u32, priority: u16) -> Result<(), HostError> {
@@ -79,6 +102,21 @@ impl ZramDevices for Kernel {
     fn swap_off(&mut self, number: u32) -> Result<(), HostError> {
         run(number, "swapoff", &[])
     }
+}
+
+/// Writes the beginning of a device.
+fn write(number: u32, bytes: &[u8]) -> Result<(), HostError> {
+    let node = node(number);
+    let write = || -> std::io::Result<()> {
+        // Exclusive: the kernel then refuses a device that is mounted or part of another one.
+        let exclusive = OFlags::EXCL.bits().cast_signed();
+        let mut options = OpenOptions::new();
+        let device = options.write(true).custom_flags(exclusive).open(&node)?;
+        device.write_all_at(bytes, 0)?;
+        // swapon reads the device itself and not what is still in the page cache.
+        device.sync_all()
+    };
+    write().map_err(|error| failed(Operation::Write, &node, &error))
 }
 
 fn run(number: u32, program: &str, arguments: &[&str]) -> Result<(), HostError> {

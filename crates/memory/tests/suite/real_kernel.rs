@@ -414,6 +414,44 @@ fn a_zram_of_somebody_else_is_left_alone() {
     before.is_still("all gone");
 }
 
+fn data_of_another_process_stays_on_our_device() {
+    none();
+    let before = Whole::take();
+    let (store, mut session) = alone();
+    let _ = swap().required().apply(&mut session).unwrap();
+    tell("swapoff /dev/zram0 && mkswap -L theirs /dev/zram0");
+    let theirs = Whole::take();
+    let reverted = session.revert().unwrap();
+    let left: Vec<_> = reverted
+        .not_reverted
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    println!("{left:#?}");
+    let says = |knob: &str, why: &str| {
+        let mut of_knob = left.iter().filter(|left| left.starts_with(knob));
+        of_knob.any(|left| left.contains(why))
+    };
+    assert!(says("zram0 swap header", "another process has set it"));
+    assert!(says(
+        "zram0 configuration",
+        "it waits for zram0 swap header"
+    ));
+    assert!(reverted.is_complete());
+    theirs.is_still("reverted");
+    assert!(tell("blkid -p /dev/zram0").contains("theirs"));
+    // The first page is zero, and the data is where btrfs has its superblock.
+    tell("mkswap -f /dev/zram0 && dd if=/dev/zero of=/dev/zram0 bs=4096 count=1 conv=fsync");
+    tell("printf _BHRfS_M | dd of=/dev/zram0 bs=1 seek=65600 conv=notrunc,fsync");
+    assert!(!session.revert().unwrap().not_reverted.is_empty());
+    theirs.is_still("reverted with data at 64 KiB");
+    session.force(true);
+    assert_eq!(session.revert().unwrap().not_reverted, []);
+    none();
+    before.is_still("forced");
+    assert!(store.is_empty());
+}
+
 fn bad_input_is_an_error_and_everything_is_as_before() {
     none();
     let before = Whole::take();
@@ -439,6 +477,7 @@ fn bad_input_is_an_error_and_everything_is_as_before() {
 inside_stock_kernels!(
     a_zram_of_somebody_else_is_left_alone,
     bad_input_is_an_error_and_everything_is_as_before,
+    data_of_another_process_stays_on_our_device,
     hugepages_are_set_aside_as_far_as_they_go,
     hugepages_in_use_are_told_and_go_with_their_users,
     killed_before_and_after_every_write,

@@ -128,7 +128,7 @@ impl Filter {
     }
 
     /// `Err` for a classifier whose attribute for actions is unknown.
-    fn actions(&self) -> Result<Option<&[u8]>, ()> {
+    pub(super) fn actions(&self) -> Result<Option<&[u8]>, ()> {
         let number = match self.kind.as_str() {
             "matchall" => TCA_MATCHALL_ACT,
             "u32" => TCA_U32_ACT,
@@ -318,7 +318,10 @@ fn verdict(actions: &[u8]) -> Option<u32> {
 }
 
 fn mirred(actions: &[u8]) -> Option<Mirred> {
-    let action = attributes(actions).next()?.value;
+    mirred_action(attributes(actions).next()?.value)
+}
+
+pub(super) fn mirred_action(action: &[u8]) -> Option<Mirred> {
     if find(action, TCA_ACT_KIND)?.text() != "mirred" {
         return None;
     }
@@ -485,6 +488,8 @@ mod tests {
             hardware: 1,
             mtu: None,
             transmit_queues: None,
+            lower: None,
+            master: None,
             permanent_address: None,
             bus: None,
             bus_address: None,

@@ -36,6 +36,11 @@ pub struct Link {
     pub mtu: Option<u32>,
     /// The number of transmit queues that it was created with.
     pub transmit_queues: Option<u32>,
+    /// The index of the link that it is on top of, such as a VLAN on its interface. `None` if that
+    /// is in another network namespace.
+    pub lower: Option<u32>,
+    /// The index of the bridge, bond or other link that it is a port of.
+    pub master: Option<u32>,
     /// The address that the hardware came with. `None` if it has none of its own, and before
     /// Linux 5.6.
     pub permanent_address: Option<HardwareAddress>,
@@ -101,6 +106,10 @@ impl Link {
                 hardware: hardware(&message.payload)?,
                 mtu: bytes(IFLA_MTU).and_then(|mtu| mtu.u32()),
                 transmit_queues: bytes(IFLA_NUM_TX_QUEUES).and_then(|count| count.u32()),
+                lower: bytes(IFLA_LINK)
+                    .filter(|_| bytes(IFLA_LINK_NETNSID).is_none())
+                    .and_then(|lower| lower.u32()),
+                master: bytes(IFLA_MASTER).and_then(|master| master.u32()),
                 permanent_address: bytes(IFLA_PERM_ADDRESS)
                     .and_then(|address| HardwareAddress::new(address.value)),
                 bus: bytes(IFLA_PARENT_DEV_BUS_NAME).map(|bus| bus.text()),

@@ -6,6 +6,7 @@
 
 mod emitted;
 mod filters;
+mod leading;
 mod links;
 #[cfg(test)]
 mod requests_tests;

@@ -19,6 +19,8 @@ fn link(index: u32, name: &str) -> Link {
         hardware: 1,
         mtu: None,
         transmit_queues: None,
+        lower: None,
+        master: None,
         permanent_address: None,
         bus: None,
         bus_address: None,

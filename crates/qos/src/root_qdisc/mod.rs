@@ -1,5 +1,6 @@
 //! The knob for the root qdisc of a device.
 
+mod default;
 mod options;
 mod read;
 
@@ -43,7 +44,8 @@ pub enum RootState {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         shows: Option<String>,
         /// The value of `net.core.default_qdisc` at that time, or `None` if this network namespace
-        /// does not have it. A revert attaches the default that is set when it runs.
+        /// does not have it. If it names another kind when a revert runs, the revert attaches the
+        /// kind in `shows` explicitly.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         default_qdisc: Option<String>,
     },
@@ -305,9 +307,7 @@ impl Knob for RootQdisc {
                 self.check_taken(host, &link, &seen, to)
             }
             RootState::Explicit(_) | RootState::Default { .. } => match seen {
-                RootState::Explicit(now) => {
-                    change(host, &TrafficControl::delete(&link, TC_H_ROOT, now.handle))
-                }
+                RootState::Explicit(now) => default::attach_default(host, &link, now.handle, to),
                 RootState::Default { .. } | RootState::NoDevice => Ok(()),
             },
         }
@@ -316,6 +316,9 @@ impl Knob for RootQdisc {
     fn satisfies(&self, seen: &RootState, wanted: &RootState) -> bool {
         match (seen, wanted) {
             (RootState::Default { .. }, RootState::Default { .. }) => true,
+            (RootState::Explicit(_), RootState::Default { .. }) => {
+                default::is_same_kind(seen, wanted)
+            }
             (RootState::Default { .. }, RootState::Explicit(wanted)) => !wanted.lost.is_empty(),
             (RootState::Explicit(seen), RootState::Explicit(wanted)) => {
                 seen.handle == wanted.handle && seen.is_like(wanted)
@@ -380,6 +383,10 @@ impl Knob for RootQdisc {
         *seen == RootState::NoDevice
     }
 
+    fn is_of_network_namespace(&self) -> bool {
+        true
+    }
+
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
         link_identity(host, &self.device)
     }
@@ -392,22 +399,9 @@ impl Knob for RootQdisc {
         Ok(present_name(host, identity)?.map(Self::new))
     }
 
-    /// Says that the kernel's default has changed since.
+    /// Says what the kernel has attached instead of what was there.
     fn revert_note(&self, host: &Host, from: &RootState) -> Option<String> {
-        let RootState::Default {
-            default_qdisc: Some(before),
-            ..
-        } = from
-        else {
-            return None;
-        };
-        let now = read::default_qdisc(host).ok().flatten()?;
-        (now != *before).then(|| {
-            format!(
-                "net.core.default_qdisc was {before} when {} was shaped and is {now} now: the root qdisc is the present default",
-                self.device
-            )
-        })
+        default::note(self, from, &self.read(host).ok()?)
     }
 
     fn show(&self, state: &RootState) -> String {

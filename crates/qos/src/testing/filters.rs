@@ -1,7 +1,8 @@
-//! Filters of ingress and egress, at a hook.
+//! Filters of ingress and egress, at a hook or at a root qdisc with classes.
 
 use std::collections::BTreeMap;
 
+use super::qdiscs::Root;
 use super::{Answered, State, refuse};
 use crate::bytes::Bytes;
 use crate::netlink::traffic_words as words;
@@ -26,6 +27,14 @@ pub(super) struct Classifier {
 }
 
 impl Classifier {
+    /// Whether it is at this root qdisc, or at the hook for `None`.
+    pub(super) fn is_at(&self, root: Option<u32>) -> bool {
+        match root {
+            Some(handle) => self.parent == handle,
+            None => matches!(self.parent, INGRESS_FILTERS | EGRESS_FILTERS),
+        }
+    }
+
     pub(super) fn is_of(&self, kind: &str) -> bool {
         self.kind == kind
     }
@@ -107,6 +116,15 @@ impl State {
     fn hook(&self, index: u32, parent: u32) -> Answered<usize> {
         let place = self.place(index)?;
         let kind = self.links[place].hook.kind.as_deref();
+        if let Root::Explicit(root) = &self.links[place].root
+            && root.handle == parent
+        {
+            return match root.kind.as_str() {
+                "cake" | "fq_codel" | "prio" | "sfq" => Ok(place),
+                "noqueue" | "pfifo" | "pfifo_fast" => refuse(EINVAL, "Qdisc not classful"),
+                _ => refuse(EOPNOTSUPP, "Class doesn't support blocks"),
+            };
+        }
         match (parent, kind) {
             (_, None) => refuse(EINVAL, "Parent Qdisc doesn't exists"),
             (INGRESS_FILTERS, Some(_)) | (EGRESS_FILTERS, Some("clsact")) => Ok(place),

@@ -19,6 +19,9 @@ pub(super) struct Device {
     pub(super) up: bool,
     pub(super) carrier: bool,
     pub(super) alias: Option<Vec<u8>>,
+    /// The link that this one is on top of, and the one that it is a port of.
+    pub(super) lower: Option<u32>,
+    pub(super) master: Option<u32>,
     pub(super) queues: u32,
     pub(super) no_queue: bool,
     pub(super) root: Root,
@@ -32,6 +35,14 @@ fn number(fixed: &[u8], at: usize) -> u32 {
 }
 
 impl Device {
+    /// Replaces the root; its filters go with it.
+    pub(super) fn replace_root(&mut self, root: Root) {
+        if let Root::Explicit(old) = std::mem::replace(&mut self.root, root) {
+            let handle = Some(old.handle);
+            self.classifiers.retain(|one| !one.is_at(handle));
+        }
+    }
+
     fn notice(&self, subject: Subject) -> Notice {
         Notice {
             subject,
@@ -55,6 +66,11 @@ impl Device {
             .with(IFLA_ADDRESS, &self.address)
             .with(IFLA_MTU, &1500_u32.to_ne_bytes())
             .with(IFLA_NUM_TX_QUEUES, &self.queues.to_ne_bytes());
+        for (number, other) in [(IFLA_LINK, self.lower), (IFLA_MASTER, self.master)] {
+            if let Some(index) = other {
+                attributes = attributes.with(number, &index.to_ne_bytes());
+            }
+        }
         if let Some(permanent) = &self.permanent {
             attributes = attributes.with(IFLA_PERM_ADDRESS, permanent);
         }
@@ -86,6 +102,8 @@ impl State {
             up: false,
             carrier: true,
             alias: None,
+            lower: None,
+            master: None,
             queues,
             no_queue,
             root: Root::Noop,
@@ -100,6 +118,11 @@ impl State {
             Some(place) => Ok(place),
             None => refuse(ENODEV, ""),
         }
+    }
+
+    pub(super) fn named(&mut self, name: &str) -> &mut Device {
+        let found = self.links.iter_mut().find(|link| link.name == name);
+        found.unwrap_or_else(|| panic!("there is no link {name}"))
     }
 
     pub(super) fn name_of(&self, index: u32) -> String {
@@ -218,9 +241,19 @@ impl State {
         Ok(())
     }
 
-    /// Removes a link with everything on it.
+    /// Removes a link with everything on it, also the links on top of it. Its ports stay.
     pub(super) fn lose(&mut self, place: usize) {
         let gone = self.links.remove(place);
+        while let Some(upper) = self
+            .links
+            .iter()
+            .position(|link| link.lower == Some(gone.index))
+        {
+            self.lose(upper);
+        }
+        for link in &mut self.links {
+            link.master = link.master.filter(|master| *master != gone.index);
+        }
         // Packets that are redirected to it are lost from now on.
         for link in &mut self.links {
             for classifier in &mut link.classifiers {

@@ -133,6 +133,28 @@ impl Kernel {
         state.tell(Subject::Link, place);
     }
 
+    /// Puts a VLAN of this name on top of a link.
+    ///
+    /// # Panics
+    /// If there is no such link.
+    pub fn put_on_top(&self, name: &str, lower: &str) {
+        let mut state = self.state();
+        let index = state.named(lower).index;
+        let place = state.add(name, "vlan", 1, true);
+        state.links[place].lower = Some(index);
+        state.tell(Subject::Link, place);
+    }
+
+    /// Makes a link a port of another one, such as a bridge.
+    ///
+    /// # Panics
+    /// If there is no such link.
+    pub fn make_port(&self, name: &str, master: &str) {
+        let mut state = self.state();
+        let index = state.named(master).index;
+        state.named(name).master = Some(index);
+    }
+
     /// Removes a link with everything on it. Does nothing if there is none.
     pub fn pull_out(&self, name: &str) {
         let mut state = self.state();

@@ -233,7 +233,8 @@ impl State {
                 return refuse(EINVAL, text);
             }
             // It replaces the existing hook, and removes its filters with it.
-            self.links[place].classifiers.clear();
+            let classifiers = &mut self.links[place].classifiers;
+            classifiers.retain(|one| !one.is_at(None));
             self.links[place].hook.kind = Some(kind.to_owned());
             return Ok(());
         }
@@ -260,7 +261,7 @@ impl State {
             Root::Explicit(root) if parent != TC_H_ROOT => {
                 root.children.insert(parent, queue);
             }
-            root => *root = Root::Explicit(queue),
+            _ => self.links[place].replace_root(Root::Explicit(queue)),
         }
         Ok(())
     }
@@ -288,9 +289,9 @@ impl State {
         if parent == TC_H_INGRESS {
             link.hook.kind = None;
             link.hook.block = 0;
-            link.classifiers.clear();
+            link.classifiers.retain(|one| !one.is_at(None));
         } else {
-            link.root = Root::Noop;
+            link.replace_root(Root::Noop);
             self.activate(place);
         }
         Ok(())

@@ -75,7 +75,7 @@ fn is_theirs(step: &Step, pending: &[PendingRevert]) -> bool {
     // An earlier version of this shaper has set it, and the journal still lists it as ours.
     let ours = pending
         .iter()
-        .rfind(|pending| pending.knob == step.knob)
+        .rfind(|pending| pending.knob == step.knob && pending.network_namespace.is_none())
         .is_some_and(|pending| pending.is_ours);
     explicit && !ours
 }

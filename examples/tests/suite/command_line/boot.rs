@@ -3,15 +3,16 @@
 //! A boot is what GRUB's generated script does, written here: `next_entry` is emptied and the entry of that id is
 //! started, or the first one with the line that `grub-mkconfig` would have generated.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use hosttune::boot::boot_once::EnvironmentBlock;
 use hosttune_test_machine::{At, Kills, Traced};
 
 use super::documents::assert_keeps;
-use super::tree::{GAMING, Ran, Tree, not_run};
+use super::tree::{GAMING, Ran, Tree, can_be_nobody, not_run};
 
 const MENU: &str = include_str!("../../../../crates/boot/tests/grub/debian-12.cfg");
+const FEDORA_MENU: &str = include_str!("../../../../crates/boot/tests/grub/fedora-41.cfg");
 const FILE: &str = "etc/default/grub.d/zz-hosttune-gaming.cfg";
 const CUSTOM: &str = "boot/grub/custom.cfg";
 const BLOCK: &str = "boot/grub/grubenv";
@@ -38,6 +39,7 @@ fn debian() -> Tree {
         ("boot/grub/grub.cfg", MENU.trim_end()),
         ("etc/default/grub", "GRUB_CMDLINE_LINUX_DEFAULT=\"quiet\""),
         ("etc/initramfs-tools/initramfs.conf", "MODULES=most"),
+        ("usr/sbin/update-initramfs", "#!/bin/sh\nmkinitramfs"),
         (
             "usr/sbin/grub-mkconfig",
             "for x in ${sysconfdir}/default/grub.d/*.cfg ; do",
@@ -357,6 +359,49 @@ fn killed_at_any_write_a_confirmation_can_be_repeated() {
 
 const MODE: [&str; 5] = ["--persist", "--with", "vfio-mode", "--only", "vfio-mode"];
 
+/// Fedora with the directories that only root can read.
+fn fedora() -> Tree {
+    const ENTRY: &str = "title Fedora Linux (6.12.0) 41\nversion 6.12.0\nlinux /vmlinuz-6.12.0\ninitrd /initramfs-6.12.0.img\noptions root=UUID=1 ro rhgb quiet";
+    let tree = Tree::new();
+    for (path, text) in [
+        (
+            "proc/cmdline",
+            "BOOT_IMAGE=(hd0,gpt2)/vmlinuz-6.12.0 root=UUID=1 ro rhgb quiet",
+        ),
+        ("boot/grub2/grub.cfg", FEDORA_MENU.trim_end()),
+        ("boot/loader/entries/ab34-6.12.0.conf", ENTRY),
+        ("usr/sbin/grub2-mkconfig", "#!/bin/sh"),
+    ] {
+        tree.put(path, text);
+    }
+    tree
+}
+
+fn only_for_root(tree: &Tree, path: &str, mode: u32) {
+    let mode = std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(tree.at(path), mode).unwrap();
+}
+
+#[test]
+fn a_user_who_cannot_read_the_menu_is_told_so_and_sees_the_rest() {
+    if !can_be_nobody("a user who cannot read the menu") {
+        return;
+    }
+    for (path, mode) in [("boot/grub2", 0o700), ("boot/grub2/grub.cfg", 0o600)] {
+        let tree = fedora();
+        only_for_root(&tree, path, mode);
+        for typed in [&["plan", "--persist"][..], &["verify", "--persist"]] {
+            let ran = tree.gaming_as_nobody(typed);
+            assert!(matches!(ran.exit, 0 | 1), "{ran:?}");
+            assert!(ran.out.contains("only root can read /boot"), "{ran:?}");
+            assert!(ran.out.contains("vm.swappiness"), "{ran:?}");
+            assert!(!ran.out.contains("default/grub.d"), "{ran:?}");
+        }
+        let ran = tree.gaming_as_nobody(&["plan", "--persist", "--try-boot"]);
+        ran.refused(3, "only root can read /boot");
+    }
+}
+
 fn toaster(tree: &Tree, typed: &[&str]) -> Ran {
     let mut command = std::process::Command::new(TOASTER);
     command.arg("--root").arg(tree.root()).args(typed);
@@ -468,4 +513,39 @@ fn killed_at_any_write_the_start_of_a_mode_goes_back() {
     );
     assert!(killed > 10, "{killed}");
     done(toaster(&tree, &["revert", "--yes"]));
+}
+
+#[test]
+fn what_a_revert_cannot_take_back_is_said_until_it_is_done() {
+    let tree = debian();
+    let typed = ["apply", "--yes", "--persist", "--only", "boot"];
+    let _ = done(tree.gaming(&typed));
+    // update-grub
+    let menu = MENU.replace(" ro  quiet", " ro  quiet mitigations=off");
+    tree.put("boot/grub/grub.cfg", menu.trim_end());
+    for arguments in [&["revert", "--yes"][..], &["status"]] {
+        let told = done(tree.gaming(arguments));
+        let expected = "/boot/grub/grub.cfg still has mitigations=off: run update-grub";
+        assert!(told.contains(expected), "{told}");
+    }
+    tree.put("boot/grub/grub.cfg", MENU.trim_end());
+    let told = done(tree.gaming(&["status"]));
+    assert!(!told.contains("still has"), "{told}");
+}
+
+#[test]
+fn a_boot_partition_that_is_not_mounted_is_incomplete_and_kept() {
+    let tree = debian();
+    let _ = done(tree.gaming(&TRY));
+    let block = std::fs::read(tree.at(BLOCK)).unwrap();
+    std::fs::rename(tree.at("boot"), tree.at("boot.away")).unwrap();
+    std::fs::create_dir(tree.at("boot")).unwrap();
+    let ran = tree.gaming(&["revert", "--yes"]);
+    assert_eq!(ran.exit, 1, "{ran:?}");
+    assert!(ran.out.contains("it cannot be reverted now"), "{ran:?}");
+    std::fs::remove_dir(tree.at("boot")).unwrap();
+    std::fs::rename(tree.at("boot.away"), tree.at("boot")).unwrap();
+    assert_eq!(std::fs::read(tree.at(BLOCK)).unwrap(), block);
+    let _ = done(tree.gaming(&["revert", "--yes"]));
+    assert!(!tree.at(BLOCK).exists());
 }

@@ -197,6 +197,20 @@ impl Log {
             .min_by_key(|at| at.id)
     }
 
+    /// The first change of another owner after `id` whose knob `rests` on one that is reverted.
+    pub(crate) fn resting(&self, id: u64, rests: impl Fn(&AnyKnob) -> bool) -> Option<Foreign> {
+        let others = self.others.iter().enumerate();
+        let resting = others.filter_map(|(other, log)| {
+            let mut later = log.entries.range(id + 1..);
+            let (&id, _) = later.find(|(_, later)| rests(&later.step.knob))?;
+            Some(Foreign {
+                other: Some(other),
+                id,
+            })
+        });
+        resting.min_by_key(|at| at.id)
+    }
+
     /// The state that another owner's last change left a knob in, if there is one from `id` on.
     pub(crate) fn last_of_others<'l>(&'l self, knob: &'l AnyKnob, id: u64) -> Option<&'l Value> {
         let turns = foreign(&self.others, knob)

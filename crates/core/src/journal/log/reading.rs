@@ -7,7 +7,7 @@ use crate::journal::entry::Entry;
 use crate::journal::line::{self, Parsed, Record};
 use crate::journal::{JournalError, JournalLocation, Store};
 use crate::knob::Lifetime;
-use crate::plan::Before;
+use crate::plan::{Before, Step};
 
 impl Log {
     /// Reads an owner's journal, and those of the other owners. Writes nothing.
@@ -15,14 +15,16 @@ impl Log {
     /// If another owner's journal is damaged or was written by a later version, this owner can
     /// still work with its own. The values that the other has set then count as another process's.
     ///
-    /// Without `writer`, the journal keeps the one that it names.
+    /// Without `writer`, the journal keeps the one that it names. Entries of another network
+    /// namespace than `namespace` are set aside.
     pub(crate) fn load(
         store: &dyn Store,
         owner: &str,
         writer: Option<Writer>,
         boot: &str,
+        namespace: Option<&str>,
     ) -> Result<Self, JournalError> {
-        let mut log = Self::load_one(store, owner, boot)?;
+        let mut log = Self::load_one(store, owner, boot, namespace)?;
         if let Some(writer) = writer {
             log.writer = writer;
         }
@@ -32,7 +34,7 @@ impl Log {
         }
         owners.remove(owner);
         for other in owners {
-            match Self::load_one(store, &other, boot) {
+            match Self::load_one(store, &other, boot, namespace) {
                 Ok(other) => log.others.push(other),
                 // The file may be intact although the file system cannot provide it now.
                 Err(error @ JournalError::Failed { .. }) => return Err(error),
@@ -47,11 +49,18 @@ impl Log {
         Ok(log)
     }
 
-    fn load_one(store: &dyn Store, owner: &str, boot: &str) -> Result<Self, JournalError> {
+    fn load_one(
+        store: &dyn Store,
+        owner: &str,
+        boot: &str,
+        namespace: Option<&str>,
+    ) -> Result<Self, JournalError> {
         let mut log = Self {
             owner: owner.to_owned(),
             writer: Writer::default(),
             boot: boot.to_owned(),
+            namespace: namespace.map(str::to_owned),
+            elsewhere: BTreeMap::new(),
             entries: BTreeMap::new(),
             refused: Vec::new(),
             dropped: 0,
@@ -70,6 +79,7 @@ impl Log {
             }
         }
         log.forget_earlier_boots();
+        log.set_aside();
         Ok(log)
     }
 
@@ -102,6 +112,35 @@ impl Log {
             .retain(|_, entry| entry.step.lifetime == Lifetime::Disk || entry.boot == *boot);
         self.refused.retain(|refused| refused.boot == *boot);
         self.dropped = before - self.entries.len();
+    }
+
+    /// Sets aside what belongs to other network namespaces.
+    fn set_aside(&mut self) {
+        let entries = std::mem::take(&mut self.entries).into_iter();
+        (self.entries, self.elsewhere) = entries.partition(|(_, entry)| self.is_here(&entry.step));
+    }
+
+    /// Drops the entries of a network namespace that no longer exists, and returns their number.
+    pub(crate) fn forget_namespace(&mut self, namespace: &str) -> usize {
+        let before = self.elsewhere.len();
+        let gone = |entry: &Entry| entry.step.network_namespace.as_deref() == Some(namespace);
+        for location in JournalLocation::ALL {
+            let mut entries = self.elsewhere.values();
+            if entries.any(|entry| entry.location == location && gone(entry)) {
+                self.file(location).behind = true;
+            }
+        }
+        self.elsewhere.retain(|_, entry| !gone(entry));
+        before - self.elsewhere.len()
+    }
+
+    /// Whether a step was made in this network namespace, or is of none. An earlier release did not
+    /// record the namespace.
+    pub(crate) fn is_here(&self, step: &Step) -> bool {
+        match (&step.network_namespace, &self.namespace) {
+            (Some(of), Some(here)) => of == here,
+            _ => true,
+        }
     }
 
     /// Takes one record in, as it was read or written.
@@ -143,7 +182,15 @@ impl Log {
                     kept.state = Before::Known(state);
                 }
             }),
-            Record::Changed { id, shown, after } => self.change(id, |entry| {
+            Record::Changed {
+                id,
+                shown,
+                after,
+                identity,
+            } => self.change(id, |entry| {
+                if identity.is_some() {
+                    entry.step.identity = identity;
+                }
                 entry.changed = true;
                 entry.shown = shown;
                 entry.after = Some(after);
@@ -182,6 +229,7 @@ impl Log {
             Record::Undone { ids } => {
                 for id in ids {
                     self.entries.remove(&id);
+                    self.elsewhere.remove(&id);
                 }
             }
             Record::End => self.file(location).open = None,

@@ -89,14 +89,16 @@ impl Log {
         self.clear_if_empty(store)
     }
 
-    /// Marks the beginning of an undo, in the file that lasts longer.
+    /// Marks the beginning of an undo, in the file that lasts longer. What belongs to another
+    /// network namespace is not undone here, nor by who finishes this undo.
     pub(crate) fn undo(
         &mut self,
         store: &mut dyn Store,
         purpose: Purpose,
-        ids: Vec<u64>,
+        mut ids: Vec<u64>,
         force: bool,
     ) -> Result<(), JournalError> {
+        ids.retain(|id| !self.elsewhere.contains_key(id));
         let location = self.lasting();
         self.append(
             store,
@@ -240,7 +242,10 @@ impl Log {
         then: Option<Record>,
     ) -> Result<(), JournalError> {
         let of_place = |entry: &&Entry| entry.location == location;
-        let entries: Vec<Entry> = self.entries.values().filter(of_place).cloned().collect();
+        let elsewhere = self.elsewhere.values();
+        let entries = self.entries.values().chain(elsewhere).filter(of_place);
+        let mut entries: Vec<Entry> = entries.cloned().collect();
+        entries.sort_unstable_by_key(|entry| entry.id);
         let refusals = self
             .refused
             .iter()

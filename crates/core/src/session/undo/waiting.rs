@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use crate::any_knob::Key;
+use crate::any_knob::{AnyKnob, Key};
 use crate::journal::Entry;
-use crate::session::NotRevertedReason;
+use crate::plan::Step;
+use crate::session::{NotRevertedReason, Session};
 
 /// The steps that a revert has left so far, and what waits for them.
 #[derive(Debug, Default)]
@@ -34,6 +35,16 @@ impl Waiting {
             || side_effects.any(|kept| self.ours.contains(&kept.knob.key()))
     }
 
+    /// Which of the knobs that undoing a step would destroy is left, by its name.
+    ///
+    /// Whoever set the value: one that was left on purpose is lost as well.
+    pub(super) fn what_is_destroyed(&self, destroyed: &[AnyKnob]) -> Option<String> {
+        let left = destroyed
+            .iter()
+            .find(|knob| self.knobs.contains(&knob.key()))?;
+        Some(left.text.clone())
+    }
+
     /// Records a step that is left. One that is half undone still has to restore its side effects.
     pub(super) fn left(&mut self, entry: &Entry, reason: &NotRevertedReason, is_half_undone: bool) {
         let blocks_nothing = match reason {
@@ -58,10 +69,39 @@ impl Waiting {
         self.knobs.extend(knobs(entry));
     }
 
+    /// Records a step of another network namespace. Its knob is another one than the knob of that name
+    /// here, but the intermediate steps for it wait.
+    pub(super) fn elsewhere(&mut self, entry: &Entry) {
+        if !entry.step.means {
+            self.ends.push(entry.clone());
+        }
+    }
+
     /// Records a step that is not selected for this revert.
     pub(super) fn not_selected(&mut self, entry: &Entry) {
         self.theirs.extend(knobs(entry));
         self.knobs.extend(knobs(entry));
+    }
+}
+
+impl Session {
+    /// The knobs that undoing a step destroys, without those that are gone already.
+    pub(super) fn destroyed(&self, step: &Step) -> Vec<AnyKnob> {
+        let (Ok(kind), Some(from)) = (self.kind_or_malformed(&step.knob), step.from.known()) else {
+            return Vec::new();
+        };
+        // Where it cannot be told, the knob itself cannot be read or set either.
+        let mut all = kind
+            .destroys(&step.knob, &self.host, from)
+            .unwrap_or_default();
+        all.retain(|knob| {
+            let gone = self.kind_or_malformed(knob).and_then(|kind| {
+                let seen = kind.read(knob, &self.host)?;
+                Ok(kind.is_gone(knob, &seen))
+            });
+            !gone.is_ok_and(|gone| gone)
+        });
+        all
     }
 }
 

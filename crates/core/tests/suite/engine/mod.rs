@@ -5,6 +5,7 @@
 
 mod applying;
 mod busy;
+mod destroying;
 mod errors;
 mod going;
 mod hidden;

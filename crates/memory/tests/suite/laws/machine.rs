@@ -35,6 +35,14 @@ impl Machine {
         self.memory.get(path).unwrap_or_else(|| panic!("no {path}"))
     }
 
+    pub(crate) fn host(&self, crash_point: &CrashPoint) -> Host {
+        let modules = MemoryModules::new(self.memory.clone(), self.zram());
+        Host::new(self.memory.host(crash_point))
+            .with_backend(Modules::over(modules))
+            .with_backend(Zram::over(self.zram()))
+            .gated(crash_point.clone())
+    }
+
     pub(crate) fn apply(&self, wanted: &impl Tuning) {
         let mut session = self.session(&CrashPoint::lives()).unwrap();
         let _ = wanted.apply(&mut session).unwrap();
@@ -101,12 +109,12 @@ impl World for Machine {
     }
 
     fn session_of(&self, owner: &str, crash_point: &CrashPoint) -> Result<Session, Error> {
-        let modules = MemoryModules::new(self.memory.clone(), self.zram());
-        let host = Host::new(self.memory.host(crash_point))
-            .with_backend(Modules::over(modules))
-            .with_backend(Zram::over(self.zram()))
-            .gated(crash_point.clone());
-        let session = Session::new(host, owner, self.store.of(crash_point), "boot")?;
+        let session = Session::new(
+            self.host(crash_point),
+            owner,
+            self.store.of(crash_point),
+            "boot",
+        )?;
         Ok(session.with(hosttune_memory::knobs))
     }
 

@@ -5,5 +5,6 @@
 mod hugepages;
 mod machine;
 mod mkswap;
+mod strangers;
 mod transparent;
 mod zram;

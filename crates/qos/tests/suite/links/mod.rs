@@ -4,6 +4,7 @@ mod ifbs;
 mod refused;
 mod renamed;
 mod routes;
+mod strangers;
 
 use hosttune_core::testing::{CrashPoint, Memory, MemoryStore};
 use hosttune_core::{Host, Session};

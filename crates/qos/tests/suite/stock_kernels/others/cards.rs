@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use hosttune_core::testing::{CrashPoint, Memory, MemoryStore};
 use hosttune_core::{Error, Host, LinuxHost, Session, State, Tuning, UnsupportedKind};
+use hosttune_qos::netlink::{TC_H_ROOT, TrafficControl};
 use hosttune_qos::testing::Kernel;
 use hosttune_qos::{Cake, HardwareAddress, Netlink, Rate, RootState, Shaper};
 use hosttune_test_machine::inside_stock_kernels;
@@ -133,19 +134,66 @@ fn a_default_qdisc_that_is_another_by_now_is_said_on_the_way_back() {
     let _ = shaper("wan").apply(&mut same).unwrap();
     assert_eq!(same.revert().unwrap().notes, Vec::<String>::new());
 
-    let mut other = session();
-    let _ = shaper("wan").apply(&mut other).unwrap();
-    memory.write(path, "pfifo_fast").unwrap();
-    kernel.set_default_qdisc("pfifo_fast");
-    let reverted = other.revert().unwrap();
-    assert_eq!(reverted.not_reverted, []);
-    assert_eq!(
-        reverted.notes,
-        [
-            "net.core.default_qdisc was fq_codel when wan was shaped and is pfifo_fast now: the root qdisc is the present default"
-        ]
-    );
-    assert_eq!(kernel.snapshot()["root wan"], "default pfifo_fast");
+    // Changed before or after the device was shaped.
+    for before in [false, true] {
+        let change = || {
+            memory.write(path, "pfifo_fast").unwrap();
+            kernel.set_default_qdisc("pfifo_fast");
+        };
+        let mut other = session();
+        if before {
+            change();
+        }
+        let _ = shaper("wan").apply(&mut other).unwrap();
+        if !before {
+            change();
+        }
+        let reverted = other.revert().unwrap();
+        assert_eq!(reverted.not_reverted, []);
+        let note = "the kernel attaches another qdisc than fq_codel by default now, so that fq_codel was attached to wan explicitly";
+        assert_eq!(reverted.notes, [note]);
+        let root = kernel.snapshot()["root wan"].clone();
+        assert!(root.starts_with("fq_codel 800"), "{root}");
+        assert_eq!(other.revert().unwrap().undone, []);
+        // The default again, as after a boot.
+        memory.write(path, "fq_codel").unwrap();
+        kernel.set_default_qdisc("fq_codel");
+        let mut backend = Netlink::over(kernel.clone());
+        let link = backend.link("wan").unwrap().unwrap();
+        let delete = TrafficControl::delete(&link, TC_H_ROOT, 0);
+        backend.change(&delete).unwrap();
+    }
+}
+
+/// A kind that the kernel does not have any more, and a device with several queues.
+#[test]
+fn a_default_that_cannot_be_attached_is_said_to_be_another_one() {
+    let path = "/proc/sys/net/core/default_qdisc";
+    for (queues, shows) in [(1, "pfifo_fast"), (4, "mq")] {
+        let takes_all = hosttune_core::testing::Behaviour::takes_all();
+        let memory = Memory::new().file(path, "fq_codel", takes_all);
+        let kernel = Kernel::new().link("wan", "", queues);
+        let mut backend = Netlink::over(kernel.clone());
+        let link = backend.link("wan").unwrap().unwrap();
+        backend.change(&link.bring(true)).unwrap();
+        let host = Host::new(memory.host(&CrashPoint::lives()))
+            .with_backend(Netlink::over(kernel.clone()));
+        let session = Session::new(host, "router", MemoryStore::new(), "boot").unwrap();
+        let mut session = session.with(hosttune_qos::knobs);
+        let _ = shaper("wan").apply(&mut session).unwrap();
+        memory.write(path, "pfifo_fast").unwrap();
+        kernel.set_default_qdisc("pfifo_fast");
+        let kernel = kernel.without("fq_codel");
+        let reverted = session.revert().unwrap();
+        assert_eq!(reverted.not_reverted, []);
+        assert_eq!(reverted.notes.len(), 1, "{:?}", reverted.notes);
+        assert!(
+            reverted.notes[0].contains("pfifo_fast now"),
+            "{:?}",
+            reverted.notes
+        );
+        assert_eq!(kernel.snapshot()["root wan"], format!("default {shows}"));
+    }
 }
 
 #[test]
@@ -212,8 +260,8 @@ fn cards_are_known_by_their_permanent_addresses() {
     ));
 }
 
-/// `net.core.default_qdisc` is visible only in the initial network namespace, so only there can the
-/// revert note it.
+/// `net.core.default_qdisc` is visible only in the initial network namespace, so only there is the
+/// kind attached with one message.
 fn the_default_of_the_way_back_is_that_of_its_time() {
     tell("modprobe -a sch_cake sch_fq");
     let backend = backend();
@@ -229,11 +277,13 @@ fn the_default_of_the_way_back_is_that_of_its_time() {
     tell("sysctl -qw net.core.default_qdisc=fq");
     let reverted = session.revert().unwrap();
     assert_eq!(reverted.not_reverted, []);
-    let note = format!("net.core.default_qdisc was {}", before.trim_end());
+    let note = format!("{} was attached to {name} explicitly", before.trim_end());
     assert_eq!(reverted.notes.len(), 1, "{:?}", reverted.notes);
-    assert!(reverted.notes[0].starts_with(&note), "{:?}", reverted.notes);
+    assert!(reverted.notes[0].ends_with(&note), "{:?}", reverted.notes);
     let shown = tell(&format!("tc qdisc show dev {name}"));
-    assert!(shown.contains("qdisc fq 0:"), "{shown}");
+    let root = format!("qdisc {} 8", before.trim_end());
+    assert!(shown.contains(&root), "{shown}");
+    assert!(!shown.contains("qdisc fq "), "{shown}");
     tell(&format!(
         "sysctl -qw net.core.default_qdisc={}",
         before.trim_end()
