@@ -317,7 +317,7 @@ fn an_apply_in_every_outcome() {
     applied.recovered = Some(reverted(every_left()));
     let document = check("apply", &json::applied(&applied));
     assert_eq!(document["outcome"], "rollback-incomplete");
-    assert_eq!(document["not_reverted"].as_array().unwrap().len(), 10);
+    assert_eq!(document["not_reverted"].as_array().unwrap().len(), 11);
     applied = Applied::declined();
     assert_eq!(
         check("apply", &json::applied(&applied))["outcome"],
