@@ -1,8 +1,12 @@
 //! The file system that a path is on, so that it can be told later whether that one is mounted.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Host, HostError};
+use super::mounts::{self, Mounts};
+use super::{Host, HostError, HostErrorKind, RootKind};
+use crate::unsupported::Unsupported;
 
 /// The file system that a path is on, as it is saved with a change of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,5 +47,88 @@ impl FileSystem {
     fn contains(&self, file: &str) -> bool {
         let rest = file.strip_prefix(self.mount_point.trim_end_matches('/'));
         rest.is_some_and(|rest| rest.starts_with('/'))
+    }
+}
+
+impl Host {
+    /// Why a path cannot be written, if the running system has it on a read-only mount; `None` also
+    /// if that cannot be determined. Links in the path are not resolved.
+    ///
+    /// # Errors
+    /// If the list of mounts exists and cannot be read.
+    pub fn read_only_mount(
+        &self,
+        path: impl AsRef<Path>,
+    ) -> Result<Option<Unsupported>, HostError> {
+        if self.root_kind() != RootKind::Live {
+            return Ok(None);
+        }
+        let path = path.as_ref().to_string_lossy();
+        self.with_mounts(|mounts| mounts.unsupported(&path))
+    }
+
+    /// The file system that a path is on; `None` if the list of mounts does not tell, and in a system
+    /// image. Links in the path are not resolved.
+    ///
+    /// # Errors
+    /// If the list of mounts exists and cannot be read.
+    pub fn file_system(&self, path: impl AsRef<Path>) -> Result<Option<FileSystem>, HostError> {
+        if self.root_kind() == RootKind::Image {
+            return Ok(None);
+        }
+        let path = path.as_ref().to_string_lossy();
+        let mount = self.with_mounts(|mounts| {
+            let (point, device, source) = mounts.mount(&path)?;
+            Some((point.to_owned(), device.to_owned(), source.to_owned()))
+        })?;
+        let Some((mount_point, device, source)) = mount else {
+            return Ok(None);
+        };
+        Ok(Some(FileSystem {
+            mount_point,
+            uuid: self.file_system_uuid(&device, &source),
+        }))
+    }
+
+    /// What udev has found on a device. A file system of several devices (btrfs) has a number of its
+    /// own, and its source is one of them.
+    fn file_system_uuid(&self, device: &str, source: &str) -> Option<String> {
+        let text = |path: String| {
+            let bytes = self.fs.read(Path::new(&path)).ok()?;
+            Some(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let device = match (device.starts_with("0:"), source.strip_prefix("/dev/")) {
+            (false, _) => device.to_owned(),
+            (true, Some(name)) if !name.contains('/') => {
+                text(format!("/sys/class/block/{name}/dev"))?
+            }
+            (true, _) => return None,
+        };
+        let found = text(format!("/run/udev/data/b{}", device.trim()))?;
+        let uuid = found
+            .lines()
+            .find_map(|line| line.strip_prefix("E:ID_FS_UUID="))?;
+        Some(uuid.to_owned())
+    }
+
+    /// Asks the list of mounts, which is empty if it cannot be read.
+    fn with_mounts<T>(&self, ask: impl FnOnce(&Mounts) -> T) -> Result<T, HostError> {
+        if let Some(known) = self.mounts.borrow().as_ref() {
+            return Ok(ask(known));
+        }
+        let mounts = match self.fs.read(Path::new(mounts::LIST)) {
+            Ok(list) => Mounts::parse(&String::from_utf8_lossy(&list)),
+            Err(error)
+                if matches!(error.kind(), HostErrorKind::Missing | HostErrorKind::Denied) =>
+            {
+                Mounts::default()
+            }
+            Err(error) => return Err(error),
+        };
+        let answer = ask(&mounts);
+        if self.read_epoch.get().is_some() {
+            self.mounts.replace(Some(mounts));
+        }
+        Ok(answer)
     }
 }
