@@ -7,9 +7,12 @@ use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Unsupported,
 use hosttune_core::host::EntryKind;
 
 use super::entry::LoaderEntry;
+use super::entry_directory::is_elsewhere;
 use super::limine;
 use super::line_parameter::{LineParameter, Occurrences, without_counters};
+use super::new_lines;
 use super::occurrence::{LONGEST_READ, LineIn, requested};
+use super::start::Start;
 use super::tuning::BootSetting;
 use crate::boot_once::is_ours;
 use crate::command_line::{CommandLineSetting, KernelCommandLine, LONGEST_LINE, RUNNING_LINE};
@@ -18,9 +21,6 @@ use crate::module::canonical;
 /// The file from which kernel-install takes the line of new entries. Creating it would lose what
 /// kernel-install takes from elsewhere without it, `root=` included, so it is only changed where it is.
 pub(super) const KERNEL_INSTALL: &str = "/etc/kernel/cmdline";
-
-/// What kernel-install reads without that file, before it takes the line of the running kernel.
-const OF_THE_VENDOR: &str = "/usr/lib/kernel/cmdline";
 
 /// Where entry files are: on the boot partition, which is mounted in one of these places.
 pub(crate) const ENTRIES: [&str; 3] = [
@@ -51,6 +51,13 @@ pub(super) struct LineFile {
 }
 
 impl LineFile {
+    fn of_kernel_install() -> Self {
+        Self {
+            path: KERNEL_INSTALL.to_owned(),
+            line: LineIn::WholeFile,
+        }
+    }
+
     /// The knob for parameters in the line.
     pub(super) fn parameter(&self, names: Vec<String>) -> LineParameter {
         LineParameter {
@@ -154,6 +161,8 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
     let machine = optional(host, "/etc/machine-id")?;
     let machine = machine.map(|id| String::from_utf8_lossy(&id).trim().to_owned());
     let mut others = Vec::new();
+    let start = Start::read(host)?;
+    let image = start.unified_image();
     // GRUB reads the first only.
     for directory in ENTRIES.iter().take(if is_grub { 1 } else { ENTRIES.len() }) {
         let names = match host.list_if_there(directory) {
@@ -162,6 +171,12 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
             }
             names => names?,
         };
+        if !names.is_empty() && !is_grub && is_elsewhere(host, &start, directory)? {
+            found.notes.push(format!(
+                "{directory} is kept as it is, because the loader was started from another partition"
+            ));
+            continue;
+        }
         for name in names {
             if !name.ends_with(".conf") || is_ours(&name) {
                 continue;
@@ -195,6 +210,10 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
                 .last("version")
                 .unwrap_or_default()
                 .starts_with("0-rescue");
+            if image.is_some() {
+                others.push(name);
+                continue;
+            }
             let is_ours = is_of_this_system(&entry, &line, machine.as_deref(), &running);
             if is_ours && !is_rescue && std::str::from_utf8(&bytes).is_err() {
                 found.notes.push(format!(
@@ -211,6 +230,14 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
             }
         }
     }
+    if let Some(evidence) = image {
+        match new_lines::of_image(host, &evidence, has_line, &others)? {
+            Ok(notes) => found.notes.extend(notes),
+            Err(unsupported) => return Ok(Err(unsupported)),
+        }
+        found.files.push(LineFile::of_kernel_install());
+        return Ok(Ok(found));
+    }
     if found.files.is_empty() && !has_line {
         let why = format!(
             "{KERNEL_INSTALL} is not there (without root= in a new one the host would not boot), and no entry in {} is of this system",
@@ -223,13 +250,10 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
     found.kept(&others);
     found
         .notes
-        .extend(note(host, has_line, !found.files.is_empty())?);
+        .extend(new_lines::note(host, has_line, !found.files.is_empty())?);
     if has_line {
         // Last, so that a revert ends what new entries get first.
-        found.files.push(LineFile {
-            path: KERNEL_INSTALL.to_owned(),
-            line: LineIn::WholeFile,
-        });
+        found.files.push(LineFile::of_kernel_install());
     }
     Ok(Ok(found))
 }
@@ -274,22 +298,6 @@ pub(crate) fn only_root(directory: &str) -> Unsupported {
         format!("only root can read {directory}"),
     )
     .hint("run this as root")
-}
-
-/// What else there is to do.
-fn note(host: &Host, has_line: bool, has_entries: bool) -> Result<Option<String>, HostError> {
-    Ok(match (has_line, has_entries) {
-        (true, true) => None,
-        (true, false) => Some(
-            "no entry files of this system were found, so that only new entries get the parameters: run kernel-install add for each kernel (it also makes unified kernel images anew), then reboot".to_owned(),
-        ),
-        (false, _) if host.exists(OF_THE_VENDOR)? => Some(format!(
-            "the entry of a kernel that is installed later does not have the parameters: kernel-install takes its line from {OF_THE_VENDOR}"
-        )),
-        (false, _) => Some(format!(
-            "the entry of a kernel that is installed later is made with the line of the running kernel, because {KERNEL_INSTALL} is not there: reboot before a kernel is installed, and again after a revert"
-        )),
-    })
 }
 
 /// Whether an entry starts this system and not another one that shares the boot partition, or a snapshot.

@@ -8,6 +8,7 @@ use super::entries::{ENTRIES, is_file};
 use super::limine;
 use super::line_parameter::without_counters;
 use super::occurrence::LineIn;
+use crate::boot_once::is_ours;
 use crate::command_line::KernelCommandLine;
 
 /// The identity of an entry when it was changed, as it is written to the journal: everything in it
@@ -125,7 +126,7 @@ pub(super) fn all(host: &Host, line: &LineIn) -> Result<Vec<FoundEntry>, HostErr
         LineIn::Entry => {
             for directory in ENTRIES {
                 for name in readable(host.list(directory))?.unwrap_or_default() {
-                    if !name.ends_with(".conf") || name.starts_with("0-hosttune-") {
+                    if !name.ends_with(".conf") || is_ours(&name) {
                         continue;
                     }
                     let Some(text) = text(host, &format!("{directory}/{name}"))? else {

@@ -15,6 +15,7 @@ mod boot_loader;
 mod boot_modes;
 mod boot_once;
 mod boot_once_in_entries;
+mod boot_start;
 mod command_line;
 mod laws;
 mod modprobe_d;

@@ -19,6 +19,16 @@ pub struct FileSystem {
     pub uuid: Option<String>,
 }
 
+/// A partition, as udev has found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Partition {
+    /// Its UUID in the partition table (`ID_PART_ENTRY_UUID`), in small letters.
+    pub uuid: String,
+    /// Its type (`ID_PART_ENTRY_TYPE`), in small letters: a UUID on a disk with a GPT.
+    pub kind: String,
+}
+
 impl FileSystem {
     /// Why a file, which was on this file system when it was changed, cannot be told now: the path is on
     /// another file system. `None` if it is the same one, or if nothing tells that it is not.
@@ -90,9 +100,36 @@ impl Host {
         }))
     }
 
+    /// The partition that a path is on; `None` if udev does not tell, and in a system image. Links in the
+    /// path are not resolved.
+    ///
+    /// # Errors
+    /// If the list of mounts exists and cannot be read.
+    pub fn partition(&self, path: impl AsRef<Path>) -> Result<Option<Partition>, HostError> {
+        if self.root_kind() == RootKind::Image {
+            return Ok(None);
+        }
+        let path = path.as_ref().to_string_lossy();
+        let mount = self.with_mounts(|mounts| {
+            let (_, device, source) = mounts.mount(&path)?;
+            Some((device.to_owned(), source.to_owned()))
+        })?;
+        let found = mount.and_then(|(device, source)| self.udev_data(&device, &source));
+        Ok(found.and_then(|found| {
+            Some(Partition {
+                uuid: property(&found, "ID_PART_ENTRY_UUID")?.to_ascii_lowercase(),
+                kind: property(&found, "ID_PART_ENTRY_TYPE")?.to_ascii_lowercase(),
+            })
+        }))
+    }
+
+    fn file_system_uuid(&self, device: &str, source: &str) -> Option<String> {
+        property(&self.udev_data(device, source)?, "ID_FS_UUID")
+    }
+
     /// What udev has found on a device. A file system of several devices (btrfs) has a number of its
     /// own, and its source is one of them.
-    fn file_system_uuid(&self, device: &str, source: &str) -> Option<String> {
+    fn udev_data(&self, device: &str, source: &str) -> Option<String> {
         let text = |path: String| {
             let bytes = self.fs.read(Path::new(&path)).ok()?;
             Some(String::from_utf8_lossy(&bytes).into_owned())
@@ -104,11 +141,7 @@ impl Host {
             }
             (true, _) => return None,
         };
-        let found = text(format!("/run/udev/data/b{}", device.trim()))?;
-        let uuid = found
-            .lines()
-            .find_map(|line| line.strip_prefix("E:ID_FS_UUID="))?;
-        Some(uuid.to_owned())
+        text(format!("/run/udev/data/b{}", device.trim()))
     }
 
     /// Asks the list of mounts, which is empty if it cannot be read.
@@ -131,4 +164,13 @@ impl Host {
         }
         Ok(answer)
     }
+}
+
+/// A property in what udev has saved of a device.
+fn property(data: &str, name: &str) -> Option<String> {
+    let of_it = |line: &str| {
+        let line = line.strip_prefix("E:")?.strip_prefix(name)?;
+        Some(line.strip_prefix('=')?.to_owned())
+    };
+    data.lines().find_map(of_it)
 }

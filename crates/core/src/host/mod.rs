@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::{HostError, HostErrorKind, Operation};
-pub use file_system::FileSystem;
+pub use file_system::{FileSystem, Partition};
 pub use fs::{AttributeValue, Entry, EntryKind, FileContent, Fs, RootKind};
 pub use gate::{Change, Gate};
 pub use linux::LinuxHost;
