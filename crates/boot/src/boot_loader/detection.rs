@@ -4,6 +4,7 @@ use std::fmt;
 
 use hosttune_core::{Host, HostError, HostErrorKind};
 
+use super::limine_files;
 use super::start::Start;
 use crate::command_line::{KernelCommandLine, RUNNING_LINE};
 
@@ -76,16 +77,13 @@ const UNDER_XEN: &[u8] = b"placeholder";
 
 /// Files that are there only where a loader is installed. Debian with systemd-boot keeps GRUB's
 /// files, so they count only where nothing tells what booted.
-const FILES: [(BootLoader, &str); 9] = [
+const FILES: [(BootLoader, &str); 6] = [
     (BootLoader::Grub, "/boot/grub/grub.cfg"),
     (BootLoader::Grub, "/boot/grub2/grub.cfg"),
     (BootLoader::KernelInstall, "/etc/kernel/cmdline"),
     (BootLoader::KernelInstall, "/efi/loader/loader.conf"),
     (BootLoader::KernelInstall, "/boot/loader/loader.conf"),
     (BootLoader::KernelInstall, "/boot/efi/loader/loader.conf"),
-    (BootLoader::Limine, "/boot/limine.conf"),
-    (BootLoader::Limine, "/boot/limine/limine.conf"),
-    (BootLoader::Limine, "/limine.conf"),
 ];
 
 /// Looks for the loader: first for what the running system was booted with, then for files.
@@ -112,6 +110,9 @@ pub fn detect(host: &Host) -> Result<Detection, HostError> {
         if !is_known && host.exists(file)? {
             installed.push((loader, format!("{file} is there")));
         }
+    }
+    if let [file, ..] = &of_limine(host)?[..] {
+        installed.push((BootLoader::Limine, format!("{file} is there")));
     }
     let installed = installed.into_iter().map(|(loader, evidence)| {
         // What these two leave in every boot is not there, so another loader has booted.
@@ -199,6 +200,14 @@ fn booted(host: &Host) -> Result<Vec<Candidate>, HostError> {
         });
     }
     Ok(booted)
+}
+
+/// The configurations of Limine; none if this user cannot read the boot partition.
+fn of_limine(host: &Host) -> Result<Vec<String>, HostError> {
+    match limine_files::configurations(host) {
+        Err(error) if *error.kind() == HostErrorKind::Denied => Ok(Vec::new()),
+        files => files,
+    }
 }
 
 fn optional(host: &Host, path: &str) -> Result<Option<Vec<u8>>, HostError> {

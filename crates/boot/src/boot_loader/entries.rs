@@ -9,6 +9,7 @@ use hosttune_core::host::EntryKind;
 use super::entry::LoaderEntry;
 use super::entry_directory::is_elsewhere;
 use super::limine;
+use super::limine_files;
 use super::line_parameter::{LineParameter, Occurrences, without_counters};
 use super::new_lines;
 use super::occurrence::{LONGEST_READ, LineIn, requested};
@@ -100,7 +101,7 @@ impl Found {
 
 /// Why nothing is changed, or the entries of Limine.
 fn of_limine(host: &Host) -> Result<Result<Found, Unsupported>, HostError> {
-    let file = match limine::configuration(host) {
+    let file = match limine_files::configuration(host) {
         Err(error) if *error.kind() == HostErrorKind::Denied => {
             return Ok(Err(only_root("the boot partition")));
         }
@@ -109,7 +110,7 @@ fn of_limine(host: &Host) -> Result<Result<Found, Unsupported>, HostError> {
             Err(unsupported) => return Ok(Err(unsupported)),
         },
     };
-    let Ok(text) = String::from_utf8(host.read(file)?) else {
+    let Ok(text) = String::from_utf8(host.read(&*file)?) else {
         let why = format!("{file} is not UTF-8 text");
         return Ok(Err(Unsupported::new(UnsupportedKind::Other, why)
             .hint("save it as UTF-8, or add them to cmdline: in it manually")));
@@ -125,7 +126,7 @@ fn of_limine(host: &Host) -> Result<Result<Found, Unsupported>, HostError> {
         let is_of_this_system = of_it.has("root") && has_same_root(&of_it, &running);
         match is_of_this_system && !limine::has_macro(&of_it) {
             true => found.files.push(LineFile {
-                path: file.to_owned(),
+                path: file.clone(),
                 line,
             }),
             false => others.push(entry.path),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entries::{ENTRIES, is_file};
 use super::limine;
+use super::limine_files;
 use super::line_parameter::without_counters;
 use super::occurrence::LineIn;
 use crate::boot_once::is_ours;
@@ -138,13 +139,13 @@ pub(super) fn all(host: &Host, line: &LineIn) -> Result<Vec<FoundEntry>, HostErr
             }
         }
         LineIn::Limine { .. } => {
-            for file in limine::CONFIGURATIONS {
-                let Some(text) = text(host, file)? else {
+            for file in readable(limine_files::configurations(host))?.unwrap_or_default() {
+                let Some(text) = text(host, &file)? else {
                     continue;
                 };
                 for entry in limine::entries(&text) {
                     let line = LineIn::Limine { entry: entry.path };
-                    found.extend(found_entry(file.to_owned(), line, &text));
+                    found.extend(found_entry(file.clone(), line, &text));
                 }
             }
         }

@@ -14,6 +14,7 @@ mod grub;
 mod grub_defaults;
 mod leftover;
 mod limine;
+mod limine_files;
 mod line_parameter;
 mod new_lines;
 mod occurrence;
