@@ -10,7 +10,7 @@ use super::entry::LoaderEntry;
 use super::entry_directory::is_elsewhere;
 use super::limine;
 use super::limine_files;
-use super::line_parameter::{LineParameter, Occurrences, without_counters};
+use super::line_parameter::{LineParameter, ONE_OF_TWO, Occurrences, without_counters};
 use super::new_lines;
 use super::occurrence::{LONGEST_READ, LineIn, requested};
 use super::start::Start;
@@ -162,6 +162,7 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
     let machine = optional(host, "/etc/machine-id")?;
     let machine = machine.map(|id| String::from_utf8_lossy(&id).trim().to_owned());
     let mut others = Vec::new();
+    let mut twins = Vec::new();
     let start = Start::read(host)?;
     let image = start.unified_image();
     // GRUB reads the first only.
@@ -178,7 +179,7 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
             ));
             continue;
         }
-        for name in names {
+        for name in names.clone() {
             if !name.ends_with(".conf") || is_ours(&name) {
                 continue;
             }
@@ -222,6 +223,10 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
                 ));
                 continue;
             }
+            if is_ours && !is_rescue && has_twin(&names, &name) {
+                twins.push(path);
+                continue;
+            }
             match is_ours && !is_rescue {
                 true => found.files.push(LineFile {
                     path: format!("{directory}/{}", without_counters(&name)),
@@ -238,6 +243,18 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
         }
         found.files.push(LineFile::of_kernel_install());
         return Ok(Ok(found));
+    }
+    if !twins.is_empty() {
+        let why = format!(
+            "these are the same entry with other counters of its boots, and nothing tells which one is started: {}",
+            twins.join(", ")
+        );
+        if found.files.is_empty() {
+            return Ok(Err(
+                Unsupported::new(UnsupportedKind::Other, why).hint(ONE_OF_TWO)
+            ));
+        }
+        found.notes.push(format!("{why}: {ONE_OF_TWO}"));
     }
     if found.files.is_empty() && !has_line {
         let why = format!(
@@ -257,6 +274,12 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
         found.files.push(LineFile::of_kernel_install());
     }
     Ok(Ok(found))
+}
+
+/// Whether another file is the same entry to its loader, which takes the counters out of the names.
+fn has_twin(names: &[String], name: &str) -> bool {
+    let mut others = names.iter().filter(|other| *other != name);
+    others.any(|other| without_counters(other) == without_counters(name))
 }
 
 /// Whether it is a file, and not a directory, a socket or the like.

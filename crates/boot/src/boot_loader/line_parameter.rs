@@ -15,6 +15,10 @@ use super::entry_identity::{self, EntryIdentity};
 use super::limine;
 use super::occurrence::{self, LineIn, Occurrence};
 
+/// What is done about two files of one entry. kernel-install leaves the old one when `/etc/kernel/tries` was
+/// made or removed since.
+pub(super) const ONE_OF_TWO: &str = "remove the one that is out of date, then run this again";
+
 /// All occurrences of one parameter, or of parameters that belong together, in a file that contains a
 /// kernel command line. The rest of the line and of the file is not a part of it, and other programs may
 /// change it at any time. The file is never created and never removed.
@@ -73,12 +77,19 @@ impl LineParameter {
         else {
             return Ok(self.file.clone());
         };
-        if host.exists(&self.file)? {
-            return Ok(self.file.clone());
+        let mut found = host.list_if_there(directory)?;
+        found.retain(|found| without_counters(found) == name);
+        match &found[..] {
+            [] => Ok(self.file.clone()),
+            [one] => Ok(format!("{directory}/{one}")),
+            several => {
+                let why = format!(
+                    "{} in {directory} are the same entry with other counters of its boots, and nothing tells which one is started",
+                    several.join(" and ")
+                );
+                Err(HostError::malformed(self.file.clone(), why).with_hint(ONE_OF_TWO))
+            }
         }
-        let names = host.list_if_there(directory)?;
-        let counted = names.iter().find(|found| without_counters(found) == name);
-        Ok(counted.map_or_else(|| self.file.clone(), |found| format!("{directory}/{found}")))
     }
 
     fn ambiguous(&self, entry: &str) -> HostError {

@@ -1,5 +1,5 @@
 //! How the host was started decides what is changed: files that another loader has left are not touched, nor
-//! entries that the loader does not read, nor a configuration whose hash is in the loader.
+//! entries that the loader does not read.
 
 use hosttune_boot::boot_loader::{BootLoader, Candidate, Detection, detect};
 use hosttune_boot::boot_once::{BootMode, EntryState};
@@ -13,7 +13,7 @@ use super::boot_loader::{
 };
 
 /// A variable of the boot loader interface.
-fn variable(memory: Memory, name: &str, text: &str) -> Memory {
+pub(crate) fn variable(memory: Memory, name: &str, text: &str) -> Memory {
     let mut bytes = vec![6, 0, 0, 0];
     bytes.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
     bytes.extend([0, 0]);
@@ -26,12 +26,12 @@ fn secure_boot(memory: Memory) -> Memory {
     put(memory, path, [6, 0, 0, 0, 1])
 }
 
-fn off() -> hosttune_boot::boot_loader::BootParameters {
+pub(crate) fn off() -> hosttune_boot::boot_loader::BootParameters {
     parameters(vec![equals("mitigations", "off")])
 }
 
 /// What is said of a plan, in one text.
-fn said(machine: &Machine) -> String {
+pub(crate) fn said(machine: &Machine) -> String {
     let plan = off().plan(&session(machine)).unwrap();
     let findings = plan
         .findings
@@ -43,7 +43,7 @@ fn said(machine: &Machine) -> String {
         .join("\n")
 }
 
-fn text(machine: &Machine, path: &str) -> String {
+pub(crate) fn text(machine: &Machine, path: &str) -> String {
     machine.memory().get(path).unwrap_or_default()
 }
 
@@ -96,9 +96,9 @@ fn what_grub_has_started_is_known() {
         // Under Xen.
         "placeholder root=UUID=1 ro quiet",
     ] {
-        let memory = put(debian(), "/proc/cmdline", format!("{line}\n"));
+        let memory = || put(debian(), "/proc/cmdline", format!("{line}\n"));
         // Another loader can start GRUB.
-        for memory in [memory.clone(), efi(memory, "rEFInd 0.14.2")] {
+        for memory in [memory(), efi(memory(), "rEFInd 0.14.2")] {
             let found = detect(session(&machine(memory)).host()).unwrap();
             let Detection::Found(Candidate { loader, .. }) = found else {
                 panic!("{line}: {found:?}");
@@ -219,11 +219,11 @@ enum Place {
     Another,
 }
 
-const LOADER: &str = "0a0a0a0a-0000-4000-8000-000000000001";
-const SYSTEM: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
+pub(crate) const LOADER: &str = "0a0a0a0a-0000-4000-8000-000000000001";
+pub(crate) const SYSTEM: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
 const EXTENDED: &str = "bc13c2ff-59e6-4262-a352-b275fd6f7172";
 
-fn udev(memory: Memory, device: &str, uuid: &str, kind: &str) -> Memory {
+pub(crate) fn udev(memory: Memory, device: &str, uuid: &str, kind: &str) -> Memory {
     let text = format!("E:ID_PART_ENTRY_UUID={uuid}\nE:ID_PART_ENTRY_TYPE={kind}\n");
     put(memory, &format!("/run/udev/data/b{device}"), text)
 }
@@ -326,135 +326,73 @@ fn entries_on_a_partition_that_the_loader_does_not_read_are_kept() {
     assert!(session(&machine).revert().unwrap().is_complete());
 }
 
-const CONFIGURATION: &str = "timeout: 3\n\n/Arch\n    protocol: linux\n    path: boot():/vmlinuz-linux\n    cmdline: root=UUID=1 ro quiet\n";
-
-/// Limine, with these executables and configurations; an executable whose name ends with `+` has a hash.
-fn limine_with(executables: &[&str], configurations: &[&str]) -> Memory {
-    let memory = put(Memory::new(), "/proc/cmdline", "root=UUID=1 ro quiet\n");
-    let mut memory = efi(memory.directory("/proc/sys"), "Limine 10.6.6");
-    for name in executables {
-        let digit = if name.ends_with('+') { 'a' } else { '0' };
-        let name = name.trim_end_matches('+');
-        memory = put(memory, name, super::boot_loader::executable(digit));
-    }
-    for name in configurations {
-        memory = put(memory, name, CONFIGURATION);
-    }
-    memory
-}
-
+/// An entry with and without counters of its boots, as kernel-install leaves them when `/etc/kernel/tries` was made
+/// between two of its runs. Both have the same id for systemd-boot.
 #[test]
-fn limines_configuration_is_the_one_that_it_reads() {
-    let of_archinstall = "/boot/EFI/arch-limine/BOOTX64.EFI";
-    for (executables, configuration) in [
-        (&[of_archinstall][..], "/boot/EFI/arch-limine/limine.conf"),
-        (&["/efi/EFI/Limine/a.efi"], "/efi/EFI/Limine/LIMINE.CONF"),
-        (
-            &["/boot/efi/EFI/a/b/c.efi"],
-            "/boot/efi/EFI/a/b/limine.conf",
-        ),
-        (
-            &["/boot/efi/efi/BOOT/BOOTX64.EFI"],
-            "/boot/efi/efi/BOOT/limine.conf",
-        ),
-        (&[of_archinstall], "/boot/boot/limine/limine.conf"),
-        (&[of_archinstall], "/efi/limine/limine.conf"),
-        (&["/boot/limine/limine-bios.sys"], "/limine.conf"),
-    ] {
-        let machine = machine(limine_with(executables, &[configuration]));
-        let before = machine.memory().snapshot();
-        let _ = off().apply(&mut session(&machine)).unwrap();
-        let changed = text(&machine, configuration);
-        assert!(
-            changed.ends_with("quiet mitigations=off"),
-            "{configuration}: {}",
-            said(&machine)
-        );
-        assert!(session(&machine).revert().unwrap().is_complete());
-        assert!(machine.memory().snapshot() == before, "{configuration}");
+fn of_two_files_of_one_entry_neither_is_changed() {
+    let twin = format!("{ENTRIES}/1a-6.12.0+3.conf");
+    let original = entry("UUID=1", "1a", "6.12.0");
+    let with_twin = |memory: Memory| put(memory, &twin, original.clone());
+    let both = machine(with_twin(efi(
+        with_entries(systemd_boot()),
+        "systemd-boot 256",
+    )));
+    let _ = off().apply(&mut session(&both)).unwrap();
+    for name in ["1a-6.12.0.conf", "1a-6.12.0+3.conf"] {
+        assert_eq!(options(&both, name).unwrap(), "root=UUID=1 ro  quiet");
+        assert!(said(&both).contains(name), "{}", said(&both));
     }
-}
+    // The other kernel has only one.
+    assert!(
+        options(&both, "1a-6.13.0+3.conf")
+            .unwrap()
+            .ends_with("mitigations=off")
+    );
+    assert!(session(&both).revert().unwrap().is_complete());
 
-#[test]
-fn limines_configuration_is_not_changed_where_that_may_end_its_boots() {
-    let own = "/boot/EFI/arch-limine/BOOTX64.EFI";
-    let beside = "/boot/EFI/arch-limine/limine.conf";
-    for (executables, configurations, why) in [
-        // A hash in any executable, wherever it is.
-        (
-            &[own, "/boot/EFI/BOOT/BOOTX64.EFI+"][..],
-            &[beside][..],
-            "hash of its configuration",
-        ),
-        (
-            &[
-                "/boot/EFI/BOOT/BOOTX64.EFI",
-                "/boot/EFI/arch-limine/BOOTX64.EFI+",
-            ],
-            &["/boot/limine.conf"],
-            "arch-limine",
-        ),
-        (
-            &[own, "/efi/EFI/a/b/c/D.EFI+"],
-            &[beside],
-            "/efi/EFI/a/b/c/D.EFI",
-        ),
-        (
-            &[own, "/boot/boot/limine/limine-bios.sys+"],
-            &[beside],
-            "limine-bios.sys",
-        ),
-        // A file that hides the other one, or is hidden by it.
-        (&[own], &[beside, "/boot/limine.conf"], "not known which"),
-        (
-            &[own],
-            &["/boot/limine.conf", "/efi/limine.conf"],
-            "not known which",
-        ),
-        // A file that it does not read.
-        (
-            &["/boot/EFI/BOOT/BOOTX64.EFI"],
-            &[beside],
-            "no limine.conf was found",
-        ),
-    ] {
-        let machine = machine(limine_with(executables, configurations));
-        let before = machine.memory().snapshot();
-        let _ = off().apply(&mut session(&machine));
-        assert!(machine.memory().snapshot() == before, "{why}");
-        assert!(said(&machine).contains(why), "{}", said(&machine));
-    }
-}
-
-#[test]
-fn limines_partition_has_to_be_mounted() {
-    let base = || {
-        let memory = limine_with(&["/boot/EFI/BOOT/BOOTX64.EFI"], &["/boot/limine.conf"]);
-        let memory = put(
+    // Nothing else would be started.
+    let alone = || {
+        let memory = efi(systemd_boot(), "systemd-boot 256");
+        let memory = put(memory, "/etc/machine-id", "1a\n");
+        put(
             memory,
-            "/proc/self/mountinfo",
-            "22 1 8:9 / / rw - ext4 /dev/sda9 rw\n23 22 8:1 / /boot rw - vfat /dev/sda1 rw\n",
-        );
-        udev(
-            memory,
-            "8:9",
-            "0a0a0a0a-0000-4000-8000-000000000009",
-            "linux",
+            &format!("{ENTRIES}/1a-6.12.0.conf"),
+            original.clone(),
         )
     };
-    for (uuid, is_changed) in [
-        (LOADER, true),
-        ("0a0a0a0a-0000-4000-8000-000000000002", false),
-    ] {
-        let memory = udev(base(), "8:1", uuid, SYSTEM);
-        let machine = machine(variable(memory, "LoaderDevicePartUUID", LOADER));
-        let _ = off().apply(&mut session(&machine));
-        let text = text(&machine, "/boot/limine.conf");
+    let plan = off().plan(&session(&machine(with_twin(alone())))).unwrap();
+    assert!(plan.steps.is_empty());
+    assert_eq!(
+        plan.findings[0].hint(),
+        Some("remove the one that is out of date, then run this again".to_owned())
+    );
+
+    // It is made between the apply and the revert, with the line of that time.
+    for removed in ["1a-6.12.0.conf", "1a-6.12.0+3.conf"] {
+        let machine = machine(alone());
+        let _ = off().apply(&mut session(&machine)).unwrap();
+        let ours = text(&machine, &format!("{ENTRIES}/1a-6.12.0.conf"));
+        let _ = put(machine.memory().clone(), &twin, ours.clone() + "\n");
+        let reverted = session(&machine).revert().unwrap();
+        assert_eq!(reverted.not_reverted.len(), 1);
+        let reason = reverted.not_reverted[0].reason.to_string();
+        assert!(
+            reason.contains("1a-6.12.0+3.conf and 1a-6.12.0.conf"),
+            "{reason}"
+        );
+        for name in ["1a-6.12.0.conf", "1a-6.12.0+3.conf"] {
+            assert_eq!(text(&machine, &format!("{ENTRIES}/{name}")), ours);
+        }
+        machine
+            .memory()
+            .change(|tree| tree.remove(format!("{ENTRIES}/{removed}")));
+        assert!(session(&machine).revert().unwrap().is_complete());
+        let left = ["1a-6.12.0.conf", "1a-6.12.0+3.conf"]
+            .into_iter()
+            .find(|name| *name != removed);
         assert_eq!(
-            text.contains("mitigations=off"),
-            is_changed,
-            "{uuid}: {}",
-            said(&machine)
+            options(&machine, left.unwrap()).unwrap(),
+            "root=UUID=1 ro  quiet"
         );
     }
 }

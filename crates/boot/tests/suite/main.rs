@@ -11,6 +11,7 @@
 mod boot_default;
 mod boot_files_away;
 mod boot_leftovers;
+mod boot_limine;
 mod boot_loader;
 mod boot_modes;
 mod boot_once;
