@@ -474,6 +474,9 @@ fn check(
     }
     let mut after = text.clone();
     for (names, wanted) in changed {
+        if file.parameter(names.clone()).objection(&text).is_some() {
+            continue;
+        }
         after = super::occurrence::replaced(&file.line, &after, names, wanted.all());
     }
     let (before, after) = (file.line.line(&text), file.line.line(&after));

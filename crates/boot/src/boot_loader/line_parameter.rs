@@ -10,6 +10,7 @@ use hosttune_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::comment_line;
 use super::entry::counters;
 use super::entry_identity::{self, EntryIdentity};
 use super::limine;
@@ -90,6 +91,15 @@ impl LineParameter {
                 Err(HostError::malformed(self.file.clone(), why).with_hint(ONE_OF_TWO))
             }
         }
+    }
+
+    /// Why the parameters cannot be set in a text.
+    pub(super) fn objection(&self, text: &str) -> Option<String> {
+        let of_text = occurrence::objection(&self.line, text).map(str::to_owned);
+        of_text.or_else(|| match self.line {
+            LineIn::WholeFile => comment_line::objection(text, &self.names),
+            LineIn::Entry | LineIn::Limine { .. } => None,
+        })
     }
 
     fn ambiguous(&self, entry: &str) -> HostError {
@@ -248,7 +258,7 @@ impl Knob for LineParameter {
                 format!("{path} is not there"),
             )));
         };
-        Ok(occurrence::objection(&self.line, &text).map(|why| {
+        Ok(self.objection(&text).map(|why| {
             Unsupported::new(UnsupportedKind::Other, why)
                 .hint(format!("correct the kernel command line in {path}"))
         }))

@@ -5,6 +5,7 @@
 //! and never run, so a change is pending until they are run and the host is rebooted. [`BootedSetting`] is the verdict.
 
 mod booted;
+mod comment_line;
 mod detection;
 mod entries;
 mod entry;

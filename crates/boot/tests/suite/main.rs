@@ -18,6 +18,7 @@ mod boot_once;
 mod boot_once_in_entries;
 mod boot_start;
 mod command_line;
+mod comment_lines;
 mod laws;
 mod modprobe_d;
 mod module_options;
