@@ -165,7 +165,7 @@ fn found_entry(file: String, line: LineIn, text: &str) -> Option<FoundEntry> {
 }
 
 fn text(host: &Host, path: &str) -> Result<Option<String>, HostError> {
-    if !is_file(host, path)? {
+    if readable(is_file(host, path))? != Some(true) {
         return Ok(None);
     }
     let bytes = readable(host.read(path))?;
