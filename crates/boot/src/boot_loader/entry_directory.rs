@@ -26,10 +26,15 @@ pub(super) fn is_elsewhere(host: &Host, start: &Start, directory: &str) -> Resul
     if partition.is_some_and(|found| found.uuid != *of_loader && found.kind != EXTENDED) {
         return Ok(true);
     }
+    Ok(is_at_root(host, directory)? == Some(false))
+}
+
+/// Whether a directory is where a loader looks for it in the file system that it is on; `None` if nothing tells.
+fn is_at_root(host: &Host, directory: &str) -> Result<Option<bool>, HostError> {
     let file_system = host.file_system(directory)?;
-    Ok(file_system.is_some_and(|found| {
+    Ok(file_system.map(|found| {
         let point = found.mount_point.trim_end_matches('/');
-        directory.strip_prefix(point) != Some("/loader/entries")
+        directory.strip_prefix(point) == Some("/loader/entries")
     }))
 }
 
@@ -64,6 +69,7 @@ pub(crate) fn of_running_kernel(host: &Host) -> Result<Option<&'static str>, Hos
     };
     for is_it in [
         &is_selected as &dyn Fn(&Listed) -> bool,
+        &|one: &Listed| one.is_at_root,
         &|one: &Listed| one.has_release,
         &|one: &Listed| !one.ids.is_empty(),
     ] {
@@ -84,6 +90,7 @@ struct Listed {
     ids: Vec<String>,
     /// Whether one has the version of the running kernel.
     has_release: bool,
+    is_at_root: bool,
 }
 
 impl Listed {
@@ -92,6 +99,7 @@ impl Listed {
             directory,
             ids: Vec::new(),
             has_release: false,
+            is_at_root: is_at_root(host, directory)? == Some(true),
         };
         for name in host.list(directory)? {
             if !name.ends_with(".conf") || is_ours(&name) {
