@@ -3,7 +3,7 @@
 
 use hosttune_boot::boot_loader::{BootParameters, leftovers};
 use hosttune_boot::boot_once::{TRIAL, Trial, TrialState, leaks, running_mark};
-use hosttune_core::{Error, Plan, Selection, Session, Status, Tuning};
+use hosttune_core::{AnyKnob, Error, Plan, Selection, Session, Status, Tuning};
 
 use super::arguments::Global;
 use super::ask::ask;
@@ -38,8 +38,15 @@ pub(super) fn check(profile: &dyn HostProfile, global: &Global) -> Result<(), Fa
 
 /// Whether the journal has a change that belongs to a trial.
 pub(super) fn is_pending(status: &Status) -> bool {
-    let mut parts = status.pending.iter().map(|pending| &pending.part);
-    parts.any(|part| part.split('/').any(|name| name == TRIAL))
+    of_trial(status).next().is_some()
+}
+
+/// The knobs of the changes that belong to a trial.
+fn of_trial(status: &Status) -> impl Iterator<Item = &AnyKnob> {
+    let is_trial = |part: &str| part.split('/').any(|name| name == TRIAL);
+    let pending = status.pending.iter();
+    let pending = pending.filter(move |pending| is_trial(&pending.part));
+    pending.map(|pending| &pending.knob)
 }
 
 /// The notes of `status`: what became of the trial.
@@ -112,7 +119,7 @@ impl Run<'_> {
             return (None, None);
         }
         match Trial::of(session.host(), self.profile.name()) {
-            Ok(trial) => (trial, None),
+            Ok(trial) => (trial.map(|trial| trial.among(of_trial(status))), None),
             Err(error) => (None, Some(format!("the trial cannot be read: {error}"))),
         }
     }

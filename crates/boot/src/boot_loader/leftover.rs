@@ -83,7 +83,7 @@ fn found(
         },
         BootLoader::KernelInstall => Entries::KernelInstall,
         BootLoader::Limine => Entries::Limine,
-        BootLoader::Ostree | BootLoader::NixOs => return Ok(Vec::new()),
+        BootLoader::Ostree | BootLoader::NixOs | BootLoader::Other => return Ok(Vec::new()),
     };
     let mut lines = Vec::new();
     for file in entries::of_this_system(host, of)?.unwrap_or_default() {

@@ -5,16 +5,21 @@
 //! and never run, so a change is pending until they are run and the host is rebooted. [`BootedSetting`] is the verdict.
 
 mod booted;
+mod comment_line;
 mod detection;
 mod entries;
 mod entry;
+mod entry_directory;
 mod entry_identity;
 mod grub;
 mod grub_defaults;
 mod leftover;
 mod limine;
+mod limine_files;
 mod line_parameter;
+mod new_lines;
 mod occurrence;
+mod start;
 mod tuning;
 
 pub use booted::{Booted, BootedSetting};
@@ -22,8 +27,10 @@ pub use detection::{BootLoader, Candidate, Detection, detect};
 pub(crate) use entries::{ENTRIES, is_file, only_root};
 pub use entry::LoaderEntry;
 pub(crate) use entry::counters;
+pub(crate) use entry_directory::of_running_kernel as entry_directory;
 pub(crate) use grub::render as check_for_grub;
 pub use leftover::{Leftover, leftovers};
 pub use line_parameter::{LineParameter, Occurrences};
 pub use occurrence::{LineIn, Occurrence, Place};
+pub(crate) use start::Start;
 pub use tuning::{BootParameters, BootSetting};

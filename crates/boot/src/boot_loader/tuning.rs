@@ -346,6 +346,16 @@ impl Tuning for BootParameters {
         }
         self.check()?;
         let loader = match detect(at.host())? {
+            Detection::Found(candidate) if candidate.loader == BootLoader::Other => {
+                let why = format!(
+                    "this host was not started by a loader that is known here: {}",
+                    candidate.evidence
+                );
+                let unsupported = Unsupported::new(UnsupportedKind::Other, why)
+                    .hint("add the parameters to the configuration of the loader manually; if kexec has started this host, reboot first");
+                self.skip_all(at, &unsupported);
+                return Ok(());
+            }
             Detection::Found(candidate) => candidate.loader,
             Detection::Several(candidates) => {
                 let all: Vec<String> = candidates.iter().map(ToString::to_string).collect();
@@ -385,7 +395,7 @@ impl Tuning for BootParameters {
             },
             BootLoader::KernelInstall => self.declare_entries(at, Entries::KernelInstall),
             BootLoader::Limine => self.declare_entries(at, Entries::Limine),
-            BootLoader::Ostree | BootLoader::NixOs => {
+            BootLoader::Ostree | BootLoader::NixOs | BootLoader::Other => {
                 let hint = match loader {
                     BootLoader::NixOs => {
                         "add them to boot.kernelParams in the configuration of NixOS"
