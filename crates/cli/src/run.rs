@@ -395,8 +395,11 @@ impl Run<'_> {
         if let Some(failure) = &unrecorded {
             self.streams.fail(self.profile.name(), failure, false);
         }
-        self.say_what_runs_hold();
-        Ok(exit)
+        let is_kept = self.say_what_runs_hold();
+        Ok(match exit {
+            Exit::Done if is_kept => Exit::Drift,
+            exit => exit,
+        })
     }
 
     fn watch(&mut self, yes: bool) -> Result<Exit, Failure> {

@@ -9,6 +9,7 @@ use clap::{Args, value_parser};
 use hosttune_core::Applied;
 use hosttune_core::host::RootKind;
 use hosttune_run::account::{Account, invoker};
+use hosttune_run::liveness::own_pid_namespace;
 use hosttune_run::membership::Remaining;
 use hosttune_run::signals::{HeldSignals, expect_children};
 use hosttune_run::starter::{self, NotStarted, Start, StartReport, Starter};
@@ -322,6 +323,7 @@ impl Run<'_> {
             command: shown(&arguments.command),
             user: None,
             network_namespace: self.network_namespace()?,
+            pid_namespace: own_pid_namespace().map_err(Failure::Process)?,
         };
         let wait = Duration::from_secs(arguments.wait.into());
         ending.at_work(|| {
@@ -412,6 +414,11 @@ impl Run<'_> {
                 {
                     let others = super::text::count(others, "other command", "other commands");
                     self.say(&format!("the tuning is kept for {others}"));
+                }
+                if let Remaining::Held(_) = remaining
+                    && let Ok(runs) = self.runs()
+                {
+                    self.say_unknown(&runs);
                 }
                 let Some(reverted) = reverted else { return };
                 if !reverted.not_reverted.is_empty() || reverted.unrecorded.is_some() {

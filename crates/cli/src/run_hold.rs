@@ -9,6 +9,7 @@ use std::time::Duration;
 use hosttune_core::{Applied, Reverted};
 use hosttune_helper::lease::{Lease, Wake};
 use hosttune_helper::protocol::{Answer, Left, Outcome, RefusalCode, Request, Tuned};
+use hosttune_run::liveness::own_pid_namespace;
 use hosttune_run::membership::Remaining;
 use hosttune_run::watchdog::Watchdog;
 use hosttune_run::{ProcessId, RunRecord};
@@ -83,6 +84,7 @@ impl Run<'_> {
                     command: request.command.clone(),
                     user: Some(lease.peer.uid),
                     network_namespace: self.network_namespace()?,
+                    pid_namespace: own_pid_namespace().map_err(Failure::Process)?,
                 };
                 let wait = Duration::from_secs(request.wait.into());
                 ending.at_work(|| self.enter_run(&record, None, wait, &ending))

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hosttune_core::{Applied, Host, LinuxHost, Reverted, Session, Status, Tuning};
+use hosttune_run::liveness::{Liveness, SeenProcesses};
 use hosttune_run::membership::{self, Remaining, Shared};
 use hosttune_run::priority::ProcessorShare;
 use hosttune_run::weight::CommandWeight;
@@ -27,7 +28,7 @@ pub(super) const WAIT_AT_THE_END: Duration = Duration::from_secs(30);
 pub(super) struct TunedRuns<'a> {
     run: &'a Run<'a>,
     file: RunFile,
-    boot: String,
+    processes: SeenProcesses,
     force: bool,
     wait: Duration,
     /// The result of the last revert.
@@ -39,7 +40,7 @@ impl<'a> TunedRuns<'a> {
         Ok(Self {
             run,
             file: run.run_file()?,
-            boot: hosttune_run::boot_id().map_err(Failure::Process)?,
+            processes: SeenProcesses::now().map_err(Failure::Process)?,
             force: false,
             wait,
             reverted: None,
@@ -96,8 +97,8 @@ impl Shared for TunedRuns<'_> {
         Ok(self.file.write(records)?)
     }
 
-    fn is_alive(&self, process: &ProcessId) -> bool {
-        process.is_alive(&self.boot)
+    fn liveness(&self, run: &RunRecord) -> Liveness {
+        self.processes.liveness(run)
     }
 
     fn has_pending(&self) -> Result<bool, Failure> {
@@ -137,8 +138,10 @@ impl Shared for TunedRuns<'_> {
 /// The runs of a host and what they hold, for `status`.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    /// Those whose runner is alive.
+    /// Those whose runner has not ended, as far as that is known.
     pub(super) active: RunRecords,
+    /// Those of them of which it is not known, because they are in a PID namespace that is not seen from here.
+    pub(super) unknown: RunRecords,
     /// What decides about the processor time of the command of each; `None` if its process is not seen.
     pub(super) shares: Vec<Option<ProcessorShare>>,
     /// The changes that are reverted when the last of them ends.
@@ -315,8 +318,8 @@ impl Run<'_> {
             }
             return Ok(self.leave_run(None, wait, force)?.1);
         };
-        let boot = hosttune_run::boot_id().map_err(Failure::Process)?;
-        let active = records.alive(|runner| runner.is_alive(&boot));
+        let processes = SeenProcesses::now().map_err(Failure::Process)?;
+        let active = records.not_ended(|run| processes.liveness(run));
         if !active.0.is_empty() {
             // Those of other network namespaces do not hold what belongs to this one.
             let here = self.network_namespace()?;
@@ -329,18 +332,42 @@ impl Run<'_> {
         Ok(self.leave_run(None, wait, force)?.1)
     }
 
-    /// Says after a revert what commands that still run keep changed.
-    pub(super) fn say_what_runs_hold(&mut self) {
-        let Ok(runs) = self.runs() else { return };
+    /// Says after a revert what commands that still run keep changed. Returns whether a part of that is kept only
+    /// because it is not known whether they run.
+    pub(super) fn say_what_runs_hold(&mut self) -> bool {
+        let Ok(runs) = self.runs() else { return false };
         if runs.active.0.is_empty() {
-            return;
+            return false;
         }
         let name = self.profile.name();
+        if !runs.unknown.0.is_empty() {
+            self.say_unknown(&runs);
+            return !runs.status.pending.is_empty();
+        }
         self.streams.complain(&format!(
             "{name}: {} kept until a command that runs tuned has ended: {}\n",
             super::text::count(runs.status.pending.len(), "change is", "changes are"),
             self.global.invocation(name, "status"),
         ));
+        false
+    }
+
+    /// Says of which runs it cannot be known from here whether they still run, and where it can.
+    pub(super) fn say_unknown(&mut self, runs: &Runs) {
+        let held = super::text::count(runs.status.pending.len(), "change is", "changes are");
+        for run in &runs.unknown.0 {
+            let revert = self.global.invocation(self.profile.name(), "revert");
+            self.say(&format!(
+                "{held} kept: whether process {} runs, which runs {}, cannot be known from this PID namespace; \
+                 it is one of {}",
+                run.runner.pid,
+                run.command,
+                run.pid_namespace.as_deref().unwrap_or("another one")
+            ));
+            self.streams.complain(&format!(
+                "  try: outside of the container, in the initial PID namespace: {revert}\n"
+            ));
+        }
     }
 
     /// The runs and what they hold. Only reads.
@@ -354,11 +381,18 @@ impl Run<'_> {
             Err(failure) if failure.is_denied() => return Ok(Runs::default()),
             Err(failure) => return Err(failure.into()),
         };
-        let boot = hosttune_run::boot_id().map_err(Failure::Process)?;
-        let active = records.alive(|runner| runner.is_alive(&boot));
-        let commands = active.0.iter().map(|run| run.command_pid);
+        let processes = SeenProcesses::now().map_err(Failure::Process)?;
+        let active = records.not_ended(|run| processes.liveness(run));
+        let unknown = active.0.iter();
+        let unknown = unknown.filter(|run| processes.liveness(run) == Liveness::Unknown);
+        // Under the same number there is another process here.
+        let share = |run: &RunRecord| match processes.has_numbers_of(run) {
+            true => ProcessorShare::of(run.command_pid),
+            false => None,
+        };
         Ok(Runs {
-            shares: commands.map(ProcessorShare::of).collect(),
+            shares: active.0.iter().map(share).collect(),
+            unknown: RunRecords(unknown.cloned().collect()),
             active,
             status: self.session_of(&self.run_owner())?.status()?,
         })

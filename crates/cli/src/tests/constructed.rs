@@ -467,9 +467,11 @@ fn runs() -> Runs {
         command: "game --fast".into(),
         user: watchdog.map(|_| 1000),
         network_namespace: None,
+        pid_namespace: Some(format!("pid:[{pid}]")),
     };
     Runs {
         active: RunRecords(vec![run(40, Some(50)), run(60, None)]),
+        unknown: RunRecords(vec![run(60, None)]),
         shares: vec![
             Some(ProcessorShare {
                 nice: -10,
@@ -490,7 +492,8 @@ fn the_commands_that_run_tuned() {
         "41        game --fast  (runner 40, watchdog 50, for user 1000)",
         "nice -10 counts only against processes of its session",
         "that session counts with nice 0 against others",
-        "(runner 60, no watchdog)",
+        "(runner 60, no watchdog; numbers in pid:[60])",
+        "whether it still runs cannot be known from this PID namespace",
         "2 changes held by them until the last one ends",
         "60 → 100",
     ] {

@@ -12,6 +12,7 @@ mod persisted;
 mod pipewire;
 mod refusals;
 mod run;
+mod run_elsewhere;
 mod terminals;
 pub(crate) mod tree;
 mod verbs;
