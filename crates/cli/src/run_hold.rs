@@ -15,6 +15,7 @@ use hosttune_run::watchdog::Watchdog;
 use hosttune_run::{ProcessId, RunRecord};
 
 use super::arguments::Global;
+use super::colour::{visible, visible_lines};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::run::Run;
@@ -87,7 +88,7 @@ impl Run<'_> {
                     pid_namespace: own_pid_namespace().map_err(Failure::Process)?,
                 };
                 let wait = Duration::from_secs(request.wait.into());
-                ending.at_work(|| self.enter_run(&record, None, wait, &ending))
+                ending.at_work(|| Ok(self.enter_run(&record, None, wait, &ending)?.0))
             });
         let applied = match entered {
             Ok(applied) => applied,
@@ -182,7 +183,8 @@ impl Run<'_> {
             }
         };
         for problem in &told.problems {
-            self.streams.complain(&format!("{name}: {problem}\n"));
+            self.streams
+                .complain(&format!("{name}: {}\n", visible(problem)));
         }
         (told, exit)
     }
@@ -196,7 +198,8 @@ impl Run<'_> {
                     let name = self.profile.name();
                     if !reverted.undone.is_empty() || !reverted.not_reverted.is_empty() {
                         self.streams.complain(&format!(
-                            "{name}: left by a run that was killed: {reverted}\n"
+                            "{name}: left by a run that was killed: {}\n",
+                            visible_lines(&reverted.to_string())
                         ));
                     }
                     return Ok(Exit::of_reverted(&reverted));

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use hosttune_core::{Applied, Host, LinuxHost, Reverted, Session, Status, Tuning};
+use hosttune_core::{Applied, Host, LinuxHost, Reverted, Session, State, Status, Tuning};
 use hosttune_run::liveness::{Liveness, SeenProcesses};
 use hosttune_run::membership::{self, Remaining, Shared};
 use hosttune_run::priority::ProcessorShare;
 use hosttune_run::weight::CommandWeight;
 use hosttune_run::{ProcessId, RunFile, RunRecord, RunRecords};
 
+use super::colour::visible_lines;
 use super::ending::Ending;
 use super::exit::Exit;
 use super::failure::Failure;
@@ -82,6 +83,27 @@ fn unless_locked<T>(
                 std::thread::sleep(AGAIN);
             }
             other => return other,
+        }
+    }
+}
+
+/// Why a command's control group has not the weight of its nice value, for people.
+pub(super) fn why_not_weighed(
+    weight: &CommandWeight,
+    weighed: &Result<Applied, Failure>,
+) -> Vec<String> {
+    match weighed {
+        Ok(weighed) => {
+            let findings = weighed.findings.iter();
+            let not = findings.filter(|finding| !matches!(finding.state, State::Matches));
+            not.map(ToString::to_string).collect()
+        }
+        Err(failure) => {
+            let mut text = format!("{} was not set: {failure}", weight.group);
+            for cause in failure.chain() {
+                text.push_str(&format!(": {cause}"));
+            }
+            vec![text]
         }
     }
 }
@@ -184,14 +206,15 @@ impl Run<'_> {
         Ok(RunFile::new(&host, &self.run_owner())?)
     }
 
-    /// Adds a run and applies the host for it, and then the weight of the command's control group.
+    /// Adds a run and applies the host for it, and then the weight of the command's control group. Returns what was
+    /// changed, and why the weight is not set.
     pub(super) fn enter_run(
         &self,
         record: &RunRecord,
         weight: Option<&CommandWeight>,
         wait: Duration,
         ending: &Ending,
-    ) -> Result<Applied, Failure> {
+    ) -> Result<(Applied, Vec<String>), Failure> {
         let stop = ending.stop();
         let is_stopped = || stop.is_requested();
         let mut runs = TunedRuns::of(self, wait)?;
@@ -204,19 +227,18 @@ impl Run<'_> {
                     let mut session = self.narrowed(session, &*tuning)?;
                     Ok(session.apply_reviewed(|at| tuning.declare(at), |_| true)?)
                 })?;
+                let mut not_weighed = Vec::new();
                 if let Some(weight) = weight {
                     // By itself: --only limits the host and not what is the command's own.
                     let weighed =
                         unless_locked(wait, is_stopped, || Ok(weight.apply(&mut runs.session()?)?));
-                    match weighed {
-                        Ok(weighed) => {
-                            applied.changed.extend(weighed.changed);
-                            applied.findings.extend(weighed.findings);
-                        }
-                        Err(failure) => applied.notes.push(failure.to_string()),
+                    not_weighed = why_not_weighed(weight, &weighed);
+                    if let Ok(weighed) = weighed {
+                        applied.changed.extend(weighed.changed);
+                        applied.findings.extend(weighed.findings);
                     }
                 }
-                Ok(applied)
+                Ok((applied, not_weighed))
             })
         })
     }
@@ -255,27 +277,33 @@ impl Run<'_> {
 
     /// Reverts what killed runs have left, before a command that changes the host. A failure is said and
     /// does not stop the command; the next one tries again.
-    pub(super) fn revert_killed_runs(&mut self) {
+    ///
+    /// A revert does so again at its end and says it then: `is_said` is false.
+    pub(super) fn revert_killed_runs(&mut self, is_said: bool) {
         match self.try_revert_killed_runs(false, Duration::ZERO) {
             Ok(Some(reverted)) if !reverted.undone.is_empty() => {
                 let name = self.profile.name();
                 self.streams.complain(&format!(
-                    "{name}: left by a run that was killed: {reverted}\n"
+                    "{name}: left by a run that was killed: {}\n",
+                    visible_lines(&reverted.to_string())
                 ));
             }
             // A run that begins or ends right now looks after it.
             Err(failure) if failure.is_locked() => {}
-            Err(failure) => self.streams.fail(self.profile.name(), &failure, false),
-            Ok(_) => {}
+            Err(failure) if is_said => self.streams.fail(self.profile.name(), &failure, false),
+            Ok(_) | Err(_) => {}
         }
     }
 
     /// Reverts what killed runs have left and adds it to the result of a revert. Returns notes about it.
+    ///
+    /// # Errors
+    /// If nothing of that could be reverted, so that it is left.
     pub(super) fn reverted_of_killed_runs(
         &mut self,
         force: bool,
         reverted: &mut Reverted,
-    ) -> Vec<String> {
+    ) -> Result<Vec<String>, Failure> {
         match self.try_revert_killed_runs(force, Duration::ZERO) {
             Ok(Some(left)) => {
                 let changes = left.undone.len() + left.not_reverted.len();
@@ -287,16 +315,11 @@ impl Run<'_> {
                     let changes = super::text::count(changes, "change", "changes");
                     notes.push(format!("{changes} of these by runs that have ended"));
                 }
-                notes
+                Ok(notes)
             }
-            Err(failure) => {
-                // A run that begins or ends right now looks after it.
-                if !failure.is_locked() {
-                    self.streams.fail(self.profile.name(), &failure, false);
-                }
-                Vec::new()
-            }
-            Ok(None) => Vec::new(),
+            // A run that begins or ends right now looks after it.
+            Err(failure) if !failure.is_locked() => Err(Failure::LeftByRuns(Box::new(failure))),
+            Err(_) | Ok(None) => Ok(Vec::new()),
         }
     }
 
@@ -414,7 +437,8 @@ impl Run<'_> {
                 Ok((_, Some(reverted))) => {
                     let name = self.profile.name();
                     self.streams.complain(&format!(
-                        "{name}: the process {runner} of a run was killed: {reverted}\n"
+                        "{name}: the process {runner} of a run was killed: {}\n",
+                        visible_lines(&reverted.to_string())
                     ));
                     return Ok(Exit::of_reverted(&reverted));
                 }
@@ -423,6 +447,43 @@ impl Run<'_> {
                 Err(failure) if failure.is_locked() => {}
                 Err(failure) => return Err(failure),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hosttune_run::weight::CgroupWeight;
+
+    use super::*;
+
+    /// What is said of a weight on a tree whose group shows this.
+    fn said_of(content: &str) -> Vec<String> {
+        let tree = tempfile::tempdir().unwrap();
+        let directory = "/sys/fs/cgroup/game.scope";
+        let below = tree.path().join(&directory[1..]);
+        std::fs::create_dir_all(&below).unwrap();
+        std::fs::create_dir_all(tree.path().join("proc/sys")).unwrap();
+        std::fs::write(below.join("cpu.weight"), content).unwrap();
+        let mut session = Session::at(tree.path(), "gaming.run")
+            .unwrap()
+            .with(hosttune_run::weight::knobs);
+        let weight = CommandWeight {
+            group: CgroupWeight {
+                directory: directory.to_owned(),
+            },
+            nice: -10,
+        };
+        let weighed = weight.apply(&mut session).map_err(Failure::from);
+        why_not_weighed(&weight, &weighed)
+    }
+
+    #[test]
+    fn a_weight_that_is_not_set_is_said() {
+        assert_eq!(said_of("100\n"), [""; 0]);
+        for (content, why) in [("0\n", "cpu.idle is on"), ("heavy\n", "is not a number")] {
+            let said = said_of(content).join("\n");
+            assert!(said.contains("cpu.weight") && said.contains(why), "{said}");
         }
     }
 }

@@ -187,10 +187,11 @@ pub(crate) fn apply_failed(failure: &Failure) -> ApplyDocument<'_> {
 pub(crate) fn reverted<'a>(
     reverted: &'a Reverted,
     notes: &'a [String],
-    unrecorded: Option<&Failure>,
+    failure: Option<&Failure>,
 ) -> RevertDocument<'a> {
+    let is_left = matches!(failure, Some(Failure::LeftByRuns(_)));
     RevertDocument {
-        outcome: if !reverted.is_complete() {
+        outcome: if is_left || !reverted.is_complete() {
             Outcome::RollbackIncomplete
         } else if reverted.unrecorded.is_some() {
             Outcome::Unrecorded
@@ -208,7 +209,7 @@ pub(crate) fn reverted<'a>(
             .map(|knob| knob.text.as_str())
             .collect(),
         notes,
-        error: unrecorded.map(ErrorView::of),
+        error: failure.map(ErrorView::of),
     }
 }
 

@@ -4,6 +4,7 @@
 mod boot;
 mod disks;
 mod documents;
+mod exits;
 mod faults;
 mod helped;
 mod journals;

@@ -421,12 +421,17 @@ fn without_the_tuning_it_is_started_unless_that_is_required() {
         said.contains("gaming.run.runs") && said.contains("  try: "),
         "{said}"
     );
-    // Another command says so and goes on.
-    let ran = tree.gaming(&["revert", "--yes"]);
-    assert!(
-        ran.exit == 0 && ran.err.contains("gaming.run.runs"),
-        "{ran:?}"
-    );
+    // Another command says so and goes on, and a revert has left what the runs have.
+    for (typed, exit) in [
+        (&["apply", "--yes", "--only", "cpu"][..], 0),
+        (&["revert", "--yes"], 4),
+    ] {
+        let ran = tree.gaming(typed);
+        assert!(
+            ran.exit == exit && ran.err.contains("gaming.run.runs"),
+            "{ran:?}"
+        );
+    }
     std::fs::remove_file(&file).unwrap();
     nothing_is_left(&tree, &before);
 }
@@ -637,7 +642,7 @@ fn the_command_gets_its_priority_and_nothing_else_of_ours() {
     assert_eq!(output.stdout, b"256/48000\n");
     for wrong in [["--latency", "fast"], ["--nice", "-21"]] {
         let (output, said) = of(run(&tree, &wrong, &["true"]));
-        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert_eq!(output.status.code(), Some(125), "{said}");
     }
 }
 
@@ -693,5 +698,5 @@ fn what_would_happen_is_shown_and_does_not_happen() {
     assert!(tree.snapshot() == before && !tree.at("run/hosttune").exists());
     // Without --explain the output is the command's.
     let (output, said) = of(run(&tree, &["--json"], &["true"]));
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(output.status.code(), Some(125), "{said}");
 }
