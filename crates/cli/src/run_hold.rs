@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hosttune_core::{Applied, Reverted};
 use hosttune_helper::lease::{Lease, Wake};
-use hosttune_helper::protocol::{Answer, Left, Outcome, RefusalCode, Request, Tuned};
+use hosttune_helper::protocol::{Admitted, Answer, Left, Outcome, RefusalCode, Request, Tuned};
 use hosttune_run::liveness::own_pid_namespace;
 use hosttune_run::membership::Remaining;
 use hosttune_run::watchdog::Watchdog;
@@ -47,6 +47,11 @@ impl Run<'_> {
             }
         }
         let checked = self.check_candidates();
+        if request.explain && checked.is_ok() {
+            // If the client has gone, nobody is told.
+            let _ = lease.answer(&Answer::new(Outcome::Admitted(self.admitted(&request))));
+            return Ok(Exit::Done);
+        }
         match checked.and_then(|()| self.hold(&lease, &request)) {
             Ok(exit) => Ok(exit),
             Err(failure) => {
@@ -124,6 +129,19 @@ impl Run<'_> {
         }
     }
 
+    /// What a client is told that only asks.
+    fn admitted(&self, request: &Request) -> Admitted {
+        let mut admitted = Admitted::default();
+        if let Some(nice) = request.nice {
+            let open = self.profile.open_to_users();
+            match open.admit_nice(self.profile.name(), nice) {
+                Ok(nice) => admitted.nice = Some(nice),
+                Err(why) => admitted.notes.push(why),
+            }
+        }
+        admitted
+    }
+
     /// What the client is told, after its nice value was set.
     fn tuned(&self, applied: &Applied, lease: &Lease, request: &Request) -> Tuned {
         let mut tuned = Tuned {
@@ -159,6 +177,9 @@ impl Run<'_> {
                 watchdog.dismiss();
                 if let Remaining::Held(others) = remaining {
                     told.others = others;
+                    if let Ok(runs) = self.runs() {
+                        self.say_unknown(&runs);
+                    }
                 }
                 match reverted {
                     Some(reverted)
