@@ -90,7 +90,7 @@ fn a_run_in_a_pid_namespace_beneath_is_seen() {
         return;
     };
     let own = rustix::fs::readlink("/proc/self/ns/pid", Vec::new());
-    if own.map(|link| link.into_bytes()) != Ok(b"pid:[4026531836]".to_vec()) {
+    if own.map(std::ffi::CString::into_bytes) != Ok(b"pid:[4026531836]".to_vec()) {
         not_run(
             test,
             "only in the initial PID namespace all processes are seen",
