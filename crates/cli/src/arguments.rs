@@ -8,12 +8,13 @@ use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcom
 use clap_complete::Shell;
 
 use super::boot::{self, BootArguments};
+use super::confirm;
 use super::facts::FactsArguments;
 use super::guest::{GuestArguments, LoanArguments};
 use super::manual::ManualArguments;
 use super::measure::MeasureArguments;
 use super::run_command::{RunArguments, StartArguments};
-use super::{HostProfile, Options, Setting};
+use super::{HostProfile, Setting};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -30,7 +31,8 @@ Exit codes:
      original value; they stay in the journal, see status
   5  everything was reverted, but the journal could not be cleared
   run exits as its command does; 127: the command was not found, 126: it is not
-  executable, 125: it was not started for another reason
+  executable, 125: it was not started for another reason, such as a wrong command
+  line (run --explain: as above)
 
 The default command is plan. It does not need root and changes nothing.";
 
@@ -194,7 +196,7 @@ pub(super) fn command(profile: &dyn HostProfile) -> clap::Command {
             ))
         }
     };
-    let has_trials = profile.boot_parameters(&Options::default()).is_some();
+    let has_trials = confirm::has_trials(profile);
     // These options are accepted before and after the command. clap's `global` is not used: it drops
     // the values given before the command if there are any after it.
     let command = command
@@ -261,6 +263,26 @@ pub(super) fn parse(
         parsed.global.need_all_used(name)?;
     }
     Ok(parsed)
+}
+
+/// Whether a command line that is wrong was to run a command, whose exit code this program's would be taken for.
+pub(super) fn is_of_run(profile: &dyn HostProfile, arguments: &[OsString]) -> bool {
+    let parsed = command(profile)
+        .ignore_errors(true)
+        .try_get_matches_from(arguments);
+    let is_set = |matches: &ArgMatches| matches!(matches.try_get_one("explain"), Ok(Some(true)));
+    if let Ok(Some((name, matches))) = parsed.as_ref().map(ArgMatches::subcommand) {
+        return name == "run" && !is_set(matches);
+    }
+    // Behind an unknown option clap finds no command.
+    let known = command(profile);
+    let is_command = |word: &&OsString| {
+        known
+            .get_subcommands()
+            .any(|one| *one.get_name() == ***word)
+    };
+    let mut own = arguments.iter().skip(1).take_while(|word| *word != "--");
+    own.find(is_command).is_some_and(|word| word == "run") && !own.any(|word| word == "--explain")
 }
 
 /// The commands of profiles that lend devices to a guest.

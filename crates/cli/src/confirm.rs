@@ -36,6 +36,11 @@ pub(super) fn check(profile: &dyn HostProfile, global: &Global) -> Result<(), Fa
     Ok(())
 }
 
+/// Whether kernel parameters of this profile can be tried.
+pub(super) fn has_trials(profile: &dyn HostProfile) -> bool {
+    profile.boot_parameters(&Options::default()).is_some()
+}
+
 /// Whether the journal has a change that belongs to a trial.
 pub(super) fn is_pending(status: &Status) -> bool {
     of_trial(status).next().is_some()

@@ -22,6 +22,8 @@ pub enum Exit {
     Incomplete = 4,
     /// Everything was reverted, but the journal could not be cleared.
     Unrecorded = 5,
+    /// The command of `run` was not started, for a reason of this program; as `env(1)` and `timeout(1)` end.
+    NotStarted = 125,
 }
 
 impl Exit {

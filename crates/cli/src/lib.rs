@@ -27,7 +27,8 @@
 //! | 4 | rollback or revert incomplete, or ended by a second signal: some settings have neither the wanted nor the original value; they stay in the journal |
 //! | 5 | everything was reverted, but the journal could not be cleared |
 //!
-//! `run` exits as its command does; its own failures are 125, 126 and 127, as with `env(1)`.
+//! `run` exits as its command does; its own failures are 125, 126 and 127, as with `env(1)`: 125 also for a
+//! wrong command line. `run --explain` exits as the other commands.
 //!
 //! A termination signal (SIGINT, SIGTERM, SIGHUP) stops `apply` and `revert` at the end of a step.
 //! `apply` then rolls back its changes and exits 3; `revert` leaves the remaining changes in place and

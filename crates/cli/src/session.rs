@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use hosttune_boot::boot_once::BOOT_ONCE;
+use hosttune_boot::boot_once::{BOOT_ONCE, TRIAL};
 use hosttune_core::host::RootKind;
 use hosttune_core::{Selection, Session, Status, Tuning};
 
 use super::Options;
 use super::boot;
+use super::confirm;
 use super::failure::Failure;
 use super::run::Run;
 
@@ -63,6 +64,9 @@ impl Run<'_> {
         }
         let tuning = self.tuning(&session)?;
         let mut known = session.parts(|at| tuning.declare(at)).unwrap_or_default();
+        if confirm::has_trials(self.profile) {
+            add_names(&mut known, TRIAL);
+        }
         if boot::has_modes(self.profile) {
             add_names(&mut known, BOOT_ONCE);
         }

@@ -14,6 +14,7 @@ mod measured;
 mod pci;
 mod schema;
 mod unrecorded;
+mod weighed;
 
 use std::cell::RefCell;
 use std::ffi::OsString;

@@ -113,7 +113,7 @@ impl Knob for ConfigFile {
 
     fn unsupported(&self, host: &Host, _: &FileState) -> Result<Option<Unsupported>, HostError> {
         Ok(match host.entry(&self.0)?.map(|entry| entry.kind) {
-            None | Some(EntryKind::File) => host.read_only_mount(&self.0)?,
+            None | Some(EntryKind::File) => unwritable(host, &self.0)?,
             Some(EntryKind::Link(target)) => Some(
                 Unsupported::new(
                     UnsupportedKind::Managed,
@@ -306,7 +306,7 @@ impl Knob for Directory {
     ) -> Result<Option<Unsupported>, HostError> {
         match to {
             DirectoryState::Absent => Ok(None),
-            _ => host.read_only_mount(&self.0),
+            _ => unwritable(host, &self.0),
         }
     }
 
@@ -323,5 +323,12 @@ impl Knob for Directory {
             DirectoryState::Used => "a directory in use",
         }
         .to_owned()
+    }
+}
+/// Why a file cannot be replaced, or a directory made: both change the directory above.
+fn unwritable(host: &Host, path: &Path) -> Result<Option<Unsupported>, HostError> {
+    match (host.read_only_mount(path)?, path.parent()) {
+        (None, Some(directory)) => host.owned_elsewhere(directory),
+        (found, _) => Ok(found),
     }
 }

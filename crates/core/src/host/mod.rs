@@ -15,6 +15,7 @@ mod network_namespace;
 mod read_epoch;
 pub(crate) mod regular;
 mod replacement;
+mod user_namespace;
 
 use std::any::{Any, TypeId, type_name};
 use std::cell::{Cell, RefCell};

@@ -4,6 +4,7 @@
 mod boot;
 mod disks;
 mod documents;
+mod exits;
 mod faults;
 mod helped;
 mod journals;
@@ -12,6 +13,7 @@ mod persisted;
 mod pipewire;
 mod refusals;
 mod run;
+mod run_elsewhere;
 mod terminals;
 pub(crate) mod tree;
 mod verbs;
