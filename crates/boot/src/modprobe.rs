@@ -67,7 +67,7 @@ impl ModuleLoader for Modprobe {
 
     fn load(&mut self, module: &str, parameters: &[String]) -> Result<(), HostError> {
         let modprobe = Child::new(&PROGRAMS)
-            .environment(&ENVIRONMENT)
+            .environment(ENVIRONMENT)
             .arguments(["--use-blacklist", "--", module])
             .arguments(parameters)
             .makes_changes();

@@ -5,18 +5,18 @@
 //! (`hosttune-helper`) are not children of this kind: they get what their user has.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::child_guard;
+use crate::host::linux::write_all;
 use crate::host::regular;
 
 /// The longest output that is kept of a child, in bytes. The longest that is expected is a boot menu.
@@ -37,8 +37,9 @@ const LONGEST_OUTPUT: u64 = 16 << 20;
 #[derive(Debug, Clone)]
 pub struct Child {
     paths: &'static [&'static str],
-    environment: &'static [(&'static str, &'static str)],
+    environment: Vec<(OsString, OsString)>,
     arguments: Vec<OsString>,
+    input: Vec<u8>,
     makes_changes: bool,
     time_limit: Option<Duration>,
 }
@@ -76,17 +77,23 @@ impl Child {
     pub fn new(paths: &'static [&'static str]) -> Self {
         Self {
             paths,
-            environment: &[],
+            environment: Vec::new(),
             arguments: Vec::new(),
+            input: Vec::new(),
             makes_changes: false,
             time_limit: None,
         }
     }
 
-    /// Sets its environment; nothing is inherited. By default it is empty.
+    /// Adds variables to its environment, which is empty otherwise; nothing is inherited.
     #[must_use]
-    pub fn environment(mut self, environment: &'static [(&'static str, &'static str)]) -> Self {
-        self.environment = environment;
+    pub fn environment<N: AsRef<OsStr>, V: AsRef<OsStr>>(
+        mut self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let variables = variables.into_iter();
+        self.environment
+            .extend(variables.map(|(name, value)| (name.as_ref().into(), value.as_ref().into())));
         self
     }
 
@@ -96,6 +103,14 @@ impl Child {
         let arguments = arguments.into_iter();
         self.arguments
             .extend(arguments.map(|argument| argument.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets what it reads from its standard input; by default that is empty. A child that
+    /// [makes changes](Self::makes_changes) has none.
+    #[must_use]
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = bytes.into();
         self
     }
 
@@ -141,11 +156,14 @@ impl Child {
         };
         let of_io =
             |error: std::io::Error| not_started(Errno::from_io_error(&error).unwrap_or(Errno::IO));
-        let output = Output::new().map_err(not_started)?;
-        let messages = Output::new().map_err(not_started)?;
+        let output = MemoryFile::new().map_err(not_started)?;
+        let messages = MemoryFile::new().map_err(not_started)?;
         let input = match self.makes_changes {
             true => child_guard::stdin(),
-            false => Stdio::null(),
+            false if self.input.is_empty() => Stdio::null(),
+            false => MemoryFile::with(&self.input)
+                .map_err(not_started)?
+                .into_stdio(),
         };
         #[expect(
             clippy::disallowed_methods,
@@ -154,7 +172,7 @@ impl Child {
         let mut child = Command::new(program)
             .process_group(0)
             .env_clear()
-            .envs(self.environment.iter().copied())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
             .args(&self.arguments)
             .stdin(input)
@@ -214,6 +232,11 @@ impl Ended {
         &self.output
     }
 
+    /// What it has written to its standard output, without a copy.
+    pub fn into_output(self) -> Vec<u8> {
+        self.output
+    }
+
     /// What it has written to its standard error.
     pub fn messages(&self) -> String {
         String::from_utf8_lossy(&self.messages).into_owned()
@@ -249,21 +272,31 @@ impl Ended {
     }
 }
 
-/// What a child writes, in memory.
-struct Output(File);
+/// What a child reads or writes, in memory.
+struct MemoryFile(OwnedFd);
 
-impl Output {
+impl MemoryFile {
     fn new() -> Result<Self, Errno> {
-        let file = rustix::fs::memfd_create("hosttune-child", MemfdFlags::CLOEXEC)?;
-        Ok(Self(File::from(file)))
+        rustix::fs::memfd_create("hosttune-child", MemfdFlags::CLOEXEC).map(Self)
+    }
+
+    fn with(bytes: &[u8]) -> Result<Self, Errno> {
+        let file = Self::new()?;
+        write_all(&file.0, bytes)?;
+        rustix::fs::seek(&file.0, SeekFrom::Start(0))?;
+        Ok(file)
     }
 
     fn stdio(&self) -> std::io::Result<Stdio> {
-        Ok(Stdio::from(OwnedFd::from(self.0.try_clone()?)))
+        Ok(Stdio::from(self.0.try_clone()?))
+    }
+
+    fn into_stdio(self) -> Stdio {
+        Stdio::from(self.0)
     }
 
     fn read(&self) -> Result<Vec<u8>, Errno> {
-        rustix::fs::seek(&self.0, rustix::fs::SeekFrom::Start(0))?;
+        rustix::fs::seek(&self.0, SeekFrom::Start(0))?;
         regular::read_all(&self.0, LONGEST_OUTPUT).map_err(|_| Errno::FBIG)
     }
 }
@@ -281,7 +314,7 @@ mod tests {
     #[test]
     fn output_and_messages_are_kept_and_nothing_is_inherited() {
         let ended = shell("echo out; echo one >&2; echo two >&2; pwd; /usr/bin/env; read line && echo $line; exit 3")
-            .environment(&[("LC_ALL", "C")])
+            .environment([("LC_ALL", "C")])
             .run()
             .unwrap();
         assert!(!ended.is_success());
@@ -297,6 +330,12 @@ mod tests {
         names.sort_unstable();
         assert!(output.starts_with("out\n/\n"), "{output}");
         assert_eq!(names, ["LC_ALL"]);
+    }
+
+    #[test]
+    fn input_is_read_by_the_child() {
+        let ended = shell("cat; echo end").input("one\ntwo\n").run().unwrap();
+        assert_eq!(ended.into_output(), b"one\ntwo\nend\n");
     }
 
     #[test]

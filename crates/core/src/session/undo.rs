@@ -33,7 +33,8 @@ enum Done {
 }
 
 impl Session {
-    /// Undoes the entries `ids`, last first, in whatever order they are given.
+    /// Undoes the entries `ids`, last first, in whatever order they are given, and after the others
+    /// those whose state is generated from what the others set.
     ///
     /// A step that cannot be undone is left, and so is what it rests on: the earlier steps of its
     /// knob, which stay pending, and those of the knobs that it resets, which undoing it later
@@ -66,7 +67,8 @@ impl Session {
         // The end of which an intermediate step could not be passed on. The steps before that one must
         // not be passed on either: their new owner could not undo them without it.
         let mut stranded: Option<Entry> = None;
-        let all: Vec<u64> = log.entries.keys().rev().copied().collect();
+        let mut all: Vec<u64> = log.entries.keys().rev().copied().collect();
+        all.sort_by_key(|id| log.entries.get(id).is_some_and(|at| self.is_generated(at)));
         for id in all {
             let Some(entry) = log.entries.get(&id).cloned() else {
                 continue;
@@ -195,6 +197,11 @@ impl Session {
         entries
             .map(|entry| self.left(&entry.step, NotRevertedReason::journal(error)))
             .collect()
+    }
+
+    fn is_generated(&self, entry: &Entry) -> bool {
+        self.kind_or_malformed(&entry.step.knob)
+            .is_ok_and(KnobKind::is_generated)
     }
 
     /// Whether a step's knob shows what the step set although the original is unknown.
