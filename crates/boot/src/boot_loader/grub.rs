@@ -6,6 +6,7 @@
 
 use hosttune_core::{Host, HostError, HostErrorKind};
 
+use super::generators::GENERATORS;
 use crate::command_line::{CommandLineSetting, KernelCommandLine, LineError, each_counts};
 
 /// The variable for normal entries. Entries for recovery do not have it, so that they stay a way
@@ -14,14 +15,6 @@ pub(super) const VARIABLE: &str = "GRUB_CMDLINE_LINUX_DEFAULT";
 
 /// The directory of our file.
 pub(super) const DIRECTORY: &str = "/etc/default/grub.d";
-
-/// The generator, a shell script; on Fedora and openSUSE it has the second name.
-const GENERATORS: [&str; 4] = [
-    "/usr/sbin/grub-mkconfig",
-    "/usr/bin/grub-mkconfig",
-    "/usr/sbin/grub2-mkconfig",
-    "/usr/bin/grub2-mkconfig",
-];
 
 /// Characters that one of the two shells would act on. There is no quoting that both keep.
 const REFUSED: [char; 15] = [
@@ -64,6 +57,21 @@ pub(super) fn objection(setting: &CommandLineSetting) -> Option<String> {
     }
 }
 
+/// The files that set variables for the generator, in the order in which it reads them.
+fn files(host: &Host) -> Result<Vec<String>, HostError> {
+    let mut files = vec!["/etc/default/grub".to_owned()];
+    match host.list(DIRECTORY) {
+        Err(error) if *error.kind() == HostErrorKind::Missing => {}
+        names => files.extend(
+            names?
+                .iter()
+                .filter(|name| name.ends_with(".cfg"))
+                .map(|name| format!("{DIRECTORY}/{name}")),
+        ),
+    }
+    Ok(files)
+}
+
 /// The file and line of another program's that meets a setting already, so that it must not be added
 /// once more: a second `console=` would become the one that the system uses.
 ///
@@ -77,18 +85,8 @@ pub(super) fn already_set(
     own: &str,
     setting: &CommandLineSetting,
 ) -> Result<Option<String>, HostError> {
-    let mut files = vec!["/etc/default/grub".to_owned()];
-    match host.list(DIRECTORY) {
-        Err(error) if *error.kind() == HostErrorKind::Missing => {}
-        names => files.extend(
-            names?
-                .iter()
-                .filter(|name| name.ends_with(".cfg"))
-                .map(|name| format!("{DIRECTORY}/{name}")),
-        ),
-    }
     let mut set = None;
-    for file in files.iter().filter(|file| *file != own) {
+    for file in files(host)?.iter().filter(|file| *file != own) {
         let bytes = match host.read(file) {
             Err(error) if *error.kind() == HostErrorKind::Missing => continue,
             bytes => bytes?,
@@ -111,6 +109,44 @@ pub(super) fn already_set(
         }
     }
     Ok(set)
+}
+
+/// The arguments that an earlier text of the file adds and a later one does not, and that no other file
+/// of GRUB's has.
+///
+/// # Errors
+/// If a file cannot be read.
+pub(super) fn removed(
+    host: &Host,
+    own: &str,
+    earlier: &[u8],
+    later: &[u8],
+) -> Result<Vec<String>, HostError> {
+    let later = added(later);
+    let mut removed = added(earlier);
+    removed.retain(|argument| !later.contains(argument));
+    if !removed.is_empty() {
+        for file in files(host)?.iter().filter(|file| *file != own) {
+            let Some(content) = host.file(file)? else {
+                continue;
+            };
+            let text = String::from_utf8_lossy(&content.bytes);
+            removed.retain(|argument| !text.contains(argument.as_str()));
+        }
+    }
+    Ok(removed)
+}
+
+/// The arguments in a text that was made by [`render`].
+fn added(text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(text);
+    let own = format!("{VARIABLE}=\"${VARIABLE} ");
+    let mut lines = text.lines();
+    let line = lines.find_map(|line| line.strip_prefix(&own)?.strip_suffix('"'));
+    let line = KernelCommandLine::parse(line.unwrap_or_default());
+    line.arguments()
+        .map(|argument| String::from_utf8_lossy(argument.text()).into_owned())
+        .collect()
 }
 
 /// The text of the file: the parameters are added to whatever the files before it have set.

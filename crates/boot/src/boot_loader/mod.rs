@@ -1,24 +1,32 @@
 //! Boot loaders: which one a host has, and parameters kept in its configuration.
 //!
 //! [`BootParameters`] writes for GRUB where its generator reads `/etc/default/grub.d`; and it changes the
-//! entry files of systemd-boot and of GRUB on Fedora, with `/etc/kernel/cmdline`, and `limine.conf`. The generators are named
-//! and never run, so a change is pending until they are run and the host is rebooted. [`BootedSetting`] is the verdict.
+//! entry files of systemd-boot and of GRUB on Fedora, with `/etc/kernel/cmdline`, and `limine.conf`. GRUB reads a menu that is generated: [`GrubMenu`] is that menu, which
+//! is generated where the host has [`Generators`], and otherwise the command is named. A change is pending until the
+//! host is rebooted. [`BootedSetting`] is the verdict.
 
 mod booted;
 mod detection;
 mod entries;
 mod entry;
+mod generators;
 mod grub;
 mod limine;
 mod line_parameter;
+mod menu;
+mod menu_text;
 mod occurrence;
+mod stale_menu;
 mod tuning;
 
 pub use booted::{Booted, BootedSetting};
 pub use detection::{BootLoader, Candidate, Detection, detect};
 pub(crate) use entries::{ENTRIES, only_root};
 pub use entry::LoaderEntry;
+pub use generators::{BootGenerator, Generators};
 pub(crate) use grub::render as check_for_grub;
 pub use line_parameter::{LineParameter, Occurrences};
+pub use menu::{GrubMenu, MenuState};
 pub use occurrence::{LineIn, Occurrence, Place};
+pub use stale_menu::StaleMenu;
 pub use tuning::{BootParameters, BootSetting};
