@@ -15,8 +15,8 @@ use super::guest::{GuestArguments, LoanArguments};
 use super::streams::Streams;
 use super::text::{self, Page};
 use super::{
-    HostProfile, confirm, explain, facts, guest, json, manual, measure, run_command, user, watch,
-    who_sets,
+    HostProfile, confirm, explain, facts, guest, json, manual, measure, regenerate, run_command,
+    user, watch, who_sets,
 };
 
 /// Runs the command line given by the arguments; the first one is the program's name.
@@ -126,6 +126,7 @@ impl Run<'_> {
     fn command(&mut self, command: &Command) -> Result<Exit, Failure> {
         self.check_candidates()?;
         confirm::check(self.profile, &self.global)?;
+        regenerate::check(self.profile, &self.global, command)?;
         user::check(self.profile, &self.global, command, self.is_root)?;
         // What runs have changed belongs to root.
         if !self.global.user
@@ -365,14 +366,20 @@ impl Run<'_> {
                 return Ok(Exit::Refused);
             }
         }
+        let stale = regenerate::before_revert(self.profile, &session);
         let reverted = ending.at_work(|| session.revert())?;
-        let notes = [
+        let mut notes = [
             notes,
             reverted.notes.clone(),
             confirm::after_revert(&session, had_trial)?,
         ]
         .concat();
-        let exit = Exit::of_reverted(&reverted);
+        let mut exit = Exit::of_reverted(&reverted);
+        if let Some(stale) = stale {
+            let (of_menu, after) = self.menu_after_revert(&mut session, &stale, exit, &ending)?;
+            notes.extend(of_menu);
+            exit = after;
+        }
         let unrecorded = reverted.unrecorded.as_ref().map(|unrecorded| {
             let again = self.global.invocation(self.profile.name(), "revert");
             Failure::unrecorded(unrecorded, exit, &again)

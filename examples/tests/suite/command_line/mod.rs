@@ -11,6 +11,7 @@ mod nvidia;
 mod persisted;
 mod pipewire;
 mod refusals;
+mod regenerate;
 mod run;
 mod terminals;
 pub(crate) mod tree;
