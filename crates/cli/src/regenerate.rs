@@ -129,12 +129,7 @@ impl Run<'_> {
                 Ok((Vec::new(), exit))
             }
             Err(error) => {
-                let mut why = error.to_string();
-                let mut source = std::error::Error::source(&error);
-                while let Some(cause) = source {
-                    why = format!("{why}: {cause}");
-                    source = cause.source();
-                }
+                let why = failed(session).unwrap_or_else(|| chain(&error));
                 Ok((
                     vec![format!("{note}; it could not be generated: {why}")],
                     exit.or_drift(),
@@ -142,4 +137,15 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        told = format!("{told}: {cause}");
+        source = cause.source();
+    }
+    told
 }

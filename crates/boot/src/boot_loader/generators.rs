@@ -85,22 +85,24 @@ impl BootGenerator for Installed {
             .environment(language.map(|language| ("LANG", language)))
             .makes_changes()
             .time_limit(TIME_LIMIT);
-        let menu = ended(&child, GENERATOR)?.into_output();
+        let look = "run grub-mkconfig yourself, which prints the menu and changes nothing, and correct what it reports";
+        let menu = ended(&child, GENERATOR, look)?.into_output();
         let check = Child::new(&CHECKERS)
             .environment(ENVIRONMENT)
             .input(menu.clone())
             .time_limit(TIME_LIMIT);
-        ended(&check, "grub-script-check")?;
+        let look = "see which script in /etc/grub.d prints this: grub-mkconfig | grub-script-check";
+        ended(&check, "grub-script-check", look)?;
         Ok(menu)
     }
 }
 
 /// A program that succeeded.
-fn ended(child: &Child, name: &str) -> Result<Ended, HostError> {
+fn ended(child: &Child, name: &str, hint: &str) -> Result<Ended, HostError> {
     let failed = |detail: String| {
         HostError::new(Operation::Backend, name, HostErrorKind::Other)
             .detail(detail)
-            .with_hint(format!("run {GENERATOR} yourself, which prints the menu and changes nothing, and correct what it reports"))
+            .with_hint(hint)
     };
     match child.run() {
         Ok(ended) if ended.is_success() => Ok(ended),

@@ -217,25 +217,25 @@ mod tests {
     fn what_the_entries_do_not_have_is_named() {
         let quiet = CommandLineSetting::present("quiet");
         let setting = CommandLineSetting::equals("nmi_watchdog", "0");
-        let missing = |text: &str, without: &[&str]| {
+        let told = |text: &str, without: &[&str]| {
             let without: Vec<String> = without.iter().map(|&text| text.to_owned()).collect();
-            super::missing(text.as_bytes(), &[quiet.clone(), setting.clone()], &without)
+            missing(text.as_bytes(), &[quiet.clone(), setting.clone()], &without)
         };
         assert_eq!(
-            missing(MENU, &[]).unwrap(),
+            told(MENU, &[]).unwrap(),
             "the entry of /boot/vmlinuz-6.12.0-1-amd64 does not have nmi_watchdog=0"
         );
         let with = MENU.replace("ro  quiet", "ro  quiet nmi_watchdog=0");
-        assert_eq!(missing(&with, &["skew_tick=1"]), None);
+        assert_eq!(told(&with, &["skew_tick=1"]), None);
         assert_eq!(
-            missing(&with, &["quiet"]).unwrap(),
+            told(&with, &["quiet"]).unwrap(),
             "the entry of /boot/vmlinuz-6.12.0-1-amd64 still has quiet"
         );
         // One kernel without it is enough.
         let (first, last) = with.rsplit_once("quiet nmi_watchdog=0").unwrap();
-        let told = missing(&format!("{first}quiet{last}"), &[]).unwrap();
-        assert!(told.contains("6.1.0-56"), "{told}");
-        assert!(missing("", &[]).unwrap().contains("no entry"));
+        let text = told(&format!("{first}quiet{last}"), &[]).unwrap();
+        assert!(text.contains("6.1.0-56"), "{text}");
+        assert!(told("", &[]).unwrap().contains("no entry"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::tuning::want_menu;
 /// file was reverted.
 ///
 /// As a tuning it has the menu generated, where it still has them. Its change is not one to be reverted:
-/// a revert leaves a menu without parameters of hosttune as it is.
+/// a revert leaves that menu as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaleMenu {
     path: String,
@@ -67,7 +67,7 @@ impl Tuning for StaleMenu {
         let removed = self.removed(at.host())?;
         match removed.is_empty() {
             true => Ok(()),
-            false => want_menu(at, &[], removed),
+            false => want_menu(at, &[], removed, true),
         }
     }
 }

@@ -10,6 +10,7 @@ mod journals;
 mod nvidia;
 mod persisted;
 mod pipewire;
+mod real_update_grub;
 mod refusals;
 mod regenerate;
 mod run;
