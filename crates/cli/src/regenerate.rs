@@ -28,8 +28,8 @@ pub(super) fn check(
     let name = profile.name();
     let Some((part, _)) = profile.boot_parameters(&Options::default()) else {
         return Err(Failure::usage(
-            format!("--regenerate has no effect: {name} has no kernel parameters"),
-            "omit it",
+            format!("{name} does not generate the boot menu"),
+            "omit --regenerate, and run update-grub afterwards if a note names it",
         ));
     };
     if let Some(root) = global

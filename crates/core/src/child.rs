@@ -115,7 +115,7 @@ impl Child {
     }
 
     /// Says that it changes the host: as its standard input it holds the lock of
-    /// [`child_guard`](crate::child_guard), so that whoever recovers from a kill of this program waits
+    /// [`child_guard`], so that whoever recovers from a kill of this program waits
     /// for it.
     #[must_use]
     pub fn makes_changes(mut self) -> Self {

@@ -353,5 +353,5 @@ fn regenerate_is_refused_where_it_has_no_effect() {
         .refused(2, "--only does not name boot");
     let toaster = env!("CARGO_BIN_EXE_toaster");
     Ran::of(Command::new(toaster).args(["plan", "--persist", "--regenerate"]))
-        .refused(2, "no kernel parameters");
+        .refused(2, "toaster does not generate the boot menu");
 }
