@@ -147,7 +147,7 @@ impl Run<'_> {
                 true => one.required(),
                 false => one,
             });
-        let kept = BootParameters::new(parameters.name, required);
+        let kept = BootParameters::new(parameters.name, required).generate(parameters.is_generated);
         let tuning = (part, kept);
         let as_text = !self.global.json;
         let streams = &mut *self.streams;

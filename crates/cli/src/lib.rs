@@ -63,6 +63,7 @@ mod other_writers;
 mod pci;
 mod permission;
 mod rate;
+mod regenerate;
 mod report_file;
 mod run;
 mod run_command;
@@ -235,6 +236,9 @@ pub struct Options {
     /// Whether kernel parameters are only tried in the next boot. Never true without
     /// [`persist`](Self::persist).
     pub try_boot: bool,
+    /// Whether the boot menu is generated from the files that are kept. Never true without
+    /// [`persist`](Self::persist).
+    pub regenerate: bool,
     /// Whether only the settings of the user who runs the program are requested. Never true for root,
     /// for a tree, or for a profile without [such settings](HostProfile::has_user_settings).
     pub user: bool,

@@ -15,8 +15,8 @@ use super::guest::{GuestArguments, LoanArguments};
 use super::streams::Streams;
 use super::text::{self, Page};
 use super::{
-    HostProfile, confirm, explain, facts, guest, json, manual, measure, run_command, user, watch,
-    who_sets,
+    HostProfile, confirm, explain, facts, guest, json, manual, measure, regenerate, run_command,
+    user, watch, who_sets,
 };
 
 /// Runs the command line given by the arguments; the first one is the program's name.
@@ -130,6 +130,7 @@ impl Run<'_> {
     fn command(&mut self, command: &Command) -> Result<Exit, Failure> {
         self.check_candidates()?;
         confirm::check(self.profile, &self.global)?;
+        regenerate::check(self.profile, &self.global, command)?;
         user::check(self.profile, &self.global, command, self.is_root)?;
         // What runs have changed belongs to root.
         if !self.global.user
@@ -369,10 +370,11 @@ impl Run<'_> {
                 return Ok(Exit::Refused);
             }
         }
+        let stale = regenerate::before_revert(self.profile, &session);
         let mut reverted = ending.at_work(|| session.revert())?;
         // What a run has changed may have been kept by what was reverted just now.
         let by_runs = self.reverted_of_killed_runs(force, &mut reverted);
-        let notes = [
+        let mut notes = [
             notes,
             by_runs,
             reverted.notes.clone(),
@@ -380,7 +382,12 @@ impl Run<'_> {
             self.left_in_the_loader(&session),
         ]
         .concat();
-        let exit = Exit::of_reverted(&reverted);
+        let mut exit = Exit::of_reverted(&reverted);
+        if let Some(stale) = stale {
+            let (of_menu, after) = self.menu_after_revert(&mut session, &stale, exit, &ending)?;
+            notes.extend(of_menu);
+            exit = after;
+        }
         let unrecorded = reverted.unrecorded.as_ref().map(|unrecorded| {
             let again = self.global.invocation(self.profile.name(), "revert");
             Failure::unrecorded(unrecorded, exit, &again)

@@ -16,6 +16,7 @@ mod boot_modes;
 mod boot_once;
 mod boot_once_in_entries;
 mod command_line;
+mod grub_menu;
 mod laws;
 mod modprobe_d;
 mod module_options;

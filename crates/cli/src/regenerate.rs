@@ -1,0 +1,151 @@
+//! `--regenerate`: the programs that generate what the boot loader reads.
+
+use std::path::Path;
+
+use hosttune_boot::boot_loader::{Generators, StaleMenu};
+use hosttune_core::host::RootKind;
+use hosttune_core::{Selection, Session, Tuning};
+
+use super::arguments::{Command, Global};
+use super::ending::Ending;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::run::Run;
+use super::{HostProfile, Options};
+
+/// The part of the change that a revert makes.
+const PART: &str = "boot-menu";
+
+/// Refuses `--regenerate` where it has no effect.
+pub(super) fn check(
+    profile: &dyn HostProfile,
+    global: &Global,
+    command: &Command,
+) -> Result<(), Failure> {
+    if !global.regenerate {
+        return Ok(());
+    }
+    let name = profile.name();
+    let Some((part, _)) = profile.boot_parameters(&Options::default()) else {
+        return Err(Failure::usage(
+            format!("{name} does not generate the boot menu"),
+            "omit --regenerate, and run update-grub afterwards if a note names it",
+        ));
+    };
+    if let Some(root) = global
+        .root
+        .as_deref()
+        .filter(|root| *root != Path::new("/"))
+    {
+        return Err(Failure::usage(
+            "--regenerate runs programs of the running system, and --root names a tree",
+            format!(
+                "omit it, and generate the menu in the tree: chroot {} update-grub",
+                root.display()
+            ),
+        ));
+    }
+    if global.user {
+        return Err(Failure::usage(
+            "--regenerate has no effect with --user",
+            "omit it",
+        ));
+    }
+    if global.try_boot {
+        return Err(Failure::usage(
+            "--regenerate has no effect with --try-boot, which keeps nothing",
+            format!("omit it, and use it with {name} confirm --regenerate"),
+        ));
+    }
+    let keeps = matches!(command, Command::Confirm { .. } | Command::Revert { .. });
+    if !keeps && !global.persist {
+        return Err(Failure::usage(
+            "--regenerate generates from what --persist writes",
+            "add --persist",
+        ));
+    }
+    if !global.only.is_empty() && !global.only.iter().any(|name| name == part) {
+        return Err(Failure::usage(
+            format!("--regenerate has no effect: --only does not name {part}"),
+            format!("add {part} to --only, or omit --regenerate"),
+        ));
+    }
+    Ok(())
+}
+
+/// What the menu is compared with after a revert.
+pub(super) fn before_revert(profile: &dyn HostProfile, session: &Session) -> Option<StaleMenu> {
+    profile.boot_parameters(&Options::default())?;
+    // What cannot be read here must not keep anything from being reverted.
+    StaleMenu::before_revert(session.host(), profile.name()).ok()
+}
+
+impl Run<'_> {
+    /// The session with the backend that runs generators, if they were asked for.
+    pub(super) fn with_generators(&self, session: Session) -> Session {
+        match self.global.regenerate {
+            true => session.with_backend(Generators::live()),
+            false => session,
+        }
+    }
+
+    /// After a revert: generates the menu that still has the reverted parameters if that was asked for,
+    /// and otherwise says that it has them. Returns the notes, and the exit code of the revert.
+    pub(super) fn menu_after_revert(
+        &self,
+        session: &mut Session,
+        stale: &StaleMenu,
+        exit: Exit,
+        ending: &Ending,
+    ) -> Result<(Vec<String>, Exit), Failure> {
+        let failed = |session: &Session| {
+            let generators = session.host().backend::<Generators>().ok()?;
+            generators.failure().map(str::to_owned)
+        };
+        if failed(session).is_some() {
+            // The note of the step says why.
+            return Ok((Vec::new(), exit.or_drift()));
+        }
+        let note = match stale.note(session.host()) {
+            Ok(Some(note)) => note,
+            Ok(None) => return Ok((Vec::new(), exit)),
+            Err(error) => {
+                let note =
+                    format!("whether the boot menu still has the parameters is unknown: {error}");
+                return Ok((vec![note], exit));
+            }
+        };
+        if !self.global.regenerate || session.host().root_kind() != RootKind::Live {
+            return Ok((vec![note], exit));
+        }
+        session.only(Selection::default());
+        let tuning = (PART, stale.clone());
+        match ending.at_work(|| tuning.apply(session)) {
+            Ok(_) => {
+                // By a session that runs no generators: the menu that was made is left.
+                let mut session = self.session_without_generators()?;
+                session.only(Selection::only([PART]));
+                let _ = session.revert()?;
+                Ok((Vec::new(), exit))
+            }
+            Err(error) => {
+                let why = failed(session).unwrap_or_else(|| chain(&error));
+                Ok((
+                    vec![format!("{note}; it could not be generated: {why}")],
+                    exit.or_drift(),
+                ))
+            }
+        }
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        told = format!("{told}: {cause}");
+        source = cause.source();
+    }
+    told
+}
