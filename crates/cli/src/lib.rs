@@ -56,6 +56,7 @@ mod helper_program;
 mod import;
 mod interruption;
 mod json;
+mod left_in_loader;
 mod manual;
 mod measure;
 mod open_to_users;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hosttune_boot::boot_loader::{Generators, StaleMenu};
+use hosttune_boot::boot_loader::{BootParameters, Generators};
 use hosttune_core::host::RootKind;
 use hosttune_core::{Selection, Session, Tuning};
 
@@ -73,13 +73,6 @@ pub(super) fn check(
     Ok(())
 }
 
-/// What the menu is compared with after a revert.
-pub(super) fn before_revert(profile: &dyn HostProfile, session: &Session) -> Option<StaleMenu> {
-    profile.boot_parameters(&Options::default())?;
-    // What cannot be read here must not keep anything from being reverted.
-    StaleMenu::before_revert(session.host(), profile.name()).ok()
-}
-
 impl Run<'_> {
     /// The session with the backend that runs generators, if they were asked for.
     pub(super) fn with_generators(&self, session: Session) -> Session {
@@ -89,53 +82,43 @@ impl Run<'_> {
         }
     }
 
-    /// After a revert: generates the menu that still has the reverted parameters if that was asked for,
-    /// and otherwise says that it has them. Returns the notes, and the exit code of the revert.
-    pub(super) fn menu_after_revert(
+    /// After a revert: generates the menu that still has parameters, if that was asked for. Returns what is
+    /// left in the boot loader's files then, as notes, and the exit code.
+    pub(super) fn left_after_revert(
         &self,
         session: &mut Session,
-        stale: &StaleMenu,
+        parameters: Option<&BootParameters>,
         exit: Exit,
         ending: &Ending,
     ) -> Result<(Vec<String>, Exit), Failure> {
+        let left = self.left_in_the_loader(session, parameters);
+        if !self.global.regenerate || session.host().root_kind() != RootKind::Live {
+            return Ok((left.notes(), exit));
+        }
         let failed = |session: &Session| {
             let generators = session.host().backend::<Generators>().ok()?;
             generators.failure().map(str::to_owned)
         };
         if failed(session).is_some() {
-            // The note of the step says why.
-            return Ok((Vec::new(), exit.or_drift()));
+            // In the revert itself, whose note says why.
+            return Ok((left.notes(), exit.or_drift()));
         }
-        let note = match stale.note(session.host()) {
-            Ok(Some(note)) => note,
-            Ok(None) => return Ok((Vec::new(), exit)),
-            Err(error) => {
-                let note =
-                    format!("whether the boot menu still has the parameters is unknown: {error}");
-                return Ok((vec![note], exit));
-            }
+        let Some(menu) = left.generated() else {
+            return Ok((left.notes(), exit));
         };
-        if !self.global.regenerate || session.host().root_kind() != RootKind::Live {
-            return Ok((vec![note], exit));
-        }
         session.only(Selection::default());
-        let tuning = (PART, stale.clone());
-        match ending.at_work(|| tuning.apply(session)) {
-            Ok(_) => {
-                // By a session that runs no generators: the menu that was made is left.
-                let mut session = self.session_without_generators()?;
-                session.only(Selection::only([PART]));
-                let _ = session.revert()?;
-                Ok((Vec::new(), exit))
-            }
-            Err(error) => {
-                let why = failed(session).unwrap_or_else(|| chain(&error));
-                Ok((
-                    vec![format!("{note}; it could not be generated: {why}")],
-                    exit.or_drift(),
-                ))
-            }
+        let tuning = (PART, menu.clone());
+        if let Err(error) = ending.at_work(|| tuning.apply(session)) {
+            let why = failed(session).unwrap_or_else(|| chain(&error));
+            let mut notes = left.notes();
+            notes.push(format!("{} could not be generated: {why}", menu.file));
+            return Ok((notes, exit.or_drift()));
         }
+        // By a session that runs no generators: the menu that was made is left.
+        let mut plain = self.session_without_generators()?;
+        plain.only(Selection::only([PART]));
+        let _ = plain.revert()?;
+        Ok((self.left_in_the_loader(session, parameters).notes(), exit))
     }
 }
 

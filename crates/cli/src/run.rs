@@ -370,24 +370,15 @@ impl Run<'_> {
                 return Ok(Exit::Refused);
             }
         }
-        let stale = regenerate::before_revert(self.profile, &session);
+        let parameters = self.loader_parameters(&session);
         let mut reverted = ending.at_work(|| session.revert())?;
         // What a run has changed may have been kept by what was reverted just now.
         let by_runs = self.reverted_of_killed_runs(force, &mut reverted);
-        let mut notes = [
-            notes,
-            by_runs,
-            reverted.notes.clone(),
-            confirm::after_revert(&session, had_trial)?,
-            self.left_in_the_loader(&session),
-        ]
-        .concat();
-        let mut exit = Exit::of_reverted(&reverted);
-        if let Some(stale) = stale {
-            let (of_menu, after) = self.menu_after_revert(&mut session, &stale, exit, &ending)?;
-            notes.extend(of_menu);
-            exit = after;
-        }
+        let exit = Exit::of_reverted(&reverted);
+        let of_trial = confirm::after_revert(&session, had_trial)?;
+        let (left, exit) =
+            self.left_after_revert(&mut session, parameters.as_ref(), exit, &ending)?;
+        let notes = [notes, by_runs, reverted.notes.clone(), of_trial, left].concat();
         let unrecorded = reverted.unrecorded.as_ref().map(|unrecorded| {
             let again = self.global.invocation(self.profile.name(), "revert");
             Failure::unrecorded(unrecorded, exit, &again)
@@ -447,7 +438,8 @@ impl Run<'_> {
         let notes = [
             whose_journal(&session),
             confirm::notes(&session, trial.as_ref())?,
-            self.left_in_the_loader(&session),
+            self.left_in_the_loader(&session, self.loader_parameters(&session).as_ref())
+                .notes(),
             unreadable.into_iter().collect(),
         ]
         .concat();

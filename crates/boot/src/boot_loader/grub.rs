@@ -109,7 +109,7 @@ fn text(host: &Host, file: &str) -> Result<Option<String>, HostError> {
 }
 
 /// The arguments that an earlier text of the file adds and a later one does not, and that no other file
-/// of GRUB's has.
+/// of GRUB's sets.
 ///
 /// # Errors
 /// If a file cannot be read.
@@ -122,15 +122,62 @@ pub(super) fn removed(
     let later = added(later);
     let mut removed = added(earlier);
     removed.retain(|argument| !later.contains(argument));
-    if !removed.is_empty() {
-        for file in files(host)?.iter().filter(|file| *file != own) {
-            let Some(text) = text(host, file)? else {
-                continue;
-            };
-            removed.retain(|argument| !text.contains(argument.as_str()));
+    set_by_no_other(host, own, removed)
+}
+
+/// Those of the arguments that no file of GRUB's but `own` sets. Where a shell would have to compute what
+/// the files set, an argument of which one of them mentions the parameter is not among them.
+///
+/// # Errors
+/// If a file cannot be read.
+pub(super) fn set_by_no_other(
+    host: &Host,
+    own: &str,
+    mut arguments: Vec<String>,
+) -> Result<Vec<String>, HostError> {
+    let mut defaults = Defaults::default();
+    let mut lines = String::new();
+    for file in files(host)?.iter().filter(|file| *file != own) {
+        let Some(text) = text(host, file)? else {
+            continue;
+        };
+        defaults.read(&text, |_, _| {});
+        let is_read = |line: &&str| !line.trim_start().starts_with('#');
+        for line in text.lines().filter(is_read) {
+            lines.push_str(line);
+            lines.push('\n');
         }
     }
-    Ok(removed)
+    match defaults.line() {
+        Some(line) => {
+            let line = KernelCommandLine::parse(line);
+            let set: Vec<_> = line.arguments().map(|argument| argument.text()).collect();
+            arguments.retain(|argument| !set.contains(&argument.as_bytes()));
+        }
+        None => arguments.retain(|argument| {
+            let name = argument.split('=').next().unwrap_or(argument);
+            !lines.contains(name)
+        }),
+    }
+    Ok(arguments)
+}
+
+/// The arguments that our file adds now.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(super) fn kept(host: &Host, own: &str) -> Result<Vec<String>, HostError> {
+    Ok(text(host, own)?.map_or_else(Vec::new, |text| added(text.as_bytes())))
+}
+
+/// The arguments that settings add to an empty line, as [`render`] writes them. A setting that cannot be
+/// written adds none.
+pub(super) fn arguments(settings: &[&CommandLineSetting]) -> Vec<String> {
+    let mut line = KernelCommandLine::default();
+    for setting in settings {
+        let _ = setting.apply(&mut line);
+    }
+    texts(&line)
 }
 
 /// The arguments in a text that was made by [`render`].
@@ -139,7 +186,10 @@ fn added(text: &[u8]) -> Vec<String> {
     let own = format!("{VARIABLE}=\"${VARIABLE} ");
     let mut lines = text.lines();
     let line = lines.find_map(|line| line.strip_prefix(&own)?.strip_suffix('"'));
-    let line = KernelCommandLine::parse(line.unwrap_or_default());
+    texts(&KernelCommandLine::parse(line.unwrap_or_default()))
+}
+
+fn texts(line: &KernelCommandLine) -> Vec<String> {
     line.arguments()
         .map(|argument| String::from_utf8_lossy(argument.text()).into_owned())
         .collect()

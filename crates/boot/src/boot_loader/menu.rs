@@ -69,19 +69,27 @@ impl MenuState {
 }
 
 impl GrubMenu {
+    /// The menus that are there.
+    ///
+    /// # Errors
+    /// Any error from the host.
+    pub(super) fn all(host: &Host) -> Result<Vec<Self>, HostError> {
+        let mut found = Vec::new();
+        for path in MENUS {
+            if host.exists(path)? {
+                found.push(Self(path.to_owned()));
+            }
+        }
+        Ok(found)
+    }
+
     /// The menu of a host, or why it is not known.
     ///
     /// # Errors
     /// Any error from the host.
     pub(super) fn find(host: &Host) -> Result<Result<Self, Unsupported>, HostError> {
-        let mut found = Vec::new();
-        for path in MENUS {
-            if host.exists(path)? {
-                found.push(path);
-            }
-        }
-        Ok(match found.as_slice() {
-            [path] => Ok(Self((*path).to_owned())),
+        Ok(match Self::all(host)?.as_slice() {
+            [menu] => Ok(menu.clone()),
             [] => Err(Unsupported::new(
                 UnsupportedKind::Missing,
                 format!("there is no {}", MENUS.join(" and no ")),
@@ -99,13 +107,15 @@ impl GrubMenu {
     pub(super) fn having(
         &self,
         host: &Host,
-        arguments: Vec<String>,
+        arguments: &[String],
     ) -> Result<Vec<String>, HostError> {
-        let content = host.file(&self.0)?;
-        let text = content.map(|content| content.bytes).unwrap_or_default();
+        let text = match host.read(&self.0) {
+            Err(error) if *error.kind() == HostErrorKind::Missing => Vec::new(),
+            text => text?,
+        };
         let lines = menu_text::kernel_lines(&String::from_utf8_lossy(&text));
-        let has = |text: &String| lines.iter().any(|one| one.has(text));
-        Ok(arguments.into_iter().filter(has).collect())
+        let has = |text: &&String| lines.iter().any(|one| one.has(text));
+        Ok(arguments.iter().filter(has).cloned().collect())
     }
 
     /// What is requested of the menu.
@@ -361,6 +371,7 @@ impl Knob for GrubMenu {
         true
     }
 
+    /// What to do about parameters that the menu still has is in the [leftovers](super::leftovers).
     fn revert_note(&self, host: &Host, from: &MenuState) -> Option<String> {
         let now = host.file(&self.0).ok()??;
         if from.content().is_some_and(|from| from.bytes == now.bytes) {
@@ -371,12 +382,10 @@ impl Knob for GrubMenu {
             self.0
         );
         match host.backend::<Generators>() {
-            Err(_) => Some(format!(
-                "{since}: run update-grub, or it keeps the parameters until it is generated again"
-            )),
-            Ok(generators) => generators.failure().map(|failure| {
-                format!("{since}, and it could not be generated again: {failure}: run update-grub")
-            }),
+            Err(_) => Some(since),
+            Ok(generators) => generators
+                .failure()
+                .map(|failure| format!("{since}, and it could not be generated again: {failure}")),
         }
     }
 

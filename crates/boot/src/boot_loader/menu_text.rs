@@ -214,6 +214,18 @@ mod tests {
     }
 
     #[test]
+    fn only_what_the_script_for_linux_has_written_counts() {
+        let menu = "linux /a 1\n### BEGIN /etc/grub.d/10_linux ###\n\tlinux\t/vmlinuz ro a=1\n\tlinuxefi /b b\n  initrd /c\n### END /etc/grub.d/10_linux ###\nlinux /d d\n";
+        let lines = kernel_lines(menu).into_iter();
+        let lines: Vec<String> = lines
+            .map(|one| format!("{} {}", one.kernel, one.line))
+            .collect();
+        assert_eq!(lines, ["/vmlinuz ro a=1", "/b b"]);
+        // A menu of a person's own.
+        assert_eq!(kernel_lines("linux /a 1\n"), []);
+    }
+
+    #[test]
     fn what_the_entries_do_not_have_is_named() {
         let quiet = CommandLineSetting::present("quiet");
         let setting = CommandLineSetting::equals("nmi_watchdog", "0");

@@ -19,7 +19,6 @@ mod line_parameter;
 mod menu;
 mod menu_text;
 mod occurrence;
-mod stale_menu;
 mod tuning;
 
 pub use booted::{Booted, BootedSetting};
@@ -33,5 +32,4 @@ pub use leftover::{Leftover, leftovers};
 pub use line_parameter::{LineParameter, Occurrences};
 pub use menu::{GrubMenu, MenuState};
 pub use occurrence::{LineIn, Occurrence, Place};
-pub use stale_menu::StaleMenu;
 pub use tuning::{BootParameters, BootSetting};

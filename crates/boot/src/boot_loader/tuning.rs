@@ -107,6 +107,10 @@ pub struct BootParameters {
     /// Whether GRUB's menu is generated, and not only the file from which it is made written.
     #[serde(default)]
     pub is_generated: bool,
+    /// Parameters of an earlier set, as they are written. They are not requested, and only
+    /// [`leftovers`](super::leftovers) looks for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<String>,
 }
 
 impl BootParameters {
@@ -117,6 +121,7 @@ impl BootParameters {
             settings: settings.into_iter().collect(),
             is_trial: false,
             is_generated: false,
+            earlier: Vec::new(),
         }
     }
 
@@ -139,6 +144,16 @@ impl BootParameters {
     pub fn generate(mut self, is_generated: bool) -> Self {
         self.is_generated = is_generated;
         self
+    }
+
+    /// Also those that GRUB's file of this name has now, to be looked for by [`leftovers`](super::leftovers)
+    /// after the file was reverted: an earlier apply may have requested others.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn with_earlier(mut self, host: &Host) -> Result<Self, HostError> {
+        self.earlier = grub::kept(host, &grub::file(&self.name))?;
+        Ok(self)
     }
 
     /// The parameters that a trial on this host tries, as [`Trial`] names them. What GRUB's file of our

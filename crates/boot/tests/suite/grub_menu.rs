@@ -1,7 +1,7 @@
 //! The generated menu of GRUB: the laws of the engine with a fake of `grub-mkconfig` that works, fails and
 //! lies, and what becomes of a menu that others generate meanwhile.
 
-use hosttune_boot::boot_loader::{BootParameters, BootSetting, Generators, StaleMenu};
+use hosttune_boot::boot_loader::{BootParameters, BootSetting, Generators, leftovers};
 use hosttune_boot::command_line::CommandLineSetting;
 use hosttune_boot::testing::{GeneratorBehaviour, MemoryGrubMkconfig};
 use hosttune_core::host::FileContent;
@@ -266,7 +266,9 @@ fn a_menu_that_another_program_has_generated_since_keeps_its_kernel() {
         assert!(host.menu().contains("vmlinuz-6.12.0-2-amd64"));
         assert_eq!(host.menu().contains("nmi_watchdog"), !can_generate);
         let told = reverted.notes.join(" ");
-        assert_eq!(told.contains("run update-grub"), !can_generate, "{told}");
+        assert_eq!(told.contains("not replaced by"), !can_generate, "{told}");
+        let left = leftovers(host.live().host(), &watchdog(), []).unwrap();
+        assert_eq!(left.is_empty(), can_generate, "{left:?}");
         assert_eq!(host.memory.snapshot()[MENU].split(' ').next(), Some("0444"));
     }
 }
@@ -298,10 +300,9 @@ fn a_generator_that_fails_in_a_revert_is_told() {
     let mut session = host.live();
     let reverted = session.revert().unwrap();
     let told = reverted.notes.join(" ");
-    assert!(
-        told.contains("exit code 1: no device") && told.contains("run update-grub"),
-        "{told}"
-    );
+    assert!(told.contains("exit code 1: no device"), "{told}");
+    let left = leftovers(session.host(), &watchdog(), []).unwrap();
+    assert!(left[0].to_string().contains("run update-grub"), "{left:?}");
     assert!(host.memory.get(OURS).is_none() && host.menu().contains("6.12.0-2"));
     let generators = session.host().backend::<Generators>().unwrap();
     assert!(generators.failure().is_some());
@@ -350,17 +351,25 @@ fn a_menu_that_kept_the_parameters_of_a_reverted_file_is_told_and_generated() {
     let before = host.snapshot();
     let _ = watchdog().generate(false).apply(&mut host.live()).unwrap();
     MemoryGrubMkconfig::update_grub(&host.memory);
-    let stale = StaleMenu::before_revert(host.live().host(), "laws").unwrap();
-    assert_eq!(stale.note(host.live().host()).unwrap(), None);
+    // As a later program, which requests another parameter, looks for them.
+    let later = parameters([equals("skew_tick", "1")]);
+    let found = |host: &Debian, parameters: &BootParameters| {
+        leftovers(host.live().host(), parameters, []).unwrap()
+    };
+    let looked_for = later.clone().with_earlier(host.live().host()).unwrap();
+    assert!(found(&host, &looked_for).is_empty());
     assert!(host.live().revert().unwrap().is_complete());
-    let note = stale.note(host.live().host()).unwrap().unwrap();
+    assert!(found(&host, &later).is_empty());
+    assert_eq!(found(&host, &watchdog()), found(&host, &looked_for));
+    let left = found(&host, &looked_for);
+    assert_eq!(left.len(), 1);
     assert_eq!(
-        note,
-        "/boot/grub/grub.cfg still has nmi_watchdog=0: run update-grub"
+        left[0].to_string(),
+        "/boot/grub/grub.cfg still has nmi_watchdog=0: run update-grub (grub-mkconfig -o /boot/grub/grub.cfg), then reboot"
     );
-    let _ = stale.apply(&mut host.live()).unwrap();
+    let _ = left[0].apply(&mut host.live()).unwrap();
     assert_eq!(host.snapshot(), before);
-    assert_eq!(stale.note(host.live().host()).unwrap(), None);
+    assert!(found(&host, &looked_for).is_empty());
     // The change of the menu is not one to be reverted.
     assert!(host.with(None).live().revert().unwrap().is_complete());
     assert_eq!(host.snapshot(), before);
