@@ -3,7 +3,7 @@
 use std::fmt;
 
 use hosttune_core::file::{ConfigFile, FileState};
-use hosttune_core::host::{FileContent, RootKind};
+use hosttune_core::host::{FileContent, FileSystem, RootKind};
 use hosttune_core::{
     Host, HostError, HostErrorKind, Knob, Lifetime, Operation, Unsupported, UnsupportedKind,
 };
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Generators;
 use super::generators::GENERATOR;
 use super::menu_text::{self, Origin};
+use crate::boot_once::out_of_reach;
 use crate::command_line::CommandLineSetting;
 
 /// Where menus are: Debian and Arch, and Fedora and openSUSE.
@@ -57,6 +58,17 @@ pub enum MenuState {
         #[serde(default)]
         is_kept: bool,
     },
+}
+
+/// The identity of a menu when it was changed, as it is written to the journal.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MenuIdentity {
+    /// The file system of the file, if it was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file_system: Option<FileSystem>,
+    /// The digest of the entries.
+    entries: String,
 }
 
 impl MenuState {
@@ -358,15 +370,33 @@ impl Knob for GrubMenu {
         *seen == MenuState::Absent
     }
 
-    /// What the menu has besides arguments of kernels. The journal merges two changes only if they began
-    /// from menus with the same entries: a revert to the first of two must not lose a kernel that was
-    /// installed between them.
-    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
-        let content = host.file(&self.0)?;
-        Ok(content.map(|content| menu_text::digest_of_entries(&content.bytes)))
+    /// `/boot` may be a file system of its own, which is not mounted now.
+    fn out_of_reach(
+        &self,
+        host: &Host,
+        identity: Option<&str>,
+        _: &MenuState,
+    ) -> Result<Option<String>, HostError> {
+        let identity = identity.and_then(|text| serde_json::from_str::<MenuIdentity>(text).ok());
+        let was = identity.and_then(|identity| identity.file_system);
+        out_of_reach(host, &self.0, was.as_ref())
     }
 
-    /// It is the same menu, whatever entries it has.
+    /// The file system, and what the menu has besides arguments of kernels. The journal merges two changes
+    /// only if they began from menus with the same entries: a revert to the first of two must not lose a
+    /// kernel that was installed between them.
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        let Some(content) = host.file(&self.0)? else {
+            return Ok(None);
+        };
+        let identity = MenuIdentity {
+            file_system: host.file_system(&self.0)?,
+            entries: menu_text::digest_of_entries(&content.bytes),
+        };
+        Ok(serde_json::to_string(&identity).ok())
+    }
+
+    /// It is the same menu, whatever entries it has. What is on another file system is out of reach.
     fn is_same_thing(_: &str, _: &str) -> bool {
         true
     }

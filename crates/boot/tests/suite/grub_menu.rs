@@ -11,20 +11,20 @@ use hosttune_core::{Error, Host, NotRevertedReason, Session, State, Tuning};
 use hosttune_test_machine::cases;
 use proptest::prelude::*;
 
-const MENU: &str = "/boot/grub/grub.cfg";
-const OURS: &str = "/etc/default/grub.d/zz-hosttune-laws.cfg";
+pub(crate) const MENU: &str = "/boot/grub/grub.cfg";
+pub(crate) const OURS: &str = "/etc/default/grub.d/zz-hosttune-laws.cfg";
 const LINE: &str = "BOOT_IMAGE=/vmlinuz root=UUID=1 ro quiet";
 
 #[derive(Debug, Clone)]
-struct Debian {
-    memory: Memory,
-    store: MemoryStore,
+pub(crate) struct Debian {
+    pub(crate) memory: Memory,
+    pub(crate) store: MemoryStore,
     /// `None`: a program that does not run generators.
     behaviour: Option<GeneratorBehaviour>,
 }
 
 impl Debian {
-    fn new(behaviour: GeneratorBehaviour) -> Self {
+    pub(crate) fn new(behaviour: GeneratorBehaviour) -> Self {
         let put = |memory: Memory, path: &str, text: &str| {
             memory.content(path, FileContent::new(text.as_bytes()))
         };
@@ -73,7 +73,7 @@ impl Debian {
         }
     }
 
-    fn live(&self) -> Session {
+    pub(crate) fn live(&self) -> Session {
         self.session(&CrashPoint::lives()).unwrap()
     }
 
@@ -132,7 +132,7 @@ fn named(name: &str, settings: impl IntoIterator<Item = CommandLineSetting>) -> 
     BootParameters::new(name, settings).generate(true)
 }
 
-fn watchdog() -> BootParameters {
+pub(crate) fn watchdog() -> BootParameters {
     parameters([equals("nmi_watchdog", "0")])
 }
 

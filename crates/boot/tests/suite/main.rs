@@ -17,6 +17,7 @@ mod boot_once;
 mod boot_once_in_entries;
 mod command_line;
 mod grub_menu;
+mod grub_menu_away;
 mod laws;
 mod modprobe_d;
 mod module_options;
