@@ -320,7 +320,7 @@ fn an_apply_in_every_outcome() {
     applied.recovered = Some(reverted(every_left()));
     let document = check("apply", &json::applied(&applied));
     assert_eq!(document["outcome"], "rollback-incomplete");
-    assert_eq!(document["not_reverted"].as_array().unwrap().len(), 11);
+    assert_eq!(document["not_reverted"].as_array().unwrap().len(), 12);
     applied = Applied::declined();
     assert_eq!(
         check("apply", &json::applied(&applied))["outcome"],
@@ -405,7 +405,7 @@ fn a_revert_in_every_outcome() {
     }
     let text = text::reverted(&page(), &reverted(every_left()), &notes());
     for line in [
-        "1 reverted, 1 already reverted, 3 undone by an earlier reboot, 11 not reverted",
+        "1 reverted, 1 already reverted, 3 undone by an earlier reboot, 12 not reverted",
         "set to 100, original 60, now 10",
         "another process has set it since",
         "it is in use: its use count is 1",
