@@ -302,7 +302,7 @@ impl Session {
         };
         if entry.is_hold() {
             // A step below was reverted to the very state that this step set.
-            let targets = self.targets(log, entry);
+            let targets = self.targets(log, entry)?;
             let at = log.next();
             self.pass_starts_on(log, entry)?;
             self.restore(log, (entry.id, at), step, &targets, None)?;
@@ -442,7 +442,7 @@ impl Session {
         let Before::Known(from) = &step.from else {
             return Ok(());
         };
-        let targets = self.targets(log, entry);
+        let targets = self.targets(log, entry)?;
         let side_effects = !targets.is_empty();
         let at = log.next();
         let passed = self.pass_starts_on(log, entry)?;
@@ -467,8 +467,9 @@ impl Session {
         };
         let seen = self.settled(kind, &step.knob, back);
         if let Err(error) = &seen {
-            // Whether it was undone is unknown. As after a kill at this point, the next revert
-            // checks, and finds the states for the side effects in the journal.
+            // Whether it was undone is unknown. As after a kill at this point, the next run checks,
+            // and finds the states for the side effects in the journal.
+            log.set_half_undone(id);
             return Err(NotRevertedReason::unreadable(error));
         }
         if !seen.as_ref().is_ok_and(back) {

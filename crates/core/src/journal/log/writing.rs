@@ -112,8 +112,21 @@ impl Log {
         )
     }
 
+    /// Takes a step for half undone, so that the undo does not [end](Self::end).
+    pub(crate) fn set_half_undone(&mut self, id: u64) {
+        self.change(id, |entry| {
+            entry.undoing.get_or_insert_default();
+        });
+    }
+
     /// Marks an undo as finished; removes a journal with nothing pending.
+    ///
+    /// An undo in which a step was left half undone is not: the knob may show a state that nobody
+    /// wants, and whoever changes anything next has to finish it first, as after a kill.
     pub(crate) fn end(&mut self, store: &mut dyn Store) -> Result<(), JournalError> {
+        if self.entries.values().any(|entry| entry.undoing.is_some()) {
+            return Ok(());
+        }
         if self.holds_nothing() {
             // Unlike a record of the end, this needs no room on a full disk.
             return self.remove_files(store);

@@ -19,7 +19,14 @@ const DEVICES_RETURN: Duration = Duration::from_secs(30);
 impl Session {
     /// The states to restore the side effects to: those before the step, or those that another
     /// process has set since.
-    pub(super) fn targets(&self, log: &Log, entry: &Entry) -> Vec<Value> {
+    ///
+    /// A side effect that cannot be read is an error: whether somebody has set it since, or another
+    /// owner holds it, would have to be guessed. One that is gone has no state to keep.
+    pub(super) fn targets(
+        &self,
+        log: &Log,
+        entry: &Entry,
+    ) -> Result<Vec<Value>, NotRevertedReason> {
         let ours = |knob: &AnyKnob| {
             let mut later = log.entries.range(entry.id + 1..);
             later.any(|(_, later)| {
@@ -30,7 +37,7 @@ impl Session {
         let side_effects = entry.step.side_effects.iter().enumerate();
         side_effects
             .map(|(number, kept)| {
-                let now = self.now(&kept.knob);
+                let now = self.unless_gone(&kept.knob)?;
                 // A device that is gone has no value to keep: whatever recreates it must find
                 // its previous state.
                 let gone = |now: &Value| {
@@ -38,9 +45,9 @@ impl Session {
                     kind.is_ok_and(|kind| kind.is_gone(&kept.knob, now))
                 };
                 let is_held = log.above(&kept.knob, entry.id).is_some();
-                match (after.get(number), &kept.state, now) {
-                    (_, _, Ok(now)) if is_held && !gone(&now) => now,
-                    (Some(after), _, Ok(now))
+                Ok(match (after.get(number), &kept.state, now) {
+                    (_, _, Some(now)) if is_held && !gone(&now) => now,
+                    (Some(after), _, Some(now))
                         // A device that was taken away shows nothing; another has its name.
                         if kept.device.is_none()
                             && now != *after
@@ -54,9 +61,21 @@ impl Session {
                     // The state is recorded before the change; if that record is lost, keep at
                     // least the current state.
                     (_, Before::DependsOnEarlierStep, now) => now.unwrap_or_default(),
-                }
+                })
             })
             .collect()
+    }
+
+    /// The state of a side effect, or `None` if it is gone.
+    fn unless_gone(&self, knob: &AnyKnob) -> Result<Option<Value>, NotRevertedReason> {
+        match self.now(knob) {
+            Ok(now) => Ok(Some(now)),
+            Err(error) if *error.kind() == HostErrorKind::Gone => Ok(None),
+            Err(error) => Err(NotRevertedReason::SideEffect(format!(
+                "{knob}: {}",
+                with_source(&error)
+            ))),
+        }
     }
 
     /// Restores the side effects, in order. If the states that undoing the step left behind are
@@ -81,7 +100,7 @@ impl Session {
                 .map_err(|error| failed(with_source(&error)))?;
             if let Some(since) = log.above(knob, at) {
                 let states: Vec<Option<&Value>> = targets.iter().map(Some).collect();
-                let along = self.moves_along(log, (at, since), step, knob, &states);
+                let along = self.moves_along(log, (at, since), step, knob, &states)?;
                 log.set_start(&mut *self.store, since, knob, target, along)
                     .map_err(|error| failed(error.to_string()))?;
             }
@@ -200,7 +219,9 @@ impl Session {
             }
             if let (Some(above), Before::Known(before)) = (above, &kept.state) {
                 passed.extend(log.start(above, &kept.knob));
-                let along = self.moves_along(log, (id + 1, above), step, &kept.knob, &states);
+                let along = self
+                    .moves_along(log, (id + 1, above), step, &kept.knob, &states)
+                    .inspect_err(|_| self.reset_starts(log, &passed))?;
                 let set = log.set_start(&mut *self.store, above, &kept.knob, before, along);
                 if let Err(error) = set {
                     self.reset_starts(log, &passed);
@@ -229,14 +250,14 @@ impl Session {
         step: &Step,
         knob: &AnyKnob,
         states: &[Option<&Value>],
-    ) -> Vec<SavedState> {
+    ) -> Result<Vec<SavedState>, NotRevertedReason> {
         let Ok(kind) = self.kind_or_malformed(knob) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
-        let now = self.now(knob).unwrap_or_default();
+        let now = self.unless_gone(knob)?.unwrap_or_default();
         let along = kind
             .side_effects(knob, &self.host, &now)
-            .unwrap_or_default();
+            .map_err(|error| NotRevertedReason::unreadable(&error))?;
         let kept = |knob: AnyKnob| {
             let number = step.side_effects.iter().position(|kept| kept.knob == knob);
             let known = number.and_then(|number| *states.get(number)?).cloned();
@@ -245,13 +266,19 @@ impl Session {
             // The state when the other owner first changed the knob.
             let then = || log.next_about(&knob, between.1.id() + 1);
             let then = || log.start_of(then()?, &knob).cloned();
-            let state = known.or_else(then).or_else(|| self.now(&knob).ok())?;
-            Some(SavedState {
+            let state = match known.or_else(then) {
+                Some(state) => Some(state),
+                None => self.unless_gone(&knob)?,
+            };
+            Ok(state.map(|state| SavedState {
                 knob,
                 state: Before::Known(state),
                 device: None,
-            })
+            }))
         };
-        along.into_iter().filter_map(kept).collect()
+        along
+            .into_iter()
+            .filter_map(|knob| kept(knob).transpose())
+            .collect()
     }
 }
