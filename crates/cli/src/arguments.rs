@@ -21,8 +21,9 @@ Exit codes:
   0  success, or everything is as wanted
   1  drift: verify found a setting that is not as wanted, plan --exit-code found
      something to do, revert kept a value that another process has set since or
-     still uses, measure found a path that is not gradable; or verify, plan
-     --exit-code or apply met a value that could not be read
+     still uses or could not generate the boot menu, measure found a path that is
+     not gradable; or verify, plan --exit-code or apply met a value that could not
+     be read
   2  usage: the command line is wrong or names something unknown
   3  refused, declined or rolled back: nothing was changed (also without the
      permission, or while another run holds the lock); measure: nothing could be
@@ -71,6 +72,9 @@ pub(super) struct Global {
     /// With --persist: try the kernel parameters in the next boot only; confirm keeps them
     #[arg(long)]
     pub(super) try_boot: bool,
+    /// Also run the program that generates the boot menu from the changed files (grub-mkconfig)
+    #[arg(long)]
+    pub(super) regenerate: bool,
     /// Only what belongs to the user who runs this; not for root
     #[arg(long)]
     pub(super) user: bool,
@@ -214,7 +218,9 @@ pub(super) fn command(profile: &dyn HostProfile) -> clap::Command {
             let command = if has_trials {
                 command
             } else {
-                command.mut_arg("try_boot", none)
+                command
+                    .mut_arg("try_boot", none)
+                    .mut_arg("regenerate", none)
             };
             let command = unused(&name)
                 .iter()
@@ -227,6 +233,7 @@ pub(super) fn command(profile: &dyn HostProfile) -> clap::Command {
         })
         .mut_arg("with", candidates)
         .mut_arg("try_boot", |argument| argument.hide(!has_trials))
+        .mut_arg("regenerate", |argument| argument.hide(!has_trials))
         .mut_arg("user", |user| user.hide(!profile.has_user_settings()))
         .args(settings.iter().map(argument));
     let command = match has_trials {
@@ -293,19 +300,50 @@ fn unused(command: &str) -> &'static [&'static str] {
     match command {
         "verify" => &["try_boot"],
         "explain" => &["strict", "try_boot"],
-        "boot" => &["only", "strict", "persist", "try_boot", "user"],
+        "boot" => &[
+            "only",
+            "strict",
+            "persist",
+            "try_boot",
+            "regenerate",
+            "user",
+        ],
         "confirm" => &["only", "persist", "try_boot", "user"],
-        "revert" | "status" => &["strict", "with", "persist", "try_boot"],
-        "watch" => &["try_boot", "user"],
-        "run" => &["persist", "try_boot", "user"],
-        "lend" => &["only", "persist", "try_boot", "user"],
+        "revert" => &["strict", "with", "persist", "try_boot"],
+        "status" => &["strict", "with", "persist", "try_boot", "regenerate"],
+        "watch" => &["try_boot", "regenerate", "user"],
+        "run" => &["persist", "try_boot", "regenerate", "user"],
+        "lend" => &["only", "persist", "try_boot", "regenerate", "user"],
         "run-start" | "run-watchdog" | "run-hold" | "run-recover" | "facts" | "who-sets"
-        | "return" | "guest" => &["only", "strict", "with", "persist", "try_boot", "user"],
+        | "return" | "guest" => &[
+            "only",
+            "strict",
+            "with",
+            "persist",
+            "try_boot",
+            "regenerate",
+            "user",
+        ],
         "measure" => &[
-            "root", "only", "strict", "with", "persist", "try_boot", "user",
+            "root",
+            "only",
+            "strict",
+            "with",
+            "persist",
+            "try_boot",
+            "regenerate",
+            "user",
         ],
         "completions" | "manual" => &[
-            "json", "root", "only", "strict", "with", "persist", "try_boot", "user",
+            "json",
+            "root",
+            "only",
+            "strict",
+            "with",
+            "persist",
+            "try_boot",
+            "regenerate",
+            "user",
         ],
         _ => &[],
     }
@@ -369,6 +407,7 @@ impl Global {
         self.strict |= after.strict;
         self.persist |= after.persist;
         self.try_boot |= after.try_boot;
+        self.regenerate |= after.regenerate;
         self.user |= after.user;
         self.only.extend(after.only);
         self.with.extend(after.with);
@@ -390,6 +429,7 @@ impl Global {
             ("with", !self.with.is_empty()),
             ("persist", self.persist),
             ("try_boot", self.try_boot),
+            ("regenerate", self.regenerate),
             ("user", self.user),
         ];
         let given = given
@@ -437,6 +477,7 @@ impl Global {
             ("strict", self.strict),
             ("persist", self.persist),
             ("try_boot", self.try_boot),
+            ("regenerate", self.regenerate),
             ("user", self.user),
         ];
         for (option, set) in options {

@@ -1,8 +1,8 @@
 //! `confirm`: keeps the kernel parameters that the running boot tries; and what `status` and `revert` say
 //! of a trial.
 
-use hosttune_boot::boot_loader::{BootParameters, leftovers};
-use hosttune_boot::boot_once::{TRIAL, Trial, TrialState, leaks, running_mark};
+use hosttune_boot::boot_loader::BootParameters;
+use hosttune_boot::boot_once::{TRIAL, Trial, TrialState, running_mark};
 use hosttune_core::{AnyKnob, Error, Plan, Selection, Session, Status, Tuning};
 
 use super::arguments::Global;
@@ -80,40 +80,6 @@ pub(super) fn after_revert(session: &Session, had_trial: bool) -> Result<Vec<Str
 }
 
 impl Run<'_> {
-    /// Where words of a trial were copied to, and the kernel parameters of the profile that are still in the
-    /// boot loader's files and that no journal knows; what cannot be read is a note.
-    pub(super) fn left_in_the_loader(&self, session: &Session) -> Vec<String> {
-        // Those of optional parts too, which may have been requested.
-        let candidates = self.profile.candidates().iter();
-        let options = Options {
-            persist: true,
-            with: candidates.map(|&name| name.to_owned()).collect(),
-            ..self.options(session)
-        };
-        let Some((_, parameters)) = self.profile.boot_parameters(&options) else {
-            return Vec::new();
-        };
-        let Ok(status) = session.status() else {
-            // The command itself has failed with this.
-            return Vec::new();
-        };
-        let pending = status.pending.iter().map(|pending| &pending.knob);
-        let host = session.host();
-        let found = leaks(host).and_then(|leaks| {
-            let leftovers = leftovers(host, &parameters, pending)?;
-            let leaks = leaks.iter().map(ToString::to_string);
-            Ok(leaks
-                .chain(leftovers.iter().map(ToString::to_string))
-                .collect())
-        });
-        match found {
-            Ok(notes) => notes,
-            Err(error) => vec![format!(
-                "the boot loader's files cannot be searched for parameters that are left: {error}"
-            )],
-        }
-    }
-
     /// The trial of this profile, if the journal has one; a file of it that is damaged is a note.
     pub(super) fn trial(
         &self,
@@ -159,7 +125,7 @@ impl Run<'_> {
                 true => one.required(),
                 false => one,
             });
-        let kept = BootParameters::new(parameters.name, required);
+        let kept = BootParameters::new(parameters.name, required).generate(parameters.is_generated);
         let tuning = (part, kept);
         let as_text = !self.global.json;
         let streams = &mut *self.streams;

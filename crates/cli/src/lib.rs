@@ -57,6 +57,7 @@ mod helper_program;
 mod import;
 mod interruption;
 mod json;
+mod left_in_loader;
 mod manual;
 mod measure;
 mod open_to_users;
@@ -64,6 +65,7 @@ mod other_writers;
 mod pci;
 mod permission;
 mod rate;
+mod regenerate;
 mod report_file;
 mod run;
 mod run_command;
@@ -236,6 +238,9 @@ pub struct Options {
     /// Whether kernel parameters are only tried in the next boot. Never true without
     /// [`persist`](Self::persist).
     pub try_boot: bool,
+    /// Whether the boot menu is generated from the files that are kept. Never true without
+    /// [`persist`](Self::persist).
+    pub regenerate: bool,
     /// Whether only the settings of the user who runs the program are requested. Never true for root,
     /// for a tree, or for a profile without [such settings](HostProfile::has_user_settings).
     pub user: bool,

@@ -15,8 +15,8 @@ use super::guest::{GuestArguments, LoanArguments};
 use super::streams::Streams;
 use super::text::{self, Page};
 use super::{
-    HostProfile, confirm, explain, facts, guest, json, manual, measure, run_command, user, watch,
-    who_sets,
+    HostProfile, confirm, explain, facts, guest, json, manual, measure, regenerate, run_command,
+    user, watch, who_sets,
 };
 
 /// Runs the command line given by the arguments; the first one is the program's name.
@@ -145,6 +145,7 @@ impl Run<'_> {
     fn command(&mut self, command: &Command) -> Result<Exit, Failure> {
         self.check_candidates()?;
         confirm::check(self.profile, &self.global)?;
+        regenerate::check(self.profile, &self.global, command)?;
         user::check(self.profile, &self.global, command, self.is_root)?;
         // What runs have changed belongs to root.
         if !self.global.user
@@ -384,37 +385,32 @@ impl Run<'_> {
                 return Ok(Exit::Refused);
             }
         }
+        let parameters = self.loader_parameters(&session);
         let mut reverted = ending.at_work(|| session.revert())?;
         // What a run has changed may have been kept by what was reverted just now.
-        let (by_runs, left) = match self.reverted_of_killed_runs(force, &mut reverted) {
+        let (by_runs, failure) = match self.reverted_of_killed_runs(force, &mut reverted) {
             Ok(notes) => (notes, None),
             Err(failure) => (Vec::new(), Some(failure)),
         };
-        let notes = [
-            notes,
-            by_runs,
-            reverted.notes.clone(),
-            confirm::after_revert(&session, had_trial)?,
-            self.left_in_the_loader(&session),
-        ]
-        .concat();
-        let exit = match &left {
-            Some(failure) => failure.exit(),
-            None => Exit::of_reverted(&reverted),
-        };
+        let of_trial = confirm::after_revert(&session, had_trial)?;
+        let exit = Exit::of_reverted(&reverted);
+        let (left, exit) =
+            self.left_after_revert(&mut session, parameters.as_ref(), exit, &ending)?;
+        let exit = failure.as_ref().map_or(exit, Failure::exit);
+        let notes = [notes, by_runs, reverted.notes.clone(), of_trial, left].concat();
         let unrecorded = reverted.unrecorded.as_ref().map(|unrecorded| {
             let again = self.global.invocation(self.profile.name(), "revert");
             Failure::unrecorded(unrecorded, exit, &again)
         });
         if self.global.json {
-            let failure = left.as_ref().or(unrecorded.as_ref());
+            let failure = failure.as_ref().or(unrecorded.as_ref());
             let document = json::reverted(&reverted, &notes, failure);
             self.streams.document(&document)?;
         } else {
             let text = text::reverted(&page, &reverted, &notes);
             self.streams.print(&text);
         }
-        for failure in left.iter().chain(&unrecorded) {
+        for failure in failure.iter().chain(&unrecorded) {
             self.streams.fail(self.profile.name(), failure, false);
         }
         let is_kept = self.say_what_runs_hold();
@@ -465,7 +461,8 @@ impl Run<'_> {
         let notes = [
             whose_journal(&session),
             confirm::notes(&session, trial.as_ref())?,
-            self.left_in_the_loader(&session),
+            self.left_in_the_loader(&session, self.loader_parameters(&session).as_ref())
+                .notes(),
             unreadable.into_iter().collect(),
         ]
         .concat();

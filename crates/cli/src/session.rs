@@ -20,6 +20,20 @@ impl Run<'_> {
 
     /// The same with the journal of another owner.
     pub(super) fn session_of(&self, owner: &str) -> Result<Session, Failure> {
+        Ok(match self.plain_session(owner)? {
+            session if session.host().root_kind() == RootKind::Live => {
+                self.with_generators(session)
+            }
+            session => session,
+        })
+    }
+
+    /// The session of this profile, which runs no generators whatever was typed.
+    pub(super) fn session_without_generators(&self) -> Result<Session, Failure> {
+        self.plain_session(self.profile.name())
+    }
+
+    fn plain_session(&self, owner: &str) -> Result<Session, Failure> {
         let name = self.profile.name();
         let session = match &self.global.root {
             Some(root) if root != Path::new("/") => Session::at(root, owner)?,
@@ -46,6 +60,7 @@ impl Run<'_> {
         Options {
             persist: self.global.persist || is_image,
             try_boot: self.global.try_boot,
+            regenerate: self.global.regenerate,
             user: self.global.user,
             with: self.global.with.clone(),
             set: self.global.set.clone(),

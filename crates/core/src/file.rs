@@ -156,17 +156,12 @@ impl Knob for ConfigFile {
         identity: Option<&str>,
         _: &FileState,
     ) -> Result<Option<String>, HostError> {
-        match identity.and_then(|text| serde_json::from_str::<FileSystem>(text).ok()) {
-            Some(was) => was.why_away(host, &self.to_string()),
-            None => Ok(None),
-        }
+        why_away(host, &self.0, identity)
     }
 
     /// The file system, if it is not that of `/`.
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
-        let file_system = host.file_system(&self.0)?;
-        let mounted = file_system.filter(|known| known.mount_point != "/");
-        Ok(mounted.and_then(|known| serde_json::to_string(&known).ok()))
+        file_system(host, &self.0)
     }
 
     /// What is on another file system is [out of reach](Knob::out_of_reach), and not another file.
@@ -188,6 +183,21 @@ impl Knob for ConfigFile {
             }
             FileState::HalfWritten(_) => "half written".to_owned(),
         }
+    }
+}
+
+/// The file system of a path, as an identity in the journal; `None` if it is that of `/`.
+fn file_system(host: &Host, path: &Path) -> Result<Option<String>, HostError> {
+    let file_system = host.file_system(path)?;
+    let mounted = file_system.filter(|known| known.mount_point != "/");
+    Ok(mounted.and_then(|known| serde_json::to_string(&known).ok()))
+}
+
+/// Why it cannot be told what became of a path: it was on another file system then.
+fn why_away(host: &Host, path: &Path, identity: Option<&str>) -> Result<Option<String>, HostError> {
+    match identity.and_then(|text| serde_json::from_str::<FileSystem>(text).ok()) {
+        Some(was) => was.why_away(host, &path.display().to_string()),
+        None => Ok(None),
     }
 }
 
@@ -314,6 +324,26 @@ impl Knob for Directory {
     /// program.
     fn satisfies(&self, seen: &DirectoryState, wanted: &DirectoryState) -> bool {
         seen == wanted || (*seen, *wanted) == (DirectoryState::Used, DirectoryState::Empty)
+    }
+
+    /// As a [file](ConfigFile).
+    fn out_of_reach(
+        &self,
+        host: &Host,
+        identity: Option<&str>,
+        _: &DirectoryState,
+    ) -> Result<Option<String>, HostError> {
+        why_away(host, &self.0, identity)
+    }
+
+    /// As of a [file](ConfigFile).
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        file_system(host, &self.0)
+    }
+
+    /// What is on another file system is [out of reach](Knob::out_of_reach), and not another directory.
+    fn is_same_thing(_: &str, _: &str) -> bool {
+        true
     }
 
     fn show(&self, state: &DirectoryState) -> String {

@@ -19,6 +19,8 @@ mod boot_once_in_entries;
 mod boot_start;
 mod command_line;
 mod comment_lines;
+mod grub_menu;
+mod grub_menu_away;
 mod laws;
 mod modprobe_d;
 mod module_options;

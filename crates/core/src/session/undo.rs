@@ -7,6 +7,7 @@ mod side_effects;
 mod verdict;
 mod waiting;
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use serde_json::Value;
@@ -37,7 +38,8 @@ enum Done {
 }
 
 impl Session {
-    /// Undoes the entries `ids`, last first, in whatever order they are given.
+    /// Undoes the entries `ids`, last first, in whatever order they are given, and after the others
+    /// those whose state is generated from what the others set.
     ///
     /// A step that cannot be undone is left, and so is what it rests on: the earlier steps of its
     /// knob, which stay pending, and those of the knobs that it resets, which undoing it later
@@ -70,14 +72,12 @@ impl Session {
         // The end of which an intermediate step could not be passed on. The steps before that one must
         // not be passed on either: their new owner could not undo them without it.
         let mut stranded: Option<Entry> = None;
-        let mut all: Vec<u64> = log
-            .entries
-            .keys()
-            .chain(log.elsewhere.keys())
-            .copied()
+        let both = log.entries.iter().chain(&log.elsewhere);
+        let mut all: Vec<(bool, Reverse<u64>)> = both
+            .map(|(id, entry)| (self.is_generated(entry), Reverse(*id)))
             .collect();
         all.sort_unstable();
-        for id in all.into_iter().rev() {
+        for (_, Reverse(id)) in all {
             if let Some(entry) = log.elsewhere.get(&id) {
                 waiting.elsewhere(entry);
                 if selected.contains(&id) {
@@ -224,6 +224,11 @@ impl Session {
         entries
             .map(|entry| self.left(&entry.step, NotRevertedReason::journal(error)))
             .collect()
+    }
+
+    fn is_generated(&self, entry: &Entry) -> bool {
+        self.kind_or_malformed(&entry.step.knob)
+            .is_ok_and(KnobKind::is_generated)
     }
 
     /// Whether a step's knob shows what the step set although the original is unknown.
