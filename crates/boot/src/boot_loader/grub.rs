@@ -97,6 +97,18 @@ pub(super) fn already_set(
     Ok(set)
 }
 
+/// All files that are read and are there, in order, with their texts.
+pub(super) fn texts(host: &Host) -> Result<Vec<(String, String)>, HostError> {
+    let mut found = Vec::new();
+    let first = "/etc/default/grub".to_owned();
+    for file in std::iter::once(first).chain(files(host)?) {
+        if let Some(text) = text(host, &file)? {
+            found.push((file, text));
+        }
+    }
+    Ok(found)
+}
+
 /// The files of the directory that are read, in order.
 fn files(host: &Host) -> Result<Vec<String>, HostError> {
     let names = host.list_if_there(DIRECTORY)?.into_iter();

@@ -5,6 +5,7 @@
 //! and never run, so a change is pending until they are run and the host is rebooted. [`BootedSetting`] is the verdict.
 
 mod booted;
+mod configured;
 mod detection;
 mod entries;
 mod entry;
@@ -18,6 +19,7 @@ mod occurrence;
 mod tuning;
 
 pub use booted::{Booted, BootedSetting};
+pub use configured::{Configured, configured};
 pub use detection::{BootLoader, Candidate, Detection, detect};
 pub(crate) use entries::{ENTRIES, is_file, only_root};
 pub use entry::LoaderEntry;
