@@ -6,6 +6,7 @@
 mod console;
 mod disks;
 mod display;
+mod mounts;
 mod network;
 mod nodes;
 mod processes;

@@ -45,6 +45,10 @@ fn a_refused_lend_is_an_error_and_changes_nothing() {
         error.to_string().contains("no PCI device at 0000:09:00.0"),
         "{error}"
     );
+    let hint = error.hint().unwrap();
+    for part in ["--consent only-gpu", "8086:10d3@0000:02:00.0"] {
+        assert!(hint.contains(part), "{hint}");
+    }
     assert_eq!(hosttune_core::testing::World::snapshot(&machine), before);
     assert!(hosttune_core::testing::World::store(&machine).is_empty());
 }
@@ -118,7 +122,7 @@ fn swap_device_mapper_and_multipath_are_followed() {
         )
         .with_link(
             "/sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0",
-            "../../../pci0000:00",
+            "../../../pci0000:00/0000:00:01.2/0000:03:00.0/nvme/nvme0",
         )
         .with_link("/sys/class/block/nvme0n1", &head.replace("/sys/", "../../"))
         .with_file(&format!("{head}/dev"), "259:0")
