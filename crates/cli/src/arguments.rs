@@ -277,8 +277,9 @@ fn unused(command: &str) -> &'static [&'static str] {
         "watch" => &["try_boot", "user"],
         "run" => &["persist", "try_boot", "user"],
         "lend" => &["only", "persist", "try_boot", "user"],
+        "guest" => &["only", "strict", "persist", "try_boot", "user"],
         "run-start" | "run-watchdog" | "run-hold" | "run-recover" | "facts" | "who-sets"
-        | "return" | "guest" => &["only", "strict", "with", "persist", "try_boot", "user"],
+        | "return" => &["only", "strict", "with", "persist", "try_boot", "user"],
         "measure" => &[
             "root", "only", "strict", "with", "persist", "try_boot", "user",
         ],
