@@ -102,6 +102,7 @@ pub(crate) fn decide(view: &View, lend: &Lend) -> Assessment {
         refuse_impossible(view, &device, &mut found);
         if let Some(used) = view.used.get(&device.address) {
             refuse_used(&device, used, &mut found);
+            refuse_network_root(view, &device, used, &mut found);
         }
     }
     judge_groups(view, &mut found);
@@ -338,6 +339,18 @@ fn refuse_used(device: &Device, used: &Used, found: &mut Assessment) {
                 .refusals
                 .push(Refusal::new(address, UnsupportedKind::Busy, why, hint));
         }
+    }
+}
+
+/// An interface through which the running system may have its root.
+fn refuse_network_root(view: &View, device: &Device, used: &Used, found: &mut Assessment) {
+    if let (Some(mount), [interface, ..]) = (&view.over_network, &used.interfaces[..]) {
+        let why = format!(
+            "the running system needs {mount} over the network, perhaps through its interface {interface}"
+        );
+        found
+            .refusals
+            .push(Refusal::unless(device.address, Consent::VitalDisk, why));
     }
 }
 

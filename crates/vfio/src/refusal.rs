@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[non_exhaustive]
 pub enum Consent {
     /// The disk that holds the root file system, `/boot`, `/usr`, `/var` or swap, or may be part of
-    /// a ZFS pool.
+    /// a ZFS pool; and the network card through which one of these may be mounted.
     VitalDisk,
     /// The network card with a default route.
     DefaultRoute,

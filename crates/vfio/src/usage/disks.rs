@@ -76,11 +76,8 @@ impl DiskUse {
     /// Whether the running system needs it: root, boot or swap.
     #[must_use]
     pub fn is_vital(&self) -> bool {
-        const VITAL: [&str; 7] = ["/", "/boot", "/boot/efi", "/efi", "/usr", "/var", "/nix"];
         match self {
-            Self::Mounted { at, .. } | Self::PartOfMounted { at, .. } => {
-                VITAL.contains(&at.as_str())
-            }
+            Self::Mounted { at, .. } | Self::PartOfMounted { at, .. } => is_vital(at),
             Self::Swap { .. } | Self::PerhapsZfs { .. } => true,
             Self::PartOf { .. }
             | Self::MountedElsewhere { .. }
@@ -106,6 +103,12 @@ impl DiskUse {
             _ => "take it out of use first".to_owned(),
         }
     }
+}
+
+/// Whether the running system needs what is mounted there.
+pub(super) fn is_vital(at: &str) -> bool {
+    const VITAL: [&str; 7] = ["/", "/boot", "/boot/efi", "/efi", "/usr", "/var", "/nix"];
+    VITAL.contains(&at)
 }
 
 /// A path or a name as one word for a shell.

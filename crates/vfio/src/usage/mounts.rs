@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use hosttune_core::host::{EntryKind, unescaped_path};
 use hosttune_core::{Host, HostError};
 
+use super::disks::is_vital;
 use super::nodes::is_absent;
 
 /// A mounted file system.
@@ -12,6 +13,8 @@ use super::nodes::is_absent;
 pub(super) struct Mount {
     /// Where it is mounted.
     pub(super) at: String,
+    /// The type of the file system.
+    kind: String,
     /// The number of its device, `MAJOR:MINOR`. btrfs and bcachefs have numbers of their own.
     number: String,
     /// The names under `/dev` of its disk, or of each of its disks.
@@ -46,7 +49,7 @@ fn parse(text: &str) -> Vec<Mount> {
         let mut words = of_mount.split(' ');
         let (number, at) = (words.nth(2)?, words.nth(1)?);
         let mut words = of_source.split(' ');
-        let source = unescaped_path(words.nth(1)?);
+        let (kind, source) = (words.next()?.to_owned(), unescaped_path(words.next()?));
         let options = words.next().unwrap_or_default().split(',');
         let further = options.filter_map(|option| {
             let path = FURTHER.iter().find_map(|name| option.strip_prefix(name))?;
@@ -58,6 +61,7 @@ fn parse(text: &str) -> Vec<Mount> {
         };
         Some(Mount {
             at: unescaped_path(at),
+            kind,
             number: number.to_owned(),
             sources,
             further: further.collect(),
@@ -93,6 +97,39 @@ pub(super) fn mounts(host: &Host) -> Result<Vec<Mount>, HostError> {
         }
     }
     Ok(found)
+}
+
+/// File systems over the network.
+const OVER_NETWORK: [&str; 8] = [
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "ceph",
+    "glusterfs",
+    "fuse.glusterfs",
+    "afs",
+];
+
+/// A mount that the running system needs and that it has over the network, such as a root on NFS, iSCSI or
+/// NBD; through which interface is not known. `None` if there is none.
+pub(crate) fn needed_over_network(host: &Host) -> Result<Option<String>, HostError> {
+    for mount in mounts(host)? {
+        let Some(source) = mount.sources.first().filter(|_| is_vital(&mount.at)) else {
+            continue;
+        };
+        let name = source.strip_prefix("/dev/").unwrap_or_default();
+        let block = host.entry(format!("/sys/class/block/{name}"))?;
+        // A SCSI disk of iSCSI is below the session.
+        let is_iscsi = block.is_some_and(|entry| match entry.kind {
+            EntryKind::Link(target) => target.to_string_lossy().contains("/session"),
+            _ => false,
+        });
+        if OVER_NETWORK.contains(&mount.kind.as_str()) || name.starts_with("nbd") || is_iscsi {
+            return Ok(Some(format!("{} from {source}", mount.at)));
+        }
+    }
+    Ok(None)
 }
 
 /// A process in another mount namespace, with the mounts there.

@@ -178,6 +178,28 @@ fn a_network_card_in_use_is_refused() {
     only(&refused(&up(), &lend), "its interface eth0 is up");
     let configuration = lend.clone().consent(Consent::NetworkConfiguration);
     assert_eq!(refused(&up(), &configuration), [""; 0]);
+    // The root of a machine without disks.
+    for (mount, link) in [
+        ("22 1 0:30 / / rw - nfs4 10.0.0.1:/srv/root rw", "x"),
+        ("22 1 43:1 / / rw - ext4 /dev/nbd0p1 rw", "x"),
+        (
+            "22 1 8:1 / / rw - ext4 /dev/sda1 rw",
+            "../../devices/platform/host6/session1/target6:0:0/6:0:0:1/block/sda/sda1",
+        ),
+    ] {
+        let machine = || {
+            up().with_link("/sys/class/block/sda1", link)
+                .with_file(MOUNTS, mount)
+        };
+        only(
+            &refused(&machine(), &configuration),
+            "over the network, perhaps through its interface eth0",
+        );
+        let consented = configuration.clone().consent(Consent::VitalDisk);
+        assert_eq!(refused(&machine(), &consented), [""; 0]);
+    }
+    let local = up().with_file(MOUNTS, "40 22 0:30 / /media rw - nfs4 10.0.0.1:/srv rw");
+    assert_eq!(refused(&local, &configuration), [""; 0]);
     let header = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT";
     let route = |name: &str| {
         format!("{header}\n{name}\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0")
