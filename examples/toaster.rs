@@ -40,10 +40,10 @@ const VFIO_MODE: &str = "vfio-mode";
 const SETTINGS: &[Setting] = &[
     Setting {
         name: "gpu",
-        value: "IDS[@ADDRESS]",
-        help: "The graphics card of the guest, by its ids and, if several cards have them, its address \
-               [default: 10de:2684]",
-        check: |text| selector(text).map(drop),
+        value: "IDS[@ADDRESS],…",
+        help: "The graphics card of the guest, by its ids and, if several cards have them, its address; \
+               further devices of its IOMMU group after commas [default: 10de:2684]",
+        check: |text| selectors(text).map(drop),
     },
     Setting {
         name: "consent",
@@ -84,6 +84,10 @@ fn selector(text: &str) -> Result<Selector, String> {
     };
     let address: Address = address.parse().map_err(|error| format!("{error}"))?;
     Ok(Selector::at(address, ids))
+}
+
+fn selectors(text: &str) -> Result<Vec<Selector>, String> {
+    text.split(',').map(selector).collect()
 }
 
 fn consents(text: &str) -> Result<Vec<Consent>, String> {
@@ -137,13 +141,23 @@ fn value<T>(
 }
 
 fn lend(options: &Options) -> Result<Lend, Error> {
-    let gpu = value(options, "gpu", GPU, selector)?;
+    let devices = value(options, "gpu", GPU, selectors)?;
     let consented = match options.setting("consent") {
         Some(_) => value(options, "consent", "", consents)?,
         None => Vec::new(),
     };
-    let lend = Lend::new([gpu]).why("the graphics card of the guest windows11");
+    let lend = Lend::new(devices).why("the graphics card of the guest windows11");
     Ok(consented.into_iter().fold(lend, Lend::consent))
+}
+
+/// The guest without its devices.
+fn machine(name: &str, options: &Options) -> Result<Guest, Error> {
+    let name = Name::new(name).map_err(|error| Error::tuning(error.to_string(), "rename it"))?;
+    let glass = LookingGlass::new(
+        value(options, "screen", SCREEN, resolution)?,
+        value(options, "looking-glass", GLASS, version)?,
+    );
+    Ok(Guest::new(name, CORES, MEMORY).shared_memory(SharedMemory::looking_glass(glass)))
 }
 
 /// The boot entry for the guest. The normal entry stays the default and keeps all memory for the host.
@@ -212,6 +226,7 @@ impl HostProfile for Toaster {
         parts.push(Box::new((
             GUEST,
             Loan {
+                guest: machine(GUEST, options)?,
                 lend,
                 huge_pages: options.has(HUGE_PAGES),
             },
@@ -233,15 +248,8 @@ impl HostProfile for Toaster {
             let hint = refusal.unsupported.hint.clone().unwrap_or_default();
             return Err(Error::tuning(refusal.to_string(), hint));
         }
-        let name =
-            Name::new(name).map_err(|error| Error::tuning(error.to_string(), "rename it"))?;
-        let glass = LookingGlass::new(
-            value(options, "screen", SCREEN, resolution)?,
-            value(options, "looking-glass", GLASS, version)?,
-        );
-        let guest = Guest::new(name, CORES, MEMORY)
-            .devices(assessment.lent.iter().map(|device| device.address))
-            .shared_memory(SharedMemory::looking_glass(glass));
+        let guest =
+            machine(name, options)?.devices(assessment.lent.iter().map(|device| device.address));
         if !options.has(HUGE_PAGES) {
             return Ok(guest);
         }
@@ -265,6 +273,7 @@ fn node(host: &Host, assessment: &Assessment) -> Result<Option<u32>, Error> {
 
 /// What the guest is given while it runs: memory first, because that is what can be missing.
 struct Loan {
+    guest: Guest,
     lend: Lend,
     huge_pages: bool,
 }
@@ -274,9 +283,7 @@ impl Tuning for Loan {
         if !at.is_selected() {
             return Ok(());
         }
-        if let Ok(name) = Name::new(GUEST) {
-            NoteMemoryLock(Guest::new(name, CORES, MEMORY)).declare(at)?;
-        }
+        NoteMemoryLock(self.guest.clone()).declare(at)?;
         if self.huge_pages {
             let assessment = Assessment::of(at.host(), &self.lend)?;
             let mut pages = Hugepages::of_size(PAGE, MEMORY * 1024 / PAGE)

@@ -314,8 +314,16 @@ fn unused(command: &str) -> &'static [&'static str] {
         "watch" => &["try_boot", "regenerate", "user"],
         "run" => &["persist", "try_boot", "regenerate", "user"],
         "lend" => &["only", "persist", "try_boot", "regenerate", "user"],
+        "guest" => &[
+            "only",
+            "strict",
+            "persist",
+            "try_boot",
+            "regenerate",
+            "user",
+        ],
         "run-start" | "run-watchdog" | "run-hold" | "run-recover" | "facts" | "who-sets"
-        | "return" | "guest" => &[
+        | "return" => &[
             "only",
             "strict",
             "with",

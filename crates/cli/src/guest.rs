@@ -139,12 +139,14 @@ fn program(profile: &dyn HostProfile) -> String {
     }
 }
 
-/// The profile's own options as words of a command line: the hook lends what `guest` was asked for.
+/// The optional parts and the profile's own options as words of a command line: the hook lends what
+/// `guest` was asked for.
 fn words(options: &Options) -> Vec<String> {
-    let pairs = options.set.iter();
-    pairs
-        .flat_map(|(name, value)| [format!("--{name}"), value.clone()])
-        .collect()
+    let parts = options.with.iter();
+    let parts = parts.flat_map(|name| ["--with".to_owned(), name.clone()]);
+    let set = options.set.iter();
+    let set = set.flat_map(|(name, value)| [format!("--{name}"), value.clone()]);
+    parts.chain(set).collect()
 }
 
 fn summary(guest: &Guest, texts: &Texts, program: &str, global: &Global) -> String {
@@ -158,9 +160,16 @@ fn summary(guest: &Guest, texts: &Texts, program: &str, global: &Global) -> Stri
     );
     if let Some(memory) = guest.shared() {
         text.push_str(&format!("  shared memory  {memory}\n"));
-        if texts.file_state == Some(FileState::NotAFile) {
+        let why = match texts.file_state {
+            Some(FileState::NotAFile) => Some("is not a file".to_owned()),
+            Some(FileState::TooSmall { bytes }) => {
+                Some(format!("has only {} MiB, from an earlier run", bytes >> 20))
+            }
+            _ => None,
+        };
+        if let Some(why) = why {
             text.push_str(&format!(
-                "  note: {} is not a file, so the guest cannot start: remove it\n",
+                "  note: {} {why}, so the guest cannot start: remove it\n",
                 memory.path()
             ));
         }

@@ -16,6 +16,9 @@ use super::failure::Failure;
 use super::streams::Streams;
 use super::{json, text};
 
+/// A running kernel with PCI has this directory, also without a device.
+const DEVICES: &str = "/sys/bus/pci/devices";
+
 /// Everything that the text and the document show.
 #[derive(Debug)]
 pub(super) struct Bus {
@@ -124,7 +127,20 @@ pub(super) fn pci(
         None if rustix::process::geteuid().is_root() => StuckDevices::Known,
         None => StuckDevices::NeedRoot,
     };
-    let bus = Bus::read(&Host::new(host), stuck).map_err(Error::from)?;
+    let host = Host::new(host);
+    if let Some(root) = root
+        && !host.exists(DEVICES).map_err(Error::from)?
+    {
+        // What was not captured is not the same as no device.
+        return Err(Failure::from(Error::tuning(
+            format!(
+                "{} has no {DEVICES}: its PCI devices were not captured",
+                root.display()
+            ),
+            "give a directory with a copy of the machine's /sys and /proc",
+        )));
+    }
+    let bus = Bus::read(&host, stuck).map_err(Error::from)?;
     if as_json {
         streams.document(&json::bus(&bus))?;
     } else {

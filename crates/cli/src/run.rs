@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use hosttune_core::host::RootKind;
-use hosttune_core::{Applied, Finding, Plan, Session, State, Status, Tuning};
+use hosttune_core::{Applied, Error, Finding, Plan, Session, State, Status, Tuning};
 
 use super::arguments::{self, Command, Global};
 use super::ask::ask;
@@ -198,7 +198,17 @@ impl Run<'_> {
         let session = self.session()?;
         let tuning = self.tuning(&session)?;
         let session = self.narrowed(session, &*tuning)?;
-        let plan = tuning.plan(&session)?;
+        let plan = match tuning.plan(&session) {
+            // The notes say of each device why it is refused or what is decided of it.
+            Err(error @ Error::NotApplicable(_)) if !self.global.json => {
+                if let Ok(report) = tuning.verify(&session) {
+                    let text = text::refused(&self.page(&session), &report.notes);
+                    self.streams.print(&text);
+                }
+                return Err(error.into());
+            }
+            plan => plan?,
+        };
         if self.global.json {
             self.streams.document(&json::planned(&plan))?;
         } else {

@@ -110,7 +110,7 @@ pub enum Error {
         name: String,
     },
     /// Required settings (under strict, any settings) are unsupported here. Nothing was changed.
-    #[error("{}: {}", count_unsupported(.0.len()), list(.0))]
+    #[error("{}: {}", count_unsupported(texts(.0).len()), join(texts(.0).into_iter()))]
     NotApplicable(Vec<Finding>),
     /// The host has changed since the plan was made. Nothing was changed.
     #[error("the plan is stale: {}", stale(.0))]
@@ -192,7 +192,7 @@ impl Error {
             Self::Unregistered { .. } => {
                 Some("register its crate's `knobs` function with Session::with(...)".into())
             }
-            Self::NotApplicable(findings) => findings.iter().find_map(Finding::hint),
+            Self::NotApplicable(findings) => all_hints(findings),
             Self::Stale(_) => Some("plan again".into()),
             Self::RolledBack { cause } => cause.hint(),
             Self::RollbackIncomplete { .. } => Some(
@@ -256,6 +256,17 @@ fn unrecorded(cause: Option<&Cause>, reverted: &Reverted) -> String {
     format!("{done}, but the journal could not be cleared{why}")
 }
 
+/// The hints of all findings, each once: with only the first of them followed, the others still refuse.
+fn all_hints(findings: &[Finding]) -> Option<String> {
+    let mut hints: Vec<String> = Vec::new();
+    for hint in findings.iter().filter_map(Finding::hint) {
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    (!hints.is_empty()).then(|| join(hints.into_iter()))
+}
+
 fn count_unsupported(count: usize) -> String {
     if count == 1 {
         "1 requested setting is not supported here".to_owned()
@@ -264,8 +275,15 @@ fn count_unsupported(count: usize) -> String {
     }
 }
 
-fn list(findings: &[Finding]) -> String {
-    join(findings.iter().map(ToString::to_string))
+/// The texts of findings, each once: two settings may need the same that is missing.
+fn texts(findings: &[Finding]) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
+    for text in findings.iter().map(ToString::to_string) {
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    texts
 }
 
 fn stale(steps: &[StaleStep]) -> String {

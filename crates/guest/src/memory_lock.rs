@@ -101,7 +101,7 @@ impl MemoryLock {
                 "look at it as root: grep 'locked memory' /proc/{process}/limits"
             )),
             (_, Starter::Shell) => Some(format!(
-                "look in the shell that starts it, unless that is root's: ulimit -l must print unlimited or at least {kibibytes}; raise it for the user USER: echo 'USER hard memlock {kibibytes}' >/etc/security/limits.d/guest.conf, the same with soft, and log in again"
+                "look in the shell that starts it, unless that is root's: ulimit -l must print unlimited or at least {kibibytes}; raise it for the user USER, the soft limit and the hard one: echo 'USER - memlock {kibibytes}' >/etc/security/limits.d/guest.conf, and log in again"
             )),
         }
     }

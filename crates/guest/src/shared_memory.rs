@@ -21,8 +21,14 @@ pub struct SharedMemory {
 pub enum FileState {
     /// Nothing: QEMU makes it when the guest starts, with itself as the owner.
     Absent,
-    /// A file. QEMU does not start if it is smaller than the memory that it shares, unless it is empty.
+    /// A file that QEMU takes: it is empty or large enough.
     File,
+    /// A file of an earlier run that is smaller than the memory that is shared and not empty. QEMU does
+    /// not start with it, and neither tmpfiles.d nor QEMU makes it larger.
+    TooSmall {
+        /// Its size in bytes.
+        bytes: u64,
+    },
     /// Something else.
     NotAFile,
 }
@@ -63,7 +69,12 @@ impl SharedMemory {
     pub fn state(&self, host: &Host) -> Result<FileState, HostError> {
         Ok(match host.entry(self.path())?.map(|entry| entry.kind) {
             None => FileState::Absent,
-            Some(EntryKind::File) => FileState::File,
+            Some(EntryKind::File) => match host.file_size(self.path())? {
+                Some(bytes) if bytes > 0 && bytes < self.mebibytes << 20 => {
+                    FileState::TooSmall { bytes }
+                }
+                _ => FileState::File,
+            },
             Some(_) => FileState::NotAFile,
         })
     }

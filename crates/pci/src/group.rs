@@ -186,7 +186,13 @@ impl Iommu {
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error),
         };
-        if list(IOMMUS)?.is_some_and(|names| !names.is_empty()) {
+        let is_active = match list(IOMMUS)? {
+            Some(names) => !names.is_empty(),
+            // The kernel always has the directory; a tree may be captured without it. There are no groups
+            // without an IOMMU.
+            None => list(GROUPS)?.is_some_and(|groups| !groups.is_empty()),
+        };
+        if is_active {
             return Ok(Self::Active);
         }
         let Some(tables) = list(ACPI_TABLES)? else {
@@ -216,7 +222,7 @@ impl Iommu {
                 "the firmware has the IOMMU switched on: remove amd_iommu=off or iommu=off from the kernel command line and reboot",
             ),
             Self::NotInFirmware => Some(
-                "switch VT-d (Intel), AMD-Vi or IOMMU (AMD) on in the firmware's setup, which often is a different switch than the one for virtualization",
+                "switch VT-d (Intel), AMD-Vi or IOMMU (AMD) on in the firmware's setup, which often is a different switch than the one for virtualization; a virtual machine has one only if it is given one, by QEMU with -device intel-iommu",
             ),
             Self::Unknown => Some(
                 "switch the IOMMU on in the firmware's setup; on Intel add intel_iommu=on to the kernel command line",

@@ -11,9 +11,9 @@ use hosttune_pci::{Address, Device, Iommu, Sriov};
 
 use crate::card::{self, Membership};
 use crate::lend::Lend;
-use crate::refusal::{Consent, Refusal};
+use crate::refusal::{self, Consent, Refusal};
 use crate::running;
-use crate::usage::{DiskUse, InterfaceUse};
+use crate::usage::InterfaceUse;
 use crate::view::{Used, View, is_lent};
 
 /// What a lend takes, what it leaves to the host, and why it is refused.
@@ -55,6 +55,8 @@ pub enum Role {
     Lent,
     /// It stays with the host.
     Stays,
+    /// A VFIO driver has it already, so it is not the host's, and this lend does not take it.
+    WithVfio,
     /// It keeps the group from being used by a virtual machine.
     Obstacle,
 }
@@ -64,6 +66,7 @@ impl fmt::Display for Verdict {
         let role = match self.role {
             Role::Lent => "lent",
             Role::Stays => "stays with the host",
+            Role::WithVfio => "stays as it is",
             Role::Obstacle => "is an obstacle",
         };
         write!(f, "{} {role}: {}", self.what, self.why)
@@ -99,11 +102,13 @@ pub(crate) fn decide(view: &View, lend: &Lend) -> Assessment {
         refuse_impossible(view, &device, &mut found);
         if let Some(used) = view.used.get(&device.address) {
             refuse_used(&device, used, &mut found);
+            refuse_network_root(view, &device, used, &mut found);
         }
     }
     judge_groups(view, &mut found);
     refuse_only_gpu(view, &mut found);
     console::refuse(view, &mut found);
+    refusal::name_all_consents(&mut found.refusals);
     found.refusals.retain(|refusal| {
         refusal
             .consent
@@ -135,6 +140,7 @@ fn select(view: &View, lend: &Lend, found: &mut Assessment) {
                 subject: selector.to_string(),
                 unsupported: *unsupported,
                 consent: None,
+                is_of_this_boot: false,
             }),
         }
     }
@@ -221,11 +227,16 @@ fn refuse_impossible(view: &View, device: &Device, found: &mut Assessment) {
             subject: address.to_string(),
             unsupported: running::stuck_reason(address),
             consent: None,
+            is_of_this_boot: true,
         });
         return;
     }
     let mut refuse = |kind, why: String, hint: String| {
-        found.refusals.push(Refusal::new(address, kind, why, hint));
+        let refusal = Refusal::new(address, kind, why, hint);
+        found.refusals.push(match kind {
+            UnsupportedKind::Busy => refusal.until_reboot(),
+            _ => refusal,
+        });
     };
     if device.has_bus_below || device.class.is_bridge() {
         refuse(
@@ -288,9 +299,8 @@ fn refuse_used(device: &Device, used: &Used, found: &mut Assessment) {
         } else {
             let why = format!("it is in use by {holder}");
             let hint = holder.runs_in.hint();
-            found
-                .refusals
-                .push(Refusal::new(address, UnsupportedKind::Busy, why, hint));
+            let refusal = Refusal::new(address, UnsupportedKind::Busy, why, hint);
+            found.refusals.push(refusal.until_reboot());
         }
     }
     if used.holders.is_partial {
@@ -323,15 +333,24 @@ fn refuse_used(device: &Device, used: &Used, found: &mut Assessment) {
                 .refusals
                 .push(Refusal::unless(address, Consent::VitalDisk, why));
         } else {
-            let hint = match disk {
-                DiskUse::Mounted { at, .. } => format!("unmount it: umount {at}"),
-                _ => "take it out of use first".to_owned(),
-            };
+            let hint = disk.hint();
             let why = format!("its disk is in use: {disk}");
             found
                 .refusals
                 .push(Refusal::new(address, UnsupportedKind::Busy, why, hint));
         }
+    }
+}
+
+/// An interface through which the running system may have its root.
+fn refuse_network_root(view: &View, device: &Device, used: &Used, found: &mut Assessment) {
+    if let (Some(mount), [interface, ..]) = (&view.over_network, &used.interfaces[..]) {
+        let why = format!(
+            "the running system needs {mount} over the network, perhaps through its interface {interface}"
+        );
+        found
+            .refusals
+            .push(Refusal::unless(device.address, Consent::VitalDisk, why));
     }
 }
 
@@ -357,6 +376,13 @@ fn judge_groups(view: &View, found: &mut Assessment) {
                 Some(driver) => format!("with driver {driver}"),
                 None => "without a driver".to_owned(),
             };
+            if is_lent(member) {
+                let why = format!(
+                    "{driver} it is no obstacle in group {group}, which only one virtual machine can have: none may run that has this device"
+                );
+                found.verdicts.push(verdict(member, Role::WithVfio, why));
+                continue;
+            }
             if view.rule.admits(member) {
                 let why = format!("{driver} it is no obstacle in group {group}");
                 found.verdicts.push(verdict(member, Role::Stays, why));
@@ -370,7 +396,10 @@ fn judge_groups(view: &View, found: &mut Assessment) {
                 format!(
                     "it is in IOMMU group {group} with a lent device, and the host uses it {driver}: no virtual machine gets a group of which the host uses a part"
                 ),
-                "lend it as well, or put the card into another slot",
+                format!(
+                    "lend it as well: select {}@{address} too; or put the card into another slot",
+                    member.ids
+                ),
             ));
         }
     }

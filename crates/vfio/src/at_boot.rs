@@ -8,6 +8,7 @@ use hosttune_udev_rules::{Key, Operator, Rule, Token, UnwritableError};
 
 use crate::assessment::Assessment;
 use crate::lend::{Lend, VFIO_PCI};
+use crate::refusal::Refusal;
 use crate::view::is_lent;
 
 /// The devices of a [`Lend`] that vfio-pci binds at each boot, before the module of their own driver
@@ -18,6 +19,9 @@ use crate::view::is_lent;
 /// vfio-pci; it takes no device from a driver. A driver that is built into the kernel or in the
 /// initramfs has bound its devices before udev reads the rule: with a built-in driver the file is
 /// refused, and for the initramfs there is a note, because its content is not looked at.
+///
+/// It is refused for the same reasons as the [`Lend`], except for those that end with a reboot: programs
+/// that have a device open.
 ///
 /// A revert removes the file. After a reboot with it, the device gets its own driver back with the
 /// next boot.
@@ -134,8 +138,10 @@ fn too_late(host: &Host, device: &Device) -> Result<Option<Unsupported>, HostErr
     ))
 }
 
-/// The devices to lend from boot on; `None` if they cannot be lent, which is then in the plan under
-/// the name `what`.
+/// The devices to lend from boot on; `None` if they cannot be lent: each reason is then in the plan.
+///
+/// What ends with a reboot does not count: that a program has a device open now is why it is bound at
+/// the next boot instead.
 pub(crate) fn lent_at_boot(
     at: &mut Planner<'_>,
     lend: &Lend,
@@ -150,11 +156,19 @@ pub(crate) fn lent_at_boot(
         return Ok(None);
     }
     let assessment = Assessment::of(at.host(), lend)?;
-    if assessment.refusals.is_empty() {
+    for verdict in &assessment.verdicts {
+        at.note(verdict.to_string());
+    }
+    let refusals = assessment.refusals.into_iter();
+    let refusals: Vec<Refusal> = refusals
+        .filter(|refusal| !refusal.is_of_this_boot)
+        .collect();
+    if refusals.is_empty() {
         return Ok(Some(assessment.lent));
     }
-    let unsupported = Unsupported::new(UnsupportedKind::Other, "lending its devices is refused");
-    refuse(at, what, unsupported.hint("plan names each reason"));
+    for refusal in refusals {
+        refuse(at, &refusal.subject, refusal.unsupported);
+    }
     Ok(None)
 }
 

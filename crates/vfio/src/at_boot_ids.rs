@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use hosttune_boot::boot_loader::{BootParameters, BootSetting};
+use hosttune_boot::boot_loader::{BootParameters, BootSetting, configured};
 use hosttune_boot::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE};
 use hosttune_boot::module;
-use hosttune_core::{Error, Host, Planner, Tuning, Unsupported, UnsupportedKind};
+use hosttune_core::file::ConfigFile;
+use hosttune_core::{
+    Error, Host, Knob, OwnedChange, Planner, Tuning, Unsupported, UnsupportedKind,
+};
 use hosttune_pci::{Device, Devices, Ids};
 
 use crate::at_boot::{lent_at_boot, refuse};
@@ -73,15 +76,93 @@ fn unique_ids(lent: &[Device], all: &Devices) -> Result<Vec<Ids>, Box<Unsupporte
     Ok(ids)
 }
 
-/// The ids on a command line that are not among these. The last occurrence counts.
-fn foreign_ids(line: &KernelCommandLine, own: &[Ids]) -> Vec<String> {
-    let value = line.last(PARAMETER).and_then(|argument| argument.value());
-    let own: BTreeSet<String> = own.iter().map(ToString::to_string).collect();
-    let words = value.iter().flat_map(|value| value.split(','));
-    words
-        .filter(|word| !word.is_empty() && !own.contains(&word.to_lowercase()))
-        .map(str::to_owned)
-        .collect()
+/// The value of the parameter on a command line. The last occurrence counts.
+fn value(line: &KernelCommandLine) -> Option<String> {
+    let value = line.last(PARAMETER)?.value()?.into_owned();
+    Some(value)
+}
+
+/// The ids in a value, in lower case.
+fn words(value: &str) -> BTreeSet<String> {
+    let words = value.split(',').filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect()
+}
+
+/// The ids that this owner has added in the file for GRUB, if that is its change: they are replaced with
+/// the file.
+fn own_ids(at: &Planner<'_>, name: &str) -> Result<BTreeSet<String>, Error> {
+    let path = BootParameters::grub_file(name);
+    let is_own = |change: &OwnedChange| {
+        let knob = &change.knob;
+        change.is_own && knob.kind == ConfigFile::NAME && knob.id.as_str() == Some(path.as_str())
+    };
+    if !at.changes_in_effect().iter().any(is_own) {
+        return Ok(BTreeSet::new());
+    }
+    let text = at.host().read(&path);
+    let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
+    let blank = |letter: char| letter.is_whitespace() || letter == '"';
+    let values = text
+        .split(blank)
+        .filter_map(|word| word.strip_prefix("vfio-pci.ids="));
+    Ok(values.flat_map(words).collect())
+}
+
+/// Ids of others that a second parameter would replace: why it is refused, or `None`.
+fn foreign(
+    at: &Planner<'_>,
+    name: &str,
+    ids: &BTreeSet<String>,
+    running: Option<&str>,
+) -> Result<Option<Unsupported>, Error> {
+    let mut own = own_ids(at, name)?;
+    own.extend(ids.iter().cloned());
+    let foreign = |value: &str| -> Vec<String> {
+        let words = value.split(',').filter(|word| !word.is_empty());
+        let foreign = words.filter(|word| !own.contains(&word.to_lowercase()));
+        foreign.map(str::to_owned).collect()
+    };
+    let mut places = running
+        .map(|value| ("the kernel was booted with".to_owned(), foreign(value)))
+        .into_iter()
+        .collect::<Vec<_>>();
+    for found in configured(at.host(), PARAMETER, name)? {
+        places.push((format!("{} has", found.file), foreign(&found.value)));
+    }
+    let Some((place, ids)) = places.into_iter().find(|(_, ids)| !ids.is_empty()) else {
+        return Ok(None);
+    };
+    // In an entry of the boot loader our ids and those of others are one argument.
+    let changes = at.changes_in_effect().iter();
+    let own = changes
+        .filter(|change| change.is_own)
+        .find(|change| change.knob.text.contains(PARAMETER));
+    let hint = match own {
+        Some(change) => {
+            let only = match change.outermost_part() {
+                "" => String::new(),
+                part => format!(" --only {part}"),
+            };
+            format!(
+                "this program has set the parameter for other devices: {} revert{only}, then apply it again",
+                change.owner
+            )
+        }
+        None => {
+            "remove it from the configuration of the boot loader and reboot, or add the ids there"
+                .to_owned()
+        }
+    };
+    Ok(Some(
+        Unsupported::new(
+            UnsupportedKind::Managed,
+            format!(
+                "{place} {PARAMETER}={}, which a second {PARAMETER} would replace",
+                ids.join(",")
+            ),
+        )
+        .hint(hint),
+    ))
 }
 
 /// Why the parameter would come too late, or `None`.
@@ -131,20 +212,10 @@ impl Tuning for LendAtBootByIds {
             }
         };
         let line = KernelCommandLine::parse(at.host().read(RUNNING_LINE)?);
-        let foreign = foreign_ids(&line, &ids);
-        if !foreign.is_empty() {
-            let unsupported = Unsupported::new(
-                UnsupportedKind::Managed,
-                format!(
-                    "the kernel was booted with {PARAMETER}={}, which a second {PARAMETER} would replace",
-                    foreign.join(",")
-                ),
-            );
-            refuse(
-                at,
-                PARAMETER,
-                unsupported.hint("remove it from the configuration of the boot loader and reboot, or add the ids there"),
-            );
+        let running = value(&line);
+        let wanted = ids.iter().map(ToString::to_string).collect();
+        if let Some(unsupported) = foreign(at, &self.name, &wanted, running.as_deref())? {
+            refuse(at, PARAMETER, unsupported);
             return Ok(());
         }
         let built_in = with_built_in_drivers(at.host(), &lent)?;
@@ -156,8 +227,12 @@ impl Tuning for LendAtBootByIds {
                 built_in.join(", ")
             )
         });
-        let value: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        let setting = BootSetting::new(CommandLineSetting::equals(PARAMETER, value.join(",")));
+        // The kernel has the same ids in any order and case: what it was booted with is not pending.
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let value = running
+            .filter(|running| words(running) == wanted)
+            .unwrap_or_else(|| ids.join(","));
+        let setting = BootSetting::new(CommandLineSetting::equals(PARAMETER, value));
         BootParameters::new(
             &*self.name,
             [setting

@@ -50,6 +50,11 @@ const MODULES: [&str; 2] = ["vfio_pci", "vfio_iommu_type1"];
 /// # What is not seen
 /// - Programs that have a device open by another path than udev's, as in a container's own `/dev`.
 /// - Interfaces in other network namespaces.
+/// - Disks that only the kernel uses without a file that says so: exported with nvmet or LIO, further
+///   disks of f2fs, the log of JFS. In other mount namespaces: file systems other than ext4, XFS, f2fs
+///   and bcachefs, if no process is in the namespace. To open a disk exclusively would tell, and another
+///   program that mounts it in that moment would fail.
+/// - Guests that have the IOMMU group of a device that a VFIO driver has already: it may be this one.
 /// - IPv4 addresses that have no route: an interface counts as used if it is up.
 /// - Which disks a ZFS pool uses: all disks count as used if there is a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -128,7 +128,7 @@ fn what_to_type(owner: &str, part: &str) -> String {
         part => format!(" --only {part}"),
     };
     format!(
-        "revert it before the loan: {owner} revert{only}; and apply it again after the return: {owner} apply{only}"
+        "revert it before the loan: {owner} revert{only}; and apply it again after the return, with the options that it was applied with: {owner} apply{only}"
     )
 }
 

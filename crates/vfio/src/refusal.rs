@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[non_exhaustive]
 pub enum Consent {
     /// The disk that holds the root file system, `/boot`, `/usr`, `/var` or swap, or may be part of
-    /// a ZFS pool.
+    /// a ZFS pool; and the network card through which one of these may be mounted.
     VitalDisk,
     /// The network card with a default route.
     DefaultRoute,
@@ -75,6 +75,8 @@ pub struct Refusal {
     pub unsupported: Unsupported,
     /// The consent that lifts it, if there is one.
     pub consent: Option<Consent>,
+    /// Whether it holds only until the next boot: programs end with it.
+    pub(crate) is_of_this_boot: bool,
 }
 
 impl Refusal {
@@ -88,6 +90,15 @@ impl Refusal {
             subject: subject.to_string(),
             unsupported: Unsupported::new(kind, why).hint(hint),
             consent: None,
+            is_of_this_boot: false,
+        }
+    }
+
+    /// One that the next boot lifts.
+    pub(crate) fn until_reboot(self) -> Self {
+        Self {
+            is_of_this_boot: true,
+            ..self
         }
     }
 
@@ -101,6 +112,27 @@ impl Refusal {
         Self {
             consent: Some(consent),
             ..Self::new(subject, UnsupportedKind::SideEffects, why, hint)
+        }
+    }
+}
+
+/// Has each refusal that a consent lifts name all consents that the lend needs, also those that were given
+/// already: what is typed replaces them.
+pub(crate) fn name_all_consents(refusals: &mut [Refusal]) {
+    let mut needed: Vec<Consent> = refusals
+        .iter()
+        .filter_map(|refusal| refusal.consent)
+        .collect();
+    needed.sort_unstable();
+    needed.dedup();
+    let names: Vec<&str> = needed.iter().map(|consent| consent.as_str()).collect();
+    for refusal in refusals {
+        if refusal.consent.is_some() {
+            refusal.unsupported.hint = Some(format!(
+                "if that is intended, consent to {}: --consent {}",
+                names.join(" and "),
+                names.join(",")
+            ));
         }
     }
 }

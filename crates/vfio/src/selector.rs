@@ -117,13 +117,21 @@ impl Selector {
                 _ => refused(
                     UnsupportedKind::Other,
                     format!("several PCI devices match {self}: {}", list(&matching)),
-                    "select one of them by its address, or by its slot".to_owned(),
+                    format!(
+                        "select one of them by its address as well: {}@{}",
+                        self.ids, matching[0]
+                    ),
                 ),
             };
         };
         let elsewhere = || match matching[..] {
             [] => "check the ids with lspci -Dnn".to_owned(),
-            _ => format!("it is at {} now: select that address", list(&matching)),
+            _ => format!(
+                "it is at {} now: select {}@{}",
+                list(&matching),
+                self.ids,
+                matching[0]
+            ),
         };
         match devices.get(address) {
             None => refused(

@@ -38,6 +38,8 @@ pub(crate) struct View {
     /// Of all display controllers.
     pub(crate) connectors: BTreeMap<Address, Connectors>,
     pub(crate) consoles: Consoles,
+    /// What the running system needs over the network.
+    pub(crate) over_network: Option<String>,
 }
 
 impl View {
@@ -63,6 +65,7 @@ impl View {
             blocked: BTreeSet::new(),
             connectors: BTreeMap::new(),
             consoles: Consoles::default(),
+            over_network: usage::needed_over_network(host)?,
             devices,
         };
         for address in near {

@@ -102,6 +102,11 @@ fn on_a_captured_tree_toaster_shows_and_changes_nothing() {
     let on = |arguments: &[&str], code| exits(code, &[&["--root", root], arguments].concat());
     let said = on(&["plan"], 3);
     assert!(said.contains("consent to only-gpu"), "{said}");
+    // What is decided of each function, before the reasons.
+    let verdict = "audio device [10de:22ba] at 0000:0d:00.1 lent: it is the same card";
+    assert!(said.contains(verdict), "{said}");
+    let said = on(&["plan", "--persist", "--only", "boot"], 3);
+    assert!(said.contains("--consent only-gpu"), "{said}");
     let said = on(&["lend", "--consent", "only-gpu"], 3);
     assert!(
         said.contains("drivers are bound by a running kernel"),
@@ -126,6 +131,18 @@ fn on_a_captured_tree_toaster_shows_and_changes_nothing() {
     );
     assert!(said.contains("0000:0d:00.0, 0000:0d:00.1"), "{said}");
     assert!(said.contains("1024 MiB"), "{said}");
+    // The pages that lend sets aside are the guest's memory, also with the hook.
+    let pages = ["guest", "--with", "huge-pages"];
+    let said = on(&[&pages[..], &["--libvirt"]].concat(), 0);
+    assert!(said.contains("<hugepages>"), "{said}");
+    let said = on(&[&pages[..], &["--hook"]].concat(), 0);
+    assert!(said.contains(" lend '--with' 'huge-pages'"), "{said}");
+    // What the guest shares is locked as well.
+    let screen = ["--screen", "7680x4320", "--looking-glass", "b7-hdr"];
+    let said = on(&[&["plan"], &screen[..]].concat(), 3);
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let said = words.join(" ");
+    assert!(said.contains("the guest locks 17408 MiB"), "{said}");
     let said = toaster(&["--root", root, "guest", "--json"]);
     let document: Value = serde_json::from_slice(&said.stdout).unwrap();
     assert_eq!(document["shared_memory"]["size_mib"], 128);

@@ -164,7 +164,7 @@ fn found_entry(file: String, line: LineIn, text: &str) -> Option<FoundEntry> {
     })
 }
 
-fn text(host: &Host, path: &str) -> Result<Option<String>, HostError> {
+pub(super) fn text(host: &Host, path: &str) -> Result<Option<String>, HostError> {
     if readable(is_file(host, path))? != Some(true) {
         return Ok(None);
     }
@@ -172,7 +172,7 @@ fn text(host: &Host, path: &str) -> Result<Option<String>, HostError> {
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-fn readable<T>(read: Result<T, HostError>) -> Result<Option<T>, HostError> {
+pub(super) fn readable<T>(read: Result<T, HostError>) -> Result<Option<T>, HostError> {
     match read {
         Ok(read) => Ok(Some(read)),
         Err(error)

@@ -101,6 +101,17 @@ pub(super) fn already_set(
     Ok(set)
 }
 
+/// All files that are read and are there, in order, with their texts.
+pub(super) fn file_texts(host: &Host) -> Result<Vec<(String, String)>, HostError> {
+    let mut found = Vec::new();
+    for file in files(host)? {
+        if let Some(text) = text(host, &file)? {
+            found.push((file, text));
+        }
+    }
+    Ok(found)
+}
+
 fn text(host: &Host, file: &str) -> Result<Option<String>, HostError> {
     match host.read(file) {
         Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),

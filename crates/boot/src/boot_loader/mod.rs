@@ -7,6 +7,7 @@
 
 mod booted;
 mod comment_line;
+mod configured;
 mod detection;
 mod entries;
 mod entry;
@@ -27,6 +28,7 @@ mod start;
 mod tuning;
 
 pub use booted::{Booted, BootedSetting};
+pub use configured::{Configured, configured};
 pub use detection::{BootLoader, Candidate, Detection, detect};
 pub(crate) use entries::{ENTRIES, is_file, only_root};
 pub use entry::LoaderEntry;

@@ -35,6 +35,7 @@ pub(crate) fn guest<'a>(guest: &'a Guest, texts: &'a Texts) -> GuestDocument<'a>
         file: match texts.file_state {
             Some(FileState::Absent) => "absent",
             Some(FileState::File) => "file",
+            Some(FileState::TooSmall { .. }) => "too-small",
             _ => "other",
         },
         tmpfiles: texts.tmpfiles.as_deref().unwrap_or_default(),

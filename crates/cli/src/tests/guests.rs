@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use hosttune_core::{Error, Host, Registry, Tuning};
-use hosttune_guest::{Guest, LookingGlass, Name, Resolution, SharedMemory, Version};
+use hosttune_guest::{Guest, HugePages, LookingGlass, Name, Resolution, SharedMemory, Version};
 use serde_json::{Value, json};
 
 use super::schema::{assert_notices_every_change, assert_valid};
@@ -25,6 +25,9 @@ impl HostProfile for Lender {
     }
     fn needs_root(&self) -> bool {
         false
+    }
+    fn candidates(&self) -> &'static [&'static str] {
+        &["pages", "light"]
     }
     fn settings(&self) -> &'static [Setting] {
         &[Setting {
@@ -50,9 +53,14 @@ impl HostProfile for Lender {
         }
         let screen = Resolution::new(1920, 1080).unwrap();
         let glass = LookingGlass::new(screen, Version::Idd);
-        Ok(Guest::new(Name::new(name).unwrap(), 2, 512)
+        let guest = Guest::new(Name::new(name).unwrap(), 2, 512)
             .devices(["0000:01:00.0".parse().unwrap()])
-            .shared_memory(SharedMemory::looking_glass(glass)))
+            .shared_memory(SharedMemory::looking_glass(glass));
+        let (size, node) = (2_048, None);
+        Ok(match options.has("pages") {
+            true => guest.huge_pages(HugePages { size, node }),
+            false => guest,
+        })
     }
 }
 
@@ -157,6 +165,17 @@ fn the_guests_side_in_each_format() {
     let hook = guest(&["--hook", "--card", "a b"]).out;
     assert!(hook.contains(" lend '--card' 'a b' 'dull'"), "{hook}");
     assert!(hook.contains(" return 'dull'"), "{hook}");
+    // The optional parts too, or the guest would not have the pages that are set aside for it.
+    let pages = ["--with", "pages,light"];
+    let hook = guest(&[&["--hook"], &pages[..]].concat()).out;
+    assert!(
+        hook.contains(" lend '--with' 'pages' '--with' 'light' 'dull'"),
+        "{hook}"
+    );
+    let libvirt = guest(&[&["--libvirt"], &pages[..]].concat()).out;
+    assert!(libvirt.contains("<hugepages>"), "{libvirt}");
+    let text = guest(&pages).out;
+    assert!(text.contains("--with pages,light guest --hook |"), "{text}");
     assert!(
         guest(&["--tmpfiles"])
             .out
@@ -174,6 +193,21 @@ fn the_guests_side_in_each_format() {
     assert_eq!(document["shared_memory"]["file"], "absent");
     assert_eq!(document["devices"], json!(["0000:01:00.0"]));
     assert_ne!(document["hook"], Value::Null);
+
+    // A file of an earlier run with a smaller screen, an empty one, and one that is large enough.
+    fs::create_dir_all(tree.path().join("dev/shm")).unwrap();
+    let file = fs::File::create(tree.path().join("dev/shm/looking-glass")).unwrap();
+    for (mebibytes, state) in [(16, "too-small"), (0, "file"), (32, "file")] {
+        file.set_len(mebibytes << 20).unwrap();
+        let document = guest(&["--json"]).document();
+        assert_valid("guest", &document);
+        assert_eq!(document["shared_memory"]["file"], state, "{mebibytes}");
+        let says = guest(&[]).out.contains(
+            "note: /dev/shm/looking-glass has only 16 MiB, from an earlier run, so the guest cannot start: remove it",
+        );
+        assert_eq!(says, mebibytes == 16);
+    }
+    fs::remove_file(tree.path().join("dev/shm/looking-glass")).unwrap();
 
     // Something else at the path of the shared memory.
     fs::create_dir_all(tree.path().join("dev/shm/looking-glass")).unwrap();

@@ -202,6 +202,15 @@ fn a_host_without_pci_or_iommu_is_told_so() {
     let root = tree.path();
     write(root, "proc/sys/kernel/osrelease", "6.12.0\n");
     let at = root.to_str().unwrap().to_owned();
+    // Nothing is known of what was not captured.
+    let ran = hosttune(&["pci", "--root", &at]);
+    assert_eq!(ran.exit, Exit::Refused, "{ran:?}");
+    assert!(
+        ran.err.contains("its PCI devices were not captured"),
+        "{}",
+        ran.err
+    );
+    fs::create_dir_all(root.join("sys/bus/pci/devices")).unwrap();
     assert_eq!(hosttune(&["pci", "--root", &at]).out, "no PCI devices\n");
     let document = hosttune(&["pci", "--root", &at, "--json"]).document();
     assert_valid("pci", &document);

@@ -105,6 +105,14 @@ impl Page {
     }
 }
 
+/// The notes of a plan that is refused, before the reasons.
+pub(super) fn refused(page: &Page, notes: &[String]) -> String {
+    match notes {
+        [] => String::new(),
+        notes => format!("{}\n{}", page.headline("refused"), page.notes(notes)),
+    }
+}
+
 /// A short description of the system beneath the root.
 pub(super) fn machine(host: &Host, global: &Global) -> String {
     let release = host

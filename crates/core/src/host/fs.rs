@@ -138,6 +138,18 @@ pub trait Fs: Debug + Send {
     /// Any error from the file system, except for a missing path.
     fn file(&self, path: &Path) -> Result<Option<FileContent>, HostError>;
 
+    /// The size of a file in bytes; `None` if there is no regular file. It is not read where it need not be.
+    ///
+    /// # Errors
+    /// Any error from the file system, except for a missing path.
+    fn file_size(&self, path: &Path) -> Result<Option<u64>, HostError> {
+        let content = match self.entry(path)?.map(|entry| entry.kind) {
+            Some(EntryKind::File) => self.file(path)?,
+            _ => None,
+        };
+        Ok(content.map(|content| content.bytes.len() as u64))
+    }
+
     /// Whether an earlier [`put_file`](Self::put_file) of this path was interrupted and left its
     /// unfinished replacement behind; [`put_file`](Self::put_file) and [`remove`](Self::remove)
     /// remove it.

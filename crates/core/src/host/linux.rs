@@ -333,6 +333,20 @@ impl Fs for LinuxHost {
         Ok(matches!(asked, Err(Errno::ACCESS | Errno::PERM)))
     }
 
+    fn file_size(&self, path: &Path) -> Result<Option<u64>, HostError> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let stat = self
+            .resolve(path, flags, Mode::empty())
+            .and_then(rustix::fs::fstat);
+        match stat {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
+                Ok(u64::try_from(stat.st_size).ok())
+            }
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(errno) => Err(self.fail(Operation::Read, path)(errno)),
+        }
+    }
+
     fn entry(&self, path: &Path) -> Result<Option<Entry>, HostError> {
         let fail = self.fail(Operation::Read, path);
         if self.kind == RootKind::Live {

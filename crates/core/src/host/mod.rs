@@ -140,6 +140,14 @@ impl Host {
         self.fs.file(path.as_ref())
     }
 
+    /// The size of a file in bytes; `None` if there is no regular file.
+    ///
+    /// # Errors
+    /// Any error from the host, except for a missing file.
+    pub fn file_size(&self, path: impl AsRef<Path>) -> Result<Option<u64>, HostError> {
+        self.fs.file_size(path.as_ref())
+    }
+
     /// Whether an earlier write of this file was interrupted and left its unfinished replacement.
     ///
     /// # Errors

@@ -88,7 +88,7 @@ fn without_libvirt_the_limit_of_this_shell_counts() {
     assert_eq!(found.verdict, Verdict::TooLow { limit: 8_388_608 });
     let hint = found.hint().unwrap();
     assert!(
-        hint.contains("ulimit -l") && hint.contains("memlock 17956864"),
+        hint.contains("ulimit -l") && hint.contains("echo 'USER - memlock 17956864'"),
         "{hint}"
     );
     process(at, "self", "toaster", 1000, "0000000000004000", "8388608");

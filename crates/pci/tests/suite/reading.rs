@@ -189,6 +189,9 @@ fn without_an_iommu_the_likely_reason_is_known() {
     assert!(!Iommu::AmdOff.hint().unwrap().contains("amd_iommu=on"));
     assert_eq!(of(&table("FACP")), Iommu::NotInFirmware);
     assert_eq!(of(&Bus::new(Memory::new())), Iommu::Unknown);
+    // A tree that was captured without /sys/class/iommu.
+    let groups = Memory::new().directory("/sys/kernel/iommu_groups/1");
+    assert_eq!(of(&Bus::new(groups)), Iommu::Active);
 }
 
 #[test]

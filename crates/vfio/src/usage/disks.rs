@@ -1,13 +1,14 @@
-//! Disks of a device, and what uses them: mounts, swap, device mapper, RAID, btrfs.
+//! Disks of a device, and what uses them: mounts, swap, device mapper, RAID, btrfs, loop devices, zram.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-use hosttune_core::host::{EntryKind, unescaped_path};
+use hosttune_core::host::EntryKind;
 use hosttune_core::{Host, HostError};
 use hosttune_pci::Address;
 
-use super::nodes::{directories, is_absent};
+use super::mounts::{canonical, elsewhere, mounts};
+use super::nodes::is_absent;
 
 const BLOCK: &str = "/sys/class/block";
 
@@ -21,6 +22,36 @@ pub enum DiskUse {
         disk: String,
         /// Where.
         at: String,
+    },
+    /// A mounted file system needs it beside its first disk: another disk of bcachefs, or the log of
+    /// XFS.
+    PartOfMounted {
+        /// The block device.
+        disk: String,
+        /// Where the file system is mounted.
+        at: String,
+    },
+    /// A file system is mounted only in another mount namespace, such as that of a container.
+    MountedElsewhere {
+        /// The block device.
+        disk: String,
+        /// Where, in that namespace.
+        at: String,
+        /// A process in that namespace.
+        process: u32,
+        /// Its name.
+        name: String,
+    },
+    /// The kernel has a file system of it open, and no namespace shows where it is mounted: it was
+    /// unmounted lazily and is in use, or nothing runs in its namespace.
+    Open {
+        /// The block device.
+        disk: String,
+    },
+    /// It holds the journal of an ext4 file system on another disk. The kernel does not show on which.
+    Journal {
+        /// The block device.
+        disk: String,
     },
     /// It is swap.
     Swap {
@@ -45,12 +76,47 @@ impl DiskUse {
     /// Whether the running system needs it: root, boot or swap.
     #[must_use]
     pub fn is_vital(&self) -> bool {
-        const VITAL: [&str; 7] = ["/", "/boot", "/boot/efi", "/efi", "/usr", "/var", "/nix"];
         match self {
-            Self::Mounted { at, .. } => VITAL.contains(&at.as_str()),
+            Self::Mounted { at, .. } | Self::PartOfMounted { at, .. } => is_vital(at),
             Self::Swap { .. } | Self::PerhapsZfs { .. } => true,
-            Self::PartOf { .. } => false,
+            Self::PartOf { .. }
+            | Self::MountedElsewhere { .. }
+            | Self::Open { .. }
+            | Self::Journal { .. } => false,
         }
+    }
+
+    /// What to do so that it is no longer used.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Mounted { at, .. } | Self::PartOfMounted { at, .. } => {
+                format!("unmount it: umount {}", quoted(at))
+            }
+            Self::MountedElsewhere { at, process, .. } => format!(
+                "end what runs there, or unmount it there: nsenter --mount --target {process} umount {}",
+                quoted(at)
+            ),
+            Self::PartOf { whole, .. } if whole.starts_with("loop") => {
+                format!("take it out of use first: losetup --detach /dev/{whole}")
+            }
+            _ => "take it out of use first".to_owned(),
+        }
+    }
+}
+
+/// Whether the running system needs what is mounted there.
+pub(super) fn is_vital(at: &str) -> bool {
+    const VITAL: [&str; 7] = ["/", "/boot", "/boot/efi", "/efi", "/usr", "/var", "/nix"];
+    VITAL.contains(&at)
+}
+
+/// A path or a name as one word for a shell.
+pub(super) fn quoted(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._+-@:".contains(&byte);
+    match path.bytes().all(plain) {
+        true => path.to_owned(),
+        false => format!("'{}'", path.replace('\'', r"'\''")),
     }
 }
 
@@ -58,6 +124,29 @@ impl fmt::Display for DiskUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mounted { disk, at } => write!(f, "{disk} is mounted at {at}"),
+            Self::PartOfMounted { disk, at } => {
+                write!(
+                    f,
+                    "{disk} belongs to the file system that is mounted at {at}"
+                )
+            }
+            Self::MountedElsewhere {
+                disk,
+                at,
+                process,
+                name,
+            } => write!(
+                f,
+                "{disk} is mounted at {at} in the mount namespace of {name} (process {process})"
+            ),
+            Self::Open { disk } => write!(
+                f,
+                "{disk} has an open file system that is mounted nowhere here: in another mount namespace, or unmounted lazily and still in use"
+            ),
+            Self::Journal { disk } => write!(
+                f,
+                "{disk} holds the journal of a file system on another disk"
+            ),
             Self::Swap { disk } => write!(f, "{disk} is swap"),
             Self::PartOf { disk, whole } => write!(f, "{disk} is part of {whole}"),
             Self::PerhapsZfs { disk } => {
@@ -85,12 +174,16 @@ pub(crate) fn disk_uses(host: &Host, address: Address) -> Result<Vec<DiskUse>, H
         return Ok(Vec::new());
     }
     let mut uses = Vec::new();
+    let stacked = stacked(host, &blocks)?;
     let mut all: BTreeSet<String> = own.clone();
     let mut left: Vec<String> = own.iter().cloned().collect();
     while let Some(disk) = left.pop() {
         let inside = format!("/block/{disk}/");
         let partitions = blocks.iter().filter(|block| block.target.contains(&inside));
-        let holders = list(host, &format!("{BLOCK}/{disk}/holders"))?;
+        let mut holders = list(host, &format!("{BLOCK}/{disk}/holders"))?;
+        let names = names_of(host, &disk)?;
+        let on_it = stacked.iter().filter(|(_, below)| names.contains(below));
+        holders.extend(on_it.map(|(whole, _)| whole.clone()));
         for whole in &holders {
             uses.push(DiskUse::PartOf {
                 disk: disk.clone(),
@@ -105,26 +198,7 @@ pub(crate) fn disk_uses(host: &Host, address: Address) -> Result<Vec<DiskUse>, H
         }
     }
     add_btrfs(host, &mut all, &mut uses)?;
-    let numbers = |disk: &String| text(host, &format!("{BLOCK}/{disk}/dev"));
-    let mounts = text(host, "/proc/self/mountinfo")?;
-    let swaps = text(host, "/proc/swaps")?;
-    for disk in &all {
-        let names = names_of(host, disk)?;
-        let number = numbers(disk)?.trim().to_owned();
-        for at in mounted_at(&mounts, &number, &names) {
-            uses.push(DiskUse::Mounted {
-                disk: disk.clone(),
-                at,
-            });
-        }
-        let is_swap = |line: &str| {
-            let path = line.split_whitespace().next().unwrap_or_default();
-            names.iter().any(|name| name == path)
-        };
-        if swaps.lines().skip(1).any(is_swap) {
-            uses.push(DiskUse::Swap { disk: disk.clone() });
-        }
-    }
+    add_mounted(host, &all, &mut uses)?;
     let is_pool = |name: &&String| !matches!(name.as_str(), "import_progress");
     let pools = list(host, "/proc/spl/kstat/zfs")?;
     let mut has_pools = false;
@@ -165,18 +239,8 @@ fn own_disks(
     blocks: &[Block],
 ) -> Result<BTreeSet<String>, HostError> {
     let mut above: Vec<String> = vec![format!("/{address}/")];
-    for directory in directories(host, address)? {
-        let mut parts = directory.rsplit('/');
-        let (Some(controller), Some("nvme")) = (parts.next(), parts.next()) else {
-            continue;
-        };
-        for subsystem in list(host, "/sys/class/nvme-subsystem")? {
-            if host.exists(format!(
-                "/sys/class/nvme-subsystem/{subsystem}/{controller}"
-            ))? {
-                above.push(format!("/{subsystem}/"));
-            }
-        }
+    for subsystem in nvme_subsystems(host, address)? {
+        above.push(format!("/{subsystem}/"));
     }
     let own = |block: &&Block| above.iter().any(|above| block.target.contains(above));
     Ok(blocks
@@ -184,6 +248,129 @@ fn own_disks(
         .filter(own)
         .map(|block| block.name.clone())
         .collect())
+}
+
+const SUBSYSTEMS: &str = "/sys/class/nvme-subsystem";
+
+/// The NVMe subsystems of the controllers below a PCI device, also in the domain of its own that Intel's
+/// VMD makes.
+fn nvme_subsystems(host: &Host, address: Address) -> Result<Vec<String>, HostError> {
+    let below = format!("/{address}/");
+    let mut found = Vec::new();
+    for subsystem in list(host, SUBSYSTEMS)? {
+        let directory = format!("{SUBSYSTEMS}/{subsystem}");
+        for name in list(host, &directory)? {
+            let entry = host.entry(format!("{directory}/{name}"))?;
+            if let Some(EntryKind::Link(target)) = entry.map(|entry| entry.kind)
+                && target.to_string_lossy().contains(&below)
+            {
+                found.push(subsystem);
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The directories of the NVMe subsystems of a PCI device, in which its disks are with multipath.
+pub(super) fn multipath_directories(
+    host: &Host,
+    address: Address,
+) -> Result<Vec<String>, HostError> {
+    let mut found = Vec::new();
+    for subsystem in nvme_subsystems(host, address)? {
+        found.push(format!("{SUBSYSTEMS}/{subsystem}"));
+    }
+    Ok(found)
+}
+
+/// Block devices that have another one open without a link to it in `holders`: loop devices, and zram
+/// that writes pages back. With the name under `/dev` of the one below.
+fn stacked(host: &Host, blocks: &[Block]) -> Result<Vec<(String, String)>, HostError> {
+    let mut found = Vec::new();
+    for Block { name, .. } in blocks {
+        let file = match name.trim_end_matches(|last: char| last.is_ascii_digit()) {
+            "loop" => "loop/backing_file",
+            "zram" => "backing_dev",
+            _ => continue,
+        };
+        let below = text(host, &format!("{BLOCK}/{name}/{file}"))?;
+        let below = below.trim_end_matches('\n');
+        if below.starts_with("/dev/") {
+            found.push((name.clone(), canonical(host, below)));
+        }
+    }
+    Ok(found)
+}
+
+/// Adds what is mounted of these disks, here and elsewhere, and what is swap.
+fn add_mounted(
+    host: &Host,
+    all: &BTreeSet<String>,
+    uses: &mut Vec<DiskUse>,
+) -> Result<(), HostError> {
+    let here = mounts(host)?;
+    let swaps = text(host, "/proc/swaps")?;
+    let journals = list(host, "/proc/fs/jbd2")?;
+    let mut others = None;
+    for disk in all {
+        let names = names_of(host, disk)?;
+        let number = text(host, &format!("{BLOCK}/{disk}/dev"))?;
+        let number = number.trim();
+        let known = uses.len();
+        for mount in &here {
+            let (disk, at) = (disk.clone(), mount.at.clone());
+            if mount.is_on(number, &names) {
+                uses.push(DiskUse::Mounted { disk, at });
+            } else if mount.needs(&names) {
+                uses.push(DiskUse::PartOfMounted { disk, at });
+            }
+        }
+        if uses.len() == known {
+            let others = match &mut others {
+                Some(others) => others,
+                none => none.insert(elsewhere(host)?),
+            };
+            let mut mounts = others
+                .iter()
+                .flat_map(|other| other.mounts.iter().map(move |mount| (other, mount)));
+            if let Some((other, mount)) =
+                mounts.find(|(_, mount)| mount.is_on(number, &names) || mount.needs(&names))
+            {
+                uses.push(DiskUse::MountedElsewhere {
+                    disk: disk.clone(),
+                    at: mount.at.clone(),
+                    process: other.process,
+                    name: other.name.clone(),
+                });
+            } else if has_open_file_system(host, disk)? {
+                uses.push(DiskUse::Open { disk: disk.clone() });
+            }
+        }
+        // The journal of a file system on the same disk is named `DISK-INODE`.
+        if journals.contains(disk) {
+            uses.push(DiskUse::Journal { disk: disk.clone() });
+        }
+        let is_swap = |line: &str| {
+            let path = line.split_whitespace().next().unwrap_or_default();
+            names.iter().any(|name| name == path)
+        };
+        if swaps.lines().skip(1).any(is_swap) {
+            uses.push(DiskUse::Swap { disk: disk.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// Whether the kernel has a file system of a disk open, whatever namespace it is mounted in: these have
+/// a directory for each, bcachefs a link.
+fn has_open_file_system(host: &Host, disk: &str) -> Result<bool, HostError> {
+    for kind in ["ext4", "xfs", "f2fs"] {
+        if host.exists(format!("/sys/fs/{kind}/{disk}"))? {
+            return Ok(true);
+        }
+    }
+    host.exists(format!("{BLOCK}/{disk}/bcachefs"))
 }
 
 /// A btrfs file system of several disks shows one of them in the list of mounts, so the others are
@@ -216,21 +403,6 @@ fn names_of(host: &Host, disk: &str) -> Result<Vec<String>, HostError> {
         names.push(format!("/dev/mapper/{mapped}"));
     }
     Ok(names)
-}
-
-/// Where a block device is mounted: the lines of `mountinfo` with its number, or with its name as
-/// source, because btrfs shows a number of its own.
-fn mounted_at(mounts: &str, number: &str, names: &[String]) -> Vec<String> {
-    let mount = |line: &str| {
-        let (of_mount, of_source) = line.split_once(" - ")?;
-        let mut words = of_mount.split(' ');
-        let (seen, at) = (words.nth(2)?, words.nth(1)?);
-        let source = of_source.split(' ').nth(1)?;
-        let is_it = (!number.is_empty() && seen == number)
-            || names.iter().any(|name| *name == unescaped_path(source));
-        is_it.then(|| unescaped_path(at))
-    };
-    mounts.lines().filter_map(mount).collect()
 }
 
 fn list(host: &Host, path: &str) -> Result<Vec<String>, HostError> {

@@ -6,6 +6,7 @@
 mod console;
 mod disks;
 mod display;
+mod mounts;
 mod network;
 mod nodes;
 mod processes;
@@ -24,6 +25,7 @@ pub use survey::{DeviceUse, survey};
 pub(crate) use console::Consoles;
 pub(crate) use disks::{disk_names, disk_uses};
 pub(crate) use display::{Connectors, connectors};
+pub(crate) use mounts::needed_over_network;
 pub(crate) use network::{interface_names, interface_uses};
 pub(crate) use processes::{Holders, holders, holders_of_all};
 

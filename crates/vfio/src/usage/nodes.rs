@@ -2,7 +2,9 @@
 
 use hosttune_core::host::EntryKind;
 use hosttune_core::{Host, HostError, HostErrorKind};
-use hosttune_pci::{Address, Device, is_vfio_driver};
+use hosttune_pci::{Address, Device};
+
+use super::disks::multipath_directories;
 
 /// Directories below a device are nested deeply only for USB: controller, root hub, hubs, device,
 /// interface, class, name.
@@ -13,8 +15,12 @@ const WITHOUT_DEVICES: [&str; 4] = ["power", "msi_irqs", "queue", "statistics"];
 
 /// The directories below a device, itself first, without those of PCI functions behind a bridge.
 pub(super) fn directories(host: &Host, address: Address) -> Result<Vec<String>, HostError> {
+    directories_below(host, address.directory())
+}
+
+fn directories_below(host: &Host, directory: String) -> Result<Vec<String>, HostError> {
     let mut found = Vec::new();
-    let mut left = vec![(address.directory(), 0)];
+    let mut left = vec![(directory, 0)];
     while let Some((directory, depth)) = left.pop() {
         let names = match host.list(&directory) {
             Ok(names) => names,
@@ -47,9 +53,16 @@ pub(super) fn nodes(host: &Host, address: Address) -> Result<Vec<String>, HostEr
         // Some of these files could not be read, and it is neither lent nor unbound.
         return Ok(found);
     }
-    for directory in directories(host, address)? {
-        let uevent = match host.read_text(format!("{directory}/uevent")) {
-            Ok(text) => text,
+    let mut searched = directories(host, address)?;
+    for directory in multipath_directories(host, address)? {
+        searched.extend(directories_below(host, directory)?);
+    }
+    for directory in searched {
+        found.extend(group_node(host, &directory)?);
+        // The name of an input device comes from its maker and is not always UTF-8: usbhid cuts a long
+        // one in the middle of a character.
+        let uevent = match host.read(format!("{directory}/uevent")) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if is_absent(&error) => continue,
             Err(error) => return Err(error),
         };
@@ -63,9 +76,6 @@ pub(super) fn nodes(host: &Host, address: Address) -> Result<Vec<String>, HostEr
         return Ok(found);
     };
     match device.driver.as_deref() {
-        Some(driver) if is_vfio_driver(driver) => {
-            found.extend(device.group.map(|group| format!("/dev/vfio/{group}")));
-        }
         // NVIDIA's own nodes are not below the device; all but the first are shared by all cards.
         Some("nvidia") => {
             found.extend(nvidia_nodes(host, address)?);
@@ -77,6 +87,17 @@ pub(super) fn nodes(host: &Host, address: Address) -> Result<Vec<String>, HostEr
         _ => {}
     }
     Ok(found)
+}
+
+/// The node of the IOMMU group of a device: its own group, which can be opened once, also through another
+/// member that a VFIO driver has; or that of a mediated device below it, such as a vGPU.
+fn group_node(host: &Host, directory: &str) -> Result<Option<String>, HostError> {
+    let entry = host.entry(format!("{directory}/iommu_group"))?;
+    let Some(EntryKind::Link(target)) = entry.map(|entry| entry.kind) else {
+        return Ok(None);
+    };
+    let group = target.file_name().and_then(|name| name.to_str());
+    Ok(group.map(|group| format!("/dev/vfio/{group}")))
 }
 
 /// The node of one card of NVIDIA's driver, from the driver's own file. Reading that file wakes a

@@ -3,6 +3,7 @@
 
 use hosttune_core::{Host, HostError};
 
+use super::disks::quoted;
 use super::nodes::is_absent;
 
 /// What a process belongs to, from its control group.
@@ -47,21 +48,47 @@ impl RunsIn {
         let mut lines = groups.lines().filter(of_systemd);
         let path = lines.find_map(|line| line.splitn(3, ':').nth(2));
         let path = path.unwrap_or_default();
-        let between = |before: &str, after: &str| {
-            let mut parts = path.split('/');
-            let found = parts.find_map(|part| part.strip_prefix(before)?.strip_suffix(after))?;
-            Some(found.to_owned())
+        let parts: Vec<&str> = path.split('/').skip(1).collect();
+        let number = |part: &str, before: &str, after: &str| -> Option<u32> {
+            let digits = part.strip_prefix(before)?.strip_suffix(after)?;
+            digits.parse().ok()
         };
-        if let Some(session) = between("session-", ".scope") {
-            return Self::Session(session);
+        // A user may make groups below `user@UID.service` and give them any name, also that of a session
+        // or a unit; only those above are named by systemd.
+        if let ["user.slice", slice, below, ..] = parts[..]
+            && let Some(user) = number(slice, "user-", ".slice")
+        {
+            if number(below, "user@", ".service") == Some(user) {
+                return Self::User(user);
+            }
+            let session = below.strip_prefix("session-");
+            return match session.and_then(|session| session.strip_suffix(".scope")) {
+                // Of logind's session IDs; audit's are digits, its own have a letter before them.
+                Some(session)
+                    if !session.is_empty()
+                        && session.bytes().all(|byte| byte.is_ascii_alphanumeric()) =>
+                {
+                    Self::Session(session.to_owned())
+                }
+                _ => Self::Unknown,
+            };
         }
-        if let Some(user) = between("user@", ".service") {
-            return user.parse().map_or(Self::Unknown, Self::User);
+        if !parts
+            .first()
+            .is_some_and(|first| first.ends_with(".slice") && *first != "user.slice")
+        {
+            return Self::Unknown;
         }
-        let mut units = path.rsplit('/');
-        match units.find(|part| part.ends_with(".service")) {
-            Some(unit) => Self::Unit(unit.to_owned()),
-            None => Self::Unknown,
+        // The first one: a unit may have groups of its own below it and name them.
+        let mut units = parts[1..]
+            .iter()
+            .skip_while(|part| part.ends_with(".slice"));
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"@._:\\-".contains(&byte);
+        match units.next() {
+            Some(unit) if unit.ends_with(".service") && unit.bytes().all(plain) => {
+                Self::Unit((*unit).to_owned())
+            }
+            _ => Self::Unknown,
         }
     }
 
@@ -69,7 +96,10 @@ impl RunsIn {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Unit(unit) => format!("stop its unit: systemctl stop {unit}; it is never killed"),
+            Self::Unit(unit) => format!(
+                "stop its unit: systemctl stop {}; it is never killed",
+                quoted(unit)
+            ),
             Self::Session(session) => format!(
                 "close that program, or end its session: loginctl terminate-session {session}; it is never killed"
             ),
@@ -125,6 +155,37 @@ mod tests {
                 "12:pids:/system.slice/x\n1:name=systemd:/system.slice/sddm.service\n0::/\n",
                 RunsIn::Unit("sddm.service".to_owned()),
             ),
+            (
+                "0::/user.slice/user-1000.slice/session-c3.scope/x\n",
+                RunsIn::Session("c3".to_owned()),
+            ),
+            // Below `user@1000.service` the user makes groups and names them.
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/app.slice/session-1.scope\n",
+                RunsIn::User(1000),
+            ),
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/session-2; reboot #.scope\n",
+                RunsIn::User(1000),
+            ),
+            (
+                "0::/user.slice/user-1000.slice/session-2; reboot #.scope\n",
+                RunsIn::Unknown,
+            ),
+            (
+                "0::/user.slice/user-1000.slice/user@0.service\n",
+                RunsIn::Unknown,
+            ),
+            // A unit may delegate its group as well, to a container.
+            (
+                "0::/system.slice/docker.service/a/sshd.service\n",
+                RunsIn::Unit("docker.service".to_owned()),
+            ),
+            (
+                "0::/system.slice/system-getty.slice/getty@tty1.service\n",
+                RunsIn::Unit("getty@tty1.service".to_owned()),
+            ),
+            ("0::/lxc/a/session-2.scope\n", RunsIn::Unknown),
             ("0::/init.scope\n", RunsIn::Unknown),
             ("0::/user.slice/user@x.service/a\n", RunsIn::Unknown),
             ("", RunsIn::Unknown),

@@ -5,7 +5,7 @@ use hosttune_udev_rules::Document;
 use hosttune_vfio::testing::Machine;
 use hosttune_vfio::{Lend, LendAtBoot};
 
-use crate::support::{gpu, host, lend_gpu, session};
+use crate::support::{gpu, host, lend_gpu, refused, session};
 
 const FILE: &str = "/etc/udev/rules.d/61-hosttune-test.rules";
 
@@ -57,8 +57,32 @@ fn a_refused_lend_is_not_persisted_either() {
     let refused = LendAtBoot::new(Lend::new([gpu()]), "test").apply(&mut session);
     let refused = refused.unwrap_err();
     assert!(matches!(refused, Error::NotApplicable(_)), "{refused:?}");
-    assert!(refused.to_string().contains("is refused"), "{refused}");
+    // Each reason, and what is typed against it.
+    let said = format!("{refused} {}", refused.hint().unwrap_or_default());
+    assert!(
+        said.contains("the only monitor is connected to it"),
+        "{said}"
+    );
+    assert!(said.contains("--consent only-gpu"), "{said}");
     assert!(!host(&machine).exists(FILE).unwrap());
+}
+
+/// That a card is in use now is why it is bound at the next boot.
+#[test]
+fn the_card_need_not_be_free_before_the_reboot() {
+    let machine = desktop();
+    machine
+        .bus()
+        .start_process(812, "Xorg", &["/dev/dri/card0"]);
+    assert_eq!(refused(&machine, &lend_gpu()).len(), 1);
+    let mut session = session(&machine);
+    let notes = at_boot().plan(&session).unwrap().notes.join("\n");
+    assert!(
+        notes.contains("0000:01:00.1 lent: it is the same card"),
+        "{notes}"
+    );
+    let _ = at_boot().apply(&mut session).unwrap();
+    assert!(host(&machine).exists(FILE).unwrap());
 }
 
 #[test]

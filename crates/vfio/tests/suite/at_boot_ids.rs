@@ -2,7 +2,7 @@
 
 use hosttune_boot::testing::with_modules;
 use hosttune_core::testing::{Memory, World};
-use hosttune_core::{State, Tuning, When};
+use hosttune_core::{Finding, State, Tuning, When};
 use hosttune_pci::testing::{Bus, Function};
 use hosttune_vfio::testing::Machine;
 use hosttune_vfio::{Consent, Lend, LendAtBootByIds};
@@ -141,4 +141,91 @@ fn which_of_two_built_in_drivers_comes_first_is_not_known_and_said() {
         notes.contains("e1000e of 0000:02:00.0 are built in"),
         "{notes}"
     );
+}
+
+/// Ids in the configuration that were not booted yet.
+#[test]
+fn ids_of_others_that_wait_for_a_reboot_are_not_replaced_either() {
+    let foreign =
+        "GRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\nGRUB_CMDLINE_LINUX=\"vfio-pci.ids=8086:1533\"";
+    for file in ["/etc/default/grub", "/etc/default/grub.d/iommu.cfg"] {
+        let said = refused(&machine(&VFIO).with_file(file, foreign), &by_ids());
+        let wanted = format!("{file} has vfio-pci.ids=8086:1533, ");
+        assert!(said.contains(&wanted), "{said}");
+    }
+    // The same ids, and a comment.
+    let commented = foreign.replace("\nGRUB", "\n# GRUB");
+    let same = format!("{commented}\nGRUB_CMDLINE_LINUX=\"vfio-pci.ids=10DE:2684,10de:22ba\"");
+    let machine = machine(&VFIO).with_file("/etc/default/grub", &same);
+    let _ = by_ids().apply(&mut session(&machine)).unwrap();
+}
+
+/// The kernel compares numbers, so order and case are the same to it.
+#[test]
+fn the_same_ids_in_another_order_and_case_are_in_effect() {
+    let machine = machine(&VFIO).with_file(
+        "/proc/cmdline",
+        "BOOT_IMAGE=/vmlinuz root=/dev/sda1 quiet vfio-pci.ids=10DE:2684,10de:22ba",
+    );
+    let mut session = session(&machine);
+    let _ = by_ids().apply(&mut session).unwrap();
+    let report = by_ids().verify(&session).unwrap();
+    assert!(report.is_as_wanted(), "{report:#?}");
+    let pending = |item: &Finding| matches!(item.state, State::Pending { .. });
+    assert!(!report.items.iter().any(pending), "{report:#?}");
+}
+
+/// Our own ids, which were booted with, are replaced with those of another card.
+#[test]
+fn after_a_swap_of_the_card_our_own_ids_are_replaced() {
+    let machine = machine(&VFIO);
+    let mut session = session(&machine);
+    let _ = by_ids().apply(&mut session).unwrap();
+    let booted = machine.with_file(
+        "/proc/cmdline",
+        "BOOT_IMAGE=/vmlinuz root=/dev/sda1 quiet vfio-pci.ids=10de:22ba,10de:2684",
+    );
+    let nic = Lend::new([at(NIC, "8086:10d3")]).consent(Consent::NetworkConfiguration);
+    let _ = LendAtBootByIds::new(nic, "test")
+        .apply(&mut session)
+        .unwrap();
+    let text = host(&booted).read_text(FILE).unwrap();
+    assert!(text.contains("vfio-pci.ids=8086:10d3"), "{text}");
+    assert!(!text.contains("10de"), "{text}");
+    let _ = session.revert().unwrap();
+    assert!(!host(&booted).exists(FILE).unwrap());
+}
+
+/// In an entry of the boot loader they are one argument with those of others: the command that reverts
+/// them is named.
+#[test]
+fn our_own_ids_in_an_entry_are_reverted_first() {
+    let entry = "/boot/loader/entries/debian.conf";
+    let machine = machine(&VFIO);
+    machine
+        .bus()
+        .memory()
+        .change(|tree| tree.remove("/boot/grub/grub.cfg"));
+    let machine = machine
+        .with_file("/proc/cmdline", "root=/dev/sda1 quiet")
+        .with_file("/etc/kernel/cmdline", "root=/dev/sda1 quiet")
+        .with_file("/boot/loader/loader.conf", "timeout 3\n")
+        .with_file(
+            entry,
+            "title Debian\nlinux /vmlinuz\noptions root=/dev/sda1 quiet\n",
+        );
+    let mut session = session(&machine);
+    let _ = by_ids().apply(&mut session).unwrap();
+    let text = host(&machine).read_text(entry).unwrap();
+    assert!(text.contains("vfio-pci.ids=10de:22ba,10de:2684"), "{text}");
+    let nic = Lend::new([at(NIC, "8086:10d3")]).consent(Consent::NetworkConfiguration);
+    let error = LendAtBootByIds::new(nic, "test")
+        .plan(&session)
+        .unwrap_err();
+    let hint = error.hint().unwrap_or_default();
+    assert!(
+        hint.contains("has set the parameter for other devices"),
+        "{error}; {hint}"
+    );
+    assert!(hint.contains(" revert"), "{hint}");
 }

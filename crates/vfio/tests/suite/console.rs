@@ -73,6 +73,20 @@ fn the_console_is_detached_first_and_attached_last() {
         said[0].contains("the text console is drawn on its framebuffer fb0"),
         "{said:#?}"
     );
+    // What is typed replaces what was typed before, so it names all that is needed.
+    for given in [
+        Lend::new([display()]),
+        Lend::new([display()]).consent(Consent::OnlyGpu),
+        Lend::new([display()]).consent(Consent::Console),
+    ] {
+        let error = given.plan(&session(&machine)).unwrap_err();
+        assert_eq!(
+            error.hint().as_deref(),
+            Some(
+                "if that is intended, consent to only-gpu and console: --consent only-gpu,console"
+            )
+        );
+    }
     let mut session = session(&machine);
     let plan = lend().plan(&session).unwrap();
     let steps: Vec<&str> = plan

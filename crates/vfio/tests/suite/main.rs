@@ -12,6 +12,7 @@ mod at_boot_ids;
 mod cards;
 mod console;
 mod failures;
+mod hidden_uses;
 mod laws;
 mod own_settings;
 mod real_kernel;

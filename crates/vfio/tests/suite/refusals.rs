@@ -45,6 +45,10 @@ fn a_refused_lend_is_an_error_and_changes_nothing() {
         error.to_string().contains("no PCI device at 0000:09:00.0"),
         "{error}"
     );
+    let hint = error.hint().unwrap();
+    for part in ["--consent only-gpu", "8086:10d3@0000:02:00.0"] {
+        assert!(hint.contains(part), "{hint}");
+    }
     assert_eq!(hosttune_core::testing::World::snapshot(&machine), before);
     assert!(hosttune_core::testing::World::store(&machine).is_empty());
 }
@@ -118,7 +122,7 @@ fn swap_device_mapper_and_multipath_are_followed() {
         )
         .with_link(
             "/sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0",
-            "../../../pci0000:00",
+            "../../../pci0000:00/0000:00:01.2/0000:03:00.0/nvme/nvme0",
         )
         .with_link("/sys/class/block/nvme0n1", &head.replace("/sys/", "../../"))
         .with_file(&format!("{head}/dev"), "259:0")
@@ -174,6 +178,28 @@ fn a_network_card_in_use_is_refused() {
     only(&refused(&up(), &lend), "its interface eth0 is up");
     let configuration = lend.clone().consent(Consent::NetworkConfiguration);
     assert_eq!(refused(&up(), &configuration), [""; 0]);
+    // The root of a machine without disks.
+    for (mount, link) in [
+        ("22 1 0:30 / / rw - nfs4 10.0.0.1:/srv/root rw", "x"),
+        ("22 1 43:1 / / rw - ext4 /dev/nbd0p1 rw", "x"),
+        (
+            "22 1 8:1 / / rw - ext4 /dev/sda1 rw",
+            "../../devices/platform/host6/session1/target6:0:0/6:0:0:1/block/sda/sda1",
+        ),
+    ] {
+        let machine = || {
+            up().with_link("/sys/class/block/sda1", link)
+                .with_file(MOUNTS, mount)
+        };
+        only(
+            &refused(&machine(), &configuration),
+            "over the network, perhaps through its interface eth0",
+        );
+        let consented = configuration.clone().consent(Consent::VitalDisk);
+        assert_eq!(refused(&machine(), &consented), [""; 0]);
+    }
+    let local = up().with_file(MOUNTS, "40 22 0:30 / /media rw - nfs4 10.0.0.1:/srv rw");
+    assert_eq!(refused(&local, &configuration), [""; 0]);
     let header = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT";
     let route = |name: &str| {
         format!("{header}\n{name}\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0")

@@ -32,7 +32,7 @@ fn a_card_that_has_moved_is_named_where_it_is_now() {
     );
     assert_eq!(
         unsupported.hint.as_deref(),
-        Some("it is at 0000:01:00.0 now: select that address")
+        Some("it is at 0000:01:00.0 now: select 10de:2684@0000:01:00.0")
     );
 }
 
@@ -45,11 +45,15 @@ fn ids_alone_select_only_what_is_unique() {
         .below(&["0000:00:01.3"])
         .group(6);
     let two = machine.with(twin);
-    let refused = refused(&two, &Lend::new([unique()]));
+    let refusal = &assess(&two, &Lend::new([unique()])).refusals[0];
+    let refused = refusal.to_string();
     assert!(
-        refused[0].contains("0000:01:00.0, 0000:06:00.0"),
+        refused.contains("0000:01:00.0, 0000:06:00.0"),
         "{refused:?}"
     );
+    let hint = refusal.unsupported.hint.as_deref();
+    let hint = hint.unwrap_or_default();
+    assert!(hint.ends_with(": 10de:2684@0000:01:00.0"), "{hint}");
     // The slot tells identical cards apart, whatever the bus numbers are.
     let slot = assess(&two, &lend_gpu()).lent[1].slot.clone();
     let assessment = assess(&two, &Lend::new([unique().slot(slot)]));
