@@ -27,6 +27,15 @@ fn noted_device(alias: &str) -> Option<&str> {
     alias.strip_prefix(ALIAS)?.strip_prefix(ARRIVES_AT)
 }
 
+/// Whether a link is an IFB of ours, by its alias: whatever its name is, and was.
+pub(crate) fn is_ifb_of_ours(link: &Link) -> bool {
+    link.kind == "ifb"
+        && link
+            .alias
+            .as_deref()
+            .is_some_and(|alias| noted_device(alias).is_some())
+}
+
 /// An IFB, by its name.
 ///
 /// An IFB of ours has a hardware address derived from its name alone. The message that creates the

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::Bytes;
 use crate::cake::Cake;
 use crate::ingress::{no_device, vanished};
-use crate::link::{IfbLink, change};
+use crate::link::{IfbLink, change, is_ifb_of_ours};
 use crate::link_identity::{is_same_link, link_identity, present_name};
 use crate::netlink::{Link, TC_H_ROOT, TrafficControl, View, format_handle};
 use crate::qdisc::{CAKE_MQ, Qdisc};
@@ -307,6 +307,11 @@ impl Knob for RootQdisc {
                 self.check_taken(host, &link, &seen, to)
             }
             RootState::Explicit(_) | RootState::Default { .. } => match seen {
+                // It is deleted next, and with an explicit root it would be taken for one that another
+                // program uses.
+                RootState::Explicit(now) if is_ifb_of_ours(&link) => {
+                    change(host, &TrafficControl::delete(&link, TC_H_ROOT, now.handle))
+                }
                 RootState::Explicit(now) => default::attach_default(host, &link, now.handle, to),
                 RootState::Default { .. } | RootState::NoDevice => Ok(()),
             },
@@ -401,6 +406,10 @@ impl Knob for RootQdisc {
 
     /// Says what the kernel has attached instead of what was there.
     fn revert_note(&self, host: &Host, from: &RootState) -> Option<String> {
+        let link = View::of(host).ok()?.link(&self.device).ok()??;
+        if is_ifb_of_ours(&link) {
+            return None;
+        }
         default::note(self, from, &self.read(host).ok()?)
     }
 

@@ -26,13 +26,14 @@ fn a_trial_that_is_not_there_is_nothing_to_revert() {
 fn a_wrong_command_line_of_run_ends_as_that_of_env_does() {
     let tree = Tree::with_devices();
     let before = tree.snapshot();
-    let wrong: [&[&str]; 8] = [
+    let wrong: [&[&str]; 9] = [
         &["run"],
         &["run", "--nice", "70", "--", "true"],
         &["run", "--no-such-option", "--", "true"],
         &["--no-such-option", "run", "--", "true"],
         &["run", "--with", "everything", "--", "true"],
         &["run", "--persist", "--", "true"],
+        &["run", "--regenerate", "--", "true"],
         &["run", "--json", "--", "true"],
         &["--json", "run", "--latency", "x", "--", "true"],
     ];

@@ -165,6 +165,31 @@ fn a_default_qdisc_that_is_another_by_now_is_said_on_the_way_back() {
     }
 }
 
+/// The default was attached to the IFB explicitly, and then the IFB was taken for one that another
+/// program uses: it stayed.
+#[test]
+fn an_ifb_is_deleted_also_if_the_default_qdisc_is_another_by_now() {
+    let path = "/proc/sys/net/core/default_qdisc";
+    let takes_all = hosttune_core::testing::Behaviour::takes_all();
+    let memory = Memory::new().file(path, "fq_codel", takes_all);
+    let kernel = Kernel::new();
+    kernel.plug_in("wan", "");
+    let before = kernel.snapshot();
+    let host =
+        Host::new(memory.host(&CrashPoint::lives())).with_backend(Netlink::over(kernel.clone()));
+    let session = Session::new(host, "router", MemoryStore::new(), "boot").unwrap();
+    let mut session = session.with(hosttune_qos::knobs);
+    let ingress = Cake::default().bandwidth(Rate::mbit(6));
+    let shaped = Shaper::new("wan").ingress(ingress);
+    let _ = shaped.apply(&mut session).unwrap();
+    memory.write(path, "pfifo_fast").unwrap();
+    kernel.set_default_qdisc("pfifo_fast");
+    let reverted = session.revert().unwrap();
+    assert_eq!(reverted.not_reverted, []);
+    assert_eq!(reverted.notes, Vec::<String>::new());
+    assert_eq!(kernel.snapshot(), before);
+}
+
 /// A kind that the kernel does not have any more, and a device with several queues.
 #[test]
 fn a_default_that_cannot_be_attached_is_said_to_be_another_one() {
