@@ -43,6 +43,10 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
     /// Whether devices of this type can be renamed, so that [`renamed`](Self::renamed) finds them.
     const CAN_BE_RENAMED: bool = false;
 
+    /// What the status says of a change if another device has the name by now, because the
+    /// [`identity`](Self::identity) differs.
+    const REPLACED: &'static str = "another device has its name now";
+
     /// What the knob can be set to, in canonical form: equal states compare equal.
     type State: Debug + Clone + PartialEq + Serialize + DeserializeOwned;
 

@@ -25,6 +25,8 @@ pub(crate) trait KnobKind: Send + Sync {
 
     fn can_be_renamed(&self) -> bool;
 
+    fn replaced(&self) -> &'static str;
+
     fn is_same_thing(&self, identity: &str, other: &str) -> bool;
 
     fn read(&self, knob: &AnyKnob, host: &Host) -> Result<Value, HostError>;
@@ -108,6 +110,10 @@ impl<K: Knob> KnobKind for OfType<K> {
 
     fn can_be_renamed(&self) -> bool {
         K::CAN_BE_RENAMED
+    }
+
+    fn replaced(&self) -> &'static str {
+        K::REPLACED
     }
 
     fn is_same_thing(&self, identity: &str, other: &str) -> bool {
