@@ -126,13 +126,13 @@ impl NativeDaemon {
         let socket = match self.remote.state()? {
             (socket, DaemonState::Running) => socket,
             (_, DaemonState::NoSocket | DaemonState::NotRunning) => return Ok(None),
-            (socket, DaemonState::Unknown) => {
+            (_, DaemonState::Unknown) => {
                 return Err(HostError::new(
                     Operation::Backend,
                     self.name(),
                     HostErrorKind::Other,
                 )
-                .detail(undetermined(socket))
+                .detail(UNDETERMINED)
                 .with_hint("run this outside of the sandbox or container, with /proc mounted without hidepid"));
             }
         };
@@ -204,7 +204,7 @@ impl Daemon for NativeDaemon {
         let (socket, state) = self.remote.state()?;
         let directory = socket.parent().unwrap_or(socket);
         Ok(match state {
-            DaemonState::Unknown => Some(undetermined(socket)),
+            DaemonState::Unknown => Some(UNDETERMINED.to_owned()),
             // The daemon's directory is removed when the user's last session ends, and with it the
             // daemon, but a sandbox may have another directory there, or none.
             DaemonState::NoSocket if rustix::fs::stat(directory).is_err() => Some(format!(
@@ -217,12 +217,7 @@ impl Daemon for NativeDaemon {
 }
 
 /// Why it cannot be told whether a daemon runs.
-fn undetermined(socket: &Path) -> String {
-    format!(
-        "whether a daemon holds {}.lock cannot be determined here: /proc/locks cannot be read, or this is another PID namespace, as in a sandbox or container, which does not show locks from outside",
-        socket.display()
-    )
-}
+const UNDETERMINED: &str = "whether a daemon runs there cannot be determined: this is another PID namespace, as in a sandbox or container, or /proc/locks cannot be read";
 
 fn host_error(name: &str, error: &ProtocolError) -> HostError {
     let chain = match std::error::Error::source(error) {
