@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use hosttune_core::host::RootKind;
-use hosttune_core::{Applied, Finding, Plan, Session, State, Status, Tuning};
+use hosttune_core::{Applied, Finding, Plan, Session, State, Status, Tuning, Undone};
 
 use super::arguments::{self, Command, Global};
 use super::ask::ask;
@@ -378,6 +378,7 @@ impl Run<'_> {
             reverted.notes.clone(),
             confirm::after_revert(&session, had_trial)?,
             self.left_in_the_loader(&session),
+            self.stays_until_restart(&session, &reverted.undone),
         ]
         .concat();
         let exit = Exit::of_reverted(&reverted);
@@ -441,6 +442,7 @@ impl Run<'_> {
             whose_journal(&session),
             confirm::notes(&session, trial.as_ref())?,
             self.left_in_the_loader(&session),
+            self.stays_until_restart(&session, &[]),
             unreadable.into_iter().collect(),
         ]
         .concat();
@@ -455,6 +457,12 @@ impl Run<'_> {
             self.streams.print(&text);
         }
         Ok(Exit::Done)
+    }
+
+    fn stays_until_restart(&self, session: &Session, reverted: &[Undone]) -> Vec<String> {
+        let options = self.options(session);
+        let profile = self.profile;
+        profile.stays_until_restart(session.host(), &options, reverted)
     }
 
     /// `lend`: the part of the guest is applied without a question.
