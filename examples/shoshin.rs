@@ -69,13 +69,13 @@ fn disks(options: &Options) -> Rules {
 
 fn processors() -> Processors {
     Processors::new()
-        .governor(Governor::Powersave)
+        .own_governor(Governor::Powersave)
         .energy_preference(EnergyPreference::BalancePerformance)
         .why(
             Why::new("fast under load, cool when idle")
                 .looks_wrong(
-                    "powersave of intel_pstate is not the lowest frequency: it follows the load, and the preference \
-                     sets how fast",
+                    "powersave of intel_pstate in active mode is not the lowest frequency: it follows the load, and the \
+                     preference sets how fast; under another driver, where it is, nothing is set",
                 )
                 .source(INTEL_PSTATE),
         )

@@ -22,6 +22,7 @@ pub(crate) struct CommandLine {
     persist: bool,
     candidates: bool,
     is_trial: bool,
+    is_generated: bool,
 }
 
 impl CommandLine {
@@ -30,11 +31,14 @@ impl CommandLine {
             persist: options.persist,
             candidates: options.has("candidates"),
             is_trial: options.try_boot,
+            is_generated: options.regenerate,
         }
     }
 
     pub(crate) fn parameters(&self) -> BootParameters {
-        BootParameters::new("gaming", self.settings()).trial(self.is_trial)
+        BootParameters::new("gaming", self.settings())
+            .trial(self.is_trial)
+            .generate(self.is_generated)
     }
 
     fn settings(&self) -> Vec<BootSetting> {

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use crate::disk::{StateDisk, make_disk};
 use crate::error::file_error;
-use crate::hardware::{self, DISK_SIZE, DISKS, Wanted};
-use crate::image::{Share, Told, USR, image};
+use crate::hardware::{self, DISK_SIZE, DISKS, Start, Wanted};
+use crate::image::{MACHINE_ID, Share, Told, USR, image};
 use crate::kernel::{self, Unpacked};
 use crate::machine::{Machine, Started};
 use crate::qemu::{self, Log, QEMU};
+use crate::systemd_boot::{self, Entry};
 use crate::{Kernel, MachineError, log};
 
 /// Watchdog for a start: ten times the longest start observed, 28 seconds while two other machines and a
@@ -37,6 +38,7 @@ pub struct Builder {
     state: Option<PathBuf>,
     devices: bool,
     systemd: bool,
+    systemd_boot: bool,
     console: Console,
     memory: u32,
     start: Duration,
@@ -63,6 +65,7 @@ impl Builder {
             state: None,
             devices: true,
             systemd: false,
+            systemd_boot: false,
             console: Console::Log,
             memory: 1024,
             start: start_limit(),
@@ -112,6 +115,19 @@ impl Builder {
     pub fn systemd(mut self) -> Self {
         self.systemd = true;
         self.parameter("systemd.unit=machine.target")
+    }
+
+    /// Has a UEFI firmware start systemd-boot, and systemd-boot the kernel, as on a real machine. The EFI system
+    /// partition is mounted on `/boot/efi`, with one entry as kernel-install writes it, and the firmware's variables
+    /// are in `/sys/firmware/efi/efivars`.
+    ///
+    /// A reset does not end the machine: the firmware starts it again. [`Machine::restart`] does it and waits. A start
+    /// takes three times as long as one without a firmware.
+    #[must_use]
+    pub fn systemd_boot(mut self) -> Self {
+        self.systemd_boot = true;
+        self.start = 3 * self.start;
+        self
     }
 
     /// Connects the console to this process's terminal, for the kernel log and a shell.
@@ -173,7 +189,6 @@ impl Builder {
     fn boot_once(self) -> Result<Machine, MachineError> {
         let version = qemu::version()?;
         let unpacked = Unpacked::find(self.kernel)?;
-        let vmlinux = unpacked.vmlinux()?;
         let cpufreq = kernel::directory().join("cpufreq.aml");
         if !cpufreq.exists() {
             return Err(MachineError::NotFetched {
@@ -213,10 +228,31 @@ impl Builder {
             coldplug: self.devices,
             state: self.state.is_some(),
             systemd: self.systemd,
+            uefi: self.systemd_boot,
         };
         let initramfs = directory.path().join("initramfs");
         std::fs::write(&initramfs, image(&unpacked, &told)?)
             .map_err(file_error(&initramfs, "written"))?;
+        let line = hardware::line(&self.parameters);
+        let (vmlinux, firmware);
+        let start = if self.systemd_boot {
+            let entry = Entry {
+                release: &unpacked.release,
+                vmlinuz: &unpacked.vmlinuz(),
+                initramfs: &initramfs,
+                line: &line,
+                machine_id: MACHINE_ID,
+            };
+            firmware = systemd_boot::make(directory.path(), &entry)?;
+            Start::Firmware(&firmware)
+        } else {
+            vmlinux = unpacked.vmlinux()?;
+            Start::Directly {
+                vmlinux: &vmlinux,
+                initramfs: &initramfs,
+                line: &line,
+            }
+        };
         for disk in DISKS {
             make_disk(&directory.path().join(disk.serial), DISK_SIZE)?;
         }
@@ -241,10 +277,8 @@ impl Builder {
         let mut arguments = hardware::arguments(&Wanted {
             qemu: version,
             memory: self.memory,
-            vmlinux: &vmlinux,
-            initramfs: &initramfs,
+            start,
             cpufreq: &cpufreq,
-            parameters: &self.parameters,
             shares: &shares,
             disks: self.devices.then_some(directory.path()),
             state: self.state.as_deref(),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::image::Share;
+use crate::systemd_boot::Firmware;
 
 /// A disk as the kernel sees it. Its name may differ from boot to boot; its serial number does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,12 +55,9 @@ pub(crate) struct Wanted<'a> {
     pub(crate) qemu: u32,
     /// In MiB.
     pub(crate) memory: u32,
-    pub(crate) vmlinux: &'a Path,
-    pub(crate) initramfs: &'a Path,
+    pub(crate) start: Start<'a>,
     /// The ACPI table with the CPU frequencies.
     pub(crate) cpufreq: &'a Path,
-    /// Additional parameters for the kernel command line.
-    pub(crate) parameters: &'a [String],
     pub(crate) shares: &'a [Share],
     /// The directory with the image files of [`DISKS`], named by serial number; `None` for a machine without
     /// tunable hardware.
@@ -71,10 +69,36 @@ pub(crate) struct Wanted<'a> {
     pub(crate) ports: [&'a Path; 2],
 }
 
+/// What starts the kernel.
+#[derive(Debug)]
+pub(crate) enum Start<'a> {
+    /// QEMU, with this initramfs and this kernel command line.
+    Directly {
+        vmlinux: &'a Path,
+        initramfs: &'a Path,
+        line: &'a str,
+    },
+    /// The boot loader on a disk, again and again: a reset does not end the machine.
+    Firmware(&'a Firmware),
+}
+
+/// The serial number of the disk with the EFI system partition.
+const SYSTEM_PARTITION_SERIAL: &str = "system-partition";
+
 /// The kernel command line. CPU vulnerability mitigations and the clearing of allocated memory are disabled: they
 /// would take a seventh of the time here and are irrelevant to tuning.
 const LINE: &str = "console=ttyS0 panic=-1 intel_iommu=on no_timer_check random.trust_cpu=on quiet \
                     mitigations=off init_on_alloc=0";
+
+/// Returns the kernel command line with these parameters at its end.
+pub(crate) fn line(parameters: &[String]) -> String {
+    let mut line = LINE.to_owned();
+    for parameter in parameters {
+        line.push(' ');
+        line.push_str(parameter);
+    }
+    line
+}
 
 /// Runs the machine's two CPUs in parallel only if the build machine has enough processors for several machines,
 /// because tests run on three kernels at a time. With fewer processors, a CPU would spin waiting for another one
@@ -112,7 +136,6 @@ pub(crate) fn arguments(wanted: &Wanted<'_>) -> Vec<String> {
         ("-machine", "q35"),
         ("-cpu", processor(wanted.qemu)),
         ("-smp", "2"),
-        ("-bios", "qboot.rom"),
         ("-display", "none"),
         ("-nic", "none"),
         ("-monitor", "none"),
@@ -120,15 +143,31 @@ pub(crate) fn arguments(wanted: &Wanted<'_>) -> Vec<String> {
         add(option, value.to_owned());
     }
     add("-m", wanted.memory.to_string());
-    add("-kernel", path(wanted.vmlinux));
-    add("-initrd", path(wanted.initramfs));
-    add("-acpitable", format!("file={}", path(wanted.cpufreq)));
-    let mut line = LINE.to_owned();
-    for parameter in wanted.parameters {
-        line.push(' ');
-        line.push_str(parameter);
+    match wanted.start {
+        Start::Directly {
+            vmlinux,
+            initramfs,
+            line,
+        } => {
+            add("-bios", "qboot.rom".to_owned());
+            add("-kernel", path(vmlinux));
+            add("-initrd", path(initramfs));
+            add("-append", line.to_owned());
+        }
+        Start::Firmware(firmware) => {
+            let drive = format!(
+                "if=pflash,unit=0,format=raw,readonly=on,file={}",
+                path(&firmware.code)
+            );
+            add("-drive", drive);
+            let drive = format!(
+                "if=pflash,unit=1,format=raw,file={}",
+                path(&firmware.variables)
+            );
+            add("-drive", drive);
+        }
     }
-    add("-append", line);
+    add("-acpitable", format!("file={}", path(wanted.cpufreq)));
 
     add("-chardev", format!("{},id=console", wanted.console));
     add("-serial", "chardev:console".to_owned());
@@ -161,22 +200,27 @@ pub(crate) fn arguments(wanted: &Wanted<'_>) -> Vec<String> {
         add_devices(&mut add, disks);
     }
     // Like a real disk: what the guest has flushed survives a power cut.
-    let state = wanted.state.map(|file| {
+    let state = wanted.state.map(|file| (STATE_SERIAL, file));
+    let system_partition = match wanted.start {
+        Start::Directly { .. } => None,
+        Start::Firmware(firmware) => Some((SYSTEM_PARTITION_SERIAL, &*firmware.disk)),
+    };
+    for (serial, file) in state.into_iter().chain(system_partition) {
         let drive = format!(
-            "if=none,id={STATE_SERIAL},format=raw,cache=writeback,file={}",
+            "if=none,id={serial},format=raw,cache=writeback,file={}",
             path(file)
         );
-        (drive, "virtio-blk-pci", STATE_SERIAL)
-    });
-    if let Some((drive, device, serial)) = state {
         add("-drive", drive);
         add(
             "-device",
-            format!("{device},drive={serial},serial={serial}"),
+            format!("virtio-blk-pci,drive={serial},serial={serial}"),
         );
     }
-    for alone in ["-nodefaults", "-no-user-config", "-no-reboot"] {
+    for alone in ["-nodefaults", "-no-user-config"] {
         all.push(alone.to_owned());
+    }
+    if matches!(wanted.start, Start::Directly { .. }) {
+        all.push("-no-reboot".to_owned());
     }
     all
 }

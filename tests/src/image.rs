@@ -24,6 +24,9 @@ pub(crate) struct Share {
     pub(crate) at: PathBuf,
 }
 
+/// The contents of `/etc/machine-id`, without the newline.
+pub(crate) const MACHINE_ID: &str = "0123456789abcdef0123456789abcdef";
+
 /// Mount tag of the build machine's `/usr`, which `guest/init` mounts by itself.
 pub(crate) const USR: &str = "usr";
 
@@ -42,6 +45,8 @@ pub(crate) struct Told<'a> {
     pub(crate) state: bool,
     /// Whether the build machine's systemd is its init.
     pub(crate) systemd: bool,
+    /// Whether a UEFI firmware starts it, from a disk with an EFI system partition.
+    pub(crate) uefi: bool,
 }
 
 struct Image(Vec<(Builder, Cursor<Vec<u8>>)>);
@@ -130,7 +135,7 @@ pub(crate) fn image(kernel: &Unpacked, told: &Told<'_>) -> Result<Vec<u8>, Machi
         ),
         ("etc/hosts", "127.0.0.1 localhost\n"),
         ("etc/hostname", "machine\n"),
-        ("etc/machine-id", "0123456789abcdef0123456789abcdef\n"),
+        ("etc/machine-id", &*format!("{MACHINE_ID}\n")),
     ] {
         image.file(path, 0o644, text);
     }
@@ -155,12 +160,12 @@ pub(crate) fn image(kernel: &Unpacked, told: &Told<'_>) -> Result<Vec<u8>, Machi
         .collect();
     image.file("devices", 0o644, devices);
     let yes = |told: bool| if told { "yes" } else { "no" };
-    let (coldplug, state) = (yes(told.coldplug), yes(told.state));
+    let (coldplug, state, uefi) = (yes(told.coldplug), yes(told.state), yes(told.uefi));
     let init = if told.systemd { "systemd" } else { "session" };
     image.file(
         "machine",
         0o644,
-        format!("coldplug={coldplug}\nstate={state}\ninit={init}\n"),
+        format!("coldplug={coldplug}\nstate={state}\nuefi={uefi}\ninit={init}\n"),
     );
 
     cpio::write_cpio(image.0.into_iter(), Vec::new()).map_err(|source| MachineError::File {

@@ -137,6 +137,11 @@ impl Unpacked {
             .join(&self.release)
     }
 
+    /// Returns the path of the kernel as it is installed, which a boot loader starts.
+    pub(crate) fn vmlinuz(&self) -> PathBuf {
+        self.directory.join("vmlinuz")
+    }
+
     /// Returns the path of the decompressed kernel, and creates it if it does not exist.
     ///
     /// QEMU starts an ELF file at its PVH entry point. Decompression in the guest would take three seconds under
@@ -146,7 +151,7 @@ impl Unpacked {
         if made.exists() {
             return Ok(made);
         }
-        let image = self.directory.join("vmlinuz");
+        let image = self.vmlinuz();
         let bytes = read(&image)?;
         let corrupt = |problem: &str| MachineError::Corrupt {
             path: image.clone(),

@@ -72,6 +72,7 @@ mod serial;
 mod share;
 mod shell;
 mod snapshot;
+mod systemd_boot;
 mod traced;
 mod tuned;
 mod udev;

@@ -38,6 +38,7 @@ pub struct Machine {
     path: Vec<PathBuf>,
     started: Instant,
     start_took: Duration,
+    start_limit: Duration,
 }
 
 /// An event while a command runs.
@@ -120,6 +121,7 @@ impl Machine {
             path: with.path,
             started: Instant::now(),
             start_took: Duration::ZERO,
+            start_limit: limit,
         };
         machine.connect(with.listeners, limit)?;
         machine.wait_until_ready(limit)?;
@@ -155,7 +157,8 @@ impl Machine {
         &self.release
     }
 
-    /// The time from the start of QEMU until the machine accepted commands.
+    /// The time from the start of QEMU, or from the last [`restart`](Self::restart), until the machine accepted
+    /// commands.
     #[must_use]
     pub fn start_took(&self) -> Duration {
         self.start_took
@@ -234,6 +237,28 @@ impl Machine {
         }
     }
 
+    /// Runs a script in a shell (`dash`) that restarts the machine, such as `reboot -f`, or that lets its kernel crash,
+    /// and waits until the machine accepts commands again. Only a machine that a boot loader starts
+    /// ([`Builder::systemd_boot`]) comes back. There may be several starts: those that fail are not noticed here.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the machine ends, or is not back within the time limit of a start.
+    pub fn restart(&mut self, script: &str) -> Result<(), MachineError> {
+        let request = format!("none {}\n{script}", script.len());
+        let sent = match &mut self.input {
+            Some(input) => input.write_all(request.as_bytes()).is_ok(),
+            None => false,
+        };
+        if !sent {
+            return Err(self.ended("while restarting"));
+        }
+        self.started = Instant::now();
+        self.wait_until_ready(self.start_limit)?;
+        self.start_took = self.started.elapsed();
+        Ok(())
+    }
+
     /// Cuts the power: everything that the guest has not flushed is lost.
     pub fn cut_power(self) {
         drop(self);
@@ -265,6 +290,12 @@ impl Machine {
     #[must_use]
     pub fn console(&self) -> String {
         self.console.tail()
+    }
+
+    /// Returns everything from the first serial port, of all boots.
+    #[must_use]
+    pub fn console_text(&self) -> String {
+        self.console.text()
     }
 
     fn connect(

@@ -100,6 +100,14 @@ impl Log {
         })
     }
 
+    /// Returns everything, or nothing if it cannot be read.
+    pub(crate) fn text(&self) -> String {
+        let length = self.file.metadata().map_or(0, |metadata| metadata.len());
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        let length = self.file.read_at(&mut bytes, 0).unwrap_or_default();
+        String::from_utf8_lossy(&bytes[..length]).replace('\r', "")
+    }
+
     /// Returns the last lines.
     pub(crate) fn tail(&self) -> String {
         const LINES: usize = 20;

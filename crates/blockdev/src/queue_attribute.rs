@@ -284,7 +284,7 @@ impl Knob for QueueAttribute {
                 .hint("it depends on the kernel version and configuration, and on whether the disk is bio-based"),
             ),
             AttributeState::Value(_) | AttributeState::Limited { .. } => {
-                host.read_only_mount(self.path())?
+                host.unwritable_here(self.path())?
             }
         })
     }

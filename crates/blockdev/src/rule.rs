@@ -319,6 +319,13 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Whether it sets anything that concerns requests, and so is at the paths of a multipath NVMe
+    /// namespace.
+    pub(crate) fn sets_requests(&self) -> bool {
+        let mut attributes = self.set.queue.keys();
+        self.set.scheduler.is_some() || attributes.any(|attribute| attribute.is_of_requests())
+    }
+
     /// A rule that selects every hardware disk and sets nothing yet.
     pub fn new(name: impl Into<String>) -> Self {
         Self {

@@ -313,7 +313,7 @@ impl Knob for Scheduler {
         };
         Ok(match Offered::of(host, &self.disk)? {
             Some(offered) if offered.offers(name) => {
-                match host.read_only_mount(self.disk.queue("scheduler"))? {
+                match host.unwritable_here(self.disk.queue("scheduler"))? {
                     Some(unsupported) => Some(unsupported),
                     None => zoned::unsupported(host, &self.disk, name)?,
                 }

@@ -376,7 +376,7 @@ impl Knob for SchedulerTunable {
                 )
             }
             TunableState::Missing => Some(self.missing(host)),
-            TunableState::Value(_) => host.read_only_mount(self.path())?,
+            TunableState::Value(_) => host.unwritable_here(self.path())?,
         })
     }
 

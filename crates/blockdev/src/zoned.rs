@@ -24,12 +24,8 @@ pub(crate) fn unsupported(
     if *name == SchedulerName::mq_deadline() {
         return Ok(None);
     }
-    match host.read_text(disk.queue("zoned")) {
-        Ok(zoned) if zoned.trim() == HOST_MANAGED => {}
-        Ok(_) => return Ok(None),
-        // A kernel without zone support has no such file.
-        Err(error) if is_absent(&error) => return Ok(None),
-        Err(error) => return Err(error),
+    if !is_host_managed(host, disk)? {
+        return Ok(None);
     }
     let release = match host.read_text("/proc/sys/kernel/osrelease") {
         Ok(release) => Some(release.trim().to_owned()),
@@ -37,6 +33,16 @@ pub(crate) fn unsupported(
         Err(error) => return Err(error),
     };
     Ok(refusal(disk, name, release.as_deref()))
+}
+
+/// Whether a disk requires writes in order.
+pub(crate) fn is_host_managed(host: &Host, disk: &DiskName) -> Result<bool, HostError> {
+    match host.read_text(disk.queue("zoned")) {
+        Ok(zoned) => Ok(zoned.trim() == HOST_MANAGED),
+        // A kernel without zone support has no such file.
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The decision for a host-managed disk.

@@ -73,6 +73,7 @@ pub fn knobs(registry: &mut hosttune_core::Registry) {
     registry.add::<KernelModule>();
     registry.add::<ModuleParameter>();
     registry.add::<boot_loader::BootedSetting>();
+    registry.add::<boot_loader::GrubMenu>();
     registry.add::<boot_loader::LineParameter>();
     registry.add::<boot_once::EfiVariable>();
     registry.add::<boot_once::GrubVariable>();

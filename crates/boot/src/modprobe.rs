@@ -1,12 +1,11 @@
 //! Loads modules of the running kernel with modprobe, and unloads them with `delete_module(2)`.
 
 use std::ffi::CString;
-use std::os::unix::process::CommandExt;
-use std::process::Stdio;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
+use hosttune_core::child::{Child, NotRun};
 use hosttune_core::{
     HostError, HostErrorKind, Operation, Unsupported, UnsupportedKind, child_guard,
 };
@@ -16,8 +15,7 @@ use rustix::io::Errno;
 use crate::link;
 use crate::modules::ModuleLoader;
 
-/// The paths of modprobe on all distributions. `PATH` is not searched, because the caller may have
-/// set it.
+/// The paths of modprobe on all distributions.
 const PROGRAMS: [&str; 3] = [
     "/sbin/modprobe",
     "/usr/sbin/modprobe",
@@ -68,36 +66,19 @@ impl ModuleLoader for Modprobe {
     }
 
     fn load(&mut self, module: &str, parameters: &[String]) -> Result<(), HostError> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the only child process: only modprobe knows the configuration in modprobe.d and how each distribution compresses and signs its modules; it is started at most once per module and boot"
-        )]
-        let start = |program| {
-            std::process::Command::new(program)
-                // Ctrl-C signals the foreground process group. In its own group, modprobe finishes
-                // loading the module, and the caller stops after that.
-                .process_group(0)
-                .env_clear()
-                .envs(ENVIRONMENT)
-                .args(["--use-blacklist", "--", module])
-                .args(parameters)
-                .stdin(child_guard::stdin())
-                .stdout(Stdio::null())
-                .output()
-        };
-        for program in PROGRAMS {
-            match start(program) {
-                Ok(output) if output.status.success() => return Ok(()),
-                Ok(output) => {
-                    return Err(refused(module, &String::from_utf8_lossy(&output.stderr)));
-                }
-                Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {}
-                Err(error) => {
-                    let errno = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
-                    return Err(HostError::from_errno(Operation::Load, named(module), errno)
-                        .detail(format!("cannot start {program}")));
-                }
+        let modprobe = Child::new(&PROGRAMS)
+            .environment(ENVIRONMENT)
+            .arguments(["--use-blacklist", "--", module])
+            .arguments(parameters)
+            .makes_changes();
+        match modprobe.run() {
+            Ok(ended) if ended.is_success() => return Ok(()),
+            Ok(ended) => return Err(refused(module, &ended.messages())),
+            Err(NotRun::NotStarted { program, errno }) => {
+                return Err(HostError::from_errno(Operation::Load, named(module), errno)
+                    .detail(format!("cannot start {program}")));
             }
+            Err(NotRun::NotInstalled) => {}
         }
         let unsupported = Unsupported::new(UnsupportedKind::NoBackend, "modprobe is not installed")
             .hint("install the package kmod")

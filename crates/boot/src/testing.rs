@@ -7,6 +7,8 @@
 //! unloaded module. The loaded modules and the values of their parameters are in `/sys/module` and
 //! nowhere else, so a copy of the files is a copy of the machine.
 
+mod grub_mkconfig;
+
 use std::fmt;
 
 use hosttune_core::testing::{Behaviour, CrashPoint, Memory};
@@ -18,6 +20,8 @@ use crate::modprobe::{not_unloaded, refused};
 use crate::modprobe_d::ModprobeConfiguration;
 use crate::module::{canonical, of_loaded};
 use crate::modules::ModuleLoader;
+
+pub use grub_mkconfig::{GeneratorBehaviour, MemoryGrubMkconfig};
 
 /// The kernel release of the machine.
 pub const RELEASE: &str = "6.12.0-double";

@@ -8,20 +8,22 @@ use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcom
 use clap_complete::Shell;
 
 use super::boot::{self, BootArguments};
+use super::confirm;
 use super::facts::FactsArguments;
 use super::guest::{GuestArguments, LoanArguments};
 use super::manual::ManualArguments;
 use super::measure::MeasureArguments;
 use super::run_command::{RunArguments, StartArguments};
-use super::{HostProfile, Options, Setting};
+use super::{HostProfile, Setting};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  success, or everything is as wanted
   1  drift: verify found a setting that is not as wanted, plan --exit-code found
      something to do, revert kept a value that another process has set since or
-     still uses, measure found a path that is not gradable; or verify, plan
-     --exit-code or apply met a value that could not be read
+     still uses or could not generate the boot menu, measure found a path that is
+     not gradable; or verify, plan --exit-code or apply met a value that could not
+     be read
   2  usage: the command line is wrong or names something unknown
   3  refused, declined or rolled back: nothing was changed (also without the
      permission, or while another run holds the lock); measure: nothing could be
@@ -30,7 +32,8 @@ Exit codes:
      original value; they stay in the journal, see status
   5  everything was reverted, but the journal could not be cleared
   run exits as its command does; 127: the command was not found, 126: it is not
-  executable, 125: it was not started for another reason
+  executable, 125: it was not started for another reason, such as a wrong command
+  line (run --explain: as above)
 
 The default command is plan. It does not need root and changes nothing.";
 
@@ -69,6 +72,9 @@ pub(super) struct Global {
     /// With --persist: try the kernel parameters in the next boot only; confirm keeps them
     #[arg(long)]
     pub(super) try_boot: bool,
+    /// Also run the program that generates the boot menu from the changed files (grub-mkconfig)
+    #[arg(long)]
+    pub(super) regenerate: bool,
     /// Only what belongs to the user who runs this; not for root
     #[arg(long)]
     pub(super) user: bool,
@@ -194,7 +200,7 @@ pub(super) fn command(profile: &dyn HostProfile) -> clap::Command {
             ))
         }
     };
-    let has_trials = profile.boot_parameters(&Options::default()).is_some();
+    let has_trials = confirm::has_trials(profile);
     // These options are accepted before and after the command. clap's `global` is not used: it drops
     // the values given before the command if there are any after it.
     let command = command
@@ -212,7 +218,9 @@ pub(super) fn command(profile: &dyn HostProfile) -> clap::Command {
             let command = if has_trials {
                 command
             } else {
-                command.mut_arg("try_boot", none)
+                command
+                    .mut_arg("try_boot", none)
+                    .mut_arg("regenerate", none)
             };
             let command = unused(&name)
                 .iter()
@@ -225,6 +233,7 @@ pub(super) fn command(profile: &dyn HostProfile) -> clap::Command {
         })
         .mut_arg("with", candidates)
         .mut_arg("try_boot", |argument| argument.hide(!has_trials))
+        .mut_arg("regenerate", |argument| argument.hide(!has_trials))
         .mut_arg("user", |user| user.hide(!profile.has_user_settings()))
         .args(settings.iter().map(argument));
     let command = match has_trials {
@@ -263,6 +272,26 @@ pub(super) fn parse(
     Ok(parsed)
 }
 
+/// Whether a command line that is wrong was to run a command, whose exit code this program's would be taken for.
+pub(super) fn is_of_run(profile: &dyn HostProfile, arguments: &[OsString]) -> bool {
+    let parsed = command(profile)
+        .ignore_errors(true)
+        .try_get_matches_from(arguments);
+    let is_set = |matches: &ArgMatches| matches!(matches.try_get_one("explain"), Ok(Some(true)));
+    if let Ok(Some((name, matches))) = parsed.as_ref().map(ArgMatches::subcommand) {
+        return name == "run" && !is_set(matches);
+    }
+    // Behind an unknown option clap finds no command.
+    let known = command(profile);
+    let is_command = |word: &&OsString| {
+        known
+            .get_subcommands()
+            .any(|one| *one.get_name() == ***word)
+    };
+    let mut own = arguments.iter().skip(1).take_while(|word| *word != "--");
+    own.find(is_command).is_some_and(|word| word == "run") && !own.any(|word| word == "--explain")
+}
+
 /// The commands of profiles that lend devices to a guest.
 const COMMANDS_FOR_GUESTS: [&str; 3] = ["lend", "return", "guest"];
 
@@ -271,19 +300,50 @@ fn unused(command: &str) -> &'static [&'static str] {
     match command {
         "verify" => &["try_boot"],
         "explain" => &["strict", "try_boot"],
-        "boot" => &["only", "strict", "persist", "try_boot", "user"],
+        "boot" => &[
+            "only",
+            "strict",
+            "persist",
+            "try_boot",
+            "regenerate",
+            "user",
+        ],
         "confirm" => &["only", "persist", "try_boot", "user"],
-        "revert" | "status" => &["strict", "with", "persist", "try_boot"],
-        "watch" => &["try_boot", "user"],
-        "run" => &["persist", "try_boot", "user"],
-        "lend" => &["only", "persist", "try_boot", "user"],
+        "revert" => &["strict", "with", "persist", "try_boot"],
+        "status" => &["strict", "with", "persist", "try_boot", "regenerate"],
+        "watch" => &["try_boot", "regenerate", "user"],
+        "run" => &["persist", "try_boot", "regenerate", "user"],
+        "lend" => &["only", "persist", "try_boot", "regenerate", "user"],
         "run-start" | "run-watchdog" | "run-hold" | "run-recover" | "facts" | "who-sets"
-        | "return" | "guest" => &["only", "strict", "with", "persist", "try_boot", "user"],
+        | "return" | "guest" => &[
+            "only",
+            "strict",
+            "with",
+            "persist",
+            "try_boot",
+            "regenerate",
+            "user",
+        ],
         "measure" => &[
-            "root", "only", "strict", "with", "persist", "try_boot", "user",
+            "root",
+            "only",
+            "strict",
+            "with",
+            "persist",
+            "try_boot",
+            "regenerate",
+            "user",
         ],
         "completions" | "manual" => &[
-            "json", "root", "only", "strict", "with", "persist", "try_boot", "user",
+            "json",
+            "root",
+            "only",
+            "strict",
+            "with",
+            "persist",
+            "try_boot",
+            "regenerate",
+            "user",
         ],
         _ => &[],
     }
@@ -347,6 +407,7 @@ impl Global {
         self.strict |= after.strict;
         self.persist |= after.persist;
         self.try_boot |= after.try_boot;
+        self.regenerate |= after.regenerate;
         self.user |= after.user;
         self.only.extend(after.only);
         self.with.extend(after.with);
@@ -368,6 +429,7 @@ impl Global {
             ("with", !self.with.is_empty()),
             ("persist", self.persist),
             ("try_boot", self.try_boot),
+            ("regenerate", self.regenerate),
             ("user", self.user),
         ];
         let given = given
@@ -415,6 +477,7 @@ impl Global {
             ("strict", self.strict),
             ("persist", self.persist),
             ("try_boot", self.try_boot),
+            ("regenerate", self.regenerate),
             ("user", self.user),
         ];
         for (option, set) in options {

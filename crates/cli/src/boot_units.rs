@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use hosttune_core::file::{ConfigFile, Directory, DirectoryState, FileState};
 use hosttune_core::host::{EntryKind, FileContent};
+use hosttune_core::journal::DirectoryStore;
 use hosttune_core::{Error, Host, Planner, Session, Tuning};
 use hosttune_helper::Installed;
 use hosttune_run::helper_units::HelperUnits;
@@ -222,9 +223,9 @@ pub(super) fn uninstall(
         (units.apply().name, "multi-user.target.wants"),
         (units.watch().name, "multi-user.target.wants"),
     ];
-    // Another host can have the same socket enabled.
+    // The socket stays if the units of another host need it, and enabled as it is.
     let socket = format!("{HELPER}.socket");
-    if is_written(&socket) {
+    if is_written(&socket) && !is_needed_by_others(&arguments.host, &socket, root, &session)? {
         enabled.push((socket, "sockets.target.wants"));
     }
     for (unit, wants) in enabled {
@@ -270,6 +271,31 @@ pub(super) fn uninstall(
         streams.print(&text);
     }
     Ok(Exit::of_reverted(&reverted))
+}
+
+/// Whether the units of another host have this unit too, by their journals.
+fn is_needed_by_others(
+    host: &str,
+    unit: &str,
+    root: Option<&Path>,
+    own: &Session,
+) -> Result<bool, Failure> {
+    let [_, journals] = DirectoryStore::SYSTEM;
+    for name in own.host().list_if_there(journals).map_err(Error::from)? {
+        let owner = name.strip_suffix(".journal").unwrap_or_default();
+        let Some(other) = owner.strip_suffix(UNITS_OWNER) else {
+            continue;
+        };
+        if other == host || other.is_empty() {
+            continue;
+        }
+        let written = session(other, root)?.status()?;
+        let mut pending = written.pending.iter();
+        if pending.any(|pending| pending.knob.text.ends_with(&format!("/{unit}"))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The helper's program; `None` if it is not installed and was not named.

@@ -92,20 +92,42 @@ fn is_unicode(locale: Option<String>) -> bool {
     })
 }
 
-/// The text with every control character escaped. Values read from a host are printed to a terminal,
-/// which would otherwise interpret them.
+/// The text with every control character escaped, and every character that is not seen or changes the order in
+/// which others are shown. Values read from a host are printed to a terminal, which would otherwise interpret them:
+/// one could look like another.
 pub(super) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
             '\t' => shown.push(' '),
-            character if character.is_control() => {
+            character if character.is_control() || is_invisible(character) => {
                 let _ = write!(shown, "{}", character.escape_default());
             }
             character => shown.push(character),
         }
     }
     shown
+}
+
+/// The same for a text of several lines.
+pub(super) fn visible_lines(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(visible).collect();
+    lines.join("\n")
+}
+
+/// Whether a character is shown as nothing: the format characters of Unicode (general category Cf, version 16),
+/// its line and paragraph separators, and the letters without a glyph (`Default_Ignorable_Code_Point`). Variation
+/// selectors are not among them: they follow a character that is seen.
+fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
+        | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
+        | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 #[cfg(test)]
@@ -115,6 +137,30 @@ mod tests {
     #[test]
     fn control_characters_are_shown_and_not_obeyed() {
         assert_eq!(visible("a\tb\u{1b}[2Jc\n"), "a b\\u{1b}[2Jc\\n");
+    }
+
+    #[test]
+    fn what_is_not_seen_or_turns_the_text_around_is_shown() {
+        for character in [
+            '\u{202a}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{2069}',
+            '\u{200b}',
+            '\u{200f}',
+            '\u{feff}',
+            '\u{61c}',
+            '\u{ad}',
+            '\u{2028}',
+            '\u{2060}',
+            '\u{3164}',
+            '\u{e0041}',
+        ] {
+            let shown = visible(&format!("a{character}b"));
+            assert_eq!(shown, format!("a{}b", character.escape_unicode()));
+        }
+        assert_eq!(visible("é → … ❤\u{fe0f} 日本"), "é → … ❤\u{fe0f} 日本");
+        assert_eq!(visible_lines("a\u{202e}\nb\n"), "a\\u{202e}\nb");
     }
 
     #[test]

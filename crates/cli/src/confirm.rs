@@ -1,9 +1,9 @@
 //! `confirm`: keeps the kernel parameters that the running boot tries; and what `status` and `revert` say
 //! of a trial.
 
-use hosttune_boot::boot_loader::{BootParameters, leftovers};
-use hosttune_boot::boot_once::{TRIAL, Trial, TrialState, leaks, running_mark};
-use hosttune_core::{Error, Plan, Selection, Session, Status, Tuning};
+use hosttune_boot::boot_loader::BootParameters;
+use hosttune_boot::boot_once::{TRIAL, Trial, TrialState, running_mark};
+use hosttune_core::{AnyKnob, Error, Plan, Selection, Session, Status, Tuning};
 
 use super::arguments::Global;
 use super::ask::ask;
@@ -36,10 +36,22 @@ pub(super) fn check(profile: &dyn HostProfile, global: &Global) -> Result<(), Fa
     Ok(())
 }
 
+/// Whether kernel parameters of this profile can be tried.
+pub(super) fn has_trials(profile: &dyn HostProfile) -> bool {
+    profile.boot_parameters(&Options::default()).is_some()
+}
+
 /// Whether the journal has a change that belongs to a trial.
 pub(super) fn is_pending(status: &Status) -> bool {
-    let mut parts = status.pending.iter().map(|pending| &pending.part);
-    parts.any(|part| part.split('/').any(|name| name == TRIAL))
+    of_trial(status).next().is_some()
+}
+
+/// The knobs of the changes that belong to a trial.
+fn of_trial(status: &Status) -> impl Iterator<Item = &AnyKnob> {
+    let is_trial = |part: &str| part.split('/').any(|name| name == TRIAL);
+    let pending = status.pending.iter();
+    let pending = pending.filter(move |pending| is_trial(&pending.part));
+    pending.map(|pending| &pending.knob)
 }
 
 /// The notes of `status`: what became of the trial.
@@ -68,40 +80,6 @@ pub(super) fn after_revert(session: &Session, had_trial: bool) -> Result<Vec<Str
 }
 
 impl Run<'_> {
-    /// Where words of a trial were copied to, and the kernel parameters of the profile that are still in the
-    /// boot loader's files and that no journal knows; what cannot be read is a note.
-    pub(super) fn left_in_the_loader(&self, session: &Session) -> Vec<String> {
-        // Those of optional parts too, which may have been requested.
-        let candidates = self.profile.candidates().iter();
-        let options = Options {
-            persist: true,
-            with: candidates.map(|&name| name.to_owned()).collect(),
-            ..self.options(session)
-        };
-        let Some((_, parameters)) = self.profile.boot_parameters(&options) else {
-            return Vec::new();
-        };
-        let Ok(status) = session.status() else {
-            // The command itself has failed with this.
-            return Vec::new();
-        };
-        let pending = status.pending.iter().map(|pending| &pending.knob);
-        let host = session.host();
-        let found = leaks(host).and_then(|leaks| {
-            let leftovers = leftovers(host, &parameters, pending)?;
-            let leaks = leaks.iter().map(ToString::to_string);
-            Ok(leaks
-                .chain(leftovers.iter().map(ToString::to_string))
-                .collect())
-        });
-        match found {
-            Ok(notes) => notes,
-            Err(error) => vec![format!(
-                "the boot loader's files cannot be searched for parameters that are left: {error}"
-            )],
-        }
-    }
-
     /// The trial of this profile, if the journal has one; a file of it that is damaged is a note.
     pub(super) fn trial(
         &self,
@@ -112,7 +90,7 @@ impl Run<'_> {
             return (None, None);
         }
         match Trial::of(session.host(), self.profile.name()) {
-            Ok(trial) => (trial, None),
+            Ok(trial) => (trial.map(|trial| trial.among(of_trial(status))), None),
             Err(error) => (None, Some(format!("the trial cannot be read: {error}"))),
         }
     }
@@ -147,7 +125,7 @@ impl Run<'_> {
                 true => one.required(),
                 false => one,
             });
-        let kept = BootParameters::new(parameters.name, required);
+        let kept = BootParameters::new(parameters.name, required).generate(parameters.is_generated);
         let tuning = (part, kept);
         let as_text = !self.global.json;
         let streams = &mut *self.streams;

@@ -11,8 +11,8 @@ pub enum Exit {
     /// Success, or everything is as wanted.
     Done = 0,
     /// `verify`, `apply` or `plan --exit-code` found a setting that is not as wanted or could not be
-    /// read, `revert` kept a value that another process has set since, or `measure` found a path that is
-    /// not gradable.
+    /// read, `revert` kept a value that another process has set since or could not generate the boot
+    /// menu, or `measure` found a path that is not gradable.
     Drift = 1,
     /// The command line is wrong or names something unknown.
     Usage = 2,
@@ -22,6 +22,8 @@ pub enum Exit {
     Incomplete = 4,
     /// Everything was reverted, but the journal could not be cleared.
     Unrecorded = 5,
+    /// The command of `run` was not started, for a reason of this program; as `env(1)` and `timeout(1)` end.
+    NotStarted = 125,
 }
 
 impl Exit {
@@ -37,6 +39,14 @@ impl Exit {
             Error::Unrecorded { reverted, .. } if !reverted.is_complete() => Self::Incomplete,
             Error::Unrecorded { .. } => Self::Unrecorded,
             _ => Self::Refused,
+        }
+    }
+
+    /// The same, and a drift where it was success.
+    pub(super) fn or_drift(self) -> Self {
+        match self {
+            Self::Done => Self::Drift,
+            other => other,
         }
     }
 

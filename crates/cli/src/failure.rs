@@ -65,6 +65,9 @@ pub(super) enum Failure {
     /// The records of the commands that run tuned.
     #[error(transparent)]
     Runs(#[from] RunFileError),
+    /// What runs that have ended left could not be reverted.
+    #[error("what runs that have ended left could not be reverted")]
+    LeftByRuns(#[source] Box<Failure>),
     /// A process could not be started or watched.
     #[error("cannot start or watch a process")]
     Process(#[source] std::io::Error),
@@ -179,6 +182,7 @@ impl Failure {
             Self::Usage { .. } => Exit::Usage,
             Self::Engine(error) => Exit::of_error(error),
             Self::Unrecorded { exit, .. } => *exit,
+            Self::LeftByRuns(_) => Exit::Incomplete,
             Self::ReportFile(error) if error.is_usage => Exit::Usage,
             Self::Sources(_)
             | Self::Measure(_)
@@ -216,6 +220,7 @@ impl Failure {
             Self::Measure(error) => error.hint(),
             Self::Responder(error) => error.hint().map(str::to_owned),
             Self::Runs(error) => error.hint(),
+            Self::LeftByRuns(failure) => failure.hint(),
             Self::Helper { hint, .. } => hint.clone(),
             Self::StillEnabled { unit, root } => Some(match root {
                 Some(root) => format!("systemctl --root {} disable {unit}", root.display()),

@@ -2,14 +2,16 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use hosttune_helper::{
     GROUP, HOSTS, Installed, ListenError, SOCKET, Server, listen, listener_on_stdin,
 };
+use rustix::fs::FileType;
 
+use super::exit::Exit;
 use super::helper_hint::group_id;
 
 /// Tune this host for users without root, while their commands run. systemd starts it when a user connects; started
@@ -36,31 +38,58 @@ pub fn helper() -> ExitCode {
     let arguments = Arguments::parse();
     match serve(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err((why, hint)) => {
+        Err(Failed { why, hint, exit }) => {
             let mut text = format!("hosttuned: {why}\n");
             if let Some(hint) = hint {
                 text.push_str(&format!("  try: {hint}\n"));
             }
             let _ = std::io::stderr().write_all(text.as_bytes());
-            // As all commands: refused, and nothing was changed.
-            ExitCode::from(3)
+            exit.into()
         }
     }
 }
 
-type Failed = (String, Option<String>);
+/// Why it does not serve, what to type, and the exit code.
+struct Failed {
+    why: String,
+    hint: Option<String>,
+    exit: Exit,
+}
+
+impl Failed {
+    /// As all commands: refused, and nothing was changed.
+    fn refused(why: impl Into<String>, hint: Option<String>) -> Self {
+        Self {
+            why: why.into(),
+            hint,
+            exit: Exit::Refused,
+        }
+    }
+
+    /// The command line names something that does not exist.
+    fn usage(why: impl Into<String>, hint: &str) -> Self {
+        Self {
+            why: why.into(),
+            hint: Some(hint.to_owned()),
+            exit: Exit::Usage,
+        }
+    }
+}
 
 fn serve(arguments: &Arguments) -> Result<(), Failed> {
-    let plain = |error: std::io::Error| (error.to_string(), None);
+    let plain = |error: std::io::Error| Failed::refused(error.to_string(), None);
     let root = match &arguments.root {
         // The host programs have another working directory.
-        Some(root) => Some(std::path::absolute(root).map_err(plain)?),
+        Some(root) => {
+            need_directory("--root", root)?;
+            Some(std::path::absolute(root).map_err(plain)?)
+        }
         None => None,
     };
     let is_root = rustix::process::geteuid().is_root();
     if root.is_none() && !is_root {
-        return Err((
-            "the helper needs root".to_owned(),
+        return Err(Failed::refused(
+            "the helper needs root",
             Some("run it as root: sudo hosttuned".to_owned()),
         ));
     }
@@ -68,8 +97,8 @@ fn serve(arguments: &Arguments) -> Result<(), Failed> {
     let listener = match given {
         Some(listener) => listener,
         None if std::env::var_os("LISTEN_FDS").is_some() => {
-            return Err((
-                "the socket was not given as standard input".to_owned(),
+            return Err(Failed::refused(
+                "the socket was not given as standard input",
                 Some("add StandardInput=socket to the unit, or unset LISTEN_FDS".to_owned()),
             ));
         }
@@ -84,19 +113,30 @@ fn serve(arguments: &Arguments) -> Result<(), Failed> {
     server.run().map_err(plain)
 }
 
+/// Refuses a directory that does not exist: nothing could be tuned there, and each client would be told so.
+fn need_directory(option: &str, path: &Path) -> Result<(), Failed> {
+    let shown = path.display();
+    let why = match rustix::fs::stat(path) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => return Ok(()),
+        Ok(_) => format!("{option} {shown}: it is not a directory"),
+        Err(errno) => format!("{option} {shown}: {errno}"),
+    };
+    Err(Failed::usage(why, "name the directory of a tree"))
+}
+
 /// A socket that is made here. A user's own helper, which works on a tree, needs no group.
 fn made(arguments: &Arguments, is_root: bool) -> Result<std::os::unix::net::UnixListener, Failed> {
     let group = match groups(&arguments.group) {
         Some(group) => Some(group),
         None if !is_root => None,
         None => {
-            return Err((
-                format!("there is no group {}", arguments.group),
-                Some(format!(
-                    "groupadd --system {0}; usermod -aG {0} USER",
-                    arguments.group
-                )),
-            ));
+            let why = format!("there is no group {}", arguments.group);
+            if arguments.group != GROUP {
+                let hint = format!("omit it for the group {GROUP}, or name one of /etc/group");
+                return Err(Failed::usage(format!("--group: {why}"), &hint));
+            }
+            let hint = format!("groupadd --system {GROUP}; usermod -aG {GROUP} USER");
+            return Err(Failed::refused(why, Some(hint)));
         }
     };
     let group = group.filter(|_| is_root);
@@ -111,7 +151,7 @@ fn made(arguments: &Arguments, is_root: bool) -> Result<std::os::unix::net::Unix
             if let Some(source) = std::error::Error::source(&error) {
                 why.push_str(&format!(": {source}"));
             }
-            Err((why, hint(&error)))
+            Err(Failed::refused(why, hint(&error)))
         }
     }
 }

@@ -27,7 +27,8 @@
 //! | 4 | rollback or revert incomplete, or ended by a second signal: some settings have neither the wanted nor the original value; they stay in the journal |
 //! | 5 | everything was reverted, but the journal could not be cleared |
 //!
-//! `run` exits as its command does; its own failures are 125, 126 and 127, as with `env(1)`.
+//! `run` exits as its command does; its own failures are 125, 126 and 127, as with `env(1)`: 125 also for a
+//! wrong command line. `run --explain` exits as the other commands.
 //!
 //! A termination signal (SIGINT, SIGTERM, SIGHUP) stops `apply` and `revert` at the end of a step.
 //! `apply` then rolls back its changes and exits 3; `revert` leaves the remaining changes in place and
@@ -56,6 +57,7 @@ mod helper_program;
 mod import;
 mod interruption;
 mod json;
+mod left_in_loader;
 mod manual;
 mod measure;
 mod open_to_users;
@@ -63,6 +65,7 @@ mod other_writers;
 mod pci;
 mod permission;
 mod rate;
+mod regenerate;
 mod report_file;
 mod run;
 mod run_command;
@@ -249,6 +252,9 @@ pub struct Options {
     /// Whether kernel parameters are only tried in the next boot. Never true without
     /// [`persist`](Self::persist).
     pub try_boot: bool,
+    /// Whether the boot menu is generated from the files that are kept. Never true without
+    /// [`persist`](Self::persist).
+    pub regenerate: bool,
     /// Whether only the settings of the user who runs the program are requested. Never true for root,
     /// for a tree, or for a profile without [such settings](HostProfile::has_user_settings).
     pub user: bool,

@@ -52,6 +52,8 @@ pub(super) fn manual(
                 .display_name(format!("{}-{name}", profile.name()))
                 .bin_name(format!("{} {name}", profile.name()))
                 .version(profile.version())
+                // Only the program has the option.
+                .disable_version_flag(true)
         }
     };
     let mut text = Vec::new();

@@ -15,8 +15,8 @@ use super::guest::{GuestArguments, LoanArguments};
 use super::streams::Streams;
 use super::text::{self, Page};
 use super::{
-    HostProfile, confirm, explain, facts, guest, json, manual, measure, run_command, user, watch,
-    who_sets,
+    HostProfile, confirm, explain, facts, guest, json, manual, measure, regenerate, run_command,
+    user, watch, who_sets,
 };
 
 /// Runs the command line given by the arguments; the first one is the program's name.
@@ -28,7 +28,15 @@ pub(super) fn run(
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let parsed = match arguments::parse(profile, arguments.clone()) {
         Ok(parsed) => parsed,
-        Err(error) => return misunderstood(&error, &arguments, streams),
+        Err(error) => {
+            let is_of_run = arguments::is_of_run(profile, &arguments);
+            // Standard output is the command's.
+            let as_document = if is_of_run { &[] } else { arguments.as_slice() };
+            return match misunderstood(&error, as_document, streams) {
+                Exit::Usage if is_of_run => Exit::NotStarted,
+                exit => exit,
+            };
+        }
     };
     let command = parsed.command.unwrap_or(Command::Plan { exit_code: false });
     let mut run = Run {
@@ -47,6 +55,13 @@ pub(super) fn run(
     ) || matches!(&command, Command::Boot(arguments) if arguments.changes());
     let outcome = run.command(&command);
     let as_json = run.global.json;
+    if let Command::Run(arguments) = &command
+        && !arguments.explain
+    {
+        // It ends as its command, and standard output is the command's; so this was not started.
+        answered(profile.name(), outcome, false, changes, streams);
+        return Exit::NotStarted;
+    }
     answered(profile.name(), outcome, as_json, changes, streams)
 }
 
@@ -130,6 +145,7 @@ impl Run<'_> {
     fn command(&mut self, command: &Command) -> Result<Exit, Failure> {
         self.check_candidates()?;
         confirm::check(self.profile, &self.global)?;
+        regenerate::check(self.profile, &self.global, command)?;
         user::check(self.profile, &self.global, command, self.is_root)?;
         // What runs have changed belongs to root.
         if !self.global.user
@@ -141,7 +157,7 @@ impl Run<'_> {
                     | Command::Watch { .. }
             )
         {
-            self.revert_killed_runs();
+            self.revert_killed_runs(!matches!(command, Command::Revert { .. }));
         }
         match command {
             Command::Plan { exit_code } => self.plan(*exit_code),
@@ -369,35 +385,48 @@ impl Run<'_> {
                 return Ok(Exit::Refused);
             }
         }
+        let parameters = self.loader_parameters(&session);
         let mut reverted = ending.at_work(|| session.revert())?;
         // What a run has changed may have been kept by what was reverted just now.
-        let by_runs = self.reverted_of_killed_runs(force, &mut reverted);
+        let (by_runs, failure) = match self.reverted_of_killed_runs(force, &mut reverted) {
+            Ok(notes) => (notes, None),
+            Err(failure) => (Vec::new(), Some(failure)),
+        };
+        let of_trial = confirm::after_revert(&session, had_trial)?;
+        let exit = Exit::of_reverted(&reverted);
+        let (left, exit) =
+            self.left_after_revert(&mut session, parameters.as_ref(), exit, &ending)?;
+        let exit = failure.as_ref().map_or(exit, Failure::exit);
+        let stays = self.stays_until_restart(&session, &reverted.undone);
         let notes = [
             notes,
             by_runs,
             reverted.notes.clone(),
-            confirm::after_revert(&session, had_trial)?,
-            self.left_in_the_loader(&session),
-            self.stays_until_restart(&session, &reverted.undone),
+            of_trial,
+            left,
+            stays,
         ]
         .concat();
-        let exit = Exit::of_reverted(&reverted);
         let unrecorded = reverted.unrecorded.as_ref().map(|unrecorded| {
             let again = self.global.invocation(self.profile.name(), "revert");
             Failure::unrecorded(unrecorded, exit, &again)
         });
         if self.global.json {
-            let document = json::reverted(&reverted, &notes, unrecorded.as_ref());
+            let failure = failure.as_ref().or(unrecorded.as_ref());
+            let document = json::reverted(&reverted, &notes, failure);
             self.streams.document(&document)?;
         } else {
             let text = text::reverted(&page, &reverted, &notes);
             self.streams.print(&text);
         }
-        if let Some(failure) = &unrecorded {
+        for failure in failure.iter().chain(&unrecorded) {
             self.streams.fail(self.profile.name(), failure, false);
         }
-        self.say_what_runs_hold();
-        Ok(exit)
+        let is_kept = self.say_what_runs_hold();
+        Ok(match exit {
+            Exit::Done if is_kept => Exit::Drift,
+            exit => exit,
+        })
     }
 
     fn watch(&mut self, yes: bool) -> Result<Exit, Failure> {
@@ -441,7 +470,8 @@ impl Run<'_> {
         let notes = [
             whose_journal(&session),
             confirm::notes(&session, trial.as_ref())?,
-            self.left_in_the_loader(&session),
+            self.left_in_the_loader(&session, self.loader_parameters(&session).as_ref())
+                .notes(),
             self.stays_until_restart(&session, &[]),
             unreadable.into_iter().collect(),
         ]

@@ -9,6 +9,7 @@ use clap::{Args, value_parser};
 use hosttune_core::Applied;
 use hosttune_core::host::RootKind;
 use hosttune_run::account::{Account, invoker};
+use hosttune_run::liveness::own_pid_namespace;
 use hosttune_run::membership::Remaining;
 use hosttune_run::signals::{HeldSignals, expect_children};
 use hosttune_run::starter::{self, NotStarted, Start, StartReport, Starter};
@@ -123,14 +124,7 @@ impl Run<'_> {
                 "omit it, or add --explain",
             ));
         }
-        let start = match self.start_of(arguments) {
-            Err(failure) if !arguments.explain => {
-                // An exit code of this program's own would be taken for one of the command's.
-                self.streams.fail(self.profile.name(), &failure, false);
-                Ended::NOT_STARTED.end_process()
-            }
-            start => start?,
-        };
+        let start = self.start_of(arguments)?;
         if arguments.explain {
             return self.explain_run(arguments, &start);
         }
@@ -266,7 +260,7 @@ impl Run<'_> {
         }
         let nice = start.nice;
         let entered = self.entered(arguments, nice, &runner, &starter, &mut watchdog, &ending);
-        let (applied, signals) = match entered {
+        let (applied, not_weighed, signals) = match entered {
             Ok(entered) => entered,
             Err(failure) => {
                 starter.dismiss();
@@ -285,6 +279,10 @@ impl Run<'_> {
             Ok(Ended::NOT_STARTED)
         } else {
             self.say_applied(&applied);
+            // --explain has promised it.
+            for why in not_weighed {
+                self.say(&why);
+            }
             self.supervised(starter, &signals, &runner, &mut watchdog)
         };
         let left = ending.at_work(|| {
@@ -308,7 +306,7 @@ impl Run<'_> {
         starter: &Starter,
         watchdog: &mut Watchdog,
         ending: &Ending,
-    ) -> Result<(Applied, HeldSignals), Failure> {
+    ) -> Result<(Applied, Vec<String>, HeldSignals), Failure> {
         let (process, _) = watchdog.ready(&runner.boot).map_err(Failure::Watchdog)?;
         let children = [starter.pid().as_raw_pid(), process.pid];
         let weight = nice.and_then(|nice| match self.command_group(&children) {
@@ -322,12 +320,13 @@ impl Run<'_> {
             command: shown(&arguments.command),
             user: None,
             network_namespace: self.network_namespace()?,
+            pid_namespace: own_pid_namespace().map_err(Failure::Process)?,
         };
         let wait = Duration::from_secs(arguments.wait.into());
         ending.at_work(|| {
-            let applied = self.enter_run(&record, weight.as_ref(), wait, ending)?;
+            let (applied, not_weighed) = self.enter_run(&record, weight.as_ref(), wait, ending)?;
             match HeldSignals::hold() {
-                Ok(signals) => Ok((applied, signals)),
+                Ok(signals) => Ok((applied, not_weighed, signals)),
                 Err(error) => {
                     self.leave_run(Some(runner), WAIT_AT_THE_END, false)?;
                     Err(Failure::Signals(error))
@@ -412,6 +411,11 @@ impl Run<'_> {
                 {
                     let others = super::text::count(others, "other command", "other commands");
                     self.say(&format!("the tuning is kept for {others}"));
+                }
+                if let Remaining::Held(_) = remaining
+                    && let Ok(runs) = self.runs()
+                {
+                    self.say_unknown(&runs);
                 }
                 let Some(reverted) = reverted else { return };
                 if !reverted.not_reverted.is_empty() || reverted.unrecorded.is_some() {

@@ -52,9 +52,6 @@ struct Way {
     notes: Vec<String>,
 }
 
-/// How long it may take to connect to the helper when only the way is explained.
-const ANSWERS: Duration = Duration::from_secs(1);
-
 #[derive(Debug, Serialize)]
 struct Variable {
     name: String,
@@ -108,35 +105,36 @@ impl Run<'_> {
                 notes: Vec::new(),
             };
         };
-        let (name, open) = (self.profile.name(), self.profile.open_to_users());
         let mut way = Way {
             tuned_by: Some("helper"),
             nice: start.nice,
             notes: Vec::new(),
         };
         let request = self.request(arguments, start);
-        if let Some(nice) = request.nice
-            && let Err(why) = open.admit_nice(name, nice)
-        {
-            way.nice = None;
-            way.notes.push(why);
-        }
-        let untuned = match open.admit(name, &request, self.profile.settings()) {
-            Err(not) => Some((not.why, Some(not.hint))),
-            Ok(_) => {
-                let until = Instant::now() + ANSWERS;
-                let failure = Connection::open(&socket, until).map_err(|why| self.unavailable(why));
-                failure.err().map(|why| (why.to_string(), why.hint()))
+        // The helper and the host program that root has installed decide, and not this program.
+        let asked = self.need_no_tree().and_then(|()| {
+            let until = Instant::now() + Duration::from_secs(arguments.wait.into());
+            Connection::open(&socket, until)
+                .and_then(|connection| connection.explain(&request, until))
+                .map_err(|why| self.unavailable(why))
+        });
+        match asked {
+            Ok(admitted) => {
+                if request.nice.is_some() {
+                    way.nice = admitted.nice;
+                }
+                way.notes.extend(admitted.notes);
             }
-        };
-        if let Some((why, hint)) = untuned {
-            way.tuned_by = None;
-            if request.nice.is_some() {
-                way.nice = None;
+            Err(why) => {
+                way.tuned_by = None;
+                if request.nice.is_some() {
+                    way.nice = None;
+                }
+                way.notes
+                    .push(format!("the command would run without the tuning: {why}"));
+                way.notes
+                    .extend(why.hint().map(|hint| format!("try: {hint}")));
             }
-            way.notes
-                .push(format!("the command would run without the tuning: {why}"));
-            way.notes.extend(hint.map(|hint| format!("try: {hint}")));
         }
         way
     }

@@ -58,6 +58,17 @@ impl Run<'_> {
         request
     }
 
+    /// The helper tunes no tree that its user names.
+    pub(super) fn need_no_tree(&self) -> Result<(), Failure> {
+        match self.global.root {
+            Some(_) => Err(Failure::usage(
+                "the helper tunes the running system, and --root names a tree",
+                "omit --root or --helper",
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Connects and asks, at most for the time of `--wait`.
     fn asked(
         &self,
@@ -86,12 +97,7 @@ impl Run<'_> {
         arguments: &RunArguments,
         start: &Start,
     ) -> Result<Ended, Failure> {
-        if self.global.root.is_some() {
-            return Err(Failure::usage(
-                "the helper tunes the running system, and --root names a tree",
-                "omit --root or --helper",
-            ));
-        }
+        self.need_no_tree()?;
         // Before anything is changed. The identity is that of the command already.
         if let StartReport::Failed { status, why } = starter::find(&arguments.command, Vec::new()) {
             self.say(&why);
@@ -137,7 +143,12 @@ impl Run<'_> {
         });
         match left {
             Ok(left) => self.say_left_by_helper(left.flatten().as_ref()),
-            Err(why) => self.say(&format!("{why}; the host is reverted nevertheless")),
+            Err(why) => {
+                self.say(&without_an_answer(&why));
+                let status = self.global.invocation(self.profile.name(), "status");
+                self.streams
+                    .complain(&format!("  try: sudo {status}; journalctl -u hosttuned\n"));
+            }
         }
         ended
     }
@@ -208,6 +219,14 @@ impl Run<'_> {
     }
 }
 
+/// What is known at the end of a lease whose other side has not answered. It reverts when it goes on, and may have
+/// been stopped, or wait for another process that changes the host.
+fn without_an_answer(why: &Unavailable) -> String {
+    format!(
+        "{why} after it was told that the command has ended: whether the host is reverted is not known"
+    )
+}
+
 /// The lease while the command runs. If the helper's side is killed, the helper is asked again; nothing waits for
 /// the answer.
 struct KeptLease<'a> {
@@ -268,5 +287,20 @@ impl Beside for KeptLease<'_> {
         };
         self.connection = None;
         self.say(&format!("{lost}; the command goes on without the tuning"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_not_asserted() {
+        let said = without_an_answer(&Unavailable::Late(30));
+        assert!(said.contains("did not answer in 30 s"), "{said}");
+        assert!(
+            said.ends_with("whether the host is reverted is not known"),
+            "{said}"
+        );
     }
 }

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use hosttune_core::{Applied, Reverted};
 use hosttune_helper::lease::{Lease, Wake};
-use hosttune_helper::protocol::{Answer, Left, Outcome, RefusalCode, Request, Tuned};
+use hosttune_helper::protocol::{Admitted, Answer, Left, Outcome, RefusalCode, Request, Tuned};
+use hosttune_run::liveness::own_pid_namespace;
 use hosttune_run::membership::Remaining;
 use hosttune_run::watchdog::Watchdog;
 use hosttune_run::{ProcessId, RunRecord};
 
 use super::arguments::Global;
+use super::colour::{visible, visible_lines};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::run::Run;
@@ -45,6 +47,11 @@ impl Run<'_> {
             }
         }
         let checked = self.check_candidates();
+        if request.explain && checked.is_ok() {
+            // If the client has gone, nobody is told.
+            let _ = lease.answer(&Answer::new(Outcome::Admitted(self.admitted(&request))));
+            return Ok(Exit::Done);
+        }
         match checked.and_then(|()| self.hold(&lease, &request)) {
             Ok(exit) => Ok(exit),
             Err(failure) => {
@@ -83,9 +90,10 @@ impl Run<'_> {
                     command: request.command.clone(),
                     user: Some(lease.peer.uid),
                     network_namespace: self.network_namespace()?,
+                    pid_namespace: own_pid_namespace().map_err(Failure::Process)?,
                 };
                 let wait = Duration::from_secs(request.wait.into());
-                ending.at_work(|| self.enter_run(&record, None, wait, &ending))
+                ending.at_work(|| Ok(self.enter_run(&record, None, wait, &ending)?.0))
             });
         let applied = match entered {
             Ok(applied) => applied,
@@ -119,6 +127,19 @@ impl Run<'_> {
                 Ok(Wake::Ended) | Err(_) => return,
             }
         }
+    }
+
+    /// What a client is told that only asks.
+    fn admitted(&self, request: &Request) -> Admitted {
+        let mut admitted = Admitted::default();
+        if let Some(nice) = request.nice {
+            let open = self.profile.open_to_users();
+            match open.admit_nice(self.profile.name(), nice) {
+                Ok(nice) => admitted.nice = Some(nice),
+                Err(why) => admitted.notes.push(why),
+            }
+        }
+        admitted
     }
 
     /// What the client is told, after its nice value was set.
@@ -156,6 +177,9 @@ impl Run<'_> {
                 watchdog.dismiss();
                 if let Remaining::Held(others) = remaining {
                     told.others = others;
+                    if let Ok(runs) = self.runs() {
+                        self.say_unknown(&runs);
+                    }
                 }
                 match reverted {
                     Some(reverted)
@@ -180,7 +204,8 @@ impl Run<'_> {
             }
         };
         for problem in &told.problems {
-            self.streams.complain(&format!("{name}: {problem}\n"));
+            self.streams
+                .complain(&format!("{name}: {}\n", visible(problem)));
         }
         (told, exit)
     }
@@ -194,7 +219,8 @@ impl Run<'_> {
                     let name = self.profile.name();
                     if !reverted.undone.is_empty() || !reverted.not_reverted.is_empty() {
                         self.streams.complain(&format!(
-                            "{name}: left by a run that was killed: {reverted}\n"
+                            "{name}: left by a run that was killed: {}\n",
+                            visible_lines(&reverted.to_string())
                         ));
                     }
                     return Ok(Exit::of_reverted(&reverted));

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use hosttune_core::{Applied, Host, LinuxHost, Reverted, Session, Status, Tuning};
+use hosttune_core::{Applied, Host, LinuxHost, Reverted, Session, State, Status, Tuning};
+use hosttune_run::liveness::{Liveness, SeenProcesses};
 use hosttune_run::membership::{self, Remaining, Shared};
 use hosttune_run::priority::ProcessorShare;
 use hosttune_run::weight::CommandWeight;
 use hosttune_run::{ProcessId, RunFile, RunRecord, RunRecords};
 
+use super::colour::visible_lines;
 use super::ending::Ending;
 use super::exit::Exit;
 use super::failure::Failure;
@@ -27,7 +29,7 @@ pub(super) const WAIT_AT_THE_END: Duration = Duration::from_secs(30);
 pub(super) struct TunedRuns<'a> {
     run: &'a Run<'a>,
     file: RunFile,
-    boot: String,
+    processes: SeenProcesses,
     force: bool,
     wait: Duration,
     /// The result of the last revert.
@@ -39,7 +41,7 @@ impl<'a> TunedRuns<'a> {
         Ok(Self {
             run,
             file: run.run_file()?,
-            boot: hosttune_run::boot_id().map_err(Failure::Process)?,
+            processes: SeenProcesses::now().map_err(Failure::Process)?,
             force: false,
             wait,
             reverted: None,
@@ -85,6 +87,27 @@ fn unless_locked<T>(
     }
 }
 
+/// Why a command's control group has not the weight of its nice value, for people.
+pub(super) fn why_not_weighed(
+    weight: &CommandWeight,
+    weighed: &Result<Applied, Failure>,
+) -> Vec<String> {
+    match weighed {
+        Ok(weighed) => {
+            let findings = weighed.findings.iter();
+            let not = findings.filter(|finding| !matches!(finding.state, State::Matches));
+            not.map(ToString::to_string).collect()
+        }
+        Err(failure) => {
+            let mut text = format!("{} was not set: {failure}", weight.group);
+            for cause in failure.chain() {
+                text.push_str(&format!(": {cause}"));
+            }
+            vec![text]
+        }
+    }
+}
+
 impl Shared for TunedRuns<'_> {
     type Error = Failure;
 
@@ -96,8 +119,8 @@ impl Shared for TunedRuns<'_> {
         Ok(self.file.write(records)?)
     }
 
-    fn is_alive(&self, process: &ProcessId) -> bool {
-        process.is_alive(&self.boot)
+    fn liveness(&self, run: &RunRecord) -> Liveness {
+        self.processes.liveness(run)
     }
 
     fn has_pending(&self) -> Result<bool, Failure> {
@@ -137,8 +160,10 @@ impl Shared for TunedRuns<'_> {
 /// The runs of a host and what they hold, for `status`.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    /// Those whose runner is alive.
+    /// Those whose runner has not ended, as far as that is known.
     pub(super) active: RunRecords,
+    /// Those of them of which it is not known, because they are in a PID namespace that is not seen from here.
+    pub(super) unknown: RunRecords,
     /// What decides about the processor time of the command of each; `None` if its process is not seen.
     pub(super) shares: Vec<Option<ProcessorShare>>,
     /// The changes that are reverted when the last of them ends.
@@ -181,14 +206,15 @@ impl Run<'_> {
         Ok(RunFile::new(&host, &self.run_owner())?)
     }
 
-    /// Adds a run and applies the host for it, and then the weight of the command's control group.
+    /// Adds a run and applies the host for it, and then the weight of the command's control group. Returns what was
+    /// changed, and why the weight is not set.
     pub(super) fn enter_run(
         &self,
         record: &RunRecord,
         weight: Option<&CommandWeight>,
         wait: Duration,
         ending: &Ending,
-    ) -> Result<Applied, Failure> {
+    ) -> Result<(Applied, Vec<String>), Failure> {
         let stop = ending.stop();
         let is_stopped = || stop.is_requested();
         let mut runs = TunedRuns::of(self, wait)?;
@@ -201,19 +227,18 @@ impl Run<'_> {
                     let mut session = self.narrowed(session, &*tuning)?;
                     Ok(session.apply_reviewed(|at| tuning.declare(at), |_| true)?)
                 })?;
+                let mut not_weighed = Vec::new();
                 if let Some(weight) = weight {
                     // By itself: --only limits the host and not what is the command's own.
                     let weighed =
                         unless_locked(wait, is_stopped, || Ok(weight.apply(&mut runs.session()?)?));
-                    match weighed {
-                        Ok(weighed) => {
-                            applied.changed.extend(weighed.changed);
-                            applied.findings.extend(weighed.findings);
-                        }
-                        Err(failure) => applied.notes.push(failure.to_string()),
+                    not_weighed = why_not_weighed(weight, &weighed);
+                    if let Ok(weighed) = weighed {
+                        applied.changed.extend(weighed.changed);
+                        applied.findings.extend(weighed.findings);
                     }
                 }
-                Ok(applied)
+                Ok((applied, not_weighed))
             })
         })
     }
@@ -252,27 +277,33 @@ impl Run<'_> {
 
     /// Reverts what killed runs have left, before a command that changes the host. A failure is said and
     /// does not stop the command; the next one tries again.
-    pub(super) fn revert_killed_runs(&mut self) {
+    ///
+    /// A revert does so again at its end and says it then: `is_said` is false.
+    pub(super) fn revert_killed_runs(&mut self, is_said: bool) {
         match self.try_revert_killed_runs(false, Duration::ZERO) {
             Ok(Some(reverted)) if !reverted.undone.is_empty() => {
                 let name = self.profile.name();
                 self.streams.complain(&format!(
-                    "{name}: left by a run that was killed: {reverted}\n"
+                    "{name}: left by a run that was killed: {}\n",
+                    visible_lines(&reverted.to_string())
                 ));
             }
             // A run that begins or ends right now looks after it.
             Err(failure) if failure.is_locked() => {}
-            Err(failure) => self.streams.fail(self.profile.name(), &failure, false),
-            Ok(_) => {}
+            Err(failure) if is_said => self.streams.fail(self.profile.name(), &failure, false),
+            Ok(_) | Err(_) => {}
         }
     }
 
     /// Reverts what killed runs have left and adds it to the result of a revert. Returns notes about it.
+    ///
+    /// # Errors
+    /// If nothing of that could be reverted, so that it is left.
     pub(super) fn reverted_of_killed_runs(
         &mut self,
         force: bool,
         reverted: &mut Reverted,
-    ) -> Vec<String> {
+    ) -> Result<Vec<String>, Failure> {
         match self.try_revert_killed_runs(force, Duration::ZERO) {
             Ok(Some(left)) => {
                 let changes = left.undone.len() + left.not_reverted.len();
@@ -284,16 +315,11 @@ impl Run<'_> {
                     let changes = super::text::count(changes, "change", "changes");
                     notes.push(format!("{changes} of these by runs that have ended"));
                 }
-                notes
+                Ok(notes)
             }
-            Err(failure) => {
-                // A run that begins or ends right now looks after it.
-                if !failure.is_locked() {
-                    self.streams.fail(self.profile.name(), &failure, false);
-                }
-                Vec::new()
-            }
-            Ok(None) => Vec::new(),
+            // A run that begins or ends right now looks after it.
+            Err(failure) if !failure.is_locked() => Err(Failure::LeftByRuns(Box::new(failure))),
+            Err(_) | Ok(None) => Ok(Vec::new()),
         }
     }
 
@@ -315,8 +341,8 @@ impl Run<'_> {
             }
             return Ok(self.leave_run(None, wait, force)?.1);
         };
-        let boot = hosttune_run::boot_id().map_err(Failure::Process)?;
-        let active = records.alive(|runner| runner.is_alive(&boot));
+        let processes = SeenProcesses::now().map_err(Failure::Process)?;
+        let active = records.not_ended(|run| processes.liveness(run));
         if !active.0.is_empty() {
             // Those of other network namespaces do not hold what belongs to this one.
             let here = self.network_namespace()?;
@@ -329,18 +355,42 @@ impl Run<'_> {
         Ok(self.leave_run(None, wait, force)?.1)
     }
 
-    /// Says after a revert what commands that still run keep changed.
-    pub(super) fn say_what_runs_hold(&mut self) {
-        let Ok(runs) = self.runs() else { return };
+    /// Says after a revert what commands that still run keep changed. Returns whether a part of that is kept only
+    /// because it is not known whether they run.
+    pub(super) fn say_what_runs_hold(&mut self) -> bool {
+        let Ok(runs) = self.runs() else { return false };
         if runs.active.0.is_empty() {
-            return;
+            return false;
         }
         let name = self.profile.name();
+        if !runs.unknown.0.is_empty() {
+            self.say_unknown(&runs);
+            return !runs.status.pending.is_empty();
+        }
         self.streams.complain(&format!(
             "{name}: {} kept until a command that runs tuned has ended: {}\n",
             super::text::count(runs.status.pending.len(), "change is", "changes are"),
             self.global.invocation(name, "status"),
         ));
+        false
+    }
+
+    /// Says of which runs it cannot be known from here whether they still run, and where it can.
+    pub(super) fn say_unknown(&mut self, runs: &Runs) {
+        let held = super::text::count(runs.status.pending.len(), "change is", "changes are");
+        for run in &runs.unknown.0 {
+            let revert = self.global.invocation(self.profile.name(), "revert");
+            self.say(&format!(
+                "{held} kept: whether process {} runs, which runs {}, cannot be known from this PID namespace; \
+                 it is one of {}",
+                run.runner.pid,
+                run.command,
+                run.pid_namespace.as_deref().unwrap_or("another one")
+            ));
+            self.streams.complain(&format!(
+                "  try: outside of the container, in the initial PID namespace: {revert}\n"
+            ));
+        }
     }
 
     /// The runs and what they hold. Only reads.
@@ -354,11 +404,18 @@ impl Run<'_> {
             Err(failure) if failure.is_denied() => return Ok(Runs::default()),
             Err(failure) => return Err(failure.into()),
         };
-        let boot = hosttune_run::boot_id().map_err(Failure::Process)?;
-        let active = records.alive(|runner| runner.is_alive(&boot));
-        let commands = active.0.iter().map(|run| run.command_pid);
+        let processes = SeenProcesses::now().map_err(Failure::Process)?;
+        let active = records.not_ended(|run| processes.liveness(run));
+        let unknown = active.0.iter();
+        let unknown = unknown.filter(|run| processes.liveness(run) == Liveness::Unknown);
+        // Under the same number there is another process here.
+        let share = |run: &RunRecord| match processes.has_numbers_of(run) {
+            true => ProcessorShare::of(run.command_pid),
+            false => None,
+        };
         Ok(Runs {
-            shares: commands.map(ProcessorShare::of).collect(),
+            shares: active.0.iter().map(share).collect(),
+            unknown: RunRecords(unknown.cloned().collect()),
             active,
             status: self.session_of(&self.run_owner())?.status()?,
         })
@@ -380,7 +437,8 @@ impl Run<'_> {
                 Ok((_, Some(reverted))) => {
                     let name = self.profile.name();
                     self.streams.complain(&format!(
-                        "{name}: the process {runner} of a run was killed: {reverted}\n"
+                        "{name}: the process {runner} of a run was killed: {}\n",
+                        visible_lines(&reverted.to_string())
                     ));
                     return Ok(Exit::of_reverted(&reverted));
                 }

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use hosttune_boot::boot_once::BOOT_ONCE;
+use hosttune_boot::boot_once::{BOOT_ONCE, TRIAL};
 use hosttune_core::host::RootKind;
 use hosttune_core::{Selection, Session, Status, Tuning};
 
 use super::Options;
 use super::boot;
+use super::confirm;
 use super::failure::Failure;
 use super::run::Run;
 
@@ -19,6 +20,20 @@ impl Run<'_> {
 
     /// The same with the journal of another owner.
     pub(super) fn session_of(&self, owner: &str) -> Result<Session, Failure> {
+        Ok(match self.plain_session(owner)? {
+            session if session.host().root_kind() == RootKind::Live => {
+                self.with_generators(session)
+            }
+            session => session,
+        })
+    }
+
+    /// The session of this profile, which runs no generators whatever was typed.
+    pub(super) fn session_without_generators(&self) -> Result<Session, Failure> {
+        self.plain_session(self.profile.name())
+    }
+
+    fn plain_session(&self, owner: &str) -> Result<Session, Failure> {
         let name = self.profile.name();
         let session = match &self.global.root {
             Some(root) if root != Path::new("/") => Session::at(root, owner)?,
@@ -45,6 +60,7 @@ impl Run<'_> {
         Options {
             persist: self.global.persist || is_image,
             try_boot: self.global.try_boot,
+            regenerate: self.global.regenerate,
             user: self.global.user,
             with: self.global.with.clone(),
             set: self.global.set.clone(),
@@ -63,6 +79,9 @@ impl Run<'_> {
         }
         let tuning = self.tuning(&session)?;
         let mut known = session.parts(|at| tuning.declare(at)).unwrap_or_default();
+        if confirm::has_trials(self.profile) {
+            add_names(&mut known, TRIAL);
+        }
         if boot::has_modes(self.profile) {
             add_names(&mut known, BOOT_ONCE);
         }

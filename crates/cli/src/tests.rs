@@ -14,6 +14,7 @@ mod measured;
 mod pci;
 mod schema;
 mod unrecorded;
+mod weighed;
 mod who_sets;
 
 use std::cell::RefCell;

@@ -56,7 +56,7 @@ pub fn unwritable(
         Some(entry) if !entry.owner_may_write() => {
             Ok(Some(Unsupported::new(UnsupportedKind::ReadOnly, read_only)))
         }
-        _ => host.read_only_mount(path),
+        _ => host.unwritable_here(path),
     }
 }
 

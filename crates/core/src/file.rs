@@ -113,7 +113,7 @@ impl Knob for ConfigFile {
 
     fn unsupported(&self, host: &Host, _: &FileState) -> Result<Option<Unsupported>, HostError> {
         Ok(match host.entry(&self.0)?.map(|entry| entry.kind) {
-            None | Some(EntryKind::File) => host.read_only_mount(&self.0)?,
+            None | Some(EntryKind::File) => unwritable(host, &self.0)?,
             Some(EntryKind::Link(target)) => Some(
                 Unsupported::new(
                     UnsupportedKind::Managed,
@@ -156,17 +156,12 @@ impl Knob for ConfigFile {
         identity: Option<&str>,
         _: &FileState,
     ) -> Result<Option<String>, HostError> {
-        match identity.and_then(|text| serde_json::from_str::<FileSystem>(text).ok()) {
-            Some(was) => was.why_away(host, &self.to_string()),
-            None => Ok(None),
-        }
+        why_away(host, &self.0, identity)
     }
 
     /// The file system, if it is not that of `/`.
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
-        let file_system = host.file_system(&self.0)?;
-        let mounted = file_system.filter(|known| known.mount_point != "/");
-        Ok(mounted.and_then(|known| serde_json::to_string(&known).ok()))
+        file_system(host, &self.0)
     }
 
     /// What is on another file system is [out of reach](Knob::out_of_reach), and not another file.
@@ -188,6 +183,21 @@ impl Knob for ConfigFile {
             }
             FileState::HalfWritten(_) => "half written".to_owned(),
         }
+    }
+}
+
+/// The file system of a path, as an identity in the journal; `None` if it is that of `/`.
+fn file_system(host: &Host, path: &Path) -> Result<Option<String>, HostError> {
+    let file_system = host.file_system(path)?;
+    let mounted = file_system.filter(|known| known.mount_point != "/");
+    Ok(mounted.and_then(|known| serde_json::to_string(&known).ok()))
+}
+
+/// Why it cannot be told what became of a path: it was on another file system then.
+fn why_away(host: &Host, path: &Path, identity: Option<&str>) -> Result<Option<String>, HostError> {
+    match identity.and_then(|text| serde_json::from_str::<FileSystem>(text).ok()) {
+        Some(was) => was.why_away(host, &path.display().to_string()),
+        None => Ok(None),
     }
 }
 
@@ -306,7 +316,7 @@ impl Knob for Directory {
     ) -> Result<Option<Unsupported>, HostError> {
         match to {
             DirectoryState::Absent => Ok(None),
-            _ => host.read_only_mount(&self.0),
+            _ => unwritable(host, &self.0),
         }
     }
 
@@ -316,6 +326,26 @@ impl Knob for Directory {
         seen == wanted || (*seen, *wanted) == (DirectoryState::Used, DirectoryState::Empty)
     }
 
+    /// As a [file](ConfigFile).
+    fn out_of_reach(
+        &self,
+        host: &Host,
+        identity: Option<&str>,
+        _: &DirectoryState,
+    ) -> Result<Option<String>, HostError> {
+        why_away(host, &self.0, identity)
+    }
+
+    /// As of a [file](ConfigFile).
+    fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
+        file_system(host, &self.0)
+    }
+
+    /// What is on another file system is [out of reach](Knob::out_of_reach), and not another directory.
+    fn is_same_thing(_: &str, _: &str) -> bool {
+        true
+    }
+
     fn show(&self, state: &DirectoryState) -> String {
         match state {
             DirectoryState::Absent => "absent",
@@ -323,5 +353,12 @@ impl Knob for Directory {
             DirectoryState::Used => "a directory in use",
         }
         .to_owned()
+    }
+}
+/// Why a file cannot be replaced, or a directory made: both change the directory above.
+fn unwritable(host: &Host, path: &Path) -> Result<Option<Unsupported>, HostError> {
+    match (host.read_only_mount(path)?, path.parent()) {
+        (None, Some(directory)) => host.owned_elsewhere(directory),
+        (found, _) => Ok(found),
     }
 }

@@ -47,6 +47,11 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
     /// [`identity`](Self::identity) differs.
     const REPLACED: &'static str = "another device has its name now";
 
+    /// Whether a program makes the state from what other knobs set, as a boot menu is made from its
+    /// configuration. A revert comes to such knobs last, so that the program finds the configuration
+    /// as it was.
+    const IS_GENERATED: bool = false;
+
     /// What the knob can be set to, in canonical form: equal states compare equal.
     type State: Debug + Clone + PartialEq + Serialize + DeserializeOwned;
 

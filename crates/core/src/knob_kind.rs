@@ -27,6 +27,8 @@ pub(crate) trait KnobKind: Send + Sync {
 
     fn replaced(&self) -> &'static str;
 
+    fn is_generated(&self) -> bool;
+
     fn is_same_thing(&self, identity: &str, other: &str) -> bool;
 
     fn read(&self, knob: &AnyKnob, host: &Host) -> Result<Value, HostError>;
@@ -114,6 +116,10 @@ impl<K: Knob> KnobKind for OfType<K> {
 
     fn replaced(&self) -> &'static str {
         K::REPLACED
+    }
+
+    fn is_generated(&self) -> bool {
+        K::IS_GENERATED
     }
 
     fn is_same_thing(&self, identity: &str, other: &str) -> bool {

@@ -56,6 +56,7 @@
 
 mod any_knob;
 pub mod attribute;
+pub mod child;
 pub mod child_guard;
 pub mod error;
 pub mod file;

@@ -45,12 +45,16 @@ impl<T> Attribute<T> {
 }
 
 /// Reads a file of a policy and strips its newline.
+///
+/// An empty file is what a capture makes of a read that the kernel refused (EBUSY): no attribute of a
+/// policy is empty.
 pub(crate) fn read(
     host: &Host,
     policy: PolicyNumber,
     name: &str,
 ) -> Result<Attribute<String>, HostError> {
     match attribute::read(host, policy.file(name)) {
+        Ok(Some(text)) if text.is_empty() => Ok(Attribute::Offline),
         Ok(Some(text)) => Ok(Attribute::Value(text)),
         Ok(None) => Ok(Attribute::Missing),
         Err(error) if *error.kind() == HostErrorKind::Busy => Ok(Attribute::Offline),

@@ -60,7 +60,8 @@ impl Governor {
         KernelModule::new(format!("cpufreq_{}", self.word()))
     }
 
-    fn is_word(&self) -> bool {
+    /// Whether the kernel can have a governor of this name.
+    pub(crate) fn is_word(&self) -> bool {
         let word = self.word();
         (1..=LONGEST_NAME).contains(&word.len())
             && word

@@ -161,7 +161,7 @@ impl Knob for DriverMode {
                 )
                 .hint("enable it by hand or on the kernel command line"),
             ),
-            ModeState::Is(_) => host.read_only_mount(self.path())?,
+            ModeState::Is(_) => host.unwritable_here(self.path())?,
         })
     }
 

@@ -13,7 +13,7 @@ use crate::boost::{Boost, BoostState, nothing_switches_it};
 use crate::frequency::{Bound, Frequency, FrequencyLimit, Limit};
 use crate::governor::{Governor, PolicyGovernor};
 use crate::mode::{DriverMode, Mode, ModeState, no_modes};
-use crate::policy::{Policy, PolicyNumber};
+use crate::policy::{Driver, Policy, PolicyNumber};
 use crate::preference::{EnergyPreference, PolicyPreference};
 
 /// Requested settings of processors. Fields that are not set stay unchanged.
@@ -40,6 +40,9 @@ pub struct Processors {
     /// The governor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub governor: Option<Governor>,
+    /// Whether the governor is set only under a driver that has governors of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_governor_only: bool,
     /// The energy-performance preference, for processors that choose their own frequency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy_preference: Option<EnergyPreference>,
@@ -84,6 +87,19 @@ impl Processors {
     #[must_use]
     pub fn governor(mut self, governor: Governor) -> Self {
         self.governor = Some(governor);
+        self.own_governor_only = false;
+        self
+    }
+
+    /// Sets the governor where the driver has governors of its own (`intel_pstate` and `amd_pstate` in
+    /// active mode), and leaves it elsewhere.
+    ///
+    /// There `powersave` follows the load. Under every other driver it is the lowest frequency, whatever
+    /// the load.
+    #[must_use]
+    pub fn own_governor(mut self, governor: Governor) -> Self {
+        self.governor = Some(governor);
+        self.own_governor_only = true;
         self
     }
 
@@ -187,6 +203,50 @@ impl Processors {
             .collect())
     }
 
+    /// Whether a driver has governors of its own, in the mode that is requested.
+    fn will_have_own_governors(&self, driver: &Driver) -> bool {
+        match self.mode {
+            Some(Mode::Active) => driver.mode().is_some(),
+            Some(Mode::Passive | Mode::Guided) => false,
+            None => driver.has_own_governors(),
+        }
+    }
+
+    fn declare_governor(
+        &self,
+        at: &mut Planner<'_>,
+        governor: &Governor,
+        policies: &[PolicyNumber],
+    ) -> Result<(), Error> {
+        let mut set = Vec::new();
+        for number in policies {
+            // What cannot be read while its processors are offline is said by the knob itself.
+            let policy = Policy::of(at.host(), *number)?;
+            let other = policy.filter(|policy| !self.will_have_own_governors(&policy.driver));
+            match other {
+                Some(policy) if self.own_governor_only => {
+                    let what = PolicyGovernor(*number).to_string();
+                    self.on(at.skip(&what, no_own_governors(&policy.driver, governor)));
+                }
+                Some(policy) if *governor == Governor::Powersave => {
+                    at.note(format!(
+                        "under {}, powersave is always the lowest frequency ({} MHz), whatever the load; schedutil follows the load",
+                        policy.driver.name(),
+                        policy.lowest / 1000
+                    ));
+                    set.push(*number);
+                }
+                _ => set.push(*number),
+            }
+        }
+        self.declare_module(at, governor, &set)?;
+        for policy in &set {
+            let to = Attribute::Value(governor.clone());
+            self.on(at.want(&PolicyGovernor(*policy), &to));
+        }
+        Ok(())
+    }
+
     /// Loads the module of a governor that is not available yet as a step of its own. The kernel would load
     /// it when the governor is set, but then nothing would unload it.
     fn declare_module(
@@ -199,12 +259,7 @@ impl Processors {
         for policy in policies {
             if let Some(policy) = Policy::of(at.host(), *policy)? {
                 let offered = policy.governors.iter().any(|word| word == governor.word());
-                let own = match self.mode {
-                    Some(Mode::Active) => policy.driver.mode().is_some(),
-                    Some(Mode::Passive | Mode::Guided) => false,
-                    None => policy.driver.has_own_governors(),
-                };
-                needed |= !offered && !own;
+                needed |= !offered && !self.will_have_own_governors(&policy.driver);
             }
         }
         let module = governor.module();
@@ -306,6 +361,21 @@ impl Processors {
     }
 }
 
+fn no_own_governors(driver: &Driver, governor: &Governor) -> Unsupported {
+    let name = driver.name();
+    let why = match governor {
+        Governor::Powersave => format!(
+            "{name} has no governors of its own: its powersave is always the lowest frequency"
+        ),
+        _ => format!("{name} has no governors of its own"),
+    };
+    let unsupported = Unsupported::new(UnsupportedKind::ValueUnavailable, why);
+    match driver.mode() {
+        Some(mode) => unsupported.hint(format!("set {mode} to active")),
+        None => unsupported,
+    }
+}
+
 fn min_above_max(minimum: u32, maximum: u32) -> Error {
     Error::tuning(
         format!("the minimum of {minimum} kHz is above the maximum of {maximum} kHz"),
@@ -336,11 +406,7 @@ impl Tuning for Processors {
         }
         let policies = self.meant(at)?;
         if let Some(governor) = &self.governor {
-            self.declare_module(at, governor, &policies)?;
-            for policy in &policies {
-                let to = Attribute::Value(governor.clone());
-                self.on(at.want(&PolicyGovernor(*policy), &to));
-            }
+            self.declare_governor(at, governor, &policies)?;
         }
         if let Some(preference) = &self.energy_preference {
             for policy in &policies {

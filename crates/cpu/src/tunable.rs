@@ -43,12 +43,16 @@ impl GovernorTunable {
     /// Returns the tunables of a policy's governor.
     ///
     /// # Errors
-    /// Returns the error of the host if they cannot be listed. A governor without tunables is not an error.
+    /// Returns the error of the host if they cannot be listed. A governor without tunables is not an error,
+    /// and neither is a name that no governor has: it is no name of a directory either.
     pub fn all_of(
         host: &Host,
         policy: PolicyNumber,
         governor: &Governor,
     ) -> Result<Vec<Self>, HostError> {
+        if !governor.is_word() {
+            return Ok(Vec::new());
+        }
         if *governor == Governor::Userspace {
             return Ok(vec![Self {
                 policy: Some(policy),

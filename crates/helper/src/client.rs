@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::protocol::{Answer, LONGEST, Left, Outcome, Refusal, Request, Tuned};
+use crate::protocol::{Admitted, Answer, LONGEST, Left, Outcome, Refusal, Request, Tuned};
 
 /// The interval between two tries while the helper's backlog is full.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -164,10 +164,30 @@ impl Connection {
     /// # Errors
     /// If there is none by then, or it is a refusal.
     pub fn ask(&mut self, request: &Request, until: Instant) -> Result<Tuned, Unavailable> {
+        Self::granted(self.outcome(request, until)?)
+    }
+
+    /// Asks what the answer to a request would be, until `until`. Nothing is changed.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn explain(mut self, request: &Request, until: Instant) -> Result<Admitted, Unavailable> {
+        let mut request = request.clone();
+        request.explain = true;
+        match self.outcome(&request, until)? {
+            Outcome::Admitted(admitted) => Ok(admitted),
+            Outcome::Refused(refusal) => Err(Unavailable::Refused(refusal)),
+            Outcome::Tuned(_) | Outcome::Left(_) => Err(Unavailable::Garbled(
+                "a lease has begun that was not asked for".to_owned(),
+            )),
+        }
+    }
+
+    fn outcome(&mut self, request: &Request, until: Instant) -> Result<Outcome, Unavailable> {
         self.send(request)?;
         loop {
             match self.arrived()? {
-                Arrived::Answer(outcome) => return Self::granted(outcome),
+                Arrived::Answer(outcome) => return Ok(outcome),
                 Arrived::End => return Err(Unavailable::Closed),
                 Arrived::Nothing => {}
             }
@@ -185,8 +205,8 @@ impl Connection {
         match outcome {
             Outcome::Tuned(tuned) => Ok(tuned),
             Outcome::Refused(refusal) => Err(Unavailable::Refused(refusal)),
-            Outcome::Left(_) => Err(Unavailable::Garbled(
-                "the lease has ended before it began".to_owned(),
+            Outcome::Admitted(_) | Outcome::Left(_) => Err(Unavailable::Garbled(
+                "it neither grants nor refuses the lease".to_owned(),
             )),
         }
     }
@@ -226,7 +246,8 @@ impl Connection {
     /// did not say what became of it, for example because it was killed: its watchdog reverts then.
     ///
     /// # Errors
-    /// If it takes longer than that; it is reverted nevertheless.
+    /// If it takes longer than that. The helper's side has been told, and reverts when it goes on; whether it has
+    /// is not known.
     pub fn release(mut self, until: Instant) -> Result<Option<Left>, Unavailable> {
         let begun = Instant::now();
         let _ = self.stream.shutdown(Shutdown::Write);

@@ -53,6 +53,9 @@ pub struct Request {
     /// The command line, for people.
     #[serde(default)]
     pub command: String,
+    /// Whether it is only asked what the answer would be: nothing is changed, and no lease begins.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub explain: bool,
 }
 
 /// Why a line is not a request.
@@ -104,6 +107,7 @@ impl Request {
             nice: None,
             wait: 10,
             command,
+            explain: false,
         }
     }
 
@@ -194,6 +198,8 @@ pub struct Answer {
 pub enum Outcome {
     /// The host is tuned as long as the connection lasts.
     Tuned(Tuned),
+    /// It would be, and only that was asked ([`Request::explain`]).
+    Admitted(Admitted),
     /// It is not, and the connection is closed.
     Refused(Refusal),
     /// The lease has ended.
@@ -208,6 +214,17 @@ pub struct Tuned {
     /// The number of settings that are not in effect.
     pub not_in_effect: usize,
     /// The nice value that the connecting process has now, as read back; `None` if it was left.
+    pub nice: Option<i32>,
+    /// Notes for people.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// What a request is granted that only asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Admitted {
+    /// The nice value that the connecting process would have; `None` if it would be left.
     pub nice: Option<i32>,
     /// Notes for people.
     #[serde(default)]
@@ -287,6 +304,7 @@ impl Answer {
         };
         match &mut short.outcome {
             Outcome::Tuned(tuned) => few(&mut tuned.notes),
+            Outcome::Admitted(admitted) => few(&mut admitted.notes),
             Outcome::Left(left) => few(&mut left.problems),
             Outcome::Refused(refusal) => {
                 shorten(&mut refusal.why, 400);
@@ -340,11 +358,13 @@ mod tests {
             proptest::option::of(-20..=19),
             0..=LONGEST_WAIT,
             ".{0,600}",
+            any::<bool>(),
         )
-            .prop_map(|(host, only, set, nice, wait, command)| Request {
+            .prop_map(|(host, only, set, nice, wait, command, explain)| Request {
                 set,
                 nice,
                 wait,
+                explain,
                 ..Request::new(&host, &command).only(only)
             })
     }
@@ -371,8 +391,9 @@ mod tests {
             why in ".{0,6000}", hint in proptest::option::of(".{0,900}"), notes in proptest::collection::vec(".{0,900}", 0..40),
         ) {
             let tuned = Tuned { notes: notes.clone(), ..Tuned::default() };
+            let admitted = Admitted { notes: notes.clone(), ..Admitted::default() };
             let left = Left { problems: notes, ..Left::default() };
-            for outcome in [Outcome::Tuned(tuned), Outcome::Left(left)] {
+            for outcome in [Outcome::Tuned(tuned), Outcome::Admitted(admitted), Outcome::Left(left)] {
                 let line = Answer::new(outcome).format();
                 prop_assert!(line.len() <= LONGEST, "{}", line.len());
                 prop_assert!(Answer::parse(&line).is_ok());

@@ -50,6 +50,8 @@ struct Started {
     host: String,
     /// Whose lease it holds; `None` if it reverts what a killed one has left.
     lease_of: Option<u32>,
+    /// Whether it only answers what would be.
+    explains: bool,
 }
 
 /// What became of a connection.
@@ -177,7 +179,9 @@ impl<W: Write> Server<W> {
         for mut started in over {
             let status = started.child.wait();
             let Started { host, lease_of, .. } = started;
-            let Some(uid) = lease_of else { continue };
+            let Some(uid) = lease_of.filter(|_| !started.explains) else {
+                continue;
+            };
             match status {
                 Ok(status) if status.code().is_some() => {
                     self.say(&format!("{host}: a lease of user {uid} has ended"));
@@ -250,6 +254,7 @@ impl<W: Write> Server<W> {
             }
         };
         match self.start(&host, "run-hold", Some((uid, connection, &request))) {
+            Ok(()) if request.explain => {}
             Ok(()) => self.say(&format!("{host}: a lease for user {uid} begins")),
             Err(error) => {
                 self.say(&format!("{host}, for user {uid}: {error}"));
@@ -294,10 +299,10 @@ impl<W: Write> Server<W> {
         let mut arguments = self.arguments.clone();
         arguments.push(command.into());
         let mut process = opened.command(&arguments);
-        let mut lease_of = None;
+        let (mut lease_of, mut explains) = (None, false);
         let mut line = None;
         if let Some((uid, connection, request)) = lease {
-            lease_of = Some(uid);
+            (lease_of, explains) = (Some(uid), request.explain);
             // Encoded again: what reaches the program is what was understood here.
             line = Some(request.format());
             process
@@ -328,6 +333,7 @@ impl<W: Write> Server<W> {
             ended,
             host: host.to_owned(),
             lease_of,
+            explains,
         });
         Ok(())
     }

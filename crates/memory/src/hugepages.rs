@@ -291,7 +291,7 @@ impl Knob for Pool {
                 .hint(format!("{most} pages would take all of it; use far fewer")),
             ));
         }
-        host.read_only_mount(self.path())
+        host.unwritable_here(self.path())
     }
 
     /// Allocation takes long, and a process killed during it leaves some of the pages.

@@ -5,7 +5,8 @@
 //!
 //! - [`membership`]: several runs of one owner share one tuning, and the last one to end reverts it.
 //!   [`RunFile`] holds their [`RunRecord`]s beside the journal, under a lock of its own.
-//! - [`ProcessId`]: a process that is not confused with a later one of the same number.
+//! - [`ProcessId`]: a process that is not confused with a later one of the same number; [`liveness`]: whether it
+//!   runs, also if it is in another PID namespace.
 //! - [`starter`]: the process that becomes the command. It is ready before the host is tuned.
 //! - [`supervision`]: signals, stops and the end of the command.
 //! - [`watchdog`]: a process that outlives a killed runner and reverts at once.
@@ -32,6 +33,7 @@ pub mod account;
 pub mod cgroup;
 mod ended;
 pub mod helper_units;
+pub mod liveness;
 pub mod membership;
 pub mod priority;
 mod process;

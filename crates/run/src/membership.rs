@@ -3,6 +3,7 @@
 //! The functions here are called under the lock of the records. Whoever ends a run, or finds that one was
 //! killed, calls [`leave`]: the runner itself, its watchdog, or any later command that changes the host.
 
+use crate::liveness::Liveness;
 use crate::process::ProcessId;
 use crate::record::{RunRecord, RunRecords};
 
@@ -23,8 +24,8 @@ pub trait Shared {
     /// If they cannot be written.
     fn set_records(&mut self, records: Option<&RunRecords>) -> Result<(), Self::Error>;
 
-    /// Whether a process runs.
-    fn is_alive(&self, process: &ProcessId) -> bool;
+    /// Whether the runner of a run lives. One of which that is not known holds the tuning.
+    fn liveness(&self, run: &RunRecord) -> Liveness;
 
     /// Whether the journal of the runs has anything to revert or to finish.
     ///
@@ -73,7 +74,7 @@ pub fn enter<S: Shared, T>(
     run: &RunRecord,
     apply: impl FnOnce(&mut S) -> Result<T, S::Error>,
 ) -> Result<T, S::Error> {
-    let mut runs = alive(shared, None)?;
+    let mut runs = not_ended(shared, None)?;
     if runs.0.is_empty() && shared.has_pending()? {
         // What is left after it was set by another process since, and the apply starts from that.
         shared.revert()?;
@@ -98,7 +99,7 @@ pub fn enter<S: Shared, T>(
 /// # Errors
 /// Of the records or the revert; the next call tries again.
 pub fn leave<S: Shared>(shared: &mut S, runner: Option<&ProcessId>) -> Result<Remaining, S::Error> {
-    let others = alive(shared, runner)?;
+    let others = not_ended(shared, runner)?;
     if !others.0.is_empty() {
         // The others cannot revert what only this network namespace shows.
         let here = shared.network_namespace()?;
@@ -119,10 +120,13 @@ pub fn leave<S: Shared>(shared: &mut S, runner: Option<&ProcessId>) -> Result<Re
     Ok(Remaining::Nothing)
 }
 
-/// The runs whose runner is alive, but for one.
-fn alive<S: Shared>(shared: &S, except: Option<&ProcessId>) -> Result<RunRecords, S::Error> {
+/// The runs whose runner has not ended, but for one.
+fn not_ended<S: Shared>(shared: &S, except: Option<&ProcessId>) -> Result<RunRecords, S::Error> {
     let records = shared.records()?.unwrap_or_default();
-    Ok(records.alive(|runner| Some(runner) != except && shared.is_alive(runner)))
+    Ok(records.not_ended(|run| match Some(&run.runner) == except {
+        true => Liveness::Ended,
+        false => shared.liveness(run),
+    }))
 }
 
 #[cfg(test)]
@@ -148,6 +152,8 @@ mod tests {
         here: usize,
         records: Option<RunRecords>,
         alive: Vec<i32>,
+        /// Those that are not seen from here.
+        unseen: Vec<i32>,
         /// How many more changes this process makes before it is killed.
         budget: Option<u32>,
         fails: bool,
@@ -201,8 +207,14 @@ mod tests {
             self.records = records.cloned();
             Ok(())
         }
-        fn is_alive(&self, process: &ProcessId) -> bool {
-            self.alive.contains(&process.pid)
+        fn liveness(&self, run: &RunRecord) -> Liveness {
+            if self.unseen.contains(&run.runner.pid) {
+                Liveness::Unknown
+            } else if self.alive.contains(&run.runner.pid) {
+                Liveness::Alive
+            } else {
+                Liveness::Ended
+            }
         }
         fn has_pending(&self) -> Result<bool, Failed> {
             Ok(self.is_pending || self.is_local_pending.contains(&true))
@@ -239,6 +251,7 @@ mod tests {
             command: String::new(),
             user: None,
             network_namespace: Some(NAMESPACES[namespace].to_owned()),
+            pid_namespace: None,
         }
     }
 
@@ -357,6 +370,31 @@ mod tests {
         }
     }
 
+    /// It may live: only a process that sees it decides.
+    #[test]
+    fn a_run_that_is_not_seen_from_here_holds_the_tuning() {
+        let mut fake = Fake {
+            value: ORIGINAL,
+            local: [ORIGINAL; 2],
+            alive: vec![1, 2],
+            ..Fake::default()
+        };
+        enter(&mut fake, &run(1, 0), Fake::apply).unwrap();
+        fake.unseen = vec![1];
+        assert_eq!(leave(&mut fake, None), Ok(Remaining::Held(1)));
+        enter(&mut fake, &run(2, 0), Fake::apply).unwrap();
+        assert_eq!(
+            leave(&mut fake, Some(&run(2, 0).runner)),
+            Ok(Remaining::Held(1))
+        );
+        assert_eq!((fake.value, fake.local[0]), (TUNED, TUNED));
+        assert_eq!(fake.records, Some(RunRecords(vec![run(1, 0)])));
+        // Seen again, it has ended.
+        (fake.unseen, fake.alive) = (Vec::new(), Vec::new());
+        assert_eq!(leave(&mut fake, None), Ok(Remaining::Nothing));
+        assert_eq!((fake.value, fake.local[0]), (ORIGINAL, ORIGINAL));
+    }
+
     #[test]
     fn a_revert_that_leaves_something_is_tried_again() {
         struct Theirs(Fake);
@@ -368,8 +406,8 @@ mod tests {
             fn set_records(&mut self, records: Option<&RunRecords>) -> Result<(), Failed> {
                 self.0.set_records(records)
             }
-            fn is_alive(&self, process: &ProcessId) -> bool {
-                self.0.is_alive(process)
+            fn liveness(&self, run: &RunRecord) -> Liveness {
+                self.0.liveness(run)
             }
             fn has_pending(&self) -> Result<bool, Failed> {
                 self.0.has_pending()

@@ -103,7 +103,7 @@ impl Stat {
 
     /// Whether it is a zombie or dead. A process whose first thread has ended while others run is shown
     /// as a zombie too; a runner has one thread.
-    fn has_ended(self) -> bool {
+    pub(crate) fn has_ended(self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x')
     }
 

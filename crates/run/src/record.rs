@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::liveness::Liveness;
 use crate::process::ProcessId;
 
 /// The version of the records' format.
@@ -25,6 +26,10 @@ pub struct RunRecord {
     /// the last run of that namespace ends. `None` if it is not known, as in records of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_namespace: Option<String>,
+    /// The PID namespace of the runner, as `pid:[4026531836]`: the numbers of this record are those of that
+    /// namespace. `None` if the kernel has none, and in records of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_namespace: Option<String>,
 }
 
 /// The records of one owner's runs, oldest first.
@@ -83,11 +88,12 @@ impl RunRecords {
         Ok(bytes)
     }
 
-    /// The runs whose runner is alive.
+    /// The runs whose runner has not ended, as far as that is known.
     #[must_use]
-    pub fn alive(&self, is_alive: impl Fn(&ProcessId) -> bool) -> Self {
-        let alive = self.0.iter().filter(|run| is_alive(&run.runner));
-        Self(alive.cloned().collect())
+    pub fn not_ended(&self, liveness: impl Fn(&RunRecord) -> Liveness) -> Self {
+        let runs = self.0.iter();
+        let left = runs.filter(|run| liveness(run) != Liveness::Ended);
+        Self(left.cloned().collect())
     }
 }
 
@@ -115,15 +121,19 @@ mod tests {
             ".{0,40}",
             proptest::option::of(any::<u32>()),
             proptest::option::of("net:\\[[0-9]{1,10}\\]"),
+            proptest::option::of("pid:\\[[0-9]{1,10}\\]"),
         );
         let run = run.prop_map(
-            |(runner, watchdog, command_pid, command, user, network_namespace)| RunRecord {
-                runner,
-                watchdog,
-                command_pid,
-                command,
-                user,
-                network_namespace,
+            |(runner, watchdog, command_pid, command, user, network_namespace, pid_namespace)| {
+                RunRecord {
+                    runner,
+                    watchdog,
+                    command_pid,
+                    command,
+                    user,
+                    network_namespace,
+                    pid_namespace,
+                }
             },
         );
         proptest::collection::vec(run, 0..4).prop_map(RunRecords)

@@ -1,16 +1,15 @@
 //! systemd through `systemctl`, which talks to it by D-Bus over a socket of its own, without a message bus.
+//!
+//! A D-Bus library would be some thirty crates for three calls.
 
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Output, Stdio};
-
+use hosttune_core::child::{Child, Ended, NotRun};
 use hosttune_core::{
     HostError, HostErrorKind, Operation, Unsupported, UnsupportedKind, child_guard,
 };
-use rustix::io::Errno;
 
 use crate::{ServiceManager, ServiceState};
 
-/// The paths of systemctl. `PATH` is not searched, because the caller may have set it.
+/// The paths of systemctl.
 const PROGRAMS: [&str; 3] = [
     "/usr/bin/systemctl",
     "/bin/systemctl",
@@ -25,8 +24,8 @@ impl ServiceManager for Systemctl {
     fn state(&self, unit: &str) -> Result<ServiceState, HostError> {
         child_guard::wait(&named(unit))?;
         let properties = "--property=LoadState,ActiveState";
-        let output = started(unit, &["show", properties, "--", unit], Stdio::null())?;
-        state_of(&String::from_utf8_lossy(&output.stdout))
+        let shown = ended(unit, &systemctl(&["show", properties, "--", unit]))?;
+        state_of(&String::from_utf8_lossy(shown.output()))
             .ok_or_else(|| HostError::malformed(named(unit), "systemctl has shown no state of it"))
     }
 
@@ -44,52 +43,35 @@ fn named(unit: &str) -> String {
 }
 
 fn change(verb: &str, unit: &str) -> Result<(), HostError> {
-    let arguments = ["--no-ask-password", verb, "--", unit];
-    started(unit, &arguments, child_guard::stdin()).map(drop)
+    let child = systemctl(&["--no-ask-password", verb, "--", unit]).makes_changes();
+    ended(unit, &child).map(drop)
 }
 
-/// The output of a systemctl that succeeded.
-fn started(unit: &str, arguments: &[&str], input: Stdio) -> Result<Output, HostError> {
-    let mut input = Some(input);
-    for program in PROGRAMS {
-        if rustix::fs::stat(program).is_err() {
-            continue;
-        }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "systemctl is the client of systemd's own D-Bus socket; a D-Bus library would be some thirty crates for three calls"
-        )]
-        let mut command = Command::new(program);
-        let output = command
-            // Ctrl-C signals the foreground process group. In its own group, systemctl waits for the job, and
-            // the caller stops after that.
-            .process_group(0)
-            .env_clear()
-            .args(arguments)
-            .stdin(input.take().unwrap_or_else(Stdio::null))
-            .output();
-        return match output {
-            Ok(output) if output.status.success() => Ok(output),
-            Ok(output) => Err(refused(unit, &String::from_utf8_lossy(&output.stderr))),
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
-                Err(
-                    HostError::from_errno(Operation::Backend, named(unit), errno)
-                        .detail(format!("cannot start {program}")),
-                )
-            }
-        };
-    }
+fn systemctl(arguments: &[&str]) -> Child {
+    Child::new(&PROGRAMS).arguments(arguments)
+}
+
+/// A systemctl that succeeded.
+fn ended(unit: &str, child: &Child) -> Result<Ended, HostError> {
+    let (program, errno) = match child.run() {
+        Ok(ended) if ended.is_success() => return Ok(ended),
+        Ok(ended) => return Err(refused(unit, &ended.messages())),
+        Err(NotRun::NotStarted { program, errno }) => (program, errno),
+        Err(NotRun::NotInstalled) => return Err(not_installed(unit)),
+    };
+    Err(
+        HostError::from_errno(Operation::Backend, named(unit), errno)
+            .detail(format!("cannot start {program}")),
+    )
+}
+
+fn not_installed(unit: &str) -> HostError {
     let unsupported = Unsupported::new(
         UnsupportedKind::NoBackend,
         "systemctl is not installed on this machine",
     )
     .hint("install the package systemd");
-    Err(HostError::not_applicable(
-        Operation::Backend,
-        named(unit),
-        unsupported,
-    ))
+    HostError::not_applicable(Operation::Backend, named(unit), unsupported)
 }
 
 /// Converts the output of a failed systemctl into an error.

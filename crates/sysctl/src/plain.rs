@@ -291,7 +291,7 @@ pub(crate) fn unsupported(
             _ => Unsupported::new(UnsupportedKind::ReadOnly, "it is read-only on this kernel"),
         }));
     }
-    if let Some(unsupported) = host.read_only_mount(key.path())? {
+    if let Some(unsupported) = host.unwritable_here(key.path())? {
         return Ok(Some(unsupported));
     }
     match entry.and_then(|entry| entry.needs) {

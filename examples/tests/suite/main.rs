@@ -21,3 +21,4 @@ mod runs;
 mod shaping;
 mod sound;
 mod systemd;
+mod systemd_boot;

@@ -151,13 +151,7 @@ fn case(rule: &Rule) -> Result<Case, RenderError> {
         .iter()
         .any(|one| one.is_none_or(|transport| transport == Transport::Nvme))
         && !asked.disks.is_empty();
-    let of_requests = rule.set.scheduler.is_some()
-        || rule
-            .set
-            .queue
-            .keys()
-            .any(|attribute| attribute.is_of_requests());
-    let splits = covers_nvme && of_requests;
+    let splits = covers_nvme && rule.sets_requests();
     if splits {
         case = case.comment(
             "The requests of a multipath NVMe namespace are at its paths, for which udev has no events.",

@@ -4,6 +4,8 @@ use std::fmt;
 
 use hosttune_core::{Host, HostError, HostErrorKind};
 
+use super::limine_files;
+use super::start::Start;
 use crate::command_line::{KernelCommandLine, RUNNING_LINE};
 
 /// What keeps the kernel command line.
@@ -21,6 +23,8 @@ pub enum BootLoader {
     Ostree,
     /// NixOS, which generates the line from its configuration.
     NixOs,
+    /// Another one, which is not known here: a loader that names itself, the firmware, kexec.
+    Other,
 }
 
 impl fmt::Display for BootLoader {
@@ -31,6 +35,7 @@ impl fmt::Display for BootLoader {
             Self::Limine => "Limine",
             Self::Ostree => "rpm-ostree or bootc",
             Self::NixOs => "NixOS",
+            Self::Other => "a loader that is not known here",
         })
     }
 }
@@ -63,22 +68,22 @@ pub enum Detection {
     None,
 }
 
-/// The EFI variable in which a loader names itself: four bytes of attributes, then UTF-16.
-const LOADER_INFO: &str =
-    "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+/// Where the variables of the firmware are.
+const VARIABLES: &str = "/sys/firmware/efi/efivars";
+
+/// What GRUB puts before the line of a Linux that it starts under Xen, instead of `BOOT_IMAGE=`
+/// (`/etc/grub.d/20_linux_xen`).
+const UNDER_XEN: &[u8] = b"placeholder";
 
 /// Files that are there only where a loader is installed. Debian with systemd-boot keeps GRUB's
 /// files, so they count only where nothing tells what booted.
-const FILES: [(BootLoader, &str); 9] = [
+const FILES: [(BootLoader, &str); 6] = [
     (BootLoader::Grub, "/boot/grub/grub.cfg"),
     (BootLoader::Grub, "/boot/grub2/grub.cfg"),
     (BootLoader::KernelInstall, "/etc/kernel/cmdline"),
     (BootLoader::KernelInstall, "/efi/loader/loader.conf"),
     (BootLoader::KernelInstall, "/boot/loader/loader.conf"),
     (BootLoader::KernelInstall, "/boot/efi/loader/loader.conf"),
-    (BootLoader::Limine, "/boot/limine.conf"),
-    (BootLoader::Limine, "/boot/limine/limine.conf"),
-    (BootLoader::Limine, "/limine.conf"),
 ];
 
 /// Looks for the loader: first for what the running system was booted with, then for files.
@@ -97,17 +102,36 @@ pub fn detect(host: &Host) -> Result<Detection, HostError> {
     if !booted.is_empty() {
         return Ok(decided(booted));
     }
-    let mut installed: Vec<Candidate> = Vec::new();
+    let is_running = host.exists(RUNNING_LINE)?;
+    let has_variables = !host.list_if_there(VARIABLES)?.is_empty();
+    let mut installed: Vec<(BootLoader, String)> = Vec::new();
     for (loader, file) in FILES {
-        let is_known = installed.iter().any(|known| known.loader == loader);
+        let is_known = installed.iter().any(|(known, _)| *known == loader);
         if !is_known && host.exists(file)? {
-            installed.push(Candidate {
-                loader,
-                evidence: format!("{file} is there"),
-            });
+            installed.push((loader, format!("{file} is there")));
         }
     }
-    Ok(decided(installed))
+    if let [file, ..] = &of_limine(host)?[..] {
+        installed.push((BootLoader::Limine, format!("{file} is there")));
+    }
+    let installed = installed.into_iter().map(|(loader, evidence)| {
+        // What these two leave in every boot is not there, so another loader has booted.
+        let missing = match loader {
+            BootLoader::Grub if is_running => Some("BOOT_IMAGE= in /proc/cmdline, which GRUB adds"),
+            BootLoader::KernelInstall if is_running && has_variables => {
+                Some("the EFI variable LoaderInfo, which systemd-boot sets")
+            }
+            _ => None,
+        };
+        match missing {
+            None => Candidate { loader, evidence },
+            Some(missing) => Candidate {
+                loader: BootLoader::Other,
+                evidence: format!("{evidence}, but not {missing}"),
+            },
+        }
+    });
+    Ok(decided(installed.collect()))
 }
 
 fn found(loader: BootLoader, evidence: &str) -> Detection {
@@ -136,24 +160,54 @@ fn booted(host: &Host) -> Result<Vec<Candidate>, HostError> {
             booted.push(Candidate { loader, evidence });
         }
     };
-    if let Some(bytes) = optional(host, LOADER_INFO)? {
-        let name = utf16(bytes.get(4..).unwrap_or_default());
+    let mut unknown = None;
+    let start = Start::read(host)?;
+    if let Some(name) = &start.loader {
         let evidence = format!("the EFI variable LoaderInfo is '{name}'");
         match name.split([' ', '-']).next().map(str::to_ascii_lowercase) {
             Some(word) if word == "systemd" => add(BootLoader::KernelInstall, evidence),
             Some(word) if word == "limine" => add(BootLoader::Limine, evidence),
             Some(word) if word == "grub" => add(BootLoader::Grub, evidence),
-            _ => {}
+            _ => unknown = Some(evidence),
         }
     }
-    if let Some(line) = optional(host, RUNNING_LINE)?
-        && let line = KernelCommandLine::parse(line)
-        && let Some(image) = line.last("BOOT_IMAGE")
-    {
-        let text = String::from_utf8_lossy(image.text()).into_owned();
-        add(BootLoader::Grub, format!("{text} in {RUNNING_LINE}"));
+    if let Some(evidence) = start.unified_image() {
+        // The firmware or any loader can start the image, which kernel-install and others make.
+        add(BootLoader::KernelInstall, evidence);
+    }
+    if let Some(line) = optional(host, RUNNING_LINE)? {
+        let line = KernelCommandLine::parse(line);
+        let first = line.arguments().next();
+        if let Some(image) = line.last("BOOT_IMAGE") {
+            let text = String::from_utf8_lossy(image.text()).into_owned();
+            // GRUB has the path from the root of a device; SYSLINUX and LILO have what is in their files.
+            let is_path = image
+                .value()
+                .is_some_and(|value| value.starts_with(['/', '(']));
+            match is_path {
+                true => add(BootLoader::Grub, format!("{text} in {RUNNING_LINE}")),
+                false => unknown = Some(format!("{text} in {RUNNING_LINE} is not from GRUB")),
+            }
+        } else if first.is_some_and(|first| first.text() == UNDER_XEN) {
+            let evidence = format!("{RUNNING_LINE} begins as GRUB begins it under Xen");
+            add(BootLoader::Grub, evidence);
+        }
+    }
+    if let (true, Some(evidence)) = (booted.is_empty(), unknown) {
+        booted.push(Candidate {
+            loader: BootLoader::Other,
+            evidence,
+        });
     }
     Ok(booted)
+}
+
+/// The configurations of Limine; none if this user cannot read the boot partition.
+fn of_limine(host: &Host) -> Result<Vec<String>, HostError> {
+    match limine_files::configurations(host) {
+        Err(error) if *error.kind() == HostErrorKind::Denied => Ok(Vec::new()),
+        files => files,
+    }
 }
 
 fn optional(host: &Host, path: &str) -> Result<Option<Vec<u8>>, HostError> {
@@ -162,15 +216,4 @@ fn optional(host: &Host, path: &str) -> Result<Option<Vec<u8>>, HostError> {
         Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Text of an EFI variable, up to its NUL.
-fn utf16(bytes: &[u8]) -> String {
-    let units = bytes
-        .chunks_exact(2)
-        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
-        .take_while(|unit| *unit != 0);
-    char::decode_utf16(units)
-        .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
-        .collect()
 }

@@ -7,9 +7,13 @@ use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Unsupported,
 use hosttune_core::host::EntryKind;
 
 use super::entry::LoaderEntry;
+use super::entry_directory::is_elsewhere;
 use super::limine;
-use super::line_parameter::{LineParameter, Occurrences, without_counters};
+use super::limine_files;
+use super::line_parameter::{LineParameter, ONE_OF_TWO, Occurrences, without_counters};
+use super::new_lines;
 use super::occurrence::{LONGEST_READ, LineIn, requested};
+use super::start::Start;
 use super::tuning::BootSetting;
 use crate::boot_once::is_ours;
 use crate::command_line::{CommandLineSetting, KernelCommandLine, LONGEST_LINE, RUNNING_LINE};
@@ -18,9 +22,6 @@ use crate::module::canonical;
 /// The file from which kernel-install takes the line of new entries. Creating it would lose what
 /// kernel-install takes from elsewhere without it, `root=` included, so it is only changed where it is.
 pub(super) const KERNEL_INSTALL: &str = "/etc/kernel/cmdline";
-
-/// What kernel-install reads without that file, before it takes the line of the running kernel.
-const OF_THE_VENDOR: &str = "/usr/lib/kernel/cmdline";
 
 /// Where entry files are: on the boot partition, which is mounted in one of these places.
 pub(crate) const ENTRIES: [&str; 3] = [
@@ -51,6 +52,13 @@ pub(super) struct LineFile {
 }
 
 impl LineFile {
+    fn of_kernel_install() -> Self {
+        Self {
+            path: KERNEL_INSTALL.to_owned(),
+            line: LineIn::WholeFile,
+        }
+    }
+
     /// The knob for parameters in the line.
     pub(super) fn parameter(&self, names: Vec<String>) -> LineParameter {
         LineParameter {
@@ -93,7 +101,7 @@ impl Found {
 
 /// Why nothing is changed, or the entries of Limine.
 fn of_limine(host: &Host) -> Result<Result<Found, Unsupported>, HostError> {
-    let file = match limine::configuration(host) {
+    let file = match limine_files::configuration(host) {
         Err(error) if *error.kind() == HostErrorKind::Denied => {
             return Ok(Err(only_root("the boot partition")));
         }
@@ -102,7 +110,7 @@ fn of_limine(host: &Host) -> Result<Result<Found, Unsupported>, HostError> {
             Err(unsupported) => return Ok(Err(unsupported)),
         },
     };
-    let Ok(text) = String::from_utf8(host.read(file)?) else {
+    let Ok(text) = String::from_utf8(host.read(&*file)?) else {
         let why = format!("{file} is not UTF-8 text");
         return Ok(Err(Unsupported::new(UnsupportedKind::Other, why)
             .hint("save it as UTF-8, or add them to cmdline: in it manually")));
@@ -118,7 +126,7 @@ fn of_limine(host: &Host) -> Result<Result<Found, Unsupported>, HostError> {
         let is_of_this_system = of_it.has("root") && has_same_root(&of_it, &running);
         match is_of_this_system && !limine::has_macro(&of_it) {
             true => found.files.push(LineFile {
-                path: file.to_owned(),
+                path: file.clone(),
                 line,
             }),
             false => others.push(entry.path),
@@ -154,6 +162,9 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
     let machine = optional(host, "/etc/machine-id")?;
     let machine = machine.map(|id| String::from_utf8_lossy(&id).trim().to_owned());
     let mut others = Vec::new();
+    let mut twins = Vec::new();
+    let start = Start::read(host)?;
+    let image = start.unified_image();
     // GRUB reads the first only.
     for directory in ENTRIES.iter().take(if is_grub { 1 } else { ENTRIES.len() }) {
         let names = match host.list_if_there(directory) {
@@ -162,7 +173,13 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
             }
             names => names?,
         };
-        for name in names {
+        if !names.is_empty() && !is_grub && is_elsewhere(host, &start, directory)? {
+            found.notes.push(format!(
+                "{directory} is kept as it is, because the loader was started from another partition"
+            ));
+            continue;
+        }
+        for name in names.clone() {
             if !name.ends_with(".conf") || is_ours(&name) {
                 continue;
             }
@@ -195,11 +212,19 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
                 .last("version")
                 .unwrap_or_default()
                 .starts_with("0-rescue");
+            if image.is_some() {
+                others.push(name);
+                continue;
+            }
             let is_ours = is_of_this_system(&entry, &line, machine.as_deref(), &running);
             if is_ours && !is_rescue && std::str::from_utf8(&bytes).is_err() {
                 found.notes.push(format!(
                     "{path} is kept as it is, because it is not UTF-8 text: save it as UTF-8, then run this again"
                 ));
+                continue;
+            }
+            if is_ours && !is_rescue && has_twin(&names, &name) {
+                twins.push(path);
                 continue;
             }
             match is_ours && !is_rescue {
@@ -210,6 +235,26 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
                 false => others.push(name),
             }
         }
+    }
+    if let Some(evidence) = image {
+        match new_lines::of_image(host, &evidence, has_line, &others)? {
+            Ok(notes) => found.notes.extend(notes),
+            Err(unsupported) => return Ok(Err(unsupported)),
+        }
+        found.files.push(LineFile::of_kernel_install());
+        return Ok(Ok(found));
+    }
+    if !twins.is_empty() {
+        let why = format!(
+            "these are the same entry with other counters of its boots, and nothing tells which one is started: {}",
+            twins.join(", ")
+        );
+        if found.files.is_empty() {
+            return Ok(Err(
+                Unsupported::new(UnsupportedKind::Other, why).hint(ONE_OF_TWO)
+            ));
+        }
+        found.notes.push(format!("{why}: {ONE_OF_TWO}"));
     }
     if found.files.is_empty() && !has_line {
         let why = format!(
@@ -223,15 +268,18 @@ fn files(host: &Host, is_grub: bool) -> Result<Result<Found, Unsupported>, HostE
     found.kept(&others);
     found
         .notes
-        .extend(note(host, has_line, !found.files.is_empty())?);
+        .extend(new_lines::note(host, has_line, !found.files.is_empty())?);
     if has_line {
         // Last, so that a revert ends what new entries get first.
-        found.files.push(LineFile {
-            path: KERNEL_INSTALL.to_owned(),
-            line: LineIn::WholeFile,
-        });
+        found.files.push(LineFile::of_kernel_install());
     }
     Ok(Ok(found))
+}
+
+/// Whether another file is the same entry to its loader, which takes the counters out of the names.
+fn has_twin(names: &[String], name: &str) -> bool {
+    let mut others = names.iter().filter(|other| *other != name);
+    others.any(|other| without_counters(other) == without_counters(name))
 }
 
 /// Whether it is a file, and not a directory, a socket or the like.
@@ -274,22 +322,6 @@ pub(crate) fn only_root(directory: &str) -> Unsupported {
         format!("only root can read {directory}"),
     )
     .hint("run this as root")
-}
-
-/// What else there is to do.
-fn note(host: &Host, has_line: bool, has_entries: bool) -> Result<Option<String>, HostError> {
-    Ok(match (has_line, has_entries) {
-        (true, true) => None,
-        (true, false) => Some(
-            "no entry files of this system were found, so that only new entries get the parameters: run kernel-install add for each kernel (it also makes unified kernel images anew), then reboot".to_owned(),
-        ),
-        (false, _) if host.exists(OF_THE_VENDOR)? => Some(format!(
-            "the entry of a kernel that is installed later does not have the parameters: kernel-install takes its line from {OF_THE_VENDOR}"
-        )),
-        (false, _) => Some(format!(
-            "the entry of a kernel that is installed later is made with the line of the running kernel, because {KERNEL_INSTALL} is not there: reboot before a kernel is installed, and again after a revert"
-        )),
-    })
 }
 
 /// Whether an entry starts this system and not another one that shares the boot partition, or a snapshot.
@@ -442,6 +474,9 @@ fn check(
     }
     let mut after = text.clone();
     for (names, wanted) in changed {
+        if file.parameter(names.clone()).objection(&text).is_some() {
+            continue;
+        }
         after = super::occurrence::replaced(&file.line, &after, names, wanted.all());
     }
     let (before, after) = (file.line.line(&text), file.line.line(&after));

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::entries::{ENTRIES, is_file};
 use super::limine;
+use super::limine_files;
 use super::line_parameter::without_counters;
 use super::occurrence::LineIn;
+use crate::boot_once::is_ours;
 use crate::command_line::KernelCommandLine;
 
 /// The identity of an entry when it was changed, as it is written to the journal: everything in it
@@ -125,7 +127,7 @@ pub(super) fn all(host: &Host, line: &LineIn) -> Result<Vec<FoundEntry>, HostErr
         LineIn::Entry => {
             for directory in ENTRIES {
                 for name in readable(host.list(directory))?.unwrap_or_default() {
-                    if !name.ends_with(".conf") || name.starts_with("0-hosttune-") {
+                    if !name.ends_with(".conf") || is_ours(&name) {
                         continue;
                     }
                     let Some(text) = text(host, &format!("{directory}/{name}"))? else {
@@ -137,13 +139,13 @@ pub(super) fn all(host: &Host, line: &LineIn) -> Result<Vec<FoundEntry>, HostErr
             }
         }
         LineIn::Limine { .. } => {
-            for file in limine::CONFIGURATIONS {
-                let Some(text) = text(host, file)? else {
+            for file in readable(limine_files::configurations(host))?.unwrap_or_default() {
+                let Some(text) = text(host, &file)? else {
                     continue;
                 };
                 for entry in limine::entries(&text) {
                     let line = LineIn::Limine { entry: entry.path };
-                    found.extend(found_entry(file.to_owned(), line, &text));
+                    found.extend(found_entry(file.clone(), line, &text));
                 }
             }
         }
@@ -163,7 +165,7 @@ fn found_entry(file: String, line: LineIn, text: &str) -> Option<FoundEntry> {
 }
 
 fn text(host: &Host, path: &str) -> Result<Option<String>, HostError> {
-    if !is_file(host, path)? {
+    if readable(is_file(host, path))? != Some(true) {
         return Ok(None);
     }
     let bytes = readable(host.read(path))?;

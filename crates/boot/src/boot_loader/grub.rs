@@ -6,6 +6,7 @@
 
 use hosttune_core::{Host, HostError, HostErrorKind};
 
+use super::generators::GENERATORS;
 use super::grub_defaults::{Defaults, NORMAL_ENTRIES};
 use crate::command_line::{CommandLineSetting, KernelCommandLine, LineError};
 
@@ -13,16 +14,11 @@ use crate::command_line::{CommandLineSetting, KernelCommandLine, LineError};
 /// back.
 const VARIABLE: &str = NORMAL_ENTRIES;
 
-/// The directory of our file.
-pub(super) const DIRECTORY: &str = "/etc/default/grub.d";
+/// The file that the generator reads first.
+const DEFAULTS: &str = "/etc/default/grub";
 
-/// The generator, a shell script; on Fedora and openSUSE it has the second name.
-const GENERATORS: [&str; 4] = [
-    "/usr/sbin/grub-mkconfig",
-    "/usr/bin/grub-mkconfig",
-    "/usr/sbin/grub2-mkconfig",
-    "/usr/bin/grub2-mkconfig",
-];
+/// The directory of our file, which is read after it.
+pub(super) const DIRECTORY: &str = "/etc/default/grub.d";
 
 /// Characters that one of the two shells would act on. There is no quoting that both keep.
 const REFUSED: [char; 15] = [
@@ -65,6 +61,15 @@ pub(super) fn objection(setting: &CommandLineSetting) -> Option<String> {
     }
 }
 
+/// The files that set variables for the generator, in the order in which it reads them.
+fn files(host: &Host) -> Result<Vec<String>, HostError> {
+    let names = host.list_if_there(DIRECTORY)?.into_iter();
+    let names = names
+        .filter(|name| name.ends_with(".cfg"))
+        .map(|name| format!("{DIRECTORY}/{name}"));
+    Ok(std::iter::once(DEFAULTS.to_owned()).chain(names).collect())
+}
+
 /// The file and line of another program's that meets a setting already, so that it must not be added
 /// once more: a second `console=` would become the one that the system uses.
 ///
@@ -79,8 +84,7 @@ pub(super) fn already_set(
 ) -> Result<Option<String>, HostError> {
     let mut defaults = Defaults::default();
     let mut set = None;
-    let first = "/etc/default/grub".to_owned();
-    for file in std::iter::once(first).chain(files(host)?) {
+    for file in files(host)? {
         let Some(text) = text(host, &file)?.filter(|_| file != own) else {
             continue;
         };
@@ -97,20 +101,98 @@ pub(super) fn already_set(
     Ok(set)
 }
 
-/// The files of the directory that are read, in order.
-fn files(host: &Host) -> Result<Vec<String>, HostError> {
-    let names = host.list_if_there(DIRECTORY)?.into_iter();
-    Ok(names
-        .filter(|name| name.ends_with(".cfg"))
-        .map(|name| format!("{DIRECTORY}/{name}"))
-        .collect())
-}
-
 fn text(host: &Host, file: &str) -> Result<Option<String>, HostError> {
     match host.read(file) {
         Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),
         bytes => Ok(Some(String::from_utf8_lossy(&bytes?).into_owned())),
     }
+}
+
+/// The arguments that an earlier text of the file adds and a later one does not, and that no other file
+/// of GRUB's sets.
+///
+/// # Errors
+/// If a file cannot be read.
+pub(super) fn removed(
+    host: &Host,
+    own: &str,
+    earlier: &[u8],
+    later: &[u8],
+) -> Result<Vec<String>, HostError> {
+    let later = added(later);
+    let mut removed = added(earlier);
+    removed.retain(|argument| !later.contains(argument));
+    set_by_no_other(host, own, removed)
+}
+
+/// Those of the arguments that no file of GRUB's but `own` sets. Where a shell would have to compute what
+/// the files set, an argument of which one of them mentions the parameter is not among them.
+///
+/// # Errors
+/// If a file cannot be read.
+pub(super) fn set_by_no_other(
+    host: &Host,
+    own: &str,
+    mut arguments: Vec<String>,
+) -> Result<Vec<String>, HostError> {
+    let mut defaults = Defaults::default();
+    let mut lines = String::new();
+    for file in files(host)?.iter().filter(|file| *file != own) {
+        let Some(text) = text(host, file)? else {
+            continue;
+        };
+        defaults.read(&text, |_, _| {});
+        let is_read = |line: &&str| !line.trim_start().starts_with('#');
+        for line in text.lines().filter(is_read) {
+            lines.push_str(line);
+            lines.push('\n');
+        }
+    }
+    match defaults.line() {
+        Some(line) => {
+            let line = KernelCommandLine::parse(line);
+            let set: Vec<_> = line.arguments().map(|argument| argument.text()).collect();
+            arguments.retain(|argument| !set.contains(&argument.as_bytes()));
+        }
+        None => arguments.retain(|argument| {
+            let name = argument.split('=').next().unwrap_or(argument);
+            !lines.contains(name)
+        }),
+    }
+    Ok(arguments)
+}
+
+/// The arguments that our file adds now.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(super) fn kept(host: &Host, own: &str) -> Result<Vec<String>, HostError> {
+    Ok(text(host, own)?.map_or_else(Vec::new, |text| added(text.as_bytes())))
+}
+
+/// The arguments that settings add to an empty line, as [`render`] writes them. A setting that cannot be
+/// written adds none.
+pub(super) fn arguments(settings: &[&CommandLineSetting]) -> Vec<String> {
+    let mut line = KernelCommandLine::default();
+    for setting in settings {
+        let _ = setting.apply(&mut line);
+    }
+    texts(&line)
+}
+
+/// The arguments in a text that was made by [`render`].
+fn added(text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(text);
+    let own = format!("{VARIABLE}=\"${VARIABLE} ");
+    let mut lines = text.lines();
+    let line = lines.find_map(|line| line.strip_prefix(&own)?.strip_suffix('"'));
+    texts(&KernelCommandLine::parse(line.unwrap_or_default()))
+}
+
+fn texts(line: &KernelCommandLine) -> Vec<String> {
+    line.arguments()
+        .map(|argument| String::from_utf8_lossy(argument.text()).into_owned())
+        .collect()
 }
 
 /// The text of the file: the parameters are added to whatever the files before it have set.

@@ -4,15 +4,18 @@
 //! kernel, and with it the parameters that are set at that time. A revert does not know that entry. GRUB's
 //! `grub.cfg` has the parameters until it is generated again.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind};
+use hosttune_core::host::RootKind;
+use hosttune_core::{AnyKnob, Error, Host, HostError, HostErrorKind, Planner, Tuning};
 
 use super::detection::{BootLoader, Candidate, Detection, detect};
 use super::entries::{self, Entries, LineFile};
 use super::grub;
 use super::line_parameter::LineParameter;
-use super::tuning::BootParameters;
+use super::menu::GrubMenu;
+use super::tuning::{BootParameters, want_menu};
 use crate::boot_once::reads_entries;
 use crate::command_line::{CommandLineSetting, KernelCommandLine};
 use crate::module::canonical;
@@ -23,29 +26,36 @@ use crate::module::canonical;
 pub struct Leftover {
     /// The file, with the entry in it for Limine.
     pub file: String,
-    /// The parameters, as they are requested.
+    /// The parameters: in an entry as they are requested, in a generated menu as they are written.
     pub parameters: Vec<String>,
     /// Whether the file is generated, so that generating it again takes them away.
     pub is_generated: bool,
+    /// Whether the host is a tree and not the running system.
+    pub is_in_tree: bool,
 }
 
 impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parameters = self.parameters.join(" ");
-        write!(f, "{} still has {parameters}", self.file)?;
-        f.write_str(match self.is_generated {
-            true => ": run update-grub (grub-mkconfig -o /boot/grub/grub.cfg), then reboot",
-            false => {
-                ", which a revert does not take back (a kernel that was installed meanwhile gets the parameters of that time): remove it there if it is not yours, then reboot"
-            }
-        })
+        let (file, parameters) = (&self.file, self.parameters.join(" "));
+        write!(f, "{file} still has {parameters}")?;
+        match (self.is_generated, self.is_in_tree) {
+            (true, false) => write!(
+                f,
+                ": run update-grub (grub-mkconfig -o {file}), then reboot"
+            ),
+            (true, true) => f.write_str(": run update-grub in the tree, with chroot"),
+            (false, _) => f.write_str(
+                ", which a revert does not take back (a kernel that was installed meanwhile gets the parameters of that time): remove it there if it is not yours, then reboot",
+            ),
+        }
     }
 }
 
 /// Looks for parameters that were set and are in no journal: in the entries of this system, if others of
 /// them do not have the parameter or have it from us, and in GRUB's generated menu, if nothing that it is
 /// generated from has it. `pending` are the knobs in the journal. Nothing is found if this user cannot read
-/// the files, and where another program writes the entries.
+/// the files, and where another program writes the entries. [`BootParameters::with_earlier`] looks for what
+/// an earlier set of parameters had added as well.
 ///
 /// # Errors
 /// Any other error from the host.
@@ -59,7 +69,7 @@ pub fn leftovers<'k>(
     let settings: Vec<&CommandLineSetting> = settings
         .filter(|setting| !matches!(setting, CommandLineSetting::Absent { .. }))
         .collect();
-    match found(host, &parameters.name, &settings, &pending) {
+    match found(host, parameters, &settings, &pending) {
         Err(error) if *error.kind() == HostErrorKind::Denied => Ok(Vec::new()),
         found => found,
     }
@@ -67,7 +77,7 @@ pub fn leftovers<'k>(
 
 fn found(
     host: &Host,
-    name: &str,
+    parameters: &BootParameters,
     settings: &[&CommandLineSetting],
     pending: &[LineParameter],
 ) -> Result<Vec<Leftover>, HostError> {
@@ -77,13 +87,13 @@ fn found(
     let of = match loader {
         BootLoader::Grub => match reads_entries(host)? {
             Some(true) => Entries::Grub,
-            Some(false) => return in_menu(host, name, settings),
+            Some(false) => return in_menus(host, parameters, settings),
             // Only root can read the menu; the other notes say so.
             None => return Ok(Vec::new()),
         },
         BootLoader::KernelInstall => Entries::KernelInstall,
         BootLoader::Limine => Entries::Limine,
-        BootLoader::Ostree | BootLoader::NixOs => return Ok(Vec::new()),
+        BootLoader::Ostree | BootLoader::NixOs | BootLoader::Other => return Ok(Vec::new()),
     };
     let mut lines = Vec::new();
     for file in entries::of_this_system(host, of)?.unwrap_or_default() {
@@ -116,6 +126,7 @@ fn found(
                     file: place,
                     parameters: vec![setting.to_string()],
                     is_generated: false,
+                    is_in_tree: host.root_kind() != RootKind::Live,
                 }),
             }
         }
@@ -133,69 +144,41 @@ fn line(host: &Host, file: &LineFile) -> Result<Option<KernelCommandLine>, HostE
     Ok(Some(file.line.line(&String::from_utf8_lossy(&text))))
 }
 
-/// Where GRUB's menu is.
-const MENUS: [&str; 2] = ["/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"];
-
-/// The section of the menu with the entries of the kernels; others are copied from what users write.
-const SECTION: &str = "### BEGIN /etc/grub.d/10_linux ###";
-const END_OF_SECTION: &str = "### END /etc/grub.d/10_linux ###";
-
-fn in_menu(
+/// The arguments in GRUB's menu that nothing adds any more.
+fn in_menus(
     host: &Host,
-    name: &str,
+    parameters: &BootParameters,
     settings: &[&CommandLineSetting],
 ) -> Result<Vec<Leftover>, HostError> {
-    let own = grub::file(name);
-    if host.exists(&own)? {
-        return Ok(Vec::new());
-    }
+    let own = grub::file(&parameters.name);
+    let now = grub::kept(host, &own)?;
+    let mut arguments = grub::arguments(settings);
+    arguments.extend(parameters.earlier.iter().cloned());
+    let mut seen = HashSet::new();
+    arguments.retain(|argument| !now.contains(argument) && seen.insert(argument.clone()));
+    let arguments = grub::set_by_no_other(host, &own, arguments)?;
     let mut leftovers = Vec::new();
-    for menu in MENUS {
-        let text = match host.read(menu) {
-            Err(error) if *error.kind() == HostErrorKind::Missing => continue,
-            text => text?,
-        };
-        let lines = kernel_lines(&String::from_utf8_lossy(&text));
-        let mut parameters = Vec::new();
-        for setting in settings {
-            let is_there = lines.iter().any(|line| setting.is_met(line));
-            if is_there && grub::already_set(host, &own, setting)?.is_none() {
-                parameters.push(setting.to_string());
-            }
-        }
-        if !parameters.is_empty() {
+    for menu in GrubMenu::all(host)? {
+        let still = menu.having(host, &arguments)?;
+        if !still.is_empty() {
             leftovers.push(Leftover {
-                file: menu.to_owned(),
-                parameters,
+                file: menu.to_string(),
+                parameters: still,
                 is_generated: true,
+                is_in_tree: host.root_kind() != RootKind::Live,
             });
         }
     }
     Ok(leftovers)
 }
 
-/// The command lines of the kernels in a menu that grub-mkconfig has written.
-fn kernel_lines(menu: &str) -> Vec<KernelCommandLine> {
-    let section = match menu.split_once(SECTION) {
-        Some((_, rest)) => rest.split(END_OF_SECTION).next().unwrap_or_default(),
-        None => menu,
-    };
-    let lines = section.lines().filter_map(|line| {
-        let (command, rest) = line.trim_start().split_once([' ', '\t'])?;
-        command.starts_with("linux").then_some(rest)
-    });
-    lines.map(KernelCommandLine::parse).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_kernels_of_the_generated_section_count() {
-        let menu = "linux /a 1\n### BEGIN /etc/grub.d/10_linux ###\n\tlinux\t/vmlinuz ro a=1\n\tlinuxefi /b b\n  initrd /c\n### END /etc/grub.d/10_linux ###\nlinux /d d\n";
-        let lines: Vec<String> = kernel_lines(menu).iter().map(ToString::to_string).collect();
-        assert_eq!(lines, ["/vmlinuz ro a=1", "/b b"]);
-        assert_eq!(kernel_lines("linux /a 1\n").len(), 1);
+/// Has the menu generated without the parameters, if it is one that is generated. A revert of this change
+/// leaves the menu as it is.
+impl Tuning for Leftover {
+    fn declare(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        match self.is_generated {
+            true => want_menu(at, &[], self.parameters.clone(), true),
+            false => Ok(()),
+        }
     }
 }

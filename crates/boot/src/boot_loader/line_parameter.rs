@@ -10,10 +10,15 @@ use hosttune_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::comment_line;
 use super::entry::counters;
 use super::entry_identity::{self, EntryIdentity};
 use super::limine;
 use super::occurrence::{self, LineIn, Occurrence};
+
+/// What is done about two files of one entry. kernel-install leaves the old one when `/etc/kernel/tries` was
+/// made or removed since.
+pub(super) const ONE_OF_TWO: &str = "remove the one that is out of date, then run this again";
 
 /// All occurrences of one parameter, or of parameters that belong together, in a file that contains a
 /// kernel command line. The rest of the line and of the file is not a part of it, and other programs may
@@ -73,12 +78,28 @@ impl LineParameter {
         else {
             return Ok(self.file.clone());
         };
-        if host.exists(&self.file)? {
-            return Ok(self.file.clone());
+        let mut found = host.list_if_there(directory)?;
+        found.retain(|found| without_counters(found) == name);
+        match &found[..] {
+            [] => Ok(self.file.clone()),
+            [one] => Ok(format!("{directory}/{one}")),
+            several => {
+                let why = format!(
+                    "{} in {directory} are the same entry with other counters of its boots, and nothing tells which one is started",
+                    several.join(" and ")
+                );
+                Err(HostError::malformed(self.file.clone(), why).with_hint(ONE_OF_TWO))
+            }
         }
-        let names = host.list_if_there(directory)?;
-        let counted = names.iter().find(|found| without_counters(found) == name);
-        Ok(counted.map_or_else(|| self.file.clone(), |found| format!("{directory}/{found}")))
+    }
+
+    /// Why the parameters cannot be set in a text.
+    pub(super) fn objection(&self, text: &str) -> Option<String> {
+        let of_text = occurrence::objection(&self.line, text).map(str::to_owned);
+        of_text.or_else(|| match self.line {
+            LineIn::WholeFile => comment_line::objection(text, &self.names),
+            LineIn::Entry | LineIn::Limine { .. } => None,
+        })
     }
 
     fn ambiguous(&self, entry: &str) -> HostError {
@@ -237,7 +258,7 @@ impl Knob for LineParameter {
                 format!("{path} is not there"),
             )));
         };
-        Ok(occurrence::objection(&self.line, &text).map(|why| {
+        Ok(self.objection(&text).map(|why| {
             Unsupported::new(UnsupportedKind::Other, why)
                 .hint(format!("correct the kernel command line in {path}"))
         }))

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::limine;
+use super::{comment_line, limine};
 use crate::command_line::{
     Argument, CommandLineSetting, KernelCommandLine, LineError, is_unbalanced, ranges,
 };
@@ -18,7 +18,8 @@ pub(super) const LONGEST_READ: usize = 4 * 2048;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LineIn {
-    /// The whole file is the line, and line feeds are blanks: `/etc/kernel/cmdline`.
+    /// The whole file is the line, and line feeds are blanks: `/etc/kernel/cmdline`. Lines that begin with
+    /// `#` are comments for mkinitcpio, and arguments for kernel-install.
     WholeFile,
     /// The values of all `options` of an entry of the Boot Loader Specification.
     Entry,
@@ -59,12 +60,7 @@ impl LineIn {
     /// The ranges of the text that are the line.
     pub(super) fn ranges(&self, text: &str) -> Vec<Range<usize>> {
         match self {
-            Self::WholeFile => {
-                return vec![Range {
-                    start: 0,
-                    end: text.len(),
-                }];
-            }
+            Self::WholeFile => return comment_line::without(text),
             Self::Limine { entry } => return limine::range(text, entry).into_iter().collect(),
             Self::Entry => {}
         }
@@ -301,7 +297,16 @@ fn insert(at: &LineIn, text: &mut String, one: &Occurrence) {
 
 /// Adds an argument behind the kernel's own.
 fn append(at: &LineIn, all: &Arguments, text: &mut String, added: &str) {
-    let (number, count) = all.end(text);
+    let (mut number, mut count) = all.end(text);
+    // A part without arguments, such as an empty last line, gets none if another one has some.
+    if let (0, Some(before)) = (
+        count,
+        all.parts[..number]
+            .iter()
+            .rposition(|(_, all)| !all.is_empty()),
+    ) {
+        (number, count) = (before, all.parts[before].1.len());
+    }
     let Some((part, arguments)) = all.parts.get(number) else {
         return;
     };
@@ -348,7 +353,7 @@ mod tests {
     fn texts() -> impl Strategy<Value = (LineIn, String)> {
         let word = "(a=1|a|b_c=\"x y\"|d|e=f|--|q\"r s\")";
         let line = format!("[ \t]{{0,2}}({word}[ \t]{{1,2}}){{0,5}}({word})?[ ]{{0,2}}");
-        let whole = format!("{line}(\n{line}){{0,1}}\n{{0,1}}");
+        let whole = format!("(#{line}\n)?{line}(\n#{line})?(\n{line}){{0,1}}\n{{0,1}}(\n# a)?");
         let entry = format!(
             "(title x\n|# options a\n)?options {line}\n(linux /a\noptions\t{line}\r?\n)?(options {line})?"
         );

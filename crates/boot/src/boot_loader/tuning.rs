@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::booted::BootedSetting;
 use super::detection::{BootLoader, Candidate, Detection, detect};
 use super::entries::{Entries, only_root};
+use super::menu::GrubMenu;
 use super::{entries, grub};
 use crate::boot_once::{
     TRIAL, Trial, TrialInEntries, TrialOf, TrialState, described, leaks, reads_entries,
@@ -79,8 +80,9 @@ impl BootSetting {
 /// of the other files. Where entries are files in `loader/entries` (systemd-boot, GRUB on Fedora) they are
 /// changed in those of this system, and in `/etc/kernel/cmdline`, from which kernel-install makes new ones.
 /// With Limine they are changed in the entries of this system in `limine.conf`.
-/// Another loader, and a host on which two fit, is reported and not changed. The command that generates
-/// the loader's own files is named in a note and never run. Verify compares with `/proc/cmdline`.
+/// Another loader, and a host on which two fit, is reported and not changed. GRUB reads a menu that is
+/// generated: see [`generate`](Self::generate); without it a note names the command. Verify compares with
+/// `/proc/cmdline`.
 ///
 /// ```
 /// use hosttune_boot::boot_loader::{BootParameters, BootSetting};
@@ -102,6 +104,13 @@ pub struct BootParameters {
     /// Whether they are only tried, in the next boot, and not kept.
     #[serde(default)]
     pub is_trial: bool,
+    /// Whether GRUB's menu is generated, and not only the file from which it is made written.
+    #[serde(default)]
+    pub is_generated: bool,
+    /// Parameters of an earlier set, as they are written. They are not requested, and only
+    /// [`leftovers`](super::leftovers) looks for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<String>,
 }
 
 impl BootParameters {
@@ -111,6 +120,8 @@ impl BootParameters {
             name: name.into(),
             settings: settings.into_iter().collect(),
             is_trial: false,
+            is_generated: false,
+            earlier: Vec::new(),
         }
     }
 
@@ -123,6 +134,26 @@ impl BootParameters {
     pub fn trial(mut self, is_trial: bool) -> Self {
         self.is_trial = is_trial;
         self
+    }
+
+    /// Generates the menu of GRUB from the changed files: see [`GrubMenu`]. The other loaders read the
+    /// files that are changed here.
+    ///
+    /// The session needs the backend [`Generators`](super::Generators).
+    #[must_use]
+    pub fn generate(mut self, is_generated: bool) -> Self {
+        self.is_generated = is_generated;
+        self
+    }
+
+    /// Also those that GRUB's file of this name has now, to be looked for by [`leftovers`](super::leftovers)
+    /// after the file was reverted: an earlier apply may have requested others.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn with_earlier(mut self, host: &Host) -> Result<Self, HostError> {
+        self.earlier = grub::kept(host, &grub::file(&self.name))?;
+        Ok(self)
     }
 
     /// The parameters that a trial on this host tries, as [`Trial`] names them. What GRUB's file of our
@@ -279,35 +310,48 @@ impl BootParameters {
         let path = grub::file(&self.name);
         let mut kept: Vec<&BootSetting> = Vec::new();
         let mut expected: Vec<&BootSetting> = Vec::new();
+        let mut generated: Vec<&BootSetting> = Vec::new();
         for one in &self.settings {
             match fits_grub(at, one) {
                 Fit::Skipped => continue,
                 Fit::Booted => {}
-                Fit::Fits => match grub::already_set(at.host(), &path, &one.setting)? {
-                    Some(place) => at.note(format!("{} is set in {place}", one.setting)),
-                    None => kept.push(one),
-                },
+                Fit::Fits => {
+                    generated.push(one);
+                    match grub::already_set(at.host(), &path, &one.setting)? {
+                        Some(place) => at.note(format!("{} is set in {place}", one.setting)),
+                        None => kept.push(one),
+                    }
+                }
             }
             expected.push(one);
         }
         let file = ConfigFile::new(&path)?;
+        let before = match at.now(&file)? {
+            FileState::Present(content) | FileState::HalfWritten(Some(content)) => content.bytes,
+            FileState::Absent | FileState::HalfWritten(None) => Vec::new(),
+        };
+        let settings: Vec<&CommandLineSetting> = kept.iter().map(|one| &one.setting).collect();
+        let mut overridden = None;
+        let mut text = String::new();
         if kept.is_empty() {
             // The file of an earlier set would still add what is no longer requested.
             at.want(&file, &FileState::Absent)
                 .why("no kernel parameters are to be added");
-            for one in expected {
-                expect(at, one);
-            }
-            return Ok(());
+        } else {
+            text = grub::render(&self.name, &settings)
+                .map_err(|error| Error::tuning(error, "correct the parameter in the profile"))?;
+            overridden = grub::overridden_by(at.host(), &path)?;
+            let bytes = text.clone().into_bytes();
+            at.want_file(&file, bytes, "required by the file for GRUB")?
+                .why("adds the parameters when grub.cfg is generated")
+                .overridden_by(overridden.clone());
         }
-        let settings: Vec<&CommandLineSetting> = kept.iter().map(|one| &one.setting).collect();
-        let text = grub::render(&self.name, &settings)
-            .map_err(|error| Error::tuning(error, "correct the parameter in the profile"))?;
-        let overridden = grub::overridden_by(at.host(), &path)?;
-        at.want_file(&file, text.into_bytes(), "required by the file for GRUB")?
-            .why("adds the parameters when grub.cfg is generated")
-            .overridden_by(overridden.clone());
-        at.note("grub.cfg is not generated by this program: run update-grub (grub-mkconfig -o /boot/grub/grub.cfg), then reboot");
+        if self.is_generated && overridden.is_none() {
+            let removed = grub::removed(at.host(), &path, &before, text.as_bytes())?;
+            want_menu(at, &generated, removed, false)?;
+        } else if !kept.is_empty() {
+            at.note("grub.cfg is not generated by this program: run update-grub (grub-mkconfig -o /boot/grub/grub.cfg), then reboot");
+        }
         if overridden.is_none() {
             for one in expected {
                 expect(at, one);
@@ -346,6 +390,16 @@ impl Tuning for BootParameters {
         }
         self.check()?;
         let loader = match detect(at.host())? {
+            Detection::Found(candidate) if candidate.loader == BootLoader::Other => {
+                let why = format!(
+                    "this host was not started by a loader that is known here: {}",
+                    candidate.evidence
+                );
+                let unsupported = Unsupported::new(UnsupportedKind::Other, why)
+                    .hint("add the parameters to the configuration of the loader manually; if kexec has started this host, reboot first");
+                self.skip_all(at, &unsupported);
+                return Ok(());
+            }
             Detection::Found(candidate) => candidate.loader,
             Detection::Several(candidates) => {
                 let all: Vec<String> = candidates.iter().map(ToString::to_string).collect();
@@ -385,7 +439,7 @@ impl Tuning for BootParameters {
             },
             BootLoader::KernelInstall => self.declare_entries(at, Entries::KernelInstall),
             BootLoader::Limine => self.declare_entries(at, Entries::Limine),
-            BootLoader::Ostree | BootLoader::NixOs => {
+            BootLoader::Ostree | BootLoader::NixOs | BootLoader::Other => {
                 let hint = match loader {
                     BootLoader::NixOs => {
                         "add them to boot.kernelParams in the configuration of NixOS"
@@ -402,6 +456,31 @@ impl Tuning for BootParameters {
             }
         }
     }
+}
+
+/// Requests the menu of GRUB with the settings that its files have.
+pub(super) fn want_menu(
+    at: &mut Planner<'_>,
+    settings: &[&BootSetting],
+    without: Vec<String>,
+    is_kept: bool,
+) -> Result<(), Error> {
+    if settings.is_empty() && without.is_empty() {
+        return Ok(());
+    }
+    match GrubMenu::find(at.host())? {
+        Ok(menu) => {
+            let settings = settings.iter().map(|one| one.setting.clone()).collect();
+            at.want(&menu, &GrubMenu::wanted(settings, without, is_kept))
+                .why("GRUB reads this menu, and not the files from which it is generated")
+                .required();
+            at.note("the parameters are in effect after a reboot");
+        }
+        Err(unsupported) => {
+            at.skip("menu of GRUB", unsupported).required();
+        }
+    }
+    Ok(())
 }
 
 /// Why the file for GRUB would have no effect.

@@ -158,7 +158,7 @@ impl Knob for EfiVariable {
     }
 
     fn unsupported(&self, host: &Host, _: &EfiValue) -> Result<Option<Unsupported>, HostError> {
-        host.read_only_mount(self.path())
+        host.unwritable_here(self.path())
     }
 
     fn original(&self, seen: &EfiValue) -> Option<EfiValue> {

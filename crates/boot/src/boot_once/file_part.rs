@@ -122,14 +122,18 @@ pub(super) fn identity(host: &Host, path: &str) -> Result<Option<String>, HostEr
     Ok(file_system.and_then(|known| serde_json::to_string(&known).ok()))
 }
 
-/// Why it cannot be told what became of a part: the file system with the file is not mounted. The
-/// directory of a file of a boot loader always has other files.
-pub(super) fn out_of_reach(
+/// The file system in such an identity.
+pub(super) fn file_system(identity: Option<&str>) -> Option<FileSystem> {
+    identity.and_then(|text| serde_json::from_str(text).ok())
+}
+
+/// Why it cannot be told what became of a file of a boot loader, which `was` on this file system when it
+/// was changed: that one is not mounted. The directory of such a file always has other files.
+pub(crate) fn out_of_reach(
     host: &Host,
     path: &str,
-    identity: Option<&str>,
+    was: Option<&FileSystem>,
 ) -> Result<Option<String>, HostError> {
-    let was = identity.and_then(|text| serde_json::from_str::<FileSystem>(text).ok());
     if let Some(was) = was
         && let Some(why) = was.why_away(host, path)?
     {

@@ -101,7 +101,8 @@ impl Knob for GrubVariable {
         identity: Option<&str>,
         _: &FilePart,
     ) -> Result<Option<String>, HostError> {
-        file_part::out_of_reach(host, &self.block, identity)
+        let was = file_part::file_system(identity);
+        file_part::out_of_reach(host, &self.block, was.as_ref())
     }
 
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {

@@ -68,7 +68,7 @@ pub fn leaks(host: &Host) -> Result<Vec<Leak>, HostError> {
     }
     let mut found = Vec::new();
     for file in files {
-        if !is_file(host, &file)? {
+        if readable(is_file(host, &file))? != Some(true) {
             continue;
         }
         let Some(bytes) = readable(host.read(&file))? else {

@@ -255,7 +255,8 @@ impl Knob for MarkedBlock {
         identity: Option<&str>,
         _: &FilePart,
     ) -> Result<Option<String>, HostError> {
-        file_part::out_of_reach(host, &self.file, identity)
+        let was = file_part::file_system(identity);
+        file_part::out_of_reach(host, &self.file, was.as_ref())
     }
 
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {

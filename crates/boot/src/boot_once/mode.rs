@@ -15,7 +15,8 @@ use super::marked_block::MarkedBlock;
 use super::trial::grub_directory;
 use super::trial_entry::{LinuxCommand, changed_line, copied, described};
 use crate::boot_loader::{
-    BootLoader, BootSetting, Detection, ENTRIES, LoaderEntry, detect, only_root,
+    BootLoader, BootSetting, Detection, ENTRIES, LoaderEntry, Start, detect, entry_directory,
+    only_root,
 };
 use crate::command_line::CommandLineSetting;
 
@@ -137,14 +138,11 @@ impl BootMode {
             Detection::Found(candidate) => Some(candidate.loader),
             Detection::Several(_) | Detection::None => None,
         };
-        let mut entries = None;
-        for directory in ENTRIES {
-            if entries.is_none() && host.exists(directory)? {
-                entries = Some(directory);
-            }
-        }
+        // GRUB reads the entries that are beside its kernels.
+        let [of_grub, ..] = ENTRIES;
+        let of_grub = host.exists(of_grub)?.then_some(of_grub);
         Ok(match loader {
-            Some(BootLoader::Grub) => match (grub_directory(host)?, entries) {
+            Some(BootLoader::Grub) => match (grub_directory(host)?, of_grub) {
                 (Some(grub), Some(entries)) => {
                     let bytes = host.read(format!("{grub}/grub.cfg"))?;
                     let menu = Menu::parse(&String::from_utf8_lossy(&bytes));
@@ -156,7 +154,7 @@ impl BootMode {
                 (Some(grub), None) => Some(ModePlace::Grub(grub)),
                 (None, _) => None,
             },
-            Some(BootLoader::KernelInstall) => entries.map(ModePlace::Entries),
+            Some(BootLoader::KernelInstall) => entry_directory(host)?.map(ModePlace::Entries),
             _ => None,
         })
     }
@@ -251,6 +249,14 @@ impl BootMode {
         host: &Host,
         directory: &str,
     ) -> Result<Result<(String, LoaderEntry), Refusal>, HostError> {
+        if let Some(evidence) = Start::read(host)?.unified_image() {
+            return Ok(Err(refusal(
+                format!(
+                    "this host was started with a unified kernel image ({evidence}), and an entry that is a copy of another one would start something else"
+                ),
+                "make a second image with these parameters manually",
+            )));
+        }
         let mut found = Self::of_running_kernel(host, directory)?;
         let (name, entry) = match (found.pop(), found.is_empty()) {
             (Some(one), true) => one,

@@ -58,8 +58,8 @@ impl TrialInEntries<'_> {
         ) = place
         else {
             return Ok(Err(refusal(
-                "there are no boot entries in loader/entries",
-                "mount the boot partition, if it is not mounted",
+                "there are no boot entries in loader/entries, or it is not known which of several such directories the loader reads",
+                "mount the boot partition, if it is not mounted; remove a copy that is out of date",
             )));
         };
         if let Some(trial) = Trial::of(host, self.name)?

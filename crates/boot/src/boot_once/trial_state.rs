@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use hosttune_core::{Host, HostError, HostErrorKind, Knob};
+use hosttune_core::{AnyKnob, Host, HostError, HostErrorKind, Knob};
 
+use super::efi_variable::EfiVariable;
 use super::file_part::FilePart;
+use super::grub_variable::GrubVariable;
 use super::mode::{BootMode, ModePlace};
 use super::next_boot::NextBoot;
 use super::trial::{block, grub_directory};
@@ -27,6 +29,9 @@ pub enum TrialState {
     Ignored,
     /// Another program has chosen another entry for the next boot, or none.
     Replaced,
+    /// This program has not chosen it any more: a revert took the choice back and could not remove the
+    /// entry, or an apply ended between the two. See [`Trial::among`].
+    NotChosen,
 }
 
 impl TrialState {
@@ -38,6 +43,7 @@ impl TrialState {
             Self::Failed => "failed",
             Self::Ignored => "ignored",
             Self::Replaced => "replaced",
+            Self::NotChosen => "not-chosen",
         }
     }
 }
@@ -94,6 +100,22 @@ impl Trial {
             is_chosen: next.text() == Some(&*entry_id(name)),
             crashes,
         }))
+    }
+}
+
+impl Trial {
+    /// The same trial, with what only the journal tells: whether its choice for the next boot is one of the
+    /// changes that are pending, of which these are the knobs.
+    #[must_use]
+    pub fn among<'k>(mut self, pending: impl IntoIterator<Item = &'k AnyKnob>) -> Self {
+        let mut kinds = pending.into_iter().map(|knob| &*knob.kind);
+        let is_ours = kinds.any(|kind| [GrubVariable::NAME, EfiVariable::NAME].contains(&kind));
+        let is_over = !self.is_chosen && self.state != TrialState::Running;
+        if is_over && !is_ours {
+            self.state = TrialState::NotChosen;
+            self.crashes.clear();
+        }
+        self
     }
 }
 
@@ -229,9 +251,13 @@ impl fmt::Display for Trial {
                 f,
                 "the loader ignored it: this host was started again and the entry is still chosen; another loader or another GRUB starts this host; to remove it: {name} revert --only trial"
             ),
+            TrialState::NotChosen => write!(
+                f,
+                "it is not started by the next boot: only its entry is left, of a revert or an apply that ended before it was complete; to remove it: {name} revert --only trial"
+            ),
             TrialState::Replaced => write!(
                 f,
-                "it is not started by the next boot: another program has chosen another entry; to choose it again: {name} apply --persist --try-boot"
+                "it is not started by the next boot: another entry or none is chosen, by another program or by a revert that was not complete; to choose it again: {name} apply --persist --try-boot"
             ),
         }
     }

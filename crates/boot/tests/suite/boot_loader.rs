@@ -533,7 +533,7 @@ const EXECUTABLE: &str = "/boot/EFI/BOOT/BOOTX64.EFI";
 const OF_LIMINE: &str = "timeout: 3\n\n/+Arch Linux\n//linux\n    protocol: linux\n    path: boot():/vmlinuz-linux\n    cmdline: root=UUID=1 ro  quiet\n//snapshot\n    protocol: linux\n    cmdline: root=UUID=1 rootflags=subvol=s ro\n/Other\n    protocol: linux\n    cmdline: root=UUID=2 ro\n/Windows\n    protocol: efi\n    path: boot():/EFI/Microsoft/Boot/bootmgfw.efi\n";
 
 /// An executable of Limine, with these digits for the hash of its configuration.
-fn executable(digit: char) -> String {
+pub(crate) fn executable(digit: char) -> String {
     let digits: String = [digit; 128].iter().collect();
     format!("MZ\u{1}++CONFIG_B2SUM_SIGNATURE++{digits}\u{1}")
 }

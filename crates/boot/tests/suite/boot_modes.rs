@@ -11,6 +11,7 @@ use hosttune_core::testing::{Memory, Moment};
 use hosttune_core::{Error, Knob, Selection, Tuning};
 use proptest::prelude::*;
 
+use super::boot_loader::efi;
 use super::boot_once::{
     BLOCK, CUSTOM, MENU, boot, deaths, debian, files, machine, moment, put, session, tried,
 };
@@ -351,7 +352,7 @@ pub(crate) const ONE_SHOT: &str =
 /// The same with a loader of these features.
 pub(crate) fn with_features(features: u64) -> Memory {
     let bytes = [&[6, 0, 0, 0][..], &features.to_le_bytes()].concat();
-    put(entries(), FEATURES, bytes)
+    put(efi(entries(), "systemd-boot 257"), FEATURES, bytes)
 }
 
 /// systemd-boot removes the variable before it starts the entry.

@@ -1,7 +1,7 @@
 //! Trials where entries are files: systemd-boot, and GRUB on Fedora.
 //!
 //! The fake's boot does what systemd-boot does with `LoaderEntryOneShot`: it removes the variable and starts the
-//! entry that it names. The loader itself does not run.
+//! entry that it names. The loader itself does this in `examples/tests/suite/systemd_boot.rs`.
 
 use hosttune_boot::boot_once::{EfiValue, EfiVariable, Trial, TrialState, leaks};
 use hosttune_boot::command_line::{CommandLineSetting, KernelCommandLine};

@@ -11,11 +11,16 @@
 mod boot_default;
 mod boot_files_away;
 mod boot_leftovers;
+mod boot_limine;
 mod boot_loader;
 mod boot_modes;
 mod boot_once;
 mod boot_once_in_entries;
+mod boot_start;
 mod command_line;
+mod comment_lines;
+mod grub_menu;
+mod grub_menu_away;
 mod laws;
 mod modprobe_d;
 mod module_options;

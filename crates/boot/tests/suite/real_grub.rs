@@ -35,7 +35,7 @@ fn start(root: &Path, line: &str, boot: &str) {
 
 /// The tree of a host whose `/boot` the disk gets.
 fn tree(root: &Path) {
-    start(root, "root=UUID=1 ro", "first");
+    start(root, "BOOT_IMAGE=/boot/vmlinuz root=UUID=1 ro", "first");
     put(
         root,
         "proc/self/mountinfo",

@@ -187,10 +187,11 @@ pub(crate) fn apply_failed(failure: &Failure) -> ApplyDocument<'_> {
 pub(crate) fn reverted<'a>(
     reverted: &'a Reverted,
     notes: &'a [String],
-    unrecorded: Option<&Failure>,
+    failure: Option<&Failure>,
 ) -> RevertDocument<'a> {
+    let is_left = matches!(failure, Some(Failure::LeftByRuns(_)));
     RevertDocument {
-        outcome: if !reverted.is_complete() {
+        outcome: if is_left || !reverted.is_complete() {
             Outcome::RollbackIncomplete
         } else if reverted.unrecorded.is_some() {
             Outcome::Unrecorded
@@ -208,7 +209,7 @@ pub(crate) fn reverted<'a>(
             .map(|knob| knob.text.as_str())
             .collect(),
         notes,
-        error: unrecorded.map(ErrorView::of),
+        error: failure.map(ErrorView::of),
     }
 }
 
@@ -264,6 +265,8 @@ struct RunView<'a> {
     pid: i32,
     runner: i32,
     watchdog: Option<i32>,
+    pid_namespace: Option<&'a str>,
+    is_known_to_run: bool,
     user: Option<u32>,
     nice: Option<i32>,
     nice_counts: Option<String>,
@@ -308,6 +311,8 @@ pub(crate) fn standing<'a>(
         pid: run.command_pid,
         runner: run.runner.pid,
         watchdog: run.watchdog.as_ref().map(|watchdog| watchdog.pid),
+        pid_namespace: run.pid_namespace.as_deref(),
+        is_known_to_run: !runs.unknown.0.contains(run),
         user: run.user,
         nice: share.map(|share| share.nice),
         nice_counts: share.map(|share| share.scope.to_string()),

@@ -117,6 +117,38 @@ fn a_unit_that_another_host_needs_is_kept_and_one_of_somebody_elses_put_back() {
     assert!(!at(&socket[1..]).exists());
 }
 
+/// An enabled socket is disabled with the units of the last host that need it.
+#[test]
+fn a_socket_that_another_host_needs_stays_enabled() {
+    let image = image();
+    let root = image.path().to_str().unwrap();
+    let at = |path: &str| image.path().join(path);
+    for program in ["usr/bin/hosttuned", "usr/bin/shoshin"] {
+        std::fs::write(at(program), "").unwrap();
+        mode(&at(program), 0o755);
+    }
+    for host in ["gaming", "shoshin"] {
+        let ran = hosttune(&["install-units", host, "--root", root]);
+        assert_eq!(ran.exit, Exit::Done, "{ran:?}");
+    }
+    let wants = at("etc/systemd/system/sockets.target.wants");
+    std::fs::create_dir(&wants).unwrap();
+    let link = wants.join("hosttuned.socket");
+    symlink("../hosttuned.socket", &link).unwrap();
+    let ran = hosttune(&["uninstall-units", "gaming", "--root", root]);
+    assert_eq!(ran.exit, Exit::Done, "{ran:?}");
+    assert!(ran.out.contains("hosttuned.socket for shoshin"), "{ran:?}");
+    assert!(at("etc/systemd/system/hosttuned.socket").exists());
+    // The last one.
+    let ran = hosttune(&["uninstall-units", "shoshin", "--root", root]);
+    assert_eq!(ran.exit, Exit::Refused, "{ran:?}");
+    assert!(ran.err.contains("disable hosttuned.socket"), "{ran:?}");
+    std::fs::remove_file(link).unwrap();
+    let ran = hosttune(&["uninstall-units", "shoshin", "--root", root]);
+    assert_eq!(ran.exit, Exit::Done, "{ran:?}");
+    assert!(!at("etc/systemd/system/hosttuned.socket").exists());
+}
+
 /// To enable it would fail.
 #[test]
 fn a_masked_unit_is_not_taken_for_written() {

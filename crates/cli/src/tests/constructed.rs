@@ -320,7 +320,7 @@ fn an_apply_in_every_outcome() {
     applied.recovered = Some(reverted(every_left()));
     let document = check("apply", &json::applied(&applied));
     assert_eq!(document["outcome"], "rollback-incomplete");
-    assert_eq!(document["not_reverted"].as_array().unwrap().len(), 11);
+    assert_eq!(document["not_reverted"].as_array().unwrap().len(), 12);
     applied = Applied::declined();
     assert_eq!(
         check("apply", &json::applied(&applied))["outcome"],
@@ -405,11 +405,11 @@ fn a_revert_in_every_outcome() {
     }
     let text = text::reverted(&page(), &reverted(every_left()), &notes());
     for line in [
-        "1 reverted, 1 already reverted, 3 undone by an earlier reboot, 11 not reverted",
+        "1 reverted, 1 already reverted, 3 undone by an earlier reboot, 12 not reverted",
         "set to 100, original 60, now 10",
         "another process has set it since",
         "it is in use: its use count is 1",
-        "it waits for zram0 swap header, which could not be reverted and would be destroyed",
+        "it waits for zram0 swap header",
         "gaming revert --force",
         "Continue: gaming revert",
     ] {
@@ -467,9 +467,11 @@ fn runs() -> Runs {
         command: "game --fast".into(),
         user: watchdog.map(|_| 1000),
         network_namespace: None,
+        pid_namespace: Some(format!("pid:[{pid}]")),
     };
     Runs {
         active: RunRecords(vec![run(40, Some(50)), run(60, None)]),
+        unknown: RunRecords(vec![run(60, None)]),
         shares: vec![
             Some(ProcessorShare {
                 nice: -10,
@@ -490,7 +492,8 @@ fn the_commands_that_run_tuned() {
         "41        game --fast  (runner 40, watchdog 50, for user 1000)",
         "nice -10 counts only against processes of its session",
         "that session counts with nice 0 against others",
-        "(runner 60, no watchdog)",
+        "(runner 60, no watchdog; numbers in pid:[60])",
+        "whether it still runs cannot be known from this PID namespace",
         "2 changes held by them until the last one ends",
         "60 → 100",
     ] {

@@ -43,6 +43,12 @@ fn every_command_has_a_manual_page() {
         page.out
     );
 
+    // The program alone has the option.
+    let has_version = |out: &str| out.contains("\\-\\-version");
+    assert!(!has_version(&page.out), "{}", page.out);
+    assert!(has_version(&without_root(&["manual"]).out));
+    assert_eq!(without_root(&["apply", "--version"]).exit, Exit::Usage);
+
     let unknown = without_root(&["manual", "aply"]);
     assert_eq!(unknown.exit, Exit::Usage);
     assert!(unknown.err.contains("apply"), "{}", unknown.err);

@@ -18,12 +18,21 @@ pub(in super::super) fn runs(page: &Page, runs: &Runs) -> String {
             Some(user) => format!(", for user {user}"),
             None => String::new(),
         };
+        let elsewhere = match &run.pid_namespace {
+            Some(namespace) if runs.unknown.0.contains(run) => format!("; numbers in {namespace}"),
+            _ => String::new(),
+        };
         text.push_str(&format!(
-            "    {:<9} {}  (runner {}, {watchdog}{user})\n",
+            "    {:<9} {}  (runner {}, {watchdog}{user}{elsewhere})\n",
             run.command_pid,
             visible(&run.command),
             run.runner.pid
         ));
+        if runs.unknown.0.contains(run) {
+            text.push_str(
+                "              whether it still runs cannot be known from this PID namespace\n",
+            );
+        }
         if let Some(share) = share {
             text.push_str(&format!("              {}\n", visible(&share.to_string())));
         }

@@ -121,6 +121,17 @@ pub trait Fs: Debug + Send {
     /// Any error from the file system, except for a missing path.
     fn entry(&self, path: &Path) -> Result<Option<Entry>, HostError>;
 
+    /// Whether a path belongs to a user whom this process's user namespace does not have, such as root of the
+    /// machine in a rootless container, and the kernel refuses this process, which is root there, to write it. False
+    /// also if the path does not exist.
+    ///
+    /// # Errors
+    /// Any error from the file system, except for a missing path.
+    fn is_owned_elsewhere(&self, path: &Path) -> Result<bool, HostError> {
+        let _ = path;
+        Ok(false)
+    }
+
     /// A file with its mode and owner; `None` if it does not exist.
     ///
     /// # Errors

@@ -14,10 +14,11 @@ use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::error::{HostError, HostErrorKind, Operation};
@@ -39,7 +40,13 @@ pub struct LinuxHost {
     /// How long a child may write: see [`child_write`].
     limit: Duration,
     hanging: Hanging,
+    /// Whether a key below `/proc/sys` was seen to belong to a user who is not in this user namespace.
+    sees_keys_of_others: AtomicBool,
 }
+
+/// The user that stands for all who are not in this user namespace (`DEFAULT_OVERFLOWUID` in
+/// `include/linux/highuid.h`; `/proc/sys/kernel/overflowuid` can change it, and nothing does).
+const OVERFLOW: u32 = 65534;
 
 /// How many pseudo-files are kept open at most; a process may have 1024 files open.
 const KEPT_OPEN: usize = 256;
@@ -102,6 +109,7 @@ impl LinuxHost {
             leftovers: Leftovers::default(),
             limit: child_write::LIMIT,
             hanging: Hanging::default(),
+            sees_keys_of_others: AtomicBool::new(false),
         };
         host.kind = match kind {
             Some(kind) => kind,
@@ -301,6 +309,30 @@ impl Fs for LinuxHost {
         Ok(names)
     }
 
+    fn is_owned_elsewhere(&self, path: &Path) -> Result<bool, HostError> {
+        if self.kind != RootKind::Live {
+            return Ok(false);
+        }
+        let is_seen = if path.starts_with("/proc/sys") {
+            self.sees_keys_of_others.load(Ordering::Relaxed)
+        } else {
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            match rustix::fs::statx(&self.root, path, flags, StatxFlags::UID) {
+                Ok(stat) => stat.stx_uid == OVERFLOW,
+                Err(Errno::NOENT | Errno::NOTDIR) => false,
+                Err(errno) => return Err(self.fail(Operation::Read, path)(errno)),
+            }
+        };
+        // A plan of a user without root is one for root.
+        if !is_seen || !rustix::process::geteuid().is_root() {
+            return Ok(false);
+        }
+        // The owner alone does not tell: a user of that number can exist, and root may write its files. The
+        // kernel's own check does, which for a key is that of its table.
+        let asked = rustix::fs::accessat(&self.root, path, Access::WRITE_OK, AtFlags::EACCESS);
+        Ok(matches!(asked, Err(Errno::ACCESS | Errno::PERM)))
+    }
+
     fn entry(&self, path: &Path) -> Result<Option<Entry>, HostError> {
         let fail = self.fail(Operation::Read, path);
         if self.kind == RootKind::Live {
@@ -314,7 +346,13 @@ impl Fs for LinuxHost {
                 flags,
                 StatxFlags::TYPE | StatxFlags::MODE,
             ) {
-                Ok(stat) => u32::from(stat.stx_mode),
+                Ok(stat) => {
+                    // The kernel always fills it in. Asked here, it costs no call of its own.
+                    if stat.stx_uid == OVERFLOW && path.starts_with("/proc/sys") {
+                        self.sees_keys_of_others.store(true, Ordering::Relaxed);
+                    }
+                    u32::from(stat.stx_mode)
+                }
                 Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
                 Err(errno) => return Err(fail(errno)),
             };

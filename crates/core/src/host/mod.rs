@@ -8,11 +8,14 @@ mod choice;
 mod error;
 mod file_system;
 mod fs;
+mod gate;
 pub(crate) mod linux;
 mod mounts;
 mod network_namespace;
+mod read_epoch;
 pub(crate) mod regular;
 mod replacement;
+mod user_namespace;
 
 use std::any::{Any, TypeId, type_name};
 use std::cell::{Cell, RefCell};
@@ -22,76 +25,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::{HostError, HostErrorKind, Operation};
-pub use file_system::FileSystem;
+pub use file_system::{FileSystem, Partition};
 pub use fs::{AttributeValue, Entry, EntryKind, FileContent, Fs, RootKind};
+pub use gate::{Change, Gate};
 pub use linux::LinuxHost;
 pub use mounts::unescaped_path;
+pub use read_epoch::ReadEpoch;
 
 pub(crate) use self::error::hint;
+use self::gate::pass;
 use self::mounts::Mounts;
 pub(crate) use self::network_namespace::Whereabouts;
+use self::read_epoch::Answer;
+pub(crate) use self::read_epoch::ReadGuard;
 use crate::unsupported::{Unsupported, UnsupportedKind};
-
-/// A change that is about to be made to the host, as the [`Gate`] sees it.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Change<'a> {
-    /// A value written with one `write(2)` to a file that exists.
-    Value {
-        /// The file.
-        path: &'a Path,
-        /// The bytes to write, newline included.
-        bytes: &'a [u8],
-    },
-    /// A file created or atomically replaced.
-    File {
-        /// The file.
-        path: &'a Path,
-        /// The new content.
-        content: &'a FileContent,
-    },
-    /// An empty directory created.
-    Directory {
-        /// The directory.
-        path: &'a Path,
-    },
-    /// A file or an empty directory removed.
-    Removal {
-        /// The file or directory.
-        path: &'a Path,
-    },
-    /// A change made through a backend.
-    Backend {
-        /// The Rust type of the backend.
-        backend: &'static str,
-    },
-}
-
-/// Sees every change of the host before and after it is made.
-///
-/// Tests kill here, traces print here, benchmarks count here. An error from `before` refuses the
-/// change. An error from `after` reports the change as failed although it was made, as if the
-/// process had died between the two.
-pub trait Gate: Send {
-    /// The change is about to be made.
-    ///
-    /// # Errors
-    /// An error refuses the change; it is then not made.
-    fn before(&mut self, change: &Change<'_>) -> Result<(), HostError>;
-
-    /// The change was made (successfully or not).
-    ///
-    /// # Errors
-    /// An error reports a change that was made as failed.
-    fn after(&mut self, change: &Change<'_>) -> Result<(), HostError> {
-        let _ = change;
-        Ok(())
-    }
-}
-
-/// A read epoch: a time in which the host is only read, and all reads may reflect one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadEpoch(u64);
 
 /// The tuned machine.
 pub struct Host {
@@ -105,16 +52,6 @@ pub struct Host {
     /// The mounts in this read epoch.
     mounts: RefCell<Option<Mounts>>,
 }
-
-/// A file that was read in a read epoch, and the result.
-type Answer = (PathBuf, Result<Vec<u8>, HostError>);
-
-/// How many of the last reads are kept in a read epoch. A repeated read follows soon after the
-/// first, because the knobs of one device are close together.
-const KEPT_IN_AN_EPOCH: usize = 16;
-
-/// A longer file is not the value of a knob, but a list of modules or a configuration.
-const LARGEST_KEPT: usize = 4096;
 
 impl Host {
     /// A host with a file system and no backends.
@@ -145,70 +82,9 @@ impl Host {
         self
     }
 
-    /// The current read epoch, if there is one; a plan and a verify are one each.
-    ///
-    /// Within a read epoch a backend may repeat an earlier answer without asking again, and should,
-    /// because a plan asks about one device many times. Outside of a read epoch every answer is
-    /// fresh, because changes have to be read back.
-    pub fn look(&self) -> Option<ReadEpoch> {
-        self.read_epoch.get()
-    }
-
-    /// Runs `ask` in one [read epoch](Self::look), or in the current one: for a knob that asks many
-    /// questions about one device before it changes anything.
-    pub fn in_one_look<T>(&self, ask: impl FnOnce(&Self) -> T) -> T {
-        let _read_guard = self.begin_read();
-        ask(self)
-    }
-
-    /// Begins a read epoch, or joins the current one; it ends when the returned guard is dropped.
-    pub(crate) fn begin_read(&self) -> ReadGuard<'_> {
-        let before = self.read_epoch.get();
-        if before.is_some() {
-            return ReadGuard { host: self, before };
-        }
-        self.epochs.set(self.epochs.get() + 1);
-        self.last.borrow_mut().clear();
-        self.mounts.replace(None);
-        let before = self.read_epoch.replace(Some(ReadEpoch(self.epochs.get())));
-        ReadGuard { host: self, before }
-    }
-
     /// The kind of the root: the live system, a captured tree, an image.
     pub fn root_kind(&self) -> RootKind {
         self.fs.root_kind()
-    }
-
-    /// Reads a whole file. In a [read epoch](Self::look) a recent result is returned again, because
-    /// a plan derives the state of a knob, whether it is supported, and its side effects from the
-    /// same file.
-    ///
-    /// # Errors
-    /// Any error from the host; `Missing` if the file does not exist.
-    pub fn read(&self, path: impl AsRef<Path>) -> Result<Vec<u8>, HostError> {
-        let path = path.as_ref();
-        if self.read_epoch.get().is_none() {
-            return self.fs.read(path);
-        }
-        let mut last = self.last.borrow_mut();
-        let known = last
-            .iter()
-            .find(|(known, _)| known.as_os_str() == path.as_os_str());
-        if let Some((_, answer)) = known {
-            return answer.clone();
-        }
-        let answer = self.fs.read(path);
-        if answer
-            .as_ref()
-            .is_ok_and(|bytes| bytes.len() > LARGEST_KEPT)
-        {
-            return answer;
-        }
-        if last.len() == KEPT_IN_AN_EPOCH {
-            last.pop_front();
-        }
-        last.push_back((path.to_owned(), answer.clone()));
-        answer
     }
 
     /// Reads a whole file as text.
@@ -219,87 +95,6 @@ impl Host {
         let path = path.as_ref();
         String::from_utf8(self.read(path)?)
             .map_err(|_| HostError::malformed(path.display().to_string(), "it is not UTF-8 text"))
-    }
-
-    /// Why a path cannot be written, if the running system has it on a read-only mount; `None` also
-    /// if that cannot be determined. Links in the path are not resolved.
-    ///
-    /// # Errors
-    /// If the list of mounts exists and cannot be read.
-    pub fn read_only_mount(
-        &self,
-        path: impl AsRef<Path>,
-    ) -> Result<Option<Unsupported>, HostError> {
-        if self.root_kind() != RootKind::Live {
-            return Ok(None);
-        }
-        let path = path.as_ref().to_string_lossy();
-        self.with_mounts(|mounts| mounts.unsupported(&path))
-    }
-
-    /// The file system that a path is on; `None` if the list of mounts does not tell, and in a system
-    /// image. Links in the path are not resolved.
-    ///
-    /// # Errors
-    /// If the list of mounts exists and cannot be read.
-    pub fn file_system(&self, path: impl AsRef<Path>) -> Result<Option<FileSystem>, HostError> {
-        if self.root_kind() == RootKind::Image {
-            return Ok(None);
-        }
-        let path = path.as_ref().to_string_lossy();
-        let mount = self.with_mounts(|mounts| {
-            let (point, device, source) = mounts.mount(&path)?;
-            Some((point.to_owned(), device.to_owned(), source.to_owned()))
-        })?;
-        let Some((mount_point, device, source)) = mount else {
-            return Ok(None);
-        };
-        Ok(Some(FileSystem {
-            mount_point,
-            uuid: self.file_system_uuid(&device, &source),
-        }))
-    }
-
-    /// What udev has found on a device. A file system of several devices (btrfs) has a number of its
-    /// own, and its source is one of them.
-    fn file_system_uuid(&self, device: &str, source: &str) -> Option<String> {
-        let text = |path: String| {
-            let bytes = self.fs.read(Path::new(&path)).ok()?;
-            Some(String::from_utf8_lossy(&bytes).into_owned())
-        };
-        let device = match (device.starts_with("0:"), source.strip_prefix("/dev/")) {
-            (false, _) => device.to_owned(),
-            (true, Some(name)) if !name.contains('/') => {
-                text(format!("/sys/class/block/{name}/dev"))?
-            }
-            (true, _) => return None,
-        };
-        let found = text(format!("/run/udev/data/b{}", device.trim()))?;
-        let uuid = found
-            .lines()
-            .find_map(|line| line.strip_prefix("E:ID_FS_UUID="))?;
-        Some(uuid.to_owned())
-    }
-
-    /// Asks the list of mounts, which is empty if it cannot be read.
-    fn with_mounts<T>(&self, ask: impl FnOnce(&Mounts) -> T) -> Result<T, HostError> {
-        if let Some(known) = self.mounts.borrow().as_ref() {
-            return Ok(ask(known));
-        }
-        let mounts = match self.fs.read(Path::new(mounts::LIST)) {
-            Ok(list) => Mounts::parse(&String::from_utf8_lossy(&list)),
-            Err(error)
-                if matches!(error.kind(), HostErrorKind::Missing | HostErrorKind::Denied) =>
-            {
-                Mounts::default()
-            }
-            Err(error) => return Err(error),
-        };
-        let answer = ask(&mounts);
-        if self.read_epoch.get().is_some() {
-            self.mounts.replace(Some(mounts));
-        }
-        Ok(answer)
     }
 
     /// The names in a directory, sorted.
@@ -544,33 +339,6 @@ impl fmt::Debug for Host {
     }
 }
 
-/// Ends a read epoch when dropped.
-#[derive(Debug)]
-pub(crate) struct ReadGuard<'a> {
-    host: &'a Host,
-    before: Option<ReadEpoch>,
-}
-
-impl Drop for ReadGuard<'_> {
-    fn drop(&mut self) {
-        self.host.read_epoch.set(self.before);
-        self.host.last.borrow_mut().clear();
-        self.host.mounts.replace(None);
-    }
-}
-
-fn pass<T>(
-    gate: &mut Option<Box<dyn Gate>>,
-    change: &Change<'_>,
-    make: impl FnOnce() -> Result<T, HostError>,
-) -> Result<T, HostError> {
-    let Some(gate) = gate else { return make() };
-    gate.before(change)?;
-    let made = make();
-    gate.after(change)?;
-    made
-}
-
 fn absent<W>() -> HostError {
     HostError::not_applicable(
         Operation::Backend,
@@ -602,34 +370,5 @@ pub fn host_path(path: impl Into<PathBuf>) -> Result<PathBuf, HostError> {
             HostErrorKind::OutsideRoot,
         )
         .with_hint("give an absolute path without '..'"))
-    }
-}
-
-#[cfg(test)]
-#[cfg(feature = "testing")]
-mod tests {
-    use super::*;
-    use crate::testing::{Behaviour, CrashPoint, Memory};
-
-    #[test]
-    fn a_look_is_as_of_one_moment_and_what_comes_after_it_is_fresh() {
-        let memory = Memory::new().file("/sys/value", "1", Behaviour::takes_all());
-        let host = Host::new(memory.host(&CrashPoint::lives()));
-        let read = || host.read_text("/sys/value").unwrap();
-        let look = host.begin_read();
-        assert_eq!(read(), "1\n");
-        assert!(host.read("/sys/none").is_err());
-        memory.write("/sys/value", "2").unwrap();
-        assert_eq!(read(), "1\n");
-        // Only the last few are kept.
-        for number in 0..KEPT_IN_AN_EPOCH {
-            let _ = host.read(format!("/sys/{number}"));
-        }
-        assert_eq!(read(), "2\n");
-        drop(look);
-        memory.write("/sys/value", "3").unwrap();
-        assert_eq!(read(), "3\n");
-        memory.write("/sys/value", "4").unwrap();
-        assert_eq!(read(), "4\n");
     }
 }

@@ -109,9 +109,12 @@ fn as_wanted(request: &Declared, seen: &Value) -> State {
 }
 
 /// A value that people cannot tell from the requested one is not reported as rounded. A state may
-/// contain more than is printed, such as options that were left to the kernel.
+/// contain more than is printed, such as options that were left to the kernel. What is generated is not
+/// rounded either: it contains what is requested or does not.
 fn differs(target: &Target, seen: &Value) -> bool {
-    target.to != *seen && target.kind.show(&target.knob, seen) != target.to_text
+    !target.kind.is_generated()
+        && target.to != *seen
+        && target.kind.show(&target.knob, seen) != target.to_text
 }
 
 fn unverifiable(error: &HostError) -> State {

@@ -1,24 +1,26 @@
 //! Undo: a value that is still ours goes back to the original; one that another process has set
 //! stays.
 
+mod put_back;
+mod report;
 mod side_effects;
 mod verdict;
 mod waiting;
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use serde_json::Value;
 
 use self::verdict::{Verdict, judge};
 use self::waiting::Waiting;
-use super::outcome::with_source;
 use super::{NotReverted, NotRevertedReason, Reverted, Session, Undone};
 use crate::any_knob::AnyKnob;
-use crate::host::{HostError, HostErrorKind};
-use crate::journal::{Entry, Foreign, JournalError, JournalLocation, Log, Record};
+use crate::host::HostErrorKind;
+use crate::journal::{Entry, Foreign, JournalError, JournalLocation, Log};
 use crate::knob::Lifetime;
 use crate::knob_kind::KnobKind;
-use crate::plan::{Before, Step};
+use crate::plan::Before;
 use crate::stop::Stop;
 
 /// How a step was completed that is then no longer pending.
@@ -36,7 +38,8 @@ enum Done {
 }
 
 impl Session {
-    /// Undoes the entries `ids`, last first, in whatever order they are given.
+    /// Undoes the entries `ids`, last first, in whatever order they are given, and after the others
+    /// those whose state is generated from what the others set.
     ///
     /// A step that cannot be undone is left, and so is what it rests on: the earlier steps of its
     /// knob, which stay pending, and those of the knobs that it resets, which undoing it later
@@ -69,14 +72,12 @@ impl Session {
         // The end of which an intermediate step could not be passed on. The steps before that one must
         // not be passed on either: their new owner could not undo them without it.
         let mut stranded: Option<Entry> = None;
-        let mut all: Vec<u64> = log
-            .entries
-            .keys()
-            .chain(log.elsewhere.keys())
-            .copied()
+        let both = log.entries.iter().chain(&log.elsewhere);
+        let mut all: Vec<(bool, Reverse<u64>)> = both
+            .map(|(id, entry)| (self.is_generated(entry), Reverse(*id)))
             .collect();
         all.sort_unstable();
-        for id in all.into_iter().rev() {
+        for (_, Reverse(id)) in all {
             if let Some(entry) = log.elsewhere.get(&id) {
                 waiting.elsewhere(entry);
                 if selected.contains(&id) {
@@ -223,6 +224,11 @@ impl Session {
         entries
             .map(|entry| self.left(&entry.step, NotRevertedReason::journal(error)))
             .collect()
+    }
+
+    fn is_generated(&self, entry: &Entry) -> bool {
+        self.kind_or_malformed(&entry.step.knob)
+            .is_ok_and(KnobKind::is_generated)
     }
 
     /// Whether a step's knob shows what the step set although the original is unknown.
@@ -425,115 +431,5 @@ impl Session {
         log.pass_on(&mut *self.store, entry.id, to)
             .map_err(|error| NotRevertedReason::journal(&error))?;
         Ok(Done::Held(to))
-    }
-
-    fn put_back(
-        &mut self,
-        log: &mut Log,
-        entry: &Entry,
-        kind: &dyn KnobKind,
-    ) -> Result<(), NotRevertedReason> {
-        let (id, location, step) = (entry.id, entry.location, &entry.step);
-        let Before::Known(from) = &step.from else {
-            return Ok(());
-        };
-        let targets = self.targets(log, entry)?;
-        let side_effects = !targets.is_empty();
-        let at = log.next();
-        let passed = self.pass_starts_on(log, entry)?;
-        if side_effects {
-            // Once it is undone, the original states of its side effects can no longer be read.
-            let record = Record::Undoing {
-                id,
-                targets: targets.clone(),
-                at: Some(at),
-            };
-            if let Err(error) = log.mark(&mut *self.store, location, record) {
-                self.reset_starts(log, &passed);
-                return Err(NotRevertedReason::journal(&error));
-            }
-        }
-        let changed = kind.set(&step.knob, &mut self.host, from);
-        // A device that disappeared in the meantime is no longer pending.
-        let back = |seen: &Value| {
-            seen == from
-                || kind.satisfies(&step.knob, seen, from)
-                || kind.is_gone(&step.knob, seen) && !kind.is_gone(&step.knob, from)
-        };
-        let seen = self.settled(kind, &step.knob, back);
-        if let Err(error) = &seen {
-            // Whether it was undone is unknown. As after a kill at this point, the next run checks,
-            // and finds the states for the side effects in the journal.
-            log.set_half_undone(id);
-            return Err(NotRevertedReason::unreadable(error));
-        }
-        if !seen.as_ref().is_ok_and(back) {
-            if side_effects {
-                let _ = log.mark(&mut *self.store, location, Record::Kept { id });
-            }
-            self.reset_starts(log, &passed);
-            return Err(match changed {
-                Err(error) if *error.kind() == HostErrorKind::Busy => {
-                    NotRevertedReason::InUse(with_source(&error))
-                }
-                Err(error) if *error.kind() == HostErrorKind::Stuck => {
-                    NotRevertedReason::stuck(&error)
-                }
-                Err(error) => NotRevertedReason::Refused(with_source(&error)),
-                Ok(()) => NotRevertedReason::NotTaken,
-            });
-        }
-        if side_effects {
-            let seen: Result<Vec<Value>, HostError> = step
-                .side_effects
-                .iter()
-                .map(|kept| self.now(&kept.knob))
-                .collect();
-            if let Ok(seen) = seen {
-                let _ = log.mark(&mut *self.store, location, Record::Reset { id, seen });
-            }
-            self.restore(log, (id, at), step, &targets, None)?;
-        }
-        Ok(())
-    }
-
-    /// The knob's note about the state that it was reverted to.
-    fn revert_note(&self, step: &Step) -> Option<String> {
-        let kind = self.kind_or_malformed(&step.knob).ok()?;
-        kind.revert_note(&step.knob, &self.host, step.from.known()?)
-    }
-
-    fn undone(&self, step: &Step, already: bool) -> Undone {
-        Undone {
-            part: step.part.clone(),
-            knob: step.knob.clone(),
-            ours: step.to_text.clone(),
-            original: self.original(step),
-            already,
-            held_by: None,
-            replaced: None,
-        }
-    }
-
-    fn left(&self, step: &Step, reason: NotRevertedReason) -> NotReverted {
-        let seen = self.kind_or_malformed(&step.knob).and_then(|kind| {
-            kind.read(&step.knob, &self.host)
-                .map(|seen| kind.show(&step.knob, &seen))
-        });
-        NotReverted {
-            part: step.part.clone(),
-            knob: step.knob.clone(),
-            ours: step.to_text.clone(),
-            original: self.original(step),
-            seen: seen.unwrap_or_else(|error| error.to_string()),
-            reason,
-        }
-    }
-
-    pub(super) fn original(&self, step: &Step) -> String {
-        match (&step.from, self.kind_or_malformed(&step.knob)) {
-            (Before::Known(from), Ok(kind)) => kind.show(&step.knob, from),
-            _ => step.from_text.clone(),
-        }
     }
 }

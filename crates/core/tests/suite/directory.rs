@@ -559,3 +559,18 @@ fn a_value_in_a_captured_tree_leaves_nothing_of_a_longer_one() {
         .unwrap_err();
     assert_eq!(*error.kind(), HostErrorKind::Missing);
 }
+
+/// A capture by `$(cat …)` has no newline at the end. Apply and revert added one.
+#[test]
+fn a_value_that_was_captured_without_a_newline_stays_so() {
+    let root = root();
+    fs::create_dir_all(root.path().join("proc/sys/vm")).unwrap();
+    let real = root.path().join("proc/sys/vm/x");
+    fs::write(&real, "60").unwrap();
+    let mut host = host(&root);
+    let path = Path::new("/proc/sys/vm/x");
+    host.write_value(path, b"10\n").unwrap();
+    assert_eq!(fs::read(&real).unwrap(), b"10");
+    host.write_value(path, b"60\n").unwrap();
+    assert_eq!(fs::read(&real).unwrap(), b"60");
+}

@@ -86,7 +86,7 @@ impl Knob for Controller {
         let offered = attribute::read(host, self.file("cgroup.controllers"))?;
         Ok(match offered {
             Some(list) if has(&list) => {
-                host.read_only_mount(self.file("cgroup.subtree_control"))?
+                host.unwritable_here(self.file("cgroup.subtree_control"))?
             }
             Some(_) if !self.0.is_empty() => {
                 let parent = self.0.rsplit_once('/').map_or("", |(parent, _)| parent);

@@ -100,7 +100,7 @@ impl Knob for InterruptAffinity {
                 UnsupportedKind::Missing,
                 format!("there is no interrupt {}", self.0),
             )),
-            AffinityState::Processors(_) => host.read_only_mount(self.path())?,
+            AffinityState::Processors(_) => host.unwritable_here(self.path())?,
         })
     }
 

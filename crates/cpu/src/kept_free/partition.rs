@@ -117,7 +117,7 @@ impl Knob for Partition {
         }
         match self.read(host)? {
             PartitionState::Missing => no_cpuset(host, &self.0).map(Some),
-            _ => host.read_only_mount(self.path()),
+            _ => host.unwritable_here(self.path()),
         }
     }
 

@@ -63,7 +63,7 @@ impl Knob for CpusetProcessors {
     fn unsupported(&self, host: &Host, _: &CpusetState) -> Result<Option<Unsupported>, HostError> {
         match self.read(host)? {
             CpusetState::Missing => no_cpuset(host, &self.0).map(Some),
-            CpusetState::Processors(_) => host.read_only_mount(self.path()),
+            CpusetState::Processors(_) => host.unwritable_here(self.path()),
         }
     }
 

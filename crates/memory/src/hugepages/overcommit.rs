@@ -73,7 +73,7 @@ impl Knob for Overcommit {
                 Some(missing(host, &Pool::of_size(self.0))?)
             }
             (OvercommitState::Pages(_), OvercommitState::Pages(_)) => {
-                host.read_only_mount(self.path())?
+                host.unwritable_here(self.path())?
             }
             (OvercommitState::Missing, _) => None,
         })

@@ -212,7 +212,7 @@ impl Knob for Configuration {
         let text = host.read_text(file(self.0, "comp_algorithm"))?;
         let (offered, _) = algorithms(&text);
         Ok(if offered.contains(algorithm) {
-            host.read_only_mount(file(self.0, "disksize"))?
+            host.unwritable_here(file(self.0, "disksize"))?
         } else {
             Some(not_offered(algorithm, &offered))
         })

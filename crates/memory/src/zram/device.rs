@@ -58,9 +58,13 @@ pub(super) fn no_device(host: &Host, number: u32) -> Result<Option<Unsupported>,
     if let Some(unsupported) = unsupported(host) {
         return Ok(Some(unsupported));
     }
-    if host.exists(file(number, "disksize"))? || host.exists(CONTROL)? {
-        // A read of one file creates a device, and writes to others configure it.
-        return host.read_only_mount(file(number, "disksize"));
+    if host.exists(file(number, "disksize"))? {
+        return host.unwritable_here(file(number, "disksize"));
+    }
+    if host.exists(CONTROL)? {
+        // A read of one file creates a device, a write to another removes it, and writes to those of the device,
+        // which are on the same mount, configure it.
+        return host.unwritable_here(format!("{CONTROL}/hot_remove"));
     }
     let module = module();
     Ok(match module::find(host, module.name())? {

@@ -2,13 +2,13 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "a read of hot_add creates a device and a page of a device is not the value of a file, so neither uses the host's files; swapon(2) and swapoff(2) have no safe wrapper, so the programs are run, like modprobe"
+    reason = "a read of hot_add creates a device and a page of a device is not the value of a file, so neither uses the host's files"
 )]
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::process::{Command, Stdio};
 
+use hosttune_core::child::{Child, NotRun};
 use hosttune_core::{HostError, HostErrorKind, Operation, Unsupported, UnsupportedKind};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -20,8 +20,18 @@ const HOT_ADD: &str = "/sys/class/zram-control/hot_add";
 /// Length of the beginning of a device in which file systems have their first block.
 const BEGINNING: usize = 128 << 10;
 
-/// Directories of the programs. PATH is not used, because the caller may have set it.
-const DIRECTORIES: [&str; 3] = ["/sbin", "/usr/sbin", "/run/current-system/sw/bin"];
+/// The paths of swapon and swapoff, which are run because `swapon(2)` and `swapoff(2)` have no safe
+/// wrapper.
+const SWAPON: [&str; 3] = [
+    "/sbin/swapon",
+    "/usr/sbin/swapon",
+    "/run/current-system/sw/bin/swapon",
+];
+const SWAPOFF: [&str; 3] = [
+    "/sbin/swapoff",
+    "/usr/sbin/swapoff",
+    "/run/current-system/sw/bin/swapoff",
+];
 
 /// Messages that the programs print for an errno in the locale of an empty environment.
 const ERRORS: [(&str, Errno); 6] = [
@@ -96,11 +106,11 @@ impl ZramDevices for Kernel {
     }
 
     fn swap_on(&mut self, number: u32, priority: u16) -> Result<(), HostError> {
-        run(number, "swapon", &["-p", &priority.to_string()])
+        run(number, "swapon", &SWAPON, &["-p", &priority.to_string()])
     }
 
     fn swap_off(&mut self, number: u32) -> Result<(), HostError> {
-        run(number, "swapoff", &[])
+        run(number, "swapoff", &SWAPOFF, &[])
     }
 }
 
@@ -119,29 +129,24 @@ fn write(number: u32, bytes: &[u8]) -> Result<(), HostError> {
     write().map_err(|error| failed(Operation::Write, &node, &error))
 }
 
-fn run(number: u32, program: &str, arguments: &[&str]) -> Result<(), HostError> {
+fn run(
+    number: u32,
+    program: &str,
+    paths: &'static [&'static str],
+    arguments: &[&str],
+) -> Result<(), HostError> {
     let subject = format!("{} as swap", node(number));
-    for directory in DIRECTORIES {
-        let path = format!("{directory}/{program}");
-        let output = Command::new(&path)
-            .env_clear()
-            .args(arguments)
-            .arg(node(number))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .output();
-        match output {
-            Ok(output) if output.status.success() => return Ok(()),
-            Ok(output) => {
-                let said = String::from_utf8_lossy(&output.stderr);
-                return Err(refused(program, &subject, said.trim()));
-            }
-            Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {}
-            Err(error) => {
-                return Err(failed(Operation::Backend, &subject, &error)
-                    .detail(format!("{path} cannot be started")));
-            }
+    let child = Child::new(paths)
+        .arguments(arguments)
+        .arguments([node(number)]);
+    match child.run() {
+        Ok(ended) if ended.is_success() => return Ok(()),
+        Ok(ended) => return Err(refused(program, &subject, ended.messages().trim())),
+        Err(NotRun::NotStarted { program, errno }) => {
+            return Err(HostError::from_errno(Operation::Backend, subject, errno)
+                .detail(format!("{program} cannot be started")));
         }
+        Err(NotRun::NotInstalled) => {}
     }
     let unsupported = Unsupported::new(
         UnsupportedKind::NoBackend,

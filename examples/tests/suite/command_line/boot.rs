@@ -283,6 +283,32 @@ fn a_damaged_entry_is_told_and_left() {
     assert!(!tree.at(CUSTOM).exists());
 }
 
+/// The revert has ended the choice, and leaves the entry that another program has edited.
+#[test]
+fn after_an_incomplete_revert_of_a_trial_its_own_part_is_told() {
+    let tree = debian();
+    done(tree.gaming(&TRY));
+    let edited = read(&tree, CUSTOM).replace("quiet", "quiet splash");
+    std::fs::write(tree.at(CUSTOM), &edited).unwrap();
+    let reverted = tree.gaming(&["revert", "--yes"]);
+    assert_eq!(reverted.exit, 1, "{reverted:?}");
+    assert!(!tree.at(BLOCK).exists());
+    // In this boot and in the next one.
+    for number in [0, 1] {
+        if number > 0 {
+            boot(&tree, number);
+        }
+        let told = tree.gaming(&["status", "--json"]).document();
+        assert_eq!(told["trial"]["state"], "not-chosen", "{told}");
+        let told = done(tree.gaming(&["status"]));
+        let expected = "only its entry is left, of a revert or an apply that ended";
+        assert!(told.contains(expected), "{told}");
+        assert!(!told.contains("another program has chosen"), "{told}");
+    }
+    done(tree.gaming(&["revert", "--yes", "--force"]));
+    assert!(!tree.at(CUSTOM).exists());
+}
+
 fn can_trace(test: &str) -> bool {
     let available = Traced::available();
     if let Err(reason) = &available {

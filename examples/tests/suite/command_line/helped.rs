@@ -660,6 +660,89 @@ fn explain_tells_which_way_it_will_go() {
     );
 }
 
+/// The helper decides, with the host program that is installed, and nothing is tuned for the answer.
+#[test]
+fn explain_tells_what_the_helper_would_refuse() {
+    let helped = Helped::start();
+    let explained = |options: &[&str]| {
+        let options = [&["--explain", "--json"], options].concat();
+        let (code, out, said) = helped.ran(&options, &["true"]);
+        assert_eq!(code, 0, "{said}");
+        let document: Value = serde_json::from_str(&out).unwrap();
+        (
+            document["command"]["tuned_by"].clone(),
+            document["command"]["notes"].to_string(),
+        )
+    };
+    let (by, notes) = explained(&["--nice", "-11"]);
+    assert_eq!(by, "helper", "{notes}");
+    assert!(notes.contains("opens nice values down to -10"), "{notes}");
+    let (by, notes) = explained(&["--with", "candidates"]);
+    assert_eq!(by, Value::Null, "{notes}");
+    assert!(notes.contains("does not open the optional part"), "{notes}");
+    let program = helped.hosts().join("gaming");
+    mode(&program, 0o777);
+    let (by, notes) = explained(&[]);
+    assert_eq!(by, Value::Null, "{notes}");
+    assert!(notes.contains("others can write to it"), "{notes}");
+    std::fs::remove_file(&program).unwrap();
+    let (by, notes) = explained(&[]);
+    assert_eq!(by, Value::Null, "{notes}");
+    assert!(notes.contains("does not exist"), "{notes}");
+    // With a tree the helper is not even asked.
+    let ran = helped.tree.gaming(&[
+        "run",
+        "--explain",
+        "--json",
+        "--helper",
+        helped.socket().to_str().unwrap(),
+        "--",
+        "true",
+    ]);
+    assert_eq!(ran.document()["command"]["tuned_by"], Value::Null);
+    let log = helped.log();
+    assert!(
+        !log.contains("begins") && !log.contains("has ended"),
+        "{log}"
+    );
+    helped.is_as_before();
+}
+
+#[test]
+fn a_helper_for_what_does_not_exist_is_not_started() {
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("run.sock");
+    let file = place.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let none = place.path().join("none");
+    for root in [&none, &file] {
+        let ran = Ran::of(
+            Command::new(HOSTTUNED)
+                .arg("--socket")
+                .arg(&socket)
+                .arg("--root")
+                .arg(root)
+                .stdin(Stdio::null()),
+        );
+        ran.refused(2, root.to_str().unwrap());
+        assert!(!socket.exists());
+    }
+    let ran = Ran::of(Command::new(HOSTTUNED).arg("--no-such-option"));
+    assert_eq!(ran.exit, 2, "{ran:?}");
+    if rustix::process::geteuid().is_root() {
+        let ran = Ran::of(
+            Command::new(HOSTTUNED)
+                .arg("--socket")
+                .arg(&socket)
+                .arg("--root")
+                .arg(place.path())
+                .args(["--group", "no-such-group"])
+                .stdin(Stdio::null()),
+        );
+        ran.refused(2, "no-such-group");
+    }
+}
+
 /// What a plain command line does with the commands that only the helper starts.
 #[test]
 fn the_commands_of_the_helper_do_nothing_for_others() {

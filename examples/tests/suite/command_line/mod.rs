@@ -4,14 +4,18 @@
 mod boot;
 mod disks;
 mod documents;
+mod exits;
 mod faults;
 mod helped;
 mod journals;
 mod nvidia;
 mod persisted;
 mod pipewire;
+mod real_update_grub;
 mod refusals;
+mod regenerate;
 mod run;
+mod run_elsewhere;
 mod terminals;
 pub(crate) mod tree;
 mod verbs;

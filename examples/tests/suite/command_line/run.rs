@@ -20,7 +20,7 @@ const SHOWS: (&str, &str) = ("vm/swappiness", "100");
 
 /// A run. A shell that has started these tests in the background has them ignore some signals, and a run passes that
 /// on as any program does; so the run is started with their defaults.
-fn run(tree: &Tree, options: &[&str], command: &[&str]) -> Command {
+pub(super) fn run(tree: &Tree, options: &[&str], command: &[&str]) -> Command {
     let run = tree.command(&[&["run"], options, &["--"], command].concat());
     let mut reset = Command::new("env");
     reset.args(["--default-signal=INT,QUIT", super::tree::GAMING]);
@@ -45,7 +45,7 @@ fn of(mut command: Command) -> (Output, String) {
 
 /// Waits until something is so.
 #[track_caller]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < LIMIT, "not in {LIMIT:?}: {what}");
@@ -53,23 +53,23 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn is_tuned(tree: &Tree) -> bool {
+pub(super) fn is_tuned(tree: &Tree) -> bool {
     // A file that is replaced at this moment may be absent.
     std::fs::read_to_string(tree.at("proc/sys").join(SHOWS.0))
         .is_ok_and(|text| text.trim() == SHOWS.1)
 }
 
-fn status(tree: &Tree) -> Value {
+pub(super) fn status(tree: &Tree) -> Value {
     tree.gaming(&["status", "--json"]).document()
 }
 
-fn pid(value: &Value) -> Pid {
+pub(super) fn pid(value: &Value) -> Pid {
     Pid::from_raw(i32::try_from(value.as_i64().unwrap()).unwrap()).unwrap()
 }
 
 /// Fails unless the tree is as before and nothing of a run is left.
 #[track_caller]
-fn nothing_is_left(tree: &Tree, before: &Snapshot) {
+pub(super) fn nothing_is_left(tree: &Tree, before: &Snapshot) {
     assert!(tree.snapshot() == *before, "the tree is not as it was");
     let status = status(tree);
     assert_eq!(status["runs"], Value::Array(Vec::new()));
@@ -83,14 +83,14 @@ fn nothing_is_left(tree: &Tree, before: &Snapshot) {
 }
 
 /// A command that ends once a file exists, and never before.
-struct Waiting {
-    child: Child,
+pub(super) struct Waiting {
+    pub(super) child: Child,
     file: std::path::PathBuf,
 }
 
 impl Waiting {
     /// Starts one that is tuned and runs.
-    fn start(tree: &Tree, options: &[&str], directory: &Path, name: &str) -> Self {
+    pub(super) fn start(tree: &Tree, options: &[&str], directory: &Path, name: &str) -> Self {
         let (file, begun) = (
             directory.join(name),
             directory.join(format!("{name}.begun")),
@@ -109,11 +109,11 @@ impl Waiting {
         Self { child, file }
     }
 
-    fn runner(&self) -> Pid {
+    pub(super) fn runner(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
     }
 
-    fn let_end(&self) {
+    pub(super) fn let_end(&self) {
         std::fs::write(&self.file, "").unwrap();
     }
 }
@@ -421,12 +421,17 @@ fn without_the_tuning_it_is_started_unless_that_is_required() {
         said.contains("gaming.run.runs") && said.contains("  try: "),
         "{said}"
     );
-    // Another command says so and goes on.
-    let ran = tree.gaming(&["revert", "--yes"]);
-    assert!(
-        ran.exit == 0 && ran.err.contains("gaming.run.runs"),
-        "{ran:?}"
-    );
+    // Another command says so and goes on, and a revert has left what the runs have.
+    for (typed, exit) in [
+        (&["apply", "--yes", "--only", "cpu"][..], 0),
+        (&["revert", "--yes"], 4),
+    ] {
+        let ran = tree.gaming(typed);
+        assert!(
+            ran.exit == exit && ran.err.contains("gaming.run.runs"),
+            "{ran:?}"
+        );
+    }
     std::fs::remove_file(&file).unwrap();
     nothing_is_left(&tree, &before);
 }
@@ -637,7 +642,7 @@ fn the_command_gets_its_priority_and_nothing_else_of_ours() {
     assert_eq!(output.stdout, b"256/48000\n");
     for wrong in [["--latency", "fast"], ["--nice", "-21"]] {
         let (output, said) = of(run(&tree, &wrong, &["true"]));
-        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert_eq!(output.status.code(), Some(125), "{said}");
     }
 }
 
@@ -693,5 +698,5 @@ fn what_would_happen_is_shown_and_does_not_happen() {
     assert!(tree.snapshot() == before && !tree.at("run/hosttune").exists());
     // Without --explain the output is the command's.
     let (output, said) = of(run(&tree, &["--json"], &["true"]));
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(output.status.code(), Some(125), "{said}");
 }

@@ -334,6 +334,11 @@ pub(crate) fn is_root() -> bool {
 /// Runs a copy of the program that every user can start: the checkout may be in a home directory that other
 /// users cannot enter.
 pub(crate) fn run_as_nobody(typed: &[&str]) -> Ran {
+    run_by_as_nobody(&[], typed)
+}
+
+/// The same by another program, which is given with its arguments and executes what follows them.
+pub(crate) fn run_by_as_nobody(by: &[&str], typed: &[&str]) -> Ran {
     let directory = tempfile::tempdir().unwrap();
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(directory.path(), open).unwrap();
@@ -342,9 +347,11 @@ pub(crate) fn run_as_nobody(typed: &[&str]) -> Ran {
     // started, and executing it would fail with ETXTBSY.
     let copied = Command::new("cp").arg(GAMING).arg(&program).status();
     assert!(copied.unwrap().success());
-    let mut command = Command::new(&program);
+    let program = program.to_str().unwrap();
+    let words = [by, &[program], typed].concat();
+    let mut command = Command::new(words[0]);
     command
-        .args(typed)
+        .args(&words[1..])
         .env("LC_ALL", "C.UTF-8")
         .stdin(Stdio::null())
         .uid(NOBODY)

@@ -1,6 +1,6 @@
 //! Rules that udev applies to hot-plugged disks.
 
-use hosttune_blockdev::testing::Linux;
+use hosttune_blockdev::testing::{Linux, MemoryDisk, with_disk};
 use hosttune_blockdev::udev::Document;
 use hosttune_blockdev::{Attribute, Rule, Rules, Transport};
 use hosttune_core::host::FileContent;
@@ -37,6 +37,41 @@ fn notes(rules: &Rules, machine: &Seen) -> Vec<String> {
     let mut notes = report.notes;
     notes.retain(|note| note.starts_with("after a reboot"));
     notes
+}
+
+/// The file says that it applies the same after a reboot, and sets nothing there.
+#[test]
+fn what_the_file_leaves_out_is_named_by_disk() {
+    let mut zoned = MemoryDisk::scsi("sdc", "ata3/host3", true, 8);
+    zoned.zoned = "host-managed";
+    let left_out = |rules: &Rules| {
+        let machine = machine(with_disk(memory(Linux::V7_2), Linux::V7_2, &zoned));
+        let session = machine.session(&CrashPoint::lives()).unwrap();
+        let mut notes = rules.plan(&session).unwrap().notes;
+        notes.retain(|note| note.starts_with("the rules file does not set"));
+        notes
+    };
+    let [of_paths, of_zones] = left_out(&rules()).try_into().unwrap();
+    assert!(
+        of_paths.contains("the requests of nvme1n1, because"),
+        "{of_paths}"
+    );
+    assert!(
+        of_zones.contains("the scheduler of sdc, because"),
+        "{of_zones}"
+    );
+    let harmless = Rules::new([
+        Rule::new("nvme")
+            .transport(Transport::Nvme)
+            .queue(Attribute::ReadAheadKb, 64),
+        Rule::new("sata")
+            .transport(Transport::Sata)
+            .scheduler(scheduler("mq-deadline")),
+    ]);
+    assert_eq!(
+        left_out(&harmless.persisted_as("gaming")),
+        Vec::<String>::new()
+    );
 }
 
 #[test]

@@ -49,7 +49,10 @@ impl LinuxHost {
         } else {
             None
         };
+        // A file that was captured without its last newline, as by a shell's substitution, stays so.
+        let had_none = !old.bytes.is_empty() && !old.bytes.ends_with(b"\n");
         let bytes = match chosen {
+            None if had_none => bytes.strip_suffix(b"\n").unwrap_or(bytes).to_owned(),
             None => bytes.to_owned(),
             Some(Ok(list)) => list,
             Some(Err(choice::NotOffered)) => return Err(fail(Errno::INVAL).wanted(wanted())),

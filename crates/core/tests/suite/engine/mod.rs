@@ -7,6 +7,7 @@ mod applying;
 mod busy;
 mod destroying;
 mod errors;
+mod generated;
 mod going;
 mod hidden;
 mod journal;

@@ -5,7 +5,9 @@ use hosttune_core::{
     Error, Finding, NotRevertedReason, State, Tuning, Unsupported, UnsupportedKind,
 };
 use hosttune_cpu::testing::{Scaling, with_overwriting_boost};
-use hosttune_cpu::{EnergyPreference, Frequency, Governor, Mode, Processors};
+use hosttune_cpu::{
+    EnergyPreference, Frequency, Governor, GovernorTunable, Mode, PolicyNumber, Processors,
+};
 
 use super::machine::Machine;
 
@@ -422,6 +424,86 @@ fn each_policy_gets_back_its_own_governor() {
     assert!(revert(&machine).not_reverted.is_empty());
     assert_eq!(machine.snapshot(), was);
     assert_eq!(machine.get("cpufreq/ondemand/up_threshold"), "60");
+}
+
+/// `powersave` was set under acpi-cpufreq for a host that wants what it is under intel_pstate: all
+/// processors stayed at 800 MHz, and verify said that all was as wanted.
+#[test]
+fn an_own_governor_is_left_where_the_driver_has_none() {
+    let wanted = Processors::new().own_governor(Governor::Powersave);
+    for scaling in [Scaling::Acpi, Scaling::IntelPassive, Scaling::AmdPassive] {
+        let machine = Machine::new(scaling, 2);
+        let was = machine.snapshot();
+        let found = unsupported(&machine, &wanted);
+        assert!(
+            found.why.contains("has no governors of its own"),
+            "{}",
+            found.why
+        );
+        assert!(
+            found.why.contains("always the lowest frequency"),
+            "{}",
+            found.why
+        );
+        apply(&machine, &wanted);
+        assert_eq!(machine.snapshot(), was);
+    }
+    for scaling in [Scaling::IntelActive, Scaling::AmdActive] {
+        let machine =
+            Machine::new(scaling, 2).having(&[("cpufreq/policy0/scaling_governor", "performance")]);
+        apply(&machine, &wanted);
+        assert_eq!(machine.get("cpufreq/policy0/scaling_governor"), "powersave");
+    }
+    // The driver gets governors of its own in the same plan.
+    let machine = Machine::new(Scaling::IntelPassive, 2);
+    apply(&machine, &wanted.clone().mode(Mode::Active));
+    assert_eq!(machine.get("cpufreq/policy1/scaling_governor"), "powersave");
+}
+
+#[test]
+fn the_lowest_frequency_is_named_where_powersave_means_it() {
+    let wanted = Processors::new().governor(Governor::Powersave);
+    let notes = |scaling| {
+        let machine = Machine::new(scaling, 2);
+        let session = machine.session(&CrashPoint::lives()).unwrap();
+        wanted.plan(&session).unwrap().notes
+    };
+    let acpi = notes(Scaling::Acpi);
+    assert_eq!(acpi.len(), 1, "{acpi:?}");
+    assert!(
+        acpi[0].contains("under acpi-cpufreq, powersave is always the lowest frequency (800 MHz)"),
+        "{acpi:?}"
+    );
+    assert_eq!(notes(Scaling::IntelActive), Vec::<String>::new());
+}
+
+/// A capture of a file that the kernel does not let read (EBUSY) is empty.
+#[test]
+fn an_empty_governor_is_that_of_an_offline_policy() {
+    let path = "/sys/devices/system/cpu/cpufreq/policy1/scaling_governor";
+    let machine = Machine::new(Scaling::Acpi, 2)
+        .with(|memory| memory.file(path, "", Behaviour::new(|_, _, _| Err(22))));
+    let was = machine.snapshot();
+    apply(&machine, &Processors::new().governor(Governor::Performance));
+    assert_eq!(
+        machine.get("cpufreq/policy0/scaling_governor"),
+        "performance"
+    );
+    assert_eq!(machine.get("cpufreq/policy1/scaling_governor"), "");
+    assert!(revert(&machine).not_reverted.is_empty());
+    assert_eq!(machine.snapshot(), was);
+}
+
+#[test]
+fn a_name_that_no_governor_has_is_no_directory() {
+    let names = ["", ".", "..", "a/b", &"x".repeat(5_000)];
+    for name in names {
+        let machine = Machine::new(Scaling::Acpi, 1);
+        let session = machine.session(&CrashPoint::lives()).unwrap();
+        let governor = Governor::from(name);
+        let tunables = GovernorTunable::all_of(session.host(), PolicyNumber(0), &governor);
+        assert_eq!(tunables.unwrap(), [], "{name}");
+    }
 }
 
 #[test]
