@@ -24,7 +24,7 @@ use hosttune::qos::{self, Cake, Netlink, Rate, Shaper};
 use hosttune::service::{self, Services};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
 use hosttune::{
-    BesideZram, Error, Host, Note, Planner, Registry, Report, Session, Tuning, Unsupported,
+    BesideZram, Error, Host, Note, Planner, Registry, Report, Session, Tuning, Undone, Unsupported,
     UnsupportedKind, Why,
 };
 
@@ -323,6 +323,15 @@ impl HostProfile for Gaming {
 
     fn refine(&self, host: &Host, options: &Options, probe: bool, report: &mut Report) {
         pipewire::refine(host, options, probe, report);
+    }
+
+    fn stays_until_restart(
+        &self,
+        host: &Host,
+        options: &Options,
+        reverted: &[Undone],
+    ) -> Vec<String> {
+        pipewire::stays_until_restart(host, options, reverted)
     }
 
     fn watched(&self, host: &Host, options: &Options) -> Result<Vec<Watched>, Error> {

@@ -2,14 +2,15 @@
 //! the user who runs this.
 
 use hosttune::cli::Options;
+use hosttune::file::ConfigFile;
 use hosttune::host::FileContent;
 use hosttune::pipewire::daemon::{DaemonState, Remote};
 use hosttune::pipewire::merge::Environment;
 use hosttune::pipewire::runtime::{GradeReport, PipeWire, RuntimeSettings, grade, probe};
-use hosttune::pipewire::{ClockDropIn, ClockSettings, Frames, SampleRate, users};
+use hosttune::pipewire::{ClockDropIn, ClockSettings, Frames, SampleRate, pending_restart, users};
 use hosttune::{
-    Error, Host, HostError, Planner, Report, Session, State, Tuning, Unsupported, UnsupportedKind,
-    Why,
+    Error, Host, HostError, Knob, Planner, Report, Session, State, Tuning, Undone, Unsupported,
+    UnsupportedKind, Why,
 };
 
 const RATE: SampleRate = SampleRate(48_000);
@@ -82,7 +83,8 @@ fn runtime() -> RuntimeSettings {
     }
 }
 
-fn of_user() -> ClockDropIn {
+/// The environment in which the user's daemon finds its files, as far as this process has it too.
+fn environment() -> Environment {
     let names = [
         "HOME",
         "XDG_CONFIG_HOME",
@@ -98,15 +100,14 @@ fn of_user() -> ClockDropIn {
     let variables = variables
         .iter()
         .map(|(name, value)| (*name, value.as_str()));
+    Environment::from_variables(variables)
+}
+
+fn of_user() -> ClockDropIn {
     let own = FileContent::new("");
-    ClockDropIn::user(
-        "gaming",
-        Environment::from_variables(variables),
-        own.uid,
-        own.gid,
-    )
-    .clock(ClockSettings::fixed(RATE, QUANTUM))
-    .why(why())
+    ClockDropIn::user("gaming", environment(), own.uid, own.gid)
+        .clock(ClockSettings::fixed(RATE, QUANTUM))
+        .why(why())
 }
 
 impl Tuning for Latency {
@@ -168,6 +169,31 @@ fn note_users(at: &mut Planner<'_>) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// What daemons keep of a file that was reverted, until they are restarted.
+pub(crate) fn stays_until_restart(
+    host: &Host,
+    options: &Options,
+    reverted: &[Undone],
+) -> Vec<String> {
+    if options.user {
+        let pending = pending_restart(host, &environment());
+        let pending = pending.unwrap_or_else(|error| {
+            Some(format!(
+                "whether the running PipeWire keeps settings of its files until a restart is not known: {error}"
+            ))
+        });
+        return pending.into_iter().collect();
+    }
+    let of_file = |undone: &&Undone| {
+        undone.knob.kind == ConfigFile::NAME && undone.knob.text.ends_with("-latency.conf")
+    };
+    if !reverted.iter().any(|undone| of_file(&undone)) {
+        return Vec::new();
+    }
+    // Root asks no user's daemon.
+    vec!["a PipeWire daemon that runs keeps the quantum that it has loaded: each user restarts it with 'systemctl --user restart pipewire.service', which interrupts sound".to_owned()]
 }
 
 /// Adds to a report what the devices of the user's daemon run with.

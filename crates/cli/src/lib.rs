@@ -89,7 +89,7 @@ use std::process::ExitCode;
 
 use hosttune_boot::boot_loader::BootParameters;
 use hosttune_boot::boot_once::BootMode;
-use hosttune_core::{Error, Host, Registry, Report, Session, Tuning};
+use hosttune_core::{Error, Host, Registry, Report, Session, Tuning, Undone};
 use hosttune_guest::Guest;
 
 pub use cake::{cake, typed_rate};
@@ -170,6 +170,20 @@ pub trait HostProfile {
     /// What cannot be determined is a state of the report, and not an error.
     fn refine(&self, host: &Host, options: &Options, probe: bool, report: &mut Report) {
         let _ = (host, options, probe, report);
+    }
+
+    /// What stays in effect after a revert until a daemon or a driver is restarted, for the notes of
+    /// `status` and `revert`; nothing by default. `reverted` is what was reverted just now.
+    ///
+    /// What cannot be determined is a note, and not an error.
+    fn stays_until_restart(
+        &self,
+        host: &Host,
+        options: &Options,
+        reverted: &[Undone],
+    ) -> Vec<String> {
+        let _ = (host, options, reverted);
+        Vec::new()
     }
 
     /// The parts of the tuning that `watch` applies again when their device appears or reappears; none

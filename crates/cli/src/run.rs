@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use hosttune_core::host::RootKind;
-use hosttune_core::{Applied, Error, Finding, Plan, Session, State, Status, Tuning};
+use hosttune_core::{Applied, Error, Finding, Plan, Session, State, Status, Tuning, Undone};
 
 use super::arguments::{self, Command, Global};
 use super::ask::ask;
@@ -407,7 +407,16 @@ impl Run<'_> {
         let (left, exit) =
             self.left_after_revert(&mut session, parameters.as_ref(), exit, &ending)?;
         let exit = failure.as_ref().map_or(exit, Failure::exit);
-        let notes = [notes, by_runs, reverted.notes.clone(), of_trial, left].concat();
+        let stays = self.stays_until_restart(&session, &reverted.undone);
+        let notes = [
+            notes,
+            by_runs,
+            reverted.notes.clone(),
+            of_trial,
+            left,
+            stays,
+        ]
+        .concat();
         let unrecorded = reverted.unrecorded.as_ref().map(|unrecorded| {
             let again = self.global.invocation(self.profile.name(), "revert");
             Failure::unrecorded(unrecorded, exit, &again)
@@ -473,6 +482,7 @@ impl Run<'_> {
             confirm::notes(&session, trial.as_ref())?,
             self.left_in_the_loader(&session, self.loader_parameters(&session).as_ref())
                 .notes(),
+            self.stays_until_restart(&session, &[]),
             unreadable.into_iter().collect(),
         ]
         .concat();
@@ -487,6 +497,12 @@ impl Run<'_> {
             self.streams.print(&text);
         }
         Ok(Exit::Done)
+    }
+
+    fn stays_until_restart(&self, session: &Session, reverted: &[Undone]) -> Vec<String> {
+        let options = self.options(session);
+        let profile = self.profile;
+        profile.stays_until_restart(session.host(), &options, reverted)
     }
 
     /// `lend`: the part of the guest is applied without a question.

@@ -15,6 +15,7 @@ mod pci;
 mod schema;
 mod unrecorded;
 mod weighed;
+mod who_sets;
 
 use std::cell::RefCell;
 use std::ffi::OsString;

@@ -1,7 +1,7 @@
 //! Finds the file and the line that set a sysctl on this host.
 
 use hosttune_core::{Error, Host};
-use hosttune_sysctl::{Key, Loader, OnHost, Place, Setting, Sources};
+use hosttune_sysctl::{Key, Loader, OnHost, Place, Setting, Sources, catalogue};
 
 use super::failure::Failure;
 use super::other_writers::{OtherWriter, other_writers};
@@ -53,6 +53,21 @@ pub(super) fn who_sets(host: &Host, text: &str) -> Result<WhoSets, Failure> {
         return Err(Failure::usage(
             unknown.to_string(),
             "write it like vm.swappiness; the files under /proc/sys are the keys of this kernel",
+        ));
+    }
+    // The directory of the key is missing too. On a kernel that shows its keys an answer would say of
+    // any word with a dot that no file sets it.
+    let exists = |path: &str| host.exists(path).map_err(Error::from);
+    if others.is_empty()
+        && systemd.is_empty()
+        && procps.is_empty()
+        && catalogue::find(&key).is_none()
+        && exists("/proc/sys/kernel")?
+        && !exists(&key.path())?
+    {
+        return Err(Failure::usage(
+            format!("'{key}' is no sysctl of this kernel, and no file sets one of this name"),
+            "write it like vm.swappiness; for a key of a module, load the module first",
         ));
     }
     Ok(WhoSets {

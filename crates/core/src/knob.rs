@@ -43,6 +43,10 @@ pub trait Knob: Debug + Display + Clone + Serialize + DeserializeOwned + 'static
     /// Whether devices of this type can be renamed, so that [`renamed`](Self::renamed) finds them.
     const CAN_BE_RENAMED: bool = false;
 
+    /// What the status says of a change if another device has the name by now, because the
+    /// [`identity`](Self::identity) differs.
+    const REPLACED: &'static str = "another device has its name now";
+
     /// Whether a program makes the state from what other knobs set, as a boot menu is made from its
     /// configuration. A revert comes to such knobs last, so that the program finds the configuration
     /// as it was.

@@ -25,6 +25,8 @@ pub(crate) trait KnobKind: Send + Sync {
 
     fn can_be_renamed(&self) -> bool;
 
+    fn replaced(&self) -> &'static str;
+
     fn is_generated(&self) -> bool;
 
     fn is_same_thing(&self, identity: &str, other: &str) -> bool;
@@ -110,6 +112,10 @@ impl<K: Knob> KnobKind for OfType<K> {
 
     fn can_be_renamed(&self) -> bool {
         K::CAN_BE_RENAMED
+    }
+
+    fn replaced(&self) -> &'static str {
+        K::REPLACED
     }
 
     fn is_generated(&self) -> bool {

@@ -6,6 +6,8 @@
 //! from before it listens until it ends, however it ends, and also if systemd holds the socket
 //! (`src/modules/module-protocol-native.c`, 0.3.65 to 1.7). `/proc/locks` shows that lock without
 //! taking it: a lock that is taken, however shortly, would make a daemon fail that starts just then.
+//! In a PID namespace the list lacks the locks of processes outside of it (`locks_show` in the
+//! kernel's `fs/locks.c`), so that a lock which is not listed tells nothing there.
 
 use std::path::{Path, PathBuf};
 
@@ -32,9 +34,13 @@ pub enum DaemonState {
     NotRunning,
     /// A daemon runs.
     Running,
-    /// It cannot be determined, because `/proc/locks` cannot be read.
+    /// It cannot be determined, because `/proc/locks` cannot be read, or because it is that of a PID
+    /// namespace in which the daemon may not be.
     Unknown,
 }
+
+/// The inode of the initial PID namespace in `/proc/PID/ns` (`PROC_PID_INIT_INO`, from Linux 3.8).
+const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
 
 /// The socket of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +68,9 @@ impl Remote {
     /// The socket that these environment variables name: `PIPEWIRE_REMOTE` (a name, or an absolute
     /// path) in `PIPEWIRE_RUNTIME_DIR`, or else in `XDG_RUNTIME_DIR`, and then in `/run/pipewire`.
     ///
+    /// Without an absolute `XDG_RUNTIME_DIR`, as after `su -` or in a job of cron, the user's daemon is
+    /// looked for where logind puts it, in `/run/user/UID`. PipeWire's own clients do not find it then.
+    ///
     /// # Errors
     /// If `PIPEWIRE_REMOTE` is an abstract socket, for which a daemon has no lock, or a list of
     /// sockets, or if the path is too long for a socket.
@@ -88,10 +97,13 @@ impl Remote {
         let sockets: Vec<PathBuf> = if name.starts_with('/') {
             vec![PathBuf::from(&name)]
         } else {
-            let directory = set("PIPEWIRE_RUNTIME_DIR").or_else(|| set("XDG_RUNTIME_DIR"));
-            directory
+            let of_user = || format!("/run/user/{}", geteuid().as_raw());
+            let runtime = set("XDG_RUNTIME_DIR").filter(|path| path.starts_with('/'));
+            let directory = set("PIPEWIRE_RUNTIME_DIR")
+                .or(runtime)
+                .unwrap_or_else(of_user);
+            [directory, SYSTEM_DIRECTORY.to_owned()]
                 .into_iter()
-                .chain([SYSTEM_DIRECTORY.to_owned()])
                 .map(|directory| Path::new(&directory).join(&name))
                 .collect()
         };
@@ -171,11 +183,22 @@ fn state(socket: &Path) -> DaemonState {
         rustix::fs::minor(lock.st_dev),
     );
     let device = Some(device).filter(|_| !shows_other_devices(&path));
-    if is_locked(&locks, device, lock.st_ino) {
-        DaemonState::Running
-    } else {
-        DaemonState::NotRunning
+    judge(is_locked(&locks, device, lock.st_ino), shows_all_locks())
+}
+
+/// What a list of locks tells: one that is not listed is not held only if the list is complete.
+fn judge(is_listed: bool, is_complete: bool) -> DaemonState {
+    match (is_listed, is_complete) {
+        (true, _) => DaemonState::Running,
+        (false, true) => DaemonState::NotRunning,
+        (false, false) => DaemonState::Unknown,
     }
+}
+
+/// Whether `/proc/locks` lists the locks of all processes.
+fn shows_all_locks() -> bool {
+    let namespace = rustix::fs::stat("/proc/self/ns/pid");
+    namespace.is_ok_and(|namespace| namespace.st_ino == INITIAL_PID_NAMESPACE)
 }
 
 /// Whether a file is on a file system for which `/proc/locks` and `stat(2)` show different device
@@ -256,7 +279,13 @@ mod tests {
     #[test]
     fn the_socket_is_found_as_clients_find_it() {
         let system = "/run/pipewire/pipewire-0";
-        assert_eq!(remote(&[]).unwrap(), [system]);
+        // Where the journal of such a user is too.
+        let usual = format!("/run/user/{}/pipewire-0", geteuid().as_raw());
+        assert_eq!(remote(&[]).unwrap(), [usual.as_str(), system]);
+        for no_directory in ["", "relative"] {
+            let variables = [("XDG_RUNTIME_DIR", no_directory)];
+            assert_eq!(remote(&variables).unwrap(), [usual.as_str(), system]);
+        }
         let user = ("XDG_RUNTIME_DIR", "/run/user/1000");
         assert_eq!(
             remote(&[user]).unwrap(),
@@ -272,7 +301,15 @@ mod tests {
         let path = ("PIPEWIRE_REMOTE", "/tmp/p/socket");
         assert_eq!(remote(&[user, path]).unwrap(), ["/tmp/p/socket"]);
         let empty = ("PIPEWIRE_REMOTE", "");
-        assert_eq!(remote(&[empty]).unwrap(), [system]);
+        assert_eq!(remote(&[empty]).unwrap(), [usual.as_str(), system]);
+    }
+
+    #[test]
+    fn a_lock_that_is_not_listed_is_not_held_only_in_a_complete_list() {
+        assert_eq!(judge(true, true), DaemonState::Running);
+        assert_eq!(judge(true, false), DaemonState::Running);
+        assert_eq!(judge(false, true), DaemonState::NotRunning);
+        assert_eq!(judge(false, false), DaemonState::Unknown);
     }
 
     #[test]

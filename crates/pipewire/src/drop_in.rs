@@ -7,6 +7,7 @@ use hosttune_core::host::{EntryKind, FileContent};
 use hosttune_core::{Error, Host, Planner, Tuning, Unsupported, UnsupportedKind, When, Why};
 use hosttune_spa_json::{Entry, Value};
 
+use crate::effective::Clock;
 use crate::judged::{Daemon, Judged};
 use crate::loaded::LoadedProperty;
 use crate::merge::{ConfigFiles, Environment, Layer, Merged, Properties};
@@ -368,8 +369,12 @@ fn expect_loaded(at: &mut Planner<'_>, daemon: &Daemon<'_>, properties: &Propert
     if daemon.section != "context.properties" || is_running(at.host()).is_none() {
         return;
     }
-    for entry in &daemon.entries {
-        let wanted = properties.get(&entry.key).map(str::to_owned);
+    let known = |entry: &&Entry| !properties.may_be_set(&entry.key);
+    for entry in daemon.entries.iter().filter(known) {
+        let filled_in = daemon
+            .version
+            .and_then(|version| Clock::filled_in(version, &entry.key));
+        let wanted = properties.get(&entry.key).or(filled_in).map(str::to_owned);
         at.expect(&LoadedProperty::new(&entry.key), &wanted, When::Reload)
             .why("what the files say when all are merged; the running daemon has read them when it started");
     }

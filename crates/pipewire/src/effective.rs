@@ -91,6 +91,22 @@ impl Clock {
         }
     }
 
+    /// The text that a daemon of this version adds to its properties if its files do not set the key,
+    /// or unset it (`get_default_int` in `pipewire/settings.c`).
+    #[must_use]
+    pub fn filled_in(version: Version, key: &str) -> Option<&'static str> {
+        Some(match key {
+            "default.clock.rate" => "48000",
+            "default.clock.quantum" => "1024",
+            "default.clock.min-quantum" => "32",
+            "default.clock.max-quantum" => "2048",
+            "default.clock.quantum-limit" => "8192",
+            "default.clock.quantum-floor" if version >= FLOOR_SINCE => "4",
+            "clock.power-of-two-quantum" => "true",
+            _ => return None,
+        })
+    }
+
     /// What a graph runs with, at the rate `graph_rate` and if the program that asks for the least
     /// asks for `latency` (`node.latency`); `None` if none asks.
     ///

@@ -87,21 +87,28 @@ impl Judged {
                 }),
             }
         }
+        for (path, why) in &merged.unread {
+            notes.push(format!(
+                "{} was not read, and what it sets is not known: {why}",
+                path.display()
+            ));
+        }
         for rule in &properties.undetermined {
-            let keys: Vec<&str> = daemon
-                .entries
-                .iter()
-                .map(|entry| entry.key.as_str())
-                .collect();
-            if rule.keys.iter().any(|key| keys.contains(&key.as_str())) {
+            let of_clock = |key: &&String| {
+                let mut entries = daemon.entries.iter();
+                entries.any(|entry| entry.key == **key)
+            };
+            if rule.keys.iter().any(|key| of_clock(&key)) {
                 notes.push(format!(
-                    "{} may set {}: whether it applies depends on a regular expression, which was not evaluated",
+                    "{} may set {}: whether it applies depends on a regular expression, or on a property that only the running daemon has, and was not determined",
                     rule.origin,
                     rule.keys.join(", ")
                 ));
             }
         }
-        if daemon.section == "context.properties" {
+        // With a rule that may apply, what will run is not known.
+        let is_known = |entry: &Entry| !properties.may_be_set(&entry.key);
+        if daemon.section == "context.properties" && daemon.entries.iter().all(is_known) {
             notes.extend(effects(version, &loaded));
         }
         Self {

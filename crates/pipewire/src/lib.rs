@@ -30,7 +30,8 @@
 //! - [`Clock`]: what a [`Version`] of PipeWire makes of it, and what a graph then runs with, as one
 //!   pure function.
 //! - [`merge`]: which file and line sets each property.
-//! - [`ClockDropIn`]: the tuning that survives restarts, in a file of its own.
+//! - [`ClockDropIn`]: the tuning that survives restarts, in a file of its own; [`pending_restart`]:
+//!   what a running daemon has loaded and would not load again.
 //! - [`runtime`]: the tuning of the running daemon, which ends with it, and what is in effect there.
 //! - [`protocol`], [`profiler`], [`daemon`]: how the running daemon is found and asked.
 //! - [`users`]: for whom it may run.
@@ -47,6 +48,7 @@ mod loaded;
 pub mod merge;
 pub mod profiler;
 pub mod protocol;
+mod restart;
 pub mod runtime;
 mod settings;
 pub mod users;
@@ -56,6 +58,7 @@ pub use drop_in::{ClockDropIn, Place};
 pub use effective::{Clock, FLOOR_SINCE, Forced};
 pub use frames::{Frames, Period, SampleRate};
 pub use loaded::LoadedProperty;
+pub use restart::pending_restart;
 pub use settings::{
     ClockSettings, MAX_ALLOWED_RATES, NumberError, PulseSettings, QUANTUMS, RATES, SettingError,
 };

@@ -1,6 +1,7 @@
 //! The state of every requested setting.
 
-use hosttune_core::{Finding, Report, State};
+use hosttune_core::{Finding, Knob, Report, State};
+use hosttune_sysctl::{Sysctl, SysctlPair};
 
 use super::{Page, as_wanted, finding_sections, rows, tally};
 
@@ -37,16 +38,24 @@ pub(in super::super) fn verified(page: &Page, report: &Report, fails: bool) -> S
         text.push('\n');
         text.push_str(&page.notes(&report.notes));
     }
-    if report.items.iter().any(|item| item.state.is_drift()) {
-        text.push_str(&page.next(&[
-            page.changing("Apply", "apply"),
-            format!(
+    let drifted = || report.items.iter().filter(|item| item.state.is_drift());
+    if drifted().next().is_some() {
+        let mut next = vec![page.changing("Apply", "apply")];
+        // It knows no other kind of key.
+        if drifted().any(is_sysctl) {
+            next.push(format!(
                 "See what sets a key at boot: {} KEY",
                 page.command("who-sets")
-            ),
-        ]));
+            ));
+        }
+        text.push_str(&page.next(&next));
     }
     text
+}
+
+fn is_sysctl(finding: &Finding) -> bool {
+    let kind = finding.knob.as_ref().map(|knob| knob.kind.as_str());
+    kind.is_some_and(|kind| [Sysctl::NAME, SysctlPair::NAME].contains(&kind))
 }
 
 fn is_unknown(finding: &Finding) -> bool {

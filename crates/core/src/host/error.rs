@@ -256,7 +256,8 @@ pub(crate) fn hint(errno: Errno, path: &str) -> Option<String> {
         Errno::ROFS => format!(
             "the file system of {path} is mounted read-only: remount it read-write (findmnt --target {path} shows it), or run this outside the unprivileged container"
         ),
-        Errno::XDEV | Errno::LOOP => "a symlink leads out of the root: remove it".to_owned(),
+        Errno::XDEV => "a symlink leads out of the root: remove it".to_owned(),
+        Errno::LOOP => "symlinks lead in a circle, or one is where none may be: remove it".to_owned(),
         Errno::NOSPC | Errno::DQUOT => {
             "free some space on that file system and try again".to_owned()
         }

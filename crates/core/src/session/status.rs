@@ -85,9 +85,7 @@ impl Session {
                     Some("it no longer exists".to_owned())
                 }
                 Err(error) => Some(format!("it cannot be read: {error}")),
-                Ok(_) if self.is_replaced(step) => {
-                    Some("another device has its name now".to_owned())
-                }
+                Ok(_) if self.is_replaced(step) => Some(kind.replaced().to_owned()),
                 Ok(seen) if kind.is_gone(&step.knob, seen) => {
                     Some("it no longer exists".to_owned())
                 }

@@ -39,7 +39,12 @@ pub struct ConfigFiles {
     pub drop_ins: Vec<DropIns>,
     /// Files and directories that exist and could not be read, and why.
     pub unreadable: Vec<(PathBuf, String)>,
+    /// Files that were not read because of their size, and why. The daemon may read them.
+    pub unread: Vec<(PathBuf, String)>,
 }
+
+/// Too many symlinks on a path, such as one that leads to itself (errno(3)).
+const ELOOP: i32 = 40;
 
 impl ConfigFiles {
     /// Reads the files of a host for a main file.
@@ -64,7 +69,7 @@ impl ConfigFiles {
         for (layer, candidates) in environment.drop_in_directories(name) {
             let mut found = None;
             for directory in &candidates {
-                if host.exists(directory)? {
+                if exists(host, directory)? {
                     found = Some(directory);
                     break;
                 }
@@ -112,7 +117,11 @@ impl ConfigFiles {
         let names = match host.list(directory) {
             Ok(names) => names,
             Err(error) if *error.kind() == HostErrorKind::Missing => return Ok(Vec::new()),
-            Err(error) if *error.kind() == HostErrorKind::Denied || error.is_not_a_directory() => {
+            Err(error)
+                if *error.kind() == HostErrorKind::Denied
+                    || error.is_not_a_directory()
+                    || is_loop(&error) =>
+            {
                 self.unreadable
                     .push((directory.to_owned(), error.to_string()));
                 return Ok(Vec::new());
@@ -139,11 +148,28 @@ impl ConfigFiles {
             })),
             // A link whose target does not exist.
             Err(error) if *error.kind() == HostErrorKind::Missing => Ok(None),
-            Err(error) if *error.kind() == HostErrorKind::Denied => {
+            Err(error) if *error.kind() == HostErrorKind::Denied || is_loop(&error) => {
                 self.unreadable.push((path.to_owned(), error.to_string()));
+                Ok(None)
+            }
+            // A link to a device, from which the daemon reads nothing, or a file that is too large.
+            Err(error) if *error.kind() == HostErrorKind::Malformed => {
+                self.unread.push((path.to_owned(), error.to_string()));
                 Ok(None)
             }
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether a directory is there. The daemon passes over a link that leads to itself.
+fn exists(host: &Host, directory: &Path) -> Result<bool, HostError> {
+    match host.exists(directory) {
+        Err(error) if is_loop(&error) => Ok(false),
+        other => other,
+    }
+}
+
+fn is_loop(error: &HostError) -> bool {
+    error.errno() == Some(ELOOP)
 }

@@ -9,7 +9,7 @@ use super::dictionary::{Dictionary, Place, Source};
 use super::environment::Layer;
 use super::files::{ConfigFiles, ConfigText};
 use super::property::{How, Origin, Properties, Property, Undetermined};
-use super::rules::{self, Outcome};
+use super::rules::{self, Known, Outcome};
 use crate::version::Version;
 
 /// From this version the packages' directory is read first and the user's last.
@@ -73,6 +73,8 @@ pub struct Merged {
     pub dropped: Vec<Dropped>,
     /// Why the daemon does not start with these files, if it does not.
     pub failure: Option<String>,
+    /// Files that were not read and that the daemon may read, and why.
+    pub unread: Vec<(PathBuf, String)>,
 }
 
 /// A file that was read.
@@ -93,6 +95,7 @@ impl Merged {
             main_sections: 0,
             dropped: Vec::new(),
             failure: None,
+            unread: files.unread.clone(),
         };
         for (path, why) in &files.unreadable {
             merged.drop_file(path, why.clone());
@@ -234,7 +237,8 @@ impl Merged {
                         let known = context.iter().find(|property| property.key == key);
                         known.map(|property| property.value.as_str())
                     };
-                    known.or(vm_name.filter(|_| key == "cpu.vm.name"))
+                    let known = known.or(vm_name.filter(|_| key == "cpu.vm.name"));
+                    known.map_or_else(|| Known::without_file(key), Known::Text)
                 });
                 for action in rule.actions {
                     let span = action.value.span;

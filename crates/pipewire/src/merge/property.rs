@@ -49,7 +49,8 @@ pub struct Property {
     pub origin: Origin,
 }
 
-/// A rule of which it is not known whether it applies, because it has a regular expression.
+/// A rule of which it is not known whether it applies, because it has a regular expression or asks for
+/// a property that only the running daemon has, such as `application.name`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Undetermined {
@@ -73,6 +74,12 @@ impl Properties {
     /// A property.
     pub fn property(&self, key: &str) -> Option<&Property> {
         self.properties.iter().find(|property| property.key == key)
+    }
+
+    /// Whether a rule of which it is not known whether it applies would set a property.
+    pub fn may_be_set(&self, key: &str) -> bool {
+        let mut rules = self.undetermined.iter();
+        rules.any(|rule| rule.keys.iter().any(|known| known == key))
     }
 
     /// The text of a property.

@@ -7,8 +7,33 @@ use hosttune_spa_json::{Data, Entry, Value};
 pub(super) enum Outcome {
     Matches,
     DoesNotMatch,
-    /// It depends on a regular expression, which is not evaluated here.
+    /// It depends on a regular expression, which is not evaluated here, or on a property that is not
+    /// known.
     Unknown,
+}
+
+/// What is known of a property when the rules are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known<'p> {
+    /// It has this text.
+    Text(&'p str),
+    /// It is not set.
+    Absent,
+    /// The files do not set it, and the daemon may have set it itself.
+    Unknown,
+}
+
+impl Known<'_> {
+    /// What is known of a property that no file sets. At that moment a daemon has added properties of
+    /// its process, and not yet the defaults of its settings.
+    pub(super) fn without_file(key: &str) -> Self {
+        let of_process = ["application.", "config.", "window."];
+        if of_process.iter().any(|prefix| key.starts_with(prefix)) {
+            Self::Unknown
+        } else {
+            Self::Absent
+        }
+    }
 }
 
 /// A rule: its conditions, and what it does if they hold.
@@ -47,7 +72,7 @@ pub(super) fn rules(section: &Value) -> Vec<Rule<'_>> {
 
 impl Rule<'_> {
     /// Whether one of the conditions holds for these properties (`pw_conf_find_match`).
-    pub(super) fn outcome<'p>(&self, property: impl Fn(&str) -> Option<&'p str>) -> Outcome {
+    pub(super) fn outcome<'p>(&self, property: impl Fn(&str) -> Known<'p>) -> Outcome {
         let conditions = self.matches.and_then(Value::as_array).unwrap_or_default();
         let mut outcome = Outcome::DoesNotMatch;
         for condition in conditions.iter().map_while(Value::as_object) {
@@ -63,7 +88,7 @@ impl Rule<'_> {
 }
 
 /// Whether all keys of a condition match. One without keys never does.
-fn all<'p>(condition: &[Entry], property: &impl Fn(&str) -> Option<&'p str>) -> Outcome {
+fn all<'p>(condition: &[Entry], property: &impl Fn(&str) -> Known<'p>) -> Outcome {
     let mut outcome = match condition {
         [] => Outcome::DoesNotMatch,
         _ => Outcome::Matches,
@@ -80,7 +105,7 @@ fn all<'p>(condition: &[Entry], property: &impl Fn(&str) -> Option<&'p str>) -> 
 
 /// Whether a property, or its absence, matches a pattern: the text itself, `null` for absence, `!` for
 /// the opposite, `~` for a regular expression.
-fn one(pattern: &Value, property: Option<&str>) -> Outcome {
+fn one(pattern: &Value, property: Known<'_>) -> Outcome {
     // A bracket is compared by its first character.
     let (mut text, mut may_be_null) = match &pattern.data {
         Data::Word(word) => (word.as_str(), true),
@@ -106,10 +131,11 @@ fn one(pattern: &Value, property: Option<&str>) -> Outcome {
         _ => text,
     };
     let is_equal = match property {
-        None => is_null,
-        Some(_) if is_null => false,
-        Some(_) if is_expression => return Outcome::Unknown,
-        Some(property) => property == decoded,
+        Known::Unknown => return Outcome::Unknown,
+        Known::Absent => is_null,
+        Known::Text(_) if is_null => false,
+        Known::Text(_) if is_expression => return Outcome::Unknown,
+        Known::Text(property) => property == decoded,
     };
     if is_equal != is_negated {
         Outcome::Matches

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hosttune_core::{HostError, HostErrorKind, Operation};
@@ -28,6 +28,7 @@ const AT_ONCE: Version = Version::new(0, 3, 75);
 /// A client, and the metadata `settings` as it is bound there.
 #[derive(Debug)]
 struct Connected {
+    socket: PathBuf,
     client: Client,
     settings: Option<u32>,
     is_writable: bool,
@@ -49,6 +50,7 @@ impl Connected {
         };
         client.sync()?;
         Ok(Self {
+            socket: socket.to_owned(),
             client,
             settings,
             is_writable: found.is_some_and(|(_, is_writable)| is_writable),
@@ -124,17 +126,14 @@ impl NativeDaemon {
         let socket = match self.remote.state()? {
             (socket, DaemonState::Running) => socket,
             (_, DaemonState::NoSocket | DaemonState::NotRunning) => return Ok(None),
-            (socket, DaemonState::Unknown) => {
+            (_, DaemonState::Unknown) => {
                 return Err(HostError::new(
                     Operation::Backend,
                     self.name(),
                     HostErrorKind::Other,
                 )
-                .detail(format!(
-                    "whether a daemon holds {}.lock cannot be determined, because /proc/locks cannot be read",
-                    socket.display()
-                ))
-                .with_hint("mount /proc without hidepid or in the PID namespace of the daemon"));
+                .detail(UNDETERMINED)
+                .with_hint("run this outside of the sandbox or container, with /proc mounted without hidepid"));
             }
         };
         let mut new = Connected::open(socket).map_err(|error| self.error(&error))?;
@@ -184,7 +183,41 @@ impl Daemon for NativeDaemon {
             .ask(|connected| drivers(&mut connected.client, wait))?
             .flatten())
     }
+
+    fn socket(&self) -> Option<PathBuf> {
+        if let Some(connected) = self.connected.borrow().as_ref() {
+            return std::path::absolute(&connected.socket).ok();
+        }
+        let found = self.remote.state().ok().map(|(socket, _)| socket);
+        let socket = found.or_else(|| self.remote.sockets().first().map(PathBuf::as_path))?;
+        std::path::absolute(socket).ok()
+    }
+
+    fn at(&self, socket: &Path) -> Option<Box<dyn Daemon>> {
+        Some(Box::new(Self::new(Remote::at(socket))))
+    }
+
+    fn out_of_reach(&self) -> Result<Option<String>, HostError> {
+        if self.connected.borrow().is_some() {
+            return Ok(None);
+        }
+        let (socket, state) = self.remote.state()?;
+        let directory = socket.parent().unwrap_or(socket);
+        Ok(match state {
+            DaemonState::Unknown => Some(UNDETERMINED.to_owned()),
+            // The daemon's directory is removed when the user's last session ends, and with it the
+            // daemon, but a sandbox may have another directory there, or none.
+            DaemonState::NoSocket if rustix::fs::stat(directory).is_err() => Some(format!(
+                "{} is not there, so it cannot be determined whether the daemon still runs",
+                directory.display()
+            )),
+            DaemonState::NoSocket | DaemonState::NotRunning | DaemonState::Running => None,
+        })
+    }
 }
+
+/// Why it cannot be told whether a daemon runs.
+const UNDETERMINED: &str = "whether a daemon runs there cannot be determined: this is another PID namespace, as in a sandbox or container, or /proc/locks cannot be read";
 
 fn host_error(name: &str, error: &ProtocolError) -> HostError {
     let chain = match std::error::Error::source(error) {

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use hosttune_core::host::{ReadEpoch, RootKind};
-use hosttune_core::{Host, HostError, Unsupported, UnsupportedKind};
+use hosttune_core::{Host, HostError, HostErrorKind, Operation, Unsupported, UnsupportedKind};
 
 use super::live::NativeDaemon;
 use crate::Version;
@@ -90,20 +91,83 @@ pub trait Daemon: fmt::Debug + Send {
     /// # Errors
     /// As [`view`](Self::view).
     fn drivers(&self, wait: Duration) -> Result<Option<Vec<RunningDriver>>, HostError>;
+
+    /// The absolute path of the socket that it is asked at. Journals name it, so that a change is
+    /// reverted on this daemon, whatever the environment of the revert names. `None` if this is the
+    /// only daemon, as a fake may be.
+    fn socket(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// The daemon at another socket; `None` if this is the only one.
+    fn at(&self, socket: &Path) -> Option<Box<dyn Daemon>> {
+        let _ = socket;
+        None
+    }
+
+    /// Why it cannot be told whether the daemon still runs; `None` if it can.
+    ///
+    /// # Errors
+    /// If the socket cannot be used by this user.
+    fn out_of_reach(&self) -> Result<Option<String>, HostError> {
+        Ok(None)
+    }
 }
 
 /// What a daemon answers; `None` if none runs.
 type Answer = Result<Option<DaemonView>, HostError>;
+
+/// How long a daemon that did not answer in time is not asked again: each answer is waited for two
+/// seconds, and a revert asks for each setting, several times.
+const NOT_ASKED_AGAIN: Duration = Duration::from_secs(30);
+
+/// A daemon, with its last answer.
+#[derive(Debug)]
+struct Asked {
+    daemon: Box<dyn Daemon>,
+    /// The last view, and the read epoch that it is of.
+    last: RefCell<Option<(ReadEpoch, Answer)>>,
+    /// When it last did not answer in time, with the error.
+    silent: RefCell<Option<(Instant, HostError)>>,
+}
+
+impl Asked {
+    fn new(daemon: Box<dyn Daemon>) -> Self {
+        Self {
+            daemon,
+            last: RefCell::new(None),
+            silent: RefCell::new(None),
+        }
+    }
+
+    fn view(&self, epoch: Option<ReadEpoch>) -> Answer {
+        if let Some((known, view)) = self.last.borrow().as_ref()
+            && Some(*known) == epoch
+        {
+            return view.clone();
+        }
+        if let Some((since, error)) = self.silent.borrow().as_ref()
+            && since.elapsed() < NOT_ASKED_AGAIN
+        {
+            return Err(error.clone());
+        }
+        let view = self.daemon.view();
+        let is_silent = |error: &&HostError| *error.kind() == HostErrorKind::Busy;
+        let silent = view.as_ref().err().filter(is_silent);
+        *self.silent.borrow_mut() = silent.map(|error| (Instant::now(), error.clone()));
+        *self.last.borrow_mut() = epoch.map(|epoch| (epoch, view.clone()));
+        view
+    }
+}
 
 /// The backend of a host for the user's PipeWire daemon.
 ///
 /// Without it this crate asks no daemon and changes none.
 #[derive(Debug)]
 pub struct PipeWire {
-    daemon: Box<dyn Daemon>,
-    /// The last view, and the read epoch that it is of. An error too: a daemon that is stopped would
-    /// let every setting wait for its answer.
-    last: RefCell<Option<(ReadEpoch, Answer)>>,
+    own: Asked,
+    /// Daemons at other sockets, which journals name.
+    others: RefCell<BTreeMap<PathBuf, Asked>>,
 }
 
 impl PipeWire {
@@ -121,41 +185,123 @@ impl PipeWire {
     #[must_use]
     pub fn over(daemon: impl Daemon + 'static) -> Self {
         Self {
-            daemon: Box::new(daemon),
-            last: RefCell::new(None),
+            own: Asked::new(Box::new(daemon)),
+            others: RefCell::new(BTreeMap::new()),
         }
     }
 
-    /// What the daemon shows; within a read epoch the same answer is given again.
+    /// Calls `ask` with the daemon at a socket, or with the one of the environment.
+    fn with<T>(
+        &self,
+        socket: Option<&Path>,
+        ask: impl FnOnce(&Asked) -> Result<T, HostError>,
+    ) -> Result<T, HostError> {
+        let Some(socket) =
+            socket.filter(|socket| self.own.daemon.socket().as_deref() != Some(socket))
+        else {
+            return ask(&self.own);
+        };
+        let mut others = self.others.borrow_mut();
+        if !others.contains_key(socket) {
+            let Some(daemon) = self.own.daemon.at(socket) else {
+                return Err(not_reached(socket));
+            };
+            others.insert(socket.to_owned(), Asked::new(daemon));
+        }
+        match others.get(socket) {
+            Some(other) => ask(other),
+            None => Err(not_reached(socket)),
+        }
+    }
+
+    /// What the daemon of the environment shows; within a read epoch the same answer is given again.
     pub(crate) fn view(&self, epoch: Option<ReadEpoch>) -> Answer {
-        if let Some((known, view)) = self.last.borrow().as_ref()
-            && Some(*known) == epoch
-        {
-            return view.clone();
-        }
-        let view = self.daemon.view();
-        *self.last.borrow_mut() = epoch.map(|epoch| (epoch, view.clone()));
-        view
+        self.own.view(epoch)
     }
 
-    pub(crate) fn set(
+    fn set(
         &mut self,
+        socket: Option<&Path>,
         key: &str,
         kind: Option<&str>,
         value: Option<&str>,
     ) -> Result<(), HostError> {
-        self.last.replace(None);
-        self.daemon.set(key, kind, value)
+        let own = self.own.daemon.socket();
+        let asked = match socket.filter(|socket| own.as_deref() != Some(socket)) {
+            None => &mut self.own,
+            Some(socket) => {
+                let other = self.others.get_mut().get_mut(socket);
+                other.ok_or_else(|| not_reached(socket))?
+            }
+        };
+        asked.last.replace(None);
+        asked.daemon.set(key, kind, value)
     }
 
     pub(crate) fn drivers(&self, wait: Duration) -> Result<Option<Vec<RunningDriver>>, HostError> {
-        self.daemon.drivers(wait)
+        self.own.daemon.drivers(wait)
     }
 }
 
+fn not_reached(socket: &Path) -> HostError {
+    HostError::new(
+        Operation::Backend,
+        format!("PipeWire at {}", socket.display()),
+        HostErrorKind::Other,
+    )
+    .detail("this program is not connected to the daemon at this socket")
+}
+
+/// The socket of the daemon that the environment names, for a knob of it.
+pub(super) fn socket(host: &Host) -> Option<PathBuf> {
+    host.backend::<PipeWire>().ok()?.own.daemon.socket()
+}
+
 /// What the host's daemon shows; `None` if none runs.
-pub(super) fn view(host: &Host) -> Result<Option<DaemonView>, HostError> {
-    host.backend::<PipeWire>()?.view(host.look())
+pub(super) fn view(host: &Host) -> Answer {
+    view_at(host, None)
+}
+
+/// What the daemon at a socket shows, or that of the environment; `None` if none runs.
+pub(super) fn view_at(host: &Host, socket: Option<&Path>) -> Answer {
+    let daemons = host.backend::<PipeWire>()?;
+    daemons.with(socket, |asked| asked.view(host.look()))
+}
+
+/// Why it cannot be told what became of a change on the daemon at a socket; `None` if it can.
+pub(super) fn out_of_reach(
+    host: &Host,
+    socket: Option<&Path>,
+) -> Result<Option<String>, HostError> {
+    if no_backend(host).is_some() {
+        return Ok(None);
+    }
+    let daemons = host.backend::<PipeWire>()?;
+    daemons.with(socket, |asked| asked.daemon.out_of_reach())
+}
+
+/// Sets a value on the daemon at a socket, or on that of the environment.
+pub(super) fn set_at(
+    host: &mut Host,
+    socket: Option<&Path>,
+    key: &str,
+    kind: Option<&str>,
+    value: Option<&str>,
+) -> Result<(), HostError> {
+    host.change::<PipeWire, ()>(|daemons| daemons.set(socket, key, kind, value))
+}
+
+/// Formats the daemon that a knob is of. The place where each user's daemon is by default is not
+/// named.
+pub(super) fn format_daemon(socket: Option<&Path>) -> String {
+    let is_usual = |socket: &&Path| {
+        let directory = socket.parent().and_then(Path::parent);
+        directory == Some(Path::new("/run/user")) && socket.ends_with("pipewire-0")
+    };
+    match socket.filter(|socket| !is_usual(socket)) {
+        Some(socket) => format!("the running PipeWire ({})", socket.display()),
+        None => "the running PipeWire".to_owned(),
+    }
 }
 
 /// Why the settings of a running daemon cannot be had on this host; `None` if they can.

@@ -1,12 +1,13 @@
 //! The knob for the rate and the allowed rates of a running daemon.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use hosttune_core::{Host, HostError, Knob, Operation, Unsupported, UnsupportedKind};
 use serde::{Deserialize, Serialize};
 
 use super::key::{SettingKey, number, rates};
-use super::pipewire::{DaemonView, no_backend, not_running, view};
+use super::pipewire::{DaemonView, format_daemon, no_backend, not_running, out_of_reach, view_at};
 use super::setting::{SettingValue, identity, not_changeable, write};
 
 /// The rate and the allowed rates of the running daemon.
@@ -14,9 +15,45 @@ use super::setting::{SettingValue, identity, not_changeable, write};
 /// They are one knob because the daemon reads the list only when it is written, and replaces a list
 /// that does not contain the rate of that moment by its default list, although the metadata shows
 /// the list (`src/pipewire/settings.c`). The rate is therefore always written first, also on revert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RuntimeRates;
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "Option<Named>", into = "Option<Named>")]
+pub struct RuntimeRates {
+    socket: Option<PathBuf>,
+}
+
+/// The form in journals: null for the daemon that the environment names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Named {
+    socket: PathBuf,
+}
+
+impl From<Option<Named>> for RuntimeRates {
+    fn from(named: Option<Named>) -> Self {
+        Self::new().at(named.map(|named| named.socket))
+    }
+}
+
+impl From<RuntimeRates> for Option<Named> {
+    fn from(rates: RuntimeRates) -> Self {
+        rates.socket.map(|socket| Named { socket })
+    }
+}
+
+impl RuntimeRates {
+    /// The rates of the daemon that the environment names.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same of the daemon at a socket, by its absolute path. A change is then reverted there,
+    /// whatever the environment of the revert names.
+    #[must_use]
+    pub fn at(self, socket: Option<PathBuf>) -> Self {
+        Self { socket }
+    }
+}
 
 /// The state of the two settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +131,8 @@ fn impossible(to: &RatesState) -> Option<Unsupported> {
 
 impl fmt::Display for RuntimeRates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("clock.rate and clock.allowed-rates of the running PipeWire")
+        let daemon = format_daemon(self.socket.as_deref());
+        write!(f, "clock.rate and clock.allowed-rates of {daemon}")
     }
 }
 
@@ -102,6 +140,7 @@ impl Knob for RuntimeRates {
     const NAME: &'static str = "pipewire-rates";
     /// So that a stored plan for a daemon that has ended is stale. Nothing is renamed.
     const CAN_BE_RENAMED: bool = true;
+    const REPLACED: &'static str = "the daemon that had it has ended, and another runs now";
     type State = RatesState;
 
     fn read(&self, host: &Host) -> Result<RatesState, HostError> {
@@ -112,7 +151,7 @@ impl Knob for RuntimeRates {
                 unsupported,
             ));
         }
-        state_in(view(host)?.as_ref())
+        state_in(view_at(host, self.socket.as_deref())?.as_ref())
     }
 
     fn set(&self, host: &mut Host, to: &RatesState) -> Result<(), HostError> {
@@ -131,8 +170,9 @@ impl Knob for RuntimeRates {
         let Some(allowed_rates) = allowed_rates else {
             return Err(refused(without_list()));
         };
-        write(host, SettingKey::Rate, rate.as_ref())?;
-        write(host, SettingKey::AllowedRates, Some(allowed_rates))
+        let socket = self.socket.as_deref();
+        write(host, socket, SettingKey::Rate, rate.as_ref())?;
+        write(host, socket, SettingKey::AllowedRates, Some(allowed_rates))
     }
 
     fn satisfies(&self, seen: &RatesState, wanted: &RatesState) -> bool {
@@ -182,7 +222,7 @@ impl Knob for RuntimeRates {
         if let Some(unsupported) = no_backend(host) {
             return Ok(Some(unsupported));
         }
-        let view = view(host)?;
+        let view = view_at(host, self.socket.as_deref())?;
         let Some(view) = &view else {
             return Ok(Some(not_running()));
         };
@@ -221,8 +261,17 @@ impl Knob for RuntimeRates {
         *seen == RatesState::NotRunning
     }
 
+    fn out_of_reach(
+        &self,
+        host: &Host,
+        _: Option<&str>,
+        _: &RatesState,
+    ) -> Result<Option<String>, HostError> {
+        out_of_reach(host, self.socket.as_deref())
+    }
+
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
-        identity(host)
+        identity(host, self.socket.as_deref())
     }
 
     fn show(&self, state: &RatesState) -> String {

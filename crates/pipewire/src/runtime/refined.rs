@@ -1,6 +1,7 @@
 //! A report of verify, refined by what the running devices show.
 
-use hosttune_core::{AnyKnob, Finding, Report, State};
+use hosttune_core::{Finding, Knob, Report, State};
+use serde::Deserialize;
 
 use super::grade::{Grade, GradeReport, KeyGrade};
 use super::key::SettingKey;
@@ -54,10 +55,12 @@ impl GradeReport {
     /// The grade of a request.
     fn of(&self, item: &Finding) -> Option<&KeyGrade> {
         let knob = item.knob.as_ref()?;
+        let setting = RuntimeSetting::deserialize(&knob.id).ok();
+        let setting = setting.filter(|_| knob.kind == RuntimeSetting::NAME);
         let is = |key: SettingKey| match RuntimeSetting::new(key) {
-            Some(setting) => *knob == AnyKnob::of(&setting),
+            Some(_) => setting.as_ref().is_some_and(|setting| setting.key() == key),
             // The rate and the allowed rates are one knob; the rate comes first.
-            None => *knob == AnyKnob::of(&RuntimeRates),
+            None => knob.kind == RuntimeRates::NAME,
         };
         let mut of_item = self.keys.iter().filter(|graded| is(graded.key));
         let first = of_item.next()?;

@@ -1,12 +1,15 @@
 //! The knob for one setting of a running daemon.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use hosttune_core::{Host, HostError, Knob, Operation, Unsupported, UnsupportedKind};
 use serde::{Deserialize, Serialize};
 
 use super::key::SettingKey;
-use super::pipewire::{DaemonView, PipeWire, no_backend, not_running, view};
+use super::pipewire::{
+    DaemonView, format_daemon, no_backend, not_running, out_of_reach, set_at, view_at,
+};
 
 /// A setting of the running daemon: one key of its metadata `settings`, except for the rate and the
 /// allowed rates, which are one knob ([`RuntimeRates`](super::RuntimeRates)).
@@ -14,12 +17,14 @@ use super::pipewire::{DaemonView, PipeWire, no_backend, not_running, view};
 /// A revert writes the old value back with its type. It removes a key only if the key was absent
 /// before; every daemon has all keys at its start, so another program has removed it then.
 ///
-/// The change ends with the daemon. If another daemon runs at the time of the revert, its value is
-/// left as it is, whatever it is.
+/// The change ends with the daemon. If another daemon runs at the same socket at the time of the
+/// revert, its value is left as it is, whatever it is. A daemon at another socket is another one, and
+/// says nothing about the first.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Named", into = "Named")]
 pub struct RuntimeSetting {
     key: SettingKey,
+    socket: Option<PathBuf>,
 }
 
 /// The form in journals.
@@ -27,19 +32,24 @@ pub struct RuntimeSetting {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Named {
     key: SettingKey,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    socket: Option<PathBuf>,
 }
 
 impl TryFrom<Named> for RuntimeSetting {
     type Error = String;
 
     fn try_from(named: Named) -> Result<Self, String> {
-        Self::new(named.key).ok_or_else(|| format!("{} is set together with another", named.key))
+        let Named { key, socket } = named;
+        let setting = Self::new(key).map(|setting| Self { socket, ..setting });
+        setting.ok_or_else(|| format!("{key} is set together with another"))
     }
 }
 
 impl From<RuntimeSetting> for Named {
     fn from(setting: RuntimeSetting) -> Self {
-        Self { key: setting.key }
+        let RuntimeSetting { key, socket } = setting;
+        Self { key, socket }
     }
 }
 
@@ -111,11 +121,19 @@ impl SettingState {
 }
 
 impl RuntimeSetting {
-    /// The setting with this key; `None` for the rate and the allowed rates.
+    /// The setting with this key, of the daemon that the environment names; `None` for the rate and
+    /// the allowed rates.
     #[must_use]
     pub fn new(key: SettingKey) -> Option<Self> {
         let alone = !matches!(key, SettingKey::Rate | SettingKey::AllowedRates);
-        alone.then_some(Self { key })
+        alone.then_some(Self { key, socket: None })
+    }
+
+    /// The same of the daemon at a socket, by its absolute path. A change is then reverted there,
+    /// whatever the environment of the revert names.
+    #[must_use]
+    pub fn at(self, socket: Option<PathBuf>) -> Self {
+        Self { socket, ..self }
     }
 
     /// Its key.
@@ -192,6 +210,7 @@ pub(super) fn not_changeable(view: &DaemonView) -> Option<Unsupported> {
 /// Sets a value, or removes a key that was absent before.
 pub(super) fn write(
     host: &mut Host,
+    socket: Option<&Path>,
     key: SettingKey,
     to: Option<&SettingValue>,
 ) -> Result<(), HostError> {
@@ -199,20 +218,22 @@ pub(super) fn write(
         to.map(|to| to.value.as_str()),
         to.and_then(|to| to.kind.as_deref()),
     );
-    host.change::<PipeWire, ()>(|daemon| daemon.set(key.as_str(), kind, value))
+    set_at(host, socket, key.as_str(), kind, value)
 }
 
 /// The identity of the daemon behind the settings.
-pub(super) fn identity(host: &Host) -> Result<Option<String>, HostError> {
+pub(super) fn identity(host: &Host, socket: Option<&Path>) -> Result<Option<String>, HostError> {
     if no_backend(host).is_some() {
         return Ok(None);
     }
-    Ok(view(host)?.map(|view| format!("cookie {:08x}", view.core.cookie)))
+    let view = view_at(host, socket)?;
+    Ok(view.map(|view| format!("cookie {:08x}", view.core.cookie)))
 }
 
 impl fmt::Display for RuntimeSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of the running PipeWire", self.key)
+        let daemon = format_daemon(self.socket.as_deref());
+        write!(f, "{} of {daemon}", self.key)
     }
 }
 
@@ -220,6 +241,7 @@ impl Knob for RuntimeSetting {
     const NAME: &'static str = "pipewire-setting";
     /// So that a stored plan for a daemon that has ended is stale. Nothing is renamed.
     const CAN_BE_RENAMED: bool = true;
+    const REPLACED: &'static str = "the daemon that had it has ended, and another runs now";
     type State = SettingState;
 
     fn read(&self, host: &Host) -> Result<SettingState, HostError> {
@@ -230,7 +252,7 @@ impl Knob for RuntimeSetting {
                 unsupported,
             ));
         }
-        self.state_in(view(host)?.as_ref())
+        self.state_in(view_at(host, self.socket.as_deref())?.as_ref())
     }
 
     fn set(&self, host: &mut Host, to: &SettingState) -> Result<(), HostError> {
@@ -242,8 +264,8 @@ impl Knob for RuntimeSetting {
                 self.to_string(),
                 not_running(),
             )),
-            SettingState::Absent => write(host, self.key, None),
-            SettingState::Set(to) => write(host, self.key, Some(to)),
+            SettingState::Absent => write(host, self.socket.as_deref(), self.key, None),
+            SettingState::Set(to) => write(host, self.socket.as_deref(), self.key, Some(to)),
         }
     }
 
@@ -269,7 +291,7 @@ impl Knob for RuntimeSetting {
         if let Some(unsupported) = no_backend(host) {
             return Ok(Some(unsupported));
         }
-        let view = view(host)?;
+        let view = view_at(host, self.socket.as_deref())?;
         let Some(view) = &view else {
             return Ok(Some(not_running()));
         };
@@ -284,8 +306,17 @@ impl Knob for RuntimeSetting {
         *seen == SettingState::NotRunning
     }
 
+    fn out_of_reach(
+        &self,
+        host: &Host,
+        _: Option<&str>,
+        _: &SettingState,
+    ) -> Result<Option<String>, HostError> {
+        out_of_reach(host, self.socket.as_deref())
+    }
+
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {
-        identity(host)
+        identity(host, self.socket.as_deref())
     }
 
     fn show(&self, state: &SettingState) -> String {

@@ -4,7 +4,7 @@ use hosttune_core::{Error, Planner, Requirement, Tuning, Unsupported, Unsupporte
 use serde::{Deserialize, Serialize};
 
 use super::key::{SettingKey, format_rates, number, rates};
-use super::pipewire::{DaemonView, view};
+use super::pipewire::{DaemonView, socket, view};
 use super::rates::{RatesState, RuntimeRates};
 use super::setting::{RuntimeSetting, SettingState, SettingValue};
 use crate::{Frames, SampleRate, Version};
@@ -81,7 +81,8 @@ impl RuntimeSettings {
 
     /// The requested rate and allowed rates; what is not requested stays as it is.
     fn rates(&self, at: &mut Planner<'_>) -> RatesState {
-        let (rate, allowed_rates) = match at.now(&RuntimeRates) {
+        let knob = rates_knob(at);
+        let (rate, allowed_rates) = match at.now(&knob) {
             Ok(RatesState::Set {
                 rate,
                 allowed_rates,
@@ -148,13 +149,24 @@ struct Later<'v> {
     requested: &'v [(SettingKey, String)],
 }
 
+/// The setting of the daemon that is asked now.
+fn setting_knob(at: &Planner<'_>, key: SettingKey) -> Option<RuntimeSetting> {
+    Some(RuntimeSetting::new(key)?.at(socket(at.host())))
+}
+
+/// The rates of the daemon that is asked now.
+fn rates_knob(at: &Planner<'_>) -> RuntimeRates {
+    RuntimeRates::new().at(socket(at.host()))
+}
+
 /// The value of the metadata as the earlier steps leave it.
 fn shown(at: &mut Planner<'_>, key: SettingKey) -> Option<String> {
-    let Some(setting) = RuntimeSetting::new(key) else {
+    let Some(setting) = setting_knob(at, key) else {
+        let knob = rates_knob(at);
         let RatesState::Set {
             rate,
             allowed_rates,
-        } = at.now(&RuntimeRates).ok()?
+        } = at.now(&knob).ok()?
         else {
             return None;
         };
@@ -322,14 +334,14 @@ impl Tuning for RuntimeSettings {
                 ),
                 None => (None, None),
             };
-            let request = match (RuntimeSetting::new(*key), refused) {
+            let request = match (setting_knob(at, *key), refused) {
                 (Some(knob), Some(unsupported)) => at.skip(&knob.to_string(), unsupported),
                 (Some(knob), None) => at.want(&knob, &SettingState::value(value.clone())),
                 // The two are requested together.
                 (None, _) if *key == SettingKey::AllowedRates && self.rate.is_some() => continue,
                 (None, _) => {
                     let to = self.rates(at);
-                    at.want(&RuntimeRates, &to)
+                    at.want(&rates_knob(at), &to)
                 }
             };
             let request = request.overridden_by(hidden_by).why(self.why.clone());

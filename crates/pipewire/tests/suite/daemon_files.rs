@@ -74,6 +74,17 @@ static VM: LazyLock<Option<String>> = LazyLock::new(|| {
     start(version, &tree).loaded.get("cpu.vm.name").cloned()
 });
 
+/// Properties that a daemon has if its files do not set them.
+const FILLED_IN: [&str; 7] = [
+    "default.clock.rate",
+    "default.clock.quantum",
+    "default.clock.min-quantum",
+    "default.clock.max-quantum",
+    "default.clock.quantum-limit",
+    "default.clock.quantum-floor",
+    "clock.power-of-two-quantum",
+];
+
 /// Compares a daemon with these drop-ins, by path, with the crate.
 fn compare(drop_ins: &[(&str, &str)]) {
     for version in PipeWire::ALL {
@@ -91,6 +102,12 @@ fn compare(drop_ins: &[(&str, &str)]) {
             {
                 assert_eq!(ours, value, "{version:?} {drop_ins:?}: {key}");
             }
+        }
+        for key in FILLED_IN {
+            let filled_in = Clock::filled_in(number(version), key);
+            let ours = ours.get(key).or(filled_in);
+            let shown = shown.loaded.get(key).map(String::as_str);
+            assert_eq!(ours, shown, "{version:?} {drop_ins:?}: {key}");
         }
         let rates: Vec<String> = clock
             .allowed_rates
@@ -159,4 +176,124 @@ fn contradicting_settings_of_several_files_are_loaded_as_computed() {
             "context.properties = { default.clock.quantum = 32 }\n",
         ),
     ]);
+}
+
+#[test]
+fn settings_that_a_file_unsets_are_loaded_with_their_defaults() {
+    compare(&[
+        (
+            "/etc/pipewire/pipewire.conf.d/92-gaming-latency.conf",
+            "context.properties = { default.clock.quantum = 64 default.clock.max-quantum = 64 }",
+        ),
+        (
+            "/etc/pipewire/pipewire.conf.d/95-other.conf",
+            "context.properties = { default.clock.quantum = null default.clock.max-quantum = null }",
+        ),
+    ]);
+}
+
+/// Keys that rules may ask for: of the process, of the files, of settings whose defaults come later, and
+/// of nothing.
+const ASKED: [&str; 26] = [
+    "application.language",
+    "application.name",
+    "application.process.binary",
+    "application.process.id",
+    "application.process.user",
+    "clock.power-of-two-quantum",
+    "config.name",
+    "config.prefix",
+    "core.daemon",
+    "core.id",
+    "core.name",
+    "core.version",
+    "cpu.max-align",
+    "default.clock.max-quantum",
+    "default.clock.quantum",
+    "default.clock.quantum-limit",
+    "default.video.width",
+    "library.name.system",
+    "link.max-buffers",
+    "log.level",
+    "mem.allow-mlock",
+    "module.x11.bell",
+    "my.own",
+    "object.id",
+    "settings.check-quantum",
+    "window.x11.display",
+];
+
+#[test]
+fn rules_that_ask_for_what_only_the_daemon_has_are_undetermined() {
+    let version = PipeWire::Backports;
+    let rule = |key: &str| {
+        format!(
+            "{{ matches = [ {{ {key} = !null }} ] actions = {{ update-props = {{ asked.{key} = 1 }} }} }}\n"
+        )
+    };
+    let all: String = ASKED.iter().map(|key| rule(key)).collect();
+    let text = format!("context.properties.rules = [ {all} ]\n");
+    let [main, client] = ["pipewire.conf", "client.conf"].map(|name| shipped(version, name));
+    let files: &[(&str, &[u8])] = &[
+        (MAIN, &main),
+        (CLIENT, &client),
+        ("/etc/pipewire/pipewire.conf.d/95-x.conf", text.as_bytes()),
+    ];
+    let tree = Tree::new(files, &[]);
+    let shown = start(version, &tree);
+    let merged = Merged::of(number(version), &tree.files("pipewire.conf"));
+    let ours = merged.properties("context.properties", VM.as_deref());
+    let mut undetermined = 0;
+    for key in ASKED {
+        let set = format!("asked.{key}");
+        if ours.may_be_set(&set) {
+            undetermined += 1;
+        } else {
+            let is_set = shown.loaded.contains_key(&set);
+            assert_eq!(ours.get(&set).is_some(), is_set, "{key}");
+        }
+    }
+    // Those of the process, and no others.
+    assert_eq!(undetermined, 8);
+}
+
+#[test]
+fn links_that_lead_nowhere_and_odd_files_do_not_take_the_plan_away() {
+    for version in PipeWire::ALL {
+        let [main, client] = ["pipewire.conf", "client.conf"].map(|name| shipped(version, name));
+        let directory = "/etc/pipewire/pipewire.conf.d";
+        let [circle, device, ours] = ["20-circle.conf", "30-zero.conf", "92-x.conf"]
+            .map(|name| format!("{directory}/{name}"));
+        let files: &[(&str, &[u8])] = &[
+            (MAIN, &main),
+            (CLIENT, &client),
+            (&circle, "→ 20-circle.conf".as_bytes()),
+            (&device, "→ /dev/zero".as_bytes()),
+            (
+                &ours,
+                b"context.properties = { default.clock.quantum = 128 }",
+            ),
+            (
+                "/etc/home/.config/pipewire/pipewire.conf.d",
+                "→ pipewire.conf.d".as_bytes(),
+            ),
+        ];
+        let tree = Tree::new(files, &[]);
+        let read = tree.files("pipewire.conf");
+        let unreadable: Vec<_> = read
+            .unreadable
+            .iter()
+            .map(|(path, _)| path.clone())
+            .collect();
+        assert!(unreadable.contains(&circle.into()), "{read:?}");
+        let ours = Merged::of(number(version), &read);
+        let ours = ours.properties("context.properties", VM.as_deref());
+        let shown = start(version, &tree);
+        let loaded = shown.loaded.get("default.clock.quantum");
+        assert_eq!(
+            ours.get("default.clock.quantum"),
+            loaded.map(String::as_str)
+        );
+        assert_eq!(loaded.map(String::as_str), Some("128"), "{version:?}");
+    }
 }

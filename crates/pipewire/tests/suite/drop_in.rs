@@ -1,6 +1,7 @@
 //! The tuning that keeps settings in a file: the laws, and what it says.
 
 mod laws;
+mod loaded;
 mod said;
 
 use hosttune_core::host::FileContent;

@@ -13,3 +13,4 @@ mod grades;
 mod laws;
 mod refined;
 mod refused;
+mod sockets;

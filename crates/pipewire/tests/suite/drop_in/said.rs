@@ -1,24 +1,20 @@
 //! What a plan and a report say, and what is refused.
 
-use std::time::Duration;
-
 use hosttune_core::host::FileContent;
 use hosttune_core::testing::{CrashPoint, Memory, World};
-use hosttune_core::{Error, Host, HostError, Session, State, Tuning};
+use hosttune_core::{Error, Session, State, Tuning};
 use hosttune_pipewire::merge::Environment;
-use hosttune_pipewire::protocol::CoreInfo;
-use hosttune_pipewire::runtime::{Daemon, DaemonView, PipeWire, RunningDriver};
 use hosttune_pipewire::{ClockDropIn, ClockSettings, Frames, PulseSettings, SampleRate, Version};
 
 use super::{FILE, PULSE, SHIPPED, host, host_with, machine};
 
-fn fixed(quantum: u32) -> ClockDropIn {
+pub(super) fn fixed(quantum: u32) -> ClockDropIn {
     ClockDropIn::system("gaming")
         .clock(ClockSettings::fixed(SampleRate(48000), Frames(quantum)))
         .why("a cycle of 1.33 ms")
 }
 
-fn session(memory: &Memory) -> Session {
+pub(super) fn session(memory: &Memory) -> Session {
     let machine = machine(memory.clone());
     machine
         .session(&CrashPoint::lives())
@@ -369,103 +365,4 @@ fn a_setting_that_is_no_longer_requested_takes_its_file_away() {
     assert_eq!(memory.get(FILE), None);
     assert!(session.revert().unwrap().is_complete());
     assert_eq!(memory.get("/etc/pipewire/pipewire.conf.d"), None);
-}
-
-/// A daemon that was started before the files were written, or after.
-#[derive(Debug)]
-struct Started(Vec<(String, String)>);
-
-impl Daemon for Started {
-    fn view(&self) -> Result<Option<DaemonView>, HostError> {
-        Ok(Some(DaemonView {
-            core: CoreInfo {
-                cookie: 1,
-                user: "user".to_owned(),
-                version: "1.4.2".to_owned(),
-                name: "pipewire-0".to_owned(),
-                properties: self.0.clone(),
-            },
-            settings: None,
-            is_writable: false,
-        }))
-    }
-
-    fn set(&mut self, key: &str, _: Option<&str>, _: Option<&str>) -> Result<(), HostError> {
-        panic!("{key} of a running daemon is set");
-    }
-
-    fn drivers(&self, _: Duration) -> Result<Option<Vec<RunningDriver>>, HostError> {
-        Ok(None)
-    }
-}
-
-fn states(memory: &Memory, loaded: &[(&str, &str)], tuning: &ClockDropIn) -> Vec<String> {
-    let properties = loaded
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    let host = Host::new(memory.host(&CrashPoint::lives()))
-        .with_backend(PipeWire::over(Started(properties.collect())));
-    let store = hosttune_core::testing::MemoryStore::new().of(&CrashPoint::lives());
-    let session = Session::new(host, "gaming", store, "boot")
-        .expect("the session is opened")
-        .with(hosttune_pipewire::knobs);
-    let report = tuning.verify(&session).expect("it is verified");
-    report
-        .items
-        .iter()
-        .filter(|item| item.name.starts_with("default.clock"))
-        .map(|item| {
-            format!(
-                "{}: {}",
-                item.name.replace(" of the running PipeWire", ""),
-                item.state.name()
-            )
-        })
-        .collect()
-}
-
-#[test]
-fn settings_are_pending_until_the_daemon_has_loaded_them() {
-    let memory = host();
-    let _ = fixed(64).apply(&mut session(&memory)).unwrap();
-    let rate = ("default.clock.rate", "48000");
-    let old = [
-        rate,
-        ("default.clock.quantum", "1024"),
-        ("default.clock.min-quantum", "32"),
-        ("default.clock.max-quantum", "2048"),
-    ];
-    assert_eq!(
-        states(&memory, &old, &fixed(64)),
-        [
-            "default.clock.rate: matches",
-            "default.clock.quantum: pending",
-            "default.clock.min-quantum: pending",
-            "default.clock.max-quantum: pending",
-        ]
-    );
-    let new = [
-        rate,
-        ("default.clock.quantum", "64"),
-        ("default.clock.min-quantum", "64"),
-        ("default.clock.max-quantum", "64"),
-    ];
-    let all = states(&memory, &new, &fixed(64));
-    assert!(
-        all.iter().all(|state| state.ends_with(": matches")),
-        "{all:?}"
-    );
-    // In a virtual machine, which the daemon names, the rule's text is what it loads.
-    let vm = [
-        rate,
-        ("default.clock.quantum", "64"),
-        ("default.clock.min-quantum", "1024"),
-        ("default.clock.max-quantum", "64"),
-        ("cpu.vm.name", "qemu"),
-    ];
-    let all = states(&memory, &vm, &fixed(64));
-    assert!(
-        all.iter().all(|state| state.ends_with(": matches")),
-        "{all:?}"
-    );
 }

@@ -108,6 +108,11 @@ impl Bench {
         Remote::at(self.path("run/pipewire-0"))
     }
 
+    /// The socket of a daemon of this name, which need not run.
+    pub(super) fn socket(&self, name: &str) -> PathBuf {
+        self.path("run").join(name)
+    }
+
     pub(super) fn state(&self) -> DaemonState {
         self.remote().state().unwrap().1
     }
@@ -157,6 +162,17 @@ impl Bench {
         });
     }
 
+    /// Starts a second daemon beside the first, with a name of its own.
+    pub(super) fn start_beside(&mut self, name: &str) {
+        let core = format!("PIPEWIRE_CORE={name}");
+        let daemon = self.spawn("env", &[&core, "pipewire"]);
+        self.others.push(daemon);
+        let socket = self.socket(name);
+        until("the socket of the second daemon", || {
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        });
+    }
+
     /// Kills the daemon.
     pub(super) fn kill_daemon(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
@@ -202,7 +218,12 @@ impl Bench {
 
     /// The settings as `pw-metadata` prints them, sorted: key, value and type.
     pub(super) fn metadata(&self) -> Vec<String> {
-        let printed = self.run("pw-metadata", &["-n", "settings", "0"]);
+        self.metadata_of("pipewire-0")
+    }
+
+    /// The same of the daemon with this name.
+    pub(super) fn metadata_of(&self, name: &str) -> Vec<String> {
+        let printed = self.run("pw-metadata", &["-r", name, "-n", "settings", "0"]);
         let mut lines: Vec<String> = printed
             .lines()
             .filter_map(|line| line.strip_prefix("update: id:0 "))

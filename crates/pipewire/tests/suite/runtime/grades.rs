@@ -181,7 +181,7 @@ fn without_a_daemon_nothing_is_accepted_and_nothing_is_started() {
             .all(|key| key.grade == Grade::NotAccepted { seen: None })
     );
     assert!(!machine.daemon.is_running());
-    assert_eq!(RuntimeRates.identity(&host).unwrap(), None);
+    assert_eq!(RuntimeRates::new().identity(&host).unwrap(), None);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! `PROPTEST_CASES` overrides the number of cases.
 
+use std::path::PathBuf;
+
 use hosttune_core::testing::laws::{self, Act, Death, Verb};
 use hosttune_core::testing::{CrashPoint, Failure, Memory, MemoryStore, Moment, Snapshot, World};
 use hosttune_core::{Error, Host, HostErrorKind, Knob, Session, State, Tuning};
@@ -368,7 +370,21 @@ fn the_forms_in_journals_stay() {
         kind: Some(String::new()),
     });
     assert_eq!(of(&own), r#"{"set":{"value":"64","type":""}}"#);
-    assert_eq!(json(serde_json::to_value(RuntimeRates).unwrap()), "null");
+    assert_eq!(
+        json(serde_json::to_value(RuntimeRates::new()).unwrap()),
+        "null"
+    );
+    let music = Some(PathBuf::from("/run/user/1000/music"));
+    let at = quantum.at(music.clone());
+    let form = r#"{"key":"clock.force-quantum","socket":"/run/user/1000/music"}"#;
+    assert_eq!(serde_json::to_string(&at).unwrap(), form);
+    assert_eq!(serde_json::from_str::<RuntimeSetting>(form).unwrap(), at);
+    let at = RuntimeRates::new().at(music);
+    let form = r#"{"socket":"/run/user/1000/music"}"#;
+    assert_eq!(serde_json::to_string(&at).unwrap(), form);
+    assert_eq!(serde_json::from_str::<RuntimeRates>(form).unwrap(), at);
+    let old: RuntimeRates = serde_json::from_str("null").unwrap();
+    assert_eq!(old, RuntimeRates::new());
     let rates = RatesState::Set {
         rate: Some(SettingValue::new("48000")),
         allowed_rates: None,
