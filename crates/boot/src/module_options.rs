@@ -275,7 +275,7 @@ fn unsupported(host: &Host, option: &ModuleOption) -> Result<Option<Unsupported>
             .module(module),
         ));
     }
-    if find(host, module)? == Availability::Absent {
+    if find(host, module)? == Availability::Absent && !is_loaded_by_command(host, module)? {
         return Ok(Some(
             Unsupported::new(
                 UnsupportedKind::ValueUnavailable,
@@ -286,6 +286,17 @@ fn unsupported(host: &Host, option: &ModuleOption) -> Result<Option<Unsupported>
         ));
     }
     Ok(None)
+}
+
+/// Whether an `install` line loads another module of this kernel in place of one that it does not
+/// have, as Debian's `nvidia` loads `nvidia-current`.
+fn is_loaded_by_command(host: &Host, module: &str) -> Result<bool, HostError> {
+    for load in ModprobeConfiguration::read(host)?.loaded_instead(module) {
+        if load.passes_options && find(host, &load.module)? != Availability::Absent {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// When a file that is written now takes effect: a module that is in use is not reloaded before the
@@ -342,6 +353,10 @@ fn note_install_lines(
     kept: &[&ModuleOption],
 ) {
     for option in kept {
+        let loads = configuration.loaded_instead(&option.module);
+        if loads.iter().any(|load| load.passes_options) {
+            continue;
+        }
         if let Some((source, command)) = configuration.install_command(&option.module) {
             at.note(format!(
                 "{source} runs '{command}' instead of loading {}: the options act only if that command loads it with modprobe",
