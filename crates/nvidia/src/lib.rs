@@ -32,6 +32,7 @@
 
 mod acceptance;
 mod advice;
+mod candidate;
 mod driver;
 mod generation;
 mod gpu;

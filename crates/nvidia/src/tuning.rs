@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hosttune_boot::modprobe_d::{ModprobeConfiguration, Source};
+use hosttune_boot::modprobe_d::{ModprobeConfiguration, SetOption, Source};
 use hosttune_boot::{ModuleOption, ModuleOptions, ModuleParameter, ParameterState, takes_effect};
 use hosttune_core::host::RootKind;
 use hosttune_core::{Error, Knob, Planner, Tuning, Unsupported, UnsupportedKind, When};
@@ -99,6 +99,7 @@ impl Tuning for NvidiaParameters {
             // What an earlier run wrote stays: the driver may be missing for this kernel only.
             return Ok(());
         };
+        note_others(at, &driver);
         note_cards(at, &driver)?;
         note_upgrade(at, &driver)?;
         let temporary = self
@@ -210,8 +211,7 @@ impl NvidiaParameters {
         others: &ModprobeConfiguration,
         driver: &InstalledDriver,
     ) -> Result<RegistryDwords, Error> {
-        let name = driver.option_name(DriverModule::Nvidia);
-        let winner = others.winner(&name, "NVreg_RegistryDwords");
+        let winner = winner(others, driver, DriverModule::Nvidia, "NVreg_RegistryDwords");
         let theirs = winner.and_then(|set| set.value).unwrap_or_default();
         RegistryDwords::parse(&theirs)
             .merged(&self.registry)
@@ -219,6 +219,17 @@ impl NvidiaParameters {
                 Error::tuning(error.to_string(), "correct the registry in the profile")
             })
     }
+}
+
+/// What sets a parameter of a module, by the last of the names whose options act.
+fn winner(
+    others: &ModprobeConfiguration,
+    driver: &InstalledDriver,
+    module: DriverModule,
+    parameter: &str,
+) -> Option<SetOption> {
+    let mut names = driver.option_names(module).into_iter().rev();
+    names.find_map(|name| others.winner(&name, parameter))
 }
 
 /// Why a value need not be written.
@@ -237,10 +248,7 @@ fn redundant(
     others: &ModprobeConfiguration,
 ) -> Option<Redundant> {
     let option = one.setting.option();
-    if others
-        .winner(&driver.option_name(one.setting.module), &option)
-        .is_some()
-    {
+    if winner(others, driver, one.setting.module, &option).is_some() {
         return None;
     }
     let described = driver
@@ -329,6 +337,18 @@ fn expect_of<K: Knob<State = ParameterState>>(
         _ => wanted,
     };
     one.setting.on(at.expect(knob, &state, when));
+}
+
+/// Notes that several drivers are installed and modprobe.d does not tell which one is loaded.
+fn note_others(at: &mut Planner<'_>, driver: &InstalledDriver) {
+    if !driver.others().is_empty() {
+        at.note(format!(
+            "the running kernel has several NVIDIA drivers, {} and {}, and no install line of modprobe.d for nvidia tells which one is loaded: the options are for {}",
+            driver.name,
+            driver.others().join(", "),
+            driver.name
+        ));
+    }
 }
 
 /// Notes each GPU that the installed driver does not support.

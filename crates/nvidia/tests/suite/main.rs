@@ -10,6 +10,7 @@
 )]
 
 mod cards;
+mod distributions;
 mod laws;
 mod parsing;
 mod states;
