@@ -130,6 +130,7 @@ impl Tuning for NvidiaParameters {
         }
         let path = Self::file(&self.name);
         let others = ModprobeConfiguration::read_as_if(at.host(), &path, None)?;
+        note_not_loaded(at, &driver, &others)?;
         let dwords = self.merged(&others, &driver)?;
         let requested: Requested = accepted
             .iter()
@@ -349,6 +350,33 @@ fn note_others(at: &mut Planner<'_>, driver: &InstalledDriver) {
             driver.name
         ));
     }
+}
+
+/// Notes that modprobe.d keeps the driver from being loaded for a card, as programs do that switch
+/// a notebook's card off.
+fn note_not_loaded(
+    at: &mut Planner<'_>,
+    driver: &InstalledDriver,
+    configuration: &ModprobeConfiguration,
+) -> Result<(), Error> {
+    if at.host().exists("/sys/module/nvidia")? || driver::loaded(at.host())?.is_some() {
+        return Ok(());
+    }
+    for name in driver.option_names(DriverModule::Nvidia).iter().rev() {
+        let said = match configuration.blacklisted_by(name) {
+            Some(source) => Some(format!("{source} blacklists {name}")),
+            None => configuration
+                .switched_off_by(name)
+                .map(|source| format!("{source} makes {name} an alias of off")),
+        };
+        if let Some(said) = said {
+            at.note(format!(
+                "{said}, and the driver is not loaded: the options act only when something loads it by the name of its file"
+            ));
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// Notes each GPU that the installed driver does not support.

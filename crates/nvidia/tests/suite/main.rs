@@ -14,4 +14,5 @@ mod distributions;
 mod laws;
 mod parsing;
 mod states;
+mod surroundings;
 mod tree;
