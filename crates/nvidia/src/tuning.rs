@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use hosttune_boot::modprobe_d::{ModprobeConfiguration, SetOption, Source};
-use hosttune_boot::{ModuleOption, ModuleOptions, ModuleParameter, ParameterState, takes_effect};
+use hosttune_boot::{
+    ModuleOption, ModuleOptions, ModuleParameter, ParameterState, takes_effect_from,
+};
 use hosttune_core::host::RootKind;
 use hosttune_core::{Error, Knob, Planner, Tuning, Unsupported, UnsupportedKind, When};
 use serde::{Deserialize, Serialize};
@@ -199,7 +201,7 @@ impl Tuning for NvidiaParameters {
                 // shows its choice and not what that amounts to.
                 continue;
             }
-            expect(at, one)?;
+            expect(at, one, &path)?;
         }
         Ok(())
     }
@@ -306,9 +308,9 @@ fn overridden_by_keys(accepted: &[Accepted<'_>], dwords: &RegistryDwords) -> Vec
 }
 
 /// Expects the value in the running kernel after the driver was loaded again.
-fn expect(at: &mut Planner<'_>, one: &Accepted<'_>) -> Result<(), Error> {
+fn expect(at: &mut Planner<'_>, one: &Accepted<'_>, path: &str) -> Result<(), Error> {
     let setting = one.setting;
-    let when = takes_effect(at.host(), setting.module.as_str())?;
+    let when = takes_effect_from(at, path, setting.module.as_str())?;
     if setting.module == DriverModule::Nvidia {
         if one.known.is_some_and(|known| known.shown.is_none()) {
             at.note(format!(

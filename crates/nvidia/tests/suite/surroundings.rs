@@ -1,12 +1,12 @@
 //! What the notes say of the host around the driver: suspend services, and modprobe.d that keeps the
 //! driver from being loaded.
 
-use hosttune_core::Tuning;
 use hosttune_core::host::FileContent;
 use hosttune_core::testing::Memory;
+use hosttune_core::{State, Tuning, When};
 use hosttune_nvidia::{DriverModule, ModuleKind};
 
-use crate::tree::{Driver, bare, machine, session, wanted};
+use crate::tree::{Driver, FILE, bare, host, machine, session, wanted};
 
 const NVIDIA: DriverModule = DriverModule::Nvidia;
 
@@ -133,5 +133,54 @@ fn a_driver_that_nothing_loads_is_noted() {
     for line in ["blacklist nouveau\n", "alias nvidia_x off\n"] {
         let notes = noted(line, false);
         assert!(!notes.contains("is not loaded"), "{line}: {notes}");
+    }
+}
+
+/// An initramfs with an older copy of modprobe.d: the driver is loaded with the values of before in
+/// every boot. A verify that called them pending could never fail.
+#[test]
+fn a_value_that_a_reboot_did_not_bring_is_no_longer_pending() {
+    for references in ["40\n", "0\n"] {
+        let driver = proprietary();
+        let memory = driver.installed(bare());
+        driver.load(&memory);
+        let machine = machine(memory);
+        let count = FileContent::new(references);
+        let refer = || {
+            for module in ["nvidia", "nvidia_drm"] {
+                let path = format!("/sys/module/{module}/refcnt");
+                let _ = machine.memory().clone().content(path, count.clone());
+            }
+        };
+        refer();
+        let all = wanted(&[
+            (NVIDIA, "EnableMSI", "0"),
+            (DriverModule::Drm, "modeset", "1"),
+        ]);
+        let _ = all.apply(&mut session(&machine)).unwrap();
+        let states = || {
+            let report = all.verify(&session(&machine)).unwrap();
+            let items = report.items.iter().skip(1);
+            items.map(|item| item.state.clone()).collect::<Vec<_>>()
+        };
+        let until = match references {
+            "0\n" => When::Reload,
+            _ => When::Reboot,
+        };
+        assert_eq!(states(), vec![State::Pending { until }; 2]);
+        machine.power_cut(false);
+        // It is loaded without our file, and then the root file system has it.
+        let ours = host(machine.memory()).file(FILE).unwrap().unwrap();
+        machine.memory().change(|tree| tree.remove(FILE));
+        driver.load(machine.memory());
+        let _ = machine.memory().clone().content(FILE, ours);
+        refer();
+        for state in states() {
+            assert!(matches!(state, State::Overridden { .. }), "{state:?}");
+        }
+        // Loaded again, it has them.
+        driver.load(machine.memory());
+        assert_eq!(states(), vec![State::Matches; 2]);
+        let _ = all.revert(&mut session(&machine)).unwrap();
     }
 }
