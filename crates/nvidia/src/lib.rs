@@ -36,6 +36,7 @@ mod candidate;
 mod driver;
 mod generation;
 mod gpu;
+mod left;
 mod modinfo;
 pub mod number;
 mod parameter;

@@ -225,7 +225,7 @@ impl NvidiaParameters {
 }
 
 /// What sets a parameter of a module, by the last of the names whose options act.
-fn winner(
+pub(crate) fn winner(
     others: &ModprobeConfiguration,
     driver: &InstalledDriver,
     module: DriverModule,

@@ -184,3 +184,47 @@ fn a_value_that_a_reboot_did_not_bring_is_no_longer_pending() {
         let _ = all.revert(&mut session(&machine)).unwrap();
     }
 }
+
+/// The security trade stays in the loaded driver after a revert, and a copy in the initramfs keeps it.
+#[test]
+fn what_the_loaded_driver_still_has_is_told_after_a_revert() {
+    let driver = proprietary();
+    let memory = driver.installed(bare().directory("/etc/initramfs-tools"));
+    driver.load(&memory);
+    let machine = machine(memory);
+    let all = wanted(&[
+        (NVIDIA, "InitializeSystemMemoryAllocations", "0"),
+        (DriverModule::Drm, "modeset", "1"),
+        // The default, and a choice of the driver's own.
+        (NVIDIA, "EnableMSI", "1"),
+        (NVIDIA, "UsePageAttributeTable", "1"),
+    ]);
+    let left = || all.left_in_the_driver(&host(machine.memory())).unwrap();
+    assert_eq!(left(), None);
+    let _ = all.apply(&mut session(&machine)).unwrap();
+    let _ = all.revert(&mut session(&machine)).unwrap();
+    // It was never loaded with them.
+    assert_eq!(left(), None);
+    let _ = all.apply(&mut session(&machine)).unwrap();
+    driver.load(machine.memory());
+    assert_eq!(left(), None, "the file is there");
+    let _ = all.revert(&mut session(&machine)).unwrap();
+    let said = left().unwrap();
+    assert!(
+        said.contains("still has nvidia NVreg_InitializeSystemMemoryAllocations=0, nvidia_drm modeset=1, which no file"),
+        "{said}"
+    );
+    assert!(said.contains("update-initramfs -u -k all"), "{said}");
+    // What another file sets is not left of ours.
+    let path = "/etc/modprobe.d/local.conf";
+    let text =
+        "options nvidia_drm modeset=1\noptions nvidia NVreg_InitializeSystemMemoryAllocations=0\n";
+    let _ = machine
+        .memory()
+        .clone()
+        .content(path, FileContent::new(text));
+    assert_eq!(left(), None);
+    machine.memory().change(|tree| tree.remove(path));
+    driver.load(machine.memory());
+    assert_eq!(left(), None, "loaded again");
+}
