@@ -109,7 +109,7 @@ impl Driver {
     /// Puts the driver's files on the host, beside those of others.
     pub(crate) fn installed(self, mut memory: Memory) -> Memory {
         let mut list = memory
-            .get(&format!("{MODULES}/modules.dep"))
+            .get(format!("{MODULES}/modules.dep"))
             .map(|list| format!("{list}\n"))
             .unwrap_or_default();
         for module in DriverModule::ALL {
