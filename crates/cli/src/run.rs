@@ -397,7 +397,20 @@ impl Run<'_> {
         let (left, exit) =
             self.left_after_revert(&mut session, parameters.as_ref(), exit, &ending)?;
         let exit = failure.as_ref().map_or(exit, Failure::exit);
-        let notes = [notes, by_runs, reverted.notes.clone(), of_trial, left].concat();
+        let at_load = self.left_in_the_initramfs(&session, &reverted);
+        let at_load = at_load
+            .into_iter()
+            .chain(self.left_at_load(&session))
+            .collect();
+        let notes = [
+            notes,
+            by_runs,
+            reverted.notes.clone(),
+            of_trial,
+            left,
+            at_load,
+        ]
+        .concat();
         let unrecorded = reverted.unrecorded.as_ref().map(|unrecorded| {
             let again = self.global.invocation(self.profile.name(), "revert");
             Failure::unrecorded(unrecorded, exit, &again)
@@ -463,6 +476,7 @@ impl Run<'_> {
             confirm::notes(&session, trial.as_ref())?,
             self.left_in_the_loader(&session, self.loader_parameters(&session).as_ref())
                 .notes(),
+            self.left_at_load(&session),
             unreadable.into_iter().collect(),
         ]
         .concat();
