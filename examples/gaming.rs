@@ -321,6 +321,10 @@ impl HostProfile for Gaming {
         Some((boot::PART, boot::CommandLine::of(options).parameters()))
     }
 
+    fn left_at_load(&self, host: &Host, options: &Options) -> Vec<String> {
+        nvidia::left_at_load(host, options)
+    }
+
     fn refine(&self, host: &Host, options: &Options, probe: bool, report: &mut Report) {
         pipewire::refine(host, options, probe, report);
     }

@@ -2,7 +2,7 @@
 
 use hosttune::cli::Options;
 use hosttune::nvidia::{DriverModule, InstalledDriver, NvidiaParameters, NvidiaSetting, gpus};
-use hosttune::{Error, Planner, Tuning, Unsupported, UnsupportedKind, Why};
+use hosttune::{Error, Host, Planner, Tuning, Unsupported, UnsupportedKind, Why};
 
 /// The optional part that keeps the contents of video memory while the host sleeps.
 pub(crate) const PRESERVE: &str = "preserve-video-memory";
@@ -77,6 +77,20 @@ impl Tuning for Driver {
         NvidiaParameters::new("gaming", self.settings()).declare(at)?;
         at.note(SECURITY);
         Ok(())
+    }
+}
+
+/// What the loaded driver still has of the profile after a revert, as notes.
+pub(crate) fn left_at_load(host: &Host, options: &Options) -> Vec<String> {
+    if options.user {
+        return Vec::new();
+    }
+    let parameters = NvidiaParameters::new("gaming", Driver::of(options).settings());
+    match parameters.left_in_the_driver(host) {
+        Ok(left) => left.into_iter().collect(),
+        Err(error) => vec![format!(
+            "whether the loaded NVIDIA driver still has values of this profile cannot be told: {error}"
+        )],
     }
 }
 

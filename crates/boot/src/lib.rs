@@ -61,7 +61,7 @@ pub mod testing;
 pub use initramfs::rebuild_command;
 pub use kernel_module::{KernelModule, ModuleState};
 pub use module::Availability;
-pub use module_options::{LiveValue, ModuleOption, ModuleOptions, takes_effect};
+pub use module_options::{LiveValue, ModuleOption, ModuleOptions, takes_effect, takes_effect_from};
 pub use module_parameter::{ModuleParameter, ParameterState};
 pub use modules::{ModuleLoader, Modules};
 

@@ -64,6 +64,14 @@ pub(crate) fn line_of<'l>(list: &'l str, module: &str) -> Option<&'l str> {
         })
 }
 
+/// The modules in `modules.dep`, each with its name and the path of its file.
+pub(crate) fn files(list: &str) -> impl Iterator<Item = (&str, &str)> {
+    list.lines().filter_map(|line| {
+        let (path, _) = line.split_once(':')?;
+        Some((stem(path), path)).filter(|(name, _)| !name.is_empty())
+    })
+}
+
 /// Whether a file name is that of the module. `-` and `_` are the same in file names.
 fn is_same(stem: &str, module: &str) -> bool {
     let same = |byte: u8| if byte == b'-' { b'_' } else { byte };

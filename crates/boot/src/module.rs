@@ -237,10 +237,48 @@ pub fn file_of(host: &Host, name: &str) -> Result<Option<String>, HostError> {
     let needed = list::read(host, &directory, list::DEPENDENCIES)?.unwrap_or_default();
     let line = list::line_of(&needed, name);
     let path = line.and_then(|line| line.split(':').next());
-    Ok(path.map(|path| match path.strip_prefix('/') {
-        Some(_) => path.to_owned(),
-        None => format!("{directory}/{path}"),
-    }))
+    Ok(path.map(|path| absolute(&directory, path)))
+}
+
+/// A loadable module of the running kernel and its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModuleFile {
+    /// The name that the file has, as it is spelled there. Options are looked up by it; the kernel can
+    /// show the module under another name.
+    pub name: String,
+    /// The absolute path.
+    pub path: String,
+}
+
+/// The files of the loadable modules of the running kernel whose names begin with `prefix`, in the
+/// order of their names; empty if the host has no list of modules. `-` and `_` are the same.
+///
+/// # Errors
+/// When the list exists but cannot be read.
+pub fn files_of(host: &Host, prefix: &str) -> Result<Vec<ModuleFile>, HostError> {
+    let Some(directory) = list::directory(host)? else {
+        return Ok(Vec::new());
+    };
+    let needed = list::read(host, &directory, list::DEPENDENCIES)?.unwrap_or_default();
+    let prefix = canonical(prefix);
+    let mut files: Vec<ModuleFile> = list::files(&needed)
+        .filter(|(name, _)| canonical(name).starts_with(&prefix))
+        .map(|(name, path)| ModuleFile {
+            name: name.to_owned(),
+            path: absolute(&directory, path),
+        })
+        .collect();
+    files.sort_by(|one, other| one.name.cmp(&other.name));
+    files.dedup_by(|one, other| canonical(&one.name) == canonical(&other.name));
+    Ok(files)
+}
+
+fn absolute(directory: &str, path: &str) -> String {
+    if path.starts_with('/') {
+        return path.to_owned();
+    }
+    format!("{directory}/{path}")
 }
 
 fn is_listed_as_built_in(host: &Host, name: &str) -> Result<bool, HostError> {

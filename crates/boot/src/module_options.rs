@@ -3,8 +3,8 @@
 use hosttune_core::file::{ConfigFile, FileState};
 use hosttune_core::host::RootKind;
 use hosttune_core::{
-    Error, Host, HostError, HostErrorKind, Planner, Request, Requirement, Tuning, Unsupported,
-    UnsupportedKind, When, Why,
+    AnyKnob, Error, Host, HostError, HostErrorKind, Planner, Request, Requirement, Tuning,
+    Unsupported, UnsupportedKind, When, Why,
 };
 use serde::{Deserialize, Serialize};
 
@@ -239,7 +239,7 @@ impl Tuning for ModuleOptions {
             if option.live == LiveValue::Elsewhere || is_overridden {
                 continue;
             }
-            let when = takes_effect(at.host(), &option.module)?;
+            let when = takes_effect_from(at, &path, &option.module)?;
             let knob = ModuleParameter::new(&option.module, &option.parameter);
             // The kernel's spelling of the same value, such as Y for 1, is not a rounded value.
             let wanted = match at.now(&knob) {
@@ -275,7 +275,7 @@ fn unsupported(host: &Host, option: &ModuleOption) -> Result<Option<Unsupported>
             .module(module),
         ));
     }
-    if find(host, module)? == Availability::Absent {
+    if find(host, module)? == Availability::Absent && !is_loaded_by_command(host, module)? {
         return Ok(Some(
             Unsupported::new(
                 UnsupportedKind::ValueUnavailable,
@@ -286,6 +286,17 @@ fn unsupported(host: &Host, option: &ModuleOption) -> Result<Option<Unsupported>
         ));
     }
     Ok(None)
+}
+
+/// Whether an `install` line loads another module of this kernel in place of one that it does not
+/// have, as Debian's `nvidia` loads `nvidia-current`.
+fn is_loaded_by_command(host: &Host, module: &str) -> Result<bool, HostError> {
+    for load in ModprobeConfiguration::read(host)?.loaded_instead(module) {
+        if load.passes_options && find(host, &load.module)? != Availability::Absent {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// When a file that is written now takes effect: a module that is in use is not reloaded before the
@@ -305,6 +316,29 @@ pub fn takes_effect(host: &Host, module: &str) -> Result<When, HostError> {
     } else {
         When::Reboot
     })
+}
+
+/// As [`takes_effect`], for the value of a module that is expected of the file at `path`.
+///
+/// A module that is loaded was loaded in this boot. If this owner has written the file before, the
+/// load should have brought the value, even where the module could be loaded again: the answer is
+/// then [`When::Reboot`], with which a value that no reboot has brought is reported as overridden
+/// and not as pending.
+///
+/// # Errors
+/// Any error from the host.
+pub fn takes_effect_from(at: &Planner<'_>, path: &str, module: &str) -> Result<When, Error> {
+    let when = takes_effect(at.host(), module)?;
+    let is_loaded = || at.host().exists(format!("{}/initstate", of_loaded(module)));
+    if when == When::Reload && is_loaded()? {
+        let file = AnyKnob::of(&ConfigFile::new(path)?);
+        let changes = at.changes_in_effect().iter();
+        let mut own = changes.filter(|change| change.is_own && change.knob == file);
+        if own.next_back().is_some_and(|last| !last.is_of_this_boot) {
+            return Ok(When::Reboot);
+        }
+    }
+    Ok(when)
 }
 
 /// What wins over an option of the file at `path`, if it sets something else, or has a quote that is not
@@ -342,6 +376,10 @@ fn note_install_lines(
     kept: &[&ModuleOption],
 ) {
     for option in kept {
+        let loads = configuration.loaded_instead(&option.module);
+        if loads.iter().any(|load| load.passes_options) {
+            continue;
+        }
         if let Some((source, command)) = configuration.install_command(&option.module) {
             at.note(format!(
                 "{source} runs '{command}' instead of loading {}: the options act only if that command loads it with modprobe",

@@ -57,6 +57,7 @@ mod helper_program;
 mod import;
 mod interruption;
 mod json;
+mod left_at_load;
 mod left_in_loader;
 mod manual;
 mod measure;
@@ -67,6 +68,7 @@ mod permission;
 mod rate;
 mod regenerate;
 mod report_file;
+mod revert;
 mod run;
 mod run_command;
 mod run_explained;
@@ -201,6 +203,14 @@ pub trait HostProfile {
     fn boot_parameters(&self, options: &Options) -> Option<(&'static str, BootParameters)> {
         let _ = options;
         None
+    }
+
+    /// What a loaded driver or a running daemon still has of the profile although no file sets it any
+    /// more, because it was read at the start: notes of `status` and `revert`; none by default. What
+    /// cannot be read is a note too.
+    fn left_at_load(&self, host: &Host, options: &Options) -> Vec<String> {
+        let _ = (host, options);
+        Vec::new()
     }
 
     /// The boot entries of the profile beside the normal one, each with the name of the part of the tuning

@@ -1,8 +1,10 @@
 //! What a set of requested parameters needs or risks on this host, each with its reason.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use hosttune_core::{Host, HostError};
+use hosttune_core::host::EntryKind;
+use hosttune_core::{Host, HostError, HostErrorKind};
 
 use crate::driver::InstalledDriver;
 use crate::gpu::optional;
@@ -20,8 +22,12 @@ pub struct Surroundings {
     /// Whether the driver has `/proc/driver/nvidia/suspend`, which means that suspending is done by
     /// services and not by notifiers; `None` if no driver is loaded.
     pub has_suspend_file: Option<bool>,
-    /// Which of the suspend services systemd starts.
+    /// Which of the suspend services systemd starts: one that is wanted, not masked, and installed.
     pub enabled_services: Vec<&'static str>,
+    /// Which of them are masked, so that systemd does not start them, whatever wants them.
+    pub masked_services: Vec<&'static str>,
+    /// Which of them have no unit file.
+    pub missing_services: Vec<&'static str>,
     /// Whether SELinux is enforcing.
     pub enforces_selinux: bool,
     /// The directory of `TemporaryFilePath`, if it does not exist.
@@ -53,19 +59,17 @@ impl Surroundings {
             true => Some(host.exists("/proc/driver/nvidia/suspend")?),
             false => None,
         };
-        let mut enabled_services = Vec::new();
+        let mut services: [Vec<&'static str>; 3] = Default::default();
+        let [enabled, masked, missing] = &mut services;
         for (service, wants) in SERVICES {
-            for directory in [
-                "/etc/systemd/system",
-                "/usr/lib/systemd/system",
-                "/lib/systemd/system",
-            ] {
-                if host.exists(format!("{directory}/{wants}/{service}"))? {
-                    enabled_services.push(service);
-                    break;
-                }
+            match unit(host, service)? {
+                Unit::Missing => missing.push(service),
+                Unit::Masked => masked.push(service),
+                Unit::Installed if is_wanted(host, service, wants)? => enabled.push(service),
+                Unit::Installed => {}
             }
         }
+        let [enabled_services, masked_services, missing_services] = services;
         let enforcing = optional(host, "/sys/fs/selinux/enforce")?;
         let missing_directory = match temporary_file_path {
             Some(path) if path.starts_with('/') && !host.exists(path)? => Some(path.to_owned()),
@@ -75,10 +79,63 @@ impl Surroundings {
             is_notebook: chassis.map(|kind| NOTEBOOKS.contains(&kind.trim())),
             has_suspend_file,
             enabled_services,
+            masked_services,
+            missing_services,
             enforces_selinux: enforcing.is_some_and(|text| text.trim() == "1"),
             missing_directory,
         })
     }
+}
+
+/// Where systemd looks for units, the first that has one wins: systemd.unit(5).
+const UNITS: [&str; 5] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+
+/// The unit file that systemd takes.
+enum Unit {
+    Missing,
+    /// It is a link to `/dev/null`, or empty.
+    Masked,
+    Installed,
+}
+
+fn unit(host: &Host, service: &str) -> Result<Unit, HostError> {
+    for directory in UNITS {
+        let path = format!("{directory}/{service}");
+        let link = match host.entry(&path)?.map(|entry| entry.kind) {
+            None => continue,
+            Some(EntryKind::Link(target)) => Some(target),
+            Some(_) => None,
+        };
+        // A captured tree has no `/dev/null`.
+        if link.is_some_and(|target| target == Path::new("/dev/null")) {
+            return Ok(Unit::Masked);
+        }
+        match host.read(&path) {
+            Ok(bytes) if bytes.is_empty() => return Ok(Unit::Masked),
+            // What may not be read is there.
+            Ok(_) => return Ok(Unit::Installed),
+            Err(error) if *error.kind() == HostErrorKind::Denied => return Ok(Unit::Installed),
+            // A link that leads nowhere is no unit file.
+            Err(error) if *error.kind() == HostErrorKind::Missing => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Unit::Missing)
+}
+
+fn is_wanted(host: &Host, service: &str, wants: &str) -> Result<bool, HostError> {
+    for directory in UNITS {
+        if host.exists(format!("{directory}/{wants}/{service}"))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Why a value of a parameter is not written on this host, with what to do instead; `None` if
@@ -128,16 +185,8 @@ pub(crate) fn notes(
     if nvidia("PreserveVideoMemoryAllocations") == Some("1") && !uses_notifiers {
         // No driver is loaded: only a branch that has notifiers can do without the services.
         let needs_services = around.has_suspend_file.unwrap_or(driver.branch() < 595);
-        let missing: Vec<&str> = SERVICES
-            .iter()
-            .map(|(service, _)| *service)
-            .filter(|service| !around.enabled_services.contains(service))
-            .collect();
-        if needs_services && !missing.is_empty() {
-            notes.push(format!(
-                "NVreg_PreserveVideoMemoryAllocations=1 needs {0}, otherwise suspending fails with EIO: systemctl enable {0}",
-                missing.join(" ")
-            ));
+        if needs_services {
+            notes.extend(note_services(around));
         }
     }
     if let Some(directory) = &around.missing_directory {
@@ -174,4 +223,36 @@ pub(crate) fn notes(
         );
     }
     notes
+}
+
+/// What to do about the suspend services that systemd does not start; `None` if it starts all.
+fn note_services(around: &Surroundings) -> Option<String> {
+    let services = SERVICES.iter().map(|(service, _)| *service);
+    let needed: Vec<&str> = services
+        .filter(|service| !around.enabled_services.contains(service))
+        .collect();
+    if needed.is_empty() {
+        return None;
+    }
+    let (masked, missing) = (&around.masked_services, &around.missing_services);
+    let mut to_enable = needed.clone();
+    to_enable.retain(|service| !missing.contains(service));
+    let mut todo = Vec::new();
+    if !missing.is_empty() {
+        todo.push(format!(
+            "install the package that has the missing {} (on Debian nvidia-suspend-common)",
+            missing.join(" ")
+        ));
+    }
+    if !masked.is_empty() {
+        todo.push(format!("systemctl unmask {}", masked.join(" ")));
+    }
+    if !to_enable.is_empty() {
+        todo.push(format!("systemctl enable {}", to_enable.join(" ")));
+    }
+    Some(format!(
+        "NVreg_PreserveVideoMemoryAllocations=1 needs {}, otherwise suspending fails with EIO: {}",
+        needed.join(" "),
+        todo.join("; ")
+    ))
 }

@@ -2,72 +2,96 @@
 
 use std::collections::BTreeMap;
 
+use hosttune_boot::modprobe_d::ModprobeConfiguration;
 use hosttune_boot::module::file_of;
 use hosttune_core::{Host, HostError, HostErrorKind};
 
-use crate::modinfo::ModuleInfo;
+use crate::candidate::{self, Choice};
+use crate::modinfo::{self, ModuleInfo};
 use crate::parameter::DriverModule;
 use crate::version::{DriverVersion, LoadedDriver, ModuleKind, VERSION_FILE};
-
-/// The names that the file of the main module has. Debian renames it, so that several branches can
-/// be installed, and kmod looks options up by the name of the file.
-const NAMES: [&str; 7] = [
-    "nvidia",
-    "nvidia-current",
-    "nvidia-tesla",
-    "nvidia-tesla-535",
-    "nvidia-tesla-470",
-    "nvidia-legacy-470xx",
-    "nvidia-legacy-390xx",
-];
 
 /// The driver that is installed for the running kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstalledDriver {
-    /// The name of the main module's file, which options are written for.
+    /// The name of the main module's file. Distributions that install several branches beside each
+    /// other rename it.
     pub name: String,
     /// The version.
     pub version: DriverVersion,
     /// The kind of the module.
     pub kind: ModuleKind,
     modules: BTreeMap<DriverModule, ModuleInfo>,
+    /// The modules that an `install` line for the plain name loads with the options of that name.
+    gets_plain_options: Vec<DriverModule>,
+    others: Vec<String>,
 }
 
 impl InstalledDriver {
     /// Reads the modules of the running kernel; `None` if no module of the driver is among them.
     ///
+    /// Of several drivers it is the one that the `install` line of `nvidia` loads, else the one whose
+    /// file has that name, else the one that is loaded, else the first by name: see
+    /// [`others`](Self::others).
+    ///
     /// # Errors
     /// If a list or a file cannot be read, or a file is not a module of this driver.
     pub fn find(host: &Host) -> Result<Option<Self>, HostError> {
-        for name in NAMES {
-            if let Some(path) = file_of(host, name)? {
-                return Self::read(host, name, &path).map(Some);
-            }
+        let configuration = ModprobeConfiguration::read(host)?;
+        match candidate::choose(host, &configuration)? {
+            Some(choice) => Self::read(host, choice, &configuration).map(Some),
+            None => Ok(None),
         }
-        Ok(None)
     }
 
-    fn read(host: &Host, name: &str, path: &str) -> Result<Self, HostError> {
-        let main = info(host, path)?;
-        let (Some(version), Some(kind)) = (main.version(), main.kind()) else {
+    fn read(
+        host: &Host,
+        choice: Choice,
+        configuration: &ModprobeConfiguration,
+    ) -> Result<Self, HostError> {
+        let Choice {
+            name,
+            path,
+            info,
+            others,
+        } = choice;
+        let (Some(version), Some(kind)) = (info.version(), info.kind()) else {
             return Err(HostError::malformed(
                 path,
                 "it names no version or no license of the NVIDIA driver",
             )
             .with_hint("see modinfo for it: another module has this name"));
         };
-        let mut modules = BTreeMap::from([(DriverModule::Nvidia, main)]);
+        let mut modules = BTreeMap::from([(DriverModule::Nvidia, info)]);
         for module in [DriverModule::Drm, DriverModule::Modeset, DriverModule::Uvm] {
-            if let Some(path) = file_of(host, &file_name(name, module))? {
-                modules.insert(module, info(host, &path)?);
+            if let Some(path) = file_of(host, &file_name(&name, module))? {
+                modules.insert(module, modinfo::read(host, &path)?);
             }
         }
+        let gets_plain_options = DriverModule::ALL
+            .into_iter()
+            .filter(|module| {
+                let loads = configuration.loaded_instead(&file_name(PLAIN, *module));
+                let is_file = |named: &str| is_same_name(named, &file_name(&name, *module));
+                loads
+                    .iter()
+                    .any(|load| load.passes_options && is_file(&load.module))
+            })
+            .collect();
         Ok(Self {
-            name: name.to_owned(),
+            name,
             version,
             kind,
             modules,
+            gets_plain_options,
+            others,
         })
+    }
+
+    /// The names of the files of other drivers of the running kernel, if nothing in modprobe.d tells
+    /// which one is loaded and it was the loaded one or the first that was taken.
+    pub fn others(&self) -> &[String] {
+        &self.others
     }
 
     /// What a module declares; `None` if it is not installed.
@@ -75,15 +99,37 @@ impl InstalledDriver {
         self.modules.get(&module)
     }
 
-    /// The name of a module's file, which options are written for.
+    /// The name of a module that options are written for. It is that of the file, by which kmod
+    /// looks options up, unless an `install` line for the plain name (`nvidia`, `nvidia-drm`) loads the
+    /// file and passes `$CMDLINE_OPTS`: then the options of the plain name come last.
     pub fn option_name(&self, module: DriverModule) -> String {
-        file_name(&self.name, module)
+        let name = match self.gets_plain_options.contains(&module) {
+            true => PLAIN,
+            false => &self.name,
+        };
+        file_name(name, module)
+    }
+
+    /// All names of a module whose options act, in the order of their options: the last that sets a
+    /// parameter wins.
+    pub fn option_names(&self, module: DriverModule) -> Vec<String> {
+        let mut names = vec![file_name(&self.name, module), self.option_name(module)];
+        names.dedup();
+        names
     }
 
     /// The branch.
     pub fn branch(&self) -> u16 {
         self.version.branch()
     }
+}
+
+/// The name of the main module's file as NVIDIA names it.
+pub(crate) const PLAIN: &str = "nvidia";
+
+/// Whether two names are those of the same module: `-` and `_` are the same.
+pub(crate) fn is_same_name(one: &str, other: &str) -> bool {
+    one.replace('-', "_") == other.replace('-', "_")
 }
 
 fn file_name(main: &str, module: DriverModule) -> String {
@@ -93,11 +139,6 @@ fn file_name(main: &str, module: DriverModule) -> String {
         DriverModule::Modeset => format!("{main}-modeset"),
         DriverModule::Uvm => format!("{main}-uvm"),
     }
-}
-
-fn info(host: &Host, path: &str) -> Result<ModuleInfo, HostError> {
-    let bytes = host.read(path)?;
-    ModuleInfo::of_file(&bytes).map_err(|error| HostError::malformed(path, error.to_string()))
 }
 
 /// The driver that is loaded; `None` if none is. A driver that found no usable GPU is not loaded.

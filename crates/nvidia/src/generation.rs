@@ -12,8 +12,12 @@ use crate::version::ModuleKind;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Generation {
-    /// Fermi, Kepler and older: their device ids are interleaved.
-    OlderThanMaxwell,
+    /// GeForce 8 to 300, and older.
+    OlderThanFermi,
+    /// GTX 400, GTX 500, and some of the GT 600 and GT 700.
+    Fermi,
+    /// GTX 600, GTX 700.
+    Kepler,
     /// GTX 750, GTX 900.
     Maxwell,
     /// GTX 1000.
@@ -36,9 +40,19 @@ pub enum Generation {
 
 /// Where a generation's device ids are. Ids are not in order of age: 2182 to 21d1 are Turing and
 /// 20xx Ampere. Source: the list of supported GPUs in the README of the open kernel modules, 515 to
-/// 595, for Turing and newer; pci.ids for the others.
+/// 595, for Turing and newer; pci.ids of April 2023 for the others.
 const IDS: &[(RangeInclusive<u16>, Generation)] = &[
-    (0x0000..=0x133f, Generation::OlderThanMaxwell),
+    (0x0000..=0x06bf, Generation::OlderThanFermi),
+    (0x06c0..=0x06df, Generation::Fermi),
+    (0x06e0..=0x0dbf, Generation::OlderThanFermi),
+    (0x0dc0..=0x0fbf, Generation::Fermi),
+    (0x0fc0..=0x103f, Generation::Kepler),
+    (0x1040..=0x10bf, Generation::Fermi),
+    (0x10c0..=0x113f, Generation::OlderThanFermi),
+    (0x1140..=0x117f, Generation::Fermi),
+    (0x1180..=0x11ff, Generation::Kepler),
+    (0x1200..=0x127f, Generation::Fermi),
+    (0x1280..=0x133f, Generation::Kepler),
     (0x1340..=0x13fb, Generation::Maxwell),
     (0x1401..=0x1436, Generation::Maxwell),
     (0x15f0..=0x15f9, Generation::Pascal),
@@ -78,10 +92,12 @@ impl Generation {
     ///
     /// Source: NixOS/nixos-hardware#1880 and the messages of the drivers after 580 for Maxwell,
     /// Pascal and Volta; siderolabs/talos#8764 for Kepler, whose last branch this is. Fermi ended
-    /// with 390.
+    /// with 390, and what is older with 340 or before.
     pub fn last_branch(self) -> Option<u16> {
         match self {
-            Self::OlderThanMaxwell => Some(470),
+            Self::OlderThanFermi => Some(340),
+            Self::Fermi => Some(390),
+            Self::Kepler => Some(470),
             Self::Maxwell | Self::Pascal | Self::Volta => Some(580),
             _ => None,
         }
@@ -93,7 +109,12 @@ impl Generation {
     /// the others are as NVIDIA announced them and were not compared with the drivers.
     pub fn first_branch(self) -> u16 {
         match self {
-            Self::OlderThanMaxwell | Self::Maxwell | Self::Pascal | Self::Volta => 0,
+            Self::OlderThanFermi
+            | Self::Fermi
+            | Self::Kepler
+            | Self::Maxwell
+            | Self::Pascal
+            | Self::Volta => 0,
             Self::Turing | Self::TuringOrNewer => 410,
             Self::Ampere => 450,
             Self::Hopper | Self::Ada => 525,
@@ -115,7 +136,9 @@ impl Generation {
 impl fmt::Display for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::OlderThanMaxwell => "a generation before Maxwell",
+            Self::OlderThanFermi => "a generation before Fermi",
+            Self::Fermi => "Fermi",
+            Self::Kepler => "Kepler",
             Self::Maxwell => "Maxwell",
             Self::Pascal => "Pascal",
             Self::Volta => "Volta",
@@ -149,9 +172,9 @@ pub fn support(generation: Generation, branch: u16, kind: ModuleKind) -> Support
     let unsupported = |why: String, hint: String| Support::Unsupported { why, hint };
     if let Some(last) = generation.last_branch() {
         let packages = match generation {
-            Generation::OlderThanMaxwell => {
-                "nvidia-470xx-dkms or nvidia-tesla-470; Fermi needs nvidia-390xx"
-            }
+            Generation::OlderThanFermi => "nvidia-340xx-dkms or nvidia-legacy-340xx-driver",
+            Generation::Fermi => "nvidia-390xx-dkms or nvidia-legacy-390xx-driver",
+            Generation::Kepler => "nvidia-470xx-dkms or nvidia-tesla-470-driver",
             _ => "nvidia-580xx-dkms, nvidia-driver-580, or legacy_580 on NixOS",
         };
         if branch > last {

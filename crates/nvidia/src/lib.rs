@@ -32,9 +32,11 @@
 
 mod acceptance;
 mod advice;
+mod candidate;
 mod driver;
 mod generation;
 mod gpu;
+mod left;
 mod modinfo;
 pub mod number;
 mod parameter;

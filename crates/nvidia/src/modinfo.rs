@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use hosttune_core::{Host, HostError, HostErrorKind};
 use object::{Object, ObjectSection};
 
 use crate::version::{DriverVersion, ModuleKind};
 
-/// The most that a module is decompressed to, in bytes. The largest module of the driver has some
+/// The most that is read of a module, and that it is decompressed to, in bytes. The largest module of the driver has some
 /// 100 MiB; a file that claims more is not a module.
 const LARGEST: u64 = 512 << 20;
 
@@ -22,7 +23,7 @@ pub enum ModuleInfoError {
     /// The file cannot be decompressed.
     #[error("it cannot be decompressed ({format}): {detail}")]
     Compressed {
-        /// `xz` or `zstd`.
+        /// `gzip`, `xz` or `zstd`.
         format: &'static str,
         /// What the decoder says.
         detail: String,
@@ -45,7 +46,7 @@ pub struct ModuleInfo {
 }
 
 impl ModuleInfo {
-    /// Reads the file of a module: plain, or compressed with xz or zstd, told by its first bytes.
+    /// Reads the file of a module: plain, or compressed with gzip, xz or zstd, told by its first bytes.
     ///
     /// # Errors
     /// If the file is not a module: see [`ModuleInfoError`].
@@ -130,12 +131,30 @@ impl ModuleInfo {
     }
 }
 
+/// Reads the information of the module's file at a path.
+pub(crate) fn read(host: &Host, path: &str) -> Result<ModuleInfo, HostError> {
+    let unusable = |error: HostError| {
+        match error.kind() {
+        HostErrorKind::Malformed => error.with_hint(
+            "install the driver for this kernel again: modinfo, with this path, tells what the file is",
+        ),
+        _ => error,
+    }
+    };
+    let bytes = host.read_up_to(path, LARGEST).map_err(unusable)?;
+    ModuleInfo::of_file(&bytes)
+        .map_err(|error| unusable(HostError::malformed(path, error.to_string())))
+}
+
 fn decompressed(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, ModuleInfoError> {
     const XZ: &[u8] = b"\xfd7zXZ\0";
+    const GZIP: &[u8] = b"\x1f\x8b";
     const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
     let (format, decoder): (_, Box<dyn Read + '_>) = if bytes.starts_with(XZ) {
         let decoder = lzma_rust2::XzReader::new_mem_limit(bytes, true, XZ_MEMORY);
         ("xz", Box::new(decoder))
+    } else if bytes.starts_with(GZIP) {
+        ("gzip", Box::new(flate2::read::MultiGzDecoder::new(bytes)))
     } else if bytes.starts_with(ZSTD) {
         let decoder = ruzstd::decoding::StreamingDecoder::new(bytes);
         let decoder = decoder.map_err(|error| ModuleInfoError::Compressed {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use hosttune_boot::modprobe_d::{ModprobeConfiguration, Source};
-use hosttune_boot::{ModuleOption, ModuleOptions, ModuleParameter, ParameterState, takes_effect};
+use hosttune_boot::modprobe_d::{ModprobeConfiguration, SetOption, Source};
+use hosttune_boot::{
+    ModuleOption, ModuleOptions, ModuleParameter, ParameterState, takes_effect_from,
+};
 use hosttune_core::host::RootKind;
 use hosttune_core::{Error, Knob, Planner, Tuning, Unsupported, UnsupportedKind, When};
 use serde::{Deserialize, Serialize};
@@ -99,6 +101,7 @@ impl Tuning for NvidiaParameters {
             // What an earlier run wrote stays: the driver may be missing for this kernel only.
             return Ok(());
         };
+        note_others(at, &driver);
         note_cards(at, &driver)?;
         note_upgrade(at, &driver)?;
         let temporary = self
@@ -129,6 +132,7 @@ impl Tuning for NvidiaParameters {
         }
         let path = Self::file(&self.name);
         let others = ModprobeConfiguration::read_as_if(at.host(), &path, None)?;
+        note_not_loaded(at, &driver, &others)?;
         let dwords = self.merged(&others, &driver)?;
         let requested: Requested = accepted
             .iter()
@@ -197,7 +201,7 @@ impl Tuning for NvidiaParameters {
                 // shows its choice and not what that amounts to.
                 continue;
             }
-            expect(at, one)?;
+            expect(at, one, &path)?;
         }
         Ok(())
     }
@@ -210,8 +214,7 @@ impl NvidiaParameters {
         others: &ModprobeConfiguration,
         driver: &InstalledDriver,
     ) -> Result<RegistryDwords, Error> {
-        let name = driver.option_name(DriverModule::Nvidia);
-        let winner = others.winner(&name, "NVreg_RegistryDwords");
+        let winner = winner(others, driver, DriverModule::Nvidia, "NVreg_RegistryDwords");
         let theirs = winner.and_then(|set| set.value).unwrap_or_default();
         RegistryDwords::parse(&theirs)
             .merged(&self.registry)
@@ -219,6 +222,17 @@ impl NvidiaParameters {
                 Error::tuning(error.to_string(), "correct the registry in the profile")
             })
     }
+}
+
+/// What sets a parameter of a module, by the last of the names whose options act.
+pub(crate) fn winner(
+    others: &ModprobeConfiguration,
+    driver: &InstalledDriver,
+    module: DriverModule,
+    parameter: &str,
+) -> Option<SetOption> {
+    let mut names = driver.option_names(module).into_iter().rev();
+    names.find_map(|name| others.winner(&name, parameter))
 }
 
 /// Why a value need not be written.
@@ -237,10 +251,7 @@ fn redundant(
     others: &ModprobeConfiguration,
 ) -> Option<Redundant> {
     let option = one.setting.option();
-    if others
-        .winner(&driver.option_name(one.setting.module), &option)
-        .is_some()
-    {
+    if winner(others, driver, one.setting.module, &option).is_some() {
         return None;
     }
     let described = driver
@@ -297,9 +308,9 @@ fn overridden_by_keys(accepted: &[Accepted<'_>], dwords: &RegistryDwords) -> Vec
 }
 
 /// Expects the value in the running kernel after the driver was loaded again.
-fn expect(at: &mut Planner<'_>, one: &Accepted<'_>) -> Result<(), Error> {
+fn expect(at: &mut Planner<'_>, one: &Accepted<'_>, path: &str) -> Result<(), Error> {
     let setting = one.setting;
-    let when = takes_effect(at.host(), setting.module.as_str())?;
+    let when = takes_effect_from(at, path, setting.module.as_str())?;
     if setting.module == DriverModule::Nvidia {
         if one.known.is_some_and(|known| known.shown.is_none()) {
             at.note(format!(
@@ -329,6 +340,45 @@ fn expect_of<K: Knob<State = ParameterState>>(
         _ => wanted,
     };
     one.setting.on(at.expect(knob, &state, when));
+}
+
+/// Notes that several drivers are installed and modprobe.d does not tell which one is loaded.
+fn note_others(at: &mut Planner<'_>, driver: &InstalledDriver) {
+    if !driver.others().is_empty() {
+        at.note(format!(
+            "the running kernel has several NVIDIA drivers, {} and {}, and no install line of modprobe.d for nvidia tells which one is loaded: the options are for {}",
+            driver.name,
+            driver.others().join(", "),
+            driver.name
+        ));
+    }
+}
+
+/// Notes that modprobe.d keeps the driver from being loaded for a card, as programs do that switch
+/// a notebook's card off.
+fn note_not_loaded(
+    at: &mut Planner<'_>,
+    driver: &InstalledDriver,
+    configuration: &ModprobeConfiguration,
+) -> Result<(), Error> {
+    if at.host().exists("/sys/module/nvidia")? || driver::loaded(at.host())?.is_some() {
+        return Ok(());
+    }
+    for name in driver.option_names(DriverModule::Nvidia).iter().rev() {
+        let said = match configuration.blacklisted_by(name) {
+            Some(source) => Some(format!("{source} blacklists {name}")),
+            None => configuration
+                .switched_off_by(name)
+                .map(|source| format!("{source} makes {name} an alias of off")),
+        };
+        if let Some(said) = said {
+            at.note(format!(
+                "{said}, and the driver is not loaded: the options act only when something loads it by the name of its file"
+            ));
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// Notes each GPU that the installed driver does not support.

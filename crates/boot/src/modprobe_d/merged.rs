@@ -7,6 +7,7 @@ use hosttune_core::{Host, HostError, HostErrorKind, fnmatch};
 use super::directories::{ConfigurationFile, Overlay, files};
 #[cfg(feature = "testing")]
 use super::document::Document;
+use super::install_command::{self, InstallLoad};
 use super::kernel_arguments;
 use super::name_pattern::canonical;
 use super::statement::Statement;
@@ -192,6 +193,27 @@ impl ModprobeConfiguration {
                     module: of,
                     command,
                 } if is_match(of, module) => Some((source, command.as_str())),
+                _ => None,
+            })
+    }
+
+    /// What the [install command](Self::install_command) of a module loads with modprobe, in order;
+    /// empty if there is none.
+    pub fn loaded_instead(&self, module: &str) -> Vec<InstallLoad> {
+        self.install_command(module)
+            .map(|(_, command)| install_command::loads(command))
+            .unwrap_or_default()
+    }
+
+    /// The line that makes a module's name an alias of `off`, which no module has: nothing loads it
+    /// by that name then.
+    pub fn switched_off_by(&self, module: &str) -> Option<Source> {
+        self.statements()
+            .find_map(|(source, statement)| match statement {
+                Statement::Alias {
+                    pattern,
+                    module: to,
+                } if to == "off" && is_match(pattern, module) => Some(source),
                 _ => None,
             })
     }

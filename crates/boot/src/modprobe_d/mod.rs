@@ -16,6 +16,7 @@
 
 mod directories;
 mod document;
+mod install_command;
 mod kernel_arguments;
 mod merged;
 mod name_pattern;
@@ -23,5 +24,6 @@ mod statement;
 
 pub use directories::{ConfigurationFile, DIRECTORIES};
 pub use document::{Document, EditError, Entry, Problem};
+pub use install_command::InstallLoad;
 pub use merged::{ModprobeConfiguration, SetOption, Source};
 pub use statement::{ProblemKind, Statement};

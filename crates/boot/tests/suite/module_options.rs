@@ -286,6 +286,30 @@ fn install_lines_and_the_initramfs_are_noted() {
     assert!(notes.contains("update-initramfs -u -k all"), "{notes}");
 }
 
+/// Debian's `nvidia` is no module: an install line loads another one with its options.
+#[test]
+fn a_name_whose_options_a_command_passes_on_takes_options() {
+    let wanted = options(&[("gpu", "quality", "1")]);
+    let planned = |line: &str| {
+        let memory = with_file(memory(), "/etc/modprobe.d/a.conf", line);
+        wanted.plan(&session(&machine(memory))).unwrap()
+    };
+    let plan = planned("install gpu modprobe -i kvm $CMDLINE_OPTS\n");
+    assert_eq!(plan.steps.len(), 1, "{plan:?}");
+    let notes = plan.notes.join("\n");
+    assert!(!notes.contains("instead of loading"), "{notes}");
+    for line in [
+        "install gpu modprobe -i kvm\n",
+        "install gpu modprobe -i nowhere $CMDLINE_OPTS\n",
+        "\n",
+    ] {
+        let plan = planned(line);
+        assert_eq!(plan.steps.len(), 0, "{line}: {plan:?}");
+        let said = plan.findings[0].to_string();
+        assert!(said.contains("the module gpu is not available"), "{said}");
+    }
+}
+
 #[test]
 fn in_an_image_only_the_file_is_planned() {
     let image = machine(Memory::new().directory("/etc"));

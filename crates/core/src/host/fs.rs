@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::HostError;
+use super::error::{HostError, Operation};
+use super::regular::Unread;
 
 /// The kind of a host's root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +109,21 @@ pub trait Fs: Debug + Send {
     /// # Errors
     /// Any error from the file system.
     fn read(&self, path: &Path) -> Result<Vec<u8>, HostError>;
+
+    /// Reads a whole regular file of at most `most` bytes, which may be more than
+    /// [`read`](Self::read) reads of a file of any kind.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and `Malformed` if it is larger.
+    fn read_up_to(&self, path: &Path, most: u64) -> Result<Vec<u8>, HostError> {
+        let bytes = self.read(path)?;
+        if bytes.len() as u64 > most {
+            return Err(
+                Unread::TooLong(most).into_error(Operation::Read, path.display().to_string())
+            );
+        }
+        Ok(bytes)
+    }
 
     /// The names in a directory, sorted, without `.` and `..`.
     ///

@@ -287,6 +287,11 @@ impl Fs for LinuxHost {
         })
     }
 
+    fn read_up_to(&self, path: &Path, most: u64) -> Result<Vec<u8>, HostError> {
+        let bytes = self.read_plain_up_to(path, most);
+        bytes.map_err(|unread| unread.into_error(Operation::Read, self.shown(path)))
+    }
+
     fn list(&self, directory: &Path) -> Result<Vec<String>, HostError> {
         let fail = self.fail(Operation::List, directory);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -97,6 +97,15 @@ impl Host {
             .map_err(|_| HostError::malformed(path.display().to_string(), "it is not UTF-8 text"))
     }
 
+    /// Reads a whole regular file of at most `most` bytes: for a file that may be larger than the 64 MiB
+    /// up to which [`read`](Self::read) reads, such as a kernel module. Nothing of it is kept.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and `Malformed` if it is larger.
+    pub fn read_up_to(&self, path: impl AsRef<Path>, most: u64) -> Result<Vec<u8>, HostError> {
+        self.fs.read_up_to(path.as_ref(), most)
+    }
+
     /// The names in a directory, sorted.
     ///
     /// # Errors

@@ -110,7 +110,20 @@ pub(crate) fn checked(file: OwnedFd, most: u64) -> Result<OwnedFd, Unread> {
 
 /// Reads an open file to its end. It is an error if there are more than `most` bytes.
 pub(crate) fn read_all(file: impl AsFd, most: u64) -> Result<Vec<u8>, Unread> {
-    let mut bytes = vec![0; 4096];
+    read_to_end(file, most, vec![0; 4096])
+}
+
+/// As [`read_all`], for a file of many megabytes: its size is asked first, so that no memory is
+/// taken but for that.
+pub(super) fn read_large(file: impl AsFd, most: u64) -> Result<Vec<u8>, Unread> {
+    let size = rustix::fs::fstat(&file)?.st_size;
+    let size = u64::try_from(size).unwrap_or_default().min(most);
+    // One byte more, so that the end is seen without growing.
+    let first = usize::try_from(size + 1).map_err(|_| Unread::TooLong(most))?;
+    read_to_end(file, most, vec![0; first])
+}
+
+fn read_to_end(file: impl AsFd, most: u64, mut bytes: Vec<u8>) -> Result<Vec<u8>, Unread> {
     let mut filled = 0;
     loop {
         match rustix::io::read(&file, &mut bytes[filled..]) {

@@ -10,19 +10,26 @@ use crate::tree::{Driver, bare, host, machine, session, wanted, with_card};
 #[test]
 fn ids_are_of_the_generation_that_their_cards_have() {
     for (device, generation) in [
-        (0x1180, Generation::OlderThanMaxwell), // GTX 680
-        (0x1401, Generation::Maxwell),          // GTX 960
-        (0x17c8, Generation::Maxwell),          // GTX 980 Ti
-        (0x1b80, Generation::Pascal),           // GTX 1080
-        (0x15f8, Generation::Pascal),           // Tesla P100
-        (0x1d81, Generation::Volta),            // Titan V
-        (0x1e07, Generation::Turing),           // RTX 2080 Ti
-        (0x2184, Generation::Turing),           // GTX 1660
-        (0x20b0, Generation::Ampere),           // A100
-        (0x2204, Generation::Ampere),           // RTX 3090
-        (0x2330, Generation::Hopper),           // H100
-        (0x2684, Generation::Ada),              // RTX 4090
-        (0x2b85, Generation::Blackwell),        // RTX 5090
+        (0x05e2, Generation::OlderThanFermi), // GTX 260
+        (0x06c0, Generation::Fermi),          // GTX 480
+        (0x1201, Generation::Fermi),          // GTX 560
+        (0x1140, Generation::Fermi),          // 820M
+        (0x10c3, Generation::OlderThanFermi), // 8400 GS
+        (0x0fc6, Generation::Kepler),         // GTX 650
+        (0x1180, Generation::Kepler),         // GTX 680
+        (0x1287, Generation::Kepler),         // GT 730
+        (0x1401, Generation::Maxwell),        // GTX 960
+        (0x17c8, Generation::Maxwell),        // GTX 980 Ti
+        (0x1b80, Generation::Pascal),         // GTX 1080
+        (0x15f8, Generation::Pascal),         // Tesla P100
+        (0x1d81, Generation::Volta),          // Titan V
+        (0x1e07, Generation::Turing),         // RTX 2080 Ti
+        (0x2184, Generation::Turing),         // GTX 1660
+        (0x20b0, Generation::Ampere),         // A100
+        (0x2204, Generation::Ampere),         // RTX 3090
+        (0x2330, Generation::Hopper),         // H100
+        (0x2684, Generation::Ada),            // RTX 4090
+        (0x2b85, Generation::Blackwell),      // RTX 5090
         (0x4000, Generation::TuringOrNewer),
     ] {
         assert_eq!(
@@ -36,11 +43,17 @@ fn ids_are_of_the_generation_that_their_cards_have() {
 
 #[test]
 fn each_generation_has_its_branches_and_kinds() {
-    use Generation::{Ada, Ampere, Blackwell, Maxwell, OlderThanMaxwell, Pascal, Turing, Volta};
+    use Generation::{
+        Ada, Ampere, Blackwell, Fermi, Kepler, Maxwell, OlderThanFermi, Pascal, Turing, Volta,
+    };
     use ModuleKind::{Open, Proprietary};
     for (generation, branch, kind, is_supported) in [
-        (OlderThanMaxwell, 470, Proprietary, true),
-        (OlderThanMaxwell, 535, Proprietary, false),
+        (OlderThanFermi, 340, Proprietary, true),
+        (OlderThanFermi, 390, Proprietary, false),
+        (Fermi, 390, Proprietary, true),
+        (Fermi, 470, Proprietary, false),
+        (Kepler, 470, Proprietary, true),
+        (Kepler, 535, Proprietary, false),
         (Maxwell, 580, Proprietary, true),
         (Maxwell, 590, Proprietary, false),
         (Maxwell, 580, Open, false),

@@ -10,7 +10,9 @@
 )]
 
 mod cards;
+mod distributions;
 mod laws;
 mod parsing;
 mod states;
+mod surroundings;
 mod tree;

@@ -54,10 +54,10 @@ fn numbers_and_texts_of_the_parameters_are_read() {
     assert_eq!(fields["Model"], "NVIDIA GeForce GTX 960");
 }
 
-/// The files are made by GNU as, xz and zstd; see their README.
+/// The files are made by GNU as, gzip, xz and zstd; see their README.
 #[test]
 fn modules_are_read_plain_and_compressed() {
-    for name in ["small.ko", "small.ko.xz", "small.ko.zst"] {
+    for name in ["small.ko", "small.ko.gz", "small.ko.xz", "small.ko.zst"] {
         let bytes = std::fs::read(format!("{MODULES}/{name}")).unwrap();
         let info = ModuleInfo::of_file(&bytes).unwrap();
         assert_eq!(info.kind(), Some(ModuleKind::Open), "{name}");

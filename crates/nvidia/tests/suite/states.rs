@@ -414,37 +414,6 @@ fn without_the_driver_nothing_is_written() {
 }
 
 #[test]
-fn suspend_needs_services_or_notifiers() {
-    let preserve = wanted(&[(NVIDIA, "PreserveVideoMemoryAllocations", "1")]);
-    let needs = "needs nvidia-suspend.service nvidia-hibernate.service nvidia-resume.service";
-    let asked = |memory: Memory, driver: Driver| {
-        let machine = on(driver, memory);
-        preserve.plan(&session(&machine)).unwrap().notes.join("\n")
-    };
-    let suspend = || bare().content("/proc/driver/nvidia/suspend", FileContent::new(""));
-    let notes = asked(suspend(), proprietary("580.95.05"));
-    assert!(notes.contains(needs), "{notes}");
-    let enabled = ["suspend", "hibernate", "resume"]
-        .iter()
-        .fold(suspend(), |memory, verb| {
-            let unit = if *verb == "hibernate" {
-                "hibernate"
-            } else {
-                "suspend"
-            };
-            memory.content(
-                format!("/etc/systemd/system/systemd-{unit}.service.wants/nvidia-{verb}.service"),
-                FileContent::new(""),
-            )
-        });
-    let notes = asked(enabled, proprietary("580.95.05"));
-    assert!(!notes.contains("nvidia-suspend"), "{notes}");
-    // Without the file the loaded driver uses notifiers.
-    let notes = asked(bare(), open("595.45.04"));
-    assert!(!notes.contains("nvidia-suspend"), "{notes}");
-}
-
-#[test]
 fn other_rules_have_their_reasons() {
     let driver = open("595.45.04");
     let selinux = bare().content("/sys/fs/selinux/enforce", FileContent::new("1"));

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use hosttune_boot::modprobe_d::ModprobeConfiguration;
+use hosttune_boot::modprobe_d::{ModprobeConfiguration, SetOption};
 use hosttune_core::host::FileContent;
 use hosttune_core::testing::{CrashPoint, Machine, Memory, World};
 use hosttune_core::{Host, Session};
@@ -106,9 +106,12 @@ impl Driver {
         fields.join("\0").into_bytes()
     }
 
-    /// Puts the driver's files on the host.
+    /// Puts the driver's files on the host, beside those of others.
     pub(crate) fn installed(self, mut memory: Memory) -> Memory {
-        let mut list = String::new();
+        let mut list = memory
+            .get(format!("{MODULES}/modules.dep"))
+            .map(|list| format!("{list}\n"))
+            .unwrap_or_default();
         for module in DriverModule::ALL {
             let path = format!("updates/dkms/{}.ko", self.file(module));
             list.push_str(&format!("{path}:\n"));
@@ -144,7 +147,7 @@ impl Driver {
                     _ => default.to_string(),
                 };
                 let option = known.option();
-                let set = configuration.winner(&self.file(module), &option);
+                let set = self.option(&configuration, module, &option);
                 let value = match set.and_then(|set| set.value) {
                     None => default,
                     Some(text) if known.values == Values::Text => text,
@@ -196,6 +199,30 @@ impl Driver {
                 put(&path, shown.into());
             }
         }
+    }
+
+    /// What sets an option, as modprobe passes them: those of the name of the file, then those of the
+    /// plain name where an install line passes them on.
+    fn option(
+        self,
+        configuration: &ModprobeConfiguration,
+        module: DriverModule,
+        option: &str,
+    ) -> Option<SetOption> {
+        let (file, plain) = (
+            self.file(module),
+            Self {
+                name: "nvidia",
+                ..self
+            }
+            .file(module),
+        );
+        let command = configuration.install_command(&plain);
+        let passes = command.is_some_and(|(_, command)| {
+            command.ends_with(&format!("modprobe -i {file} $CMDLINE_OPTS"))
+        });
+        let of_plain = configuration.winner(&plain, option).filter(|_| passes);
+        of_plain.or_else(|| configuration.winner(&file, option))
     }
 
     fn unload(self, memory: &Memory) {

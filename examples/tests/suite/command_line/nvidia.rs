@@ -231,6 +231,37 @@ fn parameters_are_written_where_they_act_and_are_pending_until_the_driver_is_loa
     assert!(tree.snapshot() == before);
 }
 
+/// The driver keeps the security trade until the next boot, and an initramfs may have the file.
+#[test]
+fn a_revert_says_what_the_loaded_driver_still_has() {
+    let tree = driven("NVIDIA", "580.95.05");
+    std::fs::create_dir_all(tree.at("etc/initramfs-tools")).unwrap();
+    assert_eq!(nvidia(&tree, &["apply", "--yes"]).exit, 0);
+    let params = "UsePageAttributeTable: 4294967295\nInitializeSystemMemoryAllocations: 0\nEnableGpuFirmware: 0\nPreserveVideoMemoryAllocations: 0";
+    loaded(&tree, params, "Y");
+    tree.put(
+        "proc/driver/nvidia/version",
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  Tue Sep 23 10:11:16 UTC 2025",
+    );
+    let still_has = "still has nvidia NVreg_InitializeSystemMemoryAllocations=0";
+    let said = words(&tree.gaming(&["status"]));
+    assert!(!said.contains("still has"), "{said}");
+    let ran = tree.gaming(&["revert", "--yes"]);
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    let said = words(&ran);
+    assert!(said.contains(still_has), "{said}");
+    let rebuild =
+        "zz-hosttune-gaming-nvidia.conf was there, rebuild it again with update-initramfs";
+    assert!(said.contains(rebuild), "{said}");
+    let said = words(&tree.gaming(&["status"]));
+    assert!(said.contains(still_has), "{said}");
+    // Loaded again without it.
+    let params = params.replace("Allocations: 0\nE", "Allocations: 1\nE");
+    loaded(&tree, &params.replace("Firmware: 0", "Firmware: 18"), "N");
+    let said = words(&tree.gaming(&["status"]));
+    assert!(!said.contains("still has"), "{said}");
+}
+
 #[test]
 fn what_a_driver_does_not_take_is_said_with_the_reason() {
     let open = driven("Dual MIT/GPL", "580.95.05");
@@ -254,6 +285,10 @@ fn what_a_driver_does_not_take_is_said_with_the_reason() {
 #[test]
 fn the_optional_part_says_what_it_needs() {
     let tree = driven("NVIDIA", "580.95.05");
+    for verb in ["suspend", "hibernate", "resume"] {
+        let unit = format!("usr/lib/systemd/system/nvidia-{verb}.service");
+        tree.put(&unit, "[Service]");
+    }
     let ran = nvidia(&tree, &["apply", "--yes", "--with", WITH]);
     assert_eq!(ran.exit, 0, "{ran:?}");
     let said = words(&ran);

@@ -11,7 +11,7 @@ use super::{KEPT_OPEN, LinuxHost};
 use crate::host::error::HostError;
 use crate::host::fs::{Fs, RootKind};
 use crate::host::regular::{
-    self, LARGEST_FILE, READING, Unread, read_all, read_value, read_value_checked,
+    self, LARGEST_FILE, READING, Unread, read_all, read_large, read_value, read_value_checked,
 };
 
 impl LinuxHost {
@@ -92,6 +92,13 @@ impl LinuxHost {
     pub(super) fn read_plain(&self, path: &Path) -> Result<Vec<u8>, Unread> {
         match self.open_to_read(path, LARGEST_FILE)? {
             Some(open) => read_all(open, LARGEST_FILE),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    pub(super) fn read_plain_up_to(&self, path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
+        match self.open_to_read(path, most)? {
+            Some(open) => read_large(open, most),
             None => Ok(Vec::new()),
         }
     }
