@@ -51,6 +51,8 @@ pub struct Host {
     last: RefCell<VecDeque<Answer>>,
     /// The mounts in this read epoch.
     mounts: RefCell<Option<Mounts>>,
+    /// The network namespace, if it was asked for in this read epoch.
+    namespace: RefCell<Option<Option<String>>>,
 }
 
 impl Host {
@@ -64,6 +66,7 @@ impl Host {
             read_epoch: Cell::new(None),
             last: RefCell::default(),
             mounts: RefCell::default(),
+            namespace: RefCell::default(),
         }
     }
 

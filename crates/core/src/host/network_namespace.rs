@@ -32,8 +32,25 @@ impl Host {
     /// # Errors
     /// Any error from the host, except that there is no such file.
     pub fn network_namespace(&self) -> Result<Option<String>, HostError> {
+        // A plan asks for each of its knobs that is of a namespace.
+        let is_one_look = self.look().is_some();
+        if is_one_look && let Some(known) = self.namespace.borrow().as_ref() {
+            return Ok(known.clone());
+        }
         // Of the thread and not of the process: `/proc/sys/net` and a netlink socket are too.
-        self.link_target(Path::new("/proc/thread-self/ns/net"))
+        let found = self.link_target(Path::new("/proc/thread-self/ns/net"))?;
+        if is_one_look {
+            self.namespace.replace(Some(found.clone()));
+        }
+        Ok(found)
+    }
+
+    /// Takes the network namespace of this read epoch as known: that in which the journal was read
+    /// just before.
+    pub(crate) fn knows_network_namespace(&self, namespace: Option<&str>) {
+        if self.look().is_some() {
+            self.namespace.replace(Some(namespace.map(str::to_owned)));
+        }
     }
 
     /// Where a network namespace is found.

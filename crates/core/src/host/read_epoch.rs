@@ -44,6 +44,7 @@ impl Host {
         self.epochs.set(self.epochs.get() + 1);
         self.last.borrow_mut().clear();
         self.mounts.replace(None);
+        self.namespace.replace(None);
         let before = self.read_epoch.replace(Some(ReadEpoch(self.epochs.get())));
         ReadGuard { host: self, before }
     }

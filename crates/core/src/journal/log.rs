@@ -104,6 +104,11 @@ impl Log {
         &self.owner
     }
 
+    /// The network namespace in which it was read, if known.
+    pub(crate) fn network_namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     /// The ID of the next entry, of any owner.
     pub(crate) fn next(&self) -> u64 {
         self.next

@@ -306,6 +306,7 @@ impl Session {
     ) -> Result<Plan, Error> {
         let (refusals, journalled) = (refusals(log), log.journalled());
         let mut planner = self.planner(&refusals, &journalled);
+        self.host.knows_network_namespace(log.network_namespace());
         declare(&mut planner)?;
         planner.into_plan(&self.owner)
     }
