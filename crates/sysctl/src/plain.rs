@@ -397,39 +397,30 @@ fn words<'v>(key: &Key, value: &'v Value) -> Vec<&'v str> {
     }
 }
 
-/// The module that a value requires, if nothing on this host tells whether the kernel has it, so
-/// that this cannot be determined before apply.
-pub(crate) fn only_trying_tells(
+/// The modules that a value needs, and whether the kernel has them.
+///
+/// It loads them for everyone when the value is set, so they are not steps of ours, and a revert leaves
+/// them.
+pub(crate) fn needed_modules(
     host: &Host,
     key: &Key,
     value: &Value,
-) -> Result<Option<String>, HostError> {
-    let needs = catalogue::find(key).and_then(|entry| entry.needs);
-    let Some(Need::ModuleForValue { offered: None, .. }) = needs else {
-        return Ok(None);
-    };
-    for word in words(key, value) {
-        if let Some(module) = module_for(key, word)
-            && module::find(host, &module)? == Availability::Unknown
-        {
-            return Ok(Some(module));
-        }
-    }
-    Ok(None)
+) -> Result<Vec<(String, Availability)>, HostError> {
+    let modules = words(key, value)
+        .into_iter()
+        .filter_map(|word| module_for(key, word));
+    modules
+        .map(|module| {
+            let found = module::find(host, &module)?;
+            Ok((module, found))
+        })
+        .collect()
 }
 
-/// The modules that the kernel will load when the value is set. It loads them for everyone, so they
-/// are not steps of ours, and a revert leaves them.
-pub(crate) fn loads(host: &Host, key: &Key, value: &Value) -> Result<Vec<String>, HostError> {
-    let mut modules = Vec::new();
-    for word in words(key, value) {
-        if let Some(module) = module_for(key, word)
-            && module::find(host, &module)? == Availability::Loadable
-        {
-            modules.push(module);
-        }
-    }
-    Ok(modules)
+/// Whether no list of the kernel's tells which values of a key are available, so that the modules do.
+pub(crate) fn has_no_list(key: &Key) -> bool {
+    let needs = catalogue::find(key).and_then(|entry| entry.needs);
+    matches!(needs, Some(Need::ModuleForValue { offered: None, .. }))
 }
 
 fn module_for(key: &Key, word: &str) -> Option<String> {

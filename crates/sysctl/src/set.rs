@@ -1,5 +1,6 @@
 //! A set of requested sysctls, as plain data.
 
+use hosttune_boot::module::Availability;
 use hosttune_core::file::{ConfigFile, FileState};
 use hosttune_core::host::RootKind;
 use hosttune_core::{
@@ -15,7 +16,7 @@ use crate::modules_load;
 use crate::nearest::unknown;
 use crate::on_host::OnHost;
 use crate::pair::SysctlPair;
-use crate::plain::{Sysctl, SysctlState, loads, only_trying_tells};
+use crate::plain::{Sysctl, SysctlState, has_no_list, needed_modules};
 use crate::reach;
 use crate::sources::{Loader, Sources};
 use crate::value::Value;
@@ -248,9 +249,10 @@ impl Tuning for SysctlSet {
         let image = at.host().root_kind() == RootKind::Image;
         if !image {
             for one in &resolved {
-                declare(at, one)?;
-                if let Some(module) = only_trying_tells(at.host(), &one.key, &one.value)?
-                    && !shows(at.host(), &one.key, &one.value)
+                let modules = declare(at, one)?;
+                let unknown = modules.iter().find(|(_, is)| *is == Availability::Unknown);
+                if let Some((module, _)) = unknown
+                    && has_no_list(&one.key)
                 {
                     at.note(format!(
                         "this host has no list of the kernel's modules: whether it has {module}, which {} = {} requires, cannot be determined before apply",
@@ -273,7 +275,8 @@ impl Tuning for SysctlSet {
     }
 }
 
-fn declare(at: &mut Planner<'_>, one: &Resolved<'_>) -> Result<(), Error> {
+/// Requests a value, and returns the modules that it needs if it is not set already.
+fn declare(at: &mut Planner<'_>, one: &Resolved<'_>) -> Result<Vec<(String, Availability)>, Error> {
     let Resolved { wanted, key, value } = one;
     if shows(at.host(), key, value) {
         // Nothing is changed, so no consent is needed.
@@ -282,7 +285,7 @@ fn declare(at: &mut Planner<'_>, one: &Resolved<'_>) -> Result<(), Error> {
     {
         // The side effects of a deferred value do not happen now.
         wanted.on(at.skip(&key.to_string(), unsupported));
-        return Ok(());
+        return Ok(Vec::new());
     } else if wanted.deferred.is_none()
         && let Some(what) = catalogue::side_effects(key, value)
     {
@@ -292,8 +295,16 @@ fn declare(at: &mut Planner<'_>, one: &Resolved<'_>) -> Result<(), Error> {
         at.note(note);
     }
     let exists = || crate::plain::read(at.host(), key).is_ok_and(|seen| seen.is_some());
-    if wanted.deferred.is_none() && !shows(at.host(), key, value) && exists() {
-        for module in loads(at.host(), key, value)? {
+    let modules = if !shows(at.host(), key, value) && exists() {
+        needed_modules(at.host(), key, value)?
+    } else {
+        Vec::new()
+    };
+    if wanted.deferred.is_none() {
+        let loaded = modules
+            .iter()
+            .filter(|(_, is)| *is == Availability::Loadable);
+        for (module, _) in loaded {
             at.note(format!(
                 "the kernel loads the module {module} for {key} = {value}, and it stays loaded after a revert (modprobe -r {module} unloads it)"
             ));
@@ -307,7 +318,7 @@ fn declare(at: &mut Planner<'_>, one: &Resolved<'_>) -> Result<(), Error> {
         None => at.want(&Sysctl::new(key), &SysctlState::Value(value.clone())),
     };
     wanted.on(request);
-    Ok(())
+    Ok(modules)
 }
 
 fn shows(host: &Host, key: &Key, value: &Value) -> bool {
