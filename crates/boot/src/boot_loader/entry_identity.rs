@@ -172,7 +172,8 @@ pub(super) fn text(host: &Host, path: &str) -> Result<Option<String>, HostError>
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-pub(super) fn readable<T>(read: Result<T, HostError>) -> Result<Option<T>, HostError> {
+/// What was read; `None` if it is not there, or this user may not read it.
+pub(crate) fn readable<T>(read: Result<T, HostError>) -> Result<Option<T>, HostError> {
     match read {
         Ok(read) => Ok(Some(read)),
         Err(error)

@@ -34,6 +34,7 @@ pub(crate) use entries::{ENTRIES, is_file, only_root};
 pub use entry::LoaderEntry;
 pub(crate) use entry::counters;
 pub(crate) use entry_directory::of_running_kernel as entry_directory;
+pub(crate) use entry_identity::readable;
 pub use generators::{BootGenerator, Generators};
 pub(crate) use grub::render as check_for_grub;
 pub use leftover::{Leftover, leftovers};

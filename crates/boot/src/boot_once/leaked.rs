@@ -6,11 +6,11 @@
 
 use std::fmt;
 
-use hosttune_core::{Host, HostError, HostErrorKind};
+use hosttune_core::{Host, HostError};
 
 use super::entry_file::is_ours;
 use super::trial_entry::MARK;
-use crate::boot_loader::is_file;
+use crate::boot_loader::{is_file, readable};
 
 /// A file with the mark of a trial, in which it does not belong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,17 +84,4 @@ pub fn leaks(host: &Host) -> Result<Vec<Leak>, HostError> {
         }
     }
     Ok(found)
-}
-
-fn readable<T>(read: Result<T, HostError>) -> Result<Option<T>, HostError> {
-    match read {
-        Ok(read) => Ok(Some(read)),
-        Err(error)
-            if matches!(error.kind(), HostErrorKind::Missing | HostErrorKind::Denied)
-                || error.is_not_a_directory() =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
 }
