@@ -84,7 +84,7 @@ fn shown(name: &str, value: Option<&str>) -> String {
 /// Arguments after `--` belong to init and are neither found nor changed.
 ///
 /// ```
-/// # use hosttune_boot::command_line::KernelCommandLine;
+/// # use hosttune_kernel_command_line::KernelCommandLine;
 /// let mut line = KernelCommandLine::parse("root=/dev/sda1  quiet mitigations=auto -- splash");
 /// line.set("mitigations", Some("off"))?;
 /// line.add("nmi_watchdog", Some("0"))?;
@@ -92,7 +92,7 @@ fn shown(name: &str, value: Option<&str>) -> String {
 ///     line.to_string(),
 ///     "root=/dev/sda1  quiet mitigations=off nmi_watchdog=0 -- splash"
 /// );
-/// # Ok::<(), hosttune_boot::command_line::LineError>(())
+/// # Ok::<(), hosttune_kernel_command_line::LineError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelCommandLine {

@@ -12,13 +12,13 @@ use super::parameter;
 /// One request for the kernel command line.
 ///
 /// ```
-/// # use hosttune_boot::command_line::{CommandLineSetting, KernelCommandLine};
+/// # use hosttune_kernel_command_line::{CommandLineSetting, KernelCommandLine};
 /// let mut line = KernelCommandLine::parse("quiet isolcpus=2,3");
 /// let wanted = CommandLineSetting::contains("isolcpus", "4");
 /// assert!(!wanted.is_met(&line));
 /// wanted.apply(&mut line)?;
 /// assert_eq!(line.to_string(), "quiet isolcpus=2,3,4");
-/// # Ok::<(), hosttune_boot::command_line::LineError>(())
+/// # Ok::<(), hosttune_kernel_command_line::LineError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is", deny_unknown_fields)]
