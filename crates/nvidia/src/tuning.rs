@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hosttune_core::file::ConfigFile;
 use hosttune_core::host::RootKind;
 use hosttune_core::{Error, Knob, Planner, Tuning, Unsupported, UnsupportedKind, When};
 use hosttune_modules::modprobe_d::{ModprobeConfiguration, SetOption, Source};
@@ -98,7 +99,9 @@ impl Tuning for NvidiaParameters {
             if !self.registry.is_empty() {
                 at.skip("nvidia NVreg_RegistryDwords", not_installed());
             }
-            // What an earlier run wrote stays: the driver may be missing for this kernel only.
+            // What an earlier run wrote stays until it is reverted: the driver may be missing for this kernel only.
+            let path = ModuleOptions::file(&self.file_name());
+            at.may_change(&ConfigFile::new(path)?);
             return Ok(());
         };
         note_others(at, &driver);

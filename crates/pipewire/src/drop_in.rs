@@ -255,6 +255,12 @@ impl Tuning for ClockDropIn {
                 format!("PipeWire is not installed: there is no {SHIPPED}"),
             )
             .hint("install PipeWire");
+            for main in ["pipewire.conf", "pipewire-pulse.conf"] {
+                let files = ConfigFiles::collect(at.host(), &self.environment, main)?;
+                if let Some(directory) = files.directory(self.layer()) {
+                    at.may_change(&ConfigFile::new(directory.join(self.file_name()))?);
+                }
+            }
             at.skip("PipeWire's clock settings", unsupported)
                 .why(self.why.clone());
             return Ok(());

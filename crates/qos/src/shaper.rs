@@ -335,11 +335,25 @@ impl Tuning for Shaper {
         if chosen.ifb != self.ifb {
             at.note(ifb_choice::note(self, &chosen.ifb, at.host())?);
         }
+        chosen.may_have_changed(at);
         chosen.declare_chosen(at)
     }
 }
 
 impl Shaper {
+    /// Where the device is gone nothing can be requested, but its IFB is still there.
+    fn may_have_changed(&self, at: &mut Planner<'_>) {
+        if self.egress.is_some() {
+            at.may_change(&RootQdisc::new(&self.device));
+        }
+        if self.ingress.is_some() {
+            at.may_change(&IfbLink::new(&self.ifb));
+            at.may_change(&RootQdisc::new(&self.ifb));
+            at.may_change(&IngressHook::new(&self.device));
+            at.may_change(&Redirect::new(&self.device, &self.ifb));
+        }
+    }
+
     fn declare_chosen(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         let parts = Parts::of(self, at.host())?;
         let mut unsupported = self.obstacle(at)?.or_else(|| parts.unsupported());

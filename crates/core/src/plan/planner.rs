@@ -58,6 +58,8 @@ pub struct Planner<'a> {
     /// The names of those that are not within another part.
     outermost: Vec<String>,
     declared: Vec<Declared>,
+    /// The knobs that the tuning may have changed earlier.
+    changed_elsewhere: Vec<Key>,
     notes: Vec<String>,
     /// Declaring a request cannot return an error; an error that makes the plan impossible is kept
     /// here.
@@ -83,6 +85,7 @@ impl<'a> Planner<'a> {
             parts: Vec::new(),
             outermost: Vec::new(),
             declared: Vec::new(),
+            changed_elsewhere: Vec::new(),
             notes: Vec::new(),
             failure: None,
         }
@@ -189,6 +192,15 @@ impl<'a> Planner<'a> {
         self.push(Declared::skipped(part, what.to_owned(), unsupported))
     }
 
+    /// Names a knob that this tuning changes on other occasions and may not be able to request now, because its
+    /// device is gone, or the program that it is for was removed. A revert of the tuning reverts this knob as well;
+    /// plan, apply and verify are not affected.
+    pub fn may_change(&mut self, knob: &impl Knob) {
+        if self.is_selected() {
+            self.changed_elsewhere.push(AnyKnob::of(knob).key());
+        }
+    }
+
     /// Declares a named part of the tuning; plans, conflicts and `--only` use the name.
     pub fn part(&mut self, name: &str, tuning: &(impl Tuning + ?Sized)) {
         if !self.parts.iter().any(|known| known == name) {
@@ -265,7 +277,9 @@ impl<'a> Planner<'a> {
     /// What was declared, for reverting it.
     pub(crate) fn into_scope(self) -> Result<Scope, Error> {
         let knobs = self.declared.into_iter();
-        let knobs = knobs.filter_map(|declared| Some(declared.target?.key));
+        let knobs = knobs
+            .filter_map(|declared| Some(declared.target?.key))
+            .chain(self.changed_elsewhere);
         let scope = Scope {
             parts: self.outermost,
             knobs: knobs.collect(),

@@ -46,6 +46,24 @@ fn note<'r>(report: &'r Report, part: &str) -> &'r str {
         .unwrap_or_else(|| panic!("no note has {part:?}: {:#?}", report.notes))
 }
 
+/// The driver was removed, so there is nothing to request, but the file that was written for it is there.
+#[test]
+fn the_file_is_reverted_after_the_driver_was_removed() {
+    let driver = proprietary("595.45.04");
+    let memory = driver.installed(bare());
+    let machine = machine(memory.clone());
+    let was = memory.get(FILE);
+    let wanted = wanted(&[(NVIDIA, "NVreg_InitializeSystemMemoryAllocations", "0")]);
+    let _ = wanted.apply(&mut session(&machine)).unwrap();
+    assert_ne!(memory.get(FILE), was);
+    let lists = "/lib/modules/6.12.0/modules.dep";
+    memory.change(|tree| tree.set(lists, ""));
+    assert!(wanted.plan(&session(&machine)).unwrap().is_empty());
+    let reverted = wanted.revert(&mut session(&machine)).unwrap();
+    assert!(reverted.remaining.is_empty(), "{reverted:#?}");
+    assert_eq!(memory.get(FILE), was);
+}
+
 #[test]
 fn a_value_is_pending_until_the_driver_is_loaded_again() {
     for (version, kind) in DRIVERS {

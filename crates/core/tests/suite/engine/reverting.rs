@@ -3,8 +3,8 @@
 use hosttune_core::testing::{Behaviour, World};
 use hosttune_core::{NotRevertedReason, Reverted, Selection, Tuning};
 
-use crate::support::{EINVAL, apply, behave, dials, get, machine, process, write};
-use crate::toys::{Want, Wants};
+use crate::support::{EINVAL, apply, behave, dials, get, machine, process, say, write};
+use crate::toys::{Dial, Want, Wants};
 
 /// What was not reverted, and why.
 fn left(reverted: &Reverted) -> Vec<(&str, &NotRevertedReason)> {
@@ -250,6 +250,24 @@ fn a_tuning_reverts_the_intermediate_steps_for_its_knobs() {
     let reverted = wants.revert(&mut process(&machine)).unwrap();
     assert_eq!(left(&reverted), []);
     assert_eq!(reverted.remaining.len(), 1);
+    assert!(process(&machine).revert().unwrap().is_complete());
+    assert_eq!(machine.snapshot(), was);
+}
+
+/// A tuning that can request nothing because its device is gone names what it changed when it was there.
+#[test]
+fn a_tuning_reverts_what_it_can_no_longer_request() {
+    let machine = machine();
+    let was = machine.snapshot();
+    apply(&machine, &dials(&[("a", 5)]));
+    apply(&machine, &dials(&[("b", 5)]));
+    let unplugged = say(|at| at.may_change(&Dial("a".to_owned())));
+    assert!(unplugged.plan(&process(&machine)).unwrap().is_empty());
+    assert!(unplugged.verify(&process(&machine)).unwrap().is_as_wanted());
+    let reverted = unplugged.revert(&mut process(&machine)).unwrap();
+    assert_eq!(get(&machine, "/sys/dial/a"), "0");
+    assert_eq!(get(&machine, "/sys/dial/b"), "5");
+    assert_eq!(reverted.remaining.len(), 1, "{reverted:?}");
     assert!(process(&machine).revert().unwrap().is_complete());
     assert_eq!(machine.snapshot(), was);
 }

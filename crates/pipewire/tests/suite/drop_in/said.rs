@@ -25,6 +25,20 @@ fn notes(memory: &Memory, tuning: &ClockDropIn) -> Vec<String> {
     tuning.plan(&session(memory)).expect("it is planned").notes
 }
 
+/// PipeWire was removed, so there is nothing to request, but the files that were written for it are there.
+#[test]
+fn the_files_are_reverted_after_pipewire_was_removed() {
+    let memory = host();
+    let tuning = fixed(64).pulse(PulseSettings::fixed(SampleRate(48000), Frames(64)));
+    let mut session = session(&memory);
+    let _ = tuning.apply(&mut session).unwrap();
+    memory.change(|tree| tree.remove(SHIPPED));
+    assert!(tuning.plan(&session).unwrap().is_empty());
+    let reverted = tuning.revert(&mut session).unwrap();
+    assert!(reverted.remaining.is_empty(), "{reverted:#?}");
+    assert_eq!((memory.get(FILE), memory.get(PULSE)), (None, None));
+}
+
 #[test]
 fn the_file_is_strict_json_below_a_comment() {
     let memory = host();

@@ -379,6 +379,37 @@ fn the_device_vanishes_over_the_fake() {
     }
 }
 
+/// The device is gone, so nothing can be requested of it, but the IFB that was made for it is there.
+#[test]
+fn a_shaper_takes_back_what_it_did_to_a_device_that_is_gone() {
+    let qdisc = || Qdisc::from(Cake::default().bandwidth(Rate::mbit(5)));
+    let gone = Shaper::new("dsl").egress(qdisc()).ingress(qdisc());
+    let other = Shaper::new("wan").egress(qdisc()).ingress(qdisc());
+    let kernel = Kernel::new().link("wan", "", 4);
+    let was = kernel.snapshot();
+    let kernel = kernel.link("dsl", "veth", 1);
+    let (store, crash_point) = (MemoryStore::new(), CrashPoint::lives());
+    let session = || {
+        let memory = Memory::new().directory("/sys/module/ifb");
+        let host = Host::new(memory.host(&crash_point)).with_backend(Netlink::over(kernel.clone()));
+        let session = Session::new(host, "qos-test", store.of(&crash_point), "boot").unwrap();
+        session.with(hosttune_qos::knobs)
+    };
+    let _ = other.apply(&mut session()).unwrap();
+    let shaped = session().status().unwrap().pending.len();
+    let _ = gone.apply(&mut session()).unwrap();
+    let mut backend = Netlink::over(kernel.clone());
+    let dsl = backend.link("dsl").unwrap().unwrap();
+    backend.change(&dsl.delete()).unwrap();
+    let reverted = gone.revert(&mut session()).unwrap();
+    assert!(reverted.not_reverted.is_empty(), "{reverted:#?}");
+    assert_eq!(session().status().unwrap().pending.len(), shaped);
+    assert!(other.verify(&session()).unwrap().is_as_wanted());
+    assert!(other.revert(&mut session()).unwrap().is_complete());
+    assert_eq!(kernel.snapshot(), was);
+    assert!(store.is_empty());
+}
+
 /// Adds a second device, as if it was plugged in.
 fn plug_in_dsl() {
     tell("ip link add dsl type veth peer name modem && ip link set dsl up && ip link set modem up");
