@@ -322,10 +322,6 @@ impl HostProfile for Gaming {
         Some((boot::PART, boot::CommandLine::of(options).parameters()))
     }
 
-    fn left_at_load(&self, host: &Host, options: &Options) -> Vec<String> {
-        nvidia::left_at_load(host, options)
-    }
-
     fn refine(&self, host: &Host, options: &Options, probe: bool, report: &mut Report) {
         pipewire::refine(host, options, probe, report);
     }
@@ -336,7 +332,9 @@ impl HostProfile for Gaming {
         options: &Options,
         reverted: &[Undone],
     ) -> Vec<String> {
-        pipewire::stays_until_restart(host, options, reverted)
+        let of_driver = nvidia::stays_until_loaded_again(host, options);
+        let of_daemon = pipewire::stays_until_restart(host, options, reverted);
+        [of_driver, of_daemon].concat()
     }
 
     fn watched(&self, host: &Host, options: &Options) -> Result<Vec<Watched>, Error> {

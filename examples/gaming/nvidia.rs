@@ -81,7 +81,7 @@ impl Tuning for Driver {
 }
 
 /// What the loaded driver still has of the profile after a revert, as notes.
-pub(crate) fn left_at_load(host: &Host, options: &Options) -> Vec<String> {
+pub(crate) fn stays_until_loaded_again(host: &Host, options: &Options) -> Vec<String> {
     if options.user {
         return Vec::new();
     }

@@ -57,7 +57,6 @@ mod helper_program;
 mod import;
 mod interruption;
 mod json;
-mod left_at_load;
 mod left_in_loader;
 mod manual;
 mod measure;
@@ -76,6 +75,7 @@ mod run_helped;
 mod run_hold;
 mod run_shared;
 mod session;
+mod stays_until_restart;
 mod streams;
 mod text;
 mod tool;
@@ -174,8 +174,10 @@ pub trait HostProfile {
         let _ = (host, options, probe, report);
     }
 
-    /// What stays in effect after a revert until a daemon or a driver is restarted, for the notes of
-    /// `status` and `revert`; nothing by default. `reverted` is what was reverted just now.
+    /// What a loaded driver or a running daemon still has of the profile although no file sets it any
+    /// more, because it was read at the start: notes of `status` and `revert`; none by default.
+    /// `reverted` is what was reverted just now. `options` has all optional parts, because any may have
+    /// been requested.
     ///
     /// What cannot be determined is a note, and not an error.
     fn stays_until_restart(
@@ -203,14 +205,6 @@ pub trait HostProfile {
     fn boot_parameters(&self, options: &Options) -> Option<(&'static str, BootParameters)> {
         let _ = options;
         None
-    }
-
-    /// What a loaded driver or a running daemon still has of the profile although no file sets it any
-    /// more, because it was read at the start: notes of `status` and `revert`; none by default. What
-    /// cannot be read is a note too.
-    fn left_at_load(&self, host: &Host, options: &Options) -> Vec<String> {
-        let _ = (host, options);
-        Vec::new()
     }
 
     /// The boot entries of the profile beside the normal one, each with the name of the part of the tuning

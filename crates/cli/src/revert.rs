@@ -73,11 +73,7 @@ impl Run<'_> {
             self.left_after_revert(&mut session, parameters.as_ref(), exit, &ending)?;
         let exit = failure.as_ref().map_or(exit, Failure::exit);
         let stays = self.stays_until_restart(&session, &reverted.undone);
-        let at_load = self.left_in_the_initramfs(&session, &reverted);
-        let at_load = at_load
-            .into_iter()
-            .chain(self.left_at_load(&session))
-            .collect();
+        let in_the_initramfs = self.left_in_the_initramfs(&session, &reverted);
         let notes = [
             notes,
             by_runs,
@@ -85,7 +81,7 @@ impl Run<'_> {
             of_trial,
             left,
             stays,
-            at_load,
+            in_the_initramfs.into_iter().collect(),
         ]
         .concat();
         let unrecorded = reverted.unrecorded.as_ref().map(|unrecorded| {

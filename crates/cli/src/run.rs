@@ -388,7 +388,6 @@ impl Run<'_> {
             self.left_in_the_loader(&session, self.loader_parameters(&session).as_ref())
                 .notes(),
             self.stays_until_restart(&session, &[]),
-            self.left_at_load(&session),
             unreadable.into_iter().collect(),
         ]
         .concat();

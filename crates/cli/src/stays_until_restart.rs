@@ -11,22 +11,6 @@ use super::run::Run;
 const DIRECTORY: &str = "/etc/modprobe.d/";
 
 impl Run<'_> {
-    /// What is still loaded of the profile and in no file any more, as notes.
-    pub(super) fn left_at_load(&self, session: &Session) -> Vec<String> {
-        let host = session.host();
-        if host.root_kind() == RootKind::Image {
-            return Vec::new();
-        }
-        // Whatever was requested: the optional parts may have been.
-        let candidates = self.profile.candidates().iter();
-        let options = Options {
-            persist: true,
-            with: candidates.map(|&name| name.to_owned()).collect(),
-            ..self.options(session)
-        };
-        self.profile.left_at_load(host, &options)
-    }
-
     /// The note on an initramfs that may have a file of modprobe.d that was reverted.
     pub(super) fn left_in_the_initramfs(
         &self,
@@ -51,14 +35,23 @@ impl Run<'_> {
         ))
     }
 
-    /// What a daemon has loaded and no file gives it any more, as notes.
+    /// What is still loaded of the profile and in no file any more, as notes.
     pub(super) fn stays_until_restart(
         &self,
         session: &Session,
         reverted: &[Undone],
     ) -> Vec<String> {
-        let options = self.options(session);
+        let host = session.host();
+        if host.root_kind() == RootKind::Image {
+            return Vec::new();
+        }
+        let candidates = self.profile.candidates().iter();
+        let options = Options {
+            persist: true,
+            with: candidates.map(|&name| name.to_owned()).collect(),
+            ..self.options(session)
+        };
         let profile = self.profile;
-        profile.stays_until_restart(session.host(), &options, reverted)
+        profile.stays_until_restart(host, &options, reverted)
     }
 }
