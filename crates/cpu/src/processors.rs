@@ -63,6 +63,8 @@ pub struct Processors {
     pub requirement: Requirement,
 }
 
+hosttune_core::why_and_requirement!(Processors);
+
 impl Processors {
     /// Creates an empty tuning for all policies.
     pub fn new() -> Self {
@@ -128,27 +130,6 @@ impl Processors {
     #[must_use]
     pub fn boost(mut self, on: bool) -> Self {
         self.boost = Some(on);
-        self
-    }
-
-    /// Sets the reason.
-    #[must_use]
-    pub fn why(mut self, why: impl Into<Why>) -> Self {
-        self.why = why.into();
-        self
-    }
-
-    /// Fails if a setting does not apply.
-    #[must_use]
-    pub fn required(mut self) -> Self {
-        self.requirement = Requirement::Required;
-        self
-    }
-
-    /// Never fails because a setting does not apply.
-    #[must_use]
-    pub fn optional(mut self) -> Self {
-        self.requirement = Requirement::Optional;
         self
     }
 

@@ -397,6 +397,8 @@ pub struct Hugepages {
     pub requirement: Requirement,
 }
 
+hosttune_core::why_and_requirement!(Hugepages);
+
 impl Hugepages {
     /// Creates a request for a number of pages of a size in KiB.
     pub fn of_size(size: u64, pages: u64) -> Self {
@@ -438,27 +440,6 @@ impl Hugepages {
     #[must_use]
     pub fn overcommit(mut self, pages: u64) -> Self {
         self.overcommit = Some(pages);
-        self
-    }
-
-    /// Sets the reason.
-    #[must_use]
-    pub fn why(mut self, why: impl Into<Why>) -> Self {
-        self.why = why.into();
-        self
-    }
-
-    /// Fails if the request does not apply.
-    #[must_use]
-    pub fn required(mut self) -> Self {
-        self.requirement = Requirement::Required;
-        self
-    }
-
-    /// Never fails because the request does not apply.
-    #[must_use]
-    pub fn optional(mut self) -> Self {
-        self.requirement = Requirement::Optional;
         self
     }
 }

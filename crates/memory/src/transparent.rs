@@ -324,6 +324,8 @@ pub struct TransparentHugepages {
     pub requirement: Requirement,
 }
 
+hosttune_core::why_and_requirement!(TransparentHugepages);
+
 impl TransparentHugepages {
     /// Creates an empty tuning.
     pub fn new() -> Self {
@@ -369,27 +371,6 @@ impl TransparentHugepages {
     #[must_use]
     pub fn khugepaged(mut self, name: impl Into<String>, number: u64) -> Self {
         self.khugepaged.insert(name.into(), number);
-        self
-    }
-
-    /// Sets the reason.
-    #[must_use]
-    pub fn why(mut self, why: impl Into<Why>) -> Self {
-        self.why = why.into();
-        self
-    }
-
-    /// Fails if a setting does not apply.
-    #[must_use]
-    pub fn required(mut self) -> Self {
-        self.requirement = Requirement::Required;
-        self
-    }
-
-    /// Never fails because a setting does not apply.
-    #[must_use]
-    pub fn optional(mut self) -> Self {
-        self.requirement = Requirement::Optional;
         self
     }
 

@@ -47,6 +47,8 @@ pub struct ModuleOption {
     pub live: LiveValue,
 }
 
+hosttune_core::why_and_requirement!(ModuleOption);
+
 impl ModuleOption {
     /// Requests a value.
     pub fn new(
@@ -62,27 +64,6 @@ impl ModuleOption {
             requirement: Requirement::Plain,
             live: LiveValue::Sysfs,
         }
-    }
-
-    /// Sets the reason for the value.
-    #[must_use]
-    pub fn why(mut self, why: impl Into<Why>) -> Self {
-        self.why = why.into();
-        self
-    }
-
-    /// Makes it an error if the request does not apply.
-    #[must_use]
-    pub fn required(mut self) -> Self {
-        self.requirement = Requirement::Required;
-        self
-    }
-
-    /// Never makes it an error, even in strict mode, if the request does not apply.
-    #[must_use]
-    pub fn optional(mut self) -> Self {
-        self.requirement = Requirement::Optional;
-        self
     }
 
     /// Leaves checking the value in the running kernel to another knob.

@@ -23,6 +23,8 @@ pub struct NvidiaSetting {
     pub requirement: Requirement,
 }
 
+hosttune_core::why_and_requirement!(NvidiaSetting);
+
 impl NvidiaSetting {
     /// Requests a value of a parameter of a module.
     pub fn new(
@@ -42,27 +44,6 @@ impl NvidiaSetting {
     /// Requests a value of a parameter of the main module: `NVreg_NAME`.
     pub fn nvreg(name: impl Into<String>, value: impl std::fmt::Display) -> Self {
         Self::new(DriverModule::Nvidia, name, value)
-    }
-
-    /// Sets the reason for the value.
-    #[must_use]
-    pub fn why(mut self, why: impl Into<Why>) -> Self {
-        self.why = why.into();
-        self
-    }
-
-    /// Makes it an error if the request does not apply.
-    #[must_use]
-    pub fn required(mut self) -> Self {
-        self.requirement = Requirement::Required;
-        self
-    }
-
-    /// Never makes it an error, even in strict mode, if the request does not apply.
-    #[must_use]
-    pub fn optional(mut self) -> Self {
-        self.requirement = Requirement::Optional;
-        self
     }
 
     /// The name as a module option: with `NVreg_` for the main module.

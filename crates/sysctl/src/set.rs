@@ -55,6 +55,8 @@ pub struct Wanted {
     pub until_reboot: Option<String>,
 }
 
+hosttune_core::why_and_requirement!(Wanted);
+
 impl Wanted {
     /// Requests a value for a key.
     pub fn new(key: impl Into<String>, value: impl std::fmt::Display) -> Self {
@@ -68,27 +70,6 @@ impl Wanted {
             accept_side_effects: false,
             until_reboot: None,
         }
-    }
-
-    /// Sets the reason for the value.
-    #[must_use]
-    pub fn why(mut self, why: impl Into<Why>) -> Self {
-        self.why = why.into();
-        self
-    }
-
-    /// Makes it an error if the request does not apply.
-    #[must_use]
-    pub fn required(mut self) -> Self {
-        self.requirement = Requirement::Required;
-        self
-    }
-
-    /// Never makes it an error, even in strict mode, if the request does not apply.
-    #[must_use]
-    pub fn optional(mut self) -> Self {
-        self.requirement = Requirement::Optional;
-        self
     }
 
     /// Defers the request: the value takes effect later and is not set now.

@@ -1,6 +1,7 @@
 //! The planned changes, as data: print the plan for a dry run, store it for a review.
 
 mod arrange;
+mod builder;
 mod declared;
 mod device_link;
 mod findings;

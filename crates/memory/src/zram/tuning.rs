@@ -99,6 +99,8 @@ fn ours() -> String {
     "hosttune".to_owned()
 }
 
+hosttune_core::why_and_requirement!(ZramSwap);
+
 impl ZramSwap {
     /// Creates a tuning of this size with zstd and priority 100.
     pub fn new(size: Size) -> Self {
@@ -146,27 +148,6 @@ impl ZramSwap {
     #[must_use]
     pub fn beside_others(mut self) -> Self {
         self.beside_others = true;
-        self
-    }
-
-    /// Sets the reason.
-    #[must_use]
-    pub fn why(mut self, why: impl Into<Why>) -> Self {
-        self.why = why.into();
-        self
-    }
-
-    /// Fails if it does not apply.
-    #[must_use]
-    pub fn required(mut self) -> Self {
-        self.requirement = Requirement::Required;
-        self
-    }
-
-    /// Never fails because it does not apply.
-    #[must_use]
-    pub fn optional(mut self) -> Self {
-        self.requirement = Requirement::Optional;
         self
     }
 
