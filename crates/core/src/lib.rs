@@ -44,7 +44,7 @@
 //! next run finds there what it needs, and first rolls an interrupted apply back or finishes an
 //! interrupted revert. If a step fails, the earlier steps are undone and the result is an `Err`. A
 //! revert is three-way: what still has our value gets its original value back, and what another
-//! process has changed since is kept and reported. The [`testing`] feature has these guarantees as
+//! process has changed since is kept and reported. The feature `testing` has these guarantees as
 //! functions, and a fake machine in memory that is as strict as the kernel, for the knobs of other
 //! crates.
 //!
