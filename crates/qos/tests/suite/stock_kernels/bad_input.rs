@@ -464,12 +464,16 @@ fn the_device_vanishes_at_any_time() {
     let traffic = Traffic::begin();
     let before = snapshot();
     let mut outcomes = std::collections::BTreeMap::<&str, usize>::new();
-    for round in 0..40_u64 {
+    // On a slow machine forty rounds may all end in the same way: then the moments are spread further.
+    for round in 0_u64.. {
+        if round >= 40 && outcomes.len() > 1 {
+            break;
+        }
         plug_in_dsl();
         let mut other = backend();
         let vanishing = std::thread::spawn(move || {
             let dsl = other.link("dsl").unwrap().unwrap();
-            std::thread::sleep(Duration::from_micros(round * 700));
+            std::thread::sleep(Duration::from_micros(round % 40 * 700 * (round / 40 + 1)));
             other.change(&dsl.delete()).unwrap();
         });
         let mut session = session();
@@ -497,7 +501,6 @@ fn the_device_vanishes_at_any_time() {
     }
     println!("{outcomes:?}");
     traffic.all_arrive("after all of them");
-    assert!(outcomes.len() > 1, "always at the same time: {outcomes:?}");
 }
 
 /// A process that may be killed, on this kernel.
