@@ -288,7 +288,9 @@ impl<R: Read> Archive<R> {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut skipped = Ok(());
         while count > 0 && skipped.is_ok() {
-            let step = scratch.len().min(usize::try_from(count).unwrap_or(usize::MAX));
+            let step = scratch
+                .len()
+                .min(usize::try_from(count).unwrap_or(usize::MAX));
             skipped = self.read_exact(&mut scratch[..step]);
             count -= step as u64;
         }

@@ -183,11 +183,21 @@ impl Unpacking {
             }
             let name = entry.name_lossy().into_owned();
             let Some(path) = resolved(&self.nodes, &name, false) else {
-                return Err(limit(archive, name, "the number of names in a path", MOST_NAMES));
+                return Err(limit(
+                    archive,
+                    name,
+                    "the number of names in a path",
+                    MOST_NAMES,
+                ));
             };
             self.names += path.len();
             if self.names > LARGEST_TOTAL {
-                return Err(limit(archive, name, "the length of all names", LARGEST_TOTAL));
+                return Err(limit(
+                    archive,
+                    name,
+                    "the length of all names",
+                    LARGEST_TOTAL,
+                ));
             }
             // The kernel creates no directory that has no entry, and without one it passes over the file.
             if path.is_empty() || !self.has_directory_of(&path) {
@@ -239,7 +249,9 @@ impl Unpacking {
 
     fn content<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<FileContent, ReadError> {
         if self.kept + entry.header().size as usize > LARGEST_TOTAL {
-            return Ok(FileContent::Unknown("the wanted files are larger than 32 MiB"));
+            return Ok(FileContent::Unknown(
+                "the wanted files are larger than 32 MiB",
+            ));
         }
         Ok(match entry.content(LARGEST_FILE)? {
             Some(bytes) => {
@@ -283,7 +295,11 @@ impl Unpacking {
             file.content = Some(content);
             self.give_content(key);
         }
-        let known = self.linked.files.get(&key).and_then(|file| file.content.clone());
+        let known = self
+            .linked
+            .files
+            .get(&key)
+            .and_then(|file| file.content.clone());
         Ok(Node::File(match known {
             Some(content) if is_wanted => content,
             // Without content so far the file is empty, until another name brings it.

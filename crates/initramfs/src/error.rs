@@ -53,10 +53,14 @@ pub enum ReadErrorKind {
     #[error("no cpio archive and no compression that the kernel reads begins with the bytes {}", bytes(.0))]
     UnknownFormat(Vec<u8>),
     /// A cpio archive begins at an offset at which the kernel does not look for one.
-    #[error("a cpio archive begins at an offset that is not a multiple of 4, where the kernel does not read it")]
+    #[error(
+        "a cpio archive begins at an offset that is not a multiple of 4, where the kernel does not read it"
+    )]
     Unaligned,
     /// It is a program for UEFI: a unified kernel image, which has the initramfs in a section.
-    #[error("this is a UEFI program (a unified kernel image has its initramfs inside), not an initramfs image")]
+    #[error(
+        "this is a UEFI program (a unified kernel image has its initramfs inside), not an initramfs image"
+    )]
     UefiProgram,
     /// The segment is compressed in a way that is not read here.
     #[error("{0} is not readable here")]

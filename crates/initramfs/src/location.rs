@@ -52,10 +52,13 @@ impl ImageFiles {
         let inside = inside.map_err(|error| {
             HostError::malformed(self.paths.join(" "), format!("it cannot be read: {error}"))
         })?;
-        Ok(match inside {
-            Some(inside) => Image::read(inside),
-            None => Image::read(empty()),
-        })
+        match inside {
+            Some(inside) => Ok(Image::read(inside)),
+            None => Err(HostError::malformed(
+                self.paths.join(" "),
+                "it is no unified kernel image with an initramfs inside",
+            )),
+        }
     }
 }
 

@@ -23,8 +23,7 @@ pub(crate) enum Stream<R: Read> {
 }
 
 #[cfg(feature = "zstd")]
-type Zstd<R> =
-    ruzstd::decoding::StreamingDecoder<Source<R>, ruzstd::decoding::FrameDecoder>;
+type Zstd<R> = ruzstd::decoding::StreamingDecoder<Source<R>, ruzstd::decoding::FrameDecoder>;
 
 impl<R: Read> Stream<R> {
     /// Begins a segment. If that is not possible the bytes are lost, and nothing can be read behind it either.

@@ -51,7 +51,12 @@ pub fn initramfs_of_unified_image<R: Read>(reader: R) -> io::Result<Option<impl 
         let mut section = [0; 40];
         source.read_exact(&mut section)?;
         let number = |at: usize| {
-            let bytes = [section[at], section[at + 1], section[at + 2], section[at + 3]];
+            let bytes = [
+                section[at],
+                section[at + 1],
+                section[at + 2],
+                section[at + 3],
+            ];
             u64::from(u32::from_le_bytes(bytes))
         };
         if section.starts_with(SECTION) && found.is_none() {
