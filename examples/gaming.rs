@@ -11,7 +11,6 @@ mod pipewire;
 
 use hosttune::blockdev::udev::NoteFights;
 use hosttune::blockdev::{self, Rule, Rules, SchedulerName, Transport};
-use hosttune::boot::Modules;
 use hosttune::boot::boot_loader::BootParameters;
 use hosttune::cli::{self, HostProfile, OpenToUsers, Options, RunSettings, Setting, Watched};
 use hosttune::cpu::{self, Governor, Processors};
@@ -20,6 +19,7 @@ use hosttune::memory;
 use hosttune::memory::swap::NoteUnlessZram;
 use hosttune::memory::transparent::{Enabled, TransparentHugepages};
 use hosttune::memory::zram::{Size, Zram, ZramSwap};
+use hosttune::modules::Modules;
 use hosttune::qos::{self, Cake, Netlink, Rate, Shaper};
 use hosttune::service::{self, Services};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
@@ -244,6 +244,7 @@ impl HostProfile for Gaming {
         blockdev::knobs(registry);
         cpu::knobs(registry);
         memory::knobs(registry);
+        hosttune::boot::knobs(registry);
         hosttune::nvidia::knobs(registry);
         hosttune::pipewire::knobs(registry);
         service::knobs(registry);

@@ -5,7 +5,6 @@
 
 use hosttune::blockdev::udev::NoteFights;
 use hosttune::blockdev::{self, Attribute, Rule, Rules, SchedulerName, Transport};
-use hosttune::boot::Modules;
 use hosttune::cli::{self, HostProfile, Options, Setting, Watched};
 use hosttune::cpu::irqbalance::NoteIrqbalance;
 use hosttune::cpu::{self, EnergyPreference, Governor, Processors};
@@ -14,6 +13,7 @@ use hosttune::host::RootKind;
 use hosttune::memory;
 use hosttune::memory::transparent::{Defrag, Enabled, TransparentHugepages};
 use hosttune::memory::zram::{Size, Zram, ZramSwap};
+use hosttune::modules::Modules;
 use hosttune::sysctl::{self, SysctlSet, Wanted};
 use hosttune::{BesideZram, Error, Host, Note, Planner, Registry, Session, Tuning, Why};
 

@@ -4,7 +4,6 @@
 //! `toaster lend` before the guest starts and `toaster return` after it has ended; `toaster guest --hook`
 //! prints the script with which libvirt does both.
 
-use hosttune::boot::Modules;
 use hosttune::boot::boot_loader::BootSetting;
 use hosttune::boot::boot_once::BootMode;
 use hosttune::boot::command_line::CommandLineSetting;
@@ -15,6 +14,7 @@ use hosttune::guest::{
 };
 use hosttune::host::RootKind;
 use hosttune::memory::{self, hugepages::Hugepages};
+use hosttune::modules::Modules;
 use hosttune::pci::{self, Address, Ids};
 use hosttune::vfio::{self, Assessment, Consent, Lend, LendAtBoot, LendAtBootByIds, Selector};
 use hosttune::{Error, Host, Note, Planner, Registry, Session, Tuning};

@@ -36,8 +36,8 @@ use std::time::{Duration, Instant};
 use hosttune::blockdev::{
     self, Disk, DiskKind, Glob, GlobError, Offered, Rule, Rules, SchedulerName, Transport,
 };
-use hosttune::boot::Modules;
 use hosttune::cli::{self, HostProfile, Options, Setting};
+use hosttune::modules::Modules;
 use hosttune::sysctl::{self, SysctlSet, Wanted};
 use hosttune::{Error, Host, LinuxHost, Registry, Session, Tuning};
 use hosttune_test_machine::inside::{self, is_inside};

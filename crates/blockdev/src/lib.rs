@@ -87,13 +87,13 @@ pub use watch::{DiskEvent, DiskWatcher};
 pub use hosttune_facts::Transport;
 
 // One dependency is enough for a program that uses only this crate.
-pub use hosttune_boot::Modules;
 pub use hosttune_core::{Error, Session, Tuning};
+pub use hosttune_modules::Modules;
 
 /// Registers this crate's knobs with a session, and the kernel module knob that a scheduler may
 /// need.
 pub fn knobs(registry: &mut hosttune_core::Registry) {
-    hosttune_boot::knobs(registry);
+    hosttune_modules::knobs(registry);
     registry.add::<Scheduler>();
     registry.add::<QueueAttribute>();
     registry.add::<SchedulerTunable>();

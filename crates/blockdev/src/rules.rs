@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use hosttune_boot::module::{self, Availability};
-use hosttune_boot::{KernelModule, ModuleState};
 use hosttune_core::host::RootKind;
 use hosttune_core::{Error, Host, Planner, Tuning};
+use hosttune_modules::module::{self, Availability};
+use hosttune_modules::{KernelModule, ModuleState};
 use serde::{Deserialize, Serialize};
 
 use crate::device;

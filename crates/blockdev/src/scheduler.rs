@@ -4,10 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use hosttune_boot::{KernelModule, ModuleState};
 use hosttune_core::{
     AnyKnob, Host, HostError, HostErrorKind, Knob, Unsupported, UnsupportedKind, attribute,
 };
+use hosttune_modules::{KernelModule, ModuleState};
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::Attribute;

@@ -1,8 +1,8 @@
 //! What is left after a revert of what was read when a driver was loaded or a daemon started.
 
-use hosttune_boot::rebuild_command;
 use hosttune_core::host::RootKind;
 use hosttune_core::{Reverted, Session, Undone};
+use hosttune_modules::initramfs::rebuild_command;
 
 use super::Options;
 use super::run::Run;

@@ -4,9 +4,9 @@ use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
-use hosttune_boot::KernelModule;
-use hosttune_boot::module::{self, Availability};
 use hosttune_core::{AnyKnob, Host, HostError, Knob, Unsupported, UnsupportedKind};
+use hosttune_modules::KernelModule;
+use hosttune_modules::module::{self, Availability};
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::{self, Attribute};

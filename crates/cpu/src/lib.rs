@@ -67,12 +67,12 @@ pub use processors::Processors;
 pub use tunable::{GovernorTunable, TunableState};
 
 // One dependency is enough for a program that uses only this crate.
-pub use hosttune_boot::Modules;
 pub use hosttune_core::{Error, Session, Tuning};
+pub use hosttune_modules::Modules;
 
 /// Registers this crate's knob types, and the kernel module knob for governors that are modules.
 pub fn knobs(registry: &mut hosttune_core::Registry) {
-    hosttune_boot::knobs(registry);
+    hosttune_modules::knobs(registry);
     registry.add::<PolicyGovernor>();
     registry.add::<PolicyPreference>();
     registry.add::<FrequencyLimit>();

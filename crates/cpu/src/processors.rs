@@ -1,11 +1,11 @@
 //! The tuning for processors, as plain data.
 
-use hosttune_boot::ModuleState;
-use hosttune_boot::module::{self, Availability};
 use hosttune_core::host::RootKind;
 use hosttune_core::{
     Error, Knob, Planner, Request, Requirement, Tuning, Unsupported, UnsupportedKind, Why,
 };
+use hosttune_modules::ModuleState;
+use hosttune_modules::module::{self, Availability};
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::{self, Attribute};

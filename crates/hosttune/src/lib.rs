@@ -47,12 +47,14 @@
 //! # Modules
 //! * The root of this crate re-exports [`hosttune_core`]: host, knobs, plans, sessions, errors.
 //! * [`blockdev`]: disks matched by their properties, their I/O schedulers and queues.
-//! * [`boot`]: kernel modules, their options, and the kernel command line.
+//! * [`boot`]: parameters of the kernel command line, kept in the boot loader's configuration, or tried once.
 //! * [`cpu`]: governors, preferences, frequency limits and boost, per policy.
 //! * [`facts`]: the host's hardware, kernel and distribution.
 //! * [`guest`]: the guest's side of lent devices: libvirt XML, QEMU arguments, shared memory.
+//! * [`kernel_command_line`]: the kernel command line as text.
 //! * [`latency`]: latency under load, measured between two hosts.
 //! * [`memory`]: swap on zram, transparent hugepages, hugepages.
+//! * [`modules`]: kernel modules, loaded and unloaded, and their options.
 //! * [`netlink`]: rtnetlink as bytes: requests, dumps, errors, notifications.
 //! * [`nvidia`]: parameters of the NVIDIA driver, and which driver is right for a card.
 //! * [`pci`]: PCI devices, their topology and IOMMU groups.
@@ -73,8 +75,10 @@ pub use hosttune_core::*;
 pub use hosttune_cpu as cpu;
 pub use hosttune_facts as facts;
 pub use hosttune_guest as guest;
+pub use hosttune_kernel_command_line as kernel_command_line;
 pub use hosttune_latency as latency;
 pub use hosttune_memory::{self as memory, BesideZram};
+pub use hosttune_modules as modules;
 pub use hosttune_netlink as netlink;
 pub use hosttune_nvidia as nvidia;
 pub use hosttune_pci as pci;

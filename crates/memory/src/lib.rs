@@ -47,13 +47,13 @@ pub mod zram;
 pub use beside_zram::BesideZram;
 
 // One dependency is enough for a program that uses only this crate.
-pub use hosttune_boot::Modules;
 pub use hosttune_core::{Error, Session, Tuning};
+pub use hosttune_modules::Modules;
 
 /// Registers this crate's knob types, the kernel module knob for zram, and the sysctl knob for the keys
 /// that change with transparent hugepages.
 pub fn knobs(registry: &mut hosttune_core::Registry) {
-    hosttune_boot::knobs(registry);
+    hosttune_modules::knobs(registry);
     hosttune_sysctl::knobs(registry);
     registry.add::<transparent::Setting>();
     registry.add::<hugepages::Pool>();

@@ -1,8 +1,8 @@
 //! Which module of the running kernel is the driver, by no list of names: distributions rename it.
 
-use hosttune_boot::modprobe_d::ModprobeConfiguration;
-use hosttune_boot::module::{ModuleFile, files_of};
 use hosttune_core::{Host, HostError};
+use hosttune_modules::modprobe_d::ModprobeConfiguration;
+use hosttune_modules::module::{ModuleFile, files_of};
 
 use crate::driver::{self, PLAIN, is_same_name};
 use crate::modinfo::{self, ModuleInfo};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use hosttune_boot::modprobe_d::ModprobeConfiguration;
-use hosttune_boot::module::file_of;
 use hosttune_core::{Host, HostError, HostErrorKind};
+use hosttune_modules::modprobe_d::ModprobeConfiguration;
+use hosttune_modules::module::file_of;
 
 use crate::candidate::{self, Choice};
 use crate::modinfo::{self, ModuleInfo};

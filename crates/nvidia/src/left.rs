@@ -1,8 +1,9 @@
 //! What the loaded driver still has after the file was reverted.
 
-use hosttune_boot::modprobe_d::ModprobeConfiguration;
-use hosttune_boot::{ModuleParameter, ParameterState, rebuild_command};
 use hosttune_core::{Error, Host, Knob};
+use hosttune_modules::initramfs::rebuild_command;
+use hosttune_modules::modprobe_d::ModprobeConfiguration;
+use hosttune_modules::{ModuleParameter, ParameterState};
 
 use crate::acceptance::value;
 use crate::driver::{self, InstalledDriver};

@@ -6,7 +6,7 @@
 //! use hosttune_nvidia::{DriverModule, NvidiaParameters, NvidiaSetting};
 //!
 //! let mut session = Session::live("desk")?
-//!     .with(hosttune_boot::knobs)
+//!     .with(hosttune_modules::knobs)
 //!     .with(hosttune_nvidia::knobs);
 //! let parameters = NvidiaParameters::new("desk", [
 //!     NvidiaSetting::new(DriverModule::Drm, "modeset", 1).why("Wayland needs it"),
@@ -61,9 +61,9 @@ pub use version::{DriverVersion, LoadedDriver, ModuleKind, VERSION_FILE};
 // One dependency is enough for a program that uses only this crate.
 pub use hosttune_core::{Error, Session, Tuning};
 
-/// Registers the knob types of this crate with a session, and those of `hosttune-boot`, which it
+/// Registers the knob types of this crate with a session, and those of `hosttune-modules`, which it
 /// uses.
 pub fn knobs(registry: &mut hosttune_core::Registry) {
-    hosttune_boot::knobs(registry);
+    hosttune_modules::knobs(registry);
     registry.add::<NvidiaParameter>();
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use hosttune_boot::ParameterState;
 use hosttune_core::{
     Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
 };
+use hosttune_modules::ParameterState;
 use serde::{Deserialize, Serialize};
 
 use crate::number;

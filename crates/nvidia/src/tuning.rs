@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use hosttune_boot::modprobe_d::{ModprobeConfiguration, SetOption, Source};
-use hosttune_boot::{
-    ModuleOption, ModuleOptions, ModuleParameter, ParameterState, takes_effect_from,
-};
 use hosttune_core::host::RootKind;
 use hosttune_core::{Error, Knob, Planner, Tuning, Unsupported, UnsupportedKind, When};
+use hosttune_modules::modprobe_d::{ModprobeConfiguration, SetOption, Source};
+use hosttune_modules::{
+    ModuleOption, ModuleOptions, ModuleParameter, ParameterState, takes_effect_from,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::acceptance::{unsupported, value};

@@ -1,9 +1,9 @@
 //! The parts of the kernel that a shaper needs: the module that each is in, and the function that
 //! identifies it where it is built in.
 
-use hosttune_boot::module::{Sought, find_all};
-use hosttune_boot::{Availability, KernelModule, ModuleState, Modules};
 use hosttune_core::{Error, Host, HostError, Planner, Unsupported, UnsupportedKind};
+use hosttune_modules::module::{Sought, find_all};
+use hosttune_modules::{Availability, KernelModule, ModuleState, Modules};
 
 use crate::shaper::Shaper;
 

@@ -122,12 +122,12 @@ pub use statistics::{QueueStatistics, RootStatistics, ShaperStatistics};
 pub use watch::{WatchEvent, Yielded};
 
 // One dependency is enough for a program that uses only this crate.
-pub use hosttune_boot::Modules;
 pub use hosttune_core::{Error, Session, Tuning};
+pub use hosttune_modules::Modules;
 
-/// Registers this crate's kinds of knob with a session, and the modules of [`hosttune_boot`].
+/// Registers this crate's kinds of knob with a session, and the modules of [`hosttune_modules`].
 pub fn knobs(registry: &mut hosttune_core::Registry) {
-    hosttune_boot::knobs(registry);
+    hosttune_modules::knobs(registry);
     registry.add::<IfbLink>();
     registry.add::<RootQdisc>();
     registry.add::<IngressHook>();

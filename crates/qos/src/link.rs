@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use hosttune_boot::module::find;
-use hosttune_boot::{Availability, ModuleState};
 use hosttune_core::{
     AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
 };
+use hosttune_modules::module::find;
+use hosttune_modules::{Availability, ModuleState};
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;

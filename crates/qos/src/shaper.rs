@@ -1,7 +1,7 @@
 //! Shaping of the egress and the ingress of a device.
 
-use hosttune_boot::ModuleState;
 use hosttune_core::{AnyKnob, Error, HostError, Planner, Tuning, Unsupported, UnsupportedKind};
+use hosttune_modules::ModuleState;
 use serde::{Deserialize, Serialize};
 
 use crate::circumstances;
@@ -22,7 +22,7 @@ use crate::root_qdisc::RootQdisc;
 /// The root of the device is set first. A revert runs in the exact reverse order, which then never
 /// sends a packet to a link that is down or gone.
 ///
-/// Modules come before everything else. With the [`Modules`](hosttune_boot::Modules) backend,
+/// Modules come before everything else. With the [`Modules`](hosttune_modules::Modules) backend,
 /// modules that are not loaded are loaded as steps of the plan and unloaded again by a revert.
 /// Without it, the kernel loads by itself what it can, and a revert leaves that loaded. A kernel
 /// that certainly lacks what is requested is reported beforehand, and nothing is touched.

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use hosttune_boot::module::{self, Availability};
 use hosttune_core::file::{ConfigFile, FileState};
 use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner};
+use hosttune_modules::module::{self, Availability};
 
 use crate::catalogue::{self, Need};
 use crate::key::Key;

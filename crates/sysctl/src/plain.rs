@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use hosttune_boot::module::{self, Availability};
 use hosttune_core::{
     AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
     attribute,
 };
+use hosttune_modules::module::{self, Availability};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{self, Access, CatalogueEntry, Need, Scope};

@@ -1,11 +1,11 @@
 //! A set of requested sysctls, as plain data.
 
-use hosttune_boot::module::Availability;
 use hosttune_core::file::{ConfigFile, FileState};
 use hosttune_core::host::RootKind;
 use hosttune_core::{
     Error, Host, Planner, Request, Requirement, Tuning, Unsupported, UnsupportedKind, When, Why,
 };
+use hosttune_modules::module::Availability;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue;

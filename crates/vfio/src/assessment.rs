@@ -5,8 +5,8 @@ mod console;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use hosttune_boot::module::Availability;
 use hosttune_core::{Host, HostError, UnsupportedKind};
+use hosttune_modules::module::Availability;
 use hosttune_pci::{Address, Device, Iommu, Sriov};
 
 use crate::card::{self, Membership};

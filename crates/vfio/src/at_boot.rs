@@ -208,7 +208,7 @@ impl Tuning for LendAtBoot {
                 text.push('\n');
             }
         }
-        at.note(match hosttune_boot::rebuild_command(at.host())? {
+        at.note(match hosttune_modules::initramfs::rebuild_command(at.host())? {
             Some(command) => format!(
                 "if the initramfs loads the driver of a lent device, it binds before the rule: check with verify after the reboot, and if need be exclude the driver from the initramfs and run {command}"
             ),

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use hosttune_boot::boot_loader::{BootParameters, BootSetting, configured};
 use hosttune_boot::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE};
-use hosttune_boot::module;
 use hosttune_core::file::ConfigFile;
 use hosttune_core::{
     Error, Host, Knob, OwnedChange, Planner, Tuning, Unsupported, UnsupportedKind,
 };
+use hosttune_modules::module;
 use hosttune_pci::{Device, Devices, Ids};
 
 use crate::at_boot::{lent_at_boot, refuse};

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use hosttune_boot::module::{self, Availability};
 use hosttune_core::{
     AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
 };
+use hosttune_modules::module::{self, Availability};
 use hosttune_pci::{Address, is_vfio_driver};
 use serde::{Deserialize, Serialize};
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use hosttune_boot::module::{self, Availability};
-use hosttune_boot::{KernelModule, ModuleState};
 use hosttune_core::{AnyKnob, DeviceLink, Error, Planner, Tuning, Why};
+use hosttune_modules::module::{self, Availability};
+use hosttune_modules::{KernelModule, ModuleState};
 use hosttune_pci::{Address, Device};
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! PCI devices lent to a virtual machine through vfio-pci, and handed back.
 //!
 //! ```no_run
-//! use hosttune_boot::Modules;
+//! use hosttune_modules::Modules;
 //! use hosttune_vfio::{Consent, Error, Lend, Selector, Session, Tuning};
 //!
 //! // The graphics card of a guest, with its audio function and whatever else is on the card.
@@ -74,6 +74,7 @@ pub use hosttune_core::{Error, Session, Tuning};
 /// Registers the knob types of this crate and of those that it uses with a session.
 pub fn knobs(registry: &mut hosttune_core::Registry) {
     hosttune_boot::knobs(registry);
+    hosttune_modules::knobs(registry);
     registry.add::<DriverOverride>();
     registry.add::<BoundDriver>();
     registry.add::<DeviceAttribute>();

@@ -1,15 +1,15 @@
 //! A fake machine with a PCI bus and the modules of VFIO.
 //!
-//! The bus is that of `hosttune_pci::testing`, the module loader that of `hosttune_boot::testing`.
+//! The bus is that of `hosttune_pci::testing`, the module loader that of `hosttune_modules::testing`.
 //! Loading `vfio_pci` registers the driver, which binds what an override names already; unloading
 //! it unbinds its devices.
 
 use std::fmt;
 
-use hosttune_boot::Modules;
-use hosttune_boot::testing::{Beside, Described, MemoryModules, with_modules};
 use hosttune_core::testing::{Behaviour, CrashPoint, Memory, MemoryStore, Snapshot, World};
 use hosttune_core::{Error, Host, Session};
+use hosttune_modules::Modules;
+use hosttune_modules::testing::{Beside, Described, MemoryModules, with_modules};
 use hosttune_pci::testing::{Bus, Function};
 
 /// The modules of VFIO as in Linux 6.12 of Debian.

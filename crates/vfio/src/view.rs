@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hosttune_boot::module::{self, Availability};
 use hosttune_core::{Host, HostError};
+use hosttune_modules::module::{self, Availability};
 use hosttune_pci::{
     Address, ConfigReading, Device, Devices, Groups, Iommu, ReservedRegion, Sriov, ViabilityRule,
     is_vfio_driver, reserved_regions,

@@ -16,8 +16,9 @@ use super::occurrence::{LONGEST_READ, LineIn, requested};
 use super::start::Start;
 use super::tuning::BootSetting;
 use crate::boot_once::is_ours;
-use crate::command_line::{CommandLineSetting, KernelCommandLine, LONGEST_LINE, RUNNING_LINE};
-use crate::module::canonical;
+use crate::command_line::{
+    CommandLineSetting, KernelCommandLine, LONGEST_LINE, RUNNING_LINE, same_name,
+};
 
 /// The file from which kernel-install takes the line of new entries. Creating it would lose what
 /// kernel-install takes from elsewhere without it, `root=` included, so it is only changed where it is.
@@ -365,8 +366,12 @@ fn groups(settings: &[BootSetting]) -> Vec<(Vec<String>, Vec<&BootSetting>)> {
             other => vec![other.name().to_owned()],
         };
         let is_same = |known: &Vec<String>| {
-            let mut known = known.iter().map(|name| canonical(name));
-            known.any(|known| names.iter().any(|name| canonical(name) == known))
+            let is_known = |name: &String| {
+                known
+                    .iter()
+                    .any(|known| same_name(known.as_bytes(), name.as_bytes()))
+            };
+            names.iter().any(is_known)
         };
         match found.iter_mut().find(|(known, _)| is_same(known)) {
             Some((known, of_it)) => {

@@ -17,8 +17,7 @@ use super::line_parameter::LineParameter;
 use super::menu::GrubMenu;
 use super::tuning::{BootParameters, want_menu};
 use crate::boot_once::reads_entries;
-use crate::command_line::{CommandLineSetting, KernelCommandLine};
-use crate::module::canonical;
+use crate::command_line::{CommandLineSetting, KernelCommandLine, same_name};
 
 /// A file with parameters that this program sets and that are in no journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,10 +104,13 @@ fn found(
     for setting in settings {
         let is_ours = |file: &LineFile| {
             pending.iter().any(|knob| {
-                let mut names = knob.names.iter().map(|name| canonical(name));
+                let name = setting.name().as_bytes();
                 knob.file == file.path
                     && knob.line == file.line
-                    && names.any(|name| name == canonical(setting.name()))
+                    && knob
+                        .names
+                        .iter()
+                        .any(|known| same_name(known.as_bytes(), name))
             })
         };
         let (theirs, others): (Vec<_>, Vec<_>) = lines

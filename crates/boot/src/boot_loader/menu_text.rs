@@ -4,7 +4,7 @@
 //! `grub-mkconfig` writes a header that names itself, and the output of each script in `/etc/grub.d`
 //! between two lines that name the script.
 
-use flate2::Crc;
+use crc32fast::Hasher;
 
 use crate::command_line::{CommandLineSetting, KernelCommandLine};
 
@@ -67,9 +67,9 @@ fn is_marked(text: &str) -> bool {
 }
 
 fn sum(bytes: &[u8]) -> String {
-    let mut crc = Crc::new();
+    let mut crc = Hasher::new();
     crc.update(bytes);
-    format!("{:08x}", crc.sum())
+    format!("{:08x}", crc.finalize())
 }
 
 /// Whether every script that begins also ends, and one of them is for Linux.
@@ -149,7 +149,7 @@ pub(super) fn kernel_lines(text: &str) -> Vec<KernelLine> {
 /// in nothing else have the same.
 pub(super) fn digest_of_entries(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
-    let mut crc = Crc::new();
+    let mut crc = Hasher::new();
     for line in text.lines().filter(|line| !line.starts_with(MARK)) {
         let mut words = line.trim_start().splitn(3, char::is_whitespace);
         let kept = match (words.next(), words.next()) {
@@ -159,7 +159,7 @@ pub(super) fn digest_of_entries(text: &[u8]) -> String {
         crc.update(kept.as_bytes());
         crc.update(b"\n");
     }
-    format!("{:08x}", crc.sum())
+    format!("{:08x}", crc.finalize())
 }
 
 /// Why the entries do not have what is requested: each setting, and none of the arguments `without`.

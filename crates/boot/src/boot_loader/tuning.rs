@@ -16,8 +16,7 @@ use super::{entries, grub};
 use crate::boot_once::{
     TRIAL, Trial, TrialInEntries, TrialOf, TrialState, described, leaks, reads_entries,
 };
-use crate::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE};
-use crate::module::canonical;
+use crate::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE, same_name};
 
 /// A requested setting of the kernel command line, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,7 +199,7 @@ impl BootParameters {
                     name: of,
                     value: other,
                 } = &earlier.setting
-                    && canonical(of) == canonical(name)
+                    && same_name(of.as_bytes(), name.as_bytes())
                     && other != value
                 {
                     return Err(Error::tuning(

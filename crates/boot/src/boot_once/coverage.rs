@@ -3,7 +3,7 @@
 use hosttune_core::{Host, HostError, HostErrorKind};
 
 use super::watchdog;
-use crate::initramfs::InitramfsGenerator;
+use hosttune_modules::initramfs::InitramfsGenerator;
 
 /// Notes for the plan of a trial.
 ///

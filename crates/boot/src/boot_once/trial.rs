@@ -13,7 +13,7 @@ use super::trial_entry::{LinuxCommand, TrialFacts, changed_line, entry_id, retur
 use super::trial_state::{Trial, TrialState};
 use super::{coverage, default_entry, grub_storage};
 use crate::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE};
-use crate::initramfs::{InitramfsGenerator, installed_generator};
+use hosttune_modules::initramfs::{InitramfsGenerator, installed_generator};
 
 /// The name of the part in plans, in `--only` and in the journal.
 pub const TRIAL: &str = "trial";

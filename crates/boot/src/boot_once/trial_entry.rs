@@ -3,7 +3,7 @@
 use super::grub_menu::MenuEntry;
 use super::grub_word::quoted;
 use crate::command_line::{CommandLineSetting, KernelCommandLine, LineError};
-use crate::initramfs::InitramfsGenerator;
+use hosttune_modules::initramfs::InitramfsGenerator;
 
 /// The parameter that marks a line as a trial: with a dot in the name, because the kernel hands a
 /// name without one to init.

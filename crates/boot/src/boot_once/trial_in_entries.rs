@@ -11,7 +11,7 @@ use super::trial_entry::{TrialFacts, changed_line, entry_id, return_settings};
 use super::trial_state::{Trial, TrialState};
 use super::{coverage, default_entry};
 use crate::command_line::CommandLineSetting;
-use crate::initramfs::installed_generator;
+use hosttune_modules::initramfs::installed_generator;
 
 /// The name of the file of a program's trial, which the loader of this place sorts last.
 pub(super) fn file_name(place: ModePlace, name: &str) -> String {

@@ -1,5 +1,5 @@
-//! The kernel command line, modprobe.d and modules: the laws on fakes of modprobe and the kernel's module
-//! loader, the installed modprobe, and stock kernels.
+//! Parameters in the configuration of boot loaders: on trees as distributions have them, and with the loaders
+//! themselves.
 
 #![expect(
     clippy::disallowed_methods,
@@ -17,12 +17,7 @@ mod boot_modes;
 mod boot_once;
 mod boot_once_in_entries;
 mod boot_start;
-mod command_line;
 mod comment_lines;
 mod grub_menu;
 mod grub_menu_away;
-mod laws;
-mod modprobe_d;
-mod module_options;
 mod real_grub;
-mod real_kernel;

@@ -17,8 +17,8 @@ mod preferences;
 pub use kept_free::{GROUP, MANAGED, MOVABLE, with_kept_free};
 pub use modes::with_overwriting_boost;
 
-use hosttune_boot::testing::{Beside, Described, with_modules};
 use hosttune_core::testing::{Behaviour, Memory, Tree};
+use hosttune_modules::testing::{Beside, Described, with_modules};
 
 use crate::policy::{CPUFREQ, PolicyNumber};
 

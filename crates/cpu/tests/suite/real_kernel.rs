@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use hosttune_boot::Modules;
 use hosttune_core::testing::{CrashPoint, MemoryStore, Moment};
 use hosttune_core::{
     Error, Host, LinuxHost, NotRevertedReason, Session, State, Tuning, UnsupportedKind,
 };
 use hosttune_cpu::irqbalance::Irqbalance;
 use hosttune_cpu::{EnergyPreference, Frequency, Governor, Policy, Processors};
+use hosttune_modules::Modules;
 use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels, is_one_in, tell, wait_until};
 
 fn get(file: &str) -> String {

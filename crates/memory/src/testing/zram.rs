@@ -1,8 +1,8 @@
 //! zram devices over the files of a simulated machine.
 
-use hosttune_boot::testing::{Beside, Described, RELEASE, with_modules};
 use hosttune_core::testing::{Behaviour, Memory, Tree};
 use hosttune_core::{HostError, Operation};
+use hosttune_modules::testing::{Beside, Described, RELEASE, with_modules};
 
 use super::{EBUSY, EINVAL, ENODEV, ENOMEM, answering, meminfo, number};
 use crate::swap::LIST;

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use hosttune_boot::module::{self, Availability};
-use hosttune_boot::{KernelModule, Modules};
 use hosttune_core::host::RootKind;
 use hosttune_core::{
     AnyKnob, Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
 };
+use hosttune_modules::module::{self, Availability};
+use hosttune_modules::{KernelModule, Modules};
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Zram, file, node, unsupported};

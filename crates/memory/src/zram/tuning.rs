@@ -1,12 +1,12 @@
 //! The tuning for swap on zram, as plain data.
 
-use hosttune_boot::module::{self, Availability};
-use hosttune_boot::{KernelModule, ModuleState};
 use hosttune_core::host::RootKind;
 use hosttune_core::{
     Error, Host, HostError, HostErrorKind, Knob, Planner, Requirement, Tuning, Unsupported,
     UnsupportedKind, Why,
 };
+use hosttune_modules::module::{self, Availability};
+use hosttune_modules::{KernelModule, ModuleState};
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Zram, unsupported};

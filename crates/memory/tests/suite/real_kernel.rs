@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use hosttune_boot::Modules;
 use hosttune_core::testing::{CrashPoint, MemoryStore, Moment};
 use hosttune_core::{Error, Host, LinuxHost, Session, State, Tuning, UnsupportedKind};
 use hosttune_memory::hugepages::Hugepages;
@@ -11,6 +10,7 @@ use hosttune_memory::transparent::{
     Defrag, Enabled, ShmemEnabled, SizeEnabled, TransparentHugepages,
 };
 use hosttune_memory::zram::{Size, Zram, ZramSwap};
+use hosttune_modules::Modules;
 use hosttune_test_machine::{Snapshot, Subtree, inside_stock_kernels, is_one_in, tell};
 
 fn get(path: &str) -> String {

@@ -7,10 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use hosttune_boot::modprobe_d::{ModprobeConfiguration, SetOption};
 use hosttune_core::host::FileContent;
 use hosttune_core::testing::{CrashPoint, Machine, Memory, World};
 use hosttune_core::{Host, Session};
+use hosttune_modules::modprobe_d::{ModprobeConfiguration, SetOption};
 use hosttune_nvidia::{
     DriverModule, ModuleKind, NvidiaParameters, NvidiaSetting, PARAMETERS, Parameter,
     RegistryDwords, Values, number,

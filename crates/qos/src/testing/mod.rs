@@ -4,7 +4,7 @@
 //! and filters: what it refuses, with which error number and text, and what it merges instead of
 //! replacing, rounds, adds twice, or removes along with something else. A test compares it with
 //! stock kernels, message by message. Together with
-//! [`MemoryModules`](hosttune_boot::testing::MemoryModules) its kinds are loaded and unloaded with
+//! [`MemoryModules`](hosttune_modules::testing::MemoryModules) its kinds are loaded and unloaded with
 //! modules.
 
 mod filters;

@@ -1,6 +1,6 @@
 //! The modules of this kernel: the kinds that they provide, and what uses them.
 
-use hosttune_boot::testing::Beside;
+use hosttune_modules::testing::Beside;
 
 use super::qdiscs::Root;
 use super::{Kernel, State};

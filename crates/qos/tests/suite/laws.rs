@@ -5,11 +5,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hosttune_boot::testing::{Described, MemoryModules, with_modules};
-use hosttune_boot::{ModuleLoader, Modules};
 use hosttune_core::testing::laws::{self, Death, Verb};
 use hosttune_core::testing::{CrashPoint, Failure, Memory, MemoryStore, Moment, Snapshot, World};
 use hosttune_core::{Error, Host, Session, State, Tuning, UnsupportedKind};
+use hosttune_modules::testing::{Described, MemoryModules, with_modules};
+use hosttune_modules::{ModuleLoader, Modules};
 use hosttune_qos::netlink::{
     EGRESS_FILTERS, INGRESS_FILTERS, INGRESS_HANDLE, Link, Message, NLM_F_CREATE, NLM_F_EXCL,
     NetlinkError, RTM_NEWQDISC, RTM_NEWTFILTER, Request, Rtnetlink, TC_H_INGRESS, TC_H_ROOT,

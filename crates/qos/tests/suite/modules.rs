@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use crate::namespace::{backend, tell};
-use hosttune_boot::Modules;
 use hosttune_core::testing::{CrashPoint, MemoryStore, Moment};
 use hosttune_core::{Error, Host, LinuxHost, Session, State, Tuning, UnsupportedKind};
+use hosttune_modules::Modules;
 use hosttune_qos::{Cake, Qdisc, Shaper};
 use hosttune_test_machine::{Snapshot, Subtree, inside, inside_stock_kernels, is_one_in};
 

@@ -1,8 +1,8 @@
 //! `vfio-pci.ids=`, which lends devices from boot on.
 
-use hosttune_boot::testing::with_modules;
 use hosttune_core::testing::{Memory, World};
 use hosttune_core::{Finding, State, Tuning, When};
+use hosttune_modules::testing::with_modules;
 use hosttune_pci::testing::{Bus, Function};
 use hosttune_vfio::testing::Machine;
 use hosttune_vfio::{Consent, Lend, LendAtBootByIds};

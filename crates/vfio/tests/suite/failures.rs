@@ -329,7 +329,7 @@ fn names_and_states_in_journals_stay() {
 fn a_built_in_driver_needs_no_module() {
     let memory = hosttune_core::testing::Memory::new().directory("/proc/sys");
     let memory =
-        hosttune_boot::testing::with_modules(memory, &[], &["vfio_pci", "vfio_iommu_type1"]);
+        hosttune_modules::testing::with_modules(memory, &[], &["vfio_pci", "vfio_iommu_type1"]);
     let bus = hosttune_pci::testing::Bus::new(memory)
         .with_iommu()
         .with_driver("e1000e", &["8086:10d3"])

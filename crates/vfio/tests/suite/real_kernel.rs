@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hosttune_blockdev::{Rule, Rules, Transport};
-use hosttune_boot::Modules;
 use hosttune_core::testing::{CrashPoint, Memory, MemoryStore, Moment};
 use hosttune_core::{
     Error, Host, LinuxHost, NotReverted, NotRevertedReason, Planner, Selection, Session, Tuning,
 };
+use hosttune_modules::Modules;
 use hosttune_pci::testing::{Bus, Function};
 use hosttune_pci::{Address, Device, Devices};
 use hosttune_qos::{Cake, Netlink, Rate, Shaper};

@@ -335,7 +335,7 @@ fn a_kernel_without_vfio_pci_is_found_out() {
         tree.set(
             format!(
                 "/lib/modules/{}/modules.dep",
-                hosttune_boot::testing::RELEASE
+                hosttune_modules::testing::RELEASE
             ),
             "kernel/irqbypass.ko.xz:",
         );

@@ -2,10 +2,10 @@
 
 use hosttune_blockdev::testing::{Linux, offer};
 use hosttune_blockdev::{Attribute, Rule, Rules, Transport};
-use hosttune_boot::Modules;
-use hosttune_boot::testing::{Described, MemoryModules, with_modules};
 use hosttune_core::testing::{Behaviour, CrashPoint, Machine, MemoryStore, World};
 use hosttune_core::{Error, Finding, Host, Session, State, Tuning, UnsupportedKind};
+use hosttune_modules::Modules;
+use hosttune_modules::testing::{Described, MemoryModules, with_modules};
 
 use super::support::{Seen, machine, memory, scheduler};
 
@@ -311,7 +311,7 @@ fn without_a_loader_a_scheduler_that_is_a_module_is_lacking() {
 #[derive(Debug)]
 struct Offers(hosttune_core::testing::Memory);
 
-impl hosttune_boot::testing::Beside for Offers {
+impl hosttune_modules::testing::Beside for Offers {
     fn loaded(&mut self, module: &str, _: &[String]) {
         self.offer(Some(module));
     }

@@ -1,9 +1,9 @@
 //! The test machine, its disks, and processes on it.
 
 use hosttune_blockdev::{Disk, DiskKind, SchedulerName};
-use hosttune_boot::Modules;
 use hosttune_core::testing::{CrashPoint, MemoryStore};
 use hosttune_core::{Host, LinuxHost, Session};
+use hosttune_modules::Modules;
 pub(crate) use hosttune_test_machine::tell;
 use hosttune_test_machine::{Snapshot, Subtree, wait_until};
 

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use hosttune_boot::Modules;
-use hosttune_boot::testing::MemoryModules;
 use hosttune_core::testing::{CrashPoint, Memory, MemoryStore, Snapshot, World};
 use hosttune_core::{Error, Host, Session};
 use hosttune_cpu::testing::{GovernorModules, HIDDEN, Scaling};
+use hosttune_modules::Modules;
+use hosttune_modules::testing::MemoryModules;
 pub(crate) use hosttune_test_machine::cases;
 
 #[derive(Clone)]

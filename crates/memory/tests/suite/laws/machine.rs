@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use hosttune_boot::Modules;
-use hosttune_boot::testing::MemoryModules;
 use hosttune_core::testing::laws::Death;
 use hosttune_core::testing::{CrashPoint, Memory, MemoryStore, Moment, Snapshot, World};
 use hosttune_core::{Error, Finding, Host, Reverted, Session, State, Tuning, Unsupported};
 use hosttune_memory::testing::MemoryZram;
 use hosttune_memory::zram::Zram;
+use hosttune_modules::Modules;
+use hosttune_modules::testing::MemoryModules;
 pub(crate) use hosttune_test_machine::cases;
 use proptest::prelude::*;
 

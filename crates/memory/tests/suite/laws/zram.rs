@@ -1,13 +1,13 @@
 //! Swap on zram.
 
-use hosttune_boot::ModuleLoader;
-use hosttune_boot::testing::MemoryModules;
 use hosttune_core::testing::laws::{self, Verb};
 use hosttune_core::testing::{Behaviour, CrashPoint, Failure, Memory, Moment, World};
 use hosttune_core::{Error, Host, NotRevertedReason, Session, Tuning, UnsupportedKind};
 use hosttune_memory::swap::NoteUnlessZram;
 use hosttune_memory::testing::{ZramKernel, with_zram};
 use hosttune_memory::zram::{Size, SwapHeader, ZramSwap};
+use hosttune_modules::ModuleLoader;
+use hosttune_modules::testing::MemoryModules;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;

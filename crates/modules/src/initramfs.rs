@@ -4,9 +4,12 @@ use hosttune_core::{Host, HostError, HostErrorKind};
 
 /// A program that builds initramfs images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum InitramfsGenerator {
+pub enum InitramfsGenerator {
+    /// `update-initramfs` of initramfs-tools (Debian, Ubuntu).
     InitramfsTools,
+    /// `mkinitcpio` (Arch).
     Mkinitcpio,
+    /// `dracut` (Fedora).
     Dracut,
 }
 
@@ -62,7 +65,7 @@ fn has_one(host: &Host, paths: &[&str]) -> Result<bool, HostError> {
 ///
 /// # Errors
 /// Any error from the host.
-pub(crate) fn installed_generator(host: &Host) -> Result<Option<InitramfsGenerator>, HostError> {
+pub fn installed_generator(host: &Host) -> Result<Option<InitramfsGenerator>, HostError> {
     for one in PROGRAMS {
         if !has_one(host, one.configuration)? || !has_one(host, one.program)? {
             continue;

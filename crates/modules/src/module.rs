@@ -4,6 +4,7 @@
 use hosttune_core::host::RootKind;
 use hosttune_core::{Host, HostError, HostErrorKind};
 
+#[cfg(feature = "configuration")]
 use crate::configuration;
 use crate::list;
 use crate::symbol;
@@ -95,8 +96,8 @@ impl Lists {
 /// no lists because the kernel does not support modules, the kernel itself tells whether it contains
 /// the code.
 ///
-/// The source is the kernel's build configuration (`/proc/config.gz`) or, if that is missing, its
-/// symbols (`/proc/kallsyms`), which take some 60 ms and 1,300 system calls to read. The names of
+/// The source is the kernel's build configuration (`/proc/config.gz`) or, if that is missing or this crate is built
+/// without the feature `configuration`, its symbols (`/proc/kallsyms`), which take some 60 ms and 1,300 system calls to read. The names of
 /// symbols are visible whatever `kernel.kptr_restrict` is.
 ///
 /// A kernel with module support may find modules where this process cannot: in a container
@@ -115,10 +116,10 @@ pub fn find_all(host: &Host, sought: &[Sought<'_>]) -> Result<Vec<Availability>,
     if !is_open(&found) || host.root_kind() == RootKind::Image || host.exists("/proc/modules")? {
         return Ok(found);
     }
-    for ask in [by_configuration, by_symbols] {
-        if is_open(&found) {
-            ask(host, sought, &mut found)?;
-        }
+    #[cfg(feature = "configuration")]
+    by_configuration(host, sought, &mut found)?;
+    if is_open(&found) {
+        by_symbols(host, sought, &mut found)?;
     }
     Ok(found)
 }
@@ -153,6 +154,7 @@ fn note<'a>(
     }
 }
 
+#[cfg(feature = "configuration")]
 fn by_configuration(
     host: &Host,
     sought: &[Sought<'_>],
@@ -199,15 +201,6 @@ fn told(host: &Host, file: &str, names: &[&str]) -> Result<Option<Vec<u8>>, Host
 
 fn is_no_answer(error: &HostError) -> bool {
     matches!(error.kind(), HostErrorKind::Missing | HostErrorKind::Denied)
-}
-
-/// Whether a module that is not loaded is built in, as far as that can be determined.
-pub(crate) fn is_built_in_if_not_loaded(host: &Host, name: &str) -> Result<bool, HostError> {
-    // A built-in module has a directory there only if it has parameters or a version.
-    if host.exists(of_loaded(name))? {
-        return Ok(true);
-    }
-    is_listed_as_built_in(host, name)
 }
 
 /// Whether the running kernel contains a module, so that nothing in modprobe.d acts on it: its
@@ -281,7 +274,7 @@ fn absolute(directory: &str, path: &str) -> String {
     format!("{directory}/{path}")
 }
 
-fn is_listed_as_built_in(host: &Host, name: &str) -> Result<bool, HostError> {
+pub(crate) fn is_listed_as_built_in(host: &Host, name: &str) -> Result<bool, HostError> {
     let Some(directory) = list::directory(host)? else {
         return Ok(false);
     };

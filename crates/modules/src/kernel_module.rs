@@ -9,9 +9,9 @@ use hosttune_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::list;
+use crate::dependency;
 use crate::modprobe::named;
-use crate::module::{Availability, canonical, find, is_built_in_if_not_loaded, of_loaded};
+use crate::module::{Availability, canonical, find, is_listed_as_built_in, of_loaded};
 use crate::modules::Modules;
 
 /// A kernel module and the parameters with which it is loaded.
@@ -87,7 +87,7 @@ impl KernelModule {
     /// # Errors
     /// When a list exists but cannot be read.
     pub fn with_dependencies(&self, host: &Host) -> Result<Vec<Self>, HostError> {
-        let names = list::loaded_along(host, &self.name)?;
+        let names = dependency::loaded_along(host, &self.name)?;
         let knob = |name: String| {
             if name == canonical(&self.name) {
                 self.clone()
@@ -155,7 +155,7 @@ impl KernelModule {
         if !holders.is_empty() {
             return Err(self.used(&format!("required by {}", holders.join(", "))));
         }
-        let kinds = list::link_kinds(host, &name)?;
+        let kinds = dependency::link_kinds(host, &name)?;
         if !kinds.is_empty() {
             let links = host.backend::<Modules>()?.links(&kinds)?;
             if !links.is_empty() {
@@ -339,6 +339,15 @@ fn never_built_in() -> Unsupported {
         "whether a module is built in is decided when the kernel is compiled",
     )
     .hint("request the state Loaded instead")
+}
+
+/// Whether a module that is not loaded is built in, as far as that can be determined.
+fn is_built_in_if_not_loaded(host: &Host, name: &str) -> Result<bool, HostError> {
+    // A built-in module has a directory there only if it has parameters or a version.
+    if host.exists(of_loaded(name))? {
+        return Ok(true);
+    }
+    is_listed_as_built_in(host, name)
 }
 
 #[cfg(test)]

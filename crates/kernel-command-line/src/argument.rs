@@ -16,8 +16,8 @@ pub struct Argument<'a> {
 }
 
 impl<'a> Argument<'a> {
-    /// Reads the text of one argument, without blanks around it.
-    pub(crate) fn read(text: &'a [u8]) -> Self {
+    /// Reads the text of one argument, without blanks around it: one of the [`ranges`] of a line.
+    pub fn read(text: &'a [u8]) -> Self {
         let (quoted, inner) = match text.strip_prefix(b"\"") {
             Some(inner) => (true, inner),
             None => (false, text),
@@ -84,7 +84,8 @@ impl<'a> Argument<'a> {
 }
 
 /// Whether two names of parameters are the same to the kernel (`parameq`).
-pub(crate) fn same_name(one: &[u8], other: &[u8]) -> bool {
+#[must_use]
+pub fn same_name(one: &[u8], other: &[u8]) -> bool {
     let canonical = |byte: &u8| if *byte == b'-' { b'_' } else { *byte };
     one.len() == other.len() && one.iter().map(canonical).eq(other.iter().map(canonical))
 }
@@ -97,7 +98,7 @@ pub(crate) fn is_blank(byte: u8) -> bool {
 
 /// The ranges of the arguments in a text, in order. A quote that is not closed takes everything up
 /// to the end of the text; a NUL byte ends it.
-pub(crate) fn ranges(text: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
+pub fn ranges(text: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     let length = text
         .iter()
         .position(|byte| *byte == 0)
@@ -120,13 +121,22 @@ pub(crate) fn ranges(text: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
 }
 
 /// Whether the text contains a quote that is not closed.
-pub(crate) fn is_unbalanced(text: &[u8]) -> bool {
+#[must_use]
+pub fn is_unbalanced(text: &[u8]) -> bool {
     text.iter().filter(|byte| **byte == b'"').count() % 2 == 1
 }
 
 /// The text of an argument with this name and value, quoted if the value contains blanks; `None` if
 /// no text is read back as these.
-pub(crate) fn written(name: &str, value: Option<&str>) -> Option<String> {
+///
+/// ```
+/// use hosttune_kernel_command_line::written;
+///
+/// assert_eq!(written("dyndbg", Some("file a.c +p")).as_deref(), Some("dyndbg=\"file a.c +p\""));
+/// assert_eq!(written("a b", None), None);
+/// ```
+#[must_use]
+pub fn written(name: &str, value: Option<&str>) -> Option<String> {
     let usable = |text: &str| {
         text.bytes()
             .all(|byte| byte.is_ascii_graphic() || byte == b' ')

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::name_pattern::canonical;
-use crate::command_line::{is_unbalanced, ranges};
+use hosttune_kernel_command_line::{is_unbalanced, ranges};
 
 /// What one line means. Names have the spelling with `_`, as kmod gives them, except that a
 /// blacklist of the kernel command line keeps its own.

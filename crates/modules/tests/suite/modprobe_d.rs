@@ -5,12 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use hosttune_boot::modprobe_d::{
-    Document, EditError, Entry, ModprobeConfiguration, ProblemKind, Source, Statement,
-};
 use hosttune_core::host::FileContent;
 use hosttune_core::testing::{Behaviour, CrashPoint, Memory};
 use hosttune_core::{Host, HostErrorKind};
+use hosttune_modules::modprobe_d::{
+    Document, EditError, Entry, ModprobeConfiguration, ProblemKind, Source, Statement,
+};
 use proptest::prelude::*;
 
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/modprobe.d");

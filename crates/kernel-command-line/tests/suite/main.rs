@@ -1,6 +1,8 @@
 //! The kernel command line: kept byte for byte, read as the kernel reads it, changed in one place.
 
-use hosttune_boot::command_line::{
+#![expect(clippy::unwrap_used, reason = "tests fail where they cannot go on")]
+
+use hosttune_kernel_command_line::{
     CommandLineSetting, KernelCommandLine, LONGEST_LINE, LineError, each_counts,
 };
 use proptest::prelude::*;
@@ -234,7 +236,7 @@ fn setting() -> impl Strategy<Value = CommandLineSetting> {
 
 /// The arguments of other parameters, as text.
 fn others(line: &KernelCommandLine, setting: &CommandLineSetting) -> Vec<Vec<u8>> {
-    let is_own = |argument: &hosttune_boot::command_line::Argument<'_>| {
+    let is_own = |argument: &hosttune_kernel_command_line::Argument<'_>| {
         argument.is_named(setting.name())
             || matches!(setting, CommandLineSetting::HugePages { .. })
                 && argument.is_named("hugepages")

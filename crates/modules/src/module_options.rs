@@ -116,7 +116,7 @@ impl ModuleOption {
 /// it.
 ///
 /// ```
-/// use hosttune_boot::{ModuleOption, ModuleOptions};
+/// use hosttune_modules::{ModuleOption, ModuleOptions};
 ///
 /// let options = ModuleOptions::new("toaster", [
 ///     ModuleOption::new("kvm", "ignore_msrs", 1).why("guests read registers that KVM does not know"),

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::name_pattern::canonical;
 use super::statement::{ProblemKind, Statement, understand};
-use crate::command_line::{Argument, is_unbalanced, ranges, written};
+use hosttune_kernel_command_line::{Argument, is_unbalanced, ranges, written};
 
 /// Something in a file that its author is unlikely to have intended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,14 +71,14 @@ pub struct Entry {
 /// before any other byte is dropped by modprobe, and the byte is kept.
 ///
 /// ```
-/// # use hosttune_boot::modprobe_d::Document;
+/// # use hosttune_modules::modprobe_d::Document;
 /// let mut document = Document::parse("# sound\r\noptions snd-hda-intel power_save=1  model=auto\n");
 /// document.set("snd_hda_intel", "power_save", "0")?;
 /// assert_eq!(
 ///     document.bytes(),
 ///     b"# sound\r\noptions snd-hda-intel power_save=0  model=auto\n"
 /// );
-/// # Ok::<(), hosttune_boot::modprobe_d::EditError>(())
+/// # Ok::<(), hosttune_modules::modprobe_d::EditError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Document {

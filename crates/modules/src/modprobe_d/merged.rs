@@ -11,7 +11,7 @@ use super::install_command::{self, InstallLoad};
 use super::kernel_arguments;
 use super::name_pattern::canonical;
 use super::statement::Statement;
-use crate::command_line::{Argument, RUNNING_LINE, ranges, same_name};
+use hosttune_kernel_command_line::{Argument, RUNNING_LINE, ranges, same_name};
 
 /// Where a setting comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

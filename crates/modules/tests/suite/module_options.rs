@@ -1,11 +1,11 @@
 //! Options of modules in a file of our own: the laws, and each state that verify tells apart.
 
-use hosttune_boot::testing::{Described, MemoryModules, Nothing, with_modules};
-use hosttune_boot::{ModuleLoader, ModuleOption, ModuleOptions, ModuleParameter};
 use hosttune_core::host::FileContent;
 use hosttune_core::testing::laws::{self, Death, Verb};
 use hosttune_core::testing::{CrashPoint, Failure, Machine, Memory, Moment, World};
 use hosttune_core::{Error, Knob, Report, Requirement, Session, State, Tuning, When};
+use hosttune_modules::testing::{Described, MemoryModules, Nothing, with_modules};
+use hosttune_modules::{ModuleLoader, ModuleOption, ModuleOptions, ModuleParameter};
 use proptest::prelude::*;
 
 const KVM: Described = Described {
@@ -25,7 +25,7 @@ fn memory() -> Memory {
 }
 
 fn machine(memory: Memory) -> Machine {
-    Machine::new(memory, hosttune_boot::knobs)
+    Machine::new(memory, hosttune_modules::knobs)
 }
 
 fn with_file(memory: Memory, path: &str, text: &str) -> Memory {
@@ -325,7 +325,7 @@ fn a_parameter_cannot_be_set() {
     reload(&machine, "kvm");
     let mut host = hosttune_core::Host::new(machine.memory().host(&CrashPoint::lives()));
     let knob = ModuleParameter::new("kvm", "ignore_msrs");
-    let to = hosttune_boot::ParameterState::Value("1".into());
+    let to = hosttune_modules::ParameterState::Value("1".into());
     let error = knob.set(&mut host, &to).unwrap_err();
     assert!(error.to_string().contains("when it is loaded"), "{error}");
     // Names that would lead out of the directory are refused.

@@ -1,7 +1,16 @@
 //! The kernel command line: reading it as the kernel does, and changing single parameters of it.
 //!
-//! This module works on text and reads no files. Where the line is written on a host depends on its
+//! This crate works on text and reads no files. Where the line is written on a host depends on its
 //! boot loader; what the running kernel got is in `/proc/cmdline`.
+//!
+//! ```
+//! use hosttune_kernel_command_line::{CommandLineSetting, KernelCommandLine};
+//!
+//! let mut line = KernelCommandLine::parse("root=/dev/sda1 ro mitigations=auto quiet");
+//! CommandLineSetting::equals("mitigations", "off").apply(&mut line)?;
+//! assert_eq!(line.to_string(), "root=/dev/sda1 ro mitigations=off quiet");
+//! # Ok::<(), hosttune_kernel_command_line::LineError>(())
+//! ```
 //!
 //! # How the kernel reads the line
 //! - Blanks separate arguments, except within `"`. A quote is removed at the start and end of an
@@ -20,8 +29,7 @@ mod line;
 mod parameter;
 mod setting;
 
-pub use argument::Argument;
-pub(crate) use argument::{is_unbalanced, ranges, same_name, written};
+pub use argument::{Argument, is_unbalanced, ranges, same_name, written};
 pub use line::{KernelCommandLine, LONGEST_LINE, LineError, RUNNING_LINE};
 pub use parameter::{adds_up, each_counts};
 pub use setting::CommandLineSetting;

@@ -2,8 +2,6 @@
 //!
 //! `PROPTEST_CASES` overrides the number of cases.
 
-use hosttune_boot::testing::{Beside, Described, MemoryModules, Nothing, with_modules};
-use hosttune_boot::{KernelModule, ModuleLoader, ModuleState, Modules};
 use hosttune_core::testing::laws::{self, Death, Verb};
 use hosttune_core::testing::{
     Behaviour, CrashPoint, Failure, Memory, MemoryStore, Moment, Snapshot, World,
@@ -12,6 +10,8 @@ use hosttune_core::{
     Error, Host, HostErrorKind, Knob, NotRevertedReason, Planner, Session, State, Tuning,
     UnsupportedKind,
 };
+use hosttune_modules::testing::{Beside, Described, MemoryModules, Nothing, with_modules};
+use hosttune_modules::{KernelModule, ModuleLoader, ModuleState, Modules};
 use hosttune_test_machine::cases;
 use proptest::prelude::*;
 
@@ -59,7 +59,7 @@ impl World for Machine {
             .with_backend(Modules::over(self.modules()))
             .gated(crash_point.clone());
         let session = Session::new(host, owner, self.store.of(crash_point), "boot")?;
-        Ok(session.with(hosttune_boot::knobs))
+        Ok(session.with(hosttune_modules::knobs))
     }
 
     fn snapshot(&self) -> Snapshot {

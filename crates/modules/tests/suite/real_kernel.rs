@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use hosttune_boot::module::{Sought, find, find_all};
-use hosttune_boot::{Availability, KernelModule, ModuleState, Modules};
 use hosttune_core::testing::{CrashPoint, MemoryStore, Moment};
 use hosttune_core::{Error, Host, LinuxHost, NotRevertedReason, Planner, Session, Tuning};
+use hosttune_modules::module::{Sought, find, find_all};
+use hosttune_modules::{Availability, KernelModule, ModuleState, Modules};
 use hosttune_test_machine::{
     Snapshot, Subtree, inside, inside_stock_kernels, is_shared_out, tell, wait_until,
 };
@@ -57,7 +57,7 @@ fn process(store: &MemoryStore, crash_point: &CrashPoint) -> Session {
         .with_backend(Modules::live())
         .gated(crash_point.clone());
     let session = Session::new(host, "boot-test", store.of(crash_point), "boot").unwrap();
-    session.with(hosttune_boot::knobs)
+    session.with(hosttune_modules::knobs)
 }
 
 fn chain(error: &Error) -> String {
