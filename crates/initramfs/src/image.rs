@@ -117,19 +117,24 @@ impl Image {
         for directory in MODPROBE {
             for (path, node) in self.contents.in_directory(directory) {
                 let name = path.rsplit('/').next().unwrap_or(path);
-                if !name.ends_with(".conf") || seen.contains(&path) {
+                let is_read = name.ends_with(".conf") && name.len() > 5 && !name.starts_with('.');
+                if !is_read || seen.contains(&path) {
                     continue;
                 }
                 seen.push(path);
                 let content = match node {
                     Node::File(content) => content.clone(),
+                    // It masks the file of this name in the other directories.
+                    Node::Symlink(target) if target == "/dev/null" => {
+                        FileContent::Bytes(std::sync::Arc::default())
+                    }
                     Node::Symlink(_) => match self.contents.get(path) {
                         Some(Node::File(FileContent::NotWanted)) => {
                             FileContent::Unknown("it is a symlink to a file that was not read")
                         }
                         Some(Node::File(content)) => content.clone(),
-                        // modprobe passes over it: a symlink to /dev/null masks the file of this name elsewhere.
-                        _ => FileContent::Bytes(std::sync::Arc::default()),
+                        // modprobe passes over a symlink that leads nowhere.
+                        _ => continue,
                     },
                     _ => continue,
                 };
