@@ -51,6 +51,7 @@
 //! * [`cpu`]: governors, preferences, frequency limits and boost, per policy.
 //! * [`facts`]: the host's hardware, kernel and distribution.
 //! * [`guest`]: the guest's side of lent devices: libvirt XML, QEMU arguments, shared memory.
+//! * [`initramfs`]: initramfs images: which modules and options are inside, and where the image of a kernel is.
 //! * [`kernel_command_line`]: the kernel command line as text.
 //! * [`latency`]: latency under load, measured between two hosts.
 //! * [`memory`]: swap on zram, transparent hugepages, hugepages.
@@ -75,6 +76,7 @@ pub use hosttune_core::*;
 pub use hosttune_cpu as cpu;
 pub use hosttune_facts as facts;
 pub use hosttune_guest as guest;
+pub use hosttune_initramfs as initramfs;
 pub use hosttune_kernel_command_line as kernel_command_line;
 pub use hosttune_latency as latency;
 pub use hosttune_memory::{self as memory, BesideZram};

@@ -38,10 +38,12 @@
 //! - [`ModuleOptions`]: options of modules, kept in a modprobe.d file; [`ModuleParameter`] is the
 //!   value that a loaded module has.
 //! - [`modprobe_d`]: reading and writing modprobe.d, and who sets an option.
-//! - [`initramfs`]: what builds the initramfs, which has its own copy of modprobe.d.
+//! - [`initramfs`]: what builds the initramfs, which has its own copy of modprobe.d; [`InitramfsOptions`] is the
+//!   options that are in the copy.
 //!
 //! # Features
-//! A crate that only asks which modules there are needs neither of the default features: without `loading` there
+//! A crate that only asks which modules there are needs none of the default features: without `initramfs` the
+//! copies of modprobe.d in images are not read; without `loading` there
 //! is [`module`] alone, and without `configuration` a kernel that can have no modules is asked for its symbols
 //! instead of `/proc/config.gz`.
 
@@ -51,6 +53,8 @@ mod configuration;
 mod dependency;
 #[cfg(feature = "loading")]
 pub mod initramfs;
+#[cfg(feature = "initramfs")]
+mod initramfs_copy;
 #[cfg(feature = "loading")]
 mod kernel_module;
 #[cfg(feature = "loading")]
@@ -71,6 +75,8 @@ mod symbol;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "initramfs")]
+pub use initramfs_copy::{InitramfsCopy, InitramfsOptions};
 #[cfg(feature = "loading")]
 pub use kernel_module::{KernelModule, ModuleState};
 pub use module::Availability;
@@ -89,4 +95,6 @@ pub use hosttune_core::{Error, Session, Tuning};
 pub fn knobs(registry: &mut hosttune_core::Registry) {
     registry.add::<KernelModule>();
     registry.add::<ModuleParameter>();
+    #[cfg(feature = "initramfs")]
+    registry.add::<InitramfsOptions>();
 }

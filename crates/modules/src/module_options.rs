@@ -9,6 +9,8 @@ use hosttune_core::{
 use serde::{Deserialize, Serialize};
 
 use crate::initramfs;
+#[cfg(feature = "initramfs")]
+use crate::initramfs_copy::{InitramfsCopy, InitramfsOptions};
 use crate::modprobe_d::{Document, Entry, ModprobeConfiguration, SetOption, Source};
 use crate::module::{Availability, canonical, find, is_built_in, of_loaded};
 use crate::module_parameter::{ModuleParameter, ParameterState, is_same_value};
@@ -208,13 +210,15 @@ impl Tuning for ModuleOptions {
             at.note(format!("overridden by {by}"));
         }
         note_install_lines(at, &configuration, &kept);
-        note_initramfs(at, &kept)?;
+        let images = Initramfs::read(at, &kept, &overridden)?;
+        images.note(at)?;
         at.want_file(&file, bytes, "required by the modprobe.d file")?
             .why("sets the options when the modules are loaded")
             .overridden_by((!by.is_empty()).then(|| by.join("; ")));
         if at.host().root_kind() == RootKind::Image {
             return Ok(());
         }
+        images.expect(at);
         for option in kept {
             let is_overridden = overridden.iter().any(|(other, _)| *other == option);
             if option.live == LiveValue::Elsewhere || is_overridden {
@@ -370,17 +374,114 @@ fn note_install_lines(
     }
 }
 
-fn note_initramfs(at: &mut Planner<'_>, kept: &[&ModuleOption]) -> Result<(), Error> {
-    let Some(command) = initramfs::rebuild_command(at.host())? else {
-        return Ok(());
-    };
-    let mut modules: Vec<&str> = kept.iter().map(|option| option.module.as_str()).collect();
-    modules.dedup();
-    at.note(format!(
-        "the initramfs has its own copy of modprobe.d, which is not checked: if it loads {}, rebuild it with {command}",
-        modules.join(" or ")
-    ));
-    Ok(())
+/// What the images of the running kernel have of the options.
+#[derive(Default)]
+struct Initramfs {
+    /// The modules of the options, for the note.
+    modules: Vec<String>,
+    /// Whether every image was looked into.
+    is_known: bool,
+    #[cfg(feature = "initramfs")]
+    copies: Vec<InitramfsOptions>,
+    /// What images lack, as sentences.
+    missing: Vec<String>,
+}
+
+impl Initramfs {
+    /// An image is read only for options that a file on this host can decide.
+    #[cfg(feature = "initramfs")]
+    fn read(
+        at: &mut Planner<'_>,
+        kept: &[&ModuleOption],
+        overridden: &[(&ModuleOption, String)],
+    ) -> Result<Self, Error> {
+        let mut found = Self::of(kept);
+        if at.host().root_kind() == RootKind::Image {
+            return Ok(found);
+        }
+        let sought: Vec<&ModuleOption> = kept
+            .iter()
+            .filter(|option| !overridden.iter().any(|(other, _)| other == *option))
+            .copied()
+            .collect();
+        if sought.is_empty() {
+            return Ok(found);
+        }
+        let copies = InitramfsOptions::of_running_kernel(at.host(), &sought)?;
+        found.is_known = !copies.is_empty();
+        for copy in copies {
+            match at.now(&copy) {
+                // The options of modules that are not inside come from the root file system.
+                Ok(seen) if seen.modules.is_empty() => {}
+                Ok(seen) => {
+                    if !seen.differences.is_empty() {
+                        found.missing.push(format!(
+                            "{} loads {} without {}",
+                            copy.image(),
+                            seen.modules.join(" and "),
+                            seen.differences.join(", ")
+                        ));
+                    }
+                    found.copies.push(copy);
+                }
+                // Verify reports why it is not known.
+                Err(Error::Host(_)) => {
+                    found.is_known = false;
+                    found.copies.push(copy);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    #[cfg(not(feature = "initramfs"))]
+    fn read(
+        _: &mut Planner<'_>,
+        kept: &[&ModuleOption],
+        _: &[(&ModuleOption, String)],
+    ) -> Result<Self, Error> {
+        Ok(Self::of(kept))
+    }
+
+    fn of(kept: &[&ModuleOption]) -> Self {
+        let mut modules: Vec<String> = kept.iter().map(|option| option.module.clone()).collect();
+        modules.dedup();
+        Self {
+            modules,
+            ..Self::default()
+        }
+    }
+
+    fn note(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        let command = initramfs::rebuild_command(at.host())?;
+        for missing in &self.missing {
+            at.note(match command {
+                Some(command) => {
+                    format!("the initramfs {missing}: run {command} after the change")
+                }
+                None => format!("the initramfs {missing}: rebuild it after the change"),
+            });
+        }
+        if let (false, Some(command)) = (self.is_known, command) {
+            at.note(format!(
+                "the initramfs has its own copy of modprobe.d, which is not known here: if it loads {}, rebuild it with {command}",
+                self.modules.join(" or ")
+            ));
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "initramfs")]
+    fn expect(&self, at: &mut Planner<'_>) {
+        for copy in &self.copies {
+            at.expect(copy, &InitramfsCopy::default(), When::Initramfs)
+                .why("the initramfs loads the module with its own copy of modprobe.d");
+        }
+    }
+
+    #[cfg(not(feature = "initramfs"))]
+    fn expect(&self, _: &mut Planner<'_>) {}
 }
 
 /// The text of the file, with each option below its reason.

@@ -125,6 +125,16 @@ pub trait Fs: Debug + Send {
         Ok(bytes)
     }
 
+    /// Opens a regular file of any size to read it part by part. By default it is read at once.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); errors of reading come from the reader.
+    fn reader(&self, path: &Path) -> Result<Box<dyn std::io::Read + Send>, HostError> {
+        Ok(Box::new(std::io::Cursor::new(
+            self.read_up_to(path, u64::MAX)?,
+        )))
+    }
+
     /// The names in a directory, sorted, without `.` and `..`.
     ///
     /// # Errors

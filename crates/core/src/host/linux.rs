@@ -292,6 +292,14 @@ impl Fs for LinuxHost {
         bytes.map_err(|unread| unread.into_error(Operation::Read, self.shown(path)))
     }
 
+    fn reader(&self, path: &Path) -> Result<Box<dyn std::io::Read + Send>, HostError> {
+        match self.open_to_read(path, u64::MAX) {
+            Ok(Some(open)) => Ok(Box::new(std::fs::File::from(open))),
+            Ok(None) => Ok(Box::new(std::io::empty())),
+            Err(unread) => Err(unread.into_error(Operation::Read, self.shown(path))),
+        }
+    }
+
     fn list(&self, directory: &Path) -> Result<Vec<String>, HostError> {
         let fail = self.fail(Operation::List, directory);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -109,6 +109,18 @@ impl Host {
         self.fs.read_up_to(path.as_ref(), most)
     }
 
+    /// Opens a regular file of any size to read it part by part: for a file that is not to be in memory as a whole,
+    /// such as an initramfs image. Nothing of it is kept.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); errors of reading come from the reader.
+    pub fn reader(
+        &self,
+        path: impl AsRef<Path>,
+    ) -> Result<Box<dyn std::io::Read + Send>, HostError> {
+        self.fs.reader(path.as_ref())
+    }
+
     /// The names in a directory, sorted.
     ///
     /// # Errors

@@ -56,22 +56,43 @@ pub(super) fn files(
             let Some(document) = content(host, &path, overlay)? else {
                 continue;
             };
-            match by_name.get_mut(&name) {
-                Some(higher) => higher.masks.push(path),
-                None => {
-                    by_name.insert(
-                        name,
-                        ConfigurationFile {
-                            path,
-                            document,
-                            masks: Vec::new(),
-                        },
-                    );
-                }
-            }
+            add(&mut by_name, name, path, document);
         }
     }
     Ok(by_name.into_values().collect())
+}
+
+fn add(
+    by_name: &mut BTreeMap<String, ConfigurationFile>,
+    name: String,
+    path: String,
+    document: Document,
+) {
+    match by_name.get_mut(&name) {
+        Some(higher) => higher.masks.push(path),
+        None => {
+            let masks = Vec::new();
+            let file = ConfigurationFile {
+                path,
+                document,
+                masks,
+            };
+            by_name.insert(name, file);
+        }
+    }
+}
+
+/// Files with these paths and contents, in descending precedence, in the order in which modprobe reads them.
+#[cfg(feature = "initramfs")]
+pub(super) fn given<'f>(
+    files: impl IntoIterator<Item = (&'f str, &'f [u8])>,
+) -> Vec<ConfigurationFile> {
+    let mut by_name = BTreeMap::new();
+    for (path, bytes) in files {
+        let name = path.rsplit('/').next().unwrap_or(path).to_owned();
+        add(&mut by_name, name, path.to_owned(), Document::parse(bytes));
+    }
+    by_name.into_values().collect()
 }
 
 fn is_link(host: &Host, path: &str) -> Result<bool, HostError> {

@@ -67,7 +67,8 @@ impl fmt::Display for SetOption {
 
 /// The configuration of modprobe: all files of modprobe.d in order, then the kernel command line.
 ///
-/// An initramfs has its own copy of the files, made when it was built; this is not it.
+/// An initramfs has its own copy of the files, made when it was built; this is not it: see
+/// [`initramfs`](crate::initramfs).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModprobeConfiguration {
     files: Vec<ConfigurationFile>,
@@ -102,6 +103,19 @@ impl ModprobeConfiguration {
     /// The same.
     pub fn read_as_if(host: &Host, path: &str, bytes: Option<&[u8]>) -> Result<Self, HostError> {
         Self::read_with(host, Some(Overlay { path, bytes }))
+    }
+
+    /// The configuration of a tree whose files are given, as of an initramfs, with a kernel command line. A file
+    /// masks those of the same name that come later.
+    #[cfg(feature = "initramfs")]
+    pub(crate) fn of_files<'f>(
+        files: impl IntoIterator<Item = (&'f str, &'f [u8])>,
+        command_line: &[u8],
+    ) -> Self {
+        Self {
+            files: super::directories::given(files),
+            command_line: kernel_arguments::statements(command_line),
+        }
     }
 
     fn read_with(host: &Host, overlay: Option<Overlay<'_>>) -> Result<Self, HostError> {

@@ -8,6 +8,7 @@
     reason = "tests look at the host past everything that they test, say what they found, and fail where they cannot go on"
 )]
 
+mod initramfs_copy;
 mod laws;
 mod modprobe_d;
 mod module_options;
