@@ -7,7 +7,8 @@ use hosttune_core::testing::{CrashPoint, Memory, MemoryStore, Snapshot, World};
 use hosttune_core::{Error, Finding, Host, Report, Session, State, Tuning, UnsupportedKind};
 use hosttune_nvidia::runtime::testing::{FakeGpu, MemoryLibrary, POWER, with_gpus};
 use hosttune_nvidia::runtime::{
-    ClockRange, GpuClock, GpuManagement, GpuSelection, GpuSettings, LibraryError, PowerMizerMode,
+    ClockRange, GpuClock, GpuManagement, GpuSelection, GpuSettings, LibraryError,
+    MaximumPerformance, PowerMizerMode,
 };
 
 pub(crate) const FIRST: &str = "0000:01:00.0";
@@ -623,4 +624,42 @@ fn a_step_that_the_gpu_refuses_is_reported_and_leaves_no_record() {
     assert!(applied.changed.is_empty(), "{applied}");
     assert_eq!(desk.memory.snapshot(), before);
     assert!(desk.live().status().unwrap().pending.is_empty());
+}
+
+#[test]
+fn maximum_performance_comes_with_persistence_mode_where_it_is_offered() {
+    let wanted = MaximumPerformance::new("a test");
+    let desk = Desk::new();
+    let before = desk.memory.snapshot();
+    let applied = wanted.apply(&mut desk.live()).unwrap();
+    assert_eq!(applied.changed.len(), 4, "{applied}");
+    assert_eq!(desk.setting(SECOND, "mizer"), "\"maximum-performance\"");
+    // A second run finds it as it is.
+    assert!(wanted.plan(&desk.live()).unwrap().steps.is_empty());
+    assert!(wanted.verify(&desk.live()).unwrap().is_as_wanted());
+    let _ = desk.live().revert().unwrap();
+    assert_eq!(desk.memory.snapshot(), before);
+    // An old driver, a GPU that sleeps, a driver without a GPU: persistence mode is left alone, and nothing
+    // fails even under strict.
+    let unloaded = Desk::new();
+    for gpu in [FIRST, SECOND] {
+        MemoryLibrary::unload(&unloaded.memory, gpu);
+    }
+    for desk in [
+        Desk::with(570, [false; 2], "active"),
+        Desk::with(580, [false; 2], "suspended"),
+        unloaded,
+    ] {
+        let mut session = desk.live();
+        session.strict(true);
+        let plan = wanted.plan(&session).unwrap();
+        assert!(plan.steps.is_empty(), "{plan:?}");
+        assert!(!plan.findings.is_empty());
+        assert!(wanted.verify(&session).unwrap().is_as_wanted());
+    }
+    // Without a card there is nothing to say.
+    let plan = wanted
+        .plan(&Desk::of(with_gpus(Memory::new(), 580, &[])).live())
+        .unwrap();
+    assert!(plan.findings.is_empty(), "{plan:?}");
 }
