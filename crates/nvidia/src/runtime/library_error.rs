@@ -32,8 +32,8 @@ pub enum LibraryError {
     /// The GPU does not offer it (`NVML_ERROR_NOT_SUPPORTED`).
     #[error("this GPU does not offer it")]
     NotSupported,
-    /// It needs root, or more than this container has (`NVML_ERROR_NO_PERMISSION`).
-    #[error("permission denied by the driver")]
+    /// It needs root with `CAP_SYS_ADMIN`, which containers and services may lack (`NVML_ERROR_NO_PERMISSION`).
+    #[error("permission denied by the driver, which wants root with CAP_SYS_ADMIN")]
     NoPermission,
     /// The value is not one that it takes (`NVML_ERROR_INVALID_ARGUMENT`).
     #[error("the driver refuses the value")]
@@ -85,6 +85,11 @@ impl LibraryError {
                 UnsupportedKind::Missing,
                 "omit it: notebooks, MIG devices and virtual GPUs have few of these settings",
             ),
+            // It depends on the service or container that this process is in, so it is not remembered.
+            Self::NoPermission => (
+                UnsupportedKind::Busy,
+                "run it as root outside of a container; to hosttuned.service a drop-in with CapabilityBoundingSet=CAP_SYS_ADMIN adds it",
+            ),
             _ => return None,
         };
         Some(Unsupported::new(kind, self.to_string()).hint(hint))
@@ -97,7 +102,6 @@ impl LibraryError {
             return HostError::not_applicable(Operation::Backend, subject, unsupported);
         }
         let (kind, hint) = match &self {
-            Self::NoPermission => (HostErrorKind::Denied, "run it as root"),
             Self::InvalidArgument => (HostErrorKind::Refused, "see nvidia-smi -q for the values"),
             Self::GpuIsLost => (
                 HostErrorKind::Gone,
