@@ -2,6 +2,8 @@
 
 #[path = "gaming/boot.rs"]
 mod boot;
+#[path = "gaming/gpu.rs"]
+mod gpu;
 #[path = "gaming/irqbalance.rs"]
 mod irqbalance;
 #[path = "gaming/nvidia.rs"]
@@ -20,6 +22,7 @@ use hosttune::memory::swap::NoteUnlessZram;
 use hosttune::memory::transparent::{Enabled, TransparentHugepages};
 use hosttune::memory::zram::{Size, Zram, ZramSwap};
 use hosttune::modules::Modules;
+use hosttune::nvidia::runtime::GpuManagement;
 use hosttune::qos::{self, Cake, Netlink, Rate, Shaper};
 use hosttune::service::{self, Services};
 use hosttune::sysctl::{self, SysctlSet, Wanted};
@@ -255,7 +258,8 @@ impl HostProfile for Gaming {
             .with_backend(Netlink::on_demand())
             .with_backend(Modules::live())
             .with_backend(Zram::live())
-            .with_backend(Services::live());
+            .with_backend(Services::live())
+            .with_backend(GpuManagement::program());
         pipewire::with_daemon(session)
     }
 
@@ -265,9 +269,9 @@ impl HostProfile for Gaming {
     }
 
     fn open_to_users(&self) -> OpenToUsers {
-        // Both are set in milliseconds and need no knowledge of the machine. The members of the group may have
+        // They are set in moments and need no knowledge of the machine. The members of the group may have
         // kernel.split_lock_mitigate off while they play, which the plan calls a trade-off. The rest is root's.
-        OpenToUsers::parts(["sysctl", "cpu"]).nice(-10)
+        OpenToUsers::parts(["sysctl", "cpu", "gpu"]).nice(-10)
     }
 
     fn tuning(&self, options: &Options) -> Result<Box<dyn Tuning>, Error> {
@@ -306,6 +310,7 @@ impl HostProfile for Gaming {
             Box::new(("memory", swap())),
             Box::new(("memory", pages())),
             Box::new(("nvidia", nvidia::Driver::of(options))),
+            Box::new(("gpu", gpu::tuning(options))),
             Box::new(("pipewire", latency)),
             Box::new((boot::PART, boot::CommandLine::of(options))),
             // This note depends on the swap request and comes after it.

@@ -259,6 +259,8 @@ pub struct Options {
     /// Whether the boot menu is generated from the files that are kept. Never true without
     /// [`persist`](Self::persist).
     pub regenerate: bool,
+    /// Whether the settings are for the time in which a command of `run` runs, and are reverted when it ends.
+    pub while_running: bool,
     /// Whether only the settings of the user who runs the program are requested. Never true for root,
     /// for a tree, or for a profile without [such settings](HostProfile::has_user_settings).
     pub user: bool,

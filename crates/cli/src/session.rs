@@ -61,6 +61,7 @@ impl Run<'_> {
             persist: self.global.persist || is_image,
             try_boot: self.global.try_boot,
             regenerate: self.global.regenerate,
+            while_running: session.owner() == self.run_owner(),
             user: self.global.user,
             with: self.global.with.clone(),
             set: self.global.set.clone(),

@@ -57,7 +57,7 @@
 //! * [`memory`]: swap on zram, transparent hugepages, hugepages.
 //! * [`modules`]: kernel modules, loaded and unloaded, and their options.
 //! * [`netlink`]: rtnetlink as bytes: requests, dumps, errors, notifications.
-//! * [`nvidia`]: parameters of the NVIDIA driver, and which driver is right for a card.
+//! * [`nvidia`]: parameters of the NVIDIA driver, which driver is right for a card, and a running GPU's limits and clocks.
 //! * [`pci`]: PCI devices, their topology and IOMMU groups.
 //! * [`pipewire`]: PipeWire's quantum and rate, in its configuration and in the running daemon.
 //! * [`qos`]: CAKE as the root qdisc of a device and, through an IFB, for its ingress.

@@ -273,10 +273,16 @@ fn unsupported(host: &Host, option: &ModuleOption) -> Result<Option<Unsupported>
     Ok(None)
 }
 
-/// Whether an `install` line loads another module of this kernel in place of one that it does not
-/// have, as Debian's `nvidia` loads `nvidia-current`.
+/// Whether an `alias` or `install` line loads another module of this kernel in place of one that it does
+/// not have, as Debian's `nvidia` loads `nvidia-current`.
 fn is_loaded_by_command(host: &Host, module: &str) -> Result<bool, HostError> {
-    for load in ModprobeConfiguration::read(host)?.loaded_instead(module) {
+    let configuration = ModprobeConfiguration::read(host)?;
+    for target in configuration.aliased(module) {
+        if find(host, target)? != Availability::Absent {
+            return Ok(true);
+        }
+    }
+    for load in configuration.loaded_instead(module) {
         if load.passes_options && find(host, &load.module)? != Availability::Absent {
             return Ok(true);
         }
@@ -361,6 +367,10 @@ fn note_install_lines(
     kept: &[&ModuleOption],
 ) {
     for option in kept {
+        // modprobe does not look for an install line of a name that is an alias.
+        if !configuration.aliased(&option.module).is_empty() {
+            continue;
+        }
         let loads = configuration.loaded_instead(&option.module);
         if loads.iter().any(|load| load.passes_options) {
             continue;

@@ -27,12 +27,10 @@ pub(crate) fn choose(
     configuration: &ModprobeConfiguration,
 ) -> Result<Option<Choice>, HostError> {
     let files = candidates(host)?;
-    let loads = configuration.loaded_instead(PLAIN);
-    let by_command = files.iter().find(|file| {
-        loads
-            .iter()
-            .any(|load| is_same_name(&load.module, &file.name))
-    });
+    let loaded = loaded_as(configuration, PLAIN);
+    let by_command = files
+        .iter()
+        .find(|file| loaded.iter().any(|name| is_same_name(name, &file.name)));
     let by_name = || files.iter().find(|file| file.name == PLAIN);
     if let Some(file) = by_command.or_else(by_name) {
         let info = modinfo::read(host, &file.path)?;
@@ -62,6 +60,26 @@ pub(crate) fn choose(
     let (file, info) = drivers.remove(at.unwrap_or(0));
     let others = drivers.iter().map(|(file, _)| file.name.clone()).collect();
     Ok(Some(choice(file, info, others)))
+}
+
+/// The modules that modprobe loads in place of a name: those of its `alias` lines, or what its `install` line
+/// loads. With an `alias` line the `install` line of the name does not count, only that of the target.
+fn loaded_as(configuration: &ModprobeConfiguration, name: &str) -> Vec<String> {
+    let by_install = |name: &str| -> Vec<String> {
+        let loads = configuration.loaded_instead(name).into_iter();
+        loads.map(|load| load.module).collect()
+    };
+    let aliased = configuration.aliased(name);
+    if aliased.is_empty() {
+        return by_install(name);
+    }
+    let loaded = aliased
+        .into_iter()
+        .map(|target| match configuration.install_command(target) {
+            Some(_) => by_install(target),
+            None => vec![target.to_owned()],
+        });
+    loaded.flatten().collect()
 }
 
 fn choice(file: &ModuleFile, info: ModuleInfo, others: Vec<String>) -> Choice {

@@ -24,13 +24,15 @@ pub struct InstalledDriver {
     modules: BTreeMap<DriverModule, ModuleInfo>,
     /// The modules that an `install` line for the plain name loads with the options of that name.
     gets_plain_options: Vec<DriverModule>,
+    /// The modules of which the plain name is an alias: its options act too, if the module is loaded by it.
+    is_aliased: Vec<DriverModule>,
     others: Vec<String>,
 }
 
 impl InstalledDriver {
     /// Reads the modules of the running kernel; `None` if no module of the driver is among them.
     ///
-    /// Of several drivers it is the one that the `install` line of `nvidia` loads, else the one whose
+    /// Of several drivers it is the one that the `alias` or `install` line of `nvidia` loads, else the one whose
     /// file has that name, else the one that is loaded, else the first by name: see
     /// [`others`](Self::others).
     ///
@@ -68,9 +70,20 @@ impl InstalledDriver {
                 modules.insert(module, modinfo::read(host, &path)?);
             }
         }
+        let is_aliased: Vec<DriverModule> = DriverModule::ALL
+            .into_iter()
+            .filter(|module| {
+                let aliased = configuration.aliased(&file_name(PLAIN, *module));
+                let file = file_name(&name, *module);
+                aliased.iter().any(|target| is_same_name(target, &file))
+            })
+            .collect();
         let gets_plain_options = DriverModule::ALL
             .into_iter()
             .filter(|module| {
+                if !configuration.aliased(&file_name(PLAIN, *module)).is_empty() {
+                    return false;
+                }
                 let loads = configuration.loaded_instead(&file_name(PLAIN, *module));
                 let is_file = |named: &str| is_same_name(named, &file_name(&name, *module));
                 loads
@@ -84,6 +97,7 @@ impl InstalledDriver {
             kind,
             modules,
             gets_plain_options,
+            is_aliased,
             others,
         })
     }
@@ -114,6 +128,9 @@ impl InstalledDriver {
     /// parameter wins.
     pub fn option_names(&self, module: DriverModule) -> Vec<String> {
         let mut names = vec![file_name(&self.name, module), self.option_name(module)];
+        if self.is_aliased.contains(&module) {
+            names.insert(0, file_name(PLAIN, module));
+        }
         names.dedup();
         names
     }

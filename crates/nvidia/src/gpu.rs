@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::generation::Generation;
 
-const DEVICES: &str = "/sys/bus/pci/devices";
-const OF_DRIVER: &str = "/proc/driver/nvidia/gpus";
+pub(crate) const DEVICES: &str = "/sys/bus/pci/devices";
+pub(crate) const OF_DRIVER: &str = "/proc/driver/nvidia/gpus";
 
 /// A fact that only the driver knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,7 +142,7 @@ pub(crate) fn optional(host: &Host, path: &str) -> Result<Option<String>, HostEr
     }
 }
 
-fn hexadecimal(host: &Host, path: &str) -> Result<Option<u32>, HostError> {
+pub(crate) fn hexadecimal(host: &Host, path: &str) -> Result<Option<u32>, HostError> {
     let text = optional(host, path)?.unwrap_or_default();
     let digits = text.trim().strip_prefix("0x");
     Ok(digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()))

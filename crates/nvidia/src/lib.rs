@@ -18,9 +18,9 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
-//! Everything is read from files, and nothing wakes a GPU that sleeps. Not covered is what is set at
-//! run time through NVML or X: clocks, power limits, persistence mode, and
-//! `ForceFullCompositionPipeline`.
+//! Everything above is read from files, and nothing wakes a GPU that sleeps. What is set at run time
+//! (power limit, clocks, persistence mode, PowerMizer mode) is in [`runtime`], through the driver's
+//! library NVML; loading that into the own program needs the feature `nvml`.
 //!
 //! # Vocabulary
 //! - [`NvidiaParameters`]: the tuning: [`NvidiaSetting`]s and keys of [`RegistryDwords`].
@@ -28,6 +28,7 @@
 //!   installed module declares.
 //! - [`InstalledDriver`]: the driver on disk; [`LoadedDriver`] the one in the kernel.
 //! - [`NvidiaParameter`]: the knob for the value that the loaded driver has.
+//! - [`runtime`]: settings of a running GPU, and the backend that makes them.
 //! - [`Gpu`], [`Generation`], [`support`]: the cards, and which driver is right for them.
 
 mod acceptance;
@@ -42,6 +43,7 @@ pub mod number;
 mod parameter;
 mod params;
 mod registry;
+pub mod runtime;
 mod setting;
 mod tuning;
 mod version;
@@ -66,4 +68,5 @@ pub use hosttune_core::{Error, Session, Tuning};
 pub fn knobs(registry: &mut hosttune_core::Registry) {
     hosttune_modules::knobs(registry);
     registry.add::<NvidiaParameter>();
+    runtime::knobs(registry);
 }

@@ -219,6 +219,26 @@ impl ModprobeConfiguration {
             .unwrap_or_default()
     }
 
+    /// The modules that modprobe loads in place of a name, by the `alias` lines that match it, in order; empty
+    /// if none does. `off` is not among them.
+    ///
+    /// With such a line modprobe looks neither for a module of the name nor for an `install` line of it.
+    /// The targets are not looked up among the aliases again, but their own `install` lines count. The
+    /// options of the name act beside those of the module, if it is loaded by that name. Compared with
+    /// modprobe 30 (`--show-depends`).
+    pub fn aliased(&self, module: &str) -> Vec<&str> {
+        let targets = self
+            .statements()
+            .filter_map(|(_, statement)| match statement {
+                Statement::Alias {
+                    pattern,
+                    module: to,
+                } if to != "off" && is_match(pattern, module) => Some(to.as_str()),
+                _ => None,
+            });
+        targets.collect()
+    }
+
     /// The line that makes a module's name an alias of `off`, which no module has: nothing loads it
     /// by that name then.
     pub fn switched_off_by(&self, module: &str) -> Option<Source> {

@@ -390,6 +390,19 @@ fn the_first_install_and_softdep_line_that_matches_counts() {
     assert!(read.blacklisted_by("nvidia_drm").is_some());
 }
 
+/// As modprobe 30 does: `modprobe -C FILE -d ROOT --show-depends nvidia`.
+#[test]
+fn an_alias_names_all_modules_of_its_lines_and_is_not_followed_twice() {
+    let read = configuration(&[(
+        "/etc/modprobe.d/a.conf",
+        "alias nvidia nvidia-340\nalias nvid* nvidia-current\nalias nvidia off\n\
+         alias nvidia-340 other\n",
+    )]);
+    assert_eq!(read.aliased("nvidia"), ["nvidia_340", "nvidia_current"]);
+    assert_eq!(read.aliased("nvidia-340"), ["nvidia_current", "other"]);
+    assert!(read.aliased("vfio").is_empty());
+}
+
 #[test]
 fn a_configuration_can_be_read_as_if_a_file_were_other() {
     let memory = put(

@@ -261,3 +261,49 @@ fn a_module_of_more_than_64_mib_is_read() {
         "{hint}"
     );
 }
+
+/// The configuration of a branch that an `alias` line selects.
+#[test]
+fn an_alias_selects_the_driver_before_install_lines_and_names() {
+    let old = driver("nvidia-340", "340.108", ModuleKind::Proprietary);
+    let plain = driver("nvidia", "595.45.04", ModuleKind::Open);
+    let both = || old.installed(plain.installed(current().installed(bare())));
+    let with = |text: &str| {
+        both().content(
+            "/etc/modprobe.d/alternative.conf",
+            FileContent::new(text.to_owned()),
+        )
+    };
+    for (text, name) in [
+        ("alias nvidia nvidia-340\n", "nvidia-340"),
+        ("alias nvid* nvidia_340\n", "nvidia-340"),
+        // An install line of the alias is not looked for; one of its target is.
+        (
+            "alias nvidia nvidia-340\ninstall nvidia modprobe -i nvidia-current $CMDLINE_OPTS\n",
+            "nvidia-340",
+        ),
+        (
+            "alias nvidia nvidia-340\ninstall nvidia-340 modprobe -i nvidia-current $CMDLINE_OPTS\n",
+            "nvidia-current",
+        ),
+        // A target is no alias again, and one that is not there selects nothing.
+        ("alias nvidia other\nalias other nvidia-340\n", "nvidia"),
+        ("alias nvidia_x nvidia-340\n", "nvidia"),
+    ] {
+        assert_eq!(found(&with(text)).0, name, "{text}");
+    }
+    // Its options are those of the module's name and, if it is loaded by the alias, those of the alias.
+    let text = "alias nvidia nvidia-340\nalias nvidia-drm nvidia-340-drm\n";
+    let driver = InstalledDriver::find(&host(&with(text))).unwrap().unwrap();
+    assert_eq!(driver.option_name(DRM), "nvidia-340-drm");
+    assert_eq!(driver.option_names(DRM), ["nvidia-drm", "nvidia-340-drm"]);
+    let memory = with(&format!("{text}options nvidia NVreg_EnableMSI=0\n"));
+    let requested = wanted(&[(DriverModule::Nvidia, "EnableMSI", "1")]);
+    let world = machine(memory);
+    let _ = requested.apply(&mut session(&world)).unwrap();
+    let file = world.memory().get(FILE).unwrap();
+    assert!(
+        file.contains("options nvidia-340 NVreg_EnableMSI=1"),
+        "{file}"
+    );
+}
