@@ -6,6 +6,7 @@ use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Unsupported,
 
 use hosttune_core::host::EntryKind;
 
+use super::boot_setting::BootSetting;
 use super::entry::LoaderEntry;
 use super::entry_directory::is_elsewhere;
 use super::limine;
@@ -14,7 +15,6 @@ use super::line_parameter::{LineParameter, ONE_OF_TWO, Occurrences, without_coun
 use super::new_lines;
 use super::occurrence::{LONGEST_READ, LineIn, requested};
 use super::start::Start;
-use super::tuning::BootSetting;
 use crate::boot_once::is_ours;
 use crate::command_line::{CommandLineSetting, KernelCommandLine, LONGEST_LINE, RUNNING_LINE};
 use crate::module::canonical;

@@ -5,6 +5,7 @@
 //! is generated where the host has [`Generators`], and otherwise the command is named. A change is pending until the
 //! host is rebooted. [`BootedSetting`] is the verdict.
 
+mod boot_setting;
 mod booted;
 mod comment_line;
 mod configured;
@@ -27,6 +28,7 @@ mod occurrence;
 mod start;
 mod tuning;
 
+pub use boot_setting::BootSetting;
 pub use booted::{Booted, BootedSetting};
 pub use configured::{Configured, configured};
 pub use detection::{BootLoader, Candidate, Detection, detect};
@@ -42,4 +44,4 @@ pub use line_parameter::{LineParameter, Occurrences};
 pub use menu::{GrubMenu, MenuState};
 pub use occurrence::{LineIn, Occurrence, Place};
 pub(crate) use start::Start;
-pub use tuning::{BootParameters, BootSetting};
+pub use tuning::BootParameters;

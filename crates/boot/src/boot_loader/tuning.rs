@@ -2,12 +2,10 @@
 
 use hosttune_core::file::{ConfigFile, FileState};
 use hosttune_core::host::RootKind;
-use hosttune_core::{
-    Error, Host, HostError, Planner, Request, Requirement, Tuning, Unsupported, UnsupportedKind,
-    When, Why,
-};
+use hosttune_core::{Error, Host, HostError, Planner, Tuning, Unsupported, UnsupportedKind, When};
 use serde::{Deserialize, Serialize};
 
+use super::boot_setting::BootSetting;
 use super::booted::BootedSetting;
 use super::detection::{BootLoader, Candidate, Detection, detect};
 use super::entries::{Entries, only_root};
@@ -18,61 +16,6 @@ use crate::boot_once::{
 };
 use crate::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE};
 use crate::module::canonical;
-
-/// A requested setting of the kernel command line, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BootSetting {
-    /// The setting.
-    pub setting: CommandLineSetting,
-    /// The reason.
-    #[serde(default)]
-    pub why: Why,
-    /// Whether it is an error if the request does not apply.
-    #[serde(default)]
-    pub requirement: Requirement,
-}
-
-impl BootSetting {
-    /// Requests a setting.
-    pub fn new(setting: CommandLineSetting) -> Self {
-        Self {
-            setting,
-            why: Why::default(),
-            requirement: Requirement::Plain,
-        }
-    }
-
-    /// Sets the reason.
-    #[must_use]
-    pub fn why(mut self, why: impl Into<Why>) -> Self {
-        self.why = why.into();
-        self
-    }
-
-    /// Makes it an error if the request does not apply.
-    #[must_use]
-    pub fn required(mut self) -> Self {
-        self.requirement = Requirement::Required;
-        self
-    }
-
-    /// Never makes it an error, even in strict mode, if the request does not apply.
-    #[must_use]
-    pub fn optional(mut self) -> Self {
-        self.requirement = Requirement::Optional;
-        self
-    }
-
-    /// Whether the setting can be kept with GRUB, in a file that only adds parameters.
-    pub fn can_be_kept(&self) -> bool {
-        grub::objection(&self.setting).is_none()
-    }
-
-    pub(super) fn on<'p, 'a>(&self, request: Request<'p, 'a>) -> Request<'p, 'a> {
-        request.why(self.why.clone()).requirement(self.requirement)
-    }
-}
 
 /// Settings of the kernel command line, kept in the configuration of the boot loader.
 ///
