@@ -54,6 +54,7 @@ pub mod module;
 mod module_options;
 mod module_parameter;
 mod modules;
+mod nix_text;
 mod symbol;
 #[cfg(feature = "testing")]
 pub mod testing;

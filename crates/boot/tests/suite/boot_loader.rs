@@ -137,7 +137,14 @@ fn a_loader_that_is_not_written_says_where_the_line_is_changed() {
     );
     for (memory, hint) in [
         (put(debian(), "/etc/NIXOS", ""), "boot.kernelParams"),
-        (put(debian(), "/run/ostree-booted", ""), "rpm-ostree kargs"),
+        (
+            put(
+                put(debian(), "/run/ostree-booted", ""),
+                "/usr/bin/rpm-ostree",
+                "",
+            ),
+            "rpm-ostree kargs",
+        ),
         (put(Memory::new(), "/boot/limine.conf", ""), "limine.conf"),
         (
             put(limine(), "/etc/default/limine", ""),

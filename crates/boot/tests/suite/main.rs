@@ -13,6 +13,7 @@ mod boot_files_away;
 mod boot_leftovers;
 mod boot_limine;
 mod boot_loader;
+mod boot_managed;
 mod boot_modes;
 mod boot_once;
 mod boot_once_in_entries;
