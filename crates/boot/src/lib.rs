@@ -55,6 +55,7 @@ mod module_options;
 mod module_parameter;
 mod modules;
 mod nix_text;
+mod nixos_module_options;
 mod symbol;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -118,7 +118,7 @@ pub(super) fn declare(at: &mut Planner<'_>, settings: &[BootSetting]) -> Result<
     }
     if !missing.is_empty() {
         at.note(
-            "a revert does not take the kernel parameters back: remove them from the configuration of NixOS again; the generations of now stay in the boot menu",
+            "a revert does not take the kernel parameters back: remove them from the configuration of NixOS again; the present generations stay in the boot menu",
         );
     }
     Ok(())

@@ -214,7 +214,7 @@ fn note(
     };
     if let Some(commands) = commands {
         at.note(format!(
-            "kernel parameters are in effect after you run: {}, and reboot; the deployment of now stays in the boot menu",
+            "kernel parameters are in effect after you run: {}, and reboot; the running deployment stays in the boot menu",
             commands.change
         ));
         at.note(format!(

@@ -201,8 +201,8 @@ impl BootParameters {
                     format!("a trial is made only with GRUB and systemd-boot, and this host has {loader}"),
                 )
                 .hint(match loader {
-                    BootLoader::Ostree => "apply without --try-boot, which shows the commands: they make another deployment, and the one of now stays in the boot menu",
-                    BootLoader::NixOs => "apply without --try-boot, which shows what to add to the configuration: the generation of now stays in the boot menu",
+                    BootLoader::Ostree => "apply without --try-boot, which shows the commands: they make another deployment, and the running one stays in the boot menu",
+                    BootLoader::NixOs => "apply without --try-boot, which shows what to add to the configuration: the present generation stays in the boot menu",
                     _ => "apply without --try-boot, and keep a way to choose the old line in the boot menu",
                 });
                 at.skip("trial of the kernel parameters", unsupported)

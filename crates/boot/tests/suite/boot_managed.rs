@@ -329,7 +329,7 @@ fn a_mode_of_nixos_is_a_specialisation_that_is_printed() {
 fn a_trial_is_refused_with_what_comes_in_its_place() {
     for (memory, hint) in [
         (silverblue(), "another deployment"),
-        (nixos(""), "the generation of now"),
+        (nixos(""), "the present generation"),
     ] {
         let machine = machine(memory);
         let error = wanted().trial(true).plan(&session(&machine)).unwrap_err();
