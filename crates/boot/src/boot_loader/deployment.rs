@@ -9,11 +9,11 @@ use crate::command_line::KernelCommandLine;
 
 /// What a command of this boot has prepared: the entry of a staged deployment is written at the shutdown,
 /// and until then its line is only here. A dictionary of GLib (`ostree_sysroot_stage_tree_with_options` in
-/// `src/libostree/ostree-sysroot-deploy.c`, kernel arguments since ostree 2018.9).
+/// `src/libostree/ostree-sysroot-deploy.c`).
 const STAGED: &str = "/run/ostree/staged-deployment";
 
 /// The key of an entry with the parameters that a program has set through
-/// `bootc loader-entries set-options-for-source` (bootc 1.15 and ostree 2026.1).
+/// `bootc loader-entries set-options-for-source` (bootc 1.15.2 and ostree 2026.1).
 const OF_SOURCE: &str = "x-options-source-";
 
 /// The line of the next boot.

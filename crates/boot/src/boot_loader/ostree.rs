@@ -222,7 +222,7 @@ fn note(
             commands.undo
         ));
         if tool == Some(Tool::Bootc) {
-            at.note("this command of bootc needs ostree 2026.1 or later");
+            at.note("this command of bootc needs bootc 1.15.2 and ostree 2026.1, or later");
         }
     }
     Ok(())
