@@ -71,6 +71,10 @@ mod module_options;
 mod module_parameter;
 #[cfg(feature = "loading")]
 mod modules;
+#[cfg(feature = "loading")]
+pub mod nix_text;
+#[cfg(feature = "loading")]
+mod nixos_module_options;
 mod symbol;
 #[cfg(feature = "testing")]
 pub mod testing;

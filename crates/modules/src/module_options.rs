@@ -14,6 +14,7 @@ use crate::initramfs_copy::{InitramfsCopy, InitramfsOptions};
 use crate::modprobe_d::{Document, Entry, ModprobeConfiguration, SetOption, Source};
 use crate::module::{Availability, canonical, find, is_built_in, of_loaded};
 use crate::module_parameter::{ModuleParameter, ParameterState, is_same_value};
+use crate::nixos_module_options;
 
 const DIRECTORY: &str = "/etc/modprobe.d";
 
@@ -75,16 +76,16 @@ impl ModuleOption {
         self
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         format!("{} {}={}", self.module, self.parameter, self.value)
     }
 
-    fn is_same_parameter(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_parameter(&self, other: &Self) -> bool {
         canonical(&self.module) == canonical(&other.module)
             && canonical(&self.parameter) == canonical(&other.parameter)
     }
 
-    fn on<'p, 'a>(&self, request: Request<'p, 'a>) -> Request<'p, 'a> {
+    pub(crate) fn on<'p, 'a>(&self, request: Request<'p, 'a>) -> Request<'p, 'a> {
         request.why(self.why.clone()).requirement(self.requirement)
     }
 }
@@ -96,7 +97,7 @@ impl ModuleOption {
 /// or the kernel command line wins is reported as overridden, with the place.
 ///
 /// An option of a module that is built into the kernel is not written: modprobe.d does not act on
-/// it.
+/// it. On NixOS, which makes the files from its configuration, nothing is written: the plan says what to add to it.
 ///
 /// ```
 /// use hosttune_modules::{ModuleOption, ModuleOptions};
@@ -179,9 +180,12 @@ impl Tuning for ModuleOptions {
             return Ok(());
         }
         self.check()?;
+        if nixos_module_options::is_nixos(at.host())? {
+            return nixos_module_options::declare(at, &self.options);
+        }
         let mut kept: Vec<&ModuleOption> = Vec::new();
         for option in &self.options {
-            match unsupported(at.host(), option)? {
+            match unsupported_option(at.host(), option)? {
                 Some(unsupported) => {
                     option.on(at.skip(&option.text(), unsupported));
                 }
@@ -225,20 +229,28 @@ impl Tuning for ModuleOptions {
                 continue;
             }
             let when = takes_effect_from(at, &path, &option.module)?;
-            let knob = ModuleParameter::new(&option.module, &option.parameter);
-            // The kernel's spelling of the same value, such as Y for 1, is not a rounded value.
-            let wanted = match at.now(&knob) {
-                Ok(ParameterState::Value(seen)) if is_same_value(&seen, &option.value) => seen,
-                _ => option.value.clone(),
-            };
-            option.on(at.expect(&knob, &ParameterState::Value(wanted), when));
+            expect_value(at, option, when);
         }
         Ok(())
     }
 }
 
+/// Expects the value of an option in the running kernel.
+pub(crate) fn expect_value(at: &mut Planner<'_>, option: &ModuleOption, when: When) {
+    let knob = ModuleParameter::new(&option.module, &option.parameter);
+    // The kernel's spelling of the same value, such as Y for 1, is not a rounded value.
+    let wanted = match at.now(&knob) {
+        Ok(ParameterState::Value(seen)) if is_same_value(&seen, &option.value) => seen,
+        _ => option.value.clone(),
+    };
+    option.on(at.expect(&knob, &ParameterState::Value(wanted), when));
+}
+
 /// Why an option cannot act on this host.
-fn unsupported(host: &Host, option: &ModuleOption) -> Result<Option<Unsupported>, HostError> {
+pub(crate) fn unsupported_option(
+    host: &Host,
+    option: &ModuleOption,
+) -> Result<Option<Unsupported>, HostError> {
     if host.root_kind() == RootKind::Image {
         return Ok(None);
     }

@@ -1,12 +1,13 @@
-//! Trials of kernel parameters started by systemd-boot itself, from a UEFI firmware (OVMF), with a stock kernel: the
-//! firmware's variables, the EFI system partition and the restarts are those of a machine, and nobody chooses an entry.
+//! Trials and modes started by systemd-boot itself, from a UEFI firmware (OVMF), with a stock kernel: the firmware's
+//! variables, the EFI system partition and the restarts are those of a machine, and nobody chooses an entry. Boots are
+//! counted there too, by the loader.
 
 use std::time::Duration;
 
 use hosttune::boot::boot_loader::{BootParameters, BootSetting};
-use hosttune::boot::boot_once::{Trial, TrialState};
+use hosttune::boot::boot_once::{BOOT_ONCE, BootMode, EntryState, ModeOnce, Trial, TrialState};
 use hosttune::boot::command_line::CommandLineSetting;
-use hosttune::{Session, Tuning};
+use hosttune::{Selection, Session, Tuning};
 use hosttune_test_machine::inside::{for_tests, is_inside, part_ran, run_part, test_name};
 use hosttune_test_machine::{Kernel, Machine, StateDisk};
 
@@ -226,4 +227,182 @@ fn a_trial_with_a_wrong_root_is_followed_by_the_old_line() {
     run_part(&mut booted.0, &test_name(), &[(PART, "failed")]);
     assert_eq!(booted.shell(FILES), before);
     assert_eq!(booted.panics(NO_ROOT), 1);
+}
+
+/// The program with a mode.
+const WITH_MODE: &str = "modes";
+
+fn guests() -> BootMode {
+    let tried = TRIED.split_once('=').unwrap();
+    let setting = CommandLineSetting::equals(tried.0, tried.1);
+    BootMode::new(WITH_MODE, "guests", [BootSetting::new(setting)])
+}
+
+/// What is done with the mode inside of the machine.
+fn with_mode(part: &str) {
+    let mut session = Session::live(WITH_MODE)
+        .unwrap()
+        .with(hosttune::boot::knobs);
+    let once = (BOOT_ONCE, ModeOnce::new(guests(), "the test"));
+    let state = |session: &Session| {
+        let state = guests().state(session.host()).unwrap();
+        (state.entry, state.is_next, state.is_met)
+    };
+    let current = |is_next, is_met| (EntryState::Current, Some(is_next), Some(is_met));
+    match part {
+        "add" => {
+            let _ = ("modes", guests()).apply(&mut session).unwrap();
+            assert_eq!(state(&session), current(false, false));
+        }
+        "choose" => {
+            assert_eq!(state(&session), current(false, false));
+            let _ = once.apply(&mut session).unwrap();
+            assert_eq!(state(&session), current(true, false));
+        }
+        "runs" => assert_eq!(state(&session), current(false, true)),
+        "cancel" => {
+            session.only(Selection::only([BOOT_ONCE]));
+            let reverted = session.revert().unwrap();
+            assert!(reverted.is_complete(), "{reverted:?}");
+            assert_eq!(state(&session), current(false, false));
+        }
+        "revert" => {
+            let reverted = session.revert().unwrap();
+            assert!(reverted.is_complete(), "{reverted:?}");
+            assert_eq!(
+                state(&session),
+                (EntryState::Absent, Some(false), Some(false))
+            );
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// A mode is one boot: after a panic in it too, and not at all if the choice is taken back.
+#[test]
+fn a_mode_is_started_once_and_the_boot_after_it_is_the_normal_one() {
+    if is_inside() {
+        with_mode(&std::env::var(PART).unwrap());
+        return part_ran(&test_name());
+    }
+    let disk = StateDisk::of_size(256 << 20).unwrap();
+    let mut booted = Booted::start(&disk);
+    let (before, old) = (booted.shell(FILES), booted.line());
+    let part = |booted: &mut Booted, part: &str| {
+        run_part(&mut booted.0, &test_name(), &[(PART, part)]);
+    };
+    part(&mut booted, "add");
+    part(&mut booted, "choose");
+    part(&mut booted, "cancel");
+    assert!(!booted.is_chosen());
+    // The new entry is not the default.
+    booted.reboot();
+    assert_eq!(booted.line(), old);
+
+    // Again if the emulation let the kernel panic before it was up.
+    for _ in 0..3 {
+        part(&mut booted, "choose");
+        assert!(booted.is_chosen());
+        let panics = booted.panics("");
+        booted.reboot();
+        if booted.panics("") == panics {
+            break;
+        }
+    }
+    let line = booted.line();
+    assert!(line.contains(TRIED), "{line}");
+    assert!(!booted.is_chosen());
+    part(&mut booted, "runs");
+    // As with a power failure, what /etc and /var have of this boot is not needed.
+    booted.restart("panicked", "echo c >/proc/sysrq-trigger");
+    assert_eq!(booted.line(), old);
+
+    part(&mut booted, "choose");
+    part(&mut booted, "cancel");
+    assert!(!booted.is_chosen());
+    booted.reboot();
+    assert_eq!(booted.line(), old);
+    part(&mut booted, "revert");
+    assert_eq!(booted.shell(FILES), before);
+}
+
+/// The directory of the entries, where the firmware has them.
+const ENTRIES: &str = "/boot/efi/loader/entries";
+
+impl Booted {
+    /// The name of the only entry.
+    fn entry(&mut self) -> String {
+        let names = self.shell(&format!("ls {ENTRIES}"));
+        let names: Vec<&str> = names.lines().collect();
+        let [name] = names[..] else {
+            panic!("{names:?}");
+        };
+        name.to_owned()
+    }
+
+    /// Renames the only entry, and returns its name without counters.
+    fn count(&mut self, counters: &str) -> String {
+        let now = self.entry();
+        let name = now.trim_end_matches(".conf");
+        let name = name
+            .split_once('+')
+            .map_or(name, |(name, _)| name)
+            .to_owned();
+        if now != format!("{name}{counters}.conf") {
+            let script = format!("cd {ENTRIES} && mv {now} {name}{counters}.conf && sync");
+            assert_eq!(self.shell(&script), "");
+        }
+        name
+    }
+}
+
+/// systemd-boot renames an entry whose boots are counted at each of them, and systemd-bless-boot takes the counters
+/// away once a boot is good. A change of the entry is the same entry's under each name, and so is its revert.
+#[test]
+fn an_entry_whose_boots_are_counted_is_changed_under_each_of_its_names() {
+    const APPLY: [&str; 5] = ["apply", "--persist", "--only", "boot", "--yes"];
+    let disk = StateDisk::of_size(256 << 20).unwrap();
+    let mut booted = Booted::start(&disk);
+    let old = booted.line();
+    let text = |booted: &mut Booted| booted.shell(&format!("cat {ENTRIES}/*"));
+    let before = text(&mut booted);
+
+    let name = booted.count("+3");
+    booted.reboot();
+    // An emulated boot that panics is counted too.
+    let counted = booted.entry();
+    let left = counted.strip_prefix(&format!("{name}+")).unwrap();
+    assert!(
+        ["2-1.conf", "1-2.conf", "0-3.conf"].contains(&left),
+        "{counted}"
+    );
+    // What systemd-bless-boot renames.
+    let told = booted.shell("cat /sys/firmware/efi/efivars/LoaderBootCountPath-* | tr -d '\\0'");
+    assert!(told.contains(&counted), "{told:?}");
+    booted.gaming(&APPLY, 0);
+    assert_eq!(booted.entry(), counted);
+    assert!(text(&mut booted).contains(TRIED));
+
+    // As `systemd-bless-boot good` does it.
+    booted.count("");
+    let plan = booted.gaming(&["plan", "--persist", "--only", "boot"], 0);
+    assert!(plan.contains("nothing to do"), "{plan}");
+    booted.reboot();
+    assert!(booted.line().contains(TRIED));
+    assert_eq!(booted.entry(), format!("{name}.conf"));
+    booted.gaming(&["verify", "--persist", "--only", "boot"], 0);
+
+    // The last try: the entry is sorted last then, and is the only one.
+    booted.count("+1");
+    booted.reboot();
+    let counted = booted.entry();
+    assert_eq!(counted, format!("{name}+0-1.conf"));
+    assert!(booted.line().contains(TRIED));
+    booted.gaming(&["revert", "--yes"], 0);
+    assert_eq!(booted.entry(), counted);
+    assert_eq!(text(&mut booted), before);
+    booted.gaming(&["status"], 0);
+    booted.reboot();
+    assert_eq!(booted.line(), old);
+    assert_eq!(text(&mut booted), before);
 }

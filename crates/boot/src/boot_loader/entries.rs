@@ -6,6 +6,8 @@ use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Unsupported,
 
 use hosttune_core::host::EntryKind;
 
+use super::argument_edit::names;
+use super::boot_setting::BootSetting;
 use super::entry::LoaderEntry;
 use super::entry_directory::is_elsewhere;
 use super::limine;
@@ -14,11 +16,8 @@ use super::line_parameter::{LineParameter, ONE_OF_TWO, Occurrences, without_coun
 use super::new_lines;
 use super::occurrence::{LONGEST_READ, LineIn, requested};
 use super::start::Start;
-use super::tuning::BootSetting;
 use crate::boot_once::is_ours;
-use crate::command_line::{
-    CommandLineSetting, KernelCommandLine, LONGEST_LINE, RUNNING_LINE, same_name,
-};
+use crate::command_line::{KernelCommandLine, LONGEST_LINE, RUNNING_LINE, same_name};
 
 /// The file from which kernel-install takes the line of new entries. Creating it would lose what
 /// kernel-install takes from elsewhere without it, `root=` included, so it is only changed where it is.
@@ -356,15 +355,10 @@ fn has_same_root(line: &KernelCommandLine, running: &KernelCommandLine) -> bool 
 }
 
 /// The settings by the parameters that they are about, in order.
-fn groups(settings: &[BootSetting]) -> Vec<(Vec<String>, Vec<&BootSetting>)> {
+pub(super) fn groups(settings: &[BootSetting]) -> Vec<(Vec<String>, Vec<&BootSetting>)> {
     let mut found: Vec<(Vec<String>, Vec<&BootSetting>)> = Vec::new();
     for one in settings {
-        let names = match &one.setting {
-            CommandLineSetting::HugePages { .. } => {
-                ["hugepagesz", "hugepages"].map(str::to_owned).to_vec()
-            }
-            other => vec![other.name().to_owned()],
-        };
+        let names = names(&one.setting);
         let is_same = |known: &Vec<String>| {
             let is_known = |name: &String| {
                 known

@@ -15,6 +15,8 @@ use super::entries::{self, Entries, LineFile};
 use super::grub;
 use super::line_parameter::LineParameter;
 use super::menu::GrubMenu;
+use super::nixos;
+use super::ostree;
 use super::tuning::{BootParameters, want_menu};
 use crate::boot_once::reads_entries;
 use crate::command_line::{CommandLineSetting, KernelCommandLine, same_name};
@@ -31,11 +33,37 @@ pub struct Leftover {
     pub is_generated: bool,
     /// Whether the host is a tree and not the running system.
     pub is_in_tree: bool,
+    /// What takes the parameters away, where another program keeps them and this one has not set them.
+    pub remedy: Option<String>,
+}
+
+impl Leftover {
+    /// Parameters that another program keeps.
+    pub(super) fn managed(
+        place: &str,
+        parameters: Vec<String>,
+        remedy: String,
+        host: &Host,
+    ) -> Self {
+        Self {
+            file: place.to_owned(),
+            parameters,
+            is_generated: false,
+            is_in_tree: host.root_kind() != RootKind::Live,
+            remedy: Some(remedy),
+        }
+    }
 }
 
 impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (file, parameters) = (&self.file, self.parameters.join(" "));
+        if let Some(remedy) = &self.remedy {
+            return write!(
+                f,
+                "{file} has {parameters}, which this program does not set and no revert takes away; to take it away: {remedy}"
+            );
+        }
         write!(f, "{file} still has {parameters}")?;
         match (self.is_generated, self.is_in_tree) {
             (true, false) => write!(
@@ -92,7 +120,9 @@ fn found(
         },
         BootLoader::KernelInstall => Entries::KernelInstall,
         BootLoader::Limine => Entries::Limine,
-        BootLoader::Ostree | BootLoader::NixOs | BootLoader::Other => return Ok(Vec::new()),
+        BootLoader::Ostree => return ostree::leftovers(host, parameters, settings),
+        BootLoader::NixOs => return nixos::leftovers(host, settings),
+        BootLoader::Other => return Ok(Vec::new()),
     };
     let mut lines = Vec::new();
     for file in entries::of_this_system(host, of)?.unwrap_or_default() {
@@ -129,6 +159,7 @@ fn found(
                     parameters: vec![setting.to_string()],
                     is_generated: false,
                     is_in_tree: host.root_kind() != RootKind::Live,
+                    remedy: None,
                 }),
             }
         }
@@ -168,6 +199,7 @@ fn in_menus(
                 parameters: still,
                 is_generated: true,
                 is_in_tree: host.root_kind() != RootKind::Live,
+                remedy: None,
             });
         }
     }

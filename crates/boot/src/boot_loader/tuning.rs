@@ -2,76 +2,19 @@
 
 use hosttune_core::file::{ConfigFile, FileState};
 use hosttune_core::host::RootKind;
-use hosttune_core::{
-    Error, Host, HostError, Planner, Request, Requirement, Tuning, Unsupported, UnsupportedKind,
-    When, Why,
-};
+use hosttune_core::{Error, Host, HostError, Planner, Tuning, Unsupported, UnsupportedKind, When};
 use serde::{Deserialize, Serialize};
 
+use super::boot_setting::BootSetting;
 use super::booted::BootedSetting;
 use super::detection::{BootLoader, Candidate, Detection, detect};
 use super::entries::{Entries, only_root};
 use super::menu::GrubMenu;
-use super::{entries, grub};
+use super::{entries, grub, nixos, ostree};
 use crate::boot_once::{
     TRIAL, Trial, TrialInEntries, TrialOf, TrialState, described, leaks, reads_entries,
 };
 use crate::command_line::{CommandLineSetting, KernelCommandLine, RUNNING_LINE, same_name};
-
-/// A requested setting of the kernel command line, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BootSetting {
-    /// The setting.
-    pub setting: CommandLineSetting,
-    /// The reason.
-    #[serde(default)]
-    pub why: Why,
-    /// Whether it is an error if the request does not apply.
-    #[serde(default)]
-    pub requirement: Requirement,
-}
-
-impl BootSetting {
-    /// Requests a setting.
-    pub fn new(setting: CommandLineSetting) -> Self {
-        Self {
-            setting,
-            why: Why::default(),
-            requirement: Requirement::Plain,
-        }
-    }
-
-    /// Sets the reason.
-    #[must_use]
-    pub fn why(mut self, why: impl Into<Why>) -> Self {
-        self.why = why.into();
-        self
-    }
-
-    /// Makes it an error if the request does not apply.
-    #[must_use]
-    pub fn required(mut self) -> Self {
-        self.requirement = Requirement::Required;
-        self
-    }
-
-    /// Never makes it an error, even in strict mode, if the request does not apply.
-    #[must_use]
-    pub fn optional(mut self) -> Self {
-        self.requirement = Requirement::Optional;
-        self
-    }
-
-    /// Whether the setting can be kept with GRUB, in a file that only adds parameters.
-    pub fn can_be_kept(&self) -> bool {
-        grub::objection(&self.setting).is_none()
-    }
-
-    pub(super) fn on<'p, 'a>(&self, request: Request<'p, 'a>) -> Request<'p, 'a> {
-        request.why(self.why.clone()).requirement(self.requirement)
-    }
-}
 
 /// Settings of the kernel command line, kept in the configuration of the boot loader.
 ///
@@ -79,7 +22,8 @@ impl BootSetting {
 /// of the other files. Where entries are files in `loader/entries` (systemd-boot, GRUB on Fedora) they are
 /// changed in those of this system, and in `/etc/kernel/cmdline`, from which kernel-install makes new ones.
 /// With Limine they are changed in the entries of this system in `limine.conf`.
-/// Another loader, and a host on which two fit, is reported and not changed. GRUB reads a menu that is
+/// Where ostree deploys the system, and on NixOS, the plan says what to type for those parameters that the next boot
+/// does not have, and nothing is changed. Another loader, and a host on which two fit, is reported and not changed. GRUB reads a menu that is
 /// generated: see [`generate`](Self::generate); without it a note names the command. Verify compares with
 /// `/proc/cmdline`.
 ///
@@ -255,7 +199,11 @@ impl BootParameters {
                     UnsupportedKind::Other,
                     format!("a trial is made only with GRUB and systemd-boot, and this host has {loader}"),
                 )
-                .hint("apply without --try-boot, and keep a way to choose the old line in the boot menu");
+                .hint(match loader {
+                    BootLoader::Ostree => "apply without --try-boot, which shows the commands: they make another deployment, and the running one stays in the boot menu",
+                    BootLoader::NixOs => "apply without --try-boot, which shows what to add to the configuration: the present generation stays in the boot menu",
+                    _ => "apply without --try-boot, and keep a way to choose the old line in the boot menu",
+                });
                 at.skip("trial of the kernel parameters", unsupported)
                     .required();
                 return Ok(());
@@ -438,21 +386,10 @@ impl Tuning for BootParameters {
             },
             BootLoader::KernelInstall => self.declare_entries(at, Entries::KernelInstall),
             BootLoader::Limine => self.declare_entries(at, Entries::Limine),
-            BootLoader::Ostree | BootLoader::NixOs | BootLoader::Other => {
-                let hint = match loader {
-                    BootLoader::NixOs => {
-                        "add them to boot.kernelParams in the configuration of NixOS"
-                    }
-                    _ => "run rpm-ostree kargs --append-if-missing=PARAMETER",
-                };
-                let unsupported = Unsupported::new(
-                    UnsupportedKind::Managed,
-                    format!("the kernel command line belongs to {loader}"),
-                )
-                .hint(hint);
-                self.skip_all(at, &unsupported);
-                Ok(())
-            }
+            BootLoader::Ostree => ostree::declare(at, self),
+            BootLoader::NixOs => nixos::declare(at, &self.settings),
+            // What started this host was not known here, which is reported above.
+            BootLoader::Other => Ok(()),
         }
     }
 }
@@ -527,7 +464,7 @@ fn is_booted(at: &mut Planner<'_>, one: &BootSetting) -> bool {
     booted.is_ok_and(|booted| booted.is_met)
 }
 
-fn expect(at: &mut Planner<'_>, one: &BootSetting) {
+pub(super) fn expect(at: &mut Planner<'_>, one: &BootSetting) {
     if at.host().root_kind() != RootKind::Image {
         let knob = BootedSetting::new(one.setting.clone());
         let met = knob.met();

@@ -41,6 +41,7 @@ mod grub_word;
 mod leaked;
 mod marked_block;
 mod mode;
+mod mode_of_nixos;
 mod mode_once;
 mod mode_state;
 mod next_boot;

@@ -12,6 +12,7 @@ use super::entry_file::is_ours;
 use super::file_part::FilePart;
 use super::grub_menu::Menu;
 use super::marked_block::MarkedBlock;
+use super::mode_of_nixos::is_nixos;
 use super::trial::grub_directory;
 use super::trial_entry::{LinuxCommand, changed_line, copied, described};
 use crate::boot_loader::{
@@ -26,7 +27,8 @@ use crate::command_line::CommandLineSetting;
 /// With GRUB it is a copy of the default entry in `custom.cfg`. Where entries are files
 /// (systemd-boot, GRUB on Fedora) it is a copy of the file of the running kernel, with a name that is
 /// sorted last. After a new kernel was installed, the copy is out of date: verify reports it, and
-/// another apply renews it.
+/// another apply renews it. NixOS makes its menu from its configuration: there a mode is a specialisation, whose
+/// text is printed and not written.
 ///
 /// ```
 /// use hosttune_boot::boot_loader::BootSetting;
@@ -378,6 +380,9 @@ impl Tuning for BootMode {
             place => place?,
         };
         let Some(place) = place else {
+            if is_nixos(at.host())? {
+                return self.declare_for_nixos(at);
+            }
             at.skip(&self.what(), no_place());
             return Ok(());
         };

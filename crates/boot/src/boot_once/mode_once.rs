@@ -5,6 +5,7 @@ use hosttune_core::{Error, Host, Planner, Tuning};
 
 use super::default_entry;
 use super::mode::{BootMode, ModePlace, Refusal, no_place, refusal};
+use super::mode_of_nixos::is_nixos;
 use super::mode_state::EntryState;
 use super::next_boot::NextBoot;
 
@@ -49,7 +50,10 @@ impl ModeOnce {
 
     fn choose(&self, host: &Host) -> Result<Result<Choice, Refusal>, Error> {
         let Some(place) = BootMode::place(host)? else {
-            return Ok(Err(no_place()));
+            return Ok(Err(match is_nixos(host)? {
+                true => self.mode.not_by_nixos(),
+                false => no_place(),
+            }));
         };
         let mut notes = match self.entry(host)? {
             Ok(notes) => notes,

@@ -4,6 +4,7 @@ use hosttune_core::file::{ConfigFile, FileState};
 use hosttune_core::{Error, Host, HostErrorKind, Knob};
 
 use super::mode::{BootMode, ModePlace};
+use super::mode_of_nixos::is_nixos;
 use super::next_boot::NextBoot;
 use crate::command_line::{KernelCommandLine, RUNNING_LINE};
 
@@ -79,6 +80,10 @@ impl BootMode {
 
     fn loader_state(&self, host: &Host) -> Result<Option<(EntryState, Option<bool>)>, Error> {
         let Some(place) = Self::place(host)? else {
+            if is_nixos(host)? {
+                // What the loader starts next is not known here.
+                return Ok(Some((self.specialisation(host)?, None)));
+            }
             return Ok(None);
         };
         let next = NextBoot::of(place);

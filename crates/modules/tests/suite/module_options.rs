@@ -427,3 +427,80 @@ proptest! {
         })?;
     }
 }
+
+/// NixOS makes the files from its configuration. The tree is a reconstruction.
+#[test]
+fn on_nixos_the_plan_has_the_text_of_the_configuration() {
+    const NEXT: &str = "/nix/var/nix/profiles/system/etc/modprobe.d/nixos.conf";
+    let machine = machine(with_file(memory(), "/etc/NIXOS", ""));
+    reload(&machine, "kvm");
+    let before = machine.memory().snapshot();
+    let wanted = options(&[
+        ("kvm", "ignore_msrs", "1"),
+        ("snd_hda_intel", "power_save", "0"),
+        ("part", "a", "1"),
+    ]);
+    let plan = wanted.plan(&session(&machine)).unwrap();
+    assert!(plan.steps.is_empty());
+    let applied = wanted.apply(&mut session(&machine));
+    assert!(applied.is_ok(), "{applied:?}");
+    assert_eq!(machine.memory().snapshot(), before);
+    let hints: Vec<String> = plan
+        .findings
+        .iter()
+        .filter_map(hosttune_core::Finding::hint)
+        .collect();
+    let option = |text: &str| {
+        let hints = hints.iter().filter(|hint| hint.contains(text));
+        hints.count()
+    };
+    assert_eq!(
+        option(
+            r#"add boot.extraModprobeConfig = "options kvm ignore_msrs=1\n"; then run nixos-rebuild boot"#
+        ),
+        1,
+        "{hints:?}"
+    );
+    // A module that is built in is told as elsewhere.
+    assert_eq!(
+        option("part.a=1 on the kernel command line"),
+        1,
+        "{hints:?}"
+    );
+    assert!(
+        plan.notes[0]
+            .contains(r#""options kvm ignore_msrs=1\noptions snd_hda_intel power_save=0\n""#),
+        "{:?}",
+        plan.notes
+    );
+    // The next generation has it.
+    let _ = with_file(
+        machine.memory().clone(),
+        NEXT,
+        "options kvm ignore_msrs=1\n",
+    );
+    let states = verified(&machine, &wanted);
+    let state = |name: &str| {
+        states
+            .iter()
+            .find(|(of, _)| of == name)
+            .map(|one| one.1.clone())
+    };
+    let pending = |until| Some(State::Pending { until });
+    assert!(
+        [pending(When::Reload), pending(When::Reboot)].contains(&state(LIVE)),
+        "{states:?}"
+    );
+    // It runs.
+    let _ = with_file(
+        machine.memory().clone(),
+        "/etc/modprobe.d/nixos.conf",
+        "options kvm ignore_msrs=1\n",
+    );
+    reload(&machine, "kvm");
+    let states = verified(&machine, &wanted);
+    assert!(
+        states.contains(&(LIVE.to_owned(), State::Matches)),
+        "{states:?}"
+    );
+}

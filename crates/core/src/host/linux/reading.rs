@@ -14,6 +14,11 @@ use crate::host::regular::{
     self, LARGEST_FILE, READING, Unread, read_all, read_large, read_value, read_value_checked,
 };
 
+/// Variables of the firmware. They are opened for each read: through a file that was opened before its
+/// variable was removed, the kernel reads nothing, without an error (`efivarfs_file_read` in
+/// `fs/efivarfs/file.c`), and an empty variable is another state than one that is not there.
+const VARIABLES: &str = "/sys/firmware/efi/efivars";
+
 impl LinuxHost {
     /// Reads a value of the running kernel.
     ///
@@ -32,7 +37,7 @@ impl LinuxHost {
         }
         let open = self.resolve(path, READING, Mode::empty())?;
         let value = read_value_checked(&open)?;
-        if kept.len() < KEPT_OPEN {
+        if kept.len() < KEPT_OPEN && !path.starts_with(VARIABLES) {
             kept.insert(path.to_owned(), open);
         }
         Ok(value)
