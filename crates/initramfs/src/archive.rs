@@ -58,8 +58,9 @@ pub struct Archive<R: Read> {
     padding: u64,
     checksum: Option<(u32, u32)>,
     last_name: Option<String>,
-    /// Bytes of the segment that were read already, and are still to be given.
+    /// Bytes of the segment that were read already, and are still to be given from `ahead_start` on.
     ahead: Vec<u8>,
+    ahead_start: usize,
     scratch: Box<[u8]>,
 }
 
@@ -119,6 +120,7 @@ impl<R: Read> Archive<R> {
             checksum: None,
             last_name: None,
             ahead: Vec::new(),
+            ahead_start: 0,
             scratch: vec![0; STEP].into(),
         }
     }
@@ -220,40 +222,46 @@ impl<R: Read> Archive<R> {
         self.state = State::Within(stream);
         let mut zeros = 0_u64;
         loop {
-            let mut scratch = std::mem::take(&mut self.scratch);
-            let read = self.read(&mut scratch);
-            self.scratch = scratch;
-            let read = read?;
-            let State::Within(stream) = std::mem::replace(&mut self.state, State::Ended) else {
-                return Ok(State::Ended);
-            };
-            if read == 0 {
-                return Ok(State::Between(stream.into_source()));
+            if self.ahead_start == self.ahead.len() && !self.fill_ahead()? {
+                return Ok(match std::mem::replace(&mut self.state, State::Ended) {
+                    State::Within(stream) => State::Between(stream.into_source()),
+                    other => other,
+                });
             }
-            let there = &self.scratch[..read];
+            let there = &self.ahead[self.ahead_start..];
             let in_a_row = there.iter().take_while(|byte| **byte == 0).count();
+            let next = there.get(in_a_row).copied();
             zeros += in_a_row as u64;
-            if in_a_row == read {
-                self.state = State::Within(stream);
-                continue;
+            self.ahead_start += in_a_row;
+            match next {
+                None => {}
+                Some(b'0') if zeros.is_multiple_of(4) => {
+                    return Ok(std::mem::replace(&mut self.state, State::Ended));
+                }
+                Some(b'0') => return Err(ReadErrorKind::Unaligned),
+                Some(_) => return Err(ReadErrorKind::Header),
             }
-            if there[in_a_row] != b'0' {
-                return Err(ReadErrorKind::Header);
-            }
-            if !zeros.is_multiple_of(4) {
-                return Err(ReadErrorKind::Unaligned);
-            }
-            self.ahead = there[in_a_row..].to_vec();
-            return Ok(State::Within(stream));
         }
+    }
+
+    /// Reads bytes of the segment that are given by the next reads; false at its end.
+    fn fill_ahead(&mut self) -> Result<bool, ReadErrorKind> {
+        let mut ahead = std::mem::take(&mut self.ahead);
+        self.ahead_start = 0;
+        ahead.resize(STEP, 0);
+        let count = self.read(&mut ahead)?;
+        ahead.truncate(count);
+        self.ahead = ahead;
+        Ok(count > 0)
     }
 
     /// Reads once of the segment; 0 at its end.
     fn read(&mut self, into: &mut [u8]) -> Result<usize, ReadErrorKind> {
-        if !self.ahead.is_empty() {
-            let count = self.ahead.len().min(into.len());
-            into[..count].copy_from_slice(&self.ahead[..count]);
-            self.ahead.drain(..count);
+        let ahead = &self.ahead[self.ahead_start..];
+        if !ahead.is_empty() {
+            let count = ahead.len().min(into.len());
+            into[..count].copy_from_slice(&ahead[..count]);
+            self.ahead_start += count;
             return Ok(count);
         }
         let State::Within(stream) = &mut self.state else {

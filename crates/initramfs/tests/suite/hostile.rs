@@ -69,6 +69,15 @@ fn symlinks_that_lead_in_circles_end() {
 }
 
 #[test]
+fn a_segment_of_nothing_but_ends_of_archives_is_read_once() {
+    let one = archive(&[]);
+    let image = gzip(&one.repeat(100_000));
+    let mut archive = Archive::new(&image[..]);
+    assert!(archive.next_entry().unwrap().is_none());
+    assert_eq!(archive.segments()[0].unpacked, 100_000 * one.len() as u64);
+}
+
+#[test]
 fn many_names_of_one_file_share_its_content() {
     let content = "x".repeat(1 << 20);
     let mut entries = vec![
