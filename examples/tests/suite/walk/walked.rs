@@ -151,6 +151,15 @@ impl<'a> Walked<'a> {
     }
 
     fn does(&mut self, act: &Act) -> Result<(), TestCaseError> {
+        let done = self.perform(act);
+        if let Act::Apply(_, _, Fate::CallFails(_)) | Act::Revert(_, _, Fate::CallFails(_)) = act {
+            // Without its journal a process can leave as much as one that died.
+            self.died = true;
+        }
+        done
+    }
+
+    fn perform(&mut self, act: &Act) -> Result<(), TestCaseError> {
         match act {
             Act::Stranger(act) => {
                 let before = self.machine.shown();
