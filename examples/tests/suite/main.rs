@@ -22,3 +22,4 @@ mod shaping;
 mod sound;
 mod systemd;
 mod systemd_boot;
+mod walk;

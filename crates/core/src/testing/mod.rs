@@ -9,6 +9,7 @@
 
 mod behaviour;
 mod crash_point;
+mod crashing_store;
 pub mod laws;
 mod memory;
 mod store;
@@ -17,6 +18,7 @@ mod world;
 
 pub use behaviour::Behaviour;
 pub use crash_point::{CrashPoint, Failure, Moment};
+pub use crashing_store::CrashingStore;
 pub use memory::{Memory, MemoryHost};
 pub use store::MemoryStore;
 pub use tree::Tree;

@@ -17,5 +17,6 @@ mod modules;
 mod namespace;
 mod sqm;
 mod stock_kernels;
+mod walk;
 
 use hosttune_test_machine::cases;

@@ -8,15 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use hosttune_core::host::{Change, Gate};
-use hosttune_core::journal::{DirectoryStore, JournalError, JournalLocation, Store};
-use hosttune_core::{Error, Host, HostError, HostErrorKind, LinuxHost, Operation, Session, Tuning};
+use hosttune_core::journal::DirectoryStore;
+use hosttune_core::testing::{CrashPoint, CrashingStore, Moment};
+use hosttune_core::{Error, Host, LinuxHost, Session, Tuning};
 use hosttune_sysctl::{SysctlSet, Wanted};
 use proptest::prelude::*;
-use rustix::io::Errno;
 
 use crate::own_namespace;
 
@@ -58,126 +55,30 @@ fn shown() -> Vec<String> {
 
 /// What happens to a process.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum CrashPoint {
+enum Fate {
     Lives,
-    /// It dies after this number of changes and journal writes.
-    DiesAfter(usize),
-    /// The change with this number is refused. Changes and journal writes are counted from 0.
-    Refused(usize),
+    /// It dies at the change or journal write with this number, from 0.
+    Dies(u64, Moment),
+    /// The change with this number fails, before or after the kernel has made it.
+    Fails(u64, Moment),
 }
 
-#[derive(Debug, Clone)]
-struct Process {
-    crash_point: CrashPoint,
-    made: Arc<AtomicUsize>,
-    dead: Arc<AtomicBool>,
-}
-
-impl Process {
-    fn new(crash_point: CrashPoint) -> Self {
-        Self {
-            crash_point,
-            made: Arc::default(),
-            dead: Arc::default(),
+impl Fate {
+    fn crash_point(self) -> CrashPoint {
+        match self {
+            Self::Lives => CrashPoint::lives(),
+            Self::Dies(write, moment) => CrashPoint::dies_at(write, moment),
+            Self::Fails(change, moment) => CrashPoint::fails_at(change, moment),
         }
-    }
-
-    fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::SeqCst)
-    }
-
-    /// Whether it may make the next change or journal write. A dead process makes none.
-    fn may(&self) -> bool {
-        let made = self.made.fetch_add(1, Ordering::SeqCst);
-        if self.crash_point == CrashPoint::DiesAfter(made) {
-            self.dead.store(true, Ordering::SeqCst);
-        }
-        !self.is_dead()
-    }
-}
-
-impl Gate for Process {
-    fn before(&mut self, _: &Change<'_>) -> Result<(), HostError> {
-        let number = self.made.load(Ordering::SeqCst);
-        if !self.may() || self.crash_point == CrashPoint::Refused(number) {
-            let refused = HostErrorKind::Refused;
-            return Err(HostError::new(Operation::Write, "the value", refused));
-        }
-        Ok(())
-    }
-
-    fn after(&mut self, _: &Change<'_>) -> Result<(), HostError> {
-        Ok(())
-    }
-}
-
-/// Journals on a real file system, written by a process that can die.
-#[derive(Debug)]
-struct Journals(DirectoryStore, Process);
-
-impl Journals {
-    fn may(&self, place: JournalLocation, owner: &str) -> Result<(), JournalError> {
-        if self.1.may() {
-            return Ok(());
-        }
-        Err(JournalError::Failed {
-            operation: "write",
-            path: self.path(place, owner),
-            errno: Errno::IO,
-        })
-    }
-}
-
-impl Store for Journals {
-    fn path(&self, place: JournalLocation, owner: &str) -> String {
-        self.0.path(place, owner)
-    }
-    fn read(&self, place: JournalLocation, owner: &str) -> Result<Option<Vec<u8>>, JournalError> {
-        self.0.read(place, owner)
-    }
-    fn owners(&self, place: JournalLocation) -> Result<Vec<String>, JournalError> {
-        self.0.owners(place)
-    }
-    fn write_at(
-        &mut self,
-        place: JournalLocation,
-        owner: &str,
-        offset: u64,
-        bytes: &[u8],
-        sync: bool,
-    ) -> Result<(), JournalError> {
-        self.may(place, owner)?;
-        self.0.write_at(place, owner, offset, bytes, sync)
-    }
-    fn replace(
-        &mut self,
-        place: JournalLocation,
-        owner: &str,
-        bytes: &[u8],
-    ) -> Result<(), JournalError> {
-        self.may(place, owner)?;
-        self.0.replace(place, owner, bytes)
-    }
-    fn remove(&mut self, place: JournalLocation, owner: &str) -> Result<(), JournalError> {
-        self.may(place, owner)?;
-        self.0.remove(place, owner)
-    }
-    fn lock(&mut self, note: &str) -> Result<(), JournalError> {
-        self.0.lock(note)
-    }
-    fn unlock(&mut self) {
-        self.0.unlock();
-    }
-    fn holder(&self) -> Option<String> {
-        self.0.holder()
     }
 }
 
 #[derive(Debug, Clone)]
 enum Act {
     /// An owner requests a value for each of these keys.
-    Apply(usize, BTreeMap<usize, usize>, CrashPoint),
-    Revert(usize, CrashPoint),
+    Apply(usize, BTreeMap<usize, usize>, Fate),
+    /// A revert, forced or not.
+    Revert(usize, bool, Fate),
     /// Another process sets a key.
     Stranger(usize, usize),
     /// An owner's journal loses this number of bytes at its end, right after the owner's last act: a value
@@ -185,11 +86,18 @@ enum Act {
     Cut(usize, usize),
 }
 
-fn crash_point() -> impl Strategy<Value = CrashPoint> {
+fn fate() -> impl Strategy<Value = Fate> {
+    let moment = || {
+        prop_oneof![
+            Just(Moment::Before),
+            Just(Moment::Within),
+            Just(Moment::After)
+        ]
+    };
     prop_oneof![
-        6 => Just(CrashPoint::Lives),
-        2 => (0..14_usize).prop_map(CrashPoint::DiesAfter),
-        1 => (1..14_usize).prop_map(CrashPoint::Refused),
+        6 => Just(Fate::Lives),
+        2 => (0..14_u64, moment()).prop_map(|(write, moment)| Fate::Dies(write, moment)),
+        1 => (0..8_u64, moment()).prop_map(|(change, moment)| Fate::Fails(change, moment)),
     ]
 }
 
@@ -197,8 +105,9 @@ fn act() -> impl Strategy<Value = Act> {
     let owner = || 0..OWNERS.len();
     let wants = prop::collection::btree_map(0..KEYS.len(), 0..3_usize, 1..5);
     prop_oneof![
-        6 => (owner(), wants, crash_point()).prop_map(|(owner, wants, crash_point)| Act::Apply(owner, wants, crash_point)),
-        4 => (owner(), crash_point()).prop_map(|(owner, crash_point)| Act::Revert(owner, crash_point)),
+        6 => (owner(), wants, fate()).prop_map(|(owner, wants, fate)| Act::Apply(owner, wants, fate)),
+        4 => (owner(), prop::bool::weighted(0.2), fate())
+            .prop_map(|(owner, force, fate)| Act::Revert(owner, force, fate)),
         3 => (0..KEYS.len(), 0..3_usize).prop_map(|(key, value)| Act::Stranger(key, value)),
     ]
 }
@@ -211,11 +120,11 @@ fn walk() -> impl Strategy<Value = (Vec<Act>, Vec<usize>, Option<usize>)> {
     )
 }
 
-fn session(directory: &Path, owner: usize, process: &Process) -> Session {
+fn session(directory: &Path, owner: usize, crash_point: &CrashPoint) -> Session {
     let host = LinuxHost::live().unwrap();
     let store = DirectoryStore::new(&host, directory.join("boot"), directory.join("disk"));
-    let store = Journals(store.unwrap(), process.clone());
-    let host = Host::new(host).gated(process.clone());
+    let store = CrashingStore::new(store.unwrap(), crash_point);
+    let host = Host::new(host).gated(crash_point.clone());
     Session::new(host, OWNERS[owner], store, "this")
         .unwrap()
         .with(hosttune_sysctl::knobs)
@@ -251,15 +160,15 @@ fn does(directory: &Path, act: &Act, walked: &mut Walked) -> Result<(), TestCase
                 file.set_len(length.saturating_sub(*bytes as u64)).unwrap();
             }
         }
-        Act::Apply(owner, wants, crash_point) => {
-            let process = Process::new(*crash_point);
+        Act::Apply(owner, wants, fate) => {
+            let crash_point = fate.crash_point();
             let set = set(wants);
-            let applied = set.apply(&mut session(directory, *owner, &process));
-            if process.is_dead() {
+            let applied = set.apply(&mut session(directory, *owner, &crash_point));
+            if crash_point.is_dead() {
                 walked.died = true;
                 return Ok(());
             }
-            let session = session(directory, *owner, &Process::new(CrashPoint::Lives));
+            let session = session(directory, *owner, &CrashPoint::lives());
             match applied {
                 Ok(applied) => {
                     let report = set.verify(&session).unwrap();
@@ -280,7 +189,7 @@ fn does(directory: &Path, act: &Act, walked: &mut Walked) -> Result<(), TestCase
                 }
                 // The one refusal hit an undo. That step is still pending and is reported.
                 Err(Error::RollbackIncomplete { left, .. }) => {
-                    prop_assert!(matches!(crash_point, CrashPoint::Refused(_)) && !left.is_empty());
+                    prop_assert!(matches!(fate, Fate::Fails(..)) && !left.is_empty());
                     for left in &left {
                         let now = shows(key_of(&left.knob.text));
                         prop_assert!(same(&left.seen, &now), "{left}: it shows {now}");
@@ -289,15 +198,16 @@ fn does(directory: &Path, act: &Act, walked: &mut Walked) -> Result<(), TestCase
                 Err(error) => prop_assert!(false, "{error:?}"),
             }
         }
-        Act::Revert(owner, crash_point) => {
-            let process = Process::new(*crash_point);
-            let reverted = session(directory, *owner, &process).revert();
-            if process.is_dead() {
+        Act::Revert(owner, force, fate) => {
+            let crash_point = fate.crash_point();
+            let mut session = session(directory, *owner, &crash_point);
+            let reverted = session.force(*force).revert();
+            if crash_point.is_dead() {
                 walked.died = true;
                 return Ok(());
             }
             let reverted = reverted.map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
-            told_as_it_is(&reverted, *crash_point == CrashPoint::Lives)?;
+            told_as_it_is(&reverted, *fate == Fate::Lives)?;
         }
     }
     Ok(())
@@ -360,12 +270,12 @@ fn walks(acts: &[Act], order: &[usize], cut: Option<usize>) -> Result<(), TestCa
     }
     let mut left: BTreeSet<usize> = BTreeSet::new();
     let mut unread = false;
-    if let (Some(bytes), Some(Act::Apply(owner, ..) | Act::Revert(owner, _))) = (cut, acts.last()) {
+    if let (Some(bytes), Some(Act::Apply(owner, ..) | Act::Revert(owner, ..))) = (cut, acts.last())
+    {
         does(directory.path(), &Act::Cut(*owner, bytes), &mut walked)?;
     }
     for owner in order {
-        let process = Process::new(CrashPoint::Lives);
-        match session(directory.path(), *owner, &process).revert() {
+        match session(directory.path(), *owner, &CrashPoint::lives()).revert() {
             Ok(reverted) => {
                 told_as_it_is(&reverted, true)?;
                 left.extend(
