@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hosttune::blockdev::{Attribute, Rule, Rules};
-use hosttune::boot::Modules;
 use hosttune::cpu::{Governor, Processors};
 use hosttune::journal::DirectoryStore;
+use hosttune::modules::Modules;
 use hosttune::sysctl::{SysctlSet, Wanted};
 use hosttune::testing::{CrashPoint, CrashingStore};
 use hosttune::{Host, LinuxHost, Session, Tuning};

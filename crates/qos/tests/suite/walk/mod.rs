@@ -23,7 +23,7 @@ use walked::Walked;
 /// Walks of a check run in the test machine, where one takes about a second.
 const IN_THE_MACHINE: u32 = 10;
 /// Walks of a check run on the kernel of the build machine.
-const HERE: u32 = 20;
+const HERE: u32 = 8;
 
 /// Runs walks until one fails, which is then shrunk.
 fn walks(usual: u32) {
