@@ -5,6 +5,7 @@ mod daemon_files;
 mod drop_in;
 mod effective;
 mod merge;
+mod odd_texts;
 mod protocol;
 mod runtime;
 mod settings;
