@@ -10,5 +10,6 @@ mod protocol;
 mod runtime;
 mod settings;
 mod users;
+mod wireplumber;
 
 use hosttune_test_machine::cases;
