@@ -6,7 +6,10 @@ use hosttune::file::ConfigFile;
 use hosttune::host::FileContent;
 use hosttune::pipewire::daemon::{DaemonState, Remote};
 use hosttune::pipewire::merge::Environment;
-use hosttune::pipewire::runtime::{GradeReport, PipeWire, RuntimeSettings, grade, probe};
+use hosttune::pipewire::runtime::{
+    GradeReport, PipeWire, RuntimeSettings, grade, probe, scheduling,
+};
+use hosttune::pipewire::wireplumber::{DeviceSettings, SessionManagerEnvironment};
 use hosttune::pipewire::{ClockDropIn, ClockSettings, Frames, SampleRate, pending_restart, users};
 use hosttune::{
     Error, Host, HostError, Knob, Planner, Report, Session, State, Tuning, Undone, Unsupported,
@@ -146,8 +149,47 @@ impl Tuning for Latency {
         }
         at.note(WAKE_UPS);
         at.note(DEVICES);
+        self.note_devices(at)
+    }
+}
+
+impl Latency {
+    /// Names the files of WirePlumber that give devices a period of their own.
+    fn note_devices(&self, at: &mut Planner<'_>) -> Result<(), Error> {
+        let is_user = matches!(self, Self::User { .. });
+        let environment = match is_user {
+            true => session_manager_environment(),
+            false => SessionManagerEnvironment::default(),
+        };
+        let settings = DeviceSettings::collect(at.host(), &environment)?;
+        let machine = match is_user {
+            true => hosttune::pipewire::runtime::virtual_machine(at.host()),
+            false => None,
+        };
+        for note in settings.notes(machine.as_deref()) {
+            at.note(note);
+        }
         Ok(())
     }
+}
+
+/// The environment in which the user's session manager finds its files, as far as this process has it too.
+fn session_manager_environment() -> SessionManagerEnvironment {
+    let names = [
+        "HOME",
+        "XDG_CONFIG_HOME",
+        "XDG_CONFIG_DIRS",
+        "XDG_DATA_DIRS",
+        "WIREPLUMBER_CONFIG_DIR",
+    ];
+    let variables: Vec<(&str, String)> = names
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var(name).ok()?)))
+        .collect();
+    let variables = variables.iter();
+    SessionManagerEnvironment::from_variables(
+        variables.map(|(name, value)| (*name, value.as_str())),
+    )
 }
 
 fn not_running() -> Unsupported {
@@ -205,6 +247,12 @@ pub(crate) fn refine(host: &Host, options: &Options, probe: bool, report: &mut R
         Ok((grades, failed)) => {
             grades.refine(report, probe);
             report.notes.extend(failed);
+            match scheduling::note(host) {
+                Ok(note) => report.notes.extend(note),
+                Err(error) => report.notes.push(format!(
+                    "the priority of PipeWire's data thread is not known: {error}"
+                )),
+            }
         }
         Err(error) => {
             for item in &mut report.items {

@@ -11,7 +11,7 @@ use crate::effective::Clock;
 use crate::judged::{Daemon, Judged};
 use crate::loaded::LoadedProperty;
 use crate::merge::{ConfigFiles, Environment, Layer, Merged, Properties};
-use crate::runtime::PipeWire;
+use crate::runtime::{PipeWire, virtual_machine};
 use crate::settings::{ClockSettings, PulseSettings};
 use crate::version::Version;
 
@@ -208,7 +208,7 @@ impl ClockDropIn {
             let files = files.with_file(&path, &bytes);
             Merged::of(version, &files)
         });
-        let vm = self.vm.clone().or_else(|| vm_name(at.host()));
+        let vm = self.vm.clone().or_else(|| virtual_machine(at.host()));
         let judged = merged.map(|merged| {
             let properties = merged.properties(daemon.section, vm.as_deref());
             Judged::of(&path, daemon, &merged, properties)
@@ -356,13 +356,6 @@ fn render(host: &str, section: &str, entries: &[Entry]) -> String {
         "# Written by hosttune for '{host}'. Use the revert command of the program that wrote it to remove it.\n{}\n",
         document.to_pretty_json()
     )
-}
-
-/// The name of the virtual machine as the running daemon knows it; `None` also if none can be asked.
-fn vm_name(host: &Host) -> Option<String> {
-    let daemon = host.backend::<PipeWire>().ok()?;
-    let view = daemon.view(host.look()).ok()??;
-    view.core.property("cpu.vm.name").map(str::to_owned)
 }
 
 /// Expects the running daemon to load what the files have, at its next restart.

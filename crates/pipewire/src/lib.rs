@@ -35,6 +35,7 @@
 //! - [`runtime`]: the tuning of the running daemon, which ends with it, and what is in effect there.
 //! - [`protocol`], [`profiler`], [`daemon`]: how the running daemon is found and asked.
 //! - [`users`]: for whom it may run.
+//! - [`wireplumber`]: which files of the session manager give devices a period of their own.
 //!
 //! A quantum is the number of frames that a graph processes in one cycle. It is not the latency of a
 //! device, which has buffers of its own.
@@ -53,6 +54,7 @@ pub mod runtime;
 mod settings;
 pub mod users;
 mod version;
+pub mod wireplumber;
 
 pub use drop_in::{ClockDropIn, Place};
 pub use effective::{Clock, FLOOR_SINCE, Forced};

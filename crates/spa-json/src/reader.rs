@@ -198,7 +198,9 @@ impl Reader<'_> {
                 Ok(Token::End) => break self.unwind(self.text.len()),
                 Err((reason, at)) => {
                     fault = Some((reason, at));
-                    break self.unwind(at);
+                    // The byte with the fault is the last of each value that is cut there, so that
+                    // who reads its text again finds the same fault.
+                    break self.unwind((at + 1).min(self.text.len()));
                 }
             }
         };

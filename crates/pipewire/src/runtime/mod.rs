@@ -16,6 +16,7 @@ mod pipewire;
 pub mod probe;
 mod rates;
 mod refined;
+pub mod scheduling;
 mod setting;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -24,7 +25,7 @@ mod tuning;
 pub use grade::{Grade, GradeReport, KeyGrade};
 pub use key::SettingKey;
 pub use live::NativeDaemon;
-pub use pipewire::{Daemon, DaemonView, PipeWire, RunningDriver, Value};
+pub use pipewire::{Daemon, DaemonView, PipeWire, RunningDriver, Value, virtual_machine};
 pub use rates::{RatesState, RuntimeRates};
 pub use setting::{RuntimeSetting, SettingState, SettingValue};
 pub use tuning::RuntimeSettings;

@@ -304,6 +304,14 @@ pub(super) fn format_daemon(socket: Option<&Path>) -> String {
     }
 }
 
+/// The name of the virtual machine as the running daemon knows it (`cpu.vm.name`, from 1.1.81); `None`
+/// also if no daemon can be asked.
+pub fn virtual_machine(host: &Host) -> Option<String> {
+    let daemon = host.backend::<PipeWire>().ok()?;
+    let view = daemon.view(host.look()).ok()??;
+    view.core.property("cpu.vm.name").map(str::to_owned)
+}
+
 /// Why the settings of a running daemon cannot be had on this host; `None` if they can.
 pub(super) fn no_backend(host: &Host) -> Option<Unsupported> {
     if host.backend::<PipeWire>().is_ok() {

@@ -56,10 +56,13 @@ impl Tree {
         std::fs::write(file, text).expect("a file is written");
     }
 
+    pub(crate) fn host(&self) -> Host {
+        Host::new(LinuxHost::at(self.root.path()).expect("the tree is opened"))
+    }
+
     /// What the crate reads of these files.
     pub(crate) fn files(&self, main: &str) -> ConfigFiles {
-        let host = Host::new(LinuxHost::at(self.root.path()).expect("the tree is opened"));
-        ConfigFiles::collect(&host, &self.environment(), main).expect("the files are read")
+        ConfigFiles::collect(&self.host(), &self.environment(), main).expect("the files are read")
     }
 
     pub(crate) fn environment(&self) -> Environment {

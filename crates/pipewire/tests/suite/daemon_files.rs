@@ -9,9 +9,9 @@ use hosttune_test_machine::PipeWire;
 
 use crate::bench::{Tree, shipped};
 
-const MAIN: &str = "/usr/share/pipewire/pipewire.conf";
+pub(crate) const MAIN: &str = "/usr/share/pipewire/pipewire.conf";
 /// What the programs that ask the daemon read.
-const CLIENT: &str = "/usr/share/pipewire/client.conf";
+pub(crate) const CLIENT: &str = "/usr/share/pipewire/client.conf";
 
 const START: &str = "
 mkdir /etc/run
@@ -29,12 +29,12 @@ timeout 5 pw-metadata -n settings
 
 /// What a daemon shows: the properties of its Core object, and its metadata `settings`.
 #[derive(Debug)]
-struct Shown {
-    loaded: BTreeMap<String, String>,
+pub(crate) struct Shown {
+    pub(crate) loaded: BTreeMap<String, String>,
     settings: BTreeMap<String, String>,
 }
 
-fn start(version: PipeWire, tree: &Tree) -> Shown {
+pub(crate) fn start(version: PipeWire, tree: &Tree) -> Shown {
     let (worked, output) = tree.run(version, START);
     assert!(worked, "{output}");
     let (info, settings) = output.split_once("#####").expect("both are printed");
@@ -57,7 +57,7 @@ fn start(version: PipeWire, tree: &Tree) -> Shown {
     }
 }
 
-fn number(version: PipeWire) -> Version {
+pub(crate) fn number(version: PipeWire) -> Version {
     match version {
         PipeWire::Bookworm => Version::new(0, 3, 65),
         PipeWire::Backports => Version::new(1, 4, 2),
@@ -66,7 +66,7 @@ fn number(version: PipeWire) -> Version {
 
 /// The name of the virtual machine that this is, as 1.4.2 knows it. 0.3.65 finds out in the same way
 /// and does not say so.
-static VM: LazyLock<Option<String>> = LazyLock::new(|| {
+pub(crate) static VM: LazyLock<Option<String>> = LazyLock::new(|| {
     let version = PipeWire::Backports;
     let [main, client] = ["pipewire.conf", "client.conf"].map(|name| shipped(version, name));
     let files: &[(&str, &[u8])] = &[(MAIN, &main), (CLIENT, &client)];
