@@ -5,6 +5,8 @@ use std::path::Path;
 use clap::Args;
 use hosttune_core::{Error, Host, LinuxHost};
 use hosttune_facts::Facts;
+use hosttune_nvidia::NvidiaFacts;
+use serde::Serialize;
 
 use super::colour::visible;
 use super::exit::Exit;
@@ -17,6 +19,15 @@ pub(super) struct FactsArguments {
     /// Also show hardware addresses of network interfaces and UUIDs on the kernel command line
     #[arg(long)]
     identifiers: bool,
+}
+
+/// The facts as a document.
+#[derive(Serialize)]
+struct Document<'f> {
+    #[serde(flatten)]
+    facts: &'f Facts,
+    /// `None` if they cannot be read.
+    nvidia: Option<&'f NvidiaFacts>,
 }
 
 /// Prints the facts of the running host or of the tree beneath a directory.
@@ -33,12 +44,28 @@ pub(super) fn facts(
     } else {
         Facts::of(&host)
     };
+    let nvidia = NvidiaFacts::of(&host);
     if as_json {
-        streams.document(&facts)?;
-    } else {
-        for line in facts.to_string().lines() {
-            streams.print(&format!("{}\n", visible(line)));
-        }
+        streams.document(&Document {
+            facts: &facts,
+            nvidia: nvidia.as_ref().ok(),
+        })?;
+        return Ok(Exit::Done);
+    }
+    let of_nvidia = match &nvidia {
+        Ok(nvidia) => nvidia.to_string(),
+        Err(error) => format!("unknown: {error}"),
+    };
+    let of_nvidia = of_nvidia
+        .lines()
+        .map(|gpu| format!("{:<15} {gpu}", "NVIDIA"));
+    for line in facts
+        .to_string()
+        .lines()
+        .map(str::to_owned)
+        .chain(of_nvidia)
+    {
+        streams.print(&format!("{}\n", visible(&line)));
     }
     Ok(Exit::Done)
 }

@@ -29,12 +29,14 @@
 //! - [`InstalledDriver`]: the driver on disk; [`LoadedDriver`] the one in the kernel.
 //! - [`NvidiaParameter`]: the knob for the value that the loaded driver has.
 //! - [`runtime`]: settings of a running GPU, and the backend that makes them.
+//! - [`NvidiaFacts`]: what is known of the cards and the loaded driver.
 //! - [`Gpu`], [`Generation`], [`support`]: the cards, and which driver is right for them.
 
 mod acceptance;
 mod advice;
 mod candidate;
 mod driver;
+mod facts;
 mod generation;
 mod gpu;
 mod left;
@@ -50,6 +52,7 @@ mod version;
 
 pub use advice::{Surroundings, objection};
 pub use driver::{InstalledDriver, loaded};
+pub use facts::NvidiaFacts;
 pub use generation::{Generation, Support, support};
 pub use gpu::{Fact, Gpu, gpus, information};
 pub use modinfo::{ModuleInfo, ModuleInfoError};

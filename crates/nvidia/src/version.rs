@@ -56,7 +56,7 @@ impl fmt::Display for ModuleKind {
 }
 
 /// The driver that is loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LoadedDriver {
     /// Its version.
