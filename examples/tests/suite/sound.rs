@@ -5,6 +5,7 @@
 //! programs can be read wherever the checkout is.
 
 mod bench;
+mod stock_kernels;
 
 use hosttune_test_machine::{At, Kills, PipeWire as Stock, Stop, Traced};
 use nix::libc::SYS_sendto;

@@ -21,10 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const INSIDE: &str = "mount -t tmpfs none /usr/share && cp -a \"$0\"/usr/share/pipewire \"$0\"/usr/share/wireplumber /usr/share && \
     exec unshare --user --map-user=1000 --map-group=1000 \"$@\"";
 
+/// Shows a file of accounts (`$0`) as `/etc/passwd` and becomes its user.
+const WITH_ACCOUNTS: &str = "{ [ -e /etc/passwd ] || : >/etc/passwd; } && mount --bind \"$0\" /etc/passwd && exec unshare --user --map-user=1000 --map-group=1000 \"$@\"";
+
 /// A private daemon, and what runs with it.
 pub(super) struct Bench {
     directory: tempfile::TempDir,
     stock: Stock,
+    /// The highest real-time priority that programs may have, if that is set.
+    priority: Option<u32>,
     daemon: Option<Child>,
     others: Vec<Child>,
 }
@@ -32,6 +37,12 @@ pub(super) struct Bench {
 impl Bench {
     /// Starts a daemon with a null sink; `None`, with a line that says why, where that is not possible.
     pub(super) fn start(test: &str, stock: Stock) -> Option<Self> {
+        Self::start_limited(test, stock, None)
+    }
+
+    /// The same with a limit of the real-time priority, and of the nice value where the priority may be
+    /// above 0.
+    pub(super) fn start_limited(test: &str, stock: Stock, priority: Option<u32>) -> Option<Self> {
         if let Err(error) = stock.directory() {
             not_run(test, &error.to_string());
             return None;
@@ -48,6 +59,7 @@ impl Bench {
         let mut bench = Self {
             directory,
             stock,
+            priority,
             daemon: None,
             others: Vec::new(),
         };
@@ -119,7 +131,18 @@ impl Bench {
     /// Starts a program that ends with this test.
     fn spawn(&self, variables: &[(&str, &str)], program: &[&str]) -> Child {
         let killed = [&["setpriv", "--pdeathsig", "KILL"], program].concat();
-        let mut command = Self::command(&self.words(variables, &killed));
+        // While it is still root, which may raise them.
+        let limits = self.priority.map(|priority| {
+            let nice = if priority > 0 { 40 } else { 0 };
+            [
+                "prlimit".to_owned(),
+                format!("--rtprio={priority}"),
+                format!("--nice={nice}"),
+            ]
+        });
+        let words = limits.into_iter().flatten();
+        let words: Vec<String> = words.chain(self.words(variables, &killed)).collect();
+        let mut command = Self::command(&words);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().unwrap()
     }
@@ -167,6 +190,11 @@ impl Bench {
         self.until("the settings", || self.metadata().len() > 5);
     }
 
+    /// Limits the real-time priority of the programs that are started next.
+    pub(super) fn limit(&mut self, priority: u32) {
+        self.priority = Some(priority);
+    }
+
     pub(super) fn signal_daemon(&self, signal: Signal) {
         let id = self.daemon.as_ref().unwrap().id();
         let id = rustix::process::Pid::from_raw(id.try_into().unwrap()).unwrap();
@@ -191,8 +219,11 @@ impl Bench {
             "--nopidfile",
             &address,
         ];
-        // It needs the files that the others do not see.
-        let user = ["unshare", "--user", "--map-user=1000", "--map-group=1000"];
+        // It needs the files that the others do not see, and an entry for its user.
+        let accounts = self.at("passwd");
+        std::fs::write(&accounts, "user:x:1000:1000::/:/bin/sh\n").unwrap();
+        let accounts = accounts.display().to_string();
+        let user = ["unshare", "--mount", "sh", "-c", WITH_ACCOUNTS, &accounts];
         let killed = ["setpriv", "--pdeathsig", "KILL"];
         let words = [&user[..], &killed, &arguments].concat();
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
@@ -207,14 +238,22 @@ impl Bench {
         self.until("the session manager", known);
     }
 
+    /// Starts a program that plays silence.
+    pub(super) fn play(&mut self) {
+        self.play_with(&[]);
+    }
+
     /// Starts a program that plays silence, and whose node forces a quantum.
     pub(super) fn play_forcing(&mut self, quantum: &str) {
+        self.play_with(&[("PIPEWIRE_QUANTUM", quantum)]);
+    }
+
+    fn play_with(&mut self, variables: &[(&str, &str)]) {
         let silence = self.at("silence.wav");
         write_silence(&silence).unwrap();
         let words = play_again_and_again(&[], &silence);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        self.others
-            .push(self.spawn(&[("PIPEWIRE_QUANTUM", quantum)], &words));
+        self.others.push(self.spawn(variables, &words));
     }
 
     /// What a program prints.
