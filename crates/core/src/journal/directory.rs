@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::{JournalError, JournalLocation, Store};
@@ -234,7 +234,7 @@ impl DirectoryStore {
 
     /// Rejects a file that is not regular, that another user could have written, or that has
     /// another name: anything written to it would be written there as well.
-    fn trust_file(&self, open: &OwnedFd, path: &Path) -> Result<(), JournalError> {
+    fn trust_file(&self, open: &OwnedFd, path: &Path) -> Result<Stat, JournalError> {
         let untrusted = |why| JournalError::Untrusted {
             path: self.shown(path),
             why,
@@ -249,7 +249,8 @@ impl DirectoryStore {
             let why = format!("it has {} hard links", stat.st_nlink);
             return Err(untrusted(why));
         }
-        self.trust(&stat, path)
+        self.trust(&stat, path)?;
+        Ok(stat)
     }
 
     fn file_path(&self, location: JournalLocation, owner: &str) -> PathBuf {
@@ -281,6 +282,8 @@ fn user_directories() -> (String, String) {
 }
 
 const SUFFIX: &str = ".journal";
+/// The bytes that are reserved behind a journal: an undo names each step with a number of a few digits.
+const RESERVED: u64 = 4096;
 
 impl Store for DirectoryStore {
     fn path(&self, location: JournalLocation, owner: &str) -> String {
@@ -378,9 +381,12 @@ impl Store for DirectoryStore {
             let flags = flags | OFlags::NONBLOCK;
             let open = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))
                 .map_err(&fail)?;
-            self.trust_file(&open, &path)?;
-            // Anything after the last complete line is the rest of an interrupted write.
-            rustix::fs::ftruncate(&open, offset).map_err(&fail)?;
+            let stat = self.trust_file(&open, &path)?;
+            // Anything after the last complete line is the rest of an interrupted write. Truncating to the same
+            // length would give up the room that is reserved behind it.
+            if u64::try_from(stat.st_size) != Ok(offset) {
+                rustix::fs::ftruncate(&open, offset).map_err(&fail)?;
+            }
             rustix::fs::seek(&open, rustix::fs::SeekFrom::Start(offset)).map_err(&fail)?;
             created = offset == 0;
             self.files.insert(key.clone(), open);
@@ -406,6 +412,13 @@ impl Store for DirectoryStore {
             rustix::fs::fsync(self.directory(location)?).map_err(&fail)?;
         }
         Ok(())
+    }
+
+    fn reserve(&mut self, location: JournalLocation, owner: &str, length: u64) {
+        if let Some(open) = self.files.get(&(location, owner.to_owned())) {
+            // Not every file system can, and a full one has no room.
+            let _ = rustix::fs::fallocate(open, FallocateFlags::KEEP_SIZE, length, RESERVED);
+        }
     }
 
     fn replace(

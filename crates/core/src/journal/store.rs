@@ -54,6 +54,13 @@ pub trait Store: Debug + Send {
         sync: bool,
     ) -> Result<(), JournalError>;
 
+    /// Reserves room behind the `length` bytes of a file, for the record with which an undo begins: a revert must
+    /// be possible after the disk has become full. Where room cannot be reserved, nothing happens; by default
+    /// none is.
+    fn reserve(&mut self, location: JournalLocation, owner: &str, length: u64) {
+        let _ = (location, owner, length);
+    }
+
     /// Replaces a whole file atomically and durably.
     ///
     /// # Errors

@@ -86,7 +86,13 @@ impl Log {
             Record::Done { apply },
             location == JournalLocation::Persistent,
         )?;
-        self.clear_if_empty(store)
+        self.clear_if_empty(store)?;
+        let file = self.file(location);
+        if file.exists {
+            let length = file.length;
+            store.reserve(location, &self.owner, length);
+        }
+        Ok(())
     }
 
     /// Marks the beginning of an undo, in the file that lasts longer. What belongs to another
