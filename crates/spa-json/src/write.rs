@@ -112,25 +112,34 @@ fn new_line(indent: usize, text: &mut String) {
 
 fn quote(string: &str, text: &mut String) {
     text.push('"');
-    for character in string.chars() {
-        match character {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            '\t' => text.push_str("\\t"),
-            '\u{8}' => text.push_str("\\b"),
-            '\u{c}' => text.push_str("\\f"),
-            // PipeWire up to 1.0 refuses DEL as it does control characters.
-            '\0'..='\u{1f}' | '\u{7f}' => {
+    // What needs no escape is copied in one piece.
+    let mut rest = string;
+    while let Some(at) = rest.bytes().position(needs_escape) {
+        text.push_str(&rest[..at]);
+        let byte = rest.as_bytes()[at];
+        match byte {
+            b'"' => text.push_str("\\\""),
+            b'\\' => text.push_str("\\\\"),
+            b'\n' => text.push_str("\\n"),
+            b'\r' => text.push_str("\\r"),
+            b'\t' => text.push_str("\\t"),
+            0x08 => text.push_str("\\b"),
+            0x0c => text.push_str("\\f"),
+            control => {
                 text.push_str("\\u00");
-                let code = u32::from(character);
+                let digits = [control >> 4, control & 15];
                 text.extend(
-                    [code >> 4, code & 15].map(|digit| char::from_digit(digit, 16).unwrap_or('0')),
+                    digits.map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0')),
                 );
             }
-            other => text.push(other),
         }
+        rest = &rest[at + 1..];
     }
+    text.push_str(rest);
     text.push('"');
+}
+
+/// PipeWire up to 1.0 refuses DEL as it does control characters.
+fn needs_escape(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\' | 0..=0x1f | 0x7f)
 }

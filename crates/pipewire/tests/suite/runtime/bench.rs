@@ -117,7 +117,7 @@ impl Bench {
         self.remote().state().unwrap().1
     }
 
-    fn command(&self, program: impl AsRef<OsStr>) -> Command {
+    pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.envs(self.stock.environment().unwrap());
         for (name, directory) in [
