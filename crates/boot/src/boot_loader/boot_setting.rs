@@ -20,6 +20,8 @@ pub struct BootSetting {
     pub requirement: Requirement,
 }
 
+hosttune_core::why_and_requirement!(BootSetting);
+
 impl BootSetting {
     /// Requests a setting.
     pub fn new(setting: CommandLineSetting) -> Self {
@@ -28,27 +30,6 @@ impl BootSetting {
             why: Why::default(),
             requirement: Requirement::Plain,
         }
-    }
-
-    /// Sets the reason.
-    #[must_use]
-    pub fn why(mut self, why: impl Into<Why>) -> Self {
-        self.why = why.into();
-        self
-    }
-
-    /// Makes it an error if the request does not apply.
-    #[must_use]
-    pub fn required(mut self) -> Self {
-        self.requirement = Requirement::Required;
-        self
-    }
-
-    /// Never makes it an error, even in strict mode, if the request does not apply.
-    #[must_use]
-    pub fn optional(mut self) -> Self {
-        self.requirement = Requirement::Optional;
-        self
     }
 
     /// Whether the setting can be kept with GRUB, in a file that only adds parameters.

@@ -57,6 +57,8 @@ pub struct GpuSettings {
     pub requirement: Requirement,
 }
 
+hosttune_core::why_and_requirement!(GpuSettings);
+
 impl GpuSettings {
     /// No settings yet, of these GPUs.
     pub fn new(gpus: GpuSelection) -> Self {
@@ -105,20 +107,6 @@ impl GpuSettings {
     #[must_use]
     pub fn power_mizer_mode(mut self, mode: PowerMizerMode) -> Self {
         self.power_mizer_mode = Some(mode);
-        self
-    }
-
-    /// Adds the reason.
-    #[must_use]
-    pub fn why(mut self, why: impl Into<Why>) -> Self {
-        self.why = why.into();
-        self
-    }
-
-    /// Keeps a plan from failing where a setting is not supported, even under strict.
-    #[must_use]
-    pub fn optional(mut self) -> Self {
-        self.requirement = Requirement::Optional;
         self
     }
 
