@@ -35,7 +35,13 @@ impl Dump<'_> {
                 self.end(values.len(), indent, b']');
             }
             Data::Object(entries) => self.object(value.span, entries, indent),
-            Data::String(_) => self.out.extend_from_slice(token),
+            // Printed as a C string, which ends at a NUL. Only the lenient parser has one in a string: a comment
+            // that ends the text, with all that is before it.
+            Data::String(_) => {
+                let end = token.iter().position(|byte| *byte == 0);
+                self.out
+                    .extend_from_slice(&token[..end.unwrap_or(token.len())]);
+            }
             Data::Word(_)
                 if value.is_null()
                     || value.as_bool().is_some()
