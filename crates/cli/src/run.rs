@@ -43,6 +43,7 @@ pub(super) fn run(
         profile,
         global: parsed.global,
         is_root: rustix::process::geteuid().is_root(),
+        power_profile_is_held: false,
         streams,
     };
     let changes = matches!(
@@ -138,6 +139,8 @@ pub(super) struct Run<'a> {
     pub(super) global: Global,
     /// Whether the effective user is root.
     pub(super) is_root: bool,
+    /// Whether a run of this process holds a power profile, or would hold it.
+    pub(super) power_profile_is_held: bool,
     pub(super) streams: &'a mut Streams,
 }
 

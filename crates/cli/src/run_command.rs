@@ -73,6 +73,8 @@ pub(super) struct StartArguments {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunSettings {
     nice: Option<i32>,
+    /// A profile, and the part of the host that it stands for.
+    pub(super) power_profile: Option<(&'static str, &'static str)>,
 }
 
 impl RunSettings {
@@ -85,6 +87,15 @@ impl RunSettings {
     #[must_use]
     pub fn nice(mut self, nice: i32) -> Self {
         self.nice = Some(nice);
+        self
+    }
+
+    /// A power profile, `performance` or `power-saver`, which is held at the daemon that owns power profiles if one
+    /// runs. It belongs to a part of the host: a run that leaves out the part holds nothing. What that part sets and
+    /// the daemon owns is to be left to the daemon ([`Options::power_profile_is_held`](crate::Options)).
+    #[must_use]
+    pub fn power_profile(mut self, profile: &'static str, part: &'static str) -> Self {
+        self.power_profile = Some((profile, part));
         self
     }
 }
@@ -231,13 +242,13 @@ impl Run<'_> {
         let runner = ProcessId::own().map_err(Failure::Process)?;
         let name = OsStr::new(self.profile.name());
         let of_run = self.hidden("run-start");
-        let mut starter =
-            Starter::spawn(name, &of_run, start, &arguments.command).map_err(Failure::Process)?;
-        let mut watchdog = match self.start_watchdog(&runner) {
-            Ok(watchdog) => watchdog,
-            Err(failure) => {
-                starter.dismiss();
-                return Err(failure);
+        // First, because it starts while the starter is waited for.
+        let mut watchdog = self.start_watchdog(&runner)?;
+        let mut starter = match Starter::spawn(name, &of_run, start, &arguments.command) {
+            Ok(starter) => starter,
+            Err(error) => {
+                watchdog.dismiss();
+                return Err(Failure::Process(error));
             }
         };
         match starter.report() {
@@ -259,7 +270,19 @@ impl Run<'_> {
             }
         }
         let nice = start.nice;
-        let entered = self.entered(arguments, nice, &runner, &starter, &mut watchdog, &ending);
+        let held = self.hold_power_profile();
+        if let Some(note) = &held.note {
+            self.say(note);
+        }
+        let entered = self.entered(
+            arguments,
+            nice,
+            held.shown(),
+            &runner,
+            &starter,
+            &mut watchdog,
+            &ending,
+        );
         let (applied, not_weighed, signals) = match entered {
             Ok(entered) => entered,
             Err(failure) => {
@@ -290,6 +313,9 @@ impl Run<'_> {
             self.leave_run(Some(&runner), WAIT_AT_THE_END, false)
         });
         self.say_left(left, watchdog);
+        if let Some(note) = held.release() {
+            self.say(&note);
+        }
         ended.or_else(|error| {
             self.streams
                 .fail(self.profile.name(), &Failure::Process(error), false);
@@ -302,6 +328,7 @@ impl Run<'_> {
         &self,
         arguments: &RunArguments,
         nice: Option<i32>,
+        power_profile: Option<String>,
         runner: &ProcessId,
         starter: &Starter,
         watchdog: &mut Watchdog,
@@ -321,6 +348,7 @@ impl Run<'_> {
             user: None,
             network_namespace: self.network_namespace()?,
             pid_namespace: own_pid_namespace().map_err(Failure::Process)?,
+            power_profile,
         };
         let wait = Duration::from_secs(arguments.wait.into());
         ending.at_work(|| {
