@@ -43,7 +43,7 @@ pub(super) fn run(
         profile,
         global: parsed.global,
         is_root: rustix::process::geteuid().is_root(),
-        power_profile_is_held: false,
+        power_profile: None,
         streams,
     };
     let changes = matches!(
@@ -139,8 +139,8 @@ pub(super) struct Run<'a> {
     pub(super) global: Global,
     /// Whether the effective user is root.
     pub(super) is_root: bool,
-    /// Whether a run of this process holds a power profile, or would hold it.
-    pub(super) power_profile_is_held: bool,
+    /// The power profile that a run of this process holds or would hold, and the daemon at which, for people.
+    pub(super) power_profile: Option<String>,
     pub(super) streams: &'a mut Streams,
 }
 

@@ -242,13 +242,13 @@ impl Run<'_> {
         let runner = ProcessId::own().map_err(Failure::Process)?;
         let name = OsStr::new(self.profile.name());
         let of_run = self.hidden("run-start");
-        // First, because it starts while the starter is waited for.
-        let mut watchdog = self.start_watchdog(&runner)?;
-        let mut starter = match Starter::spawn(name, &of_run, start, &arguments.command) {
-            Ok(starter) => starter,
-            Err(error) => {
-                watchdog.dismiss();
-                return Err(Failure::Process(error));
+        let mut starter =
+            Starter::spawn(name, &of_run, start, &arguments.command).map_err(Failure::Process)?;
+        let mut watchdog = match self.start_watchdog(&runner) {
+            Ok(watchdog) => watchdog,
+            Err(failure) => {
+                starter.dismiss();
+                return Err(failure);
             }
         };
         match starter.report() {
@@ -274,15 +274,7 @@ impl Run<'_> {
         if let Some(note) = &held.note {
             self.say(note);
         }
-        let entered = self.entered(
-            arguments,
-            nice,
-            held.shown(),
-            &runner,
-            &starter,
-            &mut watchdog,
-            &ending,
-        );
+        let entered = self.entered(arguments, nice, &runner, &starter, &mut watchdog, &ending);
         let (applied, not_weighed, signals) = match entered {
             Ok(entered) => entered,
             Err(failure) => {
@@ -328,7 +320,6 @@ impl Run<'_> {
         &self,
         arguments: &RunArguments,
         nice: Option<i32>,
-        power_profile: Option<String>,
         runner: &ProcessId,
         starter: &Starter,
         watchdog: &mut Watchdog,
@@ -348,7 +339,7 @@ impl Run<'_> {
             user: None,
             network_namespace: self.network_namespace()?,
             pid_namespace: own_pid_namespace().map_err(Failure::Process)?,
-            power_profile,
+            power_profile: self.power_profile.clone(),
         };
         let wait = Duration::from_secs(arguments.wait.into());
         ending.at_work(|| {

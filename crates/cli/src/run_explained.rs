@@ -80,13 +80,15 @@ impl Run<'_> {
         {
             self.global.only = self.profile.open_to_users().part_names();
         }
-        let (power_profile, note) = self.power_profile_to_hold();
-        by.notes.extend(note);
+        by.notes.extend(self.would_hold_power_profile());
         let tuning = self.tuning(&session)?;
         let session = self.narrowed(session, &*tuning)?;
         let plan = tuning.plan(&session)?;
         let mut command = self.explained_command(arguments, start, by)?;
-        command.power_profile = power_profile.filter(|_| command.tuned_by.is_some());
+        command.power_profile = self
+            .power_profile
+            .clone()
+            .filter(|_| command.tuned_by.is_some());
         let exit = match &command.problem {
             None => Exit::Done,
             Some(_) => Exit::Refused,

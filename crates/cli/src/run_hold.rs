@@ -92,7 +92,7 @@ impl Run<'_> {
                     user: Some(lease.peer.uid),
                     network_namespace: self.network_namespace()?,
                     pid_namespace: own_pid_namespace().map_err(Failure::Process)?,
-                    power_profile: held.shown(),
+                    power_profile: self.power_profile.clone(),
                 };
                 let wait = Duration::from_secs(request.wait.into());
                 ending.at_work(|| Ok(self.enter_run(&record, None, wait, &ending)?.0))

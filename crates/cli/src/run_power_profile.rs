@@ -36,7 +36,7 @@ impl Run<'_> {
         match Hold::take(&bus, profile, &reason, Instant::now() + LIMIT) {
             Ok(None) => HeldProfile::default(),
             Ok(Some(hold)) => {
-                self.power_profile_is_held = true;
+                self.power_profile = Some(shown(profile, hold.daemon()));
                 let active = hold.active().filter(|active| *active != profile);
                 let note = active.map(|active| {
                     format!(
@@ -56,30 +56,22 @@ impl Run<'_> {
         }
     }
 
-    /// Which profile would be held at which daemon, or what is to be said about it. Nothing is changed.
-    pub(super) fn power_profile_to_hold(&mut self) -> (Option<String>, Option<String>) {
-        let Some(profile) = self.wanted_power_profile() else {
-            return (None, None);
-        };
+    /// Looks for the daemon at which a profile would be held, and plans as if it was. Returns what is to be said about
+    /// it. Nothing is changed.
+    pub(super) fn would_hold_power_profile(&mut self) -> Option<String> {
+        let profile = self.wanted_power_profile()?;
         let bus = system_bus(self.global.root.as_deref());
         match holder(&bus, Instant::now() + LIMIT) {
-            Ok(None) => (None, None),
-            Ok(Some(daemon)) => {
-                self.power_profile_is_held = true;
-                (Some(shown(profile, daemon)), None)
+            Ok(daemon) => {
+                self.power_profile = daemon.map(|daemon| shown(profile, daemon));
+                None
             }
-            Err(why) => (None, Some(not_held(profile, &why))),
+            Err(why) => Some(not_held(profile, &why)),
         }
     }
 }
 
 impl HeldProfile {
-    /// What is held and where, for the record of the run.
-    pub(super) fn shown(&self) -> Option<String> {
-        let hold = self.hold.as_ref()?;
-        Some(shown(hold.profile(), hold.daemon()))
-    }
-
     /// Gives it back. Returns what is to be said.
     pub(super) fn release(self) -> Option<String> {
         let hold = self.hold?;

@@ -23,7 +23,7 @@ fn bus(test: &str) -> Option<Place> {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("bus");
     let Some(bus) = PrivateBus::start(&socket).unwrap() else {
-        println!("not run: {test}: dbus-daemon is not installed");
+        eprintln!("not run: {test}: dbus-daemon is not installed");
         return None;
     };
     Some(Place {

@@ -26,7 +26,7 @@ fn place(test: &str) -> Option<Place> {
     let before = tree.snapshot();
     let socket = tree.at("run/dbus/system_bus_socket");
     let Some(bus) = PrivateBus::start(&socket).unwrap() else {
-        println!("not run: {test}: dbus-daemon is not installed");
+        eprintln!("not run: {test}: dbus-daemon is not installed");
         return None;
     };
     Some(Place {
