@@ -15,6 +15,7 @@ use hosttune::blockdev::udev::NoteFights;
 use hosttune::blockdev::{self, Rule, Rules, SchedulerName, Transport};
 use hosttune::boot::boot_loader::BootParameters;
 use hosttune::cli::{self, HostProfile, OpenToUsers, Options, RunSettings, Setting, Watched};
+use hosttune::cpu::managers::NoteManagers;
 use hosttune::cpu::{self, Governor, Processors};
 use hosttune::host::RootKind;
 use hosttune::memory;
@@ -265,7 +266,9 @@ impl HostProfile for Gaming {
 
     fn run_settings(&self) -> RunSettings {
         // What GameMode's renice=10 means.
-        RunSettings::new().nice(-10)
+        RunSettings::new()
+            .nice(-10)
+            .power_profile("performance", "cpu")
     }
 
     fn open_to_users(&self) -> OpenToUsers {
@@ -291,6 +294,10 @@ impl HostProfile for Gaming {
             true => Box::new(("memory", Note(UNTIL_REBOOT.to_owned()))),
             false => Box::new(()),
         };
+        let governors: Box<dyn Tuning> = match options.power_profile_is_held {
+            false => Box::new((processors(), NoteManagers)),
+            true => Box::new(Note(HELD.to_owned())),
+        };
         Ok(Box::new(vec![
             until_reboot,
             // Shaping comes before the sysctls, so that it is reverted after them: the root qdisc that a
@@ -305,7 +312,7 @@ impl HostProfile for Gaming {
             )),
             Box::new(("blockdev", disks(options))),
             Box::new(("blockdev", NoteFights(disks(options)))),
-            Box::new(("cpu", processors())),
+            Box::new(("cpu", governors)),
             Box::new(("cpu", irqbalance::tuning(options))),
             Box::new(("memory", swap())),
             Box::new(("memory", pages())),
@@ -370,6 +377,8 @@ const UNLESS_ZRAM: &str =
 
 const UNTIL_REBOOT: &str =
     "uplink, CPU and memory settings last until the next boot: run gaming apply --yes at each boot";
+
+const HELD: &str = "the governor is left to the daemon that owns power profiles, which holds performance meanwhile";
 
 const NO_ROUTE: &str = "there is no default route";
 const NAME_IT: &str = "name the uplink interface: --device eth0";

@@ -171,8 +171,49 @@ pub(super) fn install(
             PROGRAMS.join(", ")
         ),
     });
+    if helper.is_some() {
+        let devices = nvidia_devices(session.host())?;
+        text.push_str(&for_nvidia(&devices, root));
+    }
     streams.print(&text);
     Ok(Exit::Done)
+}
+
+/// The devices that NVML opens: that of the driver, and one for each GPU. Empty without the driver.
+fn nvidia_devices(host: &Host) -> Result<Vec<String>, Failure> {
+    let names = host.list_if_there("/dev").map_err(Error::from)?;
+    let is_gpu = |name: &str| {
+        let number = name.strip_prefix("nvidia").unwrap_or_default();
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let control = names.iter().filter(|name| *name == "nvidiactl");
+    let mut gpus: Vec<&String> = names.iter().filter(|name| is_gpu(name)).collect();
+    gpus.sort_by_key(|name| (name.len(), name.as_str()));
+    let devices: Vec<String> = control
+        .chain(gpus)
+        .map(|name| format!("/dev/{name}"))
+        .collect();
+    // Without the first one the driver is not loaded.
+    let has_driver = devices.first().is_some_and(|path| path == "/dev/nvidiactl");
+    Ok(if has_driver { devices } else { Vec::new() })
+}
+
+/// What to type so that the helper can set the mode of NVIDIA GPUs, where there are any.
+fn for_nvidia(devices: &[String], root: Option<&Path>) -> String {
+    if devices.is_empty() {
+        return String::new();
+    }
+    let (shown, reload) = match root {
+        Some(root) => (root.display().to_string(), String::new()),
+        None => (String::new(), "systemctl daemon-reload\n".to_owned()),
+    };
+    let unit = HelperUnits::nvidia(devices);
+    format!(
+        "To set maximum performance of NVIDIA GPUs as well (the part gpu), which gives CAP_SYS_ADMIN to what the \
+         helper starts:\n\
+         install -D -m 0644 /dev/stdin {shown}{DIRECTORY}/{} <<'END'\n{}END\n{reload}",
+        unit.name, unit.text
+    )
 }
 
 /// What to type so that users without root can have the host tuned.

@@ -73,6 +73,7 @@ mod run_command;
 mod run_explained;
 mod run_helped;
 mod run_hold;
+mod run_power_profile;
 mod run_shared;
 mod session;
 mod stays_until_restart;
@@ -261,6 +262,10 @@ pub struct Options {
     pub regenerate: bool,
     /// Whether the settings are for the time in which a command of `run` runs, and are reverted when it ends.
     pub while_running: bool,
+    /// Whether the daemon that owns power profiles holds the one of
+    /// [`RunSettings::power_profile`] for the command. The governor, the energy preference, boost and the platform
+    /// profile are then left to it.
+    pub power_profile_is_held: bool,
     /// Whether only the settings of the user who runs the program are requested. Never true for root,
     /// for a tree, or for a profile without [such settings](HostProfile::has_user_settings).
     pub user: bool,

@@ -43,6 +43,7 @@ pub(super) fn run(
         profile,
         global: parsed.global,
         is_root: rustix::process::geteuid().is_root(),
+        power_profile: None,
         streams,
     };
     let changes = matches!(
@@ -138,6 +139,8 @@ pub(super) struct Run<'a> {
     pub(super) global: Global,
     /// Whether the effective user is root.
     pub(super) is_root: bool,
+    /// The power profile that a run of this process holds or would hold, and the daemon at which, for people.
+    pub(super) power_profile: Option<String>,
     pub(super) streams: &'a mut Streams,
 }
 

@@ -73,6 +73,8 @@ pub(super) struct StartArguments {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunSettings {
     nice: Option<i32>,
+    /// A profile, and the part of the host that it stands for.
+    pub(super) power_profile: Option<(&'static str, &'static str)>,
 }
 
 impl RunSettings {
@@ -85,6 +87,15 @@ impl RunSettings {
     #[must_use]
     pub fn nice(mut self, nice: i32) -> Self {
         self.nice = Some(nice);
+        self
+    }
+
+    /// A power profile, `performance` or `power-saver`, which is held at the daemon that owns power profiles if one
+    /// runs. It belongs to a part of the host: a run that leaves out the part holds nothing. What that part sets and
+    /// the daemon owns is to be left to the daemon ([`Options::power_profile_is_held`](crate::Options)).
+    #[must_use]
+    pub fn power_profile(mut self, profile: &'static str, part: &'static str) -> Self {
+        self.power_profile = Some((profile, part));
         self
     }
 }
@@ -259,6 +270,10 @@ impl Run<'_> {
             }
         }
         let nice = start.nice;
+        let held = self.hold_power_profile();
+        if let Some(note) = &held.note {
+            self.say(note);
+        }
         let entered = self.entered(arguments, nice, &runner, &starter, &mut watchdog, &ending);
         let (applied, not_weighed, signals) = match entered {
             Ok(entered) => entered,
@@ -290,6 +305,9 @@ impl Run<'_> {
             self.leave_run(Some(&runner), WAIT_AT_THE_END, false)
         });
         self.say_left(left, watchdog);
+        if let Some(note) = held.release() {
+            self.say(&note);
+        }
         ended.or_else(|error| {
             self.streams
                 .fail(self.profile.name(), &Failure::Process(error), false);
@@ -321,6 +339,7 @@ impl Run<'_> {
             user: None,
             network_namespace: self.network_namespace()?,
             pid_namespace: own_pid_namespace().map_err(Failure::Process)?,
+            power_profile: self.power_profile.clone(),
         };
         let wait = Duration::from_secs(arguments.wait.into());
         ending.at_work(|| {

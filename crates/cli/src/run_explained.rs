@@ -40,6 +40,8 @@ pub(super) struct ExplainedCommand {
     /// Against which control groups the weight counts, or why it is not set.
     weight_counts: Option<String>,
     environment: Vec<Variable>,
+    /// The power profile that would be held, and the daemon at which.
+    power_profile: Option<String>,
     /// Who would tune the host, or `null` if the command would run without the tuning; a note says why.
     tuned_by: Option<&'static str>,
     notes: Vec<String>,
@@ -72,16 +74,21 @@ impl Run<'_> {
                 "omit --root",
             ));
         }
-        let by = self.explained_way(arguments, start);
+        let mut by = self.explained_way(arguments, start);
         if let TunedBy::Helper(_) = self.tuned_by(arguments)
             && self.global.only.is_empty()
         {
             self.global.only = self.profile.open_to_users().part_names();
         }
+        by.notes.extend(self.would_hold_power_profile());
         let tuning = self.tuning(&session)?;
         let session = self.narrowed(session, &*tuning)?;
         let plan = tuning.plan(&session)?;
-        let command = self.explained_command(arguments, start, by)?;
+        let mut command = self.explained_command(arguments, start, by)?;
+        command.power_profile = self
+            .power_profile
+            .clone()
+            .filter(|_| command.tuned_by.is_some());
         let exit = match &command.problem {
             None => Exit::Done,
             Some(_) => Exit::Refused,
@@ -208,6 +215,7 @@ impl Run<'_> {
                     value: value.clone(),
                 })
                 .collect(),
+            power_profile: None,
             tuned_by: way.tuned_by,
             notes: [notes, way.notes].concat(),
         })
@@ -247,6 +255,12 @@ fn lines(command: &ExplainedCommand) -> String {
             Some(value) => line("environment", &format!("{}={value}", variable.name)),
             None => line("environment", &format!("without {}", variable.name)),
         }
+    }
+    if let Some(profile) = &command.power_profile {
+        line(
+            "profile",
+            &format!("{profile} is held; it sets the governor"),
+        );
     }
     line("tuned by", command.tuned_by.unwrap_or("nothing"));
     for note in &command.notes {

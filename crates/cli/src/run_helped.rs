@@ -23,6 +23,9 @@ use super::text::count;
 /// How many times a helper whose side of the lease was killed is asked again during one run.
 const ASKED_AGAIN: u32 = 8;
 
+/// How long nothing is asked of a helper that has closed the connection without an answer.
+const BEFORE_ASKED_AGAIN: Duration = Duration::from_millis(50);
+
 /// Who tunes the host for a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TunedBy {
@@ -69,7 +72,8 @@ impl Run<'_> {
         }
     }
 
-    /// Connects and asks, at most for the time of `--wait`.
+    /// Connects and asks, at most for the time of `--wait`. A helper that ends before it has answered, as one does that
+    /// is upgraded, is asked again.
     fn asked(
         &self,
         socket: &Path,
@@ -77,10 +81,22 @@ impl Run<'_> {
         request: &Request,
     ) -> Result<(Connection, Tuned), Failure> {
         let until = Instant::now() + Duration::from_secs(arguments.wait.into());
-        let asked = Connection::open(socket, until).and_then(|mut connection| {
+        let ask = || {
+            let mut connection = Connection::open(socket, until)?;
             let tuned = connection.ask(request, until)?;
             Ok((connection, tuned))
-        });
+        };
+        let mut asked = ask();
+        let mut again = 0;
+        while matches!(asked, Err(Unavailable::Closed))
+            && again < ASKED_AGAIN
+            && Instant::now() < until
+        {
+            again += 1;
+            // systemd starts the next one after half a second, and holds the connection until then.
+            std::thread::sleep(BEFORE_ASKED_AGAIN);
+            asked = ask();
+        }
         asked.map_err(|why| self.unavailable(why))
     }
 

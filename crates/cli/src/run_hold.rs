@@ -79,6 +79,7 @@ impl Run<'_> {
         let ending = self.ending("run")?;
         let runner = ProcessId::own().map_err(Failure::Process)?;
         let mut watchdog = self.start_watchdog(&runner)?;
+        let held = self.hold_power_profile();
         let entered = watchdog
             .ready(&runner.boot)
             .map_err(Failure::Watchdog)
@@ -91,6 +92,7 @@ impl Run<'_> {
                     user: Some(lease.peer.uid),
                     network_namespace: self.network_namespace()?,
                     pid_namespace: own_pid_namespace().map_err(Failure::Process)?,
+                    power_profile: self.power_profile.clone(),
                 };
                 let wait = Duration::from_secs(request.wait.into());
                 ending.at_work(|| Ok(self.enter_run(&record, None, wait, &ending)?.0))
@@ -102,14 +104,16 @@ impl Run<'_> {
                 return Err(failure);
             }
         };
-        let tuned = self.tuned(&applied, lease, request);
+        let mut tuned = self.tuned(&applied, lease, request);
+        tuned.notes.extend(held.note.clone());
         // A client that has gone by now has closed the connection, which ends the wait below at once.
         let _ = lease.answer(&Answer::new(Outcome::Tuned(tuned)));
         if !ending.stop().is_requested() {
             self.wait_for_end(lease, &runner, &mut watchdog);
         }
         let left = ending.at_work(|| self.leave_run(Some(&runner), WAIT_AT_THE_END, false));
-        let (left, exit) = self.left(left, watchdog);
+        let (mut left, exit) = self.left(left, watchdog);
+        left.problems.extend(held.release());
         let _ = lease.answer(&Answer::new(Outcome::Left(left)));
         Ok(exit)
     }

@@ -62,6 +62,7 @@ impl Run<'_> {
             try_boot: self.global.try_boot,
             regenerate: self.global.regenerate,
             while_running: session.owner() == self.run_owner(),
+            power_profile_is_held: self.power_profile.is_some(),
             user: self.global.user,
             with: self.global.with.clone(),
             set: self.global.set.clone(),

@@ -27,6 +27,7 @@
 //! - [`Boost`], [`DriverMode`]: switched for all policies, or per policy.
 //! - [`Processors`]: the tuning.
 //! - [`kept_free`]: processors without interrupts and without the tasks of others.
+//! - [`managers`]: services that set governors by themselves.
 //! - [`irqbalance`]: whether irqbalance is running and which settings it would overwrite.
 //!
 //! What the driver does not support is reported before anything is changed. In active mode, `intel_pstate`
@@ -48,6 +49,7 @@ mod frequency;
 mod governor;
 pub mod irqbalance;
 pub mod kept_free;
+pub mod managers;
 mod mode;
 mod policy;
 mod preference;

@@ -22,6 +22,27 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// (`/proc/sys/kernel/overflowuid`).
 const OVERFLOW: u32 = 65534;
 
+/// The users that the namespace of this process maps (`user_namespaces(7)`); empty if they cannot be read.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it describes this process and not the tuned host, so --root does not apply"
+)]
+fn own_uid_map() -> String {
+    std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default()
+}
+
+/// Whether a user namespace shows some users as [`OVERFLOW`], from its `uid_map`: lines of a first user, the user
+/// outside, and a length.
+fn has_unmapped_users(uid_map: &str) -> bool {
+    let mapped = uid_map.lines().filter_map(|line| {
+        let length = line.split_ascii_whitespace().nth(2)?;
+        length.parse::<u64>().ok()
+    });
+    let mapped: u64 = mapped.sum();
+    // 4294967295 is no user. Without a map nothing is known.
+    mapped > 0 && mapped < u64::from(u32::MAX)
+}
+
 /// Why the helper does not tune the host.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -128,7 +149,10 @@ impl Connection {
             .map_err(|errno| fail(Errno::from_raw_os_error(errno as i32)))?
             .uid();
         let us = rustix::process::geteuid().as_raw();
-        if ![0, us, OVERFLOW].contains(&user) {
+        let is_trusted = [0, us].contains(&user)
+            // Where all users are mapped, the number is that of the user nobody.
+            || user == OVERFLOW && has_unmapped_users(&own_uid_map());
+        if !is_trusted {
             return Err(Unavailable::NotRoots {
                 path: path.to_owned(),
                 user,
@@ -142,10 +166,11 @@ impl Connection {
         })
     }
 
-    /// Sends a request. It fits into the buffer of a new connection, so it does not wait.
+    /// Sends a request. It fits into the buffer of a new connection, so it does not wait. That the helper has closed
+    /// the connection is found out by what arrives.
     ///
     /// # Errors
-    /// If the helper has closed the connection, or the request is longer than a line can be.
+    /// If the connection cannot be used, or the request is longer than a line can be.
     pub fn send(&self, request: &Request) -> Result<(), Unavailable> {
         let line = request.format();
         if line.len() > LONGEST {
@@ -154,9 +179,18 @@ impl Connection {
                 line.len()
             ))));
         }
-        (&self.stream)
-            .write_all(&line)
-            .map_err(|error| self.failed(error))
+        match (&self.stream).write_all(&line) {
+            // It has refused before it has read anything, and what it said is still to be read; or it has ended.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                Ok(())
+            }
+            sent => sent.map_err(|error| self.failed(error)),
+        }
     }
 
     /// Sends a request and waits for the answer until `until`.
@@ -295,5 +329,45 @@ impl Connection {
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_unmapped_users_is_nobodys_where_all_are_mapped() {
+        assert!(!has_unmapped_users("         0          0 4294967295\n"));
+        assert!(has_unmapped_users("      1000       1000          1\n"));
+        // Rootless podman: the user, and those of /etc/subuid.
+        assert!(has_unmapped_users("0 1000 1\n1 100000 65536\n"));
+        assert!(!has_unmapped_users("0 0 1000\n1000 1000 4294966295\n"));
+        for nothing in ["", "garbage\n\n", "0 0 x"] {
+            assert!(!has_unmapped_users(nothing), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_before_the_request_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let until = Instant::now() + Duration::from_secs(300);
+        let busy = Answer::refused(crate::protocol::RefusalCode::Busy, "too many", None);
+        for refusal in [Some(busy), None] {
+            let mut connection = Connection::open(&path, until).unwrap();
+            let (mut stream, _) = listener.accept().unwrap();
+            if let Some(refusal) = &refusal {
+                stream.write_all(&refusal.format()).unwrap();
+            }
+            drop(stream);
+            let asked = connection.ask(&Request::new("gaming", "true"), until);
+            match (asked, refusal.is_some()) {
+                (Err(Unavailable::Refused(said)), true) => assert_eq!(said.why, "too many"),
+                (Err(Unavailable::Closed), false) => {}
+                (other, _) => panic!("{other:?}"),
+            }
+        }
     }
 }

@@ -57,7 +57,7 @@ pub enum ListenError {
 }
 
 /// The listening socket that systemd has given to this process as its standard input
-/// (`StandardInput=socket`, `systemd.exec(5)`); `None` if that is not a listening Unix socket.
+/// (`StandardInput=socket`, `systemd.exec(5)`); `None` if that is not a listening Unix stream socket.
 ///
 /// It is not taken from `LISTEN_FDS`: a descriptor that is known only by its number cannot be owned without
 /// `unsafe`, and would be inherited by every process that is started here.
@@ -67,7 +67,9 @@ pub enum ListenError {
 pub fn listener_on_stdin() -> io::Result<Option<UnixListener>> {
     let stdin = io::stdin();
     let listens = sockopt::socket_acceptconn(&stdin) == Ok(true)
-        && sockopt::socket_domain(&stdin) == Ok(AddressFamily::UNIX);
+        && sockopt::socket_domain(&stdin) == Ok(AddressFamily::UNIX)
+        // One with ListenSequentialPacket= keeps the limits of messages, which the protocol has not.
+        && sockopt::socket_type(&stdin) == Ok(SocketType::STREAM);
     if !listens {
         return Ok(None);
     }

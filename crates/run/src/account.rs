@@ -84,6 +84,10 @@ impl Account {
             "SUDO_USER",
             "SUDO_COMMAND",
             "SUDO_HOME",
+            "SUDO_TTY",
+            // A program of the user's that becomes root would be taken for one that pkexec or doas has started.
+            "PKEXEC_UID",
+            "DOAS_USER",
         ] {
             set(name, None);
         }
@@ -233,7 +237,9 @@ mod tests {
         let variables = mia.environment(Some("/run/user/1000"));
         let value = |name: &str| variables.iter().find(|(known, _)| known == name).cloned();
         assert_eq!(value("HOME").unwrap().1.as_deref(), Some("/home/mia"));
-        assert_eq!(value("SUDO_UID").unwrap().1, None);
+        for name in ["SUDO_UID", "SUDO_TTY", "PKEXEC_UID", "DOAS_USER"] {
+            assert_eq!(value(name).unwrap().1, None, "{name}");
+        }
         assert_eq!(
             value("XDG_RUNTIME_DIR").unwrap().1.as_deref(),
             Some("/run/user/1000")

@@ -30,7 +30,7 @@ impl Ended {
     /// Ends this process as the command ended.
     ///
     /// It dies of the same signal, because a shell that runs a script ends the script only if it sees the
-    /// signal. It leaves no core file: the command has left one if it was to.
+    /// signal. It leaves no core dump: the command has left one if it was to.
     pub fn end_process(self) -> ! {
         if let Self::Killed(signal) = self {
             let none = rustix::process::Rlimit {
@@ -38,6 +38,11 @@ impl Ended {
                 maximum: Some(0),
             };
             let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+            // The limit is not for a dump that goes to a program such as systemd-coredump (`core(5)`), which would
+            // name this process as the one that crashed.
+            let _ = rustix::process::set_dumpable_behavior(
+                rustix::process::DumpableBehavior::NotDumpable,
+            );
             // It returns for a signal that it does not know or that is ignored by default.
             let _ = emulate_default_handler(signal);
         }

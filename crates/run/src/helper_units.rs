@@ -83,6 +83,20 @@ impl HelperUnits {
         }
     }
 
+    /// What the helper's service needs besides to set the mode of NVIDIA GPUs, as a drop-in: the devices that NVML
+    /// opens, and the capability that the driver asks for. It is not a part of the service, because every host program
+    /// would have it. `devices` are paths in `/dev`.
+    pub fn nvidia(devices: &[String]) -> Unit {
+        let allowed = devices
+            .iter()
+            .map(|path| format!("DeviceAllow={path} rw\n"));
+        let allowed: String = allowed.collect();
+        Unit {
+            name: "hosttuned.service.d/nvidia.conf".to_owned(),
+            text: format!("[Service]\n{allowed}CapabilityBoundingSet=CAP_SYS_ADMIN\n"),
+        }
+    }
+
     /// The group, as a file for `/etc/sysusers.d`.
     pub fn group(&self) -> Unit {
         Unit {
@@ -120,6 +134,15 @@ mod tests {
         assert!(has(&service, "ExecStart=/usr/local/bin/hosttuned"));
         assert!(!service.contains("ExecStop"));
         assert!(!service.contains("PrivateNetwork=yes"));
+    }
+
+    #[test]
+    fn the_drop_in_adds_devices_and_one_capability() {
+        let unit = HelperUnits::nvidia(&["/dev/nvidiactl".to_owned(), "/dev/nvidia0".to_owned()]);
+        assert_eq!(
+            unit.text,
+            "[Service]\nDeviceAllow=/dev/nvidiactl rw\nDeviceAllow=/dev/nvidia0 rw\nCapabilityBoundingSet=CAP_SYS_ADMIN\n"
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! - [`watchdog`]: a process that outlives a killed runner and reverts at once.
 //! - [`priority`]: whether a nice value has an effect against the rest of the host.
 //! - [`weight`]: the weight of the command's control group, if it has one to itself.
+//! - [`power_profile`]: the profile of a daemon that owns governor and energy preference, held while the command runs.
 //! - [`account`]: as whom the command runs.
 //! - [`units`]: what tunes the host at boot; [`helper_units`]: what tunes it for users without root.
 //!
@@ -35,6 +36,7 @@ mod ended;
 pub mod helper_units;
 pub mod liveness;
 pub mod membership;
+pub mod power_profile;
 pub mod priority;
 mod process;
 mod record;

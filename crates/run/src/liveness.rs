@@ -201,6 +201,7 @@ mod tests {
             user: None,
             network_namespace: None,
             pid_namespace: pid_namespace.map(str::to_owned),
+            power_profile: None,
         }
     }
 

@@ -252,6 +252,7 @@ mod tests {
             user: None,
             network_namespace: Some(NAMESPACES[namespace].to_owned()),
             pid_namespace: None,
+            power_profile: None,
         }
     }
 

@@ -30,6 +30,9 @@ pub struct RunRecord {
     /// namespace. `None` if the kernel has none, and in records of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid_namespace: Option<String>,
+    /// The power profile that the runner holds and the daemon at which, for people. `None` if it holds none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_profile: Option<String>,
 }
 
 /// The records of one owner's runs, oldest first.
@@ -122,9 +125,19 @@ mod tests {
             proptest::option::of(any::<u32>()),
             proptest::option::of("net:\\[[0-9]{1,10}\\]"),
             proptest::option::of("pid:\\[[0-9]{1,10}\\]"),
+            proptest::option::of("[a-z-]{1,12} at [a-z.]{1,20}"),
         );
         let run = run.prop_map(
-            |(runner, watchdog, command_pid, command, user, network_namespace, pid_namespace)| {
+            |(
+                runner,
+                watchdog,
+                command_pid,
+                command,
+                user,
+                network_namespace,
+                pid_namespace,
+                power_profile,
+            )| {
                 RunRecord {
                     runner,
                     watchdog,
@@ -133,6 +146,7 @@ mod tests {
                     user,
                     network_namespace,
                     pid_namespace,
+                    power_profile,
                 }
             },
         );

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 inside_stock_kernels!(
     killed_at_random_moments_everything_is_as_it_was,
+    two_hundred_rounds_of_kills_around_runs,
     the_callers_control_group_is_killed_and_the_watchdog_is_not_in_it,
     a_control_group_of_its_own_gets_the_weight_of_the_nice_value,
 );
@@ -89,12 +90,25 @@ fn kill(process: Option<Pid>) {
 /// One to three runs, of which some process is killed at some moment. Where a watchdog is left, it reverts by
 /// itself; otherwise the next command does.
 fn killed_at_random_moments_everything_is_as_it_was() {
+    let killed_while_tuned = kills(ROUNDS, 3, 5, 0x9e37_79b9_7f4a_7c15);
+    assert!(killed_while_tuned >= 5, "{killed_while_tuned} of {ROUNDS}");
+}
+
+/// One to five runs, and also their watchdogs alone.
+fn two_hundred_rounds_of_kills_around_runs() {
+    let killed_while_tuned = kills(200, 5, 6, 0xd1b5_4a32_d192_ed03);
+    assert!(killed_while_tuned >= 40, "{killed_while_tuned} of 200");
+}
+
+/// Rounds of one to `most` runs, and the first `kinds` ways to kill them. Returns in how many rounds the host was tuned
+/// at that moment.
+fn kills(rounds: u64, most: u64, kinds: u64, seed: u64) -> u32 {
     let _prepared = Prepared::load();
     let (before, original) = (there(), shown());
-    let mut random = Random::new(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(seed);
     let mut killed_while_tuned = 0;
-    for round in 0..ROUNDS {
-        let count = 1 + random.below(3);
+    for round in 0..rounds {
+        let count = 1 + random.below(most);
         // On a slow machine, only every third is certain to be killed while the host is tuned.
         let waits = round % 3 == 2;
         let seconds = if waits { "1" } else { "0.3" };
@@ -102,13 +116,15 @@ fn killed_at_random_moments_everything_is_as_it_was() {
             .map(|_| run(&["sleep", seconds]).spawn().unwrap())
             .collect();
         if waits {
-            wait_until("the host is tuned", || shown() != original);
+            wait_until("the host is tuned, or all have ended", || {
+                shown() != original || runs.iter_mut().all(|run| run.try_wait().unwrap().is_some())
+            });
         } else {
             // From the first instruction to after the command has started.
             std::thread::sleep(Duration::from_millis(random.below(450)));
         }
         let was_tuned = shown() != original;
-        let kind = random.below(5);
+        let kind = random.below(kinds);
         for run in &runs {
             let runner = Pid::from_raw(i32::try_from(run.id()).unwrap());
             match kind {
@@ -126,6 +142,8 @@ fn killed_at_random_moments_everything_is_as_it_was() {
                 match kind {
                     // The command alone: the run ends as it does.
                     3 => kill(command),
+                    // The runner starts another one.
+                    5 => kill(watchdog),
                     // All at once; stopped first, so that nobody is replaced meanwhile.
                     _ => {
                         if let Some(runner) = runner {
@@ -162,7 +180,10 @@ fn killed_at_random_moments_everything_is_as_it_was() {
             "round {round}, kind {kind}, {count} runs: {differs:#?}"
         );
     }
-    assert!(killed_while_tuned >= 5, "{killed_while_tuned} of {ROUNDS}");
+    println!(
+        "as it was after {rounds} of {rounds} rounds, tuned at the kill in {killed_while_tuned}"
+    );
+    killed_while_tuned
 }
 
 /// As a logout or `systemctl stop` of a scope does it. The watchdog reverts without a further command.

@@ -271,6 +271,7 @@ struct RunView<'a> {
     nice: Option<i32>,
     nice_counts: Option<String>,
     weight: Option<u16>,
+    power_profile: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -317,6 +318,7 @@ pub(crate) fn standing<'a>(
         nice: share.map(|share| share.nice),
         nice_counts: share.map(|share| share.scope.to_string()),
         weight: share.and_then(|share| share.weight),
+        power_profile: run.power_profile.as_deref(),
     };
     StatusDocument {
         pending: pending(&status.pending),

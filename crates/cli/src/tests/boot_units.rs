@@ -87,6 +87,55 @@ fn units_are_written_once_and_removed() {
     );
 }
 
+/// The drop-in is printed where NVIDIA's driver is, as a command that writes it.
+#[test]
+fn what_nvidias_driver_needs_is_printed_where_it_is() {
+    let image = image();
+    let root = image.path().to_str().unwrap();
+    std::fs::write(image.path().join("usr/bin/hosttuned"), "").unwrap();
+    mode(&image.path().join("usr/bin/hosttuned"), 0o755);
+    let install = ["install-units", "gaming", "--root", root];
+    let device = |name: &str| {
+        std::fs::create_dir_all(image.path().join("dev")).unwrap();
+        std::fs::write(image.path().join("dev").join(name), "").unwrap();
+    };
+    assert!(!hosttune(&install).out.contains("nvidia"));
+    // A node that was left, without the driver's own.
+    device("nvidia0");
+    assert!(!hosttune(&install).out.contains("nvidia"));
+    for name in [
+        "nvidiactl",
+        "nvidia10",
+        "nvidia2",
+        "nvidia-uvm",
+        "nvidia-caps",
+    ] {
+        device(name);
+    }
+    let ran = hosttune(&install);
+    let (_, command) = ran.out.split_once("install -D -m 0644 /dev/stdin").unwrap();
+    let script = format!("install -D -m 0644 /dev/stdin{command}");
+    let done = std::process::Command::new("sh")
+        .args(["-ec", &script])
+        .status();
+    assert!(done.unwrap().success(), "{script}");
+    let path = "etc/systemd/system/hosttuned.service.d/nvidia.conf";
+    let text = std::fs::read_to_string(image.path().join(path)).unwrap();
+    let devices: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("DeviceAllow="))
+        .collect();
+    assert_eq!(
+        devices,
+        [
+            "/dev/nvidiactl rw",
+            "/dev/nvidia0 rw",
+            "/dev/nvidia2 rw",
+            "/dev/nvidia10 rw"
+        ]
+    );
+}
+
 /// What is said of a unit is what has become of it.
 #[test]
 fn a_unit_that_another_host_needs_is_kept_and_one_of_somebody_elses_put_back() {

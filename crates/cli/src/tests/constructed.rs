@@ -468,6 +468,7 @@ fn runs() -> Runs {
         user: watchdog.map(|_| 1000),
         network_namespace: None,
         pid_namespace: Some(format!("pid:[{pid}]")),
+        power_profile: watchdog.map(|_| "performance at org.example".into()),
     };
     Runs {
         active: RunRecords(vec![run(40, Some(50)), run(60, None)]),

@@ -33,6 +33,12 @@ pub(in super::super) fn runs(page: &Page, runs: &Runs) -> String {
                 "              whether it still runs cannot be known from this PID namespace\n",
             );
         }
+        if let Some(profile) = &run.power_profile {
+            text.push_str(&format!(
+                "              holds the power profile {}\n",
+                visible(profile)
+            ));
+        }
         if let Some(share) = share {
             text.push_str(&format!("              {}\n", visible(&share.to_string())));
         }

@@ -7,5 +7,6 @@
     reason = "tests run the tools that they compare with, say what they found, and fail where they cannot go on"
 )]
 
+mod power_profile;
 mod units;
 mod weight;

@@ -68,6 +68,30 @@ fn systemd_accepts_the_units() {
             unit.text
         );
     }
+    // The drop-in for NVIDIA GPUs, beside the helper's service.
+    let devices = ["/dev/nvidiactl".to_owned(), "/dev/nvidia0".to_owned()];
+    let drop_in = HelperUnits::nvidia(&devices);
+    let path = directory.path().join(&drop_in.name);
+    let service = directory.path().join("hosttuned.service");
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    for (text, is_accepted) in [
+        (drop_in.text.clone(), true),
+        (
+            drop_in.text.replace("DeviceAllow=/dev", "DeviceAllow=dev"),
+            false,
+        ),
+        (drop_in.text.replace("DeviceAllow=", "DevicesAllow="), false),
+    ] {
+        std::fs::write(&path, &text).unwrap();
+        let output = analyze(&[
+            "verify",
+            "--man=no",
+            "--recursive-errors=no",
+            service.to_str().unwrap(),
+        ]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(!said.contains("nvidia.conf"), is_accepted, "{said}\n{text}");
+    }
     // The tool sees a mistake.
     let path = directory.path().join("broken.service");
     std::fs::write(&path, units[0].text.replace("Type=oneshot", "Type=once")).unwrap();

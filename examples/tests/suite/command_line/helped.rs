@@ -562,6 +562,36 @@ fn a_helper_that_does_not_answer_costs_one_deadline() {
     helped.is_as_before();
 }
 
+/// A helper that is upgraded is ended between the connection and the answer. The next one has the same socket.
+#[test]
+fn a_helper_that_ends_before_it_answers_is_asked_again() {
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("run.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let mut run = Command::new(GAMING);
+    run.args(["run", "--wait", "300", "--require", "--helper"])
+        .arg(&socket)
+        .args(["--", "sh", "-c", "exit 4"])
+        .stderr(Stdio::piped());
+    let run = run.spawn().unwrap();
+    // With the request unread, which is a reset, and with it read.
+    drop(listener.accept().unwrap());
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut line = [0; 4096];
+    assert!(stream.read(&mut line).unwrap() > 0);
+    drop(stream);
+    let (mut stream, _) = listener.accept().unwrap();
+    assert!(stream.read(&mut line).unwrap() > 0);
+    let tuned = b"{\"version\":1,\"tuned\":{\"changes\":0,\"not_in_effect\":0,\"nice\":null,\"notes\":[]}}\n";
+    stream.write_all(tuned).unwrap();
+    // The lease ends with the command.
+    assert_eq!(stream.read(&mut line).unwrap(), 0);
+    drop(stream);
+    let output = run.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.as_str()), (Some(4), ""));
+}
+
 #[test]
 fn without_a_helper_the_command_runs_and_what_to_type_is_said() {
     let place = tempfile::tempdir().unwrap();
@@ -626,6 +656,23 @@ fn a_socket_on_standard_input_is_used() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     helper.kill().unwrap();
     helper.wait().unwrap();
+    // One of messages is not taken for it (ListenSequentialPacket=), nor one of the network.
+    let messages = rustix::net::socket(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::SEQPACKET,
+        None,
+    )
+    .unwrap();
+    let address = helped.place.path().join("messages.sock");
+    let address = rustix::net::SocketAddrUnix::new(&address).unwrap();
+    rustix::net::bind(&messages, &address).unwrap();
+    rustix::net::listen(&messages, 1).unwrap();
+    let of_the_network = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for wrong in [messages, of_the_network.into()] {
+        let refused = start(wrong.into()).wait_with_output().unwrap();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(3), "{said}");
+    }
     // Otherwise it says what the unit needs.
     let refused = start(Stdio::null()).wait_with_output().unwrap();
     let said = String::from_utf8(refused.stderr).unwrap();

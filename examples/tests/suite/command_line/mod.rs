@@ -16,6 +16,7 @@ mod refusals;
 mod regenerate;
 mod run;
 mod run_elsewhere;
+mod run_power_profile;
 mod terminals;
 pub(crate) mod tree;
 mod verbs;
