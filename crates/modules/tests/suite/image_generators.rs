@@ -1,4 +1,4 @@
-//! The backend that runs generators, in a mount namespace in which `/usr/sbin`, `/boot` and `/var/cache` are those of
+//! The backend that runs generators, in a mount namespace in which `/usr/sbin`, `/boot`, `/run` and `/var/cache` are those of
 //! the test. `mkinitramfs` is a script here.
 
 use std::fs;
@@ -41,6 +41,8 @@ fn mounted(tree: &Path) -> Result<(), String> {
     for (directory, at) in [
         ("boot", "/boot"),
         ("cache", "/var/cache"),
+        // The lock of children is there, which another program may hold for minutes.
+        ("run", "/run"),
         ("sbin", "/usr/sbin"),
     ] {
         let from = tree.join(directory);
@@ -65,7 +67,7 @@ fn an_image_is_made_beside_the_old_one_and_nothing_stays_behind() {
 }
 
 fn inside_the_mounts(tree: &Path) -> Result<(), String> {
-    for directory in ["boot", "cache", "sbin"] {
+    for directory in ["boot", "cache", "run", "sbin"] {
         fs::create_dir(tree.join(directory)).unwrap();
     }
     let script = SCRIPT.replace("$RELEASE", RELEASE);
