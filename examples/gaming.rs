@@ -18,6 +18,7 @@ use hosttune::cli::{self, HostProfile, OpenToUsers, Options, RunSettings, Settin
 use hosttune::cpu::managers::NoteManagers;
 use hosttune::cpu::{self, Governor, Processors};
 use hosttune::host::RootKind;
+use hosttune::initramfs::ImageGenerators;
 use hosttune::memory;
 use hosttune::memory::swap::NoteUnlessZram;
 use hosttune::memory::transparent::{Enabled, TransparentHugepages};
@@ -260,7 +261,9 @@ impl HostProfile for Gaming {
             .with_backend(Modules::live())
             .with_backend(Zram::live())
             .with_backend(Services::live())
-            .with_backend(GpuManagement::program());
+            .with_backend(GpuManagement::program())
+            // A revert runs the generator without being asked: the change was made by it.
+            .with_backend(ImageGenerators::live());
         pipewire::with_daemon(session)
     }
 
@@ -316,7 +319,7 @@ impl HostProfile for Gaming {
             Box::new(("cpu", irqbalance::tuning(options))),
             Box::new(("memory", swap())),
             Box::new(("memory", pages())),
-            Box::new(("nvidia", nvidia::Driver::of(options))),
+            Box::new((nvidia::PART, nvidia::Driver::of(options))),
             Box::new(("gpu", gpu::tuning(options))),
             Box::new(("pipewire", latency)),
             Box::new((boot::PART, boot::CommandLine::of(options))),
@@ -328,6 +331,10 @@ impl HostProfile for Gaming {
                 },
             )),
         ]))
+    }
+
+    fn rebuilds_initramfs(&self) -> Option<&'static str> {
+        Some(nvidia::PART)
     }
 
     fn boot_parameters(&self, options: &Options) -> Option<(&'static str, BootParameters)> {

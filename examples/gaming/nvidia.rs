@@ -4,6 +4,9 @@ use hosttune::cli::Options;
 use hosttune::nvidia::{DriverModule, InstalledDriver, NvidiaParameters, NvidiaSetting, gpus};
 use hosttune::{Error, Host, Planner, Tuning, Unsupported, UnsupportedKind, Why};
 
+/// The name of the part.
+pub(crate) const PART: &str = "nvidia";
+
 /// The optional part that keeps the contents of video memory while the host sleeps.
 pub(crate) const PRESERVE: &str = "preserve-video-memory";
 
@@ -19,6 +22,7 @@ const SECURITY: &str = "NVreg_InitializeSystemMemoryAllocations=0 is a security 
 pub(crate) struct Driver {
     persist: bool,
     preserve: bool,
+    rebuilds_initramfs: bool,
 }
 
 impl Driver {
@@ -26,6 +30,7 @@ impl Driver {
         Self {
             persist: options.persist,
             preserve: options.has(PRESERVE),
+            rebuilds_initramfs: options.regenerate,
         }
     }
 
@@ -74,7 +79,9 @@ impl Tuning for Driver {
             at.note(NEEDS_PERSIST);
             return Ok(());
         }
-        NvidiaParameters::new("gaming", self.settings()).declare(at)?;
+        NvidiaParameters::new("gaming", self.settings())
+            .rebuild_initramfs(self.rebuilds_initramfs)
+            .declare(at)?;
         at.note(SECURITY);
         Ok(())
     }

@@ -72,7 +72,7 @@ pub(super) struct Global {
     /// With --persist: try the kernel parameters in the next boot only; confirm keeps them
     #[arg(long)]
     pub(super) try_boot: bool,
-    /// Also run the program that generates the boot menu from the changed files (grub-mkconfig)
+    /// Also run the programs that generate the boot menu and the initramfs from the changed files
     #[arg(long)]
     pub(super) regenerate: bool,
     /// Only what belongs to the user who runs this; not for root

@@ -208,6 +208,11 @@ pub trait HostProfile {
         None
     }
 
+    /// The name of the part that makes initramfs images anew with `--regenerate`; none by default.
+    fn rebuilds_initramfs(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The boot entries of the profile beside the normal one, each with the name of the part of the tuning
     /// that adds it; none by default. `boot MODE --once` starts one of them at the next boot only.
     fn boot_modes(&self, options: &Options) -> Vec<(&'static str, BootMode)> {
@@ -257,7 +262,7 @@ pub struct Options {
     /// Whether kernel parameters are only tried in the next boot. Never true without
     /// [`persist`](Self::persist).
     pub try_boot: bool,
-    /// Whether the boot menu is generated from the files that are kept. Never true without
+    /// Whether the boot menu and initramfs images are generated from the files that are kept. Never true without
     /// [`persist`](Self::persist).
     pub regenerate: bool,
     /// Whether the settings are for the time in which a command of `run` runs, and are reverted when it ends.

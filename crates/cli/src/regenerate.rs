@@ -1,4 +1,5 @@
-//! `--regenerate`: the programs that generate what the boot loader reads.
+//! `--regenerate`: the programs that generate what the boot loader reads. An initramfs is a step of the part that
+//! changes modprobe.d; a boot menu is also generated after a revert, here.
 
 use std::path::Path;
 
@@ -64,9 +65,15 @@ pub(super) fn check(
             "add --persist",
         ));
     }
-    if !global.only.is_empty() && !global.only.iter().any(|name| name == part) {
+    let of_initramfs = profile.rebuilds_initramfs();
+    let is_one = |name: &String| name == part || of_initramfs == Some(name);
+    if !global.only.is_empty() && !global.only.iter().any(is_one) {
+        let parts = match of_initramfs {
+            Some(other) => format!("{part} or {other}"),
+            None => part.to_owned(),
+        };
         return Err(Failure::usage(
-            format!("--regenerate has no effect: --only does not name {part}"),
+            format!("--regenerate has no effect: --only does not name {parts}"),
             format!("add {part} to --only, or omit --regenerate"),
         ));
     }

@@ -2,7 +2,7 @@
 
 use hosttune_core::host::RootKind;
 use hosttune_core::{Reverted, Session, Undone};
-use hosttune_modules::initramfs::rebuild_command;
+use hosttune_modules::initramfs::{copies_of, rebuild_command};
 
 use super::Options;
 use super::run::Run;
@@ -11,7 +11,7 @@ use super::run::Run;
 const DIRECTORY: &str = "/etc/modprobe.d/";
 
 impl Run<'_> {
-    /// The note on an initramfs that may have a file of modprobe.d that was reverted.
+    /// The note on an initramfs that has, or may have, a file of modprobe.d that was reverted.
     pub(super) fn left_in_the_initramfs(
         &self,
         session: &Session,
@@ -28,9 +28,23 @@ impl Run<'_> {
             return None;
         }
         // What cannot be read must not fail a revert that is done.
+        let copies = copies_of(session.host(), &files).ok().flatten();
+        if copies.as_ref().is_some_and(Vec::is_empty) {
+            return None;
+        }
         let command = rebuild_command(session.host()).ok().flatten()?;
+        if let Some(copies) = copies {
+            let copies = copies.iter();
+            let still: Vec<String> = copies
+                .map(|(image, file)| format!("the initramfs {image} still has a copy of {file}"))
+                .collect();
+            return Some(format!(
+                "{}: it is pending until you run {command}",
+                still.join("; ")
+            ));
+        }
         Some(format!(
-            "the initramfs has its own copy of modprobe.d, which is not checked: if it was rebuilt while {} was there, rebuild it again with {command}",
+            "the initramfs has its own copy of modprobe.d, which is not known here: if it was rebuilt while {} was there, rebuild it again with {command}",
             files.join(" or ")
         ))
     }

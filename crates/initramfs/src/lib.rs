@@ -26,6 +26,8 @@
 //! - [`Image`]: the kernel modules and the modprobe.d files inside, for the layouts of initramfs-tools, dracut and
 //!   mkinitcpio.
 //! - [`images_of`]: the image of a kernel on a host; [`initramfs_of_unified_image`]: the one inside a UEFI program.
+//! - [`GeneratedImage`]: the knob: an image that is made anew by the program that builds images on this host;
+//!   [`ImageGenerators`] is the backend that runs it, and [`installed_generator`] tells which it is.
 //!
 //! gzip, xz, zstd and LZ4 are read, each with a feature of this crate that is on by default; bzip2, LZMA and LZO
 //! are named in an error. Time and memory have [`Limits`]; no input makes it panic.
@@ -33,9 +35,13 @@
 mod archive;
 mod compression;
 mod contents;
+mod copies;
 mod error;
+mod generated_image;
+mod generator;
 mod header;
 mod image;
+mod image_generators;
 mod limits;
 mod location;
 #[cfg(feature = "lz4")]
@@ -47,9 +53,18 @@ mod unified;
 pub use archive::{Archive, Entry, Segment};
 pub use compression::Compression;
 pub use contents::{Contents, FileContent, Node};
+pub use copies::copies_of;
 pub use error::{Place, ReadError, ReadErrorKind};
+pub use generated_image::{GeneratedImage, ImageState};
+pub use generator::{InitramfsGenerator, installed_generator, rebuild_command};
 pub use header::{EntryType, Header};
 pub use image::{Builder, Image, ModprobeFile, ModuleFile};
+pub use image_generators::{ImageGenerator, ImageGenerators, WORKING_DIRECTORY};
 pub use limits::Limits;
 pub use location::{Evidence, ImageFiles, images_of};
 pub use unified::initramfs_of_unified_image;
+
+/// Registers the knob types of this crate with a session.
+pub fn knobs(registry: &mut hosttune_core::Registry) {
+    registry.add::<GeneratedImage>();
+}

@@ -5,7 +5,7 @@ use std::fmt;
 use hosttune_core::{
     Host, HostError, HostErrorKind, Knob, Operation, Unsupported, UnsupportedKind,
 };
-use hosttune_initramfs::{Evidence, FileContent, Image, ImageFiles, images_of};
+use hosttune_initramfs::{Evidence, FileContent, GeneratedImage, Image, ImageFiles, images_of};
 use hosttune_kernel_command_line::RUNNING_LINE;
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,20 @@ impl InitramfsOptions {
     /// The files that make up the image, with commas.
     pub fn image(&self) -> String {
         self.files.join(", ")
+    }
+
+    /// The image as one that can be made anew, with its copy of a file of modprobe.d; `None` if it is not one file
+    /// besides those with microcode.
+    pub(crate) fn rebuilt(&self, file: &str) -> Option<GeneratedImage> {
+        let is_main = |path: &&String| {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            !name.contains("ucode") && !name.contains("microcode")
+        };
+        let mut main = self.files.iter().filter(is_main);
+        match (self.is_unified, main.next(), main.next()) {
+            (false, Some(path), None) => Some(GeneratedImage::new(path, &self.release, file)),
+            _ => None,
+        }
     }
 
     fn compare(&self, image: &Image, command_line: &[u8]) -> Result<InitramfsCopy, String> {

@@ -39,7 +39,7 @@
 //!   value that a loaded module has.
 //! - [`modprobe_d`]: reading and writing modprobe.d, and who sets an option.
 //! - [`initramfs`]: what builds the initramfs, which has its own copy of modprobe.d; [`InitramfsOptions`] is the
-//!   options that are in the copy.
+//!   options that are in the copy, and [`GeneratedImage`](hosttune_initramfs::GeneratedImage) the image that is made anew.
 //!
 //! # Features
 //! A crate that only asks which modules there are needs none of the default features: without `initramfs` the
@@ -100,5 +100,8 @@ pub fn knobs(registry: &mut hosttune_core::Registry) {
     registry.add::<KernelModule>();
     registry.add::<ModuleParameter>();
     #[cfg(feature = "initramfs")]
-    registry.add::<InitramfsOptions>();
+    {
+        registry.add::<InitramfsOptions>();
+        hosttune_initramfs::knobs(registry);
+    }
 }

@@ -8,6 +8,9 @@ use hosttune_core::{
 };
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "initramfs")]
+use hosttune_initramfs::{GeneratedImage, ImageState};
+
 use crate::initramfs;
 #[cfg(feature = "initramfs")]
 use crate::initramfs_copy::{InitramfsCopy, InitramfsOptions};
@@ -117,6 +120,10 @@ pub struct ModuleOptions {
     /// What else overrides an option: something that the module itself reads after its options.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_overridden: Vec<String>,
+    /// Whether initramfs images that load one of the modules are made anew.
+    #[cfg(feature = "initramfs")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rebuilds_initramfs: bool,
 }
 
 impl ModuleOptions {
@@ -126,7 +133,20 @@ impl ModuleOptions {
             name: name.into(),
             options: options.into_iter().collect(),
             also_overridden: Vec::new(),
+            #[cfg(feature = "initramfs")]
+            rebuilds_initramfs: false,
         }
+    }
+
+    /// Makes the initramfs images of the running kernel anew that load one of the modules: see
+    /// [`GeneratedImage`]. Otherwise the plan names the command.
+    ///
+    /// The session needs the backend [`ImageGenerators`](hosttune_initramfs::ImageGenerators).
+    #[cfg(feature = "initramfs")]
+    #[must_use]
+    pub fn rebuild_initramfs(mut self, rebuilds: bool) -> Self {
+        self.rebuilds_initramfs = rebuilds;
+        self
     }
 
     /// Names what overrides an option although this file wins over all others, for verify.
@@ -214,7 +234,11 @@ impl Tuning for ModuleOptions {
             at.note(format!("overridden by {by}"));
         }
         note_install_lines(at, &configuration, &kept);
-        let images = Initramfs::read(at, &kept, &overridden)?;
+        let mut images = Initramfs::read(at, &kept, &overridden)?;
+        #[cfg(feature = "initramfs")]
+        if self.rebuilds_initramfs {
+            images.rebuild(&path, &bytes);
+        }
         images.note(at)?;
         at.want_file(&file, bytes, "required by the modprobe.d file")?
             .why("sets the options when the modules are loaded")
@@ -222,6 +246,7 @@ impl Tuning for ModuleOptions {
         if at.host().root_kind() == RootKind::Image {
             return Ok(());
         }
+        images.want(at);
         images.expect(at);
         for option in kept {
             let is_overridden = overridden.iter().any(|(other, _)| *other == option);
@@ -405,8 +430,14 @@ struct Initramfs {
     is_known: bool,
     #[cfg(feature = "initramfs")]
     copies: Vec<InitramfsOptions>,
-    /// What images lack, as sentences.
-    missing: Vec<String>,
+    /// Those of the copies that could be read.
+    #[cfg(feature = "initramfs")]
+    known: Vec<InitramfsOptions>,
+    /// The images that are made anew, in place of a copy that is expected.
+    #[cfg(feature = "initramfs")]
+    rebuilt: Vec<(GeneratedImage, ImageState)>,
+    /// Images and what they lack, as the end of a sentence.
+    missing: Vec<(String, String)>,
 }
 
 impl Initramfs {
@@ -437,13 +468,14 @@ impl Initramfs {
                 Ok(seen) if seen.modules.is_empty() => {}
                 Ok(seen) => {
                     if !seen.differences.is_empty() {
-                        found.missing.push(format!(
-                            "{} loads {} without {}",
-                            copy.image(),
+                        let without = format!(
+                            "loads {} without {}",
                             seen.modules.join(" and "),
                             seen.differences.join(", ")
-                        ));
+                        );
+                        found.missing.push((copy.image(), without));
                     }
+                    found.known.push(copy.clone());
                     found.copies.push(copy);
                 }
                 // Verify reports why it is not known.
@@ -477,12 +509,15 @@ impl Initramfs {
 
     fn note(&self, at: &mut Planner<'_>) -> Result<(), Error> {
         let command = initramfs::rebuild_command(at.host())?;
-        for missing in &self.missing {
+        for (image, missing) in &self.missing {
             at.note(match command {
+                _ if self.is_rebuilt(image) => format!(
+                    "the initramfs {image} {missing}: it is made anew, and a revert makes it anew too, from the configuration as it then is; the image is not the same byte for byte"
+                ),
                 Some(command) => {
-                    format!("the initramfs {missing}: run {command} after the change")
+                    format!("the initramfs {image} {missing}: run {command} after the change")
                 }
-                None => format!("the initramfs {missing}: rebuild it after the change"),
+                None => format!("the initramfs {image} {missing}: rebuild it after the change"),
             });
         }
         if let (false, Some(command)) = (self.is_known, command) {
@@ -493,6 +528,42 @@ impl Initramfs {
         }
         Ok(())
     }
+
+    /// Has the images made anew that are one file with one of the modules inside. The others stay pending.
+    #[cfg(feature = "initramfs")]
+    fn rebuild(&mut self, path: &str, bytes: &[u8]) {
+        let (known, copies) = std::mem::take(&mut self.copies)
+            .into_iter()
+            .partition(|copy| self.known.contains(copy) && copy.rebuilt(path).is_some());
+        self.copies = copies;
+        let known: Vec<InitramfsOptions> = known;
+        let images = known.iter().filter_map(|copy| copy.rebuilt(path));
+        self.rebuilt = images
+            .map(|image| (image, GeneratedImage::with_copy(bytes)))
+            .collect();
+    }
+
+    #[cfg(feature = "initramfs")]
+    fn is_rebuilt(&self, image: &str) -> bool {
+        let mut rebuilt = self.rebuilt.iter();
+        rebuilt.any(|(knob, _)| image.split(", ").any(|file| file == knob.to_string()))
+    }
+
+    #[cfg(not(feature = "initramfs"))]
+    fn is_rebuilt(&self, _: &str) -> bool {
+        false
+    }
+
+    #[cfg(feature = "initramfs")]
+    fn want(&self, at: &mut Planner<'_>) {
+        for (image, state) in &self.rebuilt {
+            at.want(image, state)
+                .why("the initramfs loads the module with its own copy of modprobe.d");
+        }
+    }
+
+    #[cfg(not(feature = "initramfs"))]
+    fn want(&self, _: &mut Planner<'_>) {}
 
     #[cfg(feature = "initramfs")]
     fn expect(&self, at: &mut Planner<'_>) {

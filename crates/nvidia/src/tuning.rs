@@ -50,6 +50,9 @@ pub struct NvidiaParameters {
     /// takes only one text.
     #[serde(default, skip_serializing_if = "RegistryDwords::is_empty")]
     pub registry: RegistryDwords,
+    /// Whether initramfs images that load the driver are made anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rebuilds_initramfs: bool,
 }
 
 impl NvidiaParameters {
@@ -59,7 +62,15 @@ impl NvidiaParameters {
             name: name.into(),
             settings: settings.into_iter().collect(),
             registry: RegistryDwords::default(),
+            rebuilds_initramfs: false,
         }
+    }
+
+    /// Makes the initramfs images anew that load the driver: see [`ModuleOptions::rebuild_initramfs`].
+    #[must_use]
+    pub fn rebuild_initramfs(mut self, rebuilds: bool) -> Self {
+        self.rebuilds_initramfs = rebuilds;
+        self
     }
 
     /// Adds keys of `RegistryDwords`.
@@ -190,6 +201,7 @@ impl Tuning for NvidiaParameters {
         let overridden = overridden_by_keys(&accepted, &dwords);
         ModuleOptions::new(self.file_name(), options)
             .also_overridden(overridden.iter().map(|(_, by)| by.clone()))
+            .rebuild_initramfs(self.rebuilds_initramfs)
             .declare(at)?;
         if at.host().root_kind() == RootKind::Image {
             return Ok(());

@@ -164,6 +164,18 @@ pub trait Fs: Debug + Send {
     /// Any error from the file system, except for a missing path.
     fn file(&self, path: &Path) -> Result<Option<FileContent>, HostError>;
 
+    /// As [`file`](Self::file), without the bytes: for a file of any size that is to be replaced.
+    ///
+    /// # Errors
+    /// Any error from the file system, except for a missing file.
+    fn file_without_bytes(&self, path: &Path) -> Result<Option<FileContent>, HostError> {
+        let content = self.file(path)?;
+        Ok(content.map(|content| FileContent {
+            bytes: Vec::new(),
+            ..content
+        }))
+    }
+
     /// The size of a file in bytes; `None` if there is no regular file. It is not read where it need not be.
     ///
     /// # Errors

@@ -142,6 +142,33 @@ impl LinuxHost {
         Ok(false)
     }
 
+    /// A file with its metadata, and the bytes that `bytes` reads of it; `None` if it is missing.
+    fn content(
+        &self,
+        path: &Path,
+        most: u64,
+        bytes: impl Fn(OwnedFd) -> Result<Vec<u8>, Unread>,
+    ) -> Result<Option<FileContent>, HostError> {
+        let content = || -> Result<FileContent, Unread> {
+            let Some(open) = self.open_to_read(path, most)? else {
+                return Ok(FileContent::new(Vec::new()));
+            };
+            let stat = rustix::fs::fstat(&open)?;
+            Ok(FileContent {
+                mode: stat.st_mode & 0o7777,
+                uid: stat.st_uid,
+                gid: stat.st_gid,
+                attributes: attributes(&open)?,
+                bytes: bytes(open)?,
+            })
+        };
+        match content() {
+            Ok(content) => Ok(Some(content)),
+            Err(Unread::Errno(Errno::NOENT | Errno::NOTDIR)) => Ok(None),
+            Err(unread) => Err(unread.into_error(Operation::Read, self.shown(path))),
+        }
+    }
+
     /// Rejects a running system without `/proc`, with that reason.
     pub(crate) fn need_proc(&self) -> Result<(), HostError> {
         let sys = Path::new("/proc/sys");
@@ -419,24 +446,11 @@ impl Fs for LinuxHost {
     }
 
     fn file(&self, path: &Path) -> Result<Option<FileContent>, HostError> {
-        let content = || -> Result<FileContent, Unread> {
-            let Some(open) = self.open_to_read(path, LARGEST_FILE)? else {
-                return Ok(FileContent::new(Vec::new()));
-            };
-            let stat = rustix::fs::fstat(&open)?;
-            Ok(FileContent {
-                mode: stat.st_mode & 0o7777,
-                uid: stat.st_uid,
-                gid: stat.st_gid,
-                attributes: attributes(&open)?,
-                bytes: read_all(open, LARGEST_FILE)?,
-            })
-        };
-        match content() {
-            Ok(content) => Ok(Some(content)),
-            Err(Unread::Errno(Errno::NOENT | Errno::NOTDIR)) => Ok(None),
-            Err(unread) => Err(unread.into_error(Operation::Read, self.shown(path))),
-        }
+        self.content(path, LARGEST_FILE, |open| read_all(open, LARGEST_FILE))
+    }
+
+    fn file_without_bytes(&self, path: &Path) -> Result<Option<FileContent>, HostError> {
+        self.content(path, u64::MAX, |_| Ok(Vec::new()))
     }
 
     fn half_written(&self, path: &Path) -> Result<bool, HostError> {

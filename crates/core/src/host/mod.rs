@@ -164,6 +164,17 @@ impl Host {
         self.fs.file(path.as_ref())
     }
 
+    /// As [`file`](Self::file), without the bytes: for a file of any size that is to be replaced.
+    ///
+    /// # Errors
+    /// Any error from the host, except for a missing file.
+    pub fn file_without_bytes(
+        &self,
+        path: impl AsRef<Path>,
+    ) -> Result<Option<FileContent>, HostError> {
+        self.fs.file_without_bytes(path.as_ref())
+    }
+
     /// The size of a file in bytes; `None` if there is no regular file.
     ///
     /// # Errors

@@ -11,25 +11,25 @@ use hosttune_modules::testing::{Described, RELEASE, with_modules};
 use hosttune_modules::{ModuleOption, ModuleOptions};
 use proptest::prelude::*;
 
-const FILE: &str = "/etc/modprobe.d/zz-hosttune-laws.conf";
-const OURS: &str = "etc/modprobe.d/zz-hosttune-laws.conf";
+pub(crate) const FILE: &str = "/etc/modprobe.d/zz-hosttune-laws.conf";
+pub(crate) const OURS: &str = "etc/modprobe.d/zz-hosttune-laws.conf";
 
-const KVM: Described = Described {
+pub(crate) const KVM: Described = Described {
     name: "kvm",
     needs: &[],
     parameters: &["ignore_msrs"],
 };
 
-fn path() -> String {
+pub(crate) fn path() -> String {
     format!("/boot/initrd.img-{RELEASE}")
 }
 
-fn inside(module: &str) -> String {
+pub(crate) fn inside(module: &str) -> String {
     format!("usr/lib/modules/{RELEASE}/kernel/{module}.ko")
 }
 
 /// An image with these files: what early loaders need in a plain segment, and the rest compressed.
-fn image(files: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn image(files: &[(&str, &str)]) -> Vec<u8> {
     let entry = |name: &str, kind: ModeFileType, content: &str| {
         let builder = Builder::new(name).mode(0o755).set_mode_file_type(kind);
         (builder, Cursor::new(content.as_bytes().to_vec()))

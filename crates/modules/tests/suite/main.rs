@@ -8,6 +8,8 @@
     reason = "tests look at the host past everything that they test, say what they found, and fail where they cannot go on"
 )]
 
+mod generated_image;
+mod image_generators;
 mod initramfs_copy;
 mod laws;
 mod modprobe_d;
