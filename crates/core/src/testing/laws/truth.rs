@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Broken, broken, failed, no_journal_left, same};
 use crate::error::Error;
 use crate::report::{Finding, State};
-use crate::session::{Applied, Reverted, Session};
+use crate::session::{Applied, PendingRevert, Reverted, Session};
 use crate::testing::crash_point::{CrashPoint, Failure};
 use crate::testing::world::{Snapshot, World};
 use crate::tuning::Tuning;
@@ -23,6 +23,8 @@ pub enum Verb<T> {
     Verify(T),
     /// Revert what was applied.
     Revert,
+    /// Revert it by force. It is not among the kinds that are drawn.
+    ForcedRevert,
     /// Recover what an earlier process left unfinished.
     Recover,
 }
@@ -90,10 +92,12 @@ pub fn told_as_it_is<W: World, T: Tuning>(
             Err(Error::Unrecorded { reverted, .. }) if !reverted.not_reverted.is_empty() => {}
             Err(error) => told.nothing_is_changed_as(&error)?,
         },
-        Verb::Revert => match session.revert() {
-            Ok(reverted) => told.as_reverted(&reverted)?,
-            Err(error) => told.nothing_is_changed_as(&error)?,
-        },
+        Verb::Revert | Verb::ForcedRevert => {
+            match session.force(matches!(verb, Verb::ForcedRevert)).revert() {
+                Ok(reverted) => told.as_reverted(&reverted)?,
+                Err(error) => told.nothing_is_changed_as(&error)?,
+            }
+        }
         Verb::Recover => {
             let _ = session.recover();
             told.nothing_is_changed()?;
@@ -208,10 +212,25 @@ impl<W: World> Told<'_, W> {
             .iter()
             .map(|pending| pending.knob.text.as_str())
             .collect();
-        let mut left = reverted.not_reverted.iter();
-        match left.find(|left| !pending.contains(left.knob.text.as_str())) {
-            Some(left) => Err(broken(LAW, format!("{left}, but no journal records it"))),
-            None => Ok(()),
+        for left in &reverted.not_reverted {
+            if !pending.contains(left.knob.text.as_str()) {
+                return Err(broken(LAW, format!("{left}, but no journal records it")));
+            }
+            let of_knob = |pending: &&PendingRevert| pending.knob == left.knob;
+            let shows = status.pending.iter().find(of_knob);
+            // A read that failed is told as that error.
+            let is_read = !left.seen.starts_with("cannot ");
+            if let Some(shows) = shows.filter(|shows| is_read && shows.seen != left.seen) {
+                let shows = &shows.seen;
+                return Err(broken(LAW, format!("{left}, but the host shows {shows}")));
+            }
+            if let Some(absent) = shows
+                .and_then(|shows| shows.absent.as_ref())
+                .filter(|_| is_read)
+            {
+                return Err(broken(LAW, format!("{left}, but {absent}")));
+            }
         }
+        Ok(())
     }
 }
