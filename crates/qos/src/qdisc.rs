@@ -10,12 +10,12 @@ use crate::netlink::{Attributes, find};
 /// The kind that attaches a CAKE instance to every queue.
 pub(crate) const CAKE_MQ: &str = "cake_mq";
 
-const TCA_TBF_PARMS: u16 = 1;
-const TCA_TBF_RATE64: u16 = 4;
+pub(crate) const TCA_TBF_PARMS: u16 = 1;
+pub(crate) const TCA_TBF_RATE64: u16 = 4;
 /// Where `struct tc_tbf_qopt` has its rate, in bytes per second.
 const RATE: std::ops::Range<usize> = 8..12;
 /// The unit in which `tbf` counts time: 64 nanoseconds.
-const NANOSECONDS_PER_TICK: u64 = 64;
+pub(crate) const NANOSECONDS_PER_TICK: u64 = 64;
 
 /// A requested queueing discipline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -98,6 +98,7 @@ pub(crate) fn arrange(
         if let (
             Some(Outcome::Step {
                 from,
+                planned_from,
                 damaged,
                 side_effects,
             }),
@@ -108,6 +109,7 @@ pub(crate) fn arrange(
             let reset = side_effects.iter().chain(&request.taken_away);
             let reset: Vec<SavedState> = reset.cloned().collect();
             let mut step = step(request, target, from.clone(), reset, identity);
+            step.planned_from.clone_from(planned_from);
             step.network_namespace = view.network_namespace(target, &step.side_effects)?;
             if let Some(damaged) = damaged {
                 step.from_text = target.kind.show(&target.knob, damaged);
@@ -294,6 +296,7 @@ fn step(
         part: request.part.clone(),
         knob: target.knob.clone(),
         from,
+        planned_from: None,
         to: target.to.clone(),
         from_text,
         to_text: target.to_text.clone(),

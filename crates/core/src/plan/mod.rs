@@ -170,6 +170,11 @@ pub struct Step {
     pub knob: AnyKnob,
     /// The state before the step.
     pub from: Before,
+    /// What the knob showed when the step was planned, if an earlier step only makes the step possible. A
+    /// journal that has lost the state before the step is reverted to this one. `None` if `from` is known, if
+    /// the knob did not exist yet or could not be read, or if an earlier step resets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned_from: Option<Value>,
     /// The state to set.
     pub to: Value,
     /// `from`, for people.

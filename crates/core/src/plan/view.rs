@@ -21,6 +21,8 @@ pub(super) enum Outcome {
     AsWanted(Value),
     Step {
         from: Before,
+        /// What the knob shows now, if `from` is not known because an earlier step makes it possible.
+        planned_from: Option<Value>,
         /// The state that the knob shows, if it differs from the one to revert to.
         damaged: Option<Value>,
         side_effects: Vec<SavedState>,
@@ -162,8 +164,12 @@ impl<'a> PlannedView<'a> {
         cured: bool,
     ) -> Outcome {
         let Target { knob, kind, .. } = target;
+        let mut planned_from = None;
         let mut current = match self.current(ahead, *kind, knob) {
-            _ if cured => Before::DependsOnEarlierStep,
+            now if cured => {
+                planned_from = now.ok().and_then(|now| planned(target, now.known()?));
+                Before::DependsOnEarlierStep
+            }
             Ok(current) => current,
             Err(error) => return unreadable(error),
         };
@@ -176,6 +182,7 @@ impl<'a> PlannedView<'a> {
             if !self.is_cured_ahead(ahead, &outcome) {
                 return outcome;
             }
+            planned_from = current.known().and_then(|now| planned(target, now));
             current = Before::DependsOnEarlierStep;
         }
         let mut damaged = None;
@@ -203,6 +210,7 @@ impl<'a> PlannedView<'a> {
         match self.affected(ahead, target) {
             Ok(side_effects) => Outcome::Step {
                 from: current,
+                planned_from,
                 damaged,
                 side_effects,
             },
@@ -292,6 +300,16 @@ impl<'a> PlannedView<'a> {
         }
         Ok(side_effects)
     }
+}
+
+/// What a revert can set again if the state before a step is lost, which is not known when it is planned.
+fn planned(target: &Target, now: &Value) -> Option<Value> {
+    let Target { knob, kind, to, .. } = target;
+    if kind.is_gone(knob, now) {
+        return None;
+    }
+    let original = kind.original(knob, now)?;
+    (original != *to && !kind.satisfies(knob, &original, to)).then_some(original)
 }
 
 fn unreadable(error: HostError) -> Outcome {

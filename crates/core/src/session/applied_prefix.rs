@@ -74,6 +74,20 @@ impl Session {
             };
             seen.insert(entry.key(), (kind, state));
         }
+        // A step of which it is not known what was there before, but whose knob shows what it sets, may have
+        // been done as well.
+        let may_be_done = entries[certain..].iter().rposition(|entry| {
+            let Step { knob, from, to, .. } = &entry.step;
+            let seen = seen.get(&entry.key());
+            from.known().is_none()
+                && !log.is_reset_before(entry)
+                && seen.is_some_and(|(kind, seen)| {
+                    seen.as_ref()
+                        .is_some_and(|seen| kind.satisfies(knob, seen, to))
+                })
+        });
+        let may_be_done = may_be_done.map_or(0, |number| certain + number + 1);
+        let least = certain.max(unreadable).max(may_be_done);
         let explains = |candidate: &usize| {
             let expected = states_at(entries, *candidate);
             seen.iter().all(|(key, (kind, seen))| {
@@ -88,7 +102,7 @@ impl Session {
                 seen == *state || !is_changed && kind.satisfies(knob, seen, state)
             })
         };
-        if let Some(position) = (certain.max(unreadable)..=entries.len()).find(explains) {
+        if let Some(position) = (least..=entries.len()).find(explains) {
             return Ok(position);
         }
         let last = entries[certain..].iter().rposition(|entry| {
@@ -109,7 +123,7 @@ impl Session {
                 .is_some_and(|(_, seen)| seen.as_ref() != entry.step.from.known())
         });
         let position = certain + last.map_or(usize::from(making), |last| last + 1);
-        Ok(position.max(unreadable))
+        Ok(position.max(least))
     }
 
     /// Whether a value may be the kernel's rounding of ours. If another owner has changed the knob

@@ -114,6 +114,9 @@ pub enum NotRevertedReason {
     NotTaken,
     /// It could not be read; holds why.
     Unreadable(String),
+    /// It shows what this owner wanted, and the journal has lost its end: whether this owner set it, and what
+    /// was there before, is unknown.
+    OriginalUnknown,
     /// Its value is kept but hidden for now, and no other process has set it; holds why.
     Hidden(String),
     /// It was undone, but a knob that it resets was not; holds which.
@@ -159,6 +162,9 @@ impl fmt::Display for NotRevertedReason {
             Self::Refused(why) => write!(f, "the change was refused: {why}"),
             Self::NotTaken => f.write_str("the write was accepted, but the host does not show it"),
             Self::Unreadable(why) => write!(f, "it could not be read: {why}"),
+            Self::OriginalUnknown => f.write_str(
+                "the journal has lost its end, and with it the original value: set it by hand",
+            ),
             Self::Hidden(why) => write!(f, "it cannot be reverted now: {why}"),
             Self::SideEffect(why) => write!(f, "its side effects could not be reverted: {why}"),
             Self::Interrupted => f.write_str("the revert was interrupted before this step"),

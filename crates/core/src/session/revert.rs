@@ -90,7 +90,8 @@ impl Session {
             let ids: Vec<u64> = selected.iter().map(|entry| entry.id).collect();
             let mut remaining: Vec<AnyKnob> = Vec::new();
             for other in others.into_iter().rev() {
-                if !remaining.contains(&other.step.knob) {
+                // Of what is gone, nothing is in effect.
+                if !remaining.contains(&other.step.knob) && !session.is_gone(&other.step) {
                     remaining.push(other.step.knob.clone());
                 }
             }

@@ -68,7 +68,14 @@ impl Session {
                 return Err(self.roll_back(log, apply, id, cause));
             }
             match self.apply_step(log, &entry) {
-                Ok(StepOutcome::Changed) => applied.changed.push(entry.step),
+                Ok(StepOutcome::Changed) => {
+                    let mut step = entry.step;
+                    if step.planned_from.is_some() {
+                        // As it was planned, and not as the journal fills it in.
+                        step.from = Before::DependsOnEarlierStep;
+                    }
+                    applied.changed.push(step);
+                }
                 Ok(StepOutcome::Nothing) => {}
                 Ok(StepOutcome::Refused(unsupported)) => {
                     applied
@@ -141,7 +148,7 @@ impl Session {
             .side_effects
             .iter()
             .any(|kept| kept.state == Before::DependsOnEarlierStep);
-        if from.is_none() || unsettled {
+        if from.is_none() || step.planned_from.is_some() || unsettled {
             let seen = kind
                 .read(&step.knob, &self.host)
                 .map_err(StepFailure::Unreadable)?;

@@ -20,7 +20,7 @@ use crate::host::HostErrorKind;
 use crate::journal::{Entry, Foreign, JournalError, JournalLocation, Log};
 use crate::knob::Lifetime;
 use crate::knob_kind::KnobKind;
-use crate::plan::Before;
+use crate::plan::{Before, Step};
 use crate::stop::Stop;
 
 /// How a step was completed that is then no longer pending.
@@ -35,6 +35,13 @@ enum Done {
     GivenUp(String),
     /// The knob keeps the value that another owner wants.
     Held(Foreign),
+}
+
+/// A step that was left, until the end of the undo shows what became of it.
+enum Left {
+    Here(Entry, NotRevertedReason),
+    /// Of another network namespace.
+    Elsewhere(Step),
 }
 
 impl Session {
@@ -64,9 +71,10 @@ impl Session {
             by_reboot: log.dropped,
             ..Reverted::default()
         };
+        let mut left: Vec<Left> = Vec::new();
         // Steps whose knob shows what we set, but whose original was lost with the end of the
-        // journal: only the step that reset the knob still records what it was.
-        let mut unknown: Vec<u64> = Vec::new();
+        // journal, and whether an earlier step that reset the knob still records what it was.
+        let mut unknown: Vec<(u64, bool)> = Vec::new();
         // The apply whose last end was passed on, and the owner it was passed to.
         let mut passed: Option<(Entry, Foreign)> = None;
         // The end of which an intermediate step could not be passed on. The steps before that one must
@@ -81,7 +89,7 @@ impl Session {
             if let Some(entry) = log.elsewhere.get(&id) {
                 waiting.elsewhere(entry);
                 if selected.contains(&id) {
-                    reverted.not_reverted.push(self.left_elsewhere(&entry.step));
+                    left.push(Left::Elsewhere(entry.step.clone()));
                 }
                 continue;
             }
@@ -89,12 +97,11 @@ impl Session {
                 continue;
             };
             if selected.contains(&id) && is_stopped() {
-                let left = self.left(&entry.step, NotRevertedReason::Interrupted);
-                reverted.not_reverted.push(left);
+                left.push(Left::Here(entry, NotRevertedReason::Interrupted));
                 continue;
             }
             if selected.contains(&id) && self.applied_but_original_unknown(&entry) {
-                unknown.push(id);
+                unknown.push((id, log.is_reset_before(&entry)));
                 continue;
             }
             let replaced = selected.contains(&id) && self.is_replaced(&entry.step);
@@ -102,12 +109,13 @@ impl Session {
                 None
             } else if replaced {
                 Some(Ok(Done::Already))
-            } else if let Some(left) = waiting
+            } else if let Some(knob) = waiting
                 .what_is_destroyed(&self.destroyed(&entry.step))
                 .filter(|_| !force)
             {
-                Some(Err(NotRevertedReason::WaitsFor(left)))
+                Some(Err(NotRevertedReason::WaitsFor(knob)))
             } else if !force && waiting.has_to_wait(&entry)
+                || waiting.has_to_wait_if_forced(&entry)
                 || stranded.as_ref().is_some_and(|end| entry.is_means_for(end))
             {
                 Some(Err(NotRevertedReason::Waits))
@@ -137,10 +145,11 @@ impl Session {
                         log.undone(&mut *self.store, entry.location, vec![id]);
                     }
                     if force && matches!(done, Done::Back | Done::Replaced(_)) {
-                        let superseded = self.drop_later_steps(log, &entry, &selected);
-                        reverted
-                            .not_reverted
-                            .retain(|left| !superseded || left.knob != entry.step.knob);
+                        let dropped = self.drop_later_steps(log, &entry, &selected);
+                        left.retain(|left| match left {
+                            Left::Here(left, _) => !dropped.contains(&left.id),
+                            Left::Elsewhere(_) => true,
+                        });
                     }
                     if let Done::GivenUp(why) = &done {
                         reverted.note(format!("{} is given up: {why}", entry.step.knob));
@@ -166,39 +175,94 @@ impl Session {
                     let now = log.entries.get(&id);
                     let is_half_undone = now.is_some_and(|now| now.undoing.is_some());
                     waiting.left(&entry, &reason, is_half_undone);
-                    reverted.not_reverted.push(self.left(&entry.step, reason));
+                    left.push(Left::Here(entry, reason));
                 }
                 None => waiting.not_selected(&entry),
             }
         }
         // The earliest first: each waits only for steps that are really left.
-        for id in unknown.into_iter().rev() {
+        for (id, was_reset) in unknown.into_iter().rev() {
             let Some(entry) = log.entries.get(&id).cloned() else {
                 continue;
             };
-            let resets = |earlier: &Entry| {
-                let mut side_effects = earlier.step.side_effects.iter();
-                side_effects.any(|kept| kept.knob == entry.step.knob)
-            };
             if is_stopped() {
-                let left = self.left(&entry.step, NotRevertedReason::Interrupted);
-                reverted.not_reverted.push(left);
-            } else if log.entries.range(..id).any(|(_, earlier)| resets(earlier)) {
+                left.push(Left::Here(entry, NotRevertedReason::Interrupted));
+            } else if log.is_reset_before(&entry) {
                 // It is undone together with the step that resets it, and that step is left.
-                reverted
-                    .not_reverted
-                    .push(self.left(&entry.step, NotRevertedReason::Waits));
+                left.push(Left::Here(entry, NotRevertedReason::Waits));
+            } else if !was_reset && !force && self.applied_but_original_unknown(&entry) {
+                left.push(Left::Here(entry, NotRevertedReason::OriginalUnknown));
             } else {
+                if !was_reset && self.applied_but_original_unknown(&entry) {
+                    let why = NotRevertedReason::OriginalUnknown;
+                    reverted.note(format!("{} is given up: {why}", entry.step.knob));
+                }
                 log.undone(&mut *self.store, entry.location, vec![id]);
                 reverted.undone.push(self.undone(&entry.step, true));
+            }
+        }
+        for left in left {
+            match left {
+                Left::Elsewhere(step) => reverted.not_reverted.push(self.left_elsewhere(&step)),
+                Left::Here(entry, reason) if self.is_gone_by_now(log, &entry, &reason) => {
+                    log.undone(&mut *self.store, entry.location, vec![entry.id]);
+                    reverted.undone.push(self.undone(&entry.step, true));
+                }
+                Left::Here(entry, reason) => {
+                    reverted.not_reverted.push(self.left(&entry.step, reason));
+                }
             }
         }
         reverted
     }
 
+    /// Whether the thing that a left step changed is gone now: a later step of the same undo has removed
+    /// it, such as an IFB with its root. Nothing of the step remains then.
+    fn is_gone_by_now(&self, log: &Log, entry: &Entry, reason: &NotRevertedReason) -> bool {
+        let step = &entry.step;
+        let is_half_undone = log
+            .entries
+            .get(&entry.id)
+            .is_none_or(|now| now.undoing.is_some());
+        let may_come_back = matches!(
+            reason,
+            NotRevertedReason::Hidden(_) | NotRevertedReason::Interrupted
+        );
+        !is_half_undone
+            && !may_come_back
+            && log.above(&step.knob, entry.id).is_none()
+            && self.is_gone(step)
+    }
+
+    /// Whether the thing that a step changed is gone for good.
+    pub(super) fn is_gone(&self, step: &Step) -> bool {
+        if let (Some(of), Ok(Some(here))) = (&step.network_namespace, self.host.network_namespace())
+            && *of != here
+        {
+            return false;
+        }
+        self.kind_or_malformed(&step.knob).is_ok_and(|kind| {
+            let reachable =
+                kind.out_of_reach(&step.knob, &self.host, step.identity.as_deref(), &step.to);
+            matches!(reachable, Ok(None))
+                && match kind.read(&step.knob, &self.host) {
+                    Ok(seen) => {
+                        kind.is_gone(&step.knob, &seen)
+                            && !kind.satisfies(&step.knob, &seen, &step.to)
+                    }
+                    Err(error) => *error.kind() == HostErrorKind::Gone,
+                }
+        })
+    }
+
     /// Drops the later steps of a knob that has just been forced back to the state before an earlier
-    /// one: undoing them another time would set a value between. Returns whether there were any.
-    fn drop_later_steps(&mut self, log: &mut Log, entry: &Entry, selected: &HashSet<u64>) -> bool {
+    /// one: undoing them another time would set a value between. Returns their ids.
+    fn drop_later_steps(
+        &mut self,
+        log: &mut Log,
+        entry: &Entry,
+        selected: &HashSet<u64>,
+    ) -> HashSet<u64> {
         let later = log.entries.range(entry.id + 1..);
         let later: Vec<(u64, JournalLocation)> = later
             .filter(|(id, later)| selected.contains(id) && later.step.knob == entry.step.knob)
@@ -207,7 +271,7 @@ impl Session {
         for (id, location) in &later {
             log.undone(&mut *self.store, *location, vec![*id]);
         }
-        !later.is_empty()
+        later.into_iter().map(|(id, _)| id).collect()
     }
 
     /// All steps as left, for a journal that cannot be written.

@@ -1,10 +1,12 @@
 //! When a process crashes, or when one of its changes fails. Both are counted in writes.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::io::Errno;
 
 use crate::host::{Change, Gate, HostError, HostErrorKind, Operation};
+use crate::stop::Stop;
 
 /// The point of a write at which it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +76,7 @@ struct State {
     /// Calls so far, including reads.
     calls: u64,
     call_fails: Option<Failure>,
+    stops: Option<(u64, Stop)>,
     failing: Option<(Moment, Why)>,
     dead: bool,
 }
@@ -113,6 +116,21 @@ impl CrashPoint {
         let crash_point = Self::default();
         crash_point.with(|state| state.call_fails = Some(failure));
         crash_point
+    }
+
+    /// A process that is asked to stop while it makes its `change`-th change of the host (from 0), as by a
+    /// signal. Its session has to be [stopped by](crate::Session::stopped_by) what [`stop`](Self::stop) returns.
+    pub fn stops_at(change: u64) -> Self {
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        let crash_point = Self::default();
+        let stop = Stop::flagged(&NEVER, || {});
+        crash_point.with(|state| state.stops = Some((change, stop)));
+        crash_point
+    }
+
+    /// What the process is asked to stop by, if it [is](Self::stops_at).
+    pub fn stop(&self) -> Option<Stop> {
+        self.with(|state| state.stops.as_ref().map(|(_, stop)| stop.clone()))
     }
 
     /// Number of calls made or attempted.
@@ -219,6 +237,9 @@ impl Gate for CrashPoint {
         self.begin().map_err(refused)?;
         self.with(|state| {
             let here = state.fails.filter(|(change, _)| *change == state.changes);
+            if let Some((_, stop)) = state.stops.as_ref().filter(|(at, _)| *at == state.changes) {
+                stop.request();
+            }
             state.changes += 1;
             let answer = Why::Answered(Errno::IO.raw_os_error());
             match here {

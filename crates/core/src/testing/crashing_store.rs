@@ -1,8 +1,7 @@
 //! Journals on a real file system, written by a process that can crash.
 
-use rustix::io::Errno;
-
-use super::crash_point::{CrashPoint, Why};
+use super::crash_point::CrashPoint;
+use super::journal_write;
 use crate::journal::{JournalError, JournalLocation, Store};
 
 /// A store, such as a [`DirectoryStore`](crate::journal::DirectoryStore), that belongs to a process with a
@@ -25,20 +24,6 @@ impl<S: Store> CrashingStore<S> {
         }
     }
 
-    fn failed(
-        &self,
-        operation: &'static str,
-        location: JournalLocation,
-        owner: &str,
-        errno: i32,
-    ) -> JournalError {
-        JournalError::Failed {
-            operation,
-            path: self.store.path(location, owner),
-            errno: Errno::from_raw_os_error(errno),
-        }
-    }
-
     /// Makes one write, unless the process has crashed or the write fails. `make` is told whether it is cut short.
     fn write(
         &mut self,
@@ -46,17 +31,8 @@ impl<S: Store> CrashingStore<S> {
         owner: &str,
         make: impl FnOnce(&mut S, bool) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
-        let errno = |why| match why {
-            Why::Died => Errno::IO.raw_os_error(),
-            Why::Answered(errno) => errno,
-        };
-        let begun = self.crash_point.begin();
-        begun.map_err(|why| self.failed("write", location, owner, errno(why)))?;
-        let made = make(&mut self.store, self.crash_point.is_cut_short());
-        match self.crash_point.end() {
-            Some(why) => Err(self.failed("write", location, owner, errno(why))),
-            None => made,
-        }
+        let at = (location, owner);
+        journal_write::write(&mut self.store, &self.crash_point, at, make)
     }
 }
 
@@ -70,13 +46,13 @@ impl<S: Store> Store for CrashingStore<S> {
         location: JournalLocation,
         owner: &str,
     ) -> Result<Option<Vec<u8>>, JournalError> {
-        let failed = |errno| self.failed("read", location, owner, errno);
+        let failed = |errno| journal_write::failed(&self.store, "read", location, owner, errno);
         self.crash_point.reads().map_err(failed)?;
         self.store.read(location, owner)
     }
 
     fn owners(&self, location: JournalLocation) -> Result<Vec<String>, JournalError> {
-        let failed = |errno| self.failed("list", location, "", errno);
+        let failed = |errno| journal_write::failed(&self.store, "list", location, "", errno);
         self.crash_point.reads().map_err(failed)?;
         self.store.owners(location)
     }
@@ -97,6 +73,12 @@ impl<S: Store> Store for CrashingStore<S> {
             };
             store.write_at(location, owner, offset, bytes, sync)
         })
+    }
+
+    fn reserve(&mut self, location: JournalLocation, owner: &str, length: u64) {
+        if journal_write::can_reserve(&self.crash_point) {
+            self.store.reserve(location, owner, length);
+        }
     }
 
     fn replace(

@@ -10,6 +10,8 @@
 mod behaviour;
 mod crash_point;
 mod crashing_store;
+mod fate;
+mod journal_write;
 pub mod laws;
 mod memory;
 mod store;
@@ -19,6 +21,7 @@ mod world;
 pub use behaviour::Behaviour;
 pub use crash_point::{CrashPoint, Failure, Moment};
 pub use crashing_store::CrashingStore;
+pub use fate::Fate;
 pub use memory::{Memory, MemoryHost};
 pub use store::MemoryStore;
 pub use tree::Tree;

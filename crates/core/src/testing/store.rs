@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::io::Errno;
-
-use super::crash_point::{CrashPoint, Why};
+use super::crash_point::CrashPoint;
+use super::journal_write;
 use crate::journal::{JournalError, JournalLocation, Store};
 
 #[derive(Debug, Clone, Default)]
@@ -101,36 +100,18 @@ impl MemoryStore {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes one write, unless the process has crashed.
+    /// Makes one write, unless the process has crashed or the write fails.
     fn write(
-        &self,
+        &mut self,
         location: JournalLocation,
         owner: &str,
         make: impl FnOnce(&mut Files, bool),
     ) -> Result<(), JournalError> {
-        let failed = |why| match why {
-            Why::Died => self.failed("write", location, owner, Errno::IO.raw_os_error()),
-            Why::Answered(errno) => self.failed("write", location, owner, errno),
-        };
-        self.crash_point.begin().map_err(failed)?;
-        make(&mut self.files(), self.crash_point.is_cut_short());
-        self.crash_point
-            .end()
-            .map_or(Ok(()), |why| Err(failed(why)))
-    }
-
-    fn failed(
-        &self,
-        operation: &'static str,
-        location: JournalLocation,
-        owner: &str,
-        errno: i32,
-    ) -> JournalError {
-        JournalError::Failed {
-            operation,
-            path: self.path(location, owner),
-            errno: Errno::from_raw_os_error(errno),
-        }
+        let crash_point = self.crash_point.clone();
+        journal_write::write(self, &crash_point, (location, owner), |store, half| {
+            make(&mut store.files(), half);
+            Ok(())
+        })
     }
 }
 
@@ -152,13 +133,13 @@ impl Store for MemoryStore {
         location: JournalLocation,
         owner: &str,
     ) -> Result<Option<Vec<u8>>, JournalError> {
-        let failed = |errno| self.failed("read", location, owner, errno);
+        let failed = |errno| journal_write::failed(self, "read", location, owner, errno);
         self.crash_point.reads().map_err(failed)?;
         Ok(self.bytes(location, owner))
     }
 
     fn owners(&self, location: JournalLocation) -> Result<Vec<String>, JournalError> {
-        let failed = |errno| self.failed("list", location, "", errno);
+        let failed = |errno| journal_write::failed(self, "list", location, "", errno);
         self.crash_point.reads().map_err(failed)?;
         let files = self.files();
         let of_place = files
@@ -190,6 +171,11 @@ impl Store for MemoryStore {
                 file.synced = file.bytes.len();
             }
         })
+    }
+
+    /// Room is not counted here, so that nothing is kept. The call can fail like any other.
+    fn reserve(&mut self, _: JournalLocation, _: &str, _: u64) {
+        let _ = journal_write::can_reserve(&self.crash_point);
     }
 
     fn replace(

@@ -3,6 +3,7 @@
 mod default;
 mod options;
 mod read;
+mod words;
 
 pub(crate) use read::{is_like, standing_at_root};
 
@@ -14,11 +15,10 @@ use hosttune_core::{
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
-use crate::cake::Cake;
 use crate::ingress::{no_device, vanished};
 use crate::link::{IfbLink, change, is_ifb_of_ours};
 use crate::link_identity::{is_same_link, link_identity, present_name};
-use crate::netlink::{Link, TC_H_ROOT, TrafficControl, View, format_handle};
+use crate::netlink::{Link, TC_H_ROOT, TrafficControl, View};
 use crate::qdisc::{CAKE_MQ, Qdisc};
 
 /// The handles of our root qdiscs; a free one is used. A new handle tells the kernel to attach a
@@ -227,16 +227,6 @@ impl RootQdisc {
 }
 
 impl ExplicitRoot {
-    /// The options, if it is CAKE and all of them can be expressed in words.
-    fn cake(&self) -> Option<Cake> {
-        let options = self
-            .options
-            .as_ref()
-            .filter(|_| matches!(self.kind.as_str(), "cake" | CAKE_MQ))?;
-        let (cake, _) = Cake::from_attributes(options.as_slice()).ok()?;
-        Some(cake)
-    }
-
     /// Whether requesting `wanted` results in this root, as seen.
     fn is_like(&self, wanted: &Self) -> bool {
         let alike = |seen: &Attached, wanted: &Attached| {
@@ -420,19 +410,7 @@ impl Knob for RootQdisc {
             RootState::Default {
                 shows: Some(kind), ..
             } => format!("the kernel's default ({kind})"),
-            RootState::Explicit(root) => {
-                let mut shown = format!("{} {}", root.kind, format_handle(root.handle));
-                if let Some(cake) = root.cake() {
-                    shown.push_str(&format!(" {cake:#}"));
-                }
-                if !root.children.is_empty() {
-                    shown.push_str(&format!(" with {} below it", root.children.len()));
-                }
-                if !root.lost.is_empty() {
-                    shown.push_str(&format!(", cannot be restored: {}", root.lost.join(", ")));
-                }
-                shown
-            }
+            RootState::Explicit(root) => words::shown(root),
         }
     }
 }

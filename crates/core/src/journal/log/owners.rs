@@ -248,6 +248,16 @@ impl Log {
         self.of(at).entries[&at.id].start_of(knob)?.known()
     }
 
+    /// Whether an earlier entry of this owner has a side effect on the knob of an entry.
+    pub(crate) fn is_reset_before(&self, entry: &Entry) -> bool {
+        let resets = |earlier: &Entry| {
+            let mut side_effects = earlier.step.side_effects.iter();
+            side_effects.any(|kept| kept.knob == entry.step.knob)
+        };
+        let mut earlier = self.entries.range(..entry.id);
+        earlier.any(|(_, earlier)| resets(earlier))
+    }
+
     /// The owner of an entry.
     pub(crate) fn owner_of(&self, at: Foreign) -> &str {
         &self.of(at).owner

@@ -154,8 +154,14 @@ impl Log {
                 steps,
             } => {
                 self.applies = self.applies.max(apply);
-                for (id, step) in (first..).zip(steps) {
+                for (id, mut step) in (first..).zip(steps) {
                     self.next = self.next.max(id + 1);
+                    // Until a record tells what was really there: it may be lost with the end of the file.
+                    if let (Before::DependsOnEarlierStep, Some(planned)) =
+                        (&step.from, &step.planned_from)
+                    {
+                        step.from = Before::Known(planned.clone());
+                    }
                     let mut entry = Entry {
                         id,
                         apply,
@@ -178,6 +184,7 @@ impl Log {
             }
             Record::From { id, from, affected } => self.change(id, |entry| {
                 entry.step.from = Before::Known(from);
+                entry.step.planned_from = None;
                 for (kept, state) in entry.step.side_effects.iter_mut().zip(affected) {
                     kept.state = Before::Known(state);
                 }

@@ -19,6 +19,9 @@ pub(super) struct Waiting {
     /// waits as well: undoing it first would destroy the state that the step which is left is to
     /// be reverted to.
     ours: HashSet<Key>,
+    /// The knobs of steps that are left half undone, and the knobs that those steps reset: the next run
+    /// finishes them first, and would set these knobs once more.
+    half_undone: HashSet<Key>,
     /// The steps that are left and are not intermediate. The intermediate steps of the same apply
     /// and part wait, because undoing such a step may need them once more: a device goes back
     /// through the algorithm that it had before.
@@ -35,6 +38,11 @@ impl Waiting {
             || side_effects.any(|kept| self.ours.contains(&kept.knob.key()))
     }
 
+    /// Whether a step waits even for a forced undo: for a step that is half undone.
+    pub(super) fn has_to_wait_if_forced(&self, entry: &Entry) -> bool {
+        knobs(entry).any(|knob| self.half_undone.contains(&knob))
+    }
+
     /// Which of the knobs that undoing a step would destroy is left, by its name.
     ///
     /// Whoever set the value: one that was left on purpose is lost as well.
@@ -47,6 +55,9 @@ impl Waiting {
 
     /// Records a step that is left. One that is half undone still has to restore its side effects.
     pub(super) fn left(&mut self, entry: &Entry, reason: &NotRevertedReason, is_half_undone: bool) {
+        if is_half_undone {
+            self.half_undone.extend(knobs(entry));
+        }
         let blocks_nothing = match reason {
             NotRevertedReason::Theirs | NotRevertedReason::Hidden(_) => true,
             NotRevertedReason::Waits => {

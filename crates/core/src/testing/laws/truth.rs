@@ -23,6 +23,8 @@ pub enum Verb<T> {
     Verify(T),
     /// Revert what was applied.
     Revert,
+    /// Revert it by force. It is not among the kinds that are drawn.
+    ForcedRevert,
     /// Recover what an earlier process left unfinished.
     Recover,
 }
@@ -90,10 +92,12 @@ pub fn told_as_it_is<W: World, T: Tuning>(
             Err(Error::Unrecorded { reverted, .. }) if !reverted.not_reverted.is_empty() => {}
             Err(error) => told.nothing_is_changed_as(&error)?,
         },
-        Verb::Revert => match session.revert() {
-            Ok(reverted) => told.as_reverted(&reverted)?,
-            Err(error) => told.nothing_is_changed_as(&error)?,
-        },
+        Verb::Revert | Verb::ForcedRevert => {
+            match session.force(matches!(verb, Verb::ForcedRevert)).revert() {
+                Ok(reverted) => told.as_reverted(&reverted)?,
+                Err(error) => told.nothing_is_changed_as(&error)?,
+            }
+        }
         Verb::Recover => {
             let _ = session.recover();
             told.nothing_is_changed()?;

@@ -5,19 +5,42 @@ use hosttune_core::Tuning;
 use hosttune_core::testing::laws::{self, Verb};
 use hosttune_core::testing::{CrashPoint, Failure, Machine, Moment, World};
 
-use crate::motor::{CEILING, Runs, SPEED, Want as Motor, motor};
-use crate::support::OWNER;
+use crate::motor::{CEILING, MODE, Runs, SPEED, Want as Motor, motor};
+use crate::support::{OWNER, process, write};
 use crate::toys::{Want, Wants, machine};
 
-/// Lets every call of a revert fail, in every way.
+/// Lets every call of a revert fail, forced or not, in every way.
 fn whatever_fails_at_reverting<T: Tuning>(world: &Machine, applied: &[T]) {
     for call in 0..60 {
         for kind in 0..Failure::KINDS {
             let failure = Failure::of_kind(call, kind);
-            let told = laws::told_as_it_is(world, applied, &Verb::Revert, failure);
-            told.unwrap_or_else(|broken| panic!("{failure:?}: {broken}"));
+            for verb in [Verb::Revert, Verb::ForcedRevert] {
+                let told = laws::told_as_it_is(world, applied, &verb, failure);
+                told.unwrap_or_else(|broken| panic!("{failure:?}: {broken}"));
+            }
         }
     }
+}
+
+/// The ceiling could not be set back, and then the mode that has no ceiling was.
+#[test]
+fn what_a_later_step_of_a_forced_revert_has_removed_is_not_told_to_be_left() {
+    let bare = motor(40, 7);
+    write(&bare, MODE, "bare");
+    let was = bare.snapshot();
+    let runs = Runs(vec![Motor::Mode("fast"), Motor::Setting(CEILING, 50)]);
+    let machine = bare.fork();
+    let _ = runs.apply(&mut process(&machine)).unwrap();
+    for moment in [Moment::Before, Moment::Within] {
+        let machine = machine.fork();
+        let crash_point = CrashPoint::fails_at(0, moment);
+        let mut session = machine.session(&crash_point).unwrap();
+        let reverted = session.force(true).revert().unwrap();
+        assert_eq!(reverted.not_reverted, [], "{moment:?}");
+        assert_eq!(machine.snapshot(), was, "{moment:?}");
+        assert!(machine.store().is_empty(), "{moment:?}");
+    }
+    whatever_fails_at_reverting(&bare, &[runs]);
 }
 
 /// The scheduler was reverted, which reset the depth, but the scheduler could not be read afterwards.

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use hosttune_core::Tuning;
 use hosttune_core::journal::JournalLocation;
 use hosttune_core::testing::{CrashPoint, Machine, Moment, World};
+use hosttune_core::{NotRevertedReason, Tuning};
 
-use crate::support::{OWNER, apply, dials, get, machine, process, records};
-use crate::toys::{Want, Wants};
+use crate::support::{Needs, OWNER, apply, dials, get, machine, process, records, say, write};
+use crate::toys::{Dial, Want, Wants};
 
 /// The knobs that the complete records of a journal name.
 fn named(bytes: &[u8]) -> BTreeSet<String> {
@@ -22,11 +22,11 @@ fn named(bytes: &[u8]) -> BTreeSet<String> {
 
 /// Cuts the journal of finished applies, all in effect, at every length and reverts: what a record
 /// still names is reverted, or the revert reports that it could not.
-fn cut_anywhere(applies: &[Wants], place: JournalLocation) {
+fn cut_anywhere<T: Tuning>(applies: &[T], place: JournalLocation) {
     let machine = machine();
     let was = machine.snapshot();
-    for wants in applies {
-        apply(&machine, wants);
+    for tuning in applies {
+        apply(&machine, tuning);
     }
     let ours = machine.snapshot();
     let whole = machine.store().bytes(place, OWNER).unwrap();
@@ -85,6 +85,84 @@ fn a_journal_of_the_boot_cut_anywhere_gives_all_back_or_says_so() {
         Want::Dial("c", 5),
     ]);
     cut_anywhere(&[wants], JournalLocation::Volatile);
+}
+
+/// Supported once dial c is at 1: what was there before is read again when the step is reached.
+fn made_possible() -> impl Tuning {
+    say(|at| {
+        at.want(&Dial("c".into()), &"1".to_owned());
+        at.want(&Needs, &"5".to_owned());
+        at.want(&Dial("a".into()), &"5".to_owned());
+    })
+}
+
+#[test]
+fn a_journal_with_a_step_made_possible_by_another_cut_anywhere_gives_all_back_or_says_so() {
+    cut_anywhere(&[made_possible()], JournalLocation::Volatile);
+}
+
+/// Releases before 0.2 did not record what such a knob showed when its step was planned.
+fn without_the_planned_state(journal: &[u8]) -> Vec<u8> {
+    let mut all = records(journal);
+    for record in &mut all {
+        for step in record["steps"].as_array_mut().into_iter().flatten() {
+            step.as_object_mut().unwrap().remove("planned_from");
+        }
+    }
+    let line = |record: &serde_json::Value| {
+        let record = record.to_string();
+        format!("{:08x} {record}\n", crc32fast::hash(record.as_bytes()))
+    };
+    all[0]["bytes"] = line(&all[1]).len().into();
+    all.iter().map(line).collect::<String>().into_bytes()
+}
+
+#[test]
+fn a_cut_journal_without_the_planned_state_names_what_may_be_ours() {
+    let machine = machine();
+    let was = machine.snapshot();
+    apply(&machine, &made_possible());
+    let place = JournalLocation::Volatile;
+    let whole = without_the_planned_state(&machine.store().bytes(place, OWNER).unwrap());
+    let mut named = 0;
+    for length in 0..=whole.len() {
+        let cut = machine.fork();
+        cut.store().set_bytes(place, OWNER, &whole[..length]);
+        let Ok(reverted) = process(&cut).revert() else {
+            continue;
+        };
+        let left: Vec<_> = reverted.not_reverted.iter().collect();
+        if left.is_empty() {
+            assert_eq!(cut.snapshot(), was, "cut at {length}");
+            continue;
+        }
+        named += 1;
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert_eq!(left[0].reason, NotRevertedReason::OriginalUnknown);
+        assert_eq!(
+            (left[0].knob.text.as_str(), left[0].seen.as_str()),
+            ("needs", "5")
+        );
+        assert!(!reverted.is_complete());
+        // It stays named until it is set by hand, or given up.
+        let given_up = cut.fork();
+        let mut session = process(&given_up);
+        let reverted = session.force(true).revert().unwrap();
+        assert!(
+            reverted
+                .notes
+                .iter()
+                .any(|note| note.starts_with("needs is given up: "))
+        );
+        assert!(given_up.store().is_empty());
+        write(&cut, "/sys/dial/c", "1");
+        write(&cut, "/sys/needs", "0");
+        write(&cut, "/sys/dial/c", "0");
+        assert_eq!(process(&cut).revert().unwrap().not_reverted, []);
+        assert!(cut.store().is_empty());
+        assert_eq!(cut.snapshot(), was, "cut at {length}");
+    }
+    assert!(named > 100, "{named}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Which link is meant: links that share an IFB, are renamed, or get the name of another one.
 
+mod cut_journal;
 mod ifbs;
 mod refused;
 mod renamed;

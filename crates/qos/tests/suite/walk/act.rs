@@ -1,6 +1,6 @@
 //! What happens in a walk.
 
-use hosttune_core::testing::{CrashPoint, Failure, Moment};
+use hosttune_core::testing::Fate;
 use proptest::prelude::*;
 
 /// The names that links have in a walk. The first two exist at its beginning.
@@ -27,33 +27,6 @@ pub(super) struct Want {
     pub(super) ingress: Option<usize>,
     /// Whether it asks for `ifb0` if that is free, and not for an IFB that is named after the device.
     pub(super) prefers: bool,
-}
-
-/// What happens to a process.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Fate {
-    Lives,
-    /// It dies at this change or journal write.
-    Dies(u64, Moment),
-    /// The kernel refuses one change, or reports one as failed that it has made.
-    Fails(u64, Moment),
-    /// A read or write of the journal, or a change, fails, once or from then on.
-    CallFails(Failure),
-}
-
-impl Fate {
-    pub(super) fn crash_point(self) -> CrashPoint {
-        match self {
-            Self::Lives => CrashPoint::lives(),
-            Self::Dies(write, moment) => CrashPoint::dies_at(write, moment),
-            Self::Fails(change, moment) => CrashPoint::fails_at(change, moment),
-            Self::CallFails(failure) => CrashPoint::call_fails(failure),
-        }
-    }
-
-    pub(super) fn lives(self) -> bool {
-        matches!(self, Self::Lives)
-    }
 }
 
 /// What another program does to links, by name, and to IFBs, by number among those that exist.
@@ -96,22 +69,8 @@ pub(super) struct Walk {
     pub(super) cut: Option<usize>,
 }
 
-fn moment() -> impl Strategy<Value = Moment> {
-    prop_oneof![
-        Just(Moment::Before),
-        Just(Moment::Within),
-        Just(Moment::After)
-    ]
-}
-
 fn fate() -> impl Strategy<Value = Fate> {
-    prop_oneof![
-        12 => Just(Fate::Lives),
-        4 => (0..24_u64, moment()).prop_map(|(write, moment)| Fate::Dies(write, moment)),
-        2 => (0..8_u64, moment()).prop_map(|(change, moment)| Fate::Fails(change, moment)),
-        1 => (0..40_u64, 0..Failure::KINDS)
-            .prop_map(|(call, kind)| Fate::CallFails(Failure::of_kind(call, kind))),
-    ]
+    (0..40_u64, 0..Fate::KINDS).prop_map(|(call, kind)| Fate::of_kind(call, kind))
 }
 
 fn want() -> impl Strategy<Value = Want> {

@@ -73,7 +73,11 @@ impl Network {
             .gated(crash_point.clone());
         let store = self.store.of(crash_point);
         let session = Session::new(host, OWNERS[owner], store, "boot").unwrap();
-        session.with(hosttune_qos::knobs)
+        let mut session = session.with(hosttune_qos::knobs);
+        if let Some(stop) = crash_point.stop() {
+            session.stopped_by(stop);
+        }
+        session
     }
 
     fn qdisc(&self, rate: usize) -> Qdisc {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use hosttune_core::testing::CrashPoint;
+use hosttune_core::testing::{CrashPoint, Fate};
 use hosttune_core::{
     AnyKnob, Error, Host, Knob, NotReverted, Reverted, Tuning, journal::JournalLocation,
 };
@@ -12,7 +12,7 @@ use hosttune_test_machine::{Snapshot, Subtree};
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 
-use super::act::{Act, Fate, OWNERS, Walk, Want};
+use super::act::{Act, OWNERS, Walk, Want};
 use super::network::Network;
 use super::picture::{self, Picture, Shown};
 
@@ -97,7 +97,7 @@ impl<'a> Walked<'a> {
         if unread {
             return Ok(());
         }
-        self.is_as_it_came(&left, cut)?;
+        self.is_as_it_came(&left)?;
         if left.is_empty() {
             prop_assert!(self.network.store.is_empty(), "a journal is left");
             if !self.strangers {
@@ -272,23 +272,13 @@ impl<'a> Walked<'a> {
     fn shows_what_is_said(&self, left: &NotReverted, lived: bool) -> Result<(), TestCaseError> {
         let session = self.network.process(0, &CrashPoint::lives());
         let now = shows(session.host(), &left.knob);
-        // A forced revert deletes an IFB although its root, which it has reported as left, was not reverted.
-        let went_with_its_link = !lived && left.knob.kind == RootQdisc::NAME && is_absent(&now);
-        prop_assert!(
-            alike(&left.seen, &now) || went_with_its_link,
-            "{left}: it shows {now}"
-        );
-        // A root is printed without its options, so that two of one kind look alike.
-        let tells = left.knob.kind != RootQdisc::NAME;
-        prop_assert!(
-            !lived || !tells || !alike(&left.seen, &left.original),
-            "{left}"
-        );
+        prop_assert!(alike(&left.seen, &now), "{left}: it shows {now}");
+        prop_assert!(!lived || !alike(&left.seen, &left.original), "{left}");
         Ok(())
     }
 
     /// Each link is as it came or as the other program left it, or is named.
-    fn is_as_it_came(&self, left: &[NotReverted], cut: bool) -> Result<(), TestCaseError> {
+    fn is_as_it_came(&self, left: &[NotReverted]) -> Result<(), TestCaseError> {
         let named: BTreeSet<&str> = left.iter().map(|left| &*left.knob.text).collect();
         let keeps_ifb = left.iter().any(|left| left.knob.kind == IfbLink::NAME);
         for (index, now) in picture::take() {
@@ -309,11 +299,8 @@ impl<'a> Walked<'a> {
                 came.root,
                 now.root
             );
-            // A cut can take the record of what was there before the redirect, which the plan did not know. Then
-            // the redirect is left: the known gap of decision 310.
             prop_assert!(
                 now.filters.iter().all(|filter| !filter.ours)
-                    || cut
                     || left.iter().any(|left| left.knob.kind == Redirect::NAME),
                 "{now:?} still has a redirect, and nothing was said: {left:#?}"
             );

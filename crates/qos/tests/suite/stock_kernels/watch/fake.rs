@@ -145,7 +145,8 @@ fn what_somebody_else_has_set_is_left_and_said_once() {
             .at(seconds(10), |kernel| kernel.set_carrier("wan", false))
             .at(seconds(15), |kernel| kernel.set_carrier("wan", true))
     });
-    let left = "left as it is: another process has set root qdisc of wan: pfifo 77: since";
+    let left =
+        "left as it is: another process has set root qdisc of wan: pfifo 77: limit 77p since";
     assert_eq!(
         said.iter().filter(|said| *said == left).count(),
         1,

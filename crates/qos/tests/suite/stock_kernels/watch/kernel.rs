@@ -223,7 +223,9 @@ fn what_somebody_else_has_set_is_left_and_said_once() {
         said.quiet(Duration::from_secs(2));
         let applied = writes.count();
         tell("tc qdisc replace dev wan root handle 77: pfifo limit 9");
-        said.until("left as it is: another process has set root qdisc of wan: pfifo 77: since");
+        said.until(
+            "left as it is: another process has set root qdisc of wan: pfifo 77: limit 9p since",
+        );
         tell("ip link set wan mtu 1400; tc qdisc change dev wan root handle 77: pfifo limit 10");
         said.quiet(Duration::from_secs(3));
         assert_eq!(said.count("left as it is"), 1, "{:#?}", said.all);
