@@ -12,6 +12,7 @@ mod at_boot_ids;
 mod cards;
 mod console;
 mod failures;
+mod guests;
 mod hidden_uses;
 mod laws;
 mod own_settings;
