@@ -78,6 +78,24 @@ fn tree(device: &str) -> tempfile::TempDir {
     write(root, "proc/modules", "");
     write(root, "sys/class/iommu/ivhd0/devices", "");
     write(root, "sys/bus/pci/drivers/vfio-pci/bind", "");
+    write(root, "sys/devices/system/cpu/online", "0-11\n");
+    let groups = "sys/fs/cgroup";
+    write(
+        root,
+        &format!("{groups}/cgroup.controllers"),
+        "cpuset cpu\n",
+    );
+    write(
+        root,
+        &format!("{groups}/cgroup.subtree_control"),
+        "cpuset cpu\n",
+    );
+    write(root, &format!("{groups}/machine.slice/cpuset.cpus"), "\n");
+    write(
+        root,
+        &format!("{groups}/machine.slice/cpuset.cpus.partition"),
+        "member\n",
+    );
     function(
         root,
         "0000:0d:00.0",
@@ -137,6 +155,23 @@ fn on_a_captured_tree_toaster_shows_and_changes_nothing() {
     assert!(said.contains("<hugepages>"), "{said}");
     let said = on(&[&pages[..], &["--hook"]].concat(), 0);
     assert!(said.contains(" lend '--with' 'huge-pages'"), "{said}");
+    // Eight of twelve cores, without that of processor 0, and the texts of the guest pin its cores to them.
+    let cpuset = ["--with", "cpuset"];
+    let said = on(&[&["plan"], &cpuset[..]].concat(), 3);
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let said = words.join(" ");
+    assert!(
+        said.contains("processors 4-11 are for what runs in /machine.slice"),
+        "{said}"
+    );
+    let said = on(&[&["guest", "--libvirt"], &cpuset[..]].concat(), 0);
+    assert!(said.contains("<vcpupin vcpu='7' cpuset='11'/>"), "{said}");
+    let listed = ["--processors", "2-9"];
+    let said = on(&[&["guest", "--hook"], &cpuset[..], &listed].concat(), 0);
+    assert!(said.contains(" '--processors' '2-9'"), "{said}");
+    let few = ["--processors", "2-5"];
+    let said = on(&[&["plan"], &cpuset[..], &few].concat(), 3);
+    assert!(said.contains("the guest has 8 cores"), "{said}");
     // What the guest shares is locked as well.
     let screen = ["--screen", "7680x4320", "--looking-glass", "b7-hdr"];
     let said = on(&[&["plan"], &screen[..]].concat(), 3);
@@ -185,6 +220,8 @@ fn a_wrong_option_is_refused_with_what_to_type() {
         (&["lend", "--gpu", "10de:2684@0000:0d:00"], "0000:0d:00.0"),
         (&["lend", "--consent", "everything"], "only-gpu"),
         (&["guest", "--screen", "4k"], "3840x2160"),
+        (&["lend", "--processors", "8-"], "such as 2-7,10"),
+        (&["lend", "--control-group", "../.."], "machine.slice"),
         (&["guest", "--looking-glass", "b6"], "b7-hdr"),
         (&["lend", "windows10"], "nearest: windows11"),
     ] {
