@@ -1,6 +1,6 @@
 //! `toaster`: what it refuses and prints on captured trees, and a card really lent in the test machine.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -228,6 +228,31 @@ fn a_wrong_option_is_refused_with_what_to_type() {
         let said = exits(2, arguments);
         assert!(said.contains(says), "{arguments:?}: {said}");
     }
+}
+
+/// libvirt runs the hook as root: who can change the program is root with the next start of the guest.
+#[test]
+fn a_hook_with_a_program_that_others_can_change_is_warned_of() {
+    let tree = tree("0x2684");
+    let place = tempfile::tempdir().unwrap();
+    let copy = place.path().join("toaster");
+    std::fs::copy(TOASTER, &copy).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let hook = |asks: &[&str]| {
+        let mut program = Command::new(&copy);
+        let program = program.arg("--root").arg(tree.path()).args(asks);
+        let output = program.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let texts = [output.stdout, output.stderr];
+        texts.map(|text| String::from_utf8_lossy(&text).into_owned())
+    };
+    let [script, warning] = hook(&["guest", "--hook"]);
+    assert!(script.starts_with("#!/bin/sh\n"), "{script}");
+    assert!(script.contains(copy.to_str().unwrap()), "{script}");
+    assert!(warning.contains("would run"), "{warning}");
+    assert!(warning.contains("/usr/local/bin"), "{warning}");
+    let [_, warning] = hook(&["guest", "--libvirt"]);
+    assert_eq!(warning, "");
 }
 
 /// The driver that is bound to a function; nothing if there is none.
