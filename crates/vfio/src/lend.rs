@@ -46,6 +46,8 @@ const MODULES: [&str; 2] = ["vfio_pci", "vfio_iommu_type1"];
 ///   Otherwise fbcon is unbound before the loan and bound after it: see [`Consent::Console`].
 /// - Consoles that were mapped to one of several framebuffers: the kernel moves them to another.
 /// - The session of a user on the screen, and whatever runs in it.
+/// - The decoding of I/O ports in the command register, which VFIO switches on when a virtual machine opens
+///   the device, and which a driver that does not use them leaves on.
 /// - A device that does not survive its reset. It stays in the journal until it answers.
 ///
 /// # What is not seen

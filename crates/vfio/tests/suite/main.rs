@@ -14,6 +14,7 @@ mod console;
 mod failures;
 mod guests;
 mod hidden_uses;
+mod kinds;
 mod laws;
 mod own_settings;
 mod real_kernel;
